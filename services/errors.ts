@@ -1,0 +1,73 @@
+// Every coded error that a client can be told, in one table. README.md lists the same codes; a test compares
+// the two, and another that each is raised somewhere.
+
+/** What a code means: its HTTP status, and whether the same request may succeed later without a change. */
+interface Code {
+  readonly status: number
+  readonly passes: boolean
+  readonly meaning: string
+}
+
+const code = (status: number, meaning: string, passes = false): Code => ({ status, passes, meaning })
+
+export const CODES = {
+  FW_BAD_REQUEST: code(400, 'the request is not well-formed HTTP, or its parts contradict each other'),
+  FW_BAD_CHANNEL: code(400, 'a channel name is missing, malformed or reserved'),
+  FW_BAD_TYPE: code(400, 'an event type is malformed or reserved'),
+  FW_BAD_CURSOR: code(400, 'a cursor is malformed, or has not one entry a channel'),
+  FW_BAD_PARAMETER: code(400, 'a query parameter is unknown, repeated or out of range'),
+  FW_BAD_ENCODING: code(400, 'text is not valid UTF-8'),
+  FW_BAD_JSON: code(400, 'the body, the line or the message is not valid JSON'),
+  FW_BAD_EVENT: code(400, 'an entry of a bulk publish has not the form of one'),
+  FW_BAD_IDEMPOTENCY_KEY: code(400, 'an idempotency key is not 1 to 128 visible ASCII characters'),
+  FW_BAD_COMMAND: code(400, 'a WebSocket message is not a command'),
+  FW_TOO_MANY_CHANNELS: code(400, 'more channels than one request or connection may have'),
+  FW_UNAUTHORIZED: code(401, 'publishing needs a key, and this is none'),
+  FW_FORBIDDEN_ORIGIN: code(403, 'a browser page of this origin may not do that'),
+  FW_NOT_FOUND: code(404, 'there is nothing at this path'),
+  FW_EVENT_NOT_FOUND: code(404, 'the event is unknown or trimmed'),
+  FW_METHOD_NOT_ALLOWED: code(405, 'the path does not have this method; Allow says which'),
+  FW_REQUEST_TIMEOUT: code(408, 'the request did not arrive in time'),
+  FW_ALREADY_SUBSCRIBED: code(409, 'the connection already has this channel'),
+  FW_NOT_SUBSCRIBED: code(409, 'the connection does not have this channel'),
+  FW_TOO_LARGE: code(413, 'an event or a request is larger than the limit'),
+  FW_URL_TOO_LONG: code(414, 'the URL is longer than 32 KiB'),
+  FW_MEDIA_TYPE: code(415, 'the body has a content type that is not taken here, or none'),
+  FW_UPGRADE_REQUIRED: code(426, 'this path speaks WebSocket only'),
+  FW_HEADERS_TOO_LARGE: code(431, 'the request headers are larger than the limit'),
+  FW_INTERNAL: code(500, 'a fault of the node; its log says more'),
+  FW_TOO_MANY_CONNECTIONS: code(503, 'the node holds as many connections as it may', true),
+  FW_TOO_MANY_FOLLOWED: code(503, 'the node follows as many channels as it may', true),
+  FW_LOG_UNAVAILABLE: code(503, 'the log can not be reached, or can not say that it holds the event', true),
+  FW_NOT_READY: code(503, 'the node can not deliver right now', true),
+  FW_DRAINING: code(503, 'the node is stopping', true),
+  FW_NOT_TRIED: code(503, 'an earlier event of the same channel failed, so this one was not tried', true),
+  FW_RESULTS_UNREAD: code(503, 'the client left too many results of its bulk publish unread', true),
+} as const satisfies Record<string, Code>
+
+export type ErrorCode = keyof typeof CODES
+
+/** An error that a client is told: `{"error":{"code","message"}}`. */
+export class FanwireError extends Error {
+  override readonly name = 'FanwireError'
+  readonly code: ErrorCode
+
+  /** `message` says what is wrong and what to do about it; it never repeats secrets or unbounded input. */
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+  }
+
+  get statusCode(): number {
+    return CODES[this.code].status
+  }
+
+  /** The same request may succeed later: `Retry-After` goes with it. */
+  get passes(): boolean {
+    return CODES[this.code].passes
+  }
+
+  toJSON(): { error: { code: ErrorCode; message: string } } {
+    return { error: { code: this.code, message: this.message } }
+  }
+}
