@@ -96,7 +96,7 @@ export function encodeEvent(
     (type === undefined ? '' : `,"type":"${type}"`) +
     (encoding === undefined ? ',"data":' : `,"encoding":"${encoding}","data":`)
   const json = Buffer.allocUnsafe(head.length + data.length + 1)
-  json.latin1Write(head, 0)
+  json.write(head, 0, 'latin1')
   json.set(data, head.length)
   json[json.length - 1] = 0x7d
   return json
