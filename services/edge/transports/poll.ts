@@ -1,0 +1,52 @@
+// Short polling: GET /v1/poll asks once, and is answered at once.
+
+import type { FastifyInstance } from 'fastify'
+import { type Answer, collect } from '../../fanout/pages.ts'
+import { printCursor, printPosition } from '../../log/position.ts'
+import { sendAnswer, withChannels } from '../answer.ts'
+import { readQuery } from '../query.ts'
+
+export async function poll(app: FastifyInstance): Promise<void> {
+  const { config, hub } = app.fanwire
+  const rules = {
+    begin: 'earliest',
+    maxChannels: config.maxChannels,
+    numbers: { limit: { min: 1, max: 1000, default: 100 } },
+  } as const
+
+  app.get('/v1/poll', { exposeHeadRoute: true }, async (request, reply) => {
+    const { channels, starts, numbers } = readQuery(request, rules)
+    const answer = await withChannels(hub, channels, opened => collect(opened, starts, numbers.limit))
+    const tag = entityTag(answer)
+    if (tag !== undefined) {
+      reply.header('etag', tag)
+      if (matches(request.headers['if-none-match'], tag)) {
+        return reply.header('cache-control', 'no-cache').code(304).send()
+      }
+    }
+    return sendAnswer(request, reply, 'poll', answer, 'no-cache')
+  })
+}
+
+/**
+ * A strong tag that changes with the body (RFC 9110 section 8.8.3): where each channel's events begin, the
+ * cursor, and whether there is more. None with gaps, which a client must not miss.
+ */
+function entityTag(answer: Answer): string | undefined {
+  if (answer.gaps.length > 0) return undefined
+  const cursor = printCursor(answer.cursors)
+  if (answer.events.length === 0) return `"${cursor}"`
+  const begins = new Map<string, string>()
+  for (const { epoch, offset, json } of answer.events) {
+    const channel = json.toString('latin1', 12, json.indexOf('"', 12))
+    if (!begins.has(channel)) begins.set(channel, printPosition({ epoch, offset }))
+  }
+  return `"${[...begins.values()].join(',')};${cursor}${answer.more ? ';more' : ''}"`
+}
+
+/** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */
+function matches(header: string | undefined, tag: string): boolean {
+  if (header === undefined) return false
+  if (header.trim() === '*') return true
+  return header.split(/,(?=\s*(?:W\/)?")/).some(each => each.trim().replace(/^W\//, '') === tag)
+}

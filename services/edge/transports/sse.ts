@@ -1,0 +1,21 @@
+// Server-sent events: GET /v1/sse (WHATWG HTML section 9.2). `id:` is the connection's whole cursor.
+
+import type { FastifyInstance } from 'fastify'
+import { sseFraming } from '../../fanout/frames.ts'
+import { readQuery } from '../query.ts'
+import { stream } from '../streaming.ts'
+
+/** With several channels every `id:` names them all, so there are fewer than elsewhere. */
+const MAX_CHANNELS = 32
+
+export async function sse(app: FastifyInstance): Promise<void> {
+  const rules = {
+    begin: 'latest',
+    maxChannels: Math.min(MAX_CHANNELS, app.fanwire.config.maxChannels),
+    lastEventId: true,
+  } as const
+
+  app.get('/v1/sse', { config: { sse: true, held: true } }, async (request, reply) => {
+    await stream(request, reply, sseFraming, 'text/event-stream', readQuery(request, rules))
+  })
+}

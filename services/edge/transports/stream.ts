@@ -1,0 +1,14 @@
+// HTTP streaming: GET /v1/stream, one JSON object a line (NDJSON).
+
+import type { FastifyInstance } from 'fastify'
+import { streamFraming } from '../../fanout/frames.ts'
+import { readQuery } from '../query.ts'
+import { stream } from '../streaming.ts'
+
+export async function httpStream(app: FastifyInstance): Promise<void> {
+  const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
+
+  app.get('/v1/stream', { config: { held: true } }, async (request, reply) => {
+    await stream(request, reply, streamFraming, 'application/x-ndjson', readQuery(request, rules))
+  })
+}

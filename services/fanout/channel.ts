@@ -1,0 +1,288 @@
+// A channel that this node follows: its recent events, its readers, and the stretches that they share.
+
+import type { LogEvent } from '../log/event.ts'
+import type { ChannelLog, Feed, Follower, Page, PageLimit } from '../log/log.ts'
+import { type Gap, type Position, printPosition, type Start } from '../log/position.ts'
+import type { Framing } from './frames.ts'
+import type { Hub } from './hub.ts'
+import type { Reader } from './reader.ts'
+import { Recent } from './recent.ts'
+
+/** A stretch is capped so that one reader that is far behind can't hold the loop. */
+export const STRETCH: PageLimit = { events: 1024, bytes: 256 * 1024 }
+
+/** What low-priority events gather to before they wake anyone: DESIGN.md section 6. */
+export const GATHER = { events: 64, bytes: 64 * 1024, age: 1000 }
+
+/** Events of one channel, encoded for one wire. */
+export interface Stretch {
+  readonly bytes: Buffer
+  readonly count: number
+  /** Offset of its last event. */
+  readonly to: number
+}
+
+/** A page read from the log, with the bytes that readers on the same wire share. */
+export class Fetched {
+  readonly page: Page
+  readonly #frames = new Map<Framing, Buffer>()
+
+  constructor(page: Page) {
+    this.page = page
+  }
+
+  frames(framing: Framing): Buffer {
+    let bytes = this.#frames.get(framing)
+    if (bytes === undefined) {
+      bytes = framing.stretch(this.page.events, 0, this.page.events.length)
+      this.#frames.set(framing, bytes)
+    }
+    return bytes
+  }
+}
+
+export class Channel implements Follower {
+  readonly name: string
+  readonly recent: Recent
+  readonly readers: Reader[] = []
+  /** Readers and requests that keep the channel open. */
+  holds = 0
+  /** When the last hold was released, ms since 1970. */
+  idleSince = 0
+  /** When somebody was last answered from memory, ms since 1970: who shrinks first is decided by it. */
+  lastRead = 0
+  /** Grows with every change that the feed brings. */
+  version = 0
+  readonly #hub: Hub
+  readonly #log: ChannelLog
+  #feed: Feed | undefined
+  #closed = false
+  /** The newest position that this node acknowledged to a writer; the feed may still be behind it. */
+  #acknowledged: Position | undefined
+  readonly #stretches = new Map<Framing, Map<number, Stretch>>()
+  readonly #flights = new Map<string, Promise<Fetched>>()
+  /** The next reader that the running pass visits is the one before this slot; 0 when no pass is running. */
+  #pass = 0
+  #news = false
+  /** Low-priority events that have not woken anyone yet. */
+  #gathered = { events: 0, bytes: 0 }
+  #gatherTimer: NodeJS.Timeout | undefined
+
+  constructor(name: string, hub: Hub, log: ChannelLog) {
+    this.name = name
+    this.recent = new Recent(hub.options.retention)
+    this.#hub = hub
+    this.#log = log
+  }
+
+  // The feed ------------------------------------------------------------------------------------------------
+
+  /** Opens the feed. Raises LogUnavailable. */
+  async open(): Promise<void> {
+    const feed = await this.#log.follow(this.name, this)
+    if (this.#closed) feed.close()
+    else this.#feed = feed
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#gatherTimer)
+    this.#feed?.close()
+    this.#hub.remembered(-this.recent.size)
+    this.recent.reset({ epoch: '', offset: 0 })
+  }
+
+  start(at: Position): void {
+    this.recent.reset(at)
+  }
+
+  events(events: readonly LogEvent[]): void {
+    this.#remember(() => {
+      this.recent.push(events)
+      this.recent.trim(Date.now())
+    })
+    this.#stretches.clear()
+    this.version++
+    if (this.#urgent(events)) this.#wake()
+  }
+
+  gap(gap: Gap): void {
+    this.#remember(() => this.recent.reset(gap.to))
+    this.#stretches.clear()
+    this.version++
+    // What was acknowledged in an epoch that is over will not come any more.
+    if (this.#acknowledged?.epoch === gap.from.epoch) this.#acknowledged = undefined
+    this.#wake()
+  }
+
+  /** Notes what this node told a writer, so that whoever asks it next sees it. */
+  acknowledged(position: Position): void {
+    const known = this.#acknowledged
+    if (known === undefined || known.epoch !== position.epoch || known.offset < position.offset)
+      this.#acknowledged = position
+  }
+
+  /** Whether these events wake readers now. Low ones first gather. */
+  #urgent(events: readonly LogEvent[]): boolean {
+    for (const event of events) {
+      if (!event.low) return true
+      this.#gathered.events++
+      this.#gathered.bytes += event.bytes
+    }
+    if (this.#gathered.events >= GATHER.events || this.#gathered.bytes >= GATHER.bytes) return true
+    this.#gatherTimer ??= setTimeout(() => this.#wake(), GATHER.age)
+    return false
+  }
+
+  #wake(): void {
+    clearTimeout(this.#gatherTimer)
+    this.#gatherTimer = undefined
+    this.#gathered.events = 0
+    this.#gathered.bytes = 0
+    this.#news = true
+    this.#hub.flushSoon(this)
+  }
+
+  #remember(change: () => void): void {
+    const before = this.recent.size
+    change()
+    this.#hub.remembered(this.recent.size - before)
+  }
+
+  // Readers -------------------------------------------------------------------------------------------------
+
+  join(reader: Reader): void {
+    reader.slot = this.readers.length
+    this.readers.push(reader)
+    this.holds++
+  }
+
+  leave(reader: Reader): void {
+    if (reader.slot === -1) return
+    // The last reader takes the free slot. A pass goes downwards, so whoever moves has been visited already.
+    const last = this.readers.pop() as Reader
+    if (last !== reader) {
+      this.readers[reader.slot] = last
+      last.slot = reader.slot
+    }
+    reader.slot = -1
+    this.release()
+  }
+
+  release(): void {
+    if (--this.holds === 0) this.idleSince = Date.now()
+  }
+
+  /**
+   * Visits readers until `deadline` (performance.now()). True when every reader has been visited since the last
+   * news. What arrives between two slices joins the stretch.
+   */
+  flush(deadline: number): boolean {
+    if (this.#pass === 0) {
+      this.#pass = this.readers.length
+      this.#news = false
+      this.lastRead = Date.now()
+      this.recent.trim(this.lastRead)
+    }
+    while (this.#pass > 0) {
+      const reader = this.readers[--this.#pass]
+      if (reader !== undefined) reader.target.wake(reader)
+      if ((this.#pass & 15) === 0 && performance.now() > deadline) break
+    }
+    return this.#pass === 0 && !this.#news
+  }
+
+  /** The capped stretch after `offset`, which must lie in memory and before the head. Shared by wire. */
+  stretch(framing: Framing, offset: number): Stretch {
+    let byOffset = this.#stretches.get(framing)
+    if (byOffset === undefined) {
+      byOffset = new Map()
+      this.#stretches.set(framing, byOffset)
+    }
+    let stretch = byOffset.get(offset)
+    if (stretch === undefined) {
+      if (byOffset.size >= 64) byOffset.clear()
+      const { from, to } = this.extent(offset)
+      const bytes = framing.stretch(this.recent.list, from, to)
+      stretch = { bytes, count: to - from, to: offset + to - from }
+      byOffset.set(offset, stretch)
+    }
+    return stretch
+  }
+
+  /** Where the capped stretch after `offset` begins and ends in `recent.list`. */
+  extent(offset: number, limit: PageLimit = STRETCH): { from: number; to: number } {
+    const { list } = this.recent
+    const from = this.recent.indexAfter(offset)
+    const end = Math.min(list.length, from + limit.events)
+    let bytes = 0
+    let to = from
+    while (to < end) {
+      bytes += (list[to] as LogEvent).json.length
+      if (bytes > limit.bytes && to > from) break
+      to++
+    }
+    return { from, to }
+  }
+
+  // Reading -------------------------------------------------------------------------------------------------
+
+  /** The page after `start` if memory can answer for it; undefined where the log has to be asked. */
+  peek(start: Start, limit: PageLimit): Page | undefined {
+    if (start === 'earliest' || this.#behindAcknowledged()) return undefined
+    this.lastRead = Date.now()
+    this.recent.trim(this.lastRead)
+    const { epoch, head } = this.recent
+    const at = start === 'latest' ? { epoch, offset: head } : start
+    if (!this.recent.holds(at)) return undefined
+    const { from, to } = this.extent(at.offset, limit)
+    const cursor = { epoch, offset: at.offset + to - from }
+    const events = this.recent.list.slice(from, to)
+    return { gap: undefined, start: at, events, cursor, more: cursor.offset < head }
+  }
+
+  /** The position that a start stands for. Raises LogUnavailable. */
+  async resolve(start: Start): Promise<Position> {
+    return typeof start === 'object' ? start : (await this.page(start, { events: 1, bytes: 1 })).start
+  }
+
+  /** The page after `start`, from memory or else from the log. Raises LogUnavailable. */
+  async page(start: Start, limit: PageLimit): Promise<Page> {
+    return this.peek(start, limit) ?? (await this.fetch(start, limit)).page
+  }
+
+  /**
+   * A page from the log. However many ask for the same page at a time, the log is asked once; a request that
+   * was made after this node acknowledged an event does not join one that was made before.
+   */
+  fetch(start: Start, limit: PageLimit = STRETCH): Promise<Fetched> {
+    const seen = this.#behindAcknowledged() ? this.#acknowledged?.offset : ''
+    const key = `${typeof start === 'string' ? start : printPosition(start)} ${limit.events} ${limit.bytes} ${seen}`
+    let flight = this.#flights.get(key)
+    if (flight === undefined) {
+      flight = this.#read(start, limit).finally(() => this.#flights.delete(key))
+      this.#flights.set(key, flight)
+    }
+    return flight
+  }
+
+  async #read(start: Start, limit: PageLimit): Promise<Fetched> {
+    this.#hub.logReads++
+    const page = await this.#log.read(this.name, start, limit)
+    this.#remember(() => {
+      this.recent.prepend(page.events)
+      this.recent.trim(Date.now())
+    })
+    return new Fetched(page)
+  }
+
+  #behindAcknowledged(): boolean {
+    const acknowledged = this.#acknowledged
+    if (acknowledged === undefined) return false
+    if (acknowledged.epoch === this.recent.epoch && acknowledged.offset <= this.recent.head) {
+      this.#acknowledged = undefined
+      return false
+    }
+    return true
+  }
+}

@@ -1,0 +1,171 @@
+// The bytes of the streaming wires. A stretch is encoded once per wire and shared by every reader that stands
+// at its beginning, so nothing here depends on a connection (save the `id:` lines of SSE with several channels).
+
+import type { LogEvent } from '../log/event.ts'
+import { type Gap, printPosition } from '../log/position.ts'
+
+/** Why the node ends a connection, in the words of RFC 6455 section 7.4 and DESIGN.md 4.3. */
+export interface Farewell {
+  /** 1001, 1012, 1013 and 4000-4499: reconnect with your cursor; 1008, 1009 and 4500-4999: don't. */
+  readonly code: number
+  /** At most 123 bytes (RFC 6455 section 5.5). */
+  readonly reason: string
+  /** Wait this long before reconnecting, ms. */
+  readonly retry: number
+}
+
+/** How one wire frames events. Every method gives whole frames that may follow each other in any order. */
+export interface Framing {
+  /** The wire's name, as in its path. */
+  readonly wire: string
+  /** Where the reader stands before the first event. */
+  opening(cursor: string): Buffer
+  /**
+   * `events[from]` up to, not including, `events[to]`. `cursorAfter` prints the connection's cursor behind an
+   * event where that is more than the event's id.
+   */
+  stretch(
+    events: readonly LogEvent[],
+    from: number,
+    to: number,
+    cursorAfter?: (event: LogEvent) => string,
+  ): Buffer
+  /** A gap; `cursor` is the connection's cursor behind it. */
+  gap(channel: string, gap: Gap, cursor: string): Buffer
+  /** Says that the connection lives. */
+  readonly heartbeat: Buffer
+  /** Clients answer heartbeats by themselves; one that does not is gone. */
+  readonly answered?: true
+  /** The last bytes, where the wire has any of its own. */
+  closing(farewell: Farewell): Buffer
+}
+
+const TEXT = 0x1
+const PING = 0x9
+const NEWLINE = Buffer.from('\n')
+
+/** A gap as every wire tells it. */
+export function encodeGap(channel: string, gap: Gap): string {
+  return `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`
+}
+
+function openObject(cursor: string): Buffer {
+  return Buffer.from(`{"open":{"cursor":"${cursor}"}}`)
+}
+
+/** Server-sent events, WHATWG HTML section 9.2.5. The object has no line breaks, so one `data:` line holds it. */
+export const sseFraming: Framing = {
+  wire: 'sse',
+  opening: cursor => Buffer.from(`retry: ${jitter(2000)}\nid: ${cursor}\n\n`),
+  stretch(events, from, to, cursorAfter) {
+    const heads: string[] = []
+    let size = 0
+    for (let i = from; i < to; i++) {
+      const event = events[i] as LogEvent
+      const id = cursorAfter === undefined ? `${event.epoch}-${event.offset}` : cursorAfter(event)
+      const head = event.type === undefined ? `id: ${id}\ndata: ` : `id: ${id}\nevent: ${event.type}\ndata: `
+      heads.push(head)
+      size += head.length + event.json.length + 2
+    }
+    const bytes = Buffer.allocUnsafe(size)
+    let at = 0
+    for (let i = from; i < to; i++) {
+      const { json } = events[i] as LogEvent
+      at += bytes.write(heads[i - from] as string, at, 'latin1')
+      bytes.set(json, at)
+      at += json.length
+      bytes[at++] = 0x0a
+      bytes[at++] = 0x0a
+    }
+    return bytes
+  },
+  gap: (channel, gap, cursor) =>
+    Buffer.from(`event: gap\nid: ${cursor}\ndata: ${encodeGap(channel, gap)}\n\n`),
+  heartbeat: Buffer.from(':\n\n'),
+  closing: ({ code, reason, retry }) => Buffer.from(`retry: ${retry}\n: ${code} ${reason}\n\n`),
+}
+
+/** HTTP streaming: NDJSON, one object a line. */
+export const streamFraming: Framing = {
+  wire: 'stream',
+  opening: cursor => Buffer.concat([openObject(cursor), NEWLINE]),
+  stretch(events, from, to) {
+    let size = 0
+    for (let i = from; i < to; i++) size += (events[i] as LogEvent).json.length + 1
+    const bytes = Buffer.allocUnsafe(size)
+    let at = 0
+    for (let i = from; i < to; i++) {
+      const { json } = events[i] as LogEvent
+      bytes.set(json, at)
+      at += json.length
+      bytes[at++] = 0x0a
+    }
+    return bytes
+  },
+  gap: (channel, gap) => Buffer.from(`{"gap":${encodeGap(channel, gap)}}\n`),
+  heartbeat: Buffer.from('\n'),
+  closing: ({ code, reason, retry }) =>
+    Buffer.from(`${JSON.stringify({ close: { code, reason, retry } })}\n`),
+}
+
+/** WebSocket: one text message an object. Only valid while no extension is negotiated on the connection. */
+export const wsFraming: Framing = {
+  wire: 'ws',
+  opening: cursor => wsFrame(TEXT, openObject(cursor)),
+  stretch(events, from, to) {
+    let size = 0
+    for (let i = from; i < to; i++) {
+      const { length } = (events[i] as LogEvent).json
+      size += wsHeaderSize(length) + length
+    }
+    const bytes = Buffer.allocUnsafe(size)
+    let at = 0
+    for (let i = from; i < to; i++) {
+      const { json } = events[i] as LogEvent
+      at = writeWsHeader(bytes, at, TEXT, json.length)
+      bytes.set(json, at)
+      at += json.length
+    }
+    return bytes
+  },
+  gap: (channel, gap) => wsFrame(TEXT, Buffer.from(`{"gap":${encodeGap(channel, gap)}}`)),
+  heartbeat: wsFrame(PING, Buffer.alloc(0)),
+  answered: true,
+  // The close frame belongs to the closing handshake, which the WebSocket library does.
+  closing: () => Buffer.alloc(0),
+}
+
+/** A text message. */
+export function wsText(text: string): Buffer {
+  return wsFrame(TEXT, Buffer.from(text))
+}
+
+/** An unmasked, unfragmented frame as a server sends it: RFC 6455 section 5.2. */
+export function wsFrame(opcode: number, payload: Uint8Array): Buffer {
+  const bytes = Buffer.allocUnsafe(wsHeaderSize(payload.length) + payload.length)
+  bytes.set(payload, writeWsHeader(bytes, 0, opcode, payload.length))
+  return bytes
+}
+
+function wsHeaderSize(length: number): number {
+  return length < 126 ? 2 : length < 65536 ? 4 : 10
+}
+
+function writeWsHeader(bytes: Buffer, at: number, opcode: number, length: number): number {
+  bytes[at] = 0x80 | opcode
+  if (length < 126) {
+    bytes[at + 1] = length
+    return at + 2
+  }
+  if (length < 65536) {
+    bytes[at + 1] = 126
+    return bytes.writeUInt16BE(length, at + 2)
+  }
+  bytes[at + 1] = 127
+  return bytes.writeBigUInt64BE(BigInt(length), at + 2)
+}
+
+/** `ms` give or take half of it, so that many clients don't come back at once. */
+export function jitter(ms: number): number {
+  return Math.round(ms * (0.5 + Math.random()))
+}

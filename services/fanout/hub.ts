@@ -1,0 +1,311 @@
+// All channels that a node follows, by name, and the flush loop that takes their news to the readers.
+
+import { FanwireError } from '../errors.ts'
+import type { ChannelLog, Retention } from '../log/log.ts'
+import type { Position } from '../log/position.ts'
+import { Channel } from './channel.ts'
+import type { Connection } from './connection.ts'
+import type { Farewell } from './frames.ts'
+import { jitter } from './frames.ts'
+
+/** Settings of section 4.1 that the fan-out needs. Times in ms, sizes in bytes. */
+export interface HubOptions {
+  readonly retention: Retention
+  /** Budget for the recent events of all channels. */
+  readonly memory: number
+  readonly maxFollowed: number
+  /** How long a channel stays followed after its last reader. */
+  readonly linger: number
+  readonly heartbeat: number
+  /** How long a reader may stand still. */
+  readonly stall: number
+}
+
+/** Plain counters of one wire, read by the metrics. */
+export interface WireStats {
+  connections: number
+  deliveries: number
+  gaps: number
+}
+
+export interface HubStats {
+  readonly channels: number
+  readonly readers: number
+  /** Connections whose socket takes no more. */
+  readonly behind: number
+  /** Bytes of recent events. */
+  readonly memory: number
+  readonly logReads: number
+  readonly wires: Readonly<Record<string, WireStats>>
+}
+
+/** A request that is held until there is news, such as a long poll. */
+export interface Held {
+  /** Answer now, with what there is. */
+  release(): void
+}
+
+/** A large channel is flushed in slices of this many ms, with the event loop free between them. */
+const SLICE = 2
+const SPOKES = 32
+/** A client has this long to answer a heartbeat that wants an answer, ms. */
+const ANSWER_WITHIN = 10_000
+/** A client that was told to go is cut after this, ms. */
+const CUT_AFTER = 2000
+
+export class Hub {
+  readonly options: HubOptions
+  /** Connections whose socket takes no more. */
+  readonly blocked = new Set<Connection>()
+  /** Connections that were told to go. */
+  readonly leaving = new Set<Connection>()
+  readonly held = new Set<Held>()
+  logReads = 0
+  readonly #log: ChannelLog
+  readonly #channels = new Map<string, { channel: Channel; opened: Promise<void> }>()
+  readonly #wires: Record<string, WireStats> = {}
+  readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
+  #spoke = 0
+  #memory = 0
+  #timers: NodeJS.Timeout[] = []
+  // What the next slices of the flush have to visit.
+  readonly #news = new Set<Channel>()
+  readonly #behind = new Set<Connection>()
+  #corked: Connection[] = []
+  #scheduled = false
+
+  constructor(log: ChannelLog, options: HubOptions) {
+    this.#log = log
+    this.options = options
+  }
+
+  /** Starts the timers: lingering channels, heartbeats, clients that stand still. */
+  start(): void {
+    const { heartbeat, stall, linger } = this.options
+    const every = (ms: number, run: () => void) => this.#timers.push(setInterval(run, ms).unref())
+    every(Math.max(10, heartbeat / SPOKES), () => this.#turnWheel())
+    every(Math.min(1000, stall / 4), () => this.#sweepConnections())
+    every(Math.min(1000, Math.max(100, linger / 4)), () => this.#sweepChannels(Date.now() - linger))
+  }
+
+  close(): void {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#timers = []
+    for (const { channel } of this.#channels.values()) channel.close()
+    this.#channels.clear()
+  }
+
+  // Channels ------------------------------------------------------------------------------------------------
+
+  /**
+   * The channel of that name, followed. The caller holds it until it calls `release`.
+   * Raises FW_TOO_MANY_FOLLOWED, LogUnavailable.
+   */
+  async open(name: string): Promise<Channel> {
+    let entry = this.#channels.get(name)
+    if (entry === undefined) {
+      if (this.#channels.size >= this.options.maxFollowed) this.#makeRoom()
+      const channel = new Channel(name, this, this.#log)
+      entry = { channel, opened: channel.open() }
+      this.#channels.set(name, entry)
+    }
+    const { channel, opened } = entry
+    channel.holds++
+    try {
+      await opened
+      return channel
+    } catch (error) {
+      channel.release()
+      if (this.#channels.get(name) === entry) this.#channels.delete(name)
+      throw error
+    }
+  }
+
+  /** All of `names`, or none. */
+  async openAll(names: readonly string[]): Promise<Channel[]> {
+    const opened = await Promise.allSettled(names.map(name => this.open(name)))
+    const failed = opened.find(each => each.status === 'rejected')
+    const channels = opened.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
+    if (failed === undefined) return channels
+    for (const channel of channels) channel.release()
+    throw failed.reason
+  }
+
+  /** What this node told a writer; whoever asks it next sees it. */
+  acknowledged(name: string, position: Position): void {
+    this.#channels.get(name)?.channel.acknowledged(position)
+  }
+
+  /** Readers of a channel on this node. */
+  readers(name: string): number {
+    return this.#channels.get(name)?.channel.readers.length ?? 0
+  }
+
+  /** Room for one more channel, if one is lingering. */
+  #makeRoom(): void {
+    let longest: Channel | undefined
+    for (const { channel } of this.#channels.values()) {
+      if (channel.holds === 0 && (longest === undefined || channel.idleSince < longest.idleSince)) {
+        longest = channel
+      }
+    }
+    if (longest === undefined) {
+      throw new FanwireError(
+        'FW_TOO_MANY_FOLLOWED',
+        `this node already follows ${this.options.maxFollowed} channels (FANWIRE_MAX_FOLLOWED); try another node`,
+      )
+    }
+    this.#drop(longest)
+  }
+
+  #sweepChannels(idleBefore: number): void {
+    for (const { channel } of this.#channels.values()) {
+      if (channel.holds === 0 && channel.idleSince <= idleBefore) this.#drop(channel)
+    }
+  }
+
+  #drop(channel: Channel): void {
+    this.#channels.delete(channel.name)
+    this.#news.delete(channel)
+    channel.close()
+  }
+
+  /** Counts recent events, and keeps to the budget: the least recently read channels shrink first. */
+  remembered(bytes: number): void {
+    this.#memory += bytes
+    if (this.#memory <= this.options.memory || bytes <= 0) return
+    const target = this.options.memory * 0.9
+    const channels = [...this.#channels.values()].map(each => each.channel)
+    for (const { recent } of channels.sort((a, b) => a.lastRead - b.lastRead)) {
+      const before = recent.size
+      recent.shrink(Math.max(0, before - (this.#memory - target)))
+      this.#memory += recent.size - before
+      if (this.#memory <= target) return
+    }
+  }
+
+  // The flush -----------------------------------------------------------------------------------------------
+
+  /** The channel has news: its readers are visited in the next slices. */
+  flushSoon(channel: Channel): void {
+    this.#news.add(channel)
+    this.#schedule()
+  }
+
+  /** The connection has room, and its readers something to read. */
+  catchUpSoon(connection: Connection): void {
+    this.#behind.add(connection)
+    this.#schedule()
+  }
+
+  /** The connection has gathered bytes, to be sent at the end of the slice. */
+  corked(connection: Connection): void {
+    this.#corked.push(connection)
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(this.#slice)
+  }
+
+  /** One slice: channels with news in turn, then connections that catch up, then what both have gathered. */
+  readonly #slice = (): void => {
+    this.#scheduled = false
+    let deadline = performance.now() + SLICE
+    for (const channel of this.#news) {
+      this.#news.delete(channel)
+      if (!channel.flush(deadline)) this.#news.add(channel)
+      if (performance.now() > deadline) break
+    }
+    deadline = performance.now() + SLICE
+    for (const connection of this.#behind) {
+      this.#behind.delete(connection)
+      connection.catchUp()
+      if (performance.now() > deadline) break
+    }
+    const corked = this.#corked
+    this.#corked = []
+    for (const connection of corked) connection.uncork()
+    if (this.#news.size > 0 || this.#behind.size > 0) this.#schedule()
+  }
+
+  // Connections ---------------------------------------------------------------------------------------------
+
+  wire(name: string): WireStats {
+    this.#wires[name] ??= { connections: 0, deliveries: 0, gaps: 0 }
+    return this.#wires[name]
+  }
+
+  opened(connection: Connection): void {
+    connection.spoke = (this.#spoke + SPOKES - 1) % SPOKES
+    this.#wheel[connection.spoke]?.add(connection)
+  }
+
+  closed(connection: Connection): void {
+    this.#wheel[connection.spoke]?.delete(connection)
+    this.blocked.delete(connection)
+    this.leaving.delete(connection)
+    this.#behind.delete(connection)
+  }
+
+  /** One timer for all heartbeats: each turn of the wheel is the turn of one connection in 32. */
+  #turnWheel(): void {
+    const now = Date.now()
+    const turn = Math.max(10, this.options.heartbeat / SPOKES)
+    this.#spoke = (this.#spoke + 1) % SPOKES
+    for (const connection of this.#wheel[this.#spoke] ?? []) connection.beat()
+    // Who had to answer a heartbeat by now, and has not, is gone.
+    const turnsAgo = Math.min(SPOKES - 1, Math.ceil(ANSWER_WITHIN / turn))
+    for (const connection of this.#wheel[(this.#spoke + SPOKES - turnsAgo) % SPOKES] ?? []) {
+      const since = connection.unansweredSince
+      if (since !== 0 && now - since >= ANSWER_WITHIN && connection.blockedSince === 0) connection.cut()
+    }
+  }
+
+  #sweepConnections(): void {
+    const now = Date.now()
+    for (const connection of this.blocked) {
+      const { queued } = connection
+      if (queued < connection.backlog) {
+        // Slow, but it reads.
+        connection.backlog = queued
+        connection.blockedSince = now
+      } else if (now - connection.blockedSince >= this.options.stall) {
+        connection.end({ code: 4001, reason: 'the reader stood still for too long', retry: jitter(5000) })
+      }
+    }
+    for (const connection of this.leaving) connection.cutIfOverdue(now, CUT_AFTER)
+  }
+
+  /**
+   * Answers held requests and ends every connection, evenly over `ms`, each with a hint when to come back.
+   * Returns when all have been told.
+   */
+  async drain(ms: number): Promise<void> {
+    for (const held of this.held) held.release()
+    const connections = this.#wheel.flatMap(spoke => [...spoke])
+    const farewell = (): Farewell => ({ code: 1001, reason: 'the node is stopping', retry: jitter(1000) })
+    const step = 50
+    const perStep = Math.ceil(connections.length / Math.max(1, ms / step))
+    while (connections.length > 0) {
+      for (const connection of connections.splice(0, perStep)) connection.end(farewell())
+      if (connections.length > 0) await new Promise(resolve => setTimeout(resolve, step))
+    }
+    for (const held of this.held) held.release()
+  }
+
+  stats(): HubStats {
+    let readers = 0
+    for (const { channel } of this.#channels.values()) readers += channel.readers.length
+    return {
+      channels: this.#channels.size,
+      readers,
+      behind: this.blocked.size,
+      memory: this.#memory,
+      logReads: this.logReads,
+      wires: this.#wires,
+    }
+  }
+}

@@ -1,0 +1,191 @@
+// What request wires ask: "what is after my cursors?", once or until there is something.
+
+import type { LogEvent } from '../log/event.ts'
+import type { Page } from '../log/log.ts'
+import { type Gap, type Position, printPosition, type Start } from '../log/position.ts'
+import { type Channel, GATHER } from './channel.ts'
+import type { Held, Hub } from './hub.ts'
+import { Reader, type Target } from './reader.ts'
+
+/** One answer over several channels. */
+export interface Answer {
+  /** By time; within a channel in order. */
+  readonly events: readonly LogEvent[]
+  readonly gaps: readonly { readonly channel: string; readonly gap: Gap }[]
+  /** Where each channel's part begins. */
+  readonly starts: readonly Position[]
+  /** Where each channel's part ends: the cursor of the next request. */
+  readonly cursors: readonly Position[]
+  /** There is more: ask again at once. */
+  readonly more: boolean
+}
+
+/** An answer is cut before it holds more data than this, bytes. */
+const ANSWER_BYTES = 4 * 1024 * 1024
+
+/**
+ * At most `limit` events, shared fairly over the channels: each may have an equal part, and what one leaves
+ * goes to the others. Where not each can have one, the turn moves on with the cursors. Raises LogUnavailable.
+ */
+export async function collect(
+  channels: readonly Channel[],
+  starts: readonly Start[],
+  limit: number,
+): Promise<Answer> {
+  const share = Math.max(1, Math.floor(limit / channels.length))
+  const bytes = Math.floor(ANSWER_BYTES / channels.length)
+  const pages = await Promise.all(
+    channels.map((channel, i) => channel.page(starts[i] as Start, { events: share, bytes })),
+  )
+  const turn = pages.reduce((sum, page) => sum + page.start.offset, 0) % channels.length
+  const order = pages.map((_, i) => (turn + i) % channels.length)
+
+  let left = limit
+  let room = ANSWER_BYTES
+  const parts: Part[] = []
+  for (const i of order) {
+    const part = new Part(pages[i] as Page)
+    left -= part.take(pages[i] as Page, left, room)
+    room -= part.bytes
+    parts[i] = part
+  }
+  // One more round: what some left, to those who have more.
+  for (const i of order) {
+    const part = parts[i] as Part
+    if (left === 0 || room <= 0 || !part.goesOn) continue
+    const page = await (channels[i] as Channel).page(part.cursor, { events: left, bytes: room })
+    if (page.gap === undefined) left -= part.take(page, left, room)
+    room = ANSWER_BYTES - parts.reduce((sum, each) => sum + each.bytes, 0)
+  }
+
+  const events = parts.flatMap(part => part.events)
+  return {
+    events: channels.length === 1 ? events : events.sort((a, b) => a.time - b.time),
+    gaps: pages.flatMap(({ gap }, i) =>
+      gap === undefined ? [] : [{ channel: channels[i]?.name ?? '', gap }],
+    ),
+    starts: pages.map(page => page.start),
+    cursors: parts.map(part => part.cursor),
+    more: parts.some(part => part.more),
+  }
+}
+
+/** One channel's part of an answer. */
+class Part {
+  readonly events: LogEvent[] = []
+  bytes = 0
+  cursor: Position
+  more = false
+  /** More of the same epoch can be had at once. */
+  goesOn = false
+
+  constructor(page: Page) {
+    this.cursor = page.start
+  }
+
+  /** Takes what fits of a page; how many. */
+  take(page: Page, left: number, room: number): number {
+    let taken = 0
+    for (const event of page.events) {
+      if (taken === left || (this.bytes + event.json.length > room && taken > 0) || room <= 0) break
+      this.events.push(event)
+      this.bytes += event.json.length
+      this.cursor = event
+      taken++
+    }
+    this.cursor = { epoch: this.cursor.epoch, offset: this.cursor.offset }
+    this.more = page.more || taken < page.events.length
+    this.goesOn = this.more && page.events.length > 0
+    return taken
+  }
+}
+
+/** The body of an answer: the same on poll and long-poll. */
+export function encodeAnswer({ events, gaps, cursors, more }: Answer): Buffer {
+  const pieces: Uint8Array[] = [OPEN]
+  events.forEach((event, i) => {
+    if (i > 0) pieces.push(COMMA)
+    pieces.push(event.json)
+  })
+  const told = gaps.map(
+    ({ channel, gap }) =>
+      `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`,
+  )
+  const tail =
+    `],"cursor":"${cursors.map(printPosition).join(',')}"` +
+    (more ? ',"more":true' : '') +
+    (told.length > 0 ? `,"gaps":[${told.join(',')}]}` : '}')
+  pieces.push(Buffer.from(tail))
+  return Buffer.concat(pieces)
+}
+
+const OPEN = Buffer.from('{"events":[')
+const COMMA = Buffer.from(',')
+
+/** A long poll: collects as soon as there is something, or when its time is over. */
+export class LongPoll implements Target, Held {
+  readonly #hub: Hub
+  readonly #channels: readonly Channel[]
+  #released = false
+  #wakeUp: (() => void) | undefined
+
+  constructor(hub: Hub, channels: readonly Channel[]) {
+    this.#hub = hub
+    this.#channels = channels
+  }
+
+  /** Answers within `wait` ms. Raises LogUnavailable. */
+  async answer(starts: readonly Start[], limit: number, wait: number): Promise<Answer> {
+    const until = Date.now() + wait
+    let gatherUntil = Number.POSITIVE_INFINITY
+    let from = starts
+    for (;;) {
+      const versions = this.#channels.map(channel => channel.version)
+      const answer = await collect(this.#channels, from, limit)
+      const now = Date.now()
+      const found = answer.events.length > 0
+      if (found) gatherUntil = Math.min(gatherUntil, now + gatherFor(answer.events, now))
+      const end = found ? Math.min(until, gatherUntil) : until
+      if (this.#released || answer.gaps.length > 0 || answer.more || end <= now) return answer
+      from = answer.starts
+      await this.#news(answer.starts, versions, end - now)
+    }
+  }
+
+  /** Answers now, with what there is. */
+  release(): void {
+    this.#released = true
+    this.#wakeUp?.()
+  }
+
+  wake(): void {
+    this.#wakeUp?.()
+  }
+
+  /** Returns when a channel has news, or after `ms`. */
+  async #news(at: readonly Position[], versions: readonly number[], ms: number): Promise<void> {
+    const readers = this.#channels.map((channel, i) => new Reader(channel, this, at[i] as Position))
+    for (const reader of readers) reader.channel.join(reader)
+    this.#hub.held.add(this)
+    let timer: NodeJS.Timeout | undefined
+    const news = this.#channels.some((channel, i) => channel.version !== versions[i])
+    if (!news && !this.#released) {
+      await new Promise<void>(resolve => {
+        this.#wakeUp = resolve
+        timer = setTimeout(resolve, ms)
+      })
+    }
+    clearTimeout(timer)
+    this.#wakeUp = undefined
+    this.#hub.held.delete(this)
+    for (const reader of readers) reader.channel.leave(reader)
+  }
+}
+
+/** How long a long poll that found these waits for more, ms: 0 unless all are low and few and young. */
+function gatherFor(events: readonly LogEvent[], now: number): number {
+  const oldest = events[0]
+  if (oldest === undefined || events.length >= GATHER.events || events.some(event => !event.low)) return 0
+  const bytes = events.reduce((sum, event) => sum + event.bytes, 0)
+  return bytes >= GATHER.bytes ? 0 : Math.min(GATHER.age, Math.max(0, oldest.time + GATHER.age - now))
+}
