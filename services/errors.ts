@@ -47,6 +47,15 @@ export const CODES = {
 
 export type ErrorCode = keyof typeof CODES
 
+/** README's table of codes, in Markdown. */
+export function errorTable(): string {
+  const rows = Object.entries<Code>(CODES).map(
+    ([name, { status, passes, meaning }]) =>
+      `| \`${name}\` | ${status} | ${passes ? 'yes' : ''} | ${meaning} |`,
+  )
+  return ['| code | status | passes | meaning |', '|---|---|---|---|', ...rows, ''].join('\n')
+}
+
 /** An error that a client is told: `{"error":{"code","message"}}`. */
 export class FanwireError extends Error {
   override readonly name = 'FanwireError'

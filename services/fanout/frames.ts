@@ -56,7 +56,7 @@ function openObject(cursor: string): Buffer {
 /** Server-sent events, WHATWG HTML section 9.2.5. The object has no line breaks, so one `data:` line holds it. */
 export const sseFraming: Framing = {
   wire: 'sse',
-  opening: cursor => Buffer.from(`retry: ${jitter(2000)}\nid: ${cursor}\n\n`),
+  opening: cursor => Buffer.from(`id: ${cursor}\n\nretry: ${jitter(2000)}\n\n`),
   stretch(events, from, to, cursorAfter) {
     const heads: string[] = []
     let size = 0

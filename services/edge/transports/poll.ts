@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../fanout/pages.ts'
-import { printCursor, printPosition } from '../../log/position.ts'
+import { printCursor } from '../../log/position.ts'
 import { sendAnswer, withChannels } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
@@ -29,19 +29,13 @@ export async function poll(app: FastifyInstance): Promise<void> {
 }
 
 /**
- * A strong tag that changes with the body (RFC 9110 section 8.8.3): where each channel's events begin, the
- * cursor, and whether there is more. None with gaps, which a client must not miss.
+ * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, and whether
+ * there is more. None with gaps, which a client must not miss.
  */
-function entityTag(answer: Answer): string | undefined {
-  if (answer.gaps.length > 0) return undefined
-  const cursor = printCursor(answer.cursors)
-  if (answer.events.length === 0) return `"${cursor}"`
-  const begins = new Map<string, string>()
-  for (const { epoch, offset, json } of answer.events) {
-    const channel = json.toString('latin1', 12, json.indexOf('"', 12))
-    if (!begins.has(channel)) begins.set(channel, printPosition({ epoch, offset }))
-  }
-  return `"${[...begins.values()].join(',')};${cursor}${answer.more ? ';more' : ''}"`
+function entityTag({ events, gaps, starts, cursors, more }: Answer): string | undefined {
+  if (gaps.length > 0) return undefined
+  if (events.length === 0) return `"${printCursor(cursors)}"`
+  return `"${printCursor(starts)};${printCursor(cursors)}${more ? ';more' : ''}"`
 }
 
 /** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */

@@ -1,0 +1,588 @@
+// Settings: one table, from which come the environment variables, the flags, `--help` and README's table. The
+// only reader of process.env.
+
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { parseArgs } from 'node:util'
+import type { Retention } from './log/log.ts'
+
+export type Role = 'all' | 'edge' | 'writer'
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+
+/** Every setting, checked. Durations are ms, sizes bytes. */
+export interface Config {
+  readonly host: string
+  /** 0: any free one. */
+  readonly port: number
+  readonly role: Role
+  readonly workers: number
+  /** Undefined: the memory log. May hold a password. */
+  readonly redisUrl: string | undefined
+  readonly redisPrefix: string
+  readonly logLevel: LogLevel
+  /** Keys of which publishing needs one; none: anybody may publish. Secret. */
+  readonly publishKeys: readonly string[]
+  readonly insecure: boolean
+  /** Browser origins as browsers print them, or `*` alone; undefined: those that go with `host`. */
+  readonly origins: readonly string[] | undefined
+  readonly history: Retention
+  readonly maxBody: number
+  readonly maxChannels: number
+  readonly maxConnections: number
+  readonly memory: number
+  readonly maxFollowed: number
+  readonly linger: number
+  readonly heartbeat: number
+  readonly stall: number
+  readonly drain: number
+  readonly idempotencyWindow: number
+  readonly logTimeout: number
+}
+
+/** Settings that can't be used. The message has a line for each of them, and never a secret. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/** What the command line asks for: a node, or a text to be printed. */
+export type Command = { readonly config: Config } | { readonly print: string }
+
+/** A kind of value: how it is written. */
+interface Kind<T> {
+  /** Stands for the value in `--help`. */
+  readonly placeholder: string
+  /** Ends the sentence "expected ...". */
+  readonly expects: string
+  /** Never shown in a message. */
+  readonly secret?: true
+  /** The flag needs no value. */
+  readonly flag?: true
+  /** Undefined where `text` is malformed or out of range. */
+  parse(text: string): T | undefined
+}
+
+interface Setting<T> {
+  readonly env: string
+  readonly flag: string
+  readonly group: Group
+  readonly kind: Kind<NonNullable<T>>
+  /** The default, as it would be written; in brackets what no value stands for. */
+  readonly shown: string
+  readonly doc: string
+  unset(): T
+}
+
+const GROUPS = ['Process', 'Access', 'History', 'Limits', 'Times'] as const
+type Group = (typeof GROUPS)[number]
+
+const flagOf = (env: string) =>
+  env
+    .replace(/^FANWIRE_/, '')
+    .toLowerCase()
+    .replaceAll('_', '-')
+
+function setting<T extends NonNullable<unknown>>(
+  group: Group,
+  env: string,
+  kind: Kind<T>,
+  written: string,
+  doc: string,
+): Setting<T> {
+  const unset = () => {
+    const value = kind.parse(written)
+    if (value === undefined) throw new Error(`the default of ${env} is malformed`)
+    return value
+  }
+  return { env, flag: flagOf(env), group, kind, shown: written, doc, unset }
+}
+
+function optional<T extends NonNullable<unknown>, U>(
+  group: Group,
+  env: string,
+  kind: Kind<T>,
+  unset: () => T | U,
+  shown: string,
+  doc: string,
+): Setting<T | U> {
+  return {
+    env,
+    flag: flagOf(env),
+    group,
+    kind: kind as Kind<NonNullable<T | U>>,
+    shown: `(${shown})`,
+    doc,
+    unset,
+  }
+}
+
+function integer(least: number, most: number): Kind<number> {
+  return {
+    placeholder: 'N',
+    expects:
+      most === Number.MAX_SAFE_INTEGER ? `an integer from ${least}` : `an integer from ${least} to ${most}`,
+    parse(text) {
+      const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
+      return value >= least && value <= most ? value : undefined
+    },
+  }
+}
+
+const DURATION = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+const SIZE = { b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 } as const
+
+/** `least` and `most` as they would be written. */
+function duration(least: string, most: string): Kind<number> {
+  const parse = (text: string) => {
+    const match = /^(\d{1,12})(ms|s|m|h|d)$/.exec(text)
+    if (match === null) return text === '0' ? 0 : undefined
+    return Number(match[1]) * DURATION[match[2] as keyof typeof DURATION]
+  }
+  return bounded(parse, least, most, 'DURATION', 'a duration such as 250ms, 10s, 5m, 24h or 7d')
+}
+
+function size(least: string, most: string): Kind<number> {
+  const parse = (text: string) => {
+    const match = /^(\d{1,15})([kmg]?i?b)?$/i.exec(text)
+    if (match === null) return undefined
+    const unit = SIZE[(match[2] ?? 'b').toLowerCase() as keyof typeof SIZE]
+    return unit === undefined ? undefined : Number(match[1]) * unit
+  }
+  return bounded(parse, least, most, 'SIZE', 'a size such as 1048576, 512KiB, 64MiB or 1GB')
+}
+
+function bounded(
+  parse: (text: string) => number | undefined,
+  least: string,
+  most: string,
+  placeholder: string,
+  form: string,
+): Kind<number> {
+  return {
+    placeholder,
+    expects: `${form}, from ${least} to ${most}`,
+    parse(text) {
+      const value = parse(text)
+      return value !== undefined && value >= Number(parse(least)) && value <= Number(parse(most))
+        ? value
+        : undefined
+    },
+  }
+}
+
+function oneOf<T extends string>(...values: T[]): Kind<T> {
+  return {
+    placeholder: values.join('|'),
+    expects: `one of ${values.join(', ')}`,
+    parse: text => values.find(value => value === text),
+  }
+}
+
+const onOff: Kind<boolean> = {
+  placeholder: '',
+  expects: '1 or 0',
+  flag: true,
+  parse: text =>
+    text === '1' || text === 'true' ? true : text === '0' || text === 'false' ? false : undefined,
+}
+
+const hostName: Kind<string> = {
+  placeholder: 'HOST',
+  expects: 'an IP address or a host name without a port, such as 127.0.0.1, 0.0.0.0, :: or localhost',
+  parse(text) {
+    const bare = /^\[.*\]$/.test(text) ? text.slice(1, -1) : text
+    if (isIP(bare) !== 0) return bare
+    return /^(?=.{1,253}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$/.test(text) && !/^[\d.]+$/.test(text)
+      ? text
+      : undefined
+  },
+}
+
+const redisUrl: Kind<string> = {
+  placeholder: 'URL',
+  expects: 'redis:// or rediss://user:password@host:port/db (with special characters percent-encoded)',
+  secret: true,
+  parse(text) {
+    if (/^redis\+(sentinel|cluster):\/\/[^\s/?#]+(\/[^\s/?#]*)?$/.test(text)) return text
+    if (!/^rediss?:\/\//.test(text) || !URL.canParse(text)) return undefined
+    const url = new URL(text)
+    if (url.hostname === '' || url.search !== '' || url.hash !== '' || url.port === '0') return undefined
+    if (!/^(\/(\d{1,5})?)?$/.test(url.pathname)) return undefined
+    try {
+      decodeURIComponent(url.username + url.password)
+    } catch {
+      return undefined
+    }
+    return text
+  },
+}
+
+const redisPrefix: Kind<string> = {
+  placeholder: 'TEXT',
+  expects: '1 to 64 of A-Z a-z 0-9 _ . : -',
+  parse: text => (/^[A-Za-z0-9_.:-]{1,64}$/.test(text) ? text : undefined),
+}
+
+const keys: Kind<readonly string[]> = {
+  placeholder: 'KEY,...',
+  expects: 'one or more keys of visible ASCII characters, separated by commas',
+  secret: true,
+  parse(text) {
+    const list = text.split(',').map(key => key.trim())
+    return list.every(key => /^[\x21-\x7e]{1,512}$/.test(key)) ? list : undefined
+  },
+}
+
+const originList: Kind<readonly string[]> = {
+  placeholder: 'ORIGIN,...',
+  expects:
+    '* alone, or origins such as https://app.example.com or http://localhost:3000, separated by commas',
+  parse(text) {
+    const list = text.split(',').map(origin => origin.trim())
+    if (list.length === 1 && list[0] === '*') return list
+    const well = list.every(origin => /^https?:\/\/[^\s/?#@*]+$/i.test(origin) && URL.canParse(origin))
+    return well ? list.map(origin => new URL(origin).origin) : undefined
+  },
+}
+
+const SETTINGS = {
+  host: setting('Process', 'HOST', hostName, '127.0.0.1', 'address to listen on'),
+  port: setting('Process', 'PORT', integer(0, 65535), '8080', 'port to listen on; 0: any free one'),
+  role: setting(
+    'Process',
+    'ROLE',
+    oneOf('all', 'edge', 'writer'),
+    'all',
+    '`all`; `edge`: no publish routes; `writer`: no wires. Other than `all` needs REDIS_URL',
+  ),
+  workers: setting(
+    'Process',
+    'WORKERS',
+    integer(1, 1024),
+    '1',
+    'processes that share the port; only 1 so far',
+  ),
+  redisUrl: optional(
+    'Process',
+    'REDIS_URL',
+    redisUrl,
+    () => undefined,
+    'the memory log',
+    '`redis://` or `rediss://user:password@host:port/db`: keeps the log, and shares it with other nodes',
+  ),
+  redisPrefix: setting(
+    'Process',
+    'FANWIRE_REDIS_PREFIX',
+    redisPrefix,
+    'fw',
+    'begins every key and pub/sub channel',
+  ),
+  logLevel: setting(
+    'Process',
+    'LOG_LEVEL',
+    oneOf<LogLevel>('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    'info',
+    'least severe line that is logged: trace, debug, info, warn, error, fatal or silent',
+  ),
+  publishKeys: optional(
+    'Access',
+    'FANWIRE_PUBLISH_KEY',
+    keys,
+    () => [],
+    'anybody may publish',
+    'bearer key that publishing needs, or several, separated by commas',
+  ),
+  insecure: setting(
+    'Access',
+    'FANWIRE_INSECURE',
+    onOff,
+    '0',
+    '1: listen beyond loopback although no publish key is set',
+  ),
+  origins: optional(
+    'Access',
+    'FANWIRE_ORIGINS',
+    originList,
+    () => undefined,
+    "on loopback: loopback origins; else: the node's own",
+    'browser origins that may read, open a WebSocket and publish, separated by commas; `*`: all',
+  ),
+  historyEvents: setting(
+    'History',
+    'FANWIRE_HISTORY_EVENTS',
+    integer(1, 1e9),
+    '10000',
+    'events kept per channel',
+  ),
+  historyAge: setting(
+    'History',
+    'FANWIRE_HISTORY_AGE',
+    duration('1ms', '3650d'),
+    '24h',
+    'how long an event is kept',
+  ),
+  historyBytes: setting(
+    'History',
+    'FANWIRE_HISTORY_BYTES',
+    size('1', '1024GiB'),
+    '64MiB',
+    'data kept per channel; the newest event stays even if it alone is larger',
+  ),
+  maxBody: setting('Limits', 'FANWIRE_MAX_BODY', size('1', '256MiB'), '1MiB', "one event's data"),
+  maxChannels: setting(
+    'Limits',
+    'FANWIRE_MAX_CHANNELS',
+    integer(1, 100_000),
+    '100',
+    'channels on one request or connection; sse with several channels: 32 at most',
+  ),
+  maxConnections: optional(
+    'Limits',
+    'FANWIRE_MAX_CONNECTIONS',
+    integer(1, 10_000_000),
+    () => Math.max(1, Math.floor(openFileLimit() * 0.8)),
+    '80 % of the open-file limit',
+    'connections to this process; further ones are answered 503',
+  ),
+  memory: setting(
+    'Limits',
+    'FANWIRE_MEMORY',
+    size('1KiB', '1024GiB'),
+    '256MiB',
+    'recent events held by the node, over all channels',
+  ),
+  maxFollowed: setting(
+    'Limits',
+    'FANWIRE_MAX_FOLLOWED',
+    integer(1, 10_000_000),
+    '50000',
+    'channels that the node follows at a time',
+  ),
+  linger: setting(
+    'Times',
+    'FANWIRE_LINGER',
+    duration('0ms', '1d'),
+    '10s',
+    'how long a channel is followed after its last reader left',
+  ),
+  heartbeat: setting(
+    'Times',
+    'FANWIRE_HEARTBEAT',
+    duration('10ms', '1h'),
+    '25s',
+    'silence after which a stream sends a sign of life; keep it below the 60 s of most proxies',
+  ),
+  stall: setting(
+    'Times',
+    'FANWIRE_STALL',
+    duration('10ms', '1d'),
+    '30s',
+    'how long a reader may take nothing before its connection is ended',
+  ),
+  drain: setting(
+    'Times',
+    'FANWIRE_DRAIN',
+    duration('0ms', '1h'),
+    '10s',
+    'time over which connections are closed when the node is told to stop',
+  ),
+  idempotencyWindow: setting(
+    'Times',
+    'FANWIRE_IDEMPOTENCY_WINDOW',
+    duration('10ms', '7d'),
+    '120s',
+    'how long an idempotency key is remembered',
+  ),
+  logTimeout: setting(
+    'Times',
+    'FANWIRE_LOG_TIMEOUT',
+    duration('10ms', '1h'),
+    '5s',
+    'how long Redis may take to answer',
+  ),
+} as const satisfies Record<string, Setting<unknown>>
+
+type Name = keyof typeof SETTINGS
+type Values = { [N in Name]: ReturnType<(typeof SETTINGS)[N]['unset']> }
+
+const NAMES = Object.keys(SETTINGS) as Name[]
+const ALL: readonly Setting<unknown>[] = Object.values(SETTINGS)
+const FLAG_HINT = 'see --help'
+
+/**
+ * Reads the command line and the environment; flags win. An environment variable that is empty counts as
+ * unset. Raises ConfigError, whose message names every setting that is wrong.
+ */
+export function readConfig(
+  args: readonly string[] = process.argv.slice(2),
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Command {
+  const problems: string[] = []
+  const flags = readFlags(args, problems)
+  if (flags.has('help')) return { print: help() }
+  if (flags.has('version')) return { print: VERSION }
+
+  const known = new Set(ALL.map(each => each.env))
+  for (const name of Object.keys(env)) {
+    if (name.startsWith('FANWIRE_') && !known.has(name))
+      problems.push(`${name} is not a setting; ${FLAG_HINT}`)
+  }
+  const values: Partial<Record<Name, unknown>> = {}
+  for (const name of NAMES) {
+    const { env: variable, flag, kind, unset } = SETTINGS[name] as Setting<unknown>
+    const fromFlag = flags.get(flag)
+    const text = fromFlag ?? (env[variable] === '' ? undefined : env[variable])
+    const value = text === undefined ? unset() : kind.parse(text)
+    if (text !== undefined && value === undefined) {
+      const label = fromFlag === undefined ? variable : `--${flag}`
+      problems.push(`${label} is ${kind.secret ? 'malformed' : quote(text)}; expected ${kind.expects}`)
+    }
+    values[name] = value
+  }
+  if (problems.length === 0) problems.push(...contradictions(values as Values))
+  if (problems.length > 0) throw new ConfigError(problems.join('\n'))
+  const { historyEvents, historyAge, historyBytes, ...rest } = values as Values
+  return { config: { ...rest, history: { events: historyEvents, age: historyAge, bytes: historyBytes } } }
+}
+
+/** Flags by name, without dashes. */
+function readFlags(args: readonly string[], problems: string[]): Map<string, string> {
+  const found = new Map<string, string>()
+  const plain = new Map(ALL.map(({ flag, kind }) => [flag, kind.flag === true]))
+  const options: Record<string, { type: 'string' | 'boolean'; short?: string }> = {
+    help: { type: 'boolean', short: 'h' },
+    version: { type: 'boolean', short: 'v' },
+  }
+  for (const [flag, bare] of plain) options[flag] = { type: bare ? 'boolean' : 'string' }
+  const { tokens } = parseArgs({
+    args: [...args],
+    options,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  })
+  for (const token of tokens) {
+    if (token.kind === 'positional') problems.push(`${quote(token.value)} is not expected; ${FLAG_HINT}`)
+    if (token.kind !== 'option') continue
+    const { name, rawName, value, inlineValue } = token
+    if (options[name] === undefined) problems.push(`${quote(rawName)} is not a flag; ${FLAG_HINT}`)
+    else if (found.has(name)) problems.push(`--${name} is given twice`)
+    else if (value === undefined && options[name].type === 'string') problems.push(`--${name} needs a value`)
+    else if (value?.startsWith('-') && !inlineValue) problems.push(`--${name} needs a value`)
+    else found.set(name, value ?? '1')
+  }
+  return found
+}
+
+/** What is wrong with settings that are each well-formed. */
+function contradictions(values: Values): string[] {
+  const found: string[] = []
+  const { redisUrl: url, role, workers, host, publishKeys, insecure } = values
+  const scheme = url?.slice(0, url.indexOf(':'))
+  if (scheme === 'redis+sentinel' || scheme === 'redis+cluster') {
+    found.push(
+      `REDIS_URL begins with ${scheme}://, which this version can not use yet; use redis:// or rediss://`,
+    )
+  }
+  if (role !== 'all' && url === undefined) {
+    found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)
+  }
+  if (workers !== 1) {
+    found.push(
+      `WORKERS is ${workers}, and this version has 1 only: start several nodes with the same REDIS_URL`,
+    )
+  }
+  if (!isLoopbackHost(host) && publishKeys.length === 0 && !insecure) {
+    found.push(
+      `HOST is ${host}, where others can reach it, and without FANWIRE_PUBLISH_KEY anybody could publish: ` +
+        'set FANWIRE_PUBLISH_KEY to a secret of your choice, or FANWIRE_INSECURE=1 to allow it',
+    )
+  }
+  return found
+}
+
+/** Whether a host, as in HOST or in a URL, is on this machine only: localhost, 127.0.0.0/8 or ::1. */
+export function isLoopbackHost(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, '')
+  if (name === 'localhost' || name.endsWith('.localhost')) return true
+  if (isIP(name) === 4) return name.startsWith('127.')
+  const bracketed = name.startsWith('[') ? name : `[${name}]`
+  if (!URL.canParse(`http://${bracketed}`)) return false
+  const { hostname } = new URL(`http://${bracketed}`)
+  return hostname === '[::1]' || hostname.startsWith('[::ffff:7f')
+}
+
+/** The soft limit of open files; node raises it to the hard one when it starts. */
+function openFileLimit(): number {
+  const assumed = 10_240
+  try {
+    const soft = /^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
+    return soft === undefined ? assumed : soft === 'unlimited' ? 1_048_576 : Number(soft)
+  } catch {
+    return assumed // Not Linux.
+  }
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+}
+
+/** README's table of settings, in Markdown. */
+export function settingsTable(): string {
+  const cell = (text: string) => text.replaceAll('|', '\\|')
+  const rows = ALL.map(({ env, flag, shown, doc }) => {
+    const usual = shown.startsWith('(') ? shown.slice(1, -1) : `\`${shown}\``
+    return `| \`${env}\` | \`--${flag}\` | ${cell(usual)} | ${cell(doc)} |`
+  })
+  return ['| variable | flag | default | |', '|---|---|---|---|', ...rows, ''].join('\n')
+}
+
+function help(): string {
+  const lines = [
+    `fanwire ${VERSION}: publish once, read on any node over polling, SSE, streaming or WebSocket`,
+    '',
+    'Usage: fanwire [flags]',
+    '',
+    '  fanwire                                  one node, events in memory, http://127.0.0.1:8080',
+    '  fanwire --redis-url redis://10.0.0.5     as many nodes as you like, one log',
+    '',
+    'Every flag is also an environment variable, named beside it; flags win.',
+    'Durations: 250ms 10s 5m 24h 7d. Sizes: 1048576 512KiB 64MiB 1GB.',
+  ]
+  const flags = ALL.map(
+    ({ flag, kind }) => `--${flag} ${kind.placeholder.length > 12 ? 'VALUE' : kind.placeholder}`,
+  )
+  const width = Math.max(...flags.map(each => each.length))
+  for (const group of GROUPS) {
+    lines.push('', `${group}:`)
+    for (const [i, each] of ALL.entries()) {
+      if (each.group !== group) continue
+      const usual = each.shown.startsWith('(') ? each.shown : `(${each.shown})`
+      lines.push(`  ${(flags[i] ?? '').padEnd(width)}  ${each.env} ${usual}`)
+      lines.push(`  ${''.padEnd(width)}  ${each.doc.replaceAll('`', '')}`)
+    }
+  }
+  lines.push('', '  -h, --help     this text', '  -v, --version  the version')
+  lines.push(
+    '',
+    'Example: listen to the world, keep an hour of history, then publish and read:',
+    '',
+    '  fanwire --host 0.0.0.0 --publish-key s3cret --history-age 1h',
+    "  curl -H 'Authorization: Bearer s3cret' -H 'Content-Type: application/json' -d '{\"hello\":1}' \\",
+    '    http://localhost:8080/v1/channels/news/events',
+    "  curl -N 'http://localhost:8080/v1/sse?channel=news&cursor=earliest'",
+  )
+  return lines.join('\n')
+}
+
+/** From package.json, which stands above both services/ and dist/services/. */
+export const VERSION: string = (() => {
+  for (const path of ['../package.json', '../../package.json']) {
+    try {
+      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'))
+      if (name === 'fanwire' && typeof version === 'string') return version
+    } catch {
+      // Not here.
+    }
+  }
+  return '0.0.0'
+})()

@@ -1,0 +1,77 @@
+// What a channel holds, and its single events, which never change.
+
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { FanwireError } from '../errors.ts'
+import { isChannelName } from '../log/event.ts'
+import { parsePosition, printPosition, samePosition } from '../log/position.ts'
+
+const FOR_EVER = 'public, max-age=31536000, immutable'
+
+/** The channel in the path. Raises FW_BAD_CHANNEL, and FW_BAD_PARAMETER for any query. */
+function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): string {
+  const { channel } = request.params
+  if (!isChannelName(channel)) {
+    throw new FanwireError(
+      'FW_BAD_CHANNEL',
+      'a channel is 1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:',
+    )
+  }
+  if (Object.keys(request.query as object).length > 0) {
+    throw new FanwireError('FW_BAD_PARAMETER', 'this path takes no parameters')
+  }
+  return channel
+}
+
+export const channels = fp(
+  async app => {
+    const { log, hub } = app.fanwire
+
+    app.get<{ Params: { channel: string } }>(
+      '/v1/channels/:channel',
+      { exposeHeadRoute: true },
+      async (request, reply) => {
+        const channel = channelOf(request)
+        const { head, tail, count } = await log.state(channel)
+        reply.header('cache-control', 'no-cache')
+        return {
+          channel,
+          head: printPosition(head),
+          tail: tail === undefined ? null : printPosition(tail),
+          count,
+          readers: hub.readers(channel),
+        }
+      },
+    )
+
+    app.get<{ Params: { channel: string; id: string } }>(
+      '/v1/channels/:channel/events/:id',
+      { exposeHeadRoute: true },
+      async (request, reply) => {
+        const channel = channelOf(request)
+        const { id } = request.params
+        const position = parsePosition(id)
+        if (position === undefined) {
+          throw new FanwireError('FW_BAD_CURSOR', 'an event id is <epoch>-<offset>, such as m3k9zq-42')
+        }
+        const { epoch, offset } = position
+        const page =
+          offset === 0
+            ? undefined
+            : await log.read(channel, { epoch, offset: offset - 1 }, { events: 1, bytes: 1 })
+        const event = page?.events[0]
+        if (event === undefined || !samePosition(event, position)) {
+          throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no more')
+        }
+        const etag = `"${id}"`
+        reply.headers({ etag, 'cache-control': FOR_EVER })
+        const known = request.headers['if-none-match']
+          ?.split(',')
+          .map(each => each.trim().replace(/^W\//, ''))
+        if (known?.some(each => each === etag || each === '*')) return reply.code(304).send()
+        return reply.type('application/json; charset=utf-8').send(event.json)
+      },
+    )
+  },
+  { name: 'fanwire-channels', fastify: '5.x' },
+)

@@ -1,0 +1,55 @@
+// What every route of a node shares, decorated on Fastify as `app.fanwire`, and what a route can say of itself.
+
+import type { Config } from '../config.ts'
+import type { Hub } from '../fanout/hub.ts'
+import type { Draft } from '../log/event.ts'
+import { type ChannelLog, LogUnavailable, type Receipt } from '../log/log.ts'
+import type { Health } from './health.ts'
+import type { Metrics } from './metrics.ts'
+
+export interface Context {
+  readonly config: Config
+  readonly log: ChannelLog
+  readonly hub: Hub
+  readonly health: Health
+  readonly metrics: Metrics
+  /** Appends through the log, tells the hub what was acknowledged, and measures. Raises LogUnavailable. */
+  append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    fanwire: Context
+  }
+
+  interface FastifyContextConfig {
+    /** An EventSource reads this: what may pass is told with 200, `retry:` and an end. */
+    sse?: true
+    /** The answer is held open: refused while the node drains. Others are still answered then. */
+    held?: true
+    /** A browser page of a foreign origin may not even send this: publishing, WebSocket. */
+    origin?: 'required'
+    /** Answered whatever the state of the node: not ready, draining, too many connections. */
+    always?: true
+  }
+}
+
+export function createContext(parts: Omit<Context, 'append'>): Context {
+  const { log, hub, metrics } = parts
+  return {
+    ...parts,
+    async append(channel, drafts) {
+      const began = performance.now()
+      try {
+        const receipts = await log.append(channel, drafts)
+        metrics.appended(receipts, performance.now() - began)
+        // A replay's position is old news; the hub takes the newest.
+        for (const { position } of receipts) hub.acknowledged(channel, position)
+        return receipts
+      } catch (error) {
+        metrics.appendFailed(drafts.length, error instanceof LogUnavailable, performance.now() - began)
+        throw error
+      }
+    },
+  }
+}

@@ -1,0 +1,85 @@
+// How errors are told: `{"error":{"code","message"}}`, and to an EventSource so that it comes back (DESIGN.md 4.4).
+
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { CODES, type ErrorCode, FanwireError } from '../errors.ts'
+import { jitter } from '../fanout/frames.ts'
+import { LogUnavailable } from '../log/log.ts'
+
+/** Longest URL, bytes. */
+export const MAX_URL = 32 * 1024
+/** A client goes on sending what nobody reads for at most this long, ms. */
+const UNREAD_FOR = 5000
+/** When an EventSource comes back, ms, give or take half. */
+const COME_BACK = 3000
+
+/** Fastify's own errors in our words. Whatever else it finds wrong with a request is FW_BAD_REQUEST. */
+const FASTIFY: Readonly<Record<string, ErrorCode>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'FW_TOO_LARGE',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'FW_MEDIA_TYPE',
+  FST_ERR_CTP_EMPTY_TYPE: 'FW_MEDIA_TYPE',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'FW_BAD_JSON',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'FW_BAD_JSON',
+  FST_ERR_NOT_FOUND: 'FW_NOT_FOUND',
+}
+
+/** What a client is told of an error; undefined where it is a fault of ours. */
+function told(error: unknown, request: FastifyRequest): FanwireError | undefined {
+  if (error instanceof FanwireError) return error
+  if (error instanceof LogUnavailable) return new FanwireError('FW_LOG_UNAVAILABLE', error.message)
+  if (!(error instanceof Error)) return undefined
+  const { code, statusCode = 500 } = error as FastifyError
+  const known = code === undefined ? undefined : FASTIFY[code]
+  if (known === 'FW_TOO_LARGE') {
+    return new FanwireError(known, `the body is larger than ${request.routeOptions.bodyLimit} bytes`)
+  }
+  if (known === 'FW_MEDIA_TYPE')
+    return new FanwireError(known, 'the body has no content type that is taken here')
+  if (known !== undefined) return new FanwireError(known, CODES[known].meaning)
+  if (code === 'FST_ERR_BAD_URL') return new FanwireError('FW_BAD_REQUEST', 'the URL is not well-formed')
+  return statusCode < 500 ? new FanwireError('FW_BAD_REQUEST', error.message) : undefined
+}
+
+/** Answers with the error. */
+export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  let error = told(thrown, request)
+  if (error === undefined) {
+    const path = request.url.split('?', 1)[0]
+    if (request.raw.destroyed || reply.raw.destroyed) {
+      request.log.debug({ err: thrown, method: request.method, path }, 'the client went away')
+    } else {
+      request.log.error({ err: thrown, method: request.method, path }, 'a request failed')
+    }
+    error = new FanwireError('FW_INTERNAL', 'the node failed at this; its log says more')
+  }
+  if (!request.raw.complete) giveUpReading(request, reply)
+  reply.header('cache-control', 'no-store')
+  // An EventSource gives up for ever on any status but 200.
+  if (error.passes && request.routeOptions.config?.sse === true) {
+    const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
+    return reply
+      .code(200)
+      .headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
+      .send(`retry: ${jitter(COME_BACK)}\n: ${comment}\n\n`)
+  }
+  if (error.passes) reply.header('retry-after', String(1 + Math.floor(Math.random() * 3)))
+  if (error.statusCode === 401) reply.header('www-authenticate', 'Bearer realm="fanwire"')
+  return reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(error))
+}
+
+/**
+ * The answer goes out before the body has come in. Closing at once would reset the connection, and the client
+ * might never see the answer; so what comes is thrown away for a while.
+ */
+function giveUpReading({ raw }: FastifyRequest, reply: FastifyReply): void {
+  if (reply.hasHeader('connection')) reply.removeHeader('connection')
+  const timer = setTimeout(() => raw.complete || raw.socket.destroy(), UNREAD_FOR).unref()
+  raw.once('close', () => clearTimeout(timer))
+}
+
+export const errors = fp(
+  async app => {
+    app.setErrorHandler((error, request, reply) => tell(error, request, reply))
+  },
+  { name: 'fanwire-errors', fastify: '5.x' },
+)

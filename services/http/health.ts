@@ -1,0 +1,153 @@
+// Whether the node can deliver: proved once a second by an event that it sends itself through the log.
+
+import type { FastifyBaseLogger } from 'fastify'
+import fp from 'fastify-plugin'
+import { FanwireError } from '../errors.ts'
+import { type ChannelLog, LogUnavailable } from '../log/log.ts'
+
+export interface ProbeTimes {
+  /** Ms between the beginnings of two probes. */
+  readonly every: number
+  /** Ms since the last probe came back after which the node is not ready. */
+  readonly lasts: number
+}
+
+/** Not ready within 4 s of the log going silent, ready within 1 s of its coming back. */
+const TIMES: ProbeTimes = { every: 1000, lasts: 4000 }
+
+export class Health {
+  readonly #log: ChannelLog
+  readonly #logger: FastifyBaseLogger
+  readonly #times: ProbeTimes
+  readonly #began = performance.now()
+  /** When the last probe came back, by performance.now(). */
+  #cameBack = Number.NEGATIVE_INFINITY
+  #failure = 'the first probe has not come back yet'
+  #draining = false
+  #told: boolean | undefined
+  #next: NodeJS.Timeout | undefined
+  #expiry: NodeJS.Timeout | undefined
+  #closed = false
+  readonly #waiting = new Set<() => void>()
+
+  constructor(log: ChannelLog, logger: FastifyBaseLogger, times = TIMES) {
+    this.#log = log
+    this.#logger = logger
+    this.#times = times
+  }
+
+  /** Begins to probe. */
+  start(): void {
+    void this.#probe()
+  }
+
+  /** Ends probing. */
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#next)
+    clearTimeout(this.#expiry)
+  }
+
+  /** From now on the node is not ready: it is stopping. */
+  drain(): void {
+    this.#draining = true
+    this.#tell()
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  /** Ms since the last probe came back; since the start where none has. */
+  get probeAge(): number {
+    return performance.now() - (this.#cameBack > 0 ? this.#cameBack : this.#began)
+  }
+
+  /** The log delivers, whatever else the node is doing. */
+  get delivers(): boolean {
+    return performance.now() - this.#cameBack < this.#times.lasts
+  }
+
+  get ready(): boolean {
+    return this.delivers && !this.#draining
+  }
+
+  /** Why the node is not ready. */
+  get reason(): string | undefined {
+    if (this.#draining) return 'the node is stopping'
+    return this.delivers ? undefined : this.#failure
+  }
+
+  /** Returns once a probe has come back; at once if the last still counts. Raises LogUnavailable after `ms`. */
+  async proved(ms: number): Promise<void> {
+    if (this.delivers) return
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new LogUnavailable(this.#failure)), ms)
+      this.#waiting.add(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
+  async #probe(): Promise<void> {
+    const began = performance.now()
+    try {
+      await this.#log.probe()
+      if (this.#closed) return
+      this.#cameBack = performance.now()
+      this.#failure = 'the log has gone silent: probes do not come back'
+      clearTimeout(this.#expiry)
+      this.#expiry = setTimeout(() => this.#tell(), this.#times.lasts + 10).unref()
+      this.#tell()
+      for (const resolve of this.#waiting) resolve()
+      this.#waiting.clear()
+    } catch (error) {
+      if (this.#closed) return
+      this.#failure = error instanceof Error ? error.message : String(error)
+      this.#logger.debug({ err: error }, 'probe failed')
+    }
+    const { every } = this.#times
+    const wait = Math.max(every / 10, every - (performance.now() - began))
+    this.#next = setTimeout(() => void this.#probe(), wait).unref()
+  }
+
+  /** One line whenever readiness has changed. */
+  #tell(): void {
+    const { ready, reason } = this
+    if (ready === this.#told) return
+    const first = this.#told === undefined
+    this.#told = ready
+    if (ready) this.#logger[first ? 'debug' : 'info']({ ready }, 'ready')
+    else if (this.#draining) this.#logger.info({ ready }, 'not ready: the node is stopping')
+    else this.#logger.warn({ ready, reason }, 'not ready: the log does not deliver')
+  }
+}
+
+/** `/healthz`, `/readyz`, and 503 for everything else under /v1/ while the node can't deliver. */
+export const health = fp(
+  async app => {
+    const state = app.fanwire.health
+
+    app.addHook('onRequest', async request => {
+      const { url, config } = request.routeOptions
+      if (config.always || url === undefined || !url.startsWith('/v1/')) return
+      if (!state.delivers) throw new FanwireError('FW_NOT_READY', `not ready: ${state.reason}`)
+      if (state.draining && (config.sse || config.held)) {
+        throw new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one')
+      }
+    })
+
+    app.get('/healthz', { config: { always: true }, exposeHeadRoute: true }, async () => ({ ok: true }))
+
+    app.get('/readyz', { config: { always: true }, exposeHeadRoute: true }, async (_request, reply) => {
+      reply.header('cache-control', 'no-store')
+      const { ready, reason, draining } = state
+      const probe = Math.round(state.probeAge)
+      if (ready) return { ready, probeAge: probe, engine: app.fanwire.log.engine }
+      const { error } = new FanwireError(draining ? 'FW_DRAINING' : 'FW_NOT_READY', reason ?? '').toJSON()
+      return reply.code(503).header('retry-after', '1').send({ ready, reason, probeAge: probe, error })
+    })
+  },
+  { name: 'fanwire-health', fastify: '5.x' },
+)

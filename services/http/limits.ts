@@ -1,0 +1,45 @@
+// How many connections a node holds. Beyond FANWIRE_MAX_CONNECTIONS a new one is told so and closed, while
+// health and metrics are still answered; some way above that, sockets are dropped unheard.
+
+import type { Socket } from 'node:net'
+import fp from 'fastify-plugin'
+import { FanwireError } from '../errors.ts'
+
+/** Sockets above the limit that are still accepted, to be told. */
+const ABOVE = (limit: number) => Math.max(32, Math.ceil(limit * 0.05))
+
+export const limits = fp(
+  async app => {
+    const { metrics, config } = app.fanwire
+    const limit = config.maxConnections
+    const excess = new WeakSet<Socket>()
+    let open = 0
+
+    const closed = () => {
+      open--
+    }
+    app.server.on('connection', (socket: Socket) => {
+      open++
+      socket.once('close', closed)
+      if (open > limit) excess.add(socket)
+    })
+    app.server.maxConnections = limit + ABOVE(limit)
+    app.server.on('drop', () => metrics.connectionRefused())
+    metrics.countSockets(() => open)
+
+    app.addHook('onRequest', async (request, reply) => {
+      const { socket } = request.raw
+      if (!excess.has(socket)) return
+      // Others have left: there is room by now.
+      if (open <= limit) return void excess.delete(socket)
+      reply.header('connection', 'close')
+      if (request.routeOptions.config?.always === true) return
+      metrics.connectionRefused()
+      throw new FanwireError(
+        'FW_TOO_MANY_CONNECTIONS',
+        `the node holds ${limit} connections; try again later`,
+      )
+    })
+  },
+  { name: 'fanwire-limits', fastify: '5.x' },
+)

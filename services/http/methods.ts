@@ -1,0 +1,78 @@
+// What a path does not have: 404, and 405 with the methods that it has. Told before any body is read.
+
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { FanwireError } from '../errors.ts'
+import { MAX_URL } from './errors.ts'
+
+/** A route's path by segments; undefined stands for any. */
+interface Path {
+  readonly segments: readonly (string | undefined)[]
+  readonly methods: Set<string>
+}
+
+/** Methods by path, for all routes that are registered. */
+class Paths {
+  readonly #paths = new Map<string, Path>()
+
+  add(url: string, methods: readonly string[]): void {
+    const segments = url.split('/').map(each => (each.startsWith(':') ? undefined : each))
+    const path = this.#paths.get(url) ?? { segments, methods: new Set() }
+    for (const method of methods) path.methods.add(method)
+    this.#paths.set(url, path)
+  }
+
+  /** `Allow` for a URL; undefined where nothing is there. */
+  allow(url: string): string | undefined {
+    const asked = (url.split('?', 1)[0] ?? '').split('/')
+    const allowed = new Set<string>()
+    for (const { segments, methods } of this.#paths.values()) {
+      const fits = segments.length === asked.length && segments.every((each, i) => fit(each, asked[i]))
+      if (fits) for (const method of methods) allowed.add(method)
+    }
+    return allowed.size === 0 ? undefined : [...allowed.add('OPTIONS')].sort().join(', ')
+  }
+}
+
+function fit(segment: string | undefined, asked: string | undefined): boolean {
+  if (segment === undefined || segment === asked) return true
+  try {
+    return segment === decodeURIComponent(asked ?? '')
+  } catch {
+    return false
+  }
+}
+
+export const methods = fp(
+  async app => {
+    const paths = new Paths()
+    app.addHook('onRoute', ({ url, method }) => {
+      if (url !== '*') paths.add(url, typeof method === 'string' ? [method] : method)
+    })
+
+    const nothing = ({ method, url }: FastifyRequest): FanwireError => {
+      const allow = paths.allow(url)
+      if (allow === undefined) return new FanwireError('FW_NOT_FOUND', 'there is nothing at this path')
+      return new FanwireError('FW_METHOD_NOT_ALLOWED', `${method} is not for this path; it has ${allow}`)
+    }
+
+    app.addHook('onRequest', async (request, reply) => {
+      if (request.url.length > MAX_URL) {
+        throw new FanwireError('FW_URL_TOO_LONG', `the URL is longer than ${MAX_URL} bytes`)
+      }
+      if (request.method === 'OPTIONS') {
+        const allow = request.url === '*' ? 'GET, HEAD, OPTIONS, POST' : paths.allow(request.url)
+        if (allow !== undefined) return reply.code(204).header('allow', allow).send()
+      } else if (!request.is404) return
+      const error = nothing(request)
+      if (error.statusCode === 405) reply.header('allow', paths.allow(request.url))
+      throw error
+    })
+
+    // Never reached, since the hook above comes first; kept so that Fastify's own words can't come out.
+    app.setNotFoundHandler(request => {
+      throw nothing(request)
+    })
+  },
+  { name: 'fanwire-methods', dependencies: ['fanwire-errors'], fastify: '5.x' },
+)

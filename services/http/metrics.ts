@@ -1,0 +1,135 @@
+// What the node measures, for Prometheus. Counters of the hot path are plain numbers of the hub, read only when
+// somebody asks for /metrics.
+
+import fp from 'fastify-plugin'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { HubStats } from '../fanout/hub.ts'
+import type { Receipt } from '../log/log.ts'
+
+/** What the metrics read when they are asked for. */
+export interface Sources {
+  hub: { stats(): HubStats }
+  health: { readonly ready: boolean; readonly probeAge: number }
+}
+
+export class Metrics {
+  readonly registry = new Registry()
+  readonly #appends: Counter<'result'>
+  readonly #appendSeconds: Histogram
+  readonly #refused: Counter
+  #sockets: () => number = () => 0
+
+  constructor({ hub, health }: Sources) {
+    const registers = [this.registry]
+    collectDefaultMetrics({ register: this.registry })
+
+    this.#appends = new Counter({
+      name: 'fanwire_appends_total',
+      help: 'Events handed to the log: appended, replayed (known idempotency key), unavailable, failed',
+      labelNames: ['result'],
+      registers,
+    })
+    for (const result of ['appended', 'replayed', 'unavailable', 'failed']) this.#appends.inc({ result }, 0)
+    this.#appendSeconds = new Histogram({
+      name: 'fanwire_append_seconds',
+      help: 'Time until the log held what was published',
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+      registers,
+    })
+    this.#refused = new Counter({
+      name: 'fanwire_connections_refused_total',
+      help: 'Connections beyond FANWIRE_MAX_CONNECTIONS',
+      registers,
+    })
+
+    /** A number read from elsewhere when asked for; `_total` in the name makes it a counter. */
+    const read = (name: string, help: string, value: () => number) => {
+      if (name.endsWith('_total')) {
+        new Counter({
+          name,
+          help,
+          registers,
+          collect() {
+            this.reset()
+            this.inc(value())
+          },
+        })
+      } else {
+        new Gauge({ name, help, registers, collect() { this.set(value()) } }) // biome-ignore format: one line
+      }
+    }
+    /** The same, for every wire. */
+    const readWires = (name: string, help: string, of: keyof HubStats['wires'][string]) => {
+      const labelNames = ['wire'] as const
+      const wires = () => Object.entries(hub.stats().wires)
+      if (name.endsWith('_total')) {
+        new Counter({
+          name,
+          help,
+          labelNames,
+          registers,
+          collect() {
+            this.reset()
+            for (const [wire, stats] of wires()) this.inc({ wire }, stats[of])
+          },
+        })
+      } else {
+        new Gauge({
+          name,
+          help,
+          labelNames,
+          registers,
+          collect() {
+            for (const [wire, stats] of wires()) this.set({ wire }, stats[of])
+          },
+        })
+      }
+    }
+
+    readWires('fanwire_connections', 'Clients that are connected, by wire', 'connections')
+    readWires('fanwire_deliveries_total', 'Events written to clients, by wire', 'deliveries')
+    readWires('fanwire_gaps_total', 'Gaps told to clients, by wire', 'gaps')
+    read('fanwire_sockets', 'Open sockets of the HTTP server', () => this.#sockets())
+    read('fanwire_channels_followed', 'Channels that the node follows', () => hub.stats().channels)
+    read('fanwire_readers', 'Cursors in followed channels', () => hub.stats().readers)
+    read('fanwire_readers_behind', 'Readers whose connection takes no more for now', () => hub.stats().behind)
+    read('fanwire_recent_events_bytes', 'Recent events held in memory', () => hub.stats().memory)
+    read('fanwire_log_reads_total', 'Reads that memory could not answer', () => hub.stats().logReads)
+    read('fanwire_probe_age_seconds', 'Time since the last probe came back', () => health.probeAge / 1000)
+    read('fanwire_ready', '1 while /readyz answers 200', () => (health.ready ? 1 : 0))
+  }
+
+  /** `ms`: how long the log took. */
+  appended(receipts: readonly Receipt[], ms: number): void {
+    let replayed = 0
+    for (const receipt of receipts) if (receipt.replayed) replayed += 1
+    if (replayed > 0) this.#appends.inc({ result: 'replayed' }, replayed)
+    this.#appends.inc({ result: 'appended' }, receipts.length - replayed)
+    this.#appendSeconds.observe(ms / 1000)
+  }
+
+  appendFailed(events: number, unavailable: boolean, ms: number): void {
+    this.#appends.inc({ result: unavailable ? 'unavailable' : 'failed' }, events)
+    this.#appendSeconds.observe(ms / 1000)
+  }
+
+  connectionRefused(): void {
+    this.#refused.inc()
+  }
+
+  /** Who counts the server's sockets. */
+  countSockets(count: () => number): void {
+    this.#sockets = count
+  }
+}
+
+export const metrics = fp(
+  async app => {
+    const { registry } = app.fanwire.metrics
+    app.get('/metrics', { config: { always: true }, exposeHeadRoute: true }, async (_request, reply) => {
+      reply.header('content-type', registry.contentType).header('cache-control', 'no-store')
+      return registry.metrics()
+    })
+  },
+  { name: 'fanwire-metrics', fastify: '5.x' },
+)

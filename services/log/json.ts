@@ -1,0 +1,126 @@
+// Where the parts of a JSON text stand, in bytes: so that data goes on as it was sent and numbers are never
+// printed again. This finds parts and checks the tokens between them; whether a part is JSON is JSON.parse's to say.
+// If every part that is found passes JSON.parse, the whole text is JSON (RFC 8259), and the reverse.
+
+/** One member of a JSON object: its name, unescaped, and the bytes of its value, without space around them. */
+export interface Member {
+  readonly name: string
+  readonly start: number
+  readonly end: number
+}
+
+const QUOTE = 0x22
+const COMMA = 0x2c
+const COLON = 0x3a
+const OPEN_ARRAY = 0x5b
+const BACKSLASH = 0x5c
+const CLOSE_ARRAY = 0x5d
+const OPEN_OBJECT = 0x7b
+const CLOSE_OBJECT = 0x7d
+
+/** The members of the object that `json` is, in order, also those of one name. Raises SyntaxError. */
+export function* members(json: Buffer): Generator<Member, void> {
+  let at = skipSpace(json, token(json, skipSpace(json, 0), OPEN_OBJECT))
+  while (json[at] !== CLOSE_OBJECT) {
+    const nameEnd = skipString(json, at)
+    const name = nameOf(json, at, nameEnd)
+    const start = skipSpace(json, token(json, skipSpace(json, nameEnd), COLON))
+    const end = skipValue(json, start)
+    yield { name, start, end }
+    at = next(json, end, CLOSE_OBJECT)
+  }
+  finish(json, at + 1)
+}
+
+/** The elements of the array that `json` is, in order, without space around them. Raises SyntaxError. */
+export function* elements(json: Buffer): Generator<Buffer, void> {
+  let at = skipSpace(json, token(json, skipSpace(json, 0), OPEN_ARRAY))
+  while (json[at] !== CLOSE_ARRAY) {
+    const end = skipValue(json, at)
+    yield json.subarray(at, end)
+    at = next(json, end, CLOSE_ARRAY)
+  }
+  finish(json, at + 1)
+}
+
+/** Where the next part stands after the one that ended at `end`: after a comma, or at the `close`. */
+function next(json: Buffer, end: number, close: number): number {
+  const at = skipSpace(json, end)
+  if (json[at] === close) return at
+  const part = skipSpace(json, token(json, at, COMMA))
+  if (json[part] === close) throw unexpected(part)
+  return part
+}
+
+function finish(json: Buffer, end: number): void {
+  const at = skipSpace(json, end)
+  if (at < json.length) throw unexpected(at)
+}
+
+function token(json: Buffer, at: number, byte: number): number {
+  if (json[at] !== byte) throw unexpected(at)
+  return at + 1
+}
+
+function unexpected(at: number): SyntaxError {
+  return new SyntaxError(`not expected at byte ${at}`)
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
+}
+
+function skipSpace(json: Buffer, from: number): number {
+  let at = from
+  while (isSpace(json[at])) at++
+  return at
+}
+
+/** After the string that begins at `from`. */
+function skipString(json: Buffer, from: number): number {
+  let at = token(json, from, QUOTE)
+  for (let byte = json[at]; byte !== QUOTE; byte = json[at]) {
+    if (byte === undefined) throw unexpected(at)
+    at += byte === BACKSLASH ? 2 : 1
+  }
+  return at + 1
+}
+
+/** After the value that begins at `from`; if it is none, somewhere after `from`, before `json` ends. */
+function skipValue(json: Buffer, from: number): number {
+  let at = from
+  let depth = 0
+  for (;;) {
+    const byte = json[at]
+    if (byte === QUOTE) at = skipString(json, at)
+    else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
+      depth++
+      at++
+    } else if (depth > 0 && (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY)) {
+      depth--
+      at++
+    } else if (depth > 0 && byte !== undefined) {
+      at++
+      continue
+    } else return skipLiteral(json, at)
+    if (depth === 0) return at
+  }
+}
+
+/** After the number, `true`, `false` or `null` that begins at `from`. */
+function skipLiteral(json: Buffer, from: number): number {
+  let at = from
+  for (let byte = json[at]; byte !== undefined && !isSpace(byte); byte = json[at]) {
+    if (byte === COMMA || byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) break
+    at++
+  }
+  if (at === from) throw unexpected(at)
+  return at
+}
+
+function nameOf(json: Buffer, start: number, end: number): string {
+  const plain = !json.subarray(start, end).includes(BACKSLASH)
+  return plain
+    ? json.toString('utf8', start + 1, end - 1)
+    : String(JSON.parse(json.toString('utf8', start, end)))
+}

@@ -1,0 +1,40 @@
+// Bytes that arrive in pieces of any size, gathered into one Buffer.
+
+/** Holds at most twice what was added, however small the pieces were. */
+export class Gather {
+  #bytes: Buffer | undefined
+  #length = 0
+  /** `#bytes` was made here, so what lies beyond `#length` is free. */
+  #own = false
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** Keeps `piece` itself as long as it is the only one. */
+  add(piece: Buffer): void {
+    if (this.#bytes === undefined) {
+      this.#bytes = piece
+      this.#length = piece.length
+      return
+    }
+    const length = this.#length + piece.length
+    if (!this.#own || length > this.#bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(1024, length * 2))
+      this.#bytes.copy(larger, 0, 0, this.#length)
+      this.#bytes = larger
+      this.#own = true
+    }
+    piece.copy(this.#bytes, this.#length)
+    this.#length = length
+  }
+
+  /** Everything added since the last take; the gathering begins anew. */
+  take(): Buffer {
+    const taken = this.#bytes?.subarray(0, this.#length) ?? Buffer.alloc(0)
+    this.#bytes = undefined
+    this.#length = 0
+    this.#own = false
+    return taken
+  }
+}

@@ -1,0 +1,33 @@
+// What the body of a publish says that it is.
+
+import type { FastifyRequest } from 'fastify'
+import { FanwireError } from '../errors.ts'
+
+/** The media type without parameters, in lower case; undefined where there is none. */
+export function mediaType(request: FastifyRequest): string | undefined {
+  return request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
+}
+
+/**
+ * An onRequest hook: raises FW_MEDIA_TYPE unless the body is one of `types`, in UTF-8 where it is text, and not
+ * compressed. `send` ends the sentence "send …".
+ */
+export function requireMedia(types: ReadonlySet<string>, send: string) {
+  return async (request: FastifyRequest): Promise<void> => {
+    const type = mediaType(request)
+    if (type === undefined) throw new FanwireError('FW_MEDIA_TYPE', `no content type; send ${send}`)
+    if (!types.has(type))
+      throw new FanwireError('FW_MEDIA_TYPE', `this content type is not taken; send ${send}`)
+    const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(request.headers['content-type'] ?? '')?.[1]
+    if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
+      throw new FanwireError('FW_MEDIA_TYPE', 'this charset is not taken; send UTF-8')
+    }
+    const encoding = request.headers['content-encoding']
+    if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') {
+      throw new FanwireError(
+        'FW_MEDIA_TYPE',
+        'a compressed body is not taken; send it without Content-Encoding',
+      )
+    }
+  }
+}

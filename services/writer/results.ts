@@ -1,0 +1,48 @@
+// The answer to a streamed publish: lines that are written as they come and held while the client does not read.
+
+import { Readable } from 'node:stream'
+
+/** What is gathered before it is written, in characters; a tick's end writes it too. */
+const PIECE = 16 * 1024
+
+export class Results {
+  /** To be sent. */
+  readonly stream: Readable
+  #lines = ''
+  #scheduled = false
+  #ended = false
+
+  /** `onTaken` is called whenever the client has taken something. */
+  constructor(onTaken: () => void) {
+    this.stream = new Readable({ highWaterMark: PIECE, read: onTaken })
+  }
+
+  /** Bytes that no write to the client has taken yet. */
+  get held(): number {
+    return this.stream.readableLength + this.#lines.length
+  }
+
+  write(json: string): void {
+    this.#lines += `${json}\n`
+    if (this.#lines.length >= PIECE) this.#flush()
+    else if (!this.#scheduled) {
+      this.#scheduled = true
+      setImmediate(() => {
+        this.#scheduled = false
+        this.#flush()
+      })
+    }
+  }
+
+  end(): void {
+    this.#flush()
+    if (!this.#ended && !this.stream.destroyed) this.stream.push(null)
+    this.#ended = true
+  }
+
+  #flush(): void {
+    if (this.#lines === '' || this.#ended || this.stream.destroyed) return
+    this.stream.push(this.#lines)
+    this.#lines = ''
+  }
+}
