@@ -145,6 +145,8 @@ async function main(): Promise<void> {
     if (!err) logger.info('stopped')
   })
 
+  // Nothing else may keep the process alive while it waits for the log.
+  const awake = setInterval(() => {}, 60_000)
   try {
     app = await start(config, logger)
     const address = await listen(app, config)
@@ -152,6 +154,8 @@ async function main(): Promise<void> {
     if (process.stdout.isTTY) process.stdout.write(welcome(address, config))
   } catch (error) {
     give(FAILED, explain(error, config))
+  } finally {
+    clearInterval(awake)
   }
 }
 

@@ -30,21 +30,24 @@ export class Commands {
   readonly #socket: Pausable
   readonly #mayPublish: boolean
   readonly #logger: FastifyBaseLogger
-  #turn: Promise<void> = Promise.resolve()
+  #turn: Promise<void>
   #underWay = 0
   #closed = false
 
+  /** `opened`: the connection's first channels are open, or never will be. */
   constructor(
     context: Context,
     connection: Connection,
     socket: Pausable,
     mayPublish: boolean,
+    opened: Promise<void>,
     logger: FastifyBaseLogger,
   ) {
     this.#context = context
     this.#connection = connection
     this.#socket = socket
     this.#mayPublish = mayPublish
+    this.#turn = opened
     this.#logger = logger
   }
 
@@ -54,12 +57,9 @@ export class Commands {
   }
 
   /** Runs what changes the connection's readers one after another, in the order of the messages. */
-  inTurn<T>(change: () => Promise<T>): Promise<T> {
+  #inTurn(change: () => Promise<void>): Promise<void> {
     const done = this.#turn.then(change)
-    this.#turn = done.then(
-      () => {},
-      () => {},
-    )
+    this.#turn = done.catch(() => {})
     return done
   }
 
@@ -88,11 +88,11 @@ export class Commands {
     if ('subscribe' in command) {
       only(command, 'subscribe', 'cursor')
       const channel = checkedChannel(command.subscribe)
-      await this.inTurn(() => this.#subscribe(channel, command.cursor, tell))
+      await this.#inTurn(() => this.#subscribe(channel, command.cursor, tell))
     } else if ('unsubscribe' in command) {
       only(command, 'unsubscribe')
       const channel = checkedChannel(command.unsubscribe)
-      await this.inTurn(async () => this.#unsubscribe(channel, tell))
+      await this.#inTurn(async () => this.#unsubscribe(channel, tell))
     } else if ('publish' in command) {
       only(command, 'publish')
       await this.#publish(data, tell)

@@ -28,7 +28,14 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
     keepAliveTimeout: 72_000,
     // A bulk publish may take as long as it likes; headers may not.
     requestTimeout: 0,
-    http: { maxHeaderSize: MAX_HEADERS, headersTimeout: 60_000, connectionsCheckingInterval: 10_000 },
+    http: {
+      maxHeaderSize: MAX_HEADERS,
+      headersTimeout: 60_000,
+      connectionsCheckingInterval: 10_000,
+      // A peer that vanished without a word is noticed by TCP.
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+    },
     forceCloseConnections: true,
     return503OnClosing: false,
     exposeHeadRoutes: false,

@@ -1,0 +1,246 @@
+// One connection to Redis. The only file that knows the driver: how it is set up, what its errors mean, and that
+// it never sends a command twice.
+
+import { isIP } from 'node:net'
+import { type Redis as Driver, Redis, type RedisOptions } from 'ioredis'
+import { LogRefused, LogUnavailable } from './log.ts'
+
+/** What the log says of itself; pino's loggers are such. */
+export interface Logger {
+  debug(about: object, message: string): void
+  info(about: object, message: string): void
+  warn(about: object, message: string): void
+}
+
+export interface ConnectionOptions {
+  readonly url: string
+  /** What it is for, e.g. `commands`: seen in CLIENT LIST and in the log. */
+  readonly name: string
+  /** Ms that a command may take, and connecting as well. */
+  readonly timeout: number
+  readonly logger: Logger
+  /** It is connected, at first or again: the first commands on it are those sent here. */
+  onReady(): void
+  /** A pub/sub message; both are views that are good only during the call. */
+  onMessage?(feed: Buffer, payload: Buffer): void
+}
+
+export type Argument = string | number | Buffer
+
+const MAX_DELAY = 2000
+
+type Target = Pick<RedisOptions, 'host' | 'port' | 'username' | 'password' | 'db' | 'tls'>
+
+/** Where a URL leads: the only place that reads one. Sentinel and Cluster will be told apart here. */
+export function endpoint(url: string): { options: Target; db: number; address: string } {
+  const { protocol, hostname, port, username, password, pathname } = new URL(url)
+  const host = hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost'
+  const db = Number(pathname.slice(1))
+  const options: Target = { host, port: Number(port || 6379), db }
+  if (username !== '') options.username = decodeURIComponent(username)
+  if (password !== '') options.password = decodeURIComponent(password)
+  if (protocol === 'rediss:') options.tls = isIP(host) === 0 ? { servername: host } : {}
+  return { options, db, address: `${hostname || 'localhost'}:${port || 6379}` }
+}
+
+/** What `error` says. Only its message: the driver's errors carry the arguments, passwords and data among them. */
+export function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+export class RedisConnection {
+  readonly #driver: Driver
+  readonly #options: ConnectionOptions
+  readonly #address: string
+  #usable = false
+  #closing = false
+  #corked = false
+  #failure = 'not connected yet'
+  #told = ''
+  #retry: NodeJS.Timeout | undefined
+  /** Times that it was connected. */
+  connected = 0
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    const { options: target, address } = endpoint(options.url)
+    this.#address = address
+    this.#driver = new Redis({
+      ...target,
+      connectionName: `fanwire-${options.name}`,
+      protocol: 2,
+      lazyConnect: true,
+      connectTimeout: options.timeout,
+      commandTimeout: options.timeout,
+      // A command is sent once or fails: never kept for later, never sent again.
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      autoResubscribe: false,
+      // A master that became a replica: perhaps the address leads to the new one.
+      reconnectOnError: error => error.message.startsWith('READONLY'),
+      retryStrategy: times => delay(times, 50, MAX_DELAY),
+    })
+    this.#driver.on('ready', () => this.#ready())
+    this.#driver.on('error', error => this.#failed(error))
+    this.#driver.on('close', () => {
+      this.#usable = false
+    })
+    this.#driver.on('end', () => this.#ended())
+    if (options.onMessage) {
+      this.#driver.on('messageBuffer', (feed: Buffer, payload: Buffer) => options.onMessage?.(feed, payload))
+    }
+  }
+
+  get usable(): boolean {
+    return this.#usable
+  }
+
+  /** Connects. Raises LogUnavailable after the timeout, LogRefused when Redis does not let it in. */
+  async open(): Promise<void> {
+    this.#driver.connect().catch(() => {})
+    const { promise, resolve, reject } = deferred<void>()
+    const look = () => {
+      if (this.#usable) resolve()
+      else if (isRefusal(this.#failure)) reject(new LogRefused(this.#message(this.#failure)))
+    }
+    const timer = setTimeout(() => reject(this.#unavailable(this.#failure)), this.#options.timeout)
+    const stop = () => {
+      if (this.#closing) reject(this.#unavailable('closed'))
+    }
+    this.#driver.on('ready', look).on('error', look).on('end', stop)
+    try {
+      await promise
+    } finally {
+      clearTimeout(timer)
+      this.#driver.off('ready', look).off('error', look).off('end', stop)
+    }
+  }
+
+  /** Sends a command and returns its reply, text as strings. Raises LogUnavailable. */
+  async call(command: string, args: Argument[]): Promise<unknown> {
+    this.#prepare()
+    try {
+      return await this.#driver.call(command, args)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  /** The same, text as Buffers. */
+  async callBuffer(command: string, args: Argument[]): Promise<unknown> {
+    this.#prepare()
+    try {
+      return await this.#driver.callBuffer(command, args)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  /** Drops the connection, which no longer answers, and connects anew. */
+  reset(why: string): void {
+    if (!this.#usable || this.#closing) return
+    this.#usable = false
+    this.#failure = why
+    this.#options.logger.warn(
+      { redis: this.#address, connection: this.#options.name },
+      `${why}: connecting anew`,
+    )
+    this.#driver.stream.destroy()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing) return
+    this.#closing = true
+    this.#usable = false
+    clearTimeout(this.#retry)
+    if (this.#driver.status === 'end') return
+    const { promise, resolve } = deferred<void>()
+    this.#driver.once('end', resolve)
+    this.#driver.disconnect()
+    this.#driver.stream?.destroy()
+    await promise
+  }
+
+  #ready(): void {
+    if (this.#closing) return
+    this.#usable = true
+    this.connected++
+    this.#told = ''
+    this.#options.logger.info({ redis: this.#address, connection: this.#options.name }, 'connected to Redis')
+    this.#options.onReady()
+  }
+
+  #failed(error: unknown): void {
+    this.#failure = reason(error)
+    if (this.#closing || this.#told === this.#failure) return
+    // Once for each kind of failure until it is connected again: it tries up to 20 times a second.
+    this.#told = this.#failure
+    this.#options.logger.warn({ redis: this.#address, connection: this.#options.name }, this.#failure)
+  }
+
+  /** The driver gave up, which it does only when it could not even begin to connect. */
+  #ended(): void {
+    this.#usable = false
+    if (this.#closing) return
+    this.#retry = setTimeout(() => this.#driver.connect().catch(() => {}), delay(3, 50, MAX_DELAY))
+  }
+
+  /** Gathers what is sent in one tick of the event loop into one system call. */
+  #prepare(): void {
+    if (!this.#usable) throw this.#unavailable(this.#failure)
+    if (this.#corked) return
+    this.#corked = true
+    const { stream } = this.#driver
+    stream.cork()
+    setImmediate(() => {
+      this.#corked = false
+      stream.uncork()
+    })
+  }
+
+  #explain(error: unknown): LogUnavailable {
+    const why = reason(error)
+    if (why === 'Command timed out') {
+      // Whatever is behind this connection, later commands would wait as long.
+      this.reset(`no answer within ${this.#options.timeout} ms`)
+      return this.#unavailable(this.#failure)
+    }
+    if (/retries per request|Connection is closed|isn't writeable/.test(why))
+      return this.#unavailable(this.#usable ? 'the connection was lost' : this.#failure)
+    return this.#unavailable(why)
+  }
+
+  #unavailable(why: string): LogUnavailable {
+    return new LogUnavailable(this.#message(why))
+  }
+
+  #message(why: string): string {
+    return `Redis at ${this.#address}: ${why}`
+  }
+}
+
+function isRefusal(why: string): boolean {
+  return /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password|ERR DB index|ERR AUTH)/.test(why)
+}
+
+/** Ms to wait before try `times`, from 1: doubling from `first`, capped, with jitter so that nodes spread out. */
+export function delay(times: number, first: number, most: number): number {
+  return Math.min(first * 2 ** (times - 1), most) * (0.5 + Math.random() / 2)
+}
+
+export interface Deferred<T> {
+  readonly promise: Promise<T>
+  resolve(value: T): void
+  reject(error: unknown): void
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve: (value: T) => void = () => {}
+  let reject: (error: unknown) => void = () => {}
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes
+    reject = no
+  })
+  return { promise, resolve, reject }
+}

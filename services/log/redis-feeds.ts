@@ -1,0 +1,152 @@
+// The feeds of one node: opened and closed, told what pub/sub brings, and compared with the log's heads, since a
+// lost last message leaves no hole.
+
+import type { Feed, Follower, Page, PageLimit } from './log.ts'
+import { LogUnavailable } from './log.ts'
+import type { Position, Start } from './position.ts'
+import { RedisFeed } from './redis-feed.ts'
+import type { Subscriptions } from './redis-subscriptions.ts'
+
+/** Channels whose heads are asked for in one call. */
+const HEADS = 100
+
+/** Ms for a message that is on its way to arrive before a head is believed to be ahead of it. */
+const PATIENCE = 200
+
+export interface FeedsOptions {
+  readonly subscriptions: Subscriptions
+  /** The pub/sub channel of a channel. */
+  feedName(channel: string): string
+  read(channel: string, after: Start, limit: PageLimit): Promise<Page>
+  /** The heads of these channels; undefined where only a read can tell. Raises LogUnavailable. */
+  heads(channels: readonly string[]): Promise<(Position | undefined)[]>
+  /** Ms in which every feed is compared with the log once. */
+  readonly compareEvery: number
+}
+
+export class Feeds {
+  readonly #options: FeedsOptions
+  readonly #feeds = new Map<string, RedisFeed>()
+  readonly #ticks: NodeJS.Timeout
+  readonly #tick: number
+  readonly #patience = new Set<NodeJS.Timeout>()
+  #turn: Iterator<RedisFeed> | undefined
+  #missed: RedisFeed[] = []
+  #closed = false
+  /** Holes found and read from the log; for metrics. */
+  holesFilled = 0
+
+  constructor(options: FeedsOptions) {
+    this.#options = options
+    this.#tick = Math.min(500, options.compareEvery / 4)
+    this.#ticks = setInterval(() => this.#compareSome(), this.#tick)
+    this.#ticks.unref()
+  }
+
+  /** See ChannelLog.follow. */
+  async open(channel: string, follower: Follower): Promise<Feed> {
+    if (this.#closed) throw new LogUnavailable('the log is closed')
+    const { subscriptions, feedName, read } = this.#options
+    const name = feedName(channel)
+    if (this.#feeds.has(name)) throw new Error(`channel ${channel} has a feed already`)
+    const feed: RedisFeed = new RedisFeed({
+      channel,
+      follower,
+      read,
+      hole: () => {
+        this.holesFilled++
+      },
+      closed: () => {
+        this.#feeds.delete(name)
+        subscriptions.unsubscribe(name)
+      },
+    })
+    this.#feeds.set(name, feed)
+    try {
+      await subscriptions.subscribe(name)
+      await feed.begin()
+    } catch (error) {
+      feed.close()
+      throw error
+    }
+    return feed
+  }
+
+  /** A pub/sub message; the buffers are not kept. False where nobody follows that channel. */
+  message(name: string, payload: Buffer): boolean {
+    const feed = this.#feeds.get(name)
+    feed?.message(payload)
+    return feed !== undefined
+  }
+
+  /** The connection broke and these are subscribed again: reads what moved meanwhile. */
+  async renewed(names: readonly string[]): Promise<void> {
+    const feeds: RedisFeed[] = []
+    for (const name of names) {
+      const feed = this.#feeds.get(name)
+      if (feed?.live) feeds.push(feed)
+      else feed?.fill()
+    }
+    await Promise.all(batches(feeds).map(batch => this.#compare(batch, feed => feed.fill())))
+  }
+
+  close(): void {
+    this.#closed = true
+    clearInterval(this.#ticks)
+    for (const timer of this.#patience) clearTimeout(timer)
+    for (const feed of [...this.#feeds.values()]) feed.close()
+  }
+
+  /** The next feeds whose turn it is, so many that all have theirs in time. */
+  #compareSome(): void {
+    const { compareEvery } = this.#options
+    const some = this.#missed
+    this.#missed = []
+    for (
+      let left = Math.ceil((this.#feeds.size * this.#tick) / compareEvery) - some.length;
+      left > 0;
+      left--
+    ) {
+      this.#turn ??= this.#feeds.values()
+      const next = this.#turn.next()
+      if (next.done) {
+        this.#turn = undefined
+        break
+      }
+      some.push(next.value)
+    }
+    const behind = (feed: RedisFeed, head: Position | undefined) => {
+      const timer = setTimeout(() => {
+        this.#patience.delete(timer)
+        if (feed.live && feed.isBehind(head)) feed.fill()
+      }, PATIENCE)
+      timer.unref()
+      this.#patience.add(timer)
+    }
+    for (const batch of batches(some.filter(feed => feed.live))) this.#compare(batch, behind)
+  }
+
+  async #compare(
+    feeds: readonly RedisFeed[],
+    behind: (feed: RedisFeed, head: Position | undefined) => void,
+  ): Promise<void> {
+    let heads: (Position | undefined)[]
+    try {
+      heads = await this.#options.heads(feeds.map(feed => feed.channel))
+    } catch {
+      // The log is away. Their turn comes again with the next tick.
+      this.#missed.push(...feeds)
+      return
+    }
+    for (const [i, feed] of feeds.entries()) {
+      const head = heads[i]
+      if (feed.live && feed.isBehind(head)) behind(feed, head)
+    }
+  }
+}
+
+function batches(feeds: readonly RedisFeed[]): RedisFeed[][] {
+  const result: RedisFeed[][] = []
+  for (let at = 0; at < feeds.length; at += HEADS) result.push(feeds.slice(at, at + HEADS))
+  return result
+}

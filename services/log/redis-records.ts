@@ -1,0 +1,92 @@
+// Records: how an event lies in Redis and travels through pub/sub. redis/channel.lua says what they hold.
+
+import type { Draft, LogEvent } from './event.ts'
+import { encodeEvent } from './event.ts'
+import type { EndedEpoch, History } from './history.ts'
+import type { Receipt } from './log.ts'
+
+const BASE64 = 1
+const LOW = 2
+const NEWLINE = 0x0a
+
+/** What `append.lua` is told of an event besides its data. */
+export function specOf(draft: Draft): string {
+  const flags = (draft.encoding === 'base64' ? BASE64 : 0) + (draft.priority === 'low' ? LOW : 0)
+  return `${flags} ${draft.type ?? ''} ${draft.idempotencyKey ?? ''}`
+}
+
+/**
+ * The events of the records that follow each other in `bytes`, of which it keeps nothing. Raises Error where
+ * they are not of the version that this node knows.
+ */
+export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): void {
+  let at = 0
+  while (at < bytes.length) {
+    const line = bytes.indexOf(NEWLINE, at)
+    const head = bytes.toString('latin1', at, line === -1 ? at : line).split(' ')
+    if (head.length !== 8 || head[0] !== '1') throw new Error('a record is not of version 1')
+    // All eight are there.
+    const [, epoch, offset, time, , length, flags, type] = head as [
+      string,
+      string,
+      string,
+      string,
+      string,
+      string,
+      string,
+      string,
+    ]
+    const size = +length
+    const end = line + 1 + size
+    if (!(end <= bytes.length)) throw new Error('a record is cut')
+    const encoding = +flags & BASE64 ? 'base64' : undefined
+    const name = type === '' ? undefined : type
+    const data = bytes.subarray(line + 1, end)
+    into.push({
+      epoch,
+      offset: +offset,
+      time: +time,
+      type: name,
+      low: (+flags & LOW) !== 0,
+      json: encodeEvent(channel, epoch, +offset, +time, name, encoding, data),
+      bytes: size,
+    })
+    at = end
+  }
+}
+
+/** The receipts in a reply of `append.lua` to `count` drafts. */
+export function parseReceipts(reply: readonly (string | number)[], count: number): Receipt[] {
+  const epoch = `${reply[0]}`
+  const time = Number(reply[1])
+  let offset = Number(reply[2])
+  const receipts: Receipt[] = []
+  let repeat = 3
+  for (let i = 0; i < count; i++) {
+    if (repeat < reply.length && Number(reply[repeat]) === i) {
+      const [epoch = '', offset, time] = `${reply[repeat + 1]}`.split(' ')
+      receipts.push({ position: { epoch, offset: Number(offset) }, time: Number(time), replayed: true })
+      repeat += 2
+    } else {
+      receipts.push({ position: { epoch, offset }, time, replayed: false })
+      offset++
+    }
+  }
+  return receipts
+}
+
+/** The history and the events in a reply of `read.lua`. */
+export function parseRead(channel: string, reply: unknown): { history: History; events: LogEvent[] } {
+  const [epoch, ended, head, floor, ...records] = reply as [Buffer, Buffer, number, number, ...Buffer[]]
+  const events: LogEvent[] = []
+  for (const record of records) parseRecords(channel, record, events)
+  return { history: { epoch: `${epoch}`, ended: parseEnded(`${ended}`), head, floor }, events }
+}
+
+function parseEnded(text: string): EndedEpoch[] {
+  if (text === '') return []
+  return text.split(' ').map(each => {
+    const [epoch = '', end] = each.split(':')
+    return { epoch, end: Number(end) }
+  })
+}

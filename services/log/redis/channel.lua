@@ -1,0 +1,197 @@
+-- What every script of the log shares: one channel, opened, trimmed by what retention says, saved. It stands
+-- before each of the others. Before it, redis-scripts.ts puts these constants:
+--   MAX_EVENTS, MAX_AGE (ms), MAX_BYTES   retention
+--   WINDOW          how long an idempotency key is known, ms
+--   KEPT, IDLE      ms that the keys outlive their last use: with events, and before the first
+--   EPOCHS          how many ended epochs are remembered
+--
+-- A channel has four keys, made together and expiring together:
+--   1 hash: r replid of the master that wrote last, e epoch, g ended epochs ("name:end name:end", oldest first),
+--     h offset, t time and u sum of the head; f floor, ft and fu: time and sum of the event after it
+--   2 stream: one record an event, its id <offset>-0
+--   3, 4 hashes: the idempotency keys of the even and of the odd windows, "epoch offset time" each; the
+--     field " " is the number of the window
+-- A record is "1 <epoch> <offset> <time> <sum> <bytes> <flags> <type>\n<data>", sum being the bytes of data of
+-- all events before it. Times and sums only grow, so the floor is found by search, not by a walk.
+--
+-- Scripts are not rolled back: they check and plan first, and their first write is one that Redis refuses when
+-- it is out of memory, read only or may not write, so a refused script has written nothing.
+
+local call = redis.call
+
+-- A number as it goes into text: Lua prints those above 1e14 with an exponent.
+local function int(number)
+  return number < 1e14 and number or string.format('%.0f', number)
+end
+
+local function clock()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The data set's identity: another one after each restart, failover and full resync.
+local function replid()
+  local info = call('INFO', 'replication')
+  if not string.find(info, 'role:master', 1, true) then
+    error({ err = 'READONLY this Redis is a replica' })
+  end
+  return string.match(info, 'master_replid:(%w+)')
+end
+
+-- Time and sum of the event at `offset`; nil where the stream has lost it.
+local function entry(c, offset)
+  local known = c.entries[offset]
+  if known then return known end
+  local found = call('XRANGE', c.keys[2], offset, offset, 'COUNT', 1)[1]
+  if not found then return nil end
+  local time, sum = string.match(string.sub(found[2][2], 1, 128), '^1 %w+ %d+ (%d+) (%d+) ')
+  known = { time = tonumber(time), sum = tonumber(sum) }
+  c.entries[offset] = known
+  return known
+end
+
+-- The least number in low..high for which `ok` holds, as it does for high. Most often it is near low.
+local function least(low, high, ok)
+  local at, step = low, 1
+  while at < high and not ok(at) do
+    low = at + 1
+    at = math.min(high, at + step)
+    step = step * 2
+  end
+  high = at
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if ok(middle) then high = middle else low = middle + 1 end
+  end
+  return high
+end
+
+-- Acknowledged events may have been lost: the epoch ends with what survived, and another begins there.
+local function begin(c)
+  local ended = c.ended .. (c.ended == '' and '' or ' ') .. c.epoch .. ':' .. int(c.base)
+  local _, count = string.gsub(ended, ':', ':')
+  if count > EPOCHS then
+    local forgotten, rest = string.match(ended, '^%w+:(%d+) (.*)$')
+    ended = rest
+    c.least = math.max(c.least, tonumber(forgotten))
+  end
+  c.ended = ended
+  c.epoch = c.name
+  c.begun = true
+end
+
+-- Nothing that the stream still holds can be relied on: the floor rises to the head.
+local function lose(c)
+  c.least = c.base
+  begin(c)
+end
+
+-- Raises the floor to what retention and forgotten epochs leave readable.
+local function advance(c)
+  local low = math.max(c.floor, c.least, c.head - MAX_EVENTS)
+  local oldest = c.now - MAX_AGE
+  local next = c.entries[low + 1]
+  if low == c.floor and next and next.time >= oldest and (c.sum - next.sum <= MAX_BYTES or low == c.head - 1) then
+    return
+  end
+  local broken = false
+  local function kept(floor)
+    if floor == c.head then return true end
+    local following = entry(c, floor + 1)
+    broken = broken or not following
+    return broken or
+      following.time >= oldest and (c.sum - following.sum <= MAX_BYTES or floor == c.head - 1)
+  end
+  if c.time < oldest then low = c.head end
+  local floor = least(low, c.head, kept)
+  if broken then
+    lose(c)
+    return advance(c)
+  end
+  c.moved = c.moved or floor ~= c.floor
+  c.floor = floor
+end
+
+-- The last offset that the stream has had.
+local function lastOffset(c)
+  local info = call('XINFO', 'STREAM', c.keys[2])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return tonumber(string.match(info[i + 1], '^%d+')) end
+  end
+end
+
+-- The channel as it stands. `name` is the random name of the epoch that may begin.
+--   head, time, sum of the newest event; base: head without the events that this script adds
+--   floor; least: what the floor may not be below; moved: the floor is another than the stored one
+--   begun: its epoch is new; partial: keys are missing; made: keys were made, so they have no expiry yet
+local function open(keys, name)
+  local c = { keys = keys, name = name, now = clock(), replid = replid(), entries = {}, least = 0 }
+  local there = call('EXISTS', unpack(keys))
+  local m = there > 0 and call('HMGET', keys[1], 'r', 'e', 'g', 'h', 't', 'u', 'f', 'ft', 'fu') or {}
+  c.partial = there < 4
+  if m[1] then
+    c.epoch, c.ended = m[2], m[3]
+    c.head, c.time, c.sum, c.floor = tonumber(m[4]), tonumber(m[5]), tonumber(m[6]), tonumber(m[7])
+    c.base = c.head
+    if m[8] ~= '' then c.entries[c.floor + 1] = { time = tonumber(m[8]), sum = tonumber(m[9]) } end
+    if there < 4 and call('EXISTS', keys[2]) == 0 then
+      lose(c)
+    elseif there < 4 or m[1] ~= c.replid then
+      begin(c)
+    end
+  else
+    -- New, or the hash is lost: what the old epochs were is not known, so nothing of them is readable.
+    c.epoch, c.ended, c.begun = name, '', true
+    c.head, c.time, c.sum = 0, 0, 0
+    if there > 0 and call('EXISTS', keys[2]) == 1 then
+      c.head = lastOffset(c)
+      local last = call('XREVRANGE', keys[2], '+', '-', 'COUNT', 1)[1]
+      local time = last and string.match(string.sub(last[2][2], 1, 128), '^1 %w+ %d+ (%d+) ')
+      c.time = tonumber(time or c.now)
+    end
+    c.base, c.floor = c.head, c.head
+  end
+  advance(c)
+  return c
+end
+
+local function window(c)
+  return math.floor(c.now / WINDOW)
+end
+
+-- The hash of the idempotency keys of a window.
+local function index(c, number)
+  return c.keys[3 + number % 2]
+end
+
+-- Writes what changed, after the channel's own events were added to the stream; `refresh` is to follow.
+local function save(c)
+  call('HSET', c.keys[1], 'h', c.head, 't', c.time, 'u', c.sum)
+  if c.begun then call('HSET', c.keys[1], 'r', c.replid, 'e', c.epoch, 'g', c.ended) end
+  if c.begun or c.moved or c.base == c.floor then
+    local next = entry(c, c.floor + 1) or { time = '', sum = '' }
+    call('HSET', c.keys[1], 'f', c.floor, 'ft', next.time, 'fu', next.sum)
+  end
+  if c.partial then
+    if call('EXISTS', c.keys[2]) == 0 then
+      call('XADD', c.keys[2], int(c.head) .. '-1', '', '')
+      call('XTRIM', c.keys[2], 'MAXLEN', 0)
+    end
+    local now = window(c)
+    for number = now - 1, now do
+      call('UNLINK', index(c, number))
+      call('HSET', index(c, number), ' ', number)
+    end
+    c.made = true
+  end
+  -- Whole nodes of the stream, which lag at most 4 KiB or one event, and a bounded number of them.
+  if c.moved then call('XTRIM', c.keys[2], 'MINID', '~', c.floor + 1, 'LIMIT', 1000) end
+end
+
+-- Makes the keys live on; all end at the same time, so they are there together or not at all.
+local function refresh(c)
+  local ttl = c.head > 0 and KEPT or IDLE
+  if not c.made and call('PTTL', c.keys[1]) >= ttl / 2 then return end
+  -- Where Redis may not write just now, a reader need not know.
+  for _, key in ipairs(c.keys) do redis.pcall('PEXPIREAT', key, c.now + ttl) end
+end

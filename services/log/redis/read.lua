@@ -1,0 +1,76 @@
+-- Reads what is after a position of one channel. KEYS: the channel's. ARGV: random epoch name, then the position:
+-- epoch and offset, "<" for the oldest readable event or ">" for the head; the most events and the most bytes.
+-- Returns epoch, ended epochs, head, floor, then the records after the place where history.ts puts the reader.
+
+local c = open(KEYS, ARGV[1])
+local epoch, offset = ARGV[2], tonumber(ARGV[3])
+local maxEvents, maxBytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+-- The same as place() in history.ts.
+local function place()
+  if epoch == '<' then return c.floor end
+  if epoch == '>' then return c.head end
+  local begins = 0
+  for name, last in string.gmatch(c.ended, '(%w+):(%d+)') do
+    last = tonumber(last)
+    if name == epoch then
+      if offset >= last then return math.max(last, c.floor) end
+      return offset < math.max(begins, c.floor) and c.floor or offset
+    end
+    begins = last
+  end
+  if epoch ~= c.epoch then return c.floor end
+  if offset > c.head then return c.head end
+  return offset < math.max(begins, c.floor) and c.floor or offset
+end
+
+-- How many events after `start` the page takes; nil where the stream has lost one that had to be looked at.
+local function fitting(start)
+  local count = math.min(maxEvents, c.head - start)
+  if count <= 1 then return count end
+  local first = entry(c, start + 1)
+  if not first then return nil end
+  if c.sum - first.sum <= maxBytes then return count end
+  local broken = false
+  local function full(n)
+    if n == count then return true end
+    local behind = start + n + 2
+    local next = behind > c.head and c or entry(c, behind)
+    if not next then broken = true end
+    return broken or next.sum - first.sum > maxBytes
+  end
+  local fits = least(1, count, full)
+  return not broken and fits or nil
+end
+
+-- The records after `start`; nil where the stream has lost one of them.
+local function records(start)
+  local count = fitting(start)
+  if count == 0 then return {} end
+  local found = count and call('XRANGE', c.keys[2], start + 1, '+', 'COUNT', count) or {}
+  if #found ~= count then return nil end
+  for i, each in ipairs(found) do
+    if each[1] ~= int(start + i) .. '-0' then return nil end
+    found[i] = each[2][2]
+  end
+  return found
+end
+
+local page = records(place())
+if not page then
+  -- Somebody deleted entries: what is left has holes, so all of it counts as lost.
+  lose(c)
+  advance(c)
+  page = {}
+end
+
+if c.begun or c.moved then
+  -- Out of memory, a floor that isn't noted is found again; an epoch that isn't noted must not be told.
+  local saved, failure = pcall(save, c)
+  if not saved and c.begun then error(failure) end
+end
+refresh(c)
+
+local reply = { c.epoch, c.ended, c.head, c.floor }
+for i, each in ipairs(page) do reply[4 + i] = each end
+return reply
