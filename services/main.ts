@@ -75,14 +75,13 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<str
 }
 
 /** What is wrong, and what to do about it, in one line. */
-function explain(error: unknown, { host, port, redisUrl }: Config): string {
+function explain(error: unknown, { host, port }: Config): string {
   if (!(error instanceof Error)) return String(error)
-  const redis =
-    redisUrl === undefined ? '' : ` at ${URL.canParse(redisUrl) ? new URL(redisUrl).host : 'REDIS_URL'}`
+  // The log's messages name the Redis that they are about.
   if (error instanceof LogUnavailable) {
-    return `the log${redis} can not be reached (${error.message}): start it, or correct REDIS_URL`
+    return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
   }
-  if (error instanceof LogRefused) return `the log${redis} can not be used: ${error.message}`
+  if (error instanceof LogRefused) return `the log can not be used: ${error.message}`
   switch ((error as NodeJS.ErrnoException).code) {
     case 'EADDRINUSE':
       return `port ${port} of ${host} is in use: stop what listens there, or choose another with PORT (0: any free one)`

@@ -1,4 +1,5 @@
-// What a path does not have: 404, and 405 with the methods that it has. Told before any body is read.
+// Requests that no route is for: 404, 405 with the methods that there are, OPTIONS, URLs that are too long. Told
+// before any body is read.
 
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -59,6 +60,9 @@ export const methods = fp(
     app.addHook('onRequest', async (request, reply) => {
       if (request.url.length > MAX_URL) {
         throw new FanwireError('FW_URL_TOO_LONG', `the URL is longer than ${MAX_URL} bytes`)
+      }
+      if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+        throw new FanwireError('FW_BAD_REQUEST', 'the request has no Host header')
       }
       if (request.method === 'OPTIONS') {
         const allow = request.url === '*' ? 'GET, HEAD, OPTIONS, POST' : paths.allow(request.url)

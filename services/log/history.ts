@@ -96,11 +96,20 @@ export function beginEpoch(history: History, epoch: string): History {
   return { epoch, ended, head: history.head, floor: Math.max(history.floor, forgotten?.end ?? 0) }
 }
 
+/** Random bytes, drawn many at a time: every append needs a name that most often is not used. */
+const random = new Uint8Array(4096)
+let drawn = random.length
+
 /** A random name for an epoch that may begin: 10 of `a-z0-9`, above 48 bits. */
 export function randomEpoch(): string {
-  const bytes = new Uint8Array(16)
-  crypto.getRandomValues(bytes)
   let name = ''
-  for (const byte of bytes) if (byte < 252 && name.length < 10) name += (byte % 36).toString(36)
-  return name.length === 10 ? name : randomEpoch()
+  while (name.length < 10) {
+    if (drawn === random.length) {
+      crypto.getRandomValues(random)
+      drawn = 0
+    }
+    const byte = random[drawn++] ?? 255
+    if (byte < 252) name += (byte % 36).toString(36)
+  }
+  return name
 }

@@ -1,8 +1,9 @@
 // One connection to Redis. The only file that knows the driver: how it is set up, what its errors mean, and that
 // it never sends a command twice.
 
+import { once } from 'node:events'
 import { isIP } from 'node:net'
-import { type Redis as Driver, Redis, type RedisOptions } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
 import { LogRefused, LogUnavailable } from './log.ts'
 
 /** What the log says of itself; pino's loggers are such. */
@@ -49,7 +50,7 @@ export function reason(error: unknown): string {
 }
 
 export class RedisConnection {
-  readonly #driver: Driver
+  readonly #driver: Redis
   readonly #options: ConnectionOptions
   readonly #address: string
   #usable = false
@@ -58,6 +59,7 @@ export class RedisConnection {
   #failure = 'not connected yet'
   #told = ''
   #retry: NodeJS.Timeout | undefined
+  #opening: Deferred<void> | undefined
   /** Times that it was connected. */
   connected = 0
 
@@ -77,6 +79,7 @@ export class RedisConnection {
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       autoResubscribe: false,
+      maxLoadingRetryTime: 500,
       // A master that became a replica: perhaps the address leads to the new one.
       reconnectOnError: error => error.message.startsWith('READONLY'),
       retryStrategy: times => delay(times, 50, MAX_DELAY),
@@ -98,22 +101,16 @@ export class RedisConnection {
 
   /** Connects. Raises LogUnavailable after the timeout, LogRefused when Redis does not let it in. */
   async open(): Promise<void> {
+    const opening = deferred<void>()
+    this.#opening = opening
+    const expire = () => opening.reject(this.#unavailable(this.#failure))
+    const timer = setTimeout(expire, this.#options.timeout)
     this.#driver.connect().catch(() => {})
-    const { promise, resolve, reject } = deferred<void>()
-    const look = () => {
-      if (this.#usable) resolve()
-      else if (isRefusal(this.#failure)) reject(new LogRefused(this.#message(this.#failure)))
-    }
-    const timer = setTimeout(() => reject(this.#unavailable(this.#failure)), this.#options.timeout)
-    const stop = () => {
-      if (this.#closing) reject(this.#unavailable('closed'))
-    }
-    this.#driver.on('ready', look).on('error', look).on('end', stop)
     try {
-      await promise
+      await opening.promise
     } finally {
       clearTimeout(timer)
-      this.#driver.off('ready', look).off('error', look).off('end', stop)
+      this.#opening = undefined
     }
   }
 
@@ -153,13 +150,14 @@ export class RedisConnection {
     if (this.#closing) return
     this.#closing = true
     this.#usable = false
+    this.#failure = 'the log is closed'
     clearTimeout(this.#retry)
-    if (this.#driver.status === 'end') return
-    const { promise, resolve } = deferred<void>()
-    this.#driver.once('end', resolve)
+    this.#opening?.reject(this.#unavailable(this.#failure))
+    const { stream } = this.#driver
     this.#driver.disconnect()
-    this.#driver.stream?.destroy()
-    await promise
+    if (stream === undefined || stream.closed) return
+    stream.destroy()
+    await once(stream, 'close')
   }
 
   #ready(): void {
@@ -167,12 +165,17 @@ export class RedisConnection {
     this.#usable = true
     this.connected++
     this.#told = ''
-    this.#options.logger.info({ redis: this.#address, connection: this.#options.name }, 'connected to Redis')
+    this.#failure = 'the connection was lost'
+    const { name, logger } = this.#options
+    const level = this.connected === 1 ? 'debug' : 'info'
+    logger[level]({ redis: this.#address, connection: name }, 'connected to Redis')
     this.#options.onReady()
+    this.#opening?.resolve()
   }
 
   #failed(error: unknown): void {
     this.#failure = reason(error)
+    if (isRefusal(this.#failure)) this.#opening?.reject(new LogRefused(this.#message(this.#failure)))
     if (this.#closing || this.#told === this.#failure) return
     // Once for each kind of failure until it is connected again: it tries up to 20 times a second.
     this.#told = this.#failure
@@ -207,7 +210,7 @@ export class RedisConnection {
       return this.#unavailable(this.#failure)
     }
     if (/retries per request|Connection is closed|isn't writeable/.test(why))
-      return this.#unavailable(this.#usable ? 'the connection was lost' : this.#failure)
+      return this.#unavailable(this.#failure)
     return this.#unavailable(why)
   }
 

@@ -4,10 +4,14 @@ import type { Draft, LogEvent } from './event.ts'
 import { encodeEvent } from './event.ts'
 import type { EndedEpoch, History } from './history.ts'
 import type { Receipt } from './log.ts'
+import { LogUnavailable } from './log.ts'
 
 const BASE64 = 1
 const LOW = 2
 const NEWLINE = 0x0a
+
+/** Version, epoch, offset, time, sum, bytes, flags and type, as they stand in a record. */
+type Head = [string, string, string, string, string, string, string, string]
 
 /** What `append.lua` is told of an event besides its data. */
 export function specOf(draft: Draft): string {
@@ -16,29 +20,20 @@ export function specOf(draft: Draft): string {
 }
 
 /**
- * The events of the records that follow each other in `bytes`, of which it keeps nothing. Raises Error where
- * they are not of the version that this node knows.
+ * The events of the records that follow each other in `bytes`, of which it keeps nothing. Raises LogUnavailable
+ * where they are not of the version that this node knows.
  */
 export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): void {
   let at = 0
   while (at < bytes.length) {
     const line = bytes.indexOf(NEWLINE, at)
     const head = bytes.toString('latin1', at, line === -1 ? at : line).split(' ')
-    if (head.length !== 8 || head[0] !== '1') throw new Error('a record is not of version 1')
-    // All eight are there.
-    const [, epoch, offset, time, , length, flags, type] = head as [
-      string,
-      string,
-      string,
-      string,
-      string,
-      string,
-      string,
-      string,
-    ]
+    if (head.length !== 8 || head[0] !== '1')
+      throw new LogUnavailable('Redis holds an event in a form that this version does not know')
+    const [, epoch, offset, time, , length, flags, type] = head as Head
     const size = +length
     const end = line + 1 + size
-    if (!(end <= bytes.length)) throw new Error('a record is cut')
+    if (!(end <= bytes.length)) throw new LogUnavailable('Redis holds an event that is cut short')
     const encoding = +flags & BASE64 ? 'base64' : undefined
     const name = type === '' ? undefined : type
     const data = bytes.subarray(line + 1, end)

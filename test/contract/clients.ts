@@ -1,0 +1,637 @@
+// One small client per wire, on real sockets, all with the same face: what the suite in wires.ts reads through.
+
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { WebSocket } from 'ws'
+import { offsetOf } from './node.ts'
+
+/** Where a node listens, on 127.0.0.1. */
+export interface Address {
+  readonly port: number
+}
+
+export interface Gap {
+  readonly channel: string
+  readonly from: string
+  readonly to: string
+}
+
+/** What a client is told after where it stands. `event` is the object's text, to the letter. */
+export type Item =
+  | { readonly event: string; readonly type?: string }
+  | { readonly gap: Gap }
+  | { readonly close: { readonly code?: number; readonly reason?: string; readonly retry?: number } }
+
+/** An item, and the connection's cursor behind it where the wire says it. */
+interface Told {
+  readonly item: Item
+  readonly cursor?: string
+}
+
+export interface Client {
+  /** Where it stood before the first item, as the node said. */
+  readonly opened: string
+  /** The cursor behind what `next` has given. */
+  readonly cursor: string
+  /** Signs of life that came. */
+  readonly heartbeats: number
+  /** The next item. Raises when there is none for `within` ms. */
+  next(within?: number): Promise<Item>
+  /** The next item, which has to be an event. */
+  event(): Promise<string>
+  /** Stops reading from the socket. */
+  pause(): void
+  resume(): void
+  /** Is gone, without a word. */
+  cut(): void
+}
+
+export interface Target {
+  readonly channels: readonly string[]
+  readonly cursor?: string | undefined
+  /** Events per answer of a poll. */
+  readonly limit?: number
+}
+
+export interface Wire {
+  readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws'
+  /** Where a reader begins that gives no cursor. */
+  readonly begin: 'earliest' | 'latest'
+  /** One connection for ever, rather than a request per answer. */
+  readonly streams: boolean
+  /** Raises Refused where the node does not take it. */
+  connect(node: Address, target: Target): Promise<Client>
+}
+
+/** The node said no. */
+export class Refused extends Error {
+  readonly status: number
+  readonly code: string
+
+  constructor(status: number, body: string) {
+    super(`${status} ${body}`)
+    this.status = status
+    this.code = body === '' ? '' : JSON.parse(body).error.code
+  }
+}
+
+/** The query string that asks for a target. */
+export function queryOf({ channels, cursor, limit }: Target): string {
+  const query = new URLSearchParams()
+  for (const channel of channels) query.append('channel', channel)
+  if (cursor !== undefined) query.set('cursor', cursor)
+  if (limit !== undefined) query.set('limit', `${limit}`)
+  return query.toString()
+}
+
+/** What has arrived and nobody has taken yet. */
+class Mailbox<T> {
+  readonly #arrived: T[] = []
+  #taken = 0
+  #waiting: (() => void) | undefined
+
+  put(item: T): void {
+    this.#arrived.push(item)
+    this.#waiting?.()
+  }
+
+  async take(within: number): Promise<T> {
+    if (this.#taken === this.#arrived.length) {
+      const came = await new Promise<boolean>(resolve => {
+        const timer = setTimeout(() => resolve(false), within)
+        this.#waiting = () => {
+          clearTimeout(timer)
+          resolve(true)
+        }
+      })
+      this.#waiting = undefined
+      if (!came) throw new Error(`nothing came within ${within} ms`)
+    }
+    const item = this.#arrived[this.#taken++] as T
+    if (this.#taken === 1024) {
+      this.#arrived.splice(0, this.#taken)
+      this.#taken = 0
+    }
+    return item
+  }
+}
+
+/** Keeps the cursor of several channels as a client has to. */
+class Cursor {
+  readonly #channels: readonly string[]
+  #positions: string[]
+
+  constructor(channels: readonly string[], cursor: string) {
+    this.#channels = channels
+    this.#positions = cursor.split(',')
+  }
+
+  /** Moves behind an item; where the wire says the cursor, both have to agree. */
+  move({ item, cursor }: Told): void {
+    if ('event' in item) {
+      const { channel, id } = JSON.parse(item.event)
+      this.#positions[this.#channels.indexOf(channel)] = id
+    } else if ('gap' in item) {
+      this.#positions[this.#channels.indexOf(item.gap.channel)] = item.gap.to
+    }
+    if (cursor !== undefined && cursor !== this.text) {
+      throw new Error(`the node says the cursor is ${cursor}, its items say ${this.text}`)
+    }
+  }
+
+  get text(): string {
+    return this.#positions.join(',')
+  }
+}
+
+const WITHIN = 5000
+
+abstract class BaseClient implements Client {
+  heartbeats = 0
+  opened = ''
+  protected position: Cursor
+  protected readonly inbox = new Mailbox<Told>()
+
+  constructor(target: Target) {
+    this.position = new Cursor(target.channels, '')
+  }
+
+  get cursor(): string {
+    return this.position.text
+  }
+
+  async next(within = WITHIN): Promise<Item> {
+    const told = await this.inbox.take(within)
+    this.position.move(told)
+    return told.item
+  }
+
+  async event(): Promise<string> {
+    const item = await this.next()
+    if (!('event' in item)) throw new Error(`an event was expected, but ${JSON.stringify(item)} came`)
+    return item.event
+  }
+
+  protected stand(target: Target, cursor: string): void {
+    this.opened = cursor
+    this.position = new Cursor(target.channels, cursor)
+  }
+
+  abstract pause(): void
+  abstract resume(): void
+  abstract cut(): void
+}
+
+// Server-sent events ----------------------------------------------------------------------------------------
+
+/** One dispatched event of an event stream, or the block without data that only moves the id. */
+export interface SseBlock {
+  readonly event: string
+  readonly data: string | undefined
+  /** The last event id behind it. */
+  readonly lastEventId: string
+}
+
+/**
+ * WHATWG HTML section 9.2.6, to the letter, and stricter: a field that the section would ignore, a byte order
+ * mark or a byte that is not UTF-8 raises.
+ */
+export class SseParser {
+  readonly comments: string[] = []
+  readonly retries: number[] = []
+  lastEventId = ''
+  readonly #dispatch: (block: SseBlock) => void
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  #rest = ''
+  #data: string[] = []
+  #event = ''
+  #id: string | undefined
+
+  constructor(dispatch: (block: SseBlock) => void) {
+    this.#dispatch = dispatch
+  }
+
+  write(bytes: Buffer): void {
+    const text = this.#rest + this.#decoder.decode(bytes, { stream: true })
+    let from = 0
+    for (;;) {
+      const lf = text.indexOf('\n', from)
+      const cr = text.indexOf('\r', from)
+      const end = lf === -1 ? cr : cr === -1 ? lf : Math.min(lf, cr)
+      // A CR at the end may be half of a CRLF.
+      if (end === -1 || (end === cr && cr === text.length - 1)) break
+      this.#line(text.slice(from, end))
+      from = end + (text[end] === '\r' && text[end + 1] === '\n' ? 2 : 1)
+    }
+    this.#rest = text.slice(from)
+  }
+
+  #line(line: string): void {
+    if (line === '') {
+      this.#end()
+      return
+    }
+    const colon = line.indexOf(':')
+    if (colon === 0) return void this.comments.push(line.slice(1))
+    const name = colon === -1 ? line : line.slice(0, colon)
+    const value = colon === -1 ? '' : line.slice(colon + (line[colon + 1] === ' ' ? 2 : 1))
+    if (name === 'data') this.#data.push(value)
+    else if (name === 'event') this.#event = value
+    else if (name === 'id' && !value.includes('\0')) this.#id = value
+    else if (name === 'retry' && /^[0-9]+$/.test(value)) this.retries.push(Number(value))
+    else throw new Error(`a browser would ignore the line ${JSON.stringify(line)}`)
+  }
+
+  #end(): void {
+    const idOnly = this.#id !== undefined && this.#data.length === 0
+    if (this.#id !== undefined) this.lastEventId = this.#id
+    if (this.#data.length > 0 || idOnly) {
+      const data = this.#data.length === 0 ? undefined : this.#data.join('\n')
+      this.#dispatch({ event: this.#event || 'message', data, lastEventId: this.lastEventId })
+    }
+    this.#data = []
+    this.#event = ''
+    this.#id = undefined
+  }
+}
+
+/** A GET whose answer goes on; raises Refused for any status but 200. */
+export async function openStream(
+  node: Address,
+  path: string,
+  headers: Record<string, string> = {},
+): Promise<{ asked: ClientRequest; answer: IncomingMessage }> {
+  const asked = request({ port: node.port, host: '127.0.0.1', path, headers, agent: false })
+  asked.end()
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    asked.once('response', resolve)
+    asked.once('error', reject)
+  })
+  asked.on('error', () => {})
+  answer.on('error', () => {})
+  if (answer.statusCode !== 200) {
+    let body = ''
+    for await (const piece of answer) body += piece
+    throw new Refused(answer.statusCode ?? 0, body)
+  }
+  return { asked, answer }
+}
+
+/** Any wire whose answer never ends. */
+abstract class StreamingClient extends BaseClient {
+  #asked: ClientRequest | undefined
+  #answer: IncomingMessage | undefined
+
+  protected abstract take(bytes: Buffer): void
+  /** The first item of the connection: where it stands. */
+  protected readonly open = new Mailbox<string>()
+
+  async connect(node: Address, wire: string, target: Target, headers: Record<string, string>): Promise<this> {
+    const { asked, answer } = await openStream(node, `/v1/${wire}?${queryOf(target)}`, headers)
+    this.#asked = asked
+    this.#answer = answer
+    answer.on('data', bytes => {
+      try {
+        this.take(bytes)
+      } catch (error) {
+        this.inbox.put({ item: { close: { reason: String(error) } } })
+      }
+    })
+    answer.once('close', () => this.ended())
+    this.stand(target, await this.open.take(WITHIN))
+    return this
+  }
+
+  protected ended(): void {
+    this.inbox.put({ item: { close: {} } })
+  }
+
+  pause(): void {
+    this.#answer?.pause()
+  }
+
+  resume(): void {
+    this.#answer?.resume()
+  }
+
+  cut(): void {
+    this.#asked?.destroy()
+  }
+}
+
+export class SseClient extends StreamingClient {
+  readonly parser: SseParser = new SseParser(block => this.#block(block))
+  #isOpen = false
+  #comments = 0
+
+  protected take(bytes: Buffer): void {
+    this.parser.write(bytes)
+    for (; this.#comments < this.parser.comments.length; this.#comments++) {
+      if (this.parser.comments[this.#comments] === '') this.heartbeats++
+    }
+  }
+
+  #block({ event, data, lastEventId }: SseBlock): void {
+    if (!this.#isOpen) {
+      if (data !== undefined) throw new Error('the first block has data')
+      this.#isOpen = true
+      this.open.put(lastEventId)
+    } else if (data === undefined) {
+      throw new Error('an id-only block that is not the first')
+    } else if (event === 'gap') {
+      this.inbox.put({ item: { gap: JSON.parse(data) }, cursor: lastEventId })
+    } else {
+      const item = event === 'message' ? { event: data } : { event: data, type: event }
+      this.inbox.put({ item, cursor: lastEventId })
+    }
+  }
+
+  protected override ended(): void {
+    const goodbye = this.parser.comments.find(comment => /^ \d{4} /.test(comment))
+    const retry = this.parser.retries[1]
+    if (goodbye === undefined || retry === undefined) {
+      super.ended()
+      return
+    }
+    this.inbox.put({
+      item: { close: { code: Number(goodbye.slice(1, 5)), reason: goodbye.slice(6), retry } },
+    })
+  }
+}
+
+// HTTP streaming --------------------------------------------------------------------------------------------
+
+export class NdjsonClient extends StreamingClient {
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  #rest = ''
+  #isOpen = false
+  #closing = false
+
+  protected take(bytes: Buffer): void {
+    const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split('\n')
+    this.#rest = lines.pop() ?? ''
+    for (const line of lines) this.#line(line)
+  }
+
+  #line(line: string): void {
+    if (line === '') {
+      this.heartbeats++
+      return
+    }
+    const object = JSON.parse(line)
+    if (!this.#isOpen) {
+      this.#isOpen = true
+      this.open.put(object.open.cursor)
+    } else if ('channel' in object) {
+      this.inbox.put({ item: { event: line } })
+    } else {
+      this.#closing = 'close' in object
+      this.inbox.put({ item: object })
+    }
+  }
+
+  protected override ended(): void {
+    if (!this.#closing) super.ended()
+  }
+}
+
+// WebSocket -------------------------------------------------------------------------------------------------
+
+type Answer = { ref?: number | string; ok?: object; error?: { code: string; message: string } }
+
+export class WsClient extends BaseClient {
+  readonly socket: WebSocket
+  /** Answers to commands. */
+  readonly answers = new Mailbox<Answer>()
+  /** Everything that came, in order. */
+  readonly log: string[] = []
+  readonly open = new Mailbox<string>()
+  #isOpen = false
+
+  constructor(
+    node: Address,
+    target: Target,
+    options: { autoPong?: boolean; headers?: Record<string, string> } = {},
+  ) {
+    super(target)
+    const query = queryOf(target)
+    const url = `ws://127.0.0.1:${node.port}/v1/ws${query === '' ? '' : `?${query}`}`
+    this.socket = new WebSocket(url, { perMessageDeflate: false, ...options })
+    this.socket.on('message', (data, isBinary) => this.#message(data as Buffer, isBinary))
+    this.socket.on('ping', () => this.heartbeats++)
+    this.socket.on('error', () => {})
+    this.socket.on('close', (code, reason) =>
+      this.inbox.put({ item: { close: { code, reason: reason.toString() } } }),
+    )
+  }
+
+  async connect(target: Target): Promise<this> {
+    await new Promise<void>((resolve, reject) => {
+      this.socket.once('open', resolve)
+      this.socket.once('error', reject)
+      this.socket.once('unexpected-response', async (_request, answer) => {
+        let body = ''
+        for await (const piece of answer) body += piece
+        reject(new Refused(answer.statusCode ?? 0, body))
+      })
+    })
+    this.stand(target, await this.open.take(WITHIN))
+    return this
+  }
+
+  #message(data: Buffer, isBinary: boolean): void {
+    if (isBinary) throw new Error('a binary message')
+    const text = data.toString()
+    this.log.push(text)
+    const object = JSON.parse(text)
+    if (!this.#isOpen) {
+      this.#isOpen = true
+      this.open.put(object.open?.cursor ?? `not open, but ${text}`)
+    } else if ('channel' in object) {
+      this.inbox.put({ item: { event: text } })
+    } else if ('gap' in object) {
+      this.inbox.put({ item: object })
+    } else {
+      this.answers.put(object)
+    }
+  }
+
+  /** Sends a command, as JSON or as it is. */
+  send(command: object | string): void {
+    this.socket.send(typeof command === 'string' ? command : JSON.stringify(command))
+  }
+
+  /** Sends a command and gives the next answer. */
+  async ask(command: object | string): Promise<Answer> {
+    this.send(command)
+    return this.answers.take(WITHIN)
+  }
+
+  pause(): void {
+    this.socket.pause()
+  }
+
+  resume(): void {
+    this.socket.resume()
+  }
+
+  cut(): void {
+    this.socket.terminate()
+  }
+}
+
+// Polling ---------------------------------------------------------------------------------------------------
+
+interface Page {
+  readonly events: unknown[]
+  readonly cursor: string
+  readonly more?: true
+  readonly gaps?: Gap[]
+}
+
+/** Asks again and again; nothing is asked before somebody wants an item. */
+class PollClient extends BaseClient {
+  readonly #node: Address
+  readonly #path: string
+  readonly #target: Target
+  /** Of the next request. */
+  #next: string | undefined
+  #waiting: Told[] = []
+  #paused = false
+  #gone = false
+  #asked: ClientRequest | undefined
+
+  constructor(node: Address, path: string, target: Target) {
+    super(target)
+    this.#node = node
+    this.#path = path
+    this.#target = target
+    this.#next = target.cursor
+  }
+
+  /** Where it stands is what an answer without events says, or what it asked for. */
+  async connect(): Promise<this> {
+    const asked = this.#target.cursor
+    if (asked?.split(',').every(entry => entry.includes('-'))) {
+      this.stand(this.#target, asked)
+      return this
+    }
+    const page = await this.#ask()
+    const first = page.events.length > 0 || page.gaps !== undefined
+    // Stands before the first events: nothing says so but they themselves.
+    this.stand(this.#target, first ? this.#before(page) : page.cursor)
+    return this
+  }
+
+  #before(page: Page): string {
+    const positions = page.cursor.split(',')
+    for (const event of (page.events as { channel: string; id: string }[]).toReversed()) {
+      const [epoch] = event.id.split('-')
+      positions[this.#target.channels.indexOf(event.channel)] = `${epoch}-${offsetOf(event.id) - 1}`
+    }
+    return positions.join(',')
+  }
+
+  async #ask(): Promise<Page> {
+    const target = { ...this.#target, cursor: this.#next }
+    const { asked, answer } = await openStream(this.#node, `${this.#path}${queryOf(target)}`)
+    this.#asked = asked
+    const pieces: Buffer[] = []
+    for await (const piece of answer) pieces.push(piece)
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
+    const page: Page = JSON.parse(text)
+    const told: Told[] = []
+    for (const gap of page.gaps ?? []) told.push({ item: { gap } })
+    for (const event of split(text)) told.push({ item: { event } })
+    const last = told.at(-1)
+    if (last !== undefined) told[told.length - 1] = { ...last, cursor: page.cursor }
+    this.#waiting.push(...told)
+    this.#next = page.cursor
+    if (page.more !== undefined && told.length === 0) throw new Error('there is more, but nothing came')
+    return page
+  }
+
+  override async next(within = WITHIN): Promise<Item> {
+    const end = Date.now() + within
+    while (this.#waiting.length === 0 || this.#paused) {
+      if (Date.now() > end) throw new Error(`nothing came within ${within} ms`)
+      if (this.#gone) return { close: {} }
+      if (!this.#paused) await this.#ask()
+      if (this.#waiting.length === 0) await new Promise(resolve => setTimeout(resolve, 2))
+    }
+    const told = this.#waiting.shift() as Told
+    this.position.move(told)
+    return told.item
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+  }
+
+  cut(): void {
+    this.#gone = true
+    this.#asked?.destroy()
+  }
+}
+
+/** The texts of the events of a page. */
+export function split(page: string): string[] {
+  if (!page.startsWith('{"events":[')) throw new Error(`no page: ${page.slice(0, 80)}`)
+  const events: string[] = []
+  let depth = 0
+  let inString = false
+  let from = 0
+  for (let i = '{"events":['.length; ; i++) {
+    const char = page[i]
+    if (char === undefined) throw new Error('the page has no end')
+    if (inString) {
+      if (char === '\\') i++
+      else if (char === '"') inString = false
+    } else if (char === '"') inString = true
+    else if (char === '{' || char === '[') {
+      if (depth++ === 0) from = i
+    } else if (char === '}' || char === ']') {
+      if (depth-- === 0) return events
+      if (depth === 0) events.push(page.slice(from, i + 1))
+    }
+  }
+}
+
+// All of them -----------------------------------------------------------------------------------------------
+
+export const WIRES: readonly Wire[] = [
+  {
+    name: 'poll',
+    begin: 'earliest',
+    streams: false,
+    connect: (node, target) => new PollClient(node, '/v1/poll?', target).connect(),
+  },
+  {
+    name: 'long-poll',
+    begin: 'latest',
+    streams: false,
+    connect: (node, target) => new PollClient(node, '/v1/long-poll?wait=1&', target).connect(),
+  },
+  {
+    name: 'sse',
+    begin: 'latest',
+    streams: true,
+    connect: (node, target) =>
+      new SseClient(target).connect(node, 'sse', target, { accept: 'text/event-stream' }),
+  },
+  {
+    name: 'stream',
+    begin: 'latest',
+    streams: true,
+    connect: (node, target) => new NdjsonClient(target).connect(node, 'stream', target, {}),
+  },
+  {
+    name: 'ws',
+    begin: 'latest',
+    streams: true,
+    connect: (node, target) => new WsClient(node, target).connect(target),
+  },
+]

@@ -1,0 +1,607 @@
+// The contract of ChannelLog as a suite that every engine has to pass. Its sentences are those of
+// services/log/log.ts and of DESIGN.md sections 4.3 and 5.
+
+import fc from 'fast-check'
+import type { Test } from 'tap'
+import type { Draft, LogEvent } from '../../services/log/event.ts'
+import type { ChannelLog, Feed, Follower, Page, Receipt, Retention } from '../../services/log/log.ts'
+import { LogUnavailable } from '../../services/log/log.ts'
+import type { Gap, Position, Start } from '../../services/log/position.ts'
+import { printPosition } from '../../services/log/position.ts'
+
+export interface LogSettings {
+  readonly retention?: Partial<Retention>
+  readonly idempotencyWindow?: number
+}
+
+/** A log of its own, open, on which no channel exists; the suite closes it. */
+export type MakeLog = (settings: LogSettings) => Promise<ChannelLog>
+
+export const RETENTION: Retention = { events: 10_000, age: 3_600_000, bytes: 64 * 1024 * 1024 }
+export const ALL = { events: 100_000, bytes: Number.MAX_SAFE_INTEGER }
+
+export function draft(value: unknown, more: Partial<Draft> = {}): Draft {
+  return { data: Buffer.from(JSON.stringify(value)), ...more }
+}
+
+/** `count` drafts whose data are the numbers from `from` on. */
+export function drafts(count: number, from = 1): Draft[] {
+  return Array.from({ length: count }, (_, i) => draft(from + i))
+}
+
+export function dataOf(event: LogEvent): unknown {
+  return JSON.parse(event.json.toString()).data
+}
+
+/** Waits until `look` says so, and looks often. */
+export async function until(look: () => boolean | Promise<boolean>, what = 'it', ms = 10_000): Promise<void> {
+  const end = Date.now() + ms
+  while (!(await look())) {
+    if (Date.now() > end) throw new Error(`waited too long for ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
+}
+
+/** Everything after a position, page by page. */
+export async function readAll(log: ChannelLog, channel: string, after: Start, limit = ALL): Promise<Page[]> {
+  const pages: Page[] = []
+  for (let at = after; ; ) {
+    const page = await log.read(channel, at, limit)
+    pages.push(page)
+    if (!page.more) return pages
+    at = page.cursor
+  }
+}
+
+/** A follower that keeps all it is told, and finds out at once when that breaks the contract. */
+export class Recorder implements Follower {
+  readonly told: (LogEvent | Gap)[] = []
+  readonly faults: string[] = []
+  started: Position | undefined
+  at: Position | undefined
+  feed: Feed | undefined
+  calls = 0
+  #waiting: (() => void)[] = []
+
+  start(at: Position): void {
+    if (this.started !== undefined) this.faults.push('started twice')
+    this.started = at
+    this.at = at
+  }
+
+  events(events: readonly LogEvent[]): void {
+    this.calls++
+    if (events.length === 0) this.faults.push('told no events')
+    for (const event of events) {
+      if (this.at === undefined) this.faults.push('told events before the start')
+      else if (event.epoch !== this.at.epoch || event.offset !== this.at.offset + 1)
+        this.faults.push(`${printPosition(event)} after ${printPosition(this.at)}`)
+      this.at = { epoch: event.epoch, offset: event.offset }
+      this.told.push(event)
+    }
+    this.#wake()
+  }
+
+  gap(gap: Gap): void {
+    if (this.at === undefined || printPosition(gap.from) !== printPosition(this.at))
+      this.faults.push(`a gap from ${printPosition(gap.from)} after ${this.at && printPosition(this.at)}`)
+    this.at = gap.to
+    this.told.push(gap)
+    this.#wake()
+  }
+
+  get delivered(): LogEvent[] {
+    return this.told.filter(each => 'json' in each)
+  }
+
+  get gaps(): Gap[] {
+    return this.told.filter(each => 'from' in each)
+  }
+
+  /** Waits until it stands at `position`. */
+  async reaches(position: Position, ms = 10_000): Promise<void> {
+    const end = Date.now() + ms
+    while (this.at === undefined || printPosition(this.at) !== printPosition(position)) {
+      const left = end - Date.now()
+      if (left <= 0) {
+        const at = this.at ? printPosition(this.at) : 'nowhere'
+        throw new Error(`the feed stands at ${at}, not at ${printPosition(position)}`)
+      }
+      await new Promise<void>(resolve => {
+        const timer = setTimeout(resolve, left)
+        this.#waiting.push(() => {
+          clearTimeout(timer)
+          resolve()
+        })
+      })
+    }
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const wake of waiting) wake()
+  }
+}
+
+export async function record(log: ChannelLog, channel: string): Promise<Recorder> {
+  const recorder = new Recorder()
+  recorder.feed = await log.follow(channel, recorder)
+  return recorder
+}
+
+export async function append(log: ChannelLog, channel: string, more: readonly Draft[]): Promise<Position> {
+  const receipts = await log.append(channel, more)
+  const last = receipts.at(-1)
+  if (last === undefined) throw new Error('no receipt')
+  return last.position
+}
+
+export function logContract(t: Test, name: string, make: MakeLog): void {
+  const withLog = (title: string, settings: LogSettings, body: (t: Test, log: ChannelLog) => Promise<void>) =>
+    t.test(`${name}: ${title}`, async t => {
+      const log = await make(settings)
+      t.teardown(() => log.close())
+      await body(t, log)
+    })
+
+  withLog('offsets are consecutive from 1, and a call is told one receipt a draft', {}, async (t, log) => {
+    const first = await log.append('a', [draft('x')])
+    const more = await log.append('a', drafts(3))
+    t.same(await log.append('a', []), [])
+    const all = [...first, ...more]
+    t.same(
+      all.map(each => each.position.offset),
+      [1, 2, 3, 4],
+    )
+    t.equal(new Set(all.map(each => each.position.epoch)).size, 1)
+    t.match(all[0]?.position.epoch, /^[a-z0-9]{1,16}$/)
+    t.ok(all.every(each => !each.replayed && Math.abs(each.time - Date.now()) < 60_000))
+    const other = await append(log, 'b', [draft(1)])
+    t.equal(other.offset, 1, 'every channel counts for itself')
+    t.not(other.epoch, all[0]?.position.epoch)
+  })
+
+  withLog('calls take effect in the order in which they were made', {}, async (t, log) => {
+    const calls = Array.from({ length: 300 }, (_, i) => log.append('a', drafts((i % 3) + 1, i * 10)))
+    const receipts = (await Promise.all(calls)).flat()
+    t.same(
+      receipts.map(each => each.position.offset),
+      receipts.map((_, i) => i + 1),
+    )
+    const [page] = await readAll(log, 'a', 'earliest')
+    const sent = calls.flatMap((_, i) => drafts((i % 3) + 1, i * 10))
+    t.same(
+      page?.events.map(dataOf),
+      sent.map(each => JSON.parse(each.data.toString())),
+    )
+  })
+
+  withLog('a read gives what is after a position', {}, async (t, log) => {
+    const { epoch } = await append(log, 'a', drafts(10))
+    for (let offset = 0; offset <= 10; offset++) {
+      const page = await log.read('a', { epoch, offset }, ALL)
+      t.equal(page.gap, undefined)
+      t.same(page.start, { epoch, offset })
+      t.same(
+        page.events.map(dataOf),
+        drafts(10 - offset, offset + 1).map(each => JSON.parse(`${each.data}`)),
+      )
+      t.same(page.cursor, { epoch, offset: 10 })
+      t.equal(page.more, false)
+    }
+  })
+
+  withLog(
+    'a page ends before it exceeds its events or its bytes, and holds at least one',
+    {},
+    async (t, log) => {
+      const sizes = [5, 1, 40, 2, 2, 2, 100, 3]
+      const { epoch } = await append(
+        log,
+        'a',
+        sizes.map(size => draft('x'.repeat(Math.max(0, size - 2)))),
+      )
+      const bytes = sizes.map(size => Math.max(2, size))
+      const expected = (at: number, limit: { events: number; bytes: number }) => {
+        let count = 0
+        let sum = 0
+        while (at + count < bytes.length && count < limit.events) {
+          sum += bytes[at + count] ?? 0
+          if (sum > limit.bytes && count > 0) break
+          count++
+        }
+        return count
+      }
+      for (const limit of [1, 2, 3, 5, 8, 100].flatMap(events =>
+        [1, 2, 5, 6, 7, 46, 47, 48, 60, 1000].map(bytes => ({ events, bytes })),
+      )) {
+        let at = 0
+        for (const page of await readAll(log, 'a', 'earliest', limit)) {
+          const count = expected(at, limit)
+          if (page.events.length !== count)
+            t.equal(page.events.length, count, `${at} ${JSON.stringify(limit)}`)
+          at += count
+          t.same(page.cursor, { epoch, offset: at })
+          t.equal(page.more, at < sizes.length)
+        }
+        t.equal(at, sizes.length)
+      }
+    },
+  )
+
+  withLog('what the log does not know is a gap', { retention: { events: 5 } }, async (t, log) => {
+    const { epoch } = await append(log, 'a', drafts(12))
+    const gapOf = async (from: Position) => {
+      const page = await log.read('a', from, ALL)
+      t.same(page.gap?.from, from)
+      t.same(page.start, page.gap?.to)
+      return [printPosition(page.start).replace(epoch, 'e'), page.events.length]
+    }
+    t.same(await gapOf({ epoch, offset: 6 }), ['e-7', 5], 'fallen off')
+    t.same(await gapOf({ epoch, offset: 0 }), ['e-7', 5], 'fallen off')
+    t.same(await gapOf({ epoch, offset: 13 }), ['e-12', 0], 'beyond the head')
+    t.same(await gapOf({ epoch, offset: Number.MAX_SAFE_INTEGER }), ['e-12', 0], 'beyond the head')
+    t.same(await gapOf({ epoch: 'other', offset: 9 }), ['e-7', 5], 'another epoch')
+    t.same(await gapOf({ epoch: `${epoch}x`.slice(-16), offset: 12 }), ['e-7', 5], 'another epoch')
+    const page = await log.read('a', { epoch, offset: 7 }, ALL)
+    t.equal(page.gap, undefined, 'just before the tail')
+    t.equal(page.events.length, 5)
+    for (const start of ['earliest', 'latest'] as const) {
+      const page = await log.read('a', start, ALL)
+      t.equal(page.gap, undefined)
+      t.equal(page.events.length, start === 'earliest' ? 5 : 0)
+      t.same(page.start, { epoch, offset: start === 'earliest' ? 7 : 12 })
+    }
+  })
+
+  withLog('the first read of an empty channel begins its epoch, and that stays', {}, async (t, log) => {
+    const { cursor, start, more, events } = await log.read('a', 'earliest', ALL)
+    t.equal(cursor.offset, 0)
+    t.same(start, cursor)
+    t.equal(more, false)
+    t.same(events, [])
+    t.same(await log.state('a'), { head: cursor, tail: undefined, count: 0 })
+    t.same((await log.read('a', cursor, ALL)).gap, undefined)
+    t.same(await append(log, 'a', [draft(1)]), { epoch: cursor.epoch, offset: 1 })
+    const page = await log.read('a', cursor, ALL)
+    t.equal(page.gap, undefined)
+    t.equal(page.events.length, 1)
+    const { head } = await log.state('never-read')
+    t.same((await log.read('never-read', 'latest', ALL)).cursor, head)
+    const recorder = await record(log, 'followed-first')
+    const receipts = await log.append('followed-first', [draft(1)])
+    t.equal(receipts[0]?.position.epoch, recorder.started?.epoch)
+  })
+
+  withLog(
+    'retention by count and by bytes is exact',
+    { retention: { events: 7, bytes: 60 } },
+    async (t, log) => {
+      const calls = fc.array(fc.array(fc.integer({ min: 2, max: 80 }), { minLength: 1, maxLength: 12 }), {
+        minLength: 1,
+        maxLength: 12,
+      })
+      let channel = 0
+      await fc.assert(
+        fc.asyncProperty(calls, async calls => {
+          const name = `c${channel++}`
+          const sizes: number[] = []
+          for (const call of calls) {
+            sizes.push(...call)
+            const head = await append(
+              log,
+              name,
+              call.map(size => draft('x'.repeat(size - 2))),
+            )
+            let count = 0
+            let bytes = 0
+            for (const size of sizes.toReversed()) {
+              bytes += size
+              if (count === 7 || (bytes > 60 && count > 0)) break
+              count++
+            }
+            const page = await log.read(name, 'earliest', ALL)
+            const tail = { epoch: head.epoch, offset: sizes.length - count + 1 }
+            t.strictSame(await log.state(name), { head, tail, count })
+            t.same(
+              page.events.map(each => each.bytes),
+              sizes.slice(-count),
+            )
+          }
+        }),
+        { numRuns: 25 },
+      )
+    },
+  )
+
+  withLog(
+    'retention by age empties a channel that is silent',
+    { retention: { age: 120 } },
+    async (t, log) => {
+      const first = await log.append('a', drafts(3))
+      const { epoch } = await append(log, 'a', drafts(2, 4))
+      await until(async () => (await log.state('a')).count < 5)
+      const { head, tail, count } = await log.state('a')
+      t.same(head, { epoch, offset: 5 })
+      t.equal(tail?.offset, count === 0 ? undefined : 6 - count)
+      await until(async () => (await log.state('a')).count === 0)
+      t.ok(Date.now() - (first[0]?.time ?? 0) > 100)
+      t.same(await log.state('a'), { head, tail: undefined, count: 0 })
+      const from = { epoch, offset: 2 }
+      t.same((await log.read('a', from, ALL)).gap, { from, to: head })
+      const page = await log.read('a', 'earliest', ALL)
+      t.same([page.gap, page.events, page.cursor, page.more], [undefined, [], head, false])
+      t.same(await append(log, 'a', [draft(6)]), { epoch, offset: 6 })
+      t.same((await log.state('a')).tail, { epoch, offset: 6 })
+      t.same((await log.read('a', 'earliest', ALL)).events.map(dataOf), [6])
+    },
+  )
+
+  withLog('retention by age lets only the old go', { retention: { age: 150 } }, async (t, log) => {
+    const receipts: Receipt[] = []
+    const end = Date.now() + 500
+    while (Date.now() < end) {
+      receipts.push(...(await log.append('a', drafts(1, receipts.length + 1))))
+      const before = receipts.at(-1)?.time ?? 0
+      const { events } = await log.read('a', 'earliest', ALL)
+      const after = (await log.append('b', [draft(1)]))[0]?.time ?? 0
+      const kept = new Set(events.map(each => each.offset))
+      for (const { time, position } of receipts) {
+        // The log's clock at the read was between the two.
+        if (time >= after - 150 && !kept.has(position.offset)) t.fail('an event left too early')
+        if (time < before - 150 && kept.has(position.offset)) t.fail('an event stayed too long')
+      }
+      await new Promise(resolve => setTimeout(resolve, 3))
+    }
+    t.ok(receipts.length > 10)
+  })
+
+  withLog('a repeated idempotency key is answered with the first result', {}, async (t, log) => {
+    const once = await log.append('a', [draft(1, { idempotencyKey: 'k' })])
+    await log.append('a', drafts(2))
+    const again = await log.append('a', [draft('other', { idempotencyKey: 'k' })])
+    t.same(again, [{ ...once[0], replayed: true }])
+    t.equal((await log.state('a')).count, 3)
+    const elsewhere = await log.append('b', [draft(1, { idempotencyKey: 'k' })])
+    t.equal(elsewhere[0]?.replayed, false, 'keys are per channel')
+    const odd = '!"#$%&()*+,-./:;<=>?@[]^_`{|}~'
+    t.equal((await log.append('a', [draft(1, { idempotencyKey: odd })]))[0]?.replayed, false)
+    t.equal((await log.append('a', [draft(1, { idempotencyKey: odd })]))[0]?.replayed, true)
+  })
+
+  withLog('of repeats at the same time one appends', {}, async (t, log) => {
+    const calls = Array.from({ length: 40 }, (_, i) =>
+      log.append('a', [draft(i, { idempotencyKey: `k${i % 2}` })]),
+    )
+    const receipts = (await Promise.all(calls)).flat()
+    t.equal(receipts.filter(each => !each.replayed).length, 2)
+    t.equal(new Set(receipts.map(each => printPosition(each.position))).size, 2)
+    t.equal((await log.state('a')).count, 2)
+  })
+
+  withLog('a key repeats within one call, too', {}, async (t, log) => {
+    await log.append('a', [draft(0, { idempotencyKey: 'old' })])
+    const keys = ['x', undefined, 'x', 'old', 'y', 'x', undefined, 'y']
+    const call = keys.map((key, i) => draft(i, key === undefined ? {} : { idempotencyKey: key }))
+    const receipts = await log.append('a', call)
+    t.same(
+      receipts.map(each => [each.position.offset, each.replayed]),
+      [
+        [2, false],
+        [3, false],
+        [2, true],
+        [1, true],
+        [4, false],
+        [2, true],
+        [5, false],
+        [4, true],
+      ],
+    )
+    t.same((await log.read('a', 'earliest', ALL)).events.map(dataOf), [0, 0, 1, 4, 6])
+    const repeated = await log.append(
+      'a',
+      call.filter(each => each.idempotencyKey),
+    )
+    t.ok(repeated.every(each => each.replayed))
+  })
+
+  withLog('a key is known for the window, and no longer', { idempotencyWindow: 150 }, async (t, log) => {
+    const keyed = [draft(1, { idempotencyKey: 'k' })]
+    const [first] = await log.append('a', keyed)
+    let repeats = 0
+    let next: Receipt | undefined
+    await until(async () => {
+      const before = (await log.append('clock', [draft(1)]))[0]?.time ?? 0
+      next = (await log.append('a', keyed))[0]
+      if (next?.replayed && before > (first?.time ?? 0) + 150) t.fail('known for too long')
+      if (next?.replayed) repeats++
+      return next?.replayed === false
+    })
+    t.ok(repeats > 0)
+    t.ok((next?.time ?? 0) - (first?.time ?? 0) > 150, 'known for the whole window')
+    t.equal(next?.position.offset, 2)
+  })
+
+  withLog(
+    'an event keeps its name, encoding and priority, and its data byte for byte',
+    {},
+    async (t, log) => {
+      const recorder = await record(log, 'a')
+      const texts = [
+        '{"a" : 1.0e+2,  "a":-0 , "\\u0000\\ud800":"\\\\"}',
+        JSON.stringify('}{\u0000\u001f\u2028 ÿ漢字🙂 $5\r\n*3\r\n'),
+        '123456789012345678901234567890.10',
+        `"${'漢🙂'.repeat(100_000)}"`,
+        '"',
+      ]
+      const sent: Draft[] = texts.map(text => ({ data: Buffer.from(text) }))
+      sent.push({ data: Buffer.from(Array.from({ length: 256 }, (_, i) => i)) })
+      sent.push(draft('AAAA', { encoding: 'base64', type: 'x.y:z~@-_' }))
+      sent.push(draft(1, { priority: 'low' }), draft(2, { priority: 'low', encoding: 'base64', type: 'a' }))
+      const receipts = await log.append('a', sent)
+      const head = receipts.at(-1)?.position
+      if (head) await recorder.reaches(head)
+      const { events } = await log.read('a', 'earliest', ALL)
+      t.equal(events.length, sent.length)
+      for (const [i, { data, type, encoding, priority }] of sent.entries()) {
+        const at = receipts[i]
+        const head =
+          `{"channel":"a","id":"${at && printPosition(at.position)}","time":${at?.time}` +
+          `${type ? `,"type":"${type}"` : ''}${encoding ? ',"encoding":"base64"' : ''},"data":`
+        const json = Buffer.concat([Buffer.from(head), data, Buffer.from('}')])
+        for (const event of [events[i], recorder.delivered[i]]) {
+          t.ok(event?.json.equals(json), `event ${i}`)
+          t.equal(event?.type, type)
+          t.equal(event?.low, priority === 'low')
+          t.equal(event?.bytes, data.length)
+          t.equal(event?.time, at?.time)
+        }
+      }
+    },
+  )
+
+  withLog('large events go through', {}, async (t, log) => {
+    const recorder = await record(log, 'a')
+    const data = Buffer.from(JSON.stringify('0123456789abcdef'.repeat(65_536)))
+    const head = await append(log, 'a', [{ data }, { data }, draft(1), { data }])
+    await recorder.reaches(head)
+    t.same(
+      recorder.delivered.map(each => each.bytes),
+      [data.length, data.length, 1, data.length],
+    )
+    t.ok(recorder.delivered[3]?.json.includes(data))
+    const pages = await readAll(log, 'a', 'earliest', { events: 100, bytes: data.length })
+    t.same(
+      pages.map(page => page.events.length),
+      [1, 1, 1, 1],
+    )
+  })
+
+  withLog('time never goes back', {}, async (t, log) => {
+    for (let i = 0; i < 50; i++) await log.append('a', drafts(1 + (i % 3)))
+    const { events } = await log.read('a', 'earliest', ALL)
+    t.ok(events.every((event, i) => i === 0 || event.time >= (events[i - 1]?.time ?? 0)))
+  })
+
+  withLog('a feed begins at the head and gives what is appended after it', {}, async (t, log) => {
+    const before = await append(log, 'a', drafts(3))
+    const recorder = await record(log, 'a')
+    t.same(recorder.started, before)
+    const head = await append(log, 'a', drafts(5, 4))
+    await recorder.reaches(head)
+    t.same(recorder.delivered.map(dataOf), [4, 5, 6, 7, 8])
+    await append(log, 'b', drafts(5))
+    recorder.feed?.close()
+    await append(log, 'a', drafts(5))
+    const next = await record(log, 'a')
+    await next.reaches(await append(log, 'a', drafts(1, 99)))
+    t.equal(recorder.delivered.length, 5, 'nothing is told after the close')
+    t.same(next.delivered.map(dataOf), [99])
+    t.same([...recorder.faults, ...next.faults], [])
+  })
+
+  withLog('events of a followed channel reach only its feed', {}, async (t, log) => {
+    const names = ['a', 'a:', 'A', 'a.b', '~', '@', '-', 'x'.repeat(200)]
+    const recorders = await Promise.all(names.map(name => record(log, name)))
+    const heads = await Promise.all(names.map(name => append(log, name, [draft(name)])))
+    for (const [i, recorder] of recorders.entries()) {
+      const head = heads[i]
+      if (head) await recorder.reaches(head)
+      t.same(recorder.delivered.map(dataOf), [names[i]])
+    }
+  })
+
+  withLog(
+    'a feed leaves nothing out and repeats nothing while appends race with its opening',
+    {},
+    async (t, log) => {
+      const step = fc.oneof(
+        fc.record({ append: fc.integer({ min: 1, max: 5 }) }),
+        fc.record({ pause: fc.nat(3) }),
+        fc.constant({ follow: true }),
+        fc.constant({ close: true }),
+      )
+      let channel = 0
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40, size: 'max' }), async steps => {
+          const name = `r${channel++}`
+          const opened: Recorder[] = []
+          const appends: Promise<unknown>[] = []
+          let opening: Promise<unknown> = Promise.resolve()
+          let current: Recorder | undefined
+          let sent = 0
+          for (const step of steps) {
+            if ('append' in step) {
+              appends.push(log.append(name, drafts(step.append, sent + 1)))
+              sent += step.append
+            } else if ('pause' in step) {
+              for (let i = 0; i < step.pause; i++) await new Promise(resolve => setImmediate(resolve))
+            } else if ('follow' in step && current === undefined) {
+              const recorder = new Recorder()
+              current = recorder
+              opened.push(recorder)
+              opening = log.follow(name, recorder).then(feed => {
+                recorder.feed = feed
+              })
+            } else if ('close' in step && current?.feed !== undefined) {
+              current.feed.close()
+              current = undefined
+            }
+          }
+          await Promise.all(appends)
+          await opening
+          const { head } = await log.state(name)
+          await current?.reaches(head)
+          current?.feed?.close()
+          for (const recorder of opened) {
+            const from = recorder.started?.offset ?? 0
+            t.same(recorder.faults, [])
+            t.same(recorder.gaps, [])
+            t.same(
+              recorder.delivered.map(dataOf),
+              recorder.delivered.map((_, i) => from + i + 1),
+            )
+          }
+          t.equal(head.offset, sent)
+        }),
+        { numRuns: 40 },
+      )
+    },
+  )
+
+  withLog('a probe comes back, also several at once', {}, async (t, log) => {
+    await log.probe()
+    await Promise.all([log.probe(), log.probe(), log.probe()])
+    await append(log, 'a', [draft(1)])
+    await log.probe()
+    t.equal((await log.state('a')).count, 1)
+  })
+
+  withLog('after the close everything is refused and nothing is told', {}, async (t, log) => {
+    const recorder = await record(log, 'a')
+    const head = await append(log, 'a', [draft(1)])
+    await recorder.reaches(head)
+    const late = log.append('a', [draft(2)]).catch(error => error)
+    await log.close()
+    await log.close()
+    await late
+    const calls = recorder.calls
+    const refused: Promise<unknown>[] = [
+      log.append('a', [draft(1)]),
+      log.read('a', 'latest', ALL),
+      log.state('a'),
+      log.follow('b', new Recorder()),
+      log.probe(),
+    ]
+    for (const each of refused) {
+      const error = await each.then(
+        () => undefined,
+        error => error,
+      )
+      t.ok(error instanceof LogUnavailable, String(error))
+    }
+    recorder.feed?.close()
+    t.ok(recorder.calls - calls <= 0)
+  })
+}

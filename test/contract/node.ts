@@ -1,0 +1,145 @@
+// A whole node in the test's own process, on a free port, with its parts in reach.
+
+import { once } from 'node:events'
+import { request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import { type Config, readConfig } from '../../services/config.ts'
+import { edge } from '../../services/edge/app.ts'
+import { Hub } from '../../services/fanout/hub.ts'
+import { createContext } from '../../services/http/context.ts'
+import { Health } from '../../services/http/health.ts'
+import { Metrics } from '../../services/http/metrics.ts'
+import { buildServer } from '../../services/http/server.ts'
+import type { Draft } from '../../services/log/event.ts'
+import type { ChannelLog } from '../../services/log/log.ts'
+import { MemoryLog } from '../../services/log/memory-log.ts'
+import { type Position, printPosition } from '../../services/log/position.ts'
+import { writer } from '../../services/writer/app.ts'
+
+export interface Node {
+  readonly port: number
+  readonly config: Config
+  readonly log: ChannelLog
+  readonly hub: Hub
+  readonly app: FastifyInstance
+  /** Appends as a publish would, without the way over HTTP: the ids. */
+  append(channel: string, ...data: (string | Partial<Draft>)[]): Promise<string[]>
+  /** Publishes over HTTP: the id. */
+  publish(channel: string, body: string | Buffer, contentType?: string, query?: string): Promise<string>
+  /** One request that ends. */
+  get(path: string, headers?: Record<string, string>): Promise<Reply>
+  close(): Promise<void>
+}
+
+export interface Reply {
+  readonly status: number
+  readonly headers: NodeJS.Dict<string | string[]>
+  /** UTF-8. */
+  readonly body: string
+}
+
+/** Settings as environment variables, without `FANWIRE_`. */
+export type Settings = Readonly<Record<string, string>>
+export type StartNode = (settings?: Settings) => Promise<Node>
+
+export function configOf(settings: Settings): Config {
+  const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`FANWIRE_${name}`, value]))
+  const command = readConfig([], env)
+  if (!('config' in command)) throw new Error('no config')
+  return command.config
+}
+
+export const startMemoryNode: StartNode = settings =>
+  startNode(
+    configOf(settings ?? {}),
+    ({ history, idempotencyWindow }) => new MemoryLog({ retention: history, idempotencyWindow }),
+  )
+
+/** Starts a node over a log that `createLog` makes. */
+export async function startNode(config: Config, createLog: (config: Config) => ChannelLog): Promise<Node> {
+  const log = createLog(config)
+  await log.open()
+  const hub = new Hub(log, { ...config, retention: config.history })
+  const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
+  const health = new Health(log, logger)
+  const metrics = new Metrics({ hub, health })
+  const context = createContext({ config, log, hub, health, metrics })
+  const app = buildServer(context, logger)
+  await app.register(edge)
+  await app.register(writer)
+  hub.start()
+  health.start()
+  await health.proved(5000)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+
+  const send = async (
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    body?: string | Buffer,
+  ): Promise<Reply> => {
+    const asked = request({ port, host: '127.0.0.1', method, path, headers, agent: false })
+    asked.end(body)
+    const [answer] = await once(asked, 'response')
+    const pieces: Buffer[] = []
+    for await (const piece of answer) pieces.push(piece)
+    return {
+      status: answer.statusCode,
+      headers: answer.headers,
+      body: new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces)),
+    }
+  }
+
+  return {
+    port,
+    config,
+    log,
+    hub,
+    app,
+    async append(channel, ...data) {
+      const drafts = data.map(each => {
+        const draft = typeof each === 'string' ? { data: Buffer.from(each) } : each
+        return { data: Buffer.from('1'), ...draft }
+      })
+      const receipts = await context.append(channel, drafts)
+      return receipts.map(receipt => printPosition(receipt.position))
+    },
+    async publish(channel, body, contentType = 'application/json', query = '') {
+      const path = `/v1/channels/${channel}/events${query}`
+      const reply = await send('POST', path, { 'content-type': contentType }, body)
+      if (reply.status !== 201) throw new Error(`${reply.status} ${reply.body}`)
+      return JSON.parse(reply.body).id
+    },
+    get: (path, headers = {}) => send('GET', path, headers),
+    async close() {
+      await app.close()
+      health.close()
+      hub.close()
+      await log.close()
+    },
+  }
+}
+
+/** Returns when `holds` does, which is looked at every few ms. Raises after `within` ms, saying what was missing. */
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  within = 5000,
+): Promise<void> {
+  const end = Date.now() + within
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`not within ${within} ms: ${what}`)
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
+}
+
+export function offsetOf(id: string): number {
+  return Number(id.slice(id.indexOf('-') + 1))
+}
+
+export function positionOf(id: string): Position {
+  return { epoch: id.slice(0, id.indexOf('-')), offset: offsetOf(id) }
+}

@@ -1,0 +1,550 @@
+// The contract of the wires (DESIGN.md sections 4.3 and 6) as sentences: every wire passes them, on every engine.
+
+import type { Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
+import fc from 'fast-check'
+import type { Test } from 'tap'
+import { type Client, type Item, Refused, type Target, WIRES, type Wire } from './clients.ts'
+import { type Node, offsetOf, type StartNode, until } from './node.ts'
+
+let made = 0
+/** A channel that nobody has used. */
+export function fresh(): string {
+  return `wire:${++made}`
+}
+
+export function wireContract(t: Test, engine: string, startNode: StartNode): void {
+  for (const wire of WIRES) t.test(`${wire.name} on ${engine}`, t => contract(t, wire, startNode))
+}
+
+async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void> {
+  const node = await startNode({ HEARTBEAT: '200ms' })
+  const small = await startNode({ HISTORY_EVENTS: '8', LINGER: '100ms' })
+  t.teardown(async () => {
+    await node.close()
+    await small.close()
+  })
+  const clients: Client[] = []
+  const connectTo = async (to: Node, target: Target) => {
+    const client = await wire.connect(to, target)
+    clients.push(client)
+    return client
+  }
+  const connect = (channel: string, cursor?: string) => connectTo(node, { channels: [channel], cursor })
+  t.afterEach(() => {
+    for (const client of clients.splice(0)) client.cut()
+  })
+
+  t.test('says where it stands before the first event, so that being cut there loses nothing', async t => {
+    const channel = fresh()
+    const [first = ''] = await node.append(channel, '"before"')
+    const client = await connect(channel, 'latest')
+    t.equal(client.opened, first)
+    client.cut()
+    await node.append(channel, '"while away"')
+    const again = await connect(channel, client.opened)
+    t.match(await again.event(), /"while away"/)
+  })
+
+  t.test('an empty channel stands at <epoch>-0, and that is a cursor', async t => {
+    const channel = fresh()
+    const client = await connect(channel, 'latest')
+    t.match(client.opened, /^[a-z0-9]{1,16}-0$/)
+    const again = await connect(channel, client.opened)
+    t.equal(again.opened, client.opened)
+    const [id] = await node.append(channel, '1')
+    t.equal(idOf(await again.event()), id)
+  })
+
+  t.test('delivers the event to the letter', async t => {
+    const channel = fresh()
+    const client = await connect(channel, wire.begin === 'latest' ? 'latest' : undefined)
+    for (const [contentType, body, data, query] of LETTERS) {
+      const id = await node.publish(channel, body, contentType, query)
+      const event = await client.event()
+      t.equal(event, (await node.get(`/v1/channels/${channel}/events/${id}`)).body)
+      const { time } = JSON.parse(event)
+      const type = query === '' ? '' : `,"type":"${query.slice('?type='.length)}"`
+      const encoding = contentType === 'application/octet-stream' ? ',"encoding":"base64"' : ''
+      t.equal(event, `{"channel":"${channel}","id":"${id}","time":${time}${type}${encoding},"data":${data}}`)
+    }
+  })
+
+  t.test('begins where it is told to, and by default at the usual place', async t => {
+    const channel = fresh()
+    const ids = await node.append(channel, '1', '2', '3')
+    t.equal(idOf(await (await connect(channel, 'earliest')).event()), ids[0])
+    t.equal(idOf(await (await connect(channel, ids[1])).event()), ids[2])
+    const [usual, latest] = await Promise.all([connect(channel), connect(channel, 'latest')])
+    if (wire.begin === 'latest') t.equal(usual.opened, ids[2])
+    else t.equal(idOf(await usual.event()), ids[0])
+    t.equal(latest.opened, ids[2])
+    const [next] = await node.append(channel, '4')
+    t.equal(idOf(await latest.event()), next)
+    if (wire.begin === 'latest') t.equal(idOf(await usual.event()), next)
+  })
+
+  t.test('several channels have a list of cursors, in the order asked for', async t => {
+    const channels = [fresh(), fresh(), fresh(), fresh()] as const
+    const [a, b, c, d] = channels
+    const before = await Promise.all(channels.map(each => node.append(each, '1', '2', '3')))
+    const cursor = `earliest,${before[1]?.[1]},latest,${before[3]?.[2]}`
+    const client = await connectTo(node, { channels, cursor })
+    // The order across channels is free; within each it is the log's.
+    const got = await take(client, 4)
+    t.same(idsOf(got, a), before[0])
+    t.same(idsOf(got, b), [before[1]?.[2]])
+    const after = await Promise.all(channels.map(each => node.append(each, '4')))
+    const more = await take(client, 4)
+    t.same(
+      [a, b, c, d].map(each => idsOf(more, each)),
+      after,
+    )
+    t.equal(client.cursor, after.flat().join(','))
+    client.cut()
+    const again = await connectTo(node, { channels, cursor: client.cursor })
+    t.equal(again.opened, client.cursor)
+    const [last] = await node.append(c, '5')
+    t.equal(idOf(await again.event()), last)
+  })
+
+  t.test('resuming repeats nothing and misses nothing, wherever it was cut', async t => {
+    await fc.assert(
+      fc.asyncProperty(script, async steps => {
+        const channels = [fresh(), fresh(), fresh()]
+        const published: string[][] = [[], [], []]
+        const seen: string[][] = [[], [], []]
+        let waiting = 0
+        const target = (cursor: string, limit?: number): Target =>
+          wire.streams || limit === undefined ? { channels, cursor } : { channels, cursor, limit }
+        const begin = await Promise.all(channels.map(each => node.append(each, '"first"')))
+        let client = await connectTo(node, target(begin.flat().join(',')))
+        const read = async (count: number) => {
+          for (const event of await take(client, count)) {
+            const { channel, id } = JSON.parse(event)
+            seen[channels.indexOf(channel)]?.push(id)
+          }
+          waiting -= count
+        }
+        for (const step of steps) {
+          if ('publish' in step) {
+            const { publish: channel, count, size } = step
+            const data = new Array<string>(count).fill(`"${'x'.repeat(size)}"`)
+            published[channel]?.push(...(await node.append(channels[channel] ?? '', ...data)))
+            waiting += count
+          } else if ('read' in step) {
+            await read(Math.min(step.read, waiting))
+          } else {
+            client.cut()
+            client = await connectTo(node, target(client.cursor, step.cut))
+          }
+        }
+        await read(waiting)
+        t.strictSame(seen, published)
+        const [id] = await node.append(channels[1] ?? '', '"last"')
+        if (idOf(await client.event()) !== id) throw new Error('more than the last event came')
+        client.cut()
+      }),
+      { numRuns: 6 },
+    )
+  })
+
+  t.test('a cursor of an unknown epoch is a gap up to the tail, told once', async t => {
+    const channel = fresh()
+    const ids = await node.append(channel, '1', '2')
+    const client = await connect(channel, 'zzz-5')
+    const to = at(ids[0], 0)
+    t.same(await client.next(), { gap: { channel, from: 'zzz-5', to } })
+    t.same(idsOf(await take(client, 2)), ids)
+    const next = await node.append(channel, '3')
+    t.same(idsOf(await take(client, 1)), next)
+
+    const again = await connect(channel, to)
+    t.same(idsOf(await take(again, 3)), [...ids, ...next], 'no further gap after its `to`')
+  })
+
+  t.test('a cursor of an unknown epoch in an empty channel is a gap', async t => {
+    const channel = fresh()
+    const client = await connect(channel, 'zzz-5')
+    const item = await client.next()
+    const to = 'gap' in item ? item.gap.to : ''
+    t.match(to, /^[a-z0-9]{1,16}-0$/)
+    t.same(item, { gap: { channel, from: 'zzz-5', to } })
+    const [id] = await node.append(channel, '1')
+    t.equal(id, at(to, 1))
+    t.equal(idOf(await client.event()), id)
+  })
+
+  t.test('a cursor beyond the head is a gap up to the head', async t => {
+    const channel = fresh()
+    const [, head = ''] = await node.append(channel, '1', '2')
+    const client = await connect(channel, at(head, 99))
+    t.same(await client.next(), { gap: { channel, from: at(head, 99), to: head } })
+    const [id] = await node.append(channel, '3')
+    t.equal(idOf(await client.event()), id)
+  })
+
+  t.test('a cursor that fell off the tail is a gap up to just before the tail', async t => {
+    const channel = fresh()
+    const ids = await small.append(channel, ...new Array<string>(20).fill('1'))
+    const client = await connectTo(small, { channels: [channel], cursor: ids[3] })
+    t.same(await client.next(), { gap: { channel, from: ids[3], to: ids[11] } })
+    t.same(idsOf(await take(client, 8)), ids.slice(12))
+
+    const earliest = await connectTo(small, { channels: [channel], cursor: 'earliest' })
+    t.same(idsOf(await take(earliest, 8)), ids.slice(12), 'who asks for earliest is told none')
+  })
+
+  t.test('a gap in one channel leaves the others alone', async t => {
+    const channels = [fresh(), fresh(), fresh()]
+    const ids = await Promise.all(channels.map(each => node.append(each, '1', '2')))
+    const cursor = [ids[0]?.[0], 'zzz-1', ids[2]?.[1]].join(',')
+    const client = await connectTo(node, { channels, cursor })
+    const items = [await client.next(), await client.next(), await client.next(), await client.next()]
+    const gaps = items.filter(item => 'gap' in item)
+    t.same(gaps, [{ gap: { channel: channels[1], from: 'zzz-1', to: at(ids[1]?.[0], 0) } }])
+    const events = items.flatMap(item => ('event' in item ? [item.event] : []))
+    t.same(idsOf(events, channels[1]), ids[1])
+    t.same(idsOf(events, channels[0]), [ids[0]?.[1]])
+    const gapAt = items.findIndex(item => 'gap' in item)
+    const eventAt = items.findIndex(item => 'event' in item && channelOf(item.event) === channels[1])
+    t.ok(gapAt < eventAt, 'before the next event of its channel')
+    t.equal(client.cursor, [ids[0]?.[1], ids[1]?.[1], ids[2]?.[1]].join(','))
+  })
+
+  t.test('a burst of 5,000 events arrives whole and in order', async t => {
+    const channel = fresh()
+    const client = await connect(channel, (await node.append(channel, '0'))[0])
+    const sent: Promise<string[]>[] = []
+    for (let i = 0; i < 5000; i += 100) {
+      sent.push(node.append(channel, ...Array.from({ length: 100 }, (_, j) => `${i + j}`)))
+    }
+    const got = await take(client, 5000)
+    t.strictSame(idsOf(got), (await Promise.all(sent)).flat())
+    t.strictSame(
+      got.map(event => JSON.parse(event).data),
+      Array.from({ length: 5000 }, (_, i) => i),
+    )
+  })
+
+  t.test('a backlog larger than a stretch arrives whole, whatever the events weigh', async t => {
+    const channel = fresh()
+    const mega = Buffer.from(`"${'m'.repeat(1024 * 1024 - 2)}"`)
+    const [start] = await node.append(channel, '0')
+    const ids: string[] = []
+    for (let i = 0; i < 3; i++) {
+      const many = new Array<string>(1100).fill(`"${'x'.repeat(250)}"`)
+      ids.push(...(await node.append(channel, ...many)))
+      ids.push(...(await node.append(channel, { data: mega }, '1')))
+    }
+    const readers = await Promise.all([connect(channel, start), connect(channel, start)])
+    const [one, other] = await Promise.all(readers.map(reader => take(reader, ids.length)))
+    t.strictSame(idsOf(one ?? []), ids)
+    t.ok(
+      one?.every((event, i) => event === other?.[i]),
+      'two readers get the same',
+    )
+    t.equal(one?.filter(event => event.length > mega.length).length, 3)
+  })
+
+  t.test('low-priority events gather, and never reorder', async t => {
+    const [alone, many, large, before] = [fresh(), fresh(), fresh(), fresh()]
+    const low = { priority: 'low' } as const
+    const kilobyte = { ...low, data: Buffer.from(`"${'x'.repeat(1022)}"`) }
+    // Milliseconds from the append of the drafts until so many have come.
+    const took = async (channel: string, drafts: Parameters<Node['append']>[1][]) => {
+      const [start] = await node.append(channel, '0')
+      const client = await connect(channel, start)
+      const arriving = take(client, drafts.length)
+      if (wire.streams || wire.name === 'long-poll') await reading(node, channel)
+      const began = Date.now()
+      const ids: string[] = []
+      for (const draft of drafts) ids.push(...(await node.append(channel, draft)))
+      t.same(idsOf(await arriving), ids)
+      return Date.now() - began
+    }
+    const [waited, ...atOnce] = await Promise.all([
+      took(alone, [low]),
+      took(many, new Array(64).fill(low)),
+      took(large, new Array(64).fill(kilobyte)),
+      took(before, [low, low, {}]),
+    ])
+    if (wire.name === 'poll') t.ok(waited < 700, `a poll does not wait (${waited} ms)`)
+    else t.ok(waited > 700 && waited < 2500, `one alone waits for a second (${waited} ms)`)
+    for (const ms of atOnce) t.ok(ms < 700, `enough of them, or a high one, wake at once (${ms} ms)`)
+  })
+
+  t.test('refuses what is malformed, with a code', async t => {
+    const channel = fresh()
+    const path = (query: string) => `/v1/${wire.name}?${query}`
+    for (const [query, code] of malformed(wire, channel)) {
+      const { status, body } = await node.get(path(query), UPGRADE[wire.name] ?? {})
+      t.equal(status, 400, query)
+      t.equal(JSON.parse(body).error.code, code, query)
+    }
+    const most = wire.name === 'sse' ? 32 : 100
+    const names = (count: number) => Array.from({ length: count }, (_, i) => `${channel}:${i}`)
+    const refused = await connectTo(node, { channels: names(most + 1), cursor: 'earliest' }).catch(e => e)
+    t.ok(refused instanceof Refused)
+    t.equal(refused.code, 'FW_TOO_MANY_CHANNELS')
+    if (wire.name !== 'long-poll') {
+      const client = await connectTo(node, { channels: names(most), cursor: 'earliest' })
+      t.equal(client.opened.split(',').length, most)
+    }
+  })
+
+  t.test('leaves nothing behind when its readers are gone', async t => {
+    const channels = [fresh(), fresh()]
+    const start = (await Promise.all(channels.map(each => small.append(each, '1')))).flat()
+    const readers = [1, 2, 3].map(() => connectTo(small, { channels, cursor: start.join(',') }))
+    const nexts = (await Promise.all(readers)).map(client => client.next().catch(error => ({ close: error })))
+    if (wire.streams) t.equal(small.hub.stats().readers, 6)
+    if (wire.name === 'long-poll') await until('all are held', () => small.hub.held.size === 3)
+    for (const client of clients) client.cut()
+    t.ok((await Promise.all(nexts)).every(item => 'close' in item))
+    await until('readers have left', () => {
+      const { readers, wires } = small.hub.stats()
+      return readers === 0 && wires[wire.name]?.connections === 0 && small.hub.held.size === 0
+    })
+    await until('channels are closed', () => {
+      const { channels, memory } = small.hub.stats()
+      return channels === 0 && memory === 0
+    })
+    t.equal(small.hub.blocked.size + small.hub.leaving.size, 0)
+  })
+
+  if (wire.streams) await standing(t, wire, node, startNode, connectTo)
+}
+
+/** What holds for a connection that stays. */
+async function standing(
+  t: Test,
+  wire: Wire,
+  node: Node,
+  startNode: StartNode,
+  connectTo: (node: Node, target: Target) => Promise<Client>,
+): Promise<void> {
+  t.test('gives signs of life', async () => {
+    const client = await connectTo(node, { channels: [fresh()] })
+    await until('two heartbeats', () => client.heartbeats >= 2)
+  })
+
+  t.test('a client that stops reading costs no memory and nobody notices; then it catches up', async t => {
+    const channel = fresh()
+    const sockets = new Set<Socket>()
+    const track = (socket: Socket) => sockets.add(socket)
+    node.app.server.on('connection', track)
+    const [start] = await node.append(channel, '0')
+    const slow = await connectTo(node, { channels: [channel], cursor: start })
+    const fast = await connectTo(node, { channels: [channel], cursor: start })
+    node.app.server.off('connection', track)
+    slow.pause()
+    const data = `"${'x'.repeat(64 * 1024 - 2)}"`
+    const ids: string[] = []
+    let most = 0
+    while (ids.length < 320) {
+      ids.push(...(await node.append(channel, ...new Array<string>(4).fill(data))))
+      if (idsOf(await take(fast, 4)).at(-1) !== ids.at(-1)) t.fail('the fast one is another event')
+      for (const socket of sockets) most = Math.max(most, socket.writableLength)
+    }
+    t.equal(node.hub.blocked.size, 1, 'one is behind')
+    t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
+    slow.resume()
+    t.strictSame(idsOf(await take(slow, ids.length)), ids)
+    await until('nobody is behind', () => node.hub.blocked.size === 0)
+  })
+
+  t.test('one that stops reading until it fell off the tail is told a gap', async t => {
+    const short = await startNode({ HISTORY_EVENTS: '16', STALL: '30s' })
+    t.teardown(() => short.close())
+    const channel = fresh()
+    const [start = ''] = await short.append(channel, '0')
+    const slow = await connectTo(short, { channels: [channel], cursor: start })
+    slow.pause()
+    const data = `"${'x'.repeat(256 * 1024 - 2)}"`
+    let last = start
+    while (short.hub.blocked.size === 0 || offsetOf(last) < 80)
+      [last = ''] = await short.append(channel, data)
+    const ids = await short.append(channel, ...new Array<string>(16).fill('1'))
+    slow.resume()
+    const items: Item[] = []
+    while (idOfItem(items.at(-1)) !== ids.at(-1)) items.push(await slow.next())
+    const gaps = items.filter(item => 'gap' in item)
+    t.equal(gaps.length, 1)
+    let expected = offsetOf(start)
+    for (const item of items) {
+      if ('gap' in item) {
+        t.equal(offsetOf(item.gap.from), expected)
+        t.equal(item.gap.to, last)
+        expected = offsetOf(item.gap.to)
+      } else if (offsetOf(idOfItem(item)) !== ++expected) t.fail(`${idOfItem(item)} is not ${expected}`)
+    }
+    slow.cut()
+  })
+
+  t.test('one that stands still for too long is told so and cut', async t => {
+    const strict = await startNode({ STALL: '300ms' })
+    t.teardown(() => strict.close())
+    const channel = fresh()
+    const [start = ''] = await strict.append(channel, '0')
+    const stand = () => connectTo(strict, { channels: [channel], cursor: start })
+    const [reads, never] = await Promise.all([stand(), stand()])
+    reads.pause()
+    never.pause()
+    const data = `"${'x'.repeat(256 * 1024 - 2)}"`
+    while (strict.hub.blocked.size < 2) {
+      await strict.append(channel, data)
+      await setImmediate()
+    }
+    await until('both are told to go', () => strict.hub.leaving.size === 2)
+    reads.resume()
+    let item = await reads.next()
+    while (!('close' in item)) item = await reads.next()
+    t.equal(item.close.code, 4001)
+    t.ok(item.close.reason !== '')
+    if (wire.name !== 'ws') t.ok((item.close.retry ?? 0) > 0, 'with a hint when to come back')
+    await until('the other is cut', () => strict.hub.stats().wires[wire.name]?.connections === 0)
+    t.equal(strict.hub.stats().readers, 0)
+    const again = await connectTo(strict, { channels: [channel], cursor: reads.cursor })
+    t.equal(offsetOf(idOf(await again.event())), offsetOf(reads.cursor) + 1, 'and goes on elsewhere')
+    again.cut()
+  })
+}
+
+// What the sentences need -----------------------------------------------------------------------------------
+
+/** So many events; anything else raises. */
+export async function take(client: Client, count: number): Promise<string[]> {
+  const events: string[] = []
+  while (events.length < count) events.push(await client.event())
+  return events
+}
+
+export function idOf(event: string): string {
+  return JSON.parse(event.slice(0, event.indexOf(',"time":')).concat('}')).id
+}
+
+function idOfItem(item: Item | undefined): string {
+  return item !== undefined && 'event' in item ? idOf(item.event) : ''
+}
+
+function channelOf(event: string): string {
+  return event.slice('{"channel":"'.length, event.indexOf('","id":'))
+}
+
+/** The ids of the events, of one channel's where one is named. */
+export function idsOf(events: readonly string[], channel?: string): string[] {
+  return events.filter(event => channel === undefined || channelOf(event) === channel).map(idOf)
+}
+
+/** The position at `offset` in the epoch of `id`. */
+export function at(id: string | undefined, offset: number): string {
+  return `${id?.split('-')[0]}-${offset}`
+}
+
+/** Returns when somebody reads the channel. */
+export async function reading(node: Node, channel: string): Promise<void> {
+  await until(`somebody reads ${channel}`, () => node.hub.readers(channel) > 0)
+}
+
+/** Content type, body, the data that becomes of it, and the query that goes with it. */
+const LETTERS: readonly [string, string | Buffer, string, string][] = [
+  ['1.0', '1.0'],
+  ['1e400', '1e400'],
+  ['-0', '-0'],
+  ['12345678901234567890.123456789', '12345678901234567890.123456789'],
+  [
+    '{"__proto__":{"a":1},"constructor":null,"a":1,"a":2}',
+    '{"__proto__":{"a":1},"constructor":null,"a":1,"a":2}',
+  ],
+  ['{\r\n  "a": [1,\n2]\r}', '{    "a": [1, 2] }'],
+  [
+    '"\\u0000\\ud800 \\/ \u2028\u2029 \ufeff ł 漢字 🙂"',
+    '"\\u0000\\ud800 \\/ \u2028\u2029 \ufeff ł 漢字 🙂"',
+  ],
+  ['"id: 1\\n\\ndata: x"', '"id: 1\\n\\ndata: x"'],
+  [' null ', ' null '],
+]
+  .map(([body = '', data = '']): [string, string, string, string] => ['application/json', body, data, ''])
+  .concat([
+    ['text/plain', 'one\r\ntwo\n"three"\u2028', '"one\\r\\ntwo\\n\\"three\\"\u2028"', ''],
+    ['text/plain', '', '""', '?type=empty'],
+    ['application/json', '{}', '{}', '?type=a.B_c:~@-9'],
+    ['application/json', '{}', '{}', '?type=message'],
+  ])
+  .concat([0, 1, 2, 3, 255].map(size => base64(Buffer.from(Array.from({ length: size }, (_, i) => 255 - i)))))
+
+function base64(bytes: Buffer): [string, string, string, string] {
+  return ['application/octet-stream', bytes as unknown as string, `"${bytes.toString('base64')}"`, '']
+}
+
+/** What a client does: publishes elsewhere, reads some, is cut and comes back with another limit. */
+const script = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        publish: fc.nat(2),
+        count: fc.integer({ min: 1, max: 40 }),
+        size: fc.nat(3000),
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ read: fc.nat(60) }) },
+    { weight: 2, arbitrary: fc.record({ cut: fc.integer({ min: 1, max: 50 }) }) },
+  ),
+  { minLength: 12, maxLength: 30 },
+)
+
+const UPGRADE: Readonly<Record<string, Record<string, string>>> = {
+  ws: {
+    connection: 'Upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-version': '13',
+    'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+  },
+}
+
+/** Queries that are wrong, and how that is told. */
+function malformed(wire: Wire, channel: string): [string, string][] {
+  const c = `channel=${channel}`
+  const cursors = [
+    '',
+    'x',
+    'A-1',
+    'a-01',
+    'a-',
+    '-1',
+    'a--1',
+    'a-1.0',
+    'a-9007199254740993',
+    'a'.repeat(17).concat('-1'),
+  ]
+  const lists = ['a-1,b-2', 'earliest,earliest', 'a-1,', 'Earliest', '%20latest', 'a-1%00', '%C3%A4-1']
+  const numbers: [string, string][] = [
+    '0',
+    '1001',
+    '1e2',
+    '-1',
+    '',
+    '1.5',
+    '0x10',
+    '99999999999',
+    'limit=5&limit=5',
+  ].map(value => [`${c}&limit=${value}`, 'FW_BAD_PARAMETER'])
+  const waits: [string, string][] = ['0', '56', 'x'].map(value => [`${c}&wait=${value}`, 'FW_BAD_PARAMETER'])
+  return [
+    ...[...cursors, ...lists].map((cursor): [string, string] => [`${c}&cursor=${cursor}`, 'FW_BAD_CURSOR']),
+    [`${c}&channel=other&cursor=a-1`, 'FW_BAD_CURSOR'],
+    [`${c}&cursor=a-1&cursor=a-1`, 'FW_BAD_CURSOR'],
+    [`${c}&${c}`, 'FW_BAD_CHANNEL'],
+    ['channel=', 'FW_BAD_CHANNEL'],
+    ['channel=a%2Fb', 'FW_BAD_CHANNEL'],
+    ['channel=fanwire:probe', 'FW_BAD_CHANNEL'],
+    [`channel=${'x'.repeat(201)}`, 'FW_BAD_CHANNEL'],
+    [`${c}&Cursor=latest`, 'FW_BAD_PARAMETER'],
+    [`${c}&__proto__=1`, 'FW_BAD_PARAMETER'],
+    ...(wire.name === 'ws' ? [] : [['', 'FW_BAD_CHANNEL'] as [string, string]]),
+    ...(wire.streams ? [[`${c}&limit=5`, 'FW_BAD_PARAMETER'] as [string, string]] : numbers),
+    ...(wire.name === 'long-poll' ? waits : [[`${c}&wait=5`, 'FW_BAD_PARAMETER'] as [string, string]]),
+  ]
+}
