@@ -74,7 +74,10 @@ export async function drain(app: FastifyInstance, spread: number): Promise<void>
   await hub.drain(spread)
   app.inFlight.ended = true
   await app.inFlight.answered(LAST_ANSWERS)
-  await app.close()
+  const closed = app.close()
+  // The server waits for sockets that it handed over (WebSocket), but does not close them.
+  for (const socket of app.sockets) socket.destroy()
+  await closed
   health.close()
   hub.close()
   await log.close()

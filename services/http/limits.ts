@@ -5,6 +5,13 @@ import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The server's open sockets, whatever they speak by now. */
+    readonly sockets: ReadonlySet<Socket>
+  }
+}
+
 /** Sockets above the limit that are still accepted, to be told. */
 const ABOVE = (limit: number) => Math.max(32, Math.ceil(limit * 0.05))
 
@@ -13,25 +20,27 @@ export const limits = fp(
     const { metrics, config } = app.fanwire
     const limit = config.maxConnections
     const excess = new WeakSet<Socket>()
-    let open = 0
+    const sockets = new Set<Socket>()
+    app.decorate('sockets', sockets)
 
-    const closed = () => {
-      open--
+    const closed = function (this: Socket) {
+      sockets.delete(this)
     }
     app.server.on('connection', (socket: Socket) => {
-      open++
+      if (sockets.has(socket)) return // One that was given back (upgrades.ts).
+      sockets.add(socket)
       socket.once('close', closed)
-      if (open > limit) excess.add(socket)
+      if (sockets.size > limit) excess.add(socket)
     })
     app.server.maxConnections = limit + ABOVE(limit)
     app.server.on('drop', () => metrics.connectionRefused())
-    metrics.countSockets(() => open)
+    metrics.countSockets(() => sockets.size)
 
     app.addHook('onRequest', async (request, reply) => {
       const { socket } = request.raw
       if (!excess.has(socket)) return
       // Others have left: there is room by now.
-      if (open <= limit) return void excess.delete(socket)
+      if (sockets.size <= limit) return void excess.delete(socket)
       reply.header('connection', 'close')
       if (request.routeOptions.config?.always === true) return
       metrics.connectionRefused()

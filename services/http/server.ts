@@ -12,6 +12,7 @@ import { refuseMalformed } from './malformed.ts'
 import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
+import { upgrades } from './upgrades.ts'
 
 /** Longest request line and headers together, bytes. */
 const MAX_HEADERS = 64 * 1024
@@ -46,6 +47,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.removeAllContentTypeParsers()
   app.decorate('fanwire', context)
   // In the order in which a request meets them.
+  app.register(upgrades)
   app.register(errors)
   app.register(origins)
   app.register(methods)

@@ -1,0 +1,234 @@
+// The load generator: a process with many clients in groups, that counts what comes. It is told what to do by
+// the case, in calls.
+
+import type { Wire } from './client.ts'
+import { Client } from './client.ts'
+import { Histogram } from './histogram.ts'
+import { now } from './marker.ts'
+import { serve } from './remote.ts'
+import { Scanner } from './scan.ts'
+
+export interface ConnectOrder {
+  readonly group: string
+  readonly port: number
+  readonly wire: Wire
+  /** One for each client, or one for all. */
+  readonly paths: readonly string[]
+  readonly count: number
+  /** The sequence number that comes before the first that every client has to get; left out: any may be first. */
+  readonly after?: number
+  /** A client that is cut connects again with its cursor, this appended to its path. */
+  readonly resume?: string
+  /** Latency is taken of one event in so many: a power of two. */
+  readonly sampleEvery: number
+}
+
+export interface Connected {
+  readonly opened: number
+  readonly failed: number
+  /** Why the last one failed. */
+  readonly reason: string
+}
+
+export interface Report {
+  readonly clients: number
+  readonly open: number
+  readonly received: number
+  readonly missing: number
+  readonly repeated: number
+  readonly reordered: number
+  readonly bytes: number
+  /** Events up to the one asked for that had not come at all. */
+  readonly outstanding: number
+  /** Connections that the server ended, and those among them that came back. */
+  readonly cut: number
+  readonly resumed: number
+  /** When events came last, µs. */
+  readonly lastAt: number
+  readonly latency: { p50: number; p95: number; p99: number; max: number; samples: number }
+  /** Share of one core that this process used since `begin`, until the group was settled. */
+  readonly cpu: number
+}
+
+/** Connections that are being made at a time, unless all are to come at once. */
+const CONNECTING = 128
+/** Ms before a client that was cut connects again. */
+const RESUME_AFTER = 100
+
+class Group {
+  readonly clients: Client[] = []
+  readonly latency = new Histogram()
+  readonly order: ConnectOrder
+  #port: number
+  /** Offset of the position that stands for sequence number 0. */
+  #base = 0
+  #cut = 0
+  #resumed = 0
+  #cpuAtBegin = process.cpuUsage()
+  #beganAt = now()
+  #share = 0
+  #onChange: (() => void) | undefined
+  #opened = 0
+  #failed = 0
+  #reason = ''
+
+  constructor(order: ConnectOrder) {
+    this.order = order
+    this.#port = order.port
+    for (let i = 0; i < order.count; i++) {
+      const scanner = new Scanner(this.latency, order.sampleEvery)
+      if (order.after !== undefined) scanner.last = order.after
+      const path = order.paths[i % order.paths.length] ?? '/'
+      const events = {
+        opened: (client: Client) => this.#clientOpened(client),
+        closed: (client: Client, reason: string | undefined) => this.#clientClosed(client, reason),
+      }
+      this.clients.push(new Client(order.wire, path, scanner, events))
+    }
+  }
+
+  /** Returns when each client has opened or failed. */
+  async connect(atOnce: boolean, cursorOf?: (client: Client, index: number) => string): Promise<Connected> {
+    this.#opened = 0
+    this.#failed = 0
+    let next = 0
+    const most = atOnce ? this.clients.length : CONNECTING
+    await new Promise<void>(resolve => {
+      this.#onChange = () => {
+        const done = this.#opened + this.#failed
+        for (; next < this.clients.length && next - done < most; next++) {
+          const client = this.clients[next] as Client
+          client.connect(this.#port, cursorOf?.(client, next))
+        }
+        if (done === this.clients.length) resolve()
+      }
+      this.#onChange()
+    })
+    this.#onChange = undefined
+    return { opened: this.#opened, failed: this.#failed, reason: this.#reason }
+  }
+
+  /** Cuts all, then connects all again at once with cursors that are `back` events behind, or a few more. */
+  reconnect(port: number, back: number, spread: number): Promise<Connected> {
+    for (const client of this.clients) client.cut()
+    this.#port = port
+    return this.connect(true, (client, i) => {
+      client.scanner.last -= back + (i % spread)
+      return this.#resumption(client)
+    })
+  }
+
+  begin(): void {
+    for (const { scanner } of this.clients) scanner.clear()
+    this.latency.clear()
+    this.#cut = 0
+    this.#resumed = 0
+    this.#cpuAtBegin = process.cpuUsage()
+    this.#beganAt = now()
+    this.#share = 0
+  }
+
+  /** Returns when every client has had the event `upto`, or at `deadline`, µs; true when every one has. */
+  async settle(upto: number, deadline: number): Promise<boolean> {
+    for (;;) {
+      const complete = this.clients.every(({ scanner }) => scanner.last >= upto && scanner.missing === 0)
+      if (complete || now() >= deadline) {
+        const { user, system } = process.cpuUsage(this.#cpuAtBegin)
+        this.#share = (user + system) / (now() - this.#beganAt)
+        return complete
+      }
+      await new Promise(resolve => setTimeout(resolve, 5))
+    }
+  }
+
+  report(upto: number): Report {
+    const sum = { received: 0, missing: 0, repeated: 0, reordered: 0, bytes: 0, outstanding: 0, open: 0 }
+    let lastAt = 0
+    for (const { scanner, isOpen, lastAt: at } of this.clients) {
+      sum.received += scanner.received
+      sum.missing += scanner.missing
+      sum.repeated += scanner.repeated
+      sum.reordered += scanner.reordered
+      sum.bytes += scanner.bytes
+      // A client that nothing has come to stands nowhere, and lacks everything.
+      sum.outstanding += Math.max(0, upto - Math.max(0, scanner.last))
+      if (isOpen) sum.open++
+      if (at > lastAt) lastAt = at
+    }
+    const [p50, p95, p99] = [0.5, 0.95, 0.99].map(q => this.latency.quantile(q)) as [number, number, number]
+    return {
+      ...sum,
+      clients: this.clients.length,
+      cut: this.#cut,
+      resumed: this.#resumed,
+      lastAt,
+      latency: { p50, p95, p99, max: this.latency.max, samples: this.latency.count },
+      cpu: this.#share,
+    }
+  }
+
+  #clientOpened(client: Client): void {
+    this.#opened++
+    const offset = Number(client.cursor.slice(client.cursor.lastIndexOf('-') + 1))
+    if (client.cursor !== '') this.#base = offset - client.scanner.last
+    this.#onChange?.()
+  }
+
+  #clientClosed(client: Client, reason: string | undefined): void {
+    if (reason === undefined) this.#cut++
+    else {
+      this.#failed++
+      this.#reason = reason
+    }
+    this.#onChange?.()
+    if (this.order.resume === undefined || this.#onChange !== undefined) return
+    setTimeout(() => {
+      this.#resumed++
+      client.connect(this.#port, this.#resumption(client))
+    }, RESUME_AFTER)
+  }
+
+  #resumption(client: Client): string {
+    const epoch = client.cursor.slice(0, client.cursor.lastIndexOf('-'))
+    return `${this.order.resume}${epoch}-${this.#base + client.scanner.last}`
+  }
+}
+
+const groups = new Map<string, Group>()
+
+function find(name: string): Group {
+  const group = groups.get(name)
+  if (group === undefined) throw new Error(`no group ${name}`)
+  return group
+}
+
+export const generatorMethods = {
+  connect(order: ConnectOrder): Promise<Connected> {
+    const group = new Group(order)
+    groups.set(order.group, group)
+    return group.connect(false)
+  },
+  begin({ group }: { group: string }): void {
+    find(group).begin()
+  },
+  settle({ group, upto, deadline }: { group: string; upto: number; deadline: number }): Promise<boolean> {
+    return find(group).settle(upto, deadline)
+  },
+  report({ group, upto }: { group: string; upto: number }): Report {
+    return find(group).report(upto)
+  },
+  pause({ group, paused }: { group: string; paused: boolean }): void {
+    for (const client of find(group).clients) client.pause(paused)
+  },
+  reconnect(order: { group: string; port: number; back: number; spread: number }): Promise<Connected> {
+    return find(order.group).reconnect(order.port, order.back, order.spread)
+  },
+  cut({ group }: { group: string }): void {
+    for (const client of find(group).clients) client.cut()
+    groups.delete(group)
+  },
+}
+
+export type GeneratorMethods = typeof generatorMethods
+
+serve(generatorMethods)

@@ -1,0 +1,31 @@
+// What the bench publishes: a marker that can be found in any wire's bytes without parsing its frames, and a clock
+// that all processes of the bench share.
+//
+//     "@S00001234T0000000790123456@..........................."
+//       └ sequence └ when it should have been sent, µs      └ padding
+//
+// JSON text, so that fanwire takes it as data. No byte of it is ever escaped by a wire.
+
+/** Bytes of a marker, from `@S` to the closing `@`. */
+export const MARKER = 28
+/** Where a marker's parts begin. */
+export const SEQUENCE_AT = 2
+export const TIME_AT = 11
+
+/** Bytes of the smallest data: a marker in its quotes. */
+const LEAST = MARKER + 2
+
+/** Data of `size` bytes. `sequence` is below 10^8, `time` is what `now` gives. */
+export function payload(sequence: number, time: number, size: number): string {
+  if (size < LEAST) throw new Error(`data has at least ${LEAST} bytes`)
+  const digits = String(sequence).padStart(8, '0')
+  const micros = String(Math.round(time)).padStart(16, '0')
+  return `"@S${digits}T${micros}@${'.'.repeat(size - LEAST)}"`
+}
+
+const offset = Number(process.hrtime.bigint() / 1000n) - performance.now() * 1000
+
+/** Microseconds of the machine's monotonic clock: the same in every process (CLOCK_MONOTONIC). */
+export function now(): number {
+  return offset + performance.now() * 1000
+}

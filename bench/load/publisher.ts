@@ -1,0 +1,101 @@
+// The publisher: a process that publishes at an even pace, whatever becomes of it. An event's timestamp is when it
+// should have been sent, so a server that makes the publisher wait can't hide that (coordinated omission).
+
+import { now, payload } from './marker.ts'
+import { serve } from './remote.ts'
+import { openSink, type Sink, type SinkOrder } from './sinks.ts'
+
+export interface StreamOrder {
+  readonly sink: string
+  /** Take turns. */
+  readonly channels: readonly string[]
+  /** Events a second over all of them. */
+  readonly rate: number
+  /** Bytes of data. */
+  readonly size: number
+  /** Events over all channels. */
+  readonly count: number
+  /** Sequence number of each channel's first event. */
+  readonly first: number
+}
+
+export interface Published {
+  /** When the first event should have been sent, µs. */
+  readonly beganAt: number
+  readonly sent: number
+  readonly acknowledged: number
+  readonly failed: number
+  /** The longest that an event was sent after its time, ms: the publisher's own delay. */
+  readonly late: number
+  /** Share of one core. */
+  readonly cpu: number
+}
+
+/** µs until the first event: time for the generator to be told. */
+const LEAD = 50_000
+
+const sinks = new Map<string, Sink>()
+
+/** Publishes all streams at the same time. Returns when all is acknowledged, or at `deadline`, µs. */
+async function publish(order: { streams: readonly StreamOrder[]; deadline: number }): Promise<Published> {
+  const cpu = process.cpuUsage()
+  const beganAt = now() + LEAD
+  const before = sum('acknowledged')
+  const failed = sum('failed')
+  const sent = order.streams.map(() => 0)
+  const total = order.streams.reduce((total, { count }) => total + count, 0)
+  let late = 0
+  await new Promise<void>(resolve => {
+    const tick = () => {
+      const at = now()
+      if (at >= order.deadline) return resolve()
+      for (const [i, stream] of order.streams.entries()) {
+        const due = Math.min(stream.count, Math.floor(((at - beganAt) * stream.rate) / 1e6) + 1)
+        const sink = sinks.get(stream.sink)
+        if (sink === undefined) throw new Error(`no sink ${stream.sink}`)
+        for (let k = sent[i] ?? 0; k < due; k++) {
+          const time = beganAt + (k * 1e6) / stream.rate
+          late = Math.max(late, at - time)
+          const channel = stream.channels[k % stream.channels.length] ?? ''
+          const sequence = stream.first + Math.floor(k / stream.channels.length)
+          sink.publish(channel, payload(sequence, time, stream.size))
+        }
+        sent[i] = Math.max(sent[i] ?? 0, due)
+        sink.flush()
+      }
+      if (sum('acknowledged') + sum('failed') - before - failed >= total) return resolve()
+      setTimeout(tick, 1)
+    }
+    tick()
+  })
+  const { user, system } = process.cpuUsage(cpu)
+  return {
+    beganAt,
+    sent: sent.reduce((a, b) => a + b, 0),
+    acknowledged: sum('acknowledged') - before,
+    failed: sum('failed') - failed,
+    late: late / 1000,
+    cpu: (user + system) / (now() - beganAt),
+  }
+}
+
+function sum(what: 'acknowledged' | 'failed'): number {
+  let total = 0
+  for (const sink of sinks.values()) total += sink[what]
+  return total
+}
+
+export const publisherMethods = {
+  async open({ name, sink }: { name: string; sink: SinkOrder }): Promise<void> {
+    sinks.set(name, await openSink(sink))
+  },
+  publish,
+  close({ name }: { name: string }): void {
+    sinks.get(name)?.close()
+    sinks.delete(name)
+  },
+}
+
+export type PublisherMethods = typeof publisherMethods
+
+serve(publisherMethods)

@@ -1,0 +1,74 @@
+// Calls to the bench's own processes: the load generator and the publisher run beside the case, each for itself,
+// so that neither disturbs the other's clock.
+
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+
+// biome-ignore lint/suspicious/noExplicitAny: any method, whatever it takes and gives
+export type Methods = Record<string, (argument: any) => unknown>
+
+interface Call {
+  readonly id: number
+  readonly method: string
+  readonly argument: unknown
+}
+
+interface Reply {
+  readonly id: number
+  readonly result?: unknown
+  readonly error?: string
+}
+
+/** Answers the parent process until it disconnects, which ends this process. */
+export function serve(methods: Methods): void {
+  process.on('message', async ({ id, method, argument }: Call) => {
+    let reply: Reply
+    try {
+      reply = { id, result: await methods[method]?.(argument) }
+    } catch (error) {
+      reply = { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
+    }
+    if (process.connected) process.send?.(reply)
+  })
+  process.on('disconnect', () => process.exit())
+}
+
+export class Remote<M extends Methods> {
+  readonly #child: ChildProcess
+  readonly #waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>()
+  #calls = 0
+
+  /** `file`: a module that calls `serve`. */
+  constructor(file: string) {
+    this.#child = fork(file, {
+      execArgv: ['--import', 'tsx'],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    this.#child.on('message', ({ id, result, error }: Reply) => {
+      const waiting = this.#waiting.get(id)
+      this.#waiting.delete(id)
+      if (error === undefined) waiting?.resolve(result)
+      else waiting?.reject(new Error(error))
+    })
+    this.#child.on('exit', code => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`${file} ended with ${code}`))
+    })
+  }
+
+  call<K extends keyof M & string>(
+    method: K,
+    argument: Parameters<M[K]>[0],
+  ): Promise<Awaited<ReturnType<M[K]>>> {
+    const id = this.#calls++
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve: resolve as (result: unknown) => void, reject })
+      this.#child.send({ id, method, argument } satisfies Call)
+    })
+  }
+
+  async close(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    this.#child.kill('SIGKILL')
+    await once(this.#child, 'exit')
+  }
+}

@@ -1,0 +1,181 @@
+// Where the publisher sends its events: each peer is fed the way that is quickest for it.
+
+import { type ClientRequest, request } from 'node:http'
+import { createRequire } from 'node:module'
+import { connect, type Socket } from 'node:net'
+import { Redis } from 'ioredis'
+
+export type SinkOrder =
+  /** One streamed NDJSON request to `POST /v1/events`. */
+  | { readonly kind: 'fanwire'; readonly port: number }
+  /** Keep-alive `POST /pub/{channel}`, pipelined on one connection, which keeps their order. */
+  | { readonly kind: 'nchan'; readonly port: number }
+  /** `PUBLISH` to Redis, under the channel's name. */
+  | { readonly kind: 'redis'; readonly url: string }
+  /** Socket.IO's emitter; `modules` is the package.json of the folder that has it. */
+  | { readonly kind: 'socket.io'; readonly url: string; readonly modules: string }
+
+export interface Sink {
+  /** `data`: JSON text. Sent with the next `flush`. */
+  publish(channel: string, data: string): void
+  flush(): void
+  /** Events that were said to be published, and those that were said to have failed. */
+  readonly acknowledged: number
+  readonly failed: number
+  close(): void
+}
+
+export async function openSink(order: SinkOrder): Promise<Sink> {
+  switch (order.kind) {
+    case 'fanwire':
+      return new NdjsonSink(order.port)
+    case 'nchan':
+      return new PostSink(order.port)
+    case 'redis':
+      return new RedisSink(await redis(order.url))
+    case 'socket.io':
+      return emitterSink(await redis(order.url), order.modules)
+  }
+}
+
+class NdjsonSink implements Sink {
+  acknowledged = 0
+  failed = 0
+  readonly #request: ClientRequest
+  #lines = ''
+  #rest = ''
+
+  constructor(port: number) {
+    this.#request = request({
+      port,
+      host: '127.0.0.1',
+      path: '/v1/events',
+      method: 'POST',
+      headers: { 'content-type': 'application/x-ndjson' },
+    })
+    this.#request.on('response', response => {
+      response.setEncoding('latin1')
+      response.on('data', (text: string) => this.#read(text))
+    })
+    this.#request.on('error', error => console.error(`publisher: ${error.message}`))
+  }
+
+  publish(channel: string, data: string): void {
+    this.#lines += `{"channel":"${channel}","data":${data}}\n`
+  }
+
+  flush(): void {
+    if (this.#lines !== '') this.#request.write(this.#lines)
+    this.#lines = ''
+  }
+
+  close(): void {
+    this.#request.destroy()
+  }
+
+  #read(text: string): void {
+    const lines = (this.#rest + text).split('\n')
+    this.#rest = lines.pop() ?? ''
+    for (const line of lines) {
+      if (line.includes('"error"')) this.failed++
+      else this.acknowledged++
+    }
+  }
+}
+
+class PostSink implements Sink {
+  acknowledged = 0
+  failed = 0
+  readonly #socket: Socket
+  #requests = ''
+  #rest = ''
+
+  constructor(port: number) {
+    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true })
+    this.#socket.setEncoding('latin1')
+    this.#socket.on('data', (text: unknown) => this.#read(String(text)))
+    this.#socket.on('error', error => console.error(`publisher: ${error.message}`))
+  }
+
+  publish(channel: string, data: string): void {
+    this.#requests += `POST /pub/${channel} HTTP/1.1\r\nHost: bench\r\nContent-Length: ${data.length}\r\n\r\n${data}`
+  }
+
+  flush(): void {
+    if (this.#requests !== '') this.#socket.write(this.#requests)
+    this.#requests = ''
+  }
+
+  close(): void {
+    this.#socket.destroy()
+  }
+
+  #read(text: string): void {
+    const parts = (this.#rest + text).split('HTTP/1.1 ')
+    for (const part of parts.slice(1, -1)) this.#count(part)
+    // The last answer may be cut anywhere, but its status line is not counted before it is whole.
+    const last = parts.at(-1) ?? ''
+    if (parts.length > 1 && last.length >= 3) {
+      this.#count(last)
+      this.#rest = last.slice(-9)
+    } else this.#rest = (parts.length > 1 ? 'HTTP/1.1 ' : '') + last.slice(-9)
+  }
+
+  #count(answer: string): void {
+    if (answer.startsWith('20')) this.acknowledged++
+    else this.failed++
+  }
+}
+
+class RedisSink implements Sink {
+  acknowledged = 0
+  failed = 0
+  readonly #redis: Redis
+
+  constructor(redis: Redis) {
+    this.#redis = redis
+  }
+
+  publish(channel: string, data: string): void {
+    this.#redis.publish(channel, data).then(
+      () => this.acknowledged++,
+      () => this.failed++,
+    )
+  }
+
+  flush(): void {}
+
+  close(): void {
+    this.#redis.disconnect()
+  }
+}
+
+interface Emitter {
+  to(room: string): { emit(event: string, data: string): void }
+}
+
+function emitterSink(redis: Redis, modules: string): Sink {
+  const { Emitter } = createRequire(modules)('@socket.io/redis-emitter') as {
+    Emitter: new (redis: Redis) => Emitter
+  }
+  const emitter = new Emitter(redis)
+  // It does not say when Redis has an event.
+  const sink = {
+    acknowledged: 0,
+    failed: 0,
+    publish(channel: string, data: string) {
+      emitter.to(channel).emit('message', data)
+      sink.acknowledged++
+    },
+    flush() {},
+    close: () => redis.disconnect(),
+  }
+  return sink
+}
+
+async function redis(url: string): Promise<Redis> {
+  const client = new Redis(url, { lazyConnect: true, enableAutoPipelining: true })
+  client.on('error', error => console.error(`publisher: ${error.message}`))
+  await client.connect()
+  return client
+}

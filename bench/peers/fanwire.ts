@@ -1,0 +1,52 @@
+// fanwire itself: one node of the built broker, both roles, with its log in Redis.
+
+import { fileURLToPath } from 'node:url'
+import { Server } from '../processes/server.ts'
+import { COLLECTABLE, type Peer, type PeerOptions, type RunningPeer, type WireName } from './peer.ts'
+
+const MAIN = fileURLToPath(new URL('../../dist/services/main.js', import.meta.url))
+/** In its first words on each wire. */
+const CURSORS: Record<WireName, string> = {
+  ws: '"open":\\{"cursor":"([^"]*)"\\}\\}',
+  sse: 'id: (\\S*)\\n\\n',
+}
+
+export const fanwire: Peer = {
+  name: 'fanwire',
+  title: 'fanwire',
+  wires: ['ws', 'sse'],
+  cursors: true,
+  async prepare() {
+    return undefined
+  },
+  async start(options: PeerOptions): Promise<RunningPeer> {
+    const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profile}`]
+    const server = await Server.start({
+      command: process.execPath,
+      args: [...COLLECTABLE, ...profile, MAIN],
+      env: {
+        PORT: '0',
+        REDIS_URL: options.redisUrl,
+        FANWIRE_DRAIN: '0',
+        ...(options.heartbeats ? {} : { FANWIRE_HEARTBEAT: '10m' }),
+        ...options.env,
+      },
+      ready: /listening on http/,
+    })
+    const port = Number(/listening on http:\/\/[^"]*:(\d+)/.exec(server.output)?.[1])
+    return {
+      server,
+      port,
+      sink: { kind: 'fanwire', port },
+      reading: (wire, channel) => ({
+        wire: { kind: wire, cursor: CURSORS[wire] },
+        path: `/v1/${wire}?channel=${channel}`,
+        resume: '&cursor=',
+      }),
+      collect() {
+        server.signal('SIGUSR2')
+        return true
+      },
+    }
+  },
+}

@@ -1,0 +1,57 @@
+// What the bench asks of a server that it measures.
+
+import type { Wire } from '../load/client.ts'
+import type { SinkOrder } from '../load/sinks.ts'
+import type { Server } from '../processes/server.ts'
+
+export type WireName = 'ws' | 'sse'
+
+export interface PeerOptions {
+  readonly redisUrl: string
+  /** An empty folder of the run's own. */
+  readonly dir: string
+  /** With several nodes in mind: what goes through Redis has to. Matters to Nchan, whose own memory is quicker. */
+  readonly throughRedis: boolean
+  /** Heartbeats as the peer has them by default; else none, so that they don't mix with what is measured. */
+  readonly heartbeats: boolean
+  /** Where a CPU profile goes, if one is wanted and the peer can make one. */
+  readonly profile?: string
+  /** Further settings, for fanwire. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** How to follow a channel on a running peer. */
+export interface Reading {
+  readonly wire: Wire
+  readonly path: string
+  /** Appended to the path with a cursor, where the peer has cursors. */
+  readonly resume?: string
+}
+
+export interface RunningPeer {
+  readonly server: Server
+  readonly port: number
+  readonly sink: SinkOrder
+  reading(wire: WireName, channel: string): Reading
+  /** Makes it give back what it does not use, where that can be asked for; true if so. */
+  collect(): boolean
+}
+
+export interface Peer {
+  readonly name: string
+  /** As the table shows it. */
+  readonly title: string
+  readonly wires: readonly WireName[]
+  /** Whether readers say where they begin, so that every event can be accounted for. */
+  readonly cursors: boolean
+  /** Makes it runnable; returns why it can't be here, if so. */
+  prepare(): Promise<string | undefined>
+  start(options: PeerOptions): Promise<RunningPeer>
+}
+
+/** Flags for a Node process that can be asked for a garbage collection (SIGUSR2), so that leftovers don't count. */
+export const COLLECTABLE = [
+  '--expose-gc',
+  '--import',
+  'data:text/javascript,process.on("SIGUSR2",()=>{gc();gc()})',
+]

@@ -1,0 +1,116 @@
+// A process of the bench's own: started, watched for the line that says it is ready, and gone when the bench is.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { familyOf } from './proc.ts'
+
+export interface ServerOrder {
+  readonly command: string
+  readonly args: readonly string[]
+  readonly env?: Readonly<Record<string, string | undefined>>
+  readonly cwd?: string
+  /** A line of its output that says that it is ready. */
+  readonly ready: RegExp
+}
+
+const READY_WITHIN = 20_000
+const STOP_WITHIN = 15_000
+const KEPT_OUTPUT = 64 * 1024
+
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+export class Server {
+  readonly #child: ChildProcess
+  readonly #exit: Promise<void>
+  #output = ''
+  #onOutput: () => void = () => {}
+
+  private constructor(order: ServerOrder) {
+    this.#child = spawn(order.command, order.args, {
+      cwd: order.cwd,
+      env: { PATH: process.env.PATH, ...order.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    running.add(this.#child)
+    this.#exit = new Promise(resolve => {
+      const ended = () => {
+        running.delete(this.#child)
+        resolve()
+      }
+      this.#child.once('exit', ended)
+      this.#child.once('error', error => {
+        this.#output += error.message
+        ended()
+      })
+    })
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        this.#output = (this.#output + text).slice(-KEPT_OUTPUT)
+        this.#onOutput()
+      })
+    }
+  }
+
+  /** Returns when it is ready. Raises with its output when it is not within 20 s. */
+  static async start(order: ServerOrder): Promise<Server> {
+    const server = new Server(order)
+    const ready = new Promise<boolean>(resolve => {
+      const timer = setTimeout(() => resolve(false), READY_WITHIN)
+      server.#onOutput = () => {
+        if (order.ready.test(server.#output)) resolve(true)
+      }
+      server.#exit.then(() => resolve(false))
+      void server.#exit.finally(() => clearTimeout(timer))
+    })
+    if (await ready) return server
+    await server.kill()
+    throw new Error(`${order.command} ${order.args.join(' ')} did not start:\n${server.#output}`)
+  }
+
+  get output(): string {
+    return this.#output
+  }
+
+  /** Its process, and those that it started. */
+  get pids(): number[] {
+    return this.#child.pid === undefined ? [] : familyOf(this.#child.pid)
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  /** Asks it to end, and kills it if it does not. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const timer = setTimeout(() => this.kill(), STOP_WITHIN)
+    this.#child.kill(signal)
+    await this.#exit
+    clearTimeout(timer)
+  }
+
+  async kill(): Promise<void> {
+    for (const pid of this.pids.reverse()) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // It has gone by itself.
+      }
+    }
+    await this.#exit
+  }
+}
+
+/** A port of 127.0.0.1 that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('no free port')
+  return address.port
+}

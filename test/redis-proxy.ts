@@ -1,0 +1,69 @@
+// A way to Redis that can be cut or go silent: what networks do and a socket alone does not show.
+
+import { createServer, connect as dial, type Socket } from 'node:net'
+
+/** What happens to what Redis sends: it passes, it is dropped, or only pub/sub messages are. */
+export type Mode = 'pass' | 'silent' | 'no messages'
+
+export interface RedisProxy {
+  readonly url: string
+  mode: Mode
+  /** Connections that were made through it. */
+  readonly made: number
+  /** Chunks that it dropped. */
+  readonly dropped: number
+  /** Cuts every connection. */
+  cut(): void
+  close(): Promise<void>
+}
+
+/** A message in RESP2, one to a chunk where nothing else is sent at the time. */
+const MESSAGE = Buffer.from('*3\r\n$7\r\nmessage\r\n')
+
+export async function proxyRedis(port: number, listen = 0): Promise<RedisProxy> {
+  const sockets = new Set<Socket>()
+  let made = 0
+  let dropped = 0
+  const server = createServer(client => {
+    made++
+    const redis = dial(port, '127.0.0.1')
+    const end = () => {
+      client.destroy()
+      redis.destroy()
+    }
+    for (const socket of [client, redis]) {
+      sockets.add(socket)
+      socket.setNoDelay(true)
+      socket.on('error', end).on('close', () => {
+        sockets.delete(socket)
+        end()
+      })
+    }
+    client.on('data', chunk => void redis.write(chunk))
+    redis.on('data', chunk => {
+      const isMessage = chunk.subarray(0, MESSAGE.length).equals(MESSAGE)
+      if (proxy.mode === 'pass' || (proxy.mode === 'no messages' && !isMessage)) client.write(chunk)
+      else dropped++
+    })
+  })
+  await new Promise<void>(resolve => server.listen(listen, '127.0.0.1', resolve))
+  const address = server.address()
+  const proxy = {
+    url: `redis://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`,
+    mode: 'pass' as Mode,
+    get made() {
+      return made
+    },
+    get dropped() {
+      return dropped
+    },
+    cut() {
+      for (const socket of sockets) socket.destroy()
+    },
+    async close() {
+      proxy.cut()
+      await new Promise(resolve => server.close(resolve))
+    },
+  }
+  return proxy
+}

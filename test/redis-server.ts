@@ -1,0 +1,174 @@
+// A Redis of the tests' own: on a free port of 127.0.0.1, gone when its test or the test process ends.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { redisBinary } from './redis-binary.ts'
+
+export interface RedisServer {
+  readonly url: string
+  readonly port: number
+  /** Its working directory. */
+  readonly dir: string
+  /** Everything it printed. */
+  output(): string
+  /** Asks it to end (SIGTERM) and waits for that; a directory made for it goes too. */
+  stop(): Promise<void>
+  /** Ends it at once (SIGKILL); `restart` brings it back. */
+  kill(): Promise<void>
+  /** Ends it, by `signal`, and starts it again on the same port and directory. */
+  restart(signal?: NodeJS.Signals): Promise<void>
+}
+
+export interface RedisServerOptions {
+  /** Kept when the server stops. Left out, it gets one of its own that goes with it. */
+  readonly dir?: string
+  /** Further arguments, e.g. `['--appendonly', 'yes']`. Saves are off unless asked for. */
+  readonly args?: readonly string[]
+  /** 0: any free one. */
+  readonly port?: number
+}
+
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'fanwire-redis-')))
+  await mkdir(dir, { recursive: true })
+  const place = { dir, own: options.dir === undefined }
+  const args = options.args ?? []
+  let port = options.port ?? 0
+  let running = await begin(port, place, args)
+  port = running.port
+
+  const end = async (signal: NodeJS.Signals) => {
+    hold(running.child, true)
+    running.child.kill(signal)
+    await running.ended
+  }
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    dir,
+    output: () => running.output(),
+    async stop() {
+      await end('SIGTERM')
+      if (place.own) await rm(dir, { recursive: true, force: true })
+    },
+    kill: () => end('SIGKILL'),
+    async restart(signal = 'SIGTERM') {
+      await end(signal)
+      running = await begin(port, place, args)
+    },
+  }
+}
+
+/**
+ * The Redis that a test may use when it neither restarts it nor changes its settings: that of `REDIS_URL`, or
+ * one of its own. Tests on a shared one keep apart by their key prefix.
+ */
+export async function anyRedis(): Promise<{ url: string; stop(): Promise<void> }> {
+  const url = process.env.REDIS_URL
+  return url ? { url, async stop() {} } : startRedis()
+}
+
+interface Place {
+  readonly dir: string
+  /** Made for this server: it goes with it. */
+  readonly own: boolean
+}
+
+interface Running {
+  readonly child: ChildProcess
+  readonly port: number
+  readonly ended: Promise<void>
+  output(): string
+}
+
+/** Starts it and waits until it takes connections; another port when the chosen one was taken meanwhile. */
+async function begin(port: number, place: Place, args: readonly string[]): Promise<Running> {
+  for (let left = port === 0 ? 5 : 1; ; left--) {
+    const running = await launch(port === 0 ? await freePort() : port, place, args)
+    const ready = new Promise<boolean>(resolve => {
+      running.child.stdout?.on('data', () => {
+        if (running.output().includes('Ready to accept connections')) resolve(true)
+      })
+      running.ended.then(() => resolve(false))
+    })
+    if (await ready) {
+      hold(running.child, false)
+      return running
+    }
+    if (left <= 1 || !running.output().includes('Address already in use'))
+      throw new Error(`redis-server did not start: ${running.output()}`)
+  }
+}
+
+async function launch(port: number, place: Place, args: readonly string[]): Promise<Running> {
+  const { path, env } = await redisBinary()
+  const own = [
+    '--port',
+    `${port}`,
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    place.dir,
+    '--save',
+    '',
+    '--daemonize',
+    'no',
+  ]
+  const child = spawn(path, [...own, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', chunk => {
+      output = (output + chunk).slice(-65_536)
+    })
+  const ended = new Promise<void>(resolve => {
+    child.once('error', error => {
+      output += error.message
+      resolve()
+    })
+    child.once('exit', () => resolve())
+  })
+  const watch = watchOver(child, place.own ? place.dir : '')
+  const kill = () => child.kill('SIGKILL')
+  process.on('exit', kill)
+  ended.then(() => {
+    process.off('exit', kill)
+    watch?.kill('SIGKILL')
+  })
+  return { child, port, ended, output: () => output }
+}
+
+/** Whether the test process stays for it: only while something waits for it. */
+function hold(child: ChildProcess, held: boolean): void {
+  for (const each of [child, child.stdout, child.stderr]) {
+    const handle = each as { ref?(): void; unref?(): void } | null
+    if (held) handle?.ref?.()
+    else handle?.unref?.()
+  }
+}
+
+/**
+ * Kills `child`, and removes `ownDir` unless that is empty, when this process is gone, however it went: then the
+ * pipe that the watch reads ends.
+ */
+function watchOver(child: ChildProcess, ownDir: string): ChildProcess | undefined {
+  if (child.pid === undefined) return undefined
+  const watch = spawn('sh', ['-c', 'read _; kill -9 "$1"; rm -rf "$2"', 'sh', `${child.pid}`, ownDir], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  watch.on('error', () => {})
+  watch.unref()
+  ;(watch.stdin as { unref?(): void } | null)?.unref?.()
+  return watch
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise(resolve => server.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('no free port')
+  return address.port
+}

@@ -1,0 +1,270 @@
+// Settings: from the environment and the command line into one checked object.
+
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import {
+  type Config,
+  ConfigError,
+  isLoopbackHost,
+  readConfig,
+  settingsTable,
+  VERSION,
+} from '../../services/config.ts'
+
+type Env = Record<string, string>
+
+function config(env: Env = {}, args: string[] = []): Config {
+  const command = readConfig(args, env)
+  if (!('config' in command)) throw new Error('no config')
+  return command.config
+}
+
+/** What is said of settings that can't be used. */
+function problem(env: Env = {}, args: string[] = []): string {
+  try {
+    config(env, args)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message
+    throw error
+  }
+  return ''
+}
+
+function printed(...args: string[]): string {
+  const command = readConfig(args, {})
+  return 'print' in command ? command.print : ''
+}
+
+t.test('without settings: one node on loopback with the memory log', async t => {
+  const { maxConnections, ...rest } = config()
+  t.ok(maxConnections >= 1 && Number.isInteger(maxConnections))
+  t.strictSame(rest, {
+    host: '127.0.0.1',
+    port: 8080,
+    role: 'all',
+    workers: 1,
+    redisUrl: undefined,
+    redisPrefix: 'fw',
+    logLevel: 'info',
+    publishKeys: [],
+    insecure: false,
+    origins: undefined,
+    maxBody: 2 ** 20,
+    maxChannels: 100,
+    memory: 256 * 2 ** 20,
+    maxFollowed: 50_000,
+    linger: 10_000,
+    heartbeat: 25_000,
+    stall: 30_000,
+    drain: 10_000,
+    idempotencyWindow: 120_000,
+    logTimeout: 5000,
+    history: { events: 10_000, age: 86_400_000, bytes: 64 * 2 ** 20 },
+  })
+})
+
+t.test('the connection limit is 80 % of the open-file limit', async t => {
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
+  if (soft === undefined) return
+  t.equal(config().maxConnections, Math.floor(Number(soft) * 0.8))
+})
+
+t.test('a setting is a variable and a flag, and the flag wins', async t => {
+  t.equal(config({ PORT: '1234' }).port, 1234)
+  t.equal(config({ PORT: '1234' }, ['--port', '5678']).port, 5678)
+  t.equal(config({ PORT: '1234' }, ['--port=0']).port, 0)
+  t.equal(config({ FANWIRE_MAX_BODY: '2KiB' }).maxBody, 2048)
+  t.equal(config({}, ['--max-body', '2KiB']).maxBody, 2048)
+  t.strictSame(config({}, ['--publish-key=a,b']).publishKeys, ['a', 'b'])
+  t.strictSame(config({}, ['--history-events', '5', '--history-age=1h', '--history-bytes=1MB']).history, {
+    events: 5,
+    age: 3_600_000,
+    bytes: 1_000_000,
+  })
+  t.equal(config({}, ['--insecure', '--host', '0.0.0.0']).insecure, true)
+})
+
+t.test('a variable that is empty counts as unset', async t => {
+  t.equal(config({ PORT: '', FANWIRE_PUBLISH_KEY: '', FANWIRE_MAX_BODY: '' }).port, 8080)
+})
+
+t.test('a variable that is not ours is none of our business', async t => {
+  t.equal(config({ PATH: '/bin', FANWIRES: 'x', REDIS_HOST: 'y' }).port, 8080)
+})
+
+t.test('durations', async t => {
+  const age = (text: string) => config({ FANWIRE_HISTORY_AGE: text }).history.age
+  t.strictSame(['250ms', '10s', '5m', '24h', '7d'].map(age), [250, 10_000, 300_000, 86_400_000, 604_800_000])
+  t.equal(config({ FANWIRE_LINGER: '0' }).linger, 0)
+  for (const bad of ['10', 's', '1.5s', '-1s', '10 s', '10sec', '10S', '1e3s', 'ten', '99999d', '0']) {
+    t.match(
+      problem({ FANWIRE_HISTORY_AGE: bad }),
+      /^FANWIRE_HISTORY_AGE is ".*"; expected a duration such as/,
+    )
+  }
+})
+
+t.test('sizes', async t => {
+  const bytes = (text: string) => config({ FANWIRE_HISTORY_BYTES: text }).history.bytes
+  t.strictSame(
+    ['1024', '10B', '1KB', '512KiB', '1MB', '64MiB', '2GiB', '1gb'].map(bytes),
+    [1024, 10, 1000, 524_288, 1_000_000, 67_108_864, 2_147_483_648, 1e9],
+  )
+  for (const bad of ['MiB', '1.5MiB', '-1', '1 MB', '1M', '0x10', '1ib', '0', '9999999GiB']) {
+    t.match(
+      problem({ FANWIRE_HISTORY_BYTES: bad }),
+      /^FANWIRE_HISTORY_BYTES is ".*"; expected a size such as/,
+    )
+  }
+})
+
+t.test('a malformed value is refused with its name, the value and what is expected', async t => {
+  const cases: [string, string[], RegExp][] = [
+    ['PORT', ['x', '-1', '65536', '80.5', '0x50', '1e3', ' 80'], /expected an integer from 0 to 65535$/],
+    ['ROLE', ['both', 'ALL'], /expected one of all, edge, writer$/],
+    ['LOG_LEVEL', ['verbose', 'INFO'], /expected one of trace, debug, info, warn, error, fatal, silent$/],
+    ['HOST', ['a b', 'localhost:80', 'http://x', '1.2.3', '256.1.1.1', '-'.repeat(300)], /expected an IP address/],
+    ['FANWIRE_INSECURE', ['yes', '2'], /expected 1 or 0$/],
+    ['FANWIRE_HISTORY_EVENTS', ['0', '1.5', '10k'], /expected an integer from 1/],
+    ['FANWIRE_MAX_CHANNELS', ['0', 'x'], /expected an integer from 1/],
+    ['FANWIRE_MAX_CONNECTIONS', ['0'], /expected an integer from 1/],
+    ['FANWIRE_REDIS_PREFIX', ['{fw}', 'a b', 'x'.repeat(65)], /expected 1 to 64 of/],
+    ['FANWIRE_ORIGINS', ['example.com', 'https://a.example/', 'ftp://x', 'https://*.x', '*,https://a', 'null', 'a,'], /expected \* alone/],
+  ] // biome-ignore format: one line each
+  for (const [name, values, expected] of cases) {
+    for (const value of values) {
+      const said = problem({ [name]: value })
+      t.ok(said.startsWith(`${name} is `), `${name}=${value}: ${said}`)
+      t.match(said, expected)
+    }
+  }
+  t.match(problem({}, ['--port', 'x']), /^--port is "x"; expected an integer/)
+})
+
+t.test('whatever is not a setting is refused by name', async t => {
+  t.match(problem({ FANWIRE_MAX_BDOY: '1' }), /^FANWIRE_MAX_BDOY is not a setting/)
+  t.match(problem({ FANWIRE_TLS_CERT: '/x' }), /^FANWIRE_TLS_CERT is not a setting/)
+  t.match(problem({}, ['--prot', '80']), /"--prot" is not a flag/)
+  t.match(problem({}, ['-x']), /"-x" is not a flag/)
+  t.match(problem({}, ['start']), /"start" is not expected/)
+  t.match(problem({}, ['--port']), /--port needs a value/)
+  t.match(problem({}, ['--port', '--host', 'x']), /--port needs a value/)
+  t.match(problem({}, ['--port=1', '--port=2']), /--port is given twice/)
+})
+
+t.test('all that is wrong is said at once', async t => {
+  const lines = problem({ PORT: 'x', ROLE: 'y', FANWIRE_Z: '1' }, ['--nope']).split('\n')
+  t.equal(lines.length, 4)
+})
+
+t.test('settings that contradict each other are refused', async t => {
+  t.match(problem({ ROLE: 'edge' }), /^ROLE is edge, which needs REDIS_URL/)
+  t.match(problem({ ROLE: 'writer' }), /^ROLE is writer, which needs REDIS_URL/)
+  t.equal(config({ ROLE: 'edge', REDIS_URL: 'redis://h' }).role, 'edge')
+  t.match(problem({ WORKERS: '2' }), /^WORKERS is 2/)
+  for (const HOST of ['0.0.0.0', '::', '10.0.0.1', 'node-1.example']) {
+    t.match(problem({ HOST }), /^HOST is .* set FANWIRE_PUBLISH_KEY .* or FANWIRE_INSECURE=1/)
+    t.equal(config({ HOST, FANWIRE_PUBLISH_KEY: 'k' }).host, HOST)
+    t.equal(config({ HOST, FANWIRE_INSECURE: '1' }).host, HOST)
+    t.match(problem({ HOST, FANWIRE_INSECURE: '0' }), /FANWIRE_INSECURE=1/)
+    t.match(
+      problem({ HOST, ROLE: 'edge', REDIS_URL: 'redis://h' }),
+      /anybody could publish/,
+      'ws clients publish too',
+    )
+  }
+  for (const HOST of ['127.0.0.1', '127.9.9.9', '::1', '[::1]', 'localhost']) t.equal(problem({ HOST }), '')
+})
+
+t.test('Redis is named by a URL', async t => {
+  for (const url of [
+    'redis://h',
+    'rediss://h:6380',
+    'redis://user:p%40w@h:6379/3',
+    'redis://:pw@[::1]:6379/',
+  ]) {
+    t.equal(config({ REDIS_URL: url }).redisUrl, url)
+  }
+  for (const url of [
+    'h:6379',
+    'http://h',
+    'redis://',
+    'redis://h:99999',
+    'redis://h/x',
+    'redis://h?db=1',
+    'redis://a:%zz@h',
+  ]) {
+    t.match(problem({ REDIS_URL: url }), /^REDIS_URL is malformed; expected redis:\/\//, url)
+  }
+  for (const kind of ['sentinel', 'cluster']) {
+    const said = problem({ REDIS_URL: `redis+${kind}://:s3cret@h:1,h:2/name` })
+    t.match(said, new RegExp(`^REDIS_URL begins with redis\\+${kind}://, which this version can not use yet`))
+    t.notMatch(said, /s3cret/)
+  }
+})
+
+t.test('no secret is repeated', async t => {
+  t.notMatch(problem({ REDIS_URL: 'http://u:s3cret@h' }), /s3cret/)
+  t.notMatch(problem({}, ['--redis-url', 'http://u:s3cret@h']), /s3cret/)
+  t.match(problem({ FANWIRE_PUBLISH_KEY: 's3cret,,x' }), /^FANWIRE_PUBLISH_KEY is malformed; expected/)
+  t.notMatch(problem({ FANWIRE_PUBLISH_KEY: 's3cret,,x' }), /s3cret/)
+  t.notMatch(problem({ FANWIRE_PUBLISH_KEY: 's3 cret' }), /cret/)
+})
+
+t.test('origins are held as browsers print them', async t => {
+  const origins = (text: string) => config({ FANWIRE_ORIGINS: text }).origins
+  t.strictSame(origins('*'), ['*'])
+  t.strictSame(origins('https://A.example:443, http://localhost:3000'), [
+    'https://a.example',
+    'http://localhost:3000',
+  ])
+})
+
+t.test('what is loopback', async t => {
+  for (const host of [
+    'localhost',
+    'a.localhost',
+    'LOCALHOST',
+    '127.0.0.1',
+    '127.255.0.1',
+    '::1',
+    '[::1]',
+    '0:0:0:0:0:0:0:1',
+    '::ffff:127.0.0.1',
+  ]) {
+    t.ok(isLoopbackHost(host), host)
+  }
+  for (const host of [
+    '0.0.0.0',
+    '::',
+    '10.0.0.1',
+    '128.0.0.1',
+    'example.com',
+    'localhost.example.com',
+    'notlocalhost',
+    '127.0.0.1.example.com',
+    '',
+  ]) {
+    t.notOk(isLoopbackHost(host), host)
+  }
+})
+
+t.test('--help and README list every setting', async t => {
+  const help = printed('--help')
+  t.equal(printed('-h'), help)
+  const table = settingsTable()
+  const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
+  t.equal(names.length, 24)
+  for (const [, env = '', flag = ''] of names) {
+    t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
+  }
+  t.match(help, /Example/)
+  for (const line of help.split('\n')) t.ok(line.length <= 130, line)
+})
+
+t.test('--version prints the version of package.json', async t => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  t.equal(VERSION, version)
+  t.equal(printed('--version'), version)
+  t.equal(printed('-v'), version)
+})

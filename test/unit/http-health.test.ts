@@ -1,0 +1,106 @@
+// Liveness, readiness and what a node that is not ready answers (DESIGN.md section 4.5).
+
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import { startApp } from './http-app.ts'
+
+const times = { every: 20, lasts: 80 }
+
+const routes = (app: FastifyInstance) => {
+  app.get('/v1/one', async () => 'one')
+  app.get('/v1/held', { config: { held: true } }, async () => 'held')
+  app.get('/v1/sse', { config: { sse: true, held: true } }, async () => 'events')
+}
+
+/** Returns when it is so; there is no event for it, so this asks. */
+async function until(so: () => boolean): Promise<void> {
+  while (!so()) await new Promise(resolve => setTimeout(resolve, 5))
+}
+
+/** Readiness as it was told in the log. */
+function told(lines: readonly string[]): { level: number; ready: boolean }[] {
+  return lines.map(line => JSON.parse(line)).filter(line => 'ready' in line)
+}
+
+t.test('a node whose probes come back is ready', async t => {
+  const { app } = await startApp(t, { routes })
+  const answer = await app.inject('/readyz')
+  t.equal(answer.statusCode, 200)
+  t.match(answer.json(), { ready: true, engine: 'memory' })
+  t.type(answer.json().probeAge, 'number')
+  t.equal(answer.headers['cache-control'], 'no-store')
+  t.equal((await app.inject('/healthz')).statusCode, 200)
+  t.equal((await app.inject('/v1/one')).statusCode, 200)
+})
+
+t.test('before the first probe it is not', async t => {
+  const { app, health, log } = await startApp(t, { routes, silent: true })
+  const answer = await app.inject('/readyz')
+  t.equal(answer.statusCode, 503)
+  t.match(answer.json(), { ready: false, reason: /first probe/, error: { code: 'FW_NOT_READY' } })
+  await t.rejects(health.proved(5), { name: 'LogUnavailable' })
+  log.speak()
+  await health.proved(5000)
+  t.equal((await app.inject('/readyz')).statusCode, 200)
+})
+
+t.test('when the log goes silent the node lives on, is not ready, and says so to whoever asks', async t => {
+  const { app, log, health, lines } = await startApp(t, { routes, times })
+  log.silence()
+  await until(() => !health.ready && told(lines).length === 1)
+  const ready = await app.inject('/readyz')
+  t.equal(ready.statusCode, 503)
+  t.match(ready.json(), { ready: false, reason: /silent/ })
+  t.ok(ready.json().probeAge >= times.lasts)
+  t.equal((await app.inject('/healthz')).statusCode, 200)
+  t.equal((await app.inject('/metrics')).statusCode, 200)
+  t.equal((await app.inject('/nothing')).statusCode, 404)
+  for (const url of ['/v1/one', '/v1/held', '/v1/channels/a', '/v1/channels/a/events/x-1']) {
+    const answer = await app.inject(url)
+    t.equal(answer.statusCode, 503, url)
+    t.match(answer.json(), { error: { code: 'FW_NOT_READY' } })
+    t.ok(answer.headers['retry-after'])
+  }
+  const sse = await app.inject('/v1/sse')
+  t.equal(sse.statusCode, 200)
+  t.match(sse.body, /^retry: \d+\n: FW_NOT_READY: .*\n\n$/)
+
+  log.speak()
+  await until(() => health.ready)
+  t.equal((await app.inject('/v1/one')).statusCode, 200)
+  t.equal((await app.inject('/readyz')).statusCode, 200)
+  t.match(told(lines), [
+    { ready: false, level: 40 },
+    { ready: true, level: 30 },
+  ])
+  t.equal(told(lines).length, 2, 'once each')
+})
+
+t.test('it is not ready within 5 s of silence', async t => {
+  // The times that count are those of the product, not of this test.
+  const { health, log } = await startApp(t)
+  log.silence()
+  const began = performance.now()
+  await until(() => !health.ready)
+  const took = performance.now() - began
+  t.ok(took < 4500, `${took} ms`)
+})
+
+t.test('a node that is stopping is not ready, answers what it can, and holds nothing new', async t => {
+  const { app, health, lines } = await startApp(t, { routes })
+  health.drain()
+  const ready = await app.inject('/readyz')
+  t.equal(ready.statusCode, 503)
+  t.match(ready.json(), { ready: false, error: { code: 'FW_DRAINING' } })
+  const one = await app.inject('/v1/one')
+  t.equal(one.statusCode, 200)
+  t.equal(one.headers.connection, 'close')
+  const held = await app.inject('/v1/held')
+  t.equal(held.statusCode, 503)
+  t.match(held.json(), { error: { code: 'FW_DRAINING' } })
+  t.equal(held.headers.connection, 'close')
+  const sse = await app.inject('/v1/sse')
+  t.equal(sse.statusCode, 200)
+  t.match(sse.body, /^retry: \d+\n: FW_DRAINING/)
+  t.match(lines.join(), /stopping/)
+})
