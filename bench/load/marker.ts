@@ -23,9 +23,19 @@ export function payload(sequence: number, time: number, size: number): string {
   return `"@S${digits}T${micros}@${'.'.repeat(size - LEAST)}"`
 }
 
-const offset = Number(process.hrtime.bigint() / 1000n) - performance.now() * 1000
+const offset = calibrate()
 
 /** Microseconds of the machine's monotonic clock: the same in every process (CLOCK_MONOTONIC). */
 export function now(): number {
   return offset + performance.now() * 1000
+}
+
+/** How far performance.now() is behind the machine's clock. A pause between the two looks only makes it less. */
+function calibrate(): number {
+  let offset = Number.NEGATIVE_INFINITY
+  for (let i = 0; i < 100; i++) {
+    const machine = Number(process.hrtime.bigint()) / 1000
+    offset = Math.max(offset, machine - performance.now() * 1000)
+  }
+  return offset
 }

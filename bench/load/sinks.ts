@@ -8,7 +8,7 @@ import { Redis } from 'ioredis'
 export type SinkOrder =
   /** One streamed NDJSON request to `POST /v1/events`. */
   | { readonly kind: 'fanwire'; readonly port: number }
-  /** Keep-alive `POST /pub/{channel}`, pipelined on one connection, which keeps their order. */
+  /** Keep-alive `POST /pub/{channel}`, pipelined. */
   | { readonly kind: 'nchan'; readonly port: number }
   /** `PUBLISH` to Redis, under the channel's name. */
   | { readonly kind: 'redis'; readonly url: string }
@@ -83,7 +83,48 @@ class NdjsonSink implements Sink {
   }
 }
 
+/** Connections of one publisher to Nchan. It answers the requests of each in turn, so one alone would wait. */
+const CONNECTIONS = 32
+
 class PostSink implements Sink {
+  readonly #connections: PostConnection[] = []
+  /** All events of a channel go over the same connection, which keeps their order. */
+  readonly #byChannel = new Map<string, PostConnection>()
+  readonly #port: number
+
+  constructor(port: number) {
+    this.#port = port
+  }
+
+  get acknowledged(): number {
+    return this.#connections.reduce((sum, each) => sum + each.acknowledged, 0)
+  }
+
+  get failed(): number {
+    return this.#connections.reduce((sum, each) => sum + each.failed, 0)
+  }
+
+  publish(channel: string, data: string): void {
+    let connection = this.#byChannel.get(channel)
+    if (connection === undefined) {
+      const at = this.#byChannel.size % CONNECTIONS
+      this.#connections[at] ??= new PostConnection(this.#port)
+      connection = this.#connections[at]
+      this.#byChannel.set(channel, connection)
+    }
+    connection.publish(channel, data)
+  }
+
+  flush(): void {
+    for (const connection of this.#connections) connection.flush()
+  }
+
+  close(): void {
+    for (const connection of this.#connections) connection.close()
+  }
+}
+
+class PostConnection implements Sink {
   acknowledged = 0
   failed = 0
   readonly #socket: Socket

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from 'node:url'
 import { Server } from '../processes/server.ts'
-import { COLLECTABLE, type Peer, type PeerOptions, type RunningPeer, type WireName } from './peer.ts'
+import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer, type WireName } from './peer.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/services/main.js', import.meta.url))
 /** In its first words on each wire. */
@@ -44,7 +44,7 @@ export const fanwire: Peer = {
         resume: '&cursor=',
       }),
       collect() {
-        server.signal('SIGUSR2')
+        server.signal(COLLECT)
         return true
       },
     }

@@ -49,9 +49,12 @@ export interface Peer {
   start(options: PeerOptions): Promise<RunningPeer>
 }
 
-/** Flags for a Node process that can be asked for a garbage collection (SIGUSR2), so that leftovers don't count. */
+/** Asks for a garbage collection. A signal that no server uses for anything else. */
+export const COLLECT = 'SIGWINCH'
+
+/** Flags for a Node process that can be asked for one, so that leftovers don't count. */
 export const COLLECTABLE = [
   '--expose-gc',
   '--import',
-  'data:text/javascript,process.on("SIGUSR2",()=>{gc();gc()})',
+  `data:text/javascript,process.on("${COLLECT}",()=>{gc();gc()})`,
 ]

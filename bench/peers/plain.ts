@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from 'node:url'
 import { Server } from '../processes/server.ts'
-import { COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
+import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
 
 const FILE = fileURLToPath(new URL('./plain-server.ts', import.meta.url))
 
@@ -26,7 +26,7 @@ export const plain: Peer = {
       sink: { kind: 'redis', url: redisUrl },
       reading: (wire, channel) => ({ wire: { kind: wire }, path: `/?channel=${channel}` }),
       collect() {
-        server.signal('SIGUSR2')
+        server.signal(COLLECT)
         return true
       },
     }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Server } from '../processes/server.ts'
-import { COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
+import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
 
 const run = promisify(execFile)
 const FILE = fileURLToPath(new URL('./socket-io-server.ts', import.meta.url))
@@ -51,7 +51,7 @@ export const socketIo: Peer = {
         path: `/socket.io/?EIO=4&transport=websocket&channel=${channel}`,
       }),
       collect() {
-        server.signal('SIGUSR2')
+        server.signal(COLLECT)
         return true
       },
     }

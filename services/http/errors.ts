@@ -73,7 +73,7 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
  */
 function giveUpReading({ raw }: FastifyRequest, reply: FastifyReply): void {
   if (reply.hasHeader('connection')) reply.removeHeader('connection')
-  const timer = setTimeout(() => raw.complete || raw.socket.destroy(), UNREAD_FOR).unref()
+  const timer = setTimeout(() => raw.complete || raw.destroy(), UNREAD_FOR).unref()
   raw.once('close', () => clearTimeout(timer))
 }
 

@@ -195,10 +195,7 @@ export class RedisLog implements ChannelLog {
     const { epoch, offset } = typeof after === 'string' ? { epoch: SYMBOLS[after], offset: 0 } : after
     const args = [randomEpoch(), epoch, offset, Math.min(limit.events, MANY), Math.min(limit.bytes, MANY)]
     const call = evalsha(this.#scripts.read, this.#names.keys(channel), args)
-    return parseRead(
-      channel,
-      (await this.#again(() => this.#commands.callBuffer('evalsha', call))) as Buffer[],
-    )
+    return parseRead(channel, await this.#again(() => this.#commands.callBuffer('evalsha', call)))
   }
 
   async #heads(channels: readonly string[]): Promise<(Position | undefined)[]> {
@@ -248,9 +245,13 @@ export class RedisLog implements ChannelLog {
 
   #message(name: string, payload: Buffer): void {
     if (this.#feeds.message(name, payload) || name !== this.#probeName) return
-    const events: LogEvent[] = []
-    parseRecords(this.#probeChannel, payload, events)
-    for (const { json } of events) this.#probes.get(`${JSON.parse(json.toString()).data}`)?.resolve()
+    try {
+      const events: LogEvent[] = []
+      parseRecords(this.#probeChannel, payload, events)
+      for (const { json } of events) this.#probes.get(`${JSON.parse(json.toString()).data}`)?.resolve()
+    } catch {
+      // Not sent by this node: whoever waits for its own goes on waiting.
+    }
   }
 
   async #checkServer(): Promise<void> {

@@ -33,7 +33,8 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
     const [, epoch, offset, time, , length, flags, type] = head as Head
     const size = +length
     const end = line + 1 + size
-    if (!(end <= bytes.length)) throw new LogUnavailable('Redis holds an event that is cut short')
+    if (!(end <= bytes.length && +offset > 0 && +time >= 0))
+      throw new LogUnavailable('Redis holds an event that is damaged')
     const encoding = +flags & BASE64 ? 'base64' : undefined
     const name = type === '' ? undefined : type
     const data = bytes.subarray(line + 1, end)

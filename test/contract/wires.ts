@@ -363,8 +363,10 @@ async function standing(
     slow.pause()
     const data = `"${'x'.repeat(256 * 1024 - 2)}"`
     let last = start
-    while (short.hub.blocked.size === 0 || offsetOf(last) < 80)
-      [last = ''] = await short.append(channel, data)
+    while (short.hub.blocked.size === 0 || offsetOf(last) < 80) {
+      last = (await short.append(channel, data))[0] ?? ''
+      await setImmediate()
+    }
     const ids = await short.append(channel, ...new Array<string>(16).fill('1'))
     slow.resume()
     const items: Item[] = []

@@ -259,6 +259,8 @@ t.test('--help and README list every setting', async t => {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }
   t.match(help, /Example/)
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  t.ok(readme.includes(table), 'README.md has the table that `npm run docs` makes')
   for (const line of help.split('\n')) t.ok(line.length <= 130, line)
 })
 

@@ -236,6 +236,19 @@ t.test('a connection that was made anew during a read makes it read again', asyn
   t.equal(model.recorder.at?.offset, 2)
 })
 
+t.test('a connection that was made anew while the feed opens makes it look at the head again', async t => {
+  const model = new Model()
+  const begun = model.feed.begin()
+  model.execute()
+  model.append(1)
+  model.messages.length = 0
+  model.feed.fill()
+  model.answer()
+  await model.finish()
+  await begun
+  t.same(model.recorder.started, { epoch: 'e0', offset: 1 })
+})
+
 t.test('a message in a form that is not known is read from the log', async t => {
   const model = new Model()
   await model.opened()

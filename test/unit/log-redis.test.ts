@@ -703,6 +703,31 @@ t.test('a policy that evicts is warned of', async t => {
   t.equal(warned.length, 1)
 })
 
+t.test('what others publish on its pub/sub channels does no harm', async t => {
+  const { log, raw } = await own(t)
+  const recorder = await record(log, 'a')
+  const names = (await raw.pubsub('CHANNELS', 'fw:*')) as string[]
+  t.equal(names.length, 2, 'the followed channel and the probe')
+  for (const name of names) {
+    for (const text of [
+      '',
+      'garbage',
+      '1 2 3\n',
+      '1 e 1 1 0 99 0 \nx',
+      '1 e x y z 1 0 \n1',
+      '1 e x 1 0 1 0 \n1',
+      '1 e 1 1 0 1 0 \nx',
+      '\n\n',
+    ]) {
+      await raw.publish(name, text)
+    }
+  }
+  await log.probe()
+  await recorder.reaches(await append(log, 'a', drafts(2)))
+  t.same(recorder.gaps, [])
+  sound(t, recorder)
+})
+
 t.test('the close leaves no connection and no timer', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())

@@ -1,0 +1,131 @@
+// One run's surroundings: a fresh Redis, the server that is measured, a load generator and a publisher, each a
+// process of its own on loopback.
+
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { GeneratorMethods } from './load/generator.ts'
+import type { PublisherMethods } from './load/publisher.ts'
+import { Remote } from './load/remote.ts'
+import type { Peer, PeerOptions, RunningPeer } from './peers/peer.ts'
+import { cpuOf, residentOf } from './processes/proc.ts'
+import { type RunningRedis, startRedis } from './processes/redis.ts'
+
+export type Generator = Remote<GeneratorMethods>
+export type Publisher = Remote<PublisherMethods>
+
+/** A server with more than this much resident memory has failed, bytes. */
+export const MEMORY_LIMIT = 2 * 2 ** 30
+
+const GENERATOR = fileURLToPath(new URL('./load/generator.ts', import.meta.url))
+const PUBLISHER = fileURLToPath(new URL('./load/publisher.ts', import.meta.url))
+const SAMPLE_EVERY = 100
+
+export type ArenaOptions = Partial<Pick<PeerOptions, 'throughRedis' | 'heartbeats' | 'profile' | 'env'>>
+
+export class Arena {
+  readonly dir: string
+  readonly redis: RunningRedis
+  readonly peer: RunningPeer
+  readonly generator: Generator
+  readonly publisher: Publisher
+  readonly #order: Peer
+  readonly #options: ArenaOptions
+  readonly #more: { close(): Promise<unknown> }[] = []
+
+  private constructor(
+    dir: string,
+    redis: RunningRedis,
+    running: RunningPeer,
+    order: Peer,
+    options: ArenaOptions,
+  ) {
+    this.dir = dir
+    this.redis = redis
+    this.peer = running
+    this.#order = order
+    this.#options = options
+    this.generator = new Remote(GENERATOR)
+    this.publisher = new Remote(PUBLISHER)
+  }
+
+  /** Runs `measure` in a fresh arena, which is gone when it returns. */
+  static async with<T>(peer: Peer, options: ArenaOptions, measure: (arena: Arena) => Promise<T>): Promise<T> {
+    const dir = await mkdtemp(join(tmpdir(), 'fanwire-bench-'))
+    let redis: RunningRedis | undefined
+    let arena: Arena | undefined
+    try {
+      redis = await startRedis(dir)
+      const running = await peer.start(optionsFor(options, redis, dir))
+      arena = new Arena(dir, redis, running, peer, options)
+      await arena.publisher.call('open', { name: 'main', sink: running.sink })
+      return await measure(arena)
+    } finally {
+      await arena?.close()
+      await redis?.server.kill()
+      await rm(dir, { recursive: true, force: true })
+    }
+  }
+
+  /** One more node of the same broker, on the same Redis. */
+  async another(): Promise<RunningPeer> {
+    const running = await this.#order.start(optionsFor(this.#options, this.redis, this.dir))
+    this.#more.push({ close: () => running.server.kill() })
+    return running
+  }
+
+  /** One more load generator, whose own delays are apart from the first one's. */
+  anotherGenerator(): Generator {
+    const generator: Generator = new Remote(GENERATOR)
+    this.#more.push(generator)
+    return generator
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.generator.close(), this.publisher.close()])
+    // A profile is written when the process ends by itself.
+    if (this.#options.profile === undefined) await this.peer.server.kill()
+    else await this.peer.server.stop()
+    for (const each of this.#more) await each.close()
+  }
+}
+
+function optionsFor(options: ArenaOptions, redis: RunningRedis, dir: string): PeerOptions {
+  return { throughRedis: false, heartbeats: false, ...options, redisUrl: redis.url, dir }
+}
+
+/** CPU and memory of a server over a while. */
+export class Meter {
+  readonly #server: { readonly pids: number[] }
+  readonly #redis: { readonly pids: number[] }
+  readonly #cpu: number
+  readonly #redisCpu: number
+  readonly #timer: NodeJS.Timeout
+  /** The most resident memory that was seen, bytes. */
+  peak = 0
+
+  /** `onFull` is called when the server has more memory than it may. */
+  constructor({ peer, redis }: Pick<Arena, 'peer' | 'redis'>, onFull: () => void = () => {}) {
+    this.#server = peer.server
+    this.#redis = redis.server
+    this.#cpu = cpuOf(this.#server.pids)
+    this.#redisCpu = cpuOf(this.#redis.pids)
+    this.#timer = setInterval(() => {
+      this.peak = Math.max(this.peak, residentOf(this.#server.pids))
+      if (this.peak > MEMORY_LIMIT) onFull()
+    }, SAMPLE_EVERY)
+  }
+
+  /** CPU used since the meter was made, µs. */
+  read(): { cpu: number; redisCpu: number } {
+    return {
+      cpu: cpuOf(this.#server.pids) - this.#cpu,
+      redisCpu: cpuOf(this.#redis.pids) - this.#redisCpu,
+    }
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+}

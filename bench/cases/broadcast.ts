@@ -1,0 +1,123 @@
+// Readers follow channels, events are published at an even pace: what arrives, when, and what it costs.
+
+import { Arena, type ArenaOptions, Meter } from '../arena.ts'
+import { now } from '../load/marker.ts'
+import type { Peer, WireName } from '../peers/peer.ts'
+import { residentOf } from '../processes/proc.ts'
+import { type Bench, caveats, delivered, type Result } from './case.ts'
+
+export interface Broadcast {
+  readonly wire: WireName
+  readonly readers: number
+  /** Readers are spread evenly over them. */
+  readonly channels: number
+  /** Events a second, over all channels in turn. */
+  readonly rate: number
+  readonly seconds: number
+  /** Latency is taken of one event in so many: a power of two. */
+  readonly sampleEvery: number
+  readonly arena: ArenaOptions
+}
+
+/** Seconds that a server has beyond the last publish before it is cut. */
+const GRACE = 2
+const SIZE = 64
+/** The warm-up: so many events to each channel, at most so many deliveries a second. */
+const WARM_EVENTS = 100
+const WARM_DELIVERIES = 40_000
+const WARM_WITHIN = 20
+
+export const channelNames = (count: number) =>
+  Array.from({ length: count }, (_, i) => `bench${String(i).padStart(4, '0')}`)
+
+export function broadcast(peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
+  const profile = peer.name === 'fanwire' && bench.profile !== undefined ? { profile: bench.profile } : {}
+  return Arena.with(peer, { ...order.arena, ...profile }, arena => run(arena, peer, bench, order))
+}
+
+async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
+  const { generator, publisher } = arena
+  const channels = channelNames(order.channels)
+  const reading = arena.peer.reading(order.wire, '')
+  const before = residentOf(arena.peer.server.pids)
+  const connected = await generator.call('connect', {
+    group: 'readers',
+    port: arena.peer.port,
+    wire: reading.wire,
+    paths: channels.map(channel => arena.peer.reading(order.wire, channel).path),
+    count: order.readers,
+    ...(peer.cursors ? { after: 0 } : {}),
+    sampleEvery: order.sampleEvery,
+  })
+  if (connected.failed > 0) {
+    return {
+      label: order.wire,
+      figures: {},
+      notes: [`${connected.failed} readers failed: ${connected.reason}`],
+    }
+  }
+
+  const warm = order.channels === 1 ? WARM_EVENTS : 3
+  const fanOut = order.readers / order.channels
+  await publisher.call('publish', {
+    streams: [
+      {
+        sink: 'main',
+        channels,
+        rate: Math.min(order.rate, WARM_DELIVERIES / fanOut),
+        size: SIZE,
+        count: warm * order.channels,
+        first: 1,
+      },
+    ],
+    deadline: now() + WARM_WITHIN * 1e6,
+  })
+  const isWarm = await generator.call('settle', {
+    group: 'readers',
+    upto: warm,
+    deadline: now() + WARM_WITHIN * 1e6,
+  })
+  if (!isWarm) return { label: order.wire, figures: {}, notes: ['the warm-up did not arrive'] }
+
+  bench.progress('measuring')
+  await generator.call('begin', { group: 'readers' })
+  const count = Math.round((order.rate * order.seconds) / order.channels) * order.channels
+  const upto = warm + count / order.channels
+  const deadline = now() + (order.seconds + GRACE) * 1e6
+  let overfull = false
+  const meter = new Meter(arena, () => {
+    overfull = true
+    void arena.peer.server.kill()
+  })
+  const publishing = publisher.call('publish', {
+    streams: [{ sink: 'main', channels, rate: order.rate, size: SIZE, count, first: warm + 1 }],
+    deadline,
+  })
+  const complete = await generator.call('settle', { group: 'readers', upto, deadline })
+  const { cpu, redisCpu } = meter.read()
+  const report = await generator.call('report', { group: 'readers', upto })
+  const published = await publishing
+  meter.stop()
+
+  const seconds = ((complete ? report.lastAt : deadline) - published.beganAt) / 1e6
+  const expected = (count / order.channels) * order.readers
+  const notes = caveats(report, published)
+  if (overfull) notes.push('killed at its memory limit of 2 GB')
+  else if (!complete) notes.push(`cut ${GRACE} s after the last publish`)
+  return {
+    label: order.wire,
+    figures: {
+      ...delivered(report, published),
+      deliveriesPerSecond: report.received / seconds,
+      delivered: (100 * report.received) / expected,
+      // What had not come when it was cut is not lost, only late.
+      missing: complete || overfull ? report.missing + (overfull ? 0 : report.outstanding) : report.missing,
+      ...(overfull ? {} : { cpuPerDelivery: cpu / Math.max(1, report.received) }),
+      ...(overfull ? {} : { cpuPerEvent: cpu / published.sent }),
+      redisCpuPerEvent: redisCpu / published.sent,
+      residentPerConnection: (meter.peak - before) / 1024 / order.readers,
+      peakResident: meter.peak / 2 ** 20,
+    },
+    notes,
+  }
+}

@@ -1,0 +1,56 @@
+// What a case is, and what all cases share.
+
+import type { Bar, Figures, Result, Row } from '../figures.ts'
+import type { Report } from '../load/generator.ts'
+import type { Published } from '../load/publisher.ts'
+import type { Peer } from '../peers/peer.ts'
+
+export interface Bench {
+  /** One short run: figures that say whether it works, not how well. */
+  readonly quick: boolean
+  /** A folder for CPU profiles of the broker, if they are wanted. */
+  readonly profile: string | undefined
+  /** Says what is going on. */
+  progress(text: string): void
+}
+
+export interface Case {
+  readonly name: string
+  readonly title: string
+  /** Names of the peers that it makes sense for. */
+  readonly peers: readonly string[]
+  /** One run; a result for each row of the table. */
+  run(peer: Peer, bench: Bench): Promise<Result[]>
+  /** What the issue asks for. `find` gives the row of a peer; `label` where it has several. */
+  bars(find: (peer: string, label?: string) => Figures | undefined): Bar[]
+}
+
+/** Above this share of a core the load generator may be what is measured. */
+export const GENERATOR_LIMIT = 0.9
+
+/** What every case that delivers events tells of them. */
+export function delivered(report: Report, published: Published): Figures {
+  return {
+    missing: report.missing,
+    repeated: report.repeated,
+    reordered: report.reordered,
+    p50: report.latency.p50 / 1000,
+    p95: report.latency.p95 / 1000,
+    p99: report.latency.p99 / 1000,
+    max: report.latency.max / 1000,
+    bytesPerDelivery: report.bytes / Math.max(1, report.received),
+    generatorCpu: report.cpu * 100,
+    publisherLate: published.late,
+  }
+}
+
+/** What is to be said of how the load was made. */
+export function caveats(report: Report, published: Published): string[] {
+  const notes: string[] = []
+  if (report.cpu > GENERATOR_LIMIT) notes.push('the load generator used more than 90 % of a core')
+  if (published.failed > 0) notes.push(`${published.failed} publishes failed`)
+  if (report.cut > 0) notes.push(`${report.cut} connections were cut by the server`)
+  return notes
+}
+
+export type { Bar, Figures, Result, Row }

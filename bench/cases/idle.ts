@@ -1,0 +1,83 @@
+// Connections on which nothing happens: what each costs in resident memory.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Arena } from '../arena.ts'
+import { atMost } from '../figures.ts'
+import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
+import { residentOf } from '../processes/proc.ts'
+import { channelNames } from './broadcast.ts'
+import type { Bench, Case, Result } from './case.ts'
+
+const CHANNELS = 100
+/** The first connections, with what they make the server load and compile, are not counted. */
+const FIRST = 1000
+/** Ms that connections are left alone before they are counted. */
+const SETTLE = 10_000
+
+/** Resident memory once it does not fall any more, after collections where the server can be asked for them. */
+async function settled(peer: RunningPeer): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
+  for (let still = 0, turn = 0; still < 3 && turn < 20; turn++) {
+    peer.collect()
+    await sleep(1000)
+    const resident = residentOf(peer.server.pids)
+    still = resident < least - 2 ** 19 ? 0 : still + 1
+    least = Math.min(least, resident)
+  }
+  return least
+}
+
+async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
+  const count = bench.quick ? 3000 : 10_000
+  return Arena.with(peer, { heartbeats: true }, async arena => {
+    const { server, port } = arena.peer
+    const connect = (group: string, count: number) =>
+      arena.generator.call('connect', {
+        group,
+        port,
+        wire: arena.peer.reading(wire, '').wire,
+        paths: channelNames(CHANNELS).map(channel => arena.peer.reading(wire, channel).path),
+        count,
+        sampleEvery: 1,
+      })
+    await connect('first', FIRST)
+    const before = await settled(arena.peer)
+    const each = (resident: number) => (resident - before) / 1024 / count
+
+    const { opened, reason } = await connect('idle', count)
+    bench.progress(`${opened} connected, waiting`)
+    await sleep(bench.quick ? SETTLE / 2 : SETTLE)
+    const residentPerConnection = each(residentOf(server.pids))
+    const collectable = arena.peer.collect()
+    const collectedPerConnection = each(await settled(arena.peer))
+    const { open } = await arena.generator.call('report', { group: 'idle', upto: 0 })
+    if (open < count) {
+      const why = reason === '' ? 'cut by the server' : reason
+      return { label: wire, figures: {}, notes: [`only ${open} of ${count} connections are there: ${why}`] }
+    }
+    return {
+      label: wire,
+      figures: { residentPerConnection, ...(collectable ? { collectedPerConnection } : {}) },
+    }
+  })
+}
+
+export const idle: Case = {
+  name: 'idle',
+  title: '10,000 idle connections beside 1,000 others',
+  peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
+  async run(peer, bench) {
+    const results: Result[] = []
+    for (const wire of peer.wires) results.push(await measure(peer, wire, bench))
+    return results
+  },
+  bars(find) {
+    return (['ws', 'sse'] as const).map(wire =>
+      atMost(`resident memory of an idle ${wire} connection`, find('fanwire', wire)?.residentPerConnection, {
+        unit: ' KB',
+        bar: 10,
+        goal: 8,
+      }),
+    )
+  },
+}

@@ -1,0 +1,8 @@
+// All cases, in the order of the table.
+
+import type { Case } from './case.ts'
+import { calm, hotSse, hotWs } from './hot.ts'
+import { idle } from './idle.ts'
+import { many } from './many.ts'
+
+export const cases: readonly Case[] = [hotWs, hotSse, calm, many, idle]

@@ -1,0 +1,159 @@
+// npm run bench:fanout: the broker and what a user would pick instead, in one run, with the same load generator.
+
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import type { Bench, Case } from './cases/case.ts'
+import { cases } from './cases/index.ts'
+import { combine, type Result, type Row } from './figures.ts'
+import { peers } from './peers/index.ts'
+import type { Peer } from './peers/peer.ts'
+import { hottest } from './processes/profile.ts'
+import { type BenchResult, type CaseResult, caseMarkdown, included, machine, markdown } from './report.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const README = join(ROOT, 'README.md')
+/** The result that README shows; trials go elsewhere. */
+const RESULTS = join(ROOT, 'bench', 'results')
+const TRIALS = join(ROOT, '.cache', 'bench')
+
+const HELP = `npm run bench:fanout -- [options]
+
+  --runs N       runs of each case and peer, of which the median counts (3)
+  --quick        one short run, written to .cache/bench: shows that it works, not how well
+  --case NAMES   only these, comma separated: ${cases.map(each => each.name).join(', ')}
+  --peer NAMES   only these, comma separated: ${peers.map(each => each.name).join(', ')}
+  --out DIR      where fanout.json and fanout.md go (bench/results when everything is measured, else .cache/bench)
+  --profile      write CPU profiles of fanwire and print where the time goes
+  --readme       measure nothing; put the last bench/results into README.md
+`
+
+const options = {
+  runs: { type: 'string', default: '3' },
+  quick: { type: 'boolean', default: false },
+  case: { type: 'string' },
+  peer: { type: 'string' },
+  out: { type: 'string' },
+  profile: { type: 'boolean', default: false },
+  readme: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+} as const
+
+function say(text: string): void {
+  process.stderr.write(`${new Date().toISOString().slice(11, 19)}  ${text}\n`)
+}
+
+/** Those that `names` lists, in their own order; all where nothing is listed. */
+function chosen<T extends { readonly name: string }>(all: readonly T[], names: string | undefined): T[] {
+  const wanted = names?.split(',')
+  for (const name of wanted ?? []) {
+    if (!all.some(each => each.name === name)) throw new Error(`unknown: ${name}\n\n${HELP}`)
+  }
+  return all.filter(({ name }) => wanted?.includes(name) ?? true)
+}
+
+async function runnable(wanted: readonly Peer[]): Promise<{ able: Peer[]; left: string[] }> {
+  const able: Peer[] = []
+  const left: string[] = []
+  for (const peer of wanted) {
+    const why = await peer.prepare()
+    if (why === undefined) able.push(peer)
+    else {
+      left.push(`${peer.title}, ${why}`)
+      say(`${peer.title} is left out: ${why}`)
+    }
+  }
+  return { able, left }
+}
+
+async function rowsOf(each: Case, peer: Peer, runs: number, bench: Bench): Promise<Row[]> {
+  const byLabel = new Map<string, Result[]>()
+  for (let run = 1; run <= runs; run++) {
+    say(`${each.name}  ${peer.name}  run ${run} of ${runs}`)
+    const results = await each.run(peer, bench).catch((error: unknown): Result[] => {
+      const why = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      say(`failed: ${why}`)
+      return [{ label: '', figures: {}, notes: [`failed: ${why.split('\n', 1)[0]}`] }]
+    })
+    for (const result of results) {
+      say(`${each.name}  ${peer.name}  ${result.label}  ${summary(result)}`)
+      byLabel.set(result.label, [...(byLabel.get(result.label) ?? []), result])
+    }
+  }
+  const several = byLabel.size > 1
+  return [...byLabel].map(([label, results]) => ({
+    ...combine(peer.name, several && label !== '' ? `${peer.title}: ${label}` : peer.title, results),
+    variant: label,
+  }))
+}
+
+function summary({ figures, notes = [] }: Result): string {
+  const shown = Object.entries(figures).map(([name, value]) => `${name} ${Math.round(value * 100) / 100}`)
+  return [...shown, ...notes].join(', ')
+}
+
+function find(rows: readonly Row[]) {
+  return (peer: string, label?: string) =>
+    rows.find(row => row.peer === peer && (label === undefined || row.label.endsWith(`: ${label}`)))?.figures
+}
+
+async function measure(each: Case, able: readonly Peer[], runs: number, bench: Bench): Promise<CaseResult> {
+  const rows: Row[] = []
+  for (const peer of able.filter(({ name }) => each.peers.includes(name))) {
+    rows.push(...(await rowsOf(each, peer, runs, bench)))
+  }
+  return { name: each.name, title: each.title, rows, bars: each.bars(find(rows)) }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options })
+  if (values.help) return void process.stdout.write(HELP)
+  if (values.readme) {
+    const text = await readFile(join(RESULTS, 'fanout.md'), 'utf8')
+    return writeFile(README, included(await readFile(README, 'utf8'), text.trim()))
+  }
+  const runs = values.quick ? 1 : Number(values.runs)
+  if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)
+  const wanted = chosen(cases, values.case)
+  const { able, left } = await runnable(chosen(peers, values.peer))
+  const whole =
+    wanted.length === cases.length && values.peer === undefined && !values.quick && !values.profile
+  const out = values.out ?? (whole ? RESULTS : TRIALS)
+
+  const measured: CaseResult[] = []
+  for (const each of wanted) {
+    await mkdir(TRIALS, { recursive: true })
+    const profile = values.profile ? await mkdtemp(join(TRIALS, `profile-${each.name}-`)) : undefined
+    const progress = (text: string) => say(`${each.name}  ${text}`)
+    const result = await measure(each, able, runs, { quick: values.quick, profile, progress })
+    measured.push(result)
+    process.stdout.write(`\n${caseMarkdown(result)}\n\n`)
+    if (profile !== undefined) {
+      process.stdout.write(`${profile}\n${(await hottest(profile)).join('\n')}\n\n`)
+    }
+  }
+
+  const result: BenchResult = {
+    command: [
+      'npm run bench:fanout',
+      ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : []),
+    ].join(' '),
+    date: new Date().toISOString(),
+    machine: machine(),
+    node: process.versions.node,
+    runs,
+    quick: values.quick,
+    left,
+    cases: measured,
+  }
+  await mkdir(out, { recursive: true })
+  await writeFile(join(out, 'fanout.json'), `${JSON.stringify(result, null, 2)}\n`)
+  await writeFile(join(out, 'fanout.md'), `${markdown(result)}\n`)
+  say(`written to ${out}`)
+}
+
+await main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : error}\n`)
+  process.exitCode = 1
+})

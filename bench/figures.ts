@@ -1,0 +1,135 @@
+// What is measured, how it is shown, and how several runs become one.
+
+/** The names of what a row may hold; a case gives those that it measures. */
+export type Figures = Partial<Record<Figure, number>>
+
+interface Column {
+  readonly title: string
+  /** Digits behind the point. */
+  readonly digits: number
+  /** Several runs: their median, or the worst of them. */
+  readonly of: 'median' | 'worst'
+}
+
+const shown = (title: string, digits: number, of: Column['of'] = 'median'): Column => ({ title, digits, of })
+
+/** In the order of the table. Times ms unless the title says otherwise. */
+export const COLUMNS = {
+  deliveriesPerSecond: shown('deliveries/s', 0),
+  delivered: shown('delivered %', 1),
+  missing: shown('missing', 0, 'worst'),
+  repeated: shown('repeated', 0, 'worst'),
+  reordered: shown('reordered', 0, 'worst'),
+  gaps: shown('gaps', 0, 'worst'),
+  p50: shown('p50 ms', 1),
+  p95: shown('p95 ms', 1),
+  p99: shown('p99 ms', 1),
+  max: shown('max ms', 1),
+  cpuPerDelivery: shown('CPU µs/delivery', 2),
+  cpuPerEvent: shown('CPU µs/event', 1),
+  redisCpuPerEvent: shown('Redis CPU µs/event', 1),
+  residentPerConnection: shown('KB/connection', 1),
+  collectedPerConnection: shown('KB/connection after GC', 1),
+  peakResident: shown('peak MB', 0),
+  grown: shown('grown by MB', 1),
+  bytesPerDelivery: shown('bytes/delivery', 0),
+  stalledBehind: shown('stalled: events behind', 0),
+  stalledClosed: shown('stalled: closed', 0),
+  caughtUpAfter: shown('caught up after s', 2),
+  logReads: shown('log reads', 0, 'worst'),
+  distinctCursors: shown('distinct cursors', 0),
+  generatorCpu: shown('generator CPU %', 0, 'worst'),
+  publisherLate: shown('publisher late ms', 1, 'worst'),
+} satisfies Record<string, Column>
+
+export type Figure = keyof typeof COLUMNS
+
+/** One row of a case's table: one peer, one variant, all its runs. */
+export interface Row {
+  readonly peer: string
+  readonly label: string
+  readonly figures: Figures
+  readonly notes: readonly string[]
+  readonly runs: readonly Figures[]
+}
+
+/** What one run gave, for one row. */
+export interface Result {
+  readonly label: string
+  readonly figures: Figures
+  readonly notes?: readonly string[]
+}
+
+export function combine(peer: string, label: string, results: readonly Result[]): Row {
+  const figures: Figures = {}
+  for (const [name, { of }] of Object.entries(COLUMNS) as [Figure, Column][]) {
+    const values = results.flatMap(({ figures }) => figures[name] ?? [])
+    if (values.length > 0) figures[name] = of === 'median' ? median(values) : Math.max(...values)
+  }
+  const notes = [...new Set(results.flatMap(({ notes }) => notes ?? []))]
+  return { peer, label, figures, notes, runs: results.map(each => each.figures) }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = (sorted.length - 1) / 2
+  return ((sorted[Math.floor(middle)] ?? 0) + (sorted[Math.ceil(middle)] ?? 0)) / 2
+}
+
+/** What a case has to reach, and whether it does. */
+export interface Bar {
+  readonly what: string
+  readonly value: string
+  readonly bar: string
+  readonly goal: string
+  readonly verdict: 'goal' | 'bar' | 'missed' | 'not measured'
+}
+
+interface Limits {
+  readonly unit?: string
+  readonly digits?: number
+  readonly bar: number
+  /** As the bar, where there is none of its own. */
+  readonly goal?: number
+}
+
+/** `value` may not exceed the bar. */
+export function atMost(what: string, value: number | undefined, limits: Limits): Bar {
+  return judged(what, value, limits, '≤', limit => value !== undefined && value <= limit)
+}
+
+/** `value` has to come up to the bar. */
+export function atLeast(what: string, value: number | undefined, limits: Limits): Bar {
+  return judged(what, value, limits, '≥', limit => value !== undefined && value >= limit)
+}
+
+function judged(
+  what: string,
+  value: number | undefined,
+  { unit = '', digits = 1, bar, goal = bar }: Limits,
+  sign: string,
+  holds: (limit: number) => boolean,
+): Bar {
+  const print = (number: number, places: number) =>
+    number.toLocaleString('en', { maximumFractionDigits: places })
+  const limit = (number: number) => `${sign} ${print(number, 3)}${unit}`
+  const verdict =
+    value === undefined || Number.isNaN(value)
+      ? 'not measured'
+      : holds(goal)
+        ? 'goal'
+        : holds(bar)
+          ? 'bar'
+          : 'missed'
+  return {
+    what,
+    value: verdict === 'not measured' ? '' : `${print(value ?? 0, digits)}${unit}`,
+    bar: limit(bar),
+    goal: limit(goal),
+    verdict,
+  }
+}
+
+export function ratio(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined || b === 0 ? undefined : a / b
+}

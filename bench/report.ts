@@ -1,0 +1,86 @@
+// The result as people read it: one Markdown table a case, on the terminal, in a file, and in README.
+
+import { cpus, totalmem } from 'node:os'
+import { type Bar, COLUMNS, type Figure, type Row } from './figures.ts'
+
+export interface CaseResult {
+  readonly name: string
+  readonly title: string
+  readonly rows: readonly Row[]
+  readonly bars: readonly Bar[]
+}
+
+export interface BenchResult {
+  readonly command: string
+  readonly date: string
+  readonly machine: string
+  readonly node: string
+  readonly runs: number
+  readonly quick: boolean
+  /** Peers that could not run here, and why. */
+  readonly left: readonly string[]
+  readonly cases: readonly CaseResult[]
+}
+
+export function machine(): string {
+  const [first] = cpus()
+  return `${cpus().length} × ${first?.model ?? 'CPU'}, ${Math.round(totalmem() / 2 ** 30)} GB`
+}
+
+export function markdown(result: BenchResult): string {
+  const runs = result.quick
+    ? 'one short run: a trial, no measurement'
+    : `medians of ${result.runs} run${result.runs === 1 ? '' : 's'}`
+  return [
+    `\`${result.command}\` on ${result.machine}, Node ${result.node}, ${result.date.slice(0, 10)}; ${runs}. ` +
+      'Server, load generator, publisher and Redis share these cores.',
+    ...result.left.map(each => `Not measured: ${each}.`),
+    ...result.cases.map(caseMarkdown),
+  ].join('\n\n')
+}
+
+export function caseMarkdown({ title, rows, bars }: CaseResult): string {
+  const columns = (Object.keys(COLUMNS) as Figure[]).filter(name =>
+    rows.some(row => row.figures[name] !== undefined),
+  )
+  const header = ['', ...columns.map(name => COLUMNS[name].title)]
+  const body = rows.map(({ label, figures }) => [
+    label,
+    ...columns.map(name => print(figures[name], COLUMNS[name].digits)),
+  ])
+  const notes = rows.flatMap(({ label, notes }) => notes.map(note => `- ${label}: ${note}`))
+  const judged = bars.map(({ what, value, bar, goal, verdict }) => [what, value, bar, goal, verdict])
+  return [
+    `**${title}**`,
+    table(header, body),
+    ...(notes.length > 0 ? [notes.join('\n')] : []),
+    ...(judged.length > 0 ? [table(['', 'measured', 'bar', 'goal', 'reached'], judged)] : []),
+  ].join('\n\n')
+}
+
+function print(value: number | undefined, digits: number): string {
+  if (value === undefined) return ''
+  return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+}
+
+/** A Markdown table whose columns also line up as text. */
+function table(header: readonly string[], body: readonly (readonly string[])[]): string {
+  const widths = header.map((title, i) =>
+    Math.max(3, title.length, ...body.map(row => (row[i] ?? '').length)),
+  )
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join(' | ')} |`
+  const rule = `|${widths.map((width, i) => (i === 0 ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`
+  return [line(header), rule, ...body.map(line)].join('\n')
+}
+
+const BEGIN = '<!-- bench:fanout -->'
+const END = '<!-- /bench:fanout -->'
+
+/** `readme` with the table between its marks. Raises where it has none. */
+export function included(readme: string, text: string): string {
+  const begin = readme.indexOf(BEGIN)
+  const end = readme.indexOf(END)
+  if (begin === -1 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`)
+  return `${readme.slice(0, begin + BEGIN.length)}\n${text}\n${readme.slice(end)}`
+}
