@@ -115,7 +115,9 @@ export async function startNode(config: Config, createLog: (config: Config) => C
     },
     get: (path, headers = {}) => send('GET', path, headers),
     async close() {
-      await app.close()
+      const closed = app.close()
+      for (const socket of app.sockets) socket.destroy()
+      await closed
       health.close()
       hub.close()
       await log.close()
