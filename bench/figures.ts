@@ -34,6 +34,7 @@ export const COLUMNS = {
   grown: shown('grown by MB', 1),
   bytesPerDelivery: shown('bytes/delivery', 0),
   stalledBehind: shown('stalled: events behind', 0),
+  stalledBlocked: shown('stalled: sockets full', 0),
   stalledClosed: shown('stalled: closed', 0),
   caughtUpAfter: shown('caught up after s', 2),
   logReads: shown('log reads', 0, 'worst'),

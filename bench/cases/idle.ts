@@ -10,7 +10,7 @@ import type { Bench, Case, Result } from './case.ts'
 
 const CHANNELS = 100
 /** The first connections, with what they make the server load and compile, are not counted. */
-const FIRST = 1000
+const FIRST = 200
 /** Ms that connections are left alone before they are counted. */
 const SETTLE = 10_000
 
@@ -64,7 +64,7 @@ async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result
 
 export const idle: Case = {
   name: 'idle',
-  title: '10,000 idle connections beside 1,000 others',
+  title: '10,000 idle connections',
   peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
   async run(peer, bench) {
     const results: Result[] = []

@@ -11,6 +11,9 @@ import { Recent } from './recent.ts'
 /** A stretch is capped so that one reader that is far behind can't hold the loop. */
 export const STRETCH: PageLimit = { events: 1024, bytes: 256 * 1024 }
 
+/** Stretches that a channel keeps for one wire. */
+const MAX_STRETCHES = 64
+
 /** What low-priority events gather to before they wake anyone: DESIGN.md section 6. */
 export const GATHER = { events: 64, bytes: 64 * 1024, age: 1000 }
 
@@ -60,6 +63,8 @@ export class Channel implements Follower {
   /** The newest position that this node acknowledged to a writer; the feed may still be behind it. */
   #acknowledged: Position | undefined
   readonly #stretches = new Map<Framing, Map<number, Stretch>>()
+  /** Bytes of the stretches. */
+  #encoded = 0
   readonly #flights = new Map<string, Promise<Fetched>>()
   /** The next reader that the running pass visits is the one before this slot; 0 when no pass is running. */
   #pass = 0
@@ -88,8 +93,10 @@ export class Channel implements Follower {
     this.#closed = true
     clearTimeout(this.#gatherTimer)
     this.#feed?.close()
-    this.#hub.remembered(-this.recent.size)
-    this.recent.reset({ epoch: '', offset: 0 })
+    this.#remember(() => {
+      this.#forgetStretches()
+      this.recent.reset({ epoch: '', offset: 0 })
+    })
   }
 
   start(at: Position): void {
@@ -98,17 +105,19 @@ export class Channel implements Follower {
 
   events(events: readonly LogEvent[]): void {
     this.#remember(() => {
+      this.#forgetStretches()
       this.recent.push(events)
       this.recent.trim(Date.now())
     })
-    this.#stretches.clear()
     this.version++
     if (this.#urgent(events)) this.#wake()
   }
 
   gap(gap: Gap): void {
-    this.#remember(() => this.recent.reset(gap.to))
-    this.#stretches.clear()
+    this.#remember(() => {
+      this.#forgetStretches()
+      this.recent.reset(gap.to)
+    })
     this.version++
     // What was acknowledged in an epoch that is over will not come any more.
     if (this.#acknowledged?.epoch === gap.from.epoch) this.#acknowledged = undefined
@@ -143,10 +152,29 @@ export class Channel implements Follower {
     this.#hub.flushSoon(this)
   }
 
+  // Memory --------------------------------------------------------------------------------------------------
+
+  /** Bytes of memory held, about. */
+  get size(): number {
+    return this.recent.size + this.#encoded
+  }
+
+  /** Lets go of memory until at most `size` bytes are held: what is encoded first, then the oldest events. */
+  shrink(size: number): void {
+    if (this.size <= size) return
+    this.#forgetStretches()
+    this.recent.shrink(size)
+  }
+
   #remember(change: () => void): void {
-    const before = this.recent.size
+    const before = this.size
     change()
-    this.#hub.remembered(this.recent.size - before)
+    this.#hub.remembered(this.size - before)
+  }
+
+  #forgetStretches(): void {
+    this.#stretches.clear()
+    this.#encoded = 0
   }
 
   // Readers -------------------------------------------------------------------------------------------------
@@ -181,8 +209,9 @@ export class Channel implements Follower {
     if (this.#pass === 0) {
       this.#pass = this.readers.length
       this.#news = false
-      this.lastRead = Date.now()
-      this.recent.trim(this.lastRead)
+      const now = Date.now()
+      if (this.readers.length > 0) this.lastRead = now
+      this.#remember(() => this.recent.trim(now))
     }
     while (this.#pass > 0) {
       const reader = this.readers[--this.#pass]
@@ -194,19 +223,18 @@ export class Channel implements Follower {
 
   /** The capped stretch after `offset`, which must lie in memory and before the head. Shared by wire. */
   stretch(framing: Framing, offset: number): Stretch {
-    let byOffset = this.#stretches.get(framing)
-    if (byOffset === undefined) {
-      byOffset = new Map()
-      this.#stretches.set(framing, byOffset)
-    }
-    let stretch = byOffset.get(offset)
-    if (stretch === undefined) {
-      if (byOffset.size >= 64) byOffset.clear()
-      const { from, to } = this.extent(offset)
-      const bytes = framing.stretch(this.recent.list, from, to)
-      stretch = { bytes, count: to - from, to: offset + to - from }
-      byOffset.set(offset, stretch)
-    }
+    const known = this.#stretches.get(framing)?.get(offset)
+    if (known !== undefined) return known
+    const { from, to } = this.extent(offset)
+    const bytes = framing.stretch(this.recent.list, from, to)
+    const stretch = { bytes, count: to - from, to: offset + to - from }
+    this.#remember(() => {
+      if ((this.#stretches.get(framing)?.size ?? 0) >= MAX_STRETCHES) this.#forgetStretches()
+      const byOffset = this.#stretches.get(framing)
+      if (byOffset === undefined) this.#stretches.set(framing, new Map([[offset, stretch]]))
+      else byOffset.set(offset, stretch)
+      this.#encoded += bytes.length
+    })
     return stretch
   }
 
@@ -230,8 +258,9 @@ export class Channel implements Follower {
   /** The page after `start` if memory can answer for it; undefined where the log has to be asked. */
   peek(start: Start, limit: PageLimit): Page | undefined {
     if (start === 'earliest' || this.#behindAcknowledged()) return undefined
-    this.lastRead = Date.now()
-    this.recent.trim(this.lastRead)
+    const now = Date.now()
+    this.lastRead = now
+    this.#remember(() => this.recent.trim(now))
     const { epoch, head } = this.recent
     const at = start === 'latest' ? { epoch, offset: head } : start
     if (!this.recent.holds(at)) return undefined
@@ -246,18 +275,24 @@ export class Channel implements Follower {
     return typeof start === 'object' ? start : (await this.page(start, { events: 1, bytes: 1 })).start
   }
 
-  /** The page after `start`, from memory or else from the log. Raises LogUnavailable. */
+  /**
+   * The page after `start`, from memory or else from the log, with whatever this node knew of when it was asked.
+   * Raises LogUnavailable.
+   */
   async page(start: Start, limit: PageLimit): Promise<Page> {
-    return this.peek(start, limit) ?? (await this.fetch(start, limit)).page
+    const held = this.peek(start, limit)
+    if (held !== undefined) return held
+    const known = this.#newestKnown()
+    const { page } = await this.fetch(start, limit)
+    const { cursor, more } = page
+    if (more || (cursor.epoch === known.epoch && cursor.offset >= known.offset)) return page
+    // It may have joined a read that had looked before; one that begins now has not.
+    return (await this.fetch(start, limit)).page
   }
 
-  /**
-   * A page from the log. However many ask for the same page at a time, the log is asked once; a request that
-   * was made after this node acknowledged an event does not join one that was made before.
-   */
+  /** A page from the log. However many ask for the same page at a time, the log is asked once. */
   fetch(start: Start, limit: PageLimit = STRETCH): Promise<Fetched> {
-    const seen = this.#behindAcknowledged() ? this.#acknowledged?.offset : ''
-    const key = `${typeof start === 'string' ? start : printPosition(start)} ${limit.events} ${limit.bytes} ${seen}`
+    const key = `${typeof start === 'string' ? start : printPosition(start)} ${limit.events} ${limit.bytes}`
     let flight = this.#flights.get(key)
     if (flight === undefined) {
       flight = this.#read(start, limit).finally(() => this.#flights.delete(key))
@@ -268,12 +303,24 @@ export class Channel implements Follower {
 
   async #read(start: Start, limit: PageLimit): Promise<Fetched> {
     this.#hub.logReads++
+    const acknowledged = this.#acknowledged
     const page = await this.#log.read(this.name, start, limit)
     this.#remember(() => {
       this.recent.prepend(page.events)
       this.recent.trim(Date.now())
     })
+    const { epoch } = this.recent
+    if (!page.more && page.cursor.epoch === epoch && this.#acknowledged === acknowledged) {
+      // The log is in the epoch that the node is in: what was acknowledged in another is old, such as a replay.
+      if (acknowledged?.epoch !== epoch) this.#acknowledged = undefined
+    }
     return new Fetched(page)
+  }
+
+  /** The newest position that this node can vouch for. */
+  #newestKnown(): Position {
+    const { epoch, head } = this.recent
+    return this.#behindAcknowledged() ? (this.#acknowledged as Position) : { epoch, offset: head }
   }
 
   #behindAcknowledged(): boolean {

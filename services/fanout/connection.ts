@@ -41,7 +41,7 @@ export class Connection implements Target {
   /** When a goodbye was queued, ms since 1970. */
   #endedAt = 0
   #corked = false
-  /** When the heartbeat went out that was not answered yet, ms since 1970; 0 where none waits for an answer. */
+  /** When the first heartbeat went out that was not answered yet, ms since 1970; 0 where none waits. */
   unansweredSince = 0
   /** The heartbeat's place on the wheel. */
   spoke = 0
@@ -166,10 +166,14 @@ export class Connection implements Target {
 
   #fetch(reader: Reader): void {
     reader.fetching = true
+    const { version } = reader.channel
     reader.channel.fetch({ epoch: reader.epoch, offset: reader.offset }).then(
       fetched => {
         reader.fetching = false
-        if (reader.slot !== -1) this.#deliver(reader, fetched)
+        if (reader.slot === -1) return
+        this.#deliver(reader, fetched)
+        // What the feed brought meanwhile woke nobody who was waiting for the log.
+        if (reader.channel.version !== version) this.#hub.catchUpSoon(this)
       },
       () => {
         // The log is away: the client keeps its place, and the node asks again later.
@@ -212,7 +216,7 @@ export class Connection implements Target {
   /** Writes a heartbeat, unless bytes are under way anyway. */
   beat(): void {
     if (this.blockedSince !== 0 || this.#endedAt !== 0) return
-    if (this.framing.answered) this.unansweredSince = Date.now()
+    if (this.framing.answered && this.unansweredSince === 0) this.unansweredSince = Date.now()
     this.write(this.framing.heartbeat)
   }
 

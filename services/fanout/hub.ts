@@ -11,7 +11,7 @@ import { jitter } from './frames.ts'
 /** Settings of section 4.1 that the fan-out needs. Times in ms, sizes in bytes. */
 export interface HubOptions {
   readonly retention: Retention
-  /** Budget for the recent events of all channels. */
+  /** Budget for the recent events of all channels, and what is encoded of them. */
   readonly memory: number
   readonly maxFollowed: number
   /** How long a channel stays followed after its last reader. */
@@ -19,6 +19,8 @@ export interface HubOptions {
   readonly heartbeat: number
   /** How long a reader may stand still. */
   readonly stall: number
+  /** How long a client has to answer a heartbeat that wants an answer; 10 s unless given. */
+  readonly answerWithin?: number
 }
 
 /** Plain counters of one wire, read by the metrics. */
@@ -33,7 +35,7 @@ export interface HubStats {
   readonly readers: number
   /** Connections whose socket takes no more. */
   readonly behind: number
-  /** Bytes of recent events. */
+  /** Bytes of recent events, and of the stretches that are encoded for readers. */
   readonly memory: number
   readonly logReads: number
   readonly wires: Readonly<Record<string, WireStats>>
@@ -170,16 +172,16 @@ export class Hub {
     channel.close()
   }
 
-  /** Counts recent events, and keeps to the budget: the least recently read channels shrink first. */
+  /** Counts what channels hold, and keeps to the budget: the least recently read ones shrink first. */
   remembered(bytes: number): void {
     this.#memory += bytes
     if (this.#memory <= this.options.memory || bytes <= 0) return
     const target = this.options.memory * 0.9
     const channels = [...this.#channels.values()].map(each => each.channel)
-    for (const { recent } of channels.sort((a, b) => a.lastRead - b.lastRead)) {
-      const before = recent.size
-      recent.shrink(Math.max(0, before - (this.#memory - target)))
-      this.#memory += recent.size - before
+    for (const channel of channels.sort((a, b) => a.lastRead - b.lastRead)) {
+      const before = channel.size
+      channel.shrink(Math.max(0, before - (this.#memory - target)))
+      this.#memory += channel.size - before
       if (this.#memory <= target) return
     }
   }
@@ -257,10 +259,11 @@ export class Hub {
     this.#spoke = (this.#spoke + 1) % SPOKES
     for (const connection of this.#wheel[this.#spoke] ?? []) connection.beat()
     // Who had to answer a heartbeat by now, and has not, is gone.
-    const turnsAgo = Math.min(SPOKES - 1, Math.ceil(ANSWER_WITHIN / turn))
+    const { answerWithin = ANSWER_WITHIN } = this.options
+    const turnsAgo = Math.min(SPOKES - 1, Math.ceil(answerWithin / turn))
     for (const connection of this.#wheel[(this.#spoke + SPOKES - turnsAgo) % SPOKES] ?? []) {
       const since = connection.unansweredSince
-      if (since !== 0 && now - since >= ANSWER_WITHIN && connection.blockedSince === 0) connection.cut()
+      if (since !== 0 && now - since >= answerWithin && connection.blockedSince === 0) connection.cut()
     }
   }
 

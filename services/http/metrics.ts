@@ -55,7 +55,14 @@ export class Metrics {
           },
         })
       } else {
-        new Gauge({ name, help, registers, collect() { this.set(value()) } }) // biome-ignore format: one line
+        new Gauge({
+          name,
+          help,
+          registers,
+          collect() {
+            this.set(value())
+          },
+        }) // biome-ignore format: one line
       }
     }
     /** The same, for every wire. */

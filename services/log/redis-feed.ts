@@ -135,7 +135,7 @@ export class RedisFeed implements Feed {
     // From here on nobody else moves the position.
     if (this.#phase !== 'live') return
     this.#phase = 'idle'
-    for (let failures = 0; ; ) {
+    for (let failures = 0; ;) {
       let page: Page
       try {
         page = await this.#read({ epoch: this.#epoch, offset: this.#offset }, FILL)

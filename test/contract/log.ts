@@ -45,7 +45,7 @@ export async function until(look: () => boolean | Promise<boolean>, what = 'it',
 /** Everything after a position, page by page. */
 export async function readAll(log: ChannelLog, channel: string, after: Start, limit = ALL): Promise<Page[]> {
   const pages: Page[] = []
-  for (let at = after; ; ) {
+  for (let at = after; ;) {
     const page = await log.read(channel, at, limit)
     pages.push(page)
     if (!page.more) return pages

@@ -123,13 +123,21 @@ t.test('a malformed value is refused with its name, the value and what is expect
     ['PORT', ['x', '-1', '65536', '80.5', '0x50', '1e3', ' 80'], /expected an integer from 0 to 65535$/],
     ['ROLE', ['both', 'ALL'], /expected one of all, edge, writer$/],
     ['LOG_LEVEL', ['verbose', 'INFO'], /expected one of trace, debug, info, warn, error, fatal, silent$/],
-    ['HOST', ['a b', 'localhost:80', 'http://x', '1.2.3', '256.1.1.1', '-'.repeat(300)], /expected an IP address/],
+    [
+      'HOST',
+      ['a b', 'localhost:80', 'http://x', '1.2.3', '256.1.1.1', '-'.repeat(300)],
+      /expected an IP address/,
+    ],
     ['FANWIRE_INSECURE', ['yes', '2'], /expected 1 or 0$/],
     ['FANWIRE_HISTORY_EVENTS', ['0', '1.5', '10k'], /expected an integer from 1/],
     ['FANWIRE_MAX_CHANNELS', ['0', 'x'], /expected an integer from 1/],
     ['FANWIRE_MAX_CONNECTIONS', ['0'], /expected an integer from 1/],
     ['FANWIRE_REDIS_PREFIX', ['{fw}', 'a b', 'x'.repeat(65)], /expected 1 to 64 of/],
-    ['FANWIRE_ORIGINS', ['example.com', 'https://a.example/', 'ftp://x', 'https://*.x', '*,https://a', 'null', 'a,'], /expected \* alone/],
+    [
+      'FANWIRE_ORIGINS',
+      ['example.com', 'https://a.example/', 'ftp://x', 'https://*.x', '*,https://a', 'null', 'a,'],
+      /expected \* alone/,
+    ],
   ] // biome-ignore format: one line each
   for (const [name, values, expected] of cases) {
     for (const value of values) {

@@ -14,12 +14,12 @@ t.teardown(() => redis.stop())
 
 let prefixes = 0
 /** Nodes with the same prefix are one cluster. */
-function nodesOf(prefix: string): StartNode {
+function nodesOf(prefix: string, { url } = redis): StartNode {
   return settings =>
     startNode(configOf(settings ?? {}), ({ history, idempotencyWindow, logTimeout }) => {
       const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
       return new RedisLog({
-        url: redis.url,
+        url,
         prefix,
         retention: history,
         idempotencyWindow,
@@ -85,11 +85,13 @@ t.test('a poll sees what its own node acknowledged before it asked', async t => 
 })
 
 t.test('whoever follows a channel whose history is lost is told a gap, once, and goes on', async t => {
-  const node = await nodesOf('lost')({ HEARTBEAT: '200ms' })
-  const control = new Redis(redis.url)
+  const own = await startRedis()
+  const node = await nodesOf('lost', own)({ HEARTBEAT: '200ms' })
+  const control = new Redis(own.url)
   t.teardown(async () => {
     control.disconnect()
     await node.close()
+    await own.stop()
   })
   const channel = fresh()
   const [before = ''] = await node.append(channel, '1', '2')

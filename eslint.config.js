@@ -1,0 +1,30 @@
+// What the compiler does not see. How code is set out is prettier's.
+import neostandard from 'neostandard'
+
+export default [
+  ...neostandard({ ts: true, noStyle: true, ignores: ['dist/', 'node_modules/', '.cache/', '.tap/'] }),
+  {
+    files: ['**/*.ts'],
+    rules: {
+      // Matters of taste, or wrong about values that others change.
+      'no-void': 'off',
+      curly: 'off',
+      'promise/param-names': 'off',
+      'no-unmodified-loop-condition': 'off',
+      '@typescript-eslint/no-explicit-any': 'error',
+      '@typescript-eslint/no-non-null-assertion': 'error',
+      '@typescript-eslint/ban-ts-comment': 'error',
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+    },
+  },
+  {
+    files: ['services/**/*.ts'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        { object: 'process', property: 'exit', message: 'Only main.ts ends the process.' },
+      ],
+    },
+  },
+  { files: ['services/main.ts'], rules: { 'no-restricted-properties': 'off' } },
+]
