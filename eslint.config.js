@@ -9,6 +9,7 @@ export default [
       // Matters of taste, or wrong about values that others change.
       'no-void': 'off',
       curly: 'off',
+      'no-new': 'off',
       'promise/param-names': 'off',
       'no-unmodified-loop-condition': 'off',
       '@typescript-eslint/no-explicit-any': 'error',

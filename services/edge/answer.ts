@@ -19,19 +19,15 @@ export async function withChannels<T>(
   }
 }
 
-/** Sends an answer and counts it. `cacheControl` gets `private` in front when the request was authorised. */
-export function sendAnswer(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  wire: string,
-  answer: Answer,
-  cacheControl: string,
-): FastifyReply {
-  const stats = request.server.fanwire.hub.wire(wire)
+/** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */
+export function policyFor(request: FastifyRequest, policy: string): string {
+  return request.headers.authorization === undefined ? policy : `private, ${policy}`
+}
+
+/** Sends an answer and counts it. */
+export function sendAnswer(reply: FastifyReply, wire: string, answer: Answer): FastifyReply {
+  const stats = reply.server.fanwire.hub.wire(wire)
   stats.deliveries += answer.events.length
   stats.gaps += answer.gaps.length
-  return reply
-    .header('cache-control', request.headers.authorization ? `private, ${cacheControl}` : cacheControl)
-    .type('application/json; charset=utf-8')
-    .send(encodeAnswer(answer))
+  return reply.type('application/json; charset=utf-8').send(encodeAnswer(answer))
 }

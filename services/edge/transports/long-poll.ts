@@ -2,7 +2,7 @@
 
 import type { FastifyInstance } from 'fastify'
 import { LongPoll } from '../../fanout/pages.ts'
-import { sendAnswer, withChannels } from '../answer.ts'
+import { policyFor, sendAnswer, withChannels } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
@@ -32,6 +32,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
         reply.raw.off('close', gone)
       }
     })
-    return sendAnswer(request, reply, 'long-poll', answer, 'no-store')
+    reply.header('cache-control', policyFor(request, 'no-store'))
+    return sendAnswer(reply, 'long-poll', answer)
   })
 }

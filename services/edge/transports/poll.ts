@@ -3,7 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../fanout/pages.ts'
 import { printCursor } from '../../log/position.ts'
-import { sendAnswer, withChannels } from '../answer.ts'
+import { policyFor, sendAnswer, withChannels } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
 export async function poll(app: FastifyInstance): Promise<void> {
@@ -17,14 +17,13 @@ export async function poll(app: FastifyInstance): Promise<void> {
   app.get('/v1/poll', { exposeHeadRoute: true }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
     const answer = await withChannels(hub, channels, opened => collect(opened, starts, numbers.limit))
+    reply.header('cache-control', policyFor(request, 'no-cache'))
     const tag = entityTag(answer)
     if (tag !== undefined) {
       reply.header('etag', tag)
-      if (matches(request.headers['if-none-match'], tag)) {
-        return reply.header('cache-control', 'no-cache').code(304).send()
-      }
+      if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
     }
-    return sendAnswer(request, reply, 'poll', answer, 'no-cache')
+    return sendAnswer(reply, 'poll', answer)
   })
 }
 
