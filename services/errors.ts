@@ -80,3 +80,9 @@ export class FanwireError extends Error {
     return { error: { code: this.code, message: this.message } }
   }
 }
+
+/** What a client is told of a LogUnavailable: not where the log is, nor what it said; the node's log has that. */
+export function logUnavailable(cause: unknown): FanwireError {
+  const message = 'the log can not be reached, or can not say that it holds the event: try again'
+  return new FanwireError('FW_LOG_UNAVAILABLE', message, { cause })
+}

@@ -3,7 +3,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import type { FastifyBaseLogger } from 'fastify'
-import { FanwireError } from '../errors.ts'
+import { FanwireError, logUnavailable } from '../errors.ts'
 import type { Connection } from '../fanout/connection.ts'
 import { wsText } from '../fanout/frames.ts'
 import type { Context } from '../http/context.ts'
@@ -169,7 +169,7 @@ export class Commands {
 
   #tellable(error: unknown): FanwireError {
     if (error instanceof FanwireError) return error
-    if (error instanceof LogUnavailable) return new FanwireError('FW_LOG_UNAVAILABLE', error.message)
+    if (error instanceof LogUnavailable) return logUnavailable(error)
     this.#logger.error({ err: error }, 'a WebSocket command failed')
     return new FanwireError('FW_INTERNAL', 'the node failed to do this; its log says more')
   }

@@ -3,6 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
+import { whenOver } from './over.ts'
 
 /** Requests that are being answered when all goodbyes are said have this long, ms. */
 const LAST_ANSWERS = 2500
@@ -55,7 +56,7 @@ export const stopping = fp(
       }
       if (request.headers.upgrade === undefined) {
         inFlight.begun()
-        reply.raw.once('close', inFlight.done)
+        whenOver(request, reply, inFlight.done)
       }
       next()
     })

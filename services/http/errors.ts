@@ -2,7 +2,7 @@
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { CODES, type ErrorCode, FanwireError } from '../errors.ts'
+import { CODES, type ErrorCode, FanwireError, logUnavailable } from '../errors.ts'
 import { jitter } from '../fanout/frames.ts'
 import { LogUnavailable } from '../log/log.ts'
 
@@ -26,7 +26,7 @@ const FASTIFY: Readonly<Record<string, ErrorCode>> = {
 /** What a client is told of an error; undefined where it is a fault of ours. */
 function told(error: unknown, request: FastifyRequest): FanwireError | undefined {
   if (error instanceof FanwireError) return error
-  if (error instanceof LogUnavailable) return new FanwireError('FW_LOG_UNAVAILABLE', error.message)
+  if (error instanceof LogUnavailable) return logUnavailable(error)
   if (!(error instanceof Error)) return undefined
   const { code, statusCode = 500 } = error as FastifyError
   const known = code === undefined ? undefined : FASTIFY[code]

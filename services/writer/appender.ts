@@ -1,6 +1,6 @@
 // Appends for one bulk request: in order within a channel, in few round trips, and bounded.
 
-import { FanwireError } from '../errors.ts'
+import { FanwireError, logUnavailable } from '../errors.ts'
 import type { Context } from '../http/context.ts'
 import type { Draft } from '../log/event.ts'
 import { LogUnavailable, type Receipt } from '../log/log.ts'
@@ -175,9 +175,7 @@ export class Appender {
 
   #errorOf(cause: unknown): FanwireError {
     if (cause instanceof FanwireError) return cause
-    if (cause instanceof LogUnavailable) {
-      return new FanwireError('FW_LOG_UNAVAILABLE', 'the log can not say that it holds the event', { cause })
-    }
+    if (cause instanceof LogUnavailable) return logUnavailable(cause)
     this.#onFault(cause)
     return new FanwireError('FW_INTERNAL', 'a fault of the node', { cause })
   }
