@@ -9,7 +9,7 @@ import type { GeneratorMethods } from './load/generator.ts'
 import type { PublisherMethods } from './load/publisher.ts'
 import { Remote } from './load/remote.ts'
 import type { Peer, PeerOptions, RunningPeer } from './peers/peer.ts'
-import { cpuOf, residentOf } from './processes/proc.ts'
+import { type Cpu, cpuOf, residentOf } from './processes/proc.ts'
 import { type RunningRedis, startRedis } from './processes/redis.ts'
 
 export type Generator = Remote<GeneratorMethods>
@@ -22,7 +22,10 @@ const GENERATOR = fileURLToPath(new URL('./load/generator.ts', import.meta.url))
 const PUBLISHER = fileURLToPath(new URL('./load/publisher.ts', import.meta.url))
 const SAMPLE_EVERY = 100
 
-export type ArenaOptions = Partial<Pick<PeerOptions, 'throughRedis' | 'heartbeats' | 'profile' | 'env'>>
+export type ArenaOptions = Partial<Pick<PeerOptions, 'throughRedis' | 'heartbeats' | 'env'>> & {
+  /** A folder for CPU profiles of the broker, if they are wanted. */
+  readonly profile: string | undefined
+}
 
 export class Arena {
   readonly dir: string
@@ -71,7 +74,7 @@ export class Arena {
   /** One more node of the same broker, on the same Redis. */
   async another(): Promise<RunningPeer> {
     const running = await this.#order.start(optionsFor(this.#options, this.redis, this.dir))
-    this.#more.push({ close: () => running.server.kill() })
+    this.#more.push({ close: () => this.#end(running) })
     return running
   }
 
@@ -84,23 +87,28 @@ export class Arena {
 
   async close(): Promise<void> {
     await Promise.all([this.generator.close(), this.publisher.close()])
-    // A profile is written when the process ends by itself.
-    if (this.#options.profile === undefined) await this.peer.server.kill()
-    else await this.peer.server.stop()
+    await this.#end(this.peer)
     for (const each of this.#more) await each.close()
+  }
+
+  /** A profile is written only when the process ends by itself. */
+  #end({ server }: RunningPeer): Promise<void> {
+    return this.#options.profile === undefined ? server.kill() : server.stop()
   }
 }
 
 function optionsFor(options: ArenaOptions, redis: RunningRedis, dir: string): PeerOptions {
-  return { throughRedis: false, heartbeats: false, ...options, redisUrl: redis.url, dir }
+  const { profile, ...rest } = options
+  const flags = profile === undefined ? {} : { profile }
+  return { throughRedis: false, heartbeats: false, ...rest, ...flags, redisUrl: redis.url, dir }
 }
 
 /** CPU and memory of a server over a while. */
 export class Meter {
   readonly #server: { readonly pids: number[] }
   readonly #redis: { readonly pids: number[] }
-  readonly #cpu: number
-  readonly #redisCpu: number
+  readonly #cpu: Cpu
+  readonly #redisCpu: Cpu
   readonly #timer: NodeJS.Timeout
   /** The most resident memory that was seen, bytes. */
   peak = 0
@@ -117,11 +125,13 @@ export class Meter {
     }, SAMPLE_EVERY)
   }
 
-  /** CPU used since the meter was made, µs. */
-  read(): { cpu: number; redisCpu: number } {
+  /** CPU used since the meter was made, µs; `kernel` is the part of `cpu` that was spent in the kernel. */
+  read(): { cpu: number; kernel: number; redisCpu: number } {
+    const { all, kernel } = cpuOf(this.#server.pids)
     return {
-      cpu: cpuOf(this.#server.pids) - this.#cpu,
-      redisCpu: cpuOf(this.#redis.pids) - this.#redisCpu,
+      cpu: all - this.#cpu.all,
+      kernel: kernel - this.#cpu.kernel,
+      redisCpu: cpuOf(this.#redis.pids).all - this.#redisCpu.all,
     }
   }
 

@@ -27,6 +27,7 @@ export const COLUMNS = {
   max: shown('max ms', 1),
   cpuPerDelivery: shown('CPU µs/delivery', 2),
   cpuPerEvent: shown('CPU µs/event', 1),
+  kernelCpu: shown('of it in the kernel %', 0),
   redisCpuPerEvent: shown('Redis CPU µs/event', 1),
   residentPerConnection: shown('KB/connection', 1),
   collectedPerConnection: shown('KB/connection after GC', 1),

@@ -16,14 +16,15 @@ export interface Broadcast {
   readonly seconds: number
   /** Latency is taken of one event in so many: a power of two. */
   readonly sampleEvery: number
-  readonly arena: ArenaOptions
+  readonly arena: Omit<ArenaOptions, 'profile'>
 }
 
 /** Seconds that a server has beyond the last publish before it is cut. */
 const GRACE = 2
 const SIZE = 64
-/** The warm-up: so many events to each channel, at most so many deliveries a second. */
+/** The warm-up: so many events to the only channel or to each of several, at most so many deliveries a second. */
 const WARM_EVENTS = 100
+const WARM_EVENTS_EACH = 15
 const WARM_DELIVERIES = 40_000
 const WARM_WITHIN = 20
 
@@ -31,8 +32,7 @@ export const channelNames = (count: number) =>
   Array.from({ length: count }, (_, i) => `bench${String(i).padStart(4, '0')}`)
 
 export function broadcast(peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
-  const profile = peer.name === 'fanwire' && bench.profile !== undefined ? { profile: bench.profile } : {}
-  return Arena.with(peer, { ...order.arena, ...profile }, arena => run(arena, peer, bench, order))
+  return Arena.with(peer, { ...order.arena, profile: bench.profile }, arena => run(arena, peer, bench, order))
 }
 
 async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
@@ -57,7 +57,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
     }
   }
 
-  const warm = order.channels === 1 ? WARM_EVENTS : 3
+  const warm = order.channels === 1 ? WARM_EVENTS : WARM_EVENTS_EACH
   const fanOut = order.readers / order.channels
   await publisher.call('publish', {
     streams: [
@@ -94,7 +94,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
     deadline,
   })
   const complete = await generator.call('settle', { group: 'readers', upto, deadline })
-  const { cpu, redisCpu } = meter.read()
+  const { cpu, kernel, redisCpu } = meter.read()
   const report = await generator.call('report', { group: 'readers', upto })
   const published = await publishing
   meter.stop()
@@ -112,8 +112,13 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
       delivered: (100 * report.received) / expected,
       // What had not come when it was cut is not lost, only late.
       missing: complete || overfull ? report.missing + (overfull ? 0 : report.outstanding) : report.missing,
-      ...(overfull ? {} : { cpuPerDelivery: cpu / Math.max(1, report.received) }),
-      ...(overfull ? {} : { cpuPerEvent: cpu / published.sent }),
+      ...(overfull
+        ? {}
+        : {
+            cpuPerDelivery: cpu / Math.max(1, report.received),
+            cpuPerEvent: cpu / published.sent,
+            kernelCpu: (100 * kernel) / cpu,
+          }),
       redisCpuPerEvent: redisCpu / published.sent,
       residentPerConnection: (meter.peak - before) / 1024 / order.readers,
       peakResident: meter.peak / 2 ** 20,

@@ -29,7 +29,7 @@ async function settled(peer: RunningPeer): Promise<number> {
 
 async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
   const count = bench.quick ? 3000 : 10_000
-  return Arena.with(peer, { heartbeats: true }, async arena => {
+  return Arena.with(peer, { heartbeats: true, profile: bench.profile }, async arena => {
     const { server, port } = arena.peer
     const connect = (group: string, count: number) =>
       arena.generator.call('connect', {

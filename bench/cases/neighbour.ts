@@ -24,7 +24,7 @@ function follow(generator: Generator, peer: RunningPeer, group: string, channel:
 
 /** The small channel's reader and publisher are on the node of the hot channel, or on one of their own. */
 function measure(peer: Peer, bench: Bench, label: typeof SAME | typeof OTHER): Promise<Result> {
-  return Arena.with(peer, {}, async arena => {
+  return Arena.with(peer, { profile: bench.profile }, async arena => {
     const { generator, publisher } = arena
     const seconds = bench.quick ? 5 : 20
     const quiet = label === SAME ? arena.peer : await arena.another()

@@ -9,7 +9,9 @@ import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
 import { type Bench, type Case, caveats, delivered, type Result } from './case.ts'
 
 const READERS = 5000
-const RATE = 50
+/** Events a second before the node is killed, and from then on: enough to meet live events while catching up. */
+const EARLIER_RATE = 50
+const RATE = 5
 const SIZE = 64
 /** Events before the node is killed. */
 const EARLIER = 200
@@ -26,7 +28,7 @@ async function logReads({ port }: RunningPeer): Promise<number> {
 }
 
 function measure(peer: Peer, bench: Bench, wire: WireName): Promise<Result> {
-  return Arena.with(peer, {}, async arena => {
+  return Arena.with(peer, { profile: bench.profile }, async arena => {
     const { generator, publisher, peer: first } = arena
     const count = bench.quick ? 1000 : READERS
     const second = await arena.another()
@@ -42,10 +44,10 @@ function measure(peer: Peer, bench: Bench, wire: WireName): Promise<Result> {
       resume: reading.resume ?? '',
       sampleEvery: 16,
     })
-    const stream = { sink: 'second', channels: ['hot'], rate: RATE, size: SIZE }
+    const stream = { sink: 'second', channels: ['hot'], size: SIZE }
     const until = (seconds: number) => now() + seconds * 1e6
     await publisher.call('publish', {
-      streams: [{ ...stream, count: EARLIER, first: 1 }],
+      streams: [{ ...stream, rate: EARLIER_RATE, count: EARLIER, first: 1 }],
       deadline: until(WITHIN),
     })
     await generator.call('settle', { group: 'readers', upto: EARLIER, deadline: until(WITHIN) })
@@ -56,7 +58,7 @@ function measure(peer: Peer, bench: Bench, wire: WireName): Promise<Result> {
     await generator.call('begin', { group: 'readers' })
     const upto = EARLIER + GOES_ON * RATE
     const publishing = publisher.call('publish', {
-      streams: [{ ...stream, count: GOES_ON * RATE, first: EARLIER + 1 }],
+      streams: [{ ...stream, rate: RATE, count: GOES_ON * RATE, first: EARLIER + 1 }],
       deadline: until(WITHIN),
     })
     const began = now()

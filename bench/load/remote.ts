@@ -4,8 +4,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 
-// biome-ignore lint/suspicious/noExplicitAny: any method, whatever it takes and gives
-export type Methods = Record<string, (argument: any) => unknown>
+export type Methods = Record<string, (argument: never) => unknown>
 
 interface Call {
   readonly id: number
@@ -24,7 +23,7 @@ export function serve(methods: Methods): void {
   process.on('message', async ({ id, method, argument }: Call) => {
     let reply: Reply
     try {
-      reply = { id, result: await methods[method]?.(argument) }
+      reply = { id, result: await methods[method]?.(argument as never) }
     } catch (error) {
       reply = { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
     }

@@ -14,7 +14,7 @@ export interface PeerOptions {
   readonly throughRedis: boolean
   /** Heartbeats as the peer has them by default; else none, so that they don't mix with what is measured. */
   readonly heartbeats: boolean
-  /** Where a CPU profile goes, if one is wanted and the peer can make one. */
+  /** Where CPU profiles go, if they are wanted; only the broker makes any. */
   readonly profile?: string
   /** Further settings, for fanwire. */
   readonly env?: Readonly<Record<string, string>>

@@ -7,16 +7,25 @@ import { readFileSync } from 'node:fs'
 const TICK = 1e6 / Number(execFileSync('getconf', ['CLK_TCK']))
 const PAGE = Number(execFileSync('getconf', ['PAGESIZE']))
 
-/** User and system time of the processes since they began, µs. Those that have gone count 0. */
-export function cpuOf(pids: readonly number[]): number {
-  let ticks = 0
+export interface Cpu {
+  /** User and system time together, µs. */
+  readonly all: number
+  /** System time: spent in the kernel on the processes' behalf. */
+  readonly kernel: number
+}
+
+/** What the processes used since they began. Those that have gone count 0. */
+export function cpuOf(pids: readonly number[]): Cpu {
+  let user = 0
+  let kernel = 0
   for (const pid of pids) {
     const stat = read(`/proc/${pid}/stat`)
     // The second field, a name in brackets, may hold anything; utime and stime are the 14th and 15th.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    ticks += Number(fields[11] ?? 0) + Number(fields[12] ?? 0)
+    user += Number(fields[11] ?? 0)
+    kernel += Number(fields[12] ?? 0)
   }
-  return ticks * TICK
+  return { all: (user + kernel) * TICK, kernel: kernel * TICK }
 }
 
 /** Resident memory of the processes, bytes. */

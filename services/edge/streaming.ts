@@ -30,9 +30,10 @@ export async function stream(
   try {
     const positions = await resolveAll(channels, query)
     reply.hijack()
-    if (reply.raw.destroyed) return
-    const outlet = begin(reply, framing, contentType, framing.opening(printCursor(positions)))
-    const connection = follow(hub, framing, outlet)
+    const { socket } = request.raw
+    if (socket.destroyed) return
+    const opening = framing.opening(printCursor(positions))
+    const connection = follow(hub, framing, begin(reply, socket, framing, contentType, opening))
     for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
   } finally {
     for (const channel of channels) channel.release()
@@ -40,11 +41,18 @@ export async function stream(
 }
 
 /** Writes the head and where the reader stands, in one system call. */
-function begin(reply: FastifyReply, framing: Framing, contentType: string, opening: Buffer): HttpOutlet {
+function begin(
+  reply: FastifyReply,
+  socket: Socket,
+  framing: Framing,
+  contentType: string,
+  opening: Buffer,
+): HttpOutlet {
   const { raw } = reply
-  const { socket } = raw
-  socket?.cork()
-  socket?.setNoDelay(true)
+  // A response that waits behind an earlier one on its connection (pipelining) does not have the socket yet.
+  const waits = raw.socket === null
+  socket.setNoDelay(true)
+  if (!waits) socket.cork()
   raw.removeHeader('transfer-encoding')
   raw.writeHead(200, {
     ...(reply.getHeaders() as Record<string, string>),
@@ -54,24 +62,27 @@ function begin(reply: FastifyReply, framing: Framing, contentType: string, openi
     connection: 'close',
   })
   raw.write(opening)
-  socket?.uncork()
-  if (socket !== null) detach(raw, socket)
-  // A response that waits behind an earlier one on its connection (pipelining) has no socket yet.
-  return new HttpOutlet(socket ?? (raw as unknown as Writable), framing)
+  if (waits) return new HttpOutlet(socket, raw as unknown as Writable, framing)
+  socket.uncork()
+  detach(raw, socket)
+  return new HttpOutlet(socket, socket, framing)
 }
 
 /** Nothing here may hold on to the request or the reply. */
 function follow(hub: Hub, framing: Framing, outlet: HttpOutlet): Connection {
   const connection = new Connection(hub, framing, outlet)
-  outlet.sink.once('close', () => connection.closed())
+  outlet.socket.once('close', () => connection.closed())
   return connection
 }
 
 class HttpOutlet implements Outlet {
-  readonly sink: Socket | Writable
+  readonly socket: Socket
+  readonly sink: Writable
   readonly #framing: Framing
 
-  constructor(sink: Socket | Writable, framing: Framing) {
+  /** `sink` is what takes the bytes: the socket, or the response that will have it. */
+  constructor(socket: Socket, sink: Writable, framing: Framing) {
+    this.socket = socket
     this.sink = sink
     this.#framing = framing
   }
@@ -85,6 +96,6 @@ class HttpOutlet implements Outlet {
   }
 
   cut(): void {
-    this.sink.destroy()
+    this.socket.destroy()
   }
 }

@@ -30,6 +30,7 @@ export class Commands {
   readonly #socket: Pausable
   readonly #mayPublish: boolean
   readonly #logger: FastifyBaseLogger
+  readonly #opened: Promise<void>
   #turn: Promise<void>
   #underWay = 0
   #closed = false
@@ -47,6 +48,7 @@ export class Commands {
     this.#connection = connection
     this.#socket = socket
     this.#mayPublish = mayPublish
+    this.#opened = opened
     this.#turn = opened
     this.#logger = logger
   }
@@ -73,6 +75,9 @@ export class Commands {
   }
 
   async #answer(data: Buffer, isBinary: boolean): Promise<void> {
+    // Where the connection stands is said before anything else.
+    await this.#opened
+    if (this.#closed || this.#connection.ended) return
     let ref: Ref
     try {
       const command = parseCommand(data, isBinary)

@@ -3,7 +3,7 @@
 import type { LogEvent } from '../log/event.ts'
 import type { ChannelLog, Feed, Follower, Page, PageLimit } from '../log/log.ts'
 import { type Gap, type Position, printPosition, type Start } from '../log/position.ts'
-import type { Framing } from './frames.ts'
+import { type Framing, jitter } from './frames.ts'
 import type { Hub } from './hub.ts'
 import type { Reader } from './reader.ts'
 import { Recent } from './recent.ts'
@@ -66,6 +66,9 @@ export class Channel implements Follower {
   /** Bytes of the stretches. */
   #encoded = 0
   readonly #flights = new Map<string, Promise<Fetched>>()
+  /** Who waits for a log that failed, and will ask it again. */
+  readonly #waiting: (() => void)[] = []
+  #retryTimer: NodeJS.Timeout | undefined
   /** The next reader that the running pass visits is the one before this slot; 0 when no pass is running. */
   #pass = 0
   #news = false
@@ -92,6 +95,7 @@ export class Channel implements Follower {
   close(): void {
     this.#closed = true
     clearTimeout(this.#gatherTimer)
+    clearTimeout(this.#retryTimer)
     this.#feed?.close()
     this.#remember(() => {
       this.#forgetStretches()
@@ -299,6 +303,15 @@ export class Channel implements Follower {
       this.#flights.set(key, flight)
     }
     return flight
+  }
+
+  /** Calls back a while after the log has failed: all that wait at the same time, so that they ask it together. */
+  askLater(again: () => void): void {
+    this.#waiting.push(again)
+    this.#retryTimer ??= setTimeout(() => {
+      this.#retryTimer = undefined
+      for (const each of this.#waiting.splice(0)) each()
+    }, jitter(1000)).unref()
   }
 
   async #read(start: Start, limit: PageLimit): Promise<Fetched> {

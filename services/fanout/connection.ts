@@ -5,7 +5,7 @@ import type { Writable } from 'node:stream'
 import type { LogEvent } from '../log/event.ts'
 import { type Position, printPosition } from '../log/position.ts'
 import type { Channel, Fetched, Stretch } from './channel.ts'
-import { type Farewell, type Framing, jitter } from './frames.ts'
+import type { Farewell, Framing } from './frames.ts'
 import type { Hub, WireStats } from './hub.ts'
 import { Reader, type Target } from './reader.ts'
 
@@ -127,6 +127,8 @@ export class Connection implements Target {
     }
     // write() returns false above the high-water mark even when the kernel took it all, so ask what is left.
     if (sink.writableLength === 0 || this.blockedSince !== 0) return
+    // It was ended by somebody else since: nothing may be written behind that, and nothing comes any more.
+    if (!this.#outlet.open) return
     this.blockedSince = Date.now()
     this.backlog = sink.writableLength
     this.#hub.blocked.add(this)
@@ -177,10 +179,10 @@ export class Connection implements Target {
       },
       () => {
         // The log is away: the client keeps its place, and the node asks again later.
-        setTimeout(() => {
+        reader.channel.askLater(() => {
           reader.fetching = false
           if (reader.slot !== -1) this.#hub.catchUpSoon(this)
-        }, jitter(1000)).unref()
+        })
       },
     )
   }

@@ -40,22 +40,16 @@ export async function collect(
   const turn = pages.reduce((sum, page) => sum + page.start.offset, 0) % channels.length
   const order = pages.map((_, i) => (turn + i) % channels.length)
 
-  let left = limit
-  let room = ANSWER_BYTES
+  const budget = { events: limit, bytes: ANSWER_BYTES }
   const parts: Part[] = []
-  for (const i of order) {
-    const part = new Part(pages[i] as Page)
-    left -= part.take(pages[i] as Page, left, room)
-    room -= part.bytes
-    parts[i] = part
-  }
+  for (const i of order) parts[i] = new Part(pages[i] as Page, budget)
   // One more round: what some left, to those who have more.
   for (const i of order) {
     const part = parts[i] as Part
-    if (left === 0 || room <= 0 || !part.goesOn) continue
-    const page = await (channels[i] as Channel).page(part.cursor, { events: left, bytes: room })
-    if (page.gap === undefined) left -= part.take(page, left, room)
-    room = ANSWER_BYTES - parts.reduce((sum, each) => sum + each.bytes, 0)
+    if (budget.events === 0 || budget.bytes <= 0) break
+    if (!part.goesOn) continue
+    const page = await (channels[i] as Channel).page(part.cursor, budget)
+    if (page.gap === undefined) part.take(page, budget)
   }
 
   const events = parts.flatMap(part => part.events)
@@ -70,33 +64,39 @@ export async function collect(
   }
 }
 
+/** What an answer may still take. */
+interface Budget {
+  events: number
+  bytes: number
+}
+
 /** One channel's part of an answer. */
 class Part {
   readonly events: LogEvent[] = []
-  bytes = 0
   cursor: Position
   more = false
   /** More of the same epoch can be had at once. */
   goesOn = false
 
-  constructor(page: Page) {
+  constructor(page: Page, budget: Budget) {
     this.cursor = page.start
+    this.take(page, budget)
   }
 
-  /** Takes what fits of a page; how many. */
-  take(page: Page, left: number, room: number): number {
+  /** Takes what fits of a page. The first event of an answer always does. */
+  take(page: Page, budget: Budget): void {
     let taken = 0
     for (const event of page.events) {
-      if (taken === left || (this.bytes + event.json.length > room && taken > 0) || room <= 0) break
+      const { length } = event.json
+      if (budget.events === 0 || (length > budget.bytes && budget.bytes < ANSWER_BYTES)) break
       this.events.push(event)
-      this.bytes += event.json.length
-      this.cursor = event
+      this.cursor = { epoch: event.epoch, offset: event.offset }
+      budget.events--
+      budget.bytes -= length
       taken++
     }
-    this.cursor = { epoch: this.cursor.epoch, offset: this.cursor.offset }
     this.more = page.more || taken < page.events.length
     this.goesOn = this.more && page.events.length > 0
-    return taken
   }
 }
 

@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { type Config, readConfig } from '../../services/config.ts'
 import { edge } from '../../services/edge/app.ts'
-import { Hub } from '../../services/fanout/hub.ts'
+import { Hub, type HubOptions } from '../../services/fanout/hub.ts'
 import { createContext } from '../../services/http/context.ts'
 import { Health } from '../../services/http/health.ts'
 import { Metrics } from '../../services/http/metrics.ts'
@@ -51,17 +51,22 @@ export function configOf(settings: Settings): Config {
   return command.config
 }
 
-export const startMemoryNode: StartNode = settings =>
+export const startMemoryNode = (settings: Settings = {}, options: Partial<HubOptions> = {}): Promise<Node> =>
   startNode(
-    configOf(settings ?? {}),
+    configOf(settings),
     ({ history, idempotencyWindow }) => new MemoryLog({ retention: history, idempotencyWindow }),
+    options,
   )
 
-/** Starts a node over a log that `createLog` makes. */
-export async function startNode(config: Config, createLog: (config: Config) => ChannelLog): Promise<Node> {
+/** Starts a node over a log that `createLog` makes. `options`: of the fan-out, beyond what settings say. */
+export async function startNode(
+  config: Config,
+  createLog: (config: Config) => ChannelLog,
+  options: Partial<HubOptions> = {},
+): Promise<Node> {
   const log = createLog(config)
   await log.open()
-  const hub = new Hub(log, { ...config, retention: config.history })
+  const hub = new Hub(log, { ...config, retention: config.history, ...options })
   const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
   const health = new Health(log, logger)
   const metrics = new Metrics({ hub, health })

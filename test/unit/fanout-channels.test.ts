@@ -4,10 +4,10 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { FanwireError } from '../../services/errors.ts'
 import { wsFraming } from '../../services/fanout/frames.ts'
-import { collect, LongPoll } from '../../services/fanout/pages.ts'
+import { LongPoll } from '../../services/fanout/pages.ts'
 import { LogUnavailable } from '../../services/log/log.ts'
 import { until } from '../contract/node.ts'
-import { away, drafts, Gate, hubOf, ids, Listener, listen, ScriptedLog } from './scripted-log.ts'
+import { away, drafts, Gate, hubOf, Listener, listen, ScriptedLog } from './scripted-log.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 const KILOBYTE = { data: Buffer.from(`"${'x'.repeat(1022)}"`) }
@@ -38,6 +38,22 @@ t.test('the least recently read channels shrink first when memory runs short', a
     Array.from({ length: 30 }, (_, i) => i + 1),
     'and the log still has what b let go',
   )
+})
+
+t.test('what grew too old is counted off, whoever notices', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { retention: { events: 100, age: 30, bytes: 2 ** 30 } }, t.teardown)
+  const [a, b] = [await hub.open('a'), await hub.open('b')]
+  log.add('a', drafts(5, KILOBYTE))
+  log.add('b', drafts(5, KILOBYTE))
+  const later = Date.now() + 35
+  await until('they are too old', () => Date.now() > later)
+  t.equal(a.peek(e1(0), LIMIT), undefined, 'not even what memory holds is told')
+  const listener = await listen(hub, 'b', e1(5))
+  log.add('b', drafts(1))
+  await until('told', () => listener.lines.length === 1)
+  t.equal(hub.stats().memory, a.size + b.size)
+  t.equal(b.recent.count, 1)
 })
 
 t.test('what nobody reads is not recently read, however much is published', async t => {
@@ -175,132 +191,6 @@ t.test('a replayed receipt of an epoch that is over does not send every request 
   const asked = log.reads.length
   await channel.page({ epoch: 'e2', offset: 2 }, LIMIT)
   t.equal(log.reads.length, asked)
-})
-
-t.test('shares a limit fairly, and what one channel leaves goes to the others', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  log.add('a', drafts(100))
-  log.add('b', drafts(2))
-  log.add('c', drafts(100))
-  const channels = await hub.openAll(['a', 'b', 'c', 'd'])
-  const answer = await collect(channels, [e1(0), e1(0), e1(0), e1(0)], 40)
-  t.strictSame(
-    answer.cursors.map(cursor => cursor.offset).sort((x, y) => x - y),
-    [0, 2, 10, 28],
-  )
-  t.equal(answer.events.length, 40)
-  t.equal(answer.more, true)
-  const rest = await collect(channels, answer.cursors, 1000)
-  t.equal(rest.events.length, 202 - 40)
-  t.equal(rest.more, false)
-})
-
-t.test('each channel has its turn where the limit is smaller than their number', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  const names = ['a', 'b', 'c', 'd', 'e']
-  for (const name of names) log.add(name, drafts(30))
-  const channels = await hub.openAll(names)
-  for (const limit of [1, 2, 3]) {
-    let cursors = names.map(() => e1(0))
-    for (let i = 0; i < 15; i++) {
-      const answer = await collect(channels, cursors, limit)
-      t.equal(answer.events.length, limit)
-      cursors = answer.cursors.map(each => ({ ...each }))
-    }
-    const offsets = cursors.map(cursor => cursor.offset)
-    t.ok(Math.max(...offsets) - Math.min(...offsets) <= 1, `${offsets} with ${limit} at a time`)
-  }
-})
-
-t.test('an answer is cut before it is too large, and goes on', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  const mega = { data: Buffer.from(`"${'x'.repeat(1024 * 1024 - 2)}"`) }
-  const names = ['a', 'b', 'c']
-  for (const name of names) log.add(name, drafts(5, mega))
-  const channels = await hub.openAll(names)
-  let cursors = names.map(() => e1(0))
-  let seen = 0
-  for (let more = true; more;) {
-    const answer = await collect(channels, cursors, 1000)
-    const bytes = answer.events.reduce((sum, event) => sum + event.json.length, 0)
-    t.ok(answer.events.length > 0 && bytes < 6 * 1024 * 1024, `${bytes} bytes`)
-    seen += answer.events.length
-    ;({ more } = answer)
-    cursors = answer.cursors.map(each => ({ ...each }))
-  }
-  t.equal(seen, 15)
-})
-
-t.test('a gap goes with the first page, also where there is no room for events', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  log.add('a', drafts(5))
-  log.lose('a', 2, 'e2')
-  log.add('a', drafts(2))
-  log.add('b', drafts(5))
-  const channels = await hub.openAll(['a', 'b'])
-  let cursors = [e1(1), e1(0)]
-  const gaps: object[] = []
-  const seen: string[] = []
-  for (let more = true; more;) {
-    const answer = await collect(channels, cursors, 1)
-    gaps.push(...answer.gaps)
-    seen.push(...answer.events.map(event => event.json.toString()))
-    ;({ more } = answer)
-    cursors = answer.cursors.map(each => ({ ...each }))
-  }
-  t.strictSame(gaps, [{ channel: 'a', gap: { from: e1(3), to: { epoch: 'e2', offset: 3 } } }])
-  const of = (name: string) => seen.map(json => JSON.parse(json)).filter(event => event.channel === name)
-  t.strictSame(
-    of('a').map(event => event.id),
-    [...ids('e1', 2, 3), ...ids('e2', 4, 5)],
-  )
-  t.strictSame(
-    of('b').map(event => event.id),
-    ids('e1', 1, 5),
-  )
-})
-
-t.test('a long poll is woken by any of its channels, and by a gap', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  log.add('a', drafts(3))
-  const channels = await hub.openAll(['a', 'b'])
-  const ask = () => new LongPoll(hub, channels).answer([e1(3), 'latest'], 10, 10_000)
-  const waiting = ask()
-  await until('held', () => hub.held.size === 1)
-  t.equal(hub.stats().readers, 2)
-  log.add('b', drafts(1))
-  t.equal((await waiting).events.length, 1)
-  const other = ask()
-  await until('held', () => hub.held.size === 1)
-  log.lose('a', 1, 'e2')
-  t.strictSame((await other).gaps, [{ channel: 'a', gap: { from: e1(3), to: { epoch: 'e2', offset: 2 } } }])
-  t.equal(hub.stats().readers + hub.held.size, 0)
-})
-
-t.test('a long poll misses nothing that comes while it looks', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  log.add('a', drafts(3))
-  const channels = await hub.openAll(['a'])
-  log.held = true
-  log.add('a', drafts(1))
-  const gate = new Gate()
-  log.afterRead = gate.pass
-  // Its cursor is ahead of the node, so the log is asked, and meanwhile the feed goes on.
-  const waiting = new LongPoll(hub, channels).answer([e1(4)], 10, 10_000)
-  await until('the read has looked', () => gate.waiting === 1)
-  log.release()
-  log.add('a', drafts(1))
-  gate.open()
-  t.strictSame(
-    (await waiting).events.map(event => event.offset),
-    [5],
-  )
 })
 
 t.test('draining answers what is held and ends every connection, spread over the time', async t => {

@@ -2,6 +2,7 @@
 
 import type { FastifyInstance } from 'fastify'
 import { LongPoll } from '../../fanout/pages.ts'
+import { whenOver } from '../../http/over.ts'
 import { policyFor, sendAnswer, withChannels } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
@@ -22,14 +23,13 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     const { channels, starts, numbers } = readQuery(request, rules)
     const answer = await withChannels(hub, channels, async opened => {
       const waiting = new LongPoll(hub, opened)
-      const gone = () => waiting.release()
-      reply.raw.once('close', gone)
+      const stop = whenOver(request, reply, () => waiting.release())
       stats.connections++
       try {
         return await waiting.answer(starts, numbers.limit, numbers.wait * 1000)
       } finally {
         stats.connections--
-        reply.raw.off('close', gone)
+        stop()
       }
     })
     reply.header('cache-control', policyFor(request, 'no-store'))

@@ -1,0 +1,277 @@
+// DESIGN.md section 3: imports go down only, each thing is known in one place, and a new wire is one file plus
+// one line. Read from the sources as they stand.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, posix } from 'node:path'
+import t from 'tap'
+import ts from 'typescript'
+
+interface Import {
+  /** A package or `node:` module by its name, a file by its path from the root of the repository. */
+  readonly of: string
+  readonly typeOnly: boolean
+}
+
+interface Source {
+  /** From the root of the repository. */
+  readonly path: string
+  readonly text: string
+  readonly tree: ts.SourceFile
+  readonly imports: readonly Import[]
+}
+
+const ROOT = join(import.meta.dirname, '../..')
+const SOURCES = readdirSync(join(ROOT, 'services'), { recursive: true, encoding: 'utf8' })
+  .filter(path => path.endsWith('.ts'))
+  .map(path => sourceOf(posix.join('services', path)))
+
+function sourceOf(path: string): Source {
+  const text = readFileSync(join(ROOT, path), 'utf8')
+  const tree = ts.createSourceFile(path, text, ts.ScriptTarget.ES2023, true)
+  return { path, text, tree, imports: importsOf(path, tree) }
+}
+
+/** Static and dynamic imports, re-exports, and types taken with `import('…')`. */
+function importsOf(path: string, tree: ts.SourceFile): Import[] {
+  const found: Import[] = []
+  const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
+    if (specifier === undefined || !ts.isStringLiteral(specifier))
+      throw new Error(`${path}: an import by expression`)
+    const { text } = specifier
+    found.push({ of: text.startsWith('.') ? posix.join(dirname(path), text) : text, typeOnly })
+  }
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, onlyTypes(node.importClause))
+    else if (ts.isExportDeclaration(node) && node.moduleSpecifier) add(node.moduleSpecifier, node.isTypeOnly)
+    else if (ts.isImportTypeNode(node))
+      add(ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined, true)
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      add(node.arguments[0], false)
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(tree)
+  return found
+}
+
+function onlyTypes(clause: ts.ImportClause | undefined): boolean {
+  if (clause === undefined) return false
+  if (clause.phaseModifier === ts.SyntaxKind.TypeKeyword) return true
+  const { name, namedBindings } = clause
+  return (
+    name === undefined &&
+    namedBindings !== undefined &&
+    ts.isNamedImports(namedBindings) &&
+    namedBindings.elements.every(element => element.isTypeOnly)
+  )
+}
+
+/** The part of the node that a file belongs to. */
+function partOf(path: string): string {
+  const [, part = ''] = path.split('/')
+  return part
+}
+
+/** Where each import of each source leads that `holds` does not allow. */
+function against(holds: (source: Source, imported: Import) => boolean): string[] {
+  return SOURCES.flatMap(source =>
+    source.imports.filter(imported => !holds(source, imported)).map(({ of }) => `${source.path} → ${of}`),
+  )
+}
+
+/** Whether the import is of that package, or of a path in it. */
+function isPackage(imported: Import, name: string): boolean {
+  return imported.of === name || imported.of.startsWith(`${name}/`)
+}
+
+function nodesOf(tree: ts.Node): ts.Node[] {
+  const nodes: ts.Node[] = []
+  const visit = (node: ts.Node): void => {
+    nodes.push(node)
+    ts.forEachChild(node, visit)
+  }
+  visit(tree)
+  return nodes
+}
+
+t.test('the parser sees imports of every form', async t => {
+  const text = `
+    import a, { type B } from 'a'
+    import type { C } from './c.ts'
+    import { type D, type E } from '../d.ts'
+    import 'f'
+    export { G } from './g.ts'
+    export type { H } from './h.ts'
+    let i: import('i').I
+    await import('./j.ts')`
+  const tree = ts.createSourceFile('services/x/y.ts', text, ts.ScriptTarget.ES2023, true)
+  t.strictSame(
+    importsOf('services/x/y.ts', tree).map(({ of, typeOnly }) => `${of} ${typeOnly ? 'type' : 'value'}`),
+    [
+      'a value',
+      'services/x/c.ts type',
+      'services/d.ts type',
+      'f value',
+      'services/x/g.ts value',
+      'services/x/h.ts type',
+      'i type',
+      'services/x/j.ts value',
+    ],
+  )
+  t.ok(SOURCES.length > 30, `${SOURCES.length} sources`)
+})
+
+t.test('imports go down only: main, edge and writer, http, fanout, log', async t => {
+  const BELOW: Readonly<Record<string, readonly string[]>> = {
+    'main.ts': ['config.ts', 'edge', 'writer', 'http', 'fanout', 'log'],
+    edge: ['http', 'fanout', 'log'],
+    writer: ['http', 'fanout', 'log'],
+    http: ['fanout', 'log'],
+    fanout: ['log'],
+    log: [],
+    'config.ts': ['log'],
+    'errors.ts': [],
+  }
+  const paths = new Set(SOURCES.map(source => source.path))
+  for (const path of paths) t.ok(partOf(path) in BELOW, `${path} is in a known part`)
+  t.strictSame(
+    against((source, { of, typeOnly }) => {
+      if (!of.startsWith('services/')) return true
+      const [from, to] = [partOf(source.path), partOf(of)]
+      if (!paths.has(of)) return false
+      if (from === to || (BELOW[from] ?? []).includes(to)) return true
+      if (to === 'errors.ts') return true
+      // Settings arrive as values; whoever needs their form may know it. origins.ts asks what a loopback host is.
+      return to === 'config.ts' && (typeOnly || source.path === 'services/http/origins.ts')
+    }),
+    [],
+  )
+})
+
+t.test('nothing imports what is beside the services', async t => {
+  t.strictSame(
+    against((_source, { of }) => !/^\.\.|^\//.test(of) && !/^(test|bench|dist|infra)\//.test(of)),
+    [],
+  )
+})
+
+t.test('the log and the fan-out know neither Fastify nor HTTP', async t => {
+  const WIRES = ['fastify', 'fastify-plugin', '@fastify', 'ws', 'socket.io']
+  const HTTP = ['node:http', 'node:https', 'node:http2', 'http', 'https', 'http2']
+  t.strictSame(
+    against(
+      (source, imported) =>
+        !['log', 'fanout', 'errors.ts', 'config.ts'].includes(partOf(source.path)) ||
+        ![...WIRES, ...HTTP].some(name => isPackage(imported, name)),
+    ),
+    [],
+  )
+})
+
+t.test('one file knows the Redis driver', async t => {
+  const files = SOURCES.filter(source => source.imports.some(imported => isPackage(imported, 'ioredis')))
+  t.strictSame(
+    files.map(source => source.path),
+    ['services/log/redis-connection.ts'],
+  )
+})
+
+t.test('only the process chooses an engine', async t => {
+  const ENGINE = /^services\/log\/(memory|redis)-/
+  t.strictSame(
+    against(
+      (source, { of }) =>
+        !ENGINE.test(of) || source.path === 'services/main.ts' || partOf(source.path) === 'log',
+    ),
+    [],
+  )
+  t.strictSame(
+    against(
+      ({ path }, { of }) =>
+        !(/\/memory-/.test(path) && /^services\/log\/redis-/.test(of)) &&
+        !(/\/redis-/.test(path) && /^services\/log\/memory-/.test(of)),
+    ),
+    [],
+    'and the engines do not know each other',
+  )
+})
+
+t.test('wires do not know each other', async t => {
+  const WIRE = 'services/edge/transports/'
+  t.strictSame(
+    against(
+      (source, { of }) =>
+        !of.startsWith(WIRE) ||
+        (source.path === `${WIRE}index.ts` && of !== source.path) ||
+        (source.path === 'services/edge/app.ts' && of === `${WIRE}index.ts`),
+    ),
+    [],
+  )
+})
+
+t.test('every wire is listed in the index, once', async t => {
+  const WIRE = 'services/edge/transports/'
+  const wires = SOURCES.filter(({ path }) => path.startsWith(WIRE) && path !== `${WIRE}index.ts`)
+  const listed = sourceOf(`${WIRE}index.ts`).imports.filter(({ of }) => of.startsWith(WIRE))
+  t.ok(wires.length > 0)
+  t.strictSame(listed.map(({ of }) => of).sort(), wires.map(({ path }) => path).sort())
+
+  const { transports } = await import('../../services/edge/transports/index.ts')
+  t.equal(new Set(transports).size, wires.length, 'and what is imported is in the list')
+})
+
+t.test('only config.ts reads the environment', async t => {
+  const readers = SOURCES.filter(({ tree }) =>
+    nodesOf(tree).some(node => {
+      if (ts.isPropertyAccessExpression(node)) {
+        return node.name.text === 'env' && node.expression.getText(tree) === 'process'
+      }
+      if (ts.isElementAccessExpression(node)) return node.expression.getText(tree) === 'process'
+      // const { env } = process
+      return ts.isVariableDeclaration(node) && node.initializer?.getText(tree) === 'process'
+    }),
+  )
+  t.strictSame(
+    readers.map(source => source.path),
+    ['services/config.ts'],
+  )
+  t.strictSame(
+    against((_source, { of }) => !['node:process', 'process'].includes(of)),
+    [],
+  )
+})
+
+t.test('every file says what it is for before anything else', async t => {
+  for (const { path, text } of SOURCES) {
+    const said = /^(?:#!.*\n)?((?:\/\/ .+\n)+)/.exec(text)?.[1] ?? ''
+    t.match(said.replaceAll(/^\/\/ |\n/gm, ' ').trim(), /^[A-Z`'"].{20,}\.$/s, path)
+  }
+})
+
+t.test('types are not given up', async t => {
+  for (const { path, tree, text } of SOURCES) {
+    t.notMatch(text, /@ts-(ignore|nocheck|expect-error)/, path)
+    const given = nodesOf(tree).filter(
+      node => node.kind === ts.SyntaxKind.AnyKeyword || ts.isNonNullExpression(node),
+    )
+    t.strictSame(
+      given.map(node => `${tree.getLineAndCharacterOfPosition(node.pos).line + 1}: ${node.getText(tree)}`),
+      [],
+      path,
+    )
+  }
+})
+
+t.test('nothing is exported by default but what Fastify takes', async t => {
+  for (const { path, tree } of SOURCES) {
+    const defaults = nodesOf(tree).filter(
+      node => ts.isExportAssignment(node) || node.kind === ts.SyntaxKind.DefaultKeyword,
+    )
+    t.strictSame(
+      defaults.filter(node => node.kind !== ts.SyntaxKind.DefaultKeyword || !ts.isDefaultClause(node.parent))
+        .length,
+      0,
+      path,
+    )
+  }
+})

@@ -1,0 +1,123 @@
+// The bytes of the streaming wires, read back by somebody else's parser.
+
+import type { Writable } from 'node:stream'
+import t from 'tap'
+import * as library from 'ws'
+import {
+  jitter,
+  sseFraming,
+  streamFraming,
+  wsFrame,
+  wsFraming,
+  wsText,
+} from '../../services/fanout/frames.ts'
+import { encodeEvent, type LogEvent } from '../../services/log/event.ts'
+import { type SseBlock, SseParser } from '../contract/clients.ts'
+
+function eventOf(offset: number, data: string, type?: string): LogEvent {
+  const json = encodeEvent('c', 'e1', offset, 1790000000000 + offset, type, undefined, Buffer.from(data))
+  return { epoch: 'e1', offset, time: 0, type, low: false, json, bytes: data.length }
+}
+
+/** The library's parser, which its types leave out. */
+const { Receiver } = library as unknown as {
+  Receiver: new (options: { isServer: boolean; maxPayload: number }) => Writable
+}
+
+/** Text messages, as the ws library reads them from a server. */
+async function receive(bytes: Buffer): Promise<string[]> {
+  const receiver = new Receiver({ isServer: false, maxPayload: 0 })
+  const messages: string[] = []
+  receiver.on('message', (data: Buffer, isBinary: boolean) =>
+    messages.push(isBinary ? 'binary' : String(data)),
+  )
+  await new Promise<void>((resolve, reject) => {
+    receiver.on('error', reject)
+    receiver.end(bytes, resolve)
+  })
+  return messages
+}
+
+const DATA = ['1', '"\u2028 ł 🙂"', '"a\\nb"', `"${'x'.repeat(300)}"`, `"${'x'.repeat(70_000)}"`, 'null']
+const EVENTS = DATA.map((data, i) => eventOf(i + 1, data, i % 2 === 0 ? undefined : 'post'))
+const TEXTS = EVENTS.map(event => event.json.toString())
+const GAP = { from: { epoch: 'e1', offset: 3 }, to: { epoch: 'e2', offset: 7 } }
+
+t.test('WebSocket frames of every length form', async t => {
+  for (const length of [0, 1, 124, 125, 126, 127, 255, 256, 65_534, 65_535, 65_536, 65_537, 1_000_000]) {
+    const text = 'é'.repeat(length >> 1).padEnd(length - (length >> 1), 'x')
+    const frame = wsText(text)
+    const payload = Buffer.byteLength(text)
+    t.equal(payload, length)
+    t.equal(frame.length, payload + (payload < 126 ? 2 : payload < 65_536 ? 4 : 10))
+    t.strictSame(await receive(frame), [text])
+  }
+  t.strictSame(wsFrame(0x9, Buffer.from('hi')), Buffer.from([0x89, 2, 0x68, 0x69]))
+})
+
+t.test('a WebSocket stretch is one message an event', async t => {
+  t.strictSame(await receive(wsFraming.stretch(EVENTS, 0, EVENTS.length)), TEXTS)
+  t.strictSame(await receive(wsFraming.stretch(EVENTS, 2, 4)), TEXTS.slice(2, 4))
+  t.equal(wsFraming.stretch(EVENTS, 2, 2).length, 0)
+  t.strictSame(await receive(wsFraming.opening('e1-0,e1-5')), ['{"open":{"cursor":"e1-0,e1-5"}}'])
+  t.strictSame(await receive(wsFraming.gap('c', GAP, '')), [
+    '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}',
+  ])
+  t.strictSame(wsFraming.heartbeat, Buffer.from([0x89, 0]))
+})
+
+t.test('a stream stretch is one line an event', async t => {
+  t.strictSame(streamFraming.stretch(EVENTS, 0, EVENTS.length).toString().split('\n'), [...TEXTS, ''])
+  t.equal(streamFraming.opening('e1-0').toString(), '{"open":{"cursor":"e1-0"}}\n')
+  t.equal(streamFraming.gap('c', GAP, '').toString(), '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}\n')
+  t.equal(streamFraming.heartbeat.toString(), '\n')
+  const close = { code: 4001, reason: 'a "reason"', retry: 250 }
+  t.strictSame(JSON.parse(streamFraming.closing(close).toString()), { close })
+})
+
+t.test('an SSE stretch is one block an event, wherever the network cuts it', async t => {
+  const opening = sseFraming.opening('e1-0')
+  const events = sseFraming.stretch(EVENTS, 0, EVENTS.length)
+  const gap = sseFraming.gap('c', GAP, 'e2-7')
+  const bytes = Buffer.concat([opening, events, sseFraming.heartbeat, gap, sseFraming.heartbeat])
+  const expected: SseBlock[] = [
+    { event: 'message', data: undefined, lastEventId: 'e1-0' },
+    ...EVENTS.map((event, i) => ({
+      event: event.type ?? 'message',
+      data: TEXTS[i],
+      lastEventId: `e1-${event.offset}`,
+    })),
+    { event: 'gap', data: '{"channel":"c","from":"e1-3","to":"e2-7"}', lastEventId: 'e2-7' },
+  ]
+  for (const size of [1, 7, 1000, bytes.length]) {
+    const blocks: SseBlock[] = []
+    const parser = new SseParser(block => blocks.push(block))
+    for (let at = 0; at < bytes.length; at += size) parser.write(bytes.subarray(at, at + size))
+    t.strictSame(blocks, expected)
+    t.strictSame(parser.comments, ['', ''])
+    t.equal(parser.retries.length, 1)
+  }
+})
+
+t.test('the ids of an SSE stretch can name several channels', async t => {
+  const blocks: SseBlock[] = []
+  const parser = new SseParser(block => blocks.push(block))
+  parser.write(sseFraming.stretch(EVENTS, 1, 3, event => `x-9,e1-${event.offset}`))
+  t.strictSame(
+    blocks.map(block => block.lastEventId),
+    ['x-9,e1-2', 'x-9,e1-3'],
+  )
+})
+
+t.test('an SSE goodbye is a hint and a comment, and no event', async t => {
+  const parser = new SseParser(() => t.fail('an event'))
+  parser.write(sseFraming.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }))
+  t.strictSame(parser.retries, [700])
+  t.strictSame(parser.comments, [' 1001 the node is stopping'])
+})
+
+t.test('jitter spreads by half to either side', async t => {
+  const values = Array.from({ length: 1000 }, () => jitter(1000))
+  t.ok(Math.min(...values) >= 500 && Math.max(...values) <= 1500)
+  t.ok(new Set(values).size > 300)
+})

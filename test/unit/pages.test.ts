@@ -1,0 +1,216 @@
+// What request wires ask of the fan-out: one answer over several channels, at once or when there is something.
+
+import t from 'tap'
+import { collect, encodeAnswer, LongPoll } from '../../services/fanout/pages.ts'
+import { split } from '../contract/clients.ts'
+import { until } from '../contract/node.ts'
+import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
+
+const e1 = (offset: number) => ({ epoch: 'e1', offset })
+
+t.test('shares a limit fairly, and what one channel leaves goes to the others', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(100))
+  log.add('b', drafts(2))
+  log.add('c', drafts(100))
+  const channels = await hub.openAll(['a', 'b', 'c', 'd'])
+  const answer = await collect(channels, [e1(0), e1(0), e1(0), e1(0)], 40)
+  t.strictSame(
+    answer.cursors.map(cursor => cursor.offset).sort((x, y) => x - y),
+    [0, 2, 10, 28],
+  )
+  t.equal(answer.events.length, 40)
+  t.equal(answer.more, true)
+  const rest = await collect(channels, answer.cursors, 1000)
+  t.equal(rest.events.length, 202 - 40)
+  t.equal(rest.more, false)
+})
+
+t.test('each channel has its turn where the limit is smaller than their number', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const names = ['a', 'b', 'c', 'd', 'e']
+  for (const name of names) log.add(name, drafts(30))
+  const channels = await hub.openAll(names)
+  for (const limit of [1, 2, 3]) {
+    let cursors = names.map(() => e1(0))
+    for (let i = 0; i < 15; i++) {
+      const answer = await collect(channels, cursors, limit)
+      t.equal(answer.events.length, limit)
+      cursors = answer.cursors.map(each => ({ ...each }))
+    }
+    const offsets = cursors.map(cursor => cursor.offset)
+    t.ok(Math.max(...offsets) - Math.min(...offsets) <= 1, `${offsets} with ${limit} at a time`)
+  }
+})
+
+t.test('an answer is cut before it is too large, and goes on', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const mega = { data: Buffer.from(`"${'x'.repeat(1024 * 1024 - 2)}"`) }
+  const names = ['a', 'b', 'c']
+  for (const name of names) log.add(name, drafts(5, mega))
+  const channels = await hub.openAll(names)
+  let cursors = names.map(() => e1(0))
+  let seen = 0
+  for (let more = true; more;) {
+    const answer = await collect(channels, cursors, 1000)
+    const bytes = answer.events.reduce((sum, event) => sum + event.json.length, 0)
+    t.ok(answer.events.length > 0 && bytes < 6 * 1024 * 1024, `${bytes} bytes`)
+    seen += answer.events.length
+    ;({ more } = answer)
+    cursors = answer.cursors.map(each => ({ ...each }))
+  }
+  t.equal(seen, 15)
+})
+
+t.test('a gap goes with the first page, also where there is no room for events', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(5))
+  log.lose('a', 2, 'e2')
+  log.add('a', drafts(2))
+  log.add('b', drafts(5))
+  const channels = await hub.openAll(['a', 'b'])
+  let cursors = [e1(1), e1(0)]
+  const gaps: object[] = []
+  const seen: string[] = []
+  for (let more = true; more;) {
+    const answer = await collect(channels, cursors, 1)
+    gaps.push(...answer.gaps)
+    seen.push(...answer.events.map(event => event.json.toString()))
+    ;({ more } = answer)
+    cursors = answer.cursors.map(each => ({ ...each }))
+  }
+  t.strictSame(gaps, [{ channel: 'a', gap: { from: e1(3), to: { epoch: 'e2', offset: 3 } } }])
+  const of = (name: string) => seen.map(json => JSON.parse(json)).filter(event => event.channel === name)
+  t.strictSame(
+    of('a').map(event => event.id),
+    [...ids('e1', 2, 3), ...ids('e2', 4, 5)],
+  )
+  t.strictSame(
+    of('b').map(event => event.id),
+    ids('e1', 1, 5),
+  )
+})
+
+t.test('a long poll is woken by any of its channels, and by a gap', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(3))
+  const channels = await hub.openAll(['a', 'b'])
+  const ask = () => new LongPoll(hub, channels).answer([e1(3), 'latest'], 10, 10_000)
+  const waiting = ask()
+  await until('held', () => hub.held.size === 1)
+  t.equal(hub.stats().readers, 2)
+  log.add('b', drafts(1))
+  t.equal((await waiting).events.length, 1)
+  const other = ask()
+  await until('held', () => hub.held.size === 1)
+  log.lose('a', 1, 'e2')
+  t.strictSame((await other).gaps, [{ channel: 'a', gap: { from: e1(3), to: { epoch: 'e2', offset: 2 } } }])
+  t.equal(hub.stats().readers + hub.held.size, 0)
+})
+
+t.test('a long poll misses nothing that comes while it looks', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(3))
+  const channels = await hub.openAll(['a'])
+  log.held = true
+  log.add('a', drafts(1))
+  const gate = new Gate()
+  log.afterRead = gate.pass
+  // Its cursor is ahead of the node, so the log is asked, and meanwhile the feed goes on.
+  const waiting = new LongPoll(hub, channels).answer([e1(4)], 10, 10_000)
+  await until('the read has looked', () => gate.waiting === 1)
+  log.release()
+  log.add('a', drafts(1))
+  gate.open()
+  t.strictSame(
+    (await waiting).events.map(event => event.offset),
+    [5],
+  )
+})
+
+t.test('low-priority events hold a long poll for a second, and what is behind them does not', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channels = await hub.openAll(['a'])
+  const low = { priority: 'low' } as const
+  const took = async (begin: () => void, wait = 10_000) => {
+    const began = Date.now()
+    const waiting = new LongPoll(hub, channels).answer([log.head('a')], 100, wait)
+    begin()
+    const { events } = await waiting
+    return { ms: Date.now() - began, events: events.length }
+  }
+  const alone = await took(() => log.add('a', drafts(3, low)))
+  t.equal(alone.events, 3)
+  t.ok(alone.ms >= 990 && alone.ms < 1500, `${alone.ms} ms`)
+  for (const [what, begin] of [
+    ['a high one', () => log.add('a', [low, low, {}])],
+    ['64 events', () => log.add('a', drafts(64, low))],
+    ['64 KiB', () => log.add('a', drafts(2, { ...low, data: Buffer.alloc(32 * 1024, '1') }))],
+  ] as const) {
+    const { ms } = await took(begin)
+    t.ok(ms < 500, `${what}: ${ms} ms`)
+  }
+  const ended = await took(() => log.add('a', drafts(1, low)), 200)
+  t.equal(ended.events, 1, 'at the end of its time it takes what there is')
+  t.ok(ended.ms < 900, `${ended.ms} ms`)
+})
+
+t.test('a long poll that finds old low-priority events is answered at once, young ones wait', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channels = await hub.openAll(['a'])
+  log.add('a', drafts(1, { priority: 'low' }))
+  const began = Date.now()
+  const young = await new LongPoll(hub, channels).answer([e1(0)], 100, 10_000)
+  const waited = Date.now() - began
+  t.ok(waited > 900 && waited < 1500, `${waited} ms`)
+  t.equal(young.events.length, 1)
+  const again = Date.now()
+  await new LongPoll(hub, channels).answer([e1(0)], 100, 10_000)
+  t.ok(Date.now() - again < 500)
+})
+
+t.test('what waits is released when its time is over, or its client gone', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channels = await hub.openAll(['a'])
+  const began = Date.now()
+  const answer = await new LongPoll(hub, channels).answer(['latest'], 100, 100)
+  t.ok(Date.now() - began >= 99)
+  t.strictSame([answer.events, answer.cursors, answer.more], [[], [e1(0)], false])
+  const gone = new LongPoll(hub, channels)
+  const waiting = gone.answer(['latest'], 100, 60_000)
+  await until('held', () => hub.held.size === 1)
+  gone.release()
+  t.strictSame((await waiting).events, [])
+  t.equal(hub.stats().readers + hub.held.size, 0)
+})
+
+t.test('the events of an answer stand in it to the letter, by time', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const data = ['1.0', '{"__proto__":{"]}":"\\""}}', '[[],{}]', '"\u2028"'].map(each => ({
+    data: Buffer.from(each),
+  }))
+  const added = [...log.add('a', data), ...log.add('b', data)]
+  const channels = await hub.openAll(['a', 'b', 'c'])
+  const text = encodeAnswer(
+    await collect(channels, [e1(0), e1(0), { epoch: 'zz', offset: 3 }], 100),
+  ).toString()
+  t.strictSame(split(text).sort(), added.map(event => event.json.toString()).sort())
+  t.equal(
+    text.slice(text.indexOf('],"cursor"')),
+    '],"cursor":"e1-4,e1-4,e1-0","gaps":[{"channel":"c","from":"zz-3","to":"e1-0"}]}',
+  )
+  const times = JSON.parse(text).events.map((event: { time: number }) => event.time)
+  t.strictSame(times, times.toSorted())
+  const part = encodeAnswer(await collect(channels, [e1(0), e1(0), 'latest'], 3)).toString()
+  t.match(part, /\],"cursor":"e1-\d,e1-\d,e1-0","more":true\}$/)
+})
