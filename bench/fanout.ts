@@ -67,25 +67,24 @@ async function runnable(wanted: readonly Peer[]): Promise<{ able: Peer[]; left: 
   return { able, left }
 }
 
-async function rowsOf(each: Case, peer: Peer, runs: number, bench: Bench): Promise<Row[]> {
-  const byLabel = new Map<string, Result[]>()
-  for (let run = 1; run <= runs; run++) {
-    say(`${each.name}  ${peer.name}  run ${run} of ${runs}`)
-    const results = await each.run(peer, bench).catch((error: unknown): Result[] => {
-      const why = error instanceof Error ? (error.stack ?? error.message) : String(error)
-      say(`failed: ${why}`)
-      return [{ label: '', figures: {}, notes: [`failed: ${why.split('\n', 1)[0]}`] }]
-    })
-    for (const result of results) {
-      say(`${each.name}  ${peer.name}  ${result.label}  ${summary(result)}`)
-      byLabel.set(result.label, [...(byLabel.get(result.label) ?? []), result])
-    }
+/** One run, whatever becomes of it. */
+async function runOnce(each: Case, peer: Peer, bench: Bench): Promise<Result[]> {
+  try {
+    return await each.run(peer, bench)
+  } catch (error) {
+    const why = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    say(`failed: ${why}`)
+    return [{ label: '', figures: {}, notes: [`failed: ${why.split('\n', 1)[0]}`] }]
   }
-  const several = byLabel.size > 1
-  return [...byLabel].map(([label, results]) => ({
-    ...combine(peer.name, several && label !== '' ? `${peer.title}: ${label}` : peer.title, results),
-    variant: label,
-  }))
+}
+
+function rowsOf(peer: Peer, results: readonly Result[]): Row[] {
+  const labels = [...new Set(results.map(({ label }) => label))]
+  return labels.map(label => {
+    const shown = labels.length > 1 && label !== '' ? `${peer.title}: ${label}` : peer.title
+    const own = results.filter(result => result.label === label)
+    return combine(peer.name, shown, own)
+  })
 }
 
 function summary({ figures, notes = [] }: Result): string {
@@ -98,11 +97,20 @@ function find(rows: readonly Row[]) {
     rows.find(row => row.peer === peer && (label === undefined || row.label.endsWith(`: ${label}`)))?.figures
 }
 
+/** The peers take turns, so that a machine that is slower for a while is so for all of them. */
 async function measure(each: Case, able: readonly Peer[], runs: number, bench: Bench): Promise<CaseResult> {
-  const rows: Row[] = []
-  for (const peer of able.filter(({ name }) => each.peers.includes(name))) {
-    rows.push(...(await rowsOf(each, peer, runs, bench)))
+  const peers = able.filter(({ name }) => each.peers.includes(name))
+  const results = new Map<Peer, Result[]>(peers.map(peer => [peer, []]))
+  for (let run = 1; run <= runs; run++) {
+    for (const peer of peers) {
+      say(`${each.name}  ${peer.name}  run ${run} of ${runs}`)
+      for (const result of await runOnce(each, peer, bench)) {
+        say(`${each.name}  ${peer.name}  ${result.label}  ${summary(result)}`)
+        results.get(peer)?.push(result)
+      }
+    }
   }
+  const rows = [...results].flatMap(([peer, own]) => rowsOf(peer, own))
   return { name: each.name, title: each.title, rows, bars: each.bars(find(rows)) }
 }
 

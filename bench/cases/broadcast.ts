@@ -7,6 +7,8 @@ import { residentOf } from '../processes/proc.ts'
 import { type Bench, caveats, delivered, type Result } from './case.ts'
 
 export interface Broadcast {
+  /** What the table calls it, where a peer has several rows. */
+  readonly label?: string
   readonly wire: WireName
   readonly readers: number
   /** Readers are spread evenly over them. */
@@ -38,6 +40,7 @@ export function broadcast(peer: Peer, bench: Bench, order: Broadcast): Promise<R
 async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
   const { generator, publisher } = arena
   const channels = channelNames(order.channels)
+  const label = order.label ?? order.wire
   const reading = arena.peer.reading(order.wire, '')
   const before = residentOf(arena.peer.server.pids)
   const connected = await generator.call('connect', {
@@ -51,7 +54,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
   })
   if (connected.failed > 0) {
     return {
-      label: order.wire,
+      label,
       figures: {},
       notes: [`${connected.failed} readers failed: ${connected.reason}`],
     }
@@ -77,7 +80,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
     upto: warm,
     deadline: now() + WARM_WITHIN * 1e6,
   })
-  if (!isWarm) return { label: order.wire, figures: {}, notes: ['the warm-up did not arrive'] }
+  if (!isWarm) return { label, figures: {}, notes: ['the warm-up did not arrive'] }
 
   bench.progress('measuring')
   await generator.call('begin', { group: 'readers' })
@@ -102,10 +105,10 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
   const seconds = ((complete ? report.lastAt : deadline) - published.beganAt) / 1e6
   const expected = (count / order.channels) * order.readers
   const notes = caveats(report, published)
-  if (overfull) notes.push('killed at its memory limit of 2 GB')
-  else if (!complete) notes.push(`cut ${GRACE} s after the last publish`)
+  if (overfull) notes.push('delivered until killed, at its memory limit of 2 GB')
+  else if (!complete) notes.push(`delivered until cut, ${GRACE} s after the last publish`)
   return {
-    label: order.wire,
+    label,
     figures: {
       ...delivered(report, published),
       deliveriesPerSecond: report.received / seconds,

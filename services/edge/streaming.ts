@@ -17,6 +17,9 @@ export function resolveAll(channels: readonly Channel[], query: ReadQuery<never>
   return Promise.all(channels.map((channel, i) => channel.resolve(query.starts[i] ?? 'latest')))
 }
 
+/** Sockets that have become a stream: what a client sent behind that request (pipelining) is not answered. */
+const streamed = new WeakSet<Socket>()
+
 /** Takes the response over and streams to it until either side ends. Raises FW_TOO_MANY_FOLLOWED, LogUnavailable. */
 export async function stream(
   request: FastifyRequest,
@@ -31,7 +34,7 @@ export async function stream(
     const positions = await resolveAll(channels, query)
     reply.hijack()
     const { socket } = request.raw
-    if (socket.destroyed) return
+    if (socket.destroyed || streamed.has(socket)) return
     const opening = framing.opening(printCursor(positions))
     const connection = follow(hub, framing, begin(reply, socket, framing, contentType, opening))
     for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
@@ -64,6 +67,7 @@ function begin(
   raw.write(opening)
   if (waits) return new HttpOutlet(socket, raw as unknown as Writable, framing)
   socket.uncork()
+  streamed.add(socket)
   detach(raw, socket)
   return new HttpOutlet(socket, socket, framing)
 }
@@ -96,6 +100,7 @@ class HttpOutlet implements Outlet {
   }
 
   cut(): void {
-    this.socket.destroy()
+    // One that waited for its turn, which an earlier stream on its connection now never gives, can't cut that.
+    if (this.sink === this.socket || !streamed.has(this.socket)) this.socket.destroy()
   }
 }

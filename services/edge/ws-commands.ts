@@ -154,8 +154,8 @@ export class Commands {
       )
     }
     const { config } = this.#context
-    const raw = [...members(data)].find(member => member.name === 'publish')
-    if (raw === undefined) throw badCommand('publish is missing')
+    const [raw, second] = [...members(data)].filter(member => member.name === 'publish')
+    if (raw === undefined || second !== undefined) throw badCommand('publish is there once')
     const entry = parseEntry(data.subarray(raw.start, raw.end), config, PUBLISH_MEMBERS)
     const channel = entry.channels[0] as string
     const [receipt] = await this.#context.append(channel, [entry.draft])
@@ -198,7 +198,7 @@ function parseCommand(data: Buffer, isBinary: boolean): Command {
 function refOf(command: Command): Ref {
   if (!Object.hasOwn(command, 'ref')) return undefined
   const { ref } = command
-  if (typeof ref === 'number' || (typeof ref === 'string' && ref.length <= 128)) return ref
+  if (Number.isFinite(ref) || (typeof ref === 'string' && ref.length <= 128)) return ref as Ref
   throw badCommand('ref is a number or a string of at most 128 characters')
 }
 

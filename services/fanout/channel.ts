@@ -14,6 +14,10 @@ export const STRETCH: PageLimit = { events: 1024, bytes: 256 * 1024 }
 /** Stretches that a channel keeps for one wire. */
 const MAX_STRETCHES = 64
 
+/** Pages that a channel keeps for readers that are far behind, and for how long, ms. */
+const MAX_PAGES = 8
+const KEEP_PAGES = 1000
+
 /** What low-priority events gather to before they wake anyone: DESIGN.md section 6. */
 export const GATHER = { events: 64, bytes: 64 * 1024, age: 1000 }
 
@@ -32,6 +36,11 @@ export class Fetched {
 
   constructor(page: Page) {
     this.page = page
+  }
+
+  /** Bytes of memory, about: the events, and as much again encoded. */
+  get size(): number {
+    return 2 * this.page.events.reduce((sum, event) => sum + event.json.length, 0)
   }
 
   frames(framing: Framing): Buffer {
@@ -66,6 +75,11 @@ export class Channel implements Follower {
   /** Bytes of the stretches. */
   #encoded = 0
   readonly #flights = new Map<string, Promise<Fetched>>()
+  /** Pages that were read a moment ago, by their start. */
+  readonly #pages = new Map<string, Fetched>()
+  /** Bytes of these pages. */
+  #kept = 0
+  #pagesTimer: NodeJS.Timeout | undefined
   /** Who waits for a log that failed, and will ask it again. */
   readonly #waiting: (() => void)[] = []
   #retryTimer: NodeJS.Timeout | undefined
@@ -99,6 +113,7 @@ export class Channel implements Follower {
     this.#feed?.close()
     this.#remember(() => {
       this.#forgetStretches()
+      this.#forgetPages()
       this.recent.reset({ epoch: '', offset: 0 })
     })
   }
@@ -120,6 +135,7 @@ export class Channel implements Follower {
   gap(gap: Gap): void {
     this.#remember(() => {
       this.#forgetStretches()
+      this.#forgetPages()
       this.recent.reset(gap.to)
     })
     this.version++
@@ -160,13 +176,14 @@ export class Channel implements Follower {
 
   /** Bytes of memory held, about. */
   get size(): number {
-    return this.recent.size + this.#encoded
+    return this.recent.size + this.#encoded + this.#kept
   }
 
-  /** Lets go of memory until at most `size` bytes are held: what is encoded first, then the oldest events. */
+  /** Lets go of memory until at most `size` bytes are held: what was made for readers first, then the oldest events. */
   shrink(size: number): void {
     if (this.size <= size) return
     this.#forgetStretches()
+    this.#forgetPages()
     this.recent.shrink(size)
   }
 
@@ -179,6 +196,13 @@ export class Channel implements Follower {
   #forgetStretches(): void {
     this.#stretches.clear()
     this.#encoded = 0
+  }
+
+  #forgetPages(): void {
+    clearTimeout(this.#pagesTimer)
+    this.#pagesTimer = undefined
+    this.#pages.clear()
+    this.#kept = 0
   }
 
   // Readers -------------------------------------------------------------------------------------------------
@@ -303,6 +327,30 @@ export class Channel implements Follower {
       this.#flights.set(key, flight)
     }
     return flight
+  }
+
+  /**
+   * The page after `start` for a reader that stays. Those that are behind alike do not come at the same moment, since
+   * they take turns at their sockets: so what can't change any more is kept for a while, with its bytes.
+   */
+  async share(start: Position): Promise<Fetched> {
+    const key = printPosition(start)
+    const kept = this.#pages.get(key)
+    if (kept !== undefined) return kept
+    const fetched = await this.fetch(start)
+    const { gap, events, more } = fetched.page
+    const past = more && gap === undefined && events.length > 0
+    if (past && !this.#closed && !this.#pages.has(key)) this.#keep(key, fetched)
+    return fetched
+  }
+
+  #keep(key: string, fetched: Fetched): void {
+    this.#remember(() => {
+      if (this.#pages.size >= MAX_PAGES) this.#forgetPages()
+      this.#pages.set(key, fetched)
+      this.#kept += fetched.size
+    })
+    this.#pagesTimer ??= setTimeout(() => this.#remember(() => this.#forgetPages()), KEEP_PAGES).unref()
   }
 
   /** Calls back a while after the log has failed: all that wait at the same time, so that they ask it together. */

@@ -169,7 +169,7 @@ export class Connection implements Target {
   #fetch(reader: Reader): void {
     reader.fetching = true
     const { version } = reader.channel
-    reader.channel.fetch({ epoch: reader.epoch, offset: reader.offset }).then(
+    reader.channel.share({ epoch: reader.epoch, offset: reader.offset }).then(
       fetched => {
         reader.fetching = false
         if (reader.slot === -1) return
@@ -225,6 +225,8 @@ export class Connection implements Target {
   /** Tells the client why, and ends. Cut a while later if it does not go by itself. */
   end(farewell: Farewell): void {
     if (this.#endedAt !== 0) return
+    // What this tick has for the client goes first.
+    this.catchUp()
     this.uncork()
     if (this.#outlet.open) this.#outlet.end(farewell)
     this.#endedAt = Date.now()

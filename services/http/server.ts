@@ -31,6 +31,8 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
     requestTimeout: 0,
     http: {
       maxHeaderSize: MAX_HEADERS,
+      // Node would refuse without a code; see methods.ts.
+      requireHostHeader: false,
       headersTimeout: 60_000,
       connectionsCheckingInterval: 10_000,
       // A peer that vanished without a word is noticed by TCP.

@@ -85,30 +85,34 @@ export function queryOf({ channels, cursor, limit }: Target): string {
 
 /** What has arrived and nobody has taken yet. */
 class Mailbox<T> {
-  readonly #arrived: T[] = []
+  #arrived: T[] = []
   #taken = 0
-  #waiting: (() => void) | undefined
+  /** Who waits, in the order in which they came. */
+  readonly #waiting: ((item: T) => void)[] = []
 
   put(item: T): void {
-    this.#arrived.push(item)
-    this.#waiting?.()
+    const first = this.#waiting.shift()
+    if (first === undefined) this.#arrived.push(item)
+    else first(item)
   }
 
   async take(within: number): Promise<T> {
     if (this.#taken === this.#arrived.length) {
-      const came = await new Promise<boolean>(resolve => {
-        const timer = setTimeout(() => resolve(false), within)
-        this.#waiting = () => {
+      return new Promise((resolve, reject) => {
+        const waits = (item: T) => {
           clearTimeout(timer)
-          resolve(true)
+          resolve(item)
         }
+        const timer = setTimeout(() => {
+          this.#waiting.splice(this.#waiting.indexOf(waits), 1)
+          reject(new Error(`nothing came within ${within} ms`))
+        }, within)
+        this.#waiting.push(waits)
       })
-      this.#waiting = undefined
-      if (!came) throw new Error(`nothing came within ${within} ms`)
     }
     const item = this.#arrived[this.#taken++] as T
-    if (this.#taken === 1024) {
-      this.#arrived.splice(0, this.#taken)
+    if (this.#taken >= 1024) {
+      this.#arrived = this.#arrived.slice(this.#taken)
       this.#taken = 0
     }
     return item

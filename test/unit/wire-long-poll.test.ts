@@ -29,7 +29,10 @@ async function ask(target: Target, wait = LONG, of = node): Promise<Page> {
 const held = (count: number, of = node) => until(`${count} are held`, () => of.hub.held.size === count)
 const connections = (of = node) => of.hub.stats().wires['long-poll']?.connections
 async function nothingHeld(of = node): Promise<void> {
-  await until('nothing is held', () => of.hub.held.size + of.hub.stats().readers === 0 && connections(of) === 0)
+  await until(
+    'nothing is held',
+    () => of.hub.held.size + of.hub.stats().readers === 0 && connections(of) === 0,
+  )
 }
 
 t.test('is held until there is an event, and answers with it at once', async t => {
@@ -99,7 +102,9 @@ t.test('only news of its own channels wakes it', async t => {
 t.test('a client that leaves releases it', async () => {
   const channels = [fresh(), fresh(), fresh()]
   const path = `/v1/long-poll?wait=${LONG}&${queryOf({ channels })}`
-  const raws = Array.from({ length: 20 }, () => new Raw(node.port).send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`))
+  const raws = Array.from({ length: 20 }, () =>
+    new Raw(node.port).send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`),
+  )
   await held(20)
   for (const [i, raw] of raws.entries()) {
     if (i % 2 === 0) raw.socket.destroy()
@@ -138,7 +143,8 @@ t.test('one that leaves before its channels are open is not held either', async 
 
 t.test('one that is pipelined behind another is answered in its turn', async t => {
   const [a, b] = [fresh(), fresh()]
-  const request = (channel: string) => `GET /v1/long-poll?wait=${LONG}&channel=${channel} HTTP/1.1\r\nHost: x\r\n\r\n`
+  const request = (channel: string) =>
+    `GET /v1/long-poll?wait=${LONG}&channel=${channel} HTTP/1.1\r\nHost: x\r\n\r\n`
   const raw = new Raw(node.port).send(request(a) + request(b))
   await held(2)
   await node.append(b, '"second"')
@@ -183,7 +189,7 @@ t.test('asking again and again misses nothing while others publish', async t => 
       if (i % 5 === 0) await setImmediate()
     }
   })()
-  for (let got = 0; got < total; ) {
+  for (let got = 0; got < total;) {
     const page = await ask({ channels, cursor, limit: 7 })
     for (const event of page.events) {
       const { channel, id } = JSON.parse(event)

@@ -21,7 +21,10 @@ function open(query: string, of = node, version = '1.1'): Raw {
 
 const bodyOf = (text: string) => text.slice(text.indexOf('\r\n\r\n') + 4)
 /** Lines that say something. */
-const linesOf = (text: string) => bodyOf(text).split('\n').filter(line => line !== '')
+const linesOf = (text: string) =>
+  bodyOf(text)
+    .split('\n')
+    .filter(line => line !== '')
 
 t.test('the first line says where the reader stands', async t => {
   const channels = [fresh(), fresh()]
@@ -43,10 +46,7 @@ t.test('then one object a line, as it is everywhere', async t => {
   const expected: string[] = []
   for (const id of ids) expected.push((await node.get(`/v1/channels/${channel}/events/${id}`)).body)
   await until('three lines', () => linesOf(raw.text).length === 4)
-  t.same(
-    linesOf(Buffer.from(raw.text, 'latin1').toString('utf8')).slice(1),
-    expected,
-  )
+  t.same(linesOf(Buffer.from(raw.text, 'latin1').toString('utf8')).slice(1), expected)
   t.notMatch(text, /\r(?!\n)/)
 })
 
@@ -79,6 +79,7 @@ t.test('the last line says why the node ends it, and when to come back', async t
   const readers = Array.from({ length: 10 }, () => open(`channel=${channel}`, own))
   await Promise.all(readers.map(raw => raw.until(/"open"/)))
   await own.append(channel, '"last event"')
+  await Promise.all(readers.map(raw => raw.until(/"last event"/)))
   await Promise.all([own.hub.drain(100), ...readers.map(raw => raw.ended)])
   const retries = new Set<number>()
   for (const raw of readers) {

@@ -46,23 +46,18 @@ t.test('without channels it is open with an empty cursor, and follows nothing', 
 
 t.test('subscribe: ok says where it stands, before the first event', async t => {
   const channel = fresh()
-  const ids = await node.append(channel, '1', '2', '3')
+  const [first = '', second = '', third = ''] = await node.append(channel, '1', '2', '3')
+  let head = third
   const client = await connect()
-  for (const [cursor, stands] of [
-    [undefined, ids[2]],
-    ['latest', ids[2]],
-    ['earliest', at(ids[0], 0)],
-    [ids[1], ids[1]],
-    ['zzz-4', 'zzz-4'],
-  ]) {
+  for (const cursor of [undefined, 'latest', 'earliest', second, 'zzz-4']) {
+    const stands = cursor === undefined || cursor === 'latest' ? head : cursor
     const from = client.log.length
-    client.send({ ref: 1, subscribe: channel, cursor })
-    t.same(await client.answers.take(5000), { ref: 1, ok: { channel, cursor: stands } })
-    const [next] = await node.append(channel, '"next"')
-    await until('the event', () => client.log.some(text => text.includes(`"${next}"`)))
+    const asked = await client.ask({ ref: 1, subscribe: channel, cursor })
+    t.same(asked, { ref: 1, ok: { channel, cursor: stands === 'earliest' ? at(first, 0) : stands } })
+    head = (await node.append(channel, '"next"'))[0] ?? ''
+    await until('the event', () => client.log.some(text => text.includes(`"${head}"`)))
     t.match(client.log[from], '"ok"', 'the first of all')
-    t.match(await client.ask({ ref: 2, unsubscribe: channel }), { ref: 2, ok: { channel, cursor: next } })
-    ids.splice(0, 3, ids[0] ?? '', ids[1] ?? '', next ?? '')
+    t.same(await client.ask({ ref: 2, unsubscribe: channel }), { ref: 2, ok: { channel, cursor: head } })
   }
 })
 
@@ -88,8 +83,6 @@ t.test('nothing of a channel follows the ok of its unsubscribe', async t => {
   }
   publishing = false
   await publisher
-  const at = client.log.findIndex(text => text.includes('"ok"') && !text.includes('"cursor"'))
-  t.ok(at > 0)
 })
 
 t.test('what it stood at when it left is where it goes on', async t => {
@@ -161,7 +154,10 @@ t.test('the ref comes back as it was; without one there is none', async t => {
   for (const ref of ['1', '-1', '0.5', '1e3', '""', '"x"', `"${'x'.repeat(128)}"`, '"\\u0000\\n"', '"ł🙂"']) {
     const answer = await client.ask(`{"ref":${ref},"ping":true}`)
     t.same(answer, { ref: JSON.parse(ref), ok: {} })
-    t.match(await client.ask(`{"ref":${ref},"ping":1}`), { ref: JSON.parse(ref), error: { code: 'FW_BAD_COMMAND' } })
+    t.match(await client.ask(`{"ref":${ref},"ping":1}`), {
+      ref: JSON.parse(ref),
+      error: { code: 'FW_BAD_COMMAND' },
+    })
   }
   t.same(await client.ask({ ping: true }), { ok: {} })
   for (const ref of ['null', 'true', '{}', '[1]', `"${'x'.repeat(129)}"`, '1e999']) {
@@ -225,17 +221,14 @@ t.test('what is no command is told so, with a code, and the connection goes on',
     ['{"publish":{"channel":"b","data":1,"idempotencyKey":""}}', 'FW_BAD_IDEMPOTENCY_KEY'],
     ['{"publish":{"channel":"b","data":1,"priority":"urgent"}}', 'FW_BAD_EVENT'],
     ['{"publish":{"channel":"b","data":1},"ping":true}', 'FW_BAD_COMMAND'],
-    [
-      '{"publish":{"channel":"b","data":1},"publish":{"channel":"b","data":2}}',
-      'FW_BAD_COMMAND',
-    ],
+    ['{"publish":{"channel":"b","data":1},"publish":{"channel":"b","data":2}}', 'FW_BAD_COMMAND'],
   ]
   for (const [message, code] of wrong) {
     client.socket.send(message)
     const answer = await client.answers.take(5000)
     t.equal(answer.error?.code, code, String(message))
     t.ok(answer.error?.message)
-    t.same(Object.keys(answer), ['error'])
+    t.equal(answer.ok, undefined)
   }
   const [id] = await node.append(channel, '1')
   t.equal(idOf(await client.event()), id)
@@ -338,17 +331,11 @@ t.test('readers at one cursor get identical bytes, of whatever size', async t =>
   // The object around the data has a length of its own: come by every boundary of the frame's length.
   const [probe] = await node.append(channel, '""')
   const around = (await client.event()).length - 2
-  const sizes = [0, 1, 50, 125, 126, 127, 200, 65534, 65535, 65536, 65537, 70000, 200_000]
-  const expected: number[] = []
-  for (const size of sizes) {
-    const length = Math.max(size, around + 4)
-    await node.append(channel, `"${'x'.repeat(length - around - 2 - 1)}"`)
-    expected.push(length)
-  }
-  const lengths = (await take(client, sizes.length)).map(event => event.length)
-  for (const [i, length] of lengths.entries()) {
-    t.ok(Math.abs(length - (expected[i] ?? 0)) <= 2, `${length} for ${expected[i]}`)
-  }
+  const range = (from: number) => Array.from({ length: 12 }, (_, i) => from + i)
+  const aims = [...range(120), ...range(65530), 200_000]
+  for (const aim of aims) await node.append(channel, `"${'x'.repeat(Math.max(0, aim - around - 2))}"`)
+  const lengths = new Set((await take(client, aims.length)).map(event => event.length))
+  for (const length of [125, 126, 127, 65535, 65536]) t.ok(lengths.has(length), `one of ${length} bytes`)
   const last = await node.append(channel, '"the end"')
   await Promise.all(raws.map(raw => raw.until(/"the end"\}/)))
   const [one, other] = raws.map(raw => raw.text.slice(raw.text.indexOf(`"${probe}"`)))
@@ -363,6 +350,7 @@ t.test('goodbyes have the code that says what to do', async t => {
   const client = await connect({ channels: [channel] }, own)
   const quiet = await connect({ channels: [] }, own)
   await own.append(channel, '1')
+  await client.event()
   const closed = Promise.all([closeCode(client.socket), closeCode(quiet.socket)])
   await own.hub.drain(10)
   t.same(await closed, [1001, 1001])
@@ -370,35 +358,38 @@ t.test('goodbyes have the code that says what to do', async t => {
   await until('nobody is left', () => connections(own) === 0 && own.app.sockets.size === 0)
 })
 
-t.test('10,000 pings of a client that does not read are answered once it does; until then it is not read', async t => {
-  const client = await connect()
-  const [socket] = [...node.app.sockets].slice(-1)
-  if (socket === undefined) throw new Error('no socket')
-  client.pause()
-  const count = 10_000
-  // Long enough that what is not read does not all fit into the kernel.
-  const ref = 'r'.repeat(110)
-  let most = 0
-  for (let i = 0; i < count; i++) {
-    client.send(`{"ref":"${ref}${i}","ping":true}`)
-    if (i % 100 === 0) {
+t.test(
+  '10,000 pings of a client that does not read are answered once it does; until then it is not read',
+  async t => {
+    const client = await connect()
+    const [socket] = [...node.app.sockets].slice(-1)
+    if (socket === undefined) throw new Error('no socket')
+    client.pause()
+    const count = 10_000
+    // Long enough that what is not read does not all fit into the kernel.
+    const ref = 'r'.repeat(110)
+    let most = 0
+    for (let i = 0; i < count; i++) {
+      client.send(`{"ref":"${ref}${i}","ping":true}`)
+      if (i % 100 === 0) {
+        await setImmediate()
+        most = Math.max(most, socket.writableLength)
+      }
+    }
+    for (let i = 0; i < 100; i++) {
       await setImmediate()
       most = Math.max(most, socket.writableLength)
     }
-  }
-  for (let i = 0; i < 100; i++) {
-    await setImmediate()
-    most = Math.max(most, socket.writableLength)
-  }
-  t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
-  client.resume()
-  const refs: unknown[] = []
-  for (let i = 0; i < count; i++) refs.push((await client.answers.take(5000)).ref)
-  t.strictSame(
-    refs,
-    Array.from({ length: count }, (_, i) => `${ref}${i}`),
-  )
-})
+    t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
+    client.resume()
+    const refs: unknown[] = []
+    for (let i = 0; i < count; i++) refs.push((await client.answers.take(5000)).ref)
+    t.strictSame(
+      refs,
+      Array.from({ length: count }, (_, i) => `${ref}${i}`),
+    )
+  },
+)
 
 t.test('nor do ping frames without end cost memory', async t => {
   const client = await connect()
@@ -472,9 +463,7 @@ function handshake(of: Node, path = '/v1/ws', headers = ''): Raw {
 function frame(first: number, payload: string | Buffer, masked = true): Buffer {
   const data = Buffer.from(payload)
   const length =
-    data.length < 126
-      ? Buffer.from([data.length])
-      : Buffer.from([126, data.length >> 8, data.length & 255])
+    data.length < 126 ? Buffer.from([data.length]) : Buffer.from([126, data.length >> 8, data.length & 255])
   if (!masked) return Buffer.concat([Buffer.from([first]), length, data])
   length[0] = (length[0] ?? 0) | 0x80
   const mask = randomBytes(4)
@@ -521,6 +510,7 @@ t.test('bad frames end the connection with the code for it', async t => {
     const raw = handshake(node, `/v1/ws?channel=${channel}`)
     await raw.until(/"open"[^]*\}\}/)
     raw.send(bytes)
+    // eslint-disable-next-line no-control-regex
     const text = await raw.until(/\}\}[^]*\x88[\x02-\x7d][^][^]/)
     t.equal(codeOf(text), code, what)
     // Nothing may follow a close frame.
@@ -647,6 +637,10 @@ t.test('what is wrong with the request is said before the handshake', async t =>
 })
 
 t.test('no extension is negotiated, since frames are shared', async t => {
-  const raw = handshake(node, '/v1/ws', 'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n')
+  const raw = handshake(
+    node,
+    '/v1/ws',
+    'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n',
+  )
   t.notMatch(await raw.until(/"open"/), /sec-websocket-extensions/i)
 })
