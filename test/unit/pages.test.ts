@@ -148,14 +148,14 @@ t.test('low-priority events hold a long poll for a second, and what is behind th
   }
   const alone = await took(() => log.add('a', drafts(3, low)))
   t.equal(alone.events, 3)
-  t.ok(alone.ms >= 990 && alone.ms < 1500, `${alone.ms} ms`)
+  t.ok(alone.ms >= 990 && alone.ms < 3000, `${alone.ms} ms`)
   for (const [what, begin] of [
     ['a high one', () => log.add('a', [low, low, {}])],
     ['64 events', () => log.add('a', drafts(64, low))],
     ['64 KiB', () => log.add('a', drafts(2, { ...low, data: Buffer.alloc(32 * 1024, '1') }))],
   ] as const) {
     const { ms } = await took(begin)
-    t.ok(ms < 500, `${what}: ${ms} ms`)
+    t.ok(ms < 800, `${what}: ${ms} ms`)
   }
   const ended = await took(() => log.add('a', drafts(1, low)), 200)
   t.equal(ended.events, 1, 'at the end of its time it takes what there is')
@@ -170,11 +170,11 @@ t.test('a long poll that finds old low-priority events is answered at once, youn
   const began = Date.now()
   const young = await new LongPoll(hub, channels).answer([e1(0)], 100, 10_000)
   const waited = Date.now() - began
-  t.ok(waited > 900 && waited < 1500, `${waited} ms`)
+  t.ok(waited > 900 && waited < 3000, `${waited} ms`)
   t.equal(young.events.length, 1)
   const again = Date.now()
   await new LongPoll(hub, channels).answer([e1(0)], 100, 10_000)
-  t.ok(Date.now() - again < 500)
+  t.ok(Date.now() - again < 800)
 })
 
 t.test('what waits is released when its time is over, or its client gone', async t => {
