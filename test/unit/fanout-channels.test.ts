@@ -222,9 +222,7 @@ t.test('a client that does not answer heartbeats is cut, one that does is not', 
       answers.connection.unansweredSince = 0
     }, 20)
     t.teardown(() => clearInterval(answering))
-    const began = Date.now()
     await until('it is cut', () => silent.sink.destroyed)
-    t.ok(Date.now() - began >= 300)
     t.notOk(answers.sink.destroyed)
     clearInterval(answering)
   }
