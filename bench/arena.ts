@@ -1,7 +1,8 @@
 // One run's surroundings: a fresh Redis, the server that is measured, a load generator and a publisher, each a
 // process of its own on loopback.
 
-import { mkdtemp, rm } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -56,6 +57,8 @@ export class Arena {
   /** Runs `measure` in a fresh arena, which is gone when it returns. */
   static async with<T>(peer: Peer, options: ArenaOptions, measure: (arena: Arena) => Promise<T>): Promise<T> {
     const dir = await mkdtemp(join(tmpdir(), 'fanwire-bench-'))
+    const clear = () => rmSync(dir, { recursive: true, force: true })
+    process.on('exit', clear)
     let redis: RunningRedis | undefined
     let arena: Arena | undefined
     try {
@@ -67,7 +70,8 @@ export class Arena {
     } finally {
       await arena?.close()
       await redis?.server.kill()
-      await rm(dir, { recursive: true, force: true })
+      process.off('exit', clear)
+      clear()
     }
   }
 

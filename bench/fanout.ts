@@ -129,6 +129,16 @@ async function main(): Promise<void> {
     wanted.length === cases.length && values.peer === undefined && !values.quick && !values.profile
   const out = values.out ?? (whole ? RESULTS : TRIALS)
 
+  const args = process.argv.slice(2)
+  const about = {
+    command: ['npm run bench:fanout', ...(args.length > 0 ? ['--', ...args] : [])].join(' '),
+    date: new Date().toISOString(),
+    machine: machine(),
+    node: process.versions.node,
+    runs,
+    quick: values.quick,
+    left,
+  }
   const measured: CaseResult[] = []
   for (const each of wanted) {
     await mkdir(TRIALS, { recursive: true })
@@ -137,28 +147,17 @@ async function main(): Promise<void> {
     const result = await measure(each, able, runs, { quick: values.quick, profile, progress })
     measured.push(result)
     process.stdout.write(`\n${caseMarkdown(result)}\n\n`)
-    if (profile !== undefined) {
-      process.stdout.write(`${profile}\n${(await hottest(profile)).join('\n')}\n\n`)
-    }
+    if (profile !== undefined) process.stdout.write(`${profile}\n${(await hottest(profile)).join('\n')}\n\n`)
+    await write(out, { ...about, cases: measured })
   }
+  say(`written to ${out}`)
+}
 
-  const result: BenchResult = {
-    command: [
-      'npm run bench:fanout',
-      ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : []),
-    ].join(' '),
-    date: new Date().toISOString(),
-    machine: machine(),
-    node: process.versions.node,
-    runs,
-    quick: values.quick,
-    left,
-    cases: measured,
-  }
+/** After every case, so that a bench that is ended early has told what it knows. */
+async function write(out: string, result: BenchResult): Promise<void> {
   await mkdir(out, { recursive: true })
   await writeFile(join(out, 'fanout.json'), `${JSON.stringify(result, null, 2)}\n`)
   await writeFile(join(out, 'fanout.md'), `${markdown(result)}\n`)
-  say(`written to ${out}`)
 }
 
 await main().catch((error: unknown) => {

@@ -21,6 +21,9 @@ import { writer } from './writer/app.ts'
 /** Beyond the spread of goodbyes, ms: then the process ends, come what may. */
 const STOP_WITHIN = 5000
 
+/** Connections that the kernel holds until they are accepted: as many as may come back at once after a fault. */
+const BACKLOG = 4096
+
 /** Exit codes: what was asked for can't be, and what is wrong with how it was asked. */
 const FAILED = 1
 const MISUSED = 2
@@ -67,7 +70,7 @@ async function listen(app: FastifyInstance, { host, port }: Config): Promise<str
   // Fastify would log a line of its own for each address.
   const { level } = app.log
   app.log.level = 'silent'
-  await app.listen({ host: address, port })
+  await app.listen({ host: address, port, backlog: BACKLOG })
   app.log.level = level
   const bound = app.server.address()
   if (bound === null || typeof bound === 'string') throw new Error('the server has no port')
