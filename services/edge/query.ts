@@ -112,6 +112,6 @@ function readNumbers<N extends string>(
 }
 
 /** A stranger's text, short and on one line, to be repeated in a message. */
-export function quote(text: unknown): string {
+function quote(text: unknown): string {
   return JSON.stringify(String(text).slice(0, 80))
 }

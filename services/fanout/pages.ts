@@ -2,8 +2,9 @@
 
 import type { LogEvent } from '../log/event.ts'
 import type { Page } from '../log/log.ts'
-import { type Gap, type Position, printPosition, type Start } from '../log/position.ts'
+import { type Gap, type Position, printCursor, type Start } from '../log/position.ts'
 import { type Channel, GATHER } from './channel.ts'
+import { encodeGap } from './frames.ts'
 import type { Held, Hub } from './hub.ts'
 import { Reader, type Target } from './reader.ts'
 
@@ -107,12 +108,9 @@ export function encodeAnswer({ events, gaps, cursors, more }: Answer): Buffer {
     if (i > 0) pieces.push(COMMA)
     pieces.push(event.json)
   })
-  const told = gaps.map(
-    ({ channel, gap }) =>
-      `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`,
-  )
+  const told = gaps.map(({ channel, gap }) => encodeGap(channel, gap))
   const tail =
-    `],"cursor":"${cursors.map(printPosition).join(',')}"` +
+    `],"cursor":"${printCursor(cursors)}"` +
     (more ? ',"more":true' : '') +
     (told.length > 0 ? `,"gaps":[${told.join(',')}]}` : '}')
   pieces.push(Buffer.from(tail))
