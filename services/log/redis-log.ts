@@ -8,12 +8,13 @@ import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt
 import { LogRefused, LogUnavailable } from './log.ts'
 import type { Position, Start } from './position.ts'
 import { parsePosition } from './position.ts'
+import { Appends } from './redis-appends.ts'
 import type { Argument, Deferred, Logger } from './redis-connection.ts'
 import { deferred, endpoint, RedisConnection, reason } from './redis-connection.ts'
 import { Feeds } from './redis-feeds.ts'
-import { parseRead, parseReceipts, parseRecords, specOf } from './redis-records.ts'
+import { parseRead, parseRecords } from './redis-records.ts'
 import type { Script, Scripts } from './redis-scripts.ts'
-import { loadScripts, Names } from './redis-scripts.ts'
+import { evalsha, loadScripts, Names } from './redis-scripts.ts'
 import { Subscriptions } from './redis-subscriptions.ts'
 
 /** Ms in which the heads of all followed channels are compared with the log's. */
@@ -53,6 +54,8 @@ export class RedisLog implements ChannelLog {
   readonly #options: RedisLogOptions
   readonly #scripts: Scripts
   readonly #names: Names
+  readonly #appends: Appends
+  readonly #probeAppends: Appends
   readonly #commands: RedisConnection
   readonly #feed: RedisConnection
   readonly #subscriptions: Subscriptions
@@ -84,6 +87,10 @@ export class RedisLog implements ChannelLog {
       onReady: () => this.#subscriptions.renew(),
       onMessage: (name, payload) => this.#message(name.toString('latin1'), payload),
     })
+    const appends = (script: Script) =>
+      new Appends({ script, names: this.#names, send: args => this.#send(args) })
+    this.#appends = appends(this.#scripts.append)
+    this.#probeAppends = appends(this.#scripts.probe)
     this.#subscriptions = new Subscriptions({
       send: (command, names) => this.#feed.call(command, names),
       renewed: names => this.#feeds.renewed(names),
@@ -121,7 +128,7 @@ export class RedisLog implements ChannelLog {
 
   async append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
     if (drafts.length === 0) return []
-    return this.#append(this.#scripts.append, channel, drafts)
+    return this.#appends.append(channel, drafts)
   }
 
   async read(channel: string, after: Start, limit: PageLimit): Promise<Page> {
@@ -154,7 +161,7 @@ export class RedisLog implements ChannelLog {
     }
     const timer = setTimeout(expire, Math.min(this.#options.timeout, PROBE_TIMEOUT))
     try {
-      const sent = this.#append(this.#scripts.probe, this.#probeChannel, [{ data: Buffer.from(mark) }])
+      const sent = this.#probeAppends.append(this.#probeChannel, [{ data: Buffer.from(mark) }])
       await Promise.all([sent.then(() => (held = true)), came.promise])
     } catch (error) {
       // Whichever of the two is silent, unless it has been made anew meanwhile.
@@ -173,12 +180,9 @@ export class RedisLog implements ChannelLog {
     await Promise.all([this.#commands.close(), this.#feed.close()])
   }
 
-  async #append(script: Script, channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
-    const args: Argument[] = [randomEpoch(), this.#names.feed(channel)]
-    for (const draft of drafts) args.push(specOf(draft), draft.data)
-    const call = evalsha(script, this.#names.keys(channel), args)
+  async #send(args: Argument[]): Promise<string> {
     try {
-      return parseReceipts((await this.#commands.call('evalsha', call)) as (string | number)[], drafts.length)
+      return (await this.#commands.call('evalsha', args)) as string
     } catch (error) {
       // Not tried again: appends that were sent after it are under way.
       if (isNoScript(error)) this.#load()
@@ -267,10 +271,6 @@ export class RedisLog implements ChannelLog {
         `Redis may evict channels: set maxmemory-policy to noeviction instead of ${policy}`,
       )
   }
-}
-
-function evalsha(script: Script, keys: readonly string[], args: readonly Argument[]): Argument[] {
-  return [script.sha, keys.length, ...keys, ...args]
 }
 
 function isNoScript(error: unknown): boolean {

@@ -51,18 +51,23 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
   }
 }
 
-/** The receipts in a reply of `append.lua` to `count` drafts. */
-export function parseReceipts(reply: readonly (string | number)[], count: number): Receipt[] {
-  const epoch = `${reply[0]}`
-  const time = Number(reply[1])
-  let offset = Number(reply[2])
+/**
+ * The receipts in a channel's line of append.lua's reply, for `count` drafts. Raises LogUnavailable where the line
+ * says why there are none.
+ */
+export function parseReceipts(line: string, count: number): Receipt[] {
+  if (line.startsWith('-')) throw new LogUnavailable(line.slice(1))
+  const fields = line.split(' ')
+  const epoch = fields[0] as string
+  const time = Number(fields[1])
+  let offset = Number(fields[2])
   const receipts: Receipt[] = []
   let repeat = 3
   for (let i = 0; i < count; i++) {
-    if (repeat < reply.length && Number(reply[repeat]) === i) {
-      const [epoch = '', offset, time] = `${reply[repeat + 1]}`.split(' ')
+    if (repeat < fields.length && Number(fields[repeat]) === i) {
+      const [, epoch = '', offset, time] = fields.slice(repeat, repeat + 4)
       receipts.push({ position: { epoch, offset: Number(offset) }, time: Number(time), replayed: true })
-      repeat += 2
+      repeat += 4
     } else {
       receipts.push({ position: { epoch, offset }, time, replayed: false })
       offset++

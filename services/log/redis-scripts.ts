@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { REMEMBERED_EPOCHS } from './history.ts'
 import type { Retention } from './log.ts'
+import type { Argument } from './redis-connection.ts'
 
 export interface Script {
   readonly text: string
@@ -44,6 +45,11 @@ export function loadScripts(retention: Retention, idempotencyWindow: number): Sc
     heads: script(constants, 'heads'),
     probe: script(brief, 'append'),
   }
+}
+
+/** What EVALSHA is called with. */
+export function evalsha(script: Script, keys: readonly string[], args: readonly Argument[]): Argument[] {
+  return [script.sha, keys.length, ...keys, ...args]
 }
 
 function script(constants: Readonly<Record<string, number>>, name: string): Script {

@@ -29,6 +29,8 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local now = clock()
+
 -- The data set's identity: another one after each restart, failover and full resync.
 local function replid()
   local info = call('INFO', 'replication')
@@ -37,6 +39,8 @@ local function replid()
   end
   return string.match(info, 'master_replid:(%w+)')
 end
+
+local master = replid()
 
 -- Time and sum of the event at `offset`; nil where the stream has lost it.
 local function entry(c, offset)
@@ -125,7 +129,7 @@ end
 --   floor; least: what the floor may not be below; moved: the floor is another than the stored one
 --   begun: its epoch is new; partial: keys are missing; made: keys were made, so they have no expiry yet
 local function open(keys, name)
-  local c = { keys = keys, name = name, now = clock(), replid = replid(), entries = {}, least = 0 }
+  local c = { keys = keys, name = name, now = now, replid = master, entries = {}, least = 0 }
   local there = call('EXISTS', unpack(keys))
   local m = there > 0 and call('HMGET', keys[1], 'r', 'e', 'g', 'h', 't', 'u', 'f', 'ft', 'fu') or {}
   c.partial = there < 4

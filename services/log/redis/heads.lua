@@ -1,8 +1,6 @@
 -- The heads of many channels. KEYS: four for each. Returns for each "<epoch>-<offset>", or "" where only a read
 -- can tell, since Redis is another one or keys are missing. Keys that are used so live on.
 
-local now = clock()
-local master = replid()
 local reply = {}
 for i = 1, #KEYS, 4 do
   local keys = { KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3] }
