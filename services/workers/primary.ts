@@ -39,7 +39,7 @@ interface Member {
   listens: boolean
   /** Why it could not start, in its own words. */
   why: string | undefined
-  /** Whether it ended as it was told to. */
+  /** Whether it ended by itself with 0, or had not come so far. */
   readonly ended: Promise<boolean>
 }
 
@@ -77,12 +77,14 @@ class Primary {
     return listening[0] ?? ''
   }
 
-  /** Returns when all have ended, and whether each did so by itself and in peace. */
+  /** Returns when all have ended, and whether each did so by itself. */
   async stop(): Promise<boolean> {
     this.#stopping = true
     for (const timer of this.#replacements) clearTimeout(timer)
-    const ends = [...this.#members.values()].map(({ dialogue, ended }) => {
-      void dialogue.ask({ of: 'stop' }, ANSWER_WITHIN)
+    const ends = [...this.#members.values()].map(({ worker, dialogue, listens, ended }) => {
+      // One that is starting serves nobody yet, and perhaps does not hear yet.
+      if (listens) void dialogue.ask({ of: 'stop' }, ANSWER_WITHIN)
+      else worker.process.kill('SIGTERM')
       return ended
     })
     return (await Promise.all(ends)).every(well => well)
@@ -109,7 +111,7 @@ class Primary {
     const ended = new Promise<boolean>(resolve => {
       const end = (code: number | null, signal: string | null, err?: Error) => {
         if (this.#members.delete(worker.id)) this.#ended(member, { code, signal, err })
-        resolve(code === 0)
+        resolve(code === 0 || !member.listens)
       }
       worker.once('exit', end)
       // It could not even be forked. Otherwise an error says that a message was not sent, to one that is ending.

@@ -5,7 +5,7 @@ import { Agent, type IncomingMessage, request } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { type Client, type Item, WIRES, type Wire } from '../contract/clients.ts'
-import { type RunningNode, runNode, startNode } from '../node.ts'
+import { launch, type RunningNode, runNode, startNode } from '../node.ts'
 import { anyRedis } from '../redis-server.ts'
 
 /** For each wire of a reader that stays, and each worker. */
@@ -221,6 +221,18 @@ t.test('Ctrl-C, which reaches all processes, is one signal', async t => {
   for (const pid of [node.pid, ...workersOf(node).values()]) process.kill(pid, 'SIGINT')
   t.same(await node.exit, { code: 0, signal: null })
   for (const close of await Promise.all(ends)) t.match(close, { code: 1001 })
+})
+
+t.test('told to stop while the workers start, it ends with 0', async t => {
+  const silent = createServer().listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const { child, exit, logs } = launch({ env: settings({ REDIS_URL: `redis://127.0.0.1:${port}` }) })
+  t.teardown(() => child.kill('SIGKILL'))
+  await once(silent, 'connection')
+  child.kill('SIGTERM')
+  t.same(await exit, { code: 0, signal: null }, logs.join('\n'))
+  silent.close()
 })
 
 t.test('a second signal ends all at once', async t => {
