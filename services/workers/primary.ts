@@ -67,7 +67,7 @@ class Primary {
     const { host, port, workers } = this.#config
     if (port === 0) {
       // Chosen once: left to node:cluster, it would be another one after all workers had ended at once.
-      this.#keeper = createServer().listen(0, await addressOf(host))
+      this.#keeper = createServer(socket => socket.destroy()).listen(0, await addressOf(host))
       await once(this.#keeper, 'listening')
       this.#port = (this.#keeper.address() as AddressInfo).port
     }
@@ -169,10 +169,10 @@ class Primary {
     }
   }
 
-  async #freePort(): Promise<number> {
-    const keeper = this.#keeper
+  #freePort(): number {
+    // It is free as soon as this returns.
+    this.#keeper?.close()
     this.#keeper = undefined
-    if (keeper !== undefined) await once(keeper.close(), 'close')
     return this.#port
   }
 

@@ -52,7 +52,11 @@ export async function work(config: Config, self: Worker, end: () => never): Prom
         (await primary.ask({ of: 'readers', channel }, ANSWER_WITHIN)) as number | undefined,
     })
     serving.app = app
-    if (port === 0) port = ((await primary.ask({ of: 'port' }, ANSWER_WITHIN)) as number | undefined) ?? 0
+    if (port === 0) {
+      const answer = await primary.ask({ of: 'port' }, ANSWER_WITHIN)
+      if (typeof answer !== 'number') throw new Error('the primary does not say which port')
+      port = answer
+    }
     // A server that is closed already must not listen.
     if (!stopping) await listen(app, { host: config.host, port })
   } catch (error) {
