@@ -259,7 +259,7 @@ const SETTINGS = {
     'WORKERS',
     integer(1, 1024),
     '1',
-    'processes that share the port; only 1 so far',
+    'processes that share the port, each with the limits below; above 1 needs REDIS_URL',
   ),
   redisUrl: optional(
     'Process',
@@ -341,7 +341,7 @@ const SETTINGS = {
     integer(1, 10_000_000),
     () => Math.max(1, Math.floor(openFileLimit() * 0.8)),
     '80 % of the open-file limit',
-    'connections to this process; further ones are answered 503',
+    'connections to a process; further ones are answered 503',
   ),
   memory: setting(
     'Limits',
@@ -486,10 +486,8 @@ function contradictions(values: Values): string[] {
   if (role !== 'all' && url === undefined) {
     found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)
   }
-  if (workers !== 1) {
-    found.push(
-      `WORKERS is ${workers}, and this version has 1 only: start several nodes with the same REDIS_URL`,
-    )
+  if (workers > 1 && url === undefined) {
+    found.push(`WORKERS is ${workers}, which needs REDIS_URL: processes share their events through Redis`)
   }
   if (!isLoopbackHost(host) && publishKeys.length === 0 && !insecure) {
     found.push(

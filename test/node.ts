@@ -76,7 +76,8 @@ export async function runNode(options: NodeOptions = {}): Promise<Exit & { outpu
   return { ...end, output: logs.join('\n') }
 }
 
-function launch({ env = {}, args = [] }: NodeOptions) {
+/** Starts a process and waits for nothing. */
+export function launch({ env = {}, args = [] }: NodeOptions) {
   const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', MAIN, ...args], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, PORT: '0', ...env },

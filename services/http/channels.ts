@@ -25,7 +25,7 @@ function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): st
 
 export const channels = fp(
   async app => {
-    const { log, hub } = app.fanwire
+    const { log, hub, workers } = app.fanwire
 
     app.get<{ Params: { channel: string } }>(
       '/v1/channels/:channel',
@@ -39,7 +39,7 @@ export const channels = fp(
           head: printPosition(head),
           tail: tail === undefined ? null : printPosition(tail),
           count,
-          readers: hub.readers(channel),
+          readers: (await workers?.readers(channel)) ?? hub.readers(channel),
         }
       },
     )

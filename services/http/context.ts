@@ -7,12 +7,22 @@ import { type ChannelLog, LogUnavailable, type Receipt } from '../log/log.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
 
+/** All workers behind the address, this one among them. Undefined where the primary does not answer. */
+export interface Workers {
+  /** What they measured, added up, as Prometheus text. */
+  metrics(): Promise<string | undefined>
+  /** Readers in a channel. */
+  readers(channel: string): Promise<number | undefined>
+}
+
 export interface Context {
   readonly config: Config
   readonly log: ChannelLog
   readonly hub: Hub
   readonly health: Health
   readonly metrics: Metrics
+  /** Undefined where one process is all. */
+  readonly workers?: Workers | undefined
   /** Appends through the log, tells the hub what was acknowledged, and measures. Raises LogUnavailable. */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]>
 }

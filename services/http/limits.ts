@@ -19,6 +19,7 @@ export const limits = fp(
   async app => {
     const { metrics, config } = app.fanwire
     const limit = config.maxConnections
+    const most = limit + ABOVE(limit)
     const excess = new WeakSet<Socket>()
     const sockets = new Set<Socket>()
     app.decorate('sockets', sockets)
@@ -28,11 +29,16 @@ export const limits = fp(
     }
     app.server.on('connection', (socket: Socket) => {
       if (sockets.has(socket)) return // One that was given back (upgrades.ts).
+      if (sockets.size >= most) {
+        metrics.connectionRefused()
+        return void socket.destroy()
+      }
       sockets.add(socket)
       socket.once('close', closed)
       if (sockets.size > limit) excess.add(socket)
     })
-    app.server.maxConnections = limit + ABOVE(limit)
+    // A socket that a worker refuses in this way the primary offers to the next one: round and round if all are full.
+    if (config.workers === 1) app.server.maxConnections = most
     app.server.on('drop', () => metrics.connectionRefused())
     metrics.countSockets(() => sockets.size)
 

@@ -42,8 +42,11 @@ export class Metrics {
       registers,
     })
 
-    /** A number read from elsewhere when asked for; `_total` in the name makes it a counter. */
-    const read = (name: string, help: string, value: () => number) => {
+    /**
+     * A number read from elsewhere when asked for; `_total` in the name makes it a counter. `over`: what is told
+     * of several workers.
+     */
+    const read = (name: string, help: string, value: () => number, over: 'sum' | 'min' | 'max' = 'sum') => {
       if (name.endsWith('_total')) {
         new Counter({
           name,
@@ -59,10 +62,11 @@ export class Metrics {
           name,
           help,
           registers,
+          aggregator: over,
           collect() {
             this.set(value())
           },
-        }) // biome-ignore format: one line
+        })
       }
     }
     /** The same, for every wire. */
@@ -102,8 +106,13 @@ export class Metrics {
     read('fanwire_readers_behind', 'Readers whose connection takes no more for now', () => hub.stats().behind)
     read('fanwire_recent_events_bytes', 'Recent events held in memory', () => hub.stats().memory)
     read('fanwire_log_reads_total', 'Reads that memory could not answer', () => hub.stats().logReads)
-    read('fanwire_probe_age_seconds', 'Time since the last probe came back', () => health.probeAge / 1000)
-    read('fanwire_ready', '1 while /readyz answers 200', () => (health.ready ? 1 : 0))
+    read(
+      'fanwire_probe_age_seconds',
+      'Time since the last probe came back',
+      () => health.probeAge / 1000,
+      'max',
+    )
+    read('fanwire_ready', '1 while /readyz answers 200', () => (health.ready ? 1 : 0), 'min')
   }
 
   /** `ms`: how long the log took. */
@@ -132,10 +141,11 @@ export class Metrics {
 
 export const metrics = fp(
   async app => {
-    const { registry } = app.fanwire.metrics
+    const { metrics, workers } = app.fanwire
+    const { registry } = metrics
     app.get('/metrics', { config: { always: true }, exposeHeadRoute: true }, async (_request, reply) => {
       reply.header('content-type', registry.contentType).header('cache-control', 'no-store')
-      return registry.metrics()
+      return (await workers?.metrics()) ?? registry.metrics()
     })
   },
   { name: 'fanwire-metrics', fastify: '5.x' },

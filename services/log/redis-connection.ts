@@ -4,6 +4,7 @@
 import { once } from 'node:events'
 import { isIP } from 'node:net'
 import { Redis, type RedisOptions } from 'ioredis'
+import { delay } from '../delay.ts'
 import { LogRefused, LogUnavailable } from './log.ts'
 
 /** What the log says of itself; pino's loggers are such. */
@@ -225,11 +226,6 @@ export class RedisConnection {
 
 function isRefusal(why: string): boolean {
   return /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password|ERR DB index|ERR AUTH)/.test(why)
-}
-
-/** Ms to wait before try `times`, from 1: doubling from `first`, capped, with jitter so that nodes spread out. */
-export function delay(times: number, first: number, most: number): number {
-  return Math.min(first * 2 ** (times - 1), most) * (0.5 + Math.random() / 2)
 }
 
 export interface Deferred<T> {

@@ -1,10 +1,10 @@
 // The live feed of one channel: what pub/sub brings, put in order, and filled in from the log where it leaves a hole.
 
+import { delay } from '../delay.ts'
 import type { LogEvent } from './event.ts'
 import type { Feed, Follower, Page, PageLimit } from './log.ts'
 import { LogUnavailable } from './log.ts'
 import type { Position, Start } from './position.ts'
-import { delay } from './redis-connection.ts'
 import { parseRecords } from './redis-records.ts'
 
 const FILL: PageLimit = { events: 1000, bytes: 4 * 1024 * 1024 }

@@ -121,9 +121,11 @@ t.test('the parser sees imports of every form', async t => {
   t.ok(SOURCES.length > 30, `${SOURCES.length} sources`)
 })
 
-t.test('imports go down only: main, edge and writer, http, fanout, log', async t => {
+t.test('imports go down only: main, workers, node, edge and writer, http, fanout, log', async t => {
   const BELOW: Readonly<Record<string, readonly string[]>> = {
-    'main.ts': ['config.ts', 'edge', 'writer', 'http', 'fanout', 'log'],
+    'main.ts': ['config.ts', 'node.ts', 'workers'],
+    workers: ['config.ts', 'node.ts'],
+    'node.ts': ['config.ts', 'edge', 'writer', 'http', 'fanout', 'log'],
     edge: ['http', 'fanout', 'log'],
     writer: ['http', 'fanout', 'log'],
     http: ['fanout', 'log'],
@@ -131,6 +133,7 @@ t.test('imports go down only: main, edge and writer, http, fanout, log', async t
     log: [],
     'config.ts': ['log'],
     'errors.ts': [],
+    'delay.ts': [],
   }
   const paths = new Set(SOURCES.map(source => source.path))
   for (const path of paths) t.ok(partOf(path) in BELOW, `${path} is in a known part`)
@@ -140,7 +143,7 @@ t.test('imports go down only: main, edge and writer, http, fanout, log', async t
       const [from, to] = [partOf(source.path), partOf(of)]
       if (!paths.has(of)) return false
       if (from === to || (BELOW[from] ?? []).includes(to)) return true
-      if (to === 'errors.ts') return true
+      if (to === 'errors.ts' || to === 'delay.ts') return true
       // Settings arrive as values; whoever needs their form may know it. origins.ts asks what a loopback host is.
       return to === 'config.ts' && (typeOnly || source.path === 'services/http/origins.ts')
     }),
@@ -181,7 +184,7 @@ t.test('only the process chooses an engine', async t => {
   t.strictSame(
     against(
       (source, { of }) =>
-        !ENGINE.test(of) || source.path === 'services/main.ts' || partOf(source.path) === 'log',
+        !ENGINE.test(of) || source.path === 'services/node.ts' || partOf(source.path) === 'log',
     ),
     [],
   )

@@ -169,7 +169,8 @@ t.test('settings that contradict each other are refused', async t => {
   t.match(problem({ ROLE: 'edge' }), /^ROLE is edge, which needs REDIS_URL/)
   t.match(problem({ ROLE: 'writer' }), /^ROLE is writer, which needs REDIS_URL/)
   t.equal(config({ ROLE: 'edge', REDIS_URL: 'redis://h' }).role, 'edge')
-  t.match(problem({ WORKERS: '2' }), /^WORKERS is 2/)
+  t.match(problem({ WORKERS: '2' }), /^WORKERS is 2, which needs REDIS_URL/)
+  t.equal(config({ WORKERS: '2', REDIS_URL: 'redis://h' }).workers, 2)
   for (const HOST of ['0.0.0.0', '::', '10.0.0.1', 'node-1.example']) {
     t.match(problem({ HOST }), /^HOST is .* set FANWIRE_PUBLISH_KEY .* or FANWIRE_INSECURE=1/)
     t.equal(config({ HOST, FANWIRE_PUBLISH_KEY: 'k' }).host, HOST)

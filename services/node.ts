@@ -1,0 +1,138 @@
+// What one process serves: the log, the roles, listening, and how it ends.
+
+import { lookup } from 'node:dns/promises'
+import closeWithGrace, { type Signals } from 'close-with-grace'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import pretty from 'pino-pretty'
+import type { Config } from './config.ts'
+import { edge } from './edge/app.ts'
+import { Hub } from './fanout/hub.ts'
+import { createContext, type Workers } from './http/context.ts'
+import { drain } from './http/drain.ts'
+import { Health } from './http/health.ts'
+import { Metrics } from './http/metrics.ts'
+import { buildServer } from './http/server.ts'
+import { type ChannelLog, LogRefused, LogUnavailable } from './log/log.ts'
+import { MemoryLog } from './log/memory-log.ts'
+import { writer } from './writer/app.ts'
+
+/** Beyond the spread of goodbyes, ms: then the process ends, come what may. */
+export const STOP_WITHIN = 5000
+
+/** Connections that the kernel holds until they are accepted: as many as may come back at once after a fault. */
+const BACKLOG = 4096
+
+/** `worker`, and the process id, are in every line of one. */
+export function createLogger({ logLevel }: Config, worker?: number): FastifyBaseLogger {
+  const redact = (request: { method?: string; url?: string }) => ({
+    method: request.method,
+    path: request.url?.split('?', 1)[0],
+  })
+  const options = {
+    level: logLevel,
+    base: worker === undefined ? null : { worker, pid: process.pid },
+    serializers: { req: redact },
+  }
+  return process.stdout.isTTY
+    ? pino(options, pretty({ colorize: true, sync: true, ignore: 'reqId', translateTime: 'HH:MM:ss.l' }))
+    : pino(options)
+}
+
+async function createLog(config: Config, logger: FastifyBaseLogger): Promise<ChannelLog> {
+  const { redisUrl: url, redisPrefix: prefix, history: retention, idempotencyWindow, logTimeout } = config
+  if (url === undefined) return new MemoryLog({ retention, idempotencyWindow })
+  const { RedisLog } = await import('./log/redis-log.ts')
+  return new RedisLog({ url, prefix, retention, idempotencyWindow, timeout: logTimeout, logger })
+}
+
+/** A node that can deliver, and does not listen yet. Raises LogUnavailable, LogRefused. */
+export async function start(
+  config: Config,
+  logger: FastifyBaseLogger,
+  workers?: Workers,
+): Promise<FastifyInstance> {
+  const log = await createLog(config, logger)
+  await log.open()
+  const hub = new Hub(log, { ...config, retention: config.history })
+  const health = new Health(log, logger)
+  const metrics = new Metrics({ hub, health })
+  const app = buildServer(createContext({ config, log, hub, health, metrics, workers }), logger)
+  if (config.role !== 'writer') await app.register(edge)
+  if (config.role !== 'edge') await app.register(writer)
+  await app.ready()
+  hub.start()
+  health.start()
+  await health.proved(2 * config.logTimeout)
+  return app
+}
+
+/** One address: for a name that has two, Fastify would make a second server, which not all plugins know of. */
+export async function addressOf(host: string): Promise<string> {
+  return (await lookup(host)).address
+}
+
+/** Listens, and returns the address as a URL. */
+export async function listen(
+  app: FastifyInstance,
+  { host, port }: Pick<Config, 'host' | 'port'>,
+): Promise<string> {
+  const address = await addressOf(host)
+  // Fastify would log a line of its own for each address.
+  const { level } = app.log
+  app.log.level = 'silent'
+  await app.listen({ host: address, port, backlog: BACKLOG })
+  app.log.level = level
+  const bound = app.server.address()
+  if (bound === null || typeof bound === 'string') throw new Error('the server has no port')
+  return urlOf(address, bound.port)
+}
+
+export function urlOf(address: string, port: number): string {
+  return `http://${address.includes(':') ? `[${address}]` : address}:${port}`
+}
+
+/** What a process serves, once it has begun. */
+export interface Serving {
+  app?: FastifyInstance
+}
+
+/**
+ * From now on a signal or a fault drains what is served, if any is, and ends the process; so does `close`
+ * of what is returned. Signals in `skip` are left alone.
+ */
+export function endWithGrace(
+  config: Config,
+  logger: FastifyBaseLogger,
+  serving: Serving,
+  skip: Signals[] = [],
+): { close(): void } {
+  return closeWithGrace({ delay: config.drain + STOP_WITHIN, logger, skip }, async ({ signal, err }) => {
+    if (err) logger.fatal({ err }, 'a fault: the process ends')
+    else logger.info({ signal }, signal ? `${signal}: stopping` : 'stopping')
+    if (serving.app !== undefined) await drain(serving.app, err ? 0 : config.drain)
+    if (!err) logger.info('stopped')
+  })
+}
+
+/** What is wrong, and what to do about it, in one line. */
+export function explain(error: unknown, { host, port }: Pick<Config, 'host' | 'port'>): string {
+  if (!(error instanceof Error)) return String(error)
+  // The log's messages name the Redis that they are about.
+  if (error instanceof LogUnavailable) {
+    return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
+  }
+  if (error instanceof LogRefused) return `the log can not be used: ${error.message}`
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'EADDRINUSE':
+      return `port ${port} of ${host} is in use: stop what listens there, or choose another with PORT (0: any free one)`
+    case 'EACCES':
+      return `port ${port} needs more rights than this user has: choose one above 1023 with PORT`
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `HOST is ${host}, which is no address of this machine: 127.0.0.1 is for itself, 0.0.0.0 for all`
+    default:
+      return error.stack ?? error.message
+  }
+}

@@ -1,0 +1,74 @@
+// Questions and answers between the primary and a worker, over the channel that node:cluster keeps between them.
+
+/** What a worker asks the primary. */
+export type ToPrimary =
+  /** → the port to listen on, where any free one will do. */
+  | { readonly of: 'port' }
+  /** It can't start, says why, and ends once it is answered. */
+  | { readonly of: 'failed'; readonly why: string }
+  /** → what all workers measured, as Prometheus text. */
+  | { readonly of: 'metrics' }
+  /** → readers in a channel, over all workers. */
+  | { readonly of: 'readers'; readonly channel: string }
+
+/** What the primary asks a worker. */
+export type ToWorker =
+  | { readonly of: 'stop' }
+  /** → what it measured: `Registry.getMetricsAsJSON()`. */
+  | { readonly of: 'metrics' }
+  | { readonly of: 'readers'; readonly channel: string }
+
+/** The other end: `process` in a worker, the worker in the primary. */
+export interface Peer {
+  on(event: 'message', heard: (message: unknown) => void): unknown
+  /** An error comes to `sent`; without it, as an event. */
+  send(message: Message, sent: () => void): unknown
+}
+
+type Message =
+  { readonly id: number; readonly question: object } | { readonly id: number; readonly value: unknown }
+
+export class Dialogue<Asked extends object, Answered extends object> {
+  readonly #peer: Peer
+  readonly #answer: (question: Answered) => unknown
+  readonly #waiting = new Map<number, (value: unknown) => void>()
+  #asked = 0
+
+  /** `answer` gives the value or a promise of it; while it gives none, or raises, the other end waits in vain. */
+  constructor(peer: Peer, answer: (question: Answered) => unknown) {
+    this.#peer = peer
+    this.#answer = answer
+    peer.on('message', message => this.#heard(message as Message))
+  }
+
+  /** The answer; undefined if there is none within `within` ms. */
+  async ask(question: Asked, within: number): Promise<unknown> {
+    const id = ++this.#asked
+    const answer = new Promise(resolve => {
+      const timer = setTimeout(resolve, within)
+      this.#waiting.set(id, value => {
+        clearTimeout(timer)
+        resolve(value)
+      })
+    })
+    this.#send({ id, question })
+    const value = await answer
+    this.#waiting.delete(id)
+    return value
+  }
+
+  #heard(message: Message): void {
+    if ('question' in message) {
+      // Failures are the business of whoever answers; here silence says enough.
+      Promise.resolve(message.question as Answered)
+        .then(this.#answer)
+        .then(value => this.#send({ id: message.id, value }))
+        .catch(() => {})
+    } else this.#waiting.get(message.id)?.(message.value)
+  }
+
+  /** A peer that is gone needs no word: whoever waits for it has a time limit. */
+  #send(message: Message): void {
+    this.#peer.send(message, () => {})
+  }
+}

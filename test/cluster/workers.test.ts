@@ -1,0 +1,303 @@
+// WORKERS=2: two processes behind one port serve as one node, and outlive each other.
+
+import { once } from 'node:events'
+import { Agent, type IncomingMessage, request } from 'node:http'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import t from 'tap'
+import { type Client, type Item, WIRES, type Wire } from '../contract/clients.ts'
+import { launch, type RunningNode, runNode, startNode } from '../node.ts'
+import { anyRedis } from '../redis-server.ts'
+
+/** For each wire of a reader that stays, and each worker. */
+const CLIENTS = 3
+
+const STREAMS = WIRES.filter(wire => wire.streams)
+const redis = await anyRedis()
+const prefix = `fwtest${Math.random().toString(36).slice(2, 8)}`
+t.teardown(() => redis.stop())
+
+const settings = (more: Record<string, string> = {}) => ({
+  WORKERS: '2',
+  REDIS_URL: redis.url,
+  FANWIRE_REDIS_PREFIX: prefix,
+  FANWIRE_DRAIN: '200ms',
+  LOG_LEVEL: 'debug',
+  ...more,
+})
+const start = (more?: Record<string, string>) => startNode({ env: settings(more) })
+
+/** The process ids of the workers that have been ready so far, by their number. */
+function workersOf(node: RunningNode): Map<number, number> {
+  const found = new Map<number, number>()
+  for (const line of node.logs) {
+    const { worker, pid, msg } = JSON.parse(line)
+    if (msg === 'ready') found.set(worker, pid)
+  }
+  return found
+}
+
+/** One request on a connection of its own, so by whichever worker is next; or on that of `agent`. */
+async function get(node: RunningNode, path: string, agent: Agent | false = false): Promise<string> {
+  const asked = request({ host: '127.0.0.1', port: node.port, path, agent }).end()
+  const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+  let body = ''
+  for await (const piece of answer.setEncoding('utf8')) body += piece
+  return body
+}
+
+/** What `name`, with its labels, is at in `text`. */
+function metric(text: string, name: string): number {
+  const line = text.split('\n').find(each => each.startsWith(`${name} `))
+  return Number(line?.slice(name.length + 1) ?? Number.NaN)
+}
+
+/** Publishes over one connection: the ids. */
+async function publish(node: RunningNode, channel: string, count: number): Promise<string[]> {
+  const lines = Array.from({ length: count }, (_, n) => JSON.stringify({ channel, data: { n } }))
+  const answer = await fetch(`${node.url}/v1/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson', connection: 'close' },
+    body: lines.join('\n'),
+  })
+  return (await answer.text())
+    .trim()
+    .split('\n')
+    .map(line => (JSON.parse(line) as { id: string }).id)
+}
+
+/** Readers of all wires that stay, one after another, so that the workers take turns. */
+async function readers(node: RunningNode, channel: string): Promise<{ wire: Wire; client: Client }[]> {
+  const opened: { wire: Wire; client: Client }[] = []
+  for (const wire of STREAMS) {
+    for (let n = 0; n < 2 * CLIENTS; n++) {
+      opened.push({ wire, client: await wire.connect(node, { channels: [channel] }) })
+    }
+  }
+  return opened
+}
+
+/** The ids of the next `count` events. A gap or a close raises. */
+async function take(client: Client, count: number): Promise<string[]> {
+  const ids: string[] = []
+  while (ids.length < count) ids.push((JSON.parse(await client.event()) as { id: string }).id)
+  return ids
+}
+
+/** How a client's connection ends, behind what else comes. */
+async function end(client: Client): Promise<{ code?: number; retry?: number }> {
+  for (;;) {
+    const item: Item = await client.next()
+    if ('close' in item) return item.close
+  }
+}
+
+t.test('two workers serve as one node', async t => {
+  const node = await start()
+  t.teardown(() => node.kill())
+  const [first, second] = [...workersOf(node).values()]
+  let published = 0
+
+  await t.test('and say once that they listen', async t => {
+    t.equal(workersOf(node).size, 2)
+    const lines = node.logs.filter(line => line.includes('listening')).map(line => JSON.parse(line))
+    t.equal(lines.length, 1)
+    t.match(lines[0], {
+      address: node.url,
+      workers: 2,
+      msg: `listening on ${node.url} with 2 workers`,
+      pid: undefined,
+    })
+    t.match(JSON.parse(await get(node, '/readyz')), { ready: true })
+  })
+
+  await t.test('what is published over one connection reaches readers on both', async t => {
+    const opened = await readers(node, 'both')
+    const ids = await publish(node, 'both', 50)
+    published += 50
+    for (const { wire, client } of opened) t.same(await take(client, 50), ids, wire.name)
+
+    const { readers: count } = JSON.parse(await get(node, '/v1/channels/both'))
+    t.equal(count, opened.length, 'and are counted on both')
+    for (const { client } of opened) client.cut()
+  })
+
+  await t.test('/metrics adds up, whichever is asked', async t => {
+    const opened = await readers(node, 'sums')
+    published += (await publish(node, 'sums', 3)).length
+    published += (await publish(node, 'sums', 4)).length
+    // Those of the test before are gone when both workers have noticed.
+    while (metric(await get(node, '/metrics'), 'fanwire_readers') !== opened.length);
+    for (let n = 0; n < 4; n++) {
+      const text = await get(node, '/metrics')
+      for (const { name } of STREAMS) {
+        t.equal(metric(text, `fanwire_connections{wire="${name}"}`), 2 * CLIENTS, name)
+      }
+      t.equal(metric(text, 'fanwire_appends_total{result="appended"}'), published)
+      t.equal(
+        metric(text, 'fanwire_append_seconds_bucket{le="+Inf"}'),
+        metric(text, 'fanwire_append_seconds_count'),
+      )
+      t.equal(metric(text, 'fanwire_ready'), 1)
+      t.ok(metric(text, 'fanwire_probe_age_seconds') < 4)
+    }
+    for (const { client } of opened) client.cut()
+  })
+
+  await t.test('a worker that does not answer holds up nobody, and its counters stay', async t => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    t.teardown(() => agent.destroy())
+    await get(node, '/healthz', agent)
+    const asked = JSON.parse(await node.logged(/"path":"\/healthz"/)).pid as number
+    const other = asked === first ? second : first
+    const before = await get(node, '/metrics', agent)
+    process.kill(other as number, 'SIGSTOP')
+    const during = await get(node, '/metrics', agent)
+    process.kill(other as number, 'SIGCONT')
+    t.equal(metric(during, 'fanwire_appends_total{result="appended"}'), published)
+    const sockets = [before, during].map(text => metric(text, 'process_open_fds'))
+    t.ok((sockets[1] as number) < (sockets[0] as number), 'what it has now is not known')
+  })
+
+  await t.test('one is killed: its readers resume, the other has noticed nothing', async t => {
+    const opened = await readers(node, 'killed')
+    const before = await publish(node, 'killed', 20)
+    for (const { client } of opened) t.same(await take(client, 20), before)
+    process.kill(first as number, 'SIGKILL')
+    const line = JSON.parse(await node.logged(/a worker ended/))
+    t.match(line, { level: 50, pid: first, code: null, signal: 'SIGKILL', replacedIn: Number })
+    const after = await publish(node, 'killed', 20)
+    published += 40
+
+    const cut = new Map<Wire, number>()
+    for (const { wire, client } of opened) {
+      const item = await client.next()
+      if ('event' in item) {
+        t.same([JSON.parse(item.event).id, ...(await take(client, 19))], after, `${wire.name} stays`)
+        client.cut()
+        continue
+      }
+      cut.set(wire, (cut.get(wire) ?? 0) + 1)
+      const resumed = await wire.connect(node, { channels: ['killed'], cursor: client.cursor })
+      t.same(await take(resumed, 20), after, `${wire.name} resumes`)
+      resumed.cut()
+    }
+    for (const wire of STREAMS) {
+      const count = cut.get(wire) ?? 0
+      t.ok(count > 0 && count < 2 * CLIENTS, `${wire.name}: ${count} of ${2 * CLIENTS} were on it`)
+    }
+
+    t.match(JSON.parse(await node.logged(/a worker took the place/)), { worker: 3 })
+    const served = node.logged(/"worker":3,.*"path":"\/healthz"/)
+    for (let n = 0; n < 2; n++) t.match(JSON.parse(await get(node, '/healthz')), { ok: true })
+    await served
+    t.equal(
+      metric(await get(node, '/metrics'), 'fanwire_appends_total{result="appended"}') >= published - 40,
+      true,
+    )
+  })
+
+  await t.test('all are killed: the same port serves again', async t => {
+    const alive = [...workersOf(node).values()].filter(pid => pid !== first)
+    for (const pid of alive) process.kill(pid, 'SIGKILL')
+    for (const worker of [4, 5]) await node.logged(new RegExp(`"worker":${worker},.*a worker took the place`))
+    t.match(JSON.parse(await get(node, '/readyz')), { ready: true })
+  })
+
+  await t.test('told to stop, all say goodbye, and it ends with 0', async t => {
+    const opened = await readers(node, 'goodbye')
+    const ends = opened.map(({ client }) => end(client))
+    t.same(await node.stop(), { code: 0, signal: null })
+    for (const close of await Promise.all(ends)) t.match(close, { code: 1001 })
+    t.match(JSON.parse(node.logs.at(-1) ?? ''), { msg: 'all workers stopped' })
+    t.equal(node.logs.filter(line => line.includes('"not ready: the node is stopping"')).length, 2)
+  })
+})
+
+t.test('Ctrl-C, which reaches all processes, is one signal', async t => {
+  const node = await start()
+  t.teardown(() => node.kill())
+  const opened = await readers(node, 'ctrl-c')
+  const ends = opened.map(({ client }) => end(client))
+  for (const pid of [node.pid, ...workersOf(node).values()]) process.kill(pid, 'SIGINT')
+  t.same(await node.exit, { code: 0, signal: null })
+  for (const close of await Promise.all(ends)) t.match(close, { code: 1001 })
+})
+
+t.test('told to stop while the workers start, it ends with 0', async t => {
+  const silent = createServer().listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const { child, exit, logs } = launch({ env: settings({ REDIS_URL: `redis://127.0.0.1:${port}` }) })
+  t.teardown(() => child.kill('SIGKILL'))
+  await once(silent, 'connection')
+  child.kill('SIGTERM')
+  t.same(await exit, { code: 0, signal: null }, logs.join('\n'))
+  silent.close()
+})
+
+t.test('a second signal ends all at once', async t => {
+  const node = await start({ FANWIRE_DRAIN: '1h' })
+  t.teardown(() => node.kill())
+  await readers(node, 'second')
+  node.signal('SIGTERM')
+  await node.logged(/"worker":.*the node is stopping/)
+  node.signal('SIGTERM')
+  // The output has ended too, so nobody is left who could write to it.
+  t.same(await node.exit, { code: 1, signal: null })
+})
+
+t.test('when the primary is killed, the workers say goodbye and go', async t => {
+  const node = await start()
+  const opened = await readers(node, 'orphans')
+  const ends = opened.map(({ client }) => end(client))
+  t.same(await node.kill(), { code: null, signal: 'SIGKILL' })
+  for (const close of await Promise.all(ends)) t.match(close, { code: 1001 })
+  t.equal(node.logs.filter(line => line.includes('the primary is gone')).length, 2)
+  t.equal(node.logs.filter(line => line.includes('"stopped"')).length, 2)
+})
+
+t.test('connections beyond the limits of all workers are dropped, and counted', async t => {
+  const node = await start({ FANWIRE_MAX_CONNECTIONS: '1' })
+  t.teardown(() => node.kill())
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  await get(node, '/healthz', agent)
+  // Of 100 with the agent's, each worker keeps 1, and 32 to tell them.
+  const dropped = 100 - 2 * 33
+  const sockets: Socket[] = []
+  await new Promise<void>(resolve => {
+    let closed = 0
+    for (let n = 0; n < 99; n++) {
+      const socket = connect(node.port, '127.0.0.1').on('error', () => {})
+      socket.on('close', () => ++closed === dropped && resolve())
+      sockets.push(socket)
+    }
+  })
+  t.equal(metric(await get(node, '/metrics', agent), 'fanwire_connections_refused_total'), dropped)
+  t.equal(metric(await get(node, '/metrics', agent), 'fanwire_sockets'), 66)
+  for (const socket of sockets) socket.destroy()
+})
+
+t.test('what keeps the workers from starting is told once', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const told = (output: string) => output.split('\n').filter(line => line.startsWith('fanwire:'))
+
+  const [taken, away, alone] = await Promise.all([
+    runNode({ env: settings({ PORT: `${port}` }) }),
+    runNode({ env: settings({ REDIS_URL: 'redis://127.0.0.1:1', FANWIRE_LOG_TIMEOUT: '500ms' }) }),
+    runNode({ env: { WORKERS: '2' } }),
+  ])
+  t.equal(taken.code, 1)
+  t.match(told(taken.output), [new RegExp(`^fanwire: port ${port} of 127.0.0.1 is in use`)])
+  t.equal(told(taken.output).length, 1)
+
+  t.equal(away.code, 1)
+  t.match(told(away.output), [/^fanwire: the log can not be reached: Redis at 127.0.0.1:1: /])
+  t.equal(told(away.output).length, 1)
+
+  t.equal(alone.code, 2)
+  t.match(alone.output, /^fanwire: WORKERS is 2, which needs REDIS_URL: .*$/)
+})
