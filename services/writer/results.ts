@@ -2,14 +2,17 @@
 
 import { Readable } from 'node:stream'
 
-/** What is gathered before it is written, in characters; a tick's end writes it too. */
+/** What is gathered at most before it is written, in characters. */
 const PIECE = 16 * 1024
+/** Lines are written at the end of the tick, but not sooner than this after those before them, ms. */
+const APART = 5
 
 export class Results {
   /** To be sent. */
   readonly stream: Readable
   #lines = ''
   #scheduled = false
+  #writtenAt = 0
   #ended = false
 
   /** `onTaken` is called whenever the client has taken something. */
@@ -27,10 +30,12 @@ export class Results {
     if (this.#lines.length >= PIECE) this.#flush()
     else if (!this.#scheduled) {
       this.#scheduled = true
-      setImmediate(() => {
+      const due = () => {
         this.#scheduled = false
         this.#flush()
-      })
+      }
+      if (performance.now() - this.#writtenAt < APART) setTimeout(due, APART)
+      else setImmediate(due)
     }
   }
 
@@ -44,5 +49,6 @@ export class Results {
     if (this.#lines === '' || this.#ended || this.stream.destroyed) return
     this.stream.push(this.#lines)
     this.#lines = ''
+    this.#writtenAt = performance.now()
   }
 }
