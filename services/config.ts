@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseArgs } from 'node:util'
+import { quote } from './errors.ts'
 import type { Retention } from './log/log.ts'
 
 export type Role = 'all' | 'edge' | 'writer'
@@ -518,10 +519,6 @@ function openFileLimit(): number {
   } catch {
     return assumed // Not Linux.
   }
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
 }
 
 /** README's table of settings, in Markdown. */

@@ -86,3 +86,9 @@ export function logUnavailable(cause: unknown): FanwireError {
   const message = 'the log can not be reached, or can not say that it holds the event: try again'
   return new FanwireError('FW_LOG_UNAVAILABLE', message, { cause })
 }
+
+/** A stranger's text, short and on one line, to be repeated in a message. */
+export function quote(text: unknown, most = 80): string {
+  const whole = String(text)
+  return JSON.stringify(whole.length > most ? `${whole.slice(0, most)}…` : whole)
+}

@@ -1,23 +1,7 @@
-// The request wires' way through an edge: open the channels, ask, let go of them.
+// What the request wires answer with.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Channel } from '../fanout/channel.ts'
-import type { Hub } from '../fanout/hub.ts'
 import { type Answer, encodeAnswer } from '../fanout/pages.ts'
-
-/** Asks with the channels held open. Raises what `ask` raises, FW_TOO_MANY_FOLLOWED, LogUnavailable. */
-export async function withChannels<T>(
-  hub: Hub,
-  names: readonly string[],
-  ask: (channels: Channel[]) => Promise<T>,
-): Promise<T> {
-  const channels = await hub.openAll(names)
-  try {
-    return await ask(channels)
-  } finally {
-    for (const channel of channels) channel.release()
-  }
-}
 
 /** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */
 export function policyFor(request: FastifyRequest, policy: string): string {

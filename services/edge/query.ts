@@ -1,7 +1,7 @@
 // What a read request asks for, checked: DESIGN.md section 4.3.
 
 import type { FastifyRequest } from 'fastify'
-import { FanwireError } from '../errors.ts'
+import { FanwireError, quote } from '../errors.ts'
 import { checkedChannel } from '../log/entry.ts'
 import { parseCursor, type Start } from '../log/position.ts'
 
@@ -109,9 +109,4 @@ function readNumbers<N extends string>(
     values[name as N] = value
   }
   return values
-}
-
-/** A stranger's text, short and on one line, to be repeated in a message. */
-function quote(text: unknown): string {
-  return JSON.stringify(String(text).slice(0, 80))
 }

@@ -29,8 +29,7 @@ export async function stream(
   query: ReadQuery<never>,
 ): Promise<void> {
   const { hub } = request.server.fanwire
-  const channels = await hub.openAll(query.channels)
-  try {
+  await hub.using(query.channels, async channels => {
     const positions = await resolveAll(channels, query)
     reply.hijack()
     const { socket } = request.raw
@@ -38,9 +37,7 @@ export async function stream(
     const opening = framing.opening(printCursor(positions))
     const connection = follow(hub, framing, begin(reply, socket, framing, contentType, opening))
     for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
-  } finally {
-    for (const channel of channels) channel.release()
-  }
+  })
 }
 
 /** Writes the head and where the reader stands, in one system call. */

@@ -133,6 +133,16 @@ export class Hub {
     throw failed.reason
   }
 
+  /** Holds channels open for as long as `use` takes. Raises what it raises, and what `openAll` does. */
+  async using<T>(names: readonly string[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
+    const channels = await this.openAll(names)
+    try {
+      return await use(channels)
+    } finally {
+      for (const channel of channels) channel.release()
+    }
+  }
+
   /** What this node told a writer; whoever asks it next sees it. */
   acknowledged(name: string, position: Position): void {
     this.#channels.get(name)?.channel.acknowledged(position)

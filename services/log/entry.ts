@@ -1,7 +1,7 @@
 // What a publish names besides its data: one entry of a bulk publish, one line of NDJSON, one publish command.
 
 import { isUtf8 } from 'node:buffer'
-import { FanwireError } from '../errors.ts'
+import { FanwireError, quote } from '../errors.ts'
 import { type Draft, isChannelName, isIdempotencyKey, isTypeName, unbroken } from './event.ts'
 import { members } from './json.ts'
 
@@ -109,7 +109,8 @@ function dataOf(raw: Buffer, takes: ReadonlySet<string>): Buffer {
   const seen: string[] = []
   let data: Buffer | undefined
   for (const { name, start, end } of members(raw)) {
-    if (!takes.has(name)) throw badEvent(`unknown member ${quote(name)}; known are ${[...takes].join(', ')}`)
+    if (!takes.has(name))
+      throw badEvent(`unknown member ${quote(name, 40)}; known are ${[...takes].join(', ')}`)
     if (seen.includes(name)) throw badEvent(`the member ${name} is there twice`)
     seen.push(name)
     if (name === 'data') data = raw.subarray(start, end)
@@ -142,8 +143,4 @@ function checkedPriority(priority: unknown): 'high' | 'low' {
 
 function badEvent(message: string): FanwireError {
   return new FanwireError('FW_BAD_EVENT', message)
-}
-
-function quote(name: string): string {
-  return JSON.stringify(name.length > 40 ? `${name.slice(0, 40)}…` : name)
 }

@@ -3,7 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import { LongPoll } from '../../fanout/pages.ts'
 import { whenOver } from '../../http/over.ts'
-import { policyFor, sendAnswer, withChannels } from '../answer.ts'
+import { policyFor, sendAnswer } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
@@ -21,7 +21,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
 
   app.get('/v1/long-poll', { config: { held: true } }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
-    const answer = await withChannels(hub, channels, async opened => {
+    const answer = await hub.using(channels, async opened => {
       const waiting = new LongPoll(hub, opened)
       const stop = whenOver(request, reply, () => waiting.release())
       stats.connections++

@@ -3,7 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../fanout/pages.ts'
 import { printCursor } from '../../log/position.ts'
-import { policyFor, sendAnswer, withChannels } from '../answer.ts'
+import { policyFor, sendAnswer } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
 export async function poll(app: FastifyInstance): Promise<void> {
@@ -16,7 +16,7 @@ export async function poll(app: FastifyInstance): Promise<void> {
 
   app.get('/v1/poll', { exposeHeadRoute: true }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
-    const answer = await withChannels(hub, channels, opened => collect(opened, starts, numbers.limit))
+    const answer = await hub.using(channels, opened => collect(opened, starts, numbers.limit))
     reply.header('cache-control', policyFor(request, 'no-cache'))
     const tag = entityTag(answer)
     if (tag !== undefined) {

@@ -87,15 +87,12 @@ async function join(
   query: ReadQuery<never>,
 ): Promise<void> {
   try {
-    const channels = await hub.openAll(query.channels)
-    try {
+    await hub.using(query.channels, async channels => {
       const positions = await resolveAll(channels, query)
       if (!outlet.open) return
       connection.write(wsFraming.opening(printCursor(positions)))
       for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
-    } finally {
-      for (const channel of channels) channel.release()
-    }
+    })
   } catch {
     const reason = 'the node can not open the channels right now'
     connection.end({ code: TRY_AGAIN_LATER, reason, retry: 0 })
