@@ -10,7 +10,15 @@ import { combine, type Result, type Row } from './figures.ts'
 import { peers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
 import { hottest } from './processes/profile.ts'
-import { type BenchResult, type CaseResult, caseMarkdown, included, machine, markdown } from './report.ts'
+import {
+  type BenchResult,
+  type CaseResult,
+  caseMarkdown,
+  glance,
+  included,
+  machine,
+  markdown,
+} from './report.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const README = join(ROOT, 'README.md')
@@ -118,8 +126,9 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
-    const text = await readFile(join(RESULTS, 'fanout.md'), 'utf8')
-    return writeFile(README, included(await readFile(README, 'utf8'), text.trim()))
+    const result = JSON.parse(await readFile(join(RESULTS, 'fanout.json'), 'utf8')) as BenchResult
+    const readme = included(await readFile(README, 'utf8'), 'glance', glance(result))
+    return writeFile(README, included(readme, 'fanout', markdown(result)))
   }
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)

@@ -39,6 +39,32 @@ export function markdown(result: BenchResult): string {
   ].join('\n\n')
 }
 
+/** What the first look wants to know: case, figure, how many digits of it. */
+const GLANCE: readonly [string, Figure, string, number][] = [
+  ['hot-ws', 'deliveriesPerSecond', 'deliveries/s', 0],
+  ['hot-ws', 'p99', 'p99, ms', 0],
+  ['hot-sse', 'deliveriesPerSecond', 'deliveries/s', 0],
+  ['hot-sse', 'p99', 'p99, ms', 0],
+  ['calm', 'cpuPerDelivery', 'CPU per delivery, µs', 1],
+  ['many', 'cpuPerEvent', 'CPU per event, µs', 0],
+  ['many', 'p99', 'p99, ms', 0],
+  ['idle', 'residentPerConnection', 'memory per ws connection, KB', 1],
+]
+
+/** One line a figure, one column a peer: of each peer's first row in the case. */
+export function glance({ cases }: BenchResult): string {
+  const rows = cases.flatMap(each => each.rows)
+  const peers = [...new Set(rows.map(({ peer }) => peer))]
+  const title = (peer: string) => rows.find(row => row.peer === peer)?.label.split(': ', 1)[0] ?? peer
+  const body = GLANCE.flatMap(([name, figure, unit, digits]) => {
+    const found = cases.find(each => each.name === name)
+    if (found === undefined) return []
+    const values = peers.map(peer => found.rows.find(row => row.peer === peer)?.figures[figure])
+    return [[`${found.title}: ${unit}`, ...values.map(value => print(value, digits))]]
+  })
+  return table(['', ...peers.map(title)], body)
+}
+
 export function caseMarkdown({ title, rows, bars }: CaseResult): string {
   const columns = (Object.keys(COLUMNS) as Figure[]).filter(name =>
     rows.some(row => row.figures[name] !== undefined),
@@ -74,13 +100,11 @@ function table(header: readonly string[], body: readonly (readonly string[])[]):
   return [line(header), rule, ...body.map(line)].join('\n')
 }
 
-const BEGIN = '<!-- bench:fanout -->'
-const END = '<!-- /bench:fanout -->'
-
-/** `readme` with the table between its marks. Raises where it has none. */
-export function included(readme: string, text: string): string {
-  const begin = readme.indexOf(BEGIN)
-  const end = readme.indexOf(END)
-  if (begin === -1 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`)
-  return `${readme.slice(0, begin + BEGIN.length)}\n${text}\n${readme.slice(end)}`
+/** `readme` with `text` between its marks of that name. Raises where it has none. */
+export function included(readme: string, name: string, text: string): string {
+  const mark = `<!-- bench:${name} -->`
+  const begin = readme.indexOf(mark)
+  const end = readme.indexOf(mark.replace('<!-- ', '<!-- /'))
+  if (begin === -1 || end < begin) throw new Error(`README.md has no ${mark} …`)
+  return `${readme.slice(0, begin + mark.length)}\n${text}\n${readme.slice(end)}`
 }

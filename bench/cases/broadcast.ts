@@ -30,6 +30,8 @@ const WARM_EVENTS_EACH = 15
 const WARM_DELIVERIES = 40_000
 const WARM_WITHIN = 20
 
+export const events = (rate: number) => `${rate.toLocaleString('en')} events/s`
+
 export const channelNames = (count: number) =>
   Array.from({ length: count }, (_, i) => `bench${String(i).padStart(4, '0')}`)
 

@@ -2,14 +2,12 @@
 
 import { atLeast, atMost, ratio } from '../figures.ts'
 import type { WireName } from '../peers/peer.ts'
-import { broadcast } from './broadcast.ts'
+import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
 
 const RATE = 4000
 /** Where a server keeps up with the case, the case is all that it is offered: this is more. */
 const MORE = 8000
-
-const events = (rate: number) => `${rate.toLocaleString('en')} events/s`
 
 const hot = (wire: WireName, peers: readonly string[]): Case => ({
   name: `hot-${wire}`,
