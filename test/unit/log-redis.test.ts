@@ -695,6 +695,43 @@ t.test('a Redis that is away is unavailable, after the timeout', async t => {
   t.ok(Date.now() - from >= 250 && Date.now() - from < 2000)
 })
 
+t.test('appends of one turn are one call; a channel that fails harms none of the others', async t => {
+  const { log, raw } = await own(t)
+  const calls = async () =>
+    Number(/cmdstat_evalsha:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0)
+  await raw.set('fw:{bad}:m', 'not a hash')
+  const before = await calls()
+  const names = Array.from({ length: 20 }, (_, i) => `c${i}`)
+  const appended = Promise.all(names.map((name, i) => log.append(name, [draft(i), draft(-i)])))
+  const twice = Promise.all([log.append('c0', [draft('later')]), log.append('c0', [draft('last')])])
+  await unavailable(t, log.append('bad', [draft(1)]), /WRONGTYPE/)
+  for (const receipts of await appended) {
+    t.strictSame(
+      receipts.map(({ position }) => position.offset),
+      [1, 2],
+    )
+  }
+  t.strictSame(
+    (await twice).map(([receipt]) => receipt?.position.offset),
+    [3, 4],
+  )
+  t.equal((await calls()) - before, 1)
+  t.strictSame((await log.read('c0', 'earliest', ALL)).events.map(dataOf), [0, 0, 'later', 'last'])
+})
+
+t.test('more than one call takes goes in several, in order', async t => {
+  const { log } = await own(t)
+  const sizes = [1, 127, 128, 200, 3, 126, 1]
+  const receipts = await Promise.all(sizes.map(size => log.append('a', drafts(size))))
+  let offset = 1
+  for (const [i, size] of sizes.entries()) {
+    t.strictSame(
+      receipts[i]?.map(({ position }) => position.offset),
+      Array.from({ length: size }, () => offset++),
+    )
+  }
+})
+
 t.test('a policy that evicts is warned of', async t => {
   const warned: string[] = []
   const logger = { ...silent, warn: (_: object, text: string) => void warned.push(text) }
