@@ -64,7 +64,7 @@ function print(value: number | undefined, digits: number): string {
 }
 
 /** A Markdown table whose columns also line up as text. */
-function table(header: readonly string[], body: readonly (readonly string[])[]): string {
+export function table(header: readonly string[], body: readonly (readonly string[])[]): string {
   const widths = header.map((title, i) =>
     Math.max(3, title.length, ...body.map(row => (row[i] ?? '').length)),
   )
@@ -74,13 +74,11 @@ function table(header: readonly string[], body: readonly (readonly string[])[]):
   return [line(header), rule, ...body.map(line)].join('\n')
 }
 
-const BEGIN = '<!-- bench:fanout -->'
-const END = '<!-- /bench:fanout -->'
-
-/** `readme` with the table between its marks. Raises where it has none. */
-export function included(readme: string, text: string): string {
-  const begin = readme.indexOf(BEGIN)
-  const end = readme.indexOf(END)
-  if (begin === -1 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`)
-  return `${readme.slice(0, begin + BEGIN.length)}\n${text}\n${readme.slice(end)}`
+/** `readme` with `text` between the marks `<!-- name -->` and `<!-- /name -->`. Raises where it has none. */
+export function included(readme: string, text: string, name = 'bench:fanout'): string {
+  const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
+  const begin = readme.indexOf(open)
+  const end = readme.indexOf(close)
+  if (begin === -1 || end < begin) throw new Error(`README.md has no ${open} … ${close}`)
+  return `${readme.slice(0, begin + open.length)}\n${text}\n${readme.slice(end)}`
 }

@@ -30,6 +30,8 @@ export interface TopologyOptions {
   /** Settings of the nodes of one role. */
   readonly edgeEnv?: Readonly<Record<string, string>>
   readonly writerEnv?: Readonly<Record<string, string>>
+  /** Settings of one node, by its name; they win over those of its role. */
+  readonly nodeEnv?: (name: string) => Readonly<Record<string, string>>
   /** The first load balancer's port; the others follow from it. Left out: any free ones. */
   readonly port?: number
   /** Runs the nodes from dist/ instead of from source: they start faster, and `npm run build` has to be first. */
@@ -253,7 +255,7 @@ async function nodePart(
   role: Role,
   n: number,
   redisUrl: string,
-  { env, edgeEnv, writerEnv, port, built, onLine }: TopologyOptions,
+  { env, edgeEnv, writerEnv, nodeEnv, port, built, onLine }: TopologyOptions,
 ): Promise<RunningPart> {
   const name = `${role}-${n}`
   const own = port === undefined ? await freePort() : port + PORTS[role] + n
@@ -276,6 +278,7 @@ async function nodePart(
           REDIS_URL: redisUrl,
           ...env,
           ...(role === 'edge' ? edgeEnv : writerEnv),
+          ...nodeEnv?.(name),
         },
         ready: /listening on http/,
         onLine: line => onLine?.(name, line),

@@ -10,6 +10,8 @@ import { redisBinary } from './redis-binary.ts'
 export interface RedisServer {
   readonly url: string
   readonly port: number
+  /** Of the process that runs, or ran last. */
+  readonly pid: number
   /** Its working directory. */
   readonly dir: string
   /** Everything it printed. */
@@ -49,6 +51,9 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     url: `redis://127.0.0.1:${port}`,
     port,
     dir,
+    get pid() {
+      return running.child.pid ?? 0
+    },
     output: () => running.output(),
     async stop() {
       await end('SIGTERM')

@@ -1,0 +1,19 @@
+// The short set of the fault suite (`npm run chaos` runs all of it): what the nodes of a cluster, and the Redis that
+// they share, must survive with nothing lost silently, repeated or out of order. 100 readers on the five wires,
+// behind nginx and HAProxy, account for every event.
+
+import t from 'tap'
+import { faults } from '../faults/faults.ts'
+import { runFault } from '../faults/run.ts'
+import { startWorld } from '../faults/world.ts'
+
+const world = await startWorld({ seed: 1, built: false, say: text => t.comment(text) })
+t.teardown(() => world.close())
+
+for (const fault of faults.filter(({ quick }) => quick)) {
+  t.test(fault.title, async t => {
+    const { wrong, verdict } = await runFault(fault, world)
+    t.same(wrong, [])
+    t.comment(JSON.stringify(verdict))
+  })
+}
