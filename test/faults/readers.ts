@@ -5,6 +5,7 @@ import { setMaxListeners } from 'node:events'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
+import { parsePosition, printPosition } from '../../services/log/position.ts'
 import { SseParser } from '../contract/clients.ts'
 import type { Account, Given, Ledger } from './account.ts'
 
@@ -199,6 +200,7 @@ export class Reader {
         const { etag } = answer.headers
         this.#etag = etag
         const page = JSON.parse(body) as Page
+        if (this.#positions.size === 0) this.#stands(this.#before(page))
         for (const gap of page.gaps ?? []) this.#gap(gap)
         for (const event of page.events) this.#event(event)
         this.#stands(page.cursor)
@@ -206,6 +208,16 @@ export class Reader {
       }
       if (!again) await sleep(pause * (0.5 + Math.random()), undefined, { signal })
     }
+  }
+
+  /** Where the first page begins: nothing says so but its events. */
+  #before({ events, cursor }: Page): string {
+    const positions = cursor.split(',')
+    for (const [i, channel] of this.#options.channels.entries()) {
+      const first = parsePosition(events.find(event => event.channel === channel)?.id ?? '')
+      if (first !== undefined) positions[i] = printPosition({ ...first, offset: first.offset - 1 })
+    }
+    return positions.join(',')
   }
 
   async #sse(): Promise<number | undefined> {
