@@ -35,6 +35,10 @@ export interface Config {
   readonly heartbeat: number
   readonly stall: number
   readonly drain: number
+  /** Between failing /readyz and closing the listener. */
+  readonly drainNotice: number
+  /** Of a connection; 0: it may last for ever. */
+  readonly maxAge: number
   readonly idempotencyWindow: number
   readonly logTimeout: number
 }
@@ -385,6 +389,21 @@ const SETTINGS = {
     '10s',
     'time over which connections are closed when the node is told to stop',
   ),
+  drainNotice: optional(
+    'Times',
+    'FANWIRE_DRAIN_NOTICE',
+    duration('0ms', '1h'),
+    () => undefined,
+    'a fifth of FANWIRE_DRAIN, at most 2s; with the memory log none',
+    'time before that in which the node is not ready but listens, for load balancers to notice',
+  ),
+  maxAge: setting(
+    'Times',
+    'FANWIRE_MAX_AGE',
+    duration('0', '365d'),
+    '0',
+    'age at which a connection is closed as on a stop, up to a quarter earlier; 0: never',
+  ),
   idempotencyWindow: setting(
     'Times',
     'FANWIRE_IDEMPOTENCY_WINDOW',
@@ -440,8 +459,14 @@ export function readConfig(
   }
   if (problems.length === 0) problems.push(...contradictions(values as Values))
   if (problems.length > 0) throw new ConfigError(problems.join('\n'))
-  const { historyEvents, historyAge, historyBytes, ...rest } = values as Values
-  return { config: { ...rest, history: { events: historyEvents, age: historyAge, bytes: historyBytes } } }
+  const { historyEvents, historyAge, historyBytes, drainNotice, ...rest } = values as Values
+  const history = { events: historyEvents, age: historyAge, bytes: historyBytes }
+  return { config: { ...rest, history, drainNotice: drainNotice ?? noticeFor(rest) } }
+}
+
+/** Long enough for two checks a second; where there is one node alone, nobody has anywhere else to go. */
+function noticeFor({ redisUrl, drain }: Pick<Values, 'redisUrl' | 'drain'>): number {
+  return redisUrl === undefined ? 0 : Math.min(2000, drain / 5)
 }
 
 /** Flags by name, without dashes. */

@@ -57,10 +57,20 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     heartbeat: 25_000,
     stall: 30_000,
     drain: 10_000,
+    drainNotice: 0,
+    maxAge: 0,
     idempotencyWindow: 120_000,
     logTimeout: 5000,
     history: { events: 10_000, age: 86_400_000, bytes: 64 * 2 ** 20 },
   })
+})
+
+t.test('a node that shares its log gives load balancers time to notice that it stops', async t => {
+  const REDIS_URL = 'redis://127.0.0.1'
+  t.equal(config({ REDIS_URL }).drainNotice, 2000)
+  t.equal(config({ REDIS_URL, FANWIRE_DRAIN: '1s' }).drainNotice, 200, 'a part of the whole')
+  t.equal(config({ REDIS_URL, FANWIRE_DRAIN_NOTICE: '0' }).drainNotice, 0)
+  t.equal(config({ FANWIRE_DRAIN_NOTICE: '5s' }).drainNotice, 5000)
 })
 
 t.test('the connection limit is 80 % of the open-file limit', async t => {
@@ -263,7 +273,7 @@ t.test('--help and README list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 24)
+  t.equal(names.length, 26)
   for (const [, env = '', flag = ''] of names) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }
