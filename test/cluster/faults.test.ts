@@ -5,9 +5,9 @@
 import t from 'tap'
 import { faults } from '../faults/faults.ts'
 import { runFault } from '../faults/run.ts'
-import { startWorld } from '../faults/world.ts'
+import { startSingle } from '../faults/world.ts'
 
-const world = await startWorld({ seed: 1, built: false, say: text => t.comment(text) })
+const world = await startSingle({ seed: 1, built: false, say: text => t.comment(text) })
 t.teardown(() => world.close())
 
 for (const fault of faults.filter(({ quick }) => quick)) {

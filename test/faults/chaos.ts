@@ -9,7 +9,7 @@ import { faults } from './faults.ts'
 import { runRandom } from './random.ts'
 import { type ChaosResult, markdown } from './report.ts'
 import { type Outcome, runFault } from './run.ts'
-import { startWorld } from './world.ts'
+import { startSingle } from './world.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const README = join(ROOT, 'README.md')
@@ -81,7 +81,7 @@ function tell({ seconds, wrong, notes, verdict }: Outcome): void {
 
 async function run(wanted: readonly string[], minutes: number, seed: number): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
-  const world = await startWorld({ seed, built: true, say: text => say(`  ${text}`) })
+  const world = await startSingle({ seed, built: true, say: text => say(`  ${text}`) })
   const close = () => void world.close().finally(() => process.exit(130))
   process.once('SIGINT', close)
   process.once('SIGTERM', close)

@@ -6,9 +6,17 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startRedis } from '../redis-server.ts'
 import type { Load } from './load.ts'
-import { anyOf, ask, CUT_OFF, isReady, until, type World } from './world.ts'
+import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, until, type World } from './world.ts'
 
-export interface Fault {
+export interface Fault<W extends World = World> extends Expected {
+  /** Part of the test command. */
+  readonly quick?: boolean
+  /** Raises where something else went wrong than the account can show. */
+  inject(world: W, load: Load): Promise<void>
+}
+
+/** What a fault may and has to do. */
+export interface Expected {
   readonly name: string
   readonly title: string
   /** Whether readers may be told of gaps: never where nothing can have been lost. `must`: all of them are. */
@@ -17,19 +25,16 @@ export interface Fault {
   readonly refuses?: boolean
   /** It ends connections of readers. */
   readonly cuts?: boolean
-  /** Part of the test command. */
-  readonly quick?: boolean
-  /** Raises where something else went wrong than the account can show. */
-  inject(world: World, load: Load): Promise<void>
 }
 
 /** How long a node stays away, ms. */
-const AWAY = 1500
+const AWAY = 1200
 
 /** How soon a node whose log has gone silent is not ready any more, ms: DESIGN.md section 4.5. */
 const UNREADY_WITHIN = 5000
 
-export const faults: readonly Fault[] = [
+/** Those of a world around one Redis. */
+export const faults: readonly Fault<SingleWorld>[] = [
   {
     name: 'edge-killed',
     title: 'an edge is killed (`kill -9`)',
@@ -54,8 +59,8 @@ export const faults: readonly Fault[] = [
       const edge = anyOf(world, world.topology.edges)
       world.say(`SIGTERM to ${edge.name}`)
       const { code, signal } = await edge.stop()
-      if (code !== 0) throw new Error(`${edge.name} ended with ${code ?? signal}`)
       await edge.restart()
+      if (code !== 0) throw new Error(`${edge.name} ended with ${code ?? signal}`)
     },
   },
   {
@@ -117,7 +122,7 @@ export const faults: readonly Fault[] = [
     gaps: 'none',
     refuses: true,
     async inject(world) {
-      const { redis, say, topology } = world
+      const { redis, say } = world
       say('SIGSTOP of Redis for 20 s')
       process.kill(redis.pid, 'SIGSTOP')
       try {
@@ -125,7 +130,7 @@ export const faults: readonly Fault[] = [
       } finally {
         process.kill(redis.pid, 'SIGCONT')
       }
-      await until(`${topology.edges[0]?.name} is ready again`, 10_000, () => allReady(world))
+      await until('every node is ready again', 10_000, () => allReady(world))
     },
   },
   {
@@ -225,13 +230,11 @@ export const faults: readonly Fault[] = [
       await until(`${edge.name} is ready again`, 10_000, () => isReady(edge))
     },
   },
-  // With `redis+sentinel://` and `redis+cluster://` in REDIS_URL two more come here, on worlds of their own: a
-  // failover to a replica that lags, and back again; a failover in a Cluster, and a slot that moves.
 ]
 
 /** Kills Redis, lets `change` do something to what it has on disk, and starts it again. */
 async function restartRedis(
-  { redis, say, random }: World,
+  { redis, say, random }: SingleWorld,
   what: string,
   change: () => Promise<void>,
 ): Promise<void> {
@@ -244,11 +247,11 @@ async function restartRedis(
 }
 
 /** Where Redis keeps its append-only files. */
-function aof({ redis }: World): string {
+function aof({ redis }: SingleWorld): string {
   return join(redis.dir, 'appendonlydir')
 }
 
-async function cutAof(world: World): Promise<void> {
+async function cutAof(world: SingleWorld): Promise<void> {
   const names = (await readdir(aof(world))).filter(name => name.endsWith('.incr.aof'))
   // The newest is the one with the highest number: "appendonly.aof.<n>.incr.aof".
   const number = (name: string) => Number(/\.(\d+)\.incr\.aof$/.exec(name)?.[1])

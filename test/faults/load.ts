@@ -24,24 +24,22 @@ export class Load {
   readonly #ports: readonly number[]
   #publisher: Publisher | undefined
 
-  private constructor(name: string, { topology }: World) {
+  /** `name` is for its channels, which must be new. */
+  constructor(name: string, { topology }: World) {
     this.channels = [`${name}.a`, `${name}.b`]
     this.#ports = topology.lbs.map(({ port }) => port)
   }
 
-  /** Begins to read and then to publish. `name` is for its channels, which must be new. */
-  static async begin(name: string, world: World): Promise<Load> {
-    const load = new Load(name, world)
-    load.#read(READERS_PER_WIRE * WIRES.length, 'reader', 'earliest')
-    await load.#opened(load.readers)
-    const [first, second] = load.channels
-    load.#publisher = new Publisher({
-      account: load.account,
-      ports: load.#ports,
+  /** Begins to read, and to publish once all readers have been let in. */
+  async begin(): Promise<void> {
+    await this.#opened(this.#read(READERS_PER_WIRE * WIRES.length, 'reader', 'earliest'))
+    const [first, second] = this.channels
+    this.#publisher = new Publisher({
+      account: this.account,
+      ports: this.#ports,
       rate: RATE,
       channel: n => (n % SECOND === 0 ? second : first),
     })
-    return load
   }
 
   /** Further readers, who begin with what comes next. Returns when all have been let in. */

@@ -7,7 +7,7 @@ import { residentOf } from '../../bench/processes/proc.ts'
 import { faults } from './faults.ts'
 import type { Load } from './load.ts'
 import { type Outcome, runCase } from './run.ts'
-import type { World } from './world.ts'
+import type { SingleWorld } from './world.ts'
 
 /** Ms between two faults. */
 const BETWEEN = { least: 2000, more: 4000 }
@@ -18,7 +18,7 @@ const WARM_UP = 0.1
 /** How much its median may differ between the first third after that and the last. */
 const FLAT = 0.1
 
-export async function runRandom(minutes: number, world: World): Promise<Outcome> {
+export async function runRandom(minutes: number, world: SingleWorld): Promise<Outcome> {
   const expected = {
     name: 'random',
     title: `${minutes} minutes of random faults`,
@@ -41,7 +41,7 @@ export async function runRandom(minutes: number, world: World): Promise<Outcome>
 }
 
 /** Returns how many there were. */
-async function manyFaults(minutes: number, world: World, load: Load): Promise<number> {
+async function manyFaults(minutes: number, world: SingleWorld, load: Load): Promise<number> {
   const began = performance.now()
   const end = began + minutes * 60_000
   let done = 0

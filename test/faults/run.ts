@@ -2,13 +2,13 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Verdict } from './account.ts'
-import type { Fault } from './faults.ts'
+import type { Expected, Fault } from './faults.ts'
 import { Load } from './load.ts'
 import type { World } from './world.ts'
 
 /** How long the load runs before the fault and after it, ms. */
-const BEFORE = 1500
-const AFTER = 1500
+const BEFORE = 1000
+const AFTER = 1000
 
 export interface Outcome {
   readonly name: string
@@ -25,14 +25,12 @@ export interface Outcome {
   readonly notes: readonly string[]
 }
 
-export async function runFault(fault: Fault, world: World): Promise<Outcome> {
+export async function runFault<W extends World>(fault: Fault<W>, world: W): Promise<Outcome> {
   return runCase(fault, world, async load => {
     await fault.inject(world, load)
     return []
   })
 }
-
-type Expected = Pick<Fault, 'name' | 'title' | 'gaps' | 'refuses' | 'cuts'>
 
 /** Runs `inject` under load. It returns notes, and raises where something is wrong that the account can't show. */
 export async function runCase(
@@ -42,11 +40,13 @@ export async function runCase(
 ): Promise<Outcome> {
   const began = performance.now()
   const { name, title } = expected
-  const load = await Load.begin(`${name}.${Date.now().toString(36)}`, world)
+  const load = new Load(`${name}.${Date.now().toString(36)}`, world)
   let notes: string[] = []
   const failed: string[] = []
   let ends = 0
   try {
+    await world.begin(name)
+    await load.begin()
     await sleep(BEFORE)
     ends = load.ends
     notes = await inject(load)

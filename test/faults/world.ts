@@ -1,5 +1,4 @@
-// What the faults are done to: Redis, two writers, three edges, nginx and HAProxy, each a process of its own. One of
-// the edges reaches Redis over a way that can be cut.
+// What the faults are done to: Redis, two writers, three edges, nginx and HAProxy, each a process of its own.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
@@ -7,21 +6,24 @@ import { type Part, startTopology, type Topology } from '../../infra/topology.ts
 import { proxyRedis, type RedisProxy } from '../redis-proxy.ts'
 import { type RedisServer, startRedis } from '../redis-server.ts'
 
-/** The edge whose way to Redis can be cut. */
-export const CUT_OFF = 'edge-3'
-
 export interface World {
   readonly topology: Topology
-  readonly redis: RedisServer
-  /** The way of `CUT_OFF` to Redis. */
-  readonly proxy: RedisProxy
-  /** From 0 up to but not including 1: the same numbers for the same seed. */
+  /** From 0 up to but not including 1: the same numbers in the same case for the same seed. */
   random(): number
+  /** A case begins: nothing is left of the one before. */
+  begin(name: string): Promise<void>
   /** Nobody harms this node. */
   spared: string | undefined
   /** Says what is being done. */
   say(text: string): void
   close(): Promise<void>
+}
+
+/** A world around one Redis. One of its edges reaches it over a way that can be cut. */
+export interface SingleWorld extends World {
+  readonly redis: RedisServer
+  /** The way of `CUT_OFF` to Redis. */
+  readonly proxy: RedisProxy
 }
 
 export interface WorldOptions {
@@ -31,34 +33,61 @@ export interface WorldOptions {
   readonly say: (text: string) => void
 }
 
-export async function startWorld({ seed, built, say }: WorldOptions): Promise<World> {
+/** Settings of the nodes: signs of life and a stop that fit the suite's patience, and a retention that it reaches. */
+const SETTINGS = { FANWIRE_HEARTBEAT: '3s', FANWIRE_DRAIN: '1s', FANWIRE_HISTORY_EVENTS: '3000' }
+
+/** The edge whose way to Redis can be cut. */
+export const CUT_OFF = 'edge-3'
+
+export async function startSingle(options: WorldOptions): Promise<SingleWorld> {
   const redis = await startRedis({ args: ['--appendonly', 'yes', '--maxmemory-policy', 'noeviction'] })
   const proxy = await proxyRedis(redis.port)
-  try {
-    const topology = await startTopology({
-      redisUrl: redis.url,
-      lbs: ['nginx', 'haproxy'],
-      built,
-      env: { FANWIRE_HEARTBEAT: '3s', FANWIRE_DRAIN: '1s' },
-      nodeEnv: (name): Record<string, string> => (name === CUT_OFF ? { REDIS_URL: proxy.url } : {}),
-    })
-    return {
-      topology,
-      redis,
-      proxy,
-      random: randomFrom(seed),
-      spared: undefined,
-      say,
-      async close() {
-        await topology.close('SIGKILL')
-        await proxy.close()
-        await redis.stop()
-      },
-    }
-  } catch (error) {
+  const stop = async () => {
     await proxy.close()
     await redis.stop()
+  }
+  const ways = (name: string) => (name === CUT_OFF ? proxy.url : redis.url)
+  return { ...(await startWorld(options, redis.url, stop, ways)), redis, proxy }
+}
+
+/** A world around a Redis, or several, that are there. `stop` ends them: when it closes, or can't be started. */
+export async function startWorld(
+  { seed, built, say }: WorldOptions,
+  redisUrl: string,
+  stop: () => Promise<void>,
+  way = (_name: string) => redisUrl,
+): Promise<World> {
+  let topology: Topology
+  try {
+    topology = await startTopology({
+      redisUrl,
+      lbs: ['nginx', 'haproxy'],
+      built,
+      env: SETTINGS,
+      nodeEnv: name => ({ REDIS_URL: way(name) }),
+    })
+  } catch (error) {
+    await stop()
     throw error
+  }
+  let random = randomFrom(seed)
+  return {
+    topology,
+    random: () => random(),
+    spared: undefined,
+    say,
+    async begin(name) {
+      random = randomFrom([...name].reduce((sum, char) => Math.imul(sum, 31) + char.charCodeAt(0), seed))
+      const nodes = [...topology.edges, ...topology.writers]
+      await Promise.all(nodes.filter(({ running }) => !running).map(node => node.restart()))
+      await until('every node is ready', 30_000, async () => {
+        return (await Promise.all(nodes.map(isReady))).every(Boolean)
+      })
+    },
+    async close() {
+      await topology.close('SIGKILL')
+      await stop()
+    },
   }
 }
 
@@ -85,7 +114,7 @@ export async function ask(port: number, command: string, ...args: (string | numb
 /** Whether a node says that it is ready. */
 export async function isReady({ url }: Part): Promise<boolean> {
   const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1000) }).catch(() => undefined)
-  await answer?.arrayBuffer()
+  await answer?.arrayBuffer().catch(() => {})
   return answer?.status === 200
 }
 
