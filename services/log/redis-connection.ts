@@ -61,10 +61,7 @@ function target(endpoint: Endpoint, timeout: number): Target {
   if (kind === 'sentinel') {
     options.sentinels = [...hosts]
     options.name = master
-    // Else clients stay with a master that was replaced for as long as it lives, and what they append is lost.
-    options.failoverDetector = true
     options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT, timeout)
-    options.sentinelReconnectStrategy = times => delay(times, 50, MAX_DELAY)
     // When none answers the driver gives up, and it is this file that tries again.
     options.sentinelRetryStrategy = () => null
     if (tls) {

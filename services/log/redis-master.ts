@@ -212,6 +212,12 @@ export class Master {
       probe.reject(new LogUnavailable('the slot of the probe has moved'))
   }
 
+  /** Connects anew: the master may be another one. */
+  reset(why: string): void {
+    this.#commands.reset(why)
+    this.#feed.reset(why)
+  }
+
   async close(): Promise<void> {
     this.subscriptions.close()
     await Promise.all([this.#commands.close(), this.#feed.close()])

@@ -3,10 +3,13 @@
 import type { Draft } from './event.ts'
 import type { Receipt } from './log.ts'
 import { Appends } from './redis-appends.ts'
-import type { Argument } from './redis-connection.ts'
+import { type Argument, RedisConnection } from './redis-connection.ts'
 import { type Call, Master, type MasterOptions } from './redis-master.ts'
 
 export type MastersOptions = Omit<MasterOptions, 'serves' | 'changed' | 'tookAway'>
+
+/** What sentinels publish on: `<name> <old host> <old port> <new host> <new port>`. */
+const SWITCH = '+switch-master'
 
 export interface Masters {
   /** Times that a connection broke and was made anew. */
@@ -32,12 +35,15 @@ export interface Masters {
 export class SingleMaster implements Masters {
   readonly #master: Master
   readonly #appends: Appends
+  /** One for each sentinel. */
+  readonly #watches: readonly RedisConnection[]
 
   constructor(options: MastersOptions) {
     this.#master = new Master({ ...options, serves: () => true, changed() {}, tookAway() {} })
     const { scripts, names } = options
     const send = (args: Argument[]) => this.#master.call({ args }) as Promise<string>
     this.#appends = new Appends({ script: scripts.append, names, send })
+    this.#watches = options.endpoint.kind === 'sentinel' ? this.#watch(options) : []
   }
 
   get reconnects(): number {
@@ -45,6 +51,8 @@ export class SingleMaster implements Masters {
   }
 
   open(): Promise<void> {
+    // Those that are away now are tried again.
+    for (const watch of this.#watches) watch.open().catch(() => {})
     return this.#master.open()
   }
 
@@ -76,7 +84,36 @@ export class SingleMaster implements Masters {
     return this.#master.probe()
   }
 
-  close(): Promise<void> {
-    return this.#master.close()
+  async close(): Promise<void> {
+    await Promise.all([this.#master, ...this.#watches].map(each => each.close()))
+  }
+
+  /**
+   * Hears from sentinels that another server is the master. Else the log would stay with the old one for as long
+   * as that lives and takes itself for a master, and what it takes then is lost.
+   */
+  #watch({ endpoint, timeout, logger }: MastersOptions): RedisConnection[] {
+    const { hosts, tls, master } = endpoint
+    return hosts.map(host => {
+      const watch: RedisConnection = new RedisConnection({
+        endpoint: {
+          kind: 'server',
+          hosts: [host],
+          master: '',
+          db: 0,
+          tls,
+          username: undefined,
+          password: undefined,
+        },
+        name: 'sentinel',
+        timeout,
+        logger,
+        onReady: () => void watch.call('subscribe', [SWITCH]).catch(() => {}),
+        onMessage: (_name, text) => {
+          if (`${text}`.startsWith(`${master} `)) this.#master.reset('the sentinels name another master')
+        },
+      })
+      return watch
+    })
   }
 }
