@@ -10,8 +10,6 @@ import { redisBinary } from './redis-binary.ts'
 export interface RedisServer {
   readonly url: string
   readonly port: number
-  /** Of the process that runs, or ran last. */
-  readonly pid: number
   /** Its working directory. */
   readonly dir: string
   /** Everything it printed. */
@@ -60,9 +58,6 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     url: tls ? `rediss://localhost:${port}` : `redis://127.0.0.1:${port}`,
     port,
     dir,
-    get pid() {
-      return running.child.pid ?? 0
-    },
     output: () => running.output(),
     async stop() {
       await end('SIGTERM')

@@ -4,12 +4,14 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { readConfig } from '../../services/config.ts'
 import { included, machine } from '../../bench/report.ts'
-import { faults } from './faults.ts'
+import { clusterFaults, sentinelFaults, startCluster, startSentinel } from './failovers.ts'
+import { type Fault, faults } from './faults.ts'
 import { runRandom } from './random.ts'
 import { type ChaosResult, markdown } from './report.ts'
 import { type Outcome, runFault } from './run.ts'
-import { startSingle } from './world.ts'
+import { type SingleWorld, startSingle, type World, type WorldOptions } from './world.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const README = join(ROOT, 'README.md')
@@ -18,7 +20,7 @@ const RESULTS = join(ROOT, 'test', 'faults', 'results')
 const TRIALS = join(ROOT, '.cache', 'chaos')
 
 const RANDOM = 'random'
-const NAMES = [...faults.map(({ name }) => name), RANDOM]
+const NAMES = [...[...faults, ...sentinelFaults, ...clusterFaults].map(({ name }) => name), RANDOM]
 /** How long the random faults go on, minutes. */
 const MINUTES = 10
 
@@ -79,25 +81,55 @@ function tell({ seconds, wrong, notes, verdict }: Outcome): void {
   for (const text of [...notes, ...wrong]) say(`  ${text}`)
 }
 
+/** One world and its cases. */
+type Run<W extends World> = readonly [
+  start: (options: WorldOptions) => Promise<W>,
+  cases: readonly { name: string; run(world: W): Promise<Outcome> }[],
+]
+
+function casesOf<W extends World>(faults: readonly Fault<W>[]) {
+  return faults.map(fault => ({ name: fault.name, run: (world: W) => runFault(fault, world) }))
+}
+
+/** Whether nodes can be told of such a Redis. */
+function takes(url: string): boolean {
+  try {
+    readConfig([], { REDIS_URL: url })
+    return true
+  } catch {
+    say(`left out: nodes do not take ${url}`)
+    return false
+  }
+}
+
 async function run(wanted: readonly string[], minutes: number, seed: number): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
-  const world = await startSingle({ seed, built: true, say: text => say(`  ${text}`) })
-  const close = () => void world.close().finally(() => process.exit(130))
-  process.once('SIGINT', close)
-  process.once('SIGTERM', close)
-  try {
-    for (const [i, name] of wanted.entries()) {
-      say(`${i + 1} of ${wanted.length}: ${name}`)
-      const fault = faults.find(each => each.name === name)
-      const outcome = fault === undefined ? await runRandom(minutes, world) : await runFault(fault, world)
-      outcomes.push(outcome)
-      tell(outcome)
+  const inWorld = async <W extends World>([start, cases]: Run<W>) => {
+    const own = cases.filter(({ name }) => wanted.includes(name))
+    if (own.length === 0) return
+    const world = await start({ seed, built: true, say: text => say(`  ${text}`) })
+    const close = () => void world.close().finally(() => process.exit(130))
+    process.once('SIGINT', close)
+    process.once('SIGTERM', close)
+    try {
+      for (const each of own) {
+        say(`${outcomes.length + 1} of ${wanted.length}: ${each.name}`)
+        const outcome = await each.run(world)
+        outcomes.push(outcome)
+        tell(outcome)
+      }
+    } finally {
+      process.off('SIGINT', close)
+      process.off('SIGTERM', close)
+      await world.close()
     }
-  } finally {
-    process.off('SIGINT', close)
-    process.off('SIGTERM', close)
-    await world.close()
   }
+  if (takes('redis+sentinel://127.0.0.1:26379/name')) {
+    await inWorld([startSentinel, casesOf(sentinelFaults)])
+  }
+  if (takes('redis+cluster://127.0.0.1:7000')) await inWorld([startCluster, casesOf(clusterFaults)])
+  const random = { name: RANDOM, run: (world: SingleWorld) => runRandom(minutes, world) }
+  await inWorld([startSingle, [...casesOf(faults), random]])
   return outcomes
 }
 

@@ -124,11 +124,11 @@ export const faults: readonly Fault<SingleWorld>[] = [
     async inject(world) {
       const { redis, say } = world
       say('SIGSTOP of Redis for 20 s')
-      process.kill(redis.pid, 'SIGSTOP')
+      redis.pause()
       try {
         await sleep(20_000)
       } finally {
-        process.kill(redis.pid, 'SIGCONT')
+        redis.resume()
       }
       await until('every node is ready again', 10_000, () => allReady(world))
     },
