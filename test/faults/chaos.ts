@@ -144,6 +144,8 @@ async function main(): Promise<void> {
   const minutes = numberOf(values.minutes, 'minutes', 0, MINUTES)
   const seed = numberOf(values.seed, 'seed', 0, Math.floor(Math.random() * 2 ** 32))
   say(`seed ${seed}`)
+  // Each server that is started listens for the end of this process.
+  process.setMaxListeners(100)
   const outcomes = await run(wanted, minutes, seed)
   const result: ChaosResult = {
     command: ['npm run chaos', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(

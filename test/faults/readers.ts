@@ -59,8 +59,6 @@ const SILENCE_CODE = 'SILENCE'
 
 export class Reader {
   readonly name: string
-  /** Times that it was let in. */
-  connections = 0
   /** Times that it was refused, or that its connection ended. */
   ends = 0
   /** Resolves once it has been told where it stands. */
@@ -194,7 +192,6 @@ export class Reader {
       if (answer.statusCode !== 200 && answer.statusCode !== 304) {
         throw new Refused(answer.statusCode, body)
       }
-      this.connections++
       let again = false
       if (answer.statusCode === 200) {
         const { etag } = answer.headers
@@ -233,7 +230,6 @@ export class Reader {
     const headers = { accept: 'text/event-stream' }
     const answer = await this.#get(`/v1/sse?${this.#query()}`, headers, false)
     if (answer.statusCode !== 200) throw new Refused(answer.statusCode, await textOf(answer))
-    this.connections++
     try {
       for await (const bytes of answer) parser.write(bytes)
     } catch (error) {
@@ -246,7 +242,6 @@ export class Reader {
   async #stream(): Promise<number | undefined> {
     const answer = await this.#get(`/v1/stream?${this.#query()}`, {}, false)
     if (answer.statusCode !== 200) throw new Refused(answer.statusCode, await textOf(answer))
-    this.connections++
     let rest = ''
     let retry: number | undefined
     answer.setEncoding('utf8')
@@ -278,7 +273,6 @@ export class Reader {
     }
     const end = () => socket.terminate()
     signal.addEventListener('abort', end, { once: true })
-    socket.on('open', () => this.connections++)
     socket.on('ping', alive)
     socket.on('message', data => {
       alive()
