@@ -85,6 +85,8 @@ function tell({ seconds, wrong, notes, verdict }: Outcome): void {
 type Run<W extends World> = readonly [
   start: (options: WorldOptions) => Promise<W>,
   cases: readonly { name: string; run(world: W): Promise<Outcome> }[],
+  /** What nodes have to take for a REDIS_URL. */
+  url: string,
 ]
 
 function casesOf<W extends World>(faults: readonly Fault<W>[]) {
@@ -97,16 +99,21 @@ function takes(url: string): boolean {
     readConfig([], { REDIS_URL: url })
     return true
   } catch {
-    say(`left out: nodes do not take ${url}`)
     return false
   }
 }
 
-async function run(wanted: readonly string[], minutes: number, seed: number): Promise<Outcome[]> {
+async function run(wanted: readonly string[], minutes: number, seed: number) {
   const outcomes: Outcome[] = []
-  const inWorld = async <W extends World>([start, cases]: Run<W>) => {
+  const left: string[] = []
+  const inWorld = async <W extends World>([start, cases, url]: Run<W>) => {
     const own = cases.filter(({ name }) => wanted.includes(name))
     if (own.length === 0) return
+    if (!takes(url)) {
+      left.push(...own.map(({ name }) => name))
+      say(`left out, since nodes do not take ${url}: ${own.map(({ name }) => name).join(', ')}`)
+      return
+    }
     const world = await start({ seed, built: true, say: text => say(`  ${text}`) })
     const close = () => void world.close().finally(() => process.exit(130))
     process.once('SIGINT', close)
@@ -124,13 +131,11 @@ async function run(wanted: readonly string[], minutes: number, seed: number): Pr
       await world.close()
     }
   }
-  if (takes('redis+sentinel://127.0.0.1:26379/name')) {
-    await inWorld([startSentinel, casesOf(sentinelFaults)])
-  }
-  if (takes('redis+cluster://127.0.0.1:7000')) await inWorld([startCluster, casesOf(clusterFaults)])
+  await inWorld([startSentinel, casesOf(sentinelFaults), 'redis+sentinel://127.0.0.1:26379/name'])
+  await inWorld([startCluster, casesOf(clusterFaults), 'redis+cluster://127.0.0.1:7000'])
   const random = { name: RANDOM, run: (world: SingleWorld) => runRandom(minutes, world) }
-  await inWorld([startSingle, [...casesOf(faults), random]])
-  return outcomes
+  await inWorld([startSingle, [...casesOf(faults), random], 'redis://127.0.0.1'])
+  return { outcomes, left }
 }
 
 async function main(): Promise<void> {
@@ -146,7 +151,7 @@ async function main(): Promise<void> {
   say(`seed ${seed}`)
   // Each server that is started listens for the end of this process.
   process.setMaxListeners(100)
-  const outcomes = await run(wanted, minutes, seed)
+  const { outcomes, left } = await run(wanted, minutes, seed)
   const result: ChaosResult = {
     command: ['npm run chaos', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(
       ' ',
@@ -155,9 +160,10 @@ async function main(): Promise<void> {
     machine: machine(),
     node: process.versions.node,
     seed,
+    left,
     outcomes,
   }
-  const whole = values.case === undefined && minutes >= MINUTES
+  const whole = values.case === undefined && minutes >= MINUTES && left.length === 0
   const out = values.out ?? (whole ? RESULTS : TRIALS)
   const text = markdown(result)
   await mkdir(out, { recursive: true })
@@ -165,7 +171,9 @@ async function main(): Promise<void> {
   await writeFile(join(out, 'chaos.md'), `${text}\n`)
   process.stdout.write(`\n${text}\n\n`)
   say(`written to ${out}`)
-  if (outcomes.some(({ wrong }) => wrong.length > 0)) process.exitCode = 1
+  // What was asked for by name and can't be run has not passed.
+  const missed = values.case !== undefined && left.length > 0
+  if (missed || outcomes.some(({ wrong }) => wrong.length > 0)) process.exitCode = 1
 }
 
 try {

@@ -9,6 +9,8 @@ export interface ChaosResult {
   readonly machine: string
   readonly node: string
   readonly seed: number
+  /** Cases that nodes of this version can't be put to. */
+  readonly left: readonly string[]
   readonly outcomes: readonly Outcome[]
 }
 
@@ -31,7 +33,7 @@ function rowOf({ title, verdict, refused, ends }: Outcome): string[] {
   return [title, ...figures.map(figure => figure.toLocaleString('en'))]
 }
 
-export function markdown({ command, date, machine, node, seed, outcomes }: ChaosResult): string {
+export function markdown({ command, date, machine, node, seed, left, outcomes }: ChaosResult): string {
   const passed = outcomes.filter(({ wrong }) => wrong.length === 0).length
   const told = outcomes.flatMap(({ title, wrong, notes }) => [
     ...notes.map(note => `- ${title}: ${note}`),
@@ -41,6 +43,7 @@ export function markdown({ command, date, machine, node, seed, outcomes }: Chaos
     `\`${command}\` (seed ${seed}) on ${machine}, Node ${node}, ${date.slice(0, 10)}: ` +
       `${passed} of ${outcomes.length} passed.`,
     table(HEADER, outcomes.map(rowOf)),
+    ...(left.length > 0 ? [`Left out: ${left.join(', ')}.`] : []),
     ...(told.length > 0 ? [told.join('\n')] : []),
   ].join('\n\n')
 }
