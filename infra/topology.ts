@@ -171,6 +171,7 @@ class RunningPart implements Part {
   }
 
   async start(): Promise<void> {
+    if (await answers(this.port)) throw new Error(`${this.name}: port ${this.port} of ${HOST} is in use`)
     this.#process = await this.#launch()
   }
 
@@ -277,7 +278,8 @@ async function nodePart(
           ...env,
           ...(role === 'edge' ? edgeEnv : writerEnv),
         },
-        ready: /listening on http/,
+        // It listens once it can deliver.
+        ready: () => answers(own),
         onLine: line => onLine?.(name, line),
       }),
   })
