@@ -173,6 +173,7 @@ class RunningPart implements Part {
   }
 
   async start(): Promise<void> {
+    if (await answers(this.port)) throw new Error(`${this.name}: port ${this.port} of ${HOST} is in use`)
     this.#process = await this.#launch()
   }
 
@@ -280,7 +281,8 @@ async function nodePart(
           ...(role === 'edge' ? edgeEnv : writerEnv),
           ...nodeEnv?.(name),
         },
-        ready: /listening on http/,
+        // It listens once it can deliver.
+        ready: () => answers(own),
         onLine: line => onLine?.(name, line),
       }),
   })
