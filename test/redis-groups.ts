@@ -136,10 +136,13 @@ export async function startSentinel(count: number, password: string): Promise<Se
     const config = [
       `sentinel monitor ${MASTER} 127.0.0.1 ${first.port} ${Math.ceil(count / 2)}`,
       `sentinel down-after-milliseconds ${MASTER} 1000`,
-      `sentinel failover-timeout ${MASTER} 3000`,
+      `sentinel failover-timeout ${MASTER} 1500`,
       `sentinel auth-pass ${MASTER} "${password}"`,
     ].join('\n')
     sentinels.push(...(await startAll(Array.from({ length: count }, () => ({ sentinel: config })))))
+    // They look every ten seconds, and speak every two.
+    const quick = ['info-period', 200, 'publish-period', 250, 'ask-period', 250, 'ping-period', 250]
+    await Promise.all(sentinels.map(each => watch.raw(each).call('SENTINEL', 'DEBUG', ...quick)))
     await group.replica()
   } catch (error) {
     await stop()
