@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseArgs } from 'node:util'
+import { parseEndpoint } from './log/endpoint.ts'
 import type { Retention } from './log/log.ts'
 
 export type Role = 'all' | 'edge' | 'writer'
@@ -59,6 +60,8 @@ interface Kind<T> {
   readonly flag?: true
   /** Undefined where `text` is malformed or out of range. */
   parse(text: string): T | undefined
+  /** What is wrong with a `text` that `parse` does not take, without what is secret in it. */
+  problem?(text: string): string
 }
 
 interface Setting<T> {
@@ -199,21 +202,21 @@ const hostName: Kind<string> = {
 
 const redisUrl: Kind<string> = {
   placeholder: 'URL',
-  expects: 'redis:// or rediss://user:password@host:port/db (with special characters percent-encoded)',
+  expects:
+    'redis://user:password@host:port/db, redis+sentinel://user:password@host:port,host:port/name/db or ' +
+    'redis+cluster://user:password@host:port,host:port, with rediss for TLS and special characters percent-encoded',
   secret: true,
-  parse(text) {
-    if (/^redis\+(sentinel|cluster):\/\/[^\s/?#]+(\/[^\s/?#]*)?$/.test(text)) return text
-    if (!/^rediss?:\/\//.test(text) || !URL.canParse(text)) return undefined
-    const url = new URL(text)
-    if (url.hostname === '' || url.search !== '' || url.hash !== '' || url.port === '0') return undefined
-    if (!/^(\/(\d{1,5})?)?$/.test(url.pathname)) return undefined
-    try {
-      decodeURIComponent(url.username + url.password)
-    } catch {
-      return undefined
-    }
-    return text
-  },
+  parse: text => (endpointProblem(text) === '' ? text : undefined),
+  problem: endpointProblem,
+}
+
+function endpointProblem(url: string): string {
+  try {
+    parseEndpoint(url)
+    return ''
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
 }
 
 const redisPrefix: Kind<string> = {
@@ -267,7 +270,9 @@ const SETTINGS = {
     redisUrl,
     () => undefined,
     'the memory log',
-    '`redis://` or `rediss://user:password@host:port/db`: keeps the log, and shares it with other nodes',
+    'keeps the log, and shares it with other nodes: `redis://user:password@host:port/db`, ' +
+      '`redis+sentinel://user:password@host:port,host:port/name/db` (the hosts are sentinels) or ' +
+      '`redis+cluster://user:password@host:port,host:port` (some nodes of it); with `rediss` for TLS',
   ),
   redisPrefix: setting(
     'Process',
@@ -434,7 +439,8 @@ export function readConfig(
     const value = text === undefined ? unset() : kind.parse(text)
     if (text !== undefined && value === undefined) {
       const label = fromFlag === undefined ? variable : `--${flag}`
-      problems.push(`${label} is ${kind.secret ? 'malformed' : quote(text)}; expected ${kind.expects}`)
+      const why = kind.problem ? `: ${kind.problem(text)}` : ''
+      problems.push(`${label} is ${kind.secret ? 'malformed' : quote(text)}${why}; expected ${kind.expects}`)
     }
     values[name] = value
   }
@@ -477,12 +483,6 @@ function readFlags(args: readonly string[], problems: string[]): Map<string, str
 function contradictions(values: Values): string[] {
   const found: string[] = []
   const { redisUrl: url, role, workers, host, publishKeys, insecure } = values
-  const scheme = url?.slice(0, url.indexOf(':'))
-  if (scheme === 'redis+sentinel' || scheme === 'redis+cluster') {
-    found.push(
-      `REDIS_URL begins with ${scheme}://, which this version can not use yet; use redis:// or rediss://`,
-    )
-  }
   if (role !== 'all' && url === undefined) {
     found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)
   }

@@ -50,7 +50,7 @@ async function until(look: () => Promise<boolean>, what: string, ms = 20_000): P
 }
 
 /** Clients to do things to servers with. */
-function clients(password = '') {
+function clients(password = '', tls = false) {
   const known = new Map<RedisServer, Redis>()
   return {
     raw(server: RedisServer): Redis {
@@ -58,6 +58,7 @@ function clients(password = '') {
       if (raw === undefined) {
         raw = new Redis(server.port, {
           ...(password === '' ? {} : { password }),
+          ...(tls ? { tls: { rejectUnauthorized: false } } : {}),
           retryStrategy: () => 50,
           maxRetriesPerRequest: 0,
           commandTimeout: 5000,
@@ -158,7 +159,7 @@ export async function startCluster(
   replicas = 0,
   more: RedisServerOptions = {},
 ): Promise<ClusterGroup> {
-  const { raw, end } = clients()
+  const { raw, end } = clients('', more.tls !== undefined)
   const buses = await Promise.all(Array.from({ length: masters * (1 + replicas) }, freePort))
   const servers = await startAll(
     buses.map(bus => ({
@@ -254,7 +255,7 @@ export async function startCluster(
     return found as NonNullable<typeof found>
   }
   return {
-    url: `redis+cluster://${servers.slice(0, 2).map(each => `127.0.0.1:${each.port}`)}`,
+    url: `redis${more.tls ? 's' : ''}+cluster://${servers.slice(0, 2).map(each => `127.0.0.1:${each.port}`)}`,
     servers,
     raw,
     owner,
