@@ -270,9 +270,7 @@ const SETTINGS = {
     redisUrl,
     () => undefined,
     'the memory log',
-    'keeps the log, and shares it with other nodes: `redis://user:password@host:port/db`, ' +
-      '`redis+sentinel://user:password@host:port,host:port/name/db` (the hosts are sentinels) or ' +
-      '`redis+cluster://user:password@host:port,host:port` (some nodes of it); with `rediss` for TLS',
+    '`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss` for TLS: keeps the log and shares it',
   ),
   redisPrefix: setting(
     'Process',
