@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseArgs } from 'node:util'
+import { parseEndpoint } from './log/endpoint.ts'
 import type { Retention } from './log/log.ts'
 
 export type Role = 'all' | 'edge' | 'writer'
@@ -63,6 +64,8 @@ interface Kind<T> {
   readonly flag?: true
   /** Undefined where `text` is malformed or out of range. */
   parse(text: string): T | undefined
+  /** What is wrong with a `text` that `parse` does not take, without what is secret in it. */
+  problem?(text: string): string
 }
 
 interface Setting<T> {
@@ -203,21 +206,21 @@ const hostName: Kind<string> = {
 
 const redisUrl: Kind<string> = {
   placeholder: 'URL',
-  expects: 'redis:// or rediss://user:password@host:port/db (with special characters percent-encoded)',
+  expects:
+    'redis://user:password@host:port/db, redis+sentinel://user:password@host:port,host:port/name/db or ' +
+    'redis+cluster://user:password@host:port,host:port, with rediss for TLS and special characters percent-encoded',
   secret: true,
-  parse(text) {
-    if (/^redis\+(sentinel|cluster):\/\/[^\s/?#]+(\/[^\s/?#]*)?$/.test(text)) return text
-    if (!/^rediss?:\/\//.test(text) || !URL.canParse(text)) return undefined
-    const url = new URL(text)
-    if (url.hostname === '' || url.search !== '' || url.hash !== '' || url.port === '0') return undefined
-    if (!/^(\/(\d{1,5})?)?$/.test(url.pathname)) return undefined
-    try {
-      decodeURIComponent(url.username + url.password)
-    } catch {
-      return undefined
-    }
-    return text
-  },
+  parse: text => (endpointProblem(text) === '' ? text : undefined),
+  problem: endpointProblem,
+}
+
+function endpointProblem(url: string): string {
+  try {
+    parseEndpoint(url)
+    return ''
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
 }
 
 const redisPrefix: Kind<string> = {
@@ -271,7 +274,7 @@ const SETTINGS = {
     redisUrl,
     () => undefined,
     'the memory log',
-    '`redis://` or `rediss://user:password@host:port/db`: keeps the log, and shares it with other nodes',
+    '`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss` for TLS: keeps the log and shares it',
   ),
   redisPrefix: setting(
     'Process',
@@ -453,7 +456,8 @@ export function readConfig(
     const value = text === undefined ? unset() : kind.parse(text)
     if (text !== undefined && value === undefined) {
       const label = fromFlag === undefined ? variable : `--${flag}`
-      problems.push(`${label} is ${kind.secret ? 'malformed' : quote(text)}; expected ${kind.expects}`)
+      const why = kind.problem ? `: ${kind.problem(text)}` : ''
+      problems.push(`${label} is ${kind.secret ? 'malformed' : quote(text)}${why}; expected ${kind.expects}`)
     }
     values[name] = value
   }
@@ -502,12 +506,6 @@ function readFlags(args: readonly string[], problems: string[]): Map<string, str
 function contradictions(values: Values): string[] {
   const found: string[] = []
   const { redisUrl: url, role, workers, host, publishKeys, insecure } = values
-  const scheme = url?.slice(0, url.indexOf(':'))
-  if (scheme === 'redis+sentinel' || scheme === 'redis+cluster') {
-    found.push(
-      `REDIS_URL begins with ${scheme}://, which this version can not use yet; use redis:// or rediss://`,
-    )
-  }
   if (role !== 'all' && url === undefined) {
     found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)
   }

@@ -50,7 +50,7 @@ async function until(look: () => Promise<boolean>, what: string, ms = 20_000): P
 }
 
 /** Clients to do things to servers with. */
-function clients(password = '') {
+function clients(password = '', tls = false) {
   const known = new Map<RedisServer, Redis>()
   return {
     raw(server: RedisServer): Redis {
@@ -58,6 +58,7 @@ function clients(password = '') {
       if (raw === undefined) {
         raw = new Redis(server.port, {
           ...(password === '' ? {} : { password }),
+          ...(tls ? { tls: { rejectUnauthorized: false } } : {}),
           retryStrategy: () => 50,
           maxRetriesPerRequest: 0,
           commandTimeout: 5000,
@@ -136,10 +137,13 @@ export async function startSentinel(count: number, password: string): Promise<Se
     const config = [
       `sentinel monitor ${MASTER} 127.0.0.1 ${first.port} ${Math.ceil(count / 2)}`,
       `sentinel down-after-milliseconds ${MASTER} 1000`,
-      `sentinel failover-timeout ${MASTER} 3000`,
+      `sentinel failover-timeout ${MASTER} 1500`,
       `sentinel auth-pass ${MASTER} "${password}"`,
     ].join('\n')
     sentinels.push(...(await startAll(Array.from({ length: count }, () => ({ sentinel: config })))))
+    // They look every ten seconds, and speak every two.
+    const quick = ['info-period', 200, 'publish-period', 250, 'ask-period', 250, 'ping-period', 250]
+    await Promise.all(sentinels.map(each => watch.raw(each).call('SENTINEL', 'DEBUG', ...quick)))
     await group.replica()
   } catch (error) {
     await stop()
@@ -155,7 +159,7 @@ export async function startCluster(
   replicas = 0,
   more: RedisServerOptions = {},
 ): Promise<ClusterGroup> {
-  const { raw, end } = clients()
+  const { raw, end } = clients('', more.tls !== undefined)
   const buses = await Promise.all(Array.from({ length: masters * (1 + replicas) }, freePort))
   const servers = await startAll(
     buses.map(bus => ({
@@ -251,7 +255,7 @@ export async function startCluster(
     return found as NonNullable<typeof found>
   }
   return {
-    url: `redis+cluster://${servers.slice(0, 2).map(each => `127.0.0.1:${each.port}`)}`,
+    url: `redis${more.tls ? 's' : ''}+cluster://${servers.slice(0, 2).map(each => `127.0.0.1:${each.port}`)}`,
     servers,
     raw,
     owner,

@@ -60,8 +60,8 @@ export function printHost({ host, port }: HostPort): string {
 function parseHost(text: string, usual: number): HostPort {
   const wrong = new Error('a host is missing, or it is not host or host:port')
   if (!URL.canParse(`redis://${text}`)) throw wrong
-  const { hostname, port, host } = new URL(`redis://${text}`)
-  if (hostname === '' || port === '0' || host.toLowerCase() !== text.toLowerCase()) throw wrong
+  const { hostname, port } = new URL(`redis://${text}`)
+  if (hostname === '' || port === '0') throw wrong
   return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port === '' ? usual : Number(port) }
 }
 

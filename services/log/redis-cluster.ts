@@ -174,6 +174,7 @@ export class ClusterMasters implements Masters {
     const master: Master = new Master({
       ...this.#options,
       endpoint: { ...this.#options.endpoint, kind: 'server', hosts: [at] },
+      expected: () => undefined,
       serves: slot => this.#owners[slot] === master,
       changed: () => this.#sign(),
       tookAway: () => {

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { isIP } from 'node:net'
 import { Redis, type RedisOptions, ReplyError } from 'ioredis'
 import { delay } from '../delay.ts'
-import { addressOf, type Endpoint } from './endpoint.ts'
+import { addressOf, type Endpoint, type HostPort } from './endpoint.ts'
 import { LogRefused, LogUnavailable } from './log.ts'
 
 /** What the log says of itself; pino's loggers are such. */
@@ -23,6 +23,8 @@ export interface ConnectionOptions {
   /** Ms that a command may take, and connecting as well. */
   readonly timeout: number
   readonly logger: Logger
+  /** The address that it has to lead to, where that is known better than by sentinels that lag behind. */
+  expected?(): HostPort | undefined
   /** It is connected, at first or again: the first commands on it are those sent here. */
   onReady(): void
   /** A pub/sub message; both are views that are good only during the call. */
@@ -134,6 +136,11 @@ export class RedisConnection {
     return this.#usable
   }
 
+  /** Connects anew if it leads elsewhere than is expected. */
+  check(): void {
+    if (this.#astray()) this.reset('the sentinels name another master')
+  }
+
   /** Connects. Raises LogUnavailable after the timeout, LogRefused when Redis does not let it in. */
   async open(): Promise<void> {
     const opening = deferred<void>()
@@ -204,6 +211,10 @@ export class RedisConnection {
 
   #ready(): void {
     if (this.#closing) return
+    if (this.#astray()) {
+      this.#driver.stream.destroy()
+      return
+    }
     this.#usable = true
     this.connected++
     this.#told = ''
@@ -213,6 +224,15 @@ export class RedisConnection {
     logger[level]({ redis: this.#address, connection: name }, 'connected to Redis')
     this.#options.onReady()
     this.#opening?.resolve()
+  }
+
+  #astray(): boolean {
+    const expected = this.#options.expected?.()
+    if (expected === undefined) return false
+    const { remoteAddress = '', remotePort } = this.#driver.stream
+    // Of a host by name only the port can be compared.
+    const same = isIP(expected.host) === 0 || remoteAddress.replace(/^::ffff:/, '') === expected.host
+    return remotePort !== expected.port || !same
   }
 
   #failed(error: unknown): void {

@@ -33,6 +33,8 @@ export interface MasterOptions {
   /** How long a command may take, ms. */
   readonly timeout: number
   readonly logger: Logger
+  /** Its address, where that is known better than by sentinels that lag behind. */
+  expected(): HostPort | undefined
   /** Whether a slot is this master's. */
   serves(slot: number): boolean
   /** A pub/sub message; both are good only during the call. False where nobody follows that channel. */
@@ -72,11 +74,12 @@ export class Master {
 
   constructor(options: MasterOptions) {
     this.#options = options
-    const { endpoint, timeout, logger, sharded, scripts, names } = options
+    const { endpoint, timeout, logger, sharded, scripts, names, expected } = options
     this.#commands = new RedisConnection({
       endpoint,
       timeout,
       logger,
+      expected,
       name: 'commands',
       onReady: () => this.#begin(),
     })
@@ -84,6 +87,7 @@ export class Master {
       endpoint,
       timeout,
       logger,
+      expected,
       name: 'feed',
       onReady: () => this.subscriptions.renew(),
       onMessage: (name, payload) => this.#message(name.toString('latin1'), payload),
@@ -212,10 +216,9 @@ export class Master {
       probe.reject(new LogUnavailable('the slot of the probe has moved'))
   }
 
-  /** Connects anew: the master may be another one. */
-  reset(why: string): void {
-    this.#commands.reset(why)
-    this.#feed.reset(why)
+  /** Connections that lead elsewhere than is expected are made anew. */
+  check(): void {
+    for (const connection of [this.#commands, this.#feed]) connection.check()
   }
 
   async close(): Promise<void> {

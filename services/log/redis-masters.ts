@@ -1,15 +1,19 @@
 // The Redis masters behind one URL: a single one, or those of a cluster. What the log asks of them.
 
+import type { HostPort } from './endpoint.ts'
 import type { Draft } from './event.ts'
 import type { Receipt } from './log.ts'
 import { Appends } from './redis-appends.ts'
 import { type Argument, RedisConnection } from './redis-connection.ts'
 import { type Call, Master, type MasterOptions } from './redis-master.ts'
 
-export type MastersOptions = Omit<MasterOptions, 'serves' | 'changed' | 'tookAway'>
+export type MastersOptions = Omit<MasterOptions, 'expected' | 'serves' | 'changed' | 'tookAway'>
 
 /** What sentinels publish on: `<name> <old host> <old port> <new host> <new port>`. */
 const SWITCH = '+switch-master'
+
+/** Ms that a sentinel may take to know what another one says. */
+const NAMED = 10_000
 
 export interface Masters {
   /** Times that a connection broke and was made anew. */
@@ -37,9 +41,18 @@ export class SingleMaster implements Masters {
   readonly #appends: Appends
   /** One for each sentinel. */
   readonly #watches: readonly RedisConnection[]
+  /** The master that sentinels named last, and until when others may not know it yet. */
+  #named: HostPort | undefined
+  #namedUntil = 0
 
   constructor(options: MastersOptions) {
-    this.#master = new Master({ ...options, serves: () => true, changed() {}, tookAway() {} })
+    this.#master = new Master({
+      ...options,
+      expected: () => (Date.now() < this.#namedUntil ? this.#named : undefined),
+      serves: () => true,
+      changed() {},
+      tookAway() {},
+    })
     const { scripts, names } = options
     const send = (args: Argument[]) => this.#master.call({ args }) as Promise<string>
     this.#appends = new Appends({ script: scripts.append, names, send })
@@ -110,7 +123,11 @@ export class SingleMaster implements Masters {
         logger,
         onReady: () => void watch.call('subscribe', [SWITCH]).catch(() => {}),
         onMessage: (_name, text) => {
-          if (`${text}`.startsWith(`${master} `)) this.#master.reset('the sentinels name another master')
+          const [name, , , to = '', port] = `${text}`.split(' ')
+          if (name !== master) return
+          this.#named = { host: to, port: Number(port) }
+          this.#namedUntil = Date.now() + NAMED
+          this.#master.check()
         },
       })
       return watch

@@ -201,6 +201,10 @@ t.test('Redis is named by a URL', async t => {
     'rediss://h:6380',
     'redis://user:p%40w@h:6379/3',
     'redis://:pw@[::1]:6379/',
+    'redis+sentinel://h:1,[::1]:2,h3/mymaster',
+    'rediss+sentinel://u:p%2Fw@h/mymaster/3',
+    'redis+cluster://u:pw@h:1,h2',
+    'rediss+cluster://h:1/',
   ]) {
     t.equal(config({ REDIS_URL: url }).redisUrl, url)
   }
@@ -213,11 +217,21 @@ t.test('Redis is named by a URL', async t => {
     'redis://h?db=1',
     'redis://a:%zz@h',
   ]) {
-    t.match(problem({ REDIS_URL: url }), /^REDIS_URL is malformed; expected redis:\/\//, url)
+    t.match(problem({ REDIS_URL: url }), /^REDIS_URL is malformed: .*; expected redis:\/\//, url)
   }
-  for (const kind of ['sentinel', 'cluster']) {
-    const said = problem({ REDIS_URL: `redis+${kind}://:s3cret@h:1,h:2/name` })
-    t.match(said, new RegExp(`^REDIS_URL begins with redis\\+${kind}://, which this version can not use yet`))
+  for (const [url, why] of [
+    ['redis://:s3cret@h:1,h:2', /several hosts need redis\+sentinel:\/\/ or redis\+cluster:\/\//],
+    ['redis+sentinel://:s3cret@h:1,h:2', /the master's name is missing/],
+    ['redis+sentinel://:s3cret@h:1,h:2/name/x', /not a database/],
+    ['redis+sentinel://:s3cret@h:1,h:2/name/1/2', /not a database/],
+    ['redis+cluster://:s3cret@h:1,h:2/1', /a cluster has no databases/],
+    ['redis+cluster://:s3cret@h:1,,h:2', /a host is missing/],
+    ['redis+cluster://:s3cret@h:0', /a host is missing, or it is not host or host:port/],
+    ['redis+other://:s3cret@h', /another scheme/],
+  ] as const) {
+    const said = problem({ REDIS_URL: url })
+    t.match(said, /^REDIS_URL is malformed: /)
+    t.match(said, why)
     t.notMatch(said, /s3cret/)
   }
 })
