@@ -25,11 +25,12 @@ const HEADER = [
   'reordered',
   'lost silently',
   'told as gap',
+  'gaps told',
 ]
 
 function rowOf({ title, verdict, refused, ends }: Outcome): string[] {
-  const { published, acknowledged, delivered, repeated, reordered, lost, gapped } = verdict
-  const figures = [published, acknowledged, refused, ends, delivered, repeated, reordered, lost, gapped]
+  const { published, acknowledged, delivered, repeated, reordered, lost, gapped, gaps } = verdict
+  const figures = [published, acknowledged, refused, ends, delivered, repeated, reordered, lost, gapped, gaps]
   return [title, ...figures.map(figure => figure.toLocaleString('en'))]
 }
 
