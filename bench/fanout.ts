@@ -127,8 +127,8 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
     const result = JSON.parse(await readFile(join(RESULTS, 'fanout.json'), 'utf8')) as BenchResult
-    const readme = included(await readFile(README, 'utf8'), 'glance', glance(result))
-    return writeFile(README, included(readme, 'fanout', markdown(result)))
+    const readme = included(await readFile(README, 'utf8'), 'bench:glance', glance(result))
+    return writeFile(README, included(readme, 'bench:fanout', markdown(result)))
   }
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)

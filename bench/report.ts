@@ -90,7 +90,7 @@ function print(value: number | undefined, digits: number): string {
 }
 
 /** A Markdown table whose columns also line up as text. */
-function table(header: readonly string[], body: readonly (readonly string[])[]): string {
+export function table(header: readonly string[], body: readonly (readonly string[])[]): string {
   const widths = header.map((title, i) =>
     Math.max(3, title.length, ...body.map(row => (row[i] ?? '').length)),
   )
@@ -100,11 +100,11 @@ function table(header: readonly string[], body: readonly (readonly string[])[]):
   return [line(header), rule, ...body.map(line)].join('\n')
 }
 
-/** `readme` with `text` between its marks of that name. Raises where it has none. */
+/** `readme` with `text` between the marks `<!-- name -->` and `<!-- /name -->`. Raises where it has none. */
 export function included(readme: string, name: string, text: string): string {
-  const mark = `<!-- bench:${name} -->`
-  const begin = readme.indexOf(mark)
-  const end = readme.indexOf(mark.replace('<!-- ', '<!-- /'))
-  if (begin === -1 || end < begin) throw new Error(`README.md has no ${mark} …`)
-  return `${readme.slice(0, begin + mark.length)}\n${text}\n${readme.slice(end)}`
+  const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
+  const begin = readme.indexOf(open)
+  const end = readme.indexOf(close)
+  if (begin === -1 || end < begin) throw new Error(`README.md has no ${open} … ${close}`)
+  return `${readme.slice(0, begin + open.length)}\n${text}\n${readme.slice(end)}`
 }

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseArgs } from 'node:util'
 import { quote } from './errors.ts'
+import { parseEndpoint } from './log/endpoint.ts'
 import type { Retention } from './log/log.ts'
 
 export type Role = 'all' | 'edge' | 'writer'
@@ -36,6 +37,10 @@ export interface Config {
   readonly heartbeat: number
   readonly stall: number
   readonly drain: number
+  /** Between failing /readyz and closing the listener. */
+  readonly drainNotice: number
+  /** Of a connection; 0: it may last for ever. */
+  readonly maxAge: number
   readonly idempotencyWindow: number
   readonly logTimeout: number
 }
@@ -60,6 +65,8 @@ interface Kind<T> {
   readonly flag?: true
   /** Undefined where `text` is malformed or out of range. */
   parse(text: string): T | undefined
+  /** What is wrong with a `text` that `parse` does not take, without what is secret in it. */
+  problem?(text: string): string
 }
 
 interface Setting<T> {
@@ -200,21 +207,21 @@ const hostName: Kind<string> = {
 
 const redisUrl: Kind<string> = {
   placeholder: 'URL',
-  expects: 'redis:// or rediss://user:password@host:port/db (with special characters percent-encoded)',
+  expects:
+    'redis://user:password@host:port/db, redis+sentinel://user:password@host:port,host:port/name/db or ' +
+    'redis+cluster://user:password@host:port,host:port, with rediss for TLS and special characters percent-encoded',
   secret: true,
-  parse(text) {
-    if (/^redis\+(sentinel|cluster):\/\/[^\s/?#]+(\/[^\s/?#]*)?$/.test(text)) return text
-    if (!/^rediss?:\/\//.test(text) || !URL.canParse(text)) return undefined
-    const url = new URL(text)
-    if (url.hostname === '' || url.search !== '' || url.hash !== '' || url.port === '0') return undefined
-    if (!/^(\/(\d{1,5})?)?$/.test(url.pathname)) return undefined
-    try {
-      decodeURIComponent(url.username + url.password)
-    } catch {
-      return undefined
-    }
-    return text
-  },
+  parse: text => (endpointProblem(text) === '' ? text : undefined),
+  problem: endpointProblem,
+}
+
+function endpointProblem(url: string): string {
+  try {
+    parseEndpoint(url)
+    return ''
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
 }
 
 const redisPrefix: Kind<string> = {
@@ -268,7 +275,7 @@ const SETTINGS = {
     redisUrl,
     () => undefined,
     'the memory log',
-    '`redis://` or `rediss://user:password@host:port/db`: keeps the log, and shares it with other nodes',
+    '`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss` for TLS: keeps the log and shares it',
   ),
   redisPrefix: setting(
     'Process',
@@ -386,6 +393,21 @@ const SETTINGS = {
     '10s',
     'time over which connections are closed when the node is told to stop',
   ),
+  drainNotice: optional(
+    'Times',
+    'FANWIRE_DRAIN_NOTICE',
+    duration('0ms', '1h'),
+    () => undefined,
+    'a fifth of FANWIRE_DRAIN, at most 2s; with the memory log none',
+    'time before that in which the node is not ready but listens, for load balancers to notice',
+  ),
+  maxAge: setting(
+    'Times',
+    'FANWIRE_MAX_AGE',
+    duration('0', '365d'),
+    '0',
+    'age at which a connection is closed as on a stop, up to a quarter earlier; 0: never',
+  ),
   idempotencyWindow: setting(
     'Times',
     'FANWIRE_IDEMPOTENCY_WINDOW',
@@ -435,14 +457,21 @@ export function readConfig(
     const value = text === undefined ? unset() : kind.parse(text)
     if (text !== undefined && value === undefined) {
       const label = fromFlag === undefined ? variable : `--${flag}`
-      problems.push(`${label} is ${kind.secret ? 'malformed' : quote(text)}; expected ${kind.expects}`)
+      const why = kind.problem ? `: ${kind.problem(text)}` : ''
+      problems.push(`${label} is ${kind.secret ? 'malformed' : quote(text)}${why}; expected ${kind.expects}`)
     }
     values[name] = value
   }
   if (problems.length === 0) problems.push(...contradictions(values as Values))
   if (problems.length > 0) throw new ConfigError(problems.join('\n'))
-  const { historyEvents, historyAge, historyBytes, ...rest } = values as Values
-  return { config: { ...rest, history: { events: historyEvents, age: historyAge, bytes: historyBytes } } }
+  const { historyEvents, historyAge, historyBytes, drainNotice, ...rest } = values as Values
+  const history = { events: historyEvents, age: historyAge, bytes: historyBytes }
+  return { config: { ...rest, history, drainNotice: drainNotice ?? noticeFor(rest) } }
+}
+
+/** Long enough for two checks a second; where there is one node alone, nobody has anywhere else to go. */
+function noticeFor({ redisUrl, drain }: Pick<Values, 'redisUrl' | 'drain'>): number {
+  return redisUrl === undefined ? 0 : Math.min(2000, drain / 5)
 }
 
 /** Flags by name, without dashes. */
@@ -478,12 +507,6 @@ function readFlags(args: readonly string[], problems: string[]): Map<string, str
 function contradictions(values: Values): string[] {
   const found: string[] = []
   const { redisUrl: url, role, workers, host, publishKeys, insecure } = values
-  const scheme = url?.slice(0, url.indexOf(':'))
-  if (scheme === 'redis+sentinel' || scheme === 'redis+cluster') {
-    found.push(
-      `REDIS_URL begins with ${scheme}://, which this version can not use yet; use redis:// or rediss://`,
-    )
-  }
   if (role !== 'all' && url === undefined) {
     found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)
   }

@@ -9,7 +9,7 @@ import type { Config } from './config.ts'
 import { edge } from './edge/app.ts'
 import { Hub } from './fanout/hub.ts'
 import { createContext, type Workers } from './http/context.ts'
-import { drain } from './http/drain.ts'
+import { drain, type DrainTimes } from './http/drain.ts'
 import { Health } from './http/health.ts'
 import { Metrics } from './http/metrics.ts'
 import { buildServer } from './http/server.ts'
@@ -17,8 +17,13 @@ import { type ChannelLog, LogRefused, LogUnavailable } from './log/log.ts'
 import { MemoryLog } from './log/memory-log.ts'
 import { writer } from './writer/app.ts'
 
-/** Beyond the spread of goodbyes, ms: then the process ends, come what may. */
-export const STOP_WITHIN = 5000
+/** Beyond the times of draining, ms: then the process ends, come what may. */
+const STOP_WITHIN = 5000
+
+/** A stop takes no longer than this, ms. */
+export function stopsWithin({ drain, drainNotice }: Pick<Config, 'drain' | 'drainNotice'>): number {
+  return drain + drainNotice + STOP_WITHIN
+}
 
 /** Connections that the kernel holds until they are accepted: as many as may come back at once after a fault. */
 const BACKLOG = 4096
@@ -92,6 +97,8 @@ export function urlOf(address: string, port: number): string {
   return `http://${address.includes(':') ? `[${address}]` : address}:${port}`
 }
 
+const AT_ONCE: DrainTimes = { notice: 0, spread: 0 }
+
 /** What a process serves, once it has begun. */
 export interface Serving {
   app?: FastifyInstance
@@ -107,10 +114,11 @@ export function endWithGrace(
   serving: Serving,
   skip: Signals[] = [],
 ): { close(): void } {
-  return closeWithGrace({ delay: config.drain + STOP_WITHIN, logger, skip }, async ({ signal, err }) => {
+  const times: DrainTimes = { notice: config.drainNotice, spread: config.drain }
+  return closeWithGrace({ delay: stopsWithin(config), logger, skip }, async ({ signal, err }) => {
     if (err) logger.fatal({ err }, 'a fault: the process ends')
     else logger.info({ signal }, signal ? `${signal}: stopping` : 'stopping')
-    if (serving.app !== undefined) await drain(serving.app, err ? 0 : config.drain)
+    if (serving.app !== undefined) await drain(serving.app, err ? AT_ONCE : times)
     if (!err) logger.info('stopped')
   })
 }

@@ -2,8 +2,11 @@
 
 import { createServer, connect as dial, type Socket } from 'node:net'
 
-/** What happens to what Redis sends: it passes, it is dropped, or only pub/sub messages are. */
-export type Mode = 'pass' | 'silent' | 'no messages'
+/**
+ * What happens to what Redis sends: it passes, it is dropped, or only pub/sub messages are. `frozen`: nothing goes
+ * either way, as where a network is cut; nothing is lost, and it goes on once the way is free again.
+ */
+export type Mode = 'pass' | 'silent' | 'no messages' | 'frozen'
 
 export interface RedisProxy {
   readonly url: string
@@ -24,6 +27,7 @@ export async function proxyRedis(port: number, listen = 0): Promise<RedisProxy> 
   const sockets = new Set<Socket>()
   let made = 0
   let dropped = 0
+  let mode: Mode = 'pass'
   const server = createServer(client => {
     made++
     const redis = dial(port, '127.0.0.1')
@@ -34,6 +38,7 @@ export async function proxyRedis(port: number, listen = 0): Promise<RedisProxy> 
     for (const socket of [client, redis]) {
       sockets.add(socket)
       socket.setNoDelay(true)
+      if (mode === 'frozen') socket.pause()
       socket.on('error', end).on('close', () => {
         sockets.delete(socket)
         end()
@@ -42,15 +47,24 @@ export async function proxyRedis(port: number, listen = 0): Promise<RedisProxy> 
     client.on('data', chunk => void redis.write(chunk))
     redis.on('data', chunk => {
       const isMessage = chunk.subarray(0, MESSAGE.length).equals(MESSAGE)
-      if (proxy.mode === 'pass' || (proxy.mode === 'no messages' && !isMessage)) client.write(chunk)
-      else dropped++
+      if (mode === 'silent' || (mode === 'no messages' && isMessage)) dropped++
+      else client.write(chunk)
     })
   })
   await new Promise<void>(resolve => server.listen(listen, '127.0.0.1', resolve))
   const address = server.address()
   const proxy = {
     url: `redis://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`,
-    mode: 'pass' as Mode,
+    get mode() {
+      return mode
+    },
+    set mode(next: Mode) {
+      mode = next
+      for (const socket of sockets) {
+        if (mode === 'frozen') socket.pause()
+        else socket.resume()
+      }
+    },
     get made() {
       return made
     },

@@ -1,7 +1,7 @@
 // A Redis of the tests' own: on a free port of 127.0.0.1, gone when its test or the test process ends.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +18,9 @@ export interface RedisServer {
   stop(): Promise<void>
   /** Ends it at once (SIGKILL); `restart` brings it back. */
   kill(): Promise<void>
+  /** Makes it stand still (SIGSTOP), and go on (SIGCONT). */
+  pause(): void
+  resume(): void
   /** Ends it, by `signal`, and starts it again on the same port and directory. */
   restart(signal?: NodeJS.Signals): Promise<void>
 }
@@ -29,12 +32,17 @@ export interface RedisServerOptions {
   readonly args?: readonly string[]
   /** 0: any free one. */
   readonly port?: number
+  /** It is a sentinel: what its configuration says besides where it listens. */
+  readonly sentinel?: string
+  /** It takes TLS only: paths of a certificate and its key. */
+  readonly tls?: { readonly cert: string; readonly key: string }
 }
 
 export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
   const dir = options.dir ?? (await mkdtemp(join(tmpdir(), 'fanwire-redis-')))
   await mkdir(dir, { recursive: true })
-  const place = { dir, own: options.dir === undefined }
+  const { sentinel, tls } = options
+  const place = { dir, own: options.dir === undefined, sentinel, tls }
   const args = options.args ?? []
   let port = options.port ?? 0
   let running = await begin(port, place, args)
@@ -43,10 +51,11 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   const end = async (signal: NodeJS.Signals) => {
     hold(running.child, true)
     running.child.kill(signal)
+    running.child.kill('SIGCONT')
     await running.ended
   }
   return {
-    url: `redis://127.0.0.1:${port}`,
+    url: tls ? `rediss://localhost:${port}` : `redis://127.0.0.1:${port}`,
     port,
     dir,
     output: () => running.output(),
@@ -55,6 +64,8 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
       if (place.own) await rm(dir, { recursive: true, force: true })
     },
     kill: () => end('SIGKILL'),
+    pause: () => void running.child.kill('SIGSTOP'),
+    resume: () => void running.child.kill('SIGCONT'),
     async restart(signal = 'SIGTERM') {
       await end(signal)
       running = await begin(port, place, args)
@@ -75,6 +86,8 @@ interface Place {
   readonly dir: string
   /** Made for this server: it goes with it. */
   readonly own: boolean
+  readonly sentinel: string | undefined
+  readonly tls: RedisServerOptions['tls']
 }
 
 interface Running {
@@ -90,7 +103,7 @@ async function begin(port: number, place: Place, args: readonly string[]): Promi
     const running = await launch(port === 0 ? await freePort() : port, place, args)
     const ready = new Promise<boolean>(resolve => {
       running.child.stdout?.on('data', () => {
-        if (running.output().includes('Ready to accept connections')) resolve(true)
+        if (/Ready to accept connections|Sentinel ID is/.test(running.output())) resolve(true)
       })
       running.ended.then(() => resolve(false))
     })
@@ -105,19 +118,10 @@ async function begin(port: number, place: Place, args: readonly string[]): Promi
 
 async function launch(port: number, place: Place, args: readonly string[]): Promise<Running> {
   const { path, env } = await redisBinary()
-  const own = [
-    '--port',
-    `${port}`,
-    '--bind',
-    '127.0.0.1',
-    '--dir',
-    place.dir,
-    '--save',
-    '',
-    '--daemonize',
-    'no',
-  ]
-  const child = spawn(path, [...own, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(path, [...(await argsOf(port, place)), ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', chunk => {
@@ -138,6 +142,23 @@ async function launch(port: number, place: Place, args: readonly string[]): Prom
     watch?.kill('SIGKILL')
   })
   return { child, port, ended, output: () => output }
+}
+
+async function argsOf(port: number, { dir, sentinel, tls }: Place): Promise<string[]> {
+  if (sentinel !== undefined) {
+    // It writes to this file what it learns.
+    const file = join(dir, 'sentinel.conf')
+    await writeFile(file, `port ${port}\nbind 127.0.0.1\ndir ${dir}\n${sentinel}\n`)
+    return [file, '--sentinel']
+  }
+  const listen = tls
+    ? `--port 0 --tls-port ${port} --tls-auth-clients no --tls-replication yes --tls-cluster yes`
+    : `--port ${port}`
+  const files = tls
+    ? ['--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.cert]
+    : []
+  const where = ['--bind', '127.0.0.1', '--dir', dir]
+  return [...listen.split(' '), ...files, ...where, '--save', '', '--daemonize', 'no']
 }
 
 /** Whether the test process stays for it: only while something waits for it. */
@@ -164,7 +185,7 @@ function watchOver(child: ChildProcess, ownDir: string): ChildProcess | undefine
   return watch
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()

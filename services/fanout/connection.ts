@@ -43,6 +43,8 @@ export class Connection implements Target {
   #corked = false
   /** When the first heartbeat went out that was not answered yet, ms since 1970; 0 where none waits. */
   unansweredSince = 0
+  /** When it has to end, ms since 1970; 0: never. */
+  lastsUntil = 0
   /** The heartbeat's place on the wheel. */
   spoke = 0
 

@@ -19,6 +19,8 @@ export interface HubOptions {
   readonly heartbeat: number
   /** How long a reader may stand still. */
   readonly stall: number
+  /** How long a connection may last; for ever unless given, or 0. */
+  readonly maxAge?: number
   /** How long a client has to answer a heartbeat that wants an answer; 10 s unless given. */
   readonly answerWithin?: number
 }
@@ -55,6 +57,16 @@ const ANSWER_WITHIN = 10_000
 /** A client that was told to go is cut after this, ms. */
 const CUT_AFTER = 2000
 
+/** When a connection that begins now has lasted for `maxAge` ms, or up to a quarter less, in ms since 1970. */
+export function lastsUntil(maxAge: number): number {
+  return Math.floor(Date.now() + maxAge * (1 - Math.random() / 4))
+}
+
+/** A client that comes back elsewhere loses nothing. */
+function farewell(reason: string): Farewell {
+  return { code: 1001, reason, retry: jitter(1000) }
+}
+
 export class Hub {
   readonly options: HubOptions
   /** Connections whose socket takes no more. */
@@ -74,6 +86,7 @@ export class Hub {
   readonly #news = new Set<Channel>()
   readonly #behind = new Set<Connection>()
   #corked: Connection[] = []
+  #allGone: (() => void) | undefined
   #scheduled = false
 
   constructor(log: ChannelLog, options: HubOptions) {
@@ -253,21 +266,29 @@ export class Hub {
   opened(connection: Connection): void {
     connection.spoke = (this.#spoke + SPOKES - 1) % SPOKES
     this.#wheel[connection.spoke]?.add(connection)
+    const { maxAge = 0 } = this.options
+    if (maxAge > 0) connection.lastsUntil = lastsUntil(maxAge)
   }
 
   closed(connection: Connection): void {
     this.#wheel[connection.spoke]?.delete(connection)
     this.blocked.delete(connection)
     this.leaving.delete(connection)
+    if (this.leaving.size === 0) this.#allGone?.()
     this.#behind.delete(connection)
   }
 
-  /** One timer for all heartbeats: each turn of the wheel is the turn of one connection in 32. */
+  /** One timer for all heartbeats, and ages: each turn of the wheel is the turn of one connection in 32. */
   #turnWheel(): void {
     const now = Date.now()
     const turn = Math.max(10, this.options.heartbeat / SPOKES)
     this.#spoke = (this.#spoke + 1) % SPOKES
-    for (const connection of this.#wheel[this.#spoke] ?? []) connection.beat()
+    for (const connection of this.#wheel[this.#spoke] ?? []) {
+      // By its next turn it would be too old.
+      const { lastsUntil } = connection
+      if (lastsUntil === 0 || now + this.options.heartbeat < lastsUntil) connection.beat()
+      else connection.end(farewell('the connection is as old as it may get'))
+    }
     // Who had to answer a heartbeat by now, and has not, is gone.
     const { answerWithin = ANSWER_WITHIN } = this.options
     const turnsAgo = Math.min(SPOKES - 1, Math.ceil(answerWithin / turn))
@@ -297,16 +318,38 @@ export class Hub {
    * Returns when all have been told.
    */
   async drain(ms: number): Promise<void> {
-    for (const held of this.held) held.release()
-    const connections = this.#wheel.flatMap(spoke => [...spoke])
-    const farewell = (): Farewell => ({ code: 1001, reason: 'the node is stopping', retry: jitter(1000) })
+    const end = (connection: Connection) => connection.end(farewell('the node is stopping'))
+    // Held requests come back at once, and with the same force.
+    const ends = [
+      ...[...this.held].map(held => () => held.release()),
+      ...this.#connections().map(connection => () => end(connection)),
+    ]
     const step = 50
-    const perStep = Math.ceil(connections.length / Math.max(1, ms / step))
-    while (connections.length > 0) {
-      for (const connection of connections.splice(0, perStep)) connection.end(farewell())
-      if (connections.length > 0) await new Promise(resolve => setTimeout(resolve, step))
+    const steps = Math.max(1, ms / step)
+    const total = ends.length
+    for (let n = 1; ends.length > 0; n++) {
+      for (const each of ends.splice(0, Math.ceil((total * n) / steps) - (total - ends.length))) each()
+      if (ends.length > 0) await new Promise(resolve => setTimeout(resolve, step))
     }
+    // Who was on the way in meanwhile.
+    for (const connection of this.#connections()) end(connection)
     for (const held of this.held) held.release()
+  }
+
+  #connections(): Connection[] {
+    return this.#wheel.flatMap(spoke => [...spoke])
+  }
+
+  /** Returns when all that were told to go have gone, or after `ms`. */
+  async gone(ms: number): Promise<void> {
+    if (this.leaving.size === 0) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, ms)
+      this.#allGone = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 
   stats(): HubStats {

@@ -35,8 +35,6 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** An EventSource reads this: what may pass is told with 200, `retry:` and an end. */
     sse?: true
-    /** The answer is held open: refused while the node drains. Others are still answered then. */
-    held?: true
     /** A browser page of a foreign origin may not even send this: publishing, WebSocket. */
     origin?: 'required'
     /** Answered whatever the state of the node: not ready, draining, too many connections. */

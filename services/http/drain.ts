@@ -1,8 +1,12 @@
-// Stops a node so that nobody loses anything: not ready first, then goodbyes spread over time, then the end.
+// Stops a node so that nobody loses anything: not ready first, then deaf to newcomers, then goodbyes spread over
+// time, then the end. And ends, one by one, connections that have become too old.
 
-import type { FastifyInstance } from 'fastify'
+import { Server, type Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
+import { lastsUntil } from '../fanout/hub.ts'
 import { whenOver } from './over.ts'
 
 /** Requests that are being answered when all goodbyes are said have this long, ms. */
@@ -43,10 +47,21 @@ declare module 'fastify' {
   }
 }
 
-/** Counts requests in flight, and tells clients of a stopping node not to keep their connection. */
+/** Whether the connection of a request has lasted as long as it may, where that has an end. */
+function ages(app: FastifyInstance, maxAge: number): (request: FastifyRequest) => boolean {
+  if (maxAge === 0) return () => false
+  const until = new WeakMap<Socket, number>()
+  app.server.on('connection', (socket: Socket) => {
+    if (!until.has(socket)) until.set(socket, lastsUntil(maxAge))
+  })
+  return ({ raw }) => Date.now() >= (until.get(raw.socket) ?? Number.POSITIVE_INFINITY)
+}
+
+/** Counts requests in flight, and tells clients of a stopping node, or an old connection, not to keep it. */
 export const stopping = fp(
   async app => {
-    const { health } = app.fanwire
+    const { health, config } = app.fanwire
+    const isOld = ages(app, config.maxAge)
     const inFlight = new InFlight()
     app.decorate('inFlight', inFlight)
 
@@ -60,21 +75,33 @@ export const stopping = fp(
       }
       next()
     })
-    app.addHook('onSend', (_request, reply, _payload, next) => {
-      if (health.draining) reply.header('connection', 'close')
+    app.addHook('onSend', (request, reply, _payload, next) => {
+      if (health.draining || isOld(request)) reply.header('connection', 'close')
       next()
     })
   },
   { name: 'fanwire-stopping', fastify: '5.x' },
 )
 
-/** Within `spread` ms and some 3 s more: closes all connections, then the server, and lets go of the log. */
-export async function drain(app: FastifyInstance, spread: number): Promise<void> {
+/** How long a stop takes, ms, beyond which come some 3 s at most. */
+export interface DrainTimes {
+  /** Not ready, but listening, for load balancers to notice. */
+  readonly notice: number
+  /** Goodbyes, once nobody can come any more. */
+  readonly spread: number
+}
+
+/** Closes the listener, all connections, then the server, and lets go of the log. */
+export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes): Promise<void> {
   const { health, hub, log } = app.fanwire
   health.drain()
+  if (notice > 0) await wait(notice)
+  // Not as an http.Server: that would cut idle connections, over which a proxy may be sending a request just now.
+  // They are told not to be kept with their next answer.
+  Server.prototype.close.call(app.server)
   await hub.drain(spread)
   app.inFlight.ended = true
-  await app.inFlight.answered(LAST_ANSWERS)
+  await Promise.all([app.inFlight.answered(LAST_ANSWERS), hub.gone(LAST_ANSWERS)])
   const closed = app.close()
   // The server waits for sockets that it handed over (WebSocket), but does not close them.
   for (const socket of app.sockets) socket.destroy()

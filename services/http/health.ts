@@ -12,6 +12,8 @@ export interface ProbeTimes {
   readonly lasts: number
 }
 
+const READS = new Set(['GET', 'HEAD'])
+
 /** Not ready within 4 s of the log going silent, ready within 1 s of its coming back. */
 const TIMES: ProbeTimes = { every: 1000, lasts: 4000 }
 
@@ -124,7 +126,7 @@ export class Health {
   }
 }
 
-/** `/healthz`, `/readyz`, and 503 for everything else under /v1/ while the node can't deliver. */
+/** `/healthz`, `/readyz`, and 503 for everything else under /v1/ while the node can't deliver; reads on a stop too. */
 export const health = fp(
   async app => {
     const state = app.fanwire.health
@@ -133,7 +135,8 @@ export const health = fp(
       const { url, config } = request.routeOptions
       if (config.always || url === undefined || !url.startsWith('/v1/')) return
       if (!state.delivers) throw new FanwireError('FW_NOT_READY', `not ready: ${state.reason}`)
-      if (state.draining && (config.sse || config.held)) {
+      // Publishes are answered as long as they come; reads have another node to go to.
+      if (state.draining && READS.has(request.method)) {
         throw new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one')
       }
     })

@@ -3,8 +3,9 @@
 
 import { once } from 'node:events'
 import { isIP } from 'node:net'
-import { Redis, type RedisOptions } from 'ioredis'
+import { Redis, type RedisOptions, ReplyError } from 'ioredis'
 import { delay } from '../delay.ts'
+import { addressOf, type Endpoint, type HostPort } from './endpoint.ts'
 import { LogRefused, LogUnavailable } from './log.ts'
 
 /** What the log says of itself; pino's loggers are such. */
@@ -15,34 +16,67 @@ export interface Logger {
 }
 
 export interface ConnectionOptions {
-  readonly url: string
+  /** A server, or sentinels that name one. */
+  readonly endpoint: Endpoint
   /** What it is for, e.g. `commands`: seen in CLIENT LIST and in the log. */
   readonly name: string
   /** Ms that a command may take, and connecting as well. */
   readonly timeout: number
   readonly logger: Logger
+  /** The address that it has to lead to, where that is known better than by sentinels that lag behind. */
+  expected?(): HostPort | undefined
   /** It is connected, at first or again: the first commands on it are those sent here. */
   onReady(): void
   /** A pub/sub message; both are views that are good only during the call. */
   onMessage?(feed: Buffer, payload: Buffer): void
+  /** Redis took a subscription away: its slot is elsewhere now. */
+  onMoved?(): void
 }
 
 export type Argument = string | number | Buffer
 
 const MAX_DELAY = 2000
 
-type Target = Pick<RedisOptions, 'host' | 'port' | 'username' | 'password' | 'db' | 'tls'>
+/** Ms that a sentinel may take to answer before the next one is asked. */
+const SENTINEL_TIMEOUT = 1000
 
-/** Where a URL leads: the only place that reads one. Sentinel and Cluster will be told apart here. */
-export function endpoint(url: string): { options: Target; db: number; address: string } {
-  const { protocol, hostname, port, username, password, pathname } = new URL(url)
-  const host = hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost'
-  const db = Number(pathname.slice(1))
-  const options: Target = { host, port: Number(port || 6379), db }
-  if (username !== '') options.username = decodeURIComponent(username)
-  if (password !== '') options.password = decodeURIComponent(password)
-  if (protocol === 'rediss:') options.tls = isIP(host) === 0 ? { servername: host } : {}
-  return { options, db, address: `${hostname || 'localhost'}:${port || 6379}` }
+/** Redis answered with an error: whatever was asked, it was not done, or said why. */
+export class ErrorReply extends LogUnavailable {
+  /** Begins with the error's code, e.g. `MOVED`. */
+  readonly reply: string
+
+  constructor(message: string, reply: string) {
+    super(message)
+    this.reply = reply
+  }
+}
+
+type Target = Omit<RedisOptions, 'replyMapping'>
+
+/** How the driver finds the server and is let in. */
+function target(endpoint: Endpoint, timeout: number): Target {
+  const { kind, hosts, master, db, username, password, tls } = endpoint
+  const [first] = hosts
+  const options: Target = { db }
+  if (username !== undefined) options.username = username
+  if (password !== undefined) options.password = password
+  if (kind === 'sentinel') {
+    options.sentinels = [...hosts]
+    options.name = master
+    options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT, timeout)
+    // When none answers the driver gives up, and it is this file that tries again.
+    options.sentinelRetryStrategy = () => null
+    if (tls) {
+      options.tls = {}
+      options.sentinelTLS = {}
+      options.enableTLSForSentinelMode = true
+    }
+  } else if (first !== undefined) {
+    options.host = first.host
+    options.port = first.port
+    if (tls) options.tls = isIP(first.host) === 0 ? { servername: first.host } : {}
+  }
+  return options
 }
 
 /** What `error` says. Only its message: the driver's errors carry the arguments, passwords and data among them. */
@@ -66,10 +100,9 @@ export class RedisConnection {
 
   constructor(options: ConnectionOptions) {
     this.#options = options
-    const { options: target, address } = endpoint(options.url)
-    this.#address = address
+    this.#address = addressOf(options.endpoint)
     this.#driver = new Redis({
-      ...target,
+      ...target(options.endpoint, options.timeout),
       connectionName: `fanwire-${options.name}`,
       protocol: 2,
       lazyConnect: true,
@@ -92,12 +125,20 @@ export class RedisConnection {
     })
     this.#driver.on('end', () => this.#ended())
     if (options.onMessage) {
-      this.#driver.on('messageBuffer', (feed: Buffer, payload: Buffer) => options.onMessage?.(feed, payload))
+      for (const event of ['messageBuffer', 'smessageBuffer']) {
+        this.#driver.on(event, (feed: Buffer, payload: Buffer) => options.onMessage?.(feed, payload))
+      }
     }
+    this.#driver.on('moved', () => options.onMoved?.())
   }
 
   get usable(): boolean {
     return this.#usable
+  }
+
+  /** Connects anew if it leads elsewhere than is expected. */
+  check(): void {
+    if (this.#astray()) this.reset('the sentinels name another master')
   }
 
   /** Connects. Raises LogUnavailable after the timeout, LogRefused when Redis does not let it in. */
@@ -135,6 +176,13 @@ export class RedisConnection {
     }
   }
 
+  /** The next command is about a slot whose keys are on their way to this server. Raises LogUnavailable. */
+  asking(): void {
+    this.#prepare()
+    // If it fails, so does that command.
+    this.#driver.call('asking').catch(() => {})
+  }
+
   /** Drops the connection, which no longer answers, and connects anew. */
   reset(why: string): void {
     if (!this.#usable || this.#closing) return
@@ -163,6 +211,10 @@ export class RedisConnection {
 
   #ready(): void {
     if (this.#closing) return
+    if (this.#astray()) {
+      this.#driver.stream.destroy()
+      return
+    }
     this.#usable = true
     this.connected++
     this.#told = ''
@@ -172,6 +224,15 @@ export class RedisConnection {
     logger[level]({ redis: this.#address, connection: name }, 'connected to Redis')
     this.#options.onReady()
     this.#opening?.resolve()
+  }
+
+  #astray(): boolean {
+    const expected = this.#options.expected?.()
+    if (expected === undefined) return false
+    const { remoteAddress = '', remotePort } = this.#driver.stream
+    // Of a host by name only the port can be compared.
+    const same = isIP(expected.host) === 0 || remoteAddress.replace(/^::ffff:/, '') === expected.host
+    return remotePort !== expected.port || !same
   }
 
   #failed(error: unknown): void {
@@ -212,7 +273,7 @@ export class RedisConnection {
     }
     if (/retries per request|Connection is closed|isn't writeable/.test(why))
       return this.#unavailable(this.#failure)
-    return this.#unavailable(why)
+    return error instanceof ReplyError ? new ErrorReply(this.#message(why), why) : this.#unavailable(why)
   }
 
   #unavailable(why: string): LogUnavailable {

@@ -5,7 +5,7 @@ import type { Feed, Follower, Page, PageLimit } from './log.ts'
 import { LogUnavailable } from './log.ts'
 import type { Position, Start } from './position.ts'
 import { RedisFeed } from './redis-feed.ts'
-import type { Subscriptions } from './redis-subscriptions.ts'
+import { bySlot } from './redis-slots.ts'
 
 /** Channels whose heads are asked for in one call. */
 const HEADS = 100
@@ -14,7 +14,14 @@ const HEADS = 100
 const PATIENCE = 200
 
 export interface FeedsOptions {
-  readonly subscriptions: Subscriptions
+  /** See Subscriptions. */
+  readonly subscriptions: {
+    subscribe(name: string): Promise<void>
+    unsubscribe(name: string): void
+    doubt(name: string): void
+  }
+  /** Heads of channels of one slot may be asked for in one call. */
+  slot(channel: string): number
   /** The pub/sub channel of a channel. */
   feedName(channel: string): string
   read(channel: string, after: Start, limit: PageLimit): Promise<Page>
@@ -87,7 +94,7 @@ export class Feeds {
       if (feed?.live) feeds.push(feed)
       else feed?.fill()
     }
-    await Promise.all(batches(feeds).map(batch => this.#compare(batch, feed => feed.fill())))
+    await Promise.all(this.#batches(feeds).map(batch => this.#compare(batch, feed => feed.fill())))
   }
 
   close(): void {
@@ -118,12 +125,14 @@ export class Feeds {
     const behind = (feed: RedisFeed, head: Position | undefined) => {
       const timer = setTimeout(() => {
         this.#patience.delete(timer)
-        if (feed.live && feed.isBehind(head)) feed.fill()
+        if (!feed.live || !feed.isBehind(head)) return
+        feed.fill()
+        this.#options.subscriptions.doubt(this.#options.feedName(feed.channel))
       }, PATIENCE)
       timer.unref()
       this.#patience.add(timer)
     }
-    for (const batch of batches(some.filter(feed => feed.live))) this.#compare(batch, behind)
+    for (const batch of this.#batches(some.filter(feed => feed.live))) this.#compare(batch, behind)
   }
 
   async #compare(
@@ -143,10 +152,8 @@ export class Feeds {
       if (feed.live && feed.isBehind(head)) behind(feed, head)
     }
   }
-}
 
-function batches(feeds: readonly RedisFeed[]): RedisFeed[][] {
-  const result: RedisFeed[][] = []
-  for (let at = 0; at < feeds.length; at += HEADS) result.push(feeds.slice(at, at + HEADS))
-  return result
+  #batches(feeds: readonly RedisFeed[]): RedisFeed[][] {
+    return bySlot(feeds, feed => this.#options.slot(feed.channel), HEADS)
+  }
 }

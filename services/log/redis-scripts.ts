@@ -25,7 +25,8 @@ const MINUTE = 60_000
 /** Keys of a channel that never had an event: a stranger can make many of them. */
 const IDLE = 10 * MINUTE
 
-export function loadScripts(retention: Retention, idempotencyWindow: number): Scripts {
+/** `sharded`: for Redis Cluster. */
+export function loadScripts(retention: Retention, idempotencyWindow: number, sharded: boolean): Scripts {
   const { events, age, bytes } = retention
   // Refreshed when half of it is over, so the half that is left has to be later than anything that is kept.
   const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + MINUTE)
@@ -37,6 +38,8 @@ export function loadScripts(retention: Retention, idempotencyWindow: number): Sc
     KEPT: kept,
     IDLE: Math.min(IDLE, kept),
     EPOCHS: REMEMBERED_EPOCHS,
+    PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
+    SHARDED: `${sharded}`,
   }
   const brief = { ...constants, MAX_EVENTS: 1, KEPT: MINUTE, IDLE: MINUTE }
   return {
@@ -52,7 +55,7 @@ export function evalsha(script: Script, keys: readonly string[], args: readonly 
   return [script.sha, keys.length, ...keys, ...args]
 }
 
-function script(constants: Readonly<Record<string, number>>, name: string): Script {
+function script(constants: Readonly<Record<string, number | string>>, name: string): Script {
   const head = Object.entries(constants).map(([constant, value]) => `local ${constant} = ${value}`)
   const text = [...head, source('channel'), source(name)].join('\n')
   return { text, sha: createHash('sha1').update(text).digest('hex') }

@@ -4,6 +4,7 @@
 import { LogUnavailable } from './log.ts'
 import type { Argument, Deferred } from './redis-connection.ts'
 import { deferred } from './redis-connection.ts'
+import { bySlot } from './redis-slots.ts'
 
 /** Names in one command. */
 const BATCH = 1000
@@ -14,8 +15,12 @@ const RETRY = 1000
 export interface SubscriptionsOptions {
   /** Sends a command over the connection. */
   send(command: 'subscribe' | 'unsubscribe', names: Argument[]): Promise<unknown>
+  /** Names of one slot may be sent in one command. */
+  slot(name: string): number
   /** These were listened to before the connection broke, and are now again: what came between is missing. */
   renewed(names: readonly string[]): void
+  /** Redis did not take names, which are tried again. */
+  refused?(error: unknown): void
 }
 
 export class Subscriptions {
@@ -42,15 +47,33 @@ export class Subscriptions {
   }
 
   unsubscribe(name: string): void {
-    this.#wanted.delete(name)
+    if (!this.#wanted.delete(name)) return
     this.#change(name)
+    this.#waiting.get(name)?.reject(new LogUnavailable('it is not listened to any more'))
+    this.#waiting.delete(name)
+  }
+
+  /** What is listened to, or will be. */
+  get wanted(): ReadonlySet<string> {
+    return this.#wanted
+  }
+
+  /** Listens to these from now on, and tells `renewed`: what came before is missing. */
+  take(names: readonly string[]): void {
+    for (const name of names) this.#wanted.add(name)
+    for (const batch of this.#batches(names)) this.#ask(batch, true)
+  }
+
+  /** A message of this name was missed although the connection lives: perhaps Redis knows nothing of it. */
+  doubt(name: string): void {
+    if (this.#asked.has(name)) this.#ask([name], true)
   }
 
   /** The connection is a new one: it listens to nothing yet. */
   renew(): void {
     this.#asked.clear()
     this.#changed.clear()
-    for (const names of batches([...this.#wanted])) this.#ask(names, true)
+    for (const names of this.#batches(this.#wanted)) this.#ask(names, true)
   }
 
   close(): void {
@@ -68,10 +91,11 @@ export class Subscriptions {
       this.#flush = undefined
       const changed = [...this.#changed]
       this.#changed.clear()
-      for (const names of batches(changed.filter(each => this.#wanted.has(each)))) this.#ask(names, false)
+      const added = changed.filter(each => this.#wanted.has(each))
+      for (const names of this.#batches(added)) this.#ask(names, false)
       const left = changed.filter(each => !this.#wanted.has(each) && this.#asked.delete(each))
       // Where that fails the connection is gone, and its subscriptions with it.
-      for (const names of batches(left)) this.#options.send('unsubscribe', names).catch(() => {})
+      for (const names of this.#batches(left)) this.#options.send('unsubscribe', names).catch(() => {})
     })
   }
 
@@ -84,6 +108,7 @@ export class Subscriptions {
     } catch (error) {
       for (const each of waiting) each?.reject(error)
       for (const name of names) this.#asked.delete(name)
+      this.#options.refused?.(error)
       // On a new connection `renew` asks for them; this is for a Redis that refused.
       const retry = setTimeout(() => {
         this.#retries.delete(retry)
@@ -97,10 +122,8 @@ export class Subscriptions {
     for (const each of waiting) each?.resolve()
     if (again) this.#options.renewed(names)
   }
-}
 
-function batches(names: readonly string[]): string[][] {
-  const result: string[][] = []
-  for (let at = 0; at < names.length; at += BATCH) result.push(names.slice(at, at + BATCH))
-  return result
+  #batches(names: Iterable<string>): string[][] {
+    return bySlot(names, this.#options.slot, BATCH)
+  }
 }

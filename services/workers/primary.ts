@@ -8,7 +8,7 @@ import closeWithGrace from 'close-with-grace'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from '../config.ts'
 import { delay } from '../delay.ts'
-import { addressOf, STOP_WITHIN, urlOf } from '../node.ts'
+import { addressOf, stopsWithin, urlOf } from '../node.ts'
 import { Dialogue, type ToPrimary, type ToWorker } from './dialogue.ts'
 import { type Measured, Totals } from './totals.ts'
 
@@ -212,7 +212,7 @@ class Primary {
 export async function supervise(config: Config, logger: FastifyBaseLogger): Promise<string> {
   const primary = new Primary(config, logger)
   process.on('exit', () => primary.kill())
-  closeWithGrace({ delay: config.drain + STOP_WITHIN + KILL_AFTER, logger }, async ({ signal, err }) => {
+  closeWithGrace({ delay: stopsWithin(config) + KILL_AFTER, logger }, async ({ signal, err }) => {
     if (err) logger.fatal({ err }, 'a fault: the process ends')
     else logger.info({ signal, workers: config.workers }, signal ? `${signal}: stopping` : 'stopping')
     const well = await primary.stop()

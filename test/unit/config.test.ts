@@ -57,10 +57,20 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     heartbeat: 25_000,
     stall: 30_000,
     drain: 10_000,
+    drainNotice: 0,
+    maxAge: 0,
     idempotencyWindow: 120_000,
     logTimeout: 5000,
     history: { events: 10_000, age: 86_400_000, bytes: 64 * 2 ** 20 },
   })
+})
+
+t.test('a node that shares its log gives load balancers time to notice that it stops', async t => {
+  const REDIS_URL = 'redis://127.0.0.1'
+  t.equal(config({ REDIS_URL }).drainNotice, 2000)
+  t.equal(config({ REDIS_URL, FANWIRE_DRAIN: '1s' }).drainNotice, 200, 'a part of the whole')
+  t.equal(config({ REDIS_URL, FANWIRE_DRAIN_NOTICE: '0' }).drainNotice, 0)
+  t.equal(config({ FANWIRE_DRAIN_NOTICE: '5s' }).drainNotice, 5000)
 })
 
 t.test('the connection limit is 80 % of the open-file limit', async t => {
@@ -191,6 +201,10 @@ t.test('Redis is named by a URL', async t => {
     'rediss://h:6380',
     'redis://user:p%40w@h:6379/3',
     'redis://:pw@[::1]:6379/',
+    'redis+sentinel://h:1,[::1]:2,h3/mymaster',
+    'rediss+sentinel://u:p%2Fw@h/mymaster/3',
+    'redis+cluster://u:pw@h:1,h2',
+    'rediss+cluster://h:1/',
   ]) {
     t.equal(config({ REDIS_URL: url }).redisUrl, url)
   }
@@ -203,11 +217,21 @@ t.test('Redis is named by a URL', async t => {
     'redis://h?db=1',
     'redis://a:%zz@h',
   ]) {
-    t.match(problem({ REDIS_URL: url }), /^REDIS_URL is malformed; expected redis:\/\//, url)
+    t.match(problem({ REDIS_URL: url }), /^REDIS_URL is malformed: .*; expected redis:\/\//, url)
   }
-  for (const kind of ['sentinel', 'cluster']) {
-    const said = problem({ REDIS_URL: `redis+${kind}://:s3cret@h:1,h:2/name` })
-    t.match(said, new RegExp(`^REDIS_URL begins with redis\\+${kind}://, which this version can not use yet`))
+  for (const [url, why] of [
+    ['redis://:s3cret@h:1,h:2', /several hosts need redis\+sentinel:\/\/ or redis\+cluster:\/\//],
+    ['redis+sentinel://:s3cret@h:1,h:2', /the master's name is missing/],
+    ['redis+sentinel://:s3cret@h:1,h:2/name/x', /not a database/],
+    ['redis+sentinel://:s3cret@h:1,h:2/name/1/2', /not a database/],
+    ['redis+cluster://:s3cret@h:1,h:2/1', /a cluster has no databases/],
+    ['redis+cluster://:s3cret@h:1,,h:2', /a host is missing/],
+    ['redis+cluster://:s3cret@h:0', /a host is missing, or it is not host or host:port/],
+    ['redis+other://:s3cret@h', /another scheme/],
+  ] as const) {
+    const said = problem({ REDIS_URL: url })
+    t.match(said, /^REDIS_URL is malformed: /)
+    t.match(said, why)
     t.notMatch(said, /s3cret/)
   }
 })
@@ -263,7 +287,7 @@ t.test('--help and README list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 24)
+  t.equal(names.length, 26)
   for (const [, env = '', flag = ''] of names) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }

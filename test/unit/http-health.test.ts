@@ -8,8 +8,8 @@ const times = { every: 20, lasts: 80 }
 
 const routes = (app: FastifyInstance) => {
   app.get('/v1/one', async () => 'one')
-  app.get('/v1/held', { config: { held: true } }, async () => 'held')
-  app.get('/v1/sse', { config: { sse: true, held: true } }, async () => 'events')
+  app.post('/v1/one', async () => 'taken')
+  app.get('/v1/sse', { config: { sse: true } }, async () => 'events')
 }
 
 /** Returns when it is so; there is no event for it, so this asks. */
@@ -55,7 +55,7 @@ t.test('when the log goes silent the node lives on, is not ready, and says so to
   t.equal((await app.inject('/healthz')).statusCode, 200)
   t.equal((await app.inject('/metrics')).statusCode, 200)
   t.equal((await app.inject('/nothing')).statusCode, 404)
-  for (const url of ['/v1/one', '/v1/held', '/v1/channels/a', '/v1/channels/a/events/x-1']) {
+  for (const url of ['/v1/one', '/v1/channels/a', '/v1/channels/a/events/x-1']) {
     const answer = await app.inject(url)
     t.equal(answer.statusCode, 503, url)
     t.match(answer.json(), { error: { code: 'FW_NOT_READY' } })
@@ -86,19 +86,19 @@ t.test('it is not ready within 5 s of silence', async t => {
   t.ok(took < 4500, `${took} ms`)
 })
 
-t.test('a node that is stopping is not ready, answers what it can, and holds nothing new', async t => {
+t.test('a node that is stopping is not ready, takes publishes, and sends reads elsewhere', async t => {
   const { app, health, lines } = await startApp(t, { routes })
   health.drain()
   const ready = await app.inject('/readyz')
   t.equal(ready.statusCode, 503)
   t.match(ready.json(), { ready: false, error: { code: 'FW_DRAINING' } })
-  const one = await app.inject('/v1/one')
-  t.equal(one.statusCode, 200)
-  t.equal(one.headers.connection, 'close')
-  const held = await app.inject('/v1/held')
-  t.equal(held.statusCode, 503)
-  t.match(held.json(), { error: { code: 'FW_DRAINING' } })
-  t.equal(held.headers.connection, 'close')
+  const publish = await app.inject({ method: 'POST', url: '/v1/one' })
+  t.equal(publish.statusCode, 200)
+  t.equal(publish.headers.connection, 'close')
+  const read = await app.inject('/v1/one')
+  t.equal(read.statusCode, 503)
+  t.match(read.json(), { error: { code: 'FW_DRAINING' } })
+  t.equal(read.headers.connection, 'close')
   const sse = await app.inject('/v1/sse')
   t.equal(sse.statusCode, 200)
   t.match(sse.body, /^retry: \d+\n: FW_DRAINING/)

@@ -608,6 +608,68 @@ t.test('draining a node without clients is over at once, and so is draining agai
   await time.tick(0)
 })
 
+t.test('on a stop held requests and connections go evenly, and who was on the way in goes last', async t => {
+  const time = stopTime(t.teardown)
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const listeners = await Promise.all(Array.from({ length: 10 }, () => listen(hub, 'a', e1(0))))
+  let released = 0
+  for (let n = 0; n < 10; n++) hub.held.add({ release: () => void released++ })
+  const gone = () => listeners.filter(each => each.farewells.length > 0).length
+  const drained = hub.drain(1000)
+  const late = await listen(hub, 'a', e1(0))
+  await time.tick(250)
+  t.ok(released > 2 && released < 10, `${released} after a quarter`)
+  t.equal(gone(), 0)
+  await time.tick(500)
+  t.ok(gone() > 2 && gone() < 10, `${gone()} connections after three quarters`)
+  t.strictSame(late.farewells, [])
+  await time.tick(250)
+  await drained
+  t.equal(gone(), 10)
+  t.match(late.farewells, [{ code: 1001 }])
+  await hub.gone(1e6)
+  t.equal(hub.leaving.size, 0)
+})
+
+t.test('who was told to go and stays is not waited for', async t => {
+  const time = stopTime(t.teardown)
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { stall: 1e6 }, t.teardown)
+  const listener = await listen(hub, 'a', e1(0))
+  listener.stop()
+  log.add('a', drafts(1))
+  await settled()
+  await hub.drain(0)
+  let waited = false
+  void hub.gone(100).then(() => {
+    waited = true
+  })
+  await time.tick(90)
+  t.notOk(waited)
+  await time.tick(10)
+  t.ok(waited)
+})
+
+t.test('a connection is told to go before it is too old, and not all at once', async t => {
+  const time = stopTime(t.teardown)
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { heartbeat: 1000, maxAge: 20_000 }, t.teardown)
+  const listeners = await Promise.all(Array.from({ length: 64 }, () => listen(hub, 'a', e1(0))))
+  const gone = () => listeners.filter(each => each.farewells.length > 0).length
+  await time.tick(13_900)
+  t.equal(gone(), 0)
+  await time.tick(3500)
+  t.ok(gone() > 8 && gone() < 56, `${gone()} half-way`)
+  await time.tick(2600)
+  t.equal(gone(), 64)
+  for (const { farewells } of listeners) t.match(farewells, [{ code: 1001, retry: Number }])
+  t.equal(hub.stats().readers, 0)
+  const ageless = await listen(hubOf(new ScriptedLog(), { heartbeat: 1000 }, t.teardown), 'a', e1(0))
+  await time.tick(30_000)
+  t.strictSame(ageless.farewells, [], 'without a limit it stays')
+})
+
 t.test('nothing is left behind when all have gone', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()

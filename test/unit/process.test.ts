@@ -3,13 +3,18 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import t from 'tap'
+import { WebSocket } from 'ws'
 import { type RunningNode, runNode, startNode } from '../node.ts'
 import { Raw } from './http-app.ts'
 
 const json = { 'content-type': 'application/json' }
 
-function publish(node: RunningNode, headers: Record<string, string> = {}): Promise<Response> {
-  const url = `${node.url}/v1/channels/news/events?type=x`
+function publish(
+  node: RunningNode,
+  headers: Record<string, string> = {},
+  channel = 'news',
+): Promise<Response> {
+  const url = `${node.url}/v1/channels/${channel}/events?type=x`
   return fetch(url, { method: 'POST', headers: { ...json, ...headers }, body: '1' })
 }
 
@@ -54,7 +59,8 @@ t.test('a node says where it listens in one line, and is ready by then', async t
 })
 
 t.test('told to stop: not ready first, goodbyes, held requests answered, then exit 0', async t => {
-  const node = await startNode({ args: ['--drain', '300ms', '--log-level', 'debug'] })
+  const args = ['--drain', '300ms', '--drain-notice', '2s', '--log-level', 'debug']
+  const node = await startNode({ args })
   t.teardown(() => node.kill())
   const sse = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
   const stream = new Reading(await fetch(`${node.url}/v1/stream?channel=news`))
@@ -68,14 +74,42 @@ t.test('told to stop: not ready first, goodbyes, held requests answered, then ex
   const ready = await fetch(`${node.url}/readyz`)
   t.equal(ready.status, 503)
   t.equal(ready.headers.get('connection'), 'close')
+  const read = await fetch(`${node.url}/v1/poll?channel=other`)
+  t.equal(read.status, 503, 'new reads go elsewhere')
+  t.match(await read.json(), { error: { code: 'FW_DRAINING' } })
+  t.equal((await publish(node, {}, 'other')).status, 201, 'publishes are taken')
+  t.notMatch(sse.text + stream.text, /retry: \d+\n: |"close"/, 'and nobody has been told to go')
+
   const answer = await poll
   t.equal(answer.status, 200)
   t.equal(answer.headers.get('connection'), 'close')
   t.match(await answer.json(), { events: [], cursor: /-0$/ })
+  await t.rejects(fetch(`${node.url}/readyz`), { cause: { code: 'ECONNREFUSED' } }, 'nobody comes any more')
   t.match(await sse.until(/$never/), /retry: \d+/)
   t.match(await stream.until(/"close"/), /\{"close":\{"code":1001,.*"retry":\d+\}\}/)
   t.strictSame(await node.exit, { code: 0, signal: null })
   t.match(node.logs.at(-1), /"stopped"/)
+})
+
+t.test('a connection that is as old as it may get is ended on every wire, with a word', async t => {
+  const node = await startNode({ args: ['--max-age', '1ms', '--heartbeat', '100ms'] })
+  t.teardown(() => node.kill())
+  const stream = new Reading(await fetch(`${node.url}/v1/stream?channel=news`))
+  t.match(await stream.until(/$never/), /\{"close":\{"code":1001,.*"retry":\d+\}\}\n$/)
+  const sse = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
+  t.match(await sse.until(/$never/), /retry: \d+\n: 1001 .*\n\n$/)
+  const socket = new WebSocket(`${node.url.replace('http', 'ws')}/v1/ws?channel=news`)
+  const [code] = await once(socket, 'close')
+  t.equal(code, 1001)
+  const raw = new Raw(node.port)
+  while (!/^connection: close/im.test(raw.text)) {
+    const before = raw.text.length
+    raw.send('GET /v1/poll?channel=news HTTP/1.1\r\nHost: x\r\n\r\n')
+    await raw.until(new RegExp(`^.{${before}}.*\\}$`, 's'))
+  }
+  await raw.ended
+  t.notMatch(raw.text, /^HTTP\/1.1 [^2]/m, 'and every request was answered')
+  t.equal((await node.stop()).code, 0)
 })
 
 t.test('SIGINT stops it too, and without clients at once', async t => {

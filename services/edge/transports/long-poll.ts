@@ -19,7 +19,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   } as const
   const stats = hub.wire('long-poll')
 
-  app.get('/v1/long-poll', { config: { held: true } }, async (request, reply) => {
+  app.get('/v1/long-poll', async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
     const answer = await hub.using(channels, async opened => {
       const waiting = new LongPoll(hub, opened)

@@ -15,7 +15,7 @@ export async function sse(app: FastifyInstance): Promise<void> {
     lastEventId: true,
   } as const
 
-  app.get('/v1/sse', { config: { sse: true, held: true } }, async (request, reply) => {
+  app.get('/v1/sse', { config: { sse: true } }, async (request, reply) => {
     await stream(request, reply, sseFraming, 'text/event-stream', readQuery(request, rules))
   })
 }

@@ -8,7 +8,7 @@ import { stream } from '../streaming.ts'
 export async function httpStream(app: FastifyInstance): Promise<void> {
   const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
 
-  app.get('/v1/stream', { config: { held: true } }, async (request, reply) => {
+  app.get('/v1/stream', async (request, reply) => {
     await stream(request, reply, streamFraming, 'application/x-ndjson', readQuery(request, rules))
   })
 }

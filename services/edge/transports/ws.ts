@@ -35,7 +35,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
   app.route({
     method: 'GET',
     url: '/v1/ws',
-    config: { held: true, origin: 'required' },
+    config: { origin: 'required' },
     // What is wrong with the request is said with a status, before the handshake.
     preValidation: async request => void readQuery(request, rules),
     handler: async (_request, reply) => {

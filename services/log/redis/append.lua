@@ -94,7 +94,8 @@ local function append(keys, feed, from, upto)
     for i, event in ipairs(new) do
       if event.key ~= '' then
         if not (current or c.partial) then
-          call('UNLINK', index(c, now))
+          -- In a slot that is moving away a key that went could not be made again. What is old says so by its time.
+          if not moving(c) then call('UNLINK', index(c, now)) end
           call('HSET', index(c, now), ' ', now)
           current, c.made = true, true
         end
@@ -102,7 +103,7 @@ local function append(keys, feed, from, upto)
       end
     end
     refresh(c)
-    for _, texts in ipairs(messages) do call('PUBLISH', feed, table.concat(texts)) end
+    for _, texts in ipairs(messages) do call(PUBLISH, feed, table.concat(texts)) end
   elseif c.begun then
     save(c)
     refresh(c)

@@ -4,6 +4,8 @@
 --   WINDOW          how long an idempotency key is known, ms
 --   KEPT, IDLE      ms that the keys outlive their last use: with events, and before the first
 --   EPOCHS          how many ended epochs are remembered
+--   PUBLISH         the command that does
+--   SHARDED         this is a cluster
 --
 -- A channel has four keys, made together and expiring together:
 --   1 hash: r replid of the master that wrote last, e epoch, g ended epochs ("name:end name:end", oldest first),
@@ -166,6 +168,11 @@ end
 -- The hash of the idempotency keys of a window.
 local function index(c, number)
   return c.keys[3 + number % 2]
+end
+
+-- Whether the channel's slot is on its way to another master: then Redis will not say that a key is missing.
+local function moving(c)
+  return SHARDED and type(redis.pcall('EXISTS', c.keys[1] .. '?')) == 'table'
 end
 
 -- Writes what changed, after the channel's own events were added to the stream; `refresh` is to follow.

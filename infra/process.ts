@@ -1,0 +1,148 @@
+// A process of the cluster: started, watched for the line that says it is ready, and gone when this process is.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+
+/** What does not become ready within this, ms, won't. */
+const READY_WITHIN = 30_000
+/** What was asked to end and has not within this, ms, is killed. */
+const STOP_WITHIN = 30_000
+const KEPT_LINES = 10_000
+
+export interface ProcessOrder {
+  readonly command: string
+  readonly args: readonly string[]
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd?: string
+  /** A line of its output that says that it is ready; or a question that is asked again and again. */
+  readonly ready: RegExp | (() => Promise<boolean>)
+  /** Hears every line of its output. */
+  readonly onLine?: ((line: string) => void) | undefined
+}
+
+/** How a process ended. */
+export interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+export class Process {
+  readonly #child: ChildProcess
+  readonly #waiting = new Set<(line: string) => void>()
+  /** Its last lines, on stdout and stderr. */
+  readonly lines: string[] = []
+  readonly exit: Promise<Exit>
+  ended = false
+
+  private constructor({ command, args, env, cwd, onLine }: ProcessOrder) {
+    // A group of its own: Ctrl-C on the terminal is meant for who started all of it, and reaches the rest in order.
+    this.#child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const read = async (stream: NodeJS.ReadableStream | null) => {
+      if (stream === null) return
+      for await (const line of createInterface({ input: stream })) this.#heard(line, onLine)
+    }
+    const exited = once(this.#child, 'exit').catch((error: Error) => {
+      this.#heard(error.message, onLine)
+      return [null, null]
+    })
+    // Not before all that it wrote has been read.
+    this.exit = Promise.all([exited, read(this.#child.stdout), read(this.#child.stderr)]).then(
+      ([[code, signal]]) => ({ code, signal }),
+    )
+    const watch = watchOver(this.#child)
+    const kill = () => this.#signal('SIGKILL')
+    process.on('exit', kill)
+    void exited.then(() => {
+      this.ended = true
+      process.off('exit', kill)
+      watch?.kill('SIGKILL')
+    })
+  }
+
+  /** Returns when it is ready. Raises with its output where it ends before, or is not ready within 30 s. */
+  static async start(order: ProcessOrder): Promise<Process> {
+    const process = new Process(order)
+    const within = AbortSignal.timeout(READY_WITHIN)
+    const late = once(within, 'abort').then(() => false)
+    const gone = process.exit.then(() => false)
+    const { ready } = order
+    const isReady =
+      ready instanceof RegExp ? process.logged(ready).then(() => true) : ask(ready, process, within)
+    if (await Promise.race([isReady, gone, late])) return process
+    await process.stop('SIGKILL')
+    throw new Error(`${order.command} did not start:\n${process.lines.join('\n')}`)
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0
+  }
+
+  /** Returns when a line that fits has been written; also if it was before. */
+  async logged(pattern: RegExp): Promise<string> {
+    const found = this.lines.find(line => pattern.test(line))
+    if (found !== undefined) return found
+    return new Promise(resolve => {
+      const look = (line: string) => {
+        if (!pattern.test(line)) return
+        this.#waiting.delete(look)
+        resolve(line)
+      }
+      this.#waiting.add(look)
+    })
+  }
+
+  /** Sends a signal without waiting. */
+  signal(signal: NodeJS.Signals): void {
+    this.#signal(signal)
+  }
+
+  /** Sends a signal, SIGTERM unless given, and returns when the process has ended; kills it if that takes 30 s. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Exit> {
+    this.#signal(signal)
+    const timer = setTimeout(() => this.#signal('SIGKILL'), STOP_WITHIN)
+    const exit = await this.exit
+    clearTimeout(timer)
+    return exit
+  }
+
+  /** SIGKILL is for the whole group: nginx is several processes. */
+  #signal(signal: NodeJS.Signals): void {
+    const { pid } = this.#child
+    if (pid === undefined || this.ended) return
+    try {
+      process.kill(signal === 'SIGKILL' ? -pid : pid, signal)
+    } catch {
+      // It has just ended.
+    }
+  }
+
+  #heard(line: string, onLine?: (line: string) => void): void {
+    this.lines.push(line)
+    if (this.lines.length > KEPT_LINES) this.lines.shift()
+    onLine?.(line)
+    for (const look of this.#waiting) look(line)
+  }
+}
+
+/** Asks every 20 ms whether it is ready. */
+async function ask(ready: () => Promise<boolean>, process: Process, within: AbortSignal): Promise<boolean> {
+  while (!within.aborted && !process.ended) {
+    if (await ready()) return true
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  return false
+}
+
+/** Kills `child` when this process is gone, however it went: then the pipe that the watch reads ends. */
+function watchOver(child: ChildProcess): ChildProcess | undefined {
+  if (child.pid === undefined) return undefined
+  const watch = spawn('sh', ['-c', 'read _; kill -9 "-$1"', 'sh', `${child.pid}`], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  })
+  watch.on('error', () => {})
+  watch.unref()
+  ;(watch.stdin as { unref?(): void } | null)?.unref?.()
+  return watch
+}

@@ -1,0 +1,22 @@
+// The short set of the fault suite (`npm run chaos` runs all of it): what the nodes of a cluster, and the Redis that
+// they share, must survive with nothing lost silently, repeated or out of order. 100 readers on the five wires,
+// behind nginx and HAProxy, account for every event.
+
+import t from 'tap'
+import { faults } from '../faults/faults.ts'
+import { runFault } from '../faults/run.ts'
+import { startSingle } from '../faults/world.ts'
+
+// It takes some 40 s, and its share of the machine may be small.
+t.setTimeout(300_000)
+
+const world = await startSingle({ seed: 1, built: false, say: text => t.comment(text) })
+t.teardown(() => world.close())
+
+for (const fault of faults.filter(({ quick }) => quick)) {
+  t.test(fault.title, async t => {
+    const { wrong, verdict } = await runFault(fault, world)
+    t.same(wrong, [])
+    t.comment(JSON.stringify(verdict))
+  })
+}

@@ -1,0 +1,439 @@
+// The account: what was published, what every reader was given, and whether the two agree. Pure: it is the judge of
+// the fault suite, so it is tested by itself.
+//
+// Offsets in an epoch are consecutive, so a reader's story is a short list of stretches and gaps, and an id that
+// nobody saw is still known to exist between two that somebody saw.
+
+import {
+  type Gap,
+  type Position,
+  parsePosition,
+  printPosition,
+  samePosition,
+} from '../../services/log/position.ts'
+import { Spans } from './spans.ts'
+
+/** An event as a reader was given it. */
+export interface Given {
+  readonly channel: string
+  readonly id: string
+  /** The log's clock, ms since 1970. */
+  readonly time: number
+  readonly type?: string
+  /** `n`: which of the publisher's events it is. */
+  readonly data: { readonly n: number }
+}
+
+/** What a publish was answered. */
+export interface Acknowledgement {
+  readonly channel: string
+  readonly n: number
+  readonly id: string
+  readonly time: number
+}
+
+/** What one reader was given of one channel, in order: stretches of consecutive events, and gaps. */
+type Chapter = Stretch | { readonly gap: Gap }
+
+interface Stretch {
+  readonly epoch: string
+  readonly from: number
+  /** Inclusive. */
+  to: number
+}
+
+/** Whatever must not be more than 0, and what may. */
+export interface Verdict {
+  /** Events that the publisher tried to publish. */
+  readonly published: number
+  /** Those that were answered 201. */
+  readonly acknowledged: number
+  /** Further ids that an event was published under, since the log had lost it or its key. */
+  readonly publishedAgain: number
+  /** Events given to readers, each reader's own. */
+  readonly delivered: number
+  /** Events that a reader was given twice: by id, or by data without a gap between. */
+  readonly repeated: number
+  /** Events that came after a later one, or after a gap had told them as lost. */
+  readonly reordered: number
+  /** Events that a reader was neither given nor told of. */
+  readonly lost: number
+  /** Events that a reader was not given, but told of. */
+  readonly gapped: number
+  /** Gaps told to readers. */
+  readonly gaps: number
+  /** Ids that meant two things. */
+  readonly ambiguous: number
+  /** Whatever else was wrong, and where the above was seen first: in words, some of them. */
+  readonly faults: readonly string[]
+  /** How many faults there were in all. */
+  readonly faulty: number
+}
+
+/** Faults that are put in words; the rest are counted. */
+const WORDS = 12
+
+/** Of one reader and channel, or of all. */
+type Sum = Record<'delivered' | 'repeated' | 'reordered' | 'lost' | 'gapped' | 'gaps', number>
+
+/** What a reader was given up to a place in its story. */
+interface Story {
+  readonly channel: string
+  readonly place: Position
+  /** By epoch. */
+  readonly had: Map<string, Spans>
+  readonly gaps: readonly Gap[]
+  readonly sum: Sum
+  say(text: string): void
+}
+
+/** One reader's account of one channel. */
+export class Ledger {
+  readonly reader: string
+  readonly channel: string
+  /** Where the reader stood before its first event. */
+  start: Position | undefined
+  /** Where it stands: the last event or gap, or its start. */
+  place: Position | undefined
+  readonly chapters: Chapter[] = []
+
+  constructor(reader: string, channel: string) {
+    this.reader = reader
+    this.channel = channel
+  }
+
+  begin(start: Position): void {
+    this.start ??= start
+    this.place ??= start
+  }
+
+  event(position: Position): void {
+    const { epoch, offset } = position
+    this.place = position
+    const last = this.chapters.at(-1)
+    if (last !== undefined && 'epoch' in last && last.epoch === epoch && last.to + 1 === offset)
+      last.to = offset
+    else this.chapters.push({ epoch, from: offset, to: offset })
+  }
+
+  gap(gap: Gap): void {
+    this.place = gap.to
+    this.chapters.push({ gap })
+  }
+}
+
+/** All ids of a channel that are known to exist. */
+interface Known {
+  /** By epoch. */
+  readonly ids: Map<string, Spans>
+  /** When each epoch was first heard of, ms since 1970: they follow each other. */
+  readonly since: Map<string, number>
+  /** The ids of the publisher's events: one each, unless the log lost some. */
+  readonly byData: Map<number, Set<string>>
+  /** Those that have several. */
+  readonly several: Set<number>
+}
+
+export class Account {
+  readonly #sent = new Map<string, Set<number>>()
+  readonly #acknowledged = new Map<string, Set<number>>()
+  readonly #known = new Map<string, Known>()
+  /** What each id means: what a reader was given, and which event was acknowledged with it. */
+  readonly #meanings = new Map<string, { given?: string; n: number }>()
+  readonly #ledgers: Ledger[] = []
+  readonly #ambiguous = new Set<string>()
+  readonly #faults: string[] = []
+  #faulty = 0
+
+  /** The publisher is about to publish its `n`th event of a channel. */
+  sent(channel: string, n: number): void {
+    setOf(this.#sent, channel).add(n)
+  }
+
+  /** A publish was answered 201. */
+  acknowledged({ channel, n, id, time }: Acknowledgement): void {
+    const position = parsePosition(id)
+    if (position === undefined) return this.fault(`${channel}/${n} was acknowledged with the id ${id}`)
+    setOf(this.#acknowledged, channel).add(n)
+    this.#know(channel, position, time, n)
+    const meaning = this.#meaning(channel, id, n)
+    if (meaning.n !== n) this.#twoMeanings(channel, id, `was acknowledged as ${meaning.n} and as ${n}`)
+  }
+
+  ledger(reader: string, channel: string): Ledger {
+    const ledger = new Ledger(reader, channel)
+    this.#ledgers.push(ledger)
+    return ledger
+  }
+
+  /** A reader is told where it stands, at `now`: before its first event, and whenever it connects again. */
+  stands(ledger: Ledger, text: string, now: number): void {
+    const position = parsePosition(text)
+    if (position === undefined) {
+      return this.fault(`${ledger.reader} was told that it stands at ${text}`)
+    }
+    ledger.begin(position)
+    this.#hear(ledger.channel, position.epoch, now)
+    const { reader, place } = ledger
+    if (place !== undefined && !samePosition(place, position)) {
+      this.fault(`${reader} stood at ${printPosition(place)} and was told that it stands at ${text}`)
+    }
+  }
+
+  /** A reader was told a gap, at `now`. */
+  told(ledger: Ledger, gap: { channel: string; from: string; to: string }, now: number): void {
+    const [from, to] = [parsePosition(gap.from), parsePosition(gap.to)]
+    if (gap.channel !== ledger.channel || from === undefined || to === undefined) {
+      return this.fault(`${ledger.reader} was told the gap ${JSON.stringify(gap)}`)
+    }
+    ledger.gap({ from, to })
+    this.#hear(ledger.channel, to.epoch, now)
+  }
+
+  /** A reader was given an event. */
+  given(ledger: Ledger, event: Given): void {
+    const { channel, id, time, type, data } = event
+    const position = parsePosition(id)
+    if (position === undefined || channel !== ledger.channel || typeof data?.n !== 'number') {
+      return this.fault(`${ledger.reader} was given ${JSON.stringify(event)}`)
+    }
+    const { place } = ledger
+    this.#know(channel, position, time, data.n)
+    // Offsets are consecutive: what lies between exists, even if nobody ever saw it.
+    if (place?.epoch === position.epoch && place.offset + 1 < position.offset) {
+      spansOf(this.#of(channel).ids, place.epoch).add(place.offset + 1, position.offset)
+    }
+    ledger.event(position)
+    if (!setOf(this.#sent, channel).has(data.n))
+      this.fault(`${ledger.reader} was given ${id}, never published`)
+    const text = JSON.stringify([time, type, data])
+    const meaning = this.#meaning(channel, id, data.n)
+    meaning.given ??= text
+    if (meaning.n !== data.n || meaning.given !== text) {
+      this.#twoMeanings(channel, id, `is ${text}, but was ${meaning.given} (${meaning.n})`)
+    }
+  }
+
+  /** Something was seen that must not be. */
+  fault(text: string): void {
+    this.#faulty++
+    if (this.#faults.length < WORDS) this.#faults.push(text)
+  }
+
+  /** The readers that have not been given, nor told of, every id that is known. Empty: all have arrived. */
+  waiting(): string[] {
+    return this.#ledgers
+      .filter(ledger => ledger.start === undefined || this.#judge(ledger, () => {}).lost > 0)
+      .map(({ reader, channel }) => `${reader} on ${channel}`)
+  }
+
+  judge(): Verdict {
+    const words = [...this.#faults]
+    let faulty = this.#faulty
+    const fault = (text: string) => {
+      faulty++
+      if (words.length < WORDS) words.push(text)
+    }
+    const sum = { delivered: 0, repeated: 0, reordered: 0, lost: 0, gapped: 0, gaps: 0 }
+    for (const ledger of this.#ledgers) {
+      const own = this.#judge(ledger, fault)
+      for (const figure of Object.keys(sum) as (keyof Sum)[]) sum[figure] += own[figure]
+    }
+    let publishedAgain = 0
+    for (const { byData } of this.#known.values())
+      for (const ids of byData.values()) publishedAgain += ids.size - 1
+    return {
+      published: total(this.#sent),
+      acknowledged: total(this.#acknowledged),
+      publishedAgain,
+      ...sum,
+      ambiguous: this.#ambiguous.size,
+      faults: words,
+      faulty,
+    }
+  }
+
+  #judge(ledger: Ledger, fault: (text: string) => void): Sum {
+    const sum = { delivered: 0, repeated: 0, reordered: 0, lost: 0, gapped: 0, gaps: 0 }
+    const { reader, channel, start } = ledger
+    const say = (text: string) => fault(`${reader} on ${channel} ${text}`)
+    if (start === undefined) {
+      say('was never told where it stands')
+      return sum
+    }
+    const had = new Map<string, Spans>()
+    const gaps: Gap[] = []
+    let place = start
+    for (const chapter of ledger.chapters) {
+      if ('gap' in chapter) {
+        judgeGap(chapter.gap, place, say)
+        gaps.push(chapter.gap)
+        place = chapter.gap.to
+      } else {
+        place = this.#judgeEvents(chapter, { channel, place, had, gaps, sum, say })
+      }
+    }
+    sum.gaps = gaps.length
+    this.#judgeData(ledger, sum, say)
+    this.#judgeMissing(channel, { start, had, gaps, sum, say })
+    return sum
+  }
+
+  /** A stretch of consecutive events. Returns where the reader stands behind it. */
+  #judgeEvents({ epoch, from, to }: Stretch, { channel, place, had, gaps, sum, say }: Story): Position {
+    const late = epoch === place.epoch ? Math.min(to, place.offset) : from - 1
+    const spans = spansOf(had, epoch)
+    const again = to - from + 1 - spans.missing(from, to)
+    const behind = spans.missing(from, late)
+    const told = covered(gaps, this.#of(channel).since, epoch, Math.max(from, late + 1), to)
+    spans.add(from, to)
+    sum.delivered += to - from + 1
+    sum.repeated += again
+    sum.reordered += behind + told
+    const given = `was given ${epoch}-${from}…${to} at ${printPosition(place)}`
+    if (again > 0) say(`${given}, ${again} of them again`)
+    if (behind > 0) say(`${given}, ${behind} of them late`)
+    if (told > 0) say(`${given}, ${told} of which had been told as lost`)
+    if (epoch !== place.epoch) say(`${given}, without a gap`)
+    return { epoch, offset: epoch === place.epoch ? Math.max(to, place.offset) : to }
+  }
+
+  /** Events that a reader was given under two ids without a gap between: nothing excuses that. */
+  #judgeData({ channel, chapters }: Ledger, sum: Sum, say: (text: string) => void): void {
+    const { several, byData } = this.#of(channel)
+    for (const n of several) {
+      const ids = [...(byData.get(n) ?? [])]
+      const at = ids.flatMap(id => indexOf(chapters, id)).sort((a, b) => a - b)
+      for (let i = 1; i < at.length; i++) {
+        if (chapters.slice(at[i - 1], at[i]).some(chapter => 'gap' in chapter)) continue
+        sum.repeated++
+        say(`was given event ${n} as ${ids.join(' and ')}, without a gap between`)
+      }
+    }
+  }
+
+  /** What is known to exist and was not given. */
+  #judgeMissing(
+    channel: string,
+    { start, had, gaps, sum, say }: Omit<Story, 'channel' | 'place'> & { start: Position },
+  ): void {
+    const known = this.#of(channel)
+    for (const [epoch, ids] of known.ids) {
+      const begins = this.#begins(known, start, epoch)
+      for (const { from, to } of ids.without(spansOf(had, epoch))) {
+        const first = Math.max(from, begins + 1)
+        const count = Math.max(0, to - first + 1)
+        const told = covered(gaps, known.since, epoch, first, to)
+        sum.gapped += told
+        sum.lost += count - told
+        if (told < count) say(`missed ${epoch}-${first}…${to}, ${told} of which were told as a gap`)
+      }
+    }
+  }
+
+  /** The last offset of an epoch that lay before a reader that began at `start`. */
+  #begins(known: Known, start: Position, epoch: string): number {
+    if (epoch === start.epoch) return start.offset
+    const own = known.since.get(start.epoch)
+    const since = known.since.get(epoch)
+    return own !== undefined && since !== undefined && since > own ? 0 : Number.POSITIVE_INFINITY
+  }
+
+  #know(channel: string, { epoch, offset }: Position, time: number, n: number): void {
+    const known = this.#of(channel)
+    spansOf(known.ids, epoch).add(offset, offset)
+    this.#hear(channel, epoch, time)
+    let ids = known.byData.get(n)
+    if (ids === undefined) known.byData.set(n, (ids = new Set()))
+    ids.add(`${epoch}-${offset}`)
+    if (ids.size > 1) known.several.add(n)
+  }
+
+  #hear(channel: string, epoch: string, time: number): void {
+    const { since } = this.#of(channel)
+    since.set(epoch, Math.min(since.get(epoch) ?? time, time))
+  }
+
+  #of(channel: string): Known {
+    let known = this.#known.get(channel)
+    if (known === undefined) {
+      known = { ids: new Map(), since: new Map(), byData: new Map(), several: new Set() }
+      this.#known.set(channel, known)
+    }
+    return known
+  }
+
+  #meaning(channel: string, id: string, n: number): { given?: string; n: number } {
+    const key = `${channel} ${id}`
+    let meaning = this.#meanings.get(key)
+    if (meaning === undefined) this.#meanings.set(key, (meaning = { n }))
+    return meaning
+  }
+
+  #twoMeanings(channel: string, id: string, text: string): void {
+    this.#ambiguous.add(`${channel} ${id}`)
+    this.fault(`${channel} ${id} ${text}`)
+  }
+}
+
+function judgeGap({ from, to }: Gap, place: Position, say: (text: string) => void): void {
+  const told = `was told a gap from ${printPosition(from)} to ${printPosition(to)}`
+  if (!samePosition(from, place)) say(`${told}, but stood at ${printPosition(place)}`)
+  // Only a cursor beyond the end of its epoch may be set back, and no reader's was ever that.
+  if (from.epoch === to.epoch && to.offset <= from.offset) say(`${told}, which is no way on`)
+}
+
+/**
+ * How many of the offsets `first` to `last` of an epoch the gaps tell of: every id of `from`'s epoch after `from`, up
+ * to `to` in `to`'s, and all of the epochs between the two.
+ */
+function covered(
+  gaps: readonly Gap[],
+  since: ReadonlyMap<string, number>,
+  epoch: string,
+  first: number,
+  last: number,
+): number {
+  const spans = new Spans()
+  for (const { from, to } of gaps) {
+    const low = epoch === from.epoch ? from.offset + 1 : first
+    const high = epoch === to.epoch ? to.offset : last
+    const inside = epoch === from.epoch || epoch === to.epoch || between(since, from.epoch, epoch, to.epoch)
+    if (inside && Math.max(low, first) <= Math.min(high, last)) {
+      spans.add(Math.max(low, first), Math.min(high, last))
+    }
+  }
+  return spans.size
+}
+
+function between(since: ReadonlyMap<string, number>, a: string, epoch: string, b: string): boolean {
+  const [before, own, behind] = [since.get(a), since.get(epoch), since.get(b)]
+  if (before === undefined || own === undefined || behind === undefined) return false
+  return before < own && own < behind
+}
+
+/** Where an id stands among the chapters, if at all. */
+function indexOf(chapters: readonly Chapter[], id: string): number[] {
+  const { epoch, offset } = parsePosition(id) as Position
+  const index = chapters.findIndex(
+    chapter =>
+      'epoch' in chapter && chapter.epoch === epoch && chapter.from <= offset && offset <= chapter.to,
+  )
+  return index === -1 ? [] : [index]
+}
+
+function spansOf(map: Map<string, Spans>, epoch: string): Spans {
+  let spans = map.get(epoch)
+  if (spans === undefined) map.set(epoch, (spans = new Spans()))
+  return spans
+}
+
+function setOf(map: Map<string, Set<number>>, channel: string): Set<number> {
+  let set = map.get(channel)
+  if (set === undefined) map.set(channel, (set = new Set()))
+  return set
+}
+
+function total(map: ReadonlyMap<string, ReadonlySet<number>>): number {
+  return [...map.values()].reduce((sum, { size }) => sum + size, 0)
+}

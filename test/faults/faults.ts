@@ -1,0 +1,267 @@
+// What is done to a running cluster, and what may come of it. Each fault is over when its function returns: what was
+// taken away is there again.
+
+import { cp, readdir, rm, stat, truncate } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startRedis } from '../redis-server.ts'
+import type { Load } from './load.ts'
+import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, until, type World } from './world.ts'
+
+export interface Fault<W extends World = World> extends Expected {
+  /** Part of the test command. */
+  readonly quick?: boolean
+  /** Raises where something else went wrong than the account can show. */
+  inject(world: W, load: Load): Promise<void>
+}
+
+/** What a fault may and has to do. */
+export interface Expected {
+  readonly name: string
+  readonly title: string
+  /** Whether readers may be told of gaps: never where nothing can have been lost. `must`: all of them are. */
+  readonly gaps: 'none' | 'may' | 'must'
+  /** It takes the log away for so long that some publishes have to be answered 503. */
+  readonly refuses?: boolean
+  /** It ends connections of readers. */
+  readonly cuts?: boolean
+}
+
+/** How long a node stays away, ms. */
+const AWAY = 1200
+
+/** How soon a node whose log has gone silent is not ready any more, ms: DESIGN.md section 4.5. */
+const UNREADY_WITHIN = 5000
+
+/** Those of a world around one Redis. */
+export const faults: readonly Fault<SingleWorld>[] = [
+  {
+    name: 'edge-killed',
+    title: 'an edge is killed (`kill -9`)',
+    gaps: 'none',
+    cuts: true,
+    quick: true,
+    async inject(world) {
+      const edge = anyOf(world, world.topology.edges)
+      world.say(`kill -9 of ${edge.name}`)
+      await edge.kill()
+      await sleep(AWAY)
+      await edge.restart()
+    },
+  },
+  {
+    name: 'edge-stopped',
+    title: 'an edge is told to stop (SIGTERM)',
+    gaps: 'none',
+    cuts: true,
+    quick: true,
+    async inject(world) {
+      const edge = anyOf(world, world.topology.edges)
+      world.say(`SIGTERM to ${edge.name}`)
+      const { code, signal } = await edge.stop()
+      await edge.restart()
+      if (code !== 0) throw new Error(`${edge.name} ended with ${code ?? signal}`)
+    },
+  },
+  {
+    name: 'rolling-restart',
+    title: 'all edges and writers are restarted, one after the other',
+    gaps: 'none',
+    cuts: true,
+    async inject({ topology, spared, say }) {
+      for (const node of [...topology.edges, ...topology.writers]) {
+        if (node.name === spared) continue
+        say(`restart of ${node.name}`)
+        await node.restart()
+        // The load balancers have to have seen it.
+        await sleep(AWAY)
+      }
+    },
+  },
+  {
+    name: 'writer-killed',
+    title: 'a writer is killed (`kill -9`)',
+    gaps: 'none',
+    quick: true,
+    async inject(world) {
+      const writer = anyOf(world, world.topology.writers)
+      world.say(`kill -9 of ${writer.name}`)
+      await writer.kill()
+      await sleep(AWAY)
+      await writer.restart()
+    },
+  },
+  {
+    name: 'pubsub-killed',
+    title: 'Redis: `CLIENT KILL TYPE pubsub`, three times',
+    gaps: 'none',
+    quick: true,
+    async inject({ redis, random, say }) {
+      for (let n = 0; n < 3; n++) {
+        say('CLIENT KILL TYPE pubsub')
+        await ask(redis.port, 'CLIENT', 'KILL', 'TYPE', 'pubsub')
+        await sleep(200 + 800 * random())
+      }
+    },
+  },
+  {
+    name: 'paused',
+    title: 'Redis: `CLIENT PAUSE` for 3 s, then for 8 s',
+    gaps: 'none',
+    async inject({ redis, say }) {
+      for (const ms of [3000, 8000]) {
+        say(`CLIENT PAUSE ${ms}`)
+        await ask(redis.port, 'CLIENT', 'PAUSE', ms)
+        await sleep(ms + AWAY)
+      }
+    },
+  },
+  {
+    name: 'stopped',
+    title: 'Redis: SIGSTOP for 20 s',
+    gaps: 'none',
+    refuses: true,
+    async inject(world) {
+      const { redis, say } = world
+      say('SIGSTOP of Redis for 20 s')
+      redis.pause()
+      try {
+        await sleep(20_000)
+      } finally {
+        redis.resume()
+      }
+      await until('every node is ready again', 10_000, () => allReady(world))
+    },
+  },
+  {
+    name: 'redis-killed',
+    title: 'Redis: `kill -9`, restart with its AOF',
+    gaps: 'must',
+    refuses: true,
+    inject: world => restartRedis(world, 'its AOF', async () => {}),
+  },
+  {
+    name: 'tail-lost',
+    title: 'Redis: `kill -9`, restart without the last KiB of its AOF',
+    gaps: 'must',
+    refuses: true,
+    quick: true,
+    inject: world => restartRedis(world, 'the last KiB of its AOF cut off', () => cutAof(world)),
+  },
+  {
+    name: 'older-aof',
+    title: 'Redis: `kill -9`, restart with an AOF from 2 s before',
+    gaps: 'must',
+    refuses: true,
+    async inject(world) {
+      const kept = `${aof(world)}.kept`
+      await cp(aof(world), kept, { recursive: true })
+      await sleep(2000)
+      await restartRedis(world, 'an AOF from 2 s before', async () => {
+        await rm(aof(world), { recursive: true })
+        await cp(kept, aof(world), { recursive: true })
+        await rm(kept, { recursive: true })
+      })
+    },
+  },
+  {
+    name: 'no-aof',
+    title: 'Redis: `kill -9`, restart without its AOF',
+    gaps: 'must',
+    refuses: true,
+    inject: world => restartRedis(world, 'nothing', () => rm(aof(world), { recursive: true })),
+  },
+  {
+    name: 'flushed',
+    title: 'Redis: `FLUSHALL`',
+    gaps: 'must',
+    async inject({ redis, say }) {
+      say('FLUSHALL')
+      await ask(redis.port, 'FLUSHALL')
+    },
+  },
+  {
+    name: 'key-evicted',
+    title: "Redis: each of a channel's four keys is deleted, one after the other",
+    gaps: 'may',
+    async inject({ redis, say }, { channels }) {
+      for (const key of ['m', 's', 'i0', 'i1']) {
+        say(`UNLINK of the key ${key} of ${channels[0]}`)
+        await ask(redis.port, 'UNLINK', `fw:{${channels[0]}}:${key}`)
+        await sleep(AWAY)
+      }
+    },
+  },
+  {
+    name: 'replica-attached',
+    title: 'Redis: a replica is attached, and goes',
+    gaps: 'may',
+    async inject({ redis, say }) {
+      say('a replica is attached')
+      const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', `${redis.port}`] })
+      try {
+        await until('the replica is in step', 20_000, async () => {
+          return `${await ask(replica.port, 'INFO', 'replication')}`.includes('master_link_status:up')
+        })
+        await sleep(AWAY)
+      } finally {
+        await replica.stop()
+      }
+    },
+  },
+  {
+    name: 'edge-cut-off',
+    title: 'one edge is cut off from Redis for 10 s, its connections stay open',
+    gaps: 'none',
+    async inject({ topology, proxy, say }, load) {
+      const edge = topology.edges.find(({ name }) => name === CUT_OFF)
+      if (edge === undefined) throw new Error(`there is no ${CUT_OFF}`)
+      say(`${edge.name} is cut off from Redis`)
+      proxy.mode = 'frozen'
+      try {
+        const began = performance.now()
+        await until(`${edge.name} is not ready`, UNREADY_WITHIN, async () => !(await isReady(edge)))
+        say(`${edge.name} is not ready after ${Math.round(performance.now() - began)} ms: new readers come`)
+        await load.join(10)
+        await sleep(Math.max(0, 10_000 - (performance.now() - began)))
+      } finally {
+        proxy.mode = 'pass'
+      }
+      await until(`${edge.name} is ready again`, 10_000, () => isReady(edge))
+    },
+  },
+]
+
+/** Kills Redis, lets `change` do something to what it has on disk, and starts it again. */
+async function restartRedis(
+  { redis, say, random }: SingleWorld,
+  what: string,
+  change: () => Promise<void>,
+): Promise<void> {
+  say(`kill -9 of Redis, restart with ${what}`)
+  await redis.kill()
+  await change()
+  // Long enough for publishes to be refused.
+  await sleep(1000 + 1000 * random())
+  await redis.restart()
+}
+
+/** Where Redis keeps its append-only files. */
+function aof({ redis }: SingleWorld): string {
+  return join(redis.dir, 'appendonlydir')
+}
+
+async function cutAof(world: SingleWorld): Promise<void> {
+  const names = (await readdir(aof(world))).filter(name => name.endsWith('.incr.aof'))
+  // The newest is the one with the highest number: "appendonly.aof.<n>.incr.aof".
+  const number = (name: string) => Number(/\.(\d+)\.incr\.aof$/.exec(name)?.[1])
+  const newest = names.sort((a, b) => number(a) - number(b)).at(-1)
+  if (newest === undefined) throw new Error('Redis has no append-only file')
+  const file = join(aof(world), newest)
+  await truncate(file, Math.max(0, (await stat(file)).size - 1024))
+}
+
+async function allReady({ topology }: World): Promise<boolean> {
+  const ready = await Promise.all([...topology.edges, ...topology.writers].map(isReady))
+  return ready.every(Boolean)
+}

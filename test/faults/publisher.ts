@@ -1,0 +1,146 @@
+// A publisher as it should be: every event has an idempotency key, and is published again with the same key until
+// it is answered. Now and then it repeats one that was answered, as a publisher would that crashed and came back.
+
+import { setMaxListeners } from 'node:events'
+import { Agent, request } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Account } from './account.ts'
+
+/** Ms that an answer may take. */
+const ANSWER_WITHIN = 10_000
+/** Ms before an event is tried again. */
+const AGAIN = 250
+/** Unanswered events, beyond which no new ones are begun. */
+const MAX_UNANSWERED = 100
+/** One in so many answered events is repeated, within so many ms. */
+const REPEATED = 10
+const REPEATED_WITHIN = 2000
+
+export interface PublisherOptions {
+  readonly account: Account
+  /** Of the load balancers, on 127.0.0.1: they take turns. */
+  readonly ports: readonly number[]
+  /** Events a second, all channels together. */
+  readonly rate: number
+  /** The channel of the `n`th event. */
+  channel(n: number): string
+}
+
+interface Answer {
+  readonly status: number
+  readonly body: string
+  readonly replayed: boolean
+}
+
+export class Publisher {
+  /** Tries that were answered 503, or otherwise refused for now; and those that were not answered. */
+  refused = 0
+  unanswered = 0
+  /** Events that were repeated although they had been answered. */
+  repeated = 0
+  readonly #options: PublisherOptions
+  readonly #agent = new Agent({ keepAlive: true })
+  readonly #timer: NodeJS.Timeout
+  readonly #publishing = new Set<Promise<void>>()
+  readonly #given = new AbortController()
+  #waiting = 0
+  #n = 0
+
+  constructor(options: PublisherOptions) {
+    this.#options = options
+    setMaxListeners(0, this.#given.signal)
+    const began = performance.now()
+    let skipped = 0
+    this.#timer = setInterval(() => {
+      const due = ((performance.now() - began) * options.rate) / 1000 - skipped
+      for (; this.#n < due; this.#n++) {
+        if (this.#waiting >= MAX_UNANSWERED) {
+          skipped += due - this.#n
+          break
+        }
+        const publishing = this.#publish(this.#n + 1).finally(() => this.#publishing.delete(publishing))
+        this.#publishing.add(publishing)
+      }
+    }, 10)
+  }
+
+  /** Begins nothing new, and returns once everything is answered. After `ms` it gives up: the account shows what. */
+  async stop(ms: number): Promise<void> {
+    clearInterval(this.#timer)
+    const timer = setTimeout(() => this.#given.abort(), ms)
+    while (this.#publishing.size > 0) await Promise.all(this.#publishing)
+    clearTimeout(timer)
+    this.#agent.destroy()
+  }
+
+  async #publish(n: number): Promise<void> {
+    const { account } = this.#options
+    const channel = this.#options.channel(n)
+    account.sent(channel, n)
+    this.#waiting++
+    const first = await this.#until(channel, n)
+    this.#waiting--
+    if (first === undefined || Math.random() > 1 / REPEATED) return
+    const { signal } = this.#given
+    await sleep(Math.random() * REPEATED_WITHIN, undefined, { signal }).catch(() => {})
+    this.repeated++
+    await this.#until(channel, n, first)
+  }
+
+  /** Tries until it is answered. Returns the id. */
+  async #until(channel: string, n: number, known?: string): Promise<string | undefined> {
+    const { account, ports } = this.#options
+    const { signal } = this.#given
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      const port = ports[(n + attempt) % ports.length] ?? 0
+      const answer = await this.#try(port, channel, n).catch(() => undefined)
+      if (answer === undefined) this.unanswered++
+      else if (answer.status === 201) {
+        const { id, time } = JSON.parse(answer.body) as { id: string; time: number }
+        account.acknowledged({ channel, n, id, time })
+        if (known === id && !answer.replayed)
+          account.fault(`${channel} ${id} was repeated, and not said to be`)
+        return id
+      } else if (answer.status < 500) {
+        account.fault(`publishing ${channel}/${n} was answered ${answer.status} ${answer.body}`)
+        return undefined
+      } else this.refused++
+      await sleep(AGAIN * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+    }
+    return undefined
+  }
+
+  #try(port: number, channel: string, n: number): Promise<Answer> {
+    const body = JSON.stringify({ n, text: 'the quick brown fox jumps over the lazy dog' })
+    return new Promise((resolve, reject) => {
+      const asked = request({
+        host: '127.0.0.1',
+        port,
+        method: 'POST',
+        path: `/v1/channels/${channel}/events?type=count`,
+        headers: {
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body),
+          'idempotency-key': `${channel}/${n}`,
+        },
+        agent: this.#agent,
+      })
+      asked.setTimeout(ANSWER_WITHIN, () => asked.destroy(new Error('silence')))
+      asked.on('error', reject)
+      asked.once('response', async answer => {
+        const pieces: Buffer[] = []
+        try {
+          for await (const piece of answer) pieces.push(piece)
+        } catch (error) {
+          return reject(error)
+        }
+        resolve({
+          status: answer.statusCode ?? 0,
+          body: Buffer.concat(pieces).toString(),
+          replayed: answer.headers['idempotency-replayed'] === 'true',
+        })
+      })
+      asked.end(body)
+    })
+  }
+}

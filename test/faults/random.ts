@@ -1,0 +1,84 @@
+// Faults at random for minutes on end, one after the other, under one load: then the account, and whether the
+// memory of the edges stayed flat.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Part } from '../../infra/topology.ts'
+import { residentOf } from '../../bench/processes/proc.ts'
+import { faults } from './faults.ts'
+import type { Load } from './load.ts'
+import { type Outcome, runCase } from './run.ts'
+import type { SingleWorld } from './world.ts'
+
+/** Ms between two faults. */
+const BETWEEN = { least: 2000, more: 4000 }
+/** Ms between two looks at the memory of an edge. */
+const LOOK_EVERY = 2000
+/** The part of the time in which an edge's memory grows as it warms up. */
+const WARM_UP = 0.1
+/** How much its median may grow from the first third after that to the last. */
+const FLAT = 0.1
+
+export async function runRandom(minutes: number, world: SingleWorld): Promise<Outcome> {
+  const expected = {
+    name: 'random',
+    title: `${minutes} minutes of random faults`,
+    gaps: 'may' as const,
+  }
+  return runCase(expected, world, async load => {
+    const [edge] = world.topology.edges
+    if (edge === undefined) throw new Error('there is no edge')
+    // It is spared, so that its memory can be followed all the time.
+    world.spared = edge.name
+    const memory = watch(edge)
+    try {
+      const done = await manyFaults(minutes, world, load)
+      return [`${done} faults`, memory.judge()]
+    } finally {
+      memory.stop()
+      world.spared = undefined
+    }
+  })
+}
+
+/** Returns how many there were. */
+async function manyFaults(minutes: number, world: SingleWorld, load: Load): Promise<number> {
+  const began = performance.now()
+  const end = began + minutes * 60_000
+  let done = 0
+  while (performance.now() < end) {
+    const fault = faults[Math.floor(world.random() * faults.length)]
+    if (fault === undefined) break
+    const minute = ((performance.now() - began) / 60_000).toFixed(1)
+    world.say(`minute ${minute} of ${minutes}, fault ${done + 1}: ${fault.name}`)
+    await fault.inject(world, load)
+    done++
+    await sleep(BETWEEN.least + BETWEEN.more * world.random())
+  }
+  return done
+}
+
+/** Looks at the resident memory of an edge from now on. */
+function watch(edge: Part): { stop(): void; judge(): string } {
+  const looks: number[] = []
+  const timer = setInterval(() => looks.push(residentOf([edge.pid])), LOOK_EVERY)
+  return {
+    stop: () => clearInterval(timer),
+    judge() {
+      const warm = looks.slice(Math.ceil(looks.length * WARM_UP))
+      const third = Math.floor(warm.length / 3)
+      if (third === 0) return 'too short to say anything of memory'
+      const [first, last] = [median(warm.slice(0, third)), median(warm.slice(-third))]
+      const text = `memory of ${edge.name}: ${mib(first)} in the first third, ${mib(last)} in the last`
+      if (last > (1 + FLAT) * first) throw new Error(`not flat: ${text}`)
+      return text
+    },
+  }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`
+}

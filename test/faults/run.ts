@@ -1,0 +1,96 @@
+// One case: a load, a fault in the middle of it, and what the account says of it.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Verdict } from './account.ts'
+import type { Expected, Fault } from './faults.ts'
+import { Load } from './load.ts'
+import type { World } from './world.ts'
+
+/** How long the load runs before the fault and after it, ms. */
+const BEFORE = 1000
+const AFTER = 1000
+
+export interface Outcome {
+  readonly name: string
+  readonly title: string
+  readonly verdict: Verdict
+  /** Tries to publish that were answered 503, or not at all. */
+  readonly refused: number
+  /** Connections of readers that ended. */
+  readonly ends: number
+  readonly seconds: number
+  /** What must not be, in words. Empty: passed. */
+  readonly wrong: readonly string[]
+  /** Further findings. */
+  readonly notes: readonly string[]
+}
+
+export async function runFault<W extends World>(fault: Fault<W>, world: W): Promise<Outcome> {
+  return runCase(fault, world, async load => {
+    await fault.inject(world, load)
+    return []
+  })
+}
+
+/** Runs `inject` under load. It returns notes, and raises where something is wrong that the account can't show. */
+export async function runCase(
+  expected: Expected,
+  world: World,
+  inject: (load: Load) => Promise<string[]>,
+): Promise<Outcome> {
+  const began = performance.now()
+  const { name, title } = expected
+  const load = new Load(`${name}.${Date.now().toString(36)}`, world)
+  let notes: string[] = []
+  const failed: string[] = []
+  let ends = 0
+  try {
+    await world.begin(name)
+    await load.begin()
+    await sleep(BEFORE)
+    ends = load.ends
+    notes = await inject(load)
+    await sleep(AFTER)
+  } catch (error) {
+    failed.push(error instanceof Error ? error.message : String(error))
+  }
+  ends = load.ends - ends
+  world.say('waiting until all is answered and has arrived')
+  await load.end()
+  const verdict = load.account.judge()
+  const { refused } = load
+  const seconds = Math.round((performance.now() - began) / 1000)
+  const wrong = [...failed, ...complaints(expected, verdict, load.readers.length, refused, ends)]
+  return { name, title, verdict, refused, ends, seconds, wrong, notes }
+}
+
+function complaints(
+  { gaps, refuses, cuts }: Expected,
+  verdict: Verdict,
+  readers: number,
+  refused: number,
+  ends: number,
+): string[] {
+  const { published, acknowledged, publishedAgain, lost, repeated, reordered, ambiguous, faulty } = verdict
+  const wrong: string[] = []
+  const none = (count: number, what: string) => {
+    if (count > 0) wrong.push(`${count} ${what}`)
+  }
+  none(lost, 'lost silently')
+  none(repeated, 'repeated')
+  none(reordered, 'out of order')
+  none(ambiguous, 'ids with two meanings')
+  none(published - acknowledged, 'never acknowledged')
+  if (gaps === 'none') {
+    none(verdict.gaps, 'gaps, although nothing can have been lost')
+    none(publishedAgain, 'events appended twice')
+  }
+  if (gaps === 'must' && verdict.gaps < readers)
+    wrong.push(`only ${verdict.gaps} gaps for ${readers} readers`)
+  // A fault that nobody noticed was none.
+  if (refuses === true && refused === 0) wrong.push('no publish was refused')
+  if (cuts === true && ends === 0) wrong.push('no connection of a reader ended')
+  if (published === 0) wrong.push('nothing was published')
+  if (faulty > 0) wrong.push(`${faulty} findings: ${verdict.faults.join('; ')}`)
+  return wrong
+}

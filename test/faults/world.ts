@@ -1,0 +1,139 @@
+// What the faults are done to: Redis, two writers, three edges, nginx and HAProxy, each a process of its own.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import { type Part, startTopology, type Topology } from '../../infra/topology.ts'
+import { proxyRedis, type RedisProxy } from '../redis-proxy.ts'
+import { type RedisServer, startRedis } from '../redis-server.ts'
+
+export interface World {
+  readonly topology: Topology
+  /** From 0 up to but not including 1: the same numbers in the same case for the same seed. */
+  random(): number
+  /** A case begins: nothing is left of the one before. */
+  begin(name: string): Promise<void>
+  /** Nobody harms this node. */
+  spared: string | undefined
+  /** Says what is being done. */
+  say(text: string): void
+  close(): Promise<void>
+}
+
+/** A world around one Redis. One of its edges reaches it over a way that can be cut. */
+export interface SingleWorld extends World {
+  readonly redis: RedisServer
+  /** The way of `CUT_OFF` to Redis. */
+  readonly proxy: RedisProxy
+}
+
+export interface WorldOptions {
+  readonly seed: number
+  /** Nodes run from dist/, which has to be there, rather than from source. */
+  readonly built: boolean
+  readonly say: (text: string) => void
+}
+
+/** Settings of the nodes: signs of life and a stop that fit the suite's patience, and a retention that it reaches. */
+const SETTINGS = { FANWIRE_HEARTBEAT: '3s', FANWIRE_DRAIN: '1s', FANWIRE_HISTORY_EVENTS: '3000' }
+
+/** The edge whose way to Redis can be cut. */
+export const CUT_OFF = 'edge-3'
+
+export async function startSingle(options: WorldOptions): Promise<SingleWorld> {
+  const redis = await startRedis({ args: ['--appendonly', 'yes', '--maxmemory-policy', 'noeviction'] })
+  const proxy = await proxyRedis(redis.port)
+  const stop = async () => {
+    await proxy.close()
+    await redis.stop()
+  }
+  const ways = (name: string) => (name === CUT_OFF ? proxy.url : redis.url)
+  return { ...(await startWorld(options, redis.url, stop, ways)), redis, proxy }
+}
+
+/** A world around a Redis, or several, that are there. `stop` ends them: when it closes, or can't be started. */
+export async function startWorld(
+  { seed, built, say }: WorldOptions,
+  redisUrl: string,
+  stop: () => Promise<void>,
+  way = (_name: string) => redisUrl,
+): Promise<World> {
+  let topology: Topology
+  try {
+    topology = await startTopology({
+      redisUrl,
+      lbs: ['nginx', 'haproxy'],
+      built,
+      env: SETTINGS,
+      nodeEnv: name => ({ REDIS_URL: way(name) }),
+    })
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  let random = randomFrom(seed)
+  return {
+    topology,
+    random: () => random(),
+    spared: undefined,
+    say,
+    async begin(name) {
+      random = randomFrom([...name].reduce((sum, char) => Math.imul(sum, 31) + char.charCodeAt(0), seed))
+      const nodes = [...topology.edges, ...topology.writers]
+      await Promise.all(nodes.filter(({ running }) => !running).map(node => node.restart()))
+      await until('every node is ready', 30_000, async () => {
+        return (await Promise.all(nodes.map(isReady))).every(Boolean)
+      })
+    },
+    async close() {
+      await topology.close('SIGKILL')
+      await stop()
+    },
+  }
+}
+
+/** One of several, by chance; not the spared one. */
+export function anyOf<P extends Part>(world: World, parts: readonly P[]): P {
+  const some = parts.filter(({ name }) => name !== world.spared)
+  const one = some[Math.floor(world.random() * some.length)]
+  if (one === undefined) throw new Error('there is none')
+  return one
+}
+
+/** One command to Redis, over a connection of its own. */
+export async function ask(port: number, command: string, ...args: (string | number)[]): Promise<unknown> {
+  const redis = new Redis(port, '127.0.0.1', { lazyConnect: true, retryStrategy: () => null })
+  redis.on('error', () => {})
+  try {
+    await redis.connect()
+    return await redis.call(command, ...args)
+  } finally {
+    redis.disconnect()
+  }
+}
+
+/** Whether a node says that it is ready. */
+export async function isReady({ url }: Part): Promise<boolean> {
+  const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1000) }).catch(() => undefined)
+  await answer?.arrayBuffer().catch(() => {})
+  return answer?.status === 200
+}
+
+/** Returns once it is so; raises when it is not within `ms`. */
+export async function until(what: string, ms: number, isSo: () => Promise<boolean> | boolean): Promise<void> {
+  const end = performance.now() + ms
+  while (!(await isSo())) {
+    if (performance.now() > end) throw new Error(`it is not so within ${ms} ms: ${what}`)
+    await sleep(50)
+  }
+}
+
+/** Mulberry32: a small generator of numbers that look random. */
+function randomFrom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}

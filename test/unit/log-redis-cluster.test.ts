@@ -1,0 +1,194 @@
+// The log on a Redis Cluster: the contract, and what failovers and moving slots can do to it.
+
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { LogRefused, LogUnavailable } from '../../services/log/log.ts'
+import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
+import { slotOf } from '../../services/log/redis-slots.ts'
+import { append, draft, drafts, logContract, RETENTION, record, until } from '../contract/log.ts'
+import { startCluster } from '../redis-groups.ts'
+import { type RedisServer, startRedis } from '../redis-server.ts'
+import { storm } from '../redis-storm.ts'
+
+const silent = { debug() {}, info() {}, warn() {} }
+
+const cluster = await startCluster(3, 1)
+t.teardown(() => cluster.stop())
+
+const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
+  url: cluster.url,
+  prefix: `t${randomBytes(6).toString('hex')}`,
+  retention: RETENTION,
+  idempotencyWindow: 60_000,
+  timeout: 3000,
+  logger: silent,
+  ...more,
+})
+
+async function open(t: Test, settings: RedisLogOptions): Promise<RedisLog> {
+  const log = new RedisLog(settings)
+  t.teardown(() => log.close())
+  await log.open()
+  return log
+}
+
+const works = (log: RedisLog) =>
+  log.probe().then(
+    () => true,
+    () => false,
+  )
+
+/** Names of channels of one slot. */
+function sameSlot(count: number, slot = slotOf('first')): string[] {
+  const names: string[] = []
+  for (let i = 0; names.length < count; i++) if (slotOf(`s${i}`) === slot) names.push(`s${i}`)
+  return names
+}
+
+/** One channel of each of the first three servers' slots. */
+const SPREAD = ['a', 'b', 'c']
+
+logContract(t, 'cluster', async ({ retention = {}, idempotencyWindow = 60_000 }) => {
+  const log = new RedisLog(options({ retention: { ...RETENTION, ...retention }, idempotencyWindow }))
+  await log.open()
+  return log
+})
+
+t.test('slots are those of Redis', async t => {
+  const raw = cluster.raw(cluster.servers[0] as RedisServer)
+  for (const name of ['', '123456789', 'fw:{a}:m', '{}x', '{x', 'a}b{c}', '{a}{b}', 'x'.repeat(200)]) {
+    t.equal(slotOf(name), await raw.call('CLUSTER', 'KEYSLOT', name), name)
+  }
+  t.equal(new Set(SPREAD.map(name => Math.floor(slotOf(name) / 5462))).size, 3)
+})
+
+t.test('many channels are followed and compared through every master', async t => {
+  const log = await open(t, options({ compareEvery: 400 }))
+  const names = Array.from({ length: 600 }, (_, i) => `c${i}`)
+  const recorders = await Promise.all(names.map(name => record(log, name)))
+  for (const server of cluster.servers.slice(0, 3))
+    await cluster.raw(server).call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  const heads = await Promise.all(names.map(async name => append(log, name, drafts(2))))
+  for (const [i, recorder] of recorders.entries())
+    await recorder.reaches(heads[i] ?? { epoch: '', offset: 0 })
+  for (const recorder of recorders) if (recorder.faults.length || recorder.gaps.length) t.fail('a gap')
+  await until(() => works(log), 'the probe')
+  t.ok(log.reconnects >= 3)
+})
+
+t.test('a probe goes through every master', async t => {
+  const log = await open(t, options({ timeout: 400 }))
+  await log.probe()
+  for (const server of cluster.servers.slice(0, 3)) {
+    server.pause()
+    const error = await log.probe().catch(error => error)
+    server.resume()
+    t.ok(error instanceof LogUnavailable, `${error}`)
+    await until(() => works(log), 'the probe')
+  }
+})
+
+t.test('a slot moves there and back while events are appended and followed', async t => {
+  const slot = slotOf('first')
+  const names = sameSlot(3)
+  const fresh = sameSlot(12).slice(3)
+  // Windows rotate while the slot moves.
+  const settings = options({ idempotencyWindow: 150 })
+  const logs = [await open(t, settings), await open(t, settings)]
+  const events = await storm(t, logs, [...names, 'a', 'b'])
+  const { refused } = events
+  await events.more(10)
+  const { master: home } = await cluster.pair(slot)
+  const away = cluster.servers.slice(0, 3).find(server => server !== home) as RedisServer
+  for (const to of [away, home]) {
+    await cluster.move(slot, to, async () => {
+      await new Promise(resolve => setTimeout(resolve, 400))
+      const late = await logs[0]?.append(fresh.pop() ?? '', [draft(1)]).catch(error => error)
+      t.ok(late instanceof LogUnavailable, 'a channel that is not there yet has to wait')
+    })
+    await events.more(10)
+  }
+  await cluster.settled()
+  const recorders = await events.end()
+  const gaps = recorders.map(each => each.gaps.length)
+  t.ok(
+    gaps.slice(0, 6).every(count => count >= 2),
+    `each move is an epoch: ${gaps}`,
+  )
+  t.same(gaps.slice(6), [0, 0, 0, 0], 'other slots know nothing of it')
+  t.ok(
+    refused.every(each => /TRYAGAIN|MOVED|ASK/.test(each)),
+    `${[...new Set(refused)]}`,
+  )
+  await until(() => works(logs[0] as RedisLog), 'the probe')
+})
+
+t.test('a replica takes over in good order, and gives back', async t => {
+  const settings = options()
+  const logs = [await open(t, settings), await open(t, settings)]
+  const events = await storm(t, logs, SPREAD)
+  await events.more(10)
+  for (let i = 0; i < 2; i++) {
+    await cluster.failover(slotOf('a'))
+    await events.more(20)
+  }
+  await cluster.settled()
+  await events.end()
+  for (const log of logs) await until(() => works(log), 'the probe')
+})
+
+t.test('a master dies, and what its replica had not got is inside a gap', async t => {
+  const settings = options()
+  const logs = [await open(t, settings), await open(t, settings)]
+  const events = await storm(t, logs, SPREAD)
+  await events.more(10)
+  for (let i = 0; i < 2; i++) {
+    const { master, replica } = await cluster.pair(slotOf('b'))
+    replica.pause()
+    await events.more(10)
+    await master.kill()
+    const refusal = events.refusal()
+    replica.resume()
+    await refusal
+    await until(async () => (await cluster.owner(slotOf('b'))) === replica, 'the failover')
+    await events.more(20)
+    await master.restart()
+    await cluster.settled()
+    await events.more(5)
+  }
+  const [a, , b, , c] = await events.end()
+  t.ok((b?.gaps.length ?? 0) >= 2)
+  t.same([...(a?.gaps ?? []), ...(c?.gaps ?? [])], [], 'others know nothing of it')
+  for (const log of logs) await until(() => works(log), 'the probe')
+})
+
+t.test('what is a cluster and what is not is said', async t => {
+  const single = await startRedis()
+  t.teardown(() => single.stop())
+  const wrong = [
+    [`redis+cluster://127.0.0.1:${single.port}`, /no cluster: .* redis:\/\//],
+    [`redis://127.0.0.1:${cluster.servers[0]?.port}`, /cluster: .* redis\+cluster:\/\//],
+  ] as const
+  for (const [url, message] of wrong) {
+    const error = await new RedisLog(options({ url })).open().catch(error => error)
+    t.ok(error instanceof LogRefused && message.test(error.message), `${error}`)
+  }
+  const away = `redis+cluster://127.0.0.1:${single.port},127.0.0.1:${cluster.servers[1]?.port}`
+  await (await open(t, options({ url: away }))).probe()
+  await single.stop()
+  await (await open(t, options({ url: away }))).probe()
+})
+
+t.test('the close leaves no connection and no timer', async t => {
+  const count = () =>
+    process.getActiveResourcesInfo().filter(each => /TCP|Timeout|Immediate/.test(each)).length
+  const before = count()
+  const log = new RedisLog(options())
+  await log.open()
+  await Promise.all(SPREAD.map(name => record(log, name)))
+  await Promise.all(SPREAD.map(name => log.append(name, drafts(3))))
+  await log.probe()
+  t.ok(count() > before)
+  await log.close()
+  await until(() => count() <= before, 'the connections')
+})

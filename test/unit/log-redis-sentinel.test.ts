@@ -1,0 +1,127 @@
+// The log on a master that sentinels name: the contract, and what failovers can do to it. With a password and in a
+// database of its own.
+
+import { randomBytes } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { LogUnavailable } from '../../services/log/log.ts'
+import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
+import { append, drafts, logContract, RETENTION, record, until } from '../contract/log.ts'
+import { startSentinel } from '../redis-groups.ts'
+import type { RedisServer } from '../redis-server.ts'
+import { storm } from '../redis-storm.ts'
+
+const silent = { debug() {}, info() {}, warn() {} }
+
+const group = await startSentinel(3, 'secret word')
+t.teardown(() => group.stop())
+
+const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
+  url: `${group.url}/2`,
+  prefix: `t${randomBytes(6).toString('hex')}`,
+  retention: RETENTION,
+  idempotencyWindow: 60_000,
+  timeout: 3000,
+  logger: silent,
+  ...more,
+})
+
+async function open(t: Test, settings: RedisLogOptions): Promise<RedisLog> {
+  const log = new RedisLog(settings)
+  t.teardown(() => log.close())
+  await log.open()
+  return log
+}
+
+const works = (log: RedisLog) =>
+  log.probe().then(
+    () => true,
+    () => false,
+  )
+
+logContract(t, 'sentinel', async ({ retention = {}, idempotencyWindow = 60_000 }) => {
+  const log = new RedisLog(options({ retention: { ...RETENTION, ...retention }, idempotencyWindow }))
+  await log.open()
+  return log
+})
+
+t.test('it is the master, and the database, that the URL names', async t => {
+  const settings = options()
+  const log = await open(t, settings)
+  await append(log, 'a', drafts(1))
+  const raw = group.raw(await group.master())
+  t.equal(await raw.exists(`${settings.prefix}:{a}:m`), 0)
+  await raw.select(2)
+  t.equal(await raw.exists(`${settings.prefix}:{a}:m`), 1)
+  await raw.select(0)
+})
+
+t.test('a name that the sentinels do not know, and sentinels that are away, are unavailable', async t => {
+  for (const url of [group.url.replace(group.name, 'other'), 'redis+sentinel://127.0.0.1:1/x']) {
+    const log = new RedisLog(options({ url, timeout: 400 }))
+    const error = await log.open().catch(error => error)
+    t.ok(error instanceof LogUnavailable && /sentinel/i.test(error.message), `${error}`)
+    t.notMatch(`${error.stack}`, /secret/)
+  }
+  const some = group.url.replace('@', '@127.0.0.1:1,')
+  await (await open(t, options({ url: some }))).probe()
+})
+
+t.test('a replica takes over at the order of a sentinel', async t => {
+  const logs = [await open(t, options({ prefix: 'order' })), await open(t, options({ prefix: 'order' }))]
+  const events = await storm(t, logs, ['a', 'b'])
+  await events.more(10)
+  const replica = await group.replica()
+  await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
+  await until(() => logs.every(log => log.reconnects >= 2), 'the failover', 20_000)
+  t.equal(await group.master(), replica)
+  await events.more(20)
+  const recorders = await events.end()
+  t.ok(
+    recorders.every(each => each.gaps.length >= 1),
+    'it is another epoch',
+  )
+  for (const log of logs) await until(() => works(log), 'the probe')
+})
+
+t.test('a master dies, and what its replica had not got is inside a gap', async t => {
+  const logs = [await open(t, options({ prefix: 'dies' })), await open(t, options({ prefix: 'dies' }))]
+  const events = await storm(t, logs, ['a', 'b'])
+  await events.more(10)
+  for (let i = 0; i < 2; i++) {
+    const replica = await group.replica()
+    const master = await group.master()
+    replica.pause()
+    await events.more(10)
+    await master.kill()
+    const refusal = events.refusal()
+    replica.resume()
+    await refusal
+    await until(async () => (await group.master()) === replica, 'the failover', 20_000)
+    await events.more(20)
+    await master.restart()
+  }
+  await group.replica()
+  await events.more(5)
+  const recorders = await events.end()
+  t.ok(
+    recorders.every(each => each.gaps.length >= 2),
+    'each is another epoch',
+  )
+  t.ok(events.refused.length > 0)
+  for (const log of logs) await until(() => works(log), 'the probe')
+})
+
+t.test('the close leaves no connection and no timer', async t => {
+  const count = () =>
+    process.getActiveResourcesInfo().filter(each => /TCP|Timeout|Immediate/.test(each)).length
+  await until(() => count() < 1000)
+  const before = count()
+  const log = new RedisLog(options())
+  await log.open()
+  await record(log, 'a')
+  await log.append('a', drafts(3))
+  await log.probe()
+  t.ok(count() > before)
+  await log.close()
+  await until(() => count() <= before, 'the connections')
+})

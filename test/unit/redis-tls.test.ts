@@ -1,0 +1,60 @@
+// Redis over TLS: nodes with a certificate that they have to be told to trust. They are processes, since Node reads
+// NODE_EXTRA_CA_CERTS when it starts.
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { runNode, startNode } from '../node.ts'
+import { startCluster } from '../redis-groups.ts'
+import { startRedis } from '../redis-server.ts'
+
+const dir = await mkdtemp(join(tmpdir(), 'fanwire-tls-'))
+t.teardown(() => rm(dir, { recursive: true, force: true }))
+const tls = { cert: join(dir, 'cert.pem'), key: join(dir, 'key.pem') }
+await promisify(execFile)('openssl', [
+  ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost'.split(
+    ' ',
+  ),
+  ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', tls.key, '-out', tls.cert],
+])
+
+/** Publishes and reads through a node of its own. */
+async function serves(t: Test, url: string): Promise<void> {
+  const node = await startNode({
+    env: { REDIS_URL: url, NODE_EXTRA_CA_CERTS: tls.cert, FANWIRE_REDIS_PREFIX: 'p' },
+  })
+  t.teardown(() => node.stop())
+  for (const channel of ['a', 'b', 'c']) {
+    const published = await fetch(`${node.url}/v1/channels/${channel}/events`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '1',
+    })
+    t.equal(published.status, 201)
+    const { events } = (await (await fetch(`${node.url}/v1/poll?channel=${channel}`)).json()) as {
+      events: { data: unknown }[]
+    }
+    t.equal(events[0]?.data, 1)
+  }
+  t.equal((await fetch(`${node.url}/readyz`)).status, 200)
+}
+
+t.test('a server with a password, and a database', async t => {
+  const redis = await startRedis({ tls, args: ['--requirepass', 's3cret/%'] })
+  t.teardown(() => redis.stop())
+  const url = `${redis.url.replace('//', `//:${encodeURIComponent('s3cret/%')}@`)}/3`
+  await serves(t, url)
+  const { code, output } = await runNode({ env: { REDIS_URL: url, FANWIRE_LOG_TIMEOUT: '1s' } })
+  t.equal(code, 1)
+  t.match(output, /self-signed certificate/)
+  t.notMatch(output, /s3cret/)
+})
+
+t.test('a cluster', async t => {
+  const cluster = await startCluster(1, 0, { tls })
+  t.teardown(() => cluster.stop())
+  await serves(t, cluster.url)
+})
