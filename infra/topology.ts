@@ -114,7 +114,7 @@ export async function startTopology(options: TopologyOptions = {}): Promise<Topo
       ),
     )
     const of = (role: Role) => nodes.filter((node): node is RunningPart & NodePart => node.role === role)
-    const where: Nodes = { edges: of('edge'), writers: of('writer') }
+    const where = { edges: of('edge'), writers: of('writer') }
     const balancers: BalancerPart[] = []
     for (const [i, kind] of lbs.entries()) {
       const port = options.port === undefined ? await freePort() : options.port + i
@@ -285,9 +285,25 @@ async function nodePart(
   })
 }
 
-interface Nodes {
-  readonly edges: readonly NodePart[]
-  readonly writers: readonly NodePart[]
+/** What a load balancer has to know of a node. */
+export type Upstream = Pick<Part, 'name' | 'port'>
+
+export interface Nodes {
+  readonly edges: readonly Upstream[]
+  readonly writers: readonly Upstream[]
+}
+
+/** A load balancer alone, before whatever listens at those ports of 127.0.0.1. `stop` removes what it wrote. */
+export async function startBalancer(
+  kind: Balancer,
+  nodes: Nodes,
+  options: Pick<TopologyOptions, 'port' | 'onLine'> = {},
+): Promise<BalancerPart> {
+  const dir = await mkdtemp(join(tmpdir(), 'fanwire-balancer-'))
+  const part = await balancerPart(kind, options.port ?? (await freePort()), dir, nodes, options)
+  await part.start()
+  void part.exit.then(() => rm(dir, { recursive: true, force: true }))
+  return part as BalancerPart
 }
 
 async function balancerPart(
@@ -324,7 +340,7 @@ interface Command {
 
 /** nginx.conf as it stands but for its port; where the nodes and its own files are, from here. */
 async function nginx(place: string, port: number, nodes: Nodes): Promise<Command> {
-  const upstream = (name: string, parts: readonly Part[]) => {
+  const upstream = (name: string, parts: readonly Upstream[]) => {
     const written = infra('nginx-nodes.conf')
     const block = new RegExp(`upstream ${name} \\{[^}]*\\}`).exec(written)?.[0] ?? ''
     const [server = ''] = /^ *server .*\n/m.exec(block) ?? []
@@ -356,7 +372,7 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
 /** haproxy.cfg as it stands; where the nodes are, from here. */
 async function haproxy(place: string, port: number, nodes: Nodes): Promise<Command> {
   const written = infra('haproxy-nodes.cfg')
-  const backend = (name: string, parts: readonly Part[]) => {
+  const backend = (name: string, parts: readonly Upstream[]) => {
     const head = new RegExp(`^backend ${name} .*$`, 'm').exec(written)?.[0] ?? ''
     return [head, ...parts.map(part => `    server ${part.name} ${HOST}:${part.port}`), ''].join('\n')
   }
