@@ -1,7 +1,7 @@
 // Several nodes on this machine, as they are deployed: Redis, writers, edges and load balancers with the files of
 // this folder, each a process of its own, all on loopback. `npm run cluster` and the tests start it.
 
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
@@ -90,6 +90,8 @@ export interface Topology {
 export async function startTopology(options: TopologyOptions = {}): Promise<Topology> {
   const { edges = 3, writers = 2, lbs = [] } = options
   const dir = await mkdtemp(join(tmpdir(), 'fanwire-cluster-'))
+  const clear = () => rmSync(dir, { recursive: true, force: true })
+  process.on('exit', clear)
   const parts: RunningPart[] = []
   const begin = async (part: RunningPart) => {
     parts.push(part)
@@ -103,7 +105,8 @@ export async function startTopology(options: TopologyOptions = {}): Promise<Topo
       parts.filter(part => 'kind' in part),
     ]
     for (const group of [front, nodes, redis]) await Promise.all(group.map(part => part.stop(signal)))
-    await rm(dir, { recursive: true, force: true })
+    process.off('exit', clear)
+    clear()
   }
   try {
     const redis = options.redisUrl === undefined ? await begin(await redisPart(dir, options)) : undefined
