@@ -130,7 +130,7 @@ function printer(verbose: boolean): (name: string, line: string) => void {
 function shown(name: string, line: string, verbose: boolean): string | undefined {
   if (verbose) return line
   // Redis and the load balancers also tell of their starts and ends.
-  if (name === 'redis') return / # .*(error|fail|can't|unable)/i.test(line) ? line : undefined
+  if (name === 'redis') return / # (?!WARNING).*(error|fail|can't|unable)/i.test(line) ? line : undefined
   if (name === 'nginx' || name === 'haproxy') return /\[(alert|emerg|crit)\]/i.test(line) ? line : undefined
   try {
     const { level, msg, reason } = JSON.parse(line)
@@ -173,12 +173,15 @@ function welcome({ redis, edges, writers, lbs }: Topology): string {
 
 async function main(): Promise<void> {
   const { verbose, ...rest } = await asked()
-  let stopping = false
+  /** When it was told to stop, by performance.now(). */
+  let stopping = 0
   let topology: Topology | undefined
   const print = printer(verbose)
   const stop = () => {
-    if (stopping || topology === undefined) process.exit(130)
-    stopping = true
+    // One Ctrl-C comes twice: from the terminal, and from npm.
+    if (stopping > 0 && performance.now() - stopping < 500) return
+    if (stopping > 0 || topology === undefined) process.exit(130)
+    stopping = performance.now()
     process.stderr.write('\nstopping all of it\n')
     void topology.close().then(() => process.exit(0))
   }
@@ -188,13 +191,13 @@ async function main(): Promise<void> {
       ...rest,
       env: settings(verbose),
       built: true,
-      onLine: (name, line) => stopping || print(name, line),
+      onLine: (name, line) => stopping > 0 || print(name, line),
     })
   } catch (error) {
     fail((error as Error).message)
   }
   for (const part of [...topology.lbs, ...topology.edges, ...topology.writers]) {
-    void part.exit.then(({ code, signal }) => stopping || print(part.name, `ended (${signal ?? code})`))
+    void part.exit.then(({ code, signal }) => stopping > 0 || print(part.name, `ended (${signal ?? code})`))
   }
   process.stdout.write(welcome(topology))
 }

@@ -1,7 +1,7 @@
 // Several nodes on this machine, as they are deployed: Redis, writers, edges and load balancers with the files of
 // this folder, each a process of its own, all on loopback. `npm run cluster` and the tests start it.
 
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
@@ -92,6 +92,8 @@ export interface Topology {
 export async function startTopology(options: TopologyOptions = {}): Promise<Topology> {
   const { edges = 3, writers = 2, lbs = [] } = options
   const dir = await mkdtemp(join(tmpdir(), 'fanwire-cluster-'))
+  const clear = () => rmSync(dir, { recursive: true, force: true })
+  process.on('exit', clear)
   const parts: RunningPart[] = []
   const begin = async (part: RunningPart) => {
     parts.push(part)
@@ -105,7 +107,8 @@ export async function startTopology(options: TopologyOptions = {}): Promise<Topo
       parts.filter(part => 'kind' in part),
     ]
     for (const group of [front, nodes, redis]) await Promise.all(group.map(part => part.stop(signal)))
-    await rm(dir, { recursive: true, force: true })
+    process.off('exit', clear)
+    clear()
   }
   try {
     const redis = options.redisUrl === undefined ? await begin(await redisPart(dir, options)) : undefined
@@ -116,7 +119,7 @@ export async function startTopology(options: TopologyOptions = {}): Promise<Topo
       ),
     )
     const of = (role: Role) => nodes.filter((node): node is RunningPart & NodePart => node.role === role)
-    const where: Nodes = { edges: of('edge'), writers: of('writer') }
+    const where = { edges: of('edge'), writers: of('writer') }
     const balancers: BalancerPart[] = []
     for (const [i, kind] of lbs.entries()) {
       const port = options.port === undefined ? await freePort() : options.port + i
@@ -288,9 +291,25 @@ async function nodePart(
   })
 }
 
-interface Nodes {
-  readonly edges: readonly NodePart[]
-  readonly writers: readonly NodePart[]
+/** What a load balancer has to know of a node. */
+export type Upstream = Pick<Part, 'name' | 'port'>
+
+export interface Nodes {
+  readonly edges: readonly Upstream[]
+  readonly writers: readonly Upstream[]
+}
+
+/** A load balancer alone, before whatever listens at those ports of 127.0.0.1. `stop` removes what it wrote. */
+export async function startBalancer(
+  kind: Balancer,
+  nodes: Nodes,
+  options: Pick<TopologyOptions, 'port' | 'onLine'> = {},
+): Promise<BalancerPart> {
+  const dir = await mkdtemp(join(tmpdir(), 'fanwire-balancer-'))
+  const part = await balancerPart(kind, options.port ?? (await freePort()), dir, nodes, options)
+  await part.start()
+  void part.exit.then(() => rm(dir, { recursive: true, force: true }))
+  return part as BalancerPart
 }
 
 async function balancerPart(
@@ -327,7 +346,7 @@ interface Command {
 
 /** nginx.conf as it stands but for its port; where the nodes and its own files are, from here. */
 async function nginx(place: string, port: number, nodes: Nodes): Promise<Command> {
-  const upstream = (name: string, parts: readonly Part[]) => {
+  const upstream = (name: string, parts: readonly Upstream[]) => {
     const written = infra('nginx-nodes.conf')
     const block = new RegExp(`upstream ${name} \\{[^}]*\\}`).exec(written)?.[0] ?? ''
     const [server = ''] = /^ *server .*\n/m.exec(block) ?? []
@@ -359,7 +378,7 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
 /** haproxy.cfg as it stands; where the nodes are, from here. */
 async function haproxy(place: string, port: number, nodes: Nodes): Promise<Command> {
   const written = infra('haproxy-nodes.cfg')
-  const backend = (name: string, parts: readonly Part[]) => {
+  const backend = (name: string, parts: readonly Upstream[]) => {
     const head = new RegExp(`^backend ${name} .*$`, 'm').exec(written)?.[0] ?? ''
     return [head, ...parts.map(part => `    server ${part.name} ${HOST}:${part.port}`), ''].join('\n')
   }

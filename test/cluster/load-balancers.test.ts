@@ -1,0 +1,321 @@
+// The load balancer files of infra/, run as they stand by real nginx and HAProxy, before real nodes and before fakes
+// that fail at will.
+
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, request, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+import { program } from '../../infra/packages.ts'
+import {
+  type Balancer,
+  type NodePart,
+  startBalancer,
+  startTopology,
+  type Upstream,
+} from '../../infra/topology.ts'
+import { type Client, type Item, SseParser, WIRES, type Wire } from '../contract/clients.ts'
+
+const STREAMS = WIRES.filter(wire => wire.streams)
+const KINDS: Balancer[] = []
+for (const kind of ['nginx', 'haproxy'] as const) {
+  try {
+    await program(kind)
+    KINDS.push(kind)
+  } catch (error) {
+    const [why = ''] = (error as Error).message.split('\n', 1)
+    t.test(kind, { skip: why }, async () => {})
+  }
+}
+
+/** How long an edge that was told to stop still listens, ms. */
+const NOTICE = 3000
+const topology = await startTopology({
+  edges: 3,
+  writers: 2,
+  lbs: KINDS,
+  env: { LOG_LEVEL: 'info' },
+  edgeEnv: { FANWIRE_DRAIN: '500ms', FANWIRE_DRAIN_NOTICE: `${NOTICE}ms` },
+})
+t.teardown(() => topology.close('SIGKILL'))
+
+let channels = 0
+const fresh = (name: string) => `${name}-${++channels}`
+const json = { 'content-type': 'application/json' }
+const idOf = (text: string) => (JSON.parse(text) as { id: string }).id
+
+async function publish(url: string, channel: string, n: number): Promise<string> {
+  const answer = await fetch(`${url}/v1/channels/${channel}/events`, {
+    method: 'POST',
+    headers: { ...json, 'idempotency-key': `${channel}/${n}` },
+    body: JSON.stringify({ n }),
+  })
+  if (answer.status !== 201) throw new Error(`${answer.status} ${await answer.text()}`)
+  return ((await answer.json()) as { id: string }).id
+}
+
+/** The first item that is no event, or undefined when `count` events have come. */
+async function readInto(ids: string[], client: Client, count: number): Promise<Item | undefined> {
+  while (ids.length < count) {
+    const item = await client.next()
+    if (!('event' in item)) return item
+    ids.push(idOf(item.event))
+  }
+}
+
+for (const kind of KINDS) {
+  const lb = topology.lb(kind)
+
+  t.test(`${kind}: every wire delivers at once what is published through it`, async t => {
+    const channel = fresh('live')
+    const clients = await Promise.all(
+      WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
+    )
+    // One after another: whatever is held back on the way, until more comes, never comes.
+    for (let n = 0; n < 5; n++) {
+      const id = await publish(lb.url, channel, n)
+      for (const [i, client] of clients.entries())
+        t.equal(idOf(await client.event()), id, (WIRES[i] as Wire).name)
+    }
+    for (const client of clients) client.cut()
+  })
+
+  t.test(`${kind}: a long poll is held and answered`, async t => {
+    const channel = fresh('held')
+    const asked = fetch(`${lb.url}/v1/long-poll?channel=${channel}&cursor=earliest&wait=55`)
+    const id = await publish(lb.url, channel, 0)
+    t.match(await (await asked).json(), { events: [{ id }] })
+  })
+
+  t.test(`${kind}: results of a bulk publish come while it is still being sent`, async t => {
+    const channel = fresh('bulk')
+    const post = request(`${lb.url}/v1/events`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-ndjson', 'transfer-encoding': 'chunked' },
+    })
+    const answered = once(post, 'response')
+    post.write(`${JSON.stringify({ channel, data: 0 })}\n`)
+    const [answer] = (await answered) as [IncomingMessage]
+    t.equal(answer.statusCode, 200)
+    const lines: string[] = []
+    answer.setEncoding('utf8').on('data', text => lines.push(...text.trim().split('\n')))
+    for (let n = 1; n <= 3; n++) {
+      while (lines.length < n) await once(answer, 'data')
+      if (n < 3) post.write(`${JSON.stringify({ channel, data: n })}\n`)
+    }
+    post.end()
+    await once(answer, 'end')
+    t.equal(lines.length, 3)
+    for (const line of lines) t.match(JSON.parse(line), { channel, id: String })
+  })
+
+  t.test(`${kind}: what nodes say comes through, and metrics stay inside`, async t => {
+    const refused = await fetch(`${lb.url}/v1/poll?channel=a&cursor=nonsense`)
+    t.equal(refused.status, 400)
+    t.match(await refused.json(), { error: { code: 'FW_BAD_CURSOR' } })
+    const wrong = await fetch(`${lb.url}/v1/events`)
+    t.equal(wrong.status, 405)
+    t.match(wrong.headers.get('allow'), 'POST')
+    const large = await fetch(`${lb.url}/v1/channels/a/events`, {
+      method: 'POST',
+      headers: json,
+      body: JSON.stringify('x'.repeat(2 ** 21)),
+    })
+    t.equal(large.status, 413)
+    t.match(await large.json(), { error: { code: 'FW_TOO_LARGE' } })
+    const long = Array.from({ length: 100 }, (_, i) => `channel=${`${i}`.padEnd(200, 'x')}`).join('&')
+    t.equal((await fetch(`${lb.url}/v1/poll?${long}`)).status, 200, 'a URL of 20 KiB')
+    const metrics = await fetch(`${lb.url}/metrics`)
+    t.equal(metrics.status, 404)
+    t.match(await metrics.json(), { error: { code: 'FW_NOT_FOUND' } })
+    t.match(await (await fetch(`${lb.url}/readyz`)).json(), { ready: true })
+  })
+
+  t.test(`${kind}: an edge stops while clients read through it: they go on, and nothing is lost`, async t => {
+    const channel = fresh('stopping')
+    const [edge] = topology.edges as [NodePart]
+    const COUNT = 120
+    let told = 0
+    const read = async (wire: Wire) => {
+      const ids: string[] = []
+      let cursor = 'earliest'
+      while (ids.length < COUNT) {
+        const client = await wire.connect(lb, { channels: [channel], cursor })
+        const end = await readInto(ids, client, COUNT)
+        if (end !== undefined && !('close' in end)) throw new Error(`${wire.name}: ${JSON.stringify(end)}`)
+        if (end?.close.code === 1001 || end?.close.retry !== undefined) told++
+        cursor = client.cursor
+        client.cut()
+      }
+      return ids
+    }
+    // Enough for each edge to have some of each wire.
+    const reading = Promise.all([...WIRES, ...STREAMS, ...STREAMS].map(read))
+    const ids: string[] = []
+    while (ids.length < COUNT / 2) ids.push(await publish(lb.url, channel, ids.length))
+    edge.signal('SIGTERM')
+    await edge.logged(/not ready: the node is stopping/)
+    while (ids.length < COUNT - 10) ids.push(await publish(lb.url, channel, ids.length))
+    t.match(await edge.exit, { code: 0 })
+    while (ids.length < COUNT) ids.push(await publish(lb.url, channel, ids.length))
+    for (const received of await reading) t.strictSame(received, ids)
+    t.ok(told > 0, 'some were told to go')
+    await edge.restart()
+  })
+
+  t.test(`${kind}: an edge that is not ready, but listens, gets no new reads`, async t => {
+    const channel = fresh('unready')
+    // Each its own: HAProxy has said of the other already that it is down.
+    const edge = topology.edges[kind === 'nginx' ? 1 : 2] as NodePart
+    // With a reader, so that it drains for as long as it may.
+    const stays = await STREAMS[1]?.connect(edge, { channels: [channel] })
+    edge.signal('SIGTERM')
+    if (kind === 'haproxy') await lb.logged(/edge-3 is DOWN, reason: Layer7 wrong status/)
+    else await edge.logged(/not ready: the node is stopping/)
+    const direct = await fetch(`${edge.url}/v1/poll?channel=${channel}`)
+    t.match([direct.status, direct.headers.get('connection')], [503, 'close'], 'it refuses who comes to it')
+    await direct.text()
+    for (let n = 0; n < 9; n++) {
+      const poll = await fetch(`${lb.url}/v1/poll?channel=${channel}`)
+      t.equal(poll.status, 200)
+      await poll.text()
+      for (const wire of WIRES.filter(({ name }) => name === 'stream' || name === 'ws')) {
+        ;(await wire.connect(lb, { channels: [channel] })).cut()
+      }
+    }
+    t.ok(edge.running, 'it has been there all the while')
+    stays?.cut()
+    await edge.exit
+    await edge.restart()
+  })
+}
+
+t.test('when no node is ready, an EventSource is told to come back, all others 503', async t => {
+  await Promise.all([...topology.edges, ...topology.writers].map(node => node.kill()))
+  for (const { kind, url } of topology.lbs) {
+    // What is known only when it is tried, and what is known already.
+    for (let round = 0; round < 2; round++) {
+      const origin = 'https://app.example.com'
+      const sse = await fetch(`${url}/v1/sse?channel=a`, { headers: { origin } })
+      t.equal(sse.status, 200, kind)
+      t.equal(sse.headers.get('content-type'), 'text/event-stream')
+      t.equal(sse.headers.get('access-control-allow-origin'), origin, 'pages of other origins too')
+      const body = await sse.text()
+      t.match(body, /^retry: [1-4]\d{3}\n[^]*\n$/)
+      const events: unknown[] = []
+      new SseParser(block => events.push(block)).write(Buffer.from(body))
+      t.same(events, [], 'no event, and no id')
+      for (const path of [
+        '/v1/poll?channel=a',
+        '/v1/long-poll?channel=a',
+        '/v1/stream?channel=a',
+        '/readyz',
+      ]) {
+        const answer = await fetch(`${url}${path}`)
+        t.equal(answer.status, 503, path)
+        t.equal(answer.headers.get('retry-after'), '2')
+        t.match(await answer.json(), { error: { code: 'FW_NOT_READY', message: String } })
+      }
+      const ws = WIRES.find(({ name }) => name === 'ws') as Wire
+      await t.rejects(ws.connect({ port: Number(new URL(url).port) }, { channels: ['a'] }), {
+        status: 503,
+        code: 'FW_NOT_READY',
+      })
+      const publish = { method: 'POST', headers: json, body: '1' }
+      const answer = await fetch(`${url}/v1/channels/a/events`, publish)
+      t.equal(answer.status, 503)
+      t.match(await answer.json(), { error: { code: 'FW_LOG_UNAVAILABLE', message: /Idempotency-Key/ } })
+    }
+  }
+  await Promise.all([...topology.edges, ...topology.writers].map(node => node.restart()))
+  for (const { kind, url } of topology.lbs) {
+    while ((await fetch(`${url}/v1/poll?channel=a`)).status !== 200);
+    while ((await fetch(`${url}/v1/events`)).status !== 405);
+    t.pass(`${kind} finds them again`)
+  }
+})
+
+/** Something that listens as a node does, and answers all but /readyz as it is told. */
+async function fake(
+  t: Test,
+  answer: RequestListener,
+): Promise<{ port: number; heard: string[]; close(): void }> {
+  const heard: string[] = []
+  const server = createServer((request, reply) => {
+    if (request.url === '/readyz') return void reply.end('{}')
+    heard.push(`${request.method} ${request.url}`)
+    request.resume().on('end', () => answer(request, reply))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const close = () => {
+    server.close()
+    server.closeAllConnections()
+  }
+  t.teardown(close)
+  return { port: (server.address() as AddressInfo).port, heard, close }
+}
+
+const dies: RequestListener = request => request.socket.destroy()
+const isUnready: RequestListener = (_request, reply) => void reply.writeHead(503, json).end('{"error":{}}')
+const answers: RequestListener = (_request, reply) => void reply.writeHead(200, json).end('{"from":"a node"}')
+
+/** A load balancer before two fakes of either role. */
+async function before(
+  t: Test,
+  kind: Balancer,
+  nodes: { edges?: readonly { port: number }[]; writers?: readonly { port: number }[] },
+): Promise<string> {
+  const named = (list: readonly { port: number }[] = [{ port: 1 }]): Upstream[] =>
+    list.map(({ port }, i) => ({ name: `fake-${i}`, port }))
+  const lb = await startBalancer(kind, { edges: named(nodes.edges), writers: named(nodes.writers) })
+  t.teardown(() => lb.kill())
+  return lb.url
+}
+
+for (const kind of KINDS) {
+  t.test(`${kind}: a publish whose writer dies over it is not sent again`, async t => {
+    const writers = [await fake(t, dies), await fake(t, dies)]
+    const url = await before(t, kind, { writers })
+    const paths = ['/v1/channels/a/events', '/v1/events']
+    for (const path of paths) {
+      const answer = await fetch(`${url}${path}`, { method: 'POST', headers: json, body: '1' })
+      t.equal(answer.status, 503)
+      t.match(await answer.json(), { error: { code: 'FW_LOG_UNAVAILABLE' } })
+    }
+    t.equal(writers.flatMap(({ heard }) => heard).length, 2, 'one writer heard of each')
+  })
+
+  t.test(`${kind}: nor is one that a writer answers with 503`, async t => {
+    const writers = [await fake(t, isUnready), await fake(t, isUnready)]
+    const url = await before(t, kind, { writers })
+    const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers: json, body: '1' })
+    t.equal(answer.status, 503)
+    t.equal(await answer.text(), '{"error":{}}', 'in the words of the writer')
+    t.equal(writers.flatMap(({ heard }) => heard).length, 1)
+  })
+
+  t.test(`${kind}: one that could not be sent goes to another writer`, async t => {
+    const [gone, lives] = [await fake(t, answers), await fake(t, answers)]
+    const url = await before(t, kind, { writers: [gone, lives] })
+    gone.close()
+    for (let n = 0; n < 4; n++) {
+      const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers: json, body: '1' })
+      t.equal(answer.status, 200)
+      await answer.text()
+    }
+    t.equal(lives.heard.length, 4)
+  })
+
+  for (const [how, fails] of Object.entries({ 'dies over': dies, 'answers 503 to': isUnready })) {
+    t.test(`${kind}: a read that one edge ${how} is asked of another`, async t => {
+      const [bad, good] = [await fake(t, fails), await fake(t, answers)]
+      const url = await before(t, kind, { edges: [bad, good] })
+      for (let n = 0; n < 4; n++) {
+        const answer = await fetch(`${url}/v1/poll?channel=a`)
+        t.equal(answer.status, 200)
+        t.match(await answer.json(), { from: 'a node' })
+      }
+      t.ok(bad.heard.length > 0, 'it was asked')
+      t.equal(good.heard.length, 4)
+    })
+  }
+}

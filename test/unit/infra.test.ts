@@ -1,0 +1,113 @@
+// The files of infra/ and docker-compose.yml fit the nodes, and each other.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { parseAllDocuments } from 'yaml'
+import { type Config, readConfig } from '../../services/config.ts'
+import { stopsWithin } from '../../services/node.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const text = (path: string) => readFileSync(join(ROOT, path), 'utf8')
+
+interface Tree {
+  readonly [name: string]: Tree
+}
+
+/** The documents of a file; what is not well-formed raises. */
+function documents(path: string): Tree[] {
+  return parseAllDocuments(text(path), { merge: true, strict: true }).map(document => {
+    const [problem] = [...document.errors, ...document.warnings]
+    if (problem !== undefined) throw problem
+    return document.toJS()
+  })
+}
+
+function settings(env: object): Config {
+  const command = readConfig([], env as Record<string, string>)
+  if (!('config' in command)) throw new Error('no config')
+  return command.config
+}
+
+const [compose] = documents('docker-compose.yml') as [Tree]
+const services = compose.services as Tree
+const nodes = Object.entries(services).filter(([, service]) => String(service.image) === 'fanwire')
+
+t.test('compose: nodes start with their settings, and have the time to stop', async t => {
+  t.equal(nodes.length, 5)
+  for (const [name, { environment, stop_grace_period: grace }] of nodes) {
+    const config = settings({ ...environment, FANWIRE_PUBLISH_KEY: 'secret' })
+    t.match(name, new RegExp(`^${config.role}-\\d$`))
+    t.ok(Number.parseInt(String(grace)) * 1000 > stopsWithin(config), String(grace))
+  }
+})
+
+const without = spawnSync('docker-compose', ['version']).status === 0 ? {} : { skip: 'no docker-compose' }
+t.test('compose: docker-compose takes it', without, async t => {
+  const env = { ...process.env, FANWIRE_PUBLISH_KEY: 'secret' }
+  execFileSync('docker-compose', ['config', '--quiet'], { cwd: ROOT, env })
+  const unset = spawnSync('docker-compose', ['config'], { cwd: ROOT, env: { PATH: process.env.PATH } })
+  t.not(unset.status, 0, 'not without a key')
+})
+
+t.test('both load balancers know the nodes of compose', async t => {
+  for (const path of ['infra/nginx-nodes.conf', 'infra/haproxy-nodes.cfg']) {
+    const named = [...text(path).matchAll(/^ +server .*?([\w-]+):8080/gm)].map(match => match[1])
+    t.same(named.sort(), nodes.map(([name]) => name).sort(), path)
+  }
+})
+
+t.test('the files that a container gets are there', async t => {
+  const mounts = (services['load-balancer'] as Tree).volumes as unknown as string[]
+  t.equal(mounts.length, 2)
+  for (const mount of mounts) t.ok(text(mount.split(':')[0] ?? '').length > 0)
+  t.match(text('infra/Dockerfile'), /^USER node$/m)
+})
+
+const manifests = ['settings', 'writers', 'edges'].flatMap(name => documents(`infra/kubernetes/${name}.yaml`))
+const kinds = (kind: string) => manifests.filter(each => String(each.kind) === kind)
+
+t.test('kubernetes: nodes start with their settings, and have the time to stop', async t => {
+  const given = kinds('ConfigMap')[0]?.data as unknown as Record<string, string>
+  const deployments = kinds('Deployment')
+  t.equal(deployments.length, 2)
+  for (const { metadata, spec } of deployments) {
+    const pod = (spec as Tree).template?.spec as Tree
+    const [container] = pod.containers as unknown as [Tree]
+    const env = container.env as unknown as { name: string; value?: string }[]
+    const config = settings({
+      ...given,
+      ...Object.fromEntries(env.map(({ name, value }) => [name, value ?? 'secret'])),
+    })
+    t.equal(`fanwire-${config.role}`, metadata?.name as unknown)
+    t.ok(Number(pod.terminationGracePeriodSeconds) * 1000 > stopsWithin(config))
+    t.equal(
+      pod.enableServiceLinks as unknown,
+      false,
+      'or FANWIRE_EDGE_PORT would be set, which is no setting',
+    )
+    t.throws(() => settings({ ...given, FANWIRE_EDGE_PORT: 'tcp://10.0.0.1:80' }), /FANWIRE_EDGE_PORT/)
+    t.match(container, {
+      livenessProbe: { httpGet: { path: '/healthz' } },
+      readinessProbe: { httpGet: { path: '/readyz' } },
+      securityContext: { readOnlyRootFilesystem: true, allowPrivilegeEscalation: false },
+    })
+    t.match(pod, { securityContext: { runAsNonRoot: true } })
+  }
+})
+
+t.test('kubernetes: every selector finds the pods of its deployment', async t => {
+  for (const { metadata, spec } of kinds('Deployment')) {
+    const labels = (spec as Tree).template?.metadata?.labels
+    t.same((spec as Tree).selector?.matchLabels, labels)
+    for (const kind of ['Service', 'PodDisruptionBudget']) {
+      const [own] = kinds(kind).filter(each => each.metadata?.name === metadata?.name)
+      const selector = own?.spec?.selector
+      t.same(kind === 'Service' ? selector : selector?.matchLabels, labels, kind)
+    }
+  }
+  const [scaler] = kinds('HorizontalPodAutoscaler')
+  t.match(scaler, { spec: { scaleTargetRef: { kind: 'Deployment', name: 'fanwire-edge' } } })
+  t.match(JSON.stringify(scaler), /fanwire_connections/)
+})
