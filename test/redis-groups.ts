@@ -34,8 +34,12 @@ export interface ClusterGroup extends Group {
   id(server: RedisServer): Promise<string>
   /** Waits until all servers that run agree that each slot is served. */
   settled(): Promise<void>
-  /** Moves a slot with all its keys, as redis-cli does. `during` is called when half of the keys are there. */
-  move(slot: number, to: RedisServer, during?: () => Promise<void>): Promise<void>
+  /** Moves a slot with all its keys, as redis-cli does. `during` is called when none, half and all are there. */
+  move(
+    slot: number,
+    to: RedisServer,
+    during: (there: 'none' | 'half' | 'all') => Promise<void>,
+  ): Promise<void>
 }
 
 const MASTER = 'fanwire-test'
@@ -287,14 +291,15 @@ export async function startCluster(
       if (from === undefined) throw new Error(`nobody serves slot ${slot}`)
       await cluster(to, 'SETSLOT', slot, 'IMPORTING', await id(from))
       await cluster(from, 'SETSLOT', slot, 'MIGRATING', await id(to))
+      await during('none')
       let half = Math.ceil(Number(await cluster(from, 'COUNTKEYSINSLOT', slot)) / 2)
       for (;;) {
         const keys = (await cluster(from, 'GETKEYSINSLOT', slot, 1)) as string[]
         if (keys.length === 0) break
         await raw(from).call('MIGRATE', '127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...keys)
-        if (--half === 0) await during?.()
+        if (--half === 0) await during('half')
       }
-      await during?.()
+      await during('all')
       const taker = await id(to)
       await cluster(to, 'SETSLOT', slot, 'NODE', taker)
       await cluster(from, 'SETSLOT', slot, 'NODE', taker)
