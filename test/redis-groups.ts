@@ -34,8 +34,12 @@ export interface ClusterGroup extends Group {
   id(server: RedisServer): Promise<string>
   /** Waits until all servers that run agree that each slot is served. */
   settled(): Promise<void>
-  /** Moves a slot with all its keys, as redis-cli does. `during` is called when half of the keys are there. */
-  move(slot: number, to: RedisServer, during?: () => Promise<void>): Promise<void>
+  /** Moves a slot with all its keys, as redis-cli does. `during` is called when none, half and all are there. */
+  move(
+    slot: number,
+    to: RedisServer,
+    during: (there: 'none' | 'half' | 'all') => Promise<void>,
+  ): Promise<void>
 }
 
 const MASTER = 'fanwire-test'
@@ -85,12 +89,17 @@ async function startAll(each: readonly RedisServerOptions[]): Promise<RedisServe
 }
 
 /** One master, one replica, and sentinels. */
-export async function startSentinel(count: number, password: string): Promise<SentinelGroup> {
-  const { raw, end } = clients(password)
-  const watch = clients()
+export async function startSentinel(
+  count: number,
+  password: string,
+  { tls }: Pick<RedisServerOptions, 'tls'> = {},
+): Promise<SentinelGroup> {
+  const secure = tls === undefined ? {} : { tls }
+  const { raw, end } = clients(password, tls !== undefined)
+  const watch = clients('', tls !== undefined)
   const auth = ['--requirepass', password, '--masterauth', password]
   const usual = ['--repl-diskless-sync-delay', '0', '--repl-timeout', '5', ...auth]
-  const servers = await startAll([{ args: usual }])
+  const servers = await startAll([{ ...secure, args: usual }])
   const sentinels: RedisServer[] = []
   const stop = async () => {
     end()
@@ -133,14 +142,16 @@ export async function startSentinel(count: number, password: string): Promise<Se
   try {
     const [first] = servers
     if (first === undefined) throw new Error('no server')
-    servers.push(await startRedis({ args: [...usual, '--replicaof', `127.0.0.1 ${first.port}`] }))
+    servers.push(await startRedis({ ...secure, args: [...usual, '--replicaof', `127.0.0.1 ${first.port}`] }))
     const config = [
       `sentinel monitor ${MASTER} 127.0.0.1 ${first.port} ${Math.ceil(count / 2)}`,
       `sentinel down-after-milliseconds ${MASTER} 1000`,
       `sentinel failover-timeout ${MASTER} 1500`,
       `sentinel auth-pass ${MASTER} "${password}"`,
     ].join('\n')
-    sentinels.push(...(await startAll(Array.from({ length: count }, () => ({ sentinel: config })))))
+    sentinels.push(
+      ...(await startAll(Array.from({ length: count }, () => ({ ...secure, sentinel: config })))),
+    )
     // They look every ten seconds, and speak every two.
     const quick = ['info-period', 200, 'publish-period', 250, 'ask-period', 250, 'ping-period', 250]
     await Promise.all(sentinels.map(each => watch.raw(each).call('SENTINEL', 'DEBUG', ...quick)))
@@ -150,7 +161,10 @@ export async function startSentinel(count: number, password: string): Promise<Se
     throw error
   }
   const hosts = sentinels.map(each => `127.0.0.1:${each.port}`)
-  return { ...group, url: `redis+sentinel://:${encodeURIComponent(password)}@${hosts}/${MASTER}` }
+  return {
+    ...group,
+    url: `redis${tls ? 's' : ''}+sentinel://:${encodeURIComponent(password)}@${hosts}/${MASTER}`,
+  }
 }
 
 /** As many masters, the slots shared among them, each with so many replicas: those of the first come first. */
@@ -277,14 +291,15 @@ export async function startCluster(
       if (from === undefined) throw new Error(`nobody serves slot ${slot}`)
       await cluster(to, 'SETSLOT', slot, 'IMPORTING', await id(from))
       await cluster(from, 'SETSLOT', slot, 'MIGRATING', await id(to))
+      await during('none')
       let half = Math.ceil(Number(await cluster(from, 'COUNTKEYSINSLOT', slot)) / 2)
       for (;;) {
         const keys = (await cluster(from, 'GETKEYSINSLOT', slot, 1)) as string[]
         if (keys.length === 0) break
         await raw(from).call('MIGRATE', '127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...keys)
-        if (--half === 0) await during?.()
+        if (--half === 0) await during('half')
       }
-      await during?.()
+      await during('all')
       const taker = await id(to)
       await cluster(to, 'SETSLOT', slot, 'NODE', taker)
       await cluster(from, 'SETSLOT', slot, 'NODE', taker)

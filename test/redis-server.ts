@@ -145,18 +145,18 @@ async function launch(port: number, place: Place, args: readonly string[]): Prom
 }
 
 async function argsOf(port: number, { dir, sentinel, tls }: Place): Promise<string[]> {
-  if (sentinel !== undefined) {
-    // It writes to this file what it learns.
-    const file = join(dir, 'sentinel.conf')
-    await writeFile(file, `port ${port}\nbind 127.0.0.1\ndir ${dir}\n${sentinel}\n`)
-    return [file, '--sentinel']
-  }
   const listen = tls
     ? `--port 0 --tls-port ${port} --tls-auth-clients no --tls-replication yes --tls-cluster yes`
     : `--port ${port}`
   const files = tls
     ? ['--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.cert]
     : []
+  if (sentinel !== undefined) {
+    // It writes to this file what it learns.
+    const file = join(dir, 'sentinel.conf')
+    await writeFile(file, sentinel)
+    return [file, '--sentinel', ...listen.split(' '), ...files, '--bind', '127.0.0.1', '--dir', dir]
+  }
   const where = ['--bind', '127.0.0.1', '--dir', dir]
   return [...listen.split(' '), ...files, ...where, '--save', '', '--daemonize', 'no']
 }

@@ -138,7 +138,7 @@ export class RedisConnection {
 
   /** Connects anew if it leads elsewhere than is expected. */
   check(): void {
-    if (this.#astray()) this.reset('the sentinels name another master')
+    if (this.#usable && this.#astray()) this.reset('the sentinels name another master')
   }
 
   /** Connects. Raises LogUnavailable after the timeout, LogRefused when Redis does not let it in. */

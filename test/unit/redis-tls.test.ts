@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { runNode, startNode } from '../node.ts'
-import { startCluster } from '../redis-groups.ts'
+import { startCluster, startSentinel } from '../redis-groups.ts'
 import { startRedis } from '../redis-server.ts'
 
 const dir = await mkdtemp(join(tmpdir(), 'fanwire-tls-'))
@@ -57,4 +57,10 @@ t.test('a cluster', async t => {
   const cluster = await startCluster(1, 0, { tls })
   t.teardown(() => cluster.stop())
   await serves(t, cluster.url)
+})
+
+t.test('a master that a sentinel names', async t => {
+  const group = await startSentinel(1, 's3cret', { tls })
+  t.teardown(() => group.stop())
+  await serves(t, group.url)
 })
