@@ -130,6 +130,8 @@ t.test('a replica takes over in good order, and gives back', async t => {
   const settings = options()
   const logs = [await open(t, settings), await open(t, settings)]
   const events = await storm(t, logs, SPREAD)
+  const [watched = ''] = sameSlot(1, slotOf('a'))
+  const watch = await record(logs[0] as RedisLog, watched)
   await events.more(10)
   for (let i = 0; i < 2; i++) {
     await cluster.failover(slotOf('a'))
@@ -137,6 +139,11 @@ t.test('a replica takes over in good order, and gives back', async t => {
   }
   await cluster.settled()
   await events.end()
+  const [log] = logs as [RedisLog]
+  await watch.reaches(await append(log, watched, drafts(1)))
+  const { reads } = log
+  await watch.reaches(await append(log, watched, drafts(1)))
+  t.equal(log.reads, reads, 'its messages come again, nothing has to be read')
   for (const log of logs) await until(() => works(log), 'the probe')
 })
 
