@@ -15,3 +15,10 @@ export function sendAnswer(reply: FastifyReply, wire: string, answer: Answer): F
   stats.gaps += answer.gaps.length
   return reply.type('application/json; charset=utf-8').send(encodeAnswer(answer))
 }
+
+/** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */
+export function matches(header: string | undefined, tag: string): boolean {
+  if (header === undefined) return false
+  if (header.trim() === '*') return true
+  return header.split(/,(?=\s*(?:W\/)?")/).some(each => each.trim().replace(/^W\//, '') === tag)
+}

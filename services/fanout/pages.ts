@@ -23,6 +23,8 @@ export interface Answer {
 
 /** An answer is cut before it holds more data than this, bytes. */
 const ANSWER_BYTES = 4 * 1024 * 1024
+/** Events of one read on the way to the newest ones. */
+const WALK = 1000
 
 /**
  * At most `limit` events, shared fairly over the channels: each may have an equal part, and what one leaves
@@ -63,6 +65,47 @@ export async function collect(
     cursors: parts.map(part => part.cursor),
     more: parts.some(part => part.more),
   }
+}
+
+/** The newest events of a channel, and what of it is news to somebody. */
+export interface News {
+  /** In order. */
+  readonly events: readonly LogEvent[]
+  readonly head: Position
+  /** Events with a greater offset are news. */
+  readonly since: number
+  /** How many there are, also those that are not among `events`. */
+  readonly fresh: number
+  readonly gap: Gap | undefined
+}
+
+/** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
+export async function newest(channel: Channel, start: Start, limit: number): Promise<News> {
+  const asked = await channel.page(start, { events: 1, bytes: 1 })
+  const head = await channel.resolve('latest')
+  let events: LogEvent[] = []
+  let at: Position = { epoch: head.epoch, offset: Math.max(0, head.offset - limit) }
+  for (let more = true; more;) {
+    // Where an epoch began not long ago this goes through those before it, from the oldest event on.
+    const page = await channel.page(at, { events: Math.max(limit, WALK), bytes: ANSWER_BYTES })
+    events = newestOf([...events, ...page.events], limit)
+    at = page.cursor
+    more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
+  }
+  const since = asked.start.offset
+  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gap: asked.gap }
+}
+
+/** What an answer has room for, from the newest back. */
+function newestOf(events: readonly LogEvent[], limit: number): LogEvent[] {
+  let bytes = 0
+  let from = events.length
+  while (from > 0 && events.length - from < limit) {
+    bytes += (events[from - 1] as LogEvent).json.length
+    if (bytes > ANSWER_BYTES && from < events.length) break
+    from--
+  }
+  return events.slice(from)
 }
 
 /** What an answer may still take. */

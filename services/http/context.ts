@@ -35,6 +35,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** An EventSource reads this: what may pass is told with 200, `retry:` and an end. */
     sse?: true
+    /** A browser shows this and reloads it by itself: also an error that may pass says when. */
+    page?: true
     /** A browser page of a foreign origin may not even send this: publishing, WebSocket. */
     origin?: 'required'
     /** Answered whatever the state of the node: not ready, draining, too many connections. */

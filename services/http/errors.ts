@@ -63,6 +63,9 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
       .send(`retry: ${jitter(COME_BACK)}\n: ${comment}\n\n`)
   }
   if (error.passes) reply.header('retry-after', String(1 + Math.floor(Math.random() * 3)))
+  if (error.passes && request.routeOptions.config?.page === true) {
+    reply.header('refresh', String(Math.ceil(jitter(COME_BACK) / 1000)))
+  }
   if (error.statusCode === 401) reply.header('www-authenticate', 'Bearer realm="fanwire"')
   return reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(error))
 }

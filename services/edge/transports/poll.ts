@@ -3,7 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../fanout/pages.ts'
 import { printCursor } from '../../log/position.ts'
-import { policyFor, sendAnswer } from '../answer.ts'
+import { matches, policyFor, sendAnswer } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
 export async function poll(app: FastifyInstance): Promise<void> {
@@ -35,11 +35,4 @@ function entityTag({ events, gaps, starts, cursors, more }: Answer): string | un
   if (gaps.length > 0) return undefined
   if (events.length === 0) return `"${printCursor(cursors)}"`
   return `"${printCursor(starts)};${printCursor(cursors)}${more ? ';more' : ''}"`
-}
-
-/** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */
-function matches(header: string | undefined, tag: string): boolean {
-  if (header === undefined) return false
-  if (header.trim() === '*') return true
-  return header.split(/,(?=\s*(?:W\/)?")/).some(each => each.trim().replace(/^W\//, '') === tag)
 }
