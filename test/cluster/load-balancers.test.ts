@@ -214,7 +214,11 @@ t.test('when no node is ready, an EventSource is told to come back, all others 5
         const answer = await fetch(`${url}${path}`)
         t.equal(answer.status, 503, path)
         t.equal(answer.headers.get('retry-after'), '2')
-        t.equal(answer.headers.get('refresh'), path.startsWith('/v1/refresh') ? '5' : null, 'a page comes back')
+        t.equal(
+          answer.headers.get('refresh'),
+          path.startsWith('/v1/refresh') ? '5' : null,
+          'a page comes back',
+        )
         t.match(await answer.json(), { error: { code: 'FW_NOT_READY', message: String } })
       }
       const ws = WIRES.find(({ name }) => name === 'ws') as Wire
