@@ -112,6 +112,7 @@ export class SocketIoOutlet implements Outlet {
       this.#websocket.close(farewell.code, farewell.reason)
       return
     }
+    // The end itself goes with a further poll: clients drop what comes in one answer with it.
     this.sink.end(bytes, () => this.#session.close())
     this.room()
   }

@@ -756,6 +756,15 @@ t.test('beyond the limit of connections a client is told so', async t => {
   await raw.ended
 })
 
+t.test('nor may sessions that poll be without number', async t => {
+  const own = await startMemoryNode({ ...ON, MAX_CONNECTIONS: '3' })
+  t.teardown(() => own.close())
+  for (let i = 0; i < 3; i++) t.equal((await polls(own)).status, 200)
+  const { status, body } = await polls(own)
+  t.equal(status, 503)
+  t.equal(JSON.parse(body).error.code, 'FW_TOO_MANY_CONNECTIONS')
+})
+
 t.test('requests that make no sense are answered', async t => {
   const cases: [string, number][] = [
     ['/socket.io/', 400],

@@ -45,7 +45,7 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
       if (isHandshake(request.raw) && transport !== 'websocket') {
         throw new FanwireError('FW_BAD_PARAMETER', 'a WebSocket handshake is for transport=websocket')
       }
-      if (sid === undefined) requireReady(app.fanwire.health, true)
+      if (sid === undefined) wire.requireRoom()
       if (transport === 'polling' && !polling) {
         throw new FanwireError(
           'FW_BAD_PARAMETER',
@@ -102,6 +102,19 @@ class SocketIoWire {
     io.on('connection', socket => this.#serve(socket))
   }
 
+  /** Whether one more client may come. Raises FW_NOT_READY, FW_DRAINING, FW_TOO_MANY_CONNECTIONS. */
+  requireRoom(): void {
+    const { health, config, metrics } = this.#app.fanwire
+    requireReady(health, true)
+    // Sessions that poll have no connection of their own, most of the time.
+    if (this.#io.engine.clientsCount < config.maxConnections) return
+    metrics.connectionRefused()
+    throw new FanwireError(
+      'FW_TOO_MANY_CONNECTIONS',
+      `the node holds ${config.maxConnections} Socket.IO sessions; try again later`,
+    )
+  }
+
   /** Hands a request or a handshake to the library. Raises FW_UPGRADE_REQUIRED, FW_BAD_REQUEST. */
   async take(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { engine } = this.#io
@@ -128,11 +141,9 @@ class SocketIoWire {
       if (raw.destroyed) return outlet?.cut()
     }
     reply.hijack()
+    // Not `Connection: close` when the node stops: who polls comes back to hear that the session ends.
     for (const [name, value] of Object.entries(reply.getHeaders())) {
       if (value !== undefined) reply.raw.setHeader(name, value)
-    }
-    if (this.#app.fanwire.health.draining && raw.httpVersionMajor === 1) {
-      reply.raw.setHeader('connection', 'close')
     }
     engine.handleRequest(raw as Parameters<typeof engine.handleRequest>[0], reply.raw)
   }
@@ -142,11 +153,14 @@ class SocketIoWire {
     const context = this.#app.fanwire
     const outlet = new SocketIoOutlet(session)
     const connection = new Connection(context.hub, outlet.framing, outlet)
+    const allowed = this.#allowed.has(session) || this.#app.isPublishKey(bearer(socket.handshake.auth))
+    // Kept by the library for as long as the connection lasts, and as large as the client likes.
+    socket.handshake.auth = {}
     const commands = new Commands({
       context,
       connection,
       outlet,
-      allowed: this.#allowed.has(session) || this.#app.isPublishKey(bearer(socket.handshake.auth)),
+      allowed,
       opened: Promise.resolve(),
       logger: this.#app.log,
       keyGoes: 'auth: { key } or Authorization: Bearer …',
