@@ -609,6 +609,15 @@ t.test('one that posts and never polls is not read without end, and costs little
   await until('the post is answered', () => answered === 1)
 })
 
+t.test('one payload may not hold packets without number', async t => {
+  const sid = await session()
+  const many = (count: number) => new Array<string>(count).fill('43[]').join('\x1e')
+  t.equal((await post(node, sid, many(9000))).status, 200)
+  const before = connections()
+  await post(node, sid, many(11_000)).catch(() => {})
+  await until('it is closed', () => connections() === before - 1)
+})
+
 t.test('10,000 commands of one that does not read are answered once it does', async t => {
   const client = await connect()
   const [socket] = [...node.app.sockets].slice(-1)
