@@ -132,7 +132,7 @@ class SocketIoWire {
     }
     const { sid, transport } = request.query as Record<string, unknown>
     if (transport === 'websocket') {
-      reply.header('upgrade', 'websocket')
+      if (raw.httpVersionMajor === 1) reply.header('upgrade', 'websocket')
       throw new FanwireError('FW_UPGRADE_REQUIRED', 'this transport is WebSocket')
     }
     if (raw.method === 'POST') {
