@@ -34,6 +34,8 @@ export class Commands {
   readonly #parts: CommandParts
   #turn: Promise<void>
   #underWay = 0
+  /** Channels that are opened ahead of their turn. */
+  #ahead = 0
   #closed = false
 
   constructor(parts: CommandParts) {
@@ -77,7 +79,29 @@ export class Commands {
   /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `hub.open` does. */
   async subscribe(channel: unknown, cursor: unknown, tell: Tell): Promise<void> {
     const name = checkedChannel(channel)
-    await this.#inTurn(() => this.#join(name, cursor, tell))
+    const release = this.#openAhead(name)
+    try {
+      await this.#inTurn(() => this.#join(name, cursor, tell))
+    } finally {
+      release()
+    }
+  }
+
+  /** Begins to open a channel before its turn comes, so that many are opened together. Returns what lets go of it. */
+  #openAhead(name: string): () => void {
+    const { context, connection } = this.#parts
+    if (connection.readers.length + this.#ahead >= context.config.maxChannels) return () => {}
+    this.#ahead++
+    const opened = context.hub.open(name)
+    // If it fails, it fails again in its turn, and is told.
+    const done = opened.then(
+      channel => channel,
+      () => undefined,
+    )
+    return () => {
+      this.#ahead--
+      void done.then(channel => channel?.release())
+    }
   }
 
   async #join(name: string, cursor: unknown, tell: Tell): Promise<void> {

@@ -562,7 +562,7 @@ export class SocketIoClient extends BaseClient {
   /** Emits and gives the answer. */
   ask(name: string, ...given: unknown[]): Promise<SocketIoAnswer> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), WITHIN)
+      const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), 4 * WITHIN)
       this.socket.emit(name, ...given, (answer: SocketIoAnswer) => {
         clearTimeout(timer)
         resolve(answer)
