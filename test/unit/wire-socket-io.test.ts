@@ -769,6 +769,7 @@ t.test('nor may sessions that poll be without number', async t => {
   const own = await startMemoryNode({ ...ON, MAX_CONNECTIONS: '3' })
   t.teardown(() => own.close())
   for (let i = 0; i < 3; i++) t.equal((await polls(own)).status, 200)
+  t.equal((await polls(own, '')).status, 503)
   const { status, body } = await polls(own)
   t.equal(status, 503)
   t.equal(JSON.parse(body).error.code, 'FW_TOO_MANY_CONNECTIONS')

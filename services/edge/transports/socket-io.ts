@@ -45,7 +45,8 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
       if (isHandshake(request.raw) && transport !== 'websocket') {
         throw new FanwireError('FW_BAD_PARAMETER', 'a WebSocket handshake is for transport=websocket')
       }
-      if (sid === undefined) wire.requireRoom()
+      // An empty one counts as none for the library.
+      if (sid === undefined || sid === '') wire.requireRoom()
       if (transport === 'polling' && !polling) {
         throw new FanwireError(
           'FW_BAD_PARAMETER',
