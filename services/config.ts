@@ -25,6 +25,7 @@ export interface Config {
   /** Keys of which publishing needs one; none: anybody may publish. Secret. */
   readonly publishKeys: readonly string[]
   readonly insecure: boolean
+  readonly socketIo: boolean
   /** Browser origins as browsers print them, or `*` alone; undefined: those that go with `host`. */
   readonly origins: readonly string[] | undefined
   readonly history: Retention
@@ -291,6 +292,7 @@ const SETTINGS = {
     'info',
     'least severe line that is logged: trace, debug, info, warn, error, fatal or silent',
   ),
+  socketIo: setting('Process', 'FANWIRE_SOCKET_IO', onOff, '0', '1: takes Socket.IO clients at /socket.io/'),
   publishKeys: optional(
     'Access',
     'FANWIRE_PUBLISH_KEY',

@@ -20,7 +20,7 @@ export const CODES = {
   FW_BAD_JSON: code(400, 'the body, the line or the message is not valid JSON'),
   FW_BAD_EVENT: code(400, 'an entry of a bulk publish has not the form of one'),
   FW_BAD_IDEMPOTENCY_KEY: code(400, 'an idempotency key is not 1 to 128 visible ASCII characters'),
-  FW_BAD_COMMAND: code(400, 'a WebSocket message is not a command'),
+  FW_BAD_COMMAND: code(400, 'a message is not a command'),
   FW_TOO_MANY_CHANNELS: code(400, 'more channels than one request or connection may have'),
   FW_UNAUTHORIZED: code(401, 'publishing needs a key, and this is none'),
   FW_FORBIDDEN_ORIGIN: code(403, 'a browser page of this origin may not do that'),

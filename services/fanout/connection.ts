@@ -30,7 +30,8 @@ const NOTHING = Buffer.alloc(0)
 export class Connection implements Target {
   /** In the order of the connection's cursor. */
   readonly readers: Reader[] = []
-  readonly framing: Framing
+  /** Changes with the transport where a wire has several. */
+  framing: Framing
   readonly #hub: Hub
   readonly #outlet: Outlet
   readonly #stats: WireStats
@@ -219,7 +220,7 @@ export class Connection implements Target {
 
   /** Writes a heartbeat, unless bytes are under way anyway. */
   beat(): void {
-    if (this.blockedSince !== 0 || this.#endedAt !== 0) return
+    if (this.blockedSince !== 0 || this.#endedAt !== 0 || this.framing.heartbeat.length === 0) return
     if (this.framing.answered && this.unansweredSince === 0) this.unansweredSince = Date.now()
     this.write(this.framing.heartbeat)
   }

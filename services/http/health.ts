@@ -126,6 +126,14 @@ export class Health {
   }
 }
 
+/** Raises FW_NOT_READY; where something is to be read, also FW_DRAINING. */
+export function requireReady(state: Health, reads: boolean): void {
+  if (!state.delivers) throw new FanwireError('FW_NOT_READY', `not ready: ${state.reason}`)
+  if (state.draining && reads) {
+    throw new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one')
+  }
+}
+
 /** `/healthz`, `/readyz`, and 503 for everything else under /v1/ while the node can't deliver; reads on a stop too. */
 export const health = fp(
   async app => {
@@ -134,11 +142,8 @@ export const health = fp(
     app.addHook('onRequest', async request => {
       const { url, config } = request.routeOptions
       if (config.always || url === undefined || !url.startsWith('/v1/')) return
-      if (!state.delivers) throw new FanwireError('FW_NOT_READY', `not ready: ${state.reason}`)
       // Publishes are answered as long as they come; reads have another node to go to.
-      if (state.draining && READS.has(request.method)) {
-        throw new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one')
-      }
+      requireReady(state, READS.has(request.method))
     })
 
     app.get('/healthz', { config: { always: true }, exposeHeadRoute: true }, async () => ({ ok: true }))

@@ -7,13 +7,28 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The handler takes WebSocket handshakes itself, as well as requests: see `isHandshake`. */
+    handshakes?: true
+  }
+}
+
 type OnUpgrade = (request: IncomingMessage, socket: Socket, head: Buffer) => void
+
+const NOTHING = Buffer.alloc(0)
+const handshakes = new WeakSet<IncomingMessage>()
+
+/** Whether the request came as a WebSocket handshake, and what came behind it waits in its socket. */
+export function isHandshake(request: IncomingMessage): boolean {
+  return handshakes.has(request)
+}
 
 export const upgrades = fp(
   async app => {
     const paths = new Set<string>()
     app.addHook('onRoute', route => {
-      if ('wsHandler' in route || 'websocket' in route) paths.add(route.url)
+      if ('wsHandler' in route || 'websocket' in route || route.config?.handshakes) paths.add(route.url)
     })
 
     app.addHook('onReady', async () => {
@@ -24,7 +39,9 @@ export const upgrades = fp(
       server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
         const path = request.url?.split('?', 1)[0] ?? ''
         if (request.headers.upgrade?.toLowerCase() === 'websocket' && paths.has(path)) {
-          for (const listener of listeners) listener.call(server, request, socket, head)
+          handshakes.add(request)
+          if (head.length > 0) socket.unshift(head)
+          for (const listener of listeners) listener.call(server, request, socket, NOTHING)
         } else giveBack(server, request, socket, head)
       })
     })

@@ -13,8 +13,16 @@ import {
   startTopology,
   type Upstream,
 } from '../../infra/topology.ts'
-import { type Client, type Item, SseParser, WIRES, type Wire } from '../contract/clients.ts'
+import {
+  type Client,
+  type Item,
+  SOCKET_IO,
+  SseParser,
+  WIRES as HTTP_WIRES,
+  type Wire,
+} from '../contract/clients.ts'
 
+const WIRES = [...HTTP_WIRES, SOCKET_IO]
 const STREAMS = WIRES.filter(wire => wire.streams)
 const KINDS: Balancer[] = []
 for (const kind of ['nginx', 'haproxy'] as const) {
@@ -33,7 +41,7 @@ const topology = await startTopology({
   edges: 3,
   writers: 2,
   lbs: KINDS,
-  env: { LOG_LEVEL: 'info' },
+  env: { LOG_LEVEL: 'info', FANWIRE_SOCKET_IO: '1' },
   edgeEnv: { FANWIRE_DRAIN: '500ms', FANWIRE_DRAIN_NOTICE: `${NOTICE}ms` },
 })
 t.teardown(() => topology.close('SIGKILL'))

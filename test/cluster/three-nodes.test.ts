@@ -2,16 +2,25 @@
 // and on all wires, and a reader that is cut from one edge resumes on the other.
 
 import t from 'tap'
-import { type Client, WIRES, type Wire } from '../contract/clients.ts'
+import { type Client, SOCKET_IO, type Wire, WIRES } from '../contract/clients.ts'
 import { type RunningNode, startNode } from '../node.ts'
 import { anyRedis } from '../redis-server.ts'
 
 const EVENTS = 300
+const ALL_WIRES = [...WIRES, SOCKET_IO]
 
 const redis = await anyRedis()
 const prefix = `fwtest${Math.random().toString(36).slice(2, 8)}`
 const start = (ROLE: string) =>
-  startNode({ env: { ROLE, REDIS_URL: redis.url, FANWIRE_REDIS_PREFIX: prefix, FANWIRE_DRAIN: '100ms' } })
+  startNode({
+    env: {
+      ROLE,
+      REDIS_URL: redis.url,
+      FANWIRE_REDIS_PREFIX: prefix,
+      FANWIRE_DRAIN: '100ms',
+      FANWIRE_SOCKET_IO: '1',
+    },
+  })
 const [writer, east, west, spare] = (await Promise.all(['writer', 'edge', 'edge', 'edge'].map(start))) as [
   RunningNode,
   RunningNode,
@@ -63,7 +72,7 @@ t.test('what is published once reaches readers on both edges and on all wires', 
   const channel = 'everywhere'
   const clients = await Promise.all(
     [east, west].flatMap(edge =>
-      WIRES.map(wire => wire.connect(edge, { channels: [channel], cursor: 'earliest' })),
+      ALL_WIRES.map(wire => wire.connect(edge, { channels: [channel], cursor: 'earliest' })),
     ),
   )
   const received = Promise.all(clients.map(client => take(client, EVENTS)))
@@ -92,7 +101,7 @@ async function wander(wire: Wire, edges: readonly RunningNode[], channel: string
   return events
 }
 
-for (const wire of WIRES) {
+for (const wire of ALL_WIRES) {
   t.test(`a ${wire.name} reader that moves between edges misses and repeats nothing`, async t => {
     const channel = `moving-${wire.name}`
     const reading = wander(wire, [east, west], channel)
@@ -107,13 +116,13 @@ t.test('readers of an edge that is killed resume on another', async t => {
   const channel = 'killed'
   const before = await publishMany(channel, 0, 50)
   const clients = await Promise.all(
-    WIRES.map(wire => wire.connect(spare, { channels: [channel], cursor: 'earliest' })),
+    ALL_WIRES.map(wire => wire.connect(spare, { channels: [channel], cursor: 'earliest' })),
   )
   const first = await Promise.all(clients.map(client => take(client, 30)))
   await spare.kill()
   const after = await publishMany(channel, 50, 100)
   await Promise.all(
-    WIRES.map(async (wire, i) => {
+    ALL_WIRES.map(async (wire, i) => {
       const resumed = await wire.connect(west, { channels: [channel], cursor: (clients[i] as Client).cursor })
       const rest = await take(resumed, 70)
       resumed.cut()
@@ -136,4 +145,5 @@ t.test('an edge has no publish routes, a writer no wires', async t => {
   for (const wire of WIRES) {
     t.equal((await fetch(`${writer.url}/v1/${wire.name}?channel=a`)).status, 404, wire.name)
   }
+  t.equal((await fetch(`${writer.url}/socket.io/?EIO=4&transport=polling`)).status, 404, 'socket.io')
 })

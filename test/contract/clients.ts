@@ -1,6 +1,7 @@
 // One small client per wire, on real sockets, all with the same face: what the suite in wires.ts reads through.
 
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
 import { WebSocket } from 'ws'
 import { offsetOf } from './node.ts'
 
@@ -53,7 +54,9 @@ export interface Target {
 }
 
 export interface Wire {
-  readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws'
+  readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws' | 'socket.io'
+  /** What a node needs to have it. */
+  readonly settings?: Readonly<Record<string, string>>
   /** Where a reader begins that gives no cursor. */
   readonly begin: 'earliest' | 'latest'
   /** One connection for ever, rather than a request per answer. */
@@ -483,6 +486,108 @@ export class WsClient extends BaseClient {
   }
 }
 
+// Socket.IO -------------------------------------------------------------------------------------------------
+
+export interface SocketIoAnswer {
+  readonly ok?: { readonly channel: string; readonly cursor?: string; readonly id?: string }
+  readonly error?: { readonly code: string; readonly message: string }
+}
+
+type Options = Partial<ManagerOptions & SocketOptions>
+
+/** The library's own client; what it was sent is kept as text. `connect` may be that of another major version. */
+export class SocketIoClient extends BaseClient {
+  readonly socket: Socket
+  /** Every packet that came, in order. */
+  readonly log: string[] = []
+  /** Errors of what was emitted without waiting for an answer. */
+  readonly errors = new Mailbox<string>()
+
+  constructor(node: Address, target: Target, options: Options = {}, connect: typeof io = io) {
+    super(target)
+    this.socket = connect(`http://127.0.0.1:${node.port}`, {
+      forceNew: true,
+      reconnection: false,
+      transports: ['websocket'],
+      ...options,
+    })
+    this.engine.on('data', text => this.#packet(String(text)))
+    this.engine.on('packet', ({ type }) => {
+      if (type === 'ping') this.heartbeats++
+    })
+    this.socket.on('disconnect', () => this.inbox.put({ item: { close: {} } }))
+  }
+
+  get engine() {
+    return this.socket.io.engine
+  }
+
+  get transport(): string {
+    return this.engine.transport.name
+  }
+
+  async connect(target: Target): Promise<this> {
+    await this.connected()
+    const { channels, cursor } = target
+    const starts = cursor?.split(',') ?? []
+    const answers = await Promise.all(
+      channels.map((channel, i) =>
+        this.ask('subscribe', { channel, cursor: starts.length === 1 ? cursor : starts[i] }),
+      ),
+    )
+    for (const answer of answers) if (answer.error) throw new Refused(400, JSON.stringify(answer))
+    this.stand(target, answers.map(({ ok }) => ok?.cursor).join(','))
+    return this
+  }
+
+  async connected(): Promise<void> {
+    if (this.socket.connected) return
+    await new Promise<void>((resolve, reject) => {
+      this.socket.once('connect', resolve)
+      this.socket.once('connect_error', reject)
+    })
+  }
+
+  #packet(text: string): void {
+    this.log.push(text)
+    const match = /^2\["([^"]*)",(.*)\]$/s.exec(text)
+    if (match === null) return
+    const [, type = '', json = ''] = match
+    if (type === 'gap') this.inbox.put({ item: { gap: JSON.parse(json) } })
+    else if (type === 'close') this.inbox.put({ item: { close: JSON.parse(json) } })
+    else if (type === 'error') this.errors.put(JSON.parse(json).code)
+    else this.inbox.put({ item: type === 'message' ? { event: json } : { event: json, type } })
+  }
+
+  /** Emits and gives the answer. */
+  ask(name: string, ...given: unknown[]): Promise<SocketIoAnswer> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), 4 * WITHIN)
+      this.socket.emit(name, ...given, (answer: SocketIoAnswer) => {
+        clearTimeout(timer)
+        resolve(answer)
+      })
+    })
+  }
+
+  get #websocket(): WebSocket | undefined {
+    return (this.engine.transport as { ws?: WebSocket | null }).ws ?? undefined
+  }
+
+  pause(): void {
+    this.#websocket?.pause()
+  }
+
+  resume(): void {
+    this.#websocket?.resume()
+  }
+
+  cut(): void {
+    if (this.#websocket === undefined) this.socket.disconnect()
+    else this.#websocket.terminate()
+  }
+}
+
 // Polling ---------------------------------------------------------------------------------------------------
 
 interface Page {
@@ -639,3 +744,12 @@ export const WIRES: readonly Wire[] = [
     connect: (node, target) => new WsClient(node, target).connect(target),
   },
 ]
+
+/** Not among `WIRES`, since nodes have to be told to have it. */
+export const SOCKET_IO: Wire = {
+  name: 'socket.io',
+  settings: { SOCKET_IO: '1' },
+  begin: 'latest',
+  streams: true,
+  connect: (node, target) => new SocketIoClient(node, target).connect(target),
+}

@@ -51,9 +51,14 @@ export function configOf(settings: Settings): Config {
   return command.config
 }
 
-export const startMemoryNode = (settings: Settings = {}, options: Partial<HubOptions> = {}): Promise<Node> =>
+/** `over`: what no node with a memory log could be told. */
+export const startMemoryNode = (
+  settings: Settings = {},
+  options: Partial<HubOptions> = {},
+  over: Partial<Config> = {},
+): Promise<Node> =>
   startNode(
-    configOf(settings),
+    { ...configOf(settings), ...over },
     ({ history, idempotencyWindow }) => new MemoryLog({ retention: history, idempotencyWindow }),
     options,
   )

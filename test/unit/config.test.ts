@@ -48,6 +48,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     logLevel: 'info',
     publishKeys: [],
     insecure: false,
+    socketIo: false,
     origins: undefined,
     maxBody: 2 ** 20,
     maxChannels: 100,
@@ -287,7 +288,7 @@ t.test('--help and README list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 26)
+  t.equal(names.length, 27)
   for (const [, env = '', flag = ''] of names) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }

@@ -5,6 +5,9 @@ import t from 'tap'
 import * as library from 'ws'
 import {
   jitter,
+  PACKET_SEPARATOR,
+  socketIoFraming,
+  socketIoPollFraming,
   sseFraming,
   streamFraming,
   wsFrame,
@@ -64,6 +67,23 @@ t.test('a WebSocket stretch is one message an event', async t => {
     '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}',
   ])
   t.strictSame(wsFraming.heartbeat, Buffer.from([0x89, 0]))
+})
+
+t.test('a Socket.IO stretch is one packet an event, over both transports', async t => {
+  const events = [...EVENTS, eventOf(7, '7', 'connect_error'), eventOf(8, '8', 'message')]
+  const packets = events.map(({ json, type }) => `42["${type === 'post' ? type : 'message'}",${json}]`)
+  t.strictSame(await receive(socketIoFraming.stretch(events, 0, events.length)), packets)
+  t.strictSame(await receive(socketIoFraming.stretch(events, 2, 4)), packets.slice(2, 4))
+  const polled = (from: number, to: number) => socketIoPollFraming.stretch(events, from, to).toString()
+  t.strictSame(polled(0, events.length).split(PACKET_SEPARATOR), packets)
+  t.equal(polled(2, 3), packets[2])
+  const gap = '42["gap",{"channel":"c","from":"e1-3","to":"e2-7"}]'
+  t.strictSame(await receive(socketIoFraming.gap('c', GAP, '')), [gap])
+  t.equal(socketIoPollFraming.gap('c', GAP, '').toString(), gap)
+  const close = { code: 4001, reason: 'a "reason"', retry: 250 }
+  const [closing = ''] = await receive(socketIoFraming.closing(close))
+  t.strictSame(JSON.parse(closing.slice(2)), ['close', close])
+  t.equal(socketIoPollFraming.closing(close).toString(), closing)
 })
 
 t.test('a stream stretch is one line an event', async t => {

@@ -4,7 +4,7 @@ import { Redis } from 'ioredis'
 import { pino } from 'pino'
 import t from 'tap'
 import { RedisLog } from '../../services/log/redis-log.ts'
-import { type Client, WIRES } from '../contract/clients.ts'
+import { type Client, SOCKET_IO, WIRES } from '../contract/clients.ts'
 import { configOf, offsetOf, type StartNode, startNode, until } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, reading, take, wireContract } from '../contract/wires.ts'
 import { startRedis } from '../redis-server.ts'
@@ -12,21 +12,26 @@ import { startRedis } from '../redis-server.ts'
 const redis = await startRedis()
 t.teardown(() => redis.stop())
 
+const ALL_WIRES = [...WIRES, SOCKET_IO]
+
 let prefixes = 0
 /** Nodes with the same prefix are one cluster. */
 function nodesOf(prefix: string, { url } = redis): StartNode {
   return settings =>
-    startNode(configOf(settings ?? {}), ({ history, idempotencyWindow, logTimeout }) => {
-      const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
-      return new RedisLog({
-        url,
-        prefix,
-        retention: history,
-        idempotencyWindow,
-        timeout: logTimeout,
-        logger,
-      })
-    })
+    startNode(
+      configOf({ ...SOCKET_IO.settings, ...settings }),
+      ({ history, idempotencyWindow, logTimeout }) => {
+        const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
+        return new RedisLog({
+          url,
+          prefix,
+          retention: history,
+          idempotencyWindow,
+          timeout: logTimeout,
+          logger,
+        })
+      },
+    )
 }
 
 wireContract(t, 'Redis', settings => nodesOf(`t${++prefixes}`)(settings))
@@ -50,7 +55,7 @@ t.test('a client goes on where it was, on another node and over another wire', a
     writing = false
   })()
   for (let turn = 0; writing || seen.flat().length < published.flat().length; turn++) {
-    const wire = WIRES[turn % WIRES.length]
+    const wire = ALL_WIRES[turn % ALL_WIRES.length]
     const node = turn % 2 === 0 ? other : one
     const client = await wire?.connect(node, { channels, cursor })
     if (client === undefined) break
@@ -96,7 +101,7 @@ t.test('whoever follows a channel whose history is lost is told a gap, once, and
   const channel = fresh()
   const [before = ''] = await node.append(channel, '1', '2')
   const clients: Client[] = await Promise.all(
-    WIRES.map(wire => wire.connect(node, { channels: [channel], cursor: before })),
+    ALL_WIRES.map(wire => wire.connect(node, { channels: [channel], cursor: before })),
   )
   const last = await Promise.all(clients.map(async client => idOf(await client.event())))
   t.equal(new Set(last).size, 1)

@@ -4,8 +4,17 @@ import type { FastifyPluginAsync } from 'fastify'
 import { longPoll } from './long-poll.ts'
 import { poll } from './poll.ts'
 import { refresh } from './refresh.ts'
+import { socketIo } from './socket-io.ts'
 import { sse } from './sse.ts'
 import { httpStream } from './stream.ts'
 import { ws } from './ws.ts'
 
-export const transports: readonly FastifyPluginAsync[] = [poll, longPoll, sse, httpStream, ws, refresh]
+export const transports: readonly FastifyPluginAsync[] = [
+  poll,
+  longPoll,
+  sse,
+  httpStream,
+  ws,
+  refresh,
+  socketIo,
+]

@@ -13,7 +13,8 @@ import type { Context } from '../../http/context.ts'
 import { type Position, printCursor } from '../../log/position.ts'
 import { type ReadQuery, readQuery } from '../query.ts'
 import { resolveAll } from '../streaming.ts'
-import { Commands } from '../ws-commands.ts'
+import { Commands } from '../commands.ts'
+import { WsCommands } from '../ws-commands.ts'
 
 /** What a command may be longer than the data that it publishes, bytes. */
 const COMMAND_ROOM = 64 * 1024
@@ -65,9 +66,19 @@ function serve(
   const connection = new Connection(context.hub, wsFraming, outlet)
   const opened = join(context, connection, outlet, query)
   // Most clients never say anything.
-  let commands: Commands | undefined
+  let commands: WsCommands | undefined
   socket.on('message', (data, isBinary) => {
-    commands ??= new Commands(context, connection, outlet, allowed, opened, logger)
+    commands ??= new WsCommands(
+      new Commands({
+        context,
+        connection,
+        outlet,
+        allowed,
+        opened,
+        logger,
+        keyGoes: 'Authorization: Bearer …',
+      }),
+    )
     commands.take(data as Buffer, isBinary)
   })
   socket.on('pong', () => {
