@@ -41,6 +41,9 @@ t.test('without settings: one node on loopback with the memory log', async t => 
   t.strictSame(rest, {
     host: '127.0.0.1',
     port: 8080,
+    tlsCert: undefined,
+    tlsKey: undefined,
+    h2cPort: undefined,
     role: 'all',
     workers: 1,
     redisUrl: undefined,

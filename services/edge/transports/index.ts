@@ -3,8 +3,9 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { longPoll } from './long-poll.ts'
 import { poll } from './poll.ts'
+import { push } from './push.ts'
 import { sse } from './sse.ts'
 import { httpStream } from './stream.ts'
 import { ws } from './ws.ts'
 
-export const transports: readonly FastifyPluginAsync[] = [poll, longPoll, sse, httpStream, ws]
+export const transports: readonly FastifyPluginAsync[] = [poll, longPoll, sse, httpStream, ws, push]

@@ -1,0 +1,169 @@
+// Pushed responses (RFC 9113 section 8.4): events as resources of their own, beside the stream that announces them.
+
+import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2'
+import { Writable } from 'node:stream'
+import { caching, EVENT_TYPE } from '../http/channels.ts'
+
+/** Pushes that are under way on one session at a time, if the client allows as many. */
+const MAX_OPEN = 64
+const NOTHING = Buffer.alloc(0)
+const NEWLINE = 0x0a
+
+/** How every event's object begins, whose names need no escapes. */
+const EVENT = /^\{"channel":"([^"]{1,200})","id":"([^"]{1,40})","time":/
+/** Bytes in which that stands. */
+const EVENT_HEAD = 300
+
+/** The pushes of one session: no more at a time than its client allows. */
+class Pushes {
+  #open = 0
+  readonly #waiting = new Set<() => void>()
+  #scheduled = false
+
+  /** How many more may be opened now. */
+  room(session: Http2Session): number {
+    const { maxConcurrentStreams = MAX_OPEN } = session.remoteSettings
+    return Math.min(MAX_OPEN, maxConcurrentStreams) - this.#open
+  }
+
+  opened(): void {
+    this.#open++
+  }
+
+  readonly closed = (): void => {
+    this.#open--
+    if (this.#waiting.size === 0 || this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      const waiting = [...this.#waiting]
+      this.#waiting.clear()
+      for (const each of waiting) each()
+    })
+  }
+
+  /** Calls back once, when a push has ended. */
+  wait(run: () => void): void {
+    this.#waiting.add(run)
+  }
+
+  forget(run: () => void): void {
+    this.#waiting.delete(run)
+  }
+}
+
+const pushesOf = new WeakMap<Http2Session, Pushes>()
+
+function pushesOn(session: Http2Session): Pushes {
+  const pushes = pushesOf.get(session) ?? new Pushes()
+  pushesOf.set(session, pushes)
+  return pushes
+}
+
+/**
+ * Takes lines of NDJSON for a client, whole ones: pushes the events among them, in their order, and writes a line
+ * `{"pushed":{"channel","id"}}` for each to the held stream, so that a push which the client refused or lost is not
+ * lost to it; other lines as they are. A client that takes no more pushes holds the sink up, as one that takes no more
+ * bytes does. Events that can't be pushed (any more) go out as lines.
+ */
+export class PushSink extends Writable {
+  readonly #stream: ServerHttp2Stream
+  /** What goes with every pushed response, and with every promised request. */
+  readonly #headers: OutgoingHttpHeaders
+  readonly #request: OutgoingHttpHeaders
+  readonly #open = new Set<ServerHttp2Stream>()
+  #go: (() => void) | undefined
+
+  constructor(stream: ServerHttp2Stream, headers: OutgoingHttpHeaders, request: OutgoingHttpHeaders) {
+    super({ decodeStrings: false })
+    this.#stream = stream
+    this.#headers = headers
+    this.#request = request
+    // Told by the stream's own events.
+    this.on('error', () => {})
+    stream.once('close', () => this.destroy())
+  }
+
+  override _write(lines: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#take(lines, 0, done)
+  }
+
+  override _final(done: () => void): void {
+    this.#stream.end(done)
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const { session, rstCode } = this.#stream
+    if (this.#go !== undefined && session !== undefined) pushesOf.get(session)?.forget(this.#go)
+    // A client that has gone, or was cut, wants no pushes either; one that was told goodbye gets what is under way.
+    if (rstCode !== constants.NGHTTP2_NO_ERROR) {
+      for (const pushed of this.#open) pushed.close(constants.NGHTTP2_CANCEL)
+    }
+    done(error)
+  }
+
+  #take(lines: Buffer, from: number, done: (error?: Error | null) => void): void {
+    const { session } = this.#stream
+    if (session === undefined || this.#stream.destroyed) return done()
+    const pushes = pushesOn(session)
+    const written: Buffer[] = []
+    const write = (then: (error?: Error | null) => void) =>
+      this.#stream.write(written.length === 0 ? NOTHING : Buffer.concat(written), then)
+    let at = from
+    while (at < lines.length) {
+      const end = lines.indexOf(NEWLINE, at) + 1 || lines.length
+      const event = EVENT.exec(lines.toString('latin1', at, Math.min(end, at + EVENT_HEAD)))
+      if (event === null || !canPush(this.#stream)) written.push(lines.subarray(at, end))
+      else if (pushes.room(session) > 0) {
+        const [, channel = '', id = ''] = event
+        this.#push(pushes, channel, id, lines.subarray(at, end - 1))
+        written.push(Buffer.from(`{"pushed":{"channel":"${channel}","id":"${id}"}}\n`))
+      } else {
+        this.#go = () => {
+          this.#go = undefined
+          this.#take(lines, at, done)
+        }
+        pushes.wait(this.#go)
+        if (written.length > 0) write(() => {})
+        return
+      }
+      at = end
+    }
+    write(done)
+  }
+
+  #push(pushes: Pushes, channel: string, id: string, body: Buffer): void {
+    pushes.opened()
+    const path = `/v1/channels/${channel}/events/${id}`
+    try {
+      this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
+        // No more streams on this session, for one: the line says where the event is.
+        if (error) return pushes.closed()
+        this.#open.add(pushed)
+        // The client may refuse it.
+        pushed.on('error', () => {})
+        pushed.once('close', () => {
+          this.#open.delete(pushed)
+          pushes.closed()
+        })
+        if (pushed.destroyed) return
+        pushed.respond({
+          ':status': 200,
+          ...this.#headers,
+          ...caching(id),
+          'content-type': EVENT_TYPE,
+          'content-length': body.length,
+        })
+        pushed.end(body)
+      })
+    } catch {
+      // The session was told to end within this very turn.
+      pushes.closed()
+    }
+  }
+}
+
+/** Whether the client takes pushes on this stream, now. */
+export function canPush(stream: ServerHttp2Stream): boolean {
+  return stream.pushAllowed && stream.session?.remoteSettings.maxConcurrentStreams !== 0
+}
