@@ -4,8 +4,8 @@ import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp
 import { Writable } from 'node:stream'
 import { caching, EVENT_TYPE } from '../http/channels.ts'
 
-/** Pushes that are under way on one session at a time, if the client allows as many. */
-const MAX_OPEN = 64
+/** Pushes that are under way on one session at a time, if the client allows twice as many. */
+const MAX_OPEN = 256
 const NOTHING = Buffer.alloc(0)
 const NEWLINE = 0x0a
 
@@ -14,35 +14,46 @@ const EVENT = /^\{"channel":"([^"]{1,200})","id":"([^"]{1,40})","time":/
 /** Bytes in which that stands. */
 const EVENT_HEAD = 300
 
-/** The pushes of one session: no more at a time than its client allows. */
+/**
+ * The pushes of one session. One is under way until the client has come past it, which the answer to a PING behind it
+ * says: that its last byte was sent is no reason to open another, since the client refuses those beyond its limit. Of
+ * what it allows only half is used, because clients count otherwise than servers (Node's its own requests too).
+ */
 class Pushes {
+  readonly #session: Http2Session
   #open = 0
+  /** Sent, with no PING behind them yet. */
+  #sent = 0
+  #pinging = false
   readonly #waiting = new Set<() => void>()
-  #scheduled = false
 
-  /** How many more may be opened now. */
-  room(session: Http2Session): number {
-    const { maxConcurrentStreams = MAX_OPEN } = session.remoteSettings
-    return Math.min(MAX_OPEN, maxConcurrentStreams) - this.#open
+  constructor(session: Http2Session) {
+    this.#session = session
+  }
+
+  /** At a time. 0: the client takes no pushes. */
+  static limit({ remoteSettings }: Http2Session): number {
+    const { enablePush, maxConcurrentStreams = Number.POSITIVE_INFINITY } = remoteSettings
+    return enablePush === false ? 0 : Math.min(MAX_OPEN, Math.floor(maxConcurrentStreams / 2))
+  }
+
+  get full(): boolean {
+    return this.#open >= Pushes.limit(this.#session)
   }
 
   opened(): void {
     this.#open++
   }
 
-  readonly closed = (): void => {
-    this.#open--
-    if (this.#waiting.size === 0 || this.#scheduled) return
-    this.#scheduled = true
-    setImmediate(() => {
-      this.#scheduled = false
-      const waiting = [...this.#waiting]
-      this.#waiting.clear()
-      for (const each of waiting) each()
-    })
+  /** The last byte was sent, or the client does not want the rest. */
+  readonly sent = (): void => {
+    this.#sent++
+    if (this.#pinging) return
+    this.#pinging = true
+    setImmediate(() => this.#ping())
   }
 
-  /** Calls back once, when a push has ended. */
+  /** Calls back once, when there may be room. */
   wait(run: () => void): void {
     this.#waiting.add(run)
   }
@@ -50,12 +61,27 @@ class Pushes {
   forget(run: () => void): void {
     this.#waiting.delete(run)
   }
+
+  #ping(): void {
+    const count = this.#sent
+    this.#sent = 0
+    const answered = () => {
+      this.#open -= count
+      const waiting = [...this.#waiting]
+      this.#waiting.clear()
+      for (const each of waiting) each()
+      if (this.#sent > 0) this.#ping()
+      else this.#pinging = false
+    }
+    // Where no PING can be sent the session ends, and with it all who wait.
+    if (this.#session.destroyed || !this.#session.ping(answered)) answered()
+  }
 }
 
 const pushesOf = new WeakMap<Http2Session, Pushes>()
 
 function pushesOn(session: Http2Session): Pushes {
-  const pushes = pushesOf.get(session) ?? new Pushes()
+  const pushes = pushesOf.get(session) ?? new Pushes(session)
   pushesOf.set(session, pushes)
   return pushes
 }
@@ -114,7 +140,7 @@ export class PushSink extends Writable {
       const end = lines.indexOf(NEWLINE, at) + 1 || lines.length
       const event = EVENT.exec(lines.toString('latin1', at, Math.min(end, at + EVENT_HEAD)))
       if (event === null || !canPush(this.#stream)) written.push(lines.subarray(at, end))
-      else if (pushes.room(session) > 0) {
+      else if (!pushes.full) {
         const [, channel = '', id = ''] = event
         this.#push(pushes, channel, id, lines.subarray(at, end - 1))
         written.push(Buffer.from(`{"pushed":{"channel":"${channel}","id":"${id}"}}\n`))
@@ -138,13 +164,13 @@ export class PushSink extends Writable {
     try {
       this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
         // No more streams on this session, for one: the line says where the event is.
-        if (error) return pushes.closed()
+        if (error) return pushes.sent()
         this.#open.add(pushed)
         // The client may refuse it.
         pushed.on('error', () => {})
         pushed.once('close', () => {
           this.#open.delete(pushed)
-          pushes.closed()
+          pushes.sent()
         })
         if (pushed.destroyed) return
         pushed.respond({
@@ -158,12 +184,12 @@ export class PushSink extends Writable {
       })
     } catch {
       // The session was told to end within this very turn.
-      pushes.closed()
+      pushes.sent()
     }
   }
 }
 
 /** Whether the client takes pushes on this stream, now. */
-export function canPush(stream: ServerHttp2Stream): boolean {
-  return stream.pushAllowed && stream.session?.remoteSettings.maxConcurrentStreams !== 0
+export function canPush({ pushAllowed, session }: ServerHttp2Stream): boolean {
+  return pushAllowed && session !== undefined && Pushes.limit(session) > 0
 }

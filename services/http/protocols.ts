@@ -73,8 +73,11 @@ export class Protocols {
     server.off('connection', http1)
     server.on('connection', (socket: Socket) => {
       // One that was given back (upgrades.ts) speaks TLS already.
-      if (socket instanceof TLSSocket) http1.call(server, socket)
-      else if (!socket.destroyed) tls.emit('connection', socket)
+      if (socket instanceof TLSSocket) return http1.call(server, socket)
+      if (socket.destroyed) return
+      // HTTP/1.1 looks after half-open sockets itself, HTTP/2 does not.
+      socket.allowHalfOpen = false
+      tls.emit('connection', socket)
     })
     tls.on('secureConnection', socket => {
       if (socket.alpnProtocol === 'h2') return this.#beginHttp2(socket)
