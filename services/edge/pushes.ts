@@ -5,7 +5,9 @@ import { Writable } from 'node:stream'
 import { caching, EVENT_TYPE } from '../http/channels.ts'
 
 /** Pushes that are under way on one session at a time, if the client allows twice as many. */
-const MAX_OPEN = 256
+const MAX_OPEN = 100
+/** Bytes that they may have together; one more may begin below that. */
+const MAX_BYTES = 512 * 1024
 const NOTHING = Buffer.alloc(0)
 const NEWLINE = 0x0a
 
@@ -22,8 +24,9 @@ const EVENT_HEAD = 300
 class Pushes {
   readonly #session: Http2Session
   #open = 0
+  #bytes = 0
   /** Sent, with no PING behind them yet. */
-  #sent = 0
+  #sent = { pushes: 0, bytes: 0 }
   #pinging = false
   readonly #waiting = new Set<() => void>()
 
@@ -38,16 +41,18 @@ class Pushes {
   }
 
   get full(): boolean {
-    return this.#open >= Pushes.limit(this.#session)
+    return this.#open >= Pushes.limit(this.#session) || this.#bytes >= MAX_BYTES
   }
 
-  opened(): void {
+  opened(bytes: number): void {
     this.#open++
+    this.#bytes += bytes
   }
 
   /** The last byte was sent, or the client does not want the rest. */
-  readonly sent = (): void => {
-    this.#sent++
+  sent(bytes: number): void {
+    this.#sent.pushes++
+    this.#sent.bytes += bytes
     if (this.#pinging) return
     this.#pinging = true
     setImmediate(() => this.#ping())
@@ -63,14 +68,15 @@ class Pushes {
   }
 
   #ping(): void {
-    const count = this.#sent
-    this.#sent = 0
+    const { pushes, bytes } = this.#sent
+    this.#sent = { pushes: 0, bytes: 0 }
     const answered = () => {
-      this.#open -= count
+      this.#open -= pushes
+      this.#bytes -= bytes
       const waiting = [...this.#waiting]
       this.#waiting.clear()
       for (const each of waiting) each()
-      if (this.#sent > 0) this.#ping()
+      if (this.#sent.pushes > 0) this.#ping()
       else this.#pinging = false
     }
     // Where no PING can be sent the session ends, and with it all who wait.
@@ -159,18 +165,18 @@ export class PushSink extends Writable {
   }
 
   #push(pushes: Pushes, channel: string, id: string, body: Buffer): void {
-    pushes.opened()
+    pushes.opened(body.length)
     const path = `/v1/channels/${channel}/events/${id}`
     try {
       this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
         // No more streams on this session, for one: the line says where the event is.
-        if (error) return pushes.sent()
+        if (error) return pushes.sent(body.length)
         this.#open.add(pushed)
         // The client may refuse it.
         pushed.on('error', () => {})
         pushed.once('close', () => {
           this.#open.delete(pushed)
-          pushes.sent()
+          pushes.sent(body.length)
         })
         if (pushed.destroyed) return
         pushed.respond({
@@ -184,7 +190,7 @@ export class PushSink extends Writable {
       })
     } catch {
       // The session was told to end within this very turn.
-      pushes.sent()
+      pushes.sent(body.length)
     }
   }
 }

@@ -197,8 +197,8 @@ export class PushClient extends NdjsonClient {
 
   override cut(): void {
     this.#cut = true
-    super.cut()
-    this.#session?.destroy()
+    // Not within Node's own call for what has come: destroying a session there corrupts its memory (Node 20).
+    setImmediate(() => this.#session?.destroy())
     this.#release()
   }
 }
