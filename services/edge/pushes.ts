@@ -125,11 +125,12 @@ export class PushSink extends Writable {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    const { session, rstCode } = this.#stream
+    const { session, aborted } = this.#stream
     if (this.#go !== undefined && session !== undefined) pushesOf.get(session)?.forget(this.#go)
     // A client that has gone, or was cut, wants no pushes either; one that was told goodbye gets what is under way.
-    if (rstCode !== constants.NGHTTP2_NO_ERROR) {
-      for (const pushed of this.#open) pushed.close(constants.NGHTTP2_CANCEL)
+    for (const pushed of aborted ? this.#open : []) {
+      pushed.close(constants.NGHTTP2_CANCEL)
+      pushed.destroy()
     }
     done(error)
   }

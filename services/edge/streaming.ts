@@ -148,6 +148,8 @@ function beginHttp2(
   if (stream === undefined || stream.destroyed || stream.closed) return undefined
   stream.respond({ ':status': 200, ...headersOf(reply, contentType) })
   stream.write(opening)
+  // A client that does not want the rest: Node would wait until it had taken it.
+  stream.once('aborted', () => setImmediate(() => stream.destroy()))
   const sink = sinkFor?.(stream, request, reply) ?? stream
   return { outlet: new Http2Outlet(stream, sink, framing), closes: stream }
 }

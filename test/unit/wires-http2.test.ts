@@ -6,17 +6,14 @@ import { http2Wires, makeCertificate } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { wireContract } from '../contract/wires.ts'
 
-const only = (process.env.ONLY ?? '').split(',')
 const { cert, key } = makeCertificate()
 const tls = { TLS_CERT: cert, TLS_KEY: key }
 
-wireContract(
-  t,
-  'the memory log',
-  settings => startMemoryNode({ ...settings, H2C_PORT: '0' }),
-  http2Wires('cleartext HTTP/2').filter(w => only.includes('c' + w.name)),
-)
-wireContract(t, 'the memory log', settings => startMemoryNode({ ...settings, ...tls }), [
-  ...http2Wires('HTTP/2 and TLS').filter(w => only.includes('t' + w.name)),
-  ...WIRES.filter(({ name }) => only.includes('1' + name)).map(wire => ({ ...wire, over: 'TLS' })),
-])
+const cleartext = http2Wires('cleartext HTTP/2')
+wireContract(t, 'the memory log', settings => startMemoryNode({ ...settings, H2C_PORT: '0' }), cleartext)
+
+const secure = [
+  ...http2Wires('HTTP/2 and TLS'),
+  ...WIRES.filter(({ name }) => name === 'sse' || name === 'ws').map(wire => ({ ...wire, over: 'TLS' })),
+]
+wireContract(t, 'the memory log', settings => startMemoryNode({ ...settings, ...tls }), secure)
