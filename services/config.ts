@@ -272,7 +272,7 @@ const SETTINGS = {
     file,
     () => undefined,
     'no TLS',
-    'certificate chain (PEM): PORT then speaks TLS, with HTTP/2 and HTTP/1.1; read again when it changes',
+    'certificate chain (PEM): PORT then speaks TLS with HTTP/2 and 1.1; read again when it changes',
   ),
   tlsKey: optional('Process', 'FANWIRE_TLS_KEY', file, () => undefined, 'no TLS', 'its private key (PEM)'),
   h2cPort: optional(
