@@ -16,6 +16,11 @@ export interface Config {
   readonly host: string
   /** 0: any free one. */
   readonly port: number
+  /** PEM files of the certificate chain and its key: both, or neither for no TLS. */
+  readonly tlsCert: string | undefined
+  readonly tlsKey: string | undefined
+  /** One more port, with cleartext HTTP/2; 0: any free one. */
+  readonly h2cPort: number | undefined
   readonly role: Role
   readonly workers: number
   /** Undefined: the memory log. May hold a password. */
@@ -194,6 +199,12 @@ const onOff: Kind<boolean> = {
     text === '1' || text === 'true' ? true : text === '0' || text === 'false' ? false : undefined,
 }
 
+const file: Kind<string> = {
+  placeholder: 'FILE',
+  expects: 'the path of a file',
+  parse: text => (text.includes('\0') ? undefined : text),
+}
+
 const hostName: Kind<string> = {
   placeholder: 'HOST',
   expects: 'an IP address or a host name without a port, such as 127.0.0.1, 0.0.0.0, :: or localhost',
@@ -256,6 +267,23 @@ const originList: Kind<readonly string[]> = {
 const SETTINGS = {
   host: setting('Process', 'HOST', hostName, '127.0.0.1', 'address to listen on'),
   port: setting('Process', 'PORT', integer(0, 65535), '8080', 'port to listen on; 0: any free one'),
+  tlsCert: optional(
+    'Process',
+    'FANWIRE_TLS_CERT',
+    file,
+    () => undefined,
+    'no TLS',
+    'certificate chain (PEM): PORT then speaks TLS with HTTP/2 and 1.1; read again when it changes',
+  ),
+  tlsKey: optional('Process', 'FANWIRE_TLS_KEY', file, () => undefined, 'no TLS', 'its private key (PEM)'),
+  h2cPort: optional(
+    'Process',
+    'FANWIRE_H2C_PORT',
+    integer(0, 65535),
+    () => undefined,
+    'none',
+    'one more port of the same HOST, with cleartext HTTP/2 (prior knowledge)',
+  ),
   role: setting(
     'Process',
     'ROLE',
@@ -509,6 +537,17 @@ function readFlags(args: readonly string[], problems: string[]): Map<string, str
 function contradictions(values: Values): string[] {
   const found: string[] = []
   const { redisUrl: url, role, workers, host, publishKeys, insecure } = values
+  const { port, tlsCert, tlsKey, h2cPort } = values
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
+    const [set, missing] = tlsKey === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT']
+    found.push(`FANWIRE_TLS_${set} is set and FANWIRE_TLS_${missing} is not: TLS needs both`)
+  }
+  if (h2cPort !== undefined && h2cPort === port && port !== 0) {
+    found.push(`FANWIRE_H2C_PORT is ${h2cPort}, as is PORT: cleartext HTTP/2 needs a port of its own`)
+  }
+  if (h2cPort === 0 && workers > 1) {
+    found.push('FANWIRE_H2C_PORT is 0, which WORKERS above 1 can not share: name a port')
+  }
   if (role !== 'all' && url === undefined) {
     found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)
   }

@@ -8,6 +8,7 @@ import pretty from 'pino-pretty'
 import type { Config } from './config.ts'
 import { edge } from './edge/app.ts'
 import { Hub } from './fanout/hub.ts'
+import { CertificateRefused } from './http/certificate.ts'
 import { createContext, type Workers } from './http/context.ts'
 import { drain, type DrainTimes } from './http/drain.ts'
 import { Health } from './http/health.ts'
@@ -77,12 +78,15 @@ export async function addressOf(host: string): Promise<string> {
   return (await lookup(host)).address
 }
 
-/** Listens, and returns the address as a URL. */
+/** Listens, and returns the address as a URL, behind those of further ports. */
 export async function listen(
   app: FastifyInstance,
-  { host, port }: Pick<Config, 'host' | 'port'>,
+  { host, port, h2cPort, tlsCert }: Pick<Config, 'host' | 'port' | 'h2cPort' | 'tlsCert'>,
 ): Promise<string> {
   const address = await addressOf(host)
+  // First, since whoever starts the node takes PORT for the last to be bound.
+  const h2c = await app.protocols.listen(address, h2cPort ?? 0, BACKLOG)
+  if (h2c !== undefined) app.log.info({ address: urlOf(address, h2c) }, 'cleartext HTTP/2')
   // Fastify would log a line of its own for each address.
   const { level } = app.log
   app.log.level = 'silent'
@@ -90,11 +94,11 @@ export async function listen(
   app.log.level = level
   const bound = app.server.address()
   if (bound === null || typeof bound === 'string') throw new Error('the server has no port')
-  return urlOf(address, bound.port)
+  return urlOf(address, bound.port, tlsCert !== undefined)
 }
 
-export function urlOf(address: string, port: number): string {
-  return `http://${address.includes(':') ? `[${address}]` : address}:${port}`
+export function urlOf(address: string, port: number, secure = false): string {
+  return `${secure ? 'https' : 'http'}://${address.includes(':') ? `[${address}]` : address}:${port}`
 }
 
 const AT_ONCE: DrainTimes = { notice: 0, spread: 0 }
@@ -124,18 +128,22 @@ export function endWithGrace(
 }
 
 /** What is wrong, and what to do about it, in one line. */
-export function explain(error: unknown, { host, port }: Pick<Config, 'host' | 'port'>): string {
+export function explain(error: unknown, config: Pick<Config, 'host' | 'port' | 'h2cPort'>): string {
   if (!(error instanceof Error)) return String(error)
+  const { host } = config
   // The log's messages name the Redis that they are about.
   if (error instanceof LogUnavailable) {
     return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
   }
   if (error instanceof LogRefused) return `the log can not be used: ${error.message}`
-  switch ((error as NodeJS.ErrnoException).code) {
+  if (error instanceof CertificateRefused) return error.message
+  const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }
+  const setting = port !== 0 && port === config.h2cPort ? 'FANWIRE_H2C_PORT' : 'PORT'
+  switch (code) {
     case 'EADDRINUSE':
-      return `port ${port} of ${host} is in use: stop what listens there, or choose another with PORT (0: any free one)`
+      return `port ${port} of ${host} is in use: stop what listens there, or choose another with ${setting} (0: any free one)`
     case 'EACCES':
-      return `port ${port} needs more rights than this user has: choose one above 1023 with PORT`
+      return `port ${port} needs more rights than this user has: choose one above 1023 with ${setting}`
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':

@@ -23,7 +23,7 @@ export interface Exit {
 }
 
 export interface RunningNode {
-  /** `http://127.0.0.1:<port>`, without a slash at the end. */
+  /** `http://127.0.0.1:<port>`, or `https:`, without a slash at the end. */
   readonly url: string
   readonly port: number
   readonly pid: number
@@ -49,13 +49,14 @@ export async function startNode(options: NodeOptions = {}): Promise<RunningNode>
   })
   const line = await Promise.race([logged(/listening on http/), ended])
   clearTimeout(timer)
-  const port = Number(/listening on http:\/\/\S*?:(\d+)/.exec(line)?.[1])
+  const [, scheme, digits] = /listening on (https?):\/\/\S*?:(\d+)/.exec(line) ?? []
+  const port = Number(digits)
   const stop = (signal: NodeJS.Signals) => {
     child.kill(signal)
     return exit
   }
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `${scheme}://127.0.0.1:${port}`,
     port,
     pid: child.pid as number,
     logs,

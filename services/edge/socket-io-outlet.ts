@@ -16,6 +16,7 @@ import {
   socketIoPollFraming,
   wsText,
 } from '../fanout/frames.ts'
+import { underWay } from './streaming.ts'
 
 /** The library's session below Socket.IO: Engine.IO. It goes on when the transport changes. */
 export type Session = Socket['conn']
@@ -93,6 +94,11 @@ export class SocketIoOutlet implements Outlet {
   /** The client polls, for now. */
   get polls(): boolean {
     return this.#polls !== undefined
+  }
+
+  /** What may be under way through TLS; a poll sink has nothing of the kind. */
+  get underWay(): number {
+    return this.#websocket === undefined ? 0 : underWay(this.sink as NetSocket)
   }
 
   get open(): boolean {

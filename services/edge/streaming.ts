@@ -1,20 +1,39 @@
-// A response that never ends: what the sse and stream wires share. The body is not chunked but ends with the
-// connection (RFC 9112 section 6.3), so the same bytes go to every client, whatever its HTTP version.
+// A response that never ends: what the sse, stream and push wires share. Over HTTP/1 the body is not chunked but ends
+// with the connection (RFC 9112 section 6.3), so the same bytes go to every client, whatever its HTTP version. Over
+// HTTP/2 they go to the request's stream, and other requests go on beside it.
 
+import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../fanout/channel.ts'
 import { Connection, type Outlet } from '../fanout/connection.ts'
 import type { Farewell, Framing } from '../fanout/frames.ts'
-import type { Hub } from '../fanout/hub.ts'
+import { http2StreamOf } from '../http/over.ts'
 import { type Position, printCursor } from '../log/position.ts'
 import { detach } from './detach.ts'
 import type { ReadQuery } from './query.ts'
 
+/** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */
+const UNDER_WAY = 64 * 1024
+
+/** How a wire streams. */
+export interface Streaming {
+  readonly framing: Framing
+  readonly contentType: string
+  /** What takes the bytes over HTTP/2, if not the stream itself. It ends the stream. */
+  sinkFor?(stream: ServerHttp2Stream, request: FastifyRequest, reply: FastifyReply): Writable
+}
+
 /** Where each channel's reader begins. Raises LogUnavailable. */
 export function resolveAll(channels: readonly Channel[], query: ReadQuery<never>): Promise<Position[]> {
   return Promise.all(channels.map((channel, i) => channel.resolve(query.starts[i] ?? 'latest')))
+}
+
+/** What may be under way through a socket that takes bytes, for an outlet. */
+export function underWay(socket: Socket): number {
+  return socket instanceof TLSSocket ? UNDER_WAY : 0
 }
 
 /** Sockets that have become a stream: what a client sent behind that request (pipelining) is not answered. */
@@ -24,67 +43,82 @@ const streamed = new WeakSet<Socket>()
 export async function stream(
   request: FastifyRequest,
   reply: FastifyReply,
-  framing: Framing,
-  contentType: string,
+  streaming: Streaming,
   query: ReadQuery<never>,
 ): Promise<void> {
   const { hub } = request.server.fanwire
   await hub.using(query.channels, async channels => {
     const positions = await resolveAll(channels, query)
     reply.hijack()
-    const { socket } = request.raw
-    if (socket.destroyed || streamed.has(socket)) return
-    const opening = framing.opening(printCursor(positions))
-    const connection = follow(hub, framing, begin(reply, socket, framing, contentType, opening))
+    const opening = streaming.framing.opening(printCursor(positions))
+    const begin = request.raw.httpVersionMajor === 2 ? beginHttp2 : beginHttp1
+    const begun = begin(request, reply, streaming, opening)
+    if (begun === undefined) return
+    const connection = new Connection(hub, streaming.framing, begun.outlet)
+    whenClosed(begun.closes, connection)
     for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
   })
 }
 
-/** Writes the head and where the reader stands, in one system call. */
-function begin(
+/** Nothing here may hold on to the request or the reply. */
+function whenClosed(closes: Begun['closes'], connection: Connection): void {
+  closes.once('close', () => connection.closed())
+}
+
+interface Begun {
+  readonly outlet: Outlet
+  /** Emits 'close' when the client is gone. */
+  readonly closes: Socket | ServerHttp2Stream
+}
+
+function headersOf(reply: FastifyReply, contentType: string): Record<string, string> {
+  return {
+    ...(reply.getHeaders() as Record<string, string>),
+    'content-type': contentType,
+    'cache-control': 'no-store, no-transform',
+    'x-accel-buffering': 'no',
+  }
+}
+
+// HTTP/1 ------------------------------------------------------------------------------------------------------
+
+/** Writes the head and where the reader stands, in one system call. Undefined: nobody is there to read it. */
+function beginHttp1(
+  request: FastifyRequest,
   reply: FastifyReply,
-  socket: Socket,
-  framing: Framing,
-  contentType: string,
+  { framing, contentType }: Streaming,
   opening: Buffer,
-): HttpOutlet {
+): Begun | undefined {
+  const { socket } = request.raw
   const { raw } = reply
+  if (socket.destroyed || streamed.has(socket)) return undefined
   // A response that waits behind an earlier one on its connection (pipelining) does not have the socket yet.
   const waits = raw.socket === null
   socket.setNoDelay(true)
   if (!waits) socket.cork()
   raw.removeHeader('transfer-encoding')
-  raw.writeHead(200, {
-    ...(reply.getHeaders() as Record<string, string>),
-    'content-type': contentType,
-    'cache-control': 'no-store, no-transform',
-    'x-accel-buffering': 'no',
-    connection: 'close',
-  })
+  raw.writeHead(200, { ...headersOf(reply, contentType), connection: 'close' })
   raw.write(opening)
-  if (waits) return new HttpOutlet(socket, raw as unknown as Writable, framing)
+  if (waits) {
+    return { outlet: new HttpOutlet(socket, raw as unknown as Writable, framing), closes: socket }
+  }
   socket.uncork()
   streamed.add(socket)
   detach(raw, socket)
-  return new HttpOutlet(socket, socket, framing)
-}
-
-/** Nothing here may hold on to the request or the reply. */
-function follow(hub: Hub, framing: Framing, outlet: HttpOutlet): Connection {
-  const connection = new Connection(hub, framing, outlet)
-  outlet.socket.once('close', () => connection.closed())
-  return connection
+  return { outlet: new HttpOutlet(socket, socket, framing), closes: socket }
 }
 
 class HttpOutlet implements Outlet {
-  readonly socket: Socket
   readonly sink: Writable
+  readonly underWay: number
+  readonly #socket: Socket
   readonly #framing: Framing
 
   /** `sink` is what takes the bytes: the socket, or the response that will have it. */
   constructor(socket: Socket, sink: Writable, framing: Framing) {
-    this.socket = socket
+    this.#socket = socket
     this.sink = sink
+    this.underWay = underWay(socket)
     this.#framing = framing
   }
 
@@ -98,6 +132,55 @@ class HttpOutlet implements Outlet {
 
   cut(): void {
     // One that waited for its turn, which an earlier stream on its connection now never gives, can't cut that.
-    if (this.sink === this.socket || !streamed.has(this.socket)) this.socket.destroy()
+    if (this.sink === this.#socket || !streamed.has(this.#socket)) this.#socket.destroy()
+  }
+}
+
+// HTTP/2 ------------------------------------------------------------------------------------------------------
+
+function beginHttp2(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { framing, contentType, sinkFor }: Streaming,
+  opening: Buffer,
+): Begun | undefined {
+  const stream = http2StreamOf(request)
+  if (stream === undefined || stream.destroyed || stream.closed) return undefined
+  stream.respond({ ':status': 200, ...headersOf(reply, contentType) })
+  stream.write(opening)
+  // A client that does not want the rest: Node would wait until it had taken it.
+  stream.once('aborted', () => setImmediate(() => stream.destroy()))
+  const sink = sinkFor?.(stream, request, reply) ?? stream
+  return { outlet: new Http2Outlet(stream, sink, framing), closes: stream }
+}
+
+class Http2Outlet implements Outlet {
+  readonly sink: Writable
+  readonly underWay = UNDER_WAY
+  readonly #stream: ServerHttp2Stream
+  readonly #framing: Framing
+
+  constructor(stream: ServerHttp2Stream, sink: Writable, framing: Framing) {
+    this.#stream = stream
+    this.sink = sink
+    this.#framing = framing
+  }
+
+  get open(): boolean {
+    return this.sink.writable && this.#stream.writable
+  }
+
+  /** Of the session: how far a stream has come with a large write, Node does not say. */
+  get given(): number {
+    return this.#stream.session?.socket.bytesWritten ?? 0
+  }
+
+  end(farewell: Farewell): void {
+    this.sink.end(this.#framing.closing(farewell))
+  }
+
+  cut(): void {
+    this.#stream.close(constants.NGHTTP2_CANCEL)
+    this.#stream.destroy()
   }
 }

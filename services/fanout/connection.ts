@@ -13,6 +13,10 @@ import { Reader, type Target } from './reader.ts'
 export interface Outlet {
   /** Takes the bytes: a net.Socket, an HTTP/2 stream, or whatever stands for one. */
   readonly sink: Writable
+  /** What may be on its way through TLS or HTTP/2, which report a moment later than the kernel, bytes; else 0. */
+  readonly underWay?: number
+  /** What the kernel was given so far, where the sink does not know what it has left, bytes. */
+  readonly given?: number
   /** Whether frames may still be written. */
   readonly open: boolean
   /** Queues the wire's goodbye behind what is queued, and ends. */
@@ -129,11 +133,11 @@ export class Connection implements Target {
       sink.uncork()
     }
     // write() returns false above the high-water mark even when the kernel took it all, so ask what is left.
-    if (sink.writableLength === 0 || this.blockedSince !== 0) return
+    if (sink.writableLength <= (this.#outlet.underWay ?? 0) || this.blockedSince !== 0) return
     // It was ended by somebody else since: nothing may be written behind that, and nothing comes any more.
     if (!this.#outlet.open) return
     this.blockedSince = Date.now()
-    this.backlog = sink.writableLength
+    this.backlog = this.#outlet.given === undefined ? sink.writableLength : this.queued
     this.#hub.blocked.add(this)
     // 'drain' is not emitted for a small write that did not fit: the callback of an empty one behind it tells.
     sink.write(NOTHING, () => {
@@ -245,9 +249,10 @@ export class Connection implements Target {
     this.#outlet.cut()
   }
 
-  /** How much the kernel has not taken yet, bytes; undefined where that is not known. */
+  /** How much the kernel has not taken yet, bytes, up to a constant: a smaller number is progress. */
   get queued(): number {
-    const { sink } = this.#outlet
+    const { sink, given } = this.#outlet
+    if (given !== undefined) return -given
     return queuedInKernel(sink) ?? sink.writableLength
   }
 

@@ -108,6 +108,9 @@ export const streamFraming: Framing = {
     Buffer.from(`${JSON.stringify({ close: { code, reason, retry } })}\n`),
 }
 
+/** HTTP/2 push where nothing can be pushed: lines as of `stream`. */
+export const pushFraming: Framing = { ...streamFraming, wire: 'push' }
+
 /** WebSocket: one text message an object. Only valid while no extension is negotiated on the connection. */
 export const wsFraming: Framing = {
   wire: 'ws',

@@ -8,6 +8,13 @@ import { parsePosition, printPosition, samePosition } from '../log/position.ts'
 
 const FOR_EVER = 'public, max-age=31536000, immutable'
 
+export const EVENT_TYPE = 'application/json; charset=utf-8'
+
+/** How a single event may be cached. */
+export function caching(id: string) {
+  return { etag: `"${id}"`, 'cache-control': FOR_EVER }
+}
+
 /** The channel in the path. Raises FW_BAD_CHANNEL, and FW_BAD_PARAMETER for any query. */
 function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): string {
   const { channel } = request.params
@@ -63,13 +70,14 @@ export const channels = fp(
         if (event === undefined || !samePosition(event, position)) {
           throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no more')
         }
-        const etag = `"${id}"`
-        reply.headers({ etag, 'cache-control': FOR_EVER })
+        const headers = caching(id)
+        const { etag } = headers
+        reply.headers(headers)
         const known = request.headers['if-none-match']
           ?.split(',')
           .map(each => each.trim().replace(/^W\//, ''))
         if (known?.some(each => each === etag || each === '*')) return reply.code(304).send()
-        return reply.type('application/json; charset=utf-8').send(event.json)
+        return reply.type(EVENT_TYPE).send(event.json)
       },
     )
   },

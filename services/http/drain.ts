@@ -1,13 +1,13 @@
 // Stops a node so that nobody loses anything: not ready first, then deaf to newcomers, then goodbyes spread over
 // time, then the end. And ends, one by one, connections that have become too old.
 
-import { Server, type Socket } from 'node:net'
+import { Server } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { lastsUntil } from '../fanout/hub.ts'
-import { whenOver } from './over.ts'
+import { answerAndClose, connectionOf, whenOver } from './over.ts'
 
 /** Requests that are being answered when all goodbyes are said have this long, ms. */
 const LAST_ANSWERS = 2500
@@ -50,11 +50,12 @@ declare module 'fastify' {
 /** Whether the connection of a request has lasted as long as it may, where that has an end. */
 function ages(app: FastifyInstance, maxAge: number): (request: FastifyRequest) => boolean {
   if (maxAge === 0) return () => false
-  const until = new WeakMap<Socket, number>()
-  app.server.on('connection', (socket: Socket) => {
-    if (!until.has(socket)) until.set(socket, lastsUntil(maxAge))
-  })
-  return ({ raw }) => Date.now() >= (until.get(raw.socket) ?? Number.POSITIVE_INFINITY)
+  const until = new WeakMap<object, number>()
+  app.protocols.each(connection => void until.set(connection, lastsUntil(maxAge)))
+  return request => {
+    const connection = connectionOf(request)
+    return connection !== undefined && Date.now() >= (until.get(connection) ?? Number.POSITIVE_INFINITY)
+  }
 }
 
 /** Counts requests in flight, and tells clients of a stopping node, or an old connection, not to keep it. */
@@ -76,11 +77,11 @@ export const stopping = fp(
       next()
     })
     app.addHook('onSend', (request, reply, _payload, next) => {
-      if (health.draining || isOld(request)) reply.header('connection', 'close')
+      if (health.draining || isOld(request)) answerAndClose(request, reply)
       next()
     })
   },
-  { name: 'fanwire-stopping', fastify: '5.x' },
+  { name: 'fanwire-stopping', dependencies: ['fanwire-protocols'], fastify: '5.x' },
 )
 
 /** How long a stop takes, ms, beyond which come some 3 s at most. */
@@ -98,8 +99,10 @@ export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes
   if (notice > 0) await wait(notice)
   // Not as an http.Server: that would cut idle connections, over which a proxy may be sending a request just now.
   // They are told not to be kept with their next answer.
-  Server.prototype.close.call(app.server)
+  for (const listener of app.protocols.listeners) Server.prototype.close.call(listener)
   await hub.drain(spread)
+  // To sessions that no answer told; unlike `Connection: close` this is safe while a request is on its way.
+  app.protocols.goAway()
   app.inFlight.ended = true
   await Promise.all([app.inFlight.answered(LAST_ANSWERS), hub.gone(LAST_ANSWERS)])
   const closed = app.close()

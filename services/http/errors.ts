@@ -5,9 +5,12 @@ import fp from 'fastify-plugin'
 import { CODES, type ErrorCode, FanwireError, logUnavailable } from '../errors.ts'
 import { jitter } from '../fanout/frames.ts'
 import { LogUnavailable } from '../log/log.ts'
+import { http2StreamOf } from './over.ts'
 
 /** Longest URL, bytes. */
 export const MAX_URL = 32 * 1024
+/** Longest request line and headers together, bytes. */
+export const MAX_HEADERS = 64 * 1024
 /** A client goes on sending what nobody reads for at most this long, ms. */
 const UNREAD_FOR = 5000
 /** When an EventSource comes back, ms, give or take half. */
@@ -74,9 +77,11 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
  * The answer goes out before the body has come in. Closing at once would reset the connection, and the client
  * might never see the answer; so what comes is thrown away for a while.
  */
-function giveUpReading({ raw }: FastifyRequest, reply: FastifyReply): void {
+function giveUpReading(request: FastifyRequest, reply: FastifyReply): void {
+  const { raw } = request
   if (reply.hasHeader('connection')) reply.removeHeader('connection')
-  const timer = setTimeout(() => raw.complete || raw.destroy(), UNREAD_FOR).unref()
+  const cut = () => (http2StreamOf(request) ?? raw).destroy()
+  const timer = setTimeout(() => raw.complete || cut(), UNREAD_FOR).unref()
   raw.once('close', () => clearTimeout(timer))
 }
 

@@ -2,12 +2,14 @@
 // health and metrics are still answered; some way above that, sockets are dropped unheard.
 
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
+import { answerAndClose, connectionOf } from './over.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The server's open sockets, whatever they speak by now. */
+    /** The node's open sockets, of TCP, whatever they speak by now. */
     readonly sockets: ReadonlySet<Socket>
   }
 }
@@ -18,36 +20,43 @@ const ABOVE = (limit: number) => Math.max(32, Math.ceil(limit * 0.05))
 export const limits = fp(
   async app => {
     const { metrics, config } = app.fanwire
+    const { protocols } = app
     const limit = config.maxConnections
     const most = limit + ABOVE(limit)
-    const excess = new WeakSet<Socket>()
+    const excess = new WeakSet<object>()
     const sockets = new Set<Socket>()
     app.decorate('sockets', sockets)
 
     const closed = function (this: Socket) {
       sockets.delete(this)
     }
-    app.server.on('connection', (socket: Socket) => {
-      if (sockets.has(socket)) return // One that was given back (upgrades.ts).
+    const accept = (socket: Socket) => {
+      // One that was given back (upgrades.ts).
+      if (sockets.has(socket) || socket instanceof TLSSocket) return
       if (sockets.size >= most) {
         metrics.connectionRefused()
         return void socket.destroy()
       }
       sockets.add(socket)
       socket.once('close', closed)
-      if (sockets.size > limit) excess.add(socket)
+    }
+    for (const listener of protocols.listeners) {
+      listener.on('connection', accept)
+      // A socket that a worker refuses in this way the primary offers to the next one: round and round if all are full.
+      if (config.workers === 1) listener.maxConnections = most
+      listener.on('drop', () => metrics.connectionRefused())
+    }
+    protocols.each(connection => {
+      if (sockets.size > limit) excess.add(connection)
     })
-    // A socket that a worker refuses in this way the primary offers to the next one: round and round if all are full.
-    if (config.workers === 1) app.server.maxConnections = most
-    app.server.on('drop', () => metrics.connectionRefused())
     metrics.countSockets(() => sockets.size)
 
     app.addHook('onRequest', async (request, reply) => {
-      const { socket } = request.raw
-      if (!excess.has(socket)) return
+      const connection = connectionOf(request)
+      if (connection === undefined || !excess.has(connection)) return
       // Others have left: there is room by now.
-      if (sockets.size <= limit) return void excess.delete(socket)
-      reply.header('connection', 'close')
+      if (sockets.size <= limit) return void excess.delete(connection)
+      answerAndClose(request, reply)
       if (request.routeOptions.config?.always === true) return
       metrics.connectionRefused()
       throw new FanwireError(
@@ -56,5 +65,5 @@ export const limits = fp(
       )
     })
   },
-  { name: 'fanwire-limits', fastify: '5.x' },
+  { name: 'fanwire-limits', dependencies: ['fanwire-protocols'], fastify: '5.x' },
 )

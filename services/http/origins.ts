@@ -42,8 +42,8 @@ const PREFLIGHT = {
 const EXPOSED = 'ETag, Idempotency-Replayed, Retry-After'
 
 /** Whether the page that sent this may do what pages may. Browsers send an `Origin`; who sends none is no page. */
-function mayOriginate({ headers, server }: FastifyRequest): boolean {
-  return headers.origin === undefined || server.originRule(headers.origin, headers.host)
+function mayOriginate({ headers, server, host }: FastifyRequest): boolean {
+  return headers.origin === undefined || server.originRule(headers.origin, host)
 }
 
 /** An onRequest hook for what a foreign page may not even send. Raises FW_FORBIDDEN_ORIGIN. */

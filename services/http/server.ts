@@ -5,17 +5,15 @@ import { auth } from './auth.ts'
 import { channels } from './channels.ts'
 import type { Context } from './context.ts'
 import { stopping } from './drain.ts'
-import { errors, MAX_URL, tell } from './errors.ts'
+import { errors, MAX_HEADERS, MAX_URL, tell } from './errors.ts'
 import { health } from './health.ts'
 import { limits } from './limits.ts'
 import { refuseMalformed } from './malformed.ts'
 import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
+import { protocols } from './protocols.ts'
 import { upgrades } from './upgrades.ts'
-
-/** Longest request line and headers together, bytes. */
-const MAX_HEADERS = 64 * 1024
 
 /** A Fastify instance with everything but wires and publish routes, which are registered on it next. */
 export function buildServer(context: Context, logger: FastifyBaseLogger): FastifyInstance {
@@ -49,6 +47,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.removeAllContentTypeParsers()
   app.decorate('fanwire', context)
   // In the order in which a request meets them.
+  app.register(protocols)
   app.register(upgrades)
   app.register(errors)
   app.register(origins)

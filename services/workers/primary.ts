@@ -99,7 +99,10 @@ class Primary {
   async #firstOf(): Promise<string> {
     const member = this.#fork(0)
     return await new Promise((resolve, reject) => {
-      member.worker.once('listening', ({ address, port }) => resolve(urlOf(address, port)))
+      const { h2cPort, tlsCert } = this.#config
+      member.worker.on('listening', ({ address, port }) => {
+        if (port !== h2cPort) resolve(urlOf(address, port, tlsCert !== undefined))
+      })
       void member.ended.then(() => {
         if (!this.#stopping) reject(new StartFailed(member.why ?? 'a worker ended before it listened'))
       })
@@ -123,7 +126,9 @@ class Primary {
     const began = performance.now()
     const member: Member = { worker, dialogue, failures, began, listens: false, why: undefined, ended }
     this.#members.set(worker.id, member)
-    worker.once('listening', () => {
+    worker.on('listening', ({ port }) => {
+      // The last that it listens on is PORT.
+      if (port === this.#config.h2cPort) return
       member.listens = true
       if (this.#started) this.#logger.info({ worker: worker.id }, 'a worker took the place of one that ended')
     })

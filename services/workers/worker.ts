@@ -58,10 +58,10 @@ export async function work(config: Config, self: Worker, end: () => never): Prom
       port = answer
     }
     // A server that is closed already must not listen.
-    if (!stopping) await listen(app, { host: config.host, port })
+    if (!stopping) await listen(app, { ...config, port })
   } catch (error) {
     if (stopping) return
-    await primary.ask({ of: 'failed', why: explain(error, { host: config.host, port }) }, ANSWER_WITHIN)
+    await primary.ask({ of: 'failed', why: explain(error, { ...config, port }) }, ANSWER_WITHIN)
     end()
   }
 }

@@ -19,7 +19,8 @@ export class RequestBody {
   #wake = () => {}
   readonly #onReadable = () => this.#wake()
   readonly #onEnd = () => {
-    this.#ended = true
+    // Over HTTP/2 a body that was cut ends like any other, after it has been said that it was.
+    if (this.#failure === undefined) this.#ended = true
     this.#wake()
   }
   readonly #onGone = () => {
@@ -33,6 +34,7 @@ export class RequestBody {
     source.on('readable', this.#onReadable)
     source.on('end', this.#onEnd)
     source.on('error', this.#onGone)
+    source.on('aborted', this.#onGone)
     source.on('close', this.#onGone)
     if (source.destroyed && !this.#ended) this.#onGone()
   }

@@ -1,6 +1,8 @@
 // One small client per wire, on real sockets, all with the same face: what the suite in wires.ts reads through.
 
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { request as requestHttps } from 'node:https'
+import type { Readable } from 'node:stream'
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
 import { WebSocket } from 'ws'
 import { offsetOf } from './node.ts'
@@ -8,6 +10,10 @@ import { offsetOf } from './node.ts'
 /** Where a node listens, on 127.0.0.1. */
 export interface Address {
   readonly port: number
+  /** Where it speaks cleartext HTTP/2, if it does. */
+  readonly h2cPort?: number | undefined
+  /** Speaks TLS on `port`. */
+  readonly secure?: boolean
 }
 
 export interface Gap {
@@ -54,9 +60,11 @@ export interface Target {
 }
 
 export interface Wire {
-  readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws' | 'socket.io'
+  readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws' | 'push' | 'socket.io'
   /** What a node needs to have it. */
   readonly settings?: Readonly<Record<string, string>>
+  /** What it goes over, if not HTTP/1.1 alone. */
+  readonly over?: string
   /** Where a reader begins that gives no cursor. */
   readonly begin: 'earliest' | 'latest'
   /** One connection for ever, rather than a request per answer. */
@@ -87,7 +95,7 @@ export function queryOf({ channels, cursor, limit }: Target): string {
 }
 
 /** What has arrived and nobody has taken yet. */
-class Mailbox<T> {
+export class Mailbox<T> {
   #arrived: T[] = []
   #taken = 0
   /** Who waits, in the order in which they came. */
@@ -261,13 +269,21 @@ export class SseParser {
   }
 }
 
+/** An answer that goes on, and how to be gone. */
+export interface Opened {
+  readonly asked: { destroy(): unknown }
+  readonly answer: Readable
+}
+export type Open = (node: Address, path: string, headers?: Record<string, string>) => Promise<Opened>
+
 /** A GET whose answer goes on; raises Refused for any status but 200. */
 export async function openStream(
   node: Address,
   path: string,
   headers: Record<string, string> = {},
 ): Promise<{ asked: ClientRequest; answer: IncomingMessage }> {
-  const asked = request({ port: node.port, host: '127.0.0.1', path, headers, agent: false })
+  const options = { port: node.port, host: '127.0.0.1', path, headers, agent: false as const }
+  const asked = node.secure ? requestHttps({ ...options, rejectUnauthorized: false }) : request(options)
   asked.end()
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     asked.once('response', resolve)
@@ -284,16 +300,22 @@ export async function openStream(
 }
 
 /** Any wire whose answer never ends. */
-abstract class StreamingClient extends BaseClient {
-  #asked: ClientRequest | undefined
-  #answer: IncomingMessage | undefined
+export abstract class StreamingClient extends BaseClient {
+  #asked: Opened['asked'] | undefined
+  #answer: Readable | undefined
 
   protected abstract take(bytes: Buffer): void
   /** The first item of the connection: where it stands. */
   protected readonly open = new Mailbox<string>()
 
-  async connect(node: Address, wire: string, target: Target, headers: Record<string, string>): Promise<this> {
-    const { asked, answer } = await openStream(node, `/v1/${wire}?${queryOf(target)}`, headers)
+  async connect(
+    node: Address,
+    wire: string,
+    target: Target,
+    headers: Record<string, string>,
+    open: Open = openStream,
+  ): Promise<this> {
+    const { asked, answer } = await open(node, `/v1/${wire}?${queryOf(target)}`, headers)
     this.#asked = asked
     this.#answer = answer
     answer.on('data', bytes => {
@@ -388,12 +410,14 @@ export class NdjsonClient extends StreamingClient {
     if (!this.#isOpen) {
       this.#isOpen = true
       this.open.put(object.open.cursor)
-    } else if ('channel' in object) {
-      this.inbox.put({ item: { event: line } })
     } else {
       this.#closing = 'close' in object
-      this.inbox.put({ item: object })
+      this.told(object, line)
     }
+  }
+
+  protected told(object: { channel?: string } & object, line: string): void {
+    this.inbox.put({ item: object.channel === undefined ? (object as Item) : { event: line } })
   }
 
   protected override ended(): void {
@@ -421,8 +445,9 @@ export class WsClient extends BaseClient {
   ) {
     super(target)
     const query = queryOf(target)
-    const url = `ws://127.0.0.1:${node.port}/v1/ws${query === '' ? '' : `?${query}`}`
-    this.socket = new WebSocket(url, { perMessageDeflate: false, ...options })
+    const scheme = node.secure ? 'wss' : 'ws'
+    const url = `${scheme}://127.0.0.1:${node.port}/v1/ws${query === '' ? '' : `?${query}`}`
+    this.socket = new WebSocket(url, { perMessageDeflate: false, rejectUnauthorized: false, ...options })
     this.socket.on('message', (data, isBinary) => this.#message(data as Buffer, isBinary))
     this.socket.on('ping', () => this.heartbeats++)
     this.socket.on('error', () => {})
@@ -742,6 +767,13 @@ export const WIRES: readonly Wire[] = [
     begin: 'latest',
     streams: true,
     connect: (node, target) => new WsClient(node, target).connect(target),
+  },
+  {
+    // Where nothing can be pushed. test/contract/http2.ts has the client that takes pushes.
+    name: 'push',
+    begin: 'latest',
+    streams: true,
+    connect: (node, target) => new NdjsonClient(target).connect(node, 'push', target, {}),
   },
 ]
 

@@ -1,7 +1,8 @@
 // A whole node in the test's own process, on a free port, with its parts in reach.
 
 import { once } from 'node:events'
-import { request } from 'node:http'
+import { request as requestHttp } from 'node:http'
+import { request as requestHttps } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
@@ -20,6 +21,10 @@ import { writer } from '../../services/writer/app.ts'
 
 export interface Node {
   readonly port: number
+  /** Where it speaks cleartext HTTP/2, if it does. */
+  readonly h2cPort?: number | undefined
+  /** Speaks TLS on `port`. */
+  readonly secure: boolean
   readonly config: Config
   readonly log: ChannelLog
   readonly hub: Hub
@@ -83,6 +88,8 @@ export async function startNode(
   health.start()
   await health.proved(5000)
   await app.listen({ port: 0, host: '127.0.0.1' })
+  const h2cPort = await app.protocols.listen('127.0.0.1', 0)
+  const secure = config.tlsCert !== undefined
   const { port } = app.server.address() as AddressInfo
 
   const send = async (
@@ -91,7 +98,8 @@ export async function startNode(
     headers: Record<string, string>,
     body?: string | Buffer,
   ): Promise<Reply> => {
-    const asked = request({ port, host: '127.0.0.1', method, path, headers, agent: false })
+    const options = { port, host: '127.0.0.1', method, path, headers, agent: false as const }
+    const asked = secure ? requestHttps({ ...options, rejectUnauthorized: false }) : requestHttp(options)
     asked.end(body)
     const [answer] = await once(asked, 'response')
     const pieces: Buffer[] = []
@@ -105,6 +113,8 @@ export async function startNode(
 
   return {
     port,
+    h2cPort,
+    secure,
     config,
     log,
     hub,

@@ -41,6 +41,9 @@ t.test('without settings: one node on loopback with the memory log', async t => 
   t.strictSame(rest, {
     host: '127.0.0.1',
     port: 8080,
+    tlsCert: undefined,
+    tlsKey: undefined,
+    h2cPort: undefined,
     role: 'all',
     workers: 1,
     redisUrl: undefined,
@@ -162,7 +165,7 @@ t.test('a malformed value is refused with its name, the value and what is expect
 
 t.test('whatever is not a setting is refused by name', async t => {
   t.match(problem({ FANWIRE_MAX_BDOY: '1' }), /^FANWIRE_MAX_BDOY is not a setting/)
-  t.match(problem({ FANWIRE_TLS_CERT: '/x' }), /^FANWIRE_TLS_CERT is not a setting/)
+  t.match(problem({ FANWIRE_TLS: '/x' }), /^FANWIRE_TLS is not a setting/)
   t.match(problem({}, ['--prot', '80']), /"--prot" is not a flag/)
   t.match(problem({}, ['-x']), /"-x" is not a flag/)
   t.match(problem({}, ['start']), /"start" is not expected/)
@@ -283,12 +286,20 @@ t.test('what is loopback', async t => {
   }
 })
 
+t.test('ports and TLS that do not go together are refused', async t => {
+  t.match(problem({ FANWIRE_TLS_CERT: '/x' }), /FANWIRE_TLS_KEY is not: TLS needs both/)
+  t.match(problem({ FANWIRE_TLS_KEY: '/x' }), /FANWIRE_TLS_CERT is not: TLS needs both/)
+  t.match(problem({ PORT: '81', FANWIRE_H2C_PORT: '81' }), /FANWIRE_H2C_PORT is 81, as is PORT/)
+  const many = { WORKERS: '2', REDIS_URL: 'redis://127.0.0.1', FANWIRE_H2C_PORT: '0' }
+  t.match(problem(many), /FANWIRE_H2C_PORT is 0, which WORKERS above 1 can not share/)
+})
+
 t.test('--help and README list every setting', async t => {
   const help = printed('--help')
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 27)
+  t.equal(names.length, 30)
   for (const [, env = '', flag = ''] of names) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }

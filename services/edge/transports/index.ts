@@ -3,6 +3,7 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { longPoll } from './long-poll.ts'
 import { poll } from './poll.ts'
+import { push } from './push.ts'
 import { refresh } from './refresh.ts'
 import { socketIo } from './socket-io.ts'
 import { sse } from './sse.ts'
@@ -16,5 +17,6 @@ export const transports: readonly FastifyPluginAsync[] = [
   httpStream,
   ws,
   refresh,
+  push,
   socketIo,
 ]

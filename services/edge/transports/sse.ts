@@ -15,7 +15,9 @@ export async function sse(app: FastifyInstance): Promise<void> {
     lastEventId: true,
   } as const
 
+  const streaming = { framing: sseFraming, contentType: 'text/event-stream' }
+
   app.get('/v1/sse', { config: { sse: true } }, async (request, reply) => {
-    await stream(request, reply, sseFraming, 'text/event-stream', readQuery(request, rules))
+    await stream(request, reply, streaming, readQuery(request, rules))
   })
 }

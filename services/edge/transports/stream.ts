@@ -7,8 +7,9 @@ import { stream } from '../streaming.ts'
 
 export async function httpStream(app: FastifyInstance): Promise<void> {
   const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
+  const streaming = { framing: streamFraming, contentType: 'application/x-ndjson' }
 
   app.get('/v1/stream', async (request, reply) => {
-    await stream(request, reply, streamFraming, 'application/x-ndjson', readQuery(request, rules))
+    await stream(request, reply, streaming, readQuery(request, rules))
   })
 }

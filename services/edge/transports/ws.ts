@@ -12,8 +12,8 @@ import { mayPublish } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
 import { type Position, printCursor } from '../../log/position.ts'
 import { type ReadQuery, readQuery } from '../query.ts'
-import { resolveAll } from '../streaming.ts'
 import { Commands } from '../commands.ts'
+import { resolveAll, underWay } from '../streaming.ts'
 import { WsCommands } from '../ws-commands.ts'
 
 /** What a command may be longer than the data that it publishes, bytes. */
@@ -39,8 +39,8 @@ export async function ws(app: FastifyInstance): Promise<void> {
     config: { origin: 'required' },
     // What is wrong with the request is said with a status, before the handshake.
     preValidation: async request => void readQuery(request, rules),
-    handler: async (_request, reply) => {
-      reply.header('upgrade', 'websocket')
+    handler: async (request, reply) => {
+      if (request.raw.httpVersionMajor === 1) reply.header('upgrade', 'websocket')
       throw new FanwireError(
         'FW_UPGRADE_REQUIRED',
         'this path speaks WebSocket: connect to it with ws:// or wss://',
@@ -128,11 +128,13 @@ function ignore(): void {}
 /** Frames go past the library, straight to the socket: valid as long as no extension is negotiated. */
 class WsOutlet implements Outlet {
   readonly sink: Socket
+  readonly underWay: number
   readonly #socket: WebSocket
 
   constructor(socket: WebSocket, sink: Socket) {
     this.#socket = socket
     this.sink = sink
+    this.underWay = underWay(sink)
   }
 
   get open(): boolean {

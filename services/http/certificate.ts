@@ -1,0 +1,143 @@
+// The certificate that TLS on PORT shows: read from two files, and again whenever they change.
+
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
+import { createSecureContext } from 'node:tls'
+import type { FastifyBaseLogger } from 'fastify'
+
+/** How often the files are looked at, ms. Looking sees what watching may miss: symbolic links, other file systems. */
+const LOOK_EVERY = 2000
+
+/** Certificate or key can't be used. The message is for the user, names the setting, and holds nothing secret. */
+export class CertificateRefused extends Error {
+  override readonly name = 'CertificateRefused'
+}
+
+export interface CertificateFiles {
+  /** Paths of PEM files. */
+  readonly cert: string
+  readonly key: string
+}
+
+/** What TLS is given: PEM. */
+export interface Pair {
+  readonly cert: Buffer
+  readonly key: Buffer
+}
+
+export class Certificate {
+  /** The newest pair that could be used. */
+  pair: Pair
+  readonly #files: CertificateFiles
+  readonly #logger: FastifyBaseLogger
+  /** State of the files: when they were last read, and when they were last looked at. */
+  #read: string
+  #seen: string
+  #next: NodeJS.Timeout | undefined
+  #closed = false
+
+  private constructor(files: CertificateFiles, logger: FastifyBaseLogger, state: string, pair: Pair) {
+    this.#files = files
+    this.#logger = logger
+    this.#read = this.#seen = state
+    this.pair = pair
+  }
+
+  /** Raises CertificateRefused. */
+  static async read(files: CertificateFiles, logger: FastifyBaseLogger): Promise<Certificate> {
+    const state = await stateOf(files)
+    const { pair, x509 } = await load(files)
+    warnIfExpired(x509, logger)
+    return new Certificate(files, logger, state, pair)
+  }
+
+  /** From now on calls `use` with each new pair. A pair that can't be used is logged, and the old one stays. */
+  watch(use: (pair: Pair) => void, every = LOOK_EVERY): void {
+    const look = async () => {
+      await this.#look(use)
+      if (!this.#closed) this.#next = setTimeout(look, every).unref()
+    }
+    this.#next = setTimeout(look, every).unref()
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#next)
+  }
+
+  async #look(use: (pair: Pair) => void): Promise<void> {
+    const state = await stateOf(this.#files)
+    const still = state === this.#seen
+    this.#seen = state
+    // Two files are not replaced at the same moment: not before both have been left alone for a while.
+    if (!still || state === this.#read || this.#closed) return
+    this.#read = state
+    try {
+      const { pair, x509 } = await load(this.#files)
+      use(pair)
+      this.pair = pair
+      const { subject, validTo, serialNumber } = x509
+      this.#logger.info({ subject, validTo, serialNumber }, 'the certificate was read again')
+      warnIfExpired(x509, this.#logger)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#logger.error({ reason }, 'the new certificate can not be used: the old one stays')
+    }
+  }
+}
+
+/** Changes when either file, or what a link in its path leads to, is another or has changed. */
+async function stateOf({ cert, key }: CertificateFiles): Promise<string> {
+  const states = [cert, key].map(async path => {
+    try {
+      const { dev, ino, size, mtimeMs, ctimeMs } = await stat(path)
+      return [dev, ino, size, mtimeMs, ctimeMs].join(' ')
+    } catch (error) {
+      return String((error as NodeJS.ErrnoException).code)
+    }
+  })
+  return (await Promise.all(states)).join(', ')
+}
+
+/** Raises CertificateRefused. */
+async function load(files: CertificateFiles): Promise<{ pair: Pair; x509: X509Certificate }> {
+  const cert = await readSetting('FANWIRE_TLS_CERT', files.cert)
+  const key = await readSetting('FANWIRE_TLS_KEY', files.key)
+  const x509 = attempt(`FANWIRE_TLS_CERT: ${files.cert} is no certificate in PEM`, () => {
+    return new X509Certificate(cert)
+  })
+  const secret: KeyObject = attempt(
+    `FANWIRE_TLS_KEY: ${files.key} is no private key in PEM, or needs a passphrase`,
+    () => createPrivateKey(key),
+  )
+  if (!x509.checkPrivateKey(secret)) {
+    throw new CertificateRefused(`FANWIRE_TLS_KEY: ${files.key} is not the key of ${files.cert}`)
+  }
+  const pair = { cert, key }
+  attempt(`FANWIRE_TLS_CERT: TLS can not use ${files.cert} with ${files.key}`, () => {
+    return createSecureContext(pair)
+  })
+  return { pair, x509 }
+}
+
+async function readSetting(setting: string, path: string): Promise<Buffer> {
+  try {
+    return await readFile(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : code
+    throw new CertificateRefused(`${setting}: ${path} can not be read: ${why}`)
+  }
+}
+
+function attempt<T>(message: string, run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    throw new CertificateRefused(`${message} (${error instanceof Error ? error.message : String(error)})`)
+  }
+}
+
+function warnIfExpired({ subject, validTo }: X509Certificate, logger: FastifyBaseLogger): void {
+  if (Date.parse(validTo) < Date.now()) logger.warn({ subject, validTo }, 'the certificate has expired')
+}

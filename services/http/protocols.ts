@@ -1,0 +1,176 @@
+// What a node speaks besides HTTP/1.1: TLS on PORT, with HTTP/2 or HTTP/1.1 as the client prefers, and cleartext HTTP/2
+// on one more port. Fastify's server of HTTP/1.1 goes on listening on PORT, and every request becomes one of its own,
+// so everything behind it is the same whatever the client speaks.
+
+import { once } from 'node:events'
+import type { Server as HttpServer } from 'node:http'
+import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from 'node:http2'
+import { type AddressInfo, createServer as createListener, type Server, type Socket } from 'node:net'
+import { createServer as createTls, TLSSocket, type Server as TlsServer } from 'node:tls'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Certificate } from './certificate.ts'
+import { MAX_HEADERS } from './errors.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    readonly protocols: Protocols
+  }
+}
+
+/** Requests that one HTTP/2 session may have at a time. Browsers and proxies put all that they have on one. */
+const MAX_STREAMS = 1000
+/** A session without requests is ended after this, ms: as an idle connection of HTTP/1.1 is. */
+const IDLE = 72_000
+/** A session that was told to go and has no more requests is cut after this, ms. */
+const CUT_AFTER = 3000
+/** TLS has to be agreed upon within this, ms. */
+const HANDSHAKE = 10_000
+
+/** A connection of any kind, as `connectionOf` (over.ts) knows it: a socket or an HTTP/2 session. */
+type OnOpened = (connection: object) => void
+
+export class Protocols {
+  /** Accept connections: that of PORT first, and that of FANWIRE_H2C_PORT where it is set. */
+  readonly listeners: readonly Server[]
+  /** HTTP/2 sessions that are open, with their sockets. */
+  readonly #sessions = new Map<ServerHttp2Session, Socket>()
+  readonly #server: HttpServer
+  readonly #h2c: Server | undefined
+  readonly #tls: TlsServer | undefined
+  readonly #http2: Http2Server
+  readonly #opened: OnOpened[] = []
+  readonly #known = new WeakSet<object>()
+
+  constructor(server: HttpServer, tls: TlsServer | undefined, h2c: boolean) {
+    this.#server = server
+    this.#tls = tls
+    this.#h2c = h2c
+      ? createListener({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 })
+      : undefined
+    this.listeners = this.#h2c === undefined ? [server] : [server, this.#h2c]
+    // Against floods (resets, pings, settings, headers) Node's own limits hold.
+    this.#http2 = createHttp2({
+      settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADERS },
+    })
+    this.#http2.on('request', (request, response) => void server.emit('request', request, response))
+  }
+
+  /** Calls back for every connection before its first request. */
+  each(opened: OnOpened): void {
+    this.#opened.push(opened)
+  }
+
+  /** From now on connections are served. Whoever listens for them already hears of them first. */
+  begin(): void {
+    const [server, tls] = [this.#server, this.#tls]
+    this.#h2c?.on('connection', (socket: Socket) => this.#beginHttp2(socket))
+    if (tls === undefined) return void server.on('connection', (socket: Socket) => this.#tell(socket))
+
+    const own = server.listeners('connection') as ((socket: Socket) => void)[]
+    const [http1] = own
+    if (http1 === undefined) throw new Error('the server takes no connections')
+    server.off('connection', http1)
+    server.on('connection', (socket: Socket) => {
+      // One that was given back (upgrades.ts) speaks TLS already.
+      if (socket instanceof TLSSocket) return http1.call(server, socket)
+      if (socket.destroyed) return
+      // HTTP/1.1 looks after half-open sockets itself, HTTP/2 does not.
+      socket.allowHalfOpen = false
+      tls.emit('connection', socket)
+    })
+    tls.on('secureConnection', socket => {
+      if (socket.alpnProtocol === 'h2') return this.#beginHttp2(socket)
+      this.#tell(socket)
+      http1.call(server, socket)
+    })
+    tls.on('tlsClientError', (_error, socket) => socket.destroy())
+    // Node asks the server that a socket belongs to.
+    tls.on('clientError', (error, socket) => void server.emit('clientError', error, socket))
+  }
+
+  /** Listens on FANWIRE_H2C_PORT where it is set, and returns the port. Raises what listening does. */
+  async listen(host: string, port: number, backlog?: number): Promise<number | undefined> {
+    if (this.#h2c === undefined) return undefined
+    this.#h2c.listen({ host, port, backlog })
+    await once(this.#h2c, 'listening')
+    return (this.#h2c.address() as AddressInfo).port
+  }
+
+  /** Tells all HTTP/2 clients to send no more requests. Sessions end with the requests that they have. */
+  goAway(): void {
+    for (const session of this.#sessions.keys()) this.#end(session)
+  }
+
+  /** Ends all HTTP/2 sessions; what is left of them in a while is cut. */
+  close(): void {
+    if (this.#h2c?.listening) this.#h2c.close()
+    this.goAway()
+    setTimeout(() => {
+      for (const socket of this.#sessions.values()) socket.destroy()
+    }, CUT_AFTER).unref()
+  }
+
+  #tell(connection: object): void {
+    if (this.#known.has(connection)) return
+    this.#known.add(connection)
+    for (const opened of this.#opened) opened(connection)
+  }
+
+  #beginHttp2(socket: Socket): void {
+    if (socket.destroyed) return
+    const opened = (session: ServerHttp2Session) => this.#follow(session, socket)
+    this.#http2.once('session', opened)
+    this.#http2.emit('connection', socket)
+    this.#http2.off('session', opened)
+  }
+
+  #follow(session: ServerHttp2Session, socket: Socket): void {
+    this.#tell(session)
+    this.#sessions.set(session, socket)
+    socket.once('close', () => this.#sessions.delete(session))
+    let streams = 0
+    session.on('stream', stream => {
+      streams++
+      stream.once('close', () => streams--)
+    })
+    session.setTimeout(IDLE)
+    session.on('timeout', () => {
+      if (streams > 0) return
+      this.#end(session)
+      setTimeout(() => socket.destroy(), CUT_AFTER).unref()
+    })
+  }
+
+  #end(session: ServerHttp2Session): void {
+    if (!session.closed && !session.destroyed) session.close()
+  }
+}
+
+export const protocols = fp(
+  async app => {
+    const { tlsCert, tlsKey, h2cPort } = app.fanwire.config
+    let tls: TlsServer | undefined
+    if (tlsCert !== undefined && tlsKey !== undefined) {
+      const certificate = await Certificate.read({ cert: tlsCert, key: tlsKey }, app.log)
+      tls = withCertificate(app, certificate)
+    }
+    const spoken = new Protocols(app.server, tls, h2cPort !== undefined)
+    app.decorate('protocols', spoken)
+    app.addHook('onReady', async () => spoken.begin())
+    app.addHook('preClose', async () => spoken.close())
+  },
+  { name: 'fanwire-protocols', fastify: '5.x' },
+)
+
+/** A server that never listens itself: it is handed connections. */
+function withCertificate(app: FastifyInstance, certificate: Certificate): TlsServer {
+  const tls = createTls({
+    ...certificate.pair,
+    ALPNProtocols: ['h2', 'http/1.1'],
+    handshakeTimeout: HANDSHAKE,
+  })
+  certificate.watch(pair => tls.setSecureContext(pair))
+  app.addHook('onClose', async () => certificate.close())
+  return tls
+}

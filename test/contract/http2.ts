@@ -1,0 +1,222 @@
+// Clients of the wires over HTTP/2: what the suite in wires.ts reads through, with TLS and without.
+
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync } from 'node:fs'
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  type IncomingHttpHeaders,
+  type Settings as Http2Settings,
+} from 'node:http2'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  type Address,
+  NdjsonClient,
+  type Open,
+  Refused,
+  SseClient,
+  type Target,
+  type Wire,
+} from './clients.ts'
+
+/** A self-signed certificate for localhost and 127.0.0.1, made by openssl. */
+export interface TestCertificate {
+  readonly cert: string
+  readonly key: string
+}
+
+/** Makes one, in `folder`. */
+export function makeCertificate(
+  folder = mkdtempSync(join(tmpdir(), 'fanwire-tls-')),
+  name = 'localhost',
+): TestCertificate {
+  mkdirSync(folder, { recursive: true })
+  const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+  const about = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-days', '2']
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', key, '-out', cert, ...about], {
+    stdio: 'ignore',
+  })
+  return { cert, key }
+}
+
+/** A session of HTTP/2: with prior knowledge where the node has a port for that, else over TLS. */
+export async function openSession(node: Address, settings: Http2Settings = {}): Promise<ClientHttp2Session> {
+  const session =
+    node.h2cPort === undefined
+      ? connect(`https://localhost:${node.port}`, { rejectUnauthorized: false, settings })
+      : connect(`http://127.0.0.1:${node.h2cPort}`, { settings })
+  session.on('error', () => {})
+  await once(session, 'connect')
+  return session
+}
+
+/** One request that ends, over a session. */
+export async function ask(
+  session: ClientHttp2Session,
+  headers: Record<string, string>,
+  body?: string | Buffer,
+): Promise<{ headers: IncomingHttpHeaders; status: number | undefined; body: string }> {
+  const stream = session.request(headers, { endStream: body === undefined })
+  if (body !== undefined) stream.end(body)
+  const [answered] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status'?: number }]
+  return { headers: answered, status: answered[':status'], body: await textOf(stream) }
+}
+
+async function textOf(stream: ClientHttp2Stream): Promise<string> {
+  const pieces: Buffer[] = []
+  for await (const piece of stream) pieces.push(piece)
+  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
+}
+
+/** A GET whose answer goes on, on the session; raises Refused for any status but 200. */
+async function openOn(
+  session: ClientHttp2Session,
+  path: string,
+  headers: Record<string, string>,
+): Promise<ClientHttp2Stream> {
+  const stream = session.request({ ':path': path, ...headers })
+  stream.on('error', () => {})
+  const [answered] = await once(stream, 'response')
+  if (answered[':status'] === 200) return stream
+  throw new Refused(answered[':status'], await textOf(stream))
+}
+
+/** As clients.ts opens over HTTP/1.1, each with a session of its own. */
+export const openHttp2: Open = async (node, path, headers = {}) => {
+  const session = await openSession(node, { enablePush: false })
+  try {
+    const answer = await openOn(session, path, headers)
+    // Who stops reading the stream reads nothing else either.
+    answer.once('close', () => session.destroy())
+    return { asked: session, answer }
+  } catch (error) {
+    session.destroy()
+    throw error
+  }
+}
+
+interface Pushed {
+  readonly body: string
+  readonly promised: IncomingHttpHeaders
+  readonly headers: IncomingHttpHeaders
+}
+
+/** Takes pushes. An event counts once the held stream has said that it was pushed, and its response has come. */
+export class PushClient extends NdjsonClient {
+  /** Everything that was pushed, by path. */
+  readonly pushed = new Map<string, Pushed>()
+  /** Events that came as lines. */
+  inline = 0
+  #session: ClientHttp2Session | undefined
+  readonly #settings: Http2Settings
+  readonly #waiting = new Map<string, () => void>()
+  readonly #paused = new Set<ClientHttp2Stream>()
+  #isPaused = false
+  #turn: Promise<void> = Promise.resolve()
+  #cut = false
+
+  constructor(target: Target, settings: Http2Settings = {}) {
+    super(target)
+    this.#settings = settings
+  }
+
+  async begin(node: Address, target: Target, headers: Record<string, string> = {}): Promise<this> {
+    return await this.connect(node, 'push', target, headers, async (node, path, headers = {}) => {
+      const session = await openSession(node, this.#settings)
+      this.#session = session
+      session.on('stream', (stream, promised) => void this.#take(stream, promised))
+      const answer = await openOn(session, path, headers).catch(error => {
+        session.destroy()
+        throw error
+      })
+      return { asked: session, answer }
+    })
+  }
+
+  async #take(stream: ClientHttp2Stream, promised: IncomingHttpHeaders): Promise<void> {
+    stream.on('error', () => {})
+    const path = String(promised[':path'])
+    const pieces: Buffer[] = []
+    let headers: IncomingHttpHeaders = {}
+    stream.on('push', answered => {
+      headers = answered
+    })
+    stream.on('data', piece => pieces.push(piece))
+    if (this.#isPaused) {
+      stream.pause()
+      this.#paused.add(stream)
+    }
+    await once(stream, 'end').catch(() => {})
+    this.#paused.delete(stream)
+    this.pushed.set(path, { body: Buffer.concat(pieces).toString(), promised, headers })
+    this.#waiting.get(path)?.()
+  }
+
+  /** Items keep the order of the held stream's lines. */
+  protected override told(
+    object: { channel?: string; pushed?: { channel: string; id: string } },
+    line: string,
+  ) {
+    const { pushed } = object
+    this.#turn = this.#turn.then(async () => {
+      if (pushed === undefined) {
+        if (object.channel !== undefined) this.inline++
+        return super.told(object, line)
+      }
+      const path = `/v1/channels/${pushed.channel}/events/${pushed.id}`
+      if (!this.pushed.has(path) && !this.#cut) {
+        await new Promise<void>(resolve => this.#waiting.set(path, resolve))
+      }
+      this.inbox.put({ item: { event: this.pushed.get(path)?.body ?? '' } })
+    })
+  }
+
+  protected override ended(): void {
+    void this.#turn.then(() => super.ended())
+    if (this.#cut) this.#release()
+  }
+
+  #release(): void {
+    for (const resolve of this.#waiting.values()) resolve()
+  }
+
+  override pause(): void {
+    this.#isPaused = true
+    super.pause()
+  }
+
+  override resume(): void {
+    this.#isPaused = false
+    super.resume()
+    for (const stream of this.#paused) stream.resume()
+  }
+
+  override cut(): void {
+    this.#cut = true
+    // Not within Node's own call for what has come: destroying a session there corrupts its memory (Node 20).
+    setImmediate(() => this.#session?.destroy())
+    this.#release()
+  }
+}
+
+/** `over`: what the nodes speak that they are connected to. */
+export function http2Wires(over: string): readonly Wire[] {
+  const streams = { begin: 'latest', streams: true, over } as const
+  return [
+    {
+      ...streams,
+      name: 'sse',
+      connect: (node, target) => new SseClient(target).connect(node, 'sse', target, {}, openHttp2),
+    },
+    {
+      ...streams,
+      name: 'stream',
+      connect: (node, target) => new NdjsonClient(target).connect(node, 'stream', target, {}, openHttp2),
+    },
+    { ...streams, name: 'push', connect: (node, target) => new PushClient(target).begin(node, target) },
+  ]
+}

@@ -1,0 +1,59 @@
+// Programs that some tests use where they are installed.
+
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+
+/** The path of a program; undefined where it is not installed. */
+export function pathOf(name: string): string | undefined {
+  try {
+    return execFileSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim()
+  } catch {
+    return undefined
+  }
+}
+
+/** Why a test that needs a program is skipped; false where it need not be. */
+export function without(name: string, fits?: RegExp): string | false {
+  if (pathOf(name) === undefined) return `${name} is not installed`
+  if (fits === undefined || fits.test(execFileSync(name, ['--version'], { encoding: 'utf8' }))) return false
+  return `this ${name} can not do that`
+}
+
+/** Runs a program to its end: what it wrote on stdout. */
+export function run(name: string, args: readonly string[], within = 30_000): Promise<string> {
+  return new Promise((resolve, reject) => {
+    execFile(name, args, { timeout: within, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout)
+      else reject(new Error(`${error.message}\n${stderr}`))
+    })
+  })
+}
+
+/** A program that goes on, and what it has written so far. */
+export class Program {
+  text = ''
+  readonly #child: ChildProcess
+  #look: (() => void) | undefined
+
+  constructor(name: string, args: readonly string[]) {
+    this.#child = spawn(name, args, { stdio: ['ignore', 'pipe', 'ignore'] })
+    this.#child.stdout?.on('data', data => {
+      this.text += data
+      this.#look?.()
+    })
+    this.#child.once('close', () => this.#look?.())
+  }
+
+  /** Returns what it wrote as soon as that fits, or it has ended. */
+  async until(fits: (text: string) => boolean): Promise<string> {
+    while (!fits(this.text) && this.#child.exitCode === null && this.#child.signalCode === null) {
+      await new Promise<void>(resolve => {
+        this.#look = resolve
+      })
+    }
+    return this.text
+  }
+
+  stop(): void {
+    this.#child.kill('SIGKILL')
+  }
+}
