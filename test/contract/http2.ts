@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
@@ -10,7 +10,6 @@ import {
   type IncomingHttpHeaders,
   type Settings as Http2Settings,
 } from 'node:http2'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   type Address,
@@ -21,6 +20,7 @@ import {
   type Target,
   type Wire,
 } from './clients.ts'
+import { temporaryFolder } from '../tools.ts'
 
 /** A self-signed certificate for localhost and 127.0.0.1, made by openssl. */
 export interface TestCertificate {
@@ -29,10 +29,7 @@ export interface TestCertificate {
 }
 
 /** Makes one, in `folder`. */
-export function makeCertificate(
-  folder = mkdtempSync(join(tmpdir(), 'fanwire-tls-')),
-  name = 'localhost',
-): TestCertificate {
+export function makeCertificate(folder = temporaryFolder(), name = 'localhost'): TestCertificate {
   mkdirSync(folder, { recursive: true })
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
   const about = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-days', '2']

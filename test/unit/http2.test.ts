@@ -1,11 +1,10 @@
 // TLS and HTTP/2: one port for both versions of HTTP, one more for cleartext, and all that holds for connections.
 
 import { once } from 'node:events'
-import { copyFileSync, mkdirSync, mkdtempSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import { type ClientHttp2Session, constants, type IncomingHttpHeaders } from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { pino } from 'pino'
@@ -16,7 +15,7 @@ import { ask, makeCertificate, openSession } from '../contract/http2.ts'
 import { type Node, startMemoryNode, until } from '../contract/node.ts'
 import { fresh } from '../contract/wires.ts'
 import { runNode, startNode } from '../node.ts'
-import { Program, run, without } from '../tools.ts'
+import { Program, run, temporaryFolder, without } from '../tools.ts'
 
 const { cert, key } = makeCertificate()
 const tls = { TLS_CERT: cert, TLS_KEY: key }
@@ -309,7 +308,7 @@ async function shown(port: number): Promise<string> {
 
 t.test('a certificate that changes is shown to new connections; those that are open go on', async t => {
   // As Kubernetes does it: the files are links through a link to a folder, which is replaced.
-  const folder = mkdtempSync(join(tmpdir(), 'fanwire-tls-'))
+  const folder = temporaryFolder()
   makeCertificate(join(folder, '1'))
   makeCertificate(join(folder, '2'))
   symlinkSync('1', join(folder, 'data'))
@@ -331,7 +330,7 @@ t.test('a certificate that changes is shown to new connections; those that are o
 })
 
 t.test('a new pair that can not be used is logged once, and the old one stays', async t => {
-  const folder = mkdtempSync(join(tmpdir(), 'fanwire-tls-'))
+  const folder = temporaryFolder()
   const files = makeCertificate(folder)
   const next = makeCertificate(join(folder, 'next'))
   const lines: string[] = []
@@ -353,7 +352,7 @@ t.test('a new pair that can not be used is logged once, and the old one stays', 
 })
 
 t.test('a node that can not have TLS says why, and does not start', async t => {
-  const folder = mkdtempSync(join(tmpdir(), 'fanwire-tls-'))
+  const folder = temporaryFolder()
   const other = makeCertificate(join(folder, 'other'))
   const broken = join(folder, 'broken.pem')
   mkdirSync(join(folder, 'sub'))
@@ -452,7 +451,7 @@ t.test('20 EventSources of a browser share one connection', { skip: without('chr
   pages.listen(0, '127.0.0.1')
   await once(pages, 'listening')
   const { port } = pages.address() as AddressInfo
-  const profile = mkdtempSync(join(tmpdir(), 'fanwire-browser-'))
+  const profile = temporaryFolder()
   const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--ignore-certificate-errors']
   const browser = new Program('chromium', [
     ...flags,
