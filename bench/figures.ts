@@ -132,6 +132,11 @@ function judged(
   }
 }
 
+/** Deliveries that a row has wrong: missing, repeated or reordered. */
+export function wrongOf(row: Figures | undefined): number | undefined {
+  return row && (row.missing ?? 0) + (row.repeated ?? 0) + (row.reordered ?? 0)
+}
+
 export function ratio(a: number | undefined, b: number | undefined): number | undefined {
   return a === undefined || b === undefined || b === 0 ? undefined : a / b
 }

@@ -50,7 +50,8 @@ export class Process {
     this.exit = Promise.all([exited, read(this.#child.stdout), read(this.#child.stderr)]).then(
       ([[code, signal]]) => ({ code, signal }),
     )
-    const watch = watchOver(this.#child)
+    const { pid } = this.#child
+    const watch = pid === undefined ? undefined : watchOver(-pid)
     const kill = () => this.#signal('SIGKILL')
     process.on('exit', kill)
     void exited.then(() => {
@@ -134,10 +135,12 @@ async function ask(ready: () => Promise<boolean>, process: Process, within: Abor
   return false
 }
 
-/** Kills `child` when this process is gone, however it went: then the pipe that the watch reads ends. */
-function watchOver(child: ChildProcess): ChildProcess | undefined {
-  if (child.pid === undefined) return undefined
-  const watch = spawn('sh', ['-c', 'read _; kill -9 "-$1"', 'sh', `${child.pid}`], {
+/**
+ * Sends SIGKILL to `target`, a process id or that of a group with a minus, and removes `dir` unless that is empty, when
+ * this process is gone, however it went: then the pipe that the watch reads ends.
+ */
+export function watchOver(target: number, dir = ''): ChildProcess {
+  const watch = spawn('sh', ['-c', 'read _; kill -9 "$1"; rm -rf "$2"', 'sh', `${target}`, dir], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   })

@@ -3,11 +3,12 @@
 
 import { readFileSync, rmSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { program } from './packages.ts'
+import { freePort } from './ports.ts'
 import { type Exit, Process } from './process.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -404,20 +405,4 @@ async function answers(port: number): Promise<boolean> {
     }
     socket.once('connect', () => told(true)).once('error', () => told(false))
   })
-}
-
-/**
- * A port of 127.0.0.1 that nobody listens on, below those that the kernel gives to connections: while a node is
- * down, nobody else gets its port.
- */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000)
-    const server = createServer()
-    const free = await new Promise<boolean>(resolve => {
-      server.once('error', () => resolve(false)).listen(port, HOST, () => resolve(true))
-    })
-    await new Promise(resolve => server.close(resolve))
-    if (free) return port
-  }
 }

@@ -1,7 +1,8 @@
 // Several Redis servers of the tests' own that belong together: a master with replicas and sentinels, or a cluster.
 
 import { Redis } from 'ioredis'
-import { freePort, type RedisServer, type RedisServerOptions, startRedis } from './redis-server.ts'
+import { freePort } from '../infra/ports.ts'
+import { type RedisServer, type RedisServerOptions, startRedis } from './redis-server.ts'
 
 export interface Group {
   /** What a log is given. */

@@ -2,9 +2,10 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from '../infra/ports.ts'
+import { watchOver } from '../infra/process.ts'
 import { redisBinary } from './redis-binary.ts'
 
 export interface RedisServer {
@@ -134,7 +135,7 @@ async function launch(port: number, place: Place, args: readonly string[]): Prom
     })
     child.once('exit', () => resolve())
   })
-  const watch = watchOver(child, place.own ? place.dir : '')
+  const watch = child.pid === undefined ? undefined : watchOver(child.pid, place.own ? place.dir : '')
   const kill = () => child.kill('SIGKILL')
   process.on('exit', kill)
   ended.then(() => {
@@ -168,28 +169,4 @@ function hold(child: ChildProcess, held: boolean): void {
     if (held) handle?.ref?.()
     else handle?.unref?.()
   }
-}
-
-/**
- * Kills `child`, and removes `ownDir` unless that is empty, when this process is gone, however it went: then the
- * pipe that the watch reads ends.
- */
-function watchOver(child: ChildProcess, ownDir: string): ChildProcess | undefined {
-  if (child.pid === undefined) return undefined
-  const watch = spawn('sh', ['-c', 'read _; kill -9 "$1"; rm -rf "$2"', 'sh', `${child.pid}`, ownDir], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  watch.on('error', () => {})
-  watch.unref()
-  ;(watch.stdin as { unref?(): void } | null)?.unref?.()
-  return watch
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise(resolve => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no free port')
-  return address.port
 }

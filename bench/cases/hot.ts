@@ -1,6 +1,6 @@
 // One hot channel: how much a server delivers at most, and what a delivery costs when it is not pressed.
 
-import { atLeast, atMost, ratio } from '../figures.ts'
+import { atLeast, atMost, ratio, wrongOf } from '../figures.ts'
 import type { WireName } from '../peers/peer.ts'
 import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
@@ -25,7 +25,7 @@ const hot = (wire: WireName, peers: readonly string[]): Case => ({
   bars(find) {
     const own = find('fanwire', events(RATE))
     const more = find('fanwire', events(MORE))
-    const wrong = own && (own.missing ?? 0) + (own.repeated ?? 0) + (own.reordered ?? 0)
+    const wrong = wrongOf(own)
     const against = (peer: string, title: string, limits: { bar: number; goal: number }) => {
       const other = find(peer)?.deliveriesPerSecond
       return [

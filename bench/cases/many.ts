@@ -1,6 +1,6 @@
 // Many channels with one reader each: there is nothing to share, so what counts is what an event costs.
 
-import { atMost, ratio } from '../figures.ts'
+import { atMost, ratio, wrongOf } from '../figures.ts'
 import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
 
@@ -25,7 +25,7 @@ export const many: Case = {
   bars(find) {
     const own = find('fanwire', events(RATE))
     const other = find('nchan', events(RATE))
-    const wrong = own && (own.missing ?? 0) + (own.repeated ?? 0) + (own.reordered ?? 0)
+    const wrong = wrongOf(own)
     const more = ratio(find('fanwire', events(MORE))?.p99, find('nchan', events(MORE))?.p99)
     return [
       atMost('missing, repeated or reordered', wrong, { bar: 0 }),

@@ -1,7 +1,7 @@
 // A small channel beside a hot one: what its reader notices of the neighbours.
 
 import { Arena, type Generator } from '../arena.ts'
-import { atMost, ratio } from '../figures.ts'
+import { atMost, ratio, wrongOf } from '../figures.ts'
 import { now } from '../load/marker.ts'
 import type { Peer, RunningPeer } from '../peers/peer.ts'
 import { type Bench, type Case, caveats, delivered, type Result } from './case.ts'
@@ -96,7 +96,7 @@ export const neighbour: Case = {
   bars(find) {
     const same = find('fanwire', SAME)
     const other = find('fanwire', OTHER)
-    const wrong = same && (same.missing ?? 0) + (same.repeated ?? 0) + (same.reordered ?? 0)
+    const wrong = wrongOf(same)
     return [
       atMost('missing, repeated or reordered', wrong, { bar: 0 }),
       atMost('times its p99 on another node', ratio(same?.p99, other?.p99), { digits: 2, bar: 3, goal: 2 }),

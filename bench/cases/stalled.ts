@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena, Meter } from '../arena.ts'
-import { atMost, ratio } from '../figures.ts'
+import { atMost, ratio, wrongOf } from '../figures.ts'
 import { now } from '../load/marker.ts'
 import type { Peer, RunningPeer } from '../peers/peer.ts'
 import { residentOf } from '../processes/proc.ts'
@@ -123,9 +123,9 @@ export const stalled: Case = {
   bars(find) {
     const own = find('fanwire', WITH)
     const control = find('fanwire', WITHOUT)
-    const wrong = own && (own.missing ?? 0) + (own.repeated ?? 0) + (own.reordered ?? 0)
+    const wrong = wrongOf(own)
     const closed = find('fanwire', CLOSED)
-    const wrongClosed = closed && (closed.missing ?? 0) + (closed.repeated ?? 0) + (closed.reordered ?? 0)
+    const wrongClosed = wrongOf(closed)
     const grown =
       own?.grown !== undefined && control?.grown !== undefined ? own.grown - control.grown : undefined
     return [

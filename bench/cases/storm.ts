@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena } from '../arena.ts'
-import { atMost } from '../figures.ts'
+import { atMost, wrongOf } from '../figures.ts'
 import { now } from '../load/marker.ts'
 import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
 import { type Bench, type Case, caveats, delivered, type Result } from './case.ts'
@@ -121,7 +121,7 @@ export const storm: Case = {
   bars(find) {
     return (['ws', 'sse'] as const).flatMap(wire => {
       const row = find('fanwire', wire)
-      const wrong = row && (row.missing ?? 0) + (row.repeated ?? 0) + (row.reordered ?? 0)
+      const wrong = wrongOf(row)
       return [
         atMost(`${wire}: missing, repeated or reordered`, wrong, { bar: 0 }),
         atMost(`${wire}: all caught up`, row?.caughtUpAfter, { unit: ' s', digits: 2, bar: WITHIN, goal: 3 }),

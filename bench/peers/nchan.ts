@@ -3,7 +3,8 @@
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
-import { freePort, Server } from '../processes/server.ts'
+import { freePort } from '../../infra/ports.ts'
+import { Server } from '../processes/server.ts'
 import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 
 const MODULES = ['/usr/lib/nginx/modules', '/usr/lib64/nginx/modules', '/usr/local/nginx/modules']

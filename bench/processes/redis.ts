@@ -2,7 +2,8 @@
 
 import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { freePort, Server } from './server.ts'
+import { freePort } from '../../infra/ports.ts'
+import { Server } from './server.ts'
 
 export interface RunningRedis {
   readonly url: string

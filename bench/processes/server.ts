@@ -1,8 +1,6 @@
 // A process of the bench's own: started, watched for the line that says it is ready, and gone when the bench is.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { familyOf } from './proc.ts'
 
 export interface ServerOrder {
@@ -104,15 +102,4 @@ export class Server {
     }
     await this.#exit
   }
-}
-
-/** A port of 127.0.0.1 that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no free port')
-  return address.port
 }

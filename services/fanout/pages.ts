@@ -82,7 +82,7 @@ export interface News {
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
 export async function newest(channel: Channel, start: Start, limit: number): Promise<News> {
   const asked = await channel.page(start, { events: 1, bytes: 1 })
-  const head = await channel.resolve('latest')
+  const head = start === 'latest' ? asked.start : await channel.resolve('latest')
   let events: LogEvent[] = []
   let at: Position = { epoch: head.epoch, offset: Math.max(0, head.offset - limit) }
   for (let more = true; more;) {

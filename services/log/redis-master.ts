@@ -246,15 +246,11 @@ export class Master {
     const loads = Object.values(this.#options.scripts).map(({ text }) =>
       this.#commands.call('script', ['load', text]),
     )
-    const loading = Promise.all(loads).then(
-      () => {
+    const loading = Promise.all(loads)
+      .then(() => {})
+      .finally(() => {
         if (this.#loading === loading) this.#loading = undefined
-      },
-      error => {
-        if (this.#loading === loading) this.#loading = undefined
-        throw error
-      },
-    )
+      })
     this.#loading = loading
     loading.catch(error => this.#options.logger.warn({}, `the scripts could not be loaded: ${reason(error)}`))
     return loading

@@ -106,18 +106,18 @@ export class SingleMaster implements Masters {
    * as that lives and takes itself for a master, and what it takes then is lost.
    */
   #watch({ endpoint, timeout, logger }: MastersOptions): RedisConnection[] {
-    const { hosts, tls, master } = endpoint
+    const { hosts, master } = endpoint
+    const bare = {
+      ...endpoint,
+      kind: 'server',
+      master: '',
+      db: 0,
+      username: undefined,
+      password: undefined,
+    } as const
     return hosts.map(host => {
       const watch: RedisConnection = new RedisConnection({
-        endpoint: {
-          kind: 'server',
-          hosts: [host],
-          master: '',
-          db: 0,
-          tls,
-          username: undefined,
-          password: undefined,
-        },
+        endpoint: { ...bare, hosts: [host] },
         name: 'sentinel',
         timeout,
         logger,

@@ -7,6 +7,7 @@ import {
   startCluster as startClusterGroup,
   startSentinel as startSentinelGroup,
 } from '../redis-groups.ts'
+import type { RedisServer } from '../redis-server.ts'
 import type { Fault } from './faults.ts'
 import type { Load } from './load.ts'
 import { startWorld, until, type World, type WorldOptions } from './world.ts'
@@ -46,17 +47,7 @@ export const sentinelFaults: readonly Fault<SentinelWorld>[] = [
     async inject({ group, say }) {
       for (let i = 0; i < 2; i++) {
         const [master, replica] = [await group.master(), await group.replica()]
-        say(`the replica stands still for ${LAG} ms, then kill -9 of the master`)
-        replica.pause()
-        await sleep(LAG)
-        await master.kill()
-        replica.resume()
-        await until('the replica is the master', TAKEN_OVER_WITHIN, async () => {
-          return (await group.master()) === replica
-        })
-        await sleep(BETWEEN)
-        say('the old master comes back as a replica')
-        await master.restart()
+        await dieWhileItLags(say, { master, replica }, () => group.master())
         // Sentinels do this too, but later.
         await group.raw(master).replicaof('127.0.0.1', replica.port)
         await group.replica()
@@ -74,9 +65,7 @@ export const sentinelFaults: readonly Fault<SentinelWorld>[] = [
         if (sentinel === undefined) throw new Error('there is no sentinel')
         say('SENTINEL FAILOVER')
         await group.watch(sentinel).call('SENTINEL', 'FAILOVER', group.name)
-        await until('the replica is the master', TAKEN_OVER_WITHIN, async () => {
-          return (await group.master()) === replica
-        })
+        await takenOver(replica, () => group.master())
         await sleep(BETWEEN)
       }
     },
@@ -93,17 +82,7 @@ export const clusterFaults: readonly Fault<ClusterWorld>[] = [
       const slot = await slotOf(group, load)
       for (let i = 0; i < 2; i++) {
         const { master, replica } = await group.pair(slot)
-        say(`the replica stands still for ${LAG} ms, then kill -9 of the master`)
-        replica.pause()
-        await sleep(LAG)
-        await master.kill()
-        replica.resume()
-        await until('the replica is the master', TAKEN_OVER_WITHIN, async () => {
-          return (await group.owner(slot)) === replica
-        })
-        await sleep(BETWEEN)
-        say('the old master comes back as a replica')
-        await master.restart()
+        await dieWhileItLags(say, { master, replica }, () => group.owner(slot))
         await group.settled()
       }
     },
@@ -141,6 +120,29 @@ export const clusterFaults: readonly Fault<ClusterWorld>[] = [
     },
   },
 ]
+
+type Current = () => Promise<RedisServer | undefined>
+
+async function takenOver(replica: RedisServer, current: Current): Promise<void> {
+  await until('the replica is the master', TAKEN_OVER_WITHIN, async () => (await current()) === replica)
+}
+
+/** The master dies with what its replica has not got, that takes over, and the master is started again. */
+async function dieWhileItLags(
+  say: World['say'],
+  { master, replica }: { master: RedisServer; replica: RedisServer },
+  current: Current,
+): Promise<void> {
+  say(`the replica stands still for ${LAG} ms, then kill -9 of the master`)
+  replica.pause()
+  await sleep(LAG)
+  await master.kill()
+  replica.resume()
+  await takenOver(replica, current)
+  await sleep(BETWEEN)
+  say('the old master comes back as a replica')
+  await master.restart()
+}
 
 /** The slot of the load's first channel, as Redis says. */
 async function slotOf(group: ClusterGroup, { channels }: Load): Promise<number> {

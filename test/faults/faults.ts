@@ -4,6 +4,7 @@
 import { cp, readdir, rm, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { NodePart } from '../../infra/topology.ts'
 import { startRedis } from '../redis-server.ts'
 import type { Load } from './load.ts'
 import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, until, type World } from './world.ts'
@@ -41,13 +42,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
     gaps: 'none',
     cuts: true,
     quick: true,
-    async inject(world) {
-      const edge = anyOf(world, world.topology.edges)
-      world.say(`kill -9 of ${edge.name}`)
-      await edge.kill()
-      await sleep(AWAY)
-      await edge.restart()
-    },
+    inject: world => kill(world, anyOf(world, world.topology.edges)),
   },
   {
     name: 'edge-stopped',
@@ -83,13 +78,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
     title: 'a writer is killed (`kill -9`)',
     gaps: 'none',
     quick: true,
-    async inject(world) {
-      const writer = anyOf(world, world.topology.writers)
-      world.say(`kill -9 of ${writer.name}`)
-      await writer.kill()
-      await sleep(AWAY)
-      await writer.restart()
-    },
+    inject: world => kill(world, anyOf(world, world.topology.writers)),
   },
   {
     name: 'pubsub-killed',
@@ -244,6 +233,13 @@ async function restartRedis(
   // Long enough for publishes to be refused.
   await sleep(1000 + 1000 * random())
   await redis.restart()
+}
+
+async function kill({ say }: World, node: NodePart): Promise<void> {
+  say(`kill -9 of ${node.name}`)
+  await node.kill()
+  await sleep(AWAY)
+  await node.restart()
 }
 
 /** Where Redis keeps its append-only files. */

@@ -4,14 +4,20 @@ import type { Writable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { until } from '../contract/node.ts'
-import { away, drafts, Gate, hubOf, ids, type Listener, listen, ScriptedLog } from './scripted-log.ts'
+import {
+  away,
+  drafts,
+  Gate,
+  hubOf,
+  ids,
+  type Listener,
+  listen,
+  listenHeldUp,
+  ScriptedLog,
+  settled,
+} from './scripted-log.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
-
-/** Some turns of the event loop: whatever was going to happen has. */
-async function settled(): Promise<void> {
-  for (let i = 0; i < 20; i++) await turn()
-}
 
 async function told(listener: Listener, ...expected: string[]): Promise<void> {
   await until(`${expected.length} items`, () => listener.lines.length >= expected.length)
@@ -95,10 +101,7 @@ t.test(
     const log = new ScriptedLog()
     const hub = hubOf(log, {}, t.teardown)
     log.add('a', drafts(20))
-    const gate = new Gate()
-    log.beforeRead = gate.pass
-    const listener = await listen(hub, 'a', e1(3))
-    await until('the read is under way', () => gate.waiting === 1)
+    const { listener, gate } = await listenHeldUp(log, hub, e1(3), 'beforeRead')
     log.lose('a', 5, 'e2')
     log.add('a', drafts(2))
     gate.open()
@@ -247,10 +250,7 @@ t.test('whoever unsubscribes is told nothing more, whatever is under way', async
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
-  const gate = new Gate()
-  log.afterRead = gate.pass
-  const listener = await listen(hub, 'a', e1(0))
-  await until('the read is under way', () => gate.waiting === 1)
+  const { listener, gate } = await listenHeldUp(log, hub, e1(0), 'afterRead')
   const [reader] = listener.connection.readers
   if (reader !== undefined) listener.connection.leave(reader)
   log.add('a', drafts(1))

@@ -8,7 +8,17 @@ import { GATHER, STRETCH } from '../../services/fanout/channel.ts'
 import { streamFraming, wsFraming } from '../../services/fanout/frames.ts'
 import type { Hub } from '../../services/fanout/hub.ts'
 import { until } from '../contract/node.ts'
-import { away, drafts, Gate, hubOf, ids, Listener, listen, ScriptedLog } from './scripted-log.ts'
+import {
+  away,
+  drafts,
+  hubOf,
+  ids,
+  Listener,
+  listen,
+  listenHeldUp,
+  ScriptedLog,
+  settled,
+} from './scripted-log.ts'
 
 type Teardown = (end: () => void) => void
 
@@ -16,9 +26,13 @@ const e1 = (offset: number) => ({ epoch: 'e1', offset })
 const low = { priority: 'low' } as const
 const sized = (bytes: number) => ({ data: Buffer.from(`"${'x'.repeat(bytes - 2)}"`) })
 
-/** Some turns of the event loop: whatever was going to happen has. */
-async function settled(): Promise<void> {
-  for (let i = 0; i < 20; i++) await turn()
+/** A listener that has not taken an event yet, and takes nothing more. */
+async function stuck(log: ScriptedLog, hub: Hub): Promise<Listener> {
+  const listener = await listen(hub, 'a', e1(0))
+  listener.stop()
+  log.add('a', drafts(1))
+  await settled()
+  return listener
 }
 
 /** Makes time stand still until `tick`; timers and clocks of the code under test are the test's. */
@@ -231,10 +245,7 @@ t.test('a page that comes when the socket has filled is not queued, and read aga
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
-  const gate = new Gate()
-  log.afterRead = gate.pass
-  const listener = await listen(hub, 'a', e1(0))
-  await until('the read is under way', () => gate.waiting === 1)
+  const { listener, gate } = await listenHeldUp(log, hub, e1(0), 'afterRead')
   listener.stop()
   listener.connection.write(Buffer.from('{"id":"x"}\n'))
   const { writableLength } = listener.sink
@@ -325,10 +336,7 @@ t.test('a connection with many channels has a bounded amount queued in one flush
 t.test('an epoch that ends while a socket is full is told behind what was left of it', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
-  const listener = await listen(hub, 'a', e1(0))
-  listener.stop()
-  log.add('a', drafts(1))
-  await settled()
+  const listener = await stuck(log, hub)
   log.add('a', drafts(9))
   await settled()
   log.lose('a', 3, 'e2')
@@ -546,10 +554,7 @@ t.test('who goes when it is told to is not cut', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 4000 }, t.teardown)
-  const listener = await listen(hub, 'a', e1(0))
-  listener.stop()
-  log.add('a', drafts(1))
-  await settled()
+  const listener = await stuck(log, hub)
   await time.tick(5000)
   t.equal(listener.farewells.length, 1)
   listener.read()
@@ -582,10 +587,7 @@ t.test('who was told to go is written nothing more', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(2))
-  const gate = new Gate()
-  log.afterRead = gate.pass
-  const listener = await listen(hub, 'a', e1(0))
-  await until('the read is under way', () => gate.waiting === 1)
+  const { listener, gate } = await listenHeldUp(log, hub, e1(0), 'afterRead')
   await hub.drain(0)
   gate.open()
   log.add('a', drafts(1))
@@ -636,10 +638,7 @@ t.test('who was told to go and stays is not waited for', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 1e6 }, t.teardown)
-  const listener = await listen(hub, 'a', e1(0))
-  listener.stop()
-  log.add('a', drafts(1))
-  await settled()
+  await stuck(log, hub)
   await hub.drain(0)
   let waited = false
   void hub.gone(100).then(() => {

@@ -1,44 +1,21 @@
 // The log on a Redis Cluster: the contract, and what failovers and moving slots can do to it.
 
-import { randomBytes } from 'node:crypto'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { LogRefused, LogUnavailable } from '../../services/log/log.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
 import { slotOf } from '../../services/log/redis-slots.ts'
-import { append, draft, drafts, logContract, RETENTION, record, until } from '../contract/log.ts'
+import { append, draft, drafts, record, until } from '../contract/log.ts'
 import { startCluster } from '../redis-groups.ts'
 import { type RedisServer, startRedis } from '../redis-server.ts'
+import { openRedisLog, redisContract, redisLogOptions, works } from '../redis-logs.ts'
 import { storm } from '../redis-storm.ts'
-
-const silent = { debug() {}, info() {}, warn() {} }
 
 const cluster = await startCluster(3, 1)
 t.teardown(() => cluster.stop())
 
-const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
-  url: cluster.url,
-  prefix: `t${randomBytes(6).toString('hex')}`,
-  retention: RETENTION,
-  idempotencyWindow: 60_000,
-  timeout: 3000,
-  logger: silent,
-  // Feeds go along with what moves: that heads are compared is not needed for it.
-  compareEvery: 60_000,
-  ...more,
-})
-
-async function open(t: Test, settings: RedisLogOptions): Promise<RedisLog> {
-  const log = new RedisLog(settings)
-  t.teardown(() => log.close())
-  await log.open()
-  return log
-}
-
-const works = (log: RedisLog) =>
-  log.probe().then(
-    () => true,
-    () => false,
-  )
+// Feeds go along with what moves: that heads are compared is not needed for it.
+const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
+  redisLogOptions(cluster.url, { compareEvery: 60_000, ...more })
 
 /** Names of channels of one slot. */
 function sameSlot(count: number, slot = slotOf('first')): string[] {
@@ -50,11 +27,7 @@ function sameSlot(count: number, slot = slotOf('first')): string[] {
 /** One channel of each of the first three servers' slots. */
 const SPREAD = ['a', 'b', 'c']
 
-logContract(t, 'cluster', async ({ retention = {}, idempotencyWindow = 60_000 }) => {
-  const log = new RedisLog(options({ retention: { ...RETENTION, ...retention }, idempotencyWindow }))
-  await log.open()
-  return log
-})
+redisContract(t, 'cluster', options)
 
 t.test('slots are those of Redis', async t => {
   const raw = cluster.raw(cluster.servers[0] as RedisServer)
@@ -65,7 +38,7 @@ t.test('slots are those of Redis', async t => {
 })
 
 t.test('many channels are followed and compared through every master', async t => {
-  const log = await open(t, options({ compareEvery: 400 }))
+  const log = await openRedisLog(t, options({ compareEvery: 400 }))
   const names = Array.from({ length: 600 }, (_, i) => `c${i}`)
   const recorders = await Promise.all(names.map(name => record(log, name)))
   for (const server of cluster.servers.slice(0, 3))
@@ -79,7 +52,7 @@ t.test('many channels are followed and compared through every master', async t =
 })
 
 t.test('a probe goes through every master', async t => {
-  const log = await open(t, options({ timeout: 400 }))
+  const log = await openRedisLog(t, options({ timeout: 400 }))
   await log.probe()
   for (const server of cluster.servers.slice(0, 3)) {
     server.pause()
@@ -96,7 +69,7 @@ t.test('a slot moves there and back while events are appended and followed', asy
   const fresh = sameSlot(12).slice(3)
   // Windows rotate while the slot moves.
   const settings = options({ idempotencyWindow: 150 })
-  const logs = [await open(t, settings), await open(t, settings)]
+  const logs = [await openRedisLog(t, settings), await openRedisLog(t, settings)]
   const events = await storm(t, logs, [...names, 'a', 'b'])
   const { refused } = events
   await events.more(10)
@@ -128,7 +101,7 @@ t.test('a slot moves there and back while events are appended and followed', asy
 
 t.test('a replica takes over in good order, and gives back', async t => {
   const settings = options()
-  const logs = [await open(t, settings), await open(t, settings)]
+  const logs = [await openRedisLog(t, settings), await openRedisLog(t, settings)]
   const events = await storm(t, logs, SPREAD)
   const [watched = ''] = sameSlot(1, slotOf('a'))
   const watch = await record(logs[0] as RedisLog, watched)
@@ -149,7 +122,7 @@ t.test('a replica takes over in good order, and gives back', async t => {
 
 t.test('a master dies, and what its replica had not got is inside a gap', async t => {
   const settings = options()
-  const logs = [await open(t, settings), await open(t, settings)]
+  const logs = [await openRedisLog(t, settings), await openRedisLog(t, settings)]
   const events = await storm(t, logs, SPREAD)
   await events.more(10)
   for (let i = 0; i < 2; i++) {
@@ -184,9 +157,9 @@ t.test('what is a cluster and what is not is said', async t => {
     t.ok(error instanceof LogRefused && message.test(error.message), `${error}`)
   }
   const away = `redis+cluster://127.0.0.1:${single.port},127.0.0.1:${cluster.servers[1]?.port}`
-  await (await open(t, options({ url: away }))).probe()
+  await (await openRedisLog(t, options({ url: away }))).probe()
   await single.stop()
-  await (await open(t, options({ url: away }))).probe()
+  await (await openRedisLog(t, options({ url: away }))).probe()
 })
 
 t.test('the close leaves no connection and no timer', async t => {

@@ -1,52 +1,26 @@
 // The log on a master that sentinels name: the contract, and what failovers can do to it. With a password and in a
 // database of its own.
 
-import { randomBytes } from 'node:crypto'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { LogUnavailable } from '../../services/log/log.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
-import { append, drafts, logContract, RETENTION, record, until } from '../contract/log.ts'
+import { append, drafts, record, until } from '../contract/log.ts'
 import { startSentinel } from '../redis-groups.ts'
 import type { RedisServer } from '../redis-server.ts'
+import { openRedisLog, redisContract, redisLogOptions, works } from '../redis-logs.ts'
 import { storm } from '../redis-storm.ts'
-
-const silent = { debug() {}, info() {}, warn() {} }
 
 const group = await startSentinel(3, 'secret word')
 t.teardown(() => group.stop())
 
-const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
-  url: `${group.url}/2`,
-  prefix: `t${randomBytes(6).toString('hex')}`,
-  retention: RETENTION,
-  idempotencyWindow: 60_000,
-  timeout: 3000,
-  logger: silent,
-  ...more,
-})
+const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
+  redisLogOptions(`${group.url}/2`, more)
 
-async function open(t: Test, settings: RedisLogOptions): Promise<RedisLog> {
-  const log = new RedisLog(settings)
-  t.teardown(() => log.close())
-  await log.open()
-  return log
-}
-
-const works = (log: RedisLog) =>
-  log.probe().then(
-    () => true,
-    () => false,
-  )
-
-logContract(t, 'sentinel', async ({ retention = {}, idempotencyWindow = 60_000 }) => {
-  const log = new RedisLog(options({ retention: { ...RETENTION, ...retention }, idempotencyWindow }))
-  await log.open()
-  return log
-})
+redisContract(t, 'sentinel', options)
 
 t.test('it is the master, and the database, that the URL names', async t => {
   const settings = options()
-  const log = await open(t, settings)
+  const log = await openRedisLog(t, settings)
   await append(log, 'a', drafts(1))
   const raw = group.raw(await group.master())
   t.equal(await raw.exists(`${settings.prefix}:{a}:m`), 0)
@@ -63,11 +37,14 @@ t.test('a name that the sentinels do not know, and sentinels that are away, are 
     t.notMatch(`${error.stack}`, /secret/)
   }
   const some = group.url.replace('@', '@127.0.0.1:1,')
-  await (await open(t, options({ url: some }))).probe()
+  await (await openRedisLog(t, options({ url: some }))).probe()
 })
 
 t.test('a replica takes over at the order of a sentinel', async t => {
-  const logs = [await open(t, options({ prefix: 'order' })), await open(t, options({ prefix: 'order' }))]
+  const logs = [
+    await openRedisLog(t, options({ prefix: 'order' })),
+    await openRedisLog(t, options({ prefix: 'order' })),
+  ]
   const events = await storm(t, logs, ['a', 'b'])
   await events.more(10)
   const replica = await group.replica()
@@ -84,7 +61,10 @@ t.test('a replica takes over at the order of a sentinel', async t => {
 })
 
 t.test('a master dies, and what its replica had not got is inside a gap', async t => {
-  const logs = [await open(t, options({ prefix: 'dies' })), await open(t, options({ prefix: 'dies' }))]
+  const logs = [
+    await openRedisLog(t, options({ prefix: 'dies' })),
+    await openRedisLog(t, options({ prefix: 'dies' })),
+  ]
   const events = await storm(t, logs, ['a', 'b'])
   await events.more(10)
   for (let i = 0; i < 2; i++) {

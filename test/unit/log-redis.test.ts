@@ -1,6 +1,5 @@
 // The Redis engine: the contract, and what only Redis can do to a log.
 
-import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:net'
 import fc from 'fast-check'
 import { Redis } from 'ioredis'
@@ -16,7 +15,6 @@ import {
   dataOf,
   draft,
   drafts,
-  logContract,
   RETENTION,
   type Recorder,
   readAll,
@@ -24,34 +22,18 @@ import {
   until,
 } from '../contract/log.ts'
 import { proxyRedis } from '../redis-proxy.ts'
+import { openRedisLog, redisContract, redisLogOptions, silent } from '../redis-logs.ts'
 import { anyRedis, type RedisServer, startRedis } from '../redis-server.ts'
 
-const silent = { debug() {}, info() {}, warn() {} }
-
-const options = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
-  url,
-  prefix: `t${randomBytes(6).toString('hex')}`,
-  retention: RETENTION,
-  idempotencyWindow: 60_000,
-  timeout: 3000,
-  logger: silent,
-  compareEvery: 400,
-  ...more,
-})
-
-async function open(t: Test, options: RedisLogOptions): Promise<RedisLog> {
-  const log = new RedisLog(options)
-  t.teardown(() => log.close())
-  await log.open()
-  return log
-}
+const options = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
+  redisLogOptions(url, { compareEvery: 400, ...more })
 
 /** A Redis of the test's own with a log on it, and a client to do things to it. */
 async function own(t: Test, args: readonly string[] = [], more: Partial<RedisLogOptions> = {}) {
   const redis = await startRedis({ args })
   t.teardown(() => redis.stop())
   const settings = options(redis.url, { prefix: 'fw', ...more })
-  const log = await open(t, settings)
+  const log = await openRedisLog(t, settings)
   return { redis, log, settings, raw: client(t, redis) }
 }
 
@@ -89,17 +71,11 @@ function sound(t: Test, recorder: Recorder): void {
 const shared = await anyRedis()
 t.teardown(() => shared.stop())
 
-logContract(t, 'redis', async ({ retention = {}, idempotencyWindow = 60_000 }) => {
-  const log = new RedisLog(
-    options(shared.url, { retention: { ...RETENTION, ...retention }, idempotencyWindow }),
-  )
-  await log.open()
-  return log
-})
+redisContract(t, 'redis', more => options(shared.url, more))
 
 t.test('two nodes on one Redis have one log', async t => {
   const settings = options(shared.url)
-  const [a, b] = [await open(t, settings), await open(t, settings)]
+  const [a, b] = [await openRedisLog(t, settings), await openRedisLog(t, settings)]
   const [left, right] = [await record(a, 'x'), await record(b, 'x')]
   const appends = Array.from({ length: 200 }, (_, i) => (i % 2 ? a : b).append('x', drafts(1 + (i % 3))))
   await Promise.all(appends)
@@ -118,9 +94,9 @@ t.test('two nodes on one Redis have one log', async t => {
 t.test('logs with other prefixes or databases keep apart', async t => {
   const settings = options(shared.url)
   const logs = [
-    await open(t, settings),
-    await open(t, options(shared.url)),
-    await open(t, { ...settings, url: `${shared.url.replace(/\/\d*$/, '')}/1` }),
+    await openRedisLog(t, settings),
+    await openRedisLog(t, options(shared.url)),
+    await openRedisLog(t, { ...settings, url: `${shared.url.replace(/\/\d*$/, '')}/1` }),
   ]
   const recorders = await Promise.all(logs.map(log => record(log, 'x')))
   for (const [i, log] of logs.entries()) {
@@ -278,7 +254,7 @@ t.test('a replica that takes over begins an epoch, and one that has not is refus
   // That it was attached is another identity already, and so another epoch: one more than need be.
   const head = await append(log, 'a', drafts(5))
   await until(async () => (await rawReplica.xlen('fw:{a}:s')) === 5, 'the replica')
-  const other = await open(t, { ...settings, url: replica.url })
+  const other = await openRedisLog(t, { ...settings, url: replica.url })
   await unavailable(t, other.append('a', [draft(1)]))
   await unavailable(t, other.read('a', 'earliest', ALL))
   await redis.kill()
@@ -338,8 +314,8 @@ t.test('a last message that is lost is found by comparing heads', async t => {
   const proxy = await proxyRedis(redis.port)
   t.teardown(() => proxy.close())
   const settings = options(redis.url)
-  const writer = await open(t, settings)
-  const reader = await open(t, { ...settings, url: proxy.url })
+  const writer = await openRedisLog(t, settings)
+  const reader = await openRedisLog(t, { ...settings, url: proxy.url })
   const recorders = await Promise.all(['a', 'b', 'c'].map(name => record(reader, name)))
   proxy.mode = 'no messages'
   const heads = await Promise.all(['a', 'b', 'c'].map(name => append(writer, name, drafts(2))))
@@ -361,8 +337,8 @@ t.test('a message that is lost before another one is found by that', async t => 
   const proxy = await proxyRedis(redis.port)
   t.teardown(() => proxy.close())
   const settings = options(redis.url, { compareEvery: 60_000 })
-  const writer = await open(t, settings)
-  const reader = await open(t, { ...settings, url: proxy.url })
+  const writer = await openRedisLog(t, settings)
+  const reader = await openRedisLog(t, { ...settings, url: proxy.url })
   const recorder = await record(reader, 'a')
   proxy.mode = 'no messages'
   await append(writer, 'a', drafts(2))
@@ -379,8 +355,8 @@ t.test('a connection that went silent fails the probe, is made anew, and is fill
   const proxy = await proxyRedis(redis.port)
   t.teardown(() => proxy.close())
   const settings = options(redis.url, { timeout: 400, compareEvery: 60_000 })
-  const writer = await open(t, settings)
-  const reader = await open(t, { ...settings, url: proxy.url })
+  const writer = await openRedisLog(t, settings)
+  const reader = await openRedisLog(t, { ...settings, url: proxy.url })
   const recorder = await record(reader, 'a')
   for (const mode of ['no messages', 'silent'] as const) {
     proxy.mode = mode
@@ -409,8 +385,8 @@ t.test('while the log is away a feed waits, and then goes on', async t => {
   t.teardown(() => redis.stop())
   const proxy = await proxyRedis(redis.port)
   const settings = options(redis.url, { timeout: 1000 })
-  const writer = await open(t, settings)
-  const reader = await open(t, { ...settings, url: proxy.url })
+  const writer = await openRedisLog(t, settings)
+  const reader = await openRedisLog(t, { ...settings, url: proxy.url })
   const recorder = await record(reader, 'a')
   const { port } = new URL(proxy.url)
   await proxy.close()
@@ -438,8 +414,8 @@ t.test(
     const proxy = await proxyRedis(redis.port)
     t.teardown(() => proxy.close())
     const settings = options(redis.url, { timeout: 30_000 })
-    const writer = await open(t, { ...settings, url: proxy.url })
-    const reader = await open(t, settings)
+    const writer = await openRedisLog(t, { ...settings, url: proxy.url })
+    const reader = await openRedisLog(t, settings)
     const recorder = await record(reader, 'a')
     proxy.mode = 'silent'
     const calls = Array.from({ length: 20 }, (_, i) => writer.append('a', drafts(1, i + 1)))
@@ -658,7 +634,7 @@ t.test('a Redis that can not be used is refused, without its password', async t 
     t.notMatch(`${error.message} ${error.stack} ${JSON.stringify(error)} ${warned}`, /secret/)
     await log.close()
   }
-  const log = await open(t, options(`redis://:right-secret@127.0.0.1:${redis.port}`))
+  const log = await openRedisLog(t, options(`redis://:right-secret@127.0.0.1:${redis.port}`))
   await append(log, 'a', [draft(1)])
   await log.probe()
 })

@@ -1,25 +1,13 @@
 // Redis over TLS: nodes with a certificate that they have to be told to trust. They are processes, since Node reads
 // NODE_EXTRA_CA_CERTS when it starts.
 
-import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { makeCertificate } from '../contract/http2.ts'
 import { runNode, startNode } from '../node.ts'
 import { startCluster, startSentinel } from '../redis-groups.ts'
 import { startRedis } from '../redis-server.ts'
 
-const dir = await mkdtemp(join(tmpdir(), 'fanwire-tls-'))
-t.teardown(() => rm(dir, { recursive: true, force: true }))
-const tls = { cert: join(dir, 'cert.pem'), key: join(dir, 'key.pem') }
-await promisify(execFile)('openssl', [
-  ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost'.split(
-    ' ',
-  ),
-  ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', tls.key, '-out', tls.cert],
-])
+const tls = makeCertificate()
 
 /** Publishes and reads through a node of its own. */
 async function serves(t: Test, url: string): Promise<void> {

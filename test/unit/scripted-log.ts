@@ -2,6 +2,7 @@
 // epochs. And a client for it that needs no socket.
 
 import { Writable } from 'node:stream'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Connection, type Outlet } from '../../services/fanout/connection.ts'
 import { type Farewell, type Framing, streamFraming } from '../../services/fanout/frames.ts'
 import { Hub, type HubOptions } from '../../services/fanout/hub.ts'
@@ -10,6 +11,7 @@ import { beginEpoch, floorOf, type History, headOf, pageOf, place } from '../../
 import type { ChannelLog, Feed, Follower, Page, PageLimit, Receipt } from '../../services/log/log.ts'
 import { LogUnavailable } from '../../services/log/log.ts'
 import { type Position, printPosition, type Start } from '../../services/log/position.ts'
+import { until } from '../contract/node.ts'
 
 interface Kept {
   history: History
@@ -264,6 +266,25 @@ export async function listen(
   listener.connection.join(channel, at)
   channel.release()
   return listener
+}
+
+/** Some turns of the event loop: whatever was going to happen has. */
+export async function settled(): Promise<void> {
+  for (let i = 0; i < 20; i++) await turn()
+}
+
+/** A listener at `at` whose read from the log of channel `a` is held up, before or after it looks, until the gate opens. */
+export async function listenHeldUp(
+  log: ScriptedLog,
+  hub: Hub,
+  at: Position,
+  stage: 'beforeRead' | 'afterRead',
+): Promise<{ listener: Listener; gate: Gate }> {
+  const gate = new Gate()
+  log[stage] = gate.pass
+  const listener = await listen(hub, 'a', at)
+  await until('the read is under way', () => gate.waiting === 1)
+  return { listener, gate }
 }
 
 /** The ids of an epoch's events. */
