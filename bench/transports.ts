@@ -7,10 +7,8 @@ import { parseArgs } from 'node:util'
 import { chosen, invocation, say } from './command.ts'
 import { included, machine } from './report.ts'
 import { duration, FULL, LINES, QUICK, type Run } from './transports/cells.ts'
-import { chooserMarkdown } from './transports/report/chooser.ts'
-import { html } from './transports/report/html.ts'
-import { markdown } from './transports/report/markdown.ts'
-import { terminal } from './transports/report/terminal.ts'
+import { html } from './transports/report/page.ts'
+import { markdown, readme, terminal } from './transports/report/text.ts'
 import type { CellResult, TransportsResult } from './transports/result.ts'
 import { type Bench, measure, SIZE } from './transports/run.ts'
 
@@ -139,10 +137,7 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
     const result = await resultOf(join(RESULTS, FILES.raw))
-    return writeFile(
-      README,
-      included(await readFile(README, 'utf8'), 'bench:transports', chooserMarkdown(result)),
-    )
+    return writeFile(README, included(await readFile(README, 'utf8'), 'bench:transports', readme(result)))
   }
   if (values.from !== undefined) return report(values.out ?? TRIALS, await resultOf(values.from))
   const lines = chosen(LINES, values.line, HELP)
