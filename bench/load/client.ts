@@ -2,23 +2,32 @@
 // a scanner for what follows.
 
 import { randomBytes } from 'node:crypto'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { type Address, openSocket, requestHead, Traffic } from './address.ts'
+import { Attention, type StreamKind } from './attention.ts'
+import { Dechunker } from './dechunk.ts'
 import { now } from './marker.ts'
 import type { Scanner } from './scan.ts'
 
 /** How a server is spoken to. */
 export interface Wire {
-  readonly kind: 'ws' | 'sse' | 'socket.io'
+  readonly kind: StreamKind
   /** Finds where the reader stands in what the server says first; left out where it does not say it. */
   readonly cursor?: string
+  /** Socket.IO: the channel, where one is asked for by an event with an acknowledgement. */
+  readonly subscribe?: string
+  /** Knows at any time where it stands, and sees what is said among the events. */
+  readonly attentive?: boolean
 }
 
 /** One buffer for all reads of the process: what was read is scanned before the next read. */
 const BUFFER = Buffer.alloc(512 * 1024)
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
 /** Socket.IO: connect to the main namespace, and answer a ping. */
-const CONNECT = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x34, 0x30])
-const ALIVE = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x33])
+const CONNECT = text('40')
+const ALIVE = text('3')
+/** Answers a close frame, without a code. */
+const CLOSED = Buffer.from([0x88, 0x80, 0, 0, 0, 0])
 /** Longest answer before the stream begins, bytes. */
 const LONGEST_HEAD = 8192
 
@@ -26,44 +35,63 @@ export interface ClientEvents {
   opened(client: Client): void
   /** `reason` is set where it never opened. */
   closed(client: Client, reason: string | undefined): void
+  /** So many gaps were told. */
+  gaps?(count: number): void
 }
 
 export class Client {
   readonly scanner: Scanner
   readonly wire: Wire
   readonly path: string
+  readonly traffic = new Traffic()
   /** The cursor that the server gave when it opened, if the wire has one. */
   cursor = ''
   isOpen = false
-  /** When bytes came last, µs. */
+  /** When events came last, µs. */
   lastAt = 0
+  /** Ms after which the server wants it back, if it said so. */
+  retry: number | undefined
   readonly #events: ClientEvents
+  readonly #attention: Attention | undefined
   #socket: Socket | undefined
+  #address: Address | undefined
   #head: Buffer | undefined
+  #dechunker: Dechunker | undefined
   #refused: string | undefined
+  /** What a Socket.IO client has been told: 1 the session, 2 that it is connected. */
+  #greeted = 0
+  #from = ''
+  /** Sequence number at `cursor`; -1: not known. */
+  #openedAt = -1
 
   constructor(wire: Wire, path: string, scanner: Scanner, events: ClientEvents) {
     this.wire = wire
     this.path = path
     this.scanner = scanner
     this.#events = events
+    if (wire.attentive) this.#attention = new Attention(wire.kind)
   }
 
-  /** Connects, or connects again. `query` is appended to the path. */
-  connect(port: number, query = ''): void {
+  /** Connects, or connects again. `query` is appended to the path; Socket.IO subscribes from `cursor` on. */
+  connect(address: Address, query = '', cursor = ''): void {
     this.scanner.cut()
+    this.#attention?.cut()
+    this.#address = address
+    this.#from = cursor
     this.#head = Buffer.alloc(0)
+    this.#dechunker = undefined
+    this.#greeted = 0
     this.#refused = 'cut before it opened'
-    const socket: Socket = connect({
-      port,
-      host: '127.0.0.1',
-      noDelay: true,
-      onread: { buffer: BUFFER, callback: length => this.#read(socket, length) },
+    const socket = openSocket(address, BUFFER, (from, bytes, length) => {
+      if (this.#socket === from) this.#read(from, bytes, length)
     })
     this.#socket = socket
-    socket.on('connect', () => socket.write(this.#request(port, query)))
+    this.traffic.use(socket)
+    socket.once(address.tls === undefined ? 'connect' : 'secureConnect', () =>
+      socket.write(this.#request(address, query)),
+    )
     socket.on('error', error => {
-      this.#refused = error.message
+      this.#refused = 'code' in error ? `${error.code}: ${error.message}` : error.message
     })
     socket.on('end', () => socket.destroy())
     socket.on('close', () => {
@@ -73,6 +101,15 @@ export class Client {
       this.#socket = undefined
       this.#events.closed(this, opened ? undefined : this.#refused)
     })
+  }
+
+  /** Where it stands: behind the newest event, as a cursor; '' where nobody said. */
+  get position(): string {
+    const { id, sequence } = this.#attention ?? { id: '', sequence: -1 }
+    const [known, at] = sequence === -1 ? [this.cursor, this.#openedAt] : [id, sequence]
+    if (known === '' || at === -1) return known
+    const dash = known.lastIndexOf('-')
+    return `${known.slice(0, dash)}-${Number(known.slice(dash + 1)) + this.scanner.last - at}`
   }
 
   /** Stops reading, or goes on. */
@@ -86,65 +123,111 @@ export class Client {
     const socket = this.#socket
     this.#socket = undefined
     this.isOpen = false
-    socket?.resetAndDestroy()
+    if (this.#address?.tls === undefined) socket?.resetAndDestroy()
+    else socket?.destroy()
   }
 
-  #request(port: number, query: string): string {
-    const head = `GET ${this.path}${query} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`
+  #request(address: Address, query: string): string {
+    const head = requestHead(address, `${this.path}${query}`)
     if (this.wire.kind === 'sse') return `${head}Accept: text/event-stream\r\n\r\n`
+    if (this.wire.kind === 'stream') return `${head}\r\n`
     return (
       `${head}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
       `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n\r\n`
     )
   }
 
-  #read(socket: Socket, length: number): boolean {
-    if (this.#socket !== socket) return true
-    this.lastAt = now()
-    if (this.#head !== undefined) this.#begin(socket, length)
-    else if (length > 3 || !this.#answer(socket, length)) this.scanner.scan(BUFFER, length, this.lastAt)
-    return true
+  #read(socket: Socket, bytes: Buffer, length: number): void {
+    if (this.#head !== undefined) this.#begin(socket, bytes, length)
+    else if (this.#dechunker === undefined) this.#take(socket, bytes, length)
+    else {
+      this.#take(socket, bytes, this.#dechunker.strip(bytes, 0, length))
+      if (this.#dechunker.ended) socket.destroy()
+    }
+  }
+
+  #take(socket: Socket, bytes: Buffer, length: number): void {
+    const at = now()
+    const { scanner } = this
+    const { received } = scanner
+    if (this.#attention !== undefined) {
+      scanner.scan(bytes, length, at)
+      const { gaps, pings, farewell } = this.#attention.read(bytes.subarray(0, length), scanner)
+      if (gaps > 0) this.#events.gaps?.(gaps)
+      if (pings > 0) socket.write(this.wire.kind === 'ws' ? PONG : ALIVE)
+      if (farewell) socket.end(CLOSED)
+    } else if (length > 3 || !this.#answer(socket, bytes, length)) scanner.scan(bytes, length, at)
+    if (scanner.received !== received) this.lastAt = at
   }
 
   /** Answers a ping that came alone. */
-  #answer(socket: Socket, length: number): boolean {
-    const ping = length === 2 && BUFFER[0] === 0x89 && BUFFER[1] === 0
-    const engineIoPing = length === 3 && BUFFER[0] === 0x81 && BUFFER[1] === 1 && BUFFER[2] === 0x32
+  #answer(socket: Socket, bytes: Buffer, length: number): boolean {
+    const ping = length === 2 && bytes[0] === 0x89 && bytes[1] === 0
+    const engineIoPing = length === 3 && bytes[0] === 0x81 && bytes[1] === 1 && bytes[2] === 0x32
     if (ping) socket.write(PONG)
     else if (engineIoPing) socket.write(ALIVE)
     return ping || engineIoPing
   }
 
   /** Reads up to where the stream begins. */
-  #begin(socket: Socket, length: number): void {
-    const head = Buffer.concat([this.#head ?? BUFFER.subarray(0, 0), BUFFER.subarray(0, length)])
+  #begin(socket: Socket, bytes: Buffer, length: number): void {
+    const added = this.#dechunker === undefined ? length : this.#dechunker.strip(bytes, 0, length)
+    let head = Buffer.concat([this.#head ?? BUFFER.subarray(0, 0), bytes.subarray(0, added)])
     this.#head = head
-    const text = head.toString('latin1', 0, LONGEST_HEAD)
+    let text = head.toString('latin1', 0, LONGEST_HEAD)
     const body = text.indexOf('\r\n\r\n')
     if (body === -1) return
     const status = text.slice(9, 12)
-    if (status !== (this.wire.kind === 'sse' ? '200' : '101')) {
+    if (status !== (this.wire.kind === 'sse' || this.wire.kind === 'stream' ? '200' : '101')) {
       this.#refused = text.slice(0, 400)
       socket.destroy()
       return
     }
-    if (this.wire.kind === 'socket.io') {
-      // Engine.IO says hello, then the client connects, then Socket.IO says that it is connected.
-      if (!text.includes('"sid"', body)) return
-      const asked = text.indexOf('40{"sid"', body)
-      if (asked === -1) {
-        if (text.lastIndexOf('"sid"') === text.indexOf('"sid"', body)) socket.write(CONNECT)
-        return
-      }
+    if (
+      this.#dechunker === undefined &&
+      /\r\ntransfer-encoding: *chunked\r\n/i.test(text.slice(0, body + 2))
+    ) {
+      this.#dechunker = new Dechunker()
+      head = head.subarray(0, this.#dechunker.strip(head, body + 4, head.length))
+      this.#head = head
+      text = head.toString('latin1', 0, LONGEST_HEAD)
     }
+    if (this.wire.kind === 'socket.io' && !this.#greet(socket, text.slice(body))) return
     if (this.wire.cursor !== undefined) {
       const found = new RegExp(this.wire.cursor).exec(text.slice(body))
       if (found === null) return
       this.cursor = found[1] ?? ''
+      this.#openedAt = this.scanner.last
     }
+    const retry = this.wire.kind === 'sse' ? /^retry: (\d+)$/m.exec(text.slice(body))?.[1] : undefined
+    this.retry = retry === undefined ? undefined : Number(retry)
     this.#head = undefined
     this.isOpen = true
     this.#events.opened(this)
-    this.scanner.scan(head, head.length, this.lastAt)
+    const stream = head.subarray(body + 4)
+    this.#take(socket, stream, stream.length)
   }
+
+  /** Engine.IO says hello, then the client connects, then Socket.IO says that it is connected. */
+  #greet(socket: Socket, said: string): boolean {
+    if (this.#greeted === 0 && said.includes('"sid"')) {
+      this.#greeted = 1
+      socket.write(CONNECT)
+    }
+    if (this.#greeted === 1 && said.includes('40{"sid"')) {
+      this.#greeted = 2
+      const { subscribe } = this.wire
+      const command = { channel: subscribe, cursor: this.#from === '' ? 'latest' : this.#from }
+      if (subscribe !== undefined) socket.write(text(`420["subscribe",${JSON.stringify(command)}]`))
+    }
+    return this.#greeted === 2
+  }
+}
+
+/** A text frame as a client sends it, masked with zeros. */
+function text(said: string): Buffer {
+  const payload = Buffer.from(said)
+  const size =
+    payload.length < 126 ? [0x80 | payload.length] : [0xfe, payload.length >> 8, payload.length & 0xff]
+  return Buffer.concat([Buffer.from([0x81, ...size, 0, 0, 0, 0]), payload])
 }

@@ -1,10 +1,11 @@
 // The load generator: a process with many clients in groups, that counts what comes. It is told what to do by
 // the case, in calls.
 
-import type { Wire } from './client.ts'
-import { Client } from './client.ts'
+import { loopback } from './address.ts'
+import { Client, type Wire } from './client.ts'
 import { Histogram } from './histogram.ts'
 import { now } from './marker.ts'
+import type { Connected } from './order.ts'
 import { serve } from './remote.ts'
 import { Scanner } from './scan.ts'
 
@@ -21,13 +22,6 @@ export interface ConnectOrder {
   readonly resume?: string
   /** Latency is taken of one event in so many: a power of two. */
   readonly sampleEvery: number
-}
-
-export interface Connected {
-  readonly opened: number
-  readonly failed: number
-  /** Why the last one failed. */
-  readonly reason: string
 }
 
 export interface Report {
@@ -60,8 +54,6 @@ class Group {
   readonly latency = new Histogram()
   readonly order: ConnectOrder
   #port: number
-  /** Offset of the position that stands for sequence number 0. */
-  #base = 0
   #cut = 0
   #resumed = 0
   #cpuAtBegin = process.cpuUsage()
@@ -80,7 +72,7 @@ class Group {
       if (order.after !== undefined) scanner.last = order.after
       const path = order.paths[i % order.paths.length] ?? '/'
       const events = {
-        opened: (client: Client) => this.#clientOpened(client),
+        opened: () => this.#clientOpened(),
         closed: (client: Client, reason: string | undefined) => this.#clientClosed(client, reason),
       }
       this.clients.push(new Client(order.wire, path, scanner, events))
@@ -98,7 +90,7 @@ class Group {
         const done = this.#opened + this.#failed
         for (; next < this.clients.length && next - done < most; next++) {
           const client = this.clients[next] as Client
-          client.connect(this.#port, cursorOf?.(client, next))
+          client.connect(loopback(this.#port), cursorOf?.(client, next))
         }
         if (done === this.clients.length) resolve()
       }
@@ -167,10 +159,8 @@ class Group {
     }
   }
 
-  #clientOpened(client: Client): void {
+  #clientOpened(): void {
     this.#opened++
-    const offset = Number(client.cursor.slice(client.cursor.lastIndexOf('-') + 1))
-    if (client.cursor !== '') this.#base = offset - client.scanner.last
     this.#onChange?.()
   }
 
@@ -184,13 +174,12 @@ class Group {
     if (this.order.resume === undefined || this.#onChange !== undefined) return
     setTimeout(() => {
       this.#resumed++
-      client.connect(this.#port, this.#resumption(client))
+      client.connect(loopback(this.#port), this.#resumption(client))
     }, RESUME_AFTER)
   }
 
   #resumption(client: Client): string {
-    const epoch = client.cursor.slice(0, client.cursor.lastIndexOf('-'))
-    return `${this.order.resume}${epoch}-${this.#base + client.scanner.last}`
+    return `${this.order.resume}${client.position}`
   }
 }
 

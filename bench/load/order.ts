@@ -23,12 +23,23 @@ export interface LoadOrder {
   readonly channels: readonly string[]
   /** poll and refresh: seconds between two requests of a client. */
   readonly every: number
+  /** poll, long-poll and refresh: events of an answer at most; left out: what the server does by default. */
+  readonly limit?: number
   /** long-poll: seconds that a request is held at most. */
   readonly wait: number
   /** Seconds over which they connect. */
   readonly rampUp: number
   /** The sequence number that comes before the first that every client has to get; left out: any may be first. */
   readonly after?: number
+}
+
+/** What became of connecting. */
+export interface Connected {
+  /** Connected, and for request wires answered once. */
+  readonly opened: number
+  readonly failed: number
+  /** Why the last one failed. */
+  readonly reason: string
 }
 
 /** What all clients met since `begin`. */
@@ -62,5 +73,29 @@ export interface Tally {
   /** From the time when a request should have been sent to its answer, µs; empty for streams. */
   readonly answering: readonly (readonly [number, number])[]
   /** Share of a core that the busiest of the load's processes used. */
+  readonly cpu: number
+}
+
+/** One event a request, as fast as they are answered. */
+export interface PublishingOrder {
+  readonly target: Target
+  readonly key?: string
+  /** Each publishes to a channel of its own, whose name begins with `channel`. */
+  readonly channel: string
+  readonly connections: number
+  readonly seconds: number
+  /** Bytes of data. */
+  readonly size: number
+}
+
+export interface PublishingTally {
+  readonly requests: number
+  readonly requestsPerSecond: number
+  /** From sending a request to its answer, of those that the log took, µs: value and count, ascending. */
+  readonly answering: readonly (readonly [number, number])[]
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly errors: Readonly<Record<string, number>>
+  /** Share of a core that the load's process used. */
   readonly cpu: number
 }

@@ -25,6 +25,8 @@ export interface Published {
   readonly sent: number
   readonly acknowledged: number
   readonly failed: number
+  /** What went wrong last at one of the sinks, if anything ever did. */
+  readonly trouble?: string
   /** The longest that an event was sent after its time, ms: the publisher's own delay. */
   readonly late: number
   /** Share of one core. */
@@ -69,11 +71,13 @@ async function publish(order: { streams: readonly StreamOrder[]; deadline: numbe
     tick()
   })
   const { user, system } = process.cpuUsage(cpu)
+  const trouble = [...sinks.values()].findLast(sink => sink.trouble !== undefined)?.trouble
   return {
     beganAt,
     sent: sent.reduce((a, b) => a + b, 0),
     acknowledged: sum('acknowledged') - before,
     failed: sum('failed') - failed,
+    ...(trouble === undefined ? {} : { trouble }),
     late: late / 1000,
     cpu: (user + system) / (now() - beganAt),
   }

@@ -3,6 +3,8 @@
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 export type Methods = Record<string, (argument: never) => unknown>
 
@@ -32,6 +34,11 @@ export function serve(methods: Methods): void {
   process.on('disconnect', () => process.exit())
 }
 
+/** A module beside that of `url`, as it is there: a source, or built. */
+export function sibling(url: string, name: string): string {
+  return fileURLToPath(new URL(`./${name}${extname(fileURLToPath(url))}`, url))
+}
+
 export class Remote<M extends Methods> {
   readonly #child: ChildProcess
   readonly #waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>()
@@ -40,7 +47,7 @@ export class Remote<M extends Methods> {
   /** `file`: a module that calls `serve`. */
   constructor(file: string) {
     this.#child = fork(file, {
-      execArgv: ['--import', 'tsx'],
+      execArgv: file.endsWith('.ts') ? ['--import', 'tsx'] : [],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
     this.#child.on('message', ({ id, result, error }: Reply) => {

@@ -64,6 +64,11 @@ export class Scanner implements Counts {
     this.#holes = undefined
   }
 
+  /** Bytes that came after the beginning of the newest marker. */
+  get sinceMarker(): number {
+    return -this.#lastAt
+  }
+
   /** The stream was cut: what comes next begins a new one. */
   cut(): void {
     this.#carried = 0
@@ -124,7 +129,7 @@ export class Scanner implements Counts {
   }
 
   #take(bytes: Buffer, at: number): void {
-    const sequence = number8(bytes, at + SEQUENCE_AT)
+    const sequence = sequenceAt(bytes, at)
     this.received++
     if (sequence === this.last + 1 || this.last === -1) this.last = sequence
     else this.#irregular(sequence)
@@ -144,7 +149,7 @@ export class Scanner implements Counts {
   }
 }
 
-function isMarker(bytes: Buffer, at: number): boolean {
+export function isMarker(bytes: Buffer, at: number): boolean {
   return bytes[at] === AT && bytes[at + 1] === S && bytes[at + 10] === T && bytes[at + 27] === AT
 }
 
@@ -161,6 +166,11 @@ function find(bytes: Buffer, from: number, length: number): number {
     if (isMarker(bytes, at)) return at
   }
   return -1
+}
+
+/** The number in the marker that begins at `at`. */
+export function sequenceAt(bytes: Buffer, at: number): number {
+  return number8(bytes, at + SEQUENCE_AT)
 }
 
 function number8(bytes: Buffer, at: number): number {

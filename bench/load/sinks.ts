@@ -1,13 +1,13 @@
 // Where the publisher sends its events: each peer is fed the way that is quickest for it.
 
-import { type ClientRequest, request } from 'node:http'
 import { createRequire } from 'node:module'
 import { connect, type Socket } from 'node:net'
 import { Redis } from 'ioredis'
+import { type NdjsonOrder, NdjsonSink } from './ndjson.ts'
 
 export type SinkOrder =
   /** One streamed NDJSON request to `POST /v1/events`. */
-  | { readonly kind: 'fanwire'; readonly port: number }
+  | ({ readonly kind: 'fanwire' } & NdjsonOrder)
   /** Keep-alive `POST /pub/{channel}`, pipelined. */
   | { readonly kind: 'nchan'; readonly port: number }
   /** `PUBLISH` to Redis, under the channel's name. */
@@ -22,64 +22,21 @@ export interface Sink {
   /** Events that were said to be published, and those that were said to have failed. */
   readonly acknowledged: number
   readonly failed: number
+  /** What went wrong last, if anything did and the sink knows. */
+  readonly trouble?: string
   close(): void
 }
 
 export async function openSink(order: SinkOrder): Promise<Sink> {
   switch (order.kind) {
     case 'fanwire':
-      return new NdjsonSink(order.port)
+      return new NdjsonSink(order)
     case 'nchan':
       return new PostSink(order.port)
     case 'redis':
       return new RedisSink(await redis(order.url))
     case 'socket.io':
       return emitterSink(await redis(order.url), order.modules)
-  }
-}
-
-class NdjsonSink implements Sink {
-  acknowledged = 0
-  failed = 0
-  readonly #request: ClientRequest
-  #lines = ''
-  #rest = ''
-
-  constructor(port: number) {
-    this.#request = request({
-      port,
-      host: '127.0.0.1',
-      path: '/v1/events',
-      method: 'POST',
-      headers: { 'content-type': 'application/x-ndjson' },
-    })
-    this.#request.on('response', response => {
-      response.setEncoding('latin1')
-      response.on('data', (text: string) => this.#read(text))
-    })
-    this.#request.on('error', error => console.error(`publisher: ${error.message}`))
-  }
-
-  publish(channel: string, data: string): void {
-    this.#lines += `{"channel":"${channel}","data":${data}}\n`
-  }
-
-  flush(): void {
-    if (this.#lines !== '') this.#request.write(this.#lines)
-    this.#lines = ''
-  }
-
-  close(): void {
-    this.#request.destroy()
-  }
-
-  #read(text: string): void {
-    const lines = (this.#rest + text).split('\n')
-    this.#rest = lines.pop() ?? ''
-    for (const line of lines) {
-      if (line.includes('"error"')) this.failed++
-      else this.acknowledged++
-    }
   }
 }
 

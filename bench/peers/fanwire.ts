@@ -1,16 +1,11 @@
 // fanwire itself: one node of the built broker, both roles, with its log in Redis.
 
 import { fileURLToPath } from 'node:url'
+import { CURSORS } from '../load/wires/streams.ts'
 import { Server } from '../processes/server.ts'
-import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer, type WireName } from './peer.ts'
+import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/services/main.js', import.meta.url))
-/** In its first words on each wire. */
-const CURSORS: Record<WireName, string> = {
-  ws: '"open":\\{"cursor":"([^"]*)"\\}\\}',
-  sse: 'id: (\\S*)\\n\\n',
-}
-
 export const fanwire: Peer = {
   name: 'fanwire',
   title: 'fanwire',
@@ -37,7 +32,7 @@ export const fanwire: Peer = {
     return {
       server,
       port,
-      sink: { kind: 'fanwire', port },
+      sink: { kind: 'fanwire', target: { url: `http://127.0.0.1:${port}` } },
       reading: (wire, channel) => ({
         wire: { kind: wire, cursor: CURSORS[wire] },
         path: `/v1/${wire}?channel=${channel}`,

@@ -1,0 +1,97 @@
+// Where a load goes, in the parts that a client written by hand needs.
+
+import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import type { Target } from './order.ts'
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+  /** Present: over TLS. */
+  readonly tls?: { readonly servername?: string; readonly rejectUnauthorized: boolean }
+  /** As it stands in `Host`. */
+  readonly authority: string
+  /** Goes before every path; empty or without a slash at its end. */
+  readonly prefix: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export const loopback = (port: number): Address => ({
+  host: '127.0.0.1',
+  port,
+  authority: `127.0.0.1:${port}`,
+  prefix: '',
+  headers: {},
+})
+
+export function addressOf({ url, headers = {}, insecure = false }: Target): Address {
+  const { protocol, hostname, port, host, pathname } = new URL(url)
+  const bare = hostname.replace(/^\[(.*)\]$/, '$1')
+  const secure = protocol === 'https:'
+  const isName = /[a-z]/i.test(bare) && !bare.includes(':')
+  return {
+    host: bare,
+    port: port === '' ? (secure ? 443 : 80) : Number(port),
+    ...(secure ? { tls: { ...(isName ? { servername: bare } : {}), rejectUnauthorized: !insecure } } : {}),
+    authority: host,
+    prefix: pathname.replace(/\/+$/, ''),
+    headers,
+  }
+}
+
+/** The first lines of a request, up to where more headers may follow. */
+export function requestHead({ authority, prefix, headers }: Address, path: string): string {
+  const more = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  return `GET ${prefix}${path} HTTP/1.1\r\nHost: ${authority}\r\n${more.join('')}`
+}
+
+/** `onRead` is given bytes that it may not keep: of `buffer`, where the socket can read into it. */
+export function openSocket(
+  { host, port, tls }: Address,
+  buffer: Buffer,
+  onRead: (socket: Socket, bytes: Buffer, length: number) => void,
+): Socket {
+  if (tls === undefined) {
+    const socket: Socket = connect({
+      port,
+      host,
+      noDelay: true,
+      onread: {
+        buffer,
+        callback: length => {
+          onRead(socket, buffer, length)
+          return true
+        },
+      },
+    })
+    return socket
+  }
+  const socket = connectTls({ port, host, ...tls, ALPNProtocols: ['http/1.1'] })
+  socket.setNoDelay()
+  socket.on('data', (bytes: Buffer) => onRead(socket, bytes, bytes.length))
+  return socket
+}
+
+/** What a client's sockets carried, one after the other. */
+export class Traffic {
+  #past = { in: 0, out: 0 }
+  #socket: Socket | undefined
+
+  use(socket: Socket): void {
+    if (socket === this.#socket) return
+    this.#past = { in: this.in, out: this.out }
+    this.#socket = socket
+  }
+
+  get in(): number {
+    return this.#past.in + (this.#socket?.bytesRead ?? 0)
+  }
+
+  get out(): number {
+    return this.#past.out + (this.#socket?.bytesWritten ?? 0)
+  }
+
+  clear(): void {
+    this.#past = { in: -(this.#socket?.bytesRead ?? 0), out: -(this.#socket?.bytesWritten ?? 0) }
+  }
+}

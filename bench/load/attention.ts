@@ -1,0 +1,117 @@
+// What is said among the events on a streaming wire, and wants to be counted or answered: gaps, pings, farewells. Looked
+// for as bytes, since no byte of the bench's events can be taken for them.
+
+import { isMarker, type Scanner, sequenceAt } from './scan.ts'
+
+export type StreamKind = 'ws' | 'sse' | 'stream' | 'socket.io'
+
+const GAPS: Record<StreamKind, string> = {
+  ws: '{"gap":{',
+  stream: '{"gap":{',
+  sse: 'event: gap\n',
+  'socket.io': '["gap",',
+}
+const ID = Buffer.from('"id":"')
+/** A frame of Engine.IO with its ping. */
+const ENGINE_PING = '\x81\x012'
+const PING = 0x89
+const CLOSE = 0x88
+/** What ends an event's frame. */
+const ENDS = new Set([0x7d, 0x5d])
+
+/** Counts a short text in a stream of bytes that is cut anywhere. */
+export class Needle {
+  readonly #needle: Buffer
+  #tail = Buffer.alloc(0)
+
+  constructor(text: string) {
+    this.#needle = Buffer.from(text, 'latin1')
+  }
+
+  /** In `bytes` and across the seam before it. */
+  count(bytes: Buffer): number {
+    const { length } = this.#needle
+    const seam = Buffer.concat([this.#tail, bytes.subarray(0, length - 1)])
+    this.#tail = Buffer.from(
+      bytes.length < length - 1 ? seam.subarray(-(length - 1)) : bytes.subarray(bytes.length - length + 1),
+    )
+    return this.#in(seam) + this.#in(bytes)
+  }
+
+  forget(): void {
+    this.#tail = Buffer.alloc(0)
+  }
+
+  #in(bytes: Buffer): number {
+    let found = 0
+    for (let at = bytes.indexOf(this.#needle); at !== -1; at = bytes.indexOf(this.#needle, at + 1)) found++
+    return found
+  }
+}
+
+export interface Said {
+  readonly gaps: number
+  readonly pings: number
+  /** The client is told to leave. */
+  readonly farewell: boolean
+}
+
+export class Attention {
+  /** Id of an event, and its sequence number: from there on positions are counted. */
+  id = ''
+  sequence = -1
+  readonly #kind: StreamKind
+  readonly #gaps: Needle
+  readonly #pings = new Needle(ENGINE_PING)
+
+  constructor(kind: StreamKind) {
+    this.#kind = kind
+    this.#gaps = new Needle(GAPS[kind])
+  }
+
+  /** The connection was cut. */
+  cut(): void {
+    this.#gaps.forget()
+    this.#pings.forget()
+  }
+
+  /** `bytes` are what `scanner` was given last. */
+  read(bytes: Buffer, scanner: Scanner): Said {
+    this.#stand(bytes, bytes.length - scanner.sinceMarker)
+    const gaps = this.#gaps.count(bytes)
+    if (this.#kind === 'socket.io') {
+      return { gaps, pings: this.#pings.count(bytes), farewell: has(bytes, CLOSE, isClose) }
+    }
+    if (this.#kind !== 'ws') return { gaps, pings: 0, farewell: false }
+    return { gaps, pings: has(bytes, PING, isPing) ? 1 : 0, farewell: has(bytes, CLOSE, isClose) }
+  }
+
+  /** Notes the id of the event whose marker begins at `at`, if it has come with it. */
+  #stand(bytes: Buffer, at: number): void {
+    if (at < 0 || !isMarker(bytes, at)) return
+    const id = bytes.lastIndexOf(ID, at)
+    if (id === -1) return
+    const from = id + ID.length
+    this.id = bytes.toString('latin1', from, bytes.indexOf(0x22, from))
+    this.sequence = sequenceAt(bytes, at)
+  }
+}
+
+/** A control frame: at the beginning of what came, or right behind an event. */
+function has(bytes: Buffer, opcode: number, fits: (bytes: Buffer, at: number) => boolean): boolean {
+  for (let at = bytes.indexOf(opcode); at !== -1; at = bytes.indexOf(opcode, at + 1)) {
+    if ((at === 0 || ENDS.has(bytes[at - 1] as number)) && fits(bytes, at)) return true
+  }
+  return false
+}
+
+function isPing(bytes: Buffer, at: number): boolean {
+  return at + 1 === bytes.length || bytes[at + 1] === 0
+}
+
+/** With a status code: no two characters of an event make one. */
+function isClose(bytes: Buffer, at: number): boolean {
+  if (at + 4 > bytes.length) return false
+  const code = bytes.readUInt16BE(at + 2)
+  return code >= 1000 && code < 5000
+}

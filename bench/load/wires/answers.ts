@@ -1,0 +1,48 @@
+// What the answers of the asking wires hold, without parsing their events: those stay bytes, in which markers are
+// looked for.
+
+export interface Answered {
+  /** In their order. */
+  readonly events: Buffer
+  /** The cursor, or the query to which a page reloads. */
+  readonly next: string
+  readonly more: boolean
+  readonly gaps: number
+}
+
+const NOTHING = Buffer.alloc(0)
+const CURSOR = '"cursor":"'
+const NEW_ROW = '<li class="new">'
+const GAP_ROW = '<li class="gap">'
+
+/** `{"events":[…],"cursor":"…",…}`: the cursor is found from the end, since events may say anything. */
+export function pageOf(body: string): Answered | undefined {
+  const at = body.lastIndexOf(CURSOR)
+  if (at === -1) return undefined
+  try {
+    const { cursor, more, gaps } = JSON.parse(`{${body.slice(at)}`) as {
+      cursor: string
+      more?: boolean
+      gaps?: readonly unknown[]
+    }
+    return {
+      events: Buffer.from(body.slice(0, at), 'latin1'),
+      next: cursor,
+      more: more === true,
+      gaps: gaps?.length ?? 0,
+    }
+  } catch {
+    return undefined
+  }
+}
+
+/** The page's rows that are new, oldest first, as the other wires have them. */
+export function reloadOf(page: string): Answered | undefined {
+  const next = /http-equiv="refresh" content="\d+; url=([^"]*)"/.exec(page)?.[1]?.replaceAll('&#38;', '&')
+  if (next === undefined) return undefined
+  const rows = page.split(NEW_ROW)
+  const gaps = page.split(GAP_ROW).length - 1
+  if (rows.length === 1) return { events: NOTHING, next, more: false, gaps }
+  const events = rows.slice(1).map(row => row.slice(0, row.indexOf('</li>')))
+  return { events: Buffer.from(events.reverse().join('\n'), 'latin1'), next, more: false, gaps }
+}

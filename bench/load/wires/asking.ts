@@ -1,0 +1,264 @@
+// Clients that ask: poll, long-poll, and the page that reloads itself. autocannon has their connections and requests;
+// when each asks, and with which cursor, is said here.
+//
+// autocannon paces a connection by whole requests a second: when they are used up it pauses, and a timer of its own
+// lets it go on each second. Here it may never send on its own account, and the timer is ours, so that any interval can be
+// had and every client has its own place in it.
+
+import autocannon from 'autocannon'
+import { Traffic } from '../address.ts'
+import { now } from '../marker.ts'
+import type { Scanner } from '../scan.ts'
+import { pageOf, reloadOf } from './answers.ts'
+import { COME_BACK, type Follower, jitter, type Part, reasonOf } from './follower.ts'
+
+export type AskingWire = 'poll' | 'long-poll' | 'refresh'
+
+/** Seconds that a request may take beyond the time for which it may be held. */
+const PATIENCE = 60
+
+/** All of one process: a run of autocannon. */
+export class Askers {
+  readonly #run: autocannon.Instance
+
+  constructor(followers: readonly AskingFollower[], { order, address }: Pick<Part, 'order' | 'address'>) {
+    const waiting = followers[Symbol.iterator]()
+    this.#run = autocannon({
+      url: `${address.tls === undefined ? 'http' : 'https'}://${address.authority}`,
+      connections: followers.length,
+      // It is ended by `close`.
+      duration: 10 ** 6,
+      timeout: order.rampUp + order.every + order.wait + PATIENCE,
+      setupClient: client => void waiting.next().value?.adopt(client),
+    })
+    // Its figures are not looked at.
+    this.#run.then(() => {})
+  }
+
+  close(): void {
+    this.#run.stop()
+  }
+}
+
+export class AskingFollower implements Follower {
+  readonly traffic = new Traffic()
+  lastAt = 0
+  readonly #part: Part
+  readonly #wire: AskingWire
+  /** What is asked next, or has been asked. */
+  #path: string
+  #etag: string | undefined
+  #client: autocannon.Client | undefined
+  #connect = () => {}
+  #state: 'waiting' | 'connected' | 'away' | 'closed' = 'waiting'
+  #begun = false
+  #asking = false
+  /** When the request that is under way should have been sent, µs. */
+  #due = 0
+  /** poll, refresh: when the next one is due. */
+  #slot = 0
+  #answeredAt = 0
+  #wasCut = false
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(part: Part, wire: AskingWire) {
+    this.#part = part
+    this.#wire = wire
+    const { channel, order } = part
+    const limit = order.limit === undefined ? '' : `&limit=${order.limit}`
+    // Where it stands is asked first, without being held.
+    this.#path =
+      wire === 'refresh'
+        ? `/v1/refresh?channel=${channel}&every=${Math.max(1, Math.round(order.every))}${limit}`
+        : `/v1/poll?channel=${channel}&cursor=latest${limit}`
+  }
+
+  get scanner(): Scanner {
+    return this.#part.scanner
+  }
+
+  get isOpen(): boolean {
+    const { every, wait } = this.#part.order
+    const rests = this.#wire === 'long-poll' ? wait : every
+    return this.#answeredAt > 0 && now() - this.#answeredAt < (2 * rests + 5) * 1e6
+  }
+
+  /** Takes the connection that autocannon has made for it, before it connects. */
+  adopt(client: autocannon.Client): void {
+    this.#client = client
+    client.rate = 1
+    client.reqsMadeThisSecond = 1
+    const connect = client._connect
+    this.#connect = () => connect.call(client)
+    client._connect = () => this.#lost()
+    client.on('connError', (error: Error) => this.#part.account.wrong(reasonOf(error)))
+    client.on('timeout', () => this.#part.account.wrong('timeout'))
+  }
+
+  start(): void {
+    this.#due = now()
+    this.#asking = true
+    this.#prepare()
+    this.#open()
+  }
+
+  close(): void {
+    this.#state = 'closed'
+    clearTimeout(this.#timer)
+  }
+
+  /** What autocannon calls to connect: first of all, and whenever a connection has ended. */
+  #lost(): void {
+    const client = this.#client as autocannon.Client
+    clearInterval(client.rateInterval)
+    if (this.#state !== 'connected') return
+    const { account, begun } = this.#part
+    this.#state = 'away'
+    // It may still have something to say of its end.
+    client.conn.removeAllListeners('error').removeAllListeners('end')
+    client.conn.on('error', () => {}).destroy()
+    if (this.#answeredAt > 0) {
+      account.cut++
+      this.#wasCut = true
+    }
+    if (!this.#begun) {
+      this.#begun = true
+      begun.failed(`no answer from ${this.#part.address.authority}`)
+    }
+    this.#timer = setTimeout(() => this.#open(), jitter(COME_BACK))
+  }
+
+  /** Connects; what was asked for and not answered is asked again. */
+  #open(): void {
+    if (this.#state === 'closed') return
+    const client = this.#client as autocannon.Client
+    client.pipelinedRequests.clear()
+    client.parser.reinitialize(client.parser.constructor.RESPONSE)
+    client.reqsMadeThisSecond = this.#asking ? 0 : 1
+    client.paused = false
+    this.#state = 'connected'
+    this.#connect()
+    client.conn.setNoDelay()
+    this.traffic.use(client.conn)
+    if (!this.#asking) this.#schedule()
+  }
+
+  /** Sends the request, as autocannon's own timer would let it go. */
+  #ask(): void {
+    this.#asking = true
+    if (this.#state !== 'connected') return
+    const client = this.#client as autocannon.Client
+    client.reqsMadeThisSecond = 0
+    client.paused = false
+    client._doRequest()
+  }
+
+  #prepare(): void {
+    const { address } = this.#part
+    const tag = this.#etag === undefined ? undefined : { 'If-None-Match': this.#etag }
+    this.#client?.setRequests([
+      {
+        method: 'GET',
+        path: `${address.prefix}${this.#path}`,
+        headers: { ...address.headers, ...tag },
+        onResponse: (status, body, _context, headers) => this.#answer(status, body, headers),
+      },
+    ])
+  }
+
+  #answer(status: number, body: string, headers: Readonly<Record<string, string | string[]>>): void {
+    const at = now()
+    const { account, scanner, begun } = this.#part
+    this.#asking = false
+    account.requests++
+    account.answering.add(at - this.#due)
+    if (status !== 200 && status !== 304) {
+      const reason = `HTTP/1.1 ${status} ${body}`
+      account.wrong(reason)
+      if (!this.#begun) {
+        this.#begun = true
+        begun.failed(reason.slice(0, 400))
+      }
+      this.#later(jitter(COME_BACK))
+      return
+    }
+    if (this.#wasCut) account.resumed++
+    this.#wasCut = false
+    this.#answeredAt = at
+    const { received } = scanner
+    const more = status === 200 && this.#read(body, headers, at)
+    if (scanner.received === received) account.empty++
+    else this.lastAt = at
+    if (!this.#begun) {
+      this.#begun = true
+      begun.opened()
+    }
+    this.#prepare()
+    if (more || this.#wire === 'long-poll') this.#now(at)
+    else this.#schedule()
+  }
+
+  /** Takes what an answer brings; true if there is more. */
+  #read(body: string, headers: Readonly<Record<string, string | string[]>>, at: number): boolean {
+    const { account, channel, order } = this.#part
+    this.#etag = this.#wire === 'long-poll' ? undefined : headerOf(headers, 'etag')
+    const page = this.#wire === 'refresh' ? reloadOf(body) : pageOf(body)
+    if (page === undefined) {
+      account.wrong('an answer that is none of fanwire')
+      return false
+    }
+    account.gaps += page.gaps
+    this.scanner.cut()
+    this.scanner.scan(page.events, page.events.length, at)
+    const limit = order.limit === undefined ? '' : `&limit=${order.limit}`
+    const wait = this.#wire === 'long-poll' ? `&wait=${order.wait}` : ''
+    this.#path =
+      this.#wire === 'refresh'
+        ? `/v1/refresh${page.next}`
+        : `/v1/${this.#wire}?channel=${channel}&cursor=${page.next}${limit}${wait}`
+    return page.more
+  }
+
+  /** autocannon sends the next request when this answer has been taken. */
+  #now(at: number): void {
+    this.#due = at
+    this.#asking = true
+    const client = this.#client as autocannon.Client
+    client.reqsMadeThisSecond = 0
+  }
+
+  #later(ms: number): void {
+    clearTimeout(this.#timer)
+    this.#pause()
+    this.#timer = setTimeout(() => {
+      this.#due = now()
+      this.#ask()
+    }, ms)
+  }
+
+  /** The next one at its time, however late this one was answered (coordinated omission). */
+  #schedule(): void {
+    const every = this.#part.order.every * 1e6
+    const at = now()
+    const own = this.#part.phase * every
+    this.#slot = this.#slot === 0 ? Math.ceil((at - own) / every) * every + own : this.#slot + every
+    this.#pause()
+    clearTimeout(this.#timer)
+    const ask = () => {
+      this.#due = this.#slot
+      this.#ask()
+    }
+    this.#timer = setTimeout(ask, Math.max(0, (this.#slot - at) / 1000))
+  }
+
+  #pause(): void {
+    if (this.#client !== undefined) this.#client.reqsMadeThisSecond = 1
+  }
+}
+
+function headerOf(headers: Readonly<Record<string, string | string[]>>, name: string): string | undefined {
+  for (const [key, value] of Object.entries(headers)) {
+    if (key.toLowerCase() === name) return String(value)
+  }
+  return undefined
+}
