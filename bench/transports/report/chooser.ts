@@ -133,7 +133,7 @@ export function chooserTable(result: TransportsResult): Table {
       marks:
         choice.saturated.length === 0
           ? []
-          : [`${where({ ...choice, nodes: 1 })}: more than could be had of ${choice.saturated.join(', ')}`],
+          : [`${where({ ...choice, nodes: 1 })}: saturated, so not compared: ${choice.saturated.join('; ')}`],
     })),
     text: [2, 3, 4, 5, 6],
   }

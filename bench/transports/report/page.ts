@@ -87,7 +87,9 @@ function tableHtml({ title, header, rows, text }: Table, kind = ''): string {
   const head = header.map((name, i) => `<th scope="col"${words(i)}>${escaped(name)}</th>`).join('')
   const body = rows.map(({ cells }, row) => {
     const set = cells.map((cell, i) =>
-      i === 0 ? `<th scope="row"${words(i)}>${escaped(cell)}</th>` : `<td${words(i)}>${escaped(cell)}</td>`,
+      i === 0
+        ? `<th scope="row"${words(i)}>${escaped(cell)}</th>`
+        : `<td${words(i)}>${escaped(cell).replaceAll('; ', '<br>')}</td>`,
     )
     // A rule where the events/s, or the clients, change.
     const changes = row > 0 && text.includes(0) && cells[1] !== rows[row - 1]?.cells[1]

@@ -4,7 +4,7 @@
 import * as vega from 'vega'
 import { compile, type TopLevelSpec } from 'vega-lite'
 import type { CellResult, Line, TransportsResult } from '../result.ts'
-import { short } from './print.ts'
+import { events, short } from './print.ts'
 import { bytesPerDelivery, grouped, groupBy, mainly, readers, sound } from './select.ts'
 
 export interface Plot {
@@ -55,13 +55,18 @@ interface Label {
   readonly at: number
 }
 
-const WIDTH = 380
-const HEIGHT = 300
+/** Of the plot itself; around it there is room for axes and names, the same in every plot. */
+const WIDTH = 290
+const HEIGHT = 290
+const PADDING = { left: 56, top: 26, right: 168, bottom: 44 }
+/** Of names in front of bars. */
+const NAMES = 160
 /** Between two names, of the height. */
 const APART = 15 / HEIGHT
 
 const CONFIG = {
   background: 'transparent',
+  autosize: { type: 'none' },
   font: 'system-ui, sans-serif',
   view: { stroke: null },
   axis: {
@@ -70,12 +75,19 @@ const CONFIG = {
     domainColor: 'currentColor',
     tickColor: 'currentColor',
     gridColor: 'var(--grid)',
-    labelFontSize: 12,
-    titleFontSize: 12,
+    labelFontSize: 13,
+    titleFontSize: 13,
     titleFontWeight: 'normal',
     titlePadding: 8,
   },
 } as const
+
+/** 1, 10, 100; where there are few of them also 2 and 5 of each. */
+function logTicks(low: number, high: number): number[] {
+  const steps = Math.log10(high / low) > 2.5 ? [1] : [1, 2, 5]
+  const powers = Array.from({ length: 13 }, (_, i) => 10 ** (i - 3))
+  return powers.flatMap(power => steps.map(step => step * power)).filter(tick => tick >= low && tick <= high)
+}
 
 /** Each name as near to its line's end as the others let it, from bottom to top. `ends` as shares of the height. */
 export function spread(ends: readonly number[], apart: number): number[] {
@@ -125,7 +137,6 @@ async function linePlot(
     ends.map(({ y }) => share(y)),
     APART,
   )
-  const right = Math.max(...data.map(each => each.x))
   const labels: Label[] = ends.map((end, i) => ({ ...end, at: low * (high / low) ** (places[i] ?? 0) }))
 
   const names = shown.map(({ name }) => name)
@@ -140,19 +151,18 @@ async function linePlot(
   const y = { field: 'y', type: 'quantitative', scale: { type: 'log', domain: [low, high], nice: false } }
   const axis = {
     title: yTitle,
-    tickCount: 5,
-    format: '~s',
+    values: logTicks(low, high),
     labelExpr: LABEL,
     titleAnchor: 'end',
     titleAngle: 0,
     titleAlign: 'left',
-    titleX: -38,
+    titleX: -46,
     titleY: -14,
   }
   const layers = [
     {
       data: { values: labels.map(({ line, x, y, at }) => ({ line, x, y, at })) },
-      mark: { type: 'rule', strokeWidth: 1, opacity: 0.55 },
+      mark: { type: 'rule', strokeWidth: 1, strokeDash: [1, 3] },
       encoding: {
         x: { field: 'x', ...x },
         x2: { value: WIDTH + 16 },
@@ -187,7 +197,7 @@ async function linePlot(
       : []),
     {
       data: { values: labels },
-      mark: { type: 'text', align: 'left', baseline: 'middle', fontSize: 12, dx: 4 },
+      mark: { type: 'text', align: 'left', baseline: 'middle', fontSize: 13, dx: 4 },
       encoding: {
         x: { value: WIDTH + 16 },
         y: { ...y, field: 'at', axis },
@@ -196,8 +206,13 @@ async function linePlot(
       },
     },
   ]
-  void right
-  return draw({ width: WIDTH, height: HEIGHT, layer: layers, config: CONFIG } as unknown as TopLevelSpec)
+  return draw({
+    width: WIDTH,
+    height: HEIGHT,
+    padding: PADDING,
+    layer: layers,
+    config: CONFIG,
+  } as unknown as TopLevelSpec)
 }
 
 /** 1,000 and not 1k, 0.1 and not 100m. */
@@ -254,8 +269,8 @@ export async function plots(result: TransportsResult): Promise<Plot[]> {
     {
       title: 'Server CPU per event',
       about: `What one event costs the node until all ${clients} clients have it`,
-      y: 'µs of CPU per event',
-      data: over(cell => cell.cpuPerEvent),
+      y: 'ms of CPU per event',
+      data: over(cell => cell.cpuPerEvent && cell.cpuPerEvent / 1000),
     },
     {
       title: 'Bytes per event and client',
@@ -300,25 +315,28 @@ async function distribution(cells: readonly CellResult[], lines: readonly Line[]
     const total = cell.latencies.reduce((sum, [, count]) => sum + count, 0)
     let seen = 0
     return cell.latencies.flatMap(([value, count]): Datum[] => {
+      const before = seen / total
       seen += count
-      const share = seen / total
-      return share > LAST || value <= 0 ? [] : [{ line: cell.line.name, x: 1 / (1 - share), y: value / 1000 }]
+      if (before >= LAST || value <= 0) return []
+      const share = Math.min(seen / total, LAST)
+      return [{ line: cell.line.name, x: Math.min(1 / (1 - share), 1000), y: value / 1000 }]
     })
   })
   if (data.length === 0) return undefined
   const x = {
     type: 'quantitative',
-    scale: { type: 'log', nice: false, domain: [1, 1 / (1 - LAST)] },
+    scale: { type: 'log', nice: false, domain: [1, 1000] },
     axis: {
       title: 'share of deliveries that came within',
-      values: [1, 2, 10, 100, 1000],
+      values: [2, 10, 100, 1000],
       labelExpr: "format(100 - 100 / datum.value, '~r') + ' %'",
       grid: true,
+      labelOverlap: false,
     },
   }
   return {
     title: 'Delay: from the fastest to the slowest',
-    about: `All deliveries of ${short(first.clients)} clients at ${short(first.rate)} events/s`,
+    about: `All deliveries of ${short(first.clients)} clients at ${events(first.rate)}`,
     svg: await linePlot(lines, thinned(data), { x, yTitle: 'ms', points: false }),
   }
 }
@@ -361,17 +379,18 @@ async function memory(result: TransportsResult, lines: readonly Line[]): Promise
     field: 'line',
     type: 'nominal',
     sort: names,
-    axis: { title: null, domain: false, ticks: false, labelLimit: 200 },
+    axis: { title: null, domain: false, ticks: false, labelLimit: 0 },
   }
   const x = { field: 'value', type: 'quantitative', axis: null }
   const spec = {
-    width: WIDTH - 20,
-    height: { step: 28 },
+    width: WIDTH,
+    height: { step: 30 },
+    padding: { left: NAMES, top: 4, right: 54, bottom: 8 },
     data: { values },
     layer: [
       { mark: { type: 'bar', height: 18, cornerRadiusEnd: 2 }, encoding: { x, y, color: colour } },
       {
-        mark: { type: 'text', align: 'left', dx: 6, fontSize: 12, color: 'currentColor' },
+        mark: { type: 'text', align: 'left', dx: 6, fontSize: 13, color: 'currentColor' },
         encoding: { x, y, text: { field: 'text' } },
       },
     ],

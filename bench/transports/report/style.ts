@@ -5,7 +5,7 @@ export const STYLE = `
 :root {
   color-scheme: light dark;
   --paper: #fff; --text: #1b1f24; --quiet: #57606a; --line: #d5dae0; --grid: #e8ebef; --panel: #f6f8fa; --link: #0550ae;
-  --poll: #b06f00; --long-poll: #1b86c4; --sse: #00795a; --stream: #857a00; --ws: #0059a1; --refresh: #c04a00;
+  --poll: #965f00; --long-poll: #126da3; --sse: #00795a; --stream: #736a00; --ws: #0059a1; --refresh: #c04a00;
   --push: #555b63; --socket-io: #b0447f; --good: #00694e; --bad: #a63f00;
 }
 @media (prefers-color-scheme: dark) {
@@ -32,13 +32,14 @@ figcaption h3 { margin: 0 }
 figcaption p { margin: 0 0 .75rem; font-size: .9rem }
 .scroll { overflow-x: auto }
 .scroll:focus-visible { outline: 2px solid var(--link) }
-svg { display: block; width: 100%; height: auto; min-width: 430px; max-width: 620px; color: var(--text) }
+svg { display: block; width: 100%; height: auto; min-width: 330px; max-width: 590px; color: var(--text) }
 .table { overflow: auto; max-height: 80vh; border: 1px solid var(--line); border-radius: 8px }
 table { border-collapse: separate; border-spacing: 0; font-size: .875rem; font-variant-numeric: tabular-nums; width: 100% }
 th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; white-space: nowrap }
 th { background: var(--panel); font-weight: 600 }
 thead th { position: sticky; top: 0; z-index: 2; white-space: normal; vertical-align: bottom }
 tbody th { position: sticky; left: 0; z-index: 1 }
+thead th:first-child { left: 0; z-index: 3 }
 tbody tr:last-child > * { border-bottom: 0 }
 .words { text-align: left }
 .first > * { border-top: 2px solid var(--line) }
@@ -56,6 +57,7 @@ summary { cursor: pointer; color: var(--quiet) }
 .supported { color: var(--good) } .supported::before { content: '✓' }
 .refuted { color: var(--bad) } .refuted::before { content: '✗' }
 .open { color: var(--quiet) } .open::before { content: '?' }
+@media (max-width: 600px) { main { padding: 1rem .75rem 3rem } figure { padding: .75rem .5rem } figcaption { padding: 0 .35rem } }
 code { font-size: .9em; overflow-wrap: anywhere }
 @media print { .table { max-height: none } }
 `

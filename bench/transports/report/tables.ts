@@ -30,7 +30,7 @@ const share = (a: number, b: number) => (b === 0 ? undefined : a / b)
 const COLUMNS: readonly Column[] = [
   { title: 'events/s', of: cell => short(cell.rate) },
   { title: 'deliveries/s', long: true, of: cell => whole(cell.deliveriesPerSecond) },
-  { title: 'delivered %', of: cell => percent(share(cell.delivered, cell.expected)) },
+  { title: 'dlvd %', of: cell => percent(share(cell.delivered, cell.expected)) },
   { title: 'missing', long: true, of: cell => whole(cell.missing) },
   { title: 'repeated', long: true, of: cell => whole(cell.repeated) },
   { title: 'reordered', long: true, of: cell => whole(cell.reordered) },
@@ -39,9 +39,9 @@ const COLUMNS: readonly Column[] = [
   { title: 'p95 ms', of: cell => short(cell.latency?.p95) },
   { title: 'p99 ms', of: cell => short(cell.latency?.p99) },
   { title: 'max ms', of: cell => short(cell.latency?.max) },
-  { title: 'CPU µs/dlv', of: cell => short(cell.cpuPerDelivery) },
+  { title: 'µs/dlv', of: cell => short(cell.cpuPerDelivery) },
   { title: 'CPU µs/event', long: true, of: cell => short(cell.cpuPerEvent) },
-  { title: 'CPU µs/cl·s', of: cell => short(cell.cpuPerClient) },
+  { title: 'µs/cl·s', of: cell => short(cell.cpuPerClient) },
   { title: 'CPU %', long: true, of: cell => percent(cell.cpuShare) },
   { title: 'Redis CPU µs/event', long: true, of: cell => short(cell.redisCpuPerEvent) },
   { title: 'nginx CPU %', long: true, of: cell => percent(cell.balancerCpuShare) },
@@ -73,7 +73,7 @@ const PUBLISH: readonly Column[] = [
 export const LEGEND =
   'dlv: one event delivered to one client; cl·s: one client for one second; B: bytes on the wire with all headers, ' +
   'in: towards the client, out: from it; empty: requests that brought no event; KB/cl: what a client adds to the ' +
-  "server's resident memory. CPU is that of the nodes, without Redis, nginx and the load generator."
+  "server's resident memory. µs are of CPU that the nodes used; Redis, nginx and the load generator are not in it."
 
 export function tables(result: TransportsResult, long: boolean): Table[] {
   const columns = COLUMNS.filter(column => long || column.long === undefined)

@@ -36,11 +36,19 @@ function set(each: Table): string {
   return [plain({ ...each, rows }), ...(marks.length > 0 ? [list(marks)] : [])].join('\n\n')
 }
 
+/** Without its lines, which take room. */
+const bare = (table: string) =>
+  table
+    .split('\n')
+    .filter(line => !line.startsWith('|-'))
+    .map(line => line.slice(2, -2).replaceAll(' | ', '  '))
+    .join('\n')
+
 /** Columns 160 wide at most; the verdicts without their figures. */
 export function terminal(result: TransportsResult): string {
   const measured = tables(result, false).map(each => {
     const marks = each.rows.flatMap(row => row.marks)
-    return [each.title, plain(each), ...marks.map(mark => `  ${mark}`)].join('\n')
+    return [each.title, bare(plain(each)), ...marks.map(mark => `  ${mark}`)].join('\n')
   })
   const choices = chooserTable(result)
   const claims = verdicts(result).map(
