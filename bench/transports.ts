@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { chosen, invocation, say } from './command.ts'
 import { included, machine } from './report.ts'
+import { selfCheck, selfCheckText } from './self-check.ts'
 import { duration, FULL, LINES, QUICK, type Run } from './transports/cells.ts'
 import { html } from './transports/report/page.ts'
 import { markdown, readme, terminal } from './transports/report/text.ts'
@@ -132,6 +133,13 @@ async function resultOf(file: string): Promise<TransportsResult> {
   return JSON.parse(await readFile(file, 'utf8')) as TransportsResult
 }
 
+async function check(): Promise<void> {
+  say('a server that loses 1 % of the events, repeats and reorders some, and delays all by 50 ms')
+  const rows = await selfCheck()
+  process.stdout.write(`\n${selfCheckText(rows)}\n`)
+  if (!rows.every(({ right }) => right)) process.exitCode = 1
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
@@ -140,6 +148,7 @@ async function main(): Promise<void> {
     return writeFile(README, included(await readFile(README, 'utf8'), 'bench:transports', readme(result)))
   }
   if (values.from !== undefined) return report(values.out ?? TRIALS, await resultOf(values.from))
+  if (values['self-check']) return check()
   const lines = chosen(LINES, values.line, HELP)
   const runs = (values.quick ? QUICK : FULL).filter(({ line }) => lines.includes(line))
   const whole = !values.quick && values.line === undefined
