@@ -31,6 +31,8 @@ export interface Config {
   readonly publishKeys: readonly string[]
   readonly insecure: boolean
   readonly socketIo: boolean
+  /** Size from which messages to ws clients are compressed, if they like; 0: none is. */
+  readonly wsDeflate: number
   /** Browser origins as browsers print them, or `*` alone; undefined: those that go with `host`. */
   readonly origins: readonly string[] | undefined
   readonly history: Retention
@@ -323,6 +325,13 @@ const SETTINGS = {
     'least severe line that is logged: trace, debug, info, warn, error, fatal or silent',
   ),
   socketIo: setting('Process', 'FANWIRE_SOCKET_IO', onOff, '0', '1: takes Socket.IO clients at /socket.io/'),
+  wsDeflate: setting(
+    'Process',
+    'FANWIRE_WS_DEFLATE',
+    size('0', '1GiB'),
+    '0',
+    'size from which events are compressed for ws clients that offer to take it, such as 1KiB; 0: none',
+  ),
   publishKeys: optional(
     'Access',
     'FANWIRE_PUBLISH_KEY',

@@ -4,7 +4,7 @@ import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import type { Readable } from 'node:stream'
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
-import { WebSocket } from 'ws'
+import { type ClientOptions, WebSocket } from 'ws'
 import { offsetOf } from './node.ts'
 
 /** Where a node listens, on 127.0.0.1. */
@@ -438,11 +438,7 @@ export class WsClient extends BaseClient {
   readonly open = new Mailbox<string>()
   #isOpen = false
 
-  constructor(
-    node: Address,
-    target: Target,
-    options: { autoPong?: boolean; headers?: Record<string, string> } = {},
-  ) {
+  constructor(node: Address, target: Target, options: ClientOptions = {}) {
     super(target)
     const query = queryOf(target)
     const scheme = node.secure ? 'wss' : 'ws'
@@ -777,7 +773,16 @@ export const WIRES: readonly Wire[] = [
   },
 ]
 
-/** Not among `WIRES`, since nodes have to be told to have it. */
+/** The ws wire with every message compressed. */
+const WS_DEFLATE: Wire = {
+  name: 'ws',
+  over: 'permessage-deflate',
+  settings: { WS_DEFLATE: '1' },
+  begin: 'latest',
+  streams: true,
+  connect: (node, target) => new WsClient(node, target, { perMessageDeflate: true }).connect(target),
+}
+
 export const SOCKET_IO: Wire = {
   name: 'socket.io',
   settings: { SOCKET_IO: '1' },
@@ -785,3 +790,6 @@ export const SOCKET_IO: Wire = {
   streams: true,
   connect: (node, target) => new SocketIoClient(node, target).connect(target),
 }
+
+/** And those that nodes have to be told to have. */
+export const ALL_WIRES: readonly Wire[] = [...WIRES, WS_DEFLATE, SOCKET_IO]

@@ -52,6 +52,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     publishKeys: [],
     insecure: false,
     socketIo: false,
+    wsDeflate: 0,
     origins: undefined,
     maxBody: 2 ** 20,
     maxChannels: 100,
@@ -150,6 +151,7 @@ t.test('a malformed value is refused with its name, the value and what is expect
     ],
     ['FANWIRE_INSECURE', ['yes', '2'], /expected 1 or 0$/],
     ['FANWIRE_HISTORY_EVENTS', ['0', '1.5', '10k'], /expected an integer from 1/],
+    ['FANWIRE_WS_DEFLATE', ['on', '2GiB'], /expected a size .* from 0 to 1GiB/],
     ['FANWIRE_LOW_EVENTS', ['0', '1000001'], /expected an integer from 1 to/],
     ['FANWIRE_LOW_BYTES', ['0', '2GiB'], /expected a size .* from 1 to 1GiB/],
     ['FANWIRE_LOW_WAIT', ['1', '2d'], /expected a duration .* from 0 to 1d/],
@@ -308,7 +310,7 @@ t.test('--help and README list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 33)
+  t.equal(names.length, 34)
   for (const [, env = '', flag = ''] of names) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }
