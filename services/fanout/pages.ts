@@ -76,7 +76,7 @@ export interface News {
   readonly since: number
   /** How many there are, also those that are not among `events`. */
   readonly fresh: number
-  readonly gap: Gap | undefined
+  readonly gaps: readonly Gap[]
 }
 
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
@@ -93,7 +93,19 @@ export async function newest(channel: Channel, start: Start, limit: number): Pro
     more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
   }
   const since = asked.start.offset
-  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gap: asked.gap }
+  const gaps = await gapsUpTo(channel, asked, head)
+  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gaps }
+}
+
+/** The gap before a page, and those behind it where epochs ended. */
+async function gapsUpTo(channel: Channel, page: Page, head: Position): Promise<Gap[]> {
+  const gaps = page.gap === undefined ? [] : [page.gap]
+  let at = page
+  while (at.more && at.cursor.epoch !== head.epoch) {
+    at = await channel.page(at.cursor, { events: WALK, bytes: ANSWER_BYTES })
+    if (at.gap !== undefined) gaps.push(at.gap)
+  }
+  return gaps
 }
 
 /** What an answer has room for, from the newest back. */

@@ -102,8 +102,9 @@ async function wander(wire: Wire, edges: readonly RunningNode[], channel: string
 }
 
 for (const wire of ALL_WIRES) {
-  t.test(`a ${wire.name} reader that moves between edges misses and repeats nothing`, async t => {
-    const channel = `moving-${wire.name}`
+  const name = wire.over === undefined ? wire.name : `${wire.name}-${wire.over}`
+  t.test(`a ${name} reader that moves between edges misses and repeats nothing`, async t => {
+    const channel = `moving-${name}`
     const reading = wander(wire, [east, west], channel)
     const ids: string[] = []
     for (let n = 0; n < EVENTS / 3; n++) ids.push(await publish(channel, n))
