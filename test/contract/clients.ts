@@ -527,7 +527,8 @@ export class SocketIoClient extends BaseClient {
 
   constructor(node: Address, target: Target, options: Options = {}, connect: typeof io = io) {
     super(target)
-    this.socket = connect(`http://127.0.0.1:${node.port}`, {
+    this.socket = connect(`${node.secure ? 'https' : 'http'}://127.0.0.1:${node.port}`, {
+      rejectUnauthorized: false,
       forceNew: true,
       reconnection: false,
       transports: ['websocket'],
