@@ -1,4 +1,4 @@
-// permessage-deflate (RFC 7692) as the ws wire negotiates it. What is sent is compressed in fanout/deflate.ts; what
+// How the ws wire negotiates permessage-deflate (RFC 7692). What is sent is compressed in fanout/deflate.ts; what
 // comes in is inflated by the library, up to its maxPayload.
 
 import type { WebSocket } from 'ws'

@@ -1,5 +1,5 @@
-// permessage-deflate (RFC 7692) without context takeover: every message is compressed by itself, so a compressed
-// frame is as good for one reader as for the next, and is made once.
+// Compressed WebSocket frames (permessage-deflate, RFC 7692). Without context takeover every message is compressed by
+// itself, so a frame is as good for one reader as for the next, and is made once.
 
 import { constants, deflateRawSync } from 'node:zlib'
 import type { LogEvent } from '../log/event.ts'
