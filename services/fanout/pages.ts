@@ -3,7 +3,7 @@
 import type { LogEvent } from '../log/event.ts'
 import type { Page } from '../log/log.ts'
 import { type Gap, type Position, printCursor, type Start } from '../log/position.ts'
-import { type Channel, GATHER } from './channel.ts'
+import type { Channel, Gather } from './channel.ts'
 import { encodeGap } from './frames.ts'
 import type { Held, Hub } from './hub.ts'
 import { Reader, type Target } from './reader.ts'
@@ -76,7 +76,7 @@ export interface News {
   readonly since: number
   /** How many there are, also those that are not among `events`. */
   readonly fresh: number
-  readonly gap: Gap | undefined
+  readonly gaps: readonly Gap[]
 }
 
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
@@ -93,7 +93,19 @@ export async function newest(channel: Channel, start: Start, limit: number): Pro
     more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
   }
   const since = asked.start.offset
-  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gap: asked.gap }
+  const gaps = await gapsUpTo(channel, asked, head)
+  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gaps }
+}
+
+/** The gap before a page, and those behind it where epochs ended. */
+async function gapsUpTo(channel: Channel, page: Page, head: Position): Promise<Gap[]> {
+  const gaps = page.gap === undefined ? [] : [page.gap]
+  let at = page
+  while (at.more && at.cursor.epoch !== head.epoch) {
+    at = await channel.page(at.cursor, { events: WALK, bytes: ANSWER_BYTES })
+    if (at.gap !== undefined) gaps.push(at.gap)
+  }
+  return gaps
 }
 
 /** What an answer has room for, from the newest back. */
@@ -185,7 +197,9 @@ export class LongPoll implements Target, Held {
       const answer = await collect(this.#channels, from, limit)
       const now = Date.now()
       const found = answer.events.length > 0
-      if (found) gatherUntil = Math.min(gatherUntil, now + gatherFor(answer.events, now))
+      // One that is full gains nothing by waiting.
+      const gathers = answer.events.length < limit ? gatherFor(answer.events, now, this.#hub.options.low) : 0
+      if (found) gatherUntil = Math.min(gatherUntil, now + gathers)
       const end = found ? Math.min(until, gatherUntil) : until
       if (this.#released || answer.gaps.length > 0 || answer.more || end <= now) return answer
       from = answer.starts
@@ -224,9 +238,9 @@ export class LongPoll implements Target, Held {
 }
 
 /** How long a long poll that found these waits for more, ms: 0 unless all are low and few and young. */
-function gatherFor(events: readonly LogEvent[], now: number): number {
+function gatherFor(events: readonly LogEvent[], now: number, low: Gather): number {
   const oldest = events[0]
-  if (oldest === undefined || events.length >= GATHER.events || events.some(event => !event.low)) return 0
+  if (oldest === undefined || events.length >= low.events || events.some(event => !event.low)) return 0
   const bytes = events.reduce((sum, event) => sum + event.bytes, 0)
-  return bytes >= GATHER.bytes ? 0 : Math.min(GATHER.age, Math.max(0, oldest.time + GATHER.age - now))
+  return bytes >= low.bytes ? 0 : Math.min(low.age, Math.max(0, oldest.time + low.age - now))
 }

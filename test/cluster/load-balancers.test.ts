@@ -13,17 +13,9 @@ import {
   startTopology,
   type Upstream,
 } from '../../infra/topology.ts'
-import {
-  type Client,
-  type Item,
-  SOCKET_IO,
-  SseParser,
-  WIRES as HTTP_WIRES,
-  type Wire,
-} from '../contract/clients.ts'
+import { ALL_WIRES, type Client, type Item, SseParser, type Wire } from '../contract/clients.ts'
 
-const WIRES = [...HTTP_WIRES, SOCKET_IO]
-const STREAMS = WIRES.filter(wire => wire.streams)
+const STREAMS = ALL_WIRES.filter(wire => wire.streams)
 const KINDS: Balancer[] = []
 for (const kind of ['nginx', 'haproxy'] as const) {
   try {
@@ -41,7 +33,7 @@ const topology = await startTopology({
   edges: 3,
   writers: 2,
   lbs: KINDS,
-  env: { LOG_LEVEL: 'info', FANWIRE_SOCKET_IO: '1' },
+  env: { LOG_LEVEL: 'info', FANWIRE_SOCKET_IO: '1', FANWIRE_WS_DEFLATE: '1' },
   edgeEnv: { FANWIRE_DRAIN: '500ms', FANWIRE_DRAIN_NOTICE: `${NOTICE}ms` },
 })
 t.teardown(() => topology.close('SIGKILL'))
@@ -76,13 +68,13 @@ for (const kind of KINDS) {
   t.test(`${kind}: every wire delivers at once what is published through it`, async t => {
     const channel = fresh('live')
     const clients = await Promise.all(
-      WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
+      ALL_WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
     )
     // One after another: whatever is held back on the way, until more comes, never comes.
     for (let n = 0; n < 5; n++) {
       const id = await publish(lb.url, channel, n)
       for (const [i, client] of clients.entries())
-        t.equal(idOf(await client.event()), id, (WIRES[i] as Wire).name)
+        t.equal(idOf(await client.event()), id, (ALL_WIRES[i] as Wire).name)
     }
     for (const client of clients) client.cut()
   })
@@ -157,7 +149,7 @@ for (const kind of KINDS) {
       return ids
     }
     // Enough for each edge to have some of each wire.
-    const reading = Promise.all([...WIRES, ...STREAMS, ...STREAMS].map(read))
+    const reading = Promise.all([...ALL_WIRES, ...STREAMS, ...STREAMS].map(read))
     const ids: string[] = []
     while (ids.length < COUNT / 2) ids.push(await publish(lb.url, channel, ids.length))
     edge.signal('SIGTERM')
@@ -186,7 +178,7 @@ for (const kind of KINDS) {
       const poll = await fetch(`${lb.url}/v1/poll?channel=${channel}`)
       t.equal(poll.status, 200)
       await poll.text()
-      for (const wire of WIRES.filter(({ name }) => name === 'stream' || name === 'ws')) {
+      for (const wire of ALL_WIRES.filter(({ name }) => name === 'stream' || name === 'ws')) {
         ;(await wire.connect(lb, { channels: [channel] })).cut()
       }
     }
@@ -229,7 +221,7 @@ t.test('when no node is ready, an EventSource is told to come back, all others 5
         )
         t.match(await answer.json(), { error: { code: 'FW_NOT_READY', message: String } })
       }
-      const ws = WIRES.find(({ name }) => name === 'ws') as Wire
+      const ws = ALL_WIRES.find(({ name }) => name === 'ws') as Wire
       await t.rejects(ws.connect({ port: Number(new URL(url).port) }, { channels: ['a'] }), {
         status: 503,
         code: 'FW_NOT_READY',

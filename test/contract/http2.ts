@@ -15,6 +15,7 @@ import {
   type Address,
   NdjsonClient,
   type Open,
+  RefreshClient,
   Refused,
   SseClient,
   type Target,
@@ -213,6 +214,12 @@ export function http2Wires(over: string): readonly Wire[] {
       ...streams,
       name: 'stream',
       connect: (node, target) => new NdjsonClient(target).connect(node, 'stream', target, {}, openHttp2),
+    },
+    {
+      ...streams,
+      name: 'refresh',
+      streams: false,
+      connect: (node, target) => new RefreshClient(node, target, openHttp2).connect(),
     },
     { ...streams, name: 'push', connect: (node, target) => new PushClient(target).begin(node, target) },
   ]

@@ -1,7 +1,8 @@
 // What request wires ask of the fan-out: one answer over several channels, at once or when there is something.
 
 import t from 'tap'
-import { collect, encodeAnswer, LongPoll } from '../../services/fanout/pages.ts'
+import type { Channel } from '../../services/fanout/channel.ts'
+import { collect, encodeAnswer, LongPoll, newest } from '../../services/fanout/pages.ts'
 import { split } from '../contract/clients.ts'
 import { until } from '../contract/node.ts'
 import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
@@ -93,6 +94,23 @@ t.test('a gap goes with the first page, also where there is no room for events',
     of('b').map(event => event.id),
     ids('e1', 1, 5),
   )
+})
+
+t.test('a page is told the gap where an epoch ended, wherever before that its cursor stood', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(5))
+  log.lose('a', 1, 'e2')
+  log.add('a', drafts(2))
+  const [channel] = await hub.openAll(['a'])
+  for (const offset of [0, 2, 4]) {
+    const news = await newest(channel as Channel, e1(offset), 10)
+    t.strictSame(news.gaps, [{ from: e1(4), to: { epoch: 'e2', offset: 4 } }], `from ${offset}`)
+    t.strictSame(
+      news.events.filter(event => event.offset > news.since).map(event => event.offset),
+      ids('e1', offset + 1, 6).map((_, i) => offset + 1 + i),
+    )
+  }
 })
 
 t.test('a long poll is woken by any of its channels, and by a gap', async t => {
