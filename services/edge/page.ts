@@ -69,13 +69,12 @@ export function renderPage({ channels, news, limit, every, again }: View): strin
   const count = (n: number) => `${n.toLocaleString('en')} event${n === 1 ? '' : 's'}`
   const title = escape(channels.join(', '))
   const rows = [
-    ...news.flatMap(({ gap }, i) =>
-      gap === undefined
-        ? []
-        : [
-            `<li class="gap">${escape(channels[i] as string)}: events after ${printPosition(gap.from)}, up to ` +
-              `${printPosition(gap.to)}, may be lost</li>`,
-          ],
+    ...news.flatMap(({ gaps }, i) =>
+      gaps.map(
+        ({ from, to }) =>
+          `<li class="gap">${escape(channels[i] as string)}: events after ${printPosition(from)}, up to ` +
+          `${printPosition(to)}, may be lost</li>`,
+      ),
     ),
     ...shown.map(each => row(each, channels.length > 1)),
     ...(unseen > 0 ? [`<li class="none">and ${count(unseen)} more since the last look, not shown</li>`] : []),

@@ -1,7 +1,7 @@
 // What request wires ask: "what is after my cursors?", once or until there is something.
 
 import type { LogEvent } from '../log/event.ts'
-import type { Page } from '../log/log.ts'
+import { LogUnavailable, type Page } from '../log/log.ts'
 import { type Gap, type Position, printCursor, type Start } from '../log/position.ts'
 import { type Channel, GATHER } from './channel.ts'
 import { encodeGap } from './frames.ts'
@@ -76,7 +76,8 @@ export interface News {
   readonly since: number
   /** How many there are, also those that are not among `events`. */
   readonly fresh: number
-  readonly gap: Gap | undefined
+  /** On the way to the head, in order. */
+  readonly gaps: readonly Gap[]
 }
 
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
@@ -92,8 +93,24 @@ export async function newest(channel: Channel, start: Start, limit: number): Pro
     at = page.cursor
     more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
   }
-  const since = asked.start.offset
-  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gap: asked.gap }
+  const gaps = await gapsUpTo(channel, asked, at)
+  // An epoch that knows nothing of the one before begins anew.
+  const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
+  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gaps }
+}
+
+/** The gaps that a reader meets from a page on: there are further ones where epochs ended on its way to the head. */
+async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<Gap[]> {
+  const gaps: Gap[] = []
+  for (let page = first; ;) {
+    if (page.gap !== undefined) gaps.push(page.gap)
+    if (page.cursor.epoch === head.epoch) return gaps
+    if (page !== first && page.gap === undefined && !page.more) {
+      throw new LogUnavailable(`the epoch of ${channel.name} has changed meanwhile`)
+    }
+    // Asked of the log itself: memory may not have heard yet that its epoch has ended.
+    page = (await channel.fetch(page.cursor, { events: WALK, bytes: ANSWER_BYTES })).page
+  }
 }
 
 /** What an answer has room for, from the newest back. */
