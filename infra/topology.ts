@@ -359,6 +359,7 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
     join(place, 'nginx-nodes.conf'),
     [
       upstream('edges', nodes.edges),
+      upstream('edges_by_client', nodes.edges),
       upstream('writers', nodes.writers),
       ...temporary.map(name => `${name}_temp_path ${join(place, name)};`),
     ].join('\n'),
@@ -380,11 +381,18 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
 async function haproxy(place: string, port: number, nodes: Nodes): Promise<Command> {
   const written = infra('haproxy-nodes.cfg')
   const backend = (name: string, parts: readonly Upstream[]) => {
-    const head = new RegExp(`^backend ${name} .*$`, 'm').exec(written)?.[0] ?? ''
-    return [head, ...parts.map(part => `    server ${part.name} ${HOST}:${part.port}`), ''].join('\n')
+    const [head = ''] = new RegExp(`^backend ${name} .*\\n(?: {4}(?!server).*\\n)*`, 'm').exec(written) ?? []
+    return `${head}${parts.map(part => `    server ${part.name} ${HOST}:${part.port}\n`).join('')}`
   }
   const file = join(place, 'haproxy-nodes.cfg')
-  await writeFile(file, `${backend('edges', nodes.edges)}\n${backend('writers', nodes.writers)}`)
+  await writeFile(
+    file,
+    [
+      backend('edges', nodes.edges),
+      backend('edges_by_client', nodes.edges),
+      backend('writers', nodes.writers),
+    ].join('\n'),
+  )
   return {
     args: ['-db', '-f', join(INFRA, 'haproxy.cfg'), '-f', file],
     more: { FANWIRE_BIND: `${HOST}:${port}` },

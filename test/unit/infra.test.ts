@@ -52,9 +52,20 @@ t.test('compose: docker-compose takes it', without, async t => {
 })
 
 t.test('both load balancers know the nodes of compose', async t => {
-  for (const path of ['infra/nginx-nodes.conf', 'infra/haproxy-nodes.cfg']) {
-    const named = [...text(path).matchAll(/^ +server .*?([\w-]+):8080/gm)].map(match => match[1])
-    t.same(named.sort(), nodes.map(([name]) => name).sort(), path)
+  for (const [path, word] of [
+    ['infra/nginx-nodes.conf', 'upstream'],
+    ['infra/haproxy-nodes.cfg', 'backend'],
+  ] as const) {
+    for (const [group, role] of [
+      ['edges', 'edge'],
+      ['edges_by_client', 'edge'],
+      ['writers', 'writer'],
+    ] as const) {
+      const block = new RegExp(`^${word} ${group} [^]*?(?=^${word}|(?![^]))`, 'm').exec(text(path))?.[0] ?? ''
+      const named = [...block.matchAll(/^ +server .*?([\w-]+):8080/gm)].map(match => match[1])
+      const there = nodes.map(([name]) => name).filter(name => name.startsWith(role))
+      t.same(named.sort(), there.sort(), `${path}: ${group}`)
+    }
   }
 })
 
