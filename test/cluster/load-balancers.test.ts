@@ -25,7 +25,8 @@ import {
   WIRES as HTTP_WIRES,
   type Wire,
 } from '../contract/clients.ts'
-import { until } from '../contract/node.ts'
+import { makeCertificate } from '../contract/http2.ts'
+import { startMemoryNode, until } from '../contract/node.ts'
 
 const WIRES = [...HTTP_WIRES, SOCKET_IO]
 const STREAMS = WIRES.filter(wire => wire.streams)
@@ -395,6 +396,33 @@ async function before(
 }
 
 for (const kind of KINDS) {
+  t.test(`${kind}: nodes behind it may speak TLS, with certificates that it checks`, async t => {
+    const { cert, key } = makeCertificate(undefined, 'fanwire')
+    const node = await startMemoryNode({ TLS_CERT: cert, TLS_KEY: key, SOCKET_IO: '1' })
+    t.teardown(() => node.close())
+    const other = makeCertificate(undefined, 'fanwire').cert
+    const nodes = {
+      edges: [{ name: 'edge', port: node.port }],
+      writers: [{ name: 'writer', port: node.port }],
+    }
+    for (const ca of [cert, other]) {
+      const lb = await startBalancer(kind, { ...nodes, ca })
+      t.teardown(() => lb.kill())
+      if (ca === other) {
+        t.equal((await fetch(`${lb.url}/v1/poll?channel=a`)).status, 503, 'not with another one')
+        continue
+      }
+      if (kind === 'haproxy') await until('it is up', async () => (await fetch(`${lb.url}/readyz`)).ok)
+      const channel = fresh('tls')
+      const ids = [await publish(lb.url, channel, 0)]
+      for (const wire of WIRES) {
+        const client = await wire.connect(lb, { channels: [channel], cursor: 'earliest' })
+        t.equal(idOf(await client.event()), ids[0], wire.name)
+        client.cut()
+      }
+    }
+  })
+
   t.test(`${kind}: a publish whose writer dies over it is not sent again`, async t => {
     const writers = [await fake(t, dies), await fake(t, dies)]
     const url = await before(t, kind, { writers })
