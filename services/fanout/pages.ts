@@ -82,7 +82,7 @@ export interface News {
 
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
 export async function newest(channel: Channel, start: Start, limit: number): Promise<News> {
-  const asked = await channel.page(start, { events: 1, bytes: 1 })
+  let asked = await channel.page(start, { events: 1, bytes: 1 })
   const head = start === 'latest' ? asked.start : await channel.resolve('latest')
   let events: LogEvent[] = []
   let at: Position = { epoch: head.epoch, offset: Math.max(0, head.offset - limit) }
@@ -93,6 +93,9 @@ export async function newest(channel: Channel, start: Start, limit: number): Pro
     at = page.cursor
     more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
   }
+  // Memory may not have heard yet that its epoch has ended, and hold what the log has lost.
+  if (asked.cursor.epoch !== at.epoch)
+    asked = (await channel.fetch(start, { events: WALK, bytes: ANSWER_BYTES })).page
   const gaps = await gapsUpTo(channel, asked, at)
   // An epoch that knows nothing of the one before begins anew.
   const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
@@ -108,7 +111,6 @@ async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<
     if (page !== first && page.gap === undefined && !page.more) {
       throw new LogUnavailable(`the epoch of ${channel.name} has changed meanwhile`)
     }
-    // Asked of the log itself: memory may not have heard yet that its epoch has ended.
     page = (await channel.fetch(page.cursor, { events: WALK, bytes: ANSWER_BYTES })).page
   }
 }
