@@ -23,10 +23,10 @@ const behind = 'load balancers'
 export const KINDS: readonly Kind[] = [
   { name: 'poll', count: 12, behind, Reader: PollReader },
   { name: 'long-poll', count: 12, behind, Reader: LongPollReader },
-  { name: 'sse', count: 12, behind, Reader: SseReader },
+  { name: 'sse', count: 14, behind, Reader: SseReader },
   { name: 'stream', count: 12, behind, Reader: StreamReader },
-  { name: 'ws', count: 12, behind, Reader: WsReader },
-  { name: 'refresh', count: 12, behind, Reader: RefreshReader },
+  { name: 'ws', count: 14, behind, Reader: WsReader },
+  { name: 'refresh', count: 8, behind, Reader: RefreshReader },
   { name: 'push', count: 8, behind: 'edges, over HTTP/2', Reader: PushReader },
   { name: 'push, as lines', count: 4, behind, Reader: PushLinesReader },
   { name: 'socket.io', count: 8, behind, Reader: SocketIoReader },
