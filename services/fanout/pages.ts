@@ -89,6 +89,9 @@ export async function newest(channel: Channel, start: Start, limit: number): Pro
   for (let more = true; more;) {
     // Where an epoch began not long ago this goes through those before it, from the oldest event on.
     const page = await channel.page(at, { events: Math.max(limit, WALK), bytes: ANSWER_BYTES })
+    const { gap } = page
+    // Memory may have held what the log has lost.
+    if (gap !== undefined) events = events.filter(({ offset }) => offset <= gap.to.offset)
     events = newestOf([...events, ...page.events], limit)
     at = page.cursor
     more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
