@@ -1,7 +1,7 @@
 // What request wires ask: "what is after my cursors?", once or until there is something.
 
 import type { LogEvent } from '../log/event.ts'
-import type { Page } from '../log/log.ts'
+import { LogUnavailable, type Page } from '../log/log.ts'
 import { type Gap, type Position, printCursor, type Start } from '../log/position.ts'
 import type { Channel, Gather } from './channel.ts'
 import { encodeGap } from './frames.ts'
@@ -76,36 +76,46 @@ export interface News {
   readonly since: number
   /** How many there are, also those that are not among `events`. */
   readonly fresh: number
+  /** On the way to the head, in order. */
   readonly gaps: readonly Gap[]
 }
 
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
 export async function newest(channel: Channel, start: Start, limit: number): Promise<News> {
-  const asked = await channel.page(start, { events: 1, bytes: 1 })
+  let asked = await channel.page(start, { events: 1, bytes: 1 })
   const head = start === 'latest' ? asked.start : await channel.resolve('latest')
   let events: LogEvent[] = []
   let at: Position = { epoch: head.epoch, offset: Math.max(0, head.offset - limit) }
   for (let more = true; more;) {
     // Where an epoch began not long ago this goes through those before it, from the oldest event on.
     const page = await channel.page(at, { events: Math.max(limit, WALK), bytes: ANSWER_BYTES })
+    const { gap } = page
+    // Memory may have held what the log has lost.
+    if (gap !== undefined) events = events.filter(({ offset }) => offset <= gap.to.offset)
     events = newestOf([...events, ...page.events], limit)
     at = page.cursor
     more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
   }
-  const since = asked.start.offset
-  const gaps = await gapsUpTo(channel, asked, head)
+  // Memory may not have heard yet that its epoch has ended, and hold what the log has lost.
+  if (asked.cursor.epoch !== at.epoch)
+    asked = (await channel.fetch(start, { events: WALK, bytes: ANSWER_BYTES })).page
+  const gaps = await gapsUpTo(channel, asked, at)
+  // An epoch that knows nothing of the one before begins anew.
+  const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
   return { events, head: at, since, fresh: Math.max(0, at.offset - since), gaps }
 }
 
-/** The gap before a page, and those behind it where epochs ended. */
-async function gapsUpTo(channel: Channel, page: Page, head: Position): Promise<Gap[]> {
-  const gaps = page.gap === undefined ? [] : [page.gap]
-  let at = page
-  while (at.more && at.cursor.epoch !== head.epoch) {
-    at = await channel.page(at.cursor, { events: WALK, bytes: ANSWER_BYTES })
-    if (at.gap !== undefined) gaps.push(at.gap)
+/** The gaps that a reader meets from a page on: there are further ones where epochs ended on its way to the head. */
+async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<Gap[]> {
+  const gaps: Gap[] = []
+  for (let page = first; ;) {
+    if (page.gap !== undefined) gaps.push(page.gap)
+    if (page.cursor.epoch === head.epoch) return gaps
+    if (page !== first && page.gap === undefined && !page.more) {
+      throw new LogUnavailable(`the epoch of ${channel.name} has changed meanwhile`)
+    }
+    page = (await channel.fetch(page.cursor, { events: WALK, bytes: ANSWER_BYTES })).page
   }
-  return gaps
 }
 
 /** What an answer has room for, from the newest back. */

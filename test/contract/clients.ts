@@ -1,6 +1,6 @@
 // One small client per wire, on real sockets, all with the same face: what the suite in wires.ts reads through.
 
-import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import type { Readable } from 'node:stream'
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
@@ -516,6 +516,16 @@ export interface SocketIoAnswer {
 }
 
 type Options = Partial<ManagerOptions & SocketOptions>
+
+/**
+ * Connections of the library's own client from an address of its own, by which load balancers choose its edge; from
+ * the one that all have where the system has no others.
+ */
+export function fromAddress(n: number): { agent: string } {
+  const localAddress = process.platform === 'linux' ? `127.0.1.${(n % 250) + 1}` : '127.0.0.1'
+  // Its type is that of browsers, where there is none.
+  return { agent: new Agent({ keepAlive: true, localAddress }) as unknown as string }
+}
 
 /** The library's own client; what it was sent is kept as text. `connect` may be that of another major version. */
 export class SocketIoClient extends BaseClient {

@@ -46,6 +46,46 @@ t.test('each channel has its turn where the limit is smaller than their number',
   }
 })
 
+t.test('the newest events come with every gap between them and the cursor', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(10))
+  log.lose('a', 2, 'e2')
+  log.add('a', drafts(10))
+  log.lose('a', 3, 'e3')
+  log.add('a', drafts(10))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  const [end1, end2] = [
+    { from: e1(8), to: { epoch: 'e2', offset: 8 } },
+    { from: { epoch: 'e2', offset: 15 }, to: { epoch: 'e3', offset: 15 } },
+  ]
+  const head = { epoch: 'e3', offset: 25 }
+  t.match(await newest(channel, e1(5), 100), { head, since: 5, fresh: 20, gaps: [end1, end2] })
+  t.match(await newest(channel, e1(9), 1), { since: 8, fresh: 17, gaps: [{ ...end1, from: e1(9) }, end2] })
+  t.match(await newest(channel, end1.to, 1), { since: 8, fresh: 17, gaps: [end2] })
+  t.strictSame((await newest(channel, end2.to, 1)).gaps, [])
+  t.strictSame((await newest(channel, 'latest', 100)).gaps, [])
+})
+
+t.test('also with one that memory has not heard of yet', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(10))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  log.add('a', drafts(3))
+  await until('memory holds them', () => channel.recent.head === 13)
+  log.held = true
+  log.lose('a', 8, 'e2')
+  log.add('a', drafts(2))
+  const to = { epoch: 'e2', offset: 5 }
+  const head = { epoch: 'e2', offset: 7 }
+  for (const from of [e1(12), e1(13)]) {
+    t.match(await newest(channel, from, 5), { head, since: 5, fresh: 2, gaps: [{ from, to }] })
+  }
+})
+
 t.test('an answer is cut before it is too large, and goes on', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
