@@ -82,6 +82,12 @@ const CONFIG = {
   },
 } as const
 
+/** At least `times` apart, around the same middle of a logarithmic scale. */
+function widened(low: number, high: number, times: number): [number, number] {
+  const more = Math.sqrt(Math.max(1, times / (high / low)))
+  return [low / more, high * more]
+}
+
 /** 1, 10, 100; where there are few of them also 2 and 5 of each. */
 function logTicks(low: number, high: number): number[] {
   const steps = Math.log10(high / low) > 2.5 ? [1] : [1, 2, 5]
@@ -130,7 +136,7 @@ async function linePlot(
 ): Promise<string> {
   const shown = lines.filter(({ name }) => data.some(({ line }) => line === name))
   const values = data.map(({ y }) => y)
-  const [low, high] = [Math.min(...values) / 1.15, Math.max(...values) * 1.15]
+  const [low, high] = widened(Math.min(...values) / 1.15, Math.max(...values) * 1.15, 6)
   const share = (y: number) => Math.log(y / low) / Math.log(high / low)
   const ends = shown.flatMap(({ name }) => data.filter(({ line }) => line === name).slice(-1))
   const places = spread(
@@ -249,7 +255,7 @@ export async function plots(result: TransportsResult): Promise<Plot[]> {
   const ticks = [...new Set(cells.flatMap(({ rate }) => (rate > 0 ? [rate] : [])))]
   const byRate = {
     type: 'quantitative',
-    scale: { type: 'log', nice: false, domain: [Math.min(...ticks), Math.max(...ticks)] },
+    scale: { type: 'log', nice: false, domain: widened(Math.min(...ticks), Math.max(...ticks), 4) },
     axis: { title: 'events/s', values: ticks, labelExpr: LABEL, grid: false },
   }
   const at = `${clients} clients on one node`
