@@ -6,11 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { chosen, invocation, say } from './command.ts'
 import { included, machine } from './report.ts'
+import { selfCheck, selfCheckText } from './self-check.ts'
 import { duration, FULL, LINES, QUICK, type Run } from './transports/cells.ts'
-import { chooserMarkdown } from './transports/report/chooser.ts'
-import { html } from './transports/report/html.ts'
-import { markdown } from './transports/report/markdown.ts'
-import { terminal } from './transports/report/terminal.ts'
+import { html } from './transports/report/page.ts'
+import { markdown, readme, terminal } from './transports/report/text.ts'
 import type { CellResult, TransportsResult } from './transports/result.ts'
 import { type Bench, measure, SIZE } from './transports/run.ts'
 
@@ -134,17 +133,22 @@ async function resultOf(file: string): Promise<TransportsResult> {
   return JSON.parse(await readFile(file, 'utf8')) as TransportsResult
 }
 
+async function check(): Promise<void> {
+  say('a server that loses 1 % of the events, repeats and reorders some, and delays all by 50 ms')
+  const rows = await selfCheck()
+  process.stdout.write(`\n${selfCheckText(rows)}\n`)
+  if (!rows.every(({ right }) => right)) process.exitCode = 1
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
     const result = await resultOf(join(RESULTS, FILES.raw))
-    return writeFile(
-      README,
-      included(await readFile(README, 'utf8'), 'bench:transports', chooserMarkdown(result)),
-    )
+    return writeFile(README, included(await readFile(README, 'utf8'), 'bench:transports', readme(result)))
   }
   if (values.from !== undefined) return report(values.out ?? TRIALS, await resultOf(values.from))
+  if (values['self-check']) return check()
   const lines = chosen(LINES, values.line, HELP)
   const runs = (values.quick ? QUICK : FULL).filter(({ line }) => lines.includes(line))
   const whole = !values.quick && values.line === undefined

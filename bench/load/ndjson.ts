@@ -20,7 +20,7 @@ export interface NdjsonOrder {
 
 /** Ms before it connects again. */
 const COME_BACK = 300
-/** Codes of entries that are not to be repeated as they are have a status below 500. */
+/** Codes that an entry may be repeated after: the same one may succeed. */
 const PASSES =
   /"code":"FW_(?:LOG_UNAVAILABLE|NOT_TRIED|NOT_READY|DRAINING|TOO_MANY_\w+|RESULTS_UNREAD|INTERNAL)"/
 

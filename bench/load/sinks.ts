@@ -23,7 +23,7 @@ export interface Sink {
   readonly acknowledged: number
   readonly failed: number
   /** What went wrong last, if anything did and the sink knows. */
-  readonly trouble?: string
+  readonly trouble?: string | undefined
   close(): void
 }
 

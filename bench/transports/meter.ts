@@ -1,18 +1,16 @@
 // What the deployment uses and the load receives while a cell is measured: as a whole, and second by second.
 
-import { cpus } from 'node:os'
 import type { Tally } from '../load/order.ts'
 import type { Deployment, Usage } from './deployment.ts'
 import type { Sample } from './result.ts'
 
 const SAMPLE_EVERY = 1000
 
-/** Shares of one core; of the whole machine for `machine`. */
+/** Shares of one core. */
 export interface Shares {
   readonly nodes: number
   readonly redis: number
   readonly balancer: number
-  readonly machine: number
 }
 
 export class Meter {
@@ -20,7 +18,6 @@ export class Meter {
   readonly #deployment: Deployment
   readonly #tally: () => Promise<Tally>
   readonly #before: Usage
-  readonly #machine = machineTimes()
   readonly #beganAt = performance.now()
   #last: Usage
   #lastTally: Pick<Tally, 'received' | 'requests'> = { received: 0, requests: 0 }
@@ -43,10 +40,8 @@ export class Meter {
     const seconds = this.#seconds
     const usage = this.#deployment.usage()
     const share = (part: 'nodes' | 'redis' | 'balancer') => (usage[part] - this.#before[part]) / 1e6 / seconds
-    const { all, idle } = machineTimes()
-    const machine = 1 - (idle - this.#machine.idle) / Math.max(1, all - this.#machine.all)
     await this.#sampling
-    return { nodes: share('nodes'), redis: share('redis'), balancer: share('balancer'), machine }
+    return { nodes: share('nodes'), redis: share('redis'), balancer: share('balancer') }
   }
 
   get #seconds(): number {
@@ -67,14 +62,4 @@ export class Meter {
     this.#last = usage
     this.#lastTally = tally
   }
-}
-
-function machineTimes(): { all: number; idle: number } {
-  let all = 0
-  let idle = 0
-  for (const { times } of cpus()) {
-    all += times.user + times.nice + times.sys + times.irq + times.idle
-    idle += times.idle
-  }
-  return { all, idle }
 }

@@ -1,5 +1,6 @@
 // One run: a fresh deployment, clients of one wire, and its cells one after the other.
 
+import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Crew } from '../load/crew.ts'
@@ -108,16 +109,17 @@ class Measuring {
   /** Some clients and events that don't count; then what the node uses when there is nothing to do. */
   async #warmUp(): Promise<void> {
     const { line } = this.#run
+    const target = { url: this.#deployment.url }
+    const low = line.priority === 'low' ? ({ priority: 'low' } as const) : {}
+    await this.#publisher.call('open', { name: 'main', sink: { kind: 'fanwire', target, ...low } })
     const crew = new Crew(1)
-    const { url } = this.#deployment
-    await this.#publisher.call('open', {
-      name: 'main',
-      sink: { kind: 'fanwire', url, priority: line.priority },
-    })
-    if (line.wire !== 'publish') await crew.connect(this.#order(WARM.channel, WARM.clients))
-    await this.#publish(WARM.channel, WARM.rate, WARM.events, 1)
-    await crew.settle(WARM.events, now() + (this.#tail + GRACE) * 1e6)
-    await crew.close()
+    try {
+      if (line.wire !== 'publish') await crew.connect(this.#order(WARM.channel, WARM.clients))
+      await this.#publish(WARM.channel, WARM.rate, WARM.events, 1)
+      await crew.settle(WARM.events, now() + (this.#tail + GRACE) * 1e6)
+    } finally {
+      await crew.close()
+    }
     this.#deployment.collect()
     if (this.#bench.quick) return
     await sleep(1000)
@@ -245,11 +247,58 @@ class Measuring {
     }
   }
 
+  /** Each connection publishes as fast as it is answered: that is the ceiling, and is not called saturated. */
+  async #publishing({ rate, seconds }: Cells): Promise<CellResult> {
+    const { line, clients, nodes } = this.#run
+    this.#bench.progress(`as fast as it goes for ${seconds} s`)
+    const meter = new Meter(this.#deployment, () => this.#crew.tally())
+    const { requests, answering, bytesIn, bytesOut, errors, cpu, requestsPerSecond } =
+      await this.#crew.publishing({
+        target: { url: this.#deployment.url },
+        channel: CHANNEL,
+        connections: clients,
+        seconds,
+        size: SIZE,
+      })
+    const shares = await meter.stop()
+    const used = Math.max(0, shares.nodes - this.#ground) * 1e6
+    return {
+      line,
+      clients,
+      rate,
+      nodes,
+      seconds,
+      events: requests,
+      delivered: 0,
+      expected: 0,
+      missing: 0,
+      repeated: 0,
+      reordered: 0,
+      gaps: 0,
+      deliveriesPerSecond: 0,
+      requestsPerSecond,
+      answering: quantiles(answering),
+      cpuPerEvent: used / requestsPerSecond,
+      redisCpuPerEvent: (shares.redis * 1e6) / requestsPerSecond,
+      bytesInPerClient: bytesIn / seconds / clients,
+      bytesOutPerClient: bytesOut / seconds / clients,
+      cpuPerClient: used / clients,
+      cpuShare: shares.nodes,
+      errors,
+      generatorCpu: cpu,
+      publisherLate: 0,
+      latencies: [],
+      samples: meter.samples,
+      notes: this.#notes,
+    }
+  }
+
   /** What there is no more of, if so. */
-  #limit({ shares, tally, complete }: Seen): NonNullable<CellResult['saturated']>['by'] | undefined {
+  #limit({ shares, tally, published, complete }: Seen) {
     if (shares.nodes / this.#run.nodes >= FULL) return 'server'
     if (tally.cpu >= FULL) return 'load generator'
-    return shares.machine >= FULL || !complete ? 'machine' : undefined
+    const all = shares.nodes + shares.redis + shares.balancer + tally.cpu + (published?.cpu ?? 0)
+    return all >= FULL * availableParallelism() || !complete ? 'machine' : undefined
   }
 }
 

@@ -58,6 +58,8 @@ export class AskingFollower implements Follower {
   /** poll, refresh: when the next one is due. */
   #slot = 0
   #answeredAt = 0
+  /** The connection was there; it was cut, and no answer has come since. */
+  #wasUp = false
   #wasCut = false
   #timer: NodeJS.Timeout | undefined
 
@@ -117,10 +119,11 @@ export class AskingFollower implements Follower {
     // It may still have something to say of its end.
     client.conn.removeAllListeners('error').removeAllListeners('end')
     client.conn.on('error', () => {}).destroy()
-    if (this.#answeredAt > 0) {
+    if (this.#wasUp) {
       account.cut++
       this.#wasCut = true
     }
+    this.#wasUp = false
     if (!this.#begun) {
       this.#begun = true
       begun.failed(`no answer from ${this.#part.address.authority}`)
@@ -138,7 +141,9 @@ export class AskingFollower implements Follower {
     client.paused = false
     this.#state = 'connected'
     this.#connect()
-    client.conn.setNoDelay()
+    client.conn.setNoDelay().once('connect', () => {
+      this.#wasUp = true
+    })
     this.traffic.use(client.conn)
     if (!this.#asking) this.#schedule()
   }
