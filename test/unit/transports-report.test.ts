@@ -322,7 +322,7 @@ t.test('every claim can be supported and refuted by what is measured', async t =
       fine(only('poll', dear)),
       fine(cell => (cell.line.wire === 'poll' ? cheap() : dear())),
     ],
-    ['steady', fine(), fine(only('poll', ({ rate }) => ({ requestsPerSecond: 100 + rate })))],
+    ['steady', fine(), fine(only('poll', ({ rate }) => ({ cpuPerClient: 100 * rate })))],
     ['natural batching', fine(), fine(only('poll', () => ({ cpuPerDelivery: 80 })))],
     ['close to real time', fine(long(delay(20))), fine(long(delay(900)))],
     ['under frequent events', fine(long(dear)), fine(long(cheap))],

@@ -58,7 +58,7 @@ interface Label {
 /** Of the plot itself; around it there is room for axes and names, the same in every plot. */
 const WIDTH = 290
 const HEIGHT = 290
-const PADDING = { left: 56, top: 26, right: 168, bottom: 44 }
+const PADDING = { left: 56, top: 32, right: 168, bottom: 44 }
 /** Of names in front of bars. */
 const NAMES = 160
 /** Between two names, of the height. */
