@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Bench, Case } from './cases/case.ts'
 import { cases } from './cases/index.ts'
+import { chosen, invocation, say } from './command.ts'
 import { combine, type Result, type Row } from './figures.ts'
 import { peers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
@@ -47,19 +48,6 @@ const options = {
   readme: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
-
-function say(text: string): void {
-  process.stderr.write(`${new Date().toISOString().slice(11, 19)}  ${text}\n`)
-}
-
-/** Those that `names` lists, in their own order; all where nothing is listed. */
-function chosen<T extends { readonly name: string }>(all: readonly T[], names: string | undefined): T[] {
-  const wanted = names?.split(',')
-  for (const name of wanted ?? []) {
-    if (!all.some(each => each.name === name)) throw new Error(`unknown: ${name}\n\n${HELP}`)
-  }
-  return all.filter(({ name }) => wanted?.includes(name) ?? true)
-}
 
 async function runnable(wanted: readonly Peer[]): Promise<{ able: Peer[]; left: string[] }> {
   const able: Peer[] = []
@@ -132,15 +120,14 @@ async function main(): Promise<void> {
   }
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)
-  const wanted = chosen(cases, values.case)
-  const { able, left } = await runnable(chosen(peers, values.peer))
+  const wanted = chosen(cases, values.case, HELP)
+  const { able, left } = await runnable(chosen(peers, values.peer, HELP))
   const whole =
     wanted.length === cases.length && values.peer === undefined && !values.quick && !values.profile
   const out = values.out ?? (whole ? RESULTS : TRIALS)
 
-  const args = process.argv.slice(2)
   const about = {
-    command: ['npm run bench:fanout', ...(args.length > 0 ? ['--', ...args] : [])].join(' '),
+    command: invocation('bench:fanout'),
     date: new Date().toISOString(),
     machine: machine(),
     node: process.versions.node,

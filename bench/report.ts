@@ -89,14 +89,19 @@ function print(value: number | undefined, digits: number): string {
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
-/** A Markdown table whose columns also line up as text. */
-export function table(header: readonly string[], body: readonly (readonly string[])[]): string {
+/** A Markdown table whose columns also line up as text. Columns with words go in `left`, the others hold numbers. */
+export function table(
+  header: readonly string[],
+  body: readonly (readonly string[])[],
+  left: readonly number[] = [0],
+): string {
+  const words = new Set(left)
   const widths = header.map((title, i) =>
     Math.max(3, title.length, ...body.map(row => (row[i] ?? '').length)),
   )
   const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join(' | ')} |`
-  const rule = `|${widths.map((width, i) => (i === 0 ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`
+    `| ${cells.map((cell, i) => (words.has(i) ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join(' | ')} |`
+  const rule = `|${widths.map((width, i) => (words.has(i) ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`
   return [line(header), rule, ...body.map(line)].join('\n')
 }
 

@@ -1,0 +1,72 @@
+// What is measured: one node that does all, or several edges behind nginx with the file of infra/; its log in Redis.
+
+import { freePort } from '../../infra/ports.ts'
+import { startTopology } from '../../infra/topology.ts'
+import { cpuOf, familyOf, residentOf } from '../processes/proc.ts'
+
+export interface Deployment {
+  /** Where clients connect to. */
+  readonly url: string
+  /** The same over cleartext HTTP/2, which only a node by itself has. */
+  readonly h2cUrl: string | undefined
+  /** What its parts used since they began, and what they hold. */
+  usage(): Usage
+  /** Makes the nodes give back the memory that they do not use. */
+  collect(): void
+  close(): Promise<void>
+}
+
+/** CPU in µs. */
+export interface Usage {
+  readonly nodes: number
+  readonly redis: number
+  readonly balancer: number
+  /** Of the nodes, bytes. */
+  readonly resident: number
+}
+
+/** Asks for a garbage collection. A signal that a node uses for nothing else. */
+const COLLECT = 'SIGWINCH'
+const COLLECTABLE = `import v8 from 'node:v8'; import vm from 'node:vm'; v8.setFlagsFromString('--expose-gc');
+const gc = vm.runInNewContext('gc'); process.on('${COLLECT}', () => { gc(); gc() })`
+
+const SETTINGS = {
+  LOG_LEVEL: 'warn',
+  FANWIRE_SOCKET_IO: '1',
+  FANWIRE_DRAIN: '0',
+  NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(COLLECTABLE)}`,
+}
+
+/** Starts from dist/: `npm run build` has to be first. */
+export async function deploy(nodes: number): Promise<Deployment> {
+  const h2cPort = await freePort()
+  const topology = await startTopology(
+    nodes === 1
+      ? {
+          built: true,
+          edges: 1,
+          writers: 0,
+          env: { ...SETTINGS, ROLE: 'all', FANWIRE_H2C_PORT: `${h2cPort}` },
+        }
+      : { built: true, edges: nodes, writers: 1, lbs: ['nginx'], env: SETTINGS },
+  )
+  const { edges, writers, lbs, redis } = topology
+  const [lb] = lbs
+  const [edge] = edges
+  const pids = (parts: readonly { readonly pid: number }[]) => parts.flatMap(({ pid }) => familyOf(pid))
+  const url = (lb ?? edge)?.url ?? ''
+  return {
+    url,
+    h2cUrl: nodes === 1 ? `http://127.0.0.1:${h2cPort}` : undefined,
+    usage: () => ({
+      nodes: cpuOf(pids([...edges, ...writers])).all,
+      redis: cpuOf(pids(redis === undefined ? [] : [redis])).all,
+      balancer: cpuOf(pids(lbs)).all,
+      resident: residentOf(pids(edges)),
+    }),
+    collect() {
+      for (const each of edges) each.signal(COLLECT)
+    },
+    close: () => topology.close('SIGKILL'),
+  }
+}
