@@ -92,22 +92,19 @@ async function messageCpu({ redis }: Arena, size: number): Promise<number> {
   const cpuWith = async (count: number): Promise<number> => {
     while (subscribers.length < count) {
       const subscriber = new Redis(redis.url)
-      await subscriber.subscribe('cost')
       subscribers.push(subscriber)
+      await subscriber.subscribe('cost')
     }
     const before = cpuOf(redis.server.pids).all
     for (let i = 0; i < MESSAGES; i++) await client.publish('cost', message)
     return (cpuOf(redis.server.pids).all - before) / MESSAGES
   }
   try {
-    return (await cpuWith(SUBSCRIBERS + 1).then(async many => many - (await cpuWithOne()))) / SUBSCRIBERS
+    const one = await cpuWith(1)
+    const many = await cpuWith(1 + SUBSCRIBERS)
+    return Math.max(0, many - one) / SUBSCRIBERS
   } finally {
     for (const each of [client, ...subscribers]) each.disconnect()
-  }
-
-  async function cpuWithOne(): Promise<number> {
-    for (const each of subscribers.splice(1)) each.disconnect()
-    return cpuWith(1)
   }
 }
 
@@ -176,7 +173,7 @@ async function measure(transports: TransportsResult, fanout: BenchResult): Promi
   const { publish, event, redisEvent, comeback } = known(transports, fanout)
   return Arena.with(fanwire, { profile: undefined, throughRedis: true }, async arena => {
     const node = await nodeMemory(arena)
-    const message = Math.max(0, await messageCpu(arena, transports.size))
+    const message = await messageCpu(arena, transports.size)
     const memory = await redisMemory(arena, transports.size)
     return {
       machine: transports.machine,
