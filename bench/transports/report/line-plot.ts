@@ -24,6 +24,7 @@ const HEIGHT = 290
 const PADDING = { left: 56, top: 32, right: 168, bottom: 44 }
 /** Between two names, of the height. */
 const APART = 15 / HEIGHT
+
 /** At least `times` apart, around the same middle of a logarithmic scale. */
 export function widened(low: number, high: number, times: number): [number, number] {
   const more = Math.sqrt(Math.max(1, times / (high / low)))
