@@ -634,6 +634,8 @@ function help(): string {
     `fanwire ${VERSION}: publish once, read on any node over polling, SSE, streaming or WebSocket`,
     '',
     'Usage: fanwire [flags]',
+    '       fanwire bench --url URL     load-test a running deployment; fanwire bench --help',
+    '       fanwire plan --clients N    what so many clients need; fanwire plan --help',
     '',
     '  fanwire                                  one node, events in memory, http://127.0.0.1:8080',
     '  fanwire --redis-url redis://10.0.0.5     as many nodes as you like, one log',

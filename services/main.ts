@@ -5,6 +5,7 @@ import cluster from 'node:cluster'
 import type { FastifyBaseLogger } from 'fastify'
 import { type Config, ConfigError, readConfig, VERSION } from './config.ts'
 import { createLogger, endWithGrace, explain, listen, type Serving, start } from './node.ts'
+import { runTool } from './tools.ts'
 import { StartFailed, supervise } from './workers/primary.ts'
 import { work } from './workers/worker.ts'
 
@@ -57,6 +58,8 @@ async function serve(config: Config, logger: FastifyBaseLogger): Promise<string>
 }
 
 async function main(): Promise<void> {
+  const tool = await runTool(process.argv.slice(2))
+  if (tool !== undefined) process.exit(tool)
   const config = command()
   const alone = config.workers === 1
   if (!alone && cluster.worker !== undefined) {

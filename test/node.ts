@@ -68,10 +68,12 @@ export async function startNode(options: NodeOptions = {}): Promise<RunningNode>
   }
 }
 
-/** Runs a node that is expected to end by itself. */
-export async function runNode(options: NodeOptions = {}): Promise<Exit & { output: string }> {
+/** Runs a node that is expected to end by itself, within so many ms. */
+export async function runNode(
+  options: NodeOptions & { within?: number } = {},
+): Promise<Exit & { output: string }> {
   const { child, logs, exit } = launch(options)
-  const timer = setTimeout(() => child.kill('SIGKILL'), START_WITHIN)
+  const timer = setTimeout(() => child.kill('SIGKILL'), options.within ?? START_WITHIN)
   const end = await exit
   clearTimeout(timer)
   return { ...end, output: logs.join('\n') }

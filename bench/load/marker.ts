@@ -13,7 +13,7 @@ export const SEQUENCE_AT = 2
 export const TIME_AT = 11
 
 /** Bytes of the smallest data: a marker in its quotes. */
-const LEAST = MARKER + 2
+export const LEAST = MARKER + 2
 
 /** Data of `size` bytes. `sequence` is below 10^8, `time` is what `now` gives. */
 export function payload(sequence: number, time: number, size: number): string {

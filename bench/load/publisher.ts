@@ -37,8 +37,14 @@ export interface Published {
 const LEAD = 50_000
 
 const sinks = new Map<string, Sink>()
+/** Of the order that is under way. */
+let sentSoFar = 0
+let isStopped = false
 
-/** Publishes all streams at the same time. Returns when all is acknowledged, or at `deadline`, µs. */
+/**
+ * Publishes all streams at the same time. Returns when all is acknowledged, or at `deadline`, µs; after `stop` when what
+ * was sent so far is.
+ */
 async function publish(order: { streams: readonly StreamOrder[]; deadline: number }): Promise<Published> {
   const cpu = process.cpuUsage()
   const beganAt = now() + LEAD
@@ -47,12 +53,15 @@ async function publish(order: { streams: readonly StreamOrder[]; deadline: numbe
   const sent = order.streams.map(() => 0)
   const total = order.streams.reduce((total, { count }) => total + count, 0)
   let late = 0
+  sentSoFar = 0
+  isStopped = false
   await new Promise<void>(resolve => {
     const tick = () => {
       const at = now()
       if (at >= order.deadline) return resolve()
       for (const [i, stream] of order.streams.entries()) {
-        const due = Math.min(stream.count, Math.floor(((at - beganAt) * stream.rate) / 1e6) + 1)
+        const byNow = Math.floor(((at - beganAt) * stream.rate) / 1e6) + 1
+        const due = isStopped ? 0 : Math.min(stream.count, byNow)
         const sink = sinks.get(stream.sink)
         if (sink === undefined) throw new Error(`no sink ${stream.sink}`)
         for (let k = sent[i] ?? 0; k < due; k++) {
@@ -65,7 +74,9 @@ async function publish(order: { streams: readonly StreamOrder[]; deadline: numbe
         sent[i] = Math.max(sent[i] ?? 0, due)
         sink.flush()
       }
-      if (sum('acknowledged') + sum('failed') - before - failed >= total) return resolve()
+      sentSoFar = sent.reduce((a, b) => a + b, 0)
+      const wanted = isStopped ? sentSoFar : total
+      if (sum('acknowledged') + sum('failed') - before - failed >= wanted) return resolve()
       setTimeout(tick, 1)
     }
     tick()
@@ -74,7 +85,7 @@ async function publish(order: { streams: readonly StreamOrder[]; deadline: numbe
   const trouble = [...sinks.values()].findLast(sink => sink.trouble !== undefined)?.trouble
   return {
     beganAt,
-    sent: sent.reduce((a, b) => a + b, 0),
+    sent: sentSoFar,
     acknowledged: sum('acknowledged') - before,
     failed: sum('failed') - failed,
     ...(trouble === undefined ? {} : { trouble }),
@@ -94,6 +105,11 @@ export const publisherMethods = {
     sinks.set(name, await openSink(sink))
   },
   publish,
+  /** Events that have been sent of the order that is under way. */
+  sent: (): number => sentSoFar,
+  stop(): void {
+    isStopped = true
+  },
   close({ name }: { name: string }): void {
     sinks.get(name)?.close()
     sinks.delete(name)

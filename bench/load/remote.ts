@@ -32,6 +32,8 @@ export function serve(methods: Methods): void {
     if (process.connected) process.send?.(reply)
   })
   process.on('disconnect', () => process.exit())
+  // A Ctrl-C on the terminal is for the parent, which may want a report yet.
+  process.on('SIGINT', () => {})
 }
 
 /** A module beside that of `url`, as it is there: a source, or built. */

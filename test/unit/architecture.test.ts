@@ -123,7 +123,7 @@ t.test('the parser sees imports of every form', async t => {
 
 t.test('imports go down only: main, workers, node, edge and writer, http, fanout, log', async t => {
   const BELOW: Readonly<Record<string, readonly string[]>> = {
-    'main.ts': ['config.ts', 'node.ts', 'workers'],
+    'main.ts': ['config.ts', 'node.ts', 'workers', 'tools.ts'],
     workers: ['config.ts', 'node.ts'],
     'node.ts': ['config.ts', 'edge', 'writer', 'http', 'fanout', 'log'],
     edge: ['http', 'fanout', 'log'],
@@ -132,6 +132,7 @@ t.test('imports go down only: main, workers, node, edge and writer, http, fanout
     fanout: ['log'],
     log: [],
     'config.ts': ['log'],
+    'tools.ts': [],
     'errors.ts': [],
     'delay.ts': [],
   }

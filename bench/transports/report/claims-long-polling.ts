@@ -27,11 +27,12 @@ function points(places: ReturnType<typeof together>, of: (cell: CellResult) => n
 export function longPollIsPrompt(cells: readonly CellResult[]): Evidence {
   const own = mainly(cells.filter(cell => is(cell, LONG_POLL) && cell.rate > 0))
   const signs = own.flatMap((cell): Sign[] => {
-    if (!sound(cell)) return ['against']
+    if (!sound(cell)) return cell.saturated?.by === 'server' ? ['against'] : []
     return cell.latency === undefined ? [] : [cell.latency.p99 <= PROMPT ? 'for' : 'against']
   })
   const figures = own.flatMap(cell => {
-    if (!sound(cell)) return [`${where(cell)}: it can't keep up here`]
+    if (!sound(cell))
+      return [`${where(cell)}: it could not keep up here (${cell.saturated?.by ?? 'events are missing'})`]
     const sse = cells.find(each => is(each, SSE) && sound(each) && samePlace(each, cell))
     const beside = sse && `, sse ${bothDelays(sse)}`
     return [`${where(cell)}: ${bothDelays(cell)}${beside ?? ''}`]

@@ -73,47 +73,46 @@ export function pollWastes(cells: readonly CellResult[]): Evidence {
   }
 }
 
-const fold = (times: number) => (times < 1.05 ? 'the same' : `up to ${short(times)}-fold`)
+/** At this power of the rate of events a load has grown with it; at this one it has hardly. */
+const GROWN = 0.8
+const STEADY = 0.5
 
-/** Least and most, over the rates. */
-function spread(
-  cells: readonly CellResult[],
-  of: (cell: CellResult) => number | undefined,
-): number | undefined {
-  const values = cells.flatMap(cell => of(cell) ?? [])
-  return values.length < 2 || Math.min(...values) <= 0 ? undefined : Math.max(...values) / Math.min(...values)
+interface Growth {
+  readonly name: string
+  readonly range: string
+  readonly cpu: number
+  readonly requests: number | undefined
+  /** Powers of the rate: 0 does not change with it, 1 grows as it does. */
+  readonly powers: readonly number[]
+}
+
+/** From the lowest rate to the highest. */
+function growth(cells: readonly CellResult[]): Growth[] {
+  const [first, ...rest] = cells.filter(({ rate }) => rate > 0)
+  const last = rest.at(-1)
+  if (first === undefined || last === undefined) return []
+  const cpu = last.cpuPerClient / first.cpuPerClient
+  const requests =
+    first.requestsPerSecond && last.requestsPerSecond && last.requestsPerSecond / first.requestsPerSecond
+  const powers = [cpu, requests].flatMap(times =>
+    times ? [Math.log(times) / Math.log(last.rate / first.rate)] : [],
+  )
+  const range = `from ${short(first.rate)} to ${events(last.rate)}`
+  return [{ name: first.line.name, range, cpu, requests, powers }]
 }
 
 export function pollIsSteady(cells: readonly CellResult[]): Evidence {
-  const happening = (own: readonly CellResult[]) => own.filter(({ rate }) => rate > 0)
-  const [stream = []] = lines(cells, SSE).map(happening)
-  const streamed = spread(stream, each => each.cpuPerClient)
-  const judged = lines(cells, POLL).flatMap(own => {
-    const [first, ...rest] = happening(own)
-    const last = rest.at(-1)
-    const requests = spread(happening(own), each => each.requestsPerSecond)
-    const cpu = spread(happening(own), each => each.cpuPerClient)
-    if (first === undefined || last === undefined || requests === undefined || cpu === undefined) return []
-    const range = `from ${short(first.rate)} to ${events(last.rate)}`
-    return [
-      {
-        sign: (requests > 1.1
-          ? 'against'
-          : cpu <= 2 || (streamed !== undefined && cpu <= streamed / 4)
-            ? 'for'
-            : 'tie') as Sign,
-        figure: `${first.line.name}, ${range}: requests/s ${fold(requests)}, CPU per client ${fold(cpu)}`,
-      },
-    ]
-  })
+  const polled = lines(cells, POLL).flatMap(growth)
+  const streamed = polled.length > 0 ? lines(cells, SSE).flatMap(growth) : []
   return {
-    signs: judged.map(({ sign }) => sign),
-    figures: [
-      ...judged.map(({ figure }) => figure),
-      ...(streamed === undefined || judged.length === 0
-        ? []
-        : [`sse over its rates: CPU per client ${fold(streamed)}`]),
-    ],
+    signs: polled.map(({ powers }): Sign => {
+      const most = Math.max(...powers)
+      return most <= STEADY ? 'for' : most >= GROWN ? 'against' : 'tie'
+    }),
+    figures: [...polled, ...streamed].map(
+      ({ name, range, cpu, requests }) =>
+        `${name}, ${range}: CPU per client × ${short(cpu)}${requests ? `, requests × ${short(requests)}` : ''}`,
+    ),
   }
 }
 

@@ -1,229 +1,11 @@
-// The plots of the page, as SVG: drawn by Vega, coloured by the page's style sheet, so that one drawing serves a light
-// and a dark background.
+// The plots of the page: which there are, and what is in them.
 
-import * as vega from 'vega'
-import { compile, type TopLevelSpec } from 'vega-lite'
 import type { CellResult, Line, TransportsResult } from '../result.ts'
+import { LABEL, type Plot } from './drawing.ts'
+import { type Datum, linePlot, widened } from './line-plot.ts'
+import { memoryPlot } from './memory-plot.ts'
 import { events, short } from './print.ts'
 import { bytesPerDelivery, grouped, groupBy, mainly, readers, sound } from './select.ts'
-
-export interface Plot {
-  readonly title: string
-  readonly about: string
-  readonly svg: string
-}
-
-/** How a line looks: a colour variable of the style sheet, a dash, a shape. Lines of one wire share their colour. */
-interface Look {
-  readonly colour: string
-  readonly dash: readonly number[]
-  readonly shape: string
-}
-
-const SHAPES: Readonly<Record<Line['wire'], string>> = {
-  poll: 'circle',
-  'long-poll': 'square',
-  sse: 'triangle-up',
-  stream: 'triangle-down',
-  ws: 'diamond',
-  refresh: 'cross',
-  push: 'triangle-right',
-  'socket.io': 'triangle-left',
-  publish: 'circle',
-}
-
-const SOLID = [1, 0]
-const DASHED = [6, 3]
-
-function lookOf({ wire, every, priority }: Line): Look {
-  const second = priority === 'low' || (wire === 'poll' && every !== 1)
-  return { colour: `var(--${wire.replace('.', '-')})`, dash: second ? DASHED : SOLID, shape: SHAPES[wire] }
-}
-
-interface Datum {
-  readonly line: string
-  readonly x: number
-  readonly y: number
-}
-
-/** A name at its line's end. */
-interface Label {
-  readonly line: string
-  readonly x: number
-  readonly y: number
-  /** Where there is room for it. */
-  readonly at: number
-}
-
-/** Of the plot itself; around it there is room for axes and names, the same in every plot. */
-const WIDTH = 290
-const HEIGHT = 290
-const PADDING = { left: 56, top: 26, right: 168, bottom: 44 }
-/** Of names in front of bars. */
-const NAMES = 160
-/** Between two names, of the height. */
-const APART = 15 / HEIGHT
-
-const CONFIG = {
-  background: 'transparent',
-  autosize: { type: 'none' },
-  font: 'system-ui, sans-serif',
-  view: { stroke: null },
-  axis: {
-    labelColor: 'currentColor',
-    titleColor: 'currentColor',
-    domainColor: 'currentColor',
-    tickColor: 'currentColor',
-    gridColor: 'var(--grid)',
-    labelFontSize: 13,
-    titleFontSize: 13,
-    titleFontWeight: 'normal',
-    titlePadding: 8,
-  },
-} as const
-
-/** 1, 10, 100; where there are few of them also 2 and 5 of each. */
-function logTicks(low: number, high: number): number[] {
-  const steps = Math.log10(high / low) > 2.5 ? [1] : [1, 2, 5]
-  const powers = Array.from({ length: 13 }, (_, i) => 10 ** (i - 3))
-  return powers.flatMap(power => steps.map(step => step * power)).filter(tick => tick >= low && tick <= high)
-}
-
-/** Each name as near to its line's end as the others let it, from bottom to top. `ends` as shares of the height. */
-export function spread(ends: readonly number[], apart: number): number[] {
-  const order = ends.map((end, i) => ({ end, i })).sort((a, b) => a.end - b.end)
-  // Blocks of names that touch stand around the mean of their ends.
-  const blocks: { at: number; members: { end: number; i: number }[] }[] = []
-  for (const member of order) {
-    let block = { at: member.end, members: [member] }
-    for (let below = blocks.at(-1); below !== undefined; below = blocks.at(-1)) {
-      const top = below.at + (apart * (below.members.length - 1)) / 2
-      const bottom = block.at - (apart * (block.members.length - 1)) / 2
-      if (bottom - top >= apart) break
-      blocks.pop()
-      const members = [...below.members, ...block.members]
-      block = { at: members.reduce((sum, { end }) => sum + end, 0) / members.length, members }
-      // None may stand outside.
-      const half = (apart * (members.length - 1)) / 2
-      block.at = Math.max(half, Math.min(1 - half, block.at))
-    }
-    blocks.push(block)
-  }
-  const places: number[] = []
-  for (const { at, members } of blocks) {
-    members.forEach(({ i }, n) => (places[i] = at + apart * (n - (members.length - 1) / 2)))
-  }
-  return places
-}
-
-interface Axes {
-  readonly x: object
-  readonly yTitle: string
-  readonly points: boolean
-}
-
-/** One line a wire with its name at its end; y is logarithmic. */
-async function linePlot(
-  lines: readonly Line[],
-  data: readonly Datum[],
-  { x, yTitle, points }: Axes,
-): Promise<string> {
-  const shown = lines.filter(({ name }) => data.some(({ line }) => line === name))
-  const values = data.map(({ y }) => y)
-  const [low, high] = [Math.min(...values) / 1.15, Math.max(...values) * 1.15]
-  const share = (y: number) => Math.log(y / low) / Math.log(high / low)
-  const ends = shown.flatMap(({ name }) => data.filter(({ line }) => line === name).slice(-1))
-  const places = spread(
-    ends.map(({ y }) => share(y)),
-    APART,
-  )
-  const labels: Label[] = ends.map((end, i) => ({ ...end, at: low * (high / low) ** (places[i] ?? 0) }))
-
-  const names = shown.map(({ name }) => name)
-  const looks = shown.map(lookOf)
-  const by = (range: readonly unknown[]) => ({
-    field: 'line',
-    type: 'nominal',
-    scale: { domain: names, range },
-    legend: null,
-  })
-  const colour = by(looks.map(({ colour }) => colour))
-  const y = { field: 'y', type: 'quantitative', scale: { type: 'log', domain: [low, high], nice: false } }
-  const axis = {
-    title: yTitle,
-    values: logTicks(low, high),
-    labelExpr: LABEL,
-    titleAnchor: 'end',
-    titleAngle: 0,
-    titleAlign: 'left',
-    titleX: -46,
-    titleY: -14,
-  }
-  const layers = [
-    {
-      data: { values: labels.map(({ line, x, y, at }) => ({ line, x, y, at })) },
-      mark: { type: 'rule', strokeWidth: 1, strokeDash: [1, 3] },
-      encoding: {
-        x: { field: 'x', ...x },
-        x2: { value: WIDTH + 16 },
-        y: { ...y, axis },
-        y2: { field: 'at' },
-        color: colour,
-      },
-    },
-    {
-      data: { values: data },
-      mark: { type: 'line', strokeWidth: 2 },
-      encoding: {
-        x: { field: 'x', ...x },
-        y: { ...y, axis },
-        color: colour,
-        strokeDash: by(looks.map(({ dash }) => dash)),
-      },
-    },
-    ...(points
-      ? [
-          {
-            data: { values: data },
-            mark: { type: 'point', filled: true, size: 55, opacity: 1 },
-            encoding: {
-              x: { field: 'x', ...x },
-              y: { ...y, axis },
-              color: colour,
-              shape: by(looks.map(({ shape }) => shape)),
-            },
-          },
-        ]
-      : []),
-    {
-      data: { values: labels },
-      mark: { type: 'text', align: 'left', baseline: 'middle', fontSize: 13, dx: 4 },
-      encoding: {
-        x: { value: WIDTH + 16 },
-        y: { ...y, field: 'at', axis },
-        text: { field: 'line' },
-        color: colour,
-      },
-    },
-  ]
-  return draw({
-    width: WIDTH,
-    height: HEIGHT,
-    padding: PADDING,
-    layer: layers,
-    config: CONFIG,
-  } as unknown as TopLevelSpec)
-}
-
-/** 1,000 and not 1k, 0.1 and not 100m. */
-const LABEL = "datum.value >= 1 ? format(datum.value, ',') : format(datum.value, '~r')"
-
-async function draw(spec: TopLevelSpec): Promise<string> {
-  const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none' })
-  const svg = await view.toSVG()
-  view.finalize()
-  return svg
-}
 
 /** The cells of one node at the main number of clients, and their lines in the order of the result. */
 function main(result: TransportsResult): { cells: CellResult[]; lines: Line[] } {
@@ -249,7 +31,7 @@ export async function plots(result: TransportsResult): Promise<Plot[]> {
   const ticks = [...new Set(cells.flatMap(({ rate }) => (rate > 0 ? [rate] : [])))]
   const byRate = {
     type: 'quantitative',
-    scale: { type: 'log', nice: false, domain: [Math.min(...ticks), Math.max(...ticks)] },
+    scale: { type: 'log', nice: false, domain: widened(Math.min(...ticks), Math.max(...ticks), 4) },
     axis: { title: 'events/s', values: ticks, labelExpr: LABEL, grid: false },
   }
   const at = `${clients} clients on one node`
@@ -292,7 +74,7 @@ export async function plots(result: TransportsResult): Promise<Plot[]> {
       svg: await linePlot(lines, data, { x: byRate, yTitle: y, points: true }),
     })),
   )
-  const more = [await distribution(cells, lines), await memory(result, lines)]
+  const more = [await distribution(cells, lines), await memoryPlot(result, lines)]
   return [...drawn, ...more.filter(plot => plot !== undefined)]
 }
 
@@ -346,60 +128,4 @@ function thinned(data: readonly Datum[]): Datum[] {
   return groupBy(data, ({ line, x }) => `${line} ${Math.round(Math.log(x) * 30)}`).flatMap(each =>
     each.slice(-1),
   )
-}
-
-async function memory(result: TransportsResult, lines: readonly Line[]): Promise<Plot | undefined> {
-  const own = readers(result).filter(
-    ({ nodes, residentPerClient }) => nodes === 1 && (residentPerClient ?? 0) > 0,
-  )
-  // The more clients, the less of it is anything else; the fewer events, the less of it is on its way.
-  const bars = lines.flatMap(line => {
-    const [best] = own
-      .filter(cell => cell.line.name === line.name)
-      .toSorted((a, b) => b.clients - a.clients || a.rate - b.rate)
-    return best?.residentPerClient === undefined
-      ? []
-      : [{ line, clients: best.clients, value: best.residentPerClient }]
-  })
-  if (bars.length === 0) return undefined
-  const names = bars.map(({ line }) => line.name)
-  const colour = {
-    field: 'line',
-    type: 'nominal',
-    scale: { domain: names, range: bars.map(({ line }) => lookOf(line).colour) },
-    legend: null,
-  }
-  const values = bars.map(({ line, value, clients }) => ({
-    line: line.name,
-    value,
-    text: `${short(value)} KB`,
-    clients,
-  }))
-  const y = {
-    field: 'line',
-    type: 'nominal',
-    sort: names,
-    axis: { title: null, domain: false, ticks: false, labelLimit: 0 },
-  }
-  const x = { field: 'value', type: 'quantitative', axis: null }
-  const spec = {
-    width: WIDTH,
-    height: { step: 30 },
-    padding: { left: NAMES, top: 4, right: 54, bottom: 8 },
-    data: { values },
-    layer: [
-      { mark: { type: 'bar', height: 18, cornerRadiusEnd: 2 }, encoding: { x, y, color: colour } },
-      {
-        mark: { type: 'text', align: 'left', dx: 6, fontSize: 13, color: 'currentColor' },
-        encoding: { x, y, text: { field: 'text' } },
-      },
-    ],
-    config: CONFIG,
-  }
-  const counts = [...new Set(bars.map(({ clients }) => clients))].sort((a, b) => a - b)
-  return {
-    title: 'Memory per client',
-    about: `Resident memory that a client adds to the node, at ${counts.map(short).join(' or ')} clients`,
-    svg: await draw(spec as unknown as TopLevelSpec),
-  }
 }

@@ -5,13 +5,13 @@ export const STYLE = `
 :root {
   color-scheme: light dark;
   --paper: #fff; --text: #1b1f24; --quiet: #57606a; --line: #d5dae0; --grid: #e8ebef; --panel: #f6f8fa; --link: #0550ae;
-  --poll: #965f00; --long-poll: #126da3; --sse: #00795a; --stream: #736a00; --ws: #0059a1; --refresh: #c04a00;
+  --poll: #965f00; --long-poll: #0a74aa; --sse: #00795a; --stream: #736a00; --ws: #4338b8; --refresh: #c04a00;
   --push: #555b63; --socket-io: #b0447f; --good: #00694e; --bad: #a63f00;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #0f1318; --text: #e8ecf0; --quiet: #9da7b1; --line: #343c46; --grid: #242b33; --panel: #171d24; --link: #7cb7ff;
-    --poll: #f0ad2e; --long-poll: #62c1f2; --sse: #22c298; --stream: #f0e442; --ws: #5a9bee; --refresh: #ff8344;
+    --poll: #f0ad2e; --long-poll: #62c1f2; --sse: #22c298; --stream: #f0e442; --ws: #a596ff; --refresh: #ff8344;
     --push: #b4bcc6; --socket-io: #e391bd; --good: #2fcf9f; --bad: #ff9257;
   }
 }

@@ -59,6 +59,7 @@ export function terminal(result: TransportsResult): string {
     LEGEND,
     ...(choices.rows.length > 0 ? [`${choices.title}\n${stacked(choices)}`] : []),
     `Claims\n${claims.join('\n')}`,
+    about(result),
   ].join('\n\n')
 }
 

@@ -1,0 +1,36 @@
+// What the nodes themselves say that a load cost them: their /metrics, as far as they have it.
+
+export interface NodeUse {
+  /** Seconds since the processes started. */
+  readonly cpu: number
+  /** Bytes. */
+  readonly resident: number
+}
+
+const WITHIN = 5000
+
+/** Over all of them; undefined where one does not say. */
+export async function useOf(urls: readonly string[]): Promise<NodeUse | undefined> {
+  if (urls.length === 0) return undefined
+  const found = await Promise.all(urls.map(read))
+  let cpu = 0
+  let resident = 0
+  for (const each of found) {
+    if (each === undefined) return undefined
+    cpu += each.cpu
+    resident += each.resident
+  }
+  return { cpu, resident }
+}
+
+async function read(url: string): Promise<NodeUse | undefined> {
+  try {
+    const path = new URL(url).pathname === '/' ? new URL('/metrics', url) : url
+    const text = await (await fetch(path, { signal: AbortSignal.timeout(WITHIN) })).text()
+    const value = (name: string) => Number(new RegExp(`^${name} (\\S+)`, 'm').exec(text)?.[1])
+    const use = { cpu: value('process_cpu_seconds_total'), resident: value('process_resident_memory_bytes') }
+    return Number.isFinite(use.cpu) && Number.isFinite(use.resident) ? use : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,136 @@
+// What a deployment is planned with: the costs that benches have measured, taken together.
+
+import type { WireName } from '../load/order.ts'
+import { groupBy, sound } from './report/select.ts'
+import type { CellResult, TransportsResult } from './result.ts'
+
+/** What a client costs, as far as its events do. */
+export interface Point {
+  /** Events a second; of a wire that asks on a timer, events an answer. */
+  readonly events: number
+  /** Node CPU in µs, and bytes towards the client and from it: a second; on a timer, a request. */
+  readonly cpu: number
+  readonly in: number
+  readonly out: number
+}
+
+export interface WireCosts {
+  /** Its clients ask every so often, whatever happens. */
+  readonly timed: boolean
+  /** Resident memory that a client adds to its node, KB; left out: not measured. */
+  readonly memory?: number
+  /** Ascending, in events and in all costs. */
+  readonly points: readonly Point[]
+  /** What an idle client costs was measured with another wire. */
+  readonly idleOf?: WireName
+}
+
+/** What does not depend on the wire. CPU in µs, memory in bytes. */
+export interface CommonCosts {
+  /** Writer CPU of one event, published by a request of its own. */
+  readonly publish: number
+  /** Node CPU of an event that reaches a node, besides its deliveries. */
+  readonly event: number
+  /** Resident memory of a node without clients, and what a followed channel adds. */
+  readonly nodeMemory: number
+  readonly channelMemory: number
+  /** Clients a second that one process takes back after they were cut. */
+  readonly comeback: number
+  readonly redis: {
+    /** CPU of an event's append, and of handing it to one subscriber. */
+    readonly event: number
+    readonly message: number
+    /** Memory of a channel that has had an event, and of an event of the measured size. */
+    readonly channelMemory: number
+    readonly eventMemory: number
+  }
+}
+
+export interface Costs extends CommonCosts {
+  readonly machine: string
+  readonly node: string
+  readonly date: string
+  /** What measured it. */
+  readonly commands: readonly string[]
+  /** Bytes of an event's data. */
+  readonly size: number
+  readonly wires: Partial<Record<WireName, WireCosts>>
+}
+
+/** Held against each other are cells of about so many clients. */
+const CLIENTS = 1000
+
+export function wireCosts({ cells }: TransportsResult): Partial<Record<WireName, WireCosts>> {
+  const usable = cells.filter(
+    cell => sound(cell) && cell.nodes === 1 && cell.line.wire !== 'publish' && cell.line.priority === 'high',
+  )
+  const byWire = groupBy(usable, ({ line }) => line.wire).flatMap(own => {
+    const name = own[0]?.line.wire
+    return name === undefined || name === 'publish' ? [] : [[name, costsOf(own)] as const]
+  })
+  const idle = byWire.find(([name, { points }]) => name === 'sse' && points[0]?.events === 0)?.[1].points[0]
+  return Object.fromEntries(
+    byWire.map(([name, costs]) => {
+      const borrows = idle !== undefined && !costs.timed && costs.points[0]?.events !== 0
+      if (!borrows) return [name, costs]
+      return [name, { ...costs, idleOf: 'sse', points: ascending([idle, ...costs.points]) }]
+    }),
+  )
+}
+
+function costsOf(cells: readonly CellResult[]): WireCosts {
+  const timed = cells.some(({ line }) => line.every !== undefined)
+  const far = ({ clients }: CellResult) => Math.abs(Math.log(clients / CLIENTS))
+  // Of several numbers of clients the one that is most like the others.
+  const chosen = groupBy(cells, cell => `${eventsOf(cell)}`).flatMap(same => {
+    const least = Math.min(...same.map(far))
+    return same.filter(cell => far(cell) === least)
+  })
+  const memory = cells
+    .filter(({ residentPerClient }) => residentPerClient !== undefined)
+    .toSorted((a, b) => b.clients - a.clients || a.rate - b.rate)[0]?.residentPerClient
+  const points = chosen.map(cell => {
+    const every = cell.line.every ?? 1
+    return {
+      events: eventsOf(cell),
+      cpu: cell.cpuPerClient * every,
+      in: cell.bytesInPerClient * every,
+      out: cell.bytesOutPerClient * every,
+    }
+  })
+  return { timed, ...(memory === undefined ? {} : { memory }), points: ascending(points) }
+}
+
+/** Of a client: a second, or an answer. */
+function eventsOf({ rate, line }: CellResult): number {
+  return rate * (line.every ?? 1)
+}
+
+/** More events never cost less: what says otherwise is noise. */
+function ascending(points: readonly Point[]): Point[] {
+  const most = { cpu: 0, in: 0, out: 0 }
+  return points
+    .toSorted((a, b) => a.events - b.events)
+    .map(({ events, ...costs }) => {
+      for (const name of ['cpu', 'in', 'out'] as const) most[name] = Math.max(most[name], costs[name])
+      return { events, ...most }
+    })
+}
+
+/** What a client costs at so many events a second, or an answer: between what was measured; beyond it, in proportion. */
+export function costAt(points: readonly Point[], events: number): Omit<Point, 'events'> {
+  const after = points.findIndex(point => point.events >= events)
+  const to = points[after]
+  const last = points.at(-1)
+  if (last === undefined) throw new Error('no costs were measured')
+  if (to === undefined) {
+    // Of an idle client alone nothing follows.
+    const share = last.events > 0 ? events / last.events : 1
+    return { cpu: last.cpu * share, in: last.in * share, out: last.out * share }
+  }
+  // Below all that was measured it may not cost less: nobody has seen it.
+  const from = points[after - 1] ?? to
+  const share = to.events === from.events ? 1 : (events - from.events) / (to.events - from.events)
+  const between = (a: number, b: number) => a + share * (b - a)
+  return { cpu: between(from.cpu, to.cpu), in: between(from.in, to.in), out: between(from.out, to.out) }
+}

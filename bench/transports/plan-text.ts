@@ -1,0 +1,158 @@
+// A plan as people read it: on the terminal, and in README.
+
+import { table } from '../report.ts'
+import type { Costs } from './costs.ts'
+import {
+  DEFAULTS,
+  type Demand,
+  ENVELOPE,
+  type Plan,
+  plan,
+  REDIS_CORE,
+  REDIS_MEMORY,
+  RESOURCES,
+} from './model.ts'
+import { cpuTime, events, percent, short, whole } from './report/print.ts'
+
+const gigabytes = (bytes: number) =>
+  bytes >= 2 ** 29 ? `${short(bytes / 2 ** 30)} GiB` : `${short(bytes / 2 ** 20)} MiB`
+const gbit = (value: number) => (value >= 0.1 ? `${short(value)} Gbit/s` : `${short(value * 1000)} Mbit/s`)
+const many = (count: number, one: string) => `${whole(count)} ${one}${count === 1 ? '' : 's'}`
+/** As rare as they may be. */
+const perSecond = (rate: number) =>
+  rate === 0 ? 'none' : rate >= 0.1 ? `${short(rate)} a second` : `one every ${short(1 / rate)} s`
+
+export function printed(found: Plan, costs: Costs): string {
+  return [
+    meaning(found.demand),
+    table(['', ''], rows(found), [0, 1]),
+    ...found.warnings.map(text => `! ${text}`),
+    `Assumed:\n${assumptions(found.demand, costs)
+      .map(text => `- ${text}`)
+      .join('\n')}`,
+  ].join('\n\n')
+}
+
+/** What was asked, said so that `--rate` can't be taken for something else. */
+export function meaning(demand: Demand): string {
+  const { clients, channels, rate, wire, channelsPerClient } = demand
+  const every = wire === 'poll' || wire === 'refresh' ? ` every ${demand.every} s` : ''
+  return (
+    `${many(clients, 'client')} over ${wire}${every}, each on ${many(channelsPerClient, 'channel')} of ${whole(channels)}; ` +
+    `${events(rate)} ${rate === 1 ? 'is' : 'are'} published over all channels together, each read by clients × ` +
+    `${channelsPerClient === 1 ? '' : `${channelsPerClient} `}/ channels = ${short((clients * channelsPerClient) / channels)} clients; ` +
+    `${demand.size} bytes an event.`
+  ).replace('× /', '/')
+}
+
+function rows(found: Plan): string[][] {
+  const { demand, needs, each, redis } = found
+  const asks = RESOURCES.map(name => `${name} ${whole(needs[name])}`).join(', ')
+  return [
+    [
+      'deliveries',
+      `${short(found.deliveriesPerSecond)} a second; a client gets ${perSecond(found.eventsPerClient)}`,
+    ],
+    [
+      'edge processes',
+      `${whole(found.processes)}, one a core, bound by ${found.binds} (by itself each would take: ${asks})`,
+    ],
+    [
+      'edge nodes',
+      `${whole(found.edges)} of ${many(demand.coresPerNode, 'core')} and ${demand.memoryPerNode} GiB; one of them may be lost`,
+    ],
+    [
+      'each process',
+      `${whole(each.clients)} clients, follows ${whole(each.channels)} channels, ${percent(each.cpu)} % of its core, ${gigabytes(each.memory)}`,
+    ],
+    [
+      'its settings',
+      `FANWIRE_MAX_CONNECTIONS=${demand.connectionsPerProcess}, ulimit -n ${Math.ceil(demand.connectionsPerProcess * 1.25)}, WORKERS=${demand.coresPerNode}`,
+    ],
+    [
+      'a node is lost',
+      `its ${whole(demand.clients / found.edges)} clients are back on the others within ${short(Math.max(1, found.comeback))} s`,
+    ],
+    [
+      'writer nodes',
+      `${whole(found.writers)} (processes: ${whole(found.writerProcesses)}; one node may be lost); few edges can do it too, with ROLE=all`,
+    ],
+    [
+      'Redis',
+      `${many(redis.shards, 'shard')} and a replica each; ${short(redis.cpu)} cores, ${gigabytes(redis.memory)} with the default history, ` +
+        `${gbit(redis.gbitOut)} out, ${whole(redis.connections)} connections each`,
+    ],
+    ['an event reaches', `${short(found.reach)} processes`],
+    ['network', `${gbit(found.gbitOut)} towards clients, ${gbit(found.gbitIn)} from them, over all edges`],
+  ]
+}
+
+export function assumptions(demand: Demand, costs: Costs): string[] {
+  const wire = costs.wires[demand.wire]
+  const { redis } = costs
+  return [
+    `Costs of one machine with few cores (${costs.machine}, Node ${costs.node}, ${costs.date.slice(0, 10)}), measured by ` +
+      `${costs.commands.join(', ')}, one node and at most some thousand clients: all beyond that is extrapolated.`,
+    `A ${demand.wire} client: ${wire?.memory === undefined ? '?' : short(wire.memory)} KB; CPU and bytes as measured ${wire?.timed ? 'of a request, by the events in its answer' : 'of a second, by its events'}: ` +
+      `${wire?.points.map(each => `${short(each.events)} (${cpuTime(each.cpu)})`).join(', ')}, ` +
+      'on straight lines between them, in proportion beyond; nothing is credited to coalescing that was not measured.' +
+      (wire?.idleOf === undefined ? '' : ` An idle one costs what one of ${wire.idleOf} does.`),
+    `An event costs ${short(costs.event)} µs more in every process that it reaches; with a channel's readers spread at random over P processes, ` +
+      'readers k, it reaches P × (1 - (1 - 1/P)^k). Clients that ask again and again may come to another process each time.',
+    `A process: ${short(costs.nodeMemory / 2 ** 20)} MiB, 256 MiB of recent events (FANWIRE_MEMORY), ${short(costs.channelMemory / 1024)} KB a followed channel.`,
+    `Publishing: ${short(costs.publish)} µs of a writer an event, each in a request of its own; NDJSON costs less.`,
+    `Redis: ${short(redis.event)} µs an event and ${short(redis.message)} µs for each process that it goes to, of ${REDIS_CORE * 100} % of a core and ${REDIS_MEMORY / 2 ** 30} GiB a shard; ` +
+      `channels divide evenly over shards (a Cluster, sharded pub/sub); messages have ${ENVELOPE} bytes beside the data; history of ` +
+      '10,000 events, 24 h or 64 MiB a channel.',
+    `${percent(demand.utilisation)} % of cores, memory and links are used; events and clients are spread evenly, over channels and time. A burst, or one hot channel, asks for more.`,
+    `A process takes back ${whole(costs.comeback)} clients a second. Clients come back at different moments (retry with jitter), without TLS; TLS costs more.`,
+  ]
+}
+
+/** The commands that README shows, from small to more than anybody has measured. */
+export const EXAMPLES: readonly (Pick<Demand, 'clients' | 'channels' | 'rate'> & {
+  readonly title: string
+})[] = [
+  { title: '10 thousand clients', clients: 10_000, channels: 1000, rate: 100 },
+  { title: '1 million clients', clients: 1_000_000, channels: 100_000, rate: 1000 },
+  { title: '100 million clients', clients: 100_000_000, channels: 10_000_000, rate: 20_000 },
+]
+
+/** What README shows. */
+export function planMarkdown(costs: Costs): string {
+  const defaults = { ...DEFAULTS, size: costs.size }
+  const plans = EXAMPLES.map(({ title, ...asked }) => ({
+    title,
+    command: `fanwire plan --clients ${asked.clients} --channels ${asked.channels} --rate ${asked.rate} --wire ${defaults.wire}`,
+    found: plan({ ...defaults, ...asked }, costs),
+  }))
+  const line = (name: string, of: (found: Plan) => string) => [name, ...plans.map(({ found }) => of(found))]
+  return [
+    `\`\`\`sh\n${plans.map(({ command }) => command).join('\n')}\n\`\`\``,
+    table(
+      ['', ...plans.map(({ title }) => title)],
+      [
+        line(
+          'channels; events/s over all of them',
+          each => `${whole(each.demand.channels)}; ${whole(each.demand.rate)}`,
+        ),
+        line('deliveries/s', each => whole(each.deliveriesPerSecond)),
+        line('edge processes, bound by', each => `${whole(each.processes)}, by ${each.binds}`),
+        line(`edge nodes of ${defaults.coresPerNode} cores, ${defaults.memoryPerNode} GiB`, each =>
+          whole(each.edges),
+        ),
+        line('writer nodes', each => whole(each.writers)),
+        line('Redis shards, each with a replica', each => whole(each.redis.shards)),
+        line('memory of an edge process', each => gigabytes(each.each.memory)),
+        line('processes that an event reaches', each => short(each.reach)),
+        line('towards clients', each => gbit(each.gbitOut)),
+        line('out of Redis', each => gbit(each.redis.gbitOut)),
+        line('memory of Redis', each => gigabytes(each.redis.memory)),
+        line("a lost node's clients are back within", each => `${short(Math.max(1, each.comeback))} s`),
+      ],
+    ),
+    ...plans.flatMap(({ title, found }) => found.warnings.map(text => `- ${title}: ${text}`)),
+    `Extrapolated, not measured: the costs are those of one machine with 2 cores (${costs.machine}), one node and some ` +
+      'thousand clients. Take it for the order of magnitude, and for what binds first; then measure with `fanwire bench`.',
+  ].join('\n\n')
+}
