@@ -12,7 +12,7 @@ import type { Live } from './live.ts'
 import { allowed, processesFor } from './limits.ts'
 import { useOf } from './nodes.ts'
 import type { Options } from './options.ts'
-import { type Outcome, outcomeOf, quantiles } from './outcome.ts'
+import { type Outcome, outcomeOf, quantilesOf } from './outcome.ts'
 import { CannotRun, tryPublishing, tryReading } from './preflight.ts'
 
 /** Seconds for what is still under way when the last event has been published. */
@@ -260,7 +260,7 @@ class LoadTest {
       const all = total(tallies)
       const at = now()
       const seconds = (at - before.at) / 1e6
-      const latency = quantiles(all.latency)
+      const latency = quantilesOf(all.latency)
       this.#live.show({
         phase,
         open: all.open,
