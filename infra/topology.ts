@@ -298,6 +298,8 @@ export type Upstream = Pick<Part, 'name' | 'port'>
 export interface Nodes {
   readonly edges: readonly Upstream[]
   readonly writers: readonly Upstream[]
+  /** They speak TLS, as `fanwire`, with certificates that are signed by what is in this file. */
+  readonly ca?: string
 }
 
 /** A load balancer alone, before whatever listens at those ports of 127.0.0.1. `stop` removes what it wrote. */
@@ -359,13 +361,20 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
     join(place, 'nginx-nodes.conf'),
     [
       upstream('edges', nodes.edges),
+      upstream('edges_by_client', nodes.edges),
       upstream('writers', nodes.writers),
       ...temporary.map(name => `${name}_temp_path ${join(place, name)};`),
     ].join('\n'),
   )
+  const conf = infra('nginx.conf').replace(/^( *)listen 8080;$/m, `$1listen ${HOST}:${port};`)
   await writeFile(
     join(place, 'nginx.conf'),
-    infra('nginx.conf').replace(/^( *)listen 8080;$/m, `$1listen ${HOST}:${port};`),
+    nodes.ca === undefined
+      ? conf
+      : conf
+          .replace(/# (?=proxy_ssl_)/g, '')
+          .replace('nodes-ca.pem;', `${nodes.ca};`)
+          .replace(/(?<=proxy_pass )http:/g, 'https:'),
   )
   const own = [`daemon off`, `pid ${join(place, 'nginx.pid')}`]
   // As root nginx would serve as another user, who can't write here.
@@ -380,13 +389,26 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
 async function haproxy(place: string, port: number, nodes: Nodes): Promise<Command> {
   const written = infra('haproxy-nodes.cfg')
   const backend = (name: string, parts: readonly Upstream[]) => {
-    const head = new RegExp(`^backend ${name} .*$`, 'm').exec(written)?.[0] ?? ''
-    return [head, ...parts.map(part => `    server ${part.name} ${HOST}:${part.port}`), ''].join('\n')
+    const [head = ''] = new RegExp(`^backend ${name} .*\\n(?: {4}(?!server).*\\n)*`, 'm').exec(written) ?? []
+    return `${head}${parts.map(part => `    server ${part.name} ${HOST}:${part.port}\n`).join('')}`
   }
   const file = join(place, 'haproxy-nodes.cfg')
-  await writeFile(file, `${backend('edges', nodes.edges)}\n${backend('writers', nodes.writers)}`)
+  await writeFile(
+    file,
+    [
+      backend('edges', nodes.edges),
+      backend('edges_by_client', nodes.edges),
+      backend('writers', nodes.writers),
+    ].join('\n'),
+  )
+  let cfg = join(INFRA, 'haproxy.cfg')
+  if (nodes.ca !== undefined) {
+    const conf = infra('haproxy.cfg').replace(/# (?=default-server ssl )/, '')
+    cfg = join(place, 'haproxy.cfg')
+    await writeFile(cfg, conf.replace(/nodes-ca\.pem$/m, nodes.ca))
+  }
   return {
-    args: ['-db', '-f', join(INFRA, 'haproxy.cfg'), '-f', file],
+    args: ['-db', '-f', cfg, '-f', file],
     more: { FANWIRE_BIND: `${HOST}:${port}` },
   }
 }

@@ -31,9 +31,13 @@ export interface Config {
   readonly publishKeys: readonly string[]
   readonly insecure: boolean
   readonly socketIo: boolean
+  /** Size from which messages to ws clients are compressed, if they like; 0: none is. */
+  readonly wsDeflate: number
   /** Browser origins as browsers print them, or `*` alone; undefined: those that go with `host`. */
   readonly origins: readonly string[] | undefined
   readonly history: Retention
+  /** What low-priority events gather to before they wake readers; one alone does where `age` is 0. */
+  readonly low: { readonly events: number; readonly bytes: number; readonly age: number }
   readonly maxBody: number
   readonly maxChannels: number
   readonly maxConnections: number
@@ -86,7 +90,7 @@ interface Setting<T> {
   unset(): T
 }
 
-const GROUPS = ['Process', 'Access', 'History', 'Limits', 'Times'] as const
+const GROUPS = ['Process', 'Access', 'History', 'Low priority', 'Limits', 'Times'] as const
 type Group = (typeof GROUPS)[number]
 
 const flagOf = (env: string) =>
@@ -321,6 +325,13 @@ const SETTINGS = {
     'least severe line that is logged: trace, debug, info, warn, error, fatal or silent',
   ),
   socketIo: setting('Process', 'FANWIRE_SOCKET_IO', onOff, '0', '1: takes Socket.IO clients at /socket.io/'),
+  wsDeflate: setting(
+    'Process',
+    'FANWIRE_WS_DEFLATE',
+    size('0', '1GiB'),
+    '0',
+    'size from which events are compressed for ws clients that offer to take it, such as 1KiB; 0: none',
+  ),
   publishKeys: optional(
     'Access',
     'FANWIRE_PUBLISH_KEY',
@@ -364,6 +375,27 @@ const SETTINGS = {
     size('1', '1024GiB'),
     '64MiB',
     'data kept per channel; the newest event stays even if it alone is larger',
+  ),
+  lowEvents: setting(
+    'Low priority',
+    'FANWIRE_LOW_EVENTS',
+    integer(1, 1e6),
+    '64',
+    'low-priority events of a channel that wake its readers; 1: they wake them like any other',
+  ),
+  lowBytes: setting(
+    'Low priority',
+    'FANWIRE_LOW_BYTES',
+    size('1', '1GiB'),
+    '64KiB',
+    'data of low-priority events that wakes them',
+  ),
+  lowWait: setting(
+    'Low priority',
+    'FANWIRE_LOW_WAIT',
+    duration('0', '1d'),
+    '1s',
+    'age of the oldest low-priority event at which it wakes them; 0: at once',
   ),
   maxBody: setting('Limits', 'FANWIRE_MAX_BODY', size('1', '256MiB'), '1MiB', "one event's data"),
   maxChannels: setting(
@@ -494,9 +526,11 @@ export function readConfig(
   }
   if (problems.length === 0) problems.push(...contradictions(values as Values))
   if (problems.length > 0) throw new ConfigError(problems.join('\n'))
-  const { historyEvents, historyAge, historyBytes, drainNotice, ...rest } = values as Values
+  const { historyEvents, historyAge, historyBytes, lowEvents, lowBytes, lowWait, drainNotice, ...rest } =
+    values as Values
   const history = { events: historyEvents, age: historyAge, bytes: historyBytes }
-  return { config: { ...rest, history, drainNotice: drainNotice ?? noticeFor(rest) } }
+  const low = { events: lowEvents, bytes: lowBytes, age: lowWait }
+  return { config: { ...rest, history, low, drainNotice: drainNotice ?? noticeFor(rest) } }
 }
 
 /** Long enough for two checks a second; where there is one node alone, nobody has anywhere else to go. */

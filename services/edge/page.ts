@@ -24,16 +24,17 @@ h1 { margin: 0; font-size: 1.35rem; line-height: 1.3; overflow-wrap: anywhere }
 header p { margin: .15rem 0 0; color: var(--dim); font-size: .875rem }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .6rem; grid-template-columns: minmax(0, 1fr) }
 li { padding: .7rem .9rem; background: var(--card); border: 1px solid var(--line); border-left: 4px solid var(--line);
-  border-radius: .4rem }
+  border-radius: .4rem; overflow-wrap: anywhere }
 li.new { border-left-color: var(--new); background: var(--wash) }
 .about { display: flex; flex-wrap: wrap; gap: .1rem .75rem; color: var(--dim); font-size: .8125rem }
 .about a { color: inherit }
 .about b, header b { color: var(--new) }
 .about i { font-style: normal; color: var(--text); font-weight: 600 }
-.data { margin: .3rem 0 0; font: inherit; white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate }
-.json { font: .875rem/1.5 ui-monospace, monospace }
-dl { margin: .3rem 0 0; display: grid; grid-template-columns: fit-content(35%) minmax(0, 1fr); gap: .1rem .75rem }
-dt { color: var(--dim); overflow-wrap: anywhere }
+.data { margin: .3rem 0 0; font: inherit; white-space: pre-wrap; unicode-bidi: plaintext }
+.json { font: .875rem/1.5 ui-monospace, monospace; unicode-bidi: isolate }
+dl { margin: .3rem 0 0; display: grid; grid-template-columns: fit-content(35%) minmax(0, 1fr); gap: .1rem .75rem;
+  align-items: baseline }
+dt { color: var(--dim) }
 dd { margin: 0 }
 dd .data { margin: 0 }
 .gap { border-left-color: var(--gap); color: var(--gap); font-size: .875rem }
@@ -69,13 +70,12 @@ export function renderPage({ channels, news, limit, every, again }: View): strin
   const count = (n: number) => `${n.toLocaleString('en')} event${n === 1 ? '' : 's'}`
   const title = escape(channels.join(', '))
   const rows = [
-    ...news.flatMap(({ gap }, i) =>
-      gap === undefined
-        ? []
-        : [
-            `<li class="gap">${escape(channels[i] as string)}: events after ${printPosition(gap.from)}, up to ` +
-              `${printPosition(gap.to)}, may be lost</li>`,
-          ],
+    ...news.flatMap(({ gaps }, i) =>
+      gaps.map(
+        ({ from, to }) =>
+          `<li class="gap">${escape(channels[i] as string)}: events after ${printPosition(from)}, up to ` +
+          `${printPosition(to)}, may be lost</li>`,
+      ),
     ),
     ...shown.map(each => row(each, channels.length > 1)),
     ...(unseen > 0 ? [`<li class="none">and ${count(unseen)} more since the last look, not shown</li>`] : []),

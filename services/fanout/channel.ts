@@ -19,7 +19,12 @@ const MAX_PAGES = 8
 const KEEP_PAGES = 1000
 
 /** What low-priority events gather to before they wake anyone: DESIGN.md section 6. */
-export const GATHER = { events: 64, bytes: 64 * 1024, age: 1000 }
+export interface Gather {
+  readonly events: number
+  readonly bytes: number
+  /** Of the oldest, ms; 0: they do not gather. */
+  readonly age: number
+}
 
 /** Events of one channel, encoded for one wire. */
 export interface Stretch {
@@ -158,8 +163,10 @@ export class Channel implements Follower {
       this.#gathered.events++
       this.#gathered.bytes += event.bytes
     }
-    if (this.#gathered.events >= GATHER.events || this.#gathered.bytes >= GATHER.bytes) return true
-    this.#gatherTimer ??= setTimeout(() => this.#wake(), GATHER.age)
+    const { low } = this.#hub.options
+    const enough = this.#gathered.events >= low.events || this.#gathered.bytes >= low.bytes
+    if (enough || low.age === 0) return true
+    this.#gatherTimer ??= setTimeout(() => this.#wake(), low.age)
     return false
   }
 

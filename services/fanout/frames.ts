@@ -40,7 +40,8 @@ export interface Framing {
   closing(farewell: Farewell): Buffer
 }
 
-const TEXT = 0x1
+/** The opcode of a text message. */
+export const TEXT = 0x1
 const PING = 0x9
 const NEWLINE = Buffer.from('\n')
 
@@ -111,7 +112,7 @@ export const streamFraming: Framing = {
 /** HTTP/2 push where nothing can be pushed: lines as of `stream`. */
 export const pushFraming: Framing = { ...streamFraming, wire: 'push' }
 
-/** WebSocket: one text message an object. Only valid while no extension is negotiated on the connection. */
+/** WebSocket: one text message an object, none of them compressed. */
 export const wsFraming: Framing = {
   wire: 'ws',
   opening: cursor => wsFrame(TEXT, openObject(cursor)),

@@ -3,7 +3,7 @@
 import { FanwireError } from '../errors.ts'
 import type { ChannelLog, Retention } from '../log/log.ts'
 import type { Position } from '../log/position.ts'
-import { Channel } from './channel.ts'
+import { Channel, type Gather } from './channel.ts'
 import type { Connection } from './connection.ts'
 import type { Farewell } from './frames.ts'
 import { jitter } from './frames.ts'
@@ -11,6 +11,7 @@ import { jitter } from './frames.ts'
 /** Settings of section 4.1 that the fan-out needs. Times in ms, sizes in bytes. */
 export interface HubOptions {
   readonly retention: Retention
+  readonly low: Gather
   /** Budget for the recent events of all channels, and what is encoded of them. */
   readonly memory: number
   readonly maxFollowed: number

@@ -1,9 +1,9 @@
 // What request wires ask: "what is after my cursors?", once or until there is something.
 
 import type { LogEvent } from '../log/event.ts'
-import type { Page } from '../log/log.ts'
+import { LogUnavailable, type Page } from '../log/log.ts'
 import { type Gap, type Position, printCursor, type Start } from '../log/position.ts'
-import { type Channel, GATHER } from './channel.ts'
+import type { Channel, Gather } from './channel.ts'
 import { encodeGap } from './frames.ts'
 import type { Held, Hub } from './hub.ts'
 import { Reader, type Target } from './reader.ts'
@@ -76,24 +76,46 @@ export interface News {
   readonly since: number
   /** How many there are, also those that are not among `events`. */
   readonly fresh: number
-  readonly gap: Gap | undefined
+  /** On the way to the head, in order. */
+  readonly gaps: readonly Gap[]
 }
 
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
 export async function newest(channel: Channel, start: Start, limit: number): Promise<News> {
-  const asked = await channel.page(start, { events: 1, bytes: 1 })
+  let asked = await channel.page(start, { events: 1, bytes: 1 })
   const head = start === 'latest' ? asked.start : await channel.resolve('latest')
   let events: LogEvent[] = []
   let at: Position = { epoch: head.epoch, offset: Math.max(0, head.offset - limit) }
   for (let more = true; more;) {
     // Where an epoch began not long ago this goes through those before it, from the oldest event on.
     const page = await channel.page(at, { events: Math.max(limit, WALK), bytes: ANSWER_BYTES })
+    const { gap } = page
+    // Memory may have held what the log has lost.
+    if (gap !== undefined) events = events.filter(({ offset }) => offset <= gap.to.offset)
     events = newestOf([...events, ...page.events], limit)
     at = page.cursor
     more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
   }
-  const since = asked.start.offset
-  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gap: asked.gap }
+  // Memory may not have heard yet that its epoch has ended, and hold what the log has lost.
+  if (asked.cursor.epoch !== at.epoch)
+    asked = (await channel.fetch(start, { events: WALK, bytes: ANSWER_BYTES })).page
+  const gaps = await gapsUpTo(channel, asked, at)
+  // An epoch that knows nothing of the one before begins anew.
+  const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
+  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gaps }
+}
+
+/** The gaps that a reader meets from a page on: there are further ones where epochs ended on its way to the head. */
+async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<Gap[]> {
+  const gaps: Gap[] = []
+  for (let page = first; ;) {
+    if (page.gap !== undefined) gaps.push(page.gap)
+    if (page.cursor.epoch === head.epoch) return gaps
+    if (page !== first && page.gap === undefined && !page.more) {
+      throw new LogUnavailable(`the epoch of ${channel.name} has changed meanwhile`)
+    }
+    page = (await channel.fetch(page.cursor, { events: WALK, bytes: ANSWER_BYTES })).page
+  }
 }
 
 /** What an answer has room for, from the newest back. */
@@ -185,7 +207,9 @@ export class LongPoll implements Target, Held {
       const answer = await collect(this.#channels, from, limit)
       const now = Date.now()
       const found = answer.events.length > 0
-      if (found) gatherUntil = Math.min(gatherUntil, now + gatherFor(answer.events, now))
+      // One that is full gains nothing by waiting.
+      const gathers = answer.events.length < limit ? gatherFor(answer.events, now, this.#hub.options.low) : 0
+      if (found) gatherUntil = Math.min(gatherUntil, now + gathers)
       const end = found ? Math.min(until, gatherUntil) : until
       if (this.#released || answer.gaps.length > 0 || answer.more || end <= now) return answer
       from = answer.starts
@@ -224,9 +248,9 @@ export class LongPoll implements Target, Held {
 }
 
 /** How long a long poll that found these waits for more, ms: 0 unless all are low and few and young. */
-function gatherFor(events: readonly LogEvent[], now: number): number {
+function gatherFor(events: readonly LogEvent[], now: number, low: Gather): number {
   const oldest = events[0]
-  if (oldest === undefined || events.length >= GATHER.events || events.some(event => !event.low)) return 0
+  if (oldest === undefined || events.length >= low.events || events.some(event => !event.low)) return 0
   const bytes = events.reduce((sum, event) => sum + event.bytes, 0)
-  return bytes >= GATHER.bytes ? 0 : Math.min(GATHER.age, Math.max(0, oldest.time + GATHER.age - now))
+  return bytes >= low.bytes ? 0 : Math.min(low.age, Math.max(0, oldest.time + low.age - now))
 }

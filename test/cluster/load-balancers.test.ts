@@ -4,26 +4,30 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { io, type Socket } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { program } from '../../infra/packages.ts'
 import {
   type Balancer,
+  type BalancerPart,
   type NodePart,
   startBalancer,
   startTopology,
   type Upstream,
 } from '../../infra/topology.ts'
 import {
+  ALL_WIRES,
   type Client,
+  fromAddress,
   type Item,
-  SOCKET_IO,
+  type SocketIoAnswer,
   SseParser,
-  WIRES as HTTP_WIRES,
   type Wire,
 } from '../contract/clients.ts'
+import { makeCertificate } from '../contract/http2.ts'
+import { startMemoryNode, until } from '../contract/node.ts'
 
-const WIRES = [...HTTP_WIRES, SOCKET_IO]
-const STREAMS = WIRES.filter(wire => wire.streams)
+const STREAMS = ALL_WIRES.filter(wire => wire.streams)
 const KINDS: Balancer[] = []
 for (const kind of ['nginx', 'haproxy'] as const) {
   try {
@@ -41,7 +45,7 @@ const topology = await startTopology({
   edges: 3,
   writers: 2,
   lbs: KINDS,
-  env: { LOG_LEVEL: 'info', FANWIRE_SOCKET_IO: '1' },
+  env: { LOG_LEVEL: 'info', FANWIRE_SOCKET_IO: '1', FANWIRE_WS_DEFLATE: '1' },
   edgeEnv: { FANWIRE_DRAIN: '500ms', FANWIRE_DRAIN_NOTICE: `${NOTICE}ms` },
 })
 t.teardown(() => topology.close('SIGKILL'))
@@ -70,19 +74,75 @@ async function readInto(ids: string[], client: Client, count: number): Promise<I
   }
 }
 
+interface Follower {
+  readonly socket: Socket
+  /** Ids of events, in order. */
+  readonly received: readonly string[]
+  /** Why its connections ended. */
+  readonly ends: readonly string[]
+}
+
+/** A Socket.IO client as README has it, from the `n`th address: it comes back by itself, and goes on at its cursor. */
+function follow(
+  t: Test,
+  { url }: BalancerPart,
+  channel: string,
+  n: number,
+  transports: ('polling' | 'websocket')[],
+): Follower {
+  const socket = io(url, { forceNew: true, transports, reconnectionDelay: 100, ...fromAddress(n) })
+  t.teardown(() => socket.disconnect())
+  const received: string[] = []
+  const ends: string[] = []
+  let cursor = 'earliest'
+  socket.on('connect', () => {
+    socket.emit('subscribe', { channel, cursor }, ({ ok }: SocketIoAnswer) => {
+      cursor = ok?.cursor ?? cursor
+    })
+  })
+  socket.on('message', ({ id }) => received.push((cursor = id)))
+  socket.on('disconnect', reason => ends.push(reason))
+  return { socket, received, ends }
+}
+
+/** Publishes ten events, one after the other, and returns their ids once all have what has been published so far. */
+async function publishTo(followers: readonly Follower[], channel: string, before = 0): Promise<string[]> {
+  const ids: string[] = []
+  while (ids.length < 10) ids.push(await publish(topology.lbs[0]?.url ?? '', channel, before + ids.length))
+  const last = ids.at(-1)
+  await until(
+    'all have the last one',
+    () => followers.every(({ received }) => received.at(-1) === last),
+    30_000,
+  )
+  return ids
+}
+
+/** How many readers a channel has on each edge, but one that is gone. */
+async function readersOf(channel: string, gone?: NodePart): Promise<number[]> {
+  const edges = topology.edges.filter(edge => edge !== gone)
+  const told = edges.map(async ({ url }) => {
+    const answer = await fetch(`${url}/v1/channels/${channel}`)
+    return ((await answer.json()) as { readers: number }).readers
+  })
+  return Promise.all(told)
+}
+
+const sum = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0)
+
 for (const kind of KINDS) {
   const lb = topology.lb(kind)
 
   t.test(`${kind}: every wire delivers at once what is published through it`, async t => {
     const channel = fresh('live')
     const clients = await Promise.all(
-      WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
+      ALL_WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
     )
     // One after another: whatever is held back on the way, until more comes, never comes.
     for (let n = 0; n < 5; n++) {
       const id = await publish(lb.url, channel, n)
       for (const [i, client] of clients.entries())
-        t.equal(idOf(await client.event()), id, (WIRES[i] as Wire).name)
+        t.equal(idOf(await client.event()), id, (ALL_WIRES[i] as Wire).name)
     }
     for (const client of clients) client.cut()
   })
@@ -138,6 +198,54 @@ for (const kind of KINDS) {
     t.match(await (await fetch(`${lb.url}/readyz`)).json(), { ready: true })
   })
 
+  t.test(`${kind}: Socket.IO clients that poll stay at an edge, each at its own`, async t => {
+    const channel = fresh('polling')
+    const clients = Array.from({ length: 8 }, (_, n) => follow(t, lb, channel, n, ['polling']))
+    const ids = await publishTo(clients, channel)
+    const readers = await readersOf(channel)
+    t.equal(sum(readers), 8)
+    t.ok(readers.filter(count => count > 0).length > 1, `spread over edges: ${readers}`)
+    for (const { received, ends, socket } of clients) {
+      t.strictSame(received, ids)
+      t.same(ends, [])
+      t.equal(socket.io.engine.transport.name, 'polling')
+    }
+  })
+
+  t.test(`${kind}: Socket.IO clients change to WebSocket, or begin with it at any edge`, async t => {
+    const channel = fresh('upgrading')
+    const upgraded = Array.from({ length: 4 }, (_, n) => follow(t, lb, channel, n, ['polling', 'websocket']))
+    const transport = ({ socket }: Follower) => socket.io.engine.transport.name
+    await until('all have changed', () => upgraded.every(each => transport(each) === 'websocket'), 30_000)
+    const direct = Array.from({ length: 12 }, () => follow(t, lb, channel, 0, ['websocket']))
+    const ids = await publishTo([...upgraded, ...direct], channel)
+    const readers = await readersOf(channel)
+    t.equal(sum(readers), 16)
+    t.ok(Math.min(...readers) > 0, `from one address to all edges: ${readers}`)
+    for (const { received, ends } of [...upgraded, ...direct]) {
+      t.strictSame(received, ids)
+      t.same(ends, [])
+    }
+  })
+
+  t.test(`${kind}: Socket.IO clients go to another edge when theirs dies`, async t => {
+    const channel = fresh('orphans')
+    const clients = Array.from({ length: 12 }, (_, n) =>
+      follow(t, lb, channel, n, n % 2 === 0 ? ['polling'] : ['polling', 'websocket']),
+    )
+    const ids = await publishTo(clients, channel)
+    const readers = await readersOf(channel)
+    const most = readers.indexOf(Math.max(...readers))
+    const edge = topology.edges[most] as NodePart
+    await edge.kill()
+    ids.push(...(await publishTo(clients, channel, ids.length)))
+    t.equal(sum(await readersOf(channel, edge)), 12)
+    for (const { received } of clients) t.strictSame(received, ids, 'all, in order, and none twice')
+    const moved = clients.filter(({ ends }) => ends.length > 0)
+    t.ok(moved.length >= (readers[most] ?? 0), `${moved.length} had to go`)
+    await edge.restart()
+  })
+
   t.test(`${kind}: an edge stops while clients read through it: they go on, and nothing is lost`, async t => {
     const channel = fresh('stopping')
     const [edge] = topology.edges as [NodePart]
@@ -157,7 +265,7 @@ for (const kind of KINDS) {
       return ids
     }
     // Enough for each edge to have some of each wire.
-    const reading = Promise.all([...WIRES, ...STREAMS, ...STREAMS].map(read))
+    const reading = Promise.all([...ALL_WIRES, ...STREAMS, ...STREAMS].map(read))
     const ids: string[] = []
     while (ids.length < COUNT / 2) ids.push(await publish(lb.url, channel, ids.length))
     edge.signal('SIGTERM')
@@ -186,7 +294,7 @@ for (const kind of KINDS) {
       const poll = await fetch(`${lb.url}/v1/poll?channel=${channel}`)
       t.equal(poll.status, 200)
       await poll.text()
-      for (const wire of WIRES.filter(({ name }) => name === 'stream' || name === 'ws')) {
+      for (const wire of ALL_WIRES.filter(({ name }) => name === 'stream' || name === 'ws')) {
         ;(await wire.connect(lb, { channels: [channel] })).cut()
       }
     }
@@ -229,7 +337,7 @@ t.test('when no node is ready, an EventSource is told to come back, all others 5
         )
         t.match(await answer.json(), { error: { code: 'FW_NOT_READY', message: String } })
       }
-      const ws = WIRES.find(({ name }) => name === 'ws') as Wire
+      const ws = ALL_WIRES.find(({ name }) => name === 'ws') as Wire
       await t.rejects(ws.connect({ port: Number(new URL(url).port) }, { channels: ['a'] }), {
         status: 503,
         code: 'FW_NOT_READY',
@@ -286,6 +394,33 @@ async function before(
 }
 
 for (const kind of KINDS) {
+  t.test(`${kind}: nodes behind it may speak TLS, with certificates that it checks`, async t => {
+    const { cert, key } = makeCertificate(undefined, 'fanwire')
+    const node = await startMemoryNode({ TLS_CERT: cert, TLS_KEY: key, SOCKET_IO: '1' })
+    t.teardown(() => node.close())
+    const other = makeCertificate(undefined, 'fanwire').cert
+    const nodes = {
+      edges: [{ name: 'edge', port: node.port }],
+      writers: [{ name: 'writer', port: node.port }],
+    }
+    for (const ca of [cert, other]) {
+      const lb = await startBalancer(kind, { ...nodes, ca })
+      t.teardown(() => lb.kill())
+      if (ca === other) {
+        t.equal((await fetch(`${lb.url}/v1/poll?channel=a`)).status, 503, 'not with another one')
+        continue
+      }
+      if (kind === 'haproxy') await until('it is up', async () => (await fetch(`${lb.url}/readyz`)).ok)
+      const channel = fresh('tls')
+      const ids = [await publish(lb.url, channel, 0)]
+      for (const wire of ALL_WIRES) {
+        const client = await wire.connect(lb, { channels: [channel], cursor: 'earliest' })
+        t.equal(idOf(await client.event()), ids[0], wire.name)
+        client.cut()
+      }
+    }
+  })
+
   t.test(`${kind}: a publish whose writer dies over it is not sent again`, async t => {
     const writers = [await fake(t, dies), await fake(t, dies)]
     const url = await before(t, kind, { writers })

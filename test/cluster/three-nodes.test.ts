@@ -2,12 +2,11 @@
 // and on all wires, and a reader that is cut from one edge resumes on the other.
 
 import t from 'tap'
-import { type Client, SOCKET_IO, type Wire, WIRES } from '../contract/clients.ts'
+import { ALL_WIRES, type Client, type Wire } from '../contract/clients.ts'
 import { type RunningNode, startNode } from '../node.ts'
 import { anyRedis } from '../redis-server.ts'
 
 const EVENTS = 300
-const ALL_WIRES = [...WIRES, SOCKET_IO]
 
 const redis = await anyRedis()
 const prefix = `fwtest${Math.random().toString(36).slice(2, 8)}`
@@ -19,6 +18,7 @@ const start = (ROLE: string) =>
       FANWIRE_REDIS_PREFIX: prefix,
       FANWIRE_DRAIN: '100ms',
       FANWIRE_SOCKET_IO: '1',
+      FANWIRE_WS_DEFLATE: '1',
     },
   })
 const [writer, east, west, spare] = (await Promise.all(['writer', 'edge', 'edge', 'edge'].map(start))) as [
@@ -102,8 +102,9 @@ async function wander(wire: Wire, edges: readonly RunningNode[], channel: string
 }
 
 for (const wire of ALL_WIRES) {
-  t.test(`a ${wire.name} reader that moves between edges misses and repeats nothing`, async t => {
-    const channel = `moving-${wire.name}`
+  const name = wire.over === undefined ? wire.name : `${wire.name}-${wire.over}`
+  t.test(`a ${name} reader that moves between edges misses and repeats nothing`, async t => {
+    const channel = `moving-${name}`
     const reading = wander(wire, [east, west], channel)
     const ids: string[] = []
     for (let n = 0; n < EVENTS / 3; n++) ids.push(await publish(channel, n))
@@ -142,7 +143,7 @@ t.test('an edge has no publish routes, a writer no wires', async t => {
   const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '1' }
   t.equal((await fetch(`${east.url}/v1/channels/a/events`, options)).status, 404)
   t.equal((await fetch(`${east.url}/v1/events`, options)).status, 404)
-  for (const wire of WIRES) {
+  for (const wire of ALL_WIRES) {
     t.equal((await fetch(`${writer.url}/v1/${wire.name}?channel=a`)).status, 404, wire.name)
   }
   t.equal((await fetch(`${writer.url}/socket.io/?EIO=4&transport=polling`)).status, 404, 'socket.io')

@@ -1,11 +1,12 @@
 // One small client per wire, on real sockets, all with the same face: what the suite in wires.ts reads through.
 
-import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import type { Readable } from 'node:stream'
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
-import { WebSocket } from 'ws'
+import { type ClientOptions, WebSocket } from 'ws'
 import { offsetOf } from './node.ts'
+import { compare, parsePage } from './refresh.ts'
 
 /** Where a node listens, on 127.0.0.1. */
 export interface Address {
@@ -60,7 +61,7 @@ export interface Target {
 }
 
 export interface Wire {
-  readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws' | 'push' | 'socket.io'
+  readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws' | 'refresh' | 'push' | 'socket.io'
   /** What a node needs to have it. */
   readonly settings?: Readonly<Record<string, string>>
   /** What it goes over, if not HTTP/1.1 alone. */
@@ -438,11 +439,7 @@ export class WsClient extends BaseClient {
   readonly open = new Mailbox<string>()
   #isOpen = false
 
-  constructor(
-    node: Address,
-    target: Target,
-    options: { autoPong?: boolean; headers?: Record<string, string> } = {},
-  ) {
+  constructor(node: Address, target: Target, options: ClientOptions = {}) {
     super(target)
     const query = queryOf(target)
     const scheme = node.secure ? 'wss' : 'ws'
@@ -520,6 +517,16 @@ export interface SocketIoAnswer {
 
 type Options = Partial<ManagerOptions & SocketOptions>
 
+/**
+ * Connections of the library's own client from an address of its own, by which load balancers choose its edge; from
+ * the one that all have where the system has no others.
+ */
+export function fromAddress(n: number): { agent: string } {
+  const localAddress = process.platform === 'linux' ? `127.0.1.${(n % 250) + 1}` : '127.0.0.1'
+  // Its type is that of browsers, where there is none.
+  return { agent: new Agent({ keepAlive: true, localAddress }) as unknown as string }
+}
+
 /** The library's own client; what it was sent is kept as text. `connect` may be that of another major version. */
 export class SocketIoClient extends BaseClient {
   readonly socket: Socket
@@ -530,7 +537,8 @@ export class SocketIoClient extends BaseClient {
 
   constructor(node: Address, target: Target, options: Options = {}, connect: typeof io = io) {
     super(target)
-    this.socket = connect(`http://127.0.0.1:${node.port}`, {
+    this.socket = connect(`${node.secure ? 'https' : 'http'}://127.0.0.1:${node.port}`, {
+      rejectUnauthorized: false,
       forceNew: true,
       reconnection: false,
       transports: ['websocket'],
@@ -622,22 +630,24 @@ interface Page {
   readonly gaps?: Gap[]
 }
 
+/** What came of asking once. */
+interface Answered {
+  readonly told: Told[]
+  readonly cursor: string
+}
+
 /** Asks again and again; nothing is asked before somebody wants an item. */
-class PollClient extends BaseClient {
-  readonly #node: Address
-  readonly #path: string
+abstract class AskingClient extends BaseClient {
   readonly #target: Target
   /** Of the next request. */
   #next: string | undefined
   #waiting: Told[] = []
   #paused = false
   #gone = false
-  #asked: ClientRequest | undefined
+  #asked: Opened['asked'] | undefined
 
-  constructor(node: Address, path: string, target: Target) {
+  constructor(target: Target) {
     super(target)
-    this.#node = node
-    this.#path = path
     this.#target = target
     this.#next = target.cursor
   }
@@ -649,39 +659,43 @@ class PollClient extends BaseClient {
       this.stand(this.#target, asked)
       return this
     }
-    const page = await this.#ask()
-    const first = page.events.length > 0 || page.gaps !== undefined
-    // Stands before the first events: nothing says so but they themselves.
-    this.stand(this.#target, first ? this.#before(page) : page.cursor)
+    const answered = await this.#ask()
+    // Before the first events it stands where nothing says so but they themselves.
+    this.stand(this.#target, answered.told.length > 0 ? this.#before(answered) : answered.cursor)
     return this
   }
 
-  #before(page: Page): string {
-    const positions = page.cursor.split(',')
-    for (const event of (page.events as { channel: string; id: string }[]).toReversed()) {
-      const [epoch] = event.id.split('-')
-      positions[this.#target.channels.indexOf(event.channel)] = `${epoch}-${offsetOf(event.id) - 1}`
+  #before({ told, cursor }: Answered): string {
+    const positions = cursor.split(',')
+    for (const { item } of told.toReversed()) {
+      if (!('event' in item)) continue
+      const { channel, id } = JSON.parse(item.event)
+      const [epoch] = id.split('-')
+      positions[this.#target.channels.indexOf(channel)] = `${epoch}-${offsetOf(id) - 1}`
     }
     return positions.join(',')
   }
 
-  async #ask(): Promise<Page> {
-    const target = { ...this.#target, cursor: this.#next }
-    const { asked, answer } = await openStream(this.#node, `${this.#path}${queryOf(target)}`)
+  /** `target`: with the cursor that it has come to. */
+  protected abstract ask(target: Target): Promise<Answered>
+
+  async #ask(): Promise<Answered> {
+    const answered = await this.ask({ ...this.#target, cursor: this.#next })
+    const { told, cursor } = answered
+    const last = told.at(-1)
+    if (last !== undefined) told[told.length - 1] = { ...last, cursor }
+    this.#waiting.push(...told)
+    this.#next = cursor
+    return answered
+  }
+
+  /** One request that ends: the text of its answer. */
+  protected async text(node: Address, path: string, open: Open = openStream): Promise<string> {
+    const { asked, answer } = await open(node, path)
     this.#asked = asked
     const pieces: Buffer[] = []
     for await (const piece of answer) pieces.push(piece)
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
-    const page: Page = JSON.parse(text)
-    const told: Told[] = []
-    for (const gap of page.gaps ?? []) told.push({ item: { gap } })
-    for (const event of split(text)) told.push({ item: { event } })
-    const last = told.at(-1)
-    if (last !== undefined) told[told.length - 1] = { ...last, cursor: page.cursor }
-    this.#waiting.push(...told)
-    this.#next = page.cursor
-    if (page.more !== undefined && told.length === 0) throw new Error('there is more, but nothing came')
-    return page
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
   }
 
   override async next(within = WITHIN): Promise<Item> {
@@ -708,6 +722,60 @@ class PollClient extends BaseClient {
   cut(): void {
     this.#gone = true
     this.#asked?.destroy()
+  }
+}
+
+class PollClient extends AskingClient {
+  readonly #node: Address
+  readonly #path: string
+
+  constructor(node: Address, path: string, target: Target) {
+    super(target)
+    this.#node = node
+    this.#path = path
+  }
+
+  protected async ask(target: Target): Promise<Answered> {
+    const text = await this.text(this.#node, `${this.#path}${queryOf(target)}`)
+    const page: Page = JSON.parse(text)
+    const told: Told[] = []
+    for (const gap of page.gaps ?? []) told.push({ item: { gap } })
+    for (const event of split(text)) told.push({ item: { event } })
+    if (page.more !== undefined && told.length === 0) throw new Error('there is more, but nothing came')
+    return { told, cursor: page.cursor }
+  }
+}
+
+/**
+ * Reloads the page, and takes what it marks as new: what the page says of an event has to agree with the event, which is
+ * one click away. The page has its own limit, since what it does not show is not read.
+ */
+export class RefreshClient extends AskingClient {
+  readonly #node: Address
+  readonly #open: Open | undefined
+  /** The query of the next look. */
+  #again: string | undefined
+
+  constructor(node: Address, target: Target, open?: Open) {
+    super(target)
+    this.#node = node
+    this.#open = open
+  }
+
+  protected async ask(target: Target): Promise<Answered> {
+    const query = this.#again ?? queryOf({ ...target, limit: 1000 })
+    const html = await this.text(this.#node, `/v1/refresh?${query}`, this.#open)
+    const { again, rows, gaps, unseen } = parsePage(html)
+    if (unseen > 0) throw new Error(`${unseen} events are not shown`)
+    this.#again = again
+    const told: Told[] = gaps.map(gap => ({ item: { gap } }))
+    for (const row of rows.filter(({ isNew }) => isNew).toReversed()) {
+      const path = `/v1/channels/${encodeURIComponent(row.channel)}/events/${row.id}`
+      const event = await this.text(this.#node, path, this.#open)
+      compare(row, event)
+      told.push({ item: { event } })
+    }
+    return { told, cursor: new URLSearchParams(again).get('cursor') ?? '' }
   }
 }
 
@@ -769,6 +837,12 @@ export const WIRES: readonly Wire[] = [
     connect: (node, target) => new WsClient(node, target).connect(target),
   },
   {
+    name: 'refresh',
+    begin: 'latest',
+    streams: false,
+    connect: (node, target) => new RefreshClient(node, target).connect(),
+  },
+  {
     // Where nothing can be pushed. test/contract/http2.ts has the client that takes pushes.
     name: 'push',
     begin: 'latest',
@@ -777,7 +851,16 @@ export const WIRES: readonly Wire[] = [
   },
 ]
 
-/** Not among `WIRES`, since nodes have to be told to have it. */
+/** The ws wire with every message compressed. */
+const WS_DEFLATE: Wire = {
+  name: 'ws',
+  over: 'permessage-deflate',
+  settings: { WS_DEFLATE: '1' },
+  begin: 'latest',
+  streams: true,
+  connect: (node, target) => new WsClient(node, target, { perMessageDeflate: true }).connect(target),
+}
+
 export const SOCKET_IO: Wire = {
   name: 'socket.io',
   settings: { SOCKET_IO: '1' },
@@ -785,3 +868,6 @@ export const SOCKET_IO: Wire = {
   streams: true,
   connect: (node, target) => new SocketIoClient(node, target).connect(target),
 }
+
+/** And those that nodes have to be told to have. */
+export const ALL_WIRES: readonly Wire[] = [...WIRES, WS_DEFLATE, SOCKET_IO]

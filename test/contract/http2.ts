@@ -15,6 +15,7 @@ import {
   type Address,
   NdjsonClient,
   type Open,
+  RefreshClient,
   Refused,
   SseClient,
   type Target,
@@ -22,7 +23,7 @@ import {
 } from './clients.ts'
 import { temporaryFolder } from '../tools.ts'
 
-/** A self-signed certificate for localhost and 127.0.0.1, made by openssl. */
+/** A self-signed certificate for localhost, 127.0.0.1 and one more name, made by openssl. */
 export interface TestCertificate {
   readonly cert: string
   readonly key: string
@@ -32,7 +33,14 @@ export interface TestCertificate {
 export function makeCertificate(folder = temporaryFolder(), name = 'localhost'): TestCertificate {
   mkdirSync(folder, { recursive: true })
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
-  const about = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-days', '2']
+  const about = [
+    '-subj',
+    `/CN=${name}`,
+    '-addext',
+    `subjectAltName=DNS:${name},DNS:localhost,IP:127.0.0.1`,
+    '-days',
+    '2',
+  ]
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
   execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', key, '-out', cert, ...about], {
     stdio: 'ignore',
@@ -213,6 +221,12 @@ export function http2Wires(over: string): readonly Wire[] {
       ...streams,
       name: 'stream',
       connect: (node, target) => new NdjsonClient(target).connect(node, 'stream', target, {}, openHttp2),
+    },
+    {
+      ...streams,
+      name: 'refresh',
+      streams: false,
+      connect: (node, target) => new RefreshClient(node, target, openHttp2).connect(),
     },
     { ...streams, name: 'push', connect: (node, target) => new PushClient(target).begin(node, target) },
   ]

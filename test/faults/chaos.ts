@@ -27,7 +27,7 @@ const MINUTES = 10
 const HELP = `npm run chaos -- [options]
 
 Two writers, three edges, nginx, HAProxy and Redis on this machine; publishers with idempotency keys at 50 events/s
-and 100 readers on the five wires. Each fault is done to them in mid-load, and every event is accounted for at every
+and 100 readers on all wires. Each fault is done to them in mid-load, and every event is accounted for at every
 reader. All of it takes about 20 minutes. Ends with 1 where anything was lost silently, repeated or out of order.
 
   --case NAMES   only these, comma separated:

@@ -211,7 +211,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
         const began = performance.now()
         await until(`${edge.name} is not ready`, UNREADY_WITHIN, async () => !(await isReady(edge)))
         say(`${edge.name} is not ready after ${Math.round(performance.now() - began)} ms: new readers come`)
-        await load.join(10)
+        await load.join()
         await sleep(Math.max(0, 10_000 - (performance.now() - began)))
       } finally {
         proxy.mode = 'pass'

@@ -1,13 +1,13 @@
-// The load that every fault meets: publishers at 50 events a second, and 20 readers on each of the five wires, half of
-// them behind nginx and half behind HAProxy.
+// The load that every fault meets: publishers at 50 events a second, and 100 readers on all wires, half of them behind
+// nginx and half behind HAProxy, but for those that take pushes.
 
 import { Account } from './account.ts'
 import { Publisher } from './publisher.ts'
-import { Reader, WIRES } from './readers.ts'
+import { type Kind, KINDS } from './readers/index.ts'
+import type { Reader } from './readers/reader.ts'
 import { until, type World } from './world.ts'
 
 const RATE = 50
-const READERS_PER_WIRE = 20
 /** Of so many events one goes to the second channel. */
 const SECOND = 5
 
@@ -21,18 +21,21 @@ export class Load {
   /** All readers follow the first; half of them the second too. */
   readonly channels: readonly [string, string]
   readonly readers: Reader[] = []
+  /** The ports of the load balancers, and those where the edges speak HTTP/2. */
   readonly #ports: readonly number[]
+  readonly #h2cPorts: readonly number[]
   #publisher: Publisher | undefined
 
   /** `name` is for its channels, which must be new. */
-  constructor(name: string, { topology }: World) {
+  constructor(name: string, { topology, h2cPorts }: World) {
     this.channels = [`${name}.a`, `${name}.b`]
     this.#ports = topology.lbs.map(({ port }) => port)
+    this.#h2cPorts = h2cPorts
   }
 
   /** Begins to read, and to publish once all readers have been let in. */
   async begin(): Promise<void> {
-    await this.#opened(this.#read(READERS_PER_WIRE * WIRES.length, 'reader', 'earliest'))
+    await this.#opened(KINDS.flatMap(kind => this.#read(kind, kind.count, 'reader', 'earliest')))
     const [first, second] = this.channels
     this.#publisher = new Publisher({
       account: this.account,
@@ -42,9 +45,9 @@ export class Load {
     })
   }
 
-  /** Further readers, who begin with what comes next. Returns when all have been let in. */
-  async join(count: number): Promise<void> {
-    await this.#opened(this.#read(count, 'newcomer', 'latest'))
+  /** Further readers, one of each kind, who begin with what comes next. Returns when all have been let in. */
+  async join(): Promise<void> {
+    await this.#opened(KINDS.flatMap(kind => this.#read(kind, 1, 'newcomer', 'latest')))
   }
 
   /** Publishes that were not answered 201 at first. */
@@ -66,18 +69,17 @@ export class Load {
     await Promise.all(this.readers.map(reader => reader.stop()))
   }
 
-  #read(count: number, kind: string, begin: 'earliest' | 'latest'): Reader[] {
+  #read(kind: Kind, count: number, role: string, begin: 'earliest' | 'latest'): Reader[] {
     const [first, second] = this.channels
-    const readers = Array.from({ length: count }, (_, i) => {
-      const wire = WIRES[i % WIRES.length] ?? 'poll'
-      const turn = Math.floor(i / WIRES.length)
-      return new Reader({
-        name: `${wire} ${kind} ${turn + 1}`,
-        wire,
-        port: this.#ports[turn % this.#ports.length] ?? 0,
+    const readers = Array.from({ length: count }, (_, turn) => {
+      const port = this.#ports[turn % this.#ports.length] ?? 0
+      return new kind.Reader({
+        name: `${kind.name} ${role} ${turn + 1}`,
+        ports: kind.behind === 'load balancers' ? [port] : this.#h2cPorts,
         channels: turn % 4 < 2 ? [first] : [first, second],
         begin,
         account: this.account,
+        number: this.readers.length + turn,
       })
     })
     this.readers.push(...readers)

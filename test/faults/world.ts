@@ -2,12 +2,15 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { freePort } from '../../infra/ports.ts'
 import { type Part, startTopology, type Topology } from '../../infra/topology.ts'
 import { proxyRedis, type RedisProxy } from '../redis-proxy.ts'
 import { type RedisServer, startRedis } from '../redis-server.ts'
 
 export interface World {
   readonly topology: Topology
+  /** Where the edges speak cleartext HTTP/2. */
+  readonly h2cPorts: readonly number[]
   /** From 0 up to but not including 1: the same numbers in the same case for the same seed. */
   random(): number
   /** A case begins: nothing is left of the one before. */
@@ -34,7 +37,13 @@ export interface WorldOptions {
 }
 
 /** Settings of the nodes: signs of life and a stop that fit the suite's patience, and a retention that it reaches. */
-const SETTINGS = { FANWIRE_HEARTBEAT: '3s', FANWIRE_DRAIN: '1s', FANWIRE_HISTORY_EVENTS: '3000' }
+const SETTINGS = {
+  FANWIRE_HEARTBEAT: '3s',
+  FANWIRE_DRAIN: '1s',
+  FANWIRE_HISTORY_EVENTS: '3000',
+  FANWIRE_SOCKET_IO: '1',
+}
+const EDGES = ['edge-1', 'edge-2', 'edge-3']
 
 /** The edge whose way to Redis can be cut. */
 export const CUT_OFF = 'edge-3'
@@ -58,13 +67,19 @@ export async function startWorld(
   way = (_name: string) => redisUrl,
 ): Promise<World> {
   let topology: Topology
+  const h2cPorts = await Promise.all(EDGES.map(freePort))
+  const h2c = (name: string) => {
+    const port = h2cPorts[EDGES.indexOf(name)]
+    return port === undefined ? {} : { FANWIRE_H2C_PORT: `${port}` }
+  }
   try {
     topology = await startTopology({
       redisUrl,
       lbs: ['nginx', 'haproxy'],
       built,
       env: SETTINGS,
-      nodeEnv: name => ({ REDIS_URL: way(name) }),
+      edges: EDGES.length,
+      nodeEnv: name => ({ REDIS_URL: way(name), ...h2c(name) }),
     })
   } catch (error) {
     await stop()
@@ -73,6 +88,7 @@ export async function startWorld(
   let random = randomFrom(seed)
   return {
     topology,
+    h2cPorts,
     random: () => random(),
     spared: undefined,
     say,

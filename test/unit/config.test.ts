@@ -52,6 +52,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     publishKeys: [],
     insecure: false,
     socketIo: false,
+    wsDeflate: 0,
     origins: undefined,
     maxBody: 2 ** 20,
     maxChannels: 100,
@@ -66,6 +67,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     idempotencyWindow: 120_000,
     logTimeout: 5000,
     history: { events: 10_000, age: 86_400_000, bytes: 64 * 2 ** 20 },
+    low: { events: 64, bytes: 64 * 2 ** 10, age: 1000 },
   })
 })
 
@@ -94,6 +96,11 @@ t.test('a setting is a variable and a flag, and the flag wins', async t => {
     events: 5,
     age: 3_600_000,
     bytes: 1_000_000,
+  })
+  t.strictSame(config({ FANWIRE_LOW_EVENTS: '3' }, ['--low-bytes', '1KiB', '--low-wait=0']).low, {
+    events: 3,
+    bytes: 1024,
+    age: 0,
   })
   t.equal(config({}, ['--insecure', '--host', '0.0.0.0']).insecure, true)
 })
@@ -144,6 +151,10 @@ t.test('a malformed value is refused with its name, the value and what is expect
     ],
     ['FANWIRE_INSECURE', ['yes', '2'], /expected 1 or 0$/],
     ['FANWIRE_HISTORY_EVENTS', ['0', '1.5', '10k'], /expected an integer from 1/],
+    ['FANWIRE_WS_DEFLATE', ['on', '2GiB'], /expected a size .* from 0 to 1GiB/],
+    ['FANWIRE_LOW_EVENTS', ['0', '1000001'], /expected an integer from 1 to/],
+    ['FANWIRE_LOW_BYTES', ['0', '2GiB'], /expected a size .* from 1 to 1GiB/],
+    ['FANWIRE_LOW_WAIT', ['1', '2d'], /expected a duration .* from 0 to 1d/],
     ['FANWIRE_MAX_CHANNELS', ['0', 'x'], /expected an integer from 1/],
     ['FANWIRE_MAX_CONNECTIONS', ['0'], /expected an integer from 1/],
     ['FANWIRE_REDIS_PREFIX', ['{fw}', 'a b', 'x'.repeat(65)], /expected 1 to 64 of/],
@@ -299,7 +310,7 @@ t.test('--help and README list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 30)
+  t.equal(names.length, 34)
   for (const [, env = '', flag = ''] of names) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }

@@ -1,5 +1,6 @@
 // The bytes of the streaming wires, read back by somebody else's parser.
 
+import { randomBytes } from 'node:crypto'
 import type { Writable } from 'node:stream'
 import t from 'tap'
 import * as library from 'ws'
@@ -14,6 +15,7 @@ import {
   wsFraming,
   wsText,
 } from '../../services/fanout/frames.ts'
+import { wsDeflateFraming } from '../../services/fanout/deflate.ts'
 import { encodeEvent, type LogEvent } from '../../services/log/event.ts'
 import { type SseBlock, SseParser } from '../contract/clients.ts'
 
@@ -22,14 +24,15 @@ function eventOf(offset: number, data: string, type?: string): LogEvent {
   return { epoch: 'e1', offset, time: 0, type, low: false, json, bytes: data.length }
 }
 
-/** The library's parser, which its types leave out. */
-const { Receiver } = library as unknown as {
-  Receiver: new (options: { isServer: boolean; maxPayload: number }) => Writable
+/** The library's parser and what inflates for it, which its types leave out. */
+const { Receiver, PerMessageDeflate } = library as unknown as {
+  Receiver: new (options: { isServer: boolean; maxPayload: number; extensions: object }) => Writable
+  PerMessageDeflate: new (options: object) => { accept(parameters: object[]): void }
 }
 
 /** Text messages, as the ws library reads them from a server. */
-async function receive(bytes: Buffer): Promise<string[]> {
-  const receiver = new Receiver({ isServer: false, maxPayload: 0 })
+async function receive(bytes: Buffer, extensions = {}): Promise<string[]> {
+  const receiver = new Receiver({ isServer: false, maxPayload: 0, extensions })
   const messages: string[] = []
   receiver.on('message', (data: Buffer, isBinary: boolean) =>
     messages.push(isBinary ? 'binary' : String(data)),
@@ -67,6 +70,31 @@ t.test('a WebSocket stretch is one message an event', async t => {
     '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}',
   ])
   t.strictSame(wsFraming.heartbeat, Buffer.from([0x89, 0]))
+})
+
+t.test('a compressed WebSocket stretch is one message an event, made once', async t => {
+  const inflater = new PerMessageDeflate({})
+  inflater.accept([{ server_no_context_takeover: [true] }])
+  const extensions = { 'permessage-deflate': inflater }
+  const noise = eventOf(7, `"${randomBytes(3 * 2 ** 20).toString('base64')}"`)
+  const events = [...EVENTS, noise, eventOf(8, `"${'ł🙂'.repeat(50_000)}"`)]
+  const texts = events.map(event => event.json.toString())
+  for (const threshold of [1, 200, 100_000]) {
+    const framing = wsDeflateFraming(threshold)
+    const bytes = framing.stretch(events, 0, events.length)
+    t.strictSame(await receive(bytes, extensions), texts)
+    t.ok(
+      framing.stretch([noise], 0, 1).equals(wsFraming.stretch([noise], 0, 1)),
+      'too large to hold the loop for',
+    )
+    for (const event of EVENTS) event.json.fill('?')
+    const again = framing.stretch(events, 1, events.length)
+    for (const [i, event] of EVENTS.entries()) event.json.set(Buffer.from(TEXTS[i] as string))
+    const expected = texts.map((text, i) =>
+      i < EVENTS.length && text.length < threshold ? '?'.repeat(Buffer.byteLength(text)) : text,
+    )
+    t.strictSame(await receive(again, extensions), expected.slice(1))
+  }
 })
 
 t.test('a Socket.IO stretch is one packet an event, over both transports', async t => {

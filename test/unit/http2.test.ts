@@ -2,14 +2,13 @@
 
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
-import { createServer, type ServerResponse } from 'node:http'
 import { type ClientHttp2Session, constants, type IncomingHttpHeaders } from 'node:http2'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { pino } from 'pino'
 import t from 'tap'
 import { Certificate, type Pair } from '../../services/http/certificate.ts'
+import { startBrowser, withoutBrowser } from '../browser/browser.ts'
 import { openStream } from '../contract/clients.ts'
 import { ask, makeCertificate, openSession } from '../contract/http2.ts'
 import { type Node, startMemoryNode, until } from '../contract/node.ts'
@@ -416,59 +415,29 @@ t.test('h2load polls', { skip: without('h2load') }, async t => {
   }
 })
 
-/** Says in its title what came, and is loaded only then. */
-const PAGE = `<!doctype html><title>waiting</title><img src="/held"><script>
-const told = new Set()
-// Once it knows that this is HTTP/2 it opens no second connection.
-new EventSource(EVENTS).onopen = ({ target }) => {
-  target.onopen = null
-  for (let i = 0; i < 20; i++) {
-    new EventSource(EVENTS).onmessage = () => {
-      told.add(i)
-      if (told.size < 20) return
-      document.title = 'all twenty'
-      fetch('/told')
-    }
-  }
-}
-</script>`
-
-t.test('20 EventSources of a browser share one connection', { skip: without('chromium') }, async t => {
+t.test('20 EventSources of a browser share one connection', { skip: withoutBrowser }, async t => {
   const own = await startMemoryNode(tls)
   const channel = fresh()
-  const events = `https://localhost:${own.port}/v1/sse?channel=${channel}`
-  let held: ServerResponse | undefined
-  const pages = createServer((request, response) => {
-    if (request.url === '/') {
-      response.setHeader('content-type', 'text/html')
-      response.end(PAGE.replaceAll('EVENTS', JSON.stringify(events)))
-    } else if (request.url === '/held') held = response
-    else {
-      response.end()
-      held?.end()
-    }
-  })
-  pages.listen(0, '127.0.0.1')
-  await once(pages, 'listening')
-  const { port } = pages.address() as AddressInfo
-  const profile = temporaryFolder()
-  const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--ignore-certificate-errors']
-  const browser = new Program('chromium', [
-    ...flags,
-    `--user-data-dir=${profile}`,
-    '--dump-dom',
-    `http://localhost:${port}/`,
-  ])
+  const browser = await startBrowser()
   t.teardown(async () => {
-    browser.stop()
-    pages.close()
-    pages.closeAllConnections()
+    await browser.close()
     await own.close()
   })
-  await until('one, and all twenty read', () => own.hub.readers(channel) === 21, 60_000)
+  const page = await browser.newPage({ ignoreHTTPSErrors: true })
+  await page.goto(`https://localhost:${own.port}/healthz`)
+  await page.evaluate(`{
+    const told = new Set()
+    for (let i = 0; i < 20; i++) {
+      new EventSource('/v1/sse?channel=${channel}').onmessage = () => {
+        told.add(i)
+        document.title = told.size
+      }
+    }
+  }`)
+  await until('all twenty read', () => own.hub.readers(channel) === 20, 60_000)
   t.equal(own.app.sockets.size, 1, 'one connection')
   await own.append(channel, '"to all"')
-  t.match(await browser.until(text => text.includes('</html>')), /<title>all twenty<\/title>/)
+  await page.waitForFunction('document.title === "20"')
 })
 
 t.test('streams over TLS and HTTP/1.1', async t => {

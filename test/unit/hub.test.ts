@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { mock } from 'node:test'
 import fc from 'fast-check'
 import t from 'tap'
-import { GATHER, STRETCH } from '../../services/fanout/channel.ts'
+import { STRETCH } from '../../services/fanout/channel.ts'
 import { streamFraming, wsFraming } from '../../services/fanout/frames.ts'
 import type { Hub } from '../../services/fanout/hub.ts'
 import { until } from '../contract/node.ts'
@@ -16,6 +16,7 @@ import {
   Listener,
   listen,
   listenHeldUp,
+  OPTIONS,
   ScriptedLog,
   settled,
 } from './scripted-log.ts'
@@ -396,8 +397,12 @@ t.test('a client that hangs up in the middle of a tick harms nobody', async t =>
 
 t.test('low-priority events wait for enough of them, and come as one stretch', async t => {
   for (const [what, few, last] of [
-    ['events', drafts(GATHER.events - 1, low), low],
-    ['bytes', drafts(3, { ...low, ...sized(GATHER.bytes / 4) }), { ...low, ...sized(GATHER.bytes / 4) }],
+    ['events', drafts(OPTIONS.low.events - 1, low), low],
+    [
+      'bytes',
+      drafts(3, { ...low, ...sized(OPTIONS.low.bytes / 4) }),
+      { ...low, ...sized(OPTIONS.low.bytes / 4) },
+    ],
     ['a high one', drafts(5, low), {}],
   ] as const) {
     const log = new ScriptedLog()
@@ -424,13 +429,13 @@ t.test('low-priority events wait no longer than their time, counted from the old
   const listener = await listen(hub, 'a', e1(0))
   await settled()
   log.add('a', [low])
-  await time.tick(GATHER.age - 100)
+  await time.tick(OPTIONS.low.age - 100)
   log.add('a', [low])
   t.strictSame(listener.lines, [])
   await time.tick(100)
   t.strictSame(listener.told, ids('e1', 1, 2))
   log.add('a', [low])
-  await time.tick(GATHER.age - 10)
+  await time.tick(OPTIONS.low.age - 10)
   t.equal(listener.lines.length, 2, 'and anew')
   await time.tick(10)
   t.strictSame(listener.told, ids('e1', 1, 3))
@@ -443,7 +448,7 @@ t.test('a high event ends the wait of those before it, not of those behind it', 
   const listener = await listen(hub, 'a', e1(0))
   await settled()
   log.add('a', [low])
-  await time.tick(GATHER.age / 2)
+  await time.tick(OPTIONS.low.age / 2)
   log.add('a', [low, {}])
   await settled()
   t.strictSame(listener.told, ids('e1', 1, 3))
@@ -455,7 +460,7 @@ t.test('a high event ends the wait of those before it, not of those behind it', 
   await settled()
   t.equal(listener.lines.length, 6)
   log.add('a', [low])
-  await time.tick(GATHER.age - 10)
+  await time.tick(OPTIONS.low.age - 10)
   t.equal(listener.lines.length, 6, 'no timer of before is left')
   await time.tick(10)
   t.equal(listener.lines.length, 7)

@@ -1,12 +1,15 @@
 // The files of infra/ and docker-compose.yml fit the nodes, and each other.
 
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { type Config, readConfig } from '../../services/config.ts'
 import { stopsWithin } from '../../services/node.ts'
+import { makeCertificate } from '../contract/http2.ts'
+import { startMemoryNode } from '../contract/node.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const text = (path: string) => readFileSync(join(ROOT, path), 'utf8')
@@ -52,9 +55,20 @@ t.test('compose: docker-compose takes it', without, async t => {
 })
 
 t.test('both load balancers know the nodes of compose', async t => {
-  for (const path of ['infra/nginx-nodes.conf', 'infra/haproxy-nodes.cfg']) {
-    const named = [...text(path).matchAll(/^ +server .*?([\w-]+):8080/gm)].map(match => match[1])
-    t.same(named.sort(), nodes.map(([name]) => name).sort(), path)
+  for (const [path, word] of [
+    ['infra/nginx-nodes.conf', 'upstream'],
+    ['infra/haproxy-nodes.cfg', 'backend'],
+  ] as const) {
+    for (const [group, role] of [
+      ['edges', 'edge'],
+      ['edges_by_client', 'edge'],
+      ['writers', 'writer'],
+    ] as const) {
+      const block = new RegExp(`^${word} ${group} [^]*?(?=^${word}|(?![^]))`, 'm').exec(text(path))?.[0] ?? ''
+      const named = [...block.matchAll(/^ +server .*?([\w-]+):8080/gm)].map(match => match[1])
+      const there = nodes.map(([name]) => name).filter(name => name.startsWith(role))
+      t.same(named.sort(), there.sort(), `${path}: ${group}`)
+    }
   }
 })
 
@@ -63,6 +77,33 @@ t.test('the files that a container gets are there', async t => {
   t.equal(mounts.length, 2)
   for (const mount of mounts) t.ok(text(mount.split(':')[0] ?? '').length > 0)
   t.match(text('infra/Dockerfile'), /^USER node$/m)
+})
+
+t.test('a container asks its node how it is, over TLS too', async t => {
+  const [, command = ''] = /^HEALTHCHECK .*\\\n *(\[.*\])$/m.exec(text('infra/Dockerfile')) ?? []
+  const [node, ...args] = JSON.parse(command) as string[]
+  const { cert, key } = makeCertificate()
+  for (const FANWIRE_TLS_CERT of ['', cert]) {
+    const own = await startMemoryNode(FANWIRE_TLS_CERT === '' ? {} : { TLS_CERT: cert, TLS_KEY: key })
+    const healthy = async () => {
+      const child = spawn(`${node}`, args, {
+        env: { PATH: process.env.PATH, PORT: `${own.port}`, FANWIRE_TLS_CERT },
+      })
+      const [code] = await once(child, 'exit')
+      return code === 0
+    }
+    t.ok(await healthy())
+    await own.close()
+    t.notOk(await healthy())
+  }
+})
+
+t.test('the settings for TLS that stand in comments are such', async t => {
+  for (const path of ['docker-compose.yml', 'infra/kubernetes/settings.yaml']) {
+    const commented = [...text(path).matchAll(/^ *# (FANWIRE_TLS_\w+): (.*)$/gm)].map(([, ...pair]) => pair)
+    const config = settings(Object.fromEntries(commented))
+    t.match(config, { tlsCert: '/tls/tls.crt', tlsKey: '/tls/tls.key' }, path)
+  }
 })
 
 const manifests = ['settings', 'writers', 'edges'].flatMap(name => documents(`infra/kubernetes/${name}.yaml`))

@@ -1,7 +1,8 @@
 // What request wires ask of the fan-out: one answer over several channels, at once or when there is something.
 
 import t from 'tap'
-import { collect, encodeAnswer, LongPoll } from '../../services/fanout/pages.ts'
+import type { Channel } from '../../services/fanout/channel.ts'
+import { collect, encodeAnswer, LongPoll, newest } from '../../services/fanout/pages.ts'
 import { split } from '../contract/clients.ts'
 import { until } from '../contract/node.ts'
 import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
@@ -42,6 +43,46 @@ t.test('each channel has its turn where the limit is smaller than their number',
     }
     const offsets = cursors.map(cursor => cursor.offset)
     t.ok(Math.max(...offsets) - Math.min(...offsets) <= 1, `${offsets} with ${limit} at a time`)
+  }
+})
+
+t.test('the newest events come with every gap between them and the cursor', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(10))
+  log.lose('a', 2, 'e2')
+  log.add('a', drafts(10))
+  log.lose('a', 3, 'e3')
+  log.add('a', drafts(10))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  const [end1, end2] = [
+    { from: e1(8), to: { epoch: 'e2', offset: 8 } },
+    { from: { epoch: 'e2', offset: 15 }, to: { epoch: 'e3', offset: 15 } },
+  ]
+  const head = { epoch: 'e3', offset: 25 }
+  t.match(await newest(channel, e1(5), 100), { head, since: 5, fresh: 20, gaps: [end1, end2] })
+  t.match(await newest(channel, e1(9), 1), { since: 8, fresh: 17, gaps: [{ ...end1, from: e1(9) }, end2] })
+  t.match(await newest(channel, end1.to, 1), { since: 8, fresh: 17, gaps: [end2] })
+  t.strictSame((await newest(channel, end2.to, 1)).gaps, [])
+  t.strictSame((await newest(channel, 'latest', 100)).gaps, [])
+})
+
+t.test('also with one that memory has not heard of yet', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(10))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  log.add('a', drafts(3))
+  await until('memory holds them', () => channel.recent.head === 13)
+  log.held = true
+  log.lose('a', 8, 'e2')
+  log.add('a', drafts(2))
+  const to = { epoch: 'e2', offset: 5 }
+  const head = { epoch: 'e2', offset: 7 }
+  for (const from of [e1(12), e1(13)]) {
+    t.match(await newest(channel, from, 5), { head, since: 5, fresh: 2, gaps: [{ from, to }] })
   }
 })
 
@@ -93,6 +134,23 @@ t.test('a gap goes with the first page, also where there is no room for events',
     of('b').map(event => event.id),
     ids('e1', 1, 5),
   )
+})
+
+t.test('a page is told the gap where an epoch ended, wherever before that its cursor stood', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(5))
+  log.lose('a', 1, 'e2')
+  log.add('a', drafts(2))
+  const [channel] = await hub.openAll(['a'])
+  for (const offset of [0, 2, 4]) {
+    const news = await newest(channel as Channel, e1(offset), 10)
+    t.strictSame(news.gaps, [{ from: e1(4), to: { epoch: 'e2', offset: 4 } }], `from ${offset}`)
+    t.strictSame(
+      news.events.filter(event => event.offset > news.since).map(event => event.offset),
+      ids('e1', offset + 1, 6).map((_, i) => offset + 1 + i),
+    )
+  }
 })
 
 t.test('a long poll is woken by any of its channels, and by a gap', async t => {

@@ -4,44 +4,30 @@ import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { type Node, startMemoryNode } from '../contract/node.ts'
+import { parsePage, type RefreshPage, unescape } from '../contract/refresh.ts'
 import { fresh } from '../contract/wires.ts'
 
 const node = await startMemoryNode()
 const small = await startMemoryNode({ HISTORY_EVENTS: '4' })
 t.teardown(() => Promise.all([node.close(), small.close()]))
 
-interface Page {
+interface Page extends RefreshPage {
   readonly status: number
   readonly html: string
   readonly tag: string
-  /** The path to which it reloads. */
-  readonly again: string
-  readonly every: number
-  /** The events' rows, newest first. */
-  readonly rows: readonly { readonly id: string; readonly isNew: boolean; readonly html: string }[]
 }
 
-const unescape = (text: string) => text.replace(/&#(\d+);/g, (_, code) => String.fromCharCode(code))
-
+/** `again` is a path. */
 async function look(path: string, headers: Record<string, string> = {}, of: Node = node): Promise<Page> {
   const { status, headers: told, body } = await of.get(path, headers)
-  const [, every = '', again = ''] = /^(\d+); url=(.*)$/.exec(String(told.refresh)) ?? []
+  const page = parsePage(body)
+  const { refresh = '' } = told
   if (status === 200) {
-    t.equal(unescape(/<meta http-equiv="refresh" content="([^"]*)">/.exec(body)?.[1] ?? ''), told.refresh)
+    t.equal(refresh, `${page.every}; url=?${page.again}`)
     t.match(told['content-type'], /^text\/html; charset=utf-8$/)
   }
-  const rows = body.match(/<li[^>]*>.*?<\/li>/gs) ?? []
-  return {
-    status,
-    html: body,
-    tag: String(told.etag),
-    again: `/v1/refresh${again}`,
-    every: Number(every),
-    rows: rows.flatMap(html => {
-      const id = /\/events\/([^"]*)"/.exec(html)?.[1]
-      return id === undefined ? [] : [{ id, isNew: html.startsWith('<li class="new">'), html }]
-    }),
-  }
+  const again = `/v1/refresh${String(refresh).replace(/^\d+; url=/, '')}`
+  return { ...page, status, html: body, tag: String(told.etag), again }
 }
 
 /** Events of different times sort by them. */

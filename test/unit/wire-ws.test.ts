@@ -1,6 +1,5 @@
 // WebSocket beyond the contract of every wire: commands, frames, and clients that misbehave.
 
-import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
@@ -9,6 +8,8 @@ import { queryOf, Refused, type Target, WsClient } from '../contract/clients.ts'
 import { type Node, offsetOf, startMemoryNode, until } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, reading, take } from '../contract/wires.ts'
 import { Raw } from './http-app.ts'
+import * as byHand from './ws-by-hand.ts'
+import { codeOf, frame } from './ws-by-hand.ts'
 
 const node = await startMemoryNode()
 const keyed = await startMemoryNode({ PUBLISH_KEY: 'sesame', MAX_BODY: '1KiB', MAX_CHANNELS: '5' })
@@ -450,32 +451,10 @@ t.test('commands under way are bounded too, and others do not wait for them', as
 // Frames ----------------------------------------------------------------------------------------------------
 
 /** A connection that speaks frames by hand. */
-function handshake(of: Node, path = '/v1/ws', headers = ''): Raw {
-  const raw = new Raw(of.port).send(
-    `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
-      `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${headers}\r\n`,
-  )
+function handshake(of: Node, path?: string, headers?: string): Raw {
+  const raw = byHand.handshake(of, path, headers)
   clients.push({ cut: () => raw.close() })
   return raw
-}
-
-/** A frame of a client: RFC 6455 section 5.2. */
-function frame(first: number, payload: string | Buffer, masked = true): Buffer {
-  const data = Buffer.from(payload)
-  const length =
-    data.length < 126 ? Buffer.from([data.length]) : Buffer.from([126, data.length >> 8, data.length & 255])
-  if (!masked) return Buffer.concat([Buffer.from([first]), length, data])
-  length[0] = (length[0] ?? 0) | 0x80
-  const mask = randomBytes(4)
-  const body = data.map((byte, i) => byte ^ (mask[i % 4] ?? 0))
-  return Buffer.concat([Buffer.from([first]), length, mask, body])
-}
-
-/** The code of the close frame that ends what came. */
-function codeOf(text: string): number {
-  const bytes = Buffer.from(text, 'latin1')
-  const at = bytes.lastIndexOf(0x88)
-  return bytes.readUInt16BE(at + 2)
 }
 
 t.test('bad frames end the connection with the code for it', async t => {

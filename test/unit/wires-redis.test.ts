@@ -4,7 +4,7 @@ import { Redis } from 'ioredis'
 import { pino } from 'pino'
 import t from 'tap'
 import { RedisLog } from '../../services/log/redis-log.ts'
-import { type Client, SOCKET_IO, WIRES } from '../contract/clients.ts'
+import { ALL_WIRES, type Client } from '../contract/clients.ts'
 import { configOf, offsetOf, type StartNode, startNode, until } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, reading, take, wireContract } from '../contract/wires.ts'
 import { startRedis } from '../redis-server.ts'
@@ -12,26 +12,24 @@ import { startRedis } from '../redis-server.ts'
 const redis = await startRedis()
 t.teardown(() => redis.stop())
 
-const ALL_WIRES = [...WIRES, SOCKET_IO]
+/** What nodes have to be told to have every wire. */
+const SETTINGS = Object.assign({}, ...ALL_WIRES.map(wire => wire.settings))
 
 let prefixes = 0
 /** Nodes with the same prefix are one cluster. */
 function nodesOf(prefix: string, { url } = redis): StartNode {
   return settings =>
-    startNode(
-      configOf({ ...SOCKET_IO.settings, ...settings }),
-      ({ history, idempotencyWindow, logTimeout }) => {
-        const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
-        return new RedisLog({
-          url,
-          prefix,
-          retention: history,
-          idempotencyWindow,
-          timeout: logTimeout,
-          logger,
-        })
-      },
-    )
+    startNode(configOf({ ...SETTINGS, ...settings }), ({ history, idempotencyWindow, logTimeout }) => {
+      const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
+      return new RedisLog({
+        url,
+        prefix,
+        retention: history,
+        idempotencyWindow,
+        timeout: logTimeout,
+        logger,
+      })
+    })
 }
 
 wireContract(t, 'Redis', settings => nodesOf(`t${++prefixes}`)(settings))

@@ -45,9 +45,9 @@ export async function refresh(app: FastifyInstance): Promise<void> {
       'referrer-policy': 'no-referrer',
     })
     if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
-    for (const { fresh, gap } of news) {
+    for (const { fresh, gaps } of news) {
       stats.deliveries += fresh
-      if (gap !== undefined) stats.gaps++
+      stats.gaps += gaps.length
     }
     return reply.type('text/html; charset=utf-8').send(page)
   })

@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import type { WebSocket } from 'ws'
 import { FanwireError } from '../../errors.ts'
 import { Connection, type Outlet } from '../../fanout/connection.ts'
+import { wsDeflateFraming } from '../../fanout/deflate.ts'
 import { type Farewell, wsFraming } from '../../fanout/frames.ts'
 import { mayPublish } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
@@ -14,6 +15,7 @@ import { type Position, printCursor } from '../../log/position.ts'
 import { type ReadQuery, readQuery } from '../query.ts'
 import { Commands } from '../commands.ts'
 import { resolveAll, underWay } from '../streaming.ts'
+import { DEFLATE, forgetInflater, isDeflated, offerToTake } from '../ws-deflate.ts'
 import { WsCommands } from '../ws-commands.ts'
 
 /** What a command may be longer than the data that it publishes, bytes. */
@@ -23,12 +25,14 @@ const TRY_AGAIN_LATER = 1013
 
 export async function ws(app: FastifyInstance): Promise<void> {
   const context = app.fanwire
+  const { maxBody, wsDeflate } = context.config
+  const deflateFraming = wsDeflateFraming(wsDeflate)
   const rules = { begin: 'latest', maxChannels: context.config.maxChannels, channelsOptional: true } as const
 
   await app.register(websocket, {
     options: {
-      maxPayload: context.config.maxBody + COMMAND_ROOM,
-      perMessageDeflate: false,
+      maxPayload: maxBody + COMMAND_ROOM,
+      perMessageDeflate: wsDeflate > 0 && DEFLATE,
       clientTracking: false,
     },
   })
@@ -38,7 +42,11 @@ export async function ws(app: FastifyInstance): Promise<void> {
     url: '/v1/ws',
     config: { origin: 'required' },
     // What is wrong with the request is said with a status, before the handshake.
-    preValidation: async request => void readQuery(request, rules),
+    preValidation: async request => {
+      readQuery(request, rules)
+      const { headers } = request.raw
+      headers['sec-websocket-extensions'] = offerToTake(headers['sec-websocket-extensions'] ?? '')
+    },
     handler: async (request, reply) => {
       if (request.raw.httpVersionMajor === 1) reply.header('upgrade', 'websocket')
       throw new FanwireError(
@@ -48,7 +56,9 @@ export async function ws(app: FastifyInstance): Promise<void> {
     },
     wsHandler: (socket, request) => {
       const outlet = new WsOutlet(socket, request.raw.socket)
-      serve(context, app.log, socket, outlet, readQuery(request, rules), mayPublish(request))
+      const framing = isDeflated(socket) ? deflateFraming : wsFraming
+      const connection = new Connection(context.hub, framing, outlet)
+      serve(context, app.log, socket, connection, outlet, readQuery(request, rules), mayPublish(request))
       forget(socket, request.raw)
     },
   })
@@ -59,11 +69,11 @@ function serve(
   context: Context,
   logger: FastifyInstance['log'],
   socket: WebSocket,
+  connection: Connection,
   outlet: WsOutlet,
   query: ReadQuery<never>,
   allowed: boolean,
 ): void {
-  const connection = new Connection(context.hub, wsFraming, outlet)
   const opened = join(context, connection, outlet, query)
   // Most clients never say anything.
   let commands: WsCommands | undefined
@@ -80,6 +90,7 @@ function serve(
       }),
     )
     commands.take(data as Buffer, isBinary)
+    forgetInflater(socket)
   })
   socket.on('pong', () => {
     connection.unansweredSince = 0
@@ -125,7 +136,10 @@ function forget(socket: WebSocket, request: IncomingMessage): void {
 
 function ignore(): void {}
 
-/** Frames go past the library, straight to the socket: valid as long as no extension is negotiated. */
+/**
+ * Frames go past the library, straight to the socket: valid as long as the library is given no messages to send, since
+ * it would queue those that it compresses. Its own pongs and close frames are never compressed, and not queued.
+ */
 class WsOutlet implements Outlet {
   readonly sink: Socket
   readonly underWay: number

@@ -1,0 +1,45 @@
+// A real browser: the system's own chromium, driven by playwright-core. None is ever downloaded.
+
+import { type Browser, chromium } from 'playwright-core'
+import { pathOf, without } from '../tools.ts'
+
+/** Why a test that needs a browser is skipped; false where there is one. */
+export const withoutBrowser: string | false = without('chromium')
+
+export function startBrowser(): Promise<Browser> {
+  const executablePath = pathOf('chromium')
+  if (executablePath === undefined) throw new Error('chromium is not installed: apt-get install chromium')
+  return chromium.launch({ executablePath, args: ['--no-sandbox'] })
+}
+
+export interface Shot {
+  /** Of a page, or of a file (`file:///…`). */
+  readonly url: string
+  /** The PNG that is written. */
+  readonly out: string
+  readonly colorScheme: 'light' | 'dark'
+  /** Of the window, in CSS pixels. */
+  readonly width: number
+  readonly height: number
+  /** As high as the page, rather than as the window. */
+  readonly fullPage?: boolean
+}
+
+/** Takes a picture of a page. */
+export async function capture({
+  url,
+  out,
+  colorScheme,
+  width,
+  height,
+  fullPage = false,
+}: Shot): Promise<void> {
+  const browser = await startBrowser()
+  try {
+    const page = await browser.newPage({ colorScheme, viewport: { width, height } })
+    await page.goto(url)
+    await page.screenshot({ path: out, fullPage })
+  } finally {
+    await browser.close()
+  }
+}

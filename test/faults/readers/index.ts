@@ -1,0 +1,35 @@
+// The readers of the fault suite: one kind a wire, and a further one where a wire has several ways to go.
+
+import { PushLinesReader, StreamReader } from './objects.ts'
+import { LongPollReader, PollReader } from './poll.ts'
+import { PushReader } from './push.ts'
+import type { Reader, ReaderOptions } from './reader.ts'
+import { RefreshReader } from './refresh.ts'
+import { PollingReader, SocketIoReader, UpgradingReader } from './socket-io.ts'
+import { SseReader } from './sse.ts'
+import { WsReader } from './ws.ts'
+
+export interface Kind {
+  readonly name: string
+  /** How many there are of it. */
+  readonly count: number
+  /** What it connects to. */
+  readonly behind: 'load balancers' | 'edges, over HTTP/2'
+  readonly Reader: new (options: ReaderOptions) => Reader
+}
+
+const behind = 'load balancers'
+
+export const KINDS: readonly Kind[] = [
+  { name: 'poll', count: 12, behind, Reader: PollReader },
+  { name: 'long-poll', count: 12, behind, Reader: LongPollReader },
+  { name: 'sse', count: 14, behind, Reader: SseReader },
+  { name: 'stream', count: 12, behind, Reader: StreamReader },
+  { name: 'ws', count: 14, behind, Reader: WsReader },
+  { name: 'refresh', count: 8, behind, Reader: RefreshReader },
+  { name: 'push', count: 8, behind: 'edges, over HTTP/2', Reader: PushReader },
+  { name: 'push, as lines', count: 4, behind, Reader: PushLinesReader },
+  { name: 'socket.io', count: 8, behind, Reader: SocketIoReader },
+  { name: 'socket.io, upgraded', count: 4, behind, Reader: UpgradingReader },
+  { name: 'socket.io, polling', count: 4, behind, Reader: PollingReader },
+]

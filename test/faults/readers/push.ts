@@ -1,0 +1,82 @@
+// A reader by `/v1/push` that takes pushes: straight from the edges, since load balancers forward none.
+
+import { once } from 'node:events'
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2'
+import { Lines, ObjectReader } from './objects.ts'
+import { Refused, SILENCE, textOf, untilCut } from './reader.ts'
+
+/** One in so many pushes is refused, as a client does that has the event in its cache: it is fetched instead. */
+const REFUSED = 10
+
+export class PushReader extends ObjectReader {
+  protected override async session(): Promise<number | undefined> {
+    const session = connect(`http://127.0.0.1:${this.port}`)
+    session.on('error', () => {})
+    session.setTimeout(SILENCE, () => session.destroy())
+    // Not within Node's own call for what has come: destroying a session there corrupts its memory (Node 20).
+    const end = () => void setImmediate(() => session.destroy())
+    this.signal.addEventListener('abort', end, { once: true })
+    try {
+      return await this.#hold(session)
+    } finally {
+      this.signal.removeEventListener('abort', end)
+      end()
+    }
+  }
+
+  /** Takes one line after the other: the reader stands behind a pushed event once it has it. */
+  async #hold(session: ClientHttp2Session): Promise<number | undefined> {
+    const pushes = new Map<string, Promise<string | undefined>>()
+    session.on('stream', (stream, { ':path': path }) => pushes.set(`${path}`, take(stream)))
+    const held = session.request({ ':path': `/v1/push?${this.query()}` })
+    const status = await statusOf(held)
+    if (status !== 200) throw new Refused(status, await textOf(held))
+    let retry: number | undefined
+    const read = async (line: string) => {
+      const { pushed } = JSON.parse(line)
+      if (pushed === undefined) {
+        retry = this.object(line) ?? retry
+        return
+      }
+      const path = `/v1/channels/${pushed.channel}/events/${pushed.id}`
+      const event = (await pushes.get(path)) ?? (await fetched(session, path))
+      pushes.delete(path)
+      this.object(event)
+    }
+    let reading = Promise.resolve()
+    const lines = new Lines(line => {
+      reading = reading.then(() => read(line))
+      // What can't be had is asked for again with the cursor, and so is what follows it.
+      reading.catch(() => setImmediate(() => session.destroy()))
+    })
+    await untilCut<Buffer>(held, bytes => lines.take(bytes))
+    await reading
+    return retry
+  }
+}
+
+/** A push: undefined where it is refused, or was cut. */
+async function take(stream: ClientHttp2Stream): Promise<string | undefined> {
+  stream.on('error', () => {})
+  if (Math.random() < 1 / REFUSED) {
+    stream.close(constants.NGHTTP2_REFUSED_STREAM)
+    return undefined
+  }
+  const text = await textOf(stream).catch(() => undefined)
+  return stream.rstCode === constants.NGHTTP2_NO_ERROR ? text : undefined
+}
+
+/** An event by its URL. */
+async function fetched(session: ClientHttp2Session, path: string): Promise<string> {
+  const stream = session.request({ ':path': path })
+  const status = await statusOf(stream)
+  const text = await textOf(stream)
+  // 404: the log has lost it since. Then the reader is told so where it goes on.
+  if (status !== 200) throw new Refused(status === 404 ? 503 : status, text)
+  return text
+}
+
+async function statusOf(stream: ClientHttp2Stream): Promise<number> {
+  const [{ ':status': status = 0 }] = (await once(stream, 'response')) as [{ ':status'?: number }]
+  return status
+}

@@ -1,0 +1,229 @@
+// What all readers share. They are as real clients are: each keeps a cursor, and connects again with it after any cut,
+// goodbye or error. What they are told goes into the account.
+
+import { setMaxListeners } from 'node:events'
+import { type Agent, type IncomingMessage, request } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parsePosition, printPosition } from '../../../services/log/position.ts'
+import type { Account, Given, Ledger } from '../account.ts'
+
+/** Silence, ms, after which a connection counts as dead. Nodes of the suite send heartbeats far more often. */
+export const SILENCE = 15_000
+/** Ms before a client connects again, and the longest `retry:` that it honours: a browser has more patience. */
+export const COME_BACK = 150
+export const LONGEST_RETRY = 1500
+
+export interface ReaderOptions {
+  readonly name: string
+  /** Of the load balancer, or of the edges, that it connects to in turn, on 127.0.0.1. */
+  readonly ports: readonly number[]
+  readonly channels: readonly string[]
+  /** Where it begins. Nothing may have been published yet where that is `earliest`. */
+  readonly begin?: 'earliest' | 'latest'
+  readonly account: Account
+  /** Among all readers: no two have the same. */
+  readonly number: number
+}
+
+export interface GapTold {
+  readonly channel: string
+  readonly from: string
+  readonly to: string
+}
+
+/** What the node, or the load balancer in its stead, answered instead of what was asked for. */
+export class Refused extends Error {
+  readonly status: number
+
+  constructor(status = 0, body = '') {
+    super(`${status} ${body}`)
+    this.status = status
+  }
+}
+
+const SILENCE_CODE = 'SILENCE'
+
+export abstract class Reader {
+  readonly name: string
+  /** Times that it was refused, or that its connection ended. */
+  ends = 0
+  /** Resolves once it has been told where it stands. */
+  readonly opened: Promise<void>
+  protected readonly options: ReaderOptions
+  readonly #ledgers: ReadonlyMap<string, Ledger>
+  readonly #positions = new Map<string, string>()
+  readonly #stopped = new AbortController()
+  readonly #running: Promise<void>
+  #open: () => void = () => {}
+
+  constructor(options: ReaderOptions) {
+    const { name, account, channels } = options
+    this.name = name
+    this.options = options
+    this.#ledgers = new Map(channels.map(channel => [channel, account.ledger(name, channel)]))
+    this.opened = new Promise(resolve => {
+      this.#open = resolve
+    })
+    setMaxListeners(0, this.#stopped.signal)
+    // Not before the reader of the wire is there as well.
+    this.#running = Promise.resolve().then(() => this.run())
+  }
+
+  /** Leaves for good. */
+  async stop(): Promise<void> {
+    this.#stopped.abort()
+    await this.#running
+  }
+
+  /** Aborted when it leaves for good. */
+  protected get signal(): AbortSignal {
+    return this.#stopped.signal
+  }
+
+  /** Where it connects to now: another edge after each end. */
+  protected get port(): number {
+    const { ports, number } = this.options
+    return ports[(number + this.ends) % ports.length] ?? 0
+  }
+
+  /** Reads until it leaves. */
+  protected async run(): Promise<void> {
+    const { signal } = this
+    while (!signal.aborted) {
+      let wait: number | undefined
+      try {
+        wait = await this.session()
+      } catch (error) {
+        this.failed(error)
+      }
+      this.ends++
+      // Spread: those who were cut together do not come back together.
+      await sleep((wait ?? COME_BACK) * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+    }
+  }
+
+  /** One connection, or one poll after the other. Returns how long to wait before the next, ms, if the node said so. */
+  protected abstract session(): Promise<number | undefined>
+
+  /** Something was raised: in the account, unless it is how connections end. */
+  protected failed(error: unknown): void {
+    if (isWrong(error)) this.options.account.fault(`${this.name}: ${error}`)
+  }
+
+  // What any wire tells --------------------------------------------------------------------------------------
+
+  /** Whether it has been told where it stands. */
+  protected get stood(): boolean {
+    return this.#positions.size === this.options.channels.length
+  }
+
+  /** Where it goes on in a channel. */
+  protected cursorOf(channel: string): string {
+    return this.#positions.get(channel) ?? this.options.begin ?? 'earliest'
+  }
+
+  protected query(): URLSearchParams {
+    const { channels } = this.options
+    const query = new URLSearchParams()
+    for (const channel of channels) query.append('channel', channel)
+    query.set('cursor', channels.map(channel => this.cursorOf(channel)).join(','))
+    return query
+  }
+
+  /** Where the node says that it stands: for all channels, in the order in which it asked for them. */
+  protected stands(cursor: string): void {
+    const positions = cursor.split(',')
+    for (const [i, channel] of this.options.channels.entries()) this.standsIn(channel, positions[i] ?? '')
+  }
+
+  protected standsIn(channel: string, position: string): void {
+    this.options.account.stands(this.#ledger(channel), position, Date.now())
+    this.#positions.set(channel, position)
+    if (this.stood) this.#open()
+  }
+
+  protected event(event: Given): void {
+    this.options.account.given(this.#ledger(event.channel), event)
+    this.#positions.set(event.channel, event.id)
+  }
+
+  protected gap(gap: GapTold): void {
+    this.options.account.told(this.#ledger(gap.channel), gap, Date.now())
+    this.#positions.set(gap.channel, gap.to)
+  }
+
+  #ledger(channel: string): Ledger {
+    const ledger = this.#ledgers.get(channel)
+    if (ledger === undefined) throw new SyntaxError(`something of ${channel} came, which was not asked for`)
+    return ledger
+  }
+
+  /** Where an answer with these events begins that says only where it ends: nothing says so but its events. */
+  protected before(events: readonly Given[], cursor: string): string {
+    const positions = cursor.split(',')
+    for (const [i, channel] of this.options.channels.entries()) {
+      const first = parsePosition(events.find(event => event.channel === channel)?.id ?? '')
+      if (first !== undefined) positions[i] = printPosition({ ...first, offset: first.offset - 1 })
+    }
+    return positions.join(',')
+  }
+
+  // Over HTTP/1.1 --------------------------------------------------------------------------------------------
+
+  /** A GET. Returns its answer's head; the connection is given up when nothing comes for long. */
+  protected get(
+    path: string,
+    headers: Record<string, string> = {},
+    agent: Agent | false = false,
+  ): Promise<IncomingMessage> {
+    const { port, signal } = this
+    return new Promise((resolve, reject) => {
+      const asked = request({ host: '127.0.0.1', port, path, headers, agent, signal })
+      asked.setTimeout(SILENCE, () =>
+        asked.destroy(Object.assign(new Error('silence'), { code: SILENCE_CODE })),
+      )
+      asked.once('response', answer => {
+        answer.on('error', () => {})
+        resolve(answer)
+      })
+      asked.on('error', reject)
+      asked.end()
+    })
+  }
+}
+
+/** Raises where the answer breaks off. */
+export async function textOf(answer: AsyncIterable<Buffer>): Promise<string> {
+  const pieces: Buffer[] = []
+  for await (const piece of answer) pieces.push(piece)
+  return Buffer.concat(pieces).toString()
+}
+
+/** Takes what comes until it ends, or is cut. Raises what `take` does. */
+export async function untilCut<T>(answer: AsyncIterable<T>, take: (piece: T) => void): Promise<void> {
+  try {
+    for await (const piece of answer) take(piece)
+  } catch (error) {
+    if (isWrong(error)) throw error
+  }
+}
+
+/** How connections end that are cut. */
+const CUT = new Set([
+  'ABORT_ERR',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ERR_HTTP2_GOAWAY_SESSION',
+  'ERR_HTTP2_INVALID_SESSION',
+  'ERR_HTTP2_STREAM_CANCEL',
+  'ERR_STREAM_PREMATURE_CLOSE',
+  'ETIMEDOUT',
+  SILENCE_CODE,
+])
+
+/** What was received is wrong, or can't pass, rather than that nothing was received. */
+function isWrong(error: unknown): boolean {
+  if (error instanceof Refused) return error.status < 500
+  return !(error instanceof Error && 'code' in error && CUT.has(`${error.code}`))
+}

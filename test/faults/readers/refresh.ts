@@ -1,0 +1,115 @@
+// A reader by `/v1/refresh`: reads the page as it stands in its HTML, and follows it to where it reloads. A page shows
+// what it showed before once more; what counts is what it marks as new, and what it says of gaps.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Given } from '../account.ts'
+import { type GapTold, Reader, Refused, textOf } from './reader.ts'
+
+/** Events of a page: more than can come in between two. */
+const LIMIT = 500
+const PATH = '/v1/refresh'
+
+/** What a page says. */
+interface Page {
+  /** The events that are marked as new, oldest first. */
+  readonly fresh: readonly Given[]
+  readonly gaps: readonly GapTold[]
+  /** The query of the URL to which it reloads, and after how many seconds. */
+  readonly again: string
+  readonly every: number
+}
+
+export class RefreshReader extends Reader {
+  /** The URL to which the last page reloads. */
+  #again: string | undefined
+
+  protected override async session(): Promise<undefined> {
+    const { signal } = this
+    while (!signal.aborted) {
+      const answer = await this.get(this.#again ?? `${PATH}?${this.query()}&limit=${LIMIT}&every=1`)
+      const body = await textOf(answer)
+      const { refresh } = answer.headers
+      // A browser comes back to a page only if that says so.
+      if (answer.statusCode !== 200 && refresh === undefined) {
+        throw new SyntaxError(`a page would stay at ${answer.statusCode} ${body} for ever`)
+      }
+      if (answer.statusCode !== 200) throw new Refused(answer.statusCode, body)
+      const page = readPage(body, `${refresh}`)
+      const cursor = new URLSearchParams(page.again).get('cursor') ?? ''
+      if (!this.stood) this.stands(this.before(page.fresh, cursor))
+      this.#take(page)
+      this.stands(cursor)
+      this.#again = `${PATH}${page.again}`
+      await sleep(page.every * 1000 * (0.5 + Math.random()), undefined, { signal })
+    }
+  }
+
+  /** The page tells its gaps above its events: each comes where the reader stands before it. */
+  #take({ fresh, gaps }: Page): void {
+    const left = [...gaps]
+    const pass = (channel: string) => {
+      const at = left.findIndex(gap => gap.channel === channel && gap.from === this.cursorOf(channel))
+      for (const gap of at === -1 ? [] : left.splice(at, 1)) {
+        this.gap(gap)
+        pass(channel)
+      }
+    }
+    for (const channel of this.options.channels) pass(channel)
+    for (const event of fresh) {
+      this.event(event)
+      pass(event.channel)
+    }
+    for (const gap of left) this.gap(gap)
+  }
+}
+
+/** Raises where the page is not as it should be. */
+function readPage(html: string, refresh: string): Page {
+  const [, every = '', again = ''] = /^(\d+); url=(\?.*)$/.exec(refresh) ?? []
+  const meta = /<meta http-equiv="refresh" content="([^"]*)">/.exec(html)?.[1] ?? ''
+  if (unescape(meta) !== refresh) throw new SyntaxError(`it reloads to ${meta} and to ${refresh}`)
+  const several = new URLSearchParams(again).getAll('channel').length > 1
+  const [only = ''] = new URLSearchParams(again).getAll('channel')
+  const rows = html.match(/<li[^>]*>.*?<\/li>/gs) ?? []
+  const fresh: Given[] = []
+  const gaps: GapTold[] = []
+  for (const row of rows) {
+    if (row.startsWith('<li class="new">')) fresh.push(readEvent(row))
+    else if (row.startsWith('<li class="gap">')) gaps.push(readGap(row))
+    else if (row.includes('not shown')) throw new SyntaxError(`${LIMIT} events are too few: ${row}`)
+  }
+  const told = Number((/<b>([\d,]+) new<\/b>/.exec(html)?.[1] ?? '0').replaceAll(',', ''))
+  if (told !== fresh.length) throw new SyntaxError(`${told} are said to be new, ${fresh.length} marked`)
+  if (!several && fresh.some(({ channel }) => channel !== only)) throw new SyntaxError('another channel')
+  return { fresh: fresh.reverse(), gaps, again, every: Number(every) }
+}
+
+function readEvent(row: string): Given {
+  const [, channel = '', id = ''] = /<a href="channels\/([^/]*)\/events\/([^"]*)">/.exec(row) ?? []
+  const [, time = ''] = /<time datetime="([^"]*)">/.exec(row) ?? []
+  const [, type] = /<i>([^<]*)<\/i>/.exec(row) ?? []
+  const members = row.matchAll(/<dt>([^<]*)<\/dt><dd><div class="data( json)?">([^<]*)<\/div><\/dd>/g)
+  const data = Object.fromEntries(
+    [...members].map(([, name = '', json, text = '']) => {
+      return [unescape(name), json === undefined ? unescape(text) : JSON.parse(unescape(text))]
+    }),
+  )
+  return {
+    channel: decodeURIComponent(channel),
+    id,
+    time: Date.parse(time),
+    ...(type === undefined ? {} : { type: unescape(type) }),
+    data: data as Given['data'],
+  }
+}
+
+function readGap(row: string): GapTold {
+  const told = />([^<]*): events after (\S+), up to (\S+), may be lost</.exec(row)
+  if (told === null) throw new SyntaxError(`it was told ${row}`)
+  const [, channel = '', from = '', to = ''] = told
+  return { channel: unescape(channel), from, to }
+}
+
+function unescape(text: string): string {
+  return text.replace(/&#(\d+);/g, (_, code) => String.fromCharCode(code))
+}

@@ -1,0 +1,82 @@
+// A reader by `/socket.io/`: the library's own client, as README says to use it. It comes back by itself.
+
+import { once } from 'node:events'
+import { io, type Socket } from 'socket.io-client'
+import { fromAddress } from '../../contract/clients.ts'
+import { COME_BACK, LONGEST_RETRY, Reader } from './reader.ts'
+
+/** What a subscription is acknowledged with. */
+interface Answer {
+  readonly ok?: { readonly channel: string; readonly cursor: string }
+  readonly error?: { readonly code: string; readonly message: string }
+}
+
+/** Codes of what passes. */
+const PASSES = new Set(['FW_NOT_READY', 'FW_DRAINING', 'FW_LOG_UNAVAILABLE'])
+
+export class SocketIoReader extends Reader {
+  protected readonly transports: readonly ('polling' | 'websocket')[] = ['websocket']
+
+  protected override async run(): Promise<void> {
+    const { port, signal } = this
+    const { number } = this.options
+    const socket = io(`http://127.0.0.1:${port}`, {
+      forceNew: true,
+      transports: [...this.transports],
+      ...fromAddress(number),
+      reconnectionDelay: COME_BACK,
+      reconnectionDelayMax: LONGEST_RETRY,
+    })
+    socket.on('connect', () => {
+      for (const channel of this.options.channels) this.#subscribe(socket, channel)
+    })
+    socket.on('disconnect', () => this.#ended(socket))
+    socket.on('connect_error', () => this.#ended(socket))
+    socket.onAny((name: string, object) => {
+      try {
+        if (name === 'gap') this.gap(object)
+        else if (name === 'error') throw new SyntaxError(`it was told ${JSON.stringify(object)}`)
+        else if (name !== 'close') this.event(object)
+      } catch (error) {
+        this.failed(error)
+      }
+    })
+    await once(signal, 'abort')
+    socket.disconnect()
+  }
+
+  /** A session of the library is one manager's, from connection to connection. */
+  protected override session(): Promise<undefined> {
+    throw new Error('the library has them')
+  }
+
+  #subscribe(socket: Socket, channel: string): void {
+    const { id } = socket
+    socket.emit('subscribe', { channel, cursor: this.cursorOf(channel) }, ({ ok, error }: Answer) => {
+      if (ok !== undefined) this.standsIn(channel, ok.cursor)
+      else if (!PASSES.has(error?.code ?? ''))
+        this.failed(new SyntaxError(`${error?.code} ${error?.message}`))
+      else {
+        setTimeout(() => {
+          // Another connection subscribes for itself.
+          if (socket.connected && socket.id === id) this.#subscribe(socket, channel)
+        }, COME_BACK)
+      }
+    })
+  }
+
+  #ended(socket: Socket): void {
+    this.ends++
+    if (!socket.active && !this.signal.aborted) this.failed(new SyntaxError('the client will not come back'))
+  }
+}
+
+/** Begins by polling, and changes to WebSocket. */
+export class UpgradingReader extends SocketIoReader {
+  protected override readonly transports = ['polling', 'websocket'] as const
+}
+
+/** Polls all the time. */
+export class PollingReader extends SocketIoReader {
+  protected override readonly transports = ['polling'] as const
+}

@@ -1,0 +1,23 @@
+// A reader by `/v1/sse`.
+
+import { SseParser } from '../../contract/clients.ts'
+import { LONGEST_RETRY, Reader, Refused, textOf, untilCut } from './reader.ts'
+
+export class SseReader extends Reader {
+  protected override async session(): Promise<number | undefined> {
+    let isOpen = false
+    const parser = new SseParser(({ event, data, lastEventId }) => {
+      if (data === undefined) this.stands(lastEventId)
+      else if (!isOpen) throw new SyntaxError('an event came before it was said where the stream stands')
+      else if (event === 'gap') this.gap(JSON.parse(data))
+      else this.event(JSON.parse(data))
+      isOpen = true
+      if (data !== undefined) this.stands(lastEventId)
+    })
+    const answer = await this.get(`/v1/sse?${this.query()}`, { accept: 'text/event-stream' })
+    if (answer.statusCode !== 200) throw new Refused(answer.statusCode, await textOf(answer))
+    await untilCut<Buffer>(answer, bytes => parser.write(bytes))
+    const retry = parser.retries.at(-1)
+    return retry === undefined ? undefined : Math.min(retry, LONGEST_RETRY)
+  }
+}
