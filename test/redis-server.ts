@@ -1,7 +1,7 @@
 // A Redis of the tests' own: on a free port of 127.0.0.1, gone when its test or the test process ends.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../infra/ports.ts'
@@ -72,6 +72,22 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
       running = await begin(port, place, args)
     },
   }
+}
+
+/** Where Redis keeps its append-only files. */
+export function aofDir({ dir }: Pick<RedisServer, 'dir'>): string {
+  return join(dir, 'appendonlydir')
+}
+
+/** Takes the last `bytes` from the append-only file, as a crash of the machine may. Redis must not be running. */
+export async function cutAof(redis: Pick<RedisServer, 'dir'>, bytes: number): Promise<void> {
+  const names = (await readdir(aofDir(redis))).filter(name => name.endsWith('.incr.aof'))
+  // The newest is the one with the highest number: "appendonly.aof.<n>.incr.aof".
+  const number = (name: string) => Number(/\.(\d+)\.incr\.aof$/.exec(name)?.[1])
+  const newest = names.sort((a, b) => number(a) - number(b)).at(-1)
+  if (newest === undefined) throw new Error('Redis has no append-only file')
+  const file = join(aofDir(redis), newest)
+  await truncate(file, Math.max(0, (await stat(file)).size - bytes))
 }
 
 /**

@@ -22,7 +22,8 @@ const ENDS = new Set([0x7d, 0x5d])
 /** Counts a short text in a stream of bytes that is cut anywhere. */
 export class Needle {
   readonly #needle: Buffer
-  #tail = Buffer.alloc(0)
+  /** So many of its bytes were the last that came. */
+  #begun = 0
 
   constructor(text: string) {
     this.#needle = Buffer.from(text, 'latin1')
@@ -30,22 +31,33 @@ export class Needle {
 
   /** In `bytes` and across the seam before it. */
   count(bytes: Buffer): number {
+    if (this.#begun === 0) return this.#in(bytes)
     const { length } = this.#needle
-    const seam = Buffer.concat([this.#tail, bytes.subarray(0, length - 1)])
-    this.#tail = Buffer.from(
-      bytes.length < length - 1 ? seam.subarray(-(length - 1)) : bytes.subarray(bytes.length - length + 1),
-    )
-    return this.#in(seam) + this.#in(bytes)
+    const seam = Buffer.concat([this.#needle.subarray(0, this.#begun), bytes.subarray(0, length - 1)])
+    return this.#in(seam) + (bytes.length < length ? 0 : this.#in(bytes))
   }
 
   forget(): void {
-    this.#tail = Buffer.alloc(0)
+    this.#begun = 0
   }
 
   #in(bytes: Buffer): number {
     let found = 0
     for (let at = bytes.indexOf(this.#needle); at !== -1; at = bytes.indexOf(this.#needle, at + 1)) found++
+    this.#begun = this.#beginningAtEnd(bytes)
     return found
+  }
+
+  /** How much of the needle's beginning `bytes` end with, not all of it. */
+  #beginningAtEnd(bytes: Buffer): number {
+    const { length } = this.#needle
+    for (let size = Math.min(length - 1, bytes.length); size > 0; size--) {
+      const from = bytes.length - size
+      let same = 0
+      while (same < size && bytes[from + same] === this.#needle[same]) same++
+      if (same === size) return size
+    }
+    return 0
   }
 }
 
@@ -57,9 +69,10 @@ export interface Said {
 }
 
 export class Attention {
-  /** Id of an event, and its sequence number: from there on positions are counted. */
+  /** Id of an event, and its sequence number: from there on positions are counted, until a gap is told. */
   id = ''
   sequence = -1
+  #isStale = true
   readonly #kind: StreamKind
   readonly #gaps: Needle
   readonly #pings = new Needle(ENGINE_PING)
@@ -71,14 +84,19 @@ export class Attention {
 
   /** The connection was cut. */
   cut(): void {
+    this.#isStale = true
     this.#gaps.forget()
     this.#pings.forget()
   }
 
   /** `bytes` are what `scanner` was given last. */
   read(bytes: Buffer, scanner: Scanner): Said {
-    this.#stand(bytes, bytes.length - scanner.sinceMarker)
     const gaps = this.#gaps.count(bytes)
+    if (gaps > 0) this.#isStale = true
+    const newest = bytes.length - scanner.sinceMarker
+    // An event before the gap says nothing of those behind it.
+    if (this.#isStale && (gaps === 0 || newest > bytes.lastIndexOf(GAPS[this.#kind])))
+      this.#stand(bytes, newest)
     if (this.#kind === 'socket.io') {
       return { gaps, pings: this.#pings.count(bytes), farewell: has(bytes, CLOSE, isClose) }
     }
@@ -94,6 +112,7 @@ export class Attention {
     const from = id + ID.length
     this.id = bytes.toString('latin1', from, bytes.indexOf(0x22, from))
     this.sequence = sequenceAt(bytes, at)
+    this.#isStale = false
   }
 }
 

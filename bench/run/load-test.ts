@@ -12,7 +12,7 @@ import type { Live } from './live.ts'
 import { allowed, processesFor } from './limits.ts'
 import { useOf } from './nodes.ts'
 import type { Options } from './options.ts'
-import { type Outcome, outcomeOf, quantiles } from './outcome.ts'
+import { type Outcome, outcomeOf, quantilesOf } from './outcome.ts'
 import { CannotRun, tryPublishing, tryReading } from './preflight.ts'
 
 /** Seconds for what is still under way when the last event has been published. */
@@ -122,6 +122,12 @@ class LoadTest {
     const clients = outcomes.reduce((sum, each) => sum + each.clients, 0)
     const delivered = outcomes.reduce((sum, each) => sum + each.delivered, 0)
     if (signal.aborted) notes.push('ended early')
+    if (published.sent > 0 && published.acknowledged === 0) {
+      notes.push(
+        'no publish was acknowledged: a load balancer that holds requests back until they are whole (nginx without ' +
+          'proxy_request_buffering off) does that; try --publish-url with the address of a node',
+      )
+    }
     if (outcomes.some(each => each.generatorCpu > BUSY)) {
       notes.push(
         'a process of the load used more than 90 % of a core: it may be what was measured; --processes, or more machines',
@@ -260,7 +266,7 @@ class LoadTest {
       const all = total(tallies)
       const at = now()
       const seconds = (at - before.at) / 1e6
-      const latency = quantiles(all.latency)
+      const latency = quantilesOf(all.latency)
       this.#live.show({
         phase,
         open: all.open,
@@ -289,6 +295,9 @@ function noneConnected({ name, connected }: Wire): string {
   const text = `${name}: none of ${connected.failed} clients could connect: ${reason.split('\r\n', 1)[0]}`
   if (name === 'push') return `${text}; push needs HTTP/2: https://, or the port that FANWIRE_H2C_PORT opens`
   if (name === 'socket.io') return `${text}; does the node run with FANWIRE_SOCKET_IO=1?`
+  if (name === 'ws' && / 426\b/.test(reason)) {
+    return `${text}; a load balancer on the way has to pass Upgrade and Connection on`
+  }
   if (/ 503\b/.test(reason))
     return `${text}; look at FANWIRE_MAX_CONNECTIONS, /readyz and the log of the nodes`
   return text

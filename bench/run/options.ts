@@ -123,6 +123,8 @@ const FLAGS = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
+/** Clients that are not worth a second process. */
+const FEW = 250
 const MOST_CLIENTS = 1_000_000
 /** Sequence numbers have eight digits. */
 const MOST_EVENTS = 90_000_000
@@ -213,7 +215,8 @@ export function readOptions(
     publishKey: values['publish-key'] ?? env.FANWIRE_PUBLISH_KEY?.split(',', 1)[0],
     headers,
     insecure: values.insecure,
-    processes: processes ?? Math.max(1, Math.min(clients, Math.floor(availableParallelism() / wires.length))),
+    processes:
+      processes ?? Math.min(Math.ceil(clients / FEW), Math.ceil(availableParallelism() / wires.length)),
     processesFree: processes === undefined,
     out: values.out,
     metrics: urlsOf('metrics', values.metrics),

@@ -1,8 +1,8 @@
 // What came of a load test: a row a wire, and what may not be exceeded.
 
-import { Histogram } from '../load/histogram.ts'
 import type { Connected, Tally, WireName } from '../load/order.ts'
 import { table } from '../report.ts'
+import { quantiles } from '../transports/quantiles.ts'
 import type { Quantiles } from '../transports/result.ts'
 import type { Thresholds } from './options.ts'
 
@@ -64,8 +64,8 @@ export function outcomeOf(
 ): WireOutcome {
   const { received, repeated, requests, bytesIn, bytesOut } = tally
   const each = (value: number) => (received === 0 ? undefined : value / received)
-  const latency = quantiles(tally.latency)
-  const answering = quantiles(tally.answering)
+  const latency = quantilesOf(tally.latency)
+  const answering = quantilesOf(tally.answering)
   const [inward, outward] = [each(bytesIn), each(bytesOut)]
   return {
     wire,
@@ -93,13 +93,9 @@ export function outcomeOf(
   }
 }
 
-/** ms. */
-export function quantiles(entries: Tally['latency']): Quantiles | undefined {
-  const all = new Histogram()
-  all.addAll(entries)
-  if (all.count === 0) return undefined
-  const at = (quantile: number) => all.quantile(quantile) / 1000
-  return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: all.max / 1000 }
+/** ms; undefined where there is nothing. */
+export function quantilesOf(entries: Tally['latency']): Quantiles | undefined {
+  return entries.length === 0 ? undefined : quantiles(entries)
 }
 
 function errorsOf({ errors, failed }: WireOutcome): number {

@@ -1,11 +1,10 @@
 // What is done to a running cluster, and what may come of it. Each fault is over when its function returns: what was
 // taken away is there again.
 
-import { cp, readdir, rm, stat, truncate } from 'node:fs/promises'
-import { join } from 'node:path'
+import { cp, rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { NodePart } from '../../infra/topology.ts'
-import { startRedis } from '../redis-server.ts'
+import { aofDir, cutAof, startRedis } from '../redis-server.ts'
 import type { Load } from './load.ts'
 import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, until, type World } from './world.ts'
 
@@ -135,7 +134,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
     gaps: 'must',
     refuses: true,
     quick: true,
-    inject: world => restartRedis(world, 'the last KiB of its AOF cut off', () => cutAof(world)),
+    inject: world => restartRedis(world, 'the last KiB of its AOF cut off', () => cutAof(world.redis, 1024)),
   },
   {
     name: 'older-aof',
@@ -143,12 +142,12 @@ export const faults: readonly Fault<SingleWorld>[] = [
     gaps: 'must',
     refuses: true,
     async inject(world) {
-      const kept = `${aof(world)}.kept`
-      await cp(aof(world), kept, { recursive: true })
+      const kept = `${aofDir(world.redis)}.kept`
+      await cp(aofDir(world.redis), kept, { recursive: true })
       await sleep(2000)
       await restartRedis(world, 'an AOF from 2 s before', async () => {
-        await rm(aof(world), { recursive: true })
-        await cp(kept, aof(world), { recursive: true })
+        await rm(aofDir(world.redis), { recursive: true })
+        await cp(kept, aofDir(world.redis), { recursive: true })
         await rm(kept, { recursive: true })
       })
     },
@@ -158,7 +157,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
     title: 'Redis: `kill -9`, restart without its AOF',
     gaps: 'must',
     refuses: true,
-    inject: world => restartRedis(world, 'nothing', () => rm(aof(world), { recursive: true })),
+    inject: world => restartRedis(world, 'nothing', () => rm(aofDir(world.redis), { recursive: true })),
   },
   {
     name: 'flushed',
@@ -240,21 +239,6 @@ async function kill({ say }: World, node: NodePart): Promise<void> {
   await node.kill()
   await sleep(AWAY)
   await node.restart()
-}
-
-/** Where Redis keeps its append-only files. */
-function aof({ redis }: SingleWorld): string {
-  return join(redis.dir, 'appendonlydir')
-}
-
-async function cutAof(world: SingleWorld): Promise<void> {
-  const names = (await readdir(aof(world))).filter(name => name.endsWith('.incr.aof'))
-  // The newest is the one with the highest number: "appendonly.aof.<n>.incr.aof".
-  const number = (name: string) => Number(/\.(\d+)\.incr\.aof$/.exec(name)?.[1])
-  const newest = names.sort((a, b) => number(a) - number(b)).at(-1)
-  if (newest === undefined) throw new Error('Redis has no append-only file')
-  const file = join(aof(world), newest)
-  await truncate(file, Math.max(0, (await stat(file)).size - 1024))
 }
 
 async function allReady({ topology }: World): Promise<boolean> {

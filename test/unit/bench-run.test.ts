@@ -1,11 +1,14 @@
 // How `fanwire bench` ends where there is nothing to measure: it says what is wrong, and what to do.
 
+import { readFileSync } from 'node:fs'
+import { join, posix } from 'node:path'
 import t from 'tap'
 import { Misused, readOptions } from '../../bench/run/options.ts'
 import { processesFor } from '../../bench/run/limits.ts'
 import { exceeded, type Outcome, outcomeOf } from '../../bench/run/outcome.ts'
 import { runNode, startNode } from '../node.ts'
 
+const ROOT = join(import.meta.dirname, '../..')
 const URL = 'http://127.0.0.1:8080'
 const KEY = 'for-the-bench'
 const CONNECTED = { opened: 2, failed: 0, reason: '' }
@@ -112,4 +115,22 @@ t.test('what can not run ends it with 3, and with what to do', async t => {
 t.test('what is asked wrongly ends it with 2, and help with 0', async t => {
   t.match(await bench(['--url', 'nowhere']), { code: 2, output: /see fanwire bench --help/ })
   t.match(await bench(['--help']), { code: 0, output: /fanwire bench --url/ })
+})
+
+t.test('all that the built command imports is an input of the build, so that a change is built', async t => {
+  const config = JSON.parse(readFileSync(join(ROOT, 'tsconfig.build.json'), 'utf8')) as { include: string[] }
+  const isInput = (path: string) => config.include.some(each => path === each || path.startsWith(`${each}/`))
+  const seen = new Set<string>()
+  const visit = (path: string) => {
+    if (seen.has(path)) return
+    seen.add(path)
+    for (const [, of] of readFileSync(join(ROOT, path), 'utf8').matchAll(/ from '(\.[^']+\.ts)'/g)) {
+      visit(posix.join(posix.dirname(path), of as string))
+    }
+  }
+  for (const path of ['bench/run.ts', 'bench/load/load.ts', 'bench/load/publisher.ts']) visit(path)
+  t.strictSame(
+    [...seen].filter(path => !isInput(path)),
+    [],
+  )
 })

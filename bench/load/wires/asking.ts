@@ -250,7 +250,8 @@ export class AskingFollower implements Follower {
     this.#pause()
     clearTimeout(this.#timer)
     const ask = () => {
-      this.#due = this.#slot
+      // A timer may be up to 1 ms early.
+      this.#due = Math.min(this.#slot, now())
       this.#ask()
     }
     this.#timer = setTimeout(ask, Math.max(0, (this.#slot - at) / 1000))
