@@ -55,14 +55,14 @@ function runs(lines: readonly Line[], { clients, rates, seconds, nodes = 1 }: Sh
 
 /** Within 20 minutes, with all that comes between the cells. */
 export const FULL: readonly Run[] = [
-  ...runs([POLL_1], { clients: 1000, rates: [0, 1, 10, 100], seconds: 20 }),
-  ...runs([LONG_POLL, SSE, STREAM, WS], { clients: 1000, rates: [1, 10, 100], seconds: 20 }),
+  ...runs([POLL_1, LONG_POLL], { clients: 1000, rates: [0, 1, 10, 100], seconds: 20 }),
+  ...runs([SSE, STREAM, WS], { clients: 1000, rates: [1, 10, 100], seconds: 20 }),
   ...runs([POLL_5, SOCKET_IO], { clients: 1000, rates: [1, 10, 100], seconds: 15 }),
   ...runs([LONG_POLL_LOW], { clients: 1000, rates: [10, 100], seconds: 20 }),
-  ...runs([REFRESH, PUSH], { clients: 1000, rates: [0, 1, 10], seconds: 15 }),
-  ...runs([SSE, WS, SOCKET_IO], { clients: 5000, rates: [0, 10], seconds: 15 }),
-  ...runs([POLL_5, LONG_POLL], { clients: 5000, rates: [0, 1], seconds: 15 }),
-  ...runs([POLL_1, LONG_POLL, SSE, WS], { clients: 100, rates: [10, 100], seconds: 10 }),
+  ...runs([REFRESH, PUSH], { clients: 1000, rates: [0, 1, 10], seconds: 12 }),
+  ...runs([SSE, WS, SOCKET_IO], { clients: 5000, rates: [0, 10], seconds: 12 }),
+  ...runs([POLL_5, LONG_POLL], { clients: 5000, rates: [0, 1], seconds: 12 }),
+  ...runs([POLL_1, LONG_POLL, SSE, WS], { clients: 100, rates: [10, 100], seconds: 8 }),
   ...runs([POLL_1, LONG_POLL, SSE, WS], { clients: 1000, rates: [10], seconds: 20, nodes: 2 }),
   ...runs([PUBLISH], { clients: 1, rates: [0], seconds: 10 }),
   ...runs([PUBLISH], { clients: 100, rates: [0], seconds: 10 }),

@@ -25,6 +25,8 @@ const WARM = { channel: 'warm', clients: 50, rate: 50, events: 50 }
 const RAMP_UP = 0.5
 /** Seconds that a long poll is held at most. */
 const WAIT = 25
+/** Events that a refresh page has room for: more than come between two looks. */
+const PAGE = 200
 /** Seconds after the last event, beyond the time between two polls, until what has not come is missing. */
 const GRACE = 3
 /** Seconds that what a cell left behind has to arrive before the next begins. */
@@ -140,6 +142,7 @@ class Measuring {
       wait: WAIT,
       rampUp: Math.max((RAMP_UP * clients) / 1000, wire === 'poll' || wire === 'refresh' ? every : 0),
       after: 0,
+      ...(wire === 'refresh' ? { limit: PAGE } : {}),
     }
   }
 

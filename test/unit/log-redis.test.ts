@@ -209,31 +209,37 @@ t.test('a restart begins an epoch: what the file kept can be read on to its end'
   )
 })
 
-t.test('what a cut file brings back one restart later is no event: the one it replaced is told as lost', async t => {
-  const { log, redis } = await own(t, ['--appendonly', 'yes', '--appendfsync', 'always'])
-  await append(log, 'a', drafts(9))
-  await append(log, 'a', [draft(10)])
-  await redis.kill()
-  // Within the last transaction, which Redis leaves open in the file: what is appended next goes on in it.
-  await cutAof(redis, 20)
-  await redis.restart()
-  const next = await insist(log, 'a', 11)
-  t.equal(next.offset, 10, 'the tenth was lost')
-  const later = await append(log, 'a', drafts(3, 12))
-  t.equal(later.offset, 13)
-  await redis.restart('SIGKILL')
-  const newest = await insist(log, 'a', 15)
-  t.equal(newest.offset, 14)
-  const pages = await readAll(log, 'a', { epoch: next.epoch, offset: 9 })
-  for (const { start, events } of pages)
-    for (const { epoch } of events) t.equal(epoch, start.epoch, 'events of a page are of its epoch')
-  t.same(pages[0]?.gap, { from: { epoch: next.epoch, offset: 9 }, to: { epoch: next.epoch, offset: 10 } })
-  t.same(
-    pages.flatMap(({ events }) => events.map(dataOf)),
-    [12, 13, 14, 15],
-  )
-  t.same((await readAll(log, 'a', 'earliest')).flatMap(({ events }) => events.map(dataOf)), [12, 13, 14, 15])
-})
+t.test(
+  'what a cut file brings back one restart later is no event: the one it replaced is told as lost',
+  async t => {
+    const { log, redis } = await own(t, ['--appendonly', 'yes', '--appendfsync', 'always'])
+    await append(log, 'a', drafts(9))
+    await append(log, 'a', [draft(10)])
+    await redis.kill()
+    // Within the last transaction, which Redis leaves open in the file: what is appended next goes on in it.
+    await cutAof(redis, 20)
+    await redis.restart()
+    const next = await insist(log, 'a', 11)
+    t.equal(next.offset, 10, 'the tenth was lost')
+    const later = await append(log, 'a', drafts(3, 12))
+    t.equal(later.offset, 13)
+    await redis.restart('SIGKILL')
+    const newest = await insist(log, 'a', 15)
+    t.equal(newest.offset, 14)
+    const pages = await readAll(log, 'a', { epoch: next.epoch, offset: 9 })
+    for (const { start, events } of pages)
+      for (const { epoch } of events) t.equal(epoch, start.epoch, 'events of a page are of its epoch')
+    t.same(pages[0]?.gap, { from: { epoch: next.epoch, offset: 9 }, to: { epoch: next.epoch, offset: 10 } })
+    t.same(
+      pages.flatMap(({ events }) => events.map(dataOf)),
+      [12, 13, 14, 15],
+    )
+    t.same(
+      (await readAll(log, 'a', 'earliest')).flatMap(({ events }) => events.map(dataOf)),
+      [12, 13, 14, 15],
+    )
+  },
+)
 
 t.test('a restart without a file loses all, and says so', async t => {
   const { log, redis } = await own(t)
