@@ -90,7 +90,8 @@ t.test('with its log in Redis: nothing is lost, nothing comes twice', async t =>
 
 t.test('with its log in memory: every client is told a gap', async t => {
   for (const [wire, tally] of await overRestart({}, 8e6)) {
-    t.equal(tally.gaps, CLIENTS, wire)
+    // Whoever asks again because the answer was cut is told it again.
+    t.ok(tally.gaps >= CLIENTS, wire)
     t.match(tally, { open: CLIENTS, cut: CLIENTS, resumed: CLIENTS }, wire)
     const { received, missing, repeated } = tally
     t.equal(received + missing - repeated, EVENTS * CLIENTS, `${wire}: what did not come is missing`)

@@ -128,7 +128,8 @@ t.test('all that the built command imports is an input of the build, so that a c
       visit(posix.join(posix.dirname(path), of as string))
     }
   }
-  for (const path of ['bench/run.ts', 'bench/load/load.ts', 'bench/load/publisher.ts']) visit(path)
+  for (const path of ['bench/run.ts', 'bench/plan.ts', 'bench/load/load.ts', 'bench/load/publisher.ts'])
+    visit(path)
   t.strictSame(
     [...seen].filter(path => !isInput(path)),
     [],
