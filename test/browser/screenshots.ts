@@ -1,14 +1,16 @@
-// npm run screenshots: the pictures of README.md, taken of a node that runs for them.
+// npm run screenshots: the pictures of README.md, taken of a node that runs for them, and of the bench's last report.
 
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { startMemoryNode } from '../contract/node.ts'
-import { capture } from './browser.ts'
+import { capture, type Shot } from './browser.ts'
 
 const OUT = fileURLToPath(new URL('../../docs/images', import.meta.url))
-const MAX_BYTES = 80 * 1024
+/** Of the last full run of `npm run bench`. */
+const REPORT = new URL('../../bench/results/report.html', import.meta.url).href
+const MAX_BYTES = 250 * 1024
 
 const LONG =
   'The ferry at noon is cancelled because of the storm. Who has a ticket may take the one at four, or tomorrow ' +
@@ -41,6 +43,15 @@ const NEW: readonly Published[] = [
   ['harbour', 'chat', 'Coming in now ⚓ see you at berth 4 ☂'],
 ]
 
+async function picture(name: string, shot: Omit<Shot, 'out'>): Promise<void> {
+  const out = join(OUT, `${name}.png`)
+  await capture({ ...shot, out })
+  const { size } = await stat(out)
+  if (size > MAX_BYTES) throw new Error(`${out} has ${size} bytes, more than ${MAX_BYTES}`)
+  process.stdout.write(`${out}: ${size} bytes\n`)
+}
+
+await mkdir(OUT, { recursive: true })
 const node = await startMemoryNode({ HISTORY_EVENTS: '4' })
 try {
   /** Publishes one after the other, not two within a millisecond. Returns the last one's id. */
@@ -58,18 +69,16 @@ try {
   ].reverse()
   await publish(NEW)
   const url = `http://127.0.0.1:${node.port}/v1/refresh?channel=harbour&channel=sensors&cursor=${cursors}`
-  await mkdir(OUT, { recursive: true })
   for (const [name, colorScheme, width, height] of [
     ['refresh-light', 'light', 720, 640],
     ['refresh-dark', 'dark', 720, 640],
     ['refresh-phone', 'light', 360, 700],
   ] as const) {
-    const out = join(OUT, `${name}.png`)
-    await capture({ url, out, colorScheme, width, height })
-    const { size } = await stat(out)
-    if (size > MAX_BYTES) throw new Error(`${out} has ${size} bytes, more than ${MAX_BYTES}`)
-    process.stdout.write(`${out}: ${size} bytes\n`)
+    await picture(name, { url, colorScheme, width, height })
   }
 } finally {
   await node.close()
+}
+for (const colorScheme of ['light', 'dark'] as const) {
+  await picture(`report-${colorScheme}`, { url: REPORT, colorScheme, width: 1280, height: 1500 })
 }
