@@ -57,7 +57,7 @@ function runs(lines: readonly Line[], { clients, rates, seconds, nodes = 1 }: Sh
 export const FULL: readonly Run[] = [
   ...runs([POLL_1, LONG_POLL], { clients: 1000, rates: [0, 1, 10, 100], seconds: 20 }),
   ...runs([SSE, STREAM, WS], { clients: 1000, rates: [1, 10, 100], seconds: 20 }),
-  ...runs([POLL_5, SOCKET_IO], { clients: 1000, rates: [1, 10, 100], seconds: 15 }),
+  ...runs([POLL_5, SOCKET_IO], { clients: 1000, rates: [1, 10, 100], seconds: 12 }),
   ...runs([LONG_POLL_LOW], { clients: 1000, rates: [10, 100], seconds: 20 }),
   ...runs([REFRESH, PUSH], { clients: 1000, rates: [0, 1, 10], seconds: 12 }),
   ...runs([SSE, WS, SOCKET_IO], { clients: 5000, rates: [0, 10], seconds: 12 }),

@@ -13,12 +13,23 @@ interface Seen {
   readonly overlapping: readonly string[]
 }
 
+interface Element {
+  readonly textContent: string
+  readonly scrollWidth: number
+  readonly clientWidth: number
+  getBoundingClientRect(): Readonly<Record<'left' | 'right' | 'top' | 'bottom' | 'width', number>>
+  querySelectorAll(selector: string): Iterable<Element>
+}
+
+/** What is used of a browser's globals (the tests are compiled for Node). */
+interface Page {
+  readonly document: Element & { readonly documentElement: Element }
+  getComputedStyle(element: Element): { readonly visibility: string }
+}
+
 /** Runs in the page. */
 function look(): Seen {
-  const { document, getComputedStyle } = globalThis as unknown as {
-    document: any
-    getComputedStyle(element: unknown): { visibility: string; display: string }
-  }
+  const { document, getComputedStyle } = globalThis as unknown as Page
   const outside: string[] = []
   const overlapping: string[] = []
   const shown = [...document.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().width > 0)
@@ -26,7 +37,7 @@ function look(): Seen {
     const frame = svg.getBoundingClientRect()
     const texts = [...svg.querySelectorAll('text')]
       .filter(text => text.textContent.trim() !== '' && getComputedStyle(text).visibility !== 'hidden')
-      .map(text => ({ what: text.textContent as string, box: text.getBoundingClientRect() }))
+      .map(text => ({ what: text.textContent, box: text.getBoundingClientRect() }))
       .filter(({ box }) => box.width > 0)
     for (const { what, box } of texts) {
       const inside =
