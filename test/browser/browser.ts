@@ -21,24 +21,17 @@ export interface Shot {
   /** Of the window, in CSS pixels. */
   readonly width: number
   readonly height: number
-  /** As high as the page, rather than as the window. */
-  readonly fullPage?: boolean
+  /** Of this part of the page alone, a CSS selector; left out: of the window. */
+  readonly part?: string
 }
 
 /** Takes a picture of a page. */
-export async function capture({
-  url,
-  out,
-  colorScheme,
-  width,
-  height,
-  fullPage = false,
-}: Shot): Promise<void> {
+export async function capture({ url, out, colorScheme, width, height, part }: Shot): Promise<void> {
   const browser = await startBrowser()
   try {
     const page = await browser.newPage({ colorScheme, viewport: { width, height } })
     await page.goto(url)
-    await page.screenshot({ path: out, fullPage })
+    await (part === undefined ? page : page.locator(part)).screenshot({ path: out })
   } finally {
     await browser.close()
   }
