@@ -85,7 +85,10 @@ async function openOn(
 ): Promise<ClientHttp2Stream> {
   const stream = session.request({ ':path': path, ...headers })
   stream.on('error', () => {})
-  const [answered] = await once(stream, 'response')
+  const closed = once(stream, 'close').then((): never => {
+    throw new Error('the stream was closed without an answer')
+  })
+  const [answered] = await Promise.race([once(stream, 'response'), closed])
   if (answered[':status'] === 200) return stream
   throw new Refused(answered[':status'], await textOf(stream))
 }
@@ -155,10 +158,27 @@ export class PushClient extends NdjsonClient {
       stream.pause()
       this.#paused.add(stream)
     }
-    await once(stream, 'end').catch(() => {})
+    let whole = false
+    stream.once('end', () => {
+      whole = true
+    })
+    await new Promise(resolve => stream.once('close', resolve))
     this.#paused.delete(stream)
-    this.pushed.set(path, { body: Buffer.concat(pieces).toString(), promised, headers })
+    // A push that was lost is asked for, as README has it.
+    const body = whole && stream.rstCode === 0 ? Buffer.concat(pieces).toString() : await this.#fetch(path)
+    this.pushed.set(path, { body, promised, headers })
     this.#waiting.get(path)?.()
+  }
+
+  async #fetch(path: string): Promise<string> {
+    const pieces: Buffer[] = []
+    try {
+      const session = this.#session as ClientHttp2Session
+      for await (const piece of await openOn(session, path, {})) pieces.push(piece as Buffer)
+    } catch {
+      // The session has ended, and so has the client.
+    }
+    return Buffer.concat(pieces).toString()
   }
 
   /** Items keep the order of the held stream's lines. */
