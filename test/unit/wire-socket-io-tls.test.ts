@@ -13,7 +13,9 @@ const TLS = { ...SOCKET_IO.settings, TLS_CERT: cert, TLS_KEY: key }
 const H2C = { ...SOCKET_IO.settings, H2C_PORT: '0' }
 
 /** Polls that are not answered yet. */
-let polls = 0
+/** Polls that a session has under way. */
+const polls = new WeakMap<ClientHttp2Session, number>()
+const count = (session: ClientHttp2Session, by: number) => polls.set(session, (polls.get(session) ?? 0) + by)
 
 type Options = ConstructorParameters<typeof SocketIoClient>[2]
 
@@ -70,7 +72,6 @@ for (const [name, settings] of [
     const client = await tour(t, node, { transports: [pollingOver(session)] })
     t.equal(client.transport, 'polling')
     await leave(node, client)
-    polls = 0
     const { status, body } = await ask(session, { ':path': '/socket.io/?EIO=4&transport=websocket' })
     t.same([status, JSON.parse(body).error.code], [426, 'FW_UPGRADE_REQUIRED'])
   })
@@ -84,11 +85,10 @@ for (const [name, settings] of [
     )
     t.equal(node.hub.stats().wires['socket.io']?.connections, 10)
     // Streams arrive in order: behind this answer the node has all the polls.
-    await until('all poll', () => polls === clients.length)
+    await until('all poll', () => polls.get(session) === clients.length)
     await ask(session, { ':path': '/healthz' })
     session.destroy()
     await until('the node lets go of them', () => node.hub.stats().wires['socket.io']?.connections === 0)
-    polls = 0
   })
 }
 
@@ -96,10 +96,10 @@ for (const [name, settings] of [
 function pollingOver(session: ClientHttp2Session): typeof Fetch {
   return class extends Fetch {
     override doPoll(): void {
-      polls++
+      count(session, 1)
       this.#ask().then(
         body => {
-          polls--
+          count(session, -1)
           this.onData(body)
         },
         error => this.onError('poll', error, undefined),
