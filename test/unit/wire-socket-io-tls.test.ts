@@ -12,7 +12,6 @@ const { cert, key } = makeCertificate()
 const TLS = { ...SOCKET_IO.settings, TLS_CERT: cert, TLS_KEY: key }
 const H2C = { ...SOCKET_IO.settings, H2C_PORT: '0' }
 
-/** Polls that are not answered yet. */
 /** Polls that a session has under way. */
 const polls = new WeakMap<ClientHttp2Session, number>()
 const count = (session: ClientHttp2Session, by: number) => polls.set(session, (polls.get(session) ?? 0) + by)
