@@ -1,25 +1,21 @@
 // npm run bench:costs: measures what the other benches leave out (memory of channels, Redis' costs), and puts it
 // together with their results into bench/results/costs.json, with which `fanwire plan` plans.
 
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Redis } from 'ioredis'
 import { WebSocket } from 'ws'
 import { Arena } from './arena.ts'
+import { intoReadme, readJson, RESULTS } from './files.ts'
 import { fanwire } from './peers/fanwire.ts'
-import { cpuOf, residentOf } from './processes/proc.ts'
-import { type BenchResult, included } from './report.ts'
+import { cpuOf } from './processes/proc.ts'
+import { settled } from './peers/peer.ts'
+import type { BenchResult } from './report.ts'
 import { type CommonCosts, type Costs, wireCosts } from './transports/costs.ts'
 import { ENVELOPE } from './transports/model.ts'
 import { planMarkdown } from './transports/plan-text.ts'
 import type { TransportsResult } from './transports/result.ts'
-
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const RESULTS = join(ROOT, 'bench', 'results')
-const README = join(ROOT, 'README.md')
 
 const HELP = `npm run bench:costs -- [options]
 
@@ -43,19 +39,6 @@ const MESSAGES = 4000
 const CHANNELS = 5000
 const EVENTS = 50_000
 
-/** Resident memory of the node once it does not fall any more. */
-async function settled({ peer }: Arena): Promise<number> {
-  let least = Number.POSITIVE_INFINITY
-  for (let still = 0; still < 3;) {
-    peer.collect()
-    await sleep(1000)
-    const resident = residentOf(peer.server.pids)
-    still = resident < least - 2 ** 19 ? 0 : still + 1
-    least = Math.min(least, resident)
-  }
-  return least
-}
-
 async function follow(port: number, channels: readonly string[]): Promise<WebSocket> {
   const query = channels.map(channel => `channel=${channel}`).join('&')
   const socket = new WebSocket(`ws://127.0.0.1:${port}/v1/ws?${query}`)
@@ -72,11 +55,11 @@ async function nodeMemory(arena: Arena): Promise<Pick<CommonCosts, 'nodeMemory' 
   const open: WebSocket[] = []
   const connect = async (prefix: (socket: number) => string) => {
     for (let i = 0; i < SOCKETS; i++) open.push(await follow(arena.peer.port, names(prefix(i))))
-    return settled(arena)
+    return settled(arena.peer)
   }
   // The first connections make it load and compile.
   open.push(await follow(arena.peer.port, ['first']))
-  const none = await settled(arena)
+  const none = await settled(arena.peer)
   const shared = await connect(() => 'shared-')
   const own = await connect(i => `own-${i}-`)
   for (const socket of open) socket.terminate()
@@ -165,10 +148,6 @@ function known(transports: TransportsResult, fanout: BenchResult) {
 /** Readers that come back in the case `storm`. */
 const STORM = 5000
 
-async function json<T>(file: string): Promise<T> {
-  return JSON.parse(await readFile(file, 'utf8')) as T
-}
-
 async function measure(transports: TransportsResult, fanout: BenchResult): Promise<Costs> {
   const { publish, event, redisEvent, comeback } = known(transports, fanout)
   return Arena.with(fanwire, { profile: undefined, throughRedis: true }, async arena => {
@@ -197,12 +176,11 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
   const file = join(RESULTS, 'costs.json')
   if (values.readme) {
-    const readme = await readFile(README, 'utf8')
-    return writeFile(README, included(readme, 'plan', planMarkdown(await json<Costs>(file))))
+    return intoReadme({ plan: planMarkdown(await readJson<Costs>(file)) })
   }
   const costs = await measure(
-    await json<TransportsResult>(values.transports),
-    await json<BenchResult>(values.fanout),
+    await readJson<TransportsResult>(values.transports),
+    await readJson<BenchResult>(values.fanout),
   )
   await writeFile(file, `${JSON.stringify(costs, null, 2)}\n`)
   const { wires, ...rest } = costs

@@ -1,12 +1,12 @@
 // npm run bench:fanout: the broker and what a user would pick instead, in one run, with the same load generator.
 
-import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Bench, Case } from './cases/case.ts'
 import { cases } from './cases/index.ts'
 import { chosen, invocation, say } from './command.ts'
+import { intoReadme, readJson, RESULTS, TRIALS } from './files.ts'
 import { combine, type Result, type Row } from './figures.ts'
 import { peers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
@@ -16,16 +16,10 @@ import {
   type CaseResult,
   caseMarkdown,
   glance,
-  included,
   machine,
   markdown,
 } from './report.ts'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const README = join(ROOT, 'README.md')
-/** The result that README shows; trials go elsewhere. */
-const RESULTS = join(ROOT, 'bench', 'results')
-const TRIALS = join(ROOT, '.cache', 'bench')
 
 const HELP = `npm run bench:fanout -- [options]
 
@@ -114,9 +108,8 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
-    const result = JSON.parse(await readFile(join(RESULTS, 'fanout.json'), 'utf8')) as BenchResult
-    const readme = included(await readFile(README, 'utf8'), 'bench:glance', glance(result))
-    return writeFile(README, included(readme, 'bench:fanout', markdown(result)))
+    const result = await readJson<BenchResult>(join(RESULTS, 'fanout.json'))
+    return intoReadme({ 'bench:glance': glance(result), 'bench:fanout': markdown(result) })
   }
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)

@@ -104,12 +104,3 @@ export function table(
   const rule = `|${widths.map((width, i) => (words.has(i) ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|`
   return [line(header), rule, ...body.map(line)].join('\n')
 }
-
-/** `readme` with `text` between the marks `<!-- name -->` and `<!-- /name -->`. Raises where it has none. */
-export function included(readme: string, name: string, text: string): string {
-  const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
-  const begin = readme.indexOf(open)
-  const end = readme.indexOf(close)
-  if (begin === -1 || end < begin) throw new Error(`README.md has no ${open} … ${close}`)
-  return `${readme.slice(0, begin + open.length)}\n${text}\n${readme.slice(end)}`
-}

@@ -1,11 +1,11 @@
 // npm run bench: what each transport costs, and how fast it is, side by side in one run.
 
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { chosen, invocation, say } from './command.ts'
-import { included, machine } from './report.ts'
+import { intoReadme, readJson, RESULTS, ROOT, TRIALS } from './files.ts'
+import { machine } from './report.ts'
 import { selfCheck, selfCheckText } from './self-check.ts'
 import { duration, FULL, LINES, QUICK, type Run } from './transports/cells.ts'
 import { html } from './transports/report/page.ts'
@@ -13,11 +13,6 @@ import { markdown, readme, terminal } from './transports/report/text.ts'
 import type { CellResult, TransportsResult } from './transports/result.ts'
 import { type Bench, measure, SIZE } from './transports/run.ts'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const README = join(ROOT, 'README.md')
-/** The result that README shows; trials go elsewhere. */
-const RESULTS = join(ROOT, 'bench', 'results')
-const TRIALS = join(ROOT, '.cache', 'bench')
 const FILES = { raw: 'transports.json', markdown: 'report.md', html: 'report.html' }
 
 const HELP = `npm run bench -- [options]: compares the transports' load on this machine
@@ -87,7 +82,7 @@ function summary({
 }
 
 async function compare(runs: readonly Run[], quick: boolean, out: string): Promise<void> {
-  const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as { version: string }
+  const { version } = await readJson<{ version: string }>(join(ROOT, 'package.json'))
   const cells: CellResult[] = []
   const about = {
     command: invocation('bench'),
@@ -129,10 +124,6 @@ async function report(out: string, result: TransportsResult): Promise<void> {
   say(`written to ${out}: ${Object.values(FILES).join(', ')}`)
 }
 
-async function resultOf(file: string): Promise<TransportsResult> {
-  return JSON.parse(await readFile(file, 'utf8')) as TransportsResult
-}
-
 async function check(): Promise<void> {
   say('a server that loses 1 % of the events, repeats and reorders some, and delays all by 50 ms')
   const rows = await selfCheck()
@@ -144,10 +135,9 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
-    const result = await resultOf(join(RESULTS, FILES.raw))
-    return writeFile(README, included(await readFile(README, 'utf8'), 'bench:transports', readme(result)))
+    return intoReadme({ 'bench:transports': readme(await readJson<TransportsResult>(join(RESULTS, FILES.raw))) })
   }
-  if (values.from !== undefined) return report(values.out ?? TRIALS, await resultOf(values.from))
+  if (values.from !== undefined) return report(values.out ?? TRIALS, await readJson<TransportsResult>(values.from))
   if (values['self-check']) return check()
   const lines = chosen(LINES, values.line, HELP)
   const runs = (values.quick ? QUICK : FULL).filter(({ line }) => lines.includes(line))

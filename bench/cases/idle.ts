@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena } from '../arena.ts'
 import { atMost } from '../figures.ts'
-import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
+import { type Peer, settled, type WireName } from '../peers/peer.ts'
 import { residentOf } from '../processes/proc.ts'
 import { channelNames } from './broadcast.ts'
 import type { Bench, Case, Result } from './case.ts'
@@ -13,19 +13,6 @@ const CHANNELS = 100
 const FIRST = 200
 /** Ms that connections are left alone before they are counted. */
 const SETTLE = 10_000
-
-/** Resident memory once it does not fall any more, after collections where the server can be asked for them. */
-async function settled(peer: RunningPeer): Promise<number> {
-  let least = Number.POSITIVE_INFINITY
-  for (let still = 0, turn = 0; still < 3 && turn < 20; turn++) {
-    peer.collect()
-    await sleep(1000)
-    const resident = residentOf(peer.server.pids)
-    still = resident < least - 2 ** 19 ? 0 : still + 1
-    least = Math.min(least, resident)
-  }
-  return least
-}
 
 async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
   const count = bench.quick ? 3000 : 10_000

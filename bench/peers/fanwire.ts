@@ -2,8 +2,9 @@
 
 import { fileURLToPath } from 'node:url'
 import { CURSORS } from '../load/wires/streams.ts'
+import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { Server } from '../processes/server.ts'
-import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
+import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/services/main.js', import.meta.url))
 export const fanwire: Peer = {

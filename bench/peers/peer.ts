@@ -1,7 +1,9 @@
 // What the bench asks of a server that it measures.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Wire } from '../load/client.ts'
 import type { SinkOrder } from '../load/sinks.ts'
+import { residentOf } from '../processes/proc.ts'
 import type { Server } from '../processes/server.ts'
 
 export type WireName = 'ws' | 'sse'
@@ -49,12 +51,15 @@ export interface Peer {
   start(options: PeerOptions): Promise<RunningPeer>
 }
 
-/** Asks for a garbage collection. A signal that no server uses for anything else. */
-export const COLLECT = 'SIGWINCH'
-
-/** Flags for a Node process that can be asked for one, so that leftovers don't count. */
-export const COLLECTABLE = [
-  '--expose-gc',
-  '--import',
-  `data:text/javascript,process.on("${COLLECT}",()=>{gc();gc()})`,
-]
+/** Resident memory of the server once it does not fall any more, bytes. */
+export async function settled({ server, collect }: RunningPeer): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
+  for (let still = 0, turn = 0; still < 3 && turn < 20; turn++) {
+    collect()
+    await sleep(1000)
+    const resident = residentOf(server.pids)
+    still = resident < least - 2 ** 19 ? 0 : still + 1
+    least = Math.min(least, resident)
+  }
+  return least
+}

@@ -1,8 +1,9 @@
 // Plain `ws` with a loop of `send`, fed by Redis pub/sub; for SSE, a loop of `write`.
 
 import { fileURLToPath } from 'node:url'
+import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { Server } from '../processes/server.ts'
-import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
+import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 
 const FILE = fileURLToPath(new URL('./plain-server.ts', import.meta.url))
 

@@ -6,8 +6,9 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { Server } from '../processes/server.ts'
-import { COLLECT, COLLECTABLE, type Peer, type PeerOptions, type RunningPeer } from './peer.ts'
+import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 
 const run = promisify(execFile)
 const FILE = fileURLToPath(new URL('./socket-io-server.ts', import.meta.url))

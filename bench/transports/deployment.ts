@@ -2,6 +2,7 @@
 
 import { freePort } from '../../infra/ports.ts'
 import { startTopology } from '../../infra/topology.ts'
+import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { cpuOf, familyOf, residentOf } from '../processes/proc.ts'
 
 export interface Deployment {
@@ -25,16 +26,11 @@ export interface Usage {
   readonly resident: number
 }
 
-/** Asks for a garbage collection. A signal that a node uses for nothing else. */
-const COLLECT = 'SIGWINCH'
-const COLLECTABLE = `import v8 from 'node:v8'; import vm from 'node:vm'; v8.setFlagsFromString('--expose-gc');
-const gc = vm.runInNewContext('gc'); process.on('${COLLECT}', () => { gc(); gc() })`
-
 const SETTINGS = {
   LOG_LEVEL: 'warn',
   FANWIRE_SOCKET_IO: '1',
   FANWIRE_DRAIN: '0',
-  NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(COLLECTABLE)}`,
+  NODE_OPTIONS: COLLECTABLE.join(' '),
 }
 
 /** Starts from dist/: `npm run build` has to be first. */

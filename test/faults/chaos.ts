@@ -2,10 +2,11 @@
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { readConfig } from '../../services/config.ts'
-import { included, machine } from '../../bench/report.ts'
+import { invocation } from '../../bench/command.ts'
+import { intoReadme, ROOT } from '../../bench/files.ts'
+import { machine } from '../../bench/report.ts'
 import { clusterFaults, sentinelFaults, startCluster, startSentinel } from './failovers.ts'
 import { type Fault, faults } from './faults.ts'
 import { runRandom } from './random.ts'
@@ -13,8 +14,6 @@ import { type ChaosResult, markdown } from './report.ts'
 import { type Outcome, runFault } from './run.ts'
 import { type SingleWorld, startSingle, type World, type WorldOptions } from './world.ts'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const README = join(ROOT, 'README.md')
 /** The result that README shows; trials go elsewhere. */
 const RESULTS = join(ROOT, 'test', 'faults', 'results')
 const TRIALS = join(ROOT, '.cache', 'chaos')
@@ -143,7 +142,7 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
     const text = await readFile(join(RESULTS, 'chaos.md'), 'utf8')
-    return writeFile(README, included(await readFile(README, 'utf8'), 'chaos', text.trim()))
+    return intoReadme({ chaos: text })
   }
   const wanted = chosen(values.case)
   const minutes = numberOf(values.minutes, 'minutes', 0, MINUTES)
@@ -153,9 +152,7 @@ async function main(): Promise<void> {
   process.setMaxListeners(100)
   const { outcomes, left } = await run(wanted, minutes, seed)
   const result: ChaosResult = {
-    command: ['npm run chaos', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(
-      ' ',
-    ),
+    command: invocation('chaos'),
     date: new Date().toISOString(),
     machine: machine(),
     node: process.versions.node,
