@@ -3,6 +3,7 @@
 import { Redis } from 'ioredis'
 import { freePort } from '../infra/ports.ts'
 import { type RedisServer, type RedisServerOptions, startRedis } from './redis-server.ts'
+import { until } from './until.ts'
 
 export interface Group {
   /** What a log is given. */
@@ -44,15 +45,6 @@ export interface ClusterGroup extends Group {
 }
 
 const MASTER = 'fanwire-test'
-
-/** Waits until `look` says so. */
-async function until(look: () => Promise<boolean>, what: string, ms = 20_000): Promise<void> {
-  const end = Date.now() + ms
-  while (!(await look().catch(() => false))) {
-    if (Date.now() > end) throw new Error(`waited too long for ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 20))
-  }
-}
 
 /** Clients to do things to servers with. */
 function clients(password = '', tls = false) {
@@ -134,7 +126,7 @@ export async function startSentinel(
     name: MASTER,
     master,
     async replica() {
-      await until(async () => (await Promise.all(sentinels.map(settled))).every(Boolean), 'the sentinels')
+      await until('the sentinels', async () => (await Promise.all(sentinels.map(settled))).every(Boolean))
       const present = await master()
       return servers.find(server => server !== present) as RedisServer
     },
@@ -196,7 +188,7 @@ export async function startCluster(
     new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(`${await cluster(server, 'INFO')}`)?.[1]
   const running: Group['servers'] = servers
   const settled = () =>
-    until(async () => {
+    until('the cluster', async () => {
       const views = await Promise.allSettled(running.map(server => cluster(server, 'SLOTS')))
       const states = await Promise.allSettled(running.map(server => field(server, 'cluster_state')))
       if (states.some(each => each.status === 'fulfilled' && each.value !== 'ok')) return false
@@ -206,7 +198,7 @@ export async function startCluster(
         return [JSON.stringify(ranges.map(([from, to, [, port]]) => [from, to, port]).sort())]
       })
       return new Set(owners).size === 1
-    }, 'the cluster')
+    })
   try {
     const [first] = servers
     if (first === undefined) throw new Error('no server')
@@ -223,13 +215,12 @@ export async function startCluster(
     )
     const known = async (server: RedisServer) =>
       Number(await field(server, 'cluster_known_nodes')) === servers.length
-    await until(async () => (await Promise.all(servers.map(known))).every(Boolean), 'the nodes to meet')
+    await until('the nodes to meet', async () => (await Promise.all(servers.map(known))).every(Boolean))
     for (const [i, server] of servers.slice(masters).entries()) {
       const master = await id(servers[Math.floor(i / replicas)] as RedisServer)
-      await until(async () => (await cluster(server, 'REPLICATE', master)) === 'OK', 'the master to be known')
-      await until(
-        async () => (await raw(server).info('replication')).includes('master_link_status:up'),
-        'the replica',
+      await until('the master to be known', async () => (await cluster(server, 'REPLICATE', master)) === 'OK')
+      await until('the replica', async () =>
+        (await raw(server).info('replication')).includes('master_link_status:up'),
       )
     }
     await settled()
@@ -255,7 +246,7 @@ export async function startCluster(
   }
   const pair: ClusterGroup['pair'] = async slot => {
     let found: Awaited<ReturnType<ClusterGroup['pair']>> | undefined
-    await until(async () => {
+    await until('the replica', async () => {
       const master = await owner(slot)
       if (master === undefined) return false
       const link = `master_host:127.0.0.1\r\nmaster_port:${master.port}\r\nmaster_link_status:up`
@@ -266,7 +257,7 @@ export async function startCluster(
         if (info.includes(link)) found = { master, replica }
       }
       return found !== undefined
-    }, 'the replica')
+    })
     return found as NonNullable<typeof found>
   }
   return {
@@ -277,14 +268,14 @@ export async function startCluster(
     pair,
     async failover(slot) {
       const { replica } = await pair(slot)
-      await until(async () => {
+      await until('the failover', async () => {
         if ((await owner(slot)) === replica) return true
         // A master that has only just become one does not hear of it.
         await cluster(replica, 'FAILOVER')
         for (let i = 0; i < 20 && (await owner(slot)) !== replica; i++)
           await new Promise(resolve => setTimeout(resolve, 25))
         return (await owner(slot)) === replica
-      }, 'the failover')
+      })
     },
     id,
     settled,

@@ -5,7 +5,8 @@ import type { Test } from 'tap'
 import { type ChannelLog, LogUnavailable } from '../services/log/log.ts'
 import type { Position } from '../services/log/position.ts'
 import { printPosition } from '../services/log/position.ts'
-import { append, dataOf, draft, type Recorder, record, until } from './contract/log.ts'
+import { append, dataOf, draft, type Recorder, record } from './contract/log.ts'
+import { until } from './until.ts'
 
 export interface Storm {
   /** Positions and values that the log said it holds. */
@@ -84,11 +85,11 @@ export async function storm(
     async more(count) {
       const goals = [...counts].map(([channel, before]) => [channel, before + count] as const)
       const done = () => goals.every(([channel, goal]) => (counts.get(channel) ?? 0) >= goal)
-      await until(done, 'appends', 30_000)
+      await until('appends', done)
     },
     async refusal() {
       const before = refused.length
-      await until(() => refused.length > before + channels.length * logs.length, 'a refusal')
+      await until('a refusal', () => refused.length > before + channels.length * logs.length)
     },
     async end() {
       ending = true

@@ -3,8 +3,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Browser } from 'playwright-core'
 import t from 'tap'
-import { startMemoryNode, until } from '../contract/node.ts'
+import { startMemoryNode } from '../contract/node.ts'
 import { startBrowser, withoutBrowser } from './browser.ts'
+import { until } from '../until.ts'
 
 const PHONE = { width: 360, height: 640 }
 

@@ -86,6 +86,13 @@ export class Refused extends Error {
   }
 }
 
+/** The connection ended before the node said where it stands: it is to be tried again. */
+export class Unopened extends Error {
+  constructor() {
+    super('the connection ended before it was open')
+  }
+}
+
 /** The query string that asks for a target. */
 export function queryOf({ channels, cursor, limit }: Target): string {
   const query = new URLSearchParams()
@@ -159,7 +166,14 @@ class Cursor {
   }
 }
 
-const WITHIN = 5000
+async function opened(open: Mailbox<string | undefined>): Promise<string> {
+  const cursor = await open.take(WITHIN)
+  if (cursor === undefined) throw new Unopened()
+  return cursor
+}
+
+/** Ms after which nothing comes any more: much, as the machine may be busy. */
+const WITHIN = 30_000
 
 abstract class BaseClient implements Client {
   heartbeats = 0
@@ -306,8 +320,8 @@ export abstract class StreamingClient extends BaseClient {
   #answer: Readable | undefined
 
   protected abstract take(bytes: Buffer): void
-  /** The first item of the connection: where it stands. */
-  protected readonly open = new Mailbox<string>()
+  /** The first item of the connection: where it stands. Undefined once it has ended. */
+  protected readonly open = new Mailbox<string | undefined>()
 
   async connect(
     node: Address,
@@ -327,7 +341,8 @@ export abstract class StreamingClient extends BaseClient {
       }
     })
     answer.once('close', () => this.ended())
-    this.stand(target, await this.open.take(WITHIN))
+    answer.once('close', () => this.open.put(undefined))
+    this.stand(target, await opened(this.open))
     return this
   }
 
@@ -436,7 +451,7 @@ export class WsClient extends BaseClient {
   readonly answers = new Mailbox<Answer>()
   /** Everything that came, in order. */
   readonly log: string[] = []
-  readonly open = new Mailbox<string>()
+  readonly open = new Mailbox<string | undefined>()
   #isOpen = false
 
   constructor(node: Address, target: Target, options: ClientOptions = {}) {
@@ -463,7 +478,8 @@ export class WsClient extends BaseClient {
         reject(new Refused(answer.statusCode ?? 0, body))
       })
     })
-    this.stand(target, await this.open.take(WITHIN))
+    this.socket.once('close', () => this.open.put(undefined))
+    this.stand(target, await opened(this.open))
     return this
   }
 
@@ -595,9 +611,15 @@ export class SocketIoClient extends BaseClient {
   /** Emits and gives the answer. */
   ask(name: string, ...given: unknown[]): Promise<SocketIoAnswer> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), 4 * WITHIN)
+      const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), WITHIN)
+      const cut = () => {
+        clearTimeout(timer)
+        reject(new Unopened())
+      }
+      this.socket.once('disconnect', cut)
       this.socket.emit(name, ...given, (answer: SocketIoAnswer) => {
         clearTimeout(timer)
+        this.socket.off('disconnect', cut)
         resolve(answer)
       })
     })

@@ -67,8 +67,28 @@ export async function ask(
 ): Promise<{ headers: IncomingHttpHeaders; status: number | undefined; body: string }> {
   const stream = session.request(headers, { endStream: body === undefined })
   if (body !== undefined) stream.end(body)
-  const [answered] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status'?: number }]
+  const answered = await answerTo(stream)
   return { headers: answered, status: answered[':status'], body: await textOf(stream) }
+}
+
+/** The head of the answer. Raises where the stream ends without one: of that Node tells by 'close' alone. */
+export async function answerTo(
+  stream: ClientHttp2Stream,
+): Promise<IncomingHttpHeaders & { ':status'?: number }> {
+  return new Promise((resolve, reject) => {
+    stream.once('response', resolve)
+    stream.once('error', reject)
+    stream.once('close', () => reject(new Closed()))
+  })
+}
+
+/** A stream of HTTP/2 was closed before there was an answer. */
+export class Closed extends Error {
+  readonly code = 'ERR_STREAM_PREMATURE_CLOSE'
+
+  constructor() {
+    super('the stream was closed without an answer')
+  }
 }
 
 async function textOf(stream: ClientHttp2Stream): Promise<string> {
@@ -85,12 +105,9 @@ async function openOn(
 ): Promise<ClientHttp2Stream> {
   const stream = session.request({ ':path': path, ...headers })
   stream.on('error', () => {})
-  const closed = once(stream, 'close').then((): never => {
-    throw new Error('the stream was closed without an answer')
-  })
-  const [answered] = await Promise.race([once(stream, 'response'), closed])
-  if (answered[':status'] === 200) return stream
-  throw new Refused(answered[':status'], await textOf(stream))
+  const { ':status': status = 0 } = await answerTo(stream)
+  if (status === 200) return stream
+  throw new Refused(status, await textOf(stream))
 }
 
 /** As clients.ts opens over HTTP/1.1, each with a session of its own. */

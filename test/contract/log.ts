@@ -8,6 +8,7 @@ import type { ChannelLog, Feed, Follower, Page, Receipt, Retention } from '../..
 import { LogUnavailable } from '../../services/log/log.ts'
 import type { Gap, Position, Start } from '../../services/log/position.ts'
 import { printPosition } from '../../services/log/position.ts'
+import { until } from '../until.ts'
 
 export interface LogSettings {
   readonly retention?: Partial<Retention>
@@ -31,15 +32,6 @@ export function drafts(count: number, from = 1): Draft[] {
 
 export function dataOf(event: LogEvent): unknown {
   return JSON.parse(event.json.toString()).data
-}
-
-/** Waits until `look` says so, and looks often. */
-export async function until(look: () => boolean | Promise<boolean>, what = 'it', ms = 10_000): Promise<void> {
-  const end = Date.now() + ms
-  while (!(await look())) {
-    if (Date.now() > end) throw new Error(`waited too long for ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 5))
-  }
 }
 
 /** Everything after a position, page by page. */
@@ -321,11 +313,11 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     async (t, log) => {
       const first = await log.append('a', drafts(3))
       const { epoch } = await append(log, 'a', drafts(2, 4))
-      await until(async () => (await log.state('a')).count < 5)
+      await until('some have gone', async () => (await log.state('a')).count < 5)
       const { head, tail, count } = await log.state('a')
       t.same(head, { epoch, offset: 5 })
       t.equal(tail?.offset, count === 0 ? undefined : 6 - count)
-      await until(async () => (await log.state('a')).count === 0)
+      await until('all have gone', async () => (await log.state('a')).count === 0)
       t.ok(Date.now() - (first[0]?.time ?? 0) > 100)
       t.same(await log.state('a'), { head, tail: undefined, count: 0 })
       const from = { epoch, offset: 2 }
@@ -411,7 +403,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     const [first] = await log.append('a', keyed)
     let repeats = 0
     let next: Receipt | undefined
-    await until(async () => {
+    await until('the key is forgotten', async () => {
       const before = (await log.append('clock', [draft(1)]))[0]?.time ?? 0
       next = (await log.append('a', keyed))[0]
       if (next?.replayed && before > (first?.time ?? 0) + 150) t.fail('known for too long')

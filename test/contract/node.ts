@@ -145,19 +145,6 @@ export async function startNode(
   }
 }
 
-/** Returns when `holds` does, which is looked at every few ms. Raises after `within` ms, saying what was missing. */
-export async function until(
-  what: string,
-  holds: () => boolean | Promise<boolean>,
-  within = 5000,
-): Promise<void> {
-  const end = Date.now() + within
-  while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not within ${within} ms: ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 5))
-  }
-}
-
 export function offsetOf(id: string): number {
   return Number(id.slice(id.indexOf('-') + 1))
 }

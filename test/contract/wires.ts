@@ -6,7 +6,8 @@ import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import { ALL_WIRES, type Client, type Item, Refused, type Target, type Wire } from './clients.ts'
-import { type Node, offsetOf, type StartNode, until } from './node.ts'
+import { type Node, offsetOf, type StartNode } from './node.ts'
+import { until } from '../until.ts'
 
 let made = 0
 /** A channel that nobody has used. */

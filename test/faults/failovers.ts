@@ -10,7 +10,8 @@ import {
 import type { RedisServer } from '../redis-server.ts'
 import type { Fault } from './faults.ts'
 import type { Load } from './load.ts'
-import { startWorld, until, type World, type WorldOptions } from './world.ts'
+import { startWorld, type World, type WorldOptions } from './world.ts'
+import { until } from '../until.ts'
 
 export interface SentinelWorld extends World {
   readonly group: SentinelGroup
@@ -124,7 +125,7 @@ export const clusterFaults: readonly Fault<ClusterWorld>[] = [
 type Current = () => Promise<RedisServer | undefined>
 
 async function takenOver(replica: RedisServer, current: Current): Promise<void> {
-  await until('the replica is the master', TAKEN_OVER_WITHIN, async () => (await current()) === replica)
+  await until('the replica is the master', async () => (await current()) === replica, TAKEN_OVER_WITHIN)
 }
 
 /** The master dies with what its replica has not got, that takes over, and the master is started again. */

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { NodePart } from '../../infra/topology.ts'
 import { aofDir, cutAof, startRedis } from '../redis-server.ts'
 import type { Load } from './load.ts'
-import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, until, type World } from './world.ts'
+import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, type World } from './world.ts'
+import { until } from '../until.ts'
 
 export interface Fault<W extends World = World> extends Expected {
   /** Part of the test command. */
@@ -118,7 +119,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
       } finally {
         redis.resume()
       }
-      await until('every node is ready again', 10_000, () => allReady(world))
+      await until('every node is ready again', () => allReady(world))
     },
   },
   {
@@ -188,7 +189,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
       say('a replica is attached')
       const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', `${redis.port}`] })
       try {
-        await until('the replica is in step', 20_000, async () => {
+        await until('the replica is in step', async () => {
           return `${await ask(replica.port, 'INFO', 'replication')}`.includes('master_link_status:up')
         })
         await sleep(AWAY)
@@ -208,14 +209,14 @@ export const faults: readonly Fault<SingleWorld>[] = [
       proxy.mode = 'frozen'
       try {
         const began = performance.now()
-        await until(`${edge.name} is not ready`, UNREADY_WITHIN, async () => !(await isReady(edge)))
+        await until(`${edge.name} is not ready`, async () => !(await isReady(edge)), UNREADY_WITHIN)
         say(`${edge.name} is not ready after ${Math.round(performance.now() - began)} ms: new readers come`)
         await load.join()
         await sleep(Math.max(0, 10_000 - (performance.now() - began)))
       } finally {
         proxy.mode = 'pass'
       }
-      await until(`${edge.name} is ready again`, 10_000, () => isReady(edge))
+      await until(`${edge.name} is ready again`, () => isReady(edge))
     },
   },
 ]

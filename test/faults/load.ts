@@ -1,11 +1,13 @@
 // The load that every fault meets: publishers at 50 events a second, and 100 readers on all wires, half of them behind
 // nginx and half behind HAProxy, but for those that take pushes.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Account } from './account.ts'
 import { Publisher } from './publisher.ts'
 import { type Kind, KINDS } from './readers/index.ts'
 import type { Reader } from './readers/reader.ts'
-import { until, type World } from './world.ts'
+import type { World } from './world.ts'
+import { until } from '../until.ts'
 
 const RATE = 50
 /** Of so many events one goes to the second channel. */
@@ -15,6 +17,8 @@ const SECOND = 5
 const OPEN_WITHIN = 30_000
 const ANSWERED_WITHIN = 60_000
 const ARRIVED_WITHIN = 30_000
+/** Ms in which a reader has to have left. */
+const STOPPED_WITHIN = 30_000
 
 export class Load {
   readonly account = new Account()
@@ -63,10 +67,19 @@ export class Load {
   /** Publishes nothing new, waits until all is answered and has arrived, and ends. What did not is in the account. */
   async end(): Promise<void> {
     await this.#publisher?.stop(ANSWERED_WITHIN)
-    await until('all has arrived', ARRIVED_WITHIN, () => this.account.waiting().length === 0).catch(() => {})
+    await until('all has arrived', () => this.account.waiting().length === 0, ARRIVED_WITHIN).catch(() => {})
     // Whatever comes once more, comes now.
-    await new Promise(resolve => setTimeout(resolve, 500))
-    await Promise.all(this.readers.map(reader => reader.stop()))
+    await sleep(500)
+    await Promise.all(this.readers.map(reader => this.#stopped(reader)))
+  }
+
+  /** One that does not leave is a fault of the suite: it says which. */
+  async #stopped(reader: Reader): Promise<void> {
+    const patience = new AbortController()
+    const { signal } = patience
+    const late = sleep(STOPPED_WITHIN, true, { signal }).catch(() => false)
+    if (await Promise.race([reader.stop(), late])) this.account.fault(`${reader.name} does not leave`)
+    patience.abort()
   }
 
   #read(kind: Kind, count: number, role: string, begin: 'earliest' | 'latest'): Reader[] {

@@ -1,11 +1,11 @@
 // What the faults are done to: Redis, two writers, three edges, nginx and HAProxy, each a process of its own.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { freePort } from '../../infra/ports.ts'
 import { type Part, startTopology, type Topology } from '../../infra/topology.ts'
 import { proxyRedis, type RedisProxy } from '../redis-proxy.ts'
 import { type RedisServer, startRedis } from '../redis-server.ts'
+import { until } from '../until.ts'
 
 export interface World {
   readonly topology: Topology
@@ -96,7 +96,7 @@ export async function startWorld(
       random = randomFrom([...name].reduce((sum, char) => Math.imul(sum, 31) + char.charCodeAt(0), seed))
       const nodes = [...topology.edges, ...topology.writers]
       await Promise.all(nodes.filter(({ running }) => !running).map(node => node.restart()))
-      await until('every node is ready', 30_000, async () => {
+      await until('every node is ready', async () => {
         return (await Promise.all(nodes.map(isReady))).every(Boolean)
       })
     },
@@ -132,15 +132,6 @@ export async function isReady({ url }: Part): Promise<boolean> {
   const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1000) }).catch(() => undefined)
   await answer?.arrayBuffer().catch(() => {})
   return answer?.status === 200
-}
-
-/** Returns once it is so; raises when it is not within `ms`. */
-export async function until(what: string, ms: number, isSo: () => Promise<boolean> | boolean): Promise<void> {
-  const end = performance.now() + ms
-  while (!(await isSo())) {
-    if (performance.now() > end) throw new Error(`it is not so within ${ms} ms: ${what}`)
-    await sleep(50)
-  }
 }
 
 /** Mulberry32: a small generator of numbers that look random. */

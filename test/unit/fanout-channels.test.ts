@@ -6,8 +6,8 @@ import { FanwireError } from '../../services/errors.ts'
 import { wsFraming } from '../../services/fanout/frames.ts'
 import { LongPoll } from '../../services/fanout/pages.ts'
 import { LogUnavailable } from '../../services/log/log.ts'
-import { until } from '../contract/node.ts'
 import { away, drafts, Gate, hubOf, Listener, listen, ScriptedLog } from './scripted-log.ts'
+import { until } from '../until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 const KILOBYTE = { data: Buffer.from(`"${'x'.repeat(1022)}"`) }

@@ -3,7 +3,6 @@
 import type { Writable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { until } from '../contract/node.ts'
 import {
   away,
   drafts,
@@ -16,6 +15,7 @@ import {
   ScriptedLog,
   settled,
 } from './scripted-log.ts'
+import { until } from '../until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 

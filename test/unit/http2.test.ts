@@ -11,10 +11,11 @@ import { Certificate, type Pair } from '../../services/http/certificate.ts'
 import { startBrowser, withoutBrowser } from '../browser/browser.ts'
 import { openStream } from '../contract/clients.ts'
 import { ask, makeCertificate, openSession } from '../contract/http2.ts'
-import { type Node, startMemoryNode, until } from '../contract/node.ts'
+import { type Node, startMemoryNode } from '../contract/node.ts'
 import { fresh } from '../contract/wires.ts'
 import { runNode, startNode } from '../node.ts'
 import { Program, run, temporaryFolder, without } from '../tools.ts'
+import { until } from '../until.ts'
 
 const { cert, key } = makeCertificate()
 const tls = { TLS_CERT: cert, TLS_KEY: key }

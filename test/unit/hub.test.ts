@@ -7,7 +7,6 @@ import t from 'tap'
 import { STRETCH } from '../../services/fanout/channel.ts'
 import { streamFraming, wsFraming } from '../../services/fanout/frames.ts'
 import type { Hub } from '../../services/fanout/hub.ts'
-import { until } from '../contract/node.ts'
 import {
   away,
   drafts,
@@ -20,6 +19,7 @@ import {
   ScriptedLog,
   settled,
 } from './scripted-log.ts'
+import { until } from '../until.ts'
 
 type Teardown = (end: () => void) => void
 

@@ -10,7 +10,8 @@ import type { Start } from '../../services/log/position.ts'
 import { printPosition } from '../../services/log/position.ts'
 import { RedisFeed } from '../../services/log/redis-feed.ts'
 import { parseRecords } from '../../services/log/redis-records.ts'
-import { Recorder, until } from '../contract/log.ts'
+import { Recorder } from '../contract/log.ts'
+import { until } from '../until.ts'
 
 interface Read {
   readonly after: Start
@@ -268,7 +269,7 @@ t.test('a read that fails is tried again after a while, until the feed is closed
   for (let tries = 0; tries < 2; tries++) {
     const from = Date.now()
     model.reads.shift()?.fail(new LogUnavailable('away'))
-    await until(() => model.reads.length > 0, 'the next try')
+    await until('the next try', () => model.reads.length > 0)
     t.ok(Date.now() - from >= 45)
   }
   await model.finish()

@@ -4,11 +4,12 @@ import t from 'tap'
 import { LogRefused, LogUnavailable } from '../../services/log/log.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
 import { slotOf } from '../../services/log/redis-slots.ts'
-import { append, draft, drafts, record, until } from '../contract/log.ts'
+import { append, draft, drafts, record } from '../contract/log.ts'
 import { startCluster } from '../redis-groups.ts'
 import { type RedisServer, startRedis } from '../redis-server.ts'
 import { openRedisLog, redisContract, redisLogOptions, works } from '../redis-logs.ts'
 import { storm } from '../redis-storm.ts'
+import { until } from '../until.ts'
 
 const cluster = await startCluster(3, 1)
 t.teardown(() => cluster.stop())
@@ -47,7 +48,7 @@ t.test('many channels are followed and compared through every master', async t =
   for (const [i, recorder] of recorders.entries())
     await recorder.reaches(heads[i] ?? { epoch: '', offset: 0 })
   for (const recorder of recorders) if (recorder.faults.length || recorder.gaps.length) t.fail('a gap')
-  await until(() => works(log), 'the probe')
+  await until('the probe', () => works(log))
   t.ok(log.reconnects >= 3)
 })
 
@@ -59,7 +60,7 @@ t.test('a probe goes through every master', async t => {
     const error = await log.probe().catch(error => error)
     server.resume()
     t.ok(error instanceof LogUnavailable, `${error}`)
-    await until(() => works(log), 'the probe')
+    await until('the probe', () => works(log))
   }
 })
 
@@ -96,7 +97,7 @@ t.test('a slot moves there and back while events are appended and followed', asy
     refused.every(each => /TRYAGAIN|MOVED|ASK/.test(each)),
     `${[...new Set(refused)]}`,
   )
-  await until(() => works(logs[0] as RedisLog), 'the probe')
+  await until('the probe', () => works(logs[0] as RedisLog))
 })
 
 t.test('a replica takes over in good order, and gives back', async t => {
@@ -117,7 +118,7 @@ t.test('a replica takes over in good order, and gives back', async t => {
   const { reads } = log
   await watch.reaches(await append(log, watched, drafts(1)))
   t.equal(log.reads, reads, 'its messages come again, nothing has to be read')
-  for (const log of logs) await until(() => works(log), 'the probe')
+  for (const log of logs) await until('the probe', () => works(log))
 })
 
 t.test('a master dies, and what its replica had not got is inside a gap', async t => {
@@ -133,7 +134,7 @@ t.test('a master dies, and what its replica had not got is inside a gap', async 
     const refusal = events.refusal()
     replica.resume()
     await refusal
-    await until(async () => (await cluster.owner(slotOf('b'))) === replica, 'the failover')
+    await until('the failover', async () => (await cluster.owner(slotOf('b'))) === replica)
     await events.more(20)
     await master.restart()
     await cluster.settled()
@@ -142,7 +143,7 @@ t.test('a master dies, and what its replica had not got is inside a gap', async 
   const [a, , b, , c] = await events.end()
   t.ok((b?.gaps.length ?? 0) >= 2)
   t.same([...(a?.gaps ?? []), ...(c?.gaps ?? [])], [], 'others know nothing of it')
-  for (const log of logs) await until(() => works(log), 'the probe')
+  for (const log of logs) await until('the probe', () => works(log))
 })
 
 t.test('what is a cluster and what is not is said', async t => {
@@ -173,5 +174,5 @@ t.test('the close leaves no connection and no timer', async t => {
   await log.probe()
   t.ok(count() > before)
   await log.close()
-  await until(() => count() <= before, 'the connections')
+  await until('the connections', () => count() <= before)
 })

@@ -4,11 +4,12 @@
 import t from 'tap'
 import { LogUnavailable } from '../../services/log/log.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
-import { append, drafts, record, until } from '../contract/log.ts'
+import { append, drafts, record } from '../contract/log.ts'
 import { startSentinel } from '../redis-groups.ts'
 import type { RedisServer } from '../redis-server.ts'
 import { openRedisLog, redisContract, redisLogOptions, works } from '../redis-logs.ts'
 import { storm } from '../redis-storm.ts'
+import { until } from '../until.ts'
 
 const group = await startSentinel(3, 'secret word')
 t.teardown(() => group.stop())
@@ -49,7 +50,7 @@ t.test('a replica takes over at the order of a sentinel', async t => {
   await events.more(10)
   const replica = await group.replica()
   await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
-  await until(() => logs.every(log => log.reconnects >= 2), 'the failover', 20_000)
+  await until('the failover', () => logs.every(log => log.reconnects >= 2))
   t.equal(await group.master(), replica)
   await events.more(20)
   const recorders = await events.end()
@@ -57,7 +58,7 @@ t.test('a replica takes over at the order of a sentinel', async t => {
     recorders.every(each => each.gaps.length >= 1),
     'it is another epoch',
   )
-  for (const log of logs) await until(() => works(log), 'the probe')
+  for (const log of logs) await until('the probe', () => works(log))
 })
 
 t.test('a master dies, and what its replica had not got is inside a gap', async t => {
@@ -76,7 +77,7 @@ t.test('a master dies, and what its replica had not got is inside a gap', async 
     const refusal = events.refusal()
     replica.resume()
     await refusal
-    await until(async () => (await group.master()) === replica, 'the failover', 20_000)
+    await until('the failover', async () => (await group.master()) === replica)
     await events.more(20)
     await master.restart()
   }
@@ -88,13 +89,13 @@ t.test('a master dies, and what its replica had not got is inside a gap', async 
     'each is another epoch',
   )
   t.ok(events.refused.length > 0)
-  for (const log of logs) await until(() => works(log), 'the probe')
+  for (const log of logs) await until('the probe', () => works(log))
 })
 
 t.test('the close leaves no connection and no timer', async t => {
   const count = () =>
     process.getActiveResourcesInfo().filter(each => /TCP|Timeout|Immediate/.test(each)).length
-  await until(() => count() < 1000)
+  await until('few connections', () => count() < 1000)
   const before = count()
   const log = new RedisLog(options())
   await log.open()
@@ -103,5 +104,5 @@ t.test('the close leaves no connection and no timer', async t => {
   await log.probe()
   t.ok(count() > before)
   await log.close()
-  await until(() => count() <= before, 'the connections')
+  await until('the connections', () => count() <= before)
 })

@@ -4,8 +4,8 @@ import t from 'tap'
 import type { Channel } from '../../services/fanout/channel.ts'
 import { collect, encodeAnswer, LongPoll, newest } from '../../services/fanout/pages.ts'
 import { split } from '../contract/clients.ts'
-import { until } from '../contract/node.ts'
 import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
+import { until } from '../until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 

@@ -11,7 +11,7 @@ import { beginEpoch, floorOf, type History, headOf, pageOf, place } from '../../
 import type { ChannelLog, Feed, Follower, Page, PageLimit, Receipt } from '../../services/log/log.ts'
 import { LogUnavailable } from '../../services/log/log.ts'
 import { type Position, printPosition, type Start } from '../../services/log/position.ts'
-import { until } from '../contract/node.ts'
+import { until } from '../until.ts'
 
 interface Kept {
   history: History

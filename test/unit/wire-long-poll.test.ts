@@ -3,9 +3,10 @@
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { openStream, queryOf, split, type Target } from '../contract/clients.ts'
-import { startMemoryNode, until } from '../contract/node.ts'
+import { startMemoryNode } from '../contract/node.ts'
 import { fresh, idsOf } from '../contract/wires.ts'
 import { Raw } from './http-app.ts'
+import { until } from '../until.ts'
 
 const node = await startMemoryNode()
 t.teardown(() => node.close())

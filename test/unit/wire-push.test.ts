@@ -5,9 +5,10 @@ import { type ClientHttp2Session, constants } from 'node:http2'
 import t from 'tap'
 import { openStream } from '../contract/clients.ts'
 import { ask, makeCertificate, openSession, PushClient } from '../contract/http2.ts'
-import { startMemoryNode, until } from '../contract/node.ts'
+import { startMemoryNode } from '../contract/node.ts'
 import { fresh, idOf, idsOf, take } from '../contract/wires.ts'
 import { Program, without } from '../tools.ts'
+import { until } from '../until.ts'
 
 const { cert, key } = makeCertificate()
 const node = await startMemoryNode({ H2C_PORT: '0', TLS_CERT: cert, TLS_KEY: key, HEARTBEAT: '200ms' })

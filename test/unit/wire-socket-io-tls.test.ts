@@ -5,8 +5,9 @@ import { Fetch } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { SOCKET_IO, SocketIoClient } from '../contract/clients.ts'
 import { ask, makeCertificate, openSession } from '../contract/http2.ts'
-import { type Node, type Settings, startMemoryNode, until } from '../contract/node.ts'
+import { type Node, type Settings, startMemoryNode } from '../contract/node.ts'
 import { at, fresh, idsOf, take } from '../contract/wires.ts'
+import { until } from '../until.ts'
 
 const { cert, key } = makeCertificate()
 const TLS = { ...SOCKET_IO.settings, TLS_CERT: cert, TLS_KEY: key }

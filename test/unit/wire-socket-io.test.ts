@@ -8,9 +8,10 @@ import type { io } from 'socket.io-client'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { Refused, SocketIoClient, WsClient } from '../contract/clients.ts'
-import { type Node, offsetOf, startMemoryNode, until } from '../contract/node.ts'
+import { type Node, offsetOf, startMemoryNode } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, reading, take } from '../contract/wires.ts'
 import { Raw } from './http-app.ts'
+import { until } from '../until.ts'
 
 const require = createRequire(import.meta.url)
 const ON = { SOCKET_IO: '1' }

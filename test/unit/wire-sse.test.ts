@@ -4,9 +4,10 @@ import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openStream, queryOf, SseClient, type SseBlock, SseParser, type Target } from '../contract/clients.ts'
-import { type Node, type Settings, startMemoryNode, until } from '../contract/node.ts'
+import { type Node, type Settings, startMemoryNode } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, take } from '../contract/wires.ts'
 import { Raw } from './http-app.ts'
+import { until } from '../until.ts'
 
 const node = await startMemoryNode()
 t.teardown(() => node.close())

@@ -2,9 +2,10 @@
 
 import t from 'tap'
 import { openStream } from '../contract/clients.ts'
-import { startMemoryNode, until } from '../contract/node.ts'
+import { startMemoryNode } from '../contract/node.ts'
 import { at, fresh } from '../contract/wires.ts'
 import { Raw } from './http-app.ts'
+import { until } from '../until.ts'
 
 const node = await startMemoryNode({ HEARTBEAT: '200ms' })
 t.teardown(() => node.close())

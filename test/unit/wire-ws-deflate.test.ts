@@ -9,10 +9,11 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { ClientOptions } from 'ws'
 import { queryOf, type Target, WsClient } from '../contract/clients.ts'
-import { type Node, startMemoryNode, until } from '../contract/node.ts'
+import { type Node, startMemoryNode } from '../contract/node.ts'
 import { fresh, idOf, take } from '../contract/wires.ts'
 import type { Raw } from './http-app.ts'
 import { codeOf, frame, handshake } from './ws-by-hand.ts'
+import { until } from '../until.ts'
 
 const node = await startMemoryNode({ WS_DEFLATE: '1KiB', MAX_BODY: '100KiB' })
 const plain = await startMemoryNode()

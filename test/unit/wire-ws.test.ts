@@ -5,11 +5,12 @@ import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import type { WebSocket } from 'ws'
 import { queryOf, Refused, type Target, WsClient } from '../contract/clients.ts'
-import { type Node, offsetOf, startMemoryNode, until } from '../contract/node.ts'
+import { type Node, offsetOf, startMemoryNode } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, reading, take } from '../contract/wires.ts'
 import { Raw } from './http-app.ts'
 import * as byHand from './ws-by-hand.ts'
 import { codeOf, frame } from './ws-by-hand.ts'
+import { until } from '../until.ts'
 
 const node = await startMemoryNode()
 const keyed = await startMemoryNode({ PUBLISH_KEY: 'sesame', MAX_BODY: '1KiB', MAX_CHANNELS: '5' })

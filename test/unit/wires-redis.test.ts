@@ -5,9 +5,10 @@ import { pino } from 'pino'
 import t from 'tap'
 import { RedisLog } from '../../services/log/redis-log.ts'
 import { ALL_WIRES, type Client } from '../contract/clients.ts'
-import { configOf, offsetOf, type StartNode, startNode, until } from '../contract/node.ts'
+import { configOf, offsetOf, type StartNode, startNode } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, reading, take, wireContract } from '../contract/wires.ts'
 import { startRedis } from '../redis-server.ts'
+import { until } from '../until.ts'
 
 const redis = await startRedis()
 t.teardown(() => redis.stop())

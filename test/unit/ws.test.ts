@@ -3,8 +3,9 @@
 import t, { type Test } from 'tap'
 import type { HubOptions } from '../../services/fanout/hub.ts'
 import { type Target, WsClient } from '../contract/clients.ts'
-import { type Node, type Settings, startMemoryNode, until } from '../contract/node.ts'
+import { type Node, type Settings, startMemoryNode } from '../contract/node.ts'
 import { Gate } from './scripted-log.ts'
+import { until } from '../until.ts'
 
 async function nodeWith(t: Test, settings: Settings = {}, options: Partial<HubOptions> = {}): Promise<Node> {
   const node = await startMemoryNode(settings, options)

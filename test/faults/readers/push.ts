@@ -1,7 +1,7 @@
 // A reader by `/v1/push` that takes pushes: straight from the edges, since load balancers forward none.
 
-import { once } from 'node:events'
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2'
+import { answerTo } from '../../contract/http2.ts'
 import { Lines, ObjectReader } from './objects.ts'
 import { Refused, SILENCE, textOf, untilCut } from './reader.ts'
 
@@ -29,7 +29,7 @@ export class PushReader extends ObjectReader {
     const pushes = new Map<string, Promise<string | undefined>>()
     session.on('stream', (stream, { ':path': path }) => pushes.set(`${path}`, take(stream)))
     const held = session.request({ ':path': `/v1/push?${this.query()}` })
-    const status = await statusOf(held)
+    const { ':status': status = 0 } = await answerTo(held)
     if (status !== 200) throw new Refused(status, await textOf(held))
     let retry: number | undefined
     const read = async (line: string) => {
@@ -69,14 +69,9 @@ async function take(stream: ClientHttp2Stream): Promise<string | undefined> {
 /** An event by its URL. */
 async function fetched(session: ClientHttp2Session, path: string): Promise<string> {
   const stream = session.request({ ':path': path })
-  const status = await statusOf(stream)
+  const { ':status': status = 0 } = await answerTo(stream)
   const text = await textOf(stream)
   // 404: the log has lost it since. Then the reader is told so where it goes on.
   if (status !== 200) throw new Refused(status === 404 ? 503 : status, text)
   return text
-}
-
-async function statusOf(stream: ClientHttp2Stream): Promise<number> {
-  const [{ ':status': status = 0 }] = (await once(stream, 'response')) as [{ ':status'?: number }]
-  return status
 }
