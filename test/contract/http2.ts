@@ -59,6 +59,11 @@ export async function openSession(node: Address, settings: Http2Settings = {}): 
   return session
 }
 
+/** Not within Node's own call for what has come: destroying a session there corrupts its memory (Node 20). */
+export function destroy(session: ClientHttp2Session): void {
+  setImmediate(() => session.destroy())
+}
+
 /** One request that ends, over a session. */
 export async function ask(
   session: ClientHttp2Session,
@@ -116,10 +121,10 @@ export const openHttp2: Open = async (node, path, headers = {}) => {
   try {
     const answer = await openOn(session, path, headers)
     // Who stops reading the stream reads nothing else either.
-    answer.once('close', () => session.destroy())
+    answer.once('close', () => destroy(session))
     return { asked: session, answer }
   } catch (error) {
-    session.destroy()
+    destroy(session)
     throw error
   }
 }
@@ -155,7 +160,7 @@ export class PushClient extends NdjsonClient {
       this.#session = session
       session.on('stream', (stream, promised) => void this.#take(stream, promised))
       const answer = await openOn(session, path, headers).catch(error => {
-        session.destroy()
+        destroy(session)
         throw error
       })
       return { asked: session, answer }
@@ -239,8 +244,7 @@ export class PushClient extends NdjsonClient {
 
   override cut(): void {
     this.#cut = true
-    // Not within Node's own call for what has come: destroying a session there corrupts its memory (Node 20).
-    setImmediate(() => this.#session?.destroy())
+    if (this.#session !== undefined) destroy(this.#session)
     this.#release()
   }
 }

@@ -54,7 +54,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
       const edge = anyOf(world, world.topology.edges)
       world.say(`SIGTERM to ${edge.name}`)
       const { code, signal } = await edge.stop()
-      await edge.restart()
+      await restart(edge)
       if (code !== 0) throw new Error(`${edge.name} ended with ${code ?? signal}`)
     },
   },
@@ -67,7 +67,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
       for (const node of [...topology.edges, ...topology.writers]) {
         if (node.name === spared) continue
         say(`restart of ${node.name}`)
-        await node.restart()
+        await restart(node)
         // The load balancers have to have seen it.
         await sleep(AWAY)
       }
@@ -239,7 +239,18 @@ async function kill({ say }: World, node: NodePart): Promise<void> {
   say(`kill -9 of ${node.name}`)
   await node.kill()
   await sleep(AWAY)
-  await node.restart()
+  await restart(node)
+}
+
+/** As whoever supervises a node: one that can't reach its log within its time ends, and is started again. */
+async function restart(node: NodePart): Promise<void> {
+  for (let left = 3; ; left--) {
+    try {
+      return await node.restart()
+    } catch (error) {
+      if (left === 0) throw error
+    }
+  }
 }
 
 async function allReady({ topology }: World): Promise<boolean> {

@@ -10,7 +10,7 @@ import t from 'tap'
 import { Certificate, type Pair } from '../../services/http/certificate.ts'
 import { startBrowser, withoutBrowser } from '../browser/browser.ts'
 import { openStream } from '../contract/clients.ts'
-import { ask, makeCertificate, openSession } from '../contract/http2.ts'
+import { ask, destroy, makeCertificate, openSession } from '../contract/http2.ts'
 import { type Node, startMemoryNode } from '../contract/node.ts'
 import { fresh } from '../contract/wires.ts'
 import { runNode, startNode } from '../node.ts'
@@ -28,7 +28,7 @@ process.on('warning', warning => warnings.push(String(warning)))
 
 const sessions: ClientHttp2Session[] = []
 t.afterEach(() => {
-  for (const session of sessions.splice(0)) session.destroy()
+  for (const session of sessions.splice(0)) destroy(session)
 })
 
 /** Over TLS, or in cleartext. */

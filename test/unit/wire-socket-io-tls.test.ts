@@ -4,7 +4,7 @@ import type { ClientHttp2Session } from 'node:http2'
 import { Fetch } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { SOCKET_IO, SocketIoClient } from '../contract/clients.ts'
-import { ask, makeCertificate, openSession } from '../contract/http2.ts'
+import { ask, destroy, makeCertificate, openSession } from '../contract/http2.ts'
 import { type Node, type Settings, startMemoryNode } from '../contract/node.ts'
 import { at, fresh, idsOf, take } from '../contract/wires.ts'
 import { until } from '../until.ts'
@@ -68,7 +68,7 @@ for (const [name, settings] of [
   t.test(`polling over ${name}`, async t => {
     const node = await start(t, settings)
     const session = await openSession(node)
-    t.teardown(() => session.destroy())
+    t.teardown(() => destroy(session))
     const client = await tour(t, node, { transports: [pollingOver(session)] })
     t.equal(client.transport, 'polling')
     await leave(node, client)
@@ -79,7 +79,7 @@ for (const [name, settings] of [
   t.test(`many that poll over one session of ${name}, and one that is cut`, async t => {
     const node = await start(t, settings)
     const session = await openSession(node)
-    t.teardown(() => session.destroy())
+    t.teardown(() => destroy(session))
     const clients = await Promise.all(
       Array.from({ length: 10 }, () => tour(t, node, { transports: [pollingOver(session)] })),
     )
@@ -87,7 +87,7 @@ for (const [name, settings] of [
     // Streams arrive in order: behind this answer the node has all the polls.
     await until('all poll', () => polls.get(session) === clients.length)
     await ask(session, { ':path': '/healthz' })
-    session.destroy()
+    destroy(session)
     await until('the node lets go of them', () => node.hub.stats().wires['socket.io']?.connections === 0)
   })
 }

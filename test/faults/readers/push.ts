@@ -1,7 +1,7 @@
 // A reader by `/v1/push` that takes pushes: straight from the edges, since load balancers forward none.
 
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2'
-import { answerTo } from '../../contract/http2.ts'
+import { answerTo, destroy } from '../../contract/http2.ts'
 import { Lines, ObjectReader } from './objects.ts'
 import { Refused, SILENCE, textOf, untilCut } from './reader.ts'
 
@@ -12,9 +12,8 @@ export class PushReader extends ObjectReader {
   protected override async session(): Promise<number | undefined> {
     const session = connect(`http://127.0.0.1:${this.port}`)
     session.on('error', () => {})
-    session.setTimeout(SILENCE, () => session.destroy())
-    // Not within Node's own call for what has come: destroying a session there corrupts its memory (Node 20).
-    const end = () => void setImmediate(() => session.destroy())
+    session.setTimeout(SILENCE, () => destroy(session))
+    const end = () => destroy(session)
     this.signal.addEventListener('abort', end, { once: true })
     try {
       return await this.#hold(session)
@@ -47,7 +46,7 @@ export class PushReader extends ObjectReader {
     const lines = new Lines(line => {
       reading = reading.then(() => read(line))
       // What can't be had is asked for again with the cursor, and so is what follows it.
-      reading.catch(() => setImmediate(() => session.destroy()))
+      reading.catch(() => destroy(session))
     })
     await untilCut<Buffer>(held, bytes => lines.take(bytes))
     await reading
