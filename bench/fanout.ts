@@ -11,15 +11,7 @@ import { combine, type Result, type Row } from './figures.ts'
 import { peers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
 import { hottest } from './processes/profile.ts'
-import {
-  type BenchResult,
-  type CaseResult,
-  caseMarkdown,
-  glance,
-  machine,
-  markdown,
-} from './report.ts'
-
+import { type BenchResult, type CaseResult, caseMarkdown, glance, machine, markdown } from './report.ts'
 
 const HELP = `npm run bench:fanout -- [options]
 

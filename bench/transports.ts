@@ -135,9 +135,12 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
   if (values.readme) {
-    return intoReadme({ 'bench:transports': readme(await readJson<TransportsResult>(join(RESULTS, FILES.raw))) })
+    return intoReadme({
+      'bench:transports': readme(await readJson<TransportsResult>(join(RESULTS, FILES.raw))),
+    })
   }
-  if (values.from !== undefined) return report(values.out ?? TRIALS, await readJson<TransportsResult>(values.from))
+  if (values.from !== undefined)
+    return report(values.out ?? TRIALS, await readJson<TransportsResult>(values.from))
   if (values['self-check']) return check()
   const lines = chosen(LINES, values.line, HELP)
   const runs = (values.quick ? QUICK : FULL).filter(({ line }) => lines.includes(line))

@@ -6,13 +6,13 @@ import t from 'tap'
 import { Needle } from '../../bench/load/attention.ts'
 import { Dechunker } from '../../bench/load/dechunk.ts'
 import { Histogram } from '../../bench/load/histogram.ts'
+import { WIRES } from '../../bench/load/order.ts'
 import { against } from '../../bench/self-check.ts'
-import { SPOKEN } from '../../bench/self-check/bad-server.ts'
 
 const EVENTS = 200
 const CLIENTS = 8
 
-for (const wire of SPOKEN) {
+for (const wire of WIRES) {
   t.test(`${wire}: what is lost, and how late the rest comes`, async t => {
     const { tally, written } = await against(wire, {
       faults: { lose: true, delay: 50 },
@@ -42,7 +42,7 @@ for (const wire of SPOKEN) {
     }
     const asks = tally.answering.reduce((sum, [, count]) => sum + count, 0)
     t.equal(asks, tally.requests)
-    t.equal(tally.requests > 0, wire === 'poll' || wire === 'long-poll')
+    t.equal(tally.requests > 0, ['poll', 'long-poll', 'refresh'].includes(wire))
     t.ok(tally.bytesIn > tally.received * 64)
   })
 

@@ -1,0 +1,63 @@
+// The wires that hold a connection, as the bad server writes them.
+
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'socket.io'
+import type { WebSocket } from 'ws'
+import type { BadLog, Reader } from './bad-log.ts'
+
+/** sse, stream. Chunked, as a load balancer may make it. */
+export function stream(
+  log: BadLog,
+  wire: 'sse' | 'stream',
+  query: URLSearchParams,
+  response: ServerResponse,
+): void {
+  const reader: Reader = {
+    at: log.positionOf(query.get('cursor') ?? undefined),
+    wake() {
+      for (const { id, object } of log.take(reader)) {
+        // In two chunks, the boundary within the event.
+        const text = wire === 'sse' ? `id: ${id}\ndata: ${object}\n\n` : `${object}\n`
+        const cut = text.indexOf('@S') + 9
+        response.write(text.slice(0, cut))
+        response.write(text.slice(cut))
+      }
+    },
+  }
+  const cursor = log.cursorOf(reader.at)
+  response
+    .writeHead(200)
+    .write(wire === 'sse' ? `id: ${cursor}\n\nretry: 100\n\n` : `{"open":{"cursor":"${cursor}"}}\n`)
+  log.follow(reader, response)
+}
+
+export function ws(log: BadLog, query: URLSearchParams, client: WebSocket): void {
+  const reader: Reader = {
+    at: log.positionOf(query.get('cursor') ?? undefined),
+    wake() {
+      for (const { object } of log.take(reader)) client.send(object)
+    },
+  }
+  client.send(`{"open":{"cursor":"${log.cursorOf(reader.at)}"}}`)
+  log.follow(reader, client)
+}
+
+/** What a client asks for, and where it is told what came of it. */
+type Subscribe = (
+  asked: { channel: string; cursor?: string },
+  acknowledge: (told: { ok: { channel: string; cursor: string } }) => void,
+) => void
+
+export function socketIo(log: BadLog, client: Socket): void {
+  const subscribe: Subscribe = ({ channel, cursor }, acknowledge) => {
+    const reader: Reader = {
+      at: log.positionOf(cursor),
+      wake() {
+        for (const { object } of log.take(reader)) client.emit('message', JSON.parse(object))
+      },
+    }
+    acknowledge({ ok: { channel, cursor: log.cursorOf(reader.at) } })
+    log.follow(reader, client.conn)
+  }
+  client.on('subscribe', subscribe)
+}
