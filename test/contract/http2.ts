@@ -122,7 +122,7 @@ export const openHttp2: Open = async (node, path, headers = {}) => {
     const answer = await openOn(session, path, headers)
     // Who stops reading the stream reads nothing else either.
     answer.once('close', () => destroy(session))
-    return { asked: session, answer }
+    return { asked: { destroy: () => destroy(session) }, answer }
   } catch (error) {
     destroy(session)
     throw error
@@ -163,7 +163,7 @@ export class PushClient extends NdjsonClient {
         destroy(session)
         throw error
       })
-      return { asked: session, answer }
+      return { asked: { destroy: () => destroy(session) }, answer }
     })
   }
 
