@@ -147,7 +147,7 @@ t.test('streams: the head has nothing of HTTP/1.1, and a session holds many', as
   }
   const beside = await ask(over2, { ':path': `/v1/poll?channel=${channel}` })
   t.equal(JSON.parse(beside.body).events.length, 3, 'and takes other requests beside them')
-  over2.destroy()
+  destroy(over2)
   await until('all have left', () => node.hub.readers(channel) === 0)
 })
 
@@ -183,7 +183,7 @@ t.test('a body that is cut is not published', async t => {
     await once(reset, 'close')
     await ask(over2, { ':path': '/healthz' })
     const left = node.app.sockets.size
-    over2.destroy()
+    destroy(over2)
     await until('the session is gone', () => node.app.sockets.size < left)
   }
   const whole = await node.publish(channel, '1')
@@ -236,7 +236,7 @@ t.test('a session counts as a connection', async t => {
   t.equal(over1.status, 503)
   t.equal(over1.headers.connection, 'close')
   await until('they have left', () => small.app.sockets.size === 2)
-  first.destroy()
+  destroy(first)
   await until('one has left', () => small.app.sockets.size === 1)
   t.equal((await small.get('/v1/poll?channel=a')).status, 200)
 })

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { type ClientHttp2Session, constants } from 'node:http2'
 import t from 'tap'
 import { openStream } from '../contract/clients.ts'
-import { ask, makeCertificate, openSession, PushClient } from '../contract/http2.ts'
+import { ask, destroy, makeCertificate, openSession, PushClient } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { fresh, idOf, idsOf, take } from '../contract/wires.ts'
 import { Program, without } from '../tools.ts'
@@ -28,7 +28,7 @@ async function connect(channel: string, settings = {}, cursor = 'latest', header
 
 async function session(settings = {}): Promise<ClientHttp2Session> {
   const opened = await openSession(node, settings)
-  clients.push({ cut: () => opened.destroy() })
+  clients.push({ cut: () => destroy(opened) })
   return opened
 }
 
@@ -71,7 +71,7 @@ t.test('the held stream says where it stands, what was pushed, gaps, and why it 
   const channel = fresh()
   const ids = await own.append(channel, '1', '2')
   const over2 = await openSession(own)
-  clients.push({ cut: () => over2.destroy() })
+  clients.push({ cut: () => destroy(over2) })
   const held = over2.request({ ':path': `/v1/push?channel=${channel}&cursor=zzz-1` })
   let text = ''
   held.on('data', data => {
@@ -192,7 +192,7 @@ t.test('pushes that nobody reads hold the reader up, not memory', async t => {
   for (let i = 0; i < 5; i++) await ask(over2, { ':path': '/healthz' })
   t.equal(node.hub.blocked.size, 1, 'it is behind')
   t.equal(unread, 4)
-  over2.destroy()
+  destroy(over2)
   await until('it has left', () => node.hub.readers(channel) === 0 && node.hub.blocked.size === 0)
 })
 
