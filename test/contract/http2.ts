@@ -15,6 +15,7 @@ import {
   type Address,
   NdjsonClient,
   type Open,
+  type Opened,
   RefreshClient,
   Refused,
   SseClient,
@@ -115,18 +116,27 @@ async function openOn(
   throw new Refused(status, await textOf(stream))
 }
 
-/** As clients.ts opens over HTTP/1.1, each with a session of its own. */
-export const openHttp2: Open = async (node, path, headers = {}) => {
-  const session = await openSession(node, { enablePush: false })
+/** A GET whose answer goes on, and the end of its session; also where it is refused. */
+async function hold(
+  session: ClientHttp2Session,
+  path: string,
+  headers: Record<string, string>,
+): Promise<Opened> {
   try {
-    const answer = await openOn(session, path, headers)
-    // Who stops reading the stream reads nothing else either.
-    answer.once('close', () => destroy(session))
-    return { asked: { destroy: () => destroy(session) }, answer }
+    return { asked: { destroy: () => destroy(session) }, answer: await openOn(session, path, headers) }
   } catch (error) {
     destroy(session)
     throw error
   }
+}
+
+/** As clients.ts opens over HTTP/1.1, each with a session of its own. */
+export const openHttp2: Open = async (node, path, headers = {}) => {
+  const session = await openSession(node, { enablePush: false })
+  const opened = await hold(session, path, headers)
+  // Who stops reading the stream reads nothing else either.
+  opened.answer.once('close', () => destroy(session))
+  return opened
 }
 
 interface Pushed {
@@ -159,11 +169,7 @@ export class PushClient extends NdjsonClient {
       const session = await openSession(node, this.#settings)
       this.#session = session
       session.on('stream', (stream, promised) => void this.#take(stream, promised))
-      const answer = await openOn(session, path, headers).catch(error => {
-        destroy(session)
-        throw error
-      })
-      return { asked: { destroy: () => destroy(session) }, answer }
+      return hold(session, path, headers)
     })
   }
 
