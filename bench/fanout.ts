@@ -8,6 +8,7 @@ import { cases } from './cases/index.ts'
 import { chosen, invocation, say } from './command.ts'
 import { intoReadme, readJson, RESULTS, TRIALS } from './files.ts'
 import { combine, type Result, type Row } from './figures.ts'
+import { fanwireBefore } from './peers/fanwire.ts'
 import { peers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
 import { hottest } from './processes/profile.ts'
@@ -18,6 +19,7 @@ const HELP = `npm run bench:fanout -- [options]
   --runs N       runs of each case and peer, of which the median counts (3)
   --quick        one short run, written to .cache/bench: shows that it works, not how well
   --case NAMES   only these, comma separated: ${cases.map(each => each.name).join(', ')}
+  --before DIR   also another checkout of fanwire, built, as the peer "before": what a change costs
   --peer NAMES   only these, comma separated: ${peers.map(each => each.name).join(', ')}
   --out DIR      where fanout.json and fanout.md go (bench/results when everything is measured, else .cache/bench)
   --profile      write CPU profiles of fanwire and print where the time goes
@@ -29,6 +31,7 @@ const options = {
   quick: { type: 'boolean', default: false },
   case: { type: 'string' },
   peer: { type: 'string' },
+  before: { type: 'string' },
   out: { type: 'string' },
   profile: { type: 'boolean', default: false },
   readme: { type: 'boolean', default: false },
@@ -81,7 +84,7 @@ function find(rows: readonly Row[]) {
 
 /** The peers take turns, so that a machine that is slower for a while is so for all of them. */
 async function measure(each: Case, able: readonly Peer[], runs: number, bench: Bench): Promise<CaseResult> {
-  const peers = able.filter(({ name }) => each.peers.includes(name))
+  const peers = able.filter(({ name }) => each.peers.includes(name === 'before' ? 'fanwire' : name))
   const results = new Map<Peer, Result[]>(peers.map(peer => [peer, []]))
   for (let run = 1; run <= runs; run++) {
     for (const peer of peers) {
@@ -106,9 +109,14 @@ async function main(): Promise<void> {
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)
   const wanted = chosen(cases, values.case, HELP)
-  const { able, left } = await runnable(chosen(peers, values.peer, HELP))
+  const before = values.before === undefined ? [] : [fanwireBefore(values.before)]
+  const { able, left } = await runnable(chosen([...before, ...peers], values.peer, HELP))
   const whole =
-    wanted.length === cases.length && values.peer === undefined && !values.quick && !values.profile
+    wanted.length === cases.length &&
+    values.peer === undefined &&
+    values.before === undefined &&
+    !values.quick &&
+    !values.profile
   const out = values.out ?? (whole ? RESULTS : TRIALS)
 
   const about = {
