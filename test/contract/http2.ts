@@ -31,7 +31,11 @@ export interface TestCertificate {
 }
 
 /** Makes one, in `folder`. */
-export function makeCertificate(folder = temporaryFolder(), name = 'localhost'): TestCertificate {
+export function makeCertificate(
+  folder = temporaryFolder(),
+  name = 'localhost',
+  algorithm: 'ec' | 'rsa' = 'ec',
+): TestCertificate {
   mkdirSync(folder, { recursive: true })
   const [cert, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
   const about = [
@@ -42,7 +46,8 @@ export function makeCertificate(folder = temporaryFolder(), name = 'localhost'):
     '-days',
     '2',
   ]
-  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  const detail = algorithm === 'ec' ? 'ec_paramgen_curve:prime256v1' : 'rsa_keygen_bits:2048'
+  const kind = ['-newkey', algorithm, '-pkeyopt', detail, '-nodes']
   execFileSync('openssl', ['req', '-x509', ...kind, '-keyout', key, '-out', cert, ...about], {
     stdio: 'ignore',
   })

@@ -297,9 +297,10 @@ t.test('told to stop: goodbyes on every stream, GOAWAY, then exit 0, whoever is 
 
 // The certificate ---------------------------------------------------------------------------------------------
 
-/** Of the certificate that is shown now. */
-async function shown(port: number): Promise<string> {
-  const socket: TLSSocket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false })
+/** Of the certificate that is shown now; of TLS 1.2 with a cipher, where one is named. */
+async function shown(port: number, ciphers?: string): Promise<string> {
+  const only = ciphers === undefined ? {} : { ciphers, maxVersion: 'TLSv1.2' as const }
+  const socket: TLSSocket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ...only })
   await once(socket, 'secureConnect')
   const { fingerprint256 } = socket.getPeerCertificate()
   socket.destroy()
@@ -327,6 +328,18 @@ t.test('a certificate that changes is shown to new connections; those that are o
   await until('another is shown', async () => (await shown(own.port)) !== before, 20_000)
   await own.append(channel, '"on"')
   await held.until(/"on"/)
+  await t.rejects(shown(own.port, 'ECDHE-ECDSA-AES128-SHA256'), 'what is agreed upon stays')
+})
+
+t.test('TLS is agreed upon with forward secrecy and without CBC alone', async t => {
+  const { cert, key } = makeCertificate(temporaryFolder(), 'localhost', 'rsa')
+  const own = await startMemoryNode({ TLS_CERT: cert, TLS_KEY: key })
+  t.teardown(() => own.close())
+  for (const weak of ['AES128-GCM-SHA256', 'AES256-SHA', 'ECDHE-RSA-AES128-SHA256', 'ECDHE-RSA-AES256-SHA'])
+    await t.rejects(shown(own.port, weak), weak)
+  for (const good of ['ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-CHACHA20-POLY1305'])
+    t.ok(await shown(own.port, good), good)
+  t.ok(await shown(own.port), 'TLS 1.3')
 })
 
 t.test('a new pair that can not be used is logged once, and the old one stays', async t => {

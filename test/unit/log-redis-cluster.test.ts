@@ -146,7 +146,7 @@ t.test('a master dies, and what its replica had not got is inside a gap', async 
   for (const log of logs) await until('the probe', () => works(log))
 })
 
-t.test('what is a cluster and what is not is said', async t => {
+t.test('W4: what is a cluster and what is not is said, by Redis and by Valkey', async t => {
   const single = await startRedis()
   t.teardown(() => single.stop())
   const wrong = [
