@@ -2,8 +2,12 @@
 
 import type { FastifyRequest } from 'fastify'
 import { FanwireError, quote } from '../errors.ts'
+import { checkedQuery } from '../http/query.ts'
 import { checkedChannel } from '../log/entry.ts'
 import { parseCursor, type Start } from '../log/position.ts'
+
+/** Parameters that clients without headers send in place of `Last-Event-ID`. */
+const LAST_EVENT_ID = ['lastEventId', 'last_event_id', 'Last-Event-ID'] as const
 
 /** A whole number that a wire takes as a parameter. */
 interface NumberParameter {
@@ -18,7 +22,7 @@ export interface ReadRules<N extends string> {
   readonly maxChannels: number
   /** A request without a channel is fine. */
   readonly channelsOptional?: true
-  /** A `Last-Event-ID` header wins over `cursor`. */
+  /** `Last-Event-ID`, as a header or a parameter, wins over `cursor`. */
   readonly lastEventId?: true
   readonly numbers?: Readonly<Record<N, NumberParameter>>
 }
@@ -27,6 +31,8 @@ export interface ReadQuery<N extends string> {
   readonly channels: string[]
   /** One a channel. */
   readonly starts: Start[]
+  /** The client resumes with a `Last-Event-ID` that is no cursor: all before `starts` may be lost to it. */
+  readonly lost: boolean
   readonly numbers: Readonly<Record<N, number>>
 }
 
@@ -35,23 +41,22 @@ export function readQuery<N extends string = never>(
   request: FastifyRequest,
   rules: ReadRules<N>,
 ): ReadQuery<N> {
-  const query = request.query as Record<string, string | string[]>
   const numbers = (rules.numbers ?? {}) as Record<N, NumberParameter>
-  for (const name of Object.keys(query)) {
-    if (name === 'channel' || name === 'cursor' || Object.hasOwn(numbers, name)) continue
-    const known = ['channel', 'cursor', ...Object.keys(numbers)].join(', ')
-    throw new FanwireError('FW_BAD_PARAMETER', `unknown parameter ${quote(name)}; this path takes ${known}`)
-  }
-  const channels = readChannels(query.channel, rules)
+  const resumes = rules.lastEventId === undefined ? [] : LAST_EVENT_ID
+  const names = [...(Object.keys(numbers) as N[]), ...resumes] as const
+  const query = checkedQuery(request, names, ['channel', 'cursor'])
+  const channels = readChannels(query.channel ?? [], rules)
+  const lastId = rules.lastEventId && lastEventId(request, query)
+  const resumed = lastId === undefined ? undefined : parseCursor(lastId, channels.length)
   return {
     channels,
-    starts: readStarts(request, query.cursor, channels.length, rules),
+    starts: resumed ?? startsOf(cursorOf(query.cursor) || rules.begin, channels.length),
+    lost: lastId !== undefined && resumed === undefined,
     numbers: readNumbers(query, numbers),
   }
 }
 
-function readChannels(given: string | string[] | undefined, rules: ReadRules<string>): string[] {
-  const channels = given === undefined ? [] : Array.isArray(given) ? given : [given]
+function readChannels(channels: readonly string[], rules: ReadRules<string>): string[] {
   if (channels.length === 0 && rules.channelsOptional === undefined) {
     throw new FanwireError('FW_BAD_CHANNEL', 'name at least one channel: ?channel=…')
   }
@@ -67,42 +72,41 @@ function readChannels(given: string | string[] | undefined, rules: ReadRules<str
       throw new FanwireError('FW_BAD_CHANNEL', `the channel ${quote(channel)} is named twice`)
     }
   }
-  return channels
+  return [...channels]
 }
 
-function readStarts(
-  request: FastifyRequest,
-  given: string | string[] | undefined,
-  count: number,
-  rules: ReadRules<string>,
-): Start[] {
-  const header = rules.lastEventId === undefined ? undefined : request.headers['last-event-id']
-  const resumed = header === undefined || header === '' ? undefined : String(header)
-  const cursor = resumed ?? given ?? rules.begin
-  if (Array.isArray(cursor)) {
-    throw new FanwireError('FW_BAD_CURSOR', 'give one cursor parameter; a list is joined by commas')
-  }
-  if (count === 0 && given === undefined) return []
+/** The header wins. Undefined where there is neither, or an empty one. */
+function lastEventId(
+  { headers }: FastifyRequest,
+  query: { readonly [N in (typeof LAST_EVENT_ID)[number]]?: string },
+): string | undefined {
+  return [headers['last-event-id'], ...LAST_EVENT_ID.map(name => query[name])].find(Boolean)?.toString()
+}
+
+function cursorOf([cursor = '', ...more]: readonly string[] = []): string {
+  if (more.length === 0) return cursor
+  throw new FanwireError('FW_BAD_CURSOR', 'give one cursor parameter; a list is joined by commas')
+}
+
+function startsOf(cursor: string, count: number): Start[] {
   const starts = parseCursor(cursor, count)
-  if (starts === undefined) {
-    throw new FanwireError(
-      'FW_BAD_CURSOR',
-      `${quote(cursor)} is no cursor for ${count} channel${count === 1 ? '' : 's'}: one position ` +
-        `(<epoch>-<offset>), earliest or latest a channel, joined by commas, or a single earliest or latest`,
-    )
-  }
-  return starts
+  if (starts !== undefined) return starts
+  throw new FanwireError(
+    'FW_BAD_CURSOR',
+    `${quote(cursor)} is no cursor for ${count} channel${count === 1 ? '' : 's'}: one position ` +
+      `(<epoch>-<offset>), earliest or latest a channel, joined by commas, or a single earliest or latest`,
+  )
 }
 
 function readNumbers<N extends string>(
-  query: Record<string, string | string[]>,
+  query: { readonly [name in N]?: string },
   numbers: Readonly<Record<N, NumberParameter>>,
 ): Record<N, number> {
   const values = {} as Record<N, number>
   for (const [name, { min, max, default: fallback }] of Object.entries<NumberParameter>(numbers)) {
-    const given = query[name]
+    const given = query[name as N]
     const value = given === undefined ? fallback : Number(given)
-    const plain = given === undefined || (typeof given === 'string' && /^[0-9]{1,9}$/.test(given))
+    const plain = given === undefined || /^[0-9]{1,9}$/.test(given)
     if (!plain || value < min || value > max) {
       throw new FanwireError('FW_BAD_PARAMETER', `${name} takes a whole number from ${min} to ${max}`)
     }

@@ -50,13 +50,19 @@ export async function stream(
   await hub.using(query.channels, async channels => {
     const positions = await resolveAll(channels, query)
     reply.hijack()
-    const opening = streaming.framing.opening(printCursor(positions))
+    // One that resumes with another server's id has had nothing of these channels.
+    const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
+    const opening = streaming.framing.opening(printCursor(from))
     const begin = request.raw.httpVersionMajor === 2 ? beginHttp2 : beginHttp1
     const begun = begin(request, reply, streaming, opening)
     if (begun === undefined) return
     const connection = new Connection(hub, streaming.framing, begun.outlet)
     whenClosed(begun.closes, connection)
-    for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
+    for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
+    if (!query.lost) return
+    for (const [i, reader] of connection.readers.entries()) {
+      connection.skip(reader, { from: from[i] as Position, to: positions[i] as Position })
+    }
   })
 }
 

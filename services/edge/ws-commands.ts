@@ -4,7 +4,7 @@
 import { isUtf8 } from 'node:buffer'
 import { FanwireError } from '../errors.ts'
 import { wsText } from '../fanout/frames.ts'
-import { members } from '../log/json.ts'
+import { members, withoutMark } from '../log/json.ts'
 import { badCommand, type Commands, only, type Tell } from './commands.ts'
 
 type Ref = string | number | undefined
@@ -23,7 +23,8 @@ export class WsCommands {
   }
 
   /** One message. Never raises: whatever is wrong is answered. */
-  take(data: Buffer, isBinary: boolean): void {
+  take(message: Buffer, isBinary: boolean): void {
+    const data = withoutMark(message)
     let ref: Ref
     const answer = (body: object) => {
       const message = { ...(ref === undefined ? {} : { ref }), ...body }

@@ -3,7 +3,7 @@
 
 import type { Writable } from 'node:stream'
 import type { LogEvent } from '../log/event.ts'
-import { type Position, printPosition } from '../log/position.ts'
+import { type Gap, type Position, printPosition } from '../log/position.ts'
 import type { Channel, Fetched, Stretch } from './channel.ts'
 import type { Farewell, Framing } from './frames.ts'
 import type { Hub, WireStats } from './hub.ts'
@@ -83,6 +83,13 @@ export class Connection implements Target {
   /** The connection's cursor, as a client resumes with it; `at` stands in for one reader. */
   cursor(reader?: Reader, at?: Position): string {
     return this.readers.map(each => printPosition(each === reader && at !== undefined ? at : each)).join(',')
+  }
+
+  /** Tells the client a gap, behind which the reader goes on. */
+  skip(reader: Reader, gap: Gap, to = gap.to): void {
+    reader.moveTo(to)
+    this.#stats.gaps++
+    this.write(this.framing.gap(reader.channel.name, gap, this.cursor()))
   }
 
   // Writing -------------------------------------------------------------------------------------------------
@@ -199,11 +206,7 @@ export class Connection implements Target {
     if (this.blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open) return
     const { gap, start, events, cursor, more } = fetched.page
     reader.vouched = true
-    if (gap !== undefined) {
-      reader.moveTo(start)
-      this.#stats.gaps++
-      this.write(this.framing.gap(reader.channel.name, gap, this.cursor()))
-    }
+    if (gap !== undefined) this.skip(reader, gap, start)
     if (events.length > 0) {
       const own = this.framing.wire === 'sse' && this.readers.length > 1
       const bytes = own

@@ -3,8 +3,9 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { isChannelName } from '../log/event.ts'
+import { checkedChannel } from '../log/entry.ts'
 import { parsePosition, printPosition, samePosition } from '../log/position.ts'
+import { checkedQuery } from './query.ts'
 
 const FOR_EVER = 'public, max-age=31536000, immutable'
 
@@ -17,17 +18,8 @@ export function caching(id: string) {
 
 /** The channel in the path. Raises FW_BAD_CHANNEL, and FW_BAD_PARAMETER for any query. */
 function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): string {
-  const { channel } = request.params
-  if (!isChannelName(channel)) {
-    throw new FanwireError(
-      'FW_BAD_CHANNEL',
-      'a channel is 1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:',
-    )
-  }
-  if (Object.keys(request.query as object).length > 0) {
-    throw new FanwireError('FW_BAD_PARAMETER', 'this path takes no parameters')
-  }
-  return channel
+  checkedQuery(request, [])
+  return checkedChannel(request.params.channel)
 }
 
 export const channels = fp(

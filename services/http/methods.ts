@@ -25,7 +25,7 @@ class Paths {
 
   /** `Allow` for a URL; undefined where nothing is there. */
   allow(url: string): string | undefined {
-    const asked = (url.split('?', 1)[0] ?? '').split('/')
+    const asked = pathOf(url).split('/')
     const allowed = new Set<string>()
     for (const { segments, methods } of this.#paths.values()) {
       const fits = segments.length === asked.length && segments.every((each, i) => fit(each, asked[i]))
@@ -35,8 +35,15 @@ class Paths {
   }
 }
 
+function pathOf(url: string): string {
+  const query = url.indexOf('?')
+  return query === -1 ? url : url.slice(0, query)
+}
+
+/** An empty segment is no name: it is a slash too many. */
 function fit(segment: string | undefined, asked: string | undefined): boolean {
-  if (segment === undefined || segment === asked) return true
+  if (segment === undefined) return asked !== ''
+  if (segment === asked) return true
   try {
     return segment === decodeURIComponent(asked ?? '')
   } catch {
@@ -53,7 +60,12 @@ export const methods = fp(
 
     const nothing = ({ method, url }: FastifyRequest): FanwireError => {
       const allow = paths.allow(url)
-      if (allow === undefined) return new FanwireError('FW_NOT_FOUND', 'there is nothing at this path')
+      if (allow === undefined) {
+        const path = pathOf(url)
+        const slash = path.endsWith('/') && paths.allow(path.slice(0, -1)) !== undefined
+        const hint = slash ? ': the slash at its end is too many' : ''
+        return new FanwireError('FW_NOT_FOUND', `there is nothing at this path${hint}`)
+      }
       return new FanwireError('FW_METHOD_NOT_ALLOWED', `${method} is not for this path; it has ${allow}`)
     }
 
@@ -67,7 +79,11 @@ export const methods = fp(
       if (request.method === 'OPTIONS') {
         const allow = request.url === '*' ? 'GET, HEAD, OPTIONS, POST' : paths.allow(request.url)
         if (allow !== undefined) return reply.code(204).header('allow', allow).send()
-      } else if (!request.is404) return
+      } else if (
+        !request.is404 &&
+        !(pathOf(request.url).endsWith('/') && paths.allow(request.url) === undefined)
+      )
+        return
       const error = nothing(request)
       if (error.statusCode === 405) reply.header('allow', paths.allow(request.url))
       throw error

@@ -32,7 +32,7 @@ export const ENTRY_MEMBERS: ReadonlySet<string> = new Set([
   'priority',
 ])
 
-const CHANNEL_RULE = '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:'
+const CHANNEL_RULE = '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:, and neither . nor ..'
 const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close or fanwire:…'
 
 /**

@@ -1,6 +1,7 @@
 // Events: their names, their data, and the one object that every wire delivers.
 
 import { isUtf8 } from 'node:buffer'
+import { withoutMark } from './json.ts'
 
 /** What a writer hands in; the log adds position and time. */
 export interface Draft {
@@ -29,7 +30,8 @@ export interface LogEvent {
   readonly bytes: number
 }
 
-const CHANNEL = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,200}$/
+/** `.` and `..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
+const CHANNEL = /^(?!fanwire:|\.\.?$)[A-Za-z0-9_.:~@-]{1,200}$/
 const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
 const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
@@ -53,13 +55,14 @@ export function isIdempotencyKey(key: unknown): key is string {
  * Writes into `body`.
  */
 export function jsonData(body: Buffer): Buffer | undefined {
-  if (!isUtf8(body)) return undefined
+  const json = withoutMark(body)
+  if (!isUtf8(json)) return undefined
   try {
-    JSON.parse(body.toString('utf8'))
+    JSON.parse(json.toString('utf8'))
   } catch {
     return undefined
   }
-  return unbroken(body)
+  return unbroken(json)
 }
 
 /** `json`, which is known to be valid, with its line breaks made spaces, in place. */

@@ -18,6 +18,16 @@ const CLOSE_ARRAY = 0x5d
 const OPEN_OBJECT = 0x7b
 const CLOSE_OBJECT = 0x7d
 
+const BYTE_ORDER_MARK = Buffer.from('\ufeff')
+
+/** A text without the byte order mark that may begin it (RFC 8259 section 8.1). */
+export function withoutMark(text: Buffer): Buffer {
+  const { length } = BYTE_ORDER_MARK
+  return text[0] === BYTE_ORDER_MARK[0] && text.subarray(0, length).equals(BYTE_ORDER_MARK)
+    ? text.subarray(length)
+    : text
+}
+
 /** The members of the object that `json` is, in order, also those of one name. Raises SyntaxError. */
 export function* members(json: Buffer): Generator<Member, void> {
   let at = skipSpace(json, token(json, skipSpace(json, 0), OPEN_OBJECT))

@@ -4,7 +4,7 @@
 import { isUtf8 } from 'node:buffer'
 import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../errors.ts'
-import { elements, type Member, members } from '../log/json.ts'
+import { elements, type Member, members, withoutMark } from '../log/json.ts'
 
 /** Events of one JSON text: their results are held as a whole. */
 const MOST_EVENTS = 100_000
@@ -12,7 +12,8 @@ const MOST_EVENTS = 100_000
 const TURN = 256 * 1024
 
 /** Raises FW_BAD_ENCODING, FW_BAD_JSON, FW_BAD_EVENT, FW_TOO_LARGE; else every entry is valid JSON. */
-export async function parseEnvelope(body: Buffer): Promise<Buffer[]> {
+export async function parseEnvelope(sent: Buffer): Promise<Buffer[]> {
+  const body = withoutMark(sent)
   if (!isUtf8(body)) throw new FanwireError('FW_BAD_ENCODING', 'the body is not valid UTF-8')
   try {
     return await entriesOf(eventsOf(body))

@@ -19,7 +19,8 @@ export function requireMedia(types: ReadonlySet<string>, send: string) {
     if (!types.has(type))
       throw new FanwireError('FW_MEDIA_TYPE', `this content type is not taken; send ${send}`)
     const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(request.headers['content-type'] ?? '')?.[1]
-    if (charset !== undefined && !/^utf-?8$/i.test(charset)) {
+    // ASCII is UTF-8.
+    if (charset !== undefined && !/^(utf-?8|(us-)?ascii)$/i.test(charset)) {
       throw new FanwireError('FW_MEDIA_TYPE', 'this charset is not taken; send UTF-8')
     }
     const encoding = request.headers['content-encoding']

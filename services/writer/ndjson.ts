@@ -1,5 +1,6 @@
 // Lines out of a stream of bytes that is cut anywhere.
 
+import { withoutMark } from '../log/json.ts'
 import { Gather } from './gather.ts'
 
 export interface Line {
@@ -13,7 +14,7 @@ const LINE_FEED = 0x0a
 
 /**
  * Splits at line feeds; a carriage return before one is JSON's white space anyway. Blank lines are skipped, and
- * so are the bytes of a line that is too long: never more than `limit` bytes of a line are held.
+ * so is a byte order mark before the first line, and the bytes of a line that is too long: never more than `limit` bytes of a line are held.
  */
 export class LineSplitter {
   readonly #limit: number
@@ -53,7 +54,8 @@ export class LineSplitter {
   *#finish(): Generator<Line, void> {
     this.#number++
     const tooLong = this.#tooLong
-    const bytes = this.#part.take()
+    const taken = this.#part.take()
+    const bytes = this.#number === 1 ? withoutMark(taken) : taken
     this.#tooLong = false
     if (tooLong) yield { number: this.#number, bytes: undefined }
     else if (!isBlank(bytes)) yield { number: this.#number, bytes }

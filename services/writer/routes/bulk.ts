@@ -3,11 +3,11 @@
 import { setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { checkedQuery } from '../../http/query.ts'
 import { type BodyTimes, wholeBody } from '../body.ts'
 import { Entries } from '../entries.ts'
 import { parseEnvelope } from '../envelope.ts'
 import { mediaType, requireMedia } from '../media.ts'
-import { checkedQuery } from '../query.ts'
 import { Upload } from '../upload.ts'
 
 const NDJSON = 'application/x-ndjson'

@@ -2,13 +2,13 @@
 
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { checkedQuery } from '../../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../../log/entry.ts'
 import { binaryData, type Draft, jsonData, textData } from '../../log/event.ts'
 import type { Receipt } from '../../log/log.ts'
 import { printPosition } from '../../log/position.ts'
 import { type BodyTimes, wholeBody } from '../body.ts'
 import { mediaType, requireMedia } from '../media.ts'
-import { checkedQuery } from '../query.ts'
 
 type Data = Pick<Draft, 'data' | 'encoding'>
 
