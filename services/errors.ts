@@ -36,6 +36,7 @@ export const CODES = {
   FW_UPGRADE_REQUIRED: code(426, 'this path speaks WebSocket only'),
   FW_HEADERS_TOO_LARGE: code(431, 'the request headers are larger than the limit'),
   FW_INTERNAL: code(500, 'a fault of the node; its log says more'),
+  FW_LOG_REFUSED: code(500, 'the log refuses this for good: its operator has to change something'),
   FW_TOO_MANY_CONNECTIONS: code(503, 'the node holds as many connections as it may', true),
   FW_TOO_MANY_FOLLOWED: code(503, 'the node follows as many channels as it may', true),
   FW_LOG_UNAVAILABLE: code(503, 'the log can not be reached, or can not say that it holds the event', true),
@@ -79,12 +80,6 @@ export class FanwireError extends Error {
   toJSON(): { error: { code: ErrorCode; message: string } } {
     return { error: { code: this.code, message: this.message } }
   }
-}
-
-/** What a client is told of a LogUnavailable: not where the log is, nor what it said; the node's log has that. */
-export function logUnavailable(cause: unknown): FanwireError {
-  const message = 'the log can not be reached, or can not say that it holds the event: try again'
-  return new FanwireError('FW_LOG_UNAVAILABLE', message, { cause })
 }
 
 /** A stranger's text, short and on one line, to be repeated in a message. */

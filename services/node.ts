@@ -62,7 +62,7 @@ export async function start(
   await log.open()
   const hub = new Hub(log, { ...config, retention: config.history })
   const health = new Health(log, logger)
-  const metrics = new Metrics({ hub, health })
+  const metrics = new Metrics({ hub, health, log })
   const app = buildServer(createContext({ config, log, hub, health, metrics, workers }), logger)
   if (config.role !== 'writer') await app.register(edge)
   if (config.role !== 'edge') await app.register(writer)

@@ -2,9 +2,10 @@
 // commands and answers are written is the wire's.
 
 import type { FastifyBaseLogger } from 'fastify'
-import { FanwireError, logUnavailable } from '../errors.ts'
+import { FanwireError } from '../errors.ts'
 import type { Connection } from '../fanout/connection.ts'
 import type { Context } from '../http/context.ts'
+import { clientErrorOf } from '../log/client-error.ts'
 import { checkedChannel, ENTRY_MEMBERS, parseEntry } from '../log/entry.ts'
 import { LogUnavailable } from '../log/log.ts'
 import { parseStart, printPosition } from '../log/position.ts'
@@ -178,8 +179,8 @@ export class Commands {
   }
 
   #tellable(error: unknown): FanwireError {
-    if (error instanceof FanwireError) return error
-    if (error instanceof LogUnavailable) return logUnavailable(error)
+    const coded = clientErrorOf(error)
+    if (coded !== undefined) return coded
     this.#parts.logger.error({ err: error }, 'a command failed')
     return new FanwireError('FW_INTERNAL', 'the node failed to do this; its log says more')
   }

@@ -3,7 +3,7 @@
 import type { Config } from '../config.ts'
 import type { Hub } from '../fanout/hub.ts'
 import type { Draft } from '../log/event.ts'
-import { type ChannelLog, LogUnavailable, type Receipt } from '../log/log.ts'
+import type { ChannelLog, Receipt } from '../log/log.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -57,7 +57,7 @@ export function createContext(parts: Omit<Context, 'append'>): Context {
         for (const { position } of receipts) hub.acknowledged(channel, position)
         return receipts
       } catch (error) {
-        metrics.appendFailed(drafts.length, error instanceof LogUnavailable, performance.now() - began)
+        metrics.appendFailed(drafts.length, error, performance.now() - began)
         throw error
       }
     },

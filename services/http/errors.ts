@@ -2,9 +2,9 @@
 
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { CODES, type ErrorCode, FanwireError, logUnavailable } from '../errors.ts'
+import { CODES, type ErrorCode, FanwireError } from '../errors.ts'
 import { jitter } from '../fanout/frames.ts'
-import { LogUnavailable } from '../log/log.ts'
+import { clientErrorOf } from '../log/client-error.ts'
 import { http2StreamOf } from './over.ts'
 
 /** Longest URL, bytes. */
@@ -28,8 +28,8 @@ const FASTIFY: Readonly<Record<string, ErrorCode>> = {
 
 /** What a client is told of an error; undefined where it is a fault of ours. */
 function told(error: unknown, request: FastifyRequest): FanwireError | undefined {
-  if (error instanceof FanwireError) return error
-  if (error instanceof LogUnavailable) return logUnavailable(error)
+  const coded = clientErrorOf(error)
+  if (coded !== undefined) return coded
   if (!(error instanceof Error)) return undefined
   const { code, statusCode = 500 } = error as FastifyError
   const known = code === undefined ? undefined : FASTIFY[code]

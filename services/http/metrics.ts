@@ -4,13 +4,17 @@
 import fp from 'fastify-plugin'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { HubStats } from '../fanout/hub.ts'
-import type { Receipt } from '../log/log.ts'
+import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../log/log.ts'
 
 /** What the metrics read when they are asked for. */
 export interface Sources {
   hub: { stats(): HubStats }
   health: { readonly ready: boolean; readonly probeAge: number }
+  log?: Pick<ChannelLog, 'engine' | 'failures'>
 }
+
+/** How an append fails. */
+const FAILED = { unavailable: 'unavailable', refused: 'refused', fault: 'failed' } as const
 
 export class Metrics {
   readonly registry = new Registry()
@@ -19,17 +23,17 @@ export class Metrics {
   readonly #refused: Counter
   #sockets: () => number = () => 0
 
-  constructor({ hub, health }: Sources) {
+  constructor({ hub, health, log }: Sources) {
     const registers = [this.registry]
     collectDefaultMetrics({ register: this.registry })
 
     this.#appends = new Counter({
       name: 'fanwire_appends_total',
-      help: 'Events handed to the log: appended, replayed (known idempotency key), unavailable, failed',
+      help: 'Events handed to the log: appended, replayed (known idempotency key), unavailable, refused, failed',
       labelNames: ['result'],
       registers,
     })
-    for (const result of ['appended', 'replayed', 'unavailable', 'failed']) this.#appends.inc({ result }, 0)
+    for (const result of ['appended', 'replayed', ...Object.values(FAILED)]) this.#appends.inc({ result }, 0)
     this.#appendSeconds = new Histogram({
       name: 'fanwire_append_seconds',
       help: 'Time until the log held what was published',
@@ -97,6 +101,17 @@ export class Metrics {
       }
     }
 
+    new Counter({
+      name: 'fanwire_log_failures_total',
+      help: 'Appends to the log and reads from it that failed, by reason: unreachable, or the code that Redis answered with',
+      labelNames: ['operation', 'reason'],
+      registers,
+      collect() {
+        this.reset()
+        for (const { operation, reason, count } of log?.failures ?? []) this.inc({ operation, reason }, count)
+      },
+    })
+
     readWires('fanwire_connections', 'Clients that are connected, by wire', 'connections')
     readWires('fanwire_deliveries_total', 'Events written to clients, by wire', 'deliveries')
     readWires('fanwire_gaps_total', 'Gaps told to clients, by wire', 'gaps')
@@ -124,8 +139,11 @@ export class Metrics {
     this.#appendSeconds.observe(ms / 1000)
   }
 
-  appendFailed(events: number, unavailable: boolean, ms: number): void {
-    this.#appends.inc({ result: unavailable ? 'unavailable' : 'failed' }, events)
+  appendFailed(events: number, error: unknown, ms: number): void {
+    const { unavailable, refused, fault } = FAILED
+    const result =
+      error instanceof LogUnavailable ? unavailable : error instanceof LogRefused ? refused : fault
+    this.#appends.inc({ result }, events)
     this.#appendSeconds.observe(ms / 1000)
   }
 

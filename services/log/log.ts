@@ -69,9 +69,23 @@ export interface PageLimit {
   readonly bytes: number
 }
 
+/** Calls that failed in one way. */
+export interface Failure {
+  readonly operation: 'append' | 'read' | 'follow'
+  /** See LogUnavailable. */
+  readonly reason: string
+  readonly count: number
+}
+
+/**
+ * Whatever raises LogUnavailable also raises LogRefused where the log answers with a refusal that does not pass by
+ * itself.
+ */
 export interface ChannelLog {
   /** `memory` or `redis`. */
   readonly engine: string
+  /** Appends and reads that failed so far, for metrics; undefined where none can. */
+  readonly failures?: Iterable<Failure>
 
   /**
    * Appends the drafts to one channel, in order and together, and returns once the log holds them, with one
@@ -117,10 +131,24 @@ export interface ChannelLog {
 
 /** The log can't be reached, or can't say in time that it holds an event. Passes: try again later. */
 export class LogUnavailable extends Error {
-  override readonly name = 'LogUnavailable'
+  override readonly name: string = 'LogUnavailable'
+  /** Why, in a word, of which there are few: `unreachable`, or the code of what the log answered, such as `OOM`. */
+  readonly reason: string
+
+  constructor(message: string, reason = 'unreachable') {
+    super(message)
+    this.reason = reason
+  }
 }
 
 /** The log is there but can't be used as it is: too old a version, wrong password. Does not pass by itself. */
 export class LogRefused extends Error {
   override readonly name = 'LogRefused'
+  /** As in LogUnavailable. */
+  readonly reason: string
+
+  constructor(message: string, reason = 'refused') {
+    super(message)
+    this.reason = reason
+  }
 }

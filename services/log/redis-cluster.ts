@@ -6,9 +6,10 @@ import { type HostPort, printHost } from './endpoint.ts'
 import type { Draft } from './event.ts'
 import { LogRefused, LogUnavailable, type Receipt } from './log.ts'
 import { SlotAppends } from './redis-appends.ts'
-import { deferred, ErrorReply, RedisConnection, reason } from './redis-connection.ts'
+import { deferred, RedisConnection, reason } from './redis-connection.ts'
 import { type Call, Master } from './redis-master.ts'
 import type { Masters, MastersOptions } from './redis-masters.ts'
+import { ErrorReply } from './redis-replies.ts'
 import { SLOTS, slotOf } from './redis-slots.ts'
 
 /** Ms between two looks at the topology: while nothing happens, and after a sign that something does. */

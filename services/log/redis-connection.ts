@@ -7,6 +7,7 @@ import { Redis, type RedisOptions, ReplyError } from 'ioredis'
 import { delay } from '../delay.ts'
 import { addressOf, type Endpoint, type HostPort } from './endpoint.ts'
 import { LogRefused, LogUnavailable } from './log.ts'
+import { ErrorReply } from './redis-replies.ts'
 
 /** What the log says of itself; pino's loggers are such. */
 export interface Logger {
@@ -39,17 +40,6 @@ const MAX_DELAY = 2000
 
 /** Ms that a sentinel may take to answer before the next one is asked. */
 const SENTINEL_TIMEOUT = 1000
-
-/** Redis answered with an error: whatever was asked, it was not done, or said why. */
-export class ErrorReply extends LogUnavailable {
-  /** Begins with the error's code, e.g. `MOVED`. */
-  readonly reply: string
-
-  constructor(message: string, reply: string) {
-    super(message)
-    this.reply = reply
-  }
-}
 
 type Target = Omit<RedisOptions, 'replyMapping'>
 

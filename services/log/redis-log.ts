@@ -13,6 +13,7 @@ import type { Logger } from './redis-connection.ts'
 import { Feeds } from './redis-feeds.ts'
 import { type Masters, SingleMaster } from './redis-masters.ts'
 import { parseRead } from './redis-records.ts'
+import { Failures } from './redis-replies.ts'
 import type { Scripts } from './redis-scripts.ts'
 import { evalsha, loadScripts, Names } from './redis-scripts.ts'
 
@@ -41,6 +42,7 @@ export interface RedisLogOptions {
 
 export class RedisLog implements ChannelLog {
   readonly engine = 'redis'
+  readonly failures: Failures
   /** Reads put to Redis; for metrics. */
   reads = 0
 
@@ -53,6 +55,7 @@ export class RedisLog implements ChannelLog {
     const { url, prefix, retention, idempotencyWindow, timeout, logger } = options
     const endpoint = parseEndpoint(url)
     const sharded = endpoint.kind === 'cluster'
+    this.failures = new Failures(logger, sharded)
     this.#scripts = loadScripts(retention, idempotencyWindow, sharded)
     this.#names = new Names(prefix, endpoint.db)
     this.#masters = new (sharded ? ClusterMasters : SingleMaster)({
@@ -66,7 +69,11 @@ export class RedisLog implements ChannelLog {
       renewed: names => this.#feeds.renewed(names),
     })
     this.#feeds = new Feeds({
-      subscriptions: this.#masters,
+      subscriptions: {
+        subscribe: name => this.#subscribe(name),
+        unsubscribe: name => this.#masters.unsubscribe(name),
+        doubt: name => this.#masters.doubt(name),
+      },
       feedName: channel => this.#names.feed(channel),
       slot: channel => this.#masters.slot(channel),
       read: (channel, after, limit) => this.read(channel, after, limit),
@@ -96,7 +103,11 @@ export class RedisLog implements ChannelLog {
 
   async append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
     if (drafts.length === 0) return []
-    return this.#masters.append(channel, drafts)
+    try {
+      return await this.#masters.append(channel, drafts)
+    } catch (error) {
+      throw this.failures.note('append', channel, error)
+    }
   }
 
   async read(channel: string, after: Start, limit: PageLimit): Promise<Page> {
@@ -124,6 +135,14 @@ export class RedisLog implements ChannelLog {
     await this.#masters.close()
   }
 
+  async #subscribe(name: string): Promise<void> {
+    try {
+      await this.#masters.subscribe(name)
+    } catch (error) {
+      throw this.failures.note('follow', name, error)
+    }
+  }
+
   async #read(
     channel: string,
     after: Start,
@@ -133,12 +152,12 @@ export class RedisLog implements ChannelLog {
     const { epoch, offset } = typeof after === 'string' ? { epoch: SYMBOLS[after], offset: 0 } : after
     const args = [randomEpoch(), epoch, offset, Math.min(limit.events, MANY), Math.min(limit.bytes, MANY)]
     const call = evalsha(this.#scripts.read, this.#names.keys(channel), args)
-    const reply = await this.#masters.call(this.#masters.slot(channel), {
-      args: call,
-      buffers: true,
-      again: true,
-    })
-    return parseRead(channel, reply)
+    const slot = this.#masters.slot(channel)
+    try {
+      return parseRead(channel, await this.#masters.call(slot, { args: call, buffers: true, again: true }))
+    } catch (error) {
+      throw this.failures.note('read', channel, error)
+    }
   }
 
   /** Of channels of one slot. */

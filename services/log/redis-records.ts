@@ -4,7 +4,8 @@ import type { Draft, LogEvent } from './event.ts'
 import { encodeEvent } from './event.ts'
 import type { EndedEpoch, History } from './history.ts'
 import type { Receipt } from './log.ts'
-import { LogUnavailable } from './log.ts'
+import { LogRefused } from './log.ts'
+import { ErrorReply } from './redis-replies.ts'
 
 const BASE64 = 1
 const LOW = 2
@@ -20,8 +21,8 @@ export function specOf(draft: Draft): string {
 }
 
 /**
- * The events of the records that follow each other in `bytes`, of which it keeps nothing. Raises LogUnavailable
- * where they are not of the version that this node knows.
+ * The events of the records that follow each other in `bytes`, of which it keeps nothing. Raises LogRefused where
+ * they are not of the version that this node knows.
  */
 export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): void {
   let at = 0
@@ -29,12 +30,12 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
     const line = bytes.indexOf(NEWLINE, at)
     const head = bytes.toString('latin1', at, line === -1 ? at : line).split(' ')
     if (head.length !== 8 || head[0] !== '1')
-      throw new LogUnavailable('Redis holds an event in a form that this version does not know')
+      throw new LogRefused('Redis holds an event in a form that this version does not know', 'unknown-form')
     const [, epoch, offset, time, , length, flags, type] = head as Head
     const size = +length
     const end = line + 1 + size
     if (!(end <= bytes.length && +offset > 0 && +time >= 0))
-      throw new LogUnavailable('Redis holds an event that is damaged')
+      throw new LogRefused('Redis holds an event that is damaged', 'damaged')
     const encoding = +flags & BASE64 ? 'base64' : undefined
     const name = type === '' ? undefined : type
     const data = bytes.subarray(line + 1, end)
@@ -52,11 +53,11 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
 }
 
 /**
- * The receipts in a channel's line of append.lua's reply, for `count` drafts. Raises LogUnavailable where the line
- * says why there are none.
+ * The receipts in a channel's line of append.lua's reply, for `count` drafts. Raises ErrorReply where the line says
+ * why there are none.
  */
 export function parseReceipts(line: string, count: number): Receipt[] {
-  if (line.startsWith('-')) throw new LogUnavailable(line.slice(1))
+  if (line.startsWith('-')) throw new ErrorReply(`Redis answered: ${line.slice(1)}`, line.slice(1))
   const fields = line.split(' ')
   const epoch = fields[0] as string
   const time = Number(fields[1])

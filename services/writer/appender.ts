@@ -1,9 +1,10 @@
 // Appends for one bulk request: in order within a channel, in few round trips, and bounded.
 
-import { FanwireError, logUnavailable } from '../errors.ts'
+import { FanwireError } from '../errors.ts'
 import type { Context } from '../http/context.ts'
+import { clientErrorOf } from '../log/client-error.ts'
 import type { Draft } from '../log/event.ts'
-import { LogUnavailable, type Receipt } from '../log/log.ts'
+import type { Receipt } from '../log/log.ts'
 
 export type Outcome = Receipt | FanwireError
 
@@ -174,8 +175,8 @@ export class Appender {
   }
 
   #errorOf(cause: unknown): FanwireError {
-    if (cause instanceof FanwireError) return cause
-    if (cause instanceof LogUnavailable) return logUnavailable(cause)
+    const coded = clientErrorOf(cause)
+    if (coded !== undefined) return coded
     this.#onFault(cause)
     return new FanwireError('FW_INTERNAL', 'a fault of the node', { cause })
   }

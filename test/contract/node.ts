@@ -79,7 +79,7 @@ export async function startNode(
   const hub = new Hub(log, { ...config, retention: config.history, ...options })
   const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
   const health = new Health(log, logger)
-  const metrics = new Metrics({ hub, health })
+  const metrics = new Metrics({ hub, health, log })
   const context = createContext({ config, log, hub, health, metrics })
   const app = buildServer(context, logger)
   await app.register(edge)

@@ -63,7 +63,7 @@ export async function startApp(t: Test, options: AppOptions = {}): Promise<TestA
   const hub = new Hub(log, { ...config, retention: config.history })
   const health = new Health(log, logger, options.times)
   const app = buildServer(
-    createContext({ config, log, hub, health, metrics: new Metrics({ hub, health }) }),
+    createContext({ config, log, hub, health, metrics: new Metrics({ hub, health, log }) }),
     logger,
   )
   app.register(async inner => options.routes?.(inner))

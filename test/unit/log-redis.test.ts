@@ -9,17 +9,7 @@ import { LogRefused, LogUnavailable } from '../../services/log/log.ts'
 import type { Position } from '../../services/log/position.ts'
 import { printPosition } from '../../services/log/position.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
-import {
-  ALL,
-  append,
-  dataOf,
-  draft,
-  drafts,
-  RETENTION,
-  type Recorder,
-  readAll,
-  record,
-} from '../contract/log.ts'
+import { ALL, append, dataOf, draft, drafts, RETENTION, Recorder, readAll, record } from '../contract/log.ts'
 import { proxyRedis } from '../redis-proxy.ts'
 import { openRedisLog, redisContract, redisLogOptions, silent } from '../redis-logs.ts'
 import { anyRedis, cutAof, type RedisServer, startRedis } from '../redis-server.ts'
@@ -674,7 +664,7 @@ t.test('appends of one turn are one call; a channel that fails harms none of the
   const names = Array.from({ length: 20 }, (_, i) => `c${i}`)
   const appended = Promise.all(names.map((name, i) => log.append(name, [draft(i), draft(-i)])))
   const twice = Promise.all([log.append('c0', [draft('later')]), log.append('c0', [draft('last')])])
-  await unavailable(t, log.append('bad', [draft(1)]), /WRONGTYPE/)
+  await t.rejects(log.append('bad', [draft(1)]), { name: 'LogRefused', reason: 'WRONGTYPE' })
   for (const receipts of await appended) {
     t.strictSame(
       receipts.map(({ position }) => position.offset),
@@ -687,6 +677,40 @@ t.test('appends of one turn are one call; a channel that fails harms none of the
   )
   t.equal((await calls()) - before, 1)
   t.strictSame((await log.read('c0', 'earliest', ALL)).events.map(dataOf), [0, 0, 'later', 'last'])
+})
+
+t.test('W5: what Redis answers is logged once a kind and minute, and counted by its reason', async t => {
+  const logged: { about: object; text: string }[] = []
+  const logger = { ...silent, warn: (about: object, text: string) => void logged.push({ about, text }) }
+  const { log, raw } = await own(t, [], { logger })
+  await raw.set('fw:{bad}:m', 'not a hash')
+  await raw.set('fw:{worse}:m', 'not a hash')
+  for (const channel of ['bad', 'worse', 'bad']) {
+    await t.rejects(log.append(channel, [draft(1)]), { name: 'LogRefused', reason: 'WRONGTYPE' })
+    await t.rejects(log.read(channel, 'latest', ALL), { name: 'LogRefused', reason: 'WRONGTYPE' })
+    await t.rejects(log.follow(channel, new Recorder()), { name: 'LogRefused', reason: 'WRONGTYPE' })
+  }
+  await raw.config('SET', 'maxmemory', '1')
+  await unavailable(t, log.append('good', [draft(1)]), /OOM/)
+  await raw.config('SET', 'maxmemory', '0')
+  await raw.acl('SETUSER', 'default', '-subscribe')
+  await t.rejects(log.follow('other', new Recorder()), { name: 'LogRefused', reason: 'NOPERM' })
+  t.match(logged, [
+    { about: { operation: 'append', reason: 'WRONGTYPE', channel: 'bad' }, text: /WRONGTYPE/ },
+    { about: { operation: 'read', reason: 'WRONGTYPE' }, text: /WRONGTYPE/ },
+    { about: { operation: 'append', reason: 'OOM' }, text: /OOM/ },
+    { about: { operation: 'follow', reason: 'NOPERM' }, text: /NOPERM/ },
+  ])
+  t.equal(logged.length, 4)
+  t.match(
+    [...log.failures],
+    [
+      { operation: 'append', reason: 'WRONGTYPE', count: 3 },
+      { operation: 'read', reason: 'WRONGTYPE', count: 6 },
+      { operation: 'append', reason: 'OOM', count: 1 },
+      { operation: 'follow', reason: 'NOPERM', count: 1 },
+    ],
+  )
 })
 
 t.test('more than one call takes goes in several, in order', async t => {

@@ -1,8 +1,11 @@
 // Every wire on Redis, and what only several nodes and a Redis that loses its mind can show.
 
+import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import { pino } from 'pino'
+import { io as connectIo } from 'socket.io-client'
 import t from 'tap'
+import { WebSocket } from 'ws'
 import { RedisLog } from '../../services/log/redis-log.ts'
 import { ALL_WIRES, type Client } from '../contract/clients.ts'
 import { configOf, offsetOf, type StartNode, startNode } from '../contract/node.ts'
@@ -86,6 +89,62 @@ t.test('a poll sees what its own node acknowledged before it asked', async t => 
   }
   await Promise.all([hammer('earliest'), hammer('earliest'), hammer(''), hammer('latest')])
   t.equal(missed, 0)
+})
+
+t.test('W5: what Redis refuses for good is not told as something to try again, on no wire', async t => {
+  const prefix = `t${++prefixes}`
+  const node = await nodesOf(prefix)()
+  const control = new Redis(redis.url)
+  const [bad, good] = [fresh(), fresh()]
+  t.teardown(async () => {
+    control.disconnect()
+    await node.close()
+  })
+  await control.set(`${prefix}:{${bad}}:m`, 'not a hash')
+  const base = `http://127.0.0.1:${node.port}`
+  const post = (path: string, type: string, body: string) =>
+    fetch(base + path, { method: 'POST', headers: { 'content-type': type }, body })
+  const single = await post(`/v1/channels/${bad}/events`, 'application/json', '1')
+  t.equal(single.status, 500)
+  t.equal(single.headers.get('retry-after'), null)
+  const told = await single.text()
+  t.equal(JSON.parse(told).error.code, 'FW_LOG_REFUSED')
+  t.notMatch(told, /try again|WRONGTYPE|127\.0\.0\.1/)
+
+  const entry = (channel: string) => JSON.stringify({ channel, data: 1 })
+  const bulk = await post('/v1/events', 'application/json', `{"events":[${entry(bad)},${entry(good)}]}`)
+  t.match(await bulk.json(), { results: [{ error: { code: 'FW_LOG_REFUSED' } }, { channel: good }] })
+  const lines = await post('/v1/events', 'application/x-ndjson', `${entry(good)}\n${entry(bad)}\n`)
+  t.match((await lines.text()).split('\n')[1], /"FW_LOG_REFUSED"/)
+
+  const socket = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
+  const answered: Record<string, unknown>[] = []
+  socket.on('message', text => void answered.push(JSON.parse(String(text))))
+  await once(socket, 'open')
+  socket.send(`{"ref":1,"publish":${entry(bad)}}`)
+  socket.send(`{"ref":2,"subscribe":"${bad}"}`)
+  await until('both are answered', () => answered.length === 3)
+  for (const ref of [1, 2])
+    t.match(
+      answered.find(each => each.ref === ref),
+      { error: { code: 'FW_LOG_REFUSED' } },
+    )
+  socket.terminate()
+  const named = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=${bad}`)
+  const [code, reason] = await once(named, 'close')
+  t.strictSame([code, String(reason)], [4500, 'FW_LOG_REFUSED'], 'coming back does not help')
+  const io = connectIo(base, { transports: ['websocket'] })
+  t.teardown(() => io.close())
+  t.match(await io.emitWithAck('publish', { channel: bad, data: 1 }), { error: { code: 'FW_LOG_REFUSED' } })
+  for (const path of [`poll?channel=${bad}`, `sse?channel=${bad}`, `channels/${bad}`]) {
+    const read = await fetch(`${base}/v1/${path}`)
+    t.equal(read.status, 500, path)
+    t.match(await read.json(), { error: { code: 'FW_LOG_REFUSED' } })
+  }
+  const { body } = await node.get('/metrics')
+  t.match(body, /^fanwire_log_failures_total\{operation="append",reason="WRONGTYPE"\} 5$/m)
+  t.match(body, /^fanwire_appends_total\{result="refused"\} 5$/m)
+  t.equal((await node.get('/readyz')).status, 200)
 })
 
 t.test('whoever follows a channel whose history is lost is told a gap, once, and goes on', async t => {

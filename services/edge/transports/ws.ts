@@ -11,6 +11,7 @@ import { wsDeflateFraming } from '../../fanout/deflate.ts'
 import { type Farewell, wsFraming } from '../../fanout/frames.ts'
 import { mayPublish } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
+import { clientErrorOf } from '../../log/client-error.ts'
 import { type Position, printCursor } from '../../log/position.ts'
 import { type ReadQuery, readQuery } from '../query.ts'
 import { Commands } from '../commands.ts'
@@ -22,6 +23,8 @@ import { WsCommands } from '../ws-commands.ts'
 const COMMAND_ROOM = 64 * 1024
 /** Try again later: the IANA registry of RFC 6455 section 11.7. */
 const TRY_AGAIN_LATER = 1013
+/** Coming back does not help. */
+const REFUSED = 4500
 
 export async function ws(app: FastifyInstance): Promise<void> {
   const context = app.fanwire
@@ -74,7 +77,7 @@ function serve(
   query: ReadQuery<never>,
   allowed: boolean,
 ): void {
-  const opened = join(context, connection, outlet, query)
+  const opened = join(context, connection, outlet, query, logger)
   // Most clients never say anything.
   let commands: WsCommands | undefined
   socket.on('message', (data, isBinary) => {
@@ -107,6 +110,7 @@ async function join(
   connection: Connection,
   outlet: WsOutlet,
   query: ReadQuery<never>,
+  logger: FastifyInstance['log'],
 ): Promise<void> {
   try {
     await hub.using(query.channels, async channels => {
@@ -115,9 +119,13 @@ async function join(
       connection.write(wsFraming.opening(printCursor(positions)))
       for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
     })
-  } catch {
-    const reason = 'the node can not open the channels right now'
-    connection.end({ code: TRY_AGAIN_LATER, reason, retry: 0 })
+  } catch (error) {
+    const told = clientErrorOf(error)
+    if (told === undefined) logger.error({ err: error }, 'channels could not be opened')
+    if (told === undefined || told.passes) {
+      const reason = 'the node can not open the channels right now'
+      connection.end({ code: TRY_AGAIN_LATER, reason, retry: 0 })
+    } else connection.end({ code: REFUSED, reason: told.code, retry: 0 })
   }
 }
 
