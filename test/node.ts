@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../services/main.ts', import.meta.url))
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-/** A node that does not listen within this, ms, won't. */
-const START_WITHIN = 20_000
+/** A node that does not listen within this, ms, won't, however busy the machine. */
+const START_WITHIN = 60_000
 
 export interface NodeOptions {
   /** Settings. Nothing else is inherited but PATH; PORT is 0 unless set. */

@@ -111,13 +111,13 @@ export class PushSink extends Writable {
     this.#stream = stream
     this.#headers = headers
     this.#request = request
-    // Told by the stream's own events.
-    this.on('error', () => {})
+    // Mostly told by the stream's own events. Not within Node's own call: a danger to its memory (Node 20).
+    this.on('error', () => setImmediate(() => stream.destroy()))
     stream.once('close', () => this.destroy())
   }
 
   override _write(lines: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#take(lines, 0, done)
+    this.#try(() => this.#take(lines, 0, done))
   }
 
   override _final(done: () => void): void {
@@ -133,6 +133,15 @@ export class PushSink extends Writable {
       pushed.destroy()
     }
     done(error)
+  }
+
+  /** What is raised here ends the stream: nobody else would catch it. */
+  #try(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.destroy(error as Error)
+    }
   }
 
   #take(lines: Buffer, from: number, done: (error?: Error | null) => void): void {
@@ -154,7 +163,7 @@ export class PushSink extends Writable {
       } else {
         this.#go = () => {
           this.#go = undefined
-          this.#take(lines, at, done)
+          this.#try(() => this.#take(lines, at, done))
         }
         pushes.wait(this.#go)
         if (written.length > 0) write(() => {})
@@ -179,15 +188,20 @@ export class PushSink extends Writable {
           this.#open.delete(pushed)
           pushes.sent(body.length)
         })
-        if (pushed.destroyed) return
-        pushed.respond({
-          ':status': 200,
-          ...this.#headers,
-          ...caching(id),
-          'content-type': EVENT_TYPE,
-          'content-length': body.length,
-        })
-        pushed.end(body)
+        if (pushed.destroyed || pushed.closed) return
+        try {
+          pushed.respond({
+            ':status': 200,
+            ...this.#headers,
+            ...caching(id),
+            'content-type': EVENT_TYPE,
+            'content-length': body.length,
+          })
+          pushed.end(body)
+        } catch (error) {
+          pushed.destroy()
+          this.destroy(error as Error)
+        }
       })
     } catch {
       // The session was told to end within this very turn.

@@ -6,7 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket as NetSocket } from 'node:net'
 import { type Duplex, Writable } from 'node:stream'
 import type { Socket } from 'socket.io'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import type { Outlet } from '../fanout/connection.ts'
 import {
   type Farewell,
@@ -29,6 +29,11 @@ const sockets = new WeakMap<WebSocket, NetSocket>()
 
 /** What the library makes WebSockets with: one of our own `ws`, which says what their sockets are. */
 export class Handshakes extends WebSocketServer {
+  constructor(options: ServerOptions) {
+    // Socket.IO has no subprotocol.
+    super({ ...options, handleProtocols: () => false })
+  }
+
   override handleUpgrade(
     request: IncomingMessage,
     socket: Duplex,

@@ -34,7 +34,9 @@ const BINARY_EVENT = 5
 const BINARY_ACK = 6
 
 /** Type, attachments, namespace, acknowledgement; the rest is JSON. */
-const PACKET = /^([0-6])(?:([0-9]{1,2})-)?(?:(\/[^,]*)(?:,|$))?([0-9]{1,15})?/
+const PACKET = /^([0-6])(?:([0-9]{1,2})-)?(?:(\/[^,]*)(?:,|$))?([0-9]+)?/
+/** Digits of an acknowledgement's number: as many as a client can count exactly. */
+const MAX_ID_DIGITS = 15
 /** Attachments of one packet. */
 const MAX_ATTACHMENTS = 10
 /** Packets of one payload: a megabyte can hold very many that say nothing. */
@@ -80,6 +82,7 @@ export class Decoder extends EventEmitter {
     const match = PACKET.exec(text)
     if (match === null || this.#attachments > 0) throw new Error('not a packet')
     const [head, digit, attachments, namespace, id] = match
+    if (id !== undefined && id.length > MAX_ID_DIGITS) throw new Error('an acknowledgement beyond counting')
     const type = Number(digit)
     const binary = type === BINARY_EVENT || type === BINARY_ACK
     if (binary !== (attachments !== undefined)) throw new Error('attachments do not go with the type')

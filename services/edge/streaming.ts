@@ -12,7 +12,7 @@ import { Connection, type Outlet } from '../fanout/connection.ts'
 import type { Farewell, Framing } from '../fanout/frames.ts'
 import { http2StreamOf } from '../http/over.ts'
 import { type Position, printCursor } from '../log/position.ts'
-import { detach } from './detach.ts'
+import { detach } from '../http/node/detach.ts'
 import type { ReadQuery } from './query.ts'
 
 /** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */

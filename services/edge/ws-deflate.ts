@@ -23,7 +23,7 @@ const PARAMETERS: Readonly<Record<string, RegExp>> = {
 export function offerToTake(header: string): string | undefined {
   for (const offer of header.split(',')) {
     const [name, ...parameters] = offer.split(';').map(part => part.trim())
-    const names = parameters.map(each => each.replace(/\s*=.*/s, ''))
+    const names = parameters.map(each => (each.split('=', 1)[0] ?? '').trimEnd())
     const known = parameters.every((each, i) => {
       const key = names[i] ?? ''
       return (

@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { lastsUntil } from '../fanout/hub.ts'
+import { isHandshake } from './node/upgrades.ts'
 import { answerAndClose, connectionOf, whenOver } from './over.ts'
 
 /** Requests that are being answered when all goodbyes are said have this long, ms. */
@@ -70,7 +71,7 @@ export const stopping = fp(
       if (inFlight.ended && request.routeOptions.config?.always !== true) {
         return next(new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one'))
       }
-      if (request.headers.upgrade === undefined) {
+      if (!isHandshake(request.raw)) {
         inFlight.begun()
         whenOver(request, reply, inFlight.done)
       }

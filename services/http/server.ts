@@ -6,14 +6,15 @@ import { channels } from './channels.ts'
 import type { Context } from './context.ts'
 import { stopping } from './drain.ts'
 import { errors, MAX_HEADERS, MAX_URL, tell } from './errors.ts'
+import { handshakes } from './handshakes.ts'
 import { health } from './health.ts'
 import { limits } from './limits.ts'
-import { refuseMalformed } from './malformed.ts'
+import { refuseMalformed } from './node/malformed.ts'
 import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { protocols } from './protocols.ts'
-import { upgrades } from './upgrades.ts'
+import { upgrades } from './node/upgrades.ts'
 
 /** A Fastify instance with everything but wires and publish routes, which are registered on it next. */
 export function buildServer(context: Context, logger: FastifyBaseLogger): FastifyInstance {
@@ -49,6 +50,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   // In the order in which a request meets them.
   app.register(protocols)
   app.register(upgrades)
+  app.register(handshakes)
   app.register(errors)
   app.register(origins)
   app.register(methods)

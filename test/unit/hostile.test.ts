@@ -38,8 +38,6 @@ function wrongWith(text: string): string | undefined {
   const body = text.slice(head.length)
   if (status === 204) return undefined
   if (status < 400 || status >= 500) return `${status} ${body.slice(0, 200)}`
-  // The WebSocket library's own words for a handshake that is none.
-  if (/^Missing or invalid Sec-WebSocket-(Key|Version) header$/.test(body)) return undefined
   const found = /\{"error":\{"code":"(FW_[A-Z_]+)","message":"((?:[^"\\]|\\.)*)"\}\}/.exec(body)
   if (found === null) return `no coded error: ${body.slice(0, 200)}`
   const [whole, code = ''] = found

@@ -1,8 +1,10 @@
 // HTTP/2 push beyond the contract of every wire: what is pushed, and what becomes of what is not.
 
 import { once } from 'node:events'
-import { type ClientHttp2Session, constants } from 'node:http2'
+import { type ClientHttp2Session, constants, createServer } from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { PushSink } from '../../services/edge/pushes.ts'
 import { openStream } from '../contract/clients.ts'
 import { ask, destroy, makeCertificate, openSession, PushClient } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
@@ -214,4 +216,26 @@ t.test('nghttp receives pushes, or lines where it wants none', { skip: without('
     pushed.stop()
     plain.stop()
   }
+})
+
+t.test('S1: a push that can not be answered ends its stream, and nothing else', async t => {
+  const server = createServer()
+  server.on('stream', stream => {
+    stream.respond({ ':status': 200 })
+    const sink = new PushSink(stream, { connection: 'not for HTTP/2' }, {})
+    sink.write('{"channel":"a","id":"a-1","time":1}\n')
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const over2 = await openSession({ ...node, h2cPort: (server.address() as AddressInfo).port })
+  clients.push({ cut: () => destroy(over2) })
+  over2.on('stream', pushed => pushed.on('error', () => {}))
+  for (let i = 0; i < 3; i++) {
+    const stream = over2.request({ ':path': '/' })
+    stream.on('error', () => {})
+    stream.resume()
+    await once(stream, 'close')
+  }
+  t.notOk(over2.destroyed, 'the session goes on')
 })

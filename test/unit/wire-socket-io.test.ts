@@ -546,6 +546,17 @@ t.test('packets that are none end the connection, and nothing else', async t => 
   await until('only the witness is left', () => connections() === 1)
 })
 
+t.test(
+  'W8: an acknowledgement is numbered with up to 15 digits; with more its packet is refused',
+  async t => {
+    const raw = await handshake()
+    raw.send('42123456789012345["nonsense",{}]')
+    t.match(await raw.text(/^43/), /^43123456789012345\[\{"error"/)
+    raw.send('421234567890123456["nonsense",{}]')
+    await raw.closed
+  },
+)
+
 t.test('events that are no JSON, or carry bytes, are told so', async t => {
   const raw = await handshake()
   for (const [packet, code] of [

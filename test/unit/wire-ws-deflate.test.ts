@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises'
 import zlib, { deflateRawSync, type InflateRaw } from 'node:zlib'
 import fc from 'fast-check'
 import t from 'tap'
+import { offerToTake } from '../../services/edge/ws-deflate.ts'
 import type { ClientOptions } from 'ws'
 import { queryOf, type Target, WsClient } from '../contract/clients.ts'
 import { type Node, startMemoryNode } from '../contract/node.ts'
@@ -230,4 +231,21 @@ t.test('what inflates to more than a message may have ends the connection', asyn
   t.equal(codeOf(declined.text), 1002, 'nor may it be compressed unasked')
   const still = await deflating({ channels: [] })
   t.same(await still.ask({ ping: true }), { ok: {} }, 'the node lives')
+})
+
+t.test('S3: an offer is read in one pass, however long', async t => {
+  // As in steps of its length squared it would take days.
+  const long = `permessage-deflate; a${' '.repeat(5_000_000)}b`
+  t.equal(offerToTake(long), undefined)
+  t.equal(offerToTake(`${long}, permessage-deflate ; client_max_window_bits = 9`), 'permessage-deflate')
+})
+
+t.test('S3: an offer above 1 KiB is refused, also where nothing is compressed', async t => {
+  for (const of of [node, plain]) {
+    const raw = offer(`permessage-deflate; a${' '.repeat(60_000)}b`, of)
+    await raw.ended
+    t.match(raw.text, /^HTTP\/1.1 431 .*"code":"FW_HEADERS_TOO_LARGE"/s)
+    const fits = offer(`permessage-deflate; a${' '.repeat(900)}b`, of)
+    t.match(await fits.until(/"open"/), /^HTTP\/1.1 101 /)
+  }
 })

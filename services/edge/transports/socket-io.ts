@@ -1,14 +1,14 @@
 // Socket.IO v4 (its clients 3 and 4) at /socket.io/, with FANWIRE_SOCKET_IO=1. The library shakes hands, keeps sessions
 // and beats; what it is asked for and what it delivers is ours.
 
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Server, Socket } from 'socket.io'
 import type { Config } from '../../config.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../fanout/connection.ts'
 import { requireReady } from '../../http/health.ts'
-import { isHandshake } from '../../http/upgrades.ts'
+import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
 import { elements } from '../../log/json.ts'
 import { badCommand, Commands, only, type Tell } from '../commands.ts'
 import { Handshakes, type Session, SocketIoOutlet, tune } from '../socket-io-outlet.ts'
@@ -55,10 +55,6 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
       }
     },
     handler: async (request, reply) => wire.take(request, reply),
-    // A handshake that is refused: the socket has left HTTP, so nobody else ends it.
-    onResponse: async ({ raw }) => {
-      if (isHandshake(raw)) raw.socket.destroySoon()
-    },
   })
   app.addHook('preClose', done => {
     io.engine.close()
@@ -125,10 +121,8 @@ class SocketIoWire {
     }
     if (isHandshake(raw)) {
       reply.hijack()
-      const { socket } = raw as IncomingMessage & { socket: { parser?: unknown } }
-      reply.raw.detachSocket(socket)
-      socket.parser = null
-      engine.handleUpgrade(raw, socket, NOTHING)
+      forgetHandshake(raw.socket)
+      engine.handleUpgrade(raw, raw.socket, NOTHING)
       return
     }
     const { sid, transport } = request.query as Record<string, unknown>

@@ -1,8 +1,12 @@
 // What can't be parsed as HTTP, and so never becomes a request.
+//
+// Relies on: `_httpMessage`, the response whose turn it is on a socket; the codes of Node's parser (HPE_…) and
+// `rawPacket`, the bytes in which it stopped. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
 
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { FanwireError } from '../errors.ts'
+import { FanwireError } from '../../errors.ts'
+import { refuse } from './closing.ts'
 
 interface ParseError extends Error {
   readonly code?: string
@@ -10,32 +14,12 @@ interface ParseError extends Error {
   readonly rawPacket?: unknown
 }
 
-/** The client may take so long to take the answer, ms. */
-const LINGER = 1000
-
 /** Fastify's clientErrorHandler: answers with a coded error and closes. */
 export function refuseMalformed(error: ParseError, socket: Socket): void {
   const { _httpMessage: answering } = socket as { _httpMessage?: ServerResponse | null }
   // In the middle of another answer there is no way to tell.
   if (error.code === 'ECONNRESET' || answering?.headersSent === true) return void socket.destroy()
-  if (!socket.writable) return
-  const refusal = refusalOf(error)
-  const body = JSON.stringify(refusal)
-  const { statusCode } = refusal
-  socket.end(
-    `HTTP/1.1 ${statusCode} ${REASONS[statusCode] ?? 'Error'}\r\nContent-Type: application/json; charset=utf-8\r\n` +
-      `Cache-Control: no-store\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  )
-  // Not at once: that would reset the connection before the client has read.
-  setTimeout(() => socket.destroy(), LINGER).unref()
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  408: 'Request Timeout',
-  413: 'Payload Too Large',
-  414: 'URI Too Long',
-  431: 'Request Header Fields Too Large',
+  refuse(socket, refusalOf(error))
 }
 
 function refusalOf({ code, rawPacket }: ParseError): FanwireError {

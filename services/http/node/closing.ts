@@ -1,0 +1,52 @@
+// Answers and ends sockets that no HTTP server of Node's looks after (any more): nobody else closes them, nor reads what
+// still comes over them.
+
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FanwireError } from '../../errors.ts'
+
+/** A client has this long to take the last answer, ms. */
+const LINGER_MS = 1000
+
+/** Answers with a coded error, and ends the socket. */
+export function refuse(
+  socket: Socket,
+  error: FanwireError,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  if (!socket.writable) return
+  const body = JSON.stringify(error)
+  const fields = {
+    ...headers,
+    'Content-Type': 'application/json; charset=utf-8',
+    'Cache-Control': 'no-store',
+    'Content-Length': Buffer.byteLength(body),
+    Connection: 'close',
+  }
+  const { statusCode } = error
+  const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.write(
+    `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode] ?? 'Error'}\r\n${lines.join('')}\r\n${body}`,
+  )
+  endGently(socket)
+}
+
+/**
+ * Ends a socket whose last answer is written. It is not closed at once, since that would reset the connection while the
+ * client still sends, and the client might never see the answer: what comes is thrown away until the client has ended
+ * as well, or for a second.
+ */
+export function endGently(socket: Socket): void {
+  if (socket.destroyed) return
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref()
+  socket.once('close', () => clearTimeout(timer))
+  socket.on('error', destroy)
+  socket.once('end', destroy)
+  socket.end()
+  socket.resume()
+}
+
+/** A listener for 'error' and 'end'. */
+export function destroy(this: Socket): void {
+  this.destroy()
+}

@@ -1,0 +1,54 @@
+// What parses a WebSocket's bytes, the Receiver of `ws`, goes on after an error: it inflates in the background, what
+// comes meanwhile is buffered by Node's Writable, and that writes all of it, behind an error too. Then the parser reads
+// in a state that it had left, and raises where nobody catches: one client could end the process. Here nothing is parsed
+// after the first error, and whatever the parser, or a listener that it calls, raises is the error of that one socket.
+//
+// Relies on: the methods and fields of Receiver that are named below, through which all parsing goes, in the background
+// as well. Tried with ws 8.23.0 on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
+
+import type { Writable } from 'node:stream'
+import * as library from 'ws'
+
+type Done = (error?: Error) => void
+
+interface Parser extends Writable {
+  /** It has called back with an error. */
+  _errored: boolean
+  /** There is more to parse. */
+  _loop: boolean
+  /** Goes on parsing what has come. */
+  startLoop(done: Done): void
+  /** Hands a message on that is complete. */
+  dataMessage(done: Done): void
+}
+
+const { Receiver } = library as unknown as { Receiver: { prototype: Parser } }
+let hardened = false
+
+/** To be called before the first handshake; once is enough. */
+export function hardenReceiver(): void {
+  if (hardened) return
+  hardened = true
+  const { prototype } = Receiver
+  const write = prototype._write
+  prototype._write = function (chunk, encoding, done) {
+    if (this.errored !== null) done()
+    else write.call(this, chunk, encoding, done)
+  }
+  prototype.startLoop = guarded(prototype.startLoop)
+  prototype.dataMessage = guarded(prototype.dataMessage)
+}
+
+function guarded(parse: (this: Parser, done: Done) => void): (this: Parser, done: Done) => void {
+  return function (done) {
+    if (this.errored !== null) return
+    try {
+      parse.call(this, done)
+    } catch (error) {
+      this._errored = true
+      this._loop = false
+      // The library ends a socket whose receiver has an error.
+      this.destroy(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+}
