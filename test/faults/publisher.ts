@@ -39,7 +39,8 @@ export class Publisher {
   /** Events that were repeated although they had been answered. */
   repeated = 0
   readonly #options: PublisherOptions
-  readonly #agent = new Agent({ keepAlive: true })
+  // What a slow answer made it open does not stay open.
+  readonly #agent = new Agent({ keepAlive: true, maxFreeSockets: 1 })
   readonly #timer: NodeJS.Timeout
   readonly #publishing = new Set<Promise<void>>()
   readonly #given = new AbortController()

@@ -1,0 +1,50 @@
+// What an attack is. Its file says what it does and what it needs; the process that does it is attacker.ts.
+
+export interface Attack {
+  readonly name: string
+  /** Begins with the number of the fault that it shows, if there is one. */
+  readonly title: string
+  /** Its rate, and what bounds it, in words. */
+  readonly rate: string
+  /** Part of the tests. */
+  readonly critical?: true
+  readonly needs?: Needs
+  /** Polls of the good clients' channel that are new connections must be answered while it goes on. */
+  readonly visitors?: 'served'
+  /** What has to be there before anything is measured. */
+  prepare?(target: Target): Promise<void>
+  /** Attacks until `signal`, then returns what it did within a second or two; its sockets go with its process. */
+  attack(target: Target, signal: AbortSignal): Promise<Done>
+}
+
+/** What the node has to be. */
+export interface Needs {
+  /** Settings beside those of world.ts. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Its log is in a Redis, started with these further arguments. */
+  readonly redis?: readonly string[]
+  /** Limit of V8's old space, MB. */
+  readonly heap?: number
+  /** It speaks TLS on its port. The good clients do too. */
+  readonly tls?: true
+  /** It has a port for cleartext HTTP/2. */
+  readonly h2c?: true
+  /** The attack, but not the good clients, goes through a load balancer with the files of infra/. */
+  readonly balancer?: 'nginx' | 'haproxy'
+}
+
+/** Where to attack, on 127.0.0.1. */
+export interface Target {
+  /** Of the node, or of the load balancer before it. */
+  readonly port: number
+  readonly h2cPort: number
+  /** The channel of the good clients. */
+  readonly channel: string
+}
+
+export interface Done {
+  /** What was done, and how often. */
+  readonly did: Readonly<Record<string, number>>
+  /** What the node must not have answered, in words. */
+  readonly wrong?: readonly string[]
+}

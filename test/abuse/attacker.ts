@@ -1,0 +1,63 @@
+// The process of an attack: its CPU is not the good clients', and its sockets go with it. It is told what to do, and
+// tells what it did, by messages.
+
+import { setPriority } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Done, Target } from './attack.ts'
+import { attacks } from './attacks/index.ts'
+
+export interface Order {
+  readonly name: string
+  readonly target: Target
+}
+
+/** What the process hears, in this order. */
+export type Command = { readonly prepare: Order } | 'begin' | 'stop'
+/** What it tells: that it is prepared, and what it did. */
+export type Told = 'prepared' | { readonly done: Done } | { readonly failed: string }
+
+/** On two cores the node and the good clients come first. */
+const NICENESS = 10
+/** An attack that does not return within this once it is stopped, ms, did nothing that it could tell. */
+const RETURNS_WITHIN = 5000
+
+const stopped = new AbortController()
+let order: Order | undefined
+
+function tell(told: Told): Promise<void> {
+  return new Promise(resolve => process.send?.(told, () => resolve()) ?? resolve())
+}
+
+async function hear(command: Command): Promise<void> {
+  if (command === 'stop') return stopped.abort()
+  if (command !== 'begin') {
+    order = command.prepare
+    await attackOf(order).prepare?.(order.target)
+    return tell('prepared')
+  }
+  if (order === undefined) throw new Error('there is no order')
+  const done = attackOf(order).attack(order.target, stopped.signal)
+  const late = new Promise<Done>(resolve => {
+    const giveUp = () => sleep(RETURNS_WITHIN).then(() => resolve({ did: {} }))
+    stopped.signal.addEventListener('abort', giveUp, { once: true })
+  })
+  await tell({ done: await Promise.race([done, late]) })
+  // With all that is still connected.
+  process.exit()
+}
+
+function attackOf({ name }: Order) {
+  const attack = attacks.find(each => each.name === name)
+  if (attack === undefined) throw new Error(`there is no attack ${name}`)
+  return attack
+}
+
+setPriority(NICENESS)
+process.setMaxListeners(0)
+process.on('disconnect', () => process.exit())
+process.on('message', (command: Command) => {
+  hear(command).catch(async error => {
+    await tell({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+    process.exit(1)
+  })
+})

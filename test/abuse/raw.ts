@@ -1,0 +1,123 @@
+// What attackers share: sockets without manners. Whatever the node does to them, they do not complain.
+
+import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Attackers have an address of their own, so that limits by address can tell them from the good clients. */
+export const ADDRESS = '127.0.0.66'
+
+/** A socket that connects, from the attackers' address. */
+export function dial(port: number): Socket {
+  const socket = connect({ port, host: '127.0.0.1', localAddress: ADDRESS, noDelay: true })
+  return socket.on('error', () => {})
+}
+
+/** Connects. Undefined where that fails. `read`: what is done with bytes that come; they are dropped unless given. */
+export function open(port: number, read?: (bytes: Buffer) => void): Promise<Socket | undefined> {
+  return new Promise(resolve => {
+    const socket = dial(port)
+    socket.on('data', read ?? (() => {}))
+    socket.once('connect', () => resolve(socket))
+    socket.once('close', () => resolve(undefined))
+  })
+}
+
+/** Sends `bytes` on a new connection, and returns all that came once it fits, `within` ms have passed, or it has ended. */
+export async function exchange(
+  port: number,
+  bytes: string | Buffer,
+  fits = /\r\n\r\n/,
+  within = 2000,
+): Promise<{ text: string; socket: Socket | undefined }> {
+  let text = ''
+  let heard = () => {}
+  const socket = await open(port, piece => {
+    text += piece.toString('latin1')
+    heard()
+  })
+  if (socket === undefined) return { text, socket }
+  socket.write(bytes)
+  await new Promise<void>(resolve => {
+    const timer = setTimeout(resolve, within)
+    heard = () => {
+      if (!fits.test(text)) return
+      clearTimeout(timer)
+      resolve()
+    }
+    socket.once('close', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+  return { text, socket }
+}
+
+/** A request by GET without a body. `headers`: whole lines. */
+export function getting(path: string, headers = ''): string {
+  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n${headers}\r\n`
+}
+
+/** Ends when `signal` is aborted. */
+export function ending(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
+}
+
+/** Calls `run` `rate` times a second until `signal`, whether or not earlier calls have returned: how often. */
+export async function paced(
+  rate: number,
+  signal: AbortSignal,
+  run: (n: number) => Promise<unknown> | void,
+  most = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  const began = performance.now()
+  let n = 0
+  while (!signal.aborted && n < most) {
+    const due = Math.min(most, ((performance.now() - began) * rate) / 1000)
+    for (; n < due; n++) void run(n)
+    await sleep(10, undefined, { signal }).catch(() => {})
+  }
+  return n
+}
+
+/** Sends what `next` gives as fast as the socket takes it, until `signal` or its end. Returns how often it was asked. */
+export async function pump(
+  socket: Socket,
+  signal: AbortSignal,
+  next: (n: number) => Buffer,
+  most = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  let n = 0
+  while (!signal.aborted && socket.writable && n < most) {
+    if (socket.write(next(n++))) {
+      // Others have a turn: the socket reads, the signal comes.
+      await new Promise(setImmediate)
+    } else {
+      await new Promise<void>(resolve => {
+        const go = () => {
+          socket.off('drain', go).off('close', go)
+          signal.removeEventListener('abort', go)
+          resolve()
+        }
+        socket.once('drain', go).once('close', go)
+        signal.addEventListener('abort', go, { once: true })
+      })
+    }
+  }
+  return n
+}
+
+/** Does `session` in a loop until `signal`, `count` of them side by side: a connection that ends is made again. */
+export async function again(
+  count: number,
+  signal: AbortSignal,
+  session: (i: number) => Promise<unknown>,
+): Promise<void> {
+  const loop = async (i: number) => {
+    while (!signal.aborted) {
+      await session(i)
+      await sleep(50, undefined, { signal }).catch(() => {})
+    }
+  }
+  await Promise.all(Array.from({ length: count }, (_, i) => loop(i)))
+}
