@@ -24,13 +24,29 @@ export interface ClusterWorld extends World {
 /** A master, a replica, and three sentinels that watch them. */
 export async function startSentinel(options: WorldOptions): Promise<SentinelWorld> {
   const group = await startSentinelGroup(3, 'chaos')
-  return { ...(await startWorld(options, group.url, () => group.stop())), group }
+  return {
+    ...(await startWorld(
+      options,
+      group.url,
+      () => group.servers,
+      () => group.stop(),
+    )),
+    group,
+  }
 }
 
 /** Three masters with a replica each. */
 export async function startCluster(options: WorldOptions): Promise<ClusterWorld> {
   const group = await startClusterGroup(3, 1)
-  return { ...(await startWorld(options, group.url, () => group.stop())), group }
+  return {
+    ...(await startWorld(
+      options,
+      group.url,
+      () => group.servers,
+      () => group.stop(),
+    )),
+    group,
+  }
 }
 
 /** How long a replica stands still before its master dies, and load runs between two steps, ms. */

@@ -1,6 +1,7 @@
 // The account as people read it: one Markdown table, a row for each fault, on the terminal, in a file, and in README.
 
 import { table } from '../../bench/report.ts'
+import type { Census, Course } from './census.ts'
 import type { Outcome } from './run.ts'
 
 export interface ChaosResult {
@@ -26,12 +27,31 @@ const HEADER = [
   'lost silently',
   'told as gap',
   'gaps told',
+  'descriptors before, under load, after',
+  'sockets',
+  'connections',
+  'readers',
+  'Redis, KiB',
 ]
 
-function rowOf({ title, verdict, refused, ends }: Outcome): string[] {
+function courseOf(held: Course | undefined, figure: (census: Census) => number): string {
+  if (held === undefined) return ''
+  const { before, during, after } = held
+  return [before, during, after].map(census => figure(census).toLocaleString('en')).join(', ')
+}
+
+function rowOf({ title, verdict, refused, ends, held }: Outcome): string[] {
   const { published, acknowledged, delivered, repeated, reordered, lost, gapped, gaps } = verdict
   const figures = [published, acknowledged, refused, ends, delivered, repeated, reordered, lost, gapped, gaps]
-  return [title, ...figures.map(figure => figure.toLocaleString('en'))]
+  return [
+    title,
+    ...figures.map(figure => figure.toLocaleString('en')),
+    courseOf(held, ({ descriptors }) => descriptors),
+    courseOf(held, ({ sockets }) => sockets),
+    courseOf(held, ({ connections }) => connections),
+    courseOf(held, ({ readers }) => readers),
+    courseOf(held, ({ redis }) => Math.round(redis / 1024)),
+  ]
 }
 
 export function markdown({ command, date, machine, node, seed, left, outcomes }: ChaosResult): string {

@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Verdict } from './account.ts'
+import { atRest, type Census, type Course, removeChannels, restored, takeCensus } from './census.ts'
 import type { Expected, Fault } from './faults.ts'
 import { Load } from './load.ts'
 import type { World } from './world.ts'
@@ -19,6 +20,8 @@ export interface Outcome {
   /** Connections of readers that ended. */
   readonly ends: number
   readonly seconds: number
+  /** What nodes and Redis held; undefined where the case did not come to its end. */
+  readonly held: Course | undefined
   /** What must not be, in words. Empty: passed. */
   readonly wrong: readonly string[]
   /** Further findings. */
@@ -44,10 +47,13 @@ export async function runCase(
   let notes: string[] = []
   const failed: string[] = []
   let ends = 0
+  let [before, during]: (Census | undefined)[] = []
   try {
     await world.begin(name)
+    before = await atRest(world)
     await load.begin()
     await sleep(BEFORE)
+    during = await takeCensus(world)
     ends = load.ends
     notes = await inject(load)
     await sleep(AFTER)
@@ -59,9 +65,18 @@ export async function runCase(
   await load.end()
   const verdict = load.account.judge()
   const { refused } = load
+  let held: Course | undefined
+  if (before !== undefined && during !== undefined) {
+    world.say('waiting until all that was held is let go')
+    await removeChannels(world, load.channels)
+    await world.forget()
+    const { after, more } = await restored(world, before)
+    held = { before, during, after }
+    failed.push(...more.map(text => `held on to: ${text}`))
+  }
   const seconds = Math.round((performance.now() - began) / 1000)
   const wrong = [...failed, ...complaints(expected, verdict, load.readers.length, refused, ends)]
-  return { name, title, verdict, refused, ends, seconds, wrong, notes }
+  return { name, title, verdict, refused, ends, seconds, held, wrong, notes }
 }
 
 function complaints(

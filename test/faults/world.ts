@@ -3,6 +3,7 @@
 import { Redis } from 'ioredis'
 import { freePort } from '../../infra/ports.ts'
 import { type Part, startTopology, type Topology } from '../../infra/topology.ts'
+import { get } from '../footprint.ts'
 import { proxyRedis, type RedisProxy } from '../redis-proxy.ts'
 import { type RedisServer, startRedis } from '../redis-server.ts'
 import { until } from '../until.ts'
@@ -11,10 +12,14 @@ export interface World {
   readonly topology: Topology
   /** Where the edges speak cleartext HTTP/2. */
   readonly h2cPorts: readonly number[]
+  /** Of all Redis servers that there are. */
+  redisPorts(): readonly number[]
   /** From 0 up to but not including 1: the same numbers in the same case for the same seed. */
   random(): number
   /** A case begins: nothing is left of the one before. */
   begin(name: string): Promise<void>
+  /** The load balancers let go of the connections that they keep to the nodes. Nobody may be connected to them. */
+  forget(): Promise<void>
   /** Nobody harms this node. */
   spared: string | undefined
   /** Says what is being done. */
@@ -36,10 +41,12 @@ export interface WorldOptions {
   readonly say: (text: string) => void
 }
 
-/** Settings of the nodes: signs of life and a stop that fit the suite's patience, and a retention that it reaches. */
+/** Settings of the nodes: times that fit the suite's patience, and a retention that it reaches. */
 const SETTINGS = {
   FANWIRE_HEARTBEAT: '3s',
   FANWIRE_DRAIN: '1s',
+  // Sessions of Socket.IO that poll, and whose client went elsewhere, are given up after this.
+  FANWIRE_STALL: '10s',
   FANWIRE_HISTORY_EVENTS: '3000',
   FANWIRE_SOCKET_IO: '1',
 }
@@ -56,13 +63,14 @@ export async function startSingle(options: WorldOptions): Promise<SingleWorld> {
     await redis.stop()
   }
   const ways = (name: string) => (name === CUT_OFF ? proxy.url : redis.url)
-  return { ...(await startWorld(options, redis.url, stop, ways)), redis, proxy }
+  return { ...(await startWorld(options, redis.url, () => [redis], stop, ways)), redis, proxy }
 }
 
 /** A world around a Redis, or several, that are there. `stop` ends them: when it closes, or can't be started. */
 export async function startWorld(
   { seed, built, say }: WorldOptions,
   redisUrl: string,
+  servers: () => readonly RedisServer[],
   stop: () => Promise<void>,
   way = (_name: string) => redisUrl,
 ): Promise<World> {
@@ -86,9 +94,13 @@ export async function startWorld(
     throw error
   }
   let random = randomFrom(seed)
+  const forget = async () => {
+    await Promise.all(topology.lbs.map(lb => lb.restart()))
+  }
   return {
     topology,
     h2cPorts,
+    redisPorts: () => servers().map(({ port }) => port),
     random: () => random(),
     spared: undefined,
     say,
@@ -99,7 +111,9 @@ export async function startWorld(
       await until('every node is ready', async () => {
         return (await Promise.all(nodes.map(isReady))).every(Boolean)
       })
+      await forget()
     },
+    forget,
     async close() {
       await topology.close('SIGKILL')
       await stop()
@@ -128,10 +142,8 @@ export async function ask(port: number, command: string, ...args: (string | numb
 }
 
 /** Whether a node says that it is ready. */
-export async function isReady({ url }: Part): Promise<boolean> {
-  const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1000) }).catch(() => undefined)
-  await answer?.arrayBuffer().catch(() => {})
-  return answer?.status === 200
+export async function isReady({ port }: Part): Promise<boolean> {
+  return (await get(port, '/readyz', 1000).catch(() => undefined))?.status === 200
 }
 
 /** Mulberry32: a small generator of numbers that look random. */
