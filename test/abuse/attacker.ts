@@ -1,6 +1,7 @@
 // The process of an attack: its CPU is not the good clients', and its sockets go with it. It is told what to do, and
 // tells what it did, by messages.
 
+import { setMaxListeners } from 'node:events'
 import { setPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Done, Target } from './attack.ts'
@@ -54,6 +55,7 @@ function attackOf({ name }: Order) {
 
 setPriority(NICENESS)
 process.setMaxListeners(0)
+setMaxListeners(0, stopped.signal)
 process.on('disconnect', () => process.exit())
 process.on('message', (command: Command) => {
   hear(command).catch(async error => {
