@@ -12,8 +12,8 @@ import type { TransportsResult } from './transports/result.ts'
 /** The command was misused; as the exit code of services/main.ts. */
 const MISUSED = 2
 
-/** Beside the sources; the package has it at the same place, above dist/. */
-const COSTS = ['./results/costs.json', '../../bench/results/costs.json'].map(path =>
+/** Beside the sources; one folder up from dist/ in the package. */
+const COSTS = ['./results/costs.json', '../results/costs.json'].map(path =>
   fileURLToPath(new URL(path, import.meta.url)),
 )
 

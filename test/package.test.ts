@@ -1,0 +1,174 @@
+// The package as a user gets it: packed from a clean copy of the repository, installed into an empty folder, run.
+
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { temporaryFolder } from './tools.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+// npm installs from the registry.
+t.setTimeout(300_000)
+
+const FOLDER = temporaryFolder()
+const APP = join(FOLDER, 'app')
+const NPM = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
+/** Without the settings of whoever runs the tests. */
+const ENV = { PATH: process.env.PATH, HOME: process.env.HOME, npm_config_cache: process.env.npm_config_cache }
+
+function npm(cwd: string, ...args: string[]): string {
+  return execFileSync('npm', [...args, ...NPM], { cwd, env: ENV, encoding: 'utf8' })
+}
+
+/** Files that are or will be committed, with the dependencies that are installed here. */
+function cleanCopy(): string {
+  const copy = join(FOLDER, 'copy')
+  mkdirSync(copy)
+  const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+    cwd: ROOT,
+  })
+  const archive = execFileSync('tar', ['--create', '--null', '--ignore-failed-read', '--files-from=-'], {
+    cwd: ROOT,
+    input: files,
+    stdio: ['pipe', 'pipe', 'ignore'],
+    maxBuffer: 2 ** 28,
+  })
+  execFileSync('tar', ['--extract'], { cwd: copy, input: archive })
+  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
+  return copy
+}
+
+/** The tarball that `npm pack` leaves, and the paths in it. */
+function pack(copy: string, ...args: string[]): { file: string; paths: string[] } {
+  const [packed] = JSON.parse(npm(copy, 'pack', '--json', '--pack-destination', FOLDER, ...args)) as [
+    { filename: string; files: { path: string }[] },
+  ]
+  return { file: join(FOLDER, packed.filename), paths: packed.files.map(({ path }) => path) }
+}
+
+/** A signal to a process and all that it started, as Ctrl-C in a terminal. */
+function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, signal)
+  } catch {
+    // They have ended.
+  }
+}
+
+const copy = cleanCopy()
+const node = pack(copy)
+const bench = pack(copy, '--workspace', 'bench')
+mkdirSync(APP)
+writeFileSync(join(APP, 'package.json'), '{"name":"app","private":true,"type":"module"}\n')
+npm(APP, 'install', node.file)
+
+t.test('the package holds what runs, and nothing else', async t => {
+  const kinds = new Set(node.paths.map(path => path.replace(/^dist\/services\/.*\.(js|lua)$/, '*.$1')))
+  t.same([...kinds].sort(), [
+    '*.js',
+    '*.lua',
+    'LICENSE',
+    'README.md',
+    'dist/services/index.d.ts',
+    'package.json',
+  ])
+  const sources = readdirSync(join(ROOT, 'services'), { recursive: true, encoding: 'utf8' })
+  for (const source of sources.filter(path => path.endsWith('.ts'))) {
+    t.ok(node.paths.includes(`dist/services/${source.replace(/ts$/, 'js')}`), source)
+  }
+  for (const name of ['autocannon', 'vega', 'fanwire-bench', 'express', 'typescript']) {
+    t.notOk(readdirSync(join(APP, 'node_modules')).includes(name), `${name} is not installed`)
+  }
+})
+
+t.test('it runs in an empty folder: publish, then read', async t => {
+  const child = spawn('npx', ['fanwire'], {
+    cwd: APP,
+    env: { ...ENV, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  })
+  t.teardown(() => signalGroup(child, 'SIGKILL'))
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const next = async (pattern: RegExp): Promise<string> => {
+    for (let line = await lines.next(); line.done !== true; line = await lines.next()) {
+      const found = pattern.exec(line.value)
+      if (found !== null) return found[1] ?? ''
+    }
+    throw new Error(`it ended without ${pattern}`)
+  }
+  const url = await next(/"listening on (http:[^"]+)"/)
+  const published = await fetch(`${url}/v1/channels/news/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"hello":"world"}',
+  })
+  t.equal(published.status, 201)
+  const read = (await (await fetch(`${url}/v1/poll?channel=news`)).json()) as { events: { data: unknown }[] }
+  t.same(
+    read.events.map(({ data }) => data),
+    [{ hello: 'world' }],
+  )
+  signalGroup(child, 'SIGTERM')
+  await next(/"msg":"(stopped)"/)
+})
+
+t.test('a program starts a node inside itself', async t => {
+  writeFileSync(
+    join(APP, 'app.ts'),
+    `import { type Event, type Gap, startNode } from 'fanwire'
+const node = await startNode({ PORT: '0', LOG_LEVEL: 'silent' })
+const body = JSON.stringify({ n: 1 })
+const headers = { 'content-type': 'application/json' }
+await fetch(\`\${node.url}/v1/channels/a/events\`, { method: 'POST', headers, body })
+const page = (await (await fetch(\`\${node.url}/v1/poll?channel=a\`)).json()) as { events: Event<{ n: number }>[]; gaps?: Gap[] }
+console.log(page.events.map(event => event.data.n), page.gaps)
+await node.close()
+console.log(await startNode({ PORT: 'x' }).catch((error: Error) => error.message))
+`,
+  )
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+  const types = [
+    '--typeRoots',
+    join(ROOT, 'node_modules/@types'),
+    '--types',
+    'node',
+    '--skipLibCheck',
+    'false',
+  ]
+  const compiled = spawnSync(
+    process.execPath,
+    [tsc, '--strict', '--target', 'es2023', '--module', 'nodenext', ...types, 'app.ts'],
+    { cwd: APP, encoding: 'utf8' },
+  )
+  t.equal(compiled.status, 0, compiled.stdout)
+  const ran = spawnSync(process.execPath, ['app.js'], { cwd: APP, env: ENV, encoding: 'utf8' })
+  t.equal(ran.stderr, '')
+  t.match(ran.stdout, /^\[ 1 \] undefined\nPORT is "x"; expected an integer/)
+})
+
+t.test('fanwire bench and plan say what to install, and run once it is', async t => {
+  const plan = () =>
+    spawnSync('npx', ['fanwire', 'plan', '--clients', '1000'], { cwd: APP, env: ENV, encoding: 'utf8' })
+  const before = plan()
+  t.equal(before.status, 3)
+  t.match(before.stderr, /fanwire-bench is not installed: run npm install fanwire-bench/)
+  npm(APP, 'install', bench.file)
+  const after = plan()
+  t.equal(after.status, 0, after.stderr)
+  t.match(after.stdout, /1,000 clients over ws/)
+  const help = spawnSync('npx', ['fanwire', 'bench', '--help'], { cwd: APP, env: ENV, encoding: 'utf8' })
+  t.match(help.stdout, /Usage: fanwire bench/)
+})
+
+t.test('package.json says where the project lives', async t => {
+  for (const path of ['package.json', 'bench/package.json']) {
+    const { repository, bugs, homepage, version } = JSON.parse(readFileSync(join(ROOT, path), 'utf8'))
+    t.match(repository.url, /^git\+https:\/\/github\.com\/fanwire\/fanwire\.git$/, path)
+    t.match(bugs.url, /^https:\/\/github\.com\/fanwire\/fanwire\/issues$/, path)
+    t.match(homepage, /^https:\/\//, path)
+    t.equal(version, JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version, path)
+  }
+})
