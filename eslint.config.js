@@ -2,7 +2,11 @@
 import neostandard from 'neostandard'
 
 export default [
-  ...neostandard({ ts: true, noStyle: true, ignores: ['**/dist/', 'node_modules/', '.cache/', '.tap/', 'docs/.vitepress/'] }),
+  ...neostandard({
+    ts: true,
+    noStyle: true,
+    ignores: ['**/dist/', 'node_modules/', '.cache/', '.tap/', 'docs/.vitepress/'],
+  }),
   {
     files: ['**/*.ts'],
     rules: {

@@ -124,6 +124,8 @@ t.test('the parser sees imports of every form', async t => {
 t.test('imports go down only: main, workers, node, edge and writer, http, fanout, log', async t => {
   const BELOW: Readonly<Record<string, readonly string[]>> = {
     'main.ts': ['config.ts', 'node.ts', 'workers', 'tools.ts'],
+    // What a program imports from the package.
+    'index.ts': ['config.ts', 'node.ts', 'http'],
     workers: ['config.ts', 'node.ts'],
     'node.ts': ['config.ts', 'edge', 'writer', 'http', 'fanout', 'log'],
     edge: ['http', 'fanout', 'log'],
