@@ -17,7 +17,7 @@ export function stream(
     wake() {
       for (const { id, object } of log.take(reader)) {
         // In two chunks, the boundary within the event.
-        const text = wire === 'sse' ? `id: ${id}\ndata: ${object}\n\n` : `${object}\n`
+        const text = wire === 'sse' ? `data: ${object}\nid: ${id}\n\n` : `${object}\n`
         const cut = text.indexOf('@S') + 9
         response.write(text.slice(0, cut))
         response.write(text.slice(cut))
@@ -25,9 +25,10 @@ export function stream(
     },
   }
   const cursor = log.cursorOf(reader.at)
+  const open = `{"open":{"cursor":"${cursor}"}}`
   response
     .writeHead(200)
-    .write(wire === 'sse' ? `id: ${cursor}\n\nretry: 100\n\n` : `{"open":{"cursor":"${cursor}"}}\n`)
+    .write(wire === 'sse' ? `event: fanwire:open\ndata: ${open}\nid: ${cursor}\nretry: 100\n\n` : `${open}\n`)
   log.follow(reader, response)
 }
 

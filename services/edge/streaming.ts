@@ -1,6 +1,7 @@
-// A response that never ends: what the sse, stream and push wires share. Over HTTP/1 the body is not chunked but ends
-// with the connection (RFC 9112 section 6.3), so the same bytes go to every client, whatever its HTTP version. Over
-// HTTP/2 they go to the request's stream, and other requests go on beside it.
+// A response that never ends: what the sse, stream and push wires share. Over HTTP/1.1 the body is chunked, and the last
+// chunk is left out where the client is to come back, so that a node that dies or stops never looks like the end. Over
+// HTTP/1.0 the body ends with the connection. Over HTTP/2 it goes to the request's stream, and other requests go on
+// beside it.
 
 import { constants, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
@@ -9,7 +10,8 @@ import { TLSSocket } from 'node:tls'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../fanout/channel.ts'
 import { Connection, type Outlet } from '../fanout/connection.ts'
-import type { Farewell, Framing } from '../fanout/frames.ts'
+import type { BodyFraming, Farewell, Framing } from '../fanout/frames.ts'
+import { takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf } from '../http/over.ts'
 import { type Position, printCursor } from '../log/position.ts'
 import { detach } from '../http/node/detach.ts'
@@ -20,7 +22,7 @@ const UNDER_WAY = 64 * 1024
 
 /** How a wire streams. */
 export interface Streaming {
-  readonly framing: Framing
+  readonly framing: BodyFraming
   readonly contentType: string
   /** What takes the bytes over HTTP/2, if not the stream itself. It ends the stream. */
   sinkFor?(stream: ServerHttp2Stream, request: FastifyRequest, reply: FastifyReply): Writable
@@ -52,11 +54,10 @@ export async function stream(
     reply.hijack()
     // One that resumes with another server's id has had nothing of these channels.
     const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
-    const opening = streaming.framing.opening(printCursor(from))
     const begin = request.raw.httpVersionMajor === 2 ? beginHttp2 : beginHttp1
-    const begun = begin(request, reply, streaming, opening)
+    const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
-    const connection = new Connection(hub, streaming.framing, begun.outlet)
+    const connection = new Connection(hub, begun.framing, begun.outlet)
     whenClosed(begun.closes, connection)
     for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
     if (!query.lost) return
@@ -72,6 +73,7 @@ function whenClosed(closes: Begun['closes'], connection: Connection): void {
 }
 
 interface Begun {
+  readonly framing: Framing
   readonly outlet: Outlet
   /** Emits 'close' when the client is gone. */
   readonly closes: Socket | ServerHttp2Stream
@@ -92,26 +94,26 @@ function headersOf(reply: FastifyReply, contentType: string): Record<string, str
 function beginHttp1(
   request: FastifyRequest,
   reply: FastifyReply,
-  { framing, contentType }: Streaming,
-  opening: Buffer,
+  { framing: { chunked, plain }, contentType }: Streaming,
+  cursor: string,
 ): Begun | undefined {
   const { socket } = request.raw
   const { raw } = reply
   if (socket.destroyed || streamed.has(socket)) return undefined
   // A response that waits behind an earlier one on its connection (pipelining) does not have the socket yet.
   const waits = raw.socket === null
+  const framing = takesChunks(request.raw) ? chunked : plain
   socket.setNoDelay(true)
   if (!waits) socket.cork()
-  raw.removeHeader('transfer-encoding')
-  raw.writeHead(200, { ...headersOf(reply, contentType), connection: 'close' })
-  raw.write(opening)
+  writeOpenHead(request.raw, raw, headersOf(reply, contentType))
+  raw.write(framing.opening(cursor))
   if (waits) {
-    return { outlet: new HttpOutlet(socket, raw as unknown as Writable, framing), closes: socket }
+    return { framing, outlet: new HttpOutlet(socket, raw as unknown as Writable, framing), closes: socket }
   }
   socket.uncork()
   streamed.add(socket)
   detach(raw, socket)
-  return { outlet: new HttpOutlet(socket, socket, framing), closes: socket }
+  return { framing, outlet: new HttpOutlet(socket, socket, framing), closes: socket }
 }
 
 class HttpOutlet implements Outlet {
@@ -147,17 +149,17 @@ class HttpOutlet implements Outlet {
 function beginHttp2(
   request: FastifyRequest,
   reply: FastifyReply,
-  { framing, contentType, sinkFor }: Streaming,
-  opening: Buffer,
+  { framing: { plain }, contentType, sinkFor }: Streaming,
+  cursor: string,
 ): Begun | undefined {
   const stream = http2StreamOf(request)
   if (stream === undefined || stream.destroyed || stream.closed) return undefined
   stream.respond({ ':status': 200, ...headersOf(reply, contentType) })
-  stream.write(opening)
+  stream.write(plain.opening(cursor))
   // A client that does not want the rest: Node would wait until it had taken it.
   stream.once('aborted', () => setImmediate(() => stream.destroy()))
   const sink = sinkFor?.(stream, request, reply) ?? stream
-  return { outlet: new Http2Outlet(stream, sink, framing), closes: stream }
+  return { framing: plain, outlet: new Http2Outlet(stream, sink, plain), closes: stream }
 }
 
 class Http2Outlet implements Outlet {

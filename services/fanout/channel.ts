@@ -49,11 +49,14 @@ export class Fetched {
   }
 
   frames(framing: Framing): Buffer {
-    let bytes = this.#frames.get(framing)
-    if (bytes === undefined) {
-      bytes = framing.stretch(this.page.events, 0, this.page.events.length)
-      this.#frames.set(framing, bytes)
-    }
+    const known = this.#frames.get(framing)
+    if (known !== undefined) return known
+    const { within } = framing
+    const bytes =
+      within === undefined
+        ? framing.stretch(this.page.events, 0, this.page.events.length)
+        : within.view(this.frames(within.framing))
+    this.#frames.set(framing, bytes)
     return bytes
   }
 }
@@ -260,17 +263,26 @@ export class Channel implements Follower {
   stretch(framing: Framing, offset: number): Stretch {
     const known = this.#stretches.get(framing)?.get(offset)
     if (known !== undefined) return known
-    const { from, to } = this.extent(offset)
-    const bytes = framing.stretch(this.recent.list, from, to)
-    const stretch = { bytes, count: to - from, to: offset + to - from }
+    const stretch = this.#encode(framing, offset)
     this.#remember(() => {
       if ((this.#stretches.get(framing)?.size ?? 0) >= MAX_STRETCHES) this.#forgetStretches()
       const byOffset = this.#stretches.get(framing)
       if (byOffset === undefined) this.#stretches.set(framing, new Map([[offset, stretch]]))
       else byOffset.set(offset, stretch)
-      this.#encoded += bytes.length
+      if (framing.within === undefined) this.#encoded += stretch.bytes.length
     })
     return stretch
+  }
+
+  #encode(framing: Framing, offset: number): Stretch {
+    const { within } = framing
+    if (within !== undefined) {
+      const stretch = this.stretch(within.framing, offset)
+      return { ...stretch, bytes: within.view(stretch.bytes) }
+    }
+    const { from, to } = this.extent(offset)
+    const bytes = framing.stretch(this.recent.list, from, to)
+    return { bytes, count: to - from, to: offset + to - from }
   }
 
   /** Where the capped stretch after `offset` begins and ends in `recent.list`. */

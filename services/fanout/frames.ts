@@ -1,8 +1,10 @@
 // The bytes of the streaming wires. A stretch is encoded once per wire and shared by every reader that stands
-// at its beginning, so nothing here depends on a connection (save the `id:` lines of SSE with several channels).
+// at its beginning, whatever its version of HTTP, so nothing here depends on a connection (save the `id:` lines of SSE
+// with several channels).
 
 import type { LogEvent } from '../log/event.ts'
 import { type Gap, printPosition } from '../log/position.ts'
+import { allocateChunk, chunkOf, dataOf, LAST_CHUNK } from './chunks.ts'
 
 /** Why the node ends a connection, in the words of RFC 6455 section 7.4 and DESIGN.md 4.3. */
 export interface Farewell {
@@ -14,10 +16,17 @@ export interface Farewell {
   readonly retry: number
 }
 
+/** Whether a client that is told this code comes back with its cursor. */
+export function comesBack(code: number): boolean {
+  return code === 1001 || code === 1012 || code === 1013 || (code >= 4000 && code < 4500)
+}
+
 /** How one wire frames events. Every method gives whole frames that may follow each other in any order. */
 export interface Framing {
   /** The wire's name, as in its path. */
   readonly wire: string
+  /** Where each stretch is a view of another framing's: that framing, and how to take the view. */
+  readonly within?: { readonly framing: Framing; view(stretch: Buffer): Buffer }
   /** Where the reader stands before the first event. */
   opening(cursor: string): Buffer
   /**
@@ -43,79 +52,124 @@ export interface Framing {
 /** The opcode of a text message. */
 export const TEXT = 0x1
 const PING = 0x9
-const NEWLINE = Buffer.from('\n')
 
 /** A gap as every wire tells it. */
 export function encodeGap(channel: string, gap: Gap): string {
   return `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`
 }
 
-function openObject(cursor: string): Buffer {
-  return Buffer.from(`{"open":{"cursor":"${cursor}"}}`)
+function openObject(cursor: string): string {
+  return `{"open":{"cursor":"${cursor}"}}`
 }
 
-/** Server-sent events, WHATWG HTML section 9.2.5. The object has no line breaks, so one `data:` line holds it. */
-export const sseFraming: Framing = {
-  wire: 'sse',
-  opening: cursor => Buffer.from(`id: ${cursor}\n\nretry: ${jitter(2000)}\n\n`),
+/** A wire whose frames are the body of an HTTP response. */
+export interface BodyFraming {
+  /** For HTTP/1.1: every frame, and every stretch of them, is one chunk. The last one follows only a goodbye for good. */
+  readonly chunked: Framing
+  /** For HTTP/2, which has frames itself, and HTTP/1.0, where the body ends with the connection. */
+  readonly plain: Framing
+}
+
+interface BodyFrames {
+  opening(cursor: string): string
+  /** As one chunk. */
+  readonly stretch: Framing['stretch']
+  gap(channel: string, gap: Gap, cursor: string): string
+  readonly heartbeat: string
+  closing(farewell: Farewell): string
+}
+
+function bodyFraming(wire: string, frames: BodyFrames): BodyFraming {
+  const chunked: Framing = {
+    wire,
+    opening: cursor => chunkOf(frames.opening(cursor)),
+    stretch: frames.stretch,
+    gap: (channel, gap, cursor) => chunkOf(frames.gap(channel, gap, cursor)),
+    heartbeat: chunkOf(frames.heartbeat),
+    closing(farewell) {
+      const chunk = chunkOf(frames.closing(farewell))
+      return comesBack(farewell.code) ? chunk : Buffer.concat([chunk, LAST_CHUNK])
+    },
+  }
+  const plain: Framing = {
+    wire,
+    within: { framing: chunked, view: dataOf },
+    opening: cursor => Buffer.from(frames.opening(cursor)),
+    stretch: (events, from, to, cursorAfter) => dataOf(frames.stretch(events, from, to, cursorAfter)),
+    gap: (channel, gap, cursor) => Buffer.from(frames.gap(channel, gap, cursor)),
+    heartbeat: Buffer.from(frames.heartbeat),
+    closing: farewell => Buffer.from(frames.closing(farewell)),
+  }
+  return { chunked, plain }
+}
+
+/**
+ * Server-sent events, WHATWG HTML section 9.2.5. The object has no line breaks, so one `data:` line holds it. The `id:`
+ * comes last in each block: some clients take it as soon as its line has come, and a connection can be cut anywhere.
+ * What is no event has no blank line: some clients hand out every block, also one without data.
+ */
+export const sseFraming: BodyFraming = bodyFraming('sse', {
+  opening: cursor =>
+    `event: fanwire:open\ndata: ${openObject(cursor)}\nid: ${cursor}\nretry: ${jitter(2000)}\n\n`,
   stretch(events, from, to, cursorAfter) {
-    const heads: string[] = []
+    /** What stands between an event's object and the next. */
+    const seams: string[] = []
+    let end = ''
     let size = 0
     for (let i = from; i < to; i++) {
       const event = events[i] as LogEvent
       const id = cursorAfter === undefined ? `${event.epoch}-${event.offset}` : cursorAfter(event)
-      const head = event.type === undefined ? `id: ${id}\ndata: ` : `id: ${id}\nevent: ${event.type}\ndata: `
-      heads.push(head)
-      size += head.length + event.json.length + 2
+      const seam = event.type === undefined ? `${end}data: ` : `${end}event: ${event.type}\ndata: `
+      seams.push(seam)
+      size += seam.length + event.json.length
+      end = `\nid: ${id}\n\n`
     }
-    const bytes = Buffer.allocUnsafe(size)
-    let at = 0
+    const { chunk, at: begin } = allocateChunk(size + end.length)
+    let at = begin
     for (let i = from; i < to; i++) {
       const { json } = events[i] as LogEvent
-      at += bytes.write(heads[i - from] as string, at, 'latin1')
-      bytes.set(json, at)
+      at += chunk.write(seams[i - from] as string, at, 'latin1')
+      chunk.set(json, at)
       at += json.length
-      bytes[at++] = 0x0a
-      bytes[at++] = 0x0a
     }
-    return bytes
+    chunk.write(end, at, 'latin1')
+    return chunk
   },
-  gap: (channel, gap, cursor) =>
-    Buffer.from(`event: gap\nid: ${cursor}\ndata: ${encodeGap(channel, gap)}\n\n`),
-  heartbeat: Buffer.from(':\n\n'),
-  closing: ({ code, reason, retry }) => Buffer.from(`retry: ${retry}\n: ${code} ${reason}\n\n`),
-}
+  gap: (channel, gap, cursor) => `event: gap\ndata: ${encodeGap(channel, gap)}\nid: ${cursor}\n\n`,
+  heartbeat: ':\n',
+  closing: ({ code, reason, retry }) => `retry: ${retry}\n: ${code} ${reason}\n`,
+})
 
-/** HTTP streaming: NDJSON, one object a line. */
-export const streamFraming: Framing = {
-  wire: 'stream',
-  opening: cursor => Buffer.concat([openObject(cursor), NEWLINE]),
+const lines: BodyFrames = {
+  opening: cursor => `${openObject(cursor)}\n`,
   stretch(events, from, to) {
     let size = 0
     for (let i = from; i < to; i++) size += (events[i] as LogEvent).json.length + 1
-    const bytes = Buffer.allocUnsafe(size)
-    let at = 0
+    const { chunk, at: begin } = allocateChunk(size)
+    let at = begin
     for (let i = from; i < to; i++) {
       const { json } = events[i] as LogEvent
-      bytes.set(json, at)
+      chunk.set(json, at)
       at += json.length
-      bytes[at++] = 0x0a
+      chunk[at++] = 0x0a
     }
-    return bytes
+    return chunk
   },
-  gap: (channel, gap) => Buffer.from(`{"gap":${encodeGap(channel, gap)}}\n`),
-  heartbeat: Buffer.from('\n'),
-  closing: ({ code, reason, retry }) =>
-    Buffer.from(`${JSON.stringify({ close: { code, reason, retry } })}\n`),
+  gap: (channel, gap) => `{"gap":${encodeGap(channel, gap)}}\n`,
+  heartbeat: '\n',
+  closing: ({ code, reason, retry }) => `${JSON.stringify({ close: { code, reason, retry } })}\n`,
 }
 
+/** HTTP streaming: NDJSON, one object a line. */
+export const streamFraming: BodyFraming = bodyFraming('stream', lines)
+
 /** HTTP/2 push where nothing can be pushed: lines as of `stream`. */
-export const pushFraming: Framing = { ...streamFraming, wire: 'push' }
+export const pushFraming: BodyFraming = bodyFraming('push', lines)
 
 /** WebSocket: one text message an object, none of them compressed. */
 export const wsFraming: Framing = {
   wire: 'ws',
-  opening: cursor => wsFrame(TEXT, openObject(cursor)),
+  opening: cursor => wsText(openObject(cursor)),
   stretch(events, from, to) {
     let size = 0
     for (let i = from; i < to; i++) {

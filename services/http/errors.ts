@@ -1,10 +1,13 @@
 // How errors are told: `{"error":{"code","message"}}`, and to an EventSource so that it comes back (DESIGN.md 4.4).
 
+import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { CODES, type ErrorCode, FanwireError } from '../errors.ts'
+import { chunkOf } from '../fanout/chunks.ts'
 import { jitter } from '../fanout/frames.ts'
 import { clientErrorOf } from '../log/client-error.ts'
+import { takesChunks, writeOpenHead } from './open-ended.ts'
 import { http2StreamOf } from './over.ts'
 
 /** Longest URL, bytes. */
@@ -58,19 +61,28 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   if (!request.raw.complete) giveUpReading(request, reply)
   reply.header('cache-control', 'no-store')
   // An EventSource gives up for ever on any status but 200.
-  if (error.passes && request.routeOptions.config?.sse === true) {
-    const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
-    return reply
-      .code(200)
-      .headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
-      .send(`retry: ${jitter(COME_BACK)}\n: ${comment}\n\n`)
-  }
+  if (error.passes && request.routeOptions.config?.sse === true) return tellToComeBack(error, request, reply)
   if (error.passes) reply.header('retry-after', String(1 + Math.floor(Math.random() * 3)))
   if (error.passes && request.routeOptions.config?.page === true) {
     reply.header('refresh', String(Math.ceil(jitter(COME_BACK) / 1000)))
   }
   if (error.statusCode === 401) reply.header('www-authenticate', 'Bearer realm="fanwire"')
   return reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(error))
+}
+
+/**
+ * To an EventSource: when to come back, and why. The body has no end, since other clients of sse come back only where
+ * they lost one; it holds nothing that is an event, nor a blank line, which some would hand out as one.
+ */
+function tellToComeBack(error: FanwireError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
+  const text = `retry: ${jitter(COME_BACK)}\n: ${comment}\n`
+  reply.headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
+  if (request.raw.httpVersionMajor === 2) return reply.code(200).send(text)
+  reply.hijack()
+  writeOpenHead(request.raw, reply.raw, reply.getHeaders() as OutgoingHttpHeaders)
+  reply.raw.end(takesChunks(request.raw) ? chunkOf(text) : text)
+  return reply
 }
 
 /**

@@ -213,17 +213,17 @@ abstract class BaseClient implements Client {
 
 // Server-sent events ----------------------------------------------------------------------------------------
 
-/** One dispatched event of an event stream, or the block without data that only moves the id. */
+/** One dispatched event of an event stream. */
 export interface SseBlock {
   readonly event: string
-  readonly data: string | undefined
+  readonly data: string
   /** The last event id behind it. */
   readonly lastEventId: string
 }
 
 /**
- * WHATWG HTML section 9.2.6, to the letter, and stricter: a field that the section would ignore, a byte order
- * mark or a byte that is not UTF-8 raises.
+ * WHATWG HTML section 9.2.6, to the letter, and stricter: a field that the section would ignore, a block without data,
+ * an id before the data, a byte order mark or a byte that is not UTF-8 raises.
  */
 export class SseParser {
   readonly comments: string[] = []
@@ -264,6 +264,7 @@ export class SseParser {
     if (colon === 0) return void this.comments.push(line.slice(1))
     const name = colon === -1 ? line : line.slice(0, colon)
     const value = colon === -1 ? '' : line.slice(colon + (line[colon + 1] === ' ' ? 2 : 1))
+    if (name === 'data' && this.#id !== undefined) throw new Error('some clients have taken the id by now')
     if (name === 'data') this.#data.push(value)
     else if (name === 'event') this.#event = value
     else if (name === 'id' && !value.includes('\0')) this.#id = value
@@ -272,12 +273,10 @@ export class SseParser {
   }
 
   #end(): void {
-    const idOnly = this.#id !== undefined && this.#data.length === 0
+    if (this.#data.length === 0) throw new Error('some clients would hand out a block without data')
     if (this.#id !== undefined) this.lastEventId = this.#id
-    if (this.#data.length > 0 || idOnly) {
-      const data = this.#data.length === 0 ? undefined : this.#data.join('\n')
-      this.#dispatch({ event: this.#event || 'message', data, lastEventId: this.lastEventId })
-    }
+    const data = this.#data.join('\n')
+    this.#dispatch({ event: this.#event || 'message', data, lastEventId: this.lastEventId })
     this.#data = []
     this.#event = ''
     this.#id = undefined
@@ -377,11 +376,11 @@ export class SseClient extends StreamingClient {
 
   #block({ event, data, lastEventId }: SseBlock): void {
     if (!this.#isOpen) {
-      if (data !== undefined) throw new Error('the first block has data')
+      if (event !== 'fanwire:open') throw new Error(`the first block is ${event}`)
+      const { cursor } = JSON.parse(data).open
+      if (cursor !== lastEventId) throw new Error(`it opens at ${cursor}, but its id is ${lastEventId}`)
       this.#isOpen = true
-      this.open.put(lastEventId)
-    } else if (data === undefined) {
-      throw new Error('an id-only block that is not the first')
+      this.open.put(cursor)
     } else if (event === 'gap') {
       this.inbox.put({ item: { gap: JSON.parse(data) }, cursor: lastEventId })
     } else {

@@ -5,8 +5,10 @@ import type { Writable } from 'node:stream'
 import t from 'tap'
 import * as library from 'ws'
 import {
+  type Framing,
   jitter,
   PACKET_SEPARATOR,
+  pushFraming,
   socketIoFraming,
   socketIoPollFraming,
   sseFraming,
@@ -17,6 +19,7 @@ import {
 } from '../../services/fanout/frames.ts'
 import { wsDeflateFraming } from '../../services/fanout/deflate.ts'
 import { encodeEvent, type LogEvent } from '../../services/log/event.ts'
+import { readChunks } from '../contract/chunks.ts'
 import { type SseBlock, SseParser } from '../contract/clients.ts'
 
 function eventOf(offset: number, data: string, type?: string): LogEvent {
@@ -115,28 +118,68 @@ t.test('a Socket.IO stretch is one packet an event, over both transports', async
 })
 
 t.test('a stream stretch is one line an event', async t => {
-  t.strictSame(streamFraming.stretch(EVENTS, 0, EVENTS.length).toString().split('\n'), [...TEXTS, ''])
-  t.equal(streamFraming.opening('e1-0').toString(), '{"open":{"cursor":"e1-0"}}\n')
-  t.equal(streamFraming.gap('c', GAP, '').toString(), '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}\n')
-  t.equal(streamFraming.heartbeat.toString(), '\n')
+  const { plain } = streamFraming
+  t.strictSame(plain.stretch(EVENTS, 0, EVENTS.length).toString().split('\n'), [...TEXTS, ''])
+  t.equal(plain.opening('e1-0').toString(), '{"open":{"cursor":"e1-0"}}\n')
+  t.equal(plain.gap('c', GAP, '').toString(), '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}\n')
+  t.equal(plain.heartbeat.toString(), '\n')
   const close = { code: 4001, reason: 'a "reason"', retry: 250 }
-  t.strictSame(JSON.parse(streamFraming.closing(close).toString()), { close })
+  t.strictSame(JSON.parse(plain.closing(close).toString()), { close })
 })
 
-t.test('an SSE stretch is one block an event, wherever the network cuts it', async t => {
-  const opening = sseFraming.opening('e1-0')
-  const events = sseFraming.stretch(EVENTS, 0, EVENTS.length)
-  const gap = sseFraming.gap('c', GAP, 'e2-7')
-  const bytes = Buffer.concat([opening, events, sseFraming.heartbeat, gap, sseFraming.heartbeat])
+t.test('H1: over HTTP/1.1 every frame is one chunk, and the last chunk means: for good', async t => {
+  const latin1 = (bytes: Buffer) => bytes.toString('latin1')
+  for (const { chunked, plain } of [sseFraming, streamFraming, pushFraming]) {
+    const frames: ((framing: Framing) => Buffer)[] = [
+      framing => framing.gap('c', GAP, 'e2-7'),
+      framing => framing.heartbeat,
+      framing => framing.stretch(EVENTS, 2, 3),
+      framing => framing.stretch(EVENTS, 0, EVENTS.length),
+      framing => framing.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }),
+    ]
+    for (const frame of frames) {
+      const expected = { data: [latin1(frame(plain))], ended: false }
+      t.strictSame(readChunks(latin1(frame(chunked))), expected)
+    }
+    t.equal(chunked.stretch(EVENTS, 2, 2).length, 0, 'no events are no chunk: it would be the last one')
+    t.equal(plain.stretch(EVENTS, 2, 2).length, 0)
+    for (const [code, final] of [
+      [1000, true],
+      [1001, false],
+      [1008, true],
+      [1012, false],
+      [1013, false],
+      [4001, false],
+      [4499, false],
+      [4500, true],
+    ] as const) {
+      const closing = chunked.closing({ code, reason: 'so it is', retry: 0 })
+      t.equal(readChunks(latin1(closing)).ended, final, `${code}`)
+    }
+  }
+})
+
+/** A stream with all that it can hold, and the blocks that it is. */
+function sseStream(): { bytes: Buffer; expected: SseBlock[] } {
+  const { plain } = sseFraming
+  const opening = plain.opening('e1-0')
+  const events = plain.stretch(EVENTS, 0, EVENTS.length)
+  const gap = plain.gap('c', GAP, 'e2-7')
+  const bytes = Buffer.concat([opening, plain.heartbeat, events, gap, plain.heartbeat])
   const expected: SseBlock[] = [
-    { event: 'message', data: undefined, lastEventId: 'e1-0' },
+    { event: 'fanwire:open', data: '{"open":{"cursor":"e1-0"}}', lastEventId: 'e1-0' },
     ...EVENTS.map((event, i) => ({
       event: event.type ?? 'message',
-      data: TEXTS[i],
+      data: TEXTS[i] ?? '',
       lastEventId: `e1-${event.offset}`,
     })),
     { event: 'gap', data: '{"channel":"c","from":"e1-3","to":"e2-7"}', lastEventId: 'e2-7' },
   ]
+  return { bytes, expected }
+}
+
+t.test('an SSE stretch is one block an event, wherever the network cuts it', async t => {
+  const { bytes, expected } = sseStream()
   for (const size of [1, 7, 1000, bytes.length]) {
     const blocks: SseBlock[] = []
     const parser = new SseParser(block => blocks.push(block))
@@ -147,19 +190,41 @@ t.test('an SSE stretch is one block an event, wherever the network cuts it', asy
   }
 })
 
+t.test('H2: wherever an SSE connection is cut, no id is ahead of its data', async t => {
+  const { bytes, expected } = sseStream()
+  const text = bytes.toString('latin1')
+  const ends = [...text.matchAll(/\n\n/g)].map(({ index }) => index + 2)
+  t.equal(ends.length, expected.length, 'a blank line stands behind every block, and nowhere else')
+  t.notMatch(text, /^id: .*\n(?!\n|retry: \d+\n\n)/m, 'some clients take the id as soon as its line has come')
+  let given = 0
+  let last = ''
+  const parser = new SseParser(block => {
+    given++
+    last = block.lastEventId
+  })
+  for (let at = 0; at < bytes.length; at++) {
+    parser.write(bytes.subarray(at, at + 1))
+    const whole = ends.filter(end => end <= at + 1).length
+    if (given !== whole) t.fail(`${given} blocks of ${whole} after ${at + 1} bytes`)
+    if (parser.lastEventId !== last || last !== (expected[whole - 1]?.lastEventId ?? ''))
+      t.fail(`the id ${parser.lastEventId} after ${at + 1} bytes`)
+  }
+  t.equal(given, expected.length)
+})
+
 t.test('the ids of an SSE stretch can name several channels', async t => {
   const blocks: SseBlock[] = []
   const parser = new SseParser(block => blocks.push(block))
-  parser.write(sseFraming.stretch(EVENTS, 1, 3, event => `x-9,e1-${event.offset}`))
+  parser.write(sseFraming.plain.stretch(EVENTS, 1, 3, event => `x-9,e1-${event.offset}`))
   t.strictSame(
     blocks.map(block => block.lastEventId),
     ['x-9,e1-2', 'x-9,e1-3'],
   )
 })
 
-t.test('an SSE goodbye is a hint and a comment, and no event', async t => {
+t.test('H3: an SSE goodbye is a hint and a comment, and no block', async t => {
   const parser = new SseParser(() => t.fail('an event'))
-  parser.write(sseFraming.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }))
+  parser.write(sseFraming.plain.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }))
   t.strictSame(parser.retries, [700])
   t.strictSame(parser.comments, [' 1001 the node is stopping'])
 })

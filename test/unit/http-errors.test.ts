@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { CODES, type ErrorCode, errorTable, FanwireError } from '../../services/errors.ts'
 import { LogUnavailable } from '../../services/log/log.ts'
+import { bodyOf, rawBodyOf, readChunks } from '../contract/chunks.ts'
 import { listen, Raw, startApp } from './http-app.ts'
 
 const CODED = { error: { code: String, message: String } }
@@ -33,16 +34,23 @@ t.test('an error of ours is told with its code, status and message', async t => 
   }
 })
 
-t.test('an EventSource is told what passes with 200, when to come back, and an end', async t => {
+t.test('H1, H3: an EventSource is told what passes with 200, when to come back, and no end', async t => {
   for (const [code, { status, passes }] of Object.entries(CODES)) {
     const error = () => new FanwireError(code as ErrorCode, 'line\r\ndata: forged')
     const { app } = await startApp(t, { routes: raising(error, { sse: true }) })
-    const answer = await app.inject('/v1/raise')
-    t.equal(answer.statusCode, passes ? 200 : status, code)
-    if (!passes) continue
-    t.match(answer.headers['content-type'], /^text\/event-stream/)
-    t.match(answer.body, new RegExp(`^retry: \\d{4}\\n: ${code}: line data: forged\\n\\n$`))
-    t.equal(answer.headers['cache-control'], 'no-store')
+    const port = await listen(app)
+    for (const version of passes ? ['1.1', '1.0'] : ['1.1']) {
+      const raw = new Raw(port).send(`GET /v1/raise HTTP/${version}\r\nHost: x\r\nConnection: close\r\n\r\n`)
+      await raw.ended
+      t.match(raw.text, new RegExp(`^HTTP/1.1 ${passes ? 200 : status} `), code)
+      if (!passes) continue
+      t.match(raw.text, /^content-type: text\/event-stream\r$/im)
+      t.match(raw.text, /^cache-control: no-store\r$/im)
+      t.match(bodyOf(raw.text), new RegExp(`^retry: \\d{4}\\n: ${code}: line data: forged\\n$`))
+      t.notMatch(raw.text, /^content-length:/im)
+      if (version === '1.1')
+        t.equal(readChunks(rawBodyOf(raw.text)).ended, false, 'no client takes it for an end')
+    }
   }
 })
 

@@ -128,7 +128,7 @@ t.test('streams: the head has nothing of HTTP/1.1, and a session holds many', as
   const channel = fresh()
   const over2 = await session(node, 'tls')
   const readings = Array.from({ length: 150 }, () => new Reading(over2, `/v1/sse?channel=${channel}`))
-  for (const reading of readings) await reading.until(/^id: /)
+  for (const reading of readings) await reading.until(/^event: fanwire:open\n[^]*\n\n/)
   const headers = (await readings[0]?.headers) ?? {}
   t.equal(headers[':status'], 200)
   t.equal(headers['content-type'], 'text/event-stream')

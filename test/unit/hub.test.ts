@@ -495,7 +495,7 @@ t.test('every connection has one heartbeat a period, and they are spread over it
     const { push } = listener.writes
     listener.writes.push = (...bytes) => {
       for (const each of bytes) {
-        if (!each.equals(streamFraming.heartbeat)) continue
+        if (!each.equals(streamFraming.plain.heartbeat)) continue
         beats.set(listener, (beats.get(listener) ?? 0) + 1)
         inThisTick++
       }

@@ -97,7 +97,7 @@ t.test('a connection that is as old as it may get is ended on every wire, with a
   const stream = new Reading(await fetch(`${node.url}/v1/stream?channel=news`))
   t.match(await stream.until(/$never/), /\{"close":\{"code":1001,.*"retry":\d+\}\}\n$/)
   const sse = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
-  t.match(await sse.until(/$never/), /retry: \d+\n: 1001 .*\n\n$/)
+  t.match(await sse.until(/$never/), /retry: \d+\n: 1001 .*\n$/)
   const socket = new WebSocket(`${node.url.replace('http', 'ws')}/v1/ws?channel=news`)
   const [code] = await once(socket, 'close')
   t.equal(code, 1001)

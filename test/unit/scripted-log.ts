@@ -194,7 +194,7 @@ export class Listener {
   #waiting: (() => void) | undefined
   readonly sink: Writable
 
-  constructor(hub: Hub, framing: Framing = streamFraming) {
+  constructor(hub: Hub, framing: Framing = streamFraming.plain) {
     this.sink = new Writable({
       write: (chunk, _encoding, done) => {
         if (this.#full) this.#waiting = () => this.#take(chunk, done)

@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { bodyOf, rawBodyOf, readChunks } from '../contract/chunks.ts'
 import { openStream, queryOf, SseClient, type SseBlock, SseParser, type Target } from '../contract/clients.ts'
 import { type Node, type Settings, startMemoryNode } from '../contract/node.ts'
 import { at, fresh, idOf, idsOf, take } from '../contract/wires.ts'
@@ -91,15 +92,18 @@ t.test('`event: gap` comes with the `id:` that follows from it', async t => {
   const [ids = [], others = []] = await Promise.all([whole, lost].map(each => node.append(each, '1', '2')))
   const path = `/v1/sse?${queryOf({ channels: [whole, lost], cursor: `${ids[1]},zzz-7` })}`
   const client = raw(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
-  const text = await client.until(new RegExp(`id: ${ids[1]},${others[1]}\n`))
+  const text = await client.until(new RegExp(`id: ${ids[1]},${others[1]}\n\n\r\n`))
   const to = at(others[0], 0)
-  t.match(
-    text,
-    `event: gap\nid: ${ids[1]},${to}\ndata: {"channel":"${lost}","from":"zzz-7","to":"${to}"}\n\nid: ${ids[1]},${others[0]}\n`,
+  const gap = `event: gap\ndata: {"channel":"${lost}","from":"zzz-7","to":"${to}"}\nid: ${ids[1]},${to}\n\n`
+  const { blocks } = parse(bodyOf(text))
+  t.match(bodyOf(text), gap)
+  t.strictSame(
+    blocks.map(block => block.lastEventId),
+    [`${ids[1]},zzz-7`, `${ids[1]},${to}`, `${ids[1]},${others[0]}`, `${ids[1]},${others[1]}`],
   )
 })
 
-t.test('each block is what the event is, to the letter', async t => {
+t.test('H2, H3: each block is what the event is, to the letter, and says its id last', async t => {
   const channel = fresh()
   const client = raw(get(channel))
   await client.until(/retry: \d+\n\n/)
@@ -108,14 +112,14 @@ t.test('each block is what the event is, to the letter', async t => {
     { data: Buffer.from('{"a":1}') },
     { data: Buffer.from('2'), type: 'post' },
   )
-  const text = await client.until(/"data":2\}\n\n/)
-  const body = text.slice(text.indexOf('\r\n\r\n') + 4)
+  const body = bodyOf(await client.until(/"data":2\}\nid: .*\n\n\r\n/))
   const json = async (id = '') => (await node.get(`/v1/channels/${channel}/events/${id}`)).body
-  const [, head = '', rest = ''] = /^(id: [a-z0-9]{1,16}-0\n\nretry: \d+\n\n)([^]*)$/.exec(body) ?? []
-  t.not(head, '', 'an id-only block first, then when to come back')
+  const [head = ''] = /^event: fanwire:open\ndata: .*\nid: .*\nretry: \d+\n\n/.exec(body) ?? []
+  const open = at(plain, 0)
+  t.match(head, `event: fanwire:open\ndata: {"open":{"cursor":"${open}"}}\nid: ${open}\nretry: `)
   t.equal(
-    rest,
-    `id: ${plain}\ndata: ${await json(plain)}\n\nid: ${typed}\nevent: post\ndata: ${await json(typed)}\n\n`,
+    body.slice(head.length),
+    `data: ${await json(plain)}\nid: ${plain}\n\nevent: post\ndata: ${await json(typed)}\nid: ${typed}\n\n`,
   )
 })
 
@@ -143,7 +147,7 @@ t.test('the head says what it is, and that nobody may keep, change or gather it'
   t.equal(headers.connection, 'close')
   t.equal(headers['content-encoding'], undefined)
   t.equal(headers['content-length'], undefined)
-  t.equal(headers['transfer-encoding'], undefined)
+  t.equal(headers['transfer-encoding'], 'chunked')
   t.ok(headers.date)
   asked.destroy()
 })
@@ -159,24 +163,32 @@ t.test('what other plugins say in the head is kept', async t => {
   foreign.asked.destroy()
 })
 
-t.test('an HTTP/1.0 client gets the same bytes', async t => {
+t.test('H1: an HTTP/1.0 client gets the same bytes, without chunks', async t => {
   const channel = fresh()
   const [old, plain] = [raw(get(channel, '1.0')), raw(get(channel))]
   await Promise.all([old, plain].map(client => client.until(/retry/)))
   const [id] = await node.append(channel, '"both"')
-  for (const client of [old, plain]) {
-    const text = await client.until(/"both"\}\n\n/)
-    const body = text.slice(text.indexOf('\r\n\r\n') + 4)
-    t.match(body, /^id: [^\n]+\n\nretry: \d+\n\nid: [^\n]+\ndata: \{[^\n]*\}\n\n$/, 'not chunked')
-    t.equal(parse(body).parser.lastEventId, id)
-  }
+  const [texts] = [await Promise.all([old, plain].map(client => client.until(/"both"\}\nid: .*\n\n/)))]
+  t.notMatch(texts[0], /^(transfer-encoding|content-length):/im)
+  t.match(rawBodyOf(texts[0] ?? ''), /^event: [^]*\n\ndata: [^\n]+\nid: [^\n]+\n\n$/)
+  await plain.until(/\n\n\r\n$/)
+  t.equal(readChunks(rawBodyOf(plain.text)).data.length, 2, 'one chunk a stretch')
+  const body = (client: Raw) => bodyOf(client.text).replace(/^retry: \d+$/m, '')
+  t.equal(body(old), body(plain))
+  t.equal(parse(bodyOf(old.text)).parser.lastEventId, id)
 })
 
 // What passes, and what does not ----------------------------------------------------------------------------
 
 async function comesBack(test: Test, of: Node, path: string, code: string): Promise<void> {
-  const { status, headers, body } = await of.get(path, { origin: 'http://localhost:3000' })
-  test.equal(status, 200, 'an EventSource gives up for ever on any other')
+  const { answer } = await openStream(of, path, { origin: 'http://localhost:3000' })
+  const { headers } = answer
+  let body = ''
+  answer.setEncoding('latin1').on('data', text => {
+    body += text
+  })
+  // An EventSource gives up for ever on any status but 200, and other clients of sse on an orderly end.
+  await test.rejects(once(answer, 'end'), { code: 'ECONNRESET' }, 'it has no end')
   test.match(headers['content-type'], /^text\/event-stream/)
   test.equal(headers['cache-control'], 'no-store')
   test.equal(headers['access-control-allow-origin'], 'http://localhost:3000')
@@ -242,7 +254,7 @@ t.test('what lasts keeps its status', async t => {
   }
 })
 
-t.test('a node that stops says goodbye: when to come back, and an end', async t => {
+t.test('H1: a node that stops says goodbye: when to come back, and that this is not the end', async t => {
   const own = await nodeWith(t, {})
   const channel = fresh()
   const client = raw(get(channel), own)
@@ -251,8 +263,8 @@ t.test('a node that stops says goodbye: when to come back, and an end', async t 
   await client.until(/"data":1/)
   await own.hub.drain(10)
   await client.ended
-  const body = client.text.slice(client.text.indexOf('\r\n\r\n') + 4)
-  const { parser, blocks } = parse(body)
+  t.equal(readChunks(rawBodyOf(client.text)).ended, false, 'the body has no end')
+  const { parser, blocks } = parse(bodyOf(client.text))
   t.equal(parser.retries.length, 2)
   t.match(parser.comments.at(-1), / 1001 /)
   t.equal(parser.lastEventId, id, 'and the last event came before it')

@@ -1,6 +1,7 @@
 // HTTP streaming beyond the contract of every wire: its lines.
 
 import t from 'tap'
+import { bodyOf, rawBodyOf, readChunks } from '../contract/chunks.ts'
 import { openStream } from '../contract/clients.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { at, fresh } from '../contract/wires.ts'
@@ -20,7 +21,6 @@ function open(query: string, of = node, version = '1.1'): Raw {
   return raw
 }
 
-const bodyOf = (text: string) => text.slice(text.indexOf('\r\n\r\n') + 4)
 /** Lines that say something. */
 const linesOf = (text: string) =>
   bodyOf(text)
@@ -30,7 +30,7 @@ const linesOf = (text: string) =>
 t.test('the first line says where the reader stands', async t => {
   const channels = [fresh(), fresh()]
   const [id] = await node.append(channels[0] ?? '', '1')
-  const text = await open(`channel=${channels[0]}&channel=${channels[1]}`).until(/\}\}\n/)
+  const text = await open(`channel=${channels[0]}&channel=${channels[1]}`).until(/\}\}\n\r\n/)
   t.match(bodyOf(text), new RegExp(`^\\n*\\{"open":\\{"cursor":"${id},[a-z0-9]{1,16}-0"\\}\\}\\n`))
 })
 
@@ -43,18 +43,23 @@ t.test('then one object a line, as it is everywhere', async t => {
     await node.publish(channel, 'two\nlines', 'text/plain'),
     await node.publish(channel, '\u2028', 'text/plain'),
   ]
-  const text = await raw.until(/"two[^]*data[^\n]*\n/)
+  await raw.until(/"two[^]*data[^\n]*\n\r\n/)
   const expected: string[] = []
   for (const id of ids) expected.push((await node.get(`/v1/channels/${channel}/events/${id}`)).body)
   await until('three lines', () => linesOf(raw.text).length === 4)
-  t.same(linesOf(Buffer.from(raw.text, 'latin1').toString('utf8')).slice(1), expected)
-  t.notMatch(text, /\r(?!\n)/)
+  t.same(
+    linesOf(raw.text)
+      .slice(1)
+      .map(line => Buffer.from(line, 'latin1').toString('utf8')),
+    expected,
+  )
+  t.notMatch(bodyOf(raw.text), /\r/)
 })
 
 t.test('a gap is a line before the next event of its channel', async t => {
   const channel = fresh()
   const ids = await node.append(channel, '1', '2')
-  const lines = linesOf(await open(`channel=${channel}&cursor=zzz-3`).until(/"data":2\}\n/))
+  const lines = linesOf(await open(`channel=${channel}&cursor=zzz-3`).until(/"data":2\}\n\r\n/))
   t.equal(lines[0], '{"open":{"cursor":"zzz-3"}}')
   t.equal(lines[1], `{"gap":{"channel":"${channel}","from":"zzz-3","to":"${at(ids[0], 0)}"}}`)
   t.same(
@@ -66,9 +71,9 @@ t.test('a gap is a line before the next event of its channel', async t => {
 t.test('heartbeats are blank lines, between lines and never within one', async t => {
   const channel = fresh()
   const raw = open(`channel=${channel}`)
-  await raw.until(/\n\n\n/)
+  await raw.until(/(1\r\n\n\r\n){2}$/)
   await node.append(channel, `"${'x'.repeat(100_000)}"`)
-  await raw.until(/"\}\n\n\n/)
+  await raw.until(/"\}\n\r\n(1\r\n\n\r\n){2}$/)
   for (const line of linesOf(raw.text)) t.doesNotThrow(() => JSON.parse(line))
   t.equal(linesOf(raw.text).length, 2)
 })
@@ -90,14 +95,14 @@ t.test('the last line says why the node ends it, and when to come back', async t
     const { close } = JSON.parse(lines[2] ?? '')
     t.match(close, { code: 1001, reason: String, retry: Number })
     t.same(Object.keys(close), ['code', 'reason', 'retry'])
-    t.ok(raw.text.endsWith('}}\n'))
+    t.equal(readChunks(rawBodyOf(raw.text)).ended, false, 'and is no end')
     retries.add(close.retry)
   }
   t.ok(retries.size > 1, 'not all at once')
   await until('nothing is left', () => own.hub.stats().readers === 0 && own.app.sockets.size === 0)
 })
 
-t.test('the head, and a body that is not chunked', async t => {
+t.test('the head, and a body that HTTP/1.0 has without chunks', async t => {
   const origin = 'http://localhost:1234'
   const { answer, asked } = await openStream(node, `/v1/stream?channel=${fresh()}`, { origin })
   const { headers } = answer
@@ -105,11 +110,12 @@ t.test('the head, and a body that is not chunked', async t => {
   t.equal(headers['cache-control'], 'no-store, no-transform')
   t.equal(headers['x-accel-buffering'], 'no')
   t.equal(headers['access-control-allow-origin'], origin)
-  t.equal(headers['transfer-encoding'], undefined)
+  t.equal(headers['transfer-encoding'], 'chunked')
   t.equal(headers.connection, 'close')
   asked.destroy()
   const text = await open(`channel=${fresh()}`, node, '1.0').until(/\}\}\n/)
-  t.match(bodyOf(text), /^\{"open":/)
+  t.match(rawBodyOf(text), /^\{"open":/)
+  t.notMatch(text, /^(transfer-encoding|content-length):/im)
 })
 
 t.test('what can not be streamed has its status', async t => {

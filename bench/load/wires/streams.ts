@@ -11,7 +11,7 @@ import { COME_BACK, type Follower, jitter, type Part } from './follower.ts'
 export const CURSORS: Readonly<Record<StreamKind, string>> = {
   ws: '"open":\\{"cursor":"([^"]*)"\\}\\}',
   stream: '"open":\\{"cursor":"([^"]*)"\\}\\}',
-  sse: 'id: (\\S*)\\n\\n',
+  sse: '\\nid: (\\S*)\\nretry: \\d+\\n\\n',
   'socket.io': '43\\d+\\[\\{"ok":\\{"channel":"[^"]*","cursor":"([^"]*)"',
 }
 

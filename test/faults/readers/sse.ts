@@ -7,12 +7,12 @@ export class SseReader extends Reader {
   protected override async session(): Promise<number | undefined> {
     let isOpen = false
     const parser = new SseParser(({ event, data, lastEventId }) => {
-      if (data === undefined) this.stands(lastEventId)
-      else if (!isOpen) throw new SyntaxError('an event came before it was said where the stream stands')
-      else if (event === 'gap') this.gap(JSON.parse(data))
-      else this.event(JSON.parse(data))
+      const object = JSON.parse(data)
+      if (isOpen !== (event !== 'fanwire:open')) throw new SyntaxError(`${event} came, open: ${isOpen}`)
       isOpen = true
-      if (data !== undefined) this.stands(lastEventId)
+      if (event === 'gap') this.gap(object)
+      else if (event !== 'fanwire:open') this.event(object)
+      this.stands(lastEventId)
     })
     const answer = await this.get(`/v1/sse?${this.query()}`, { accept: 'text/event-stream' })
     if (answer.statusCode !== 200) throw new Refused(answer.statusCode, await textOf(answer))

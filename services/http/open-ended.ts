@@ -1,0 +1,26 @@
+// Responses of HTTP/1 whose body is left without an end, so that no client takes what it has for all there is: a client
+// that lost its node, or was told to come back, would stay away for good.
+
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+
+/** Whether a body for this client is chunked. Otherwise it ends with the connection (RFC 9112 sections 6.1 and 6.3). */
+export function takesChunks({ httpVersion }: IncomingMessage): boolean {
+  return httpVersion === '1.1'
+}
+
+/**
+ * Writes the head of a 200. What is written to the response after it goes out as it is: chunks where the client
+ * `takesChunks`, and no last one at the end. The connection ends with the response: it says so, and whatever a client
+ * sends behind this request (pipelining) is never answered, so that it can be asked elsewhere (RFC 9112 section 9.6).
+ */
+export function writeOpenHead(
+  request: IncomingMessage,
+  response: ServerResponse,
+  headers: OutgoingHttpHeaders,
+): void {
+  const coding = takesChunks(request) ? { 'transfer-encoding': 'chunked' } : {}
+  response.removeHeader('transfer-encoding')
+  response.writeHead(200, { ...headers, ...coding, connection: 'close' })
+  // Node would make chunks of the caller's chunks, and write the last one.
+  response.chunkedEncoding = false
+}

@@ -1,0 +1,40 @@
+// Bodies of HTTP/1.1 as they come over a socket: chunked transfer coding, RFC 9112 section 7.1.
+
+export interface Chunks {
+  /** The data of each, as latin1. One that has not come whole is left out. */
+  readonly data: readonly string[]
+  /** The last one came, and with it the end of the body. */
+  readonly ended: boolean
+}
+
+/** Reads chunks to the letter. Raises where they are not well-formed, or something stands behind the last one. */
+export function readChunks(body: string): Chunks {
+  const data: string[] = []
+  for (let at = 0; at < body.length;) {
+    const line = body.indexOf('\r\n', at)
+    if (line === -1) break
+    const head = body.slice(at, line)
+    if (!/^(0|[1-9a-f][0-9a-f]*)$/.test(head)) throw new Error(`no chunk begins with ${JSON.stringify(head)}`)
+    const size = Number.parseInt(head, 16)
+    const end = line + 2 + size
+    if (body.length < end + 2) break
+    if (body.slice(end, end + 2) !== '\r\n') throw new Error(`a chunk of ${size} bytes has no end`)
+    at = end + 2
+    if (size > 0) data.push(body.slice(line + 2, end))
+    else if (at < body.length) throw new Error('something stands behind the last chunk')
+    else return { data, ended: true }
+  }
+  return { data, ended: false }
+}
+
+/** What stands behind the head of the first answer of a connection. */
+export function rawBodyOf(text: string): string {
+  return text.slice(text.indexOf('\r\n\r\n') + 4)
+}
+
+/** The same without its chunks, if it has any. */
+export function bodyOf(text: string): string {
+  const body = rawBodyOf(text)
+  const head = text.slice(0, text.length - body.length)
+  return /^transfer-encoding: chunked\r$/im.test(head) ? readChunks(body).data.join('') : body
+}
