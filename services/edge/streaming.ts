@@ -3,7 +3,7 @@
 // HTTP/1.0 the body ends with the connection. Over HTTP/2 it goes to the request's stream, and other requests go on
 // beside it.
 
-import { constants, type ServerHttp2Stream } from 'node:http2'
+import type { ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { TLSSocket } from 'node:tls'
@@ -13,6 +13,7 @@ import { Connection, type Outlet } from '../fanout/connection.ts'
 import type { BodyFraming, Farewell, Framing } from '../fanout/frames.ts'
 import { takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf } from '../http/over.ts'
+import { cutStream, sessionOf } from '../http/sessions.ts'
 import { type Position, printCursor } from '../log/position.ts'
 import { detach } from '../http/node/detach.ts'
 import type { ReadQuery } from './query.ts'
@@ -180,7 +181,7 @@ class Http2Outlet implements Outlet {
 
   /** Of the session: how far a stream has come with a large write, Node does not say. */
   get given(): number {
-    return this.#stream.session?.socket.bytesWritten ?? 0
+    return sessionOf(this.#stream)?.given ?? 0
   }
 
   end(farewell: Farewell): void {
@@ -188,7 +189,6 @@ class Http2Outlet implements Outlet {
   }
 
   cut(): void {
-    this.#stream.close(constants.NGHTTP2_CANCEL)
-    this.#stream.destroy()
+    cutStream(this.#stream)
   }
 }

@@ -5,7 +5,8 @@ import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { answerAndClose, connectionOf } from './over.ts'
+import { answerAndClose, connectionOf, http2StreamOf } from './over.ts'
+import { sessionOf } from './sessions.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -25,6 +26,8 @@ export const limits = fp(
     const most = limit + ABOVE(limit)
     const excess = new WeakSet<object>()
     const sockets = new Set<Socket>()
+    // Requests of one HTTP/2 session count as connections do: they would be, over HTTP/1.1.
+    const held = () => sockets.size + protocols.beyond
     app.decorate('sockets', sockets)
 
     const closed = function (this: Socket) {
@@ -47,16 +50,18 @@ export const limits = fp(
       listener.on('drop', () => metrics.connectionRefused())
     }
     protocols.each(connection => {
-      if (sockets.size > limit) excess.add(connection)
+      if (held() > limit) excess.add(connection)
     })
     metrics.countSockets(() => sockets.size)
 
     app.addHook('onRequest', async (request, reply) => {
       const connection = connectionOf(request)
-      if (connection === undefined || !excess.has(connection)) return
-      // Others have left: there is room by now.
-      if (sockets.size <= limit) return void excess.delete(connection)
-      answerAndClose(request, reply)
+      if (connection === undefined) return
+      if (excess.has(connection)) {
+        // Others have left: there is room by now.
+        if (held() <= limit) return void excess.delete(connection)
+        answerAndClose(request, reply)
+      } else if (held() <= most || (sessionOf(http2StreamOf(request))?.begun ?? 0) <= 1) return
       if (request.routeOptions.config?.always === true) return
       metrics.connectionRefused()
       throw new FanwireError(

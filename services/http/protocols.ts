@@ -4,13 +4,20 @@
 
 import { once } from 'node:events'
 import type { Server as HttpServer } from 'node:http'
-import { createServer as createHttp2, type Http2Server, type ServerHttp2Session } from 'node:http2'
+import {
+  createServer as createHttp2,
+  type Http2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2'
 import { type AddressInfo, createServer as createListener, type Server, type Socket } from 'node:net'
 import { createServer as createTls, TLSSocket, type Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Certificate } from './certificate.ts'
 import { MAX_HEADERS } from './errors.ts'
+import { ownerOf, Quota } from './quota.ts'
+import { Session, sessionOf } from './sessions.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -18,8 +25,12 @@ declare module 'fastify' {
   }
 }
 
-/** Requests that one HTTP/2 session may have at a time. Browsers and proxies put all that they have on one. */
-const MAX_STREAMS = 1000
+/** Requests that one HTTP/2 session may have at a time: further ones wait at the client (RFC 9113 section 5.1.2). */
+const MAX_STREAMS = 100
+/** HTTP/2 sessions that an address may begin. */
+const SESSIONS = { burst: 2000, perSecond: 200 }
+/** Requests that an address may take back before they are answered (CVE-2023-44487). */
+const RESETS = { burst: 1000, perSecond: 100 }
 /** A session without requests is ended after this, ms: as an idle connection of HTTP/1.1 is. */
 const IDLE = 72_000
 /** A session that was told to go and has no more requests is cut after this, ms. */
@@ -41,11 +52,27 @@ const HANDSHAKE = 10_000
 /** A connection of any kind, as `connectionOf` (over.ts) knows it: a socket or an HTTP/2 session. */
 type OnOpened = (connection: object) => void
 
+export interface ProtocolParts {
+  readonly server: HttpServer
+  readonly tls: TlsServer | undefined
+  readonly h2c: boolean
+  /** How long an HTTP/2 session with streams may have nothing written, ms. */
+  readonly stall: number
+  /** A connection was refused. */
+  refused(): void
+}
+
 export class Protocols {
   /** Accept connections: that of PORT first, and that of FANWIRE_H2C_PORT where it is set. */
   readonly listeners: readonly Server[]
-  /** HTTP/2 sessions that are open, with their sockets. */
-  readonly #sessions = new Map<ServerHttp2Session, Socket>()
+  /** What HTTP/2 sessions hold beyond one request each. */
+  beyond = 0
+  /** HTTP/2 sessions that are open. */
+  readonly #sessions = new Map<ServerHttp2Session, { readonly session: Session; readonly socket: Socket }>()
+  readonly #checks: NodeJS.Timeout
+  readonly #begun = new Quota(SESSIONS)
+  readonly #resets = new Quota(RESETS)
+  readonly #refused: () => void
   readonly #server: HttpServer
   readonly #h2c: Server | undefined
   readonly #tls: TlsServer | undefined
@@ -53,18 +80,20 @@ export class Protocols {
   readonly #opened: OnOpened[] = []
   readonly #known = new WeakSet<object>()
 
-  constructor(server: HttpServer, tls: TlsServer | undefined, h2c: boolean) {
+  constructor({ server, tls, h2c, stall, refused }: ProtocolParts) {
     this.#server = server
     this.#tls = tls
+    this.#refused = refused
     this.#h2c = h2c
       ? createListener({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 })
       : undefined
     this.listeners = this.#h2c === undefined ? [server] : [server, this.#h2c]
-    // Against floods (resets, pings, settings, headers) Node's own limits hold.
+    // Against floods of pings, settings and headers Node's own limits hold.
     this.#http2 = createHttp2({
       settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADERS },
     })
-    this.#http2.on('request', (request, response) => void server.emit('request', request, response))
+    this.#http2.on('request', (request, response) => sessionOf(request.stream)?.take(request, response))
+    this.#checks = setInterval(() => this.#check(stall), stall / 4).unref()
   }
 
   /** Calls back for every connection before its first request. */
@@ -118,8 +147,14 @@ export class Protocols {
     if (this.#h2c?.listening) this.#h2c.close()
     this.goAway()
     setTimeout(() => {
-      for (const socket of this.#sessions.values()) socket.destroy()
+      clearInterval(this.#checks)
+      for (const { socket } of this.#sessions.values()) socket.destroy()
     }, CUT_AFTER).unref()
+  }
+
+  #check(stall: number): void {
+    const now = Date.now()
+    for (const { session } of this.#sessions.values()) session.check(now, stall)
   }
 
   #tell(connection: object): void {
@@ -130,27 +165,54 @@ export class Protocols {
 
   #beginHttp2(socket: Socket): void {
     if (socket.destroyed) return
-    const opened = (session: ServerHttp2Session) => this.#follow(session, socket)
+    const owner = ownerOf(socket)
+    if (!this.#resets.has(owner) || !this.#begun.take(owner)) {
+      this.#refused()
+      return void socket.destroy()
+    }
+    const opened = (session: ServerHttp2Session) => this.#follow(session, socket, owner)
     this.#http2.once('session', opened)
     this.#http2.emit('connection', socket)
     this.#http2.off('session', opened)
   }
 
-  #follow(session: ServerHttp2Session, socket: Socket): void {
-    this.#tell(session)
-    this.#sessions.set(session, socket)
-    socket.once('close', () => this.#sessions.delete(session))
-    let streams = 0
-    session.on('stream', stream => {
-      streams++
-      stream.once('close', () => streams--)
+  #follow(opened: ServerHttp2Session, socket: Socket, owner: string): void {
+    this.#tell(opened)
+    const session = new Session(opened, socket, (request, response) => {
+      this.#hold(session, request.stream)
+      this.#server.emit('request', request, response)
     })
-    session.setTimeout(IDLE)
-    session.on('timeout', () => {
-      if (streams > 0) return
-      this.#end(session)
+    this.#sessions.set(opened, { session, socket })
+    socket.once('close', () => this.#sessions.delete(opened))
+    opened.on('stream', stream => {
+      session.streams++
+      stream.once('close', () => {
+        session.streams--
+        if (takenBack(stream, opened) && !this.#resets.take(owner)) this.#tooMany(socket, owner)
+      })
+    })
+    opened.setTimeout(IDLE)
+    opened.on('timeout', () => {
+      if (session.streams > 0) return
+      this.#end(opened)
       setTimeout(() => socket.destroy(), CUT_AFTER).unref()
     })
+  }
+
+  /** Counts what has begun, until it is over. */
+  #hold(session: Session, stream: ServerHttp2Stream): void {
+    if (++session.begun > 1) this.beyond++
+    stream.once('close', () => {
+      if (--session.begun > 0) this.beyond--
+    })
+  }
+
+  /** Cuts a connection whose address has taken back too many requests. */
+  #tooMany(socket: Socket, owner: string): void {
+    this.#resets.exhaust(owner)
+    this.#refused()
+    // Later, since this may run within Node's own call for what has come (Node 20).
+    setImmediate(() => socket.destroy())
   }
 
   #end(session: ServerHttp2Session): void {
@@ -160,19 +222,31 @@ export class Protocols {
 
 export const protocols = fp(
   async app => {
-    const { tlsCert, tlsKey, h2cPort } = app.fanwire.config
+    const { metrics, config } = app.fanwire
+    const { tlsCert, tlsKey, h2cPort, stall } = config
     let tls: TlsServer | undefined
     if (tlsCert !== undefined && tlsKey !== undefined) {
       const certificate = await Certificate.read({ cert: tlsCert, key: tlsKey }, app.log)
       tls = withCertificate(app, certificate)
     }
-    const spoken = new Protocols(app.server, tls, h2cPort !== undefined)
+    const spoken = new Protocols({
+      server: app.server,
+      tls,
+      h2c: h2cPort !== undefined,
+      stall,
+      refused: () => metrics.connectionRefused(),
+    })
     app.decorate('protocols', spoken)
     app.addHook('onReady', async () => spoken.begin())
     app.addHook('preClose', async () => spoken.close())
   },
   { name: 'fanwire-protocols', fastify: '5.x' },
 )
+
+/** Whether the client reset a request that was not answered yet, on a session that goes on. */
+function takenBack(stream: ServerHttp2Stream, session: ServerHttp2Session): boolean {
+  return stream.rstCode !== 0 && !stream.headersSent && !session.closed && !session.destroyed
+}
 
 /** A server that never listens itself: it is handed connections. */
 function withCertificate(app: FastifyInstance, certificate: Certificate): TlsServer {

@@ -93,8 +93,9 @@ export class Raw {
   /** The server has ended it. */
   readonly ended: Promise<unknown>
 
-  constructor(port: number) {
-    this.socket = connect(port, '127.0.0.1')
+  /** `from`: the client's own address. */
+  constructor(port: number, from = '127.0.0.1') {
+    this.socket = connect({ port, host: '127.0.0.1', localAddress: from })
     this.socket.on('error', () => {})
     this.socket.on('data', data => {
       this.#text += data.toString('latin1')

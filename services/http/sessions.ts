@@ -1,0 +1,122 @@
+// What a node knows of an HTTP/2 session beyond its requests: how many it holds, whether what is written still goes
+// out, and how much it may ask of one turn of the event loop.
+
+import {
+  constants,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
+  type Http2Session,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2'
+import type { Socket } from 'node:net'
+
+/** Requests of a session that begin in one turn of the event loop. */
+const TURN_REQUESTS = 32
+/** A PING and its frame, bytes (RFC 9113 section 6.7). */
+const PING_BYTES = 17
+
+export type Begin = (request: Http2ServerRequest, response: Http2ServerResponse) => void
+
+interface Waiting {
+  readonly stream: ServerHttp2Stream
+  readonly request: Http2ServerRequest
+  readonly response: Http2ServerResponse
+}
+
+const sessions = new WeakMap<Http2Session, Session>()
+
+export class Session {
+  /** Requests and streams that are open. */
+  streams = 0
+  /** Those of them that have begun. */
+  begun = 0
+  readonly #session: ServerHttp2Session
+  readonly #socket: Socket
+  readonly #begin: Begin
+  /** Bytes of PINGs that the node sent to see whether anything goes out. */
+  #pinged = 0
+  /** Bytes that the socket had been given when they last grew, and when that was, ms since 1970. */
+  #given = 0
+  #grew = Date.now()
+  /** A stream was cut, and nothing has gone out since. */
+  #cut = false
+  /** Requests that have begun since the last turn that was counted. */
+  #inTurn = 0
+  readonly #waiting: Waiting[] = []
+
+  /** `begin` is called for each request in its turn. */
+  constructor(session: ServerHttp2Session, socket: Socket, begin: Begin) {
+    this.#session = session
+    this.#socket = socket
+    this.#begin = begin
+    sessions.set(session, this)
+  }
+
+  /** Bytes that were written for its streams. */
+  get given(): number {
+    return this.#socket.bytesWritten - this.#pinged
+  }
+
+  /** A stream was cut: its client has to be told. */
+  cut(): void {
+    this.#cut = true
+  }
+
+  /**
+   * Destroys the socket where a stream is open and nothing has gone out for `stall` ms. A malformed frame ends a
+   * session without a word from Node: from then on it writes nothing, and does not see its client go. So a quiet
+   * session is given a PING to write. `now`: ms since 1970.
+   */
+  check(now: number, stall: number): void {
+    const { bytesWritten } = this.#socket
+    if (bytesWritten !== this.#given || (this.streams === 0 && !this.#cut)) {
+      this.#given = bytesWritten
+      this.#grew = now
+      this.#cut = false
+    } else if (now - this.#grew >= stall) this.#socket.destroy()
+    else if (now - this.#grew >= stall / 2) this.#ping()
+  }
+
+  #ping(): void {
+    if (this.#session.destroyed) return
+    const before = this.#socket.bytesWritten
+    this.#session.ping(() => {})
+    // It is written by then, unless the kernel takes nothing.
+    setImmediate(() => {
+      if (this.#socket.bytesWritten > before) this.#pinged += PING_BYTES
+    })
+  }
+
+  /** Begins a request; in a later turn of the event loop where this one has had its share. Keeps their order. */
+  take(request: Http2ServerRequest, response: Http2ServerResponse): void {
+    if (this.#waiting.length === 0 && this.#inTurn < TURN_REQUESTS) {
+      this.#inTurn++
+      this.#begin(request, response)
+    } else if (this.#waiting.push({ stream: request.stream, request, response }) === 1) {
+      setImmediate(this.#turn)
+    }
+  }
+
+  readonly #turn = (): void => {
+    for (this.#inTurn = 0; this.#inTurn < TURN_REQUESTS; this.#inTurn++) {
+      const next = this.#waiting.shift()
+      if (next === undefined) return
+      // Its client may have reset it meanwhile: then it costs no more.
+      if (!next.stream.destroyed && !next.stream.closed) this.#begin(next.request, next.response)
+    }
+    if (this.#waiting.length > 0) setImmediate(this.#turn)
+  }
+}
+
+export function sessionOf(stream: ServerHttp2Stream | undefined): Session | undefined {
+  return stream?.session && sessions.get(stream.session)
+}
+
+/** Ends a stream at once; its socket as well, a while later, where its client can't be told. */
+export function cutStream(stream: ServerHttp2Stream): void {
+  const session = sessionOf(stream)
+  stream.close(constants.NGHTTP2_CANCEL)
+  stream.destroy()
+  session?.cut()
+}
