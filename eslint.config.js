@@ -5,7 +5,7 @@ export default [
   ...neostandard({
     ts: true,
     noStyle: true,
-    ignores: ['**/dist/', 'node_modules/', '.cache/', '.tap/', 'docs/.vitepress/'],
+    ignores: ['**/dist/', 'node_modules/', '.cache/', '.tap/', 'docs/.vitepress/cache/'],
   }),
   {
     files: ['**/*.ts'],

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { Redis } from 'ioredis'
 import { WebSocket } from 'ws'
 import { Arena } from './arena.ts'
-import { intoReadme, readJson, RESULTS } from './files.ts'
+import { intoFile, readJson, RESULTS } from './files.ts'
 import { fanwire } from './peers/fanwire.ts'
 import { cpuOf } from './processes/proc.ts'
 import { settled } from './peers/peer.ts'
@@ -21,13 +21,13 @@ const HELP = `npm run bench:costs -- [options]
 
   --transports FILE  result of npm run bench (bench/results/transports.json)
   --fanout FILE      result of npm run bench:fanout (bench/results/fanout.json)
-  --readme           measure nothing; put the plans of README.md's examples into it
+  --docs             measure nothing; write the example plans into docs/operate/sizing.md
 `
 
 const options = {
   transports: { type: 'string', default: join(RESULTS, 'transports.json') },
   fanout: { type: 'string', default: join(RESULTS, 'fanout.json') },
-  readme: { type: 'boolean', default: false },
+  docs: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
@@ -175,8 +175,8 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
   const file = join(RESULTS, 'costs.json')
-  if (values.readme) {
-    return intoReadme({ plan: planMarkdown(await readJson<Costs>(file)) })
+  if (values.docs) {
+    return intoFile('docs/operate/sizing.md', { plan: planMarkdown(await readJson<Costs>(file)) })
   }
   const costs = await measure(
     await readJson<TransportsResult>(values.transports),

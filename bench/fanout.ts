@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import type { Bench, Case } from './cases/case.ts'
 import { cases } from './cases/index.ts'
 import { chosen, invocation, say } from './command.ts'
-import { intoReadme, readJson, RESULTS, TRIALS } from './files.ts'
+import { intoFile, readJson, RESULTS, TRIALS } from './files.ts'
 import { combine, type Result, type Row } from './figures.ts'
 import { fanwireBefore } from './peers/fanwire.ts'
 import { peers } from './peers/index.ts'
@@ -23,7 +23,7 @@ const HELP = `npm run bench:fanout -- [options]
   --peer NAMES   only these, comma separated: ${peers.map(each => each.name).join(', ')}
   --out DIR      where fanout.json and fanout.md go (bench/results when everything is measured, else .cache/bench)
   --profile      write CPU profiles of fanwire and print where the time goes
-  --readme       measure nothing; put the last bench/results into README.md
+  --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md
 `
 
 const options = {
@@ -34,7 +34,7 @@ const options = {
   before: { type: 'string' },
   out: { type: 'string' },
   profile: { type: 'boolean', default: false },
-  readme: { type: 'boolean', default: false },
+  docs: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -102,9 +102,12 @@ async function measure(each: Case, able: readonly Peer[], runs: number, bench: B
 async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
-  if (values.readme) {
+  if (values.docs) {
     const result = await readJson<BenchResult>(join(RESULTS, 'fanout.json'))
-    return intoReadme({ 'bench:glance': glance(result), 'bench:fanout': markdown(result) })
+    return intoFile('docs/benchmarks/brokers.md', {
+      'bench:glance': glance(result),
+      'bench:fanout': markdown(result),
+    })
   }
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)

@@ -1,29 +1,37 @@
-// Where the commands that measure leave what they found, and README.md, which shows some of it.
+// Where the commands that measure write their results, and the documents that show them.
 
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
-/** The results that README shows. */
+/** The results that the documents show. */
 export const RESULTS = join(ROOT, 'bench', 'results')
-/** Where a trial's result goes, which README does not show. */
+/** The result of a trial, which no document shows. */
 export const TRIALS = join(ROOT, '.cache', 'bench')
 
 export async function readJson<T>(file: string): Promise<T> {
   return JSON.parse(await readFile(file, 'utf8')) as T
 }
 
-/** Puts each text between README's marks `<!-- name -->` and `<!-- /name -->`. Raises where it has none. */
-export async function intoReadme(texts: Readonly<Record<string, string>>): Promise<void> {
-  const file = join(ROOT, 'README.md')
-  let readme = await readFile(file, 'utf8')
+/** Puts each text between the marks `<!-- name -->` and `<!-- /name -->` of a file. Raises where the file has none. */
+export async function intoFile(path: string, texts: Readonly<Record<string, string>>): Promise<void> {
+  const file = join(ROOT, path)
+  await writeFile(file, withTexts(path, await readFile(file, 'utf8'), texts))
+}
+
+/** `document` with each text between its marks. Raises where it has none; `path` is for the message. */
+export function withTexts(path: string, document: string, texts: Readonly<Record<string, string>>): string {
+  let whole = document
   for (const [name, text] of Object.entries(texts)) {
     const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
-    const begin = readme.indexOf(open)
-    const end = readme.indexOf(close)
-    if (begin === -1 || end < begin) throw new Error(`README.md has no ${open} … ${close}`)
-    readme = `${readme.slice(0, begin + open.length)}\n${text.trim()}\n${readme.slice(end)}`
+    const begin = whole.indexOf(open)
+    const end = whole.indexOf(close)
+    if (begin === -1 || end < begin) throw new Error(`${path} has no ${open} … ${close}`)
+    whole = `${whole.slice(0, begin + open.length)}\n${text.trim()}\n${whole.slice(end)}`
   }
-  await writeFile(file, readme)
+  return whole
 }
+
+/** Until README is short: the parts that it still has. */
+export const intoReadme = (texts: Readonly<Record<string, string>>) => intoFile('README.md', texts)

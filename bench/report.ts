@@ -1,4 +1,4 @@
-// The result as people read it: one Markdown table a case, on the terminal, in a file, and in README.
+// The result as people read it: one Markdown table a case, on the terminal, in a file, and in the documents.
 
 import { cpus, totalmem } from 'node:os'
 import { type Bar, COLUMNS, type Figure, type Row } from './figures.ts'

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { chosen, invocation, say } from './command.ts'
-import { intoReadme, readJson, RESULTS, ROOT, TRIALS } from './files.ts'
+import { intoFile, readJson, RESULTS, ROOT, TRIALS } from './files.ts'
 import { machine } from './report.ts'
 import { selfCheck, selfCheckText } from './self-check.ts'
 import { duration, FULL, LINES, QUICK, type Run } from './transports/cells.ts'
@@ -23,7 +23,7 @@ const HELP = `npm run bench -- [options]: compares the transports' load on this 
                  else .cache/bench)
   --from FILE    measure nothing; write the reports of this ${FILES.raw}
   --self-check   measure no broker but the load generator: a server that loses 1 % and delays by 50 ms
-  --readme       measure nothing; put the last bench/results into README.md
+  --docs         measure nothing; write the last bench/results into docs/benchmarks/wires.md
 
 Redis and nginx are used where they are installed; else the distribution's packages are unpacked into .cache/, which
 needs no root. To load-test a deployment of your own: fanwire bench --help
@@ -35,7 +35,7 @@ const options = {
   out: { type: 'string' },
   from: { type: 'string' },
   'self-check': { type: 'boolean', default: false },
-  readme: { type: 'boolean', default: false },
+  docs: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
@@ -134,8 +134,8 @@ async function check(): Promise<void> {
 async function main(): Promise<void> {
   const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(HELP)
-  if (values.readme) {
-    return intoReadme({
+  if (values.docs) {
+    return intoFile('docs/benchmarks/wires.md', {
       'bench:transports': readme(await readJson<TransportsResult>(join(RESULTS, FILES.raw))),
     })
   }

@@ -619,6 +619,30 @@ function openFileLimit(): number {
   }
 }
 
+/** A setting as the documents and `--help` describe it. */
+export interface SettingText {
+  readonly env: string
+  readonly flag: string
+  readonly group: string
+  /** The default as it would be written; in brackets where it is described. */
+  readonly shown: string
+  readonly doc: string
+  /** Ends the sentence "expected ...". */
+  readonly expects: string
+}
+
+/** All settings, in the order of the table. */
+export function settingTexts(): SettingText[] {
+  return ALL.map(({ env, flag, group, shown, doc, kind }) => ({
+    env,
+    flag,
+    group,
+    shown,
+    doc,
+    expects: kind.expects,
+  }))
+}
+
 /** README's table of settings, in Markdown. */
 export function settingsTable(): string {
   const cell = (text: string) => text.replaceAll('|', '\\|')

@@ -1,4 +1,4 @@
-// A plan as people read it: on the terminal, and in README.
+// A plan as people read it: on the terminal, and in the documents.
 
 import { table } from '../report.ts'
 import type { Costs } from './costs.ts'
@@ -109,7 +109,7 @@ export function assumptions(demand: Demand, costs: Costs): string[] {
   ]
 }
 
-/** The commands that README shows, from small to more than anybody has measured. */
+/** The commands that the documents show, from small to more than anybody has measured. */
 export const EXAMPLES: readonly (Pick<Demand, 'clients' | 'channels' | 'rate'> & {
   readonly title: string
 })[] = [
@@ -118,12 +118,12 @@ export const EXAMPLES: readonly (Pick<Demand, 'clients' | 'channels' | 'rate'> &
   { title: '100 million clients', clients: 100_000_000, channels: 10_000_000, rate: 20_000 },
 ]
 
-/** What README shows. */
+/** What the documents show. */
 export function planMarkdown(costs: Costs): string {
   const defaults = { ...DEFAULTS, size: costs.size }
   const plans = EXAMPLES.map(({ title, ...asked }) => ({
     title,
-    command: `fanwire plan --clients ${asked.clients} --channels ${asked.channels} --rate ${asked.rate} --wire ${defaults.wire}`,
+    command: `npx fanwire plan --clients ${asked.clients} --channels ${asked.channels} --rate ${asked.rate} --wire ${defaults.wire}`,
     found: plan({ ...defaults, ...asked }, costs),
   }))
   const line = (name: string, of: (found: Plan) => string) => [name, ...plans.map(({ found }) => of(found))]

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { readConfig } from '../../services/config.ts'
 import { invocation } from '../../bench/command.ts'
-import { intoReadme, ROOT } from '../../bench/files.ts'
+import { intoFile, ROOT } from '../../bench/files.ts'
 import { machine } from '../../bench/report.ts'
 import { clusterFaults, sentinelFaults, startCluster, startSentinel } from './failovers.ts'
 import { type Fault, faults } from './faults.ts'
@@ -14,7 +14,7 @@ import { type ChaosResult, markdown } from './report.ts'
 import { type Outcome, runFault } from './run.ts'
 import { type SingleWorld, startSingle, type World, type WorldOptions } from './world.ts'
 
-/** The result that README shows; trials go elsewhere. */
+/** The result that the documents show; trials go elsewhere. */
 const RESULTS = join(ROOT, 'test', 'faults', 'results')
 const TRIALS = join(ROOT, '.cache', 'chaos')
 
@@ -34,7 +34,7 @@ reader. All of it takes about 20 minutes. Ends with 1 where anything was lost si
   --minutes N    how long the random faults go on (${MINUTES})
   --seed N       repeats the choices of an earlier run: which fault, which node, when
   --out DIR      where chaos.json and chaos.md go (test/faults/results when all of it is run, else .cache/chaos)
-  --readme       run nothing; put the last test/faults/results into README.md
+  --docs         run nothing; write the last test/faults/results into docs/benchmarks/faults.md
 `
 
 const options = {
@@ -42,7 +42,7 @@ const options = {
   minutes: { type: 'string' },
   seed: { type: 'string' },
   out: { type: 'string' },
-  readme: { type: 'boolean', default: false },
+  docs: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
 
@@ -140,9 +140,9 @@ async function run(wanted: readonly string[], minutes: number, seed: number) {
 async function main(): Promise<void> {
   const values = read()
   if (values.help) return void process.stdout.write(HELP)
-  if (values.readme) {
+  if (values.docs) {
     const text = await readFile(join(RESULTS, 'chaos.md'), 'utf8')
-    return intoReadme({ chaos: text })
+    return intoFile('docs/benchmarks/faults.md', { chaos: text })
   }
   const wanted = chosen(values.case)
   const minutes = numberOf(values.minutes, 'minutes', 0, MINUTES)

@@ -1,4 +1,4 @@
-// The account as people read it: one Markdown table, a row for each fault, on the terminal, in a file, and in README.
+// The account as people read it: one Markdown table, a row for each fault, on the terminal, in a file, and in the documents.
 
 import { table } from '../../bench/report.ts'
 import type { Census, Course } from './census.ts'

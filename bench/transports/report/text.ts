@@ -1,4 +1,4 @@
-// The result as text: on the terminal, in report.md and in README.
+// The result as text: on the terminal, in report.md and in the documents.
 
 import { table } from '../../report.ts'
 import type { TransportsResult } from '../result.ts'
@@ -95,7 +95,7 @@ export function markdown(result: TransportsResult): string {
   ].join('\n\n')
 }
 
-/** What README shows. */
+/** What the documents show. */
 export function readme(result: TransportsResult): string {
   const choices = chooserTable(result)
   const { command, ...rest } = result

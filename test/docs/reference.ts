@@ -1,0 +1,122 @@
+// The generated parts of docs/reference/: a table as an overview, and a section for each setting, error code and
+// route, so that each has an address and the site's search finds it.
+
+import type { FastifyInstance } from 'fastify'
+import { type SettingText, settingsTable, settingTexts } from '../../services/config.ts'
+import { CODES, errorTable } from '../../services/errors.ts'
+import { startMemoryNode } from '../contract/node.ts'
+
+export interface Route {
+  readonly method: string
+  readonly path: string
+}
+
+/** What each route is for. A test compares the list with the routes that a node has. */
+const ROUTES: Readonly<Record<string, string>> = {
+  'POST /v1/channels/{channel}/events':
+    'Publishes one event; the body is its data. See [Publish](../publish).',
+  'POST /v1/events':
+    'Publishes many events, as JSON or as a stream of NDJSON. See [Publish](../publish#many-events-in-one-request).',
+  'GET /v1/channels/{channel}':
+    'Describes a channel: `head` and `tail` (the newest and the oldest position that can be read, `tail` is `null` if there is none), `count` (events that can be read) and `readers` (on this node).',
+  'GET /v1/channels/{channel}/events/{id}':
+    'Returns one event, cacheable for ever. 404 `FW_EVENT_NOT_FOUND` if the event is unknown or was trimmed.',
+  'GET /v1/poll': 'Returns what lies after the cursor, at once. See [Short polling](../wires/poll).',
+  'GET /v1/long-poll': 'The same, held until there is an event. See [Long polling](../wires/long-poll).',
+  'GET /v1/sse': 'A stream for `EventSource`. See [Server-sent events](../wires/sse).',
+  'GET /v1/stream': 'A stream of NDJSON. See [HTTP stream](../wires/stream).',
+  'GET /v1/ws': 'A WebSocket. See [WebSocket](../wires/ws).',
+  'GET /v1/refresh': 'An HTML page that reloads itself. See [Self-reloading page](../wires/refresh).',
+  'GET /v1/push': 'A stream with HTTP/2 pushes. See [HTTP/2 push](../wires/push).',
+  'GET /socket.io/': 'Socket.IO, with `FANWIRE_SOCKET_IO=1`. See [Socket.IO](../wires/socket-io).',
+  'POST /socket.io/': 'Socket.IO over polling, with `FANWIRE_SOCKET_IO=1`.',
+  'GET /healthz': '200: the process lives. See [Health and metrics](../operate/metrics).',
+  'GET /readyz': '200 while the node can deliver, else 503. See [Health and metrics](../operate/metrics).',
+  'GET /metrics': 'Metrics for Prometheus. See [Health and metrics](../operate/metrics).',
+}
+
+/** Routes of a node with everything on, HEAD and OPTIONS left out, in the form of `ROUTES`. */
+export async function routesOfNode(): Promise<string[]> {
+  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  try {
+    return listed(node.app)
+  } finally {
+    await node.close()
+  }
+}
+
+/** Fastify prints a tree: a path continues that of the line above with less indentation. */
+function listed(app: FastifyInstance): string[] {
+  const found = new Set<string>()
+  const parents: string[] = []
+  for (const [, indent = '', piece = '', methods = ''] of app
+    .printRoutes({ commonPrefix: false })
+    .matchAll(/^([│ ]*)[├└]── (\S+)(?: \(([A-Z, ]+)\))?/gm)) {
+    const depth = indent.length / 4
+    parents.splice(depth, Number.POSITIVE_INFINITY, piece)
+    const path = parents.join('').replaceAll(/:(\w+)/g, '{$1}')
+    for (const method of ['GET', 'POST']) {
+      if (methods.split(', ').includes(method)) found.add(`${method} ${path}`)
+    }
+  }
+  return [...found]
+}
+
+export const documentedRoutes = Object.keys(ROUTES)
+
+const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, '')}.`
+
+function settingSection({ env, flag, shown, doc, expects }: SettingText): string {
+  const usual = shown.startsWith('(') ? shown.slice(1, -1) : `\`${shown}\``
+  return [
+    `### ${env} {#${env.toLowerCase()}}`,
+    sentence(doc),
+    `- Flag: \`--${flag}\`\n- Default: ${usual}\n- Value: ${expects.replaceAll('<', '\\<')}`,
+  ].join('\n\n')
+}
+
+export function settingsReference(): string {
+  const texts = settingTexts()
+  const groups = [...new Set(texts.map(({ group }) => group))]
+  return groups
+    .map(group => {
+      const own = texts.filter(each => each.group === group).map(settingSection)
+      return [`## ${group}`, ...own].join('\n\n')
+    })
+    .join('\n\n')
+}
+
+export function errorsReference(): string {
+  return Object.entries(CODES)
+    .map(([code, { status, passes, meaning }]) => {
+      const retry = passes ? ' The same request may succeed later; `Retry-After` says when to try.' : ''
+      return `### ${code} {#${code.toLowerCase()}}\n\n${status}: ${meaning}.${retry}`
+    })
+    .join('\n\n')
+}
+
+export function routesReference(): string {
+  return Object.entries(ROUTES)
+    .map(
+      ([route, text]) =>
+        `### ${route.replaceAll(/[{}]/g, brace => `\\${brace}`)} {#${anchor(route)}}\n\n${text}`,
+    )
+    .join('\n\n')
+}
+
+export function routesTable(): string {
+  const rows = documentedRoutes.map(route => {
+    const [method = '', path = ''] = route.split(' ')
+    return `| ${method} | [\`${path}\`](#${anchor(route)}) |`
+  })
+  return ['| method | path |', '|---|---|', ...rows].join('\n')
+}
+
+function anchor(route: string): string {
+  return route
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replace(/-$/, '')
+}
+
+export { errorTable, settingsTable }
