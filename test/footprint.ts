@@ -14,6 +14,8 @@ export interface Counts {
   readonly connections: number
   /** Cursors in channels. */
   readonly readers: number
+  /** Channels that are followed; left out where they need not have been let go yet. */
+  readonly channels?: number
 }
 
 export interface Footprint extends Counts {
@@ -64,8 +66,13 @@ export function descriptorsOf(pid: number): number {
 
 /** The counts of `now` that exceed those of `before`, in words. Empty: all has come back. */
 export function leftOver(before: Counts, now: Counts): string[] {
-  const names = ['descriptors', 'sockets', 'connections', 'readers'] as const
-  return names.filter(name => now[name] > before[name]).map(name => `${name} ${before[name]} → ${now[name]}`)
+  const names = ['descriptors', 'sockets', 'connections', 'readers', 'channels'] as const
+  const pairs = names.map(name => ({
+    name,
+    had: before[name] ?? Number.POSITIVE_INFINITY,
+    has: now[name] ?? 0,
+  }))
+  return pairs.filter(({ had, has }) => has > had).map(({ name, had, has }) => `${name} ${had} → ${has}`)
 }
 
 export interface Reply {

@@ -95,6 +95,7 @@ export default defineConfig({
           page('Wires compared', '/benchmarks/wires'),
           page('Other brokers', '/benchmarks/brokers'),
           page('Faults survived', '/benchmarks/faults'),
+          page('Attacks withstood', '/benchmarks/abuse'),
         ],
       },
       {

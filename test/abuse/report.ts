@@ -1,7 +1,8 @@
 // The outcomes as people read them: one Markdown table, a row for each attack.
 
 import { table } from '../../bench/report.ts'
-import { type Course, mib, type Outcome, round } from './run.ts'
+import { type Course, mib, round } from './judge.ts'
+import type { Outcome } from './run.ts'
 
 export interface AbuseResult {
   readonly command: string

@@ -1,0 +1,95 @@
+// The judge: which goals an attack's figures miss. Pure.
+
+import type { Verdict } from '../faults/account.ts'
+import type { Attack } from './attack.ts'
+
+/** The good clients' p99 during an attack, in times of that at rest, has to stay below this. */
+const TIMES = 5
+/** A p99 at rest below this, ms, counts as this: on two cores less is the scheduler's. */
+const LEAST = 5
+/** The node has to be ready within this once the attackers have gone, ms. */
+export const READY_WITHIN = 5000
+/** Descriptors and readers have to be back within this, ms: clients who stand still are cut after a few seconds. */
+export const BACK_WITHIN = 20_000
+/** What memory may grow by, bytes: what V8 and the C library keep for the next time is not lost. */
+const HEAP_ROOM = 16 * 2 ** 20
+const RESIDENT_ROOM = 64 * 2 ** 20
+const REDIS_ROOM = 4 * 2 ** 20
+
+/** A figure before the attack, at its highest during it, and after it. */
+export interface Course {
+  readonly before: number
+  readonly during: number
+  readonly after: number
+}
+
+export interface Figures {
+  /** Of the good clients, ms. */
+  readonly p99: Course
+  /** Resident memory of the node, bytes; before and after: behind a garbage collection. */
+  readonly resident: Course
+  /** V8's heap and buffers, bytes; likewise. */
+  readonly heap: Course
+  readonly descriptors: Course
+  readonly readers: Course
+  readonly connections: Course
+  /** Redis' used_memory, bytes; 0 where there is no Redis. */
+  readonly redis: Course
+  /** Ms until /readyz answered 200 and new ws and sse clients were let in; undefined where that took too long. */
+  readonly ready: number | undefined
+  /** Ms until descriptors, sockets, connections, readers and channels were no more than before; likewise. */
+  readonly back: number | undefined
+  /** What was more than before after all, in words. */
+  readonly left: string
+  readonly verdict: Verdict
+  /** Publishes of the good publisher that were refused or not answered at first. */
+  readonly refused: number
+  /** Connections of the good clients that ended. */
+  readonly ends: number
+  /** Polls of new clients that were not answered 200 during the attack. */
+  readonly turnedAway: number
+}
+
+/** Goals of time that were missed, in words. */
+export function tooSlow({ p99, ready }: Figures): string[] {
+  const slow: string[] = []
+  const most = TIMES * Math.max(LEAST, p99.before)
+  if (!(p99.during < most))
+    slow.push(`p99 ${round(p99.during)} ms, ${round(p99.during / p99.before)} × that at rest`)
+  if (ready === undefined) slow.push(`not ready within ${READY_WITHIN / 1000} s`)
+  return slow
+}
+
+/** What must not be, whatever the machine does, in words. */
+export function complaints(
+  { visitors }: Pick<Attack, 'visitors'>,
+  { verdict, left, heap, resident, redis, turnedAway }: Figures,
+): string[] {
+  const wrong: string[] = []
+  const none = (count: number, what: string) => {
+    if (count > 0) wrong.push(`${count} ${what}`)
+  }
+  if (left !== '') wrong.push(`not back: ${left}`)
+  const grown = ({ before, after }: Course, room: number, what: string) => {
+    if (after > before + room) wrong.push(`${what} ${mib(before)} → ${mib(after)} MiB`)
+  }
+  grown(heap, HEAP_ROOM, 'heap')
+  grown(resident, RESIDENT_ROOM, 'memory')
+  grown(redis, REDIS_ROOM, 'Redis')
+  if (visitors === 'served') none(turnedAway, 'polls of new clients refused')
+  none(verdict.lost, 'lost')
+  none(verdict.repeated, 'repeated')
+  none(verdict.reordered, 'out of order')
+  none(verdict.gaps, 'gaps')
+  none(verdict.published - verdict.acknowledged, 'never acknowledged')
+  none(verdict.faulty, `findings: ${verdict.faults.join('; ')}`)
+  return wrong
+}
+
+export function mib(bytes: number): string {
+  return (bytes / 2 ** 20).toFixed(0)
+}
+
+export function round(value: number): string {
+  return value.toFixed(value < 100 ? 1 : 0)
+}
