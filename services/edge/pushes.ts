@@ -125,10 +125,10 @@ export class PushSink extends Writable {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    const { session, aborted } = this.#stream
+    const { session, aborted, rstCode } = this.#stream
     if (this.#go !== undefined && session !== undefined) pushesOf.get(session)?.forget(this.#go)
     // A client that has gone, or was cut, wants no pushes either; one that was told goodbye gets what is under way.
-    for (const pushed of aborted ? this.#open : []) {
+    for (const pushed of aborted && rstCode !== constants.NGHTTP2_INTERNAL_ERROR ? this.#open : []) {
       pushed.close(constants.NGHTTP2_CANCEL)
       pushed.destroy()
     }

@@ -1,7 +1,6 @@
-// A response that never ends: what the sse, stream and push wires share. Over HTTP/1.1 the body is chunked, and the last
-// chunk is left out where the client is to come back, so that a node that dies or stops never looks like the end. Over
-// HTTP/1.0 the body ends with the connection. Over HTTP/2 it goes to the request's stream, and other requests go on
-// beside it.
+// A response that never ends: what the sse, stream and push wires share. Over HTTP/1.1 the body is chunked; over HTTP/1.0
+// it ends with the connection; over HTTP/2 it goes to the request's stream, and other requests go on beside it. A client
+// that is to come back gets no last chunk, and its stream is reset: a node that dies or stops never looks like the end.
 
 import type { ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
@@ -10,8 +9,8 @@ import { TLSSocket } from 'node:tls'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../fanout/channel.ts'
 import { Connection, type Outlet } from '../fanout/connection.ts'
-import type { BodyFraming, Farewell, Framing } from '../fanout/frames.ts'
-import { takesChunks, writeOpenHead } from '../http/open-ended.ts'
+import { type BodyFraming, comesBack, type Farewell, type Framing } from '../fanout/frames.ts'
+import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf } from '../http/over.ts'
 import { cutStream, sessionOf } from '../http/sessions.ts'
 import { type Position, printCursor } from '../log/position.ts'
@@ -185,7 +184,9 @@ class Http2Outlet implements Outlet {
   }
 
   end(farewell: Farewell): void {
-    this.sink.end(this.#framing.closing(farewell))
+    const closing = this.#framing.closing(farewell)
+    if (comesBack(farewell.code)) breakOff(this.#stream, this.sink, closing)
+    else this.sink.end(closing)
   }
 
   cut(): void {

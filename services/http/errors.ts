@@ -1,14 +1,15 @@
 // How errors are told: `{"error":{"code","message"}}`, and to an EventSource so that it comes back (DESIGN.md 4.4).
 
 import type { OutgoingHttpHeaders } from 'node:http'
+import type { ServerHttp2Stream } from 'node:http2'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { CODES, type ErrorCode, FanwireError } from '../errors.ts'
 import { chunkOf } from '../fanout/chunks.ts'
 import { jitter } from '../fanout/frames.ts'
 import { clientErrorOf } from '../log/client-error.ts'
-import { takesChunks, writeOpenHead } from './open-ended.ts'
-import { http2StreamOf } from './over.ts'
+import { breakOff, takesChunks, writeOpenHead } from './open-ended.ts'
+import { answerAndClose, http2StreamOf } from './over.ts'
 
 /** Longest URL, bytes. */
 export const MAX_URL = 32 * 1024
@@ -78,11 +79,25 @@ function tellToComeBack(error: FanwireError, request: FastifyRequest, reply: Fas
   const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
   const text = `retry: ${jitter(COME_BACK)}\n: ${comment}\n`
   reply.headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
-  if (request.raw.httpVersionMajor === 2) return reply.code(200).send(text)
-  reply.hijack()
-  writeOpenHead(request.raw, reply.raw, reply.getHeaders() as OutgoingHttpHeaders)
-  reply.raw.end(takesChunks(request.raw) ? chunkOf(text) : text)
+  // No hook sees this answer any more.
+  if (error.code === 'FW_DRAINING') answerAndClose(request, reply)
+  const headers = reply.hijack().getHeaders() as OutgoingHttpHeaders
+  if (request.raw.httpVersionMajor === 2) breakOffAtOnce(http2StreamOf(request), headers, text)
+  else {
+    writeOpenHead(request.raw, reply.raw, headers)
+    reply.raw.end(takesChunks(request.raw) ? chunkOf(text) : text)
+  }
   return reply
+}
+
+function breakOffAtOnce(
+  stream: ServerHttp2Stream | undefined,
+  headers: OutgoingHttpHeaders,
+  text: string,
+): void {
+  if (stream === undefined || stream.destroyed || stream.closed) return
+  stream.respond({ ':status': 200, ...headers })
+  breakOff(stream, stream, Buffer.from(text))
 }
 
 /**

@@ -51,7 +51,8 @@ class Reading {
       this.text += data
     })
     this.headers = once(stream, 'response').then(([headers]) => headers)
-    this.ended = once(stream, 'close')
+    // Also where it is reset, as a stream is whose client is to come back.
+    this.ended = new Promise(resolve => stream.once('close', resolve))
   }
 
   async until(pattern: RegExp): Promise<string> {

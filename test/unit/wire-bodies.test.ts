@@ -8,7 +8,7 @@ import t from 'tap'
 import { sseFraming, streamFraming, wsFraming } from '../../services/fanout/frames.ts'
 import { bodyOf } from '../contract/chunks.ts'
 import { type Open, openStream } from '../contract/clients.ts'
-import { openHttp2 } from '../contract/http2.ts'
+import { answerTo, destroy, openHttp2, openSession } from '../contract/http2.ts'
 import { type Node, startMemoryNode } from '../contract/node.ts'
 import { fresh } from '../contract/wires.ts'
 import { startNode } from '../node.ts'
@@ -60,6 +60,41 @@ t.test('H1: a node that stops, or cuts a client, is not the end of a stream', as
   const cut = await openAll(stops)
   for (const socket of stops.app.sockets) socket.destroy()
   t.strictSame(await Promise.all(cut), CUT)
+})
+
+t.test('H1: over HTTP/2 a node that stops resets its streams, once they have the goodbye', async t => {
+  const own = await startMemoryNode({ H2C_PORT: '0' })
+  t.teardown(() => own.close())
+  const session = await openSession(own, { enablePush: false })
+  t.teardown(() => destroy(session))
+  const read = async (path: string) => {
+    const stream = session.request({ ':path': path })
+    let text = ''
+    stream.on('data', data => {
+      text += data
+    })
+    const ended = once(stream, 'end').then(
+      () => 'an end',
+      error => error.message,
+    )
+    const { ':status': status } = await answerTo(stream)
+    return { status, ended, text: () => text }
+  }
+  const reset = 'Stream closed with error code NGHTTP2_INTERNAL_ERROR'
+  const streams = await Promise.all(WIRES.map(wire => read(`/v1/${wire}?channel=news`)))
+  // More than a client takes at once (RFC 9113 section 6.9.2).
+  await own.append('news', `"${'x'.repeat(300_000)}"`)
+  await own.hub.drain(0)
+  for (const { ended, text } of streams) {
+    t.equal(await ended, reset)
+    t.match(text(), /x{300000}[^]*(: 1001 the node is stopping|"code":1001,.*\})\n$/)
+  }
+  own.app.fanwire.health.drain()
+  const late = await read('/v1/sse?channel=news')
+  t.equal(late.status, 200)
+  t.equal(await late.ended, reset)
+  t.match(late.text(), /^retry: \d+\n: FW_DRAINING: .*\n$/)
+  await once(session, 'close')
 })
 
 t.test('H1: curl says that it has a part only', { skip: without('curl') }, async t => {

@@ -82,7 +82,7 @@ t.test('the held stream says where it stands, what was pushed, gaps, and why it 
   const [headers] = await once(held, 'response')
   t.equal(headers['content-type'], 'application/x-ndjson')
   await until('a heartbeat behind all that', () => text.endsWith(`"${ids[1]}"}}\n\n`))
-  await Promise.all([own.hub.drain(0), once(held, 'close')])
+  await Promise.all([own.hub.drain(0), t.rejects(once(held, 'end'), { code: 'ERR_HTTP2_STREAM_ERROR' })])
   const lines = text.split('\n').filter(line => line !== '')
   t.strictSame(lines.slice(0, -1), [
     '{"open":{"cursor":"zzz-1"}}',

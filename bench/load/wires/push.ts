@@ -74,7 +74,8 @@ export class PushFollower implements Follower {
       if (Number(status) !== 200) this.#refused = `HTTP/2 ${status}`
     })
     stream.on('data', (bytes: Buffer) => this.#lines(bytes))
-    stream.on('end', () => session.close())
+    // Also where it is reset.
+    stream.on('close', () => session.close())
     session.on('close', () => {
       if (this.#session === session) this.#closed()
     })
