@@ -16,6 +16,7 @@ import {
   socketIoPollFraming,
   wsText,
 } from '../fanout/frames.ts'
+import { hold, limitMessages, release, shareTurns } from '../http/node/ws-intake.ts'
 import { underWay } from './streaming.ts'
 
 /** The library's session below Socket.IO: Engine.IO. It goes on when the transport changes. */
@@ -42,6 +43,7 @@ export class Handshakes extends WebSocketServer {
   ): void {
     super.handleUpgrade(request, socket, head, (websocket, request) => {
       sockets.set(websocket, socket as NetSocket)
+      shareTurns(websocket)
       callback(websocket, request)
     })
   }
@@ -53,6 +55,13 @@ export function tune(session: Session): void {
   session.request = undefined as unknown as IncomingMessage
   const polling = session.transport as { closeTimeout?: number }
   if (polling.closeTimeout !== undefined) polling.closeTimeout = HEARS_END_WITHIN
+}
+
+/** A message, or a post, of the session may have `bytes` and no more. To be called again when its transport changes. */
+export function limitMessagesOf({ transport }: Session, bytes: number): void {
+  const { socket } = transport as { socket?: WebSocket }
+  if (socket !== undefined) limitMessages(socket, bytes)
+  else (transport as { maxHttpBufferSize?: number }).maxHttpBufferSize = bytes
 }
 
 /** The WebSocket of a session, and the socket below it; undefined while it polls. */
@@ -93,7 +102,7 @@ export class SocketIoOutlet implements Outlet {
     this.#websocket = over.websocket
     this.#polls?.moveTo(over.socket)
     this.#polls = undefined
-    if (this.#paused) over.websocket.pause()
+    if (this.#paused) hold(over.websocket)
   }
 
   /** The client polls, for now. */
@@ -136,13 +145,13 @@ export class SocketIoOutlet implements Outlet {
   /** Reads no more. */
   pause(): void {
     this.#paused = true
-    this.#websocket?.pause()
+    if (this.#websocket !== undefined) hold(this.#websocket)
   }
 
   room(): void {
     if (!this.#paused) return
     this.#paused = false
-    this.#websocket?.resume()
+    if (this.#websocket !== undefined) release(this.#websocket)
     this.release()
   }
 

@@ -92,7 +92,10 @@ export class Protocols {
     this.#http2 = createHttp2({
       settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADERS },
     })
-    this.#http2.on('request', (request, response) => sessionOf(request.stream)?.take(request, response))
+    this.#http2.on('request', (request, response) => {
+      const { stream } = request
+      sessionOf(stream)?.take({ stream, request, response })
+    })
     this.#checks = setInterval(() => this.#check(stall), stall / 4).unref()
   }
 
@@ -178,8 +181,8 @@ export class Protocols {
 
   #follow(opened: ServerHttp2Session, socket: Socket, owner: string): void {
     this.#tell(opened)
-    const session = new Session(opened, socket, (request, response) => {
-      this.#hold(session, request.stream)
+    const session = new Session(opened, socket, ({ stream, request, response }) => {
+      this.#hold(session, stream)
       this.#server.emit('request', request, response)
     })
     this.#sessions.set(opened, { session, socket })
@@ -243,9 +246,10 @@ export const protocols = fp(
   { name: 'fanwire-protocols', fastify: '5.x' },
 )
 
-/** Whether the client reset a request that was not answered yet, on a session that goes on. */
+/** Whether the client reset a request that was not answered yet, or broke the rules; not where it has just gone. */
 function takenBack(stream: ServerHttp2Stream, session: ServerHttp2Session): boolean {
-  return stream.rstCode !== 0 && !stream.headersSent && !session.closed && !session.destroyed
+  const goesOn = !session.closed && !session.destroyed
+  return stream.rstCode !== 0 && !stream.headersSent && (goesOn || stream.errored !== null)
 }
 
 /** A server that never listens itself: it is handed connections. */

@@ -10,15 +10,14 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { Socket } from 'node:net'
+import { Turns } from './turns.ts'
 
-/** Requests of a session that begin in one turn of the event loop. */
-const TURN_REQUESTS = 32
 /** A PING and its frame, bytes (RFC 9113 section 6.7). */
 const PING_BYTES = 17
 
-export type Begin = (request: Http2ServerRequest, response: Http2ServerResponse) => void
-
-interface Waiting {
+/** A request as it came in. */
+export interface Incoming {
+  /** Node takes it away from the request when it is closed. */
   readonly stream: ServerHttp2Stream
   readonly request: Http2ServerRequest
   readonly response: Http2ServerResponse
@@ -33,7 +32,7 @@ export class Session {
   begun = 0
   readonly #session: ServerHttp2Session
   readonly #socket: Socket
-  readonly #begin: Begin
+  readonly #turns: Turns<Incoming>
   /** Bytes of PINGs that the node sent to see whether anything goes out. */
   #pinged = 0
   /** Bytes that the socket had been given when they last grew, and when that was, ms since 1970. */
@@ -41,15 +40,15 @@ export class Session {
   #grew = Date.now()
   /** A stream was cut, and nothing has gone out since. */
   #cut = false
-  /** Requests that have begun since the last turn that was counted. */
-  #inTurn = 0
-  readonly #waiting: Waiting[] = []
 
   /** `begin` is called for each request in its turn. */
-  constructor(session: ServerHttp2Session, socket: Socket, begin: Begin) {
+  constructor(session: ServerHttp2Session, socket: Socket, begin: (incoming: Incoming) => void) {
     this.#session = session
     this.#socket = socket
-    this.#begin = begin
+    this.#turns = new Turns(incoming => {
+      // Its client may have reset it while it waited: then it costs no more.
+      if (!incoming.stream.destroyed && !incoming.stream.closed) begin(incoming)
+    })
     sessions.set(session, this)
   }
 
@@ -88,24 +87,9 @@ export class Session {
     })
   }
 
-  /** Begins a request; in a later turn of the event loop where this one has had its share. Keeps their order. */
-  take(request: Http2ServerRequest, response: Http2ServerResponse): void {
-    if (this.#waiting.length === 0 && this.#inTurn < TURN_REQUESTS) {
-      this.#inTurn++
-      this.#begin(request, response)
-    } else if (this.#waiting.push({ stream: request.stream, request, response }) === 1) {
-      setImmediate(this.#turn)
-    }
-  }
-
-  readonly #turn = (): void => {
-    for (this.#inTurn = 0; this.#inTurn < TURN_REQUESTS; this.#inTurn++) {
-      const next = this.#waiting.shift()
-      if (next === undefined) return
-      // Its client may have reset it meanwhile: then it costs no more.
-      if (!next.stream.destroyed && !next.stream.closed) this.#begin(next.request, next.response)
-    }
-    if (this.#waiting.length > 0) setImmediate(this.#turn)
+  /** Begins a request, in its turn. */
+  take(incoming: Incoming): void {
+    this.#turns.take(incoming)
   }
 }
 

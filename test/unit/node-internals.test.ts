@@ -4,13 +4,16 @@
 import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { deflateRawSync } from 'node:zlib'
 import { pino } from 'pino'
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { guard } from '../../services/http/node/guard.ts'
+import { hold, release, shareTurns } from '../../services/http/node/ws-intake.ts'
 import { hardenReceiver } from '../../services/http/node/ws-receiver.ts'
+import { TURN } from '../../services/http/turns.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { until } from '../until.ts'
 import { codeOf, frame, handshake } from './ws-by-hand.ts'
@@ -87,4 +90,45 @@ t.test('S1: ws-receiver: what is raised in the middle of inflating ends that soc
   client.send('{"ping":true}')
   await once(client, 'close')
   t.match(errors, [{ message: 'b00m' }])
+})
+
+t.test('ws-intake: a turn has its share of messages, and none of a client that is held', async t => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const client = new WebSocket(`ws://127.0.0.1:${port}`)
+  const [[socket]] = (await Promise.all([once(server, 'connection'), once(client, 'open')])) as [
+    [WebSocket],
+    unknown,
+  ]
+  t.teardown(() => client.terminate())
+  shareTurns(socket)
+  const turns: number[] = []
+  let taken = 0
+  let inTurn = 0
+  socket.on('message', () => {
+    taken++
+    if (inTurn++ === 0) {
+      setImmediate(() => {
+        turns.push(inTurn)
+        inTurn = 0
+      })
+    }
+    if (taken === 100) hold(socket)
+  })
+  for (let i = 0; i < 1000; i++) client.send('x')
+  await until('it is held', () => taken >= 100)
+  for (let i = 0; i < 100; i++) await turn()
+  t.equal(taken, 101, 'one message was on its way')
+  release(socket)
+  await until('all are taken', () => taken === 1000)
+  await turn()
+  t.ok(Math.max(...turns) <= 2 * TURN, `${turns}`)
+  hold(socket)
+  client.send('last')
+  for (let i = 0; i < 100; i++) await turn()
+  socket.terminate()
+  await once(socket, 'close')
+  t.ok(taken >= 1000, 'one that is held closes as any other')
 })

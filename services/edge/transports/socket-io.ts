@@ -10,12 +10,13 @@ import { Connection } from '../../fanout/connection.ts'
 import { requireReady } from '../../http/health.ts'
 import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
 import { elements } from '../../log/json.ts'
+import { Turns } from '../../http/turns.ts'
 import { badCommand, Commands, only, type Tell } from '../commands.ts'
-import { Handshakes, type Session, SocketIoOutlet, tune } from '../socket-io-outlet.ts'
+import { Handshakes, limitMessagesOf, type Session, SocketIoOutlet, tune } from '../socket-io-outlet.ts'
 import { Decoder, EMITTED, type Emitted, Encoder } from '../socket-io-parser.ts'
 
 const PATH = '/socket.io/'
-/** What a packet may be longer than the data that it publishes, bytes. */
+/** What a packet may be longer than the data that it publishes, bytes; and all that may come from who publishes nothing. */
 const COMMAND_ROOM = 64 * 1024
 /** A client that says nothing after its handshake is closed, ms. */
 const CONNECT_WITHIN = 10_000
@@ -85,7 +86,7 @@ class SocketIoWire {
   readonly #app: FastifyInstance
   readonly #io: Server
   /** By session id: those that poll. */
-  readonly #polls = new Map<string, SocketIoOutlet>()
+  readonly #polls = new Map<string, { readonly outlet: SocketIoOutlet; readonly turns: Turns<Emitted> }>()
   /** Sessions that came with a publish key in their headers, or need none. */
   readonly #allowed = new WeakSet<Session>()
 
@@ -94,6 +95,7 @@ class SocketIoWire {
     this.#io = io
     io.engine.on('connection', (session: Session) => {
       if (app.isPublishKey(session.request.headers.authorization)) this.#allowed.add(session)
+      else limitMessagesOf(session, COMMAND_ROOM)
       tune(session)
     })
     io.on('connection', socket => this.#serve(socket))
@@ -131,9 +133,11 @@ class SocketIoWire {
       throw new FanwireError('FW_UPGRADE_REQUIRED', 'this transport is WebSocket')
     }
     if (raw.method === 'POST') {
-      const outlet = this.#polls.get(String(sid))
-      await outlet?.readable()
-      if (raw.destroyed) return outlet?.cut()
+      const polls = this.#polls.get(String(sid))
+      // What came before waits for its turn.
+      await polls?.turns.empty()
+      await polls?.outlet.readable()
+      if (raw.destroyed) return polls?.outlet.cut()
     }
     reply.hijack()
     // Not `Connection: close` when the node stops: who polls comes back to hear that the session ends.
@@ -160,18 +164,26 @@ class SocketIoWire {
       logger: this.#app.log,
       keyGoes: 'auth: { key } or Authorization: Bearer …',
     })
+    const turns = new Turns<Emitted>(emitted => take(emitted, commands, outlet))
+    const most = allowed ? context.config.maxBody + COMMAND_ROOM : COMMAND_ROOM
+    limitMessagesOf(session, most)
     const { sid } = session.transport
-    if (outlet.polls) this.#polls.set(sid, outlet)
+    if (outlet.polls) this.#polls.set(sid, { outlet, turns })
     session.once('upgrading', () => outlet.release())
     session.once('upgrade', () => {
       this.#polls.delete(sid)
+      limitMessagesOf(session, most)
       // What the library holds for the new transport goes first.
       process.nextTick(() => {
         outlet.upgraded()
         connection.framing = outlet.framing
       })
     })
-    socket.on(EMITTED, (emitted: Emitted) => take(emitted, commands, outlet))
+    // A post brings as many as it likes; WebSocket messages have their turns already.
+    socket.on(EMITTED, (emitted: Emitted) => {
+      if (outlet.polls || turns.waiting > 0) turns.take(emitted)
+      else take(emitted, commands, outlet)
+    })
     socket.on('disconnect', () => {
       this.#polls.delete(sid)
       commands.close()

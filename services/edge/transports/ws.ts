@@ -11,6 +11,7 @@ import { wsDeflateFraming } from '../../fanout/deflate.ts'
 import { type Farewell, wsFraming } from '../../fanout/frames.ts'
 import { mayPublish } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
+import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
 import { clientErrorOf } from '../../log/client-error.ts'
 import { type Position, printCursor } from '../../log/position.ts'
@@ -20,7 +21,7 @@ import { resolveAll, underWay } from '../streaming.ts'
 import { DEFLATE, forgetInflater, isDeflated, offerToTake } from '../ws-deflate.ts'
 import { WsCommands } from '../ws-commands.ts'
 
-/** What a command may be longer than the data that it publishes, bytes. */
+/** What a command may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
 const COMMAND_ROOM = 64 * 1024
 /** Try again later: the IANA registry of RFC 6455 section 11.7. */
 const TRY_AGAIN_LATER = 1013
@@ -87,6 +88,8 @@ function serve(
   query: ReadQuery<never>,
   allowed: boolean,
 ): void {
+  shareTurns(socket)
+  if (!allowed) limitMessages(socket, COMMAND_ROOM)
   const opened = join(context, connection, outlet, query, logger)
   // Most clients never say anything.
   let commands: WsCommands | undefined
@@ -181,10 +184,10 @@ class WsOutlet implements Outlet {
 
   /** Reads no more commands. */
   pause(): void {
-    this.#socket.pause()
+    hold(this.#socket)
   }
 
   room(): void {
-    this.#socket.resume()
+    release(this.#socket)
   }
 }
