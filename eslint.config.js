@@ -1,6 +1,15 @@
 // What the compiler does not see. How code is set out is prettier's.
 import neostandard from 'neostandard'
 
+/** Matters of taste, or wrong about values that others change. */
+const TASTE = {
+  'no-void': 'off',
+  curly: 'off',
+  'no-new': 'off',
+  'promise/param-names': 'off',
+  'no-unmodified-loop-condition': 'off',
+}
+
 export default [
   ...neostandard({
     ts: true,
@@ -10,18 +19,14 @@ export default [
   {
     files: ['**/*.ts'],
     rules: {
-      // Matters of taste, or wrong about values that others change.
-      'no-void': 'off',
-      curly: 'off',
-      'no-new': 'off',
-      'promise/param-names': 'off',
-      'no-unmodified-loop-condition': 'off',
+      ...TASTE,
       '@typescript-eslint/no-explicit-any': 'error',
       '@typescript-eslint/no-non-null-assertion': 'error',
       '@typescript-eslint/ban-ts-comment': 'error',
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
     },
   },
+  { files: ['examples/**/*.js'], rules: TASTE },
   {
     files: ['services/**/*.ts'],
     rules: {

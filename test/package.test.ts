@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { temporaryFolder } from './tools.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -22,9 +22,9 @@ function npm(cwd: string, ...args: string[]): string {
   return execFileSync('npm', [...args, ...NPM], { cwd, env: ENV, encoding: 'utf8' })
 }
 
-/** Files that are or will be committed, with the dependencies that are installed here. */
-function cleanCopy(): string {
-  const copy = join(FOLDER, 'copy')
+/** Files that are or will be committed. */
+function cleanCopy(name: string): string {
+  const copy = join(FOLDER, name)
   mkdirSync(copy)
   const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
     cwd: ROOT,
@@ -36,7 +36,6 @@ function cleanCopy(): string {
     maxBuffer: 2 ** 28,
   })
   execFileSync('tar', ['--extract'], { cwd: copy, input: archive })
-  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
   return copy
 }
 
@@ -57,7 +56,8 @@ function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-const copy = cleanCopy()
+const copy = cleanCopy('copy')
+symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
 const node = pack(copy)
 const bench = pack(copy, '--workspace', 'bench')
 mkdirSync(APP)
@@ -83,23 +83,38 @@ t.test('the package holds what runs, and nothing else', async t => {
   }
 })
 
-t.test('it runs in an empty folder: publish, then read', async t => {
-  const child = spawn('npx', ['fanwire'], {
-    cwd: APP,
+/** Starts a node by a command in its own process group: its URL once it listens, and how to stop it. */
+async function serving(
+  t: Test,
+  cwd: string,
+  command: string,
+): Promise<{ url: string; stop(): Promise<void> }> {
+  const child = spawn('bash', ['-c', command], {
+    cwd,
     env: { ...ENV, PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   })
   t.teardown(() => signalGroup(child, 'SIGKILL'))
+  child.stderr.resume()
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const next = async (pattern: RegExp): Promise<string> => {
     for (let line = await lines.next(); line.done !== true; line = await lines.next()) {
       const found = pattern.exec(line.value)
       if (found !== null) return found[1] ?? ''
     }
-    throw new Error(`it ended without ${pattern}`)
+    throw new Error(`${command} ended without ${pattern}`)
   }
-  const url = await next(/"listening on (http:[^"]+)"/)
+  return {
+    url: await next(/"listening on (http:[^"]+)"/),
+    async stop() {
+      signalGroup(child, 'SIGTERM')
+      await next(/"msg":"(stopped)"/)
+    },
+  }
+}
+
+async function publishAndRead(t: Test, url: string): Promise<void> {
   const published = await fetch(`${url}/v1/channels/news/events`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -111,8 +126,21 @@ t.test('it runs in an empty folder: publish, then read', async t => {
     read.events.map(({ data }) => data),
     [{ hello: 'world' }],
   )
-  signalGroup(child, 'SIGTERM')
-  await next(/"msg":"(stopped)"/)
+}
+
+t.test('it runs in an empty folder: publish, then read', async t => {
+  const { url, stop } = await serving(t, APP, 'npx fanwire')
+  await publishAndRead(t, url)
+  await stop()
+})
+
+t.test('the start command of README runs in a clean clone', async t => {
+  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+  const [, command = ''] = /<!-- start command -->\n```sh\n(.*?)\n```/s.exec(readme) ?? []
+  t.equal(command, 'npm ci && npm start')
+  const { url, stop } = await serving(t, cleanCopy('clone'), command)
+  await publishAndRead(t, url)
+  await stop()
 })
 
 t.test('a program starts a node inside itself', async t => {

@@ -6,11 +6,6 @@ import { type SettingText, settingsTable, settingTexts } from '../../services/co
 import { CODES, errorTable } from '../../services/errors.ts'
 import { startMemoryNode } from '../contract/node.ts'
 
-export interface Route {
-  readonly method: string
-  readonly path: string
-}
-
 /** What each route is for. A test compares the list with the routes that a node has. */
 const ROUTES: Readonly<Record<string, string>> = {
   'POST /v1/channels/{channel}/events':
@@ -75,7 +70,7 @@ function settingSection({ env, flag, shown, doc, expects }: SettingText): string
   ].join('\n\n')
 }
 
-export function settingsReference(): string {
+function settingsReference(): string {
   const texts = settingTexts()
   const groups = [...new Set(texts.map(({ group }) => group))]
   return groups
@@ -86,7 +81,7 @@ export function settingsReference(): string {
     .join('\n\n')
 }
 
-export function errorsReference(): string {
+function errorsReference(): string {
   return Object.entries(CODES)
     .map(([code, { status, passes, meaning }]) => {
       const retry = passes ? ' The same request may succeed later; `Retry-After` says when to try.' : ''
@@ -95,7 +90,7 @@ export function errorsReference(): string {
     .join('\n\n')
 }
 
-export function routesReference(): string {
+function routesReference(): string {
   return Object.entries(ROUTES)
     .map(
       ([route, text]) =>
@@ -104,7 +99,7 @@ export function routesReference(): string {
     .join('\n\n')
 }
 
-export function routesTable(): string {
+function routesTable(): string {
   const rows = documentedRoutes.map(route => {
     const [method = '', path = ''] = route.split(' ')
     return `| ${method} | [\`${path}\`](#${anchor(route)}) |`
@@ -119,4 +114,10 @@ function anchor(route: string): string {
     .replace(/-$/, '')
 }
 
-export { errorTable, settingsTable }
+/** What the code knows, by document and mark. */
+export const generated = (): Readonly<Record<string, Readonly<Record<string, string>>>> => ({
+  'README.md': { settings: settingsTable(), errors: errorTable() },
+  'docs/reference/settings.md': { table: settingsTable(), settings: settingsReference() },
+  'docs/reference/errors.md': { table: errorTable(), errors: errorsReference() },
+  'docs/reference/routes.md': { table: routesTable(), routes: routesReference() },
+})

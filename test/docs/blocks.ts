@@ -1,0 +1,58 @@
+// The code blocks of the documents, and what they say about how they are run.
+//
+// Behind the language stands how a test runs the block; without a word there it runs to its end, and has to succeed:
+//   serves            it starts what the page's other blocks talk to, and goes on
+//   follows="text"    it goes on, and has to print the text before the page ends
+//   browser           it runs in a browser
+//   bench             it is a load test of the page's node
+//   certificate       it finds cert.pem and key.pem beside it
+//   no-run="reason"   it is not run here; its syntax is checked
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from '../../bench/files.ts'
+
+export interface Block {
+  /** From the root of the repository. */
+  readonly file: string
+  readonly line: number
+  readonly language: string
+  readonly flags: ReadonlyMap<string, string>
+  readonly text: string
+}
+
+const FENCE = /^( *)(`{3,})(\S*)([^\n]*)\n(.*?)^\1\2$/gms
+const FLAG = /([a-z][a-z0-9-]*)(?:="([^"]*)")?/g
+/** Languages whose blocks do something, so that each is run or says why not. */
+const EXECUTABLE = new Set(['sh', 'js', 'python', 'go', 'html'])
+const FLAGS = new Set(['serves', 'follows', 'browser', 'bench', 'certificate', 'h2c', 'no-run'])
+
+export function blocksOf(file: string, markdown = readFileSync(join(ROOT, file), 'utf8')): Block[] {
+  return [...markdown.matchAll(FENCE)].map(found => {
+    const [, indent = '', , language = '', info = '', text = ''] = found
+    const flags = new Map<string, string>()
+    for (const [, name = '', value = ''] of info.replaceAll(/\[[^\]]*\]/g, '').matchAll(FLAG))
+      flags.set(name, value)
+    const before = markdown.slice(0, found.index)
+    // README's two commands, which stand as others read them: test/package.test.ts and .ci/run run these.
+    if (/<!-- (start|test) command -->\n$/.test(before)) flags.set('no-run', 'has a test of its own')
+    const line = before.split('\n').length
+    const lines = text.split('\n').map(each => (each.startsWith(indent) ? each.slice(indent.length) : each))
+    return { file, line, language, flags, text: lines.join('\n') }
+  })
+}
+
+export const isExecutable = ({ language }: Block) => EXECUTABLE.has(language)
+export const isRun = (block: Block) => isExecutable(block) && !block.flags.has('no-run')
+export const unknownFlags = ({ flags }: Block) => [...flags.keys()].filter(name => !FLAGS.has(name))
+export const placeOf = ({ file, line }: Block) => `${file}:${line}`
+
+/** Every document, from the root of the repository. */
+export function documents(): string[] {
+  const under = (folder: string) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map(path => join(folder, path))
+  const beside = readdirSync(ROOT)
+  return [...beside, ...under('docs'), ...under('examples'), 'bench/README.md'].filter(
+    path => path.endsWith('.md') && !/node_modules|\.vitepress/.test(path),
+  )
+}

@@ -1,0 +1,24 @@
+// The commands and programs of all documents but the wires' pages.
+
+import t from 'tap'
+import { blocksOf, documents, isExecutable, placeOf, unknownFlags } from './blocks.ts'
+import { runDocuments } from './commands.ts'
+import { syntaxProblem } from './page.ts'
+
+// README is a page of the site's at the moment: its blocks say nothing of how they are run.
+const files = documents().filter(file => file !== 'README.md')
+
+t.test('every block says how it is run, or why it is not', async t => {
+  t.ok(files.length > 30)
+  for (const block of files.flatMap(file => blocksOf(file))) {
+    const place = placeOf(block)
+    t.strictSame(unknownFlags(block), [], place)
+    const reason = block.flags.get('no-run')
+    if (reason !== undefined) t.match(reason, /\w+ \w+/, `${place}: a reason`)
+    if (!isExecutable(block) || reason !== undefined) t.equal(syntaxProblem(block), undefined, place)
+    t.not(block.language, '', `${place} names its language`)
+    t.notMatch(block.language, /^(bash|shell|javascript|ts|py)$/, `${place}: one name for one language`)
+  }
+})
+
+runDocuments(files.filter(file => !file.startsWith('docs/wires/')))

@@ -1,0 +1,29 @@
+// Runs the blocks of documents, a test for each document.
+
+import t, { type Test } from 'tap'
+import { type Block, blocksOf, isRun, placeOf } from './blocks.ts'
+import { missingFor, Page } from './page.ts'
+
+export function runDocuments(files: readonly string[]): void {
+  // The first block of a language installs and compiles its library.
+  t.setTimeout(600_000)
+  for (const file of files) {
+    const blocks = blocksOf(file).filter(isRun)
+    if (blocks.length > 0) t.test(`${file}: its commands run as they stand`, t => runAll(t, file, blocks))
+  }
+}
+
+async function runAll(t: Test, file: string, blocks: readonly Block[]): Promise<void> {
+  const page = await Page.open(file, blocks)
+  t.teardown(() => page.close())
+  for (const block of blocks) {
+    const missing = missingFor(block)
+    if (missing !== undefined) {
+      t.pass(placeOf(block), { skip: `${missing} is not installed` })
+      continue
+    }
+    await page.run(block)
+    t.pass(placeOf(block))
+  }
+  await page.finish()
+}

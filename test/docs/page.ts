@@ -1,0 +1,355 @@
+// Runs the blocks of one document as they stand, in order, with one exception: the ports that they name are free ones.
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Browser } from 'playwright-core'
+import { ROOT } from '../../bench/files.ts'
+import { freePort } from '../../infra/ports.ts'
+import { startBrowser } from '../browser/browser.ts'
+import { makeCertificate } from '../contract/http2.ts'
+import { startRedis } from '../redis-server.ts'
+import { pathOf, temporaryFolder } from '../tools.ts'
+import { until } from '../until.ts'
+import { type Block, placeOf } from './blocks.ts'
+
+/** How long a block may take, ms: the first of a language compiles its library. */
+const RUNS_WITHIN = 120_000
+const PORTS = ['8080', '8081', '8082', '6379', '3000'] as const
+const CACHE = join(ROOT, '.cache', 'docs')
+const MAIN = join(ROOT, 'dist/services/main.js')
+
+/** What a block needs that is not installed; undefined where it can run. */
+export function missingFor({ language, flags }: Block): string | undefined {
+  const program = flags.has('browser') ? 'chromium' : { python: 'python3', go: 'go', sh: 'bash' }[language]
+  return program === undefined || pathOf(program) !== undefined ? undefined : program
+}
+
+interface Follower {
+  readonly block: Block
+  output(): string
+  stop(): Promise<void>
+}
+
+export class Page {
+  /** Where the blocks are written, and where they run unless they belong to an example. */
+  readonly #folder: string
+  readonly #cwd: string
+  readonly #ports: ReadonlyMap<string, string>
+  readonly #followers: Follower[] = []
+  readonly #closers: (() => Promise<unknown>)[] = []
+  #browser: Browser | undefined
+  #files = 0
+
+  private constructor(folder: string, cwd: string, ports: ReadonlyMap<string, string>) {
+    this.#folder = folder
+    this.#cwd = cwd
+    this.#ports = ports
+  }
+
+  /** `file`: the document, from the root of the repository. */
+  static async open(file: string, blocks: readonly Block[]): Promise<Page> {
+    const folder = userFolder()
+    const ports = new Map<string, string>()
+    for (const port of PORTS) ports.set(port, `${await freePort()}`)
+    const cwd = /^examples\/.*\//.test(file) ? join(ROOT, dirname(file)) : folder
+    const page = new Page(folder, cwd, ports)
+    const text = blocks.map(block => block.text).join('\n')
+    if (/:6379\b/.test(text)) await page.#startRedis()
+    if (blocks.some(({ flags }) => flags.has('certificate'))) makeCertificate(folder)
+    const startsNode = blocks.some(({ flags, text }) => flags.has('serves') && text.includes('fanwire'))
+    if (/:808\d\b/.test(text) && !startsNode) {
+      const settings = blocks.some(({ flags }) => flags.has('h2c'))
+        ? { FANWIRE_H2C_PORT: page.#port('8081') }
+        : {}
+      await page.#serve(`exec '${process.execPath}' '${MAIN}'`, settings)
+    }
+    return page
+  }
+
+  #port(written: string): string {
+    return this.#ports.get(written) ?? written
+  }
+
+  /** With the ports of this run. */
+  #textOf({ text }: Block): string {
+    return text.replaceAll(/(?<=[:=])\d{4}\b/g, port => this.#port(port))
+  }
+
+  async #startRedis(): Promise<void> {
+    const redis = await startRedis({ port: Number(this.#port('6379')) })
+    this.#closers.push(() => redis.stop())
+  }
+
+  /** Runs a block. Raises where it fails. */
+  async run(block: Block): Promise<void> {
+    const { flags } = block
+    if (flags.has('serves')) return this.#serve(this.#textOf(block))
+    if (flags.has('follows')) return this.#follow(block)
+    if (block.language === 'html') return this.#openLinks(block)
+    if (flags.has('browser')) return void (await this.#inBrowser(block))
+    const [command, ...args] = this.#commandOf(block)
+    const ran = await this.#toItsEnd(`${command}`, args)
+    if (ran.code !== 0 || ran.output.includes('"error":{"code"')) {
+      throw new Error(`${placeOf(block)} ended with ${ran.code}:\n${ran.output}`)
+    }
+  }
+
+  /** Every follower has printed what it has to. */
+  async finish(): Promise<void> {
+    for (const { block, output } of this.#followers) {
+      const text = block.flags.get('follows') ?? ''
+      await until(
+        `${placeOf(block)} prints ${JSON.stringify(text)}`,
+        () => output().includes(text),
+        30_000,
+      ).catch(error => {
+        throw new Error(`${error instanceof Error ? error.message : error}; it printed:\n${output()}`)
+      })
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const follower of this.#followers) await follower.stop()
+    await this.#browser?.close()
+    for (const close of this.#closers.reverse()) await close()
+  }
+
+  // Programs ------------------------------------------------------------------------------------------------
+
+  /** A program in a group of its own, and what it writes. */
+  #launch(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+    const child = spawn(command, args, {
+      cwd: this.#cwd,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: process.env.PATH,
+        HOME: process.env.HOME,
+        PORT: this.#port('8080'),
+        STAGING: `http://127.0.0.1:${this.#port('8080')}`,
+        PYTHONPATH: join(CACHE, 'python'),
+        GOFLAGS: '-mod=mod',
+        ...env,
+      },
+    })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', data => (output += data))
+    const ended = new Promise<number | null>(resolve => child.once('close', code => resolve(code)))
+    return { child, ended, output: () => output }
+  }
+
+  async #toItsEnd(
+    command: string,
+    args: readonly string[],
+  ): Promise<{ code: number | null; output: string }> {
+    const { child, ended, output } = this.#launch(command, args)
+    const timer = setTimeout(() => signalGroup(child, 'SIGKILL'), RUNS_WITHIN)
+    const code = await ended
+    clearTimeout(timer)
+    return { code, output: output() }
+  }
+
+  /** Starts a node, and returns when it listens. */
+  async #serve(script: string, settings: Readonly<Record<string, string>> = {}): Promise<void> {
+    // Short heartbeats, since a follower may notice only by the next one that nobody reads any more.
+    const env = { FANWIRE_HEARTBEAT: '1s', FANWIRE_DRAIN: '0s', FANWIRE_DRAIN_NOTICE: '0s', ...settings }
+    const { child, ended, output } = this.#launch('bash', ['-euc', script], env)
+    this.#closers.push(() => stop(child, ended))
+    const listens = until(
+      `${script} listens`,
+      () => /listening on http|Serving HTTP on/.test(output()),
+      RUNS_WITHIN,
+    )
+    const gone = ended.then(code => {
+      throw new Error(`${script} ended with ${code}:\n${output()}`)
+    })
+    gone.catch(() => {})
+    await Promise.race([listens, gone])
+  }
+
+  #commandOf(block: Block): string[] {
+    const text = this.#textOf(block)
+    const file = (extension: string, content = text) => {
+      const path = join(this.#folder, `block-${++this.#files}.${extension}`)
+      writeFileSync(path, content)
+      return path
+    }
+    switch (block.language) {
+      case 'sh':
+        return ['bash', '-euo', 'pipefail', file('sh')]
+      case 'js':
+        return [process.execPath, file('mjs')]
+      case 'python':
+        installPython()
+        return ['python3', file('py')]
+      case 'go':
+        return [this.#buildGo(text)]
+      default:
+        throw new Error(`${placeOf(block)}: nothing runs ${block.language}`)
+    }
+  }
+
+  #buildGo(text: string): string {
+    const folder = join(this.#folder, `go-${++this.#files}`)
+    mkdirSync(folder)
+    for (const name of ['go.mod', 'go.sum']) {
+      writeFileSync(join(folder, name), readFileSync(join(ROOT, 'test/docs/go', name)))
+    }
+    writeFileSync(join(folder, 'main.go'), text)
+    const built = spawnSync('go', ['build', '-o', 'main', '.'], { cwd: folder, encoding: 'utf8' })
+    if (built.status !== 0) throw new Error(built.stderr)
+    return join(folder, 'main')
+  }
+
+  // What goes on --------------------------------------------------------------------------------------------
+
+  async #follow(block: Block): Promise<void> {
+    const before = await this.#readers(block)
+    if (block.flags.has('browser')) {
+      const lines = await this.#inBrowser(block)
+      this.#followers.push({ block, output: () => lines.join('\n'), stop: async () => {} })
+    } else {
+      const [command, ...args] = this.#commandOf(block)
+      const { child, ended, output } = this.#launch(`${command}`, args)
+      this.#followers.push({ block, output, stop: () => stop(child, ended) })
+    }
+    // Short polling asks from the earliest event on, so that it can not be late.
+    if (/\/v1\/poll\b/.test(block.text)) return
+    const { output } = this.#followers.at(-1) as Follower
+    await until(
+      `${placeOf(block)} follows`,
+      async () => (await this.#readers(block)) > before,
+      RUNS_WITHIN,
+    ).catch(error => {
+      throw new Error(`${error instanceof Error ? error.message : error}; it printed:\n${output()}`)
+    })
+  }
+
+  /** Readers of the channel `news` at the node that a block asks. */
+  async #readers(block: Block): Promise<number> {
+    const [, scheme = 'http', port = '8080'] = /\b(https?|ws):\/\/127\.0\.0\.1:(\d+)/.exec(block.text) ?? []
+    const cleartext = block.flags.has('h2c') ? '8080' : port
+    const base = `${scheme === 'https' ? 'https' : 'http'}://127.0.0.1:${this.#port(cleartext)}`
+    const asked = spawnSync('curl', ['-sk', `${base}/v1/channels/news`], { encoding: 'utf8' })
+    await wait(20)
+    return asked.status === 0 ? Number((JSON.parse(asked.stdout) as { readers?: number }).readers ?? 0) : 0
+  }
+
+  /** What a script prints in a page of the node. */
+  async #inBrowser(block: Block): Promise<string[]> {
+    this.#browser ??= await startBrowser()
+    const page = await this.#browser.newPage()
+    const lines: string[] = []
+    page.on('console', message => lines.push(message.text()))
+    page.on('pageerror', error => lines.push(String(error)))
+    // Console shows objects as names; the text of an example prints them.
+    await page.addInitScript(`for (const name of ['log', 'warn', 'error']) {
+      const print = console[name]
+      console[name] = (...all) => print(...all.map(each => typeof each === 'string' ? each : JSON.stringify(each)))
+    }`)
+    await page.goto(`http://127.0.0.1:${this.#port('8080')}/healthz`)
+    await page.addScriptTag({ content: this.#textOf(block) })
+    return lines
+  }
+
+  /** Links of HTML lead somewhere. */
+  async #openLinks(block: Block): Promise<void> {
+    const links = [...this.#textOf(block).matchAll(/(?:href|src)="(http[^"]+)"/g)].map(
+      ([, link = '']) => link,
+    )
+    if (links.length === 0) throw new Error(`${placeOf(block)} has no link`)
+    for (const link of links) {
+      const { status } = await fetch(link)
+      if (status !== 200) throw new Error(`${placeOf(block)}: ${link} is ${status}`)
+    }
+  }
+}
+
+/** A folder outside of the repository, with everything installed that is here, and fanwire itself. */
+function userFolder(): string {
+  const folder = temporaryFolder()
+  const modules = join(folder, 'node_modules')
+  mkdirSync(join(modules, '.bin'), { recursive: true })
+  const installed = join(ROOT, 'node_modules')
+  for (const name of readdirSync(installed)) {
+    if (!name.startsWith('.')) symlinkSync(join(installed, name), join(modules, name))
+  }
+  symlinkSync(ROOT, join(modules, 'fanwire'))
+  symlinkSync(MAIN, join(modules, '.bin', 'fanwire'))
+  chmodSync(MAIN, 0o755)
+  writeFileSync(join(folder, 'package.json'), '{"private":true,"type":"module"}\n')
+  return folder
+}
+
+/** The libraries that Python's blocks use, once. */
+function installPython(): void {
+  const requirements = join(ROOT, 'test/docs/requirements.txt')
+  const folder = join(CACHE, 'python')
+  const mark = join(
+    folder,
+    createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 16),
+  )
+  if (existsSync(mark)) return
+  rmSync(folder, { recursive: true, force: true })
+  const args = ['-m', 'pip', 'install', '--quiet', '--no-input', '--root-user-action=ignore']
+  const installed = spawnSync('python3', [...args, '--target', folder, '--requirement', requirements], {
+    encoding: 'utf8',
+  })
+  if (installed.status !== 0) throw new Error(installed.stderr)
+  writeFileSync(mark, '')
+}
+
+async function stop(child: ChildProcess, ended: Promise<unknown>): Promise<void> {
+  signalGroup(child, 'SIGTERM')
+  const timer = setTimeout(() => signalGroup(child, 'SIGKILL'), 5000)
+  await ended
+  clearTimeout(timer)
+}
+
+/** A signal to a program and all that it started. */
+function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, signal)
+  } catch {
+    // They have ended.
+  }
+}
+
+/** What is wrong with a block that is not run; undefined where nothing is. */
+export function syntaxProblem({ language, text }: Block): string | undefined {
+  const check = (command: string, args: readonly string[]) => {
+    const { status, stderr } = spawnSync(command, args, { input: text, encoding: 'utf8' })
+    return status === 0 ? undefined : stderr
+  }
+  switch (language) {
+    case 'sh':
+      return check('bash', ['-n'])
+    case 'js':
+      return check(process.execPath, ['--input-type=module', '--check'])
+    case 'python':
+      return check('python3', ['-c', 'import ast, sys; ast.parse(sys.stdin.read())'])
+    case 'go':
+      return check('gofmt', ['-e'])
+    case 'json':
+      try {
+        JSON.parse(text)
+        return undefined
+      } catch (error) {
+        return String(error)
+      }
+    default:
+      return undefined
+  }
+}

@@ -1,0 +1,124 @@
+// The documentation's site: it builds, so no link is dead; its search finds what people look for; it fits a phone; and
+// its reference is what the code says.
+
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Browser, Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { ROOT } from '../../bench/files.ts'
+import { settingTexts } from '../../services/config.ts'
+import { CODES } from '../../services/errors.ts'
+import { startBrowser, withoutBrowser } from '../browser/browser.ts'
+import { temporaryFolder } from '../tools.ts'
+import { until } from '../until.ts'
+import { documents } from './blocks.ts'
+import { documentedRoutes, generated, routesOfNode } from './reference.ts'
+import { buildSite, serveSite } from './site.ts'
+
+t.setTimeout(300_000)
+
+t.test('the reference is what `npm run docs` writes', async t => {
+  for (const [path, texts] of Object.entries(generated())) {
+    const document = readFileSync(join(ROOT, path), 'utf8')
+    for (const [name, text] of Object.entries(texts)) t.ok(document.includes(text.trim()), `${path}: ${name}`)
+  }
+})
+
+t.test('every route is documented, and no other', async t => {
+  t.strictSame([...documentedRoutes].sort(), (await routesOfNode()).sort())
+})
+
+t.test('links between documents outside of the site lead somewhere', async t => {
+  for (const file of documents().filter(path => !path.startsWith('docs/'))) {
+    const text = readFileSync(join(ROOT, file), 'utf8').replaceAll(/```.*?```/gs, '')
+    for (const [, link = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(link)) continue
+      const [path = '', anchor] = link.split('#')
+      const target = path === '' ? file : join(file, '..', path)
+      t.ok(existsSync(join(ROOT, target)), `${file}: ${link}`)
+      if (anchor !== undefined) t.ok(anchorsOf(target).includes(anchor), `${file}: ${link}`)
+    }
+  }
+})
+
+/** Of a document's headings, as GitHub makes them. */
+function anchorsOf(path: string): string[] {
+  return [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  )
+}
+
+const folder = temporaryFolder()
+
+t.test('the site builds, and no link in it is dead', async t => {
+  await buildSite(folder)
+  t.ok(existsSync(join(folder, 'wires/sse.html')))
+})
+
+t.test('in a browser', { skip: withoutBrowser }, async t => {
+  const site = await serveSite(folder)
+  const browser = await startBrowser()
+  t.teardown(async () => {
+    await browser.close()
+    site.close()
+  })
+  await t.test('the search finds each setting, error code and route', t => searches(t, browser, site.url))
+  await t.test('no page is wider than a phone', t => fitsPhone(t, browser, site.url))
+})
+
+interface Result {
+  readonly title: string
+  readonly href: string
+}
+
+async function searches(t: Test, browser: Browser, url: string): Promise<void> {
+  const page = await browser.newPage()
+  await page.goto(url)
+  await page.locator('.DocSearch-Button').first().click()
+  const wanted: [string, RegExp][] = [
+    ...settingTexts().map(({ env }): [string, RegExp] => [env, new RegExp(`settings#${env.toLowerCase()}$`)]),
+    ...Object.keys(CODES).map((code): [string, RegExp] => [
+      code,
+      new RegExp(`errors#${code.toLowerCase()}$`),
+    ]),
+    ...documentedRoutes.map((route): [string, RegExp] => [route, /\/reference\/routes#/]),
+  ]
+  for (const [text, href] of wanted) t.ok(await finds(page, text, href), text)
+  await page.close()
+}
+
+/** Whether one of the first results leads there. */
+async function finds(page: Page, text: string, href: RegExp): Promise<boolean> {
+  const found = async () => {
+    const results = (await page
+      .locator('.VPLocalSearchBox a.result')
+      .evaluateAll(
+        `links => links.slice(0, 5).map(each => ({ title: each.textContent, href: each.getAttribute('href') }))`,
+      )) as unknown as Result[]
+    return results.some(result => href.test(result.href))
+  }
+  await page.locator('.VPLocalSearchBox input.search-input').fill(text)
+  return until(`the search finds ${text}`, found, 10_000).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function fitsPhone(t: Test, browser: Browser, url: string): Promise<void> {
+  const page = await browser.newPage({ viewport: { width: 390, height: 844 } })
+  const pages = documents()
+    .filter(path => path.startsWith('docs/'))
+    .map(path => path.replace(/^docs/, '').replace(/(index)?\.md$/, ''))
+  for (const path of pages) {
+    const errors: string[] = []
+    page.removeAllListeners('pageerror')
+    page.on('pageerror', error => errors.push(String(error)))
+    await page.goto(`${url}${path}`)
+    t.ok((await page.evaluate<number>('document.documentElement.scrollWidth')) <= 390, path)
+    t.strictSame(errors, [], path)
+  }
+  await page.close()
+}
