@@ -12,17 +12,22 @@ export function takesChunks({ httpVersion }: IncomingMessage): boolean {
 
 /**
  * Writes the head of a 200. What is written to the response after it goes out as it is: chunks where the client
- * `takesChunks`, and no last one at the end. The connection ends with the response: it says so, and whatever a client
- * sends behind this request (pipelining) is never answered, so that it can be asked elsewhere (RFC 9112 section 9.6).
+ * `takesChunks`, and no last one at the end. The connection ends with the response, and whatever a client sends behind
+ * this request (pipelining) is never answered. Only HTTP/1.0 is told `Connection: close`: Node's fetch (undici,
+ * `onHttpSocketEnd`) takes what came with it for a whole body, also where the last chunk is missing.
  */
 export function writeOpenHead(
   request: IncomingMessage,
   response: ServerResponse,
   headers: OutgoingHttpHeaders,
 ): void {
-  const coding = takesChunks(request) ? { 'transfer-encoding': 'chunked' } : {}
+  const { connection: _, ...others } = headers
+  const coding = takesChunks(request) ? { 'transfer-encoding': 'chunked' } : { connection: 'close' }
   response.removeHeader('transfer-encoding')
-  response.writeHead(200, { ...headers, ...coding, connection: 'close' })
+  // Node adds no header of its own then, and ends the connection all the same.
+  response.removeHeader('connection')
+  response.shouldKeepAlive = false
+  response.writeHead(200, { ...others, ...coding })
   // Node would make chunks of the caller's chunks, and write the last one.
   response.chunkedEncoding = false
 }

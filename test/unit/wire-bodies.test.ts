@@ -97,6 +97,20 @@ t.test('H1: over HTTP/2 a node that stops resets its streams, once they have the
   await once(session, 'close')
 })
 
+t.test(
+  'H1: the fetch of Node hears that a stream broke off, also one that says only when to come back',
+  async t => {
+    const stops = await startMemoryNode()
+    t.teardown(() => stops.close())
+    const open = (wire: string) => fetch(`http://127.0.0.1:${stops.port}/v1/${wire}?channel=news`)
+    const answers = await Promise.all(WIRES.map(open))
+    await stops.hub.drain(0)
+    await Promise.all(answers.map(answer => t.rejects(answer.text(), { message: 'terminated' })))
+    stops.app.fanwire.health.drain()
+    await t.rejects((await open('sse')).text(), { message: 'terminated' })
+  },
+)
+
 t.test('H1: curl says that it has a part only', { skip: without('curl') }, async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())

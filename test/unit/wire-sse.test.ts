@@ -144,7 +144,7 @@ t.test('the head says what it is, and that nobody may keep, change or gather it'
   t.equal(headers['content-type'], 'text/event-stream')
   t.equal(headers['cache-control'], 'no-store, no-transform')
   t.equal(headers['x-accel-buffering'], 'no')
-  t.equal(headers.connection, 'close')
+  t.equal(headers.connection, undefined)
   t.equal(headers['content-encoding'], undefined)
   t.equal(headers['content-length'], undefined)
   t.equal(headers['transfer-encoding'], 'chunked')

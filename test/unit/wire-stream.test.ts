@@ -111,7 +111,7 @@ t.test('the head, and a body that HTTP/1.0 has without chunks', async t => {
   t.equal(headers['x-accel-buffering'], 'no')
   t.equal(headers['access-control-allow-origin'], origin)
   t.equal(headers['transfer-encoding'], 'chunked')
-  t.equal(headers.connection, 'close')
+  t.equal(headers.connection, undefined)
   asked.destroy()
   const text = await open(`channel=${fresh()}`, node, '1.0').until(/\}\}\n/)
   t.match(rawBodyOf(text), /^\{"open":/)
