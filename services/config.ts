@@ -33,8 +33,15 @@ export interface Config {
   readonly socketIo: boolean
   /** Size from which messages to ws clients are compressed, if they like; 0: none is. */
   readonly wsDeflate: number
-  /** Browser origins as browsers print them, or `*` alone; undefined: those that go with `host`. */
+  /**
+   * Origins of browser pages that may read, each canonical (see `canonicalOrigin`), with `*.` in place of a sub-domain
+   * or `*` alone; undefined: those that go with `host`.
+   */
   readonly origins: readonly string[] | undefined
+  /** The same, of pages that may publish; undefined: `origins`, where that is a list. */
+  readonly publishOrigins: readonly string[] | undefined
+  /** Names of the node besides loopback names, in lower case, with `*.` in place of a sub-domain or `*` alone. */
+  readonly hosts: readonly string[] | undefined
   readonly history: Retention
   /** What low-priority events gather to before they wake readers; one alone does where `age` is 0. */
   readonly low: { readonly events: number; readonly bytes: number; readonly age: number }
@@ -256,16 +263,49 @@ const keys: Kind<readonly string[]> = {
   },
 }
 
+/**
+ * An origin as browsers print it: scheme, host, and the port if it is not the scheme's own. Undefined where `text` is
+ * none, as `null` is.
+ */
+export function canonicalOrigin(text: string): string | undefined {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/i.test(text) || !URL.canParse(text)) return undefined
+  const { origin, protocol, host } = new URL(text.toLowerCase())
+  if (host === '') return undefined
+  // The URL standard knows origins of a few schemes only.
+  return origin === 'null' ? `${protocol}//${host}` : origin
+}
+
+function canonicalPattern(text: string): string | undefined {
+  if (!text.includes('://*.')) return canonicalOrigin(text)
+  return canonicalOrigin(text.replace('://*.', '://'))?.replace('://', '://*.')
+}
+
 const originList: Kind<readonly string[]> = {
   placeholder: 'ORIGIN,...',
   expects:
-    '* alone, or origins such as https://app.example.com or http://localhost:3000, separated by commas',
-  parse(text) {
-    const list = text.split(',').map(origin => origin.trim())
-    if (list.length === 1 && list[0] === '*') return list
-    const well = list.every(origin => /^https?:\/\/[^\s/?#@*]+$/i.test(origin) && URL.canParse(origin))
-    return well ? list.map(origin => new URL(origin).origin) : undefined
-  },
+    '* alone, or origins such as https://app.example.com, https://*.example.com, http://localhost:3000 or ' +
+    'capacitor://localhost, separated by commas',
+  parse: text => listOf(text, canonicalPattern),
+}
+
+const hostList: Kind<readonly string[]> = {
+  placeholder: 'HOST,...',
+  expects:
+    '* alone, or names such as push.example.com, *.example.com or 10.0.0.5, without ports, separated by commas',
+  parse: text =>
+    listOf(text, name => {
+      const [, any = '', host = ''] = /^(\*\.)?(.*)$/.exec(name) ?? []
+      const parsed = hostName.parse(host)?.toLowerCase().replace(/\.$/, '')
+      return parsed === undefined ? undefined : any + (isIP(parsed) === 6 ? `[${parsed}]` : parsed)
+    }),
+}
+
+/** `*` alone, or what `parse` makes of each; undefined where one is malformed. */
+function listOf(text: string, parse: (each: string) => string | undefined): readonly string[] | undefined {
+  const list = text.split(',').map(each => each.trim())
+  if (list.length === 1 && list[0] === '*') return list
+  const parsed = list.map(parse)
+  return parsed.every(each => each !== undefined) ? parsed : undefined
 }
 
 const SETTINGS = {
@@ -353,7 +393,23 @@ const SETTINGS = {
     originList,
     () => undefined,
     "on loopback: loopback origins; else: the node's own",
-    'browser origins that may read, open a WebSocket and publish, separated by commas; `*`: all',
+    'browser origins that may read and open a WebSocket, such as `https://*.example.com`; `*`: all',
+  ),
+  publishOrigins: optional(
+    'Access',
+    'FANWIRE_PUBLISH_ORIGINS',
+    originList,
+    () => undefined,
+    'FANWIRE_ORIGINS, but for `*`',
+    'browser origins that may publish; `*`: all',
+  ),
+  hosts: optional(
+    'Access',
+    'FANWIRE_HOSTS',
+    hostList,
+    () => undefined,
+    'on loopback: none; else: any',
+    'names, besides loopback ones and those of FANWIRE_ORIGINS, that `Host` may have; `*`: any',
   ),
   historyEvents: setting(
     'History',

@@ -4,6 +4,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import type { Connection } from '../fanout/connection.ts'
+import { checkedPublisher, type Identity, type Publisher } from '../http/auth.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../log/client-error.ts'
 import { checkedChannel, ENTRY_MEMBERS, parseEntry } from '../log/entry.ts'
@@ -21,8 +22,7 @@ export interface CommandParts {
   readonly context: Context
   readonly connection: Connection
   readonly outlet: { pause(): void; room?(): void }
-  /** Whether it may publish. */
-  readonly allowed: boolean
+  readonly publisher: Publisher
   /** The connection's first channels are open, or never will be. */
   readonly opened: Promise<void>
   readonly logger: FastifyBaseLogger
@@ -148,22 +148,18 @@ export class Commands {
     tell({ channel: name, cursor: printPosition(reader) })
   }
 
-  /** Raises FW_UNAUTHORIZED where the client may not publish. */
-  requireKey(): void {
-    if (this.#parts.allowed) return
-    throw new FanwireError(
-      'FW_UNAUTHORIZED',
-      `publishing needs a key: ${this.#parts.keyGoes} when connecting`,
-    )
+  /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN where the client may not publish. */
+  requirePublisher(): Identity {
+    return checkedPublisher(this.#parts.publisher, `${this.#parts.keyGoes} when connecting`)
   }
 
-  /** `raw`: the entry, a JSON object. Raises what `requireKey`, `parseEntry` and `append` do. */
+  /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` do. */
   async publish(raw: Buffer, tell: Tell): Promise<void> {
-    this.requireKey()
+    const by = this.requirePublisher()
     const { context } = this.#parts
     const entry = parseEntry(raw, context.config, PUBLISH_MEMBERS)
     const channel = entry.channels[0] as string
-    const [receipt] = await context.append(channel, [entry.draft])
+    const [receipt] = await context.append(channel, [entry.draft], by)
     if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
     const { position, time, replayed } = receipt
     tell({ channel, id: printPosition(position), time, ...(replayed ? { replayed } : {}) })

@@ -58,7 +58,7 @@ export class WsCommands {
   }
 
   async #publish(data: Buffer, tell: Tell): Promise<void> {
-    this.#commands.requireKey()
+    this.#commands.requirePublisher()
     const [raw, second] = [...members(data)].filter(member => member.name === 'publish')
     if (raw === undefined || second !== undefined) throw badCommand('publish is there once')
     await this.#commands.publish(data.subarray(raw.start, raw.end), tell)

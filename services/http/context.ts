@@ -4,6 +4,7 @@ import type { Config } from '../config.ts'
 import type { Hub } from '../fanout/hub.ts'
 import type { Draft } from '../log/event.ts'
 import type { ChannelLog, Receipt } from '../log/log.ts'
+import type { Identity } from './auth.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -24,7 +25,7 @@ export interface Context {
   /** Undefined where one process is all. */
   readonly workers?: Workers | undefined
   /** Appends through the log, tells the hub what was acknowledged, and measures. Raises LogUnavailable. */
-  append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]>
+  append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]>
 }
 
 declare module 'fastify' {
@@ -37,8 +38,10 @@ declare module 'fastify' {
     sse?: true
     /** A browser shows this and reloads it by itself: also an error that may pass says when. */
     page?: true
-    /** A browser page of a foreign origin may not even send this: publishing, WebSocket. */
+    /** A browser page of an origin that may not read may not even send this: WebSocket, Socket.IO. */
     origin?: 'required'
+    /** Answered whatever name the node is addressed by: checks go by its address. */
+    anyHost?: true
     /** Answered whatever the state of the node: not ready, draining, too many connections. */
     always?: true
   }
@@ -48,10 +51,10 @@ export function createContext(parts: Omit<Context, 'append'>): Context {
   const { log, hub, metrics } = parts
   return {
     ...parts,
-    async append(channel, drafts) {
+    async append(channel, drafts, by) {
       const began = performance.now()
       try {
-        const receipts = await log.append(channel, drafts)
+        const receipts = await log.append(channel, scoped(drafts, by))
         metrics.appended(receipts, performance.now() - began)
         // A replay's position is old news; the hub takes the newest.
         for (const { position } of receipts) hub.acknowledged(channel, position)
@@ -62,4 +65,14 @@ export function createContext(parts: Omit<Context, 'append'>): Context {
       }
     },
   }
+}
+
+/** The drafts with idempotency keys that are their publisher's alone: no key that is sent holds the separator. */
+function scoped(drafts: readonly Draft[], { scope }: Identity): readonly Draft[] {
+  if (scope === '') return drafts
+  return drafts.map(draft =>
+    draft.idempotencyKey === undefined
+      ? draft
+      : { ...draft, idempotencyKey: `${scope}\x7f${draft.idempotencyKey}` },
+  )
 }

@@ -146,16 +146,22 @@ export const health = fp(
       requireReady(state, READS.has(request.method))
     })
 
-    app.get('/healthz', { config: { always: true }, exposeHeadRoute: true }, async () => ({ ok: true }))
+    app.get('/healthz', { config: { always: true, anyHost: true }, exposeHeadRoute: true }, async () => ({
+      ok: true,
+    }))
 
-    app.get('/readyz', { config: { always: true }, exposeHeadRoute: true }, async (_request, reply) => {
-      reply.header('cache-control', 'no-store')
-      const { ready, reason, draining } = state
-      const probe = Math.round(state.probeAge)
-      if (ready) return { ready, probeAge: probe, engine: app.fanwire.log.engine }
-      const { error } = new FanwireError(draining ? 'FW_DRAINING' : 'FW_NOT_READY', reason ?? '').toJSON()
-      return reply.code(503).header('retry-after', '1').send({ ready, reason, probeAge: probe, error })
-    })
+    app.get(
+      '/readyz',
+      { config: { always: true, anyHost: true }, exposeHeadRoute: true },
+      async (_request, reply) => {
+        reply.header('cache-control', 'no-store')
+        const { ready, reason, draining } = state
+        const probe = Math.round(state.probeAge)
+        if (ready) return { ready, probeAge: probe, engine: app.fanwire.log.engine }
+        const { error } = new FanwireError(draining ? 'FW_DRAINING' : 'FW_NOT_READY', reason ?? '').toJSON()
+        return reply.code(503).header('retry-after', '1').send({ ready, reason, probeAge: probe, error })
+      },
+    )
   },
   { name: 'fanwire-health', fastify: '5.x' },
 )

@@ -73,9 +73,6 @@ export const methods = fp(
       if (request.url.length > MAX_URL) {
         throw new FanwireError('FW_URL_TOO_LONG', `the URL is longer than ${MAX_URL} bytes`)
       }
-      if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
-        throw new FanwireError('FW_BAD_REQUEST', 'the request has no Host header')
-      }
       if (request.method === 'OPTIONS') {
         const allow = request.url === '*' ? 'GET, HEAD, OPTIONS, POST' : paths.allow(request.url)
         if (allow !== undefined) return reply.code(204).header('allow', allow).send()

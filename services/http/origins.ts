@@ -1,54 +1,86 @@
-// Which browser pages may read (CORS), open a WebSocket and publish, by the origin that their browser names.
+// Which browser pages may read (CORS, Fetch section 3.3), open a WebSocket and publish, by the origin that their
+// browser names; and by which names the node may be addressed.
 
-import cors, { type FastifyCorsOptions } from '@fastify/cors'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { type Config, isLoopbackHost } from '../config.ts'
+import { canonicalOrigin, type Config, isLoopbackHost } from '../config.ts'
 import { FanwireError } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    readonly originRule: OriginRule
+    readonly origins: OriginRules
   }
 }
 
-/** Whether a browser page of `origin` may talk to a node that it addressed as `host`. */
+/** Whether a browser page of `origin` may do it to a node that it addressed as `host`. */
 export type OriginRule = (origin: string, host: string | undefined) => boolean
 
-export function originRule({ origins, host: listensOn }: Pick<Config, 'origins' | 'host'>): OriginRule {
+export interface OriginRules {
+  readonly mayRead: OriginRule
+  readonly mayPublish: OriginRule
+}
+
+/** `origins` as in the settings, for a node that listens on a host. */
+export function originRule(origins: readonly string[] | undefined, listensOn: string): OriginRule {
   if (origins?.includes('*')) return () => true
-  const canonical = (origin: string) => (URL.canParse(origin) ? new URL(origin) : undefined)
-  if (origins !== undefined) return origin => origins.includes(canonical(origin)?.origin ?? '')
+  if (origins !== undefined) return isListed(origins)
   if (isLoopbackHost(listensOn)) {
     return origin => {
-      const url = canonical(origin)
-      return url !== undefined && /^https?:$/.test(url.protocol) && isLoopbackHost(url.hostname)
+      const url = webOrigin(origin)
+      return url !== undefined && isLoopbackHost(url.hostname)
     }
   }
   // One's own: the page came from where it now asks. Not on loopback, since any name can be made to lead there.
   return (origin, host) => {
-    const url = canonical(origin)
-    if (url === undefined || host === undefined || !/^https?:$/.test(url.protocol)) return false
-    return url.host === canonical(`${url.protocol}//${host}`)?.host
+    const url = webOrigin(origin)
+    return url !== undefined && url.origin === webOrigin(`${url.protocol}//${host ?? ''}`)?.origin
   }
 }
 
-const PREFLIGHT = {
-  methods: 'GET, HEAD, POST',
-  allowedHeaders: 'Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID',
-  maxAge: 600,
-  strictPreflight: false,
+export function originRules({ origins, publishOrigins, host }: Config): OriginRules {
+  // That all may read does not mean that all may publish.
+  const publish = publishOrigins ?? (origins?.includes('*') ? undefined : origins)
+  return { mayRead: originRule(origins, host), mayPublish: originRule(publish, host) }
 }
+
+/** Whether requests may address the node as `name`, which has no port. */
+export function hostRule({ host, hosts, origins }: Config): (name: string) => boolean {
+  const all = [...(hosts ?? []), ...(origins ?? []).map(each => each.replace(/^[^/]*\/\/|:\d+$/g, ''))]
+  if (all.includes('*') || (hosts === undefined && !isLoopbackHost(host))) return () => true
+  const isNamed = matcher(all)
+  return name => isLoopbackHost(name) || isNamed(name.toLowerCase().replace(/\.$/, ''))
+}
+
+function webOrigin(origin: string): URL | undefined {
+  const canonical = /^https?:/i.test(origin) ? canonicalOrigin(origin) : undefined
+  return canonical === undefined ? undefined : new URL(canonical)
+}
+
+function isListed(origins: readonly string[]): (origin: string) => boolean {
+  const matches = matcher(origins)
+  return origin => matches(canonicalOrigin(origin) ?? '')
+}
+
+/** Whether a text is one of `patterns`, in which one `*` stands for what is not empty. */
+function matcher(patterns: readonly string[]): (text: string) => boolean {
+  const exact = new Set(patterns)
+  const open = patterns.filter(each => each.includes('*')).map(each => each.split('*'))
+  return text =>
+    exact.has(text) ||
+    open.some(
+      ([before = '', after = '']) =>
+        text.length > before.length + after.length && text.startsWith(before) && text.endsWith(after),
+    )
+}
+
 const EXPOSED = 'ETag, Idempotency-Replayed, Retry-After'
+const METHODS = 'GET, HEAD, POST'
+/** How long a browser may keep the answer to a preflight, seconds. */
+const MAX_AGE = '600'
 
-/** Whether the page that sent this may do what pages may. Browsers send an `Origin`; who sends none is no page. */
-function mayOriginate({ headers, server, host }: FastifyRequest): boolean {
-  return headers.origin === undefined || server.originRule(headers.origin, host)
-}
-
-/** An onRequest hook for what a foreign page may not even send. Raises FW_FORBIDDEN_ORIGIN. */
-async function requireOrigin(request: FastifyRequest): Promise<void> {
-  if (mayOriginate(request)) return
+/** Raises FW_FORBIDDEN_ORIGIN for what a foreign page may not even send. Who sends no `Origin` is no page. */
+function requireOrigin({ headers: { origin }, host, server }: FastifyRequest): void {
+  if (origin === undefined || server.origins.mayRead(origin, host)) return
   throw new FanwireError(
     'FW_FORBIDDEN_ORIGIN',
     'a browser page of this origin may not do that; FANWIRE_ORIGINS lists those that may',
@@ -58,26 +90,50 @@ async function requireOrigin(request: FastifyRequest): Promise<void> {
 export const origins = fp(
   async app => {
     const { config } = app.fanwire
+    const rules = originRules(config)
     const all = config.origins?.includes('*') === true
-    app.decorate('originRule', originRule(config))
+    const listed = [...(config.origins ?? []), ...(config.publishOrigins ?? [])]
+    const isKnown = isListed(listed.filter(each => each !== '*'))
+    app.decorate('origins', rules)
 
-    // For each request, so that `Vary: Origin` always goes with an answer that depends on it.
-    await app.register(cors, {
-      delegator: (request: FastifyRequest, callback: (error: null, options: FastifyCorsOptions) => void) => {
-        const { origin } = request.headers
-        const granted = origin !== undefined && mayOriginate(request)
-        callback(null, {
-          ...PREFLIGHT,
-          origin: granted ? (all ? '*' : origin) : false,
-          exposedHeaders: EXPOSED,
-          preflight: request.headers['access-control-request-method'] !== undefined,
-        })
-      },
-    })
+    /** Lets a page of `origin` read the answer. */
+    const grant = (reply: FastifyReply, origin: string): void => {
+      const known = isKnown(origin)
+      reply.header('access-control-allow-origin', all && !known ? '*' : origin)
+      // Cookies and the like: never for any page that happens to ask.
+      if (known) reply.header('access-control-allow-credentials', 'true')
+      reply.header('access-control-expose-headers', EXPOSED)
+    }
 
-    app.addHook('onRequest', async request => {
-      if (request.routeOptions.config?.origin === 'required') await requireOrigin(request)
+    app.addHook('onRequest', (request, reply, next) => {
+      // Also without an `Origin`: another answer may depend on it, and caches have to know.
+      reply.header('vary', 'Origin')
+      const { headers, host, method, routeOptions } = request
+      const { origin } = headers
+      if (origin === undefined) return next()
+      const asked = method === 'OPTIONS' ? headers['access-control-request-method'] : undefined
+      const publishes = (asked ?? method) === 'POST'
+      if (rules.mayRead(origin, host) || (publishes && rules.mayPublish(origin, host))) {
+        grant(reply, origin)
+        if (asked !== undefined) return void allow(request, reply)
+      }
+      if (routeOptions.config?.origin === 'required') requireOrigin(request)
+      next()
     })
   },
   { name: 'fanwire-origins', fastify: '5.x' },
 )
+
+/** Answers a preflight: the page may send what it asks for. */
+function allow({ headers }: FastifyRequest, reply: FastifyReply): void {
+  const asked = headers['access-control-request-headers']
+  if (asked !== undefined) reply.header('access-control-allow-headers', asked)
+  reply
+    .code(204)
+    .headers({
+      vary: 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers',
+      'access-control-allow-methods': METHODS,
+      'access-control-max-age': MAX_AGE,
+    })
+    .send()
+}

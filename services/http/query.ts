@@ -3,8 +3,8 @@
 import type { FastifyRequest } from 'fastify'
 import { FanwireError, quote } from '../errors.ts'
 
-/** Names that caches, trackers and service workers add to any URL. */
-const ADDED_BY_OTHERS = /^(?:_|utm_|ngsw-|(?:fbclid|gclid)$)/
+/** Names that caches, trackers and service workers add to any URL; `__proto__` is none of theirs. */
+const ADDED_BY_OTHERS = /^(?:_(?!_proto__)|utm_|ngsw-|(?:fbclid|gclid)$)/
 
 /** Edits between an unknown name and a known one up to which the known one is suggested. */
 const NEAR = 3

@@ -14,6 +14,7 @@ import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { protocols } from './protocols.ts'
+import { originForm, target } from './target.ts'
 import { upgrades } from './node/upgrades.ts'
 
 /** A Fastify instance with everything but wires and publish routes, which are registered on it next. */
@@ -21,6 +22,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   const app: FastifyInstance = Fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
+    rewriteUrl: originForm,
     // As long as any URL, so that an overlong name is told as one and not as 404.
     routerOptions: { maxParamLength: MAX_URL },
     bodyLimit: context.config.maxBody,
@@ -30,7 +32,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
     requestTimeout: 0,
     http: {
       maxHeaderSize: MAX_HEADERS,
-      // Node would refuse without a code; see methods.ts.
+      // Node would refuse without a code; see target.ts.
       requireHostHeader: false,
       headersTimeout: 60_000,
       connectionsCheckingInterval: 10_000,
@@ -53,6 +55,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(handshakes)
   app.register(errors)
   app.register(origins)
+  app.register(target)
   app.register(methods)
   app.register(stopping)
   app.register(limits)

@@ -12,7 +12,7 @@ export interface Draft {
   readonly encoding?: 'base64'
   /** `low` lets readers wait until more has gathered (DESIGN.md section 6); it never reorders. */
   readonly priority?: 'low'
-  /** 1 to 128 visible ASCII characters, per channel: a repeat within the window appends nothing. */
+  /** ASCII without spaces, per channel: a repeat within the window appends nothing. */
   readonly idempotencyKey?: string
 }
 

@@ -1,7 +1,6 @@
 // Appends for one bulk request: in order within a channel, in few round trips, and bounded.
 
 import { FanwireError } from '../errors.ts'
-import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../log/client-error.ts'
 import type { Draft } from '../log/event.ts'
 import type { Receipt } from '../log/log.ts'
@@ -19,6 +18,8 @@ const BATCH_BYTES = 2 ** 20
 const FAILED_IN_A_ROW = 256
 /** ... and so after so many channels that failed, since each has to be remembered. */
 const FAILED_CHANNELS = 10_000
+
+type Append = (channel: string, drafts: readonly Draft[]) => Promise<readonly Receipt[]>
 
 interface Publish {
   readonly draft: Draft
@@ -39,7 +40,7 @@ interface Lane {
  * in the log although an earlier one does not.
  */
 export class Appender {
-  readonly #append: Context['append']
+  readonly #append: Append
   readonly #onFault: (error: unknown) => void
   readonly #lanes = new Map<string, Lane>()
   readonly #failed = new Set<string>()
@@ -54,7 +55,7 @@ export class Appender {
   #wake: (() => void)[] = []
 
   /** `onFault` is told of errors that are the node's own; the client is told FW_INTERNAL. */
-  constructor(append: Context['append'], onFault: (error: unknown) => void) {
+  constructor(append: Append, onFault: (error: unknown) => void) {
     this.#append = append
     this.#onFault = onFault
   }

@@ -3,6 +3,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../errors.ts'
+import type { Identity } from '../http/auth.ts'
 import type { Context } from '../http/context.ts'
 import { parseEntry } from '../log/entry.ts'
 import type { Receipt } from '../log/log.ts'
@@ -39,10 +40,15 @@ export class Entries {
   #first = 0
 
   /** `onResult` gets one JSON text an entry, in order; `onFault` errors that are the node's own. */
-  constructor(context: Context, onResult: (json: string) => void, onFault: (error: unknown) => void) {
+  constructor(
+    context: Context,
+    by: Identity,
+    onResult: (json: string) => void,
+    onFault: (error: unknown) => void,
+  ) {
     this.#context = context
     this.#onResult = onResult
-    this.#appender = new Appender((channel, drafts) => context.append(channel, drafts), onFault)
+    this.#appender = new Appender((channel, drafts) => context.append(channel, drafts, by), onFault)
   }
 
   /** Events that are with the log. */

@@ -9,6 +9,7 @@ import { pino } from 'pino'
 import { type Config, readConfig } from '../../services/config.ts'
 import { edge } from '../../services/edge/app.ts'
 import { Hub, type HubOptions } from '../../services/fanout/hub.ts'
+import { ANONYMOUS } from '../../services/http/auth.ts'
 import { createContext } from '../../services/http/context.ts'
 import { Health } from '../../services/http/health.ts'
 import { Metrics } from '../../services/http/metrics.ts'
@@ -49,9 +50,12 @@ export interface Reply {
 export type Settings = Readonly<Record<string, string>>
 export type StartNode = (settings?: Settings) => Promise<Node>
 
+/** How tests that write requests by hand address a node. */
+export const RAW_HOST = 'x'
+
 export function configOf(settings: Settings): Config {
   const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`FANWIRE_${name}`, value]))
-  const command = readConfig([], env)
+  const command = readConfig([], { FANWIRE_HOSTS: RAW_HOST, ...env })
   if (!('config' in command)) throw new Error('no config')
   return command.config
 }
@@ -124,7 +128,7 @@ export async function startNode(
         const draft = typeof each === 'string' ? { data: Buffer.from(each) } : each
         return { data: Buffer.from('1'), ...draft }
       })
-      const receipts = await context.append(channel, drafts)
+      const receipts = await context.append(channel, drafts, ANONYMOUS)
       return receipts.map(receipt => printPosition(receipt.position))
     },
     async publish(channel, body, contentType = 'application/json', query = '') {

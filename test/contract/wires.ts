@@ -589,7 +589,7 @@ function malformed(wire: Wire, channel: string): [string, string][] {
     ['channel=..', 'FW_BAD_CHANNEL'],
     [`channel=${'x'.repeat(201)}`, 'FW_BAD_CHANNEL'],
     [`${c}&Cursor=latest`, 'FW_BAD_PARAMETER'],
-    [`${c}&constructor=1`, 'FW_BAD_PARAMETER'],
+    [`${c}&__proto__=1`, 'FW_BAD_PARAMETER'],
     ...(wire.name === 'ws' ? [] : [['', 'FW_BAD_CHANNEL'] as [string, string]]),
     ...(wire.streams ? [[`${c}&limit=5`, 'FW_BAD_PARAMETER'] as [string, string]] : numbers),
     ...(wire.name === 'long-poll' ? waits : [[`${c}&wait=5`, 'FW_BAD_PARAMETER'] as [string, string]]),

@@ -54,6 +54,8 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     socketIo: false,
     wsDeflate: 0,
     origins: undefined,
+    publishOrigins: undefined,
+    hosts: undefined,
     maxBody: 2 ** 20,
     maxChannels: 100,
     memory: 256 * 2 ** 20,
@@ -160,7 +162,7 @@ t.test('a malformed value is refused with its name, the value and what is expect
     ['FANWIRE_REDIS_PREFIX', ['{fw}', 'a b', 'x'.repeat(65)], /expected 1 to 64 of/],
     [
       'FANWIRE_ORIGINS',
-      ['example.com', 'https://a.example/', 'ftp://x', 'https://*.x', '*,https://a', 'null', 'a,'],
+      ['example.com', 'https://a.example/', 'file://', 'https://a.*.x', '*,https://a', 'null', 'a,'],
       /expected \* alone/,
     ],
   ] // biome-ignore format: one line each
@@ -266,6 +268,40 @@ t.test('origins are held as browsers print them', async t => {
     'https://a.example',
     'http://localhost:3000',
   ])
+  t.strictSame(origins('https://*.A.example:443,http://*.b.example:8080'), [
+    'https://*.a.example',
+    'http://*.b.example:8080',
+  ])
+  t.strictSame(origins('capacitor://localhost,tauri://localhost,chrome-extension://AbC'), [
+    'capacitor://localhost',
+    'tauri://localhost',
+    'chrome-extension://abc',
+  ])
+  for (const bad of [
+    'null',
+    'file://',
+    'a.example',
+    'https://a.example/',
+    'https://a.*.example',
+    '*,https://a',
+    'https://*',
+  ]) {
+    t.throws(() => origins(bad), ConfigError, bad)
+  }
+})
+
+t.test('names of the node are held in lower case', async t => {
+  const hosts = (text: string) => config({ FANWIRE_HOSTS: text }).hosts
+  t.strictSame(hosts('*'), ['*'])
+  t.strictSame(hosts('Push.Example., *.b.example,10.0.0.5,[fe80::1]'), [
+    'push.example',
+    '*.b.example',
+    '10.0.0.5',
+    '[fe80::1]',
+  ])
+  for (const bad of ['a.example:80', 'http://a.example', 'a.*', 'a b', '*.']) {
+    t.throws(() => hosts(bad), ConfigError, bad)
+  }
 })
 
 t.test('what is loopback', async t => {
@@ -310,7 +346,7 @@ t.test('--help and README list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 34)
+  t.equal(names.length, 36)
   for (const [, env = '', flag = ''] of names) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }

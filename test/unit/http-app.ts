@@ -12,6 +12,7 @@ import { Health, type ProbeTimes } from '../../services/http/health.ts'
 import { Metrics } from '../../services/http/metrics.ts'
 import { buildServer } from '../../services/http/server.ts'
 import { MemoryLog } from '../../services/log/memory-log.ts'
+import { RAW_HOST } from '../contract/node.ts'
 
 /** A memory log that can go silent: probes begin and don't come back. */
 export class SilentLog extends MemoryLog {
@@ -56,7 +57,7 @@ export interface AppOptions {
 export async function startApp(t: Test, options: AppOptions = {}): Promise<TestApp> {
   const command = readConfig([], {})
   if (!('config' in command)) throw new Error('no config')
-  const config: Config = { ...command.config, ...options.config }
+  const config: Config = { ...command.config, hosts: [RAW_HOST], ...options.config }
   const lines: string[] = []
   const logger = pino({ level: options.level ?? 'info' }, { write: line => void lines.push(line) })
   const log = new SilentLog({ retention: config.history, idempotencyWindow: config.idempotencyWindow })

@@ -1,6 +1,7 @@
 // /metrics: the format, and that the numbers are those of the node.
 
 import t from 'tap'
+import { ANONYMOUS } from '../../services/http/auth.ts'
 import { startApp } from './http-app.ts'
 
 const SAMPLE =
@@ -29,12 +30,12 @@ t.test('every line is Prometheus text, and every metric has a help and a type', 
 t.test('appends and replays are counted and timed, failures too', async t => {
   const { app, log } = await startApp(t)
   const draft = { data: Buffer.from('1') }
-  await app.fanwire.append('a', [draft, draft])
-  await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }])
-  const [replay] = await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }])
+  await app.fanwire.append('a', [draft, draft], ANONYMOUS)
+  await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
+  const [replay] = await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
   t.equal(replay?.replayed, true)
   await log.close()
-  await t.rejects(app.fanwire.append('a', [draft]), { name: 'LogUnavailable' })
+  await t.rejects(app.fanwire.append('a', [draft], ANONYMOUS), { name: 'LogUnavailable' })
   const { body } = await app.inject('/metrics')
   t.match(body, /^fanwire_appends_total\{result="appended"\} 3$/m)
   t.match(body, /^fanwire_appends_total\{result="replayed"\} 1$/m)

@@ -104,7 +104,7 @@ t.test('a connection that is as old as it may get is ended on every wire, with a
   const raw = new Raw(node.port)
   while (!/^connection: close/im.test(raw.text)) {
     const before = raw.text.length
-    raw.send('GET /v1/poll?channel=news HTTP/1.1\r\nHost: x\r\n\r\n')
+    raw.send('GET /v1/poll?channel=news HTTP/1.1\r\nHost: localhost\r\n\r\n')
     await raw.until(new RegExp(`^.{${before}}.*\\}$`, 's'))
   }
   await raw.ended
@@ -148,7 +148,7 @@ t.test('clients that ask for an upgrade that is none are answered as all others 
     `Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: ${to}\r\nHTTP2-Settings: AAA`
   const raw = new Raw(node.port)
   raw.send(
-    `POST /v1/channels/news/events HTTP/1.1\r\nHost: x\r\n${upgrade('h2c')}\r\n` +
+    `POST /v1/channels/news/events HTTP/1.1\r\nHost: localhost\r\n${upgrade('h2c')}\r\n` +
       `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`,
   )
   await new Promise(resolve => setImmediate(resolve))
@@ -161,7 +161,7 @@ t.test('clients that ask for an upgrade that is none are answered as all others 
     ['h2c', '/v1/ws', 426],
   ] as const) {
     const before = raw.text.length
-    raw.send(`GET ${path} HTTP/1.1\r\nHost: x\r\n${upgrade(to)}\r\n\r\n`)
+    raw.send(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n${upgrade(to)}\r\n\r\n`)
     await raw.until(new RegExp(`^.{${before}}.*\\}$`, 's'))
     t.match(raw.text.slice(before), new RegExp(`^HTTP/1.1 ${status} `), `${to} ${path}`)
   }

@@ -1,13 +1,15 @@
 // What a request may look like: names, parameters and bodies as clients, browsers and what lies between send them.
 
 import { once } from 'node:events'
+import { connect as connectHttp2 } from 'node:http2'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { openStream } from '../contract/clients.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { fresh } from '../contract/wires.ts'
+import { Raw } from './http-app.ts'
 
-const node = await startMemoryNode()
+const node = await startMemoryNode({ H2C_PORT: '0' })
 t.teardown(() => node.close())
 const base = `http://127.0.0.1:${node.port}`
 
@@ -62,7 +64,7 @@ t.test('H5: a channel that is a step of a path is refused, however it is named',
 const ADDED = [
   '_=123',
   '_dc=1',
-  '__proto__=1',
+  '__hstc=1',
   'utm_source=x',
   'utm_',
   'ngsw-bypass',
@@ -254,4 +256,138 @@ t.test('H15: an empty cursor counts as left out', async t => {
   t.match(text, /-1"?\n/, 'and begins at the head where that is the default')
   const { status } = await node.get(`/v1/poll?channel=${channel}&cursor=&cursor=`)
   t.equal(status, 400)
+})
+
+// What a request is addressed to ----------------------------------------------------------------------------
+
+/** What a request by hand is answered: its status, its code, and the beginning of its text. */
+async function byHand(head: string, of = node, body = '') {
+  const raw = new Raw(of.port).send(`${head}Connection: close\r\n\r\n${body}`)
+  const text = await raw.until(/^HTTP\/1\.1 [12][^]*\r\n\r\n[^]|"code"[^]*\}\}/)
+  raw.close()
+  return {
+    status: Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1]),
+    code: /"code":"(\w+)"/.exec(text)?.[1],
+    text,
+  }
+}
+
+t.test('H9: a node on loopback answers no name that is not its own', async t => {
+  const loopback = await startMemoryNode({ SOCKET_IO: '1' }, {}, { hosts: undefined })
+  t.teardown(() => loopback.close())
+  const channel = fresh()
+  await loopback.append(channel, '1')
+  const paths = [
+    `/v1/poll?channel=${channel}`,
+    `/v1/long-poll?channel=${channel}&cursor=earliest`,
+    `/v1/sse?channel=${channel}`,
+    `/v1/stream?channel=${channel}`,
+    `/v1/push?channel=${channel}`,
+    `/v1/refresh?channel=${channel}`,
+    `/v1/channels/${channel}`,
+    '/metrics',
+    '/socket.io/?EIO=4&transport=polling',
+    '/nothing',
+  ]
+  const get = (path: string, host: string, more = '') =>
+    byHand(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${more}`, loopback)
+  for (const path of paths) {
+    for (const host of ['evil.example', `evil.example:${loopback.port}`, '10.0.0.1']) {
+      t.match(await get(path, host), { status: 403, code: 'FW_FORBIDDEN_HOST' }, `${path} ${host}`)
+    }
+    for (const host of ['localhost', `127.0.0.1:${loopback.port}`, `[::1]:${loopback.port}`]) {
+      t.equal((await get(path, host)).status, path === '/nothing' ? 404 : 200, `${path} ${host}`)
+    }
+  }
+  const handshake =
+    'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n' +
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+  t.equal((await get('/v1/ws', 'localhost', handshake)).status, 101)
+  t.equal((await get('/v1/ws', 'evil.example', handshake)).status, 403)
+  const publish = await byHand(
+    'POST /v1/channels/a/events HTTP/1.1\r\nHost: evil.example\r\nContent-Type: application/json\r\nContent-Length: 1\r\n',
+    loopback,
+    '1',
+  )
+  t.equal(publish.status, 403)
+  for (const path of ['/healthz', '/readyz']) t.equal((await get(path, 'evil.example')).status, 200, path)
+})
+
+t.test('H12: a request has one Host, and it is one', async t => {
+  const get = (headers: string) => byHand(`GET /v1/channels/a HTTP/1.1\r\n${headers}`)
+  for (const headers of [
+    '',
+    'Host: x\r\nHost: x\r\n',
+    'Host: x\r\nhost: y\r\n',
+    'Host:\r\n',
+    'Host: a b\r\n',
+    'Host: a/b\r\n',
+    'Host: u@x\r\n',
+    'Host: http://x\r\n',
+    'Host: x:port\r\n',
+    'Host: x,y z\r\n',
+    'Host: [::1\r\n',
+  ]) {
+    t.match(await get(headers), { status: 400, code: 'FW_BAD_REQUEST' }, JSON.stringify(headers))
+  }
+  for (const headers of ['Host: x\r\n', 'Host: x:8080\r\n', 'HOST: [::1]:1\r\n', 'Host: localhost:\r\n']) {
+    t.equal((await get(headers)).status, 200, headers)
+  }
+  const old = await byHand('GET /v1/channels/a HTTP/1.0\r\n')
+  t.equal(old.status, 200, 'HTTP/1.0 has none')
+})
+
+t.test('H12: over HTTP/2 too', async t => {
+  const session = connectHttp2(`http://127.0.0.1:${node.h2cPort}`)
+  t.teardown(() => session.destroy())
+  const status = async (headers: Record<string, string>) => {
+    const stream = session.request({ ':path': '/v1/channels/a', ...headers })
+    const [answer] = await once(stream.end(), 'response')
+    stream.resume()
+    return answer[':status']
+  }
+  t.equal(await status({}), 200)
+  t.equal(await status({ ':authority': 'x', host: 'x' }), 200)
+  t.equal(await status({ ':authority': 'x', host: 'localhost' }), 400)
+  t.equal(await status({ ':authority': 'evil.example' }), 403)
+})
+
+t.test('H12: a transfer coding other than chunked is 501, and nothing is stored', async t => {
+  const channel = fresh()
+  const publish = (coding: string) =>
+    byHand(
+      `POST /v1/channels/${channel}/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n` +
+        `Transfer-Encoding: ${coding}\r\n`,
+      node,
+      '1\r\n1\r\n0\r\n\r\n',
+    )
+  for (const coding of ['gzip, chunked', 'deflate,chunked', 'x, chunked']) {
+    t.match(await publish(coding), { status: 501, code: 'FW_TRANSFER_ENCODING' }, coding)
+  }
+  const { body } = await node.get(`/v1/poll?channel=${channel}`)
+  t.same(JSON.parse(body).events, [])
+  t.equal((await publish('Chunked')).status, 201)
+})
+
+t.test('H12: a target in absolute-form is the same as in origin-form, and its host counts', async t => {
+  const channel = fresh()
+  await node.append(channel, '1')
+  const ask = (line: string, host = 'evil.example') => byHand(`${line} HTTP/1.1\r\nHost: ${host}\r\n`)
+  for (const origin of ['http://localhost', 'HTTPS://x', `http://127.0.0.1:${node.port}`]) {
+    const poll = await ask(`GET ${origin}/v1/poll?channel=${channel}`)
+    t.equal(poll.status, 200, origin)
+    t.match(poll.text, /"data":1/)
+    t.match(await ask(`DELETE ${origin}/v1/poll`), {
+      status: 405,
+      code: 'FW_METHOD_NOT_ALLOWED',
+      text: /Allow: GET/i,
+    })
+    t.match(await ask(`OPTIONS ${origin}/v1/poll`), { status: 204, text: /Allow: GET/i })
+    t.match(await ask(`GET ${origin}/v1/poll/`), { status: 404, text: /slash/ })
+    t.match(await ask(`GET ${origin}`), { status: 404, code: 'FW_NOT_FOUND' })
+    t.match(await ask(`GET ${origin}?x=1`), { status: 404, code: 'FW_NOT_FOUND' })
+  }
+  t.match(await ask(`GET http://evil.example/v1/poll?channel=${channel}`, 'x'), { status: 403 })
+  t.match(await ask(`GET http://u@x/v1/poll?channel=${channel}`, 'x'), { status: 400 })
+  t.match(await ask(`GET http:///v1/poll?channel=${channel}`, 'x'), { status: 400 })
 })

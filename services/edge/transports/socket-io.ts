@@ -7,6 +7,7 @@ import type { Server, Socket } from 'socket.io'
 import type { Config } from '../../config.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../fanout/connection.ts'
+import { mayPublish, type Publisher } from '../../http/auth.ts'
 import { requireReady } from '../../http/health.ts'
 import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
 import { elements } from '../../log/json.ts'
@@ -87,15 +88,16 @@ class SocketIoWire {
   readonly #io: Server
   /** By session id: those that poll. */
   readonly #polls = new Map<string, { readonly outlet: SocketIoOutlet; readonly turns: Turns<Emitted> }>()
-  /** Sessions that came with a publish key in their headers, or need none. */
-  readonly #allowed = new WeakSet<Session>()
+  /** By what their sessions' headers say. */
+  readonly #publishers = new WeakMap<Session, Publisher>()
 
   constructor(app: FastifyInstance, io: Server) {
     this.#app = app
     this.#io = io
     io.engine.on('connection', (session: Session) => {
-      if (app.isPublishKey(session.request.headers.authorization)) this.#allowed.add(session)
-      else limitMessagesOf(session, COMMAND_ROOM)
+      const publisher = app.publisher(session.request.headers)
+      this.#publishers.set(session, publisher)
+      if (!mayPublish(publisher)) limitMessagesOf(session, COMMAND_ROOM)
       tune(session)
     })
     io.on('connection', socket => this.#serve(socket))
@@ -147,25 +149,32 @@ class SocketIoWire {
     engine.handleRequest(raw as Parameters<typeof engine.handleRequest>[0], reply.raw)
   }
 
+  /** A key may also come in what a client says of itself when it connects. */
+  #publisherOf(session: Session, { key }: Record<string, unknown>): Publisher {
+    const publisher = this.#publishers.get(session) ?? 'FW_UNAUTHORIZED'
+    if (publisher !== 'FW_UNAUTHORIZED' || typeof key !== 'string') return publisher
+    return this.#app.publisher({ authorization: `Bearer ${key}` })
+  }
+
   #serve(socket: Socket): void {
     const { conn: session } = socket
     const context = this.#app.fanwire
     const outlet = new SocketIoOutlet(session)
     const connection = new Connection(context.hub, outlet.framing, outlet)
-    const allowed = this.#allowed.has(session) || this.#app.isPublishKey(bearer(socket.handshake.auth))
+    const publisher = this.#publisherOf(session, socket.handshake.auth)
     // Kept by the library for as long as the connection lasts, and as large as the client likes.
     socket.handshake.auth = {}
     const commands = new Commands({
       context,
       connection,
       outlet,
-      allowed,
+      publisher,
       opened: Promise.resolve(),
       logger: this.#app.log,
       keyGoes: 'auth: { key } or Authorization: Bearer …',
     })
     const turns = new Turns<Emitted>(emitted => take(emitted, commands, outlet))
-    const most = allowed ? context.config.maxBody + COMMAND_ROOM : COMMAND_ROOM
+    const most = mayPublish(publisher) ? context.config.maxBody + COMMAND_ROOM : COMMAND_ROOM
     limitMessagesOf(session, most)
     const { sid } = session.transport
     if (outlet.polls) this.#polls.set(sid, { outlet, turns })
@@ -193,11 +202,6 @@ class SocketIoWire {
       session.close()
     })
   }
-}
-
-/** The `Authorization` that goes with what a client said of itself when it connected. */
-function bearer(auth: Record<string, unknown>): string | undefined {
-  return typeof auth.key === 'string' ? `Bearer ${auth.key}` : undefined
 }
 
 /** Answers what a client emitted: in its acknowledgement if it waits for one; else only errors, as an event. */

@@ -9,7 +9,7 @@ import { FanwireError } from '../../errors.ts'
 import { Connection, type Outlet } from '../../fanout/connection.ts'
 import { wsDeflateFraming } from '../../fanout/deflate.ts'
 import { type Farewell, wsFraming } from '../../fanout/frames.ts'
-import { mayPublish } from '../../http/auth.ts'
+import { mayPublish, type Publisher } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
@@ -72,7 +72,8 @@ export async function ws(app: FastifyInstance): Promise<void> {
       const outlet = new WsOutlet(socket, request.raw.socket)
       const framing = isDeflated(socket) ? deflateFraming : wsFraming
       const connection = new Connection(context.hub, framing, outlet)
-      serve(context, app.log, socket, connection, outlet, readQuery(request, rules), mayPublish(request))
+      const publisher = app.publisher(request.headers)
+      serve(context, app.log, socket, connection, outlet, readQuery(request, rules), publisher)
       forget(socket, request.raw)
     },
   })
@@ -86,10 +87,10 @@ function serve(
   connection: Connection,
   outlet: WsOutlet,
   query: ReadQuery<never>,
-  allowed: boolean,
+  publisher: Publisher,
 ): void {
   shareTurns(socket)
-  if (!allowed) limitMessages(socket, COMMAND_ROOM)
+  if (!mayPublish(publisher)) limitMessages(socket, COMMAND_ROOM)
   const opened = join(context, connection, outlet, query, logger)
   // Most clients never say anything.
   let commands: WsCommands | undefined
@@ -99,7 +100,7 @@ function serve(
         context,
         connection,
         outlet,
-        allowed,
+        publisher,
         opened,
         logger,
         keyGoes: 'Authorization: Bearer …',

@@ -3,6 +3,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { requirePublisher } from '../../http/auth.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { type BodyTimes, wholeBody } from '../body.ts'
 import { Entries } from '../entries.ts'
@@ -30,10 +31,10 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   const { maxBody } = context.config
   const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT), LEAST_LIMIT, maxBody + 2 ** 16)
   const tooLarge = `a JSON body may have ${limit} bytes; send more as ${NDJSON}, one entry a line`
-  const onRequest = [app.requirePublishKey, requireMedia(MEDIA, SEND)]
+  const onRequest = [requirePublisher, requireMedia(MEDIA, SEND)]
   const uploads = new Set<Upload>()
 
-  app.post('/v1/events', { config: { origin: 'required' }, onRequest }, async (request, reply) => {
+  app.post('/v1/events', { onRequest }, async (request, reply) => {
     checkedQuery(request, [])
     if (request.headers['idempotency-key'] !== undefined) {
       throw new FanwireError(
@@ -48,7 +49,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
     const raw = await parseEnvelope(await wholeBody(request, limit, tooLarge, times))
     const results: string[] = []
     const fault = (err: unknown) => request.log.error({ err }, 'append failed')
-    const entries = new Entries(context, json => results.push(json), fault)
+    const entries = new Entries(context, request.publisher, json => results.push(json), fault)
     for (const each of raw) {
       await entries.room()
       entries.publish(each)

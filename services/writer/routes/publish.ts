@@ -2,6 +2,7 @@
 
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { requirePublisher } from '../../http/auth.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../../log/entry.ts'
 import { binaryData, type Draft, jsonData, textData } from '../../log/event.ts'
@@ -25,18 +26,18 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
   const context = app.fanwire
   const { maxBody } = context.config
   const tooLarge = `an event may have ${maxBody} bytes`
-  const onRequest = [app.requirePublishKey, requireMedia(new Set(READERS.keys()), SEND)]
+  const onRequest = [requirePublisher, requireMedia(new Set(READERS.keys()), SEND)]
 
   app.post<{ Params: { channel: string } }>(
     '/v1/channels/:channel/events',
-    { config: { origin: 'required' }, onRequest },
+    { onRequest },
     async (request, reply) => {
       const channel = checkedChannel(request.params.channel)
       const fields = checkedFields(request)
       const body = await wholeBody(request, maxBody, tooLarge, times)
       const read = READERS.get(mediaType(request) ?? '')
       if (read === undefined) throw new FanwireError('FW_MEDIA_TYPE', `send ${SEND}`)
-      const [receipt] = await context.append(channel, [{ ...read(body), ...fields }])
+      const [receipt] = await context.append(channel, [{ ...read(body), ...fields }], request.publisher)
       const { position, time, replayed } = receipt as Receipt
       if (replayed) reply.header('idempotency-replayed', 'true')
       return reply.code(201).send({ channel, id: printPosition(position), time })

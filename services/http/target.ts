@@ -1,0 +1,73 @@
+// What a request is addressed to, and what its body is wrapped in: what RFC 9112 demands and Node's parser lets
+// through.
+
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { FanwireError } from '../errors.ts'
+import { hostRule } from './origins.ts'
+
+/** RFC 3986 section 3.2.2, and a port. */
+const HOST = /^(\[[0-9a-f:.]+\]|[\w.~!$&'()*+,;=%-]+)(?::\d{0,5})?$/i
+const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
+
+/**
+ * The target in origin-form: of one in absolute-form the host counts, in place of `Host` (RFC 9112 section 3.2.2).
+ * Fastify calls this before it looks for a route.
+ */
+export function originForm(request: Pick<IncomingMessage, 'url' | 'headers'>): string {
+  const { url = '' } = request
+  if (url.startsWith('/')) return url
+  const [absolute, authority] = ABSOLUTE.exec(url) ?? []
+  if (absolute === undefined) return url
+  request.headers.host = authority
+  const rest = url.slice(absolute.length)
+  return rest.startsWith('/') ? rest : `/${rest}`
+}
+
+/** The name in `Host`, or over HTTP/2 in `:authority`; undefined where there is neither. Raises FW_BAD_REQUEST. */
+function hostOf({ raw }: FastifyRequest): string | undefined {
+  const { headers, rawHeaders, httpVersion } = raw
+  let hosts = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]?.length === 4 && rawHeaders[i]?.toLowerCase() === 'host') hosts++
+  }
+  if (hosts > 1) throw new FanwireError('FW_BAD_REQUEST', 'the request has more than one Host header')
+  const authority = headers[':authority']
+  const host = headers.host ?? authority
+  if (host === undefined) {
+    if (httpVersion === '1.1') throw new FanwireError('FW_BAD_REQUEST', 'the request has no Host header')
+    return undefined
+  }
+  const name = HOST.exec(String(host))?.[1]
+  if (name === undefined || (authority ?? host) !== host) {
+    throw new FanwireError('FW_BAD_REQUEST', 'the Host header is not a host and perhaps a port')
+  }
+  return name
+}
+
+export const target = fp(
+  async app => {
+    const isOurs = hostRule(app.fanwire.config)
+
+    app.addHook('onRequest', (request, _reply, next) => {
+      const coding = request.headers['transfer-encoding']
+      if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+        throw new FanwireError(
+          'FW_TRANSFER_ENCODING',
+          'a transfer coding other than chunked is not taken; send the body as it is',
+        )
+      }
+      const name = hostOf(request)
+      // A page of any name may be made to lead here (DNS rebinding), and sends no `Origin` when it reads.
+      if (name !== undefined && !isOurs(name) && request.routeOptions.config?.anyHost !== true) {
+        throw new FanwireError(
+          'FW_FORBIDDEN_HOST',
+          'this node does not go by the name in Host; FANWIRE_HOSTS lists the names by which it does',
+        )
+      }
+      next()
+    })
+  },
+  { name: 'fanwire-target', dependencies: ['fanwire-errors'], fastify: '5.x' },
+)
