@@ -76,6 +76,8 @@ export class Channel implements Follower {
   readonly #hub: Hub
   readonly #log: ChannelLog
   #feed: Feed | undefined
+  /** It has a feed, or soon will have. Else it has no memory, and only gives pages from the log. */
+  #followed = false
   #closed = false
   /** The newest position that this node acknowledged to a writer; the feed may still be behind it. */
   #acknowledged: Position | undefined
@@ -109,6 +111,7 @@ export class Channel implements Follower {
 
   /** Opens the feed. Raises LogUnavailable. */
   async open(): Promise<void> {
+    this.#followed = true
     const feed = await this.#log.follow(this.name, this)
     if (this.#closed) feed.close()
     else this.#feed = feed
@@ -220,7 +223,7 @@ export class Channel implements Follower {
   join(reader: Reader): void {
     reader.slot = this.readers.length
     this.readers.push(reader)
-    this.holds++
+    this.hold()
   }
 
   leave(reader: Reader): void {
@@ -235,8 +238,14 @@ export class Channel implements Follower {
     this.release()
   }
 
+  hold(): void {
+    if (this.holds++ === 0) this.#hub.busy(this)
+  }
+
   release(): void {
-    if (--this.holds === 0) this.idleSince = Date.now()
+    if (--this.holds > 0) return
+    this.idleSince = Date.now()
+    this.#hub.idle(this)
   }
 
   /**
@@ -327,6 +336,7 @@ export class Channel implements Follower {
    * Raises LogUnavailable.
    */
   async page(start: Start, limit: PageLimit): Promise<Page> {
+    if (!this.#followed) return (await this.fetch(start, limit)).page
     const held = this.peek(start, limit)
     if (held !== undefined) return held
     const known = this.#newestKnown()
@@ -382,9 +392,12 @@ export class Channel implements Follower {
   }
 
   async #read(start: Start, limit: PageLimit): Promise<Fetched> {
-    this.#hub.logReads++
-    const acknowledged = this.#acknowledged
-    const page = await this.#log.read(this.name, start, limit)
+    let acknowledged: Position | undefined
+    const page = await this.#hub.reading.through(() => {
+      this.#hub.logReads++
+      acknowledged = this.#acknowledged
+      return this.#log.read(this.name, start, limit)
+    })
     this.#remember(() => {
       this.recent.prepend(page.events)
       this.recent.trim(Date.now())

@@ -29,6 +29,8 @@ export interface Outlet {
 
 /** A connection may have this much queued in one flush over all its channels before it is skipped, bytes. */
 const CORKED_MAX = 512 * 1024
+/** Reads from the log for one connection at a time. */
+const MAX_FETCHING = 16
 const NOTHING = Buffer.alloc(0)
 
 export class Connection implements Target {
@@ -46,6 +48,8 @@ export class Connection implements Target {
   /** When a goodbye was queued, ms since 1970. */
   #endedAt = 0
   #corked = false
+  /** Reads from the log that are under way, those for readers that have left among them. */
+  #fetching = 0
   /** When the first heartbeat went out that was not answered yet, ms since 1970; 0 where none waits. */
   unansweredSince = 0
   /** When it has to end, ms since 1970; 0: never. */
@@ -181,17 +185,22 @@ export class Connection implements Target {
   // Reading what memory does not hold -------------------------------------------------------------------------
 
   #fetch(reader: Reader): void {
+    // It has its turn when one of them is answered.
+    if (this.#fetching >= MAX_FETCHING) return
+    this.#fetching++
     reader.fetching = true
     const { version } = reader.channel
     reader.channel.share({ epoch: reader.epoch, offset: reader.offset }).then(
       fetched => {
         reader.fetching = false
+        this.#fetched()
         if (reader.slot === -1) return
         this.#deliver(reader, fetched)
         // What the feed brought meanwhile woke nobody who was waiting for the log.
         if (reader.channel.version !== version) this.#hub.catchUpSoon(this)
       },
       () => {
+        this.#fetched()
         // The log is away: the client keeps its place, and the node asks again later.
         reader.channel.askLater(() => {
           reader.fetching = false
@@ -199,6 +208,10 @@ export class Connection implements Target {
         })
       },
     )
+  }
+
+  #fetched(): void {
+    if (this.#fetching-- === MAX_FETCHING) this.#hub.catchUpSoon(this)
   }
 
   #deliver(reader: Reader, fetched: Fetched): void {

@@ -6,6 +6,7 @@ import type { Position } from '../log/position.ts'
 import { Channel, type Gather } from './channel.ts'
 import type { Connection } from './connection.ts'
 import type { Farewell } from './frames.ts'
+import { Gate } from './gate.ts'
 import { jitter } from './frames.ts'
 
 /** Settings of section 4.1 that the fan-out needs. Times in ms, sizes in bytes. */
@@ -53,6 +54,8 @@ export interface Held {
 /** A large channel is flushed in slices of this many ms, with the event loop free between them. */
 const SLICE = 2
 const SPOKES = 32
+/** Reads that the log is asked at a time: whoever else asks it, such as a publisher, is not behind more of them. */
+const LOG_READS = 64
 /** A client has this long to answer a heartbeat that wants an answer, ms. */
 const ANSWER_WITHIN = 10_000
 /** A client that was told to go is cut after this, ms. */
@@ -76,8 +79,12 @@ export class Hub {
   readonly leaving = new Set<Connection>()
   readonly held = new Set<Held>()
   logReads = 0
+  /** What goes to the log for a page goes through here. */
+  readonly reading = new Gate(LOG_READS)
   readonly #log: ChannelLog
   readonly #channels = new Map<string, { channel: Channel; opened: Promise<void> }>()
+  /** Followed channels that nobody holds, by how long. */
+  readonly #idle = new Set<Channel>()
   readonly #wires: Record<string, WireStats> = {}
   readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
   #spoke = 0
@@ -109,6 +116,7 @@ export class Hub {
     this.#timers = []
     for (const { channel } of this.#channels.values()) channel.close()
     this.#channels.clear()
+    this.#idle.clear()
   }
 
   // Channels ------------------------------------------------------------------------------------------------
@@ -126,20 +134,32 @@ export class Hub {
       this.#channels.set(name, entry)
     }
     const { channel, opened } = entry
-    channel.holds++
+    channel.hold()
     try {
       await opened
       return channel
     } catch (error) {
-      channel.release()
       if (this.#channels.get(name) === entry) this.#channels.delete(name)
+      channel.release()
       throw error
     }
   }
 
+  /** As `open`; but where no more channels can be followed, one that is not, and only gives pages. */
+  async #openOnce(name: string): Promise<Channel> {
+    try {
+      return await this.open(name)
+    } catch (error) {
+      if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
+      const channel = new Channel(name, this, this.#log)
+      channel.hold()
+      return channel
+    }
+  }
+
   /** All of `names`, or none. */
-  async openAll(names: readonly string[]): Promise<Channel[]> {
-    const opened = await Promise.allSettled(names.map(name => this.open(name)))
+  async openAll(names: readonly string[], open = (name: string) => this.open(name)): Promise<Channel[]> {
+    const opened = await Promise.allSettled(names.map(open))
     const failed = opened.find(each => each.status === 'rejected')
     const channels = opened.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
     if (failed === undefined) return channels
@@ -149,12 +169,30 @@ export class Hub {
 
   /** Holds channels open for as long as `use` takes. Raises what it raises, and what `openAll` does. */
   async using<T>(names: readonly string[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
-    const channels = await this.openAll(names)
+    return this.#use(await this.openAll(names), use)
+  }
+
+  /** As `using`, for what asks channels for pages and does not stay: it is served by a full node, too. */
+  async glancing<T>(names: readonly string[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
+    return this.#use(await this.openAll(names, name => this.#openOnce(name)), use)
+  }
+
+  async #use<T>(channels: Channel[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
     try {
       return await use(channels)
     } finally {
       for (const channel of channels) channel.release()
     }
+  }
+
+  /** Somebody holds the channel. */
+  busy(channel: Channel): void {
+    this.#idle.delete(channel)
+  }
+
+  /** Nobody holds the channel any more. */
+  idle(channel: Channel): void {
+    if (this.#channels.get(channel.name)?.channel === channel) this.#idle.add(channel)
   }
 
   /** What this node told a writer; whoever asks it next sees it. */
@@ -167,14 +205,9 @@ export class Hub {
     return this.#channels.get(name)?.channel.readers.length ?? 0
   }
 
-  /** Room for one more channel, if one is lingering. */
+  /** Room for one more channel, if one is lingering. Takes as long whatever is followed. */
   #makeRoom(): void {
-    let longest: Channel | undefined
-    for (const { channel } of this.#channels.values()) {
-      if (channel.holds === 0 && (longest === undefined || channel.idleSince < longest.idleSince)) {
-        longest = channel
-      }
-    }
+    const [longest] = this.#idle
     if (longest === undefined) {
       throw new FanwireError(
         'FW_TOO_MANY_FOLLOWED',
@@ -185,13 +218,15 @@ export class Hub {
   }
 
   #sweepChannels(idleBefore: number): void {
-    for (const { channel } of this.#channels.values()) {
-      if (channel.holds === 0 && channel.idleSince <= idleBefore) this.#drop(channel)
+    for (const channel of this.#idle) {
+      if (channel.idleSince > idleBefore) return
+      this.#drop(channel)
     }
   }
 
   #drop(channel: Channel): void {
     this.#channels.delete(channel.name)
+    this.#idle.delete(channel)
     this.#news.delete(channel)
     channel.close()
   }

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../errors.ts'
 import type { Identity } from '../http/auth.ts'
 import type { Context } from '../http/context.ts'
+import { TURN } from '../http/turns.ts'
 import { parseEntry } from '../log/entry.ts'
 import type { Receipt } from '../log/log.ts'
 import { printPosition } from '../log/position.ts'
@@ -12,8 +13,6 @@ import { Appender, type Outcome } from './appender.ts'
 
 /** Entries whose results are not out yet, be it that an earlier one keeps them waiting. */
 const WINDOW = 4096
-/** Entries after which the event loop gets its turn, should the log answer at once. */
-const TURN = 256
 
 /** An entry on its way. */
 interface Slot {
@@ -63,6 +62,7 @@ export class Entries {
 
   /** Returns when the next entry may be taken. */
   async room(): Promise<void> {
+    // Others have their turn in between, also where the log answers at once.
     if (this.taken % TURN === 0) await setImmediate()
     while (this.#full) await this.#appender.changed()
   }

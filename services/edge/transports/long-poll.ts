@@ -1,8 +1,11 @@
 // Long polling: GET /v1/long-poll asks once, and is held until there is something or `wait` is over.
 
-import type { FastifyInstance } from 'fastify'
-import { LongPoll } from '../../fanout/pages.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { FanwireError } from '../../errors.ts'
+import type { Channel } from '../../fanout/channel.ts'
+import { type Answer, collect, LongPoll } from '../../fanout/pages.ts'
 import { whenOver } from '../../http/over.ts'
+import type { Start } from '../../log/position.ts'
 import { policyFor, sendAnswer } from '../answer.ts'
 import { readQuery } from '../query.ts'
 
@@ -21,18 +24,32 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
 
   app.get('/v1/long-poll', async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
-    const answer = await hub.using(channels, async opened => {
-      const waiting = new LongPoll(hub, opened)
-      const stop = whenOver(request, reply, () => waiting.release())
-      stats.connections++
-      try {
-        return await waiting.answer(starts, numbers.limit, numbers.wait * 1000)
-      } finally {
-        stats.connections--
-        stop()
-      }
+    const held = (opened: Channel[]) => hold(request, reply, opened, starts, numbers)
+    const answer = await hub.using(channels, held).catch(async error => {
+      if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
+      // A full node can't wait for news, but it has what is there.
+      const found = await hub.glancing(channels, opened => collect(opened, starts, numbers.limit))
+      if (found.events.length === 0 && found.gaps.length === 0) throw error
+      return found
     })
     reply.header('cache-control', policyFor(request, 'no-store'))
     return sendAnswer(reply, 'long-poll', answer)
   })
+  async function hold(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    opened: Channel[],
+    starts: readonly Start[],
+    { limit, wait }: { readonly limit: number; readonly wait: number },
+  ): Promise<Answer> {
+    const waiting = new LongPoll(hub, opened)
+    const stop = whenOver(request, reply, () => waiting.release())
+    stats.connections++
+    try {
+      return await waiting.answer(starts, limit, wait * 1000)
+    } finally {
+      stats.connections--
+      stop()
+    }
+  }
 }

@@ -16,7 +16,7 @@ export async function poll(app: FastifyInstance): Promise<void> {
 
   app.get('/v1/poll', { exposeHeadRoute: true }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
-    const answer = await hub.using(channels, opened => collect(opened, starts, numbers.limit))
+    const answer = await hub.glancing(channels, opened => collect(opened, starts, numbers.limit))
     reply.header('cache-control', policyFor(request, 'no-cache'))
     const tag = entityTag(answer)
     if (tag !== undefined) {

@@ -27,7 +27,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     const { limit, every } = numbers
     const look = (opened: Channel[]) =>
       Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit)))
-    const news: News[] = await hub.using(channels, look)
+    const news: News[] = await hub.glancing(channels, look)
 
     const again = new URLSearchParams()
     for (const channel of channels) again.append('channel', channel)
