@@ -22,6 +22,7 @@ export interface Wire {
 
 /** One buffer for all reads of the process: what was read is scanned before the next read. */
 const BUFFER = Buffer.alloc(512 * 1024)
+const NOTHING = Buffer.alloc(0)
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
 /** Socket.IO: connect to the main namespace, and answer a ping. */
 const CONNECT = text('40')
@@ -141,7 +142,8 @@ export class Client {
     if (this.#head !== undefined) this.#begin(socket, bytes, length)
     else if (this.#dechunker === undefined) this.#take(socket, bytes, length)
     else {
-      this.#take(socket, bytes, this.#dechunker.strip(bytes, 0, length))
+      for (const data of this.#dechunker.take(bytes.subarray(0, length)))
+        this.#take(socket, data, data.length)
       if (this.#dechunker.ended) socket.destroy()
     }
   }
@@ -171,8 +173,8 @@ export class Client {
 
   /** Reads up to where the stream begins. */
   #begin(socket: Socket, bytes: Buffer, length: number): void {
-    const added = this.#dechunker === undefined ? length : this.#dechunker.strip(bytes, 0, length)
-    let head = Buffer.concat([this.#head ?? BUFFER.subarray(0, 0), bytes.subarray(0, added)])
+    const came = bytes.subarray(0, length)
+    let head = Buffer.concat([this.#head ?? NOTHING, ...(this.#dechunker?.take(came) ?? [came])])
     this.#head = head
     let text = head.toString('latin1', 0, LONGEST_HEAD)
     const body = text.indexOf('\r\n\r\n')
@@ -188,7 +190,7 @@ export class Client {
       /\r\ntransfer-encoding: *chunked\r\n/i.test(text.slice(0, body + 2))
     ) {
       this.#dechunker = new Dechunker()
-      head = head.subarray(0, this.#dechunker.strip(head, body + 4, head.length))
+      head = Buffer.concat([head.subarray(0, body + 4), ...this.#dechunker.take(head.subarray(body + 4))])
       this.#head = head
       text = head.toString('latin1', 0, LONGEST_HEAD)
     }

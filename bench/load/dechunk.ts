@@ -1,8 +1,12 @@
-// Chunked transfer coding (RFC 9112 section 7.1), taken off the bytes in place: what a chunk's boundary would cut in
-// two is whole again.
+// Chunked transfer coding (RFC 9112 section 7.1), taken off without a copy: what comes is mostly one chunk, which holds
+// all that a server has for a client.
 
 const CR = 0x0d
 const LF = 0x0a
+const ZERO = 0x30
+const NINE = 0x39
+const A = 0x61
+const LOWER_CASE = 0x20
 
 export class Dechunker {
   /** Bytes of the chunk that are still to come. */
@@ -16,22 +20,20 @@ export class Dechunker {
   /** The last chunk has come. */
   ended = false
 
-  /** Moves the data among the first `length` bytes together, from `from` on; returns where it ends. */
-  strip(bytes: Buffer, from: number, length: number): number {
-    let at = from
-    let to = from
-    while (at < length && !this.ended) {
+  /** The data in what came next, in order: views of it. */
+  take(bytes: Buffer): Buffer[] {
+    const data: Buffer[] = []
+    for (let at = 0; at < bytes.length && !this.ended;) {
       if (this.#inLine) this.#byte(bytes[at++] as number)
       else {
-        const count = Math.min(this.#left, length - at)
-        if (to !== at) bytes.copyWithin(to, at, at + count)
-        to += count
-        at += count
-        this.#left -= count
+        const end = Math.min(at + this.#left, bytes.length)
+        data.push(bytes.subarray(at, end))
+        this.#left -= end - at
+        at = end
         if (this.#left === 0) this.#beginLine()
       }
     }
-    return to
+    return data
   }
 
   #beginLine(): void {
@@ -51,8 +53,8 @@ export class Dechunker {
       return
     }
     if (byte === CR || this.#inExtension) return
-    const digit = Number.parseInt(String.fromCharCode(byte), 16)
-    if (Number.isNaN(digit)) this.#inExtension = true
+    const digit = byte <= NINE ? byte - ZERO : (byte | LOWER_CASE) - A + 10
+    if (digit < 0 || digit > 15) this.#inExtension = true
     else {
       this.#size = this.#size * 16 + digit
       this.#digits++

@@ -1,25 +1,34 @@
 // Chunked transfer coding, as HTTP/1.1 has it (RFC 9112 section 7.1). A stretch lies in memory as one chunk: clients
 // of HTTP/1.1 are sent all of it, those of HTTP/2 and HTTP/1.0 the data within, so that it is encoded once for both.
 
-const LINE_END = '\r\n'
-const NEWLINE = 0x0a
+const CR = 0x0d
+const LF = 0x0a
+const LINE_END = 2
 const NOTHING = Buffer.alloc(0)
+const DIGITS = Buffer.from('0123456789abcdef')
 
 /**
  * Ends a body. Left out where the client is to come back: a body without it is incomplete (RFC 9112 section 8), which
  * no client takes for an end.
  */
-export const LAST_CHUNK = Buffer.from(`0${LINE_END}${LINE_END}`)
+export const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 
 /** A chunk whose `size` bytes of data the caller writes, from `at` on. None for no data: that would end the body. */
 export function allocateChunk(size: number): { readonly chunk: Buffer; readonly at: number } {
   if (size === 0) return { chunk: NOTHING, at: 0 }
-  const head = size.toString(16) + LINE_END
-  const at = head.length
-  const chunk = Buffer.allocUnsafe(at + size + LINE_END.length)
-  chunk.write(head, 0, 'latin1')
-  chunk.write(LINE_END, at + size, 'latin1')
+  let digits = 1
+  for (let rest = size >>> 4; rest > 0; rest >>>= 4) digits++
+  const at = digits + LINE_END
+  const chunk = Buffer.allocUnsafe(at + size + LINE_END)
+  for (let i = digits - 1, rest = size; i >= 0; i--, rest >>>= 4) chunk[i] = DIGITS[rest & 15] as number
+  endLine(chunk, digits)
+  endLine(chunk, at + size)
   return { chunk, at }
+}
+
+function endLine(bytes: Buffer, at: number): void {
+  bytes[at] = CR
+  bytes[at + 1] = LF
 }
 
 /** A text as one chunk. */
@@ -31,5 +40,5 @@ export function chunkOf(text: string): Buffer {
 
 /** The data of one chunk: a view of it. */
 export function dataOf(chunk: Buffer): Buffer {
-  return chunk.subarray(chunk.indexOf(NEWLINE) + 1, -LINE_END.length)
+  return chunk.subarray(chunk.indexOf(LF) + 1, -LINE_END)
 }

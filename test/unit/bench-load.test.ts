@@ -60,6 +60,8 @@ for (const wire of WIRES) {
 }
 
 t.test('chunks are taken off wherever the bytes are cut', async t => {
+  const size = (length: number) =>
+    length % 2 === 0 ? length.toString(16) : length.toString(16).toUpperCase().padStart(4, '0')
   const pieces = fc.array(fc.string({ minLength: 1, maxLength: 40 }), { maxLength: 12 })
   const cuts = fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 10 })
   const extension = fc.constantFrom('', ';a=b', ';ext="0d0a"')
@@ -68,22 +70,17 @@ t.test('chunks are taken off wherever the bytes are cut', async t => {
     fc.property(pieces, cuts, extension, trailers, (pieces, cuts, extension, trailers) => {
       const data = pieces.map(each => Buffer.from(each))
       const framed = data.flatMap(each => [
-        Buffer.from(`${each.length.toString(16)}${extension}\r\n`),
+        Buffer.from(`${size(each.length)}${extension}\r\n`),
         each,
         Buffer.from('\r\n'),
       ])
-      const bytes = Buffer.concat([...framed, Buffer.from(`0\r\n${trailers}\r\n`)])
+      const bytes = Buffer.concat([...framed, Buffer.from(`0\r\n${trailers}\r\n`), Buffer.from('behind it')])
       const dechunker = new Dechunker()
       const found: Buffer[] = []
       for (let at = 0, i = 0; at < bytes.length; i++) {
-        const part = Buffer.concat([
-          Buffer.from('head'),
-          bytes.subarray(at, at + (cuts[i % cuts.length] ?? 1)),
-          Buffer.from('stale'),
-        ])
-        const end = dechunker.strip(part, 4, part.length - 5)
-        found.push(Buffer.from(part.subarray(4, end)))
-        at += part.length - 9
+        const part = bytes.subarray(at, at + (cuts[i % cuts.length] ?? 1))
+        found.push(...dechunker.take(part))
+        at += part.length
       }
       t.equal(Buffer.concat(found).toString(), Buffer.concat(data).toString())
       t.equal(dechunker.ended, true)
