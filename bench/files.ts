@@ -32,6 +32,3 @@ export function withTexts(path: string, document: string, texts: Readonly<Record
   }
   return whole
 }
-
-/** Until README is short: the parts that it still has. */
-export const intoReadme = (texts: Readonly<Record<string, string>>) => intoFile('README.md', texts)

@@ -5,19 +5,23 @@ import { defineConfig } from 'vitepress'
 
 const REPOSITORY = 'https://github.com/fanwire/fanwire'
 
+// GitHub Pages serves the site below the repository's name: DOCS_BASE=/fanwire/.
+const BASE = process.env.DOCS_BASE ?? '/'
+
 const page = (text: string, link: string) => ({ text, link })
 
 export default defineConfig({
   title: 'fanwire',
   description:
     'A fan-out broker: publish an event once, read it on any node over any wire, and lose nothing.',
-  // GitHub Pages serves the site below the repository's name; `DOCS_BASE=/` is for a host of its own.
-  base: process.env.DOCS_BASE ?? '/',
+  base: BASE,
+  head: [['link', { rel: 'icon', type: 'image/svg+xml', href: `${BASE}logo.svg` }]],
   cleanUrls: true,
   lastUpdated: true,
   // Links to the repository's own files, such as ARCHITECTURE.md, are absolute. Examples name local addresses.
   ignoreDeadLinks: [/^https?:\/\/(localhost|127\.0\.0\.1)/],
   themeConfig: {
+    logo: '/logo.svg',
     search: { provider: 'local', options: { detailedView: true } },
     outline: [2, 3],
     socialLinks: [{ icon: 'github', link: REPOSITORY }],
@@ -95,6 +99,7 @@ export default defineConfig({
           page('Wires compared', '/benchmarks/wires'),
           page('Other brokers', '/benchmarks/brokers'),
           page('Faults survived', '/benchmarks/faults'),
+          page('Attacks withstood', '/benchmarks/abuse'),
           page('Attacks withstood', '/benchmarks/abuse'),
         ],
       },

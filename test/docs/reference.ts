@@ -94,7 +94,7 @@ function routesReference(): string {
   return Object.entries(ROUTES)
     .map(
       ([route, text]) =>
-        `### ${route.replaceAll(/[{}]/g, brace => `\\${brace}`)} {#${anchor(route)}}\n\n${text}`,
+        `### ${route.replaceAll(/[{}]/g, brace => `\\${brace}`)} {#${anchorOf(route)}}\n\n${text}`,
     )
     .join('\n\n')
 }
@@ -102,12 +102,13 @@ function routesReference(): string {
 function routesTable(): string {
   const rows = documentedRoutes.map(route => {
     const [method = '', path = ''] = route.split(' ')
-    return `| ${method} | [\`${path}\`](#${anchor(route)}) |`
+    return `| ${method} | [\`${path}\`](#${anchorOf(route)}) |`
   })
   return ['| method | path |', '|---|---|', ...rows].join('\n')
 }
 
-function anchor(route: string): string {
+/** Of a route's section. */
+export function anchorOf(route: string): string {
   return route
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')

@@ -9,10 +9,11 @@ import { ROOT } from '../../bench/files.ts'
 import { settingTexts } from '../../services/config.ts'
 import { CODES } from '../../services/errors.ts'
 import { startBrowser, withoutBrowser } from '../browser/browser.ts'
+import { startMemoryNode } from '../contract/node.ts'
 import { temporaryFolder } from '../tools.ts'
 import { until } from '../until.ts'
 import { documents } from './blocks.ts'
-import { documentedRoutes, generated, routesOfNode } from './reference.ts'
+import { anchorOf, documentedRoutes, generated, routesOfNode } from './reference.ts'
 import { buildSite, serveSite } from './site.ts'
 
 t.setTimeout(300_000)
@@ -26,6 +27,15 @@ t.test('the reference is what `npm run docs` writes', async t => {
 
 t.test('every route is documented, and no other', async t => {
   t.strictSame([...documentedRoutes].sort(), (await routesOfNode()).sort())
+})
+
+t.test('every metric is documented, and no other', async t => {
+  const node = await startMemoryNode()
+  const { body } = await node.get('/metrics')
+  await node.close()
+  const named = (text: string) => [...new Set(text.match(/\bfanwire_[a-z_]+\b/g))].sort()
+  const measured = named([...body.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name).join(' '))
+  t.strictSame(named(readFileSync(join(ROOT, 'docs/operate/metrics.md'), 'utf8')), measured)
 })
 
 t.test('links between documents outside of the site lead somewhere', async t => {
@@ -69,42 +79,28 @@ t.test('in a browser', { skip: withoutBrowser }, async t => {
   await t.test('no page is wider than a phone', t => fitsPhone(t, browser, site.url))
 })
 
-interface Result {
-  readonly title: string
-  readonly href: string
-}
-
 async function searches(t: Test, browser: Browser, url: string): Promise<void> {
   const page = await browser.newPage()
   await page.goto(url)
   await page.locator('.DocSearch-Button').first().click()
-  const wanted: [string, RegExp][] = [
-    ...settingTexts().map(({ env }): [string, RegExp] => [env, new RegExp(`settings#${env.toLowerCase()}$`)]),
-    ...Object.keys(CODES).map((code): [string, RegExp] => [
-      code,
-      new RegExp(`errors#${code.toLowerCase()}$`),
-    ]),
-    ...documentedRoutes.map((route): [string, RegExp] => [route, /\/reference\/routes#/]),
+  const wanted = [
+    ...settingTexts().map(({ env }) => [env, `/reference/settings#${env.toLowerCase()}`]),
+    ...Object.keys(CODES).map(code => [code, `/reference/errors#${code.toLowerCase()}`]),
+    ...documentedRoutes.map(route => [route, `/reference/routes#${anchorOf(route)}`]),
   ]
-  for (const [text, href] of wanted) t.ok(await finds(page, text, href), text)
+  for (const [text = '', link = ''] of wanted) t.match(await results(page, text, link), [link], text)
   await page.close()
 }
 
-/** Whether one of the first results leads there. */
-async function finds(page: Page, text: string, href: RegExp): Promise<boolean> {
-  const found = async () => {
-    const results = (await page
-      .locator('.VPLocalSearchBox a.result')
-      .evaluateAll(
-        `links => links.slice(0, 5).map(each => ({ title: each.textContent, href: each.getAttribute('href') }))`,
-      )) as unknown as Result[]
-    return results.some(result => href.test(result.href))
-  }
+/** Where a search leads: `expected` alone once it is among the first three results, else those after a while. */
+async function results(page: Page, text: string, expected: string): Promise<string[]> {
   await page.locator('.VPLocalSearchBox input.search-input').fill(text)
-  return until(`the search finds ${text}`, found, 10_000).then(
-    () => true,
-    () => false,
-  )
+  const look = () =>
+    page.evaluate<string[]>(
+      `[...document.querySelectorAll('.VPLocalSearchBox a.result')].slice(0, 3).map(each => each.getAttribute('href'))`,
+    )
+  const found = async () => (await look()).includes(expected)
+  return until(`a search for ${text}`, found, 10_000).then(() => [expected], look)
 }
 
 async function fitsPhone(t: Test, browser: Browser, url: string): Promise<void> {
