@@ -20,12 +20,14 @@ import {
   type Client,
   fromAddress,
   type Item,
+  openStream,
   type SocketIoAnswer,
   Unopened,
   type Wire,
 } from '../contract/clients.ts'
 import { makeCertificate } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
+import { startNode } from '../node.ts'
 import { until } from '../until.ts'
 
 const STREAMS = ALL_WIRES.filter(wire => wire.streams)
@@ -436,6 +438,30 @@ for (const kind of KINDS) {
       }
     }
   })
+
+  for (const [how, signal] of [
+    ['is killed', 'SIGKILL'],
+    ['stops', 'SIGTERM'],
+  ] as const) {
+    t.test(`H1: ${kind}: streams through it break off when their edge ${how}`, async t => {
+      const edge = await startNode({ args: ['--drain', '0ms', '--drain-notice', '0ms'] })
+      t.teardown(() => edge.kill())
+      const url = await before(t, kind, { edges: [edge] })
+      await until('it is up', async () => (await fetch(`${url}/readyz`)).ok)
+      const ends: Promise<string>[] = []
+      for (const wire of ['sse', 'stream', 'push']) {
+        const { port } = new URL(url)
+        const { answer } = await openStream({ port: Number(port) }, `/v1/${wire}?channel=news`)
+        const end = once(answer.resume(), 'end').then(
+          () => 'an end',
+          error => error.code as string,
+        )
+        ends.push(end)
+      }
+      edge.signal(signal)
+      t.strictSame(await Promise.all(ends), ['ECONNRESET', 'ECONNRESET', 'ECONNRESET'])
+    })
+  }
 
   t.test(`${kind}: a publish whose writer dies over it is not sent again`, async t => {
     const writers = [await fake(t, dies), await fake(t, dies)]

@@ -211,9 +211,9 @@ t.test('too many channels followed: come back, and there may be room', async t =
   const other = fresh()
   await comesBack(t, own, `/v1/sse?channel=${other}`, 'FW_TOO_MANY_FOLLOWED')
   await comesBack(t, own, `/v1/sse?channel=${other}&channel=${fresh()}`, 'FW_TOO_MANY_FOLLOWED')
-  for (const wire of ['poll', 'long-poll', 'stream']) {
+  for (const wire of ['stream', 'push']) {
     const { status, headers, body } = await own.get(`/v1/${wire}?channel=${other}`)
-    t.equal(status, 503, 'other wires have a status for it')
+    t.equal(status, 503, 'other streams have a status for it')
     t.ok(headers['retry-after'])
     t.equal(JSON.parse(body).error.code, 'FW_TOO_MANY_FOLLOWED')
   }
