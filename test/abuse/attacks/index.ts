@@ -14,7 +14,7 @@ import { fullSpeed, fullSpeedRedis, idempotencyKeys } from './publishers.ts'
 import { rapidReset } from './rapid-reset.ts'
 import { refusedHandshakes } from './refused-handshakes.ts'
 import { brokenLines, http2Requests, pipelinedRequests, socketIoPackets } from './request-floods.ts'
-import { silentConnections, slowBodies, slowHeads } from './slow-clients.ts'
+import { halfClosed, silentConnections, slowBodies, slowHeads, unreadStreams } from './slow-clients.ts'
 import { smallHeap } from './small-heap.ts'
 import { tlsHandshakes } from './tls-handshakes.ts'
 import { malformedTexts, pings, subscriptions, unknownCursors } from './ws-floods.ts'
@@ -43,6 +43,8 @@ export const attacks: readonly Attack[] = [
   rapidReset,
   encodedMetrics,
   silentConnections,
+  halfClosed,
+  unreadStreams,
   slowHeads,
   slowBodies,
   idempotencyKeys,

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Attack } from '../attack.ts'
-import { ending, open, paced } from '../raw.ts'
+import { ending, getting, open, paced } from '../raw.ts'
 
 const SILENT = 5000
 
@@ -18,6 +18,46 @@ export const silentConnections: Attack = {
     await paced(1000, signal, count, SILENT)
     await ending(signal)
     return { did: { opened } }
+  },
+}
+
+const HALF_CLOSED = 5000
+
+export const halfClosed: Attack = {
+  name: 'half-closed',
+  title: `${HALF_CLOSED.toLocaleString('en')} long polls of clients that close their side behind the request`,
+  rate: '625 connections a second',
+  async attack({ port }, signal) {
+    let opened = 0
+    const poll = async () => {
+      const socket = await open(port)
+      socket?.end(getting('/v1/long-poll?channel=held&wait=55'))
+      if (socket !== undefined) opened++
+    }
+    await paced(625, signal, poll, HALF_CLOSED)
+    await ending(signal)
+    return { did: { opened } }
+  },
+}
+
+const UNREAD = 1000
+
+export const unreadStreams: Attack = {
+  name: 'unread-streams',
+  title: `${UNREAD.toLocaleString('en')} sse clients of the good clients' channel that read nothing`,
+  rate: '250 connections a second',
+  async attack({ port, channel }, signal) {
+    let [opened, ended] = [0, 0]
+    const follow = async () => {
+      const socket = await open(port)
+      if (socket === undefined) return
+      opened++
+      socket.once('close', () => ended++)
+      socket.pause().write(getting(`/v1/sse?channel=${channel}`))
+    }
+    await paced(250, signal, follow, UNREAD)
+    await ending(signal)
+    return { did: { opened, ended } }
   },
 }
 
