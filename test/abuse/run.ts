@@ -75,6 +75,7 @@ export async function runAttack(
 
     say('the attackers have gone')
     const ready = await timed(patience ?? READY_WITHIN, signal => isReady(world, good, signal))
+    await world.relieve()
     let left = ''
     const back = await timed(patience ?? BACK_WITHIN, async signal => {
       do left = await whatIsLeft(world, before)

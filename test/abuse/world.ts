@@ -25,6 +25,8 @@ export interface World {
   /** Memory that Redis uses, bytes; 0 where there is none. */
   redisMemory(): Promise<number>
   ready(): Promise<boolean>
+  /** The attackers have gone: so does the load balancer, and the connections that it keeps to the node. */
+  relieve(): Promise<void>
   /** Asks the node for a garbage collection. */
   collect(): void
   close(): Promise<void>
@@ -93,6 +95,9 @@ export async function startWorld({ needs = {} }: Attack, channel: string, built:
       },
       async ready() {
         return (await get(port, '/readyz', 1000).catch(() => undefined))?.status === 200
+      },
+      async relieve() {
+        await balancer?.stop()
       },
       collect: () => node.signal(COLLECT),
       close,
