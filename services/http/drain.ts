@@ -8,7 +8,7 @@ import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { lastsUntil } from '../fanout/hub.ts'
 import { isHandshake } from './node/upgrades.ts'
-import { answerAndClose, connectionOf, whenOver } from './over.ts'
+import { answerAndClose, connectionOf, isSending, whenOver } from './over.ts'
 
 /** Requests that are being answered when all goodbyes are said have this long, ms. */
 const LAST_ANSWERS = 2500
@@ -17,8 +17,8 @@ const LAST_ANSWERS = 2500
 class InFlight {
   #count = 0
   #empty: (() => void) | undefined
-  /** Nothing new is begun. */
-  ended = false
+  #ended = false
+  readonly #partings: (() => Promise<unknown>)[] = []
 
   readonly begun = (): void => {
     this.#count++
@@ -27,6 +27,22 @@ class InFlight {
   readonly done = (): void => {
     this.#count--
     if (this.#count === 0) this.#empty?.()
+  }
+
+  /** Nothing new is begun. */
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** Adds what brings requests to an end that would go on by themselves; it returns when they are over. */
+  partsWith(parting: () => Promise<unknown>): void {
+    this.#partings.push(parting)
+  }
+
+  /** From now on nothing new is begun. Returns when what would go on is over. */
+  async end(): Promise<void> {
+    this.#ended = true
+    await Promise.all(this.#partings.map(parting => parting()))
   }
 
   /** Returns when all are answered, or after `ms`. */
@@ -78,7 +94,7 @@ export const stopping = fp(
       next()
     })
     app.addHook('onSend', (request, reply, _payload, next) => {
-      if (health.draining || isOld(request)) answerAndClose(request, reply)
+      if ((health.draining || isOld(request)) && !isSending(request)) answerAndClose(request, reply)
       next()
     })
   },
@@ -104,8 +120,7 @@ export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes
   await hub.drain(spread)
   // To sessions that no answer told; unlike `Connection: close` this is safe while a request is on its way.
   app.protocols.goAway()
-  app.inFlight.ended = true
-  await Promise.all([app.inFlight.answered(LAST_ANSWERS), hub.gone(LAST_ANSWERS)])
+  await Promise.all([app.inFlight.end(), app.inFlight.answered(LAST_ANSWERS), hub.gone(LAST_ANSWERS)])
   const closed = app.close()
   // The server waits for sockets that it handed over (WebSocket), but does not close them.
   for (const socket of app.sockets) socket.destroy()

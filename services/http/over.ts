@@ -14,6 +14,12 @@ export function connectionOf(request: FastifyRequest): object | undefined {
   return raw.httpVersionMajor === 2 ? http2StreamOf(request)?.session : raw.socket
 }
 
+/** Whether the body of an HTTP/1 request still comes in: whoever closes now resets the connection of a busy client. */
+export function isSending({ raw, headers }: FastifyRequest): boolean {
+  if (raw.complete || raw.httpVersionMajor === 2) return false
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
 /** Tells the client, along with this answer, not to send more requests over this connection. */
 export function answerAndClose(request: FastifyRequest, reply: FastifyReply): void {
   if (request.raw.httpVersionMajor !== 2) return void reply.header('connection', 'close')

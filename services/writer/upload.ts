@@ -1,8 +1,12 @@
 // One streamed publish: lines come in, results go out, at the same time and each at its own pace.
 
+import { once } from 'node:events'
+import { constants } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
+import { endGently } from '../http/node/closing.ts'
+import { http2StreamOf } from '../http/over.ts'
 import { RequestBody } from './body.ts'
 import { Entries, printError } from './entries.ts'
 import { LineSplitter } from './ndjson.ts'
@@ -33,7 +37,7 @@ export class Upload {
   /** Returns when the status is 200; raises what is said instead, if the log failed and holds nothing. */
   readonly decided: Promise<void>
   /** Returns when the answer is out, or the client gone. */
-  readonly closed: Promise<void>
+  readonly #closed: Promise<void>
 
   readonly #body: RequestBody
   readonly #splitter: LineSplitter
@@ -67,7 +71,7 @@ export class Upload {
       this.#accept = accept
       this.#reject = reject
     })
-    this.closed = new Promise(resolve => {
+    this.#closed = new Promise(resolve => {
       reply.raw.once('close', () => {
         this.#gone()
         resolve()
@@ -88,6 +92,19 @@ export class Upload {
     if (this.#complete) return
     this.#reason ??= reason
     this.#body.stop()
+  }
+
+  /** Stops because the node does. Returns when the client has had the last line, and the time to notice. */
+  async part(): Promise<void> {
+    this.stop('FW_DRAINING')
+    const { raw } = this.#request
+    // A client of HTTP/2 that goes on sending keeps its stream open (RFC 9113 section 8.1).
+    const stream = http2StreamOf(this.#request)
+    stream?.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
+    await this.#closed
+    if (stream !== undefined || raw.complete || raw.socket.destroyed) return
+    endGently(raw.socket)
+    await once(raw.socket, 'close')
   }
 
   async #run(): Promise<void> {

@@ -67,9 +67,11 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
     return reply.type(NDJSON).header('x-accel-buffering', 'no').send(upload.results)
   }
 
-  app.addHook('preClose', async () => {
-    const closed = [...uploads].map(upload => upload.closed)
-    for (const upload of uploads) upload.stop('FW_DRAINING')
-    await Promise.race([Promise.all(closed), setTimeout(PARTING, undefined, { ref: false })])
-  })
+  const part = async () => {
+    const parted = Promise.all([...uploads].map(upload => upload.part()))
+    await Promise.race([parted, setTimeout(PARTING, undefined, { ref: false })])
+  }
+  app.inFlight.partsWith(part)
+  // Without a drain.
+  app.addHook('preClose', part)
 }
