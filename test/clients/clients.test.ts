@@ -1,0 +1,209 @@
+// Clients as they are in their registries: each is handed every event once and in order, and nothing else, over two
+// kills and a drain of its node, and over cuts at the worst places of an event.
+
+import t, { type Test } from 'tap'
+import { startTopology } from '../../infra/topology.ts'
+import { until } from '../until.ts'
+import { startCuttingProxy } from './cutting-proxy.ts'
+import { Follower, typeOf } from './follower.ts'
+import { type Client, type Host, HOSTS, type Place } from './list.ts'
+import type { Running, Target } from './program.ts'
+
+// Most of it is for what is fetched and built the first time.
+t.setTimeout(600_000)
+// Each program listens for the end of this process, to end with it.
+process.setMaxListeners(50)
+
+/** Ms after which a client that was not handed its events has given up. The longest that any waits is about 8 s. */
+const PATIENCE = 30_000
+
+interface Hosted {
+  readonly client: Client
+  readonly host: Host
+}
+
+const hosted: Hosted[] = []
+for (const { clients, without, open } of HOSTS) {
+  let why = without
+  if (why === false) {
+    try {
+      const host = await open()
+      t.teardown(() => host.close())
+      for (const client of clients) hosted.push({ client, host })
+    } catch (error) {
+      // Where there is no network its clients are left out; not where they are meant to decide.
+      if (process.env.CI) throw error
+      why = (error as Error).message.split('\n', 1)[0] as string
+    }
+  }
+  if (why !== false) for (const { name } of clients) t.test(name, { skip: why }, async () => {})
+}
+
+const topology = await startTopology({
+  edges: 1,
+  writers: 1,
+  lbs: ['nginx'],
+  env: { FANWIRE_SOCKET_IO: '1', FANWIRE_HEARTBEAT: '1s', FANWIRE_DRAIN: '500ms' },
+})
+t.teardown(() => topology.close('SIGKILL'))
+const [edge, writer, nginx] = [topology.edges[0], topology.writers[0], topology.lb('nginx')]
+if (edge === undefined || writer === undefined) throw new Error('there is no edge or no writer')
+
+async function publish(channel: string, from: number, to: number): Promise<void> {
+  for (let n = from; n < to; n++) {
+    const type = typeOf(n) === 'message' ? '' : `?type=${typeOf(n)}`
+    const answer = await fetch(`${writer?.url}/v1/channels/${channel}/events${type}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ n }),
+    })
+    if (answer.status !== 201) throw new Error(`${answer.status} ${await answer.text()}`)
+  }
+}
+
+interface Started {
+  readonly client: Client
+  readonly running: Running
+  /** One a target. */
+  readonly followers: readonly Follower[]
+}
+
+/** Starts a client at each of its targets, which have names. */
+async function start(
+  t: Test,
+  { client, host }: Hosted,
+  targets: readonly (Target & { readonly name: string })[],
+): Promise<Started> {
+  const followers = targets.map(
+    ({ name, channel }) =>
+      new Follower(`${client.name}, ${name}`, channel, client.handsOutGoodbyes !== undefined),
+  )
+  const running = await host.start(client.program, targets, (target, message) =>
+    followers[target]?.hear(message),
+  )
+  t.teardown(() => running.stop())
+  return { client, running, followers }
+}
+
+/** Waits until all have so many events. Who has not in time is not waited for again. */
+class Barrier {
+  #waiting: readonly Follower[]
+
+  constructor(started: readonly Started[]) {
+    this.#waiting = started.flatMap(({ followers }) => followers)
+  }
+
+  async reached(count: number): Promise<void> {
+    const late = () => this.#waiting.filter(({ events }) => events.length < count)
+    await until('all clients have their events', () => late().length === 0, PATIENCE).catch(() => {
+      this.#waiting = this.#waiting.filter(each => !late().includes(each))
+    })
+  }
+}
+
+function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, n) => n)
+}
+
+// Cuts ------------------------------------------------------------------------------------------------------
+
+const CUT = 5
+
+/** Where in a response, which is there up to the end of event 5, event 3 is cut. Its `n` is 2. */
+const PLACES: Readonly<Record<Place, (response: string, event: number) => number>> = {
+  'within its data': (_response, event) => event + '"n"'.length,
+  'behind its data': (response, event) => response.indexOf('\nid: ', event) + 1,
+  'within its id': (response, event) => response.indexOf('\n\n', event) - 1,
+  'before its blank line': (response, event) => response.indexOf('\n\n', event) + 1,
+}
+
+/** Where a client can be cut without harm. */
+function placesOf({ breaks }: Client): Place[] {
+  return (Object.keys(PLACES) as Place[]).filter(place => breaks?.[place] === undefined)
+}
+
+function cutAt(place: Place): (response: string) => number | undefined {
+  return response => {
+    const last = response.indexOf('"n":4')
+    const isThere = last !== -1 && response.includes('\n\n', last)
+    return isThere ? PLACES[place](response, response.indexOf('"n":2')) : undefined
+  }
+}
+
+await t.test('clients that are cut within an event', async t => {
+  const channel = 'cut'
+  await publish(channel, 0, CUT)
+  const readers = hosted.filter(({ client }) => client.sse)
+  const started = await Promise.all(
+    readers.map(async each => {
+      const targets = await Promise.all(
+        placesOf(each.client).map(async name => {
+          const proxy = await startCuttingProxy(edge.port, cutAt(name))
+          t.teardown(() => proxy.close())
+          return { name, url: proxy.url, channel, cursor: 'earliest' }
+        }),
+      )
+      return start(t, each, targets)
+    }),
+  )
+  await new Barrier(started).reached(CUT)
+  for (const { client, running, followers } of started) {
+    for (const { name, events, wrong } of followers) {
+      t.test(`H2: ${name}: 5 of 5 events, in order, each once`, async t => {
+        if (!t.strictSame({ events, wrong }, { events: upTo(CUT), wrong: [] })) {
+          t.comment(running.notes.slice(-10))
+        }
+      })
+    }
+    for (const [place, skip] of Object.entries(client.breaks ?? {})) {
+      t.test(`H2: ${client.name}, ${place}`, { skip }, async () => {})
+    }
+  }
+})
+
+// Kills and a drain -----------------------------------------------------------------------------------------
+
+const EVENTS = 50
+
+await t.test('clients whose node is killed twice and drained once', async t => {
+  const channel = 'kills'
+  const fronts = [
+    { name: 'at the node', url: edge.url, channel },
+    { name: 'behind nginx', url: nginx.url, channel },
+  ]
+  const started = await Promise.all(hosted.map(each => start(t, each, fronts)))
+  const barrier = new Barrier(started)
+  const readers = started.length * fronts.length
+  await until('all clients read', async () => {
+    const info = await (await fetch(`${edge.url}/v1/channels/${channel}`)).json()
+    return (info as { readers: number }).readers >= readers
+  }).catch(error => t.comment(error.message))
+
+  // Events before, during and after each end of the node; clients have to have all of it before the next.
+  await publish(channel, 0, 10)
+  let published = 10
+  for (const [signal, more] of [
+    ['SIGKILL', 13],
+    ['SIGKILL', 13],
+    ['SIGTERM', 14],
+  ] as const) {
+    const gone = edge.stop(signal)
+    await publish(channel, published, published + 5)
+    await gone
+    await publish(channel, published + 5, published + 8)
+    await edge.restart()
+    await publish(channel, published + 8, (published += more))
+    await barrier.reached(published)
+  }
+  for (const { client, running, followers } of started) {
+    const { handsOutGoodbyes: line } = client
+    const empty = line === undefined ? 'none empty' : `none empty but goodbyes (${line})`
+    for (const { name, events, wrong } of followers) {
+      t.test(`H1, H3: ${name}: 50 of 50 events, in order, each once, ${empty}`, async t => {
+        if (!t.strictSame({ events, wrong }, { events: upTo(EVENTS), wrong: [] })) {
+          t.comment(running.notes.slice(-10))
+        }
+      })
+    }
+  }
+})

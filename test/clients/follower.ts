@@ -1,0 +1,47 @@
+// One client at one target: what it was handed, and whether that is right.
+
+import type { Message } from './program.ts'
+
+/** The type of the nth event of a test. */
+export function typeOf(n: number): string {
+  return n % 2 === 0 ? 'tick' : 'message'
+}
+
+export class Follower {
+  readonly name: string
+  /** The numbers of its events, as they came. */
+  readonly events: number[] = []
+  /** What it should not have been handed, in words. */
+  readonly wrong: string[] = []
+  readonly #channel: string
+
+  readonly #goodbyes: boolean
+
+  /** `goodbyes`: the library hands them out. */
+  constructor(name: string, channel: string, goodbyes: boolean) {
+    this.name = name
+    this.#goodbyes = goodbyes
+    this.#channel = channel
+  }
+
+  hear({ type, data }: Message): void {
+    const wrong = (what: string) => void this.wrong.push(`${what}: ${type} ${JSON.stringify(data)}`)
+    if (data === '' && type === 'message' && this.#goodbyes) return
+    if (data === '') return wrong('an empty message')
+    let told
+    try {
+      told = JSON.parse(data)
+    } catch {
+      return wrong('no JSON')
+    }
+    if (type === 'gap') return wrong('a gap')
+    if (type === 'fanwire:open') {
+      if (typeof told.open?.cursor !== 'string') wrong('an opening without a cursor')
+      return
+    }
+    const { n } = told.data ?? {}
+    if (told.channel !== this.#channel || typeof n !== 'number') return wrong('no event of the channel')
+    if (type !== typeOf(n)) wrong(`an event that is a ${typeOf(n)}`)
+    this.events.push(n)
+  }
+}

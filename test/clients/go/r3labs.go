@@ -1,0 +1,11 @@
+package main
+
+import "github.com/r3labs/sse/v2"
+
+// As its README has it.
+func r3labs(target Target, hear Hear) error {
+	client := sse.NewClient(target.SSE())
+	return client.SubscribeRaw(func(msg *sse.Event) {
+		hear(string(msg.Event), string(msg.Data))
+	})
+}

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/tmaxmax/go-sse"
+)
+
+// As its README has it.
+func tmaxmax(target Target, hear Hear) error {
+	request, err := http.NewRequest(http.MethodGet, target.SSE(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	connection := sse.NewConnection(request)
+	connection.SubscribeToAll(func(event sse.Event) {
+		hear(event.Type, event.Data)
+	})
+	return connection.Connect()
+}

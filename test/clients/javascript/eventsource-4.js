@@ -1,0 +1,6 @@
+import { EventSource } from 'eventsource-4'
+import { listen, urlOf } from './sse.js'
+
+export function follow(target, hear) {
+  listen(new EventSource(urlOf(target)), hear)
+}

@@ -1,0 +1,9 @@
+// Runs one client: node run.js NAME TARGETS. Prints every message that it is handed, a line of JSON each.
+
+import process from 'node:process'
+
+const [name, targets] = process.argv.slice(2)
+const { follow } = await import(`./${name}.js`)
+for (const [index, target] of JSON.parse(targets).entries()) {
+  follow(target, (type, data) => console.log(JSON.stringify({ target: index, type, data })))
+}

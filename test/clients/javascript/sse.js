@@ -1,0 +1,15 @@
+// What all clients of /v1/sse share.
+
+export function urlOf({ url, channel, cursor }) {
+  const query = new URLSearchParams({ channel })
+  if (cursor !== undefined) query.set('cursor', cursor)
+  return `${url}/v1/sse?${query}`
+}
+
+/** The types of messages that the tests' events have, and of gaps. */
+const TYPES = ['message', 'tick', 'gap']
+
+/** Listens as every user of an EventSource does. */
+export function listen(source, hear) {
+  for (const type of TYPES) source.addEventListener(type, ({ data }) => hear(type, data))
+}
