@@ -14,6 +14,8 @@ export interface NodeOptions {
   /** Settings. Nothing else is inherited but PATH; PORT is 0 unless set. */
   readonly env?: Readonly<Record<string, string>>
   readonly args?: readonly string[]
+  /** Of Node itself. */
+  readonly flags?: readonly string[]
   /** It runs from dist/, which has to be there, rather than from source. */
   readonly built?: boolean
 }
@@ -82,9 +84,9 @@ export async function runNode(
 }
 
 /** Starts a process and waits for nothing. */
-export function launch({ env = {}, args = [], built = false }: NodeOptions) {
+export function launch({ env = {}, args = [], flags = [], built = false }: NodeOptions) {
   const main = built ? ['dist/services/main.js'] : ['--import', 'tsx', MAIN]
-  const child: ChildProcess = spawn(process.execPath, [...main, ...args], {
+  const child: ChildProcess = spawn(process.execPath, [...flags, ...main, ...args], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,10 +1,12 @@
 // npm run abuse: each attack beside well-behaved clients, and what became of them and of the node.
 
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
+import { hottest } from '../../bench/processes/profile.ts'
 import { machine } from '../../bench/report.ts'
 import { attacks } from './attacks/index.ts'
 import type { Attack } from './attack.ts'
@@ -32,6 +34,7 @@ the node is ready within 5 s afterwards; nothing is lost, repeated or out of ord
   --seconds N    how long each attack goes on (${SECONDS})
   --rest N       how long the good clients are alone before it and after it, s (${REST})
   --out DIR      where abuse.json and abuse.md go (test/abuse/results when all of it is run, else .cache/abuse)
+  --profile      profile the nodes and print where the time goes; the figures are then no measurement
   --list         run nothing; list the attacks
   --docs         run nothing; put the last test/abuse/results into docs/benchmarks/abuse.md
 `
@@ -41,6 +44,7 @@ const options = {
   seconds: { type: 'string' },
   rest: { type: 'string' },
   out: { type: 'string' },
+  profile: { type: 'boolean', default: false },
   list: { type: 'boolean', default: false },
   docs: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
@@ -98,14 +102,17 @@ async function main(): Promise<void> {
   const outcomes: Outcome[] = []
   for (const [i, attack] of wanted.entries()) {
     say(`${i + 1} of ${wanted.length}: ${attack.name}: ${attack.title}`)
+    const profile = values.profile ? await mkdtemp(join(tmpdir(), 'fanwire-profile-')) : undefined
     const outcome = await runAttack(attack, {
       built: true,
       rest,
       attack: seconds,
+      profile,
       say: text => say(`  ${text}`),
     })
     outcomes.push(outcome)
     tell(outcome)
+    if (profile !== undefined) for (const line of await hottest(profile)) say(line)
   }
   const result: AbuseResult = {
     command: invocation('abuse'),
@@ -115,7 +122,7 @@ async function main(): Promise<void> {
     seconds,
     outcomes,
   }
-  const whole = values.only === undefined && seconds >= SECONDS && rest >= REST
+  const whole = values.only === undefined && !values.profile && seconds >= SECONDS && rest >= REST
   const out = values.out ?? (whole ? RESULTS : TRIALS)
   const text = markdown(result)
   await mkdir(out, { recursive: true })

@@ -8,7 +8,7 @@ import { GoodClients } from './good-clients.ts'
 import { Attacker } from './hire.ts'
 import { BACK_WITHIN, complaints, type Course, type Figures, READY_WITHIN, tooSlow } from './judge.ts'
 import { Watch } from './watch.ts'
-import { startWorld, type World } from './world.ts'
+import { startWorld, type World, type WorldOptions } from './world.ts'
 
 export interface Times {
   /** How long the good clients are alone, before the attack and after it, s. */
@@ -28,19 +28,18 @@ export interface Outcome extends Figures {
   readonly wrong: readonly string[]
 }
 
-export interface RunOptions extends Times {
+export interface RunOptions extends Times, WorldOptions {
   /** How long to wait for the node to be ready and for all to come back, ms, where that is not to be measured. */
   readonly patience?: number
-  readonly built: boolean
   readonly say: (text: string) => void
 }
 
 export async function runAttack(
   attack: Attack,
-  { built, rest, attack: lasts, patience, say }: RunOptions,
+  { rest, attack: lasts, patience, say, ...options }: RunOptions,
 ): Promise<Outcome> {
   const channel = 'good'
-  const world = await startWorld(attack, channel, built)
+  const world = await startWorld(attack, channel, options)
   const good = new GoodClients(world.port, channel)
   const over = new AbortController()
   let attacker: Attacker | undefined

@@ -38,10 +38,21 @@ const SETTINGS = {
   FANWIRE_STALL: '3s',
   FANWIRE_LINGER: '2s',
   FANWIRE_HISTORY_EVENTS: '2000',
+  FANWIRE_DRAIN: '1s',
 }
 
-/** `built`: the node runs from dist/, which has to be there, rather than from source. */
-export async function startWorld({ needs = {} }: Attack, channel: string, built: boolean): Promise<World> {
+export interface WorldOptions {
+  /** The node runs from dist/, which has to be there, rather than from source. */
+  readonly built: boolean
+  /** A folder for a CPU profile of the node, if one is wanted. */
+  readonly profile?: string | undefined
+}
+
+export async function startWorld(
+  { needs = {} }: Attack,
+  channel: string,
+  { built, profile }: WorldOptions,
+): Promise<World> {
   const ends: (() => Promise<unknown>)[] = []
   const close = async () => {
     for (const end of ends.toReversed()) await end()
@@ -51,22 +62,22 @@ export async function startWorld({ needs = {} }: Attack, channel: string, built:
     if (redis !== undefined) ends.push(() => redis.stop())
     const certificate = needs.tls === true ? makeCertificate() : undefined
     const h2cPort = needs.h2c === true ? await freePort() : 0
-    const flags = [
-      ...COLLECTABLE,
-      ...(needs.heap === undefined ? [] : [`--max-old-space-size=${needs.heap}`]),
-    ]
+    const flags = [...COLLECTABLE]
+    if (needs.heap !== undefined) flags.push(`--max-old-space-size=${needs.heap}`)
+    if (profile !== undefined) flags.push('--cpu-prof', `--cpu-prof-dir=${profile}`)
     const node = await startNode({
       built,
+      flags,
       env: {
         ...SETTINGS,
-        NODE_OPTIONS: flags.join(' '),
         ...(redis && { REDIS_URL: redis.url }),
         ...(certificate && { FANWIRE_TLS_CERT: certificate.cert, FANWIRE_TLS_KEY: certificate.key }),
         ...(h2cPort > 0 && { FANWIRE_H2C_PORT: `${h2cPort}` }),
         ...needs.env,
       },
     })
-    ends.push(() => node.kill())
+    // A profile is written only when the process ends by itself.
+    ends.push(() => (profile === undefined ? node.kill() : node.stop()))
     let ended: string | undefined
     void node.exit.then(({ code, signal }) => {
       ended = `the node ended (${code ?? signal}): ${lastWords(node.logs)}`
