@@ -124,7 +124,7 @@ export class Commands {
     }
     const opened = await context.hub.open(name)
     try {
-      const at = await opened.resolve(start)
+      const at = await opened.settle(start)
       if (this.#closed) return
       tell({ channel: name, cursor: printPosition(at) })
       connection.join(opened, at)

@@ -28,9 +28,9 @@ export interface Streaming {
   sinkFor?(stream: ServerHttp2Stream, request: FastifyRequest, reply: FastifyReply): Writable
 }
 
-/** Where each channel's reader begins. Raises LogUnavailable. */
+/** Where each channel's reader begins, which stays. Raises LogUnavailable. */
 export function resolveAll(channels: readonly Channel[], query: ReadQuery<never>): Promise<Position[]> {
-  return Promise.all(channels.map((channel, i) => channel.resolve(query.starts[i] ?? 'latest')))
+  return Promise.all(channels.map((channel, i) => channel.settle(query.starts[i] ?? 'latest')))
 }
 
 /** What may be under way through a socket that takes bytes, for an outlet. */

@@ -79,6 +79,8 @@ export class Channel implements Follower {
   /** It has a feed, or soon will have. Else it has no memory, and only gives pages from the log. */
   #followed = false
   #closed = false
+  /** The epoch in which it stood before the log had written anything down; the same as the beginning of `now`. */
+  #unbegun = { epoch: '', now: '' }
   /** The newest position that this node acknowledged to a writer; the feed may still be behind it. */
   #acknowledged: Position | undefined
   readonly #stretches = new Map<Framing, Map<number, Stretch>>()
@@ -133,6 +135,33 @@ export class Channel implements Follower {
     this.recent.reset(at)
   }
 
+  begun(at: Position): void {
+    const { epoch } = this.recent
+    this.#remember(() => {
+      this.#forgetPages()
+      this.recent.reset(at)
+    })
+    this.#unbegun = { epoch, now: at.epoch }
+    for (const reader of this.readers) reader.moveTo(this.#present(reader))
+  }
+
+  /** What a position has become where it stood in a channel before that began. */
+  #present(at: Position): Position {
+    const { epoch, now } = this.#unbegun
+    return at.offset === 0 && at.epoch === epoch ? { epoch: now, offset: 0 } : at
+  }
+
+  /** The position that `start` stands for, for a reader that stays. Raises LogUnavailable. */
+  async settle(start: Start): Promise<Position> {
+    await this.begin()
+    return this.resolve(start)
+  }
+
+  /** A reader stays: its position has to mean something on other nodes. */
+  async begin(): Promise<void> {
+    await this.#feed?.unbegun?.begin()
+  }
+
   events(events: readonly LogEvent[]): void {
     this.#remember(() => {
       this.#forgetStretches()
@@ -157,6 +186,7 @@ export class Channel implements Follower {
 
   /** Notes what this node told a writer, so that whoever asks it next sees it. */
   acknowledged(position: Position): void {
+    this.#feed?.unbegun?.heard(position)
     const known = this.#acknowledged
     if (known === undefined || known.epoch !== position.epoch || known.offset < position.offset)
       this.#acknowledged = position
@@ -328,15 +358,19 @@ export class Channel implements Follower {
 
   /** The position that a start stands for. Raises LogUnavailable. */
   async resolve(start: Start): Promise<Position> {
-    return typeof start === 'object' ? start : (await this.page(start, { events: 1, bytes: 1 })).start
+    if (typeof start === 'object') return this.#present(start)
+    return (await this.page(start, { events: 1, bytes: 1 })).start
   }
 
   /**
    * The page after `start`, from memory or else from the log, with whatever this node knew of when it was asked.
    * Raises LogUnavailable.
    */
-  async page(start: Start, limit: PageLimit): Promise<Page> {
-    if (!this.#followed) return (await this.fetch(start, limit)).page
+  async page(asked: Start, limit: PageLimit): Promise<Page> {
+    if (!this.#followed) return (await this.fetch(asked, limit)).page
+    // Who comes back stays.
+    if (typeof asked === 'object' && this.#feed?.unbegun) await this.begin()
+    const start = typeof asked === 'object' ? this.#present(asked) : asked
     const held = this.peek(start, limit)
     if (held !== undefined) return held
     const known = this.#newestKnown()
@@ -393,10 +427,10 @@ export class Channel implements Follower {
 
   async #read(start: Start, limit: PageLimit): Promise<Fetched> {
     let acknowledged: Position | undefined
-    const page = await this.#hub.reading.through(() => {
+    const page = await this.#hub.reading.through(async () => {
       this.#hub.logReads++
       acknowledged = this.#acknowledged
-      return this.#log.read(this.name, start, limit)
+      return this.#own(await this.#log.read(this.name, start, limit, typeof start === 'object'))
     })
     this.#remember(() => {
       this.recent.prepend(page.events)
@@ -408,6 +442,14 @@ export class Channel implements Follower {
       if (acknowledged?.epoch !== epoch) this.#acknowledged = undefined
     }
     return new Fetched(page)
+  }
+
+  /** Where the channel has not begun, each read finds another epoch: this node tells that of its feed. */
+  #own(page: Page): Page {
+    if (page.unbegun === undefined || this.#feed?.unbegun === undefined) return page
+    const { epoch, head } = this.recent
+    const at = { epoch, offset: head }
+    return { ...page, start: at, cursor: at, gap: page.gap && { from: page.gap.from, to: at } }
   }
 
   /** The newest position that this node can vouch for. */

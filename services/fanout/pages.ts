@@ -83,10 +83,15 @@ export interface News {
 /** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
 export async function newest(channel: Channel, start: Start, limit: number): Promise<News> {
   let asked = await channel.page(start, { events: 1, bytes: 1 })
+  // There is nothing, and each further look would find another epoch.
+  if (asked.unbegun) {
+    const gaps = asked.gap === undefined ? [] : [asked.gap]
+    return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
+  }
   const head = start === 'latest' ? asked.start : await channel.resolve('latest')
   let events: LogEvent[] = []
   let at: Position = { epoch: head.epoch, offset: Math.max(0, head.offset - limit) }
-  for (let more = true; more;) {
+  for (let more = head.offset > 0; more;) {
     // Where an epoch began not long ago this goes through those before it, from the oldest event on.
     const page = await channel.page(at, { events: Math.max(limit, WALK), bytes: ANSWER_BYTES })
     const { gap } = page
@@ -200,6 +205,7 @@ export class LongPoll implements Target, Held {
   /** Answers within `wait` ms. Raises LogUnavailable. */
   async answer(starts: readonly Start[], limit: number, wait: number): Promise<Answer> {
     const until = Date.now() + wait
+    await Promise.all(this.#channels.map(channel => channel.begin()))
     let gatherUntil = Number.POSITIVE_INFINITY
     let from = starts
     for (;;) {

@@ -1,9 +1,10 @@
-// Whether the node can deliver: proved once a second by an event that it sends itself through the log.
+// Whether the node can deliver: proved once a second by an event that it sends itself through the log. A log that takes
+// no events, but can be read, is half of it.
 
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { type ChannelLog, LogUnavailable } from '../log/log.ts'
+import { AppendsRefused, type ChannelLog, LogUnavailable } from '../log/log.ts'
 
 export interface ProbeTimes {
   /** Ms between the beginnings of two probes. */
@@ -25,8 +26,10 @@ export class Health {
   /** When the last probe came back, by performance.now(). */
   #cameBack = Number.NEGATIVE_INFINITY
   #failure = 'the first probe has not come back yet'
+  /** Why the log takes no events although it delivers. */
+  #refusal: string | undefined
   #draining = false
-  #told: boolean | undefined
+  #told: string | undefined
   #next: NodeJS.Timeout | undefined
   #expiry: NodeJS.Timeout | undefined
   #closed = false
@@ -74,10 +77,15 @@ export class Health {
     return this.delivers && !this.#draining
   }
 
-  /** Why the node is not ready. */
+  /** It is ready, and the log takes events. */
+  get takesEvents(): boolean {
+    return this.ready && this.#refusal === undefined
+  }
+
+  /** Why the node is not ready, or takes no events. */
   get reason(): string | undefined {
     if (this.#draining) return 'the node is stopping'
-    return this.delivers ? undefined : this.#failure
+    return this.delivers ? this.#refusal : this.#failure
   }
 
   /** Returns once a probe has come back; at once if the last still counts. Raises LogUnavailable after `ms`. */
@@ -95,7 +103,7 @@ export class Health {
   async #probe(): Promise<void> {
     const began = performance.now()
     try {
-      await this.#log.probe()
+      this.#refusal = await this.#comesBack()
       if (this.#closed) return
       this.#cameBack = performance.now()
       this.#failure = 'the log has gone silent: probes do not come back'
@@ -114,13 +122,27 @@ export class Health {
     this.#next = setTimeout(() => void this.#probe(), wait).unref()
   }
 
+  /** Returns why the log takes no events, where a probe comes back without one. Raises LogUnavailable. */
+  async #comesBack(): Promise<string | undefined> {
+    try {
+      await this.#log.probe()
+      return undefined
+    } catch (error) {
+      if (error instanceof AppendsRefused) return error.message
+      throw error
+    }
+  }
+
   /** One line whenever readiness has changed. */
   #tell(): void {
-    const { ready, reason } = this
-    if (ready === this.#told) return
+    const { ready, takesEvents, reason } = this
+    const state = `${ready} ${takesEvents}`
+    if (state === this.#told) return
     const first = this.#told === undefined
-    this.#told = ready
-    if (ready) this.#logger[first ? 'debug' : 'info']({ ready }, 'ready')
+    this.#told = state
+    if (takesEvents) this.#logger[first ? 'debug' : 'info']({ ready }, 'ready')
+    else if (ready)
+      this.#logger.warn({ ready, appends: false, reason }, 'ready for reads only: the log takes no events')
     else if (this.#draining) this.#logger.info({ ready }, 'not ready: the node is stopping')
     else this.#logger.warn({ ready, reason }, 'not ready: the log does not deliver')
   }
@@ -150,16 +172,26 @@ export const health = fp(
       ok: true,
     }))
 
+    // A writer that can't publish is good for nothing; any other node goes on being read.
+    const usual = app.fanwire.config.role === 'writer' ? 'publish' : 'read'
+
     app.get(
       '/readyz',
       { config: { always: true, anyHost: true }, exposeHeadRoute: true },
-      async (_request, reply) => {
+      async (request, reply) => {
         reply.header('cache-control', 'no-store')
-        const { ready, reason, draining } = state
-        const probe = Math.round(state.probeAge)
-        if (ready) return { ready, probeAge: probe, engine: app.fanwire.log.engine }
+        const { for: purpose = usual } = request.query as { for?: unknown }
+        if (purpose !== 'read' && purpose !== 'publish')
+          throw new FanwireError('FW_BAD_PARAMETER', 'for is read or publish')
+        const { ready: reads, takesEvents: appends, reason, draining } = state
+        const ready = purpose === 'publish' ? appends : reads
+        const about = { ready, reads, appends, reason, probeAge: Math.round(state.probeAge) }
+        if (ready) return { ...about, engine: app.fanwire.log.engine }
         const { error } = new FanwireError(draining ? 'FW_DRAINING' : 'FW_NOT_READY', reason ?? '').toJSON()
-        return reply.code(503).header('retry-after', '1').send({ ready, reason, probeAge: probe, error })
+        return reply
+          .code(503)
+          .header('retry-after', '1')
+          .send({ ...about, error })
       },
     )
   },

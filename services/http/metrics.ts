@@ -9,7 +9,7 @@ import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../lo
 /** What the metrics read when they are asked for. */
 export interface Sources {
   hub: { stats(): HubStats }
-  health: { readonly ready: boolean; readonly probeAge: number }
+  health: { readonly ready: boolean; readonly takesEvents: boolean; readonly probeAge: number }
   log?: Pick<ChannelLog, 'engine' | 'failures'>
 }
 
@@ -127,7 +127,13 @@ export class Metrics {
       () => health.probeAge / 1000,
       'max',
     )
-    read('fanwire_ready', '1 while /readyz answers 200', () => (health.ready ? 1 : 0), 'min')
+    read('fanwire_ready', '1 while the node can be read', () => (health.ready ? 1 : 0), 'min')
+    read(
+      'fanwire_takes_events',
+      '1 while the log takes events, too',
+      () => (health.takesEvents ? 1 : 0),
+      'min',
+    )
   }
 
   /** `ms`: how long the log took. */

@@ -35,6 +35,8 @@ export interface Page {
   readonly cursor: Position
   /** There is more after `cursor`, be it events or a gap. */
   readonly more: boolean
+  /** The channel has nothing, and the log has not written down its epoch: nobody else will know the cursor. */
+  readonly unbegun?: true
 }
 
 /** What a channel holds right now. */
@@ -51,6 +53,11 @@ export interface ChannelState {
 export interface Follower {
   /** Called once, before anything else: the feed begins after this position. */
   start(at: Position): void
+  /**
+   * The channel, of which the log had written nothing down, has begun: its first event follows this position, which
+   * stands for the one that was told last.
+   */
+  begun(at: Position): void
   /** The events after the last position told, none left out, none twice. Never empty, all of one epoch. */
   events(events: readonly LogEvent[]): void
   /** What lay between could not be had any more; the feed goes on after `gap.to`. */
@@ -59,7 +66,21 @@ export interface Follower {
 
 /** An open feed. `close` ends it at once: nothing is called after it. */
 export interface Feed {
+  /** While the log has written nothing down of the channel. */
+  readonly unbegun?: Unbegun | undefined
   close(): void
+}
+
+/** A feed of a channel of which the log has written nothing down: no event, and no epoch. */
+export interface Unbegun {
+  /**
+   * A reader stays: the log writes the channel's epoch down, so that its position can be resumed anywhere. It may let
+   * that be, where too many channels are to begin: then the first event comes behind a gap for whoever resumes
+   * elsewhere. Does not raise.
+   */
+  begin(): Promise<void>
+  /** The log says that it holds an event at this position. */
+  heard(position: Position): void
 }
 
 /** Bounds of one page: it ends before it exceeds either, but always holds at least one event if there is one. */
@@ -101,10 +122,14 @@ export interface ChannelLog {
    * - fallen off the tail, or of an epoch not remembered: `gap.to` is just before the tail;
    * - of an epoch that ended, at its end or beyond it: just before the next epoch's first event;
    * - beyond the head of the present epoch: the head.
-   * `earliest` never gives a gap for what was trimmed before. The first read of an empty channel begins its epoch.
-   * Raises LogUnavailable.
+   * `earliest` never gives a gap for what was trimmed before.
+   *
+   * The log need not keep anything of a channel before its first event, or a reader that stays (`stays`: this is one;
+   * whoever comes back with a position is). Then each read finds the channel at the beginning of another epoch, which
+   * the log does not know afterwards: as for any such position, a gap is told to whoever comes back with it, since
+   * events may have come and gone meanwhile. Raises LogUnavailable.
    */
-  read(channel: string, after: Start, limit: PageLimit): Promise<Page>
+  read(channel: string, after: Start, limit: PageLimit, stays?: boolean): Promise<Page>
 
   /** Head, tail and count. Raises LogUnavailable. */
   state(channel: string): Promise<ChannelState>
@@ -118,7 +143,8 @@ export interface ChannelLog {
 
   /**
    * Sends an event of the node's own through the log and returns when it has come back over every connection
-   * that carries a feed: the proof that the log can deliver. Raises LogUnavailable when it has not in time.
+   * that carries a feed: the proof that the log can deliver. Raises LogUnavailable when it has not in time, and
+   * AppendsRefused when it has, but the log takes no events.
    */
   probe(): Promise<void>
 
@@ -139,6 +165,11 @@ export class LogUnavailable extends Error {
     super(message)
     this.reason = reason
   }
+}
+
+/** The log delivers and can be read, but takes no events for now: it is full, or may not write. */
+export class AppendsRefused extends LogUnavailable {
+  override readonly name = 'AppendsRefused'
 }
 
 /** The log is there but can't be used as it is: too old a version, wrong password. Does not pass by itself. */

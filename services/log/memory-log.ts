@@ -95,6 +95,7 @@ export class MemoryLog implements ChannelLog {
     let came = 0
     const feed = this.#follow(channel, {
       start() {},
+      begun() {},
       gap() {},
       events: events => {
         came += events.length

@@ -2,7 +2,7 @@
 
 import { delay } from '../delay.ts'
 import type { LogEvent } from './event.ts'
-import type { Feed, Follower, Page, PageLimit } from './log.ts'
+import type { Feed, Follower, Page, PageLimit, Unbegun } from './log.ts'
 import { LogUnavailable } from './log.ts'
 import type { Position, Start } from './position.ts'
 import { parseRecords } from './redis-records.ts'
@@ -19,10 +19,13 @@ const LAST_RETRY = 2000
 /** `idle`: nothing is expected yet. `held`: a read is under way, which what comes now may follow. */
 type Phase = 'idle' | 'held' | 'live' | 'closed'
 
+/** Of a channel in the log: undefined where only a read can tell, `absent` where the log has nothing of it. */
+export type Head = Position | 'absent' | undefined
+
 export interface FeedOptions {
   readonly channel: string
   readonly follower: Follower
-  read(channel: string, after: Start, limit: PageLimit): Promise<Page>
+  read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<Page>
   /** A hole was found. */
   hole(): void
   closed(): void
@@ -32,10 +35,13 @@ export interface FeedOptions {
  * A message is published in the same instant in which its events enter the log. So a read covers every message
  * that had arrived when it was sent, whatever that said: only what arrives later has to be kept for its answer.
  */
-export class RedisFeed implements Feed {
+export class RedisFeed implements Feed, Unbegun {
   readonly channel: string
   readonly #options: FeedOptions
   #phase: Phase = 'idle'
+  /** The log has nothing of the channel: the epoch is this feed's alone. */
+  #unbegun = false
+  #beginning: Promise<void> | undefined
   #epoch = ''
   #offset = 0
   /** In order, not handed over yet. */
@@ -56,16 +62,51 @@ export class RedisFeed implements Feed {
   }
 
   /** Begins at the head. The channel has to be subscribed. Raises LogUnavailable. */
-  async begin(): Promise<void> {
-    let head: Position
+  async open(): Promise<void> {
+    let page: Page
     do {
-      const page = await this.#read('latest', HEAD)
+      page = await this.#read('latest', HEAD, false)
       if (this.#phase === 'closed') throw new LogUnavailable('the feed was closed')
-      head = page.cursor
     } while (this.#again)
-    this.#moveTo(head)
-    this.#options.follower.start(head)
+    this.#moveTo(page)
+    this.#options.follower.start(page.cursor)
     this.#merge()
+  }
+
+  get unbegun(): Unbegun | undefined {
+    return this.#unbegun ? this : undefined
+  }
+
+  begin(): Promise<void> {
+    this.#beginning ??= this.#begin().finally(() => {
+      this.#beginning = undefined
+    })
+    return this.#beginning
+  }
+
+  async #begin(): Promise<void> {
+    try {
+      const { cursor, unbegun } = await this.#options.read(this.channel, 'latest', HEAD, true)
+      // Where it has events already their messages are on the way.
+      if (unbegun === undefined && cursor.offset === 0) this.#adopt(cursor)
+    } catch {
+      // The log is away: it goes on as it is.
+    }
+  }
+
+  heard({ epoch, offset }: Position): void {
+    if (offset === 1) this.#adopt({ epoch, offset: 0 })
+  }
+
+  /**
+   * The channel has begun, at this position. Whatever was published since the feed was opened it would have been told
+   * of, so nothing lies between.
+   */
+  #adopt(at: Position): void {
+    if (!this.#unbegun || this.#phase !== 'live') return
+    this.#unbegun = false
+    this.#epoch = at.epoch
+    this.#options.follower.begun(at)
   }
 
   /** A message of the channel's. The buffer is not kept. */
@@ -82,8 +123,9 @@ export class RedisFeed implements Feed {
     for (const event of events) this.#take(event)
   }
 
-  /** The log's head is, or was a moment ago, `head`; undefined: only a read can tell. */
-  isBehind(head: Position | undefined): boolean {
+  /** The log's head is, or was a moment ago, `head`. */
+  isBehind(head: Head): boolean {
+    if (head === 'absent') return !this.#unbegun
     return head === undefined || head.epoch !== this.#epoch || head.offset > this.#offset
   }
 
@@ -107,6 +149,7 @@ export class RedisFeed implements Feed {
 
   #take(event: LogEvent): void {
     if (this.#phase === 'live') {
+      if (this.#unbegun) this.heard(event)
       const known = event.epoch === this.#epoch
       if (known && event.offset === this.#offset + 1) {
         this.#offset = event.offset
@@ -138,7 +181,7 @@ export class RedisFeed implements Feed {
     for (let failures = 0; ;) {
       let page: Page
       try {
-        page = await this.#read({ epoch: this.#epoch, offset: this.#offset }, FILL)
+        page = await this.#read({ epoch: this.#epoch, offset: this.#offset }, FILL, true)
         failures = 0
       } catch {
         if (this.#closed) return
@@ -149,7 +192,7 @@ export class RedisFeed implements Feed {
         continue
       }
       if (this.#closed) return
-      this.#moveTo(page.cursor)
+      this.#moveTo(page)
       if (page.gap) this.#options.follower.gap(page.gap)
       if (this.#closed) return
       if (page.events.length > 0) this.#options.follower.events(page.events)
@@ -163,12 +206,12 @@ export class RedisFeed implements Feed {
     return this.#phase === 'closed'
   }
 
-  #read(after: Start, limit: PageLimit): Promise<Page> {
+  #read(after: Start, limit: PageLimit, stays: boolean): Promise<Page> {
     this.#phase = 'held'
     this.#held = []
     this.#heldBytes = 0
     this.#again = false
-    return this.#options.read(this.channel, after, limit)
+    return this.#options.read(this.channel, after, limit, stays)
   }
 
   /** Goes live with what came during the last read. */
@@ -181,9 +224,10 @@ export class RedisFeed implements Feed {
     for (const event of held) if (this.#phase === 'live') this.#take(event)
   }
 
-  #moveTo(position: Position): void {
-    this.#epoch = position.epoch
-    this.#offset = position.offset
+  #moveTo({ cursor, unbegun }: Page): void {
+    this.#unbegun = unbegun === true
+    this.#epoch = cursor.epoch
+    this.#offset = cursor.offset
   }
 
   #wait(ms: number): Promise<void> {

@@ -3,8 +3,8 @@
 
 import type { Feed, Follower, Page, PageLimit } from './log.ts'
 import { LogUnavailable } from './log.ts'
-import type { Position, Start } from './position.ts'
-import { RedisFeed } from './redis-feed.ts'
+import type { Start } from './position.ts'
+import { type Head, RedisFeed } from './redis-feed.ts'
 import { bySlot } from './redis-slots.ts'
 
 /** Channels whose heads are asked for in one call. */
@@ -24,9 +24,9 @@ export interface FeedsOptions {
   slot(channel: string): number
   /** The pub/sub channel of a channel. */
   feedName(channel: string): string
-  read(channel: string, after: Start, limit: PageLimit): Promise<Page>
-  /** The heads of these channels; undefined where only a read can tell. Raises LogUnavailable. */
-  heads(channels: readonly string[]): Promise<(Position | undefined)[]>
+  read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<Page>
+  /** The heads of these channels. Raises LogUnavailable. */
+  heads(channels: readonly string[]): Promise<Head[]>
   /** Ms in which every feed is compared with the log once. */
   readonly compareEvery: number
 }
@@ -71,7 +71,7 @@ export class Feeds {
     this.#feeds.set(name, feed)
     try {
       await subscriptions.subscribe(name)
-      await feed.begin()
+      await feed.open()
     } catch (error) {
       feed.close()
       throw error
@@ -94,7 +94,10 @@ export class Feeds {
       if (feed?.live) feeds.push(feed)
       else feed?.fill()
     }
-    await Promise.all(this.#batches(feeds).map(batch => this.#compare(batch, feed => feed.fill())))
+    // Of a channel that has not begun nobody knows whether it has meanwhile, and was lost again.
+    const [unbegun, begun] = [feeds.filter(feed => feed.unbegun), feeds.filter(feed => !feed.unbegun)]
+    for (const feed of unbegun) feed.fill()
+    await Promise.all(this.#batches(begun).map(batch => this.#compare(batch, feed => feed.fill())))
   }
 
   close(): void {
@@ -122,7 +125,7 @@ export class Feeds {
       }
       some.push(next.value)
     }
-    const behind = (feed: RedisFeed, head: Position | undefined) => {
+    const behind = (feed: RedisFeed, head: Head) => {
       const timer = setTimeout(() => {
         this.#patience.delete(timer)
         if (!feed.live || !feed.isBehind(head)) return
@@ -135,11 +138,8 @@ export class Feeds {
     for (const batch of this.#batches(some.filter(feed => feed.live))) this.#compare(batch, behind)
   }
 
-  async #compare(
-    feeds: readonly RedisFeed[],
-    behind: (feed: RedisFeed, head: Position | undefined) => void,
-  ): Promise<void> {
-    let heads: (Position | undefined)[]
+  async #compare(feeds: readonly RedisFeed[], behind: (feed: RedisFeed, head: Head) => void): Promise<void> {
+    let heads: Head[]
     try {
       heads = await this.#options.heads(feeds.map(feed => feed.channel))
     } catch {

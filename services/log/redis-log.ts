@@ -1,19 +1,21 @@
 // The Redis engine: channels in Redis, shared by every node that has the same one. What happens to a channel happens
 // inside Redis, in one script (redis/*.lua); this file sends the scripts and reads what they answer.
 
-import type { Draft, LogEvent } from './event.ts'
-import type { History } from './history.ts'
+import type { Draft } from './event.ts'
 import { floorOf, headOf, pageOf, place, randomEpoch } from './history.ts'
 import { parseEndpoint } from './endpoint.ts'
+import { Allowance } from './allowance.ts'
 import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt, Retention } from './log.ts'
-import type { Position, Start } from './position.ts'
+import { AppendsRefused } from './log.ts'
+import type { Start } from './position.ts'
 import { parsePosition } from './position.ts'
 import { ClusterMasters } from './redis-cluster.ts'
 import type { Logger } from './redis-connection.ts'
+import type { Head } from './redis-feed.ts'
 import { Feeds } from './redis-feeds.ts'
 import { type Masters, SingleMaster } from './redis-masters.ts'
-import { parseRead } from './redis-records.ts'
-import { Failures } from './redis-replies.ts'
+import { parseRead, type Reading } from './redis-records.ts'
+import { ErrorReply, Failures } from './redis-replies.ts'
 import type { Scripts } from './redis-scripts.ts'
 import { evalsha, loadScripts, Names } from './redis-scripts.ts'
 
@@ -24,6 +26,15 @@ const COMPARE_EVERY = 8000
 const SYMBOLS = { earliest: '<', latest: '>' }
 
 const MANY = Number.MAX_SAFE_INTEGER
+
+/** Channels without an event that one node begins in a second: readers of made-up channels must not fill Redis. */
+const BEGUN_A_SECOND = 100
+
+/** Channels that are remembered because Redis had no room for their events, and of which some are trimmed at a time. */
+const REFUSED = 1000
+const TRIMMED_AT_A_TIME = 20
+
+const HEAD: PageLimit = { events: 0, bytes: 0 }
 
 export interface RedisLogOptions {
   /** See endpoint.ts. */
@@ -50,6 +61,9 @@ export class RedisLog implements ChannelLog {
   readonly #names: Names
   readonly #masters: Masters
   readonly #feeds: Feeds
+  readonly #begins = new Allowance(BEGUN_A_SECOND)
+  /** Channels to which Redis had no room to append. */
+  readonly #refused = new Set<string>()
 
   constructor(options: RedisLogOptions) {
     const { url, prefix, retention, idempotencyWindow, timeout, logger } = options
@@ -76,7 +90,7 @@ export class RedisLog implements ChannelLog {
       },
       feedName: channel => this.#names.feed(channel),
       slot: channel => this.#masters.slot(channel),
-      read: (channel, after, limit) => this.read(channel, after, limit),
+      read: (channel, after, limit, stays) => this.read(channel, after, limit, stays),
       heads: channels => this.#heads(channels),
       compareEvery: options.compareEvery ?? COMPARE_EVERY,
     })
@@ -106,17 +120,22 @@ export class RedisLog implements ChannelLog {
     try {
       return await this.#masters.append(channel, drafts)
     } catch (error) {
+      if (error instanceof ErrorReply && error.reason === 'OOM' && this.#refused.size < REFUSED)
+        this.#refused.add(channel)
       throw this.failures.note('append', channel, error)
     }
   }
 
-  async read(channel: string, after: Start, limit: PageLimit): Promise<Page> {
-    const { history, events } = await this.#read(channel, after, limit)
-    return pageOf(history, place(history, after), events)
+  async read(channel: string, after: Start, limit: PageLimit, stays = false): Promise<Page> {
+    const may = stays && this.#begins.take()
+    const { history, events, keys } = await this.#read(channel, after, limit, may)
+    if (may && keys !== 'made') this.#begins.giveBack()
+    const page = pageOf(history, place(history, after), events)
+    return keys === 'absent' ? { ...page, unbegun: true } : page
   }
 
   async state(channel: string): Promise<ChannelState> {
-    const { history } = await this.#read(channel, 'latest', { events: 0, bytes: 0 })
+    const { history } = await this.#read(channel, 'latest', HEAD, false)
     const count = history.head - history.floor
     const { epoch, offset } = floorOf(history)
     return { head: headOf(history), tail: count === 0 ? undefined : { epoch, offset: offset + 1 }, count }
@@ -126,8 +145,14 @@ export class RedisLog implements ChannelLog {
     return this.#feeds.open(channel, follower)
   }
 
-  probe(): Promise<void> {
-    return this.#masters.probe()
+  async probe(): Promise<void> {
+    try {
+      await this.#masters.probe()
+      this.#refused.clear()
+    } catch (error) {
+      if (error instanceof AppendsRefused) this.#trimSome()
+      throw error
+    }
   }
 
   async close(): Promise<void> {
@@ -143,14 +168,17 @@ export class RedisLog implements ChannelLog {
     }
   }
 
-  async #read(
-    channel: string,
-    after: Start,
-    limit: PageLimit,
-  ): Promise<{ history: History; events: LogEvent[] }> {
+  async #read(channel: string, after: Start, limit: PageLimit, begins: boolean): Promise<Reading> {
     this.reads++
     const { epoch, offset } = typeof after === 'string' ? { epoch: SYMBOLS[after], offset: 0 } : after
-    const args = [randomEpoch(), epoch, offset, Math.min(limit.events, MANY), Math.min(limit.bytes, MANY)]
+    const args = [
+      randomEpoch(),
+      epoch,
+      offset,
+      Math.min(limit.events, MANY),
+      Math.min(limit.bytes, MANY),
+      begins ? 1 : 0,
+    ]
     const call = evalsha(this.#scripts.read, this.#names.keys(channel), args)
     const slot = this.#masters.slot(channel)
     try {
@@ -161,11 +189,20 @@ export class RedisLog implements ChannelLog {
   }
 
   /** Of channels of one slot. */
-  async #heads(channels: readonly string[]): Promise<(Position | undefined)[]> {
+  async #heads(channels: readonly string[]): Promise<Head[]> {
     const keys = channels.flatMap(channel => this.#names.keys(channel))
     const call = { args: evalsha(this.#scripts.heads, keys, []), again: true }
-    return ((await this.#masters.call(this.#masters.slot(channels[0] ?? ''), call)) as string[]).map(
-      parsePosition,
-    )
+    const heads = await this.#masters.call(this.#masters.slot(channels[0] ?? ''), call)
+    return (heads as string[]).map(head => (head === '-' ? 'absent' : parsePosition(head)))
+  }
+
+  /** While Redis is full: a read trims what has become too old, also where load balancers send no more appends. */
+  #trimSome(): void {
+    for (const channel of [...this.#refused].slice(0, TRIMMED_AT_A_TIME)) {
+      // To the end of the queue.
+      this.#refused.delete(channel)
+      this.#refused.add(channel)
+      this.read(channel, 'latest', HEAD).catch(() => {})
+    }
   }
 }

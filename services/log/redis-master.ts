@@ -4,12 +4,12 @@
 import type { Endpoint, HostPort } from './endpoint.ts'
 import type { LogEvent } from './event.ts'
 import { randomEpoch } from './history.ts'
-import { LogRefused, LogUnavailable } from './log.ts'
+import { AppendsRefused, LogRefused, LogUnavailable } from './log.ts'
 import { Appends } from './redis-appends.ts'
 import type { Argument, Deferred, Logger } from './redis-connection.ts'
 import { deferred, RedisConnection, reason } from './redis-connection.ts'
-import { parseRecords } from './redis-records.ts'
-import { ErrorReply } from './redis-replies.ts'
+import { parseRecords, printRecord } from './redis-records.ts'
+import { ErrorReply, isWriteRefusal } from './redis-replies.ts'
 import type { Names, Scripts } from './redis-scripts.ts'
 import { slotOf } from './redis-slots.ts'
 import { Subscriptions } from './redis-subscriptions.ts'
@@ -165,7 +165,7 @@ export class Master {
     return this.#commands.call(command, args)
   }
 
-  /** See ChannelLog.probe: through both connections of this master. */
+  /** See ChannelLog.probe: through both connections of this master. Raises LogUnavailable, AppendsRefused. */
   async probe(): Promise<void> {
     if (!this.#feed.usable) throw new LogUnavailable('the connection that carries the feeds is down')
     const connections = [this.#commands.connected, this.#feed.connected]
@@ -179,11 +179,12 @@ export class Master {
       came.reject(new LogUnavailable('the probe event did not come back'))
     }
     const timer = setTimeout(expire, Math.min(this.#options.timeout, PROBE_TIMEOUT))
+    let refusal: ErrorReply | undefined
     try {
       const send = async () => {
         const channel = await this.#openProbe()
         waitsFor = 0
-        await this.#appends.append(channel, [{ data: Buffer.from(mark) }])
+        refusal = await this.#sendProbe(channel, Buffer.from(mark))
         waitsFor = 1
       }
       await Promise.all([send(), came.promise])
@@ -201,6 +202,20 @@ export class Master {
     } finally {
       clearTimeout(timer)
       this.#probes.delete(mark)
+    }
+    if (refusal !== undefined) throw new AppendsRefused(refusal.message, refusal.reason)
+  }
+
+  /** Appends a probe; where Redis only refuses to write, publishes it, and returns what it said. */
+  async #sendProbe(channel: string, data: Buffer): Promise<ErrorReply | undefined> {
+    try {
+      await this.#appends.append(channel, [{ data }])
+      return undefined
+    } catch (error) {
+      if (!isWriteRefusal(error)) throw error
+      const publish = this.#options.sharded ? 'spublish' : 'publish'
+      await this.#commands.call(publish, [this.#options.names.feed(channel), printRecord(data)])
+      return error
     }
   }
 

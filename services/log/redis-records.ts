@@ -77,12 +77,28 @@ export function parseReceipts(line: string, count: number): Receipt[] {
   return receipts
 }
 
-/** The history and the events in a reply of `read.lua`. */
-export function parseRead(channel: string, reply: unknown): { history: History; events: LogEvent[] } {
-  const [epoch, ended, head, floor, ...records] = reply as [Buffer, Buffer, number, number, ...Buffer[]]
+/** What `read.lua` answers. */
+export interface Reading {
+  readonly history: History
+  readonly events: LogEvent[]
+  /** Whether the channel has keys, or has got them now. */
+  readonly keys: 'there' | 'made' | 'absent'
+}
+
+export function parseRead(channel: string, reply: unknown): Reading {
+  const [epoch, ended, head, floor, keys, ...records] = reply as [
+    ...[epoch: Buffer, ended: Buffer, head: number, floor: number, keys: Buffer],
+    ...Buffer[],
+  ]
   const events: LogEvent[] = []
   for (const record of records) parseRecords(channel, record, events)
-  return { history: { epoch: `${epoch}`, ended: parseEnded(`${ended}`), head, floor }, events }
+  const history = { epoch: `${epoch}`, ended: parseEnded(`${ended}`), head, floor }
+  return { history, events, keys: `${keys}` as Reading['keys'] }
+}
+
+/** A record of the node's own that is never appended: with nothing but data. */
+export function printRecord(data: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`1 0 1 1 0 ${data.length} 0 \n`), data])
 }
 
 function parseEnded(text: string): EndedEpoch[] {

@@ -10,6 +10,9 @@ const FOR_GOOD = new Set(['WRONGTYPE', 'NOPERM', 'NOAUTH', 'WRONGPASS', 'CROSSSL
 /** Where Redis is no cluster for this node, nobody follows these. */
 const OF_CLUSTERS = new Set(['MOVED', 'ASK'])
 
+/** Redis can be read, and delivers, but does not write: it is full, can't save, or has too few replicas. */
+const WRITES_NOTHING = new Set(['OOM', 'MISCONF', 'NOREPLICAS'])
+
 /** Ms for which a kind of failure is not logged again. */
 const QUIET = 60_000
 
@@ -22,6 +25,11 @@ export class ErrorReply extends LogUnavailable {
     super(message, codeOf(reply))
     this.reply = reply
   }
+}
+
+/** Whether Redis only refuses to write. */
+export function isWriteRefusal(error: unknown): error is ErrorReply {
+  return error instanceof ErrorReply && WRITES_NOTHING.has(error.reason)
 }
 
 /** The code that an error of Redis' begins with: capitals, so few that they may label metrics. */

@@ -61,6 +61,13 @@ export class Recorder implements Follower {
     this.at = at
   }
 
+  begun(at: Position): void {
+    if (this.at?.offset !== 0 || at.offset !== 0) this.faults.push(`begun at ${printPosition(at)}`)
+    this.started = at
+    this.at = at
+    this.#wake()
+  }
+
   events(events: readonly LogEvent[]): void {
     this.calls++
     if (events.length === 0) this.faults.push('told no events')
@@ -116,7 +123,15 @@ export class Recorder implements Follower {
   }
 }
 
+/** Follows a channel as somebody does who stays. */
 export async function record(log: ChannelLog, channel: string): Promise<Recorder> {
+  const recorder = await glance(log, channel)
+  await recorder.feed?.unbegun?.begin()
+  return recorder
+}
+
+/** Follows a channel as somebody does who only looks. */
+export async function glance(log: ChannelLog, channel: string): Promise<Recorder> {
   const recorder = new Recorder()
   recorder.feed = await log.follow(channel, recorder)
   return recorder
@@ -247,8 +262,8 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     }
   })
 
-  withLog('the first read of an empty channel begins its epoch, and that stays', {}, async (t, log) => {
-    const { cursor, start, more, events } = await log.read('a', 'earliest', ALL)
+  withLog('the first reader of an empty channel that stays begins its epoch', {}, async (t, log) => {
+    const { cursor, start, more, events } = await log.read('a', 'earliest', ALL, true)
     t.equal(cursor.offset, 0)
     t.same(start, cursor)
     t.equal(more, false)
@@ -259,11 +274,36 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     const page = await log.read('a', cursor, ALL)
     t.equal(page.gap, undefined)
     t.equal(page.events.length, 1)
-    const { head } = await log.state('never-read')
-    t.same((await log.read('never-read', 'latest', ALL)).cursor, head)
     const recorder = await record(log, 'followed-first')
+    t.equal(recorder.feed?.unbegun, undefined)
     const receipts = await log.append('followed-first', [draft(1)])
     t.equal(receipts[0]?.position.epoch, recorder.started?.epoch)
+  })
+
+  withLog(
+    'W6: whoever comes back to a channel that was empty is told of all that came',
+    {},
+    async (t, log) => {
+      const { cursor, events } = await log.read('a', 'earliest', ALL)
+      const { head } = await log.state('a')
+      t.same([cursor.offset, events, head.offset], [0, [], 0])
+      await append(log, 'a', drafts(3))
+      for (const after of [cursor, head]) {
+        const page = await log.read('a', after, ALL)
+        t.same(page.events.map(dataOf), [1, 2, 3])
+        if (page.start.epoch !== after.epoch) t.same(page.gap, { from: after, to: page.start })
+      }
+    },
+  )
+
+  withLog('W6: a feed that was opened before the first event tells no gap', {}, async (t, log) => {
+    const recorder = await glance(log, 'a')
+    const head = await append(log, 'a', drafts(2))
+    await recorder.reaches(head)
+    t.same([recorder.gaps, recorder.faults], [[], []])
+    t.same(recorder.started, { epoch: head.epoch, offset: 0 })
+    t.equal(recorder.feed?.unbegun, undefined)
+    t.same(recorder.delivered.map(dataOf), [1, 2])
   })
 
   withLog(
@@ -544,7 +584,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
           await Promise.all(appends)
           await opening
           const { head } = await log.state(name)
-          await current?.reaches(head)
+          if (sent > 0) await current?.reaches(head)
           current?.feed?.close()
           for (const recorder of opened) {
             const from = recorder.started?.offset ?? 0

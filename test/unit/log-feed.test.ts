@@ -87,7 +87,7 @@ class Model {
   }
 
   async opened(): Promise<void> {
-    const begun = this.feed.begin()
+    const begun = this.feed.open()
     this.execute()
     this.answer()
     await begun
@@ -144,7 +144,7 @@ t.test(
     await fc.assert(
       fc.asyncProperty(steps({ lose: false, drop: false }), async all => {
         const model = new Model()
-        const begun = model.feed.begin()
+        const begun = model.feed.open()
         await play(model, all)
         await model.finish()
         await begun
@@ -160,7 +160,7 @@ t.test('messages that are lost are read from the log', async t => {
   await fc.assert(
     fc.asyncProperty(steps({ lose: false, drop: true }), async all => {
       const model = new Model()
-      const begun = model.feed.begin()
+      const begun = model.feed.open()
       await play(model, all)
       await model.finish()
       await begun
@@ -177,7 +177,7 @@ t.test('events that are lost are told as gaps, whatever comes late from epochs t
   await fc.assert(
     fc.asyncProperty(steps({ lose: true, drop: true }), async all => {
       const model = new Model()
-      const begun = model.feed.begin()
+      const begun = model.feed.open()
       await play(model, all)
       await model.finish()
       await begun
@@ -239,7 +239,7 @@ t.test('a connection that was made anew during a read makes it read again', asyn
 
 t.test('a connection that was made anew while the feed opens makes it look at the head again', async t => {
   const model = new Model()
-  const begun = model.feed.begin()
+  const begun = model.feed.open()
   model.execute()
   model.append(1)
   model.messages.length = 0

@@ -41,6 +41,7 @@ t.test('slots are those of Redis', async t => {
 t.test('many channels are followed and compared through every master', async t => {
   const log = await openRedisLog(t, options({ compareEvery: 400 }))
   const names = Array.from({ length: 600 }, (_, i) => `c${i}`)
+  await Promise.all(names.map(name => append(log, name, drafts(1))))
   const recorders = await Promise.all(names.map(name => record(log, name)))
   for (const server of cluster.servers.slice(0, 3))
     await cluster.raw(server).call('CLIENT', 'KILL', 'TYPE', 'pubsub')

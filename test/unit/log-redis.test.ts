@@ -1,5 +1,6 @@
 // The Redis engine: the contract, and what only Redis can do to a log.
 
+import { rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import fc from 'fast-check'
 import { Redis } from 'ioredis'
@@ -9,7 +10,18 @@ import { LogRefused, LogUnavailable } from '../../services/log/log.ts'
 import type { Position } from '../../services/log/position.ts'
 import { printPosition } from '../../services/log/position.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/log/redis-log.ts'
-import { ALL, append, dataOf, draft, drafts, RETENTION, Recorder, readAll, record } from '../contract/log.ts'
+import {
+  ALL,
+  append,
+  dataOf,
+  draft,
+  drafts,
+  glance,
+  RETENTION,
+  Recorder,
+  readAll,
+  record,
+} from '../contract/log.ts'
 import { proxyRedis } from '../redis-proxy.ts'
 import { openRedisLog, redisContract, redisLogOptions, silent } from '../redis-logs.ts'
 import { anyRedis, cutAof, type RedisServer, startRedis } from '../redis-server.ts'
@@ -438,6 +450,7 @@ t.test(
 t.test('many channels come back after the connection broke, in batches', async t => {
   const { log, raw } = await own(t, [], { compareEvery: 60_000 })
   const names = Array.from({ length: 2500 }, (_, i) => `c${i}`)
+  await Promise.all(names.map(name => log.append(name, drafts(1))))
   const recorders = await Promise.all(names.map(name => record(log, name)))
   const moved = recorders.filter((_, i) => i % 100 === 0)
   const { reads } = log
@@ -468,6 +481,55 @@ t.test('scripts that are flushed are loaded again, and no append overtakes anoth
   await append(log, 'a', [draft(99)])
 })
 
+t.test('W6: a look at a made-up channel writes no key; readers that stay begin so many a second', async t => {
+  const { log, raw } = await own(t)
+  await log.probe()
+  const keys = (await raw.keys('*')).length
+  const names = Array.from({ length: 300 }, (_, i) => `made-up-${i}`)
+  for (const name of names) {
+    await log.read(name, 'earliest', ALL)
+    await log.state(name)
+    await log.read(name, { epoch: 'x', offset: 3 }, ALL)
+  }
+  const recorders = await Promise.all(names.map(name => glance(log, name)))
+  t.equal((await raw.keys('*')).length, keys)
+
+  const began = performance.now()
+  await Promise.all(recorders.map(recorder => recorder.feed?.unbegun?.begin()))
+  const seconds = 1 + Math.ceil((performance.now() - began) / 1000)
+  const begun = recorders.filter(recorder => recorder.feed?.unbegun === undefined)
+  t.ok(begun.length >= 100 && begun.length <= 100 * seconds, `${begun.length} in ${seconds} s`)
+  t.equal((await raw.keys('*')).length, keys + 4 * begun.length)
+  // Whoever was not begun misses nothing either, here or elsewhere.
+  const cursors = recorders.map(recorder => recorder.started as Position)
+  const heads = await Promise.all(names.map(name => append(log, name, drafts(2))))
+  for (const [i, recorder] of recorders.entries()) {
+    await recorder.reaches(heads[i] as Position)
+    t.same([recorder.gaps, recorder.faults, recorder.delivered.length], [[], [], 2])
+    const { events } = await log.read(names[i] as string, cursors[i] as Position, ALL)
+    t.equal(events.length, 2)
+  }
+})
+
+t.test('W6: what came to an empty channel and was lost while its feed was cut is inside a gap', async t => {
+  const { log, redis, raw, settings } = await own(t, [], { compareEvery: 60_000 })
+  const proxy = await proxyRedis(redis.port)
+  t.teardown(() => proxy.close())
+  const reader = await openRedisLog(t, { ...settings, url: proxy.url })
+  const recorder = await glance(reader, 'a')
+  const before = recorder.started
+  proxy.mode = 'frozen'
+  await append(log, 'a', drafts(3))
+  await raw.flushall()
+  proxy.cut()
+  proxy.mode = 'pass'
+  await until('the gap', () => recorder.gaps.length > 0)
+  t.same(recorder.gaps[0]?.from, before)
+  await recorder.reaches(await append(log, 'a', drafts(1, 4)))
+  t.same(recorder.delivered.map(dataOf), [4])
+  sound(t, recorder)
+})
+
 t.test('out of memory is refused before anything is written', async t => {
   const { log, raw } = await own(t)
   const head = await append(log, 'a', drafts(3))
@@ -483,12 +545,90 @@ t.test('out of memory is refused before anything is written', async t => {
   t.same([receipt?.replayed, receipt?.position], [false, { epoch: head.epoch, offset: 4 }])
 })
 
+/** Lets Redis have as much memory as it has now, and no more. */
+async function fill(raw: Redis): Promise<void> {
+  const used = /used_memory:(\d+)/.exec(await raw.info('memory'))?.[1]
+  await raw.config('SET', 'maxmemory', `${Number(used) - 200_000}`)
+}
+
+t.test('W3: a full Redis takes events again once some have become too old', async t => {
+  const { log, raw } = await own(t, [], { retention: { ...RETENTION, age: 1500 } })
+  const large = draft('x'.repeat(1000))
+  for (const name of ['a', 'b', 'c'])
+    for (let i = 0; i < 20; i++) await append(log, name, new Array(100).fill(large))
+  const head = await append(log, 'a', [large])
+  await fill(raw)
+  for (const name of ['a', 'b']) await unavailable(t, log.append(name, [draft(1)]), /OOM/)
+  await t.rejects(log.probe(), { name: 'AppendsRefused', reason: 'OOM' })
+  t.same((await log.read('a', 'latest', ALL)).cursor, head, 'and can be read')
+  // Nobody appends and nobody reads: the node itself sees to it.
+  await until('the probe', () =>
+    log
+      .probe()
+      .then(() => true)
+      .catch(() => false),
+  )
+  t.ok((await raw.xlen('fw:{a}:s')) < 2001)
+  const next = await append(log, 'a', [draft(2)])
+  t.same(next, { epoch: head.epoch, offset: 2002 })
+  const page = await log.read('a', head, ALL)
+  t.same([page.gap, page.events.map(dataOf)], [undefined, [2]])
+})
+
+t.test('W3: an append to a full Redis makes its own room', async t => {
+  const { log, raw } = await own(t, [], { retention: { ...RETENTION, age: 700 } })
+  const large = draft('x'.repeat(1000))
+  for (let i = 0; i < 20; i++) await append(log, 'a', new Array(100).fill(large))
+  const [keyed] = await log.append('a', [draft(1, { idempotencyKey: 'k' })])
+  await fill(raw)
+  const end = (keyed?.time ?? 0) + 700
+  await until('the events are old', async () => Number((await raw.time())[0]) * 1000 > end + 1000)
+  const next = await append(log, 'a', [draft(2)])
+  t.equal(next.offset, 2002)
+  t.ok((await raw.xlen('fw:{a}:s')) < 200)
+  t.same((await log.append('a', [draft(1, { idempotencyKey: 'k' })]))[0], { ...keyed, replayed: true })
+  t.same((await log.read('a', 'earliest', ALL)).events.map(dataOf), [2])
+})
+
+t.test('W3: a channel that is read is trimmed, also where nobody appends', async t => {
+  const { log, raw } = await own(t, [], { retention: { ...RETENTION, age: 500 } })
+  for (let i = 0; i < 20; i++) await append(log, 'a', drafts(100))
+  const recorder = await record(log, 'a')
+  await fill(raw)
+  await until('the comparison of heads', async () => (await raw.xlen('fw:{a}:s')) < 1100)
+  sound(t, recorder)
+})
+
+t.test('W3: a Redis that can not save, or has too few replicas, is read and takes no events', async t => {
+  const { log, redis, raw } = await own(t, ['--save', '3600 1000000'])
+  const head = await append(log, 'a', drafts(3))
+  const recorder = await record(log, 'a')
+  await raw.config('SET', 'min-replicas-to-write', '1')
+  await t.rejects(log.probe(), { name: 'AppendsRefused', reason: 'NOREPLICAS' })
+  await unavailable(t, log.append('a', [draft(1)]), /NOREPLICAS/)
+  t.equal((await log.read('a', 'earliest', ALL)).events.length, 3)
+  await raw.config('SET', 'min-replicas-to-write', '0')
+  await log.probe()
+  await rm(redis.dir, { recursive: true })
+  await raw.bgsave()
+  await until('the save fails', async () => (await raw.info()).includes('rdb_last_bgsave_status:err'))
+  await t.rejects(log.probe(), { name: 'AppendsRefused', reason: 'MISCONF' })
+  await unavailable(t, log.append('a', [draft(1)]), /MISCONF/)
+  t.same((await log.read('a', 'latest', ALL)).cursor, head)
+  await raw.config('SET', 'stop-writes-on-bgsave-error', 'no')
+  await log.probe()
+  await recorder.reaches(await append(log, 'a', [draft(4)]))
+  t.same(recorder.gaps, [])
+  // Else it would not end.
+  await raw.config('SET', 'save', '')
+})
+
 t.test('all keys of a channel end at one time, which use puts off', async t => {
   const { log, raw, settings } = await own(t)
   const keys = (channel: string) => ['m', 's', 'i0', 'i1'].map(key => `fw:{${channel}}:${key}`)
   const ends = async (channel: string) =>
     new Set(await Promise.all(keys(channel).map(key => raw.call('PEXPIRETIME', key) as Promise<number>)))
-  await log.state('empty')
+  await log.read('empty', 'latest', ALL, true)
   await append(log, 'a', [draft(1)])
   const expire = async (channel: string, ms: number) => {
     for (const key of keys(channel)) await raw.pexpireat(key, Date.now() + ms)
@@ -544,7 +684,7 @@ t.test(
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 50, size: 'max' }), async steps => {
         const name = `h${channel++}`
-        let { epoch } = (await log.state(name)).head
+        let { epoch } = (await log.read(name, 'latest', ALL, true)).cursor
         let history: History = { epoch, ended: [], head: 0, floor: 0 }
         const positions: Position[] = [
           { epoch, offset: 0 },

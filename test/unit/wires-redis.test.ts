@@ -147,6 +147,90 @@ t.test('W5: what Redis refuses for good is not told as something to try again, o
   t.equal((await node.get('/readyz')).status, 200)
 })
 
+t.test('W3: a node whose Redis is full goes on being read, and says that it takes no events', async t => {
+  const own = await startRedis()
+  const node = await nodesOf('full', own)()
+  const control = new Redis(own.url)
+  t.teardown(async () => {
+    control.disconnect()
+    await node.close()
+    await own.stop()
+  })
+  const channel = fresh()
+  const [id = ''] = await node.append(channel, '1')
+  const before = at(id, 0)
+  await control.config('SET', 'maxmemory', '1')
+  const readyz = async (query: string) => {
+    const { status, body } = await node.get(`/readyz${query}`)
+    return { status, body: JSON.parse(body) }
+  }
+  await until('it notices', async () => !(await readyz('')).body.appends)
+  t.match(await readyz(''), {
+    status: 200,
+    body: { ready: true, reads: true, appends: false, reason: /OOM/ },
+  })
+  t.match(await readyz('?for=read'), { status: 200 })
+  t.match(await readyz('?for=publish'), {
+    status: 503,
+    body: { ready: false, error: { code: 'FW_NOT_READY' } },
+  })
+  t.equal((await readyz('?for=x')).status, 400)
+  const { body } = await node.get('/metrics')
+  t.match(body, /^fanwire_ready 1$/m)
+  t.match(body, /^fanwire_takes_events 0$/m)
+  for (const wire of ALL_WIRES) {
+    const client = await wire.connect(node, { channels: [channel], cursor: before })
+    t.equal(idOf(await client.event()), id, wire.name)
+    client.cut()
+  }
+  await t.rejects(node.publish(channel, '2'), { message: /^503 .*FW_LOG_UNAVAILABLE/ })
+  await control.config('SET', 'maxmemory', '0')
+  await until('it takes events', async () => (await readyz('?for=publish')).status === 200)
+  t.equal(await node.publish(channel, '2'), at(id, 2))
+})
+
+t.test('W6: a poll of a made-up channel writes no key, and its cursor loses nothing on any node', async t => {
+  const prefix = `t${++prefixes}`
+  const start = nodesOf(prefix)
+  const [one, other] = await Promise.all([start(), start()])
+  const control = new Redis(redis.url)
+  t.teardown(async () => {
+    control.disconnect()
+    await Promise.all([one.close(), other.close()])
+  })
+  const keys = async () => (await control.keys(`${prefix}:*`)).filter(key => !key.includes('fanwire:'))
+  const ask = async (node: typeof one, channel: string, cursor: string) =>
+    JSON.parse((await node.get(`/v1/poll?channel=${channel}&cursor=${cursor}`)).body)
+  const channel = fresh()
+  const first = await ask(one, channel, 'earliest')
+  for (const path of ['poll?channel=x', 'refresh?channel=y', 'channels/z', 'channels/z/events/e-3'])
+    await one.get(`/v1/${path}`)
+  t.same(await keys(), [])
+  t.same(first.events, [])
+
+  const [id = ''] = await other.append(channel, '1')
+  await until('the event is there', async () => (await ask(one, channel, 'earliest')).events.length === 1)
+  const here = await ask(one, channel, first.cursor)
+  t.same([here.gaps, here.events.length, here.cursor], [undefined, 1, id], 'the node has followed it since')
+  const elsewhere = await ask(other, channel, first.cursor)
+  t.same(elsewhere.gaps, [{ channel, from: first.cursor, to: at(id, 0) }], 'another one can not know')
+  t.same([elsewhere.events.length, elsewhere.cursor], [1, id])
+
+  // Who comes back, or stays, is told a position that means something everywhere.
+  const later = fresh()
+  const { cursor } = await ask(one, later, (await ask(one, later, 'earliest')).cursor)
+  t.equal((await keys()).filter(key => key.includes(later)).length, 4)
+  t.equal((await ask(other, later, cursor)).gaps, undefined)
+  for (const wire of ALL_WIRES.filter(each => each.name !== 'poll' && each.name !== 'refresh')) {
+    const followed = fresh()
+    const client = await wire.connect(one, { channels: [followed] })
+    const [published = ''] = await other.append(followed, '1')
+    t.equal(idOf(await client.event()), published, wire.name)
+    t.equal((await ask(other, followed, at(published, 0))).gaps, undefined)
+    client.cut()
+  }
+})
+
 t.test('whoever follows a channel whose history is lost is told a gap, once, and goes on', async t => {
   const own = await startRedis()
   const node = await nodesOf('lost', own)({ HEARTBEAT: '200ms' })

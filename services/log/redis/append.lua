@@ -38,7 +38,7 @@ local function append(keys, feed, from, upto)
     end
   end
 
-  local before = { time = c.time, sum = c.sum }
+  local before = { time = c.time, sum = c.sum, floor = c.floor }
 
   local function plan()
     c.head, c.sum = c.base + #new, before.sum
@@ -65,10 +65,45 @@ local function append(keys, feed, from, upto)
     return c.epoch .. ' ' .. int(c.base + i) .. ' ' .. c.time
   end
 
+  -- How much data had been appended before the oldest entry that the stream holds.
+  local function sumOfOldest()
+    local oldest = call('XRANGE', c.keys[2], '-', '+', 'COUNT', 1)[1]
+    local sum = oldest and string.match(string.sub(oldest[2][2], 1, 128), '^1 %w+ %d+ %d+ (%d+) ')
+    return tonumber(sum or before.sum)
+  end
+
+  -- Out of memory: lets go of what is not kept any more, without the new events. Whether that has made room for them.
+  local function relieve()
+    if c.absent then return false end
+    c.head, c.sum, c.time, c.floor = c.base, before.sum, before.time, before.floor
+    for i = 1, #new do c.entries[c.base + i] = nil end
+    local sum = sumOfOldest()
+    trim(c, 10000)
+    c.moved = true
+    save(c)
+    for number = now - 1, now do
+      if not c.made and not moving(c) and tonumber(call('HGET', index(c, number), ' ')) ~= number then
+        call('UNLINK', index(c, number))
+        call('HSET', index(c, number), ' ', number)
+        c.remade = true
+      end
+    end
+    c.made, looked = c.made or c.remade, false
+    refresh(c)
+    local needed = 0
+    for _, event in ipairs(new) do needed = needed + #event.data end
+    return sumOfOldest() - sum > needed
+  end
+
   if #new > 0 then
     plan()
     local text = record(1)
     local added = add(1, text)
+    if added.err and string.find(added.err, '^OOM') and relieve() then
+      plan()
+      text = record(1)
+      added = add(1, text)
+    end
     if added.err and string.find(added.err, 'equal or smaller', 1, true) then
       -- The stream is ahead of the hash.
       c.base = lastOffset(c)

@@ -17,7 +17,8 @@
 -- all events before it. Times and sums only grow, so the floor is found by search, not by a walk.
 --
 -- Scripts are not rolled back: they check and plan first, and their first write is one that Redis refuses when
--- it is out of memory, read only or may not write, so a refused script has written nothing.
+-- it is out of memory, read only or may not write, so a refused script has written nothing. A channel that is there
+-- is trimmed first: that is allowed out of memory, and after a first write Redis refuses none.
 
 local call = redis.call
 
@@ -129,12 +130,13 @@ end
 -- The channel as it stands. `name` is the random name of the epoch that may begin.
 --   head, time, sum of the newest event; base: head without the events that this script adds
 --   floor; least: what the floor may not be below; moved: the floor is another than the stored one
---   begun: its epoch is new; partial: keys are missing; made: keys were made, so they have no expiry yet
+--   begun: its epoch is new; made: keys were made, so they have no expiry yet
+--   absent: it has no keys; partial: keys are missing
 local function open(keys, name)
   local c = { keys = keys, name = name, now = now, replid = master, entries = {}, least = 0 }
   local there = call('EXISTS', unpack(keys))
   local m = there > 0 and call('HMGET', keys[1], 'r', 'e', 'g', 'h', 't', 'u', 'f', 'ft', 'fu') or {}
-  c.partial = there < 4
+  c.partial, c.absent = there < 4, there == 0
   if m[1] then
     c.epoch, c.ended = m[2], m[3]
     c.head, c.time, c.sum, c.floor = tonumber(m[4]), tonumber(m[5]), tonumber(m[6]), tonumber(m[7])
@@ -175,8 +177,15 @@ local function moving(c)
   return SHARDED and type(redis.pcall('EXISTS', c.keys[1] .. '?')) == 'table'
 end
 
+-- Removes what is below the floor: whole nodes of the stream, which lag at most 4 KiB or one event, and at most so
+-- many of its entries.
+local function trim(c, most)
+  call('XTRIM', c.keys[2], 'MINID', '~', int(c.floor + 1), 'LIMIT', most)
+end
+
 -- Writes what changed, after the channel's own events were added to the stream; `refresh` is to follow.
 local function save(c)
+  if (c.moved or c.begun) and not c.absent then trim(c, 1000) end
   call('HSET', c.keys[1], 'h', c.head, 't', c.time, 'u', c.sum)
   if c.begun then call('HSET', c.keys[1], 'r', c.replid, 'e', c.epoch, 'g', c.ended) end
   if c.begun or c.moved or c.base == c.floor then
@@ -195,8 +204,6 @@ local function save(c)
     end
     c.made = true
   end
-  -- Whole nodes of the stream, which lag at most 4 KiB or one event, and a bounded number of them.
-  if c.moved then call('XTRIM', c.keys[2], 'MINID', '~', c.floor + 1, 'LIMIT', 1000) end
 end
 
 -- Makes the keys live on; all end at the same time, so they are there together or not at all.

@@ -1,6 +1,8 @@
 -- Reads what is after a position of one channel. KEYS: the channel's. ARGV: random epoch name, then the position:
--- epoch and offset, "<" for the oldest readable event or ">" for the head; the most events and the most bytes.
--- Returns epoch, ended epochs, head, floor, then the records after the place where history.ts puts the reader.
+-- epoch and offset, "<" for the oldest readable event or ">" for the head; the most events and the most bytes; 1 where
+-- a channel without keys may get them.
+-- Returns epoch, ended epochs, head, floor, whether the channel has keys ("there", "made", "absent"), then the records
+-- after the place where history.ts puts the reader.
 
 local c = open(KEYS, ARGV[1])
 local epoch, offset = ARGV[2], tonumber(ARGV[3])
@@ -89,13 +91,18 @@ if not page then
   page = {}
 end
 
-if c.begun or c.moved then
-  -- Out of memory, a floor that isn't noted is found again; an epoch that isn't noted must not be told.
+local state = 'there'
+if c.absent then
+  -- Of a channel that never had an event, or has lost all there was, nothing need be noted: nobody knows the epoch that
+  -- is told here, so whoever comes back with it is told a gap.
+  state = ARGV[6] == '1' and pcall(save, c) and 'made' or 'absent'
+elseif c.begun or c.moved then
+  -- Where Redis may not write, a floor that isn't noted is found again; an epoch that isn't noted must not be told.
   local saved, failure = pcall(save, c)
   if not saved and c.begun then error(failure) end
 end
-refresh(c)
+if state ~= 'absent' then refresh(c) end
 
-local reply = { c.epoch, c.ended, c.head, c.floor }
-for i, each in ipairs(page) do reply[4 + i] = each end
+local reply = { c.epoch, c.ended, c.head, c.floor, state }
+for i, each in ipairs(page) do reply[5 + i] = each end
 return reply
