@@ -23,7 +23,7 @@ const HELP = `npm run bench:fanout -- [options]
   --peer NAMES   only these, comma separated: ${peers.map(each => each.name).join(', ')}
   --out DIR      where fanout.json and fanout.md go (bench/results when everything is measured, else .cache/bench)
   --profile      write CPU profiles of fanwire and print where the time goes
-  --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md
+  --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md and README.md
 `
 
 const options = {
@@ -104,10 +104,9 @@ async function main(): Promise<void> {
   if (values.help) return void process.stdout.write(HELP)
   if (values.docs) {
     const result = await readJson<BenchResult>(join(RESULTS, 'fanout.json'))
-    return intoFile('docs/benchmarks/brokers.md', {
-      'bench:glance': glance(result),
-      'bench:fanout': markdown(result),
-    })
+    const atAGlance = { 'bench:glance': glance(result) }
+    await intoFile('README.md', atAGlance)
+    return intoFile('docs/benchmarks/brokers.md', { ...atAGlance, 'bench:fanout': markdown(result) })
   }
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)

@@ -1,4 +1,4 @@
-// Settings: one table, from which come the environment variables, the flags, `--help` and README's table. The
+// Settings: one table, from which come the environment variables, the flags, `--help` and the documents' table. The
 // only reader of process.env.
 
 import { readFileSync } from 'node:fs'
@@ -699,7 +699,7 @@ export function settingTexts(): SettingText[] {
   }))
 }
 
-/** README's table of settings, in Markdown. */
+/** The documents' table of settings, in Markdown. */
 export function settingsTable(): string {
   const cell = (text: string) => text.replaceAll('|', '\\|')
   const rows = ALL.map(({ env, flag, shown, doc }) => {

@@ -1,4 +1,4 @@
-// Every coded error that a client can be told, in one table. README.md lists the same codes; a test compares
+// Every coded error that a client can be told, in one table. docs/reference/errors.md lists the same codes; a test compares
 // the two, and another that each is raised somewhere.
 
 /** What a code means: its HTTP status, and whether the same request may succeed later without a change. */
@@ -50,7 +50,7 @@ export const CODES = {
 
 export type ErrorCode = keyof typeof CODES
 
-/** README's table of codes, in Markdown. */
+/** The documents' table of codes, in Markdown. */
 export function errorTable(): string {
   const rows = Object.entries<Code>(CODES).map(
     ([name, { status, passes, meaning }]) =>

@@ -1,4 +1,4 @@
-// npm run screenshots: the pictures of README.md, taken of a node that runs for them, and of the bench's last report.
+// npm run screenshots: the pictures in the documents, taken of a node that runs for them, and of the bench's last report.
 
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'

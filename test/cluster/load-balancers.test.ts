@@ -90,7 +90,7 @@ interface Follower {
   readonly ends: readonly string[]
 }
 
-/** A Socket.IO client as README has it, from the `n`th address: it comes back by itself, and goes on at its cursor. */
+/** A Socket.IO client as docs/wires/socket-io.md has it, from the `n`th address: it comes back by itself, and goes on at its cursor. */
 function follow(
   t: Test,
   { url }: BalancerPart,

@@ -1,4 +1,4 @@
-// The tour of README.md, run as it stands: a git history, published in one request, read over five wires with curl
+// The tour of docs/get-started/tour.md, run as it stands: a git history, published in one request, read over five wires with curl
 // and a WebSocket client.
 
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -21,6 +21,7 @@ const SUBJECTS = [
 ]
 
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const TOUR = readFileSync(join(ROOT, 'docs/get-started/tour.md'), 'utf8')
 
 /** A repository with a history, made by `git fast-import`. */
 function repository(dir: string): void {
@@ -33,7 +34,7 @@ function repository(dir: string): void {
   execFileSync('git', ['-C', dir, 'fast-import', '--quiet'], { input: commits.join('\n') })
 }
 
-t.test('the tour of the README gives the same events on every wire', async t => {
+t.test('the tour gives the same events on every wire', async t => {
   const dir = mkdtempSync(join(tmpdir(), 'fanwire-tour-'))
   // Short heartbeats, since curl notices only by the next one that nobody reads any more.
   const node = await startNode({ env: { FANWIRE_HEARTBEAT: '1s' } })
@@ -44,7 +45,7 @@ t.test('the tour of the README gives the same events on every wire', async t => 
   const repo = join(dir, 'repo')
   repository(repo)
   symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'))
-  const script = [...README.matchAll(/<!-- tour -->\n```sh\n(.*?)```/gs)].map(match => match[1]).join('\n')
+  const script = [...TOUR.matchAll(/<!-- tour -->\n```sh [^\n]*\n(.*?)```/gs)].map(match => match[1]).join('\n')
   const env = { PATH: process.env.PATH, HOME: dir, URL: node.url, REPO: repo }
   const ran = spawnSync('bash', ['-euc', script], { cwd: dir, env, encoding: 'utf8' })
   t.equal(ran.status, 0, ran.stderr)

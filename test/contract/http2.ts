@@ -197,7 +197,7 @@ export class PushClient extends NdjsonClient {
     })
     await new Promise(resolve => stream.once('close', resolve))
     this.#paused.delete(stream)
-    // A push that was lost is asked for, as README has it.
+    // A push that was lost is fetched, as docs/wires/push.md says.
     const body = whole && stream.rstCode === 0 ? Buffer.concat(pieces).toString() : await this.#fetch(path)
     this.pushed.set(path, { body, promised, headers })
     this.#waiting.get(path)?.()

@@ -117,7 +117,6 @@ export function anchorOf(route: string): string {
 
 /** What the code knows, by document and mark. */
 export const generated = (): Readonly<Record<string, Readonly<Record<string, string>>>> => ({
-  'README.md': { settings: settingsTable(), errors: errorTable() },
   'docs/reference/settings.md': { table: settingsTable(), settings: settingsReference() },
   'docs/reference/errors.md': { table: errorTable(), errors: errorsReference() },
   'docs/reference/routes.md': { table: routesTable(), routes: routesReference() },

@@ -341,7 +341,7 @@ t.test('ports and TLS that do not go together are refused', async t => {
   t.match(problem(many), /FANWIRE_H2C_PORT is 0, which WORKERS above 1 can not share/)
 })
 
-t.test('--help and README list every setting', async t => {
+t.test('--help and the documents list every setting', async t => {
   const help = printed('--help')
   t.equal(printed('-h'), help)
   const table = settingsTable()
@@ -351,8 +351,8 @@ t.test('--help and README list every setting', async t => {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
   }
   t.match(help, /Example/)
-  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
-  t.ok(readme.includes(table), 'README.md has the table that `npm run docs` makes')
+  const reference = readFileSync(new URL('../../docs/reference/settings.md', import.meta.url), 'utf8')
+  t.ok(reference.includes(table), 'docs/reference/settings.md has the table that `npm run docs` makes')
   for (const line of help.split('\n')) t.ok(line.length <= 130, line)
 })
 

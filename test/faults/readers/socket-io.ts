@@ -1,4 +1,4 @@
-// A reader by `/socket.io/`: the library's own client, as README says to use it. It comes back by itself.
+// A reader by `/socket.io/`: the library's own client, used as docs/wires/socket-io.md says. It reconnects by itself.
 
 import { once } from 'node:events'
 import { io, type Socket } from 'socket.io-client'
