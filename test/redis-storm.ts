@@ -1,5 +1,5 @@
-// Appends and feeds that go on while something happens to Redis, and what must hold of them afterwards: DESIGN.md
-// sections 5 and 7.
+// Appends and feeds that go on while something happens to Redis, and what must hold of them afterwards:
+// ARCHITECTURE.md#the-logs-promises and ARCHITECTURE.md#what-must-survive.
 
 import type { Test } from 'tap'
 import { type ChannelLog, LogUnavailable } from '../services/log/log.ts'

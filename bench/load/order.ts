@@ -1,6 +1,6 @@
 // What load is asked for, and what came of it: between whoever measures and the processes that make the load.
 
-/** The wires of DESIGN.md section 4.3, as a load is made over each of them. */
+/** The wires of docs/protocol.md#read, as a load is made over each of them. */
 export const WIRES = ['poll', 'long-poll', 'sse', 'stream', 'ws', 'refresh', 'push', 'socket.io'] as const
 export type WireName = (typeof WIRES)[number]
 

@@ -1,4 +1,4 @@
-// What a client that stays connected may ask for: subscribe, unsubscribe, publish (DESIGN.md section 4.3). How
+// What a client that stays connected may ask for: subscribe, unsubscribe, publish (docs/protocol.md#websocket-commands). How
 // commands and answers are written is the wire's.
 
 import type { FastifyBaseLogger } from 'fastify'

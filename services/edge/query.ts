@@ -1,4 +1,4 @@
-// What a read request asks for, checked: DESIGN.md section 4.3.
+// What a read request asks for, checked: docs/protocol.md#read.
 
 import type { FastifyRequest } from 'fastify'
 import { FanwireError, quote } from '../errors.ts'

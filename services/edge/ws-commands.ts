@@ -1,4 +1,4 @@
-// What a client may say over a WebSocket: DESIGN.md section 4.3. One command a text message; each is answered,
+// What a client may say over a WebSocket: docs/protocol.md#websocket-commands. One command a text message; each is answered,
 // with its `ref`.
 
 import { isUtf8 } from 'node:buffer'

@@ -18,7 +18,7 @@ const MAX_STRETCHES = 64
 const MAX_PAGES = 8
 const KEEP_PAGES = 1000
 
-/** What low-priority events gather to before they wake anyone: DESIGN.md section 6. */
+/** What low-priority events gather to before they wake anyone: ARCHITECTURE.md#fan-out. */
 export interface Gather {
   readonly events: number
   readonly bytes: number

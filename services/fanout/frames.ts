@@ -6,7 +6,7 @@ import type { LogEvent } from '../log/event.ts'
 import { type Gap, printPosition } from '../log/position.ts'
 import { allocateChunk, chunkOf, dataOf, LAST_CHUNK } from './chunks.ts'
 
-/** Why the node ends a connection, in the words of RFC 6455 section 7.4 and DESIGN.md 4.3. */
+/** Why the node ends a connection, in the words of RFC 6455 section 7.4 and docs/protocol.md#close-codes. */
 export interface Farewell {
   /** 1001, 1012, 1013 and 4000-4499: reconnect with your cursor; 1008, 1009 and 4500-4999: don't. */
   readonly code: number

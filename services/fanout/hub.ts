@@ -9,7 +9,7 @@ import type { Farewell } from './frames.ts'
 import { Gate } from './gate.ts'
 import { jitter } from './frames.ts'
 
-/** Settings of section 4.1 that the fan-out needs. Times in ms, sizes in bytes. */
+/** Settings that the fan-out needs. Times in ms, sizes in bytes. */
 export interface HubOptions {
   readonly retention: Retention
   readonly low: Gather

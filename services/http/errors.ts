@@ -1,4 +1,4 @@
-// How errors are told: `{"error":{"code","message"}}`, and to an EventSource so that it comes back (DESIGN.md 4.4).
+// How errors are told: `{"error":{"code","message"}}`, and to an EventSource so that it comes back (docs/protocol.md#errors).
 
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'

@@ -10,7 +10,7 @@ export interface Draft {
   readonly type?: string
   /** Set when `data` is a JSON string that holds bytes. */
   readonly encoding?: 'base64'
-  /** `low` lets readers wait until more has gathered (DESIGN.md section 6); it never reorders. */
+  /** `low` lets readers wait until more has gathered (ARCHITECTURE.md#fan-out); it never reorders. */
   readonly priority?: 'low'
   /** ASCII without spaces, per channel: a repeat within the window appends nothing. */
   readonly idempotencyKey?: string

@@ -1,5 +1,5 @@
 // The history of a channel: which positions still mean something, and where a reader goes on that has lost its
-// place. Both engines answer reads with this one piece of code (DESIGN.md sections 4.3 and 5).
+// place. Both engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
 
 import type { LogEvent } from './event.ts'
 import type { Page } from './log.ts'

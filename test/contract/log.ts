@@ -1,5 +1,5 @@
 // The contract of ChannelLog as a suite that every engine has to pass. Its sentences are those of
-// services/log/log.ts and of DESIGN.md sections 4.3 and 5.
+// services/log/log.ts and of docs/protocol.md#gaps and ARCHITECTURE.md#the-logs-promises.
 
 import fc from 'fast-check'
 import type { Test } from 'tap'

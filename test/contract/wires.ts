@@ -1,4 +1,4 @@
-// The contract of the wires (DESIGN.md sections 4.3 and 6) as sentences: every wire passes them, on every engine.
+// The contract of the wires (docs/protocol.md#read, ARCHITECTURE.md#fan-out) as sentences: every wire passes them, on every engine.
 
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'

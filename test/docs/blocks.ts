@@ -56,3 +56,13 @@ export function documents(): string[] {
     path => path.endsWith('.md') && !/node_modules|\.vitepress/.test(path),
   )
 }
+
+/** The anchors of a document's headings, as GitHub makes them. */
+export function anchorsOf(path: string): string[] {
+  return [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  )
+}

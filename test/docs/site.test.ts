@@ -12,7 +12,7 @@ import { startBrowser, withoutBrowser } from '../browser/browser.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { temporaryFolder } from '../tools.ts'
 import { until } from '../until.ts'
-import { documents } from './blocks.ts'
+import { anchorsOf, documents } from './blocks.ts'
 import { anchorOf, documentedRoutes, generated, routesOfNode } from './reference.ts'
 import { buildSite, serveSite } from './site.ts'
 
@@ -50,16 +50,6 @@ t.test('links between documents outside of the site lead somewhere', async t => 
     }
   }
 })
-
-/** Of a document's headings, as GitHub makes them. */
-function anchorsOf(path: string): string[] {
-  return [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
-    heading
-      .toLowerCase()
-      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
-      .replaceAll(' ', '-'),
-  )
-}
 
 const folder = temporaryFolder()
 

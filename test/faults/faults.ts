@@ -31,7 +31,7 @@ export interface Expected {
 /** How long a node stays away, ms. */
 const AWAY = 1200
 
-/** How soon a node whose log has gone silent is not ready any more, ms: DESIGN.md section 4.5. */
+/** How soon a node whose log has gone silent is not ready any more, ms: docs/protocol.md#process. */
 const UNREADY_WITHIN = 5000
 
 /** Those of a world around one Redis. */

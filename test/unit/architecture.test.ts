@@ -1,4 +1,4 @@
-// DESIGN.md section 3: imports go down only, each thing is known in one place, and a new wire is one file plus
+// ARCHITECTURE.md#rules: imports go down only, each thing is known in one place, and a new wire is one file plus
 // one line. Read from the sources as they stand.
 
 import { readdirSync, readFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-// What a node holds of the channels that it follows, and for how long: DESIGN.md section 6.
+// What a node holds of the channels that it follows, and for how long: ARCHITECTURE.md#fan-out.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'

@@ -1,4 +1,4 @@
-// Readers and channels over a log that fails, lags and loses: DESIGN.md sections 5 and 6.
+// Readers and channels over a log that fails, lags and loses: ARCHITECTURE.md#the-logs-promises, ARCHITECTURE.md#fan-out.
 
 import type { Writable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'

@@ -1,4 +1,4 @@
-// Liveness, readiness and what a node that is not ready answers (DESIGN.md section 4.5).
+// Liveness, readiness and what a node that is not ready answers (docs/protocol.md#process).
 
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'

@@ -1,4 +1,4 @@
-// The flush loop and what it owes every connection: DESIGN.md section 6. Time is the test's own where it matters.
+// The flush loop and what it owes every connection: ARCHITECTURE.md#fan-out. Time is the test's own where it matters.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { mock } from 'node:test'
