@@ -45,7 +45,9 @@ t.test('the tour gives the same events on every wire', async t => {
   const repo = join(dir, 'repo')
   repository(repo)
   symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'))
-  const script = [...TOUR.matchAll(/<!-- tour -->\n```sh [^\n]*\n(.*?)```/gs)].map(match => match[1]).join('\n')
+  const script = [...TOUR.matchAll(/<!-- tour -->\n```sh [^\n]*\n(.*?)```/gs)]
+    .map(match => match[1])
+    .join('\n')
   const env = { PATH: process.env.PATH, HOME: dir, URL: node.url, REPO: repo }
   const ran = spawnSync('bash', ['-euc', script], { cwd: dir, env, encoding: 'utf8' })
   t.equal(ran.status, 0, ran.stderr)
