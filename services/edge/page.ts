@@ -1,7 +1,7 @@
 // The HTML of the refresh wire. Events hold what strangers wrote: every text is escaped, and nothing may run.
 
 import { createHash } from 'node:crypto'
-import type { News } from '../fanout/pages.ts'
+import { ANSWER_BYTES, type News, newestOf } from '../fanout/pages.ts'
 import type { LogEvent } from '../log/event.ts'
 import { type Member, members } from '../log/json.ts'
 import { printPosition } from '../log/position.ts'
@@ -61,10 +61,15 @@ export interface View {
 /** The same page for the same view, byte for byte. */
 export function renderPage({ channels, news, limit, every, again }: View): string {
   const found = news.flatMap(({ events, since }, i) =>
-    events.map(event => ({ event, channel: channels[i] as string, isNew: event.offset > since })),
+    events.map(event => ({
+      event,
+      json: event.json,
+      channel: channels[i] as string,
+      isNew: event.offset > since,
+    })),
   )
-  found.sort((a, b) => b.event.time - a.event.time || b.event.offset - a.event.offset)
-  const shown = found.slice(0, limit)
+  found.sort((a, b) => a.event.time - b.event.time || a.event.offset - b.event.offset)
+  const shown = newestOf(found, { events: limit, bytes: ANSWER_BYTES }).reverse()
   const fresh = news.reduce((sum, each) => sum + each.fresh, 0)
   const unseen = fresh - shown.filter(({ isNew }) => isNew).length
   const count = (n: number) => `${n.toLocaleString('en')} event${n === 1 ? '' : 's'}`

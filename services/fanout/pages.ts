@@ -1,7 +1,7 @@
 // What request wires ask: "what is after my cursors?", once or until there is something.
 
 import type { LogEvent } from '../log/event.ts'
-import { LogUnavailable, type Page } from '../log/log.ts'
+import { LogUnavailable, type Page, type PageLimit } from '../log/log.ts'
 import { type Gap, type Position, printCursor, type Start } from '../log/position.ts'
 import type { Channel, Gather } from './channel.ts'
 import { encodeGap } from './frames.ts'
@@ -22,9 +22,8 @@ export interface Answer {
 }
 
 /** An answer is cut before it holds more data than this, bytes. */
-const ANSWER_BYTES = 4 * 1024 * 1024
-/** Events of one read on the way to the newest ones. */
-const WALK = 1000
+export const ANSWER_BYTES = 4 * 1024 * 1024
+const ONE: PageLimit = { events: 1, bytes: 1 }
 
 /**
  * At most `limit` events, shared fairly over the channels: each may have an equal part, and what one leaves
@@ -80,56 +79,92 @@ export interface News {
   readonly gaps: readonly Gap[]
 }
 
-/** At most `limit` events, the newest, and what lies after `start`. Raises LogUnavailable. */
-export async function newest(channel: Channel, start: Start, limit: number): Promise<News> {
-  let asked = await channel.page(start, { events: 1, bytes: 1 })
+/**
+ * At most `limit` events of at most so many bytes, the newest (one in any case), and what lies after `start`. Raises
+ * LogUnavailable.
+ */
+export async function newest(
+  channel: Channel,
+  start: Start,
+  limit: number,
+  bytes = ANSWER_BYTES,
+): Promise<News> {
+  let asked = await channel.page(start, ONE)
   // There is nothing, and each further look would find another epoch.
   if (asked.unbegun) {
     const gaps = asked.gap === undefined ? [] : [asked.gap]
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
   }
-  const head = start === 'latest' ? asked.start : await channel.resolve('latest')
-  let events: LogEvent[] = []
-  let at: Position = { epoch: head.epoch, offset: Math.max(0, head.offset - limit) }
-  for (let more = head.offset > 0; more;) {
-    // Where an epoch began not long ago this goes through those before it, from the oldest event on.
-    const page = await channel.page(at, { events: Math.max(limit, WALK), bytes: ANSWER_BYTES })
-    const { gap } = page
-    // Memory may have held what the log has lost.
-    if (gap !== undefined) events = events.filter(({ offset }) => offset <= gap.to.offset)
-    events = newestOf([...events, ...page.events], limit)
-    at = page.cursor
-    more = page.more && !(at.epoch === head.epoch && at.offset >= head.offset)
-  }
+  const known = start === 'latest' ? asked.start : await channel.resolve('latest')
+  const { events, head } = await lastEvents(channel, known, { events: limit, bytes })
   // Memory may not have heard yet that its epoch has ended, and hold what the log has lost.
-  if (asked.cursor.epoch !== at.epoch)
-    asked = (await channel.fetch(start, { events: WALK, bytes: ANSWER_BYTES })).page
-  const gaps = await gapsUpTo(channel, asked, at)
+  if (asked.cursor.epoch !== head.epoch) asked = (await channel.fetch(start, ONE)).page
+  const gaps = await gapsUpTo(channel, asked, head)
   // An epoch that knows nothing of the one before begins anew.
   const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
-  return { events, head: at, since, fresh: Math.max(0, at.offset - since), gaps }
+  return { events, head, since, fresh: Math.max(0, head.offset - since), gaps }
+}
+
+/** The last events up to `known`, or where the head is by then. Reads not much more than it gives. */
+async function lastEvents(
+  channel: Channel,
+  known: Position,
+  limit: PageLimit,
+): Promise<{ events: readonly LogEvent[]; head: Position }> {
+  if (known.offset === 0) return { events: [], head: known }
+  for (let back = limit.events; ;) {
+    let page = await pageAfter(channel, { epoch: known.epoch, offset: known.offset - back }, limit)
+    let events: LogEvent[] = []
+    let bytes = limit.bytes
+    for (;;) {
+      const { gap, cursor: head, more } = page
+      // Memory may have held what the log has lost.
+      if (gap !== undefined) events = events.filter(({ offset }) => offset <= gap.to.offset)
+      events.push(...page.events)
+      for (const { json } of page.events) bytes -= json.length
+      const reached = head.epoch === known.epoch && head.offset >= known.offset
+      if (!more || reached) return { events: newestOf(events, limit), head }
+      if (bytes <= 0 && back > 1) break
+      page = await channel.page(head, { events: limit.events, bytes: Math.max(1, bytes) })
+    }
+    // They are larger than was thought: from nearer to the head.
+    back = Math.max(1, Math.min(Math.floor(back / 2), events.length))
+  }
+}
+
+/** The page after the event at `offset`, whichever epoch that is of. */
+async function pageAfter(channel: Channel, { epoch, offset }: Position, limit: PageLimit): Promise<Page> {
+  for (let at = { epoch, offset: Math.max(0, offset) }; ;) {
+    const page = await channel.page(at, limit)
+    const { gap, start } = page
+    if (gap === undefined || start.offset >= offset || start.epoch === at.epoch) return page
+    // An epoch that begins later: the oldest one, or the next one, reaches up to there or tells what follows it.
+    at = { epoch: start.epoch, offset }
+  }
 }
 
 /** The gaps that a reader meets from a page on: there are further ones where epochs ended on its way to the head. */
 async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<Gap[]> {
-  const gaps: Gap[] = []
-  for (let page = first; ;) {
-    if (page.gap !== undefined) gaps.push(page.gap)
-    if (page.cursor.epoch === head.epoch) return gaps
-    if (page !== first && page.gap === undefined && !page.more) {
+  const gaps = first.gap === undefined ? [] : [first.gap]
+  for (let { epoch } = first.cursor; epoch !== head.epoch;) {
+    // Beyond an epoch's end there is nothing but the gap.
+    const { gap } = (await channel.fetch({ epoch, offset: head.offset }, ONE)).page
+    if (gap === undefined || gap.to.epoch === epoch) {
       throw new LogUnavailable(`the epoch of ${channel.name} has changed meanwhile`)
     }
-    page = (await channel.fetch(page.cursor, { events: WALK, bytes: ANSWER_BYTES })).page
+    gaps.push({ from: { epoch, offset: gap.to.offset }, to: gap.to })
+    epoch = gap.to.epoch
   }
+  return gaps
 }
 
-/** What an answer has room for, from the newest back. */
-function newestOf(events: readonly LogEvent[], limit: number): LogEvent[] {
+/** What there is room for, from the newest back; that one always fits. */
+export function newestOf<E extends { readonly json: Buffer }>(events: readonly E[], limit: PageLimit): E[] {
   let bytes = 0
   let from = events.length
-  while (from > 0 && events.length - from < limit) {
-    bytes += (events[from - 1] as LogEvent).json.length
-    if (bytes > ANSWER_BYTES && from < events.length) break
+  while (from > 0 && events.length - from < limit.events) {
+    bytes += (events[from - 1] as E).json.length
+    if (bytes > limit.bytes && from < events.length) break
     from--
   }
   return events.slice(from)

@@ -68,6 +68,39 @@ t.test('the newest events come with every gap between them and the cursor', asyn
   t.strictSame((await newest(channel, 'latest', 100)).gaps, [])
 })
 
+t.test('S6: the newest events of whatever epochs, as many as there is room for', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const large = { data: Buffer.alloc(1000, '1') }
+  log.add('a', drafts(500, large))
+  log.lose('a', 0, 'e2')
+  log.add('a', drafts(3, large))
+  log.lose('a', 0, 'e3')
+  log.add('a', drafts(5, large))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  const offsets = async (limit: number, bytes: number) => {
+    const { events, head } = await newest(channel, 'latest', limit, bytes)
+    t.strictSame(head, { epoch: 'e3', offset: 508 })
+    const first = events[0]?.offset ?? 0
+    t.strictSame(
+      events.map(event => event.offset),
+      Array.from({ length: 508 - first + 1 }, (_, i) => first + i),
+    )
+    return first
+  }
+  t.equal(await offsets(3, 1e6), 506)
+  t.equal(await offsets(5, 1e6), 504, 'a whole epoch')
+  t.equal(await offsets(6, 1e6), 503, 'and one of the epoch before')
+  t.equal(await offsets(20, 1e6), 489, 'and of the one before that')
+  t.equal(await offsets(1000, 1e6), 1)
+  t.equal(await offsets(20, 1), 508, 'one in any case')
+  const reads = log.reads.length
+  const first = await offsets(500, 10_000)
+  t.ok(first > 508 - 10 && first <= 508 - 4, `from ${first}`)
+  t.ok(log.reads.length - reads < 30)
+})
+
 t.test('also with one that memory has not heard of yet', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)

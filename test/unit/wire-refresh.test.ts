@@ -169,3 +169,41 @@ t.test('a page that can not be had for a while comes back by itself', async t =>
   t.equal(status, 503)
   t.match(headers.refresh, /^[1-9]$/)
 })
+
+t.test('S6: channels share the bytes of a page, and no more than these are read', async t => {
+  // Memory holds nothing, so the log is asked.
+  const own = await startMemoryNode({ MEMORY: '1KiB' })
+  t.teardown(() => own.close())
+  const channels = Array.from({ length: 20 }, fresh)
+  const data = JSON.stringify('x'.repeat(50_000))
+  for (const channel of channels) await own.append(channel, ...Array.from({ length: 60 }, () => data))
+  const query = channels.map(channel => `channel=${channel}`).join('&')
+  const read = own.log.read.bind(own.log)
+  let bytes = 0
+  own.log.read = async (...args) => {
+    const page = await read(...args)
+    for (const { json } of page.events) bytes += json.length
+    return page
+  }
+  const first = await own.get(`/v1/poll?${query}`)
+  const begin = JSON.parse(first.body).cursor
+  bytes = 0
+  for (const cursor of ['earliest', 'latest', begin]) {
+    const { status, body } = await own.get(`/v1/refresh?${query}&cursor=${cursor}&limit=1000`)
+    t.equal(status, 200)
+    t.match(body, /<li/)
+  }
+  // 60 MB are there. 4 MiB a look; what does not fit is looked for again, nearer to the head.
+  t.ok(bytes < 3 * 3 * 4 * 2 ** 20, `${bytes} bytes`)
+})
+
+t.test('S6: only what is shown is made into text', async t => {
+  const own = await startMemoryNode()
+  t.teardown(() => own.close())
+  const channels = Array.from({ length: 30 }, fresh)
+  const data = JSON.stringify({ text: 'x'.repeat(500_000) })
+  for (const channel of channels) await own.append(channel, data)
+  const { body } = await own.get(`/v1/refresh?${channels.map(channel => `channel=${channel}`).join('&')}`)
+  const rows = body.match(/500,000 characters/g)?.length ?? 0
+  t.ok(rows >= 1 && rows * 500_000 <= 4 * 2 ** 20, `${rows} events`)
+})

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Channel } from '../../fanout/channel.ts'
-import { type News, newest } from '../../fanout/pages.ts'
+import { ANSWER_BYTES, type News, newest } from '../../fanout/pages.ts'
 import { printCursor, type Start } from '../../log/position.ts'
 import { matches, policyFor } from '../answer.ts'
 import { CONTENT_POLICY, renderPage } from '../page.ts'
@@ -25,8 +25,9 @@ export async function refresh(app: FastifyInstance): Promise<void> {
   app.get('/v1/refresh', { config: { page: true }, exposeHeadRoute: true }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
     const { limit, every } = numbers
+    const bytes = Math.floor(ANSWER_BYTES / channels.length)
     const look = (opened: Channel[]) =>
-      Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit)))
+      Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes)))
     const news: News[] = await hub.glancing(channels, look)
 
     const again = new URLSearchParams()
