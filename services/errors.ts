@@ -56,7 +56,7 @@ export function errorTable(): string {
     ([name, { status, passes, meaning }]) =>
       `| \`${name}\` | ${status} | ${passes ? 'yes' : ''} | ${meaning} |`,
   )
-  return ['| code | status | passes | meaning |', '|---|---|---|---|', ...rows, ''].join('\n')
+  return ['| code | status | retryable | meaning |', '|---|---|---|---|', ...rows, ''].join('\n')
 }
 
 /** An error that a client is told: `{"error":{"code","message"}}`. */
