@@ -34,6 +34,7 @@ export const CODES = {
   FW_TOO_LARGE: code(413, 'an event or a request is larger than the limit'),
   FW_URL_TOO_LONG: code(414, 'the URL is longer than 32 KiB'),
   FW_MEDIA_TYPE: code(415, 'the body has a content type that is not taken here, or none'),
+  FW_EXPECTATION_FAILED: code(417, 'the request expects what the node does not do'),
   FW_UPGRADE_REQUIRED: code(426, 'this path speaks WebSocket only'),
   FW_HEADERS_TOO_LARGE: code(431, 'the request headers are larger than the limit'),
   FW_INTERNAL: code(500, 'a fault of the node; its log says more'),

@@ -3,7 +3,7 @@
 // that is to come back gets no last chunk, and its stream is reset: a node that dies or stops never looks like the end.
 
 import type { ServerHttp2Stream } from 'node:http2'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import type { Writable } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -11,7 +11,7 @@ import type { Channel } from '../fanout/channel.ts'
 import { Connection, type Outlet } from '../fanout/connection.ts'
 import { type BodyFraming, comesBack, type Farewell, type Framing } from '../fanout/frames.ts'
 import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
-import { http2StreamOf } from '../http/over.ts'
+import { http2StreamOf, isHttp2 } from '../http/over.ts'
 import { cutStream, sessionOf } from '../http/sessions.ts'
 import { type Position, printCursor } from '../log/position.ts'
 import { detach } from '../http/node/detach.ts'
@@ -19,6 +19,9 @@ import type { ReadQuery } from './query.ts'
 
 /** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */
 const UNDER_WAY = 64 * 1024
+
+/** When a client that has ended its side is written to, ms after that. */
+const PROBES_MS = [0, 100, 1000]
 
 /** How a wire streams. */
 export interface Streaming {
@@ -54,7 +57,7 @@ export async function stream(
     reply.hijack()
     // One that resumes with another server's id has had nothing of these channels.
     const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
-    const begin = request.raw.httpVersionMajor === 2 ? beginHttp2 : beginHttp1
+    const begin = isHttp2(request) ? beginHttp2 : beginHttp1
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
     const connection = new Connection(hub, begun.framing, begun.outlet)
@@ -70,6 +73,18 @@ export async function stream(
 /** Nothing here may hold on to the request or the reply. */
 function whenClosed(closes: Begun['closes'], connection: Connection): void {
   closes.once('close', () => connection.closed())
+  if (!(closes instanceof Socket)) return
+  const probe = () => probeSoon(closes, connection)
+  if (closes.readableEnded) probe()
+  else closes.on('end', probe)
+}
+
+/**
+ * A client that has ended its side may go on reading (RFC 9112 section 9.6), or be gone, which looks the same: then its
+ * system refuses what is written, and the next write fails. Heartbeats find out soon.
+ */
+function probeSoon(socket: Socket, connection: Connection): void {
+  for (const ms of PROBES_MS) setTimeout(() => socket.destroyed || connection.beat(), ms).unref()
 }
 
 interface Begun {

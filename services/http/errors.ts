@@ -9,7 +9,7 @@ import { chunkOf } from '../fanout/chunks.ts'
 import { jitter } from '../fanout/frames.ts'
 import { clientErrorOf } from '../log/client-error.ts'
 import { breakOff, takesChunks, writeOpenHead } from './open-ended.ts'
-import { answerAndClose, http2StreamOf } from './over.ts'
+import { answerAndClose, http2StreamOf, isHttp2 } from './over.ts'
 
 /** Longest URL, bytes. */
 export const MAX_URL = 32 * 1024
@@ -82,7 +82,7 @@ function tellToComeBack(error: FanwireError, request: FastifyRequest, reply: Fas
   // No hook sees this answer any more.
   if (error.code === 'FW_DRAINING') answerAndClose(request, reply)
   const headers = reply.hijack().getHeaders() as OutgoingHttpHeaders
-  if (request.raw.httpVersionMajor === 2) breakOffAtOnce(http2StreamOf(request), headers, text)
+  if (isHttp2(request)) breakOffAtOnce(http2StreamOf(request), headers, text)
   else {
     writeOpenHead(request.raw, reply.raw, headers)
     reply.raw.end(takesChunks(request.raw) ? chunkOf(text) : text)

@@ -3,8 +3,10 @@
 
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
+import { unansweredOn } from './node/pipelining.ts'
 import { answerAndClose, connectionOf, http2StreamOf } from './over.ts'
 import { sessionOf } from './sessions.ts'
 
@@ -18,6 +20,11 @@ declare module 'fastify' {
 /** Sockets above the limit that are still accepted, to be told. */
 const ABOVE = (limit: number) => Math.max(32, Math.ceil(limit * 0.05))
 
+/** How many requests the connection of this one holds. */
+function heldBy(request: FastifyRequest): number {
+  return sessionOf(http2StreamOf(request))?.begun ?? unansweredOn(request.raw.socket)
+}
+
 export const limits = fp(
   async app => {
     const { metrics, config } = app.fanwire
@@ -26,7 +33,7 @@ export const limits = fp(
     const most = limit + ABOVE(limit)
     const excess = new WeakSet<object>()
     const sockets = new Set<Socket>()
-    // Requests of one HTTP/2 session count as connections do: they would be, over HTTP/1.1.
+    // Further requests of one connection count as connections do: they could each have had one.
     const held = () => sockets.size + protocols.beyond
     app.decorate('sockets', sockets)
 
@@ -61,7 +68,7 @@ export const limits = fp(
         // Others have left: there is room by now.
         if (held() <= limit) return void excess.delete(connection)
         answerAndClose(request, reply)
-      } else if (held() <= most || (sessionOf(http2StreamOf(request))?.begun ?? 0) <= 1) return
+      } else if (held() <= most || heldBy(request) <= 1) return
       if (request.routeOptions.config?.always === true) return
       metrics.connectionRefused()
       throw new FanwireError(

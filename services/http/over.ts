@@ -1,6 +1,6 @@
 // When a request is over: its answer has gone out, or its client has; and how to say that its connection is to be.
 
-import type { ServerHttp2Stream } from 'node:http2'
+import { Http2ServerRequest, type ServerHttp2Stream } from 'node:http2'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 /** The HTTP/2 stream of a request; undefined over HTTP/1, and once it is gone. */
@@ -8,10 +8,14 @@ export function http2StreamOf({ raw }: FastifyRequest): ServerHttp2Stream | unde
   return (raw as { stream?: ServerHttp2Stream }).stream
 }
 
+/** Whatever the request line says, which over HTTP/1 is the client's to write. */
+export function isHttp2({ raw }: FastifyRequest): boolean {
+  return raw instanceof Http2ServerRequest
+}
+
 /** What a request's connection is known by: its HTTP/2 session, or its socket. Undefined once that is gone. */
 export function connectionOf(request: FastifyRequest): object | undefined {
-  const { raw } = request
-  return raw.httpVersionMajor === 2 ? http2StreamOf(request)?.session : raw.socket
+  return isHttp2(request) ? http2StreamOf(request)?.session : request.raw.socket
 }
 
 /** Whether the body of an HTTP/1 request still comes in: whoever closes now resets the connection of a busy client. */
@@ -22,7 +26,7 @@ export function isSending({ raw, headers }: FastifyRequest): boolean {
 
 /** Tells the client, along with this answer, not to send more requests over this connection. */
 export function answerAndClose(request: FastifyRequest, reply: FastifyReply): void {
-  if (request.raw.httpVersionMajor !== 2) return void reply.header('connection', 'close')
+  if (!isHttp2(request)) return void reply.header('connection', 'close')
   const session = http2StreamOf(request)?.session
   // GOAWAY (RFC 9113 section 6.8): what is under way on the session is still answered.
   // Later, since a session that ends within Node's own call for what has come is a danger to its memory (Node 20).
@@ -37,7 +41,7 @@ export function answerAndClose(request: FastifyRequest, reply: FastifyReply): vo
 export function whenOver(request: FastifyRequest, reply: FastifyReply, run: () => void): () => void {
   const { socket } = request.raw
   const { raw } = reply
-  if (request.raw.httpVersionMajor === 2) return whenClosed(http2StreamOf(request), run)
+  if (isHttp2(request)) return whenClosed(http2StreamOf(request), run)
   const stop = () => {
     raw.off('close', over)
     socket.off('close', over)

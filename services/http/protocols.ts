@@ -7,6 +7,8 @@ import type { Server as HttpServer } from 'node:http'
 import {
   createServer as createHttp2,
   type Http2Server,
+  type Http2ServerRequest,
+  type Http2ServerResponse,
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2'
@@ -17,6 +19,7 @@ import fp from 'fastify-plugin'
 import { Certificate } from './certificate.ts'
 import { MAX_HEADERS } from './errors.ts'
 import { ownerOf, Quota } from './quota.ts'
+import { NO_PROXY } from './node/unrouted.ts'
 import { Session, sessionOf } from './sessions.ts'
 
 declare module 'fastify' {
@@ -65,7 +68,7 @@ export interface ProtocolParts {
 export class Protocols {
   /** Accept connections: that of PORT first, and that of FANWIRE_H2C_PORT where it is set. */
   readonly listeners: readonly Server[]
-  /** What HTTP/2 sessions hold beyond one request each. */
+  /** What HTTP/2 sessions, and connections over which requests are pipelined, hold beyond one request each. */
   beyond = 0
   /** HTTP/2 sessions that are open. */
   readonly #sessions = new Map<ServerHttp2Session, { readonly session: Session; readonly socket: Socket }>()
@@ -92,9 +95,18 @@ export class Protocols {
     this.#http2 = createHttp2({
       settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADERS },
     })
-    this.#http2.on('request', (request, response) => {
+    const take = (request: Http2ServerRequest, response: Http2ServerResponse) => {
       const { stream } = request
       sessionOf(stream)?.take({ stream, request, response })
+    }
+    this.#http2.on('request', take)
+    this.#http2.on('checkExpectation', take)
+    this.#http2.on('connect', (_request, response: Http2ServerResponse) => {
+      const { error, headers } = NO_PROXY
+      const body = JSON.stringify(error)
+      response
+        .writeHead(error.statusCode, { ...headers, 'content-type': 'application/json; charset=utf-8' })
+        .end(body)
     })
     this.#checks = setInterval(() => this.#check(stall), stall / 4).unref()
   }
@@ -118,14 +130,15 @@ export class Protocols {
       // One that was given back (upgrades.ts) speaks TLS already.
       if (socket instanceof TLSSocket) return http1.call(server, socket)
       if (socket.destroyed) return
-      // HTTP/1.1 looks after half-open sockets itself, HTTP/2 does not.
+      // HTTP/1.1 looks after half-open sockets itself (see below); before that there is nothing to answer.
       socket.allowHalfOpen = false
       tls.emit('connection', socket)
     })
     tls.on('secureConnection', socket => {
       if (socket.alpnProtocol === 'h2') return this.#beginHttp2(socket)
-      this.#tell(socket)
+      socket.allowHalfOpen = true
       http1.call(server, socket)
+      this.#tell(socket)
     })
     tls.on('tlsClientError', (_error, socket) => socket.destroy())
     // Node asks the server that a socket belongs to.

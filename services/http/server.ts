@@ -15,6 +15,9 @@ import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { protocols } from './protocols.ts'
 import { originForm, target } from './target.ts'
+import { halfOpen } from './node/half-open.ts'
+import { pipelining } from './node/pipelining.ts'
+import { unrouted } from './node/unrouted.ts'
 import { upgrades } from './node/upgrades.ts'
 
 /** A Fastify instance with everything but wires and publish routes, which are registered on it next. */
@@ -51,9 +54,12 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.decorate('fanwire', context)
   // In the order in which a request meets them.
   app.register(protocols)
+  app.register(halfOpen)
+  app.register(pipelining)
   app.register(upgrades)
   app.register(handshakes)
   app.register(errors)
+  app.register(unrouted)
   app.register(origins)
   app.register(target)
   app.register(methods)

@@ -13,11 +13,12 @@ import { until } from '../until.ts'
 const node = await startMemoryNode()
 t.teardown(() => node.close())
 
-/** Bytes on a connection of their own, the client's end closed behind them: all that came back. */
+/** Bytes on a connection of their own, the client's end closed behind them: all that came back, or how a stream opened. */
 async function exchange(bytes: string | Buffer): Promise<string> {
   const raw = new Raw(node.port)
   raw.socket.end(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
-  await raw.ended
+  await Promise.race([raw.ended, raw.until(/\{"open":/)])
+  raw.close()
   return raw.text
 }
 

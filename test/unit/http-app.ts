@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import type { Test } from 'tap'
@@ -94,9 +95,10 @@ export class Raw {
   /** The server has ended it. */
   readonly ended: Promise<unknown>
 
-  /** `from`: the client's own address. */
-  constructor(port: number, from = '127.0.0.1') {
-    this.socket = connect({ port, host: '127.0.0.1', localAddress: from })
+  /** `from`: the client's own address. `secure`: over TLS. */
+  constructor(port: number, { from = '127.0.0.1', secure = false } = {}) {
+    const address = { port, host: '127.0.0.1', localAddress: from, rejectUnauthorized: false }
+    this.socket = secure ? connectTls(address) : connect(address)
     this.socket.on('error', () => {})
     this.socket.on('data', data => {
       this.#text += data.toString('latin1')

@@ -52,7 +52,7 @@ export class RawSession {
 
   /** `from`: the client's own address. */
   constructor(port: number, from?: string) {
-    this.raw = new Raw(port, from)
+    this.raw = new Raw(port, { from })
     this.ended = new Promise(resolve => this.raw.socket.once('close', () => resolve()))
     this.raw.ended.catch(() => {})
     this.raw.socket.on('data', data => this.#take(data))

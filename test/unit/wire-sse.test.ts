@@ -274,16 +274,17 @@ t.test('H1: a node that stops says goodbye: when to come back, and that this is 
 
 // The connection itself -------------------------------------------------------------------------------------
 
-t.test('a client that ends its side is let go of', async () => {
+t.test('a client that ends its side, and then goes, is let go of', async () => {
   const channel = fresh()
   const before = raw(get(channel))
   await before.until(/retry/)
   before.socket.end()
-  await before.ended
+  before.close()
   // With the request, so that it has ended before there is an answer.
   const atOnce = raw('')
   atOnce.socket.end(get(channel))
-  await atOnce.ended
+  await atOnce.until(/retry/)
+  atOnce.close()
   await nobody()
 })
 

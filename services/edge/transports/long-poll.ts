@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import type { Channel } from '../../fanout/channel.ts'
 import { type Answer, collect, LongPoll } from '../../fanout/pages.ts'
+import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/over.ts'
 import type { Start } from '../../log/position.ts'
 import { policyFor, sendAnswer } from '../answer.ts'
@@ -44,12 +45,14 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   ): Promise<Answer> {
     const waiting = new LongPoll(hub, opened)
     const stop = whenOver(request, reply, () => waiting.release())
+    const leave = probeWhileHeld(request, reply)
     stats.connections++
     try {
       return await waiting.answer(starts, limit, wait * 1000)
     } finally {
       stats.connections--
       stop()
+      leave()
     }
   }
 }

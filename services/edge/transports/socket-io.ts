@@ -10,6 +10,7 @@ import { Connection } from '../../fanout/connection.ts'
 import { mayPublish, type Publisher } from '../../http/auth.ts'
 import { requireReady } from '../../http/health.ts'
 import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
+import { isHttp2 } from '../../http/over.ts'
 import { elements } from '../../log/json.ts'
 import { Turns } from '../../http/turns.ts'
 import { badCommand, Commands, only, type Tell } from '../commands.ts'
@@ -131,7 +132,7 @@ class SocketIoWire {
     }
     const { sid, transport } = request.query as Record<string, unknown>
     if (transport === 'websocket') {
-      if (raw.httpVersionMajor === 1) reply.header('upgrade', 'websocket')
+      if (!isHttp2(request)) reply.header('upgrade', 'websocket')
       throw new FanwireError('FW_UPGRADE_REQUIRED', 'this transport is WebSocket')
     }
     if (raw.method === 'POST') {

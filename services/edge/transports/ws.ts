@@ -14,6 +14,7 @@ import type { Context } from '../../http/context.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
 import { clientErrorOf } from '../../log/client-error.ts'
+import { isHttp2 } from '../../http/over.ts'
 import { type Position, printCursor } from '../../log/position.ts'
 import { type ReadQuery, readQuery } from '../query.ts'
 import { Commands } from '../commands.ts'
@@ -62,7 +63,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
       headers['sec-websocket-extensions'] = offers === undefined ? undefined : offerToTake(offers)
     },
     handler: async (request, reply) => {
-      if (request.raw.httpVersionMajor === 1) reply.header('upgrade', 'websocket')
+      if (!isHttp2(request)) reply.header('upgrade', 'websocket')
       throw new FanwireError(
         'FW_UPGRADE_REQUIRED',
         'this path speaks WebSocket: connect to it with ws:// or wss://',

@@ -1,9 +1,14 @@
 // Takes a socket away from HTTP once its response has become a stream. What HTTP keeps for a socket (the parser,
 // request, response, their listeners) is two thirds of what an idle client costs: measured on Node 20, 14 KiB
 // before and 5 KiB after.
+//
+// Relies on: the methods and fields of Node's HTTP parser below (lib/_http_common.js, freeParser); the names of the
+// listeners of its HTTP server for 'close' and 'end'. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
 
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { destroy } from './closing.ts'
+import { leavePipeline } from './pipelining.ts'
 
 /** What is used of Node's HTTP parser, which has no types: lib/_http_common.js, freeParser(). */
 interface Parser {
@@ -22,20 +27,20 @@ interface HttpSocket extends Socket {
 
 /**
  * Frees the socket of an HTTP/1 response whose head is written. From now on the socket belongs to the caller,
- * what the client sends is discarded, and the response is over as far as HTTP knows: it emits 'close'. Without
- * effect on what this Node version does not offer.
+ * what the client sends is discarded, and the response is over as far as HTTP knows: it emits 'close'. When the client
+ * ends its side, the socket stays half open. Without effect on what this Node version does not offer.
  */
 export function detach(response: ServerResponse, socket: HttpSocket): void {
   // Later, since this may run within the parser's own call.
   setImmediate(() => {
     const { parser } = socket
     if (socket.destroyed || response.socket !== socket || !parser?.close || !parser.remove) return
-    for (const event of ['data', 'end', 'drain', 'timeout', 'error', 'pause', 'resume']) {
+    leavePipeline(socket)
+    for (const event of ['data', 'drain', 'timeout', 'error', 'pause', 'resume']) {
       socket.removeAllListeners(event)
     }
-    for (const listener of socket.listeners('close')) {
-      if (/\bsocketOnClose$/.test(listener.name)) socket.off('close', listener as () => void)
-    }
+    removeOwn(socket, 'close', 'socketOnClose')
+    removeOwn(socket, 'end', 'socketOnEnd')
     parser.unconsume?.()
     parser.remove()
     parser.socket = parser.incoming = parser.outgoing = parser.onIncoming = null
@@ -43,14 +48,14 @@ export function detach(response: ServerResponse, socket: HttpSocket): void {
     socket.parser = null
     response.detachSocket(socket)
     response.emit('close')
-    // Node's HTTP sockets stay half open: nobody else ends them now.
-    socket.on('end', hangUp)
-    socket.on('error', hangUp)
+    socket.on('error', destroy)
     socket.resume()
   })
 }
 
-/** Not a closure: it would hold on to the response. */
-function hangUp(this: Socket): void {
-  this.destroy()
+/** Of those that listen, the one that Node calls so: others are ours. */
+function removeOwn(socket: Socket, event: string, name: string): void {
+  for (const listener of socket.listeners(event) as (() => void)[]) {
+    if (listener.name.endsWith(name)) socket.off(event, listener)
+  }
 }

@@ -15,6 +15,7 @@ import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
 import { destroy, endGently } from './closing.ts'
 import { guard } from './guard.ts'
+import { beginPipeline, leavePipeline } from './pipelining.ts'
 import { hardenReceiver } from './ws-receiver.ts'
 
 declare module 'fastify' {
@@ -58,8 +59,13 @@ export const upgrades = fp(
       const server = app.server as Server & { shouldUpgradeCallback?(request: IncomingMessage): boolean }
       const isMeant = (request: IncomingMessage) => isWebSocket(request) && paths.has(pathOf(request))
       server.shouldUpgradeCallback = isMeant
-      server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
-        if (!isMeant(request)) return giveBack(server, request, socket, head)
+      server.on('upgrade', (request: IncomingMessage, socket: Socket, begun: Buffer) => {
+        const head = Buffer.concat([begun, leavePipeline(socket)])
+        if (!isMeant(request)) {
+          giveBack(server, request, socket, head)
+          beginPipeline(socket, app.protocols, app.log)
+          return void socket.resume()
+        }
         // Node listens no more.
         socket.on('error', destroy)
         if (head.length > 0) socket.unshift(head)
@@ -69,7 +75,7 @@ export const upgrades = fp(
       })
     })
   },
-  { name: 'fanwire-upgrades', fastify: '5.x' },
+  { name: 'fanwire-upgrades', dependencies: ['fanwire-pipelining'], fastify: '5.x' },
 )
 
 /** A handshake is a GET without a body (RFC 6455 section 4.1). */
@@ -109,7 +115,6 @@ function giveBack(server: Server, request: IncomingMessage, socket: Socket, rest
   }
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), rest]))
   server.emit('connection', socket)
-  socket.resume()
 }
 
 /** Lets go of what a handshake that was taken left behind on its socket: measured on Node 20, 3 KiB a client. */

@@ -1,0 +1,44 @@
+// A client that ends its side of the connection behind a request still gets its answer (RFC 9112 section 9.6): that it
+// has no more to say does not mean that it is gone. If it is, its system refuses what is written to it, which the next
+// write then tells.
+//
+// Relies on: `httpAllowHalfOpen` of Node's HTTP server. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+
+/** When a client whose request is held is written to, ms after it has ended its side: most ends are answered sooner. */
+const PROBES_MS = [5000, 5100]
+
+export const halfOpen = fp(
+  async app => {
+    Object.assign(app.server, { httpAllowHalfOpen: true })
+  },
+  { name: 'fanwire-half-open', fastify: '5.x' },
+)
+
+/**
+ * While a request is held, finds out whether a client that has ended its side is still there, by what every client
+ * skips: an interim response (RFC 9110 section 15.2), which HTTP/1.0 does not have. Returns what ends that.
+ */
+export function probeWhileHeld(
+  { raw: request }: FastifyRequest,
+  { raw: response }: FastifyReply,
+): () => void {
+  if (request.httpVersion !== '1.1') return () => {}
+  const { socket } = request
+  let timers: NodeJS.Timeout[] = []
+  const probe = () => {
+    // One that waits behind another (pipelining) has no socket.
+    if (response.socket !== null && !response.headersSent) response.writeContinue()
+  }
+  const ended = () => {
+    timers = PROBES_MS.map(ms => setTimeout(probe, ms).unref())
+  }
+  if (socket.readableEnded) ended()
+  else socket.once('end', ended)
+  return () => {
+    socket.off('end', ended)
+    for (const timer of timers) clearTimeout(timer)
+  }
+}
