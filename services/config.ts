@@ -699,14 +699,14 @@ export function settingTexts(): SettingText[] {
   }))
 }
 
-/** The documents' table of settings, in Markdown. */
+/** The documents' table of settings, in Markdown; each links to its section. */
 export function settingsTable(): string {
   const cell = (text: string) => text.replaceAll('|', '\\|')
-  const rows = ALL.map(({ env, flag, shown, doc }) => {
+  const rows = ALL.map(({ env, shown, doc }) => {
     const usual = shown.startsWith('(') ? shown.slice(1, -1) : `\`${shown}\``
-    return `| \`${env}\` | \`--${flag}\` | ${cell(usual)} | ${cell(doc)} |`
+    return `| [\`${env}\`](#${env.toLowerCase()}) | ${cell(usual)} | ${cell(doc)} |`
   })
-  return ['| variable | flag | default | |', '|---|---|---|---|', ...rows, ''].join('\n')
+  return ['| setting | default | |', '|---|---|---|', ...rows, ''].join('\n')
 }
 
 function help(): string {

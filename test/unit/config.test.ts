@@ -8,6 +8,7 @@ import {
   isLoopbackHost,
   readConfig,
   settingsTable,
+  settingTexts,
   VERSION,
 } from '../../services/config.ts'
 
@@ -345,10 +346,11 @@ t.test('--help and the documents list every setting', async t => {
   const help = printed('--help')
   t.equal(printed('-h'), help)
   const table = settingsTable()
-  const names = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \|/gm)]
-  t.equal(names.length, 36)
-  for (const [, env = '', flag = ''] of names) {
+  const texts = settingTexts()
+  t.equal(texts.length, 36)
+  for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
+    t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)
   }
   t.match(help, /Example/)
   const reference = readFileSync(new URL('../../docs/reference/settings.md', import.meta.url), 'utf8')
