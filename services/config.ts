@@ -25,6 +25,13 @@ export interface Config {
   readonly workers: number
   /** Undefined: the memory log. May hold a password. */
   readonly redisUrl: string | undefined
+  /** PEM files for TLS to Redis: whom to trust, and the node's own certificate and its key. */
+  readonly redisTlsCa: string | undefined
+  readonly redisTlsCert: string | undefined
+  readonly redisTlsKey: string | undefined
+  /** How sentinels let the node in. The password is secret. */
+  readonly sentinelUsername: string | undefined
+  readonly sentinelPassword: string | undefined
   readonly redisPrefix: string
   readonly logLevel: LogLevel
   /** Keys of which publishing needs one; none: anybody may publish. Secret. */
@@ -216,6 +223,12 @@ const file: Kind<string> = {
   parse: text => (text.includes('\0') ? undefined : text),
 }
 
+const visible: Kind<string> = {
+  placeholder: 'TEXT',
+  expects: '1 to 512 characters without control characters',
+  parse: text => (/^[^\p{Cc}]{1,512}$/u.test(text) ? text : undefined),
+}
+
 const hostName: Kind<string> = {
   placeholder: 'HOST',
   expects: 'an IP address or a host name without a port, such as 127.0.0.1, 0.0.0.0, :: or localhost',
@@ -349,6 +362,46 @@ const SETTINGS = {
     () => undefined,
     'the memory log',
     '`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss` for TLS: keeps the log and shares it',
+  ),
+  redisTlsCa: optional(
+    'Process',
+    'FANWIRE_REDIS_TLS_CA',
+    file,
+    () => undefined,
+    'what the system trusts',
+    'certificates (PEM) that sign those of Redis, for `rediss`; read at the start',
+  ),
+  redisTlsCert: optional(
+    'Process',
+    'FANWIRE_REDIS_TLS_CERT',
+    file,
+    () => undefined,
+    'none',
+    'certificate (PEM) that the node shows to Redis, for `rediss`; read at the start',
+  ),
+  redisTlsKey: optional(
+    'Process',
+    'FANWIRE_REDIS_TLS_KEY',
+    file,
+    () => undefined,
+    'none',
+    'its private key (PEM)',
+  ),
+  sentinelUsername: optional(
+    'Process',
+    'FANWIRE_SENTINEL_USERNAME',
+    visible,
+    () => undefined,
+    'none',
+    'user as whom Sentinels are asked, for `redis+sentinel`',
+  ),
+  sentinelPassword: optional(
+    'Process',
+    'FANWIRE_SENTINEL_PASSWORD',
+    { ...visible, secret: true },
+    () => undefined,
+    'none',
+    'password with which Sentinels are asked; that of the servers stands in REDIS_URL',
   ),
   redisPrefix: setting(
     'Process',
@@ -631,6 +684,17 @@ function contradictions(values: Values): string[] {
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     const [set, missing] = tlsKey === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT']
     found.push(`FANWIRE_TLS_${set} is set and FANWIRE_TLS_${missing} is not: TLS needs both`)
+  }
+  const { redisTlsCa, redisTlsCert, redisTlsKey, sentinelUsername, sentinelPassword } = values
+  if ((redisTlsCert === undefined) !== (redisTlsKey === undefined)) {
+    const [set, missing] = redisTlsKey === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT']
+    found.push(`FANWIRE_REDIS_TLS_${set} is set and FANWIRE_REDIS_TLS_${missing} is not: they go together`)
+  }
+  if ((redisTlsCa ?? redisTlsCert ?? redisTlsKey) !== undefined && !/^rediss/.test(url ?? '')) {
+    found.push('FANWIRE_REDIS_TLS_… is set, but REDIS_URL does not begin with rediss: nothing would use it')
+  }
+  if ((sentinelUsername ?? sentinelPassword) !== undefined && !/^rediss?\+sentinel:/.test(url ?? '')) {
+    found.push('FANWIRE_SENTINEL_… is set, but REDIS_URL names no Sentinels: nothing would use it')
   }
   if (h2cPort !== undefined && h2cPort === port && port !== 0) {
     found.push(`FANWIRE_H2C_PORT is ${h2cPort}, as is PORT: cleartext HTTP/2 needs a port of its own`)

@@ -1,6 +1,7 @@
 // What one process serves: the log, the roles, listening, and how it ends.
 
 import { lookup } from 'node:dns/promises'
+import { readFileSync } from 'node:fs'
 import closeWithGrace, { type Signals } from 'close-with-grace'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { pino } from 'pino'
@@ -49,7 +50,33 @@ async function createLog(config: Config, logger: FastifyBaseLogger): Promise<Cha
   const { redisUrl: url, redisPrefix: prefix, history: retention, idempotencyWindow, logTimeout } = config
   if (url === undefined) return new MemoryLog({ retention, idempotencyWindow })
   const { RedisLog } = await import('./log/redis-log.ts')
-  return new RedisLog({ url, prefix, retention, idempotencyWindow, timeout: logTimeout, logger })
+  return new RedisLog({
+    url,
+    prefix,
+    retention,
+    idempotencyWindow,
+    timeout: logTimeout,
+    logger,
+    certificates: {
+      ca: readPem('FANWIRE_REDIS_TLS_CA', config.redisTlsCa),
+      cert: readPem('FANWIRE_REDIS_TLS_CERT', config.redisTlsCert),
+      key: readPem('FANWIRE_REDIS_TLS_KEY', config.redisTlsKey),
+    },
+    sentinelLogin: { username: config.sentinelUsername, password: config.sentinelPassword },
+  })
+}
+
+/** The file that a setting names. Raises LogRefused. */
+function readPem(setting: string, path: string | undefined): Buffer | undefined {
+  if (path === undefined) return undefined
+  try {
+    const pem = readFileSync(path)
+    if (pem.includes('-----BEGIN ')) return pem
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new LogRefused(`${setting}: ${path} can not be read: ${code}`)
+  }
+  throw new LogRefused(`${setting}: ${path} is not in PEM`)
 }
 
 /** A node that can deliver, and does not listen yet. Raises LogUnavailable, LogRefused. */
@@ -69,7 +96,15 @@ export async function start(
   await app.ready()
   hub.start()
   health.start()
-  await health.proved(2 * config.logTimeout)
+  try {
+    await health.proved(2 * config.logTimeout)
+  } catch (error) {
+    await app.close()
+    health.close()
+    hub.close()
+    await log.close()
+    throw error
+  }
   return app
 }
 
@@ -133,6 +168,7 @@ export function explain(error: unknown, config: Pick<Config, 'host' | 'port' | '
   const { host } = config
   // The log's messages name the Redis that they are about.
   if (error instanceof LogUnavailable) {
+    if (error.reason !== 'unreachable') return `the log can not be used yet: ${error.message}`
     return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
   }
   if (error instanceof LogRefused) return `the log can not be used: ${error.message}`

@@ -85,11 +85,11 @@ async function startAll(each: readonly RedisServerOptions[]): Promise<RedisServe
 export async function startSentinel(
   count: number,
   password: string,
-  { tls }: Pick<RedisServerOptions, 'tls'> = {},
+  { tls, sentinelPassword = '' }: Pick<RedisServerOptions, 'tls'> & { sentinelPassword?: string } = {},
 ): Promise<SentinelGroup> {
   const secure = tls === undefined ? {} : { tls }
   const { raw, end } = clients(password, tls !== undefined)
-  const watch = clients('', tls !== undefined)
+  const watch = clients(sentinelPassword, tls !== undefined)
   const auth = ['--requirepass', password, '--masterauth', password]
   const usual = ['--repl-diskless-sync-delay', '0', '--repl-timeout', '5', ...auth]
   const servers = await startAll([{ ...secure, args: usual }])
@@ -141,6 +141,9 @@ export async function startSentinel(
       `sentinel down-after-milliseconds ${MASTER} 1000`,
       `sentinel failover-timeout ${MASTER} 1500`,
       `sentinel auth-pass ${MASTER} "${password}"`,
+      ...(sentinelPassword === ''
+        ? []
+        : [`requirepass "${sentinelPassword}"`, `sentinel sentinel-pass "${sentinelPassword}"`]),
     ].join('\n')
     sentinels.push(
       ...(await startAll(Array.from({ length: count }, () => ({ ...secure, sentinel: config })))),

@@ -4,7 +4,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { AppendsRefused, type ChannelLog, LogUnavailable } from '../log/log.ts'
+import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../log/log.ts'
 
 export interface ProbeTimes {
   /** Ms between the beginnings of two probes. */
@@ -26,6 +26,8 @@ export class Health {
   /** When the last probe came back, by performance.now(). */
   #cameBack = Number.NEGATIVE_INFINITY
   #failure = 'the first probe has not come back yet'
+  /** The log refused the last probe for good. */
+  #refused: LogRefused | undefined
   /** Why the log takes no events although it delivers. */
   #refusal: string | undefined
   #draining = false
@@ -88,11 +90,15 @@ export class Health {
     return this.delivers ? this.#refusal : this.#failure
   }
 
-  /** Returns once a probe has come back; at once if the last still counts. Raises LogUnavailable after `ms`. */
+  /**
+   * Returns once a probe has come back; at once if the last still counts. Raises LogUnavailable after `ms`, or
+   * LogRefused.
+   */
   async proved(ms: number): Promise<void> {
     if (this.delivers) return
     await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new LogUnavailable(this.#failure)), ms)
+      const expire = () => reject(this.#refused ?? new LogUnavailable(this.#failure, 'silent'))
+      const timer = setTimeout(expire, ms)
       this.#waiting.add(() => {
         clearTimeout(timer)
         resolve()
@@ -115,6 +121,7 @@ export class Health {
     } catch (error) {
       if (this.#closed) return
       this.#failure = error instanceof Error ? error.message : String(error)
+      this.#refused = error instanceof LogRefused ? error : undefined
       this.#logger.debug({ err: error }, 'probe failed')
     }
     const { every } = this.#times

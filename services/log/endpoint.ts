@@ -14,7 +14,24 @@ export interface Endpoint {
   readonly master: string
   readonly db: number
   readonly tls: boolean
-  /** For the servers; sentinels are asked without. Undefined: not given. */
+  /** For the servers. Undefined: not given. */
+  readonly username: string | undefined
+  readonly password: string | undefined
+  /** What a URL does not say: whom TLS trusts and who it says to be, and how sentinels let one in. */
+  readonly certificates?: Certificates | undefined
+  readonly sentinelLogin?: Login | undefined
+}
+
+/** PEM. */
+export interface Certificates {
+  /** Undefined: what the system trusts. */
+  readonly ca: Buffer | undefined
+  /** Undefined: Redis wants none. */
+  readonly cert: Buffer | undefined
+  readonly key: Buffer | undefined
+}
+
+export interface Login {
   readonly username: string | undefined
   readonly password: string | undefined
 }

@@ -3,7 +3,8 @@
 
 import { once } from 'node:events'
 import { isIP } from 'node:net'
-import { Redis, type RedisOptions, ReplyError } from 'ioredis'
+import { TLSSocket } from 'node:tls'
+import { type Command, Redis, type RedisOptions, ReplyError } from 'ioredis'
 import { delay } from '../delay.ts'
 import { addressOf, type Endpoint, type HostPort } from './endpoint.ts'
 import { LogRefused, LogUnavailable } from './log.ts'
@@ -45,8 +46,9 @@ type Target = Omit<RedisOptions, 'replyMapping'>
 
 /** How the driver finds the server and is let in. */
 function target(endpoint: Endpoint, timeout: number): Target {
-  const { kind, hosts, master, db, username, password, tls } = endpoint
+  const { kind, hosts, master, db, username, password, sentinelLogin, tls, certificates } = endpoint
   const [first] = hosts
+  const secure = { ca: certificates?.ca, cert: certificates?.cert, key: certificates?.key }
   const options: Target = { db }
   if (username !== undefined) options.username = username
   if (password !== undefined) options.password = password
@@ -56,26 +58,63 @@ function target(endpoint: Endpoint, timeout: number): Target {
     options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT, timeout)
     // When none answers the driver gives up, and it is this file that tries again.
     options.sentinelRetryStrategy = () => null
+    if (sentinelLogin?.username !== undefined) options.sentinelUsername = sentinelLogin.username
+    if (sentinelLogin?.password !== undefined) options.sentinelPassword = sentinelLogin.password
     if (tls) {
-      options.tls = {}
-      options.sentinelTLS = {}
+      options.tls = secure
+      options.sentinelTLS = secure
       options.enableTLSForSentinelMode = true
     }
   } else if (first !== undefined) {
     options.host = first.host
     options.port = first.port
-    if (tls) options.tls = isIP(first.host) === 0 ? { servername: first.host } : {}
+    if (tls) options.tls = isIP(first.host) === 0 ? { ...secure, servername: first.host } : secure
   }
   return options
 }
 
-/** What `error` says. Only its message: the driver's errors carry the arguments, passwords and data among them. */
+/**
+ * What `error` says, and not in the driver's words. Only its message: the driver's errors carry the arguments,
+ * passwords and data among them.
+ */
 export function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  return error instanceof Error ? inOurWords(error.message) : String(error)
+}
+
+function inOurWords(message: string): string {
+  const [, last] = /^All sentinels are unreachable.*?(?: Last error: (.*))?$/s.exec(message) ?? []
+  if (last !== undefined) return `no sentinel answers: ${inOurWords(last.trim())}`
+  const [, command] = /^NOPERM .*run the '([^']+)' command/.exec(message) ?? []
+  if (command !== undefined) return `NOPERM this user may not run ${command.toUpperCase().replace('|', ' ')}`
+  if (/wrong version number|packet length too long|before secure TLS/i.test(message)) return NO_TLS
+  return message
+}
+
+const LOADING = 'it is loading its data'
+const NO_TLS = 'it does not speak TLS: without it, the URL begins with redis, not rediss'
+const PERHAPS_TLS =
+  'it ends connections before it answers: if it speaks TLS alone, the URL begins with rediss'
+
+/** The driver; what INFO says when it connects is heard, and what it would print of that on the console is not said. */
+class Driver extends Redis {
+  onInfo: (info: string) => void = () => {}
+
+  override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
+    if (command.name === 'info' && this.status !== 'ready') {
+      const { reject } = command
+      // The driver prints its advice where it reads "NOPERM", and goes on.
+      command.reject = error => reject(new Error(reason(error).replace('NOPERM ', '')))
+      void command.promise.then(
+        info => this.onInfo(`${info}`),
+        () => {},
+      )
+    }
+    return super.sendCommand(command, stream)
+  }
 }
 
 export class RedisConnection {
-  readonly #driver: Redis
+  readonly #driver: Driver
   readonly #options: ConnectionOptions
   readonly #address: string
   #usable = false
@@ -91,7 +130,7 @@ export class RedisConnection {
   constructor(options: ConnectionOptions) {
     this.#options = options
     this.#address = addressOf(options.endpoint)
-    this.#driver = new Redis({
+    this.#driver = new Driver({
       ...target(options.endpoint, options.timeout),
       connectionName: `fanwire-${options.name}`,
       protocol: 2,
@@ -108,6 +147,9 @@ export class RedisConnection {
       reconnectOnError: error => error.message.startsWith('READONLY'),
       retryStrategy: times => delay(times, 50, MAX_DELAY),
     })
+    this.#driver.onInfo = info => {
+      if (/^loading:1/m.test(info)) this.#failed(new Error(LOADING))
+    }
     this.#driver.on('ready', () => this.#ready())
     this.#driver.on('error', error => this.#failed(error))
     this.#driver.on('close', () => {
@@ -135,7 +177,7 @@ export class RedisConnection {
   async open(): Promise<void> {
     const opening = deferred<void>()
     this.#opening = opening
-    const expire = () => opening.reject(this.#unavailable(this.#failure))
+    const expire = () => opening.reject(this.#givenUp())
     const timer = setTimeout(expire, this.#options.timeout)
     this.#driver.connect().catch(() => {})
     try {
@@ -144,6 +186,18 @@ export class RedisConnection {
       clearTimeout(timer)
       this.#opening = undefined
     }
+  }
+
+  /** Why it is not connected after all that time. */
+  #givenUp(): LogUnavailable | LogRefused {
+    const { stream, status } = this.#driver
+    if (this.#failure === LOADING) return new LogUnavailable(this.#message(LOADING), 'LOADING')
+    // The connection stands, and nobody answers a handshake.
+    const waits =
+      status === 'connecting' && stream instanceof TLSSocket && stream.encrypted && !stream.connecting
+    if (this.#failure === NO_TLS || waits) return new LogRefused(this.#message(NO_TLS))
+    const cut = !this.#options.endpoint.tls && /ECONNRESET|EPIPE|Connection is closed/.test(this.#failure)
+    return cut ? new LogUnavailable(this.#message(PERHAPS_TLS), 'CLOSED') : this.#unavailable(this.#failure)
   }
 
   /** Sends a command and returns its reply, text as strings. Raises LogUnavailable. */
@@ -276,7 +330,7 @@ export class RedisConnection {
 }
 
 function isRefusal(why: string): boolean {
-  return /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password|ERR DB index|ERR AUTH)/.test(why)
+  return /^(WRONGPASS|NOAUTH|NOPERM|this user may not|ERR invalid password|ERR DB index|ERR AUTH)/.test(why)
 }
 
 export interface Deferred<T> {

@@ -3,7 +3,7 @@
 
 import type { Draft } from './event.ts'
 import { floorOf, headOf, pageOf, place, randomEpoch } from './history.ts'
-import { parseEndpoint } from './endpoint.ts'
+import { type Certificates, type Login, parseEndpoint } from './endpoint.ts'
 import { Allowance } from './allowance.ts'
 import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt, Retention } from './log.ts'
 import { AppendsRefused } from './log.ts'
@@ -39,6 +39,10 @@ const HEAD: PageLimit = { events: 0, bytes: 0 }
 export interface RedisLogOptions {
   /** See endpoint.ts. */
   readonly url: string
+  /** For `rediss`; what the system trusts, and no certificate of the node's own, unless given. */
+  readonly certificates?: Certificates | undefined
+  /** For `redis+sentinel`; sentinels are asked without unless given. */
+  readonly sentinelLogin?: Login | undefined
   /** Begins every key and every pub/sub channel. */
   readonly prefix: string
   readonly retention: Retention
@@ -66,8 +70,9 @@ export class RedisLog implements ChannelLog {
   readonly #refused = new Set<string>()
 
   constructor(options: RedisLogOptions) {
-    const { url, prefix, retention, idempotencyWindow, timeout, logger } = options
-    const endpoint = parseEndpoint(url)
+    const { url, prefix, retention, idempotencyWindow, timeout, logger, certificates, sentinelLogin } =
+      options
+    const endpoint = { ...parseEndpoint(url), certificates, sentinelLogin }
     const sharded = endpoint.kind === 'cluster'
     this.failures = new Failures(logger, sharded)
     this.#scripts = loadScripts(retention, idempotencyWindow, sharded)
@@ -111,7 +116,7 @@ export class RedisLog implements ChannelLog {
       await this.#masters.open()
     } catch (error) {
       await this.close()
-      throw error
+      throw this.failures.asRefusal(error)
     }
   }
 
@@ -151,7 +156,7 @@ export class RedisLog implements ChannelLog {
       this.#refused.clear()
     } catch (error) {
       if (error instanceof AppendsRefused) this.#trimSome()
-      throw error
+      throw this.failures.asRefusal(error)
     }
   }
 

@@ -106,14 +106,14 @@ export class SingleMaster implements Masters {
    * as that lives and takes itself for a master, and what it takes then is lost.
    */
   #watch({ endpoint, timeout, logger }: MastersOptions): RedisConnection[] {
-    const { hosts, master } = endpoint
+    const { hosts, master, sentinelLogin } = endpoint
     const bare = {
       ...endpoint,
       kind: 'server',
       master: '',
       db: 0,
-      username: undefined,
-      password: undefined,
+      username: sentinelLogin?.username,
+      password: sentinelLogin?.password,
     } as const
     return hosts.map(host => {
       const watch: RedisConnection = new RedisConnection({

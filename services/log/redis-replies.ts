@@ -67,7 +67,14 @@ export class Failures implements Iterable<Failure> {
       kind.loggedAt = performance.now()
       kind.loggedCount = kind.count
     }
-    return error instanceof ErrorReply && this.#isForGood(error) ? new LogRefused(message, reason) : error
+    return this.asRefusal(error)
+  }
+
+  /** LogRefused in place of what does not pass by itself. */
+  asRefusal(error: unknown): unknown {
+    return error instanceof ErrorReply && this.#isForGood(error)
+      ? new LogRefused(error.message, error.reason)
+      : error
   }
 
   #isForGood({ reason, reply }: ErrorReply): boolean {

@@ -10,10 +10,12 @@ import { startRedis } from '../redis-server.ts'
 const tls = makeCertificate()
 
 /** Publishes and reads through a node of its own. */
-async function serves(t: Test, url: string): Promise<void> {
-  const node = await startNode({
-    env: { REDIS_URL: url, NODE_EXTRA_CA_CERTS: tls.cert, FANWIRE_REDIS_PREFIX: 'p' },
-  })
+async function serves(
+  t: Test,
+  url: string,
+  env: Readonly<Record<string, string>> = { NODE_EXTRA_CA_CERTS: tls.cert },
+): Promise<void> {
+  const node = await startNode({ env: { REDIS_URL: url, FANWIRE_REDIS_PREFIX: 'p', ...env } })
   t.teardown(() => node.stop())
   for (const channel of ['a', 'b', 'c']) {
     const published = await fetch(`${node.url}/v1/channels/${channel}/events`, {
@@ -51,4 +53,43 @@ t.test('a master that a sentinel names', async t => {
   const group = await startSentinel(1, 's3cret', { tls })
   t.teardown(() => group.stop())
   await serves(t, group.url)
+})
+
+t.test('a server that wants a certificate of its clients, which its settings name', async t => {
+  const redis = await startRedis({ tls, args: ['--tls-auth-clients', 'yes'] })
+  t.teardown(() => redis.stop())
+  const ca = { FANWIRE_REDIS_TLS_CA: tls.cert }
+  const own = { FANWIRE_REDIS_TLS_CERT: tls.cert, FANWIRE_REDIS_TLS_KEY: tls.key }
+  await serves(t, redis.url, { ...ca, ...own })
+  const run = (env: Readonly<Record<string, string>>) =>
+    runNode({ env: { REDIS_URL: redis.url, FANWIRE_LOG_TIMEOUT: '1s', ...env } })
+  for (const [env, code, message] of [
+    [ca, 1, /the log can not be/],
+    [own, 1, /self-signed certificate/],
+    [
+      { ...ca, ...own, FANWIRE_REDIS_TLS_KEY: '/nowhere' },
+      1,
+      /FANWIRE_REDIS_TLS_KEY: \/nowhere can not be read/,
+    ],
+    [
+      { FANWIRE_REDIS_TLS_CERT: tls.cert },
+      2,
+      /FANWIRE_REDIS_TLS_CERT is set and FANWIRE_REDIS_TLS_KEY is not/,
+    ],
+    [{ ...ca, REDIS_URL: 'redis://127.0.0.1' }, 2, /does not begin with rediss/],
+  ] as const) {
+    const ended = await run(env)
+    t.equal(ended.code, code, ended.output)
+    t.match(ended.output, message)
+  }
+})
+
+t.test('sentinels that want a password', async t => {
+  const group = await startSentinel(1, 's3cret', { sentinelPassword: 'watch word' })
+  t.teardown(() => group.stop())
+  await serves(t, group.url, { FANWIRE_SENTINEL_PASSWORD: 'watch word' })
+  const { code, output } = await runNode({ env: { REDIS_URL: group.url, FANWIRE_LOG_TIMEOUT: '1s' } })
+  t.equal(code, 1)
+  t.match(output, /no sentinel answers: .*NOAUTH/)
+  t.notMatch(output, /s3cret|watch word|retry is disabled/)
 })
