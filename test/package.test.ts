@@ -10,7 +10,7 @@ import { temporaryFolder } from './tools.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 // npm installs from the registry.
-t.setTimeout(300_000)
+t.setTimeout(900_000)
 
 const FOLDER = temporaryFolder()
 const APP = join(FOLDER, 'app')
