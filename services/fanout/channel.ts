@@ -444,7 +444,7 @@ export class Channel implements Follower {
     return new Fetched(page)
   }
 
-  /** Where the channel has not begun, each read finds another epoch: this node tells that of its feed. */
+  /** Where the channel has not begun, its epoch changes from time to time: this node gives that of its feed. */
   #own(page: Page): Page {
     if (page.unbegun === undefined || this.#feed?.unbegun === undefined) return page
     const { epoch, head } = this.recent

@@ -90,7 +90,7 @@ export async function newest(
   bytes = ANSWER_BYTES,
 ): Promise<News> {
   let asked = await channel.page(start, ONE)
-  // There is nothing, and each further look would find another epoch.
+  // There is nothing, and a further look may find another epoch.
   if (asked.unbegun) {
     const gaps = asked.gap === undefined ? [] : [asked.gap]
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }

@@ -57,13 +57,24 @@ export function place(history: History, after: Start): { start: Position; gap: G
   const ended = history.ended[at]
   if (ended === undefined) return gapTo(floor)
   if (after.offset >= ended.end) {
-    // At its end or beyond it: what was lost lay there, also for a reader whose cursor survived.
     const next = Math.max(ended.end, history.floor)
-    return gapTo({ epoch: epochOf(history, next + 1), offset: next })
+    const to = { epoch: epochOf(history, next + 1), offset: next }
+    // Nothing lies between the time before the channel's first event and that event.
+    if (isProvisional(after) && next === 0) return { start: to, gap: undefined }
+    // At its end or beyond it: what was lost lay there, also for a reader whose cursor survived.
+    return gapTo(to)
   }
   const begin = history.ended[at - 1]?.end ?? 0
   if (after.offset < Math.max(begin, history.floor)) return gapTo(floor)
   return { start: after, gap: undefined }
+}
+
+/**
+ * Whether a position was given before the log had written anything down of its channel (channel.lua's `provisional`).
+ * Random names are shorter.
+ */
+function isProvisional({ epoch, offset }: Position): boolean {
+  return offset === 0 && epoch.length === 16 && epoch.startsWith('p')
 }
 
 /** The offset at which the epoch of a reader that stands at `start` ends: its page may not go beyond. */

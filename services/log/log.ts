@@ -35,7 +35,7 @@ export interface Page {
   readonly cursor: Position
   /** There is more after `cursor`, be it events or a gap. */
   readonly more: boolean
-  /** The channel has nothing, and the log has not written down its epoch: nobody else will know the cursor. */
+  /** The channel has nothing, and the log has not written down its epoch: the cursor is good for a while only. */
   readonly unbegun?: true
 }
 
@@ -125,9 +125,9 @@ export interface ChannelLog {
    * `earliest` never gives a gap for what was trimmed before.
    *
    * The log need not keep anything of a channel before its first event, or a reader that stays (`stays`: this is one;
-   * whoever comes back with a position is). Then each read finds the channel at the beginning of another epoch, which
-   * the log does not know afterwards: as for any such position, a gap is told to whoever comes back with it, since
-   * events may have come and gone meanwhile. Raises LogUnavailable.
+   * a reader that comes back with a position is). Until then reads find it at the beginning of a provisional epoch, the
+   * same on all nodes for a while. A reader that comes back with it misses nothing; one that comes back much later gets
+   * a gap, since events may have come and gone meanwhile. Raises LogUnavailable.
    */
   read(channel: string, after: Start, limit: PageLimit, stays?: boolean): Promise<Page>
 

@@ -25,6 +25,12 @@ const MINUTE = 60_000
 /** Keys of a channel that never had an event: a stranger can make many of them. */
 const IDLE = 10 * MINUTE
 
+/**
+ * A channel without keys is in another epoch after this. Readers that come back within it have missed nothing; later ones
+ * are told a gap, since events may have come and gone with their keys.
+ */
+const PROVISIONAL = 2 * MINUTE
+
 /** `sharded`: for Redis Cluster. */
 export function loadScripts(retention: Retention, idempotencyWindow: number, sharded: boolean): Scripts {
   const { events, age, bytes } = retention
@@ -38,6 +44,7 @@ export function loadScripts(retention: Retention, idempotencyWindow: number, sha
     KEPT: kept,
     IDLE: Math.min(IDLE, kept),
     EPOCHS: REMEMBERED_EPOCHS,
+    PROVISIONAL,
     PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
     SHARDED: `${sharded}`,
   }

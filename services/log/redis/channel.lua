@@ -4,6 +4,7 @@
 --   WINDOW          how long an idempotency key is known, ms
 --   KEPT, IDLE      ms that the keys outlive their last use: with events, and before the first
 --   EPOCHS          how many ended epochs are remembered
+--   PROVISIONAL     ms after which a channel without keys is in another provisional epoch
 --   PUBLISH         the command that does
 --   SHARDED         this is a cluster
 --
@@ -119,6 +120,28 @@ local function advance(c)
   c.floor = floor
 end
 
+-- How often keys were taken from Redis in a way that leaves no trace of a channel.
+local taken
+
+local function countTaken()
+  local info = call('INFO', 'stats', 'commandstats')
+  local counts = { string.match(info, 'evicted_keys:(%d+)') or '' }
+  for _, name in ipairs({ 'flushall', 'flushdb', 'del' }) do
+    counts[#counts + 1] = string.match(info, 'cmdstat_' .. name .. ':calls=(%d+)') or ''
+  end
+  return table.concat(counts, ',')
+end
+
+-- The epoch of a channel that has no keys: every node is given the same one, and nothing is written for it. It changes
+-- with the data set's identity, when keys were taken, and with time, since a channel may have come and gone unseen.
+-- When the channel begins, the last two are noted as ended at 0: a reader that has one of them has missed nothing.
+local function provisional(keys, turnsAgo)
+  taken = taken or countTaken()
+  local turn = math.floor(now / PROVISIONAL) - turnsAgo
+  local seed = table.concat({ master, taken, int(turn), keys[1] }, ' ')
+  return 'p' .. string.sub(redis.sha1hex(seed), 1, 15)
+end
+
 -- The last offset that the stream has had.
 local function lastOffset(c)
   local info = call('XINFO', 'STREAM', c.keys[2])
@@ -157,6 +180,7 @@ local function open(keys, name)
       local time = last and string.match(string.sub(last[2][2], 1, 128), '^1 %w+ %d+ (%d+) ')
       c.time = tonumber(time or c.now)
     end
+    if c.absent then c.ended = provisional(keys, 1) .. ':0 ' .. provisional(keys, 0) .. ':0' end
     c.base, c.floor = c.head, c.head
   end
   advance(c)

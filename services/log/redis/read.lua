@@ -93,9 +93,8 @@ end
 
 local state = 'there'
 if c.absent then
-  -- Of a channel that never had an event, or has lost all there was, nothing need be noted: nobody knows the epoch that
-  -- is told here, so whoever comes back with it is told a gap.
   state = ARGV[6] == '1' and pcall(save, c) and 'made' or 'absent'
+  if state == 'absent' then c.epoch, c.ended = provisional(KEYS, 0), provisional(KEYS, 1) .. ':0' end
 elseif c.begun or c.moved then
   -- Where Redis may not write, a floor that isn't noted is found again; an epoch that isn't noted must not be told.
   local saved, failure = pcall(save, c)
