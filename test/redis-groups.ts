@@ -264,7 +264,7 @@ export async function startCluster(
     return found as NonNullable<typeof found>
   }
   return {
-    url: `redis${more.tls ? 's' : ''}+cluster://${servers.slice(0, 2).map(each => `127.0.0.1:${each.port}`)}`,
+    url: `redis${more.tls ? 's' : ''}+cluster://${more.acl ? 'fanwire:password@' : ''}${servers.slice(0, 2).map(each => `127.0.0.1:${each.port}`)}`,
     servers,
     raw,
     owner,

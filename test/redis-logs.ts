@@ -10,7 +10,8 @@ export const silent = { debug() {}, info() {}, warn() {} }
 /** Of a log that shares nothing with another one, unless `more` says so. */
 export const redisLogOptions = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
   url,
-  prefix: `t${randomBytes(6).toString('hex')}`,
+  // Within the rights of infra/redis.acl.
+  prefix: `fw:t${randomBytes(6).toString('hex')}`,
   retention: RETENTION,
   idempotencyWindow: 60_000,
   timeout: 3000,

@@ -4,9 +4,13 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { freePort } from '../infra/ports.ts'
 import { watchOver } from '../infra/process.ts'
 import { redisBinary } from './redis-binary.ts'
+
+/** The rights that a node needs. */
+const ACL = fileURLToPath(new URL('../infra/redis.acl', import.meta.url))
 
 export interface RedisServer {
   readonly url: string
@@ -35,6 +39,8 @@ export interface RedisServerOptions {
   readonly port?: number
   /** It is a sentinel: what its configuration says besides where it listens. */
   readonly sentinel?: string
+  /** Its URL is that of the user in infra/redis.acl, who has no rights but those there. */
+  readonly acl?: true
   /** It takes TLS only: paths of a certificate and its key. */
   readonly tls?: { readonly cert: string; readonly key: string }
 }
@@ -44,7 +50,8 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   await mkdir(dir, { recursive: true })
   const { sentinel, tls } = options
   const place = { dir, own: options.dir === undefined, sentinel, tls }
-  const args = options.args ?? []
+  const args = [...(options.acl ? ['--aclfile', ACL] : []), ...(options.args ?? [])]
+  const login = options.acl ? 'fanwire:password@' : ''
   let port = options.port ?? 0
   let running = await begin(port, place, args)
   port = running.port
@@ -56,7 +63,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     await running.ended
   }
   return {
-    url: tls ? `rediss://localhost:${port}` : `redis://127.0.0.1:${port}`,
+    url: tls ? `rediss://${login}localhost:${port}` : `redis://${login}127.0.0.1:${port}`,
     port,
     dir,
     output: () => running.output(),
@@ -96,7 +103,7 @@ export async function cutAof(redis: Pick<RedisServer, 'dir'>, bytes: number): Pr
  */
 export async function anyRedis(): Promise<{ url: string; stop(): Promise<void> }> {
   const url = process.env.REDIS_URL
-  return url ? { url, async stop() {} } : startRedis()
+  return url ? { url, async stop() {} } : startRedis({ acl: true })
 }
 
 interface Place {

@@ -11,7 +11,11 @@ import { startNode } from '../node.ts'
 import { startRedis } from '../redis-server.ts'
 
 const document = readFileSync(join(ROOT, 'docs/deploy/redis.md'), 'utf8')
-const [, name = '', rules = ''] = /^user (\w+) (.*)$/m.exec(document) ?? []
+const [line = '', name = '', rules = ''] = /^user (\w+) (.*)$/m.exec(document) ?? []
+
+t.test('it is the one in infra/redis.acl', async t => {
+  t.equal(`${line}\n`, readFileSync(join(ROOT, 'infra/redis.acl'), 'utf8'))
+})
 
 t.test('a node with that user publishes, reads, follows and trims', async t => {
   const redis = await startRedis()

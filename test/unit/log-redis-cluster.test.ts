@@ -11,7 +11,7 @@ import { openRedisLog, redisContract, redisLogOptions, works } from '../redis-lo
 import { storm } from '../redis-storm.ts'
 import { until } from '../until.ts'
 
-const cluster = await startCluster(3, 1)
+const cluster = await startCluster(3, 1, { acl: true })
 t.teardown(() => cluster.stop())
 
 // Feeds go along with what moves: that heads are compared is not needed for it.
@@ -162,6 +162,10 @@ t.test('W4: what is a cluster and what is not is said, by Redis and by Valkey', 
   await (await openRedisLog(t, options({ url: away }))).probe()
   await single.stop()
   await (await openRedisLog(t, options({ url: away }))).probe()
+})
+
+t.test('the rights in infra/redis.acl were enough', async t => {
+  for (const server of cluster.servers) t.same(await cluster.raw(server).call('ACL', 'LOG'), [])
 })
 
 t.test('the close leaves no connection and no timer', async t => {

@@ -32,7 +32,7 @@ const options = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOpti
 
 /** A Redis of the test's own with a log on it, and a client to do things to it. */
 async function own(t: Test, args: readonly string[] = [], more: Partial<RedisLogOptions> = {}) {
-  const redis = await startRedis({ args })
+  const redis = await startRedis({ args, acl: true })
   t.teardown(() => redis.stop())
   const settings = options(redis.url, { prefix: 'fw', ...more })
   const log = await openRedisLog(t, settings)
@@ -833,7 +833,7 @@ t.test('W5: what Redis answers is logged once a kind and minute, and counted by 
   await raw.config('SET', 'maxmemory', '1')
   await unavailable(t, log.append('good', [draft(1)]), /OOM/)
   await raw.config('SET', 'maxmemory', '0')
-  await raw.acl('SETUSER', 'default', '-subscribe')
+  await raw.acl('SETUSER', 'fanwire', '-subscribe')
   await t.rejects(log.follow('other', new Recorder()), { name: 'LogRefused', reason: 'NOPERM' })
   t.match(logged, [
     { about: { operation: 'append', reason: 'WRONGTYPE', channel: 'bad' }, text: /WRONGTYPE/ },
@@ -897,6 +897,23 @@ t.test('what others publish on its pub/sub channels does no harm', async t => {
   await recorder.reaches(await append(log, 'a', drafts(2)))
   t.same(recorder.gaps, [])
   sound(t, recorder)
+})
+
+t.test('the rights in infra/redis.acl are enough, and no more', async t => {
+  const { log, raw, settings } = await own(t)
+  for (const url of [settings.url, `${settings.url}/3`]) {
+    const other = await openRedisLog(t, { ...settings, url })
+    const recorder = await record(other, 'a')
+    await recorder.reaches(await append(other, 'a', [draft(1, { idempotencyKey: 'k' })]))
+    await other.probe()
+  }
+  t.same(await raw.call('ACL', 'LOG'), [])
+  const node = new Redis(settings.url, { lazyConnect: true })
+  node.on('error', () => {})
+  t.teardown(() => node.disconnect())
+  for (const call of [() => node.get('fw:x'), () => node.flushall(), () => node.xrange('other', '-', '+')])
+    await t.rejects(call() as Promise<unknown>, { message: /NOPERM/ })
+  await log.probe()
 })
 
 t.test('the close leaves no connection and no timer', async t => {
