@@ -40,11 +40,3 @@ export function offerToTake(header: string): string | undefined {
 export function isDeflated(socket: WebSocket): boolean {
   return socket.extensions.includes(NAME)
 }
-
-/** After a message: lets go of what inflated it, 50 KiB which the library would keep for the next one. */
-export function forgetInflater(socket: WebSocket): void {
-  const { _extensions: extensions } = socket as unknown as {
-    _extensions: Readonly<Record<string, { cleanup(): void }>>
-  }
-  extensions[NAME]?.cleanup()
-}

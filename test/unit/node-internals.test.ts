@@ -3,7 +3,8 @@
 
 import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { deflateRawSync } from 'node:zlib'
@@ -12,10 +13,12 @@ import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { guard } from '../../services/http/node/guard.ts'
 import { hold, release, shareTurns } from '../../services/http/node/ws-intake.ts'
+import { forgetInflater } from '../../services/http/node/ws-inflater.ts'
 import { hardenReceiver } from '../../services/http/node/ws-receiver.ts'
 import { TURN } from '../../services/http/turns.ts'
-import { startMemoryNode } from '../contract/node.ts'
+import { type Node, startMemoryNode } from '../contract/node.ts'
 import { until } from '../until.ts'
+import { Raw } from './http-app.ts'
 import { codeOf, frame, handshake } from './ws-by-hand.ts'
 
 t.test('guard: what a listener of a socket raises ends that socket alone', async t => {
@@ -131,4 +134,168 @@ t.test('ws-intake: a turn has its share of messages, and none of a client that i
   socket.terminate()
   await once(socket, 'close')
   t.ok(taken >= 1000, 'one that is held closes as any other')
+})
+
+const HOST = 'Host: 127.0.0.1\r\n'
+
+/** What Node keeps at a socket while that is HTTP's. */
+interface HttpSocket extends Socket {
+  parser?: unknown
+  _httpMessage?: unknown
+}
+
+/** A connection, and the node's end of it. */
+async function connection(node: Node): Promise<{ raw: Raw; socket: HttpSocket }> {
+  const connected = once(node.app.server, 'connection')
+  const raw = new Raw(node.port)
+  const [socket] = await connected
+  return { raw, socket }
+}
+
+t.test('detach: a stream lets go of all that HTTP kept at its socket', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  t.ok(socket.parser, 'which there is')
+  raw.send(`GET /v1/stream?channel=a HTTP/1.1\r\n${HOST}\r\n`)
+  await raw.until(/"open"/)
+  await until('it is let go of', () => socket.parser === null)
+  t.equal(socket._httpMessage, null)
+  t.equal(socket.listenerCount('data'), 0)
+  for (const event of ['close', 'end', 'error']) {
+    t.notMatch(
+      socket.listeners(event).map(({ name }) => name),
+      [/socketOn/],
+      `nobody of Node's HTTP listens for '${event}'`,
+    )
+  }
+  raw.close()
+})
+
+t.test('upgrades: a WebSocket lets go of all that its handshake left at its socket', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  raw.send(
+    `GET /v1/ws HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+  )
+  await raw.until(/"open"/)
+  await until('it is let go of', () => socket.parser === null && socket._httpMessage === null)
+  raw.close()
+})
+
+t.test('malformed: what can not be parsed is told as what it is, wherever the parser stopped', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const long = 'x'.repeat(100_000)
+  for (const [what, bytes, status] of [
+    ['no HTTP', 'garbage\r\n\r\n', 400],
+    ['a long URL', `GET /${long} HTTP/1.1\r\n${HOST}\r\n`, 414],
+    ['a long header', `GET / HTTP/1.1\r\n${HOST}X: ${long}\r\n\r\n`, 431],
+    [
+      'a long chunk extension',
+      `POST /v1/events HTTP/1.1\r\n${HOST}Content-Type: application/x-ndjson\r\n` +
+        `Transfer-Encoding: chunked\r\n\r\n1;${long}\r\n1\r\n`,
+      413,
+    ],
+  ] as const) {
+    const raw = new Raw(node.port).send(bytes)
+    await raw.ended
+    t.match(raw.text, new RegExp(`^HTTP/1.1 ${status} .*"code":"FW_`, 's'), what)
+  }
+})
+
+t.test('closing: an answer arrives though its client goes on sending', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  raw.send(`CONNECT a:1 HTTP/1.1\r\n${HOST}\r\n`).send(Buffer.alloc(1_000_000))
+  await raw.ended
+  t.match(raw.text, /^HTTP\/1.1 405 .*\}$/s)
+  await until('and its socket is gone', () => socket.destroyed)
+})
+
+t.test('pipelining: one listener takes what comes over an HTTP socket, and it is ours', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  await until('it has begun', () => node.app.sockets.size === 1)
+  t.equal(socket.listenerCount('data'), 1)
+  t.notMatch(socket.listeners('data')[0]?.name, /socketOnData/)
+  const server = createHttpServer()
+  server.once('connection', (given: Socket) => {
+    t.match(given.listeners('data')[0]?.name, /socketOnData$/, "Node's own is the first")
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  await once(server, 'connection')
+  client.destroy()
+  server.close()
+  raw.close()
+})
+
+t.test('half-open: a server that allows it answers behind the end of what a client sends', async t => {
+  const server = createHttpServer((_request, response) => setImmediate(() => response.end('late')))
+  Object.assign(server, { httpAllowHalfOpen: true })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const raw = new Raw((server.address() as AddressInfo).port)
+  raw.socket.end(`GET / HTTP/1.1\r\n${HOST}\r\n`)
+  await raw.ended
+  t.match(raw.text, /late$/)
+})
+
+t.test('unrouted: CONNECT, Expect and versions come through for us to answer', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  for (const [head, status] of [
+    [`CONNECT a:1 HTTP/1.1\r\n${HOST}`, 405],
+    [`GET /healthz HTTP/1.1\r\n${HOST}Expect: x\r\n`, 417],
+    [`GET /healthz HTTP/2.0\r\n${HOST}`, 400],
+  ] as const) {
+    const raw = new Raw(node.port).send(`${head}\r\n`)
+    t.match(await raw.until(/\}$/), new RegExp(`^HTTP/1.1 ${status} .*"code":"FW_`, 's'), head)
+    raw.close()
+  }
+})
+
+t.test('ws-inflater: a message can be inflated after what inflated the last one was let go of', async t => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: true })
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const texts: string[] = []
+  server.on('connection', socket => {
+    socket.on('message', data => {
+      texts.push(String(data))
+      forgetInflater(socket)
+    })
+  })
+  const { port } = server.address() as AddressInfo
+  const client = new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: { threshold: 0 } })
+  await once(client, 'open')
+  const sent = ['first', 'second', 'third']
+  for (const text of sent) client.send(text)
+  await until('all have come', () => texts.length === sent.length)
+  t.strictSame(texts, sent)
+  client.terminate()
+})
+
+t.test('queued bytes: libuv says what a socket has not written yet (fanout/connection.ts)', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const connected = once(server, 'connection')
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1').pause()
+  const [socket] = (await connected) as [Socket & { _handle: { writeQueueSize: number } }]
+  const size = 50_000_000
+  socket.write(Buffer.alloc(size))
+  const before = socket._handle.writeQueueSize
+  t.ok(before > 0 && before <= size, `${before} of ${size}`)
+  client.resume()
+  await until('all is written', () => socket._handle.writeQueueSize === 0)
+  socket.destroy()
+  client.destroy()
 })

@@ -104,7 +104,7 @@ t.test('W1: over TLS', { skip: withoutProc }, async t => {
 
 t.test('W1: with workers, and while the log is away', { skip: withoutProc }, async t => {
   const redis = await startRedis()
-  const node = await nodeFor(t, { env: { WORKERS: '2', REDIS_URL: redis.url, FANWIRE_LOG_TIMEOUT: '500ms' } })
+  const node = await nodeFor(t, { env: { WORKERS: '2', REDIS_URL: redis.url } })
   await refusesAll(t, node)
   await redis.stop()
   const unready = () => node.logs.filter(line => /"not ready/.test(line)).map(line => JSON.parse(line).worker)

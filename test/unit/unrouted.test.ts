@@ -6,6 +6,7 @@ import t from 'tap'
 import { ask, destroy, openSession } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { WIRES } from '../contract/clients.ts'
+import { until } from '../until.ts'
 import { Raw } from './http-app.ts'
 import { handshake } from './ws-by-hand.ts'
 
@@ -79,6 +80,28 @@ t.test('H12: a handshake in absolute-form is one', async t => {
   for (const url of ['http://127.0.0.1/v1/ws?channel=a', 'HTTP://127.0.0.1:80/v1/ws']) {
     const raw = handshake(node, url)
     t.match(await raw.until(/"open"/), /^HTTP\/1.1 101 /, url)
+    raw.close()
+  }
+})
+
+t.test('W1: what leaves HTTP waits for the requests before it', async t => {
+  const poll = `GET /v1/long-poll?channel=before&wait=55 HTTP/1.1\r\n${HOST}\r\n`
+  const ask = 'GET /v1/ws HTTP/1.1\r\n'
+  const upgrade =
+    `${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+  for (const [what, head, answer, end] of [
+    ['a handshake', ask + upgrade, 101, /"open"/],
+    ['a refused one', `${ask}${upgrade}Origin: http://elsewhere.example\r\n`, 403, /"FW_FORBIDDEN_ORIGIN"/],
+    ['CONNECT', `CONNECT a:1 HTTP/1.1\r\n${HOST}`, 405, /"FW_METHOD_NOT_ALLOWED"/],
+    ['another upgrade', `GET /healthz HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: x\r\n`, 200, /"ok"/],
+  ] as const) {
+    const raw = new Raw(node.port).send(`${poll}${poll}${head}\r\n`)
+    await until('the polls are held', () => node.hub.readers('before') === 2)
+    t.equal(raw.text, '', what)
+    await node.append('before', '"now"')
+    const text = await raw.until(end)
+    t.strictSame(text.match(/(?<=HTTP\/1.1 )\d{3}/g), ['200', '200', `${answer}`], what)
     raw.close()
   }
 })

@@ -1,12 +1,22 @@
 // Answers and ends sockets that no HTTP server of Node's looks after (any more): nobody else closes them, nor reads what
 // still comes over them.
+//
+// Relies on: `_httpMessage`, the response whose turn it is on a socket; the next one has its turn before that one emits
+// 'close'. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
 
-import { STATUS_CODES } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FanwireError } from '../../errors.ts'
 
 /** A client has this long to take the last answer, ms. */
 const LINGER_MS = 1000
+
+/** Calls `run` when all earlier requests on the socket are answered (pipelining), unless it ends with them. */
+export function whenAnswered(socket: Socket, run: () => void): void {
+  const { _httpMessage: earlier } = socket as { _httpMessage?: ServerResponse | null }
+  if (earlier) earlier.once('close', () => whenAnswered(socket, run))
+  else if (socket.writable) run()
+}
 
 /** Answers with a coded error, and ends the socket. */
 export function refuse(

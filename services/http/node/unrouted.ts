@@ -9,7 +9,7 @@ import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../../errors.ts'
 import { isHttp2 } from '../over.ts'
-import { refuse } from './closing.ts'
+import { destroy, refuse, whenAnswered } from './closing.ts'
 import { leavePipeline } from './pipelining.ts'
 
 /** CONNECT is for proxies. */
@@ -23,7 +23,8 @@ export const unrouted = fp(
     const { server } = app
     server.on('connect', (_request: IncomingMessage, socket: Socket) => {
       leavePipeline(socket)
-      refuse(socket, NO_PROXY.error, NO_PROXY.headers)
+      socket.on('error', destroy)
+      whenAnswered(socket, () => refuse(socket, NO_PROXY.error, NO_PROXY.headers))
     })
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
       server.emit('request', request, response)

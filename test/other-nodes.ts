@@ -1,0 +1,55 @@
+// Runs tests on other versions of Node than the one that runs, one version after the other:
+//
+//   npm run test:node                       what is close to Node, on the oldest and the newest
+//   npm run test:node -- 22                 all tests on 22; or 20.19, 24, 26, several of them, or `all`
+//   npm run test:node -- 26 test/unit/x.test.ts
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
+import { isRunning, nodeOf } from '../infra/node-versions.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const TAP = join(ROOT, 'node_modules/tap/dist/esm/run.mjs')
+const OLDEST = '20.19'
+const NEWEST = '26'
+const ALL = [OLDEST, '22', '24', NEWEST]
+
+/** Processes, sockets, both versions of HTTP, all wires, the log and its connections. */
+const CLOSE_TO_NODE =
+  /^(process|node-internals|refused-handshakes|pipelining|half-closed|unrouted|http2.*|wires?-.*|log-(memory|feed|redis.*))\.test\.ts$/
+
+function closeToNode(): string[] {
+  const files = readdirSync(join(ROOT, 'test/unit')).filter(name => CLOSE_TO_NODE.test(name))
+  return files.map(name => join('test/unit', name))
+}
+
+/** Runs test files, all if there are none, on a version of Node: whether all passed. */
+async function passes(version: string, files: readonly string[]): Promise<boolean> {
+  const node = await nodeOf(version)
+  console.error(`On Node ${version}:`)
+  // Programs that a test starts by name are to find it as well.
+  const PATH = [dirname(node), process.env.PATH].join(delimiter)
+  const child = spawn(node, [TAP, ...files], { cwd: ROOT, env: { ...process.env, PATH }, stdio: 'inherit' })
+  const [code] = await once(child, 'exit')
+  return code === 0
+}
+
+const args = process.argv.slice(2)
+const versions = args.filter(each => /^\d+(\.\d+)*$/.test(each))
+const files = args.filter(each => each !== 'all' && !versions.includes(each))
+const chosen = args.includes('all') ? ALL : versions
+const plan =
+  chosen.length > 0
+    ? chosen.map(version => ({ version, files }))
+    : [OLDEST, NEWEST].filter(each => !isRunning(each)).map(version => ({ version, files: closeToNode() }))
+
+let passed = true
+try {
+  for (const { version, files } of plan) passed = (await passes(version, files)) && passed
+} catch (error) {
+  console.error((error as Error).message)
+  passed = false
+}
+process.exitCode = passed ? 0 : 1
