@@ -21,6 +21,8 @@ export interface Config {
   readonly tlsKey: string | undefined
   /** One more port, with cleartext HTTP/2; 0: any free one. */
   readonly h2cPort: number | undefined
+  /** One more port, with metrics and health, which then are not on `port`; 0: any free one. */
+  readonly metricsPort: number | undefined
   readonly role: Role
   readonly workers: number
   /** Undefined: the memory log. May hold a password. */
@@ -340,6 +342,14 @@ const SETTINGS = {
     () => undefined,
     'none',
     'one more port of the same HOST, with cleartext HTTP/2 (prior knowledge)',
+  ),
+  metricsPort: optional(
+    'Process',
+    'FANWIRE_METRICS_PORT',
+    integer(0, 65535),
+    () => undefined,
+    'PORT',
+    'one more port of the same HOST, with /metrics, which then is only there, and health; never TLS',
   ),
   role: setting(
     'Process',
@@ -680,7 +690,7 @@ function readFlags(args: readonly string[], problems: string[]): Map<string, str
 function contradictions(values: Values): string[] {
   const found: string[] = []
   const { redisUrl: url, role, workers, host, publishKeys, insecure } = values
-  const { port, tlsCert, tlsKey, h2cPort } = values
+  const { port, tlsCert, tlsKey, h2cPort, metricsPort } = values
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     const [set, missing] = tlsKey === undefined ? ['CERT', 'KEY'] : ['KEY', 'CERT']
     found.push(`FANWIRE_TLS_${set} is set and FANWIRE_TLS_${missing} is not: TLS needs both`)
@@ -696,11 +706,17 @@ function contradictions(values: Values): string[] {
   if ((sentinelUsername ?? sentinelPassword) !== undefined && !/^rediss?\+sentinel:/.test(url ?? '')) {
     found.push('FANWIRE_SENTINEL_… is set, but REDIS_URL names no Sentinels: nothing would use it')
   }
-  if (h2cPort !== undefined && h2cPort === port && port !== 0) {
-    found.push(`FANWIRE_H2C_PORT is ${h2cPort}, as is PORT: cleartext HTTP/2 needs a port of its own`)
-  }
-  if (h2cPort === 0 && workers > 1) {
-    found.push('FANWIRE_H2C_PORT is 0, which WORKERS above 1 can not share: name a port')
+  const taken = new Map([[port, 'PORT']])
+  for (const [setting, own, what] of [
+    ['FANWIRE_H2C_PORT', h2cPort, 'cleartext HTTP/2 needs a port of its own'],
+    ['FANWIRE_METRICS_PORT', metricsPort, 'metrics need a port of their own'],
+  ] as const) {
+    if (own === undefined) continue
+    const other = own === 0 ? undefined : taken.get(own)
+    if (other !== undefined) found.push(`${setting} is ${own}, as is ${other}: ${what}`)
+    if (own === 0 && workers > 1)
+      found.push(`${setting} is 0, which WORKERS above 1 can not share: name a port`)
+    taken.set(own, setting)
   }
   if (role !== 'all' && url === undefined) {
     found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)

@@ -14,6 +14,7 @@ import { createContext, type Workers } from './http/context.ts'
 import { drain, type DrainTimes } from './http/drain.ts'
 import { Health } from './http/health.ts'
 import { Metrics } from './http/metrics.ts'
+import { Operations } from './http/operations.ts'
 import { buildServer } from './http/server.ts'
 import { type ChannelLog, LogRefused, LogUnavailable } from './log/log.ts'
 import { MemoryLog } from './log/memory-log.ts'
@@ -90,7 +91,9 @@ export async function start(
   const hub = new Hub(log, { ...config, retention: config.history })
   const health = new Health(log, logger)
   const metrics = new Metrics({ hub, health, log })
-  const app = buildServer(createContext({ config, log, hub, health, metrics, workers }), logger)
+  const context = createContext({ config, log, hub, health, metrics, workers })
+  const app = buildServer(context, logger)
+  if (config.metricsPort !== undefined) app.decorate('operations', new Operations(context, logger))
   if (config.role !== 'writer') await app.register(edge)
   if (config.role !== 'edge') await app.register(writer)
   await app.ready()
@@ -108,6 +111,9 @@ export async function start(
   return app
 }
 
+/** Settings that are ports. */
+type Ports = 'port' | 'h2cPort' | 'metricsPort'
+
 /** One address: for a name that has two, Fastify would make a second server, which not all plugins know of. */
 export async function addressOf(host: string): Promise<string> {
   return (await lookup(host)).address
@@ -116,12 +122,14 @@ export async function addressOf(host: string): Promise<string> {
 /** Listens, and returns the address as a URL, behind those of further ports. */
 export async function listen(
   app: FastifyInstance,
-  { host, port, h2cPort, tlsCert }: Pick<Config, 'host' | 'port' | 'h2cPort' | 'tlsCert'>,
+  { host, port, h2cPort, metricsPort, tlsCert }: Pick<Config, 'host' | 'tlsCert' | Ports>,
 ): Promise<string> {
   const address = await addressOf(host)
   // First, since whoever starts the node takes PORT for the last to be bound.
   const h2c = await app.protocols.listen(address, h2cPort ?? 0, BACKLOG)
   if (h2c !== undefined) app.log.info({ address: urlOf(address, h2c) }, 'cleartext HTTP/2')
+  const operations = await app.operations?.listen(address, metricsPort ?? 0, BACKLOG)
+  if (operations !== undefined) app.log.info({ address: urlOf(address, operations) }, 'metrics and health')
   // Fastify would log a line of its own for each address.
   const { level } = app.log
   app.log.level = 'silent'
@@ -162,8 +170,14 @@ export function endWithGrace(
   })
 }
 
+/** Which setting chose a port. */
+function settingOf(port: number, { h2cPort, metricsPort }: Pick<Config, Ports>): string {
+  if (port !== 0 && port === h2cPort) return 'FANWIRE_H2C_PORT'
+  return port !== 0 && port === metricsPort ? 'FANWIRE_METRICS_PORT' : 'PORT'
+}
+
 /** What is wrong, and what to do about it, in one line. */
-export function explain(error: unknown, config: Pick<Config, 'host' | 'port' | 'h2cPort'>): string {
+export function explain(error: unknown, config: Pick<Config, 'host' | Ports>): string {
   if (!(error instanceof Error)) return String(error)
   const { host } = config
   // The log's messages name the Redis that they are about.
@@ -174,7 +188,7 @@ export function explain(error: unknown, config: Pick<Config, 'host' | 'port' | '
   if (error instanceof LogRefused) return `the log can not be used: ${error.message}`
   if (error instanceof CertificateRefused) return error.message
   const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }
-  const setting = port !== 0 && port === config.h2cPort ? 'FANWIRE_H2C_PORT' : 'PORT'
+  const setting = settingOf(port, config)
   switch (code) {
     case 'EADDRINUSE':
       return `port ${port} of ${host} is in use: stop what listens there, or choose another with ${setting} (0: any free one)`

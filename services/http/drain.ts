@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { lastsUntil } from '../fanout/hub.ts'
+import type { Operations } from './operations.ts'
 import { isHandshake } from './node/upgrades.ts'
 import { answerAndClose, connectionOf, isSending, whenOver } from './over.ts'
 
@@ -61,6 +62,8 @@ class InFlight {
 declare module 'fastify' {
   interface FastifyInstance {
     inFlight: InFlight
+    /** What FANWIRE_METRICS_PORT serves. */
+    readonly operations?: Operations
   }
 }
 
@@ -125,6 +128,8 @@ export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes
   // The server waits for sockets that it handed over (WebSocket), but does not close them.
   for (const socket of app.sockets) socket.destroy()
   await closed
+  // To the last: whoever measures the stop asks there.
+  await app.operations?.close()
   health.close()
   hub.close()
   await log.close()

@@ -1,20 +1,20 @@
 // Builds the HTTP side that edges and writers share; nothing listens here.
 
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { auth } from './auth.ts'
 import { channels } from './channels.ts'
 import type { Context } from './context.ts'
 import { stopping } from './drain.ts'
-import { errors, MAX_HEADERS, MAX_URL, tell } from './errors.ts'
+import { errors } from './errors.ts'
+import { createFastify } from './fastify.ts'
 import { handshakes } from './handshakes.ts'
 import { health } from './health.ts'
 import { limits } from './limits.ts'
-import { refuseMalformed } from './node/malformed.ts'
 import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { protocols } from './protocols.ts'
-import { originForm, target } from './target.ts'
+import { target } from './target.ts'
 import { halfOpen } from './node/half-open.ts'
 import { pipelining } from './node/pipelining.ts'
 import { unrouted } from './node/unrouted.ts'
@@ -22,36 +22,7 @@ import { upgrades } from './node/upgrades.ts'
 
 /** A Fastify instance with everything but wires and publish routes, which are registered on it next. */
 export function buildServer(context: Context, logger: FastifyBaseLogger): FastifyInstance {
-  const app: FastifyInstance = Fastify({
-    loggerInstance: logger,
-    logController: new LogController({ disableRequestLogging: true }),
-    rewriteUrl: originForm,
-    // As long as any URL, so that an overlong name is told as one and not as 404.
-    routerOptions: { maxParamLength: MAX_URL },
-    bodyLimit: context.config.maxBody,
-    // Longer than load balancers keep idle connections, so that they close first.
-    keepAliveTimeout: 72_000,
-    // A bulk publish may take as long as it likes; headers may not.
-    requestTimeout: 0,
-    http: {
-      maxHeaderSize: MAX_HEADERS,
-      // Node would refuse without a code; see target.ts.
-      requireHostHeader: false,
-      headersTimeout: 60_000,
-      connectionsCheckingInterval: 10_000,
-      // A peer that vanished without a word is noticed by TCP.
-      keepAlive: true,
-      keepAliveInitialDelay: 30_000,
-    },
-    forceCloseConnections: true,
-    return503OnClosing: false,
-    exposeHeadRoutes: false,
-    clientErrorHandler: refuseMalformed,
-    frameworkErrors: (error, request, reply) => void tell(error, request, reply),
-  })
-  // Each route says itself what bodies it takes.
-  app.removeAllContentTypeParsers()
-  app.decorate('fanwire', context)
+  const app = createFastify(context, logger)
   // In the order in which a request meets them.
   app.register(protocols)
   app.register(halfOpen)
@@ -67,7 +38,8 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(limits)
   app.register(health)
   app.register(auth)
-  app.register(metrics)
+  // Else they are on that port alone.
+  if (context.config.metricsPort === undefined) app.register(metrics)
   app.register(channels)
   if (logger.level === 'debug' || logger.level === 'trace') logRequests(app)
   return app

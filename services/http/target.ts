@@ -51,6 +51,10 @@ export const target = fp(
     const isOurs = hostRule(app.fanwire.config)
 
     app.addHook('onRequest', (request, _reply, next) => {
+      // The router would pass over it, and what lies between may not.
+      if (request.url.includes('#')) {
+        throw new FanwireError('FW_BAD_REQUEST', 'the URL has a fragment, which is not for the server')
+      }
       const coding = request.headers['transfer-encoding']
       if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
         throw new FanwireError(

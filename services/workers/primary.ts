@@ -99,14 +99,20 @@ class Primary {
   async #firstOf(): Promise<string> {
     const member = this.#fork(0)
     return await new Promise((resolve, reject) => {
-      const { h2cPort, tlsCert } = this.#config
+      const { tlsCert } = this.#config
       member.worker.on('listening', ({ address, port }) => {
-        if (port !== h2cPort) resolve(urlOf(address, port, tlsCert !== undefined))
+        if (this.#isLast(port)) resolve(urlOf(address, port, tlsCert !== undefined))
       })
       void member.ended.then(() => {
         if (!this.#stopping) reject(new StartFailed(member.why ?? 'a worker ended before it listened'))
       })
     })
+  }
+
+  /** Whether a worker that listens on this port listens on all: PORT is the last. */
+  #isLast(port: number): boolean {
+    const { h2cPort, metricsPort } = this.#config
+    return port !== h2cPort && port !== metricsPort
   }
 
   #fork(failures: number): Member {
@@ -127,8 +133,7 @@ class Primary {
     const member: Member = { worker, dialogue, failures, began, listens: false, why: undefined, ended }
     this.#members.set(worker.id, member)
     worker.on('listening', ({ port }) => {
-      // The last that it listens on is PORT.
-      if (port === this.#config.h2cPort) return
+      if (!this.#isLast(port)) return
       member.listens = true
       if (this.#started) this.#logger.info({ worker: worker.id }, 'a worker took the place of one that ended')
     })

@@ -28,6 +28,7 @@ import {
 import { makeCertificate } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { startNode } from '../node.ts'
+import { Raw } from '../unit/http-app.ts'
 import { until } from '../until.ts'
 
 const STREAMS = ALL_WIRES.filter(wire => wire.streams)
@@ -205,6 +206,49 @@ for (const kind of KINDS) {
     t.match(await metrics.json(), { error: { code: 'FW_NOT_FOUND' } })
     t.match(await (await fetch(`${lb.url}/readyz`)).json(), { ready: true })
   })
+
+  t.test(
+    `S9: ${kind}: metrics stay inside, and publishes find writers, however their paths are spelled`,
+    async t => {
+      const { host } = new URL(lb.url)
+      const ask = async (method: string, target: string, body = '') => {
+        const raw = new Raw(Number(new URL(lb.url).port))
+        t.teardown(() => raw.close())
+        raw.send(
+          `${method} ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n` +
+            `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+        )
+        await raw.ended
+        return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(raw.text)?.[1]), text: raw.text }
+      }
+      const spelled = [
+        '/metrics',
+        '/%6detrics',
+        '/metric%73?',
+        '/%6D%65%74%72%69%63%73',
+        '/metrics#x',
+        '/metrics?#x',
+      ]
+      for (const path of [...spelled, `${lb.url}/metrics`, `${lb.url}/%6detrics`]) {
+        for (const method of ['GET', 'HEAD']) {
+          const { status, text } = await ask(method, path)
+          t.ok(status === 404 || status === 400, `${method} ${path}: ${status}`)
+          t.notMatch(text, /fanwire_|process_/)
+        }
+      }
+      const channel = fresh('spelled')
+      for (const path of [`/v1/channels/${channel}/events`, `/v1/channel%73/${channel}/event%73`]) {
+        for (const target of [path, lb.url + path])
+          t.equal((await ask('POST', target, '1')).status, 201, target)
+      }
+      for (const target of ['/v1/event%73', `${lb.url}/v1/events`]) {
+        t.equal((await ask('POST', target, '{"events":[]}')).status, 200, target)
+      }
+      for (const target of ['/v1/p%6fll', `${lb.url}/v1/poll`]) {
+        t.equal((await ask('GET', `${target}?channel=${channel}`)).status, 200, target)
+      }
+    },
+  )
 
   t.test(`${kind}: Socket.IO clients that poll stay at an edge, each at its own`, async t => {
     const channel = fresh('polling')

@@ -45,6 +45,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     tlsCert: undefined,
     tlsKey: undefined,
     h2cPort: undefined,
+    metricsPort: undefined,
     role: 'all',
     workers: 1,
     redisUrl: undefined,
@@ -343,6 +344,11 @@ t.test('ports and TLS that do not go together are refused', async t => {
   t.match(problem({ FANWIRE_TLS_CERT: '/x' }), /FANWIRE_TLS_KEY is not: TLS needs both/)
   t.match(problem({ FANWIRE_TLS_KEY: '/x' }), /FANWIRE_TLS_CERT is not: TLS needs both/)
   t.match(problem({ PORT: '81', FANWIRE_H2C_PORT: '81' }), /FANWIRE_H2C_PORT is 81, as is PORT/)
+  t.match(problem({ PORT: '81', FANWIRE_METRICS_PORT: '81' }), /FANWIRE_METRICS_PORT is 81, as is PORT/)
+  t.match(
+    problem({ FANWIRE_H2C_PORT: '82', FANWIRE_METRICS_PORT: '82' }),
+    /FANWIRE_METRICS_PORT is 82, as is FANWIRE_H2C_PORT/,
+  )
   const many = { WORKERS: '2', REDIS_URL: 'redis://127.0.0.1', FANWIRE_H2C_PORT: '0' }
   t.match(problem(many), /FANWIRE_H2C_PORT is 0, which WORKERS above 1 can not share/)
 })
@@ -352,7 +358,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 41)
+  t.equal(texts.length, 42)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

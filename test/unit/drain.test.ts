@@ -87,7 +87,12 @@ const overHttp2: Upload = async (node, channel, begun) => {
     else stream.once('drain', send)
   }
   send()
-  await new Promise(resolve => stream.once('close', resolve))
+  // Node does not close a stream that is reset without an error while it still has something to send.
+  await new Promise(resolve => {
+    stream.once('end', resolve)
+    stream.once('close', resolve)
+    session.once('close', resolve)
+  })
   session.destroy()
   if (!ended) error ??= new Error('the answer has no end')
   return { lines: text.trim().split('\n'), error }

@@ -33,6 +33,9 @@ function settings(env: object): Config {
   return command.config
 }
 
+/** What docker-compose takes from its environment. */
+const SECRETS = { FANWIRE_PUBLISH_KEY: 'secret', REDIS_PASSWORD: '0123456789abcdef' }
+
 const [compose] = documents('docker-compose.yml') as [Tree]
 const services = compose.services as Tree
 const nodes = Object.entries(services).filter(([, service]) => String(service.image) === 'fanwire')
@@ -40,7 +43,12 @@ const nodes = Object.entries(services).filter(([, service]) => String(service.im
 t.test('compose: nodes start with their settings, and have the time to stop', async t => {
   t.equal(nodes.length, 5)
   for (const [name, { environment, stop_grace_period: grace }] of nodes) {
-    const config = settings({ ...environment, FANWIRE_PUBLISH_KEY: 'secret' })
+    const filled = Object.entries(environment ?? {}).map(([setting, value]) => [
+      setting,
+      String(value).replace(/\$\{(\w+)[^}]*\}/g, (_, secret: keyof typeof SECRETS) => SECRETS[secret]),
+    ])
+    const config = settings(Object.fromEntries(filled))
+    t.match(config, { publishKeys: ['secret'], redisUrl: `redis://:${SECRETS.REDIS_PASSWORD}@redis:6379` })
     t.match(name, new RegExp(`^${config.role}-\\d$`))
     t.ok(Number.parseInt(String(grace)) * 1000 > stopsWithin(config), String(grace))
   }
@@ -48,10 +56,18 @@ t.test('compose: nodes start with their settings, and have the time to stop', as
 
 const without = spawnSync('docker-compose', ['version']).status === 0 ? {} : { skip: 'no docker-compose' }
 t.test('compose: docker-compose takes it', without, async t => {
-  const env = { ...process.env, FANWIRE_PUBLISH_KEY: 'secret' }
-  execFileSync('docker-compose', ['config', '--quiet'], { cwd: ROOT, env })
-  const unset = spawnSync('docker-compose', ['config'], { cwd: ROOT, env: { PATH: process.env.PATH } })
-  t.not(unset.status, 0, 'not without a key')
+  const { PATH } = process.env
+  execFileSync('docker-compose', ['config', '--quiet'], { cwd: ROOT, env: { PATH, ...SECRETS } })
+  for (const name of Object.keys(SECRETS)) {
+    const env = { PATH, ...SECRETS, [name]: '' }
+    t.not(spawnSync('docker-compose', ['config'], { cwd: ROOT, env }).status, 0, `not without ${name}`)
+  }
+})
+
+t.test('S9: compose: its Redis asks for the password that the nodes have', async t => {
+  const { command, environment } = services.redis as Tree
+  t.match(String(command), /--requirepass \$\{REDIS_PASSWORD\}/)
+  t.match(environment, { REDISCLI_AUTH: /^\$\{REDIS_PASSWORD\}$/ }, 'and its check knows it')
 })
 
 t.test('both load balancers know the nodes of compose', async t => {
@@ -106,7 +122,9 @@ t.test('the settings for TLS that stand in comments are such', async t => {
   }
 })
 
-const manifests = ['settings', 'writers', 'edges'].flatMap(name => documents(`infra/kubernetes/${name}.yaml`))
+const manifests = ['settings', 'writers', 'edges', 'network-policy'].flatMap(name =>
+  documents(`infra/kubernetes/${name}.yaml`),
+)
 const kinds = (kind: string) => manifests.filter(each => String(each.kind) === kind)
 
 t.test('kubernetes: nodes start with their settings, and have the time to stop', async t => {
@@ -152,3 +170,34 @@ t.test('kubernetes: every selector finds the pods of its deployment', async t =>
   t.match(scaler, { spec: { scaleTargetRef: { kind: 'Deployment', name: 'fanwire-edge' } } })
   t.match(JSON.stringify(scaler), /fanwire_connections/)
 })
+
+t.test(
+  'S9: kubernetes: policies let clients reach the edges, applications the writers, and Prometheus the metrics',
+  async t => {
+    const given = kinds('ConfigMap')[0]?.data as unknown as Record<string, string>
+    for (const { metadata, spec } of kinds('Deployment')) {
+      const { metadata: pod, spec: podSpec } = (spec as Tree).template as Tree
+      const [container] = podSpec?.containers as unknown as [Tree]
+      const ports = container.ports as unknown as { name: string; containerPort: number }[]
+      const portOf = (name: string) => ports.find(port => port.name === name)?.containerPort
+      t.equal(portOf('http'), Number(given.PORT))
+      t.equal(portOf('metrics'), Number(given.FANWIRE_METRICS_PORT))
+      t.equal(Number(pod?.annotations?.['prometheus.io/port']), portOf('metrics'))
+
+      const [policy] = kinds('NetworkPolicy').filter(each => each.metadata?.name === metadata?.name)
+      t.same(policy?.spec?.podSelector?.matchLabels, (spec as Tree).selector?.matchLabels)
+      const ingress = policy?.spec?.ingress as unknown as { from?: unknown; ports: { port: string }[] }[]
+      const open = (port: string) => ingress.filter(({ ports }) => ports.some(each => each.port === port))
+      t.equal(open('http').length, 1)
+      t.equal(open('http')[0]?.from === undefined, metadata?.name === ('fanwire-edge' as unknown))
+      t.equal(open('metrics').length, 1)
+      t.match(JSON.stringify(open('metrics')[0]?.from), /"kubernetes.io\/metadata.name":"monitoring"/)
+      const egress = policy?.spec?.egress as unknown as { ports: { port: number }[] }[]
+      const { port } = new URL(given.REDIS_URL ?? '')
+      t.ok(
+        egress.some(({ ports }) => ports.some(each => each.port === Number(port))),
+        'nodes reach Redis',
+      )
+    }
+  },
+)

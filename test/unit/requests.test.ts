@@ -337,6 +337,16 @@ t.test('H12: a request has one Host, and it is one', async t => {
   t.equal(old.status, 200, 'HTTP/1.0 has none')
 })
 
+t.test('H12: a target has no fragment', async t => {
+  for (const path of ['/v1/channels/a#x', '/metrics#', '/v1/poll?channel=a#b']) {
+    t.match(
+      await byHand(`GET ${path} HTTP/1.1\r\nHost: x\r\n`),
+      { status: 400, code: 'FW_BAD_REQUEST' },
+      path,
+    )
+  }
+})
+
 t.test('H12: over HTTP/2 too', async t => {
   const session = connectHttp2(`http://127.0.0.1:${node.h2cPort}`)
   t.teardown(() => session.destroy())

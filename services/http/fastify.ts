@@ -1,0 +1,41 @@
+// Fastify as every server of a node has it: limits, timeouts, and no words of its own.
+
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import type { Context } from './context.ts'
+import { MAX_HEADERS, MAX_URL, tell } from './errors.ts'
+import { refuseMalformed } from './node/malformed.ts'
+import { originForm } from './target.ts'
+
+export function createFastify(context: Context, logger: FastifyBaseLogger): FastifyInstance {
+  const app: FastifyInstance = Fastify({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    rewriteUrl: originForm,
+    // As long as any URL, so that an overlong name is told as one and not as 404.
+    routerOptions: { maxParamLength: MAX_URL },
+    bodyLimit: context.config.maxBody,
+    // Longer than load balancers keep idle connections, so that they close first.
+    keepAliveTimeout: 72_000,
+    // A bulk publish may take as long as it likes; headers may not.
+    requestTimeout: 0,
+    http: {
+      maxHeaderSize: MAX_HEADERS,
+      // Node would refuse without a code; see target.ts.
+      requireHostHeader: false,
+      headersTimeout: 60_000,
+      connectionsCheckingInterval: 10_000,
+      // A peer that vanished without a word is noticed by TCP.
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+    },
+    forceCloseConnections: true,
+    return503OnClosing: false,
+    exposeHeadRoutes: false,
+    clientErrorHandler: refuseMalformed,
+    frameworkErrors: (error, request, reply) => void tell(error, request, reply),
+  })
+  // Each route says itself what bodies it takes.
+  app.removeAllContentTypeParsers()
+  app.decorate('fanwire', context)
+  return app
+}
