@@ -126,6 +126,8 @@ export class Hub {
    * Raises FW_TOO_MANY_FOLLOWED, LogUnavailable.
    */
   async open(name: string): Promise<Channel> {
+    const away = this.#log.away?.(name)
+    if (away !== undefined) throw away
     let entry = this.#channels.get(name)
     if (entry === undefined) {
       if (this.#channels.size >= this.options.maxFollowed) this.#makeRoom()

@@ -144,9 +144,15 @@ export interface ChannelLog {
   /**
    * Sends an event of the node's own through the log and returns when it has come back over every connection
    * that carries a feed: the proof that the log can deliver. Raises LogUnavailable when it has not in time, and
-   * AppendsRefused when it has, but the log takes no events.
+   * AppendsRefused when it has, but the log takes no events. Where part of the log is away, `away` says which.
    */
   probe(): Promise<void>
+
+  /**
+   * Why the log can't deliver this channel just now although it delivers others, if so: part of it is away. Its readers
+   * would be told "nothing new" for as long as that lasts.
+   */
+  away?(channel: string): LogUnavailable | undefined
 
   /** Connects. Raises LogUnavailable when the log can't be reached, LogRefused when it can't be used. */
   open(): Promise<void>

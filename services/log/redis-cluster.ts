@@ -4,7 +4,7 @@
 import { delay } from '../delay.ts'
 import { type HostPort, printHost } from './endpoint.ts'
 import type { Draft } from './event.ts'
-import { LogRefused, LogUnavailable, type Receipt } from './log.ts'
+import { AppendsRefused, LogRefused, LogUnavailable, type Receipt } from './log.ts'
 import { SlotAppends } from './redis-appends.ts'
 import { deferred, RedisConnection, reason } from './redis-connection.ts'
 import { type Call, Master } from './redis-master.ts'
@@ -29,6 +29,18 @@ const PATIENCE = 500
 const TURNS = 5
 const AGAIN = 40
 
+/** Ms that a probe of all masters waits for those that are silent, and for which one that is silent is believed. */
+const PROBE_PATIENCE = 1000
+const PROBE_LASTS = 4000
+
+/** What is known of a master by its probes. */
+interface Probe {
+  /** When the last one came back; before that, when the first one began. By performance.now(). */
+  since: number
+  failure: LogUnavailable | undefined
+  underWay: Promise<void> | undefined
+}
+
 /** What one node knows. */
 interface View {
   /** Grows with every change that the cluster agreed on. */
@@ -49,6 +61,7 @@ export class ClusterMasters implements Masters {
   readonly #seeds = new Set<RedisConnection>()
   /** Of masters that have left. */
   #reconnects = 0
+  readonly #probes = new Map<Master, Probe>()
   #looking: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   #signed = 0
@@ -134,9 +147,57 @@ export class ClusterMasters implements Masters {
   }
 
   async probe(): Promise<void> {
-    const unserved = this.#owners.indexOf(undefined)
-    if (unserved !== -1) throw new LogUnavailable(`no master of the cluster serves slot ${unserved}`)
-    await Promise.all(this.#serving().map(master => master.probe()))
+    const serving = this.#serving()
+    // One that is silent keeps nobody waiting: its channels are told as away meanwhile.
+    await within(
+      PROBE_PATIENCE,
+      serving.map(master => this.#probeOnce(master)),
+    )
+    const failures = serving.flatMap(master => this.#failureOf(master) ?? [])
+    if (serving.length === 0) throw new LogUnavailable('no master of the cluster is known')
+    if (failures.length < serving.length) return
+    throw failures.find(each => each instanceof AppendsRefused) ?? failures[0]
+  }
+
+  away(slot: number): LogUnavailable | undefined {
+    const master = this.#owners[slot]
+    if (master === undefined) return new LogUnavailable(`no master of the cluster serves slot ${slot}`)
+    const failure = this.#failureOf(master)
+    return failure instanceof AppendsRefused ? undefined : failure
+  }
+
+  /** Probes a master unless that is under way. Does not raise. */
+  #probeOnce(master: Master): Promise<void> {
+    const known = this.#probes.get(master)
+    if (known?.underWay !== undefined) return known.underWay
+    const probe: Probe = known ?? { since: performance.now(), failure: undefined, underWay: undefined }
+    this.#probes.set(master, probe)
+    const settle = (failure: LogUnavailable | undefined) => {
+      if (`${failure?.message}` !== `${probe.failure?.message}`) this.#tell(master, failure)
+      probe.failure = failure
+      probe.underWay = undefined
+      if (failure === undefined) probe.since = performance.now()
+    }
+    probe.underWay = master.probe().then(
+      () => settle(undefined),
+      error => settle(named(master, error)),
+    )
+    return probe.underWay
+  }
+
+  /** Why a master does not deliver. One whose probe is out is believed for a while. */
+  #failureOf(master: Master): LogUnavailable | undefined {
+    const probe = this.#probes.get(master)
+    if (probe === undefined) return undefined
+    if (probe.failure !== undefined) return probe.failure
+    if (probe.underWay === undefined || performance.now() - probe.since < PROBE_LASTS) return undefined
+    return new LogUnavailable(`Redis at ${printHost(master.at)}: probes do not come back`)
+  }
+
+  #tell(master: Master, failure: LogUnavailable | undefined): void {
+    const about = { redis: printHost(master.at), reason: failure?.message }
+    if (failure === undefined) this.#options.logger.info(about, 'this master of the cluster delivers again')
+    else this.#options.logger.warn(about, 'this master of the cluster does not deliver: its channels fail')
   }
 
   async close(): Promise<void> {
@@ -311,6 +372,7 @@ export class ClusterMasters implements Masters {
   #leave(address: string, master: Master): void {
     this.#masters.delete(address)
     this.#guests.delete(master)
+    this.#probes.delete(master)
     this.#reconnects += master.reconnects
     const timer = setTimeout(() => {
       this.#leaving.delete(master)
@@ -319,6 +381,13 @@ export class ClusterMasters implements Masters {
     timer.unref()
     this.#leaving.set(master, timer)
   }
+}
+
+/** What a probe of a master raised, with its name. */
+function named({ at }: Master, error: unknown): LogUnavailable {
+  if (error instanceof AppendsRefused) return error
+  const [address, why] = [printHost(at), reason(error)]
+  return new LogUnavailable(why.includes(address) ? why : `Redis at ${address}: ${why}`)
 }
 
 /** Where a master sends a call on to; `address` is '' where it does not say. */

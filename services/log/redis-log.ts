@@ -6,7 +6,7 @@ import { floorOf, headOf, pageOf, place, randomEpoch } from './history.ts'
 import { type Certificates, type Login, parseEndpoint } from './endpoint.ts'
 import { Allowance } from './allowance.ts'
 import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt, Retention } from './log.ts'
-import { AppendsRefused } from './log.ts'
+import { AppendsRefused, type LogUnavailable } from './log.ts'
 import type { Start } from './position.ts'
 import { parsePosition } from './position.ts'
 import { ClusterMasters } from './redis-cluster.ts'
@@ -153,11 +153,17 @@ export class RedisLog implements ChannelLog {
   async probe(): Promise<void> {
     try {
       await this.#masters.probe()
+      // Once more, for those of a cluster's other masters: what is still refused comes back by itself.
+      this.#trimSome()
       this.#refused.clear()
     } catch (error) {
       if (error instanceof AppendsRefused) this.#trimSome()
       throw this.failures.asRefusal(error)
     }
+  }
+
+  away(channel: string): LogUnavailable | undefined {
+    return this.#masters.away(this.#masters.slot(channel))
   }
 
   async close(): Promise<void> {

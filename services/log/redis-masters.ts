@@ -2,7 +2,7 @@
 
 import type { HostPort } from './endpoint.ts'
 import type { Draft } from './event.ts'
-import type { Receipt } from './log.ts'
+import type { LogUnavailable, Receipt } from './log.ts'
 import { Appends } from './redis-appends.ts'
 import { type Argument, RedisConnection } from './redis-connection.ts'
 import { type Call, Master, type MasterOptions } from './redis-master.ts'
@@ -32,6 +32,8 @@ export interface Masters {
   doubt(name: string): void
   /** Returns once a probe came back through every connection. Raises LogUnavailable. */
   probe(): Promise<void>
+  /** Why the master of a slot does not deliver although others do; undefined where it does. */
+  away(slot: number): LogUnavailable | undefined
   close(): Promise<void>
 }
 
@@ -95,6 +97,10 @@ export class SingleMaster implements Masters {
 
   probe(): Promise<void> {
     return this.#master.probe()
+  }
+
+  away(): undefined {
+    return undefined
   }
 
   async close(): Promise<void> {

@@ -225,3 +225,13 @@ t.test('a client that does not answer heartbeats is cut, one that does is not', 
     clearInterval(answering)
   }
 })
+
+t.test('a channel whose part of the log is away is refused, and others are served', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const away = new LogUnavailable('Redis at 10.0.0.2:6379: no answer')
+  Object.assign(log, { away: (name: string) => (name === 'a' ? away : undefined) })
+  await t.rejects(hub.open('a'), away)
+  ;(await hub.open('b')).release()
+  t.equal(hub.stats().channels, 1)
+})

@@ -53,17 +53,40 @@ t.test('many channels are followed and compared through every master', async t =
   t.ok(log.reconnects >= 3)
 })
 
-t.test('a probe goes through every master', async t => {
-  const log = await openRedisLog(t, options({ timeout: 400 }))
-  await log.probe()
-  for (const server of cluster.servers.slice(0, 3)) {
-    server.pause()
-    const error = await log.probe().catch(error => error)
-    server.resume()
-    t.ok(error instanceof LogUnavailable, `${error}`)
-    await until('the probe', () => works(log))
-  }
-})
+t.test(
+  'a probe goes through every master; one that is away fails its own channels, and is named',
+  async t => {
+    const log = await openRedisLog(t, options({ timeout: 400 }))
+    await log.probe()
+    for (const name of SPREAD) {
+      const server = await cluster.owner(slotOf(name))
+      const address = `127.0.0.1:${server?.port}`
+      server?.pause()
+      try {
+        await until('it is noticed', async () => {
+          await log.probe()
+          return log.away(name) !== undefined
+        })
+        t.match(log.away(name), { name: 'LogUnavailable', message: new RegExp(address) })
+        const error = await log.append(name, [draft(1)]).catch(error => error)
+        t.ok(error instanceof LogUnavailable && error.message.includes(address), `${error}`)
+        for (const other of SPREAD.filter(each => each !== name)) {
+          t.equal(log.away(other), undefined)
+          await append(log, other, [draft(1)])
+        }
+      } finally {
+        server?.resume()
+      }
+      await until('it is back', async () => (await works(log)) && log.away(name) === undefined)
+      await append(log, name, [draft(2)])
+    }
+    for (const server of cluster.servers.slice(0, 3)) server.pause()
+    await until('all are away', async () => !(await works(log)))
+    for (const server of cluster.servers.slice(0, 3)) server.resume()
+    await cluster.settled()
+    await until('all are back', () => works(log))
+  },
+)
 
 t.test('a slot moves there and back while events are appended and followed', async t => {
   const slot = slotOf('first')
