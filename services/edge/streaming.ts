@@ -51,6 +51,7 @@ export async function stream(
   streaming: Streaming,
   query: ReadQuery<never>,
 ): Promise<void> {
+  if (request.method === 'HEAD') return endHead(reply, headersOf(reply, streaming.contentType))
   const { hub } = request.server.fanwire
   await hub.using(query.channels, async channels => {
     const positions = await resolveAll(channels, query)
@@ -68,6 +69,13 @@ export async function stream(
       connection.skip(reader, { from: from[i] as Position, to: positions[i] as Position })
     }
   })
+}
+
+/** Answers HEAD: with the head of what GET would begin, and no word on how long that would be. */
+export function endHead(reply: FastifyReply, headers: Record<string, string>): void {
+  reply.hijack()
+  reply.raw.writeHead(200, headers)
+  reply.raw.end()
 }
 
 /** Nothing here may hold on to the request or the reply. */

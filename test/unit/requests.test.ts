@@ -401,3 +401,27 @@ t.test('H12: a target in absolute-form is the same as in origin-form, and its ho
   t.match(await ask(`GET http://u@x/v1/poll?channel=${channel}`, 'x'), { status: 400 })
   t.match(await ask(`GET http:///v1/poll?channel=${channel}`, 'x'), { status: 400 })
 })
+
+t.test('H14: HEAD on what does not end is answered with the head alone', async t => {
+  const channel = fresh()
+  for (const wire of ['sse', 'stream', 'push', 'long-poll']) {
+    const path = `/v1/${wire}?channel=${channel}&cursor=earliest`
+    const head = await fetch(base + path, { method: 'HEAD' })
+    t.equal(head.status, 200, wire)
+    t.equal(await head.text(), '')
+    const type =
+      { sse: /^text\/event-stream/, 'long-poll': /^application\/json/ }[wire] ?? /^application\/x-ndjson/
+    t.match(head.headers.get('content-type'), type)
+    t.match(head.headers.get('cache-control'), /no-store/)
+    t.equal((await ask('/v1/sse?channel=', { method: 'HEAD' })).status, 400)
+    t.match((await ask(path, { method: 'DELETE' })).error?.message, /GET, HEAD/)
+  }
+  t.equal(node.hub.stats().wires['long-poll']?.connections ?? 0, 0, 'nobody waits')
+  const session = connectHttp2(`http://127.0.0.1:${node.h2cPort}`)
+  t.teardown(() => session.destroy())
+  const stream = session.request({ ':method': 'HEAD', ':path': `/v1/sse?channel=${channel}` })
+  const [headers] = await once(stream, 'response')
+  t.equal(headers[':status'], 200)
+  stream.resume()
+  await once(stream, 'end')
+})

@@ -9,6 +9,7 @@ import { whenOver } from '../../http/over.ts'
 import type { Start } from '../../log/position.ts'
 import { policyFor, sendAnswer } from '../answer.ts'
 import { readQuery } from '../query.ts'
+import { endHead } from '../streaming.ts'
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
   const { config, hub } = app.fanwire
@@ -23,8 +24,17 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   } as const
   const stats = hub.wire('long-poll')
 
-  app.get('/v1/long-poll', async (request, reply) => {
+  app.route({ method: ['GET', 'HEAD'], url: '/v1/long-poll', handler: answerTo })
+
+  async function answerTo(request: FastifyRequest, reply: FastifyReply) {
     const { channels, starts, numbers } = readQuery(request, rules)
+    if (request.method === 'HEAD') {
+      return endHead(reply, {
+        ...(reply.getHeaders() as Record<string, string>),
+        'content-type': 'application/json; charset=utf-8',
+        'cache-control': policyFor(request, 'no-store'),
+      })
+    }
     const held = (opened: Channel[]) => hold(request, reply, opened, starts, numbers)
     const answer = await hub.using(channels, held).catch(async error => {
       if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
@@ -35,7 +45,8 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     })
     reply.header('cache-control', policyFor(request, 'no-store'))
     return sendAnswer(reply, 'long-poll', answer)
-  })
+  }
+
   async function hold(
     request: FastifyRequest,
     reply: FastifyReply,

@@ -26,7 +26,9 @@ export async function push(app: FastifyInstance): Promise<void> {
     },
   }
 
-  app.get('/v1/push', async (request, reply) => {
-    await stream(request, reply, streaming, readQuery(request, rules))
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/v1/push',
+    handler: (request, reply) => stream(request, reply, streaming, readQuery(request, rules)),
   })
 }

@@ -17,7 +17,10 @@ export async function sse(app: FastifyInstance): Promise<void> {
 
   const streaming = { framing: sseFraming, contentType: 'text/event-stream' }
 
-  app.get('/v1/sse', { config: { sse: true } }, async (request, reply) => {
-    await stream(request, reply, streaming, readQuery(request, rules))
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/v1/sse',
+    config: { sse: true },
+    handler: (request, reply) => stream(request, reply, streaming, readQuery(request, rules)),
   })
 }

@@ -9,7 +9,9 @@ export async function httpStream(app: FastifyInstance): Promise<void> {
   const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
   const streaming = { framing: streamFraming, contentType: 'application/x-ndjson' }
 
-  app.get('/v1/stream', async (request, reply) => {
-    await stream(request, reply, streaming, readQuery(request, rules))
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/v1/stream',
+    handler: (request, reply) => stream(request, reply, streaming, readQuery(request, rules)),
   })
 }
