@@ -48,6 +48,15 @@ t.test('S2: at most 32 requests of a connection are held, and the others go on',
   raw.close()
 })
 
+t.test('S2: a client that is gone is noticed although nothing more is read of it', async t => {
+  const own = await startMemoryNode({ STALL: '1s', LOG_TIMEOUT: '1s' })
+  t.teardown(() => own.close())
+  const raw = new Raw(own.port).send(longPoll('channel=a&wait=55').repeat(5000))
+  await until('the first are held', () => own.hub.readers('a') === MAX_UNANSWERED)
+  raw.close()
+  await until('they are let go', () => own.hub.readers('a') === 0 && own.app.sockets.size === 0)
+})
+
 t.test('S2: 120,000 long polls over one connection do not end a node with a small heap', async t => {
   const small = await startNode({ env: { NODE_OPTIONS: '--max-old-space-size=64' } })
   t.teardown(() => small.kill())

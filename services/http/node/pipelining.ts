@@ -2,7 +2,8 @@
 // read of the socket brings, thousands of requests, and reads on while nothing is answered; a request that is held costs
 // a hundred times its bytes. Here at most 32 requests of a connection are unanswered: what follows stays bytes, and
 // nothing more is read once those fill the socket's buffer. So a connection also begins no more than that in one turn of the
-// event loop.
+// event loop. A socket that is not read does not tell that its client has gone: one that has waited for an answer for
+// long is cut.
 //
 // Relies on: the first listener of an HTTP socket for 'data' is Node's, it takes the bytes in pieces of any size, and
 // Node leaves the reading to listeners once there is another; a request is announced while the piece with the end of
@@ -11,7 +12,7 @@
 
 import { IncomingMessage, type ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 
 /** Requests of one connection that may be unanswered. */
@@ -35,9 +36,11 @@ type OnData = (chunk: Buffer) => void
 const pipelines = new WeakMap<Socket, Pipeline>()
 
 /** Comes between a socket that an HTTP server has just taken and Node's parser. */
-export function beginPipeline(socket: Socket, counter: Counter, logger: FastifyBaseLogger): void {
+export function beginPipeline(socket: Socket, { protocols, log, fanwire }: FastifyInstance): void {
   const [parse] = socket.listeners('data') as OnData[]
-  if (parse !== undefined) pipelines.set(socket, new Pipeline(socket, parse, counter, logger))
+  const { stall, logTimeout } = fanwire.config
+  const patience = Math.max(stall, logTimeout)
+  if (parse !== undefined) pipelines.set(socket, new Pipeline(socket, parse, protocols, log, patience))
 }
 
 /** The socket is not HTTP's any more. Returns what came over it and was not parsed. */
@@ -76,9 +79,13 @@ class Pipeline {
   #chunk: Buffer = NOTHING
   #at = 0
   #waits: 'answer' | 'turn' | undefined
+  /** How long it waits for an answer, ms; and while it does. */
+  readonly #patience: number
+  #timer: NodeJS.Timeout | undefined
   #over = false
 
-  constructor(socket: Socket, parse: OnData, counter: Counter, logger: FastifyBaseLogger) {
+  constructor(socket: Socket, parse: OnData, counter: Counter, logger: FastifyBaseLogger, patience: number) {
+    this.#patience = patience
     this.#socket = socket
     this.#parse = parse
     this.#counter = counter
@@ -99,6 +106,7 @@ class Pipeline {
     if (--this.unanswered > 0) this.#counter.beyond--
     else this.#last = undefined
     if (this.#waits === 'answer') {
+      clearTimeout(this.#timer)
       this.#waits = 'turn'
       setImmediate(this.#onTurn)
     }
@@ -107,6 +115,7 @@ class Pipeline {
   leave(): Buffer {
     if (this.#over) return NOTHING
     this.#over = true
+    clearTimeout(this.#timer)
     this.#counter.beyond -= Math.max(0, this.unanswered - 1)
     this.#last = undefined
     this.#socket.off('data', this.#onData)
@@ -131,7 +140,7 @@ class Pipeline {
     // Nothing is parsed behind an error, or the last answer.
     while (this.#at < this.#chunk.length && !this.#over && this.#socket.writable) {
       if (this.#isFull) {
-        this.#waits ??= 'answer'
+        if (this.#waits === undefined) this.#waitForAnswer()
         this.#socket.pause()
         this.#socket.unshift(this.#chunk.subarray(this.#at))
         return
@@ -143,6 +152,11 @@ class Pipeline {
       this.#parse(piece)
       this.#left = this.#last === before ? this.#left - piece.length : lengthOf(this.#last)
     }
+  }
+
+  #waitForAnswer(): void {
+    this.#waits = 'answer'
+    this.#timer = setTimeout(() => this.#socket.destroy(), this.#patience)
   }
 
   get #isFull(): boolean {
@@ -175,7 +189,7 @@ function lengthOf(request: IncomingMessage | undefined): number {
 export const pipelining = fp(
   async app => {
     app.protocols.each(connection => {
-      if (connection instanceof Socket) beginPipeline(connection, app.protocols, app.log)
+      if (connection instanceof Socket) beginPipeline(connection, app)
     })
     app.addHook('onReady', async () => {
       app.server.prependListener('request', (request, response) => {
