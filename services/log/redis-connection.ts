@@ -134,6 +134,8 @@ export class RedisConnection {
       ...target(options.endpoint, options.timeout),
       connectionName: `fanwire-${options.name}`,
       protocol: 2,
+      // It would take one more right, and CLIENT LIST has the name.
+      disableClientInfo: true,
       lazyConnect: true,
       connectTimeout: options.timeout,
       commandTimeout: options.timeout,

@@ -1,7 +1,7 @@
 // One Redis master as the log uses it: a connection for commands, one that carries feeds, the scripts that it has to
 // know, and the probe that goes through all of that.
 
-import type { Endpoint, HostPort } from './endpoint.ts'
+import { type Endpoint, type HostPort, printHost } from './endpoint.ts'
 import type { LogEvent } from './event.ts'
 import { randomEpoch } from './history.ts'
 import { AppendsRefused, LogRefused, LogUnavailable } from './log.ts'
@@ -72,6 +72,10 @@ export class Master {
   #probeChannel = ''
   #probed = 0
   #loading: Promise<void> | undefined
+  /** What Redis has counted of connections that it ended since too much waited for them; NaN where it counts none. */
+  #overflows = Number.NaN
+  /** How often the other connection had been made when the feed's was made last. */
+  #commandsThen = 0
 
   constructor(options: MasterOptions) {
     this.#options = options
@@ -90,7 +94,7 @@ export class Master {
       logger,
       expected,
       name: 'feed',
-      onReady: () => this.subscriptions.renew(),
+      onReady: () => this.#feedReady(),
       onMessage: (name, payload) => this.#message(name.toString('latin1'), payload),
       onMoved: () => options.tookAway(),
     })
@@ -272,6 +276,30 @@ export class Master {
     return loading
   }
 
+  #feedReady(): void {
+    this.subscriptions.renew()
+    const again = this.#feed.connected > 1
+    const alone = again && this.#commands.usable && this.#commands.connected === this.#commandsThen
+    this.#commandsThen = this.#commands.connected
+    // Where both connections broke it was not the feed's fault.
+    if (alone) this.#explainCut().catch(() => {})
+  }
+
+  /** Says why Redis has ended the connection of the feed, and that alone. */
+  async #explainCut(): Promise<void> {
+    const before = this.#overflows
+    const overflows = overflowsOf(`${await this.#commands.call('info', ['stats'])}`)
+    this.#overflows = overflows
+    if (overflows <= before) return
+    const limit = 'more waited for this node than client-output-buffer-limit allows for pubsub'
+    this.#options.logger.warn(
+      { redis: printHost(this.at), connection: 'feed' },
+      Number.isNaN(overflows)
+        ? `the connection of the feed ended alone: ${limit}, or somebody killed it`
+        : `Redis cut the feed: ${limit}; what was missed is read from the log`,
+    )
+  }
+
   #begin(): void {
     this.#loading = undefined
     this.#load().catch(() => {})
@@ -289,9 +317,13 @@ export class Master {
   }
 
   async #checkServer(): Promise<void> {
-    const sections = ['server', 'memory', 'cluster'].map(section => this.#commands.call('info', [section]))
+    const sections = ['server', 'memory', 'cluster', 'stats'].map(section =>
+      this.#commands.call('info', [section]),
+    )
     const info = (await Promise.all(sections)).join('')
     const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
+    this.#overflows = overflowsOf(info)
+    this.#commandsThen = this.#commands.connected
     const version = field('redis_version') ?? '0'
     if (Number.parseInt(version, 10) < OLDEST && field('valkey_version') === undefined)
       throw new LogRefused(`Redis ${version} is too old: ${OLDEST}.0 or later is needed, or Valkey`)
@@ -305,4 +337,9 @@ export class Master {
         `Redis may evict channels: set maxmemory-policy to noeviction instead of ${policy}`,
       )
   }
+}
+
+/** From INFO; Redis 7.0 does not count them. */
+function overflowsOf(info: string): number {
+  return Number(/^client_output_buffer_limit_disconnections:(\d+)/m.exec(info)?.[1] ?? Number.NaN)
 }

@@ -899,6 +899,37 @@ t.test('what others publish on its pub/sub channels does no harm', async t => {
   sound(t, recorder)
 })
 
+t.test('a feed that Redis cuts since too much waits for it is logged as what it is', async t => {
+  const logged: string[] = []
+  const logger = { ...silent, warn: (_: object, text: string) => void logged.push(text) }
+  const { log, raw } = await own(t, [], { logger })
+  const recorder = await record(log, 'a')
+  await raw.config('SET', 'client-output-buffer-limit', 'pubsub 65536 0 0')
+  // Larger than the limit, as many small messages to a node that is slow would be.
+  await append(log, 'a', [draft('x'.repeat(500_000))])
+  await until('the log says so', () => logged.some(text => text.includes('client-output-buffer-limit')))
+  const counted = (await raw.info('stats')).includes('client_output_buffer_limit_disconnections')
+  const said = counted
+    ? /^Redis cut the feed: more waited/
+    : /^the connection of the feed ended alone: more waited/
+  t.match(
+    logged.find(text => text.includes('client-output-buffer-limit')),
+    said,
+  )
+  await recorder.reaches((await log.state('a')).head)
+  sound(t, recorder)
+  t.same(recorder.gaps, [])
+  const before = logged.length
+  await raw.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  await until('the feed is back', () =>
+    log
+      .probe()
+      .then(() => log.reconnects >= 2)
+      .catch(() => false),
+  )
+  if (counted) t.equal(logged.slice(before).filter(text => text.startsWith('Redis cut')).length, 0)
+})
+
 t.test('the rights in infra/redis.acl are enough, and no more', async t => {
   const { log, raw, settings } = await own(t)
   for (const url of [settings.url, `${settings.url}/3`]) {
