@@ -198,7 +198,8 @@ export class RedisConnection {
     const waits =
       status === 'connecting' && stream instanceof TLSSocket && stream.encrypted && !stream.connecting
     if (this.#failure === NO_TLS || waits) return new LogRefused(this.#message(NO_TLS))
-    const cut = !this.#options.endpoint.tls && /ECONNRESET|EPIPE|Connection is closed/.test(this.#failure)
+    // What sentinels answer, or do not, is said as it is.
+    const cut = !this.#options.endpoint.tls && /^(read|write) (ECONNRESET|EPIPE)/.test(this.#failure)
     return cut ? new LogUnavailable(this.#message(PERHAPS_TLS), 'CLOSED') : this.#unavailable(this.#failure)
   }
 
