@@ -81,7 +81,7 @@ export const upgrades = fp(
         socket.off('error', destroy)
         socket.unshift(Buffer.concat([headWithoutUpgrade(request), rest]))
         server.emit('connection', socket)
-        beginPipeline(socket, app.protocols, app.log)
+        beginPipeline(socket, app)
         socket.resume()
       }
     })
