@@ -101,9 +101,11 @@ export async function cutAof(redis: Pick<RedisServer, 'dir'>, bytes: number): Pr
  * The Redis that a test may use when it neither restarts it nor changes its settings: that of `REDIS_URL`, or
  * one of its own. Tests on a shared one keep apart by their key prefix.
  */
-export async function anyRedis(): Promise<{ url: string; stop(): Promise<void> }> {
+export async function anyRedis(
+  options: RedisServerOptions = {},
+): Promise<{ url: string; stop(): Promise<void> }> {
   const url = process.env.REDIS_URL
-  return url ? { url, async stop() {} } : startRedis({ acl: true })
+  return url ? { url, async stop() {} } : startRedis(options)
 }
 
 interface Place {

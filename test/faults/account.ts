@@ -107,8 +107,15 @@ export class Ledger {
     this.place ??= start
   }
 
+  /** The channel, which was empty, has begun with `epoch`: the provisional position of its readers becomes 0 in it. */
+  settle(epoch: string): void {
+    if (this.place === undefined || !isProvisional(this.place) || this.chapters.length > 0) return
+    this.start = this.place = { epoch, offset: 0 }
+  }
+
   event(position: Position): void {
     const { epoch, offset } = position
+    if (offset === 1) this.settle(epoch)
     this.place = position
     const last = this.chapters.at(-1)
     if (last !== undefined && 'epoch' in last && last.epoch === epoch && last.to + 1 === offset)
@@ -120,6 +127,11 @@ export class Ledger {
     this.place = gap.to
     this.chapters.push({ gap })
   }
+}
+
+/** Whether Redis gave it for a channel of which nothing was written down yet. */
+function isProvisional({ epoch, offset }: Position): boolean {
+  return offset === 0 && epoch.length === 16
 }
 
 /** All ids of a channel that are known to exist. */
@@ -172,6 +184,7 @@ export class Account {
     if (position === undefined) {
       return this.fault(`${ledger.reader} was told that it stands at ${text}`)
     }
+    if (position.offset === 0) ledger.settle(position.epoch)
     ledger.begin(position)
     this.#hear(ledger.channel, position.epoch, now)
     const { reader, place } = ledger

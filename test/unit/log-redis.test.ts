@@ -70,7 +70,7 @@ function sound(t: Test, recorder: Recorder): void {
   t.same(recorder.faults, [])
 }
 
-const shared = await anyRedis()
+const shared = await anyRedis({ acl: true })
 t.teardown(() => shared.stop())
 
 redisContract(t, 'redis', more => options(shared.url, more))
