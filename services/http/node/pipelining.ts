@@ -156,6 +156,8 @@ class Pipeline {
 
   #waitForAnswer(): void {
     this.#waits = 'answer'
+    // Node itself has paused it: for a body that is not read yet, or answers that the client does not take.
+    if (this.unanswered < MAX_UNANSWERED) return
     this.#timer = setTimeout(() => this.#socket.destroy(), this.#patience)
   }
 
