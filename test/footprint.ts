@@ -14,12 +14,11 @@ export interface Counts {
   readonly connections: number
   /** Cursors in channels. */
   readonly readers: number
-  /** Channels that are followed; left out where they need not have been let go yet. */
-  readonly channels?: number
+  /** Channels that are followed. */
+  readonly channels: number
 }
 
 export interface Footprint extends Counts {
-  readonly channels: number
   /** Bytes of V8's heap that are in use, and of buffers beside it. */
   readonly heap: number
   /** Resident bytes of the process. */
@@ -67,12 +66,7 @@ export function descriptorsOf(pid: number): number {
 /** The counts of `now` that exceed those of `before`, in words. Empty: all has come back. */
 export function leftOver(before: Counts, now: Counts): string[] {
   const names = ['descriptors', 'sockets', 'connections', 'readers', 'channels'] as const
-  const pairs = names.map(name => ({
-    name,
-    had: before[name] ?? Number.POSITIVE_INFINITY,
-    has: now[name] ?? 0,
-  }))
-  return pairs.filter(({ had, has }) => has > had).map(({ name, had, has }) => `${name} ${had} → ${has}`)
+  return names.filter(name => now[name] > before[name]).map(name => `${name} ${before[name]} → ${now[name]}`)
 }
 
 export interface Reply {

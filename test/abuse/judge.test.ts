@@ -79,12 +79,13 @@ t.test('each goal that is missed is told', async t => {
 })
 
 t.test('what is left over is told by name; less than before is not', async t => {
-  const before = { descriptors: 24, sockets: 3, connections: 2, readers: 2 }
-  t.same(leftOver(before, { descriptors: 23, sockets: 3, connections: 2, readers: 2 }), [])
-  t.same(leftOver(before, { descriptors: 25, sockets: 4, connections: 3, readers: 3 }), [
+  const before = { descriptors: 24, sockets: 3, connections: 2, readers: 2, channels: 1 }
+  t.same(leftOver(before, { descriptors: 23, sockets: 3, connections: 2, readers: 2, channels: 1 }), [])
+  t.same(leftOver(before, { descriptors: 25, sockets: 4, connections: 3, readers: 3, channels: 2 }), [
     'descriptors 24 → 25',
     'sockets 3 → 4',
     'connections 2 → 3',
     'readers 2 → 3',
+    'channels 1 → 2',
   ])
 })

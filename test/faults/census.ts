@@ -2,10 +2,12 @@
 
 import { type Counts, type Footprint, footprintOf, leftOver } from '../footprint.ts'
 import { until } from '../until.ts'
-import { ask, type World } from './world.ts'
+import type { World } from './world.ts'
 
-export interface Census extends Counts {
-  /** Bytes of data in all Redis servers that are masters. */
+export interface Census {
+  /** Keys in all Redis servers that are masters, but those of the nodes' probes: these expire, and change with masters. */
+  readonly keys: number
+  /** Bytes of data in them. */
   readonly redis: number
   /** What each node holds, by its name. */
   readonly nodes: Readonly<Record<string, Counts>>
@@ -22,80 +24,114 @@ export interface Course {
 const BACK_WITHIN = 40_000
 /** Looks before a case: health checks of the balancers come and go. */
 const LOOKS = 3
-/** Bytes that the data of Redis may grow by: the tables that hold its keys grow by steps. */
-const REDIS_ROOM = 256 * 1024
+/** In the keys of probes. */
+const PROBE = '{fanwire:'
+/** Bytes that the data of Redis may grow by, beside its keys: tables grow by steps, and masters change. */
+const REDIS_ROOM = 2 ** 20
 
 export async function takeCensus(world: World): Promise<Census> {
   const { edges, writers } = world.topology
   const running = [...edges, ...writers].filter(({ running }) => running)
   const footprints = await Promise.all(running.map(node => footprintOf(node)))
-  const sum = (name: keyof Counts) => footprints.reduce((total, each) => total + each[name], 0)
   return {
-    descriptors: sum('descriptors'),
-    sockets: sum('sockets'),
-    connections: sum('connections'),
-    readers: sum('readers'),
-    redis: await redisData(world),
+    ...(await redisHas(world)),
     nodes: Object.fromEntries(running.map(({ name }, i) => [name, countsOf(footprints[i] as Footprint)])),
   }
 }
 
-/** Channels linger for longer than a case waits, and the memory of a node is its own affair (random.ts). */
-function countsOf({ descriptors, sockets, connections, readers }: Footprint): Counts {
-  return { descriptors, sockets, connections, readers }
+/** The memory of a node is its own affair (random.ts). */
+function countsOf({ descriptors, sockets, connections, readers, channels }: Footprint): Counts {
+  return { descriptors, sockets, connections, readers, channels }
 }
 
 /** The census of a world without load: the least of several looks. */
 export async function atRest(world: World): Promise<Census> {
-  const looks: Census[] = []
-  for (let i = 0; i < LOOKS; i++) looks.push(await takeCensus(world))
-  return looks.reduce((least, each) => (each.descriptors < least.descriptors ? each : least))
+  let least = await takeCensus(world)
+  for (let i = 1; i < LOOKS; i++) least = leastOf(least, await takeCensus(world))
+  return least
 }
 
 /**
  * Waits until the world holds no more than `before`. Returns what it holds, and what it holds more after all, in
- * words. The balancers have to have let go of the nodes, and the case's channels have to be gone from Redis.
+ * words. The balancers have to have let go of the nodes. `channels`, those of the case, are removed from Redis. What
+ * looks and health checks hold for a moment does not count: a figure is the least of all looks at it.
  */
-export async function restored(world: World, before: Census): Promise<{ after: Census; more: string[] }> {
-  let [after, more] = await compared(world, before)
+export async function restored(
+  world: World,
+  before: Census,
+  channels: readonly string[],
+): Promise<{ after: Census; more: string[] }> {
+  let after = await takeCensus(world)
   await until(
     'all is as it was',
     async () => {
-      ;[after, more] = await compared(world, before)
-      return more.length === 0
+      if (exceeding(before, after).length === 0) return true
+      // A node that has not let go of a channel yet begins it again.
+      if (totalOf(after, 'channels') <= totalOf(before, 'channels')) await removeChannels(world, channels)
+      after = leastOf(after, await takeCensus(world))
+      return false
     },
     BACK_WITHIN,
   ).catch(() => {})
-  return { after, more }
+  return { after, more: exceeding(before, after) }
 }
 
-async function compared(world: World, before: Census): Promise<[after: Census, more: string[]]> {
-  const after = await takeCensus(world)
+/** What `after` has more than `before`, in words. */
+function exceeding(before: Census, after: Census): string[] {
   const more = Object.entries(after.nodes).flatMap(([name, counts]) => {
     const own = before.nodes[name]
     return own === undefined ? [] : leftOver(own, counts).map(text => `${name}: ${text}`)
   })
+  if (after.keys > before.keys) more.push(`Redis: ${before.keys} → ${after.keys} keys`)
   if (after.redis > before.redis + REDIS_ROOM) more.push(`Redis: ${before.redis} → ${after.redis} bytes`)
-  return [after, more]
+  return more
 }
 
-async function redisData({ redisPorts }: World): Promise<number> {
-  let bytes = 0
-  for (const port of redisPorts()) {
-    const info = String(await ask(port, 'INFO'))
-    if (!/^role:master/m.test(info)) continue
-    bytes += Number(/^used_memory_dataset:(\d+)/m.exec(info)?.[1])
+function leastOf(one: Census, other: Census): Census {
+  const nodes = Object.entries(one.nodes).map(([name, counts]) => {
+    return [name, leastCounts(counts, other.nodes[name] ?? counts)] as const
+  })
+  return {
+    nodes: Object.fromEntries(nodes),
+    keys: Math.min(one.keys, other.keys),
+    redis: Math.min(one.redis, other.redis),
   }
-  return bytes
 }
 
-/** Removes the channels of a case from Redis. */
-export async function removeChannels({ redisPorts }: World, channels: readonly string[]): Promise<void> {
-  for (const port of redisPorts()) {
+function leastCounts(one: Counts, other: Counts): Counts {
+  return {
+    descriptors: Math.min(one.descriptors, other.descriptors),
+    sockets: Math.min(one.sockets, other.sockets),
+    connections: Math.min(one.connections, other.connections),
+    readers: Math.min(one.readers, other.readers),
+    channels: Math.min(one.channels, other.channels),
+  }
+}
+
+/** Of all nodes together. */
+export function totalOf({ nodes }: Census, figure: keyof Counts): number {
+  return Object.values(nodes).reduce((total, counts) => total + (counts[figure] ?? 0), 0)
+}
+
+/** Over all masters. */
+async function redisHas({ servers }: World): Promise<Pick<Census, 'keys' | 'redis'>> {
+  let [keys, redis] = [0, 0]
+  for (const server of servers()) {
+    const info = String(await server('INFO'))
+    if (!/^role:master/m.test(info)) continue
+    const names = (await server('KEYS', '*')) as string[]
+    keys += names.filter(name => !name.includes(PROBE)).length
+    redis += Number(/^used_memory_dataset:(\d+)/m.exec(info)?.[1])
+  }
+  return { keys, redis }
+}
+
+async function removeChannels({ servers }: World, channels: readonly string[]): Promise<void> {
+  for (const server of servers()) {
     for (const channel of channels) {
-      const keys = (await ask(port, 'KEYS', `fw:{${channel}}*`)) as string[]
-      // Those of a cluster's replicas and of a master's replica go with their master's.
-      for (const key of keys) await ask(port, 'UNLINK', key).catch(() => {})
+      const keys = (await server('KEYS', `fw:{${channel}}*`)) as string[]
+      // What a replica refuses goes with its master's.
+      for (const key of keys) await server('UNLINK', key).catch(() => {})
     }
   }
 }

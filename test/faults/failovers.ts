@@ -10,7 +10,7 @@ import {
 import type { RedisServer } from '../redis-server.ts'
 import type { Fault } from './faults.ts'
 import type { Load } from './load.ts'
-import { startWorld, type World, type WorldOptions } from './world.ts'
+import { type Server, serverAt, startWorld, type World, type WorldOptions } from './world.ts'
 import { until } from '../until.ts'
 
 export interface SentinelWorld extends World {
@@ -21,14 +21,16 @@ export interface ClusterWorld extends World {
   readonly group: ClusterGroup
 }
 
+const PASSWORD = 'chaos'
+
 /** A master, a replica, and three sentinels that watch them. */
 export async function startSentinel(options: WorldOptions): Promise<SentinelWorld> {
-  const group = await startSentinelGroup(3, 'chaos')
+  const group = await startSentinelGroup(3, PASSWORD)
   return {
     ...(await startWorld(
       options,
       group.url,
-      () => group.servers,
+      () => serversOf(group, PASSWORD),
       () => group.stop(),
     )),
     group,
@@ -42,11 +44,15 @@ export async function startCluster(options: WorldOptions): Promise<ClusterWorld>
     ...(await startWorld(
       options,
       group.url,
-      () => group.servers,
+      () => serversOf(group),
       () => group.stop(),
     )),
     group,
   }
+}
+
+function serversOf({ servers }: SentinelGroup | ClusterGroup, password = ''): Server[] {
+  return servers.map(({ port }) => serverAt(port, password))
 }
 
 /** How long a replica stands still before its master dies, and load runs between two steps, ms. */
@@ -66,6 +72,7 @@ export const sentinelFaults: readonly Fault<SentinelWorld>[] = [
         const [master, replica] = [await group.master(), await group.replica()]
         await dieWhileItLags(say, { master, replica }, () => group.master())
         // Sentinels do this too, but later.
+        await until('the old master answers', () => group.raw(master).ping())
         await group.raw(master).replicaof('127.0.0.1', replica.port)
         await group.replica()
       }

@@ -1,7 +1,7 @@
 // The account as people read it: one Markdown table, a row for each fault, on the terminal, in a file, and in the documents.
 
 import { table } from '../../bench/report.ts'
-import type { Census, Course } from './census.ts'
+import { type Census, type Course, totalOf } from './census.ts'
 import type { Outcome } from './run.ts'
 
 export interface ChaosResult {
@@ -31,7 +31,8 @@ const HEADER = [
   'sockets',
   'connections',
   'readers',
-  'Redis, KiB',
+  'keys in Redis',
+  'its data, KiB',
 ]
 
 function courseOf(held: Course | undefined, figure: (census: Census) => number): string {
@@ -46,10 +47,11 @@ function rowOf({ title, verdict, refused, ends, held }: Outcome): string[] {
   return [
     title,
     ...figures.map(figure => figure.toLocaleString('en')),
-    courseOf(held, ({ descriptors }) => descriptors),
-    courseOf(held, ({ sockets }) => sockets),
-    courseOf(held, ({ connections }) => connections),
-    courseOf(held, ({ readers }) => readers),
+    courseOf(held, census => totalOf(census, 'descriptors')),
+    courseOf(held, census => totalOf(census, 'sockets')),
+    courseOf(held, census => totalOf(census, 'connections')),
+    courseOf(held, census => totalOf(census, 'readers')),
+    courseOf(held, ({ keys }) => keys),
     courseOf(held, ({ redis }) => Math.round(redis / 1024)),
   ]
 }

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Verdict } from './account.ts'
-import { atRest, type Census, type Course, removeChannels, restored, takeCensus } from './census.ts'
+import { atRest, type Census, type Course, restored, takeCensus } from './census.ts'
 import type { Expected, Fault } from './faults.ts'
 import { Load } from './load.ts'
 import type { World } from './world.ts'
@@ -68,9 +68,8 @@ export async function runCase(
   let held: Course | undefined
   if (before !== undefined && during !== undefined) {
     world.say('waiting until all that was held is let go')
-    await removeChannels(world, load.channels)
     await world.forget()
-    const { after, more } = await restored(world, before)
+    const { after, more } = await restored(world, before, load.channels)
     held = { before, during, after }
     failed.push(...more.map(text => `held on to: ${text}`))
   }

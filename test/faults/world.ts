@@ -8,12 +8,15 @@ import { proxyRedis, type RedisProxy } from '../redis-proxy.ts'
 import { type RedisServer, startRedis } from '../redis-server.ts'
 import { until } from '../until.ts'
 
+/** Sends one command to a Redis server. */
+export type Server = (command: string, ...args: (string | number)[]) => Promise<unknown>
+
 export interface World {
   readonly topology: Topology
   /** Where the edges speak cleartext HTTP/2. */
   readonly h2cPorts: readonly number[]
-  /** Of all Redis servers that there are. */
-  redisPorts(): readonly number[]
+  /** All Redis servers that there are. */
+  servers(): readonly Server[]
   /** From 0 up to but not including 1: the same numbers in the same case for the same seed. */
   random(): number
   /** A case begins: nothing is left of the one before. */
@@ -47,6 +50,8 @@ const SETTINGS = {
   FANWIRE_DRAIN: '1s',
   // Sessions of Socket.IO that poll, and whose client went elsewhere, are given up after this.
   FANWIRE_STALL: '10s',
+  // Longer than a reader needs to come back.
+  FANWIRE_LINGER: '3s',
   FANWIRE_HISTORY_EVENTS: '3000',
   FANWIRE_SOCKET_IO: '1',
 }
@@ -63,14 +68,14 @@ export async function startSingle(options: WorldOptions): Promise<SingleWorld> {
     await redis.stop()
   }
   const ways = (name: string) => (name === CUT_OFF ? proxy.url : redis.url)
-  return { ...(await startWorld(options, redis.url, () => [redis], stop, ways)), redis, proxy }
+  return { ...(await startWorld(options, redis.url, () => [serverAt(redis.port)], stop, ways)), redis, proxy }
 }
 
 /** A world around a Redis, or several, that are there. `stop` ends them: when it closes, or can't be started. */
 export async function startWorld(
   { seed, built, say }: WorldOptions,
   redisUrl: string,
-  servers: () => readonly RedisServer[],
+  servers: () => readonly Server[],
   stop: () => Promise<void>,
   way = (_name: string) => redisUrl,
 ): Promise<World> {
@@ -100,7 +105,7 @@ export async function startWorld(
   return {
     topology,
     h2cPorts,
-    redisPorts: () => servers().map(({ port }) => port),
+    servers,
     random: () => random(),
     spared: undefined,
     say,
@@ -130,14 +135,22 @@ export function anyOf<P extends Part>(world: World, parts: readonly P[]): P {
 }
 
 /** One command to Redis, over a connection of its own. */
-export async function ask(port: number, command: string, ...args: (string | number)[]): Promise<unknown> {
-  const redis = new Redis(port, '127.0.0.1', { lazyConnect: true, retryStrategy: () => null })
-  redis.on('error', () => {})
-  try {
-    await redis.connect()
-    return await redis.call(command, ...args)
-  } finally {
-    redis.disconnect()
+export function ask(port: number, command: string, ...args: (string | number)[]): Promise<unknown> {
+  return serverAt(port)(command, ...args)
+}
+
+/** Each command over a connection of its own: servers come and go. */
+export function serverAt(port: number, password = ''): Server {
+  return async (command, ...args) => {
+    const auth = password === '' ? {} : { password }
+    const redis = new Redis(port, '127.0.0.1', { ...auth, lazyConnect: true, retryStrategy: () => null })
+    redis.on('error', () => {})
+    try {
+      await redis.connect()
+      return await redis.call(command, ...args)
+    } finally {
+      redis.disconnect()
+    }
   }
 }
 
