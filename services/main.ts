@@ -3,11 +3,11 @@
 
 import cluster from 'node:cluster'
 import type { FastifyBaseLogger } from 'fastify'
-import { type Config, ConfigError, readConfig, VERSION } from './config.ts'
-import { createLogger, endWithGrace, explain, listen, type Serving, start } from './node.ts'
+import { type Config, ConfigError, readConfig, VERSION } from './config/config.ts'
+import { createLogger, endWithGrace, explain, listen, type Serving, start } from './node/node.ts'
 import { runTool } from './tools.ts'
-import { StartFailed, supervise } from './workers/primary.ts'
-import { work } from './workers/worker.ts'
+import { StartFailed, supervise } from './node/workers/primary.ts'
+import { work } from './node/workers/worker.ts'
 
 /** Exit codes: what was asked for can't be, and what is wrong with how it was asked. */
 const FAILED = 1

@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
-import { isRunning, nodeOf } from '../infra/node-versions.ts'
+import { isRunning, nodeOf } from '../infra/local/node-versions.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const TAP = join(ROOT, 'node_modules/tap/dist/esm/run.mjs')

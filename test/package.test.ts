@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { temporaryFolder } from './tools.ts'
+import { temporaryFolder } from './support/tools.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 // npm installs from the registry.

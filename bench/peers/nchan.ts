@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
-import { freePort } from '../../infra/ports.ts'
+import { freePort } from '../../infra/local/ports.ts'
 import { Server } from '../processes/server.ts'
 import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 

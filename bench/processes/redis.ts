@@ -1,7 +1,7 @@
 // A Redis of the bench's own, without persistence, on a free port.
 
-import { program } from '../../infra/packages.ts'
-import { freePort } from '../../infra/ports.ts'
+import { program } from '../../infra/local/packages.ts'
+import { freePort } from '../../infra/local/ports.ts'
 import { Server } from './server.ts'
 
 export interface RunningRedis {

@@ -1,7 +1,7 @@
 // What is measured: one node that does all, or several edges behind nginx with the file of infra/; its log in Redis.
 
-import { freePort } from '../../infra/ports.ts'
-import { startTopology } from '../../infra/topology.ts'
+import { freePort } from '../../infra/local/ports.ts'
+import { startTopology } from '../../infra/local/topology.ts'
 import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { cpuOf, familyOf, residentOf } from '../processes/proc.ts'
 

@@ -1,9 +1,9 @@
 // What every route of a node shares, decorated on Fastify as `app.fanwire`, and what a route can say of itself.
 
-import type { Config } from '../config.ts'
-import type { Hub } from '../fanout/hub.ts'
-import type { Draft } from '../log/event.ts'
-import type { ChannelLog, Receipt } from '../log/log.ts'
+import type { Config } from '../config/config.ts'
+import type { Hub } from '../broker/fanout/hub.ts'
+import type { Draft } from '../broker/event/event.ts'
+import type { ChannelLog, Receipt } from '../broker/log/log.ts'
 import type { Identity } from './auth.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'

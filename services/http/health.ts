@@ -4,7 +4,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../log/log.ts'
+import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../broker/log/log.ts'
 
 export interface ProbeTimes {
   /** Ms between the beginnings of two probes. */

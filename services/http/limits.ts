@@ -7,7 +7,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { unansweredOn } from './node/pipelining.ts'
-import { answerAndClose, connectionOf, http2StreamOf } from './over.ts'
+import { answerAndClose, connectionOf, http2StreamOf } from './exchange.ts'
 import { sessionOf } from './sessions.ts'
 
 declare module 'fastify' {

@@ -3,8 +3,8 @@
 
 import fp from 'fastify-plugin'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { HubStats } from '../fanout/hub.ts'
-import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../log/log.ts'
+import type { HubStats } from '../broker/fanout/hub.ts'
+import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../broker/log/log.ts'
 
 /** What the metrics read when they are asked for. */
 export interface Sources {

@@ -3,7 +3,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { canonicalOrigin, type Config, isLoopbackHost } from '../config.ts'
+import { canonicalOrigin, type Config, isLoopbackHost } from '../config/config.ts'
 import { FanwireError } from '../errors.ts'
 
 declare module 'fastify' {

@@ -7,8 +7,8 @@ import { Publisher } from '../faults/publisher.ts'
 import type { Reader } from '../faults/readers/reader.ts'
 import { SseReader } from '../faults/readers/sse.ts'
 import { WsReader } from '../faults/readers/ws.ts'
-import { get } from '../footprint.ts'
-import { until } from '../until.ts'
+import { get } from '../support/footprint.ts'
+import { until } from '../support/until.ts'
 
 /** Events a second. */
 const RATE = 50

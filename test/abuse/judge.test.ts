@@ -1,7 +1,7 @@
 // The judge of the abuse suite has to be able to say no: to each goal that is missed.
 
 import t from 'tap'
-import { leftOver } from '../footprint.ts'
+import { leftOver } from '../support/footprint.ts'
 import { complaints, type Figures, tooSlow } from './judge.ts'
 
 const MIB = 2 ** 20

@@ -1,8 +1,8 @@
 // One attack: the good clients at rest, the attack beside them, what is left of it, and whether all goals were reached.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Footprint, leftOver } from '../footprint.ts'
-import { until } from '../until.ts'
+import { type Footprint, leftOver } from '../support/footprint.ts'
+import { until } from '../support/until.ts'
 import type { Attack, Done } from './attack.ts'
 import { GoodClients } from './good-clients.ts'
 import { Attacker } from './hire.ts'

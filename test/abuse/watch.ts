@@ -1,7 +1,7 @@
 // What the node holds at its highest.
 
 import { residentOf } from '../../bench/processes/proc.ts'
-import { descriptorsOf, type Footprint } from '../footprint.ts'
+import { descriptorsOf, type Footprint } from '../support/footprint.ts'
 import type { World } from './world.ts'
 
 type Peaks = Record<keyof Footprint | 'redis', number>

@@ -1,7 +1,7 @@
 // A real browser: the system's own chromium, driven by playwright-core. None is ever downloaded.
 
 import { type Browser, chromium } from 'playwright-core'
-import { pathOf, without } from '../tools.ts'
+import { pathOf, without } from '../support/tools.ts'
 
 /** Why a test that needs a browser is skipped; false where there is one. */
 export const withoutBrowser: string | false = without('chromium')

@@ -5,7 +5,7 @@ import type { Browser } from 'playwright-core'
 import t from 'tap'
 import { startMemoryNode } from '../contract/node.ts'
 import { startBrowser, withoutBrowser } from './browser.ts'
-import { until } from '../until.ts'
+import { until } from '../support/until.ts'
 
 const PHONE = { width: 360, height: 640 }
 

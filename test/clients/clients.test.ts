@@ -2,8 +2,8 @@
 // kills and a drain of its node, and over cuts at the worst places of an event.
 
 import t, { type Test } from 'tap'
-import { startTopology } from '../../infra/topology.ts'
-import { until } from '../until.ts'
+import { startTopology } from '../../infra/local/topology.ts'
+import { until } from '../support/until.ts'
 import { startCuttingProxy } from './cutting-proxy.ts'
 import { Follower, typeOf } from './follower.ts'
 import { type Client, type Host, HOSTS, type Place } from './list.ts'

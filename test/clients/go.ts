@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { without } from '../tools.ts'
+import { without } from '../support/tools.ts'
 
 const SOURCES = fileURLToPath(new URL('go/', import.meta.url))
 const CACHE = fileURLToPath(new URL('../../.cache/go/', import.meta.url))

@@ -1,6 +1,6 @@
 // Clients that are programs: each follows its targets and prints what it is handed, a line of JSON for a message.
 
-import { Process } from '../../infra/process.ts'
+import { Process } from '../../infra/local/process.ts'
 
 /** What a client follows. */
 export interface Target {

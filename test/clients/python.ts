@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { run, without } from '../tools.ts'
+import { run, without } from '../support/tools.ts'
 
 const REQUIREMENTS = fileURLToPath(new URL('python/requirements.txt', import.meta.url))
 const CACHE = fileURLToPath(new URL('../../.cache/', import.meta.url))

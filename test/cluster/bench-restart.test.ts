@@ -2,14 +2,14 @@
 // acknowledged, and a gap that is told is counted.
 
 import t from 'tap'
-import { freePort } from '../../infra/ports.ts'
+import { freePort } from '../../infra/local/ports.ts'
 import { Crew } from '../../bench/load/crew.ts'
 import { now } from '../../bench/load/marker.ts'
 import { type LoadOrder, type Tally, WIRES, type WireName } from '../../bench/load/order.ts'
 import type { PublisherMethods } from '../../bench/load/publisher.ts'
 import { Remote, sibling } from '../../bench/load/remote.ts'
-import { startNode } from '../node.ts'
-import { anyRedis } from '../redis-server.ts'
+import { startNode } from '../support/node.ts'
+import { anyRedis } from '../support/redis-server.ts'
 
 const CLIENTS = 4
 const CHANNELS = ['restarted-0', 'restarted-1']

@@ -3,10 +3,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { program } from '../../infra/packages.ts'
-import { startTopology } from '../../infra/topology.ts'
-import { type Exit, launch, runNode, startNode } from '../node.ts'
-import { temporaryFolder } from '../tools.ts'
+import { program } from '../../infra/local/packages.ts'
+import { startTopology } from '../../infra/local/topology.ts'
+import { type Exit, launch, runNode, startNode } from '../support/node.ts'
+import { temporaryFolder } from '../support/tools.ts'
 
 const KEY = 'for-the-bench'
 const FEW = ['--clients', '6', '--rate', '20', '--duration', '1']

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, request, type RequestListener } fro
 import type { AddressInfo } from 'node:net'
 import { io, type Socket } from 'socket.io-client'
 import t, { type Test } from 'tap'
-import { program } from '../../infra/packages.ts'
+import { program } from '../../infra/local/packages.ts'
 import {
   type Balancer,
   type BalancerPart,
@@ -14,7 +14,7 @@ import {
   startBalancer,
   startTopology,
   type Upstream,
-} from '../../infra/topology.ts'
+} from '../../infra/local/topology.ts'
 import {
   ALL_WIRES,
   type Client,
@@ -27,9 +27,9 @@ import {
 } from '../contract/clients.ts'
 import { makeCertificate } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
-import { startNode } from '../node.ts'
-import { Raw } from '../unit/http-app.ts'
-import { until } from '../until.ts'
+import { startNode } from '../support/node.ts'
+import { Raw } from '../unit/http/app.ts'
+import { until } from '../support/until.ts'
 
 const STREAMS = ALL_WIRES.filter(wire => wire.streams)
 const KINDS: Balancer[] = []

@@ -3,8 +3,8 @@
 
 import t from 'tap'
 import { ALL_WIRES, type Client, type Wire } from '../contract/clients.ts'
-import { type RunningNode, startNode } from '../node.ts'
-import { anyRedis } from '../redis-server.ts'
+import { type RunningNode, startNode } from '../support/node.ts'
+import { anyRedis } from '../support/redis-server.ts'
 
 const EVENTS = 300
 

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { startNode } from '../node.ts'
+import { startNode } from '../support/node.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const COMMITS = 700

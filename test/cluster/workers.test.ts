@@ -5,8 +5,8 @@ import { Agent, type IncomingMessage, request } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { type Client, type Item, WIRES, type Wire } from '../contract/clients.ts'
-import { launch, type RunningNode, runNode, startNode } from '../node.ts'
-import { anyRedis } from '../redis-server.ts'
+import { launch, type RunningNode, runNode, startNode } from '../support/node.ts'
+import { anyRedis } from '../support/redis-server.ts'
 
 /** For each wire of a reader that stays, and each worker. */
 const CLIENTS = 3

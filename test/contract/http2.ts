@@ -22,7 +22,7 @@ import {
   type Target,
   type Wire,
 } from './clients.ts'
-import { temporaryFolder } from '../tools.ts'
+import { temporaryFolder } from '../support/tools.ts'
 
 /** A self-signed certificate for localhost, 127.0.0.1 and one more name, made by openssl. */
 export interface TestCertificate {

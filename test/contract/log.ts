@@ -1,14 +1,14 @@
 // The contract of ChannelLog as a suite that every engine has to pass. Its sentences are those of
-// services/log/log.ts and of docs/protocol.md#gaps and ARCHITECTURE.md#the-logs-promises.
+// services/broker/log/log.ts and of docs/protocol.md#gaps and ARCHITECTURE.md#the-logs-promises.
 
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import type { Draft, LogEvent } from '../../services/log/event.ts'
-import type { ChannelLog, Feed, Follower, Page, Receipt, Retention } from '../../services/log/log.ts'
-import { LogUnavailable } from '../../services/log/log.ts'
-import type { Gap, Position, Start } from '../../services/log/position.ts'
-import { printPosition } from '../../services/log/position.ts'
-import { until } from '../until.ts'
+import type { Draft, LogEvent } from '../../services/broker/event/event.ts'
+import type { ChannelLog, Feed, Follower, Page, Receipt, Retention } from '../../services/broker/log/log.ts'
+import { LogUnavailable } from '../../services/broker/log/log.ts'
+import type { Gap, Position, Start } from '../../services/broker/event/position.ts'
+import { printPosition } from '../../services/broker/event/position.ts'
+import { until } from '../support/until.ts'
 
 export interface LogSettings {
   readonly retention?: Partial<Retention>

@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import type { Test } from 'tap'
 import { ALL_WIRES, type Client, type Item, Refused, type Target, type Wire } from './clients.ts'
 import { type Node, offsetOf, type StartNode } from './node.ts'
-import { until } from '../until.ts'
+import { until } from '../support/until.ts'
 
 let made = 0
 /** A channel that nobody has used. */

@@ -10,11 +10,11 @@ import { createInterface } from 'node:readline'
 import type { Browser, Page } from 'playwright-core'
 import t from 'tap'
 import { ROOT } from '../../bench/files.ts'
-import { freePort } from '../../infra/ports.ts'
+import { freePort } from '../../infra/local/ports.ts'
 import { startBrowser, withoutBrowser } from '../browser/browser.ts'
 import { startMemoryNode } from '../contract/node.ts'
-import { startNode } from '../node.ts'
-import { until } from '../until.ts'
+import { startNode } from '../support/node.ts'
+import { until } from '../support/until.ts'
 
 const EXAMPLES = join(ROOT, 'examples')
 

@@ -7,8 +7,8 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { ROOT } from '../../bench/files.ts'
-import { startNode } from '../node.ts'
-import { startRedis } from '../redis-server.ts'
+import { startNode } from '../support/node.ts'
+import { startRedis } from '../support/redis-server.ts'
 
 const document = readFileSync(join(ROOT, 'docs/deploy/redis.md'), 'utf8')
 const [line = '', name = '', rules = ''] = /^user (\w+) (.*)$/m.exec(document) ?? []

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ROOT } from '../../bench/files.ts'
 import { capture } from '../browser/browser.ts'
-import { temporaryFolder } from '../tools.ts'
+import { temporaryFolder } from '../support/tools.ts'
 import { buildSite, serveSite } from './site.ts'
 
 const OUT = join(ROOT, '.cache', 'screenshots')

@@ -10,7 +10,7 @@ import {
   parsePosition,
   printPosition,
   samePosition,
-} from '../../services/log/position.ts'
+} from '../../services/broker/event/position.ts'
 import { Spans } from './spans.ts'
 
 /** An event as a reader was given it. */

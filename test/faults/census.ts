@@ -1,7 +1,7 @@
 // What all nodes, and Redis, hold: once the clients of a case have left, that has to be what it was before they came.
 
-import { type Counts, type Footprint, footprintOf, leftOver } from '../footprint.ts'
-import { until } from '../until.ts'
+import { type Counts, type Footprint, footprintOf, leftOver } from '../support/footprint.ts'
+import { until } from '../support/until.ts'
 import type { World } from './world.ts'
 
 export interface Census {

@@ -3,7 +3,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { readConfig } from '../../services/config.ts'
+import { readConfig } from '../../services/config/config.ts'
 import { invocation } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
 import { machine } from '../../bench/report.ts'

@@ -6,12 +6,12 @@ import {
   type SentinelGroup,
   startCluster as startClusterGroup,
   startSentinel as startSentinelGroup,
-} from '../redis-groups.ts'
-import type { RedisServer } from '../redis-server.ts'
+} from '../support/redis-groups.ts'
+import type { RedisServer } from '../support/redis-server.ts'
 import type { Fault } from './faults.ts'
 import type { Load } from './load.ts'
 import { type Server, serverAt, startWorld, type World, type WorldOptions } from './world.ts'
-import { until } from '../until.ts'
+import { until } from '../support/until.ts'
 
 export interface SentinelWorld extends World {
   readonly group: SentinelGroup

@@ -3,11 +3,11 @@
 
 import { cp, rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { NodePart } from '../../infra/topology.ts'
-import { aofDir, cutAof, startRedis } from '../redis-server.ts'
+import type { NodePart } from '../../infra/local/topology.ts'
+import { aofDir, cutAof, startRedis } from '../support/redis-server.ts'
 import type { Load } from './load.ts'
 import { anyOf, ask, CUT_OFF, isReady, type SingleWorld, type World } from './world.ts'
-import { until } from '../until.ts'
+import { until } from '../support/until.ts'
 
 export interface Fault<W extends World = World> extends Expected {
   /** Part of the test command. */

@@ -7,7 +7,7 @@ import { Publisher } from './publisher.ts'
 import { type Kind, KINDS } from './readers/index.ts'
 import type { Reader } from './readers/reader.ts'
 import type { World } from './world.ts'
-import { until } from '../until.ts'
+import { until } from '../support/until.ts'
 
 const RATE = 50
 /** Of so many events one goes to the second channel. */

@@ -2,7 +2,7 @@
 // memory of the edges stayed flat.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Part } from '../../infra/topology.ts'
+import type { Part } from '../../infra/local/topology.ts'
 import { residentOf } from '../../bench/processes/proc.ts'
 import { faults } from './faults.ts'
 import type { Load } from './load.ts'

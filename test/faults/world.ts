@@ -1,12 +1,12 @@
 // What the faults are done to: Redis, two writers, three edges, nginx and HAProxy, each a process of its own.
 
 import { Redis } from 'ioredis'
-import { freePort } from '../../infra/ports.ts'
-import { type Part, startTopology, type Topology } from '../../infra/topology.ts'
-import { get } from '../footprint.ts'
-import { proxyRedis, type RedisProxy } from '../redis-proxy.ts'
-import { type RedisServer, startRedis } from '../redis-server.ts'
-import { until } from '../until.ts'
+import { freePort } from '../../infra/local/ports.ts'
+import { type Part, startTopology, type Topology } from '../../infra/local/topology.ts'
+import { get } from '../support/footprint.ts'
+import { proxyRedis, type RedisProxy } from '../support/redis-proxy.ts'
+import { type RedisServer, startRedis } from '../support/redis-server.ts'
+import { until } from '../support/until.ts'
 
 /** Sends one command to a Redis server. */
 export type Server = (command: string, ...args: (string | number)[]) => Promise<unknown>

@@ -178,7 +178,7 @@ t.test('one file knows the Redis driver', async t => {
   const files = SOURCES.filter(source => source.imports.some(imported => isPackage(imported, 'ioredis')))
   t.strictSame(
     files.map(source => source.path),
-    ['services/log/redis-connection.ts'],
+    ['services/broker/log/redis/connection.ts'],
   )
 })
 
@@ -187,7 +187,7 @@ t.test('only the process chooses an engine', async t => {
   t.strictSame(
     against(
       (source, { of }) =>
-        !ENGINE.test(of) || source.path === 'services/node.ts' || partOf(source.path) === 'log',
+        !ENGINE.test(of) || source.path === 'services/node/node.ts' || partOf(source.path) === 'log',
     ),
     [],
   )
@@ -209,7 +209,7 @@ t.test('wires do not know each other', async t => {
       (source, { of }) =>
         !of.startsWith(WIRE) ||
         (source.path === `${WIRE}index.ts` && of !== source.path) ||
-        (source.path === 'services/edge/app.ts' && of === `${WIRE}index.ts`),
+        (source.path === 'services/wires/edge.ts' && of === `${WIRE}index.ts`),
     ),
     [],
   )
@@ -222,7 +222,7 @@ t.test('every wire is listed in the index, once', async t => {
   t.ok(wires.length > 0)
   t.strictSame(listed.map(({ of }) => of).sort(), wires.map(({ path }) => path).sort())
 
-  const { transports } = await import('../../services/edge/transports/index.ts')
+  const { transports } = await import('../../services/wires/index.ts')
   t.equal(new Set(transports).size, wires.length, 'and what is imported is in the list')
 })
 
@@ -239,7 +239,7 @@ t.test('only config.ts reads the environment', async t => {
   )
   t.strictSame(
     readers.map(source => source.path),
-    ['services/config.ts'],
+    ['services/config/config.ts'],
   )
   t.strictSame(
     against((_source, { of }) => !['node:process', 'process'].includes(of)),

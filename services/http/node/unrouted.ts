@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../../errors.ts'
-import { isHttp2 } from '../over.ts'
+import { isHttp2 } from '../exchange.ts'
 import { destroy, refuse, whenAnswered } from './closing.ts'
 import { leavePipeline } from './pipelining.ts'
 

@@ -4,7 +4,7 @@
 import { setMaxListeners } from 'node:events'
 import { type Agent, type IncomingMessage, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parsePosition, printPosition } from '../../../services/log/position.ts'
+import { parsePosition, printPosition } from '../../../services/broker/event/position.ts'
 import type { Account, Given, Ledger } from '../account.ts'
 
 /** Silence, ms, after which a connection counts as dead. Nodes of the suite send heartbeats far more often. */

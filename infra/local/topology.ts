@@ -1,0 +1,430 @@
+// Several nodes on this machine, as they are deployed: Redis, writers, edges and load balancers with the files of
+// this folder, each a process of its own, all on loopback. `npm run cluster` and the tests start it.
+
+import { readFileSync, rmSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { program } from './packages.ts'
+import { freePort } from './ports.ts'
+import { type Exit, Process } from './process.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const INFRA = fileURLToPath(new URL('.', import.meta.url))
+const HOST = '127.0.0.1'
+
+export type Role = 'edge' | 'writer'
+export type Balancer = 'nginx' | 'haproxy'
+
+export interface TopologyOptions {
+  /** How many; 3 and 2 unless given. */
+  readonly edges?: number
+  readonly writers?: number
+  /** None unless given. */
+  readonly lbs?: readonly Balancer[]
+  /** A Redis that runs already. Left out, one with an append-only file is started, and ends with the rest. */
+  readonly redisUrl?: string
+  /** Settings of every node. Nothing else is inherited but PATH. */
+  readonly env?: Readonly<Record<string, string>>
+  /** Settings of the nodes of one role. */
+  readonly edgeEnv?: Readonly<Record<string, string>>
+  readonly writerEnv?: Readonly<Record<string, string>>
+  /** Settings of one node, by its name; they win over those of its role. */
+  readonly nodeEnv?: (name: string) => Readonly<Record<string, string>>
+  /** The first load balancer's port; the others follow from it. Left out: any free ones. */
+  readonly port?: number
+  /** Runs the nodes from dist/ instead of from source: they start faster, and `npm run build` has to be first. */
+  readonly built?: boolean
+  /** Hears every line that a part writes. */
+  readonly onLine?: (name: string, line: string) => void
+}
+
+/** A part of it. It keeps its port and URL over a restart. */
+export interface Part {
+  /** `edge-1`, `writer-2`, `nginx`, `redis`. */
+  readonly name: string
+  /** `http://127.0.0.1:<port>` (redis: `redis://…`), without a slash at the end. */
+  readonly url: string
+  readonly port: number
+  /** Of the process that runs, or ran last. */
+  readonly pid: number
+  /** Every line that it has written since its last start, on stdout and stderr. */
+  readonly logs: readonly string[]
+  /** Whether its process is there. */
+  readonly running: boolean
+  /** The end of the process that runs, or ran last. */
+  readonly exit: Promise<Exit>
+  /** Returns when a line that fits has been written since its last start. */
+  logged(pattern: RegExp): Promise<string>
+  /** Sends a signal without waiting. */
+  signal(signal: NodeJS.Signals): void
+  /** Asks it to stop, SIGTERM unless given, and returns when it has ended. */
+  stop(signal?: NodeJS.Signals): Promise<Exit>
+  /** As if the machine had gone: SIGKILL. */
+  kill(): Promise<Exit>
+  /** Stops it if it runs, by `signal` (SIGTERM), and starts it on the same port; returns when it is ready. */
+  restart(signal?: NodeJS.Signals): Promise<void>
+}
+
+export interface NodePart extends Part {
+  readonly role: Role
+}
+
+export interface BalancerPart extends Part {
+  readonly kind: Balancer
+}
+
+export interface Topology {
+  readonly redisUrl: string
+  /** Undefined where the Redis is another's. */
+  readonly redis: Part | undefined
+  readonly edges: readonly NodePart[]
+  readonly writers: readonly NodePart[]
+  readonly lbs: readonly BalancerPart[]
+  /** Raises where it was not asked for. */
+  lb(kind: Balancer): BalancerPart
+  /** Ends all of it, load balancers first, by `signal` (SIGTERM), and removes what it wrote. */
+  close(signal?: NodeJS.Signals): Promise<void>
+}
+
+/** Starts all of it, and returns when every node and load balancer answers. Raises with the output of what fails. */
+export async function startTopology(options: TopologyOptions = {}): Promise<Topology> {
+  const { edges = 3, writers = 2, lbs = [] } = options
+  const dir = await mkdtemp(join(tmpdir(), 'fanwire-cluster-'))
+  const clear = () => rmSync(dir, { recursive: true, force: true })
+  process.on('exit', clear)
+  const parts: RunningPart[] = []
+  const begin = async (part: RunningPart) => {
+    parts.push(part)
+    await part.start()
+    return part
+  }
+  const close = async (signal?: NodeJS.Signals) => {
+    const [redis, nodes, front] = [
+      parts.filter(part => part.name === 'redis'),
+      parts.filter(part => 'role' in part),
+      parts.filter(part => 'kind' in part),
+    ]
+    for (const group of [front, nodes, redis]) await Promise.all(group.map(part => part.stop(signal)))
+    process.off('exit', clear)
+    clear()
+  }
+  try {
+    const redis = options.redisUrl === undefined ? await begin(await redisPart(dir, options)) : undefined
+    const redisUrl = options.redisUrl ?? (redis as RunningPart).url
+    const nodes = await Promise.all(
+      [...many('writer', writers), ...many('edge', edges)].map(async ({ role, n }) =>
+        begin(await nodePart(role, n, redisUrl, options)),
+      ),
+    )
+    const of = (role: Role) => nodes.filter((node): node is RunningPart & NodePart => node.role === role)
+    const where = { edges: of('edge'), writers: of('writer') }
+    const balancers: BalancerPart[] = []
+    for (const [i, kind] of lbs.entries()) {
+      const port = options.port === undefined ? await freePort() : options.port + i
+      balancers.push((await begin(await balancerPart(kind, port, dir, where, options))) as BalancerPart)
+    }
+    return {
+      redisUrl,
+      redis,
+      ...where,
+      lbs: balancers,
+      lb(kind) {
+        const found = balancers.find(each => each.kind === kind)
+        if (found === undefined) throw new Error(`${kind} was not asked for`)
+        return found
+      },
+      close,
+    }
+  } catch (error) {
+    await close('SIGKILL')
+    throw error
+  }
+}
+
+function many(role: Role, count: number): { role: Role; n: number }[] {
+  return Array.from({ length: count }, (_, i) => ({ role, n: i + 1 }))
+}
+
+/** How a part is started, again and again. */
+interface Plan {
+  readonly name: string
+  readonly url: string
+  readonly port: number
+  readonly role?: Role
+  readonly kind?: Balancer
+  readonly launch: () => Promise<Process>
+}
+
+class RunningPart implements Part {
+  readonly name: string
+  readonly url: string
+  readonly port: number
+  declare readonly role?: Role
+  declare readonly kind?: Balancer
+  readonly #launch: () => Promise<Process>
+  #process: Process | undefined
+
+  constructor({ launch, ...plan }: Plan) {
+    this.name = plan.name
+    this.url = plan.url
+    this.port = plan.port
+    if (plan.role !== undefined) this.role = plan.role
+    if (plan.kind !== undefined) this.kind = plan.kind
+    this.#launch = launch
+  }
+
+  async start(): Promise<void> {
+    if (await answers(this.port)) throw new Error(`${this.name}: port ${this.port} of ${HOST} is in use`)
+    this.#process = await this.#launch()
+  }
+
+  get #running(): Process {
+    if (this.#process === undefined) throw new Error(`${this.name} was never started`)
+    return this.#process
+  }
+
+  get pid(): number {
+    return this.#running.pid
+  }
+
+  get logs(): readonly string[] {
+    return this.#running.lines
+  }
+
+  get running(): boolean {
+    return this.#process?.ended === false
+  }
+
+  get exit(): Promise<Exit> {
+    return this.#running.exit
+  }
+
+  logged(pattern: RegExp): Promise<string> {
+    return this.#running.logged(pattern)
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#running.signal(signal)
+  }
+
+  async stop(signal?: NodeJS.Signals): Promise<Exit> {
+    return (await this.#process?.stop(signal)) ?? { code: 0, signal: null }
+  }
+
+  kill(): Promise<Exit> {
+    return this.stop('SIGKILL')
+  }
+
+  async restart(signal?: NodeJS.Signals): Promise<void> {
+    await this.stop(signal)
+    await this.start()
+  }
+}
+
+async function redisPart(dir: string, { port, onLine }: TopologyOptions): Promise<RunningPart> {
+  const { path, env } = await program('redis')
+  const own = port === undefined ? await freePort() : port + 91
+  const data = join(dir, 'redis')
+  await mkdir(data)
+  const settings = {
+    port: `${own}`,
+    bind: HOST,
+    dir: data,
+    save: '',
+    appendonly: 'yes',
+    'maxmemory-policy': 'noeviction',
+  }
+  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+  return new RunningPart({
+    name: 'redis',
+    url: `redis://${HOST}:${own}`,
+    port: own,
+    launch: () =>
+      Process.start({
+        command: path,
+        args,
+        env,
+        ready: /Ready to accept connections/,
+        onLine: line => onLine?.('redis', line),
+      }),
+  })
+}
+
+/** Base of the ports of a role, beyond that of the load balancer. */
+const PORTS: Readonly<Record<Role, number>> = { edge: 10, writer: 50 }
+
+async function nodePart(
+  role: Role,
+  n: number,
+  redisUrl: string,
+  { env, edgeEnv, writerEnv, nodeEnv, port, built, onLine }: TopologyOptions,
+): Promise<RunningPart> {
+  const name = `${role}-${n}`
+  const own = port === undefined ? await freePort() : port + PORTS[role] + n
+  const main = built ? ['dist/services/main.js'] : ['--import', 'tsx', 'services/main.ts']
+  return new RunningPart({
+    name,
+    role,
+    url: `http://${HOST}:${own}`,
+    port: own,
+    launch: () =>
+      Process.start({
+        command: process.execPath,
+        args: main,
+        cwd: ROOT,
+        env: {
+          PATH: process.env.PATH,
+          HOST,
+          PORT: `${own}`,
+          ROLE: role,
+          REDIS_URL: redisUrl,
+          ...env,
+          ...(role === 'edge' ? edgeEnv : writerEnv),
+          ...nodeEnv?.(name),
+        },
+        // It listens once it can deliver.
+        ready: () => answers(own),
+        onLine: line => onLine?.(name, line),
+      }),
+  })
+}
+
+/** What a load balancer has to know of a node. */
+export type Upstream = Pick<Part, 'name' | 'port'>
+
+export interface Nodes {
+  readonly edges: readonly Upstream[]
+  readonly writers: readonly Upstream[]
+  /** They speak TLS, as `fanwire`, with certificates that are signed by what is in this file. */
+  readonly ca?: string
+}
+
+/** A load balancer alone, before whatever listens at those ports of 127.0.0.1. `stop` removes what it wrote. */
+export async function startBalancer(
+  kind: Balancer,
+  nodes: Nodes,
+  options: Pick<TopologyOptions, 'port' | 'onLine'> = {},
+): Promise<BalancerPart> {
+  const dir = await mkdtemp(join(tmpdir(), 'fanwire-balancer-'))
+  const part = await balancerPart(kind, options.port ?? (await freePort()), dir, nodes, options)
+  await part.start()
+  void part.exit.then(() => rm(dir, { recursive: true, force: true }))
+  return part as BalancerPart
+}
+
+async function balancerPart(
+  kind: Balancer,
+  port: number,
+  dir: string,
+  nodes: Nodes,
+  { onLine }: TopologyOptions,
+): Promise<RunningPart> {
+  const { path, env } = await program(kind)
+  const place = join(dir, kind)
+  await mkdir(place)
+  const { args, more } = await (kind === 'nginx' ? nginx : haproxy)(place, port, nodes)
+  return new RunningPart({
+    name: kind,
+    kind,
+    url: `http://${HOST}:${port}`,
+    port,
+    launch: () =>
+      Process.start({
+        command: path,
+        args,
+        env: { ...env, ...more },
+        ready: () => answers(port),
+        onLine: line => onLine?.(kind, line),
+      }),
+  })
+}
+
+interface Command {
+  readonly args: readonly string[]
+  readonly more: NodeJS.ProcessEnv
+}
+
+/** nginx.conf as it stands but for its port; where the nodes and its own files are, from here. */
+async function nginx(place: string, port: number, nodes: Nodes): Promise<Command> {
+  const upstream = (name: string, parts: readonly Upstream[]) => {
+    const written = infra('nginx-nodes.conf')
+    const block = new RegExp(`upstream ${name} \\{[^}]*\\}`).exec(written)?.[0] ?? ''
+    const [server = ''] = /^ *server .*\n/m.exec(block) ?? []
+    const servers = parts.map(part => server.replace(/[\w.-]+:8080/, `${HOST}:${part.port}`)).join('')
+    return block.replace(/(^ *server .*\n)+/m, servers)
+  }
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+  await writeFile(
+    join(place, 'nginx-nodes.conf'),
+    [
+      upstream('edges', nodes.edges),
+      upstream('edges_by_client', nodes.edges),
+      upstream('writers', nodes.writers),
+      ...temporary.map(name => `${name}_temp_path ${join(place, name)};`),
+    ].join('\n'),
+  )
+  const conf = infra('nginx.conf').replace(/^( *)listen 8080;$/m, `$1listen ${HOST}:${port};`)
+  await writeFile(
+    join(place, 'nginx.conf'),
+    nodes.ca === undefined
+      ? conf
+      : conf
+          .replace(/# (?=proxy_ssl_)/g, '')
+          .replace('nodes-ca.pem;', `${nodes.ca};`)
+          .replace(/(?<=proxy_pass )http:/g, 'https:'),
+  )
+  const own = [`daemon off`, `pid ${join(place, 'nginx.pid')}`]
+  // As root nginx would serve as another user, who can't write here.
+  if (process.getuid?.() === 0) own.push(`user ${userInfo().username}`)
+  return {
+    args: ['-p', place, '-c', join(place, 'nginx.conf'), '-e', 'stderr', '-g', `${own.join('; ')};`],
+    more: {},
+  }
+}
+
+/** haproxy.cfg as it stands; where the nodes are, from here. */
+async function haproxy(place: string, port: number, nodes: Nodes): Promise<Command> {
+  const written = infra('haproxy-nodes.cfg')
+  const backend = (name: string, parts: readonly Upstream[]) => {
+    const [head = ''] = new RegExp(`^backend ${name} .*\\n(?: {4}(?!server).*\\n)*`, 'm').exec(written) ?? []
+    return `${head}${parts.map(part => `    server ${part.name} ${HOST}:${part.port}\n`).join('')}`
+  }
+  const file = join(place, 'haproxy-nodes.cfg')
+  await writeFile(
+    file,
+    [
+      backend('edges', nodes.edges),
+      backend('edges_by_client', nodes.edges),
+      backend('writers', nodes.writers),
+    ].join('\n'),
+  )
+  let cfg = join(INFRA, 'haproxy.cfg')
+  if (nodes.ca !== undefined) {
+    const conf = infra('haproxy.cfg').replace(/# (?=default-server ssl )/, '')
+    cfg = join(place, 'haproxy.cfg')
+    await writeFile(cfg, conf.replace(/nodes-ca\.pem$/m, nodes.ca))
+  }
+  return {
+    args: ['-db', '-f', cfg, '-f', file],
+    more: { FANWIRE_BIND: `${HOST}:${port}` },
+  }
+}
+
+function infra(file: string): string {
+  return readFileSync(join(INFRA, file), 'utf8')
+}
+
+/** Whether somebody accepts connections there. */
+async function answers(port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(port, HOST)
+    const told = (yes: boolean) => {
+      socket.destroy()
+      resolve(yes)
+    }
+    socket.once('connect', () => told(true)).once('error', () => told(false))
+  })
+}

@@ -1,0 +1,106 @@
+// Events: their names, their data, and the one object that every wire delivers.
+
+import { isUtf8 } from 'node:buffer'
+import { withoutMark } from './json-spans.ts'
+
+/** What a writer hands in; the log adds position and time. */
+export interface Draft {
+  /** One JSON value as UTF-8 text without line breaks. */
+  readonly data: Buffer
+  readonly type?: string
+  /** Set when `data` is a JSON string that holds bytes. */
+  readonly encoding?: 'base64'
+  /** `low` lets readers wait until more has gathered (ARCHITECTURE.md#fan-out); it never reorders. */
+  readonly priority?: 'low'
+  /** ASCII without spaces, per channel: a repeat within the window appends nothing. */
+  readonly idempotencyKey?: string
+}
+
+/** An event as the log holds it. Immutable, and shared by every reader. */
+export interface LogEvent {
+  readonly epoch: string
+  readonly offset: number
+  /** The log's clock, ms since 1970; never less than that of the event before it. */
+  readonly time: number
+  readonly type: string | undefined
+  readonly low: boolean
+  /** The object that every wire delivers, as JSON text: encoded once per node. */
+  readonly json: Buffer
+  /** Bytes of the event's data: what retention by bytes counts. */
+  readonly bytes: number
+}
+
+/** `.` and `../..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
+const CHANNEL = /^(?!fanwire:|\.\.?$)[A-Za-z0-9_.:~@-]{1,200}$/
+const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
+const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
+
+export function isChannelName(name: unknown): name is string {
+  return typeof name === 'string' && CHANNEL.test(name)
+}
+
+export function isTypeName(name: unknown): name is string {
+  return typeof name === 'string' && TYPE.test(name) && !RESERVED_TYPES.has(name)
+}
+
+export function isIdempotencyKey(key: unknown): key is string {
+  return typeof key === 'string' && IDEMPOTENCY_KEY.test(key)
+}
+
+/**
+ * JSON text as an event's data: the same bytes, save that line breaks, which can only stand between tokens
+ * (RFC 8259 section 7 forbids them in strings), become spaces. Numbers are not printed again and any key is
+ * data, since the text is checked and never rebuilt. Undefined where it is not one JSON value in UTF-8.
+ * Writes into `body`.
+ */
+export function jsonData(body: Buffer): Buffer | undefined {
+  const json = withoutMark(body)
+  if (!isUtf8(json)) return undefined
+  try {
+    JSON.parse(json.toString('utf8'))
+  } catch {
+    return undefined
+  }
+  return unbroken(json)
+}
+
+/** `json`, which is known to be valid, with its line breaks made spaces, in place. */
+export function unbroken(json: Buffer): Buffer {
+  for (const lineBreak of [0x0a, 0x0d]) {
+    for (let i = json.indexOf(lineBreak); i !== -1; i = json.indexOf(lineBreak, i + 1)) json[i] = 0x20
+  }
+  return json
+}
+
+/** Plain text as an event's data: a JSON string. Undefined where it is not UTF-8. */
+export function textData(body: Buffer): Buffer | undefined {
+  return isUtf8(body) ? Buffer.from(JSON.stringify(body.toString('utf8'))) : undefined
+}
+
+/** Bytes as an event's data: a JSON string in base64 (RFC 4648 section 4), to go with `encoding: 'base64'`. */
+export function binaryData(body: Buffer): Buffer {
+  return Buffer.from(`"${body.toString('base64')}"`)
+}
+
+/** The wire object of an event: the same bytes on every wire and every node. */
+export function encodeEvent(
+  channel: string,
+  epoch: string,
+  offset: number,
+  time: number,
+  type: string | undefined,
+  encoding: string | undefined,
+  data: Uint8Array,
+): Buffer {
+  // Names need no escapes: their characters are all plain in JSON.
+  const head =
+    `{"channel":"${channel}","id":"${epoch}-${offset}","time":${time}` +
+    (type === undefined ? '' : `,"type":"${type}"`) +
+    (encoding === undefined ? ',"data":' : `,"encoding":"${encoding}","data":`)
+  const json = Buffer.allocUnsafe(head.length + data.length + 1)
+  json.write(head, 0, 'latin1')
+  json.set(data, head.length)
+  json[json.length - 1] = 0x7d
+  return json
+}

@@ -1,0 +1,146 @@
+// What a publish names besides its data: one entry of a bulk publish, one line of NDJSON, one publish command.
+
+import { isUtf8 } from 'node:buffer'
+import { FanwireError, quote } from '../../errors.ts'
+import { type Draft, isChannelName, isIdempotencyKey, isTypeName, unbroken } from './event.ts'
+import { members } from './json-spans.ts'
+
+/** A publish that is ready for the log, once for each channel. */
+export interface Entry {
+  /** At least one, each a channel name, none twice. */
+  readonly channels: readonly string[]
+  /** It named `channels`, not `channel`: it is answered with a list. */
+  readonly several: boolean
+  readonly draft: Draft
+}
+
+/** `Config` is one. */
+export interface EntryLimits {
+  /** Bytes of one event's data. */
+  readonly maxBody: number
+  /** Channels of one entry. */
+  readonly maxChannels: number
+}
+
+/** Members that an entry of a bulk publish may have. */
+export const ENTRY_MEMBERS: ReadonlySet<string> = new Set([
+  'channel',
+  'channels',
+  'data',
+  'type',
+  'idempotencyKey',
+  'priority',
+])
+
+const CHANNEL_RULE = '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:, and neither . nor ..'
+const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close or fanwire:…'
+
+/**
+ * The entry that `raw`, a JSON object, is. Its data is a slice of `raw` in which line breaks between tokens
+ * became spaces. Raises FanwireError: FW_BAD_ENCODING, FW_BAD_JSON and what `entryOf` raises.
+ */
+export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBERS): Entry {
+  if (!isUtf8(raw)) throw new FanwireError('FW_BAD_ENCODING', 'not valid UTF-8')
+  let value: unknown
+  try {
+    value = JSON.parse(raw.toString('utf8'))
+  } catch (cause) {
+    throw new FanwireError('FW_BAD_JSON', 'not valid JSON', { cause })
+  }
+  return entryOf(value, raw, limits, takes)
+}
+
+/**
+ * The same, of what is parsed already: `value` is what JSON.parse makes of `raw`, valid UTF-8. `takes`: the
+ * members it may have; each at most once, since the second of one name could only be lost silently.
+ * Raises FanwireError: FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_TYPE,
+ * FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE.
+ */
+export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBERS): Entry {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw badEvent('expected an object such as {"channel":"news","data":{}}')
+  }
+  const data = dataOf(raw, takes)
+  // Safe to read by name: every member is one of `takes`, so none is __proto__ or another's namesake.
+  const { channel, channels, type, idempotencyKey, priority } = value as Record<string, unknown>
+  if (data.length > limits.maxBody) {
+    throw new FanwireError(
+      'FW_TOO_LARGE',
+      `the data has ${data.length} bytes; at most ${limits.maxBody} may be sent`,
+    )
+  }
+  return {
+    channels: channelsOf(channel, channels, limits.maxChannels),
+    several: channels !== undefined,
+    draft: {
+      data: unbroken(data),
+      ...(type === undefined ? {} : { type: checkedType(type) }),
+      ...(idempotencyKey === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(idempotencyKey) }),
+      ...(checkedPriority(priority) === 'low' ? { priority: 'low' } : {}),
+    },
+  }
+}
+
+/** Raises FW_BAD_CHANNEL where `name` is none. */
+export function checkedChannel(name: unknown): string {
+  if (!isChannelName(name)) throw new FanwireError('FW_BAD_CHANNEL', `a channel name is ${CHANNEL_RULE}`)
+  return name
+}
+
+/** Raises FW_BAD_TYPE where `type` is none. */
+export function checkedType(type: unknown): string {
+  if (!isTypeName(type)) throw new FanwireError('FW_BAD_TYPE', `an event type is ${TYPE_RULE}`)
+  return type
+}
+
+/** Raises FW_BAD_IDEMPOTENCY_KEY where `key` is none. */
+export function checkedIdempotencyKey(key: unknown): string {
+  if (!isIdempotencyKey(key)) {
+    throw new FanwireError(
+      'FW_BAD_IDEMPOTENCY_KEY',
+      'an idempotency key is 1 to 128 visible ASCII characters',
+    )
+  }
+  return key
+}
+
+/** The bytes of the member `data`; every other member is only looked at by name. */
+function dataOf(raw: Buffer, takes: ReadonlySet<string>): Buffer {
+  const seen: string[] = []
+  let data: Buffer | undefined
+  for (const { name, start, end } of members(raw)) {
+    if (!takes.has(name))
+      throw badEvent(`unknown member ${quote(name, 40)}; known are ${[...takes].join(', ')}`)
+    if (seen.includes(name)) throw badEvent(`the member ${name} is there twice`)
+    seen.push(name)
+    if (name === 'data') data = raw.subarray(start, end)
+  }
+  if (data === undefined) throw badEvent('the member data is missing')
+  return data
+}
+
+function channelsOf(channel: unknown, channels: unknown, most: number): string[] {
+  if (channels === undefined) {
+    if (channel === undefined) throw badEvent('the member channel, or channels, is missing')
+    return [checkedChannel(channel)]
+  }
+  if (channel !== undefined) throw badEvent('either channel or channels, not both')
+  if (!Array.isArray(channels)) throw badEvent('channels is a list of channel names')
+  if (channels.length === 0) throw badEvent('channels is empty')
+  if (channels.length > most) {
+    throw new FanwireError('FW_TOO_MANY_CHANNELS', `${channels.length} channels; one entry may have ${most}`)
+  }
+  const names = channels.map(checkedChannel)
+  if (new Set(names).size < names.length) throw badEvent('channels has the same channel twice')
+  return names
+}
+
+function checkedPriority(priority: unknown): 'high' | 'low' {
+  if (priority === undefined) return 'high'
+  if (priority === 'high' || priority === 'low') return priority
+  throw badEvent('priority is "high" or "low"')
+}
+
+function badEvent(message: string): FanwireError {
+  return new FanwireError('FW_BAD_EVENT', message)
+}

@@ -1,0 +1,119 @@
+// The recent events of one channel, in memory: consecutive, of one epoch, and never more than retention allows.
+
+import type { LogEvent } from '../event/event.ts'
+import type { Retention } from '../log/log.ts'
+import type { Position } from '../event/position.ts'
+
+/** What an event costs beside its bytes: the object, the Buffer, their slots. Measured on Node 20, rounded up. */
+const OVERHEAD = 250
+
+export class Recent {
+  /** Events `list[first]` and later; what lies before is waiting to be compacted away. */
+  list: LogEvent[] = []
+  first = 0
+  epoch = ''
+  /** Offset just before the oldest event held. */
+  floor = 0
+  /** Bytes of memory held, about. */
+  size = 0
+  /** Bytes of data held: what retention counts. */
+  #bytes = 0
+  readonly #retention: Retention
+
+  constructor(retention: Retention) {
+    this.#retention = retention
+  }
+
+  /** Offset of the newest event. */
+  get head(): number {
+    return this.floor + this.list.length - this.first
+  }
+
+  get count(): number {
+    return this.list.length - this.first
+  }
+
+  /** Whether what is after `position` can be answered from here. */
+  holds(position: Position): boolean {
+    return position.epoch === this.epoch && position.offset >= this.floor && position.offset <= this.head
+  }
+
+  /** Index in `list` of the event after `offset`, which lies between floor and head. */
+  indexAfter(offset: number): number {
+    return this.first + offset - this.floor
+  }
+
+  /** Forgets everything and stands at `at`. */
+  reset(at: Position): void {
+    this.list = []
+    this.first = 0
+    this.epoch = at.epoch
+    this.floor = at.offset
+    this.size = 0
+    this.#bytes = 0
+  }
+
+  /** Adds events that follow the head. */
+  push(events: readonly LogEvent[]): void {
+    for (const event of events) {
+      this.list.push(event)
+      this.#count(event, 1)
+    }
+  }
+
+  /** Adds older events, read from the log: those up to the floor, if they reach it. */
+  prepend(events: readonly LogEvent[]): void {
+    const oldest = events[0]
+    if (oldest === undefined || oldest.epoch !== this.epoch || oldest.offset > this.floor) return
+    const older = events.slice(0, this.floor - oldest.offset + 1)
+    if (older.at(-1)?.offset !== this.floor) return
+    for (const event of older) this.#count(event, 1)
+    this.list = older.concat(this.list.slice(this.first))
+    this.first = 0
+    this.floor = oldest.offset - 1
+  }
+
+  /** Drops what retention would drop; `now` in ms since 1970. */
+  trim(now: number): void {
+    const { events, bytes, age } = this.#retention
+    while (this.first < this.list.length) {
+      const oldest = this.list[this.first] as LogEvent
+      const over = this.count > events || (this.#bytes > bytes && this.count > 1) || oldest.time < now - age
+      if (!over) return
+      this.#drop(oldest)
+    }
+  }
+
+  /** Drops the oldest events until at most `size` bytes of memory are held. */
+  shrink(size: number): void {
+    while (this.size > size && this.first < this.list.length) this.#drop(this.list[this.first] as LogEvent)
+  }
+
+  #drop(oldest: LogEvent): void {
+    this.#count(oldest, -1)
+    this.first++
+    this.floor++
+    if (this.first >= 1024 || this.first === this.list.length) {
+      this.list = this.list.slice(this.first)
+      this.first = 0
+    } else {
+      // Let go of the event now, not when the list is compacted.
+      this.list[this.first - 1] = GONE
+    }
+  }
+
+  #count(event: LogEvent, sign: 1 | -1): void {
+    this.size += sign * (event.json.length + OVERHEAD)
+    this.#bytes += sign * event.bytes
+  }
+}
+
+const GONE: LogEvent = {
+  epoch: '',
+  offset: 0,
+  time: 0,
+  type: undefined,
+  low: false,
+  json: Buffer.alloc(0),
+  bytes: 0,
+}

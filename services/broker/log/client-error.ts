@@ -1,0 +1,19 @@
+// What a client is told when the log fails: not where the log is, nor what it said; the node's own log has that.
+
+import { FanwireError } from '../../errors.ts'
+import { LogRefused, LogUnavailable } from './log.ts'
+
+/** The coded error of an error that the log raised, or that is coded already; undefined for any other. */
+export function clientErrorOf(error: unknown): FanwireError | undefined {
+  if (error instanceof FanwireError) return error
+  if (error instanceof LogRefused) {
+    const message =
+      'the log refuses this, and will until its operator has changed something: the node logs why'
+    return new FanwireError('FW_LOG_REFUSED', message, { cause: error })
+  }
+  if (error instanceof LogUnavailable) {
+    const message = 'the log can not be reached, or can not say that it holds the event: try again'
+    return new FanwireError('FW_LOG_UNAVAILABLE', message, { cause: error })
+  }
+  return undefined
+}

@@ -1,0 +1,126 @@
+// The history of a channel: which positions still mean something, and where a reader goes on that has lost its
+// place. Both engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
+
+import type { LogEvent } from '../event/event.ts'
+import type { Page } from './log.ts'
+import type { Gap, Position, Start } from '../event/position.ts'
+
+/** How many ended epochs a channel remembers. What is older than the oldest of them is not readable. */
+export const REMEMBERED_EPOCHS = 16
+
+/** An epoch that ended: its last surviving offset. The next one goes on from there. */
+export interface EndedEpoch {
+  readonly epoch: string
+  readonly end: number
+}
+
+/** What has to be known of a channel to place a cursor in it. */
+export interface History {
+  /** The present epoch. */
+  readonly epoch: string
+  /** Ended epochs, oldest first. */
+  readonly ended: readonly EndedEpoch[]
+  /** Offset of the newest event, readable or not; 0 where there was none. */
+  readonly head: number
+  /** Offset just before the oldest readable event; equals `head` where none is readable. */
+  readonly floor: number
+}
+
+/** The epoch of the event at `offset`, which is readable or the next to come. */
+function epochOf(history: History, offset: number): string {
+  for (const ended of history.ended) if (offset <= ended.end) return ended.epoch
+  return history.epoch
+}
+
+/** Just before the oldest readable event, in that event's epoch. */
+export function floorOf(history: History): Position {
+  return { epoch: epochOf(history, history.floor + 1), offset: history.floor }
+}
+
+export function headOf(history: History): Position {
+  return { epoch: history.epoch, offset: history.head }
+}
+
+/** Places a start in the history: where to read on, and the gap that lies before it, if there is one. */
+export function place(history: History, after: Start): { start: Position; gap: Gap | undefined } {
+  if (after === 'earliest') return { start: floorOf(history), gap: undefined }
+  if (after === 'latest') return { start: headOf(history), gap: undefined }
+  const gapTo = (to: Position) => ({ start: to, gap: { from: after, to } })
+  const floor = floorOf(history)
+  if (after.epoch === history.epoch) {
+    const begin = history.ended.at(-1)?.end ?? 0
+    if (after.offset > history.head) return gapTo(headOf(history))
+    if (after.offset < Math.max(begin, history.floor)) return gapTo(floor)
+    return { start: after, gap: undefined }
+  }
+  const at = history.ended.findIndex(each => each.epoch === after.epoch)
+  const ended = history.ended[at]
+  if (ended === undefined) return gapTo(floor)
+  if (after.offset >= ended.end) {
+    const next = Math.max(ended.end, history.floor)
+    const to = { epoch: epochOf(history, next + 1), offset: next }
+    // Nothing lies between the time before the channel's first event and that event.
+    if (isProvisional(after) && next === 0) return { start: to, gap: undefined }
+    // At its end or beyond it: what was lost lay there, also for a reader whose cursor survived.
+    return gapTo(to)
+  }
+  const begin = history.ended[at - 1]?.end ?? 0
+  if (after.offset < Math.max(begin, history.floor)) return gapTo(floor)
+  return { start: after, gap: undefined }
+}
+
+/**
+ * Whether a position was given before the log had written anything down of its channel (channel.lua's `provisional`).
+ * Random names are shorter.
+ */
+function isProvisional({ epoch, offset }: Position): boolean {
+  return offset === 0 && epoch.length === 16 && epoch.startsWith('p')
+}
+
+/** The offset at which the epoch of a reader that stands at `start` ends: its page may not go beyond. */
+export function endOfEpoch(history: History, start: Position): number {
+  const ended = history.ended.find(each => each.epoch === start.epoch)
+  return ended === undefined ? history.head : ended.end
+}
+
+/**
+ * The page that `events` make: consecutive events of which the first is the one after `start`, cut where the
+ * epoch of `start` ends.
+ */
+export function pageOf(
+  history: History,
+  placed: { start: Position; gap: Gap | undefined },
+  events: readonly LogEvent[],
+): Page {
+  const { start, gap } = placed
+  const end = endOfEpoch(history, start)
+  const count = Math.max(0, Math.min(events.length, end - start.offset))
+  const cursor = { epoch: start.epoch, offset: start.offset + count }
+  const more = cursor.offset < history.head || cursor.epoch !== history.epoch
+  return { gap, start, events: count === events.length ? events : events.slice(0, count), cursor, more }
+}
+
+/** The history after acknowledged events may have been lost: `epoch` begins where what survived ends. */
+export function beginEpoch(history: History, epoch: string): History {
+  const ended = [...history.ended, { epoch: history.epoch, end: history.head }]
+  const forgotten = ended.length > REMEMBERED_EPOCHS ? ended.shift() : undefined
+  return { epoch, ended, head: history.head, floor: Math.max(history.floor, forgotten?.end ?? 0) }
+}
+
+/** Random bytes, drawn many at a time: every append needs a name that most often is not used. */
+const random = new Uint8Array(4096)
+let drawn = random.length
+
+/** A random name for an epoch that may begin: 10 of `a-z0-9`, above 48 bits. */
+export function randomEpoch(): string {
+  let name = ''
+  while (name.length < 10) {
+    if (drawn === random.length) {
+      crypto.getRandomValues(random)
+      drawn = 0
+    }
+    const byte = random[drawn++] ?? 255
+    if (byte < 252) name += (byte % 36).toString(36)
+  }
+  return name
+}

@@ -1,0 +1,286 @@
+// The embedded engine: channels in this process's memory. One process only, and nothing outlives it.
+
+import type { Draft, LogEvent } from '../event/event.ts'
+import { encodeEvent } from '../event/event.ts'
+import type { History } from './history.ts'
+import { headOf, pageOf, place, randomEpoch } from './history.ts'
+import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt, Retention } from './log.ts'
+import { LogUnavailable } from './log.ts'
+import type { Start } from '../event/position.ts'
+
+/** Channels that hold nothing and that nobody follows: beyond so many the longest idle are let go. */
+const MAX_IDLE = 10_000
+
+const PROBE = 'fanwire:probe'
+
+export interface MemoryLogOptions {
+  readonly retention: Retention
+  /** How long an idempotency key is known, ms. */
+  readonly idempotencyWindow: number
+  /** The clock, ms since 1970; for tests. */
+  readonly now?: () => number
+}
+
+interface Channel {
+  readonly name: string
+  readonly epoch: string
+  /** Offset of the newest event, readable or not. */
+  head: number
+  /** Time of the newest event; 0 before the first. */
+  time: number
+  /** The readable events are those from `first` on; the slots before it are empty. */
+  events: (LogEvent | undefined)[]
+  first: number
+  /** Bytes of data of the readable events. */
+  bytes: number
+  /** First results by idempotency key, oldest first. */
+  readonly keys: Map<string, Receipt>
+  follower: Follower | undefined
+}
+
+export class MemoryLog implements ChannelLog {
+  readonly engine = 'memory'
+  /** How many reads were answered; for metrics. */
+  reads = 0
+
+  readonly #retention: Retention
+  readonly #window: number
+  readonly #now: () => number
+  readonly #channels = new Map<string, Channel>()
+  /** Channels that may hold an event or a key, in the order of their last appends. */
+  readonly #holding = new Set<Channel>()
+  /** Channels that hold nothing and have no feed, the longest idle first. */
+  readonly #idle = new Set<Channel>()
+  #closed = false
+
+  constructor(options: MemoryLogOptions) {
+    this.#retention = options.retention
+    this.#window = options.idempotencyWindow
+    this.#now = options.now ?? Date.now
+  }
+
+  async open(): Promise<void> {}
+
+  async append(name: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    this.#check()
+    return drafts.length === 0 ? [] : this.#append(this.#channel(name), drafts)
+  }
+
+  async read(name: string, after: Start, limit: PageLimit): Promise<Page> {
+    this.#check()
+    this.reads++
+    const channel = this.#readable(name)
+    const history = historyOf(channel)
+    const placed = place(history, after)
+    return pageOf(history, placed, stretch(channel, history, placed.start.offset, limit))
+  }
+
+  async state(name: string): Promise<ChannelState> {
+    this.#check()
+    const channel = this.#readable(name)
+    const history = historyOf(channel)
+    const count = history.head - history.floor
+    const tail = count === 0 ? undefined : { epoch: channel.epoch, offset: history.floor + 1 }
+    return { head: headOf(history), tail, count }
+  }
+
+  async follow(name: string, follower: Follower): Promise<Feed> {
+    this.#check()
+    return this.#follow(this.#readable(name), follower)
+  }
+
+  async probe(): Promise<void> {
+    this.#check()
+    const channel = this.#channel(PROBE)
+    let came = 0
+    const feed = this.#follow(channel, {
+      start() {},
+      begun() {},
+      gap() {},
+      events: events => {
+        came += events.length
+      },
+    })
+    this.#append(channel, [{ data: Buffer.from('1') }])
+    feed.close()
+    this.#forget(channel)
+    if (came !== 1) throw new LogUnavailable('the probe event did not come back')
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#channels.clear()
+    this.#holding.clear()
+    this.#idle.clear()
+  }
+
+  #check(): void {
+    if (this.#closed) throw new LogUnavailable('the log is closed')
+  }
+
+  /** The channel of that name; begins its epoch where there is none. */
+  #channel(name: string): Channel {
+    const known = this.#channels.get(name)
+    if (known !== undefined) return known
+    const epoch = randomEpoch()
+    const channel: Channel = {
+      name,
+      epoch,
+      head: 0,
+      time: 0,
+      events: [],
+      first: 0,
+      bytes: 0,
+      keys: new Map(),
+      follower: undefined,
+    }
+    this.#channels.set(name, channel)
+    return channel
+  }
+
+  /** The same, trimmed to what is readable now. */
+  #readable(name: string): Channel {
+    const channel = this.#channel(name)
+    const now = this.#now()
+    this.#trim(channel, now)
+    if (!this.#holding.has(channel)) this.#touchIdle(channel)
+    this.#sweep(now)
+    return channel
+  }
+
+  #append(channel: Channel, drafts: readonly Draft[]): Receipt[] {
+    const now = this.#now()
+    const time = Math.max(now, channel.time)
+    this.#expireKeys(channel, now)
+    const added: LogEvent[] = []
+    const receipts: Receipt[] = []
+    for (const draft of drafts) {
+      const { idempotencyKey: key } = draft
+      const first = key === undefined ? undefined : channel.keys.get(key)
+      if (first !== undefined) {
+        receipts.push({ ...first, replayed: true })
+        continue
+      }
+      const event = this.#hold(channel, time, draft)
+      added.push(event)
+      const position = { epoch: event.epoch, offset: event.offset }
+      const receipt = { position, time, replayed: false }
+      if (key !== undefined) channel.keys.set(key, receipt)
+      receipts.push(receipt)
+    }
+    if (added.length > 0) {
+      this.#idle.delete(channel)
+      this.#holding.delete(channel)
+      this.#holding.add(channel)
+      this.#trim(channel, now)
+    }
+    this.#sweep(now)
+    if (added.length > 0) channel.follower?.events(added)
+    return receipts
+  }
+
+  #hold(channel: Channel, time: number, draft: Draft): LogEvent {
+    const { epoch } = channel
+    const offset = channel.head + 1
+    const { type, encoding, data } = draft
+    const json = encodeEvent(channel.name, epoch, offset, time, type, encoding, data)
+    const event = { epoch, offset, time, type, low: draft.priority === 'low', json, bytes: data.length }
+    channel.events.push(event)
+    channel.head = offset
+    channel.time = time
+    channel.bytes += event.bytes
+    return event
+  }
+
+  /** Drops from the tail what retention no longer keeps. */
+  #trim(channel: Channel, now: number): void {
+    const { events: maxEvents, bytes: maxBytes, age } = this.#retention
+    const { events } = channel
+    const oldest = now - age
+    let { first } = channel
+    for (; first < events.length; first++) {
+      const event = events[first]
+      if (event === undefined) continue
+      const count = events.length - first
+      const tooMany = count > maxEvents || (channel.bytes > maxBytes && count > 1)
+      if (!tooMany && event.time >= oldest) break
+      channel.bytes -= event.bytes
+      events[first] = undefined
+    }
+    channel.first = first
+    // Moves what is left only when at least as much is gone, so an append's share of it stays constant.
+    if (first === events.length || (first >= 64 && first * 2 >= events.length)) {
+      channel.events = events.slice(first)
+      channel.first = 0
+    }
+  }
+
+  #expireKeys(channel: Channel, now: number): void {
+    for (const [key, receipt] of channel.keys) {
+      if (receipt.time + this.#window >= now) break
+      channel.keys.delete(key)
+    }
+  }
+
+  /** Lets go of what nobody could read any more, in channels that nobody touches. */
+  #sweep(now: number): void {
+    const kept = Math.max(this.#retention.age, this.#window)
+    for (const channel of this.#holding) {
+      if (channel.time + kept >= now) break
+      this.#trim(channel, now)
+      channel.keys.clear()
+      this.#holding.delete(channel)
+      this.#touchIdle(channel)
+    }
+    for (const channel of this.#idle) {
+      if (this.#idle.size <= MAX_IDLE) break
+      this.#forget(channel)
+    }
+  }
+
+  #touchIdle(channel: Channel): void {
+    this.#idle.delete(channel)
+    if (channel.follower === undefined) this.#idle.add(channel)
+  }
+
+  #forget(channel: Channel): void {
+    this.#channels.delete(channel.name)
+    this.#holding.delete(channel)
+    this.#idle.delete(channel)
+  }
+
+  #follow(channel: Channel, follower: Follower): Feed {
+    if (channel.follower !== undefined) throw new Error(`channel ${channel.name} has a feed already`)
+    channel.follower = follower
+    this.#idle.delete(channel)
+    follower.start(headOf(historyOf(channel)))
+    return {
+      close: () => {
+        if (channel.follower !== follower) return
+        channel.follower = undefined
+        if (this.#closed || this.#holding.has(channel)) return
+        this.#touchIdle(channel)
+        this.#sweep(this.#now())
+      },
+    }
+  }
+}
+
+function historyOf(channel: Channel): History {
+  const { epoch, head, events, first } = channel
+  return { epoch, ended: [], head, floor: head - (events.length - first) }
+}
+
+/** The events after `offset`, which is not below the floor, as many as the limit takes. */
+function stretch(channel: Channel, history: History, offset: number, limit: PageLimit): LogEvent[] {
+  const events: LogEvent[] = []
+  let bytes = 0
+  for (let at = channel.first + offset - history.floor; at < channel.events.length; at++) {
+    const event = channel.events[at]
+    if (event === undefined || events.length >= Math.max(1, limit.events)) break
+    bytes += event.bytes
+    if (bytes > limit.bytes && events.length > 0) break
+    events.push(event)
+  }
+  return events
+}

@@ -1,0 +1,138 @@
+// Appends that are asked for in one turn of the event loop, by whichever requests, go to Redis as one call. In a
+// cluster that holds within a slot, and a slot's next call waits for the answer to the one before: a call that had to
+// go on to another master could else be overtaken.
+
+import type { Draft } from '../../event/event.ts'
+import { randomEpoch } from '../history.ts'
+import type { Receipt } from '../log.ts'
+import type { Argument } from './connection.ts'
+import { parseReceipts, specOf } from './records.ts'
+import { evalsha, type Names, type Script } from './scripts.ts'
+import { slotOf } from './slots.ts'
+
+/** Events of one call, and bytes of their data: it holds up Redis for everybody else. One append is never split. */
+const CALL = 128
+const CALL_BYTES = 2 ** 20
+
+interface Options {
+  /** append.lua. */
+  readonly script: Script
+  readonly names: Names
+  /** Sends EVALSHA, once, and returns the reply. */
+  send(args: Argument[]): Promise<string>
+  /** Calls are sent one after the other; `idle` is told when none is left. */
+  readonly serial?: { idle(): void }
+}
+
+interface Append {
+  readonly channel: string
+  readonly drafts: readonly Draft[]
+  resolve(receipts: Receipt[]): void
+  reject(error: unknown): void
+}
+
+interface SlotOptions extends Omit<Options, 'send' | 'serial'> {
+  send(slot: number, args: Argument[]): Promise<string>
+}
+
+/** Appends in a cluster: each slot's apart. */
+export class SlotAppends {
+  readonly #options: SlotOptions
+  readonly #slots = new Map<number, Appends>()
+
+  constructor(options: SlotOptions) {
+    this.#options = options
+  }
+
+  /** See Appends. */
+  append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    const slot = slotOf(channel)
+    let appends = this.#slots.get(slot)
+    if (appends === undefined) {
+      const { script, names, send } = this.#options
+      const serial = { idle: () => void this.#slots.delete(slot) }
+      appends = new Appends({ script, names, send: args => send(slot, args), serial })
+      this.#slots.set(slot, appends)
+    }
+    return appends.append(channel, drafts)
+  }
+}
+
+export class Appends {
+  readonly #options: Options
+  #waiting: Append[] = []
+
+  constructor(options: Options) {
+    this.#options = options
+  }
+
+  /** Appends of one channel keep their order. Raises LogUnavailable. */
+  append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiting.push({ channel, drafts, resolve, reject }) === 1) setImmediate(() => this.#send())
+    })
+  }
+
+  #send(): void {
+    const { serial } = this.#options
+    if (serial !== undefined) {
+      void this.#sendSerially(serial.idle)
+      return
+    }
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (let at = 0; at < waiting.length;) {
+      const until = endOfCall(waiting, at)
+      void this.#call(at === 0 && until === waiting.length ? waiting : waiting.slice(at, until))
+      at = until
+    }
+  }
+
+  async #sendSerially(idle: () => void): Promise<void> {
+    // While it is not empty, `append` does not begin another one of these.
+    while (this.#waiting.length > 0) {
+      const until = endOfCall(this.#waiting, 0)
+      await this.#call(this.#waiting.slice(0, until))
+      this.#waiting.splice(0, until)
+    }
+    idle()
+  }
+
+  async #call(appends: readonly Append[]): Promise<void> {
+    const { script, names, send } = this.#options
+    const keys: string[] = []
+    const args: Argument[] = [randomEpoch()]
+    for (const { channel, drafts } of appends) {
+      keys.push(...names.keys(channel))
+      args.push(names.feed(channel), drafts.length)
+      for (const draft of drafts) args.push(specOf(draft), draft.data)
+    }
+    try {
+      const lines = (await send(evalsha(script, keys, args))).split('\n')
+      for (const [at, append] of appends.entries()) settle(append, lines[at])
+    } catch (error) {
+      for (const { reject } of appends) reject(error)
+    }
+  }
+}
+
+/** Where the call ends that begins with append `from`. */
+function endOfCall(appends: readonly Append[], from: number): number {
+  let events = 0
+  let bytes = 0
+  for (let at = from; at < appends.length; at++) {
+    const { drafts } = appends[at] as Append
+    for (const { data } of drafts) bytes += data.length
+    events += drafts.length
+    if (at > from && (events > CALL || bytes > CALL_BYTES)) return at
+  }
+  return appends.length
+}
+
+function settle({ drafts, resolve, reject }: Append, line = '- Redis said nothing of this append'): void {
+  try {
+    resolve(parseReceipts(line, drafts.length))
+  } catch (error) {
+    reject(error)
+  }
+}

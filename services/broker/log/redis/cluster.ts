@@ -1,0 +1,438 @@
+// The masters of a Redis Cluster: which slot is whose, what that changes for calls and for feeds, and nothing else.
+// Each master has connections of its own, so the driver need not know of the cluster.
+
+import { delay } from '../../../backoff.ts'
+import { type HostPort, printHost } from './url.ts'
+import type { Draft } from '../../event/event.ts'
+import { AppendsRefused, LogRefused, LogUnavailable, type Receipt } from '../log.ts'
+import { SlotAppends } from './append-batcher.ts'
+import { deferred, RedisConnection, reason } from './connection.ts'
+import { type Call, Master } from './server.ts'
+import type { Masters, MastersOptions } from './topology.ts'
+import { ErrorReply } from './replies.ts'
+import { SLOTS, slotOf } from './slots.ts'
+
+/** Ms between two looks at the topology: while nothing happens, and after a sign that something does. */
+const QUIET = 3000
+const BUSY = 200
+
+/** Ms for which a sign counts. */
+const SIGN = 3000
+
+/** Ms for which a master without a slot is kept. */
+const GUEST = 30_000
+
+/** Ms that a node may take to say what it knows of the topology. */
+const PATIENCE = 500
+
+/** Masters that a call is sent on to, and ms until it is tried again where the keys of a channel are on their way. */
+const TURNS = 5
+const AGAIN = 40
+
+/** Ms that a probe of all masters waits for those that are silent, and for which one that is silent is believed. */
+const PROBE_PATIENCE = 1000
+const PROBE_LASTS = 4000
+
+/** What is known of a master by its probes. */
+interface Probe {
+  /** When the last one came back; before that, when the first one began. By performance.now(). */
+  since: number
+  failure: LogUnavailable | undefined
+  underWay: Promise<void> | undefined
+}
+
+/** What one node knows. */
+interface View {
+  /** Grows with every change that the cluster agreed on. */
+  readonly epoch: number
+  readonly ranges: readonly { readonly from: number; readonly to: number; readonly master: HostPort }[]
+}
+
+export class ClusterMasters implements Masters {
+  readonly #options: MastersOptions
+  readonly #appends: SlotAppends
+  readonly #masters = new Map<string, Master>()
+  #owners: readonly (Master | undefined)[] = new Array(SLOTS).fill(undefined)
+  /** Masters without a slot that a call was sent on to, and when. */
+  readonly #guests = new Map<Master, number>()
+  readonly #leaving = new Map<Master, NodeJS.Timeout>()
+  /** Masters that took subscriptions away since the last look. */
+  readonly #took = new Set<Master>()
+  readonly #seeds = new Set<RedisConnection>()
+  /** Of masters that have left. */
+  #reconnects = 0
+  readonly #probes = new Map<Master, Probe>()
+  #looking: Promise<void> | undefined
+  #timer: NodeJS.Timeout | undefined
+  #signed = 0
+  #closed = false
+
+  constructor(options: MastersOptions) {
+    this.#options = options
+    const { scripts, names } = options
+    this.#appends = new SlotAppends({
+      script: scripts.append,
+      names,
+      send: (slot, args) => this.call(slot, { args }) as Promise<string>,
+    })
+  }
+
+  get reconnects(): number {
+    let sum = this.#reconnects
+    for (const master of this.#masters.values()) sum += master.reconnects
+    return sum
+  }
+
+  async open(): Promise<void> {
+    await this.#look()
+    await Promise.all(this.#serving().map(master => master.opened))
+    this.#schedule()
+  }
+
+  append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    return this.#appends.append(channel, drafts)
+  }
+
+  /** A master that sends a call on to another has not done it: nothing is done twice. */
+  async call(slot: number, call: Call): Promise<unknown> {
+    const end = Date.now() + this.#options.timeout
+    let master = this.#owner(slot)
+    let asking = false
+    for (let turn = 1; ; turn++) {
+      try {
+        if (master.opening) await master.opening
+        return await (asking ? master.callAsking(call) : master.call(call))
+      } catch (error) {
+        const redirection = redirectionOf(error)
+        if (redirection === undefined) {
+          if (!(error instanceof ErrorReply) || error.reply.startsWith('CLUSTERDOWN')) this.#sign()
+          throw error
+        }
+        if (turn === TURNS || Date.now() >= end || this.#closed) throw error
+        const { kind, address } = redirection
+        asking = kind === 'ASK'
+        if (kind === 'TRYAGAIN') await new Promise(resolve => setTimeout(resolve, AGAIN))
+        if (kind === 'MOVED') await this.#lookAgain()
+        const owner = this.#owner(slot)
+        master = asking || (kind === 'MOVED' && owner === master) ? this.#guest(address, master) : owner
+      }
+    }
+  }
+
+  slot(name: string): number {
+    return slotOf(name)
+  }
+
+  async subscribe(name: string): Promise<void> {
+    const slot = slotOf(name)
+    for (let turn = 1; ; turn++) {
+      const master = this.#owner(slot)
+      try {
+        if (master.opening) await master.opening
+        if (this.#owners[slot] === master) return await master.subscriptions.subscribe(name)
+      } catch (error) {
+        const moved = redirectionOf(error) !== undefined || this.#owners[slot] !== master
+        if (!moved || turn === TURNS || this.#closed) throw error
+        await this.#lookAgain()
+      }
+    }
+  }
+
+  unsubscribe(name: string): void {
+    for (const master of this.#masters.values()) master.subscriptions.unsubscribe(name)
+  }
+
+  doubt(name: string): void {
+    this.#owners[slotOf(name)]?.subscriptions.doubt(name)
+  }
+
+  async probe(): Promise<void> {
+    const serving = this.#serving()
+    // One that is silent keeps nobody waiting: its channels are told as away meanwhile.
+    await within(
+      PROBE_PATIENCE,
+      serving.map(master => this.#probeOnce(master)),
+    )
+    const failures = serving.flatMap(master => this.#failureOf(master) ?? [])
+    if (serving.length === 0) throw new LogUnavailable('no master of the cluster is known')
+    if (failures.length < serving.length) return
+    throw failures.find(each => each instanceof AppendsRefused) ?? failures[0]
+  }
+
+  away(slot: number): LogUnavailable | undefined {
+    const master = this.#owners[slot]
+    if (master === undefined) return new LogUnavailable(`no master of the cluster serves slot ${slot}`)
+    const failure = this.#failureOf(master)
+    return failure instanceof AppendsRefused ? undefined : failure
+  }
+
+  /** Probes a master unless that is under way. Does not raise. */
+  #probeOnce(master: Master): Promise<void> {
+    const known = this.#probes.get(master)
+    if (known?.underWay !== undefined) return known.underWay
+    const probe: Probe = known ?? { since: performance.now(), failure: undefined, underWay: undefined }
+    this.#probes.set(master, probe)
+    const settle = (failure: LogUnavailable | undefined) => {
+      if (`${failure?.message}` !== `${probe.failure?.message}`) this.#tell(master, failure)
+      probe.failure = failure
+      probe.underWay = undefined
+      if (failure === undefined) probe.since = performance.now()
+    }
+    probe.underWay = master.probe().then(
+      () => settle(undefined),
+      error => settle(named(master, error)),
+    )
+    return probe.underWay
+  }
+
+  /** Why a master does not deliver. One whose probe is out is believed for a while. */
+  #failureOf(master: Master): LogUnavailable | undefined {
+    const probe = this.#probes.get(master)
+    if (probe === undefined) return undefined
+    if (probe.failure !== undefined) return probe.failure
+    if (probe.underWay === undefined || performance.now() - probe.since < PROBE_LASTS) return undefined
+    return new LogUnavailable(`Redis at ${printHost(master.at)}: probes do not come back`)
+  }
+
+  #tell(master: Master, failure: LogUnavailable | undefined): void {
+    const about = { redis: printHost(master.at), reason: failure?.message }
+    if (failure === undefined) this.#options.logger.info(about, 'this master of the cluster delivers again')
+    else this.#options.logger.warn(about, 'this master of the cluster does not deliver: its channels fail')
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    clearTimeout(this.#timer)
+    for (const timer of this.#leaving.values()) clearTimeout(timer)
+    const masters = [...this.#masters.values(), ...this.#leaving.keys(), ...this.#seeds]
+    await Promise.all(masters.map(master => master.close()))
+    await this.#looking?.catch(() => {})
+  }
+
+  #serving(): Master[] {
+    return [...new Set(this.#owners)].filter(master => master !== undefined)
+  }
+
+  #owner(slot: number): Master {
+    const master = this.#owners[slot]
+    if (master !== undefined) return master
+    this.#sign()
+    throw new LogUnavailable(`no master of the cluster serves slot ${slot}`)
+  }
+
+  /** The master that `from` named, perhaps without a host. */
+  #guest(address: string, from: Master): Master {
+    const colon = address.lastIndexOf(':')
+    const host = address.slice(0, colon).replace(/^\[(.*)\]$/, '$1') || from.at.host
+    const master = this.#at({ host, port: Number(address.slice(colon + 1)) })
+    this.#guests.set(master, Date.now())
+    return master
+  }
+
+  #at(at: HostPort): Master {
+    const known = this.#masters.get(printHost(at))
+    if (known !== undefined) return known
+    const master: Master = new Master({
+      ...this.#options,
+      endpoint: { ...this.#options.endpoint, kind: 'server', hosts: [at] },
+      expected: () => undefined,
+      serves: slot => this.#owners[slot] === master,
+      changed: () => this.#sign(),
+      tookAway: () => {
+        this.#took.add(master)
+        this.#sign()
+      },
+    })
+    this.#masters.set(printHost(at), master)
+    master.open().catch(error => this.#options.logger.warn({}, reason(error)))
+    return master
+  }
+
+  /** Something may have changed: looks soon, and often for a while. */
+  #sign(): void {
+    const before = this.#signed
+    this.#signed = Date.now()
+    if (this.#signed - before > BUSY) this.#schedule(1)
+  }
+
+  #schedule(times = 0): void {
+    clearTimeout(this.#timer)
+    if (this.#closed) return
+    const busy = Date.now() - this.#signed < SIGN || this.#serving().some(master => !master.usable)
+    const wait = times === 1 ? 1 : delay(1, busy ? BUSY : QUIET, QUIET)
+    this.#timer = setTimeout(
+      () =>
+        this.#look().then(
+          () => this.#schedule(),
+          () => this.#schedule(),
+        ),
+      wait,
+    )
+    this.#timer.unref()
+  }
+
+  /** Learns the topology. Raises LogUnavailable, LogRefused. */
+  #look(): Promise<void> {
+    this.#looking ??= this.#lookOnce().finally(() => {
+      this.#looking = undefined
+    })
+    return this.#looking
+  }
+
+  /** The same, and what it learns is not older than the call. */
+  async #lookAgain(): Promise<void> {
+    await this.#looking?.catch(() => {})
+    await this.#look().catch(() => {})
+  }
+
+  async #lookOnce(): Promise<void> {
+    const asked = [...this.#masters.values()].filter(master => master.usable)
+    const views = await within(
+      PATIENCE,
+      asked.map(master => viewOf(master.at, (command, args) => master.ask(command, args))),
+    )
+    if (views.length === 0) views.push(await this.#seedView())
+    // Nodes that were cut off know less.
+    const view = views.reduce((best, each) => (each.epoch > best.epoch ? each : best))
+    if (!this.#closed) this.#adopt(view)
+  }
+
+  /** What a node says whose address the URL names, or which was known before. */
+  async #seedView(): Promise<View> {
+    const { endpoint, timeout, logger } = this.#options
+    const hosts = new Map(endpoint.hosts.map(host => [printHost(host), host]))
+    for (const [address, master] of this.#masters) hosts.set(address, master.at)
+    const views = [...hosts.values()].map(async host => {
+      const connection = new RedisConnection({
+        endpoint: { ...endpoint, kind: 'server', hosts: [host] },
+        name: 'topology',
+        timeout,
+        logger,
+        onReady() {},
+      })
+      this.#seeds.add(connection)
+      try {
+        await connection.open()
+        return await viewOf(host, (command, args) => connection.call(command, args))
+      } finally {
+        this.#seeds.delete(connection)
+        await connection.close()
+      }
+    })
+    try {
+      return await Promise.any(views)
+    } catch (error) {
+      const { errors } = error as AggregateError
+      throw errors.find(each => each instanceof LogRefused) ?? errors[0]
+    }
+  }
+
+  /** From now on slots are whose `view` says. Feeds go along. */
+  #adopt(view: View): void {
+    const owners: (Master | undefined)[] = new Array(SLOTS).fill(undefined)
+    for (const { from, to, master } of view.ranges) owners.fill(this.#at(master), from, to + 1)
+    const changed = owners.some((owner, slot) => owner !== this.#owners[slot])
+    this.#owners = owners
+    if (changed) {
+      for (const master of this.#masters.values()) if (this.#handOver(master)) this.#took.delete(master)
+    }
+    // These lost subscriptions to nobody: they may have them again.
+    for (const master of this.#took) master.subscriptions.renew()
+    this.#took.clear()
+    const serving = new Set(owners)
+    for (const [address, master] of this.#masters) {
+      const guest = Date.now() - (this.#guests.get(master) ?? 0) < GUEST
+      if (!serving.has(master) && !guest && master.subscriptions.wanted.size === 0)
+        this.#leave(address, master)
+    }
+  }
+
+  /** Gives the pub/sub channels of slots that are not `master`'s to whose they are. Whether there were any. */
+  #handOver(master: Master): boolean {
+    const moved = new Map<Master, string[]>()
+    for (const name of master.subscriptions.wanted) {
+      const owner = this.#owners[slotOf(name)]
+      if (owner === master) continue
+      if (name === master.probeName) master.endProbe()
+      else if (owner !== undefined) {
+        const names = moved.get(owner)
+        if (names === undefined) moved.set(owner, [name])
+        else names.push(name)
+      }
+    }
+    for (const [owner, names] of moved) {
+      for (const name of names) master.subscriptions.unsubscribe(name)
+      owner.subscriptions.take(names)
+    }
+    return moved.size > 0
+  }
+
+  /** Lets go of it once what is under way has been answered. */
+  #leave(address: string, master: Master): void {
+    this.#masters.delete(address)
+    this.#guests.delete(master)
+    this.#probes.delete(master)
+    this.#reconnects += master.reconnects
+    const timer = setTimeout(() => {
+      this.#leaving.delete(master)
+      void master.close()
+    }, this.#options.timeout)
+    timer.unref()
+    this.#leaving.set(master, timer)
+  }
+}
+
+/** What a probe of a master raised, with its name. */
+function named({ at }: Master, error: unknown): LogUnavailable {
+  if (error instanceof AppendsRefused) return error
+  const [address, why] = [printHost(at), reason(error)]
+  return new LogUnavailable(why.includes(address) ? why : `Redis at ${address}: ${why}`)
+}
+
+/** Where a master sends a call on to; `address` is '' where it does not say. */
+function redirectionOf(error: unknown): { kind: string; address: string } | undefined {
+  if (!(error instanceof ErrorReply)) return undefined
+  const [, kind, address = ''] = /^(MOVED|ASK|TRYAGAIN)\b(?: \d+ (\S+))?/.exec(error.reply) ?? []
+  return kind === undefined ? undefined : { kind, address }
+}
+
+/** What the node at `at` knows. Raises LogUnavailable, LogRefused. */
+async function viewOf(
+  at: HostPort,
+  ask: (command: string, args: string[]) => Promise<unknown>,
+): Promise<View> {
+  let answers: unknown[]
+  try {
+    answers = await Promise.all([ask('cluster', ['slots']), ask('cluster', ['nodes'])])
+  } catch (error) {
+    if (error instanceof ErrorReply && error.reply.includes('cluster support disabled'))
+      throw new LogRefused(`Redis at ${printHost(at)} is no cluster: its URL begins with redis://`)
+    throw error
+  }
+  const [slots, nodes] = answers as [[number, number, [string | null, number]][], string]
+  const ranges: View['ranges'][number][] = []
+  for (const [from, to, [host, port]] of slots) {
+    // A node that can't tell its host is reached by the one by which it was asked.
+    if (host !== '?') ranges.push({ from, to, master: { host: host || at.host, port } })
+  }
+  if (ranges.length === 0) throw new LogUnavailable(`Redis at ${printHost(at)} knows no slots of the cluster`)
+  const epochs = nodes.split('\n').map(line => Number(line.split(' ')[6] ?? 0))
+  return { epoch: Math.max(...epochs), ranges }
+}
+
+/** What those of `promises` gave that were kept within `ms`. */
+async function within<T>(ms: number, promises: readonly Promise<T>[]): Promise<T[]> {
+  const kept: T[] = []
+  const late = deferred<void>()
+  const timer = setTimeout(late.resolve, ms)
+  const all = promises.map(promise =>
+    promise.then(
+      value => void kept.push(value),
+      () => {},
+    ),
+  )
+  await Promise.race([Promise.all(all), late.promise])
+  clearTimeout(timer)
+  return [...kept]
+}

@@ -1,0 +1,353 @@
+// One connection to Redis. The only file that knows the driver: how it is set up, what its errors mean, and that
+// it never sends a command twice.
+
+import { once } from 'node:events'
+import { isIP } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { type Command, Redis, type RedisOptions, ReplyError } from 'ioredis'
+import { delay } from '../../../backoff.ts'
+import { addressOf, type Endpoint, type HostPort } from './url.ts'
+import { LogRefused, LogUnavailable } from '../log.ts'
+import { ErrorReply } from './replies.ts'
+
+/** What the log says of itself; pino's loggers are such. */
+export interface Logger {
+  debug(about: object, message: string): void
+  info(about: object, message: string): void
+  warn(about: object, message: string): void
+}
+
+export interface ConnectionOptions {
+  /** A server, or sentinels that name one. */
+  readonly endpoint: Endpoint
+  /** What it is for, e.g. `commands`: seen in CLIENT LIST and in the log. */
+  readonly name: string
+  /** Ms that a command may take, and connecting as well. */
+  readonly timeout: number
+  readonly logger: Logger
+  /** The address that it has to lead to, where that is known better than by sentinels that lag behind. */
+  expected?(): HostPort | undefined
+  /** It is connected, at first or again: the first commands on it are those sent here. */
+  onReady(): void
+  /** A pub/sub message; both are views that are good only during the call. */
+  onMessage?(feed: Buffer, payload: Buffer): void
+  /** Redis took a subscription away: its slot is elsewhere now. */
+  onMoved?(): void
+}
+
+export type Argument = string | number | Buffer
+
+const MAX_DELAY = 2000
+
+/** Ms that a sentinel may take to answer before the next one is asked. */
+const SENTINEL_TIMEOUT = 1000
+
+type Target = Omit<RedisOptions, 'replyMapping'>
+
+/** How the driver finds the server and is let in. */
+function target(endpoint: Endpoint, timeout: number): Target {
+  const { kind, hosts, master, db, username, password, sentinelLogin, tls, certificates } = endpoint
+  const [first] = hosts
+  const secure = { ca: certificates?.ca, cert: certificates?.cert, key: certificates?.key }
+  const options: Target = { db }
+  if (username !== undefined) options.username = username
+  if (password !== undefined) options.password = password
+  if (kind === 'sentinel') {
+    options.sentinels = [...hosts]
+    options.name = master
+    options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT, timeout)
+    // When none answers the driver gives up, and it is this file that tries again.
+    options.sentinelRetryStrategy = () => null
+    if (sentinelLogin?.username !== undefined) options.sentinelUsername = sentinelLogin.username
+    if (sentinelLogin?.password !== undefined) options.sentinelPassword = sentinelLogin.password
+    if (tls) {
+      options.tls = secure
+      options.sentinelTLS = secure
+      options.enableTLSForSentinelMode = true
+    }
+  } else if (first !== undefined) {
+    options.host = first.host
+    options.port = first.port
+    if (tls) options.tls = isIP(first.host) === 0 ? { ...secure, servername: first.host } : secure
+  }
+  return options
+}
+
+/**
+ * What `error` says, and not in the driver's words. Only its message: the driver's errors carry the arguments,
+ * passwords and data among them.
+ */
+export function reason(error: unknown): string {
+  return error instanceof Error ? inOurWords(error.message) : String(error)
+}
+
+function inOurWords(message: string): string {
+  const [, last] = /^All sentinels are unreachable.*?(?: Last error: (.*))?$/s.exec(message) ?? []
+  if (last !== undefined) return `no sentinel answers: ${inOurWords(last.trim())}`
+  const [, command] = /^NOPERM .*run the '([^']+)' command/.exec(message) ?? []
+  if (command !== undefined) return `NOPERM this user may not run ${command.toUpperCase().replace('|', ' ')}`
+  if (/wrong version number|packet length too long|before secure TLS/i.test(message)) return NO_TLS
+  return message
+}
+
+const LOADING = 'it is loading its data'
+const NO_TLS = 'it does not speak TLS: without it, the URL begins with redis, not rediss'
+const PERHAPS_TLS =
+  'it ends connections before it answers: if it speaks TLS alone, the URL begins with rediss'
+
+/** The driver; what INFO says when it connects is heard, and what it would print of that on the console is not said. */
+class Driver extends Redis {
+  onInfo: (info: string) => void = () => {}
+
+  override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
+    if (command.name === 'info' && this.status !== 'ready') {
+      const { reject } = command
+      // The driver prints its advice where it reads "NOPERM", and goes on.
+      command.reject = error => reject(new Error(reason(error).replace('NOPERM ', '')))
+      void command.promise.then(
+        info => this.onInfo(`${info}`),
+        () => {},
+      )
+    }
+    return super.sendCommand(command, stream)
+  }
+}
+
+export class RedisConnection {
+  readonly #driver: Driver
+  readonly #options: ConnectionOptions
+  readonly #address: string
+  #usable = false
+  #closing = false
+  #corked = false
+  #failure = 'not connected yet'
+  #told = ''
+  #retry: NodeJS.Timeout | undefined
+  #opening: Deferred<void> | undefined
+  /** Times that it was connected. */
+  connected = 0
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#address = addressOf(options.endpoint)
+    this.#driver = new Driver({
+      ...target(options.endpoint, options.timeout),
+      connectionName: `fanwire-${options.name}`,
+      protocol: 2,
+      // It would take one more right, and CLIENT LIST has the name.
+      disableClientInfo: true,
+      lazyConnect: true,
+      connectTimeout: options.timeout,
+      commandTimeout: options.timeout,
+      // A command is sent once or fails: never kept for later, never sent again.
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      autoResubscribe: false,
+      maxLoadingRetryTime: 500,
+      // A master that became a replica: perhaps the address leads to the new one.
+      reconnectOnError: error => error.message.startsWith('READONLY'),
+      retryStrategy: times => delay(times, 50, MAX_DELAY),
+    })
+    this.#driver.onInfo = info => {
+      if (/^loading:1/m.test(info)) this.#failed(new Error(LOADING))
+    }
+    this.#driver.on('ready', () => this.#ready())
+    this.#driver.on('error', error => this.#failed(error))
+    this.#driver.on('close', () => {
+      this.#usable = false
+    })
+    this.#driver.on('end', () => this.#ended())
+    if (options.onMessage) {
+      for (const event of ['messageBuffer', 'smessageBuffer']) {
+        this.#driver.on(event, (feed: Buffer, payload: Buffer) => options.onMessage?.(feed, payload))
+      }
+    }
+    this.#driver.on('moved', () => options.onMoved?.())
+  }
+
+  get usable(): boolean {
+    return this.#usable
+  }
+
+  /** Connects anew if it leads elsewhere than is expected. */
+  check(): void {
+    if (this.#usable && this.#astray()) this.reset('the sentinels name another master')
+  }
+
+  /** Connects. Raises LogUnavailable after the timeout, LogRefused when Redis does not let it in. */
+  async open(): Promise<void> {
+    const opening = deferred<void>()
+    this.#opening = opening
+    const expire = () => opening.reject(this.#givenUp())
+    const timer = setTimeout(expire, this.#options.timeout)
+    this.#driver.connect().catch(() => {})
+    try {
+      await opening.promise
+    } finally {
+      clearTimeout(timer)
+      this.#opening = undefined
+    }
+  }
+
+  /** Why it is not connected after all that time. */
+  #givenUp(): LogUnavailable | LogRefused {
+    const { stream, status } = this.#driver
+    if (this.#failure === LOADING) return new LogUnavailable(this.#message(LOADING), 'LOADING')
+    // The connection stands, and nobody answers a handshake.
+    const waits =
+      status === 'connecting' && stream instanceof TLSSocket && stream.encrypted && !stream.connecting
+    if (this.#failure === NO_TLS || waits) return new LogRefused(this.#message(NO_TLS))
+    // What sentinels answer, or do not, is said as it is.
+    const cut = !this.#options.endpoint.tls && /^(read|write) (ECONNRESET|EPIPE)/.test(this.#failure)
+    return cut ? new LogUnavailable(this.#message(PERHAPS_TLS), 'CLOSED') : this.#unavailable(this.#failure)
+  }
+
+  /** Sends a command and returns its reply, text as strings. Raises LogUnavailable. */
+  async call(command: string, args: Argument[]): Promise<unknown> {
+    this.#prepare()
+    try {
+      return await this.#driver.call(command, args)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  /** The same, text as Buffers. */
+  async callBuffer(command: string, args: Argument[]): Promise<unknown> {
+    this.#prepare()
+    try {
+      return await this.#driver.callBuffer(command, args)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  /** The next command is about a slot whose keys are on their way to this server. Raises LogUnavailable. */
+  asking(): void {
+    this.#prepare()
+    // If it fails, so does that command.
+    this.#driver.call('asking').catch(() => {})
+  }
+
+  /** Drops the connection, which no longer answers, and connects anew. */
+  reset(why: string): void {
+    if (!this.#usable || this.#closing) return
+    this.#usable = false
+    this.#failure = why
+    this.#options.logger.warn(
+      { redis: this.#address, connection: this.#options.name },
+      `${why}: connecting anew`,
+    )
+    this.#driver.stream.destroy()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing) return
+    this.#closing = true
+    this.#usable = false
+    this.#failure = 'the log is closed'
+    clearTimeout(this.#retry)
+    this.#opening?.reject(this.#unavailable(this.#failure))
+    const { stream } = this.#driver
+    this.#driver.disconnect()
+    if (stream === undefined || stream.closed) return
+    stream.destroy()
+    await once(stream, 'close')
+  }
+
+  #ready(): void {
+    if (this.#closing) return
+    if (this.#astray()) {
+      this.#driver.stream.destroy()
+      return
+    }
+    this.#usable = true
+    this.connected++
+    this.#told = ''
+    this.#failure = 'the connection was lost'
+    const { name, logger } = this.#options
+    const level = this.connected === 1 ? 'debug' : 'info'
+    logger[level]({ redis: this.#address, connection: name }, 'connected to Redis')
+    this.#options.onReady()
+    this.#opening?.resolve()
+  }
+
+  #astray(): boolean {
+    const expected = this.#options.expected?.()
+    if (expected === undefined) return false
+    const { remoteAddress = '', remotePort } = this.#driver.stream
+    // Of a host by name only the port can be compared.
+    const same = isIP(expected.host) === 0 || remoteAddress.replace(/^::ffff:/, '') === expected.host
+    return remotePort !== expected.port || !same
+  }
+
+  #failed(error: unknown): void {
+    this.#failure = reason(error)
+    if (isRefusal(this.#failure)) this.#opening?.reject(new LogRefused(this.#message(this.#failure)))
+    if (this.#closing || this.#told === this.#failure) return
+    // Once for each kind of failure until it is connected again: it tries up to 20 times a second.
+    this.#told = this.#failure
+    this.#options.logger.warn({ redis: this.#address, connection: this.#options.name }, this.#failure)
+  }
+
+  /** The driver gave up, which it does only when it could not even begin to connect. */
+  #ended(): void {
+    this.#usable = false
+    if (this.#closing) return
+    this.#retry = setTimeout(() => this.#driver.connect().catch(() => {}), delay(3, 50, MAX_DELAY))
+  }
+
+  /** Gathers what is sent in one tick of the event loop into one system call. */
+  #prepare(): void {
+    if (!this.#usable) throw this.#unavailable(this.#failure)
+    if (this.#corked) return
+    this.#corked = true
+    const { stream } = this.#driver
+    stream.cork()
+    setImmediate(() => {
+      this.#corked = false
+      stream.uncork()
+    })
+  }
+
+  #explain(error: unknown): LogUnavailable {
+    const why = reason(error)
+    if (why === 'Command timed out') {
+      // Whatever is behind this connection, later commands would wait as long.
+      this.reset(`no answer within ${this.#options.timeout} ms`)
+      return this.#unavailable(this.#failure)
+    }
+    if (/retries per request|Connection is closed|isn't writeable/.test(why))
+      return this.#unavailable(this.#failure)
+    return error instanceof ReplyError ? new ErrorReply(this.#message(why), why) : this.#unavailable(why)
+  }
+
+  #unavailable(why: string): LogUnavailable {
+    return new LogUnavailable(this.#message(why))
+  }
+
+  #message(why: string): string {
+    return `Redis at ${this.#address}: ${why}`
+  }
+}
+
+function isRefusal(why: string): boolean {
+  return /^(WRONGPASS|NOAUTH|NOPERM|this user may not|ERR invalid password|ERR DB index|ERR AUTH)/.test(why)
+}
+
+export interface Deferred<T> {
+  readonly promise: Promise<T>
+  resolve(value: T): void
+  reject(error: unknown): void
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve: (value: T) => void = () => {}
+  let reject: (error: unknown) => void = () => {}
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes
+    reject = no
+  })
+  return { promise, resolve, reject }
+}

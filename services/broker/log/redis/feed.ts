@@ -1,0 +1,238 @@
+// The live feed of one channel: what pub/sub brings, put in order, and filled in from the log where it leaves a hole.
+
+import { delay } from '../../../backoff.ts'
+import type { LogEvent } from '../../event/event.ts'
+import type { Feed, Follower, Page, PageLimit, Unbegun } from '../log.ts'
+import { LogUnavailable } from '../log.ts'
+import type { Position, Start } from '../../event/position.ts'
+import { parseRecords } from './records.ts'
+
+const FILL: PageLimit = { events: 1000, bytes: 4 * 1024 * 1024 }
+const HEAD: PageLimit = { events: 0, bytes: 0 }
+
+/** Bytes of data held while a read is under way; beyond it they are read from the log instead. */
+const HELD = 4 * 1024 * 1024
+
+const FIRST_RETRY = 100
+const LAST_RETRY = 2000
+
+/** `idle`: nothing is expected yet. `held`: a read is under way, which what comes now may follow. */
+type Phase = 'idle' | 'held' | 'live' | 'closed'
+
+/** Of a channel in the log: undefined where only a read can tell, `absent` where the log has nothing of it. */
+export type Head = Position | 'absent' | undefined
+
+export interface FeedOptions {
+  readonly channel: string
+  readonly follower: Follower
+  read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<Page>
+  /** A hole was found. */
+  hole(): void
+  closed(): void
+}
+
+/**
+ * A message is published in the same instant in which its events enter the log. So a read covers every message
+ * that had arrived when it was sent, whatever that said: only what arrives later has to be kept for its answer.
+ */
+export class RedisFeed implements Feed, Unbegun {
+  readonly channel: string
+  readonly #options: FeedOptions
+  #phase: Phase = 'idle'
+  /** The log has nothing of the channel: the epoch is this feed's alone. */
+  #unbegun = false
+  #beginning: Promise<void> | undefined
+  #epoch = ''
+  #offset = 0
+  /** In order, not handed over yet. */
+  #pending: LogEvent[] = []
+  #held: LogEvent[] = []
+  #heldBytes = 0
+  /** What the read under way says is not enough: one more follows. */
+  #again = false
+  #retry: { timer: NodeJS.Timeout; resolve: () => void } | undefined
+
+  constructor(options: FeedOptions) {
+    this.channel = options.channel
+    this.#options = options
+  }
+
+  get live(): boolean {
+    return this.#phase === 'live'
+  }
+
+  /** Begins at the head. The channel has to be subscribed. Raises LogUnavailable. */
+  async open(): Promise<void> {
+    let page: Page
+    do {
+      page = await this.#read('latest', HEAD, false)
+      if (this.#phase === 'closed') throw new LogUnavailable('the feed was closed')
+    } while (this.#again)
+    this.#moveTo(page)
+    this.#options.follower.start(page.cursor)
+    this.#merge()
+  }
+
+  get unbegun(): Unbegun | undefined {
+    return this.#unbegun ? this : undefined
+  }
+
+  begin(): Promise<void> {
+    this.#beginning ??= this.#begin().finally(() => {
+      this.#beginning = undefined
+    })
+    return this.#beginning
+  }
+
+  async #begin(): Promise<void> {
+    try {
+      const { cursor, unbegun } = await this.#options.read(this.channel, 'latest', HEAD, true)
+      // Where it has events already their messages are on the way.
+      if (unbegun === undefined && cursor.offset === 0) this.#adopt(cursor)
+    } catch {
+      // The log is away: it goes on as it is.
+    }
+  }
+
+  heard({ epoch, offset }: Position): void {
+    if (offset === 1) this.#adopt({ epoch, offset: 0 })
+  }
+
+  /**
+   * The channel has begun, at this position. Whatever was published since the feed was opened it would have been told
+   * of, so nothing lies between.
+   */
+  #adopt(at: Position): void {
+    if (!this.#unbegun || this.#phase !== 'live') return
+    this.#unbegun = false
+    this.#epoch = at.epoch
+    this.#options.follower.begun(at)
+  }
+
+  /** A message of the channel's. The buffer is not kept. */
+  message(payload: Buffer): void {
+    if (this.#phase === 'closed' || this.#phase === 'idle') return
+    const events: LogEvent[] = []
+    try {
+      parseRecords(this.channel, payload, events)
+    } catch {
+      // Not ours to read: what the log says counts.
+      this.fill()
+      return
+    }
+    for (const event of events) this.#take(event)
+  }
+
+  /** The log's head is, or was a moment ago, `head`. */
+  isBehind(head: Head): boolean {
+    if (head === 'absent') return !this.#unbegun
+    return head === undefined || head.epoch !== this.#epoch || head.offset > this.#offset
+  }
+
+  /** Reads on from the log: something may be missing. */
+  fill(): void {
+    if (this.#phase === 'live') this.#fill()
+    else this.#again = true
+  }
+
+  close(): void {
+    if (this.#phase === 'closed') return
+    this.#phase = 'closed'
+    this.#pending = []
+    this.#held = []
+    if (this.#retry) {
+      clearTimeout(this.#retry.timer)
+      this.#retry.resolve()
+    }
+    this.#options.closed()
+  }
+
+  #take(event: LogEvent): void {
+    if (this.#phase === 'live') {
+      if (this.#unbegun) this.heard(event)
+      const known = event.epoch === this.#epoch
+      if (known && event.offset === this.#offset + 1) {
+        this.#offset = event.offset
+        // What one chunk of the connection brings is handed over together.
+        if (this.#pending.push(event) === 1) queueMicrotask(() => this.#deliver())
+      } else if (!known || event.offset > this.#offset) {
+        this.#options.hole()
+        this.#fill()
+      }
+    } else if (this.#phase === 'held') {
+      this.#heldBytes += event.bytes
+      if (this.#heldBytes <= HELD) this.#held.push(event)
+      else this.#again = true
+    }
+  }
+
+  #deliver(): void {
+    const events = this.#pending
+    if (events.length === 0) return
+    this.#pending = []
+    this.#options.follower.events(events)
+  }
+
+  async #fill(): Promise<void> {
+    this.#deliver()
+    // From here on nobody else moves the position.
+    if (this.#phase !== 'live') return
+    this.#phase = 'idle'
+    for (let failures = 0; ;) {
+      let page: Page
+      try {
+        page = await this.#read({ epoch: this.#epoch, offset: this.#offset }, FILL, true)
+        failures = 0
+      } catch {
+        if (this.#closed) return
+        this.#phase = 'idle'
+        failures++
+        await this.#wait(delay(failures, FIRST_RETRY, LAST_RETRY))
+        if (this.#closed) return
+        continue
+      }
+      if (this.#closed) return
+      this.#moveTo(page)
+      if (page.gap) this.#options.follower.gap(page.gap)
+      if (this.#closed) return
+      if (page.events.length > 0) this.#options.follower.events(page.events)
+      if (this.#closed) return
+      if (!page.more && !this.#again) break
+    }
+    this.#merge()
+  }
+
+  get #closed(): boolean {
+    return this.#phase === 'closed'
+  }
+
+  #read(after: Start, limit: PageLimit, stays: boolean): Promise<Page> {
+    this.#phase = 'held'
+    this.#held = []
+    this.#heldBytes = 0
+    this.#again = false
+    return this.#options.read(this.channel, after, limit, stays)
+  }
+
+  /** Goes live with what came during the last read. */
+  #merge(): void {
+    if (this.#closed) return
+    const held = this.#held
+    this.#held = []
+    this.#phase = 'live'
+    // Once one of them needs a read, that read covers the rest.
+    for (const event of held) if (this.#phase === 'live') this.#take(event)
+  }
+
+  #moveTo({ cursor, unbegun }: Page): void {
+    this.#unbegun = unbegun === true
+    this.#epoch = cursor.epoch
+    this.#offset = cursor.offset
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise(resolve => {
+      this.#retry = { timer: setTimeout(resolve, ms), resolve }
+    })
+  }
+}

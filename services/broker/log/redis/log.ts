@@ -1,0 +1,219 @@
+// The Redis engine: channels in Redis, shared by every node that has the same one. What happens to a channel happens
+// inside Redis, in one script (redis/*.lua); this file sends the scripts and reads what they answer.
+
+import type { Draft } from '../../event/event.ts'
+import { floorOf, headOf, pageOf, place, randomEpoch } from '../history.ts'
+import { type Certificates, type Login, parseEndpoint } from './url.ts'
+import { Allowance } from '../allowance.ts'
+import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt, Retention } from '../log.ts'
+import { AppendsRefused, type LogUnavailable } from '../log.ts'
+import type { Start } from '../../event/position.ts'
+import { parsePosition } from '../../event/position.ts'
+import { ClusterMasters } from './cluster.ts'
+import type { Logger } from './connection.ts'
+import type { Head } from './feed.ts'
+import { Feeds } from './feeds.ts'
+import { type Masters, SingleMaster } from './topology.ts'
+import { parseRead, type Reading } from './records.ts'
+import { ErrorReply, Failures } from './replies.ts'
+import type { Scripts } from './scripts.ts'
+import { evalsha, loadScripts, Names } from './scripts.ts'
+
+/** Ms in which the heads of all followed channels are compared with the log's. */
+const COMPARE_EVERY = 8000
+
+/** What read.lua calls these starts. */
+const SYMBOLS = { earliest: '<', latest: '>' }
+
+const MANY = Number.MAX_SAFE_INTEGER
+
+/** Channels without an event that one node begins in a second: readers of made-up channels must not fill Redis. */
+const BEGUN_A_SECOND = 100
+
+/** Channels that are remembered because Redis had no room for their events, and of which some are trimmed at a time. */
+const REFUSED = 1000
+const TRIMMED_AT_A_TIME = 20
+
+const HEAD: PageLimit = { events: 0, bytes: 0 }
+
+export interface RedisLogOptions {
+  /** See endpoint.ts. */
+  readonly url: string
+  /** For `rediss`; what the system trusts, and no certificate of the node's own, unless given. */
+  readonly certificates?: Certificates | undefined
+  /** For `redis+sentinel`; sentinels are asked without unless given. */
+  readonly sentinelLogin?: Login | undefined
+  /** Begins every key and every pub/sub channel. */
+  readonly prefix: string
+  readonly retention: Retention
+  /** How long an idempotency key is known, ms. */
+  readonly idempotencyWindow: number
+  /** How long a command may take, ms. */
+  readonly timeout: number
+  readonly logger: Logger
+  /** Ms in which every feed is compared with the log once; for tests. */
+  readonly compareEvery?: number
+}
+
+export class RedisLog implements ChannelLog {
+  readonly engine = 'redis'
+  readonly failures: Failures
+  /** Reads put to Redis; for metrics. */
+  reads = 0
+
+  readonly #scripts: Scripts
+  readonly #names: Names
+  readonly #masters: Masters
+  readonly #feeds: Feeds
+  readonly #begins = new Allowance(BEGUN_A_SECOND)
+  /** Channels to which Redis had no room to append. */
+  readonly #refused = new Set<string>()
+
+  constructor(options: RedisLogOptions) {
+    const { url, prefix, retention, idempotencyWindow, timeout, logger, certificates, sentinelLogin } =
+      options
+    const endpoint = { ...parseEndpoint(url), certificates, sentinelLogin }
+    const sharded = endpoint.kind === 'cluster'
+    this.failures = new Failures(logger, sharded)
+    this.#scripts = loadScripts(retention, idempotencyWindow, sharded)
+    this.#names = new Names(prefix, endpoint.db)
+    this.#masters = new (sharded ? ClusterMasters : SingleMaster)({
+      endpoint,
+      sharded,
+      timeout,
+      logger,
+      scripts: this.#scripts,
+      names: this.#names,
+      message: (name, payload) => this.#feeds.message(name, payload),
+      renewed: names => this.#feeds.renewed(names),
+    })
+    this.#feeds = new Feeds({
+      subscriptions: {
+        subscribe: name => this.#subscribe(name),
+        unsubscribe: name => this.#masters.unsubscribe(name),
+        doubt: name => this.#masters.doubt(name),
+      },
+      feedName: channel => this.#names.feed(channel),
+      slot: channel => this.#masters.slot(channel),
+      read: (channel, after, limit, stays) => this.read(channel, after, limit, stays),
+      heads: channels => this.#heads(channels),
+      compareEvery: options.compareEvery ?? COMPARE_EVERY,
+    })
+  }
+
+  /** Times that a connection broke and was made anew; for metrics. */
+  get reconnects(): number {
+    return this.#masters.reconnects
+  }
+
+  /** Holes in feeds that were filled from the log; for metrics. */
+  get holesFilled(): number {
+    return this.#feeds.holesFilled
+  }
+
+  async open(): Promise<void> {
+    try {
+      await this.#masters.open()
+    } catch (error) {
+      await this.close()
+      throw this.failures.asRefusal(error)
+    }
+  }
+
+  async append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    if (drafts.length === 0) return []
+    try {
+      return await this.#masters.append(channel, drafts)
+    } catch (error) {
+      if (error instanceof ErrorReply && error.reason === 'OOM' && this.#refused.size < REFUSED)
+        this.#refused.add(channel)
+      throw this.failures.note('append', channel, error)
+    }
+  }
+
+  async read(channel: string, after: Start, limit: PageLimit, stays = false): Promise<Page> {
+    const may = stays && this.#begins.take()
+    const { history, events, keys } = await this.#read(channel, after, limit, may)
+    if (may && keys !== 'made') this.#begins.giveBack()
+    const page = pageOf(history, place(history, after), events)
+    return keys === 'absent' ? { ...page, unbegun: true } : page
+  }
+
+  async state(channel: string): Promise<ChannelState> {
+    const { history } = await this.#read(channel, 'latest', HEAD, false)
+    const count = history.head - history.floor
+    const { epoch, offset } = floorOf(history)
+    return { head: headOf(history), tail: count === 0 ? undefined : { epoch, offset: offset + 1 }, count }
+  }
+
+  follow(channel: string, follower: Follower): Promise<Feed> {
+    return this.#feeds.open(channel, follower)
+  }
+
+  async probe(): Promise<void> {
+    try {
+      await this.#masters.probe()
+      // Once more, for those of a cluster's other masters: what is still refused comes back by itself.
+      this.#trimSome()
+      this.#refused.clear()
+    } catch (error) {
+      if (error instanceof AppendsRefused) this.#trimSome()
+      throw this.failures.asRefusal(error)
+    }
+  }
+
+  away(channel: string): LogUnavailable | undefined {
+    return this.#masters.away(this.#masters.slot(channel))
+  }
+
+  async close(): Promise<void> {
+    this.#feeds.close()
+    await this.#masters.close()
+  }
+
+  async #subscribe(name: string): Promise<void> {
+    try {
+      await this.#masters.subscribe(name)
+    } catch (error) {
+      throw this.failures.note('follow', name, error)
+    }
+  }
+
+  async #read(channel: string, after: Start, limit: PageLimit, begins: boolean): Promise<Reading> {
+    this.reads++
+    const { epoch, offset } = typeof after === 'string' ? { epoch: SYMBOLS[after], offset: 0 } : after
+    const args = [
+      randomEpoch(),
+      epoch,
+      offset,
+      Math.min(limit.events, MANY),
+      Math.min(limit.bytes, MANY),
+      begins ? 1 : 0,
+    ]
+    const call = evalsha(this.#scripts.read, this.#names.keys(channel), args)
+    const slot = this.#masters.slot(channel)
+    try {
+      return parseRead(channel, await this.#masters.call(slot, { args: call, buffers: true, again: true }))
+    } catch (error) {
+      throw this.failures.note('read', channel, error)
+    }
+  }
+
+  /** Of channels of one slot. */
+  async #heads(channels: readonly string[]): Promise<Head[]> {
+    const keys = channels.flatMap(channel => this.#names.keys(channel))
+    const call = { args: evalsha(this.#scripts.heads, keys, []), again: true }
+    const heads = await this.#masters.call(this.#masters.slot(channels[0] ?? ''), call)
+    return (heads as string[]).map(head => (head === '-' ? 'absent' : parsePosition(head)))
+  }
+
+  /** While Redis is full: a read trims what has become too old, also where load balancers send no more appends. */
+  #trimSome(): void {
+    for (const channel of [...this.#refused].slice(0, TRIMMED_AT_A_TIME)) {
+      // To the end of the queue.
+      this.#refused.delete(channel)
+      this.#refused.add(channel)
+      this.read(channel, 'latest', HEAD).catch(() => {})
+    }
+  }
+}

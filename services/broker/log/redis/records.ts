@@ -1,0 +1,110 @@
+// Records: how an event lies in Redis and travels through pub/sub. redis/channel.lua says what they hold.
+
+import type { Draft, LogEvent } from '../../event/event.ts'
+import { encodeEvent } from '../../event/event.ts'
+import type { EndedEpoch, History } from '../history.ts'
+import type { Receipt } from '../log.ts'
+import { LogRefused } from '../log.ts'
+import { ErrorReply } from './replies.ts'
+
+const BASE64 = 1
+const LOW = 2
+const NEWLINE = 0x0a
+
+/** Version, epoch, offset, time, sum, bytes, flags and type, as they stand in a record. */
+type Head = [string, string, string, string, string, string, string, string]
+
+/** What `append.lua` is told of an event besides its data. */
+export function specOf(draft: Draft): string {
+  const flags = (draft.encoding === 'base64' ? BASE64 : 0) + (draft.priority === 'low' ? LOW : 0)
+  return `${flags} ${draft.type ?? ''} ${draft.idempotencyKey ?? ''}`
+}
+
+/**
+ * The events of the records that follow each other in `bytes`, of which it keeps nothing. Raises LogRefused where
+ * they are not of the version that this node knows.
+ */
+export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): void {
+  let at = 0
+  while (at < bytes.length) {
+    const line = bytes.indexOf(NEWLINE, at)
+    const head = bytes.toString('latin1', at, line === -1 ? at : line).split(' ')
+    if (head.length !== 8 || head[0] !== '1')
+      throw new LogRefused('Redis holds an event in a form that this version does not know', 'unknown-form')
+    const [, epoch, offset, time, , length, flags, type] = head as Head
+    const size = +length
+    const end = line + 1 + size
+    if (!(end <= bytes.length && +offset > 0 && +time >= 0))
+      throw new LogRefused('Redis holds an event that is damaged', 'damaged')
+    const encoding = +flags & BASE64 ? 'base64' : undefined
+    const name = type === '' ? undefined : type
+    const data = bytes.subarray(line + 1, end)
+    into.push({
+      epoch,
+      offset: +offset,
+      time: +time,
+      type: name,
+      low: (+flags & LOW) !== 0,
+      json: encodeEvent(channel, epoch, +offset, +time, name, encoding, data),
+      bytes: size,
+    })
+    at = end
+  }
+}
+
+/**
+ * The receipts in a channel's line of append.lua's reply, for `count` drafts. Raises ErrorReply where the line says
+ * why there are none.
+ */
+export function parseReceipts(line: string, count: number): Receipt[] {
+  if (line.startsWith('-')) throw new ErrorReply(`Redis answered: ${line.slice(1)}`, line.slice(1))
+  const fields = line.split(' ')
+  const epoch = fields[0] as string
+  const time = Number(fields[1])
+  let offset = Number(fields[2])
+  const receipts: Receipt[] = []
+  let repeat = 3
+  for (let i = 0; i < count; i++) {
+    if (repeat < fields.length && Number(fields[repeat]) === i) {
+      const [, epoch = '', offset, time] = fields.slice(repeat, repeat + 4)
+      receipts.push({ position: { epoch, offset: Number(offset) }, time: Number(time), replayed: true })
+      repeat += 4
+    } else {
+      receipts.push({ position: { epoch, offset }, time, replayed: false })
+      offset++
+    }
+  }
+  return receipts
+}
+
+/** What `read.lua` answers. */
+export interface Reading {
+  readonly history: History
+  readonly events: LogEvent[]
+  /** Whether the channel has keys, or has got them now. */
+  readonly keys: 'there' | 'made' | 'absent'
+}
+
+export function parseRead(channel: string, reply: unknown): Reading {
+  const [epoch, ended, head, floor, keys, ...records] = reply as [
+    ...[epoch: Buffer, ended: Buffer, head: number, floor: number, keys: Buffer],
+    ...Buffer[],
+  ]
+  const events: LogEvent[] = []
+  for (const record of records) parseRecords(channel, record, events)
+  const history = { epoch: `${epoch}`, ended: parseEnded(`${ended}`), head, floor }
+  return { history, events, keys: `${keys}` as Reading['keys'] }
+}
+
+/** A record of the node's own that is never appended: with nothing but data. */
+export function printRecord(data: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`1 0 1 1 0 ${data.length} 0 \n`), data])
+}
+
+function parseEnded(text: string): EndedEpoch[] {
+  if (text === '') return []
+  return text.split(' ').map(each => {
+    const [epoch = '', end] = each.split(':')
+    return { epoch, end: Number(end) }
+  })
+}

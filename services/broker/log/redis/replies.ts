@@ -1,0 +1,84 @@
+// What Redis answers instead of doing what was asked, and which of these answers pass by themselves.
+
+import type { Failure } from '../log.ts'
+import { LogRefused, LogUnavailable } from '../log.ts'
+import type { Logger } from './connection.ts'
+
+/** Answers that stay the same until somebody changes something: the data, the rights, the URL. */
+const FOR_GOOD = new Set(['WRONGTYPE', 'NOPERM', 'NOAUTH', 'WRONGPASS', 'CROSSSLOT', 'ERR'])
+
+/** Where Redis is no cluster for this node, nobody follows these. */
+const OF_CLUSTERS = new Set(['MOVED', 'ASK'])
+
+/** Redis can be read, and delivers, but does not write: it is full, can't save, or has too few replicas. */
+const WRITES_NOTHING = new Set(['OOM', 'MISCONF', 'NOREPLICAS'])
+
+/** Ms for which a kind of failure is not logged again. */
+const QUIET = 60_000
+
+/** Redis answered with an error: whatever was asked, it was not done, or said why. */
+export class ErrorReply extends LogUnavailable {
+  /** Begins with the error's code, e.g. `MOVED`. */
+  readonly reply: string
+
+  constructor(message: string, reply: string) {
+    super(message, codeOf(reply))
+    this.reply = reply
+  }
+}
+
+/** Whether Redis only refuses to write. */
+export function isWriteRefusal(error: unknown): error is ErrorReply {
+  return error instanceof ErrorReply && WRITES_NOTHING.has(error.reason)
+}
+
+/** The code that an error of Redis' begins with: capitals, so few that they may label metrics. */
+function codeOf(reply: string): string {
+  return /^([A-Z]{2,20})\b/.exec(reply)?.[1] ?? 'ERR'
+}
+
+/** Counts calls that failed, and logs what Redis answered to them: each kind once a minute. */
+export class Failures implements Iterable<Failure> {
+  readonly #logger: Logger
+  readonly #sharded: boolean
+  readonly #kinds = new Map<string, Failure & { loggedAt: number; loggedCount: number }>()
+
+  constructor(logger: Logger, sharded: boolean) {
+    this.#logger = logger
+    this.#sharded = sharded
+  }
+
+  [Symbol.iterator](): Iterator<Failure> {
+    return this.#kinds.values()
+  }
+
+  /** Notes why a call failed, and returns what is raised: LogRefused where that does not pass by itself. */
+  note(operation: Failure['operation'], channel: string, error: unknown): unknown {
+    if (!(error instanceof LogUnavailable || error instanceof LogRefused)) return error
+    const { reason, message } = error
+    const name = `${operation} ${reason}`
+    const known = this.#kinds.get(name) ?? { operation, reason, count: 0, loggedAt: 0, loggedCount: 0 }
+    const kind = { ...known, count: known.count + 1 }
+    this.#kinds.set(name, kind)
+    const answered = error instanceof ErrorReply || error instanceof LogRefused
+    if (answered && (known.count === 0 || performance.now() - kind.loggedAt >= QUIET)) {
+      const failed = kind.count - kind.loggedCount
+      this.#logger.warn({ operation, reason, channel, failed }, `${message} (logged once a minute)`)
+      kind.loggedAt = performance.now()
+      kind.loggedCount = kind.count
+    }
+    return this.asRefusal(error)
+  }
+
+  /** LogRefused in place of what does not pass by itself. */
+  asRefusal(error: unknown): unknown {
+    return error instanceof ErrorReply && this.#isForGood(error)
+      ? new LogRefused(error.message, error.reason)
+      : error
+  }
+
+  #isForGood({ reason, reply }: ErrorReply): boolean {
+    if (reply.includes('max number of clients')) return false
+    return FOR_GOOD.has(reason) || (!this.#sharded && OF_CLUSTERS.has(reason))
+  }
+}

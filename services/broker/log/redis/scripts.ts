@@ -1,0 +1,96 @@
+// The scripts that run inside Redis (lua/*.lua), and the names of the keys that they work on.
+
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { REMEMBERED_EPOCHS } from '../history.ts'
+import type { Retention } from '../log.ts'
+import type { Argument } from './connection.ts'
+
+export interface Script {
+  readonly text: string
+  /** What EVALSHA calls it by. */
+  readonly sha: string
+}
+
+export interface Scripts {
+  readonly append: Script
+  readonly read: Script
+  readonly heads: Script
+  /** `append` for the node's own probe: keeps one event, and not for long. */
+  readonly probe: Script
+}
+
+const MINUTE = 60_000
+
+/** Keys of a channel that never had an event: a stranger can make many of them. */
+const IDLE = 10 * MINUTE
+
+/**
+ * A channel without keys is in another epoch after this. Readers that come back within it have missed nothing; later ones
+ * are told a gap, since events may have come and gone with their keys.
+ */
+const PROVISIONAL = 2 * MINUTE
+
+/** `sharded`: for Redis Cluster. */
+export function loadScripts(retention: Retention, idempotencyWindow: number, sharded: boolean): Scripts {
+  const { events, age, bytes } = retention
+  // Refreshed when half of it is over, so the half that is left has to be later than anything that is kept.
+  const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + MINUTE)
+  const constants = {
+    MAX_EVENTS: events,
+    MAX_AGE: age,
+    MAX_BYTES: bytes,
+    WINDOW: idempotencyWindow,
+    KEPT: kept,
+    IDLE: Math.min(IDLE, kept),
+    EPOCHS: REMEMBERED_EPOCHS,
+    PROVISIONAL,
+    PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
+    SHARDED: `${sharded}`,
+  }
+  const brief = { ...constants, MAX_EVENTS: 1, KEPT: MINUTE, IDLE: MINUTE }
+  return {
+    append: script(constants, 'append'),
+    read: script(constants, 'read'),
+    heads: script(constants, 'heads'),
+    probe: script(brief, 'append'),
+  }
+}
+
+/** What EVALSHA is called with. */
+export function evalsha(script: Script, keys: readonly string[], args: readonly Argument[]): Argument[] {
+  return [script.sha, keys.length, ...keys, ...args]
+}
+
+function script(constants: Readonly<Record<string, number | string>>, name: string): Script {
+  const head = Object.entries(constants).map(([constant, value]) => `local ${constant} = ${value}`)
+  const text = [...head, source('channel'), source(name)].join('\n')
+  return { text, sha: createHash('sha1').update(text).digest('hex') }
+}
+
+function source(name: string): string {
+  return readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+}
+
+/** Names of one log's keys and pub/sub channels: all of a channel's lie in one hash slot. */
+export class Names {
+  readonly #prefix: string
+  readonly #feeds: string
+
+  /** `db` tells feeds apart where keys are: pub/sub knows no databases. */
+  constructor(prefix: string, db: number) {
+    this.#prefix = prefix
+    this.#feeds = db === 0 ? prefix : `${prefix}/${db}`
+  }
+
+  keys(channel: string): [string, string, string, string] {
+    // No channel name holds a brace.
+    const base = `${this.#prefix}:{${channel}}:`
+    return [`${base}m`, `${base}s`, `${base}i0`, `${base}i1`]
+  }
+
+  /** The pub/sub channel that carries the channel's events. */
+  feed(channel: string): string {
+    return `${this.#feeds}:{${channel}}`
+  }
+}

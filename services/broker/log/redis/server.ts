@@ -1,0 +1,345 @@
+// One Redis master as the log uses it: a connection for commands, one that carries feeds, the scripts that it has to
+// know, and the probe that goes through all of that.
+
+import { type Endpoint, type HostPort, printHost } from './url.ts'
+import type { LogEvent } from '../../event/event.ts'
+import { randomEpoch } from '../history.ts'
+import { AppendsRefused, LogRefused, LogUnavailable } from '../log.ts'
+import { Appends } from './append-batcher.ts'
+import type { Argument, Deferred, Logger } from './connection.ts'
+import { deferred, RedisConnection, reason } from './connection.ts'
+import { parseRecords, printRecord } from './records.ts'
+import { ErrorReply, isWriteRefusal } from './replies.ts'
+import type { Names, Scripts } from './scripts.ts'
+import { slotOf } from './slots.ts'
+import { Subscriptions } from './subscriptions.ts'
+
+/** Ms after which a probe has failed, also where commands may take longer. */
+const PROBE_TIMEOUT = 4000
+
+/** The oldest major version of Redis that has what the scripts need. */
+const OLDEST = 7
+
+/** Names that are tried to find one in a slot of the master's. */
+const MANY = 1_000_000
+
+/** What every master of a log shares. */
+export interface MasterOptions {
+  /** The master, or sentinels that name it. */
+  readonly endpoint: Endpoint
+  /** It is one of a cluster's. */
+  readonly sharded: boolean
+  readonly scripts: Scripts
+  readonly names: Names
+  /** How long a command may take, ms. */
+  readonly timeout: number
+  readonly logger: Logger
+  /** Its address, where that is known better than by sentinels that lag behind. */
+  expected(): HostPort | undefined
+  /** Whether a slot is this master's. */
+  serves(slot: number): boolean
+  /** A pub/sub message; both are good only during the call. False where nobody follows that channel. */
+  message(name: string, payload: Buffer): boolean
+  /** These are listened to again: what came between is missing. */
+  renewed(names: readonly string[]): void
+  /** Slots may have moved, or the master may be another one. */
+  changed(): void
+  /** It has taken subscriptions away. */
+  tookAway(): void
+}
+
+/** One EVALSHA. */
+export interface Call {
+  readonly args: Argument[]
+  /** Text is answered as Buffers. */
+  readonly buffers?: boolean
+  /** It may be sent again after the scripts were flushed. */
+  readonly again?: boolean
+}
+
+export class Master {
+  readonly subscriptions: Subscriptions
+  /** What `open` returned. */
+  opened: Promise<void> | undefined
+  /** Fulfilled once `open` has ended, however it did; undefined then. */
+  opening: Promise<void> | undefined
+
+  readonly #options: MasterOptions
+  readonly #commands: RedisConnection
+  readonly #feed: RedisConnection
+  readonly #appends: Appends
+  readonly #probes = new Map<string, Deferred<void>>()
+  #probeChannel = ''
+  #probed = 0
+  #loading: Promise<void> | undefined
+  /** What Redis has counted of connections that it ended since too much waited for them; NaN where it counts none. */
+  #overflows = Number.NaN
+  /** How often the other connection had been made when the feed's was made last. */
+  #commandsThen = 0
+
+  constructor(options: MasterOptions) {
+    this.#options = options
+    const { endpoint, timeout, logger, sharded, scripts, names, expected } = options
+    this.#commands = new RedisConnection({
+      endpoint,
+      timeout,
+      logger,
+      expected,
+      name: 'commands',
+      onReady: () => this.#begin(),
+    })
+    this.#feed = new RedisConnection({
+      endpoint,
+      timeout,
+      logger,
+      expected,
+      name: 'feed',
+      onReady: () => this.#feedReady(),
+      onMessage: (name, payload) => this.#message(name.toString('latin1'), payload),
+      onMoved: () => options.tookAway(),
+    })
+    this.subscriptions = new Subscriptions({
+      send: (command, names) => this.#feed.call(sharded ? `s${command}` : command, names),
+      slot: name => (sharded ? slotOf(name) : 0),
+      renewed: options.renewed,
+      refused: error => {
+        if (error instanceof ErrorReply) options.changed()
+      },
+    })
+    const send = (args: Argument[]) => this.call({ args }) as Promise<string>
+    this.#appends = new Appends({ script: scripts.probe, names, send })
+  }
+
+  get at(): HostPort {
+    return this.#options.endpoint.hosts[0] as HostPort
+  }
+
+  /** Both connections are up. */
+  get usable(): boolean {
+    return this.#commands.usable && this.#feed.usable
+  }
+
+  /** Times that a connection broke and was made anew. */
+  get reconnects(): number {
+    return Math.max(0, this.#commands.connected - 1) + Math.max(0, this.#feed.connected - 1)
+  }
+
+  /** Connects. Raises LogUnavailable, LogRefused; even then it goes on trying until it is closed. */
+  open(): Promise<void> {
+    this.opened = this.#open()
+    const ended = () => {
+      this.opening = undefined
+    }
+    this.opening = this.opened.then(ended, ended)
+    return this.opened
+  }
+
+  async #open(): Promise<void> {
+    await Promise.all([this.#commands.open(), this.#feed.open()])
+    await this.#checkServer()
+    await this.#load()
+    if (!this.#options.sharded) await this.#openProbe()
+  }
+
+  /** Calls a script. Raises LogUnavailable. */
+  async call(call: Call): Promise<unknown> {
+    const { args, buffers, again } = call
+    try {
+      return await (buffers
+        ? this.#commands.callBuffer('evalsha', args)
+        : this.#commands.call('evalsha', args))
+    } catch (error) {
+      if (!(error instanceof ErrorReply && error.reply.startsWith('NOSCRIPT'))) throw error
+      const loaded = this.#load()
+      // Others are not tried again: appends that were sent after it are under way.
+      if (!again) throw error
+      await loaded
+      return this.call({ ...call, again: false })
+    }
+  }
+
+  /** The same, in a slot whose keys are on their way to this master. */
+  async callAsking(call: Call): Promise<unknown> {
+    this.#commands.asking()
+    return this.call(call)
+  }
+
+  /** Any other command that may be sent twice. */
+  ask(command: string, args: Argument[]): Promise<unknown> {
+    return this.#commands.call(command, args)
+  }
+
+  /** See ChannelLog.probe: through both connections of this master. Raises LogUnavailable, AppendsRefused. */
+  async probe(): Promise<void> {
+    if (!this.#feed.usable) throw new LogUnavailable('the connection that carries the feeds is down')
+    const connections = [this.#commands.connected, this.#feed.connected]
+    const mark = `${this.#probed++}`
+    const came = deferred<void>()
+    this.#probes.set(mark, came)
+    let late = false
+    let waitsFor = 1 as 0 | 1
+    const expire = () => {
+      late = true
+      came.reject(new LogUnavailable('the probe event did not come back'))
+    }
+    const timer = setTimeout(expire, Math.min(this.#options.timeout, PROBE_TIMEOUT))
+    let refusal: ErrorReply | undefined
+    try {
+      const send = async () => {
+        const channel = await this.#openProbe()
+        waitsFor = 0
+        refusal = await this.#sendProbe(channel, Buffer.from(mark))
+        waitsFor = 1
+      }
+      await Promise.all([send(), came.promise])
+    } catch (error) {
+      // Whichever of the two is silent, unless it has been made anew meanwhile.
+      const silent = waitsFor === 0 ? this.#commands : this.#feed
+      if (late && silent.connected === connections[waitsFor])
+        silent.reset('the probe event did not come back')
+      if (error instanceof ErrorReply) {
+        // Its slot is another master's, or moving: the next probe takes another one.
+        this.endProbe()
+        this.#options.changed()
+      }
+      throw error
+    } finally {
+      clearTimeout(timer)
+      this.#probes.delete(mark)
+    }
+    if (refusal !== undefined) throw new AppendsRefused(refusal.message, refusal.reason)
+  }
+
+  /** Appends a probe; where Redis only refuses to write, publishes it, and returns what it said. */
+  async #sendProbe(channel: string, data: Buffer): Promise<ErrorReply | undefined> {
+    try {
+      await this.#appends.append(channel, [{ data }])
+      return undefined
+    } catch (error) {
+      if (!isWriteRefusal(error)) throw error
+      const publish = this.#options.sharded ? 'spublish' : 'publish'
+      await this.#commands.call(publish, [this.#options.names.feed(channel), printRecord(data)])
+      return error
+    }
+  }
+
+  /** The pub/sub channel of the probe. */
+  get probeName(): string {
+    return this.#probeChannel === '' ? '' : this.#options.names.feed(this.#probeChannel)
+  }
+
+  /** Probes use another channel from now on. */
+  endProbe(): void {
+    this.subscriptions.unsubscribe(this.probeName)
+    this.#probeChannel = ''
+    for (const probe of this.#probes.values())
+      probe.reject(new LogUnavailable('the slot of the probe has moved'))
+  }
+
+  /** Connections that lead elsewhere than is expected are made anew. */
+  check(): void {
+    for (const connection of [this.#commands, this.#feed]) connection.check()
+  }
+
+  async close(): Promise<void> {
+    this.subscriptions.close()
+    await Promise.all([this.#commands.close(), this.#feed.close()])
+  }
+
+  /** Listens to the channel of the probe, one that this master serves, and returns it. */
+  async #openProbe(): Promise<string> {
+    const { names, serves } = this.#options
+    for (let tries = 0; this.#probeChannel === ''; tries++) {
+      if (tries > MANY) throw new LogUnavailable('this master serves no slot')
+      const channel = `fanwire:probe:${randomEpoch()}`
+      if (serves(slotOf(names.feed(channel)))) this.#probeChannel = channel
+    }
+    const channel = this.#probeChannel
+    const name = this.probeName
+    if (!this.subscriptions.wanted.has(name)) await this.subscriptions.subscribe(name)
+    return channel
+  }
+
+  /** Makes Redis know the scripts, on each connection before anything else is sent on it. */
+  #load(): Promise<void> {
+    if (this.#loading !== undefined) return this.#loading
+    const loads = Object.values(this.#options.scripts).map(({ text }) =>
+      this.#commands.call('script', ['load', text]),
+    )
+    const loading = Promise.all(loads)
+      .then(() => {})
+      .finally(() => {
+        if (this.#loading === loading) this.#loading = undefined
+      })
+    this.#loading = loading
+    loading.catch(error => this.#options.logger.warn({}, `the scripts could not be loaded: ${reason(error)}`))
+    return loading
+  }
+
+  #feedReady(): void {
+    this.subscriptions.renew()
+    const again = this.#feed.connected > 1
+    const alone = again && this.#commands.usable && this.#commands.connected === this.#commandsThen
+    this.#commandsThen = this.#commands.connected
+    // Where both connections broke it was not the feed's fault.
+    if (alone) this.#explainCut().catch(() => {})
+  }
+
+  /** Says why Redis has ended the connection of the feed, and that alone. */
+  async #explainCut(): Promise<void> {
+    const before = this.#overflows
+    const overflows = overflowsOf(`${await this.#commands.call('info', ['stats'])}`)
+    this.#overflows = overflows
+    if (overflows <= before) return
+    const limit = 'more waited for this node than client-output-buffer-limit allows for pubsub'
+    this.#options.logger.warn(
+      { redis: printHost(this.at), connection: 'feed' },
+      Number.isNaN(overflows)
+        ? `the connection of the feed ended alone: ${limit}, or somebody killed it`
+        : `Redis cut the feed: ${limit}; what was missed is read from the log`,
+    )
+  }
+
+  #begin(): void {
+    this.#loading = undefined
+    this.#load().catch(() => {})
+  }
+
+  #message(name: string, payload: Buffer): void {
+    if (this.#options.message(name, payload) || name !== this.probeName) return
+    try {
+      const events: LogEvent[] = []
+      parseRecords(this.#probeChannel, payload, events)
+      for (const { json } of events) this.#probes.get(`${JSON.parse(json.toString()).data}`)?.resolve()
+    } catch {
+      // Not sent by this node: whoever waits for its own goes on waiting.
+    }
+  }
+
+  async #checkServer(): Promise<void> {
+    const sections = ['server', 'memory', 'cluster', 'stats'].map(section =>
+      this.#commands.call('info', [section]),
+    )
+    const info = (await Promise.all(sections)).join('')
+    const field = (name: string) => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
+    this.#overflows = overflowsOf(info)
+    this.#commandsThen = this.#commands.connected
+    const version = field('redis_version') ?? '0'
+    if (Number.parseInt(version, 10) < OLDEST && field('valkey_version') === undefined)
+      throw new LogRefused(`Redis ${version} is too old: ${OLDEST}.0 or later is needed, or Valkey`)
+    // `redis_mode` and the like have other names in Valkey.
+    if (field('cluster_enabled') === '1' && !this.#options.sharded)
+      throw new LogRefused('this Redis is a cluster: its URL begins with redis+cluster://')
+    const policy = field('maxmemory_policy')
+    if (policy !== undefined && policy !== 'noeviction')
+      this.#options.logger.warn(
+        { policy },
+        `Redis may evict channels: set maxmemory-policy to noeviction instead of ${policy}`,
+      )
+  }
+}
+
+/** From INFO; Redis 7.0 does not count them. */
+function overflowsOf(info: string): number {
+  return Number(/^client_output_buffer_limit_disconnections:(\d+)/m.exec(info)?.[1] ?? Number.NaN)
+}

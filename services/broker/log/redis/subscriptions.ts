@@ -1,0 +1,129 @@
+// The pub/sub channels that one connection listens to: asked for together once a tick, and again whenever the
+// connection is a new one.
+
+import { LogUnavailable } from '../log.ts'
+import type { Argument, Deferred } from './connection.ts'
+import { deferred } from './connection.ts'
+import { bySlot } from './slots.ts'
+
+/** Names in one command. */
+const BATCH = 1000
+
+/** Ms before names that Redis refused are tried again. */
+const RETRY = 1000
+
+export interface SubscriptionsOptions {
+  /** Sends a command over the connection. */
+  send(command: 'subscribe' | 'unsubscribe', names: Argument[]): Promise<unknown>
+  /** Names of one slot may be sent in one command. */
+  slot(name: string): number
+  /** These were listened to before the connection broke, and are now again: what came between is missing. */
+  renewed(names: readonly string[]): void
+  /** Redis did not take names, which are tried again. */
+  refused?(error: unknown): void
+}
+
+export class Subscriptions {
+  readonly #options: SubscriptionsOptions
+  readonly #wanted = new Set<string>()
+  /** What this connection was asked for. */
+  readonly #asked = new Set<string>()
+  readonly #changed = new Set<string>()
+  readonly #waiting = new Map<string, Deferred<void>>()
+  #flush: NodeJS.Immediate | undefined
+  readonly #retries = new Set<NodeJS.Timeout>()
+
+  constructor(options: SubscriptionsOptions) {
+    this.#options = options
+  }
+
+  /** Returns once Redis has confirmed it. Raises LogUnavailable; the name stays wanted even so. */
+  subscribe(name: string): Promise<void> {
+    this.#wanted.add(name)
+    const waiting = this.#waiting.get(name) ?? deferred<void>()
+    this.#waiting.set(name, waiting)
+    this.#change(name)
+    return waiting.promise
+  }
+
+  unsubscribe(name: string): void {
+    if (!this.#wanted.delete(name)) return
+    this.#change(name)
+    this.#waiting.get(name)?.reject(new LogUnavailable('it is not listened to any more'))
+    this.#waiting.delete(name)
+  }
+
+  /** What is listened to, or will be. */
+  get wanted(): ReadonlySet<string> {
+    return this.#wanted
+  }
+
+  /** Listens to these from now on, and tells `renewed`: what came before is missing. */
+  take(names: readonly string[]): void {
+    for (const name of names) this.#wanted.add(name)
+    for (const batch of this.#batches(names)) this.#ask(batch, true)
+  }
+
+  /** A message of this name was missed although the connection lives: perhaps Redis knows nothing of it. */
+  doubt(name: string): void {
+    if (this.#asked.has(name)) this.#ask([name], true)
+  }
+
+  /** The connection is a new one: it listens to nothing yet. */
+  renew(): void {
+    this.#asked.clear()
+    this.#changed.clear()
+    for (const names of this.#batches(this.#wanted)) this.#ask(names, true)
+  }
+
+  close(): void {
+    this.#wanted.clear()
+    this.#changed.clear()
+    clearImmediate(this.#flush)
+    for (const waiting of this.#waiting.values()) waiting.reject(new LogUnavailable('the log is closed'))
+    this.#waiting.clear()
+    for (const retry of this.#retries) clearTimeout(retry)
+  }
+
+  #change(name: string): void {
+    this.#changed.add(name)
+    this.#flush ??= setImmediate(() => {
+      this.#flush = undefined
+      const changed = [...this.#changed]
+      this.#changed.clear()
+      const added = changed.filter(each => this.#wanted.has(each))
+      for (const names of this.#batches(added)) this.#ask(names, false)
+      const left = changed.filter(each => !this.#wanted.has(each) && this.#asked.delete(each))
+      // Where that fails the connection is gone, and its subscriptions with it.
+      for (const names of this.#batches(left)) this.#options.send('unsubscribe', names).catch(() => {})
+    })
+  }
+
+  async #ask(names: readonly string[], again: boolean): Promise<void> {
+    for (const name of names) this.#asked.add(name)
+    const waiting = names.map(name => this.#waiting.get(name))
+    for (const name of names) this.#waiting.delete(name)
+    try {
+      await this.#options.send('subscribe', [...names])
+    } catch (error) {
+      for (const each of waiting) each?.reject(error)
+      for (const name of names) this.#asked.delete(name)
+      this.#options.refused?.(error)
+      // On a new connection `renew` asks for them; this is for a Redis that refused.
+      const retry = setTimeout(() => {
+        this.#retries.delete(retry)
+        const left = names.filter(name => this.#wanted.has(name) && !this.#asked.has(name))
+        if (left.length > 0) this.#ask(left, true)
+      }, RETRY)
+      retry.unref()
+      this.#retries.add(retry)
+      return
+    }
+    for (const each of waiting) each?.resolve()
+    if (again) this.#options.renewed(names)
+  }
+
+  #batches(names: Iterable<string>): string[][] {
+    return bySlot(names, this.#options.slot, BATCH)
+  }
+}

@@ -1,0 +1,117 @@
+// The body of a request, read at the reader's pace.
+
+import type { Readable } from 'node:stream'
+import type { FastifyRequest } from 'fastify'
+import { FanwireError } from '../errors.ts'
+import { Gather } from '../publish/bulk/byte-accumulator.ts'
+
+/** How long a body may take, in ms: between two pieces of it, and altogether. */
+export interface BodyTimes {
+  readonly idle: number
+  readonly total: number
+}
+
+export class RequestBody {
+  readonly #source: Readable
+  #ended: boolean
+  #stopped = false
+  #failure: FanwireError | undefined
+  #wake = () => {}
+  readonly #onReadable = () => this.#wake()
+  readonly #onEnd = () => {
+    // Over HTTP/2 a body that was cut ends like any other, after it has been said that it was.
+    if (this.#failure === undefined) this.#ended = true
+    this.#wake()
+  }
+  readonly #onGone = () => {
+    this.#failure ??= new FanwireError('FW_BAD_REQUEST', 'the request ended before its body did')
+    this.#wake()
+  }
+
+  constructor(source: Readable) {
+    this.#source = source
+    this.#ended = source.readableEnded
+    source.on('readable', this.#onReadable)
+    source.on('end', this.#onEnd)
+    source.on('error', this.#onGone)
+    source.on('aborted', this.#onGone)
+    source.on('close', this.#onGone)
+    if (source.destroyed && !this.#ended) this.#onGone()
+  }
+
+  /** What has arrived; waits for something. Undefined at the end or after `stop`. Raises FW_BAD_REQUEST when cut. */
+  async next(): Promise<Buffer | undefined> {
+    for (;;) {
+      if (this.#stopped) return undefined
+      const chunk: Buffer | string | null = this.#source.read()
+      if (chunk !== null) return typeof chunk === 'string' ? Buffer.from(chunk) : chunk
+      if (this.#ended) return undefined
+      if (this.#failure !== undefined) throw this.#failure
+      await new Promise<void>(resolve => {
+        this.#wake = resolve
+      })
+    }
+  }
+
+  /** All of it. Raises FW_TOO_LARGE with `tooLarge` beyond `limit` bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST. */
+  async whole(limit: number, declared: number, tooLarge: string, times: BodyTimes): Promise<Buffer> {
+    if (declared > limit) throw new FanwireError('FW_TOO_LARGE', tooLarge)
+    const late = () => this.#fail(new FanwireError('FW_REQUEST_TIMEOUT', 'the body did not arrive in time'))
+    const idle = setTimeout(late, times.idle)
+    const total = setTimeout(late, times.total)
+    try {
+      const gather = new Gather()
+      for (let chunk = await this.next(); chunk !== undefined; chunk = await this.next()) {
+        gather.add(chunk)
+        if (gather.length > limit) throw new FanwireError('FW_TOO_LARGE', tooLarge)
+        idle.refresh()
+      }
+      return gather.take()
+    } finally {
+      clearTimeout(idle)
+      clearTimeout(total)
+    }
+  }
+
+  /** `next` gives no more. */
+  stop(): void {
+    this.#stopped = true
+    this.#wake()
+  }
+
+  #fail(error: FanwireError): void {
+    this.#failure ??= error
+    this.#wake()
+  }
+
+  /**
+   * Lets the rest pass by unread: a client that sends before it reads is to see its answer, not a reset.
+   * `onData` is called for each piece.
+   */
+  discard(onData = () => {}): void {
+    this.stop()
+    this.#source.off('readable', this.#onReadable)
+    if (this.#ended || this.#source.destroyed) return
+    this.#source.on('data', onData)
+    this.#source.resume()
+  }
+}
+
+/**
+ * The whole body of a request. Raises FW_TOO_LARGE with the message `tooLarge` beyond `limit` bytes,
+ * FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
+ */
+export async function wholeBody(
+  request: FastifyRequest,
+  limit: number,
+  tooLarge: string,
+  times: BodyTimes,
+): Promise<Buffer> {
+  const body = new RequestBody(request.body as Readable)
+  try {
+    return await body.whole(limit, Number(request.headers['content-length'] ?? 0), tooLarge, times)
+  } catch (error) {
+    body.discard()
+    throw error
+  }
+}

@@ -1,0 +1,233 @@
+// The process above the workers: it forks them, replaces those that end, passes on what they ask each other, and
+// stops them. It holds the listening socket, which node:cluster gives it, and neither serves HTTP nor needs Redis.
+
+import cluster, { type Worker } from 'node:cluster'
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import closeWithGrace from 'close-with-grace'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Config } from '../../config/config.ts'
+import { delay } from '../../backoff.ts'
+import { addressOf, stopsWithin, urlOf } from '../node.ts'
+import { Dialogue, type ToPrimary, type ToWorker } from './dialogue.ts'
+import { type Measured, Totals } from './totals.ts'
+
+/** Ms until a worker is replaced: the first time, and at most when it keeps ending soon after its start. */
+const FIRST_DELAY = 200
+const LAST_DELAY = 10_000
+/** A worker that has lived as long, ms, did not end soon. */
+const LONG = 60_000
+
+/** Ms that a worker may take to answer. */
+const ANSWER_WITHIN = 1000
+
+/** Ms beyond those in which a worker ends by itself: then it is killed. */
+const KILL_AFTER = 2000
+
+/** A worker could not start. The message is for the user: one line, or a stack. */
+export class StartFailed extends Error {
+  override readonly name = 'StartFailed'
+}
+
+interface Member {
+  readonly worker: Worker
+  readonly dialogue: Dialogue<ToWorker, ToPrimary>
+  /** Times in a row that it and those in its place before it ended soon. */
+  readonly failures: number
+  readonly began: number
+  /** Whether it has come so far as to listen. */
+  listens: boolean
+  /** Why it could not start, in its own words. */
+  why: string | undefined
+  /** Whether it ended by itself with 0, or had not come so far. */
+  readonly ended: Promise<boolean>
+}
+
+class Primary {
+  readonly #config: Config
+  readonly #logger: FastifyBaseLogger
+  /** Workers that live, by id. */
+  readonly #members = new Map<number, Member>()
+  readonly #replacements = new Set<NodeJS.Timeout>()
+  readonly #totals = new Totals()
+  #gathering: Promise<string> | undefined
+  /** Keeps the port for the workers until the first of them is about to listen. */
+  #keeper: Server | undefined
+  #port = 0
+  #started = false
+  #stopping = false
+
+  constructor(config: Config, logger: FastifyBaseLogger) {
+    this.#config = config
+    this.#logger = logger
+  }
+
+  /** Returns the address, as a URL, when all workers listen. Raises StartFailed, and what listening may raise. */
+  async start(): Promise<string> {
+    const { host, port, workers } = this.#config
+    if (port === 0) {
+      // Chosen once: left to node:cluster, it would be another one after all workers had ended at once.
+      this.#keeper = createServer(socket => socket.destroy()).listen(0, await addressOf(host))
+      await once(this.#keeper, 'listening')
+      this.#port = (this.#keeper.address() as AddressInfo).port
+    }
+    cluster.schedulingPolicy = cluster.SCHED_RR
+    const listening = await Promise.all(Array.from({ length: workers }, () => this.#firstOf()))
+    this.#started = true
+    return listening[0] ?? ''
+  }
+
+  /** Returns when all have ended, and whether each did so by itself. */
+  async stop(): Promise<boolean> {
+    this.#stopping = true
+    for (const timer of this.#replacements) clearTimeout(timer)
+    const ends = [...this.#members.values()].map(({ worker, dialogue, listens, ended }) => {
+      // One that is starting serves nobody yet, and perhaps does not hear yet.
+      if (listens) void dialogue.ask({ of: 'stop' }, ANSWER_WITHIN)
+      else worker.process.kill('SIGTERM')
+      return ended
+    })
+    return (await Promise.all(ends)).every(well => well)
+  }
+
+  /** Ends all workers that are left, at once. */
+  kill(): void {
+    for (const { worker } of this.#members.values()) worker.process.kill('SIGKILL')
+  }
+
+  /** Forks a worker for the start, and returns the address at which it listens. Raises StartFailed. */
+  async #firstOf(): Promise<string> {
+    const member = this.#fork(0)
+    return await new Promise((resolve, reject) => {
+      const { tlsCert } = this.#config
+      member.worker.on('listening', ({ address, port }) => {
+        if (this.#isLast(port)) resolve(urlOf(address, port, tlsCert !== undefined))
+      })
+      void member.ended.then(() => {
+        if (!this.#stopping) reject(new StartFailed(member.why ?? 'a worker ended before it listened'))
+      })
+    })
+  }
+
+  /** Whether a worker that listens on this port listens on all: PORT is the last. */
+  #isLast(port: number): boolean {
+    const { h2cPort, metricsPort } = this.#config
+    return port !== h2cPort && port !== metricsPort
+  }
+
+  #fork(failures: number): Member {
+    const worker = cluster.fork()
+    const ended = new Promise<boolean>(resolve => {
+      const end = (code: number | null, signal: string | null, err?: Error) => {
+        if (this.#members.delete(worker.id)) this.#ended(member, { code, signal, err })
+        resolve(code === 0 || !member.listens)
+      }
+      worker.once('exit', end)
+      // It could not even be forked. Otherwise an error says that a message was not sent, to one that is ending.
+      worker.on('error', error => {
+        if (worker.process.pid === undefined) end(null, null, error)
+      })
+    })
+    const dialogue = new Dialogue<ToWorker, ToPrimary>(worker, question => this.#answer(member, question))
+    const began = performance.now()
+    const member: Member = { worker, dialogue, failures, began, listens: false, why: undefined, ended }
+    this.#members.set(worker.id, member)
+    worker.on('listening', ({ port }) => {
+      if (!this.#isLast(port)) return
+      member.listens = true
+      if (this.#started) this.#logger.info({ worker: worker.id }, 'a worker took the place of one that ended')
+    })
+    return member
+  }
+
+  #ended(
+    { worker, failures, began, listens, why }: Member,
+    how: { code: number | null; signal: string | null; err?: Error | undefined },
+  ): void {
+    this.#totals.ended(worker.id)
+    // The start tells it, once.
+    if (this.#stopping || (!this.#started && !listens)) return
+    const times = performance.now() - began < LONG ? failures + 1 : 1
+    const wait = delay(times, FIRST_DELAY, LAST_DELAY)
+    const { pid } = worker.process
+    this.#logger[how.code === 0 ? 'info' : 'error'](
+      { worker: worker.id, pid, ...how, why, replacedIn: Math.round(wait) },
+      listens ? 'a worker ended' : 'a worker could not start',
+    )
+    const timer = setTimeout(() => {
+      this.#replacements.delete(timer)
+      this.#fork(times)
+    }, wait)
+    this.#replacements.add(timer)
+  }
+
+  #answer(member: Member, question: ToPrimary): unknown {
+    switch (question.of) {
+      case 'port':
+        return this.#freePort()
+      case 'failed':
+        member.why = question.why
+        return true
+      case 'metrics':
+        // One at a time, for all who ask meanwhile.
+        this.#gathering ??= this.#metrics().finally(() => {
+          this.#gathering = undefined
+        })
+        return this.#gathering
+      case 'readers':
+        return this.#readers(question.channel)
+    }
+  }
+
+  #freePort(): number {
+    // It is free as soon as this returns.
+    this.#keeper?.close()
+    this.#keeper = undefined
+    return this.#port
+  }
+
+  async #metrics(): Promise<string> {
+    const answered = new Set<number>()
+    await this.#askAll({ of: 'metrics' }, (answer, id) => {
+      answered.add(id)
+      this.#totals.tell(id, answer as Measured)
+    })
+    return this.#totals.text(answered)
+  }
+
+  async #readers(channel: string): Promise<number> {
+    let sum = 0
+    await this.#askAll({ of: 'readers', channel }, answer => {
+      sum += answer as number
+    })
+    return sum
+  }
+
+  /** Asks every worker that serves; `heard` gets the answers of those that give one in time, and live. */
+  async #askAll(question: ToWorker, heard: (answer: unknown, worker: number) => void): Promise<void> {
+    const serving = [...this.#members.values()].filter(({ listens }) => listens)
+    await Promise.all(
+      serving.map(async ({ dialogue, worker }) => {
+        const answer = await dialogue.ask(question, ANSWER_WITHIN)
+        if (answer !== undefined && this.#members.has(worker.id)) heard(answer, worker.id)
+      }),
+    )
+  }
+}
+
+/**
+ * Runs the workers of `config`, and returns their address once all of them listen. Stops them when the process is
+ * told to end; however it ends, none stays. Raises StartFailed, and what listening may raise.
+ */
+export async function supervise(config: Config, logger: FastifyBaseLogger): Promise<string> {
+  const primary = new Primary(config, logger)
+  process.on('exit', () => primary.kill())
+  closeWithGrace({ delay: stopsWithin(config) + KILL_AFTER, logger }, async ({ signal, err }) => {
+    if (err) logger.fatal({ err }, 'a fault: the process ends')
+    else logger.info({ signal, workers: config.workers }, signal ? `${signal}: stopping` : 'stopping')
+    const well = await primary.stop()
+    if (!well) throw new Error('a worker did not end by itself')
+    if (!err) logger.info('all workers stopped')
+  })
+  return await primary.start()
+}

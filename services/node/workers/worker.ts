@@ -1,0 +1,67 @@
+// One of several processes that serve as one: it starts when the primary forks it, and goes when the primary says
+// so, or is gone.
+
+import type { Worker } from 'node:cluster'
+import type { Config } from '../../config/config.ts'
+import { createLogger, endWithGrace, explain, listen, type Serving, start } from '../node.ts'
+import { Dialogue, type Peer, type ToPrimary, type ToWorker } from './dialogue.ts'
+
+/** What a terminal or a service manager sends to all processes at once. */
+const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
+
+/** Ms that the primary may take to answer: longer than it gives the workers whom it asks for it. */
+const ANSWER_WITHIN = 2000
+
+/** Returns when it serves. `end` ends the process at once: it could not start, or was told twice to stop. */
+export async function work(config: Config, self: Worker, end: () => never): Promise<void> {
+  const logger = createLogger(config, self.id)
+  const serving: Serving = {}
+  const ending = endWithGrace(config, logger, serving, [...SIGNALS])
+  let stopping = false
+  const stop = () => {
+    if (!stopping) ending.close()
+    stopping = true
+  }
+
+  const primary = new Dialogue<ToPrimary, ToWorker>(process as Peer, question => {
+    switch (question.of) {
+      case 'stop':
+        return stop()
+      case 'metrics':
+        return serving.app?.fanwire.metrics.registry.getMetricsAsJSON()
+      case 'readers':
+        return serving.app?.fanwire.hub.readers(question.channel)
+    }
+  })
+  // Ctrl-C reaches the workers too: the primary's word, before or after it, is not a second one.
+  let signals = 0
+  for (const signal of SIGNALS) process.on(signal, () => (++signals === 1 ? stop() : end()))
+
+  // Nobody accepts connections any more. The cluster would end the process at once if it did not know of it.
+  self.exitedAfterDisconnect = true
+  process.on('disconnect', () => {
+    if (!stopping) logger.error('the primary is gone')
+    stop()
+  })
+
+  let { port } = config
+  try {
+    const app = await start(config, logger, {
+      metrics: async () => (await primary.ask({ of: 'metrics' }, ANSWER_WITHIN)) as string | undefined,
+      readers: async channel =>
+        (await primary.ask({ of: 'readers', channel }, ANSWER_WITHIN)) as number | undefined,
+    })
+    serving.app = app
+    if (port === 0) {
+      const answer = await primary.ask({ of: 'port' }, ANSWER_WITHIN)
+      if (typeof answer !== 'number') throw new Error('the primary does not say which port')
+      port = answer
+    }
+    // A server that is closed already must not listen.
+    if (!stopping) await listen(app, { ...config, port })
+  } catch (error) {
+    if (stopping) return
+    await primary.ask({ of: 'failed', why: explain(error, { ...config, port }) }, ANSWER_WITHIN)
+    end()
+  }
+}

@@ -1,0 +1,195 @@
+// Appends for one bulk request: in order within a channel, in few round trips, and bounded.
+
+import { FanwireError } from '../../errors.ts'
+import { clientErrorOf } from '../../broker/log/client-error.ts'
+import type { Draft } from '../../broker/event/event.ts'
+import type { Receipt } from '../../broker/log/log.ts'
+
+export type Outcome = Receipt | FanwireError
+
+/** Events of one request that are with the log at a time. */
+const IN_FLIGHT = 256
+/** ... and their data; an event that alone has more goes alone. */
+const IN_FLIGHT_BYTES = 4 * 2 ** 20
+/** Events of one append: it holds up the log for everybody else. */
+const BATCH = 128
+const BATCH_BYTES = 2 ** 20
+/** After so many appends that failed in a row the log is taken for lost ... */
+const FAILED_IN_A_ROW = 256
+/** ... and so after so many channels that failed, since each has to be remembered. */
+const FAILED_CHANNELS = 10_000
+
+type Append = (channel: string, drafts: readonly Draft[]) => Promise<readonly Receipt[]>
+
+interface Publish {
+  readonly draft: Draft
+  /** Called once; never before `publish` has returned. */
+  readonly done: (outcome: Outcome) => void
+}
+
+/** The publishes of one channel that wait for the append before them. At most one append a channel is under way. */
+interface Lane {
+  readonly channel: string
+  waiting: Publish[]
+  busy: boolean
+}
+
+/**
+ * Whenever a channel's append has returned, everything that came for it meanwhile goes as the next one. If an
+ * append fails, its events fail, and all later ones of that channel fail untried: else a later event could stand
+ * in the log although an earlier one does not.
+ */
+export class Appender {
+  readonly #append: Append
+  readonly #onFault: (error: unknown) => void
+  readonly #lanes = new Map<string, Lane>()
+  readonly #failed = new Set<string>()
+  /** Lanes with something to append and no append under way. */
+  #ready: Lane[] = []
+  #scheduled = false
+  #inFlight = 0
+  #inFlightBytes = 0
+  #waiting = 0
+  #waitingBytes = 0
+  #failedInARow = 0
+  #wake: (() => void)[] = []
+
+  /** `onFault` is told of errors that are the node's own; the client is told FW_INTERNAL. */
+  constructor(append: Append, onFault: (error: unknown) => void) {
+    this.#append = append
+    this.#onFault = onFault
+  }
+
+  /** Publishes that have no outcome yet. */
+  get pending(): number {
+    return this.#inFlight + this.#waiting
+  }
+
+  /** Enough is under way: publish no more before `changed`. */
+  get full(): boolean {
+    return this.pending >= IN_FLIGHT || this.#inFlightBytes + this.#waitingBytes >= IN_FLIGHT_BYTES
+  }
+
+  /** The log is taken for lost: whatever is published from now on fails untried. */
+  get gaveUp(): boolean {
+    return this.#failedInARow >= FAILED_IN_A_ROW || this.#failed.size >= FAILED_CHANNELS
+  }
+
+  /** Returns after the next append has. */
+  async changed(): Promise<void> {
+    await new Promise<void>(resolve => {
+      this.#wake.push(resolve)
+    })
+  }
+
+  publish(channel: string, draft: Draft, done: (outcome: Outcome) => void): void {
+    let lane = this.#lanes.get(channel)
+    if (lane === undefined) {
+      lane = { channel, waiting: [], busy: false }
+      this.#lanes.set(channel, lane)
+    }
+    if (!lane.busy && lane.waiting.length === 0) this.#ready.push(lane)
+    lane.waiting.push({ draft, done })
+    this.#waiting++
+    this.#waitingBytes += draft.data.length
+    this.#schedule()
+  }
+
+  /** A microtask later, so that what is published in one go is appended together. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#send()
+    })
+  }
+
+  #send(): void {
+    let next = 0
+    for (; next < this.#ready.length; next++) {
+      if (this.#inFlight >= IN_FLIGHT) break
+      if (this.#inFlight > 0 && this.#inFlightBytes >= IN_FLIGHT_BYTES) break
+      const lane = this.#ready[next]
+      if (lane === undefined) continue
+      if (this.#failed.has(lane.channel) || this.gaveUp) this.#refuse(lane)
+      else void this.#run(lane)
+    }
+    this.#ready = this.#ready.slice(next)
+  }
+
+  async #run(lane: Lane): Promise<void> {
+    const { batch, bytes } = takeBatch(lane, IN_FLIGHT - this.#inFlight)
+    lane.busy = true
+    this.#move(batch.length, bytes)
+    const drafts = batch.map(publish => publish.draft)
+    let outcome: readonly Receipt[] | FanwireError
+    try {
+      outcome = await this.#append(lane.channel, drafts)
+      if (outcome.length !== batch.length) throw new Error(`${outcome.length} receipts of ${batch.length}`)
+      this.#failedInARow = 0
+    } catch (error) {
+      outcome = this.#errorOf(error)
+      this.#failedInARow++
+      this.#failed.add(lane.channel)
+    }
+    lane.busy = false
+    this.#inFlight -= batch.length
+    this.#inFlightBytes -= bytes
+    for (const [at, { done }] of batch.entries()) {
+      if (outcome instanceof FanwireError) done(outcome)
+      else done(outcome[at] as Receipt)
+    }
+    if (lane.waiting.length === 0) this.#lanes.delete(lane.channel)
+    else this.#ready.push(lane)
+    this.#send()
+    this.#tell()
+  }
+
+  /** From waiting to in flight. */
+  #move(count: number, bytes: number): void {
+    this.#waiting -= count
+    this.#waitingBytes -= bytes
+    this.#inFlight += count
+    this.#inFlightBytes += bytes
+  }
+
+  /** Fails what waits, untried. */
+  #refuse(lane: Lane): void {
+    const message = this.#failed.has(lane.channel)
+      ? 'an earlier event of this channel failed, so this one was not tried'
+      : 'the log failed too often, so this event was not tried'
+    const error = new FanwireError('FW_NOT_TRIED', message)
+    this.#lanes.delete(lane.channel)
+    for (const { draft, done } of lane.waiting) {
+      this.#waiting--
+      this.#waitingBytes -= draft.data.length
+      done(error)
+    }
+    this.#tell()
+  }
+
+  #tell(): void {
+    const woken = this.#wake
+    this.#wake = []
+    for (const resolve of woken) resolve()
+  }
+
+  #errorOf(cause: unknown): FanwireError {
+    const coded = clientErrorOf(cause)
+    if (coded !== undefined) return coded
+    this.#onFault(cause)
+    return new FanwireError('FW_INTERNAL', 'a fault of the node', { cause })
+  }
+}
+
+function takeBatch(lane: Lane, room: number): { batch: Publish[]; bytes: number } {
+  const most = Math.min(room, BATCH, lane.waiting.length)
+  let count = 0
+  let bytes = 0
+  while (count < most && (count === 0 || bytes < BATCH_BYTES)) {
+    bytes += lane.waiting[count]?.draft.data.length ?? 0
+    count++
+  }
+  return { batch: lane.waiting.splice(0, count), bytes }
+}

@@ -1,0 +1,145 @@
+// The entries of one bulk publish, whichever form they came in: each is published on its own, and the results
+// go out in the order of the entries.
+
+import { setImmediate } from 'node:timers/promises'
+import { FanwireError } from '../../errors.ts'
+import type { Identity } from '../../http/auth.ts'
+import type { Context } from '../../http/context.ts'
+import { TURN } from '../../http/turns.ts'
+import { parseEntry } from '../../broker/event/publish-entry.ts'
+import type { Receipt } from '../../broker/log/log.ts'
+import { printPosition } from '../../broker/event/position.ts'
+import { Appender, type Outcome } from './appender.ts'
+
+/** Entries whose results are not out yet, be it that an earlier one keeps them waiting. */
+const WINDOW = 4096
+
+/** An entry on its way. */
+interface Slot {
+  readonly index: number
+  /** Undefined where the entry itself is bad. */
+  readonly channels: readonly string[]
+  readonly several: boolean
+  readonly outcomes: (Outcome | undefined)[]
+  left: number
+}
+
+export class Entries {
+  /** Entries taken. */
+  taken = 0
+  /** Events that the log holds, also those that it had already. */
+  held = 0
+  /** The first failure that was not the entry's own fault. */
+  failure: FanwireError | undefined
+
+  readonly #context: Context
+  readonly #appender: Appender
+  readonly #onResult: (json: string) => void
+  #slots: (Slot | undefined)[] = []
+  #first = 0
+
+  /** `onResult` gets one JSON text an entry, in order; `onFault` errors that are the node's own. */
+  constructor(
+    context: Context,
+    by: Identity,
+    onResult: (json: string) => void,
+    onFault: (error: unknown) => void,
+  ) {
+    this.#context = context
+    this.#onResult = onResult
+    this.#appender = new Appender((channel, drafts) => context.append(channel, drafts, by), onFault)
+  }
+
+  /** Events that are with the log. */
+  get pending(): number {
+    return this.#appender.pending
+  }
+
+  /** The log is taken for lost. */
+  get gaveUp(): boolean {
+    return this.#appender.gaveUp
+  }
+
+  /** Returns when the next entry may be taken. */
+  async room(): Promise<void> {
+    // Others have their turn in between, also where the log answers at once.
+    if (this.taken % TURN === 0) await setImmediate()
+    while (this.#full) await this.#appender.changed()
+  }
+
+  get #full(): boolean {
+    return this.#appender.full || this.#slots.length - this.#first >= WINDOW
+  }
+
+  /** Takes an entry. `where` begins the message of its error, e.g. `line 3: `. */
+  publish(raw: Buffer, where = ''): void {
+    try {
+      const { channels, several, draft } = parseEntry(raw, this.#context.config)
+      const slot = this.#slot(channels, several)
+      for (const [at, channel] of channels.entries()) {
+        this.#appender.publish(channel, draft, outcome => this.#settle(slot, at, outcome))
+      }
+    } catch (error) {
+      if (!(error instanceof FanwireError)) throw error
+      this.refuse(new FanwireError(error.code, where + error.message, { cause: error }))
+    }
+  }
+
+  /** Takes an entry that can't be published. */
+  refuse(error: FanwireError): void {
+    const slot = this.#slot([''], false)
+    slot.outcomes[0] = error
+    slot.left = 0
+    this.#hand()
+  }
+
+  /** Returns when every entry taken has its result. */
+  async settled(): Promise<void> {
+    while (this.#appender.pending > 0) await this.#appender.changed()
+  }
+
+  #slot(channels: readonly string[], several: boolean): Slot {
+    const outcomes = new Array<undefined>(channels.length).fill(undefined)
+    const slot: Slot = { index: this.taken++, channels, several, outcomes, left: channels.length }
+    this.#slots.push(slot)
+    return slot
+  }
+
+  #settle(slot: Slot, at: number, outcome: Outcome): void {
+    if (outcome instanceof FanwireError) this.failure ??= outcome
+    else this.held++
+    slot.outcomes[at] = outcome
+    slot.left--
+    if (slot.left === 0) this.#hand()
+  }
+
+  /** Hands out the results that nothing earlier keeps waiting. */
+  #hand(): void {
+    for (let slot = this.#slots[this.#first]; slot?.left === 0; slot = this.#slots[this.#first]) {
+      this.#slots[this.#first++] = undefined
+      this.#onResult(printResult(slot))
+    }
+    if (this.#first < WINDOW && this.#first < this.#slots.length) return
+    this.#slots = this.#slots.slice(this.#first)
+    this.#first = 0
+  }
+}
+
+function printResult({ index, channels, several, outcomes }: Slot): string {
+  const results = outcomes.map((outcome, at) => {
+    if (outcome instanceof FanwireError) return printError(index, outcome, several ? channels[at] : undefined)
+    return printReceipt(channels[at] as string, outcome as Receipt)
+  })
+  return several ? `{"results":[${results.join(',')}]}` : (results[0] as string)
+}
+
+/** What a publish is answered with. Names need no escapes: their characters are all plain in JSON. */
+export function printReceipt(channel: string, { position, time, replayed }: Receipt): string {
+  const id = printPosition(position)
+  return `{"channel":"${channel}","id":"${id}","time":${time}${replayed ? ',"replayed":true' : ''}}`
+}
+
+/** `channel` where the entry has several. */
+export function printError(index: number, error: FanwireError, channel?: string): string {
+  return JSON.stringify({ index, ...(channel === undefined ? {} : { channel }), ...error.toJSON() })
+}

@@ -1,0 +1,77 @@
+// POST /v1/events: many events, as one JSON text or as a stream of NDJSON lines.
+
+import { setTimeout } from 'node:timers/promises'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import { FanwireError } from '../../errors.ts'
+import { requirePublisher } from '../../http/auth.ts'
+import { checkedQuery } from '../../http/query.ts'
+import { type BodyTimes, wholeBody } from '../../http/body.ts'
+import { Entries } from './entries.ts'
+import { parseEnvelope } from './envelope.ts'
+import { mediaType, requireMedia } from '../../http/content-type.ts'
+import { Upload } from './ndjson-stream.ts'
+
+const NDJSON = 'application/x-ndjson'
+const MEDIA: ReadonlySet<string> = new Set([
+  'application/json',
+  NDJSON,
+  'application/ndjson',
+  'application/jsonl',
+])
+const SEND = `application/json ({"events":[…]}) or ${NDJSON} (one entry a line)`
+
+/** Bytes of a whole JSON body: 8 events of the largest size, within these; always one such event. */
+const LEAST_LIMIT = 8 * 2 ** 20
+const MOST_LIMIT = 64 * 2 ** 20
+/** Ms that the results of an upload have to go out when the node stops. */
+const PARTING = 2000
+
+export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
+  const context = app.fanwire
+  const { maxBody } = context.config
+  const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT), LEAST_LIMIT, maxBody + 2 ** 16)
+  const tooLarge = `a JSON body may have ${limit} bytes; send more as ${NDJSON}, one entry a line`
+  const onRequest = [requirePublisher, requireMedia(MEDIA, SEND)]
+  const uploads = new Set<Upload>()
+
+  app.post('/v1/events', { onRequest }, async (request, reply) => {
+    checkedQuery(request, [])
+    if (request.headers['idempotency-key'] !== undefined) {
+      throw new FanwireError(
+        'FW_BAD_IDEMPOTENCY_KEY',
+        'each entry has its own idempotencyKey; the header is not taken',
+      )
+    }
+    return mediaType(request) === 'application/json' ? whole(request, reply) : stream(request, reply)
+  })
+
+  async function whole(request: FastifyRequest, reply: FastifyReply) {
+    const raw = await parseEnvelope(await wholeBody(request, limit, tooLarge, times))
+    const results: string[] = []
+    const fault = (err: unknown) => request.log.error({ err }, 'append failed')
+    const entries = new Entries(context, request.publisher, json => results.push(json), fault)
+    for (const each of raw) {
+      await entries.room()
+      entries.publish(each)
+    }
+    await entries.settled()
+    if (entries.held === 0 && entries.failure !== undefined) throw entries.failure
+    return reply.type('application/json; charset=utf-8').send(`{"results":[${results.join(',')}]}`)
+  }
+
+  async function stream(request: FastifyRequest, reply: FastifyReply) {
+    const upload = new Upload(request, reply)
+    uploads.add(upload)
+    reply.raw.once('close', () => uploads.delete(upload))
+    await upload.decided
+    return reply.type(NDJSON).header('x-accel-buffering', 'no').send(upload.results)
+  }
+
+  const part = async () => {
+    const parted = Promise.all([...uploads].map(upload => upload.part()))
+    await Promise.race([parted, setTimeout(PARTING, undefined, { ref: false })])
+  }
+  app.inFlight.partsWith(part)
+  // Without a drain.
+  app.addHook('preClose', part)
+}

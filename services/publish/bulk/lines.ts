@@ -1,0 +1,68 @@
+// Lines out of a stream of bytes that is cut anywhere.
+
+import { withoutMark } from '../../broker/event/json-spans.ts'
+import { Gather } from './byte-accumulator.ts'
+
+export interface Line {
+  /** Counts the lines from 1, blank ones too. */
+  readonly number: number
+  /** Without its line feed; undefined where the line is longer than the limit. */
+  readonly bytes: Buffer | undefined
+}
+
+const LINE_FEED = 0x0a
+
+/**
+ * Splits at line feeds; a carriage return before one is JSON's white space anyway. Blank lines are skipped, and
+ * so is a byte order mark before the first line, and the bytes of a line that is too long: never more than `limit` bytes of a line are held.
+ */
+export class LineSplitter {
+  readonly #limit: number
+  readonly #part = new Gather()
+  #tooLong = false
+  #number = 0
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  /** The lines that `chunk` completes. They are views of it where it holds them whole. */
+  *push(chunk: Buffer): Generator<Line, void> {
+    let start = 0
+    for (let at = chunk.indexOf(LINE_FEED); at !== -1; at = chunk.indexOf(LINE_FEED, start)) {
+      this.#add(chunk.subarray(start, at))
+      start = at + 1
+      yield* this.#finish()
+    }
+    if (start < chunk.length) this.#add(chunk.subarray(start))
+  }
+
+  /** The last line, if no line feed ended it. */
+  *end(): Generator<Line, void> {
+    if (this.#part.length > 0 || this.#tooLong) yield* this.#finish()
+  }
+
+  #add(bytes: Buffer): void {
+    if (this.#tooLong) return
+    if (this.#part.length + bytes.length <= this.#limit) this.#part.add(bytes)
+    else {
+      this.#tooLong = true
+      this.#part.take()
+    }
+  }
+
+  *#finish(): Generator<Line, void> {
+    this.#number++
+    const tooLong = this.#tooLong
+    const taken = this.#part.take()
+    const bytes = this.#number === 1 ? withoutMark(taken) : taken
+    this.#tooLong = false
+    if (tooLong) yield { number: this.#number, bytes: undefined }
+    else if (!isBlank(bytes)) yield { number: this.#number, bytes }
+  }
+}
+
+function isBlank(bytes: Buffer): boolean {
+  for (const byte of bytes) if (byte !== 0x20 && byte !== 0x09 && byte !== 0x0d) return false
+  return true
+}

@@ -1,0 +1,210 @@
+// One streamed publish: lines come in, results go out, at the same time and each at its own pace.
+
+import { once } from 'node:events'
+import { constants } from 'node:http2'
+import type { Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { FanwireError } from '../../errors.ts'
+import { endGently } from '../../http/node/closing.ts'
+import { http2StreamOf } from '../../http/exchange.ts'
+import { RequestBody } from '../../http/body.ts'
+import { Entries, printError } from './entries.ts'
+import { LineSplitter } from './lines.ts'
+import { Results } from './results.ts'
+
+/** Bytes of results that are held for a client that does not read yet. */
+const UNREAD = 8 * 2 ** 20
+/** So many bytes of errors decide the status even if nothing has been appended yet. */
+const UNDECIDED = 2 ** 20
+/** A client that sends nothing for so many ms may be waiting for the results of what it sent: they decide it too. */
+const QUIET = 200
+/** Bytes that a line may have beyond its data. */
+const AROUND_DATA = 64 * 1024
+
+/** For so many ms after the answer is out a client may go on sending. */
+const SENT_IN_VAIN = 5000
+
+export type Reason = 'FW_RESULTS_UNREAD' | 'FW_LOG_UNAVAILABLE' | 'FW_DRAINING' | 'FW_INTERNAL'
+
+const REASONS: Record<Reason, string> = {
+  FW_RESULTS_UNREAD: 'too many results are unread: read them while you send',
+  FW_LOG_UNAVAILABLE: 'the log fails',
+  FW_DRAINING: 'the node is stopping',
+  FW_INTERNAL: 'a fault of the node',
+}
+
+export class Upload {
+  /** Returns when the status is 200; raises what is said instead, if the log failed and holds nothing. */
+  readonly decided: Promise<void>
+  /** Returns when the answer is out, or the client gone. */
+  readonly #closed: Promise<void>
+
+  readonly #body: RequestBody
+  readonly #splitter: LineSplitter
+  readonly #entries: Entries
+  readonly #results: Results
+  readonly #request: FastifyRequest
+  readonly #reply: FastifyReply
+  readonly #stall: NodeJS.Timeout
+  #quiet: NodeJS.Timeout | undefined
+  #reason: Reason | undefined
+  /** Every line has been taken: there is nothing left to stop. */
+  #complete = false
+  #isDecided = false
+  /** The last line of the answer is written. */
+  #over = false
+  #accept = () => {}
+  #reject = (_: Error) => {}
+
+  constructor(request: FastifyRequest, reply: FastifyReply) {
+    const context = request.server.fanwire
+    const { maxBody, maxChannels, stall } = context.config
+    const fault = (err: unknown) => request.log.error({ err }, 'append failed')
+    this.#request = request
+    this.#reply = reply
+    this.#body = new RequestBody(request.body as Readable)
+    this.#splitter = new LineSplitter(maxBody + Math.max(AROUND_DATA, maxChannels * 256))
+    this.#results = new Results(() => this.#stall.refresh())
+    this.#entries = new Entries(context, request.publisher, json => this.#result(json), fault)
+    this.#stall = setTimeout(() => this.#checkStall(), stall).unref()
+    this.decided = new Promise((accept, reject) => {
+      this.#accept = accept
+      this.#reject = reject
+    })
+    this.#closed = new Promise(resolve => {
+      reply.raw.once('close', () => {
+        this.#gone()
+        resolve()
+      })
+    })
+    this.#run().catch(err => {
+      fault(err)
+      this.#finish('FW_INTERNAL')
+    })
+  }
+
+  get results(): Readable {
+    return this.#results.stream
+  }
+
+  /** Takes no more lines; the results of those taken still go out, then a line that says why. */
+  stop(reason: Reason): void {
+    if (this.#complete) return
+    this.#reason ??= reason
+    this.#body.stop()
+  }
+
+  /** Stops because the node does. Returns when the client has had the last line, and the time to notice. */
+  async part(): Promise<void> {
+    this.stop('FW_DRAINING')
+    const { raw } = this.#request
+    // A client of HTTP/2 that goes on sending keeps its stream open (RFC 9113 section 8.1).
+    const stream = http2StreamOf(this.#request)
+    stream?.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
+    await this.#closed
+    if (stream !== undefined || raw.complete || raw.socket.destroyed) return
+    endGently(raw.socket)
+    await once(raw.socket, 'close')
+  }
+
+  async #run(): Promise<void> {
+    await this.#read()
+    await this.#entries.settled()
+    this.#finish(this.#reason)
+  }
+
+  async #read(): Promise<void> {
+    try {
+      for (let chunk = await this.#body.next(); chunk !== undefined; chunk = await this.#body.next()) {
+        this.#stall.refresh()
+        if (!(await this.#take(this.#splitter.push(chunk)))) return
+      }
+      if (this.#reason === undefined) this.#complete = await this.#take(this.#splitter.end())
+    } catch (error) {
+      // The client has gone in the middle of a line: there is nobody to tell.
+      if (!(error instanceof FanwireError)) throw error
+    }
+  }
+
+  /** False when no more lines are to be taken. */
+  async #take(lines: ReturnType<LineSplitter['push']>): Promise<boolean> {
+    for (const { number, bytes } of lines) {
+      await this.#entries.room()
+      if (this.#entries.gaveUp) this.stop('FW_LOG_UNAVAILABLE')
+      if (this.#reason !== undefined) return false
+      if (bytes === undefined) {
+        this.#entries.refuse(new FanwireError('FW_TOO_LARGE', `line ${number}: longer than an event may be`))
+      } else this.#entries.publish(bytes, `line ${number}: `)
+    }
+    return true
+  }
+
+  #result(json: string): void {
+    this.#results.write(json)
+    const held = this.#results.held + (this.#isDecided ? this.#reply.raw.writableLength : 0)
+    if (held > UNREAD) this.stop('FW_RESULTS_UNREAD')
+    if (this.#isDecided) return
+    if (this.#entries.held > 0) this.#decide()
+    else if (held > UNDECIDED) this.#settle()
+    else if (this.#quiet === undefined) this.#quiet = setTimeout(() => this.#checkQuiet(), QUIET).unref()
+    else this.#quiet.refresh()
+  }
+
+  #checkQuiet(): void {
+    if (this.#isDecided) return
+    if (this.#entries.pending > 0) this.#quiet?.refresh()
+    else this.#settle()
+  }
+
+  /** Nothing is appended so far: if that is the log's fault the request ends, else the results go out. */
+  #settle(): void {
+    if (this.#entries.failure === undefined) this.#decide()
+    else this.stop('FW_LOG_UNAVAILABLE')
+  }
+
+  #decide(error?: FanwireError): void {
+    if (this.#isDecided) return
+    this.#isDecided = true
+    clearTimeout(this.#quiet)
+    if (error === undefined) this.#accept()
+    else this.#reject(error)
+  }
+
+  #finish(reason: Reason | undefined): void {
+    const { held, failure, taken } = this.#entries
+    const nothing =
+      taken === 0 && reason !== undefined ? new FanwireError(reason, REASONS[reason]) : undefined
+    this.#decide(held > 0 ? undefined : (failure ?? nothing))
+    if (reason !== undefined) {
+      const rest = `the ${taken} entries before this one have results, this one and later ones were not tried`
+      this.#results.write(printError(taken, new FanwireError(reason, `${REASONS[reason]}; ${rest}`)))
+    }
+    this.#results.end()
+    this.#body.discard(() => this.#stall.refresh())
+    this.#over = true
+  }
+
+  /** Cuts a client that takes nothing and sends nothing although it has to. */
+  #checkStall(): void {
+    const unread = this.#isDecided && this.#results.held + this.#reply.raw.writableLength > 0
+    if (unread || this.#over) this.#cut()
+    else this.#stall.refresh()
+  }
+
+  #cut(): void {
+    this.#reply.raw.destroy()
+    this.#request.raw.destroy()
+  }
+
+  /** The answer is out, or the client gone. */
+  #gone(): void {
+    clearTimeout(this.#stall)
+    clearTimeout(this.#quiet)
+    this.#results.stream.destroy()
+    this.stop('FW_RESULTS_UNREAD')
+    const { raw } = this.#request
+    if (raw.complete || raw.destroyed) return
+    const timer = setTimeout(() => this.#cut(), SENT_IN_VAIN).unref()
+    raw.once('close', () => clearTimeout(timer))
+  }
+}

@@ -1,0 +1,21 @@
+// What a node that takes publishes adds to the HTTP side: the publish routes.
+
+import type { FastifyPluginAsync } from 'fastify'
+import type { BodyTimes } from '../http/body.ts'
+import { bulk } from './bulk/index.ts'
+import { publish } from './one.ts'
+
+export interface WriterOptions {
+  /** How long a body that is held as a whole may take, ms. */
+  readonly times?: BodyTimes
+}
+
+const TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
+
+/** Bodies are read by the routes, each in its own way; the plugin keeps this to itself. */
+export const writer: FastifyPluginAsync<WriterOptions> = async (app, { times = TIMES }) => {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  await app.register(publish, { times })
+  await app.register(bulk, { times })
+}

@@ -1,0 +1,72 @@
+// POST /v1/channels/{channel}/events: the body is the data of one event.
+
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import { FanwireError } from '../errors.ts'
+import { requirePublisher } from '../http/auth.ts'
+import { checkedQuery } from '../http/query.ts'
+import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/publish-entry.ts'
+import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
+import type { Receipt } from '../broker/log/log.ts'
+import { printPosition } from '../broker/event/position.ts'
+import { type BodyTimes, wholeBody } from '../http/body.ts'
+import { mediaType, requireMedia } from '../http/content-type.ts'
+
+type Data = Pick<Draft, 'data' | 'encoding'>
+
+/** How each content type becomes data. */
+const READERS: ReadonlyMap<string, (body: Buffer) => Data> = new Map([
+  ['application/json', body => ({ data: jsonData(body) ?? refuseJson(body) })],
+  ['text/plain', body => ({ data: textData(body) ?? refuseText() })],
+  ['application/octet-stream', (body): Data => ({ data: binaryData(body), encoding: 'base64' })],
+])
+
+const SEND = 'application/json (any JSON value), text/plain (UTF-8) or application/octet-stream'
+
+export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
+  const context = app.fanwire
+  const { maxBody } = context.config
+  const tooLarge = `an event may have ${maxBody} bytes`
+  const onRequest = [requirePublisher, requireMedia(new Set(READERS.keys()), SEND)]
+
+  app.post<{ Params: { channel: string } }>(
+    '/v1/channels/:channel/events',
+    { onRequest },
+    async (request, reply) => {
+      const channel = checkedChannel(request.params.channel)
+      const fields = checkedFields(request)
+      const body = await wholeBody(request, maxBody, tooLarge, times)
+      const read = READERS.get(mediaType(request) ?? '')
+      if (read === undefined) throw new FanwireError('FW_MEDIA_TYPE', `send ${SEND}`)
+      const [receipt] = await context.append(channel, [{ ...read(body), ...fields }], request.publisher)
+      const { position, time, replayed } = receipt as Receipt
+      if (replayed) reply.header('idempotency-replayed', 'true')
+      return reply.code(201).send({ channel, id: printPosition(position), time })
+    },
+  )
+}
+
+/** What the request says of the event besides its data. */
+function checkedFields(request: FastifyRequest): Omit<Draft, 'data' | 'encoding'> {
+  const { type, priority } = checkedQuery(request, ['type', 'priority'])
+  if (priority !== undefined && priority !== 'high' && priority !== 'low') {
+    throw new FanwireError('FW_BAD_PARAMETER', 'priority is high or low')
+  }
+  const key = request.headers['idempotency-key']
+  return {
+    ...(type === undefined ? {} : { type: checkedType(type) }),
+    ...(key === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(key) }),
+    ...(priority === 'low' ? { priority } : {}),
+  }
+}
+
+function refuseJson(body: Buffer): never {
+  if (textData(body) === undefined) refuseText()
+  throw new FanwireError(
+    'FW_BAD_JSON',
+    body.length === 0 ? 'the body is empty' : 'the body is not valid JSON',
+  )
+}
+
+function refuseText(): never {
+  throw new FanwireError('FW_BAD_ENCODING', 'the body is not valid UTF-8')
+}

@@ -1,0 +1,193 @@
+// What a client that stays connected may ask for: subscribe, unsubscribe, publish (docs/protocol.md#websocket-commands). How
+// commands and answers are written is the wire's.
+
+import type { FastifyBaseLogger } from 'fastify'
+import { FanwireError } from '../errors.ts'
+import type { Connection } from '../broker/fanout/connection.ts'
+import { checkedPublisher, type Identity, type Publisher } from '../http/auth.ts'
+import type { Context } from '../http/context.ts'
+import { clientErrorOf } from '../broker/log/client-error.ts'
+import { checkedChannel, ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
+import { LogUnavailable } from '../broker/log/log.ts'
+import { parseStart, printPosition } from '../broker/event/position.ts'
+
+/** Commands of one connection under way before the node stops reading from it. */
+const MAX_UNDER_WAY = 64
+const PUBLISH_MEMBERS = new Set([...ENTRY_MEMBERS].filter(name => name !== 'channels'))
+
+/** Writes the answer to a command that went well. Called before anything that the command brings. */
+export type Tell = (ok: object) => void
+
+export interface CommandParts {
+  readonly context: Context
+  readonly connection: Connection
+  readonly outlet: { pause(): void; room?(): void }
+  readonly publisher: Publisher
+  /** The connection's first channels are open, or never will be. */
+  readonly opened: Promise<void>
+  readonly logger: FastifyBaseLogger
+  /** Where a publish key goes on this wire. */
+  readonly keyGoes: string
+}
+
+/** The commands of one connection. */
+export class Commands {
+  readonly #parts: CommandParts
+  #turn: Promise<void>
+  #underWay = 0
+  /** Channels that are opened ahead of their turn. */
+  #ahead = 0
+  #closed = false
+
+  constructor(parts: CommandParts) {
+    this.#parts = parts
+    this.#turn = parts.opened
+  }
+
+  /** The client is gone. */
+  close(): void {
+    this.#closed = true
+  }
+
+  /** Runs what changes the connection's readers one after another, in the order of the commands. */
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(change)
+    this.#turn = done.catch(() => {})
+    return done
+  }
+
+  /** Runs one command. Never raises: `fail` tells what `run` raises. */
+  take(run: () => Promise<void>, fail: (error: FanwireError) => void): void {
+    const { connection, outlet } = this.#parts
+    // A client that does not read its answers is not read either.
+    if (++this.#underWay >= MAX_UNDER_WAY || connection.blockedSince !== 0) outlet.pause()
+    void this.#run(run, fail).then(() => {
+      if (--this.#underWay < MAX_UNDER_WAY / 2 && connection.blockedSince === 0) outlet.room?.()
+    })
+  }
+
+  async #run(run: () => Promise<void>, fail: (error: FanwireError) => void): Promise<void> {
+    // Where the connection stands is said before anything else.
+    await this.#parts.opened
+    if (this.#closed || this.#parts.connection.ended) return
+    try {
+      await run()
+    } catch (error) {
+      fail(this.#tellable(error))
+    }
+  }
+
+  /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `hub.open` does. */
+  async subscribe(channel: unknown, cursor: unknown, tell: Tell): Promise<void> {
+    const name = checkedChannel(channel)
+    const release = this.#openAhead(name)
+    try {
+      await this.#inTurn(() => this.#join(name, cursor, tell))
+    } finally {
+      release()
+    }
+  }
+
+  /** Begins to open a channel before its turn comes, so that many are opened together. Returns what lets go of it. */
+  #openAhead(name: string): () => void {
+    const { context, connection } = this.#parts
+    if (connection.readers.length + this.#ahead >= context.config.maxChannels) return () => {}
+    this.#ahead++
+    const opened = context.hub.open(name)
+    // If it fails, it fails again in its turn, and is told.
+    const done = opened.then(
+      channel => channel,
+      () => undefined,
+    )
+    return () => {
+      this.#ahead--
+      void done.then(channel => channel?.release())
+    }
+  }
+
+  async #join(name: string, cursor: unknown, tell: Tell): Promise<void> {
+    const { context, connection } = this.#parts
+    const start =
+      cursor === undefined ? 'latest' : typeof cursor === 'string' ? parseStart(cursor) : undefined
+    if (start === undefined) {
+      throw new FanwireError(
+        'FW_BAD_CURSOR',
+        'the cursor of one channel is <epoch>-<offset>, earliest or latest',
+      )
+    }
+    if (this.#reader(name) !== undefined) {
+      throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${name}`)
+    }
+    const most = context.config.maxChannels
+    if (connection.readers.length >= most) {
+      throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${most} channels`)
+    }
+    const opened = await context.hub.open(name)
+    try {
+      const at = await opened.settle(start)
+      if (this.#closed) return
+      tell({ channel: name, cursor: printPosition(at) })
+      connection.join(opened, at)
+    } finally {
+      opened.release()
+    }
+  }
+
+  /** Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */
+  async unsubscribe(channel: unknown, tell: Tell): Promise<void> {
+    const name = checkedChannel(channel)
+    await this.#inTurn(async () => this.#leave(name, tell))
+  }
+
+  #leave(name: string, tell: Tell): void {
+    const reader = this.#reader(name)
+    if (reader === undefined) {
+      throw new FanwireError('FW_NOT_SUBSCRIBED', `this connection does not have the channel ${name}`)
+    }
+    this.#parts.connection.leave(reader)
+    tell({ channel: name, cursor: printPosition(reader) })
+  }
+
+  /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN where the client may not publish. */
+  requirePublisher(): Identity {
+    return checkedPublisher(this.#parts.publisher, `${this.#parts.keyGoes} when connecting`)
+  }
+
+  /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` do. */
+  async publish(raw: Buffer, tell: Tell): Promise<void> {
+    const by = this.requirePublisher()
+    const { context } = this.#parts
+    const entry = parseEntry(raw, context.config, PUBLISH_MEMBERS)
+    const channel = entry.channels[0] as string
+    const [receipt] = await context.append(channel, [entry.draft], by)
+    if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
+    const { position, time, replayed } = receipt
+    tell({ channel, id: printPosition(position), time, ...(replayed ? { replayed } : {}) })
+  }
+
+  /** Writes frames of the wire's own. */
+  write(bytes: Buffer): void {
+    this.#parts.connection.write(bytes)
+  }
+
+  #reader(name: string) {
+    return this.#parts.connection.readers.find(reader => reader.channel.name === name)
+  }
+
+  #tellable(error: unknown): FanwireError {
+    const coded = clientErrorOf(error)
+    if (coded !== undefined) return coded
+    this.#parts.logger.error({ err: error }, 'a command failed')
+    return new FanwireError('FW_INTERNAL', 'the node failed to do this; its log says more')
+  }
+}
+
+/** Raises FW_BAD_COMMAND where the command has another member than these. */
+export function only(command: object, ...names: string[]): void {
+  const other = Object.keys(command).find(name => !names.includes(name))
+  if (other !== undefined) throw badCommand(`unknown member ${JSON.stringify(other.slice(0, 40))}`)
+}
+
+export function badCommand(message: string): FanwireError {
+  return new FanwireError('FW_BAD_COMMAND', message)
+}

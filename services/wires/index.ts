@@ -1,0 +1,22 @@
+// The wires of an edge. A new one is its file and a line here.
+
+import type { FastifyPluginAsync } from 'fastify'
+import { longPoll } from './long-poll/index.ts'
+import { poll } from './poll/index.ts'
+import { push } from './push/index.ts'
+import { refresh } from './refresh/index.ts'
+import { socketIo } from './socket-io/index.ts'
+import { sse } from './sse/index.ts'
+import { httpStream } from './stream/index.ts'
+import { ws } from './ws/index.ts'
+
+export const transports: readonly FastifyPluginAsync[] = [
+  poll,
+  longPoll,
+  sse,
+  httpStream,
+  ws,
+  refresh,
+  push,
+  socketIo,
+]

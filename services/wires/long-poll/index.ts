@@ -1,0 +1,69 @@
+// Long polling: GET /v1/long-poll asks once, and is held until there is something or `wait` is over.
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { FanwireError } from '../../errors.ts'
+import type { Channel } from '../../broker/fanout/channel.ts'
+import { type Answer, collect, LongPoll } from '../../broker/fanout/collect.ts'
+import { probeWhileHeld } from '../../http/node/half-open.ts'
+import { whenOver } from '../../http/exchange.ts'
+import type { Start } from '../../broker/event/position.ts'
+import { policyFor, sendAnswer } from '../answer.ts'
+import { readQuery } from '../read-query.ts'
+import { endHead } from '../streaming.ts'
+
+export async function longPoll(app: FastifyInstance): Promise<void> {
+  const { config, hub } = app.fanwire
+  const rules = {
+    begin: 'latest',
+    maxChannels: config.maxChannels,
+    numbers: {
+      limit: { min: 1, max: 1000, default: 100 },
+      // Below the 60 s at which load balancers cut.
+      wait: { min: 1, max: 55, default: 25 },
+    },
+  } as const
+  const stats = hub.wire('long-poll')
+
+  app.route({ method: ['GET', 'HEAD'], url: '/v1/long-poll', handler: answerTo })
+
+  async function answerTo(request: FastifyRequest, reply: FastifyReply) {
+    const { channels, starts, numbers } = readQuery(request, rules)
+    if (request.method === 'HEAD') {
+      return endHead(reply, {
+        ...(reply.getHeaders() as Record<string, string>),
+        'content-type': 'application/json; charset=utf-8',
+        'cache-control': policyFor(request, 'no-store'),
+      })
+    }
+    const held = (opened: Channel[]) => hold(request, reply, opened, starts, numbers)
+    const answer = await hub.using(channels, held).catch(async error => {
+      if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
+      // A full node can't wait for news, but it has what is there.
+      const found = await hub.glancing(channels, opened => collect(opened, starts, numbers.limit))
+      if (found.events.length === 0 && found.gaps.length === 0) throw error
+      return found
+    })
+    reply.header('cache-control', policyFor(request, 'no-store'))
+    return sendAnswer(reply, 'long-poll', answer)
+  }
+
+  async function hold(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    opened: Channel[],
+    starts: readonly Start[],
+    { limit, wait }: { readonly limit: number; readonly wait: number },
+  ): Promise<Answer> {
+    const waiting = new LongPoll(hub, opened)
+    const stop = whenOver(request, reply, () => waiting.release())
+    const leave = probeWhileHeld(request, reply)
+    stats.connections++
+    try {
+      return await waiting.answer(starts, limit, wait * 1000)
+    } finally {
+      stats.connections--
+      stop()
+      leave()
+    }
+  }
+}

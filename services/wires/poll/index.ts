@@ -1,0 +1,38 @@
+// Short polling: GET /v1/poll asks once, and is answered at once.
+
+import type { FastifyInstance } from 'fastify'
+import { type Answer, collect } from '../../broker/fanout/collect.ts'
+import { printCursor } from '../../broker/event/position.ts'
+import { matches, policyFor, sendAnswer } from '../answer.ts'
+import { readQuery } from '../read-query.ts'
+
+export async function poll(app: FastifyInstance): Promise<void> {
+  const { config, hub } = app.fanwire
+  const rules = {
+    begin: 'earliest',
+    maxChannels: config.maxChannels,
+    numbers: { limit: { min: 1, max: 1000, default: 100 } },
+  } as const
+
+  app.get('/v1/poll', { exposeHeadRoute: true }, async (request, reply) => {
+    const { channels, starts, numbers } = readQuery(request, rules)
+    const answer = await hub.glancing(channels, opened => collect(opened, starts, numbers.limit))
+    reply.header('cache-control', policyFor(request, 'no-cache'))
+    const tag = entityTag(answer)
+    if (tag !== undefined) {
+      reply.header('etag', tag)
+      if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
+    }
+    return sendAnswer(reply, 'poll', answer)
+  })
+}
+
+/**
+ * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, and whether
+ * there is more. None with gaps, which a client must not miss.
+ */
+function entityTag({ events, gaps, starts, cursors, more }: Answer): string | undefined {
+  if (gaps.length > 0) return undefined
+  if (events.length === 0) return `"${printCursor(cursors)}"`
+  return `"${printCursor(starts)};${printCursor(cursors)}${more ? ';more' : ''}"`
+}

@@ -1,0 +1,34 @@
+// HTTP/2 push: GET /v1/push pushes each event as the resource that it is, /v1/channels/{channel}/events/{id}. The
+// request's own stream says in NDJSON what was pushed. Where nothing can be pushed (the client does not want it, or a
+// load balancer speaks HTTP/1.1 with the node) it carries the events themselves.
+
+import type { OutgoingHttpHeaders } from 'node:http2'
+import type { FastifyInstance } from 'fastify'
+import { pushFraming } from '../../broker/fanout/framing.ts'
+import { canPush, PushSink } from './pushes.ts'
+import { readQuery } from '../read-query.ts'
+import { type Streaming, stream } from '../streaming.ts'
+
+export async function push(app: FastifyInstance): Promise<void> {
+  const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
+  const streaming: Streaming = {
+    framing: pushFraming,
+    contentType: 'application/x-ndjson',
+    sinkFor(stream, request, reply) {
+      if (!canPush(stream)) return stream
+      // What a page of another origin needs to read the answer, and the answer's key in a cache.
+      const { origin } = request.headers
+      return new PushSink(
+        stream,
+        { ...(reply.getHeaders() as OutgoingHttpHeaders) },
+        origin === undefined ? {} : { origin },
+      )
+    },
+  }
+
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: '/v1/push',
+    handler: (request, reply) => stream(request, reply, streaming, readQuery(request, rules)),
+  })
+}

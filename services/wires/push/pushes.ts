@@ -1,0 +1,216 @@
+// Pushed responses (RFC 9113 section 8.4): events as resources of their own, beside the stream that announces them.
+
+import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2'
+import { Writable } from 'node:stream'
+import { caching, EVENT_TYPE } from '../../channels/index.ts'
+
+/** Pushes that are under way on one session at a time, if the client allows twice as many. */
+const MAX_OPEN = 100
+/** Bytes that they may have together; one more may begin below that. */
+const MAX_BYTES = 512 * 1024
+const NOTHING = Buffer.alloc(0)
+const NEWLINE = 0x0a
+
+/** How every event's object begins, whose names need no escapes. */
+const EVENT = /^\{"channel":"([^"]{1,200})","id":"([^"]{1,40})","time":/
+/** Bytes in which that stands. */
+const EVENT_HEAD = 300
+
+/**
+ * The pushes of one session. One is under way until the client has come past it, which the answer to a PING behind it
+ * says: that its last byte was sent is no reason to open another, since the client refuses those beyond its limit. Of
+ * what it allows only half is used, because clients count otherwise than servers (Node's its own requests too).
+ */
+class Pushes {
+  readonly #session: Http2Session
+  #open = 0
+  #bytes = 0
+  /** Sent, with no PING behind them yet. */
+  #sent = { pushes: 0, bytes: 0 }
+  #pinging = false
+  readonly #waiting = new Set<() => void>()
+
+  constructor(session: Http2Session) {
+    this.#session = session
+  }
+
+  /** At a time. 0: the client takes no pushes. */
+  static limit({ remoteSettings }: Http2Session): number {
+    const { enablePush, maxConcurrentStreams = Number.POSITIVE_INFINITY } = remoteSettings
+    return enablePush === false ? 0 : Math.min(MAX_OPEN, Math.floor(maxConcurrentStreams / 2))
+  }
+
+  get full(): boolean {
+    return this.#open >= Pushes.limit(this.#session) || this.#bytes >= MAX_BYTES
+  }
+
+  opened(bytes: number): void {
+    this.#open++
+    this.#bytes += bytes
+  }
+
+  /** The last byte was sent, or the client does not want the rest. */
+  sent(bytes: number): void {
+    this.#sent.pushes++
+    this.#sent.bytes += bytes
+    if (this.#pinging) return
+    this.#pinging = true
+    setImmediate(() => this.#ping())
+  }
+
+  /** Calls back once, when there may be room. */
+  wait(run: () => void): void {
+    this.#waiting.add(run)
+  }
+
+  forget(run: () => void): void {
+    this.#waiting.delete(run)
+  }
+
+  #ping(): void {
+    const { pushes, bytes } = this.#sent
+    this.#sent = { pushes: 0, bytes: 0 }
+    const answered = () => {
+      this.#open -= pushes
+      this.#bytes -= bytes
+      const waiting = [...this.#waiting]
+      this.#waiting.clear()
+      for (const each of waiting) each()
+      if (this.#sent.pushes > 0) this.#ping()
+      else this.#pinging = false
+    }
+    // Where no PING can be sent the session ends, and with it all who wait.
+    if (this.#session.destroyed || !this.#session.ping(answered)) answered()
+  }
+}
+
+const pushesOf = new WeakMap<Http2Session, Pushes>()
+
+function pushesOn(session: Http2Session): Pushes {
+  const pushes = pushesOf.get(session) ?? new Pushes(session)
+  pushesOf.set(session, pushes)
+  return pushes
+}
+
+/**
+ * Takes lines of NDJSON for a client, whole ones: pushes the events among them, in their order, and writes a line
+ * `{"pushed":{"channel","id"}}` for each to the held stream, so that a push which the client refused or lost is not
+ * lost to it; other lines as they are. A client that takes no more pushes holds the sink up, as one that takes no more
+ * bytes does. Events that can't be pushed (any more) go out as lines.
+ */
+export class PushSink extends Writable {
+  readonly #stream: ServerHttp2Stream
+  /** What goes with every pushed response, and with every promised request. */
+  readonly #headers: OutgoingHttpHeaders
+  readonly #request: OutgoingHttpHeaders
+  readonly #open = new Set<ServerHttp2Stream>()
+  #go: (() => void) | undefined
+
+  constructor(stream: ServerHttp2Stream, headers: OutgoingHttpHeaders, request: OutgoingHttpHeaders) {
+    super({ decodeStrings: false })
+    this.#stream = stream
+    this.#headers = headers
+    this.#request = request
+    // Mostly told by the stream's own events. Not within Node's own call: a danger to its memory (Node 20).
+    this.on('error', () => setImmediate(() => stream.destroy()))
+    stream.once('close', () => this.destroy())
+  }
+
+  override _write(lines: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#try(() => this.#take(lines, 0, done))
+  }
+
+  override _final(done: () => void): void {
+    this.#stream.end(done)
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    const { session, aborted, rstCode } = this.#stream
+    if (this.#go !== undefined && session !== undefined) pushesOf.get(session)?.forget(this.#go)
+    // A client that has gone, or was cut, wants no pushes either; one that was told goodbye gets what is under way.
+    for (const pushed of aborted && rstCode !== constants.NGHTTP2_INTERNAL_ERROR ? this.#open : []) {
+      pushed.close(constants.NGHTTP2_CANCEL)
+      pushed.destroy()
+    }
+    done(error)
+  }
+
+  /** What is raised here ends the stream: nobody else would catch it. */
+  #try(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.destroy(error as Error)
+    }
+  }
+
+  #take(lines: Buffer, from: number, done: (error?: Error | null) => void): void {
+    const { session } = this.#stream
+    if (session === undefined || this.#stream.destroyed) return done()
+    const pushes = pushesOn(session)
+    const written: Buffer[] = []
+    const write = (then: (error?: Error | null) => void) =>
+      this.#stream.write(written.length === 0 ? NOTHING : Buffer.concat(written), then)
+    let at = from
+    while (at < lines.length) {
+      const end = lines.indexOf(NEWLINE, at) + 1 || lines.length
+      const event = EVENT.exec(lines.toString('latin1', at, Math.min(end, at + EVENT_HEAD)))
+      if (event === null || !canPush(this.#stream)) written.push(lines.subarray(at, end))
+      else if (!pushes.full) {
+        const [, channel = '', id = ''] = event
+        this.#push(pushes, channel, id, lines.subarray(at, end - 1))
+        written.push(Buffer.from(`{"pushed":{"channel":"${channel}","id":"${id}"}}\n`))
+      } else {
+        this.#go = () => {
+          this.#go = undefined
+          this.#try(() => this.#take(lines, at, done))
+        }
+        pushes.wait(this.#go)
+        if (written.length > 0) write(() => {})
+        return
+      }
+      at = end
+    }
+    write(done)
+  }
+
+  #push(pushes: Pushes, channel: string, id: string, body: Buffer): void {
+    pushes.opened(body.length)
+    const path = `/v1/channels/${channel}/events/${id}`
+    try {
+      this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
+        // No more streams on this session, for one: the line says where the event is.
+        if (error) return pushes.sent(body.length)
+        this.#open.add(pushed)
+        // The client may refuse it.
+        pushed.on('error', () => {})
+        pushed.once('close', () => {
+          this.#open.delete(pushed)
+          pushes.sent(body.length)
+        })
+        if (pushed.destroyed || pushed.closed) return
+        try {
+          pushed.respond({
+            ':status': 200,
+            ...this.#headers,
+            ...caching(id),
+            'content-type': EVENT_TYPE,
+            'content-length': body.length,
+          })
+          pushed.end(body)
+        } catch (error) {
+          pushed.destroy()
+          this.destroy(error as Error)
+        }
+      })
+    } catch {
+      // The session was told to end within this very turn.
+      pushes.sent(body.length)
+    }
+  }
+}
+
+/** Whether the client takes pushes on this stream, now. */
+export function canPush({ pushAllowed, session }: ServerHttp2Stream): boolean {
+  return pushAllowed && session !== undefined && Pushes.limit(session) > 0
+}

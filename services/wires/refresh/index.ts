@@ -1,0 +1,55 @@
+// A page that reloads itself: GET /v1/refresh. The newest events as HTML without JavaScript, for any browser there is.
+// Its cursor goes along in the URL to which it reloads, and marks what is new since the last look.
+
+import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type { Channel } from '../../broker/fanout/channel.ts'
+import { ANSWER_BYTES, type News, newest } from '../../broker/fanout/collect.ts'
+import { printCursor, type Start } from '../../broker/event/position.ts'
+import { matches, policyFor } from '../answer.ts'
+import { CONTENT_POLICY, renderPage } from './page.ts'
+import { readQuery } from '../read-query.ts'
+
+export async function refresh(app: FastifyInstance): Promise<void> {
+  const { config, hub } = app.fanwire
+  const rules = {
+    begin: 'latest',
+    maxChannels: config.maxChannels,
+    numbers: {
+      limit: { min: 1, max: 1000, default: 50 },
+      every: { min: 1, max: 3600, default: 5 },
+    },
+  } as const
+  const stats = hub.wire('refresh')
+
+  app.get('/v1/refresh', { config: { page: true }, exposeHeadRoute: true }, async (request, reply) => {
+    const { channels, starts, numbers } = readQuery(request, rules)
+    const { limit, every } = numbers
+    const bytes = Math.floor(ANSWER_BYTES / channels.length)
+    const look = (opened: Channel[]) =>
+      Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes)))
+    const news: News[] = await hub.glancing(channels, look)
+
+    const again = new URLSearchParams()
+    for (const channel of channels) again.append('channel', channel)
+    again.append('every', `${every}`)
+    again.append('limit', `${limit}`)
+    again.append('cursor', printCursor(news.map(each => each.head)))
+    const page = renderPage({ channels, news, limit, every, again: `?${again}` })
+    const tag = `"${createHash('sha256').update(page).digest('base64url').slice(0, 22)}"`
+    reply.headers({
+      refresh: `${every}; url=?${again}`,
+      'cache-control': policyFor(request, 'no-cache'),
+      etag: tag,
+      'content-security-policy': CONTENT_POLICY,
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+    })
+    if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
+    for (const { fresh, gaps } of news) {
+      stats.deliveries += fresh
+      stats.gaps += gaps.length
+    }
+    return reply.type('text/html; charset=utf-8').send(page)
+  })
+}

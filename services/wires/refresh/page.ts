@@ -1,0 +1,160 @@
+// The HTML of the refresh wire. Events hold what strangers wrote: every text is escaped, and nothing may run.
+
+import { createHash } from 'node:crypto'
+import { ANSWER_BYTES, type News, newestOf } from '../../broker/fanout/collect.ts'
+import type { LogEvent } from '../../broker/event/event.ts'
+import { type Member, members } from '../../broker/event/json-spans.ts'
+import { printPosition } from '../../broker/event/position.ts'
+
+/** Characters of a value that are shown; the event itself, one click away, has all. */
+const SHOWN = 4000
+/** Members of an object that are shown one a row. */
+const ROWS = 24
+
+const STYLE = `
+:root { color-scheme: light dark; --text: #1c2024; --dim: #62686e; --back: #f6f7f8; --card: #fff; --line: #dfe3e6;
+  --new: #0b6e4f; --gap: #8a4b00; --wash: #eef6f2 }
+@media (prefers-color-scheme: dark) { :root { --text: #e6e8ea; --dim: #9aa1a8; --back: #15181b; --card: #1d2125;
+  --line: #33393f; --new: #5fd3a5; --gap: #f0b266; --wash: #1b2a25 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1.25rem 1rem 3rem; max-width: 52rem; background: var(--back); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif }
+header { margin-bottom: 1rem }
+h1 { margin: 0; font-size: 1.35rem; line-height: 1.3; overflow-wrap: anywhere }
+header p { margin: .15rem 0 0; color: var(--dim); font-size: .875rem }
+ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .6rem; grid-template-columns: minmax(0, 1fr) }
+li { padding: .7rem .9rem; background: var(--card); border: 1px solid var(--line); border-left: 4px solid var(--line);
+  border-radius: .4rem; overflow-wrap: anywhere }
+li.new { border-left-color: var(--new); background: var(--wash) }
+.about { display: flex; flex-wrap: wrap; gap: .1rem .75rem; color: var(--dim); font-size: .8125rem }
+.about a { color: inherit }
+.about b, header b { color: var(--new) }
+.about i { font-style: normal; color: var(--text); font-weight: 600 }
+.data { margin: .3rem 0 0; font: inherit; white-space: pre-wrap; unicode-bidi: plaintext }
+.json { font: .875rem/1.5 ui-monospace, monospace; unicode-bidi: isolate }
+dl { margin: .3rem 0 0; display: grid; grid-template-columns: fit-content(35%) minmax(0, 1fr); gap: .1rem .75rem;
+  align-items: baseline }
+dt { color: var(--dim) }
+dd { margin: 0 }
+dd .data { margin: 0 }
+.gap { border-left-color: var(--gap); color: var(--gap); font-size: .875rem }
+.none { color: var(--dim) }
+`
+
+/** No script, no other origin, nothing but the style above. */
+export const CONTENT_POLICY =
+  `default-src 'none'; style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'; ` +
+  `base-uri 'none'; form-action 'none'`
+
+export interface View {
+  readonly channels: readonly string[]
+  /** One a channel. */
+  readonly news: readonly News[]
+  /** Events that are shown, over all channels. */
+  readonly limit: number
+  /** Seconds until it reloads. */
+  readonly every: number
+  /** The URL to which it does, relative to its own. */
+  readonly again: string
+}
+
+/** The same page for the same view, byte for byte. */
+export function renderPage({ channels, news, limit, every, again }: View): string {
+  const found = news.flatMap(({ events, since }, i) =>
+    events.map(event => ({
+      event,
+      json: event.json,
+      channel: channels[i] as string,
+      isNew: event.offset > since,
+    })),
+  )
+  found.sort((a, b) => a.event.time - b.event.time || a.event.offset - b.event.offset)
+  const shown = newestOf(found, { events: limit, bytes: ANSWER_BYTES }).reverse()
+  const fresh = news.reduce((sum, each) => sum + each.fresh, 0)
+  const unseen = fresh - shown.filter(({ isNew }) => isNew).length
+  const count = (n: number) => `${n.toLocaleString('en')} event${n === 1 ? '' : 's'}`
+  const title = escape(channels.join(', '))
+  const rows = [
+    ...news.flatMap(({ gaps }, i) =>
+      gaps.map(
+        ({ from, to }) =>
+          `<li class="gap">${escape(channels[i] as string)}: events after ${printPosition(from)}, up to ` +
+          `${printPosition(to)}, may be lost</li>`,
+      ),
+    ),
+    ...shown.map(each => row(each, channels.length > 1)),
+    ...(unseen > 0 ? [`<li class="none">and ${count(unseen)} more since the last look, not shown</li>`] : []),
+    ...(shown.length === 0 ? ['<li class="none">no events yet</li>'] : []),
+  ]
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="${every}; url=${escape(again)}">
+<title>${fresh > 0 ? `(${fresh.toLocaleString('en')}) ` : ''}${title}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<header>
+<h1>${title}</h1>
+<p>${fresh > 0 ? `<b>${fresh.toLocaleString('en')} new</b> · ` : ''}newest first · reloads every ${every} s</p>
+</header>
+<ol>
+${rows.join('\n')}
+</ol>
+</body>
+</html>
+`
+}
+
+function row(
+  { event, channel, isNew }: { event: LogEvent; channel: string; isNew: boolean },
+  several: boolean,
+): string {
+  const id = printPosition(event)
+  const time = new Date(event.time).toISOString()
+  const about = [
+    ...(isNew ? ['<b>new</b>'] : []),
+    ...(event.type === undefined ? [] : [`<i>${escape(event.type)}</i>`]),
+    ...(several ? [`<span>${escape(channel)}</span>`] : []),
+    `<time datetime="${time}">${time.slice(0, 10)} ${time.slice(11, 19)} UTC</time>`,
+    `<a href="channels/${encodeURIComponent(channel)}/events/${id}">${id}</a>`,
+  ]
+  return `<li${isNew ? ' class="new"' : ''}><div class="about">${about.join('')}</div>${dataOf(event)}</li>`
+}
+
+/** An event's data as people read it: text as text, an object one member a row, the rest as the JSON that it is. */
+function dataOf({ json }: LogEvent): string {
+  const wire = [...members(json)]
+  const data = wire.find(({ name }) => name === 'data')
+  if (data === undefined) return ''
+  if (wire.some(({ name }) => name === 'encoding')) {
+    const bytes = Buffer.byteLength(JSON.parse(textOf(json, data)), 'base64')
+    return `<div class="data">${bytes.toLocaleString('en')} bytes: ${value(json, data)}</div>`
+  }
+  const inside = json[data.start] === 0x7b ? [...members(json.subarray(data.start, data.end))] : []
+  if (inside.length === 0 || inside.length > ROWS) return value(json, data)
+  const object = json.subarray(data.start, data.end)
+  return `<dl>${inside.map(each => `<dt>${escape(each.name)}</dt><dd>${value(object, each)}</dd>`).join('')}</dl>`
+}
+
+function value(json: Buffer, member: Member): string {
+  const text = textOf(json, member)
+  const isText = text.startsWith('"')
+  return `<div class="data${isText ? '' : ' json'}">${escape(shorten(isText ? JSON.parse(text) : text))}</div>`
+}
+
+function textOf(json: Buffer, { start, end }: Member): string {
+  return json.toString('utf8', start, end)
+}
+
+function shorten(text: string): string {
+  return text.length > SHOWN
+    ? `${text.slice(0, SHOWN)}… (${text.length.toLocaleString('en')} characters)`
+    : text
+}
+
+function escape(text: string): string {
+  return text.replace(/[&<>"']/g, found => `&#${found.charCodeAt(0)};`)
+}

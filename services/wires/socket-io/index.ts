@@ -1,0 +1,268 @@
+// Socket.IO v4 (its clients 3 and 4) at /socket.io/, with FANWIRE_SOCKET_IO=1. The library shakes hands, keeps sessions
+// and beats; what it is asked for and what it delivers is ours.
+
+import { createServer } from 'node:http'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Server, Socket } from 'socket.io'
+import type { Config } from '../../config/config.ts'
+import { FanwireError, quote } from '../../errors.ts'
+import { Connection } from '../../broker/fanout/connection.ts'
+import { mayPublish, type Publisher } from '../../http/auth.ts'
+import { requireReady } from '../../http/health.ts'
+import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
+import { isHttp2 } from '../../http/exchange.ts'
+import { elements } from '../../broker/event/json-spans.ts'
+import { Turns } from '../../http/turns.ts'
+import { badCommand, Commands, only, type Tell } from '../commands.ts'
+import { Handshakes, limitMessagesOf, type Session, SocketIoOutlet, tune } from './outlet.ts'
+import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
+
+const PATH = '/socket.io/'
+/** What a packet may be longer than the data that it publishes, bytes; and all that may come from who publishes nothing. */
+const COMMAND_ROOM = 64 * 1024
+/** A client that says nothing after its handshake is closed, ms. */
+const CONNECT_WITHIN = 10_000
+/** A client has at least this long to answer a heartbeat, ms: as long as it may stand still. */
+const ANSWER_WITHIN = 20_000
+const NOTHING = Buffer.alloc(0)
+
+export async function socketIo(app: FastifyInstance): Promise<void> {
+  const { config } = app.fanwire
+  if (!config.socketIo) return
+  const io = await createIo(config)
+  const wire = new SocketIoWire(app, io)
+  // Several processes share the port: a poll would come to another one than the last.
+  const polling = config.workers === 1
+
+  // Bodies are the library's to read.
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  app.route({
+    method: ['GET', 'POST'],
+    url: PATH,
+    config: { origin: 'required', handshakes: true },
+    onRequest: async request => {
+      const { sid, transport, ...others } = request.query as Record<string, unknown>
+      if ([sid, transport, ...Object.values(others)].some(Array.isArray)) {
+        throw new FanwireError('FW_BAD_PARAMETER', 'each parameter is there once')
+      }
+      if (isHandshake(request.raw) && transport !== 'websocket') {
+        throw new FanwireError('FW_BAD_PARAMETER', 'a WebSocket handshake is for transport=websocket')
+      }
+      // An empty one counts as none for the library.
+      if (sid === undefined || sid === '') wire.requireRoom()
+      if (transport === 'polling' && !polling) {
+        throw new FanwireError(
+          'FW_BAD_PARAMETER',
+          "this node has several workers, and takes Socket.IO over WebSocket alone: transports: ['websocket']",
+        )
+      }
+    },
+    handler: async (request, reply) => wire.take(request, reply),
+  })
+  app.addHook('preClose', done => {
+    io.engine.close()
+    done()
+  })
+}
+
+/** The library, only loaded where it is wanted. */
+async function createIo(config: Config): Promise<Server> {
+  const { Server } = await import('socket.io')
+  // It wants a server to listen to; this one never does, and requests are handed over.
+  return new Server(createServer(), {
+    path: PATH,
+    serveClient: false,
+    connectTimeout: CONNECT_WITHIN,
+    parser: { Encoder, Decoder },
+    transports: config.workers === 1 ? ['polling', 'websocket'] : ['websocket'],
+    pingInterval: config.heartbeat,
+    pingTimeout: Math.max(ANSWER_WITHIN, config.stall),
+    maxHttpBufferSize: config.maxBody + COMMAND_ROOM,
+    perMessageDeflate: false,
+    httpCompression: false,
+    wsEngine: Handshakes,
+  })
+}
+
+class SocketIoWire {
+  readonly #app: FastifyInstance
+  readonly #io: Server
+  /** By session id: those that poll. */
+  readonly #polls = new Map<string, { readonly outlet: SocketIoOutlet; readonly turns: Turns<Emitted> }>()
+  /** By what their sessions' headers say. */
+  readonly #publishers = new WeakMap<Session, Publisher>()
+
+  constructor(app: FastifyInstance, io: Server) {
+    this.#app = app
+    this.#io = io
+    io.engine.on('connection', (session: Session) => {
+      const publisher = app.publisher(session.request.headers)
+      this.#publishers.set(session, publisher)
+      if (!mayPublish(publisher)) limitMessagesOf(session, COMMAND_ROOM)
+      tune(session)
+    })
+    io.on('connection', socket => this.#serve(socket))
+  }
+
+  /** Whether one more client may come. Raises FW_NOT_READY, FW_DRAINING, FW_TOO_MANY_CONNECTIONS. */
+  requireRoom(): void {
+    const { health, config, metrics } = this.#app.fanwire
+    requireReady(health, true)
+    // Sessions that poll have no connection of their own, most of the time.
+    if (this.#io.engine.clientsCount < config.maxConnections) return
+    metrics.connectionRefused()
+    throw new FanwireError(
+      'FW_TOO_MANY_CONNECTIONS',
+      `the node holds ${config.maxConnections} Socket.IO sessions; try again later`,
+    )
+  }
+
+  /** Hands a request or a handshake to the library. Raises FW_UPGRADE_REQUIRED, FW_BAD_REQUEST. */
+  async take(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const { engine } = this.#io
+    const { raw } = request
+    if (!URL.canParse(raw.url ?? '', 'http://localhost')) {
+      throw new FanwireError('FW_BAD_REQUEST', 'the URL is not well-formed')
+    }
+    if (isHandshake(raw)) {
+      reply.hijack()
+      forgetHandshake(raw.socket)
+      engine.handleUpgrade(raw, raw.socket, NOTHING)
+      return
+    }
+    const { sid, transport } = request.query as Record<string, unknown>
+    if (transport === 'websocket') {
+      if (!isHttp2(request)) reply.header('upgrade', 'websocket')
+      throw new FanwireError('FW_UPGRADE_REQUIRED', 'this transport is WebSocket')
+    }
+    if (raw.method === 'POST') {
+      const polls = this.#polls.get(String(sid))
+      // What came before waits for its turn.
+      await polls?.turns.empty()
+      await polls?.outlet.readable()
+      if (raw.destroyed) return polls?.outlet.cut()
+    }
+    reply.hijack()
+    // Not `Connection: close` when the node stops: who polls comes back to hear that the session ends.
+    for (const [name, value] of Object.entries(reply.getHeaders())) {
+      if (value !== undefined) reply.raw.setHeader(name, value)
+    }
+    engine.handleRequest(raw as Parameters<typeof engine.handleRequest>[0], reply.raw)
+  }
+
+  /** A key may also come in what a client says of itself when it connects. */
+  #publisherOf(session: Session, { key }: Record<string, unknown>): Publisher {
+    const publisher = this.#publishers.get(session) ?? 'FW_UNAUTHORIZED'
+    if (publisher !== 'FW_UNAUTHORIZED' || typeof key !== 'string') return publisher
+    return this.#app.publisher({ authorization: `Bearer ${key}` })
+  }
+
+  #serve(socket: Socket): void {
+    const { conn: session } = socket
+    const context = this.#app.fanwire
+    const outlet = new SocketIoOutlet(session)
+    const connection = new Connection(context.hub, outlet.framing, outlet)
+    const publisher = this.#publisherOf(session, socket.handshake.auth)
+    // Kept by the library for as long as the connection lasts, and as large as the client likes.
+    socket.handshake.auth = {}
+    const commands = new Commands({
+      context,
+      connection,
+      outlet,
+      publisher,
+      opened: Promise.resolve(),
+      logger: this.#app.log,
+      keyGoes: 'auth: { key } or Authorization: Bearer …',
+    })
+    const turns = new Turns<Emitted>(emitted => take(emitted, commands, outlet))
+    const most = mayPublish(publisher) ? context.config.maxBody + COMMAND_ROOM : COMMAND_ROOM
+    limitMessagesOf(session, most)
+    const { sid } = session.transport
+    if (outlet.polls) this.#polls.set(sid, { outlet, turns })
+    session.once('upgrading', () => outlet.release())
+    session.once('upgrade', () => {
+      this.#polls.delete(sid)
+      limitMessagesOf(session, most)
+      // What the library holds for the new transport goes first.
+      process.nextTick(() => {
+        outlet.upgraded()
+        connection.framing = outlet.framing
+      })
+    })
+    // A post brings as many as it likes; WebSocket messages have their turns already.
+    socket.on(EMITTED, (emitted: Emitted) => {
+      if (outlet.polls || turns.waiting > 0) turns.take(emitted)
+      else take(emitted, commands, outlet)
+    })
+    socket.on('disconnect', () => {
+      this.#polls.delete(sid)
+      commands.close()
+      connection.closed()
+      outlet.release()
+      // A client that leaves the only namespace has nothing to stay for.
+      session.close()
+    })
+  }
+}
+
+/** Answers what a client emitted: in its acknowledgement if it waits for one; else only errors, as an event. */
+function take(emitted: Emitted, commands: Commands, outlet: SocketIoOutlet): void {
+  const { id } = emitted
+  const answer = (text: string) => commands.write(outlet.framing.packet(text))
+  const tell = (ok: object) => {
+    if (id !== undefined) answer(`3${id}[${JSON.stringify({ ok })}]`)
+  }
+  commands.take(
+    () => run(emitted, commands, tell),
+    error => {
+      const told = error.toJSON()
+      if (id !== undefined) answer(`3${id}[${JSON.stringify(told)}]`)
+      else answer(`2["error",${JSON.stringify(told.error)}]`)
+    },
+  )
+}
+
+async function run(emitted: Emitted, commands: Commands, tell: Tell): Promise<void> {
+  const { name, argument } = parse(emitted)
+  if (name === 'publish') return commands.publish(argument, tell)
+  if (name !== 'subscribe' && name !== 'unsubscribe') {
+    throw badCommand(`unknown event ${quote(name, 40)}; there are subscribe, unsubscribe, publish`)
+  }
+  const command = valueOf(argument)
+  if (typeof command !== 'object' || command === null || Array.isArray(command)) {
+    throw badCommand(`${name} takes an object such as {"channel":"news"}`)
+  }
+  const { channel, cursor } = command as Record<string, unknown>
+  if (name === 'subscribe') {
+    only(command, 'channel', 'cursor')
+    return commands.subscribe(channel, cursor, tell)
+  }
+  only(command, 'channel')
+  return commands.unsubscribe(channel, tell)
+}
+
+/** The name of the event, and its one argument as JSON text. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
+function parse({ text, binary }: Emitted): { name: unknown; argument: Buffer } {
+  if (binary) throw badCommand('binary attachments are not taken: send text, such as base64')
+  const parts: Buffer[] = []
+  try {
+    for (const part of elements(Buffer.from(text))) if (parts.push(part) > 2) break
+  } catch (cause) {
+    throw new FanwireError('FW_BAD_JSON', 'the packet is not valid JSON', { cause })
+  }
+  const [name, argument, more] = parts
+  if (name === undefined) throw badCommand('an event has a name')
+  if (argument === undefined || more !== undefined) {
+    throw badCommand('an event has one argument, an object, and an acknowledgement')
+  }
+  return { name: valueOf(name), argument }
+}
+
+/** Raises FW_BAD_JSON. */
+function valueOf(json: Buffer): unknown {
+  try {
+    return JSON.parse(json.toString())
+  } catch (cause) {
+    throw new FanwireError('FW_BAD_JSON', 'the packet is not valid JSON', { cause })
+  }
+}

@@ -1,0 +1,218 @@
+// A response that never ends: what the sse, stream and push wires share. Over HTTP/1.1 the body is chunked; over HTTP/1.0
+// it ends with the connection; over HTTP/2 it goes to the request's stream, and other requests go on beside it. A client
+// that is to come back gets no last chunk, and its stream is reset: a node that dies or stops never looks like the end.
+
+import type { ServerHttp2Stream } from 'node:http2'
+import { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
+import { TLSSocket } from 'node:tls'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Channel } from '../broker/fanout/channel.ts'
+import { Connection, type Outlet } from '../broker/fanout/connection.ts'
+import { type BodyFraming, comesBack, type Farewell, type Framing } from '../broker/fanout/framing.ts'
+import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
+import { http2StreamOf, isHttp2 } from '../http/exchange.ts'
+import { cutStream, sessionOf } from '../http/sessions.ts'
+import { type Position, printCursor } from '../broker/event/position.ts'
+import { detach } from '../http/node/detach.ts'
+import type { ReadQuery } from './read-query.ts'
+
+/** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */
+const UNDER_WAY = 64 * 1024
+
+/** When a client that has ended its side is written to, ms after that. */
+const PROBES_MS = [0, 100, 1000]
+
+/** How a wire streams. */
+export interface Streaming {
+  readonly framing: BodyFraming
+  readonly contentType: string
+  /** What takes the bytes over HTTP/2, if not the stream itself. It ends the stream. */
+  sinkFor?(stream: ServerHttp2Stream, request: FastifyRequest, reply: FastifyReply): Writable
+}
+
+/** Where each channel's reader begins, which stays. Raises LogUnavailable. */
+export function resolveAll(channels: readonly Channel[], query: ReadQuery<never>): Promise<Position[]> {
+  return Promise.all(channels.map((channel, i) => channel.settle(query.starts[i] ?? 'latest')))
+}
+
+/** What may be under way through a socket that takes bytes, for an outlet. */
+export function underWay(socket: Socket): number {
+  return socket instanceof TLSSocket ? UNDER_WAY : 0
+}
+
+/** Sockets that have become a stream: what a client sent behind that request (pipelining) is not answered. */
+const streamed = new WeakSet<Socket>()
+
+/** Takes the response over and streams to it until either side ends. Raises FW_TOO_MANY_FOLLOWED, LogUnavailable. */
+export async function stream(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  streaming: Streaming,
+  query: ReadQuery<never>,
+): Promise<void> {
+  if (request.method === 'HEAD') return endHead(reply, headersOf(reply, streaming.contentType))
+  const { hub } = request.server.fanwire
+  await hub.using(query.channels, async channels => {
+    const positions = await resolveAll(channels, query)
+    reply.hijack()
+    // One that resumes with another server's id has had nothing of these channels.
+    const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
+    const begin = isHttp2(request) ? beginHttp2 : beginHttp1
+    const begun = begin(request, reply, streaming, printCursor(from))
+    if (begun === undefined) return
+    const connection = new Connection(hub, begun.framing, begun.outlet)
+    whenClosed(begun.closes, connection)
+    for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
+    if (!query.lost) return
+    for (const [i, reader] of connection.readers.entries()) {
+      connection.skip(reader, { from: from[i] as Position, to: positions[i] as Position })
+    }
+  })
+}
+
+/** Answers HEAD: with the head of what GET would begin, and no word on how long that would be. */
+export function endHead(reply: FastifyReply, headers: Record<string, string>): void {
+  reply.hijack()
+  reply.raw.writeHead(200, headers)
+  reply.raw.end()
+}
+
+/** Nothing here may hold on to the request or the reply. */
+function whenClosed(closes: Begun['closes'], connection: Connection): void {
+  closes.once('close', () => connection.closed())
+  if (!(closes instanceof Socket)) return
+  const probe = () => probeSoon(closes, connection)
+  if (closes.readableEnded) probe()
+  else closes.on('end', probe)
+}
+
+/**
+ * A client that has ended its side may go on reading (RFC 9112 section 9.6), or be gone, which looks the same: then its
+ * system refuses what is written, and the next write fails. Heartbeats find out soon.
+ */
+function probeSoon(socket: Socket, connection: Connection): void {
+  for (const ms of PROBES_MS) setTimeout(() => socket.destroyed || connection.beat(), ms).unref()
+}
+
+interface Begun {
+  readonly framing: Framing
+  readonly outlet: Outlet
+  /** Emits 'close' when the client is gone. */
+  readonly closes: Socket | ServerHttp2Stream
+}
+
+function headersOf(reply: FastifyReply, contentType: string): Record<string, string> {
+  return {
+    ...(reply.getHeaders() as Record<string, string>),
+    'content-type': contentType,
+    'cache-control': 'no-store, no-transform',
+    'x-accel-buffering': 'no',
+  }
+}
+
+// HTTP/1 ------------------------------------------------------------------------------------------------------
+
+/** Writes the head and where the reader stands, in one system call. Undefined: nobody is there to read it. */
+function beginHttp1(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { framing: { chunked, plain }, contentType }: Streaming,
+  cursor: string,
+): Begun | undefined {
+  const { socket } = request.raw
+  const { raw } = reply
+  if (socket.destroyed || streamed.has(socket)) return undefined
+  // A response that waits behind an earlier one on its connection (pipelining) does not have the socket yet.
+  const waits = raw.socket === null
+  const framing = takesChunks(request.raw) ? chunked : plain
+  socket.setNoDelay(true)
+  if (!waits) socket.cork()
+  writeOpenHead(request.raw, raw, headersOf(reply, contentType))
+  raw.write(framing.opening(cursor))
+  if (waits) {
+    return { framing, outlet: new HttpOutlet(socket, raw as unknown as Writable, framing), closes: socket }
+  }
+  socket.uncork()
+  streamed.add(socket)
+  detach(raw, socket)
+  return { framing, outlet: new HttpOutlet(socket, socket, framing), closes: socket }
+}
+
+class HttpOutlet implements Outlet {
+  readonly sink: Writable
+  readonly underWay: number
+  readonly #socket: Socket
+  readonly #framing: Framing
+
+  /** `sink` is what takes the bytes: the socket, or the response that will have it. */
+  constructor(socket: Socket, sink: Writable, framing: Framing) {
+    this.#socket = socket
+    this.sink = sink
+    this.underWay = underWay(socket)
+    this.#framing = framing
+  }
+
+  get open(): boolean {
+    return this.sink.writable
+  }
+
+  end(farewell: Farewell): void {
+    this.sink.end(this.#framing.closing(farewell))
+  }
+
+  cut(): void {
+    // One that waited for its turn, which an earlier stream on its connection now never gives, can't cut that.
+    if (this.sink === this.#socket || !streamed.has(this.#socket)) this.#socket.destroy()
+  }
+}
+
+// HTTP/2 ------------------------------------------------------------------------------------------------------
+
+function beginHttp2(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { framing: { plain }, contentType, sinkFor }: Streaming,
+  cursor: string,
+): Begun | undefined {
+  const stream = http2StreamOf(request)
+  if (stream === undefined || stream.destroyed || stream.closed) return undefined
+  stream.respond({ ':status': 200, ...headersOf(reply, contentType) })
+  stream.write(plain.opening(cursor))
+  // A client that does not want the rest: Node would wait until it had taken it.
+  stream.once('aborted', () => setImmediate(() => stream.destroy()))
+  const sink = sinkFor?.(stream, request, reply) ?? stream
+  return { framing: plain, outlet: new Http2Outlet(stream, sink, plain), closes: stream }
+}
+
+class Http2Outlet implements Outlet {
+  readonly sink: Writable
+  readonly underWay = UNDER_WAY
+  readonly #stream: ServerHttp2Stream
+  readonly #framing: Framing
+
+  constructor(stream: ServerHttp2Stream, sink: Writable, framing: Framing) {
+    this.#stream = stream
+    this.sink = sink
+    this.#framing = framing
+  }
+
+  get open(): boolean {
+    return this.sink.writable && this.#stream.writable
+  }
+
+  /** Of the session: how far a stream has come with a large write, Node does not say. */
+  get given(): number {
+    return sessionOf(this.#stream)?.given ?? 0
+  }
+
+  end(farewell: Farewell): void {
+    const closing = this.#framing.closing(farewell)
+    if (comesBack(farewell.code)) breakOff(this.#stream, this.sink, closing)
+    else this.sink.end(closing)
+  }
+
+  cut(): void {
+    cutStream(this.#stream)
+  }
+}

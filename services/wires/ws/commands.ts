@@ -1,0 +1,88 @@
+// What a client may say over a WebSocket: docs/protocol.md#websocket-commands. One command a text message; each is answered,
+// with its `ref`.
+
+import { isUtf8 } from 'node:buffer'
+import { FanwireError } from '../../errors.ts'
+import { wsText } from '../../broker/fanout/framing.ts'
+import { members, withoutMark } from '../../broker/event/json-spans.ts'
+import { badCommand, type Commands, only, type Tell } from '../commands.ts'
+
+type Ref = string | number | undefined
+type Command = Readonly<Record<string, unknown>>
+
+export class WsCommands {
+  readonly #commands: Commands
+
+  constructor(commands: Commands) {
+    this.#commands = commands
+  }
+
+  /** The client is gone. */
+  close(): void {
+    this.#commands.close()
+  }
+
+  /** One message. Never raises: whatever is wrong is answered. */
+  take(message: Buffer, isBinary: boolean): void {
+    const data = withoutMark(message)
+    let ref: Ref
+    const answer = (body: object) => {
+      const message = { ...(ref === undefined ? {} : { ref }), ...body }
+      this.#commands.write(wsText(JSON.stringify(message)))
+    }
+    const run = async () => {
+      const command = parseCommand(data, isBinary)
+      ref = refOf(command)
+      await this.#run(command, data, ok => answer({ ok }))
+    }
+    this.#commands.take(run, error => answer(error.toJSON()))
+  }
+
+  async #run(command: Command, data: Buffer, tell: Tell): Promise<void> {
+    if ('subscribe' in command) {
+      only(command, 'ref', 'subscribe', 'cursor')
+      await this.#commands.subscribe(command.subscribe, command.cursor, tell)
+    } else if ('unsubscribe' in command) {
+      only(command, 'ref', 'unsubscribe')
+      await this.#commands.unsubscribe(command.unsubscribe, tell)
+    } else if ('publish' in command) {
+      only(command, 'ref', 'publish')
+      await this.#publish(data, tell)
+    } else if ('ping' in command) {
+      only(command, 'ref', 'ping')
+      if (command.ping !== true) throw badCommand('ping is true')
+      tell({})
+    } else {
+      throw badCommand('a command has one of subscribe, unsubscribe, publish, ping')
+    }
+  }
+
+  async #publish(data: Buffer, tell: Tell): Promise<void> {
+    this.#commands.requirePublisher()
+    const [raw, second] = [...members(data)].filter(member => member.name === 'publish')
+    if (raw === undefined || second !== undefined) throw badCommand('publish is there once')
+    await this.#commands.publish(data.subarray(raw.start, raw.end), tell)
+  }
+}
+
+function parseCommand(data: Buffer, isBinary: boolean): Command {
+  if (isBinary) throw badCommand('a command is a text message')
+  if (!isUtf8(data)) throw new FanwireError('FW_BAD_ENCODING', 'the message is not valid UTF-8')
+  let value: unknown
+  try {
+    value = JSON.parse(data.toString('utf8'))
+  } catch (cause) {
+    throw new FanwireError('FW_BAD_JSON', 'the message is not valid JSON', { cause })
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw badCommand('a command is an object such as {"ref":1,"subscribe":"news"}')
+  }
+  return value as Command
+}
+
+function refOf(command: Command): Ref {
+  if (!Object.hasOwn(command, 'ref')) return undefined
+  const { ref } = command
+  if (Number.isFinite(ref) || (typeof ref === 'string' && ref.length <= 128)) return ref as Ref
+  throw badCommand('ref is a number or a string of at most 128 characters')
+}

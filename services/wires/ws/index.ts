@@ -1,0 +1,196 @@
+// WebSocket: GET /v1/ws (RFC 6455). Events flow one way as shared frames, commands the other way.
+
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import websocket from '@fastify/websocket'
+import type { FastifyInstance } from 'fastify'
+import type { WebSocket } from 'ws'
+import { FanwireError } from '../../errors.ts'
+import { Connection, type Outlet } from '../../broker/fanout/connection.ts'
+import { wsDeflateFraming } from '../../broker/fanout/deflate.ts'
+import { type Farewell, wsFraming } from '../../broker/fanout/framing.ts'
+import { mayPublish, type Publisher } from '../../http/auth.ts'
+import type { Context } from '../../http/context.ts'
+import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
+import { forgetHandshake } from '../../http/node/upgrades.ts'
+import { forgetInflater } from '../../http/node/ws-inflater.ts'
+import { clientErrorOf } from '../../broker/log/client-error.ts'
+import { isHttp2 } from '../../http/exchange.ts'
+import { type Position, printCursor } from '../../broker/event/position.ts'
+import { type ReadQuery, readQuery } from '../read-query.ts'
+import { Commands } from '../commands.ts'
+import { resolveAll, underWay } from '../streaming.ts'
+import { DEFLATE, isDeflated, offerToTake } from './deflate-offer.ts'
+import { WsCommands } from './commands.ts'
+
+/** What a command may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
+const COMMAND_ROOM = 64 * 1024
+/** Try again later: the IANA registry of RFC 6455 section 11.7. */
+const TRY_AGAIN_LATER = 1013
+/** Coming back does not help. */
+const REFUSED = 4500
+
+export async function ws(app: FastifyInstance): Promise<void> {
+  const context = app.fanwire
+  const { maxBody, wsDeflate } = context.config
+  const deflateFraming = wsDeflateFraming(wsDeflate)
+  const rules = { begin: 'latest', maxChannels: context.config.maxChannels, channelsOptional: true } as const
+
+  await app.register(websocket, {
+    options: {
+      maxPayload: maxBody + COMMAND_ROOM,
+      perMessageDeflate: wsDeflate > 0 && DEFLATE,
+      clientTracking: false,
+      // A client that offers only protocols that nobody here speaks is told so by getting none (RFC 6455 section 4.2.2).
+      handleProtocols: () => false,
+      // What there is of a server: it emits handshakes that are meant for it.
+      server: app.handshakes as unknown as typeof app.server,
+    },
+  })
+  // The plugin would destroy the socket of a refused handshake before the client has taken the answer.
+  app.addHook('onRequest', async request => {
+    request.ws = false
+  })
+
+  app.route({
+    method: 'GET',
+    url: '/v1/ws',
+    config: { origin: 'required' },
+    // What is wrong with the request is said with a status, before the handshake.
+    preValidation: async request => {
+      readQuery(request, rules)
+      const { headers } = request.raw
+      const offers = wsDeflate > 0 ? headers['sec-websocket-extensions'] : undefined
+      headers['sec-websocket-extensions'] = offers === undefined ? undefined : offerToTake(offers)
+    },
+    handler: async (request, reply) => {
+      if (!isHttp2(request)) reply.header('upgrade', 'websocket')
+      throw new FanwireError(
+        'FW_UPGRADE_REQUIRED',
+        'this path speaks WebSocket: connect to it with ws:// or wss://',
+      )
+    },
+    wsHandler: (socket, request) => {
+      const outlet = new WsOutlet(socket, request.raw.socket)
+      const framing = isDeflated(socket) ? deflateFraming : wsFraming
+      const connection = new Connection(context.hub, framing, outlet)
+      const publisher = app.publisher(request.headers)
+      serve(context, app.log, socket, connection, outlet, readQuery(request, rules), publisher)
+      forget(socket, request.raw)
+    },
+  })
+}
+
+/** Nothing here may hold on to the request. */
+function serve(
+  context: Context,
+  logger: FastifyInstance['log'],
+  socket: WebSocket,
+  connection: Connection,
+  outlet: WsOutlet,
+  query: ReadQuery<never>,
+  publisher: Publisher,
+): void {
+  shareTurns(socket)
+  if (!mayPublish(publisher)) limitMessages(socket, COMMAND_ROOM)
+  const opened = join(context, connection, outlet, query, logger)
+  // Most clients never say anything.
+  let commands: WsCommands | undefined
+  socket.on('message', (data, isBinary) => {
+    commands ??= new WsCommands(
+      new Commands({
+        context,
+        connection,
+        outlet,
+        publisher,
+        opened,
+        logger,
+        keyGoes: 'Authorization: Bearer …',
+      }),
+    )
+    commands.take(data as Buffer, isBinary)
+    forgetInflater(socket)
+  })
+  socket.on('pong', () => {
+    connection.unansweredSince = 0
+  })
+  socket.on('close', () => {
+    commands?.close()
+    connection.closed()
+  })
+}
+
+/** Opens the channels that the URL names. Does not raise: what fails ends the connection. */
+async function join(
+  { hub }: Context,
+  connection: Connection,
+  outlet: WsOutlet,
+  query: ReadQuery<never>,
+  logger: FastifyInstance['log'],
+): Promise<void> {
+  try {
+    await hub.using(query.channels, async channels => {
+      const positions = await resolveAll(channels, query)
+      if (!outlet.open) return
+      connection.write(wsFraming.opening(printCursor(positions)))
+      for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
+    })
+  } catch (error) {
+    const told = clientErrorOf(error)
+    if (told === undefined) logger.error({ err: error }, 'channels could not be opened')
+    if (told === undefined || told.passes) {
+      const reason = 'the node can not open the channels right now'
+      connection.end({ code: TRY_AGAIN_LATER, reason, retry: 0 })
+    } else connection.end({ code: REFUSED, reason: told.code, retry: 0 })
+  }
+}
+
+/** Lets go of what the handshake left behind. */
+function forget(socket: WebSocket, { socket: raw }: IncomingMessage): void {
+  setImmediate(() => {
+    // The library closes with the right code by itself (1002, 1007, 1009); there is nothing to add.
+    socket.removeAllListeners('error')
+    socket.on('error', ignore)
+    forgetHandshake(raw)
+  })
+}
+
+function ignore(): void {}
+
+/**
+ * Frames go past the library, straight to the socket: valid as long as the library is given no messages to send, since
+ * it would queue those that it compresses. Its own pongs and close frames are never compressed, and not queued.
+ */
+class WsOutlet implements Outlet {
+  readonly sink: Socket
+  readonly underWay: number
+  readonly #socket: WebSocket
+
+  constructor(socket: WebSocket, sink: Socket) {
+    this.#socket = socket
+    this.sink = sink
+    this.underWay = underWay(sink)
+  }
+
+  get open(): boolean {
+    // After a close frame nothing may follow (RFC 6455 section 5.5.1).
+    return this.#socket.readyState === this.#socket.OPEN && this.sink.writable
+  }
+
+  end({ code, reason }: Farewell): void {
+    this.#socket.close(code, reason)
+  }
+
+  cut(): void {
+    this.#socket.terminate()
+  }
+
+  /** Reads no more commands. */
+  pause(): void {
+    hold(this.#socket)
+  }
+
+  room(): void {
+    release(this.#socket)
+  }
+}

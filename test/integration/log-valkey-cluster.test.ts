@@ -1,0 +1,8 @@
+// The suite of a Redis Cluster on a cluster of Valkey, where valkey-server is to be had.
+
+import t from 'tap'
+import { useValkey } from '../support/redis-binary.ts'
+
+const missing = await useValkey()
+if (missing === undefined) await import('./log-redis-cluster.test.ts')
+else t.plan(0, `skipped: ${missing}`)

@@ -1,0 +1,89 @@
+// FANWIRE_METRICS_PORT: what is for operators has a port of its own.
+
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import t from 'tap'
+import { startMemoryNode } from '../contract/node.ts'
+import { launch, startNode } from '../support/node.ts'
+import { startRedis } from '../support/redis-server.ts'
+import { Raw } from '../unit/http/app.ts'
+
+const status = async (url: string) => (await fetch(url)).status
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+t.test('S9: metrics are on a port of their own, and nowhere else; health is on both', async t => {
+  const node = await startNode({
+    env: { FANWIRE_METRICS_PORT: '0', FANWIRE_DRAIN: '0ms', FANWIRE_DRAIN_NOTICE: '1s' },
+  })
+  t.teardown(() => node.kill())
+  const { address } = JSON.parse(await node.logged(/metrics and health/)) as { address: string }
+  t.not(address, node.url)
+  const metrics = await fetch(`${address}/metrics`)
+  t.equal(metrics.status, 200)
+  t.match(await metrics.text(), /^fanwire_ready 1$/m)
+  t.equal(await status(`${node.url}/metrics`), 404)
+  for (const path of ['/healthz', '/readyz']) {
+    for (const url of [address, node.url]) t.equal(await status(url + path), 200, url + path)
+  }
+  for (const path of ['/v1/poll?channel=a', '/v1/channels/a', '/v1/sse?channel=a', '/']) {
+    t.equal(await status(address + path), 404, path)
+  }
+  const raw = new Raw(Number(new URL(address).port))
+  t.teardown(() => raw.close())
+  raw.send('GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n')
+  t.match(await raw.until(/\}\}/), /^HTTP\/1\.1 403 .*FW_FORBIDDEN_HOST/s)
+
+  node.signal('SIGTERM')
+  await node.logged(/not ready: the node is stopping/)
+  t.equal(await status(`${address}/readyz`), 503, 'it tells of the stop')
+  t.match(await (await fetch(`${address}/metrics`)).text(), /^fanwire_ready 0$/m)
+  t.match(await node.exit, { code: 0 })
+})
+
+t.test('S9: several workers add up there too', async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const port = await freePort()
+  const node = await startNode({
+    env: { REDIS_URL: redis.url, WORKERS: '2', FANWIRE_METRICS_PORT: `${port}`, FANWIRE_DRAIN: '0ms' },
+  })
+  t.teardown(() => node.kill())
+  t.not(node.port, port, 'the address is that of PORT')
+  for (let i = 0; i < 10; i++) {
+    // Each on a connection of its own: the workers take turns.
+    const answer = await fetch(`${node.url}/v1/channels/a/events`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', connection: 'close' },
+      body: '1',
+    })
+    t.equal(answer.status, 201)
+  }
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+  t.match(text, /^fanwire_appends_total\{result="appended"\} 10$/m)
+  t.equal(await status(`${node.url}/metrics`), 404)
+  t.match(await node.stop(), { code: 0 })
+})
+
+t.test('S9: a port that is taken is named by its setting', async t => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => taken.close())
+  await once(taken, 'listening')
+  const { port } = taken.address() as AddressInfo
+  const { exit, logs } = launch({ env: { FANWIRE_METRICS_PORT: `${port}` } })
+  t.match(await exit, { code: 1 })
+  t.match(logs.join('\n'), /FANWIRE_METRICS_PORT/)
+})
+
+t.test('S9: without it metrics are on PORT', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  t.equal((await node.get('/metrics')).status, 200)
+})

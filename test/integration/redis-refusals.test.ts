@@ -1,0 +1,89 @@
+// What is said of a Redis that a node can not use: in the node's words, and not as if it were away.
+
+import { Redis } from 'ioredis'
+import { pino } from 'pino'
+import t, { type Test } from 'tap'
+import { explain, start } from '../../services/node/node.ts'
+import { readConfig } from '../../services/config/config.ts'
+import { makeCertificate } from '../contract/http2.ts'
+import { openRedisLog, redisLogOptions } from '../support/redis-logs.ts'
+import { startRedis } from '../support/redis-server.ts'
+import { until } from '../support/until.ts'
+
+/** What a node says that can not start, and stops. */
+async function refusal(t: Test, url: string): Promise<string> {
+  const command = readConfig([], { REDIS_URL: url, FANWIRE_LOG_TIMEOUT: '1s' })
+  if (!('config' in command)) throw new Error('no config')
+  const printed: string[] = []
+  const console = t.capture(
+    globalThis.console,
+    'warn',
+    (...text: unknown[]) => void printed.push(text.join(' ')),
+  )
+  const logger = pino({}, { write: line => void printed.push(line) })
+  const error = await start(command.config, logger).catch(error => error)
+  console.restore()
+  const said = explain(error, command.config)
+  t.notMatch(`${said} ${printed}`, /ioredis|github|enableReadyCheck|enableOfflineQueue|maxRetriesPer/)
+  return said
+}
+
+t.test('W7: TLS where there is none, and none where there is, are said', async t => {
+  const plain = await startRedis()
+  const secure = await startRedis({ tls: makeCertificate() })
+  t.teardown(() => Promise.all([plain.stop(), secure.stop()]))
+  t.match(
+    await refusal(t, plain.url.replace('redis:', 'rediss:')),
+    /^the log can not be used: Redis at .*: it does not speak TLS: .*redis, not rediss$/,
+  )
+  t.match(
+    await refusal(t, secure.url.replace('rediss:', 'redis:')),
+    /^the log can not be used yet: Redis at .*: it ends connections .* rediss$/,
+  )
+})
+
+t.test('W7: a right that is missing is said, and not that Redis is away', async t => {
+  const redis = await startRedis()
+  const control = new Redis(redis.url)
+  t.teardown(async () => {
+    control.disconnect()
+    await redis.stop()
+  })
+  for (const [rules, message] of [
+    ['~* &* +@all -info', /this user may not run INFO/],
+    ['~* &* +@all -script', /this user may not run SCRIPT LOAD/],
+    ['~* &* +@all -subscribe', /this user may not run SUBSCRIBE/],
+    ['~a* &* +@all', /NOPERM .*keys/],
+    ['~* &a* +@all', /NOPERM .*channels/],
+  ] as const) {
+    await control.acl('SETUSER', 'some', 'reset', 'on', '>pw', ...rules.split(' '))
+    const said = await refusal(t, redis.url.replace('//', '//some:pw@'))
+    t.match(said, /^the log can not be used: /)
+    t.match(said, message)
+    t.notMatch(said, /start it/)
+  }
+  await redis.stop()
+  t.match(
+    await refusal(t, redis.url),
+    /^the log can not be reached: .*ECONNREFUSED.*; start it, or correct REDIS_URL$/,
+  )
+})
+
+t.test('W7: a Redis that is loading its data is said to', async t => {
+  const slow = ['--key-load-delay', '5000', '--loading-process-events-interval-bytes', '1024']
+  const redis = await startRedis({ args: slow })
+  t.teardown(() => redis.stop())
+  const control = new Redis(redis.url, { enableReadyCheck: false, retryStrategy: () => 20 })
+  control.on('error', () => {})
+  const keys = Array.from({ length: 1500 }, (_, i) => [`key-${i}`, 'x'.repeat(100)] as const)
+  await control.mset(...keys.flat())
+  await control.save()
+  const back = redis.restart()
+  await until('it loads', async () => /LOADING/.test(await control.get('key-1').catch(String).then(String)))
+  control.disconnect()
+  const message = /Redis at .*: it is loading its data$/
+  t.match(await refusal(t, redis.url), new RegExp(`^the log can not be used yet: ${message.source}`))
+  const log = await openRedisLog(t, redisLogOptions(redis.url, { timeout: 60_000 }))
+  await log.probe()
+  await back
+})

@@ -1,0 +1,31 @@
+// Where the tests' redis-server comes from: the PATH, or a package, unpacked without root.
+
+import { type Program, program } from '../../infra/local/packages.ts'
+
+export type RedisBinary = Program
+
+let name: 'redis' | 'valkey' = 'redis'
+
+/** From now on servers of this process are Valkey's. Returns why they can't be, where they can't. */
+export async function useValkey(): Promise<string | undefined> {
+  try {
+    await program('valkey')
+    name = 'valkey'
+    return undefined
+  } catch (error) {
+    return `no valkey-server here: ${error instanceof Error ? error.message : error}`
+  }
+}
+
+/** A redis-server or valkey-server that runs here. Throws with what to do where there is none. */
+export async function redisBinary(): Promise<RedisBinary> {
+  try {
+    return await program(name)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new Error(
+      'The Redis tests need a redis-server 7.0 or later. Install redis-server or valkey-server, ' +
+        `or set REDIS_URL: ${why}`,
+    )
+  }
+}

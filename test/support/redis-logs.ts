@@ -1,0 +1,48 @@
+// Logs on a Redis of any kind, as tests open them.
+
+import { randomBytes } from 'node:crypto'
+import type { Test } from 'tap'
+import { RedisLog, type RedisLogOptions } from '../../services/broker/log/redis/log.ts'
+import { logContract, RETENTION } from '../contract/log.ts'
+
+export const silent = { debug() {}, info() {}, warn() {} }
+
+/** Of a log that shares nothing with another one, unless `more` says so. */
+export const redisLogOptions = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
+  url,
+  // Within the rights of infra/redis.acl.
+  prefix: `fw:t${randomBytes(6).toString('hex')}`,
+  retention: RETENTION,
+  idempotencyWindow: 60_000,
+  timeout: 3000,
+  logger: silent,
+  ...more,
+})
+
+/** Open for as long as the test lasts. */
+export async function openRedisLog(t: Test, options: RedisLogOptions): Promise<RedisLog> {
+  const log = new RedisLog(options)
+  t.teardown(() => log.close())
+  await log.open()
+  return log
+}
+
+/** The contract of every engine, on logs with these options but for what the contract asks for. */
+export function redisContract(
+  t: Test,
+  engine: string,
+  options: (more: Partial<RedisLogOptions>) => RedisLogOptions,
+): void {
+  logContract(t, engine, async ({ retention = {}, idempotencyWindow = 60_000 }) => {
+    const log = new RedisLog(options({ retention: { ...RETENTION, ...retention }, idempotencyWindow }))
+    await log.open()
+    return log
+  })
+}
+
+/** Whether a probe comes back. */
+export const works = (log: RedisLog): Promise<boolean> =>
+  log.probe().then(
+    () => true,
+    () => false,
+  )

@@ -1,0 +1,237 @@
+// What a node holds of the channels that it follows, and for how long: ARCHITECTURE.md#fan-out.
+
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import { FanwireError } from '../../../../services/errors.ts'
+import { wsFraming } from '../../../../services/broker/fanout/framing.ts'
+import { LongPoll } from '../../../../services/broker/fanout/collect.ts'
+import { LogUnavailable } from '../../../../services/broker/log/log.ts'
+import { away, drafts, Gate, hubOf, Listener, listen, ScriptedLog } from './scripted-log.ts'
+import { until } from '../../../support/until.ts'
+
+const e1 = (offset: number) => ({ epoch: 'e1', offset })
+const KILOBYTE = { data: Buffer.from(`"${'x'.repeat(1022)}"`) }
+const LIMIT = { events: 100, bytes: 1024 * 1024 }
+
+t.test('the least recently read channels shrink first when memory runs short', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { memory: 100 * 1024 }, t.teardown)
+  const [a, b] = [await hub.open('a'), await hub.open('b')]
+  log.add('a', drafts(30, KILOBYTE))
+  log.add('b', drafts(30, KILOBYTE))
+  await turn()
+  const later = Date.now() + 1
+  while (Date.now() <= later) await turn()
+  t.not(a.peek(e1(0), LIMIT), undefined, 'a is read, and so the more recently')
+  const c = await hub.open('c')
+  c.lastRead = Date.now() + 1
+  log.add('c', drafts(30, KILOBYTE))
+  t.equal(a.recent.count, 30)
+  t.ok(b.recent.count < 30, `b keeps ${b.recent.count}`)
+  t.equal(b.recent.head, 30, 'the newest')
+  t.equal(c.recent.count, 30)
+  t.ok(hub.stats().memory <= 100 * 1024)
+  const { memory } = hub.stats()
+  t.equal(memory, a.recent.size + b.recent.size + c.recent.size)
+  t.strictSame(
+    (await b.page(e1(0), LIMIT)).events.map(event => event.offset),
+    Array.from({ length: 30 }, (_, i) => i + 1),
+    'and the log still has what b let go',
+  )
+})
+
+t.test('what grew too old is counted off, whoever notices', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { retention: { events: 100, age: 30, bytes: 2 ** 30 } }, t.teardown)
+  const [a, b] = [await hub.open('a'), await hub.open('b')]
+  log.add('a', drafts(5, KILOBYTE))
+  log.add('b', drafts(5, KILOBYTE))
+  const later = Date.now() + 35
+  await until('they are too old', () => Date.now() > later)
+  t.equal(a.peek(e1(0), LIMIT), undefined, 'not even what memory holds is told')
+  const listener = await listen(hub, 'b', e1(5))
+  log.add('b', drafts(1))
+  await until('told', () => listener.lines.length === 1)
+  t.equal(hub.stats().memory, a.size + b.size)
+  t.equal(b.recent.count, 1)
+})
+
+t.test('what nobody reads is not recently read, however much is published', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channel = await hub.open('a')
+  log.add('a', drafts(1))
+  await turn()
+  await turn()
+  t.equal(channel.lastRead, 0)
+})
+
+t.test('encoded stretches count as memory too', async t => {
+  const at = async (memory: number) => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, { memory }, t.teardown)
+    const channel = await hub.open('a')
+    log.add('a', drafts(2000, KILOBYTE))
+    const before = hub.stats().memory
+    let most = 0
+    const listeners = await Promise.all(Array.from({ length: 60 }, (_, i) => listen(hub, 'a', e1(1000 + i))))
+    for (const [i, listener] of listeners.entries()) {
+      await until('all have all', () => {
+        most = Math.max(most, hub.stats().memory)
+        return listener.lines.length === 1000 - i
+      })
+      t.equal(listener.told[0], `e1-${1001 + i}`)
+      listener.cut()
+    }
+    log.add('a', drafts(1))
+    t.ok(hub.stats().memory <= before + 2000, 'given back with the next event')
+    channel.close()
+    t.equal(hub.stats().memory, 0)
+    return { before, most }
+  }
+  const plenty = await at(512 * 1024 * 1024)
+  t.ok(plenty.most > 5 * plenty.before, `${plenty.most} bytes, counted`)
+  const scarce = await at(4 * 1024 * 1024)
+  t.ok(scarce.most <= 4 * 1024 * 1024, `${scarce.most} bytes`)
+})
+
+t.test('follows no more channels than it may, and lets go of the one that has lingered longest', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { maxFollowed: 2 }, t.teardown)
+  const a = await hub.open('a')
+  const b = await hub.open('b')
+  await t.rejects(hub.open('c'), new FanwireError('FW_TOO_MANY_FOLLOWED', ''), 'both are in use')
+  await t.rejects(hub.openAll(['a', 'c', 'd']), { code: 'FW_TOO_MANY_FOLLOWED' })
+  t.equal(a.holds, 1, 'all of them or none')
+  b.release()
+  const released = Date.now()
+  await until('a was in use for longer', () => Date.now() > released)
+  a.release()
+  await hub.open('c')
+  t.equal(hub.stats().channels, 2)
+  t.equal(await hub.open('a'), a, 'b had been idle for longer: it went')
+  await t.rejects(hub.open('b'), { code: 'FW_TOO_MANY_FOLLOWED' })
+})
+
+t.test('a channel lingers after its last reader, and the next finds it as it was', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { linger: 120 }, t.teardown)
+  const listener = await listen(hub, 'a', e1(0))
+  log.add('a', drafts(3))
+  listener.cut()
+  await until('it has left', () => hub.stats().readers === 0)
+  const again = await hub.open('a')
+  t.equal(again.recent.count, 3)
+  again.release()
+  await until('closed', () => hub.stats().channels === 0)
+  t.equal(hub.stats().memory, 0)
+  const anew = await hub.open('a')
+  t.not(anew, again)
+  t.equal(anew.recent.head, 3)
+  anew.release()
+})
+
+t.test('a channel that can not be opened leaves nothing behind', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const follow = log.follow.bind(log)
+  log.follow = away
+  await t.rejects(Promise.all([hub.open('a'), hub.open('a')]), LogUnavailable)
+  await turn()
+  t.equal(hub.stats().channels, 0)
+  log.follow = follow
+  t.equal((await hub.open('a')).holds, 1)
+})
+
+t.test('a request joins no read that began before what the node knew when it was asked', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channel = await hub.open('a')
+  log.add('a', drafts(2))
+  const gate = new Gate()
+  log.afterRead = gate.pass
+  const before = channel.page('earliest', LIMIT)
+  await until('the read has looked', () => gate.waiting === 1)
+  const [event] = log.add('a', drafts(1))
+  if (event !== undefined) hub.acknowledged('a', event)
+  const after = channel.page('earliest', LIMIT)
+  gate.open()
+  t.equal((await before).cursor.offset, 2)
+  t.equal((await after).cursor.offset, 3)
+})
+
+t.test('a poll sees what its node acknowledged, though the feed has not brought it yet', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channel = await hub.open('a')
+  log.held = true
+  const [event] = log.add('a', drafts(1))
+  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 0, 'of others it learns with the feed')
+  if (event !== undefined) hub.acknowledged('a', event)
+  t.equal((await channel.page(e1(0), LIMIT)).events.length, 1)
+  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 1)
+  log.release()
+  const { reads } = log
+  const asked = reads.length
+  t.equal((await channel.page(e1(0), LIMIT)).events.length, 1)
+  t.equal(reads.length, asked, 'from memory again')
+})
+
+t.test('a replayed receipt of an epoch that is over does not send every request to the log', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channel = await hub.open('a')
+  log.add('a', drafts(3))
+  log.lose('a', 1, 'e2')
+  log.add('a', drafts(1))
+  hub.acknowledged('a', e1(2))
+  t.equal((await channel.page({ epoch: 'e2', offset: 2 }, LIMIT)).events.length, 1)
+  const asked = log.reads.length
+  await channel.page({ epoch: 'e2', offset: 2 }, LIMIT)
+  t.equal(log.reads.length, asked)
+})
+
+t.test('draining answers what is held and ends every connection, spread over the time', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channels = await hub.openAll(['a'])
+  const listeners = await Promise.all(Array.from({ length: 20 }, () => listen(hub, 'a', e1(0))))
+  const held = new LongPoll(hub, channels).answer([e1(0)], 10, 10_000)
+  await until('held', () => hub.held.size === 1)
+  const drained = hub.drain(300)
+  t.strictSame((await held).cursors, [e1(0)])
+  await until('the first have gone', () => hub.stats().readers < 20)
+  t.ok(hub.stats().readers > 0, 'not all at once')
+  await drained
+  for (const { farewells } of listeners) {
+    t.equal(farewells.length, 1)
+    t.equal(farewells[0]?.code, 1001)
+    t.ok((farewells[0]?.retry ?? 0) > 0)
+  }
+  await until('all have gone', () => hub.stats().readers === 0)
+})
+
+t.test('a client that does not answer heartbeats is cut, one that does is not', async t => {
+  for (const heartbeat of [100, 600]) {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, { heartbeat, answerWithin: 300 }, t.teardown)
+    const [silent, answers] = [new Listener(hub, wsFraming), new Listener(hub, wsFraming)]
+    const answering = setInterval(() => {
+      answers.connection.unansweredSince = 0
+    }, 20)
+    t.teardown(() => clearInterval(answering))
+    await until('it is cut', () => silent.sink.destroyed)
+    t.notOk(answers.sink.destroyed)
+    clearInterval(answering)
+  }
+})
+
+t.test('a channel whose part of the log is away is refused, and others are served', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const away = new LogUnavailable('Redis at 10.0.0.2:6379: no answer')
+  Object.assign(log, { away: (name: string) => (name === 'a' ? away : undefined) })
+  await t.rejects(hub.open('a'), away)
+  ;(await hub.open('b')).release()
+  t.equal(hub.stats().channels, 1)
+})

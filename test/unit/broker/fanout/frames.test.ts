@@ -1,0 +1,236 @@
+// The bytes of the streaming wires, read back by somebody else's parser.
+
+import { randomBytes } from 'node:crypto'
+import type { Writable } from 'node:stream'
+import t from 'tap'
+import * as library from 'ws'
+import {
+  type Framing,
+  jitter,
+  PACKET_SEPARATOR,
+  pushFraming,
+  socketIoFraming,
+  socketIoPollFraming,
+  sseFraming,
+  streamFraming,
+  wsFrame,
+  wsFraming,
+  wsText,
+} from '../../../../services/broker/fanout/framing.ts'
+import { wsDeflateFraming } from '../../../../services/broker/fanout/deflate.ts'
+import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
+import { readChunks } from '../../../contract/chunks.ts'
+import { type SseBlock, SseParser } from '../../../contract/clients.ts'
+
+function eventOf(offset: number, data: string, type?: string): LogEvent {
+  const json = encodeEvent('c', 'e1', offset, 1790000000000 + offset, type, undefined, Buffer.from(data))
+  return { epoch: 'e1', offset, time: 0, type, low: false, json, bytes: data.length }
+}
+
+/** The library's parser and what inflates for it, which its types leave out. */
+const { Receiver, PerMessageDeflate } = library as unknown as {
+  Receiver: new (options: { isServer: boolean; maxPayload: number; extensions: object }) => Writable
+  PerMessageDeflate: new (options: object) => { accept(parameters: object[]): void }
+}
+
+/** Text messages, as the ws library reads them from a server. */
+async function receive(bytes: Buffer, extensions = {}): Promise<string[]> {
+  const receiver = new Receiver({ isServer: false, maxPayload: 0, extensions })
+  const messages: string[] = []
+  receiver.on('message', (data: Buffer, isBinary: boolean) =>
+    messages.push(isBinary ? 'binary' : String(data)),
+  )
+  await new Promise<void>((resolve, reject) => {
+    receiver.on('error', reject)
+    receiver.end(bytes, resolve)
+  })
+  return messages
+}
+
+const DATA = ['1', '"\u2028 ł 🙂"', '"a\\nb"', `"${'x'.repeat(300)}"`, `"${'x'.repeat(70_000)}"`, 'null']
+const EVENTS = DATA.map((data, i) => eventOf(i + 1, data, i % 2 === 0 ? undefined : 'post'))
+const TEXTS = EVENTS.map(event => event.json.toString())
+const GAP = { from: { epoch: 'e1', offset: 3 }, to: { epoch: 'e2', offset: 7 } }
+
+t.test('WebSocket frames of every length form', async t => {
+  for (const length of [0, 1, 124, 125, 126, 127, 255, 256, 65_534, 65_535, 65_536, 65_537, 1_000_000]) {
+    const text = 'é'.repeat(length >> 1).padEnd(length - (length >> 1), 'x')
+    const frame = wsText(text)
+    const payload = Buffer.byteLength(text)
+    t.equal(payload, length)
+    t.equal(frame.length, payload + (payload < 126 ? 2 : payload < 65_536 ? 4 : 10))
+    t.strictSame(await receive(frame), [text])
+  }
+  t.strictSame(wsFrame(0x9, Buffer.from('hi')), Buffer.from([0x89, 2, 0x68, 0x69]))
+})
+
+t.test('a WebSocket stretch is one message an event', async t => {
+  t.strictSame(await receive(wsFraming.stretch(EVENTS, 0, EVENTS.length)), TEXTS)
+  t.strictSame(await receive(wsFraming.stretch(EVENTS, 2, 4)), TEXTS.slice(2, 4))
+  t.equal(wsFraming.stretch(EVENTS, 2, 2).length, 0)
+  t.strictSame(await receive(wsFraming.opening('e1-0,e1-5')), ['{"open":{"cursor":"e1-0,e1-5"}}'])
+  t.strictSame(await receive(wsFraming.gap('c', GAP, '')), [
+    '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}',
+  ])
+  t.strictSame(wsFraming.heartbeat, Buffer.from([0x89, 0]))
+})
+
+t.test('a compressed WebSocket stretch is one message an event, made once', async t => {
+  const inflater = new PerMessageDeflate({})
+  inflater.accept([{ server_no_context_takeover: [true] }])
+  const extensions = { 'permessage-deflate': inflater }
+  const noise = eventOf(7, `"${randomBytes(3 * 2 ** 20).toString('base64')}"`)
+  const events = [...EVENTS, noise, eventOf(8, `"${'ł🙂'.repeat(50_000)}"`)]
+  const texts = events.map(event => event.json.toString())
+  for (const threshold of [1, 200, 100_000]) {
+    const framing = wsDeflateFraming(threshold)
+    const bytes = framing.stretch(events, 0, events.length)
+    t.strictSame(await receive(bytes, extensions), texts)
+    t.ok(
+      framing.stretch([noise], 0, 1).equals(wsFraming.stretch([noise], 0, 1)),
+      'too large to hold the loop for',
+    )
+    for (const event of EVENTS) event.json.fill('?')
+    const again = framing.stretch(events, 1, events.length)
+    for (const [i, event] of EVENTS.entries()) event.json.set(Buffer.from(TEXTS[i] as string))
+    const expected = texts.map((text, i) =>
+      i < EVENTS.length && text.length < threshold ? '?'.repeat(Buffer.byteLength(text)) : text,
+    )
+    t.strictSame(await receive(again, extensions), expected.slice(1))
+  }
+})
+
+t.test('a Socket.IO stretch is one packet an event, over both transports', async t => {
+  const events = [...EVENTS, eventOf(7, '7', 'connect_error'), eventOf(8, '8', 'message')]
+  const packets = events.map(({ json, type }) => `42["${type === 'post' ? type : 'message'}",${json}]`)
+  t.strictSame(await receive(socketIoFraming.stretch(events, 0, events.length)), packets)
+  t.strictSame(await receive(socketIoFraming.stretch(events, 2, 4)), packets.slice(2, 4))
+  const polled = (from: number, to: number) => socketIoPollFraming.stretch(events, from, to).toString()
+  t.strictSame(polled(0, events.length).split(PACKET_SEPARATOR), packets)
+  t.equal(polled(2, 3), packets[2])
+  const gap = '42["gap",{"channel":"c","from":"e1-3","to":"e2-7"}]'
+  t.strictSame(await receive(socketIoFraming.gap('c', GAP, '')), [gap])
+  t.equal(socketIoPollFraming.gap('c', GAP, '').toString(), gap)
+  const close = { code: 4001, reason: 'a "reason"', retry: 250 }
+  const [closing = ''] = await receive(socketIoFraming.closing(close))
+  t.strictSame(JSON.parse(closing.slice(2)), ['close', close])
+  t.equal(socketIoPollFraming.closing(close).toString(), closing)
+})
+
+t.test('a stream stretch is one line an event', async t => {
+  const { plain } = streamFraming
+  t.strictSame(plain.stretch(EVENTS, 0, EVENTS.length).toString().split('\n'), [...TEXTS, ''])
+  t.equal(plain.opening('e1-0').toString(), '{"open":{"cursor":"e1-0"}}\n')
+  t.equal(plain.gap('c', GAP, '').toString(), '{"gap":{"channel":"c","from":"e1-3","to":"e2-7"}}\n')
+  t.equal(plain.heartbeat.toString(), '\n')
+  const close = { code: 4001, reason: 'a "reason"', retry: 250 }
+  t.strictSame(JSON.parse(plain.closing(close).toString()), { close })
+})
+
+t.test('H1: over HTTP/1.1 every frame is one chunk, and the last chunk means: for good', async t => {
+  const latin1 = (bytes: Buffer) => bytes.toString('latin1')
+  for (const { chunked, plain } of [sseFraming, streamFraming, pushFraming]) {
+    const frames: ((framing: Framing) => Buffer)[] = [
+      framing => framing.gap('c', GAP, 'e2-7'),
+      framing => framing.heartbeat,
+      framing => framing.stretch(EVENTS, 2, 3),
+      framing => framing.stretch(EVENTS, 0, EVENTS.length),
+      framing => framing.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }),
+    ]
+    for (const frame of frames) {
+      const expected = { data: [latin1(frame(plain))], ended: false }
+      t.strictSame(readChunks(latin1(frame(chunked))), expected)
+    }
+    t.equal(chunked.stretch(EVENTS, 2, 2).length, 0, 'no events are no chunk: it would be the last one')
+    t.equal(plain.stretch(EVENTS, 2, 2).length, 0)
+    for (const [code, final] of [
+      [1000, true],
+      [1001, false],
+      [1008, true],
+      [1012, false],
+      [1013, false],
+      [4001, false],
+      [4499, false],
+      [4500, true],
+    ] as const) {
+      const closing = chunked.closing({ code, reason: 'so it is', retry: 0 })
+      t.equal(readChunks(latin1(closing)).ended, final, `${code}`)
+    }
+  }
+})
+
+/** A stream with all that it can hold, and the blocks that it is. */
+function sseStream(): { bytes: Buffer; expected: SseBlock[] } {
+  const { plain } = sseFraming
+  const opening = plain.opening('e1-0')
+  const events = plain.stretch(EVENTS, 0, EVENTS.length)
+  const gap = plain.gap('c', GAP, 'e2-7')
+  const bytes = Buffer.concat([opening, plain.heartbeat, events, gap, plain.heartbeat])
+  const expected: SseBlock[] = [
+    { event: 'fanwire:open', data: '{"open":{"cursor":"e1-0"}}', lastEventId: 'e1-0' },
+    ...EVENTS.map((event, i) => ({
+      event: event.type ?? 'message',
+      data: TEXTS[i] ?? '',
+      lastEventId: `e1-${event.offset}`,
+    })),
+    { event: 'gap', data: '{"channel":"c","from":"e1-3","to":"e2-7"}', lastEventId: 'e2-7' },
+  ]
+  return { bytes, expected }
+}
+
+t.test('an SSE stretch is one block an event, wherever the network cuts it', async t => {
+  const { bytes, expected } = sseStream()
+  for (const size of [1, 7, 1000, bytes.length]) {
+    const blocks: SseBlock[] = []
+    const parser = new SseParser(block => blocks.push(block))
+    for (let at = 0; at < bytes.length; at += size) parser.write(bytes.subarray(at, at + size))
+    t.strictSame(blocks, expected)
+    t.strictSame(parser.comments, ['', ''])
+    t.equal(parser.retries.length, 1)
+  }
+})
+
+t.test('H2: wherever an SSE connection is cut, no id is ahead of its data', async t => {
+  const { bytes, expected } = sseStream()
+  const text = bytes.toString('latin1')
+  const ends = [...text.matchAll(/\n\n/g)].map(({ index }) => index + 2)
+  t.equal(ends.length, expected.length, 'a blank line stands behind every block, and nowhere else')
+  t.notMatch(text, /^id: .*\n(?!\n|retry: \d+\n\n)/m, 'some clients take the id as soon as its line has come')
+  let given = 0
+  let last = ''
+  const parser = new SseParser(block => {
+    given++
+    last = block.lastEventId
+  })
+  for (let at = 0; at < bytes.length; at++) {
+    parser.write(bytes.subarray(at, at + 1))
+    const whole = ends.filter(end => end <= at + 1).length
+    if (given !== whole) t.fail(`${given} blocks of ${whole} after ${at + 1} bytes`)
+    if (parser.lastEventId !== last || last !== (expected[whole - 1]?.lastEventId ?? ''))
+      t.fail(`the id ${parser.lastEventId} after ${at + 1} bytes`)
+  }
+  t.equal(given, expected.length)
+})
+
+t.test('the ids of an SSE stretch can name several channels', async t => {
+  const blocks: SseBlock[] = []
+  const parser = new SseParser(block => blocks.push(block))
+  parser.write(sseFraming.plain.stretch(EVENTS, 1, 3, event => `x-9,e1-${event.offset}`))
+  t.strictSame(
+    blocks.map(block => block.lastEventId),
+    ['x-9,e1-2', 'x-9,e1-3'],
+  )
+})
+
+t.test('H3: an SSE goodbye is a hint and a comment, and no block', async t => {
+  const parser = new SseParser(() => t.fail('an event'))
+  parser.write(sseFraming.plain.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }))
+  t.strictSame(parser.retries, [700])
+  t.strictSame(parser.comments, [' 1001 the node is stopping'])
+})
+
+t.test('jitter spreads by half to either side', async t => {
+  const values = Array.from({ length: 1000 }, () => jitter(1000))
+  t.ok(Math.min(...values) >= 500 && Math.max(...values) <= 1500)
+  t.ok(new Set(values).size > 300)
+})

@@ -1,0 +1,121 @@
+// What strangers can make a node do for them: channels that it follows, reads of its log, entries of an upload.
+
+import { mock } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { type Node, type Settings, startMemoryNode } from '../../../contract/node.ts'
+import { until } from '../../../support/until.ts'
+import { drafts, Gate, hubOf, Listener, listen, ScriptedLog, settled } from './scripted-log.ts'
+import { frame, handshake } from '../../wires/ws-by-hand.ts'
+
+async function nodeWith(t: Test, settings: Settings = {}): Promise<Node> {
+  const node = await startMemoryNode(settings)
+  t.teardown(() => node.close())
+  return node
+}
+
+t.test('S5: a new channel on a full node costs as much however many are followed', async t => {
+  const hub = hubOf(new ScriptedLog(), { maxFollowed: 2000, linger: 60_000 }, end => t.teardown(end))
+  for (let i = 0; i < 2000; i++) (await hub.open(`c${i}`)).release()
+  const values = mock.method(Map.prototype, 'values')
+  t.teardown(() => mock.restoreAll())
+  for (let i = 0; i < 100; i++) (await hub.open(`d${i}`)).release()
+  const walks = values.mock.calls.filter(({ this: map }) => (map as Map<unknown, unknown>).size >= 1000)
+  t.equal(walks.length, 0)
+  mock.restoreAll()
+  t.equal(hub.stats().channels, 2000)
+  t.equal((await hub.open('c100')).name, 'c100')
+  const held = await Promise.all(Array.from({ length: 1999 }, (_, i) => hub.open(`e${i}`)))
+  await t.rejects(hub.open('f'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'what is held stays')
+  held[5]?.release()
+  await hub.open('f')
+  await t.rejects(hub.open('e5'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'what is not, goes')
+})
+
+t.test('S5: a full node answers polls of channels that it does not follow', async t => {
+  const node = await nodeWith(t, { MAX_FOLLOWED: '1' })
+  const [first, second] = await node.append('b', '1', '2')
+  const held = handshake(node, '/v1/ws?channel=a')
+  t.teardown(() => held.close())
+  await held.until(/"open"/)
+  t.equal((await node.get('/v1/stream?channel=b')).status, 503)
+  for (const path of [
+    '/v1/poll?channel=b',
+    '/v1/poll?channel=b&channel=a',
+    '/v1/long-poll?channel=b&cursor=earliest',
+  ]) {
+    const { status, body } = await node.get(path)
+    t.equal(status, 200, path)
+    t.match(JSON.parse(body).events, [{ id: first }, { id: second }], path)
+  }
+  const { body } = await node.get(`/v1/poll?channel=b&cursor=${first}`)
+  t.match(JSON.parse(body), { events: [{ id: second }], cursor: second })
+  const latest = await node.get('/v1/poll?channel=b&cursor=latest')
+  t.match(JSON.parse(latest.body), { events: [], cursor: second })
+  t.match((await node.get('/v1/refresh?channel=b')).body, second)
+  t.equal((await node.get('/v1/long-poll?channel=b')).status, 503, 'it can not wait for news')
+  t.equal(node.hub.stats().channels, 1)
+})
+
+t.test(
+  'S4: cursors that nobody knows put a few reads at a time to the log, of one connection and of all',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, end => t.teardown(end))
+    log.add('a', drafts(3))
+    log.add('b', drafts(3))
+    const gate = new Gate()
+    log.beforeRead = gate.pass
+    const storm = async (epoch: string) => {
+      const { connection } = new Listener(hub)
+      const channel = await hub.open('a')
+      for (let i = 0; i < 200; i++) {
+        const reader = connection.join(channel, { epoch: `${epoch}x${i}`, offset: 1 })
+        await turn()
+        connection.leave(reader)
+      }
+      channel.release()
+    }
+    await storm('one')
+    t.equal(gate.waiting, 16, 'one connection')
+    await Promise.all(Array.from({ length: 10 }, (_, i) => storm(`other${i}`)))
+    await settled()
+    t.equal(gate.waiting, 64, 'all')
+    const patient = await listen(hub, 'b', { epoch: 'e1', offset: 0 })
+    await settled()
+    t.equal(gate.waiting, 64)
+    gate.open()
+    await until('whoever waited has what it asked for', () => patient.told.length === 3)
+  },
+)
+
+t.test('S4: readers of one connection that are all behind catch up, a few at a time', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, end => t.teardown(end))
+  const names = Array.from({ length: 100 }, (_, i) => `c${i}`)
+  for (const name of names) log.add(name, drafts(2))
+  const listener = new Listener(hub)
+  for (const name of names) await listen(hub, name, { epoch: 'e1', offset: 0 }, listener)
+  await until('all have what they missed', () => listener.told.length === 200)
+})
+
+t.test('S4: the lines of an upload leave others their turns', async t => {
+  const node = await nodeWith(t)
+  const bystander = handshake(node)
+  t.teardown(() => bystander.close())
+  await bystander.until(/"open"/)
+  const order: string[] = []
+  const append = node.log.append.bind(node.log)
+  node.log.append = async (channel, drafts) => {
+    if (order.length === 0) bystander.send(frame(0x81, '{"publish":{"channel":"b","data":1}}'))
+    for (let i = 0; i < drafts.length; i++) order.push(channel)
+    return append(channel, drafts)
+  }
+  const count = 5000
+  const body = '{"channel":"a","data":1}\n'.repeat(count)
+  const headers = { 'content-type': 'application/x-ndjson' }
+  const answer = await fetch(`http://127.0.0.1:${node.port}/v1/events`, { method: 'POST', headers, body })
+  t.equal((await answer.text()).trim().split('\n').length, count)
+  t.equal(order.length, count + 1)
+  t.ok(order.indexOf('b') <= 160, `after ${order.indexOf('b')} of ${count}`)
+})

@@ -1,0 +1,303 @@
+// What request wires ask of the fan-out: one answer over several channels, at once or when there is something.
+
+import t from 'tap'
+import type { Channel } from '../../../../services/broker/fanout/channel.ts'
+import { collect, encodeAnswer, LongPoll, newest } from '../../../../services/broker/fanout/collect.ts'
+import { split } from '../../../contract/clients.ts'
+import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
+import { until } from '../../../support/until.ts'
+
+const e1 = (offset: number) => ({ epoch: 'e1', offset })
+
+t.test('shares a limit fairly, and what one channel leaves goes to the others', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(100))
+  log.add('b', drafts(2))
+  log.add('c', drafts(100))
+  const channels = await hub.openAll(['a', 'b', 'c', 'd'])
+  const answer = await collect(channels, [e1(0), e1(0), e1(0), e1(0)], 40)
+  t.strictSame(
+    answer.cursors.map(cursor => cursor.offset).sort((x, y) => x - y),
+    [0, 2, 10, 28],
+  )
+  t.equal(answer.events.length, 40)
+  t.equal(answer.more, true)
+  const rest = await collect(channels, answer.cursors, 1000)
+  t.equal(rest.events.length, 202 - 40)
+  t.equal(rest.more, false)
+})
+
+t.test('each channel has its turn where the limit is smaller than their number', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const names = ['a', 'b', 'c', 'd', 'e']
+  for (const name of names) log.add(name, drafts(30))
+  const channels = await hub.openAll(names)
+  for (const limit of [1, 2, 3]) {
+    let cursors = names.map(() => e1(0))
+    for (let i = 0; i < 15; i++) {
+      const answer = await collect(channels, cursors, limit)
+      t.equal(answer.events.length, limit)
+      cursors = answer.cursors.map(each => ({ ...each }))
+    }
+    const offsets = cursors.map(cursor => cursor.offset)
+    t.ok(Math.max(...offsets) - Math.min(...offsets) <= 1, `${offsets} with ${limit} at a time`)
+  }
+})
+
+t.test('the newest events come with every gap between them and the cursor', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(10))
+  log.lose('a', 2, 'e2')
+  log.add('a', drafts(10))
+  log.lose('a', 3, 'e3')
+  log.add('a', drafts(10))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  const [end1, end2] = [
+    { from: e1(8), to: { epoch: 'e2', offset: 8 } },
+    { from: { epoch: 'e2', offset: 15 }, to: { epoch: 'e3', offset: 15 } },
+  ]
+  const head = { epoch: 'e3', offset: 25 }
+  t.match(await newest(channel, e1(5), 100), { head, since: 5, fresh: 20, gaps: [end1, end2] })
+  t.match(await newest(channel, e1(9), 1), { since: 8, fresh: 17, gaps: [{ ...end1, from: e1(9) }, end2] })
+  t.match(await newest(channel, end1.to, 1), { since: 8, fresh: 17, gaps: [end2] })
+  t.strictSame((await newest(channel, end2.to, 1)).gaps, [])
+  t.strictSame((await newest(channel, 'latest', 100)).gaps, [])
+})
+
+t.test('S6: the newest events of whatever epochs, as many as there is room for', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const large = { data: Buffer.alloc(1000, '1') }
+  log.add('a', drafts(500, large))
+  log.lose('a', 0, 'e2')
+  log.add('a', drafts(3, large))
+  log.lose('a', 0, 'e3')
+  log.add('a', drafts(5, large))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  const offsets = async (limit: number, bytes: number) => {
+    const { events, head } = await newest(channel, 'latest', limit, bytes)
+    t.strictSame(head, { epoch: 'e3', offset: 508 })
+    const first = events[0]?.offset ?? 0
+    t.strictSame(
+      events.map(event => event.offset),
+      Array.from({ length: 508 - first + 1 }, (_, i) => first + i),
+    )
+    return first
+  }
+  t.equal(await offsets(3, 1e6), 506)
+  t.equal(await offsets(5, 1e6), 504, 'a whole epoch')
+  t.equal(await offsets(6, 1e6), 503, 'and one of the epoch before')
+  t.equal(await offsets(20, 1e6), 489, 'and of the one before that')
+  t.equal(await offsets(1000, 1e6), 1)
+  t.equal(await offsets(20, 1), 508, 'one in any case')
+  const reads = log.reads.length
+  const first = await offsets(500, 10_000)
+  t.ok(first > 508 - 10 && first <= 508 - 4, `from ${first}`)
+  t.ok(log.reads.length - reads < 30)
+})
+
+t.test('also with one that memory has not heard of yet', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(10))
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  log.add('a', drafts(3))
+  await until('memory holds them', () => channel.recent.head === 13)
+  log.held = true
+  log.lose('a', 8, 'e2')
+  log.add('a', drafts(2))
+  const to = { epoch: 'e2', offset: 5 }
+  const head = { epoch: 'e2', offset: 7 }
+  for (const from of [e1(12), e1(13)]) {
+    t.match(await newest(channel, from, 5), { head, since: 5, fresh: 2, gaps: [{ from, to }] })
+  }
+})
+
+t.test('an answer is cut before it is too large, and goes on', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const mega = { data: Buffer.from(`"${'x'.repeat(1024 * 1024 - 2)}"`) }
+  const names = ['a', 'b', 'c']
+  for (const name of names) log.add(name, drafts(5, mega))
+  const channels = await hub.openAll(names)
+  let cursors = names.map(() => e1(0))
+  let seen = 0
+  for (let more = true; more;) {
+    const answer = await collect(channels, cursors, 1000)
+    const bytes = answer.events.reduce((sum, event) => sum + event.json.length, 0)
+    t.ok(answer.events.length > 0 && bytes < 6 * 1024 * 1024, `${bytes} bytes`)
+    seen += answer.events.length
+    ;({ more } = answer)
+    cursors = answer.cursors.map(each => ({ ...each }))
+  }
+  t.equal(seen, 15)
+})
+
+t.test('a gap goes with the first page, also where there is no room for events', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(5))
+  log.lose('a', 2, 'e2')
+  log.add('a', drafts(2))
+  log.add('b', drafts(5))
+  const channels = await hub.openAll(['a', 'b'])
+  let cursors = [e1(1), e1(0)]
+  const gaps: object[] = []
+  const seen: string[] = []
+  for (let more = true; more;) {
+    const answer = await collect(channels, cursors, 1)
+    gaps.push(...answer.gaps)
+    seen.push(...answer.events.map(event => event.json.toString()))
+    ;({ more } = answer)
+    cursors = answer.cursors.map(each => ({ ...each }))
+  }
+  t.strictSame(gaps, [{ channel: 'a', gap: { from: e1(3), to: { epoch: 'e2', offset: 3 } } }])
+  const of = (name: string) => seen.map(json => JSON.parse(json)).filter(event => event.channel === name)
+  t.strictSame(
+    of('a').map(event => event.id),
+    [...ids('e1', 2, 3), ...ids('e2', 4, 5)],
+  )
+  t.strictSame(
+    of('b').map(event => event.id),
+    ids('e1', 1, 5),
+  )
+})
+
+t.test('a page is told the gap where an epoch ended, wherever before that its cursor stood', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(5))
+  log.lose('a', 1, 'e2')
+  log.add('a', drafts(2))
+  const [channel] = await hub.openAll(['a'])
+  for (const offset of [0, 2, 4]) {
+    const news = await newest(channel as Channel, e1(offset), 10)
+    t.strictSame(news.gaps, [{ from: e1(4), to: { epoch: 'e2', offset: 4 } }], `from ${offset}`)
+    t.strictSame(
+      news.events.filter(event => event.offset > news.since).map(event => event.offset),
+      ids('e1', offset + 1, 6).map((_, i) => offset + 1 + i),
+    )
+  }
+})
+
+t.test('a long poll is woken by any of its channels, and by a gap', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(3))
+  const channels = await hub.openAll(['a', 'b'])
+  const ask = () => new LongPoll(hub, channels).answer([e1(3), 'latest'], 10, 10_000)
+  const waiting = ask()
+  await until('held', () => hub.held.size === 1)
+  t.equal(hub.stats().readers, 2)
+  log.add('b', drafts(1))
+  t.equal((await waiting).events.length, 1)
+  const other = ask()
+  await until('held', () => hub.held.size === 1)
+  log.lose('a', 1, 'e2')
+  t.strictSame((await other).gaps, [{ channel: 'a', gap: { from: e1(3), to: { epoch: 'e2', offset: 2 } } }])
+  t.equal(hub.stats().readers + hub.held.size, 0)
+})
+
+t.test('a long poll misses nothing that comes while it looks', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(3))
+  const channels = await hub.openAll(['a'])
+  log.held = true
+  log.add('a', drafts(1))
+  const gate = new Gate()
+  log.afterRead = gate.pass
+  // Its cursor is ahead of the node, so the log is asked, and meanwhile the feed goes on.
+  const waiting = new LongPoll(hub, channels).answer([e1(4)], 10, 10_000)
+  await until('the read has looked', () => gate.waiting === 1)
+  log.release()
+  log.add('a', drafts(1))
+  gate.open()
+  t.strictSame(
+    (await waiting).events.map(event => event.offset),
+    [5],
+  )
+})
+
+const low = { priority: 'low' } as const
+
+t.test('low-priority events hold a long poll for a second, and what is behind them does not', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const answered: string[] = []
+  const poll = async (channel: string, wait: number, add: () => void) => {
+    const channels = await hub.openAll([channel])
+    const waiting = new LongPoll(hub, channels).answer([log.head(channel)], 100, wait)
+    add()
+    const { events } = await waiting
+    answered.push(channel)
+    return events.length
+  }
+  const counts = await Promise.all([
+    poll('alone', 10_000, () => log.add('alone', drafts(3, low))),
+    poll('high', 10_000, () => log.add('high', [low, low, {}])),
+    poll('many', 10_000, () => log.add('many', drafts(64, low))),
+    poll('large', 10_000, () => log.add('large', drafts(2, { ...low, data: Buffer.alloc(32 * 1024, '1') }))),
+    poll('over', 200, () => log.add('over', drafts(1, low))),
+  ])
+  t.strictSame(counts, [3, 3, 64, 2, 1])
+  t.equal(answered.at(-1), 'alone')
+  t.equal(answered.at(-2), 'over', 'at the end of its time it takes what there is')
+})
+
+t.test('a long poll that finds old low-priority events is answered at once, young ones wait', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const poll = async (channel: string) => {
+    const answer = await new LongPoll(hub, await hub.openAll([channel])).answer([e1(0)], 100, 10_000)
+    t.equal(answer.events.length, 1)
+  }
+  log.add('old', drafts(1, low))
+  await poll('old')
+  log.add('young', drafts(1, low))
+  const answered: string[] = []
+  await Promise.all(['young', 'old'].map(async channel => answered.push((await poll(channel), channel))))
+  t.strictSame(answered, ['old', 'young'])
+})
+
+t.test('what waits is released when its time is over, or its client gone', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const channels = await hub.openAll(['a'])
+  const answer = await new LongPoll(hub, channels).answer(['latest'], 100, 100)
+  t.strictSame([answer.events, answer.cursors, answer.more], [[], [e1(0)], false])
+  const gone = new LongPoll(hub, channels)
+  const waiting = gone.answer(['latest'], 100, 60_000)
+  await until('held', () => hub.held.size === 1)
+  gone.release()
+  t.strictSame((await waiting).events, [])
+  t.equal(hub.stats().readers + hub.held.size, 0)
+})
+
+t.test('the events of an answer stand in it to the letter, by time', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const data = ['1.0', '{"__proto__":{"]}":"\\""}}', '[[],{}]', '"\u2028"'].map(each => ({
+    data: Buffer.from(each),
+  }))
+  const added = [...log.add('a', data), ...log.add('b', data)]
+  const channels = await hub.openAll(['a', 'b', 'c'])
+  const text = encodeAnswer(
+    await collect(channels, [e1(0), e1(0), { epoch: 'zz', offset: 3 }], 100),
+  ).toString()
+  t.strictSame(split(text).sort(), added.map(event => event.json.toString()).sort())
+  t.equal(
+    text.slice(text.indexOf('],"cursor"')),
+    '],"cursor":"e1-4,e1-4,e1-0","gaps":[{"channel":"c","from":"zz-3","to":"e1-0"}]}',
+  )
+  const times = JSON.parse(text).events.map((event: { time: number }) => event.time)
+  t.strictSame(times, times.toSorted())
+  const part = encodeAnswer(await collect(channels, [e1(0), e1(0), 'latest'], 3)).toString()
+  t.match(part, /\],"cursor":"e1-\d,e1-\d,e1-0","more":true\}$/)
+})

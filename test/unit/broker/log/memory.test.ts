@@ -1,0 +1,85 @@
+import t from 'tap'
+import { MemoryLog } from '../../../../services/broker/log/memory.ts'
+import { ALL, draft, drafts, logContract, RETENTION, record } from '../../../contract/log.ts'
+
+const make = async ({ retention = {}, idempotencyWindow = 60_000 }, now?: () => number) => {
+  const log = new MemoryLog({
+    retention: { ...RETENTION, ...retention },
+    idempotencyWindow,
+    ...(now && { now }),
+  })
+  await log.open()
+  return log
+}
+
+logContract(t, 'memory', settings => make(settings))
+
+t.test('a feed is told in the same moment in which the append takes effect', async t => {
+  const log = await make({})
+  const recorder = await record(log, 'a')
+  const appended = log.append('a', drafts(2))
+  t.equal(recorder.delivered.length, 2)
+  await appended
+})
+
+t.test('an event stays for exactly its age', async t => {
+  let now = 1000
+  const log = await make({ retention: { age: 100 } }, () => now)
+  await log.append('a', [draft(1)])
+  now = 1050
+  await log.append('a', [draft(2)])
+  now = 1100
+  t.equal((await log.state('a')).count, 2)
+  now = 1101
+  t.equal((await log.state('a')).count, 1)
+  now = 1151
+  t.equal((await log.state('a')).count, 0)
+})
+
+t.test('a clock that goes back does not take time back, nor events', async t => {
+  let now = 5000
+  const log = await make({ retention: { age: 100 } }, () => now)
+  await log.append('a', [draft(1)])
+  now = 1000
+  const [receipt] = await log.append('a', [draft(2)])
+  t.equal(receipt?.time, 5000)
+  t.equal((await log.state('a')).count, 2)
+})
+
+t.test('channels that hold nothing are let go, the longest idle first', async t => {
+  const log = await make({})
+  const { cursor } = await log.read('first', 'latest', ALL)
+  await log.append('held', [draft(1)])
+  const recorder = await record(log, 'followed')
+  for (let i = 0; i < 9000; i++) await log.state(`stranger-${i}`)
+  t.same((await log.read('first', 'latest', ALL)).cursor, cursor, 'not yet, and used again')
+  for (let i = 9000; i < 18_000; i++) await log.state(`stranger-${i}`)
+  t.same((await log.read('first', 'latest', ALL)).cursor, cursor, 'the longest idle go first')
+  for (let i = 18_000; i < 29_000; i++) await log.state(`stranger-${i}`)
+  t.not((await log.read('first', 'latest', ALL)).cursor.epoch, cursor.epoch)
+  t.equal((await log.state('held')).count, 1)
+  t.same((await log.state('followed')).head, recorder.started)
+})
+
+t.test('channels whose events are all too old are let go, too', async t => {
+  let now = 1000
+  const log = await make({ retention: { age: 100 }, idempotencyWindow: 100 }, () => now)
+  const [receipt] = await log.append('old', [draft(1)])
+  now = 2000
+  for (let i = 0; i < 11_000; i++) await log.state(`stranger-${i}`)
+  t.not((await log.state('old')).head.epoch, receipt?.position.epoch)
+})
+
+t.test('a hundred thousand appends cost no more each than the first', async t => {
+  const log = await make({ retention: { events: 50_000 } })
+  const time = async (count: number) => {
+    const from = process.hrtime.bigint()
+    for (let i = 0; i < count; i++) await log.append('a', [draft(i)])
+    return Number(process.hrtime.bigint() - from) / count
+  }
+  await time(50_000)
+  const first = await time(5000)
+  await time(30_000)
+  const last = await time(5000)
+  t.ok(last < first * 10 + 5000, `${first} ns, then ${last} ns`)
+})

@@ -1,0 +1,120 @@
+// Clients that end their side of the connection behind a request, as `printf … | nc -N` does.
+
+import { once } from 'node:events'
+import t from 'tap'
+import { makeCertificate } from '../../contract/http2.ts'
+import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { fresh } from '../../contract/wires.ts'
+import { until } from '../../support/until.ts'
+import { Raw } from './app.ts'
+import { Gate } from '../broker/fanout/scripted-log.ts'
+
+const { cert, key } = makeCertificate()
+const plain = await startMemoryNode()
+const secure = await startMemoryNode({ TLS_CERT: cert, TLS_KEY: key })
+t.teardown(() => Promise.all([plain.close(), secure.close()]))
+const NODES = { plain, secure }
+
+const HOST = 'Host: 127.0.0.1\r\n'
+
+/** Sends a request and ends the client's side: returns when the node has seen the end. */
+async function half(node: Node, bytes: string): Promise<Raw> {
+  const connected = once(node.app.server, 'connection')
+  const raw = new Raw(node.port, { secure: node.secure })
+  await Promise.all([connected, once(raw.socket, node.secure ? 'secureConnect' : 'connect')])
+  raw.socket.end(bytes)
+  await once(raw.socket, 'finish')
+  return raw
+}
+
+for (const [name, node] of Object.entries(NODES)) {
+  t.test(`H8: an answer that takes its time comes all the same, ${name}`, async t => {
+    const channel = fresh()
+    const gate = new Gate()
+    const append = node.log.append.bind(node.log)
+    node.log.append = async (...args) => {
+      await gate.pass()
+      return append(...args)
+    }
+    const raw = await half(
+      node,
+      `POST /v1/channels/${channel}/events HTTP/1.1\r\n${HOST}Content-Type: application/json\r\n` +
+        'Content-Length: 1\r\n\r\n1',
+    )
+    await until('it is appended', () => gate.waiting === 1)
+    gate.open()
+    node.log.append = append
+    await raw.ended
+    t.match(raw.text, /^HTTP\/1.1 201 .*\}$/s)
+  })
+
+  t.test(`H8: a long poll is answered, and so are those behind it, ${name}`, async t => {
+    const channel = fresh()
+    const ask = `GET /v1/long-poll?channel=${channel}&wait=55 HTTP/1.1\r\n${HOST}\r\n`
+    const raw = await half(node, ask.repeat(3))
+    await until('they wait', () => node.hub.readers(channel) === 3)
+    await node.append(channel, '"seen"')
+    await raw.ended
+    t.equal(raw.text.match(/HTTP\/1.1 200 /g)?.length, 3)
+    t.equal(raw.text.match(/"seen"/g)?.length, 3)
+  })
+
+  t.test(`H8: a poll is held until the client proves to be gone, ${name}`, async t => {
+    const channel = fresh()
+    const ask = (version: string) =>
+      `GET /v1/long-poll?channel=${channel}&wait=55 HTTP/${version}\r\n${HOST}Connection: keep-alive\r\n\r\n`
+    const [here, old, gone] = await Promise.all([
+      half(node, ask('1.1')),
+      half(node, ask('1.0')),
+      half(node, ask('1.1')),
+    ])
+    await until('they wait', () => node.hub.readers(channel) === 3)
+    gone.close()
+    await until('one has gone', () => node.hub.readers(channel) === 2)
+    t.match(await here.until(/./), /^HTTP\/1.1 100 Continue\r\n\r\n/)
+    await node.append(channel, '"seen"')
+    await Promise.all([here.ended, old.ended])
+    t.match(here.text, /^(HTTP\/1.1 100 Continue\r\n\r\n)+HTTP\/1.1 200 .*"seen"/s)
+    t.match(old.text, /^HTTP\/1.1 200 .*"seen"/s)
+  })
+
+  t.test(`H8: a stream goes on, until its client is gone, ${name}`, async t => {
+    for (const path of ['sse', 'stream', 'push']) {
+      const channel = fresh()
+      const raw = await half(node, `GET /v1/${path}?channel=${channel} HTTP/1.1\r\n${HOST}\r\n`)
+      await until('it reads', () => node.hub.readers(channel) === 1)
+      for (const data of ['"first"', '"second"']) {
+        await node.append(channel, data)
+        await raw.until(new RegExp(data))
+        t.match(raw.text, data, path)
+      }
+      raw.close()
+      await until('what is written tells that it is gone', async () => {
+        await node.append(channel, '1')
+        return node.hub.readers(channel) === 0
+      })
+    }
+  })
+
+  t.test(`H8: one that is just gone is let go of soon, ${name}`, async t => {
+    for (const path of ['sse', 'stream', 'push']) {
+      const channel = fresh()
+      const raw = new Raw(node.port, { secure: node.secure })
+      raw.send(`GET /v1/${path}?channel=${channel} HTTP/1.1\r\n${HOST}\r\n`)
+      await raw.until(/"open"/)
+      t.equal(node.hub.readers(channel), 1)
+      raw.close()
+      // No heartbeat is due for 25 s.
+      await until('it is let go of', () => node.hub.readers(channel) === 0, 20_000)
+    }
+  })
+
+  t.test(`H8: connections without a request end with their client's side, ${name}`, async () => {
+    await until('the others are gone', () => node.app.sockets.size === 0)
+    const raws = [new Raw(node.port), new Raw(node.port, { secure: node.secure })]
+    await until('they are there', () => node.app.sockets.size === 2)
+    for (const raw of raws) raw.socket.end()
+    await Promise.all(raws.map(raw => raw.ended))
+    await until('they are gone', () => node.app.sockets.size === 0)
+  })
+}

@@ -1,0 +1,206 @@
+// HTTP/2 sessions that hold much, ask much, or are against the rules: what they cost, and whom.
+
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import t, { type Test } from 'tap'
+import { Quota } from '../../../services/http/quota.ts'
+import { startMemoryNode, type Node, type Settings } from '../../contract/node.ts'
+import { fresh } from '../../contract/wires.ts'
+import { until } from '../../support/until.ts'
+import { get, MALFORMED, RawSession, reset } from './http2-by-hand.ts'
+
+async function nodeWith(t: Test, settings: Settings = {}): Promise<Node & { readonly h2cPort: number }> {
+  const node = await startMemoryNode({ H2C_PORT: '0', ...settings })
+  t.teardown(() => node.close())
+  return { ...node, h2cPort: node.h2cPort ?? 0 }
+}
+
+function opened(t: Test, { h2cPort }: { readonly h2cPort: number }, from?: string): RawSession {
+  const session = new RawSession(h2cPort, from)
+  t.teardown(() => session.close())
+  return session
+}
+
+t.test('W2: a malformed frame beside an open stream ends its connection, and nothing stays', async t => {
+  const node = await nodeWith(t, { STALL: '400ms', HEARTBEAT: '10s' })
+  const stays = opened(t, node).send(get(1, '/v1/stream?channel=stays'))
+  await until('the stream is open', () => stays.body(1).includes('open'))
+  const wires = [
+    '/v1/stream?channel=a',
+    '/v1/sse?channel=a',
+    '/v1/push?channel=a',
+    '/v1/long-poll?channel=a&wait=55',
+  ]
+  for (const [what, frame] of Object.entries(MALFORMED)) {
+    for (const path of wires) {
+      const session = opened(t, node).send(get(1, path))
+      await until('the reader is there', () => node.hub.readers('a') === 1)
+      session.send(frame)
+      await session.ended
+      await until(`nobody is left: ${what}, ${path}`, () => node.hub.readers('a') === 0)
+      t.equal(node.app.sockets.size, 1, `${what}, ${path}`)
+    }
+  }
+  await node.append('stays', '"on"')
+  await until('who kept to the rules is told', () => stays.body(1).includes('"on"'))
+})
+
+t.test('W2: a quiet session that is alive stays, and a stream that takes nothing goes', async t => {
+  const node = await nodeWith(t, { STALL: '300ms', HEARTBEAT: '10s' })
+  const quiet = opened(t, node).send(get(1, '/v1/long-poll?channel=quiet&wait=2'))
+  await until('it is answered in the end', () => quiet.body(1).includes('cursor'))
+  // Its window is 65,535 bytes, and never grows: PINGs still go out on its session.
+  const channel = fresh()
+  const stuck = opened(t, node).send(get(1, `/v1/stream?channel=${channel}`))
+  await until('it is there', () => node.hub.readers(channel) === 1)
+  for (let i = 0; i < 4; i++) await node.append(channel, `"${'x'.repeat(60_000)}"`)
+  await until('it stood still for too long', () => node.hub.readers(channel) === 0)
+  stuck.send(get(3, '/v1/channels/a'))
+  await until('its session goes on', () => stuck.answered.includes(3))
+})
+
+t.test('S2: what an HTTP/2 session holds counts as connections do', async t => {
+  const node = await nodeWith(t, { MAX_CONNECTIONS: '60' })
+  const session = opened(t, node)
+  const streams = Array.from({ length: 100 }, (_, i) => 1 + 2 * i)
+  session.send(...streams.map(stream => get(stream, '/v1/stream?channel=a')))
+  await until('all are answered', () => session.answered.length === 100)
+  const most = 60 + 32
+  const held = node.hub.readers('a')
+  t.ok(held >= 60 && held <= most, `${held} of 100`)
+  t.match(session.body(199), 'FW_TOO_MANY_CONNECTIONS')
+  const { status, body } = await node.get('/v1/poll?channel=a')
+  t.equal(status, 503)
+  t.match(body, 'FW_TOO_MANY_CONNECTIONS')
+  t.equal((await node.get('/healthz')).status, 200)
+  session.send(...streams.slice(0, 50).map(reset))
+  await until('it has let go of some', () => node.hub.readers('a') === held - 50)
+  t.equal((await node.get('/v1/poll?channel=a')).status, 200)
+})
+
+t.test('S4: however many requests one session sends, others have their turn between them', async t => {
+  const node = await nodeWith(t)
+  const [many, one] = [opened(t, node), opened(t, node)]
+  for (const session of [many, one]) {
+    session.send(get(1, '/v1/poll?channel=a'))
+    await until('it is served', () => session.answered.length === 1)
+  }
+  const begun: string[] = []
+  node.app.server.on('request', (request: IncomingMessage) => begun.push(request.url ?? ''))
+  const streams = Array.from({ length: 99 }, (_, i) => 3 + 2 * i)
+  many.send(...streams.map(stream => get(stream, `/v1/poll?channel=a&limit=${stream}`)))
+  one.send(get(3, '/v1/poll?channel=b'))
+  await until('all are served', () => many.answered.length === 100 && one.answered.length === 2)
+  t.ok(begun.indexOf('/v1/poll?channel=b') <= 64, `after ${begun.indexOf('/v1/poll?channel=b')} of 99`)
+  t.strictSame(
+    begun.filter(url => url.includes('channel=a')),
+    streams.map(stream => `/v1/poll?channel=a&limit=${stream}`),
+    'in the order in which they came',
+  )
+})
+
+t.test('S7: who takes back requests without end is cut, and its address waits', async t => {
+  const node = await nodeWith(t)
+  const served = opened(t, node, '127.0.0.2').send(get(1, '/v1/stream?channel=a'))
+  await until('another is served', () => served.body(1).includes('open'))
+  const begun: string[] = []
+  node.app.server.on('request', (request: IncomingMessage) => begun.push(request.url ?? ''))
+
+  let taken = 0
+  for (let cut = false; !cut;) {
+    const session = opened(t, node)
+    // Of more than 1,000 on one session HTTP/2's own library makes an end.
+    for (let stream = 1; stream < 600 && !cut;) {
+      const streams = Array.from({ length: 60 }, () => (stream += 2) - 2)
+      session.send(...streams.flatMap(each => [get(each, '/v1/poll?channel=a'), reset(each)]))
+      taken += 60
+      const last = (stream += 2) - 2
+      session.send(get(last, '/v1/poll?channel=b'))
+      await until('it is answered or cut', () => session.answered.includes(last) || session.raw.socket.closed)
+      cut = session.raw.socket.closed
+    }
+  }
+  t.ok(taken >= 1000, 'in whichever sessions')
+  t.ok(begun.length <= (taken / 60) * 33, `of ${taken} requests ${begun.length} were begun`)
+  const again = opened(t, node)
+  await again.ended
+  t.strictSame(again.answered, [], 'a new session is refused')
+
+  served.send(get(3, '/v1/poll?channel=a'))
+  await until('another address is served', () => served.answered.includes(3))
+  t.equal((await node.get('/v1/poll?channel=a')).status, 200, 'and HTTP/1.1')
+  await until('after a while it may come back', async () => {
+    const back = opened(t, node).send(get(1, '/v1/poll?channel=a'))
+    await until('it is answered or cut', () => back.answered.length > 0 || back.raw.socket.closed)
+    return back.answered.length > 0
+  })
+})
+
+t.test('S7: streams that were answered may be left at any rate', async t => {
+  const node = await nodeWith(t)
+  // Of more than 1,000 on one session HTTP/2's own library makes an end.
+  for (let sessions = 0; sessions < 3; sessions++) {
+    const session = opened(t, node)
+    for (let stream = 1; stream < 1000;) {
+      const streams = Array.from({ length: 100 }, () => (stream += 2) - 2)
+      session.send(...streams.map(each => get(each, '/v1/sse?channel=a')))
+      await until('they are open', () => session.answered.length === (stream - 1) / 2)
+      session.send(...streams.map(reset))
+      await until('they are gone', () => node.hub.readers('a') === 0)
+    }
+  }
+  const next = opened(t, node).send(get(1, '/v1/poll?channel=a'))
+  await until('the next is served', () => next.answered.length === 1)
+})
+
+t.test('S7: an address begins so many sessions, and no more', async t => {
+  const node = await nodeWith(t)
+  let begun = 0
+  const begin = async () => {
+    const session = new RawSession(node.h2cPort)
+    await Promise.race([once(session.raw.socket, 'data').catch(() => {}), session.ended])
+    if (session.raw.socket.bytesRead > 0) begun++
+    session.close()
+  }
+  await until('one is refused', async () => {
+    const before = begun
+    await Promise.all(Array.from({ length: 50 }, begin))
+    return begun < before + 50
+  })
+  t.ok(begun >= 2000, `${begun}`)
+  await until('a while later they may again', async () => {
+    const before = begun
+    await begin()
+    return begun > before
+  })
+})
+
+t.test(
+  'S7: a quota is so much at once and so much a second, an address, and forgets who has all of it',
+  async t => {
+    const quota = new Quota({ burst: 3, perSecond: 2 })
+    const take = (address: string, now: number) => quota.take(address, now)
+    t.strictSame(
+      [1, 2, 3, 4].map(() => take('a', 0)),
+      [true, true, true, false],
+    )
+    t.ok(take('b', 0))
+    t.notOk(quota.has('a', 400))
+    t.ok(quota.has('a', 500))
+    quota.exhaust('d', 500)
+    t.strictSame(
+      [1000, 1900, 2000].map(now => quota.has('d', now)),
+      [false, false, true],
+    )
+    t.strictSame(
+      [1, 2].map(() => take('a', 500)),
+      [true, false],
+    )
+    t.strictSame(
+      [1, 2, 3, 4].map(() => take('a', 60_000)),
+      [true, true, true, false],
+    )
+    take('c', 120_000)
+    t.equal(quota.size, 1)
+  },
+)

@@ -1,0 +1,69 @@
+// /metrics: the format, and that the numbers are those of the node.
+
+import t from 'tap'
+import { ANONYMOUS } from '../../../services/http/auth.ts'
+import { startApp } from './app.ts'
+
+const SAMPLE =
+  /^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[a-zA-Z_]\w*="[^"]*"(,[a-zA-Z_]\w*="[^"]*")*,?\})? (-?\d+(\.\d+)?(e[+-]?\d+)?|[+-]?Inf|NaN)$/i
+
+t.test('every line is Prometheus text, and every metric has a help and a type', async t => {
+  const { app } = await startApp(t)
+  const answer = await app.inject('/metrics')
+  t.equal(answer.statusCode, 200)
+  t.match(answer.headers['content-type'], /^text\/plain; version=0\.0\.4/)
+  const typed = new Set<string>()
+  const names = new Set<string>()
+  for (const line of answer.body.split('\n').filter(Boolean)) {
+    const type = /^# TYPE (\S+) (counter|gauge|histogram|summary)$/.exec(line)
+    if (type?.[1] !== undefined) typed.add(type[1])
+    else if (!line.startsWith('# HELP ')) {
+      t.match(line, SAMPLE)
+      names.add(line.replace(/[{ ].*/, ''))
+    }
+  }
+  for (const name of names) t.ok(typed.has(name) || typed.has(name.replace(/_(bucket|sum|count)$/, '')), name)
+  for (const name of typed)
+    if (name.startsWith('fanwire_')) t.match(name, /_(total|seconds|bytes)$|^fanwire_[a-z_]+$/)
+})
+
+t.test('appends and replays are counted and timed, failures too', async t => {
+  const { app, log } = await startApp(t)
+  const draft = { data: Buffer.from('1') }
+  await app.fanwire.append('a', [draft, draft], ANONYMOUS)
+  await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
+  const [replay] = await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
+  t.equal(replay?.replayed, true)
+  await log.close()
+  await t.rejects(app.fanwire.append('a', [draft], ANONYMOUS), { name: 'LogUnavailable' })
+  const { body } = await app.inject('/metrics')
+  t.match(body, /^fanwire_appends_total\{result="appended"\} 3$/m)
+  t.match(body, /^fanwire_appends_total\{result="replayed"\} 1$/m)
+  t.match(body, /^fanwire_appends_total\{result="unavailable"\} 1$/m)
+  t.match(body, /^fanwire_append_seconds_count 4$/m)
+})
+
+t.test("the hub's counters are read when asked for", async t => {
+  const { app, health } = await startApp(t)
+  const stats = app.fanwire.hub.wire('sse')
+  stats.connections = 3
+  stats.deliveries = 12
+  stats.gaps = 2
+  app.fanwire.hub.logReads = 7
+  const channel = await app.fanwire.hub.open('a')
+  const { body } = await app.inject('/metrics')
+  t.match(body, /^fanwire_connections\{wire="sse"\} 3$/m)
+  t.match(body, /^fanwire_deliveries_total\{wire="sse"\} 12$/m)
+  t.match(body, /^fanwire_gaps_total\{wire="sse"\} 2$/m)
+  t.match(body, /^fanwire_log_reads_total 7$/m)
+  t.match(body, /^fanwire_channels_followed 1$/m)
+  t.match(body, /^fanwire_readers 0$/m)
+  t.match(body, /^fanwire_ready 1$/m)
+  t.match(body, /^fanwire_probe_age_seconds 0(\.\d+)?$/m)
+  stats.deliveries = 13
+  health.drain()
+  const later = (await app.inject('/metrics')).body
+  t.match(later, /^fanwire_deliveries_total\{wire="sse"\} 13$/m, 'not 25')
+  t.match(later, /^fanwire_ready 0$/m)
+  channel.release()
+})

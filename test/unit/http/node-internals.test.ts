@@ -1,0 +1,301 @@
+// What is relied on of Node and of ws beyond what they document: a test for each file of services/http/node/, so that a
+// release that changes it is seen at once, and by name.
+
+import { pbkdf2 } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { deflateRawSync } from 'node:zlib'
+import { pino } from 'pino'
+import t from 'tap'
+import { WebSocket, WebSocketServer } from 'ws'
+import { guard } from '../../../services/http/node/guard.ts'
+import { hold, release, shareTurns } from '../../../services/http/node/ws-intake.ts'
+import { forgetInflater } from '../../../services/http/node/ws-inflater.ts'
+import { hardenReceiver } from '../../../services/http/node/ws-receiver.ts'
+import { TURN } from '../../../services/http/turns.ts'
+import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { until } from '../../support/until.ts'
+import { Raw } from './app.ts'
+import { codeOf, frame, handshake } from '../wires/ws-by-hand.ts'
+
+t.test('guard: what a listener of a socket raises ends that socket alone', async t => {
+  const lines: string[] = []
+  const logger = pino({}, { write: line => void lines.push(line) })
+  const server = createServer(socket => {
+    guard(socket, logger)
+    socket.on('data', () => {
+      throw new Error('b00m')
+    })
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const [first, second] = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1')]
+  await Promise.all([once(first, 'connect'), once(second, 'connect')])
+  first.write('x')
+  await once(first, 'close')
+  t.match(lines, [/"b00m"/])
+  t.equal(second.readyState, 'open')
+  second.destroy()
+})
+
+/** Work for all threads that inflate, so that nothing is inflated before they are done. */
+function busyThreads(): Promise<unknown> {
+  const threads = Array.from({ length: 4 }, () => promisify(pbkdf2)('x', 'y', 200_000, 32, 'sha256'))
+  return Promise.all(threads)
+}
+
+t.test('S1: ws-receiver: nothing of a WebSocket is parsed after its first error', async t => {
+  const node = await startMemoryNode({ WS_DEFLATE: '1' })
+  t.teardown(() => node.close())
+  const spaces = deflateRawSync(Buffer.alloc(1_000_000, ' '), { finishFlush: 2 }).subarray(0, -4)
+  const deflate = 'Sec-WebSocket-Extensions: permessage-deflate\r\n'
+  const bystander = handshake(node, '/v1/ws', deflate)
+  await bystander.until(/"open"/)
+  for (const then of [frame(0x81, 'hi'), frame(0x89, 'a ping'), frame(0x88, '\x03\xe8')]) {
+    const connected = once(node.app.server, 'connection')
+    const raw = handshake(node, '/v1/ws', deflate)
+    const [socket] = await connected
+    await raw.until(/"open"/)
+    const busy = busyThreads()
+    for (const bytes of [frame(0xc1, spaces), frame(0x88, '\0\x01'), then]) {
+      const before = socket.bytesRead
+      raw.send(bytes)
+      await until('it has come', () => socket.bytesRead === before + bytes.length)
+    }
+    await busy
+    await raw.ended
+    t.equal(codeOf(raw.text), 1002)
+  }
+  bystander.send(frame(0x81, '{"ping":true}'))
+  t.match(await bystander.until(/"ok"/), /"ok":\{\}/, 'the others go on')
+  bystander.close()
+})
+
+t.test('S1: ws-receiver: what is raised in the middle of inflating ends that socket alone', async t => {
+  hardenReceiver()
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: true })
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const errors: Error[] = []
+  server.on('connection', socket => {
+    socket.on('error', error => errors.push(error))
+    socket.on('message', () => {
+      throw new Error('b00m')
+    })
+  })
+  const { port } = server.address() as AddressInfo
+  const client = new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: { threshold: 0 } })
+  await once(client, 'open')
+  client.send('{"ping":true}')
+  await once(client, 'close')
+  t.match(errors, [{ message: 'b00m' }])
+})
+
+t.test('ws-intake: a turn has its share of messages, and none of a client that is held', async t => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const client = new WebSocket(`ws://127.0.0.1:${port}`)
+  const [[socket]] = (await Promise.all([once(server, 'connection'), once(client, 'open')])) as [
+    [WebSocket],
+    unknown,
+  ]
+  t.teardown(() => client.terminate())
+  shareTurns(socket)
+  const turns: number[] = []
+  let taken = 0
+  let inTurn = 0
+  socket.on('message', () => {
+    taken++
+    if (inTurn++ === 0) {
+      setImmediate(() => {
+        turns.push(inTurn)
+        inTurn = 0
+      })
+    }
+    if (taken === 100) hold(socket)
+  })
+  for (let i = 0; i < 1000; i++) client.send('x')
+  await until('it is held', () => taken >= 100)
+  for (let i = 0; i < 100; i++) await turn()
+  t.equal(taken, 101, 'one message was on its way')
+  release(socket)
+  await until('all are taken', () => taken === 1000)
+  await turn()
+  t.ok(Math.max(...turns) <= 2 * TURN, `${turns}`)
+  hold(socket)
+  client.send('last')
+  for (let i = 0; i < 100; i++) await turn()
+  socket.terminate()
+  await once(socket, 'close')
+  t.ok(taken >= 1000, 'one that is held closes as any other')
+})
+
+const HOST = 'Host: 127.0.0.1\r\n'
+
+/** What Node keeps at a socket while that is HTTP's. */
+interface HttpSocket extends Socket {
+  parser?: unknown
+  _httpMessage?: unknown
+}
+
+/** A connection, and the node's end of it. */
+async function connection(node: Node): Promise<{ raw: Raw; socket: HttpSocket }> {
+  const connected = once(node.app.server, 'connection')
+  const raw = new Raw(node.port)
+  const [socket] = await connected
+  return { raw, socket }
+}
+
+t.test('detach: a stream lets go of all that HTTP kept at its socket', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  t.ok(socket.parser, 'which there is')
+  raw.send(`GET /v1/stream?channel=a HTTP/1.1\r\n${HOST}\r\n`)
+  await raw.until(/"open"/)
+  await until('it is let go of', () => socket.parser === null)
+  t.equal(socket._httpMessage, null)
+  t.equal(socket.listenerCount('data'), 0)
+  for (const event of ['close', 'end', 'error']) {
+    t.notMatch(
+      socket.listeners(event).map(({ name }) => name),
+      [/socketOn/],
+      `nobody of Node's HTTP listens for '${event}'`,
+    )
+  }
+  raw.close()
+})
+
+t.test('upgrades: a WebSocket lets go of all that its handshake left at its socket', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  raw.send(
+    `GET /v1/ws HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n` +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+  )
+  await raw.until(/"open"/)
+  await until('it is let go of', () => socket.parser === null && socket._httpMessage === null)
+  raw.close()
+})
+
+t.test('malformed: what can not be parsed is told as what it is, wherever the parser stopped', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const long = 'x'.repeat(100_000)
+  for (const [what, bytes, status] of [
+    ['no HTTP', 'garbage\r\n\r\n', 400],
+    ['a long URL', `GET /${long} HTTP/1.1\r\n${HOST}\r\n`, 414],
+    ['a long header', `GET / HTTP/1.1\r\n${HOST}X: ${long}\r\n\r\n`, 431],
+    [
+      'a long chunk extension',
+      `POST /v1/events HTTP/1.1\r\n${HOST}Content-Type: application/x-ndjson\r\n` +
+        `Transfer-Encoding: chunked\r\n\r\n1;${long}\r\n1\r\n`,
+      413,
+    ],
+  ] as const) {
+    const raw = new Raw(node.port).send(bytes)
+    await raw.ended
+    t.match(raw.text, new RegExp(`^HTTP/1.1 ${status} .*"code":"FW_`, 's'), what)
+  }
+})
+
+t.test('closing: an answer arrives though its client goes on sending', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  raw.send(`CONNECT a:1 HTTP/1.1\r\n${HOST}\r\n`).send(Buffer.alloc(1_000_000))
+  await raw.ended
+  t.match(raw.text, /^HTTP\/1.1 405 .*\}$/s)
+  await until('and its socket is gone', () => socket.destroyed)
+})
+
+t.test('pipelining: one listener takes what comes over an HTTP socket, and it is ours', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  const { raw, socket } = await connection(node)
+  await until('it has begun', () => node.app.sockets.size === 1)
+  t.equal(socket.listenerCount('data'), 1)
+  t.notMatch(socket.listeners('data')[0]?.name, /socketOnData/)
+  const server = createHttpServer()
+  server.once('connection', (given: Socket) => {
+    t.match(given.listeners('data')[0]?.name, /socketOnData$/, "Node's own is the first")
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  await once(server, 'connection')
+  client.destroy()
+  server.close()
+  raw.close()
+})
+
+t.test('half-open: a server that allows it answers behind the end of what a client sends', async t => {
+  const server = createHttpServer((_request, response) => setImmediate(() => response.end('late')))
+  Object.assign(server, { httpAllowHalfOpen: true })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const raw = new Raw((server.address() as AddressInfo).port)
+  raw.socket.end(`GET / HTTP/1.1\r\n${HOST}\r\n`)
+  await raw.ended
+  t.match(raw.text, /late$/)
+})
+
+t.test('unrouted: CONNECT, Expect and versions come through for us to answer', async t => {
+  const node = await startMemoryNode()
+  t.teardown(() => node.close())
+  for (const [head, status] of [
+    [`CONNECT a:1 HTTP/1.1\r\n${HOST}`, 405],
+    [`GET /healthz HTTP/1.1\r\n${HOST}Expect: x\r\n`, 417],
+    [`GET /healthz HTTP/2.0\r\n${HOST}`, 400],
+  ] as const) {
+    const raw = new Raw(node.port).send(`${head}\r\n`)
+    t.match(await raw.until(/\}$/), new RegExp(`^HTTP/1.1 ${status} .*"code":"FW_`, 's'), head)
+    raw.close()
+  }
+})
+
+t.test('ws-inflater: a message can be inflated after what inflated the last one was let go of', async t => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: true })
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const texts: string[] = []
+  server.on('connection', socket => {
+    socket.on('message', data => {
+      texts.push(String(data))
+      forgetInflater(socket)
+    })
+  })
+  const { port } = server.address() as AddressInfo
+  const client = new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: { threshold: 0 } })
+  await once(client, 'open')
+  const sent = ['first', 'second', 'third']
+  for (const text of sent) client.send(text)
+  await until('all have come', () => texts.length === sent.length)
+  t.strictSame(texts, sent)
+  client.terminate()
+})
+
+t.test('queued bytes: libuv says what a socket has not written yet (fanout/connection.ts)', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const connected = once(server, 'connection')
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1').pause()
+  const [socket] = (await connected) as [Socket & { _handle: { writeQueueSize: number } }]
+  const size = 50_000_000
+  socket.write(Buffer.alloc(size))
+  const before = socket._handle.writeQueueSize
+  t.ok(before > 0 && before <= size, `${before} of ${size}`)
+  client.resume()
+  await until('all is written', () => socket._handle.writeQueueSize === 0)
+  socket.destroy()
+  client.destroy()
+})

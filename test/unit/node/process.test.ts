@@ -1,0 +1,275 @@
+// The process as a whole: how it starts, what it says, and how it ends.
+
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { type RunningNode, runNode, startNode } from '../../support/node.ts'
+import { Raw } from '../http/app.ts'
+
+const json = { 'content-type': 'application/json' }
+
+function publish(
+  node: RunningNode,
+  headers: Record<string, string> = {},
+  channel = 'news',
+): Promise<Response> {
+  const url = `${node.url}/v1/channels/${channel}/events?type=x`
+  return fetch(url, { method: 'POST', headers: { ...json, ...headers }, body: '1' })
+}
+
+/** A stream's text so far, read as it comes. */
+class Reading {
+  text = ''
+  readonly #reader: ReadableStreamDefaultReader<string>
+
+  constructor(response: Response) {
+    if (response.body === null) throw new Error('no body')
+    this.#reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  }
+
+  /** Returns when it fits, or at the end. */
+  async until(pattern: RegExp): Promise<string> {
+    while (!pattern.test(this.text)) {
+      const { done, value } = await this.#reader.read().catch(() => ({ done: true, value: undefined }))
+      if (done) break
+      this.text += value
+    }
+    return this.text
+  }
+}
+
+t.test('a node says where it listens in one line, and is ready by then', async t => {
+  const node = await startNode()
+  t.teardown(() => node.kill())
+  t.equal((await fetch(`${node.url}/readyz`)).status, 200)
+  const lines = node.logs.map(line => JSON.parse(line))
+  t.equal(lines.length, 1, 'one line, as JSON where nobody looks on')
+  t.match(lines[0], {
+    level: 30,
+    address: node.url,
+    msg: `listening on ${node.url}`,
+    role: 'all',
+    log: 'memory',
+  })
+  t.equal((await publish(node)).status, 201)
+  t.match(await (await fetch(`${node.url}/v1/poll?channel=news`)).json(), {
+    events: [{ type: 'x', data: 1 }],
+  })
+})
+
+t.test('told to stop: not ready first, goodbyes, held requests answered, then exit 0', async t => {
+  const args = ['--drain', '300ms', '--drain-notice', '2s', '--log-level', 'debug']
+  const node = await startNode({ args })
+  t.teardown(() => node.kill())
+  const sse = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
+  const stream = new Reading(await fetch(`${node.url}/v1/stream?channel=news`))
+  await sse.until(/id: /)
+  await stream.until(/"open"/)
+  const poll = fetch(`${node.url}/v1/long-poll?channel=news&wait=50`)
+  while (!/^fanwire_readers 3$/m.test(await (await fetch(`${node.url}/metrics`)).text()));
+
+  node.signal('SIGTERM')
+  await node.logged(/"not ready: the node is stopping"/)
+  const ready = await fetch(`${node.url}/readyz`)
+  t.equal(ready.status, 503)
+  t.equal(ready.headers.get('connection'), 'close')
+  const read = await fetch(`${node.url}/v1/poll?channel=other`)
+  t.equal(read.status, 503, 'new reads go elsewhere')
+  t.match(await read.json(), { error: { code: 'FW_DRAINING' } })
+  t.equal((await publish(node, {}, 'other')).status, 201, 'publishes are taken')
+  t.notMatch(sse.text + stream.text, /retry: \d+\n: |"close"/, 'and nobody has been told to go')
+
+  const answer = await poll
+  t.equal(answer.status, 200)
+  t.equal(answer.headers.get('connection'), 'close')
+  t.match(await answer.json(), { events: [], cursor: /-0$/ })
+  await t.rejects(fetch(`${node.url}/readyz`), { cause: { code: 'ECONNREFUSED' } }, 'nobody comes any more')
+  t.match(await sse.until(/$never/), /retry: \d+/)
+  t.match(await stream.until(/"close"/), /\{"close":\{"code":1001,.*"retry":\d+\}\}/)
+  t.strictSame(await node.exit, { code: 0, signal: null })
+  t.match(node.logs.at(-1), /"stopped"/)
+})
+
+t.test('a connection that is as old as it may get is ended on every wire, with a word', async t => {
+  const node = await startNode({ args: ['--max-age', '1ms', '--heartbeat', '100ms'] })
+  t.teardown(() => node.kill())
+  const stream = new Reading(await fetch(`${node.url}/v1/stream?channel=news`))
+  t.match(await stream.until(/$never/), /\{"close":\{"code":1001,.*"retry":\d+\}\}\n$/)
+  const sse = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
+  t.match(await sse.until(/$never/), /retry: \d+\n: 1001 .*\n$/)
+  const socket = new WebSocket(`${node.url.replace('http', 'ws')}/v1/ws?channel=news`)
+  const [code] = await once(socket, 'close')
+  t.equal(code, 1001)
+  const raw = new Raw(node.port)
+  while (!/^connection: close/im.test(raw.text)) {
+    const before = raw.text.length
+    raw.send('GET /v1/poll?channel=news HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    await raw.until(new RegExp(`^.{${before}}.*\\}$`, 's'))
+  }
+  await raw.ended
+  t.notMatch(raw.text, /^HTTP\/1.1 [^2]/m, 'and every request was answered')
+  t.equal((await node.stop()).code, 0)
+})
+
+t.test('SIGINT stops it too, and without clients at once', async t => {
+  const node = await startNode()
+  t.strictSame(await node.stop('SIGINT'), { code: 0, signal: null })
+})
+
+t.test('a publish that is under way is answered', async t => {
+  const node = await startNode()
+  t.teardown(() => node.kill())
+  let send: (() => void) | undefined
+  const body = new ReadableStream({
+    start(controller) {
+      controller.enqueue(Buffer.from('[1,'))
+      send = () => {
+        controller.enqueue(Buffer.from('2]'))
+        controller.close()
+      }
+    },
+  })
+  const url = `${node.url}/v1/channels/news/events`
+  const answer = fetch(url, { method: 'POST', headers: json, body, duplex: 'half' } as RequestInit)
+  while (!/^fanwire_sockets 2$/m.test(await (await fetch(`${node.url}/metrics`)).text()));
+  node.signal('SIGTERM')
+  await node.logged(/stopping/)
+  send?.()
+  t.equal((await answer).status, 201)
+  t.equal((await node.exit).code, 0)
+})
+
+t.test('clients that ask for an upgrade that is none are answered as all others are', async t => {
+  const node = await startNode({ args: ['--drain', '0ms'] })
+  t.teardown(() => node.kill())
+  const body = '{"n":1}'
+  const upgrade = (to: string) =>
+    `Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: ${to}\r\nHTTP2-Settings: AAA`
+  const raw = new Raw(node.port)
+  raw.send(
+    `POST /v1/channels/news/events HTTP/1.1\r\nHost: localhost\r\n${upgrade('h2c')}\r\n` +
+      `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`,
+  )
+  await new Promise(resolve => setImmediate(resolve))
+  raw.send(body)
+  t.match(await raw.until(/\}/), /^HTTP\/1.1 201 /, 'with its body')
+  for (const [to, path, status] of [
+    ['h2c', '/v1/poll?channel=news', 200],
+    ['websocket', '/v1/poll?channel=news', 200],
+    ['websocket', '/v1/nothing', 404],
+    ['h2c', '/v1/ws', 426],
+  ] as const) {
+    const before = raw.text.length
+    raw.send(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n${upgrade(to)}\r\n\r\n`)
+    await raw.until(new RegExp(`^.{${before}}.*\\}$`, 's'))
+    t.match(raw.text.slice(before), new RegExp(`^HTTP/1.1 ${status} `), `${to} ${path}`)
+  }
+  t.match(
+    await (await fetch(`${node.url}/metrics`)).text(),
+    /^fanwire_sockets 2$/m,
+    'each socket counts once',
+  )
+  t.equal((await node.stop()).code, 0)
+  await raw.ended
+})
+
+t.test('a second signal ends it at once', async t => {
+  const node = await startNode({ args: ['--drain', '1h'] })
+  t.teardown(() => node.kill())
+  const readers = await Promise.all(
+    Array.from({ length: 5 }, () => fetch(`${node.url}/v1/sse?channel=news`).then(each => new Reading(each))),
+  )
+  await Promise.all(readers.map(each => each.until(/id: /)))
+  node.signal('SIGTERM')
+  await node.logged(/stopping/)
+  node.signal('SIGTERM')
+  t.equal((await node.exit).code, 1)
+})
+
+t.test('a fault of its own is logged, and ends it with 1 after goodbyes', async t => {
+  const raise = `data:text/javascript,process.on('SIGWINCH',()=>Promise.reject(new Error('b00m')))`
+  const node = await startNode({ env: { NODE_OPTIONS: `--import=${raise.replaceAll(' ', '%20')}` } })
+  t.teardown(() => node.kill())
+  const sse = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
+  await sse.until(/id: /)
+  node.signal('SIGWINCH')
+  t.equal((await node.exit).code, 1)
+  const line = JSON.parse(node.logs.find(each => each.includes('b00m')) ?? '{}')
+  t.match(line, { level: 60, err: { message: 'b00m', stack: /Error: b00m/ } })
+  t.match(await sse.until(/$never/), /retry: \d+.*retry: \d+/s, 'when to come back')
+})
+
+t.test('keys and queries are in no line, whatever the level', async t => {
+  const node = await startNode({ env: { FANWIRE_PUBLISH_KEY: 's3cret-key', LOG_LEVEL: 'trace' } })
+  t.equal((await publish(node, { authorization: 'Bearer s3cret-key' })).status, 201)
+  t.equal((await publish(node, { authorization: 'Bearer wr0ng-key' })).status, 401)
+  await (await fetch(`${node.url}/v1/poll?channel=news&token=s3cret-key`)).text()
+  await (await fetch(`${node.url}/s3cret-path?token=s3cret-key`)).text()
+  await (await fetch(`${node.url}/v1/%zz?token=s3cret-key`)).text()
+  await node.stop()
+  const logs = node.logs.join('\n')
+  t.match(logs, /"path":"\/v1\/poll"/)
+  t.notMatch(logs, /s3cret-key|wr0ng-key|token=/)
+})
+
+t.test('settings that can not be used end it with 2 and the reason on one line each', async t => {
+  const { code, output } = await runNode({ env: { PORT: 'x', FANWIRE_NOPE: '1' } })
+  t.equal(code, 2)
+  t.match(output.split('\n').sort(), [
+    /^fanwire: FANWIRE_NOPE is not a setting/,
+    /^fanwire: PORT is "x"; expected/,
+  ])
+})
+
+t.test('--help and --version print and end with 0', async t => {
+  const help = await runNode({ args: ['--help'] })
+  t.equal(help.code, 0)
+  t.match(help.output, /--publish-key/)
+  const version = await runNode({ args: ['--version'] })
+  t.equal(version.code, 0)
+  t.match(version.output, /^\d+\.\d+\.\d+$/)
+})
+
+t.test('a port that is in use is one line that says so', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as { port: number }
+  const { code, output } = await runNode({ env: { PORT: String(port) } })
+  t.equal(code, 1)
+  t.match(output, new RegExp(`^fanwire: port ${port} of 127.0.0.1 is in use: .*PORT.*$`))
+})
+
+t.test('a host that is not of this machine is one line that says so', async t => {
+  for (const HOST of ['192.0.2.1', 'no-such-name.invalid']) {
+    const { code, output } = await runNode({ env: { HOST, FANWIRE_INSECURE: '1' } })
+    t.equal(code, 1)
+    t.match(output, /^fanwire: HOST is .*, which is no address of this machine.*$/)
+  }
+})
+
+t.test('Redis that is away is one line that says so, without its password', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  const REDIS_URL = `redis://:s3cret@127.0.0.1:${port}`
+  const { code, output } = await runNode({ env: { REDIS_URL, FANWIRE_LOG_TIMEOUT: '500ms' } })
+  t.equal(code, 1)
+  t.match(output, new RegExp(`fanwire: the log can not be reached: Redis at 127.0.0.1:${port}: .*REDIS_URL`))
+  t.notMatch(output, /s3cret/)
+})
+
+t.test('beyond loopback without a key is refused', async t => {
+  const { code, output } = await runNode({ env: { HOST: '0.0.0.0' } })
+  t.equal(code, 2)
+  t.match(output, /FANWIRE_PUBLISH_KEY.*FANWIRE_INSECURE=1/)
+})
+
+t.test('localhost is one address', async t => {
+  const node = await startNode({ env: { HOST: 'localhost' } })
+  t.match(node.logs[0], /listening on http:\/\/(127\.0\.0\.1|\[::1\]):\d+/)
+  await node.stop()
+})

@@ -1,0 +1,129 @@
+// A node with publish routes over a log that tests can hold up and break; no wires.
+
+import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { type Config, readConfig } from '../../../services/config/config.ts'
+import { Hub } from '../../../services/broker/fanout/hub.ts'
+import { type Context, createContext } from '../../../services/http/context.ts'
+import { Health } from '../../../services/http/health.ts'
+import { Metrics } from '../../../services/http/metrics.ts'
+import { buildServer } from '../../../services/http/server.ts'
+import type { Draft } from '../../../services/broker/event/event.ts'
+import type { Receipt } from '../../../services/broker/log/log.ts'
+import { MemoryLog } from '../../../services/broker/log/memory.ts'
+import { type WriterOptions, writer } from '../../../services/publish/index.ts'
+
+type Append = (
+  channel: string,
+  drafts: readonly Draft[],
+  next: () => Promise<Receipt[]>,
+) => Promise<Receipt[]>
+
+/** A memory log whose appends go through `through`. */
+export class TestLog extends MemoryLog {
+  through: Append = (_channel, _drafts, next) => next()
+
+  override async append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    return this.through(channel, drafts, () => super.append(channel, drafts))
+  }
+}
+
+export interface TestNode {
+  readonly app: FastifyInstance
+  readonly log: TestLog
+  readonly context: Context
+  /** Data of every event of a channel, as text. */
+  data(channel: string): Promise<string[]>
+  /** Events of a channel, parsed. */
+  events(channel: string): Promise<Record<string, unknown>[]>
+  /** Listens, and gives the port. */
+  listen(): Promise<number>
+}
+
+export async function startNode(
+  t: Test,
+  config: Partial<Config> = {},
+  options?: WriterOptions,
+): Promise<TestNode> {
+  const command = readConfig([], {})
+  if (!('config' in command)) throw new Error('no config')
+  const settings: Config = { ...command.config, ...config }
+  const logger = pino({ level: 'silent' })
+  const log = new TestLog({ retention: settings.history, idempotencyWindow: settings.idempotencyWindow })
+  const hub = new Hub(log, { ...settings, retention: settings.history })
+  const health = new Health(log, logger)
+  const context = createContext({ config: settings, log, hub, health, metrics: new Metrics({ hub, health }) })
+  const app = buildServer(context, logger)
+  app.register(writer, options ?? {})
+  health.start()
+  await health.proved(5000)
+  await app.ready()
+  t.teardown(async () => {
+    await app.close()
+    health.close()
+    hub.close()
+    await log.close()
+  })
+  const read = async (channel: string) => {
+    const limit = { events: 1_000_000, bytes: 2 ** 30 }
+    return (await log.read(channel, 'earliest', limit)).events.map(event => event.json.toString())
+  }
+  return {
+    app,
+    log,
+    context,
+    data: async channel => (await read(channel)).map(dataOf),
+    events: async channel => (await read(channel)).map(json => JSON.parse(json)),
+    async listen() {
+      await app.listen({ port: 0, host: '127.0.0.1' })
+      return (app.server.address() as AddressInfo).port
+    },
+  }
+}
+
+/** The bytes of the data in a wire object: it is the last member. */
+function dataOf(json: string): string {
+  return json.slice(json.indexOf(',"data":') + ',"data":'.length, -1)
+}
+
+/** A POST over a real connection whose body is sent piece by piece. */
+export class Post {
+  readonly request
+  readonly answer: Promise<IncomingMessage>
+
+  constructor(port: number, path: string, headers: OutgoingHttpHeaders) {
+    this.request = httpRequest({ port, host: '127.0.0.1', method: 'POST', path, headers })
+    this.answer = new Promise((resolve, reject) => {
+      this.request.once('response', resolve)
+      this.request.once('error', reject)
+    })
+    this.request.on('error', () => {})
+    this.answer.catch(() => {})
+  }
+
+  /** Returns when there is room for more. */
+  async write(text: string | Buffer): Promise<void> {
+    if (this.request.write(text)) return
+    await new Promise(resolve => this.request.once('drain', resolve))
+  }
+
+  /** The whole answer. */
+  async text(): Promise<string> {
+    const answer = await this.answer
+    let text = ''
+    answer.setEncoding('utf8')
+    for await (const piece of answer) text += piece
+    return text
+  }
+}
+
+/** The lines of an NDJSON answer, parsed. */
+export function lines(text: string): Record<string, unknown>[] {
+  return text
+    .split('\n')
+    .filter(line => line !== '')
+    .map(line => JSON.parse(line))
+}

@@ -1,7 +1,0 @@
-// Every wire on the embedded engine.
-
-import t from 'tap'
-import { startMemoryNode } from '../contract/node.ts'
-import { wireContract } from '../contract/wires.ts'
-
-wireContract(t, 'the memory log', startMemoryNode)

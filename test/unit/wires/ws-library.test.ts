@@ -1,0 +1,66 @@
+// WebSocket connections that begin and end in unusual ways; wire-ws.test.ts has the rest of the wire.
+
+import t, { type Test } from 'tap'
+import type { HubOptions } from '../../../services/broker/fanout/hub.ts'
+import { type Target, WsClient } from '../../contract/clients.ts'
+import { type Node, type Settings, startMemoryNode } from '../../contract/node.ts'
+import { Gate } from '../broker/fanout/scripted-log.ts'
+import { until } from '../../support/until.ts'
+
+async function nodeWith(t: Test, settings: Settings = {}, options: Partial<HubOptions> = {}): Promise<Node> {
+  const node = await startMemoryNode(settings, options)
+  t.teardown(() => node.close())
+  return node
+}
+
+type Options = ConstructorParameters<typeof WsClient>[2]
+
+async function connect(node: Node, target: Partial<Target> = {}, options?: Options): Promise<WsClient> {
+  const all = { channels: [], ...target }
+  return new WsClient(node, all, options).connect(all)
+}
+
+t.test('where it stands comes first, however early a command', async t => {
+  const node = await nodeWith(t)
+  const gate = new Gate()
+  const follow = node.log.follow.bind(node.log)
+  node.log.follow = async (channel, follower) => {
+    await gate.pass()
+    return follow(channel, follower)
+  }
+  const client = new WsClient(node, { channels: ['a'] })
+  client.socket.on('open', () => {
+    client.send({ ref: 1, ping: true })
+    client.send('garbage')
+    client.send({ ref: 2, publish: { channel: 'b', data: 1 } })
+  })
+  await until('the channel is opened', () => gate.waiting === 1)
+  const stranger = await connect(node)
+  await stranger.ask({ ping: true })
+  gate.open()
+  await until('all is answered', () => client.log.length === 4)
+  t.match(client.log[0], /^\{"open":/)
+  client.cut()
+  stranger.cut()
+})
+
+t.test('a node that can not open the channels says: try again', async t => {
+  const node = await nodeWith(t, { MAX_FOLLOWED: '1' })
+  const first = await connect(node, { channels: ['a'] })
+  const second = new WsClient(node, { channels: ['b'] })
+  t.match(await second.next(), { close: { code: 1013 } })
+  t.match(await first.ask({ ref: 1, subscribe: 'b' }), { ref: 1, error: { code: 'FW_TOO_MANY_FOLLOWED' } })
+  await until('only one is left', () => node.hub.stats().wires.ws?.connections === 1)
+  first.cut()
+})
+
+t.test('a client that answers no ping is cut, one that does stays', async t => {
+  const node = await nodeWith(t, { HEARTBEAT: '200ms' }, { answerWithin: 300 })
+  const silent = await connect(node, { channels: ['a'] }, { autoPong: false })
+  const answers = await connect(node, { channels: ['a'] })
+  t.match(await silent.next(), { close: { code: 1006 } })
+  await until('it is gone', () => node.hub.stats().readers === 1)
+  await node.append('a', '1')
+  await answers.event()
+  answers.cut()
+})
