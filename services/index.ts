@@ -1,8 +1,10 @@
 // What a program imports from the package: a node inside its own process, and the objects that every wire delivers.
 
 import { type Config, ConfigError, readConfig } from './config/config.ts'
-import { createLogger, listen, start } from './node/node.ts'
 import { drain } from './node/drain.ts'
+import { listen } from './node/listen.ts'
+import { createLogger } from './node/logger.ts'
+import { start } from './node/node.ts'
 
 /** An event as every wire delivers it. */
 export interface Event<Data = unknown> {

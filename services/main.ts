@@ -4,10 +4,14 @@
 import cluster from 'node:cluster'
 import type { FastifyBaseLogger } from 'fastify'
 import { type Config, ConfigError, readConfig, VERSION } from './config/config.ts'
-import { createLogger, endWithGrace, explain, listen, type Serving, start } from './node/node.ts'
-import { runTool } from './tools.ts'
+import { explain } from './node/explain.ts'
+import { listen } from './node/listen.ts'
+import { createLogger } from './node/logger.ts'
+import { start } from './node/node.ts'
+import { endWithGrace, type Serving } from './node/stop.ts'
 import { StartFailed, supervise } from './node/workers/primary.ts'
 import { work } from './node/workers/worker.ts'
+import { runTool } from './tools.ts'
 
 /** Exit codes: what was asked for can't be, and what is wrong with how it was asked. */
 const FAILED = 1

@@ -5,16 +5,8 @@ import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { checkedChannel } from '../broker/event/publish-entry.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
+import { caching, EVENT_TYPE, isKnown } from '../http/conditional.ts'
 import { checkedQuery } from '../http/query.ts'
-
-const FOR_EVER = 'public, max-age=31536000, immutable'
-
-export const EVENT_TYPE = 'application/json; charset=utf-8'
-
-/** How a single event may be cached. */
-export function caching(id: string) {
-  return { etag: `"${id}"`, 'cache-control': FOR_EVER }
-}
 
 /** The channel in the path. Raises FW_BAD_CHANNEL, and FW_BAD_PARAMETER for any query. */
 function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): string {
@@ -65,10 +57,7 @@ export const channels = fp(
         const headers = caching(id)
         const { etag } = headers
         reply.headers(headers)
-        const known = request.headers['if-none-match']
-          ?.split(',')
-          .map(each => each.trim().replace(/^W\//, ''))
-        if (known?.some(each => each === etag || each === '*')) return reply.code(304).send()
+        if (isKnown(request, etag)) return reply.code(304).send()
         return reply.type(EVENT_TYPE).send(event.json)
       },
     )

@@ -3,7 +3,7 @@
 import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
-import { Gather } from '../publish/bulk/byte-accumulator.ts'
+import { ByteAccumulator } from './byte-accumulator.ts'
 
 /** How long a body may take, in ms: between two pieces of it, and altogether. */
 export interface BodyTimes {
@@ -60,13 +60,13 @@ export class RequestBody {
     const idle = setTimeout(late, times.idle)
     const total = setTimeout(late, times.total)
     try {
-      const gather = new Gather()
+      const bytes = new ByteAccumulator()
       for (let chunk = await this.next(); chunk !== undefined; chunk = await this.next()) {
-        gather.add(chunk)
-        if (gather.length > limit) throw new FanwireError('FW_TOO_LARGE', tooLarge)
+        bytes.add(chunk)
+        if (bytes.length > limit) throw new FanwireError('FW_TOO_LARGE', tooLarge)
         idle.refresh()
       }
-      return gather.take()
+      return bytes.take()
     } finally {
       clearTimeout(idle)
       clearTimeout(total)

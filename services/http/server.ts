@@ -1,14 +1,13 @@
-// Builds the HTTP side that edges and writers share; nothing listens here.
+// Builds the HTTP front that all services stand behind; nothing listens here.
 
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { auth } from './auth.ts'
-import { channels } from '../channels/index.ts'
 import type { Context } from './context.ts'
-import { stopping } from '../node/drain.ts'
 import { errors } from './errors.ts'
 import { createFastify } from './fastify.ts'
 import { handshakes } from './handshakes.ts'
 import { health } from './health.ts'
+import { inFlight } from './in-flight.ts'
 import { limits } from './limits.ts'
 import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
@@ -20,7 +19,7 @@ import { pipelining } from './node/pipelining.ts'
 import { unrouted } from './node/unrouted.ts'
 import { upgrades } from './node/upgrades.ts'
 
-/** A Fastify instance with everything but wires and publish routes, which are registered on it next. */
+/** A Fastify instance with all that services share; services are registered on it next. */
 export function buildServer(context: Context, logger: FastifyBaseLogger): FastifyInstance {
   const app = createFastify(context, logger)
   // In the order in which a request meets them.
@@ -34,13 +33,12 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(origins)
   app.register(target)
   app.register(methods)
-  app.register(stopping)
+  app.register(inFlight)
   app.register(limits)
   app.register(health)
   app.register(auth)
   // Else they are on that port alone.
   if (context.config.metricsPort === undefined) app.register(metrics)
-  app.register(channels)
   if (logger.level === 'debug' || logger.level === 'trace') logRequests(app)
   return app
 }

@@ -1,6 +1,6 @@
-// The wires of an edge. A new one is its file and a line here.
+// The wires of an edge. A new one is its folder and a line here.
 
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { longPoll } from './long-poll/index.ts'
 import { poll } from './poll/index.ts'
 import { push } from './push/index.ts'
@@ -20,3 +20,7 @@ export const transports: readonly FastifyPluginAsync[] = [
   push,
   socketIo,
 ]
+
+export async function wires(app: FastifyInstance): Promise<void> {
+  for (const transport of transports) await app.register(transport)
+}

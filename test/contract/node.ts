@@ -7,7 +7,6 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { type Config, readConfig } from '../../services/config/config.ts'
-import { edge } from '../../services/wires/edge.ts'
 import { Hub, type HubOptions } from '../../services/broker/fanout/hub.ts'
 import { ANONYMOUS } from '../../services/http/auth.ts'
 import { createContext } from '../../services/http/context.ts'
@@ -18,7 +17,7 @@ import type { Draft } from '../../services/broker/event/event.ts'
 import type { ChannelLog } from '../../services/broker/log/log.ts'
 import { MemoryLog } from '../../services/broker/log/memory.ts'
 import { type Position, printPosition } from '../../services/broker/event/position.ts'
-import { writer } from '../../services/publish/index.ts'
+import { ROLES } from '../../services/node/roles.ts'
 
 export interface Node {
   readonly port: number
@@ -86,8 +85,7 @@ export async function startNode(
   const metrics = new Metrics({ hub, health, log })
   const context = createContext({ config, log, hub, health, metrics })
   const app = buildServer(context, logger)
-  await app.register(edge)
-  await app.register(writer)
+  for (const service of ROLES.all) await app.register(service)
   hub.start()
   health.start()
   await health.proved(5000)

@@ -1,5 +1,5 @@
-// ARCHITECTURE.md#rules: imports go down only, each thing is known in one place, and a new wire is one file plus
-// one line. Read from the sources as they stand.
+// ARCHITECTURE.md#rules: imports go down only, each thing is known in one place, and a new wire is one folder
+// plus one line. Read from the sources as they stand.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
@@ -121,37 +121,65 @@ t.test('the parser sees imports of every form', async t => {
   t.ok(SOURCES.length > 30, `${SOURCES.length} sources`)
 })
 
-t.test('imports go down only: main, workers, node, edge and writer, http, fanout, log', async t => {
+t.test('imports go down only: main, node, services, http, config, broker, errors and backoff', async t => {
+  const SERVICES = ['publish', 'wires', 'channels']
   const BELOW: Readonly<Record<string, readonly string[]>> = {
-    'main.ts': ['config.ts', 'node.ts', 'workers', 'tools.ts'],
+    'main.ts': ['node', 'config', 'tools.ts'],
     // What a program imports from the package.
-    'index.ts': ['config.ts', 'node.ts', 'http'],
-    workers: ['config.ts', 'node.ts'],
-    'node.ts': ['config.ts', 'edge', 'writer', 'http', 'fanout', 'log'],
-    edge: ['http', 'fanout', 'log'],
-    writer: ['http', 'fanout', 'log'],
-    http: ['fanout', 'log'],
-    fanout: ['log'],
-    log: [],
-    'config.ts': ['log'],
+    'index.ts': ['node', 'config'],
+    node: [...SERVICES, 'http', 'config', 'broker'],
+    ...Object.fromEntries(SERVICES.map(service => [service, ['http', 'config', 'broker']])),
+    http: ['config', 'broker'],
+    config: ['broker'],
+    broker: [],
     'tools.ts': [],
     'errors.ts': [],
-    'delay.ts': [],
+    'backoff.ts': [],
   }
   const paths = new Set(SOURCES.map(source => source.path))
   for (const path of paths) t.ok(partOf(path) in BELOW, `${path} is in a known part`)
   t.strictSame(
-    against((source, { of, typeOnly }) => {
+    against((source, { of }) => {
       if (!of.startsWith('services/')) return true
       const [from, to] = [partOf(source.path), partOf(of)]
       if (!paths.has(of)) return false
-      if (from === to || (BELOW[from] ?? []).includes(to)) return true
-      if (to === 'errors.ts' || to === 'delay.ts') return true
-      // Settings arrive as values; whoever needs their form may know it. origins.ts asks what a loopback host is.
-      return to === 'config.ts' && (typeOnly || source.path === 'services/http/origins.ts')
+      return from === to || (BELOW[from] ?? []).includes(to) || to === 'errors.ts' || to === 'backoff.ts'
     }),
     [],
   )
+})
+
+t.test('inside the broker imports go down only: fan-out, log, event', async t => {
+  const BELOW: Readonly<Record<string, readonly string[]>> = {
+    fanout: ['log', 'event'],
+    log: ['event'],
+    event: [],
+  }
+  const roomOf = (path: string) => path.split('/')[2] ?? ''
+  t.strictSame(
+    against(
+      ({ path }, { of }) =>
+        partOf(path) !== 'broker' ||
+        partOf(of) !== 'broker' ||
+        roomOf(path) === roomOf(of) ||
+        (BELOW[roomOf(path)] ?? []).includes(roomOf(of)),
+    ),
+    [],
+  )
+})
+
+t.test('no circle of files, types included', { todo: 'the fan-out is being cut' }, async t => {
+  const imports = new Map(SOURCES.map(({ path, imports }) => [path, imports.map(({ of }) => of)]))
+  const done = new Set<string>()
+  const circles: string[][] = []
+  const visit = (path: string, way: readonly string[]): void => {
+    if (way.includes(path)) return void circles.push([...way.slice(way.indexOf(path)), path])
+    if (done.has(path)) return
+    for (const next of imports.get(path) ?? []) visit(next, [...way, path])
+    done.add(path)
+  }
+  for (const { path } of SOURCES) visit(path, [])
+  t.strictSame(circles, [])
 })
 
 t.test('nothing imports what is beside the services', async t => {
@@ -161,13 +189,13 @@ t.test('nothing imports what is beside the services', async t => {
   )
 })
 
-t.test('the log and the fan-out know neither Fastify nor HTTP', async t => {
+t.test('broker and settings know neither Fastify nor HTTP', async t => {
   const WIRES = ['fastify', 'fastify-plugin', '@fastify', 'ws', 'socket.io']
   const HTTP = ['node:http', 'node:https', 'node:http2', 'http', 'https', 'http2']
   t.strictSame(
     against(
       (source, imported) =>
-        !['log', 'fanout', 'errors.ts', 'config.ts'].includes(partOf(source.path)) ||
+        !['broker', 'errors.ts', 'config'].includes(partOf(source.path)) ||
         ![...WIRES, ...HTTP].some(name => isPackage(imported, name)),
     ),
     [],
@@ -182,43 +210,37 @@ t.test('one file knows the Redis driver', async t => {
   )
 })
 
-t.test('only the process chooses an engine', async t => {
-  const ENGINE = /^services\/log\/(memory|redis)-/
-  t.strictSame(
-    against(
-      (source, { of }) =>
-        !ENGINE.test(of) || source.path === 'services/node/node.ts' || partOf(source.path) === 'log',
-    ),
-    [],
-  )
+t.test('only the node chooses an engine', async t => {
+  const LOG = 'services/broker/log/'
+  const isEngine = (path: string) => path === `${LOG}memory.ts` || path.startsWith(`${LOG}redis/`)
   t.strictSame(
     against(
       ({ path }, { of }) =>
-        !(/\/memory-/.test(path) && /^services\/log\/redis-/.test(of)) &&
-        !(/\/redis-/.test(path) && /^services\/log\/memory-/.test(of)),
+        !isEngine(of) ||
+        path === 'services/node/create-log.ts' ||
+        // What a Redis URL may be.
+        of === `${LOG}redis/url.ts` ||
+        (path.startsWith(`${LOG}redis/`) && of.startsWith(`${LOG}redis/`)),
     ),
     [],
-    'and the engines do not know each other',
   )
 })
 
-t.test('wires do not know each other', async t => {
-  const WIRE = 'services/edge/transports/'
+t.test('wires do not know each other, and nothing below them names one', async t => {
+  const folderOf = (path: string) => /^services\/wires\/([^/]+)\//.exec(path)?.[1]
   t.strictSame(
-    against(
-      (source, { of }) =>
-        !of.startsWith(WIRE) ||
-        (source.path === `${WIRE}index.ts` && of !== source.path) ||
-        (source.path === 'services/wires/edge.ts' && of === `${WIRE}index.ts`),
-    ),
+    against((source, { of }) => {
+      const wire = folderOf(of)
+      return wire === undefined || wire === folderOf(source.path) || source.path === 'services/wires/index.ts'
+    }),
     [],
   )
 })
 
 t.test('every wire is listed in the index, once', async t => {
-  const WIRE = 'services/edge/transports/'
-  const wires = SOURCES.filter(({ path }) => path.startsWith(WIRE) && path !== `${WIRE}index.ts`)
-  const listed = sourceOf(`${WIRE}index.ts`).imports.filter(({ of }) => of.startsWith(WIRE))
+  const WIRES = 'services/wires/'
+  const wires = SOURCES.filter(({ path }) => /^services\/wires\/[^/]+\/index\.ts$/.test(path))
+  const listed = sourceOf(`${WIRES}index.ts`).imports.filter(({ of }) => of.startsWith(WIRES))
   t.ok(wires.length > 0)
   t.strictSame(listed.map(({ of }) => of).sort(), wires.map(({ path }) => path).sort())
 
@@ -226,7 +248,7 @@ t.test('every wire is listed in the index, once', async t => {
   t.equal(new Set(transports).size, wires.length, 'and what is imported is in the list')
 })
 
-t.test('only config.ts reads the environment', async t => {
+t.test('only the settings read the environment', async t => {
   const readers = SOURCES.filter(({ tree }) =>
     nodesOf(tree).some(node => {
       if (ts.isPropertyAccessExpression(node)) {

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { type Config, readConfig } from '../../services/config/config.ts'
-import { stopsWithin } from '../../services/node/node.ts'
+import { stopsWithin } from '../../services/node/stop.ts'
 import { makeCertificate } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
 

@@ -3,7 +3,11 @@
 
 import type { Worker } from 'node:cluster'
 import type { Config } from '../../config/config.ts'
-import { createLogger, endWithGrace, explain, listen, type Serving, start } from '../node.ts'
+import { explain } from '../explain.ts'
+import { listen } from '../listen.ts'
+import { createLogger } from '../logger.ts'
+import { start } from '../node.ts'
+import { endWithGrace, type Serving } from '../stop.ts'
 import { Dialogue, type Peer, type ToPrimary, type ToWorker } from './dialogue.ts'
 
 /** What a terminal or a service manager sends to all processes at once. */

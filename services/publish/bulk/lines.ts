@@ -1,7 +1,7 @@
 // Lines out of a stream of bytes that is cut anywhere.
 
 import { withoutMark } from '../../broker/event/json-spans.ts'
-import { Gather } from './byte-accumulator.ts'
+import { ByteAccumulator } from '../../http/byte-accumulator.ts'
 
 export interface Line {
   /** Counts the lines from 1, blank ones too. */
@@ -18,7 +18,7 @@ const LINE_FEED = 0x0a
  */
 export class LineSplitter {
   readonly #limit: number
-  readonly #part = new Gather()
+  readonly #part = new ByteAccumulator()
   #tooLong = false
   #number = 0
 

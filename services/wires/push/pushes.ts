@@ -2,7 +2,7 @@
 
 import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2'
 import { Writable } from 'node:stream'
-import { caching, EVENT_TYPE } from '../../channels/index.ts'
+import { caching, EVENT_TYPE } from '../../http/conditional.ts'
 
 /** Pushes that are under way on one session at a time, if the client allows twice as many. */
 const MAX_OPEN = 100

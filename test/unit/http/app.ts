@@ -11,6 +11,7 @@ import { Hub } from '../../../services/broker/fanout/hub.ts'
 import { createContext } from '../../../services/http/context.ts'
 import { Health, type ProbeTimes } from '../../../services/http/health.ts'
 import { Metrics } from '../../../services/http/metrics.ts'
+import { channels } from '../../../services/channels/index.ts'
 import { buildServer } from '../../../services/http/server.ts'
 import { MemoryLog } from '../../../services/broker/log/memory.ts'
 import { RAW_HOST } from '../../contract/node.ts'
@@ -68,6 +69,7 @@ export async function startApp(t: Test, options: AppOptions = {}): Promise<TestA
     createContext({ config, log, hub, health, metrics: new Metrics({ hub, health, log }) }),
     logger,
   )
+  app.register(channels)
   app.register(async inner => options.routes?.(inner))
   await app.ready()
   if (options.silent) log.silence()

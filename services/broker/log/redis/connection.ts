@@ -8,14 +8,8 @@ import { type Command, Redis, type RedisOptions, ReplyError } from 'ioredis'
 import { delay } from '../../../backoff.ts'
 import { addressOf, type Endpoint, type HostPort } from './url.ts'
 import { LogRefused, LogUnavailable } from '../log.ts'
+import type { Logger } from './logger.ts'
 import { ErrorReply } from './replies.ts'
-
-/** What the log says of itself; pino's loggers are such. */
-export interface Logger {
-  debug(about: object, message: string): void
-  info(about: object, message: string): void
-  warn(about: object, message: string): void
-}
 
 export interface ConnectionOptions {
   /** A server, or sentinels that name one. */

@@ -1,7 +1,7 @@
 // Bytes that arrive in pieces of any size, gathered into one Buffer.
 
 /** Holds at most twice what was added, however small the pieces were. */
-export class Gather {
+export class ByteAccumulator {
   #bytes: Buffer | undefined
   #length = 0
   /** `#bytes` was made here, so what lies beyond `#length` is free. */

@@ -1,0 +1,97 @@
+// Requests in flight: a node that stops waits for their responses, and begins no new ones.
+
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { lastsUntil } from '../broker/fanout/hub.ts'
+import { FanwireError } from '../errors.ts'
+import { answerAndClose, connectionOf, isSending, whenOver } from './exchange.ts'
+import { isHandshake } from './node/upgrades.ts'
+import type { FastifyInstance } from 'fastify'
+
+/** Requests that are being answered. */
+class InFlight {
+  #count = 0
+  #empty: (() => void) | undefined
+  #ended = false
+  readonly #partings: (() => Promise<unknown>)[] = []
+
+  readonly begun = (): void => {
+    this.#count++
+  }
+
+  readonly done = (): void => {
+    this.#count--
+    if (this.#count === 0) this.#empty?.()
+  }
+
+  /** Nothing new is begun. */
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** Adds what brings requests to an end that would go on by themselves; it returns when they are over. */
+  partsWith(parting: () => Promise<unknown>): void {
+    this.#partings.push(parting)
+  }
+
+  /** From now on nothing new is begun. Returns when what would go on is over. */
+  async end(): Promise<void> {
+    this.#ended = true
+    await Promise.all(this.#partings.map(parting => parting()))
+  }
+
+  /** Returns when all are answered, or after `ms`. */
+  async answered(ms: number): Promise<void> {
+    if (this.#count === 0) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, ms)
+      this.#empty = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    inFlight: InFlight
+  }
+}
+
+/** Whether the connection of a request has lasted as long as it may, where that has an end. */
+function ages(app: FastifyInstance, maxAge: number): (request: FastifyRequest) => boolean {
+  if (maxAge === 0) return () => false
+  const until = new WeakMap<object, number>()
+  app.protocols.each(connection => void until.set(connection, lastsUntil(maxAge)))
+  return request => {
+    const connection = connectionOf(request)
+    return connection !== undefined && Date.now() >= (until.get(connection) ?? Number.POSITIVE_INFINITY)
+  }
+}
+
+/** Counts requests in flight, and tells clients of a stopping node, or an old connection, not to keep it. */
+export const inFlight = fp(
+  async app => {
+    const { health, config } = app.fanwire
+    const isOld = ages(app, config.maxAge)
+    const requests = new InFlight()
+    app.decorate('inFlight', requests)
+
+    app.addHook('onRequest', (request, reply, next) => {
+      if (requests.ended && request.routeOptions.config?.always !== true) {
+        return next(new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one'))
+      }
+      if (!isHandshake(request.raw)) {
+        requests.begun()
+        whenOver(request, reply, requests.done)
+      }
+      next()
+    })
+    app.addHook('onSend', (request, reply, _payload, next) => {
+      if ((health.draining || isOld(request)) && !isSending(request)) answerAndClose(request, reply)
+      next()
+    })
+  },
+  { name: 'fanwire-in-flight', dependencies: ['fanwire-protocols'], fastify: '5.x' },
+)

@@ -1,0 +1,40 @@
+// Chooses the engine of the log, the only place that does.
+
+import { readFileSync } from 'node:fs'
+import type { FastifyBaseLogger } from 'fastify'
+import { type ChannelLog, LogRefused } from '../broker/log/log.ts'
+import { MemoryLog } from '../broker/log/memory.ts'
+import type { Config } from '../config/config.ts'
+
+export async function createLog(config: Config, logger: FastifyBaseLogger): Promise<ChannelLog> {
+  const { redisUrl: url, redisPrefix: prefix, history: retention, idempotencyWindow, logTimeout } = config
+  if (url === undefined) return new MemoryLog({ retention, idempotencyWindow })
+  const { RedisLog } = await import('../broker/log/redis/log.ts')
+  return new RedisLog({
+    url,
+    prefix,
+    retention,
+    idempotencyWindow,
+    timeout: logTimeout,
+    logger,
+    certificates: {
+      ca: readPem('FANWIRE_REDIS_TLS_CA', config.redisTlsCa),
+      cert: readPem('FANWIRE_REDIS_TLS_CERT', config.redisTlsCert),
+      key: readPem('FANWIRE_REDIS_TLS_KEY', config.redisTlsKey),
+    },
+    sentinelLogin: { username: config.sentinelUsername, password: config.sentinelPassword },
+  })
+}
+
+/** The file that a setting names. Raises LogRefused. */
+function readPem(setting: string, path: string | undefined): Buffer | undefined {
+  if (path === undefined) return undefined
+  try {
+    const pem = readFileSync(path)
+    if (pem.includes('-----BEGIN ')) return pem
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new LogRefused(`${setting}: ${path} can not be read: ${code}`)
+  }
+  throw new LogRefused(`${setting}: ${path} is not in PEM`)
+}

@@ -1,0 +1,41 @@
+// Binds the ports of a node, in the order in which whoever starts it counts on them.
+
+import { lookup } from 'node:dns/promises'
+import type { FastifyInstance } from 'fastify'
+import type { Config } from '../config/config.ts'
+
+/** Connections that the kernel holds until they are accepted: as many as may come back at once after a fault. */
+const BACKLOG = 4096
+
+/** Settings that are ports. */
+export type Ports = 'port' | 'h2cPort' | 'metricsPort'
+
+/** One address: for a name that has two, Fastify would make a second server, which not all plugins know of. */
+export async function addressOf(host: string): Promise<string> {
+  return (await lookup(host)).address
+}
+
+/** Listens, and returns the address as a URL, behind those of further ports. */
+export async function listen(
+  app: FastifyInstance,
+  { host, port, h2cPort, metricsPort, tlsCert }: Pick<Config, 'host' | 'tlsCert' | Ports>,
+): Promise<string> {
+  const address = await addressOf(host)
+  // First, since whoever starts the node takes PORT for the last to be bound.
+  const h2c = await app.protocols.listen(address, h2cPort ?? 0, BACKLOG)
+  if (h2c !== undefined) app.log.info({ address: urlOf(address, h2c) }, 'cleartext HTTP/2')
+  const operations = await app.operations?.listen(address, metricsPort ?? 0, BACKLOG)
+  if (operations !== undefined) app.log.info({ address: urlOf(address, operations) }, 'metrics and health')
+  // Fastify would log a line of its own for each address.
+  const { level } = app.log
+  app.log.level = 'silent'
+  await app.listen({ host: address, port, backlog: BACKLOG })
+  app.log.level = level
+  const bound = app.server.address()
+  if (bound === null || typeof bound === 'string') throw new Error('the server has no port')
+  return urlOf(address, bound.port, tlsCert !== undefined)
+}
+
+export function urlOf(address: string, port: number, secure = false): string {
+  return `${secure ? 'https' : 'http'}://${address.includes(':') ? `[${address}]` : address}:${port}`
+}

@@ -1,0 +1,22 @@
+// The logger of a process: lines of JSON, or colours on a terminal; no query and no header in any line.
+
+import type { FastifyBaseLogger } from 'fastify'
+import { pino } from 'pino'
+import pretty from 'pino-pretty'
+import type { Config } from '../config/config.ts'
+
+/** `worker`, and the process id, are in every line of one. */
+export function createLogger({ logLevel }: Config, worker?: number): FastifyBaseLogger {
+  const redact = (request: { method?: string; url?: string }) => ({
+    method: request.method,
+    path: request.url?.split('?', 1)[0],
+  })
+  const options = {
+    level: logLevel,
+    base: worker === undefined ? null : { worker, pid: process.pid },
+    serializers: { req: redact },
+  }
+  return process.stdout.isTTY
+    ? pino(options, pretty({ colorize: true, sync: true, ignore: 'reqId', translateTime: 'HH:MM:ss.l' }))
+    : pino(options)
+}

@@ -1,0 +1,13 @@
+// The services that a node of each role runs.
+
+import type { FastifyPluginAsync } from 'fastify'
+import { channels } from '../channels/index.ts'
+import type { Role } from '../config/config.ts'
+import { writer } from '../publish/index.ts'
+import { wires } from '../wires/index.ts'
+
+export const ROLES: Readonly<Record<Role, readonly FastifyPluginAsync[]>> = {
+  all: [channels, wires, writer],
+  edge: [channels, wires],
+  writer: [channels, writer],
+}
