@@ -7,13 +7,14 @@ import { MemoryLog } from '../broker/log/memory.ts'
 import type { Config } from '../config/config.ts'
 
 export async function createLog(config: Config, logger: FastifyBaseLogger): Promise<ChannelLog> {
-  const { redisUrl: url, redisPrefix: prefix, history: retention, idempotencyWindow, logTimeout } = config
-  if (url === undefined) return new MemoryLog({ retention, idempotencyWindow })
+  const { redisUrl: url, redisPrefix: prefix, history, idempotencyWindow, logTimeout } = config
+  const retentionOf = () => history
+  if (url === undefined) return new MemoryLog({ retentionOf, idempotencyWindow })
   const { RedisLog } = await import('../broker/log/redis/log.ts')
   return new RedisLog({
     url,
     prefix,
-    retention,
+    retentionOf,
     idempotencyWindow,
     timeout: logTimeout,
     logger,

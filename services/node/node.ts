@@ -19,7 +19,7 @@ export async function start(
 ): Promise<FastifyInstance> {
   const log = await createLog(config, logger)
   await log.open()
-  const hub = new Hub(log, { ...config, retention: config.history })
+  const hub = new Hub(log, { ...config, retentionOf: () => config.history })
   const health = new Health(log, logger)
   const metrics = new Metrics({ hub, health, log })
   const context = createContext({ config, log, hub, health, metrics, workers })

@@ -4,7 +4,15 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Draft, LogEvent } from '../../services/broker/event/event.ts'
-import type { ChannelLog, Feed, Follower, Page, Receipt, Retention } from '../../services/broker/log/log.ts'
+import type {
+  ChannelLog,
+  Feed,
+  Follower,
+  Page,
+  Receipt,
+  Retention,
+  RetentionOf,
+} from '../../services/broker/log/log.ts'
 import { LogUnavailable } from '../../services/broker/log/log.ts'
 import type { Gap, Position, Start } from '../../services/broker/event/position.ts'
 import { printPosition } from '../../services/broker/event/position.ts'
@@ -12,6 +20,8 @@ import { until } from '../support/until.ts'
 
 export interface LogSettings {
   readonly retention?: Partial<Retention>
+  /** In place of `retention`. */
+  readonly retentionOf?: RetentionOf
   readonly idempotencyWindow?: number
 }
 
@@ -19,6 +29,10 @@ export interface LogSettings {
 export type MakeLog = (settings: LogSettings) => Promise<ChannelLog>
 
 export const RETENTION: Retention = { events: 10_000, age: 3_600_000, bytes: 64 * 1024 * 1024 }
+/** What a log keeps with these settings. */
+export const retentionIn = ({ retention, retentionOf }: LogSettings): RetentionOf =>
+  retentionOf ?? (() => ({ ...RETENTION, ...retention }))
+
 export const ALL = { events: 100_000, bytes: Number.MAX_SAFE_INTEGER }
 
 export function draft(value: unknown, more: Partial<Draft> = {}): Draft {
@@ -346,6 +360,25 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
       )
     },
   )
+
+  const retentions = new Map<string, Retention>()
+  const retentionOf = (channel: string) => retentions.get(channel) ?? RETENTION
+  withLog('each channel has a retention of its own, which may change', { retentionOf }, async (t, log) => {
+    retentions.set('few', { ...RETENTION, events: 3 })
+    retentions.set('small', { ...RETENTION, bytes: 4 })
+    retentions.set('brief', { ...RETENTION, age: 50 })
+    await Promise.all(['few', 'small', 'brief', 'all'].map(channel => log.append(channel, drafts(9))))
+    const count = async (channel: string) => (await log.state(channel)).count
+    t.same([await count('few'), await count('small'), await count('all')], [3, 4, 9])
+    await until('the brief have gone', async () => (await count('brief')) === 0)
+    retentions.set('few', { ...RETENTION, events: 5 })
+    t.equal(await count('few'), 3, 'what has gone does not come back')
+    await log.append('few', drafts(9))
+    t.equal(await count('few'), 5)
+    retentions.set('all', { ...RETENTION, events: 2 })
+    t.equal(await count('all'), 2)
+    t.same((await log.read('all', 'earliest', ALL)).events.map(dataOf), [8, 9])
+  })
 
   withLog(
     'retention by age empties a channel that is silent',

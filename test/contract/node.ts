@@ -67,7 +67,7 @@ export const startMemoryNode = (
 ): Promise<Node> =>
   startNode(
     { ...configOf(settings), ...over },
-    ({ history, idempotencyWindow }) => new MemoryLog({ retention: history, idempotencyWindow }),
+    ({ history, idempotencyWindow }) => new MemoryLog({ retentionOf: () => history, idempotencyWindow }),
     options,
   )
 
@@ -79,7 +79,7 @@ export async function startNode(
 ): Promise<Node> {
   const log = createLog(config)
   await log.open()
-  const hub = new Hub(log, { ...config, retention: config.history, ...options })
+  const hub = new Hub(log, { ...config, retentionOf: () => config.history, ...options })
   const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
   const health = new Health(log, logger)
   const metrics = new Metrics({ hub, health, log })

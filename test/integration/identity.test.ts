@@ -22,7 +22,7 @@ const startRedisNode: StartNode = settings =>
     return new RedisLog({
       url,
       prefix: PREFIX,
-      retention: history,
+      retentionOf: () => history,
       idempotencyWindow,
       timeout: logTimeout,
       logger,

@@ -552,7 +552,7 @@ async function fill(raw: Redis): Promise<void> {
 }
 
 t.test('W3: a full Redis takes events again once some have become too old', async t => {
-  const { log, raw } = await own(t, [], { retention: { ...RETENTION, age: 1500 } })
+  const { log, raw } = await own(t, [], { retentionOf: () => ({ ...RETENTION, age: 1500 }) })
   const large = draft('x'.repeat(1000))
   for (const name of ['a', 'b', 'c'])
     for (let i = 0; i < 20; i++) await append(log, name, new Array(100).fill(large))
@@ -576,7 +576,7 @@ t.test('W3: a full Redis takes events again once some have become too old', asyn
 })
 
 t.test('W3: an append to a full Redis makes its own room', async t => {
-  const { log, raw } = await own(t, [], { retention: { ...RETENTION, age: 700 } })
+  const { log, raw } = await own(t, [], { retentionOf: () => ({ ...RETENTION, age: 700 }) })
   const large = draft('x'.repeat(1000))
   for (let i = 0; i < 20; i++) await append(log, 'a', new Array(100).fill(large))
   const [keyed] = await log.append('a', [draft(1, { idempotencyKey: 'k' })])
@@ -591,7 +591,7 @@ t.test('W3: an append to a full Redis makes its own room', async t => {
 })
 
 t.test('W3: a channel that is read is trimmed, also where nobody appends', async t => {
-  const { log, raw } = await own(t, [], { retention: { ...RETENTION, age: 500 } })
+  const { log, raw } = await own(t, [], { retentionOf: () => ({ ...RETENTION, age: 500 }) })
   for (let i = 0; i < 20; i++) await append(log, 'a', drafts(100))
   const recorder = await record(log, 'a')
   await fill(raw)
@@ -653,11 +653,11 @@ t.test('all keys of a channel end at one time, which use puts off', async t => {
   recorder.feed?.close()
   await append(log, 'a', [draft(1, { idempotencyKey: 'x' })])
   t.equal((await ends('a')).size, 1)
-  t.ok(settings.retention.age > 0)
+  t.ok(settings.retentionOf('c').age > 0)
 })
 
 t.test('the stream holds little more than what is readable', async t => {
-  const { log, raw } = await own(t, [], { retention: { ...RETENTION, events: 50, bytes: 10_000 } })
+  const { log, raw } = await own(t, [], { retentionOf: () => ({ ...RETENTION, events: 50, bytes: 10_000 }) })
   for (let i = 0; i < 60; i++) await append(log, 'a', drafts(20))
   t.ok((await raw.xlen('fw:{a}:s')) <= 150)
   t.equal((await log.state('a')).count, 50)
@@ -674,7 +674,7 @@ t.test(
   'through losses, restarts and trimming the script puts every reader where history.ts does',
   async t => {
     const { log, raw } = await own(t, ['--enable-debug-command', 'yes'], {
-      retention: { ...RETENTION, events: 12 },
+      retentionOf: () => ({ ...RETENTION, events: 12 }),
     })
     const step = fc.oneof(
       { weight: 3, arbitrary: fc.record({ append: fc.integer({ min: 1, max: 6 }) }) },

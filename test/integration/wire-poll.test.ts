@@ -279,7 +279,7 @@ t.test('a poll sees what was published over HTTP just before, on Redis too', asy
         return new RedisLog({
           url,
           prefix: 'poll',
-          retention: history,
+          retentionOf: () => history,
           idempotencyWindow,
           timeout: logTimeout,
           logger,

@@ -28,7 +28,7 @@ function nodesOf(prefix: string, { url } = redis): StartNode {
       return new RedisLog({
         url,
         prefix,
-        retention: history,
+        retentionOf: () => history,
         idempotencyWindow,
         timeout: logTimeout,
         logger,

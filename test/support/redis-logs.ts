@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { RedisLog, type RedisLogOptions } from '../../services/broker/log/redis/log.ts'
-import { logContract, RETENTION } from '../contract/log.ts'
+import { logContract, RETENTION, retentionIn } from '../contract/log.ts'
 
 export const silent = { debug() {}, info() {}, warn() {} }
 
@@ -12,7 +12,7 @@ export const redisLogOptions = (url: string, more: Partial<RedisLogOptions> = {}
   url,
   // Within the rights of infra/redis.acl.
   prefix: `fw:t${randomBytes(6).toString('hex')}`,
-  retention: RETENTION,
+  retentionOf: () => RETENTION,
   idempotencyWindow: 60_000,
   timeout: 3000,
   logger: silent,
@@ -33,8 +33,9 @@ export function redisContract(
   engine: string,
   options: (more: Partial<RedisLogOptions>) => RedisLogOptions,
 ): void {
-  logContract(t, engine, async ({ retention = {}, idempotencyWindow = 60_000 }) => {
-    const log = new RedisLog(options({ retention: { ...RETENTION, ...retention }, idempotencyWindow }))
+  logContract(t, engine, async settings => {
+    const { idempotencyWindow = 60_000 } = settings
+    const log = new RedisLog(options({ retentionOf: retentionIn(settings), idempotencyWindow }))
     await log.open()
     return log
   })

@@ -104,7 +104,7 @@ export class Channel implements Follower {
 
   constructor(name: string, hub: Hub, log: ChannelLog) {
     this.name = name
-    this.recent = new Recent(hub.options.retention)
+    this.recent = new Recent(() => hub.options.retentionOf(name))
     this.#hub = hub
     this.#log = log
   }

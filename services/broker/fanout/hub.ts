@@ -1,7 +1,7 @@
 // All channels that a node follows, by name, and the flush loop that takes their news to the readers.
 
 import { FanwireError } from '../../errors.ts'
-import type { ChannelLog, Retention } from '../log/log.ts'
+import type { ChannelLog, RetentionOf } from '../log/log.ts'
 import type { Position } from '../event/position.ts'
 import { Channel, type Gather } from './channel.ts'
 import type { Connection } from './connection.ts'
@@ -11,7 +11,7 @@ import { jitter } from './framing.ts'
 
 /** Settings that the fan-out needs. Times in ms, sizes in bytes. */
 export interface HubOptions {
-  readonly retention: Retention
+  readonly retentionOf: RetentionOf
   readonly low: Gather
   /** Budget for the recent events of all channels, and what is encoded of them. */
   readonly memory: number

@@ -18,9 +18,9 @@ export class Recent {
   size = 0
   /** Bytes of data held: what retention counts. */
   #bytes = 0
-  readonly #retention: Retention
+  readonly #retention: () => Retention
 
-  constructor(retention: Retention) {
+  constructor(retention: () => Retention) {
     this.#retention = retention
   }
 
@@ -75,7 +75,7 @@ export class Recent {
 
   /** Drops what retention would drop; `now` in ms since 1970. */
   trim(now: number): void {
-    const { events, bytes, age } = this.#retention
+    const { events, bytes, age } = this.#retention()
     while (this.first < this.list.length) {
       const oldest = this.list[this.first] as LogEvent
       const over = this.count > events || (this.#bytes > bytes && this.count > 1) || oldest.time < now - age

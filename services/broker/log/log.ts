@@ -14,6 +14,9 @@ export interface Retention {
   readonly bytes: number
 }
 
+/** What is kept of each channel. */
+export type RetentionOf = (channel: string) => Retention
+
 /** What `append` says of one event once the log holds it. */
 export interface Receipt {
   readonly position: Position

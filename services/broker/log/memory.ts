@@ -4,7 +4,16 @@ import type { Draft, LogEvent } from '../event/event.ts'
 import { encodeEvent } from '../event/event.ts'
 import type { History } from './history.ts'
 import { headOf, pageOf, place, randomEpoch } from './history.ts'
-import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt, Retention } from './log.ts'
+import type {
+  ChannelLog,
+  ChannelState,
+  Feed,
+  Follower,
+  Page,
+  PageLimit,
+  Receipt,
+  RetentionOf,
+} from './log.ts'
 import { LogUnavailable } from './log.ts'
 import type { Start } from '../event/position.ts'
 
@@ -14,7 +23,7 @@ const MAX_IDLE = 10_000
 const PROBE = 'fanwire:probe'
 
 export interface MemoryLogOptions {
-  readonly retention: Retention
+  readonly retentionOf: RetentionOf
   /** How long an idempotency key is known, ms. */
   readonly idempotencyWindow: number
   /** The clock, ms since 1970; for tests. */
@@ -36,6 +45,8 @@ interface Channel {
   /** First results by idempotency key, oldest first. */
   readonly keys: Map<string, Receipt>
   follower: Follower | undefined
+  /** The set of `#holding` that it is in. */
+  held: Set<Channel> | undefined
 }
 
 export class MemoryLog implements ChannelLog {
@@ -43,18 +54,18 @@ export class MemoryLog implements ChannelLog {
   /** How many reads were answered; for metrics. */
   reads = 0
 
-  readonly #retention: Retention
+  readonly #retentionOf: RetentionOf
   readonly #window: number
   readonly #now: () => number
   readonly #channels = new Map<string, Channel>()
-  /** Channels that may hold an event or a key, in the order of their last appends. */
-  readonly #holding = new Set<Channel>()
+  /** Channels that may hold an event or a key, by how long after their last append, ms, and in the order of those. */
+  readonly #holding = new Map<number, Set<Channel>>()
   /** Channels that hold nothing and have no feed, the longest idle first. */
   readonly #idle = new Set<Channel>()
   #closed = false
 
   constructor(options: MemoryLogOptions) {
-    this.#retention = options.retention
+    this.#retentionOf = options.retentionOf
     this.#window = options.idempotencyWindow
     this.#now = options.now ?? Date.now
   }
@@ -133,6 +144,7 @@ export class MemoryLog implements ChannelLog {
       bytes: 0,
       keys: new Map(),
       follower: undefined,
+      held: undefined,
     }
     this.#channels.set(name, channel)
     return channel
@@ -143,7 +155,7 @@ export class MemoryLog implements ChannelLog {
     const channel = this.#channel(name)
     const now = this.#now()
     this.#trim(channel, now)
-    if (!this.#holding.has(channel)) this.#touchIdle(channel)
+    if (channel.held === undefined) this.#touchIdle(channel)
     this.#sweep(now)
     return channel
   }
@@ -170,8 +182,7 @@ export class MemoryLog implements ChannelLog {
     }
     if (added.length > 0) {
       this.#idle.delete(channel)
-      this.#holding.delete(channel)
-      this.#holding.add(channel)
+      this.#keep(channel)
       this.#trim(channel, now)
     }
     this.#sweep(now)
@@ -194,7 +205,7 @@ export class MemoryLog implements ChannelLog {
 
   /** Drops from the tail what retention no longer keeps. */
   #trim(channel: Channel, now: number): void {
-    const { events: maxEvents, bytes: maxBytes, age } = this.#retention
+    const { events: maxEvents, bytes: maxBytes, age } = this.#retentionOf(channel.name)
     const { events } = channel
     const oldest = now - age
     let { first } = channel
@@ -224,18 +235,38 @@ export class MemoryLog implements ChannelLog {
 
   /** Lets go of what nobody could read any more, in channels that nobody touches. */
   #sweep(now: number): void {
-    const kept = Math.max(this.#retention.age, this.#window)
-    for (const channel of this.#holding) {
-      if (channel.time + kept >= now) break
-      this.#trim(channel, now)
-      channel.keys.clear()
-      this.#holding.delete(channel)
-      this.#touchIdle(channel)
+    for (const [kept, channels] of this.#holding) {
+      for (const channel of channels) {
+        if (channel.time + kept >= now) break
+        this.#trim(channel, now)
+        this.#expireKeys(channel, now)
+        this.#letGo(channel)
+        // It is kept for longer than it was when it was last appended to.
+        if (channel.first < channel.events.length) this.#keep(channel)
+        else this.#touchIdle(channel)
+      }
     }
     for (const channel of this.#idle) {
       if (this.#idle.size <= MAX_IDLE) break
       this.#forget(channel)
     }
+  }
+
+  /** Notes that the channel holds something, for as long as its retention says now. */
+  #keep(channel: Channel): void {
+    const kept = Math.max(this.#retentionOf(channel.name).age, this.#window)
+    this.#letGo(channel)
+    let channels = this.#holding.get(kept)
+    if (channels === undefined) {
+      channels = new Set()
+      this.#holding.set(kept, channels)
+    }
+    channel.held = channels.add(channel)
+  }
+
+  #letGo(channel: Channel): void {
+    channel.held?.delete(channel)
+    channel.held = undefined
   }
 
   #touchIdle(channel: Channel): void {
@@ -245,7 +276,7 @@ export class MemoryLog implements ChannelLog {
 
   #forget(channel: Channel): void {
     this.#channels.delete(channel.name)
-    this.#holding.delete(channel)
+    this.#letGo(channel)
     this.#idle.delete(channel)
   }
 
@@ -258,7 +289,7 @@ export class MemoryLog implements ChannelLog {
       close: () => {
         if (channel.follower !== follower) return
         channel.follower = undefined
-        if (this.#closed || this.#holding.has(channel)) return
+        if (this.#closed || channel.held !== undefined) return
         this.#touchIdle(channel)
         this.#sweep(this.#now())
       },

@@ -62,8 +62,11 @@ export async function startApp(t: Test, options: AppOptions = {}): Promise<TestA
   const config: Config = { ...command.config, hosts: [RAW_HOST], ...options.config }
   const lines: string[] = []
   const logger = pino({ level: options.level ?? 'info' }, { write: line => void lines.push(line) })
-  const log = new SilentLog({ retention: config.history, idempotencyWindow: config.idempotencyWindow })
-  const hub = new Hub(log, { ...config, retention: config.history })
+  const log = new SilentLog({
+    retentionOf: () => config.history,
+    idempotencyWindow: config.idempotencyWindow,
+  })
+  const hub = new Hub(log, { ...config, retentionOf: () => config.history })
   const health = new Health(log, logger, options.times)
   const app = buildServer(
     createContext({ config, log, hub, health, metrics: new Metrics({ hub, health, log }) }),

@@ -53,8 +53,11 @@ export async function startNode(
   if (!('config' in command)) throw new Error('no config')
   const settings: Config = { ...command.config, ...config }
   const logger = pino({ level: 'silent' })
-  const log = new TestLog({ retention: settings.history, idempotencyWindow: settings.idempotencyWindow })
-  const hub = new Hub(log, { ...settings, retention: settings.history })
+  const log = new TestLog({
+    retentionOf: () => settings.history,
+    idempotencyWindow: settings.idempotencyWindow,
+  })
+  const hub = new Hub(log, { ...settings, retentionOf: () => settings.history })
   const health = new Health(log, logger)
   const context = createContext({ config: settings, log, hub, health, metrics: new Metrics({ hub, health }) })
   const app = buildServer(context, logger)

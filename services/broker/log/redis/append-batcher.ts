@@ -7,7 +7,7 @@ import { randomEpoch } from '../history.ts'
 import type { Receipt } from '../log.ts'
 import type { Argument } from './connection.ts'
 import { parseReceipts, specOf } from './records.ts'
-import { evalsha, type Names, type Script } from './scripts.ts'
+import { evalsha, type Names, type RetentionArgument, type Script } from './scripts.ts'
 import { slotOf } from './slots.ts'
 
 /** Events of one call, and bytes of their data: it holds up Redis for everybody else. One append is never split. */
@@ -18,6 +18,7 @@ interface Options {
   /** append.lua. */
   readonly script: Script
   readonly names: Names
+  readonly retention: RetentionArgument
   /** Sends EVALSHA, once, and returns the reply. */
   send(args: Argument[]): Promise<string>
   /** Calls are sent one after the other; `idle` is told when none is left. */
@@ -49,9 +50,9 @@ export class SlotAppends {
     const slot = slotOf(channel)
     let appends = this.#slots.get(slot)
     if (appends === undefined) {
-      const { script, names, send } = this.#options
+      const { script, names, retention, send } = this.#options
       const serial = { idle: () => void this.#slots.delete(slot) }
-      appends = new Appends({ script, names, send: args => send(slot, args), serial })
+      appends = new Appends({ script, names, retention, send: args => send(slot, args), serial })
       this.#slots.set(slot, appends)
     }
     return appends.append(channel, drafts)
@@ -99,12 +100,12 @@ export class Appends {
   }
 
   async #call(appends: readonly Append[]): Promise<void> {
-    const { script, names, send } = this.#options
+    const { script, names, retention, send } = this.#options
     const keys: string[] = []
     const args: Argument[] = [randomEpoch()]
     for (const { channel, drafts } of appends) {
       keys.push(...names.keys(channel))
-      args.push(names.feed(channel), drafts.length)
+      args.push(names.feed(channel), retention(channel), drafts.length)
       for (const draft of drafts) args.push(specOf(draft), draft.data)
     }
     try {

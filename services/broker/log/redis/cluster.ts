@@ -69,10 +69,11 @@ export class ClusterMasters implements Masters {
 
   constructor(options: MastersOptions) {
     this.#options = options
-    const { scripts, names } = options
+    const { scripts, names, retention } = options
     this.#appends = new SlotAppends({
       script: scripts.append,
       names,
+      retention,
       send: (slot, args) => this.call(slot, { args }) as Promise<string>,
     })
   }

@@ -5,7 +5,16 @@ import type { Draft } from '../../event/event.ts'
 import { floorOf, headOf, pageOf, place, randomEpoch } from '../history.ts'
 import { type Certificates, type Login, parseEndpoint } from './url.ts'
 import { Allowance } from '../allowance.ts'
-import type { ChannelLog, ChannelState, Feed, Follower, Page, PageLimit, Receipt, Retention } from '../log.ts'
+import type {
+  ChannelLog,
+  ChannelState,
+  Feed,
+  Follower,
+  Page,
+  PageLimit,
+  Receipt,
+  RetentionOf,
+} from '../log.ts'
 import { AppendsRefused, type LogUnavailable } from '../log.ts'
 import type { Start } from '../../event/position.ts'
 import { parsePosition } from '../../event/position.ts'
@@ -16,8 +25,8 @@ import { Feeds } from './feeds.ts'
 import { type Masters, SingleMaster } from './topology.ts'
 import { parseRead, type Reading } from './records.ts'
 import { ErrorReply, Failures } from './replies.ts'
-import type { Scripts } from './scripts.ts'
-import { evalsha, loadScripts, Names } from './scripts.ts'
+import type { RetentionArgument, Scripts } from './scripts.ts'
+import { evalsha, loadScripts, Names, retentionArgument } from './scripts.ts'
 
 /** Ms in which the heads of all followed channels are compared with the log's. */
 const COMPARE_EVERY = 8000
@@ -45,7 +54,7 @@ export interface RedisLogOptions {
   readonly sentinelLogin?: Login | undefined
   /** Begins every key and every pub/sub channel. */
   readonly prefix: string
-  readonly retention: Retention
+  readonly retentionOf: RetentionOf
   /** How long an idempotency key is known, ms. */
   readonly idempotencyWindow: number
   /** How long a command may take, ms. */
@@ -62,6 +71,7 @@ export class RedisLog implements ChannelLog {
   reads = 0
 
   readonly #scripts: Scripts
+  readonly #retention: RetentionArgument
   readonly #names: Names
   readonly #masters: Masters
   readonly #feeds: Feeds
@@ -70,12 +80,13 @@ export class RedisLog implements ChannelLog {
   readonly #refused = new Set<string>()
 
   constructor(options: RedisLogOptions) {
-    const { url, prefix, retention, idempotencyWindow, timeout, logger, certificates, sentinelLogin } =
+    const { url, prefix, retentionOf, idempotencyWindow, timeout, logger, certificates, sentinelLogin } =
       options
     const endpoint = { ...parseEndpoint(url), certificates, sentinelLogin }
     const sharded = endpoint.kind === 'cluster'
     this.failures = new Failures(logger, sharded)
-    this.#scripts = loadScripts(retention, idempotencyWindow, sharded)
+    this.#scripts = loadScripts(idempotencyWindow, sharded)
+    this.#retention = retentionArgument(retentionOf, idempotencyWindow)
     this.#names = new Names(prefix, endpoint.db)
     this.#masters = new (sharded ? ClusterMasters : SingleMaster)({
       endpoint,
@@ -83,6 +94,7 @@ export class RedisLog implements ChannelLog {
       timeout,
       logger,
       scripts: this.#scripts,
+      retention: this.#retention,
       names: this.#names,
       message: (name, payload) => this.#feeds.message(name, payload),
       renewed: names => this.#feeds.renewed(names),
@@ -184,6 +196,7 @@ export class RedisLog implements ChannelLog {
     const { epoch, offset } = typeof after === 'string' ? { epoch: SYMBOLS[after], offset: 0 } : after
     const args = [
       randomEpoch(),
+      this.#retention(channel),
       epoch,
       offset,
       Math.min(limit.events, MANY),
@@ -202,7 +215,7 @@ export class RedisLog implements ChannelLog {
   /** Of channels of one slot. */
   async #heads(channels: readonly string[]): Promise<Head[]> {
     const keys = channels.flatMap(channel => this.#names.keys(channel))
-    const call = { args: evalsha(this.#scripts.heads, keys, []), again: true }
+    const call = { args: evalsha(this.#scripts.heads, keys, channels.map(this.#retention)), again: true }
     const heads = await this.#masters.call(this.#masters.slot(channels[0] ?? ''), call)
     return (heads as string[]).map(head => (head === '-' ? 'absent' : parsePosition(head)))
   }

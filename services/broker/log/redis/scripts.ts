@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { REMEMBERED_EPOCHS } from '../history.ts'
-import type { Retention } from '../log.ts'
+import type { Retention, RetentionOf } from '../log.ts'
 import type { Argument } from './connection.ts'
 
 export interface Script {
@@ -16,8 +16,6 @@ export interface Scripts {
   readonly append: Script
   readonly read: Script
   readonly heads: Script
-  /** `append` for the node's own probe: keeps one event, and not for long. */
-  readonly probe: Script
 }
 
 const MINUTE = 60_000
@@ -32,30 +30,44 @@ const IDLE = 10 * MINUTE
 const PROVISIONAL = 2 * MINUTE
 
 /** `sharded`: for Redis Cluster. */
-export function loadScripts(retention: Retention, idempotencyWindow: number, sharded: boolean): Scripts {
-  const { events, age, bytes } = retention
-  // Refreshed when half of it is over, so the half that is left has to be later than anything that is kept.
-  const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + MINUTE)
+export function loadScripts(idempotencyWindow: number, sharded: boolean): Scripts {
   const constants = {
-    MAX_EVENTS: events,
-    MAX_AGE: age,
-    MAX_BYTES: bytes,
     WINDOW: idempotencyWindow,
-    KEPT: kept,
-    IDLE: Math.min(IDLE, kept),
+    IDLE,
     EPOCHS: REMEMBERED_EPOCHS,
     PROVISIONAL,
     PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
     SHARDED: `${sharded}`,
   }
-  const brief = { ...constants, MAX_EVENTS: 1, KEPT: MINUTE, IDLE: MINUTE }
   return {
     append: script(constants, 'append'),
     read: script(constants, 'read'),
     heads: script(constants, 'heads'),
-    probe: script(brief, 'append'),
   }
 }
+
+/** A channel's retention, as the scripts take it: `retention` in channel.lua. */
+export type RetentionArgument = (channel: string) => string
+
+/** Printed once for each retention that there is. */
+export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: number): RetentionArgument {
+  const printed = new WeakMap<Retention, string>()
+  return channel => {
+    const retention = retentionOf(channel)
+    let text = printed.get(retention)
+    if (text === undefined) {
+      const { events, age, bytes } = retention
+      // Refreshed when half of it is over, so the half that is left has to be later than anything that is kept.
+      const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + MINUTE)
+      text = `${events} ${age} ${bytes} ${kept}`
+      printed.set(retention, text)
+    }
+    return text
+  }
+}
+
+/** The node's own probe keeps one event, and not for long. */
+export const PROBE_RETENTION: RetentionArgument = () => `1 ${MINUTE} ${MINUTE} ${MINUTE}`
 
 /** What EVALSHA is called with. */
 export function evalsha(script: Script, keys: readonly string[], args: readonly Argument[]): Argument[] {

@@ -11,7 +11,7 @@ import type { Logger } from './logger.ts'
 import { deferred, RedisConnection, reason } from './connection.ts'
 import { parseRecords, printRecord } from './records.ts'
 import { ErrorReply, isWriteRefusal } from './replies.ts'
-import type { Names, Scripts } from './scripts.ts'
+import { type Names, PROBE_RETENTION, type RetentionArgument, type Scripts } from './scripts.ts'
 import { slotOf } from './slots.ts'
 import { Subscriptions } from './subscriptions.ts'
 
@@ -31,6 +31,7 @@ export interface MasterOptions {
   /** It is one of a cluster's. */
   readonly sharded: boolean
   readonly scripts: Scripts
+  readonly retention: RetentionArgument
   readonly names: Names
   /** How long a command may take, ms. */
   readonly timeout: number
@@ -108,7 +109,7 @@ export class Master {
       },
     })
     const send = (args: Argument[]) => this.call({ args }) as Promise<string>
-    this.#appends = new Appends({ script: scripts.probe, names, send })
+    this.#appends = new Appends({ script: scripts.append, names, retention: PROBE_RETENTION, send })
   }
 
   get at(): HostPort {

@@ -55,9 +55,9 @@ export class SingleMaster implements Masters {
       changed() {},
       tookAway() {},
     })
-    const { scripts, names } = options
+    const { scripts, names, retention } = options
     const send = (args: Argument[]) => this.#master.call({ args }) as Promise<string>
-    this.#appends = new Appends({ script: scripts.append, names, send })
+    this.#appends = new Appends({ script: scripts.append, names, retention, send })
     this.#watches = options.endpoint.kind === 'sentinel' ? this.#watch(options) : []
   }
 

@@ -42,7 +42,7 @@ t.test('the least recently read channels shrink first when memory runs short', a
 
 t.test('what grew too old is counted off, whoever notices', async t => {
   const log = new ScriptedLog()
-  const hub = hubOf(log, { retention: { events: 100, age: 30, bytes: 2 ** 30 } }, t.teardown)
+  const hub = hubOf(log, { retentionOf: () => ({ events: 100, age: 30, bytes: 2 ** 30 }) }, t.teardown)
   const [a, b] = [await hub.open('a'), await hub.open('b')]
   log.add('a', drafts(5, KILOBYTE))
   log.add('b', drafts(5, KILOBYTE))

@@ -158,7 +158,7 @@ t.test('a reader beyond the head of the log is told a gap, and only the log says
 
 t.test('a reader that fell off the tail while its socket was full is told a gap', async t => {
   const log = new ScriptedLog()
-  const hub = hubOf(log, { retention: { events: 10, age: 3_600_000, bytes: 2 ** 30 } }, t.teardown)
+  const hub = hubOf(log, { retentionOf: () => ({ events: 10, age: 3_600_000, bytes: 2 ** 30 }) }, t.teardown)
   const [slow, fast] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
   slow.stop()
   log.add('a', drafts(1))

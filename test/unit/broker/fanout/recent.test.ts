@@ -109,7 +109,7 @@ const retentions = fc.record({
 t.test('holds what an array would hold, whatever is done to it', async t => {
   fc.assert(
     fc.property(retentions, steps, (retention, steps) => {
-      const recent = new Recent(retention)
+      const recent = new Recent(() => retention)
       const model = new Model()
       const clock = { now: 1000 }
       for (const step of steps) {
@@ -140,7 +140,7 @@ t.test('holds what an array would hold, whatever is done to it', async t => {
 })
 
 t.test('lets go of what is dropped, and stays right while it is compacted', async t => {
-  const recent = new Recent({ events: 100, age: 1e9, bytes: 1e9 })
+  const recent = new Recent(() => ({ events: 100, age: 1e9, bytes: 1e9 }))
   recent.reset({ epoch: 'a', offset: 0 })
   for (let offset = 1; offset <= 5000; offset++) {
     recent.push([eventOf('a', offset, 0, 1)])

@@ -161,7 +161,7 @@ export class ScriptedLog implements ChannelLog {
 }
 
 export const OPTIONS: HubOptions = {
-  retention: { events: 10_000, age: 3_600_000, bytes: 64 * 1024 * 1024 },
+  retentionOf: () => ({ events: 10_000, age: 3_600_000, bytes: 64 * 1024 * 1024 }),
   low: { events: 64, bytes: 64 * 1024, age: 1000 },
   memory: 64 * 1024 * 1024,
   maxFollowed: 1000,

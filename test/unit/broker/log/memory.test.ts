@@ -1,10 +1,19 @@
 import t from 'tap'
 import { MemoryLog } from '../../../../services/broker/log/memory.ts'
-import { ALL, draft, drafts, logContract, RETENTION, record } from '../../../contract/log.ts'
+import {
+  ALL,
+  draft,
+  drafts,
+  type LogSettings,
+  logContract,
+  record,
+  retentionIn,
+} from '../../../contract/log.ts'
 
-const make = async ({ retention = {}, idempotencyWindow = 60_000 }, now?: () => number) => {
+const make = async (settings: LogSettings, now?: () => number) => {
+  const { idempotencyWindow = 60_000 } = settings
   const log = new MemoryLog({
-    retention: { ...RETENTION, ...retention },
+    retentionOf: retentionIn(settings),
     idempotencyWindow,
     ...(now && { now }),
   })

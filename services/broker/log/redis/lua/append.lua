@@ -1,5 +1,5 @@
 -- Appends events to channels: those of one channel together, each channel on its own. KEYS: four for each channel.
--- ARGV: random epoch name; then for each channel its pub/sub channel, how many events, and for each event
+-- ARGV: random epoch name; then for each channel its pub/sub channel, its retention, how many events, and for each event
 -- "<flags> <type> <idempotency key>" (the last two may be empty) and its data.
 -- Returns a line for each channel: epoch, time and offset of the first new event, then for each repeat its place
 -- among the channel's events, from 0, and epoch, offset and time of the first result. "-" begins a line that says
@@ -8,8 +8,8 @@
 local MESSAGE = 256 * 1024
 
 -- The arguments `from` to `upto` are the events.
-local function append(keys, feed, from, upto)
-  local c = open(keys, ARGV[1])
+local function append(keys, feed, keep, from, upto)
+  local c = open(keys, ARGV[1], keep)
   local now = window(c)
   local looked, current, previous
 
@@ -154,10 +154,10 @@ end
 local lines, at = {}, 2
 for i = 1, #KEYS, 4 do
   local keys = { KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3] }
-  local feed, count = ARGV[at], tonumber(ARGV[at + 1])
-  local done, answer = pcall(append, keys, feed, at + 2, at + 1 + 2 * count)
+  local feed, keep, count = ARGV[at], retention(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local done, answer = pcall(append, keys, feed, keep, at + 3, at + 2 + 2 * count)
   if not done then answer = '-' .. string.gsub(type(answer) == 'table' and answer.err or answer, '%s+', ' ') end
   lines[#lines + 1] = answer
-  at = at + 2 + 2 * count
+  at = at + 3 + 2 * count
 end
 return table.concat(lines, '\n')

@@ -1,8 +1,7 @@
 -- What every script of the log shares: one channel, opened, trimmed by what retention says, saved. It stands
--- before each of the others. Before it, redis-scripts.ts puts these constants:
---   MAX_EVENTS, MAX_AGE (ms), MAX_BYTES   retention
+-- before each of the others. Before it, scripts.ts puts these constants:
 --   WINDOW          how long an idempotency key is known, ms
---   KEPT, IDLE      ms that the keys outlive their last use: with events, and before the first
+--   IDLE            ms that the keys outlive their last use before the first event, at most
 --   EPOCHS          how many ended epochs are remembered
 --   PROVISIONAL     ms after which a channel without keys is in another provisional epoch
 --   PUBLISH         the command that does
@@ -34,6 +33,12 @@ local function clock()
 end
 
 local now = clock()
+
+-- What is kept of a channel: "<events> <age> <bytes> <kept>", ages in ms; the keys outlive their last use by `kept`.
+local function retention(text)
+  local events, age, bytes, kept = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
+  return { events = tonumber(events), age = tonumber(age), bytes = tonumber(bytes), kept = tonumber(kept) }
+end
 
 -- The data set's identity: another one after each restart, failover and full resync.
 local function replid()
@@ -96,10 +101,11 @@ end
 
 -- Raises the floor to what retention and forgotten epochs leave readable.
 local function advance(c)
-  local low = math.max(c.floor, c.least, c.head - MAX_EVENTS)
-  local oldest = c.now - MAX_AGE
+  local keep = c.keep
+  local low = math.max(c.floor, c.least, c.head - keep.events)
+  local oldest = c.now - keep.age
   local next = c.entries[low + 1]
-  if low == c.floor and next and next.time >= oldest and (c.sum - next.sum <= MAX_BYTES or low == c.head - 1) then
+  if low == c.floor and next and next.time >= oldest and (c.sum - next.sum <= keep.bytes or low == c.head - 1) then
     return
   end
   local broken = false
@@ -108,7 +114,7 @@ local function advance(c)
     local following = entry(c, floor + 1)
     broken = broken or not following
     return broken or
-      following.time >= oldest and (c.sum - following.sum <= MAX_BYTES or floor == c.head - 1)
+      following.time >= oldest and (c.sum - following.sum <= keep.bytes or floor == c.head - 1)
   end
   if c.time < oldest then low = c.head end
   local floor = least(low, c.head, kept)
@@ -150,13 +156,13 @@ local function lastOffset(c)
   end
 end
 
--- The channel as it stands. `name` is the random name of the epoch that may begin.
+-- The channel as it stands. `name` is the random name of the epoch that may begin, `keep` its retention.
 --   head, time, sum of the newest event; base: head without the events that this script adds
 --   floor; least: what the floor may not be below; moved: the floor is another than the stored one
 --   begun: its epoch is new; made: keys were made, so they have no expiry yet
 --   absent: it has no keys; partial: keys are missing
-local function open(keys, name)
-  local c = { keys = keys, name = name, now = now, replid = master, entries = {}, least = 0 }
+local function open(keys, name, keep)
+  local c = { keys = keys, name = name, keep = keep, now = now, replid = master, entries = {}, least = 0 }
   local there = call('EXISTS', unpack(keys))
   local m = there > 0 and call('HMGET', keys[1], 'r', 'e', 'g', 'h', 't', 'u', 'f', 'ft', 'fu') or {}
   c.partial, c.absent = there < 4, there == 0
@@ -232,7 +238,7 @@ end
 
 -- Makes the keys live on; all end at the same time, so they are there together or not at all.
 local function refresh(c)
-  local ttl = c.head > 0 and KEPT or IDLE
+  local ttl = c.head > 0 and c.keep.kept or math.min(IDLE, c.keep.kept)
   if not c.made and call('PTTL', c.keys[1]) >= ttl / 2 then return end
   -- Where Redis may not write just now, a reader need not know.
   for _, key in ipairs(c.keys) do redis.pcall('PEXPIREAT', key, c.now + ttl) end

@@ -1,12 +1,12 @@
--- Reads what is after a position of one channel. KEYS: the channel's. ARGV: random epoch name, then the position:
+-- Reads what is after a position of one channel. KEYS: the channel's. ARGV: random epoch name, retention, the position:
 -- epoch and offset, "<" for the oldest readable event or ">" for the head; the most events and the most bytes; 1 where
 -- a channel without keys may get them.
 -- Returns epoch, ended epochs, head, floor, whether the channel has keys ("there", "made", "absent"), then the records
 -- after the place where history.ts puts the reader.
 
-local c = open(KEYS, ARGV[1])
-local epoch, offset = ARGV[2], tonumber(ARGV[3])
-local maxEvents, maxBytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local c = open(KEYS, ARGV[1], retention(ARGV[2]))
+local epoch, offset = ARGV[3], tonumber(ARGV[4])
+local maxEvents, maxBytes = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 -- The same as place() in history.ts.
 local function place()
@@ -93,7 +93,7 @@ end
 
 local state = 'there'
 if c.absent then
-  state = ARGV[6] == '1' and pcall(save, c) and 'made' or 'absent'
+  state = ARGV[7] == '1' and pcall(save, c) and 'made' or 'absent'
   if state == 'absent' then c.epoch, c.ended = provisional(KEYS, 0), provisional(KEYS, 1) .. ':0' end
 elseif c.begun or c.moved then
   -- Where Redis may not write, a floor that isn't noted is found again; an epoch that isn't noted must not be told.
