@@ -3,7 +3,8 @@
 
 import cluster from 'node:cluster'
 import type { FastifyBaseLogger } from 'fastify'
-import { type Config, ConfigError, readConfig, VERSION } from './config/config.ts'
+import { type Config, ConfigError, readConfig } from './config/config.ts'
+import { VERSION } from './config/version.ts'
 import { explain } from './node/explain.ts'
 import { listen } from './node/listen.ts'
 import { createLogger } from './node/logger.ts'

@@ -3,7 +3,8 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { canonicalOrigin, type Config, isLoopbackHost } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
+import { canonicalOrigin, isLoopbackHost } from '../config/kinds.ts'
 import { FanwireError } from '../errors.ts'
 
 declare module 'fastify' {

@@ -2,7 +2,7 @@
 // route, so that each has an address and the site's search finds it.
 
 import type { FastifyInstance } from 'fastify'
-import { type SettingText, settingsTable, settingTexts } from '../../services/config/config.ts'
+import { type SettingText, settingsTable, settingTexts } from '../../services/config/text.ts'
 import { CODES, errorTable } from '../../services/errors.ts'
 import { startMemoryNode } from '../contract/node.ts'
 

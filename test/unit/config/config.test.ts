@@ -2,15 +2,10 @@
 
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import {
-  type Config,
-  ConfigError,
-  isLoopbackHost,
-  readConfig,
-  settingsTable,
-  settingTexts,
-  VERSION,
-} from '../../../services/config/config.ts'
+import { type Config, ConfigError, readConfig } from '../../../services/config/config.ts'
+import { isLoopbackHost } from '../../../services/config/kinds.ts'
+import { settingsTable, settingTexts } from '../../../services/config/text.ts'
+import { VERSION } from '../../../services/config/version.ts'
 
 type Env = Record<string, string>
 

@@ -1,0 +1,205 @@
+// The forms in which values of settings are written.
+
+import { isIP } from 'node:net'
+import { parseEndpoint } from '../broker/log/redis/url.ts'
+
+/** A kind of value: how it is written. */
+export interface Kind<T> {
+  /** Stands for the value in `--help`. */
+  readonly placeholder: string
+  /** Ends the sentence "expected ...". */
+  readonly expects: string
+  /** Never shown in a message. */
+  readonly secret?: true
+  /** The flag needs no value. */
+  readonly flag?: true
+  /** Undefined where `text` is malformed or out of range. */
+  parse(text: string): T | undefined
+  /** What is wrong with a `text` that `parse` does not take, without what is secret in it. */
+  problem?(text: string): string
+}
+
+export function integer(least: number, most: number): Kind<number> {
+  return {
+    placeholder: 'N',
+    expects:
+      most === Number.MAX_SAFE_INTEGER ? `an integer from ${least}` : `an integer from ${least} to ${most}`,
+    parse(text) {
+      const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
+      return value >= least && value <= most ? value : undefined
+    },
+  }
+}
+
+const DURATION = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+const SIZE = { b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 } as const
+
+/** `least` and `most` as they would be written. */
+export function duration(least: string, most: string): Kind<number> {
+  const parse = (text: string) => {
+    const match = /^(\d{1,12})(ms|s|m|h|d)$/.exec(text)
+    if (match === null) return text === '0' ? 0 : undefined
+    return Number(match[1]) * DURATION[match[2] as keyof typeof DURATION]
+  }
+  return bounded(parse, least, most, 'DURATION', 'a duration such as 250ms, 10s, 5m, 24h or 7d')
+}
+
+export function size(least: string, most: string): Kind<number> {
+  const parse = (text: string) => {
+    const match = /^(\d{1,15})([kmg]?i?b)?$/i.exec(text)
+    if (match === null) return undefined
+    const unit = SIZE[(match[2] ?? 'b').toLowerCase() as keyof typeof SIZE]
+    return unit === undefined ? undefined : Number(match[1]) * unit
+  }
+  return bounded(parse, least, most, 'SIZE', 'a size such as 1048576, 512KiB, 64MiB or 1GB')
+}
+
+function bounded(
+  parse: (text: string) => number | undefined,
+  least: string,
+  most: string,
+  placeholder: string,
+  form: string,
+): Kind<number> {
+  return {
+    placeholder,
+    expects: `${form}, from ${least} to ${most}`,
+    parse(text) {
+      const value = parse(text)
+      return value !== undefined && value >= Number(parse(least)) && value <= Number(parse(most))
+        ? value
+        : undefined
+    },
+  }
+}
+
+export function oneOf<T extends string>(...values: T[]): Kind<T> {
+  return {
+    placeholder: values.join('|'),
+    expects: `one of ${values.join(', ')}`,
+    parse: text => values.find(value => value === text),
+  }
+}
+
+export const onOff: Kind<boolean> = {
+  placeholder: '',
+  expects: '1 or 0',
+  flag: true,
+  parse: text =>
+    text === '1' || text === 'true' ? true : text === '0' || text === 'false' ? false : undefined,
+}
+
+export const file: Kind<string> = {
+  placeholder: 'FILE',
+  expects: 'the path of a file',
+  parse: text => (text.includes('\0') ? undefined : text),
+}
+
+export const visible: Kind<string> = {
+  placeholder: 'TEXT',
+  expects: '1 to 512 characters without control characters',
+  parse: text => (/^[^\p{Cc}]{1,512}$/u.test(text) ? text : undefined),
+}
+
+export const hostName: Kind<string> = {
+  placeholder: 'HOST',
+  expects: 'an IP address or a host name without a port, such as 127.0.0.1, 0.0.0.0, :: or localhost',
+  parse(text) {
+    const bare = /^\[.*\]$/.test(text) ? text.slice(1, -1) : text
+    if (isIP(bare) !== 0) return bare
+    return /^(?=.{1,253}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$/.test(text) && !/^[\d.]+$/.test(text)
+      ? text
+      : undefined
+  },
+}
+
+export const redisUrl: Kind<string> = {
+  placeholder: 'URL',
+  expects:
+    'redis://user:password@host:port/db, redis+sentinel://user:password@host:port,host:port/name/db or ' +
+    'redis+cluster://user:password@host:port,host:port, with rediss for TLS and special characters percent-encoded',
+  secret: true,
+  parse: text => (endpointProblem(text) === '' ? text : undefined),
+  problem: endpointProblem,
+}
+
+function endpointProblem(url: string): string {
+  try {
+    parseEndpoint(url)
+    return ''
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
+export const redisPrefix: Kind<string> = {
+  placeholder: 'TEXT',
+  expects: '1 to 64 of A-Z a-z 0-9 _ . : -',
+  parse: text => (/^[A-Za-z0-9_.:-]{1,64}$/.test(text) ? text : undefined),
+}
+
+export const keys: Kind<readonly string[]> = {
+  placeholder: 'KEY,...',
+  expects: 'one or more keys of visible ASCII characters, separated by commas',
+  secret: true,
+  parse(text) {
+    const list = text.split(',').map(key => key.trim())
+    return list.every(key => /^[\x21-\x7e]{1,512}$/.test(key)) ? list : undefined
+  },
+}
+
+/**
+ * An origin as browsers print it: scheme, host, and the port if it is not the scheme's own. Undefined where `text` is
+ * none, as `null` is.
+ */
+export function canonicalOrigin(text: string): string | undefined {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/i.test(text) || !URL.canParse(text)) return undefined
+  const { origin, protocol, host } = new URL(text.toLowerCase())
+  if (host === '') return undefined
+  // The URL standard knows origins of a few schemes only.
+  return origin === 'null' ? `${protocol}//${host}` : origin
+}
+
+function canonicalPattern(text: string): string | undefined {
+  if (!text.includes('://*.')) return canonicalOrigin(text)
+  return canonicalOrigin(text.replace('://*.', '://'))?.replace('://', '://*.')
+}
+
+export const originList: Kind<readonly string[]> = {
+  placeholder: 'ORIGIN,...',
+  expects:
+    '* alone, or origins such as https://app.example.com, https://*.example.com, http://localhost:3000 or ' +
+    'capacitor://localhost, separated by commas',
+  parse: text => listOf(text, canonicalPattern),
+}
+
+export const hostList: Kind<readonly string[]> = {
+  placeholder: 'HOST,...',
+  expects:
+    '* alone, or names such as push.example.com, *.example.com or 10.0.0.5, without ports, separated by commas',
+  parse: text =>
+    listOf(text, name => {
+      const [, any = '', host = ''] = /^(\*\.)?(.*)$/.exec(name) ?? []
+      const parsed = hostName.parse(host)?.toLowerCase().replace(/\.$/, '')
+      return parsed === undefined ? undefined : any + (isIP(parsed) === 6 ? `[${parsed}]` : parsed)
+    }),
+}
+
+/** `*` alone, or what `parse` makes of each; undefined where one is malformed. */
+function listOf(text: string, parse: (each: string) => string | undefined): readonly string[] | undefined {
+  const list = text.split(',').map(each => each.trim())
+  if (list.length === 1 && list[0] === '*') return list
+  const parsed = list.map(parse)
+  return parsed.every(each => each !== undefined) ? parsed : undefined
+}
+
+/** Whether a host, as in HOST or in a URL, is on this machine only: localhost, 127.0.0.0/8 or ::1. */
+export function isLoopbackHost(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, '')
+  if (name === 'localhost' || name.endsWith('.localhost')) return true
+  if (isIP(name) === 4) return name.startsWith('127.')
+  const bracketed = name.startsWith('[') ? name : `[${name}]`
+  if (!URL.canParse(`http://${bracketed}`)) return false
+  const { hostname } = new URL(`http://${bracketed}`)
+  return hostname === '[::1]' || hostname.startsWith('[::ffff:7f')
+}

@@ -1,0 +1,399 @@
+// The table of settings, from which come the environment variables, the flags, `--help` and the documents' table.
+
+import { readFileSync } from 'node:fs'
+import {
+  duration,
+  file,
+  hostList,
+  hostName,
+  integer,
+  type Kind,
+  keys,
+  oneOf,
+  onOff,
+  originList,
+  redisPrefix,
+  redisUrl,
+  size,
+  visible,
+} from './kinds.ts'
+
+export type Role = 'all' | 'edge' | 'writer'
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+
+export interface Setting<T> {
+  readonly env: string
+  readonly flag: string
+  readonly group: Group
+  readonly kind: Kind<NonNullable<T>>
+  /** The default, as it would be written; in brackets what no value stands for. */
+  readonly shown: string
+  readonly doc: string
+  unset(): T
+}
+
+export const GROUPS = ['Process', 'Access', 'History', 'Low priority', 'Limits', 'Times'] as const
+type Group = (typeof GROUPS)[number]
+
+const flagOf = (env: string) =>
+  env
+    .replace(/^FANWIRE_/, '')
+    .toLowerCase()
+    .replaceAll('_', '-')
+
+interface Described<T> {
+  readonly group: Group
+  readonly env: string
+  readonly kind: Kind<T>
+  readonly doc: string
+}
+
+function setting<T extends NonNullable<unknown>>(
+  of: Described<T> & { readonly default: string },
+): Setting<T> {
+  const { env, default: written } = of
+  const unset = () => {
+    const value = of.kind.parse(written)
+    if (value === undefined) throw new Error(`the default of ${env} is malformed`)
+    return value
+  }
+  return { ...of, flag: flagOf(env), shown: written, unset }
+}
+
+/** A setting whose default is no text: `shown` describes it. */
+function optional<T extends NonNullable<unknown>, U>(
+  of: Described<T> & { readonly shown: string; unset(): T | U },
+): Setting<T | U> {
+  const kind = of.kind as Kind<NonNullable<T | U>>
+  return { ...of, flag: flagOf(of.env), kind, shown: `(${of.shown})` }
+}
+
+export const SETTINGS = {
+  host: setting({
+    group: 'Process',
+    env: 'HOST',
+    kind: hostName,
+    default: '127.0.0.1',
+    doc: 'address to listen on',
+  }),
+  port: setting({
+    group: 'Process',
+    env: 'PORT',
+    kind: integer(0, 65535),
+    default: '8080',
+    doc: 'port to listen on; 0: any free one',
+  }),
+  tlsCert: optional({
+    group: 'Process',
+    env: 'FANWIRE_TLS_CERT',
+    kind: file,
+    unset: () => undefined,
+    shown: 'no TLS',
+    doc: 'certificate chain (PEM): PORT then speaks TLS with HTTP/2 and 1.1; read again when it changes',
+  }),
+  tlsKey: optional({
+    group: 'Process',
+    env: 'FANWIRE_TLS_KEY',
+    kind: file,
+    unset: () => undefined,
+    shown: 'no TLS',
+    doc: 'its private key (PEM)',
+  }),
+  h2cPort: optional({
+    group: 'Process',
+    env: 'FANWIRE_H2C_PORT',
+    kind: integer(0, 65535),
+    unset: () => undefined,
+    shown: 'none',
+    doc: 'one more port of the same HOST, with cleartext HTTP/2 (prior knowledge)',
+  }),
+  metricsPort: optional({
+    group: 'Process',
+    env: 'FANWIRE_METRICS_PORT',
+    kind: integer(0, 65535),
+    unset: () => undefined,
+    shown: 'PORT',
+    doc: 'one more port of the same HOST, with /metrics, which then is only there, and health; never TLS',
+  }),
+  role: setting({
+    group: 'Process',
+    env: 'ROLE',
+    kind: oneOf('all', 'edge', 'writer'),
+    default: 'all',
+    doc: '`all`; `edge`: no publish routes; `writer`: no wires. Other than `all` needs REDIS_URL',
+  }),
+  workers: setting({
+    group: 'Process',
+    env: 'WORKERS',
+    kind: integer(1, 1024),
+    default: '1',
+    doc: 'processes that share the port, each with the limits below; above 1 needs REDIS_URL',
+  }),
+  redisUrl: optional({
+    group: 'Process',
+    env: 'REDIS_URL',
+    kind: redisUrl,
+    unset: () => undefined,
+    shown: 'the memory log',
+    doc: '`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss` for TLS: keeps the log and shares it',
+  }),
+  redisTlsCa: optional({
+    group: 'Process',
+    env: 'FANWIRE_REDIS_TLS_CA',
+    kind: file,
+    unset: () => undefined,
+    shown: 'what the system trusts',
+    doc: 'certificates (PEM) that sign those of Redis, for `rediss`; read at the start',
+  }),
+  redisTlsCert: optional({
+    group: 'Process',
+    env: 'FANWIRE_REDIS_TLS_CERT',
+    kind: file,
+    unset: () => undefined,
+    shown: 'none',
+    doc: 'certificate (PEM) that the node shows to Redis, for `rediss`; read at the start',
+  }),
+  redisTlsKey: optional({
+    group: 'Process',
+    env: 'FANWIRE_REDIS_TLS_KEY',
+    kind: file,
+    unset: () => undefined,
+    shown: 'none',
+    doc: 'its private key (PEM)',
+  }),
+  sentinelUsername: optional({
+    group: 'Process',
+    env: 'FANWIRE_SENTINEL_USERNAME',
+    kind: visible,
+    unset: () => undefined,
+    shown: 'none',
+    doc: 'user as whom Sentinels are asked, for `redis+sentinel`',
+  }),
+  sentinelPassword: optional({
+    group: 'Process',
+    env: 'FANWIRE_SENTINEL_PASSWORD',
+    kind: { ...visible, secret: true },
+    unset: () => undefined,
+    shown: 'none',
+    doc: 'password with which Sentinels are asked; that of the servers stands in REDIS_URL',
+  }),
+  redisPrefix: setting({
+    group: 'Process',
+    env: 'FANWIRE_REDIS_PREFIX',
+    kind: redisPrefix,
+    default: 'fw',
+    doc: 'begins every key and pub/sub channel',
+  }),
+  logLevel: setting({
+    group: 'Process',
+    env: 'LOG_LEVEL',
+    kind: oneOf<LogLevel>('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    default: 'info',
+    doc: 'least severe line that is logged: trace, debug, info, warn, error, fatal or silent',
+  }),
+  socketIo: setting({
+    group: 'Process',
+    env: 'FANWIRE_SOCKET_IO',
+    kind: onOff,
+    default: '0',
+    doc: '1: takes Socket.IO clients at /socket.io/',
+  }),
+  wsDeflate: setting({
+    group: 'Process',
+    env: 'FANWIRE_WS_DEFLATE',
+    kind: size('0', '1GiB'),
+    default: '0',
+    doc: 'size from which events are compressed for ws clients that offer to take it, such as 1KiB; 0: none',
+  }),
+  publishKeys: optional({
+    group: 'Access',
+    env: 'FANWIRE_PUBLISH_KEY',
+    kind: keys,
+    unset: () => [],
+    shown: 'anybody may publish',
+    doc: 'bearer key that publishing needs, or several, separated by commas',
+  }),
+  insecure: setting({
+    group: 'Access',
+    env: 'FANWIRE_INSECURE',
+    kind: onOff,
+    default: '0',
+    doc: '1: listen beyond loopback although no publish key is set',
+  }),
+  origins: optional({
+    group: 'Access',
+    env: 'FANWIRE_ORIGINS',
+    kind: originList,
+    unset: () => undefined,
+    shown: "on loopback: loopback origins; else: the node's own",
+    doc: 'browser origins that may read and open a WebSocket, such as `https://*.example.com`; `*`: all',
+  }),
+  publishOrigins: optional({
+    group: 'Access',
+    env: 'FANWIRE_PUBLISH_ORIGINS',
+    kind: originList,
+    unset: () => undefined,
+    shown: 'FANWIRE_ORIGINS, but for `*`',
+    doc: 'browser origins that may publish; `*`: all',
+  }),
+  hosts: optional({
+    group: 'Access',
+    env: 'FANWIRE_HOSTS',
+    kind: hostList,
+    unset: () => undefined,
+    shown: 'on loopback: none; else: any',
+    doc: 'names, besides loopback ones and those of FANWIRE_ORIGINS, that `Host` may have; `*`: any',
+  }),
+  historyEvents: setting({
+    group: 'History',
+    env: 'FANWIRE_HISTORY_EVENTS',
+    kind: integer(1, 1e9),
+    default: '10000',
+    doc: 'events kept per channel',
+  }),
+  historyAge: setting({
+    group: 'History',
+    env: 'FANWIRE_HISTORY_AGE',
+    kind: duration('1ms', '3650d'),
+    default: '24h',
+    doc: 'how long an event is kept',
+  }),
+  historyBytes: setting({
+    group: 'History',
+    env: 'FANWIRE_HISTORY_BYTES',
+    kind: size('1', '1024GiB'),
+    default: '64MiB',
+    doc: 'data kept per channel; the newest event stays even if it alone is larger',
+  }),
+  lowEvents: setting({
+    group: 'Low priority',
+    env: 'FANWIRE_LOW_EVENTS',
+    kind: integer(1, 1e6),
+    default: '64',
+    doc: 'low-priority events of a channel that wake its readers; 1: they wake them like any other',
+  }),
+  lowBytes: setting({
+    group: 'Low priority',
+    env: 'FANWIRE_LOW_BYTES',
+    kind: size('1', '1GiB'),
+    default: '64KiB',
+    doc: 'data of low-priority events that wakes them',
+  }),
+  lowWait: setting({
+    group: 'Low priority',
+    env: 'FANWIRE_LOW_WAIT',
+    kind: duration('0', '1d'),
+    default: '1s',
+    doc: 'age of the oldest low-priority event at which it wakes them; 0: at once',
+  }),
+  maxBody: setting({
+    group: 'Limits',
+    env: 'FANWIRE_MAX_BODY',
+    kind: size('1', '256MiB'),
+    default: '1MiB',
+    doc: "one event's data",
+  }),
+  maxChannels: setting({
+    group: 'Limits',
+    env: 'FANWIRE_MAX_CHANNELS',
+    kind: integer(1, 100_000),
+    default: '100',
+    doc: 'channels on one request or connection; sse with several channels: 32 at most',
+  }),
+  maxConnections: optional({
+    group: 'Limits',
+    env: 'FANWIRE_MAX_CONNECTIONS',
+    kind: integer(1, 10_000_000),
+    unset: () => Math.max(1, Math.floor(openFileLimit() * 0.8)),
+    shown: '80 % of the open-file limit',
+    doc: 'connections to a process; further ones are answered 503',
+  }),
+  memory: setting({
+    group: 'Limits',
+    env: 'FANWIRE_MEMORY',
+    kind: size('1KiB', '1024GiB'),
+    default: '256MiB',
+    doc: 'recent events held by the node, over all channels',
+  }),
+  maxFollowed: setting({
+    group: 'Limits',
+    env: 'FANWIRE_MAX_FOLLOWED',
+    kind: integer(1, 10_000_000),
+    default: '50000',
+    doc: 'channels that the node follows at a time',
+  }),
+  linger: setting({
+    group: 'Times',
+    env: 'FANWIRE_LINGER',
+    kind: duration('0ms', '1d'),
+    default: '10s',
+    doc: 'how long a channel is followed after its last reader left',
+  }),
+  heartbeat: setting({
+    group: 'Times',
+    env: 'FANWIRE_HEARTBEAT',
+    kind: duration('10ms', '1h'),
+    default: '25s',
+    doc: 'silence after which a stream sends a sign of life; keep it below the 60 s of most proxies',
+  }),
+  stall: setting({
+    group: 'Times',
+    env: 'FANWIRE_STALL',
+    kind: duration('10ms', '1d'),
+    default: '30s',
+    doc: 'how long a reader may take nothing before its connection is ended',
+  }),
+  drain: setting({
+    group: 'Times',
+    env: 'FANWIRE_DRAIN',
+    kind: duration('0ms', '1h'),
+    default: '10s',
+    doc: 'time over which connections are closed when the node is told to stop',
+  }),
+  drainNotice: optional({
+    group: 'Times',
+    env: 'FANWIRE_DRAIN_NOTICE',
+    kind: duration('0ms', '1h'),
+    unset: () => undefined,
+    shown: 'a fifth of FANWIRE_DRAIN, at most 2s; with the memory log none',
+    doc: 'time before that in which the node is not ready but listens, for load balancers to notice',
+  }),
+  maxAge: setting({
+    group: 'Times',
+    env: 'FANWIRE_MAX_AGE',
+    kind: duration('0', '365d'),
+    default: '0',
+    doc: 'age at which a connection is closed as on a stop, up to a quarter earlier; 0: never',
+  }),
+  idempotencyWindow: setting({
+    group: 'Times',
+    env: 'FANWIRE_IDEMPOTENCY_WINDOW',
+    kind: duration('10ms', '7d'),
+    default: '120s',
+    doc: 'how long an idempotency key is remembered',
+  }),
+  logTimeout: setting({
+    group: 'Times',
+    env: 'FANWIRE_LOG_TIMEOUT',
+    kind: duration('10ms', '1h'),
+    default: '5s',
+    doc: 'how long Redis may take to answer',
+  }),
+} as const satisfies Record<string, Setting<unknown>>
+
+export type Name = keyof typeof SETTINGS
+export type Values = { [N in Name]: ReturnType<(typeof SETTINGS)[N]['unset']> }
+
+export const NAMES = Object.keys(SETTINGS) as Name[]
+export const ALL: readonly Setting<unknown>[] = Object.values(SETTINGS)
+
+/** The soft limit of open files; node raises it to the hard one when it starts. */
+function openFileLimit(): number {
+  const assumed = 10_240
+  try {
+    const soft = /^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]
+    return soft === undefined ? assumed : soft === 'unlimited' ? 1_048_576 : Number(soft)
+  } catch {
+    return assumed // Not Linux.
+  }
+}

@@ -1,0 +1,78 @@
+// The settings as `--help` and the documents show them.
+
+import { ALL, GROUPS } from './settings.ts'
+import { VERSION } from './version.ts'
+
+/** A setting as the documents and `--help` describe it. */
+export interface SettingText {
+  readonly env: string
+  readonly flag: string
+  readonly group: string
+  /** The default as it would be written; in brackets where it is described. */
+  readonly shown: string
+  readonly doc: string
+  /** Ends the sentence "expected ...". */
+  readonly expects: string
+}
+
+/** All settings, in the order of the table. */
+export function settingTexts(): SettingText[] {
+  return ALL.map(({ env, flag, group, shown, doc, kind }) => ({
+    env,
+    flag,
+    group,
+    shown,
+    doc,
+    expects: kind.expects,
+  }))
+}
+
+/** The documents' table of settings, in Markdown; each links to its section. */
+export function settingsTable(): string {
+  const cell = (text: string) => text.replaceAll('|', '\\|')
+  const rows = ALL.map(({ env, shown, doc }) => {
+    const usual = shown.startsWith('(') ? shown.slice(1, -1) : `\`${shown}\``
+    return `| [\`${env}\`](#${env.toLowerCase()}) | ${cell(usual)} | ${cell(doc)} |`
+  })
+  return ['| setting | default | |', '|---|---|---|', ...rows, ''].join('\n')
+}
+
+export function help(): string {
+  const lines = [
+    `fanwire ${VERSION}: publish once, read on any node over polling, SSE, streaming or WebSocket`,
+    '',
+    'Usage: fanwire [flags]',
+    '       fanwire bench --url URL     load-test a running deployment; fanwire bench --help',
+    '       fanwire plan --clients N    what so many clients need; fanwire plan --help',
+    '',
+    '  fanwire                                  one node, events in memory, http://127.0.0.1:8080',
+    '  fanwire --redis-url redis://10.0.0.5     as many nodes as you like, one log',
+    '',
+    'Every flag is also an environment variable, named beside it; flags win.',
+    'Durations: 250ms 10s 5m 24h 7d. Sizes: 1048576 512KiB 64MiB 1GB.',
+  ]
+  const flags = ALL.map(
+    ({ flag, kind }) => `--${flag} ${kind.placeholder.length > 12 ? 'VALUE' : kind.placeholder}`,
+  )
+  const width = Math.max(...flags.map(each => each.length))
+  for (const group of GROUPS) {
+    lines.push('', `${group}:`)
+    for (const [i, each] of ALL.entries()) {
+      if (each.group !== group) continue
+      const usual = each.shown.startsWith('(') ? each.shown : `(${each.shown})`
+      lines.push(`  ${(flags[i] ?? '').padEnd(width)}  ${each.env} ${usual}`)
+      lines.push(`  ${''.padEnd(width)}  ${each.doc.replaceAll('`', '')}`)
+    }
+  }
+  lines.push('', '  -h, --help     this text', '  -v, --version  the version')
+  lines.push(
+    '',
+    'Example: listen to the world, keep an hour of history, then publish and read:',
+    '',
+    '  fanwire --host 0.0.0.0 --publish-key s3cret --history-age 1h',
+    "  curl -H 'Authorization: Bearer s3cret' -H 'Content-Type: application/json' -d '{\"hello\":1}' \\",
+    '    http://localhost:8080/v1/channels/news/events',
+    "  curl -N 'http://localhost:8080/v1/sse?channel=news&cursor=earliest'",
+  )
+  return lines.join('\n')
+}
