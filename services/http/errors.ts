@@ -5,10 +5,10 @@ import type { ServerHttp2Stream } from 'node:http2'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { CODES, type ErrorCode, FanwireError } from '../errors.ts'
-import { chunkOf } from '../broker/fanout/chunks.ts'
-import { jitter } from '../broker/fanout/framing.ts'
+import { jitter } from '../backoff.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
 import { breakOff, takesChunks, writeOpenHead } from './open-ended.ts'
+import { chunkOf } from './chunks.ts'
 import { answerAndClose, http2StreamOf, isHttp2 } from './exchange.ts'
 
 /** Longest URL, bytes. */

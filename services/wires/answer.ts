@@ -1,7 +1,12 @@
 // What the request wires answer with.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Answer, encodeAnswer } from '../broker/fanout/collect.ts'
+import type { Answer } from '../broker/fanout/collect.ts'
+import { printCursor } from '../broker/event/position.ts'
+import { encodeGap } from './objects.ts'
+
+const OPEN = Buffer.from('{"events":[')
+const COMMA = Buffer.from(',')
 
 /** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */
 export function policyFor(request: FastifyRequest, policy: string): string {
@@ -14,6 +19,22 @@ export function sendAnswer(reply: FastifyReply, wire: string, answer: Answer): F
   stats.deliveries += answer.events.length
   stats.gaps += answer.gaps.length
   return reply.type('application/json; charset=utf-8').send(encodeAnswer(answer))
+}
+
+/** The body of an answer: the same on poll and long-poll. */
+export function encodeAnswer({ events, gaps, cursors, more }: Answer): Buffer {
+  const pieces: Uint8Array[] = [OPEN]
+  events.forEach((event, i) => {
+    if (i > 0) pieces.push(COMMA)
+    pieces.push(event.json)
+  })
+  const told = gaps.map(({ channel, gap }) => encodeGap(channel, gap))
+  const tail =
+    `],"cursor":"${printCursor(cursors)}"` +
+    (more ? ',"more":true' : '') +
+    (told.length > 0 ? `,"gaps":[${told.join(',')}]}` : '}')
+  pieces.push(Buffer.from(tail))
+  return Buffer.concat(pieces)
 }
 
 /** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */

@@ -9,12 +9,13 @@ import { TLSSocket } from 'node:tls'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../broker/fanout/channel.ts'
 import { Connection, type Outlet } from '../broker/fanout/connection.ts'
-import { type BodyFraming, comesBack, type Farewell, type Framing } from '../broker/fanout/framing.ts'
+import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
 import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf, isHttp2 } from '../http/exchange.ts'
 import { cutStream, sessionOf } from '../http/sessions.ts'
 import { type Position, printCursor } from '../broker/event/position.ts'
 import { detach } from '../http/node/detach.ts'
+import type { BodyFraming } from './body-framing.ts'
 import type { ReadQuery } from './read-query.ts'
 
 /** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */
@@ -157,8 +158,8 @@ class HttpOutlet implements Outlet {
     return this.sink.writable
   }
 
-  end(farewell: Farewell): void {
-    this.sink.end(this.#framing.closing(farewell))
+  end(reason: CloseReason): void {
+    this.sink.end(this.#framing.closing(reason))
   }
 
   cut(): void {
@@ -206,9 +207,9 @@ class Http2Outlet implements Outlet {
     return sessionOf(this.#stream)?.given ?? 0
   }
 
-  end(farewell: Farewell): void {
-    const closing = this.#framing.closing(farewell)
-    if (comesBack(farewell.code)) breakOff(this.#stream, this.sink, closing)
+  end(reason: CloseReason): void {
+    const closing = this.#framing.closing(reason)
+    if (reconnects(reason.code)) breakOff(this.#stream, this.sink, closing)
     else this.sink.end(closing)
   }
 

@@ -226,7 +226,7 @@ t.test('only the node chooses an engine', async t => {
   )
 })
 
-t.test('wires do not know each other, and nothing below them names one', async t => {
+t.test('wires do not know each other, and nothing below them imports one', async t => {
   const folderOf = (path: string) => /^services\/wires\/([^/]+)\//.exec(path)?.[1]
   t.strictSame(
     against((source, { of }) => {
@@ -235,6 +235,18 @@ t.test('wires do not know each other, and nothing below them names one', async t
     }),
     [],
   )
+})
+
+t.test('the broker names no wire', async t => {
+  const folders = SOURCES.map(({ path }) => /^services\/wires\/([^/]+)\/index\.ts$/.exec(path)?.[1])
+  const wires = new Set([...folders.filter(folder => folder !== undefined), 'socket.io'])
+  t.ok(wires.has('sse') && wires.has('long-poll'))
+  const named = SOURCES.filter(({ path }) => partOf(path) === 'broker').flatMap(({ path, tree }) =>
+    nodesOf(tree)
+      .filter(node => ts.isStringLiteralLike(node) && wires.has(node.text))
+      .map(node => `${path}: ${node.getText(tree)}`),
+  )
+  t.strictSame(named, [])
 })
 
 t.test('every wire is listed in the index, once', async t => {

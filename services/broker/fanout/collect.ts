@@ -2,9 +2,8 @@
 
 import type { LogEvent } from '../event/event.ts'
 import { LogUnavailable, type Page, type PageLimit } from '../log/log.ts'
-import { type Gap, type Position, printCursor, type Start } from '../event/position.ts'
+import { type Gap, type Position, type Start } from '../event/position.ts'
 import type { Channel, Gather } from './channel.ts'
-import { encodeGap } from './framing.ts'
 import type { Held, Hub } from './hub.ts'
 import { Reader, type Target } from './reader.ts'
 
@@ -205,25 +204,6 @@ class Part {
     this.goesOn = this.more && page.events.length > 0
   }
 }
-
-/** The body of an answer: the same on poll and long-poll. */
-export function encodeAnswer({ events, gaps, cursors, more }: Answer): Buffer {
-  const pieces: Uint8Array[] = [OPEN]
-  events.forEach((event, i) => {
-    if (i > 0) pieces.push(COMMA)
-    pieces.push(event.json)
-  })
-  const told = gaps.map(({ channel, gap }) => encodeGap(channel, gap))
-  const tail =
-    `],"cursor":"${printCursor(cursors)}"` +
-    (more ? ',"more":true' : '') +
-    (told.length > 0 ? `,"gaps":[${told.join(',')}]}` : '}')
-  pieces.push(Buffer.from(tail))
-  return Buffer.concat(pieces)
-}
-
-const OPEN = Buffer.from('{"events":[')
-const COMMA = Buffer.from(',')
 
 /** A long poll: collects as soon as there is something, or when its time is over. */
 export class LongPoll implements Target, Held {

@@ -5,7 +5,7 @@ import type { Writable } from 'node:stream'
 import type { LogEvent } from '../event/event.ts'
 import { type Gap, type Position, printPosition } from '../event/position.ts'
 import type { Channel, Fetched, Stretch } from './channel.ts'
-import type { Farewell, Framing } from './framing.ts'
+import type { CloseReason, Framing } from './framing.ts'
 import type { Hub, WireStats } from './hub.ts'
 import { Reader, type Target } from './reader.ts'
 
@@ -20,7 +20,7 @@ export interface Outlet {
   /** Whether frames may still be written. */
   readonly open: boolean
   /** Queues the wire's goodbye behind what is queued, and ends. */
-  end(farewell: Farewell): void
+  end(reason: CloseReason): void
   /** Cuts at once. */
   cut(): void
   /** There is room again. */
@@ -161,14 +161,18 @@ export class Connection implements Target {
   }
 
   #advance(reader: Reader, head: number): void {
-    const stretch =
-      this.framing.wire === 'sse' && this.readers.length > 1
-        ? this.#ownStretch(reader)
-        : reader.channel.stretch(this.framing, reader.offset)
+    const stretch = this.#namesAllChannels
+      ? this.#ownStretch(reader)
+      : reader.channel.stretch(this.framing, reader.offset)
     reader.offset = stretch.to
     this.#stats.deliveries += stretch.count
     this.write(stretch.bytes)
     if (stretch.to < head && this.blockedSince === 0) this.#hub.catchUpSoon(this)
+  }
+
+  /** Each cursor names several channels, so stretches can not be shared. */
+  get #namesAllChannels(): boolean {
+    return this.readers.length > 1 && this.framing.cursorNamesAllChannels === true
   }
 
   /** A stretch whose cursors name all channels: encoded for this connection alone. */
@@ -221,8 +225,7 @@ export class Connection implements Target {
     reader.vouched = true
     if (gap !== undefined) this.skip(reader, gap, start)
     if (events.length > 0) {
-      const own = this.framing.wire === 'sse' && this.readers.length > 1
-      const bytes = own
+      const bytes = this.#namesAllChannels
         ? this.framing.stretch(events, 0, events.length, this.#cursorAfter(reader))
         : fetched.frames(this.framing)
       reader.moveTo(cursor)
@@ -246,12 +249,12 @@ export class Connection implements Target {
   }
 
   /** Tells the client why, and ends. Cut a while later if it does not go by itself. */
-  end(farewell: Farewell): void {
+  end(reason: CloseReason): void {
     if (this.#endedAt !== 0) return
     // What this tick has for the client goes first.
     this.catchUp()
     this.uncork()
-    if (this.#outlet.open) this.#outlet.end(farewell)
+    if (this.#outlet.open) this.#outlet.end(reason)
     this.#endedAt = Date.now()
     this.#hub.leaving.add(this)
   }

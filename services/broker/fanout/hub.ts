@@ -1,13 +1,13 @@
 // All channels that a node follows, by name, and the flush loop that takes their news to the readers.
 
+import { jitter } from '../../backoff.ts'
 import { FanwireError } from '../../errors.ts'
 import type { ChannelLog, RetentionOf } from '../log/log.ts'
 import type { Position } from '../event/position.ts'
 import { Channel, type Gather } from './channel.ts'
 import type { Connection } from './connection.ts'
-import type { Farewell } from './framing.ts'
+import type { CloseReason } from './framing.ts'
 import { Gate } from './gate.ts'
-import { jitter } from './framing.ts'
 
 /** Settings that the fan-out needs. Times in ms, sizes in bytes. */
 export interface HubOptions {
@@ -67,7 +67,7 @@ export function lastsUntil(maxAge: number): number {
 }
 
 /** A client that comes back elsewhere loses nothing. */
-function farewell(reason: string): Farewell {
+function comeBack(reason: string): CloseReason {
   return { code: 1001, reason, retry: jitter(1000) }
 }
 
@@ -325,7 +325,7 @@ export class Hub {
       // By its next turn it would be too old.
       const { lastsUntil } = connection
       if (lastsUntil === 0 || now + this.options.heartbeat < lastsUntil) connection.beat()
-      else connection.end(farewell('the connection is as old as it may get'))
+      else connection.end(comeBack('the connection is as old as it may get'))
     }
     // Who had to answer a heartbeat by now, and has not, is gone.
     const { answerWithin = ANSWER_WITHIN } = this.options
@@ -356,7 +356,7 @@ export class Hub {
    * Returns when all have been told.
    */
   async drain(ms: number): Promise<void> {
-    const end = (connection: Connection) => connection.end(farewell('the node is stopping'))
+    const end = (connection: Connection) => connection.end(comeBack('the node is stopping'))
     // Held requests come back at once, and with the same force.
     const ends = [
       ...[...this.held].map(held => () => held.release()),

@@ -4,15 +4,15 @@
 
 import type { OutgoingHttpHeaders } from 'node:http2'
 import type { FastifyInstance } from 'fastify'
-import { pushFraming } from '../../broker/fanout/framing.ts'
 import { canPush, PushSink } from './pushes.ts'
+import { ndjsonFraming } from '../ndjson.ts'
 import { readQuery } from '../read-query.ts'
 import { type Streaming, stream } from '../streaming.ts'
 
 export async function push(app: FastifyInstance): Promise<void> {
   const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
   const streaming: Streaming = {
-    framing: pushFraming,
+    framing: ndjsonFraming('push'),
     contentType: 'application/x-ndjson',
     sinkFor(stream, request, reply) {
       if (!canPush(stream)) return stream

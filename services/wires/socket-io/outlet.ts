@@ -8,16 +8,11 @@ import { type Duplex, Writable } from 'node:stream'
 import type { Socket } from 'socket.io'
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import type { Outlet } from '../../broker/fanout/connection.ts'
-import {
-  type Farewell,
-  PACKET_SEPARATOR,
-  type PacketFraming,
-  socketIoFraming,
-  socketIoPollFraming,
-  wsText,
-} from '../../broker/fanout/framing.ts'
+import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { underWay } from '../streaming.ts'
+import { wsText } from '../ws-frames.ts'
+import { PACKET_SEPARATOR, type PacketFraming, socketIoFraming, socketIoPollFraming } from './framing.ts'
 
 /** The library's session below Socket.IO: Engine.IO. It goes on when the transport changes. */
 export type Session = Socket['conn']
@@ -125,11 +120,11 @@ export class SocketIoOutlet implements Outlet {
    * Tells why, and ends the transport. Not by Socket.IO's own DISCONNECT: of that, its clients believe that they
    * must not come back.
    */
-  end(farewell: Farewell): void {
-    const bytes = this.framing.closing(farewell)
+  end(reason: CloseReason): void {
+    const bytes = this.framing.closing(reason)
     if (this.#websocket !== undefined) {
       this.sink.write(bytes)
-      this.#websocket.close(farewell.code, farewell.reason)
+      this.#websocket.close(reason.code, reason.reason)
       return
     }
     // The end itself goes with a further poll: clients drop what comes in one answer with it.

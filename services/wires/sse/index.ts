@@ -1,9 +1,9 @@
 // Server-sent events: GET /v1/sse (WHATWG HTML section 9.2). `id:` is the connection's whole cursor.
 
 import type { FastifyInstance } from 'fastify'
-import { sseFraming } from '../../broker/fanout/framing.ts'
 import { readQuery } from '../read-query.ts'
 import { stream } from '../streaming.ts'
+import { sseFraming } from './framing.ts'
 
 /** With several channels every `id:` names them all, so there are fewer than elsewhere. */
 const MAX_CHANNELS = 32

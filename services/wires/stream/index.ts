@@ -1,13 +1,13 @@
 // HTTP streaming: GET /v1/stream, one JSON object a line (NDJSON).
 
 import type { FastifyInstance } from 'fastify'
-import { streamFraming } from '../../broker/fanout/framing.ts'
+import { ndjsonFraming } from '../ndjson.ts'
 import { readQuery } from '../read-query.ts'
 import { stream } from '../streaming.ts'
 
 export async function httpStream(app: FastifyInstance): Promise<void> {
   const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
-  const streaming = { framing: streamFraming, contentType: 'application/x-ndjson' }
+  const streaming = { framing: ndjsonFraming('stream'), contentType: 'application/x-ndjson' }
 
   app.route({
     method: ['GET', 'HEAD'],

@@ -3,8 +3,8 @@
 
 import { isUtf8 } from 'node:buffer'
 import { FanwireError } from '../../errors.ts'
-import { wsText } from '../../broker/fanout/framing.ts'
 import { members, withoutMark } from '../../broker/event/json-spans.ts'
+import { wsText } from '../ws-frames.ts'
 import { badCommand, type Commands, only, type Tell } from '../commands.ts'
 
 type Ref = string | number | undefined

@@ -1,4 +1,4 @@
-// How the ws wire negotiates permessage-deflate (RFC 7692). What is sent is compressed in fanout/deflate.ts; what
+// How the ws wire negotiates permessage-deflate (RFC 7692). What is sent is compressed in deflate.ts; what
 // comes in is inflated by the library, up to its maxPayload.
 
 import type { WebSocket } from 'ws'

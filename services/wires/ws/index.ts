@@ -7,8 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import type { WebSocket } from 'ws'
 import { FanwireError } from '../../errors.ts'
 import { Connection, type Outlet } from '../../broker/fanout/connection.ts'
-import { wsDeflateFraming } from '../../broker/fanout/deflate.ts'
-import { type Farewell, wsFraming } from '../../broker/fanout/framing.ts'
+import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { mayPublish, type Publisher } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
@@ -20,7 +19,9 @@ import { type Position, printCursor } from '../../broker/event/position.ts'
 import { type ReadQuery, readQuery } from '../read-query.ts'
 import { Commands } from '../commands.ts'
 import { resolveAll, underWay } from '../streaming.ts'
+import { wsDeflateFraming } from './deflate.ts'
 import { DEFLATE, isDeflated, offerToTake } from './deflate-offer.ts'
+import { wsFraming } from './framing.ts'
 import { WsCommands } from './commands.ts'
 
 /** What a command may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
@@ -177,7 +178,7 @@ class WsOutlet implements Outlet {
     return this.#socket.readyState === this.#socket.OPEN && this.sink.writable
   }
 
-  end({ code, reason }: Farewell): void {
+  end({ code, reason }: CloseReason): void {
     this.#socket.close(code, reason)
   }
 

@@ -5,7 +5,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fc from 'fast-check'
 import t from 'tap'
-import { sseFraming, streamFraming, wsFraming } from '../../../services/broker/fanout/framing.ts'
+import { sseFraming } from '../../../services/wires/sse/framing.ts'
+import { wsFraming } from '../../../services/wires/ws/framing.ts'
 import { bodyOf } from '../../contract/chunks.ts'
 import { type Open, openStream } from '../../contract/clients.ts'
 import { answerTo, destroy, openHttp2, openSession } from '../../contract/http2.ts'
@@ -15,7 +16,15 @@ import { startNode } from '../../support/node.ts'
 import { without } from '../../support/tools.ts'
 import { until } from '../../support/until.ts'
 import { Raw } from '../http/app.ts'
-import { drafts, hubOf, listen, Listener, ScriptedLog, settled } from '../broker/fanout/scripted-log.ts'
+import {
+  drafts,
+  hubOf,
+  listen,
+  Listener,
+  ScriptedLog,
+  settled,
+  streamFraming,
+} from '../broker/fanout/scripted-log.ts'
 
 const WIRES = ['sse', 'stream', 'push'] as const
 type Wire = (typeof WIRES)[number]

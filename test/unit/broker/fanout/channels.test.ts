@@ -3,7 +3,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { FanwireError } from '../../../../services/errors.ts'
-import { wsFraming } from '../../../../services/broker/fanout/framing.ts'
+import { wsFraming } from '../../../../services/wires/ws/framing.ts'
 import { LongPoll } from '../../../../services/broker/fanout/collect.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
 import { away, drafts, Gate, hubOf, Listener, listen, ScriptedLog } from './scripted-log.ts'
@@ -203,10 +203,10 @@ t.test('draining answers what is held and ends every connection, spread over the
   await until('the first have gone', () => hub.stats().readers < 20)
   t.ok(hub.stats().readers > 0, 'not all at once')
   await drained
-  for (const { farewells } of listeners) {
-    t.equal(farewells.length, 1)
-    t.equal(farewells[0]?.code, 1001)
-    t.ok((farewells[0]?.retry ?? 0) > 0)
+  for (const { closes } of listeners) {
+    t.equal(closes.length, 1)
+    t.equal(closes[0]?.code, 1001)
+    t.ok((closes[0]?.retry ?? 0) > 0)
   }
   await until('all have gone', () => hub.stats().readers === 0)
 })

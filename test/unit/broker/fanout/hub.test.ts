@@ -5,7 +5,7 @@ import { mock } from 'node:test'
 import fc from 'fast-check'
 import t from 'tap'
 import { STRETCH } from '../../../../services/broker/fanout/channel.ts'
-import { streamFraming, wsFraming } from '../../../../services/broker/fanout/framing.ts'
+import { wsFraming } from '../../../../services/wires/ws/framing.ts'
 import type { Hub } from '../../../../services/broker/fanout/hub.ts'
 import {
   away,
@@ -18,6 +18,7 @@ import {
   OPTIONS,
   ScriptedLog,
   settled,
+  streamFraming,
 } from './scripted-log.ts'
 import { until } from '../../../support/until.ts'
 
@@ -543,16 +544,16 @@ t.test('who stands still for too long is told to go, and cut if it does not', as
   log.add('a', drafts(1))
   await settled()
   await time.tick(7000)
-  t.strictSame(stands.farewells, [], 'not before its time')
+  t.strictSame(stands.closes, [], 'not before its time')
   await time.tick(2000)
-  t.match(stands.farewells, [{ code: 4001, retry: Number }])
+  t.match(stands.closes, [{ code: 4001, retry: Number }])
   t.notOk(stands.sink.destroyed, 'its goodbye is queued')
   await time.tick(4000)
   t.ok(stands.sink.destroyed)
-  t.equal(stands.farewells.length, 1, 'told once')
+  t.equal(stands.closes.length, 1, 'told once')
   t.equal(hub.stats().readers, 1)
   t.equal(hub.leaving.size + hub.blocked.size, 0, 'and nothing is left of it')
-  t.strictSame(other.farewells, [])
+  t.strictSame(other.closes, [])
 })
 
 t.test('who goes when it is told to is not cut', async t => {
@@ -561,7 +562,7 @@ t.test('who goes when it is told to is not cut', async t => {
   const hub = hubOf(log, { stall: 4000 }, t.teardown)
   const listener = await stuck(log, hub)
   await time.tick(5000)
-  t.equal(listener.farewells.length, 1)
+  t.equal(listener.closes.length, 1)
   listener.read()
   await settled()
   t.strictSame(listener.told, ['e1-1'], 'what was queued still came')
@@ -584,7 +585,7 @@ t.test('who reads slowly stays', async t => {
     listener.read()
     await settled()
   }
-  t.strictSame(listener.farewells, [])
+  t.strictSame(listener.closes, [])
   t.strictSame(listener.told, ids('e1', 1, 10))
 })
 
@@ -600,7 +601,7 @@ t.test('who was told to go is written nothing more', async t => {
   listener.connection.beat()
   await settled()
   t.strictSame(listener.lines, [])
-  t.match(listener.farewells, [{ code: 1001 }])
+  t.match(listener.closes, [{ code: 1001 }])
 })
 
 t.test('draining a node without clients is over at once, and so is draining again', async t => {
@@ -611,7 +612,7 @@ t.test('draining a node without clients is over at once, and so is draining agai
   const listener = await listen(hub, 'a', e1(0))
   await hub.drain(10_000)
   await hub.drain(10_000)
-  t.equal(listener.farewells.length, 1)
+  t.equal(listener.closes.length, 1)
   await time.tick(0)
 })
 
@@ -622,7 +623,7 @@ t.test('on a stop held requests and connections go evenly, and who was on the wa
   const listeners = await Promise.all(Array.from({ length: 10 }, () => listen(hub, 'a', e1(0))))
   let released = 0
   for (let n = 0; n < 10; n++) hub.held.add({ release: () => void released++ })
-  const gone = () => listeners.filter(each => each.farewells.length > 0).length
+  const gone = () => listeners.filter(each => each.closes.length > 0).length
   const drained = hub.drain(1000)
   const late = await listen(hub, 'a', e1(0))
   await time.tick(250)
@@ -630,11 +631,11 @@ t.test('on a stop held requests and connections go evenly, and who was on the wa
   t.equal(gone(), 0)
   await time.tick(500)
   t.ok(gone() > 2 && gone() < 10, `${gone()} connections after three quarters`)
-  t.strictSame(late.farewells, [])
+  t.strictSame(late.closes, [])
   await time.tick(250)
   await drained
   t.equal(gone(), 10)
-  t.match(late.farewells, [{ code: 1001 }])
+  t.match(late.closes, [{ code: 1001 }])
   await hub.gone(1e6)
   t.equal(hub.leaving.size, 0)
 })
@@ -660,18 +661,18 @@ t.test('a connection is told to go before it is too old, and not all at once', a
   const log = new ScriptedLog()
   const hub = hubOf(log, { heartbeat: 1000, maxAge: 20_000 }, t.teardown)
   const listeners = await Promise.all(Array.from({ length: 64 }, () => listen(hub, 'a', e1(0))))
-  const gone = () => listeners.filter(each => each.farewells.length > 0).length
+  const gone = () => listeners.filter(each => each.closes.length > 0).length
   await time.tick(13_900)
   t.equal(gone(), 0)
   await time.tick(3500)
   t.ok(gone() > 8 && gone() < 56, `${gone()} half-way`)
   await time.tick(2600)
   t.equal(gone(), 64)
-  for (const { farewells } of listeners) t.match(farewells, [{ code: 1001, retry: Number }])
+  for (const { closes } of listeners) t.match(closes, [{ code: 1001, retry: Number }])
   t.equal(hub.stats().readers, 0)
   const ageless = await listen(hubOf(new ScriptedLog(), { heartbeat: 1000 }, t.teardown), 'a', e1(0))
   await time.tick(30_000)
-  t.strictSame(ageless.farewells, [], 'without a limit it stays')
+  t.strictSame(ageless.closes, [], 'without a limit it stays')
 })
 
 t.test('nothing is left behind when all have gone', async t => {

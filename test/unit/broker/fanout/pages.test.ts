@@ -2,7 +2,8 @@
 
 import t from 'tap'
 import type { Channel } from '../../../../services/broker/fanout/channel.ts'
-import { collect, encodeAnswer, LongPoll, newest } from '../../../../services/broker/fanout/collect.ts'
+import { collect, LongPoll, newest } from '../../../../services/broker/fanout/collect.ts'
+import { encodeAnswer } from '../../../../services/wires/answer.ts'
 import { split } from '../../../contract/clients.ts'
 import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
 import { until } from '../../../support/until.ts'

@@ -4,7 +4,7 @@
 import { Writable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import { Connection, type Outlet } from '../../../../services/broker/fanout/connection.ts'
-import { type Farewell, type Framing, streamFraming } from '../../../../services/broker/fanout/framing.ts'
+import type { CloseReason, Framing } from '../../../../services/broker/fanout/framing.ts'
 import { Hub, type HubOptions } from '../../../../services/broker/fanout/hub.ts'
 import { type Draft, encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
 import {
@@ -25,6 +25,7 @@ import type {
 } from '../../../../services/broker/log/log.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
 import { type Position, printPosition, type Start } from '../../../../services/broker/event/position.ts'
+import { ndjsonFraming } from '../../../../services/wires/ndjson.ts'
 import { until } from '../../../support/until.ts'
 
 interface Kept {
@@ -197,12 +198,14 @@ export class Gate {
   }
 }
 
+export const streamFraming = ndjsonFraming('stream')
+
 /** A client on the stream wire whose socket is a Writable: what it was told, by line. */
 export class Listener {
   readonly lines: string[] = []
   readonly writes: Buffer[] = []
   readonly connection: Connection
-  readonly farewells: Farewell[] = []
+  readonly closes: CloseReason[] = []
   /** The socket takes nothing more until `read`. */
   #full = false
   #waiting: (() => void) | undefined
@@ -215,14 +218,14 @@ export class Listener {
         else this.#take(chunk, done)
       },
     })
-    const { sink, farewells } = this
+    const { sink, closes } = this
     const outlet: Outlet = {
       sink,
       get open() {
         return sink.writable
       },
-      end(farewell) {
-        farewells.push(farewell)
+      end(reason) {
+        closes.push(reason)
         sink.end()
       },
       cut() {

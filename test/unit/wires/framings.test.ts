@@ -4,23 +4,22 @@ import { randomBytes } from 'node:crypto'
 import type { Writable } from 'node:stream'
 import t from 'tap'
 import * as library from 'ws'
+import type { Framing } from '../../../services/broker/fanout/framing.ts'
+import { ndjsonFraming } from '../../../services/wires/ndjson.ts'
 import {
-  type Framing,
-  jitter,
   PACKET_SEPARATOR,
-  pushFraming,
   socketIoFraming,
   socketIoPollFraming,
-  sseFraming,
-  streamFraming,
-  wsFrame,
-  wsFraming,
-  wsText,
-} from '../../../../services/broker/fanout/framing.ts'
-import { wsDeflateFraming } from '../../../../services/broker/fanout/deflate.ts'
-import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
-import { readChunks } from '../../../contract/chunks.ts'
-import { type SseBlock, SseParser } from '../../../contract/clients.ts'
+} from '../../../services/wires/socket-io/framing.ts'
+import { sseFraming } from '../../../services/wires/sse/framing.ts'
+import { wsDeflateFraming } from '../../../services/wires/ws/deflate.ts'
+import { wsFraming } from '../../../services/wires/ws/framing.ts'
+import { wsFrame, wsText } from '../../../services/wires/ws-frames.ts'
+import { encodeEvent, type LogEvent } from '../../../services/broker/event/event.ts'
+import { readChunks } from '../../contract/chunks.ts'
+import { type SseBlock, SseParser } from '../../contract/clients.ts'
+
+const streamFraming = ndjsonFraming('stream')
 
 function eventOf(offset: number, data: string, type?: string): LogEvent {
   const json = encodeEvent('c', 'e1', offset, 1790000000000 + offset, type, undefined, Buffer.from(data))
@@ -129,7 +128,7 @@ t.test('a stream stretch is one line an event', async t => {
 
 t.test('H1: over HTTP/1.1 every frame is one chunk, and the last chunk means: for good', async t => {
   const latin1 = (bytes: Buffer) => bytes.toString('latin1')
-  for (const { chunked, plain } of [sseFraming, streamFraming, pushFraming]) {
+  for (const { chunked, plain } of [sseFraming, streamFraming]) {
     const frames: ((framing: Framing) => Buffer)[] = [
       framing => framing.gap('c', GAP, 'e2-7'),
       framing => framing.heartbeat,
@@ -227,10 +226,4 @@ t.test('H3: an SSE goodbye is a hint and a comment, and no block', async t => {
   parser.write(sseFraming.plain.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }))
   t.strictSame(parser.retries, [700])
   t.strictSame(parser.comments, [' 1001 the node is stopping'])
-})
-
-t.test('jitter spreads by half to either side', async t => {
-  const values = Array.from({ length: 1000 }, () => jitter(1000))
-  t.ok(Math.min(...values) >= 500 && Math.max(...values) <= 1500)
-  t.ok(new Set(values).size > 300)
 })

@@ -2,8 +2,10 @@
 // itself, so a frame is as good for one reader as for the next, and is made once.
 
 import { constants, deflateRawSync } from 'node:zlib'
-import type { LogEvent } from '../event/event.ts'
-import { type Framing, TEXT, wsFrame, wsFraming } from './framing.ts'
+import type { LogEvent } from '../../broker/event/event.ts'
+import type { Framing } from '../../broker/fanout/framing.ts'
+import { TEXT, wsFrame } from '../ws-frames.ts'
+import { wsFraming } from './framing.ts'
 
 /** Says that a message is compressed: RFC 7692 section 6. */
 const RSV1 = 0x40

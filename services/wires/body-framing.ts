@@ -1,0 +1,50 @@
+// Wires whose frames are the body of an HTTP response: chunked for HTTP/1.1, plain for the others. A stretch is encoded
+// once for both.
+
+import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
+import type { Gap } from '../broker/event/position.ts'
+import { chunkOf, dataOf, LAST_CHUNK } from '../http/chunks.ts'
+
+/** A wire whose frames are the body of an HTTP response. */
+export interface BodyFraming {
+  /** For HTTP/1.1: every frame, and every stretch of them, is one chunk. The last one follows only a goodbye for good. */
+  readonly chunked: Framing
+  /** For HTTP/2, which has frames itself, and HTTP/1.0, where the body ends with the connection. */
+  readonly plain: Framing
+}
+
+export interface BodyFrames {
+  readonly cursorNamesAllChannels?: true
+  opening(cursor: string): string
+  /** As one chunk. */
+  readonly stretch: Framing['stretch']
+  gap(channel: string, gap: Gap, cursor: string): string
+  readonly heartbeat: string
+  closing(reason: CloseReason): string
+}
+
+export function bodyFraming(wire: string, frames: BodyFrames): BodyFraming {
+  const { cursorNamesAllChannels } = frames
+  const shared = { wire, ...(cursorNamesAllChannels && { cursorNamesAllChannels }) }
+  const chunked: Framing = {
+    ...shared,
+    opening: cursor => chunkOf(frames.opening(cursor)),
+    stretch: frames.stretch,
+    gap: (channel, gap, cursor) => chunkOf(frames.gap(channel, gap, cursor)),
+    heartbeat: chunkOf(frames.heartbeat),
+    closing(reason) {
+      const chunk = chunkOf(frames.closing(reason))
+      return reconnects(reason.code) ? chunk : Buffer.concat([chunk, LAST_CHUNK])
+    },
+  }
+  const plain: Framing = {
+    ...shared,
+    within: { framing: chunked, view: dataOf },
+    opening: cursor => Buffer.from(frames.opening(cursor)),
+    stretch: (events, from, to, cursorAfter) => dataOf(frames.stretch(events, from, to, cursorAfter)),
+    gap: (channel, gap, cursor) => Buffer.from(frames.gap(channel, gap, cursor)),
+    heartbeat: Buffer.from(frames.heartbeat),
+    closing: reason => Buffer.from(frames.closing(reason)),
+  }
+  return { chunked, plain }
+}

@@ -1,0 +1,13 @@
+// The JSON objects that wires send beside events, the same on each of them.
+
+import { type Gap, printPosition } from '../broker/event/position.ts'
+
+/** A gap in a channel. */
+export function encodeGap(channel: string, gap: Gap): string {
+  return `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`
+}
+
+/** Where a reader begins. */
+export function encodeOpening(cursor: string): string {
+  return `{"open":{"cursor":"${cursor}"}}`
+}

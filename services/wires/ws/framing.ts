@@ -1,0 +1,33 @@
+// The frames of the ws wire, none of them compressed.
+
+import type { LogEvent } from '../../broker/event/event.ts'
+import type { Framing } from '../../broker/fanout/framing.ts'
+import { encodeGap, encodeOpening } from '../objects.ts'
+import { PING, TEXT, wsFrame, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
+
+/** WebSocket: one text message an object, none of them compressed. */
+export const wsFraming: Framing = {
+  wire: 'ws',
+  opening: cursor => wsText(encodeOpening(cursor)),
+  stretch(events, from, to) {
+    let size = 0
+    for (let i = from; i < to; i++) {
+      const { length } = (events[i] as LogEvent).json
+      size += wsHeaderSize(length) + length
+    }
+    const bytes = Buffer.allocUnsafe(size)
+    let at = 0
+    for (let i = from; i < to; i++) {
+      const { json } = events[i] as LogEvent
+      at = writeWsHeader(bytes, at, TEXT, json.length)
+      bytes.set(json, at)
+      at += json.length
+    }
+    return bytes
+  },
+  gap: (channel, gap) => wsFrame(TEXT, Buffer.from(`{"gap":${encodeGap(channel, gap)}}`)),
+  heartbeat: wsFrame(PING, Buffer.alloc(0)),
+  answered: true,
+  // The close frame belongs to the closing handshake, which the WebSocket library does.
+  closing: () => Buffer.alloc(0),
+}

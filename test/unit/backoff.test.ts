@@ -1,0 +1,10 @@
+// How long to wait before something is tried again.
+
+import t from 'tap'
+import { jitter } from '../../services/backoff.ts'
+
+t.test('jitter spreads by half to either side', async t => {
+  const values = Array.from({ length: 1000 }, () => jitter(1000))
+  t.ok(Math.min(...values) >= 500 && Math.max(...values) <= 1500)
+  t.ok(new Set(values).size > 300)
+})
