@@ -3,7 +3,7 @@
 
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import type { Draft, LogEvent } from '../../services/broker/event/event.ts'
+import { dataOf as textOf, type Draft, type LogEvent } from '../../services/broker/event/event.ts'
 import type {
   ChannelLog,
   Feed,
@@ -517,7 +517,10 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
         const json = Buffer.concat([Buffer.from(head), data, Buffer.from('}')])
         for (const event of [events[i], recorder.delivered[i]]) {
           t.ok(event?.json.equals(json), `event ${i}`)
+          t.ok(event && textOf(event).equals(data), `the data of event ${i}`)
+          t.equal(event?.channel, 'a')
           t.equal(event?.type, type)
+          t.equal(event?.encoding, encoding)
           t.equal(event?.low, priority === 'low')
           t.equal(event?.bytes, data.length)
           t.equal(event?.time, at?.time)

@@ -16,16 +16,24 @@ export interface Draft {
   readonly idempotencyKey?: string
 }
 
-/** An event as the log holds it. Immutable, and shared by every reader. */
-export interface LogEvent {
+/** What the log adds to a draft, and what it keeps of it beside the data. */
+export interface EventHead {
+  readonly channel: string
   readonly epoch: string
   readonly offset: number
   /** The log's clock, ms since 1970; never less than that of the event before it. */
   readonly time: number
   readonly type: string | undefined
+  readonly encoding: 'base64' | undefined
   readonly low: boolean
+}
+
+/** An event as the log holds it. Immutable, and shared by every reader. */
+export interface LogEvent extends EventHead {
   /** The object that every wire delivers, as JSON text: encoded once per node. */
   readonly json: Buffer
+  /** Where the data begins in `json`; it ends before the last byte. */
+  readonly dataStart: number
   /** Bytes of the event's data: what retention by bytes counts. */
   readonly bytes: number
 }
@@ -83,24 +91,23 @@ export function binaryData(body: Buffer): Buffer {
   return Buffer.from(`"${body.toString('base64')}"`)
 }
 
-/** The wire object of an event: the same bytes on every wire and every node. */
-export function encodeEvent(
-  channel: string,
-  epoch: string,
-  offset: number,
-  time: number,
-  type: string | undefined,
-  encoding: string | undefined,
-  data: Uint8Array,
-): Buffer {
+/** The event, with the object that all wires deliver: the same bytes on every node. Copies `data`. */
+export function encodeEvent(head: EventHead, data: Uint8Array): LogEvent {
+  const { channel, epoch, offset, time, type, encoding, low } = head
   // Names need no escapes: their characters are all plain in JSON.
-  const head =
+  const before =
     `{"channel":"${channel}","id":"${epoch}-${offset}","time":${time}` +
     (type === undefined ? '' : `,"type":"${type}"`) +
     (encoding === undefined ? ',"data":' : `,"encoding":"${encoding}","data":`)
-  const json = Buffer.allocUnsafe(head.length + data.length + 1)
-  json.write(head, 0, 'latin1')
-  json.set(data, head.length)
+  const dataStart = before.length
+  const json = Buffer.allocUnsafe(dataStart + data.length + 1)
+  json.write(before, 0, 'latin1')
+  json.set(data, dataStart)
   json[json.length - 1] = 0x7d
-  return json
+  return { channel, epoch, offset, time, type, encoding, low, json, dataStart, bytes: data.length }
+}
+
+/** The event's data as JSON text: a view. */
+export function dataOf({ json, dataStart }: LogEvent): Buffer {
+  return json.subarray(dataStart, -1)
 }

@@ -28,6 +28,13 @@ export function withoutMark(text: Buffer): Buffer {
     : text
 }
 
+/** A JSON text without the space around it. */
+export function trimmed(json: Buffer): Buffer {
+  let end = json.length
+  while (isSpace(json[end - 1])) end--
+  return json.subarray(skipSpace(json, 0), end)
+}
+
 /** The members of the object that `json` is, in order, also those of one name. Raises SyntaxError. */
 export function* members(json: Buffer): Generator<Member, void> {
   let at = skipSpace(json, token(json, skipSpace(json, 0), OPEN_OBJECT))

@@ -1,6 +1,6 @@
 // The recent events of one channel, in memory: consecutive, of one epoch, and never more than retention allows.
 
-import type { LogEvent } from '../event/event.ts'
+import { encodeEvent, type LogEvent } from '../event/event.ts'
 import type { Retention } from '../log/log.ts'
 import type { Position } from '../event/position.ts'
 
@@ -108,12 +108,7 @@ export class Recent {
   }
 }
 
-const GONE: LogEvent = {
-  epoch: '',
-  offset: 0,
-  time: 0,
-  type: undefined,
-  low: false,
-  json: Buffer.alloc(0),
-  bytes: 0,
-}
+const GONE = encodeEvent(
+  { channel: '', epoch: '', offset: 0, time: 0, type: undefined, encoding: undefined, low: false },
+  Buffer.alloc(0),
+)

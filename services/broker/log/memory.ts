@@ -194,8 +194,8 @@ export class MemoryLog implements ChannelLog {
     const { epoch } = channel
     const offset = channel.head + 1
     const { type, encoding, data } = draft
-    const json = encodeEvent(channel.name, epoch, offset, time, type, encoding, data)
-    const event = { epoch, offset, time, type, low: draft.priority === 'low', json, bytes: data.length }
+    const low = draft.priority === 'low'
+    const event = encodeEvent({ channel: channel.name, epoch, offset, time, type, encoding, low }, data)
     channel.events.push(event)
     channel.head = offset
     channel.time = time

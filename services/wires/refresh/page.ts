@@ -2,8 +2,8 @@
 
 import { createHash } from 'node:crypto'
 import { ANSWER_BYTES, type News, newestOf } from '../../broker/fanout/collect.ts'
-import type { LogEvent } from '../../broker/event/event.ts'
-import { type Member, members } from '../../broker/event/json-spans.ts'
+import { dataOf, type LogEvent } from '../../broker/event/event.ts'
+import { type Member, members, trimmed } from '../../broker/event/json-spans.ts'
 import { printPosition } from '../../broker/event/position.ts'
 
 /** Characters of a value that are shown; the event itself, one click away, has all. */
@@ -121,32 +121,27 @@ function row(
     `<time datetime="${time}">${time.slice(0, 10)} ${time.slice(11, 19)} UTC</time>`,
     `<a href="channels/${encodeURIComponent(channel)}/events/${id}">${id}</a>`,
   ]
-  return `<li${isNew ? ' class="new"' : ''}><div class="about">${about.join('')}</div>${dataOf(event)}</li>`
+  return `<li${isNew ? ' class="new"' : ''}><div class="about">${about.join('')}</div>${dataRow(event)}</li>`
 }
 
-/** An event's data as people read it: text as text, an object one member a row, the rest as the JSON that it is. */
-function dataOf({ json }: LogEvent): string {
-  const wire = [...members(json)]
-  const data = wire.find(({ name }) => name === 'data')
-  if (data === undefined) return ''
-  if (wire.some(({ name }) => name === 'encoding')) {
-    const bytes = Buffer.byteLength(JSON.parse(textOf(json, data)), 'base64')
-    return `<div class="data">${bytes.toLocaleString('en')} bytes: ${value(json, data)}</div>`
+/** An event's data as people read it: text as text, an object one member a row, anything else as JSON. */
+function dataRow(event: LogEvent): string {
+  const data = trimmed(dataOf(event))
+  if (event.encoding !== undefined) {
+    const bytes = Buffer.byteLength(JSON.parse(data.toString()), 'base64')
+    return `<div class="data">${bytes.toLocaleString('en')} bytes: ${value(data)}</div>`
   }
-  const inside = json[data.start] === 0x7b ? [...members(json.subarray(data.start, data.end))] : []
-  if (inside.length === 0 || inside.length > ROWS) return value(json, data)
-  const object = json.subarray(data.start, data.end)
-  return `<dl>${inside.map(each => `<dt>${escape(each.name)}</dt><dd>${value(object, each)}</dd>`).join('')}</dl>`
+  const rows = data[0] === 0x7b ? [...members(data)] : []
+  if (rows.length === 0 || rows.length > ROWS) return value(data)
+  const row = ({ name, start, end }: Member) =>
+    `<dt>${escape(name)}</dt><dd>${value(data.subarray(start, end))}</dd>`
+  return `<dl>${rows.map(row).join('')}</dl>`
 }
 
-function value(json: Buffer, member: Member): string {
-  const text = textOf(json, member)
+function value(json: Buffer): string {
+  const text = json.toString()
   const isText = text.startsWith('"')
   return `<div class="data${isText ? '' : ' json'}">${escape(shorten(isText ? JSON.parse(text) : text))}</div>`
-}
-
-function textOf(json: Buffer, { start, end }: Member): string {
-  return json.toString('utf8', start, end)
 }
 
 function shorten(text: string): string {

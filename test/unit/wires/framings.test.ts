@@ -22,8 +22,9 @@ import { type SseBlock, SseParser } from '../../contract/clients.ts'
 const streamFraming = ndjsonFraming('stream')
 
 function eventOf(offset: number, data: string, type?: string): LogEvent {
-  const json = encodeEvent('c', 'e1', offset, 1790000000000 + offset, type, undefined, Buffer.from(data))
-  return { epoch: 'e1', offset, time: 0, type, low: false, json, bytes: data.length }
+  const time = 1790000000000 + offset
+  const head = { channel: 'c', epoch: 'e1', offset, time, type, encoding: undefined, low: false }
+  return encodeEvent(head, Buffer.from(data))
 }
 
 /** The library's parser and what inflates for it, which its types leave out. */

@@ -117,6 +117,8 @@ t.test('data is text that people read, and nothing else', async t => {
     '[1,2]',
     '{}',
     'null',
+    ' {"n" : 1}\t',
+    ' "text" ',
   )
   const { html, rows } = await look(`/v1/refresh?channel=${channel}`)
   t.notMatch(html, /<script|<img|onerror='/)
@@ -130,6 +132,8 @@ t.test('data is text that people read, and nothing else', async t => {
   t.match(text(6), '|[1,2]|')
   t.match(text(7), '|{}|')
   t.match(text(8), '|null|')
+  t.match(text(9), /\|n\|+1\|/, 'space around an object')
+  t.match(text(10), /\|text\|/, 'space around a text')
   const [link = ''] = /channels\/[^"]*/.exec(rows.at(-3)?.html ?? '') ?? []
   t.equal((await node.get(`/v1/${link}`)).status, 200, 'the event itself is one click away')
 })

@@ -36,18 +36,16 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
     const end = line + 1 + size
     if (!(end <= bytes.length && +offset > 0 && +time >= 0))
       throw new LogRefused('Redis holds an event that is damaged', 'damaged')
-    const encoding = +flags & BASE64 ? 'base64' : undefined
-    const name = type === '' ? undefined : type
-    const data = bytes.subarray(line + 1, end)
-    into.push({
+    const event = {
+      channel,
       epoch,
       offset: +offset,
       time: +time,
-      type: name,
+      type: type === '' ? undefined : type,
+      encoding: +flags & BASE64 ? ('base64' as const) : undefined,
       low: (+flags & LOW) !== 0,
-      json: encodeEvent(channel, epoch, +offset, +time, name, encoding, data),
-      bytes: size,
-    })
+    }
+    into.push(encodeEvent(event, bytes.subarray(line + 1, end)))
     at = end
   }
 }

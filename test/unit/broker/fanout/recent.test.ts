@@ -3,11 +3,12 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Recent } from '../../../../services/broker/fanout/recent.ts'
-import type { LogEvent } from '../../../../services/broker/event/event.ts'
+import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
 import type { Retention } from '../../../../services/broker/log/log.ts'
 
 function eventOf(epoch: string, offset: number, time: number, bytes: number): LogEvent {
-  return { epoch, offset, time, type: undefined, low: false, json: Buffer.alloc(bytes + 10), bytes }
+  const head = { channel: 'a', epoch, offset, time, type: undefined, encoding: undefined, low: false }
+  return encodeEvent(head, Buffer.alloc(bytes))
 }
 
 /** What `Recent` promises, in the plainest words. */

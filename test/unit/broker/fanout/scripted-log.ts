@@ -67,8 +67,8 @@ export class ScriptedLog implements ChannelLog {
     const { epoch } = channel.history
     const offset = channel.history.head + 1
     const time = Date.now()
-    const json = encodeEvent(name, epoch, offset, time, type, undefined, data)
-    const event = { epoch, offset, time, type, low: priority === 'low', json, bytes: data.length }
+    const head = { channel: name, epoch, offset, time, type, encoding: undefined, low: priority === 'low' }
+    const event = encodeEvent(head, data)
     channel.events.push(event)
     channel.history = { ...channel.history, head: offset }
     return event

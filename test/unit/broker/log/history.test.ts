@@ -3,7 +3,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import type { LogEvent } from '../../../../services/broker/event/event.ts'
+import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
 import {
   beginEpoch,
   floorOf,
@@ -19,7 +19,8 @@ import type { Position, Start } from '../../../../services/broker/event/position
 import { printPosition } from '../../../../services/broker/event/position.ts'
 
 function event(epoch: string, offset: number): LogEvent {
-  return { epoch, offset, time: 0, type: undefined, low: false, json: Buffer.from('{}'), bytes: 2 }
+  const head = { channel: 'a', epoch, offset, time: 0, type: undefined, encoding: undefined, low: false }
+  return encodeEvent(head, Buffer.from('{}'))
 }
 
 /** The model: a log without Redis. Epochs are named e0, e1, …, so that positions have an order of their own. */
