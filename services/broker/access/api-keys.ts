@@ -1,0 +1,164 @@
+// API keys: what servers authenticate with. The file holds hashes; nothing here keeps a key.
+
+import { hash, randomBytes } from 'node:crypto'
+import { quote } from '../../errors.ts'
+import { BadFileError } from '../bad-file.ts'
+import { grant, readKeyRights, readPatterns, type Right } from './grants.ts'
+import { ANONYMOUS, type Identity } from './identity.ts'
+
+/** An entry of the keys file, checked. */
+export interface ApiKeyEntry {
+  readonly id: string
+  /** Hexadecimal, in lower case. */
+  readonly sha256: string
+  readonly allow: readonly Right[]
+  readonly channels: readonly string[]
+  /** ms; the key is refused from then on. */
+  readonly until: number | undefined
+}
+
+export type KeyResult =
+  | { readonly ok: true; readonly identity: Identity }
+  | { readonly ok: false; readonly reason: 'unknown' | 'expired' }
+
+export interface ApiKeys {
+  /** How many keys there are. */
+  readonly size: number
+  /** Whose a key is. Takes as long whatever it is given. */
+  find(presented: string, now?: number): KeyResult
+}
+
+const MEMBERS = ['id', 'sha256', 'allow', 'channels', 'until']
+const ID = /^[A-Za-z0-9_.@-]{1,64}$/
+const DIGEST = /^[0-9a-f]{64}$/i
+/** RFC 3339; a time without a zone would mean another on each node. */
+const TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/
+
+const UNKNOWN: KeyResult = { ok: false, reason: 'unknown' }
+const EXPIRED: KeyResult = { ok: false, reason: 'expired' }
+
+/** The keys file's text. Raises `BadFileError` that names entry and member. */
+export function parseKeysFile(text: string): ApiKeyEntry[] {
+  const entries = readJson(text)
+  if (!Array.isArray(entries)) throw new BadFileError('the file is not a list of keys')
+  const read = entries.map((entry, index) => readEntry(`[${index}]`, entry))
+  for (const member of ['id', 'sha256'] as const) {
+    const first = new Map<string, number>()
+    for (const [index, { [member]: value }] of read.entries()) {
+      const before = first.get(value)
+      if (before !== undefined) throw new BadFileError(`[${index}].${member}: [${before}] has the same`)
+      first.set(value, index)
+    }
+  }
+  return read
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text.replace(/^\ufeff/, ''))
+  } catch {
+    throw new BadFileError('the file is not valid JSON')
+  }
+}
+
+function readEntry(name: string, entry: unknown): ApiKeyEntry {
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {
+    throw new BadFileError(`${name}: is not an object`)
+  }
+  const unknown = Object.keys(entry).find(member => !MEMBERS.includes(member))
+  if (unknown !== undefined) {
+    throw new BadFileError(`${name}.${unknown}: unknown member; a key has ${MEMBERS.join(', ')}`)
+  }
+  const { id, sha256, allow, channels, until } = entry as Record<string, unknown>
+  if (typeof id !== 'string' || !ID.test(id)) {
+    throw new BadFileError(`${name}.id: is not 1 to 64 letters, digits or _ . @ -`)
+  }
+  if (typeof sha256 !== 'string' || !DIGEST.test(sha256)) {
+    throw new BadFileError(`${name}.sha256: is not 64 hexadecimal digits`)
+  }
+  return {
+    id,
+    sha256: sha256.toLowerCase(),
+    allow: someOf(`${name}.allow`, readKeyRights(`${name}.allow`, allow)),
+    channels: someOf(`${name}.channels`, readPatterns(`${name}.channels`, channels)),
+    until: until === undefined ? undefined : readTime(`${name}.until`, until),
+  }
+}
+
+function someOf<T>(name: string, read: readonly T[] | string): readonly T[] {
+  if (typeof read === 'string') throw new BadFileError(read)
+  if (read.length === 0) throw new BadFileError(`${name}: is empty, so the key would be of no use`)
+  return read
+}
+
+function readTime(name: string, value: unknown): number {
+  const time = typeof value === 'string' && TIME.test(value) ? Date.parse(value) : NaN
+  if (Number.isNaN(time)) {
+    throw new BadFileError(
+      `${name}: ${quote(value)} is not a time such as "2027-01-31" or "2027-01-31T12:00:00Z"`,
+    )
+  }
+  return time
+}
+
+/** The keys of the file, and those of FANWIRE_PUBLISH_KEY, which may publish to all channels. */
+export function createApiKeys(entries: readonly ApiKeyEntry[], publishKeys: readonly string[] = []): ApiKeys {
+  // A digest is salted before it is looked up: whoever presents a key can't steer which entry of the table its
+  // lookup meets, so that its duration says nothing about the digests, and costs the same for any number of keys.
+  const salt = randomBytes(32).toString('hex')
+  const slotOf = (digest: string) => hash('sha256', salt + digest, 'base64url')
+  const owners = new Map<string, Identity>()
+  for (const [index, key] of publishKeys.entries()) {
+    owners.set(slotOf(digestOf(key)), keyIdentity(publishKeyId(index), ['publish'], ['*'], undefined))
+  }
+  for (const { id, sha256, allow, channels, until } of entries) {
+    owners.set(slotOf(sha256), keyIdentity(id, allow, channels, until))
+  }
+  return {
+    size: owners.size,
+    find: (presented, now = Date.now()) => {
+      const identity = owners.get(slotOf(digestOf(presented)))
+      if (identity === undefined) return UNKNOWN
+      if (identity.expiresAt !== undefined && now >= identity.expiresAt) return EXPIRED
+      return { ok: true, identity }
+    },
+  }
+}
+
+/** The id of a key of FANWIRE_PUBLISH_KEY. */
+export function publishKeyId(index: number): string {
+  return `publish-key-${index + 1}`
+}
+
+function keyIdentity(
+  id: string,
+  allow: readonly Right[],
+  channels: readonly string[],
+  until: number | undefined,
+): Identity {
+  return {
+    ...ANONYMOUS,
+    kind: 'key',
+    key: id,
+    expiresAt: until,
+    connectionEndsAt: until,
+    grants: [{ source: 'key', list: [grant(`key ${id}`, channels, allow)] }],
+  }
+}
+
+function digestOf(key: string): string {
+  return hash('sha256', key, 'hex')
+}
+
+/** A new key: what its owner gets, once, and the entry for the file. */
+export function makeApiKey(
+  id: string,
+  allow: readonly Right[],
+  channels: readonly string[],
+  until?: string,
+): { key: string; entry: Record<string, unknown> } {
+  const key = `fw_${randomBytes(32).toString('base64url')}`
+  const entry = { id, sha256: digestOf(key), allow, channels, ...(until === undefined ? {} : { until }) }
+  readEntry('key', entry)
+  return { key, entry }
+}

@@ -1,0 +1,186 @@
+// The claims of a token whose signature is right: their forms, their times, and the identity that they make.
+
+import { quote } from '../../errors.ts'
+import { isChannelName } from '../event/event.ts'
+import { capsGrants, grant, type Grants, isStrings, readClaimRights, type Right } from './grants.ts'
+import { ANONYMOUS, type Identity } from './identity.ts'
+import type { TokenKey } from './jwks.ts'
+
+/** How far clocks may be apart: tokens are taken that much before `nbf` and after `exp`, connections end that much later. */
+export const CLOCK_LEEWAY_MS = 10_000
+
+export const REFUSALS = [
+  'too_large',
+  'malformed',
+  'header',
+  'unknown_key',
+  'keys_away',
+  'algorithm',
+  'signature',
+  'issuer',
+  'audience',
+  'expired',
+  'not_yet',
+  'claims',
+  'wrong_kind',
+  'wrong_user',
+  'revoked',
+] as const
+
+/** Few words, for metrics: never a user's or a channel's. */
+export type RefusalReason = (typeof REFUSALS)[number]
+
+/** Why a token is not accepted. The message is for its sender and has nothing secret in it. */
+export interface Refused {
+  readonly ok: false
+  readonly reason: RefusalReason
+  readonly message: string
+}
+
+/** Claims of which the forms have been checked; others that came along are not asked. */
+export interface Claims {
+  readonly sub?: string
+  readonly exp?: number
+  readonly nbf?: number
+  readonly iat?: number
+  readonly iss?: string
+  readonly aud?: string | readonly string[]
+  readonly jti?: string
+  readonly expire_at?: number
+  readonly info?: unknown
+  readonly meta?: unknown
+  readonly caps?: unknown
+  readonly channel?: string | readonly string[]
+  readonly allow?: unknown
+}
+
+const LONGEST_USER = 200
+/** RFC 7519 section 2 NumericDate; beyond, arithmetic would not be exact. */
+const LATEST = Number.MAX_SAFE_INTEGER
+const TIMES = ['exp', 'nbf', 'iat', 'expire_at'] as const
+const NOT_PERMISSIONS = 'lists channels to follow and would grant nothing: say what is granted in caps'
+
+export function refused(reason: RefusalReason, message: string): Refused {
+  return { ok: false, reason, message }
+}
+
+/** What is wrong with the forms of a payload's claims; undefined: nothing, and the payload is `Claims`. */
+export function claimsFault(payload: Record<string, unknown>): string | undefined {
+  const { sub, iss, jti, aud } = payload
+  for (const name of TIMES) {
+    const fault = payload[name] === undefined ? undefined : timeFault(payload[name])
+    if (fault !== undefined) return `${name} ${fault}`
+  }
+  if (sub !== undefined) {
+    if (typeof sub !== 'string') return 'sub is not a string'
+    if (sub.length > LONGEST_USER) return `sub is longer than ${LONGEST_USER} characters`
+    // Two forms of one text would be two users who look the same.
+    if (/[\p{Cc}\p{Cs}]/u.test(sub) || sub.normalize('NFC') !== sub) {
+      return 'sub has control characters, or is not in the Unicode form NFC'
+    }
+  }
+  if (iss !== undefined && typeof iss !== 'string') return 'iss is not a string'
+  if (jti !== undefined && typeof jti !== 'string') return 'jti is not a string'
+  if (aud !== undefined && typeof aud !== 'string' && !isStrings(aud)) {
+    return 'aud is neither a string nor a list of strings'
+  }
+  return undefined
+}
+
+function timeFault(value: unknown): string | undefined {
+  if (typeof value !== 'number') return 'is not a number'
+  return value >= 0 && value <= LATEST ? undefined : 'is out of range: seconds since 1970'
+}
+
+/** Whether a key's issuer and audience are those of the token. */
+export function bindingFault({ issuer, audiences }: TokenKey, { iss, aud }: Claims): Refused | undefined {
+  if (issuer !== undefined && iss !== issuer) {
+    return refused('issuer', 'the token is of another issuer than its key')
+  }
+  if (audiences === undefined) return undefined
+  const named = typeof aud === 'string' ? [aud] : (aud ?? [])
+  return named.some(audience => audiences.includes(audience))
+    ? undefined
+    : refused('audience', 'the token is for another audience')
+}
+
+/** `now`: ms since 1970. */
+export function timesFault({ exp, nbf, expire_at: end }: Claims, now: number): Refused | undefined {
+  if (exp !== undefined && now >= exp * 1000 + CLOCK_LEEWAY_MS) return refused('expired', 'the token expired')
+  if (nbf !== undefined && now < nbf * 1000 - CLOCK_LEEWAY_MS) {
+    return refused('not_yet', 'the token is not valid yet (nbf)')
+  }
+  if (end !== undefined && end !== 0 && now >= end * 1000 + CLOCK_LEEWAY_MS) {
+    return refused('expired', 'the connection that the token is for is over (expire_at)')
+  }
+  return undefined
+}
+
+/** What a connection's claims grant, or why they are refused. */
+export function connectionGrants(claims: Claims): Grants | Refused {
+  if (claims.channel !== undefined) {
+    return refused('wrong_kind', "a channel token (claim channel) can't open a connection")
+  }
+  for (const name of ['channels', 'subs'] as const) {
+    if (name in claims) return refused('claims', `${name} ${NOT_PERMISSIONS}`)
+  }
+  const grants = claims.caps === undefined ? NO_CAPS : capsGrants('token', claims.caps)
+  return typeof grants === 'string' ? refused('claims', grants) : grants
+}
+
+const NO_CAPS: Grants = { source: 'token', list: [] }
+
+/** The identity of a connection's claims. */
+export function identityOfClaims(claims: Claims, grants: Grants): Identity {
+  const { sub = '', exp, iat, expire_at: end, info, meta } = claims
+  return {
+    ...ANONYMOUS,
+    kind: 'token',
+    user: sub,
+    issuedAt: iat,
+    expiresAt: exp === undefined ? undefined : exp * 1000,
+    connectionEndsAt: endOf(end ?? exp ?? 0),
+    info,
+    meta,
+    grants: grants.list.length === 0 ? ANONYMOUS.grants : [grants],
+  }
+}
+
+/** ms, of `exp` or `expire_at`; 0: never. */
+function endOf(seconds: number): number | undefined {
+  return seconds === 0 ? undefined : seconds * 1000 + CLOCK_LEEWAY_MS
+}
+
+/** What a channel token grants. */
+export interface ChannelGrant {
+  readonly ok: true
+  readonly channels: readonly string[]
+  readonly grants: Grants
+  /** ms, leeway included: what was opened with it ends then; undefined: with the connection. */
+  readonly endsAt: number | undefined
+}
+
+/** Channels and rights of a channel token, for a connection of `user`. */
+export function channelGrant(claims: Claims, user: string): ChannelGrant | Refused {
+  const { channel, allow = ['sub'], exp, expire_at: end, sub = '' } = claims
+  if (channel === undefined) {
+    return refused('wrong_kind', 'a channel token has the claim channel; this is a token of a connection')
+  }
+  if ('caps' in claims) return refused('claims', 'a channel token has no caps: its rights are in allow')
+  const channels = typeof channel === 'string' ? [channel] : channel
+  if (!isStrings(channels) || channels.length === 0) {
+    return refused('claims', 'channel is neither a name nor a list of names')
+  }
+  const malformed = channels.find(name => !isChannelName(name))
+  if (malformed !== undefined)
+    return refused('claims', `channel has ${quote(malformed)}, which is no name of a channel`)
+  const rights = readClaimRights('allow', allow) as readonly Right[] | string
+  if (typeof rights === 'string') return refused('claims', rights)
+  if (sub !== user) return refused('wrong_user', "the channel token is of another user than the connection's")
+  return {
+    ok: true,
+    channels,
+    grants: { source: 'token', list: [grant('channel token', channels, rights)] },
+    endsAt: endOf(end ?? exp ?? 0),
+  }
+}

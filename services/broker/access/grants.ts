@@ -1,0 +1,140 @@
+// Grants: which rights on which channels somebody has. They add up; order never matters and nothing takes away.
+
+import { quote } from '../../errors.ts'
+import { matches, patternFault } from './patterns.ts'
+
+export const RIGHTS = ['publish', 'subscribe', 'history', 'presence', 'admin'] as const
+
+export type Right = (typeof RIGHTS)[number]
+
+/** Who says so: an API key's entry, a token's claims, or an answer of the application. */
+export type GrantSource = 'key' | 'token' | 'hook'
+
+/** Rights on the channels of some patterns. */
+export interface Grant {
+  /** Where it was written, such as `caps[2]`, for explanations. */
+  readonly origin: string
+  readonly channels: readonly string[]
+  readonly rights: number
+}
+
+/** What one source grants. */
+export interface Grants {
+  readonly source: GrantSource
+  readonly list: readonly Grant[]
+}
+
+const BIT: Readonly<Record<Right, number>> = { publish: 1, subscribe: 2, history: 4, presence: 8, admin: 16 }
+
+/** The words of tokens' claims [Centrifugo's]. */
+const CLAIM_WORDS: ReadonlyMap<string, Right> = new Map([
+  ['sub', 'subscribe'],
+  ['pub', 'publish'],
+  ['hst', 'history'],
+  ['prs', 'presence'],
+])
+const KEY_WORDS: ReadonlyMap<string, Right> = new Map(RIGHTS.map(right => [right, right]))
+
+/** A grant of `source` that has the right on the channel. */
+export function findGrant(
+  all: readonly Grants[],
+  source: GrantSource,
+  right: Right,
+  channel: string,
+): Grant | undefined {
+  for (const grants of all) {
+    if (grants.source !== source) continue
+    const found = grants.list.find(grant => grantHas(grant, right, channel))
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+function grantHas({ rights, channels }: Grant, right: Right, channel: string): boolean {
+  return (rights & BIT[right]) !== 0 && channels.some(pattern => matches(pattern, channel))
+}
+
+/** A grant for the whole node: what concerns no single channel needs its right on `*`. */
+export function findWholeGrant(all: readonly Grants[], source: GrantSource, right: Right): Grant | undefined {
+  return all
+    .filter(grants => grants.source === source)
+    .flatMap(grants => grants.list)
+    .find(({ rights, channels }) => (rights & BIT[right]) !== 0 && channels.includes('*'))
+}
+
+/** The rights of a grant, in words. */
+export function rightsOf({ rights }: Grant): Right[] {
+  return RIGHTS.filter(right => (rights & BIT[right]) !== 0)
+}
+
+export function grant(origin: string, channels: readonly string[], rights: readonly Right[]): Grant {
+  return { origin, channels, rights: rights.reduce((bits, right) => bits | BIT[right], 0) }
+}
+
+/**
+ * `caps` of a token or of the application's answer, `[{"channels":[…],"allow":["sub","pub","prs","hst"]}]`: the
+ * grants, or what is wrong.
+ */
+export function capsGrants(source: GrantSource, caps: unknown): Grants | string {
+  if (!Array.isArray(caps)) return 'caps is not a list'
+  const list: Grant[] = []
+  for (const [index, cap] of caps.entries()) {
+    const read = capGrant(`caps[${index}]`, cap)
+    if (typeof read === 'string') return read
+    list.push(read)
+  }
+  return { source, list }
+}
+
+function capGrant(origin: string, cap: unknown): Grant | string {
+  if (typeof cap !== 'object' || cap === null || Array.isArray(cap)) return `${origin} is not an object`
+  for (const member of Object.keys(cap)) {
+    if (member !== 'channels' && member !== 'allow') {
+      return `${origin} has the member ${quote(member)}: a grant has channels and allow`
+    }
+  }
+  const { channels, allow } = cap as { channels?: unknown; allow?: unknown }
+  const patterns = readPatterns(`${origin}.channels`, channels)
+  if (typeof patterns === 'string') return patterns
+  const rights = readClaimRights(`${origin}.allow`, allow)
+  return typeof rights === 'string' ? rights : grant(origin, patterns, rights)
+}
+
+/** A list of patterns, or what is wrong. */
+export function readPatterns(name: string, value: unknown): readonly string[] | string {
+  if (!isStrings(value)) return `${name} is not a list of strings`
+  for (const [index, pattern] of value.entries()) {
+    const fault = patternFault(pattern)
+    if (fault !== undefined) return `${name}[${index}] ${quote(pattern)} ${fault}`
+  }
+  return value
+}
+
+/** `["sub","pub"]` of a token, or what is wrong. */
+export function readClaimRights(name: string, value: unknown): readonly Right[] | string {
+  return readRights(name, value, CLAIM_WORDS)
+}
+
+/** `["subscribe","publish"]` of an API key, or what is wrong. */
+export function readKeyRights(name: string, value: unknown): readonly Right[] | string {
+  return readRights(name, value, KEY_WORDS)
+}
+
+function readRights(
+  name: string,
+  value: unknown,
+  words: ReadonlyMap<string, Right>,
+): readonly Right[] | string {
+  if (!isStrings(value)) return `${name} is not a list of strings`
+  const rights: Right[] = []
+  for (const word of value) {
+    const right = words.get(word)
+    if (right === undefined) return `${name} has ${quote(word)}: a right is ${[...words.keys()].join(', ')}`
+    rights.push(right)
+  }
+  return rights
+}
+
+export function isStrings(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(item => typeof item === 'string')
+}

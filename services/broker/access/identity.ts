@@ -1,0 +1,44 @@
+// Identities: who asks, what is granted to it, and until when.
+
+import type { Grants } from './grants.ts'
+
+export type { Right } from './grants.ts'
+
+/** Every member is always there, so that all identities have one shape in memory. Times are ms unless said otherwise. */
+export interface Identity {
+  readonly kind: 'key' | 'token' | 'hook' | 'anonymous'
+  /** `""`: anonymous. */
+  readonly user: string
+  /** Id of the API key, never the key. */
+  readonly key: string | undefined
+  /** The token's `iat`, in seconds: revocations compare it. */
+  readonly issuedAt: number | undefined
+  /** What came with it is refused from then on, leeway aside. */
+  readonly expiresAt: number | undefined
+  /** A connection is ended then, leeway included; undefined: never. */
+  readonly connectionEndsAt: number | undefined
+  /** Shown to others in presence. */
+  readonly info: unknown
+  /** Never shown; goes to hooks. */
+  readonly meta: unknown
+  /** What it was granted, by source. */
+  readonly grants: readonly Grants[]
+}
+
+/** Nothing came with the request. */
+export const ANONYMOUS: Identity = Object.freeze({
+  kind: 'anonymous',
+  user: '',
+  key: undefined,
+  issuedAt: undefined,
+  expiresAt: undefined,
+  connectionEndsAt: undefined,
+  info: undefined,
+  meta: undefined,
+  grants: [],
+})
+
+/** The same identity with more granted, as by a channel token. */
+export function withGrants(identity: Identity, more: Grants): Identity {
+  return { ...identity, grants: [...identity.grants, more] }
+}

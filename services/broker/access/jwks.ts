@@ -1,0 +1,211 @@
+// Keys that verify tokens, out of a JWKS (RFC 7517): each is bound to one algorithm, and to `iss` and `aud` if it has them.
+
+import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { createVerifier } from 'fast-jwt'
+import { quote } from '../../errors.ts'
+import { BadFileError } from '../bad-file.ts'
+import { isStrings } from './grants.ts'
+
+const SECRET_BYTES = { HS256: 32, HS384: 48, HS512: 64 } as const
+const CURVES = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' } as const
+const RSA_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'] as const
+const LEAST_RSA_BITS = 2048
+
+export type Algorithm =
+  keyof typeof SECRET_BYTES | keyof typeof CURVES | (typeof RSA_ALGORITHMS)[number] | 'EdDSA'
+
+export interface TokenKey {
+  readonly kid: string | undefined
+  readonly algorithm: Algorithm
+  /** The token's `iss` must be it. */
+  readonly issuer: string | undefined
+  /** The token's `aud` must have one of them. */
+  readonly audiences: readonly string[] | undefined
+  /** The payload of a token whose signature by this key and algorithm is right. Throws otherwise; asks no claim. */
+  open(token: string): unknown
+}
+
+/** Keys by the token's header. */
+export interface TokenKeys {
+  /**
+   * By `kid`; without one, the only key of that algorithm. The algorithm that a token names can lead to no key but
+   * one that is bound to it.
+   */
+  find(kid: string | undefined, algorithm: string): TokenKey | undefined
+  readonly size: number
+}
+
+/** Whence keys come. What a provider publishes may have keys that are not for us; a secret is never published. */
+export interface JwksOptions {
+  readonly published?: boolean
+  /** Used where a key has no `iss` of its own. */
+  readonly issuer?: string | undefined
+  /** Used where a key has no `aud` of its own. */
+  readonly audiences?: readonly string[] | undefined
+}
+
+export const NO_KEYS: TokenKeys = { find: () => undefined, size: 0 }
+
+/**
+ * A JWKS' text. Raises `BadFileError` that names key and member. Of a published set (RFC 7517 section 5), keys that are
+ * malformed or of no use here are passed over.
+ */
+export function parseJwks(text: string, options: JwksOptions = {}): TokenKeys {
+  const list = readSet(text)
+  const read: TokenKey[] = []
+  for (const [index, jwk] of list.entries()) {
+    try {
+      read.push(readKey(`keys[${index}]`, jwk, options))
+    } catch (error) {
+      if (options.published !== true) throw error
+    }
+  }
+  return tokenKeys(read, options.published === true)
+}
+
+function readSet(text: string): unknown[] {
+  let set: unknown
+  try {
+    set = JSON.parse(text.replace(/^\ufeff/, ''))
+  } catch {
+    throw new BadFileError('the key set is not valid JSON')
+  }
+  const keys = isObject(set) ? set.keys : undefined
+  if (!Array.isArray(keys)) throw new BadFileError('the key set is not an object with a list `keys`')
+  return keys
+}
+
+function tokenKeys(list: readonly TokenKey[], published: boolean): TokenKeys {
+  const byKid = new Map<string, TokenKey>()
+  const byAlgorithm = new Map<string, TokenKey[]>()
+  for (const [index, key] of list.entries()) {
+    if (key.kid !== undefined && byKid.has(key.kid)) {
+      if (published) continue
+      throw new BadFileError(`keys[${index}].kid: an earlier key has the same`)
+    }
+    if (key.kid !== undefined) byKid.set(key.kid, key)
+    byAlgorithm.set(key.algorithm, [...(byAlgorithm.get(key.algorithm) ?? []), key])
+  }
+  for (const [algorithm, keys] of byAlgorithm) {
+    if (keys.length > 1 && keys.some(({ kid }) => kid === undefined) && !published) {
+      throw new BadFileError(`keys: of several ${algorithm} keys each needs a kid, by which tokens name it`)
+    }
+  }
+  return {
+    size: list.length,
+    find: (kid, algorithm) => {
+      if (kid !== undefined) return byKid.get(kid)
+      const [only, second] = byAlgorithm.get(algorithm) ?? []
+      return second === undefined ? only : undefined
+    },
+  }
+}
+
+function readKey(name: string, jwk: unknown, { published, issuer, audiences }: JwksOptions): TokenKey {
+  if (!isObject(jwk)) throw new BadFileError(`${name}: is not an object`)
+  const { kid, use, key_ops: operations, iss = issuer, aud = audiences } = jwk
+  if (kid !== undefined && (typeof kid !== 'string' || kid === '')) {
+    throw new BadFileError(`${name}.kid: is not a string`)
+  }
+  if (use !== undefined && use !== 'sig') throw new BadFileError(`${name}.use: is not "sig"`)
+  if (operations !== undefined && !(isStrings(operations) && operations.includes('verify'))) {
+    throw new BadFileError(`${name}.key_ops: has no "verify"`)
+  }
+  if (iss !== undefined && typeof iss !== 'string') throw new BadFileError(`${name}.iss: is not a string`)
+  if (jwk.kty === 'oct' && published === true) {
+    throw new BadFileError(`${name}: a secret in a published key set`)
+  }
+  const { algorithm, key } = readMaterial(name, jwk, published === true)
+  const verifier = createVerifier({
+    key,
+    algorithms: [algorithm],
+    cache: false,
+    ignoreExpiration: true,
+    ignoreNotBefore: true,
+  })
+  return {
+    kid,
+    algorithm,
+    issuer: iss,
+    audiences: aud === undefined ? undefined : readAudiences(`${name}.aud`, aud),
+    open: token => verifier(token) as unknown,
+  }
+}
+
+function readAudiences(name: string, value: unknown): readonly string[] {
+  const list = typeof value === 'string' ? [value] : value
+  if (!isStrings(list) || list.length === 0) {
+    throw new BadFileError(`${name}: is neither a string nor a list of strings`)
+  }
+  return list
+}
+
+function readMaterial(
+  name: string,
+  jwk: Record<string, unknown>,
+  guess: boolean,
+): { algorithm: Algorithm; key: Buffer | string } {
+  const { kty } = jwk
+  if (kty === 'oct') return readSecret(name, jwk)
+  if (kty !== 'RSA' && kty !== 'EC' && kty !== 'OKP') {
+    throw new BadFileError(`${name}.kty: is not one of oct, RSA, EC, OKP`)
+  }
+  if ('d' in jwk) throw new BadFileError(`${name}: is a private key; only its public half belongs here`)
+  const algorithm = algorithmOf(name, jwk, guess)
+  const key = publicKey(name, jwk)
+  if (kty === 'RSA' && (key.asymmetricKeyDetails?.modulusLength ?? 0) < LEAST_RSA_BITS) {
+    throw new BadFileError(`${name}.n: an RSA key has at least ${LEAST_RSA_BITS} bits`)
+  }
+  return { algorithm, key: key.export({ type: 'spki', format: 'pem' }).toString() }
+}
+
+/** RFC 7518 section 3.2: a secret is no shorter than the hash. */
+function readSecret(
+  name: string,
+  { alg, k }: Record<string, unknown>,
+): { algorithm: Algorithm; key: Buffer } {
+  const algorithm = (Object.keys(SECRET_BYTES) as (keyof typeof SECRET_BYTES)[]).find(known => known === alg)
+  if (algorithm === undefined) {
+    throw new BadFileError(`${name}.alg: an oct key needs HS256, HS384 or HS512`)
+  }
+  if (typeof k !== 'string' || !/^[A-Za-z0-9_-]+$/.test(k))
+    throw new BadFileError(`${name}.k: is not base64url`)
+  const key = Buffer.from(k, 'base64url')
+  const least = SECRET_BYTES[algorithm]
+  if (key.length < least) {
+    throw new BadFileError(`${name}.k: has ${key.length} bytes; ${algorithm} needs at least ${least}`)
+  }
+  return { algorithm, key }
+}
+
+/** `alg`, which must go with the key's type. Some providers leave it out: then RS256, or the only one of the curve. */
+function algorithmOf(name: string, { alg, kty, crv }: Record<string, unknown>, guess: boolean): Algorithm {
+  const possible = possibleAlgorithms(kty, crv)
+  if (alg === undefined && guess && possible[0] !== undefined) return possible[0]
+  const algorithm = possible.find(known => known === alg)
+  if (algorithm !== undefined) return algorithm
+  const kind = [kty, crv].filter(part => typeof part === 'string').join(' ')
+  throw new BadFileError(
+    possible.length === 0
+      ? `${name}.crv: ${quote(kind)} keys are not supported`
+      : `${name}.alg: ${alg === undefined ? 'is missing' : quote(alg)}; a key of ${quote(kind)} needs ${possible.join(' or ')}`,
+  )
+}
+
+function possibleAlgorithms(kty: unknown, crv: unknown): readonly Algorithm[] {
+  if (kty === 'RSA') return RSA_ALGORITHMS
+  if (kty === 'OKP') return crv === 'Ed25519' ? ['EdDSA'] : []
+  return (Object.keys(CURVES) as (keyof typeof CURVES)[]).filter(algorithm => CURVES[algorithm] === crv)
+}
+
+function publicKey(name: string, jwk: Record<string, unknown>): KeyObject {
+  try {
+    return createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' })
+  } catch {
+    throw new BadFileError(`${name}: the key itself is malformed`)
+  }
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,63 @@
+// Patterns of channel names, as grants and rules have them: literal segments between `:`, `*`, and in rules `{user}`.
+
+/** The segment that must equal the identity's user. */
+export const USER_SEGMENT = '{user}'
+
+const LONGEST_PATTERN = 200
+const LITERAL = /^[A-Za-z0-9_.~@-]+$/
+const COLON = 0x3a
+const ASTERISK = 0x2a
+
+/**
+ * What is wrong with a pattern, as the end of a sentence that begins with the pattern; undefined: nothing.
+ *
+ * `*` is one whole segment; as the last segment it is the rest, one segment or more. Names may have empty segments
+ * (`a::b`), which `*` matches; patterns may not spell them.
+ */
+export function patternFault(pattern: unknown, { userSegments = false } = {}): string | undefined {
+  if (typeof pattern !== 'string') return 'is not a string'
+  if (pattern === '') return 'is empty'
+  if (pattern.length > LONGEST_PATTERN) return `is longer than ${LONGEST_PATTERN} characters`
+  if (pattern === '.' || pattern === '..') return 'is a step of a path, and no channel has this name'
+  const segments = pattern.split(':')
+  if (segments[0] === 'fanwire') return "begins with `fanwire:`, which is the node's own"
+  for (const segment of segments) {
+    const fault = segmentFault(segment, userSegments)
+    if (fault !== undefined) return fault
+  }
+  return undefined
+}
+
+function segmentFault(segment: string, userSegments: boolean): string | undefined {
+  if (segment === '*' || LITERAL.test(segment)) return undefined
+  if (segment === '') return 'has an empty segment'
+  if (segment === '**') return 'has `**`: a `*` at the end already matches the rest'
+  if (segment === USER_SEGMENT) return userSegments ? undefined : 'has `{user}`, which only rules know'
+  if (/^[A-Za-z0-9_.~@*-]+$/.test(segment))
+    return 'has a `*` within a segment: it is a whole one, as in `chat:*`'
+  if (/[{}]/.test(segment)) return 'has braces: the one name that rules know is `{user}`, as a whole segment'
+  return 'has characters that no channel name has: there are no regular expressions, only segments and `*`'
+}
+
+/** Whether a channel is one of a pattern's. The pattern has no fault and no `{user}`. */
+export function matches(pattern: string, channel: string): boolean {
+  let at = 0
+  const last = pattern.length - 1
+  for (let i = 0; i <= last; i++) {
+    const code = pattern.charCodeAt(i)
+    if (code === ASTERISK) {
+      if (i === last) return true
+      at = endOfSegment(channel, at)
+    } else {
+      if (code !== channel.charCodeAt(at)) return false
+      at++
+    }
+  }
+  return at === channel.length
+}
+
+function endOfSegment(channel: string, from: number): number {
+  let at = from
+  while (at < channel.length && channel.charCodeAt(at) !== COLON) at++
+  return at
+}
