@@ -1,0 +1,126 @@
+// Keys of tokens from a URL: cached, asked again for a key that is not there, and kept while the source is away.
+
+import { NO_KEYS, parseJwks, type TokenKeys } from './jwks.ts'
+import type { KeySource } from './tokens.ts'
+
+export interface JwksUrlOptions {
+  /** See `jwksUrlFault`. */
+  readonly url: string
+  /** Whom tokens must be for: keys of a provider sign for all its customers. */
+  readonly audiences: readonly string[]
+  readonly issuer?: string
+  /** How long an answer may take, ms. */
+  readonly timeout?: number
+  /** ms; needs no relation to the time of day. */
+  readonly clock?: () => number
+  /** Hears why the source was not read. */
+  readonly onFailure?: (reason: string) => void
+}
+
+export interface JwksUrl extends KeySource {
+  close(): void
+}
+
+const ASK_AGAIN_MS = 30_000
+/** As long as keys have never been read. */
+const FIRST_ASK_AGAIN_MS = 2000
+/** After it, keys are asked for in the background, so that those which a provider took back go. */
+const STALE_MS = 600_000
+const MOST_BYTES = 2 ** 20
+
+/** What is wrong with a URL of keys; undefined: nothing. */
+export function jwksUrlFault(text: string): string | undefined {
+  if (!URL.canParse(text)) return 'is not a URL'
+  const { protocol, hostname, username, password, hash } = new URL(text)
+  if (username !== '' || password !== '') return 'has a user or a password in it'
+  if (hash !== '') return 'has a fragment'
+  if (protocol === 'https:') return undefined
+  if (protocol === 'http:' && isLoopback(hostname)) return undefined
+  return 'is neither https nor http on loopback'
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127(?:\.\d+){3}$/.test(host)
+}
+
+/** Raises `Error` for a URL that has a fault. A node awaits `refresh` before it serves. */
+export function createJwksUrl({
+  url,
+  audiences,
+  issuer,
+  timeout = 5000,
+  clock = () => performance.now(),
+  onFailure = () => {},
+}: JwksUrlOptions): JwksUrl {
+  const fault = jwksUrlFault(url)
+  if (fault !== undefined) throw new Error(`the URL of the key set ${fault}`)
+  const closing = new AbortController()
+  let keys: TokenKeys = NO_KEYS
+  let text: string | undefined
+  let askedAt = -Infinity
+  let asking: Promise<boolean> | undefined
+
+  const ask = async (): Promise<boolean> => {
+    try {
+      const answer = await fetchText(url, AbortSignal.any([closing.signal, AbortSignal.timeout(timeout)]))
+      if (answer === text) return false
+      const read = parseJwks(answer, { published: true, audiences, issuer })
+      if (read.size === 0) throw new Error('the key set has no key that can be used here')
+      keys = read
+      text = answer
+      return true
+    } catch (error) {
+      if (!closing.signal.aborted) onFailure(reasonOf(error))
+      return false
+    }
+  }
+
+  const refresh = (): Promise<boolean> => {
+    if (asking !== undefined) return asking
+    const now = clock()
+    if (now - askedAt < (text === undefined ? FIRST_ASK_AGAIN_MS : ASK_AGAIN_MS) || closing.signal.aborted)
+      return Promise.resolve(false)
+    askedAt = now
+    asking = ask().finally(() => {
+      asking = undefined
+    })
+    return asking
+  }
+
+  return {
+    get keys() {
+      if (clock() - askedAt >= STALE_MS) void refresh()
+      return keys
+    },
+    get known() {
+      return text !== undefined
+    },
+    refresh,
+    close: () => closing.abort(),
+  }
+}
+
+/** Raises where there is no 200 with at most 1 MiB in time. Redirects lead nowhere: the setting names the source. */
+async function fetchText(url: string, signal: AbortSignal): Promise<string> {
+  const response = await fetch(url, { signal, redirect: 'error', headers: { accept: 'application/json' } })
+  try {
+    if (response.status !== 200) throw new Error(`the answer is ${response.status}`)
+    const chunks: Uint8Array[] = []
+    let bytes = 0
+    for await (const chunk of response.body ?? []) {
+      bytes += chunk.length
+      if (bytes > MOST_BYTES) throw new Error('the key set is larger than 1 MiB')
+      chunks.push(chunk)
+    }
+    return Buffer.concat(chunks).toString()
+  } finally {
+    if (response.body !== null && !response.body.locked) await response.body.cancel()
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown'
+  if (error.name === 'TimeoutError') return 'no answer in time'
+  const cause: unknown = error.cause
+  return cause instanceof Error ? cause.message : error.message
+}

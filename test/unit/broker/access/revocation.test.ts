@@ -1,0 +1,52 @@
+// Revocations: whose tokens are refused, and that none is forgotten too early.
+
+import t from 'tap'
+import { createRevocations } from '../../../../services/broker/access/revocation.ts'
+
+const T = 1_790_000_000_000
+
+t.test('tokens issued before are refused, later ones are not, other users are not', async t => {
+  const table = createRevocations()
+  table.revoke('ann', T, T + 3_600_000)
+  t.ok(table.isRevoked('ann', T / 1000 - 1, T))
+  t.notOk(table.isRevoked('ann', T / 1000, T))
+  t.ok(table.isRevoked('ann', undefined, T), 'whoever does not say when was before')
+  t.notOk(table.isRevoked('bob', T / 1000 - 1, T))
+  t.notOk(table.isRevoked('bob', undefined, T))
+})
+
+t.test('for as long as they could live', async t => {
+  const table = createRevocations()
+  table.revoke('ann', T, T + 1000)
+  table.revoke('bob', T)
+  t.ok(table.isRevoked('ann', 1, T + 999))
+  t.notOk(table.isRevoked('ann', 1, T + 1000))
+  t.ok(table.isRevoked('bob', 1, T + 1e12))
+  t.strictSame(table.entries(T + 1000), [{ user: 'bob', before: T, until: Infinity }])
+})
+
+t.test('raised, never lowered, in whatever order nodes hear of it', async t => {
+  for (const order of [
+    [T, T + 5000],
+    [T + 5000, T],
+  ]) {
+    const table = createRevocations()
+    for (const before of order) table.revoke('ann', before, before + 1_000_000)
+    t.ok(table.isRevoked('ann', T / 1000 + 4, T))
+    t.strictSame(table.entries(T), [{ user: 'ann', before: T + 5000, until: T + 1_005_000 }])
+  }
+})
+
+t.test('a full table forgets what has expired, and makes of the oldest one for all', async t => {
+  const table = createRevocations(10)
+  table.revoke('gone', T, 1)
+  for (let i = 0; i < 10; i++) table.revoke(`user${i}`, T + i * 1000)
+  t.equal(table.size, 10, 'what has expired made room')
+  t.notOk(table.isRevoked('other', T / 1000 - 1, T))
+  table.revoke('one more', T + 60_000)
+  t.ok(table.size < 10)
+  for (let i = 0; i < 10; i++)
+    t.ok(table.isRevoked(`user${i}`, T / 1000 + i - 1, T), `user${i} stays revoked`)
+  t.ok(table.isRevoked('other', T / 1000 - 1, T), 'at the price of others whose tokens are as old')
+  t.notOk(table.isRevoked('other', T / 1000 + 60, T))
+})
