@@ -363,12 +363,13 @@ async function standing(
     const fast = await connectTo(node, { channels: [channel], cursor: start })
     node.app.server.off('connection', track)
     slow.pause()
-    const data = noise(64 * 1024)
+    // More than a client takes of one pushed response while nobody reads it: its window, and Node's buffer behind that.
+    const data = noise(256 * 1024)
     const ids: string[] = []
     let most = 0
-    while (ids.length < 320) {
-      ids.push(...(await node.append(channel, ...new Array<string>(4).fill(data))))
-      if (idsOf(await take(fast, 4)).at(-1) !== ids.at(-1)) t.fail('the fast one is another event')
+    while (ids.length < 80) {
+      ids.push(...(await node.append(channel, data)))
+      if (idOf(await fast.event()) !== ids.at(-1)) t.fail('the fast one is another event')
       for (const socket of sockets) most = Math.max(most, socket.writableLength)
     }
     // Over TLS and HTTP/2 it is known a moment later that the fast one is not.
@@ -388,7 +389,7 @@ async function standing(
     slow.pause()
     const data = noise(256 * 1024)
     let last = start
-    while (!(await areStuck(short, 1)) || offsetOf(last) < 80) {
+    while (!hasFallenOff(short, last)) {
       last = (await short.append(channel, data))[0] ?? ''
       await setImmediate()
     }
@@ -396,13 +397,11 @@ async function standing(
     slow.resume()
     const items: Item[] = []
     while (idOfItem(items.at(-1)) !== ids.at(-1)) items.push(await slow.next())
-    const gaps = items.filter(item => 'gap' in item)
-    t.equal(gaps.length, 1)
+    t.ok(items.some(item => 'gap' in item))
     let expected = offsetOf(start)
     for (const item of items) {
       if ('gap' in item) {
         t.equal(offsetOf(item.gap.from), expected)
-        t.equal(item.gap.to, last)
         expected = offsetOf(item.gap.to)
       } else if (offsetOf(idOfItem(item)) !== ++expected) t.fail(`${idOfItem(item)} is not ${expected}`)
     }
@@ -419,12 +418,11 @@ async function standing(
     reads.pause()
     never.pause()
     const data = noise(256 * 1024)
-    while (!(await areStuck(strict, 2))) {
-      await strict.append(channel, data)
-      await setImmediate()
-    }
-    await strict.append(channel, '"behind what is queued"')
-    await until('both are told to go', () => strict.hub.leaving.size === 2)
+    await until('both are told to go', async () => {
+      if (strict.hub.blocked.size < 2) await strict.append(channel, data)
+      return strict.hub.leaving.size === 2
+    })
+    await strict.append(channel, '"behind the goodbye"')
     reads.resume()
     let item = await reads.next()
     while (!('close' in item)) item = await reads.next()
@@ -479,13 +477,14 @@ function noise(bytes: number): string {
     .slice(0, bytes - 2)}"`
 }
 
-/** Whether so many connections take no more; over TLS and HTTP/2 all that were just written to seem to, for a moment. */
-async function areStuck(node: Node, count: number): Promise<boolean> {
-  for (let i = 0; i < 20; i++) {
-    if (node.hub.blocked.size < count) return false
-    await setImmediate()
-  }
-  return true
+/**
+ * Whether the one connection of a channel of 16 events, whose newest is `last`, takes no more, and what it would need
+ * next is gone. The kernel may take some more yet: that ends with a gap all the same.
+ */
+function hasFallenOff(node: Node, last: string): boolean {
+  const [connection] = node.hub.blocked
+  const [reader] = connection?.readers ?? []
+  return reader !== undefined && reader.offset < offsetOf(last) - 16
 }
 
 /** Returns when somebody reads the channel. */
