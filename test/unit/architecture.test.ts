@@ -149,9 +149,10 @@ t.test('imports go down only: main, node, services, http, config, broker, errors
   )
 })
 
-t.test('inside the broker imports go down only: fan-out, log, event', async t => {
+t.test('inside the broker imports go down only: fan-out and control, log, event', async t => {
   const BELOW: Readonly<Record<string, readonly string[]>> = {
     fanout: ['log', 'event'],
+    control: ['log', 'event'],
     log: ['event'],
     event: [],
   }

@@ -1,0 +1,55 @@
+// The channels through which nodes talk to each other, and what is kept of each. Names that begin with `fanwire:` are
+// reserved: no client can publish to them or read them.
+
+import type { Retention } from '../log/log.ts'
+
+/** Commands for all nodes; a node that starts reads those that are kept. */
+export const CONTROL = 'fanwire:control'
+/** Questions to all nodes. They are not commands' neighbours, lest a console that asks push revocations out. */
+export const QUESTIONS = 'fanwire:questions'
+/** Where nodes announce themselves. */
+export const NODES = 'fanwire:nodes'
+
+const ANSWERS = 'fanwire:answers:'
+const TICKETS = 'fanwire:tickets:'
+
+/** Tickets are spread over so many channels. */
+export const TICKET_SHARDS = 16
+
+/** Where a node gets the answers to its questions. */
+export function answersOf(node: string): string {
+  return ANSWERS + node
+}
+
+export function ticketsOf(shard: number): string {
+  return TICKETS + shard
+}
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const MIB = 1024 * 1024
+
+/** How long a token can live, ms, where nothing else is known. */
+export const TOKEN_LIFE_MS = 24 * 60 * MINUTE
+
+const QUESTIONS_KEPT: Retention = { events: 1000, age: 10 * SECOND, bytes: 4 * MIB }
+const ANSWERS_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 64 * MIB }
+const NODES_KEPT: Retention = { events: 20_000, age: 30 * SECOND, bytes: 8 * MIB }
+/** Two events a ticket: that it was issued, and that it was used. */
+const TICKETS_KEPT: Retention = { events: 50_000, age: MINUTE, bytes: 32 * MIB }
+
+/**
+ * What is kept of the reserved channels of this folder; undefined for every other channel. Commands are kept for as
+ * long as a token can live, since a node that starts later has to refuse what was revoked before.
+ */
+export function reservedRetention(tokenLife = TOKEN_LIFE_MS): (channel: string) => Retention | undefined {
+  const control: Retention = { events: 100_000, age: tokenLife, bytes: 64 * MIB }
+  return channel => {
+    if (!channel.startsWith('fanwire:')) return undefined
+    if (channel === CONTROL) return control
+    if (channel === QUESTIONS) return QUESTIONS_KEPT
+    if (channel === NODES) return NODES_KEPT
+    if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT
+    return channel.startsWith(TICKETS) ? TICKETS_KEPT : undefined
+  }
+}

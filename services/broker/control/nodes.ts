@@ -1,0 +1,129 @@
+// Which nodes there are: each announces itself through the log, and hears the others.
+
+import { randomBytes } from 'node:crypto'
+import type { ChannelLog } from '../log/log.ts'
+import { NODES } from './channels.ts'
+import { draftOf, type Entry, type Logger, Tail } from './tail.ts'
+
+const ANNOUNCE_MS = 5000
+/** A node that was not heard for so long is gone. */
+const GONE_MS = 15_000
+const START_MS = 5000
+
+/** What a node says of itself as long as it runs. */
+export interface NodeAbout {
+  readonly role: string
+  readonly version: string
+  readonly host: string
+  readonly pid: number
+  /** Where it can be reached, if that is known. */
+  readonly url?: string
+}
+
+/** What changes. */
+export interface NodeLoad {
+  readonly connections: number
+  readonly channels: number
+}
+
+export interface NodeInfo extends NodeAbout, NodeLoad {
+  /** Made anew at each start. */
+  readonly id: string
+  /** ms since 1970, by the node's clock. */
+  readonly started: number
+}
+
+export interface NodesOptions {
+  readonly log: ChannelLog
+  readonly logger: Logger
+  readonly about: NodeAbout
+  load(): NodeLoad
+  /** Ms, not less than 5000 but in tests. */
+  readonly announceEvery?: number
+  /** A clock that only goes forward, ms; for tests. */
+  readonly now?: () => number
+}
+
+export class Nodes {
+  readonly id = randomBytes(9).toString('base64url')
+  readonly #options: NodesOptions
+  readonly #now: () => number
+  readonly #tail: Tail
+  readonly #started = Date.now()
+  /** The others, with the log's time of their last announcement: nodes' own clocks may differ. */
+  readonly #others = new Map<string, { readonly info: NodeInfo; readonly time: number }>()
+  /** The log's time of the newest announcement, and when it came, by `now`. */
+  #newest = { time: 0, came: 0 }
+  #timer: NodeJS.Timeout | undefined
+  #announcing: Promise<unknown> | undefined
+
+  constructor(options: NodesOptions) {
+    this.#options = options
+    this.#now = options.now ?? (() => performance.now())
+    const { log, logger } = options
+    this.#tail = new Tail({
+      log,
+      channel: NODES,
+      from: 'earliest',
+      logger,
+      entry: entry => this.#heard(entry),
+    })
+  }
+
+  /** Hears the others and announces this node. Waits that many ms at most. Does not raise. */
+  async open(within = START_MS): Promise<void> {
+    this.#timer = setInterval(() => this.#announce(), this.#options.announceEvery ?? ANNOUNCE_MS).unref()
+    this.#announce()
+    await this.#tail.open(within)
+  }
+
+  /** This node and those that were heard in the last 15 s, the oldest first. */
+  list(): NodeInfo[] {
+    this.#forget()
+    const all = [this.#self(), ...[...this.#others.values()].map(({ info }) => info)]
+    return all.sort((a, b) => a.started - b.started || (a.id < b.id ? -1 : 1))
+  }
+
+  /** Says goodbye, so that the others need not wait until it is gone. Does not raise. */
+  async close(): Promise<void> {
+    if (this.#timer === undefined) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    this.#tail.close()
+    await this.#say('goodbye', { id: this.id })
+  }
+
+  #announce(): void {
+    this.#forget()
+    // A log that is slow is not to be asked again before it has answered.
+    this.#announcing ??= this.#say('here', this.#self()).finally(() => {
+      this.#announcing = undefined
+    })
+  }
+
+  async #say(type: string, data: object): Promise<void> {
+    try {
+      await this.#options.log.append(NODES, [draftOf(type, data)])
+    } catch {
+      // The log is away, which it says itself. The others count this node as gone until it is back.
+    }
+  }
+
+  #heard({ type, data, time }: Entry): void {
+    this.#newest = { time, came: this.#now() }
+    const info = data as NodeInfo
+    if (info.id === this.id) return
+    if (type === 'here') this.#others.set(info.id, { info, time })
+    else if (type === 'goodbye') this.#others.delete(info.id)
+  }
+
+  #forget(): void {
+    const { time, came } = this.#newest
+    const oldest = time + (this.#now() - came) - GONE_MS
+    for (const [id, other] of this.#others) if (other.time < oldest) this.#others.delete(id)
+  }
+
+  #self(): NodeInfo {
+    return { id: this.id, started: this.#started, ...this.#options.about, ...this.#options.load() }
+  }
+}

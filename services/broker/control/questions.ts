@@ -1,0 +1,281 @@
+// Questions to all nodes at a time, such as which connections a user has: each answers a bounded page, and whoever
+// asked puts them together.
+
+import { setImmediate } from 'node:timers/promises'
+import { type ChannelLog, LogUnavailable } from '../log/log.ts'
+import { answersOf, QUESTIONS } from './channels.ts'
+import type { NodeInfo } from './nodes.ts'
+import { draftOf, type Entry, type Logger, Tail } from './tail.ts'
+
+/** What can be asked, by name: what with, and what the answers list. */
+export interface QuestionTypes {
+  /** By client id. */
+  readonly connections: {
+    readonly asks: { readonly user?: string }
+    readonly item: {
+      readonly user: string
+      readonly wire: string
+      /** ms since 1970. */
+      readonly since: number
+      readonly channels: readonly string[]
+    }
+  }
+  /** By channel; the same one may be on several nodes. */
+  readonly channels: {
+    /** A pattern. */
+    readonly asks: { readonly match?: string }
+    readonly item: { readonly readers: number; readonly head?: string; readonly rate?: number }
+  }
+}
+
+type Type = keyof QuestionTypes
+type Asks<T extends Type> = QuestionTypes[T]['asks']
+type Item<T extends Type> = QuestionTypes[T]['item']
+
+/** All that a node has, in any order, each made only when it is on the page. A key comes once. */
+export type Answering<T extends Type> = (
+  asks: Asks<T>,
+) => Iterable<readonly [key: string, item: () => Item<T>]>
+
+export interface AskOptions {
+  /** Ms to wait for the answers. */
+  readonly timeout?: number
+  /** Keys on a page, at most 1000. */
+  readonly limit?: number
+  /** `next` of the page before. */
+  readonly after?: string | undefined
+}
+
+export interface Answers<T extends Type> {
+  /** In the order of their keys (by UTF-16 code units). */
+  readonly entries: readonly {
+    readonly key: string
+    readonly items: readonly { readonly node: string; readonly item: Item<T> }[]
+  }[]
+  /** The next page's `after`; undefined where this was the last. */
+  readonly next: string | undefined
+  /** Nodes that did not answer in time: what they have is not on the page. */
+  readonly silent: readonly NodeInfo[]
+}
+
+export interface QuestionsOptions {
+  readonly log: ChannelLog
+  readonly logger: Logger
+  readonly nodes: { readonly id: string; list(): NodeInfo[] }
+}
+
+const TIMEOUT_MS = 1000
+const START_MS = 5000
+const LIMIT = 100
+const MOST = 1000
+/** Bytes of one node's answer, but for its last item. */
+const ANSWER_BYTES = 256 * 1024
+/** How many a node looks at before it lets others have their turn. */
+const SLICE = 2000
+
+interface Question {
+  readonly id: number
+  readonly from: string
+  readonly limit: number
+  readonly after: string
+  readonly asks: unknown
+}
+
+interface Page {
+  readonly items: readonly (readonly [key: string, item: unknown])[]
+  /** There are more behind the last. */
+  readonly more: boolean
+}
+
+interface Answer extends Page {
+  readonly id: number
+  readonly node: string
+}
+
+export class Questions {
+  readonly #options: QuestionsOptions
+  readonly #tail: Tail
+  readonly #answering = new Map<string, (asks: never) => Iterable<Lazy>>()
+  readonly #gatherings = new Map<number, Gathering>()
+  /** Follows this node's answers, while it asks. */
+  #ear: { readonly tail: Tail; readonly opened: Promise<boolean> } | undefined
+  #asked = 0
+
+  constructor(options: QuestionsOptions) {
+    this.#options = options
+    const { log, logger } = options
+    this.#tail = new Tail({
+      log,
+      channel: QUESTIONS,
+      from: 'latest',
+      logger,
+      entry: entry => this.#reply(entry),
+    })
+  }
+
+  /** Answers that question from now on; asking it again replaces the answer. */
+  answer<T extends Type>(type: T, answering: Answering<T>): this {
+    this.#answering.set(type, answering)
+    return this
+  }
+
+  /** Hears questions. Returns whether it does within that many ms; if not, goes on trying. Does not raise. */
+  open(within = START_MS): Promise<boolean> {
+    return this.#tail.open(within)
+  }
+
+  close(): void {
+    this.#tail.close()
+    this.#ear?.tail.close()
+    for (const gathering of this.#gatherings.values()) gathering.end()
+  }
+
+  /** Asks every node, this one too. Raises LogUnavailable. */
+  async ask<T extends Type>(type: T, asks: Asks<T>, options: AskOptions = {}): Promise<Answers<T>> {
+    const { timeout = TIMEOUT_MS, after = '' } = options
+    const limit = Math.min(Math.max(1, options.limit ?? LIMIT), MOST)
+    const { log, nodes } = this.#options
+    const id = ++this.#asked
+    const gathering = new Gathering(nodes.list())
+    this.#gatherings.set(id, gathering)
+    try {
+      if (!(await this.#listen(timeout)))
+        throw new LogUnavailable('the answers could not be followed in time')
+      const question: Question = { id, from: nodes.id, limit, after, asks }
+      await log.append(QUESTIONS, [draftOf(type, question)])
+      await gathering.complete(timeout)
+    } finally {
+      this.#gatherings.delete(id)
+      this.#listenNoMore()
+    }
+    return { ...merge(gathering.answers, limit), silent: gathering.silent } as Answers<T>
+  }
+
+  #listen(within: number): Promise<boolean> {
+    if (this.#ear === undefined) {
+      const { log, logger, nodes } = this.#options
+      const entry = ({ data }: Entry) => {
+        const answer = data as Answer
+        this.#gatherings.get(answer.id)?.add(answer)
+      }
+      const tail = new Tail({ log, channel: answersOf(nodes.id), from: 'latest', logger, entry })
+      this.#ear = { tail, opened: tail.open(within) }
+    }
+    return this.#ear.opened
+  }
+
+  #listenNoMore(): void {
+    if (this.#gatherings.size > 0) return
+    this.#ear?.tail.close()
+    this.#ear = undefined
+  }
+
+  async #reply({ type, data }: Entry): Promise<void> {
+    const { log, logger, nodes } = this.#options
+    // A question that this version does not know gets no answer: the asker names the node.
+    const answering = this.#answering.get(type)
+    if (answering === undefined) return
+    const { id, from, asks, after, limit } = data as Question
+    try {
+      const page = await pageOf(answering(asks as never), after, limit)
+      const answer: Answer = { id, node: nodes.id, ...page }
+      await log.append(answersOf(from), [draftOf('answer', answer)])
+    } catch (err) {
+      logger.warn({ err, question: type }, 'a question of another node could not be answered')
+    }
+  }
+}
+
+/** The answers to one question, as they come. */
+class Gathering {
+  readonly answers: Answer[] = []
+  readonly #missing: Map<string, NodeInfo>
+  #over = false
+  #wake = () => {}
+
+  constructor(nodes: readonly NodeInfo[]) {
+    this.#missing = new Map(nodes.map(node => [node.id, node]))
+  }
+
+  get silent(): NodeInfo[] {
+    return [...this.#missing.values()]
+  }
+
+  add(answer: Answer): void {
+    this.answers.push(answer)
+    this.#missing.delete(answer.node)
+    if (this.#missing.size === 0) this.end()
+  }
+
+  /** No more is waited for. */
+  end(): void {
+    this.#over = true
+    this.#wake()
+  }
+
+  /** Returns when all have answered, or after that many ms. */
+  async complete(within: number): Promise<void> {
+    if (this.#over) return
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>(resolve => {
+      this.#wake = resolve
+      timer = setTimeout(resolve, within)
+    })
+    clearTimeout(timer)
+  }
+}
+
+type Lazy = readonly [key: string, item: () => unknown]
+
+const byKey = (a: readonly [key: string, ...unknown[]], b: readonly [key: string, ...unknown[]]) =>
+  a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0
+
+/** The first `limit` behind `after`, by key; fewer where they would be too many bytes. */
+async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promise<Page> {
+  let first: Lazy[] = []
+  let more = false
+  let seen = 0
+  const cut = () => {
+    if (first.length <= limit) return
+    first = first.sort(byKey).slice(0, limit)
+    more = true
+  }
+  for (const entry of all) {
+    if (++seen % SLICE === 0) await setImmediate()
+    if (entry[0] <= after) continue
+    // Sorts once for as many as stay, so that all of them cost little more than to look at.
+    if (first.push(entry) >= 2 * limit) cut()
+  }
+  cut()
+  const items: [string, unknown][] = []
+  let bytes = 0
+  for (const [key, make] of first.sort(byKey)) {
+    if (bytes > ANSWER_BYTES) return { items, more: true }
+    const item = make()
+    bytes += key.length + JSON.stringify(item).length
+    items.push([key, item])
+  }
+  return { items, more }
+}
+
+/**
+ * What the nodes answered as one page. Where a node has more, nothing is known of it beyond its last key: the page ends
+ * at the first of these.
+ */
+function merge(answers: readonly Answer[], limit: number): Omit<Answers<Type>, 'silent'> {
+  const ends = answers.filter(({ more }) => more).map(({ items }) => items.at(-1)?.[0] ?? '')
+  const end = ends.sort()[0]
+  const byKeys = new Map<string, { node: string; item: unknown }[]>()
+  for (const { node, items } of answers) {
+    for (const [key, item] of items) {
+      const known = byKeys.get(key)
+      if (known === undefined) byKeys.set(key, [{ node, item }])
+      else known.push({ node, item })
+    }
+  }
+  const sorted = [...byKeys].sort(byKey)
+  const page = sorted.filter(([key]) => end === undefined || key <= end).slice(0, limit)
+  const more = end !== undefined || page.length < sorted.length
+  const entries = page.map(([key, items]) => ({ key, items })) as Answers<Type>['entries']
+  return { entries, next: more ? page.at(-1)?.[0] : undefined }
+}

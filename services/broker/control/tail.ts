@@ -1,0 +1,182 @@
+// One reserved channel as a node follows it: what the log keeps of it first, then what comes, each entry once.
+
+import { delay } from '../../backoff.ts'
+import { type Draft, dataOf, type LogEvent } from '../event/event.ts'
+import type { Gap, Position } from '../event/position.ts'
+import type { ChannelLog, Feed, Follower, PageLimit } from '../log/log.ts'
+
+const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
+
+const FIRST_RETRY_MS = 100
+const LAST_RETRY_MS = 10_000
+
+/** What a tail says of itself; pino's loggers are such. */
+export interface Logger {
+  warn(about: object, message: string): void
+}
+
+/** One entry of a reserved channel. */
+export interface Entry {
+  readonly type: string
+  readonly data: unknown
+  /** The log's clock, ms since 1970. */
+  readonly time: number
+  /** The log held it before this node listened. */
+  readonly past: boolean
+}
+
+export interface TailOptions {
+  readonly log: ChannelLog
+  readonly channel: string
+  /** `latest`: only what comes from now on. */
+  readonly from: 'earliest' | 'latest'
+  readonly logger: Logger
+  entry(entry: Entry): void
+  /** The log may have lost entries, or trimmed them before they could be read. */
+  missed?(gap: Gap): void
+}
+
+/** An entry as the log takes it. `data` must be JSON. */
+export function draftOf(type: string, data: unknown): Draft {
+  return { type, data: Buffer.from(JSON.stringify(data)) }
+}
+
+/** What `draftOf` was given. */
+export function valueOf(event: LogEvent): unknown {
+  return JSON.parse(dataOf(event).toString())
+}
+
+export class Tail {
+  readonly #options: TailOptions
+  #feed: Feed | undefined
+  /** Everything up to here was handed over. */
+  #at: Position | undefined
+  /** What the log kept is read: from now on the feed counts. */
+  #live = false
+  /** Where the feed stands, as far as it has said so since the last read began. */
+  #told: Position | undefined
+  #closed = false
+  #retry: { readonly timer: NodeJS.Timeout; readonly wake: () => void } | undefined
+
+  constructor(options: TailOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Returns whether all that was kept is handed over, after `within` ms at the latest. Goes on trying behind that.
+   * Does not raise.
+   */
+  async open(within: number): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, within)
+    })
+    await Promise.race([this.#run(), late])
+    clearTimeout(timer)
+    return this.#live
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#feed?.close()
+    if (this.#retry === undefined) return
+    clearTimeout(this.#retry.timer)
+    this.#retry.wake()
+  }
+
+  async #run(): Promise<void> {
+    for (let failures = 1; !this.#closed; failures++) {
+      try {
+        await this.#follow()
+        return
+      } catch (error) {
+        if (this.#closed) return
+        const { channel, logger } = this.#options
+        logger.warn({ channel, reason: String(error) }, 'the node can not hear the others; it tries again')
+        this.#feed?.close()
+        this.#feed = undefined
+        await this.#pause(delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS))
+      }
+    }
+  }
+
+  async #follow(): Promise<void> {
+    const { log, channel } = this.#options
+    const feed = await log.follow(channel, this.#follower)
+    if (this.#closed) return feed.close()
+    this.#feed = feed
+    await feed.unbegun?.begin()
+    while (!this.#live && !this.#closed) await this.#read()
+  }
+
+  async #read(): Promise<void> {
+    const { log, channel } = this.#options
+    this.#told = undefined
+    const page = await log.read(channel, this.#at ?? 'earliest', PAGE)
+    if (this.#closed) return
+    if (page.gap !== undefined) this.#miss(page.gap)
+    for (const event of page.events) this.#hand(event, true)
+    this.#at = page.cursor
+    // What the feed told meanwhile may be more than this read has seen.
+    this.#live = !page.more && (this.#told === undefined || this.#has(this.#told))
+  }
+
+  readonly #follower: Follower = {
+    start: at => {
+      if (this.#options.from !== 'latest') return
+      this.#at = at
+      this.#live = true
+    },
+    begun: at => {
+      this.#told = at
+      if (this.#live && !this.#has(at)) this.#at = at
+    },
+    events: events => {
+      this.#told = events.at(-1)
+      if (!this.#live) return
+      for (const event of events) {
+        if (this.#closed) return
+        if (!this.#has(event)) this.#hand(event, false)
+      }
+    },
+    gap: gap => {
+      this.#told = gap.to
+      if (!this.#live || this.#has(gap.to)) return
+      this.#at = gap.to
+      this.#miss(gap)
+    },
+  }
+
+  /** The last read may have seen what the feed tells only now. */
+  #has({ epoch, offset }: Position): boolean {
+    return this.#at?.epoch === epoch && this.#at.offset >= offset
+  }
+
+  #hand(event: LogEvent, past: boolean): void {
+    const { epoch, offset, type = '', time } = event
+    this.#at = { epoch, offset }
+    this.#guard(() => this.#options.entry({ type, data: valueOf(event), time, past }))
+  }
+
+  #miss(gap: Gap): void {
+    const { channel, logger, missed } = this.#options
+    logger.warn({ channel, ...gap }, 'the node may have missed what others told it')
+    if (missed !== undefined) this.#guard(() => missed(gap))
+  }
+
+  /** What one handler raises must not keep the next entry from being handed over. */
+  #guard(call: () => void): void {
+    const { channel, logger } = this.#options
+    try {
+      call()
+    } catch (err) {
+      logger.warn({ err, channel }, 'an entry could not be handled')
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise(wake => {
+      this.#retry = { timer: setTimeout(wake, ms).unref(), wake }
+    })
+  }
+}

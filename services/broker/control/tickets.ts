@@ -1,0 +1,106 @@
+// Tickets on the log: a text that stands for a record, on whichever node it is shown, once and for a short while.
+
+import { hash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
+import { parsePosition, type Position, printPosition } from '../event/position.ts'
+import type { ChannelLog } from '../log/log.ts'
+import { TICKET_SHARDS, ticketsOf } from './channels.ts'
+import { draftOf, valueOf } from './tail.ts'
+
+/** Ms that a ticket can be shown for. */
+export const TICKET_MS = 30_000
+
+/** Why a ticket is not taken; a client is told only that it is not. `unknown`: never issued, or trimmed meanwhile. */
+export type TicketRefusal = 'malformed' | 'unknown' | 'expired' | 'used'
+
+export interface Issued {
+  readonly ticket: string
+  /** By the log's clock, ms since 1970. */
+  readonly expires: number
+}
+
+export type Taken<T> =
+  { readonly record: T; readonly refused?: undefined } | { readonly refused: TicketRefusal }
+
+export interface LogTicketsOptions {
+  readonly log: ChannelLog
+  /** How long the log knows an idempotency key, ms: no ticket may live longer. */
+  readonly idempotencyWindow: number
+}
+
+/** What the log holds of a ticket: not the ticket, so whoever reads the log has none. */
+interface Stub<T> {
+  readonly hash: string
+  /** Ms from the log's time of this event on. */
+  readonly life: number
+  readonly record: T
+}
+
+/** A ticket says where the log has its stub: `<shard>.<position>.<secret>`. */
+const TICKET = /^([0-9a-f])\.([a-z0-9]{1,16}-[1-9][0-9]{0,15})\.([A-Za-z0-9_-]{43})$/
+
+/** `T` is JSON. */
+export class LogTickets<T> {
+  readonly #log: ChannelLog
+  readonly #longest: number
+
+  constructor({ log, idempotencyWindow }: LogTicketsOptions) {
+    this.#log = log
+    this.#longest = Math.min(TICKET_MS, idempotencyWindow)
+  }
+
+  /** `until`: when the token expires for which it stands, ms since 1970. Raises LogUnavailable. */
+  async issue(record: T, until = Infinity): Promise<Issued> {
+    const secret = randomBytes(32).toString('base64url')
+    const shard = randomInt(TICKET_SHARDS)
+    const life = Math.max(0, Math.min(this.#longest, until - Date.now()))
+    const stub: Stub<T> = { hash: hashOf(secret).toString('base64url'), life, record }
+    const [receipt] = await this.#log.append(ticketsOf(shard), [draftOf('ticket', stub)])
+    if (receipt === undefined) throw new Error('the log gave no receipt')
+    const ticket = `${shard.toString(16)}.${printPosition(receipt.position)}.${secret}`
+    return { ticket, expires: receipt.time + life }
+  }
+
+  /**
+   * The record for which the ticket stands: of all that take it, on all nodes, one gets it. When the log could not say
+   * whether it was that one, the ticket is lost. Raises LogUnavailable.
+   */
+  async take(ticket: string): Promise<Taken<T>> {
+    const [, shard = '', at = '', secret = ''] = TICKET.exec(ticket) ?? []
+    const position = parsePosition(at)
+    if (position === undefined) return { refused: 'malformed' }
+    const channel = ticketsOf(Number.parseInt(shard, 16))
+    const found = await this.#find(channel, position)
+    if (found === undefined || !isHashOf(secret, found.stub.hash)) return { refused: 'unknown' }
+    const { stub, time } = found
+    // The log knows the key of the first use for longer than any ticket lives. Its clock says when that was.
+    const used = { ...draftOf('used', null), idempotencyKey: stub.hash }
+    const [use] = await this.#log.append(channel, [used])
+    if (use === undefined || use.replayed) return { refused: 'used' }
+    return use.time < time + stub.life ? { record: stub.record } : { refused: 'expired' }
+  }
+
+  async #find(channel: string, { epoch, offset }: Position): Promise<Found<T> | undefined> {
+    const { events, gap } = await this.#log.read(
+      channel,
+      { epoch, offset: offset - 1 },
+      { events: 1, bytes: 1 },
+    )
+    const [event] = events
+    if (gap !== undefined || event?.epoch !== epoch || event.offset !== offset) return undefined
+    return event.type === 'ticket' ? { stub: valueOf(event) as Stub<T>, time: event.time } : undefined
+  }
+}
+
+interface Found<T> {
+  readonly stub: Stub<T>
+  readonly time: number
+}
+
+function hashOf(secret: string): Buffer {
+  return hash('sha256', secret, 'buffer')
+}
+
+function isHashOf(secret: string, known: string): boolean {
+  const [a, b] = [hashOf(secret), Buffer.from(known, 'base64url')]
+  return a.length === b.length && timingSafeEqual(a, b)
+}

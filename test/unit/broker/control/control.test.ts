@@ -1,0 +1,168 @@
+import t from 'tap'
+import { CONTROL, reservedRetention } from '../../../../services/broker/control/channels.ts'
+import { type Commands, Control } from '../../../../services/broker/control/control.ts'
+import { draftOf } from '../../../../services/broker/control/tail.ts'
+import { LogUnavailable, type ChannelLog } from '../../../../services/broker/log/log.ts'
+import { until } from '../../../support/until.ts'
+import { sharedLog, silent } from './shared-log.ts'
+
+const REVOKED: Commands['revoke'] = { user: 'ada', before: 1000, until: 5000 }
+
+/** A control and what it carried out, in order. */
+function listening(log: ChannelLog, logger = silent) {
+  const heard: unknown[] = []
+  let missed = 0
+  const control = new Control({ log, logger, missed: () => missed++ })
+    .on('revoke', (data, { past }) => heard.push(['revoke', data, past]))
+    .on('disconnect', data => heard.push(['disconnect', data]))
+  return { control, heard, missed: () => missed }
+}
+
+t.test('a command is carried out on every node, the teller included', async t => {
+  const { view } = sharedLog()
+  const nodes = [listening(view()), listening(view()), listening(view())] as const
+  for (const { control } of nodes) {
+    t.equal(await control.open(), true)
+    t.teardown(() => control.close())
+  }
+  await nodes[0].control.tell('revoke', REVOKED)
+  await nodes[1].control.tell('disconnect', { user: 'ada', client: 'c1' })
+  for (const { heard } of nodes) {
+    t.strictSame(heard, [
+      ['revoke', REVOKED, false],
+      ['disconnect', { user: 'ada', client: 'c1' }],
+    ])
+  }
+})
+
+t.test('a node that starts later carries out what is kept, in order and page by page', async t => {
+  const { view } = sharedLog()
+  const first = listening(view())
+  for (let before = 1; before <= 2500; before++) await first.control.tell('revoke', { user: 'ada', before })
+  const later = listening(view())
+  t.equal(await later.control.open(), true)
+  t.teardown(() => later.control.close())
+  t.strictSame(
+    later.heard,
+    Array.from({ length: 2500 }, (_, i) => ['revoke', { user: 'ada', before: i + 1 }, true]),
+  )
+})
+
+t.test('what is told while a node starts is carried out once', async t => {
+  const { view } = sharedLog()
+  const log = view()
+  const { read } = log
+  const { control, heard } = listening(log)
+  const teller = new Control({ log: view(), logger: silent })
+  await teller.tell('revoke', { user: 'ada', before: 1 })
+  let reads = 0
+  log.read = async (...asked) => {
+    // The feed brings this one before the read sees it, and the next one after.
+    if (++reads === 1) await teller.tell('revoke', { user: 'ada', before: 2 })
+    const page = await read.call(log, ...asked)
+    if (reads === 1) await teller.tell('revoke', { user: 'ada', before: 3 })
+    return page
+  }
+  t.equal(await control.open(), true)
+  t.teardown(() => control.close())
+  await teller.tell('revoke', { user: 'ada', before: 4 })
+  t.strictSame(
+    heard.map(each => (each as [string, { before: number }])[1].before),
+    [1, 2, 3, 4],
+  )
+})
+
+t.test('a log that is away does not hold the start, and is tried again', async t => {
+  const { view } = sharedLog()
+  const log = view()
+  const warnings: string[] = []
+  const { control, heard } = listening(log, {
+    warn: (_about: object, message: string) => warnings.push(message),
+  })
+  log.broken = new LogUnavailable('away')
+  await t.rejects(control.tell('revoke', REVOKED), LogUnavailable)
+  t.equal(await control.open(1), false)
+  t.teardown(() => control.close())
+  log.broken = undefined
+  await control.tell('revoke', REVOKED)
+  await until('the command is carried out', () => heard.length === 1)
+  t.match(warnings[0], /can not hear the others/)
+})
+
+t.test('a read that fails midway goes on where it stopped', async t => {
+  const { view } = sharedLog()
+  const log = view()
+  const { control, heard } = listening(log)
+  for (let before = 1; before <= 1500; before++) await control.tell('revoke', { user: 'ada', before })
+  const { read } = log
+  let reads = 0
+  log.read = async (...asked) => {
+    if (++reads === 2) throw new LogUnavailable('away')
+    return read.call(log, ...asked)
+  }
+  t.equal(await control.open(), true)
+  t.teardown(() => control.close())
+  t.equal(heard.length, 1500)
+  t.equal(log.follows, 2, 'it follows anew')
+})
+
+t.test('commands that may have been lost are reported', async t => {
+  const { view } = sharedLog()
+  const log = view()
+  const warnings: string[] = []
+  const node = listening(log, { warn: (_about: object, message: string) => warnings.push(message) })
+  await node.control.open()
+  t.teardown(() => node.control.close())
+  await log.lose(CONTROL)
+  t.equal(node.missed(), 1)
+  t.strictSame(warnings, ['the node may have missed what others told it'])
+})
+
+t.test('what several nodes tell again is carried out once', async t => {
+  const { view } = sharedLog()
+  const nodes = [listening(view()), listening(view())]
+  for (const { control } of nodes) {
+    await control.open()
+    t.teardown(() => control.close())
+  }
+  for (const { control } of nodes) await control.tell('revoke', REVOKED, { once: true })
+  for (const { control } of nodes) await control.tell('revoke', { ...REVOKED, before: 2 }, { once: true })
+  for (const { heard } of nodes) t.equal(heard.length, 2)
+})
+
+t.test('a handler that raises and a command of a later version do not stop the next', async t => {
+  const { view } = sharedLog()
+  const log = view()
+  const warnings: object[] = []
+  const heard: string[] = []
+  const control = new Control({ log, logger: { warn: about => warnings.push(about) } })
+    .on('unsubscribe', () => {
+      throw new Error('a fault')
+    })
+    .on('unsubscribe', ({ user }) => heard.push(user))
+  await control.open()
+  await log.append(CONTROL, [draftOf('later', {})])
+  await control.tell('unsubscribe', { user: 'ada', channel: 'room' })
+  t.strictSame(heard, ['ada'])
+  t.match(warnings, [{ command: 'unsubscribe' }])
+  control.close()
+  await control.tell('unsubscribe', { user: 'bob', channel: 'room' })
+  t.strictSame(heard, ['ada'], 'nothing is carried out after the close')
+})
+
+t.test('what is kept of each reserved channel', async t => {
+  const retentionOf = reservedRetention(3_600_000)
+  const ages = {
+    [CONTROL]: 3_600_000,
+    'fanwire:questions': 10_000,
+    'fanwire:nodes': 30_000,
+    'fanwire:answers:node': 10_000,
+    'fanwire:tickets:15': 60_000,
+    'fanwire:presence:room': undefined,
+    room: undefined,
+  }
+  for (const [channel, age] of Object.entries(ages)) {
+    t.equal(retentionOf(channel)?.age, age, channel)
+    t.equal(retentionOf(channel), retentionOf(channel), 'the same object each time')
+  }
+})
