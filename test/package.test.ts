@@ -73,6 +73,7 @@ t.test('the package holds what runs, and nothing else', async t => {
     'README.md',
     'dist/services/index.d.ts',
     'package.json',
+    'rules.schema.json',
   ])
   const sources = readdirSync(join(ROOT, 'services'), { recursive: true, encoding: 'utf8' })
   for (const source of sources.filter(path => path.endsWith('.ts'))) {

@@ -1,0 +1,200 @@
+// The one decision: whether an identity has a right on a channel. Pure; every way in asks it.
+
+import { quote } from '../../errors.ts'
+import { userMatches } from '../rules/match.ts'
+import type { Rule, Rules } from '../rules/rules.ts'
+import { findGrant, findWholeGrant, type Grant, type Grants, type Right, rightsOf } from './grants.ts'
+import type { Identity } from './identity.ts'
+
+const OWN_PREFIX = 'fanwire:'
+/** Joins and leaves of the channel whose name follows: they need the right `presence` on it. */
+const PRESENCE_PREFIX = 'fanwire:presence:'
+
+/** What decided. */
+type Cause =
+  | 'open'
+  | 'key'
+  | 'anyone'
+  | 'user'
+  | 'token'
+  | 'hook'
+  | 'no-key-grant'
+  | 'admin-needs-key'
+  | 'publish-needs-key'
+  | 'own-channel'
+  | 'other-user'
+  | 'no-presence'
+  | 'not-granted'
+
+const ALLOWING: ReadonlySet<Cause> = new Set<Cause>(['open', 'key', 'anyone', 'user', 'token', 'hook'])
+
+/** Yes, or why not. Texts are made when they are asked for. */
+export class Decision {
+  readonly allowed: boolean
+  readonly right: Right
+  /** Undefined: the whole node. */
+  readonly channel: string | undefined
+  private readonly identity: Identity
+  private readonly cause: Cause
+  private readonly rule: Rule | undefined
+  private readonly grant: Grant | undefined
+
+  constructor(
+    cause: Cause,
+    identity: Identity,
+    right: Right,
+    channel: string | undefined,
+    rule?: Rule,
+    grant?: Grant,
+  ) {
+    this.allowed = ALLOWING.has(cause)
+    this.right = right
+    this.channel = channel
+    this.identity = identity
+    this.cause = cause
+    this.rule = rule
+    this.grant = grant
+  }
+
+  /** Where it is denied: `authenticate` (401) if nothing came with the request, else `insufficient_scope` (403, RFC 6750). */
+  get challenge(): 'authenticate' | 'insufficient_scope' {
+    return this.identity.kind === 'anonymous' ? 'authenticate' : 'insufficient_scope'
+  }
+
+  /** Where it is denied, for the client: the missing right. Neither whether a channel exists nor what rules say. */
+  get why(): string {
+    const needed = `the right ${this.right} on ${this.place}`
+    return this.identity.kind === 'anonymous'
+      ? `${needed} needs a token or a key`
+      : `the ${CREDENTIAL[this.identity.kind]} has not ${needed}`
+  }
+
+  /** For the operator: the rule, claim or key that decided, in words. */
+  get explanation(): string {
+    const { rule } = this
+    return rule === undefined ? this.reason : `${ruleName(rule)}: ${this.reason}`
+  }
+
+  private get place(): string {
+    return this.channel === undefined ? 'the node' : `channel ${quote(this.channel, 200)}`
+  }
+
+  private get reason(): string {
+    const { identity, right, rule, grant } = this
+    const words = right === 'publish' ? rule?.publish : rule?.subscribe
+    const says = `${right === 'publish' ? 'publish' : 'subscribe'} is ${words?.join(', ')}`
+    switch (this.cause) {
+      case 'open':
+        return 'there is no rules file, and on loopback everybody may do that'
+      case 'key':
+      case 'token':
+      case 'hook':
+        return grant === undefined ? says : `${grant.origin} grants ${right} on ${grant.channels.join(', ')}`
+      case 'anyone':
+        return says
+      case 'user':
+        return `${says}, and the user is ${quote(identity.user)}`
+      case 'no-key-grant':
+        return `key ${identity.key} does not grant ${right} on ${this.place}; ${granted(identity.grants)}`
+      case 'admin-needs-key':
+        return 'admin is a right of API keys only'
+      case 'publish-needs-key':
+        return 'there is no rules file, and publishing needs an API key'
+      case 'own-channel':
+        return `channels that begin with ${OWN_PREFIX} are the node's own`
+      case 'other-user':
+        return `{user} is not the user ${quote(identity.user)} in ${this.place}`
+      case 'no-presence':
+        return `${says}, and no presence is kept`
+      case 'not-granted':
+        return `${says}; the user is ${quote(identity.user)}; ${granted(identity.grants)}`
+    }
+  }
+}
+
+const CREDENTIAL = { key: 'key', token: 'token', hook: 'session', anonymous: 'request' } as const
+
+function ruleName({ match, line }: Rule): string {
+  if (line > 0) return `rule ${quote(match)} (line ${line})`
+  return match === 'default' ? 'the default rule' : `rule ${quote(match)}`
+}
+
+function granted(all: readonly Grants[]): string {
+  const list = all.flatMap(grants => grants.list)
+  if (list.length === 0) return 'nothing is granted to it'
+  return `granted are ${list
+    .map(grant => `${rightsOf(grant).join(', ')} on ${grant.channels.join(', ')} (${grant.origin})`)
+    .join('; ')}`
+}
+
+/**
+ * Whether an identity has a right on a channel, whose name is well-formed. `channel` undefined: on the whole node.
+ *
+ * - API keys are judged by their own grants, whatever the rules say. Only they can have `admin`.
+ * - Others are judged by the channel's rule. Where it says `anyone` or `user`, whoever may subscribe may read history
+ *   too, and presence where the rule keeps it; where it says `token` or `hook`, each right must be granted.
+ * - Channels of the node itself are read with the right `presence` on the channel that they tell of, or else `admin`.
+ */
+export function may(identity: Identity, right: Right, channel: string | undefined, rules: Rules): Decision {
+  if (right === 'admin' || channel === undefined) return mayAdmin(identity, right, channel, rules)
+  if (channel.startsWith(OWN_PREFIX)) return mayReadOwn(identity, right, channel, rules)
+  if (rules.open !== undefined && (rules.open === 'all' || right !== 'publish')) {
+    return new Decision('open', identity, right, channel)
+  }
+  if (identity.kind === 'key') {
+    const grant = findGrant(identity.grants, 'key', right, channel)
+    return new Decision(
+      grant === undefined ? 'no-key-grant' : 'key',
+      identity,
+      right,
+      channel,
+      undefined,
+      grant,
+    )
+  }
+  if (rules.open !== undefined) return new Decision('publish-needs-key', identity, right, channel)
+  return mayByRule(identity, right, channel, rules.of(channel))
+}
+
+function mayAdmin(identity: Identity, right: Right, channel: string | undefined, { open }: Rules): Decision {
+  if (open === 'all') return new Decision('open', identity, right, channel)
+  if (identity.kind !== 'key') return new Decision('admin-needs-key', identity, right, channel)
+  const grant =
+    channel === undefined
+      ? findWholeGrant(identity.grants, 'key', right)
+      : findGrant(identity.grants, 'key', right, channel)
+  return new Decision(
+    grant === undefined ? 'no-key-grant' : 'key',
+    identity,
+    right,
+    channel,
+    undefined,
+    grant,
+  )
+}
+
+function mayReadOwn(identity: Identity, right: Right, channel: string, rules: Rules): Decision {
+  if (right !== 'subscribe' && right !== 'history')
+    return new Decision('own-channel', identity, right, channel)
+  return channel.startsWith(PRESENCE_PREFIX)
+    ? may(identity, 'presence', channel.slice(PRESENCE_PREFIX.length), rules)
+    : may(identity, 'admin', undefined, rules)
+}
+
+function mayByRule(identity: Identity, right: Right, channel: string, rule: Rule): Decision {
+  if (!userMatches(rule.userSegments, channel, identity.user)) {
+    return new Decision('other-user', identity, right, channel, rule)
+  }
+  const words: readonly string[] = right === 'publish' ? rule.publish : rule.subscribe
+  let kept: 'no-presence' | undefined
+  for (const word of words) {
+    if (word === 'anyone' || (word === 'user' && identity.user !== '')) {
+      if (right !== 'presence' || rule.presence) return new Decision(word, identity, right, channel, rule)
+      kept = 'no-presence'
+    } else if (word === 'token' || word === 'hook') {
+      const grant = findGrant(identity.grants, word, right, channel)
+      if (grant !== undefined) return new Decision(word, identity, right, channel, rule, grant)
+    }
+  }
+  return new Decision(kept ?? 'not-granted', identity, right, channel, rule)
+}

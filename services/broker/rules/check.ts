@@ -1,0 +1,35 @@
+// What `fanwire check FILE` says of a rules file.
+
+import { BadFileError, problemLine } from '../bad-file.ts'
+import { readText } from '../watched-file.ts'
+import { LARGEST_RULES_FILE, parseRules } from './parse.ts'
+
+export interface Checked {
+  /** A problem each as `path:line:column: message`, or one line that says what was found. */
+  readonly lines: readonly string[]
+  /** 0: good; 1: it has problems; 2: it can't be read. */
+  readonly exitCode: 0 | 1 | 2
+}
+
+export async function checkRulesFile(path: string): Promise<Checked> {
+  let text: string
+  try {
+    text = await readText(path, LARGEST_RULES_FILE)
+  } catch (error) {
+    return problemsOf(path, error, 2)
+  }
+  try {
+    const { list } = parseRules(text)
+    return {
+      lines: [`${path}: ${list.length} ${list.length === 1 ? 'rule' : 'rules'}, no problem`],
+      exitCode: 0,
+    }
+  } catch (error) {
+    return problemsOf(path, error, 1)
+  }
+}
+
+function problemsOf(path: string, error: unknown, exitCode: 1 | 2): Checked {
+  if (!(error instanceof BadFileError)) throw error
+  return { lines: error.problems.map(problem => problemLine(problem, path)), exitCode }
+}

@@ -1,0 +1,125 @@
+// Rules out of a file's text, YAML or JSON: every problem with its line and column.
+
+import { LineCounter, type Node, parseDocument } from 'yaml'
+import { quote } from '../../errors.ts'
+import { USER_SEGMENT } from '../access/patterns.ts'
+import { BadFileError, type Problem } from '../bad-file.ts'
+import type { Read } from './kinds.ts'
+import { createPatternTable } from './match.ts'
+import type { Rule, Rules } from './rules.ts'
+import { RULES_FILE, type RuleMembers } from './schema.ts'
+
+export const LARGEST_RULES_FILE = 4 * 2 ** 20
+/** More would help nobody, and a file that is something else has one in each line. */
+const MOST_PROBLEMS = 50
+
+type Position = Required<Pick<Problem, 'line' | 'column'>>
+
+/** Raises `BadFileError`. */
+export function parseRules(source: string): Rules {
+  if (source.length > LARGEST_RULES_FILE) throw new BadFileError('the file is larger than 4 MiB')
+  const lines = new LineCounter()
+  const document = parseDocument(source.replace(/^\ufeff/, ''), {
+    lineCounter: lines,
+    // Members are compared where they are known, in linear time.
+    uniqueKeys: false,
+    prettyErrors: false,
+  })
+  const positionAt = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset)
+    return { line: Math.max(line, 1), column: Math.max(col, 1) }
+  }
+  const faults = [...document.errors, ...document.warnings]
+  if (faults.length > 0) {
+    throw new BadFileError(
+      faults.slice(0, MOST_PROBLEMS).map(({ pos: [offset], code, message }) => ({
+        ...positionAt(offset),
+        message: syntaxMessage(code, message),
+      })),
+    )
+  }
+  if (document.contents === null) throw new BadFileError('the file is empty')
+
+  const problems: Problem[] = []
+  const offsetOf = (node: Node) => node.range?.[0] ?? 0
+  const problem = (node: Node, message: string) => {
+    if (problems.length < MOST_PROBLEMS) problems.push({ ...positionAt(offsetOf(node)), message })
+  }
+  const file = RULES_FILE.read(document.contents, '', { document, problem })
+  const places = ruleNodes(document.get('channels')).map(node => positionAt(offsetOf(node)))
+  const found = file?.channels ?? []
+  problems.push(...repeated(found, places))
+  if (file === undefined || problems.length > 0) throw new BadFileError(problems)
+  return createRules(
+    found.map((members, index) => ruleOf(members.match ?? '', members, places[index]?.line ?? 0)),
+    ruleOf('default', file.default ?? {}, 0),
+  )
+}
+
+/** The parser's own word where it is clear; the commonest mistake in its place where it is not. */
+function syntaxMessage(code: string, message: string): string {
+  if (code === 'BAD_ALIAS') return 'a text that begins with * is put in quotes'
+  return message.replace(/\s+/g, ' ')
+}
+
+function ruleNodes(channels: unknown): readonly Node[] {
+  const items = (channels as { items?: unknown } | undefined)?.items
+  return Array.isArray(items) ? (items as Node[]) : []
+}
+
+function repeated(
+  found: readonly Read<RuleMembers & { match: string }>[],
+  places: readonly Position[],
+): Problem[] {
+  const first = new Map<string, number>()
+  return found.flatMap(({ match = '' }, index) => {
+    const before = first.get(match)
+    if (before === undefined) first.set(match, index)
+    return before === undefined
+      ? []
+      : [
+          {
+            ...places[index],
+            message: `channels[${index}].match: ${quote(match)} has a rule already, in line ${places[before]?.line}`,
+          },
+        ]
+  })
+}
+
+function ruleOf(match: string, members: Read<RuleMembers>, line: number): Rule {
+  const { rate } = members
+  return {
+    match,
+    line,
+    userSegments: match.split(':').flatMap((segment, index) => (segment === USER_SEGMENT ? [index] : [])),
+    subscribe: members.subscribe ?? ['token'],
+    publish: members.publish ?? ['nobody'],
+    history: members.history ?? {},
+    presence: members.presence ?? false,
+    maxBody: members.maxBody,
+    rate:
+      rate?.publish === undefined
+        ? undefined
+        : { publish: rate.publish, burst: rate.burst ?? Math.max(1, Math.ceil(rate.publish)) },
+    transient: members.transient ?? false,
+    slow: members.slow,
+  }
+}
+
+function createRules(list: readonly Rule[], others: Rule, open?: Rules['open']): Rules {
+  const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
+  return { list, default: others, open, of: channel => table.find(channel) ?? others }
+}
+
+/** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */
+export const CLOSED_RULES: Rules = createRules([], ruleOf('default', {}, 0))
+
+/** Without a file, on loopback: everybody may everything; once there are API keys, publish and admin need one. */
+export function openRules({ keys }: { readonly keys: boolean }): Rules {
+  const others = ruleOf(
+    'default',
+    { subscribe: ['anyone'], publish: keys ? ['key'] : ['anyone'], presence: true },
+    0,
+  )
+  return createRules([], others, keys ? 'but-keys' : 'all')
+}

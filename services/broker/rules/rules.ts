@@ -1,0 +1,38 @@
+// Rules: what holds for the channels of a pattern. One rule holds for a channel; rules never add up.
+
+export const SUBSCRIBERS = ['anyone', 'user', 'token', 'hook', 'nobody'] as const
+export const PUBLISHERS = ['anyone', 'user', 'token', 'key', 'nobody'] as const
+export const SLOW = ['catch-up', 'newest', 'close'] as const
+
+export type Subscriber = (typeof SUBSCRIBERS)[number]
+export type Publisher = (typeof PUBLISHERS)[number]
+
+/** Sizes are bytes, times ms; what is left out is the node's setting. */
+export interface Rule {
+  /** The pattern; `default` for the rule of all other channels. */
+  readonly match: string
+  /** Where it begins in its file; 0: it is in none. */
+  readonly line: number
+  /** Which segments of the pattern are `{user}`. */
+  readonly userSegments: readonly number[]
+  readonly subscribe: readonly Subscriber[]
+  /** Clients' own publishes. API keys are judged by their grants alone. */
+  readonly publish: readonly Publisher[]
+  readonly history: { readonly events?: number; readonly age?: number; readonly bytes?: number }
+  readonly presence: boolean
+  readonly maxBody: number | undefined
+  /** Per user: events per second on average, and how many at once. */
+  readonly rate: { readonly publish: number; readonly burst: number } | undefined
+  readonly transient: boolean
+  readonly slow: (typeof SLOW)[number] | undefined
+}
+
+export interface Rules {
+  /** In the file's order, without the default. */
+  readonly list: readonly Rule[]
+  readonly default: Rule
+  /** Without a file, on loopback: everybody may everything. `but-keys`: publish and admin need an API key. */
+  readonly open: 'all' | 'but-keys' | undefined
+  /** The rule that holds for a channel: the most exact pattern's, or the default. */
+  of(channel: string): Rule
+}

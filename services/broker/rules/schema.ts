@@ -1,0 +1,118 @@
+// The rules file, member by member: what editors complete, and what is read of it.
+
+import { patternFault } from '../access/patterns.ts'
+import {
+  choice,
+  count,
+  duration,
+  flag,
+  frequency,
+  type JsonSchema,
+  list,
+  object,
+  type Read,
+  size,
+  someOf,
+  text,
+} from './kinds.ts'
+import { PUBLISHERS, type Publisher, SLOW, SUBSCRIBERS, type Subscriber } from './rules.ts'
+
+const SEGMENT = String.raw`(?:[A-Za-z0-9_.~@-]+|\*|\{user\})`
+
+const MEMBERS = {
+  subscribe: someOf(
+    SUBSCRIBERS,
+    'Who reads: anyone; user: every token with a user; token: by its caps or a channel token; hook: the application; ' +
+      'nobody. Left out: token. API keys are judged by their own grants. With anyone and user, history may be read ' +
+      'too, and presence where it is kept; with token, the caps must have hst and prs.',
+  ),
+  publish: someOf(
+    PUBLISHERS,
+    'Whose publishes are accepted besides those of API keys, which are judged by their own grants: anyone, user, ' +
+      'token: by its caps; key: API keys only; nobody. Left out: nobody.',
+  ),
+  history: object(
+    {
+      events: count(1, 1_000_000, 'The most events that are kept.'),
+      age: duration('3650d', 'How long events are kept.'),
+      bytes: size('1024GiB', 'The most bytes of data that are kept.'),
+    },
+    { about: 'How much is kept. What is left out is as the settings say.' },
+  ),
+  presence: flag('Whether members are kept, and joins and leaves told.'),
+  maxBody: size('64MiB', 'The largest event.'),
+  rate: object(
+    {
+      publish: frequency('Events on average.'),
+      burst: count(1, 1_000_000, "Events at once. Left out: a second's."),
+    },
+    { required: ['publish'], about: "How fast a user's events are accepted." },
+  ),
+  transient: flag('Delivered to those who are there, not kept, without a position.'),
+  slow: choice(SLOW, 'What a reader that falls behind gets: all of it later, the newest only, or a close.'),
+}
+
+export interface RuleMembers {
+  subscribe: readonly Subscriber[]
+  publish: readonly Publisher[]
+  history: Read<{ events: number; age: number; bytes: number }>
+  presence: boolean
+  maxBody: number
+  rate: Read<{ publish: number; burst: number }>
+  transient: boolean
+  slow: (typeof SLOW)[number]
+}
+
+const match = text(
+  {
+    description:
+      'A pattern of channels: literal segments between `:`; `*` is one whole segment, at the end the rest, one or ' +
+      "more; `{user}` must equal the user. The most exact pattern's rule holds.",
+    pattern: `^${SEGMENT}(?::${SEGMENT})*$`,
+    maxLength: 200,
+  },
+  pattern => patternFault(pattern, { userSegments: true }),
+)
+
+const rule = object<RuleMembers & { match: string }>(
+  { match, ...MEMBERS },
+  { required: ['match'], about: 'What holds for the channels of a pattern.', check: contradiction },
+)
+
+export const RULES_FILE = object(
+  {
+    $schema: text({ description: 'Where this schema is, for editors.' }, () => undefined),
+    channels: list(rule, 'The rules. For a channel the most exact pattern holds; order never matters.'),
+    default: object<RuleMembers>(MEMBERS, {
+      about:
+        'What holds for channels that no pattern matches. It is no source of what another rule leaves out.',
+      check: contradiction,
+    }),
+  },
+  { about: 'Rules of fanwire: who may do what on which channels, and how much is kept.' },
+)
+
+function contradiction({
+  match: pattern = '',
+  subscribe = [],
+  publish = [],
+  history,
+  transient,
+}: Read<RuleMembers & { match: string }>): string | undefined {
+  for (const [name, words] of Object.entries<readonly string[]>({ subscribe, publish })) {
+    if (words.length > 1 && words.includes('nobody')) return `${name} has nobody beside others`
+    if (pattern.includes('{user}') && words.includes('anyone')) {
+      return `${name} is anyone, but {user} lets in one user only: write user`
+    }
+  }
+  return transient === true && history !== undefined ? 'what is transient has no history' : undefined
+}
+
+/** JSON Schema of the file, as it ships (rules.schema.json). */
+export function rulesSchema(): JsonSchema {
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'fanwire rules',
+    ...RULES_FILE.schema,
+  }
+}

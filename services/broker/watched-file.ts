@@ -1,0 +1,223 @@
+// A file that the operator may change while the node runs: read again, and kept as it was where the new one is bad.
+
+import { EventEmitter } from 'node:events'
+import { type FSWatcher, watch } from 'node:fs'
+import { readFile, realpath, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { BadFileError } from './bad-file.ts'
+
+export interface WatchedFileEvents<T> {
+  /** The file was read and is others than before. */
+  changed: [value: T]
+  /** The file can't be used; what was read before holds on. Not repeated for the same text and the same reason. */
+  refused: [error: BadFileError]
+}
+
+export interface WatchedFile<T> extends EventEmitter<WatchedFileEvents<T>> {
+  /** What was read last without a problem. */
+  readonly current: T
+  /** Why the file as it is now is not what holds; undefined: it is. */
+  readonly problem: BadFileError | undefined
+  /** Reads at once, as on SIGHUP. Settles when it has been read, good or bad. */
+  reload(): Promise<void>
+  close(): void
+}
+
+export interface WatchedFileOptions<T> {
+  readonly path: string
+  /** Raises `BadFileError`. */
+  readonly parse: (text: string) => T
+  readonly mostBytes?: number
+  /** After a change is heard of, others that belong to it are waited for: editors write in steps. */
+  readonly settle?: number
+  /** How often the file is read anyway: not every file system tells of changes. */
+  readonly interval?: number
+}
+
+const MOST_BYTES = 4 * 2 ** 20
+
+/** Raises `BadFileError` if the file can't be used to begin with. */
+export async function watchFile<T>({
+  path,
+  parse,
+  mostBytes = MOST_BYTES,
+  settle = 100,
+  interval = 10_000,
+}: WatchedFileOptions<T>): Promise<WatchedFile<T>> {
+  const text = await readText(path, mostBytes)
+  const file = new File(path, parse, mostBytes, settle, interval, text)
+  await file.follow()
+  return file
+}
+
+interface Watched {
+  readonly watcher: FSWatcher
+  /** Another folder may take the path of one that is watched, and is not watched then. */
+  readonly inode: number
+}
+
+class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<T> {
+  current: T
+  problem: BadFileError | undefined
+  private readonly path: string
+  private readonly parse: (text: string) => T
+  private readonly mostBytes: number
+  private readonly settle: number
+  private readonly timer: NodeJS.Timeout
+  /** As read last, good or bad. */
+  private text: string | undefined
+  private readonly watchers = new Map<string, Watched>()
+  private settling: NodeJS.Timeout | undefined
+  private reading: Promise<void> | undefined
+  private again = false
+  private closed = false
+
+  constructor(
+    path: string,
+    parse: (text: string) => T,
+    mostBytes: number,
+    settle: number,
+    interval: number,
+    text: string,
+  ) {
+    super()
+    this.path = path
+    this.parse = parse
+    this.mostBytes = mostBytes
+    this.settle = settle
+    this.text = text
+    this.current = parse(text)
+    this.timer = setInterval(() => void this.reload(), interval).unref()
+  }
+
+  reload(): Promise<void> {
+    clearTimeout(this.settling)
+    this.settling = undefined
+    if (this.closed) return Promise.resolve()
+    // What is being read now may have been before the change.
+    this.again = this.reading !== undefined
+    this.reading ??= this.readAll().finally(() => {
+      this.reading = undefined
+    })
+    return this.reading
+  }
+
+  close(): void {
+    this.closed = true
+    clearInterval(this.timer)
+    clearTimeout(this.settling)
+    for (const folder of [...this.watchers.keys()]) this.unwatch(folder)
+  }
+
+  /**
+   * Watches the folder that has the file, and the one that has what a link leads to. Not the file: editors and
+   * Kubernetes put another in its place.
+   */
+  async follow(): Promise<void> {
+    const target = await realpath(this.path).catch(() => this.path)
+    const folders = [...new Set([dirname(this.path), dirname(target)])]
+    const inodes = await Promise.all(folders.map(folder => inodeOf(folder)))
+    if (this.closed) return
+    for (const [folder, { inode }] of this.watchers) {
+      if (inodes[folders.indexOf(folder)] !== inode) this.unwatch(folder)
+    }
+    for (const [index, folder] of folders.entries()) {
+      const inode = inodes[index]
+      if (inode !== undefined && !this.watchers.has(folder)) this.watch(folder, inode)
+    }
+  }
+
+  private watch(folder: string, inode: number): void {
+    try {
+      const watcher = watch(folder, { persistent: false }, () => this.heard())
+      // The folder is gone, or the system has no watcher left: the interval goes on.
+      watcher.on('error', () => this.unwatch(folder))
+      this.watchers.set(folder, { watcher, inode })
+    } catch {
+      // As above.
+    }
+  }
+
+  private unwatch(folder: string): void {
+    this.watchers.get(folder)?.watcher.close()
+    this.watchers.delete(folder)
+  }
+
+  private heard(): void {
+    if (this.closed) return
+    this.settling ??= setTimeout(() => void this.reload(), this.settle).unref()
+  }
+
+  private async readAll(): Promise<void> {
+    do {
+      this.again = false
+      await this.read()
+    } while (this.again && !this.closed)
+  }
+
+  private async read(): Promise<void> {
+    await this.follow()
+    const read = await readText(this.path, this.mostBytes).catch(badFile)
+    if (this.closed) return
+    if (read instanceof BadFileError) {
+      this.text = undefined
+      this.refuse(read)
+    } else if (read !== this.text) {
+      this.text = read
+      this.take(read)
+    }
+  }
+
+  private take(text: string): void {
+    let value: T
+    try {
+      value = this.parse(text)
+    } catch (error) {
+      this.refuse(badFile(error))
+      return
+    }
+    this.problem = undefined
+    this.current = value
+    this.emit('changed', value)
+  }
+
+  private refuse(error: BadFileError): void {
+    const known = this.problem?.message === error.message
+    this.problem = error
+    if (!known) this.emit('refused', error)
+  }
+}
+
+/** A fault of ours is one of the file too: what was read before goes on. */
+function badFile(error: unknown): BadFileError {
+  if (error instanceof BadFileError) return error
+  return new BadFileError(`it can't be understood: ${error instanceof Error ? error.message : 'unknown'}`)
+}
+
+function inodeOf(folder: string): Promise<number | undefined> {
+  return stat(folder).then(
+    ({ ino }) => ino,
+    () => undefined,
+  )
+}
+
+/** Raises `BadFileError` that says why there is no text. */
+export async function readText(path: string, mostBytes = MOST_BYTES): Promise<string> {
+  try {
+    // Asked before it is opened: a pipe would wait for its writer.
+    const found = await stat(path)
+    if (!found.isFile()) throw new BadFileError('it is not a file')
+    if (found.size > mostBytes) throw new BadFileError(`it is larger than ${mostBytes} bytes`)
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path))
+  } catch (error) {
+    throw error instanceof BadFileError ? error : new BadFileError(`it can't be read: ${readFault(error)}`)
+  }
+}
+
+function readFault(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code
+  if (code === 'ENOENT') return 'there is none'
+  if (code === 'EACCES') return 'this user may not'
+  if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'it is not UTF-8'
+  return code ?? 'unknown'
+}

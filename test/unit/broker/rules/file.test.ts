@@ -1,0 +1,185 @@
+// The rules file of a running node: followed on a real disk, kept where the new one is bad.
+
+import { EventEmitter, once } from 'node:events'
+import { mkdir, mkdtemp, rename, rm, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { BadFileError } from '../../../../services/broker/bad-file.ts'
+import { checkRulesFile } from '../../../../services/broker/rules/check.ts'
+import { openRulesFile, type RulesFile } from '../../../../services/broker/rules/file.ts'
+import type { Rules } from '../../../../services/broker/rules/rules.ts'
+
+const rule = (subscribe: string) => `channels: [{ match: a, subscribe: ${subscribe} }]\n`
+const subscribeOf = (rules: Rules) => rules.of('a').subscribe[0]
+/** Never, so that what a test sees was told by the file system. */
+const NEVER = 2 ** 31 - 1
+
+// Nothing that follows a file keeps a process alive.
+const alive = setInterval(() => {}, 1000)
+t.teardown(() => clearInterval(alive))
+
+async function folder(t: Test): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'fanwire-rules-'))
+  t.teardown(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+async function opened(
+  t: Test,
+  path: string,
+  options: Parameters<typeof openRulesFile>[1] = {},
+): Promise<RulesFile> {
+  const file = await openRulesFile(path, { settle: 5, interval: NEVER, ...options })
+  t.teardown(() => file.close())
+  return file
+}
+
+/** The rules after `act` has changed the file. */
+async function changed(file: RulesFile, act: () => Promise<unknown>): Promise<string | undefined> {
+  const told = once(file, 'changed')
+  await act()
+  await told
+  return subscribeOf(file.current)
+}
+
+t.test('a file that is bad to begin with is refused', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await t.rejects(openRulesFile(path), { name: 'BadFileError', message: "it can't be read: there is none" })
+  await writeFile(path, 'channels: 7')
+  await t.rejects(openRulesFile(path), { name: 'BadFileError', message: /^1:11: channels: / })
+  await writeFile(path, Buffer.from([0xff, 0xfe, 0x61]))
+  await t.rejects(openRulesFile(path), { message: /not UTF-8/ })
+  await t.rejects(openRulesFile(tmpdir()), { message: 'it is not a file' })
+  await truncate(path, 5 * 2 ** 20)
+  await t.rejects(openRulesFile(path), { message: /larger than/ })
+})
+
+t.test('written in place, and put in its place', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, rule('user'))
+  const file = await opened(t, path)
+  t.equal(subscribeOf(file.current), 'user')
+  t.equal(await changed(file, () => writeFile(path, rule('anyone'))), 'anyone')
+  await writeFile(`${path}.new`, rule('token'))
+  t.equal(await changed(file, () => rename(`${path}.new`, path)), 'token')
+  t.equal(await changed(file, () => writeFile(path, rule('hook'))), 'hook', 'and the new one is followed too')
+})
+
+t.test('a bad file leaves the rules as they are, and says so, once', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, rule('user'))
+  const file = await opened(t, path)
+  const refused: BadFileError[] = []
+  file.on('refused', error => refused.push(error))
+  const told = once(file, 'refused')
+  await writeFile(path, rule('everybody'))
+  await told
+  t.equal(subscribeOf(file.current), 'user')
+  t.match(file.problem?.message, /^1:35: channels\[0\]\.subscribe: "everybody"/)
+  await file.reload()
+  await file.reload()
+  t.equal(refused.length, 1)
+  t.equal(await changed(file, () => writeFile(path, rule('user'))), 'user', 'good again, though as before')
+  t.equal(file.problem, undefined)
+  const gone = once(file, 'refused')
+  await unlink(path)
+  await gone
+  t.match(file.problem?.message, /there is none/)
+  t.equal(subscribeOf(file.current), 'user')
+  t.equal(await changed(file, () => writeFile(path, rule('anyone'))), 'anyone')
+})
+
+t.test('the swap of links with which Kubernetes changes a mounted map', async t => {
+  const mount = await folder(t)
+  const version = async (name: string, text: string) => {
+    await mkdir(join(mount, name))
+    await writeFile(join(mount, name, 'rules.yaml'), text)
+  }
+  await version('..1', rule('user'))
+  await symlink('..1', join(mount, '..data'))
+  await symlink(join('..data', 'rules.yaml'), join(mount, 'rules.yaml'))
+  const file = await opened(t, join(mount, 'rules.yaml'))
+  for (const [name, word] of [
+    ['..2', 'anyone'],
+    ['..3', 'token'],
+  ] as const) {
+    await version(name, rule(word))
+    await symlink(name, join(mount, '..data_tmp'))
+    t.equal(await changed(file, () => rename(join(mount, '..data_tmp'), join(mount, '..data'))), word)
+  }
+  await rm(join(mount, '..1'), { recursive: true })
+})
+
+t.test('a link to a file elsewhere: the file is followed', async t => {
+  const [here, there] = [await folder(t), await folder(t)]
+  const target = join(there, 'real.yaml')
+  await writeFile(target, rule('user'))
+  await symlink(target, join(here, 'rules.yaml'))
+  const file = await opened(t, join(here, 'rules.yaml'))
+  t.equal(await changed(file, () => writeFile(target, rule('anyone'))), 'anyone')
+})
+
+t.test('where nothing is told, it is read from time to time, and on SIGHUP', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, rule('user'))
+  const signals = new EventEmitter()
+  const never = await opened(t, path, {
+    settle: NEVER,
+    hangUp: listener => {
+      signals.on('SIGHUP', listener)
+      return () => signals.off('SIGHUP', listener)
+    },
+  })
+  const often = await opened(t, path, { settle: NEVER, interval: 20 })
+  const told = once(often, 'changed')
+  await writeFile(path, rule('anyone'))
+  await told
+  t.equal(subscribeOf(often.current), 'anyone')
+  t.equal(subscribeOf(never.current), 'user')
+  t.equal(await changed(never, async () => signals.emit('SIGHUP')), 'anyone')
+  never.close()
+  t.equal(signals.listenerCount('SIGHUP'), 0)
+})
+
+t.test('the folder itself is replaced', async t => {
+  const root = await folder(t)
+  const [place, other] = [join(root, 'config'), join(root, 'other')]
+  for (const path of [place, other]) await mkdir(path)
+  await writeFile(join(place, 'rules.yaml'), rule('user'))
+  await writeFile(join(other, 'rules.yaml'), rule('anyone'))
+  const file = await opened(t, join(place, 'rules.yaml'))
+  await rename(place, join(root, 'old'))
+  await rename(other, place)
+  await file.reload()
+  t.equal(subscribeOf(file.current), 'anyone')
+  t.equal(await changed(file, () => writeFile(join(place, 'rules.yaml'), rule('token'))), 'token')
+})
+
+t.test('closed, it hears nothing', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, rule('user'))
+  const file = await opened(t, path)
+  const reading = file.reload()
+  file.close()
+  await writeFile(path, rule('anyone'))
+  await reading
+  await file.reload()
+  t.equal(subscribeOf(file.current), 'user')
+})
+
+t.test('fanwire check says path, line and column', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  t.strictSame(await checkRulesFile(path), {
+    lines: [`${path}: it can't be read: there is none`],
+    exitCode: 2,
+  })
+  await writeFile(path, rule('user'))
+  t.strictSame(await checkRulesFile(path), { lines: [`${path}: 1 rule, no problem`], exitCode: 0 })
+  await writeFile(path, 'channels:\n  - match: "a:**"\n  - macth: b\n')
+  const { lines, exitCode } = await checkRulesFile(path)
+  t.equal(exitCode, 1)
+  t.match(lines, [/./, /./])
+  t.ok(lines[0]?.startsWith(`${path}:2:12: channels[0].match: "a:**" has`))
+  t.ok(lines[1]?.startsWith(`${path}:3:5: channels[1]: unknown member "macth"`))
+})

@@ -1,0 +1,85 @@
+// Which rule holds: the most exact pattern's.
+
+import fc from 'fast-check'
+import t from 'tap'
+import { matches } from '../../../../services/broker/access/patterns.ts'
+import { createPatternTable, userMatches } from '../../../../services/broker/rules/match.ts'
+
+const tableOf = (...patterns: readonly string[]) =>
+  createPatternTable(patterns.map(pattern => [pattern, pattern] as const))
+
+t.test('more literal segments win, then more segments, then literals from the left', async t => {
+  const table: readonly [channel: string, expected: string | undefined, ...others: string[]][] = [
+    ['chat:1', 'chat:1', 'chat:*', '*', '*:1', '*:*', 'chat:{user}'],
+    ['chat:1', 'chat:*', '*', '*:*'],
+    ['chat:1', 'chat:*', '*:1', '*:{user}'],
+    ['chat:1', 'chat:{user}', 'chat:*', '{user}:1'],
+    ['chat:1', '{user}:1', '*:1'],
+    ['chat:1:2', 'chat:*', 'chat:{user}', '*', '*:*:*'],
+    ['chat:1:2', 'chat:*:*', 'chat:*', 'chat:{user}'],
+    ['chat:1:2', 'chat:*:2', 'chat:*:*', '*:1:*'],
+    ['chat:1:2', '*:1:2', 'chat:*', 'chat:{user}:*'],
+    ['chat:1:2', 'chat:1:*', 'chat:*:2', '*:1:2'],
+    ['chat', 'chat', '*', 'chat:*'],
+    ['chat', '*', 'chat:*', '*:*'],
+    ['chat:', 'chat:*', '*'],
+    ['chat::x', 'chat:*', 'chat:{user}:y'],
+    [':', '*:*', '*'],
+    ['chat', undefined, 'chat:*', 'chats', 'Chat'],
+    ['a:b:c:d', 'a:*:c:*', 'a:b:*', '*:b:c:e', 'a:*'],
+    ['constructor', '*', '__proto__'],
+  ]
+  for (const [channel, expected, ...others] of table) {
+    const patterns = expected === undefined ? others : [...others, expected]
+    t.equal(tableOf(...patterns).find(channel), expected, `${channel} among ${patterns.join(' ')}`)
+    t.equal(tableOf(...patterns.reverse()).find(channel), expected, 'in whatever order')
+  }
+})
+
+/** The rule of the documents, said plainly: all that match, in order. */
+function plainly(patterns: readonly string[], channel: string): string | undefined {
+  const rank = (pattern: string) =>
+    pattern.split(':').map(segment => (segment === '*' ? 2 : segment === '{user}' ? 1 : 0))
+  const literals = (pattern: string) => rank(pattern).filter(kind => kind === 0).length
+  return patterns
+    .filter(pattern => {
+      if (pattern.endsWith('{user}') && pattern.split(':').length !== channel.split(':').length) return false
+      return matches(pattern.replaceAll('{user}', '*'), channel)
+    })
+    .sort(
+      (a, b) =>
+        literals(b) - literals(a) ||
+        b.split(':').length - a.split(':').length ||
+        rank(a).join('').localeCompare(rank(b).join('')),
+    )[0]
+}
+
+t.test('the table says what sorting all patterns says', async () => {
+  const segment = fc.constantFrom('a', 'b', '*', '{user}')
+  const patterns = fc.uniqueArray(
+    fc.array(segment, { minLength: 1, maxLength: 4 }).map(all => all.join(':')),
+    { maxLength: 30 },
+  )
+  const channel = fc
+    .array(fc.constantFrom('a', 'b', 'c', ''), { minLength: 1, maxLength: 5 })
+    .map(all => all.join(':'))
+  fc.assert(
+    fc.property(
+      patterns,
+      channel,
+      (patterns, channel) => tableOf(...patterns).find(channel) === plainly(patterns, channel),
+    ),
+    { numRuns: 5000 },
+  )
+})
+
+t.test('{user} is the user, a whole segment; the anonymous is nobody', async t => {
+  t.ok(userMatches([], 'news', ''))
+  t.ok(userMatches([1], 'inbox:42', '42'))
+  t.ok(userMatches([1, 3], 'a:42:b:42', '42'))
+  t.notOk(userMatches([1, 3], 'a:42:b:43', '42'))
+  t.notOk(userMatches([1], 'inbox:42', '4'))
+  t.notOk(userMatches([1], 'inbox:42', '42:x'))
+  t.notOk(userMatches([1], 'inbox:', ''))
+  t.notOk(userMatches([1], 'inbox:*', '42'))
+})
