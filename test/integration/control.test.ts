@@ -2,7 +2,8 @@
 
 import t, { type Test } from 'tap'
 import { reservedRetention } from '../../services/broker/control/channels.ts'
-import { type Commands, Control } from '../../services/broker/control/control.ts'
+import type { Commands } from '../../services/broker/control/commands.ts'
+import { Control } from '../../services/broker/control/control.ts'
 import { Nodes } from '../../services/broker/control/nodes.ts'
 import { Questions } from '../../services/broker/control/questions.ts'
 import { LogTickets } from '../../services/broker/control/tickets.ts'

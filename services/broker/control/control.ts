@@ -1,22 +1,11 @@
 // Commands to all nodes. They go through the log, so they work on every engine, in order, and reach a node that was
 // away or starts later.
 
-import { hash } from 'node:crypto'
 import type { ChannelLog } from '../log/log.ts'
 import { CONTROL } from './channels.ts'
-import { draftOf, type Entry, type Logger, Tail } from './tail.ts'
-
-/** What can be told, by name. Carrying a command out twice must do no harm: a teller that got no answer repeats it. */
-export interface Commands {
-  /** Refuse the user's tokens that were issued before `before`, until none of them could live; ms since 1970. */
-  readonly revoke: { readonly user: string; readonly before: number; readonly until?: number }
-  /** End the user's connections, or the one of that client id. */
-  readonly disconnect: { readonly user: string; readonly client?: string }
-  /** Take the channel from the user's connections. */
-  readonly unsubscribe: { readonly user: string; readonly channel: string }
-  /** The channel's history was erased, or the data of the one event with this id. */
-  readonly erase: { readonly channel: string; readonly id?: string }
-}
+import type { Commands } from './commands.ts'
+import { commandDraft, retell } from './retell.ts'
+import { type Entry, type Logger, pause, Tail } from './tail.ts'
 
 /** `past`: told before this node listened. `time`: when, by the log's clock, ms since 1970. */
 export type Told = Pick<Entry, 'time' | 'past'>
@@ -26,6 +15,8 @@ export interface ControlOptions {
   readonly logger: Logger
   /** Commands may have been missed: the log lost them, or trimmed them before they could be read. */
   readonly missed?: () => void
+  /** The revocations that hold on this node. It tells those again that the log has lost. */
+  readonly revocations?: () => Iterable<Commands['revoke']>
 }
 
 type Handler<Data> = (data: Data, told: Told) => void
@@ -34,21 +25,22 @@ type Handler<Data> = (data: Data, told: Told) => void
 const START_MS = 5000
 
 export class Control {
-  readonly #log: ChannelLog
-  readonly #logger: Logger
+  readonly #options: ControlOptions
   readonly #tail: Tail
   readonly #handlers = new Map<string, Handler<unknown>[]>()
+  readonly #closing = new AbortController()
+  readonly #retelling = { wanted: false, underWay: false }
 
-  constructor({ log, logger, missed }: ControlOptions) {
-    this.#log = log
-    this.#logger = logger
+  constructor(options: ControlOptions) {
+    this.#options = options
+    const { log, logger } = options
     this.#tail = new Tail({
       log,
       channel: CONTROL,
       from: 'earliest',
       logger,
       entry: entry => this.#carryOut(entry),
-      ...(missed && { missed }),
+      missed: () => this.#missed(),
     })
   }
 
@@ -68,21 +60,13 @@ export class Control {
     return this.#tail.open(within)
   }
 
-  /**
-   * Returns once the log holds the command: every node, this one too, then carries it out. `once`: when several nodes
-   * tell the same within the idempotency window, as after a loss, the log takes it once. Raises LogUnavailable.
-   */
-  async tell<Type extends keyof Commands>(
-    type: Type,
-    data: Commands[Type],
-    { once = false } = {},
-  ): Promise<void> {
-    const draft = draftOf(type, data)
-    const idempotencyKey = `${type}:${hash('sha256', draft.data, 'base64url')}`
-    await this.#log.append(CONTROL, [once ? { ...draft, idempotencyKey } : draft])
+  /** Returns once the log holds the command: every node, this one too, then carries it out. Raises LogUnavailable. */
+  async tell<Type extends keyof Commands>(type: Type, data: Commands[Type]): Promise<void> {
+    await this.#options.log.append(CONTROL, [commandDraft(type, data)])
   }
 
   close(): void {
+    this.#closing.abort()
     this.#tail.close()
   }
 
@@ -92,8 +76,33 @@ export class Control {
       try {
         handler(data, { time, past })
       } catch (err) {
-        this.#logger.warn({ err, command: type }, 'a command could not be carried out')
+        this.#options.logger.warn({ err, command: type }, 'a command could not be carried out')
       }
     }
+  }
+
+  #missed(): void {
+    this.#retelling.wanted = true
+    if (!this.#retelling.underWay) this.#retell()
+    this.#options.missed?.()
+  }
+
+  async #retell(): Promise<void> {
+    const { log, logger, revocations } = this.#options
+    if (revocations === undefined) return
+    const state = this.#retelling
+    state.underWay = true
+    for (let failures = 0; state.wanted && !this.#closing.signal.aborted;) {
+      state.wanted = false
+      try {
+        await retell(log, revocations())
+        failures = 0
+      } catch (error) {
+        state.wanted = true
+        logger.warn({ reason: String(error) }, 'revocations could not be told again; the node tries again')
+        await pause(++failures, this.#closing.signal)
+      }
+    }
+    state.underWay = false
   }
 }

@@ -1,5 +1,6 @@
 // One reserved channel as a node follows it: what the log keeps of it first, then what comes, each entry once.
 
+import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../../backoff.ts'
 import { type Draft, dataOf, type LogEvent } from '../event/event.ts'
 import type { Gap, Position } from '../event/position.ts'
@@ -9,6 +10,12 @@ const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
 
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 10_000
+
+/** Waits before something is tried again that failed so many times; not after `signal`. */
+export async function pause(failures: number, signal: AbortSignal): Promise<void> {
+  const ms = delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
+  await wait(ms, undefined, { ref: false, signal }).catch(() => {})
+}
 
 /** What a tail says of itself; pino's loggers are such. */
 export interface Logger {
@@ -55,8 +62,7 @@ export class Tail {
   #live = false
   /** Where the feed stands, as far as it has said so since the last read began. */
   #told: Position | undefined
-  #closed = false
-  #retry: { readonly timer: NodeJS.Timeout; readonly wake: () => void } | undefined
+  readonly #closing = new AbortController()
 
   constructor(options: TailOptions) {
     this.#options = options
@@ -77,11 +83,12 @@ export class Tail {
   }
 
   close(): void {
-    this.#closed = true
+    this.#closing.abort()
     this.#feed?.close()
-    if (this.#retry === undefined) return
-    clearTimeout(this.#retry.timer)
-    this.#retry.wake()
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted
   }
 
   async #run(): Promise<void> {
@@ -95,7 +102,7 @@ export class Tail {
         logger.warn({ channel, reason: String(error) }, 'the node can not hear the others; it tries again')
         this.#feed?.close()
         this.#feed = undefined
-        await this.#pause(delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS))
+        await pause(failures, this.#closing.signal)
       }
     }
   }
@@ -172,11 +179,5 @@ export class Tail {
     } catch (err) {
       logger.warn({ err, channel }, 'an entry could not be handled')
     }
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise(wake => {
-      this.#retry = { timer: setTimeout(wake, ms).unref(), wake }
-    })
   }
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { CONTROL, reservedRetention } from '../../../../services/broker/control/channels.ts'
-import { type Commands, Control } from '../../../../services/broker/control/control.ts'
+import type { Commands } from '../../../../services/broker/control/commands.ts'
+import { Control } from '../../../../services/broker/control/control.ts'
 import { draftOf } from '../../../../services/broker/control/tail.ts'
 import { LogUnavailable, type ChannelLog } from '../../../../services/broker/log/log.ts'
 import { until } from '../../../support/until.ts'
@@ -118,17 +119,36 @@ t.test('commands that may have been lost are reported', async t => {
   t.strictSame(warnings, ['the node may have missed what others told it'])
 })
 
-t.test('what several nodes tell again is carried out once', async t => {
-  const { view } = sharedLog()
-  const nodes = [listening(view()), listening(view())]
-  for (const { control } of nodes) {
-    await control.open()
-    t.teardown(() => control.close())
-  }
-  for (const { control } of nodes) await control.tell('revoke', REVOKED, { once: true })
-  for (const { control } of nodes) await control.tell('revoke', { ...REVOKED, before: 2 }, { once: true })
-  for (const { heard } of nodes) t.equal(heard.length, 2)
-})
+t.test(
+  'revocations that the log has lost are told again, once, and heard by a node that starts later',
+  async t => {
+    const { log, view } = sharedLog()
+    const all: Commands['revoke'][] = Array.from({ length: 1200 }, (_, i) => ({ user: `u${i}`, before: i }))
+    const known = [{ ...REVOKED, until: Infinity }, ...all]
+    const views = [view(), view()]
+    const controls = views.map(log => new Control({ log, logger: silent, revocations: () => known }))
+    for (const control of controls) {
+      await control.open()
+      t.teardown(() => control.close())
+    }
+    // The log has one of them, and could not be read at first.
+    await log.append(CONTROL, [draftOf('revoke', { user: 'u7', before: 7 })])
+    const [broken] = views
+    if (broken) broken.broken = new LogUnavailable('away')
+    await Promise.all(views.map(view => view.lose(CONTROL)))
+    await until('one node has told', async () => (await log.state(CONTROL)).count === 1201)
+    if (broken) broken.broken = undefined
+    await until('the other sees it', () => broken?.reads === 2)
+    const later = listening(view())
+    await later.control.open()
+    t.teardown(() => later.control.close())
+    t.strictSame(
+      later.heard.map(each => (each as [string, object])[1]),
+      [all[7], { user: 'ada', before: 1000 }, ...all.filter(({ user }) => user !== 'u7')],
+      'a time that never comes is left out',
+    )
+  },
+)
 
 t.test('a handler that raises and a command of a later version do not stop the next', async t => {
   const { view } = sharedLog()

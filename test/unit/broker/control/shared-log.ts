@@ -17,6 +17,8 @@ export interface View extends ChannelLog {
   broken: Error | undefined
   /** Calls of `follow`. */
   follows: number
+  /** Reads that were answered and found nothing more. */
+  reads: number
   /** Tells all feeds of this view that what lies between is lost. */
   lose(channel: string): Promise<void>
 }
@@ -55,13 +57,16 @@ export function sharedLog(now: () => number = Date.now): Shared {
       engine: 'memory',
       broken: undefined,
       follows: 0,
+      reads: 0,
       async append(channel, drafts) {
         check()
         return log.append(channel, drafts)
       },
       async read(channel, after, limit) {
         check()
-        return log.read(channel, after, limit)
+        const page = await log.read(channel, after, limit)
+        if (!page.more) self.reads++
+        return page
       },
       state: channel => log.state(channel),
       async follow(channel, follower) {

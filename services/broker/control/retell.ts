@@ -1,0 +1,49 @@
+// Revocations that the log has lost, such as by a failover, are told again by the nodes that know them: else a node
+// that starts later would accept what was revoked.
+
+import { hash } from 'node:crypto'
+import type { Draft } from '../event/event.ts'
+import type { Start } from '../event/position.ts'
+import type { ChannelLog, PageLimit } from '../log/log.ts'
+import { CONTROL } from './channels.ts'
+import type { Commands } from './commands.ts'
+import { draftOf, valueOf } from './tail.ts'
+
+type Revoke = Commands['revoke']
+
+const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
+const AT_A_TIME = 500
+
+/** A command as the log takes it. JSON has no word for a time that never comes: it is left out. */
+export function commandDraft<Type extends keyof Commands>(type: Type, data: Commands[Type]): Draft {
+  const finite = Object.entries(data).filter(([, value]) => value !== Infinity)
+  return draftOf(type, Object.fromEntries(finite))
+}
+
+/** Appends those of the revocations that the log does not hold. Raises LogUnavailable. */
+export async function retell(log: ChannelLog, revocations: Iterable<Revoke>): Promise<void> {
+  const held = await heldBy(log)
+  const lost = [...revocations].filter(each => !held.has(keyOf(each)))
+  for (let at = 0; at < lost.length; at += AT_A_TIME) {
+    // All nodes do this at a time: the log takes each once.
+    const drafts = lost.slice(at, at + AT_A_TIME).map(each => ({
+      ...commandDraft('revoke', each),
+      idempotencyKey: hash('sha256', keyOf(each), 'base64url'),
+    }))
+    await log.append(CONTROL, drafts)
+  }
+}
+
+async function heldBy(log: ChannelLog): Promise<Set<string>> {
+  const held = new Set<string>()
+  for (let at: Start = 'earliest'; ;) {
+    const { events, cursor, more } = await log.read(CONTROL, at, PAGE)
+    for (const event of events) if (event.type === 'revoke') held.add(keyOf(valueOf(event) as Revoke))
+    if (!more) return held
+    at = cursor
+  }
+}
+
+function keyOf({ user, before, until = Infinity }: Revoke): string {
+  return JSON.stringify([user, before, String(until)])
+}

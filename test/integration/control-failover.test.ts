@@ -1,0 +1,92 @@
+// What nodes tell each other, behind Sentinel and on a Cluster, before and after a failover.
+
+import t, { type Test } from 'tap'
+import { CONTROL, reservedRetention } from '../../services/broker/control/channels.ts'
+import type { Commands } from '../../services/broker/control/commands.ts'
+import { Control } from '../../services/broker/control/control.ts'
+import { Nodes } from '../../services/broker/control/nodes.ts'
+import { Questions } from '../../services/broker/control/questions.ts'
+import { LogTickets } from '../../services/broker/control/tickets.ts'
+import type { RedisLogOptions } from '../../services/broker/log/redis/log.ts'
+import { slotOf } from '../../services/broker/log/redis/slots.ts'
+import { RETENTION } from '../contract/log.ts'
+import { type Group, startCluster, startSentinel } from '../support/redis-groups.ts'
+import { openRedisLog, redisLogOptions } from '../support/redis-logs.ts'
+import type { RedisServer } from '../support/redis-server.ts'
+import { until } from '../support/until.ts'
+
+const WINDOW = 60_000
+const logger = { warn() {} }
+const about = { role: 'all', version: '1.0.0', host: 'here', pid: process.pid }
+const reserved = reservedRetention()
+
+async function openNode(t: Test, options: RedisLogOptions) {
+  const log = await openRedisLog(t, options)
+  const revoked = new Map<string, Commands['revoke']>()
+  let missed = 0
+  const control = new Control({
+    log,
+    logger,
+    missed: () => missed++,
+    revocations: () => revoked.values(),
+  }).on('revoke', data => void revoked.set(data.user, data))
+  const nodes = new Nodes({ log, logger, about, load: () => ({ connections: 0, channels: 0 }) })
+  const questions = new Questions({ log, logger, nodes }).answer('connections', () => [])
+  const tickets = new LogTickets<string>({ log, idempotencyWindow: WINDOW })
+  t.teardown(() => Promise.all([control.close(), questions.close(), nodes.close()]))
+  await nodes.open()
+  t.equal(await control.open(), true)
+  t.equal(await questions.open(), true)
+  return { control, nodes, questions, tickets, revoked, missed: () => missed }
+}
+
+/** What nodes can do before the failover they can do after it, and nothing that was acknowledged is lost. */
+async function survives(t: Test, { url }: Group, failover: () => Promise<void>): Promise<void> {
+  const retentionOf: RedisLogOptions['retentionOf'] = channel => reserved(channel) ?? RETENTION
+  const options = redisLogOptions(url, { retentionOf, idempotencyWindow: WINDOW })
+  const [a, b, c] = [await openNode(t, options), await openNode(t, options), await openNode(t, options)]
+  const all = [a, b, c]
+  await until('all know all', () => all.every(({ nodes }) => nodes.list().length === 3))
+  await a.control.tell('revoke', { user: 'before', before: 1 })
+  await until('all have heard', () => all.every(({ revoked }) => revoked.has('before')))
+  const [kept, used] = [await a.tickets.issue('kept'), await a.tickets.issue('used')]
+  t.strictSame(await b.tickets.take(used.ticket), { record: 'used' })
+
+  await failover()
+
+  await until('a command is taken', () =>
+    b.control.tell('revoke', { user: 'after', before: 2 }).then(() => true),
+  )
+  await until('all have heard', () => all.every(({ revoked }) => revoked.has('after')))
+  // The old master may have taken the command and lost it.
+  await until('the nodes know that they may have missed some', () => all.every(({ missed }) => missed() >= 1))
+  const late = await openNode(t, options)
+  await until('a later node has heard', () => late.revoked.has('before') && late.revoked.has('after'))
+  await until('the tickets’ master is there', async () => {
+    t.strictSame(await c.tickets.take(used.ticket), { refused: 'used' })
+    return true
+  })
+  t.strictSame(await c.tickets.take(kept.ticket), { record: 'kept' })
+  t.strictSame(await a.tickets.take(kept.ticket), { refused: 'used' })
+  await until('all answer', async () => (await a.questions.ask('connections', {})).silent.length === 0)
+}
+
+t.test('behind Sentinel', async t => {
+  const group = await startSentinel(3, 'secret word')
+  t.teardown(() => group.stop())
+  await survives(t, group, async () => {
+    const replica = await group.replica()
+    // What was not replicated may be lost, which is not what is looked at here.
+    const raw = group.raw(await group.master())
+    await raw.set('replicated', '1')
+    t.equal(await raw.wait(1, 10_000), 1)
+    await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
+    await until('the failover', async () => (await group.master()) === replica)
+  })
+})
+
+t.test('on a Cluster', async t => {
+  const cluster = await startCluster(3, 1, { acl: true })
+  t.teardown(() => cluster.stop())
+  await survives(t, cluster, () => cluster.failover(slotOf(CONTROL)))
+})
