@@ -233,23 +233,27 @@ const byKey = (a: readonly [key: string, ...unknown[]], b: readonly [key: string
 /** The first `limit` behind `after`, by key; fewer where they would be too many bytes. */
 async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promise<Page> {
   let first: Lazy[] = []
-  let more = false
+  /** The last key that can be on the page, once more than `limit` were found. */
+  let last: string | undefined
   let seen = 0
   const cut = () => {
+    first.sort(byKey)
     if (first.length <= limit) return
-    first = first.sort(byKey).slice(0, limit)
-    more = true
+    first = first.slice(0, limit)
+    last = first.at(-1)?.[0]
   }
   for (const entry of all) {
     if (++seen % SLICE === 0) await setImmediate()
-    if (entry[0] <= after) continue
+    const [key] = entry
+    if (key <= after || (last !== undefined && key > last)) continue
     // Sorts once for as many as stay, so that all of them cost little more than to look at.
     if (first.push(entry) >= 2 * limit) cut()
   }
   cut()
+  const more = last !== undefined
   const items: [string, unknown][] = []
   let bytes = 0
-  for (const [key, make] of first.sort(byKey)) {
+  for (const [key, make] of first) {
     if (bytes > ANSWER_BYTES) return { items, more: true }
     const item = make()
     bytes += key.length + JSON.stringify(item).length
