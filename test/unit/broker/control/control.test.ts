@@ -73,6 +73,34 @@ t.test('what is told while a node starts is carried out once', async t => {
   )
 })
 
+t.test('what the feed brings only after a read has seen it is carried out once', async t => {
+  const { view } = sharedLog()
+  const log = view()
+  const { control, heard, missed } = listening(log)
+  const { follow } = log
+  const late: (() => void)[] = []
+  log.follow = (channel, follower) =>
+    follow.call(log, channel, {
+      ...follower,
+      events: events => late.push(() => follower.events(events)),
+    })
+  const { read } = log
+  log.read = async (...asked) => {
+    await control.tell('revoke', REVOKED)
+    return read.call(log, ...asked)
+  }
+  t.equal(await control.open(), true)
+  t.teardown(() => control.close())
+  await control.tell('disconnect', { user: 'ada' })
+  t.strictSame(heard, [['revoke', REVOKED, true]])
+  for (const bring of late) bring()
+  t.strictSame(heard, [
+    ['revoke', REVOKED, true],
+    ['disconnect', { user: 'ada' }],
+  ])
+  t.equal(missed(), 0)
+})
+
 t.test('a log that is away does not hold the start, and is tried again', async t => {
   const { view } = sharedLog()
   const log = view()
