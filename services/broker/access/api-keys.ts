@@ -2,7 +2,7 @@
 
 import { hash, randomBytes } from 'node:crypto'
 import { quote } from '../../errors.ts'
-import { BadFileError } from '../bad-file.ts'
+import { BadFileError } from '../files/bad-file.ts'
 import { grant, readKeyRights, readPatterns, type Right } from './grants.ts'
 import { ANONYMOUS, type Identity } from './identity.ts'
 

@@ -3,7 +3,7 @@
 import { quote } from '../../errors.ts'
 import { isChannelName } from '../event/event.ts'
 import { capsGrants, grant, type Grants, isStrings, readClaimRights, type Right } from './grants.ts'
-import { ANONYMOUS, type Identity } from './identity.ts'
+import type { Identity } from './identity.ts'
 import type { TokenKey } from './jwks.ts'
 
 /** How far clocks may be apart: tokens are taken that much before `nbf` and after `exp`, connections end that much later. */
@@ -130,19 +130,19 @@ export function connectionGrants(claims: Claims): Grants | Refused {
 
 const NO_CAPS: Grants = { source: 'token', list: [] }
 
-/** The identity of a connection's claims. */
-export function identityOfClaims(claims: Claims, grants: Grants): Identity {
+/** The identity of a connection's claims. One literal: each connection has one, and its size counts. */
+export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Identity {
   const { sub = '', exp, iat, expire_at: end, info, meta } = claims
   return {
-    ...ANONYMOUS,
     kind: 'token',
     user: sub,
+    key: undefined,
     issuedAt: iat,
     expiresAt: exp === undefined ? undefined : exp * 1000,
     connectionEndsAt: endOf(end ?? exp ?? 0),
     info,
     meta,
-    grants: grants.list.length === 0 ? ANONYMOUS.grants : [grants],
+    grants,
   }
 }
 

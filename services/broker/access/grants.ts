@@ -1,7 +1,7 @@
 // Grants: which rights on which channels somebody has. They add up; order never matters and nothing takes away.
 
 import { quote } from '../../errors.ts'
-import { matches, patternFault } from './patterns.ts'
+import { matches, patternFault } from '../rules/patterns.ts'
 
 export const RIGHTS = ['publish', 'subscribe', 'history', 'presence', 'admin'] as const
 

@@ -3,7 +3,7 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { createVerifier } from 'fast-jwt'
 import { quote } from '../../errors.ts'
-import { BadFileError } from '../bad-file.ts'
+import { BadFileError } from '../files/bad-file.ts'
 import { isStrings } from './grants.ts'
 
 const SECRET_BYTES = { HS256: 32, HS384: 48, HS512: 64 } as const

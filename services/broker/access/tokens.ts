@@ -2,7 +2,7 @@
 
 import { TokenError } from 'fast-jwt'
 import type { Grants } from './grants.ts'
-import type { Identity } from './identity.ts'
+import { ANONYMOUS, type Identity } from './identity.ts'
 import { isObject, type TokenKey, type TokenKeys } from './jwks.ts'
 import {
   bindingFault,
@@ -199,16 +199,18 @@ function unopened(error: Error): Refused {
     : refused('malformed', 'the token is not a JWT')
 }
 
-/** Most tokens of an application grant the same, so that connections can have one object for it. */
-function createSharedGrants(): (grants: Grants) => Grants {
-  const shared = new Map<string, Grants>()
+/** Most tokens of an application grant the same, so that connections can have one list for it. */
+function createSharedGrants(): (grants: Grants) => readonly Grants[] {
+  const shared = new Map<string, readonly Grants[]>()
   return grants => {
+    if (grants.list.length === 0) return ANONYMOUS.grants
     const text = JSON.stringify(grants.list)
     const known = shared.get(text)
     if (known !== undefined) return known
-    if (text.length > LONGEST_SHARED_GRANTS) return grants
+    const list = [grants]
+    if (text.length > LONGEST_SHARED_GRANTS) return list
     if (shared.size >= MOST_SHARED_GRANTS) shared.clear()
-    shared.set(text, grants)
-    return grants
+    shared.set(text, list)
+    return list
   }
 }

@@ -1,7 +1,7 @@
 // What `fanwire check FILE` says of a rules file.
 
-import { BadFileError, problemLine } from '../bad-file.ts'
-import { readText } from '../watched-file.ts'
+import { BadFileError, problemLine } from '../files/bad-file.ts'
+import { readText } from '../files/watched-file.ts'
 import { LARGEST_RULES_FILE, parseRules } from './parse.ts'
 
 export interface Checked {

@@ -1,6 +1,6 @@
 // The rules file of a node: read again when it changes; a bad one leaves the rules as they are.
 
-import { type WatchedFile, watchFile, type WatchedFileOptions } from '../watched-file.ts'
+import { type WatchedFile, watchFile, type WatchedFileOptions } from '../files/watched-file.ts'
 import { LARGEST_RULES_FILE, parseRules } from './parse.ts'
 import type { Rules } from './rules.ts'
 

@@ -1,6 +1,6 @@
 // Which rule holds for a channel: the one whose pattern is the most exact.
 
-import { USER_SEGMENT } from '../access/patterns.ts'
+import { USER_SEGMENT } from './patterns.ts'
 
 /**
  * More literal segments win, then more segments. Where both are equal, the patterns differ in where their literals

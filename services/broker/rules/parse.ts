@@ -2,8 +2,8 @@
 
 import { LineCounter, type Node, parseDocument } from 'yaml'
 import { quote } from '../../errors.ts'
-import { USER_SEGMENT } from '../access/patterns.ts'
-import { BadFileError, type Problem } from '../bad-file.ts'
+import { USER_SEGMENT } from './patterns.ts'
+import { BadFileError, type Problem } from '../files/bad-file.ts'
 import type { Read } from './kinds.ts'
 import { createPatternTable } from './match.ts'
 import type { Rule, Rules } from './rules.ts'

@@ -1,6 +1,6 @@
 // The rules file, member by member: what editors complete, and what is read of it.
 
-import { patternFault } from '../access/patterns.ts'
+import { patternFault } from './patterns.ts'
 import {
   choice,
   count,

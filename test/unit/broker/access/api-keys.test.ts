@@ -7,7 +7,7 @@ import {
   makeApiKey,
   parseKeysFile,
 } from '../../../../services/broker/access/api-keys.ts'
-import { BadFileError } from '../../../../services/broker/bad-file.ts'
+import { BadFileError } from '../../../../services/broker/files/bad-file.ts'
 
 const file = (...entries: readonly unknown[]) => JSON.stringify(entries)
 

@@ -4,7 +4,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
 import { parseJwks } from '../../../../services/broker/access/jwks.ts'
-import { BadFileError } from '../../../../services/broker/bad-file.ts'
+import { BadFileError } from '../../../../services/broker/files/bad-file.ts'
 import { jwks, secretKey, testKey } from '../../../support/tokens.ts'
 
 const ALGORITHMS = [

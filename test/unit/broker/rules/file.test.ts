@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rename, rm, symlink, truncate, unlink, writeFile } from
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { BadFileError } from '../../../../services/broker/bad-file.ts'
+import type { BadFileError } from '../../../../services/broker/files/bad-file.ts'
 import { checkRulesFile } from '../../../../services/broker/rules/check.ts'
 import { openRulesFile, type RulesFile } from '../../../../services/broker/rules/file.ts'
 import type { Rules } from '../../../../services/broker/rules/rules.ts'

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { matches } from '../../../../services/broker/access/patterns.ts'
+import { matches } from '../../../../services/broker/rules/patterns.ts'
 import { createPatternTable, userMatches } from '../../../../services/broker/rules/match.ts'
 
 const tableOf = (...patterns: readonly string[]) =>

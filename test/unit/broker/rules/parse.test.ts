@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import fc from 'fast-check'
 import t from 'tap'
-import { BadFileError, problemLine } from '../../../../services/broker/bad-file.ts'
+import { BadFileError, problemLine } from '../../../../services/broker/files/bad-file.ts'
 import { CLOSED_RULES, openRules, parseRules } from '../../../../services/broker/rules/parse.ts'
 import { rulesSchema } from '../../../../services/broker/rules/schema.ts'
 

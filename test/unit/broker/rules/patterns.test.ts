@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 import t from 'tap'
-import { matches, patternFault } from '../../../../services/broker/access/patterns.ts'
+import { matches, patternFault } from '../../../../services/broker/rules/patterns.ts'
 
 t.test('patterns that are none say why', async t => {
   const faults: readonly [unknown, RegExp][] = [
