@@ -161,7 +161,7 @@ class SocketIoWire {
     const { conn: session } = socket
     const context = this.#app.fanwire
     const outlet = new SocketIoOutlet(session)
-    const connection = new Connection(context.hub, outlet.framing, outlet)
+    const connection = new Connection(context.hub.connections, outlet.framing, outlet)
     const publisher = this.#publisherOf(session, socket.handshake.auth)
     // Kept by the library for as long as the connection lasts, and as large as the client likes.
     socket.handshake.auth = {}
