@@ -29,8 +29,12 @@ const PROBES_MS = [0, 100, 1000]
 export interface Streaming {
   readonly framing: BodyFraming
   readonly contentType: string
-  /** What takes the bytes over HTTP/2, if not the stream itself. It ends the stream. */
-  sinkFor?(stream: ServerHttp2Stream, request: FastifyRequest, reply: FastifyReply): Writable
+  /** What takes the bytes of a client of HTTP/2, and ends the stream; undefined: the stream itself. */
+  overHttp2?(
+    stream: ServerHttp2Stream,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): { readonly framing: Framing; readonly sink: Writable } | undefined
 }
 
 /** Where each channel's reader begins, which stays. Raises LogUnavailable. */
@@ -178,17 +182,17 @@ class HttpOutlet implements Outlet {
 function beginHttp2(
   request: FastifyRequest,
   reply: FastifyReply,
-  { framing: { plain }, contentType, sinkFor }: Streaming,
+  { framing: { plain }, contentType, overHttp2 }: Streaming,
   cursor: string,
 ): Begun | undefined {
   const stream = http2StreamOf(request)
   if (stream === undefined || stream.destroyed || stream.closed) return undefined
   stream.respond({ ':status': 200, ...headersOf(reply, contentType) })
-  stream.write(plain.opening(cursor))
   // A client that does not want the rest: Node would wait until it had taken it.
   stream.once('aborted', () => setImmediate(() => stream.destroy()))
-  const sink = sinkFor?.(stream, request, reply) ?? stream
-  return { framing: plain, outlet: new Http2Outlet(stream, sink, plain), closes: stream }
+  const { framing, sink } = overHttp2?.(stream, request, reply) ?? { framing: plain, sink: stream }
+  sink.write(framing.opening(cursor))
+  return { framing, outlet: new Http2Outlet(stream, sink, framing), closes: stream }
 }
 
 class Http2Outlet implements Outlet {

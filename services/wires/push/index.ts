@@ -4,25 +4,26 @@
 
 import type { OutgoingHttpHeaders } from 'node:http2'
 import type { FastifyInstance } from 'fastify'
+import { lineFraming, recordFraming } from './framing.ts'
 import { canPush, PushSink } from './pushes.ts'
-import { ndjsonFraming } from '../ndjson.ts'
 import { readQuery } from '../read-query.ts'
 import { type Streaming, stream } from '../streaming.ts'
 
 export async function push(app: FastifyInstance): Promise<void> {
   const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
   const streaming: Streaming = {
-    framing: ndjsonFraming('push'),
+    framing: lineFraming,
     contentType: 'application/x-ndjson',
-    sinkFor(stream, request, reply) {
-      if (!canPush(stream)) return stream
+    overHttp2(stream, request, reply) {
+      if (!canPush(stream)) return undefined
       // What a page of another origin needs to read the answer, and the answer's key in a cache.
       const { origin } = request.headers
-      return new PushSink(
+      const sink = new PushSink(
         stream,
         { ...(reply.getHeaders() as OutgoingHttpHeaders) },
         origin === undefined ? {} : { origin },
       )
+      return { framing: recordFraming, sink }
     },
   }
 

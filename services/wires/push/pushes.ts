@@ -3,18 +3,13 @@
 import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2'
 import { Writable } from 'node:stream'
 import { caching, EVENT_TYPE } from '../../http/conditional.ts'
+import { readRecord } from './framing.ts'
 
 /** Pushes that are under way on one session at a time, if the client allows twice as many. */
 const MAX_OPEN = 100
 /** Bytes that they may have together; one more may begin below that. */
 const MAX_BYTES = 512 * 1024
 const NOTHING = Buffer.alloc(0)
-const NEWLINE = 0x0a
-
-/** How every event's object begins, whose names need no escapes. */
-const EVENT = /^\{"channel":"([^"]{1,200})","id":"([^"]{1,40})","time":/
-/** Bytes in which that stands. */
-const EVENT_HEAD = 300
 
 /**
  * The pushes of one session. One is under way until the client has come past it, which the answer to a PING behind it
@@ -93,10 +88,10 @@ function pushesOn(session: Http2Session): Pushes {
 }
 
 /**
- * Takes lines of NDJSON for a client, whole ones: pushes the events among them, in their order, and writes a line
- * `{"pushed":{"channel","id"}}` for each to the held stream, so that a push which the client refused or lost is not
- * lost to it; other lines as they are. A client that takes no more pushes holds the sink up, as one that takes no more
- * bytes does. Events that can't be pushed (any more) go out as lines.
+ * Takes whole records (framing.ts). It pushes the events in order, and writes a line `{"pushed":{"channel","id"}}` for
+ * each to the held stream, so that a client can fetch an event whose push it refused or lost; other lines go out as they
+ * are. A client that takes no more pushes blocks the sink, as one that takes no more bytes does. Events that can not be
+ * pushed (any more) go out as lines.
  */
 export class PushSink extends Writable {
   readonly #stream: ServerHttp2Stream
@@ -116,8 +111,8 @@ export class PushSink extends Writable {
     stream.once('close', () => this.destroy())
   }
 
-  override _write(lines: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#try(() => this.#take(lines, 0, done))
+  override _write(records: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#try(() => this.#take(records, 0, done))
   }
 
   override _final(done: () => void): void {
@@ -144,7 +139,7 @@ export class PushSink extends Writable {
     }
   }
 
-  #take(lines: Buffer, from: number, done: (error?: Error | null) => void): void {
+  #take(records: Buffer, from: number, done: (error?: Error | null) => void): void {
     const { session } = this.#stream
     if (session === undefined || this.#stream.destroyed) return done()
     const pushes = pushesOn(session)
@@ -152,18 +147,17 @@ export class PushSink extends Writable {
     const write = (then: (error?: Error | null) => void) =>
       this.#stream.write(written.length === 0 ? NOTHING : Buffer.concat(written), then)
     let at = from
-    while (at < lines.length) {
-      const end = lines.indexOf(NEWLINE, at) + 1 || lines.length
-      const event = EVENT.exec(lines.toString('latin1', at, Math.min(end, at + EVENT_HEAD)))
-      if (event === null || !canPush(this.#stream)) written.push(lines.subarray(at, end))
+    while (at < records.length) {
+      const { event, line, end } = readRecord(records, at)
+      if (event === undefined || !canPush(this.#stream)) written.push(line)
       else if (!pushes.full) {
-        const [, channel = '', id = ''] = event
-        this.#push(pushes, channel, id, lines.subarray(at, end - 1))
+        const { channel, id } = event
+        this.#push(pushes, channel, id, line.subarray(0, -1))
         written.push(Buffer.from(`{"pushed":{"channel":"${channel}","id":"${id}"}}\n`))
       } else {
         this.#go = () => {
           this.#go = undefined
-          this.#try(() => this.#take(lines, at, done))
+          this.#try(() => this.#take(records, at, done))
         }
         pushes.wait(this.#go)
         if (written.length > 0) write(() => {})

@@ -11,6 +11,12 @@ import {
   socketIoFraming,
   socketIoPollFraming,
 } from '../../../services/wires/socket-io/framing.ts'
+import {
+  lineFraming,
+  type PushRecord,
+  readRecord,
+  recordFraming,
+} from '../../../services/wires/push/framing.ts'
 import { sseFraming } from '../../../services/wires/sse/framing.ts'
 import { wsDeflateFraming } from '../../../services/wires/ws/deflate.ts'
 import { wsFraming } from '../../../services/wires/ws/framing.ts'
@@ -156,6 +162,28 @@ t.test('H1: over HTTP/1.1 every frame is one chunk, and the last chunk means: fo
       const closing = chunked.closing({ code, reason: 'so it is', retry: 0 })
       t.equal(readChunks(latin1(closing)).ended, final, `${code}`)
     }
+  }
+})
+
+t.test('records for pushes name their events, and hold the lines of the wire', async t => {
+  const read = (bytes: Buffer) => {
+    const records: PushRecord[] = []
+    for (let at = 0; at < bytes.length; at = records.at(-1)?.end ?? 0) records.push(readRecord(bytes, at))
+    return records.map(({ event, line }) => [event, line.toString()])
+  }
+  const events = EVENTS.map(({ offset }, i) => [{ channel: 'c', id: `e1-${offset}` }, `${TEXTS[i]}\n`])
+  t.strictSame(read(recordFraming.stretch(EVENTS, 0, EVENTS.length)), events)
+  t.strictSame(read(recordFraming.stretch(EVENTS, 2, 4)), events.slice(2, 4))
+  t.equal(recordFraming.stretch(EVENTS, 2, 2).length, 0)
+  const { plain } = lineFraming
+  const close = { code: 4001, reason: 'so it is', retry: 250 }
+  for (const frame of [
+    (framing: Framing) => framing.opening('e1-0'),
+    (framing: Framing) => framing.gap('c', GAP, ''),
+    (framing: Framing) => framing.heartbeat,
+    (framing: Framing) => framing.closing(close),
+  ]) {
+    t.strictSame(read(frame(recordFraming)), [[undefined, frame(plain).toString()]])
   }
 })
 

@@ -1,0 +1,81 @@
+// What a PushSink takes: records, each an event that can be pushed, or a line of NDJSON for the held stream. Lengths come
+// first, so that the sink need not look into events.
+
+import type { LogEvent } from '../../broker/event/event.ts'
+import { printPosition } from '../../broker/event/position.ts'
+import type { Framing } from '../../broker/fanout/framing.ts'
+import { ndjsonFraming } from '../ndjson.ts'
+
+/** One byte for the length of the channel, one for that of the id, four for that of the line. */
+const HEADER_LENGTH = 6
+const NEWLINE = 0x0a
+
+export interface PushRecord {
+  /** Names an event with its id; undefined where there is only a line. */
+  readonly event: { readonly channel: string; readonly id: string } | undefined
+  /** With its line break. */
+  readonly line: Buffer
+  /** Where the next record begins. */
+  readonly end: number
+}
+
+/** The lines of the wire where nothing can be pushed. */
+export const lineFraming = ndjsonFraming('push')
+const lines = lineFraming.plain
+
+/** Records for a PushSink. */
+export const recordFraming: Framing = {
+  wire: lines.wire,
+  opening: cursor => lineRecord(lines.opening(cursor)),
+  stretch(events, from, to) {
+    const ids: string[] = []
+    let size = 0
+    for (let i = from; i < to; i++) {
+      const event = events[i] as LogEvent
+      const id = printPosition(event)
+      ids.push(id)
+      size += HEADER_LENGTH + event.channel.length + id.length + event.json.length + 1
+    }
+    const bytes = Buffer.allocUnsafe(size)
+    let at = 0
+    for (let i = from; i < to; i++) {
+      const { channel, json } = events[i] as LogEvent
+      at = writeHead(bytes, at, channel, ids[i - from] as string, json.length + 1)
+      bytes.set(json, at)
+      at += json.length
+      bytes[at++] = NEWLINE
+    }
+    return bytes
+  },
+  gap: (channel, gap, cursor) => lineRecord(lines.gap(channel, gap, cursor)),
+  heartbeat: lineRecord(lines.heartbeat),
+  closing: reason => lineRecord(lines.closing(reason)),
+}
+
+/** The record that begins at `at`. */
+export function readRecord(bytes: Buffer, at: number): PushRecord {
+  const channelAt = at + HEADER_LENGTH
+  const idAt = channelAt + bytes.readUInt8(at)
+  const lineAt = idAt + bytes.readUInt8(at + 1)
+  const end = lineAt + bytes.readUInt32BE(at + 2)
+  const event =
+    lineAt === channelAt
+      ? undefined
+      : { channel: bytes.toString('latin1', channelAt, idAt), id: bytes.toString('latin1', idAt, lineAt) }
+  return { event, line: bytes.subarray(lineAt, end), end }
+}
+
+function lineRecord(line: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafe(HEADER_LENGTH + line.length)
+  bytes.set(line, writeHead(bytes, 0, '', '', line.length))
+  return bytes
+}
+
+/** Returns where the line begins. */
+function writeHead(bytes: Buffer, at: number, channel: string, id: string, lineLength: number): number {
+  bytes.writeUInt8(channel.length, at)
+  bytes.writeUInt8(id.length, at + 1)
+  const channelAt = bytes.writeUInt32BE(lineLength, at + 2)
+  const idAt = channelAt + bytes.write(channel, channelAt, 'latin1')
+  return idAt + bytes.write(id, idAt, 'latin1')
+}
