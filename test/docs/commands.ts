@@ -7,9 +7,12 @@ import { missingFor, Page } from './page.ts'
 export function runDocuments(files: readonly string[]): void {
   // The first block of a language installs and compiles its library.
   t.setTimeout(600_000)
+  // They mostly wait: for what they start, and for the end of a load test. Each has a folder and ports of its own.
+  t.jobs = 4
   for (const file of files) {
     const blocks = blocksOf(file).filter(isRun)
-    if (blocks.length > 0) t.test(`${file}: its commands run as they stand`, t => runAll(t, file, blocks))
+    if (blocks.length === 0) continue
+    t.test(`${file}: its commands run as they stand`, { buffered: true }, t => runAll(t, file, blocks))
   }
 }
 

@@ -6,8 +6,10 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -19,8 +21,9 @@ import { ROOT } from '../../bench/files.ts'
 import { freePort } from '../../infra/local/ports.ts'
 import { startBrowser } from '../browser/browser.ts'
 import { makeCertificate } from '../contract/http2.ts'
+import { buildGo } from '../support/go.ts'
 import { startRedis } from '../support/redis-server.ts'
-import { pathOf, temporaryFolder } from '../support/tools.ts'
+import { pathOf, run, temporaryFolder } from '../support/tools.ts'
 import { until } from '../support/until.ts'
 import { type Block, placeOf } from './blocks.ts'
 
@@ -28,6 +31,12 @@ import { type Block, placeOf } from './blocks.ts'
 const RUNS_WITHIN = 120_000
 const PORTS = ['8080', '8081', '8082', '6379', '3000'] as const
 const CACHE = join(ROOT, '.cache', 'docs')
+const REQUIREMENTS = join(ROOT, 'test/docs/requirements.txt')
+/** The libraries that Python's blocks use. */
+const PYTHON = join(
+  CACHE,
+  `python-${createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex').slice(0, 12)}`,
+)
 const MAIN = join(ROOT, 'dist/services/main.js')
 
 /** What a block needs that is not installed; undefined where it can run. */
@@ -99,7 +108,7 @@ export class Page {
     if (flags.has('follows')) return this.#follow(block)
     if (block.language === 'html') return this.#openLinks(block)
     if (flags.has('browser')) return void (await this.#inBrowser(block))
-    const [command, ...args] = this.#commandOf(block)
+    const [command, ...args] = await this.#commandOf(block)
     const ran = await this.#toItsEnd(`${command}`, args)
     if (ran.code !== 0 || ran.output.includes('"error":{"code"')) {
       throw new Error(`${placeOf(block)} ended with ${ran.code}:\n${ran.output}`)
@@ -139,7 +148,7 @@ export class Page {
         HOME: process.env.HOME,
         PORT: this.#port('8080'),
         STAGING: `http://127.0.0.1:${this.#port('8080')}`,
-        PYTHONPATH: join(CACHE, 'python'),
+        PYTHONPATH: PYTHON,
         GOFLAGS: '-mod=mod',
         ...env,
       },
@@ -179,7 +188,7 @@ export class Page {
     await Promise.race([listens, gone])
   }
 
-  #commandOf(block: Block): string[] {
+  async #commandOf(block: Block): Promise<string[]> {
     const text = this.#textOf(block)
     const file = (extension: string, content = text) => {
       const path = join(this.#folder, `block-${++this.#files}.${extension}`)
@@ -192,24 +201,23 @@ export class Page {
       case 'js':
         return [process.execPath, file('mjs')]
       case 'python':
-        installPython()
+        await python()
         return ['python3', file('py')]
       case 'go':
-        return [this.#buildGo(text)]
+        return [await this.#buildGo(text)]
       default:
         throw new Error(`${placeOf(block)}: nothing runs ${block.language}`)
     }
   }
 
-  #buildGo(text: string): string {
+  async #buildGo(text: string): Promise<string> {
     const folder = join(this.#folder, `go-${++this.#files}`)
     mkdirSync(folder)
     for (const name of ['go.mod', 'go.sum']) {
       writeFileSync(join(folder, name), readFileSync(join(ROOT, 'test/docs/go', name)))
     }
     writeFileSync(join(folder, 'main.go'), text)
-    const built = spawnSync('go', ['build', '-o', 'main', '.'], { cwd: folder, encoding: 'utf8' })
-    if (built.status !== 0) throw new Error(built.stderr)
+    await buildGo(folder, 'main')
     return join(folder, 'main')
   }
 
@@ -221,7 +229,7 @@ export class Page {
       const lines = await this.#inBrowser(block)
       this.#followers.push({ block, output: () => lines.join('\n'), stop: async () => {} })
     } else {
-      const [command, ...args] = this.#commandOf(block)
+      const [command, ...args] = await this.#commandOf(block)
       const { child, ended, output } = this.#launch(`${command}`, args)
       this.#followers.push({ block, output, stop: () => stop(child, ended) })
     }
@@ -242,9 +250,9 @@ export class Page {
     const [, scheme = 'http', port = '8080'] = /\b(https?|ws):\/\/127\.0\.0\.1:(\d+)/.exec(block.text) ?? []
     const cleartext = block.flags.has('h2c') ? '8080' : port
     const base = `${scheme === 'https' ? 'https' : 'http'}://127.0.0.1:${this.#port(cleartext)}`
-    const asked = spawnSync('curl', ['-sk', `${base}/v1/channels/news`], { encoding: 'utf8' })
+    const asked = await run('curl', ['-sk', `${base}/v1/channels/news`]).catch(() => '{}')
     await wait(20)
-    return asked.status === 0 ? Number((JSON.parse(asked.stdout) as { readers?: number }).readers ?? 0) : 0
+    return (JSON.parse(asked) as { readers?: number }).readers ?? 0
   }
 
   /** What a script prints in a page of the node. */
@@ -293,22 +301,26 @@ function userFolder(): string {
   return folder
 }
 
-/** The libraries that Python's blocks use, once. */
-function installPython(): void {
-  const requirements = join(ROOT, 'test/docs/requirements.txt')
-  const folder = join(CACHE, 'python')
-  const mark = join(
-    folder,
-    createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 16),
-  )
-  if (existsSync(mark)) return
-  rmSync(folder, { recursive: true, force: true })
-  const args = ['-m', 'pip', 'install', '--quiet', '--no-input', '--root-user-action=ignore']
-  const installed = spawnSync('python3', [...args, '--target', folder, '--requirement', requirements], {
-    encoding: 'utf8',
-  })
-  if (installed.status !== 0) throw new Error(installed.stderr)
-  writeFileSync(mark, '')
+let installed: Promise<void> | undefined
+
+/** The libraries that Python's blocks use are there. */
+function python(): Promise<void> {
+  installed ??= installPython()
+  return installed
+}
+
+async function installPython(): Promise<void> {
+  if (existsSync(PYTHON)) return
+  mkdirSync(CACHE, { recursive: true })
+  // Beside its place, then moved there in one step, so that it is whole or not there.
+  const folder = mkdtempSync(`${PYTHON}.`)
+  try {
+    const args = ['-m', 'pip', 'install', '--quiet', '--no-input', '--root-user-action=ignore']
+    await run('python3', [...args, '--target', folder, '--requirement', REQUIREMENTS], RUNS_WITHIN)
+    if (!existsSync(PYTHON)) renameSync(folder, PYTHON)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
 }
 
 async function stop(child: ChildProcess, ended: Promise<unknown>): Promise<void> {
