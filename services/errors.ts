@@ -22,9 +22,10 @@ export const CODES = {
   FW_BAD_IDEMPOTENCY_KEY: code(400, 'an idempotency key is not 1 to 128 visible ASCII characters'),
   FW_BAD_COMMAND: code(400, 'a message is not a command'),
   FW_TOO_MANY_CHANNELS: code(400, 'more channels than one request or connection may have'),
-  FW_UNAUTHORIZED: code(401, 'publishing needs a key, and this is none'),
+  FW_UNAUTHORIZED: code(401, 'a token or a key is needed here, or what came is none that is accepted'),
   FW_FORBIDDEN_ORIGIN: code(403, 'a browser page of this origin may not do that'),
   FW_FORBIDDEN_HOST: code(403, 'the node does not go by the name in Host'),
+  FW_FORBIDDEN: code(403, 'the token or the key does not have the right that this needs'),
   FW_NOT_FOUND: code(404, 'there is nothing at this path'),
   FW_EVENT_NOT_FOUND: code(404, 'the event is unknown or trimmed'),
   FW_METHOD_NOT_ALLOWED: code(405, 'the path does not have this method; Allow says which'),
@@ -36,6 +37,11 @@ export const CODES = {
   FW_MEDIA_TYPE: code(415, 'the body has a content type that is not taken here, or none'),
   FW_EXPECTATION_FAILED: code(417, 'the request expects what the node does not do'),
   FW_UPGRADE_REQUIRED: code(426, 'this path speaks WebSocket only'),
+  FW_TOO_MANY_REQUESTS: code(
+    429,
+    'a limit of the address, the user or the key is reached; Retry-After says for how long',
+    true,
+  ),
   FW_HEADERS_TOO_LARGE: code(431, 'the request headers are larger than the limit'),
   FW_INTERNAL: code(500, 'a fault of the node; its log says more'),
   FW_LOG_REFUSED: code(500, 'the log refuses this for good: its operator has to change something'),
@@ -64,11 +70,18 @@ export function errorTable(): string {
 export class FanwireError extends Error {
   override readonly name = 'FanwireError'
   readonly code: ErrorCode
+  /** What is wrong with the credentials, for `WWW-Authenticate` (RFC 6750 section 3.1). */
+  readonly challenge: 'invalid_token' | 'insufficient_scope' | undefined
 
   /** `message` says what is wrong and what to do about it; it never repeats secrets or unbounded input. */
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options?: ErrorOptions & { challenge?: FanwireError['challenge'] },
+  ) {
     super(message, options)
     this.code = code
+    this.challenge = options?.challenge
   }
 
   get statusCode(): number {

@@ -16,13 +16,14 @@ function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): st
 
 export const channels = fp(
   async app => {
-    const { log, hub, workers } = app.fanwire
+    const { log, hub, workers, access } = app.fanwire
 
     app.get<{ Params: { channel: string } }>(
       '/v1/channels/:channel',
       { exposeHeadRoute: true },
       async (request, reply) => {
         const channel = channelOf(request)
+        access.require(request.identity, 'subscribe', channel)
         const { head, tail, count } = await log.state(channel)
         reply.header('cache-control', 'no-cache')
         return {
@@ -40,6 +41,7 @@ export const channels = fp(
       { exposeHeadRoute: true },
       async (request, reply) => {
         const channel = channelOf(request)
+        access.require(request.identity, 'history', channel)
         const { id } = request.params
         const position = parsePosition(id)
         if (position === undefined) {

@@ -41,10 +41,36 @@ export function contradictions(values: Values): string[] {
   if (workers > 1 && url === undefined) {
     found.push(`WORKERS is ${workers}, which needs REDIS_URL: processes share their events through Redis`)
   }
-  if (!isLoopbackHost(host) && publishKeys.length === 0 && !insecure) {
+  const { keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, rulesFile, tokenCookie, tokenQuery } =
+    values
+  const lists = [keysFile, jwtKeysFile, jwksUrl, rulesFile]
+  const waysIn = role === 'writer' ? [...lists, publishKeys[0]] : lists
+  if (!isLoopbackHost(host) && waysIn.every(way => way === undefined) && !insecure) {
+    const needed = role === 'writer' ? 'FANWIRE_PUBLISH_KEY (a secret of your choice), ' : ''
     found.push(
-      `HOST is ${host}, where others can reach it, and without FANWIRE_PUBLISH_KEY anybody could publish: ` +
-        'set FANWIRE_PUBLISH_KEY to a secret of your choice, or FANWIRE_INSECURE=1 to allow it',
+      `HOST is ${host}, where others can reach it, and nothing says who may do what: set ${needed}` +
+        'FANWIRE_JWT_KEYS_FILE or FANWIRE_JWKS_URL (tokens of users), FANWIRE_KEYS_FILE (keys of servers) or ' +
+        'FANWIRE_RULES (a rule for each kind of channel), or FANWIRE_INSECURE=1 to let everybody read',
+    )
+  }
+  if (jwksUrl !== undefined && jwtKeysFile !== undefined) {
+    found.push(
+      'FANWIRE_JWKS_URL and FANWIRE_JWT_KEYS_FILE are both set: keys of tokens come from one of them',
+    )
+  }
+  if (jwksUrl !== undefined && jwtAudience.length === 0) {
+    found.push(
+      'FANWIRE_JWKS_URL is set and FANWIRE_JWT_AUDIENCE is not: a provider signs tokens for all its customers',
+    )
+  }
+  if (jwksUrl === undefined && (jwtAudience.length > 0 || jwtIssuer !== undefined)) {
+    found.push(
+      'FANWIRE_JWT_AUDIENCE and FANWIRE_JWT_ISSUER go with FANWIRE_JWKS_URL; in a file each key has aud and iss',
+    )
+  }
+  if ((tokenCookie !== undefined || tokenQuery) && jwksUrl === undefined && jwtKeysFile === undefined) {
+    found.push(
+      'FANWIRE_TOKEN_… is set, but there are no keys of tokens: set FANWIRE_JWT_KEYS_FILE or FANWIRE_JWKS_URL',
     )
   }
   return found

@@ -47,6 +47,15 @@ export interface Config {
   /** Keys of which publishing needs one; none: anybody may publish. Secret. */
   readonly publishKeys: readonly string[]
   readonly insecure: boolean
+  /** Files, and a URL, that say who may do what: see `Access`. */
+  readonly keysFile: string | undefined
+  readonly jwtKeysFile: string | undefined
+  readonly jwksUrl: string | undefined
+  readonly jwtAudience: readonly string[]
+  readonly jwtIssuer: string | undefined
+  readonly tokenCookie: string | undefined
+  readonly tokenQuery: boolean
+  readonly rulesFile: string | undefined
   readonly socketIo: boolean
   /** Size from which messages to ws clients are compressed, if they like; 0: none is. */
   readonly wsDeflate: number

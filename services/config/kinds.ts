@@ -1,6 +1,7 @@
 // The forms in which values of settings are written.
 
 import { isIP } from 'node:net'
+import { jwksUrlFault } from '../broker/access/jwks-url.ts'
 import { parseEndpoint } from '../broker/log/redis/url.ts'
 
 /** A kind of value: how it is written. */
@@ -146,6 +147,29 @@ export const keys: Kind<readonly string[]> = {
     const list = text.split(',').map(key => key.trim())
     return list.every(key => /^[\x21-\x7e]{1,512}$/.test(key)) ? list : undefined
   },
+}
+
+export const jwksUrl: Kind<string> = {
+  placeholder: 'URL',
+  expects: 'an https URL, or an http URL on loopback, without a user and a password',
+  secret: true,
+  parse: text => (jwksUrlFault(text) === undefined ? text : undefined),
+  problem: text => `it ${jwksUrlFault(text) ?? ''}`,
+}
+
+export const textList: Kind<readonly string[]> = {
+  placeholder: 'TEXT,...',
+  expects: 'one or more texts without control characters, separated by commas',
+  parse(text) {
+    const list = text.split(',').map(each => each.trim())
+    return list.every(each => visible.parse(each) !== undefined) ? list : undefined
+  },
+}
+
+export const cookieName: Kind<string> = {
+  placeholder: 'NAME',
+  expects: 'the name of a cookie, such as __Host-token',
+  parse: text => (/^[\w!#$%&'*+.^`|~-]{1,128}$/.test(text) ? text : undefined),
 }
 
 /**

@@ -67,9 +67,9 @@ export function help(): string {
   lines.push('', '  -h, --help     this text', '  -v, --version  the version')
   lines.push(
     '',
-    'Example: listen to the world, keep an hour of history, then publish and read:',
+    'Example: let everybody read and who has the key publish, keep an hour of history:',
     '',
-    '  fanwire --host 0.0.0.0 --publish-key s3cret --history-age 1h',
+    '  fanwire --host 0.0.0.0 --insecure --publish-key s3cret --history-age 1h',
     "  curl -H 'Authorization: Bearer s3cret' -H 'Content-Type: application/json' -d '{\"hello\":1}' \\",
     '    http://localhost:8080/v1/channels/news/events',
     "  curl -N 'http://localhost:8080/v1/sse?channel=news&cursor=earliest'",

@@ -1,94 +1,170 @@
-// Who publishes: whoever has one of the keys, if there are any, and if it is a browser page, of an origin that may.
+// Who asks: the identity of each request, from the credentials that come with it.
 
-import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Right } from '../broker/access/grants.ts'
+import { ANONYMOUS, type Identity } from '../broker/access/identity.ts'
 import { FanwireError } from '../errors.ts'
 
-/** Whose a publish is. */
-export interface Identity {
-  /**
-   * What the log keeps idempotency keys by, so that nobody can use up another's. Empty for the anonymous; without
-   * spaces, and never a secret.
-   */
-  readonly scope: string
-}
-
-/** Pages and others without a key. */
-export const ANONYMOUS: Identity = { scope: '' }
-
-/** Who publishes, or why nobody does. */
-export type Publisher = Identity | 'FW_UNAUTHORIZED' | 'FW_FORBIDDEN_ORIGIN'
-
 declare module 'fastify' {
-  interface FastifyInstance {
-    /** Who a client is, by the headers with which it came. */
-    publisher(headers: IncomingHttpHeaders): Publisher
+  interface FastifyRequest {
+    /** Who asks; `ANONYMOUS` where nothing came along. */
+    identity: Identity
   }
 
-  interface FastifyRequest {
-    /** Set by `requirePublisher`. */
-    publisher: Identity
+  interface FastifyContextConfig {
+    /** Credentials are not asked for: whoever reaches the route may have what it says. */
+    anonymous?: true
   }
 }
 
-/** The identity by `kind` and a name that is unique in it. */
-export function identityOf(kind: 'key', name: string): Identity {
-  const hash = createHash('sha256').update(`fanwire ${kind} ${name}`).digest('base64url')
-  return { scope: hash.slice(0, 16) }
+const BEARER = /^Bearer +(\S+) *$/i
+/** Whatever a document of a browser is loaded by, and no script of another page can imitate. */
+const NAVIGATION = { mode: 'navigate', dest: 'document' } as const
+
+/** The token in an `Authorization` header; undefined where it has another scheme, or there is none. */
+export function bearerOf({ authorization }: IncomingHttpHeaders): string | undefined {
+  return authorization === undefined ? undefined : BEARER.exec(authorization)?.[1]
+}
+
+/** The value of a cookie (RFC 6265 section 5.4). */
+function cookieOf({ cookie }: IncomingHttpHeaders, name: string): string | undefined {
+  for (const pair of cookie?.split(';') ?? []) {
+    const at = pair.indexOf('=')
+    if (at !== -1 && pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim() || undefined
+  }
+  return undefined
+}
+
+/** A parameter that is there once. Raises FW_BAD_PARAMETER. */
+function parameterOf({ query }: FastifyRequest, name: string): string | undefined {
+  const value = (query as Record<string, string | string[] | undefined>)[name]
+  if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
+  return value === '' ? undefined : value
+}
+
+/** Channel tokens of a request: `channel_token`, repeatable. */
+function channelTokensOf({ query }: FastifyRequest): readonly string[] {
+  const { channel_token: tokens = [] } = query as { channel_token?: string | string[] }
+  return typeof tokens === 'string' ? [tokens] : tokens
+}
+
+/** Most channel tokens of one request: each costs a signature. */
+const MOST_CHANNEL_TOKENS = 32
+
+/**
+ * A browser sends cookies whoever asks it to. Raises FW_FORBIDDEN_ORIGIN unless the page is the node's own or one that
+ * may read, or the user navigates.
+ */
+function requireOwnPage(request: FastifyRequest): void {
+  const { headers, host, method, server } = request
+  const { origin } = headers
+  if (origin !== undefined && server.origins.mayRead(origin, host)) return
+  if (origin === undefined && (method === 'GET' || method === 'HEAD')) {
+    const { 'sec-fetch-mode': mode, 'sec-fetch-dest': dest, 'sec-fetch-site': site } = headers
+    if (mode === NAVIGATION.mode && dest === NAVIGATION.dest) return
+    // Browsers send no Origin with what a page gets from its own origin.
+    if (site === 'same-origin') return
+  }
+  throw new FanwireError(
+    'FW_FORBIDDEN_ORIGIN',
+    'a token in a cookie is taken from pages of the node and of FANWIRE_ORIGINS, and when the user navigates',
+  )
+}
+
+/** Who asks. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN, FW_BAD_PARAMETER. */
+export async function identify(request: FastifyRequest): Promise<Identity> {
+  const { access } = request.server.fanwire
+  let identity = await connectionIdentity(request)
+  const tokens = channelTokensOf(request)
+  if (tokens.length > MOST_CHANNEL_TOKENS) {
+    throw new FanwireError('FW_BAD_PARAMETER', `a request may have ${MOST_CHANNEL_TOKENS} of channel_token`)
+  }
+  for (const token of tokens) identity = await access.withChannelToken(identity, token)
+  return identity
+}
+
+async function connectionIdentity(request: FastifyRequest): Promise<Identity> {
+  const { access, config, tickets } = request.server.fanwire
+  const bearer = bearerOf(request.headers)
+  if (bearer !== undefined) return access.bearer(bearer)
+  const ticket = parameterOf(request, 'ticket')
+  if (ticket !== undefined) return access.accept(await tickets.take(ticket)).identity
+  const token = parameterOf(request, 'token')
+  if (token !== undefined) {
+    if (config.tokenQuery) return (await access.token(token)).identity
+    throw new FanwireError(
+      'FW_BAD_PARAMETER',
+      'a token in a URL ends in logs: send Authorization: Bearer, get a ticket from POST /v1/tickets, or set FANWIRE_TOKEN_QUERY=1',
+    )
+  }
+  const cookie = config.tokenCookie === undefined ? undefined : cookieOf(request.headers, config.tokenCookie)
+  if (cookie === undefined) return ANONYMOUS
+  requireOwnPage(request)
+  return (await access.token(cookie)).identity
+}
+
+/** Whether nothing came along that could say who asks. */
+function isBare({ headers, query }: FastifyRequest, cookie: string | undefined): boolean {
+  if (headers.authorization !== undefined || (cookie !== undefined && headers.cookie !== undefined))
+    return false
+  const { ticket, token, channel_token: channelToken } = query as Record<string, unknown>
+  return ticket === undefined && token === undefined && channelToken === undefined
 }
 
 /**
- * Who has a key, by `Authorization` headers; undefined: nobody. Takes as long whatever it is given, and keeps no key.
+ * What the log keeps idempotency keys by, so that nobody can use up another's. Empty for the anonymous; without spaces,
+ * and never a secret.
  */
-export function keyOwners(
-  keys: readonly string[],
-): (authorization: string | undefined) => Identity | undefined {
-  if (keys.length === 0) return () => ANONYMOUS
-  const salt = randomBytes(32)
-  const digest = (key: string) => createHmac('sha256', salt).update(key).digest()
-  const owners = keys.map(key => ({ digest: digest(key), identity: identityOf('key', key) }))
-  return authorization => {
-    const given = digest(/^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1] ?? '')
-    let found: Identity | undefined
-    for (const owner of owners) found = timingSafeEqual(owner.digest, given) ? owner.identity : found
-    return found
-  }
+export function scopeOf({ kind, key, user, scope }: Identity): string {
+  if (kind === 'anonymous') return ''
+  const name = scope ?? key ?? user
+  return createHash('sha256').update(`fanwire ${kind} ${name}`).digest('base64url').slice(0, 16)
 }
 
-export function mayPublish(publisher: Publisher): publisher is Identity {
-  return typeof publisher === 'object'
-}
-
-/** Raises why nobody publishes. `keyGoes` says where a key belongs. */
-export function checkedPublisher(publisher: Publisher, keyGoes: string): Identity {
-  if (publisher === 'FW_UNAUTHORIZED') throw new FanwireError(publisher, `publishing needs a key: ${keyGoes}`)
-  if (publisher !== 'FW_FORBIDDEN_ORIGIN') return publisher
-  throw new FanwireError(
-    publisher,
+/** Why a client may not publish, whoever it is: it is a browser page of another origin. */
+export function publishRefusalOf({
+  headers,
+  server,
+}: Pick<FastifyRequest, 'headers' | 'server'>): FanwireError | undefined {
+  const { origin, host = headers[':authority']?.toString() } = headers
+  if (origin === undefined || server.origins.mayPublish(origin, host)) return undefined
+  return new FanwireError(
+    'FW_FORBIDDEN_ORIGIN',
     'a browser page of this origin may not publish; FANWIRE_PUBLISH_ORIGINS lists those that may',
   )
 }
 
-/** An onRequest hook, so that the body is not read. Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN. */
-export async function requirePublisher(request: FastifyRequest): Promise<void> {
-  const { headers, server } = request
-  const keyGoes =
-    headers.authorization === undefined ? 'send Authorization: Bearer <key>' : 'this is not a publish key'
-  request.publisher = checkedPublisher(server.publisher(headers), keyGoes)
+/** Raises FW_FORBIDDEN_ORIGIN where a browser page of another origin publishes. */
+export function requirePublishOrigin(request: FastifyRequest): void {
+  const refusal = publishRefusalOf(request)
+  if (refusal !== undefined) throw refusal
+}
+
+/** An onRequest hook for routes that concern no channel. Raises FW_UNAUTHORIZED, FW_FORBIDDEN. */
+export function requireRight(right: Right) {
+  return async ({ server, identity }: FastifyRequest): Promise<void> => {
+    server.fanwire.access.require(identity, right)
+  }
 }
 
 export const auth = fp(
   async app => {
-    const { origins } = app
-    const ownerOf = keyOwners(app.fanwire.config.publishKeys)
-    app.decorate('publisher', headers => {
-      const { authorization, origin, host = headers[':authority']?.toString() } = headers
-      if (origin !== undefined && !origins.mayPublish(origin, host)) return 'FW_FORBIDDEN_ORIGIN'
-      return ownerOf(authorization) ?? 'FW_UNAUTHORIZED'
+    const { tokenCookie } = app.fanwire.config
+    app.decorateRequest('identity')
+    app.addHook('onRequest', (request, _reply, done) => {
+      request.identity = ANONYMOUS
+      if (request.routeOptions.config?.anonymous === true || isBare(request, tokenCookie)) return done()
+      identify(request).then(
+        identity => {
+          request.identity = identity
+          done()
+        },
+        (error: Error) => done(error),
+      )
     })
-    app.decorateRequest('publisher')
   },
   { name: 'fanwire-auth', dependencies: ['fanwire-origins'], fastify: '5.x' },
 )

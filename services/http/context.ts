@@ -1,10 +1,20 @@
 // What every route of a node shares, decorated on Fastify as `app.fanwire`, and what a route can say of itself.
 
+import { hostname } from 'node:os'
+import { Control } from '../broker/control/control.ts'
+import { Nodes } from '../broker/control/nodes.ts'
+import { Questions } from '../broker/control/questions.ts'
+import { LogTickets } from '../broker/control/tickets.ts'
+import type { Logger } from '../broker/logger.ts'
+import { VERSION } from '../config/version.ts'
 import type { Config } from '../config/config.ts'
 import type { Hub } from '../broker/fanout/hub.ts'
-import type { Draft } from '../broker/event/event.ts'
-import type { ChannelLog, Receipt } from '../broker/log/log.ts'
-import type { Identity } from './auth.ts'
+import type { ChannelLog } from '../broker/log/log.ts'
+import type { Access } from '../broker/access/access.ts'
+import type { Claims } from '../broker/access/tokens.ts'
+import { Publisher } from '../broker/publisher.ts'
+import { scopeOf } from './auth.ts'
+import { Clients } from './clients.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
 
@@ -16,16 +26,30 @@ export interface Workers {
   readers(channel: string): Promise<number | undefined>
 }
 
+/** Known on all nodes: stands for a token where no header can be sent. */
+export interface Tickets {
+  issue(claims: Claims): Promise<{ readonly ticket: string; readonly expires: number }>
+  /** The claims that it stands for, once. Raises CredentialsRefused. */
+  take(ticket: string): Promise<Claims>
+}
+
 export interface Context {
   readonly config: Config
   readonly log: ChannelLog
   readonly hub: Hub
+  readonly access: Access
   readonly health: Health
   readonly metrics: Metrics
   /** Undefined where one process is all. */
   readonly workers?: Workers | undefined
-  /** Appends through the log, tells the hub what was acknowledged, and measures. Raises LogUnavailable. */
-  append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]>
+  readonly publisher: Publisher
+  readonly clients: Clients
+  readonly tickets: Tickets
+  readonly nodes: Nodes
+  /** Commands to all nodes. */
+  readonly control: Control
+  /** Questions to all nodes. */
+  readonly questions: Questions
 }
 
 declare module 'fastify' {
@@ -47,32 +71,41 @@ declare module 'fastify' {
   }
 }
 
-export function createContext(parts: Omit<Context, 'append'>): Context {
-  const { log, hub, metrics } = parts
+/** How nodes find each other, and what they tell each other. */
+function createCluster({ log, access, hub, config, logger }: Parts) {
+  const nodes = new Nodes({
+    log,
+    logger,
+    about: { role: config.role, version: VERSION, host: hostname(), pid: process.pid },
+    load() {
+      const { channels, wires } = hub.stats()
+      return { channels, connections: Object.values(wires).reduce((sum, wire) => sum + wire.connections, 0) }
+    },
+  })
+  const control = new Control({ log, logger, revocations: () => access.revocations.entries() })
+  return { nodes, control, questions: new Questions({ log, logger, nodes }) }
+}
+
+function createTickets({ log, config, access }: Parts): Tickets {
+  const tickets = new LogTickets<Claims>({ log, idempotencyWindow: config.idempotencyWindow })
   return {
-    ...parts,
-    async append(channel, drafts, by) {
-      const began = performance.now()
-      try {
-        const receipts = await log.append(channel, scoped(drafts, by))
-        metrics.appended(receipts, performance.now() - began)
-        // A replay's position is old news; the hub takes the newest.
-        for (const { position } of receipts) hub.acknowledged(channel, position)
-        return receipts
-      } catch (error) {
-        metrics.appendFailed(drafts.length, error, performance.now() - began)
-        throw error
-      }
+    issue: claims => tickets.issue(claims, claims.exp === undefined ? undefined : claims.exp * 1000),
+    async take(ticket) {
+      const { record, refused } = { record: undefined, ...(await tickets.take(ticket)) }
+      if (record === undefined) throw access.refuseTicket(refused)
+      return record
     },
   }
 }
 
-/** The drafts with idempotency keys that are their publisher's alone: no key that is sent holds the separator. */
-function scoped(drafts: readonly Draft[], { scope }: Identity): readonly Draft[] {
-  if (scope === '') return drafts
-  return drafts.map(draft =>
-    draft.idempotencyKey === undefined
-      ? draft
-      : { ...draft, idempotencyKey: `${scope}\x7f${draft.idempotencyKey}` },
-  )
+type Parts = Omit<Context, 'publisher' | 'clients' | 'tickets' | 'nodes' | 'control' | 'questions'> & {
+  readonly logger: Logger
+}
+
+/** The parts of a node, put together. */
+export function createContext(parts: Parts): Context {
+  const { access } = parts
+  const clients = new Clients(access)
+  const publisher = new Publisher({ ...parts, scopeOf })
+  return { ...parts, ...createCluster(parts), clients, publisher, tickets: createTickets(parts) }
 }

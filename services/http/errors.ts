@@ -67,7 +67,10 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   if (error.passes && request.routeOptions.config?.page === true) {
     reply.header('refresh', String(Math.ceil(jitter(COME_BACK) / 1000)))
   }
-  if (error.statusCode === 401) reply.header('www-authenticate', 'Bearer realm="fanwire"')
+  if (error.statusCode === 401 || error.challenge !== undefined) {
+    const why = error.challenge === undefined ? '' : `, error="${error.challenge}"`
+    reply.header('www-authenticate', `Bearer realm="fanwire"${why}`)
+  }
   return reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(error))
 }
 

@@ -165,9 +165,12 @@ export class Metrics {
 
 export const metrics = fp(
   async app => {
-    const { metrics, workers } = app.fanwire
+    const { metrics, workers, access, config } = app.fanwire
+    // A port of its own is the operator's to protect.
+    const asks = config.metricsPort === undefined
     const { registry } = metrics
-    app.get('/metrics', { config: { always: true }, exposeHeadRoute: true }, async (_request, reply) => {
+    app.get('/metrics', { config: { always: true }, exposeHeadRoute: true }, async (request, reply) => {
+      if (asks && access.rules.open === undefined) access.require(request.identity, 'admin')
       reply.header('content-type', registry.contentType).header('cache-control', 'no-store')
       return (await workers?.metrics()) ?? registry.metrics()
     })

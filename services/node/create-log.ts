@@ -2,13 +2,16 @@
 
 import { readFileSync } from 'node:fs'
 import type { FastifyBaseLogger } from 'fastify'
-import { type ChannelLog, LogRefused } from '../broker/log/log.ts'
+import { type ChannelLog, LogRefused, type RetentionOf } from '../broker/log/log.ts'
 import { MemoryLog } from '../broker/log/memory.ts'
 import type { Config } from '../config/config.ts'
 
-export async function createLog(config: Config, logger: FastifyBaseLogger): Promise<ChannelLog> {
-  const { redisUrl: url, redisPrefix: prefix, history, idempotencyWindow, logTimeout } = config
-  const retentionOf = () => history
+export async function createLog(
+  config: Config,
+  retentionOf: RetentionOf,
+  logger: FastifyBaseLogger,
+): Promise<ChannelLog> {
+  const { redisUrl: url, redisPrefix: prefix, idempotencyWindow, logTimeout } = config
   if (url === undefined) return new MemoryLog({ retentionOf, idempotencyWindow })
   const { RedisLog } = await import('../broker/log/redis/log.ts')
   return new RedisLog({

@@ -1,5 +1,6 @@
 // Says in one line why a node could not start, and what to do about it.
 
+import { AccessRefused } from '../broker/access/access.ts'
 import { LogRefused, LogUnavailable } from '../broker/log/log.ts'
 import type { Config } from '../config/config.ts'
 import { CertificateRefused } from '../http/certificate.ts'
@@ -21,7 +22,7 @@ export function explain(error: unknown, config: Pick<Config, 'host' | Ports>): s
     return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
   }
   if (error instanceof LogRefused) return `the log can not be used: ${error.message}`
-  if (error instanceof CertificateRefused) return error.message
+  if (error instanceof CertificateRefused || error instanceof AccessRefused) return error.message
   const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }
   const setting = settingOf(port, config)
   switch (code) {

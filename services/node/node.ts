@@ -8,6 +8,8 @@ import { Health } from '../http/health.ts'
 import { Metrics } from '../http/metrics.ts'
 import { Operations } from '../http/operations.ts'
 import { buildServer } from '../http/server.ts'
+import { closeParts, openCluster, retentions } from './cluster.ts'
+import { createAccess } from './create-access.ts'
 import { createLog } from './create-log.ts'
 import { ROLES } from './roles.ts'
 
@@ -17,12 +19,23 @@ export async function start(
   logger: FastifyBaseLogger,
   workers?: Workers,
 ): Promise<FastifyInstance> {
-  const log = await createLog(config, logger)
+  const access = await createAccess(config, logger)
+  const retentionOf = retentions(access)
+  const log = await createLog(config, retentionOf, logger)
   await log.open()
-  const hub = new Hub(log, { ...config, retentionOf: () => config.history })
+  const hub = new Hub(log, { ...config, retentionOf })
   const health = new Health(log, logger)
   const metrics = new Metrics({ hub, health, log })
-  const context = createContext({ config, log, hub, health, metrics, workers })
+  const context = createContext({
+    config,
+    access,
+    logger,
+    log,
+    hub,
+    health,
+    metrics,
+    workers,
+  })
   const app = buildServer(context, logger)
   if (config.metricsPort !== undefined) app.decorate('operations', new Operations(context, logger))
   for (const service of ROLES[config.role]) await app.register(service)
@@ -30,12 +43,10 @@ export async function start(
   hub.start()
   health.start()
   try {
-    await health.proved(2 * config.logTimeout)
+    await Promise.all([health.proved(2 * config.logTimeout), openCluster(context)])
   } catch (error) {
     await app.close()
-    health.close()
-    hub.close()
-    await log.close()
+    await closeParts(context)
     throw error
   }
   return app

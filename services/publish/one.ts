@@ -2,7 +2,7 @@
 
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
-import { requirePublisher } from '../http/auth.ts'
+import { requirePublishOrigin } from '../http/auth.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/publish-entry.ts'
 import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
@@ -26,7 +26,15 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
   const context = app.fanwire
   const { maxBody } = context.config
   const tooLarge = `an event may have ${maxBody} bytes`
-  const onRequest = [requirePublisher, requireMedia(new Set(READERS.keys()), SEND)]
+  /** Before the body is read. */
+  const requireRight = async (request: FastifyRequest) => {
+    requirePublishOrigin(request)
+    context.publisher.require(
+      request.identity,
+      checkedChannel((request.params as { channel: string }).channel),
+    )
+  }
+  const onRequest = [requireRight, requireMedia(new Set(READERS.keys()), SEND)]
 
   app.post<{ Params: { channel: string } }>(
     '/v1/channels/:channel/events',
@@ -37,7 +45,11 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
       const body = await wholeBody(request, maxBody, tooLarge, times)
       const read = READERS.get(mediaType(request) ?? '')
       if (read === undefined) throw new FanwireError('FW_MEDIA_TYPE', `send ${SEND}`)
-      const [receipt] = await context.append(channel, [{ ...read(body), ...fields }], request.publisher)
+      const [receipt] = await context.publisher.append(
+        channel,
+        [{ ...read(body), ...fields }],
+        request.identity,
+      )
       const { position, time, replayed } = receipt as Receipt
       if (replayed) reply.header('idempotency-replayed', 'true')
       return reply.code(201).send({ channel, id: printPosition(position), time })

@@ -1,15 +1,17 @@
-// What a client that stays connected may ask for: subscribe, unsubscribe, publish (docs/protocol.md#websocket-commands). How
+// What a client that stays connected may ask for: authenticate, subscribe, unsubscribe, publish (docs/protocol.md#websocket-commands). How
 // commands and answers are written is the wire's.
 
 import type { FastifyBaseLogger } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import type { Connection } from '../broker/fanout/connection.ts'
-import { checkedPublisher, type Identity, type Publisher } from '../http/auth.ts'
+import type { Identity } from '../broker/access/identity.ts'
+import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
 import { checkedChannel, ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { LogUnavailable } from '../broker/log/log.ts'
-import { parseStart, printPosition } from '../broker/event/position.ts'
+import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
+import { openOneFor, type Opener } from './open-for.ts'
 
 /** Commands of one connection under way before the node stops reading from it. */
 const MAX_UNDER_WAY = 64
@@ -22,17 +24,22 @@ export interface CommandParts {
   readonly context: Context
   readonly connection: Connection
   readonly outlet: { pause(): void; room?(): void }
-  readonly publisher: Publisher
+  /** Who the client is so far, by the request with which it came. */
+  readonly identity: Identity
+  readonly client: Client | undefined
+  /** Why it may not publish, whoever it is: a browser page of another origin. */
+  readonly refusal: FanwireError | undefined
+  /** Another identity has been accepted. */
+  authenticated?(identity: Identity): void
   /** The connection's first channels are open, or never will be. */
   readonly opened: Promise<void>
   readonly logger: FastifyBaseLogger
-  /** Where a publish key goes on this wire. */
-  readonly keyGoes: string
 }
 
 /** The commands of one connection. */
 export class Commands {
   readonly #parts: CommandParts
+  #identity: Identity
   #turn: Promise<void>
   #underWay = 0
   /** Channels that are opened ahead of their turn. */
@@ -41,6 +48,7 @@ export class Commands {
 
   constructor(parts: CommandParts) {
     this.#parts = parts
+    this.#identity = parts.identity
     this.#turn = parts.opened
   }
 
@@ -60,9 +68,9 @@ export class Commands {
   take(run: () => Promise<void>, fail: (error: FanwireError) => void): void {
     const { connection, outlet } = this.#parts
     // A client that does not read its answers is not read either.
-    if (++this.#underWay >= MAX_UNDER_WAY || connection.blocked) outlet.pause()
+    if (++this.#underWay >= MAX_UNDER_WAY || connection.blockedSince !== 0) outlet.pause()
     void this.#run(run, fail).then(() => {
-      if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()
+      if (--this.#underWay < MAX_UNDER_WAY / 2 && connection.blockedSince === 0) outlet.room?.()
     })
   }
 
@@ -77,23 +85,69 @@ export class Commands {
     }
   }
 
-  /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `hub.open` does. */
-  async subscribe(channel: unknown, cursor: unknown, tell: Tell): Promise<void> {
+  /**
+   * A token, or a fresh one in place of it, or a key. What is not accepted changes nothing. Raises FW_BAD_COMMAND,
+   * FW_UNAUTHORIZED, FW_FORBIDDEN where it is another user's.
+   */
+  async authenticate(auth: unknown, tell: Tell): Promise<void> {
+    const given = credentialsOf(auth)
+    await this.#inTurn(async () => {
+      const { access, clients } = this.#parts.context
+      const identity = await access.credentials(given)
+      const { user, kind } = this.#identity
+      if (kind !== 'anonymous' && (user !== identity.user || kind !== identity.kind)) {
+        throw new FanwireError('FW_FORBIDDEN', 'a connection stays that of its user: open another one', {
+          challenge: 'insufficient_scope',
+        })
+      }
+      // What channel tokens granted stays granted for as long as they say.
+      this.#identity = identity
+      clients.renew(this.#parts.client, identity)
+      this.#parts.authenticated?.(identity)
+      tell({ user: identity.user, ...expiryOf(identity) })
+    })
+  }
+
+  /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` does. */
+  async subscribe(channel: unknown, cursor: unknown, token: unknown, tell: Tell): Promise<void> {
     const name = checkedChannel(channel)
-    const release = this.#openAhead(name)
+    const start =
+      cursor === undefined ? 'latest' : typeof cursor === 'string' ? parseStart(cursor) : undefined
+    if (start === undefined) {
+      throw new FanwireError(
+        'FW_BAD_CURSOR',
+        'the cursor of one channel is <epoch>-<offset>, earliest or latest',
+      )
+    }
+    if (token !== undefined) await this.#takeChannelToken(token)
+    const release = this.#openAhead(name, start)
     try {
-      await this.#inTurn(() => this.#join(name, cursor, tell))
+      await this.#inTurn(() => this.#join(name, start, tell))
     } finally {
       release()
     }
   }
 
+  async #takeChannelToken(token: unknown): Promise<void> {
+    if (typeof token !== 'string') throw badCommand('token is a string')
+    const { access, clients } = this.#parts.context
+    await this.#inTurn(async () => {
+      this.#identity = await access.withChannelToken(this.#identity, token)
+      clients.renew(this.#parts.client, this.#identity)
+    })
+  }
+
+  get #opener(): Opener {
+    const { hub, access } = this.#parts.context
+    return { hub, access, identity: this.#identity }
+  }
+
   /** Begins to open a channel before its turn comes, so that many are opened together. Returns what lets go of it. */
-  #openAhead(name: string): () => void {
+  #openAhead(name: string, start: Start): () => void {
     const { context, connection } = this.#parts
     if (connection.readers.length + this.#ahead >= context.config.maxChannels) return () => {}
     this.#ahead++
-    const opened = context.hub.open(name)
+    const opened = openOneFor(this.#opener, name, start)
     // If it fails, it fails again in its turn, and is told.
     const done = opened.then(
       channel => channel,
@@ -105,16 +159,8 @@ export class Commands {
     }
   }
 
-  async #join(name: string, cursor: unknown, tell: Tell): Promise<void> {
+  async #join(name: string, start: Start, tell: Tell): Promise<void> {
     const { context, connection } = this.#parts
-    const start =
-      cursor === undefined ? 'latest' : typeof cursor === 'string' ? parseStart(cursor) : undefined
-    if (start === undefined) {
-      throw new FanwireError(
-        'FW_BAD_CURSOR',
-        'the cursor of one channel is <epoch>-<offset>, earliest or latest',
-      )
-    }
     if (this.#reader(name) !== undefined) {
       throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${name}`)
     }
@@ -122,7 +168,7 @@ export class Commands {
     if (connection.readers.length >= most) {
       throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${most} channels`)
     }
-    const opened = await context.hub.open(name)
+    const opened = await openOneFor(this.#opener, name, start)
     try {
       const at = await opened.settle(start)
       if (this.#closed) return
@@ -148,9 +194,12 @@ export class Commands {
     tell({ channel: name, cursor: printPosition(reader) })
   }
 
-  /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN where the client may not publish. */
+  /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN where the client may not publish at all. */
   requirePublisher(): Identity {
-    return checkedPublisher(this.#parts.publisher, `${this.#parts.keyGoes} when connecting`)
+    const { refusal, context } = this.#parts
+    if (refusal !== undefined) throw refusal
+    if (context.access.mightPublish(this.#identity)) return this.#identity
+    throw new FanwireError('FW_UNAUTHORIZED', 'publishing needs a token or a key: authenticate first')
   }
 
   /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` do. */
@@ -159,7 +208,7 @@ export class Commands {
     const { context } = this.#parts
     const entry = parseEntry(raw, context.config, PUBLISH_MEMBERS)
     const channel = entry.channels[0] as string
-    const [receipt] = await context.append(channel, [entry.draft], by)
+    const [receipt] = await context.publisher.append(channel, [entry.draft], by)
     if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
     const { position, time, replayed } = receipt
     tell({ channel, id: printPosition(position), time, ...(replayed ? { replayed } : {}) })
@@ -180,6 +229,24 @@ export class Commands {
     this.#parts.logger.error({ err: error }, 'a command failed')
     return new FanwireError('FW_INTERNAL', 'the node failed to do this; its log says more')
   }
+}
+
+type Credentials = { readonly token: string } | { readonly key: string }
+
+/** What a client says of itself. Raises FW_BAD_COMMAND unless it is `{"token":"…"}` or `{"key":"…"}`. */
+export function credentialsOf(auth: unknown): Credentials {
+  if (typeof auth === 'object' && auth !== null && !Array.isArray(auth)) {
+    only(auth, 'token', 'key')
+    const { token, key } = auth as { token?: unknown; key?: unknown }
+    if (typeof token === 'string' && key === undefined) return { token }
+    if (typeof key === 'string' && token === undefined) return { key }
+  }
+  throw badCommand('auth is {"token":"…"} or {"key":"…"}')
+}
+
+/** When a fresh token has to come, ms since 1970. */
+function expiryOf({ expiresAt }: Identity): { readonly expires?: number } {
+  return expiresAt === undefined ? {} : { expires: expiresAt }
 }
 
 /** Raises FW_BAD_COMMAND where the command has another member than these. */

@@ -10,13 +10,14 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../broker/fanout/channel.ts'
 import { Connection, type Outlet } from '../broker/fanout/connection.ts'
 import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
+import type { Client, Clients } from '../http/clients.ts'
 import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf, isHttp2 } from '../http/exchange.ts'
 import { cutStream, sessionOf } from '../http/sessions.ts'
 import { type Position, printCursor } from '../broker/event/position.ts'
 import { detach } from '../http/node/detach.ts'
-import { queuedBytes } from '../http/node/queued-bytes.ts'
 import type { BodyFraming } from './body-framing.ts'
+import { openFor, requireReadable } from './open-for.ts'
 import type { ReadQuery } from './read-query.ts'
 
 /** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */
@@ -57,9 +58,13 @@ export async function stream(
   streaming: Streaming,
   query: ReadQuery<never>,
 ): Promise<void> {
-  if (request.method === 'HEAD') return endHead(reply, headersOf(reply, streaming.contentType))
-  const { hub } = request.server.fanwire
-  await hub.using(query.channels, async channels => {
+  const { hub, access, clients } = request.server.fanwire
+  const { identity } = request
+  if (request.method === 'HEAD') {
+    requireReadable({ access, identity }, query)
+    return endHead(reply, headersOf(reply, streaming.contentType))
+  }
+  await openFor({ hub, access, identity }, query, async channels => {
     const positions = await resolveAll(channels, query)
     reply.hijack()
     // One that resumes with another server's id has had nothing of these channels.
@@ -67,8 +72,8 @@ export async function stream(
     const begin = isHttp2(request) ? beginHttp2 : beginHttp1
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
-    const connection = new Connection(hub.connections, begun.framing, begun.outlet)
-    whenClosed(begun.closes, connection)
+    const connection = new Connection(hub, begun.framing, begun.outlet)
+    whenClosed(begun.closes, connection, clients.add(connection, identity), clients)
     for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
     if (!query.lost) return
     for (const [i, reader] of connection.readers.entries()) {
@@ -85,8 +90,16 @@ export function endHead(reply: FastifyReply, headers: Record<string, string>): v
 }
 
 /** Nothing here may hold on to the request or the reply. */
-function whenClosed(closes: Begun['closes'], connection: Connection): void {
-  closes.once('close', () => connection.closed())
+function whenClosed(
+  closes: Begun['closes'],
+  connection: Connection,
+  client: Client | undefined,
+  clients: Clients,
+): void {
+  closes.once('close', () => {
+    connection.closed()
+    clients.remove(client)
+  })
   if (!(closes instanceof Socket)) return
   const probe = () => probeSoon(closes, connection)
   if (closes.readableEnded) probe()
@@ -163,10 +176,6 @@ class HttpOutlet implements Outlet {
     return this.sink.writable
   }
 
-  get queued(): number {
-    return queuedBytes(this.sink)
-  }
-
   end(reason: CloseReason): void {
     this.sink.end(this.#framing.closing(reason))
   }
@@ -211,9 +220,9 @@ class Http2Outlet implements Outlet {
     return this.sink.writable && this.#stream.writable
   }
 
-  /** By the session's progress: Node does not say how far a stream has come with a large write. */
-  get queued(): number {
-    return -(sessionOf(this.#stream)?.given ?? 0)
+  /** Of the session: how far a stream has come with a large write, Node does not say. */
+  get given(): number {
+    return sessionOf(this.#stream)?.given ?? 0
   }
 
   end(reason: CloseReason): void {

@@ -8,7 +8,8 @@ import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { type Config, readConfig } from '../../services/config/config.ts'
 import { Hub, type HubOptions } from '../../services/broker/fanout/hub.ts'
-import { ANONYMOUS } from '../../services/http/auth.ts'
+import { closeParts, openCluster } from '../../services/node/cluster.ts'
+import { createAccess } from '../../services/node/create-access.ts'
 import { createContext } from '../../services/http/context.ts'
 import { Health } from '../../services/http/health.ts'
 import { Metrics } from '../../services/http/metrics.ts'
@@ -82,13 +83,14 @@ export async function startNode(
   const hub = new Hub(log, { ...config, retentionOf: () => config.history, ...options })
   const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
   const health = new Health(log, logger)
+  const access = await createAccess(config, logger)
   const metrics = new Metrics({ hub, health, log })
-  const context = createContext({ config, log, hub, health, metrics })
+  const context = createContext({ config, access, logger, log, hub, health, metrics })
   const app = buildServer(context, logger)
   for (const service of ROLES.all) await app.register(service)
   hub.start()
   health.start()
-  await health.proved(5000)
+  await Promise.all([health.proved(5000), openCluster(context)])
   await app.listen({ port: 0, host: '127.0.0.1' })
   const h2cPort = await app.protocols.listen('127.0.0.1', 0)
   const secure = config.tlsCert !== undefined
@@ -126,7 +128,8 @@ export async function startNode(
         const draft = typeof each === 'string' ? { data: Buffer.from(each) } : each
         return { data: Buffer.from('1'), ...draft }
       })
-      const receipts = await context.append(channel, drafts, ANONYMOUS)
+      const receipts = await log.append(channel, drafts)
+      for (const { position } of receipts) hub.acknowledged(channel, position)
       return receipts.map(receipt => printPosition(receipt.position))
     },
     async publish(channel, body, contentType = 'application/json', query = '') {
@@ -140,9 +143,7 @@ export async function startNode(
       const closed = app.close()
       for (const socket of app.sockets) socket.destroy()
       await closed
-      health.close()
-      hub.close()
-      await log.close()
+      await closeParts(context)
     },
   }
 }

@@ -16,7 +16,7 @@ import type { RedisServer } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
 
 const WINDOW = 60_000
-const logger = { warn() {} }
+const logger = { debug() {}, info() {}, warn() {} }
 const about = { role: 'all', version: '1.0.0', host: 'here', pid: process.pid }
 const reserved = reservedRetention()
 

@@ -18,7 +18,7 @@ t.teardown(() => redis.stop())
 
 const WINDOW = 60_000
 const reserved = reservedRetention()
-const logger = { warn() {} }
+const logger = { debug() {}, info() {}, warn() {} }
 const about = { role: 'all', version: '1.0.0', host: 'here', pid: process.pid }
 
 /** Opens logs that share their channels. */

@@ -109,7 +109,9 @@ export function createApiKeys(entries: readonly ApiKeyEntry[], publishKeys: read
   const slotOf = (digest: string) => hash('sha256', salt + digest, 'base64url')
   const owners = new Map<string, Identity>()
   for (const [index, key] of publishKeys.entries()) {
-    owners.set(slotOf(digestOf(key)), keyIdentity(publishKeyId(index), ['publish'], ['*'], undefined))
+    const identity = keyIdentity(publishKeyId(index), ['publish'], ['*'], undefined)
+    // Its place in the list changes when keys are rotated.
+    owners.set(slotOf(digestOf(key)), { ...identity, scope: digestOf(key) })
   }
   for (const { id, sha256, allow, channels, until } of entries) {
     owners.set(slotOf(sha256), keyIdentity(id, allow, channels, until))

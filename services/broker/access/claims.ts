@@ -137,6 +137,7 @@ export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Ide
     kind: 'token',
     user: sub,
     key: undefined,
+    scope: undefined,
     issuedAt: iat,
     expiresAt: exp === undefined ? undefined : exp * 1000,
     connectionEndsAt: endOf(end ?? exp ?? 0),

@@ -11,6 +11,8 @@ export interface Identity {
   readonly user: string
   /** Id of the API key, never the key. */
   readonly key: string | undefined
+  /** What idempotency keys are kept by where neither `key` nor `user` names their owner for good; not secret. */
+  readonly scope: string | undefined
   /** The token's `iat`, in seconds: revocations compare it. */
   readonly issuedAt: number | undefined
   /** What came with it is refused from then on, leeway aside. */
@@ -30,6 +32,7 @@ export const ANONYMOUS: Identity = Object.freeze({
   kind: 'anonymous',
   user: '',
   key: undefined,
+  scope: undefined,
   issuedAt: undefined,
   expiresAt: undefined,
   connectionEndsAt: undefined,

@@ -5,7 +5,8 @@ import type { ChannelLog } from '../log/log.ts'
 import { CONTROL } from './channels.ts'
 import type { Commands } from './commands.ts'
 import { commandDraft, retell } from './retell.ts'
-import { type Entry, type Logger, pause, Tail } from './tail.ts'
+import type { Logger } from '../logger.ts'
+import { type Entry, pause, Tail } from './tail.ts'
 
 /** `past`: told before this node listened. `time`: when, by the log's clock, ms since 1970. */
 export type Told = Pick<Entry, 'time' | 'past'>

@@ -3,7 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import type { ChannelLog } from '../log/log.ts'
 import { NODES } from './channels.ts'
-import { draftOf, type Entry, type Logger, Tail } from './tail.ts'
+import type { Logger } from '../logger.ts'
+import { draftOf, type Entry, Tail } from './tail.ts'
 
 const ANNOUNCE_MS = 5000
 /** A node that was not heard for so long is gone. */

@@ -5,7 +5,8 @@ import { setImmediate } from 'node:timers/promises'
 import { type ChannelLog, LogUnavailable } from '../log/log.ts'
 import { answersOf, QUESTIONS } from './channels.ts'
 import type { NodeInfo } from './nodes.ts'
-import { draftOf, type Entry, type Logger, Tail } from './tail.ts'
+import type { Logger } from '../logger.ts'
+import { draftOf, type Entry, Tail } from './tail.ts'
 
 /** What can be asked, by name: what with, and what the answers list. */
 export interface QuestionTypes {

@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../../backoff.ts'
 import { type Draft, dataOf, type LogEvent } from '../event/event.ts'
 import type { Gap, Position } from '../event/position.ts'
+import type { Logger } from '../logger.ts'
 import type { ChannelLog, Feed, Follower, PageLimit } from '../log/log.ts'
 
 const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
@@ -15,11 +16,6 @@ const LAST_RETRY_MS = 10_000
 export async function pause(failures: number, signal: AbortSignal): Promise<void> {
   const ms = delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
   await wait(ms, undefined, { ref: false, signal }).catch(() => {})
-}
-
-/** What a tail says of itself; pino's loggers are such. */
-export interface Logger {
-  warn(about: object, message: string): void
 }
 
 /** One entry of a reserved channel. */

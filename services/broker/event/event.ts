@@ -38,7 +38,7 @@ export interface LogEvent extends EventHead {
   readonly bytes: number
 }
 
-/** `.` and `../..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
+/** `.` and `..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
 const CHANNEL = /^(?!fanwire:|\.\.?$)[A-Za-z0-9_.:~@-]{1,200}$/
 const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
 const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])

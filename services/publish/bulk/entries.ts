@@ -3,9 +3,10 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../../errors.ts'
-import type { Identity } from '../../http/auth.ts'
+import type { Identity } from '../../broker/access/identity.ts'
 import type { Context } from '../../http/context.ts'
 import { TURN } from '../../http/turns.ts'
+import type { Draft } from '../../broker/event/event.ts'
 import { parseEntry } from '../../broker/event/publish-entry.ts'
 import type { Receipt } from '../../broker/log/log.ts'
 import { printPosition } from '../../broker/event/position.ts'
@@ -33,6 +34,7 @@ export class Entries {
   failure: FanwireError | undefined
 
   readonly #context: Context
+  readonly #by: Identity
   readonly #appender: Appender
   readonly #onResult: (json: string) => void
   #slots: (Slot | undefined)[] = []
@@ -46,8 +48,9 @@ export class Entries {
     onFault: (error: unknown) => void,
   ) {
     this.#context = context
+    this.#by = by
     this.#onResult = onResult
-    this.#appender = new Appender((channel, drafts) => context.append(channel, drafts, by), onFault)
+    this.#appender = new Appender((channel, drafts) => context.publisher.append(channel, drafts, by), onFault)
   }
 
   /** Events that are with the log. */
@@ -77,11 +80,25 @@ export class Entries {
       const { channels, several, draft } = parseEntry(raw, this.#context.config)
       const slot = this.#slot(channels, several)
       for (const [at, channel] of channels.entries()) {
-        this.#appender.publish(channel, draft, outcome => this.#settle(slot, at, outcome))
+        const refusal = this.#refusalOf(channel, draft)
+        if (refusal === undefined)
+          this.#appender.publish(channel, draft, outcome => this.#settle(slot, at, outcome))
+        else this.#settle(slot, at, refusal)
       }
     } catch (error) {
       if (!(error instanceof FanwireError)) throw error
       this.refuse(new FanwireError(error.code, where + error.message, { cause: error }))
+    }
+  }
+
+  /** Why the publisher may not publish that; a channel that it may not has nothing to do with the others. */
+  #refusalOf(channel: string, { data }: Draft): FanwireError | undefined {
+    try {
+      this.#context.publisher.require(this.#by, channel, data.length)
+      return undefined
+    } catch (error) {
+      if (error instanceof FanwireError) return error
+      throw error
     }
   }
 

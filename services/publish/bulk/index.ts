@@ -3,7 +3,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
-import { requirePublisher } from '../../http/auth.ts'
+import { requirePublishOrigin } from '../../http/auth.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { type BodyTimes, wholeBody } from '../../http/body.ts'
 import { Entries } from './entries.ts'
@@ -31,7 +31,17 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   const { maxBody } = context.config
   const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT), LEAST_LIMIT, maxBody + 2 ** 16)
   const tooLarge = `a JSON body may have ${limit} bytes; send more as ${NDJSON}, one entry a line`
-  const onRequest = [requirePublisher, requireMedia(MEDIA, SEND)]
+  /** Before the body is read; each entry is asked for by itself. */
+  const requireSome = async (request: FastifyRequest) => {
+    requirePublishOrigin(request)
+    if (!context.access.mightPublish(request.identity)) {
+      throw new FanwireError(
+        'FW_UNAUTHORIZED',
+        'publishing needs a token or a key: send Authorization: Bearer …',
+      )
+    }
+  }
+  const onRequest = [requireSome, requireMedia(MEDIA, SEND)]
   const uploads = new Set<Upload>()
 
   app.post('/v1/events', { onRequest }, async (request, reply) => {
@@ -49,7 +59,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
     const raw = await parseEnvelope(await wholeBody(request, limit, tooLarge, times))
     const results: string[] = []
     const fault = (err: unknown) => request.log.error({ err }, 'append failed')
-    const entries = new Entries(context, request.publisher, json => results.push(json), fault)
+    const entries = new Entries(context, request.identity, json => results.push(json), fault)
     for (const each of raw) {
       await entries.room()
       entries.publish(each)

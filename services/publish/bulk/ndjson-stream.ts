@@ -65,7 +65,7 @@ export class Upload {
     this.#body = new RequestBody(request.body as Readable)
     this.#splitter = new LineSplitter(maxBody + Math.max(AROUND_DATA, maxChannels * 256))
     this.#results = new Results(() => this.#stall.refresh())
-    this.#entries = new Entries(context, request.publisher, json => this.#result(json), fault)
+    this.#entries = new Entries(context, request.identity, json => this.#result(json), fault)
     this.#stall = setTimeout(() => this.#checkStall(), stall).unref()
     this.decided = new Promise((accept, reject) => {
       this.#accept = accept

@@ -3,17 +3,19 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
-import { type Answer, collect } from '../../broker/fanout/collect.ts'
-import { LongPoll } from '../../broker/fanout/long-poll.ts'
+import { type Answer, collect, LongPoll } from '../../broker/fanout/collect.ts'
+import type { CloseReason } from '../../broker/fanout/framing.ts'
+import { refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
 import type { Start } from '../../broker/event/position.ts'
 import { policyFor, sendAnswer } from '../answer.ts'
+import { glanceFor, openFor, requireReadable } from '../open-for.ts'
 import { readQuery } from '../read-query.ts'
 import { endHead } from '../streaming.ts'
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
-  const { config, hub } = app.fanwire
+  const { config, hub, access, clients } = app.fanwire
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
@@ -23,13 +25,17 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
       wait: { min: 1, max: 55, default: 25 },
     },
   } as const
-  const stats = hub.connections.wires.of('long-poll')
+  const stats = hub.wire('long-poll')
 
   app.route({ method: ['GET', 'HEAD'], url: '/v1/long-poll', handler: answerTo })
 
   async function answerTo(request: FastifyRequest, reply: FastifyReply) {
     const { channels, starts, numbers } = readQuery(request, rules)
+    const { identity } = request
+    const opener = { hub, access, identity }
+    const wanted = { channels, starts }
     if (request.method === 'HEAD') {
+      requireReadable(opener, wanted)
       return endHead(reply, {
         ...(reply.getHeaders() as Record<string, string>),
         'content-type': 'application/json; charset=utf-8',
@@ -37,10 +43,10 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
       })
     }
     const held = (opened: Channel[]) => hold(request, reply, opened, starts, numbers)
-    const answer = await hub.using(channels, held).catch(async error => {
+    const answer = await openFor(opener, wanted, held).catch(async error => {
       if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
       // A full node can't wait for news, but it has what is there.
-      const found = await hub.glancing(channels, opened => collect(opened, starts, numbers.limit))
+      const found = await glanceFor(opener, wanted, opened => collect(opened, starts, numbers.limit))
       if (found.events.length === 0 && found.gaps.length === 0) throw error
       return found
     })
@@ -57,12 +63,27 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   ): Promise<Answer> {
     const waiting = new LongPoll(hub, opened)
     const stop = whenOver(request, reply, () => waiting.release())
+    let ended: CloseReason | undefined
+    const client = clients.add(
+      {
+        channels: opened.map(({ name }) => name),
+        end(reason) {
+          ended = reason
+          waiting.release()
+        },
+      },
+      request.identity,
+    )
     const leave = probeWhileHeld(request, reply)
     stats.connections++
     try {
-      return await waiting.answer(starts, limit, wait * 1000)
+      const answer = await waiting.answer(starts, limit, wait * 1000)
+      if (ended !== undefined && answer.events.length === 0 && answer.gaps.length === 0)
+        throw refusalOf(ended)
+      return answer
     } finally {
       stats.connections--
+      clients.remove(client)
       stop()
       leave()
     }

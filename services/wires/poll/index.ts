@@ -4,10 +4,11 @@ import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import { printCursor } from '../../broker/event/position.ts'
 import { matches, policyFor, sendAnswer } from '../answer.ts'
+import { glanceFor } from '../open-for.ts'
 import { readQuery } from '../read-query.ts'
 
 export async function poll(app: FastifyInstance): Promise<void> {
-  const { config, hub } = app.fanwire
+  const { config, hub, access } = app.fanwire
   const rules = {
     begin: 'earliest',
     maxChannels: config.maxChannels,
@@ -16,7 +17,11 @@ export async function poll(app: FastifyInstance): Promise<void> {
 
   app.get('/v1/poll', { exposeHeadRoute: true }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
-    const answer = await hub.glancing(channels, opened => collect(opened, starts, numbers.limit))
+    const { identity } = request
+    const wanted = { channels, starts }
+    const answer = await glanceFor({ hub, access, identity }, wanted, opened =>
+      collect(opened, starts, numbers.limit),
+    )
     reply.header('cache-control', policyFor(request, 'no-cache'))
     const tag = entityTag(answer)
     if (tag !== undefined) {

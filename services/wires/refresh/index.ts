@@ -4,15 +4,15 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Channel } from '../../broker/fanout/channel.ts'
-import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
-import { type News, newest } from '../../broker/fanout/newest.ts'
+import { ANSWER_BYTES, type News, newest } from '../../broker/fanout/collect.ts'
 import { printCursor, type Start } from '../../broker/event/position.ts'
 import { matches, policyFor } from '../answer.ts'
 import { CONTENT_POLICY, renderPage } from './page.ts'
+import { glanceFor } from '../open-for.ts'
 import { readQuery } from '../read-query.ts'
 
 export async function refresh(app: FastifyInstance): Promise<void> {
-  const { config, hub } = app.fanwire
+  const { config, hub, access } = app.fanwire
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
@@ -21,7 +21,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
       every: { min: 1, max: 3600, default: 5 },
     },
   } as const
-  const stats = hub.connections.wires.of('refresh')
+  const stats = hub.wire('refresh')
 
   app.get('/v1/refresh', { config: { page: true }, exposeHeadRoute: true }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
@@ -29,7 +29,11 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     const bytes = Math.floor(ANSWER_BYTES / channels.length)
     const look = (opened: Channel[]) =>
       Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes)))
-    const news: News[] = await hub.glancing(channels, look)
+    const news: News[] = await glanceFor(
+      { hub, access, identity: request.identity },
+      { channels, starts },
+      look,
+    )
 
     const again = new URLSearchParams()
     for (const channel of channels) again.append('channel', channel)

@@ -1,13 +1,14 @@
 // Socket.IO v4 (its clients 3 and 4) at /socket.io/, with FANWIRE_SOCKET_IO=1. The library shakes hands, keeps sessions
 // and beats; what it is asked for and what it delivers is ours.
 
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Server, Socket } from 'socket.io'
 import type { Config } from '../../config/config.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
-import { mayPublish, type Publisher } from '../../http/auth.ts'
+import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
+import { publishRefusalOf } from '../../http/auth.ts'
 import { requireReady } from '../../http/health.ts'
 import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
 import { isHttp2 } from '../../http/exchange.ts'
@@ -84,22 +85,35 @@ async function createIo(config: Config): Promise<Server> {
   })
 }
 
+/** Who began a session, and why it may not publish, whoever it is. */
+interface Arrival {
+  readonly identity: Identity
+  readonly refusal: FanwireError | undefined
+}
+
+const STRANGER: Arrival = { identity: ANONYMOUS, refusal: undefined }
+
 class SocketIoWire {
   readonly #app: FastifyInstance
   readonly #io: Server
   /** By session id: those that poll. */
   readonly #polls = new Map<string, { readonly outlet: SocketIoOutlet; readonly turns: Turns<Emitted> }>()
-  /** By what their sessions' headers say. */
-  readonly #publishers = new WeakMap<Session, Publisher>()
+  /** Who their sessions are, by the request that began each. */
+  readonly #arrivals = new WeakMap<IncomingMessage | Session, Arrival>()
+  /** Who they are by what they said when they connected. */
+  readonly #identities = new WeakMap<Socket, Identity>()
 
   constructor(app: FastifyInstance, io: Server) {
     this.#app = app
     this.#io = io
     io.engine.on('connection', (session: Session) => {
-      const publisher = app.publisher(session.request.headers)
-      this.#publishers.set(session, publisher)
-      if (!mayPublish(publisher)) limitMessagesOf(session, COMMAND_ROOM)
+      const arrival = this.#arrivals.get(session.request) ?? STRANGER
+      this.#arrivals.set(session, arrival)
+      limitMessagesOf(session, this.#mostOf(arrival.identity, arrival))
       tune(session)
+    })
+    io.use((socket, next) => {
+      this.#authenticate(socket).then(() => next(), next)
     })
     io.on('connection', socket => this.#serve(socket))
   }
@@ -124,6 +138,7 @@ class SocketIoWire {
     if (!URL.canParse(raw.url ?? '', 'http://localhost')) {
       throw new FanwireError('FW_BAD_REQUEST', 'the URL is not well-formed')
     }
+    this.#arrivals.set(raw, { identity: request.identity, refusal: publishRefusalOf(request) })
     if (isHandshake(raw)) {
       reply.hijack()
       forgetHandshake(raw.socket)
@@ -150,33 +165,54 @@ class SocketIoWire {
     engine.handleRequest(raw as Parameters<typeof engine.handleRequest>[0], reply.raw)
   }
 
-  /** A key may also come in what a client says of itself when it connects. */
-  #publisherOf(session: Session, { key }: Record<string, unknown>): Publisher {
-    const publisher = this.#publishers.get(session) ?? 'FW_UNAUTHORIZED'
-    if (publisher !== 'FW_UNAUTHORIZED' || typeof key !== 'string') return publisher
-    return this.#app.publisher({ authorization: `Bearer ${key}` })
+  /** A token or a key may come in what a client says of itself when it connects. Raises with `data: { code }`. */
+  async #authenticate(socket: Socket): Promise<void> {
+    const { token, key } = socket.handshake.auth
+    // Kept by the library for as long as the connection lasts, and as large as the client likes.
+    socket.handshake.auth = {}
+    const given = typeof token === 'string' ? { token } : typeof key === 'string' ? { key } : undefined
+    if (given === undefined) return
+    try {
+      this.#identities.set(socket, await this.#app.fanwire.access.credentials(given))
+    } catch (error) {
+      if (!(error instanceof FanwireError)) throw error
+      throw Object.assign(new Error(error.message), { data: { code: error.code } })
+    }
+  }
+
+  /** Bytes of a message that a client may send. */
+  #mostOf(identity: Identity, { refusal }: Arrival): number {
+    const { access, config } = this.#app.fanwire
+    const mayPublish = refusal === undefined && access.mightPublish(identity)
+    return mayPublish ? config.maxBody + COMMAND_ROOM : COMMAND_ROOM
   }
 
   #serve(socket: Socket): void {
     const { conn: session } = socket
     const context = this.#app.fanwire
     const outlet = new SocketIoOutlet(session)
-    const connection = new Connection(context.hub.connections, outlet.framing, outlet)
-    const publisher = this.#publisherOf(session, socket.handshake.auth)
-    // Kept by the library for as long as the connection lasts, and as large as the client likes.
-    socket.handshake.auth = {}
+    const connection = new Connection(context.hub, outlet.framing, outlet)
+    const arrival = this.#arrivals.get(session) ?? STRANGER
+    const identity = this.#identities.get(socket) ?? arrival.identity
+    const client = context.clients.add(connection, identity)
+    let most = 0
+    const limit = (identity: Identity) => {
+      most = this.#mostOf(identity, arrival)
+      limitMessagesOf(session, most)
+    }
     const commands = new Commands({
       context,
       connection,
       outlet,
-      publisher,
+      identity,
+      client,
+      refusal: arrival.refusal,
+      authenticated: limit,
       opened: Promise.resolve(),
       logger: this.#app.log,
-      keyGoes: 'auth: { key } or Authorization: Bearer …',
     })
     const turns = new Turns<Emitted>(emitted => take(emitted, commands, outlet))
-    const most = mayPublish(publisher) ? context.config.maxBody + COMMAND_ROOM : COMMAND_ROOM
-    limitMessagesOf(session, most)
+    limit(identity)
     const { sid } = session.transport
     if (outlet.polls) this.#polls.set(sid, { outlet, turns })
     session.once('upgrading', () => outlet.release())
@@ -198,6 +234,7 @@ class SocketIoWire {
       this.#polls.delete(sid)
       commands.close()
       connection.closed()
+      context.clients.remove(client)
       outlet.release()
       // A client that leaves the only namespace has nothing to stay for.
       session.close()
@@ -225,17 +262,20 @@ function take(emitted: Emitted, commands: Commands, outlet: SocketIoOutlet): voi
 async function run(emitted: Emitted, commands: Commands, tell: Tell): Promise<void> {
   const { name, argument } = parse(emitted)
   if (name === 'publish') return commands.publish(argument, tell)
-  if (name !== 'subscribe' && name !== 'unsubscribe') {
-    throw badCommand(`unknown event ${quote(name, 40)}; there are subscribe, unsubscribe, publish`)
+  if (name !== 'auth' && name !== 'subscribe' && name !== 'unsubscribe') {
+    throw badCommand(`unknown event ${quote(name, 40)}; there are auth, subscribe, unsubscribe, publish`)
   }
   const command = valueOf(argument)
   if (typeof command !== 'object' || command === null || Array.isArray(command)) {
-    throw badCommand(`${name} takes an object such as {"channel":"news"}`)
+    throw badCommand(
+      `${name} takes an object such as ${name === 'auth' ? '{"token":"…"}' : '{"channel":"news"}'}`,
+    )
   }
-  const { channel, cursor } = command as Record<string, unknown>
+  if (name === 'auth') return commands.authenticate(command, tell)
+  const { channel, cursor, token } = command as Record<string, unknown>
   if (name === 'subscribe') {
-    only(command, 'channel', 'cursor')
-    return commands.subscribe(channel, cursor, tell)
+    only(command, 'channel', 'cursor', 'token')
+    return commands.subscribe(channel, cursor, token, tell)
   }
   only(command, 'channel')
   return commands.unsubscribe(channel, tell)

@@ -40,20 +40,23 @@ export class WsCommands {
 
   async #run(command: Command, data: Buffer, tell: Tell): Promise<void> {
     if ('subscribe' in command) {
-      only(command, 'ref', 'subscribe', 'cursor')
-      await this.#commands.subscribe(command.subscribe, command.cursor, tell)
+      only(command, 'ref', 'subscribe', 'cursor', 'token')
+      await this.#commands.subscribe(command.subscribe, command.cursor, command.token, tell)
     } else if ('unsubscribe' in command) {
       only(command, 'ref', 'unsubscribe')
       await this.#commands.unsubscribe(command.unsubscribe, tell)
     } else if ('publish' in command) {
       only(command, 'ref', 'publish')
       await this.#publish(data, tell)
+    } else if ('auth' in command) {
+      only(command, 'ref', 'auth')
+      await this.#commands.authenticate(command.auth, tell)
     } else if ('ping' in command) {
       only(command, 'ref', 'ping')
       if (command.ping !== true) throw badCommand('ping is true')
       tell({})
     } else {
-      throw badCommand('a command has one of subscribe, unsubscribe, publish, ping')
+      throw badCommand('a command has one of auth, subscribe, unsubscribe, publish, ping')
     }
   }
 

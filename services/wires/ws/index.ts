@@ -8,15 +8,16 @@ import type { WebSocket } from 'ws'
 import { FanwireError } from '../../errors.ts'
 import { Connection, type Outlet } from '../../broker/fanout/connection.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
-import { mayPublish, type Publisher } from '../../http/auth.ts'
+import type { Identity } from '../../broker/access/identity.ts'
+import { publishRefusalOf } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
-import { queuedBytes } from '../../http/node/queued-bytes.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
 import { forgetInflater } from '../../http/node/ws-inflater.ts'
 import { clientErrorOf } from '../../broker/log/client-error.ts'
 import { isHttp2 } from '../../http/exchange.ts'
 import { type Position, printCursor } from '../../broker/event/position.ts'
+import { openFor, requireReadable } from '../open-for.ts'
 import { type ReadQuery, readQuery } from '../read-query.ts'
 import { Commands } from '../commands.ts'
 import { resolveAll, underWay } from '../streaming.ts'
@@ -60,7 +61,8 @@ export async function ws(app: FastifyInstance): Promise<void> {
     config: { origin: 'required' },
     // What is wrong with the request is said with a status, before the handshake.
     preValidation: async request => {
-      readQuery(request, rules)
+      const { identity } = request
+      requireReadable({ access: context.access, identity }, readQuery(request, rules))
       const { headers } = request.raw
       const offers = wsDeflate > 0 ? headers['sec-websocket-extensions'] : undefined
       headers['sec-websocket-extensions'] = offers === undefined ? undefined : offerToTake(offers)
@@ -75,27 +77,47 @@ export async function ws(app: FastifyInstance): Promise<void> {
     wsHandler: (socket, request) => {
       const outlet = new WsOutlet(socket, request.raw.socket)
       const framing = isDeflated(socket) ? deflateFraming : wsFraming
-      const connection = new Connection(context.hub.connections, framing, outlet)
-      const publisher = app.publisher(request.headers)
-      serve(context, app.log, socket, connection, outlet, readQuery(request, rules), publisher)
+      const connection = new Connection(context.hub, framing, outlet)
+      const { identity } = request
+      const refusal = publishRefusalOf(request)
+      serve(context, app.log, {
+        socket,
+        connection,
+        outlet,
+        query: readQuery(request, rules),
+        identity,
+        refusal,
+      })
       forget(socket, request.raw)
     },
   })
+}
+
+interface Served {
+  readonly socket: WebSocket
+  readonly connection: Connection
+  readonly outlet: WsOutlet
+  readonly query: ReadQuery<never>
+  readonly identity: Identity
+  /** Why the client may not publish, whoever it is. */
+  readonly refusal: FanwireError | undefined
 }
 
 /** Nothing here may hold on to the request. */
 function serve(
   context: Context,
   logger: FastifyInstance['log'],
-  socket: WebSocket,
-  connection: Connection,
-  outlet: WsOutlet,
-  query: ReadQuery<never>,
-  publisher: Publisher,
+  { socket, connection, outlet, query, identity, refusal }: Served,
 ): void {
+  const { access, clients, config } = context
   shareTurns(socket)
-  if (!mayPublish(publisher)) limitMessages(socket, COMMAND_ROOM)
-  const opened = join(context, connection, outlet, query, logger)
+  const limit = (identity: Identity) => {
+    const mayPublish = refusal === undefined && access.mightPublish(identity)
+    limitMessages(socket, mayPublish ? config.maxBody + COMMAND_ROOM : COMMAND_ROOM)
+  }
+  limit(identity)
+  const client = clients.add(connection, identity)
+  const opened = join(context, connection, outlet, query, identity, logger)
   // Most clients never say anything.
   let commands: WsCommands | undefined
   socket.on('message', (data, isBinary) => {
@@ -104,34 +126,38 @@ function serve(
         context,
         connection,
         outlet,
-        publisher,
+        identity,
+        client,
+        refusal,
+        authenticated: limit,
         opened,
         logger,
-        keyGoes: 'Authorization: Bearer …',
       }),
     )
     commands.take(data as Buffer, isBinary)
     forgetInflater(socket)
   })
   socket.on('pong', () => {
-    connection.answered()
+    connection.unansweredSince = 0
   })
   socket.on('close', () => {
     commands?.close()
     connection.closed()
+    clients.remove(client)
   })
 }
 
 /** Opens the channels that the URL names. Does not raise: what fails ends the connection. */
 async function join(
-  { hub }: Context,
+  { hub, access }: Context,
   connection: Connection,
   outlet: WsOutlet,
   query: ReadQuery<never>,
+  identity: Identity,
   logger: FastifyInstance['log'],
 ): Promise<void> {
   try {
-    await hub.using(query.channels, async channels => {
+    await openFor({ hub, access, identity }, query, async channels => {
       const positions = await resolveAll(channels, query)
       if (!outlet.open) return
       connection.write(wsFraming.opening(printCursor(positions)))
@@ -177,10 +203,6 @@ class WsOutlet implements Outlet {
   get open(): boolean {
     // After a close frame nothing may follow (RFC 6455 section 5.5.1).
     return this.#socket.readyState === this.#socket.OPEN && this.sink.writable
-  }
-
-  get queued(): number {
-    return queuedBytes(this.sink)
   }
 
   end({ code, reason }: CloseReason): void {

@@ -53,6 +53,14 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     logLevel: 'info',
     publishKeys: [],
     insecure: false,
+    keysFile: undefined,
+    jwtKeysFile: undefined,
+    jwksUrl: undefined,
+    jwtAudience: [],
+    jwtIssuer: undefined,
+    tokenCookie: undefined,
+    tokenQuery: false,
+    rulesFile: undefined,
     socketIo: false,
     wsDeflate: 0,
     origins: undefined,
@@ -201,17 +209,32 @@ t.test('settings that contradict each other are refused', async t => {
   t.match(problem({ WORKERS: '2' }), /^WORKERS is 2, which needs REDIS_URL/)
   t.equal(config({ WORKERS: '2', REDIS_URL: 'redis://h' }).workers, 2)
   for (const HOST of ['0.0.0.0', '::', '10.0.0.1', 'node-1.example']) {
-    t.match(problem({ HOST }), /^HOST is .* set FANWIRE_PUBLISH_KEY .* or FANWIRE_INSECURE=1/)
-    t.equal(config({ HOST, FANWIRE_PUBLISH_KEY: 'k' }).host, HOST)
+    t.match(problem({ HOST }), /^HOST is .* set FANWIRE_JWT_KEYS_FILE .* or FANWIRE_INSECURE=1/)
+    t.match(problem({ HOST, FANWIRE_PUBLISH_KEY: 'k' }), /nothing says who may do what/, 'nobody could read')
+    const writer = { HOST, ROLE: 'writer', REDIS_URL: 'redis://h' }
+    t.match(problem(writer), /set FANWIRE_PUBLISH_KEY/)
+    t.equal(config({ ...writer, FANWIRE_PUBLISH_KEY: 'k' }).host, HOST)
+    for (const way of ['FANWIRE_RULES', 'FANWIRE_KEYS_FILE', 'FANWIRE_JWT_KEYS_FILE']) {
+      t.equal(config({ HOST, [way]: 'file' }).host, HOST)
+    }
     t.equal(config({ HOST, FANWIRE_INSECURE: '1' }).host, HOST)
     t.match(problem({ HOST, FANWIRE_INSECURE: '0' }), /FANWIRE_INSECURE=1/)
-    t.match(
-      problem({ HOST, ROLE: 'edge', REDIS_URL: 'redis://h' }),
-      /anybody could publish/,
-      'ws clients publish too',
-    )
+    t.match(problem({ HOST, ROLE: 'edge', REDIS_URL: 'redis://h' }), /nothing says who may do what/)
   }
   for (const HOST of ['127.0.0.1', '127.9.9.9', '::1', '[::1]', 'localhost']) t.equal(problem({ HOST }), '')
+})
+
+t.test('keys of tokens come from a file or from a URL', async t => {
+  const URL = { FANWIRE_JWKS_URL: 'https://id.example/jwks' }
+  t.equal(config({ ...URL, FANWIRE_JWT_AUDIENCE: 'a, b' }).jwtAudience[1], 'b')
+  t.match(problem(URL), /FANWIRE_JWT_AUDIENCE is not/)
+  t.match(problem({ ...URL, FANWIRE_JWT_AUDIENCE: 'a', FANWIRE_JWT_KEYS_FILE: 'f' }), /both set/)
+  t.match(problem({ FANWIRE_JWT_ISSUER: 'i' }), /go with FANWIRE_JWKS_URL/)
+  t.match(problem({ FANWIRE_TOKEN_COOKIE: 'c' }), /no keys of tokens/)
+  t.equal(config({ FANWIRE_TOKEN_COOKIE: '__Host-c', FANWIRE_JWT_KEYS_FILE: 'f' }).tokenCookie, '__Host-c')
+  for (const url of ['http://id.example/jwks', 'https://u:p@id.example', 'jwks']) {
+    t.match(problem({ FANWIRE_JWKS_URL: url }), /^FANWIRE_JWKS_URL is malformed/)
+  }
 })
 
 t.test('Redis is named by a URL', async t => {
@@ -353,7 +376,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 42)
+  t.equal(texts.length, 50)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

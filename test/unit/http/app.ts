@@ -11,6 +11,7 @@ import { Hub } from '../../../services/broker/fanout/hub.ts'
 import { createContext } from '../../../services/http/context.ts'
 import { Health, type ProbeTimes } from '../../../services/http/health.ts'
 import { Metrics } from '../../../services/http/metrics.ts'
+import { createAccess } from '../../../services/node/create-access.ts'
 import { channels } from '../../../services/channels/index.ts'
 import { buildServer } from '../../../services/http/server.ts'
 import { MemoryLog } from '../../../services/broker/log/memory.ts'
@@ -68,8 +69,17 @@ export async function startApp(t: Test, options: AppOptions = {}): Promise<TestA
   })
   const hub = new Hub(log, { ...config, retentionOf: () => config.history })
   const health = new Health(log, logger, options.times)
+  const access = await createAccess(config, logger)
   const app = buildServer(
-    createContext({ config, log, hub, health, metrics: new Metrics({ hub, health, log }) }),
+    createContext({
+      config,
+      access,
+      logger,
+      log,
+      hub,
+      health,
+      metrics: new Metrics({ hub, health, log }),
+    }),
     logger,
   )
   app.register(channels)

@@ -1,7 +1,7 @@
 // /metrics: the format, and that the numbers are those of the node.
 
 import t from 'tap'
-import { ANONYMOUS } from '../../../services/http/auth.ts'
+import { ANONYMOUS } from '../../../services/broker/access/identity.ts'
 import { startApp } from './app.ts'
 
 const SAMPLE =
@@ -30,12 +30,12 @@ t.test('every line is Prometheus text, and every metric has a help and a type', 
 t.test('appends and replays are counted and timed, failures too', async t => {
   const { app, log } = await startApp(t)
   const draft = { data: Buffer.from('1') }
-  await app.fanwire.append('a', [draft, draft], ANONYMOUS)
-  await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
-  const [replay] = await app.fanwire.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
+  await app.fanwire.publisher.append('a', [draft, draft], ANONYMOUS)
+  await app.fanwire.publisher.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
+  const [replay] = await app.fanwire.publisher.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
   t.equal(replay?.replayed, true)
   await log.close()
-  await t.rejects(app.fanwire.append('a', [draft], ANONYMOUS), { name: 'LogUnavailable' })
+  await t.rejects(app.fanwire.publisher.append('a', [draft], ANONYMOUS), { name: 'LogUnavailable' })
   const { body } = await app.inject('/metrics')
   t.match(body, /^fanwire_appends_total\{result="appended"\} 3$/m)
   t.match(body, /^fanwire_appends_total\{result="replayed"\} 1$/m)
@@ -45,11 +45,11 @@ t.test('appends and replays are counted and timed, failures too', async t => {
 
 t.test("the hub's counters are read when asked for", async t => {
   const { app, health } = await startApp(t)
-  const stats = app.fanwire.hub.connections.wires.of('sse')
+  const stats = app.fanwire.hub.wire('sse')
   stats.connections = 3
   stats.deliveries = 12
   stats.gaps = 2
-  app.fanwire.hub.logReads.started = 7
+  app.fanwire.hub.logReads = 7
   const channel = await app.fanwire.hub.open('a')
   const { body } = await app.inject('/metrics')
   t.match(body, /^fanwire_connections\{wire="sse"\} 3$/m)

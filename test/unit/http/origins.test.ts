@@ -3,7 +3,7 @@
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { type Config, readConfig } from '../../../services/config/config.ts'
-import { requirePublisher } from '../../../services/http/auth.ts'
+import { requirePublishOrigin } from '../../../services/http/auth.ts'
 import { hostRule, originRule } from '../../../services/http/origins.ts'
 import { startApp } from './app.ts'
 
@@ -217,7 +217,11 @@ const publish = (app: FastifyInstance, origin: string) =>
   app.inject({ method: 'POST', url: '/v1/publish', headers: { origin } })
 const publishing = (app: FastifyInstance) => {
   routes(app)
-  app.post('/v1/publish', { onRequest: requirePublisher }, async () => 'published')
+  app.post(
+    '/v1/publish',
+    { onRequest: async request => requirePublishOrigin(request) },
+    async () => 'published',
+  )
 }
 
 t.test('H10: that all pages may read does not let them publish', async t => {

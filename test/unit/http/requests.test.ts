@@ -38,7 +38,7 @@ t.test('H5: a channel that is a step of a path is refused, however it is named',
       headers: JSON_TYPE,
       body: JSON.stringify({ events: [entry] }),
     })
-  for (const channel of ['.', '../..', './a', 'a/..', 'a/../b', 'a/./b']) {
+  for (const channel of ['.', '..', './a', 'a/..', 'a/../b', 'a/./b']) {
     for (const wire of ['poll', 'long-poll', 'sse', 'stream', 'push', 'refresh', 'ws']) {
       const read = await ask(`/v1/${wire}?channel=${encodeURIComponent(channel)}`)
       t.match(read, { status: 400, error: { code: 'FW_BAD_CHANNEL' } }, `${wire} ${channel}`)
@@ -49,7 +49,7 @@ t.test('H5: a channel that is a step of a path is refused, however it is named',
     }
   }
   // Sent as it stands: fetch would take the step.
-  for (const channel of ['.', '../..', '%2e%2E']) {
+  for (const channel of ['.', '..', '%2e%2E']) {
     const state = await node.get(`/v1/channels/${channel}`)
     t.equal(state.status, 400)
     t.match(JSON.parse(state.body), { error: { code: 'FW_BAD_CHANNEL', message: /neither \. nor \.\./ } })

@@ -265,7 +265,7 @@ t.test('Redis that is away is one line that says so, without its password', asyn
 t.test('beyond loopback without a key is refused', async t => {
   const { code, output } = await runNode({ env: { HOST: '0.0.0.0' } })
   t.equal(code, 2)
-  t.match(output, /FANWIRE_PUBLISH_KEY.*FANWIRE_INSECURE=1/)
+  t.match(output, /FANWIRE_RULES.*FANWIRE_INSECURE=1/)
 })
 
 t.test('localhost is one address', async t => {

@@ -10,6 +10,7 @@ import { Hub } from '../../../services/broker/fanout/hub.ts'
 import { type Context, createContext } from '../../../services/http/context.ts'
 import { Health } from '../../../services/http/health.ts'
 import { Metrics } from '../../../services/http/metrics.ts'
+import { createAccess } from '../../../services/node/create-access.ts'
 import { channels } from '../../../services/channels/index.ts'
 import { buildServer } from '../../../services/http/server.ts'
 import type { Draft } from '../../../services/broker/event/event.ts'
@@ -59,7 +60,16 @@ export async function startNode(
   })
   const hub = new Hub(log, { ...settings, retentionOf: () => settings.history })
   const health = new Health(log, logger)
-  const context = createContext({ config: settings, log, hub, health, metrics: new Metrics({ hub, health }) })
+  const access = await createAccess(settings, logger)
+  const context = createContext({
+    config: settings,
+    access,
+    logger,
+    log,
+    hub,
+    health,
+    metrics: new Metrics({ hub, health }),
+  })
   const app = buildServer(context, logger)
   app.register(channels)
   app.register(writer, options ?? {})

@@ -343,7 +343,22 @@ t.test('publish needs a key where there is one, in auth or a header; the rest do
   const channel = fresh()
   const publish = { channel, data: 1 }
   const header = (authorization: string) => ({ extraHeaders: { authorization } })
-  const bad: Options[] = [{}, { auth: { key: 'wrong' } }, { auth: { key: 5 } }, header('Bearer wrong')]
+  const { io: connectIo } = await import('socket.io-client')
+  const refused = async (options: Options) => {
+    const client = connectIo(`http://127.0.0.1:${keyed.port}`, {
+      ...WEBSOCKET,
+      ...options,
+      reconnection: false,
+      forceNew: true,
+    })
+    const error = await new Promise<Error>(resolve => client.once('connect_error', resolve))
+    client.disconnect()
+    return error as Error & { data?: { code: string } }
+  }
+  const wrong = await refused({ auth: { key: 'wrong' } })
+  t.match([wrong.message, wrong.data?.code], [/none of the keys/, 'FW_UNAUTHORIZED'])
+  t.ok(await refused(header('Bearer wrong')))
+  const bad: Options[] = [{}, { auth: { key: 5 } }]
   for (const options of bad) {
     const client = await connect([], keyed, options)
     t.equal((await client.ask('publish', publish)).error?.code, 'FW_UNAUTHORIZED')
@@ -657,14 +672,14 @@ t.test('one that polls no more is told a while later that it stood still, and cu
   const sid = await session(own)
   await post(own, sid, `421["subscribe",{"channel":"${channel}"}]`)
   await own.append(channel, '1')
-  await until('it is told to go', () => own.hub.connections.leaving.size === 1)
+  await until('it is told to go', () => own.hub.leaving.size === 1)
   t.match((await polls(own, sid)).body, /^431\[\{"ok":/, 'what waited')
   t.match((await polls(own, sid)).body, /^42\["close",\{"code":4001,/)
   await until('and gone', () => connections(own) === 0)
   const never = await session(own)
   await post(own, never, `421["subscribe",{"channel":"${channel}"}]`)
   await own.append(channel, '1')
-  await until('the other is told to go', () => own.hub.connections.leaving.size === 1)
+  await until('the other is told to go', () => own.hub.leaving.size === 1)
   await until('and is cut', () => connections(own) === 0)
 })
 
@@ -681,7 +696,7 @@ t.test('a node that stops says so, and its clients come back by themselves', asy
     const told = new Promise(resolve => client.socket.once('close', resolve))
     await reading(own, channel)
     const [id] = await own.append(channel, '"last"')
-    await own.hub.connections.drain(10)
+    await own.hub.drain(10)
     t.match(await told, { code: 1001, reason: /stopping/, retry: Number })
     // Not 'io server disconnect', after which a client stays away.
     t.equal(await reason, 'transport close')

@@ -287,7 +287,9 @@ t.test('publishes of one client keep their order', async t => {
 t.test('publish needs a key where there is one; the rest does not', async t => {
   const channel = fresh()
   const publish = { channel, data: 1 }
-  for (const headers of [{}, { authorization: 'Bearer wrong' }, { authorization: 'sesame' }]) {
+  const wrong = { authorization: 'Bearer wrong' }
+  await t.rejects(connect({ channels: [] }, keyed, wrong), /FW_UNAUTHORIZED/, 'before the handshake')
+  for (const headers of [{}, { authorization: 'sesame' }]) {
     const client = await connect({ channels: [] }, keyed, headers as Record<string, string>)
     t.equal((await client.ask({ publish })).error?.code, 'FW_UNAUTHORIZED')
     t.ok((await client.ask({ subscribe: channel })).ok)
@@ -354,7 +356,7 @@ t.test('goodbyes have the code that says what to do', async t => {
   await own.append(channel, '1')
   await client.event()
   const closed = Promise.all([closeCode(client.socket), closeCode(quiet.socket)])
-  await own.hub.connections.drain(10)
+  await own.hub.drain(10)
   t.same(await closed, [1001, 1001])
   t.match(client.log.at(-1), '"data":1')
   await until('nobody is left', () => connections(own) === 0 && own.app.sockets.size === 0)

@@ -8,7 +8,7 @@ import { type Command, Redis, type RedisOptions, ReplyError } from 'ioredis'
 import { delay } from '../../../backoff.ts'
 import { addressOf, type Endpoint, type HostPort } from './url.ts'
 import { LogRefused, LogUnavailable } from '../log.ts'
-import type { Logger } from './logger.ts'
+import type { Logger } from '../../logger.ts'
 import { ErrorReply } from './replies.ts'
 
 export interface ConnectionOptions {

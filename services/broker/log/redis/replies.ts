@@ -2,7 +2,7 @@
 
 import type { Failure } from '../log.ts'
 import { LogRefused, LogUnavailable } from '../log.ts'
-import type { Logger } from './logger.ts'
+import type { Logger } from '../../logger.ts'
 
 /** Answers that stay the same until somebody changes something: the data, the rights, the URL. */
 const FOR_GOOD = new Set(['WRONGTYPE', 'NOPERM', 'NOAUTH', 'WRONGPASS', 'CROSSSLOT', 'ERR'])

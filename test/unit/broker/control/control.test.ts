@@ -106,7 +106,8 @@ t.test('a log that is away does not hold the start, and is tried again', async t
   const log = view()
   const warnings: string[] = []
   const { control, heard } = listening(log, {
-    warn: (_about: object, message: string) => warnings.push(message),
+    ...silent,
+    warn: (_about: object, message: string) => void warnings.push(message),
   })
   log.broken = new LogUnavailable('away')
   await t.rejects(control.tell('revoke', REVOKED), LogUnavailable)
@@ -139,7 +140,10 @@ t.test('commands that may have been lost are reported', async t => {
   const { view } = sharedLog()
   const log = view()
   const warnings: string[] = []
-  const node = listening(log, { warn: (_about: object, message: string) => warnings.push(message) })
+  const node = listening(log, {
+    ...silent,
+    warn: (_about: object, message: string) => void warnings.push(message),
+  })
   await node.control.open()
   t.teardown(() => node.control.close())
   await log.lose(CONTROL)
@@ -183,7 +187,10 @@ t.test('a handler that raises and a command of a later version do not stop the n
   const log = view()
   const warnings: object[] = []
   const heard: string[] = []
-  const control = new Control({ log, logger: { warn: about => warnings.push(about) } })
+  const control = new Control({
+    log,
+    logger: { ...silent, warn: (about: object) => void warnings.push(about) },
+  })
     .on('unsubscribe', () => {
       throw new Error('a fault')
     })

@@ -3,7 +3,7 @@
 import type { ChannelLog, Feed, Follower } from '../../../../services/broker/log/log.ts'
 import { MemoryLog } from '../../../../services/broker/log/memory.ts'
 import { reservedRetention } from '../../../../services/broker/control/channels.ts'
-import type { Logger } from '../../../../services/broker/control/tail.ts'
+import type { Logger } from '../../../../services/broker/logger.ts'
 
 const OTHERS = { events: 1000, age: 3_600_000, bytes: 1024 * 1024 }
 
@@ -95,4 +95,4 @@ export function sharedLog(now: () => number = Date.now): Shared {
   return { log, view }
 }
 
-export const silent: Logger = { warn() {} }
+export const silent: Logger = { debug() {}, info() {}, warn() {} }

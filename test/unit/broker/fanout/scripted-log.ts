@@ -224,9 +224,6 @@ export class Listener {
       get open() {
         return sink.writable
       },
-      get queued() {
-        return sink.writableLength
-      },
       end(reason) {
         closes.push(reason)
         sink.end()
@@ -235,7 +232,7 @@ export class Listener {
         sink.destroy()
       },
     }
-    this.connection = new Connection(hub.connections, framing, outlet)
+    this.connection = new Connection(hub, framing, outlet)
     sink.once('close', () => this.connection.closed())
   }
 

@@ -1,6 +1,6 @@
-// What the log needs of a logger: it knows no logging library.
+// What the broker needs of a logger: it knows no logging library.
 
-/** What the log says of itself; pino's loggers are such. */
+/** pino's loggers are such. */
 export interface Logger {
   debug(about: object, message: string): void
   info(about: object, message: string): void

@@ -1,0 +1,363 @@
+// Who may do what on this node: its keys, its tokens and its rules, read again when their files change.
+
+import { EventEmitter } from 'node:events'
+import { FanwireError } from '../../errors.ts'
+import { BadFileError, problemLine } from '../files/bad-file.ts'
+import type { Retention, RetentionOf } from '../log/log.ts'
+import type { Logger } from '../logger.ts'
+import { openRulesFile, type RulesFile } from '../rules/file.ts'
+import { CLOSED_RULES, openRules } from '../rules/parse.ts'
+import type { Rule, Rules } from '../rules/rules.ts'
+import { type WatchedFile, watchFile } from '../files/watched-file.ts'
+import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
+import type { Right } from './grants.ts'
+import { ANONYMOUS, type Identity, withGrants } from './identity.ts'
+import { parseJwks, type TokenKeys } from './jwks.ts'
+import { createJwksUrl, type JwksUrl } from './jwks-url.ts'
+import { type Decision, may } from './may.ts'
+import { createRevocations } from './revocation.ts'
+import { type Accepted, createTokens, type KeySource, type Refused, type Tokens } from './tokens.ts'
+
+export interface AccessOptions {
+  readonly publishKeys: readonly string[]
+  readonly keysFile: string | undefined
+  readonly jwtKeysFile: string | undefined
+  readonly jwksUrl: string | undefined
+  readonly jwtAudience: readonly string[]
+  readonly jwtIssuer: string | undefined
+  readonly rulesFile: string | undefined
+  /** Without a rules file: everybody may read, and publish where there are no API keys. */
+  readonly open: boolean
+  /** Of channels whose rule names none. */
+  readonly retention: Retention
+  readonly logger: Logger
+  /** Calls back on SIGHUP; returns what ends that. */
+  hangUp?(listener: () => void): () => void
+}
+
+/** What decides on a credential; counted for metrics. */
+export type Outcome =
+  | 'accepted'
+  | 'unknown_key'
+  | 'expired_key'
+  | `${'malformed' | 'unknown' | 'expired' | 'used'}_ticket`
+  | Refused['reason']
+
+interface AccessEvents {
+  /** Other rules hold: whoever is connected is judged again. */
+  rules: []
+  /** Tokens of the user that were issued before are refused from now on. */
+  revoked: [user: string]
+  /** Keys or rules could not be read; what held before goes on. */
+  refused: []
+}
+
+/** Why credentials are not accepted: the error's message has nothing secret in it. */
+export class CredentialsRefused extends FanwireError {
+  constructor(message: string) {
+    super('FW_UNAUTHORIZED', message, { challenge: 'invalid_token' })
+  }
+}
+
+/** An identity has not the right. 401 where nothing came with the request, else 403. */
+export class NotAllowed extends FanwireError {
+  readonly right: Right
+
+  constructor({ challenge, why, right }: Decision) {
+    if (challenge === 'authenticate') super('FW_UNAUTHORIZED', why, { challenge: undefined })
+    else super('FW_FORBIDDEN', why, { challenge })
+    this.right = right
+  }
+}
+
+/** A file that a setting names can't be used. */
+export class AccessRefused extends Error {
+  override readonly name = 'AccessRefused'
+}
+
+function refuse(setting: string, path: string): (error: unknown) => never {
+  return error => {
+    if (!(error instanceof BadFileError)) throw error
+    const lines = error.problems.map(problem => problemLine(problem, path))
+    throw new AccessRefused(`${setting} can not be used:\n${lines.join('\n')}`)
+  }
+}
+
+/** A file with keys of tokens, as a source. */
+class FileKeys implements KeySource {
+  readonly known = true
+  readonly #file: WatchedFile<TokenKeys>
+
+  constructor(file: WatchedFile<TokenKeys>) {
+    this.#file = file
+  }
+
+  get keys(): TokenKeys {
+    return this.#file.current
+  }
+
+  async refresh(): Promise<boolean> {
+    return false
+  }
+}
+
+export class Access extends EventEmitter<AccessEvents> {
+  /** Times that each outcome happened; for metrics. */
+  readonly outcomes = new Map<Outcome, number>()
+  /** Refused requests and commands by code and right; for metrics. */
+  readonly refusals = new Map<string, number>()
+  readonly revocations = createRevocations()
+
+  readonly #options: AccessOptions
+  #rulesFile: RulesFile | undefined
+  #keysFile: WatchedFile<ApiKeyEntry[]> | undefined
+  #tokenKeysFile: WatchedFile<TokenKeys> | undefined
+  #jwks: JwksUrl | undefined
+  #keys: ApiKeys
+  #keyIds: ReadonlySet<string> = new Set()
+  #tokens: Tokens | undefined
+  #withoutFile: Rules
+  readonly #retentions = new WeakMap<Rule, Retention>()
+
+  private constructor(options: AccessOptions) {
+    super()
+    this.#options = options
+    this.#keys = createApiKeys([], options.publishKeys)
+    this.#withoutFile = CLOSED_RULES
+  }
+
+  /** Raises AccessRefused for a file that can't be used. */
+  static async open(options: AccessOptions): Promise<Access> {
+    const access = new Access(options)
+    try {
+      await access.#open()
+    } catch (error) {
+      access.close()
+      throw error
+    }
+    return access
+  }
+
+  async #open(): Promise<void> {
+    const { rulesFile, keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, logger, hangUp } =
+      this.#options
+    if (rulesFile !== undefined) {
+      const opened = openRulesFile(rulesFile, hangUp === undefined ? {} : { hangUp })
+      this.#rulesFile = await opened.catch(refuse('FANWIRE_RULES', rulesFile))
+      this.#follow(this.#rulesFile, 'FANWIRE_RULES', () => this.emit('rules'))
+    }
+    if (keysFile !== undefined) {
+      const opened = watchFile({ path: keysFile, parse: parseKeysFile })
+      this.#keysFile = await opened.catch(refuse('FANWIRE_KEYS_FILE', keysFile))
+      this.#follow(this.#keysFile, 'FANWIRE_KEYS_FILE', () => this.#readKeys())
+    }
+    if (jwtKeysFile !== undefined) {
+      const opened = watchFile({ path: jwtKeysFile, parse: text => parseJwks(text) })
+      this.#tokenKeysFile = await opened.catch(refuse('FANWIRE_JWT_KEYS_FILE', jwtKeysFile))
+      this.#follow(this.#tokenKeysFile, 'FANWIRE_JWT_KEYS_FILE', () => {})
+      this.#tokens = this.#createTokens(new FileKeys(this.#tokenKeysFile))
+    } else if (jwksUrl !== undefined) {
+      this.#jwks = createJwksUrl({
+        url: jwksUrl,
+        audiences: jwtAudience,
+        ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
+        onFailure: reason => logger.warn({ reason }, 'the keys of FANWIRE_JWKS_URL could not be read'),
+      })
+      this.#tokens = this.#createTokens(this.#jwks)
+      await this.#jwks.refresh()
+    }
+    this.#readKeys()
+  }
+
+  #createTokens(source: KeySource): Tokens {
+    return createTokens({ source, revoked: (user, issuedAt) => this.revocations.isRevoked(user, issuedAt) })
+  }
+
+  #follow<T>(file: WatchedFile<T>, setting: string, changed: () => void): void {
+    const { logger } = this.#options
+    file.on('changed', () => {
+      logger.info({ setting }, `the file of ${setting} was read again`)
+      changed()
+    })
+    file.on('refused', error => {
+      logger.warn(
+        { setting, reason: error.message },
+        `the file of ${setting} can not be used: what it said before holds on`,
+      )
+      this.emit('refused')
+    })
+  }
+
+  #readKeys(): void {
+    const { publishKeys, open } = this.#options
+    const entries = this.#keysFile?.current ?? []
+    this.#keys = createApiKeys(entries, publishKeys)
+    this.#keyIds = new Set([...publishKeys.map((_, i) => publishKeyId(i)), ...entries.map(({ id }) => id)])
+    this.#withoutFile = open ? openRules({ keys: this.#keys.size > 0 }) : CLOSED_RULES
+    // A connection whose key was taken away is judged again.
+    this.emit('rules')
+  }
+
+  /** What holds now. */
+  get rules(): Rules {
+    return this.#rulesFile?.current ?? this.#withoutFile
+  }
+
+  /** Everybody may everything: there is nothing that could be taken away from a client. */
+  get isOpen(): boolean {
+    return this.#rulesFile === undefined && this.rules.open === 'all' && this.#tokens === undefined
+  }
+
+  /** Files that can't be used as they are now, by setting, and why. */
+  get problems(): { readonly setting: string; readonly problem: string }[] {
+    const files = {
+      FANWIRE_RULES: this.#rulesFile,
+      FANWIRE_KEYS_FILE: this.#keysFile,
+      FANWIRE_JWT_KEYS_FILE: this.#tokenKeysFile,
+    }
+    return Object.entries(files).flatMap(([setting, file]) =>
+      file?.problem === undefined ? [] : [{ setting, problem: file.problem.message }],
+    )
+  }
+
+  may(identity: Identity, right: Right, channel?: string): Decision {
+    return may(identity, right, channel, this.rules)
+  }
+
+  /** Raises NotAllowed. */
+  require(identity: Identity, right: Right, channel?: string): void {
+    const decision = may(identity, right, channel, this.rules)
+    if (decision.allowed) return
+    const error = new NotAllowed(decision)
+    const name = `${error.code} ${right}`
+    this.refusals.set(name, (this.refusals.get(name) ?? 0) + 1)
+    throw error
+  }
+
+  /** Whether there is a channel that somebody without credentials may publish to. */
+  get anyoneMayPublish(): boolean {
+    const { open, list, default: others } = this.rules
+    return open === 'all' || [...list, others].some(rule => rule.publish.includes('anyone'))
+  }
+
+  // Credentials -----------------------------------------------------------------------------------------------
+
+  /** Whose a key or a token is. Raises CredentialsRefused. */
+  async bearer(text: string): Promise<Identity> {
+    return (await this.#bearer(text)).identity
+  }
+
+  /** A token of a connection. Raises CredentialsRefused. */
+  async token(text: string): Promise<Accepted> {
+    if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node takes no tokens')
+    const result = await this.#tokens.authenticate(text)
+    if (!result.ok) throw this.#refuse(result.reason, result.message)
+    this.#count('accepted')
+    return result
+  }
+
+  /** Of a client that says in a message who it is. Raises CredentialsRefused. */
+  async credentials({ token, key }: { readonly token?: string; readonly key?: string }): Promise<Identity> {
+    if (token === undefined) return await this.bearer(key ?? '')
+    return this.#asksNobody ? ANONYMOUS : (await this.token(token)).identity
+  }
+
+  /** There is nothing to compare credentials with: on loopback everybody is let in anyway. */
+  get #asksNobody(): boolean {
+    return this.#keys.size === 0 && this.#tokens === undefined && this.rules.open === 'all'
+  }
+
+  async #bearer(text: string): Promise<{ readonly identity: Identity }> {
+    if (this.#asksNobody) return { identity: ANONYMOUS }
+    const key = this.#keys.find(text)
+    if (key.ok) {
+      this.#count('accepted')
+      return key
+    }
+    if (key.reason === 'expired') throw this.#refuse('expired_key', 'the key has expired')
+    if (this.#tokens !== undefined && text.includes('.')) return await this.token(text)
+    throw this.#refuse('unknown_key', 'missing or invalid key: this is none of the keys of this node')
+  }
+
+  /** The identity, with what a channel token grants. Raises CredentialsRefused. */
+  async withChannelToken(identity: Identity, text: string): Promise<Identity> {
+    if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node takes no tokens')
+    const granted = await this.#tokens.authenticateChannel(text, identity.user)
+    if (!granted.ok) throw this.#refuse(granted.reason, granted.message)
+    this.#count('accepted')
+    const kind = identity.kind === 'anonymous' ? 'token' : identity.kind
+    const ends = earlier(identity.connectionEndsAt, granted.endsAt)
+    return { ...withGrants(identity, granted.grants), kind, connectionEndsAt: ends }
+  }
+
+  /** The identity of claims that were verified before, as a ticket keeps them. Raises CredentialsRefused. */
+  accept(claims: Accepted['claims']): Accepted {
+    const result = this.#tokens?.accept(claims)
+    if (result?.ok) return result
+    throw this.#refuse(result?.reason ?? 'unknown_key', result?.message ?? 'this node takes no tokens')
+  }
+
+  /** Why a ticket is not taken: its holder is told only that it is not. */
+  refuseTicket(outcome: 'malformed' | 'unknown' | 'expired' | 'used'): CredentialsRefused {
+    return this.#refuse(`${outcome}_ticket`, 'the ticket is unknown, used or expired: get another one')
+  }
+
+  /** Tokens of the user issued before that time (ms) are refused from now on; until when one could live, ms. */
+  revoke(user: string, before: number, until?: number): void {
+    this.revocations.revoke(user, before, until)
+    this.emit('revoked', user)
+  }
+
+  /** Whether what an identity came from does not hold any more: a token that was revoked, a key that was taken away. */
+  isRevoked({ kind, user, issuedAt, key = '' }: Identity): boolean {
+    return kind === 'key'
+      ? !this.#keyIds.has(key)
+      : kind === 'token' && this.revocations.isRevoked(user, issuedAt)
+  }
+
+  #refuse(outcome: Outcome, message: string): CredentialsRefused {
+    this.#count(outcome)
+    return new CredentialsRefused(message)
+  }
+
+  #count(outcome: Outcome): void {
+    this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1)
+  }
+
+  /** Whether somebody may publish to some channel at all: others need not be listened to for long. */
+  mightPublish({ kind }: Identity): boolean {
+    return kind !== 'anonymous' || this.anyoneMayPublish
+  }
+
+  // Rules of a channel ----------------------------------------------------------------------------------------
+
+  /** What is kept of a channel: its rule's history, and the settings where that says nothing. */
+  readonly retentionOf: RetentionOf = channel => {
+    const { list, default: others } = this.rules
+    const rule = list.length === 0 ? others : this.rules.of(channel)
+    let retention = this.#retentions.get(rule)
+    if (retention === undefined) {
+      retention = { ...this.#options.retention, ...rule.history }
+      this.#retentions.set(rule, retention)
+    }
+    return retention
+  }
+
+  /** Bytes that an event of the channel may have, where its rule says. */
+  maxBodyOf(channel: string): number | undefined {
+    const { list, default: others } = this.rules
+    return (list.length === 0 ? others : this.rules.of(channel)).maxBody
+  }
+
+  close(): void {
+    this.#rulesFile?.close()
+    this.#keysFile?.close()
+    this.#tokenKeysFile?.close()
+    this.#jwks?.close()
+    this.removeAllListeners()
+  }
+}
+
+function earlier(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b)
+}

@@ -1,0 +1,209 @@
+// Clients that stay connected: who they are, and the end of those whose token ends or is revoked, or who may not read
+// any more what they read.
+
+import { randomBytes } from 'node:crypto'
+import type { Access } from '../broker/access/access.ts'
+import type { Identity } from '../broker/access/identity.ts'
+import type { CloseReason } from '../broker/fanout/framing.ts'
+import { FanwireError } from '../errors.ts'
+
+/** Something that a client holds open. */
+export interface Held {
+  /** Names of the channels that it reads. */
+  readonly channels: readonly string[]
+  /** Tells the client why, and ends. */
+  end(reason: CloseReason): void
+}
+
+/** Who holds something open. The identity changes when its token is refreshed. */
+export interface Client {
+  /** Made when somebody asks for it. */
+  readonly id: string
+  readonly held: Held
+  readonly identity: Identity
+  /** ms since 1970. */
+  readonly since: number
+}
+
+/** Reconnect with your cursor, and with a new token. */
+export const EXPIRED: CloseReason = { code: 4401, reason: 'token expired', retry: 1000 }
+/** The server ended it; a new token lets the client in again. */
+export const REVOKED: CloseReason = { code: 4401, reason: 'token revoked', retry: 1000 }
+
+/** The client may not read this channel any more. */
+function forbidden(channel: string): CloseReason {
+  return about(`may not read ${channel} any more`)
+}
+
+/** The server took the channel from it. */
+export function unsubscribed(channel: string): CloseReason {
+  return about(`unsubscribed from ${channel}`)
+}
+
+/** RFC 6455 section 5.5 leaves 123 bytes. Names of channels are ASCII. */
+function about(reason: string): CloseReason {
+  return { code: 4403, reason: reason.slice(0, 123), retry: 1000 }
+}
+
+/** The same as the answer to a request that was held. */
+export function refusalOf({ code, reason }: CloseReason): FanwireError {
+  return code === 4403
+    ? new FanwireError('FW_FORBIDDEN', reason, { challenge: 'insufficient_scope' })
+    : new FanwireError('FW_UNAUTHORIZED', reason, { challenge: 'invalid_token' })
+}
+
+/** How often expiries are looked at, ms. */
+const TICK_MS = 1000
+/** Clients that are judged again before others have their turn. */
+const JUDGED_AT_A_TIME = 1000
+
+class Entry implements Client {
+  readonly held: Held
+  identity: Identity
+  readonly since = Date.now()
+  #id: string | undefined
+
+  constructor(held: Held, identity: Identity) {
+    this.held = held
+    this.identity = identity
+  }
+
+  get id(): string {
+    this.#id ??= randomBytes(12).toString('base64url')
+    return this.#id
+  }
+}
+
+export class Clients {
+  readonly #access: Access
+  readonly #clients = new Set<Entry>()
+  /** By the tick in which they end. */
+  readonly #ending = new Map<number, Set<Entry>>()
+  #timer: NodeJS.Timeout | undefined
+  #judging = false
+  #judgeAgain = false
+
+  constructor(access: Access) {
+    this.#access = access
+    access.on('rules', () => void this.#judgeAll())
+    access.on('revoked', user => this.#endRevoked(user))
+  }
+
+  /** Where everybody may everything there is nothing to watch, and nothing is kept. */
+  add(held: Held, identity: Identity): Client | undefined {
+    if (this.#access.isOpen) return undefined
+    const client = new Entry(held, identity)
+    this.#clients.add(client)
+    this.#schedule(client)
+    // What was decided when the request began may have changed since.
+    this.#judge(client)
+    return client
+  }
+
+  /** It has ended by itself. */
+  remove(client: Client | undefined): void {
+    if (!(client instanceof Entry)) return
+    this.#clients.delete(client)
+    this.#unschedule(client)
+  }
+
+  /** Another token came for it. */
+  renew(client: Client | undefined, identity: Identity): void {
+    if (!(client instanceof Entry)) return
+    this.#unschedule(client)
+    client.identity = identity
+    this.#schedule(client)
+    this.#judge(client)
+  }
+
+  /** Everything that a user holds open; with another `which`, some of it. Returns how many. */
+  end(user: string, reason: CloseReason, which: (client: Client) => boolean = () => true): number {
+    const found = [...this.#clients].filter(client => client.identity.user === user && which(client))
+    for (const client of found) this.#end(client, reason)
+    return found.length
+  }
+
+  /** All that are known. */
+  [Symbol.iterator](): Iterator<Client> {
+    return this.#clients.values()
+  }
+
+  get size(): number {
+    return this.#clients.size
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    this.#clients.clear()
+    this.#ending.clear()
+  }
+
+  #end(client: Entry, reason: CloseReason): void {
+    this.remove(client)
+    client.held.end(reason)
+  }
+
+  /** Ends a client that may not stay. */
+  #judge(client: Entry): void {
+    const { held, identity } = client
+    if (this.#access.isRevoked(identity)) return this.#end(client, REVOKED)
+    for (const channel of held.channels) {
+      if (!this.#access.may(identity, 'subscribe', channel).allowed)
+        return this.#end(client, forbidden(channel))
+    }
+  }
+
+  /** A slice in each turn of the event loop. */
+  async #judgeAll(): Promise<void> {
+    this.#judgeAgain = true
+    if (this.#judging) return
+    this.#judging = true
+    while (this.#judgeAgain) {
+      this.#judgeAgain = false
+      let judged = 0
+      for (const client of [...this.#clients]) {
+        if (this.#clients.has(client)) this.#judge(client)
+        if (++judged % JUDGED_AT_A_TIME === 0) await new Promise(resolve => setImmediate(resolve))
+      }
+    }
+    this.#judging = false
+  }
+
+  #endRevoked(user: string): void {
+    for (const client of [...this.#clients]) {
+      if (client.identity.user === user && this.#access.isRevoked(client.identity)) this.#end(client, REVOKED)
+    }
+  }
+
+  // Expiry ----------------------------------------------------------------------------------------------------
+
+  #schedule(client: Entry): void {
+    const { connectionEndsAt } = client.identity
+    if (connectionEndsAt === undefined) return
+    const tick = Math.floor(connectionEndsAt / TICK_MS)
+    const ending = this.#ending.get(tick) ?? new Set()
+    this.#ending.set(tick, ending.add(client))
+    this.#timer ??= setInterval(() => this.#expire(), TICK_MS).unref()
+  }
+
+  #unschedule(client: Entry): void {
+    const { connectionEndsAt } = client.identity
+    if (connectionEndsAt === undefined) return
+    const tick = Math.floor(connectionEndsAt / TICK_MS)
+    const ending = this.#ending.get(tick)
+    ending?.delete(client)
+    if (ending?.size === 0) this.#ending.delete(tick)
+  }
+
+  #expire(): void {
+    const now = Math.floor(Date.now() / TICK_MS)
+    for (const [tick, clients] of this.#ending) {
+      if (tick > now) continue
+      this.#ending.delete(tick)
+      for (const client of clients) this.#end(client, EXPIRED)
+    }
+    if (this.#ending.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+}

@@ -1,0 +1,40 @@
+// What a node does on the word of others, and how its parts are let go of.
+
+import type { Access } from '../broker/access/access.ts'
+import { reservedRetention } from '../broker/control/channels.ts'
+import type { RetentionOf } from '../broker/log/log.ts'
+import { REVOKED, unsubscribed } from '../http/clients.ts'
+import type { Context } from '../http/context.ts'
+
+/** What is kept of each channel: those of the node, and those of clients by their rules. */
+export function retentions(access: Access): RetentionOf {
+  const reserved = reservedRetention()
+  return channel => reserved(channel) ?? access.retentionOf(channel)
+}
+
+/** Hears what others tell, and says that this node is there. Does not raise. */
+export async function openCluster({ access, clients, control, nodes, questions }: Context): Promise<void> {
+  control
+    .on('revoke', ({ user, before, until }) => access.revoke(user, before, until))
+    .on('disconnect', ({ user, client }, { past }) => {
+      // What was told before this node listened was not about those that are connected now.
+      if (!past) clients.end(user, REVOKED, each => client === undefined || each.id === client)
+    })
+    .on('unsubscribe', ({ user, channel }, { past }) => {
+      if (!past) clients.end(user, unsubscribed(channel), each => each.held.channels.includes(channel))
+    })
+  await Promise.all([control.open(), nodes.open(), questions.open()])
+}
+
+/** Lets go of everything but the server. */
+export async function closeParts(context: Context): Promise<void> {
+  const { health, clients, access, hub, log, control, questions, nodes } = context
+  health.close()
+  clients.close()
+  access.close()
+  control.close()
+  questions.close()
+  await nodes.close()
+  hub.close()
+  await log.close()
+}

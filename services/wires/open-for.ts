@@ -1,0 +1,64 @@
+// The only way to open channels for a client: asks first whether it may read them from where it wants to begin.
+
+import type { Access } from '../broker/access/access.ts'
+import type { Identity } from '../broker/access/identity.ts'
+import type { Start } from '../broker/event/position.ts'
+import type { Channel } from '../broker/fanout/channel.ts'
+import type { Hub } from '../broker/fanout/hub.ts'
+
+/** Who opens channels, and what with. */
+export interface Opener {
+  readonly access: Access
+  readonly hub: Hub
+  readonly identity: Identity
+}
+
+/** What is to be opened: a start for each channel. */
+export interface Wanted {
+  readonly channels: readonly string[]
+  readonly starts: readonly Start[]
+}
+
+/** Raises FW_UNAUTHORIZED, FW_FORBIDDEN where the client may not read a channel, or not from there. */
+export function requireReadable(
+  { access, identity }: Omit<Opener, 'hub'>,
+  { channels, starts }: Wanted,
+): void {
+  for (const [i, channel] of channels.entries())
+    requireReadableFrom(access, identity, channel, starts[i] ?? 'latest')
+}
+
+function requireReadableFrom(access: Access, identity: Identity, channel: string, start: Start): void {
+  access.require(identity, 'subscribe', channel)
+  if (start !== 'latest') access.require(identity, 'history', channel)
+}
+
+/** Opens channels whose readers stay, for as long as `use` takes and the readers that it leaves. All or nothing. */
+export async function openFor<T>(
+  opener: Opener,
+  wanted: Wanted,
+  use: (channels: Channel[]) => Promise<T>,
+): Promise<T> {
+  requireReadable(opener, wanted)
+  return await opener.hub.using(wanted.channels, use)
+}
+
+/** The same for what asks channels for pages and does not stay. */
+export async function glanceFor<T>(
+  opener: Opener,
+  wanted: Wanted,
+  use: (channels: Channel[]) => Promise<T>,
+): Promise<T> {
+  requireReadable(opener, wanted)
+  return await opener.hub.glancing(wanted.channels, use)
+}
+
+/** Opens one more channel. The caller releases it. */
+export async function openOneFor(
+  { access, hub, identity }: Opener,
+  channel: string,
+  start: Start,
+): Promise<Channel> {
+  requireReadableFrom(access, identity, channel, start)
+  return await hub.open(channel)
+}
