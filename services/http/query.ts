@@ -6,6 +6,9 @@ import { FanwireError, quote } from '../errors.ts'
 /** Names that caches, trackers and service workers add to any URL; `__proto__` is none of theirs. */
 const ADDED_BY_OTHERS = /^(?:_(?!_proto__)|utm_|ngsw-|(?:fbclid|gclid)$)/
 
+/** What credentials come in: auth.ts has read them. */
+const CREDENTIALS: ReadonlySet<string> = new Set(['ticket', 'token', 'channel_token'])
+
 /** Edits between an unknown name and a known one up to which the known one is suggested. */
 const NEAR = 3
 
@@ -15,7 +18,7 @@ export type Query<Once extends string, Many extends string = never> = { readonly
 }
 
 /**
- * The parameters of a request. Passes over those that others add to URLs. Raises FW_BAD_PARAMETER where a name is
+ * The parameters of a request. Passes over credentials, and those that others add to URLs. Raises FW_BAD_PARAMETER where a name is
  * neither in `once` nor in `many`, or one of `once` is repeated.
  */
 export function checkedQuery<Once extends string, Many extends string = never>(
@@ -29,7 +32,7 @@ export function checkedQuery<Once extends string, Many extends string = never>(
     else if (once.some(each => each === name)) {
       if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
       checked[name] = value
-    } else if (!ADDED_BY_OTHERS.test(name)) throw unknownParameter(name, [...many, ...once])
+    } else if (!ADDED_BY_OTHERS.test(name) && !CREDENTIALS.has(name)) throw unknownParameter(name, [...many, ...once])
   }
   return checked as Query<Once, Many>
 }
