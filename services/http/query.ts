@@ -32,7 +32,8 @@ export function checkedQuery<Once extends string, Many extends string = never>(
     else if (once.some(each => each === name)) {
       if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
       checked[name] = value
-    } else if (!ADDED_BY_OTHERS.test(name) && !CREDENTIALS.has(name)) throw unknownParameter(name, [...many, ...once])
+    } else if (!ADDED_BY_OTHERS.test(name) && !CREDENTIALS.has(name))
+      throw unknownParameter(name, [...many, ...once])
   }
   return checked as Query<Once, Many>
 }
