@@ -2,7 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { lastsUntil } from '../broker/fanout/hub.ts'
+import { lastsUntil } from '../broker/fanout/connections.ts'
 import { FanwireError } from '../errors.ts'
 import { answerAndClose, connectionOf, isSending, whenOver } from './exchange.ts'
 import { isHandshake } from './node/upgrades.ts'

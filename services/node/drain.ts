@@ -33,10 +33,14 @@ export async function drain(app: FastifyInstance, { notice, spread }: DrainTimes
   // Not as an http.Server: that would cut idle connections, over which a proxy may be sending a request just now.
   // They are told not to be kept with their next answer.
   for (const listener of app.protocols.listeners) Server.prototype.close.call(listener)
-  await hub.drain(spread)
+  await hub.connections.drain(spread)
   // To sessions that no answer told; unlike `Connection: close` this is safe while a request is on its way.
   app.protocols.goAway()
-  await Promise.all([app.inFlight.end(), app.inFlight.answered(LAST_ANSWERS), hub.gone(LAST_ANSWERS)])
+  await Promise.all([
+    app.inFlight.end(),
+    app.inFlight.answered(LAST_ANSWERS),
+    hub.connections.gone(LAST_ANSWERS),
+  ])
   const closed = app.close()
   // The server waits for sockets that it handed over (WebSocket), but does not close them.
   for (const socket of app.sockets) socket.destroy()

@@ -15,7 +15,7 @@ export function policyFor(request: FastifyRequest, policy: string): string {
 
 /** Sends an answer and counts it. */
 export function sendAnswer(reply: FastifyReply, wire: string, answer: Answer): FastifyReply {
-  const stats = reply.server.fanwire.hub.wire(wire)
+  const stats = reply.server.fanwire.hub.connections.wires.of(wire)
   stats.deliveries += answer.events.length
   stats.gaps += answer.gaps.length
   return reply.type('application/json; charset=utf-8').send(encodeAnswer(answer))

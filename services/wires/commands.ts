@@ -68,9 +68,9 @@ export class Commands {
   take(run: () => Promise<void>, fail: (error: FanwireError) => void): void {
     const { connection, outlet } = this.#parts
     // A client that does not read its answers is not read either.
-    if (++this.#underWay >= MAX_UNDER_WAY || connection.blockedSince !== 0) outlet.pause()
+    if (++this.#underWay >= MAX_UNDER_WAY || connection.blocked) outlet.pause()
     void this.#run(run, fail).then(() => {
-      if (--this.#underWay < MAX_UNDER_WAY / 2 && connection.blockedSince === 0) outlet.room?.()
+      if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()
     })
   }
 

@@ -16,6 +16,7 @@ import { http2StreamOf, isHttp2 } from '../http/exchange.ts'
 import { cutStream, sessionOf } from '../http/sessions.ts'
 import { type Position, printCursor } from '../broker/event/position.ts'
 import { detach } from '../http/node/detach.ts'
+import { queuedBytes } from '../http/node/queued-bytes.ts'
 import type { BodyFraming } from './body-framing.ts'
 import { openFor, requireReadable } from './open-for.ts'
 import type { ReadQuery } from './read-query.ts'
@@ -72,7 +73,7 @@ export async function stream(
     const begin = isHttp2(request) ? beginHttp2 : beginHttp1
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
-    const connection = new Connection(hub, begun.framing, begun.outlet)
+    const connection = new Connection(hub.connections, begun.framing, begun.outlet)
     whenClosed(begun.closes, connection, clients.add(connection, identity), clients)
     for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
     if (!query.lost) return
@@ -176,6 +177,10 @@ class HttpOutlet implements Outlet {
     return this.sink.writable
   }
 
+  get queued(): number {
+    return queuedBytes(this.sink)
+  }
+
   end(reason: CloseReason): void {
     this.sink.end(this.#framing.closing(reason))
   }
@@ -220,9 +225,9 @@ class Http2Outlet implements Outlet {
     return this.sink.writable && this.#stream.writable
   }
 
-  /** Of the session: how far a stream has come with a large write, Node does not say. */
-  get given(): number {
-    return sessionOf(this.#stream)?.given ?? 0
+  /** By the session's progress: Node does not say how far a stream has come with a large write. */
+  get queued(): number {
+    return -(sessionOf(this.#stream)?.given ?? 0)
   }
 
   end(reason: CloseReason): void {

@@ -323,18 +323,18 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     const readers = [1, 2, 3].map(() => connectTo(small, { channels, cursor: start.join(',') }))
     const nexts = (await Promise.all(readers)).map(client => client.next().catch(error => ({ close: error })))
     if (wire.streams) t.equal(small.hub.stats().readers, 6)
-    if (wire.name === 'long-poll') await until('all are held', () => small.hub.held.size === 3)
+    if (wire.name === 'long-poll') await until('all are held', () => small.hub.connections.held.size === 3)
     for (const client of clients) client.cut()
     t.ok((await Promise.all(nexts)).every(item => 'close' in item))
     await until('readers have left', () => {
       const { readers, wires } = small.hub.stats()
-      return readers === 0 && wires[wire.name]?.connections === 0 && small.hub.held.size === 0
+      return readers === 0 && wires[wire.name]?.connections === 0 && small.hub.connections.held.size === 0
     })
     await until('channels are closed', () => {
       const { channels, memory } = small.hub.stats()
       return channels === 0 && memory === 0
     })
-    t.equal(small.hub.blocked.size + small.hub.leaving.size, 0)
+    t.equal(small.hub.connections.full.size + small.hub.connections.leaving.size, 0)
   })
 
   if (wire.streams) await standing(t, wire, node, startNode, connectTo)
@@ -373,11 +373,11 @@ async function standing(
       for (const socket of sockets) most = Math.max(most, socket.writableLength)
     }
     // Over TLS and HTTP/2 it is known a moment later that the fast one is not.
-    await until('one is behind', () => node.hub.blocked.size === 1)
+    await until('one is behind', () => node.hub.connections.full.size === 1)
     t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
     slow.resume()
     t.strictSame(idsOf(await take(slow, ids.length)), ids)
-    await until('nobody is behind', () => node.hub.blocked.size === 0)
+    await until('nobody is behind', () => node.hub.connections.full.size === 0)
   })
 
   t.test('one that stops reading until it fell off the tail is told a gap', async t => {
@@ -419,8 +419,8 @@ async function standing(
     never.pause()
     const data = noise(256 * 1024)
     await until('both are told to go', async () => {
-      if (strict.hub.blocked.size < 2) await strict.append(channel, data)
-      return strict.hub.leaving.size === 2
+      if (strict.hub.connections.full.size < 2) await strict.append(channel, data)
+      return strict.hub.connections.leaving.size === 2
     })
     await strict.append(channel, '"behind the goodbye"')
     reads.resume()
@@ -482,7 +482,7 @@ function noise(bytes: number): string {
  * next is gone. The kernel may take some more yet: that ends with a gap all the same.
  */
 function hasFallenOff(node: Node, last: string): boolean {
-  const [connection] = node.hub.blocked
+  const [connection] = node.hub.connections.full
   const [reader] = connection?.readers ?? []
   return reader !== undefined && reader.offset < offsetOf(last) - 16
 }

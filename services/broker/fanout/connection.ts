@@ -1,25 +1,29 @@
-// A streaming client: one socket, its readers, and whether the socket takes more. It has no queue of its own: a
-// connection whose socket is full is skipped until there is room, and then its readers catch up.
+// A streaming client: one socket, its readers, and whether the socket has room. It has no queue: a connection whose
+// socket is full is skipped until there is room, and then its readers catch up.
 
 import type { Writable } from 'node:stream'
+import { jitter } from '../../backoff.ts'
 import type { LogEvent } from '../event/event.ts'
 import { type Gap, type Position, printPosition } from '../event/position.ts'
-import type { Channel, Fetched, Stretch } from './channel.ts'
+import type { Channel } from './channel.ts'
+import type { CatchesUp, FlushLoop } from './flush-loop.ts'
 import type { CloseReason, Framing } from './framing.ts'
-import type { Hub, WireStats } from './hub.ts'
-import { Reader, type Target } from './reader.ts'
+import type { SharedPage } from './log-reads.ts'
+import { Reader, type ReaderOwner } from './reader.ts'
+import { STRETCH, type Stretch } from './stretches.ts'
+import type { WireCounters, WireStats } from './wire-stats.ts'
 
 /** The client's end, as a wire makes it. */
 export interface Outlet {
-  /** Takes the bytes: a net.Socket, an HTTP/2 stream, or whatever stands for one. */
+  /** Takes the bytes: a net.Socket, an HTTP/2 stream, or what a wire has in its place. */
   readonly sink: Writable
-  /** What may be on its way through TLS or HTTP/2, which report a moment later than the kernel, bytes; else 0. */
+  /** Bytes that may be in TLS or HTTP/2, which report later than the kernel that they have gone out; 0 if absent. */
   readonly underWay?: number
-  /** What the kernel was given so far, where the sink does not know what it has left, bytes. */
-  readonly given?: number
+  /** Bytes that the kernel has not taken yet, up to a constant: a smaller number is progress. */
+  readonly queued: number
   /** Whether frames may still be written. */
   readonly open: boolean
-  /** Queues the wire's goodbye behind what is queued, and ends. */
+  /** Queues the wire's last message after what is queued, and ends. */
   end(reason: CloseReason): void
   /** Cuts at once. */
   cut(): void
@@ -27,43 +31,56 @@ export interface Outlet {
   room?(): void
 }
 
+/** All connections of a node, as one of them sees them. */
+export interface ConnectionRegistry {
+  readonly flushLoop: FlushLoop
+  readonly wires: WireStats
+  opened(connection: Connection): void
+  /** Its socket is full. */
+  blocked(connection: Connection): void
+  unblocked(connection: Connection): void
+  /** Its last message is queued. */
+  ending(connection: Connection): void
+  closed(connection: Connection): void
+}
+
 /** A connection may have this much queued in one flush over all its channels before it is skipped, bytes. */
-const CORKED_MAX = 512 * 1024
+const MAX_CORKED = 512 * 1024
 /** Reads from the log for one connection at a time. */
 const MAX_FETCHING = 16
 const NOTHING = Buffer.alloc(0)
 
-export class Connection implements Target {
+export class Connection implements ReaderOwner, CatchesUp {
   /** In the order of the connection's cursor. */
   readonly readers: Reader[] = []
   /** Changes with the transport where a wire has several. */
   framing: Framing
-  readonly #hub: Hub
+  /** Its place on the wheel of heartbeats; the registry sets it. */
+  spoke = 0
+  /** When it has to end, ms since 1970; 0: never. The registry sets it. */
+  endsAt = 0
+  readonly #registry: ConnectionRegistry
   readonly #outlet: Outlet
-  readonly #stats: WireStats
-  /** Since when the socket takes no more, ms since 1970; 0 while it does. */
-  blockedSince = 0
-  /** Bytes that the kernel had not taken when it was last looked at: a smaller number is progress. */
-  backlog = 0
-  /** When a goodbye was queued, ms since 1970. */
+  readonly #counters: WireCounters
+  /** Since when the socket is full, ms since 1970; 0 while it has room. */
+  #blockedSince = 0
+  /** What was queued when the socket was last checked for progress, bytes. */
+  #queuedBefore = 0
+  /** When the last message was queued, ms since 1970. */
   #endedAt = 0
   #corked = false
-  /** Reads from the log that are under way, those for readers that have left among them. */
+  /** Reads from the log in flight, also those for readers that have left. */
   #fetching = 0
-  /** When the first heartbeat went out that was not answered yet, ms since 1970; 0 where none waits. */
-  unansweredSince = 0
-  /** When it has to end, ms since 1970; 0: never. */
-  lastsUntil = 0
-  /** The heartbeat's place on the wheel. */
-  spoke = 0
+  /** When the oldest heartbeat without an answer was written, ms since 1970; 0: all are answered. */
+  #unansweredSince = 0
 
-  constructor(hub: Hub, framing: Framing, outlet: Outlet) {
-    this.#hub = hub
+  constructor(registry: ConnectionRegistry, framing: Framing, outlet: Outlet) {
+    this.#registry = registry
     this.framing = framing
     this.#outlet = outlet
-    this.#stats = hub.wire(framing.wire)
-    this.#stats.connections++
-    hub.opened(this)
+    this.#counters = registry.wires.of(framing.wire)
+    this.#counters.connections++
+    registry.opened(this)
   }
 
   // Readers -------------------------------------------------------------------------------------------------
@@ -73,7 +90,7 @@ export class Connection implements Target {
     const reader = new Reader(channel, this, at)
     this.readers.push(reader)
     channel.join(reader)
-    this.#hub.catchUpSoon(this)
+    this.#catchUpSoon()
     return reader
   }
 
@@ -89,26 +106,31 @@ export class Connection implements Target {
     return this.readers.map(reader => reader.channel.name)
   }
 
-  /** The connection's cursor, as a client resumes with it; `at` stands in for one reader. */
+  /** The connection's cursor, with which a client resumes; `at` replaces the position of `reader`. */
   cursor(reader?: Reader, at?: Position): string {
     return this.readers.map(each => printPosition(each === reader && at !== undefined ? at : each)).join(',')
   }
 
-  /** Tells the client a gap, behind which the reader goes on. */
+  /** Reports a gap to the client; the reader continues from `to`. */
   skip(reader: Reader, gap: Gap, to = gap.to): void {
     reader.moveTo(to)
-    this.#stats.gaps++
+    this.#counters.gaps++
     this.write(this.framing.gap(reader.channel.name, gap, this.cursor()))
   }
 
   // Writing -------------------------------------------------------------------------------------------------
 
+  /** The socket is full. */
+  get blocked(): boolean {
+    return this.#blockedSince !== 0
+  }
+
   wake(reader: Reader): void {
-    if (this.blockedSince !== 0 || reader.fetching || this.#endedAt !== 0 || !this.#outlet.open) return
+    if (this.#blockedSince !== 0 || reader.fetching || this.#endedAt !== 0 || !this.#outlet.open) return
     const { recent } = reader.channel
     if (reader.epoch === recent.epoch) {
       const { head } = recent
-      if (reader.offset === head || (reader.offset > head && reader.vouched)) return
+      if (reader.offset === head || (reader.offset > head && reader.confirmed)) return
       if (reader.offset >= recent.floor && reader.offset < head) {
         this.#advance(reader, head)
         return
@@ -117,62 +139,66 @@ export class Connection implements Target {
     this.#fetch(reader)
   }
 
-  /** Lets every reader have what it has not had. */
   catchUp(): void {
     for (const reader of this.readers) this.wake(reader)
   }
 
-  /** Writes frames of the wire's own, such as an answer to a command. */
+  /** Writes whole frames of the wire, such as the answer to a command. */
   write(bytes: Buffer): void {
     if (this.#endedAt !== 0 || !this.#outlet.open) return
     const { sink } = this.#outlet
     if (this.readers.length > 1 && !this.#corked) {
-      // Several channels: one system call for all that a tick has for this socket.
+      // Several channels: one system call for all that a slice has for this socket.
       this.#corked = true
       sink.cork()
-      this.#hub.corked(this)
+      this.#registry.flushLoop.uncorkSoon(this)
     }
     sink.write(bytes)
-    if (!this.#corked || sink.writableLength > CORKED_MAX) this.#look()
+    if (!this.#corked || sink.writableLength > MAX_CORKED) this.#send()
   }
 
-  /** Sends what the tick has gathered. */
   uncork(): void {
-    if (this.#corked) this.#look()
+    if (this.#corked) this.#send()
   }
 
-  /** Sees whether the kernel took everything, and if not, waits for room. */
-  #look(): void {
+  /** Uncorks the socket, and waits for room if the kernel did not take everything. */
+  #send(): void {
     const { sink } = this.#outlet
     if (this.#corked) {
       this.#corked = false
       sink.uncork()
     }
-    // write() returns false above the high-water mark even when the kernel took it all, so ask what is left.
-    if (sink.writableLength <= (this.#outlet.underWay ?? 0) || this.blockedSince !== 0) return
-    // It was ended by somebody else since: nothing may be written behind that, and nothing comes any more.
+    // write() returns false above the high-water mark even when the kernel took everything, so see what is left.
+    if (sink.writableLength <= (this.#outlet.underWay ?? 0) || this.#blockedSince !== 0) return
+    // Closed elsewhere meanwhile: no write may follow.
     if (!this.#outlet.open) return
-    this.blockedSince = Date.now()
-    this.backlog = this.#outlet.given === undefined ? sink.writableLength : this.queued
-    this.#hub.blocked.add(this)
-    // 'drain' is not emitted for a small write that did not fit: the callback of an empty one behind it tells.
-    sink.write(NOTHING, () => {
-      this.#hub.blocked.delete(this)
-      this.blockedSince = 0
-      if (this.#endedAt !== 0 || !this.#outlet.open) return
-      this.#outlet.room?.()
-      this.#hub.catchUpSoon(this)
-    })
+    this.#blockedSince = Date.now()
+    this.#queuedBefore = sink.writableLength
+    this.#registry.blocked(this)
+    // 'drain' is not emitted for a small write that did not fit, but an empty write after it calls back.
+    sink.write(NOTHING, () => this.#unblocked())
+  }
+
+  #unblocked(): void {
+    this.#registry.unblocked(this)
+    this.#blockedSince = 0
+    if (this.#endedAt !== 0 || !this.#outlet.open) return
+    this.#outlet.room?.()
+    this.#catchUpSoon()
   }
 
   #advance(reader: Reader, head: number): void {
     const stretch = this.#namesAllChannels
       ? this.#ownStretch(reader)
-      : reader.channel.stretch(this.framing, reader.offset)
+      : reader.channel.stretches.after(reader.offset, this.framing)
     reader.offset = stretch.to
-    this.#stats.deliveries += stretch.count
+    this.#counters.deliveries += stretch.count
     this.write(stretch.bytes)
-    if (stretch.to < head && this.blockedSince === 0) this.#hub.catchUpSoon(this)
+    if (stretch.to < head && this.#blockedSince === 0) this.#catchUpSoon()
+  }
+
+  #catchUpSoon(): void {
+    this.#registry.flushLoop.catchUpSoon(this)
   }
 
   /** Each cursor names several channels, so stretches can not be shared. */
@@ -182,8 +208,9 @@ export class Connection implements Target {
 
   /** A stretch whose cursors name all channels: encoded for this connection alone. */
   #ownStretch(reader: Reader): Stretch {
-    const { from, to } = reader.channel.extent(reader.offset)
-    const bytes = this.framing.stretch(reader.channel.recent.list, from, to, this.#cursorAfter(reader))
+    const { recent } = reader.channel
+    const { from, to } = recent.extent(reader.offset, STRETCH)
+    const bytes = this.framing.stretch(recent.list, from, to, this.#cursorAfter(reader))
     return { bytes, count: to - from, to: reader.offset + to - from }
   }
 
@@ -191,105 +218,116 @@ export class Connection implements Target {
     return event => this.cursor(reader, event)
   }
 
-  // Reading what memory does not hold -------------------------------------------------------------------------
+  // Reading from the log --------------------------------------------------------------------------------------
 
   #fetch(reader: Reader): void {
-    // It has its turn when one of them is answered.
+    // Beyond the limit its turn comes when one of them has its answer.
     if (this.#fetching >= MAX_FETCHING) return
     this.#fetching++
     reader.fetching = true
-    const { version } = reader.channel
-    reader.channel.share({ epoch: reader.epoch, offset: reader.offset }).then(
-      fetched => {
+    const { version, reads } = reader.channel
+    reads.stretch({ epoch: reader.epoch, offset: reader.offset }).then(
+      read => {
         reader.fetching = false
         this.#fetched()
         if (reader.slot === -1) return
-        this.#deliver(reader, fetched)
-        // What the feed brought meanwhile woke nobody who was waiting for the log.
-        if (reader.channel.version !== version) this.#hub.catchUpSoon(this)
+        this.#deliver(reader, read)
+        // What the feed brought meanwhile woke no reader that waited for the log.
+        if (reader.channel.version !== version) this.#catchUpSoon()
       },
       () => {
         this.#fetched()
-        // The log is away: the client keeps its place, and the node asks again later.
-        reader.channel.askLater(() => {
+        // The log is away: the reader keeps its cursor and asks again later.
+        reads.retryLater(() => {
           reader.fetching = false
-          if (reader.slot !== -1) this.#hub.catchUpSoon(this)
+          if (reader.slot !== -1) this.#catchUpSoon()
         })
       },
     )
   }
 
   #fetched(): void {
-    if (this.#fetching-- === MAX_FETCHING) this.#hub.catchUpSoon(this)
+    if (this.#fetching-- === MAX_FETCHING) this.#catchUpSoon()
   }
 
-  #deliver(reader: Reader, fetched: Fetched): void {
+  #deliver(reader: Reader, read: SharedPage): void {
     // A full socket: the reader keeps its cursor and asks again when there is room.
-    if (this.blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open) return
-    const { gap, start, events, cursor, more } = fetched.page
-    reader.vouched = true
+    if (this.#blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open) return
+    const { gap, start, events, cursor, more } = read.page
+    reader.confirmed = true
     if (gap !== undefined) this.skip(reader, gap, start)
     if (events.length > 0) {
       const bytes = this.#namesAllChannels
         ? this.framing.stretch(events, 0, events.length, this.#cursorAfter(reader))
-        : fetched.frames(this.framing)
+        : read.encoded(this.framing)
       reader.moveTo(cursor)
-      this.#stats.deliveries += events.length
+      this.#counters.deliveries += events.length
       this.write(bytes)
     }
-    if (more || gap !== undefined || events.length > 0) this.#hub.catchUpSoon(this)
+    if (more || gap !== undefined || events.length > 0) this.#catchUpSoon()
   }
 
-  // The end ---------------------------------------------------------------------------------------------------
+  // Heartbeats and the end ------------------------------------------------------------------------------------
 
+  /** Writes a heartbeat, unless the socket is full. */
+  beat(): void {
+    if (this.#blockedSince !== 0 || this.#endedAt !== 0 || this.framing.heartbeat.length === 0) return
+    if (this.framing.answered && this.#unansweredSince === 0) this.#unansweredSince = Date.now()
+    this.write(this.framing.heartbeat)
+  }
+
+  /** The client answered a heartbeat. */
+  answered(): void {
+    this.#unansweredSince = 0
+  }
+
+  /** Cuts a client that has not answered a heartbeat for `ms`, unless its socket is full. */
+  cutIfSilent(now: number, ms: number): void {
+    const since = this.#unansweredSince
+    if (since !== 0 && now - since >= ms && this.#blockedSince === 0) this.cut()
+  }
+
+  /** Ends a connection whose client has taken nothing for `stall` ms. */
+  endIfStalled(now: number, stall: number): void {
+    const { queued } = this.#outlet
+    if (queued < this.#queuedBefore) {
+      // Slow, but it reads.
+      this.#queuedBefore = queued
+      this.#blockedSince = now
+    } else if (now - this.#blockedSince >= stall) {
+      this.end({ code: 4001, reason: 'the reader stood still for too long', retry: jitter(5000) })
+    }
+  }
+
+  /** Its last message is queued. */
   get ended(): boolean {
     return this.#endedAt !== 0
   }
 
-  /** Writes a heartbeat, unless bytes are under way anyway. */
-  beat(): void {
-    if (this.blockedSince !== 0 || this.#endedAt !== 0 || this.framing.heartbeat.length === 0) return
-    if (this.framing.answered && this.unansweredSince === 0) this.unansweredSince = Date.now()
-    this.write(this.framing.heartbeat)
-  }
-
-  /** Tells the client why, and ends. Cut a while later if it does not go by itself. */
+  /** Tells the client the reason, and ends. The registry cuts a client that then does not go. */
   end(reason: CloseReason): void {
     if (this.#endedAt !== 0) return
-    // What this tick has for the client goes first.
+    // What this slice has for the client goes first.
     this.catchUp()
     this.uncork()
     if (this.#outlet.open) this.#outlet.end(reason)
     this.#endedAt = Date.now()
-    this.#hub.leaving.add(this)
+    this.#registry.ending(this)
   }
 
-  /** Cuts a client that was told to go `patience` ms ago and is still there. */
-  cutIfOverdue(now: number, patience: number): void {
-    if (now - this.#endedAt >= patience) this.#outlet.cut()
+  /** Cuts a connection that ended `ms` ago. */
+  cutIfOverdue(now: number, ms: number): void {
+    if (now - this.#endedAt >= ms) this.cut()
   }
 
   cut(): void {
     this.#outlet.cut()
   }
 
-  /** How much the kernel has not taken yet, bytes, up to a constant: a smaller number is progress. */
-  get queued(): number {
-    const { sink, given } = this.#outlet
-    if (given !== undefined) return -given
-    return queuedInKernel(sink) ?? sink.writableLength
-  }
-
-  /** The client is gone: lets go of everything. */
+  /** The client has gone. */
   closed(): void {
     for (const reader of this.readers.splice(0)) reader.channel.leave(reader)
-    this.#stats.connections--
-    this.#hub.closed(this)
+    this.#counters.connections--
+    this.#registry.closed(this)
   }
-}
-
-/** libuv's count of bytes that were handed to it and not yet taken by the kernel, where the sink has one. */
-function queuedInKernel(sink: Writable): number | undefined {
-  const handle = (sink as { _handle?: { writeQueueSize?: number } | null })._handle
-  return handle?.writeQueueSize
 }

@@ -1,30 +1,29 @@
-// A reader: one client's cursor in one channel. It has no queue; what waits for it is the stretch of the log
-// between its cursor and the head.
+// A reader: one client's cursor in one channel. It has no queue: the stretch of the log between its cursor and the head
+// waits for it.
 
 import type { Position } from '../event/position.ts'
-import type { Channel } from './channel.ts'
+import type { Channel, Member } from './channel.ts'
 
-/** Who is behind a reader, and takes what its channel has for it. */
-export interface Target {
-  /** The channel has news. Called within the flush: synchronous, never awaits, does not throw. */
+/** The connection of a reader: takes what the reader's channel has for it. */
+export interface ReaderOwner {
+  /** The channel of `reader` has news. Called within a flush: synchronous, does not raise. */
   wake(reader: Reader): void
 }
 
-export class Reader implements Position {
+export class Reader implements Position, Member {
   readonly channel: Channel
-  readonly target: Target
   epoch: string
   offset: number
-  /** Its place in the channel's list of readers; -1 once it has left. */
   slot = -1
   /** Waits for a read from the log. */
   fetching = false
-  /** The log has vouched for this cursor, so it may stand ahead of what the node has seen. */
-  vouched = false
+  /** The log has confirmed this cursor, so it may be ahead of what the node has seen. */
+  confirmed = false
+  readonly #owner: ReaderOwner
 
-  constructor(channel: Channel, target: Target, at: Position) {
+  constructor(channel: Channel, owner: ReaderOwner, at: Position) {
     this.channel = channel
-    this.target = target
+    this.#owner = owner
     this.epoch = at.epoch
     this.offset = at.offset
   }
@@ -32,5 +31,13 @@ export class Reader implements Position {
   moveTo(position: Position): void {
     this.epoch = position.epoch
     this.offset = position.offset
+  }
+
+  wake(): void {
+    this.#owner.wake(this)
+  }
+
+  begun(): void {
+    this.moveTo(this.channel.present(this))
   }
 }

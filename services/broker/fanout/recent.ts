@@ -1,7 +1,7 @@
 // The recent events of one channel, in memory: consecutive, of one epoch, and never more than retention allows.
 
 import { encodeEvent, type LogEvent } from '../event/event.ts'
-import type { Retention } from '../log/log.ts'
+import type { PageLimit, Retention } from '../log/log.ts'
 import type { Position } from '../event/position.ts'
 
 /** What an event costs beside its bytes: the object, the Buffer, their slots. Measured on Node 20, rounded up. */
@@ -43,7 +43,21 @@ export class Recent {
     return this.first + offset - this.floor
   }
 
-  /** Forgets everything and stands at `at`. */
+  /** Where the events after `offset` begin and end in `list`, at most as many as `limit` allows, and at least one. */
+  extent(offset: number, limit: PageLimit): { from: number; to: number } {
+    const from = this.indexAfter(offset)
+    const end = Math.min(this.list.length, from + limit.events)
+    let bytes = 0
+    let to = from
+    while (to < end) {
+      bytes += (this.list[to] as LogEvent).json.length
+      if (bytes > limit.bytes && to > from) break
+      to++
+    }
+    return { from, to }
+  }
+
+  /** Forgets everything; the head is then `at`. */
   reset(at: Position): void {
     this.list = []
     this.first = 0

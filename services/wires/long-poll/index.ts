@@ -3,7 +3,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
-import { type Answer, collect, LongPoll } from '../../broker/fanout/collect.ts'
+import { type Answer, collect } from '../../broker/fanout/collect.ts'
+import { LongPoll } from '../../broker/fanout/long-poll.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
@@ -25,7 +26,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
       wait: { min: 1, max: 55, default: 25 },
     },
   } as const
-  const stats = hub.wire('long-poll')
+  const stats = hub.connections.wires.of('long-poll')
 
   app.route({ method: ['GET', 'HEAD'], url: '/v1/long-poll', handler: answerTo })
 

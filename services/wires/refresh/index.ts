@@ -4,7 +4,8 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Channel } from '../../broker/fanout/channel.ts'
-import { ANSWER_BYTES, type News, newest } from '../../broker/fanout/collect.ts'
+import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
+import { type News, newest } from '../../broker/fanout/newest.ts'
 import { printCursor, type Start } from '../../broker/event/position.ts'
 import { matches, policyFor } from '../answer.ts'
 import { CONTENT_POLICY, renderPage } from './page.ts'
@@ -21,7 +22,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
       every: { min: 1, max: 3600, default: 5 },
     },
   } as const
-  const stats = hub.wire('refresh')
+  const stats = hub.connections.wires.of('refresh')
 
   app.get('/v1/refresh', { config: { page: true }, exposeHeadRoute: true }, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)

@@ -1,7 +1,8 @@
 // The HTML of the refresh wire. Events hold what strangers wrote: every text is escaped, and nothing may run.
 
 import { createHash } from 'node:crypto'
-import { ANSWER_BYTES, type News, newestOf } from '../../broker/fanout/collect.ts'
+import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
+import { type News, newestOf } from '../../broker/fanout/newest.ts'
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import { type Member, members, trimmed } from '../../broker/event/json-spans.ts'
 import { printPosition } from '../../broker/event/position.ts'

@@ -191,7 +191,7 @@ class SocketIoWire {
     const { conn: session } = socket
     const context = this.#app.fanwire
     const outlet = new SocketIoOutlet(session)
-    const connection = new Connection(context.hub, outlet.framing, outlet)
+    const connection = new Connection(context.hub.connections, outlet.framing, outlet)
     const arrival = this.#arrivals.get(session) ?? STRANGER
     const identity = this.#identities.get(socket) ?? arrival.identity
     const client = context.clients.add(connection, identity)

@@ -9,6 +9,7 @@ import type { Socket } from 'socket.io'
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import type { Outlet } from '../../broker/fanout/connection.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
+import { queuedBytes } from '../../http/node/queued-bytes.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { underWay } from '../streaming.ts'
 import { wsText } from '../ws-frames.ts'
@@ -114,6 +115,10 @@ export class SocketIoOutlet implements Outlet {
     // After a close frame nothing may follow (RFC 6455 section 5.5.1).
     const closing = this.#websocket !== undefined && this.#websocket.readyState !== this.#websocket.OPEN
     return this.#session.readyState === 'open' && this.sink.writable && !closing
+  }
+
+  get queued(): number {
+    return queuedBytes(this.sink)
   }
 
   /**

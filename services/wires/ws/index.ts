@@ -11,6 +11,7 @@ import type { CloseReason } from '../../broker/fanout/framing.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
+import { queuedBytes } from '../../http/node/queued-bytes.ts'
 import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
 import { forgetInflater } from '../../http/node/ws-inflater.ts'
@@ -77,7 +78,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
     wsHandler: (socket, request) => {
       const outlet = new WsOutlet(socket, request.raw.socket)
       const framing = isDeflated(socket) ? deflateFraming : wsFraming
-      const connection = new Connection(context.hub, framing, outlet)
+      const connection = new Connection(context.hub.connections, framing, outlet)
       const { identity } = request
       const refusal = publishRefusalOf(request)
       serve(context, app.log, {
@@ -138,7 +139,7 @@ function serve(
     forgetInflater(socket)
   })
   socket.on('pong', () => {
-    connection.unansweredSince = 0
+    connection.answered()
   })
   socket.on('close', () => {
     commands?.close()
@@ -203,6 +204,10 @@ class WsOutlet implements Outlet {
   get open(): boolean {
     // After a close frame nothing may follow (RFC 6455 section 5.5.1).
     return this.#socket.readyState === this.#socket.OPEN && this.sink.writable
+  }
+
+  get queued(): number {
+    return queuedBytes(this.sink)
   }
 
   end({ code, reason }: CloseReason): void {

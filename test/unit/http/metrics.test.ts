@@ -45,11 +45,11 @@ t.test('appends and replays are counted and timed, failures too', async t => {
 
 t.test("the hub's counters are read when asked for", async t => {
   const { app, health } = await startApp(t)
-  const stats = app.fanwire.hub.wire('sse')
+  const stats = app.fanwire.hub.connections.wires.of('sse')
   stats.connections = 3
   stats.deliveries = 12
   stats.gaps = 2
-  app.fanwire.hub.logReads = 7
+  app.fanwire.hub.logReads.started = 7
   const channel = await app.fanwire.hub.open('a')
   const { body } = await app.inject('/metrics')
   t.match(body, /^fanwire_connections\{wire="sse"\} 3$/m)

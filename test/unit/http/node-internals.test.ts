@@ -283,7 +283,7 @@ t.test('ws-inflater: a message can be inflated after what inflated the last one 
   client.terminate()
 })
 
-t.test('queued bytes: libuv says what a socket has not written yet (fanout/connection.ts)', async t => {
+t.test('queued bytes: libuv says what a socket has not written yet (http/node/queued-bytes.ts)', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())

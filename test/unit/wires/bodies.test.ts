@@ -64,7 +64,7 @@ t.test('H1: a node that stops, or cuts a client, is not the end of a stream', as
   const stops = await startMemoryNode()
   t.teardown(() => stops.close())
   const told = await openAll(stops)
-  await stops.hub.drain(0)
+  await stops.hub.connections.drain(0)
   t.strictSame(await Promise.all(told), CUT)
   const cut = await openAll(stops)
   for (const socket of stops.app.sockets) socket.destroy()
@@ -93,7 +93,7 @@ t.test('H1: over HTTP/2 a node that stops resets its streams, once they have the
   const streams = await Promise.all(WIRES.map(wire => read(`/v1/${wire}?channel=news`)))
   // More than a client takes at once (RFC 9113 section 6.9.2).
   await own.append('news', `"${'x'.repeat(300_000)}"`)
-  await own.hub.drain(0)
+  await own.hub.connections.drain(0)
   for (const { ended, text } of streams) {
     t.equal(await ended, reset)
     t.match(text(), /x{300000}[^]*(: 1001 the node is stopping|"code":1001,.*\})\n$/)
@@ -113,7 +113,7 @@ t.test(
     t.teardown(() => stops.close())
     const open = (wire: string) => fetch(`http://127.0.0.1:${stops.port}/v1/${wire}?channel=news`)
     const answers = await Promise.all(WIRES.map(open))
-    await stops.hub.drain(0)
+    await stops.hub.connections.drain(0)
     await Promise.all(answers.map(answer => t.rejects(answer.text(), { message: 'terminated' })))
     stops.app.fanwire.health.drain()
     await t.rejects((await open('sse')).text(), { message: 'terminated' })
@@ -129,7 +129,7 @@ t.test('H1: curl says that it has a part only', { skip: without('curl') }, async
     return code as number
   })
   await until('all read', () => own.hub.readers('news') === WIRES.length)
-  await own.hub.drain(0)
+  await own.hub.connections.drain(0)
   t.strictSame(await Promise.all(exits), [18, 18, 18])
 })
 

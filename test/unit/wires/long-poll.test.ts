@@ -27,12 +27,13 @@ async function ask(target: Target, wait = LONG, of = node): Promise<Page> {
   return { ...JSON.parse(body), events: split(body) }
 }
 
-const held = (count: number, of = node) => until(`${count} are held`, () => of.hub.held.size === count)
+const held = (count: number, of = node) =>
+  until(`${count} are held`, () => of.hub.connections.held.size === count)
 const connections = (of = node) => of.hub.stats().wires['long-poll']?.connections
 async function nothingHeld(of = node): Promise<void> {
   await until(
     'nothing is held',
-    () => of.hub.held.size + of.hub.stats().readers === 0 && connections(of) === 0,
+    () => of.hub.connections.held.size + of.hub.stats().readers === 0 && connections(of) === 0,
   )
 }
 
@@ -95,7 +96,7 @@ t.test('only news of its own channels wakes it', async t => {
     await node.append(other, '1')
     await setImmediate()
   }
-  t.equal(node.hub.held.size, 1)
+  t.equal(node.hub.connections.held.size, 1)
   const [id] = await node.append(channel, '1')
   t.same(idsOf((await asked).events), [id])
 })
@@ -137,7 +138,7 @@ t.test('one that leaves before its channels are open is not held either', async 
   go()
   // Nothing to wait for but what would follow: it is held, or it is answered.
   for (let i = 0; i < 50; i++) await setImmediate()
-  t.equal(slow.hub.held.size, 0)
+  t.equal(slow.hub.connections.held.size, 0)
   t.equal(connections(slow), 0)
 })
 
@@ -168,12 +169,12 @@ t.test('many at one cursor are all answered, with the same bytes', async t => {
   const path = `/v1/long-poll?wait=${LONG}&${queryOf({ channels: [channel], cursor })}`
   const asked = Array.from({ length: 200 }, () => node.get(path))
   await held(200)
-  const readsBefore = node.hub.logReads
+  const readsBefore = node.hub.logReads.started
   const [id] = await node.append(channel, '"for all"')
   const bodies = new Set((await Promise.all(asked)).map(reply => reply.body))
   t.equal(bodies.size, 1)
   t.match([...bodies][0], new RegExp(`"${id}"[^]*"for all"`))
-  t.ok(node.hub.logReads - readsBefore <= 1, 'and the log is not asked for each')
+  t.ok(node.hub.logReads.started - readsBefore <= 1, 'and the log is not asked for each')
   await nothingHeld()
 })
 
@@ -211,7 +212,7 @@ t.test('a node that drains answers what it holds, and holds nothing new', async 
   const asked = [1, 2, 3].map(() => stopping.get(path))
   await held(3, stopping)
   stopping.app.fanwire.health.drain()
-  await stopping.hub.drain(10)
+  await stopping.hub.connections.drain(10)
   for (const { status, headers, body } of await Promise.all(asked)) {
     t.equal(status, 200)
     t.equal(body, `{"events":[],"cursor":"${cursor}"}`)

@@ -82,7 +82,10 @@ t.test('the held stream says where it stands, what was pushed, gaps, and why it 
   const [headers] = await once(held, 'response')
   t.equal(headers['content-type'], 'application/x-ndjson')
   await until('a heartbeat behind all that', () => text.endsWith(`"${ids[1]}"}}\n\n`))
-  await Promise.all([own.hub.drain(0), t.rejects(once(held, 'end'), { code: 'ERR_HTTP2_STREAM_ERROR' })])
+  await Promise.all([
+    own.hub.connections.drain(0),
+    t.rejects(once(held, 'end'), { code: 'ERR_HTTP2_STREAM_ERROR' }),
+  ])
   const lines = text.split('\n').filter(line => line !== '')
   t.strictSame(lines.slice(0, -1), [
     '{"open":{"cursor":"zzz-1"}}',
@@ -192,10 +195,10 @@ t.test('pushes that nobody reads hold the reader up, not memory', async t => {
   // 512 KiB at a time.
   await until('as many are open as may be', () => unread === 4)
   for (let i = 0; i < 5; i++) await ask(over2, { ':path': '/healthz' })
-  t.equal(node.hub.blocked.size, 1, 'it is behind')
+  t.equal(node.hub.connections.full.size, 1, 'it is behind')
   t.equal(unread, 4)
   destroy(over2)
-  await until('it has left', () => node.hub.readers(channel) === 0 && node.hub.blocked.size === 0)
+  await until('it has left', () => node.hub.readers(channel) === 0 && node.hub.connections.full.size === 0)
 })
 
 t.test('nghttp receives pushes, or lines where it wants none', { skip: without('nghttp') }, async t => {

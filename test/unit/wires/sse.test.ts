@@ -268,7 +268,7 @@ t.test('H1: a node that stops says goodbye: when to come back, and that this is 
   await client.until(/retry/)
   const [id] = await own.append(channel, '1')
   await client.until(/"data":1/)
-  await own.hub.drain(10)
+  await own.hub.connections.drain(10)
   await client.ended
   t.equal(readChunks(rawBodyOf(client.text)).ended, false, 'the body has no end')
   const { parser, blocks } = parse(bodyOf(client.text))
@@ -342,13 +342,13 @@ t.test('a request behind an open stream is not answered, and does no harm', asyn
         const { readers, wires } = own.hub.stats()
         return (
           readers === 0 &&
-          own.hub.held.size === 0 &&
+          own.hub.connections.held.size === 0 &&
           Object.values(wires).every(each => each.connections === 0)
         )
       })
     }
   }
-  t.equal(own.hub.leaving.size + own.hub.blocked.size, 0)
+  t.equal(own.hub.connections.leaving.size + own.hub.connections.full.size, 0)
   // Drain waits for requests in flight: none of these may count for ever.
   await Promise.race([
     own.app.inFlight.answered(60_000),
@@ -362,7 +362,7 @@ t.test('a stream behind a pipelined request begins when its turn comes', async t
   const [held, channel] = [fresh(), fresh()]
   const longPoll = `GET /v1/long-poll?channel=${held}&wait=55 HTTP/1.1\r\nHost: x\r\n\r\n`
   const client = raw(longPoll + get(channel))
-  await until('both wait', () => node.hub.held.size === 1 && connections() === 1)
+  await until('both wait', () => node.hub.connections.held.size === 1 && connections() === 1)
   await node.append(channel, '"first"')
   t.equal(client.text, '')
   await node.append(held, '"released"')
@@ -376,10 +376,10 @@ t.test('a stream behind a pipelined request begins when its turn comes', async t
   await nobody()
 
   const gone = raw(longPoll + get(channel))
-  await until('both wait', () => node.hub.held.size === 1 && connections() === 1)
+  await until('both wait', () => node.hub.connections.held.size === 1 && connections() === 1)
   gone.close()
   await nobody()
-  await until('nothing is held', () => node.hub.held.size === 0)
+  await until('nothing is held', () => node.hub.connections.held.size === 0)
 
   const short = raw(`GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n${get(channel)}`)
   await short.until(/retry/)
@@ -457,7 +457,10 @@ t.test('connections that come and go at any moment leave nothing behind, and har
   t.same(idsOf(await take(witness, ids.length)), ids)
   await until('only the witness is left', () => node.hub.stats().readers === 1 && connections() === 1)
   await until('and its socket', () => node.app.sockets.size === 1)
-  t.equal(node.hub.blocked.size + node.hub.leaving.size + node.hub.held.size, 0)
+  t.equal(
+    node.hub.connections.full.size + node.hub.connections.leaving.size + node.hub.connections.held.size,
+    0,
+  )
   t.equal((await node.get('/healthz')).status, 200)
 })
 

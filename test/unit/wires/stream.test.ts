@@ -86,7 +86,7 @@ t.test('the last line says why the node ends it, and when to come back', async t
   await Promise.all(readers.map(raw => raw.until(/"open"/)))
   await own.append(channel, '"last event"')
   await Promise.all(readers.map(raw => raw.until(/"last event"/)))
-  await Promise.all([own.hub.drain(100), ...readers.map(raw => raw.ended)])
+  await Promise.all([own.hub.connections.drain(100), ...readers.map(raw => raw.ended)])
   const retries = new Set<number>()
   for (const raw of readers) {
     const lines = linesOf(raw.text)

@@ -202,7 +202,7 @@ t.test('closing is as it is without', async t => {
     channels: [channel],
   })
   const ids = await own.append(channel, '"last"')
-  await own.hub.drain(10)
+  await own.hub.connections.drain(10)
   t.equal(idOf(await told.event()), ids[0])
   t.match(await told.next(), { close: { code: 1001 } })
 })

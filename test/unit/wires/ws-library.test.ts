@@ -55,7 +55,7 @@ t.test('a node that can not open the channels says: try again', async t => {
 })
 
 t.test('a client that answers no ping is cut, one that does stays', async t => {
-  const node = await nodeWith(t, { HEARTBEAT: '200ms' }, { answerWithin: 300 })
+  const node = await nodeWith(t, { HEARTBEAT: '200ms' }, { heartbeatAnswer: 300 })
   const silent = await connect(node, { channels: ['a'] }, { autoPong: false })
   const answers = await connect(node, { channels: ['a'] })
   t.match(await silent.next(), { close: { code: 1006 } })

@@ -356,7 +356,7 @@ t.test('goodbyes have the code that says what to do', async t => {
   await own.append(channel, '1')
   await client.event()
   const closed = Promise.all([closeCode(client.socket), closeCode(quiet.socket)])
-  await own.hub.drain(10)
+  await own.hub.connections.drain(10)
   t.same(await closed, [1001, 1001])
   t.match(client.log.at(-1), '"data":1')
   await until('nobody is left', () => connections(own) === 0 && own.app.sockets.size === 0)

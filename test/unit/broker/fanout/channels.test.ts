@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { FanwireError } from '../../../../services/errors.ts'
 import { wsFraming } from '../../../../services/wires/ws/framing.ts'
-import { LongPoll } from '../../../../services/broker/fanout/collect.ts'
+import { LongPoll } from '../../../../services/broker/fanout/long-poll.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
 import { away, drafts, Gate, hubOf, Listener, listen, ScriptedLog } from './scripted-log.ts'
 import { until } from '../../../support/until.ts'
@@ -197,8 +197,8 @@ t.test('draining answers what is held and ends every connection, spread over the
   const channels = await hub.openAll(['a'])
   const listeners = await Promise.all(Array.from({ length: 20 }, () => listen(hub, 'a', e1(0))))
   const held = new LongPoll(hub, channels).answer([e1(0)], 10, 10_000)
-  await until('held', () => hub.held.size === 1)
-  const drained = hub.drain(300)
+  await until('held', () => hub.connections.held.size === 1)
+  const drained = hub.connections.drain(300)
   t.strictSame((await held).cursors, [e1(0)])
   await until('the first have gone', () => hub.stats().readers < 20)
   t.ok(hub.stats().readers > 0, 'not all at once')
@@ -214,10 +214,10 @@ t.test('draining answers what is held and ends every connection, spread over the
 t.test('a client that does not answer heartbeats is cut, one that does is not', async t => {
   for (const heartbeat of [100, 600]) {
     const log = new ScriptedLog()
-    const hub = hubOf(log, { heartbeat, answerWithin: 300 }, t.teardown)
+    const hub = hubOf(log, { heartbeat, heartbeatAnswer: 300 }, t.teardown)
     const [silent, answers] = [new Listener(hub, wsFraming), new Listener(hub, wsFraming)]
     const answering = setInterval(() => {
-      answers.connection.unansweredSince = 0
+      answers.connection.answered()
     }, 20)
     t.teardown(() => clearInterval(answering))
     await until('it is cut', () => silent.sink.destroyed)

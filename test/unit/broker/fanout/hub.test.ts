@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { mock } from 'node:test'
 import fc from 'fast-check'
 import t from 'tap'
-import { STRETCH } from '../../../../services/broker/fanout/channel.ts'
+import { STRETCH } from '../../../../services/broker/fanout/stretches.ts'
 import { wsFraming } from '../../../../services/wires/ws/framing.ts'
 import type { Hub } from '../../../../services/broker/fanout/hub.ts'
 import {
@@ -525,7 +525,7 @@ t.test('every connection has one heartbeat a period, and they are spread over it
 t.test('a full socket has no heartbeat queued, and need not answer any', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
-  const hub = hubOf(log, { heartbeat: 1000, stall: 1e6, answerWithin: 500 }, t.teardown)
+  const hub = hubOf(log, { heartbeat: 1000, stall: 1e6, heartbeatAnswer: 500 }, t.teardown)
   const listener = new Listener(hub, wsFraming)
   listener.stop()
   listener.connection.write(Buffer.from('x'))
@@ -552,7 +552,7 @@ t.test('who stands still for too long is told to go, and cut if it does not', as
   t.ok(stands.sink.destroyed)
   t.equal(stands.closes.length, 1, 'told once')
   t.equal(hub.stats().readers, 1)
-  t.equal(hub.leaving.size + hub.blocked.size, 0, 'and nothing is left of it')
+  t.equal(hub.connections.leaving.size + hub.connections.full.size, 0, 'and nothing is left of it')
   t.strictSame(other.closes, [])
 })
 
@@ -569,7 +569,7 @@ t.test('who goes when it is told to is not cut', async t => {
   t.ok(listener.sink.writableFinished)
   t.equal(hub.stats().readers, 0)
   await time.tick(6000)
-  t.equal(hub.leaving.size, 0)
+  t.equal(hub.connections.leaving.size, 0)
 })
 
 t.test('who reads slowly stays', async t => {
@@ -594,7 +594,7 @@ t.test('who was told to go is written nothing more', async t => {
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(2))
   const { listener, gate } = await listenHeldUp(log, hub, e1(0), 'afterRead')
-  await hub.drain(0)
+  await hub.connections.drain(0)
   gate.open()
   log.add('a', drafts(1))
   listener.connection.write(Buffer.from('late\n'))
@@ -608,10 +608,10 @@ t.test('draining a node without clients is over at once, and so is draining agai
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
-  await hub.drain(10_000)
+  await hub.connections.drain(10_000)
   const listener = await listen(hub, 'a', e1(0))
-  await hub.drain(10_000)
-  await hub.drain(10_000)
+  await hub.connections.drain(10_000)
+  await hub.connections.drain(10_000)
   t.equal(listener.closes.length, 1)
   await time.tick(0)
 })
@@ -622,9 +622,9 @@ t.test('on a stop held requests and connections go evenly, and who was on the wa
   const hub = hubOf(log, {}, t.teardown)
   const listeners = await Promise.all(Array.from({ length: 10 }, () => listen(hub, 'a', e1(0))))
   let released = 0
-  for (let n = 0; n < 10; n++) hub.held.add({ release: () => void released++ })
+  for (let n = 0; n < 10; n++) hub.connections.held.add({ release: () => void released++ })
   const gone = () => listeners.filter(each => each.closes.length > 0).length
-  const drained = hub.drain(1000)
+  const drained = hub.connections.drain(1000)
   const late = await listen(hub, 'a', e1(0))
   await time.tick(250)
   t.ok(released > 2 && released < 10, `${released} after a quarter`)
@@ -636,8 +636,8 @@ t.test('on a stop held requests and connections go evenly, and who was on the wa
   await drained
   t.equal(gone(), 10)
   t.match(late.closes, [{ code: 1001 }])
-  await hub.gone(1e6)
-  t.equal(hub.leaving.size, 0)
+  await hub.connections.gone(1e6)
+  t.equal(hub.connections.leaving.size, 0)
 })
 
 t.test('who was told to go and stays is not waited for', async t => {
@@ -645,9 +645,9 @@ t.test('who was told to go and stays is not waited for', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 1e6 }, t.teardown)
   await stuck(log, hub)
-  await hub.drain(0)
+  await hub.connections.drain(0)
   let waited = false
-  void hub.gone(100).then(() => {
+  void hub.connections.gone(100).then(() => {
     waited = true
   })
   await time.tick(90)

@@ -2,7 +2,9 @@
 
 import t from 'tap'
 import type { Channel } from '../../../../services/broker/fanout/channel.ts'
-import { collect, LongPoll, newest } from '../../../../services/broker/fanout/collect.ts'
+import { collect } from '../../../../services/broker/fanout/collect.ts'
+import { LongPoll } from '../../../../services/broker/fanout/long-poll.ts'
+import { newest } from '../../../../services/broker/fanout/newest.ts'
 import { encodeAnswer } from '../../../../services/wires/answer.ts'
 import { split } from '../../../contract/clients.ts'
 import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
@@ -194,15 +196,15 @@ t.test('a long poll is woken by any of its channels, and by a gap', async t => {
   const channels = await hub.openAll(['a', 'b'])
   const ask = () => new LongPoll(hub, channels).answer([e1(3), 'latest'], 10, 10_000)
   const waiting = ask()
-  await until('held', () => hub.held.size === 1)
+  await until('held', () => hub.connections.held.size === 1)
   t.equal(hub.stats().readers, 2)
   log.add('b', drafts(1))
   t.equal((await waiting).events.length, 1)
   const other = ask()
-  await until('held', () => hub.held.size === 1)
+  await until('held', () => hub.connections.held.size === 1)
   log.lose('a', 1, 'e2')
   t.strictSame((await other).gaps, [{ channel: 'a', gap: { from: e1(3), to: { epoch: 'e2', offset: 2 } } }])
-  t.equal(hub.stats().readers + hub.held.size, 0)
+  t.equal(hub.stats().readers + hub.connections.held.size, 0)
 })
 
 t.test('a long poll misses nothing that comes while it looks', async t => {
@@ -275,10 +277,10 @@ t.test('what waits is released when its time is over, or its client gone', async
   t.strictSame([answer.events, answer.cursors, answer.more], [[], [e1(0)], false])
   const gone = new LongPoll(hub, channels)
   const waiting = gone.answer(['latest'], 100, 60_000)
-  await until('held', () => hub.held.size === 1)
+  await until('held', () => hub.connections.held.size === 1)
   gone.release()
   t.strictSame((await waiting).events, [])
-  t.equal(hub.stats().readers + hub.held.size, 0)
+  t.equal(hub.stats().readers + hub.connections.held.size, 0)
 })
 
 t.test('the events of an answer stand in it to the letter, by time', async t => {

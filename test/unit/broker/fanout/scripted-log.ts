@@ -224,6 +224,9 @@ export class Listener {
       get open() {
         return sink.writable
       },
+      get queued() {
+        return sink.writableLength
+      },
       end(reason) {
         closes.push(reason)
         sink.end()
@@ -232,7 +235,7 @@ export class Listener {
         sink.destroy()
       },
     }
-    this.connection = new Connection(hub, framing, outlet)
+    this.connection = new Connection(hub.connections, framing, outlet)
     sink.once('close', () => this.connection.closed())
   }
 

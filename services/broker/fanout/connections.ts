@@ -1,0 +1,177 @@
+// All connections of a node: their heartbeats, clients that take nothing or do not answer, connections that have grown
+// old, and the graceful end of all of them.
+
+import { jitter } from '../../backoff.ts'
+import type { Connection, ConnectionRegistry } from './connection.ts'
+import type { FlushLoop } from './flush-loop.ts'
+import type { CloseReason } from './framing.ts'
+import { WireStats } from './wire-stats.ts'
+
+/** Times in ms. */
+export interface ConnectionTimes {
+  readonly heartbeat: number
+  /** How long a client may take nothing. */
+  readonly stall: number
+  /** How long a connection may last; 0, or absent: for ever. */
+  readonly maxAge?: number
+  /** How long a client may take to answer a heartbeat; 10 s if absent. */
+  readonly heartbeatAnswer?: number
+}
+
+/** A request that waits for news, such as a long poll. */
+export interface HeldRequest {
+  /** Answers now, with what there is. */
+  release(): void
+}
+
+/** Each turn of the wheel is the turn of one connection in so many. */
+const SPOKES = 32
+const MIN_TURN_MS = 10
+const HEARTBEAT_ANSWER_MS = 10_000
+/** A connection that has ended is cut after this. */
+const CUT_AFTER_MS = 2000
+/** Between two portions of connections that end. */
+const DRAIN_STEP_MS = 50
+
+/** When a connection that begins now has lasted for `maxAge` ms, or up to a quarter less, in ms since 1970. */
+export function lastsUntil(maxAge: number): number {
+  return Math.floor(Date.now() + maxAge * (1 - Math.random() / 4))
+}
+
+/** The client loses nothing if it comes back elsewhere. */
+function goElsewhere(reason: string): CloseReason {
+  return { code: 1001, reason, retry: jitter(1000) }
+}
+
+export class Connections implements ConnectionRegistry {
+  readonly flushLoop: FlushLoop
+  readonly wires = new WireStats()
+  /** Requests that wait for news: no connections, but they end with them. */
+  readonly held = new Set<HeldRequest>()
+  /** Connections whose socket is full. */
+  readonly full = new Set<Connection>()
+  /** Connections that have ended, and whose client has not gone yet. */
+  readonly leaving = new Set<Connection>()
+  readonly #times: ConnectionTimes
+  readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
+  #spoke = 0
+  #timers: NodeJS.Timeout[] = []
+  #allGone: (() => void) | undefined
+
+  constructor(flushLoop: FlushLoop, times: ConnectionTimes) {
+    this.flushLoop = flushLoop
+    this.#times = times
+  }
+
+  start(): void {
+    const { stall } = this.#times
+    this.#timers = [
+      setInterval(() => this.#turnWheel(), this.#turnMs).unref(),
+      setInterval(() => this.#sweep(), Math.min(1000, stall / 4)).unref(),
+    ]
+  }
+
+  close(): void {
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#timers = []
+  }
+
+  // What connections report -----------------------------------------------------------------------------------
+
+  opened(connection: Connection): void {
+    connection.spoke = (this.#spoke + SPOKES - 1) % SPOKES
+    this.#wheel[connection.spoke]?.add(connection)
+    const { maxAge = 0 } = this.#times
+    if (maxAge > 0) connection.endsAt = lastsUntil(maxAge)
+  }
+
+  blocked(connection: Connection): void {
+    this.full.add(connection)
+  }
+
+  unblocked(connection: Connection): void {
+    this.full.delete(connection)
+  }
+
+  ending(connection: Connection): void {
+    this.leaving.add(connection)
+  }
+
+  closed(connection: Connection): void {
+    this.#wheel[connection.spoke]?.delete(connection)
+    this.full.delete(connection)
+    this.leaving.delete(connection)
+    if (this.leaving.size === 0) this.#allGone?.()
+    this.flushLoop.cancelCatchUp(connection)
+  }
+
+  // Time --------------------------------------------------------------------------------------------------------
+
+  get #turnMs(): number {
+    return Math.max(MIN_TURN_MS, this.#times.heartbeat / SPOKES)
+  }
+
+  /** One timer for the heartbeats, their answers and the ages of all connections. */
+  #turnWheel(): void {
+    const now = Date.now()
+    const { heartbeat, heartbeatAnswer = HEARTBEAT_ANSWER_MS } = this.#times
+    this.#spoke = (this.#spoke + 1) % SPOKES
+    for (const connection of this.#wheel[this.#spoke] ?? []) {
+      const { endsAt } = connection
+      // By its next turn it would be too old.
+      const isOld = endsAt !== 0 && now + heartbeat >= endsAt
+      if (isOld) connection.end(goElsewhere('the connection is as old as it may get'))
+      else connection.beat()
+    }
+    const turnsAgo = Math.min(SPOKES - 1, Math.ceil(heartbeatAnswer / this.#turnMs))
+    for (const connection of this.#wheel[(this.#spoke + SPOKES - turnsAgo) % SPOKES] ?? []) {
+      connection.cutIfSilent(now, heartbeatAnswer)
+    }
+  }
+
+  #sweep(): void {
+    const now = Date.now()
+    for (const connection of this.full) connection.endIfStalled(now, this.#times.stall)
+    for (const connection of this.leaving) connection.cutIfOverdue(now, CUT_AFTER_MS)
+  }
+
+  // The end -----------------------------------------------------------------------------------------------------
+
+  /**
+   * Answers held requests and ends every connection, evenly over `ms`, each with a hint when to come back. Returns when
+   * the last messages of all are queued.
+   */
+  async drain(ms: number): Promise<void> {
+    const end = (connection: Connection) => connection.end(goElsewhere('the node is stopping'))
+    // Clients of held requests come back at once, and as many.
+    const ends = [
+      ...[...this.held].map(held => () => held.release()),
+      ...this.#all().map(connection => () => end(connection)),
+    ]
+    const steps = Math.max(1, ms / DRAIN_STEP_MS)
+    const total = ends.length
+    for (let step = 1; ends.length > 0; step++) {
+      for (const each of ends.splice(0, Math.ceil((total * step) / steps) - (total - ends.length))) each()
+      if (ends.length > 0) await new Promise(resolve => setTimeout(resolve, DRAIN_STEP_MS))
+    }
+    // Those that came meanwhile.
+    for (const connection of this.#all()) end(connection)
+    for (const held of this.held) held.release()
+  }
+
+  #all(): Connection[] {
+    return this.#wheel.flatMap(spoke => [...spoke])
+  }
+
+  /** Returns when the clients of all connections that have ended are gone, or after `ms`. */
+  async gone(ms: number): Promise<void> {
+    if (this.leaving.size === 0) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, ms)
+      this.#allGone = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}

@@ -1,0 +1,128 @@
+// Reads from the log for one channel: one at a time for each page, however many readers ask for it. Pages that readers
+// far behind share are kept for a moment.
+
+import { jitter } from '../../backoff.ts'
+import { printPosition, type Position, type Start } from '../event/position.ts'
+import type { Page, PageLimit } from '../log/log.ts'
+import type { Framing } from './framing.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+import { STRETCH } from './stretches.ts'
+
+/** Pages that are kept. */
+const MAX_PAGES = 8
+const KEEP_PAGES_MS = 1000
+/** How long readers wait after the log has failed, ms, give or take half. */
+const RETRY_MS = 1000
+
+/** A page with the bytes that readers on the same wire share. */
+export class SharedPage {
+  readonly page: Page
+  readonly #encoded = new Map<Framing, Buffer>()
+
+  constructor(page: Page) {
+    this.page = page
+  }
+
+  /** Bytes of memory, about: the events, and as much again encoded. */
+  get size(): number {
+    return 2 * this.page.events.reduce((sum, event) => sum + event.json.length, 0)
+  }
+
+  /** Its events, encoded for a wire. */
+  encoded(framing: Framing): Buffer {
+    const known = this.#encoded.get(framing)
+    if (known !== undefined) return known
+    const { within } = framing
+    const bytes =
+      within === undefined
+        ? framing.stretch(this.page.events, 0, this.page.events.length)
+        : within.view(this.encoded(within.framing))
+    this.#encoded.set(framing, bytes)
+    return bytes
+  }
+}
+
+export class LogReads {
+  /** Bytes of memory held. */
+  size = 0
+  readonly #read: (start: Start, limit: PageLimit) => Promise<Page>
+  readonly #memory: MemoryBudget
+  readonly #inFlight = new Map<string, Promise<SharedPage>>()
+  /** Pages that were read a moment ago, by their start. */
+  readonly #pages = new Map<string, SharedPage>()
+  #pagesTimer: NodeJS.Timeout | undefined
+  /** Readers that wait for a log that failed. */
+  readonly #retries: (() => void)[] = []
+  #retryTimer: NodeJS.Timeout | undefined
+  #closed = false
+
+  /** `read` asks the log. */
+  constructor(read: (start: Start, limit: PageLimit) => Promise<Page>, memory: MemoryBudget) {
+    this.#read = read
+    this.#memory = memory
+  }
+
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#retryTimer)
+    this.forget()
+  }
+
+  /** The page after `start`. Calls for the same page at the same time share one read. Raises LogUnavailable. */
+  page(start: Start, limit: PageLimit): Promise<SharedPage> {
+    const key = `${typeof start === 'string' ? start : printPosition(start)} ${limit.events} ${limit.bytes}`
+    let read = this.#inFlight.get(key)
+    if (read === undefined) {
+      read = this.#read(start, limit)
+        .then(page => new SharedPage(page))
+        .finally(() => this.#inFlight.delete(key))
+      this.#inFlight.set(key, read)
+    }
+    return read
+  }
+
+  /**
+   * The page after `start` for a reader of a stream. Readers that are equally far behind do not ask at the same moment,
+   * since they take turns at their sockets, so a page that can not change any more is kept for a while, with its bytes.
+   * Raises LogUnavailable.
+   */
+  async stretch(start: Position): Promise<SharedPage> {
+    const key = printPosition(start)
+    const kept = this.#pages.get(key)
+    if (kept !== undefined) return kept
+    const read = await this.page(start, STRETCH)
+    const { gap, events, more } = read.page
+    const final = more && gap === undefined && events.length > 0
+    if (final && !this.#closed && !this.#pages.has(key)) this.#keep(key, read)
+    return read
+  }
+
+  /** Calls back a while after the log has failed, all callers at once, so that they share a read. */
+  retryLater(retry: () => void): void {
+    this.#retries.push(retry)
+    this.#retryTimer ??= setTimeout(() => {
+      this.#retryTimer = undefined
+      for (const each of this.#retries.splice(0)) each()
+    }, jitter(RETRY_MS)).unref()
+  }
+
+  /** Forgets the pages that are kept. */
+  forget(): void {
+    clearTimeout(this.#pagesTimer)
+    this.#pagesTimer = undefined
+    this.#pages.clear()
+    this.#count(-this.size)
+  }
+
+  #keep(key: string, page: SharedPage): void {
+    if (this.#pages.size >= MAX_PAGES) this.forget()
+    this.#pages.set(key, page)
+    this.#pagesTimer ??= setTimeout(() => this.forget(), KEEP_PAGES_MS).unref()
+    this.#count(page.size)
+  }
+
+  #count(bytes: number): void {
+    this.size += bytes
+    this.#memory.add(bytes)
+  }
+}

@@ -1,0 +1,85 @@
+// A long poll: asks once, and waits until there is an answer or its time is over.
+
+import type { Start } from '../event/position.ts'
+import type { Channel, Member } from './channel.ts'
+import { type Answer, collect } from './collect.ts'
+import type { HeldRequest } from './connections.ts'
+import type { Hub } from './hub.ts'
+import { holdBackMs } from './low-priority.ts'
+
+/** A request among the members of a channel. */
+class Waiter implements Member {
+  slot = -1
+  readonly #poll: LongPoll
+
+  constructor(poll: LongPoll) {
+    this.#poll = poll
+  }
+
+  wake(): void {
+    this.#poll.wake()
+  }
+}
+
+export class LongPoll implements HeldRequest {
+  readonly #hub: Hub
+  readonly #channels: readonly Channel[]
+  #released = false
+  #wakeUp: (() => void) | undefined
+
+  constructor(hub: Hub, channels: readonly Channel[]) {
+    this.#hub = hub
+    this.#channels = channels
+  }
+
+  /** The answer, within `wait` ms. Raises LogUnavailable. */
+  async answer(starts: readonly Start[], limit: number, wait: number): Promise<Answer> {
+    const { low } = this.#hub.options
+    const until = Date.now() + wait
+    await Promise.all(this.#channels.map(channel => channel.begin()))
+    let heldBackUntil = Number.POSITIVE_INFINITY
+    let from = starts
+    for (;;) {
+      const versions = this.#channels.map(channel => channel.version)
+      const answer = await collect(this.#channels, from, limit)
+      const now = Date.now()
+      const found = answer.events.length > 0
+      // A full answer gains nothing by waiting.
+      const holdBack = answer.events.length < limit ? holdBackMs(answer.events, now, low) : 0
+      if (found) heldBackUntil = Math.min(heldBackUntil, now + holdBack)
+      const end = found ? Math.min(until, heldBackUntil) : until
+      if (this.#released || answer.gaps.length > 0 || answer.more || end <= now) return answer
+      from = answer.starts
+      await this.#news(versions, end - now)
+    }
+  }
+
+  release(): void {
+    this.#released = true
+    this.#wakeUp?.()
+  }
+
+  wake(): void {
+    this.#wakeUp?.()
+  }
+
+  /** Returns when a channel has news since `versions`, or after `ms`. */
+  async #news(versions: readonly number[], ms: number): Promise<void> {
+    const waiters = this.#channels.map(channel => ({ channel, waiter: new Waiter(this) }))
+    for (const { channel, waiter } of waiters) channel.join(waiter)
+    const { held } = this.#hub.connections
+    held.add(this)
+    let timer: NodeJS.Timeout | undefined
+    const news = this.#channels.some((channel, i) => channel.version !== versions[i])
+    if (!news && !this.#released) {
+      await new Promise<void>(resolve => {
+        this.#wakeUp = resolve
+        timer = setTimeout(resolve, ms)
+      })
+    }
+    clearTimeout(timer)
+    this.#wakeUp = undefined
+    held.delete(this)
+    for (const { channel, waiter } of waiters) channel.leave(waiter)
+  }
+}

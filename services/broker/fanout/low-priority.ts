@@ -1,0 +1,55 @@
+// Low-priority events wait until enough have gathered: ARCHITECTURE.md#fan-out.
+
+import type { LogEvent } from '../event/event.ts'
+
+/** Low-priority events wake readers as soon as one of these is reached. */
+export interface LowPriorityLimits {
+  readonly events: number
+  readonly bytes: number
+  /** Of the oldest, ms; 0: they do not wait. */
+  readonly age: number
+}
+
+/** The low-priority events of one channel that have woken no reader yet. */
+export class LowPriority {
+  readonly #limits: LowPriorityLimits
+  readonly #wake: () => void
+  #events = 0
+  #bytes = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /** `wake` is called when the oldest has waited long enough. */
+  constructor(limits: LowPriorityLimits, wake: () => void) {
+    this.#limits = limits
+    this.#wake = wake
+  }
+
+  /** Whether these events wake nobody yet. */
+  holdBack(events: readonly LogEvent[]): boolean {
+    for (const event of events) {
+      if (!event.low) return false
+      this.#events++
+      this.#bytes += event.bytes
+    }
+    const { events: maxEvents, bytes: maxBytes, age } = this.#limits
+    if (this.#events >= maxEvents || this.#bytes >= maxBytes || age === 0) return false
+    this.#timer ??= setTimeout(this.#wake, age)
+    return true
+  }
+
+  /** Readers are woken: nothing waits any more. */
+  reset(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#events = 0
+    this.#bytes = 0
+  }
+}
+
+/** How long a request that found these events waits for more, ms: 0 unless all are low-priority, few and young. */
+export function holdBackMs(events: readonly LogEvent[], now: number, limits: LowPriorityLimits): number {
+  const oldest = events[0]
+  if (oldest === undefined || events.length >= limits.events || events.some(event => !event.low)) return 0
+  const bytes = events.reduce((sum, event) => sum + event.bytes, 0)
+  return bytes >= limits.bytes ? 0 : Math.min(limits.age, Math.max(0, oldest.time + limits.age - now))
+}
