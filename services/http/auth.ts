@@ -5,18 +5,24 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Right } from '../broker/access/grants.ts'
+import type { Presented } from '../broker/access/access.ts'
 import { ANONYMOUS, type Identity } from '../broker/access/identity.ts'
+import type { Claims } from '../broker/access/tokens.ts'
 import { FanwireError } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Who asks; `ANONYMOUS` where nothing came along. */
     identity: Identity
+    /** Of its token, on routes that keep them; undefined where it was none. */
+    claims: Claims | undefined
   }
 
   interface FastifyContextConfig {
     /** Credentials are not asked for: whoever reaches the route may have what it says. */
     anonymous?: true
+    /** The route issues tickets, so it needs the claims for which they stand. */
+    claims?: true
   }
 }
 
@@ -43,6 +49,11 @@ function parameterOf({ query }: FastifyRequest, name: string): string | undefine
   const value = (query as Record<string, string | string[] | undefined>)[name]
   if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
   return value === '' ? undefined : value
+}
+
+/** The ticket that a request came with, unless it brings something better. Raises FW_BAD_PARAMETER. */
+export function ticketOf(request: FastifyRequest): string | undefined {
+  return bearerOf(request.headers) === undefined ? parameterOf(request, 'ticket') : undefined
 }
 
 /** Channel tokens of a request: `channel_token`, repeatable. */
@@ -75,35 +86,36 @@ function requireOwnPage(request: FastifyRequest): void {
 }
 
 /** Who asks. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN, FW_BAD_PARAMETER. */
-export async function identify(request: FastifyRequest): Promise<Identity> {
+export async function identify(request: FastifyRequest): Promise<Presented> {
   const { access } = request.server.fanwire
-  let identity = await connectionIdentity(request)
+  const { claims, identity: presented } = await connectionIdentity(request)
+  let identity = presented
   const tokens = channelTokensOf(request)
   if (tokens.length > MOST_CHANNEL_TOKENS) {
     throw new FanwireError('FW_BAD_PARAMETER', `a request may have ${MOST_CHANNEL_TOKENS} of channel_token`)
   }
   for (const token of tokens) identity = await access.withChannelToken(identity, token)
-  return identity
+  return claims === undefined ? { identity } : { identity, claims }
 }
 
-async function connectionIdentity(request: FastifyRequest): Promise<Identity> {
+async function connectionIdentity(request: FastifyRequest): Promise<Presented> {
   const { access, config, tickets } = request.server.fanwire
   const bearer = bearerOf(request.headers)
   if (bearer !== undefined) return access.bearer(bearer)
-  const ticket = parameterOf(request, 'ticket')
-  if (ticket !== undefined) return access.accept(await tickets.take(ticket)).identity
+  const ticket = ticketOf(request)
+  if (ticket !== undefined) return access.accept(await tickets.take(ticket))
   const token = parameterOf(request, 'token')
   if (token !== undefined) {
-    if (config.tokenQuery) return (await access.token(token)).identity
+    if (config.tokenQuery) return await access.token(token)
     throw new FanwireError(
       'FW_BAD_PARAMETER',
       'a token in a URL ends in logs: send Authorization: Bearer, get a ticket from POST /v1/tickets, or set FANWIRE_TOKEN_QUERY=1',
     )
   }
   const cookie = config.tokenCookie === undefined ? undefined : cookieOf(request.headers, config.tokenCookie)
-  if (cookie === undefined) return ANONYMOUS
+  if (cookie === undefined) return { identity: ANONYMOUS }
   requireOwnPage(request)
-  return (await access.token(cookie)).identity
+  return await access.token(cookie)
 }
 
 /** Whether nothing came along that could say who asks. */
@@ -154,12 +166,15 @@ export const auth = fp(
   async app => {
     const { tokenCookie } = app.fanwire.config
     app.decorateRequest('identity')
+    app.decorateRequest('claims', undefined)
     app.addHook('onRequest', (request, _reply, done) => {
       request.identity = ANONYMOUS
-      if (request.routeOptions.config?.anonymous === true || isBare(request, tokenCookie)) return done()
+      const { config } = request.routeOptions
+      if (config?.anonymous === true || isBare(request, tokenCookie)) return done()
       identify(request).then(
-        identity => {
+        ({ identity, claims }) => {
           request.identity = identity
+          if (config?.claims === true) request.claims = claims
           done()
         },
         (error: Error) => done(error),

@@ -28,7 +28,10 @@ export interface Workers {
 
 /** Known on all nodes: stands for a token where no header can be sent. */
 export interface Tickets {
-  issue(claims: Claims): Promise<{ readonly ticket: string; readonly expires: number }>
+  /** Ms that a ticket may live at most. */
+  readonly longest: number
+  /** Good once, within `life` ms (30 s) and for as long as the token. Raises LogUnavailable. */
+  issue(claims: Claims, life?: number): Promise<{ readonly ticket: string; readonly expires: number }>
   /** The claims that it stands for, once. Raises CredentialsRefused. */
   take(ticket: string): Promise<Claims>
 }
@@ -89,7 +92,9 @@ function createCluster({ log, access, hub, config, logger }: Parts) {
 function createTickets({ log, config, access }: Parts): Tickets {
   const tickets = new LogTickets<Claims>({ log, idempotencyWindow: config.idempotencyWindow })
   return {
-    issue: claims => tickets.issue(claims, claims.exp === undefined ? undefined : claims.exp * 1000),
+    longest: tickets.longest,
+    issue: (claims, life) =>
+      tickets.issue(claims, { life, until: claims.exp === undefined ? undefined : claims.exp * 1000 }),
     async take(ticket) {
       const { record, refused } = { record: undefined, ...(await tickets.take(ticket)) }
       if (record === undefined) throw access.refuseTicket(refused)

@@ -1,14 +1,15 @@
 // What a node does on the word of others, and how its parts are let go of.
 
 import type { Access } from '../broker/access/access.ts'
-import { reservedRetention } from '../broker/control/channels.ts'
+import { LONGEST_TICKET_MS, reservedRetention } from '../broker/control/channels.ts'
 import type { RetentionOf } from '../broker/log/log.ts'
+import type { Config } from '../config/config.ts'
 import { REVOKED, unsubscribed } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 
 /** What is kept of each channel: those of the node, and those of clients by their rules. */
-export function retentions(access: Access): RetentionOf {
-  const reserved = reservedRetention()
+export function retentions(access: Access, { idempotencyWindow }: Config): RetentionOf {
+  const reserved = reservedRetention({ ticketLife: Math.min(LONGEST_TICKET_MS, idempotencyWindow) })
   return channel => reserved(channel) ?? access.retentionOf(channel)
 }
 

@@ -20,7 +20,7 @@ export async function start(
   workers?: Workers,
 ): Promise<FastifyInstance> {
   const access = await createAccess(config, logger)
-  const retentionOf = retentions(access)
+  const retentionOf = retentions(access, config)
   const log = await createLog(config, retentionOf, logger)
   await log.open()
   const hub = new Hub(log, { ...config, retentionOf })

@@ -10,7 +10,9 @@ const COMMA = Buffer.from(',')
 
 /** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */
 export function policyFor(request: FastifyRequest, policy: string): string {
-  return request.headers.authorization === undefined ? policy : `private, ${policy}`
+  const { headers, identity } = request
+  const open = headers.authorization === undefined && identity.kind === 'anonymous'
+  return open ? policy : `private, ${policy}`
 }
 
 /** Sends an answer and counts it. */

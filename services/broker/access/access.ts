@@ -43,6 +43,13 @@ export type Outcome =
   | `${'malformed' | 'unknown' | 'expired' | 'used'}_ticket`
   | Refused['reason']
 
+/** Who presented a credential. */
+export interface Presented {
+  readonly identity: Identity
+  /** Of its token, if it was one: what a ticket keeps. */
+  readonly claims?: Accepted['claims']
+}
+
 interface AccessEvents {
   /** Other rules hold: whoever is connected is judged again. */
   rules: []
@@ -243,8 +250,16 @@ export class Access extends EventEmitter<AccessEvents> {
   // Credentials -----------------------------------------------------------------------------------------------
 
   /** Whose a key or a token is. Raises CredentialsRefused. */
-  async bearer(text: string): Promise<Identity> {
-    return (await this.#bearer(text)).identity
+  async bearer(text: string): Promise<Presented> {
+    if (this.#asksNobody) return { identity: ANONYMOUS }
+    const key = this.#keys.find(text)
+    if (key.ok) {
+      this.#count('accepted')
+      return key
+    }
+    if (key.reason === 'expired') throw this.#refuse('expired_key', 'the key has expired')
+    if (this.#tokens !== undefined && text.includes('.')) return await this.token(text)
+    throw this.#refuse('unknown_key', 'missing or invalid key: this is none of the keys of this node')
   }
 
   /** A token of a connection. Raises CredentialsRefused. */
@@ -258,25 +273,13 @@ export class Access extends EventEmitter<AccessEvents> {
 
   /** Of a client that says in a message who it is. Raises CredentialsRefused. */
   async credentials({ token, key }: { readonly token?: string; readonly key?: string }): Promise<Identity> {
-    if (token === undefined) return await this.bearer(key ?? '')
+    if (token === undefined) return (await this.bearer(key ?? '')).identity
     return this.#asksNobody ? ANONYMOUS : (await this.token(token)).identity
   }
 
   /** There is nothing to compare credentials with: on loopback everybody is let in anyway. */
   get #asksNobody(): boolean {
     return this.#keys.size === 0 && this.#tokens === undefined && this.rules.open === 'all'
-  }
-
-  async #bearer(text: string): Promise<{ readonly identity: Identity }> {
-    if (this.#asksNobody) return { identity: ANONYMOUS }
-    const key = this.#keys.find(text)
-    if (key.ok) {
-      this.#count('accepted')
-      return key
-    }
-    if (key.reason === 'expired') throw this.#refuse('expired_key', 'the key has expired')
-    if (this.#tokens !== undefined && text.includes('.')) return await this.token(text)
-    throw this.#refuse('unknown_key', 'missing or invalid key: this is none of the keys of this node')
   }
 
   /** The identity, with what a channel token grants. Raises CredentialsRefused. */

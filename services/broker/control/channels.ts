@@ -13,6 +13,9 @@ export const NODES = 'fanwire:nodes'
 const ANSWERS = 'fanwire:answers:'
 const TICKETS = 'fanwire:tickets:'
 
+/** No ticket lives longer, ms: a page that reloads itself once an hour. */
+export const LONGEST_TICKET_MS = 3_700_000
+
 /** Tickets are spread over so many channels. */
 export const TICKET_SHARDS = 16
 
@@ -36,20 +39,31 @@ const QUESTIONS_KEPT: Retention = { events: 1000, age: 10 * SECOND, bytes: 4 * M
 const ANSWERS_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 64 * MIB }
 const NODES_KEPT: Retention = { events: 20_000, age: 30 * SECOND, bytes: 8 * MIB }
 /** Two events a ticket: that it was issued, and that it was used. */
-const TICKETS_KEPT: Retention = { events: 50_000, age: MINUTE, bytes: 32 * MIB }
+const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
-/**
- * What is kept of the reserved channels of this folder; undefined for every other channel. Commands are kept for as
- * long as a token can live, since a node that starts later has to refuse what was revoked before.
- */
-export function reservedRetention(tokenLife = TOKEN_LIFE_MS): (channel: string) => Retention | undefined {
+/** What is kept of the reserved channels of this folder. */
+export interface ReservedOptions {
+  /**
+   * Ms that a token can live. Commands are kept for as long, since a node that starts later has to refuse what was
+   * revoked before.
+   */
+  readonly tokenLife?: number
+  /** Ms that a ticket can live. */
+  readonly ticketLife?: number
+}
+
+/** Undefined for every other channel. */
+export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINUTE }: ReservedOptions = {}): (
+  channel: string,
+) => Retention | undefined {
   const control: Retention = { events: 100_000, age: tokenLife, bytes: 64 * MIB }
+  const tickets: Retention = { ...TICKETS_KEPT, age: Math.max(MINUTE, ticketLife) }
   return channel => {
     if (!channel.startsWith('fanwire:')) return undefined
     if (channel === CONTROL) return control
     if (channel === QUESTIONS) return QUESTIONS_KEPT
     if (channel === NODES) return NODES_KEPT
     if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT
-    return channel.startsWith(TICKETS) ? TICKETS_KEPT : undefined
+    return channel.startsWith(TICKETS) ? tickets : undefined
   }
 }

@@ -3,11 +3,11 @@
 import { hash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
 import { parsePosition, type Position, printPosition } from '../event/position.ts'
 import type { ChannelLog } from '../log/log.ts'
-import { TICKET_SHARDS, ticketsOf } from './channels.ts'
+import { LONGEST_TICKET_MS, TICKET_SHARDS, ticketsOf } from './channels.ts'
 import { draftOf, valueOf } from './tail.ts'
 
-/** Ms that a ticket can be shown for. */
-export const TICKET_MS = 30_000
+/** Ms that a ticket can be shown for, unless its issuer says otherwise. */
+const TICKET_MS = 30_000
 
 /** Why a ticket is not taken; a client is told only that it is not. `unknown`: never issued, or trimmed meanwhile. */
 export type TicketRefusal = 'malformed' | 'unknown' | 'expired' | 'used'
@@ -20,6 +20,14 @@ export interface Issued {
 
 export type Taken<T> =
   { readonly record: T; readonly refused?: undefined } | { readonly refused: TicketRefusal }
+
+/** How long a ticket can be shown: whichever ends first. */
+export interface TicketLife {
+  /** Ms; 30 s unless given. */
+  readonly life?: number | undefined
+  /** When the token expires for which it stands, ms since 1970. */
+  readonly until?: number | undefined
+}
 
 export interface LogTicketsOptions {
   readonly log: ChannelLog
@@ -41,18 +49,19 @@ const TICKET = /^([0-9a-f])\.([a-z0-9]{1,16}-[1-9][0-9]{0,15})\.([A-Za-z0-9_-]{4
 /** `T` is JSON. */
 export class LogTickets<T> {
   readonly #log: ChannelLog
-  readonly #longest: number
+  /** Ms that a ticket may live at most: after that the log might no longer know that it was used. */
+  readonly longest: number
 
   constructor({ log, idempotencyWindow }: LogTicketsOptions) {
     this.#log = log
-    this.#longest = Math.min(TICKET_MS, idempotencyWindow)
+    this.longest = Math.min(LONGEST_TICKET_MS, idempotencyWindow)
   }
 
-  /** `until`: when the token expires for which it stands, ms since 1970. Raises LogUnavailable. */
-  async issue(record: T, until = Infinity): Promise<Issued> {
+  /** Raises LogUnavailable. */
+  async issue(record: T, { life: wanted = TICKET_MS, until = Infinity }: TicketLife = {}): Promise<Issued> {
     const secret = randomBytes(32).toString('base64url')
     const shard = randomInt(TICKET_SHARDS)
-    const life = Math.max(0, Math.min(this.#longest, until - Date.now()))
+    const life = Math.max(0, Math.min(wanted, this.longest, until - Date.now()))
     const stub: Stub<T> = { hash: hashOf(secret).toString('base64url'), life, record }
     const [receipt] = await this.#log.append(ticketsOf(shard), [draftOf('ticket', stub)])
     if (receipt === undefined) throw new Error('the log gave no receipt')

@@ -2,7 +2,9 @@
 // Its cursor goes along in the URL to which it reloads, and marks what is new since the last look.
 
 import { createHash } from 'node:crypto'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { FanwireError } from '../../errors.ts'
+import { ticketOf } from '../../http/auth.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
 import { type News, newest } from '../../broker/fanout/newest.ts'
@@ -12,8 +14,11 @@ import { CONTENT_POLICY, renderPage } from './page.ts'
 import { glanceFor } from '../open-for.ts'
 import { readQuery } from '../read-query.ts'
 
+/** Beyond the time after which the page reloads, so that a slow browser gets in as well, ms. */
+const RELOADS_WITHIN_MS = 30_000
+
 export async function refresh(app: FastifyInstance): Promise<void> {
-  const { config, hub, access } = app.fanwire
+  const { config, hub, access, tickets } = app.fanwire
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
@@ -23,10 +28,29 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     },
   } as const
   const stats = hub.connections.wires.of('refresh')
+  const options = { config: { page: true, claims: true }, exposeHeadRoute: true } as const
 
-  app.get('/v1/refresh', { config: { page: true }, exposeHeadRoute: true }, async (request, reply) => {
+  /** For the next look of a page that came by a ticket, which is used up now; undefined where it did not. */
+  async function nextTicket(request: FastifyRequest, every: number): Promise<string | undefined> {
+    const { claims, method } = request
+    // HEAD loads nothing that would reload.
+    if (claims === undefined || method === 'HEAD' || ticketOf(request) === undefined) return undefined
+    return (await tickets.issue(claims, every * 1000 + RELOADS_WITHIN_MS)).ticket
+  }
+
+  function requireTimely(request: FastifyRequest, every: number): void {
+    const longest = Math.floor((tickets.longest - RELOADS_WITHIN_MS) / 1000)
+    if (every <= longest || ticketOf(request) === undefined) return
+    throw new FanwireError(
+      'FW_BAD_PARAMETER',
+      `a page that came by a ticket can reload every ${longest} s at most: FANWIRE_IDEMPOTENCY_WINDOW, less 30 s`,
+    )
+  }
+
+  app.get('/v1/refresh', options, async (request, reply) => {
     const { channels, starts, numbers } = readQuery(request, rules)
     const { limit, every } = numbers
+    requireTimely(request, every)
     const bytes = Math.floor(ANSWER_BYTES / channels.length)
     const look = (opened: Channel[]) =>
       Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes)))
@@ -41,11 +65,13 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     again.append('every', `${every}`)
     again.append('limit', `${limit}`)
     again.append('cursor', printCursor(news.map(each => each.head)))
+    const ticket = await nextTicket(request, every)
+    if (ticket !== undefined) again.append('ticket', ticket)
     const page = renderPage({ channels, news, limit, every, again: `?${again}` })
     const tag = `"${createHash('sha256').update(page).digest('base64url').slice(0, 22)}"`
     reply.headers({
       refresh: `${every}; url=?${again}`,
-      'cache-control': policyFor(request, 'no-cache'),
+      'cache-control': ticket === undefined ? policyFor(request, 'no-cache') : 'no-store',
       etag: tag,
       'content-security-policy': CONTENT_POLICY,
       'x-content-type-options': 'nosniff',

@@ -206,7 +206,7 @@ t.test('a handler that raises and a command of a later version do not stop the n
 })
 
 t.test('what is kept of each reserved channel', async t => {
-  const retentionOf = reservedRetention(3_600_000)
+  const retentionOf = reservedRetention({ tokenLife: 3_600_000 })
   const ages = {
     [CONTROL]: 3_600_000,
     'fanwire:questions': 10_000,

@@ -1,0 +1,43 @@
+// POST /v1/tickets: what stands for a token, once, where no header can be sent: EventSource, pages, WebSockets.
+
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Claims } from '../broker/access/tokens.ts'
+import { FanwireError } from '../errors.ts'
+import { ticketOf } from '../http/auth.ts'
+import { checkedQuery } from '../http/query.ts'
+
+/** Of the token that came with the request. Raises FW_UNAUTHORIZED, FW_FORBIDDEN. */
+function claimsOf(request: FastifyRequest): Claims {
+  const { claims, identity } = request
+  if (identity.kind === 'anonymous') {
+    throw new FanwireError(
+      'FW_UNAUTHORIZED',
+      'a ticket stands for a token: send Authorization: Bearer <token>',
+    )
+  }
+  if (claims === undefined) {
+    throw new FanwireError('FW_FORBIDDEN', 'a ticket stands for a token, and this is an API key', {
+      challenge: 'insufficient_scope',
+    })
+  }
+  // Else it could be prolonged by whoever saw it in a URL.
+  if (ticketOf(request) !== undefined) {
+    throw new FanwireError('FW_FORBIDDEN', 'a ticket is not had for a ticket: send the token', {
+      challenge: 'insufficient_scope',
+    })
+  }
+  return claims
+}
+
+export const tickets = fp(
+  async app => {
+    app.post('/v1/tickets', { config: { claims: true } }, async (request, reply) => {
+      checkedQuery(request, [])
+      const claims = claimsOf(request)
+      const issued = await app.fanwire.tickets.issue(claims)
+      return reply.code(201).header('cache-control', 'no-store').send(issued)
+    })
+  },
+  { name: 'fanwire-tickets', fastify: '5.x' },
+)
