@@ -3,7 +3,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { checkedChannel } from '../broker/event/publish-entry.ts'
+import { checkedChannel } from '../broker/event/names.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
 import { caching, EVENT_TYPE, isKnown } from '../http/conditional.ts'
 import { checkedQuery } from '../http/query.ts'

@@ -1,4 +1,4 @@
-// What the request wires answer with.
+// Responses of the wires that answer requests.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Answer } from '../broker/fanout/collect.ts'
@@ -30,11 +30,11 @@ export function encodeAnswer({ events, gaps, cursors, more }: Answer): Buffer {
     if (i > 0) pieces.push(COMMA)
     pieces.push(event.json)
   })
-  const told = gaps.map(({ channel, gap }) => encodeGap(channel, gap))
+  const encodedGaps = gaps.map(({ channel, gap }) => encodeGap(channel, gap))
   const tail =
     `],"cursor":"${printCursor(cursors)}"` +
     (more ? ',"more":true' : '') +
-    (told.length > 0 ? `,"gaps":[${told.join(',')}]}` : '}')
+    (encodedGaps.length > 0 ? `,"gaps":[${encodedGaps.join(',')}]}` : '}')
   pieces.push(Buffer.from(tail))
   return Buffer.concat(pieces)
 }

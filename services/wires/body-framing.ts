@@ -5,9 +5,9 @@ import { type CloseReason, type Framing, reconnects } from '../broker/fanout/fra
 import type { Gap } from '../broker/event/position.ts'
 import { chunkOf, dataOf, LAST_CHUNK } from '../http/chunks.ts'
 
-/** A wire whose frames are the body of an HTTP response. */
+/** The two forms of the body. */
 export interface BodyFraming {
-  /** For HTTP/1.1: every frame, and every stretch of them, is one chunk. The last one follows only a goodbye for good. */
+  /** For HTTP/1.1: each frame, and each stretch, is one chunk. The last chunk is sent only to a client that must not come back. */
   readonly chunked: Framing
   /** For HTTP/2, which has frames itself, and HTTP/1.0, where the body ends with the connection. */
   readonly plain: Framing

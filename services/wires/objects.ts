@@ -1,4 +1,4 @@
-// The JSON objects that wires send beside events, the same on each of them.
+// JSON objects beside events, which all wires share.
 
 import { type Gap, printPosition } from '../broker/event/position.ts'
 

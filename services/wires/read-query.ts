@@ -3,7 +3,7 @@
 import type { FastifyRequest } from 'fastify'
 import { FanwireError, quote } from '../errors.ts'
 import { checkedQuery } from '../http/query.ts'
-import { checkedChannel } from '../broker/event/publish-entry.ts'
+import { checkedChannel } from '../broker/event/names.ts'
 import { parseCursor, type Start } from '../broker/event/position.ts'
 
 /** Parameters that clients without headers send in place of `Last-Event-ID`. */

@@ -1,7 +1,7 @@
 // The claims of a token whose signature is right: their forms, their times, and the identity that they make.
 
 import { quote } from '../../errors.ts'
-import { isChannelName } from '../event/event.ts'
+import { isChannelName } from '../event/names.ts'
 import { capsGrants, grant, type Grants, isStrings, readClaimRights, type Right } from './grants.ts'
 import type { Identity } from './identity.ts'
 import type { TokenKey } from './jwks.ts'

@@ -1,16 +1,16 @@
-// Events: their names, their data, and the one object that every wire delivers.
+// Events: their data, and the one object that every wire delivers.
 
 import { isUtf8 } from 'node:buffer'
 import { withoutMark } from './json-spans.ts'
 
-/** What a writer hands in; the log adds position and time. */
+/** What a publisher sends; the log adds position and time. */
 export interface Draft {
   /** One JSON value as UTF-8 text without line breaks. */
   readonly data: Buffer
   readonly type?: string
   /** Set when `data` is a JSON string that holds bytes. */
   readonly encoding?: 'base64'
-  /** `low` lets readers wait until more has gathered (ARCHITECTURE.md#fan-out); it never reorders. */
+  /** `low` events may wait until enough have gathered (ARCHITECTURE.md#fan-out); their order stays. */
   readonly priority?: 'low'
   /** ASCII without spaces, per channel: a repeat within the window appends nothing. */
   readonly idempotencyKey?: string
@@ -38,29 +38,10 @@ export interface LogEvent extends EventHead {
   readonly bytes: number
 }
 
-/** `.` and `..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
-const CHANNEL = /^(?!fanwire:|\.\.?$)[A-Za-z0-9_.:~@-]{1,200}$/
-const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
-const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
-const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
-
-export function isChannelName(name: unknown): name is string {
-  return typeof name === 'string' && CHANNEL.test(name)
-}
-
-export function isTypeName(name: unknown): name is string {
-  return typeof name === 'string' && TYPE.test(name) && !RESERVED_TYPES.has(name)
-}
-
-export function isIdempotencyKey(key: unknown): key is string {
-  return typeof key === 'string' && IDEMPOTENCY_KEY.test(key)
-}
-
 /**
- * JSON text as an event's data: the same bytes, save that line breaks, which can only stand between tokens
- * (RFC 8259 section 7 forbids them in strings), become spaces. Numbers are not printed again and any key is
- * data, since the text is checked and never rebuilt. Undefined where it is not one JSON value in UTF-8.
- * Writes into `body`.
+ * JSON text as an event's data: the same bytes, except that line breaks become spaces. (They are between tokens, since
+ * RFC 8259 section 7 forbids them in strings.) The text is checked and never printed again, so numbers and keys stay as
+ * they are. Undefined if it is not one JSON value in UTF-8. Writes into `body`.
  */
 export function jsonData(body: Buffer): Buffer | undefined {
   const json = withoutMark(body)
@@ -73,7 +54,7 @@ export function jsonData(body: Buffer): Buffer | undefined {
   return unbroken(json)
 }
 
-/** `json`, which is known to be valid, with its line breaks made spaces, in place. */
+/** Replaces the line breaks of valid JSON by spaces, in place. */
 export function unbroken(json: Buffer): Buffer {
   for (const lineBreak of [0x0a, 0x0d]) {
     for (let i = json.indexOf(lineBreak); i !== -1; i = json.indexOf(lineBreak, i + 1)) json[i] = 0x20
@@ -81,12 +62,12 @@ export function unbroken(json: Buffer): Buffer {
   return json
 }
 
-/** Plain text as an event's data: a JSON string. Undefined where it is not UTF-8. */
+/** Plain text as an event's data: a JSON string. Undefined if it is not UTF-8. */
 export function textData(body: Buffer): Buffer | undefined {
   return isUtf8(body) ? Buffer.from(JSON.stringify(body.toString('utf8'))) : undefined
 }
 
-/** Bytes as an event's data: a JSON string in base64 (RFC 4648 section 4), to go with `encoding: 'base64'`. */
+/** Bytes as an event's data: a JSON string in base64 (RFC 4648 section 4), for `encoding: 'base64'`. */
 export function binaryData(body: Buffer): Buffer {
   return Buffer.from(`"${body.toString('base64')}"`)
 }

@@ -1,6 +1,5 @@
-// Where the parts of a JSON text stand, in bytes: so that data goes on as it was sent and numbers are never
-// printed again. This finds parts and checks the tokens between them; whether a part is JSON is JSON.parse's to say.
-// If every part that is found passes JSON.parse, the whole text is JSON (RFC 8259), and the reverse.
+// Finds the parts of a JSON text as bytes, so that data can be delivered as it was sent. It checks only the tokens between
+// the parts; JSON.parse checks a part. The whole text is JSON (RFC 8259) if and only if JSON.parse accepts every part.
 
 /** One member of a JSON object: its name, unescaped, and the bytes of its value, without space around them. */
 export interface Member {
@@ -20,7 +19,7 @@ const CLOSE_OBJECT = 0x7d
 
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 
-/** A text without the byte order mark that may begin it (RFC 8259 section 8.1). */
+/** A text without the byte order mark that it may begin with (RFC 8259 section 8.1). */
 export function withoutMark(text: Buffer): Buffer {
   const { length } = BYTE_ORDER_MARK
   return text[0] === BYTE_ORDER_MARK[0] && text.subarray(0, length).equals(BYTE_ORDER_MARK)
@@ -35,7 +34,7 @@ export function trimmed(json: Buffer): Buffer {
   return json.subarray(skipSpace(json, 0), end)
 }
 
-/** The members of the object that `json` is, in order, also those of one name. Raises SyntaxError. */
+/** The members of the object that `json` is, in order, with duplicates. Raises SyntaxError. */
 export function* members(json: Buffer): Generator<Member, void> {
   let at = skipSpace(json, token(json, skipSpace(json, 0), OPEN_OBJECT))
   while (json[at] !== CLOSE_OBJECT) {
@@ -60,7 +59,7 @@ export function* elements(json: Buffer): Generator<Buffer, void> {
   finish(json, at + 1)
 }
 
-/** Where the next part stands after the one that ended at `end`: after a comma, or at the `close`. */
+/** Where the next part begins after the one that ended at `end`: after a comma, or at the `close`. */
 function next(json: Buffer, end: number, close: number): number {
   const at = skipSpace(json, end)
   if (json[at] === close) return at
@@ -103,7 +102,7 @@ function skipString(json: Buffer, from: number): number {
   return at + 1
 }
 
-/** After the value that begins at `from`; if it is none, somewhere after `from`, before `json` ends. */
+/** After the value that begins at `from`. If that is no value: somewhere after `from` and before the end of `json`. */
 function skipValue(json: Buffer, from: number): number {
   let at = from
   let depth = 0

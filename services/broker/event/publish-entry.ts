@@ -1,20 +1,20 @@
-// What a publish names besides its data: one entry of a bulk publish, one line of NDJSON, one publish command.
+// One entry of a bulk publish, one line of NDJSON or one publish command: its channels, its data, and what is optional.
 
 import { isUtf8 } from 'node:buffer'
 import { FanwireError, quote } from '../../errors.ts'
-import { type Draft, isChannelName, isIdempotencyKey, isTypeName, unbroken } from './event.ts'
+import { type Draft, unbroken } from './event.ts'
 import { members } from './json-spans.ts'
+import { checkedChannel, checkedIdempotencyKey, checkedType } from './names.ts'
 
-/** A publish that is ready for the log, once for each channel. */
+/** A draft, and the channels that it goes to. */
 export interface Entry {
-  /** At least one, each a channel name, none twice. */
+  /** At least one, without duplicates. */
   readonly channels: readonly string[]
-  /** It named `channels`, not `channel`: it is answered with a list. */
+  /** It named `channels`, not `channel`: the response is a list. */
   readonly several: boolean
   readonly draft: Draft
 }
 
-/** `Config` is one. */
 export interface EntryLimits {
   /** Bytes of one event's data. */
   readonly maxBody: number
@@ -32,12 +32,8 @@ export const ENTRY_MEMBERS: ReadonlySet<string> = new Set([
   'priority',
 ])
 
-const CHANNEL_RULE = '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:, and neither . nor ..'
-const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close or fanwire:…'
-
 /**
- * The entry that `raw`, a JSON object, is. Its data is a slice of `raw` in which line breaks between tokens
- * became spaces. Raises FanwireError: FW_BAD_ENCODING, FW_BAD_JSON and what `entryOf` raises.
+ * Parses an entry. Its data is a slice of `raw`, in which line breaks between tokens become spaces. Raises FanwireError: FW_BAD_ENCODING, FW_BAD_JSON and what `entryOf` raises.
  */
 export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBERS): Entry {
   if (!isUtf8(raw)) throw new FanwireError('FW_BAD_ENCODING', 'not valid UTF-8')
@@ -51,8 +47,8 @@ export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBE
 }
 
 /**
- * The same, of what is parsed already: `value` is what JSON.parse makes of `raw`, valid UTF-8. `takes`: the
- * members it may have; each at most once, since the second of one name could only be lost silently.
+ * The same for JSON that is parsed already: `value` is the result of JSON.parse for `raw`, which is UTF-8. `takes`: the
+ * members that it may have. Each may occur once, since JSON.parse would drop a duplicate silently.
  * Raises FanwireError: FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_TYPE,
  * FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE.
  */
@@ -61,7 +57,7 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
     throw badEvent('expected an object such as {"channel":"news","data":{}}')
   }
   const data = dataOf(raw, takes)
-  // Safe to read by name: every member is one of `takes`, so none is __proto__ or another's namesake.
+  // Safe to read by name: every member is one of `takes`, so none is __proto__, and there are no duplicates.
   const { channel, channels, type, idempotencyKey, priority } = value as Record<string, unknown>
   if (data.length > limits.maxBody) {
     throw new FanwireError(
@@ -81,30 +77,7 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
   }
 }
 
-/** Raises FW_BAD_CHANNEL where `name` is none. */
-export function checkedChannel(name: unknown): string {
-  if (!isChannelName(name)) throw new FanwireError('FW_BAD_CHANNEL', `a channel name is ${CHANNEL_RULE}`)
-  return name
-}
-
-/** Raises FW_BAD_TYPE where `type` is none. */
-export function checkedType(type: unknown): string {
-  if (!isTypeName(type)) throw new FanwireError('FW_BAD_TYPE', `an event type is ${TYPE_RULE}`)
-  return type
-}
-
-/** Raises FW_BAD_IDEMPOTENCY_KEY where `key` is none. */
-export function checkedIdempotencyKey(key: unknown): string {
-  if (!isIdempotencyKey(key)) {
-    throw new FanwireError(
-      'FW_BAD_IDEMPOTENCY_KEY',
-      'an idempotency key is 1 to 128 visible ASCII characters',
-    )
-  }
-  return key
-}
-
-/** The bytes of the member `data`; every other member is only looked at by name. */
+/** The bytes of the member `data`. */
 function dataOf(raw: Buffer, takes: ReadonlySet<string>): Buffer {
   const seen: string[] = []
   let data: Buffer | undefined

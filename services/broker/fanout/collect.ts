@@ -5,9 +5,9 @@ import type { Gap, Position, Start } from '../event/position.ts'
 import type { Page } from '../log/log.ts'
 import type { Channel } from './channel.ts'
 
-/** One answer over several channels. */
+/** The answer to one request for several channels. */
 export interface Answer {
-  /** By time; within a channel in order. */
+  /** By time, and in order within each channel. */
   readonly events: readonly LogEvent[]
   readonly gaps: readonly { readonly channel: string; readonly gap: Gap }[]
   /** Where each channel's part begins. */
@@ -22,8 +22,8 @@ export interface Answer {
 export const ANSWER_BYTES = 4 * 1024 * 1024
 
 /**
- * At most `limit` events, shared fairly over the channels: each may have an equal part, and what one leaves
- * goes to the others. Where not each can have one, the turn moves on with the cursors. Raises LogUnavailable.
+ * At most `limit` events, shared fairly: each channel may have an equal part, and the others take what one leaves. If
+ * there are more channels than `limit`, they take turns as the cursors advance. Raises LogUnavailable.
  */
 export async function collect(
   channels: readonly Channel[],
@@ -41,11 +41,11 @@ export async function collect(
   const budget = { events: limit, bytes: ANSWER_BYTES }
   const parts: Part[] = []
   for (const i of order) parts[i] = new Part(pages[i] as Page, budget)
-  // One more round: what some left, to those who have more.
+  // One more round: channels with more events take what the others left.
   for (const i of order) {
     const part = parts[i] as Part
     if (budget.events === 0 || budget.bytes <= 0) break
-    if (!part.goesOn) continue
+    if (!part.hasNext) continue
     const page = await (channels[i] as Channel).page(part.cursor, budget)
     if (page.gap === undefined) part.take(page, budget)
   }
@@ -62,7 +62,7 @@ export async function collect(
   }
 }
 
-/** What an answer may still take. */
+/** What an answer has room for. */
 interface Budget {
   events: number
   bytes: number
@@ -73,15 +73,15 @@ class Part {
   readonly events: LogEvent[] = []
   cursor: Position
   more = false
-  /** More of the same epoch can be had at once. */
-  goesOn = false
+  /** The next page can be read from `cursor`. */
+  hasNext = false
 
   constructor(page: Page, budget: Budget) {
     this.cursor = page.start
     this.take(page, budget)
   }
 
-  /** Takes what fits of a page. The first event of an answer always does. */
+  /** Takes the events of a page that fit. The first event of an answer always fits. */
   take(page: Page, budget: Budget): void {
     let taken = 0
     for (const event of page.events) {
@@ -94,6 +94,6 @@ class Part {
       taken++
     }
     this.more = page.more || taken < page.events.length
-    this.goesOn = this.more && page.events.length > 0
+    this.hasNext = this.more && page.events.length > 0
   }
 }

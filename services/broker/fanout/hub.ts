@@ -82,7 +82,7 @@ export class Hub implements ChannelHolds {
   }
 
   /**
-   * The channel of that name, followed. The caller holds it until it calls `release`.
+   * Follows the channel of that name. The caller holds it, and calls `release` when it is done.
    * Raises FW_TOO_MANY_FOLLOWED, LogUnavailable.
    */
   async open(name: string): Promise<Channel> {
@@ -107,7 +107,7 @@ export class Hub implements ChannelHolds {
     }
   }
 
-  /** As `open`; but where no more channels can be followed, one that is not, and only gives pages. */
+  /** As `open`; but if no more channels can be followed, returns one that is not followed and only gives pages. */
   async #openOnce(name: string): Promise<Channel> {
     try {
       return await this.open(name)
@@ -119,7 +119,7 @@ export class Hub implements ChannelHolds {
     }
   }
 
-  /** All of `names`, or none. */
+  /** Opens all of `names`, or none. Raises as `open`. */
   async openAll(names: readonly string[], open = (name: string) => this.open(name)): Promise<Channel[]> {
     const opened = await Promise.allSettled(names.map(open))
     const failed = opened.find(each => each.status === 'rejected')

@@ -8,21 +8,21 @@ import { ANSWER_BYTES } from './collect.ts'
 
 const ONE: PageLimit = { events: 1, bytes: 1 }
 
-/** The newest events of a channel, and what of it is news to somebody. */
+/** The newest events of a channel, and which of them a client has not seen. */
 export interface News {
   /** In order. */
   readonly events: readonly LogEvent[]
   readonly head: Position
-  /** Events with a greater offset are news. */
+  /** Events with a greater offset are new. */
   readonly since: number
-  /** How many there are, also those that are not among `events`. */
+  /** The number of new events, also those that are not among `events`. */
   readonly fresh: number
-  /** On the way to the head, in order. */
+  /** Between the start and the head, in order. */
   readonly gaps: readonly Gap[]
 }
 
 /**
- * At most `limit` events of at most so many bytes, the newest (one in any case), and what lies after `start`. Raises
+ * The newest events, at most `limit` of at most `bytes` (but at least one), and which of them are after `start`. Raises
  * LogUnavailable.
  */
 export async function newest(
@@ -32,22 +32,22 @@ export async function newest(
   bytes = ANSWER_BYTES,
 ): Promise<News> {
   let asked = await channel.page(start, ONE)
-  // There is nothing, and a further look may find another epoch.
+  // There are no events, and another read may find another epoch.
   if (asked.unbegun) {
     const gaps = asked.gap === undefined ? [] : [asked.gap]
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
   }
   const known = start === 'latest' ? asked.start : await channel.resolve('latest')
   const { events, head } = await lastEvents(channel, known, { events: limit, bytes })
-  // Memory may not have heard yet that its epoch has ended, and hold what the log has lost.
+  // The node may not know yet that its epoch has ended, and hold events that the log has lost.
   if (asked.cursor.epoch !== head.epoch) asked = (await channel.reads.page(start, ONE)).page
   const gaps = await gapsUpTo(channel, asked, head)
-  // An epoch that knows nothing of the one before begins anew.
+  // Offsets may begin anew in an epoch.
   const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
   return { events, head, since, fresh: Math.max(0, head.offset - since), gaps }
 }
 
-/** The last events up to `known`, or where the head is by then. Reads not much more than it gives. */
+/** The last events up to `known`, or up to a newer head. Reads not much more than it returns. */
 async function lastEvents(
   channel: Channel,
   known: Position,
@@ -60,7 +60,7 @@ async function lastEvents(
     let bytes = limit.bytes
     for (;;) {
       const { gap, cursor: head, more } = page
-      // Memory may have held what the log has lost.
+      // Memory may have held events that the log has lost.
       if (gap !== undefined) events = events.filter(({ offset }) => offset <= gap.to.offset)
       events.push(...page.events)
       for (const { json } of page.events) bytes -= json.length
@@ -69,30 +69,30 @@ async function lastEvents(
       if (bytes <= 0 && back > 1) break
       page = await channel.page(head, { events: limit.events, bytes: Math.max(1, bytes) })
     }
-    // They are larger than was thought: from nearer to the head.
+    // They are larger than expected: begin nearer to the head.
     back = Math.max(1, Math.min(Math.floor(back / 2), events.length))
   }
 }
 
-/** The page after the event at `offset`, whichever epoch that is of. */
+/** The page after the event at `offset`, in whichever epoch that is. */
 async function pageAfter(channel: Channel, { epoch, offset }: Position, limit: PageLimit): Promise<Page> {
   for (let at = { epoch, offset: Math.max(0, offset) }; ;) {
     const page = await channel.page(at, limit)
     const { gap, start } = page
     if (gap === undefined || start.offset >= offset || start.epoch === at.epoch) return page
-    // An epoch that begins later: the oldest one, or the next one, reaches up to there or tells what follows it.
+    // An earlier epoch ended before `offset`: a later one reaches it, or reports the next one.
     at = { epoch: start.epoch, offset }
   }
 }
 
-/** The gaps that a reader meets from a page on: there are further ones where epochs ended on its way to the head. */
+/** The gaps between a page and the head: its own, and one for each epoch that ended since. */
 async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<Gap[]> {
   const gaps = first.gap === undefined ? [] : [first.gap]
   for (let { epoch } = first.cursor; epoch !== head.epoch;) {
-    // Beyond an epoch's end there is nothing but the gap.
+    // After the end of an epoch the log has only the gap.
     const { gap } = (await channel.reads.page({ epoch, offset: head.offset }, ONE)).page
     if (gap === undefined || gap.to.epoch === epoch) {
-      throw new LogUnavailable(`the epoch of ${channel.name} has changed meanwhile`)
+      throw new LogUnavailable(`the epoch of ${channel.name} changed meanwhile`)
     }
     gaps.push({ from: { epoch, offset: gap.to.offset }, to: gap.to })
     epoch = gap.to.epoch
@@ -100,7 +100,7 @@ async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<
   return gaps
 }
 
-/** What there is room for, from the newest back; that one always fits. */
+/** The newest of the events that fit the limit; the newest one always fits. */
 export function newestOf<E extends { readonly json: Buffer }>(events: readonly E[], limit: PageLimit): E[] {
   let bytes = 0
   let from = events.length

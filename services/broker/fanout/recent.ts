@@ -4,11 +4,11 @@ import { encodeEvent, type LogEvent } from '../event/event.ts'
 import type { PageLimit, Retention } from '../log/log.ts'
 import type { Position } from '../event/position.ts'
 
-/** What an event costs beside its bytes: the object, the Buffer, their slots. Measured on Node 20, rounded up. */
-const OVERHEAD = 250
+/** Bytes of memory for an event beside its JSON: the object and the Buffer. Measured on Node 20, rounded up. */
+const EVENT_OVERHEAD = 275
 
 export class Recent {
-  /** Events `list[first]` and later; what lies before is waiting to be compacted away. */
+  /** The events are `list[first]` and later; earlier slots are free. */
   list: LogEvent[] = []
   first = 0
   epoch = ''
@@ -33,7 +33,7 @@ export class Recent {
     return this.list.length - this.first
   }
 
-  /** Whether what is after `position` can be answered from here. */
+  /** Whether the events after `position` are here. */
   holds(position: Position): boolean {
     return position.epoch === this.epoch && position.offset >= this.floor && position.offset <= this.head
   }
@@ -75,7 +75,7 @@ export class Recent {
     }
   }
 
-  /** Adds older events, read from the log: those up to the floor, if they reach it. */
+  /** Adds older events from the log, up to the floor, if they reach it. */
   prepend(events: readonly LogEvent[]): void {
     const oldest = events[0]
     if (oldest === undefined || oldest.epoch !== this.epoch || oldest.offset > this.floor) return
@@ -111,13 +111,13 @@ export class Recent {
       this.list = this.list.slice(this.first)
       this.first = 0
     } else {
-      // Let go of the event now, not when the list is compacted.
+      // Release the event now, not when the list is compacted.
       this.list[this.first - 1] = GONE
     }
   }
 
   #count(event: LogEvent, sign: 1 | -1): void {
-    this.size += sign * (event.json.length + OVERHEAD)
+    this.size += sign * (event.json.length + EVENT_OVERHEAD)
     this.#bytes += sign * event.bytes
   }
 }

@@ -6,7 +6,7 @@ import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { encodeGap } from '../objects.ts'
 import { TEXT, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
 
-/** Socket.IO, protocol v5, in Engine.IO's v4. Handshakes and heartbeats are the library's. */
+/** The library does handshakes and heartbeats. */
 export interface PacketFraming extends Framing {
   /** A packet of Socket.IO, whole and without attachments. */
   packet(text: string): Buffer
@@ -16,7 +16,7 @@ export interface PacketFraming extends Framing {
 export const PACKET_SEPARATOR = '\x1e'
 /** An Engine.IO message. */
 const MESSAGE = '4'
-/** Events that Socket.IO's libraries keep for themselves, and refuse from the other side. */
+/** Events that Socket.IO's libraries reserve, and refuse from the other side. */
 const LIBRARY_EVENTS: ReadonlySet<string> = new Set([
   'connect',
   'connect_error',
@@ -26,7 +26,7 @@ const LIBRARY_EVENTS: ReadonlySet<string> = new Set([
   'removeListener',
 ])
 
-/** What stands before an event's object; a `]` stands behind it. */
+/** The text before an event's object; a `]` follows it. */
 function packetHead(type: string | undefined): string {
   return `42["${type === undefined || LIBRARY_EVENTS.has(type) ? 'message' : type}",`
 }
@@ -35,12 +35,12 @@ function gapPacket(channel: string, gap: Gap): string {
   return `2["gap",${encodeGap(channel, gap)}]`
 }
 
-/** For the people: Socket.IO's clients come back by themselves, when they like. */
+/** For developers to read: Socket.IO's clients reconnect on their own schedule. */
 function closePacket({ code, reason, retry }: CloseReason): string {
   return `2["close",${JSON.stringify({ code, reason, retry })}]`
 }
 
-/** Socket.IO over WebSocket: one text message an event. Only valid while no extension is negotiated. */
+/** Over WebSocket: one text message for each event. Valid only while no extension is negotiated. */
 export const socketIoFraming: PacketFraming = {
   wire: 'socket.io',
   opening: () => Buffer.alloc(0),
@@ -73,7 +73,7 @@ export const socketIoFraming: PacketFraming = {
   closing: reason => wsText(MESSAGE + closePacket(reason)),
 }
 
-/** Socket.IO over polling: packets, with separators between them but none around. */
+/** Over polling: packets with separators between them. */
 export const socketIoPollFraming: PacketFraming = {
   wire: 'socket.io',
   opening: () => Buffer.alloc(0),

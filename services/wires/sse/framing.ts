@@ -9,14 +9,14 @@ import { encodeGap, encodeOpening } from '../objects.ts'
 /**
  * Server-sent events, WHATWG HTML section 9.2.5. The object has no line breaks, so one `data:` line holds it. The `id:`
  * comes last in each block: some clients take it as soon as its line has come, and a connection can be cut anywhere.
- * What is no event has no blank line: some clients hand out every block, also one without data.
+ * Only events end with a blank line: some clients deliver every block, also one without data.
  */
 export const sseFraming: BodyFraming = bodyFraming('sse', {
   cursorNamesAllChannels: true,
   opening: cursor =>
     `event: fanwire:open\ndata: ${encodeOpening(cursor)}\nid: ${cursor}\nretry: ${jitter(2000)}\n\n`,
   stretch(events, from, to, cursorAfter) {
-    /** What stands between an event's object and the next. */
+    /** The text before each event's object. */
     const seams: string[] = []
     let end = ''
     let size = 0

@@ -1,14 +1,14 @@
-// How the ws wire negotiates permessage-deflate (RFC 7692). What is sent is compressed in deflate.ts; what
-// comes in is inflated by the library, up to its maxPayload.
+// How the ws wire negotiates permessage-deflate (RFC 7692). deflate.ts compresses what is
+// sent; the library inflates what comes in, up to its maxPayload.
 
 import type { WebSocket } from 'ws'
 
 const NAME = 'permessage-deflate'
 
-/** The library's options: messages are compressed each by itself, in either direction. */
+/** The library's options: each message is compressed by itself, in either direction. */
 export const DEFLATE = { serverNoContextTakeover: true, clientNoContextTakeover: true } as const
 
-/** Parameters that a client may offer. Frames are made once, with a window of 15 bits, so a smaller one is not to be had. */
+/** Parameters that a client may offer. Frames are made once, with a window of 15 bits, so a smaller one can not be negotiated. */
 const PARAMETERS: Readonly<Record<string, RegExp>> = {
   server_no_context_takeover: /^$/,
   client_no_context_takeover: /^$/,
@@ -17,8 +17,8 @@ const PARAMETERS: Readonly<Record<string, RegExp>> = {
 }
 
 /**
- * The first offer in a `Sec-WebSocket-Extensions` header that can be taken, without what need not be answered:
- * undefined where there is none, and then nothing is negotiated. (The library would refuse the whole handshake.)
+ * The first acceptable offer in a `Sec-WebSocket-Extensions` header, without parameters that need no answer. Undefined
+ * if there is none: then nothing is negotiated. (The library would refuse the whole handshake.)
  */
 export function offerToTake(header: string): string | undefined {
   for (const offer of header.split(',')) {

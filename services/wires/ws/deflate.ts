@@ -1,5 +1,5 @@
-// Compressed WebSocket frames (permessage-deflate, RFC 7692). Without context takeover every message is compressed by
-// itself, so a frame is as good for one reader as for the next, and is made once.
+// Compressed WebSocket frames (permessage-deflate, RFC 7692). Without context takeover each message is compressed
+// by itself, so each frame is made once and shared by all readers.
 
 import { constants, deflateRawSync } from 'node:zlib'
 import type { LogEvent } from '../../broker/event/event.ts'
@@ -7,31 +7,31 @@ import type { Framing } from '../../broker/fanout/framing.ts'
 import { TEXT, wsFrame } from '../ws-frames.ts'
 import { wsFraming } from './framing.ts'
 
-/** Says that a message is compressed: RFC 7692 section 6. */
+/** Marks a compressed message: RFC 7692 section 6. */
 const RSV1 = 0x40
-/** Ends what a sync flush gives, and is left out of the frame. */
+/** The end of a sync flush, which is not part of the frame. */
 const TRAILER_LENGTH = 4
 /** Measured: level 1 takes 11 µs for 1 KiB and 6 ms for 1 MiB; level 6 saves a tenth more and takes up to five times that. */
 const OPTIONS = { level: 1, finishFlush: constants.Z_SYNC_FLUSH }
-/** What is larger goes as it is: it would hold the loop. */
-const LARGEST = 2 * 1024 * 1024
+/** Larger events are not compressed: that would block the event loop. */
+const MAX_COMPRESSED = 2 * 1024 * 1024
 /** Compressed frames that are kept for readers at other cursors, bytes. */
-const KEPT = 8 * 1024 * 1024
+const MAX_KEPT = 8 * 1024 * 1024
 
-/** WebSocket where the client takes compressed messages; those below `threshold` bytes are not worth it. */
+/** For clients that take compressed messages; events below `threshold` bytes are not compressed. */
 export function wsDeflateFraming(threshold: number): Framing {
   let frames = new WeakMap<LogEvent, Buffer>()
   let kept = 0
 
   const frameOf = (event: LogEvent): Buffer => {
     const { json } = event
-    if (json.length < threshold || json.length > LARGEST) return wsFrame(TEXT, json)
+    if (json.length < threshold || json.length > MAX_COMPRESSED) return wsFrame(TEXT, json)
     const known = frames.get(event)
     if (known !== undefined) return known
     const deflated = deflateRawSync(json, OPTIONS).subarray(0, -TRAILER_LENGTH)
     const frame = deflated.length < json.length ? wsFrame(RSV1 | TEXT, deflated) : wsFrame(TEXT, json)
     kept += frame.length
-    if (kept > KEPT) {
+    if (kept > MAX_KEPT) {
       frames = new WeakMap()
       kept = frame.length
     }

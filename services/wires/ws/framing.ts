@@ -1,11 +1,11 @@
-// The frames of the ws wire, none of them compressed.
+// The frames of the ws wire without compression.
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import type { Framing } from '../../broker/fanout/framing.ts'
 import { encodeGap, encodeOpening } from '../objects.ts'
 import { PING, TEXT, wsFrame, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
 
-/** WebSocket: one text message an object, none of them compressed. */
+/** One text message for each object. */
 export const wsFraming: Framing = {
   wire: 'ws',
   opening: cursor => wsText(encodeOpening(cursor)),
@@ -28,6 +28,6 @@ export const wsFraming: Framing = {
   gap: (channel, gap) => wsFrame(TEXT, Buffer.from(`{"gap":${encodeGap(channel, gap)}}`)),
   heartbeat: wsFrame(PING, Buffer.alloc(0)),
   answered: true,
-  // The close frame belongs to the closing handshake, which the WebSocket library does.
+  // The WebSocket library sends the close frame.
   closing: () => Buffer.alloc(0),
 }

@@ -78,7 +78,7 @@ const trim = fc.nat(40).map<Step>(passed => (recent, model, clock, retention) =>
 })
 const shrink = fc.nat(3000).map<Step>(size => (recent, model) => {
   const before = recent.count
-  const costs = model.events.map(event => event.json.length + 250)
+  const costs = model.events.map(event => event.json.length + 275)
   recent.shrink(size)
   let keep = costs.length
   let total = costs.reduce((sum, cost) => sum + cost, 0)
@@ -126,7 +126,7 @@ t.test('holds what an array would hold, whatever is done to it', async t => {
         ) {
           throw new Error(`${recent.floor} to ${recent.head}, not ${model.floor} to ${model.head}`)
         }
-        const size = model.events.reduce((sum, event) => sum + event.json.length + 250, 0)
+        const size = model.events.reduce((sum, event) => sum + event.json.length + 275, 0)
         if (recent.size !== size) throw new Error(`${recent.size} bytes, not ${size}`)
         for (const offset of [model.floor - 1, model.floor, model.head, model.head + 1]) {
           const holds = offset >= model.floor && offset <= model.head

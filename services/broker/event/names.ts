@@ -1,0 +1,47 @@
+// The grammar of channel names, event types and idempotency keys, and what an error says of it.
+
+import { FanwireError } from '../../errors.ts'
+
+/** `.` and `..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
+const CHANNEL = /^(?!fanwire:|\.\.?$)[A-Za-z0-9_.:~@-]{1,200}$/
+const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
+const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
+
+export function isChannelName(name: unknown): name is string {
+  return typeof name === 'string' && CHANNEL.test(name)
+}
+
+function isTypeName(name: unknown): name is string {
+  return typeof name === 'string' && TYPE.test(name) && !RESERVED_TYPES.has(name)
+}
+
+function isIdempotencyKey(key: unknown): key is string {
+  return typeof key === 'string' && IDEMPOTENCY_KEY.test(key)
+}
+
+const CHANNEL_RULE = '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:, and neither . nor ..'
+const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close or fanwire:…'
+
+/** `name`, if it is a channel name. Raises FW_BAD_CHANNEL. */
+export function checkedChannel(name: unknown): string {
+  if (!isChannelName(name)) throw new FanwireError('FW_BAD_CHANNEL', `a channel name is ${CHANNEL_RULE}`)
+  return name
+}
+
+/** `type`, if it is an event type. Raises FW_BAD_TYPE. */
+export function checkedType(type: unknown): string {
+  if (!isTypeName(type)) throw new FanwireError('FW_BAD_TYPE', `an event type is ${TYPE_RULE}`)
+  return type
+}
+
+/** `key`, if it is an idempotency key. Raises FW_BAD_IDEMPOTENCY_KEY. */
+export function checkedIdempotencyKey(key: unknown): string {
+  if (!isIdempotencyKey(key)) {
+    throw new FanwireError(
+      'FW_BAD_IDEMPOTENCY_KEY',
+      'an idempotency key is 1 to 128 visible ASCII characters',
+    )
+  }
+  return key
+}
