@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import type { Retention } from '../broker/log/log.ts'
 import { quote } from '../errors.ts'
 import { contradictions } from './checks.ts'
+import type { TrustedProxies } from './kinds.ts'
 import {
   ALL,
   NAMES,
@@ -71,6 +72,8 @@ export interface Config {
   readonly history: Retention
   /** What low-priority events gather to before they wake readers; one alone does where `age` is 0. */
   readonly low: { readonly events: number; readonly bytes: number; readonly age: number }
+  /** Whose word on a client's address counts; undefined: nobody's. */
+  readonly trustProxy: TrustedProxies | undefined
   readonly maxBody: number
   readonly maxChannels: number
   readonly maxConnections: number

@@ -209,6 +209,29 @@ export const hostList: Kind<readonly string[]> = {
     }),
 }
 
+/** Which proxies say truly whose a request is: so many hops, or those of addresses and networks. */
+export type TrustedProxies = { readonly hops: number } | { readonly networks: readonly string[] }
+
+export const trustedProxies: Kind<TrustedProxies> = {
+  placeholder: 'ADDRESS,...',
+  expects:
+    'the number of proxies in front of the node, 1 to 32, or addresses and networks such as 10.0.0.0/8, fd00::/8 or ' +
+    '192.0.2.7, separated by commas',
+  parse(text) {
+    const hops = integer(1, 32).parse(text)
+    if (hops !== undefined) return { hops }
+    const networks = text.split(',').map(each => each.trim())
+    return networks.every(isNetwork) ? { networks } : undefined
+  },
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, more] = text.split('/')
+  const family = isIP(address)
+  if (family === 0 || address.includes('%') || more !== undefined) return false
+  return bits === undefined || integer(0, family === 4 ? 32 : 128).parse(bits) !== undefined
+}
+
 /** `*` alone, or what `parse` makes of each; undefined where one is malformed. */
 function listOf(text: string, parse: (each: string) => string | undefined): readonly string[] | undefined {
   const list = text.split(',').map(each => each.trim())

@@ -18,6 +18,7 @@ import {
   redisUrl,
   size,
   textList,
+  trustedProxies,
   visible,
 } from './kinds.ts'
 
@@ -351,6 +352,14 @@ export const SETTINGS = {
     kind: duration('0', '1d'),
     default: '1s',
     doc: 'age of the oldest low-priority event at which it wakes them; 0: at once',
+  }),
+  trustProxy: optional({
+    group: 'Limits',
+    env: 'FANWIRE_TRUST_PROXY',
+    kind: trustedProxies,
+    unset: () => undefined,
+    shown: "none: the socket's address counts",
+    doc: 'proxies (addresses, networks, or how many) whose X-Forwarded-For or Forwarded counts',
   }),
   maxBody: setting({
     group: 'Limits',

@@ -13,6 +13,7 @@ import type { ChannelLog } from '../broker/log/log.ts'
 import type { Access } from '../broker/access/access.ts'
 import type { Claims } from '../broker/access/tokens.ts'
 import { Publisher } from '../broker/publisher.ts'
+import { Addresses } from './address.ts'
 import { scopeOf } from './auth.ts'
 import { Clients } from './clients.ts'
 import type { Health } from './health.ts'
@@ -47,6 +48,7 @@ export interface Context {
   readonly workers?: Workers | undefined
   readonly publisher: Publisher
   readonly clients: Clients
+  readonly addresses: Addresses
   readonly tickets: Tickets
   readonly nodes: Nodes
   /** Commands to all nodes. */
@@ -103,7 +105,9 @@ function createTickets({ log, config, access }: Parts): Tickets {
   }
 }
 
-type Parts = Omit<Context, 'publisher' | 'clients' | 'tickets' | 'nodes' | 'control' | 'questions'> & {
+type Made = 'publisher' | 'clients' | 'addresses' | 'tickets' | 'nodes' | 'control' | 'questions'
+
+type Parts = Omit<Context, Made> & {
   readonly logger: Logger
 }
 
@@ -112,5 +116,6 @@ export function createContext(parts: Parts): Context {
   const { access } = parts
   const clients = new Clients(access)
   const publisher = new Publisher({ ...parts, scopeOf })
-  return { ...parts, ...createCluster(parts), clients, publisher, tickets: createTickets(parts) }
+  const addresses = new Addresses(parts.config.trustProxy)
+  return { ...parts, ...createCluster(parts), clients, addresses, publisher, tickets: createTickets(parts) }
 }

@@ -18,7 +18,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Certificate } from './certificate.ts'
 import { MAX_HEADERS } from './errors.ts'
-import { ownerOf, Quota } from './quota.ts'
+import { Quota } from '../broker/limits/buckets.ts'
 import { NO_PROXY } from './node/unrouted.ts'
 import { Session, sessionOf } from './sessions.ts'
 
@@ -63,6 +63,8 @@ export interface ProtocolParts {
   readonly stall: number
   /** A connection was refused. */
   refused(): void
+  /** What stands for its client's address; undefined: it is not counted. */
+  ownerOf(socket: Socket): string | undefined
 }
 
 export class Protocols {
@@ -76,6 +78,7 @@ export class Protocols {
   readonly #begun = new Quota(SESSIONS)
   readonly #resets = new Quota(RESETS)
   readonly #refused: () => void
+  readonly #ownerOf: ProtocolParts['ownerOf']
   readonly #server: HttpServer
   readonly #h2c: Server | undefined
   readonly #tls: TlsServer | undefined
@@ -83,10 +86,11 @@ export class Protocols {
   readonly #opened: OnOpened[] = []
   readonly #known = new WeakSet<object>()
 
-  constructor({ server, tls, h2c, stall, refused }: ProtocolParts) {
+  constructor({ server, tls, h2c, stall, refused, ownerOf }: ProtocolParts) {
     this.#server = server
     this.#tls = tls
     this.#refused = refused
+    this.#ownerOf = ownerOf
     this.#h2c = h2c
       ? createListener({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 })
       : undefined
@@ -181,8 +185,8 @@ export class Protocols {
 
   #beginHttp2(socket: Socket): void {
     if (socket.destroyed) return
-    const owner = ownerOf(socket)
-    if (!this.#resets.has(owner) || !this.#begun.take(owner)) {
+    const owner = this.#ownerOf(socket)
+    if (owner !== undefined && (!this.#resets.has(owner) || !this.#begun.take(owner))) {
       this.#refused()
       return void socket.destroy()
     }
@@ -192,7 +196,7 @@ export class Protocols {
     this.#http2.off('session', opened)
   }
 
-  #follow(opened: ServerHttp2Session, socket: Socket, owner: string): void {
+  #follow(opened: ServerHttp2Session, socket: Socket, owner: string | undefined): void {
     this.#tell(opened)
     const session = new Session(opened, socket, ({ stream, request, response }) => {
       this.#hold(session, stream)
@@ -204,7 +208,8 @@ export class Protocols {
       session.streams++
       stream.once('close', () => {
         session.streams--
-        if (takenBack(stream, opened) && !this.#resets.take(owner)) this.#tooMany(socket, owner)
+        if (owner === undefined || !takenBack(stream, opened)) return
+        if (!this.#resets.take(owner)) this.#tooMany(socket, owner)
       })
     })
     opened.setTimeout(IDLE)
@@ -238,7 +243,7 @@ export class Protocols {
 
 export const protocols = fp(
   async app => {
-    const { metrics, config } = app.fanwire
+    const { metrics, config, addresses } = app.fanwire
     const { tlsCert, tlsKey, h2cPort, stall } = config
     let tls: TlsServer | undefined
     if (tlsCert !== undefined && tlsKey !== undefined) {
@@ -251,6 +256,7 @@ export const protocols = fp(
       h2c: h2cPort !== undefined,
       stall,
       refused: () => metrics.connectionRefused(),
+      ownerOf: socket => addresses.ofSocket(socket),
     })
     app.decorate('protocols', spoken)
     app.addHook('onReady', async () => spoken.begin())

@@ -66,6 +66,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     origins: undefined,
     publishOrigins: undefined,
     hosts: undefined,
+    trustProxy: undefined,
     maxBody: 2 ** 20,
     maxChannels: 100,
     memory: 256 * 2 ** 20,
@@ -376,7 +377,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 50)
+  t.equal(texts.length, 51)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
-import { Quota } from '../../../services/http/quota.ts'
+import { Quota } from '../../../services/broker/limits/buckets.ts'
 import { startMemoryNode, type Node, type Settings } from '../../contract/node.ts'
 import { fresh } from '../../contract/wires.ts'
 import { until } from '../../support/until.ts'

@@ -1,0 +1,134 @@
+// Token buckets: how much somebody may do at once and in the long run. The only ones of the node.
+
+/** So much at once, and so much a second in the long run. */
+export interface Allowance {
+  readonly burst: number
+  readonly perSecond: number
+}
+
+/** What one has left. Times are ms by any clock, always the same one. */
+export class Bucket {
+  /** What was taken since others were last told. */
+  untold = 0
+  /** A new one is full, whatever that is. */
+  #left = Number.POSITIVE_INFINITY
+  #at = 0
+
+  /**
+   * Ms until so much may be taken; 0: now. What is larger than the burst needs a full bucket, and leaves a debt.
+   */
+  wait({ burst, perSecond }: Allowance, cost: number, now: number): number {
+    const missing = Math.min(cost, burst) - this.#leftAt({ burst, perSecond }, now)
+    return missing <= 0 ? 0 : Math.max(1, Math.ceil((missing / perSecond) * 1000 - 1e-6))
+  }
+
+  /** Takes so much, whether it is there or not. */
+  spend(allowance: Allowance, cost: number, now: number): void {
+    this.#left = this.#leftAt(allowance, now) - cost
+    this.#at = now
+    this.untold += cost
+  }
+
+  /** Others took so much: it is missing here too. A debt is at most what all of it and a second bring. */
+  debit(allowance: Allowance, cost: number, now: number): void {
+    const { burst, perSecond } = allowance
+    const before = this.#leftAt(allowance, now)
+    this.#left = Math.max(before - cost, Math.min(before, -(burst + perSecond)))
+    this.#at = now
+  }
+
+  /** Leaves none for a second. */
+  exhaust({ perSecond }: Allowance, now: number): void {
+    this.#left = -perSecond
+    this.#at = now
+  }
+
+  /** Nothing is missing any more. */
+  isFull(allowance: Allowance, now: number): boolean {
+    return this.#leftAt(allowance, now) >= allowance.burst
+  }
+
+  #leftAt({ burst, perSecond }: Allowance, now: number): number {
+    return Math.min(burst, this.#left + (Math.max(0, now - this.#at) / 1000) * perSecond)
+  }
+}
+
+/** Names that one table remembers: beyond that the least recently used is forgotten, as if it had done nothing. */
+const MOST = 100_000
+
+/** Buckets by name, such as an address. All those that are full again are forgotten in time. */
+export class Buckets {
+  /** The least recently used first. */
+  readonly #buckets = new Map<string, { readonly bucket: Bucket; allowance: Allowance }>()
+  readonly #most: number
+
+  constructor(most = MOST) {
+    this.#most = most
+  }
+
+  /** Names that are remembered. */
+  get size(): number {
+    return this.#buckets.size
+  }
+
+  /** That of a name, for whoever takes from it. */
+  of(name: string, allowance: Allowance, now: number): Bucket {
+    const known = this.#buckets.get(name)
+    const bucket = known?.bucket ?? new Bucket()
+    if (known !== undefined) this.#buckets.delete(name)
+    this.#buckets.set(name, { bucket, allowance })
+    this.#forget(now)
+    return bucket
+  }
+
+  /** The same where there is one already: it does not become the most recently used. */
+  known(name: string): Bucket | undefined {
+    return this.#buckets.get(name)?.bucket
+  }
+
+  *[Symbol.iterator](): Generator<readonly [name: string, bucket: Bucket]> {
+    for (const [name, { bucket }] of this.#buckets) yield [name, bucket]
+  }
+
+  #forget(now: number): void {
+    for (const [name, { bucket, allowance }] of this.#buckets) {
+      // The newest is about to be taken from.
+      if (this.#buckets.size === 1) return
+      if (this.#buckets.size <= this.#most && !bucket.isFull(allowance, now)) return
+      this.#buckets.delete(name)
+    }
+  }
+}
+
+/** The same allowance for each of many names. */
+export class Quota {
+  readonly #allowance: Allowance
+  readonly #buckets = new Buckets()
+
+  constructor(allowance: Allowance) {
+    this.#allowance = allowance
+  }
+
+  /** Names that are remembered. */
+  get size(): number {
+    return this.#buckets.size
+  }
+
+  /** Uses one up; false where there is none left. */
+  take(name: string, now = performance.now()): boolean {
+    const bucket = this.#buckets.of(name, this.#allowance, now)
+    if (bucket.wait(this.#allowance, 1, now) > 0) return false
+    bucket.spend(this.#allowance, 1, now)
+    return true
+  }
+
+  /** Leaves none for a second. */
+  exhaust(name: string, now = performance.now()): void {
+    this.#buckets.of(name, this.#allowance, now).exhaust(this.#allowance, now)
+  }
+
+  /** Whether there is one left. */
+  has(name: string, now = performance.now()): boolean {
+    return (this.#buckets.known(name)?.wait(this.#allowance, 1, now) ?? 0) === 0
+  }
+}
