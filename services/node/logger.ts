@@ -4,6 +4,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from '../config/config.ts'
+import { LogOutput } from './log-output.ts'
 
 /** `worker`, and the process id, are in every line of one. */
 export function createLogger({ logLevel }: Config, worker?: number): FastifyBaseLogger {
@@ -18,5 +19,5 @@ export function createLogger({ logLevel }: Config, worker?: number): FastifyBase
   }
   return process.stdout.isTTY
     ? pino(options, pretty({ colorize: true, sync: true, ignore: 'reqId', translateTime: 'HH:MM:ss.l' }))
-    : pino(options)
+    : pino(options, new LogOutput(process.stdout.fd))
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { type RunningNode, runNode, startNode } from '../../support/node.ts'
+import { launch, type RunningNode, runNode, startNode } from '../../support/node.ts'
 import { Raw } from '../http/app.ts'
 
 const json = { 'content-type': 'application/json' }
@@ -198,6 +198,16 @@ t.test('a fault of its own is logged, and ends it with 1 after goodbyes', async 
   const line = JSON.parse(node.logs.find(each => each.includes('b00m')) ?? '{}')
   t.match(line, { level: 60, err: { message: 'b00m', stack: /Error: b00m/ } })
   t.match(await sse.until(/$never/), /retry: \d+.*retry: \d+/s, 'when to come back')
+})
+
+t.test('a node whose log nobody reads any more stops all the same', async t => {
+  const { child, logged } = launch({ env: { FANWIRE_DRAIN: '0s' } })
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = once(child, 'exit')
+  await logged(/listening on/)
+  child.stdout?.destroy()
+  child.kill('SIGTERM')
+  t.strictSame(await ended, [0, null])
 })
 
 t.test('keys and queries are in no line, whatever the level', async t => {
