@@ -67,12 +67,12 @@ const MOST_CHANNEL_TOKENS = 32
 
 /**
  * A browser sends cookies whoever asks it to. Raises FW_FORBIDDEN_ORIGIN unless the page is the node's own or one that
- * may read, or the user navigates.
+ * is named among those that may read, or the user navigates.
  */
 function requireOwnPage(request: FastifyRequest): void {
   const { headers, host, method, server } = request
   const { origin } = headers
-  if (origin !== undefined && server.origins.mayRead(origin, host)) return
+  if (origin !== undefined && server.origins.mayBringCookies(origin, host)) return
   if (origin === undefined && (method === 'GET' || method === 'HEAD')) {
     const { 'sec-fetch-mode': mode, 'sec-fetch-dest': dest, 'sec-fetch-site': site } = headers
     if (mode === NAVIGATION.mode && dest === NAVIGATION.dest) return

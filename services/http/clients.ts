@@ -109,7 +109,7 @@ export class Clients {
 
   /** Another token came for it. */
   renew(client: Client | undefined, identity: Identity): void {
-    if (!(client instanceof Entry)) return
+    if (!(client instanceof Entry) || !this.#clients.has(client)) return
     this.#unschedule(client)
     client.identity = identity
     this.#schedule(client)

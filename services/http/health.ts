@@ -3,6 +3,7 @@
 
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Access } from '../broker/access/access.ts'
 import { FanwireError } from '../errors.ts'
 import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../broker/log/log.ts'
 
@@ -163,6 +164,11 @@ export function requireReady(state: Health, reads: boolean): void {
   }
 }
 
+/** Settings whose files can not be used as they are now. What is wrong with them is for the log: it may quote them. */
+function outdated({ problems }: Access): { readonly problems?: readonly string[] } {
+  return problems.length === 0 ? {} : { problems: problems.map(({ setting }) => setting) }
+}
+
 /** `/healthz`, `/readyz`, and 503 for everything else under /v1/ while the node can't deliver; reads on a stop too. */
 export const health = fp(
   async app => {
@@ -192,7 +198,14 @@ export const health = fp(
           throw new FanwireError('FW_BAD_PARAMETER', 'for is read or publish')
         const { ready: reads, takesEvents: appends, reason, draining } = state
         const ready = purpose === 'publish' ? appends : reads
-        const about = { ready, reads, appends, reason, probeAge: Math.round(state.probeAge) }
+        const about = {
+          ready,
+          reads,
+          appends,
+          reason,
+          probeAge: Math.round(state.probeAge),
+          ...outdated(app.fanwire.access),
+        }
         if (ready) return { ...about, engine: app.fanwire.log.engine }
         const { error } = new FanwireError(draining ? 'FW_DRAINING' : 'FW_NOT_READY', reason ?? '').toJSON()
         return reply

@@ -3,6 +3,7 @@
 
 import fp from 'fastify-plugin'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Access } from '../broker/access/access.ts'
 import type { HubStats } from '../broker/fanout/hub.ts'
 import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../broker/log/log.ts'
 
@@ -11,6 +12,7 @@ export interface Sources {
   hub: { stats(): HubStats }
   health: { readonly ready: boolean; readonly takesEvents: boolean; readonly probeAge: number }
   log?: Pick<ChannelLog, 'engine' | 'failures'>
+  access?: Pick<Access, 'refusals' | 'outcomes' | 'problems'>
 }
 
 /** How an append fails. */
@@ -23,7 +25,7 @@ export class Metrics {
   readonly #refused: Counter
   #sockets: () => number = () => 0
 
-  constructor({ hub, health, log }: Sources) {
+  constructor({ hub, health, log, access }: Sources) {
     const registers = [this.registry]
     collectDefaultMetrics({ register: this.registry })
 
@@ -109,6 +111,38 @@ export class Metrics {
       collect() {
         this.reset()
         for (const { operation, reason, count } of log?.failures ?? []) this.inc({ operation, reason }, count)
+      },
+    })
+
+    new Counter({
+      name: 'fanwire_refused_total',
+      help: 'Requests and commands that asked for what they may not, by the code of the answer and the missing right',
+      labelNames: ['code', 'right'],
+      registers,
+      collect() {
+        this.reset()
+        for (const { code, right, count } of access?.refusals ?? []) this.inc({ code, right }, count)
+      },
+    })
+    new Counter({
+      name: 'fanwire_credentials_total',
+      help: 'Keys, tokens and tickets that were shown, by outcome: accepted, or why not',
+      labelNames: ['outcome'],
+      registers,
+      collect() {
+        this.reset()
+        for (const [outcome, count] of access?.outcomes ?? []) this.inc({ outcome }, count)
+      },
+    })
+    new Gauge({
+      name: 'fanwire_access_problems',
+      help: '1 for each setting whose file can not be used as it is now; what it said before holds on',
+      labelNames: ['setting'],
+      registers,
+      aggregator: 'max',
+      collect() {
+        this.reset()
+        for (const { setting } of access?.problems ?? []) this.set({ setting }, 1)
       },
     })
 

@@ -19,6 +19,8 @@ export type OriginRule = (origin: string, host: string | undefined) => boolean
 export interface OriginRules {
   readonly mayRead: OriginRule
   readonly mayPublish: OriginRule
+  /** That all may read does not mean that all may do so in the name of whose browser shows them. */
+  readonly mayBringCookies: OriginRule
 }
 
 /** `origins` as in the settings, for a node that listens on a host. */
@@ -41,7 +43,12 @@ export function originRule(origins: readonly string[] | undefined, listensOn: st
 export function originRules({ origins, publishOrigins, host }: Config): OriginRules {
   // That all may read does not mean that all may publish.
   const publish = publishOrigins ?? (origins?.includes('*') ? undefined : origins)
-  return { mayRead: originRule(origins, host), mayPublish: originRule(publish, host) }
+  const named = origins?.filter(each => each !== '*') ?? []
+  return {
+    mayRead: originRule(origins, host),
+    mayPublish: originRule(publish, host),
+    mayBringCookies: originRule(named.length === 0 ? undefined : named, host),
+  }
 }
 
 /** Whether requests may address the node as `name`, which has no port. */

@@ -25,7 +25,7 @@ export async function start(
   await log.open()
   const hub = new Hub(log, { ...config, retentionOf })
   const health = new Health(log, logger)
-  const metrics = new Metrics({ hub, health, log })
+  const metrics = new Metrics({ hub, health, log, access })
   const context = createContext({
     config,
     access,

@@ -4,7 +4,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import type { Connection } from '../broker/fanout/connection.ts'
-import type { Identity } from '../broker/access/identity.ts'
+import { channelTokensOf, type Identity, withChannelTokens } from '../broker/access/identity.ts'
 import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
@@ -12,7 +12,7 @@ import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { LogUnavailable } from '../broker/log/log.ts'
 import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
-import { openOneFor, type Opener } from './open-for.ts'
+import { openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
 
 /** Commands of one connection under way before the node stops reading from it. */
 const MAX_UNDER_WAY = 64
@@ -94,14 +94,15 @@ export class Commands {
     const given = credentialsOf(auth)
     await this.#inTurn(async () => {
       const { access, clients } = this.#parts.context
-      const identity = await access.credentials(given)
+      const shown = await access.credentials(given)
+      // What channel tokens granted stays granted for as long as they say.
+      const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
       const { user, kind } = this.#identity
       if (kind !== 'anonymous' && (user !== identity.user || kind !== identity.kind)) {
         throw new FanwireError('FW_FORBIDDEN', 'a connection stays that of its user: open another one', {
           challenge: 'insufficient_scope',
         })
       }
-      // What channel tokens granted stays granted for as long as they say.
       this.#identity = identity
       clients.renew(this.#parts.client, identity)
       this.#parts.authenticated?.(identity)
@@ -148,12 +149,8 @@ export class Commands {
     const { context, connection } = this.#parts
     if (connection.readers.length + this.#ahead >= context.config.maxChannels) return () => {}
     this.#ahead++
-    const opened = openOneFor(this.#opener, name, start)
     // If it fails, it fails again in its turn, and is told.
-    const done = opened.then(
-      channel => channel,
-      () => undefined,
-    )
+    const done = openAheadFor(this.#opener, name, start).catch(() => undefined)
     return () => {
       this.#ahead--
       void done.then(channel => channel?.release())
@@ -173,6 +170,8 @@ export class Commands {
     try {
       const at = await opened.settle(start)
       if (this.#closed) return
+      // Other rules may hold since it was asked.
+      requireReadable(this.#opener, { channels: [name], starts: [start] })
       tell({ channel: name, cursor: printPosition(at) })
       connection.join(opened, at)
     } finally {
@@ -199,8 +198,8 @@ export class Commands {
   requirePublisher(): Identity {
     const { refusal, context } = this.#parts
     if (refusal !== undefined) throw refusal
-    if (context.access.mightPublish(this.#identity)) return this.#identity
-    throw new FanwireError('FW_UNAUTHORIZED', 'publishing needs a token or a key: authenticate first')
+    context.access.requirePublisher(this.#identity, 'authenticate first')
+    return this.#identity
   }
 
   /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` do. */

@@ -1,6 +1,7 @@
 // The only way to open channels for a client: asks first whether it may read them from where it wants to begin.
 
 import type { Access } from '../broker/access/access.ts'
+import type { Right } from '../broker/access/grants.ts'
 import type { Identity } from '../broker/access/identity.ts'
 import type { Start } from '../broker/event/position.ts'
 import type { Channel } from '../broker/fanout/channel.ts'
@@ -51,6 +52,19 @@ export async function glanceFor<T>(
 ): Promise<T> {
   requireReadable(opener, wanted)
   return await opener.hub.glancing(wanted.channels, use)
+}
+
+/**
+ * Opens one more channel before it is this one's turn; undefined where the client may not read it, which it hears in its
+ * turn. The caller releases it.
+ */
+export async function openAheadFor(
+  { access, hub, identity }: Opener,
+  channel: string,
+  start: Start,
+): Promise<Channel | undefined> {
+  const may = (right: Right) => access.may(identity, right, channel).allowed
+  return may('subscribe') && (start === 'latest' || may('history')) ? await hub.open(channel) : undefined
 }
 
 /** Opens one more channel. The caller releases it. */

@@ -67,6 +67,8 @@ export async function stream(
   }
   await openFor({ hub, access, identity }, query, async channels => {
     const positions = await resolveAll(channels, query)
+    // Other rules may hold since it was asked.
+    requireReadable({ access, identity }, query)
     reply.hijack()
     // One that resumes with another server's id has had nothing of these channels.
     const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions

@@ -84,7 +84,7 @@ export async function startNode(
   const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
   const health = new Health(log, logger)
   const access = await createAccess(config, logger)
-  const metrics = new Metrics({ hub, health, log })
+  const metrics = new Metrics({ hub, health, log, access })
   const context = createContext({ config, access, logger, log, hub, health, metrics })
   const app = buildServer(context, logger)
   for (const service of ROLES.all) await app.register(service)

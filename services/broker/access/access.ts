@@ -11,7 +11,7 @@ import type { Rule, Rules } from '../rules/rules.ts'
 import { type WatchedFile, watchFile } from '../files/watched-file.ts'
 import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
 import type { Right } from './grants.ts'
-import { ANONYMOUS, type Identity, withGrants } from './identity.ts'
+import { ANONYMOUS, type Identity, withChannelTokens } from './identity.ts'
 import { parseJwks, type TokenKeys } from './jwks.ts'
 import { createJwksUrl, type JwksUrl } from './jwks-url.ts'
 import { type Decision, may } from './may.ts'
@@ -51,12 +51,19 @@ export interface Presented {
 }
 
 interface AccessEvents {
-  /** Other rules hold: whoever is connected is judged again. */
+  /** Other rules or keys hold: whoever is connected is judged again. */
   rules: []
   /** Tokens of the user that were issued before are refused from now on. */
   revoked: [user: string]
   /** Keys or rules could not be read; what held before goes on. */
   refused: []
+}
+
+/** How often a right was missing; for metrics. */
+export interface Refusal {
+  readonly code: 'FW_UNAUTHORIZED' | 'FW_FORBIDDEN'
+  readonly right: Right
+  count: number
 }
 
 /** Why credentials are not accepted: the error's message has nothing secret in it. */
@@ -111,8 +118,7 @@ class FileKeys implements KeySource {
 export class Access extends EventEmitter<AccessEvents> {
   /** Times that each outcome happened; for metrics. */
   readonly outcomes = new Map<Outcome, number>()
-  /** Refused requests and commands by code and right; for metrics. */
-  readonly refusals = new Map<string, number>()
+  readonly #refusals = new Map<string, Refusal>()
   readonly revocations = createRevocations()
 
   readonly #options: AccessOptions
@@ -161,13 +167,14 @@ export class Access extends EventEmitter<AccessEvents> {
     if (jwtKeysFile !== undefined) {
       const opened = watchFile({ path: jwtKeysFile, parse: text => parseJwks(text) })
       this.#tokenKeysFile = await opened.catch(refuse('FANWIRE_JWT_KEYS_FILE', jwtKeysFile))
-      this.#follow(this.#tokenKeysFile, 'FANWIRE_JWT_KEYS_FILE', () => {})
+      this.#follow(this.#tokenKeysFile, 'FANWIRE_JWT_KEYS_FILE', () => this.emit('rules'))
       this.#tokens = this.#createTokens(new FileKeys(this.#tokenKeysFile))
     } else if (jwksUrl !== undefined) {
       this.#jwks = createJwksUrl({
         url: jwksUrl,
         audiences: jwtAudience,
         ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
+        onChange: () => this.emit('rules'),
         onFailure: reason => logger.warn({ reason }, 'the keys of FANWIRE_JWKS_URL could not be read'),
       })
       this.#tokens = this.#createTokens(this.#jwks)
@@ -235,10 +242,21 @@ export class Access extends EventEmitter<AccessEvents> {
   require(identity: Identity, right: Right, channel?: string): void {
     const decision = may(identity, right, channel, this.rules)
     if (decision.allowed) return
-    const error = new NotAllowed(decision)
-    const name = `${error.code} ${right}`
-    this.refusals.set(name, (this.refusals.get(name) ?? 0) + 1)
-    throw error
+    this.#countRefusal(decision)
+    throw new NotAllowed(decision)
+  }
+
+  #countRefusal({ challenge, right }: Pick<Decision, 'challenge' | 'right'>): void {
+    const code = challenge === 'authenticate' ? 'FW_UNAUTHORIZED' : 'FW_FORBIDDEN'
+    const name = `${code} ${right}`
+    const counted = this.#refusals.get(name) ?? { code, right, count: 0 }
+    counted.count++
+    this.#refusals.set(name, counted)
+  }
+
+  /** Refused requests and commands; for metrics. */
+  get refusals(): Iterable<Readonly<Refusal>> {
+    return this.#refusals.values()
   }
 
   /** Whether there is a channel that somebody without credentials may publish to. */
@@ -288,9 +306,7 @@ export class Access extends EventEmitter<AccessEvents> {
     const granted = await this.#tokens.authenticateChannel(text, identity.user)
     if (!granted.ok) throw this.#refuse(granted.reason, granted.message)
     this.#count('accepted')
-    const kind = identity.kind === 'anonymous' ? 'token' : identity.kind
-    const ends = earlier(identity.connectionEndsAt, granted.endsAt)
-    return { ...withGrants(identity, granted.grants), kind, connectionEndsAt: ends }
+    return withChannelTokens(identity, [granted.grants])
   }
 
   /** The identity of claims that were verified before, as a ticket keeps them. Raises CredentialsRefused. */
@@ -311,11 +327,15 @@ export class Access extends EventEmitter<AccessEvents> {
     this.emit('revoked', user)
   }
 
-  /** Whether what an identity came from does not hold any more: a token that was revoked, a key that was taken away. */
-  isRevoked({ kind, user, issuedAt, key = '' }: Identity): boolean {
-    return kind === 'key'
-      ? !this.#keyIds.has(key)
-      : kind === 'token' && this.revocations.isRevoked(user, issuedAt)
+  /**
+   * Whether what an identity came from does not hold any more: a key that was taken away, a token that was revoked or
+   * whose key was taken away.
+   */
+  isRevoked({ kind, user, issuedAt, key = '', signer }: Identity): boolean {
+    if (kind === 'key') return !this.#keyIds.has(key)
+    if (kind !== 'token') return false
+    const unsigned = signer !== undefined && this.#tokens?.knows(signer) === false
+    return unsigned || this.revocations.isRevoked(user, issuedAt)
   }
 
   #refuse(outcome: Outcome, message: string): CredentialsRefused {
@@ -330,6 +350,13 @@ export class Access extends EventEmitter<AccessEvents> {
   /** Whether somebody may publish to some channel at all: others need not be listened to for long. */
   mightPublish({ kind }: Identity): boolean {
     return kind !== 'anonymous' || this.anyoneMayPublish
+  }
+
+  /** Raises FW_UNAUTHORIZED unless somebody might publish; `how`: what to do about it. */
+  requirePublisher(identity: Identity, how: string): void {
+    if (this.mightPublish(identity)) return
+    this.#countRefusal({ challenge: 'authenticate', right: 'publish' })
+    throw new FanwireError('FW_UNAUTHORIZED', `publishing needs a token or a key: ${how}`)
   }
 
   // Rules of a channel ----------------------------------------------------------------------------------------
@@ -359,8 +386,4 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#jwks?.close()
     this.removeAllListeners()
   }
-}
-
-function earlier(a: number | undefined, b: number | undefined): number | undefined {
-  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b)
 }

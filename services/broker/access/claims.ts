@@ -52,6 +52,8 @@ export interface Claims {
   readonly caps?: unknown
   readonly channel?: string | readonly string[]
   readonly allow?: unknown
+  /** No claim, whatever the token says: the key that signed it (`TokenKey.id`). */
+  readonly signer?: string
 }
 
 const LONGEST_USER = 200
@@ -132,11 +134,12 @@ const NO_CAPS: Grants = { source: 'token', list: [] }
 
 /** The identity of a connection's claims. One literal: each connection has one, and its size counts. */
 export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Identity {
-  const { sub = '', exp, iat, expire_at: end, info, meta } = claims
+  const { sub = '', exp, iat, expire_at: end, info, meta, signer } = claims
   return {
     kind: 'token',
     user: sub,
     key: undefined,
+    signer,
     scope: undefined,
     issuedAt: iat,
     expiresAt: exp === undefined ? undefined : exp * 1000,
@@ -157,8 +160,6 @@ export interface ChannelGrant {
   readonly ok: true
   readonly channels: readonly string[]
   readonly grants: Grants
-  /** ms, leeway included: what was opened with it ends then; undefined: with the connection. */
-  readonly endsAt: number | undefined
 }
 
 /** Channels and rights of a channel token, for a connection of `user`. */
@@ -181,7 +182,10 @@ export function channelGrant(claims: Claims, user: string): ChannelGrant | Refus
   return {
     ok: true,
     channels,
-    grants: { source: 'token', list: [grant('channel token', channels, rights)] },
-    endsAt: endOf(end ?? exp ?? 0),
+    grants: {
+      source: 'token',
+      list: [grant('channel token', channels, rights)],
+      channelTokenEndsAt: endOf(end ?? exp ?? 0) ?? 0,
+    },
   }
 }

@@ -22,6 +22,8 @@ export interface Grant {
 export interface Grants {
   readonly source: GrantSource
   readonly list: readonly Grant[]
+  /** Of a channel token: when what was opened with it ends, ms, leeway included; 0: with the connection. */
+  readonly channelTokenEndsAt?: number
 }
 
 const BIT: Readonly<Record<Right, number>> = { publish: 1, subscribe: 2, history: 4, presence: 8, admin: 16 }

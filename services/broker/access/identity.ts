@@ -11,6 +11,8 @@ export interface Identity {
   readonly user: string
   /** Id of the API key, never the key. */
   readonly key: string | undefined
+  /** Which key signed its token (`TokenKey.id`). */
+  readonly signer: string | undefined
   /** What idempotency keys are kept by where neither `key` nor `user` names their owner for good; not secret. */
   readonly scope: string | undefined
   /** The token's `iat`, in seconds: revocations compare it. */
@@ -32,6 +34,7 @@ export const ANONYMOUS: Identity = Object.freeze({
   kind: 'anonymous',
   user: '',
   key: undefined,
+  signer: undefined,
   scope: undefined,
   issuedAt: undefined,
   expiresAt: undefined,
@@ -41,7 +44,20 @@ export const ANONYMOUS: Identity = Object.freeze({
   grants: [],
 })
 
-/** The same identity with more granted, as by a channel token. */
-export function withGrants(identity: Identity, more: Grants): Identity {
-  return { ...identity, grants: [...identity.grants, more] }
+/** The same identity with what channel tokens grant. Whoever shows one is no stranger, and stays no longer than it. */
+export function withChannelTokens(identity: Identity, tokens: readonly Grants[]): Identity {
+  if (tokens.length === 0) return identity
+  const ends = [identity.connectionEndsAt, ...tokens.map(({ channelTokenEndsAt }) => channelTokenEndsAt)]
+  const first = Math.min(...ends.map(at => at || Infinity))
+  return {
+    ...identity,
+    kind: identity.kind === 'anonymous' ? 'token' : identity.kind,
+    connectionEndsAt: first === Infinity ? undefined : first,
+    grants: [...identity.grants, ...tokens],
+  }
+}
+
+/** What channel tokens granted to it. */
+export function channelTokensOf({ grants }: Identity): Grants[] {
+  return grants.filter(({ channelTokenEndsAt }) => channelTokenEndsAt !== undefined)
 }

@@ -13,6 +13,8 @@ export interface JwksUrlOptions {
   readonly timeout?: number
   /** ms; needs no relation to the time of day. */
   readonly clock?: () => number
+  /** Other keys were read. */
+  readonly onChange?: () => void
   /** Hears why the source was not read. */
   readonly onFailure?: (reason: string) => void
 }
@@ -50,6 +52,7 @@ export function createJwksUrl({
   issuer,
   timeout = 5000,
   clock = () => performance.now(),
+  onChange = () => {},
   onFailure = () => {},
 }: JwksUrlOptions): JwksUrl {
   const fault = jwksUrlFault(url)
@@ -68,6 +71,7 @@ export function createJwksUrl({
       if (read.size === 0) throw new Error('the key set has no key that can be used here')
       keys = read
       text = answer
+      onChange()
       return true
     } catch (error) {
       if (!closing.signal.aborted) onFailure(reasonOf(error))

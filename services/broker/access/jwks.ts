@@ -1,6 +1,6 @@
 // Keys that verify tokens, out of a JWKS (RFC 7517): each is bound to one algorithm, and to `iss` and `aud` if it has them.
 
-import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { createPublicKey, hash, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { createVerifier } from 'fast-jwt'
 import { quote } from '../../errors.ts'
 import { BadFileError } from '../files/bad-file.ts'
@@ -15,6 +15,8 @@ export type Algorithm =
   keyof typeof SECRET_BYTES | keyof typeof CURVES | (typeof RSA_ALGORITHMS)[number] | 'EdDSA'
 
 export interface TokenKey {
+  /** Another for other key material, the same on all nodes; tells no more of a secret than any token does. */
+  readonly id: string
   readonly kid: string | undefined
   readonly algorithm: Algorithm
   /** The token's `iss` must be it. */
@@ -32,6 +34,8 @@ export interface TokenKeys {
    * one that is bound to it.
    */
   find(kid: string | undefined, algorithm: string): TokenKey | undefined
+  /** Whether the key of that id is among them. */
+  has(id: string): boolean
   readonly size: number
 }
 
@@ -44,7 +48,7 @@ export interface JwksOptions {
   readonly audiences?: readonly string[] | undefined
 }
 
-export const NO_KEYS: TokenKeys = { find: () => undefined, size: 0 }
+export const NO_KEYS: TokenKeys = { find: () => undefined, has: () => false, size: 0 }
 
 /**
  * A JWKS' text. Raises `BadFileError` that names key and member. Of a published set (RFC 7517 section 5), keys that are
@@ -91,8 +95,10 @@ function tokenKeys(list: readonly TokenKey[], published: boolean): TokenKeys {
       throw new BadFileError(`keys: of several ${algorithm} keys each needs a kid, by which tokens name it`)
     }
   }
+  const ids = new Set(list.map(({ id }) => id))
   return {
     size: list.length,
+    has: id => ids.has(id),
     find: (kid, algorithm) => {
       if (kid !== undefined) return byKid.get(kid)
       const [only, second] = byAlgorithm.get(algorithm) ?? []
@@ -124,6 +130,10 @@ function readKey(name: string, jwk: unknown, { published, issuer, audiences }: J
     ignoreNotBefore: true,
   })
   return {
+    id: hash('sha256', Buffer.concat([Buffer.from(`${algorithm} `), Buffer.from(key)]), 'base64url').slice(
+      0,
+      16,
+    ),
     kid,
     algorithm,
     issuer: iss,

@@ -61,6 +61,8 @@ export interface Tokens {
   authenticateChannel(token: string, user: string, now?: () => number): Promise<ChannelGrant | Refused>
   /** Claims that were verified before, as a ticket keeps them: all but the signature is checked again. */
   accept(claims: Claims, now?: number): TokenResult
+  /** Whether the key that signed a token still holds (`Claims.signer`). */
+  knows(signer: string): boolean
 }
 
 /** Members of a header that would have the token choose its key, or that we would have to understand. */
@@ -94,6 +96,10 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
   }
 
   const accept = (claims: Claims, now: number): TokenResult => {
+    const { signer } = claims
+    if (signer !== undefined && !source.keys.has(signer)) {
+      return refused('unknown_key', 'the key that signed the token was taken away')
+    }
     const late = timesFault(claims, now)
     if (late !== undefined) return late
     const grants = connectionGrants(claims)
@@ -134,6 +140,7 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
     verify,
     verifyChannel,
     accept: (claims, now = Date.now()) => accept(claims, now),
+    knows: signer => source.keys.has(signer),
     authenticate: (token, now = Date.now) => again<Accepted>(() => verify(token, now())),
     authenticateChannel: (token, user, now = Date.now) =>
       again<ChannelGrant>(() => verifyChannel(token, user, now())),
@@ -181,7 +188,7 @@ function open(token: string, key: TokenKey): Opened | Refused {
   if (payload instanceof Error) return unopened(payload)
   const fault = claimsFault(payload)
   if (fault !== undefined) return refused('claims', fault)
-  return bindingFault(key, payload) ?? { ok: true, claims: payload }
+  return bindingFault(key, payload) ?? { ok: true, claims: { ...payload, signer: key.id } }
 }
 
 function payloadOf(token: string, key: TokenKey): Record<string, unknown> | Error {

@@ -34,12 +34,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   /** Before the body is read; each entry is asked for by itself. */
   const requireSome = async (request: FastifyRequest) => {
     requirePublishOrigin(request)
-    if (!context.access.mightPublish(request.identity)) {
-      throw new FanwireError(
-        'FW_UNAUTHORIZED',
-        'publishing needs a token or a key: send Authorization: Bearer …',
-      )
-    }
+    context.access.requirePublisher(request.identity, 'send Authorization: Bearer …')
   }
   const onRequest = [requireSome, requireMedia(MEDIA, SEND)]
   const uploads = new Set<Upload>()

@@ -6,7 +6,7 @@ import type { Channel } from '../../broker/fanout/channel.ts'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import { LongPoll } from '../../broker/fanout/long-poll.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
-import { refusalOf } from '../../http/clients.ts'
+import { EXPIRED, refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
 import type { Start } from '../../broker/event/position.ts'
@@ -79,8 +79,8 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     stats.connections++
     try {
       const answer = await waiting.answer(starts, limit, wait * 1000)
-      if (ended !== undefined && answer.events.length === 0 && answer.gaps.length === 0)
-        throw refusalOf(ended)
+      const nothing = answer.events.length === 0 && answer.gaps.length === 0
+      if (ended !== undefined && (nothing || ended !== EXPIRED)) throw refusalOf(ended)
       return answer
     } finally {
       stats.connections--

@@ -161,6 +161,8 @@ async function join(
     await openFor({ hub, access, identity }, query, async channels => {
       const positions = await resolveAll(channels, query)
       if (!outlet.open) return
+      // Other rules may hold since it was asked.
+      requireReadable({ access, identity }, query)
       connection.write(wsFraming.opening(printCursor(positions)))
       for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
     })

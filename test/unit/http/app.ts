@@ -78,7 +78,7 @@ export async function startApp(t: Test, options: AppOptions = {}): Promise<TestA
       log,
       hub,
       health,
-      metrics: new Metrics({ hub, health, log }),
+      metrics: new Metrics({ hub, health, log, access }),
     }),
     logger,
   )

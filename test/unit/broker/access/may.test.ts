@@ -10,7 +10,7 @@ import {
   RIGHTS,
   type Right,
 } from '../../../../services/broker/access/grants.ts'
-import { ANONYMOUS, type Identity, withGrants } from '../../../../services/broker/access/identity.ts'
+import { ANONYMOUS, type Identity, withChannelTokens } from '../../../../services/broker/access/identity.ts'
 import { may } from '../../../../services/broker/access/may.ts'
 import { CLOSED_RULES, openRules, parseRules } from '../../../../services/broker/rules/parse.ts'
 import type { Rules } from '../../../../services/broker/rules/rules.ts'
@@ -37,7 +37,7 @@ function grants(source: GrantSource, ...caps: unknown[]): Grants {
 const ALL = { channels: ['*'], allow: ['sub', 'pub', 'hst', 'prs'] }
 
 function bearer(user: string, ...caps: unknown[]): Identity {
-  return withGrants({ ...ANONYMOUS, kind: 'token', user }, grants('token', ...caps))
+  return withChannelTokens({ ...ANONYMOUS, kind: 'token', user }, [grants('token', ...caps)])
 }
 
 function server(allow: readonly Right[], channels: readonly string[]): Identity {
@@ -53,7 +53,7 @@ const WHO = {
   'ann, sub on chat': bearer('ann', { channels: ['chat:*'], allow: ['sub'] }),
   'ann, all': bearer('ann', ALL),
   'nameless, all': bearer('', ALL),
-  'ann of a hook': withGrants({ ...ANONYMOUS, kind: 'hook', user: 'ann' }, grants('hook', ALL)),
+  'ann of a hook': withChannelTokens({ ...ANONYMOUS, kind: 'hook', user: 'ann' }, [grants('hook', ALL)]),
   'key, all': server([...RIGHTS], ['*']),
   'key, publish': server(['publish'], ['*']),
   'key, all of chat': server([...RIGHTS], ['chat:*']),
@@ -178,10 +178,10 @@ t.test("the node's own channels: presence by its right, lives by admin", async t
 
 t.test('a channel token adds to what a connection has', async t => {
   const more = grants('token', { channels: ['chat:9'], allow: ['sub'] })
-  t.ok(may(withGrants(WHO.ann, more), 'subscribe', 'chat:9', RULES).allowed)
-  t.ok(may(withGrants(ANONYMOUS, more), 'subscribe', 'chat:9', RULES).allowed)
-  t.notOk(may(withGrants(WHO.ann, more), 'history', 'chat:9', RULES).allowed)
-  t.notOk(may(withGrants(WHO.ann, more), 'subscribe', 'secret:9', RULES).allowed)
+  t.ok(may(withChannelTokens(WHO.ann, [more]), 'subscribe', 'chat:9', RULES).allowed)
+  t.ok(may(withChannelTokens(ANONYMOUS, [more]), 'subscribe', 'chat:9', RULES).allowed)
+  t.notOk(may(withChannelTokens(WHO.ann, [more]), 'history', 'chat:9', RULES).allowed)
+  t.notOk(may(withChannelTokens(WHO.ann, [more]), 'subscribe', 'secret:9', RULES).allowed)
 })
 
 t.test('a refusal says which right is missing on what, and nothing of rules', async t => {

@@ -245,7 +245,7 @@ t.test('a channel token grants its channels to its user', async t => {
   const granted = verify({ channel: 'room:9' })
   if (!granted.ok) return t.fail(granted.message)
   t.strictSame(granted.channels, ['room:9'])
-  t.equal(granted.endsAt, NOW + 3610 * SECOND)
+  t.equal(granted.grants.channelTokenEndsAt, NOW + 3610 * SECOND)
   t.ok(findGrant([granted.grants], 'token', 'subscribe', 'room:9'))
   t.notOk(findGrant([granted.grants], 'token', 'history', 'room:9'))
   t.notOk(findGrant([granted.grants], 'token', 'subscribe', 'room:9:x'))
@@ -278,6 +278,7 @@ t.test('a token that was verified before is asked its times and revocation again
   const keys = parseJwks(jwks(HS))
   const counted: TokenKeys = {
     size: keys.size,
+    has: id => keys.has(id),
     find: (kid, alg) => {
       const key = keys.find(kid, alg)
       if (key === undefined) return undefined
@@ -315,7 +316,8 @@ t.test('a token that was verified before is asked its times and revocation again
 
 t.test('claims that a ticket kept are checked again', async t => {
   const revoked = new Set<string>()
-  const tokens = createTokens({ source: sourceOf(parseJwks(jwks(HS))), revoked: user => revoked.has(user) })
+  const source = { keys: parseJwks(jwks(HS)), known: true, refresh: async () => false }
+  const tokens = createTokens({ source, revoked: user => revoked.has(user) })
   const result = tokens.verify(hs({ caps: [{ channels: ['a'], allow: ['sub'] }] }), NOW)
   if (!result.ok) return t.fail(result.message)
   const stored: typeof result.claims = JSON.parse(JSON.stringify(result.claims))
@@ -323,6 +325,14 @@ t.test('claims that a ticket kept are checked again', async t => {
   t.match(tokens.accept(stored, NOW + 3610 * SECOND), { reason: 'expired' })
   revoked.add('ann')
   t.match(tokens.accept(stored, NOW), { reason: 'revoked' })
+  revoked.clear()
+  source.keys = parseJwks(jwks(testKey('HS256', HS.kid)))
+  t.match(tokens.accept(stored, NOW), { reason: 'unknown_key' }, 'of a key that was taken away')
+  t.notOk(tokens.knows(stored.signer ?? ''))
+  source.keys = parseJwks(jwks(testKey('ES256'), HS))
+  t.ok(tokens.accept(stored, NOW).ok, 'the same key in another set')
+  const forged = tokens.verify(hs({ signer: 'x' }), NOW)
+  t.ok(forged.ok && forged.identity.signer !== 'x', 'no claim says who signed')
 })
 
 t.test('a key that is not there yet is asked for once', async t => {
