@@ -19,6 +19,8 @@ declare module 'fastify' {
   }
 
   interface FastifyContextConfig {
+    /** A request that names its session by this parameter is the session's, whatever else it shows. */
+    session?: string
     /** Credentials are not asked for: whoever reaches the route may have what it says. */
     anonymous?: true
     /** The route issues tickets, so it needs the claims for which they stand. */
@@ -126,6 +128,12 @@ function isBare({ headers, query }: FastifyRequest, cookie: string | undefined):
   return ticket === undefined && token === undefined && channelToken === undefined
 }
 
+/** Whether it goes on with a session that has begun. */
+function ofSession({ query, routeOptions: { config } }: FastifyRequest): boolean {
+  const id = config?.session === undefined ? undefined : (query as Record<string, unknown>)[config.session]
+  return id !== undefined && id !== ''
+}
+
 /**
  * What the log keeps idempotency keys by, so that nobody can use up another's. Empty for the anonymous; without spaces,
  * and never a secret.
@@ -170,7 +178,7 @@ export const auth = fp(
     app.addHook('onRequest', (request, _reply, done) => {
       request.identity = ANONYMOUS
       const { config } = request.routeOptions
-      if (config?.anonymous === true || isBare(request, tokenCookie)) return done()
+      if (config?.anonymous === true || isBare(request, tokenCookie) || ofSession(request)) return done()
       identify(request).then(
         ({ identity, claims }) => {
           request.identity = identity

@@ -40,7 +40,7 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
   app.route({
     method: ['GET', 'POST'],
     url: PATH,
-    config: { origin: 'required', handshakes: true },
+    config: { origin: 'required', handshakes: true, session: 'sid' },
     onRequest: async request => {
       const { sid, transport, ...others } = request.query as Record<string, unknown>
       if ([sid, transport, ...Object.values(others)].some(Array.isArray)) {

@@ -1,0 +1,74 @@
+// A route that asks nobody fails here: every route of a node is asked by somebody who shows nothing.
+
+import { once } from 'node:events'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { startMemoryNode } from '../contract/node.ts'
+import { documentedRoutes, routesOfNode } from '../docs/reference.ts'
+import { ClosedWorld } from '../support/closed-node.ts'
+
+/** Routes that answer anybody, and why. */
+const ANYBODY: Readonly<Record<string, string>> = {
+  'GET /healthz': 'load balancers have no credentials, and it says nothing but that the process lives',
+  'GET /readyz': 'the same; it says nothing of channels, users or clients',
+  'GET /socket.io/': 'a session begins without a name; what it asks for is asked by the access matrix',
+  'POST /socket.io/': 'a session is its own credential, and a made-up one is none',
+}
+
+/** What stands for the parameters of a path, and what a request of it needs to be well-formed. */
+const QUERIES: Readonly<Record<string, string>> = {
+  '/v1/poll': '?channel=room:1',
+  '/v1/long-poll': '?channel=room:1&wait=1',
+  '/v1/sse': '?channel=room:1',
+  '/v1/stream': '?channel=room:1',
+  '/v1/push': '?channel=room:1',
+  '/v1/refresh': '?channel=room:1',
+  '/v1/ws': '?channel=room:1',
+}
+const PARAMETERS: Readonly<Record<string, string>> = { channel: 'room:1', id: 'a-1', user: 'ann' }
+
+/** A body that would be taken. */
+const EVENTS = {
+  headers: { 'content-type': 'application/json' },
+  body: '{"events":[{"channel":"room:1","data":1}]}',
+}
+
+function targetOf(path: string): string {
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => PARAMETERS[name] ?? name)
+  return filled + (QUERIES[path] ?? '')
+}
+
+t.test('every route asks who wants that, but those that answer anybody', async t => {
+  const world = new ClosedWorld()
+  const node = await startMemoryNode(world.settings)
+  t.teardown(() => node.close())
+  const routes = await routesOfNode()
+  t.ok(routes.length > 15)
+  t.strictSame([...documentedRoutes].sort(), [...routes].sort())
+  for (const route of Object.keys(ANYBODY)) t.ok(routes.includes(route), `${route} is a route`)
+  for (const route of routes) {
+    const [method = '', path = ''] = route.split(' ')
+    const answer = await fetch(`http://127.0.0.1:${node.port}${targetOf(path)}`, {
+      method,
+      ...(path.endsWith('/events') && EVENTS),
+    })
+    const text = await answer.text()
+    if (route in ANYBODY) {
+      t.notMatch(text, /FW_UNAUTHORIZED/, `${route}: ${ANYBODY[route]}`)
+      continue
+    }
+    t.equal(answer.status, 401, route)
+    t.equal(answer.headers.get('www-authenticate'), 'Bearer realm="fanwire"', route)
+    t.match(JSON.parse(text), { error: { code: 'FW_UNAUTHORIZED' } }, route)
+  }
+  t.equal((await node.log.state('room:1')).count, 0, 'nothing was published')
+})
+
+t.test('a handshake asks too', async t => {
+  const node = await startMemoryNode(new ClosedWorld().settings)
+  t.teardown(() => node.close())
+  const client = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=room:1`)
+  const [, answer] = await once(client, 'unexpected-response')
+  t.equal(answer.statusCode, 401)
+  answer.destroy()
+})
