@@ -3,7 +3,7 @@
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
 import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
 import { hottest } from '../../bench/processes/profile.ts'
@@ -50,26 +50,12 @@ const options = {
   help: { type: 'boolean', default: false },
 } as const
 
-class Misused extends Error {}
-
-function read() {
-  try {
-    return parseArgs({ options }).values
-  } catch (error) {
-    throw new Misused(error instanceof Error ? error.message : String(error))
-  }
-}
-
-function secondsOf(text: string | undefined, name: string, otherwise: number): number {
-  const value = text === undefined ? otherwise : Number(text)
-  if (!(value >= 1)) throw new Misused(`--${name} takes a number from 1`)
-  return value
-}
-
 function chosen(text: string | undefined): Attack[] {
-  const wanted = text?.split(',').map(name => name.trim()) ?? attacks.map(({ name }) => name)
-  for (const name of wanted)
-    if (!attacks.some(attack => attack.name === name)) throw new Misused(`there is no attack ${name}`)
+  const wanted = namesOf(
+    text,
+    'attack',
+    attacks.map(({ name }) => name),
+  )
   return attacks.filter(({ name }) => wanted.includes(name))
 }
 
@@ -82,7 +68,7 @@ function tell(outcome: Outcome): void {
 }
 
 async function main(): Promise<void> {
-  const values = read()
+  const values = optionsOf(options)
   if (values.help) return void process.stdout.write(HELP)
   if (values.list) {
     const width = Math.max(...attacks.map(({ name }) => name.length))
@@ -93,8 +79,8 @@ async function main(): Promise<void> {
   if (values.docs)
     return intoFile('docs/benchmarks/abuse.md', { abuse: await readFile(join(RESULTS, 'abuse.md'), 'utf8') })
   const wanted = chosen(values.only)
-  const seconds = secondsOf(values.seconds, 'seconds', SECONDS)
-  const rest = secondsOf(values.rest, 'rest', REST)
+  const seconds = numberOf(values.seconds, 'seconds', 1, SECONDS)
+  const rest = numberOf(values.rest, 'rest', 1, REST)
   // Each process that is started listens for the end of this one.
   process.setMaxListeners(100)
   // What was started ends with this process.

@@ -2,9 +2,9 @@
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
 import { readConfig } from '../../services/config/config.ts'
-import { invocation } from '../../bench/command.ts'
+import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
 import { machine } from '../../bench/report.ts'
 import { clusterFaults, sentinelFaults, startCluster, startSentinel } from './failovers.ts'
@@ -45,32 +45,6 @@ const options = {
   docs: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 } as const
-
-class Misused extends Error {}
-
-function say(text: string): void {
-  process.stderr.write(`${new Date().toISOString().slice(11, 19)}  ${text}\n`)
-}
-
-function read() {
-  try {
-    return parseArgs({ options }).values
-  } catch (error) {
-    throw new Misused(error instanceof Error ? error.message : String(error))
-  }
-}
-
-function numberOf(text: string | undefined, name: string, least: number, otherwise: number): number {
-  const value = text === undefined ? otherwise : Number(text)
-  if (!(value >= least)) throw new Misused(`--${name} takes a number from ${least}`)
-  return value
-}
-
-function chosen(text: string | undefined): string[] {
-  const wanted = text?.split(',') ?? NAMES
-  for (const name of wanted) if (!NAMES.includes(name)) throw new Misused(`there is no case ${name}`)
-  return wanted
-}
 
 /** Says what came of a case. */
 function tell({ seconds, wrong, notes, verdict }: Outcome): void {
@@ -138,13 +112,13 @@ async function run(wanted: readonly string[], minutes: number, seed: number) {
 }
 
 async function main(): Promise<void> {
-  const values = read()
+  const values = optionsOf(options)
   if (values.help) return void process.stdout.write(HELP)
   if (values.docs) {
     const text = await readFile(join(RESULTS, 'chaos.md'), 'utf8')
     return intoFile('docs/benchmarks/faults.md', { chaos: text })
   }
-  const wanted = chosen(values.case)
+  const wanted = namesOf(values.case, 'case', NAMES)
   const minutes = numberOf(values.minutes, 'minutes', 0, MINUTES)
   const seed = numberOf(values.seed, 'seed', 0, Math.floor(Math.random() * 2 ** 32))
   say(`seed ${seed}`)

@@ -1,0 +1,28 @@
+// How the suites that are commands of their own (npm run abuse, npm run chaos) read what they are asked for.
+
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+
+/** The command line asks for what there is not. */
+export class Misused extends Error {}
+
+export function optionsOf<const Options extends NonNullable<ParseArgsConfig['options']>>(options: Options) {
+  try {
+    return parseArgs({ options }).values
+  } catch (error) {
+    throw new Misused(error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** A number from `least` on; `otherwise` where none is given. */
+export function numberOf(text: string | undefined, name: string, least: number, otherwise: number): number {
+  const value = text === undefined ? otherwise : Number(text)
+  if (!(value >= least)) throw new Misused(`--${name} takes a number from ${least}`)
+  return value
+}
+
+/** Names, comma separated, out of `all`; all of them where none are given. `kind`: what they name. */
+export function namesOf(text: string | undefined, kind: string, all: readonly string[]): readonly string[] {
+  const wanted = text?.split(',').map(name => name.trim()) ?? all
+  for (const name of wanted) if (!all.includes(name)) throw new Misused(`there is no ${kind} ${name}`)
+  return wanted
+}
