@@ -6,13 +6,40 @@ import { FanwireError } from '../errors.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
 import { caching, EVENT_TYPE, isKnown } from '../http/conditional.ts'
+import Type from 'typebox'
+import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 
 /** The channel in the path. Raises FW_BAD_CHANNEL, and FW_BAD_PARAMETER for any query. */
 function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): string {
-  checkedQuery(request, [])
+  checkedQuery(request, NO_PARAMETERS)
   return checkedChannel(request.params.channel)
 }
+
+const STATE = operation({
+  summary: 'What a channel holds',
+  tag: 'channels',
+  path: CHANNEL,
+  answers: {
+    200: {
+      description: 'positions, and readers on this node',
+      schema: Type.Object({
+        channel: Type.String(),
+        head: Type.String(),
+        tail: Type.Union([Type.String(), Type.Null()]),
+        count: Type.Integer(),
+        readers: Type.Integer(),
+      }),
+    },
+  },
+})
+
+const SINGLE = operation({
+  summary: 'One event, which never changes',
+  tag: 'channels',
+  path: EVENT_OF_CHANNEL,
+  answers: { 200: { description: 'the event', schema: EVENT }, 304: { description: 'the client has it' } },
+})
 
 export const channels = fp(
   async app => {
@@ -20,7 +47,7 @@ export const channels = fp(
 
     app.get<{ Params: { channel: string } }>(
       '/v1/channels/:channel',
-      { exposeHeadRoute: true },
+      { schema: STATE, exposeHeadRoute: true },
       async (request, reply) => {
         const channel = channelOf(request)
         access.require(request.identity, 'subscribe', channel)
@@ -38,7 +65,7 @@ export const channels = fp(
 
     app.get<{ Params: { channel: string; id: string } }>(
       '/v1/channels/:channel/events/:id',
-      { exposeHeadRoute: true },
+      { schema: SINGLE, exposeHeadRoute: true },
       async (request, reply) => {
         const channel = channelOf(request)
         access.require(request.identity, 'history', channel)

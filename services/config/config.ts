@@ -58,6 +58,8 @@ export interface Config {
   readonly tokenQuery: boolean
   readonly rulesFile: string | undefined
   readonly socketIo: boolean
+  /** /docs; undefined: but on a pure writer. */
+  readonly docs: boolean | undefined
   /** Size from which messages to ws clients are compressed, if they like; 0: none is. */
   readonly wsDeflate: number
   /**

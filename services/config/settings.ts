@@ -202,6 +202,14 @@ export const SETTINGS = {
     default: '0',
     doc: '1: takes Socket.IO clients at /socket.io/',
   }),
+  docs: optional({
+    group: 'Process',
+    env: 'FANWIRE_DOCS',
+    kind: onOff,
+    unset: (): boolean | undefined => undefined,
+    shown: '1; on a writer 0',
+    doc: '1: shows the API at /docs, and as OpenAPI at /openapi.json',
+  }),
   wsDeflate: setting({
     group: 'Process',
     env: 'FANWIRE_WS_DEFLATE',

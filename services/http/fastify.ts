@@ -34,6 +34,9 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     clientErrorHandler: refuseMalformed,
     frameworkErrors: (error, request, reply) => void tell(error, request, reply),
   })
+  // Schemas are for query.ts and OpenAPI: what is wrong with a request is told in our codes.
+  app.setValidatorCompiler(() => () => true)
+  app.setSerializerCompiler(() => body => JSON.stringify(body))
   // Each route says itself what bodies it takes.
   app.removeAllContentTypeParsers()
   app.decorate('fanwire', context)

@@ -4,6 +4,8 @@
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Access } from '../broker/access/access.ts'
+import Type from 'typebox'
+import { operation, word } from './operation.ts'
 import { FanwireError } from '../errors.ts'
 import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../broker/log/log.ts'
 
@@ -169,6 +171,24 @@ function outdated({ problems }: Access): { readonly problems?: readonly string[]
   return problems.length === 0 ? {} : { problems: problems.map(({ setting }) => setting) }
 }
 
+const ALIVE = operation({
+  summary: 'The process lives',
+  tag: 'operate',
+  answers: { 200: { description: 'it does', schema: Type.Object({ ok: Type.Boolean() }) } },
+})
+
+const READY = operation({
+  summary: 'The node can deliver',
+  tag: 'operate',
+  query: Type.Object({ for: word(['read', 'publish'], 'what it has to be ready for') }),
+  answers: {
+    200: {
+      description: 'it can',
+      schema: Type.Object({ ready: Type.Boolean(), reads: Type.Boolean(), appends: Type.Boolean() }),
+    },
+  },
+})
+
 /** `/healthz`, `/readyz`, and 503 for everything else under /v1/ while the node can't deliver; reads on a stop too. */
 export const health = fp(
   async app => {
@@ -181,16 +201,20 @@ export const health = fp(
       requireReady(state, READS.has(request.method))
     })
 
-    app.get('/healthz', { config: { always: true, anyHost: true }, exposeHeadRoute: true }, async () => ({
-      ok: true,
-    }))
+    app.get(
+      '/healthz',
+      { schema: ALIVE, config: { always: true, anyHost: true }, exposeHeadRoute: true },
+      async () => ({
+        ok: true,
+      }),
+    )
 
     // A writer that can't publish is good for nothing; any other node goes on being read.
     const usual = app.fanwire.config.role === 'writer' ? 'publish' : 'read'
 
     app.get(
       '/readyz',
-      { config: { always: true, anyHost: true }, exposeHeadRoute: true },
+      { schema: READY, config: { always: true, anyHost: true }, exposeHeadRoute: true },
       async (request, reply) => {
         reply.header('cache-control', 'no-store')
         const { for: purpose = usual } = request.query as { for?: unknown }

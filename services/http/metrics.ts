@@ -2,6 +2,7 @@
 // somebody asks for /metrics.
 
 import fp from 'fastify-plugin'
+import { operation } from './operation.ts'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { Access } from '../broker/access/access.ts'
 import type { HubStats } from '../broker/fanout/hub.ts'
@@ -197,17 +198,27 @@ export class Metrics {
   }
 }
 
+const METRICS = operation({
+  summary: 'What the node measures, for Prometheus',
+  tag: 'operate',
+  answers: { 200: { description: 'Prometheus text', type: 'text/plain' } },
+})
+
 export const metrics = fp(
   async app => {
     const { metrics, workers, access, config } = app.fanwire
     // A port of its own is the operator's to protect.
     const asks = config.metricsPort === undefined
     const { registry } = metrics
-    app.get('/metrics', { config: { always: true }, exposeHeadRoute: true }, async (request, reply) => {
-      if (asks && access.rules.open === undefined) access.require(request.identity, 'admin')
-      reply.header('content-type', registry.contentType).header('cache-control', 'no-store')
-      return (await workers?.metrics()) ?? registry.metrics()
-    })
+    app.get(
+      '/metrics',
+      { schema: METRICS, config: { always: true }, exposeHeadRoute: true },
+      async (request, reply) => {
+        if (asks && access.rules.open === undefined) access.require(request.identity, 'admin')
+        reply.header('content-type', registry.contentType).header('cache-control', 'no-store')
+        return (await workers?.metrics()) ?? registry.metrics()
+      },
+    )
   },
   { name: 'fanwire-metrics', fastify: '5.x' },
 )

@@ -1,6 +1,7 @@
 // The query parameters of a request: one validator for all routes.
 
 import type { FastifyRequest } from 'fastify'
+import type { Static, TObject } from 'typebox'
 import { FanwireError, quote } from '../errors.ts'
 
 /** Names that caches, trackers and service workers add to any URL; `__proto__` is none of theirs. */
@@ -12,30 +13,48 @@ const CREDENTIALS: ReadonlySet<string> = new Set(['ticket', 'token', 'channel_to
 /** Edits between an unknown name and a known one up to which the known one is suggested. */
 const NEAR = 3
 
-/** Values by name. A parameter of `Many` may be repeated. */
-export type Query<Once extends string, Many extends string = never> = { readonly [N in Once]?: string } & {
-  readonly [N in Many]?: readonly string[]
+/**
+ * The parameters of a request, by the schema of its route: texts, whole numbers with their defaults, and lists of
+ * those that may be repeated. Passes over credentials, and those that others add to URLs. Raises FW_BAD_PARAMETER where
+ * a name is not in the schema, one is repeated that may not be, or a value is out of range.
+ */
+export function checkedQuery<S extends TObject>(request: FastifyRequest, schema: S): Static<S> {
+  const properties = schema.properties as Readonly<Record<string, Property>>
+  const checked: Record<string, unknown> = {}
+  for (const [name, { default: fallback }] of Object.entries(properties)) {
+    if (fallback !== undefined) checked[name] = fallback
+  }
+  for (const [name, value] of Object.entries(request.query as Record<string, string | string[]>)) {
+    const property = Object.hasOwn(properties, name) ? properties[name] : undefined
+    if (property !== undefined) checked[name] = valueOf(name, value, property)
+    else if (!ADDED_BY_OTHERS.test(name) && !CREDENTIALS.has(name)) {
+      throw unknownParameter(name, Object.keys(properties))
+    }
+  }
+  return checked as Static<S>
 }
 
-/**
- * The parameters of a request. Passes over credentials, and those that others add to URLs. Raises FW_BAD_PARAMETER where a name is
- * neither in `once` nor in `many`, or one of `once` is repeated.
- */
-export function checkedQuery<Once extends string, Many extends string = never>(
-  request: FastifyRequest,
-  once: readonly Once[],
-  many: readonly Many[] = [],
-): Query<Once, Many> {
-  const checked: Record<string, string | string[]> = {}
-  for (const [name, value] of Object.entries(request.query as Record<string, string | string[]>)) {
-    if (many.some(each => each === name)) checked[name] = Array.isArray(value) ? value : [value]
-    else if (once.some(each => each === name)) {
-      if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
-      checked[name] = value
-    } else if (!ADDED_BY_OTHERS.test(name) && !CREDENTIALS.has(name))
-      throw unknownParameter(name, [...many, ...once])
-  }
-  return checked as Query<Once, Many>
+/** The form of a parameter: what `text`, `texts`, `word` and `whole` of operation.ts make. */
+interface Property {
+  readonly type: string
+  readonly enum?: readonly string[]
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly default?: number
+}
+
+function valueOf(name: string, value: string | string[], property: Property): unknown {
+  if (property.type === 'array') return Array.isArray(value) ? value : [value]
+  if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
+  if (property.type === 'integer') return numberOf(name, value, property)
+  if (property.enum === undefined || property.enum.includes(value)) return value
+  throw new FanwireError('FW_BAD_PARAMETER', `${name} is ${property.enum.join(' or ')}`)
+}
+
+function numberOf(name: string, text: string, { minimum = 0, maximum = 0 }: Property): number {
+  const value = Number(text)
+  if (/^[0-9]{1,9}$/.test(text) && value >= minimum && value <= maximum) return value
+  throw new FanwireError('FW_BAD_PARAMETER', `${name} takes a whole number from ${minimum} to ${maximum}`)
 }
 
 function unknownParameter(name: string, known: readonly string[]): FanwireError {

@@ -3,12 +3,13 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { channels } from '../channels/index.ts'
 import type { Role } from '../config/config.ts'
+import { docs } from '../docs/index.ts'
 import { writer } from '../publish/index.ts'
 import { tickets } from '../tickets/index.ts'
 import { wires } from '../wires/index.ts'
 
 export const ROLES: Readonly<Record<Role, readonly FastifyPluginAsync[]>> = {
-  all: [channels, tickets, wires, writer],
-  edge: [channels, tickets, wires],
-  writer: [channels, writer],
+  all: [docs, channels, tickets, wires, writer],
+  edge: [docs, channels, tickets, wires],
+  writer: [docs, channels, writer],
 }

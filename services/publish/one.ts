@@ -3,6 +3,8 @@
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
+import Type from 'typebox'
+import { CHANNEL, operation, RECEIPT, text, word } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
 import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
@@ -19,6 +21,24 @@ const READERS: ReadonlyMap<string, (body: Buffer) => Data> = new Map([
   ['text/plain', body => ({ data: textData(body) ?? refuseText() })],
   ['application/octet-stream', (body): Data => ({ data: binaryData(body), encoding: 'base64' })],
 ])
+
+const QUERY = Type.Object({
+  type: text('the type of the event'),
+  priority: word(['high', 'low'], 'low: readers may wait until more events have gathered'),
+})
+
+const schema = operation({
+  summary: 'Publish one event: the body is its data',
+  tag: 'publish',
+  query: QUERY,
+  path: CHANNEL,
+  body: {
+    'application/json': Type.Unknown(),
+    'text/plain': Type.String(),
+    'application/octet-stream': Type.String({ format: 'binary' }),
+  },
+  answers: { 201: { description: 'the log holds the event', schema: RECEIPT } },
+})
 
 const SEND = 'application/json (any JSON value), text/plain (UTF-8) or application/octet-stream'
 
@@ -38,7 +58,7 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
 
   app.post<{ Params: { channel: string } }>(
     '/v1/channels/:channel/events',
-    { onRequest },
+    { schema, onRequest },
     async (request, reply) => {
       const channel = checkedChannel(request.params.channel)
       const fields = checkedFields(request)
@@ -59,10 +79,7 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
 
 /** What the request says of the event besides its data. */
 function checkedFields(request: FastifyRequest): Omit<Draft, 'data' | 'encoding'> {
-  const { type, priority } = checkedQuery(request, ['type', 'priority'])
-  if (priority !== undefined && priority !== 'high' && priority !== 'low') {
-    throw new FanwireError('FW_BAD_PARAMETER', 'priority is high or low')
-  }
+  const { type, priority } = checkedQuery(request, QUERY)
   const key = request.headers['idempotency-key']
   return {
     ...(type === undefined ? {} : { type: checkedType(type) }),

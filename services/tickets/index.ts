@@ -5,7 +5,20 @@ import fp from 'fastify-plugin'
 import type { Claims } from '../broker/access/tokens.ts'
 import { FanwireError } from '../errors.ts'
 import { ticketOf } from '../http/auth.ts'
+import Type from 'typebox'
+import { NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
+
+const schema = operation({
+  summary: 'A ticket for the token of the request: good once, where no header can be sent',
+  tag: 'access',
+  answers: {
+    201: {
+      description: 'the ticket',
+      schema: Type.Object({ ticket: Type.String(), expires: Type.Integer({ description: 'ms since 1970' }) }),
+    },
+  },
+})
 
 /** Of the token that came with the request. Raises FW_UNAUTHORIZED, FW_FORBIDDEN. */
 function claimsOf(request: FastifyRequest): Claims {
@@ -32,8 +45,8 @@ function claimsOf(request: FastifyRequest): Claims {
 
 export const tickets = fp(
   async app => {
-    app.post('/v1/tickets', { config: { claims: true } }, async (request, reply) => {
-      checkedQuery(request, [])
+    app.post('/v1/tickets', { schema, config: { claims: true } }, async (request, reply) => {
+      checkedQuery(request, NO_PARAMETERS)
       const claims = claimsOf(request)
       const issued = await app.fanwire.tickets.issue(claims)
       return reply.code(201).header('cache-control', 'no-store').send(issued)

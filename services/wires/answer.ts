@@ -3,7 +3,17 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Answer } from '../broker/fanout/collect.ts'
 import { printCursor } from '../broker/event/position.ts'
+import Type from 'typebox'
+import { EVENT, GAP } from '../http/operation.ts'
 import { encodeGap } from './objects.ts'
+
+/** The body of an answer. */
+export const ANSWER = Type.Object({
+  events: Type.Array(EVENT),
+  cursor: Type.String(),
+  more: Type.Optional(Type.Boolean()),
+  gaps: Type.Optional(Type.Array(GAP)),
+})
 
 const OPEN = Buffer.from('{"events":[')
 const COMMA = Buffer.from(',')

@@ -1,7 +1,9 @@
 // What a read request asks for, checked: docs/protocol.md#read.
 
 import type { FastifyRequest } from 'fastify'
+import Type, { type Static, type TObject, type TSchema } from 'typebox'
 import { FanwireError, quote } from '../errors.ts'
+import { text, texts } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { parseCursor, type Start } from '../broker/event/position.ts'
@@ -9,14 +11,25 @@ import { parseCursor, type Start } from '../broker/event/position.ts'
 /** Parameters that clients without headers send in place of `Last-Event-ID`. */
 const LAST_EVENT_ID = ['lastEventId', 'last_event_id', 'Last-Event-ID'] as const
 
-/** A whole number that a wire takes as a parameter. */
-interface NumberParameter {
-  readonly min: number
-  readonly max: number
-  readonly default: number
+const CHANNELS = {
+  channel: texts('a channel; repeated for several'),
+  cursor: texts('a position a channel, joined by commas, or `earliest` or `latest`'),
 }
 
-export interface ReadRules<N extends string> {
+const RESUMES = {
+  lastEventId: text('in place of the header Last-Event-ID'),
+  last_event_id: text('the same'),
+  'Last-Event-ID': text('the same'),
+}
+
+/** The parameters of a wire: channels, a cursor, and its own. */
+export const readParameters = <P extends Record<string, TSchema>>(own: P) =>
+  Type.Object({ ...CHANNELS, ...own })
+
+/** The same where `Last-Event-ID` wins over `cursor`. */
+export const resumeParameters = () => Type.Object({ ...CHANNELS, ...RESUMES })
+
+export interface ReadRules<S extends TObject> {
   /** Where a reader begins that sends no cursor. */
   readonly begin: 'earliest' | 'latest'
   readonly maxChannels: number
@@ -24,27 +37,35 @@ export interface ReadRules<N extends string> {
   readonly channelsOptional?: true
   /** `Last-Event-ID`, as a header or a parameter, wins over `cursor`. */
   readonly lastEventId?: true
-  readonly numbers?: Readonly<Record<N, NumberParameter>>
+  readonly query: S
 }
 
-export interface ReadQuery<N extends string> {
+export interface ReadQuery<V = object> {
   readonly channels: string[]
   /** One a channel. */
   readonly starts: Start[]
   /** The client resumes with a `Last-Event-ID` that is no cursor: all before `starts` may be lost to it. */
   readonly lost: boolean
-  readonly numbers: Readonly<Record<N, number>>
+  /** Those of the wire. */
+  readonly values: V
+}
+
+/** What every wire has of a query. */
+interface Common {
+  readonly channel?: readonly string[]
+  readonly cursor?: readonly string[]
+  readonly lastEventId?: string
+  readonly last_event_id?: string
+  readonly 'Last-Event-ID'?: string
 }
 
 /** Raises FW_BAD_PARAMETER, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_CURSOR. */
-export function readQuery<N extends string = never>(
+export function readQuery<S extends TObject>(
   request: FastifyRequest,
-  rules: ReadRules<N>,
-): ReadQuery<N> {
-  const numbers = (rules.numbers ?? {}) as Record<N, NumberParameter>
-  const resumes = rules.lastEventId === undefined ? [] : LAST_EVENT_ID
-  const names = [...(Object.keys(numbers) as N[]), ...resumes] as const
-  const query = checkedQuery(request, names, ['channel', 'cursor'])
+  rules: ReadRules<S>,
+): ReadQuery<Required<Static<S>>> {
+  const values = checkedQuery(request, rules.query)
+  const query = values as Common
   const channels = readChannels(query.channel ?? [], rules)
   const lastId = rules.lastEventId && lastEventId(request, query)
   const resumed = lastId === undefined ? undefined : parseCursor(lastId, channels.length)
@@ -52,11 +73,14 @@ export function readQuery<N extends string = never>(
     channels,
     starts: resumed ?? startsOf(cursorOf(query.cursor) || rules.begin, channels.length),
     lost: lastId !== undefined && resumed === undefined,
-    numbers: readNumbers(query, numbers),
+    values: values as Required<Static<S>>,
   }
 }
 
-function readChannels(channels: readonly string[], rules: ReadRules<string>): string[] {
+function readChannels(
+  channels: readonly string[],
+  rules: Pick<ReadRules<TObject>, 'maxChannels' | 'channelsOptional'>,
+): string[] {
   if (channels.length === 0 && rules.channelsOptional === undefined) {
     throw new FanwireError('FW_BAD_CHANNEL', 'name at least one channel: ?channel=…')
   }
@@ -76,10 +100,7 @@ function readChannels(channels: readonly string[], rules: ReadRules<string>): st
 }
 
 /** The header wins. Undefined where there is neither, or an empty one. */
-function lastEventId(
-  { headers }: FastifyRequest,
-  query: { readonly [N in (typeof LAST_EVENT_ID)[number]]?: string },
-): string | undefined {
+function lastEventId({ headers }: FastifyRequest, query: Common): string | undefined {
   return [headers['last-event-id'], ...LAST_EVENT_ID.map(name => query[name])].find(Boolean)?.toString()
 }
 
@@ -96,21 +117,4 @@ function startsOf(cursor: string, count: number): Start[] {
     `${quote(cursor)} is no cursor for ${count} channel${count === 1 ? '' : 's'}: one position ` +
       `(<epoch>-<offset>), earliest or latest a channel, joined by commas, or a single earliest or latest`,
   )
-}
-
-function readNumbers<N extends string>(
-  query: { readonly [name in N]?: string },
-  numbers: Readonly<Record<N, NumberParameter>>,
-): Record<N, number> {
-  const values = {} as Record<N, number>
-  for (const [name, { min, max, default: fallback }] of Object.entries<NumberParameter>(numbers)) {
-    const given = query[name as N]
-    const value = given === undefined ? fallback : Number(given)
-    const plain = given === undefined || /^[0-9]{1,9}$/.test(given)
-    if (!plain || value < min || value > max) {
-      throw new FanwireError('FW_BAD_PARAMETER', `${name} takes a whole number from ${min} to ${max}`)
-    }
-    values[name as N] = value
-  }
-  return values
 }

@@ -40,7 +40,7 @@ export interface Streaming {
 }
 
 /** Where each channel's reader begins, which stays. Raises LogUnavailable. */
-export function resolveAll(channels: readonly Channel[], query: ReadQuery<never>): Promise<Position[]> {
+export function resolveAll(channels: readonly Channel[], query: ReadQuery): Promise<Position[]> {
   return Promise.all(channels.map((channel, i) => channel.settle(query.starts[i] ?? 'latest')))
 }
 
@@ -57,7 +57,7 @@ export async function stream(
   request: FastifyRequest,
   reply: FastifyReply,
   streaming: Streaming,
-  query: ReadQuery<never>,
+  query: ReadQuery,
 ): Promise<void> {
   const { hub, access, clients } = request.server.fanwire
   const { identity } = request

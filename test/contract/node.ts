@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, RouteOptions } from 'fastify'
 import { pino } from 'pino'
 import { type Config, readConfig } from '../../services/config/config.ts'
 import { Hub, type HubOptions } from '../../services/broker/fanout/hub.ts'
@@ -30,6 +30,8 @@ export interface Node {
   readonly log: ChannelLog
   readonly hub: Hub
   readonly app: FastifyInstance
+  /** All routes, as they were registered. */
+  readonly routes: readonly RouteOptions[]
   /** Appends as a publish would, without the way over HTTP: the ids. */
   append(channel: string, ...data: (string | Partial<Draft>)[]): Promise<string[]>
   /** Publishes over HTTP: the id. */
@@ -87,6 +89,8 @@ export async function startNode(
   const metrics = new Metrics({ hub, health, log, access })
   const context = createContext({ config, access, logger, log, hub, health, metrics })
   const app = buildServer(context, logger)
+  const routes: RouteOptions[] = []
+  app.addHook('onRoute', route => void routes.push(route))
   for (const service of ROLES.all) await app.register(service)
   hub.start()
   health.start()
@@ -123,6 +127,7 @@ export async function startNode(
     log,
     hub,
     app,
+    routes,
     async append(channel, ...data) {
       const drafts = data.map(each => {
         const draft = typeof each === 'string' ? { data: Buffer.from(each) } : each

@@ -4,6 +4,8 @@ import { setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
+import Type from 'typebox'
+import { NO_PARAMETERS, operation } from '../../http/operation.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { type BodyTimes, wholeBody } from '../../http/body.ts'
 import { Entries } from './entries.ts'
@@ -19,6 +21,32 @@ const MEDIA: ReadonlySet<string> = new Set([
   'application/jsonl',
 ])
 const SEND = `application/json ({"events":[…]}) or ${NDJSON} (one entry a line)`
+
+const ENTRY = Type.Object({
+  channel: Type.Optional(Type.String()),
+  channels: Type.Optional(Type.Array(Type.String())),
+  data: Type.Unknown(),
+  type: Type.Optional(Type.String()),
+  idempotencyKey: Type.Optional(Type.String()),
+  priority: Type.Optional(Type.String({ enum: ['high', 'low'] })),
+})
+
+const schema = operation({
+  summary: 'Publish many events, as one JSON text or as a stream of lines',
+  tag: 'publish',
+  body: {
+    'application/json': Type.Object({ events: Type.Array(ENTRY) }),
+    [NDJSON]: Type.String({
+      description: 'an entry a line; the results come a line each, as they are known',
+    }),
+  },
+  answers: {
+    200: {
+      description: 'a result an entry, in their order: a receipt, or an error with its index',
+      schema: Type.Object({ results: Type.Array(Type.Unknown()) }),
+    },
+  },
+})
 
 /** Bytes of a whole JSON body: 8 events of the largest size, within these; always one such event. */
 const LEAST_LIMIT = 8 * 2 ** 20
@@ -39,8 +67,8 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   const onRequest = [requireSome, requireMedia(MEDIA, SEND)]
   const uploads = new Set<Upload>()
 
-  app.post('/v1/events', { onRequest }, async (request, reply) => {
-    checkedQuery(request, [])
+  app.post('/v1/events', { schema, onRequest }, async (request, reply) => {
+    checkedQuery(request, NO_PARAMETERS)
     if (request.headers['idempotency-key'] !== undefined) {
       throw new FanwireError(
         'FW_BAD_IDEMPOTENCY_KEY',

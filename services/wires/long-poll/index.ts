@@ -10,28 +10,38 @@ import { EXPIRED, refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
 import type { Start } from '../../broker/event/position.ts'
-import { policyFor, sendAnswer } from '../answer.ts'
+import { operation, whole } from '../../http/operation.ts'
+import { ANSWER, policyFor, sendAnswer } from '../answer.ts'
 import { glanceFor, openFor, requireReadable } from '../open-for.ts'
-import { readQuery } from '../read-query.ts'
+import { readParameters, readQuery } from '../read-query.ts'
 import { endHead } from '../streaming.ts'
+
+const QUERY = readParameters({
+  limit: whole(1, 1000, 100, 'most events of the response'),
+  // Below the 60 s at which load balancers cut.
+  wait: whole(1, 55, 25, 'seconds that the request is held while there is nothing'),
+})
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
   const { config, hub, access, clients } = app.fanwire
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
-    numbers: {
-      limit: { min: 1, max: 1000, default: 100 },
-      // Below the 60 s at which load balancers cut.
-      wait: { min: 1, max: 55, default: 25 },
-    },
+    query: QUERY,
   } as const
   const stats = hub.connections.wires.of('long-poll')
 
-  app.route({ method: ['GET', 'HEAD'], url: '/v1/long-poll', handler: answerTo })
+  const schema = operation({
+    summary: 'Long polling: held until there is something',
+    tag: 'read',
+    query: QUERY,
+    answers: { 200: { description: 'events after the cursor', schema: ANSWER } },
+  })
+
+  app.route({ method: ['GET', 'HEAD'], url: '/v1/long-poll', schema, handler: answerTo })
 
   async function answerTo(request: FastifyRequest, reply: FastifyReply) {
-    const { channels, starts, numbers } = readQuery(request, rules)
+    const { channels, starts, values } = readQuery(request, rules)
     const { identity } = request
     const opener = { hub, access, identity }
     const wanted = { channels, starts }
@@ -43,11 +53,11 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
         'cache-control': policyFor(request, 'no-store'),
       })
     }
-    const held = (opened: Channel[]) => hold(request, reply, opened, starts, numbers)
+    const held = (opened: Channel[]) => hold(request, reply, opened, starts, values)
     const answer = await openFor(opener, wanted, held).catch(async error => {
       if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
       // A full node can't wait for news, but it has what is there.
-      const found = await glanceFor(opener, wanted, opened => collect(opened, starts, numbers.limit))
+      const found = await glanceFor(opener, wanted, opened => collect(opened, starts, values.limit))
       if (found.events.length === 0 && found.gaps.length === 0) throw error
       return found
     })

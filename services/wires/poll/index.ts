@@ -3,24 +3,37 @@
 import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import { printCursor } from '../../broker/event/position.ts'
-import { matches, policyFor, sendAnswer } from '../answer.ts'
+import { operation, whole } from '../../http/operation.ts'
+import { ANSWER, matches, policyFor, sendAnswer } from '../answer.ts'
 import { glanceFor } from '../open-for.ts'
-import { readQuery } from '../read-query.ts'
+import { readParameters, readQuery } from '../read-query.ts'
+
+const QUERY = readParameters({ limit: whole(1, 1000, 100, 'most events of the response') })
 
 export async function poll(app: FastifyInstance): Promise<void> {
   const { config, hub, access } = app.fanwire
   const rules = {
     begin: 'earliest',
     maxChannels: config.maxChannels,
-    numbers: { limit: { min: 1, max: 1000, default: 100 } },
+    query: QUERY,
   } as const
 
-  app.get('/v1/poll', { exposeHeadRoute: true }, async (request, reply) => {
-    const { channels, starts, numbers } = readQuery(request, rules)
+  const schema = operation({
+    summary: 'Short polling: what is there, at once',
+    tag: 'read',
+    query: QUERY,
+    answers: {
+      200: { description: 'events after the cursor', schema: ANSWER },
+      304: { description: 'nothing new' },
+    },
+  })
+
+  app.get('/v1/poll', { schema, exposeHeadRoute: true }, async (request, reply) => {
+    const { channels, starts, values } = readQuery(request, rules)
     const { identity } = request
     const wanted = { channels, starts }
     const answer = await glanceFor({ hub, access, identity }, wanted, opened =>
-      collect(opened, starts, numbers.limit),
+      collect(opened, starts, values.limit),
     )
     reply.header('cache-control', policyFor(request, 'no-cache'))
     const tag = entityTag(answer)

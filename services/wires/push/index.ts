@@ -6,11 +6,21 @@ import type { OutgoingHttpHeaders } from 'node:http2'
 import type { FastifyInstance } from 'fastify'
 import { lineFraming, recordFraming } from './framing.ts'
 import { canPush, PushSink } from './pushes.ts'
-import { readQuery } from '../read-query.ts'
+import { operation } from '../../http/operation.ts'
+import { readParameters, readQuery } from '../read-query.ts'
 import { type Streaming, stream } from '../streaming.ts'
 
+const QUERY = readParameters({})
+
+const schema = operation({
+  summary: 'HTTP/2 push: each event as a resource',
+  tag: 'read',
+  query: QUERY,
+  answers: { 200: { description: 'a stream that does not end', type: 'application/x-ndjson' } },
+})
+
 export async function push(app: FastifyInstance): Promise<void> {
-  const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels } as const
+  const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels, query: QUERY } as const
   const streaming: Streaming = {
     framing: lineFraming,
     contentType: 'application/x-ndjson',
@@ -30,6 +40,7 @@ export async function push(app: FastifyInstance): Promise<void> {
   app.route({
     method: ['GET', 'HEAD'],
     url: '/v1/push',
+    schema,
     handler: (request, reply) => stream(request, reply, streaming, readQuery(request, rules)),
   })
 }

@@ -12,7 +12,23 @@ import { printCursor, type Start } from '../../broker/event/position.ts'
 import { matches, policyFor } from '../answer.ts'
 import { CONTENT_POLICY, renderPage } from './page.ts'
 import { glanceFor } from '../open-for.ts'
-import { readQuery } from '../read-query.ts'
+import { operation, whole } from '../../http/operation.ts'
+import { readParameters, readQuery } from '../read-query.ts'
+
+const QUERY = readParameters({
+  limit: whole(1, 1000, 50, 'most events of the page'),
+  every: whole(1, 3600, 5, 'seconds until the page reloads itself'),
+})
+
+const schema = operation({
+  summary: 'A page that reloads itself, without JavaScript',
+  tag: 'read',
+  query: QUERY,
+  answers: {
+    200: { description: 'the newest events', type: 'text/html' },
+    304: { description: 'nothing new' },
+  },
+})
 
 /** Beyond the time after which the page reloads, so that a slow browser gets in as well, ms. */
 const RELOADS_WITHIN_MS = 30_000
@@ -22,13 +38,10 @@ export async function refresh(app: FastifyInstance): Promise<void> {
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
-    numbers: {
-      limit: { min: 1, max: 1000, default: 50 },
-      every: { min: 1, max: 3600, default: 5 },
-    },
+    query: QUERY,
   } as const
   const stats = hub.connections.wires.of('refresh')
-  const options = { config: { page: true, claims: true }, exposeHeadRoute: true } as const
+  const options = { schema, config: { page: true, claims: true }, exposeHeadRoute: true } as const
 
   /** For the next look of a page that came by a ticket, which is used up now; undefined where it did not. */
   async function nextTicket(request: FastifyRequest, every: number): Promise<string | undefined> {
@@ -48,8 +61,8 @@ export async function refresh(app: FastifyInstance): Promise<void> {
   }
 
   app.get('/v1/refresh', options, async (request, reply) => {
-    const { channels, starts, numbers } = readQuery(request, rules)
-    const { limit, every } = numbers
+    const { channels, starts, values } = readQuery(request, rules)
+    const { limit, every } = values
     requireTimely(request, every)
     const bytes = Math.floor(ANSWER_BYTES / channels.length)
     const look = (opened: Channel[]) =>

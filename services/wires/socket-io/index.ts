@@ -9,6 +9,7 @@ import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
+import { operation } from '../../http/operation.ts'
 import { requireReady } from '../../http/health.ts'
 import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
 import { isHttp2 } from '../../http/exchange.ts'
@@ -27,6 +28,12 @@ const CONNECT_WITHIN = 10_000
 const ANSWER_WITHIN = 20_000
 const NOTHING = Buffer.alloc(0)
 
+const schema = operation({
+  summary: 'Socket.IO v4, over polling or WebSocket',
+  tag: 'read',
+  answers: { 200: { description: 'packets', type: 'text/plain' } },
+})
+
 export async function socketIo(app: FastifyInstance): Promise<void> {
   const { config } = app.fanwire
   if (!config.socketIo) return
@@ -41,6 +48,7 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
     method: ['GET', 'POST'],
     url: PATH,
     config: { origin: 'required', handshakes: true, session: 'sid' },
+    schema,
     onRequest: async request => {
       const { sid, transport, ...others } = request.query as Record<string, unknown>
       if ([sid, transport, ...Object.values(others)].some(Array.isArray)) {

@@ -1,18 +1,29 @@
 // Server-sent events: GET /v1/sse (WHATWG HTML section 9.2). `id:` is the connection's whole cursor.
 
 import type { FastifyInstance } from 'fastify'
-import { readQuery } from '../read-query.ts'
+import { operation } from '../../http/operation.ts'
+import { readQuery, resumeParameters } from '../read-query.ts'
 import { stream } from '../streaming.ts'
 import { sseFraming } from './framing.ts'
 
 /** With several channels every `id:` names them all, so there are fewer than elsewhere. */
 const MAX_CHANNELS = 32
 
+const QUERY = resumeParameters()
+
+const schema = operation({
+  summary: 'Server-sent events',
+  tag: 'read',
+  query: QUERY,
+  answers: { 200: { description: 'a stream that does not end', type: 'text/event-stream' } },
+})
+
 export async function sse(app: FastifyInstance): Promise<void> {
   const rules = {
     begin: 'latest',
     maxChannels: Math.min(MAX_CHANNELS, app.fanwire.config.maxChannels),
     lastEventId: true,
+    query: QUERY,
   } as const
 
   const streaming = { framing: sseFraming, contentType: 'text/event-stream' }
@@ -20,6 +31,7 @@ export async function sse(app: FastifyInstance): Promise<void> {
   app.route({
     method: ['GET', 'HEAD'],
     url: '/v1/sse',
+    schema,
     config: { sse: true },
     handler: (request, reply) => stream(request, reply, streaming, readQuery(request, rules)),
   })

@@ -19,7 +19,8 @@ import { clientErrorOf } from '../../broker/log/client-error.ts'
 import { isHttp2 } from '../../http/exchange.ts'
 import { type Position, printCursor } from '../../broker/event/position.ts'
 import { openFor, requireReadable } from '../open-for.ts'
-import { type ReadQuery, readQuery } from '../read-query.ts'
+import { operation } from '../../http/operation.ts'
+import { type ReadQuery, readParameters, readQuery } from '../read-query.ts'
 import { Commands } from '../commands.ts'
 import { resolveAll, underWay } from '../streaming.ts'
 import { wsDeflateFraming } from './deflate.ts'
@@ -34,11 +35,25 @@ const TRY_AGAIN_LATER = 1013
 /** Coming back does not help. */
 const REFUSED = 4500
 
+const QUERY = readParameters({})
+
+const schema = operation({
+  summary: 'WebSocket (RFC 6455): events, and commands',
+  tag: 'read',
+  query: QUERY,
+  answers: { 101: { description: 'the connection is a WebSocket' } },
+})
+
 export async function ws(app: FastifyInstance): Promise<void> {
   const context = app.fanwire
   const { maxBody, wsDeflate } = context.config
   const deflateFraming = wsDeflateFraming(wsDeflate)
-  const rules = { begin: 'latest', maxChannels: context.config.maxChannels, channelsOptional: true } as const
+  const rules = {
+    begin: 'latest',
+    maxChannels: context.config.maxChannels,
+    channelsOptional: true,
+    query: QUERY,
+  } as const
 
   await app.register(websocket, {
     options: {
@@ -59,6 +74,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
   app.route({
     method: 'GET',
     url: '/v1/ws',
+    schema,
     config: { origin: 'required' },
     // What is wrong with the request is said with a status, before the handshake.
     preValidation: async request => {
@@ -98,7 +114,7 @@ interface Served {
   readonly socket: WebSocket
   readonly connection: Connection
   readonly outlet: WsOutlet
-  readonly query: ReadQuery<never>
+  readonly query: ReadQuery
   readonly identity: Identity
   /** Why the client may not publish, whoever it is. */
   readonly refusal: FanwireError | undefined
@@ -153,7 +169,7 @@ async function join(
   { hub, access }: Context,
   connection: Connection,
   outlet: WsOutlet,
-  query: ReadQuery<never>,
+  query: ReadQuery,
   identity: Identity,
   logger: FastifyInstance['log'],
 ): Promise<void> {

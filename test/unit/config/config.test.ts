@@ -62,6 +62,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     tokenQuery: false,
     rulesFile: undefined,
     socketIo: false,
+    docs: undefined,
     wsDeflate: 0,
     origins: undefined,
     publishOrigins: undefined,
@@ -377,7 +378,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 51)
+  t.equal(texts.length, 52)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

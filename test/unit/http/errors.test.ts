@@ -65,7 +65,7 @@ t.test('a log that is away is 503, and where it is stays a secret', async t => {
 
 t.test('a fault of ours is logged with its stack, and its message is not told', async t => {
   const { app, lines } = await startApp(t, { routes: raising(() => new TypeError('secret detail')) })
-  const answer = await app.inject('/v1/raise?token=s3cret')
+  const answer = await app.inject('/v1/raise?secret=s3cret')
   t.equal(answer.statusCode, 500)
   t.equal(answer.json().error.code, 'FW_INTERNAL')
   t.notMatch(answer.body, /secret detail/)

@@ -1,0 +1,44 @@
+// OpenAPI: every route is described, as an independent validator wants it, and what the node serves is what routes say.
+
+import { readFileSync } from 'node:fs'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import t from 'tap'
+import { startMemoryNode } from '../contract/node.ts'
+import { openApi } from './openapi.ts'
+
+const path = new URL('../../openapi.json', import.meta.url)
+
+t.test('openapi.json is what `npm run docs` makes of the schemas of all routes', async t => {
+  t.equal(readFileSync(path, 'utf8'), await openApi())
+})
+
+t.test('it is OpenAPI 3.1', async t => {
+  const validator = new Validator()
+  const { valid, errors } = await validator.validate(JSON.parse(readFileSync(path, 'utf8')))
+  t.same(errors ?? [], [])
+  t.equal(valid, true)
+  t.equal(validator.version, '3.1')
+})
+
+t.test('every route of a node has a schema, but those of the page itself', async t => {
+  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  t.teardown(() => node.close())
+  const bare = node.routes.filter(({ schema }) => schema === undefined).map(({ url }) => url)
+  t.same([...new Set(bare)].sort(), ['/docs', '/docs/reference.js', '/openapi.json'])
+})
+
+t.test('a node serves it, and a page that asks nobody else', async t => {
+  const node = await startMemoryNode({})
+  t.teardown(() => node.close())
+  const api = await node.get('/openapi.json')
+  t.equal(api.status, 200)
+  t.equal(JSON.parse(api.body).openapi, '3.1.0')
+  const page = await node.get('/docs')
+  t.match(page.headers['content-security-policy'], /default-src 'none'; connect-src 'self'/)
+  t.notMatch(page.body, /https?:\/\//)
+  const script = await node.get('/docs/reference.js')
+  t.ok(script.body.length > 1_000_000)
+  const without = await startMemoryNode({ DOCS: '0' })
+  t.teardown(() => without.close())
+  t.equal((await without.get('/docs')).status, 404)
+})

@@ -1,0 +1,62 @@
+// openapi.json: what routes say of themselves in schemas, as OpenAPI 3.1.
+
+import swagger from '@fastify/swagger'
+import Fastify, { type RouteOptions } from 'fastify'
+import prettier from 'prettier'
+import { VERSION } from '../../services/config/version.ts'
+import { startMemoryNode } from '../contract/node.ts'
+
+/** The text of openapi.json. */
+export async function openApi(): Promise<string> {
+  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  try {
+    return await prettier.format(JSON.stringify(await describe(node.routes)), {
+      parser: 'json',
+      printWidth: 120,
+    })
+  } finally {
+    await node.close()
+  }
+}
+
+/** The library describes what is registered beside it: the routes once more, without what they do. */
+async function describe(routes: readonly RouteOptions[]): Promise<object> {
+  const app = Fastify({ exposeHeadRoutes: false })
+  app.setValidatorCompiler(() => () => true)
+  app.setSerializerCompiler(() => JSON.stringify)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'fanwire',
+        version: VERSION,
+        description:
+          'A fan-out broker: publish an event once, read it on any node over any wire, and lose nothing.',
+        license: { name: 'MIT', identifier: 'MIT' },
+      },
+      externalDocs: { url: 'https://fanwire.github.io/fanwire/', description: 'The documentation' },
+      servers: [{ url: '/' }],
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'an API key, or a token of a user (JWT)' },
+          ticket: {
+            type: 'apiKey',
+            in: 'query',
+            name: 'ticket',
+            description: 'good once, from POST /v1/tickets',
+          },
+        },
+      },
+      security: [{}, { bearer: [] }, { ticket: [] }],
+    },
+  })
+  for (const { method, url, schema } of routes) {
+    if (schema === undefined) continue
+    const methods = [method].flat().filter(each => each !== 'HEAD')
+    if (methods.length > 0) app.route({ method: methods, url, schema, handler: async () => {} })
+  }
+  await app.ready()
+  const described = app.swagger()
+  await app.close()
+  return described
+}
