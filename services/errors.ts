@@ -39,7 +39,7 @@ export const CODES = {
   FW_UPGRADE_REQUIRED: code(426, 'this path speaks WebSocket only'),
   FW_TOO_MANY_REQUESTS: code(
     429,
-    'a limit of the address, the user or the key is reached; Retry-After says for how long',
+    'a limit of the address, the user, the key or the connection is reached; `retry` says for how many ms',
     true,
   ),
   FW_HEADERS_TOO_LARGE: code(431, 'the request headers are larger than the limit'),
@@ -72,16 +72,19 @@ export class FanwireError extends Error {
   readonly code: ErrorCode
   /** What is wrong with the credentials, for `WWW-Authenticate` (RFC 6750 section 3.1). */
   readonly challenge: 'invalid_token' | 'insufficient_scope' | undefined
+  /** Ms until the same may be tried again, where that is known. */
+  readonly retry: number | undefined
 
   /** `message` says what is wrong and what to do about it; it never repeats secrets or unbounded input. */
   constructor(
     code: ErrorCode,
     message: string,
-    options?: ErrorOptions & { challenge?: FanwireError['challenge'] },
+    options?: ErrorOptions & { challenge?: FanwireError['challenge']; retry?: number },
   ) {
     super(message, options)
     this.code = code
     this.challenge = options?.challenge
+    this.retry = options?.retry
   }
 
   get statusCode(): number {
@@ -93,8 +96,9 @@ export class FanwireError extends Error {
     return CODES[this.code].passes
   }
 
-  toJSON(): { error: { code: ErrorCode; message: string } } {
-    return { error: { code: this.code, message: this.message } }
+  toJSON(): { error: { code: ErrorCode; message: string; retry?: number } } {
+    const { code, message, retry } = this
+    return { error: { code, message, ...(retry === undefined ? {} : { retry }) } }
   }
 }
 

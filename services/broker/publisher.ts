@@ -1,15 +1,19 @@
-// Publishing: asks whether it may be, appends through the log, tells the hub what was acknowledged, and measures.
+// Publishing: asks whether it may be and counts it, appends through the log, tells the hub what was acknowledged, and measures.
 
 import { FanwireError } from '../errors.ts'
 import type { Access } from './access/access.ts'
 import type { Identity } from './access/identity.ts'
+import type { Limits } from './limits/limits.ts'
+import type { Party } from './limits/limited.ts'
+import type { Rule } from './rules/rules.ts'
 import type { Draft } from './event/event.ts'
 import type { Position } from './event/position.ts'
-import type { ChannelLog, Receipt } from './log/log.ts'
+import { type ChannelLog, LogUnavailable, type Receipt } from './log/log.ts'
 
 export interface PublisherParts {
   readonly log: Pick<ChannelLog, 'append'>
   readonly access: Access
+  readonly limits: Limits
   readonly hub: { acknowledged(channel: string, position: Position): void }
   readonly metrics: {
     appended(receipts: readonly Receipt[], ms: number): void
@@ -19,6 +23,9 @@ export interface PublisherParts {
   scopeOf(identity: Identity): string
 }
 
+/** Whose events count towards which limits. */
+export type Publishing = Party & { readonly identity: Identity }
+
 export class Publisher {
   readonly #parts: PublisherParts
 
@@ -27,16 +34,31 @@ export class Publisher {
   }
 
   /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN; with `bytes`, an event's data, FW_TOO_LARGE. */
-  require(by: Identity, channel: string, bytes = 0): void {
+  require(by: Identity, channel: string, bytes = 0): Rule {
     const { access } = this.#parts
     access.require(by, 'publish', channel)
-    const most = access.maxBodyOf(channel)
+    const rule = access.ruleOf(channel)
+    const most = rule.maxBody
     if (most !== undefined && bytes > most) {
       throw new FanwireError('FW_TOO_LARGE', `an event of this channel may have ${most} bytes`)
     }
+    return rule
   }
 
-  /** Raises what `require` does, LogUnavailable, LogRefused. */
+  /** Counts an event that is to be appended. Raises what `require` does, FW_TOO_MANY_REQUESTS. */
+  admit(by: Publishing, channel: string, bytes: number): void {
+    this.#parts.limits.publish(by, this.require(by.identity, channel, bytes), bytes)
+  }
+
+  /** Raises what `admit` and `append` do. */
+  async publish(channel: string, draft: Draft, by: Publishing): Promise<Receipt> {
+    this.admit(by, channel, draft.data.length)
+    const [receipt] = await this.append(channel, [draft], by.identity)
+    if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
+    return receipt
+  }
+
+  /** Appends what was admitted. Raises what `require` does, LogUnavailable, LogRefused. */
   async append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
     const { log, hub, metrics } = this.#parts
     for (const { data } of drafts) this.require(by, channel, data.length)

@@ -1,6 +1,7 @@
 // Settings, checked: the only reader of process.env.
 
 import { parseArgs } from 'node:util'
+import type { LimitSettings } from '../broker/limits/limited.ts'
 import type { Retention } from '../broker/log/log.ts'
 import { quote } from '../errors.ts'
 import { contradictions } from './checks.ts'
@@ -21,7 +22,7 @@ import { VERSION } from './version.ts'
 export type { LogLevel, Role }
 
 /** Every setting, checked. Durations are ms, sizes bytes. */
-export interface Config {
+export interface Config extends LimitSettings {
   readonly host: string
   /** 0: any free one. */
   readonly port: number

@@ -2,6 +2,8 @@
 
 import { isIP } from 'node:net'
 import { jwksUrlFault } from '../broker/access/jwks-url.ts'
+import type { Allowance } from '../broker/limits/buckets.ts'
+import { parseFrequency } from '../broker/rules/kinds.ts'
 import { parseEndpoint } from '../broker/log/redis/url.ts'
 
 /** A kind of value: how it is written. */
@@ -208,6 +210,40 @@ export const hostList: Kind<readonly string[]> = {
       return parsed === undefined ? undefined : any + (isIP(parsed) === 6 ? `[${parsed}]` : parsed)
     }),
 }
+
+const NO_LIMIT: Allowance = { burst: 0, perSecond: 0 }
+
+/** A rate as in the rules file, and behind a colon what may come at once: a second's, if it is left out. */
+function allowance(expects: string, perSecondOf: Parse, burstOf: Parse): Kind<Allowance> {
+  return {
+    placeholder: 'RATE',
+    expects,
+    parse(text) {
+      if (text === '0') return NO_LIMIT
+      const [rate = '', atOnce, more] = text.split(':')
+      const perSecond = perSecondOf(rate)
+      if (perSecond === undefined || more !== undefined) return undefined
+      const burst = atOnce === undefined ? Math.max(1, Math.ceil(perSecond)) : burstOf(atOnce)
+      return burst === undefined ? undefined : { burst, perSecond }
+    },
+  }
+}
+
+type Parse = (text: string) => number | undefined
+
+export const rate = allowance(
+  '0 for none, or a rate such as 10/s, 600/m or 100/h, with how many at once behind a colon, such as 10/s:50',
+  parseFrequency,
+  text => integer(1, 1e9).parse(text),
+)
+
+const bytes = size('1', '1024GiB')
+
+export const byteRate = allowance(
+  '0 for none, or a size a second such as 1MiB/s, with how much at once behind a colon, such as 1MiB/s:8MiB',
+  text => (text.endsWith('/s') ? bytes.parse(text.slice(0, -2)) : undefined),
+  text => bytes.parse(text),
+)
 
 /** Which proxies say truly whose a request is: so many hops, or those of addresses and networks. */
 export type TrustedProxies = { readonly hops: number } | { readonly networks: readonly string[] }

@@ -2,6 +2,7 @@
 
 import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
+import type { Publishing } from '../broker/publisher.ts'
 import type { TrustedProxies } from '../config/kinds.ts'
 
 /** What stands for the owner of an address: an IPv4 address, or the first 64 bits of an IPv6 one. */
@@ -107,4 +108,15 @@ function addressIn(text: string): string | undefined {
 /** What stands for the client of a request, as limits know it. */
 export function addressOf(request: FastifyRequest): string {
   return request.server.fanwire.addresses.of(request)
+}
+
+/** Who asks, as limits know it. Holds on to the request. */
+export function partyOf(request: FastifyRequest): Publishing {
+  return {
+    identity: request.identity,
+    // Most nodes have no limit that asks.
+    get address() {
+      return addressOf(request)
+    },
+  }
 }

@@ -12,6 +12,7 @@ import type { Hub } from '../broker/fanout/hub.ts'
 import type { ChannelLog } from '../broker/log/log.ts'
 import type { Access } from '../broker/access/access.ts'
 import type { Claims } from '../broker/access/tokens.ts'
+import { Limits } from '../broker/limits/limits.ts'
 import { Publisher } from '../broker/publisher.ts'
 import { Addresses } from './address.ts'
 import { scopeOf } from './auth.ts'
@@ -49,6 +50,7 @@ export interface Context {
   readonly publisher: Publisher
   readonly clients: Clients
   readonly addresses: Addresses
+  readonly limits: Limits
   readonly tickets: Tickets
   readonly nodes: Nodes
   /** Commands to all nodes. */
@@ -105,7 +107,7 @@ function createTickets({ log, config, access }: Parts): Tickets {
   }
 }
 
-type Made = 'publisher' | 'clients' | 'addresses' | 'tickets' | 'nodes' | 'control' | 'questions'
+type Made = 'publisher' | 'clients' | 'addresses' | 'limits' | 'tickets' | 'nodes' | 'control' | 'questions'
 
 type Parts = Omit<Context, Made> & {
   readonly logger: Logger
@@ -115,7 +117,17 @@ type Parts = Omit<Context, Made> & {
 export function createContext(parts: Parts): Context {
   const { access } = parts
   const clients = new Clients(access)
-  const publisher = new Publisher({ ...parts, scopeOf })
+  const limits = new Limits(parts.config)
+  parts.metrics.countLimited(() => limits.hits)
+  const publisher = new Publisher({ ...parts, limits, scopeOf })
   const addresses = new Addresses(parts.config.trustProxy)
-  return { ...parts, ...createCluster(parts), clients, addresses, publisher, tickets: createTickets(parts) }
+  return {
+    ...parts,
+    ...createCluster(parts),
+    clients,
+    addresses,
+    limits,
+    publisher,
+    tickets: createTickets(parts),
+  }
 }

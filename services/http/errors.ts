@@ -63,9 +63,10 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   reply.header('cache-control', 'no-store')
   // An EventSource gives up for ever on any status but 200.
   if (error.passes && request.routeOptions.config?.sse === true) return tellToComeBack(error, request, reply)
-  if (error.passes) reply.header('retry-after', String(1 + Math.floor(Math.random() * 3)))
+  if (error.passes)
+    reply.header('retry-after', String(secondsOf(error.retry) ?? 1 + Math.floor(Math.random() * 3)))
   if (error.passes && request.routeOptions.config?.page === true) {
-    reply.header('refresh', String(Math.ceil(jitter(COME_BACK) / 1000)))
+    reply.header('refresh', String(secondsOf(error.retry ?? jitter(COME_BACK))))
   }
   if (error.statusCode === 401 || error.challenge !== undefined) {
     const why = error.challenge === undefined ? '' : `, error="${error.challenge}"`
@@ -74,13 +75,18 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   return reply.code(error.statusCode).type('application/json; charset=utf-8').send(JSON.stringify(error))
 }
 
+/** Whole seconds, not less than `ms`. */
+function secondsOf(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.ceil(ms / 1000)
+}
+
 /**
  * To an EventSource: when to come back, and why. The body has no end, since other clients of sse come back only where
  * they lost one; it holds nothing that is an event, nor a blank line, which some would hand out as one.
  */
 function tellToComeBack(error: FanwireError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
-  const text = `retry: ${jitter(COME_BACK)}\n: ${comment}\n`
+  const text = `retry: ${error.retry ?? jitter(COME_BACK)}\n: ${comment}\n`
   reply.headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
   // No hook sees this answer any more.
   if (error.code === 'FW_DRAINING') answerAndClose(request, reply)

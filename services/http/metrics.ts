@@ -192,6 +192,22 @@ export class Metrics {
     this.#refused.inc()
   }
 
+  /** Who counts the limits that were hit: never by user, key or address. */
+  countLimited(
+    hits: () => Iterable<{ readonly limit: string; readonly scope: string; readonly count: number }>,
+  ): void {
+    new Counter({
+      name: 'fanwire_limited_total',
+      help: 'Requests, publishes, connections and subscriptions that a limit refused, by limit and whose it is',
+      labelNames: ['limit', 'scope'],
+      registers: [this.registry],
+      collect() {
+        this.reset()
+        for (const { limit, scope, count } of hits()) this.inc({ limit, scope }, count)
+      },
+    })
+  }
+
   /** Who counts the server's sockets. */
   countSockets(count: () => number): void {
     this.#sockets = count

@@ -52,7 +52,13 @@ export const RECEIPT = Type.Object(
 )
 
 export const ERROR = Type.Object(
-  { error: Type.Object({ code: Type.String({ pattern: '^FW_' }), message: Type.String() }) },
+  {
+    error: Type.Object({
+      code: Type.String({ pattern: '^FW_' }),
+      message: Type.String(),
+      retry: Type.Optional(Type.Integer({ minimum: 0, description: 'ms until it may be tried again' })),
+    }),
+  },
   { description: 'the reference of errors has every code' },
 )
 

@@ -13,6 +13,7 @@ import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { protocols } from './listeners.ts'
+import { addressRates, identityRates } from './rates.ts'
 import { target } from './target.ts'
 import { halfOpen } from './node/half-open.ts'
 import { pipelining } from './node/pipelining.ts'
@@ -31,12 +32,14 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(errors)
   app.register(unrouted)
   app.register(origins)
+  app.register(addressRates)
   app.register(target)
   app.register(methods)
   app.register(inFlight)
   app.register(limits)
   app.register(health)
   app.register(auth)
+  app.register(identityRates)
   // Else they are on that port alone.
   if (context.config.metricsPort === undefined) app.register(metrics)
   if (logger.level === 'debug' || logger.level === 'trace') logRequests(app)

@@ -2,13 +2,13 @@
 
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
+import { partyOf } from '../http/address.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
 import Type from 'typebox'
 import { CHANNEL, operation, RECEIPT, text, word } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
 import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
-import type { Receipt } from '../broker/log/log.ts'
 import { printPosition } from '../broker/event/position.ts'
 import { type BodyTimes, wholeBody } from '../http/body.ts'
 import { mediaType, requireMedia } from '../http/content-type.ts'
@@ -65,12 +65,8 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
       const body = await wholeBody(request, maxBody, tooLarge, times)
       const read = READERS.get(mediaType(request) ?? '')
       if (read === undefined) throw new FanwireError('FW_MEDIA_TYPE', `send ${SEND}`)
-      const [receipt] = await context.publisher.append(
-        channel,
-        [{ ...read(body), ...fields }],
-        request.identity,
-      )
-      const { position, time, replayed } = receipt as Receipt
+      const draft = { ...read(body), ...fields }
+      const { position, time, replayed } = await context.publisher.publish(channel, draft, partyOf(request))
       if (replayed) reply.header('idempotency-replayed', 'true')
       return reply.code(201).send({ channel, id: printPosition(position), time })
     },

@@ -4,13 +4,15 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import type { Connection } from '../broker/fanout/connection.ts'
+import type { Lease } from '../broker/limits/holds.ts'
+import type { ConnectionBuckets } from '../broker/limits/limited.ts'
+import type { Publishing } from '../broker/publisher.ts'
 import { channelTokensOf, type Identity, withChannelTokens } from '../broker/access/identity.ts'
 import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
 import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedChannel } from '../broker/event/names.ts'
-import { LogUnavailable } from '../broker/log/log.ts'
 import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
 import { openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
 
@@ -28,6 +30,10 @@ export interface CommandParts {
   /** Who the client is so far, by the request with which it came. */
   readonly identity: Identity
   readonly client: Client | undefined
+  /** What stands for its address. */
+  readonly address: string
+  /** What it holds of the limits. */
+  readonly lease: Lease | undefined
   /** Why it may not publish, whoever it is: a browser page of another origin. */
   readonly refusal: FanwireError | undefined
   /** Another identity has been accepted. */
@@ -41,6 +47,7 @@ export interface CommandParts {
 export class Commands {
   readonly #parts: CommandParts
   #identity: Identity
+  readonly #buckets: ConnectionBuckets = {}
   #turn: Promise<void>
   #underWay = 0
   /** Channels that are opened ahead of their turn. */
@@ -65,30 +72,43 @@ export class Commands {
     return done
   }
 
-  /** Runs one command. Never raises: `fail` tells what `run` raises. */
-  take(run: () => Promise<void>, fail: (error: FanwireError) => void): void {
+  /** Runs what `parse` returns. Never raises: `fail` tells what either raises. */
+  take(parse: () => () => Promise<void>, fail: (error: FanwireError) => void): void {
     const { connection, outlet } = this.#parts
     // A client that does not read its answers is not read either.
     if (++this.#underWay >= MAX_UNDER_WAY || connection.blocked) outlet.pause()
-    void this.#run(run, fail).then(() => {
+    void this.#run(parse, fail).then(() => {
       if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()
     })
   }
 
-  async #run(run: () => Promise<void>, fail: (error: FanwireError) => void): Promise<void> {
+  async #run(parse: () => () => Promise<void>, fail: (error: FanwireError) => void): Promise<void> {
     // Where the connection stands is said before anything else.
     await this.#parts.opened
     if (this.#closed || this.#parts.connection.ended) return
     try {
-      await run()
+      await this.#counted(parse)()
     } catch (error) {
       fail(this.#tellable(error))
     }
   }
 
+  /** Also a command that is none counts; one too many is answered as what it is. */
+  #counted<T>(parse: () => T): T {
+    try {
+      return parse()
+    } finally {
+      this.#parts.context.limits.request(this.#party)
+    }
+  }
+
+  get #party(): Publishing {
+    return { identity: this.#identity, address: this.#parts.address, connection: this.#buckets }
+  }
+
   /**
    * A token, or a fresh one in place of it, or a key. What is not accepted changes nothing. Raises FW_BAD_COMMAND,
-   * FW_UNAUTHORIZED, FW_FORBIDDEN where it is another user's.
+   * FW_UNAUTHORIZED, FW_FORBIDDEN where it is another user's, FW_TOO_MANY_REQUESTS.
    */
   async authenticate(auth: unknown, tell: Tell): Promise<void> {
     const given = credentialsOf(auth)
@@ -103,6 +123,7 @@ export class Commands {
           challenge: 'insufficient_scope',
         })
       }
+      this.#parts.lease?.renew({ ...this.#party, identity })
       this.#identity = identity
       clients.renew(this.#parts.client, identity)
       this.#parts.authenticated?.(identity)
@@ -166,7 +187,12 @@ export class Commands {
     if (connection.readers.length >= most) {
       throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${most} channels`)
     }
-    const opened = await openOneFor(this.#opener, name, start)
+    this.#parts.lease?.add()
+    let joined = false
+    const opened = await openOneFor(this.#opener, name, start).catch(error => {
+      this.#parts.lease?.remove()
+      throw error
+    })
     try {
       const at = await opened.settle(start)
       if (this.#closed) return
@@ -174,8 +200,10 @@ export class Commands {
       requireReadable(this.#opener, { channels: [name], starts: [start] })
       tell({ channel: name, cursor: printPosition(at) })
       connection.join(opened, at)
+      joined = true
     } finally {
       opened.release()
+      if (!joined) this.#parts.lease?.remove()
     }
   }
 
@@ -191,6 +219,7 @@ export class Commands {
       throw new FanwireError('FW_NOT_SUBSCRIBED', `this connection does not have the channel ${name}`)
     }
     this.#parts.connection.leave(reader)
+    this.#parts.lease?.remove()
     tell({ channel: name, cursor: printPosition(reader) })
   }
 
@@ -204,13 +233,11 @@ export class Commands {
 
   /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` do. */
   async publish(raw: Buffer, tell: Tell): Promise<void> {
-    const by = this.requirePublisher()
+    this.requirePublisher()
     const { context } = this.#parts
     const entry = parseEntry(raw, context.config, PUBLISH_MEMBERS)
     const channel = entry.channels[0] as string
-    const [receipt] = await context.publisher.append(channel, [entry.draft], by)
-    if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
-    const { position, time, replayed } = receipt
+    const { position, time, replayed } = await context.publisher.publish(channel, entry.draft, this.#party)
     tell({ channel, id: printPosition(position), time, ...(replayed ? { replayed } : {}) })
   }
 

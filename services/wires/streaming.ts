@@ -10,6 +10,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../broker/fanout/channel.ts'
 import { Connection, type Outlet } from '../broker/fanout/connection.ts'
 import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
+import type { Lease } from '../broker/limits/holds.ts'
+import { partyOf } from '../http/address.ts'
 import type { Client, Clients } from '../http/clients.ts'
 import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf, isHttp2 } from '../http/exchange.ts'
@@ -59,13 +61,15 @@ export async function stream(
   streaming: Streaming,
   query: ReadQuery,
 ): Promise<void> {
-  const { hub, access, clients } = request.server.fanwire
+  const { hub, access, clients, limits } = request.server.fanwire
   const { identity } = request
   if (request.method === 'HEAD') {
     requireReadable({ access, identity }, query)
     return endHead(reply, headersOf(reply, streaming.contentType))
   }
-  await openFor({ hub, access, identity }, query, async channels => {
+  const lease = limits.holds.take(partyOf(request), query.channels.length)
+  let held = false
+  const open = openFor({ hub, access, identity }, query, async channels => {
     const positions = await resolveAll(channels, query)
     // Other rules may hold since it was asked.
     requireReadable({ access, identity }, query)
@@ -76,13 +80,15 @@ export async function stream(
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
     const connection = new Connection(hub.connections, begun.framing, begun.outlet)
-    whenClosed(begun.closes, connection, clients.add(connection, identity), clients)
+    held = true
+    whenClosed(begun.closes, connection, clients.add(connection, identity), clients, lease)
     for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
     if (!query.lost) return
     for (const [i, reader] of connection.readers.entries()) {
       connection.skip(reader, { from: from[i] as Position, to: positions[i] as Position })
     }
   })
+  await open.finally(() => held || lease?.end())
 }
 
 /** Answers HEAD: with the head of what GET would begin, and no word on how long that would be. */
@@ -98,8 +104,10 @@ function whenClosed(
   connection: Connection,
   client: Client | undefined,
   clients: Clients,
+  lease: Lease | undefined,
 ): void {
   closes.once('close', () => {
+    lease?.end()
     connection.closed()
     clients.remove(client)
   })

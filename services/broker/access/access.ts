@@ -363,8 +363,7 @@ export class Access extends EventEmitter<AccessEvents> {
 
   /** What is kept of a channel: its rule's history, and the settings where that says nothing. */
   readonly retentionOf: RetentionOf = channel => {
-    const { list, default: others } = this.rules
-    const rule = list.length === 0 ? others : this.rules.of(channel)
+    const rule = this.ruleOf(channel)
     let retention = this.#retentions.get(rule)
     if (retention === undefined) {
       retention = { ...this.#options.retention, ...rule.history }
@@ -373,10 +372,10 @@ export class Access extends EventEmitter<AccessEvents> {
     return retention
   }
 
-  /** Bytes that an event of the channel may have, where its rule says. */
-  maxBodyOf(channel: string): number | undefined {
+  /** The rule that holds for a channel. */
+  ruleOf(channel: string): Rule {
     const { list, default: others } = this.rules
-    return (list.length === 0 ? others : this.rules.of(channel)).maxBody
+    return list.length === 0 ? others : this.rules.of(channel)
   }
 
   close(): void {

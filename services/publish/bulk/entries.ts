@@ -3,7 +3,7 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../../errors.ts'
-import type { Identity } from '../../broker/access/identity.ts'
+import type { Publishing } from '../../broker/publisher.ts'
 import type { Context } from '../../http/context.ts'
 import { TURN } from '../../http/turns.ts'
 import type { Draft } from '../../broker/event/event.ts'
@@ -14,6 +14,10 @@ import { Appender, type Outcome } from './appender.ts'
 
 /** Entries whose results are not out yet, be it that an earlier one keeps them waiting. */
 const WINDOW = 4096
+
+/** Channels that are remembered because a limit was reached; later ones are only asked again. */
+const MOST_LIMITED = 10_000
+const NOT_TRIED = 'an earlier event of this channel failed, so this one was not tried'
 
 /** An entry on its way. */
 interface Slot {
@@ -34,23 +38,28 @@ export class Entries {
   failure: FanwireError | undefined
 
   readonly #context: Context
-  readonly #by: Identity
+  readonly #by: Publishing
   readonly #appender: Appender
   readonly #onResult: (json: string) => void
+  /** Channels of which a limit has refused an event: a later one must not come before it. */
+  readonly #limited = new Set<string>()
   #slots: (Slot | undefined)[] = []
   #first = 0
 
   /** `onResult` gets one JSON text an entry, in order; `onFault` errors that are the node's own. */
   constructor(
     context: Context,
-    by: Identity,
+    by: Publishing,
     onResult: (json: string) => void,
     onFault: (error: unknown) => void,
   ) {
     this.#context = context
     this.#by = by
     this.#onResult = onResult
-    this.#appender = new Appender((channel, drafts) => context.publisher.append(channel, drafts, by), onFault)
+    this.#appender = new Appender(
+      (channel, drafts) => context.publisher.append(channel, drafts, by.identity),
+      onFault,
+    )
   }
 
   /** Events that are with the log. */
@@ -94,11 +103,14 @@ export class Entries {
   /** Why the publisher may not publish that; a channel that it may not has nothing to do with the others. */
   #refusalOf(channel: string, { data }: Draft): FanwireError | undefined {
     try {
-      this.#context.publisher.require(this.#by, channel, data.length)
+      if (this.#limited.has(channel)) throw new FanwireError('FW_NOT_TRIED', NOT_TRIED)
+      this.#context.publisher.admit(this.#by, channel, data.length)
       return undefined
     } catch (error) {
-      if (error instanceof FanwireError) return error
-      throw error
+      if (!(error instanceof FanwireError)) throw error
+      if (error.code === 'FW_TOO_MANY_REQUESTS' && this.#limited.size < MOST_LIMITED)
+        this.#limited.add(channel)
+      return error
     }
   }
 

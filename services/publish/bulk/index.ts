@@ -3,6 +3,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { partyOf } from '../../http/address.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
 import Type from 'typebox'
 import { NO_PARAMETERS, operation } from '../../http/operation.ts'
@@ -82,7 +83,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
     const raw = await parseEnvelope(await wholeBody(request, limit, tooLarge, times))
     const results: string[] = []
     const fault = (err: unknown) => request.log.error({ err }, 'append failed')
-    const entries = new Entries(context, request.identity, json => results.push(json), fault)
+    const entries = new Entries(context, partyOf(request), json => results.push(json), fault)
     for (const each of raw) {
       await entries.room()
       entries.publish(each)

@@ -5,6 +5,7 @@ import { constants } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { partyOf } from '../../http/address.ts'
 import { endGently } from '../../http/node/closing.ts'
 import { http2StreamOf } from '../../http/exchange.ts'
 import { RequestBody } from '../../http/body.ts'
@@ -65,7 +66,7 @@ export class Upload {
     this.#body = new RequestBody(request.body as Readable)
     this.#splitter = new LineSplitter(maxBody + Math.max(AROUND_DATA, maxChannels * 256))
     this.#results = new Results(() => this.#stall.refresh())
-    this.#entries = new Entries(context, request.identity, json => this.#result(json), fault)
+    this.#entries = new Entries(context, partyOf(request), json => this.#result(json), fault)
     this.#stall = setTimeout(() => this.#checkStall(), stall).unref()
     this.decided = new Promise((accept, reject) => {
       this.#accept = accept

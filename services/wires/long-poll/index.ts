@@ -6,6 +6,7 @@ import type { Channel } from '../../broker/fanout/channel.ts'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import { LongPoll } from '../../broker/fanout/long-poll.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
+import { partyOf } from '../../http/address.ts'
 import { EXPIRED, refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
@@ -23,7 +24,7 @@ const QUERY = readParameters({
 })
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
-  const { config, hub, access, clients } = app.fanwire
+  const { config, hub, access, clients, limits } = app.fanwire
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
@@ -53,8 +54,10 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
         'cache-control': policyFor(request, 'no-store'),
       })
     }
+    const lease = limits.holds.take(partyOf(request), channels.length)
     const held = (opened: Channel[]) => hold(request, reply, opened, starts, values)
-    const answer = await openFor(opener, wanted, held).catch(async error => {
+    const over = openFor(opener, wanted, held).finally(() => lease?.end())
+    const answer = await over.catch(async error => {
       if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
       // A full node can't wait for news, but it has what is there.
       const found = await glanceFor(opener, wanted, opened => collect(opened, starts, values.limit))

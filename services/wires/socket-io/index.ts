@@ -8,6 +8,7 @@ import type { Config } from '../../config/config.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
+import { addressOf, partyOf } from '../../http/address.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
 import { operation } from '../../http/operation.ts'
 import { requireReady } from '../../http/health.ts'
@@ -15,6 +16,7 @@ import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
 import { isHttp2 } from '../../http/exchange.ts'
 import { elements } from '../../broker/event/json-spans.ts'
 import { Turns } from '../../http/turns.ts'
+import { admit } from '../admit.ts'
 import { badCommand, Commands, only, type Tell } from '../commands.ts'
 import { Handshakes, limitMessagesOf, type Session, SocketIoOutlet, tune } from './outlet.ts'
 import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
@@ -35,7 +37,7 @@ const schema = operation({
 })
 
 export async function socketIo(app: FastifyInstance): Promise<void> {
-  const { config } = app.fanwire
+  const { config, limits } = app.fanwire
   if (!config.socketIo) return
   const io = await createIo(config)
   const wire = new SocketIoWire(app, io)
@@ -58,7 +60,10 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
         throw new FanwireError('FW_BAD_PARAMETER', 'a WebSocket handshake is for transport=websocket')
       }
       // An empty one counts as none for the library.
-      if (sid === undefined || sid === '') wire.requireRoom()
+      if (sid === undefined || sid === '') {
+        wire.requireRoom()
+        limits.holds.check(partyOf(request))
+      }
       if (transport === 'polling' && !polling) {
         throw new FanwireError(
           'FW_BAD_PARAMETER',
@@ -96,10 +101,12 @@ async function createIo(config: Config): Promise<Server> {
 /** Who began a session, and why it may not publish, whoever it is. */
 interface Arrival {
   readonly identity: Identity
+  /** What stands for its address. */
+  readonly address: string
   readonly refusal: FanwireError | undefined
 }
 
-const STRANGER: Arrival = { identity: ANONYMOUS, refusal: undefined }
+const STRANGER: Arrival = { identity: ANONYMOUS, address: '', refusal: undefined }
 
 class SocketIoWire {
   readonly #app: FastifyInstance
@@ -146,7 +153,11 @@ class SocketIoWire {
     if (!URL.canParse(raw.url ?? '', 'http://localhost')) {
       throw new FanwireError('FW_BAD_REQUEST', 'the URL is not well-formed')
     }
-    this.#arrivals.set(raw, { identity: request.identity, refusal: publishRefusalOf(request) })
+    this.#arrivals.set(raw, {
+      identity: request.identity,
+      address: addressOf(request),
+      refusal: publishRefusalOf(request),
+    })
     if (isHandshake(raw)) {
       reply.hijack()
       forgetHandshake(raw.socket)
@@ -180,11 +191,18 @@ class SocketIoWire {
     socket.handshake.auth = {}
     const given = typeof token === 'string' ? { token } : typeof key === 'string' ? { key } : undefined
     if (given === undefined) return
+    const { access, limits } = this.#app.fanwire
+    const { address } = this.#arrivals.get(socket.conn) ?? STRANGER
     try {
-      this.#identities.set(socket, await this.#app.fanwire.access.credentials(given))
+      const identity = await access.credentials(given)
+      limits.holds.check({ identity, address })
+      this.#identities.set(socket, identity)
     } catch (error) {
       if (!(error instanceof FanwireError)) throw error
-      throw Object.assign(new Error(error.message), { data: { code: error.code } })
+      const { code, retry } = error.toJSON().error
+      throw Object.assign(new Error(error.message), {
+        data: retry === undefined ? { code } : { code, retry },
+      })
     }
   }
 
@@ -203,6 +221,8 @@ class SocketIoWire {
     const arrival = this.#arrivals.get(session) ?? STRANGER
     const identity = this.#identities.get(socket) ?? arrival.identity
     const client = context.clients.add(connection, identity)
+    const { address } = arrival
+    const lease = admit(context, connection, { identity, address })
     let most = 0
     const limit = (identity: Identity) => {
       most = this.#mostOf(identity, arrival)
@@ -214,6 +234,8 @@ class SocketIoWire {
       outlet,
       identity,
       client,
+      address,
+      lease,
       refusal: arrival.refusal,
       authenticated: limit,
       opened: Promise.resolve(),
@@ -241,6 +263,7 @@ class SocketIoWire {
     socket.on('disconnect', () => {
       this.#polls.delete(sid)
       commands.close()
+      lease?.end()
       connection.closed()
       context.clients.remove(client)
       outlet.release()
@@ -258,7 +281,10 @@ function take(emitted: Emitted, commands: Commands, outlet: SocketIoOutlet): voi
     if (id !== undefined) answer(`3${id}[${JSON.stringify({ ok })}]`)
   }
   commands.take(
-    () => run(emitted, commands, tell),
+    () => {
+      const event = parse(emitted)
+      return () => run(event, commands, tell)
+    },
     error => {
       const told = error.toJSON()
       if (id !== undefined) answer(`3${id}[${JSON.stringify(told)}]`)
@@ -267,8 +293,7 @@ function take(emitted: Emitted, commands: Commands, outlet: SocketIoOutlet): voi
   )
 }
 
-async function run(emitted: Emitted, commands: Commands, tell: Tell): Promise<void> {
-  const { name, argument } = parse(emitted)
+async function run({ name, argument }: Event, commands: Commands, tell: Tell): Promise<void> {
   if (name === 'publish') return commands.publish(argument, tell)
   if (name !== 'auth' && name !== 'subscribe' && name !== 'unsubscribe') {
     throw badCommand(`unknown event ${quote(name, 40)}; there are auth, subscribe, unsubscribe, publish`)
@@ -289,8 +314,14 @@ async function run(emitted: Emitted, commands: Commands, tell: Tell): Promise<vo
   return commands.unsubscribe(channel, tell)
 }
 
-/** The name of the event, and its one argument as JSON text. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
-function parse({ text, binary }: Emitted): { name: unknown; argument: Buffer } {
+interface Event {
+  readonly name: unknown
+  /** JSON text. */
+  readonly argument: Buffer
+}
+
+/** The name of the event, and its one argument. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
+function parse({ text, binary }: Emitted): Event {
   if (binary) throw badCommand('binary attachments are not taken: send text, such as base64')
   const parts: Buffer[] = []
   try {

@@ -30,12 +30,12 @@ export class WsCommands {
       const message = { ...(ref === undefined ? {} : { ref }), ...body }
       this.#commands.write(wsText(JSON.stringify(message)))
     }
-    const run = async () => {
+    const parse = () => {
       const command = parseCommand(data, isBinary)
       ref = refOf(command)
-      await this.#run(command, data, ok => answer({ ok }))
+      return () => this.#run(command, data, ok => answer({ ok }))
     }
-    this.#commands.take(run, error => answer(error.toJSON()))
+    this.#commands.take(parse, error => answer(error.toJSON()))
   }
 
   async #run(command: Command, data: Buffer, tell: Tell): Promise<void> {

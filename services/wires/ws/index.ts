@@ -8,6 +8,7 @@ import type { WebSocket } from 'ws'
 import { FanwireError } from '../../errors.ts'
 import { Connection, type Outlet } from '../../broker/fanout/connection.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
+import { addressOf, partyOf } from '../../http/address.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
@@ -21,6 +22,7 @@ import { type Position, printCursor } from '../../broker/event/position.ts'
 import { openFor, requireReadable } from '../open-for.ts'
 import { operation } from '../../http/operation.ts'
 import { type ReadQuery, readParameters, readQuery } from '../read-query.ts'
+import { admit, TRY_AGAIN_LATER } from '../admit.ts'
 import { Commands } from '../commands.ts'
 import { resolveAll, underWay } from '../streaming.ts'
 import { wsDeflateFraming } from './deflate.ts'
@@ -30,8 +32,6 @@ import { WsCommands } from './commands.ts'
 
 /** What a command may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
 const COMMAND_ROOM = 64 * 1024
-/** Try again later: the IANA registry of RFC 6455 section 11.7. */
-const TRY_AGAIN_LATER = 1013
 /** Coming back does not help. */
 const REFUSED = 4500
 
@@ -79,7 +79,9 @@ export async function ws(app: FastifyInstance): Promise<void> {
     // What is wrong with the request is said with a status, before the handshake.
     preValidation: async request => {
       const { identity } = request
-      requireReadable({ access: context.access, identity }, readQuery(request, rules))
+      const query = readQuery(request, rules)
+      requireReadable({ access: context.access, identity }, query)
+      context.limits.holds.check(partyOf(request), query.channels.length)
       const { headers } = request.raw
       const offers = wsDeflate > 0 ? headers['sec-websocket-extensions'] : undefined
       headers['sec-websocket-extensions'] = offers === undefined ? undefined : offerToTake(offers)
@@ -103,6 +105,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
         outlet,
         query: readQuery(request, rules),
         identity,
+        address: addressOf(request),
         refusal,
       })
       forget(socket, request.raw)
@@ -116,6 +119,8 @@ interface Served {
   readonly outlet: WsOutlet
   readonly query: ReadQuery
   readonly identity: Identity
+  /** What stands for its address. */
+  readonly address: string
   /** Why the client may not publish, whoever it is. */
   readonly refusal: FanwireError | undefined
 }
@@ -124,7 +129,7 @@ interface Served {
 function serve(
   context: Context,
   logger: FastifyInstance['log'],
-  { socket, connection, outlet, query, identity, refusal }: Served,
+  { socket, connection, outlet, query, identity, address, refusal }: Served,
 ): void {
   const { access, clients, config } = context
   shareTurns(socket)
@@ -134,7 +139,10 @@ function serve(
   }
   limit(identity)
   const client = clients.add(connection, identity)
-  const opened = join(context, connection, outlet, query, identity, logger)
+  const lease = admit(context, connection, { identity, address }, query.channels.length)
+  const opened = connection.ended
+    ? Promise.resolve()
+    : join(context, connection, outlet, query, identity, logger)
   // Most clients never say anything.
   let commands: WsCommands | undefined
   socket.on('message', (data, isBinary) => {
@@ -145,6 +153,8 @@ function serve(
         outlet,
         identity,
         client,
+        address,
+        lease,
         refusal,
         authenticated: limit,
         opened,
@@ -159,6 +169,7 @@ function serve(
   })
   socket.on('close', () => {
     commands?.close()
+    lease?.end()
     connection.closed()
     clients.remove(client)
   })

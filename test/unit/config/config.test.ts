@@ -68,6 +68,24 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     publishOrigins: undefined,
     hosts: undefined,
     trustProxy: undefined,
+    addressConnections: 0,
+    addressSubscriptions: 0,
+    addressRequests: { burst: 0, perSecond: 0 },
+    addressPublishes: { burst: 0, perSecond: 0 },
+    addressBytes: { burst: 0, perSecond: 0 },
+    userConnections: 0,
+    userSubscriptions: 0,
+    userRequests: { burst: 0, perSecond: 0 },
+    userPublishes: { burst: 0, perSecond: 0 },
+    userBytes: { burst: 0, perSecond: 0 },
+    keyConnections: 0,
+    keySubscriptions: 0,
+    keyRequests: { burst: 0, perSecond: 0 },
+    keyPublishes: { burst: 0, perSecond: 0 },
+    keyBytes: { burst: 0, perSecond: 0 },
+    connectionRequests: { burst: 0, perSecond: 0 },
+    connectionPublishes: { burst: 0, perSecond: 0 },
+    connectionBytes: { burst: 0, perSecond: 0 },
     maxBody: 2 ** 20,
     maxChannels: 100,
     memory: 256 * 2 ** 20,
@@ -378,7 +396,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 52)
+  t.equal(texts.length, 70)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

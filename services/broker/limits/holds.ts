@@ -1,0 +1,136 @@
+// Connections and subscriptions that addresses, users and keys hold at a time.
+
+import { jitter } from '../../backoff.ts'
+import { type Count, type Hits, type Holder, type LimitSettings, nameOf, type Party } from './limited.ts'
+
+/** Nobody knows when others leave, ms, give or take half. */
+const COME_BACK_MS = 3000
+const HOLDERS: readonly Holder[] = ['address', 'user', 'key']
+
+export type Held = { [K in Count]: number }
+
+const NOTHING: Readonly<Held> = { connections: 0, subscriptions: 0 }
+
+/** What a name may hold and holds here. Names are there only as long as they hold something. */
+interface Table {
+  readonly scope: Holder
+  readonly most: Readonly<Held>
+  readonly held: Map<string, Held>
+}
+
+/** What one connection holds, until it is over. */
+export interface Lease {
+  /** One more subscription. Raises FW_TOO_MANY_REQUESTS. */
+  add(): void
+  /** One less. */
+  remove(): void
+  /** The connection is another party's by now. Raises FW_TOO_MANY_REQUESTS, and then all is as it was. */
+  renew(party: Party): void
+  end(): void
+}
+
+export class Holds {
+  readonly #hits: Hits
+  readonly #tables: readonly Table[]
+  /** What other nodes hold. */
+  others: (scope: Holder, name: string) => Readonly<Held> = () => NOTHING
+
+  constructor(settings: LimitSettings, hits: Hits) {
+    this.#hits = hits
+    this.#tables = HOLDERS.map(scope => ({
+      scope,
+      most: {
+        connections: settings[`${scope}Connections`],
+        subscriptions: settings[`${scope}Subscriptions`],
+      },
+      held: new Map<string, Held>(),
+    })).filter(({ most }) => most.connections > 0 || most.subscriptions > 0)
+  }
+
+  /** Names that hold something. */
+  get size(): number {
+    return this.#tables.reduce((sum, { held }) => sum + held.size, 0)
+  }
+
+  /** What this node's names hold, of users or keys. */
+  of(scope: Holder): ReadonlyMap<string, Readonly<Held>> {
+    return this.#tables.find(table => table.scope === scope)?.held ?? new Map()
+  }
+
+  /** Raises FW_TOO_MANY_REQUESTS unless one more connection may come, with so many subscriptions. */
+  check(party: Party, subscriptions = 0): void {
+    this.#check(this.#placesOf(party), { connections: 1, subscriptions })
+  }
+
+  /** One more connection. Undefined: nothing is limited. Raises FW_TOO_MANY_REQUESTS. */
+  take(party: Party, subscriptions = 0): Lease | undefined {
+    if (this.#tables.length === 0) return undefined
+    let places: readonly Place[] = this.#placesOf(party)
+    const held: Held = { connections: 1, subscriptions }
+    this.#check(places, held)
+    change(places, held, 1)
+    const move = (next: readonly Place[]) => {
+      change(places, held, -1)
+      places = next
+      change(places, held, 1)
+    }
+    return {
+      add: () => {
+        const one = { connections: 0, subscriptions: 1 }
+        this.#check(places, one)
+        change(places, one, 1)
+        held.subscriptions++
+      },
+      remove: () => {
+        if (held.subscriptions === 0) return
+        change(places, { connections: 0, subscriptions: 1 }, -1)
+        held.subscriptions--
+      },
+      renew: next => {
+        const wanted = this.#placesOf(next)
+        const isNew = ({ table, name }: Place) =>
+          !places.some(place => place.table === table && place.name === name)
+        this.#check(wanted.filter(isNew), held)
+        move(wanted)
+      },
+      end: () => {
+        move([])
+      },
+    }
+  }
+
+  #placesOf(party: Party): Place[] {
+    return this.#tables.flatMap(table => {
+      const name = nameOf(table.scope, party)
+      return name === undefined ? [] : [{ table, name }]
+    })
+  }
+
+  #check(places: readonly Place[], more: Readonly<Held>): void {
+    for (const { table, name } of places) {
+      const here = table.held.get(name) ?? NOTHING
+      const elsewhere = this.others(table.scope, name)
+      for (const count of ['connections', 'subscriptions'] as const) {
+        const most = table.most[count]
+        if (most === 0 || more[count] === 0) continue
+        if (here[count] + elsewhere[count] + more[count] > most)
+          throw this.#hits.hit(count, table.scope, jitter(COME_BACK_MS))
+      }
+    }
+  }
+}
+
+interface Place {
+  readonly table: Table
+  readonly name: string
+}
+
+function change(places: readonly Place[], { connections, subscriptions }: Held, sign: 1 | -1): void {
+  for (const { table, name } of places) {
+    const held = table.held.get(name) ?? { ...NOTHING }
+    held.connections += sign * connections
+    held.subscriptions += sign * subscriptions
+    if (held.connections === 0 && held.subscriptions === 0) table.held.delete(name)
+    else table.held.set(name, held)
+  }
+}

@@ -1,0 +1,26 @@
+// How many requests may come: from one address, before anything costs more, and then from one user or key.
+
+import fp from 'fastify-plugin'
+import { addressOf } from './address.ts'
+
+export const addressRates = fp(
+  async app => {
+    const { limits } = app.fanwire
+    if (!limits.has('requests', 'address')) return
+    app.addHook('onRequest', async request => {
+      if (request.routeOptions.config?.always !== true) limits.request({ address: addressOf(request) })
+    })
+  },
+  { name: 'fanwire-address-rates', fastify: '5.x' },
+)
+
+export const identityRates = fp(
+  async app => {
+    const { limits } = app.fanwire
+    if (!limits.has('requests', 'user', 'key')) return
+    app.addHook('onRequest', async ({ routeOptions, identity }) => {
+      if (routeOptions.config?.always !== true) limits.request({ identity })
+    })
+  },
+  { name: 'fanwire-identity-rates', dependencies: ['fanwire-auth'], fastify: '5.x' },
+)
