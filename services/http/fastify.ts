@@ -1,16 +1,32 @@
 // Fastify as every server of a node has it: limits, timeouts, and no words of its own.
 
+import { randomBytes } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders as Http2Headers } from 'node:http2'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Context } from './context.ts'
 import { MAX_HEADERS, MAX_URL, tell } from './errors.ts'
 import { refuseMalformed } from './node/malformed.ts'
 import { originForm } from './target.ts'
 
+/** Random, so that ids of several nodes differ. */
+const NODE = randomBytes(4).toString('hex')
+const REQUEST_ID = /^[\w.:=+/-]{1,64}$/
+let requests = 0
+
+/** What a proxy calls the request, if that can stand in a log; else a name of our own. */
+function requestId({ headers }: { headers: IncomingHttpHeaders | Http2Headers }): string {
+  const given = headers['x-request-id']
+  if (typeof given === 'string' && REQUEST_ID.test(given)) return given
+  return `${NODE}-${(++requests).toString(36)}`
+}
+
 export function createFastify(context: Context, logger: FastifyBaseLogger): FastifyInstance {
   const app: FastifyInstance = Fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     rewriteUrl: originForm,
+    genReqId: requestId,
     // As long as any URL, so that an overlong name is told as one and not as 404.
     routerOptions: { maxParamLength: MAX_URL },
     bodyLimit: context.config.maxBody,

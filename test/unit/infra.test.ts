@@ -201,3 +201,31 @@ t.test(
     }
   },
 )
+
+// What watches the nodes ------------------------------------------------------------------------------------
+
+const watched = [
+  ...[...text('infra/prometheus/alerts.yaml').matchAll(/expr: (.*)/g)].map(([, expr = '']) => expr),
+  ...[...text('infra/grafana/fanwire.json').matchAll(/"expr": ("(?:[^"\\]|\\.)*")/g)].map(
+    ([, expr = '']) => JSON.parse(expr) as string,
+  ),
+]
+
+t.test('alerts and the dashboard ask for metrics that a node has', async t => {
+  const node = await startMemoryNode({})
+  t.teardown(() => node.close())
+  const { body } = await node.get('/metrics')
+  const there = new Set([...body.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
+  t.ok(watched.length > 25)
+  for (const expr of watched) {
+    const names = [...expr.matchAll(/\b((?:fanwire|process|nodejs)_\w+)\b/g)].map(([, name = '']) => name)
+    t.ok(names.length > 0, expr)
+    for (const name of names) t.ok(there.has(name) || there.has(name.replace(/_bucket$/, '')), name)
+  }
+})
+
+const noPromtool = spawnSync('promtool', ['--version']).status === 0 ? {} : { skip: 'no promtool' }
+t.test('Prometheus takes the alerts', noPromtool, async t => {
+  execFileSync('promtool', ['check', 'rules', join(ROOT, 'infra/prometheus/alerts.yaml')])
+  t.pass()
+})
