@@ -15,7 +15,10 @@ export const CODES = {
   FW_BAD_CHANNEL: code(400, 'a channel name is missing, malformed or reserved'),
   FW_BAD_TYPE: code(400, 'an event type is malformed or reserved'),
   FW_BAD_CURSOR: code(400, 'a cursor is malformed, or has not one entry a channel'),
-  FW_BAD_PARAMETER: code(400, 'a query parameter is unknown, repeated or out of range'),
+  FW_BAD_PARAMETER: code(
+    400,
+    'a parameter in the query or the body is unknown, repeated, missing or out of range',
+  ),
   FW_BAD_ENCODING: code(400, 'text is not valid UTF-8'),
   FW_BAD_JSON: code(400, 'the body, the line or the message is not valid JSON'),
   FW_BAD_EVENT: code(400, 'an entry of a bulk publish has not the form of one'),

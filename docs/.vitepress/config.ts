@@ -79,6 +79,7 @@ export default defineConfig({
         items: [
           page('Health and metrics', '/operate/metrics'),
           page('Stopping a node', '/operate/stopping'),
+          page('Server control', '/admin'),
           page('Sizing', '/operate/sizing'),
           page('Load tests', '/operate/load-test'),
         ],

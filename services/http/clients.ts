@@ -4,13 +4,19 @@
 import { randomBytes } from 'node:crypto'
 import type { Access } from '../broker/access/access.ts'
 import type { Identity } from '../broker/access/identity.ts'
+import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
 import { FanwireError } from '../errors.ts'
 
 /** Something that a client holds open. */
 export interface Held {
+  readonly wire: string
   /** Names of the channels that it reads. */
   readonly channels: readonly string[]
+  /** Where it stands in one of them; undefined where that is not known. */
+  positionIn(channel: string): Position | undefined
+  /** Its socket is full: it takes nothing. */
+  readonly blocked?: boolean
   /** Tells the client why, and ends. */
   end(reason: CloseReason): void
 }

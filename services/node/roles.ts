@@ -1,6 +1,7 @@
 // The services that a node of each role runs.
 
 import type { FastifyPluginAsync } from 'fastify'
+import { admin } from '../admin/index.ts'
 import { channels } from '../channels/index.ts'
 import type { Role } from '../config/config.ts'
 import { docs } from '../docs/index.ts'
@@ -9,7 +10,7 @@ import { tickets } from '../tickets/index.ts'
 import { wires } from '../wires/index.ts'
 
 export const ROLES: Readonly<Record<Role, readonly FastifyPluginAsync[]>> = {
-  all: [docs, channels, tickets, wires, writer],
-  edge: [docs, channels, tickets, wires],
-  writer: [docs, channels, writer],
+  all: [docs, channels, tickets, admin, wires, writer],
+  edge: [docs, channels, tickets, admin, wires],
+  writer: [docs, channels, admin, writer],
 }

@@ -30,6 +30,19 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /docs': 'The API to read, on a page. Off with `FANWIRE_DOCS=0`, and on a pure writer.',
   'GET /docs/reference.js': 'The script of that page.',
   'GET /openapi.json': 'All routes as OpenAPI 3.1.',
+  'GET /v1/admin/nodes': 'Lists the nodes. See [Server control](../admin#lists).',
+  'GET /v1/admin/connections':
+    'Lists the connections of all nodes, or with `user` those of one user. See [Server control](../admin#lists).',
+  'GET /v1/admin/channels':
+    'Lists the channels that nodes follow, or with `match` those of a pattern. See [Server control](../admin#lists).',
+  'POST /v1/admin/users/{user}/disconnect':
+    'Ends all connections of a user, or the one that `client` names. See [Server control](../admin#users).',
+  'POST /v1/admin/users/{user}/revoke':
+    'Refuses the tokens of a user that were issued before a time. See [Server control](../admin#users).',
+  'POST /v1/admin/channels/{channel}/unsubscribe':
+    'Ends the connections of a user that read a channel. See [Server control](../admin#users).',
+  'POST /v1/admin/explain':
+    'Says what allows or denies a right, or why an event did or did not reach a user. See [Server control](../admin#explain).',
   'GET /healthz': '200: the process lives. See [Health and metrics](../operate/metrics).',
   'GET /readyz': '200 while the node can deliver, else 503. See [Health and metrics](../operate/metrics).',
   'GET /metrics': 'Metrics for Prometheus. See [Health and metrics](../operate/metrics).',

@@ -73,20 +73,24 @@ export function claimsFault(payload: Record<string, unknown>): string | undefine
     const fault = payload[name] === undefined ? undefined : timeFault(payload[name])
     if (fault !== undefined) return `${name} ${fault}`
   }
-  if (sub !== undefined) {
-    if (typeof sub !== 'string') return 'sub is not a string'
-    if (sub.length > LONGEST_USER) return `sub is longer than ${LONGEST_USER} characters`
-    // Two forms of one text would be two users who look the same.
-    if (/[\p{Cc}\p{Cs}]/u.test(sub) || sub.normalize('NFC') !== sub) {
-      return 'sub has control characters, or is not in the Unicode form NFC'
-    }
-  }
+  const fault = sub === undefined ? undefined : userFault(sub)
+  if (fault !== undefined) return `sub ${fault}`
   if (iss !== undefined && typeof iss !== 'string') return 'iss is not a string'
   if (jti !== undefined && typeof jti !== 'string') return 'jti is not a string'
   if (aud !== undefined && typeof aud !== 'string' && !isStrings(aud)) {
     return 'aud is neither a string nor a list of strings'
   }
   return undefined
+}
+
+/** What is wrong with the name of a user, as the end of a sentence; undefined: nothing. */
+export function userFault(user: unknown): string | undefined {
+  if (typeof user !== 'string') return 'is not a string'
+  if (user.length > LONGEST_USER) return `is longer than ${LONGEST_USER} characters`
+  // Two forms of one text would be two users who look the same.
+  return /[\p{Cc}\p{Cs}]/u.test(user) || user.normalize('NFC') !== user
+    ? 'has control characters, or is not in the Unicode form NFC'
+    : undefined
 }
 
 function timeFault(value: unknown): string | undefined {

@@ -36,8 +36,10 @@ export class Decision {
   readonly channel: string | undefined
   private readonly identity: Identity
   private readonly cause: Cause
-  private readonly rule: Rule | undefined
-  private readonly grant: Grant | undefined
+  /** Of the channel; undefined where none was asked. */
+  readonly rule: Rule | undefined
+  /** That decided, if one did. */
+  readonly grant: Grant | undefined
 
   constructor(
     cause: Cause,

@@ -15,10 +15,24 @@ export interface QuestionTypes {
     readonly asks: { readonly user?: string }
     readonly item: {
       readonly user: string
+      /** Id of the API key, where it came by one. */
+      readonly key?: string
       readonly wire: string
-      /** ms since 1970. */
-      readonly since: number
+      /** ms since 1970; left out where nothing is kept of clients. */
+      readonly since?: number
       readonly channels: readonly string[]
+    }
+  }
+  /** A user's readers of a channel, by client id. */
+  readonly readers: {
+    readonly asks: { readonly user: string; readonly channel: string }
+    readonly item: {
+      readonly wire: string
+      readonly since?: number
+      /** The last event that it was sent; left out where that is not known. */
+      readonly position?: string
+      /** Its socket is full: it takes nothing. */
+      readonly blocked: boolean
     }
   }
   /** By channel; the same one may be on several nodes. */

@@ -106,6 +106,16 @@ export class Connection implements ReaderOwner, CatchesUp {
     return this.readers.map(reader => reader.channel.name)
   }
 
+  get wire(): string {
+    return this.framing.wire
+  }
+
+  /** Where its reader of that channel is. */
+  positionIn(channel: string): Position | undefined {
+    const reader = this.readers.find(each => each.channel.name === channel)
+    return reader && { epoch: reader.epoch, offset: reader.offset }
+  }
+
   /** The connection's cursor, with which a client resumes; `at` replaces the position of `reader`. */
   cursor(reader?: Reader, at?: Position): string {
     return this.readers.map(each => printPosition(each === reader && at !== undefined ? at : each)).join(',')

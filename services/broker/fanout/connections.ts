@@ -160,7 +160,11 @@ export class Connections implements ConnectionRegistry {
   }
 
   #all(): Connection[] {
-    return this.#wheel.flatMap(spoke => [...spoke])
+    return [...this]
+  }
+
+  *[Symbol.iterator](): Generator<Connection> {
+    for (const spoke of this.#wheel) yield* spoke
   }
 
   /** Returns when the clients of all connections that have ended are gone, or after `ms`. */

@@ -53,7 +53,7 @@ export class Hub implements ChannelHolds {
     this.#log = log
     this.options = options
     this.connections = new Connections(this.#flushLoop, options)
-    this.#memory = new MemoryBudget(options.memory, () => this.#followed())
+    this.#memory = new MemoryBudget(options.memory, () => [...this])
     this.#environment = {
       log,
       retentionOf: options.retentionOf,
@@ -76,7 +76,7 @@ export class Hub implements ChannelHolds {
   close(): void {
     clearInterval(this.#timer)
     this.connections.close()
-    for (const channel of this.#followed()) channel.close()
+    for (const channel of this) channel.close()
     this.#channels.clear()
     this.#idle.clear()
   }
@@ -167,7 +167,7 @@ export class Hub implements ChannelHolds {
 
   stats(): HubStats {
     let readers = 0
-    for (const { channel } of this.#channels.values()) readers += channel.members.length
+    for (const channel of this) readers += channel.members.length
     return {
       channels: this.#channels.size,
       readers,
@@ -178,8 +178,9 @@ export class Hub implements ChannelHolds {
     }
   }
 
-  #followed(): Channel[] {
-    return Array.from(this.#channels.values(), each => each.channel)
+  /** The channels that are followed. */
+  *[Symbol.iterator](): Generator<Channel> {
+    for (const { channel } of this.#channels.values()) yield channel
   }
 
   /** Makes room for one more channel, in constant time. Raises FW_TOO_MANY_FOLLOWED. */

@@ -43,6 +43,17 @@ export class Recent {
     return this.first + offset - this.floor
   }
 
+  /** Events held that the log took at `time` (ms since 1970) or later. */
+  countSince(time: number): number {
+    let [low, high] = [this.first, this.list.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.list[middle] as LogEvent).time < time) low = middle + 1
+      else high = middle
+    }
+    return this.list.length - low
+  }
+
   /** Where the events after `offset` begin and end in `list`, at most as many as `limit` allows, and at least one. */
   extent(offset: number, limit: PageLimit): { from: number; to: number } {
     const from = this.indexAfter(offset)

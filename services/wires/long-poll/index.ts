@@ -77,10 +77,16 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   ): Promise<Answer> {
     const waiting = new LongPoll(hub, opened)
     const stop = whenOver(request, reply, () => waiting.release())
+    const channels = opened.map(({ name }) => name)
     let ended: CloseReason | undefined
     const client = clients.add(
       {
-        channels: opened.map(({ name }) => name),
+        wire: 'long-poll',
+        channels,
+        positionIn(channel) {
+          const start = starts[channels.indexOf(channel)]
+          return typeof start === 'object' ? start : undefined
+        },
         end(reason) {
           ended = reason
           waiting.release()

@@ -1,0 +1,91 @@
+// POST /v1/admin/…: what is done to users. All nodes do it, and an audit line says who wanted it.
+
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { Identity } from '../broker/access/identity.ts'
+import type { Commands } from '../broker/control/commands.ts'
+import { checkedChannel } from '../broker/event/names.ts'
+import { FanwireError } from '../errors.ts'
+import { requirePublishOrigin, requireRight } from '../http/auth.ts'
+import { jsonMembers } from '../http/json-members.ts'
+import { NO_PARAMETERS } from '../http/operation.ts'
+import { checkedQuery } from '../http/query.ts'
+import { checkedPast, checkedUser } from './checks.ts'
+import { DISCONNECT, DISCONNECT_BODY, REVOKE, REVOKE_BODY, UNSUBSCRIBE, UNSUBSCRIBE_BODY } from './schemas.ts'
+
+/** Never a secret: the id of a key, or a user. */
+function whoOf({ kind, key, user }: Identity): string {
+  return kind === 'anonymous' ? 'anybody' : key === undefined ? `user ${user}` : `key ${key}`
+}
+
+/** Who did what to whom; the time is the line's own. */
+function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
+  log.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
+}
+
+/** The user in the path. Raises FW_BAD_PARAMETER. */
+function userOf(request: FastifyRequest<{ Params: { user: string } }>): string {
+  checkedQuery(request, NO_PARAMETERS)
+  const user = checkedUser('the user', request.params.user)
+  if (user === '') throw new FanwireError('FW_BAD_PARAMETER', 'the user is empty')
+  return user
+}
+
+export const acts: FastifyPluginAsync = async app => {
+  const { control, access } = app.fanwire
+
+  /** Tells all nodes; each does it when it hears it. */
+  async function tell<Type extends keyof Commands>(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    type: Type,
+    data: Commands[Type],
+  ): Promise<FastifyReply> {
+    await control.tell(type, data)
+    audit(request, type, data)
+    return reply.code(202).header('cache-control', 'no-store').send(data)
+  }
+
+  // Where everybody may everything, pages of other origins may not.
+  app.addHook('onRequest', async request => requirePublishOrigin(request))
+  const onRequest = requireRight('admin')
+
+  app.post<{ Params: { user: string } }>(
+    '/v1/admin/users/:user/disconnect',
+    { schema: DISCONNECT, onRequest },
+    async (request, reply) => {
+      const user = userOf(request)
+      const { client } = await jsonMembers(request, DISCONNECT_BODY)
+      if (client === undefined) return tell(request, reply, 'disconnect', { user })
+      if (typeof client === 'string') return tell(request, reply, 'disconnect', { user, client })
+      throw new FanwireError('FW_BAD_PARAMETER', 'client is not a string')
+    },
+  )
+
+  app.post<{ Params: { user: string } }>(
+    '/v1/admin/users/:user/revoke',
+    { schema: REVOKE, onRequest },
+    async (request, reply) => {
+      const user = userOf(request)
+      const { before } = await jsonMembers(request, REVOKE_BODY)
+      const time = before === undefined ? Date.now() : checkedPast('before', before)
+      return tell(request, reply, 'revoke', { user, before: time })
+    },
+  )
+
+  app.post<{ Params: { channel: string } }>(
+    '/v1/admin/channels/:channel/unsubscribe',
+    {
+      schema: UNSUBSCRIBE,
+      onRequest: async ({ identity, params }) => {
+        access.require(identity, 'admin', checkedChannel((params as { channel: string }).channel))
+      },
+    },
+    async (request, reply) => {
+      checkedQuery(request, NO_PARAMETERS)
+      const { user } = await jsonMembers(request, UNSUBSCRIBE_BODY)
+      if (user === undefined) throw new FanwireError('FW_BAD_PARAMETER', 'user is missing')
+      const { channel } = request.params
+      return tell(request, reply, 'unsubscribe', { user: checkedUser('user', user), channel })
+    },
+  )
+}

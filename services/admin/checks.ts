@@ -1,0 +1,50 @@
+// What admin routes are given, checked.
+
+import { userFault } from '../broker/access/claims.ts'
+import { isChannelName } from '../broker/event/names.ts'
+import { FanwireError, quote } from '../errors.ts'
+
+/** Raises FW_BAD_PARAMETER. */
+export function checkedUser(name: string, value: unknown): string {
+  const fault = userFault(value)
+  if (fault !== undefined) throw new FanwireError('FW_BAD_PARAMETER', `${name} ${fault}`)
+  return value as string
+}
+
+/** Raises FW_BAD_PARAMETER. */
+export function checkedText(name: string, value: unknown): string {
+  if (typeof value === 'string') return value
+  throw new FanwireError('FW_BAD_PARAMETER', `${name} is ${value === undefined ? 'missing' : 'not a string'}`)
+}
+
+/** A channel's name; the node's own ones, too. Raises FW_BAD_CHANNEL. */
+export function checkedAnyChannel(value: unknown): string {
+  const name = checkedText('channel', value)
+  if (isChannelName(name.replace(/^fanwire:(?=.)/, ''))) return name
+  throw new FanwireError('FW_BAD_CHANNEL', `${quote(name)} is no name of a channel`)
+}
+
+/** RFC 3339; a time without a zone would mean another on each machine. */
+const TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/
+/** Clocks may be apart by as much, ms. */
+const LEEWAY_MS = 10_000
+
+/** Seconds since 1970, as in tokens, or an RFC 3339 time, that has been: ms since 1970. Raises FW_BAD_PARAMETER. */
+export function checkedPast(name: string, value: unknown, now = Date.now()): number {
+  const time =
+    typeof value === 'number'
+      ? value * 1000
+      : typeof value === 'string' && TIME.test(value)
+        ? Date.parse(value)
+        : Number.NaN
+  if (Number.isNaN(time) || time < 0) {
+    throw new FanwireError(
+      'FW_BAD_PARAMETER',
+      `${name} is not a time: seconds since 1970, or a text such as "2027-01-31T12:00:00Z"`,
+    )
+  }
+  if (time > now + LEEWAY_MS) {
+    throw new FanwireError('FW_BAD_PARAMETER', `${name} is in the future (milliseconds instead of seconds?)`)
+  }
+  return time
+}

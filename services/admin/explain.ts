@@ -1,0 +1,98 @@
+// POST /v1/admin/explain: what allows or denies a right, and why an event did or did not reach a user, in words.
+
+import type { FastifyPluginAsync } from 'fastify'
+import { type Access, CredentialsRefused } from '../broker/access/access.ts'
+import { RIGHTS, type Right, rightsOf } from '../broker/access/grants.ts'
+import { ANONYMOUS, type Identity } from '../broker/access/identity.ts'
+import type { Decision } from '../broker/access/may.ts'
+import { FanwireError } from '../errors.ts'
+import { requirePublishOrigin, requireRight } from '../http/auth.ts'
+import { jsonMembers, type Members } from '../http/json-members.ts'
+import { NO_PARAMETERS } from '../http/operation.ts'
+import { checkedQuery } from '../http/query.ts'
+import { checkedAnyChannel, checkedText, checkedUser } from './checks.ts'
+import { explainDelivery } from './delivery.ts'
+import { EXPLAIN, EXPLAIN_BODY } from './schemas.ts'
+
+type Asked = Members<typeof EXPLAIN_BODY>
+
+interface Explanation {
+  readonly allowed: boolean
+  readonly why: string
+  /** The rule that holds for the channel. */
+  readonly rule: { readonly match: string; readonly line: number } | null
+  /** What decided, where it was granted. */
+  readonly grant: {
+    readonly origin: string
+    readonly channels: readonly string[]
+    readonly allow: readonly Right[]
+  } | null
+}
+
+function explanationOf({ allowed, explanation, rule, grant }: Decision, also = ''): Explanation {
+  return {
+    allowed,
+    why: explanation + also,
+    rule: rule === undefined ? null : { match: rule.match, line: rule.line },
+    grant:
+      grant === undefined ? null : { origin: grant.origin, channels: grant.channels, allow: rightsOf(grant) },
+  }
+}
+
+function checkedRight(value: unknown): Right {
+  const right = RIGHTS.find(each => each === value)
+  if (right !== undefined) return right
+  throw new FanwireError('FW_BAD_PARAMETER', `right is one of ${RIGHTS.join(', ')}`)
+}
+
+/** A user of whom nothing is known but the name: it has a token, which grants nothing. */
+function bareUser(user: string): Identity {
+  return user === '' ? ANONYMOUS : { ...ANONYMOUS, kind: 'token', user }
+}
+
+async function explainRight(access: Access, { token, user, right, channel }: Asked): Promise<Explanation> {
+  if ((token === undefined) === (user === undefined)) {
+    throw new FanwireError('FW_BAD_PARAMETER', 'name either a token or a user')
+  }
+  const asked = checkedRight(right)
+  // Only admin is a right on the whole node.
+  const place = channel === undefined && asked === 'admin' ? undefined : checkedAnyChannel(channel)
+  if (token === undefined) {
+    const name = checkedUser('user', user)
+    const decision = access.may(bareUser(name), asked, place)
+    const unknown =
+      decision.allowed || name === '' ? '' : "; what the user's own token grants is not known here"
+    return explanationOf(decision, unknown)
+  }
+  try {
+    const { identity } = await access.token(checkedText('token', token))
+    return explanationOf(access.may(identity, asked, place))
+  } catch (error) {
+    if (!(error instanceof CredentialsRefused)) throw error
+    return { allowed: false, why: `the token is not accepted: ${error.message}`, rule: null, grant: null }
+  }
+}
+
+export const explain: FastifyPluginAsync = async app => {
+  const { access } = app.fanwire
+  app.addHook('onRequest', async request => requirePublishOrigin(request))
+  app.post(
+    '/v1/admin/explain',
+    { schema: EXPLAIN, onRequest: requireRight('admin') },
+    async (request, reply) => {
+      checkedQuery(request, NO_PARAMETERS)
+      const asked: Asked = await jsonMembers(request, EXPLAIN_BODY)
+      reply.header('cache-control', 'no-store')
+      if (asked.id === undefined) return explainRight(access, asked)
+      const { token, right, user, channel, id } = asked
+      if (token !== undefined || right !== undefined) {
+        throw new FanwireError('FW_BAD_PARAMETER', 'an event is explained by user, channel and id alone')
+      }
+      return explainDelivery(app.fanwire, {
+        user: checkedUser('user', user),
+        channel: checkedAnyChannel(channel),
+        id: checkedText('id', id),
+      })
+    },
+  )
+}

@@ -1,0 +1,15 @@
+// Server control: which nodes, connections and channels there are, what is done to them, and why something is allowed
+// or went out. Every route needs the right `admin`.
+
+import type { FastifyPluginAsync } from 'fastify'
+import { takeBodies } from '../http/json-members.ts'
+import { acts } from './acts.ts'
+import { answerQuestions } from './answers.ts'
+import { explain } from './explain.ts'
+import { lists } from './lists.ts'
+
+export const admin: FastifyPluginAsync = async app => {
+  answerQuestions(app.fanwire)
+  takeBodies(app)
+  for (const part of [lists, acts, explain]) await app.register(part)
+}

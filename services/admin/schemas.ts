@@ -1,0 +1,178 @@
+// What admin routes take and answer.
+
+import Type, { type TObject, type TProperties } from 'typebox'
+import { CHANNEL, operation, text, whole } from '../http/operation.ts'
+
+const time = (description: string) => Type.Integer({ description: `${description}, ms since 1970` })
+const position = (description: string) => Type.String({ description: `${description}: <epoch>-<offset>` })
+
+// Lists -------------------------------------------------------------------------------------------------------
+
+const pages = <P extends TProperties>(own: P) =>
+  Type.Object({
+    ...own,
+    limit: whole(1, 1000, 100, 'most items of the page'),
+    after: text('`next` of the page before'),
+  })
+
+export const NODES_QUERY = pages({})
+export const CONNECTIONS_QUERY = pages({ user: text('only those of this user') })
+export const CHANNELS_QUERY = pages({
+  match: text('a pattern: `*` is one segment between `:`, at the end it is the rest'),
+})
+
+const NEXT = {
+  next: Type.Optional(Type.String({ description: '`after` of the next page; absent on the last' })),
+}
+const SILENT = {
+  silent: Type.Array(Type.String(), { description: 'ids of nodes that did not answer in time' }),
+}
+
+const list = (summary: string, query: TObject, answer: TProperties) =>
+  operation({
+    summary,
+    tag: 'admin',
+    query,
+    answers: { 200: { description: 'one page', schema: Type.Object(answer) } },
+  })
+
+export const NODES = list('The nodes', NODES_QUERY, {
+  nodes: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      role: Type.String(),
+      version: Type.String(),
+      host: Type.String(),
+      pid: Type.Integer(),
+      started: time('start of the node'),
+      connections: Type.Integer(),
+      channels: Type.Integer({ description: 'channels that it follows' }),
+    }),
+  ),
+  ...NEXT,
+})
+
+export const CONNECTIONS = list('The connections of all nodes', CONNECTIONS_QUERY, {
+  connections: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      user: Type.String(),
+      key: Type.Optional(Type.String({ description: 'id of its API key' })),
+      wire: Type.String(),
+      since: Type.Optional(time('begin of the connection')),
+      channels: Type.Array(Type.String()),
+      node: Type.String(),
+    }),
+  ),
+  ...NEXT,
+  ...SILENT,
+})
+
+export const CHANNELS = list('The channels that nodes follow', CHANNELS_QUERY, {
+  channels: Type.Array(
+    Type.Object({
+      channel: Type.String(),
+      readers: Type.Integer({ description: 'on all nodes' }),
+      rate: Type.Number({ description: 'events per second over the last 10 s' }),
+      head: Type.Optional(position('the newest event')),
+      nodes: Type.Integer({ description: 'nodes that follow it' }),
+    }),
+  ),
+  ...NEXT,
+  ...SILENT,
+})
+
+// Acts --------------------------------------------------------------------------------------------------------
+
+const USER = Type.Object({ user: Type.String({ maxLength: 200 }) })
+
+export const DISCONNECT_BODY = Type.Object({ client: text('only the connection with this id') })
+export const REVOKE_BODY = Type.Object({
+  before: Type.Optional(
+    Type.Union([Type.Number(), Type.String()], {
+      description: 'seconds since 1970, or an RFC 3339 time, that has been; now if absent',
+    }),
+  ),
+})
+export const UNSUBSCRIBE_BODY = Type.Object({ user: Type.String() })
+
+const act = (summary: string, path: TObject, body: TObject, answer: TProperties) =>
+  operation({
+    summary,
+    tag: 'admin',
+    path,
+    body: { 'application/json': body },
+    answers: {
+      202: { description: 'the log holds the command: all nodes carry it out', schema: Type.Object(answer) },
+    },
+  })
+
+export const DISCONNECT = act('End the connections of a user', USER, DISCONNECT_BODY, {
+  user: Type.String(),
+  client: Type.Optional(Type.String()),
+})
+export const REVOKE = act('Refuse the tokens of a user that were issued before a time', USER, REVOKE_BODY, {
+  user: Type.String(),
+  before: time('issued before'),
+})
+export const UNSUBSCRIBE = act(
+  'End the connections of a user that read a channel',
+  CHANNEL,
+  UNSUBSCRIBE_BODY,
+  { user: Type.String(), channel: Type.String() },
+)
+
+// Explain -----------------------------------------------------------------------------------------------------
+
+export const EXPLAIN_BODY = Type.Object({
+  token: text('whose right is asked for: this token'),
+  user: text('or this user'),
+  right: text('publish, subscribe, history, presence or admin'),
+  channel: text('the channel'),
+  id: text('an event of the channel: why it did or did not reach the user'),
+})
+
+const nullable = <S extends TObject>(schema: S) => Type.Union([schema, Type.Null()])
+
+const RIGHT_EXPLAINED = Type.Object({
+  allowed: Type.Boolean(),
+  why: Type.String(),
+  rule: nullable(Type.Object({ match: Type.String(), line: Type.Integer() })),
+  grant: nullable(
+    Type.Object({
+      origin: Type.String(),
+      channels: Type.Array(Type.String()),
+      allow: Type.Array(Type.String()),
+    }),
+  ),
+})
+
+const EVENT_EXPLAINED = Type.Object({
+  event: Type.Object({
+    id: Type.String(),
+    state: Type.String({ description: 'readable, trimmed, not published or other epoch' }),
+    head: position('the newest event'),
+    tail: Type.Optional(position('the oldest event that can be read')),
+  }),
+  readers: Type.Array(
+    Type.Object({
+      node: Type.String(),
+      client: Type.String(),
+      wire: Type.String(),
+      since: Type.Optional(time('begin of the connection')),
+      position: Type.Optional(position('the last event that it was sent')),
+      blocked: Type.Boolean({ description: 'its socket is full' }),
+      had: Type.Union([Type.Boolean(), Type.Null()], { description: 'null: that is not known' }),
+      why: Type.String(),
+    }),
+  ),
+  why: Type.String(),
+  ...SILENT,
+})
+
+export const EXPLAIN = operation({
+  summary: 'What allows or denies a right, or why an event did or did not reach a user',
+  tag: 'admin',
+  body: { 'application/json': EXPLAIN_BODY },
+  answers: { 200: { description: 'in words', schema: Type.Union([RIGHT_EXPLAINED, EVENT_EXPLAINED]) } },
+})

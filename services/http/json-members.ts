@@ -1,0 +1,57 @@
+// A small JSON object as the body of a request: its members, checked by name.
+
+import { isUtf8 } from 'node:buffer'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { TObject } from 'typebox'
+import { FanwireError, quote } from '../errors.ts'
+import { type BodyTimes, wholeBody } from './body.ts'
+import { mediaType } from './content-type.ts'
+
+const LARGEST_BODY = 64 * 1024
+const TIMES: BodyTimes = { idle: 10_000, total: 30_000 }
+
+/** The routes of this scope read bodies with `jsonMembers`. */
+export function takeBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+}
+
+/** Members that nobody has looked at yet. */
+export type Members<S extends TObject> = { readonly [N in keyof S['properties']]?: unknown }
+
+/**
+ * The members of the object in the body; an empty body has none. Raises FW_BAD_PARAMETER for one that is not in the
+ * schema, FW_MEDIA_TYPE, FW_BAD_ENCODING, FW_BAD_JSON, FW_TOO_LARGE, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
+ */
+export async function jsonMembers<S extends TObject>(
+  request: FastifyRequest,
+  schema: S,
+): Promise<Members<S>> {
+  if (request.body === undefined || request.body === null) return {}
+  const tooLarge = `the body may have ${LARGEST_BODY} bytes`
+  const body = await wholeBody(request, LARGEST_BODY, tooLarge, TIMES)
+  if (body.length === 0) return {}
+  if (mediaType(request) !== 'application/json') {
+    throw new FanwireError('FW_MEDIA_TYPE', 'send application/json')
+  }
+  const value = parse(body)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FanwireError('FW_BAD_PARAMETER', 'the body is not a JSON object')
+  }
+  const names = Object.keys(schema.properties)
+  const unknown = Object.keys(value).find(name => !names.includes(name))
+  if (unknown === undefined) return value as Members<S>
+  throw new FanwireError(
+    'FW_BAD_PARAMETER',
+    `unknown member ${quote(unknown)}: the body takes ${names.join(', ')}`,
+  )
+}
+
+function parse(body: Buffer): unknown {
+  if (!isUtf8(body)) throw new FanwireError('FW_BAD_ENCODING', 'the body is not valid UTF-8')
+  try {
+    return JSON.parse(body.toString())
+  } catch (cause) {
+    throw new FanwireError('FW_BAD_JSON', 'the body is not valid JSON', { cause })
+  }
+}

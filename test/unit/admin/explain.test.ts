@@ -1,0 +1,160 @@
+// Why something is allowed, and why an event did or did not reach a user.
+
+import { connect } from 'node:net'
+import t from 'tap'
+import { startMemoryNode } from '../../contract/node.ts'
+import { until } from '../../support/until.ts'
+import { client, controlled, follow } from './node.ts'
+
+const EXPLAIN = '/v1/admin/explain'
+
+t.test('a right: the rule and the claim that decide, in words', async t => {
+  const { post, token } = await controlled(t)
+  const caps = [{ channels: ['room:*', 'lobby'], allow: ['sub', 'hst'] }]
+  const cases: [Record<string, unknown>, Record<string, unknown>][] = [
+    [
+      { user: 'ada', right: 'subscribe', channel: 'inbox:ada' },
+      {
+        allowed: true,
+        why: 'rule "inbox:{user}" (line 2): subscribe is user, and the user is "ada"',
+        rule: { match: 'inbox:{user}', line: 2 },
+        grant: null,
+      },
+    ],
+    [
+      { user: 'bob', right: 'subscribe', channel: 'inbox:ada' },
+      { allowed: false, why: /\{user\} is not the user "bob"/, rule: { match: 'inbox:{user}' }, grant: null },
+    ],
+    [
+      { token: token('ada', { caps }), right: 'subscribe', channel: 'room:1' },
+      {
+        allowed: true,
+        why: 'rule "room:*" (line 3): caps[0] grants subscribe on room:*, lobby',
+        rule: { match: 'room:*', line: 3 },
+        grant: { origin: 'caps[0]', channels: ['room:*', 'lobby'], allow: ['subscribe', 'history'] },
+      },
+    ],
+    [
+      { token: token('ada', { caps }), right: 'publish', channel: 'room:1' },
+      { allowed: false, why: /granted are subscribe, history on room:\*, lobby \(caps\[0\]\)/, grant: null },
+    ],
+    [
+      { user: 'ada', right: 'subscribe', channel: 'room:1' },
+      { allowed: false, why: /what the user's own token grants is not known here/ },
+    ],
+    [
+      { user: '', right: 'subscribe', channel: 'other' },
+      { allowed: false, why: /^the default rule.*subscribe is nobody/, rule: { match: 'default' } },
+    ],
+    [
+      { user: 'ada', right: 'admin' },
+      { allowed: false, why: /admin is a right of API keys only/, rule: null, grant: null },
+    ],
+    [
+      { user: 'ada', right: 'subscribe', channel: 'fanwire:control' },
+      { allowed: false, why: /admin is a right of API keys only/ },
+    ],
+    [
+      { token: token('ada', { exp: 1 }), right: 'subscribe', channel: 'room:1' },
+      { allowed: false, why: 'the token is not accepted: the token expired', rule: null, grant: null },
+    ],
+    [
+      { token: 'gibberish', right: 'subscribe', channel: 'room:1' },
+      { allowed: false, why: 'the token is not accepted: the token is not a JWT' },
+    ],
+  ]
+  for (const [asked, expected] of cases) {
+    const { status, body } = await post(EXPLAIN, asked)
+    t.equal(status, 200)
+    t.match(body, expected, JSON.stringify({ ...asked, token: undefined }))
+  }
+})
+
+t.test('what is malformed is refused with a code', async t => {
+  const { post, token } = await controlled(t)
+  const right = { right: 'subscribe', channel: 'room:1' }
+  const cases: [Record<string, unknown>, string][] = [
+    [{}, 'FW_BAD_PARAMETER'],
+    [right, 'FW_BAD_PARAMETER'],
+    [{ ...right, user: 'ada', token: token('ada') }, 'FW_BAD_PARAMETER'],
+    [{ ...right, user: 7 }, 'FW_BAD_PARAMETER'],
+    [{ ...right, token: 7 }, 'FW_BAD_PARAMETER'],
+    [{ user: 'ada', right: 'sub', channel: 'room:1' }, 'FW_BAD_PARAMETER'],
+    [{ user: 'ada', right: 'subscribe' }, 'FW_BAD_PARAMETER'],
+    [{ user: 'ada', right: 'subscribe', channel: 'a b' }, 'FW_BAD_CHANNEL'],
+    [{ ...right, user: 'ada', more: 1 }, 'FW_BAD_PARAMETER'],
+    [{ user: 'ada', channel: 'room:1', id: 'gibberish' }, 'FW_BAD_CURSOR'],
+    [{ user: 'ada', channel: 'room:1', id: 'm3k9zq-0' }, 'FW_BAD_CURSOR'],
+    [{ ...right, user: 'ada', id: 'm3k9zq-1' }, 'FW_BAD_PARAMETER'],
+    [{ channel: 'room:1', id: 'm3k9zq-1' }, 'FW_BAD_PARAMETER'],
+  ]
+  for (const [body, code] of cases) {
+    const answer = await post(EXPLAIN, body)
+    t.equal(answer.status, 400, JSON.stringify(body))
+    t.match(answer.body, { error: { code } }, JSON.stringify(body))
+  }
+})
+
+t.test('an event: whether it is there, and where the readers are', async t => {
+  const { post, node, token } = await controlled(t, { HISTORY_EVENTS: '3' })
+  const channel = 'inbox:ada'
+  const ask = async (id: string, user = 'ada') => {
+    const { status, body } = await post(EXPLAIN, { user, channel, id })
+    t.equal(status, 200)
+    return body
+  }
+  const [early = ''] = await node.append(channel, '1')
+  t.match(await ask(early), {
+    event: { id: early, state: 'readable', head: early, tail: early },
+    readers: [],
+    why: `the log has ${early}; the user holds no connection; polls hold none`,
+  })
+
+  const reader = await follow(t, node, `/v1/sse?channel=${channel}`, token('ada'))
+  t.match(await ask(early), {
+    readers: [{ wire: 'sse', position: early, had: null, why: /connected after the event came/ }],
+  })
+  const [live = ''] = await node.append(channel, '2')
+  await reader.saw(live)
+  t.match(await ask(live), {
+    readers: [{ position: live, had: true, blocked: false }],
+    why: `the log has ${live}; of the user's readers of the channel: 1 sent it`,
+  })
+
+  const [epoch = ''] = early.split('-')
+  const next = `${epoch}-3`
+  t.match(await ask(next), {
+    event: { state: 'not published' },
+    readers: [{ had: false, why: 'it waits for the event, which has not come' }],
+    why: `${next} was not published: the newest event of the channel is ${live}; of the user's readers of the channel: 1 not sent it yet`,
+  })
+  const ids = await node.append(channel, '3', '4', '5')
+  await reader.saw(ids.at(-1) ?? '')
+  t.match(await ask(early), { event: { state: 'trimmed' }, why: /retention has removed it since/ })
+  t.match(await ask('zzzzzzzz-1'), { event: { state: 'other epoch' }, readers: [{ had: null }] })
+
+  await follow(t, node, '/v1/sse?channel=inbox:bob', token('bob'))
+  t.match(await ask(live, 'bob'), { why: /the user is connected, but reads this channel on no connection/ })
+})
+
+t.test('an event: a reader whose client takes nothing', async t => {
+  const node = await startMemoryNode({ MEMORY: '64MiB' })
+  t.teardown(() => node.close())
+  const { post } = client(node)
+  const [first = ''] = await node.append('a', '1')
+  const socket = connect(node.port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
+  socket.write('GET /v1/sse?channel=a HTTP/1.1\r\nHost: x\r\n\r\n')
+  socket.pause()
+  const ask = async (id: string) => (await post(EXPLAIN, { user: '', channel: 'a', id }, '')).body
+  await until('it is there', async () => ((await ask(first)).readers as unknown[]).length === 1)
+  const big = Buffer.from(JSON.stringify('x'.repeat(500_000)))
+  let last = ''
+  for (let i = 0; i < 40; i++) [last = ''] = await node.append('a', { data: big })
+  await until('its socket is full', async () => {
+    const [reader] = (await ask(last)).readers as { blocked: boolean }[]
+    return reader?.blocked === true
+  })
+  t.match(await ask(last), { readers: [{ had: false, blocked: true, why: /its client reads too slowly/ }] })
+})
