@@ -38,6 +38,7 @@ export default defineConfig({
         text: 'Start',
         items: [
           page('Get started', '/get-started/'),
+          page('A secure node', '/get-started/secure'),
           page('A tour over five wires', '/get-started/tour'),
           page('Examples', '/get-started/examples'),
           page('Concepts', '/concepts'),
@@ -47,6 +48,7 @@ export default defineConfig({
         text: 'Use',
         items: [
           page('Publish', '/publish'),
+          page('Access', '/access'),
           {
             text: 'Wires',
             link: '/wires/',
@@ -100,7 +102,6 @@ export default defineConfig({
           page('Wires compared', '/benchmarks/wires'),
           page('Other brokers', '/benchmarks/brokers'),
           page('Faults survived', '/benchmarks/faults'),
-          page('Attacks withstood', '/benchmarks/abuse'),
           page('Attacks withstood', '/benchmarks/abuse'),
         ],
       },
