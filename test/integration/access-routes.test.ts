@@ -11,6 +11,9 @@ import { ClosedWorld } from '../support/closed-node.ts'
 const ANYBODY: Readonly<Record<string, string>> = {
   'GET /healthz': 'load balancers have no credentials, and it says nothing but that the process lives',
   'GET /readyz': 'the same; it says nothing of channels, users or clients',
+  'GET /docs': 'a page that says how routes are asked; FANWIRE_DOCS=0 takes it away',
+  'GET /docs/reference.js': 'the script of that page',
+  'GET /openapi.json': 'the same for programs: nothing of channels, users or clients',
   'GET /socket.io/': 'a session begins without a name; what it asks for is asked by the access matrix',
   'POST /socket.io/': 'a session is its own credential, and a made-up one is none',
 }
