@@ -13,6 +13,7 @@ import type { ChannelLog } from '../broker/log/log.ts'
 import type { Access } from '../broker/access/access.ts'
 import type { Claims } from '../broker/access/tokens.ts'
 import { Limits } from '../broker/limits/limits.ts'
+import { Usage } from '../broker/limits/usage.ts'
 import { Publisher } from '../broker/publisher.ts'
 import { Addresses } from './address.ts'
 import { scopeOf } from './auth.ts'
@@ -51,6 +52,8 @@ export interface Context {
   readonly clients: Clients
   readonly addresses: Addresses
   readonly limits: Limits
+  /** What users and keys do on other nodes. */
+  readonly usage: Usage
   readonly tickets: Tickets
   readonly nodes: Nodes
   /** Commands to all nodes. */
@@ -107,7 +110,8 @@ function createTickets({ log, config, access }: Parts): Tickets {
   }
 }
 
-type Made = 'publisher' | 'clients' | 'addresses' | 'limits' | 'tickets' | 'nodes' | 'control' | 'questions'
+type Made =
+  'publisher' | 'clients' | 'addresses' | 'limits' | 'usage' | 'tickets' | 'nodes' | 'control' | 'questions'
 
 type Parts = Omit<Context, Made> & {
   readonly logger: Logger
@@ -121,9 +125,13 @@ export function createContext(parts: Parts): Context {
   parts.metrics.countLimited(() => limits.hits)
   const publisher = new Publisher({ ...parts, limits, scopeOf })
   const addresses = new Addresses(parts.config.trustProxy)
+  const cluster = createCluster(parts)
+  const rulesHaveRates = () =>
+    [...access.rules.list, access.rules.default].some(({ rate }) => rate !== undefined)
   return {
     ...parts,
-    ...createCluster(parts),
+    ...cluster,
+    usage: new Usage({ ...parts, limits, nodes: cluster.nodes, rulesHaveRates }),
     clients,
     addresses,
     limits,

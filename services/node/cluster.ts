@@ -14,7 +14,8 @@ export function retentions(access: Access, { idempotencyWindow }: Config): Reten
 }
 
 /** Hears what others tell, and says that this node is there. Does not raise. */
-export async function openCluster({ access, clients, control, nodes, questions }: Context): Promise<void> {
+export async function openCluster(context: Context): Promise<void> {
+  const { access, clients, control, nodes, questions, usage } = context
   control
     .on('revoke', ({ user, before, until }) => access.revoke(user, before, until))
     .on('disconnect', ({ user, client }, { past }) => {
@@ -24,17 +25,19 @@ export async function openCluster({ access, clients, control, nodes, questions }
     .on('unsubscribe', ({ user, channel }, { past }) => {
       if (!past) clients.end(user, unsubscribed(channel), each => each.held.channels.includes(channel))
     })
-  await Promise.all([control.open(), nodes.open(), questions.open()])
+  access.on('rules', () => void usage.open())
+  await Promise.all([control.open(), nodes.open(), questions.open(), usage.open()])
 }
 
 /** Lets go of everything but the server. */
 export async function closeParts(context: Context): Promise<void> {
-  const { health, clients, access, hub, log, control, questions, nodes } = context
+  const { health, clients, access, hub, log, control, questions, nodes, usage } = context
   health.close()
   clients.close()
   access.close()
   control.close()
   questions.close()
+  usage.close()
   await nodes.close()
   hub.close()
   await log.close()

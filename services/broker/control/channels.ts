@@ -7,6 +7,8 @@ import type { Retention } from '../log/log.ts'
 export const CONTROL = 'fanwire:control'
 /** Questions to all nodes. They are not commands' neighbours, lest a console that asks push revocations out. */
 export const QUESTIONS = 'fanwire:questions'
+/** What users and keys take on each node. */
+export const USAGE = 'fanwire:usage'
 /** Where nodes announce themselves. */
 export const NODES = 'fanwire:nodes'
 
@@ -38,6 +40,7 @@ export const TOKEN_LIFE_MS = 24 * 60 * MINUTE
 const QUESTIONS_KEPT: Retention = { events: 1000, age: 10 * SECOND, bytes: 4 * MIB }
 const ANSWERS_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 64 * MIB }
 const NODES_KEPT: Retention = { events: 20_000, age: 30 * SECOND, bytes: 8 * MIB }
+const USAGE_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 16 * MIB }
 /** Two events a ticket: that it was issued, and that it was used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
@@ -63,6 +66,7 @@ export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINU
     if (channel === CONTROL) return control
     if (channel === QUESTIONS) return QUESTIONS_KEPT
     if (channel === NODES) return NODES_KEPT
+    if (channel === USAGE) return USAGE_KEPT
     if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT
     return channel.startsWith(TICKETS) ? tickets : undefined
   }

@@ -57,6 +57,11 @@ export class Holds {
     return this.#tables.find(table => table.scope === scope)?.held ?? new Map()
   }
 
+  /** What its names may hold; undefined: there is no such limit. */
+  mostOf(scope: Holder): Readonly<Held> | undefined {
+    return this.#tables.find(table => table.scope === scope)?.most
+  }
+
   /** Raises FW_TOO_MANY_REQUESTS unless one more connection may come, with so many subscriptions. */
   check(party: Party, subscriptions = 0): void {
     this.#check(this.#placesOf(party), { connections: 1, subscriptions })

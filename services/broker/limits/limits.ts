@@ -17,6 +17,17 @@ interface Flow {
   readonly buckets: Buckets
 }
 
+/** Somebody's bucket that other nodes have as well. */
+export interface Spent {
+  readonly table: string
+  readonly name: string
+  readonly allowance: Allowance
+}
+
+const RULES = 'rule'
+/** Of whom is remembered that others have to know what they took. */
+const MOST_SPENT = 100_000
+
 /** A bucket that something is taken from. */
 interface Tap {
   readonly scope: Scope
@@ -24,6 +35,8 @@ interface Tap {
   readonly allowance: Allowance
   readonly bucket: Bucket
   readonly cost: number
+  /** Of a user or a key, whose limit holds over all nodes. */
+  readonly name?: string
 }
 
 export interface LimitsOptions {
@@ -35,6 +48,10 @@ export class Limits {
   /** For metrics. */
   readonly hits = new Hits()
   readonly holds: Holds
+  /** There are other nodes, which are told what is spent. */
+  sharing = false
+  /** From what something was taken that others may have to know; only where it is shared. */
+  readonly spent = new Map<Bucket, Spent>()
   readonly #now: () => number
   readonly #flows: Readonly<Record<Rate, readonly Flow[]>>
   /** By rule and user, or address. */
@@ -61,6 +78,20 @@ export class Limits {
   get size(): number {
     const flows = RATES.flatMap(rate => this.#flows[rate])
     return flows.reduce((sum, { buckets }) => sum + buckets.size, this.#rules.size + this.holds.size)
+  }
+
+  /** Whether there is a limit of users or keys in the settings. */
+  get shares(): boolean {
+    if (RATES.some(rate => this.has(rate, 'user', 'key'))) return true
+    return this.holds.mostOf('user') !== undefined || this.holds.mostOf('key') !== undefined
+  }
+
+  /** Another node has taken so much: it is missing here too. The allowance counts for rules alone. */
+  spentElsewhere(table: string, name: string, count: number, allowance: Allowance): void {
+    const now = this.#now()
+    if (table === RULES) return this.#rules.of(name, allowance, now).debit(allowance, count, now)
+    const flow = RATES.flatMap(rate => this.#flows[rate]).find(flow => tableOf(flow) === table)
+    flow?.buckets.of(name, flow.allowance, now).debit(flow.allowance, count, now)
   }
 
   /** Whether there is such a limit. */
@@ -96,9 +127,9 @@ export class Limits {
         return [{ scope, rate, allowance, bucket, cost }]
       }
       const name = nameOf(scope, party)
-      return name === undefined
-        ? []
-        : [{ scope, rate, allowance, bucket: buckets.of(name, allowance, now), cost }]
+      if (name === undefined) return []
+      const bucket = buckets.of(name, allowance, now)
+      return [{ scope, rate, allowance, bucket, cost, ...(scope === 'address' ? {} : { name }) }]
     })
   }
 
@@ -109,7 +140,8 @@ export class Limits {
     const name = user === undefined ? `${match} address ${party.address ?? ''}` : `${match} user ${user}`
     const allowance = { burst: rate.burst, perSecond: rate.publish }
     const bucket = this.#rules.of(name, allowance, now)
-    return [{ scope: 'rule', rate: 'publishes', allowance, bucket, cost: 1 }]
+    const shared = user === undefined ? {} : { name }
+    return [{ scope: 'rule', rate: 'publishes', allowance, bucket, cost: 1, ...shared }]
   }
 
   /** From all or from none. */
@@ -123,8 +155,17 @@ export class Limits {
       by = tap
     }
     if (by !== undefined) throw this.hits.hit(by.rate, by.scope, longest)
-    for (const { bucket, allowance, cost } of taps) bucket.spend(allowance, cost, now)
+    for (const tap of taps) {
+      const { bucket, allowance, cost, name } = tap
+      bucket.spend(allowance, cost, now)
+      if (this.sharing && name !== undefined && this.spent.size < MOST_SPENT)
+        this.spent.set(bucket, { table: tableOf(tap), name, allowance })
+    }
   }
+}
+
+function tableOf({ scope, rate }: Pick<Tap, 'scope' | 'rate'>): string {
+  return scope === 'rule' ? RULES : `${rate} ${scope}`
 }
 
 function capital<T extends string>(text: T): Capitalize<T> {

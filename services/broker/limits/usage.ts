@@ -1,0 +1,217 @@
+// What users and keys do on other nodes, approximately: each node tells the others what those took and hold that come
+// near a limit, at most once a second, and takes what it hears for its own.
+
+import { USAGE } from '../control/channels.ts'
+import { draftOf, type Entry, Tail } from '../control/tail.ts'
+import type { Logger } from '../logger.ts'
+import type { ChannelLog } from '../log/log.ts'
+import type { Held } from './holds.ts'
+import type { Holder } from './limited.ts'
+import type { Limits } from './limits.ts'
+
+const TELL_MS = 1000
+/** What is held is told again after this, and counts as gone when it was not told for longer. */
+const AGAIN_MS = 5000
+const GONE_MS = 15_000
+const START_MS = 5000
+/** Entries of one event, and of one second: the rest is told in the next one. */
+const PIECE = 1000
+const MOST = 10_000
+const SHARED: readonly Holder[] = ['user', 'key']
+
+type Taken = readonly [table: string, name: string, count: number, burst: number, perSecond: number]
+type Holding = readonly [scope: Holder, name: string, connections: number, subscriptions: number]
+
+interface Told {
+  readonly node: string
+  readonly taken?: readonly Taken[]
+  readonly held?: readonly Holding[]
+}
+
+export interface UsageOptions {
+  readonly log: ChannelLog
+  readonly logger: Logger
+  readonly limits: Limits
+  readonly nodes: { readonly id: string; list(): readonly unknown[] }
+  /** Rules give users rates. */
+  readonly rulesHaveRates: () => boolean
+  /** A clock that only goes forward, ms; for tests. */
+  readonly now?: () => number
+}
+
+export class Usage {
+  readonly #options: UsageOptions
+  readonly #now: () => number
+  readonly #tail: Tail
+  /** What this node has said that it holds, by scope and name. */
+  readonly #said = new Map<
+    string,
+    Held & { readonly scope: Holder; readonly name: string; readonly at: number }
+  >()
+  /** What others hold, by scope and name and then node. */
+  readonly #others = new Map<string, Map<string, Held & { readonly at: number }>>()
+  #timer: NodeJS.Timeout | undefined
+  #telling = false
+
+  constructor(options: UsageOptions) {
+    this.#options = options
+    this.#now = options.now ?? (() => performance.now())
+    const { log, logger, limits } = options
+    this.#tail = new Tail({
+      log,
+      channel: USAGE,
+      from: 'latest',
+      logger,
+      entry: entry => this.#heard(entry),
+    })
+    limits.holds.others = (scope, name) => this.#heldElsewhere(scope, name)
+  }
+
+  /** Begins where there is a limit that holds over all nodes; else does nothing. Does not raise. */
+  async open(within = START_MS): Promise<void> {
+    const { limits, rulesHaveRates } = this.#options
+    if (this.#timer !== undefined || !(limits.shares || rulesHaveRates())) return
+    limits.sharing = true
+    this.#timer = setInterval(() => void this.tell(), TELL_MS).unref()
+    await this.#tail.open(within)
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    this.#tail.close()
+  }
+
+  /** Tells what is due, unless this is the only node. Does not raise. */
+  async tell(): Promise<void> {
+    this.#forget()
+    const nodes = this.#options.nodes.list().length
+    if (this.#telling) return
+    if (nodes < 2) return this.#forgetSpent()
+    this.#telling = true
+    const taken = this.#taken(nodes)
+    const held = this.#held(nodes)
+    const { id: node } = this.#options.nodes
+    const pieces: Told[] = []
+    for (let at = 0; at < Math.max(taken.length, held.length); at += PIECE) {
+      pieces.push({ node, taken: taken.slice(at, at + PIECE), held: held.slice(at, at + PIECE) })
+    }
+    try {
+      if (pieces.length > 0)
+        await this.#options.log.append(
+          USAGE,
+          pieces.map(piece => draftOf('usage', piece)),
+        )
+    } catch {
+      // The log is away, which it says itself. What was to be told is lost: the limits are a node's own until then.
+    }
+    this.#telling = false
+  }
+
+  /** What was taken here and others do not know, where it is above half of this node's share. */
+  #taken(nodes: number): Taken[] {
+    const now = this.#now()
+    const taken: Taken[] = []
+    const { spent } = this.#options.limits
+    for (const [bucket, { table, name, allowance }] of spent) {
+      if (taken.length === MOST) break
+      const { burst, perSecond } = allowance
+      if (bucket.untold > burst / nodes / 2) taken.push([table, name, bucket.untold, burst, perSecond])
+      else if (!bucket.isFull(allowance, now)) continue
+      bucket.untold = 0
+      spent.delete(bucket)
+    }
+    return taken
+  }
+
+  /** What is held here above half of this node's share, and is news; also that it is not any more. */
+  #held(nodes: number): Holding[] {
+    const now = this.#now()
+    const { holds } = this.#options.limits
+    const found: Holding[] = []
+    const say = (scope: Holder, name: string, { connections, subscriptions }: Readonly<Held>) => {
+      found.push([scope, name, connections, subscriptions])
+    }
+    for (const scope of SHARED) {
+      const most = holds.mostOf(scope)
+      if (most === undefined) continue
+      for (const [name, held] of holds.of(scope)) {
+        if (found.length >= MOST) return found
+        if (!isNear(held, most, nodes)) continue
+        const id = idOf(scope, name)
+        const said = this.#said.get(id)
+        if (said !== undefined && isSame(said, held) && now - said.at < AGAIN_MS) continue
+        this.#said.set(id, { scope, name, ...held, at: now })
+        say(scope, name, held)
+      }
+      for (const [id, said] of this.#said) {
+        if (said.scope !== scope || found.length >= MOST) continue
+        const held = holds.of(scope).get(said.name)
+        if (held !== undefined && isNear(held, most, nodes)) continue
+        this.#said.delete(id)
+        say(scope, said.name, held ?? { connections: 0, subscriptions: 0 })
+      }
+    }
+    return found
+  }
+
+  #heard({ data }: Entry): void {
+    const { node, taken = [], held = [] } = data as Told
+    if (node === this.#options.nodes.id) return
+    const { limits } = this.#options
+    for (const [table, name, count, burst, perSecond] of taken) {
+      limits.spentElsewhere(table, name, count, { burst, perSecond })
+    }
+    const at = this.#now()
+    for (const [scope, name, connections, subscriptions] of held) {
+      const id = idOf(scope, name)
+      const by = this.#others.get(id) ?? new Map<string, Held & { readonly at: number }>()
+      if (connections === 0 && subscriptions === 0) by.delete(node)
+      else by.set(node, { connections, subscriptions, at })
+      if (by.size === 0) this.#others.delete(id)
+      else this.#others.set(id, by)
+    }
+  }
+
+  #heldElsewhere(scope: Holder, name: string): Held {
+    const sum = { connections: 0, subscriptions: 0 }
+    if (this.#others.size === 0) return sum
+    const oldest = this.#now() - GONE_MS
+    for (const { connections, subscriptions, at } of this.#others.get(idOf(scope, name))?.values() ?? []) {
+      if (at < oldest) continue
+      sum.connections += connections
+      sum.subscriptions += subscriptions
+    }
+    return sum
+  }
+
+  /** What has come back by now nobody has to know. */
+  #forgetSpent(): void {
+    const now = this.#now()
+    for (const [bucket, { allowance }] of this.#options.limits.spent) {
+      if (!bucket.isFull(allowance, now)) continue
+      bucket.untold = 0
+      this.#options.limits.spent.delete(bucket)
+    }
+  }
+
+  #forget(): void {
+    const oldest = this.#now() - GONE_MS
+    for (const [id, by] of this.#others) {
+      for (const [node, { at }] of by) if (at < oldest) by.delete(node)
+      if (by.size === 0) this.#others.delete(id)
+    }
+  }
+}
+
+function idOf(scope: Holder, name: string): string {
+  return `${scope} ${name}`
+}
+
+function isSame(a: Readonly<Held>, b: Readonly<Held>): boolean {
+  return a.connections === b.connections && a.subscriptions === b.subscriptions
+}
+
+function isNear(held: Readonly<Held>, most: Readonly<Held>, nodes: number): boolean {
+  const near = (count: keyof Held) => most[count] > 0 && held[count] > most[count] / nodes / 2
+  return near('connections') || near('subscriptions')
+}

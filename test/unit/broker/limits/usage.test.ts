@@ -1,0 +1,130 @@
+// Limits of users over several nodes that share a log, by a clock of the test's own.
+
+import t, { type Test } from 'tap'
+import { ANONYMOUS } from '../../../../services/broker/access/identity.ts'
+import { USAGE } from '../../../../services/broker/control/channels.ts'
+import { Limits } from '../../../../services/broker/limits/limits.ts'
+import type { LimitSettings } from '../../../../services/broker/limits/limited.ts'
+import { Usage } from '../../../../services/broker/limits/usage.ts'
+import { until } from '../../../support/until.ts'
+import { configOf } from '../../../contract/node.ts'
+import { sharedLog } from '../control/shared-log.ts'
+
+const logger = { debug() {}, info() {}, warn() {} }
+const rule = { match: 'default', rate: undefined }
+const rated = { match: 'chat:*', rate: { publish: 0.001, burst: 20 } }
+const party = (user: string) => ({ identity: { ...ANONYMOUS, kind: 'token' as const, user }, address: 'a' })
+
+async function nodesOf(t: Test, count: number, settings: Record<string, string>, rates = false) {
+  const clock = { now: 0 }
+  const { log, view } = sharedLog()
+  const ids = Array.from({ length: count }, (_, i) => `node ${i}`)
+  const nodes = await Promise.all(
+    ids.map(async id => {
+      const now = () => clock.now
+      const limits = new Limits(configOf(settings) as LimitSettings, { now })
+      const list = () => ids
+      const usage = new Usage({
+        log: view(),
+        logger,
+        limits,
+        nodes: { id, list },
+        rulesHaveRates: () => rates,
+        now,
+      })
+      await usage.open()
+      t.teardown(() => usage.close())
+      return { limits, usage }
+    }),
+  )
+  const told = async () => {
+    const { events } = await log.read(USAGE, 'earliest', { events: 1000, bytes: 1e9 })
+    return events.length
+  }
+  return { nodes, clock, told }
+}
+
+/** How many publishes are taken at once. */
+function publishes(limits: Limits, user: string, of: Parameters<Limits['publish']>[1] = rule): number {
+  for (let taken = 0; ; taken++) {
+    try {
+      limits.publish(party(user), of, 1)
+    } catch {
+      return taken
+    }
+  }
+}
+
+t.test('what a user took on one node is missing on the others', async t => {
+  const { nodes, clock } = await nodesOf(t, 3, { USER_PUBLISHES: '10/s:20' })
+  const [a, b, c] = nodes
+  if (!a || !b || !c) throw new Error('no nodes')
+  t.equal(publishes(a.limits, 'ada'), 20)
+  await a.usage.tell()
+  await until('b knows', () => publishes(b.limits, 'ada') === 0)
+  t.equal(publishes(c.limits, 'ada'), 0)
+  t.equal(publishes(c.limits, 'bob'), 20)
+  // A second brings 10, for all of them together: each takes them, and then makes up for what the others took.
+  let total = 0
+  for (let second = 1; second <= 60; second++) {
+    clock.now = second * 1000
+    for (const { limits } of nodes) total += publishes(limits, 'ada')
+    for (const { usage } of nodes) await usage.tell()
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  t.ok(total >= 540 && total <= 660, `${total} of 600 in a minute`)
+})
+
+t.test("a rule's rate is a user's over all nodes, too", async t => {
+  const { nodes } = await nodesOf(t, 2, {}, true)
+  const [a, b] = nodes
+  if (!a || !b) throw new Error('no nodes')
+  t.equal(publishes(a.limits, 'ada', rated), 20)
+  await a.usage.tell()
+  await until('b knows', () => publishes(b.limits, 'ada', rated) === 0)
+  t.equal(publishes(b.limits, 'ada', { ...rated, match: 'other:*' }), 20)
+})
+
+t.test('connections elsewhere count until they have left, or their node is not heard any more', async t => {
+  const { nodes, clock } = await nodesOf(t, 2, { USER_CONNECTIONS: '3' })
+  const [a, b] = nodes
+  if (!a || !b) throw new Error('no nodes')
+  const elsewhere = () => b.limits.holds.others('user', 'ada').connections
+  const first = a.limits.holds.take(party('ada'))
+  a.limits.holds.take(party('ada'))
+  await a.usage.tell()
+  await until('b knows', () => elsewhere() === 2)
+  const here = b.limits.holds.take(party('ada'))
+  t.throws(() => b.limits.holds.check(party('ada')), { code: 'FW_TOO_MANY_REQUESTS' })
+  t.doesNotThrow(() => b.limits.holds.check(party('bob')))
+  here?.end()
+  first?.end()
+  await a.usage.tell()
+  await until('b knows', () => elsewhere() === 1)
+  clock.now = 16_000
+  t.equal(elsewhere(), 0, 'a was not heard for long')
+  await a.usage.tell()
+  await until('b heard it again', () => elsewhere() === 1)
+})
+
+t.test('nothing is told without such a limit, nor of users who are far from theirs', async t => {
+  const off = await nodesOf(t, 2, { ADDRESS_PUBLISHES: '1/s' })
+  publishes(off.nodes[0]?.limits as Limits, 'ada')
+  for (const { usage } of off.nodes) await usage.tell()
+  t.equal(await off.told(), 0)
+
+  const { nodes, told } = await nodesOf(t, 2, { USER_PUBLISHES: '10/s:20', USER_CONNECTIONS: '100' })
+  const [a] = nodes
+  for (let i = 0; i < 5; i++) a?.limits.publish(party('ada'), rule, 1)
+  a?.limits.holds.take(party('ada'))
+  await a?.usage.tell()
+  t.equal(await told(), 0)
+  a?.limits.publish(party('ada'), rule, 1)
+  await a?.usage.tell()
+  t.equal(await told(), 1)
+
+  const alone = await nodesOf(t, 1, { USER_PUBLISHES: '1/s' })
+  publishes(alone.nodes[0]?.limits as Limits, 'ada')
+  await alone.nodes[0]?.usage.tell()
+  t.equal(await alone.told(), 0, 'nor where there is nobody to tell')
+})
