@@ -97,6 +97,14 @@ function refuse(setting: string, path: string): (error: unknown) => never {
   }
 }
 
+/** What rules may say already and nodes do not do yet. */
+const IGNORED: readonly { readonly member: string; asked(rule: Rule): boolean }[] = [
+  { member: 'transient: true', asked: ({ transient }) => transient },
+  { member: 'slow: newest or close', asked: ({ slow }) => slow === 'newest' || slow === 'close' },
+  { member: 'presence: true', asked: ({ presence }) => presence },
+  { member: 'subscribe: hook', asked: ({ subscribe }) => subscribe.includes('hook') },
+]
+
 /** A file with keys of tokens, as a source. */
 class FileKeys implements KeySource {
   readonly known = true
@@ -157,7 +165,11 @@ export class Access extends EventEmitter<AccessEvents> {
     if (rulesFile !== undefined) {
       const opened = openRulesFile(rulesFile, hangUp === undefined ? {} : { hangUp })
       this.#rulesFile = await opened.catch(refuse('FANWIRE_RULES', rulesFile))
-      this.#follow(this.#rulesFile, 'FANWIRE_RULES', () => this.emit('rules'))
+      this.#follow(this.#rulesFile, 'FANWIRE_RULES', () => {
+        this.#warn()
+        this.emit('rules')
+      })
+      this.#warn()
     }
     if (keysFile !== undefined) {
       const opened = watchFile({ path: keysFile, parse: parseKeysFile })
@@ -181,6 +193,17 @@ export class Access extends EventEmitter<AccessEvents> {
       await this.#jwks.refresh()
     }
     this.#readKeys()
+  }
+
+  /** Says what rules ask for that this version does not do, so that nobody relies on it. */
+  #warn(): void {
+    const { list, default: others } = this.rules
+    for (const rule of [...list, others]) {
+      const ignored = IGNORED.filter(({ asked }) => asked(rule)).map(({ member }) => member)
+      if (ignored.length === 0) continue
+      const about = { rule: rule.match, line: rule.line, ignored }
+      this.#options.logger.warn(about, 'a rule asks for what this version does not do yet')
+    }
   }
 
   #createTokens(source: KeySource): Tokens {

@@ -48,7 +48,12 @@ export class PushReader extends ObjectReader {
       // What can't be had is asked for again with the cursor, and so is what follows it.
       reading.catch(() => destroy(session))
     })
-    await untilCut<Buffer>(held, bytes => lines.take(bytes))
+    await untilCut<Buffer>(held, bytes => lines.take(bytes)).catch(async error => {
+      // What has come moves the reader before its next session asks with the cursor.
+      destroy(session)
+      await reading.catch(() => {})
+      throw error
+    })
     await reading
     return retry
   }
