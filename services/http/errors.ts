@@ -10,6 +10,7 @@ import { clientErrorOf } from '../broker/log/client-error.ts'
 import { breakOff, takesChunks, writeOpenHead } from './open-ended.ts'
 import { chunkOf } from './chunks.ts'
 import { answerAndClose, http2StreamOf, isHttp2 } from './exchange.ts'
+import { loggedPath } from './target.ts'
 
 /** Longest URL, bytes. */
 export const MAX_URL = 32 * 1024
@@ -51,7 +52,7 @@ function told(error: unknown, request: FastifyRequest): FanwireError | undefined
 export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   let error = told(thrown, request)
   if (error === undefined) {
-    const path = request.url.split('?', 1)[0]
+    const path = loggedPath(request.url)
     if (request.raw.destroyed || reply.raw.destroyed) {
       request.log.debug({ err: thrown, method: request.method, path }, 'the client went away')
     } else {

@@ -14,7 +14,7 @@ import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { protocols } from './listeners.ts'
 import { addressRates, identityRates } from './rates.ts'
-import { target } from './target.ts'
+import { loggedPath, target } from './target.ts'
 import { halfOpen } from './node/half-open.ts'
 import { pipelining } from './node/pipelining.ts'
 import { unrouted } from './node/unrouted.ts'
@@ -49,7 +49,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
 /** One line a request. Never the query, nor headers: they may hold what is nobody's business. */
 function logRequests(app: FastifyInstance): void {
   app.addHook('onResponse', (request, reply, done) => {
-    const path = request.url.split('?', 1)[0]
+    const path = loggedPath(request.url)
     const ms = Math.round(reply.elapsedTime * 10) / 10
     request.log.debug({ method: request.method, path, status: reply.statusCode, ms }, 'request')
     done()

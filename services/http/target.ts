@@ -25,6 +25,14 @@ export function originForm(request: Pick<IncomingMessage, 'url' | 'headers'>): s
   return rest.startsWith('/') ? rest : `/${rest}`
 }
 
+/**
+ * What logs say of a URL: as far as it has nothing but what paths have here. A query may hold secrets, and clients get
+ * their `?` wrong.
+ */
+export function loggedPath(url = ''): string {
+  return /^[\w.:~@/-]*/.exec(url)?.[0] ?? ''
+}
+
 /** The name in `Host`, or over HTTP/2 in `:authority`; undefined where there is neither. Raises FW_BAD_REQUEST. */
 function hostOf({ raw }: FastifyRequest): string | undefined {
   const { headers, rawHeaders, httpVersion } = raw

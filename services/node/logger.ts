@@ -4,13 +4,14 @@ import type { FastifyBaseLogger } from 'fastify'
 import { pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from '../config/config.ts'
+import { loggedPath } from '../http/target.ts'
 import { LogOutput } from './log-output.ts'
 
 /** `worker`, and the process id, are in every line of one. */
 export function createLogger({ logLevel }: Config, worker?: number): FastifyBaseLogger {
   const redact = (request: { method?: string; url?: string }) => ({
     method: request.method,
-    path: request.url?.split('?', 1)[0],
+    path: loggedPath(request.url),
   })
   const options = {
     level: logLevel,

@@ -7,6 +7,7 @@ import { get } from '../support/footprint.ts'
 import { proxyRedis, type RedisProxy } from '../support/redis-proxy.ts'
 import { type RedisServer, startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
+import { randomFrom } from '../support/random.ts'
 
 /** Sends one command to a Redis server. */
 export type Server = (command: string, ...args: (string | number)[]) => Promise<unknown>
@@ -157,15 +158,4 @@ export function serverAt(port: number, password = ''): Server {
 /** Whether a node says that it is ready. */
 export async function isReady({ port }: Part): Promise<boolean> {
   return (await get(port, '/readyz', 1000).catch(() => undefined))?.status === 200
-}
-
-/** Mulberry32: a small generator of numbers that look random. */
-function randomFrom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }

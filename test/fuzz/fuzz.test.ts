@@ -1,0 +1,29 @@
+// A short run of npm run fuzz, of always the same inputs.
+
+import t from 'tap'
+import { runFuzz } from './run.ts'
+
+t.test('2,000 inputs that are almost right: coded answers, no crash, no secret in the log', async t => {
+  const { wrong, lines, answers } = await runFuzz({
+    seed: 20261126,
+    inputs: 2000,
+    built: false,
+    say: text => t.comment(text),
+  })
+  t.strictSame(wrong, [])
+  t.ok(lines > 500, 'the node wrote what it did')
+  for (const kind of [
+    'token: 401',
+    'header: ',
+    'url: 200',
+    'body: 201',
+    'ws: FW_',
+    'socket.io: ',
+    'rules: bad',
+  ]) {
+    t.ok(
+      [...answers.keys()].some(name => name.startsWith(kind)),
+      kind,
+    )
+  }
+})

@@ -1,0 +1,231 @@
+// What a node is given: tokens, headers, URLs, bodies, frames of WebSocket and packets of Socket.IO.
+
+import { type ClosedWorld, RULES } from '../support/closed-node.ts'
+import type { Random } from '../support/random.ts'
+import { segment, signToken, userClaims } from '../support/tokens.ts'
+import { anyJson, damaged } from './mutate.ts'
+
+/** Bytes of a whole request, or a text for a connection. */
+export type Input =
+  | { readonly kind: 'token' | 'header' | 'url' | 'body'; readonly request: Buffer }
+  | { readonly kind: 'ws' | 'socket.io'; readonly message: string | Buffer }
+  | { readonly kind: 'rules'; readonly text: string }
+
+/** Goes with everything that is secret, so that it is found wherever it turns up. */
+export const MARK = 's3cr3tM4rk'
+
+const PATHS = [
+  '/v1/poll?channel=room:1&cursor=latest',
+  '/v1/poll?channel=open:1&channel=room:2&limit=3',
+  '/v1/long-poll?channel=open:1&cursor=earliest&wait=1',
+  '/v1/sse?channel=room:1',
+  '/v1/stream?channel=open:1&cursor=a-1',
+  '/v1/push?channel=open:1',
+  '/v1/refresh?channel=open:1&every=5',
+  '/v1/ws?channel=open:1',
+  '/v1/channels/open:1',
+  '/v1/channels/room:1/events/a-1',
+  '/socket.io/?EIO=4&transport=polling',
+  '/metrics',
+  '/readyz?for=publish',
+]
+const ENTRY = '{"channel":"open:1","data":{"a":[1,"b"]},"type":"note","idempotencyKey":"k","priority":"low"}'
+const COMMANDS = [
+  '{"ref":1,"subscribe":"open:1","cursor":"earliest"}',
+  '{"ref":1,"unsubscribe":"open:1"}',
+  `{"ref":"a","publish":${ENTRY}}`,
+  `{"ref":1,"auth":{"token":"${MARK}.a.b"}}`,
+  `{"ref":1,"auth":{"key":"fw_${MARK}"}}`,
+  '{"ref":1,"ping":true}',
+]
+const PACKETS = [
+  '40',
+  `40{"token":"${MARK}.a.b"}`,
+  '41',
+  '3',
+  '420["subscribe",{"channel":"open:1"}]',
+  '421["unsubscribe",{"channel":"open:1"}]',
+  `422["publish",${ENTRY}]`,
+  `42["auth",{"token":"${MARK}.a.b"}]`,
+  '451-["publish",{"_placeholder":true,"num":0}]',
+]
+const HEADERS = [
+  `Authorization: Bearer ${MARK}`,
+  `Authorization: Basic ${MARK}`,
+  `Cookie: a=b; fw_token=${MARK}.x.y; c`,
+  'Origin: https://evil.example',
+  'Last-Event-ID: a-1,b-2',
+  'If-None-Match: W/"a", "b"',
+  'Accept-Encoding: gzip',
+  'Expect: 100-continue',
+  'Content-Length: 5',
+  'Transfer-Encoding: chunked',
+  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+  'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits',
+  'Sec-Fetch-Mode: navigate',
+  'Idempotency-Key: k',
+  'X-Forwarded-For: 1.2.3.4',
+]
+
+export class Inputs {
+  readonly #random: Random
+  readonly #world: ClosedWorld
+  /** Parts of credentials that were shown, the last some thousands. */
+  readonly #shown: string[] = []
+
+  constructor(random: Random, world: ClosedWorld) {
+    this.#random = random
+    this.#world = world
+  }
+
+  next(): Input {
+    const random = this.#random
+    switch (random.below(7)) {
+      case 0:
+        return { kind: 'token', request: this.#requestWithToken() }
+      case 1:
+        return { kind: 'header', request: request('GET', random.pick(PATHS), this.#headers()) }
+      case 2:
+        return {
+          kind: 'url',
+          request: request('GET', this.#url(), [`Authorization: Bearer ${this.#good()}`]),
+        }
+      case 3:
+        return { kind: 'body', request: this.#post() }
+      case 4:
+        return { kind: 'ws', message: this.#message(COMMANDS) }
+      case 5:
+        return { kind: 'socket.io', message: this.#message(PACKETS) }
+      default:
+        return { kind: 'rules', text: damaged(random, RULES) }
+    }
+  }
+
+  /** Whether a line has something secret in it. */
+  tells(line: string): boolean {
+    if (line.includes(MARK)) return true
+    const words = line.match(/[\w-]{40,}/g) ?? []
+    return words.some(word => this.#shown.includes(word))
+  }
+
+  #remember(credential: string): string {
+    this.#shown.push(...credential.split('.').filter(part => part.length >= 40))
+    this.#shown.splice(0, this.#shown.length - 3000)
+    return credential
+  }
+
+  #good(): string {
+    const { keys } = this.#world
+    return this.#remember(this.#random.oneIn(2) ? this.#world.token({ meta: MARK }) : keys.all.key)
+  }
+
+  /** Damaged claims, a damaged header, or a damaged token; mostly signed, to get behind the signature. */
+  #token(): string {
+    const random = this.#random
+    const { hs, rs, es } = this.#world
+    const key = random.oneIn(50) ? random.pick([rs, es]) : hs
+    const claims = JSON.stringify(
+      userClaims('ann', { caps: [{ channels: ['room:*'], allow: ['sub'] }], meta: MARK }),
+    )
+    switch (random.below(5)) {
+      case 0:
+        return signToken(key, damaged(random, claims))
+      case 1:
+        return signToken(key, { ...JSON.parse(claims), [random.pick(CLAIMS)]: anyJson(random) })
+      case 2:
+        return signToken(key, claims, {
+          [random.pick(['alg', 'kid', 'typ', 'jku', 'crit', 'x'])]: anyJson(random),
+        })
+      case 3:
+        return damaged(random, signToken(key, claims))
+      default: {
+        const head = damaged(random, JSON.stringify({ alg: key.alg, kid: key.kid, typ: 'JWT' }))
+        const input = `${segment(head)}.${segment(claims)}`
+        return `${input}.${key.sign(input).toString('base64url')}`
+      }
+    }
+  }
+
+  #requestWithToken(): Buffer {
+    const random = this.#random
+    const token = oneLine(this.#remember(this.#token()))
+    const path = random.pick(PATHS)
+    if (random.oneIn(3))
+      return request('GET', withSecret(path, 'channel_token', encodeURIComponent(token)), [])
+    const header = random.oneIn(4) ? `Cookie: fw_token=${token}` : `Authorization: Bearer ${token}`
+    return request('GET', path, [header])
+  }
+
+  #headers(): string[] {
+    const random = this.#random
+    const some = Array.from({ length: 1 + random.below(4) }, () => random.pick(HEADERS))
+    return some.map(line => (random.oneIn(2) ? damaged(random, line) : line))
+  }
+
+  #url(): string {
+    const random = this.#random
+    const path = random.pick(PATHS)
+    const url = damaged(random, path)
+    return random.oneIn(3)
+      ? withSecret(url, random.pick(['token', 'ticket', 'channel_token', 'key']), MARK)
+      : url
+  }
+
+  #post(): Buffer {
+    const random = this.#random
+    const [path, type, good] = random.pick(POSTS)
+    const body = Buffer.from(
+      random.oneIn(4) ? JSON.stringify(anyJson(random)) : damaged(random, good),
+      'utf8',
+    )
+    return request('POST', path, [`Authorization: Bearer ${this.#good()}`, `Content-Type: ${type}`], body)
+  }
+
+  #message(known: readonly string[]): string | Buffer {
+    const random = this.#random
+    if (random.oneIn(20)) return random.bytes(random.below(40))
+    const text = random.pick(known)
+    const token = random.oneIn(4) ? text.replace(`${MARK}.a.b`, oneLine(this.#remember(this.#token()))) : text
+    return random.oneIn(4) ? token : damaged(random, token)
+  }
+}
+
+/** `?` is not always where it should be. */
+function withSecret(path: string, name: string, secret: string): string {
+  return `${path}${path.includes('?') || path.length % 2 === 0 ? '&' : '?'}${name}=${secret}`
+}
+
+const CLAIMS = [
+  'sub',
+  'exp',
+  'nbf',
+  'iat',
+  'iss',
+  'aud',
+  'jti',
+  'expire_at',
+  'info',
+  'meta',
+  'caps',
+  'channel',
+  'allow',
+  'channels',
+]
+const POSTS: readonly (readonly [path: string, type: string, body: string])[] = [
+  ['/v1/channels/open:1/events?type=note', 'application/json', '{"a":[1,"b",null]}'],
+  ['/v1/channels/room:1/events', 'text/plain', 'hello é'],
+  ['/v1/events', 'application/json', `{"events":[${ENTRY},${ENTRY}]}`],
+  ['/v1/events', 'application/x-ndjson', `${ENTRY}\n${ENTRY}\n`],
+  ['/v1/tickets', 'application/json', '{}'],
+  ['/socket.io/?EIO=4&transport=polling&sid=x', 'text/plain', '40'],
+]
+
+function oneLine(text: string): string {
+  return Buffer.from(text.replaceAll(/[\r\n\0]/g, '')).toString()
+}
+
+function request(method: string, target: string, headers: readonly string[], body?: Buffer): Buffer {
+  const lines = [`${method} ${target} HTTP/1.1`, 'Host: 127.0.0.1', ...headers]
+  if (body !== undefined) lines.push(`Content-Length: ${body.length}`)
+  return Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`), body ?? Buffer.alloc(0)])
+}

@@ -1,0 +1,276 @@
+// Gives a node inputs, and looks at it: it answers, with codes; it does not fall, nor grow, nor write down what is secret.
+
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { WebSocket } from 'ws'
+import { residentOf } from '../../bench/processes/proc.ts'
+import { BadFileError } from '../../services/broker/files/bad-file.ts'
+import { parseRules } from '../../services/broker/rules/parse.ts'
+import { ClosedWorld, RULES } from '../support/closed-node.ts'
+import { type RunningNode, startNode } from '../support/node.ts'
+import { Random } from '../support/random.ts'
+import { type Input, Inputs } from './inputs.ts'
+
+export interface FuzzOptions {
+  readonly seed: number
+  readonly inputs: number
+  /** The node runs from dist/. */
+  readonly built: boolean
+  say(text: string): void
+}
+
+export interface FuzzResult {
+  /** What must not be, each with the input that it came of where that is known. */
+  readonly wrong: readonly string[]
+  readonly lines: number
+  /** Answers by kind of input and status or code. */
+  readonly answers: ReadonlyMap<string, number>
+  /** Resident bytes after the warm-up and at the end. */
+  readonly warm: number
+  readonly end: number
+}
+
+const AT_ONCE = 24
+/** A node that has not answered by then never will, ms. */
+const PATIENCE = 20_000
+/** How long a client that has sent its input does not end its side, ms. */
+const HELD_BACK = 200
+const WARM_UP = 0.3
+/** After so many inputs the node's own rules file is another one, good or bad. */
+const RULES_EVERY = 500
+const MOST_WRONG = 20
+
+class Fuzz {
+  readonly #options: FuzzOptions
+  readonly #world = new ClosedWorld()
+  readonly #inputs: Inputs
+  readonly #wrong: string[] = []
+  readonly #answers = new Map<string, number>()
+  #given = 0
+  #lines = 0
+  #warm = 0
+
+  constructor(options: FuzzOptions) {
+    this.#options = options
+    this.#inputs = new Inputs(new Random(options.seed), this.#world)
+  }
+
+  async run(): Promise<FuzzResult> {
+    const { built, inputs, say } = this.#options
+    const node = await startNode({ env: this.#env(), built })
+    try {
+      await Promise.all(Array.from({ length: AT_ONCE }, () => this.#lane(node)))
+      await this.#lookAt(node)
+    } catch (error) {
+      this.#blame(`the node does not answer any more: ${String(error)}`)
+    }
+    const end = residentOf([node.pid])
+    const { code, signal } = await node.stop()
+    if (code !== 0) this.#blame(`the node ended with ${code ?? signal}`)
+    this.#readLog(node)
+    say(`${this.#given} of ${inputs} inputs given`)
+    return { wrong: this.#wrong, lines: this.#lines, answers: this.#answers, warm: this.#warm, end }
+  }
+
+  #env(): Record<string, string> {
+    const closed = Object.entries(this.#world.settings).map(([name, value]) => [`FANWIRE_${name}`, value])
+    return {
+      ...Object.fromEntries(closed),
+      LOG_LEVEL: 'trace',
+      // What a node may hold for long is not what is looked for here.
+      FANWIRE_HISTORY_EVENTS: '10',
+      FANWIRE_HISTORY_AGE: '10s',
+      FANWIRE_IDEMPOTENCY_WINDOW: '10s',
+      FANWIRE_LINGER: '1s',
+    }
+  }
+
+  /** Gives one input after the other, over connections that last as long as the node leaves them. */
+  async #lane(node: RunningNode): Promise<void> {
+    const talk = (kind: 'ws' | 'socket.io', path: string, greeting: string) =>
+      new Talk(`ws://127.0.0.1:${node.port}${path}`, greeting, answer => this.#judge(kind, answer))
+    const ws = talk('ws', '/v1/ws', '')
+    const socketIo = talk('socket.io', '/socket.io/?EIO=4&transport=websocket', '40')
+    const { inputs, say } = this.#options
+    while (this.#given < inputs && this.#wrong.length < MOST_WRONG) {
+      const n = ++this.#given
+      const input = this.#inputs.next()
+      try {
+        this.#judge(input.kind, await this.#give(node, input, { ws, socketIo }), input)
+      } catch (error) {
+        this.#blame(error instanceof Error ? error.message : String(error), input)
+      }
+      if (n % RULES_EVERY === 0)
+        this.#world.writeRules(input.kind === 'rules' ? input.text : `${RULES}\n# ${n}`)
+      if (n % 1000 === 0) this.#readLog(node)
+      if (n === Math.floor(inputs * WARM_UP)) this.#warm = residentOf([node.pid])
+      if (n % 10_000 === 0) say(`${n} inputs, ${Math.round(residentOf([node.pid]) / 2 ** 20)} MiB`)
+    }
+    ws.close()
+    socketIo.close()
+  }
+
+  /** What was answered: the status, a code, or a word for what else happened. */
+  async #give(
+    { port }: RunningNode,
+    input: Input,
+    { ws, socketIo }: { readonly ws: Talk; readonly socketIo: Talk },
+  ): Promise<string> {
+    switch (input.kind) {
+      case 'ws':
+        return ws.say(input.message)
+      case 'socket.io':
+        return socketIo.say(input.message)
+      case 'rules':
+        return parsed(input.text)
+      default:
+        return exchange(port, input.request)
+    }
+  }
+
+  #judge(kind: Input['kind'], answer: string, input?: Input): void {
+    const name = `${kind}: ${answer}`
+    this.#answers.set(name, (this.#answers.get(name) ?? 0) + 1)
+    if (/^500|FW_INTERNAL|FW_LOG_REFUSED|uncoded|silence/.test(answer)) this.#blame(answer, input)
+  }
+
+  #blame(what: string, input?: Input): void {
+    const given =
+      input === undefined ? '' : ` after ${input.kind} ${JSON.stringify(textOf(input)).slice(0, 600)}`
+    this.#wrong.push(what + given)
+  }
+
+  /** The node still is what it was. */
+  async #lookAt({ url }: RunningNode): Promise<void> {
+    for (const path of ['/readyz', '/healthz']) {
+      const { status } = await fetch(url + path)
+      if (status !== 200) this.#blame(`${path} answers ${status} at the end`)
+    }
+  }
+
+  /** The lines since it was last read. */
+  #readLog({ logs }: RunningNode): void {
+    for (; this.#lines < logs.length && this.#wrong.length < MOST_WRONG; this.#lines++) {
+      const line = logs[this.#lines] ?? ''
+      if (this.#inputs.tells(line)) this.#blame(`a secret in the log: ${line.slice(0, 300)}`)
+      if (/"level":[56]0/.test(line)) this.#blame(`an error in the log: ${line.slice(0, 600)}`)
+    }
+  }
+}
+
+function textOf(input: Input): string {
+  if ('text' in input) return input.text
+  return 'request' in input ? input.request.toString('latin1') : String(input.message)
+}
+
+function parsed(text: string): string {
+  try {
+    parseRules(text)
+    return 'good'
+  } catch (error) {
+    if (error instanceof BadFileError) return 'bad'
+    throw error
+  }
+}
+
+/** Sends a request, and ends: what was answered, as far as it is looked at. */
+async function exchange(port: number, bytes: Buffer): Promise<string> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  let text = ''
+  const answered = new Promise<string>(resolve => {
+    const timer = setTimeout(() => resolve('silence'), PATIENCE)
+    const done = (answer: string) => {
+      clearTimeout(timer)
+      resolve(answer)
+    }
+    socket.on('data', piece => {
+      text = (text + piece.toString('latin1')).replace(/^HTTP\/1\.1 100 Continue\r\n\r\n/, '')
+      if (isWhole(text)) done(answerOf(text))
+    })
+    socket.on('error', () => {})
+    socket.once('end', () => done(answerOf(text)))
+    socket.once('close', () => done(answerOf(text)))
+  })
+  socket.write(bytes)
+  // A request that is not whole is waited for by the node until the client ends.
+  const ending = setTimeout(() => socket.end(), HELD_BACK)
+  const answer = await answered
+  clearTimeout(ending)
+  socket.destroy()
+  return answer
+}
+
+/** All of an answer that is looked at: the body of an error, and the head of any other. */
+function isWhole(text: string): boolean {
+  const head = text.indexOf('\r\n\r\n')
+  if (head === -1) return false
+  const length = /\r\ncontent-length: (\d+)/i.exec(text.slice(0, head + 2))?.[1]
+  return !/^HTTP\/1\.\d [45]/.test(text) || length === undefined || text.length >= head + 4 + Number(length)
+}
+
+function answerOf(text: string): string {
+  const status = /HTTP\/1\.\d ([2-5]\d\d)/.exec(text)?.[1]
+  if (status === undefined) return 'closed'
+  const code = /"code":"(FW_\w+)"/.exec(text)?.[1] ?? /"code":[0-5],"message"/.exec(text)?.[0]
+  return Number(status) < 400
+    ? status
+    : `${status} ${code ?? `uncoded ${JSON.stringify(text.slice(0, 300))}`}`
+}
+
+/** A WebSocket that is opened again when the node has closed it. */
+class Talk {
+  readonly #url: string
+  /** What is said first, lest everything after it be out of place. */
+  readonly #greeting: string
+  readonly #heard: (answer: string) => void
+  #socket: WebSocket | undefined
+
+  constructor(url: string, greeting: string, heard: (answer: string) => void) {
+    this.#url = url
+    this.#greeting = greeting
+    this.#heard = heard
+  }
+
+  /** Returns when the node has had it: `taken`, or what it was closed with. Answers are heard whenever they come. */
+  async say(message: string | Buffer): Promise<string> {
+    const socket = await this.#open()
+    const closed = once(socket, 'close').then(([code]) => `closed ${code}`)
+    const pinged = new Promise<string>(resolve => {
+      socket.once('pong', () => resolve('taken'))
+    })
+    const late = new Promise<string>(resolve => setTimeout(() => resolve('silence'), PATIENCE).unref())
+    socket.send(message)
+    socket.ping()
+    const answer = await Promise.race([closed, pinged, late])
+    closed.catch(() => {})
+    socket.removeAllListeners('pong')
+    return answer
+  }
+
+  close(): void {
+    this.#socket?.terminate()
+  }
+
+  async #open(): Promise<WebSocket> {
+    if (this.#socket?.readyState === WebSocket.OPEN) return this.#socket
+    const socket = new WebSocket(this.#url)
+    socket.setMaxListeners(0)
+    socket.on('error', () => {})
+    this.#socket = socket
+    await once(socket, 'message')
+    if (this.#greeting !== '') socket.send(this.#greeting)
+    socket.on('message', text => this.#heard(codeOf(String(text))))
+    return socket
+  }
+}
+
+function codeOf(text: string): string {
+  return /FW_\w+/.exec(text)?.[0] ?? 'answered'
+}
+
+export function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
+  return new Fuzz(options).run()
+}
+
+/** At the end no more than that, of what it was after the warm-up. */
+export const FLAT = 1.2
