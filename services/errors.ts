@@ -52,6 +52,11 @@ export const CODES = {
   FW_TOO_MANY_CONNECTIONS: code(503, 'the node holds as many connections as it may', true),
   FW_TOO_MANY_FOLLOWED: code(503, 'the node follows as many channels as it may', true),
   FW_LOG_UNAVAILABLE: code(503, 'the log can not be reached, or can not say that it holds the event', true),
+  FW_OVERLOADED: code(
+    503,
+    'the node has more to do than it can, and takes no new connections and reads',
+    true,
+  ),
   FW_NOT_READY: code(503, 'the node can not deliver right now', true),
   FW_DRAINING: code(503, 'the node is stopping', true),
   FW_NOT_TRIED: code(503, 'an earlier event of the same channel failed, so this one was not tried', true),

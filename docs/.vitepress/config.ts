@@ -48,6 +48,7 @@ export default defineConfig({
         text: 'Use',
         items: [
           page('Publish', '/publish'),
+          page('Limits', '/limits'),
           page('Access', '/access'),
           {
             text: 'Wires',

@@ -82,6 +82,9 @@ export interface Config extends LimitSettings {
   readonly maxConnections: number
   readonly memory: number
   readonly maxFollowed: number
+  /** Lag of the event loop (ms; 0: never) and memory of the process (bytes; 0: any) above which nothing new is taken. */
+  readonly maxLoopDelay: number
+  readonly maxRss: number
   readonly linger: number
   readonly heartbeat: number
   readonly stall: number

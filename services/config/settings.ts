@@ -407,6 +407,20 @@ export const SETTINGS = {
     default: '50000',
     doc: 'channels that the node follows at a time',
   }),
+  maxLoopDelay: setting({
+    group: 'Limits',
+    env: 'FANWIRE_MAX_LOOP_DELAY',
+    kind: duration('0', '1h'),
+    default: '1s',
+    doc: 'lag of the event loop, four times in a row, above which new reads are answered 503; 0: never',
+  }),
+  maxRss: setting({
+    group: 'Limits',
+    env: 'FANWIRE_MAX_RSS',
+    kind: size('0', '1024GiB'),
+    default: '0',
+    doc: "memory of the process above which they are; 0: near the heap's own limit alone",
+  }),
   addressConnections: setting({
     group: 'Limits',
     env: 'FANWIRE_ADDRESS_CONNECTIONS',

@@ -20,6 +20,7 @@ import { scopeOf } from './auth.ts'
 import { Clients } from './clients.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
+import { Pressure } from './pressure.ts'
 
 /** All workers behind the address, this one among them. Undefined where the primary does not answer. */
 export interface Workers {
@@ -52,6 +53,7 @@ export interface Context {
   readonly clients: Clients
   readonly addresses: Addresses
   readonly limits: Limits
+  readonly pressure: Pressure
   /** What users and keys do on other nodes. */
   readonly usage: Usage
   readonly tickets: Tickets
@@ -111,7 +113,16 @@ function createTickets({ log, config, access }: Parts): Tickets {
 }
 
 type Made =
-  'publisher' | 'clients' | 'addresses' | 'limits' | 'usage' | 'tickets' | 'nodes' | 'control' | 'questions'
+  | 'publisher'
+  | 'clients'
+  | 'addresses'
+  | 'limits'
+  | 'pressure'
+  | 'usage'
+  | 'tickets'
+  | 'nodes'
+  | 'control'
+  | 'questions'
 
 type Parts = Omit<Context, Made> & {
   readonly logger: Logger
@@ -123,6 +134,8 @@ export function createContext(parts: Parts): Context {
   const clients = new Clients(access)
   const limits = new Limits(parts.config)
   parts.metrics.countLimited(() => limits.hits)
+  const pressure = new Pressure(parts.config)
+  parts.metrics.readPressure(pressure)
   const publisher = new Publisher({ ...parts, limits, scopeOf })
   const addresses = new Addresses(parts.config.trustProxy)
   const cluster = createCluster(parts)
@@ -135,6 +148,7 @@ export function createContext(parts: Parts): Context {
     clients,
     addresses,
     limits,
+    pressure,
     publisher,
     tickets: createTickets(parts),
   }

@@ -208,6 +208,33 @@ export class Metrics {
     })
   }
 
+  /** What tells whether the node turns new reads away. */
+  readPressure(pressure: {
+    readonly cause: string | undefined
+    readonly shed: Readonly<Record<string, number>>
+  }): void {
+    const registers = [this.registry]
+    new Gauge({
+      name: 'fanwire_overloaded',
+      help: '1 while the node takes no new connections and reads, for its event loop or its memory',
+      registers,
+      aggregator: 'max',
+      collect() {
+        this.set(pressure.cause === undefined ? 0 : 1)
+      },
+    })
+    new Counter({
+      name: 'fanwire_shed_total',
+      help: 'Connections and reads that were turned away, by what was short: loop or memory',
+      labelNames: ['cause'],
+      registers,
+      collect() {
+        this.reset()
+        for (const [cause, count] of Object.entries(pressure.shed)) this.inc({ cause }, count)
+      },
+    })
+  }
+
   /** Who counts the server's sockets. */
   countSockets(count: () => number): void {
     this.#sockets = count

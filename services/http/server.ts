@@ -12,6 +12,7 @@ import { limits } from './limits.ts'
 import { methods } from './methods.ts'
 import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
+import { pressure } from './pressure.ts'
 import { protocols } from './listeners.ts'
 import { addressRates, identityRates } from './rates.ts'
 import { loggedPath, target } from './target.ts'
@@ -38,6 +39,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(inFlight)
   app.register(limits)
   app.register(health)
+  app.register(pressure)
   app.register(auth)
   app.register(identityRates)
   // Else they are on that port alone.

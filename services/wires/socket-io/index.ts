@@ -133,10 +133,11 @@ class SocketIoWire {
     io.on('connection', socket => this.#serve(socket))
   }
 
-  /** Whether one more client may come. Raises FW_NOT_READY, FW_DRAINING, FW_TOO_MANY_CONNECTIONS. */
+  /** Whether one more client may come. Raises FW_NOT_READY, FW_DRAINING, FW_OVERLOADED, FW_TOO_MANY_CONNECTIONS. */
   requireRoom(): void {
-    const { health, config, metrics } = this.#app.fanwire
+    const { health, config, metrics, pressure } = this.#app.fanwire
     requireReady(health, true)
+    pressure.requireEase()
     // Sessions that poll have no connection of their own, most of the time.
     if (this.#io.engine.clientsCount < config.maxConnections) return
     metrics.connectionRefused()

@@ -68,6 +68,8 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     publishOrigins: undefined,
     hosts: undefined,
     trustProxy: undefined,
+    maxLoopDelay: 1000,
+    maxRss: 0,
     addressConnections: 0,
     addressSubscriptions: 0,
     addressRequests: { burst: 0, perSecond: 0 },
@@ -396,7 +398,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 70)
+  t.equal(texts.length, 72)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

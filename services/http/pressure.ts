@@ -1,0 +1,122 @@
+// Pressure: a node whose event loop lags, or whose memory runs out, takes no new connections and reads, so that those
+// that it has go on. Publishes are bounded by the log, and health is always answered.
+
+import { getHeapStatistics } from 'node:v8'
+import fp from 'fastify-plugin'
+import { FanwireError } from '../errors.ts'
+import { answerAndClose } from './exchange.ts'
+
+/** How often it is looked at, ms. */
+const LOOK_MS = 250
+/** Looks in a row that have to say so before it begins, or is over: one long pause is none. */
+const IN_A_ROW = 4
+/** It is over below this part of what it begins at. */
+const OVER_BELOW = 0.8
+/** Part of the heap's limit: above it Node is about to give up. */
+const HEAP_PART = 0.95
+
+export type Cause = 'loop' | 'memory'
+
+/** What is measured. */
+export interface Measured {
+  /** Ms by which the event loop is late. */
+  readonly delay: number
+  readonly rss: number
+  readonly heap: number
+}
+
+export interface PressureLimits {
+  /** Ms; 0: never. */
+  readonly maxLoopDelay: number
+  /** Bytes; 0: the heap's own limit alone. */
+  readonly maxRss: number
+}
+
+/** One measure with its hysteresis. */
+class Gauge {
+  over = false
+  #count = 0
+
+  look(value: number, limit: number): void {
+    const turns = this.over ? value < limit * OVER_BELOW : value > limit
+    this.#count = turns ? this.#count + 1 : 0
+    if (this.#count < IN_A_ROW) return
+    this.over = !this.over
+    this.#count = 0
+  }
+}
+
+export class Pressure {
+  /** Requests that were turned away, by what was short. */
+  readonly shed: Record<Cause, number> = { loop: 0, memory: 0 }
+  readonly #limits: PressureLimits
+  readonly #heapLimit = getHeapStatistics().heap_size_limit * HEAP_PART
+  readonly #gauges = { loop: new Gauge(), rss: new Gauge(), heap: new Gauge() }
+  #timer: NodeJS.Timeout | undefined
+  #due = 0
+
+  constructor(limits: PressureLimits) {
+    this.#limits = limits
+  }
+
+  start(): void {
+    this.#due = performance.now() + LOOK_MS
+    this.#timer = setInterval(() => {
+      const now = performance.now()
+      this.look({
+        delay: Math.max(0, now - this.#due),
+        rss: this.#limits.maxRss > 0 ? process.memoryUsage.rss() : 0,
+        heap: getHeapStatistics().used_heap_size,
+      })
+      this.#due = now + LOOK_MS
+    }, LOOK_MS).unref()
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+
+  /** Takes a measurement into account. */
+  look({ delay, rss, heap }: Measured): void {
+    const { maxLoopDelay, maxRss } = this.#limits
+    const { loop, rss: resident, heap: objects } = this.#gauges
+    if (maxLoopDelay > 0) loop.look(delay, maxLoopDelay)
+    if (maxRss > 0) resident.look(rss, maxRss)
+    objects.look(heap, this.#heapLimit)
+  }
+
+  /** What is short; undefined: nothing. */
+  get cause(): Cause | undefined {
+    const { loop, rss, heap } = this.#gauges
+    if (rss.over || heap.over) return 'memory'
+    return loop.over ? 'loop' : undefined
+  }
+
+  /** Raises FW_OVERLOADED for something new, where something is short. */
+  requireEase(): void {
+    const { cause } = this
+    if (cause === undefined) return
+    this.shed[cause]++
+    throw new FanwireError('FW_OVERLOADED', 'the node has more to do than it can: try again, or another node')
+  }
+}
+
+const READS = new Set(['GET', 'HEAD'])
+
+export const pressure = fp(
+  async app => {
+    const { pressure } = app.fanwire
+    app.addHook('onReady', async () => pressure.start())
+    app.addHook('onClose', async () => pressure.close())
+    app.addHook('onRequest', (request, reply, next) => {
+      const { url, config } = request.routeOptions
+      const isNew = READS.has(request.method) && url?.startsWith('/v1/') && config?.always !== true
+      if (isNew && pressure.cause !== undefined) {
+        answerAndClose(request, reply)
+        pressure.requireEase()
+      }
+      next()
+    })
+  },
+  { name: 'fanwire-pressure', dependencies: ['fanwire-errors'], fastify: '5.x' },
+)

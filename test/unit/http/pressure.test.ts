@@ -1,0 +1,52 @@
+// A node that is short of time or memory turns new reads away, and nothing else.
+
+import t from 'tap'
+import { startMemoryNode } from '../../contract/node.ts'
+import { Pressure } from '../../../services/http/pressure.ts'
+
+const calm = { delay: 0, rss: 0, heap: 0 }
+const late = { ...calm, delay: 1001 }
+
+t.test('one long pause is no pressure; several in a row are, until as many are well below', async t => {
+  const pressure = new Pressure({ maxLoopDelay: 1000, maxRss: 100 })
+  const causes = (...looks: (typeof calm)[]) =>
+    looks.map(look => {
+      pressure.look(look)
+      return pressure.cause
+    })
+  t.strictSame(causes(late, late, late, calm, late, late, late), new Array(7).fill(undefined))
+  t.strictSame(causes(late), ['loop'])
+  const almost = { ...calm, delay: 900 }
+  t.strictSame(causes(almost, calm, calm, calm, almost), new Array(5).fill('loop'), 'hysteresis')
+  t.strictSame(causes(calm, calm, calm, calm), ['loop', 'loop', 'loop', undefined])
+  const large = { ...calm, rss: 101 }
+  t.strictSame(causes(large, large, large, large), [undefined, undefined, undefined, 'memory'])
+  const full = { ...calm, heap: Number.MAX_SAFE_INTEGER }
+  t.strictSame(causes(calm, calm, calm, calm, full, full, full, full).at(-1), 'memory')
+  const never = new Pressure({ maxLoopDelay: 0, maxRss: 0 })
+  for (let i = 0; i < 10; i++) never.look({ ...late, rss: 1e12 })
+  t.equal(never.cause, undefined)
+})
+
+t.test('new reads are 503 on each wire; publishes, health and metrics are answered', async t => {
+  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  t.teardown(() => node.close())
+  const { pressure } = node.app.fanwire
+  // What is measured of this process is none of the test's business.
+  pressure.close()
+  for (let i = 0; i < 4; i++) pressure.look(late)
+  for (const wire of ['poll', 'long-poll', 'stream', 'push', 'refresh', 'ws']) {
+    const reply = await node.get(`/v1/${wire}?channel=a`)
+    t.match(reply, { status: 503, body: /FW_OVERLOADED/, headers: { connection: 'close' } }, wire)
+    t.ok(Number(reply.headers['retry-after']) > 0, wire)
+  }
+  const io = await node.get('/socket.io/?EIO=4&transport=polling')
+  t.match(io, { status: 503, body: /FW_OVERLOADED/ })
+  t.ok(await node.publish('a', '1'))
+  for (const path of ['/healthz', '/readyz']) t.equal((await node.get(path)).status, 200, path)
+  const metrics = await node.get('/metrics')
+  t.match(metrics.body, /^fanwire_overloaded 1$/m)
+  t.match(metrics.body, /^fanwire_shed_total\{cause="loop"\} 7$/m)
+  for (let i = 0; i < 4; i++) pressure.look(calm)
+  t.equal((await node.get('/v1/poll?channel=a')).status, 200)
+})
