@@ -61,7 +61,7 @@ export class Publisher {
   /** Appends what was admitted. Raises what `require` does, LogUnavailable, LogRefused. */
   async append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
     const { log, hub, metrics } = this.#parts
-    for (const { data } of drafts) this.require(by, channel, data.length)
+    this.require(by, channel)
     const began = performance.now()
     try {
       const receipts = await log.append(channel, this.#scoped(drafts, by))
