@@ -426,7 +426,7 @@ export const SETTINGS = {
     env: 'FANWIRE_ADDRESS_CONNECTIONS',
     kind: integer(0, 1e9),
     default: '0',
-    doc: 'connections that an address holds, and sockets; 0: any number',
+    doc: 'connections that an address holds; 0: any number',
   }),
   addressSubscriptions: setting({
     group: 'Limits',
