@@ -3,13 +3,14 @@
 
 import cluster from 'node:cluster'
 import type { FastifyBaseLogger } from 'fastify'
+import { runCommand } from './commands/index.ts'
 import { type Config, ConfigError, readConfig } from './config/config.ts'
 import { VERSION } from './config/version.ts'
 import { explain } from './node/explain.ts'
 import { listen } from './node/listen.ts'
 import { createLogger } from './node/logger.ts'
 import { start } from './node/node.ts'
-import { endWithGrace, type Serving } from './node/stop.ts'
+import { endWithGrace, type Serving, spared } from './node/stop.ts'
 import { StartFailed, supervise } from './node/workers/primary.ts'
 import { work } from './node/workers/worker.ts'
 import { runTool } from './tools.ts'
@@ -57,14 +58,15 @@ function command(): Config {
 /** One process is all. Returns its address once it is ready. */
 async function serve(config: Config, logger: FastifyBaseLogger): Promise<string> {
   const serving: Serving = {}
-  endWithGrace(config, logger, serving)
+  endWithGrace(config, logger, serving, spared(config))
   serving.app = await start(config, logger)
   return await listen(serving.app, config)
 }
 
 async function main(): Promise<void> {
-  const tool = await runTool(process.argv.slice(2))
-  if (tool !== undefined) process.exit(tool)
+  const args = process.argv.slice(2)
+  const code = (await runTool(args)) ?? (await runCommand(args))
+  if (code !== undefined) process.exit(code)
   const config = command()
   const alone = config.workers === 1
   if (!alone && cluster.worker !== undefined) {

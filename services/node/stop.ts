@@ -20,6 +20,11 @@ export interface Serving {
   app?: FastifyInstance
 }
 
+/** SIGHUP has a node with rules read them again (create-access.ts), and does not end it. */
+export function spared({ rulesFile }: Pick<Config, 'rulesFile'>): Signals[] {
+  return rulesFile === undefined ? [] : ['SIGHUP']
+}
+
 /**
  * From now on a signal or a fault drains what is served, if any is, and ends the process; so does `close`
  * of what is returned. Signals in `skip` are left alone.
@@ -30,6 +35,8 @@ export function endWithGrace(
   serving: Serving,
   skip: Signals[] = [],
 ): { close(): void } {
+  // Without a listener the system would end the process, as before its rules are open and once they are closed.
+  for (const signal of skip) process.on(signal, () => {})
   const times: DrainTimes = { notice: config.drainNotice, spread: config.drain }
   return closeWithGrace({ delay: stopsWithin(config), logger, skip }, async ({ signal, err }) => {
     if (err) logger.fatal({ err }, 'a fault: the process ends')

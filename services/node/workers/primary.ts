@@ -9,7 +9,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from '../../config/config.ts'
 import { delay } from '../../backoff.ts'
 import { addressOf, urlOf } from '../listen.ts'
-import { stopsWithin } from '../stop.ts'
+import { spared, stopsWithin } from '../stop.ts'
 import { Dialogue, type ToPrimary, type ToWorker } from './dialogue.ts'
 import { type Measured, Totals } from './totals.ts'
 
@@ -94,6 +94,11 @@ class Primary {
   /** Ends all workers that are left, at once. */
   kill(): void {
     for (const { worker } of this.#members.values()) worker.process.kill('SIGKILL')
+  }
+
+  /** Has all workers read their rules again. One that is starting, and may not hear the signal yet, reads them anyway. */
+  hangUp(): void {
+    for (const { worker, listens } of this.#members.values()) if (listens) worker.process.kill('SIGHUP')
   }
 
   /** Forks a worker for the start, and returns the address at which it listens. Raises StartFailed. */
@@ -223,7 +228,9 @@ class Primary {
 export async function supervise(config: Config, logger: FastifyBaseLogger): Promise<string> {
   const primary = new Primary(config, logger)
   process.on('exit', () => primary.kill())
-  closeWithGrace({ delay: stopsWithin(config) + KILL_AFTER, logger }, async ({ signal, err }) => {
+  const skip = spared(config)
+  for (const signal of skip) process.on(signal, () => primary.hangUp())
+  closeWithGrace({ delay: stopsWithin(config) + KILL_AFTER, logger, skip }, async ({ signal, err }) => {
     if (err) logger.fatal({ err }, 'a fault: the process ends')
     else logger.info({ signal, workers: config.workers }, signal ? `${signal}: stopping` : 'stopping')
     const well = await primary.stop()

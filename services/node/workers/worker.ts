@@ -7,7 +7,7 @@ import { explain } from '../explain.ts'
 import { listen } from '../listen.ts'
 import { createLogger } from '../logger.ts'
 import { start } from '../node.ts'
-import { endWithGrace, type Serving } from '../stop.ts'
+import { endWithGrace, type Serving, spared } from '../stop.ts'
 import { Dialogue, type Peer, type ToPrimary, type ToWorker } from './dialogue.ts'
 
 /** What a terminal or a service manager sends to all processes at once. */
@@ -39,7 +39,10 @@ export async function work(config: Config, self: Worker, end: () => never): Prom
   })
   // Ctrl-C reaches the workers too: the primary's word, before or after it, is not a second one.
   let signals = 0
-  for (const signal of SIGNALS) process.on(signal, () => (++signals === 1 ? stop() : end()))
+  const ignored = spared(config)
+  for (const signal of SIGNALS) {
+    if (!ignored.includes(signal)) process.on(signal, () => (++signals === 1 ? stop() : end()))
+  }
 
   // Nobody accepts connections any more. The cluster would end the process at once if it did not know of it.
   self.exitedAfterDisconnect = true

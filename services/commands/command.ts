@@ -1,0 +1,32 @@
+// What a command of `fanwire` is, and how its arguments are read.
+
+export interface Command {
+  /** For --help. */
+  readonly help: string
+  /** Returns the exit code. Raises Misused. */
+  run(args: readonly string[]): Promise<number>
+}
+
+/** The arguments are not those that the command takes. */
+export class Misused extends Error {
+  override readonly name = 'Misused'
+}
+
+/** What `parse` makes of arguments; it calls util.parseArgs. Raises Misused. */
+export function readArgs<T>(parse: () => T): T {
+  try {
+    return parse()
+  } catch (error) {
+    // The first sentence: what follows is advice on quoting.
+    throw new Misused(error instanceof Error ? error.message.replace(/\. .*$/s, '') : String(error))
+  }
+}
+
+export function print(...lines: readonly string[]): void {
+  for (const line of lines) process.stdout.write(`${line}\n`)
+}
+
+/** For the user alone: what a script reads is on stdout. */
+export function remark(text: string): void {
+  process.stderr.write(`${text.replace(/^/gm, 'fanwire: ')}\n`)
+}

@@ -1,0 +1,108 @@
+// `fanwire explain`: asks a node what allows or denies a right, or why an event did or did not reach a user.
+
+import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { type Command, Misused, print, readArgs, remark } from './command.ts'
+
+const OPTIONS = {
+  url: { type: 'string' },
+  key: { type: 'string' },
+  'key-file': { type: 'string' },
+  user: { type: 'string' },
+  token: { type: 'string' },
+  right: { type: 'string' },
+  channel: { type: 'string' },
+  id: { type: 'string' },
+  json: { type: 'boolean' },
+} as const
+
+const DENIED = 1
+const CANNOT_ASK = 3
+const ANSWER_MS = 10_000
+
+export const explain: Command = {
+  help: `fanwire explain --url URL [--key KEY] QUESTION: asks a node (POST /v1/admin/explain)
+
+  --url URL        a node, such as http://127.0.0.1:8080
+  --key KEY        an API key with the right admin; --key-file FILE reads it from a file
+
+What allows or denies a right:
+  --user USER | --token TOKEN  --right RIGHT  --channel CHANNEL
+Why an event did or did not reach a user:
+  --user USER  --channel CHANNEL  --id EVENT
+
+  --json           the answer as it came
+
+Exit codes: 0 allowed, or an event was explained; 1 denied; 2 not called rightly; 3 the node could not be asked.`,
+
+  async run(args) {
+    const {
+      url,
+      key,
+      'key-file': keyFile,
+      json = false,
+      ...asked
+    } = readArgs(() => parseArgs({ args: [...args], options: OPTIONS })).values
+    if (url === undefined || !URL.canParse('/v1/admin/explain', url))
+      throw new Misused('--url is missing or none')
+    const answer = await ask(new URL('/v1/admin/explain', url), key ?? (await keyIn(keyFile)), asked)
+    if (typeof answer === 'string') {
+      remark(answer)
+      return CANNOT_ASK
+    }
+    print(...(json ? [JSON.stringify(answer)] : inWords(answer)))
+    return answer.allowed === false ? DENIED : 0
+  },
+}
+
+async function keyIn(path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined
+  try {
+    return (await readFile(path, 'utf8')).trim()
+  } catch (error) {
+    throw new Misused(`${path} can not be read: ${(error as NodeJS.ErrnoException).code}`)
+  }
+}
+
+interface Answer {
+  readonly allowed?: boolean
+  readonly why: string
+  readonly readers?: readonly {
+    readonly node: string
+    readonly client: string
+    readonly wire: string
+    readonly position?: string
+    readonly why: string
+  }[]
+  readonly silent?: readonly string[]
+}
+
+/** The answer, or why there is none. */
+async function ask(url: URL, key: string | undefined, asked: object): Promise<Answer | string> {
+  const headers = {
+    'content-type': 'application/json',
+    ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+  }
+  const body = JSON.stringify(asked)
+  try {
+    const signal = AbortSignal.timeout(ANSWER_MS)
+    const answer = await fetch(url, { method: 'POST', headers, body, signal })
+    const told = (await answer.json()) as Answer & { error?: { code: string; message: string } }
+    return told.error === undefined ? told : `${told.error.code}: ${told.error.message}`
+  } catch (error) {
+    const { cause = error } = error as Error
+    return `${url.origin} could not be asked: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
+  }
+}
+
+function inWords({ allowed, why, readers = [], silent = [] }: Answer): string[] {
+  const decision = allowed === undefined ? why : `${allowed ? 'allowed' : 'denied'}: ${why}`
+  return [
+    decision,
+    ...readers.map(
+      ({ node, client, wire, position = '?', why }) =>
+        `  ${wire} connection ${client} on node ${node}, at ${position}: ${why}`,
+    ),
+    ...silent.map(node => `  node ${node} did not answer`),
+  ]
+}

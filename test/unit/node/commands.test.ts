@@ -1,0 +1,174 @@
+// The commands that start no node, and SIGHUP, with real processes.
+
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { createApiKeys, parseKeysFile } from '../../../services/broker/access/api-keys.ts'
+import { runNode, startNode } from '../../support/node.ts'
+import { jwks, signToken, testKey, userClaims } from '../../support/tokens.ts'
+import { startRedis } from '../../support/redis-server.ts'
+import { until } from '../../support/until.ts'
+
+const run = (...args: string[]) => runNode({ args })
+
+t.test('--help lists the commands, and each has one', async t => {
+  const { output } = await run('--help')
+  for (const name of ['key', 'check', 'explain']) {
+    t.match(output, `fanwire ${name} `)
+    const own = await run(name, '--help')
+    t.equal(own.code, 0)
+    t.match(own.output, new RegExp(`^fanwire ${name} `))
+  }
+})
+
+t.test('key: makes a key that its entry is of', async t => {
+  const { code, output } = await run(
+    'key',
+    '--id',
+    'shop',
+    '--allow',
+    'publish,subscribe',
+    '--channels',
+    'chat:*',
+  )
+  t.equal(code, 0)
+  const [key = '', entry = ''] = output.split('\n')
+  t.match(key, /^fw_[\w-]{43}$/)
+  t.match(JSON.parse(entry), { id: 'shop', allow: ['publish', 'subscribe'], channels: ['chat:*'] })
+  t.notMatch(entry, key)
+  t.equal(createApiKeys(parseKeysFile(`[${entry}]`)).find(key).ok, true)
+})
+
+t.test('key: adds entries to a file, and spoils none', async t => {
+  const file = join(t.testdir(), 'keys.json')
+  const made = async (id: string, ...more: string[]) =>
+    run('key', '--id', id, '--allow', 'admin', '--file', file, ...more)
+  const first = await made('a')
+  t.equal(first.code, 0)
+  t.equal(statSync(file).mode & 0o777, 0o600)
+  t.equal((await made('b', '--until', '2099-01-31')).code, 0)
+  const entries = parseKeysFile(readFileSync(file, 'utf8'))
+  t.strictSame(
+    entries.map(({ id }) => id),
+    ['a', 'b'],
+  )
+  const key = first.output.split('\n').find(line => line.startsWith('fw_')) ?? ''
+  t.equal(createApiKeys(entries).find(key).ok, true)
+  t.notMatch(readFileSync(file, 'utf8'), key)
+
+  const before = readFileSync(file, 'utf8')
+  for (const bad of [
+    await made('a'),
+    await made('c d'),
+    await made('c', '--until', 'tomorrow'),
+    await made('c', '--channels', '**'),
+  ]) {
+    t.equal(bad.code, 2)
+    t.notMatch(bad.output, /fw_/)
+  }
+  t.equal(readFileSync(file, 'utf8'), before)
+  for (const args of [
+    ['key'],
+    ['key', '--id', 'x'],
+    ['key', '--id', 'x', '--allow', 'sub'],
+    ['key', '--nothing'],
+  ]) {
+    t.equal((await run(...args)).code, 2, args.join(' '))
+  }
+})
+
+t.test('check: says path, line and column', async t => {
+  const folder = t.testdir({
+    'good.yaml': 'channels:\n  - { match: "news", subscribe: anyone }\n',
+    'bad.yaml': 'channels:\n  - { match: "news", subscribe: everybody }\n',
+  })
+  const [good, bad, none] = ['good.yaml', 'bad.yaml', 'none.yaml'].map(name => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ]
+  const [first, second, third, misused] = await Promise.all([
+    run('check', good),
+    run('check', bad),
+    run('check', none),
+    run('check'),
+  ])
+  t.strictSame([first.code, first.output], [0, `${good}: 1 rule, no problem`])
+  t.equal(second.code, 1)
+  t.ok(second.output.startsWith(`${bad}:2:`), second.output)
+  t.equal(third.code, 2)
+  t.equal(misused.code, 2)
+})
+
+const ROOMS = 'channels:\n  - { match: "inbox:{user}", subscribe: user }\n'
+const NEWS = `${ROOMS}  - { match: "news", subscribe: anyone }\n`
+
+t.test('explain: prints the answer of a node; acts are audited, and no secret is logged', async t => {
+  const key = testKey('HS256')
+  const folder = t.testdir({ 'rules.yaml': ROOMS, 'jwks.json': jwks(key) })
+  const keys = join(folder, 'keys.json')
+  const made = await run('key', '--id', 'console', '--allow', 'admin', '--file', keys)
+  const secret = made.output.split('\n').find(line => line.startsWith('fw_')) ?? ''
+  const node = await startNode({
+    env: {
+      FANWIRE_RULES: join(folder, 'rules.yaml'),
+      FANWIRE_KEYS_FILE: keys,
+      FANWIRE_JWT_KEYS_FILE: join(folder, 'jwks.json'),
+      LOG_LEVEL: 'trace',
+    },
+  })
+  t.teardown(() => node.kill())
+  const about = ['explain', '--url', node.url, '--key', secret]
+  const right = ['--right', 'subscribe', '--channel', 'inbox:ada']
+  const allowed = await run(...about, '--user', 'ada', ...right)
+  t.strictSame(
+    [allowed.code, allowed.output],
+    [0, 'allowed: rule "inbox:{user}" (line 2): subscribe is user, and the user is "ada"'],
+  )
+  const token = signToken(key, userClaims('bob'))
+  const denied = await run(...about, '--token', token, ...right)
+  t.equal(denied.code, 1)
+  t.match(denied.output, /^denied: rule "inbox:\{user\}" \(line 2\): \{user\} is not the user "bob"/)
+  const event = await run(...about, '--user', 'ada', '--channel', 'inbox:ada', '--id', 'm3k9zq-1')
+  t.strictSame([event.code, /holds no connection/.test(event.output)], [0, true], event.output)
+  const wrong = await run('explain', '--url', node.url, '--key', 'fw_wr0ng', '--user', 'ada', ...right)
+  t.strictSame([wrong.code, /FW_UNAUTHORIZED/.test(wrong.output)], [3, true], wrong.output)
+  t.equal((await run('explain', '--user', 'ada')).code, 2)
+  t.equal((await run('explain', '--url', 'http://127.0.0.1:1', '--user', 'ada', ...right)).code, 3)
+
+  await fetch(`${node.url}/v1/admin/users/ada/revoke`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret}` },
+  })
+  const line = JSON.parse(await node.logged(/"audit":true/)) as object
+  t.match(line, { audit: true, who: 'key console', what: 'revoke', target: { user: 'ada' } })
+  const logs = node.logs.join('\n')
+  for (const hidden of [secret, token, 'fw_wr0ng']) t.notOk(logs.includes(hidden))
+})
+
+const redis = await startRedis()
+t.teardown(() => redis.stop())
+const REDIS = { REDIS_URL: redis.url }
+
+for (const workers of ['1', '2']) {
+  t.test(`SIGHUP reads the rules again and stops nothing, with ${workers} worker(s)`, async t => {
+    const folder = t.testdir({ 'rules.yaml': ROOMS })
+    const rules = join(folder, 'rules.yaml')
+    const node = await startNode({
+      env: { FANWIRE_RULES: rules, WORKERS: workers, ...(workers === '1' ? {} : REDIS) },
+    })
+    t.teardown(() => node.kill())
+    const status = async () =>
+      (await fetch(`${node.url}/v1/poll?channel=news`, { headers: { connection: 'close' } })).status
+    t.equal(await status(), 401)
+    for (let i = 0; i < 20; i++) node.signal('SIGHUP')
+    writeFileSync(rules, NEWS)
+    node.signal('SIGHUP')
+    await until('all workers have the new rules', async () => {
+      const all = await Promise.all(Array.from({ length: 8 }, status))
+      return all.every(each => each === 200)
+    })
+    t.notMatch(node.logs.join('\n'), /stopping|a worker ended/)
+    t.equal((await node.stop()).code, 0)
+  })
+}
