@@ -25,7 +25,7 @@ export interface FuzzResult {
   readonly lines: number
   /** Answers by kind of input and status or code. */
   readonly answers: ReadonlyMap<string, number>
-  /** Resident bytes after the warm-up and at the end. */
+  /** Resident bytes, as a median of the part after the warm-up and of the last part of the same length. */
   readonly warm: number
   readonly end: number
 }
@@ -36,6 +36,9 @@ const PATIENCE = 20_000
 /** How long a client that has sent its input does not end its side, ms. */
 const HELD_BACK = 200
 const WARM_UP = 0.3
+/** Of the inputs, whose median is compared. */
+const PART = 0.2
+const LOOK_EVERY = 100
 /** After so many inputs the node's own rules file is another one, good or bad. */
 const RULES_EVERY = 500
 const MOST_WRONG = 20
@@ -48,7 +51,7 @@ class Fuzz {
   readonly #answers = new Map<string, number>()
   #given = 0
   #lines = 0
-  #warm = 0
+  readonly #resident: number[] = []
 
   constructor(options: FuzzOptions) {
     this.#options = options
@@ -64,12 +67,18 @@ class Fuzz {
     } catch (error) {
       this.#blame(`the node does not answer any more: ${String(error)}`)
     }
-    const end = residentOf([node.pid])
     const { code, signal } = await node.stop()
     if (code !== 0) this.#blame(`the node ended with ${code ?? signal}`)
     this.#readLog(node)
     say(`${this.#given} of ${inputs} inputs given`)
-    return { wrong: this.#wrong, lines: this.#lines, answers: this.#answers, warm: this.#warm, end }
+    return { wrong: this.#wrong, lines: this.#lines, answers: this.#answers, ...this.#memory() }
+  }
+
+  #memory(): { readonly warm: number; readonly end: number } {
+    const looks = this.#resident
+    const length = Math.ceil(looks.length * PART)
+    const from = Math.floor(looks.length * WARM_UP)
+    return { warm: median(looks.slice(from, from + length)), end: median(looks.slice(-length)) }
   }
 
   #env(): Record<string, string> {
@@ -103,7 +112,7 @@ class Fuzz {
       if (n % RULES_EVERY === 0)
         this.#world.writeRules(input.kind === 'rules' ? input.text : `${RULES}\n# ${n}`)
       if (n % 1000 === 0) this.#readLog(node)
-      if (n === Math.floor(inputs * WARM_UP)) this.#warm = residentOf([node.pid])
+      if (n % LOOK_EVERY === 0) this.#resident.push(residentOf([node.pid]))
       if (n % 10_000 === 0) say(`${n} inputs, ${Math.round(residentOf([node.pid]) / 2 ** 20)} MiB`)
     }
     ws.close()
@@ -156,6 +165,10 @@ class Fuzz {
       if (/"level":[56]0/.test(line)) this.#blame(`an error in the log: ${line.slice(0, 600)}`)
     }
   }
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 }
 
 function textOf(input: Input): string {

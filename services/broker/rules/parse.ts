@@ -17,6 +17,16 @@ type Position = Required<Pick<Problem, 'line' | 'column'>>
 
 /** Raises `BadFileError`. */
 export function parseRules(source: string): Rules {
+  try {
+    return readRules(source)
+  } catch (error) {
+    // Who parses goes as deep as the file does.
+    if (error instanceof RangeError) throw new BadFileError('the file is nested too deeply')
+    throw error
+  }
+}
+
+function readRules(source: string): Rules {
   if (source.length > LARGEST_RULES_FILE) throw new BadFileError('the file is larger than 4 MiB')
   const lines = new LineCounter()
   const document = parseDocument(source.replace(/^\ufeff/, ''), {

@@ -210,6 +210,12 @@ t.test('a large file has no more than 50 problems, and a larger one is not read'
   t.match(problemsOf(' '.repeat(4 * 2 ** 20 + 1)), [/larger than 4 MiB/])
 })
 
+t.test('a file that is nested as deep as nobody follows is a bad one', async t => {
+  for (const text of ['[', '{a: ', 'a: {b: ', '- ', 'x: [{']) {
+    t.match(problemsOf(text.repeat(10_000))[0], /./, text)
+  }
+})
+
 t.test('without a file: closed, or open on loopback', async t => {
   t.match(CLOSED_RULES.of('a'), { subscribe: ['token'], publish: ['nobody'] })
   t.equal(CLOSED_RULES.open, undefined)
