@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
-import { caching, EVENT_TYPE, isKnown } from '../http/conditional.ts'
+import { caching, EVENT_TYPE, isKnown, isShared } from '../http/conditional.ts'
 import Type from 'typebox'
 import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
@@ -83,7 +83,7 @@ export const channels = fp(
         if (event === undefined || !samePosition(event, position)) {
           throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no more')
         }
-        const headers = caching(id)
+        const headers = caching(id, isShared(request))
         const { etag } = headers
         reply.headers(headers)
         if (isKnown(request, etag)) return reply.code(304).send()

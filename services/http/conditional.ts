@@ -2,13 +2,23 @@
 
 import type { FastifyRequest } from 'fastify'
 
-const FOR_EVER = 'public, max-age=31536000, immutable'
+const FOR_EVER = 'max-age=31536000, immutable'
 
 export const EVENT_TYPE = 'application/json; charset=utf-8'
 
+/** Whether others may have the answer to a request from a cache: nothing came along that let it in. */
+export function isShared({ headers, identity }: FastifyRequest): boolean {
+  return headers.authorization === undefined && identity.kind === 'anonymous'
+}
+
+/** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */
+export function policyFor(request: FastifyRequest, policy: string): string {
+  return isShared(request) ? policy : `private, ${policy}`
+}
+
 /** Headers of a single event: it never changes. */
-export function caching(id: string) {
-  return { etag: `"${id}"`, 'cache-control': FOR_EVER }
+export function caching(id: string, shared: boolean) {
+  return { etag: `"${id}"`, 'cache-control': `${shared ? 'public' : 'private'}, ${FOR_EVER}` }
 }
 
 /** Whether the client has what `etag` stands for, by weak comparison. */

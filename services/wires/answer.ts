@@ -1,6 +1,6 @@
 // Responses of the wires that answer requests.
 
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply } from 'fastify'
 import type { Answer } from '../broker/fanout/collect.ts'
 import { printCursor } from '../broker/event/position.ts'
 import Type from 'typebox'
@@ -17,13 +17,6 @@ export const ANSWER = Type.Object({
 
 const OPEN = Buffer.from('{"events":[')
 const COMMA = Buffer.from(',')
-
-/** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */
-export function policyFor(request: FastifyRequest, policy: string): string {
-  const { headers, identity } = request
-  const open = headers.authorization === undefined && identity.kind === 'anonymous'
-  return open ? policy : `private, ${policy}`
-}
 
 /** Sends an answer and counts it. */
 export function sendAnswer(reply: FastifyReply, wire: string, answer: Answer): FastifyReply {

@@ -6,6 +6,7 @@ import type { OutgoingHttpHeaders } from 'node:http2'
 import type { FastifyInstance } from 'fastify'
 import { lineFraming, recordFraming } from './framing.ts'
 import { canPush, PushSink } from './pushes.ts'
+import { isShared } from '../../http/conditional.ts'
 import { operation } from '../../http/operation.ts'
 import { readParameters, readQuery } from '../read-query.ts'
 import { type Streaming, stream } from '../streaming.ts'
@@ -32,6 +33,7 @@ export async function push(app: FastifyInstance): Promise<void> {
         stream,
         { ...(reply.getHeaders() as OutgoingHttpHeaders) },
         origin === undefined ? {} : { origin },
+        isShared(request),
       )
       return { framing: recordFraming, sink }
     },

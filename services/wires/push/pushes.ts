@@ -98,14 +98,22 @@ export class PushSink extends Writable {
   /** What goes with every pushed response, and with every promised request. */
   readonly #headers: OutgoingHttpHeaders
   readonly #request: OutgoingHttpHeaders
+  readonly #shared: boolean
   readonly #open = new Set<ServerHttp2Stream>()
   #go: (() => void) | undefined
 
-  constructor(stream: ServerHttp2Stream, headers: OutgoingHttpHeaders, request: OutgoingHttpHeaders) {
+  /** `shared`: caches may give what is pushed to others. */
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: OutgoingHttpHeaders,
+    request: OutgoingHttpHeaders,
+    shared: boolean,
+  ) {
     super({ decodeStrings: false })
     this.#stream = stream
     this.#headers = headers
     this.#request = request
+    this.#shared = shared
     // Mostly told by the stream's own events. Not within Node's own call: a danger to its memory (Node 20).
     this.on('error', () => setImmediate(() => stream.destroy()))
     stream.once('close', () => this.destroy())
@@ -187,7 +195,7 @@ export class PushSink extends Writable {
           pushed.respond({
             ':status': 200,
             ...this.#headers,
-            ...caching(id),
+            ...caching(id, this.#shared),
             'content-type': EVENT_TYPE,
             'content-length': body.length,
           })

@@ -30,6 +30,13 @@ t.test('an event is the same object as on every wire, and never changes', async 
     t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
     t.equal(answer.headers['cache-control'], 'public, max-age=31536000, immutable')
     t.equal(answer.headers.etag, `"${id}"`)
+    const asked = { url: `/v1/channels/a.b:c~d@e_f-G/events/${id}`, headers: { authorization: 'Bearer k' } }
+    const own = await app.inject(asked)
+    t.equal(
+      own.headers['cache-control'],
+      'private, max-age=31536000, immutable',
+      'no cache gives it to others',
+    )
     for (const known of [`"${id}"`, `W/"${id}"`, `"x", "${id}"`, '*']) {
       const again = await app.inject({
         url: `/v1/channels/a.b:c~d@e_f-G/events/${id}`,
