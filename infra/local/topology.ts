@@ -12,7 +12,7 @@ import { freePort } from './ports.ts'
 import { type Exit, Process } from './process.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const INFRA = fileURLToPath(new URL('.', import.meta.url))
+const INFRA = fileURLToPath(new URL('..', import.meta.url))
 const HOST = '127.0.0.1'
 
 export type Role = 'edge' | 'writer'

@@ -7,8 +7,8 @@ import type { Draft } from '../../event/event.ts'
 import { AppendsRefused, LogRefused, LogUnavailable, type Receipt } from '../log.ts'
 import { SlotAppends } from './append-batcher.ts'
 import { deferred, RedisConnection, reason } from './connection.ts'
-import { type Call, Master } from './server.ts'
-import type { Masters, MastersOptions } from './topology.ts'
+import { Master } from './server.ts'
+import type { Call, Topology, TopologyOptions } from './topology.ts'
 import { ErrorReply } from './replies.ts'
 import { SLOTS, slotOf } from './slots.ts'
 
@@ -48,8 +48,8 @@ interface View {
   readonly ranges: readonly { readonly from: number; readonly to: number; readonly master: HostPort }[]
 }
 
-export class ClusterMasters implements Masters {
-  readonly #options: MastersOptions
+export class ClusterMasters implements Topology {
+  readonly #options: TopologyOptions
   readonly #appends: SlotAppends
   readonly #masters = new Map<string, Master>()
   #owners: readonly (Master | undefined)[] = new Array(SLOTS).fill(undefined)
@@ -67,7 +67,7 @@ export class ClusterMasters implements Masters {
   #signed = 0
   #closed = false
 
-  constructor(options: MastersOptions) {
+  constructor(options: TopologyOptions) {
     this.#options = options
     const { scripts, names, retention } = options
     this.#appends = new SlotAppends({
@@ -234,17 +234,19 @@ export class ClusterMasters implements Masters {
   #at(at: HostPort): Master {
     const known = this.#masters.get(printHost(at))
     if (known !== undefined) return known
-    const master: Master = new Master({
-      ...this.#options,
-      endpoint: { ...this.#options.endpoint, kind: 'server', hosts: [at] },
-      expected: () => undefined,
-      serves: slot => this.#owners[slot] === master,
-      changed: () => this.#sign(),
-      tookAway: () => {
-        this.#took.add(master)
-        this.#sign()
+    const endpoint = { ...this.#options.endpoint, kind: 'server', hosts: [at] } as const
+    const master: Master = new Master(
+      { ...this.#options, endpoint },
+      {
+        expected: () => undefined,
+        serves: slot => this.#owners[slot] === master,
+        changed: () => this.#sign(),
+        tookAway: () => {
+          this.#took.add(master)
+          this.#sign()
+        },
       },
-    })
+    )
     this.#masters.set(printHost(at), master)
     master.open().catch(error => this.#options.logger.warn({}, reason(error)))
     return master

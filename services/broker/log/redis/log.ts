@@ -22,7 +22,8 @@ import { ClusterMasters } from './cluster.ts'
 import type { Logger } from '../../logger.ts'
 import type { Head } from './feed.ts'
 import { Feeds } from './feeds.ts'
-import { type Masters, SingleMaster } from './topology.ts'
+import { SingleMaster } from './single.ts'
+import type { Topology } from './topology.ts'
 import { parseRead, type Reading } from './records.ts'
 import { ErrorReply, Failures } from './replies.ts'
 import type { RetentionArgument, Scripts } from './scripts.ts'
@@ -73,7 +74,7 @@ export class RedisLog implements ChannelLog {
   readonly #scripts: Scripts
   readonly #retention: RetentionArgument
   readonly #names: Names
-  readonly #masters: Masters
+  readonly #topology: Topology
   readonly #feeds: Feeds
   readonly #begins = new Allowance(BEGUN_A_SECOND)
   /** Channels to which Redis had no room to append. */
@@ -88,7 +89,7 @@ export class RedisLog implements ChannelLog {
     this.#scripts = loadScripts(idempotencyWindow, sharded)
     this.#retention = retentionArgument(retentionOf, idempotencyWindow)
     this.#names = new Names(prefix, endpoint.db)
-    this.#masters = new (sharded ? ClusterMasters : SingleMaster)({
+    this.#topology = new (sharded ? ClusterMasters : SingleMaster)({
       endpoint,
       sharded,
       timeout,
@@ -96,17 +97,19 @@ export class RedisLog implements ChannelLog {
       scripts: this.#scripts,
       retention: this.#retention,
       names: this.#names,
-      message: (name, payload) => this.#feeds.message(name, payload),
-      renewed: names => this.#feeds.renewed(names),
+      events: {
+        message: (name, payload) => this.#feeds.message(name, payload),
+        renewed: names => this.#feeds.renewed(names),
+      },
     })
     this.#feeds = new Feeds({
       subscriptions: {
         subscribe: name => this.#subscribe(name),
-        unsubscribe: name => this.#masters.unsubscribe(name),
-        doubt: name => this.#masters.doubt(name),
+        unsubscribe: name => this.#topology.unsubscribe(name),
+        doubt: name => this.#topology.doubt(name),
       },
       feedName: channel => this.#names.feed(channel),
-      slot: channel => this.#masters.slot(channel),
+      slot: channel => this.#topology.slot(channel),
       read: (channel, after, limit, stays) => this.read(channel, after, limit, stays),
       heads: channels => this.#heads(channels),
       compareEvery: options.compareEvery ?? COMPARE_EVERY,
@@ -115,7 +118,7 @@ export class RedisLog implements ChannelLog {
 
   /** Times that a connection broke and was made anew; for metrics. */
   get reconnects(): number {
-    return this.#masters.reconnects
+    return this.#topology.reconnects
   }
 
   /** Holes in feeds that were filled from the log; for metrics. */
@@ -125,7 +128,7 @@ export class RedisLog implements ChannelLog {
 
   async open(): Promise<void> {
     try {
-      await this.#masters.open()
+      await this.#topology.open()
     } catch (error) {
       await this.close()
       throw this.failures.asRefusal(error)
@@ -135,7 +138,7 @@ export class RedisLog implements ChannelLog {
   async append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
     if (drafts.length === 0) return []
     try {
-      return await this.#masters.append(channel, drafts)
+      return await this.#topology.append(channel, drafts)
     } catch (error) {
       if (error instanceof ErrorReply && error.reason === 'OOM' && this.#refused.size < REFUSED)
         this.#refused.add(channel)
@@ -164,7 +167,7 @@ export class RedisLog implements ChannelLog {
 
   async probe(): Promise<void> {
     try {
-      await this.#masters.probe()
+      await this.#topology.probe()
       // Once more, for those of a cluster's other masters: what is still refused comes back by itself.
       this.#trimSome()
       this.#refused.clear()
@@ -175,17 +178,17 @@ export class RedisLog implements ChannelLog {
   }
 
   away(channel: string): LogUnavailable | undefined {
-    return this.#masters.away(this.#masters.slot(channel))
+    return this.#topology.away(this.#topology.slot(channel))
   }
 
   async close(): Promise<void> {
     this.#feeds.close()
-    await this.#masters.close()
+    await this.#topology.close()
   }
 
   async #subscribe(name: string): Promise<void> {
     try {
-      await this.#masters.subscribe(name)
+      await this.#topology.subscribe(name)
     } catch (error) {
       throw this.failures.note('follow', name, error)
     }
@@ -204,9 +207,9 @@ export class RedisLog implements ChannelLog {
       begins ? 1 : 0,
     ]
     const call = evalsha(this.#scripts.read, this.#names.keys(channel), args)
-    const slot = this.#masters.slot(channel)
+    const slot = this.#topology.slot(channel)
     try {
-      return parseRead(channel, await this.#masters.call(slot, { args: call, buffers: true, again: true }))
+      return parseRead(channel, await this.#topology.call(slot, { args: call, buffers: true, again: true }))
     } catch (error) {
       throw this.failures.note('read', channel, error)
     }
@@ -216,7 +219,7 @@ export class RedisLog implements ChannelLog {
   async #heads(channels: readonly string[]): Promise<Head[]> {
     const keys = channels.flatMap(channel => this.#names.keys(channel))
     const call = { args: evalsha(this.#scripts.heads, keys, channels.map(this.#retention)), again: true }
-    const heads = await this.#masters.call(this.#masters.slot(channels[0] ?? ''), call)
+    const heads = await this.#topology.call(this.#topology.slot(channels[0] ?? ''), call)
     return (heads as string[]).map(head => (head === '-' ? 'absent' : parsePosition(head)))
   }
 

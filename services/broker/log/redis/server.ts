@@ -1,17 +1,17 @@
 // One Redis master as the log uses it: a connection for commands, one that carries feeds, the scripts that it has to
 // know, and the probe that goes through all of that.
 
-import { type Endpoint, type HostPort, printHost } from './url.ts'
+import { type HostPort, printHost } from './url.ts'
 import type { LogEvent } from '../../event/event.ts'
 import { randomEpoch } from '../history.ts'
 import { AppendsRefused, LogRefused, LogUnavailable } from '../log.ts'
 import { Appends } from './append-batcher.ts'
 import type { Argument, Deferred } from './connection.ts'
-import type { Logger } from '../../logger.ts'
 import { deferred, RedisConnection, reason } from './connection.ts'
 import { parseRecords, printRecord } from './records.ts'
 import { ErrorReply, isWriteRefusal } from './replies.ts'
-import { type Names, PROBE_RETENTION, type RetentionArgument, type Scripts } from './scripts.ts'
+import { PROBE_RETENTION } from './scripts.ts'
+import type { Call, TopologyOptions } from './topology.ts'
 import { slotOf } from './slots.ts'
 import { Subscriptions } from './subscriptions.ts'
 
@@ -24,39 +24,16 @@ const OLDEST = 7
 /** Names that are tried to find one in a slot of the master's. */
 const MANY = 1_000_000
 
-/** What every master of a log shares. */
-export interface MasterOptions {
-  /** The master, or sentinels that name it. */
-  readonly endpoint: Endpoint
-  /** It is one of a cluster's. */
-  readonly sharded: boolean
-  readonly scripts: Scripts
-  readonly retention: RetentionArgument
-  readonly names: Names
-  /** How long a command may take, ms. */
-  readonly timeout: number
-  readonly logger: Logger
+/** A master's place among the masters of its log: where it has to be, and what it tells the topology. */
+export interface MasterRole {
   /** Its address, where that is known better than by sentinels that lag behind. */
   expected(): HostPort | undefined
   /** Whether a slot is this master's. */
   serves(slot: number): boolean
-  /** A pub/sub message; both are good only during the call. False where nobody follows that channel. */
-  message(name: string, payload: Buffer): boolean
-  /** These are listened to again: what came between is missing. */
-  renewed(names: readonly string[]): void
   /** Slots may have moved, or the master may be another one. */
   changed(): void
   /** It has taken subscriptions away. */
   tookAway(): void
-}
-
-/** One EVALSHA. */
-export interface Call {
-  readonly args: Argument[]
-  /** Text is answered as Buffers. */
-  readonly buffers?: boolean
-  /** It may be sent again after the scripts were flushed. */
-  readonly again?: boolean
 }
 
 export class Master {
@@ -66,7 +43,8 @@ export class Master {
   /** Fulfilled once `open` has ended, however it did; undefined then. */
   opening: Promise<void> | undefined
 
-  readonly #options: MasterOptions
+  readonly #options: TopologyOptions
+  readonly #role: MasterRole
   readonly #commands: RedisConnection
   readonly #feed: RedisConnection
   readonly #appends: Appends
@@ -79,9 +57,11 @@ export class Master {
   /** How often the other connection had been made when the feed's was made last. */
   #commandsThen = 0
 
-  constructor(options: MasterOptions) {
+  constructor(options: TopologyOptions, role: MasterRole) {
     this.#options = options
-    const { endpoint, timeout, logger, sharded, scripts, names, expected } = options
+    this.#role = role
+    const { endpoint, timeout, logger, sharded, scripts, names, events } = options
+    const expected = () => role.expected()
     this.#commands = new RedisConnection({
       endpoint,
       timeout,
@@ -98,14 +78,14 @@ export class Master {
       name: 'feed',
       onReady: () => this.#feedReady(),
       onMessage: (name, payload) => this.#message(name.toString('latin1'), payload),
-      onMoved: () => options.tookAway(),
+      onMoved: () => role.tookAway(),
     })
     this.subscriptions = new Subscriptions({
       send: (command, names) => this.#feed.call(sharded ? `s${command}` : command, names),
       slot: name => (sharded ? slotOf(name) : 0),
-      renewed: options.renewed,
+      renewed: names => events.renewed(names),
       refused: error => {
-        if (error instanceof ErrorReply) options.changed()
+        if (error instanceof ErrorReply) role.changed()
       },
     })
     const send = (args: Argument[]) => this.call({ args }) as Promise<string>
@@ -202,7 +182,7 @@ export class Master {
       if (error instanceof ErrorReply) {
         // Its slot is another master's, or moving: the next probe takes another one.
         this.endProbe()
-        this.#options.changed()
+        this.#role.changed()
       }
       throw error
     } finally {
@@ -250,11 +230,11 @@ export class Master {
 
   /** Listens to the channel of the probe, one that this master serves, and returns it. */
   async #openProbe(): Promise<string> {
-    const { names, serves } = this.#options
+    const { names } = this.#options
     for (let tries = 0; this.#probeChannel === ''; tries++) {
       if (tries > MANY) throw new LogUnavailable('this master serves no slot')
       const channel = `fanwire:probe:${randomEpoch()}`
-      if (serves(slotOf(names.feed(channel)))) this.#probeChannel = channel
+      if (this.#role.serves(slotOf(names.feed(channel)))) this.#probeChannel = channel
     }
     const channel = this.#probeChannel
     const name = this.probeName
@@ -308,7 +288,7 @@ export class Master {
   }
 
   #message(name: string, payload: Buffer): void {
-    if (this.#options.message(name, payload) || name !== this.probeName) return
+    if (this.#options.events.message(name, payload) || name !== this.probeName) return
     try {
       const events: LogEvent[] = []
       parseRecords(this.#probeChannel, payload, events)

@@ -1,21 +1,45 @@
-// The Redis masters behind one URL: a single one, or those of a cluster. What the log asks of them.
+// The Redis behind one URL, as the log sees it: a single server (single.ts) or a cluster (cluster.ts), which follow
+// failovers and slot migrations automatically.
 
-import type { HostPort } from './url.ts'
 import type { Draft } from '../../event/event.ts'
+import type { Logger } from '../../logger.ts'
 import type { LogUnavailable, Receipt } from '../log.ts'
-import { Appends } from './append-batcher.ts'
-import { type Argument, RedisConnection } from './connection.ts'
-import { type Call, Master, type MasterOptions } from './server.ts'
+import type { Argument } from './connection.ts'
+import type { Names, RetentionArgument, Scripts } from './scripts.ts'
+import type { Endpoint } from './url.ts'
 
-export type MastersOptions = Omit<MasterOptions, 'expected' | 'serves' | 'changed' | 'tookAway'>
+/** What feeds are told of. */
+export interface TopologyEvents {
+  /** A pub/sub message; both are good only during the call. False where nobody follows that channel. */
+  message(name: string, payload: Buffer): boolean
+  /** These are listened to again: what came between is missing. */
+  renewed(names: readonly string[]): void
+}
 
-/** What sentinels publish on: `<name> <old host> <old port> <new host> <new port>`. */
-const SWITCH = '+switch-master'
+export interface TopologyOptions {
+  /** The server, or sentinels that name it, or servers of a cluster. */
+  readonly endpoint: Endpoint
+  /** It is a cluster. */
+  readonly sharded: boolean
+  readonly scripts: Scripts
+  readonly retention: RetentionArgument
+  readonly names: Names
+  /** How long a command may take, ms. */
+  readonly timeout: number
+  readonly logger: Logger
+  readonly events: TopologyEvents
+}
 
-/** Ms that a sentinel may take to know what another one says. */
-const NAMED = 10_000
+/** One EVALSHA. */
+export interface Call {
+  readonly args: Argument[]
+  /** Text is answered as Buffers. */
+  readonly buffers?: boolean
+  /** It may be sent again after the scripts were flushed. */
+  readonly again?: boolean
+}
 
-export interface Masters {
+export interface Topology {
   /** Times that a connection broke and was made anew. */
   readonly reconnects: number
   /** Connects. Raises LogUnavailable, LogRefused. */
@@ -35,108 +59,4 @@ export interface Masters {
   /** Why the master of a slot does not deliver although others do; undefined where it does. */
   away(slot: number): LogUnavailable | undefined
   close(): Promise<void>
-}
-
-/** The one master that there is, be it that sentinels say which. */
-export class SingleMaster implements Masters {
-  readonly #master: Master
-  readonly #appends: Appends
-  /** One for each sentinel. */
-  readonly #watches: readonly RedisConnection[]
-  /** The master that sentinels named last, and until when others may not know it yet. */
-  #named: HostPort | undefined
-  #namedUntil = 0
-
-  constructor(options: MastersOptions) {
-    this.#master = new Master({
-      ...options,
-      expected: () => (Date.now() < this.#namedUntil ? this.#named : undefined),
-      serves: () => true,
-      changed() {},
-      tookAway() {},
-    })
-    const { scripts, names, retention } = options
-    const send = (args: Argument[]) => this.#master.call({ args }) as Promise<string>
-    this.#appends = new Appends({ script: scripts.append, names, retention, send })
-    this.#watches = options.endpoint.kind === 'sentinel' ? this.#watch(options) : []
-  }
-
-  get reconnects(): number {
-    return this.#master.reconnects
-  }
-
-  open(): Promise<void> {
-    // Those that are away now are tried again.
-    for (const watch of this.#watches) watch.open().catch(() => {})
-    return this.#master.open()
-  }
-
-  append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
-    return this.#appends.append(channel, drafts)
-  }
-
-  call(_slot: number, call: Call): Promise<unknown> {
-    return this.#master.call(call)
-  }
-
-  slot(): number {
-    return 0
-  }
-
-  subscribe(name: string): Promise<void> {
-    return this.#master.subscriptions.subscribe(name)
-  }
-
-  unsubscribe(name: string): void {
-    this.#master.subscriptions.unsubscribe(name)
-  }
-
-  doubt(name: string): void {
-    this.#master.subscriptions.doubt(name)
-  }
-
-  probe(): Promise<void> {
-    return this.#master.probe()
-  }
-
-  away(): undefined {
-    return undefined
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([this.#master, ...this.#watches].map(each => each.close()))
-  }
-
-  /**
-   * Hears from sentinels that another server is the master. Else the log would stay with the old one for as long
-   * as that lives and takes itself for a master, and what it takes then is lost.
-   */
-  #watch({ endpoint, timeout, logger }: MastersOptions): RedisConnection[] {
-    const { hosts, master, sentinelLogin } = endpoint
-    const bare = {
-      ...endpoint,
-      kind: 'server',
-      master: '',
-      db: 0,
-      username: sentinelLogin?.username,
-      password: sentinelLogin?.password,
-    } as const
-    return hosts.map(host => {
-      const watch: RedisConnection = new RedisConnection({
-        endpoint: { ...bare, hosts: [host] },
-        name: 'sentinel',
-        timeout,
-        logger,
-        onReady: () => void watch.call('subscribe', [SWITCH]).catch(() => {}),
-        onMessage: (_name, text) => {
-          const [name, , , to = '', port] = `${text}`.split(' ')
-          if (name !== master) return
-          this.#named = { host: to, port: Number(port) }
-          this.#namedUntil = Date.now() + NAMED
-          this.#master.check()
-        },
-      })
-      return watch
-    })
-  }
 }
