@@ -75,6 +75,7 @@ t.test('the package holds what runs, and nothing else', async t => {
     'LICENSE',
     'README.md',
     'dist/services/index.d.ts',
+    'openapi.json',
     'package.json',
     'rules.schema.json',
   ])
