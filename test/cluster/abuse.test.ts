@@ -11,7 +11,7 @@ const PATIENCE = 60_000
 t.setTimeout(600_000)
 
 // The three of which each ends a node, or takes it out of service, with one client.
-for (const attack of attacks.filter(({ title }) => /^(W1|S1|S2)\b/.test(title))) {
+for (const attack of attacks.filter(({ critical, title }) => critical && /^(W1|S1|S2)\b/.test(title))) {
   t.test(attack.title, async t => {
     const say = (text: string) => t.comment(text)
     const outcome = await runAttack(attack, { built: false, rest: 1, attack: 2, patience: PATIENCE, say })
