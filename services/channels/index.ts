@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
-import { caching, EVENT_TYPE, isKnown, isShared } from '../http/conditional.ts'
+import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
 import Type from 'typebox'
 import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
@@ -86,7 +86,7 @@ export const channels = fp(
         const headers = caching(id, isShared(request))
         const { etag } = headers
         reply.headers(headers)
-        if (isKnown(request, etag)) return reply.code(304).send()
+        if (matches(request.headers['if-none-match'], etag)) return reply.code(304).send()
         return reply.type(EVENT_TYPE).send(event.json)
       },
     )

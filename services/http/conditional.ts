@@ -21,8 +21,9 @@ export function caching(id: string, shared: boolean) {
   return { etag: `"${id}"`, 'cache-control': `${shared ? 'public' : 'private'}, ${FOR_EVER}` }
 }
 
-/** Whether the client has what `etag` stands for, by weak comparison. */
-export function isKnown({ headers }: FastifyRequest, etag: string): boolean {
-  const known = headers['if-none-match']?.split(',').map(each => each.trim().replace(/^W\//, ''))
-  return known?.some(each => each === etag || each === '*') ?? false
+/** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */
+export function matches(header: string | undefined, tag: string): boolean {
+  if (header === undefined) return false
+  if (header.trim() === '*') return true
+  return header.split(/,(?=\s*(?:W\/)?")/).some(each => each.trim().replace(/^W\//, '') === tag)
 }

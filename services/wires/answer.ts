@@ -41,10 +41,3 @@ export function encodeAnswer({ events, gaps, cursors, more }: Answer): Buffer {
   pieces.push(Buffer.from(tail))
   return Buffer.concat(pieces)
 }
-
-/** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */
-export function matches(header: string | undefined, tag: string): boolean {
-  if (header === undefined) return false
-  if (header.trim() === '*') return true
-  return header.split(/,(?=\s*(?:W\/)?")/).some(each => each.trim().replace(/^W\//, '') === tag)
-}

@@ -145,17 +145,20 @@ export function may(identity: Identity, right: Right, channel: string | undefine
   }
   if (identity.kind === 'key') {
     const grant = findGrant(identity.grants, 'key', right, channel)
-    return new Decision(
-      grant === undefined ? 'no-key-grant' : 'key',
-      identity,
-      right,
-      channel,
-      undefined,
-      grant,
-    )
+    return byKey(identity, right, channel, grant)
   }
   if (rules.open !== undefined) return new Decision('publish-needs-key', identity, right, channel)
   return mayByRule(identity, right, channel, rules.of(channel))
+}
+
+function byKey(
+  identity: Identity,
+  right: Right,
+  channel: string | undefined,
+  grant: Grant | undefined,
+): Decision {
+  const cause = grant === undefined ? 'no-key-grant' : 'key'
+  return new Decision(cause, identity, right, channel, undefined, grant)
 }
 
 function mayAdmin(identity: Identity, right: Right, channel: string | undefined, { open }: Rules): Decision {
@@ -165,14 +168,7 @@ function mayAdmin(identity: Identity, right: Right, channel: string | undefined,
     channel === undefined
       ? findWholeGrant(identity.grants, 'key', right)
       : findGrant(identity.grants, 'key', right, channel)
-  return new Decision(
-    grant === undefined ? 'no-key-grant' : 'key',
-    identity,
-    right,
-    channel,
-    undefined,
-    grant,
-  )
+  return byKey(identity, right, channel, grant)
 }
 
 function mayReadOwn(identity: Identity, right: Right, channel: string, rules: Rules): Decision {

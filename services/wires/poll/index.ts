@@ -3,9 +3,9 @@
 import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import { printCursor } from '../../broker/event/position.ts'
-import { policyFor } from '../../http/conditional.ts'
+import { matches, policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
-import { ANSWER, matches, sendAnswer } from '../answer.ts'
+import { ANSWER, sendAnswer } from '../answer.ts'
 import { glanceFor } from '../open-for.ts'
 import { readParameters, readQuery } from '../read-query.ts'
 
