@@ -1,9 +1,9 @@
 // The forms in which values of settings are written.
 
 import { isIP } from 'node:net'
-import { jwksUrlFault } from '../broker/access/jwks-url.ts'
+import { jwksUrlFault } from '../broker/access/jwks-url-fault.ts'
 import type { Allowance } from '../broker/limits/buckets.ts'
-import { parseFrequency } from '../broker/rules/kinds.ts'
+import { parseFrequency } from '../broker/rules/frequency.ts'
 import { parseEndpoint } from '../broker/log/redis/url.ts'
 
 /** A kind of value: how it is written. */

@@ -5,18 +5,18 @@ import { FanwireError } from '../../errors.ts'
 import { BadFileError, problemLine } from '../files/bad-file.ts'
 import type { Retention, RetentionOf } from '../log/log.ts'
 import type { Logger } from '../logger.ts'
-import { openRulesFile, type RulesFile } from '../rules/file.ts'
-import { CLOSED_RULES, openRules } from '../rules/parse.ts'
+import type { RulesFile } from '../rules/file.ts'
+import { CLOSED_RULES, openRules } from '../rules/make.ts'
 import type { Rule, Rules } from '../rules/rules.ts'
 import { type WatchedFile, watchFile } from '../files/watched-file.ts'
 import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
 import type { Right } from './grants.ts'
 import { ANONYMOUS, type Identity, withChannelTokens } from './identity.ts'
-import { parseJwks, type TokenKeys } from './jwks.ts'
-import { createJwksUrl, type JwksUrl } from './jwks-url.ts'
+import type { TokenKeys } from './jwks.ts'
+import type { JwksUrl } from './jwks-url.ts'
 import { type Decision, may } from './may.ts'
 import { createRevocations } from './revocation.ts'
-import { type Accepted, createTokens, type KeySource, type Refused, type Tokens } from './tokens.ts'
+import type { Accepted, KeySource, Refused, Tokens } from './tokens.ts'
 
 export interface AccessOptions {
   readonly publishKeys: readonly string[]
@@ -159,10 +159,12 @@ export class Access extends EventEmitter<AccessEvents> {
     return access
   }
 
+  /** The libraries for YAML and for tokens are loaded where they are used: a node starts without them. */
   async #open(): Promise<void> {
     const { rulesFile, keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, logger, hangUp } =
       this.#options
     if (rulesFile !== undefined) {
+      const { openRulesFile } = await import('../rules/file.ts')
       const opened = openRulesFile(rulesFile, hangUp === undefined ? {} : { hangUp })
       this.#rulesFile = await opened.catch(refuse('FANWIRE_RULES', rulesFile))
       this.#follow(this.#rulesFile, 'FANWIRE_RULES', () => {
@@ -177,11 +179,13 @@ export class Access extends EventEmitter<AccessEvents> {
       this.#follow(this.#keysFile, 'FANWIRE_KEYS_FILE', () => this.#readKeys())
     }
     if (jwtKeysFile !== undefined) {
+      const { parseJwks } = await import('./jwks.ts')
       const opened = watchFile({ path: jwtKeysFile, parse: text => parseJwks(text) })
       this.#tokenKeysFile = await opened.catch(refuse('FANWIRE_JWT_KEYS_FILE', jwtKeysFile))
       this.#follow(this.#tokenKeysFile, 'FANWIRE_JWT_KEYS_FILE', () => this.emit('rules'))
-      this.#tokens = this.#createTokens(new FileKeys(this.#tokenKeysFile))
+      this.#tokens = await this.#createTokens(new FileKeys(this.#tokenKeysFile))
     } else if (jwksUrl !== undefined) {
+      const { createJwksUrl } = await import('./jwks-url.ts')
       this.#jwks = createJwksUrl({
         url: jwksUrl,
         audiences: jwtAudience,
@@ -189,7 +193,7 @@ export class Access extends EventEmitter<AccessEvents> {
         onChange: () => this.emit('rules'),
         onFailure: reason => logger.warn({ reason }, 'the keys of FANWIRE_JWKS_URL could not be read'),
       })
-      this.#tokens = this.#createTokens(this.#jwks)
+      this.#tokens = await this.#createTokens(this.#jwks)
       await this.#jwks.refresh()
     }
     this.#readKeys()
@@ -206,7 +210,8 @@ export class Access extends EventEmitter<AccessEvents> {
     }
   }
 
-  #createTokens(source: KeySource): Tokens {
+  async #createTokens(source: KeySource): Promise<Tokens> {
+    const { createTokens } = await import('./tokens.ts')
     return createTokens({ source, revoked: (user, issuedAt) => this.revocations.isRevoked(user, issuedAt) })
   }
 

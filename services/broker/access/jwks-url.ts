@@ -1,5 +1,6 @@
 // Keys of tokens from a URL: cached, asked again for a key that is not there, and kept while the source is away.
 
+import { jwksUrlFault } from './jwks-url-fault.ts'
 import { NO_KEYS, parseJwks, type TokenKeys } from './jwks.ts'
 import type { KeySource } from './tokens.ts'
 
@@ -29,21 +30,6 @@ const FIRST_ASK_AGAIN_MS = 2000
 /** After it, keys are asked for in the background, so that those which a provider took back go. */
 const STALE_MS = 600_000
 const MOST_BYTES = 2 ** 20
-
-/** What is wrong with a URL of keys; undefined: nothing. */
-export function jwksUrlFault(text: string): string | undefined {
-  if (!URL.canParse(text)) return 'is not a URL'
-  const { protocol, hostname, username, password, hash } = new URL(text)
-  if (username !== '' || password !== '') return 'has a user or a password in it'
-  if (hash !== '') return 'has a fragment'
-  if (protocol === 'https:') return undefined
-  if (protocol === 'http:' && isLoopback(hostname)) return undefined
-  return 'is neither https nor http on loopback'
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127(?:\.\d+){3}$/.test(host)
-}
 
 /** Raises `Error` for a URL that has a fault. A node awaits `refresh` before it serves. */
 export function createJwksUrl({

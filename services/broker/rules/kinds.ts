@@ -2,6 +2,7 @@
 
 import { isAlias, isMap, isScalar, isSeq, type Document, type Node, type YAMLMap } from 'yaml'
 import { quote } from '../../errors.ts'
+import { FREQUENCY, parseFrequency } from './frequency.ts'
 
 export type JsonSchema = Readonly<Record<string, unknown>>
 
@@ -24,8 +25,6 @@ type Members<T> = { readonly [K in keyof T]: Kind<T[K]> }
 
 const DURATIONS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, KB: 1e3, MB: 1e6, GB: 1e9 } as const
-const PERIODS = { s: 1, m: 60, h: 3600 } as const
-const FREQUENCY = /^(\d{1,7})\/(s|m|h)$/
 
 /** An alias stands for what its anchor has. What is nested is bounded by the forms, so aliases can't unfold without end. */
 function resolved(node: Node, path: string, reading: Reading): Node | undefined {
@@ -152,12 +151,6 @@ export function size(most: string, about: string): Kind<number> {
     `a size from 1 B to ${most}, such as 64KiB or 8MiB`,
     given => within(parse(given) ?? NaN, 1, limit),
   )
-}
-
-/** `10/s`, `600/m`, `100/h` as times per second; undefined for anything else. */
-export function parseFrequency(text: string): number | undefined {
-  const [, number, unit] = FREQUENCY.exec(text) ?? []
-  return Number(number) > 0 ? Number(number) / PERIODS[unit as keyof typeof PERIODS] : undefined
 }
 
 /** Times per second. */

@@ -2,11 +2,10 @@
 
 import { LineCounter, type Node, parseDocument } from 'yaml'
 import { quote } from '../../errors.ts'
-import { USER_SEGMENT } from './patterns.ts'
 import { BadFileError, type Problem } from '../files/bad-file.ts'
 import type { Read } from './kinds.ts'
-import { createPatternTable } from './match.ts'
-import type { Rule, Rules } from './rules.ts'
+import { createRules, ruleOf } from './make.ts'
+import type { Rules } from './rules.ts'
 import { RULES_FILE, type RuleMembers } from './schema.ts'
 
 export const LARGEST_RULES_FILE = 4 * 2 ** 20
@@ -94,42 +93,4 @@ function repeated(
           },
         ]
   })
-}
-
-function ruleOf(match: string, members: Read<RuleMembers>, line: number): Rule {
-  const { rate } = members
-  return {
-    match,
-    line,
-    userSegments: match.split(':').flatMap((segment, index) => (segment === USER_SEGMENT ? [index] : [])),
-    subscribe: members.subscribe ?? ['token'],
-    publish: members.publish ?? ['nobody'],
-    history: members.history ?? {},
-    presence: members.presence ?? false,
-    maxBody: members.maxBody,
-    rate:
-      rate?.publish === undefined
-        ? undefined
-        : { publish: rate.publish, burst: rate.burst ?? Math.max(1, Math.ceil(rate.publish)) },
-    transient: members.transient ?? false,
-    slow: members.slow,
-  }
-}
-
-function createRules(list: readonly Rule[], others: Rule, open?: Rules['open']): Rules {
-  const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
-  return { list, default: others, open, of: channel => table.find(channel) ?? others }
-}
-
-/** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */
-export const CLOSED_RULES: Rules = createRules([], ruleOf('default', {}, 0))
-
-/** Without a file, on loopback: everybody may everything; once there are API keys, publish and admin need one. */
-export function openRules({ keys }: { readonly keys: boolean }): Rules {
-  const others = ruleOf(
-    'default',
-    { subscribe: ['anyone'], publish: keys ? ['key'] : ['anyone'], presence: true },
-    0,
-  )
-  return createRules([], others, keys ? 'but-keys' : 'all')
 }

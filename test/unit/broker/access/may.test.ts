@@ -12,7 +12,8 @@ import {
 } from '../../../../services/broker/access/grants.ts'
 import { ANONYMOUS, type Identity, withChannelTokens } from '../../../../services/broker/access/identity.ts'
 import { may } from '../../../../services/broker/access/may.ts'
-import { CLOSED_RULES, openRules, parseRules } from '../../../../services/broker/rules/parse.ts'
+import { CLOSED_RULES, openRules } from '../../../../services/broker/rules/make.ts'
+import { parseRules } from '../../../../services/broker/rules/parse.ts'
 import type { Rules } from '../../../../services/broker/rules/rules.ts'
 
 const RULES = parseRules(`

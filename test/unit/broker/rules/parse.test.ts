@@ -6,7 +6,8 @@ import { Ajv } from 'ajv'
 import fc from 'fast-check'
 import t from 'tap'
 import { BadFileError, problemLine } from '../../../../services/broker/files/bad-file.ts'
-import { CLOSED_RULES, openRules, parseRules } from '../../../../services/broker/rules/parse.ts'
+import { CLOSED_RULES, openRules } from '../../../../services/broker/rules/make.ts'
+import { parseRules } from '../../../../services/broker/rules/parse.ts'
 import { rulesSchema } from '../../../../services/broker/rules/schema.ts'
 
 const EXAMPLE = `# The contract's.

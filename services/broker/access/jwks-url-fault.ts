@@ -1,0 +1,16 @@
+// Which URLs keys of tokens may come from.
+
+/** What is wrong with a URL of keys; undefined: nothing. */
+export function jwksUrlFault(text: string): string | undefined {
+  if (!URL.canParse(text)) return 'is not a URL'
+  const { protocol, hostname, username, password, hash } = new URL(text)
+  if (username !== '' || password !== '') return 'has a user or a password in it'
+  if (hash !== '') return 'has a fragment'
+  if (protocol === 'https:') return undefined
+  if (protocol === 'http:' && isLoopback(hostname)) return undefined
+  return 'is neither https nor http on loopback'
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127(?:\.\d+){3}$/.test(host)
+}
