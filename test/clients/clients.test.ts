@@ -8,6 +8,7 @@ import { startCuttingProxy } from './cutting-proxy.ts'
 import { Follower, typeOf } from './follower.ts'
 import { type Client, type Host, HOSTS, type Place } from './list.ts'
 import type { Running, Target } from './program.ts'
+import { BUILT } from '../support/node.ts'
 
 // Most of it is for what is fetched and built the first time.
 t.setTimeout(600_000)
@@ -43,6 +44,7 @@ const topology = await startTopology({
   edges: 1,
   writers: 1,
   lbs: ['nginx'],
+  built: BUILT,
   env: { FANWIRE_SOCKET_IO: '1', FANWIRE_HEARTBEAT: '1s', FANWIRE_DRAIN: '500ms' },
 })
 t.teardown(() => topology.close('SIGKILL'))

@@ -4,6 +4,7 @@
 import t from 'tap'
 import { attacks } from '../abuse/attacks/index.ts'
 import { runAttack } from '../abuse/run.ts'
+import { BUILT } from '../support/node.ts'
 
 const PATIENCE = 60_000
 
@@ -14,7 +15,7 @@ t.setTimeout(600_000)
 for (const attack of attacks.filter(({ critical, title }) => critical && /^(W1|S1|S2)\b/.test(title))) {
   t.test(attack.title, async t => {
     const say = (text: string) => t.comment(text)
-    const outcome = await runAttack(attack, { built: false, rest: 1, attack: 2, patience: PATIENCE, say })
+    const outcome = await runAttack(attack, { built: BUILT, rest: 1, attack: 2, patience: PATIENCE, say })
     t.same(outcome.wrong, [])
     t.type(outcome.ready, 'number', 'the node is ready again, and takes new clients')
     t.comment(JSON.stringify(outcome.did))

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { program } from '../../infra/local/packages.ts'
 import { startTopology } from '../../infra/local/topology.ts'
-import { type Exit, launch, runNode, startNode } from '../support/node.ts'
+import { BUILT, type Exit, launch, runNode, startNode } from '../support/node.ts'
 import { temporaryFolder } from '../support/tools.ts'
 
 const KEY = 'for-the-bench'
@@ -113,7 +113,7 @@ const nginx = await program('nginx').then(
   () => 'nginx is not there',
 )
 t.test('behind nginx, two nodes', { skip: nginx }, async t => {
-  const topology = await startTopology({ edges: 2, writers: 1, lbs: ['nginx'] })
+  const topology = await startTopology({ edges: 2, writers: 1, lbs: ['nginx'], built: BUILT })
   t.teardown(() => topology.close('SIGKILL'))
   const wires = ['poll', 'long-poll', 'sse', 'stream', 'ws', 'refresh']
   const { code, output, result } = await resultOf([

@@ -6,11 +6,12 @@ import t from 'tap'
 import { faults } from '../faults/faults.ts'
 import { runFault } from '../faults/run.ts'
 import { startSingle } from '../faults/world.ts'
+import { BUILT } from '../support/node.ts'
 
 // It takes some 40 s, and its share of the machine may be small.
 t.setTimeout(300_000)
 
-const world = await startSingle({ seed: 1, built: false, say: text => t.comment(text) })
+const world = await startSingle({ seed: 1, built: BUILT, say: text => t.comment(text) })
 t.teardown(() => world.close())
 
 for (const fault of faults.filter(({ quick }) => quick)) {

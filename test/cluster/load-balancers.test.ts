@@ -27,7 +27,7 @@ import {
 } from '../contract/clients.ts'
 import { makeCertificate } from '../contract/http2.ts'
 import { startMemoryNode } from '../contract/node.ts'
-import { startNode } from '../support/node.ts'
+import { BUILT, startNode } from '../support/node.ts'
 import { Raw } from '../unit/http/app.ts'
 import { until } from '../support/until.ts'
 
@@ -49,6 +49,7 @@ const topology = await startTopology({
   edges: 3,
   writers: 2,
   lbs: KINDS,
+  built: BUILT,
   env: { LOG_LEVEL: 'info', FANWIRE_SOCKET_IO: '1', FANWIRE_WS_DEFLATE: '1' },
   edgeEnv: { FANWIRE_DRAIN: '500ms', FANWIRE_DRAIN_NOTICE: `${NOTICE}ms` },
 })

@@ -1,4 +1,5 @@
-// Real node processes for tests: services/main.ts, run from source, so that no stale build can be tested.
+// Real node processes for tests. `npm test` builds first, and they run what was built; a test file that is run by itself
+// runs services/main.ts from source, so that no stale build can be tested.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -7,6 +8,9 @@ import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../services/main.ts', import.meta.url))
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** `npm test` has built: each process would compile the same sources again. */
+export const BUILT = process.env.TEST_BUILT === '1'
+
 /** A node that does not listen within this, ms, won't, however busy the machine. */
 const START_WITHIN = 60_000
 
@@ -16,7 +20,7 @@ export interface NodeOptions {
   readonly args?: readonly string[]
   /** Of Node itself. */
   readonly flags?: readonly string[]
-  /** It runs from dist/, which has to be there, rather than from source. */
+  /** It runs from dist/, which has to be there, rather than from source; `BUILT` unless it is said. */
   readonly built?: boolean
 }
 
@@ -84,7 +88,7 @@ export async function runNode(
 }
 
 /** Starts a process and waits for nothing. */
-export function launch({ env = {}, args = [], flags = [], built = false }: NodeOptions) {
+export function launch({ env = {}, args = [], flags = [], built = BUILT }: NodeOptions) {
   const main = built ? ['dist/services/main.js'] : ['--import', 'tsx', MAIN]
   const child: ChildProcess = spawn(process.execPath, [...flags, ...main, ...args], {
     cwd: ROOT,
