@@ -2,10 +2,11 @@
 // any more what they read.
 
 import { randomBytes } from 'node:crypto'
-import type { Access } from '../broker/access/access.ts'
-import type { Identity } from '../broker/access/identity.ts'
+import type { Access, Lapse } from '../broker/access/access.ts'
+import { type Identity, nextEndOf } from '../broker/access/identity.ts'
 import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
+import type { Lease } from '../broker/limits/holds.ts'
 import { FanwireError } from '../errors.ts'
 
 /** Something that a client holds open. */
@@ -19,6 +20,8 @@ export interface Held {
   readonly blocked?: boolean
   /** Tells the client why, and ends. */
   end(reason: CloseReason): void
+  /** Takes one channel from the client. False: it has no other, or there is no word for that, and it has ended. */
+  drop?(channel: string, reason: CloseReason): boolean
 }
 
 /** Who holds something open. The identity changes when its token is refreshed. */
@@ -42,7 +45,7 @@ function forbidden(channel: string): CloseReason {
 }
 
 /** The server took the channel from it. */
-export function unsubscribed(channel: string): CloseReason {
+function unsubscribed(channel: string): CloseReason {
   return about(`unsubscribed from ${channel}`)
 }
 
@@ -58,6 +61,9 @@ export function refusalOf({ code, reason }: CloseReason): FanwireError {
     : new FanwireError('FW_UNAUTHORIZED', reason, { challenge: 'invalid_token' })
 }
 
+/** What was read with a channel token alone. */
+const LAPSED: Readonly<Record<Lapse, CloseReason>> = { expired: EXPIRED, revoked: REVOKED }
+
 /** How often expiries are looked at, ms. */
 const TICK_MS = 1000
 /** Clients that are judged again before others have their turn. */
@@ -66,18 +72,27 @@ const JUDGED_AT_A_TIME = 1000
 class Entry implements Client {
   readonly held: Held
   identity: Identity
+  /** What its channels count in. */
+  readonly lease: Lease | undefined
   readonly since = Date.now()
   #id: string | undefined
 
-  constructor(held: Held, identity: Identity) {
+  constructor(held: Held, identity: Identity, lease: Lease | undefined) {
     this.held = held
     this.identity = identity
+    this.lease = lease
   }
 
   get id(): string {
     this.#id ??= randomBytes(12).toString('base64url')
     return this.#id
   }
+}
+
+/** When it, or a channel token of it, ends next. */
+function tickOf({ identity }: Entry): number | undefined {
+  const end = nextEndOf(identity)
+  return end === undefined ? undefined : Math.floor(end / TICK_MS)
 }
 
 export class Clients {
@@ -96,9 +111,9 @@ export class Clients {
   }
 
   /** Where everybody may everything there is nothing to watch, and nothing is kept. */
-  add(held: Held, identity: Identity): Client | undefined {
+  add(held: Held, identity: Identity, lease?: Lease): Client | undefined {
     if (this.#access.isOpen) return undefined
-    const client = new Entry(held, identity)
+    const client = new Entry(held, identity, lease)
     this.#clients.add(client)
     this.#schedule(client)
     // What was decided when the request began may have changed since.
@@ -116,10 +131,22 @@ export class Clients {
   /** Another token came for it. */
   renew(client: Client | undefined, identity: Identity): void {
     if (!(client instanceof Entry) || !this.#clients.has(client)) return
+    this.#become(client, identity)
+    this.#judge(client)
+  }
+
+  #become(client: Entry, identity: Identity): void {
     this.#unschedule(client)
     client.identity = identity
     this.#schedule(client)
-    this.#judge(client)
+  }
+
+  /** Takes the channel from all that read it for the user. */
+  unsubscribe(user: string, channel: string): void {
+    for (const client of [...this.#clients]) {
+      if (client.identity.user !== user || !client.held.channels.includes(channel)) continue
+      this.#drop(client, channel, unsubscribed(channel))
+    }
   }
 
   /** Everything that a user holds open; with another `which`, some of it. Returns how many. */
@@ -149,14 +176,21 @@ export class Clients {
     client.held.end(reason)
   }
 
-  /** Ends a client that may not stay. */
-  #judge(client: Entry): void {
-    const { held, identity } = client
-    if (this.#access.isRevoked(identity)) return this.#end(client, REVOKED)
-    for (const channel of held.channels) {
-      if (!this.#access.may(identity, 'subscribe', channel).allowed)
-        return this.#end(client, forbidden(channel))
+  /** Takes from a client what it may not have any more. `now`: ms. */
+  #judge(client: Entry, now = Date.now()): void {
+    if (this.#access.isRevoked(client.identity)) return this.#end(client, REVOKED)
+    const { identity, lapsed } = this.#access.withoutLapsed(client.identity, now)
+    if (lapsed !== undefined) this.#become(client, identity)
+    for (const channel of client.held.channels) {
+      if (this.#access.may(identity, 'subscribe', channel).allowed) continue
+      this.#drop(client, channel, lapsed === undefined ? forbidden(channel) : LAPSED[lapsed])
+      if (!this.#clients.has(client)) return
     }
+  }
+
+  #drop(client: Entry, channel: string, reason: CloseReason): void {
+    if (client.held.drop?.(channel, reason) === true) client.lease?.remove()
+    else this.#end(client, reason)
   }
 
   /** A slice in each turn of the event loop. */
@@ -177,25 +211,23 @@ export class Clients {
 
   #endRevoked(user: string): void {
     for (const client of [...this.#clients]) {
-      if (client.identity.user === user && this.#access.isRevoked(client.identity)) this.#end(client, REVOKED)
+      if (client.identity.user === user) this.#judge(client)
     }
   }
 
   // Expiry ----------------------------------------------------------------------------------------------------
 
   #schedule(client: Entry): void {
-    const { connectionEndsAt } = client.identity
-    if (connectionEndsAt === undefined) return
-    const tick = Math.floor(connectionEndsAt / TICK_MS)
+    const tick = tickOf(client)
+    if (tick === undefined) return
     const ending = this.#ending.get(tick) ?? new Set()
     this.#ending.set(tick, ending.add(client))
     this.#timer ??= setInterval(() => this.#expire(), TICK_MS).unref()
   }
 
   #unschedule(client: Entry): void {
-    const { connectionEndsAt } = client.identity
-    if (connectionEndsAt === undefined) return
-    const tick = Math.floor(connectionEndsAt / TICK_MS)
+    const tick = tickOf(client)
+    if (tick === undefined) return
     const ending = this.#ending.get(tick)
     ending?.delete(client)
     if (ending?.size === 0) this.#ending.delete(tick)
@@ -203,10 +235,15 @@ export class Clients {
 
   #expire(): void {
     const now = Math.floor(Date.now() / TICK_MS)
+    const end = (now + 1) * TICK_MS - 1
     for (const [tick, clients] of this.#ending) {
       if (tick > now) continue
       this.#ending.delete(tick)
-      for (const client of clients) this.#end(client, EXPIRED)
+      for (const client of clients) {
+        const { connectionEndsAt = Infinity } = client.identity
+        if (connectionEndsAt <= end) this.#end(client, EXPIRED)
+        else this.#judge(client, end)
+      }
     }
     if (this.#ending.size > 0) return
     clearInterval(this.#timer)

@@ -1,6 +1,7 @@
 // What caches may keep, and conditional requests (RFC 9110 section 13).
 
 import type { FastifyRequest } from 'fastify'
+import { isStranger } from '../broker/access/identity.ts'
 
 const FOR_EVER = 'max-age=31536000, immutable'
 
@@ -8,7 +9,7 @@ export const EVENT_TYPE = 'application/json; charset=utf-8'
 
 /** Whether others may have the answer to a request from a cache: nothing came along that let it in. */
 export function isShared({ headers, identity }: FastifyRequest): boolean {
-  return headers.authorization === undefined && identity.kind === 'anonymous'
+  return headers.authorization === undefined && isStranger(identity)
 }
 
 /** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */

@@ -4,7 +4,7 @@ import type { Access } from '../broker/access/access.ts'
 import { LONGEST_TICKET_MS, reservedRetention } from '../broker/control/channels.ts'
 import type { RetentionOf } from '../broker/log/log.ts'
 import type { Config } from '../config/config.ts'
-import { REVOKED, unsubscribed } from '../http/clients.ts'
+import { REVOKED } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 
 /** What is kept of each channel: those of the node, and those of clients by their rules. */
@@ -23,7 +23,7 @@ export async function openCluster(context: Context): Promise<void> {
       if (!past) clients.end(user, REVOKED, each => client === undefined || each.id === client)
     })
     .on('unsubscribe', ({ user, channel }, { past }) => {
-      if (!past) clients.end(user, unsubscribed(channel), each => each.held.channels.includes(channel))
+      if (!past) clients.unsubscribe(user, channel)
     })
   access.on('rules', () => void usage.open())
   await Promise.all([control.open(), nodes.open(), questions.open(), usage.open()])

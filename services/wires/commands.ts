@@ -7,7 +7,7 @@ import type { Connection } from '../broker/fanout/connection.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import type { ConnectionBuckets } from '../broker/limits/limited.ts'
 import type { Publishing } from '../broker/publisher.ts'
-import { channelTokensOf, type Identity, withChannelTokens } from '../broker/access/identity.ts'
+import { channelTokensOf, type Identity, isStranger, withChannelTokens } from '../broker/access/identity.ts'
 import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
@@ -46,7 +46,6 @@ export interface CommandParts {
 /** The commands of one connection. */
 export class Commands {
   readonly #parts: CommandParts
-  #identity: Identity
   readonly #buckets: ConnectionBuckets = {}
   #turn: Promise<void>
   #underWay = 0
@@ -56,7 +55,6 @@ export class Commands {
 
   constructor(parts: CommandParts) {
     this.#parts = parts
-    this.#identity = parts.identity
     this.#turn = parts.opened
   }
 
@@ -65,10 +63,19 @@ export class Commands {
     this.#closed = true
   }
 
+  /** Who the client is by now. Where nobody is asked, nothing is kept of it. */
+  get #identity(): Identity {
+    const { client, identity } = this.#parts
+    return client?.identity ?? identity
+  }
+
   /** Runs what changes the connection's readers one after another, in the order of the commands. */
-  #inTurn(change: () => Promise<void>): Promise<void> {
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(change)
-    this.#turn = done.catch(() => {})
+    this.#turn = done.then(
+      () => {},
+      () => {},
+    )
     return done
   }
 
@@ -118,13 +125,12 @@ export class Commands {
       // What channel tokens granted stays granted for as long as they say.
       const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
       const { user, kind } = this.#identity
-      if (kind !== 'anonymous' && (user !== identity.user || kind !== identity.kind)) {
+      if (!isStranger(this.#identity) && (user !== identity.user || kind !== identity.kind)) {
         throw new FanwireError('FW_FORBIDDEN', 'a connection stays that of its user: open another one', {
           challenge: 'insufficient_scope',
         })
       }
       this.#parts.lease?.renew({ ...this.#party, identity })
-      this.#identity = identity
       clients.renew(this.#parts.client, identity)
       this.#parts.authenticated?.(identity)
       tell({ user: identity.user, ...expiryOf(identity) })
@@ -142,7 +148,7 @@ export class Commands {
         'the cursor of one channel is <epoch>-<offset>, earliest or latest',
       )
     }
-    if (token !== undefined) await this.#takeChannelToken(token)
+    if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
     const release = this.#openAhead(name, start)
     try {
       await this.#inTurn(() => this.#join(name, start, tell))
@@ -151,13 +157,22 @@ export class Commands {
     }
   }
 
-  async #takeChannelToken(token: unknown): Promise<void> {
+  /** Whether that is all: it is for a channel that the client has, which goes on where it is. */
+  async #takeChannelToken(token: unknown, name: string, mayRenew: boolean, tell: Tell): Promise<boolean> {
     if (typeof token !== 'string') throw badCommand('token is a string')
     const { access, clients } = this.#parts.context
-    await this.#inTurn(async () => {
-      this.#identity = await access.withChannelToken(this.#identity, token)
-      clients.renew(this.#parts.client, this.#identity)
+    return this.#inTurn(async () => {
+      if (!mayRenew) this.#requireNew(name)
+      clients.renew(this.#parts.client, await access.withChannelToken(this.#identity, token))
+      const reader = this.#reader(name)
+      if (reader !== undefined) tell({ channel: name, cursor: printPosition(reader) })
+      return reader !== undefined
     })
+  }
+
+  #requireNew(name: string): void {
+    if (this.#reader(name) === undefined) return
+    throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${name}`)
   }
 
   get #opener(): Opener {
@@ -180,9 +195,7 @@ export class Commands {
 
   async #join(name: string, start: Start, tell: Tell): Promise<void> {
     const { context, connection } = this.#parts
-    if (this.#reader(name) !== undefined) {
-      throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${name}`)
-    }
+    this.#requireNew(name)
     const most = context.config.maxChannels
     if (connection.readers.length >= most) {
       throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${most} channels`)

@@ -1,10 +1,16 @@
 // JSON objects beside events, which all wires share.
 
-import { type Gap, printPosition } from '../broker/event/position.ts'
+import type { CloseReason } from '../broker/fanout/framing.ts'
+import { type Gap, type Position, printPosition } from '../broker/event/position.ts'
 
 /** A gap in a channel. */
 export function encodeGap(channel: string, gap: Gap): string {
   return `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`
+}
+
+/** A channel that was taken from a connection, which goes on with its others. */
+export function encodeDropped(channel: string, at: Position, { code, reason }: CloseReason): string {
+  return JSON.stringify({ channel, cursor: printPosition(at), code, reason })
 }
 
 /** Where a reader begins. */

@@ -10,8 +10,8 @@ import { CLOSED_RULES, openRules } from '../rules/make.ts'
 import type { Rule, Rules } from '../rules/rules.ts'
 import { type WatchedFile, watchFile } from '../files/watched-file.ts'
 import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
-import type { Right } from './grants.ts'
-import { ANONYMOUS, type Identity, withChannelTokens } from './identity.ts'
+import type { ChannelTokenTerms, Right } from './grants.ts'
+import { ANONYMOUS, type Identity, isStranger, withChannelTokens } from './identity.ts'
 import type { TokenKeys } from './jwks.ts'
 import type { JwksUrl } from './jwks-url.ts'
 import { type Decision, may } from './may.ts'
@@ -58,6 +58,9 @@ interface AccessEvents {
   /** Keys or rules could not be read; what held before goes on. */
   refused: []
 }
+
+/** Why a channel token does not hold any more. */
+export type Lapse = 'expired' | 'revoked'
 
 /** How often a right was missing; for metrics. */
 export interface Refusal {
@@ -359,11 +362,30 @@ export class Access extends EventEmitter<AccessEvents> {
    * Whether what an identity came from does not hold any more: a key that was taken away, a token that was revoked or
    * whose key was taken away.
    */
-  isRevoked({ kind, user, issuedAt, key = '', signer }: Identity): boolean {
+  isRevoked({ kind, key = '', ...token }: Identity): boolean {
     if (kind === 'key') return !this.#keyIds.has(key)
-    if (kind !== 'token') return false
+    return kind === 'token' && this.#isTokenRevoked(token)
+  }
+
+  #isTokenRevoked({ user, issuedAt, signer }: Pick<Identity, 'user' | 'issuedAt' | 'signer'>): boolean {
     const unsigned = signer !== undefined && this.#tokens?.knows(signer) === false
     return unsigned || this.revocations.isRevoked(user, issuedAt)
+  }
+
+  /** The identity without channel tokens that do not hold any more, and why the last of those does not. */
+  withoutLapsed(identity: Identity, now: number): { identity: Identity; lapsed?: Lapse } {
+    let lapsed: Lapse | undefined
+    const grants = identity.grants.filter(({ channelToken }) => {
+      const lapse = channelToken && this.#lapseOf(identity.user, channelToken, now)
+      lapsed = lapse ?? lapsed
+      return lapse === undefined
+    })
+    return lapsed === undefined ? { identity } : { identity: { ...identity, grants }, lapsed }
+  }
+
+  #lapseOf(user: string, terms: ChannelTokenTerms, now: number): Lapse | undefined {
+    if (terms.endsAt !== undefined && terms.endsAt <= now) return 'expired'
+    return this.#isTokenRevoked({ user, ...terms }) ? 'revoked' : undefined
   }
 
   #refuse(outcome: Outcome, message: string): CredentialsRefused {
@@ -376,8 +398,8 @@ export class Access extends EventEmitter<AccessEvents> {
   }
 
   /** Whether somebody may publish to some channel at all: others need not be listened to for long. */
-  mightPublish({ kind }: Identity): boolean {
-    return kind !== 'anonymous' || this.anyoneMayPublish
+  mightPublish(identity: Identity): boolean {
+    return !isStranger(identity) || this.anyoneMayPublish
   }
 
   /** Raises FW_UNAUTHORIZED unless somebody might publish; `how`: what to do about it. */

@@ -168,7 +168,7 @@ export interface ChannelGrant {
 
 /** Channels and rights of a channel token, for a connection of `user`. */
 export function channelGrant(claims: Claims, user: string): ChannelGrant | Refused {
-  const { channel, allow = ['sub'], exp, expire_at: end, sub = '' } = claims
+  const { channel, allow = ['sub'], exp, expire_at: end, iat, sub = '', signer } = claims
   if (channel === undefined) {
     return refused('wrong_kind', 'a channel token has the claim channel; this is a token of a connection')
   }
@@ -189,7 +189,7 @@ export function channelGrant(claims: Claims, user: string): ChannelGrant | Refus
     grants: {
       source: 'token',
       list: [grant('channel token', channels, rights)],
-      channelTokenEndsAt: endOf(end ?? exp ?? 0) ?? 0,
+      channelToken: { endsAt: endOf(end ?? exp ?? 0), signer, issuedAt: iat },
     },
   }
 }

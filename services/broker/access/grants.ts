@@ -22,8 +22,18 @@ export interface Grant {
 export interface Grants {
   readonly source: GrantSource
   readonly list: readonly Grant[]
-  /** Of a channel token: when what was opened with it ends, ms, leeway included; 0: with the connection. */
-  readonly channelTokenEndsAt?: number
+  /** Of a channel token: what it hangs on. */
+  readonly channelToken?: ChannelTokenTerms
+}
+
+/** Until when a channel token holds, beside its connection. */
+export interface ChannelTokenTerms {
+  /** ms, leeway included; undefined: as long as the connection. */
+  readonly endsAt: number | undefined
+  /** Which key signed it (`TokenKey.id`). */
+  readonly signer: string | undefined
+  /** Its `iat`, in seconds. */
+  readonly issuedAt: number | undefined
 }
 
 const BIT: Readonly<Record<Right, number>> = { publish: 1, subscribe: 2, history: 4, presence: 8, admin: 16 }

@@ -44,20 +44,35 @@ export const ANONYMOUS: Identity = Object.freeze({
   grants: [],
 })
 
-/** The same identity with what channel tokens grant. Whoever shows one is no stranger, and stays no longer than it. */
+/** Nothing came along that grants anything. */
+export function isStranger({ kind, grants }: Identity): boolean {
+  return kind === 'anonymous' && grants.length === 0
+}
+
+/** The same identity with what channel tokens grant. They take the place of earlier ones for the same channels. */
 export function withChannelTokens(identity: Identity, tokens: readonly Grants[]): Identity {
   if (tokens.length === 0) return identity
-  const ends = [identity.connectionEndsAt, ...tokens.map(({ channelTokenEndsAt }) => channelTokenEndsAt)]
-  const first = Math.min(...ends.map(at => at || Infinity))
-  return {
-    ...identity,
-    kind: identity.kind === 'anonymous' ? 'token' : identity.kind,
-    connectionEndsAt: first === Infinity ? undefined : first,
-    grants: [...identity.grants, ...tokens],
-  }
+  const kept = identity.grants.filter(earlier => !tokens.some(token => replaces(token, earlier)))
+  return { ...identity, grants: [...kept, ...tokens] }
+}
+
+function replaces(token: Grants, earlier: Grants): boolean {
+  if (token.channelToken === undefined || earlier.channelToken === undefined) return false
+  const channels = token.list.flatMap(grant => grant.channels)
+  return earlier.list.every(grant => grant.channels.every(channel => channels.includes(channel)))
 }
 
 /** What channel tokens granted to it. */
 export function channelTokensOf({ grants }: Identity): Grants[] {
-  return grants.filter(({ channelTokenEndsAt }) => channelTokenEndsAt !== undefined)
+  return grants.filter(({ channelToken }) => channelToken !== undefined)
+}
+
+/** When it, or a channel token of it, ends next, ms; undefined: never. */
+export function nextEndOf({ connectionEndsAt, grants }: Identity): number | undefined {
+  let next = connectionEndsAt
+  for (const { channelToken } of grants) {
+    const endsAt = channelToken?.endsAt
+    if (endsAt !== undefined && (next === undefined || endsAt < next)) next = endsAt
+  }
+  return next
 }

@@ -4,7 +4,7 @@ import { quote } from '../../errors.ts'
 import { userMatches } from '../rules/match.ts'
 import type { Rule, Rules } from '../rules/rules.ts'
 import { findGrant, findWholeGrant, type Grant, type Grants, type Right, rightsOf } from './grants.ts'
-import type { Identity } from './identity.ts'
+import { type Identity, isStranger } from './identity.ts'
 
 const OWN_PREFIX = 'fanwire:'
 /** Joins and leaves of the channel whose name follows: they need the right `presence` on it. */
@@ -60,13 +60,13 @@ export class Decision {
 
   /** Where it is denied: `authenticate` (401) if nothing came with the request, else `insufficient_scope` (403, RFC 6750). */
   get challenge(): 'authenticate' | 'insufficient_scope' {
-    return this.identity.kind === 'anonymous' ? 'authenticate' : 'insufficient_scope'
+    return isStranger(this.identity) ? 'authenticate' : 'insufficient_scope'
   }
 
   /** Where it is denied, for the client: the missing right. Neither whether a channel exists nor what rules say. */
   get why(): string {
     const needed = `the right ${this.right} on ${this.place}`
-    return this.identity.kind === 'anonymous'
+    return isStranger(this.identity)
       ? `${needed} needs a token or a key`
       : `the ${CREDENTIAL[this.identity.kind]} has not ${needed}`
   }

@@ -101,6 +101,19 @@ export class Connection implements ReaderOwner, CatchesUp {
     reader.channel.leave(reader)
   }
 
+  /** Takes a channel from the client and tells it why. False: it has no other, or its wire has no word for that, and it ends. */
+  drop(channel: string, reason: CloseReason): boolean {
+    const reader = this.readers.find(each => each.channel.name === channel)
+    if (reader === undefined) return true
+    if (this.framing.dropped === undefined || this.readers.length === 1) {
+      this.end(reason)
+      return false
+    }
+    this.leave(reader)
+    this.write(this.framing.dropped(channel, reader, reason))
+    return true
+  }
+
   /** Names of the channels that it reads. */
   get channels(): string[] {
     return this.readers.map(reader => reader.channel.name)

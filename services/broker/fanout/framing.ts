@@ -2,7 +2,7 @@
 // stretch is encoded once and shared by every reader at its beginning, so framings know no connection.
 
 import type { LogEvent } from '../event/event.ts'
-import type { Gap } from '../event/position.ts'
+import type { Gap, Position } from '../event/position.ts'
 
 /** Why the node ends a connection, in the words of RFC 6455 section 7.4 and docs/protocol.md#close-codes. */
 export interface CloseReason {
@@ -44,6 +44,8 @@ export interface Framing {
   ): Buffer
   /** A gap; `cursor` is the connection's cursor after it. */
   gap(channel: string, gap: Gap, cursor: string): Buffer
+  /** A channel was taken from the connection, which goes on with its others; absent: the connection ends. */
+  dropped?(channel: string, at: Position, reason: CloseReason): Buffer
   /** Shows that the connection is alive; empty where the wire's library sends heartbeats. */
   readonly heartbeat: Buffer
   /** Clients answer heartbeats; a client that does not is gone. */

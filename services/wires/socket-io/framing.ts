@@ -1,9 +1,9 @@
 // The packets of Socket.IO: protocol v5, in Engine.IO's v4, over either transport.
 
 import type { LogEvent } from '../../broker/event/event.ts'
-import type { Gap } from '../../broker/event/position.ts'
+import type { Gap, Position } from '../../broker/event/position.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
-import { encodeGap } from '../objects.ts'
+import { encodeDropped, encodeGap } from '../objects.ts'
 import { TEXT, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
 
 /** The library does handshakes and heartbeats. */
@@ -33,6 +33,10 @@ function packetHead(type: string | undefined): string {
 
 function gapPacket(channel: string, gap: Gap): string {
   return `2["gap",${encodeGap(channel, gap)}]`
+}
+
+function droppedPacket(channel: string, at: Position, reason: CloseReason): string {
+  return `2["fanwire:unsubscribed",${encodeDropped(channel, at, reason)}]`
 }
 
 /** For developers to read: Socket.IO's clients reconnect on their own schedule. */
@@ -69,6 +73,7 @@ export const socketIoFraming: PacketFraming = {
     return bytes
   },
   gap: (channel, gap) => wsText(MESSAGE + gapPacket(channel, gap)),
+  dropped: (channel, at, reason) => wsText(MESSAGE + droppedPacket(channel, at, reason)),
   heartbeat: Buffer.alloc(0),
   closing: reason => wsText(MESSAGE + closePacket(reason)),
 }
@@ -86,6 +91,7 @@ export const socketIoPollFraming: PacketFraming = {
         .join(PACKET_SEPARATOR),
     ),
   gap: (channel, gap) => Buffer.from(MESSAGE + gapPacket(channel, gap)),
+  dropped: (channel, at, reason) => Buffer.from(MESSAGE + droppedPacket(channel, at, reason)),
   heartbeat: Buffer.alloc(0),
   closing: reason => Buffer.from(MESSAGE + closePacket(reason)),
 }

@@ -221,9 +221,9 @@ class SocketIoWire {
     const connection = new Connection(context.hub.connections, outlet.framing, outlet)
     const arrival = this.#arrivals.get(session) ?? STRANGER
     const identity = this.#identities.get(socket) ?? arrival.identity
-    const client = context.clients.add(connection, identity)
     const { address } = arrival
     const lease = admit(context, connection, { identity, address })
+    const client = context.clients.add(connection, identity, lease)
     let most = 0
     const limit = (identity: Identity) => {
       most = this.#mostOf(identity, arrival)

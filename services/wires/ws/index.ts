@@ -138,8 +138,8 @@ function serve(
     limitMessages(socket, mayPublish ? config.maxBody + COMMAND_ROOM : COMMAND_ROOM)
   }
   limit(identity)
-  const client = clients.add(connection, identity)
   const lease = admit(context, connection, { identity, address }, query.channels.length)
+  const client = clients.add(connection, identity, lease)
   const opened = connection.ended
     ? Promise.resolve()
     : join(context, connection, outlet, query, identity, logger)

@@ -245,7 +245,7 @@ t.test('a channel token grants its channels to its user', async t => {
   const granted = verify({ channel: 'room:9' })
   if (!granted.ok) return t.fail(granted.message)
   t.strictSame(granted.channels, ['room:9'])
-  t.equal(granted.grants.channelTokenEndsAt, NOW + 3610 * SECOND)
+  t.equal(granted.grants.channelToken?.endsAt, NOW + 3610 * SECOND)
   t.ok(findGrant([granted.grants], 'token', 'subscribe', 'room:9'))
   t.notOk(findGrant([granted.grants], 'token', 'history', 'room:9'))
   t.notOk(findGrant([granted.grants], 'token', 'subscribe', 'room:9:x'))

@@ -1,0 +1,218 @@
+// What becomes of single channels of a connection, on the wires that can go on without one: it is unsubscribed by an
+// admin, its rule is taken away, its channel token ends, is renewed or revoked.
+
+import { once } from 'node:events'
+import { io } from 'socket.io-client'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { type Node, startMemoryNode } from '../contract/node.ts'
+import { ClosedWorld, RULES } from '../support/closed-node.ts'
+import { until } from '../support/until.ts'
+
+interface Member {
+  /** The answer: `ok` or `error`. */
+  subscribe(command: { channel: string; token?: string; cursor?: string }): Promise<unknown>
+  auth(token: string): Promise<unknown>
+  readonly events: unknown[]
+  /** What it was told of channels that were taken from it. */
+  readonly taken: unknown[]
+  /** All that it was told at the end. */
+  readonly ended: Promise<string>
+}
+
+type Connect = (t: Test, node: Node, token: string | undefined) => Promise<Member>
+
+const CONNECT: Readonly<Record<string, Connect>> = {
+  async ws(t, { port }, token) {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    const client = new WebSocket(`ws://127.0.0.1:${port}/v1/ws`, { headers })
+    t.teardown(() => client.terminate())
+    const [events, taken]: unknown[][] = [[], []]
+    const answers = new Map<number, (answer: unknown) => void>()
+    let refs = 0
+    client.on('message', text => {
+      const { ref, ...told } = JSON.parse(String(text))
+      if (ref !== undefined) answers.get(ref)?.(told)
+      else if ('unsubscribed' in told) taken?.push(told.unsubscribed)
+      else if ('data' in told) events?.push(told.data)
+    })
+    const ended = once(client, 'close').then(([code, reason]) => `${code} ${reason}`)
+    await once(client, 'message')
+    const ask = (command: object) =>
+      new Promise<unknown>(resolve => {
+        answers.set(++refs, resolve)
+        client.send(JSON.stringify({ ref: refs, ...command }))
+      })
+    return {
+      subscribe: ({ channel, ...more }) => ask({ subscribe: channel, ...more }),
+      auth: fresh => ask({ auth: { token: fresh } }),
+      events: events ?? [],
+      taken: taken ?? [],
+      ended,
+    }
+  },
+  async 'Socket.IO'(t, { port }, token) {
+    const client = io(`http://127.0.0.1:${port}`, {
+      transports: ['polling'],
+      forceNew: true,
+      reconnection: false,
+      ...(token === undefined ? {} : { auth: { token } }),
+    })
+    t.teardown(() => client.disconnect())
+    const events: unknown[] = []
+    const taken: unknown[] = []
+    client.on('message', ({ data }) => events.push(data))
+    client.on('fanwire:unsubscribed', each => taken.push(each))
+    const told = new Promise<string>(resolve => client.once('close', each => resolve(JSON.stringify(each))))
+    await new Promise(resolve => client.once('connect', () => resolve(undefined)))
+    return {
+      subscribe: command => client.emitWithAck('subscribe', command),
+      auth: fresh => client.emitWithAck('auth', { token: fresh }),
+      events,
+      taken,
+      ended: told,
+    }
+  },
+}
+
+// They wait for the end of tokens.
+t.jobs = 4
+
+const seconds = () => Math.floor(Date.now() / 1000)
+/** What hangs on it ends in a moment: the leeway is almost over. */
+const soon = () => seconds() + 2 - 10
+
+function each(
+  title: string,
+  run: (t: Test, world: ClosedWorld, node: Node, connect: Connect) => Promise<void>,
+) {
+  for (const [wire, connect] of Object.entries(CONNECT)) {
+    t.test(`${title} (${wire})`, { buffered: true }, async t => {
+      const world = new ClosedWorld()
+      const node = await startMemoryNode({ ...world.settings, USER_SUBSCRIPTIONS: '3' })
+      t.teardown(() => node.close())
+      await run(t, world, node, connect)
+    })
+  }
+}
+
+each(
+  'an admin takes one channel, and the connection goes on with its others',
+  async (t, world, node, connect) => {
+    const member = await connect(t, node, world.token())
+    for (const channel of ['room:1', 'room:2', 'room:3'])
+      t.match(await member.subscribe({ channel }), { ok: { channel } })
+    const unsubscribe = async (channel: string) => {
+      const headers = { authorization: `Bearer ${world.keys.all.key}`, 'content-type': 'application/json' }
+      const url = `http://127.0.0.1:${node.port}/v1/admin/channels/${channel}/unsubscribe`
+      t.equal((await fetch(url, { method: 'POST', headers, body: '{"user":"ann"}' })).status, 202)
+    }
+    const [id = ''] = await node.append('room:1', '1')
+    await until('it has the event', () => member.events.length === 1)
+    await unsubscribe('room:1')
+    await until('it is told', () => member.taken.length === 1)
+    t.strictSame(member.taken, [
+      { channel: 'room:1', cursor: id, code: 4403, reason: 'unsubscribed from room:1' },
+    ])
+    t.equal(node.hub.readers('room:1'), 0)
+    await node.append('room:1', '2')
+    await node.append('room:2', '3')
+    await until('it goes on with the others', () => member.events.length === 2)
+    t.strictSame(member.events, [1, 3])
+    // It counts no more: a user may have three.
+    t.match(await member.subscribe({ channel: 'room:4' }), { ok: { channel: 'room:4' } })
+
+    await unsubscribe('room:2')
+    await unsubscribe('room:4')
+    await unsubscribe('room:3')
+    t.match(await member.ended, /4403.*unsubscribed from room:3/, 'with its last channel the connection ends')
+  },
+)
+
+each('a rule is taken away: only its channel is', async (t, world, node, connect) => {
+  const member = await connect(t, node, world.token())
+  await member.subscribe({ channel: 'room:1' })
+  await member.subscribe({ channel: 'inbox:ann' })
+  world.writeRules(RULES.replace('"room:*", subscribe: token', '"room:*", subscribe: nobody'))
+  await until('it is told', () => member.taken.length === 1)
+  t.match(member.taken, [{ channel: 'room:1', code: 4403, reason: 'may not read room:1 any more' }])
+  t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_FORBIDDEN' } })
+  await node.append('inbox:ann', '1')
+  await until('it goes on with the other', () => member.events.length === 1)
+})
+
+each(
+  'a channel token ends: only its channel does, unless a newer one came',
+  async (t, world, node, connect) => {
+    const member = await connect(t, node, world.token({ caps: undefined }))
+    const token = (channel: string, exp: number) => world.token({ caps: undefined, channel, exp })
+    t.match(await member.subscribe({ channel: 'inbox:ann' }), { ok: {} })
+    for (const channel of ['room:1', 'room:2']) {
+      t.match(await member.subscribe({ channel, token: token(channel, soon()) }), { ok: { channel } })
+    }
+    t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_ALREADY_SUBSCRIBED' } })
+    const fresh = token('room:1', seconds() + 600)
+    t.match(await member.subscribe({ channel: 'room:1', token: fresh, cursor: 'earliest' }), {
+      error: { code: 'FW_ALREADY_SUBSCRIBED' },
+    })
+    const [id = ''] = await node.append('room:1', '1')
+    await until('it has the event', () => member.events.length === 1)
+    t.strictSame(await member.subscribe({ channel: 'room:1', token: fresh }), {
+      ok: { channel: 'room:1', cursor: id },
+    })
+    await until('it is told', () => member.taken.length === 1)
+    t.match(member.taken, [{ channel: 'room:2', code: 4401, reason: 'token expired' }])
+    t.match(
+      await member.subscribe({ channel: 'room:2' }),
+      { error: { code: 'FW_FORBIDDEN' } },
+      'it grants no more',
+    )
+    await node.append('room:1', '2')
+    await until('the renewed one goes on', () => member.events.length === 2)
+  },
+)
+
+each('a refresh of the connection outlives the tokens of its channels', async (t, world, node, connect) => {
+  const member = await connect(t, node, world.token({ caps: undefined, exp: soon() }))
+  const token = world.token({ caps: undefined, channel: 'room:1', exp: seconds() + 600 })
+  await member.subscribe({ channel: 'room:1', token })
+  t.match(await member.auth(world.token({ caps: undefined })), { ok: { user: 'ann' } })
+  await member.subscribe({
+    channel: 'room:2',
+    token: world.token({ caps: undefined, channel: 'room:2', exp: soon() }),
+  })
+  await until('the other ends', () => member.taken.length === 1)
+  await node.append('room:1', '1')
+  await until('it goes on', () => member.events.length === 1)
+})
+
+each('somebody with channel tokens alone stays as long as they do', async (t, world, node, connect) => {
+  const member = await connect(t, node, undefined)
+  const token = (channel: string, key = world.hs) =>
+    world.token({ sub: undefined, caps: undefined, channel }, key)
+  t.match(await member.subscribe({ channel: 'room:1', token: token('room:1') }), { ok: {} })
+  t.match(await member.subscribe({ channel: 'room:2', token: token('room:2', world.rs) }), { ok: {} })
+  t.match(await member.auth(world.token()), { error: { code: 'FW_FORBIDDEN' } }, 'and stays who it is')
+  world.writeTokenKeys(world.rs)
+  await until('it is told', () => member.taken.length === 1)
+  t.match(member.taken, [{ channel: 'room:1', code: 4401, reason: 'token revoked' }])
+  t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_FORBIDDEN' } })
+  world.writeTokenKeys(world.es)
+  t.match(await member.ended, /4401.*token revoked/)
+})
+
+t.test('a stream that a channel token alone opened ends when its key is taken away', async t => {
+  const world = new ClosedWorld()
+  const node = await startMemoryNode(world.settings)
+  t.teardown(() => node.close())
+  const token = world.token({ sub: undefined, caps: undefined, channel: 'room:1' })
+  const answer = await fetch(`http://127.0.0.1:${node.port}/v1/sse?channel=room:1&channel_token=${token}`)
+  t.equal(answer.status, 200)
+  world.writeTokenKeys(world.rs)
+  let text = ''
+  const read = async () => {
+    for await (const piece of answer.body ?? []) text += Buffer.from(piece).toString()
+  }
+  await t.rejects(read(), 'it breaks off, so that the client comes back')
+  t.match(text, /4401 token revoked/)
+})
