@@ -2,7 +2,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { TObject } from 'typebox'
+import type { TObject } from './schema.ts'
 import { FanwireError, quote } from '../errors.ts'
 import { type BodyTimes, wholeBody } from './body.ts'
 import { mediaType } from './content-type.ts'

@@ -1,7 +1,7 @@
 // The query parameters of a request: one validator for all routes.
 
 import type { FastifyRequest } from 'fastify'
-import type { Static, TObject } from 'typebox'
+import type { Static, TObject, TSchema } from './schema.ts'
 import { FanwireError, quote } from '../errors.ts'
 
 /** Names that caches, trackers and service workers add to any URL; `__proto__` is none of theirs. */
@@ -35,7 +35,7 @@ export function checkedQuery<S extends TObject>(request: FastifyRequest, schema:
 }
 
 /** The form of a parameter: what `text`, `texts`, `word` and `whole` of operation.ts make. */
-interface Property {
+interface Property extends TSchema {
   readonly type: string
   readonly enum?: readonly string[]
   readonly minimum?: number
