@@ -53,15 +53,19 @@ export class Publisher {
   /** Raises what `admit` and `append` do. */
   async publish(channel: string, draft: Draft, by: Publishing): Promise<Receipt> {
     this.admit(by, channel, draft.data.length)
-    const [receipt] = await this.append(channel, [draft], by.identity)
+    const [receipt] = await this.#append(channel, [draft], by.identity)
     if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
     return receipt
   }
 
   /** Appends what was admitted. Raises what `require` does, LogUnavailable, LogRefused. */
   async append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
-    const { log, hub, metrics } = this.#parts
     this.require(by, channel)
+    return await this.#append(channel, drafts, by)
+  }
+
+  async #append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
+    const { log, hub, metrics } = this.#parts
     const began = performance.now()
     try {
       const receipts = await log.append(channel, this.#scoped(drafts, by))

@@ -2,6 +2,7 @@
 
 import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
+import type { Identity } from '../broker/access/identity.ts'
 import type { Publishing } from '../broker/publisher.ts'
 import type { TrustedProxies } from '../config/kinds.ts'
 
@@ -112,11 +113,22 @@ export function addressOf(request: FastifyRequest): string {
 
 /** Who asks, as limits know it. Holds on to the request. */
 export function partyOf(request: FastifyRequest): Publishing {
-  return {
-    identity: request.identity,
-    // Most nodes have no limit that asks.
-    get address() {
-      return addressOf(request)
-    },
+  return new Requester(request)
+}
+
+class Requester implements Publishing {
+  readonly #request: FastifyRequest
+
+  constructor(request: FastifyRequest) {
+    this.#request = request
+  }
+
+  get identity(): Identity {
+    return this.#request.identity
+  }
+
+  /** Most nodes have no limit that asks. */
+  get address(): string {
+    return addressOf(this.#request)
   }
 }

@@ -1,5 +1,6 @@
 // The body of a request, read at the reader's pace.
 
+import { Http2ServerRequest } from 'node:http2'
 import type { Readable } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
@@ -10,6 +11,8 @@ export interface BodyTimes {
   readonly idle: number
   readonly total: number
 }
+
+const NOTHING = Buffer.alloc(0)
 
 export class RequestBody {
   readonly #source: Readable
@@ -23,7 +26,9 @@ export class RequestBody {
     if (this.#failure === undefined) this.#ended = true
     this.#wake()
   }
+  /** Every body closes, most of them behind their end. */
   readonly #onGone = () => {
+    if (this.#ended) return
     this.#failure ??= new FanwireError('FW_BAD_REQUEST', 'the request ended before its body did')
     this.#wake()
   }
@@ -54,8 +59,7 @@ export class RequestBody {
   }
 
   /** All of it. Raises FW_TOO_LARGE with `tooLarge` beyond `limit` bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST. */
-  async whole(limit: number, declared: number, tooLarge: string, times: BodyTimes): Promise<Buffer> {
-    if (declared > limit) throw new FanwireError('FW_TOO_LARGE', tooLarge)
+  async whole(limit: number, tooLarge: string, times: BodyTimes): Promise<Buffer> {
     const late = () => this.#fail(new FanwireError('FW_REQUEST_TIMEOUT', 'the body did not arrive in time'))
     const idle = setTimeout(late, times.idle)
     const total = setTimeout(late, times.total)
@@ -107,11 +111,25 @@ export async function wholeBody(
   tooLarge: string,
   times: BodyTimes,
 ): Promise<Buffer> {
+  const there = arrived(request)
+  const length = there?.length ?? Number(request.headers['content-length'] ?? 0)
+  if (there !== undefined && length <= limit) return there
   const body = new RequestBody(request.body as Readable)
   try {
-    return await body.whole(limit, Number(request.headers['content-length'] ?? 0), tooLarge, times)
+    if (length > limit) throw new FanwireError('FW_TOO_LARGE', tooLarge)
+    return await body.whole(limit, tooLarge, times)
   } catch (error) {
     body.discard()
     throw error
   }
+}
+
+/**
+ * A body that came along with its head, as small ones do: then nobody has to listen, and no time can run out. Undefined
+ * where there is more to come.
+ */
+function arrived({ raw }: FastifyRequest): Buffer | undefined {
+  // HTTP/2 says of a body that was cut that it is complete.
+  if (raw instanceof Http2ServerRequest || !raw.complete || raw.destroyed) return undefined
+  return (raw.read() as Buffer | null) ?? NOTHING
 }

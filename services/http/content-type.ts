@@ -1,19 +1,24 @@
 // What the body of a publish says that it is.
 
-import type { FastifyRequest } from 'fastify'
+import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import { FanwireError } from '../errors.ts'
+
+/** A media type as most send it: nothing has to be taken off. */
+const BARE = /^[a-z0-9/.+-]+$/
 
 /** The media type without parameters, in lower case; undefined where there is none. */
 export function mediaType(request: FastifyRequest): string | undefined {
-  return request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
+  const type = request.headers['content-type']
+  if (type === undefined || BARE.test(type)) return type
+  return type.split(';', 1)[0]?.trim().toLowerCase()
 }
 
 /**
  * An onRequest hook: raises FW_MEDIA_TYPE unless the body is one of `types`, in UTF-8 where it is text, and not
  * compressed. `send` ends the sentence "send …".
  */
-export function requireMedia(types: ReadonlySet<string>, send: string) {
-  return async (request: FastifyRequest): Promise<void> => {
+export function requireMedia(types: ReadonlySet<string>, send: string): onRequestHookHandler {
+  return (request, _reply, next) => {
     const type = mediaType(request)
     if (type === undefined) throw new FanwireError('FW_MEDIA_TYPE', `no content type; send ${send}`)
     if (!types.has(type))
@@ -30,5 +35,6 @@ export function requireMedia(types: ReadonlySet<string>, send: string) {
         'a compressed body is not taken; send it without Content-Encoding',
       )
     }
+    next()
   }
 }

@@ -15,7 +15,10 @@ const TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
 /** Bodies are read by the routes, each in its own way; the plugin keeps this to itself. */
 export const writer: FastifyPluginAsync<WriterOptions> = async (app, { times = TIMES }) => {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  // By their names too, which Fastify remembers: for any other type it looks again each time.
+  for (const type of ['*', 'application/json', 'text/plain', 'application/octet-stream']) {
+    app.addContentTypeParser(type, (_request, payload, done) => done(null, payload))
+  }
   await app.register(publish, { times })
   await app.register(bulk, { times })
 }

@@ -1,6 +1,6 @@
 // POST /v1/channels/{channel}/events: the body is the data of one event.
 
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyPluginAsync, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import { partyOf } from '../http/address.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
@@ -9,7 +9,7 @@ import { CHANNEL, operation, RECEIPT, text, word } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
 import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
-import { printPosition } from '../broker/event/position.ts'
+import { printReceipt } from '../broker/event/receipt.ts'
 import { type BodyTimes, wholeBody } from '../http/body.ts'
 import { mediaType, requireMedia } from '../http/content-type.ts'
 
@@ -40,6 +40,7 @@ const schema = operation({
   answers: { 201: { description: 'the log holds the event', schema: RECEIPT } },
 })
 
+const JSON_TYPE = 'application/json; charset=utf-8'
 const SEND = 'application/json (any JSON value), text/plain (UTF-8) or application/octet-stream'
 
 export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
@@ -47,12 +48,13 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
   const { maxBody } = context.config
   const tooLarge = `an event may have ${maxBody} bytes`
   /** Before the body is read. */
-  const requireRight = async (request: FastifyRequest) => {
+  const requireRight: onRequestHookHandler = (request, _reply, next) => {
     requirePublishOrigin(request)
     context.publisher.require(
       request.identity,
       checkedChannel((request.params as { channel: string }).channel),
     )
+    next()
   }
   const onRequest = [requireRight, requireMedia(new Set(READERS.keys()), SEND)]
 
@@ -68,7 +70,7 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
       const draft = { ...read(body), ...fields }
       const { position, time, replayed } = await context.publisher.publish(channel, draft, partyOf(request))
       if (replayed) reply.header('idempotency-replayed', 'true')
-      return reply.code(201).send({ channel, id: printPosition(position), time })
+      return reply.code(201).header('content-type', JSON_TYPE).send(printReceipt(channel, { position, time }))
     },
   )
 }

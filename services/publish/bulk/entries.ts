@@ -9,7 +9,7 @@ import { TURN } from '../../http/turns.ts'
 import type { Draft } from '../../broker/event/event.ts'
 import { parseEntry } from '../../broker/event/publish-entry.ts'
 import type { Receipt } from '../../broker/log/log.ts'
-import { printPosition } from '../../broker/event/position.ts'
+import { printReceipt } from '../../broker/event/receipt.ts'
 import { Appender, type Outcome } from './appender.ts'
 
 /** Entries whose results are not out yet, be it that an earlier one keeps them waiting. */
@@ -160,12 +160,6 @@ function printResult({ index, channels, several, outcomes }: Slot): string {
     return printReceipt(channels[at] as string, outcome as Receipt)
   })
   return several ? `{"results":[${results.join(',')}]}` : (results[0] as string)
-}
-
-/** What a publish is answered with. Names need no escapes: their characters are all plain in JSON. */
-export function printReceipt(channel: string, { position, time, replayed }: Receipt): string {
-  const id = printPosition(position)
-  return `{"channel":"${channel}","id":"${id}","time":${time}${replayed ? ',"replayed":true' : ''}}`
 }
 
 /** `channel` where the entry has several. */

@@ -1,7 +1,7 @@
 // POST /v1/events: many events, as one JSON text or as a stream of NDJSON lines.
 
 import { setTimeout } from 'node:timers/promises'
-import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
@@ -61,9 +61,10 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT), LEAST_LIMIT, maxBody + 2 ** 16)
   const tooLarge = `a JSON body may have ${limit} bytes; send more as ${NDJSON}, one entry a line`
   /** Before the body is read; each entry is asked for by itself. */
-  const requireSome = async (request: FastifyRequest) => {
+  const requireSome: onRequestHookHandler = (request, _reply, next) => {
     requirePublishOrigin(request)
     context.access.requirePublisher(request.identity, 'send Authorization: Bearer …')
+    next()
   }
   const onRequest = [requireSome, requireMedia(MEDIA, SEND)]
   const uploads = new Set<Upload>()
