@@ -1,6 +1,6 @@
 // What admin routes take and answer.
 
-import Type, { type TObject, type TProperties } from '../http/schema.ts'
+import { type TObject, type TProperties, Type } from '../http/schema.ts'
 import { CHANNEL, operation, text, whole } from '../http/operation.ts'
 
 const time = (description: string) => Type.Integer({ description: `${description}, ms since 1970` })

@@ -6,7 +6,7 @@ import { FanwireError } from '../errors.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
 import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
-import Type from '../http/schema.ts'
+import { Type } from '../http/schema.ts'
 import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 

@@ -4,7 +4,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Access } from '../broker/access/access.ts'
-import Type from './schema.ts'
+import { Type } from './schema.ts'
 import { operation, word } from './operation.ts'
 import { FanwireError } from '../errors.ts'
 import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../broker/log/log.ts'

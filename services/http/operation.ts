@@ -2,7 +2,7 @@
 // from them.
 
 import type { FastifySchema } from 'fastify'
-import Type, { type TObject, type TSchema } from './schema.ts'
+import { type TObject, type TSchema, Type } from './schema.ts'
 
 /** A parameter that may be there once. */
 export const text = (description: string) => Type.Optional(Type.String({ description }))

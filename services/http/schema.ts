@@ -34,7 +34,7 @@ type ObjectOf<P> = { [N in Exclude<keyof P, OptionalNames<P>>]: Static<P[N]> } &
 
 const optional = new WeakSet<TSchema>()
 
-export default {
+export const Type = {
   Array: <S extends TSchema>(items: S, keywords?: Keywords): TSchema<Static<S>[]> => ({
     type: 'array',
     items,

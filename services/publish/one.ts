@@ -4,7 +4,7 @@ import type { FastifyPluginAsync, FastifyRequest, onRequestHookHandler } from 'f
 import { FanwireError } from '../errors.ts'
 import { partyOf } from '../http/address.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
-import Type from '../http/schema.ts'
+import { Type } from '../http/schema.ts'
 import { CHANNEL, operation, RECEIPT, text, word } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'

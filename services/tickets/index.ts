@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import type { Claims } from '../broker/access/tokens.ts'
 import { FanwireError } from '../errors.ts'
 import { ticketOf } from '../http/auth.ts'
-import Type from '../http/schema.ts'
+import { Type } from '../http/schema.ts'
 import { NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 

@@ -3,7 +3,7 @@
 import type { FastifyReply } from 'fastify'
 import type { Answer } from '../broker/fanout/collect.ts'
 import { printCursor } from '../broker/event/position.ts'
-import Type from '../http/schema.ts'
+import { Type } from '../http/schema.ts'
 import { EVENT, GAP } from '../http/operation.ts'
 import { encodeGap } from './objects.ts'
 

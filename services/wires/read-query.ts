@@ -1,7 +1,7 @@
 // What a read request asks for, checked: docs/protocol.md#read.
 
 import type { FastifyRequest } from 'fastify'
-import Type, { type Static, type TObject, type TSchema } from '../http/schema.ts'
+import { type Static, type TObject, type TSchema, Type } from '../http/schema.ts'
 import { FanwireError, quote } from '../errors.ts'
 import { text, texts } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'

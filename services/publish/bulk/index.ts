@@ -5,7 +5,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest, onRequestHookHan
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
-import Type from '../../http/schema.ts'
+import { Type } from '../../http/schema.ts'
 import { NO_PARAMETERS, operation } from '../../http/operation.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { type BodyTimes, wholeBody } from '../../http/body.ts'
