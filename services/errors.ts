@@ -14,6 +14,7 @@ export const CODES = {
   FW_BAD_REQUEST: code(400, 'the request is not well-formed HTTP, or its parts contradict each other'),
   FW_BAD_CHANNEL: code(400, 'a channel name is missing, malformed or reserved'),
   FW_BAD_TYPE: code(400, 'an event type is malformed or reserved'),
+  FW_BAD_TAG: code(400, 'a tag has a malformed name or value, or an event has too many'),
   FW_BAD_CURSOR: code(400, 'a cursor is malformed, or has not one entry a channel'),
   FW_BAD_PARAMETER: code(
     400,

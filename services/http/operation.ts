@@ -35,6 +35,9 @@ export const EVENT = Type.Object(
     id: Type.String({ description: 'its position: <epoch>-<offset>' }),
     time: Type.Integer({ description: "the log's clock, ms since 1970" }),
     type: Type.Optional(Type.String()),
+    tags: Type.Optional(
+      Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' } }),
+    ),
     encoding: Type.Optional(Type.Literal('base64')),
     data: Type.Unknown(),
   },

@@ -10,6 +10,9 @@ const ADDED_BY_OTHERS = /^(?:_(?!_proto__)|utm_|ngsw-|(?:fbclid|gclid)$)/
 /** What credentials come in: auth.ts has read them. */
 const CREDENTIALS: ReadonlySet<string> = new Set(['ticket', 'token', 'channel_token'])
 
+/** Ends the name in a schema of parameters that share what comes before. */
+const ANY_NAME = '<name>'
+
 /** Edits between an unknown name and a known one up to which the known one is suggested. */
 const NEAR = 3
 
@@ -25,13 +28,28 @@ export function checkedQuery<S extends TObject>(request: FastifyRequest, schema:
     if (fallback !== undefined) checked[name] = fallback
   }
   for (const [name, value] of Object.entries(request.query as Record<string, string | string[]>)) {
-    const property = Object.hasOwn(properties, name) ? properties[name] : undefined
+    const property = propertyOf(properties, name)
     if (property !== undefined) checked[name] = valueOf(name, value, property)
     else if (!ADDED_BY_OTHERS.test(name) && !CREDENTIALS.has(name)) {
       throw unknownParameter(name, Object.keys(properties))
     }
   }
   return checked as Static<S>
+}
+
+/** The parameters whose names begin so, by what follows. */
+export function valuesUnder(values: object, prefix: string): [name: string, value: unknown][] {
+  return Object.entries(values).flatMap(([name, value]): [string, unknown][] =>
+    name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
+  )
+}
+
+function propertyOf(properties: Readonly<Record<string, Property>>, name: string): Property | undefined {
+  if (Object.hasOwn(properties, name)) return properties[name]
+  const shared = Object.keys(properties).find(
+    key => key.endsWith(ANY_NAME) && name.startsWith(key.slice(0, -ANY_NAME.length)),
+  )
+  return shared === undefined ? undefined : properties[shared]
 }
 
 /** The form of a parameter: what `text`, `texts`, `word` and `whole` of operation.ts make. */

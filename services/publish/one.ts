@@ -6,8 +6,9 @@ import { partyOf } from '../http/address.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
 import { Type } from '../http/schema.ts'
 import { CHANNEL, operation, RECEIPT, text, word } from '../http/operation.ts'
-import { checkedQuery } from '../http/query.ts'
+import { checkedQuery, valuesUnder } from '../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
+import { checkedTags } from '../broker/event/tags.ts'
 import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
 import { printReceipt } from '../broker/event/receipt.ts'
 import { type BodyTimes, wholeBody } from '../http/body.ts'
@@ -24,6 +25,7 @@ const READERS: ReadonlyMap<string, (body: Buffer) => Data> = new Map([
 
 const QUERY = Type.Object({
   type: text('the type of the event'),
+  'tag.<name>': text('a tag, such as tag.lang=ko: up to 16 of them'),
   priority: word(['high', 'low'], 'low: readers may wait until more events have gathered'),
 })
 
@@ -77,10 +79,13 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
 
 /** What the request says of the event besides its data. */
 function checkedFields(request: FastifyRequest): Omit<Draft, 'data' | 'encoding'> {
-  const { type, priority } = checkedQuery(request, QUERY)
+  const query = checkedQuery(request, QUERY)
+  const { type, priority } = query
+  const tags = checkedTags(valuesUnder(query, 'tag.'))
   const key = request.headers['idempotency-key']
   return {
     ...(type === undefined ? {} : { type: checkedType(type) }),
+    ...(tags === undefined ? {} : { tags }),
     ...(key === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(key) }),
     ...(priority === 'low' ? { priority } : {}),
   }

@@ -15,6 +15,7 @@ import type {
 } from '../../services/broker/log/log.ts'
 import { LogUnavailable } from '../../services/broker/log/log.ts'
 import type { Gap, Position, Start } from '../../services/broker/event/position.ts'
+import { printTags } from '../../services/broker/event/tags.ts'
 import { printPosition } from '../../services/broker/event/position.ts'
 import { until } from '../support/until.ts'
 
@@ -503,23 +504,39 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
       const sent: Draft[] = texts.map(text => ({ data: Buffer.from(text) }))
       sent.push({ data: Buffer.from(Array.from({ length: 256 }, (_, i) => i)) })
       sent.push(draft('AAAA', { encoding: 'base64', type: 'x.y:z~@-_' }))
+      sent.push(draft({}, { tags: new Map([['lang', 'ko']]), type: 'post' }))
+      sent.push(
+        draft(
+          {},
+          {
+            tags: new Map([
+              ['__proto__', 'a|b &=+%'],
+              ['k', '"漢🙂\n'],
+              ['2', ''],
+              ['1', 'x'],
+            ]),
+            encoding: 'base64',
+          },
+        ),
+      )
       sent.push(draft(1, { priority: 'low' }), draft(2, { priority: 'low', encoding: 'base64', type: 'a' }))
       const receipts = await log.append('a', sent)
       const head = receipts.at(-1)?.position
       if (head) await recorder.reaches(head)
       const { events } = await log.read('a', 'earliest', ALL)
       t.equal(events.length, sent.length)
-      for (const [i, { data, type, encoding, priority }] of sent.entries()) {
+      for (const [i, { data, type, tags, encoding, priority }] of sent.entries()) {
         const at = receipts[i]
         const head =
           `{"channel":"a","id":"${at && printPosition(at.position)}","time":${at?.time}` +
-          `${type ? `,"type":"${type}"` : ''}${encoding ? ',"encoding":"base64"' : ''},"data":`
+          `${type ? `,"type":"${type}"` : ''}${tags ? `,"tags":${printTags(tags)}` : ''}${encoding ? ',"encoding":"base64"' : ''},"data":`
         const json = Buffer.concat([Buffer.from(head), data, Buffer.from('}')])
         for (const event of [events[i], recorder.delivered[i]]) {
           t.ok(event?.json.equals(json), `event ${i}`)
           t.ok(event && textOf(event).equals(data), `the data of event ${i}`)
           t.equal(event?.channel, 'a')
           t.equal(event?.type, type)
+          t.same([...(event?.tags ?? [])], [...(tags ?? [])])
           t.equal(event?.encoding, encoding)
           t.equal(event?.low, priority === 'low')
           t.equal(event?.bytes, data.length)

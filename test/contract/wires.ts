@@ -77,7 +77,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
       const event = await client.event()
       t.equal(event, (await node.get(`/v1/channels/${channel}/events/${id}`)).body)
       const { time } = JSON.parse(event)
-      const type = query === '' ? '' : `,"type":"${query.slice('?type='.length)}"`
+      const type = printed(query)
       const encoding = contentType === 'application/octet-stream' ? ',"encoding":"base64"' : ''
       t.equal(event, `{"channel":"${channel}","id":"${id}","time":${time}${type}${encoding},"data":${data}}`)
     }
@@ -493,6 +493,19 @@ export async function reading(node: Node, channel: string): Promise<void> {
 }
 
 /** Content type, body, the data that becomes of it, and the query that goes with it. */
+/** What a publish's query adds to the event, as its object has it. */
+function printed(query: string): string {
+  const parameters = [...new URLSearchParams(query)]
+  const type = parameters.find(([name]) => name === 'type')?.[1]
+  const tags = parameters.flatMap(([name, value]) =>
+    name.startsWith('tag.') ? [[name.slice(4), value]] : [],
+  )
+  return (
+    (type === undefined ? '' : `,"type":${JSON.stringify(type)}`) +
+    (tags.length === 0 ? '' : `,"tags":${JSON.stringify(Object.fromEntries(tags))}`)
+  )
+}
+
 const LETTERS: readonly [string, string | Buffer, string, string][] = [
   ['1.0', '1.0'],
   ['1e400', '1e400'],
@@ -515,6 +528,8 @@ const LETTERS: readonly [string, string | Buffer, string, string][] = [
     ['text/plain', 'one\r\ntwo\n"three"\u2028', '"one\\r\\ntwo\\n\\"three\\"\u2028"', ''],
     ['text/plain', '', '""', '?type=empty'],
     ['application/json', '{}', '{}', '?type=a.B_c:~@-9'],
+    ['application/json', '{}', '{}', '?type=post&tag.lang=ko&tag.gap=a%20b'],
+    ['application/octet-stream', 'a', '"YQ=="', '?tag.team=%22'],
     ['application/json', '{}', '{}', '?type=message'],
   ])
   .concat([0, 1, 2, 3, 255].map(size => base64(Buffer.from(Array.from({ length: size }, (_, i) => 255 - i)))))

@@ -2,12 +2,15 @@
 
 import { isUtf8 } from 'node:buffer'
 import { withoutMark } from './json-spans.ts'
+import { printTags, type Tags } from './tags.ts'
 
 /** What a publisher sends; the log adds position and time. */
 export interface Draft {
   /** One JSON value as UTF-8 text without line breaks. */
   readonly data: Buffer
   readonly type?: string
+  /** Checked: `checkedTags`. Undefined where there are none. */
+  readonly tags?: Tags | undefined
   /** Set when `data` is a JSON string that holds bytes. */
   readonly encoding?: 'base64'
   /** `low` events may wait until enough have gathered (ARCHITECTURE.md#fan-out); their order stays. */
@@ -24,6 +27,7 @@ export interface EventHead {
   /** The log's clock, ms since 1970; never less than that of the event before it. */
   readonly time: number
   readonly type: string | undefined
+  readonly tags?: Tags | undefined
   readonly encoding: 'base64' | undefined
   readonly low: boolean
 }
@@ -74,18 +78,19 @@ export function binaryData(body: Buffer): Buffer {
 
 /** The event, with the object that all wires deliver: the same bytes on every node. Copies `data`. */
 export function encodeEvent(head: EventHead, data: Uint8Array): LogEvent {
-  const { channel, epoch, offset, time, type, encoding, low } = head
-  // Names need no escapes: their characters are all plain in JSON.
+  const { channel, epoch, offset, time, type, tags, encoding, low } = head
+  // Names need no escapes: their characters are all plain in JSON. Tags are printed in ASCII.
   const before =
     `{"channel":"${channel}","id":"${epoch}-${offset}","time":${time}` +
     (type === undefined ? '' : `,"type":"${type}"`) +
+    (tags === undefined ? '' : `,"tags":${printTags(tags)}`) +
     (encoding === undefined ? ',"data":' : `,"encoding":"${encoding}","data":`)
   const dataStart = before.length
   const json = Buffer.allocUnsafe(dataStart + data.length + 1)
   json.write(before, 0, 'latin1')
   json.set(data, dataStart)
   json[json.length - 1] = 0x7d
-  return { channel, epoch, offset, time, type, encoding, low, json, dataStart, bytes: data.length }
+  return { channel, epoch, offset, time, type, tags, encoding, low, json, dataStart, bytes: data.length }
 }
 
 /** The event's data as JSON text: a view. */

@@ -5,6 +5,7 @@ import { FanwireError } from '../../errors.ts'
 /** `.` and `..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
 const CHANNEL = /^(?!fanwire:|\.\.?$)[A-Za-z0-9_.:~@-]{1,200}$/
 const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
+const TAG = /^[A-Za-z0-9_.:~@-]{1,64}$/
 const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
 
@@ -16,10 +17,16 @@ function isTypeName(name: unknown): name is string {
   return typeof name === 'string' && TYPE.test(name) && !RESERVED_TYPES.has(name)
 }
 
+/** Tags have the names that types may have, and those that types may not, too: they name no event of a wire. */
+export function isTagName(name: unknown): name is string {
+  return typeof name === 'string' && TAG.test(name)
+}
+
 function isIdempotencyKey(key: unknown): key is string {
   return typeof key === 'string' && IDEMPOTENCY_KEY.test(key)
 }
 
+export const TAG_NAME_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -'
 const CHANNEL_RULE = '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:, and neither . nor ..'
 const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close or fanwire:…'
 

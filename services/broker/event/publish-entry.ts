@@ -5,6 +5,7 @@ import { FanwireError, quote } from '../../errors.ts'
 import { type Draft, unbroken } from './event.ts'
 import { members } from './json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from './names.ts'
+import { tagsOf } from './tags.ts'
 
 /** A draft, and the channels that it goes to. */
 export interface Entry {
@@ -28,6 +29,7 @@ export const ENTRY_MEMBERS: ReadonlySet<string> = new Set([
   'channels',
   'data',
   'type',
+  'tags',
   'idempotencyKey',
   'priority',
 ])
@@ -49,7 +51,7 @@ export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBE
 /**
  * The same for JSON that is parsed already: `value` is the result of JSON.parse for `raw`, which is UTF-8. `takes`: the
  * members that it may have. Each may occur once, since JSON.parse would drop a duplicate silently.
- * Raises FanwireError: FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_TYPE,
+ * Raises FanwireError: FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_TYPE, FW_BAD_TAG,
  * FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE.
  */
 export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBERS): Entry {
@@ -58,7 +60,7 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
   }
   const data = dataOf(raw, takes)
   // Safe to read by name: every member is one of `takes`, so none is __proto__, and there are no duplicates.
-  const { channel, channels, type, idempotencyKey, priority } = value as Record<string, unknown>
+  const { channel, channels, type, tags, idempotencyKey, priority } = value as Record<string, unknown>
   if (data.length > limits.maxBody) {
     throw new FanwireError(
       'FW_TOO_LARGE',
@@ -71,6 +73,7 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
     draft: {
       data: unbroken(data),
       ...(type === undefined ? {} : { type: checkedType(type) }),
+      ...(tags === undefined ? {} : { tags: tagsOf(tags) }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(idempotencyKey) }),
       ...(checkedPriority(priority) === 'low' ? { priority: 'low' } : {}),
     },

@@ -193,9 +193,9 @@ export class MemoryLog implements ChannelLog {
   #hold(channel: Channel, time: number, draft: Draft): LogEvent {
     const { epoch } = channel
     const offset = channel.head + 1
-    const { type, encoding, data } = draft
+    const { type, tags, encoding, data } = draft
     const low = draft.priority === 'low'
-    const event = encodeEvent({ channel: channel.name, epoch, offset, time, type, encoding, low }, data)
+    const event = encodeEvent({ channel: channel.name, epoch, offset, time, type, tags, encoding, low }, data)
     channel.events.push(event)
     channel.head = offset
     channel.time = time

@@ -67,6 +67,34 @@ t.test('type and priority', async t => {
   ])
 })
 
+t.test('tags stand behind the type, in the order given', async t => {
+  const node = await startNode(t)
+  const send = (query: string) =>
+    node.app.inject({ method: 'POST', url: URL + query, headers: JSON_TYPE, payload: '1' })
+  const query = `?tag.lang=ko&type=post&tag.__proto__=%C3%A9%20%22&tag.2=`
+  t.equal((await send(query)).statusCode, 201)
+  const { events } = await node.log.read('news', 'earliest', { events: 10, bytes: 1e6 })
+  t.match(
+    events[0]?.json.toString(),
+    String.raw`"type":"post","tags":{"lang":"ko","__proto__":"\u00e9 \"","2":""},"data":1}`,
+  )
+  t.same(
+    [...(events[0]?.tags ?? [])],
+    [
+      ['lang', 'ko'],
+      ['__proto__', 'é "'],
+      ['2', ''],
+    ],
+  )
+  const many = Array.from({ length: 17 }, (_, i) => `tag.t${i}=1`).join('&')
+  for (const bad of ['tag.=1', 'tag.a%20b=1', `tag.a=${'x'.repeat(257)}`, many]) {
+    const answer = await send(`?${bad}`)
+    t.equal(answer.json().error?.code, 'FW_BAD_TAG', bad)
+  }
+  t.equal((await send('?tag.a=1&tag.a=2')).json().error.code, 'FW_BAD_PARAMETER')
+  t.equal((await send('?tags.a=1')).json().error.code, 'FW_BAD_PARAMETER')
+})
+
 t.test('an idempotency key: a repeat is answered with the first result and appends nothing', async t => {
   const node = await startNode(t)
   const send = (payload: string) =>

@@ -2,6 +2,7 @@
 
 import type { Draft, LogEvent } from '../../event/event.ts'
 import { encodeEvent } from '../../event/event.ts'
+import { packTags, unpackTags } from '../../event/tags.ts'
 import type { EndedEpoch, History } from '../history.ts'
 import type { Receipt } from '../log.ts'
 import { LogRefused } from '../log.ts'
@@ -9,6 +10,9 @@ import { ErrorReply } from './replies.ts'
 
 const BASE64 = 1
 const LOW = 2
+/** The type is followed by `|` and the tags. */
+const TAGS = 4
+const TAGS_MARK = '|'
 const NEWLINE = 0x0a
 
 /** Version, epoch, offset, time, sum, bytes, flags and type, as they stand in a record. */
@@ -16,8 +20,11 @@ type Head = [string, string, string, string, string, string, string, string]
 
 /** What `append.lua` is told of an event besides its data. */
 export function specOf(draft: Draft): string {
-  const flags = (draft.encoding === 'base64' ? BASE64 : 0) + (draft.priority === 'low' ? LOW : 0)
-  return `${flags} ${draft.type ?? ''} ${draft.idempotencyKey ?? ''}`
+  const { encoding, priority, type = '', tags, idempotencyKey = '' } = draft
+  const flags =
+    (encoding === 'base64' ? BASE64 : 0) + (priority === 'low' ? LOW : 0) + (tags === undefined ? 0 : TAGS)
+  const packed = tags === undefined ? '' : TAGS_MARK + packTags(tags)
+  return `${flags} ${type}${packed} ${idempotencyKey}`
 }
 
 /**
@@ -31,7 +38,7 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
     const head = bytes.toString('latin1', at, line === -1 ? at : line).split(' ')
     if (head.length !== 8 || head[0] !== '1')
       throw new LogRefused('Redis holds an event in a form that this version does not know', 'unknown-form')
-    const [, epoch, offset, time, , length, flags, type] = head as Head
+    const [, epoch, offset, time, , length, flags, kind] = head as Head
     const size = +length
     const end = line + 1 + size
     if (!(end <= bytes.length && +offset > 0 && +time >= 0))
@@ -41,13 +48,19 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
       epoch,
       offset: +offset,
       time: +time,
-      type: type === '' ? undefined : type,
+      ...typeAndTags(kind, (+flags & TAGS) !== 0),
       encoding: +flags & BASE64 ? ('base64' as const) : undefined,
       low: (+flags & LOW) !== 0,
     }
     into.push(encodeEvent(event, bytes.subarray(line + 1, end)))
     at = end
   }
+}
+
+function typeAndTags(kind: string, tagged: boolean): Pick<LogEvent, 'type' | 'tags'> {
+  if (!tagged) return { type: kind === '' ? undefined : kind, tags: undefined }
+  const mark = kind.indexOf(TAGS_MARK)
+  return { type: kind.slice(0, mark) || undefined, tags: unpackTags(kind.slice(mark + 1)) }
 }
 
 /**

@@ -14,7 +14,8 @@
 --   3, 4 hashes: the idempotency keys of the even and of the odd windows, "epoch offset time" each; the
 --     field " " is the number of the window
 -- A record is "1 <epoch> <offset> <time> <sum> <bytes> <flags> <type>\n<data>", sum being the bytes of data of
--- all events before it. Times and sums only grow, so the floor is found by search, not by a walk.
+-- all events before it. Flags add up: 1 the data is base64, 2 low priority, 4 the type is followed by "|" and the tags
+-- (application/x-www-form-urlencoded). Times and sums only grow, so the floor is found by search, not by a walk.
 --
 -- Scripts are not rolled back: they check and plan first, and their first write is one that Redis refuses when
 -- it is out of memory, read only or may not write, so a refused script has written nothing. A channel that is there
