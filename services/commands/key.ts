@@ -24,7 +24,7 @@ export const key: Command = {
 
   --id ID              names the key in logs: letters, digits and _ . @ -
   --allow RIGHTS       publish, subscribe, history, presence, admin; several joined by commas
-  --channels PATTERNS  the channels it is for, joined by commas (*: all)
+  --channels PATTERNS  the channels it is for, joined by commas (*: all); one with a comma goes into the file by hand
   --until TIME         the key is refused from then on, such as 2027-01-31 or 2027-01-31T12:00:00Z
   --file FILE          adds the key's entry to this file (FANWIRE_KEYS_FILE); without it, the entry is printed
 

@@ -22,7 +22,10 @@ export const NO_PARAMETERS = Type.Object({})
 
 /** Parameters in the path. */
 export const CHANNEL = Type.Object({
-  channel: Type.String({ description: '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -', maxLength: 200 }),
+  channel: Type.String({
+    description: "1 to 200 of A-Z a-z 0-9 _ . : ~ @ - / # $ = , ; ! + & ( ) ' ?, percent-encoded once",
+    maxLength: 200,
+  }),
 })
 export const EVENT_OF_CHANNEL = Type.Object({
   ...CHANNEL.properties,

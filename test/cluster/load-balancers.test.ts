@@ -61,7 +61,7 @@ const json = { 'content-type': 'application/json' }
 const idOf = (text: string) => (JSON.parse(text) as { id: string }).id
 
 async function publish(url: string, channel: string, n: number): Promise<string> {
-  const answer = await fetch(`${url}/v1/channels/${channel}/events`, {
+  const answer = await fetch(`${url}/v1/channels/${encodeURIComponent(channel)}/events`, {
     method: 'POST',
     headers: { ...json, 'idempotency-key': `${channel}/${n}` },
     body: JSON.stringify({ n }),
@@ -143,8 +143,9 @@ const sum = (counts: readonly number[]) => counts.reduce((sum, count) => sum + c
 for (const kind of KINDS) {
   const lb = topology.lb(kind)
 
-  t.test(`${kind}: every wire delivers at once what is published through it`, async t => {
-    const channel = fresh('live')
+  t.test(`${kind}: every wire delivers at once what is published through it, to any name`, async t => {
+    // Each character that a name may have.
+    const channel = `//_.:~@-/#$=,;!+&()'?/${fresh('live')}//`
     const clients = await Promise.all(
       ALL_WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
     )

@@ -138,7 +138,7 @@ export async function startNode(
       return receipts.map(receipt => printPosition(receipt.position))
     },
     async publish(channel, body, contentType = 'application/json', query = '') {
-      const path = `/v1/channels/${channel}/events${query}`
+      const path = `/v1/channels/${encodeURIComponent(channel)}/events${query}`
       const reply = await send('POST', path, { 'content-type': contentType }, body)
       if (reply.status !== 201) throw new Error(`${reply.status} ${reply.body}`)
       return JSON.parse(reply.body).id

@@ -83,6 +83,25 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     }
   })
 
+  t.test('a name of each character that there is, once and twice, is that channel and no other', async t => {
+    const around = fresh()
+    const names = [...SIGNS].map((sign, i) => `${around}${i}${sign}a${sign}${sign}`)
+    names.push(`${around}/${SIGNS}`, `${SIGNS}${around}`)
+    for (const chunk of [names.slice(0, 14), names.slice(14)]) {
+      const starts = await Promise.all(chunk.map(async name => (await node.append(name, '0'))[0]))
+      const client = await connectTo(node, { channels: chunk, cursor: starts.join(',') })
+      const ids = await Promise.all(chunk.map(name => node.publish(name, '1')))
+      const got = await take(client, chunk.length)
+      t.strictSame(
+        chunk.map(name => idsOf(got, name)),
+        ids.map(id => [id]),
+      )
+      client.cut()
+    }
+    const client = await connect(names[0] as string, 'zzz-1')
+    t.match(await client.next(), { gap: { channel: names[0] } })
+  })
+
   t.test('begins where it is told to, and by default at the usual place', async t => {
     const channel = fresh()
     const ids = await node.append(channel, '1', '2', '3')
@@ -492,6 +511,9 @@ export async function reading(node: Node, channel: string): Promise<void> {
   await until(`somebody reads ${channel}`, () => node.hub.readers(channel) > 0)
 }
 
+/** What channel names are made of beside letters and digits. */
+const SIGNS = "_.:~@-/#$=,;!+&()'?"
+
 /** Content type, body, the data that becomes of it, and the query that goes with it. */
 /** What a publish's query adds to the event, as its object has it. */
 function printed(query: string): string {
@@ -597,7 +619,10 @@ function malformed(wire: Wire, channel: string): [string, string][] {
     [`${c}&cursor=a-1&cursor=a-1`, 'FW_BAD_CURSOR'],
     [`${c}&${c}`, 'FW_BAD_CHANNEL'],
     ['channel=', 'FW_BAD_CHANNEL'],
-    ['channel=a%2Fb', 'FW_BAD_CHANNEL'],
+    ['channel=a%252Fb', 'FW_BAD_CHANNEL'],
+    ['channel=a+b', 'FW_BAD_CHANNEL'],
+    ['channel=a%2F..%2Fb', 'FW_BAD_CHANNEL'],
+    ['channel=.%2Fa', 'FW_BAD_CHANNEL'],
     ['channel=fanwire:probe', 'FW_BAD_CHANNEL'],
     ['channel=.', 'FW_BAD_CHANNEL'],
     ['channel=..', 'FW_BAD_CHANNEL'],

@@ -2,15 +2,23 @@
 
 import { FanwireError } from '../../errors.ts'
 
-/** `.` and `..` are steps of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
-const CHANNEL = /^(?!fanwire:|\.\.?$)[A-Za-z0-9_.:~@-]{1,200}$/
+/** Characters of channel names, within a set of a regular expression. None of them needs an escape in JSON. */
+export const CHANNEL_CHARACTERS = String.raw`A-Za-z0-9_.:~@\/#$=,;!+&()'?-`
+/** A segment `.` or `..` is a step of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
+const STEP = /(?:^|\/)\.\.?(?:\/|$)/
+const CHANNEL = new RegExp(`^(?!fanwire:)[${CHANNEL_CHARACTERS}]{1,200}$`)
 const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
 const TAG = /^[A-Za-z0-9_.:~@-]{1,64}$/
 const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
 
 export function isChannelName(name: unknown): name is string {
-  return typeof name === 'string' && CHANNEL.test(name)
+  return typeof name === 'string' && CHANNEL.test(name) && !hasStep(name)
+}
+
+/** Whether a text has a segment that is a step of a path. */
+export function hasStep(text: string): boolean {
+  return text.includes('.') && STEP.test(text)
 }
 
 function isTypeName(name: unknown): name is string {
@@ -27,7 +35,9 @@ function isIdempotencyKey(key: unknown): key is string {
 }
 
 export const TAG_NAME_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -'
-const CHANNEL_RULE = '1 to 200 of A-Z a-z 0-9 _ . : ~ @ -, not beginning with fanwire:, and neither . nor ..'
+const CHANNEL_RULE =
+  "1 to 200 of A-Z a-z 0-9 _ . : ~ @ - / # $ = , ; ! + & ( ) ' ?, percent-encoded once in a URL, not beginning with " +
+  'fanwire:, and without a segment . or .. between slashes'
 const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close or fanwire:…'
 
 /** `name`, if it is a channel name. Raises FW_BAD_CHANNEL. */

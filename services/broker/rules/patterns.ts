@@ -1,10 +1,16 @@
 // Patterns of channel names, as grants and rules have them: literal segments between `:`, `*`, and in rules `{user}`.
+// A `/` is a character like others: it ends no segment.
+
+import { CHANNEL_CHARACTERS, hasStep } from '../event/names.ts'
 
 /** The segment that must equal the identity's user. */
 export const USER_SEGMENT = '{user}'
 
 const LONGEST_PATTERN = 200
-const LITERAL = /^[A-Za-z0-9_.~@-]+$/
+/** Of a literal segment, within a set of a regular expression. */
+export const CHARACTERS = CHANNEL_CHARACTERS.replace(':', '')
+const LITERAL = new RegExp(`^[${CHARACTERS}]+$`)
+const WITH_ASTERISK = new RegExp(`^[*${CHARACTERS}]+$`)
 const COLON = 0x3a
 const ASTERISK = 0x2a
 
@@ -18,7 +24,7 @@ export function patternFault(pattern: unknown, { userSegments = false } = {}): s
   if (typeof pattern !== 'string') return 'is not a string'
   if (pattern === '') return 'is empty'
   if (pattern.length > LONGEST_PATTERN) return `is longer than ${LONGEST_PATTERN} characters`
-  if (pattern === '.' || pattern === '..') return 'is a step of a path, and no channel has this name'
+  if (hasStep(pattern)) return 'has a step of a path, `.` or `..`, and no channel has such a name'
   const segments = pattern.split(':')
   if (segments[0] === 'fanwire') return "begins with `fanwire:`, which is the node's own"
   for (const segment of segments) {
@@ -33,8 +39,7 @@ function segmentFault(segment: string, userSegments: boolean): string | undefine
   if (segment === '') return 'has an empty segment'
   if (segment === '**') return 'has `**`: a `*` at the end already matches the rest'
   if (segment === USER_SEGMENT) return userSegments ? undefined : 'has `{user}`, which only rules know'
-  if (/^[A-Za-z0-9_.~@*-]+$/.test(segment))
-    return 'has a `*` within a segment: it is a whole one, as in `chat:*`'
+  if (WITH_ASTERISK.test(segment)) return 'has a `*` within a segment: it is a whole one, as in `chat:*`'
   if (/[{}]/.test(segment)) return 'has braces: the one name that rules know is `{user}`, as a whole segment'
   return 'has characters that no channel name has: there are no regular expressions, only segments and `*`'
 }

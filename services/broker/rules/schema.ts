@@ -1,6 +1,6 @@
 // The rules file, member by member: what editors complete, and what is read of it.
 
-import { patternFault } from './patterns.ts'
+import { CHARACTERS, patternFault } from './patterns.ts'
 import {
   choice,
   count,
@@ -17,7 +17,7 @@ import {
 } from './kinds.ts'
 import { PUBLISHERS, type Publisher, SLOW, SUBSCRIBERS, type Subscriber } from './rules.ts'
 
-const SEGMENT = String.raw`(?:[A-Za-z0-9_.~@-]+|\*|\{user\})`
+const SEGMENT = String.raw`(?:[${CHARACTERS}]+|\*|\{user\})`
 
 const MEMBERS = {
   subscribe: someOf(

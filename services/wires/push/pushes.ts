@@ -178,7 +178,7 @@ export class PushSink extends Writable {
 
   #push(pushes: Pushes, channel: string, id: string, body: Buffer): void {
     pushes.opened(body.length)
-    const path = `/v1/channels/${channel}/events/${id}`
+    const path = `/v1/channels/${encodeURIComponent(channel)}/events/${id}`
     try {
       this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
         // No more streams on this session, for one: the line says where the event is.

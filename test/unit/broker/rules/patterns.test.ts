@@ -30,11 +30,22 @@ t.test('patterns that are none say why', async t => {
     ['fanwire:presence:*', /the node's own/],
     ['fanwire', /the node's own/],
     ['..', /step of a path/],
+    ['a/../b:*', /step of a path/],
     ['a'.repeat(201), /longer than 200/],
   ]
   for (const [pattern, why] of faults) t.match(patternFault(pattern), why, String(pattern).slice(0, 20))
   t.equal(patternFault('inbox:{user}', { userSegments: true }), undefined)
-  for (const pattern of ['*', 'news', 'chat:*', '*:x', 'a:*:b', 'A.b_c~d@e-f:9']) {
+  for (const pattern of [
+    '*',
+    "/#$=,;!+&()'?",
+    'https://a.b/c',
+    'docs/a:*',
+    'news',
+    'chat:*',
+    '*:x',
+    'a:*:b',
+    'A.b_c~d@e-f:9',
+  ]) {
     t.equal(patternFault(pattern), undefined, pattern)
   }
 })
@@ -45,6 +56,7 @@ t.test('* is one whole segment; at the end it is the rest, one segment or more',
     ['*', ['news', 'a:b', 'a:b:c', 'a::b', ':'], []],
     ['chat:*', ['chat:1', 'chat:1:2', 'chat:', 'chat::x'], ['chat', 'chats:1', 'chatx', 'xchat:1']],
     ['chat:*:in', ['chat:1:in', 'chat::in'], ['chat:1:2:in', 'chat:in', 'chat:1:inn', 'chat:1:in:x']],
+    ['docs:*:x', ['docs:a/b:x'], ['docs/a:x', 'docs:a/b/x']],
     ['*:in', ['chat:in', ':in'], ['in', 'a:b:in', 'chat:in:x']],
     ['*:*', ['a:b', 'a:b:c'], ['a']],
     ['a:*:c:*', ['a:b:c:d', 'a:b:c:d:e'], ['a:b:c', 'a:b:x:d']],
@@ -79,7 +91,9 @@ t.test('any text at all is a pattern or has a fault', async () => {
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.anything()), text => {
       const fault = patternFault(text)
-      return fault === undefined ? /^[A-Za-z0-9_.:~@*-]+$/.test(text as string) : fault.length > 5
+      return fault === undefined
+        ? /^[A-Za-z0-9_.:~@/#$=,;!+&()'?*-]+$/.test(text as string)
+        : fault.length > 5
     }),
   )
 })
