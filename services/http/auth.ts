@@ -129,8 +129,8 @@ function isBare({ headers, query }: FastifyRequest, cookie: string | undefined):
 }
 
 /** Whether it goes on with a session that has begun. */
-function ofSession({ query, routeOptions: { config } }: FastifyRequest): boolean {
-  const id = config?.session === undefined ? undefined : (query as Record<string, unknown>)[config.session]
+function ofSession({ query, route }: FastifyRequest): boolean {
+  const id = route.session === undefined ? undefined : (query as Record<string, unknown>)[route.session]
   return id !== undefined && id !== ''
 }
 
@@ -177,12 +177,12 @@ export const auth = fp(
     app.decorateRequest('claims', undefined)
     app.addHook('onRequest', (request, _reply, done) => {
       request.identity = ANONYMOUS
-      const { config } = request.routeOptions
-      if (config?.anonymous === true || isBare(request, tokenCookie) || ofSession(request)) return done()
+      const { anonymous, claims: keepsClaims } = request.route
+      if (anonymous === true || isBare(request, tokenCookie) || ofSession(request)) return done()
       identify(request).then(
         ({ identity, claims }) => {
           request.identity = identity
-          if (config?.claims === true) request.claims = claims
+          if (keepsClaims === true) request.claims = claims
           done()
         },
         (error: Error) => done(error),

@@ -54,9 +54,12 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   if (error === undefined) {
     const path = loggedPath(request.url)
     if (request.raw.destroyed || reply.raw.destroyed) {
-      request.log.debug({ err: thrown, method: request.method, path }, 'the client went away')
+      request.log.debug(
+        { reqId: request.id, err: thrown, method: request.method, path },
+        'the client went away',
+      )
     } else {
-      request.log.error({ err: thrown, method: request.method, path }, 'a request failed')
+      request.log.error({ reqId: request.id, err: thrown, method: request.method, path }, 'a request failed')
     }
     error = new FanwireError('FW_INTERNAL', 'the node failed at this; its log says more')
   }

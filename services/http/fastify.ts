@@ -27,6 +27,8 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     logController: new LogController({ disableRequestLogging: true }),
     rewriteUrl: originForm,
     genReqId: requestId,
+    // Few requests log anything: those that do say which they are.
+    childLoggerFactory: parent => parent,
     // As long as any URL, so that an overlong name is told as one and not as 404.
     routerOptions: { maxParamLength: MAX_URL },
     bodyLimit: context.config.maxBody,

@@ -32,14 +32,15 @@ function checkHandshake({ headers }: FastifyRequest): void {
 
 export const handshakes = fp(
   async app => {
-    app.addHook('preValidation', async (request, reply) => {
-      if (!isHandshake(request.raw)) return
+    app.addHook('preValidation', (request, reply, next) => {
+      if (!isHandshake(request.raw)) return next()
       try {
         checkHandshake(request)
       } catch (error) {
         reply.headers({ upgrade: 'websocket', 'sec-websocket-version': '13' })
         throw error
       }
+      next()
     })
   },
   { name: 'fanwire-handshakes', dependencies: ['fanwire-upgrades'], fastify: '5.x' },

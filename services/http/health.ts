@@ -194,11 +194,13 @@ export const health = fp(
   async app => {
     const state = app.fanwire.health
 
-    app.addHook('onRequest', async request => {
-      const { url, config } = request.routeOptions
-      if (config.always || url === undefined || !url.startsWith('/v1/')) return
-      // Publishes are answered as long as they come; reads have another node to go to.
-      requireReady(state, READS.has(request.method))
+    app.addHook('onRequest', (request, _reply, next) => {
+      const { url, always } = request.route
+      if (always !== true && url?.startsWith('/v1/') === true) {
+        // Publishes are answered as long as they come; reads have another node to go to.
+        requireReady(state, READS.has(request.method))
+      }
+      next()
     })
 
     app.get(

@@ -4,24 +4,18 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { lastsUntil } from '../broker/fanout/connections.ts'
 import { FanwireError } from '../errors.ts'
-import { answerAndClose, connectionOf, isSending, whenOver } from './exchange.ts'
-import { isHandshake } from './node/upgrades.ts'
+import { answerAndClose, connectionOf, isSending } from './exchange.ts'
+import type { Protocols } from './listeners.ts'
 import type { FastifyInstance } from 'fastify'
 
 /** Requests that are being answered. */
 class InFlight {
-  #count = 0
-  #empty: (() => void) | undefined
+  readonly #counted: Protocols
   #ended = false
   readonly #partings: (() => Promise<unknown>)[] = []
 
-  readonly begun = (): void => {
-    this.#count++
-  }
-
-  readonly done = (): void => {
-    this.#count--
-    if (this.#count === 0) this.#empty?.()
+  constructor(counted: Protocols) {
+    this.#counted = counted
   }
 
   /** Nothing new is begun. */
@@ -42,10 +36,10 @@ class InFlight {
 
   /** Returns when all are answered, or after `ms`. */
   async answered(ms: number): Promise<void> {
-    if (this.#count === 0) return
+    if (this.#counted.underWay === 0) return
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, ms)
-      this.#empty = () => {
+      this.#counted.onNone = () => {
         clearTimeout(timer)
         resolve()
       }
@@ -70,21 +64,17 @@ function ages(app: FastifyInstance, maxAge: number): (request: FastifyRequest) =
   }
 }
 
-/** Counts requests in flight, and tells clients of a stopping node, or an old connection, not to keep it. */
+/** Knows the requests in flight, and tells clients of a stopping node, or an old connection, not to keep it. */
 export const inFlight = fp(
   async app => {
     const { health, config } = app.fanwire
     const isOld = ages(app, config.maxAge)
-    const requests = new InFlight()
+    const requests = new InFlight(app.protocols)
     app.decorate('inFlight', requests)
 
-    app.addHook('onRequest', (request, reply, next) => {
-      if (requests.ended && request.routeOptions.config?.always !== true) {
+    app.addHook('onRequest', (request, _reply, next) => {
+      if (requests.ended && request.route.always !== true) {
         return next(new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one'))
-      }
-      if (!isHandshake(request.raw)) {
-        requests.begun()
-        whenOver(request, reply, requests.done)
       }
       next()
     })

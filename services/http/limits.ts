@@ -61,15 +61,18 @@ export const limits = fp(
     })
     metrics.countSockets(() => sockets.size)
 
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, next) => {
       const connection = connectionOf(request)
-      if (connection === undefined) return
+      if (connection === undefined) return next()
       if (excess.has(connection)) {
-        // Others have left: there is room by now.
-        if (held() <= limit) return void excess.delete(connection)
+        if (held() <= limit) {
+          // Others have left: there is room by now.
+          excess.delete(connection)
+          return next()
+        }
         answerAndClose(request, reply)
-      } else if (held() <= most || heldBy(request) <= 1) return
-      if (request.routeOptions.config?.always === true) return
+      } else if (held() <= most || heldBy(request) <= 1) return next()
+      if (request.route.always === true) return next()
       metrics.connectionRefused()
       throw new FanwireError(
         'FW_TOO_MANY_CONNECTIONS',

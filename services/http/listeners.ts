@@ -72,6 +72,10 @@ export class Protocols {
   readonly listeners: readonly Server[]
   /** What HTTP/2 sessions, and connections over which requests are pipelined, hold beyond one request each. */
   beyond = 0
+  /** Requests that are not over yet, on all connections; not WebSocket handshakes. */
+  underWay = 0
+  /** Called whenever none is left. */
+  onNone = (): void => {}
   /** HTTP/2 sessions that are open. */
   readonly #sessions = new Map<ServerHttp2Session, { readonly session: Session; readonly socket: Socket }>()
   readonly #checks: NodeJS.Timeout
@@ -113,6 +117,19 @@ export class Protocols {
         .end(body)
     })
     this.#checks = setInterval(() => this.#check(stall), stall / 4).unref()
+  }
+
+  /** A request has begun on a connection that has so many now. */
+  begun(unanswered: number): void {
+    this.underWay++
+    if (unanswered > 1) this.beyond++
+  }
+
+  /** All but `left` requests of a connection are over. */
+  over(unanswered: number, left: number): void {
+    this.beyond -= Math.max(0, unanswered - 1) - Math.max(0, left - 1)
+    this.underWay -= unanswered - left
+    if (this.underWay === 0) this.onNone()
   }
 
   /** Calls back for every connection before its first request. */
@@ -222,10 +239,8 @@ export class Protocols {
 
   /** Counts what has begun, until it is over. */
   #hold(session: Session, stream: ServerHttp2Stream): void {
-    if (++session.begun > 1) this.beyond++
-    stream.once('close', () => {
-      if (--session.begun > 0) this.beyond--
-    })
+    this.begun(++session.begun)
+    stream.once('close', () => this.over(session.begun, --session.begun))
   }
 
   /** Cuts a connection whose address has taken back too many requests. */

@@ -69,18 +69,18 @@ export const methods = fp(
       return new FanwireError('FW_METHOD_NOT_ALLOWED', `${method} is not for this path; it has ${allow}`)
     }
 
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, next) => {
       if (request.url.length > MAX_URL) {
         throw new FanwireError('FW_URL_TOO_LONG', `the URL is longer than ${MAX_URL} bytes`)
       }
       if (request.method === 'OPTIONS') {
         const allow = request.url === '*' ? 'GET, HEAD, OPTIONS, POST' : paths.allow(request.url)
-        if (allow !== undefined) return reply.code(204).header('allow', allow).send()
+        if (allow !== undefined) return void reply.code(204).header('allow', allow).send()
       } else if (
         !request.is404 &&
         !(pathOf(request.url).endsWith('/') && paths.allow(request.url) === undefined)
       )
-        return
+        return next()
       const error = nothing(request)
       if (error.statusCode === 405) reply.header('allow', paths.allow(request.url))
       throw error

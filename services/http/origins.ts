@@ -116,7 +116,7 @@ export const origins = fp(
     app.addHook('onRequest', (request, reply, next) => {
       // Also without an `Origin`: another answer may depend on it, and caches have to know.
       reply.header('vary', 'Origin')
-      const { headers, host, method, routeOptions } = request
+      const { headers, host, method } = request
       const { origin } = headers
       if (origin === undefined) return next()
       const asked = method === 'OPTIONS' ? headers['access-control-request-method'] : undefined
@@ -125,7 +125,7 @@ export const origins = fp(
         grant(reply, origin)
         if (asked !== undefined) return void allow(request, reply)
       }
-      if (routeOptions.config?.origin === 'required') requireOrigin(request)
+      if (request.route.origin === 'required') requireOrigin(request)
       next()
     })
   },

@@ -109,9 +109,9 @@ export const pressure = fp(
     app.addHook('onReady', async () => pressure.start())
     app.addHook('onClose', async () => pressure.close())
     app.addHook('onRequest', (request, reply, next) => {
-      const { url, config } = request.routeOptions
-      const isNew = READS.has(request.method) && url?.startsWith('/v1/') && config?.always !== true
-      if (isNew && pressure.cause !== undefined) {
+      if (pressure.cause === undefined) return next()
+      const { url, always } = request.route
+      if (READS.has(request.method) && url?.startsWith('/v1/') && always !== true) {
         answerAndClose(request, reply)
         pressure.requireEase()
       }

@@ -7,8 +7,9 @@ export const addressRates = fp(
   async app => {
     const { limits } = app.fanwire
     if (!limits.has('requests', 'address')) return
-    app.addHook('onRequest', async request => {
-      if (request.routeOptions.config?.always !== true) limits.request({ address: addressOf(request) })
+    app.addHook('onRequest', (request, _reply, next) => {
+      if (request.route.always !== true) limits.request({ address: addressOf(request) })
+      next()
     })
   },
   { name: 'fanwire-address-rates', fastify: '5.x' },
@@ -18,8 +19,9 @@ export const identityRates = fp(
   async app => {
     const { limits } = app.fanwire
     if (!limits.has('requests', 'user', 'key')) return
-    app.addHook('onRequest', async ({ routeOptions, identity }) => {
-      if (routeOptions.config?.always !== true) limits.request({ identity })
+    app.addHook('onRequest', ({ route, identity }, _reply, next) => {
+      if (route.always !== true) limits.request({ identity })
+      next()
     })
   },
   { name: 'fanwire-identity-rates', dependencies: ['fanwire-auth'], fastify: '5.x' },

@@ -14,6 +14,7 @@ import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { pressure } from './pressure.ts'
 import { protocols } from './listeners.ts'
+import { route } from './route.ts'
 import { addressRates, identityRates } from './rates.ts'
 import { loggedPath, target } from './target.ts'
 import { halfOpen } from './node/half-open.ts'
@@ -28,6 +29,7 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(protocols)
   app.register(halfOpen)
   app.register(pipelining)
+  app.register(route)
   app.register(upgrades)
   app.register(handshakes)
   app.register(errors)
@@ -53,7 +55,10 @@ function logRequests(app: FastifyInstance): void {
   app.addHook('onResponse', (request, reply, done) => {
     const path = loggedPath(request.url)
     const ms = Math.round(reply.elapsedTime * 10) / 10
-    request.log.debug({ method: request.method, path, status: reply.statusCode, ms }, 'request')
+    request.log.debug(
+      { reqId: request.id, method: request.method, path, status: reply.statusCode, ms },
+      'request',
+    )
     done()
   })
 }

@@ -72,7 +72,7 @@ export const target = fp(
       }
       const name = hostOf(request)
       // A page of any name may be made to lead here (DNS rebinding), and sends no `Origin` when it reads.
-      if (name !== undefined && !isOurs(name) && request.routeOptions.config?.anyHost !== true) {
+      if (name !== undefined && !isOurs(name) && request.route.anyHost !== true) {
         throw new FanwireError(
           'FW_FORBIDDEN_HOST',
           'this node does not go by the name in Host; FANWIRE_HOSTS lists the names by which it does',

@@ -22,9 +22,10 @@ const LINE_END = '\r\n'
 const HEAD_END = '\r\n\r\n'
 const NOTHING: Buffer = Buffer.alloc(0)
 
+/** What counts the requests of all connections. */
 interface Counter {
-  /** Unanswered requests, beyond the first of each connection. */
-  beyond: number
+  begun(unanswered: number): void
+  over(unanswered: number, left: number): void
 }
 
 interface HttpSocket extends Socket {
@@ -71,6 +72,8 @@ class Pipeline {
   unanswered = 0
   /** The newest request, while there are unanswered ones. */
   #last: IncomingMessage | undefined
+  /** In the piece that is parsed: where a head ends in it, if one does. */
+  #headEnd = 0
   /** Bytes that its body still has, where it said how many. */
   #left = 0
   /** The last three bytes that were parsed: a head may end in them. */
@@ -97,14 +100,14 @@ class Pipeline {
 
   announced(request: IncomingMessage, response: ServerResponse): void {
     this.#last = request
-    if (++this.unanswered > 1) this.#counter.beyond++
+    this.#counter.begun(++this.unanswered)
     response.once('close', () => this.#answered())
   }
 
   #answered(): void {
     if (this.#over) return
-    if (--this.unanswered > 0) this.#counter.beyond--
-    else this.#last = undefined
+    this.#counter.over(this.unanswered, --this.unanswered)
+    if (this.unanswered === 0) this.#last = undefined
     if (this.#waits === 'answer') {
       clearTimeout(this.#timer)
       this.#waits = 'turn'
@@ -116,7 +119,7 @@ class Pipeline {
     if (this.#over) return NOTHING
     this.#over = true
     clearTimeout(this.#timer)
-    this.#counter.beyond -= Math.max(0, this.unanswered - 1)
+    if (this.unanswered > 0) this.#counter.over(this.unanswered, 0)
     this.#last = undefined
     this.#socket.off('data', this.#onData)
     this.#socket.off('close', this.#onClose)
@@ -150,7 +153,8 @@ class Pipeline {
       this.#at += piece.length
       this.#tail = (this.#tail + piece.toString('latin1', Math.max(0, piece.length - 3))).slice(-3)
       this.#parse(piece)
-      this.#left = this.#last === before ? this.#left - piece.length : lengthOf(this.#last)
+      const body = piece.length - this.#headEnd
+      this.#left = this.#last === before ? this.#left - piece.length : lengthOf(this.#last) - body
     }
   }
 
@@ -167,15 +171,19 @@ class Pipeline {
     return this.unanswered >= MAX_UNANSWERED && this.#last?.complete !== false
   }
 
-  /** Such that what lies before it has the end of one head at most. */
+  /** Such that what lies before it has the end of one head at most, which is noted. */
   #pieceEnd(): number {
+    this.#headEnd = 0
     const isBody = this.#last?.complete === false
     if (isBody && this.#left > 0) return Math.min(this.#at + this.#left, this.#chunk.length)
     // Chunks: their end is a line, and no head is shorter.
     if (isBody && this.unanswered >= MAX_UNANSWERED) return this.#behind(LINE_END)
     const seam = this.#tail + this.#chunk.toString('latin1', this.#at, this.#at + 3)
     const at = seam.indexOf(HEAD_END)
-    return at === -1 ? this.#behind(HEAD_END) : this.#at + at + HEAD_END.length - this.#tail.length
+    const end = at === -1 ? this.#behind(HEAD_END) : this.#at + at + HEAD_END.length - this.#tail.length
+    this.#headEnd = end - this.#at
+    // Its body at once as well, where no other head ends in what there is.
+    return this.#chunk.includes(HEAD_END, end, 'latin1') ? end : this.#chunk.length
   }
 
   #behind(mark: string): number {

@@ -47,7 +47,7 @@ export const upgrades = fp(
       if ('wsHandler' in route || route.config?.handshakes) paths.add(route.url)
     })
 
-    // The first hook of all: whatever refuses a handshake comes later.
+    // Whatever refuses a handshake comes later.
     app.addHook('onRequest', (request, reply, next) => {
       if (isHandshake(request.raw)) endWith(reply.raw, request.raw.socket)
       next()
@@ -86,7 +86,7 @@ export const upgrades = fp(
       }
     })
   },
-  { name: 'fanwire-upgrades', dependencies: ['fanwire-pipelining'], fastify: '5.x' },
+  { name: 'fanwire-upgrades', dependencies: ['fanwire-pipelining', 'fanwire-route'], fastify: '5.x' },
 )
 
 /** A handshake is a GET without a body (RFC 6455 section 4.1). */

@@ -83,7 +83,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   async function whole(request: FastifyRequest, reply: FastifyReply) {
     const raw = await parseEnvelope(await wholeBody(request, limit, tooLarge, times))
     const results: string[] = []
-    const fault = (err: unknown) => request.log.error({ err }, 'append failed')
+    const fault = (err: unknown) => request.log.error({ reqId: request.id, err }, 'append failed')
     const entries = new Entries(context, partyOf(request), json => results.push(json), fault)
     for (const each of raw) {
       await entries.room()

@@ -60,7 +60,7 @@ export class Upload {
   constructor(request: FastifyRequest, reply: FastifyReply) {
     const context = request.server.fanwire
     const { maxBody, maxChannels, stall } = context.config
-    const fault = (err: unknown) => request.log.error({ err }, 'append failed')
+    const fault = (err: unknown) => request.log.error({ reqId: request.id, err }, 'append failed')
     this.#request = request
     this.#reply = reply
     this.#body = new RequestBody(request.body as Readable)

@@ -155,3 +155,20 @@ t.test('S2: polls that one connection holds count as connections', async t => {
   for (const raw of raws) raw.close()
   stranger.close()
 })
+
+t.test('what is under way is counted until it is answered, or its client is gone', async t => {
+  const { protocols } = node.app
+  await until('nothing is left of the others', () => protocols.underWay === 0 && protocols.beyond === 0)
+  const channel = fresh()
+  const [answered, cut] = [1, 2].map(() => new Raw(node.port).send(longPoll(`channel=${channel}`).repeat(3)))
+  await until('all are held', () => node.hub.readers(channel) === 6)
+  t.strictSame([protocols.underWay, protocols.beyond], [6, 4])
+  cut?.close()
+  await until('those of one are let go', () => protocols.underWay === 3)
+  t.equal(protocols.beyond, 2)
+  const over = node.app.inFlight.answered(10_000)
+  await node.append(channel, '1')
+  await over
+  t.strictSame([protocols.underWay, protocols.beyond], [0, 0])
+  answered?.close()
+})
