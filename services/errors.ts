@@ -36,6 +36,11 @@ export const CODES = {
   FW_REQUEST_TIMEOUT: code(408, 'the request did not arrive in time'),
   FW_ALREADY_SUBSCRIBED: code(409, 'the connection already has this channel'),
   FW_NOT_SUBSCRIBED: code(409, 'the connection does not have this channel'),
+  FW_CHANNEL_ENDED: code(409, 'the channel has ended: nothing more can be published to it'),
+  FW_HEAD_MOVED: code(
+    412,
+    'the head of the channel is not the one for which this was to be published; `head` says where it is',
+  ),
   FW_TOO_LARGE: code(413, 'an event or a request is larger than the limit'),
   FW_URL_TOO_LONG: code(414, 'the URL is longer than 32 KiB'),
   FW_MEDIA_TYPE: code(415, 'the body has a content type that is not taken here, or none'),
@@ -83,17 +88,20 @@ export class FanwireError extends Error {
   readonly challenge: 'invalid_token' | 'insufficient_scope' | undefined
   /** Ms until the same may be tried again, where that is known. */
   readonly retry: number | undefined
+  /** Where the head of the channel is, where that is why. */
+  readonly head: string | undefined
 
   /** `message` says what is wrong and what to do about it; it never repeats secrets or unbounded input. */
   constructor(
     code: ErrorCode,
     message: string,
-    options?: ErrorOptions & { challenge?: FanwireError['challenge']; retry?: number },
+    options?: ErrorOptions & { challenge?: FanwireError['challenge']; retry?: number; head?: string },
   ) {
     super(message, options)
     this.code = code
     this.challenge = options?.challenge
     this.retry = options?.retry
+    this.head = options?.head
   }
 
   get statusCode(): number {
@@ -105,9 +113,16 @@ export class FanwireError extends Error {
     return CODES[this.code].passes
   }
 
-  toJSON(): { error: { code: ErrorCode; message: string; retry?: number } } {
-    const { code, message, retry } = this
-    return { error: { code, message, ...(retry === undefined ? {} : { retry }) } }
+  toJSON(): { error: { code: ErrorCode; message: string; retry?: number; head?: string } } {
+    const { code, message, retry, head } = this
+    return {
+      error: {
+        code,
+        message,
+        ...(retry === undefined ? {} : { retry }),
+        ...(head === undefined ? {} : { head }),
+      },
+    }
   }
 }
 

@@ -68,9 +68,13 @@ export class Recorder implements Follower {
   at: Position | undefined
   feed: Feed | undefined
   calls = 0
+  ended = false
+  forgot = 0
+  readonly passing: LogEvent[] = []
   #waiting: (() => void)[] = []
 
-  start(at: Position): void {
+  start(at: Position, ended = false): void {
+    this.ended = ended
     if (this.started !== undefined) this.faults.push('started twice')
     this.started = at
     this.at = at
@@ -91,12 +95,27 @@ export class Recorder implements Follower {
       else if (event.epoch !== this.at.epoch || event.offset !== this.at.offset + 1)
         this.faults.push(`${printPosition(event)} after ${printPosition(this.at)}`)
       this.at = { epoch: event.epoch, offset: event.offset }
+      if (this.ended) this.faults.push(`${printPosition(event)} after the end`)
+      this.ended = event.kind === 'end'
       this.told.push(event)
     }
     this.#wake()
   }
 
-  gap(gap: Gap): void {
+  forget(): void {
+    this.forgot++
+    this.#wake()
+  }
+
+  transient(events: readonly LogEvent[]): void {
+    if (this.at === undefined || events.length === 0)
+      this.faults.push('told transient events too soon, or none')
+    this.passing.push(...events)
+    this.#wake()
+  }
+
+  gap(gap: Gap, ended = false): void {
+    this.ended = ended
     if (this.at === undefined || printPosition(gap.from) !== printPosition(this.at))
       this.faults.push(`a gap from ${printPosition(gap.from)} after ${this.at && printPosition(this.at)}`)
     this.at = gap.to
@@ -114,12 +133,18 @@ export class Recorder implements Follower {
 
   /** Waits until it stands at `position`. */
   async reaches(position: Position, ms = 10_000): Promise<void> {
+    const isThere = () => this.at !== undefined && printPosition(this.at) === printPosition(position)
+    await this.until(isThere, `it stands at ${printPosition(position)}`, ms)
+  }
+
+  /** Waits until what it has been told makes that so. */
+  async until(isSo: () => boolean, what: string, ms = 10_000): Promise<void> {
     const end = Date.now() + ms
-    while (this.at === undefined || printPosition(this.at) !== printPosition(position)) {
+    while (!isSo()) {
       const left = end - Date.now()
       if (left <= 0) {
         const at = this.at ? printPosition(this.at) : 'nowhere'
-        throw new Error(`the feed stands at ${at}, not at ${printPosition(position)}`)
+        throw new Error(`the feed stands at ${at}: not ${what}`)
       }
       await new Promise<void>(resolve => {
         const timer = setTimeout(resolve, left)

@@ -148,6 +148,9 @@ export class Tail {
       this.#at = gap.to
       this.#miss(gap)
     },
+    // It keeps nothing, and nodes tell each other nothing that is not kept.
+    forget() {},
+    transient() {},
   }
 
   /** The last read may have seen what the feed tells only now. */

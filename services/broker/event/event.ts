@@ -2,6 +2,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { withoutMark } from './json-spans.ts'
+import type { Position } from './position.ts'
 import { printTags, type Tags } from './tags.ts'
 
 /** What a publisher sends; the log adds position and time. */
@@ -17,7 +18,23 @@ export interface Draft {
   readonly priority?: 'low'
   /** ASCII without spaces, per channel: a repeat within the window appends nothing. */
   readonly idempotencyKey?: string
+  /** Only of an append's first draft: nothing of the append happens unless the channel's head is this. */
+  readonly ifHead?: IfHead
+  /** Only of an append's last draft: the end of the channel, of which the log keeps a record. It has no data. */
+  readonly end?: true
 }
+
+/** Where the head has to be; `none`: the channel holds no event, and none was published since its epoch began. */
+export type IfHead = Position | 'none'
+
+/** What makes a record of the log, or an object that is delivered, other than an event as it was published. */
+export type Kind =
+  /** The end of its channel. */
+  | 'end'
+  /** Its data was erased. */
+  | 'erased'
+  /** Was not kept: it has no position. */
+  | 'transient'
 
 /** What the log adds to a draft, and what it keeps of it beside the data. */
 export interface EventHead {
@@ -30,6 +47,7 @@ export interface EventHead {
   readonly tags?: Tags | undefined
   readonly encoding: 'base64' | undefined
   readonly low: boolean
+  readonly kind?: Kind | undefined
 }
 
 /** An event as the log holds it. Immutable, and shared by every reader. */
@@ -78,19 +96,89 @@ export function binaryData(body: Buffer): Buffer {
 
 /** The event, with the object that all wires deliver: the same bytes on every node. Copies `data`. */
 export function encodeEvent(head: EventHead, data: Uint8Array): LogEvent {
-  const { channel, epoch, offset, time, type, tags, encoding, low } = head
+  const { channel, epoch, offset, time, type, tags, encoding, low, kind } = head
+  if (kind === 'end') return encodeEnd(head)
   // Names need no escapes: their characters are all plain in JSON. Tags are printed in ASCII.
   const before =
-    `{"channel":"${channel}","id":"${epoch}-${offset}","time":${time}` +
+    `{"channel":"${channel}",` +
+    (kind === 'transient' ? '' : `"id":"${epoch}-${offset}",`) +
+    `"time":${time}` +
     (type === undefined ? '' : `,"type":"${type}"`) +
     (tags === undefined ? '' : `,"tags":${printTags(tags)}`) +
+    (kind === 'erased' ? ',"erased":true' : '') +
     (encoding === undefined ? ',"data":' : `,"encoding":"${encoding}","data":`)
   const dataStart = before.length
   const json = Buffer.allocUnsafe(dataStart + data.length + 1)
   json.write(before, 0, 'latin1')
   json.set(data, dataStart)
   json[json.length - 1] = 0x7d
-  return { channel, epoch, offset, time, type, tags, encoding, low, json, dataStart, bytes: data.length }
+  return {
+    channel,
+    epoch,
+    offset,
+    time,
+    type,
+    tags,
+    encoding,
+    low,
+    kind,
+    json,
+    dataStart,
+    bytes: data.length,
+  }
+}
+
+/** What the type of an end is: its name on wires that name events. */
+const END = 'end'
+
+function encodeEnd({ channel, epoch, offset, time }: EventHead): LogEvent {
+  const before = '{"end":'
+  const json = Buffer.from(`${before}{"channel":"${channel}","id":"${epoch}-${offset}"}}`)
+  const dataStart = before.length
+  return {
+    channel,
+    epoch,
+    offset,
+    time,
+    type: END,
+    tags: undefined,
+    encoding: undefined,
+    low: false,
+    kind: 'end',
+    json,
+    dataStart,
+    bytes: 0,
+  }
+}
+
+const NO_DATA = Buffer.from('null')
+
+/** The end of a channel, as its readers get it who are at `position` already. */
+export function endAt(channel: string, { epoch, offset }: Position): LogEvent {
+  return encodeEnd({ channel, epoch, offset, time: 0, ...PLAIN })
+}
+
+const PLAIN = { type: undefined, encoding: undefined, low: false } as const
+
+/** The event without its data and its tags: position, time and type stay. */
+export function erasedOf({ channel, epoch, offset, time, type }: LogEvent): LogEvent {
+  return encodeEvent({ channel, epoch, offset, time, ...PLAIN, type, kind: 'erased' }, NO_DATA)
+}
+
+/** An event that is not kept. */
+export function transientOf(channel: string, time: number, { type, tags, encoding, data }: Draft): LogEvent {
+  const head = {
+    channel,
+    epoch: '',
+    offset: 0,
+    time,
+    type,
+    tags,
+    encoding,
+    low: false,
+    kind: 'transient',
+  } as const
+  return encodeEvent(head, data)
 }
 
 /** The event's data as JSON text: a view. */

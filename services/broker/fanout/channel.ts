@@ -52,6 +52,8 @@ export class Channel implements Follower, Flushable, Shrinkable {
   lastRead = 0
   /** Grows with every change that the feed brings. */
   version = 0
+  /** Nothing comes after the head. */
+  ended = false
   readonly #environment: ChannelEnvironment
   readonly #lowPriority: LowPriority
   #feed: Feed | undefined
@@ -95,7 +97,8 @@ export class Channel implements Follower, Flushable, Shrinkable {
     this.#remember(() => this.recent.reset({ epoch: '', offset: 0 }))
   }
 
-  start(at: Position): void {
+  start(at: Position, ended = false): void {
+    this.ended = ended
     this.recent.reset(at)
   }
 
@@ -131,18 +134,29 @@ export class Channel implements Follower, Flushable, Shrinkable {
       this.recent.trim(Date.now())
     })
     this.version++
+    if (events.at(-1)?.kind === 'end') this.ended = true
     if (!this.#lowPriority.holdBack(events)) this.#wake()
   }
 
-  gap(gap: Gap): void {
+  gap(gap: Gap, ended = false): void {
     this.stretches.forget()
-    this.reads.forget()
+    this.reads.outdate()
+    this.ended = ended
     this.#remember(() => this.recent.reset(gap.to))
     this.version++
     // What was acknowledged in an epoch that has ended will not come any more.
     if (this.#acknowledged?.epoch === gap.from.epoch) this.#acknowledged = undefined
     this.#wake()
   }
+
+  forget(): void {
+    const { epoch, head } = this.recent
+    this.stretches.forget()
+    this.reads.outdate()
+    this.#remember(() => this.recent.reset({ epoch, offset: head }))
+  }
+
+  transient(_events: readonly LogEvent[]): void {}
 
   /** This node acknowledged an event: the next request here sees it. */
   acknowledged(position: Position): void {
@@ -239,7 +253,8 @@ export class Channel implements Follower, Flushable, Shrinkable {
     const { from, to } = this.recent.extent(at.offset, limit)
     const cursor = { epoch, offset: at.offset + to - from }
     const events = this.recent.list.slice(from, to)
-    return { gap: undefined, start: at, events, cursor, more: cursor.offset < head }
+    const page = { gap: undefined, start: at, events, cursor, more: cursor.offset < head }
+    return this.ended && !page.more ? { ...page, ended: true } : page
   }
 
   /** The position that a start means. Raises LogUnavailable. */
@@ -270,14 +285,17 @@ export class Channel implements Follower, Flushable, Shrinkable {
   async #read(start: Start, limit: PageLimit): Promise<Page> {
     const { log, logReads } = this.#environment
     let acknowledged: Position | undefined
+    const { outdated } = this.reads
     const page = await logReads.run(async () => {
       acknowledged = this.#acknowledged
       return this.#inOwnEpoch(await log.read(this.name, start, limit, typeof start === 'object'))
     })
-    this.#remember(() => {
-      this.recent.prepend(page.events)
-      this.recent.trim(Date.now())
-    })
+    if (outdated === this.reads.outdated) {
+      this.#remember(() => {
+        this.recent.prepend(page.events)
+        this.recent.trim(Date.now())
+      })
+    }
     const { epoch } = this.recent
     if (!page.more && page.cursor.epoch === epoch && this.#acknowledged === acknowledged) {
       // The log is in the epoch that the node is in, so what was acknowledged in another is old, such as a replay.

@@ -45,6 +45,8 @@ export class SharedPage {
 export class LogReads {
   /** Bytes of memory held. */
   size = 0
+  /** How often what had been read was outdated. */
+  outdated = 0
   readonly #read: (start: Start, limit: PageLimit) => Promise<Page>
   readonly #memory: MemoryBudget
   readonly #inFlight = new Map<string, Promise<SharedPage>>()
@@ -73,10 +75,13 @@ export class LogReads {
     const key = `${typeof start === 'string' ? start : printPosition(start)} ${limit.events} ${limit.bytes}`
     let read = this.#inFlight.get(key)
     if (read === undefined) {
-      read = this.#read(start, limit)
+      const begun = this.#read(start, limit)
         .then(page => new SharedPage(page))
-        .finally(() => this.#inFlight.delete(key))
-      this.#inFlight.set(key, read)
+        .finally(() => {
+          if (this.#inFlight.get(key) === begun) this.#inFlight.delete(key)
+        })
+      this.#inFlight.set(key, begun)
+      read = begun
     }
     return read
   }
@@ -90,9 +95,10 @@ export class LogReads {
     const key = printPosition(start)
     const kept = this.#pages.get(key)
     if (kept !== undefined) return kept
+    const outdated = this.outdated
     const read = await this.page(start, STRETCH)
     const { gap, events, more } = read.page
-    const final = more && gap === undefined && events.length > 0
+    const final = more && gap === undefined && events.length > 0 && outdated === this.outdated
     if (final && !this.#closed && !this.#pages.has(key)) this.#keep(key, read)
     return read
   }
@@ -112,6 +118,13 @@ export class LogReads {
     this.#pagesTimer = undefined
     this.#pages.clear()
     this.#count(-this.size)
+  }
+
+  /** What was read so far, or is being read, is not what the log holds now: the next reader gets it from the log. */
+  outdate(): void {
+    this.outdated++
+    this.#inFlight.clear()
+    this.forget()
   }
 
   #keep(key: string, page: SharedPage): void {

@@ -1,7 +1,8 @@
 // What a client is told when the log fails: not where the log is, nor what it said; the node's own log has that.
 
 import { FanwireError } from '../../errors.ts'
-import { LogRefused, LogUnavailable } from './log.ts'
+import { printPosition } from '../event/position.ts'
+import { ChannelEnded, HeadMoved, LogRefused, LogUnavailable } from './log.ts'
 
 /** The coded error of an error that the log raised, or that is coded already; undefined for any other. */
 export function clientErrorOf(error: unknown): FanwireError | undefined {
@@ -14,6 +15,10 @@ export function clientErrorOf(error: unknown): FanwireError | undefined {
   if (error instanceof LogUnavailable) {
     const message = 'the log can not be reached, or can not say that it holds the event: try again'
     return new FanwireError('FW_LOG_UNAVAILABLE', message, { cause: error })
+  }
+  if (error instanceof HeadMoved || error instanceof ChannelEnded) {
+    const code = error instanceof HeadMoved ? 'FW_HEAD_MOVED' : 'FW_CHANNEL_ENDED'
+    return new FanwireError(code, error.message, { cause: error, head: printPosition(error.head) })
   }
   return undefined
 }

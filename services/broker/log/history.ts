@@ -1,9 +1,9 @@
 // The history of a channel: which positions still mean something, and where a reader goes on that has lost its
 // place. Both engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
 
-import type { LogEvent } from '../event/event.ts'
+import type { IfHead, LogEvent } from '../event/event.ts'
 import type { Page } from './log.ts'
-import type { Gap, Position, Start } from '../event/position.ts'
+import { type Gap, type Position, samePosition, type Start } from '../event/position.ts'
 
 /** How many ended epochs a channel remembers. What is older than the oldest of them is not readable. */
 export const REMEMBERED_EPOCHS = 16
@@ -24,6 +24,8 @@ export interface History {
   readonly head: number
   /** Offset just before the oldest readable event; equals `head` where none is readable. */
   readonly floor: number
+  /** The channel has ended. */
+  readonly over?: boolean
 }
 
 /** The epoch of the event at `offset`, which is readable or the next to come. */
@@ -97,14 +99,29 @@ export function pageOf(
   const count = Math.max(0, Math.min(events.length, end - start.offset))
   const cursor = { epoch: start.epoch, offset: start.offset + count }
   const more = cursor.offset < history.head || cursor.epoch !== history.epoch
-  return { gap, start, events: count === events.length ? events : events.slice(0, count), cursor, more }
+  const page = { gap, start, events: count === events.length ? events : events.slice(0, count), cursor, more }
+  return history.over && !more ? { ...page, ended: true } : page
+}
+
+/** Whether an append for that head may happen: a position that was given before the first event holds until it comes. */
+export function isAtHead(history: History, ifHead: IfHead): boolean {
+  const { head, floor, ended } = history
+  if (ifHead === 'none') return head === floor && head === (ended.at(-1)?.end ?? 0)
+  if (samePosition(ifHead, headOf(history))) return true
+  return head === 0 && ifHead.offset === 0 && ended.some(({ epoch }) => epoch === ifHead.epoch)
 }
 
 /** The history after acknowledged events may have been lost: `epoch` begins where what survived ends. */
 export function beginEpoch(history: History, epoch: string): History {
   const ended = [...history.ended, { epoch: history.epoch, end: history.head }]
   const forgotten = ended.length > REMEMBERED_EPOCHS ? ended.shift() : undefined
-  return { epoch, ended, head: history.head, floor: Math.max(history.floor, forgotten?.end ?? 0) }
+  const { head, floor, over = false } = history
+  return { epoch, ended, head, floor: Math.max(floor, forgotten?.end ?? 0), over }
+}
+
+/** The history after all of it was erased. */
+export function clearedHistory(history: History, epoch: string): History {
+  return { ...beginEpoch(history, epoch), floor: history.head, over: false }
 }
 
 /** Random bytes, drawn many at a time: every append needs a name that most often is not used. */

@@ -2,7 +2,7 @@
 // `redis-log.ts` implement it; `test/contract/log.ts` is the contract below as a suite that both must pass.
 
 import type { Draft, LogEvent } from '../event/event.ts'
-import type { Gap, Position, Start } from '../event/position.ts'
+import { type Gap, type Position, printPosition, type Start } from '../event/position.ts'
 
 /** How much of each channel is kept. An event leaves as soon as any of the three is exceeded. */
 export interface Retention {
@@ -38,6 +38,8 @@ export interface Page {
   readonly cursor: Position
   /** There is more after `cursor`, be it events or a gap. */
   readonly more: boolean
+  /** The channel has ended, and so has the page: nothing comes after `cursor`. */
+  readonly ended?: true
   /** The channel has nothing, and the log has not written down its epoch: the cursor is good for a while only. */
   readonly unbegun?: true
 }
@@ -50,12 +52,17 @@ export interface ChannelState {
   readonly tail: Position | undefined
   /** Readable events. */
   readonly count: number
+  /** Nothing can be appended any more. */
+  readonly ended?: true
 }
 
 /** Receives one channel's live feed. The calls are synchronous and in order; they must not throw. */
 export interface Follower {
-  /** Called once, before anything else: the feed begins after this position. */
-  start(at: Position): void
+  /**
+   * Called once, before anything else: the feed begins after this position. `ended`: the channel has, so nothing
+   * comes, unless a gap does, behind which it has another history.
+   */
+  start(at: Position, ended?: boolean): void
   /**
    * The channel, of which the log had written nothing down, has begun: its first event follows this position, which
    * stands for the one that was told last.
@@ -63,8 +70,15 @@ export interface Follower {
   begun(at: Position): void
   /** The events after the last position told, none left out, none twice. Never empty, all of one epoch. */
   events(events: readonly LogEvent[]): void
-  /** What lay between could not be had any more; the feed goes on after `gap.to`. */
-  gap(gap: Gap): void
+  /** What lay between could not be had any more; the feed goes on after `gap.to`. `ended` as in `start`. */
+  gap(gap: Gap, ended?: boolean): void
+  /**
+   * Some of what the log holds was erased. Whoever keeps what was told, or was read, lets go of it, and reads it again
+   * where it is needed. The position stays.
+   */
+  forget(): void
+  /** Transient events, behind the events that were told so far. Never empty. */
+  transient(events: readonly LogEvent[]): void
 }
 
 /** An open feed. `close` ends it at once: nothing is called after it. */
@@ -95,7 +109,7 @@ export interface PageLimit {
 
 /** Calls that failed in one way. */
 export interface Failure {
-  readonly operation: 'append' | 'read' | 'follow'
+  readonly operation: 'append' | 'read' | 'follow' | 'relay' | 'erase'
   /** See LogUnavailable. */
   readonly reason: string
   readonly count: number
@@ -116,6 +130,9 @@ export interface ChannelLog {
    * receipt each. Offsets in a channel are consecutive. All of them fail together with LogUnavailable when the
    * log can't say that it holds them (it may: a repeat with the same idempotency key finds out). Calls for
    * one channel take effect in the order in which they were made.
+   *
+   * Nothing is appended, and it raises, where one of the drafts is new (its idempotency key is none, or not known) and
+   * the channel has ended (ChannelEnded), or its head is not what the first draft's `ifHead` says (HeadMoved).
    */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]>
 
@@ -133,6 +150,26 @@ export interface ChannelLog {
    * a gap, since events may have come and gone meanwhile. Raises LogUnavailable.
    */
   read(channel: string, after: Start, limit: PageLimit, stays?: boolean): Promise<Page>
+
+  /**
+   * Brings events to whoever follows the channel now, wherever that is, in the order of the calls, and behind what was
+   * appended to the channel before by this ChannelLog. Keeps nothing, and promises nothing: who does not hear of them
+   * misses them. Returns the time that they were given. Raises LogUnavailable.
+   */
+  relay(channel: string, drafts: readonly Draft[]): Promise<number>
+
+  /**
+   * Erases an event's data: position, time and type stay, `null` is in place of the data. Returns once the log does not
+   * hold it any more; followers are told to forget within 1 s. False where there is no such event (any more); true also
+   * where it was erased before. Raises LogUnavailable.
+   */
+  erase(channel: string, event: Position): Promise<boolean>
+
+  /**
+   * Erases all events of a channel, and its end. What idempotency keys gave stays known. Where it had anything another
+   * epoch begins, and whoever reads on is told a gap. Returns the head. Raises LogUnavailable.
+   */
+  clear(channel: string): Promise<Position>
 
   /** Head, tail and count. Raises LogUnavailable. */
   state(channel: string): Promise<ChannelState>
@@ -162,6 +199,34 @@ export interface ChannelLog {
 
   /** Ends every feed and lets go of every connection and timer. */
   close(): Promise<void>
+}
+
+/** Nothing was appended: what was asked for does not go with where the channel is. */
+abstract class NotAppended extends Error {
+  readonly head: Position
+
+  constructor(message: string, head: Position) {
+    super(message)
+    this.head = head
+  }
+}
+
+/** The head is not what the append was for. */
+export class HeadMoved extends NotAppended {
+  override readonly name = 'HeadMoved'
+
+  constructor(head: Position) {
+    super(`the head of the channel is ${printPosition(head)}`, head)
+  }
+}
+
+/** The channel has ended. */
+export class ChannelEnded extends NotAppended {
+  override readonly name = 'ChannelEnded'
+
+  constructor(head: Position) {
+    super('the channel has ended', head)
+  }
 }
 
 /** The log can't be reached, or can't say in time that it holds an event. Passes: try again later. */

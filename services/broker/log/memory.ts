@@ -1,9 +1,9 @@
 // The embedded engine: channels in this process's memory. One process only, and nothing outlives it.
 
 import type { Draft, LogEvent } from '../event/event.ts'
-import { encodeEvent } from '../event/event.ts'
-import type { History } from './history.ts'
-import { headOf, pageOf, place, randomEpoch } from './history.ts'
+import { encodeEvent, erasedOf, transientOf } from '../event/event.ts'
+import type { EndedEpoch, History } from './history.ts'
+import { clearedHistory, headOf, isAtHead, pageOf, place, randomEpoch } from './history.ts'
 import type {
   ChannelLog,
   ChannelState,
@@ -14,8 +14,8 @@ import type {
   Receipt,
   RetentionOf,
 } from './log.ts'
-import { LogUnavailable } from './log.ts'
-import type { Start } from '../event/position.ts'
+import { ChannelEnded, HeadMoved, LogUnavailable } from './log.ts'
+import type { Position, Start } from '../event/position.ts'
 
 /** Channels that hold nothing and that nobody follows: beyond so many the longest idle are let go. */
 const MAX_IDLE = 10_000
@@ -32,7 +32,11 @@ export interface MemoryLogOptions {
 
 interface Channel {
   readonly name: string
-  readonly epoch: string
+  epoch: string
+  /** An epoch ends when the channel is cleared. */
+  ended: readonly EndedEpoch[]
+  /** The channel has ended. */
+  over: boolean
   /** Offset of the newest event, readable or not. */
   head: number
   /** Time of the newest event; 0 before the first. */
@@ -92,7 +96,42 @@ export class MemoryLog implements ChannelLog {
     const history = historyOf(channel)
     const count = history.head - history.floor
     const tail = count === 0 ? undefined : { epoch: channel.epoch, offset: history.floor + 1 }
-    return { head: headOf(history), tail, count }
+    return { head: headOf(history), tail, count, ...(channel.over ? { ended: true } : {}) }
+  }
+
+  async relay(name: string, drafts: readonly Draft[]): Promise<number> {
+    this.#check()
+    const time = this.#now()
+    const follower = this.#channels.get(name)?.follower
+    if (drafts.length > 0) follower?.transient(drafts.map(draft => transientOf(name, time, draft)))
+    return time
+  }
+
+  async erase(name: string, { epoch, offset }: Position): Promise<boolean> {
+    this.#check()
+    const channel = this.#readable(name)
+    // What is readable is all of the present epoch: it ends when the channel is cleared.
+    const at = channel.events.length - 1 - (channel.head - offset)
+    const event = epoch === channel.epoch ? channel.events[at] : undefined
+    if (event === undefined) return false
+    if (event.kind !== undefined) return true
+    const erased = erasedOf(event)
+    channel.events[at] = erased
+    channel.bytes += erased.bytes - event.bytes
+    channel.follower?.forget()
+    return true
+  }
+
+  async clear(name: string): Promise<Position> {
+    this.#check()
+    const channel = this.#readable(name)
+    const from = headOf(historyOf(channel))
+    if (from.offset === 0) return from
+    const { epoch, ended } = clearedHistory(historyOf(channel), randomEpoch())
+    Object.assign(channel, { epoch, ended, over: false, events: [], first: 0, bytes: 0 })
+    const to = { epoch, offset: channel.head }
+    channel.follower?.gap({ from, to }, false)
+    return to
   }
 
   async follow(name: string, follower: Follower): Promise<Feed> {
@@ -108,6 +147,8 @@ export class MemoryLog implements ChannelLog {
       start() {},
       begun() {},
       gap() {},
+      forget() {},
+      transient() {},
       events: events => {
         came += events.length
       },
@@ -137,6 +178,8 @@ export class MemoryLog implements ChannelLog {
     const channel: Channel = {
       name,
       epoch,
+      ended: [],
+      over: false,
       head: 0,
       time: 0,
       events: [],
@@ -166,6 +209,7 @@ export class MemoryLog implements ChannelLog {
     this.#expireKeys(channel, now)
     const added: LogEvent[] = []
     const receipts: Receipt[] = []
+    this.#checkState(channel, drafts)
     for (const draft of drafts) {
       const { idempotencyKey: key } = draft
       const first = key === undefined ? undefined : channel.keys.get(key)
@@ -190,12 +234,28 @@ export class MemoryLog implements ChannelLog {
     return receipts
   }
 
+  /** Raises where there is something new, and it does not go with where the channel is. */
+  #checkState(channel: Channel, drafts: readonly Draft[]): void {
+    const ifHead = drafts[0]?.ifHead
+    if (!channel.over && ifHead === undefined) return
+    const isKnown = ({ idempotencyKey: key }: Draft) => key !== undefined && channel.keys.has(key)
+    if (drafts.every(isKnown)) return
+    const history = historyOf(channel)
+    if (channel.over) throw new ChannelEnded(headOf(history))
+    if (ifHead !== undefined && !isAtHead(history, ifHead)) throw new HeadMoved(headOf(history))
+  }
+
   #hold(channel: Channel, time: number, draft: Draft): LogEvent {
     const { epoch } = channel
     const offset = channel.head + 1
-    const { type, tags, encoding, data } = draft
+    const { type, tags, encoding, data, end } = draft
     const low = draft.priority === 'low'
-    const event = encodeEvent({ channel: channel.name, epoch, offset, time, type, tags, encoding, low }, data)
+    const kind = end && 'end'
+    const event = encodeEvent(
+      { channel: channel.name, epoch, offset, time, type, tags, encoding, low, kind },
+      data,
+    )
+    if (end) channel.over = true
     channel.events.push(event)
     channel.head = offset
     channel.time = time
@@ -284,7 +344,7 @@ export class MemoryLog implements ChannelLog {
     if (channel.follower !== undefined) throw new Error(`channel ${channel.name} has a feed already`)
     channel.follower = follower
     this.#idle.delete(channel)
-    follower.start(headOf(historyOf(channel)))
+    follower.start(headOf(historyOf(channel)), channel.over)
     return {
       close: () => {
         if (channel.follower !== follower) return
@@ -298,8 +358,8 @@ export class MemoryLog implements ChannelLog {
 }
 
 function historyOf(channel: Channel): History {
-  const { epoch, head, events, first } = channel
-  return { epoch, ended: [], head, floor: head - (events.length - first) }
+  const { epoch, ended, over, head, events, first } = channel
+  return { epoch, ended, head, floor: head - (events.length - first), over }
 }
 
 /** The events after `offset`, which is not below the floor, as many as the limit takes. */

@@ -15,8 +15,8 @@ import type {
   Receipt,
   RetentionOf,
 } from '../log.ts'
-import { AppendsRefused, type LogUnavailable } from '../log.ts'
-import type { Start } from '../../event/position.ts'
+import { AppendsRefused, LogRefused, type LogUnavailable } from '../log.ts'
+import type { Position, Start } from '../../event/position.ts'
 import { parsePosition } from '../../event/position.ts'
 import { ClusterMasters } from './cluster.ts'
 import type { Logger } from '../../logger.ts'
@@ -152,6 +152,18 @@ export class RedisLog implements ChannelLog {
     if (may && keys !== 'made') this.#begins.giveBack()
     const page = pageOf(history, place(history, after), events)
     return keys === 'absent' ? { ...page, unbegun: true } : page
+  }
+
+  async relay(_channel: string, _drafts: readonly Draft[]): Promise<number> {
+    throw new LogRefused('Redis can not yet')
+  }
+
+  async erase(_channel: string, _event: Position): Promise<boolean> {
+    throw new LogRefused('Redis can not yet')
+  }
+
+  async clear(_channel: string): Promise<Position> {
+    throw new LogRefused('Redis can not yet')
   }
 
   async state(channel: string): Promise<ChannelState> {

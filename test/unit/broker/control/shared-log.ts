@@ -40,6 +40,8 @@ export function sharedLog(now: () => number = Date.now): Shared {
         begun: at => to.forEach(each => each.begun(at)),
         events: events => to.forEach(each => each.events(events)),
         gap: gap => to.forEach(each => each.gap(gap)),
+        forget: () => to.forEach(each => each.forget()),
+        transient: events => to.forEach(each => each.transient(events)),
       })
     }
     const { head } = await log.state(channel)
@@ -69,6 +71,9 @@ export function sharedLog(now: () => number = Date.now): Shared {
         return page
       },
       state: channel => log.state(channel),
+      relay: (channel, drafts) => log.relay(channel, drafts),
+      erase: (channel, event) => log.erase(channel, event),
+      clear: channel => log.clear(channel),
       async follow(channel, follower) {
         self.follows++
         check()

@@ -6,9 +6,16 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { Connection, type Outlet } from '../../../../services/broker/fanout/connection.ts'
 import type { CloseReason, Framing } from '../../../../services/broker/fanout/framing.ts'
 import { Hub, type HubOptions } from '../../../../services/broker/fanout/hub.ts'
-import { type Draft, encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
+import {
+  type Draft,
+  encodeEvent,
+  erasedOf,
+  type LogEvent,
+  transientOf,
+} from '../../../../services/broker/event/event.ts'
 import {
   beginEpoch,
+  clearedHistory,
   floorOf,
   type History,
   headOf,
@@ -63,14 +70,18 @@ export class ScriptedLog implements ChannelLog {
     return events
   }
 
-  #hold(name: string, channel: Kept, { data = Buffer.from('1'), type, priority }: Partial<Draft>): LogEvent {
+  #hold(
+    name: string,
+    channel: Kept,
+    { data = Buffer.from('1'), type, priority, end }: Partial<Draft>,
+  ): LogEvent {
     const { epoch } = channel.history
     const offset = channel.history.head + 1
     const time = Date.now()
     const head = { channel: name, epoch, offset, time, type, encoding: undefined, low: priority === 'low' }
-    const event = encodeEvent(head, data)
+    const event = encodeEvent({ ...head, kind: end && 'end' }, data)
     channel.events.push(event)
-    channel.history = { ...channel.history, head: offset }
+    channel.history = { ...channel.history, head: offset, over: end === true }
     return event
   }
 
@@ -122,6 +133,33 @@ export class ScriptedLog implements ChannelLog {
     return answer
   }
 
+  async relay(name: string, drafts: readonly Draft[]): Promise<number> {
+    const time = Date.now()
+    const events = drafts.map(draft => transientOf(name, time, draft))
+    this.#tell(this.#channel(name), follower => follower.transient(events))
+    return time
+  }
+
+  async erase(name: string, { epoch, offset }: Position): Promise<boolean> {
+    const channel = this.#channel(name)
+    const at = channel.events.findIndex(event => event.epoch === epoch && event.offset === offset)
+    const event = channel.events[at]
+    if (event === undefined) return false
+    channel.events[at] = erasedOf(event)
+    this.#tell(channel, follower => follower.forget())
+    return true
+  }
+
+  async clear(name: string): Promise<Position> {
+    const channel = this.#channel(name)
+    const from = headOf(channel.history)
+    channel.events = []
+    channel.history = clearedHistory(channel.history, `${from.epoch.slice(0, 12)}x`)
+    const to = headOf(channel.history)
+    this.#tell(channel, follower => follower.gap({ from, to }))
+    return to
+  }
+
   async state(name: string) {
     const { history, events } = this.#channel(name)
     return { head: headOf(history), tail: events[0], count: events.length }
@@ -132,7 +170,7 @@ export class ScriptedLog implements ChannelLog {
     if (channel.follower !== undefined) throw new Error(`${name} has a feed already`)
     channel.follower = follower
     channel.pending = []
-    follower.start(headOf(channel.history))
+    follower.start(headOf(channel.history), channel.history.over)
     return {
       close() {
         channel.follower = undefined

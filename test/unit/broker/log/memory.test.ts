@@ -9,6 +9,7 @@ import {
   record,
   retentionIn,
 } from '../../../contract/log.ts'
+import { logActsContract } from '../../../contract/log-acts.ts'
 
 const make = async (settings: LogSettings, now?: () => number) => {
   const { idempotencyWindow = 60_000 } = settings
@@ -22,6 +23,7 @@ const make = async (settings: LogSettings, now?: () => number) => {
 }
 
 logContract(t, 'memory', settings => make(settings))
+logActsContract(t, 'memory', settings => make(settings))
 
 t.test('a feed is told in the same moment in which the append takes effect', async t => {
   const log = await make({})
