@@ -1,29 +1,65 @@
-// npx tsx bench/access.ts: what it costs to know who a client is: the signature alone, and a WebSocket connection with it
-// beside one without. Ratios count; the machine is whatever it is.
+// npx tsx bench/access.ts: what it costs a node to know who a client is, in µs of its CPU: the signature alone, and what a
+// WebSocket connection costs beyond one without a token. The clients are a process of their own. Differences within a
+// round count; the machine is whatever it is.
 
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { WebSocket } from 'ws'
+import { connect, type Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { startMemoryNode } from '../test/contract/node.ts'
 import { caps, ClosedWorld } from '../test/support/closed-node.ts'
 import { signToken, userClaims } from '../test/support/tokens.ts'
 
 const TOKENS = 500
-const ROUNDS = 5
+const ROUNDS = 15
+const WARM_UP = 4
 const AT_ONCE = 20
 
-const world = new ClosedWorld()
-const ES = { ...world.es, bound: { iss: 'https://issuer.example', aud: 'fanwire' } }
-const node = await startMemoryNode(world.settings)
-const { access } = node.app.fanwire
-
-const tokensOf = {
-  HS256: (user: string) => signToken(world.hs, userClaims(user, { caps: caps('open:*', 'sub') })),
-  ES256: (user: string) => signToken(ES, userClaims(user, { caps: caps('open:*', 'sub'), ...ES.bound })),
+interface Job {
+  readonly port: number
+  readonly tokens: readonly (string | null)[]
 }
-let users = 0
-/** Each of another user, so that none was verified before. */
-const fresh = (make: (user: string) => string) =>
-  Array.from({ length: TOKENS }, () => make(`user-${++users}`))
+
+/** To the clients' process: what it will be asked to do, that it is to do it, and that its clients go. */
+type Order = Job | 'connect' | 'close'
+
+/** In the clients' process: connects with each token, and stays. */
+async function connectAll({ port, tokens }: Job, clients: Socket[]): Promise<void> {
+  const queue = [...tokens]
+  const lane = async () => {
+    for (let token = queue.pop(); token !== undefined; token = queue.pop()) {
+      const client = connect(port, '127.0.0.1')
+      clients.push(client)
+      client.write(
+        `GET /v1/ws?channel=open:1 HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+          `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n` +
+          `${token === null ? '' : `Authorization: Bearer ${token}\r\n`}\r\n`,
+      )
+      let text = ''
+      while (!text.includes('{"open"')) text += String((await once(client, 'data'))[0])
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, lane))
+}
+
+function serveJobs(): void {
+  const clients: Socket[] = []
+  let job: Job = { port: 0, tokens: [] }
+  const obey = async (order: Order) => {
+    if (order === 'connect') await connectAll(job, clients)
+    else if (order === 'close') for (const client of clients.splice(0)) client.destroy()
+    else job = order
+    process.send?.('done')
+  }
+  process.on('message', (order: Order) => void obey(order))
+  process.on('disconnect', () => process.exit(0))
+}
+
+/** What was made before is not to be paid for by what is measured. */
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 /** Of CPU: others use the machine, too. */
 function microsecondsSince(began: NodeJS.CpuUsage): number {
@@ -31,49 +67,73 @@ function microsecondsSince(began: NodeJS.CpuUsage): number {
   return user + system
 }
 
-async function verifying(tokens: readonly string[]): Promise<number> {
-  const began = process.cpuUsage()
-  for (const token of tokens) await access.bearer(token)
-  return microsecondsSince(began) / tokens.length
-}
-
-/** µs of CPU a connection, of both sides. */
-async function connecting(tokens: readonly (string | undefined)[]): Promise<number> {
-  const clients: WebSocket[] = []
-  const began = process.cpuUsage()
-  const queue = [...tokens.entries()]
-  const lane = async () => {
-    for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-      const [, token] = next
-      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-      const client = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=open:1`, { headers })
-      clients.push(client)
-      await once(client, 'message')
-    }
-  }
-  await Promise.all(Array.from({ length: AT_ONCE }, lane))
-  const spent = microsecondsSince(began)
-  const closed = Promise.all(clients.map(client => once(client, 'close')))
-  for (const client of clients) client.terminate()
-  await closed
-  return spent / tokens.length
-}
-
 const median = (values: readonly number[]) =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
-const figures: Record<string, number[]> = {}
-for (let round = 0; round <= ROUNDS; round++) {
-  const found: Record<string, number> = {
-    'HS256, verifying': await verifying(fresh(tokensOf.HS256)),
-    'ES256, verifying': await verifying(fresh(tokensOf.ES256)),
-    'no token, connecting': await connecting(new Array<undefined>(TOKENS).fill(undefined)),
-    'HS256, connecting': await connecting(fresh(tokensOf.HS256)),
-    'ES256, connecting': await connecting(fresh(tokensOf.ES256)),
+
+async function measure(): Promise<void> {
+  const world = new ClosedWorld()
+  const ES = { ...world.es, bound: { iss: 'https://issuer.example', aud: 'fanwire' } }
+  const node = await startMemoryNode(world.settings)
+  const { access } = node.app.fanwire
+  const crew = fork(fileURLToPath(import.meta.url), ['clients'])
+  const grants = { caps: caps('open:*', 'sub') }
+  let users = 0
+  const makers: Readonly<Record<string, () => string | null>> = {
+    'no token': () => null,
+    HS256: () => signToken(world.hs, userClaims(`user-${++users}`, grants)),
+    ES256: () => signToken(ES, userClaims(`user-${++users}`, { ...grants, ...ES.bound })),
+    'API key': () => world.keys.all.key,
   }
-  // The first warms up.
-  if (round > 0) for (const [name, value] of Object.entries(found)) (figures[name] ??= []).push(value)
+  const kept = signToken(world.hs, userClaims('kept', grants))
+  const kinds = { ...makers, 'HS256, verified before': () => kept }
+
+  const verifying = async (make: () => string | null) => {
+    const tokens = Array.from({ length: TOKENS }, make)
+    collectGarbage()
+    const began = process.cpuUsage()
+    for (const token of tokens) if (token !== null) await access.bearer(token)
+    return microsecondsSince(began) / TOKENS
+  }
+  const tell = async (order: Order) => {
+    crew.send(order)
+    await once(crew, 'message')
+  }
+  const connecting = async (make: () => string | null) => {
+    await tell({ port: node.port, tokens: Array.from({ length: TOKENS }, make) })
+    collectGarbage()
+    const began = process.cpuUsage()
+    await tell('connect')
+    const spent = microsecondsSince(began) / TOKENS
+    await tell('close')
+    while (node.app.fanwire.clients.size > 0) await new Promise(resolve => setTimeout(resolve, 5))
+    return spent
+  }
+
+  const figures: Record<string, number[]> = {}
+  const add = (name: string, value: number) => (figures[name] ??= []).push(value)
+  const names = Object.keys(kinds) as (keyof typeof kinds)[]
+  for (let round = -WARM_UP; round < ROUNDS; round++) {
+    const found: Record<string, number> = {}
+    // Each kind has each place in a round, so that none is always the one after the garbage of another.
+    const turn = ((round % names.length) + names.length) % names.length
+    for (const name of [...names.slice(turn), ...names.slice(0, turn)]) {
+      found[name] = await connecting(kinds[name] ?? (() => null))
+    }
+    if (round < 0) continue
+    for (const name of ['HS256', 'ES256'] as const)
+      add(`${name}, verifying`, await verifying(makers[name] ?? (() => null)))
+    const bare = found['no token'] ?? 0
+    add('no token, connecting', bare)
+    for (const [name, value] of Object.entries(found)) {
+      if (name !== 'no token') add(`${name}, connecting: more`, value - bare)
+    }
+  }
+  for (const [name, values] of Object.entries(figures)) {
+    process.stdout.write(`${name.padEnd(42)} ${median(values).toFixed(1).padStart(8)} µs\n`)
+  }
+  crew.disconnect()
+  await node.close()
 }
-for (const [name, values] of Object.entries(figures)) {
-  process.stdout.write(`${name.padEnd(24)} ${median(values).toFixed(1).padStart(8)} µs\n`)
-}
-await node.close()
+
+if (process.argv[2] === 'clients') serveJobs()
+else await measure()

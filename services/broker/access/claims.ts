@@ -122,19 +122,22 @@ export function timesFault({ exp, nbf, expire_at: end }: Claims, now: number): R
   return undefined
 }
 
-/** What a connection's claims grant, or why they are refused. */
-export function connectionGrants(claims: Claims): Grants | Refused {
+/** Why claims open no connection, whatever they grant. */
+export function kindFault(claims: Claims): Refused | undefined {
   if (claims.channel !== undefined) {
     return refused('wrong_kind', "a channel token (claim channel) can't open a connection")
   }
   for (const name of ['channels', 'subs'] as const) {
     if (name in claims) return refused('claims', `${name} ${NOT_PERMISSIONS}`)
   }
-  const grants = claims.caps === undefined ? NO_CAPS : capsGrants('token', claims.caps)
-  return typeof grants === 'string' ? refused('claims', grants) : grants
+  return undefined
 }
 
-const NO_CAPS: Grants = { source: 'token', list: [] }
+/** What `caps` grant, or why they are refused. */
+export function grantsOfCaps(caps: unknown): Grants | Refused {
+  const grants = capsGrants('token', caps)
+  return typeof grants === 'string' ? refused('claims', grants) : grants
+}
 
 /** The identity of a connection's claims. One literal: each connection has one, and its size counts. */
 export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Identity {

@@ -1,6 +1,5 @@
 // Tokens: JWTs (RFC 7519) of users, verified with keys of which each is bound to one algorithm. The token never says how.
 
-import { TokenError } from 'fast-jwt'
 import type { Grants } from './grants.ts'
 import { ANONYMOUS, type Identity } from './identity.ts'
 import { isObject, type TokenKey, type TokenKeys } from './jwks.ts'
@@ -10,13 +9,14 @@ import {
   channelGrant,
   type Claims,
   claimsFault,
-  connectionGrants,
+  grantsOfCaps,
   identityOfClaims,
+  kindFault,
   type Refused,
   refused,
   timesFault,
 } from './claims.ts'
-import { createVerifiedTokens, type Opened } from './verified-tokens.ts'
+import { type Opened, VerifiedTokens } from './verified-tokens.ts'
 
 export type { ChannelGrant, Claims, Refused, RefusalReason } from './claims.ts'
 export { CLOCK_LEEWAY_MS, REFUSALS } from './claims.ts'
@@ -67,44 +67,37 @@ export interface Tokens {
 
 /** Members of a header that would have the token choose its key, or that we would have to understand. */
 const REFUSED_HEADERS = ['jku', 'jwk', 'x5u', 'x5c', 'crit', 'b64', 'zip', 'enc'] as const
-const SIGNATURE_FAULTS: ReadonlySet<string> = new Set([
-  TokenError.codes.invalidSignature,
-  TokenError.codes.missingSignature,
-  TokenError.codes.verifyError,
-])
 const TYPES = /^(?:application\/)?(?:at\+)?jwt$/i
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
 const KEPT_CHARACTERS = 2 ** 22
-const MOST_SHARED_GRANTS = 1000
-const LONGEST_SHARED_GRANTS = 1000
+const MOST_KNOWN_HEADERS = 100
+const LONGEST_KNOWN_HEADER = 500
+const MOST_KNOWN_CAPS = 1000
+const LONGEST_KNOWN_CAPS = 1000
 
 export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS }: TokensOptions): Tokens {
-  const verified = createVerifiedTokens(keepCharacters)
-  const share = createSharedGrants()
+  const verified = new VerifiedTokens(keepCharacters)
+  const keyOf = createKeyFinder(source)
+  const grantsOf = createGrantsReader()
 
   const opened = (token: string): Opened | Refused => {
     if (token.length > LONGEST_TOKEN)
       return refused('too_large', `the token is longer than ${LONGEST_TOKEN} bytes`)
-    const { keys } = source
-    const kept = verified.get(token, keys)
-    if (kept !== undefined) return kept
-    const key = keyOf(token, source)
-    if ('reason' in key) return key
-    const result = open(token, key)
-    if (result.ok) verified.set(token, keys, result)
-    return result
+    return verified.get(token, source.keys, () => {
+      const key = keyOf(token)
+      return 'reason' in key ? key : open(token, key, grantsOf)
+    })
   }
 
-  const accept = (claims: Claims, now: number): TokenResult => {
+  const accept = ({ claims, grants }: Omit<Opened, 'ok'>, now: number): TokenResult => {
     const { signer } = claims
     if (signer !== undefined && !source.keys.has(signer)) {
       return refused('unknown_key', 'the key that signed the token was taken away')
     }
     const late = timesFault(claims, now)
     if (late !== undefined) return late
-    const grants = connectionGrants(claims)
     if ('ok' in grants) return grants
-    const identity = identityOfClaims(claims, share(grants))
+    const identity = identityOfClaims(claims, grants)
     if (revoked?.(identity.user, identity.issuedAt) === true) {
       return refused('revoked', 'the token has been revoked')
     }
@@ -113,7 +106,7 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
 
   const verify = (token: string, now = Date.now()): TokenResult => {
     const result = opened(token)
-    return result.ok ? accept(result.claims, now) : result
+    return result.ok ? accept(result, now) : result
   }
 
   const verifyChannel = (token: string, user: string, now = Date.now()): ChannelGrant | Refused => {
@@ -139,7 +132,7 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
   return {
     verify,
     verifyChannel,
-    accept: (claims, now = Date.now()) => accept(claims, now),
+    accept: (claims, now = Date.now()) => accept({ claims, grants: grantsOf(claims) }, now),
     knows: signer => source.keys.has(signer),
     authenticate: (token, now = Date.now) => again<Accepted>(() => verify(token, now())),
     authenticateChannel: (token, user, now = Date.now) =>
@@ -147,8 +140,28 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
   }
 }
 
-function keyOf(token: string, { keys, known }: KeySource): TokenKey | Refused {
-  const header = COMPACT.test(token) ? headerOf(token) : undefined
+/** The key of a token's header; of an application's tokens all have the same, so it is read once. */
+function createKeyFinder(source: KeySource): (token: string) => TokenKey | Refused {
+  const known = new Map<string, TokenKey>()
+  let knownOf: TokenKeys | undefined
+  return token => {
+    if (!COMPACT.test(token)) return refused('malformed', 'the token is not a JWT')
+    if (source.keys !== knownOf) known.clear()
+    knownOf = source.keys
+    const header = token.slice(0, token.indexOf('.'))
+    const found = known.get(header)
+    if (found !== undefined) return found
+    const key = keyOf(header, source)
+    if ('reason' in key || header.length > LONGEST_KNOWN_HEADER) return key
+    if (known.size >= MOST_KNOWN_HEADERS) known.clear()
+    // A text of its own: a piece of the token would keep the whole.
+    known.set(Buffer.from(header).toString(), key)
+    return key
+  }
+}
+
+function keyOf(text: string, { keys, known }: KeySource): TokenKey | Refused {
+  const header = objectOf(text)
   if (header === undefined) return refused('malformed', 'the token is not a JWT')
   const { alg, kid, typ } = header
   const member = REFUSED_HEADERS.find(name => Object.hasOwn(header, name))
@@ -171,53 +184,50 @@ function keyOf(token: string, { keys, known }: KeySource): TokenKey | Refused {
   return key
 }
 
-function headerOf(token: string): Record<string, unknown> | undefined {
+/** A part of a token: an object as JSON. */
+function objectOf(part: string): Record<string, unknown> | undefined {
   try {
-    const header: unknown = JSON.parse(
-      Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString(),
-    )
-    return isObject(header) ? header : undefined
+    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString())
+    return isObject(value) ? value : undefined
   } catch {
     return undefined
   }
 }
 
 /** Signature, the forms of the claims, and whether they are the key's: all that time does not change. */
-function open(token: string, key: TokenKey): Opened | Refused {
-  const payload = payloadOf(token, key)
-  if (payload instanceof Error) return unopened(payload)
+function open(
+  token: string,
+  key: TokenKey,
+  grantsOf: (claims: Claims) => readonly Grants[] | Refused,
+): Opened | Refused {
+  const end = token.lastIndexOf('.')
+  if (!key.verify(token.slice(0, end), Buffer.from(token.slice(end + 1), 'base64url'))) {
+    return refused('signature', "the token's signature is not that of its key")
+  }
+  const payload = objectOf(token.slice(token.indexOf('.') + 1, end))
+  if (payload === undefined) return refused('malformed', 'the token is not a JWT')
   const fault = claimsFault(payload)
   if (fault !== undefined) return refused('claims', fault)
-  return bindingFault(key, payload) ?? { ok: true, claims: { ...payload, signer: key.id } }
+  const claims: Claims = { ...payload, signer: key.id }
+  return bindingFault(key, claims) ?? { ok: true, claims, grants: grantsOf(claims) }
 }
 
-function payloadOf(token: string, key: TokenKey): Record<string, unknown> | Error {
-  try {
-    const payload = key.open(token)
-    return isObject(payload) ? payload : new Error('the payload is not an object')
-  } catch (error) {
-    return error instanceof Error ? error : new Error('unknown')
-  }
-}
-
-function unopened(error: Error): Refused {
-  return error instanceof TokenError && SIGNATURE_FAULTS.has(error.code)
-    ? refused('signature', "the token's signature is not that of its key")
-    : refused('malformed', 'the token is not a JWT')
-}
-
-/** Most tokens of an application grant the same, so that connections can have one list for it. */
-function createSharedGrants(): (grants: Grants) => readonly Grants[] {
-  const shared = new Map<string, readonly Grants[]>()
-  return grants => {
-    if (grants.list.length === 0) return ANONYMOUS.grants
-    const text = JSON.stringify(grants.list)
-    const known = shared.get(text)
-    if (known !== undefined) return known
+/** Most tokens of an application grant the same: that is read once, and connections have one list for it. */
+function createGrantsReader(): (claims: Claims) => readonly Grants[] | Refused {
+  const known = new Map<string, readonly Grants[]>()
+  return claims => {
+    const fault = kindFault(claims)
+    if (fault !== undefined) return fault
+    if (claims.caps === undefined) return ANONYMOUS.grants
+    const text = JSON.stringify(claims.caps)
+    const found = known.get(text)
+    if (found !== undefined) return found
+    const grants = grantsOfCaps(claims.caps)
+    if ('ok' in grants) return grants
     const list = [grants]
-    if (text.length > LONGEST_SHARED_GRANTS) return list
-    if (shared.size >= MOST_SHARED_GRANTS) shared.clear()
-    shared.set(text, list)
+    if (text.length > LONGEST_KNOWN_CAPS) return list
+    if (known.size >= MOST_KNOWN_CAPS) known.clear()
+    known.set(text, list)
     return list
   }
 }

@@ -1,13 +1,16 @@
 // Tokens that were verified a moment ago: what a signature says of a token stays, so that it is not asked at every poll.
-// Times, revocation and grants are not kept: they are asked of the claims every time.
+// Times and revocation are not kept: they are asked of the claims every time.
 
 import { hash } from 'node:crypto'
-import type { Claims } from './claims.ts'
+import type { Claims, Refused } from './claims.ts'
+import type { Grants } from './grants.ts'
 import type { TokenKeys } from './jwks.ts'
 
 export interface Opened {
   readonly ok: true
   readonly claims: Claims
+  /** What it grants a connection, or why it opens none. */
+  readonly grants: readonly Grants[] | Refused
 }
 
 interface Kept {
@@ -15,53 +18,49 @@ interface Kept {
   readonly characters: number
 }
 
-export interface VerifiedTokens {
-  get(token: string, keys: TokenKeys): Opened | undefined
-  set(token: string, keys: TokenKeys, opened: Opened): void
-}
+export class VerifiedTokens {
+  /** By digest, in the order of their last use: no token is kept. */
+  readonly #kept = new Map<string, Kept>()
+  readonly #most: number
+  #characters = 0
+  #keys: TokenKeys | undefined
 
-/** Keeps the latest used, up to that many characters of tokens. Keeps no token, only its digest. */
-export function createVerifiedTokens(mostCharacters: number): VerifiedTokens {
-  /** In the order of their last use. */
-  const kept = new Map<string, Kept>()
-  let characters = 0
-  let keptFor: TokenKeys | undefined
+  /** Keeps the latest used, up to that many characters of tokens. */
+  constructor(mostCharacters: number) {
+    this.#most = mostCharacters
+  }
+
+  /** The token as `open` finds it, which is asked only where it is not known. */
+  get(token: string, keys: TokenKeys, open: () => Opened | Refused): Opened | Refused {
+    this.#follow(keys)
+    if (token.length > this.#most) return open()
+    const digest = hash('sha256', token, 'base64')
+    const kept = this.#kept.get(digest)
+    if (kept !== undefined) {
+      this.#kept.delete(digest)
+      this.#kept.set(digest, kept)
+      return kept.opened
+    }
+    const opened = open()
+    if (opened.ok) this.#keep(digest, { opened, characters: token.length })
+    return opened
+  }
 
   /** Other keys may not verify what these did. */
-  const follow = (keys: TokenKeys) => {
-    if (keys === keptFor) return
-    kept.clear()
-    characters = 0
-    keptFor = keys
+  #follow(keys: TokenKeys): void {
+    if (keys === this.#keys) return
+    this.#kept.clear()
+    this.#characters = 0
+    this.#keys = keys
   }
 
-  return {
-    get: (token, keys) => {
-      follow(keys)
-      if (kept.size === 0) return undefined
-      const digest = digestOf(token)
-      const found = kept.get(digest)
-      if (found === undefined) return undefined
-      kept.delete(digest)
-      kept.set(digest, found)
-      return found.opened
-    },
-    set: (token, keys, opened) => {
-      follow(keys)
-      if (token.length > mostCharacters) return
-      const digest = digestOf(token)
-      if (kept.has(digest)) return
-      kept.set(digest, { opened, characters: token.length })
-      characters += token.length
-      for (const [oldest, entry] of kept) {
-        if (characters <= mostCharacters) break
-        kept.delete(oldest)
-        characters -= entry.characters
-      }
-    },
+  #keep(digest: string, kept: Kept): void {
+    this.#kept.set(digest, kept)
+    this.#characters += kept.characters
+    for (const [oldest, { characters }] of this.#kept) {
+      if (this.#characters <= this.#most) break
+      this.#kept.delete(oldest)
+      this.#characters -= characters
+    }
   }
-}
-
-function digestOf(token: string): string {
-  return hash('sha256', token, 'base64')
 }
