@@ -2,8 +2,10 @@
 // somebody asks for /metrics.
 
 import fp from 'fastify-plugin'
+import { Durations } from './durations.ts'
+import { processMetrics } from './loop-lag.ts'
 import { operation } from './operation.ts'
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Registry } from 'prom-client'
 import type { Access } from '../broker/access/access.ts'
 import type { HubStats } from '../broker/fanout/hub.ts'
 import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../broker/log/log.ts'
@@ -16,38 +18,33 @@ export interface Sources {
   access?: Pick<Access, 'refusals' | 'outcomes' | 'problems'>
 }
 
-/** How an append fails. */
-const FAILED = { unavailable: 'unavailable', refused: 'refused', fault: 'failed' } as const
-
 export class Metrics {
   readonly registry = new Registry()
-  readonly #appends: Counter<'result'>
-  readonly #appendSeconds: Histogram
-  readonly #refused: Counter
+  readonly #appends = { appended: 0, replayed: 0, unavailable: 0, refused: 0, failed: 0 }
+  readonly #appendSeconds = new Durations()
+  #connectionsRefused = 0
   #sockets: () => number = () => 0
 
   constructor({ hub, health, log, access }: Sources) {
     const registers = [this.registry]
-    collectDefaultMetrics({ register: this.registry })
+    processMetrics(this.registry)
 
-    this.#appends = new Counter({
+    const appends = this.#appends
+    new Counter({
       name: 'fanwire_appends_total',
       help: 'Events handed to the log: appended, replayed (known idempotency key), unavailable, refused, failed',
       labelNames: ['result'],
       registers,
+      collect() {
+        this.reset()
+        for (const [result, count] of Object.entries(appends)) this.inc({ result }, count)
+      },
     })
-    for (const result of ['appended', 'replayed', ...Object.values(FAILED)]) this.#appends.inc({ result }, 0)
-    this.#appendSeconds = new Histogram({
-      name: 'fanwire_append_seconds',
-      help: 'Time until the log held what was published',
-      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
-      registers,
-    })
-    this.#refused = new Counter({
-      name: 'fanwire_connections_refused_total',
-      help: 'Connections beyond FANWIRE_MAX_CONNECTIONS',
-      registers,
-    })
+    this.#appendSeconds.register(
+      'fanwire_append_seconds',
+      'Time until the log held what was published',
+      this.registry,
+    )
 
     /**
      * A number read from elsewhere when asked for; `_total` in the name makes it a counter. `over`: what is told
@@ -147,6 +144,11 @@ export class Metrics {
       },
     })
 
+    read(
+      'fanwire_connections_refused_total',
+      'Connections beyond FANWIRE_MAX_CONNECTIONS',
+      () => this.#connectionsRefused,
+    )
     readWires('fanwire_connections', 'Clients that are connected, by wire', 'connections')
     readWires('fanwire_deliveries_total', 'Events written to clients, by wire', 'deliveries')
     readWires('fanwire_gaps_total', 'Gaps told to clients, by wire', 'gaps')
@@ -175,21 +177,19 @@ export class Metrics {
   appended(receipts: readonly Receipt[], ms: number): void {
     let replayed = 0
     for (const receipt of receipts) if (receipt.replayed) replayed += 1
-    if (replayed > 0) this.#appends.inc({ result: 'replayed' }, replayed)
-    this.#appends.inc({ result: 'appended' }, receipts.length - replayed)
-    this.#appendSeconds.observe(ms / 1000)
+    this.#appends.replayed += replayed
+    this.#appends.appended += receipts.length - replayed
+    this.#appendSeconds.add(ms / 1000)
   }
 
   appendFailed(events: number, error: unknown, ms: number): void {
-    const { unavailable, refused, fault } = FAILED
-    const result =
-      error instanceof LogUnavailable ? unavailable : error instanceof LogRefused ? refused : fault
-    this.#appends.inc({ result }, events)
-    this.#appendSeconds.observe(ms / 1000)
+    const unavailable = error instanceof LogUnavailable
+    this.#appends[unavailable ? 'unavailable' : error instanceof LogRefused ? 'refused' : 'failed'] += events
+    this.#appendSeconds.add(ms / 1000)
   }
 
   connectionRefused(): void {
-    this.#refused.inc()
+    this.#connectionsRefused++
   }
 
   /** Who counts the limits that were hit: never by user, key or address. */

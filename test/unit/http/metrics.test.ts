@@ -1,5 +1,6 @@
 // /metrics: the format, and that the numbers are those of the node.
 
+import { AggregatorRegistry } from 'prom-client'
 import t from 'tap'
 import { ANONYMOUS } from '../../../services/broker/access/identity.ts'
 import { startApp } from './app.ts'
@@ -66,4 +67,40 @@ t.test("the hub's counters are read when asked for", async t => {
   t.match(later, /^fanwire_deliveries_total\{wire="sse"\} 13$/m, 'not 25')
   t.match(later, /^fanwire_ready 0$/m)
   channel.release()
+})
+
+t.test('how long appends took is told as a histogram, its buckets growing', async t => {
+  const { app } = await startApp(t)
+  const { metrics } = app.fanwire
+  for (const ms of [0.5, 0.6, 4, 9000]) metrics.appended([], ms)
+  const { body } = await app.inject('/metrics')
+  const bucket = (le: string) =>
+    body.split(`\nfanwire_append_seconds_bucket{le="${le}"} `)[1]?.split('\n', 1)[0]
+  t.strictSame(['0.0005', '0.001', '0.0025', '0.005', '5', '+Inf'].map(bucket), [
+    '1',
+    '2',
+    '2',
+    '3',
+    '3',
+    '4',
+  ])
+  t.match(body, /^fanwire_append_seconds_sum 9\.0051/m)
+  t.match(body, /^fanwire_append_seconds_count 4$/m)
+  // As workers tell it to their primary.
+  const json = await metrics.registry.getMetricsAsJSON()
+  t.match(
+    await AggregatorRegistry.aggregate([json, json]).metrics(),
+    /^fanwire_append_seconds_bucket\{le="0.005"\} 6$/m,
+  )
+})
+
+t.test('the event loop of a node that has nothing to do is not late', async t => {
+  const { app } = await startApp(t)
+  const lag = async () => {
+    const { body } = await app.inject('/metrics')
+    return Number(/^nodejs_eventloop_lag_p50_seconds (\S+)$/m.exec(body)?.[1])
+  }
+  await lag()
+  await new Promise(resolve => setTimeout(resolve, 400))
+  t.ok((await lag()) < 0.09, 'what lies between two looks is no lag')
 })

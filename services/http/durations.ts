@@ -1,0 +1,48 @@
+// A histogram of durations as plain numbers, made into what Prometheus takes when it is asked for.
+
+import { Histogram, type Registry } from 'prom-client'
+
+/** Seconds. */
+const BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] as const
+
+export class Durations {
+  /** By the first bound that is not less; the last are above all bounds. */
+  readonly #counts = new Array<number>(BOUNDS.length + 1).fill(0)
+  #seconds = 0
+
+  add(seconds: number): void {
+    let at = 0
+    while (at < BOUNDS.length && seconds > (BOUNDS[at] as number)) at++
+    this.#counts[at] = (this.#counts[at] as number) + 1
+    this.#seconds += seconds
+  }
+
+  register(name: string, help: string, registry: Registry): void {
+    const histogram = new Histogram({ name, help, buckets: [...BOUNDS], registers: [registry] })
+    const told = async () => ({
+      name,
+      help,
+      type: 'histogram',
+      aggregator: 'sum',
+      values: this.#values(name),
+    })
+    // For other processes, and for text.
+    Object.assign(histogram, { get: told, getForPromString: told })
+  }
+
+  #values(name: string) {
+    let count = 0
+    const bucket = (le: number | string, more: number) => {
+      count += more
+      return { metricName: `${name}_bucket`, labels: { le }, value: count, exemplar: null }
+    }
+    const buckets = [...BOUNDS, '+Inf'].map((le, at) => bucket(le, this.#counts[at] as number))
+    const plain = (what: string, value: number) => ({
+      metricName: `${name}_${what}`,
+      labels: {},
+      value,
+      exemplar: null,
+    })
+    return [...buckets, plain('sum', this.#seconds), plain('count', count)]
+  }
+}

@@ -1,0 +1,60 @@
+// How late the event loop is, under the names that prom-client has for it. Its own monitor wakes a node that has nothing
+// to do a hundred times a second, and counts its interval as lag.
+
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client'
+
+/** Ms between two looks; and as good as never. */
+const EVERY = 100
+const NEVER = 2 ** 31 - 1
+
+/** What prom-client measures of any process, and how late its event loop has been since it was last asked. */
+export function processMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: NEVER })
+  const monitor = monitorEventLoopDelay({ resolution: EVERY })
+  monitor.enable()
+  const late = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - EVERY) / 1000
+  const look = () => ({
+    // Before the first look it is the largest number there is.
+    min: late(Math.min(monitor.min, monitor.max)),
+    max: late(monitor.max),
+    mean: late(monitor.mean || 0),
+    stddev: (monitor.stddev || 0) / 1e9,
+    p50: late(monitor.percentile(50)),
+    p90: late(monitor.percentile(90)),
+    p99: late(monitor.percentile(99)),
+  })
+  let looked = look()
+  for (const what of Object.keys(looked) as (keyof typeof looked)[]) {
+    replace(registry, `_${what}`, what === 'min' || what === 'max' ? what : 'average', gauge => {
+      // The first of them for all.
+      if (what === 'min') {
+        looked = look()
+        monitor.reset()
+      }
+      gauge.set(looked[what])
+    })
+  }
+  // Of which prom-client reads the others.
+  replace(registry, '', 'average', gauge => {
+    const asked = performance.now()
+    setImmediate(() => gauge.set((performance.now() - asked) / 1000))
+  })
+}
+
+function replace(
+  registry: Registry,
+  what: string,
+  aggregator: 'min' | 'max' | 'average',
+  collect: (gauge: Gauge) => void,
+): void {
+  const name = `nodejs_eventloop_lag${what}_seconds`
+  registry.removeSingleMetric(name)
+  const gauge: Gauge = new Gauge({
+    name,
+    help: `How late the event loop is${what.replace('_', ': ')}`,
+    registers: [registry],
+    aggregator,
+    collect: () => collect(gauge),
+  })
+}
