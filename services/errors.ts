@@ -32,6 +32,7 @@ export const CODES = {
   FW_FORBIDDEN: code(403, 'the token or the key does not have the right that this needs'),
   FW_NOT_FOUND: code(404, 'there is nothing at this path'),
   FW_EVENT_NOT_FOUND: code(404, 'the event is unknown or trimmed'),
+  FW_NO_PRESENCE: code(404, 'no members are kept of the channel'),
   FW_METHOD_NOT_ALLOWED: code(405, 'the path does not have this method; Allow says which'),
   FW_REQUEST_TIMEOUT: code(408, 'the request did not arrive in time'),
   FW_ALREADY_SUBSCRIBED: code(409, 'the connection already has this channel'),

@@ -50,6 +50,7 @@ export default defineConfig({
           page('Publish', '/publish'),
           page('Limits', '/limits'),
           page('Access', '/access'),
+          page('Presence', '/presence'),
           {
             text: 'Wires',
             link: '/wires/',

@@ -3,17 +3,18 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
-import { checkedChannel } from '../broker/event/names.ts'
+import { checkedReadable } from '../broker/event/names.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
 import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
 import { Type } from '../http/schema.ts'
 import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
+import { presenceRoutes } from './presence.ts'
 
 /** The channel in the path. Raises FW_BAD_CHANNEL, and FW_BAD_PARAMETER for any query. */
 function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): string {
   checkedQuery(request, NO_PARAMETERS)
-  return checkedChannel(request.params.channel)
+  return checkedReadable(request.params.channel)
 }
 
 const STATE = operation({
@@ -44,6 +45,7 @@ const SINGLE = operation({
 export const channels = fp(
   async app => {
     const { log, hub, workers, access } = app.fanwire
+    await presenceRoutes(app)
 
     app.get<{ Params: { channel: string } }>(
       '/v1/channels/:channel',

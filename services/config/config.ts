@@ -86,6 +86,7 @@ export interface Config extends LimitSettings {
   readonly maxLoopDelay: number
   readonly maxRss: number
   readonly linger: number
+  readonly presenceGrace: number
   readonly heartbeat: number
   readonly stall: number
   readonly drain: number

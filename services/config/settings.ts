@@ -554,6 +554,13 @@ export const SETTINGS = {
     default: '10s',
     doc: 'how long a channel is followed after its last reader left',
   }),
+  presenceGrace: setting({
+    group: 'Times',
+    env: 'FANWIRE_PRESENCE_GRACE',
+    kind: duration('0ms', '10m'),
+    default: '5s',
+    doc: 'how long a user stays a member of a channel behind its last client',
+  }),
   heartbeat: setting({
     group: 'Times',
     env: 'FANWIRE_HEARTBEAT',

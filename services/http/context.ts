@@ -14,6 +14,8 @@ import type { Access } from '../broker/access/access.ts'
 import type { Claims } from '../broker/access/tokens.ts'
 import { Limits } from '../broker/limits/limits.ts'
 import { Usage } from '../broker/limits/usage.ts'
+import { createMembers } from '../broker/presence/engine.ts'
+import { Presence } from '../broker/presence/presence.ts'
 import { Publisher } from '../broker/publisher.ts'
 import { Addresses } from './address.ts'
 import { scopeOf } from './auth.ts'
@@ -57,6 +59,8 @@ export interface Context {
   /** What users and keys do on other nodes. */
   readonly usage: Usage
   readonly tickets: Tickets
+  /** Who is in which channel. */
+  readonly presence: Presence
   readonly nodes: Nodes
   /** Commands to all nodes. */
   readonly control: Control
@@ -112,6 +116,16 @@ function createTickets({ log, config, access }: Parts): Tickets {
   }
 }
 
+function createPresence({ log, logger, access, config }: Parts): Presence {
+  return new Presence({
+    store: createMembers(log),
+    logger,
+    grace: config.presenceGrace,
+    keeps: channel => access.rules.of(channel).presence && !channel.startsWith('fanwire:'),
+    keepsAny: () => access.rules.keepPresence,
+  })
+}
+
 type Made =
   | 'publisher'
   | 'clients'
@@ -120,6 +134,7 @@ type Made =
   | 'pressure'
   | 'usage'
   | 'tickets'
+  | 'presence'
   | 'nodes'
   | 'control'
   | 'questions'
@@ -151,5 +166,6 @@ export function createContext(parts: Parts): Context {
     pressure,
     publisher,
     tickets: createTickets(parts),
+    presence: createPresence(parts),
   }
 }

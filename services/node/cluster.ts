@@ -15,7 +15,7 @@ export function retentions(access: Access, { idempotencyWindow }: Config): Reten
 
 /** Hears what others tell, and says that this node is there. Does not raise. */
 export async function openCluster(context: Context): Promise<void> {
-  const { access, clients, control, nodes, questions, usage } = context
+  const { access, clients, control, nodes, presence, questions, usage } = context
   control
     .on('revoke', ({ user, before, until }) => access.revoke(user, before, until))
     .on('disconnect', ({ user, client }, { past }) => {
@@ -25,20 +25,24 @@ export async function openCluster(context: Context): Promise<void> {
     .on('unsubscribe', ({ user, channel }, { past }) => {
       if (!past) clients.unsubscribe(user, channel)
     })
-  access.on('rules', () => void usage.open())
+  access.on('rules', () => {
+    void usage.open()
+    presence.open()
+  })
+  presence.open()
   await Promise.all([control.open(), nodes.open(), questions.open(), usage.open()])
 }
 
 /** Lets go of everything but the server. */
 export async function closeParts(context: Context): Promise<void> {
-  const { health, clients, access, hub, log, control, questions, nodes, usage } = context
+  const { health, clients, access, hub, log, control, presence, questions, nodes, usage } = context
   health.close()
   clients.close()
   access.close()
   control.close()
   questions.close()
   usage.close()
-  await nodes.close()
+  await Promise.all([nodes.close(), presence.close()])
   hub.close()
   await log.close()
 }

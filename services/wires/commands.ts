@@ -12,7 +12,7 @@ import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
 import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
-import { checkedChannel } from '../broker/event/names.ts'
+import { checkedReadable } from '../broker/event/names.ts'
 import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
 import { openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
 
@@ -120,7 +120,8 @@ export class Commands {
   async authenticate(auth: unknown, tell: Tell): Promise<void> {
     const given = credentialsOf(auth)
     await this.#inTurn(async () => {
-      const { access, clients } = this.#parts.context
+      const { connection, context } = this.#parts
+      const { access, clients, presence } = context
       const shown = await access.credentials(given)
       // What channel tokens granted stays granted for as long as they say.
       const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
@@ -131,6 +132,7 @@ export class Commands {
         })
       }
       this.#parts.lease?.renew({ ...this.#party, identity })
+      presence.attend(connection, identity)
       clients.renew(this.#parts.client, identity)
       this.#parts.authenticated?.(identity)
       tell({ user: identity.user, ...expiryOf(identity) })
@@ -139,7 +141,7 @@ export class Commands {
 
   /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` does. */
   async subscribe(channel: unknown, cursor: unknown, token: unknown, tell: Tell): Promise<void> {
-    const name = checkedChannel(channel)
+    const name = checkedReadable(channel)
     const start =
       cursor === undefined ? 'latest' : typeof cursor === 'string' ? parseStart(cursor) : undefined
     if (start === undefined) {
@@ -222,7 +224,7 @@ export class Commands {
 
   /** Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */
   async unsubscribe(channel: unknown, tell: Tell): Promise<void> {
-    const name = checkedChannel(channel)
+    const name = checkedReadable(channel)
     await this.#inTurn(async () => this.#leave(name, tell))
   }
 

@@ -5,7 +5,7 @@ import { type Static, type TObject, type TSchema, Type } from '../http/schema.ts
 import { FanwireError, quote } from '../errors.ts'
 import { text, texts } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
-import { checkedChannel } from '../broker/event/names.ts'
+import { checkedReadable } from '../broker/event/names.ts'
 import { parseCursor, type Start } from '../broker/event/position.ts'
 
 /** Parameters that clients without headers send in place of `Last-Event-ID`. */
@@ -91,7 +91,7 @@ function readChannels(
     )
   }
   for (const [i, channel] of channels.entries()) {
-    checkedChannel(channel)
+    checkedReadable(channel)
     if (channels.indexOf(channel) !== i) {
       throw new FanwireError('FW_BAD_CHANNEL', `the channel ${quote(channel)} is named twice`)
     }

@@ -61,7 +61,7 @@ export async function stream(
   streaming: Streaming,
   query: ReadQuery,
 ): Promise<void> {
-  const { hub, access, clients, limits } = request.server.fanwire
+  const { hub, access, clients, limits, presence } = request.server.fanwire
   const { identity } = request
   if (request.method === 'HEAD') {
     requireReadable({ access, identity }, query)
@@ -81,6 +81,7 @@ export async function stream(
     if (begun === undefined) return
     const connection = new Connection(hub.connections, begun.framing, begun.outlet)
     held = true
+    presence.attend(connection, identity)
     whenClosed(begun.closes, connection, clients.add(connection, identity), clients, lease)
     for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
     if (!query.lost) return

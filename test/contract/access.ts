@@ -13,7 +13,7 @@ import { secretKey, segment, signToken, testKey, userClaims } from '../support/t
 import type { Node } from './node.ts'
 
 /** `history`: to subscribe, too. `event`: history alone. */
-export type Need = 'subscribe' | 'history' | 'event' | 'publish' | 'admin'
+export type Need = 'subscribe' | 'history' | 'event' | 'presence' | 'publish' | 'admin'
 
 /** What comes with a request. */
 export interface Shown {
@@ -82,6 +82,17 @@ const ROUTES: readonly Route[] = [
   read('refresh, earliest', '/v1/refresh', 'history', '&cursor=earliest'),
   { name: 'state of a channel', needs: 'subscribe', target: channel => `/v1/channels/${channel}` },
   { name: 'event by id', needs: 'event', target: channel => `/v1/channels/${channel}/events/${ID}` },
+  { name: 'members', needs: 'presence', target: channel => `/v1/channels/${channel}/presence` },
+  {
+    name: 'count of members',
+    needs: 'presence',
+    target: channel => `/v1/channels/${channel}/presence/count`,
+  },
+  {
+    name: 'joins and leaves',
+    needs: 'presence',
+    target: channel => `/v1/sse?channel=fanwire:presence:${channel}&cursor=earliest`,
+  },
   {
     name: 'publish one',
     needs: 'publish',
@@ -364,7 +375,8 @@ const only =
   (...rights: Need[]) =>
   (need: Need): Expected =>
     rights.includes(need) ? 'in' : 'lacking'
-const NO_ADMIN = only('subscribe', 'history', 'event', 'publish')
+const NO_ADMIN = only('subscribe', 'history', 'event', 'presence', 'publish')
+const TICKET = only('subscribe', 'history', 'event', 'publish')
 
 const refused = (name: string, token: (world: ClosedWorld) => string): Credential => ({
   name,
@@ -433,6 +445,11 @@ export const CREDENTIALS: readonly Credential[] = [
   },
   { name: 'a token with hst', show: world => bearer(world.token(roomCaps('hst'))), expected: only('event') },
   {
+    name: 'a token with prs',
+    show: world => bearer(world.token(roomCaps('prs'))),
+    expected: only('presence'),
+  },
+  {
     name: 'a token with pub',
     show: world => bearer(world.token(roomCaps('pub'))),
     expected: only('publish'),
@@ -461,7 +478,7 @@ export const CREDENTIALS: readonly Credential[] = [
     show: async (_, node) => ({
       query: { ticket: await ticket(node, userClaims('ann', roomCaps('sub', 'hst', 'pub'))) },
     }),
-    expected: NO_ADMIN,
+    expected: TICKET,
   },
   {
     name: 'a used ticket',

@@ -16,6 +16,10 @@ const ROUTES: Readonly<Record<string, string>> = {
     'Describes a channel: `head` and `tail` (the newest and the oldest position that can be read, `tail` is `null` if there is none), `count` (events that can be read) and `readers` (on this node).',
   'GET /v1/channels/{channel}/events/{id}':
     'Returns one event, cacheable for ever. 404 `FW_EVENT_NOT_FOUND` if the event is unknown or was trimmed.',
+  'GET /v1/channels/{channel}/presence':
+    'Lists who is in a channel, with a cursor into its joins and leaves. See [Presence](../presence).',
+  'GET /v1/channels/{channel}/presence/count':
+    'Says how many are in a channel, over all nodes. See [Presence](../presence).',
   'POST /v1/tickets':
     'Takes a token and returns `201 {"ticket","expires"}`: good once, for 30 s (`expires` is in ms since 1970) and no longer than the token, as `?ticket=` on any read, on any node. For `EventSource`, pages and WebSockets of browsers, which can not send headers. Neither an API key nor another ticket gets one.',
   'GET /v1/poll': 'Returns what lies after the cursor, at once. See [Short polling](../wires/poll).',

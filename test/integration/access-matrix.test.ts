@@ -120,10 +120,25 @@ t.test("the node's own channels are nobody's, not even a key's that may everythi
   const node = await start(t, () => startMemoryNode(SETTINGS))
   const shown = { headers: { authorization: `Bearer ${world.keys.all.key}` } }
   for (const way of WAYS.filter(({ needs, http }) => http && needs !== 'admin')) {
-    for (const channel of ['fanwire:control', 'fanwire:lives:0', 'fanwire:presence:room:1']) {
+    for (const channel of ['fanwire:control', 'fanwire:lives:16', 'fanwire:presence:fanwire:control']) {
       const { result } = await way.try(node, shown, channel)
       t.equal(result, 'FW_BAD_CHANNEL', `${way.name} of ${channel}`)
     }
+    if (way.needs !== 'publish' && way.needs !== 'presence') continue
+    for (const channel of ['fanwire:lives:0', 'fanwire:presence:room:1']) {
+      const { result } = await way.try(node, shown, channel)
+      t.equal(result, 'FW_BAD_CHANNEL', `${way.name} of ${channel}`)
+    }
+  }
+})
+
+t.test('the log of lives is for keys with the right admin', async t => {
+  const node = await start(t, () => startMemoryNode(SETTINGS))
+  const [way] = WAYS.filter(({ name }) => name === 'poll, latest, HTTP/1.1')
+  const shown = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
+  t.equal((await way?.try(node, shown(world.keys.all.key), 'fanwire:lives:3'))?.result, 'in')
+  for (const credential of [world.keys.readers.key, world.token()]) {
+    t.equal((await way?.try(node, shown(credential), 'fanwire:lives:3'))?.result, 'FW_FORBIDDEN')
   }
 })
 

@@ -11,7 +11,7 @@ import { temporaryFolder } from './tools.ts'
 
 export const RULES = `
 channels:
-  - { match: "room:*", subscribe: token, publish: token }
+  - { match: "room:*", subscribe: token, publish: token, presence: true }
   - { match: "open:*", subscribe: anyone, publish: anyone }
   - { match: "inbox:{user}", subscribe: user, publish: user }
 default: { subscribe: token, publish: nobody }

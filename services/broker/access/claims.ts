@@ -57,6 +57,9 @@ export interface Claims {
 }
 
 const LONGEST_USER = 200
+/** Bytes of JSON that a user shows to others. */
+const LARGEST_INFO = 4096
+
 /** RFC 7519 section 2 NumericDate; beyond, arithmetic would not be exact. */
 const LATEST = Number.MAX_SAFE_INTEGER
 const TIMES = ['exp', 'nbf', 'iat', 'expire_at'] as const
@@ -75,6 +78,10 @@ export function claimsFault(payload: Record<string, unknown>): string | undefine
   }
   const fault = sub === undefined ? undefined : userFault(sub)
   if (fault !== undefined) return `sub ${fault}`
+  const { info } = payload
+  if (info !== undefined && Buffer.byteLength(JSON.stringify(info)) > LARGEST_INFO) {
+    return 'info is larger than 4 KiB'
+  }
   if (iss !== undefined && typeof iss !== 'string') return 'iss is not a string'
   if (jti !== undefined && typeof jti !== 'string') return 'jti is not a string'
   if (aud !== undefined && typeof aud !== 'string' && !isStrings(aud)) {

@@ -14,6 +14,7 @@ export const NODES = 'fanwire:nodes'
 
 const ANSWERS = 'fanwire:answers:'
 const TICKETS = 'fanwire:tickets:'
+const PRESENCE = 'fanwire:presence:'
 
 /** No ticket lives longer, ms: a page that reloads itself once an hour. */
 export const LONGEST_TICKET_MS = 3_700_000
@@ -41,6 +42,8 @@ const QUESTIONS_KEPT: Retention = { events: 1000, age: 10 * SECOND, bytes: 4 * M
 const ANSWERS_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 64 * MIB }
 const NODES_KEPT: Retention = { events: 20_000, age: 30 * SECOND, bytes: 8 * MIB }
 const USAGE_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 16 * MIB }
+/** Joins and leaves: whoever was away for longer asks who is there. */
+const PRESENCE_KEPT: Retention = { events: 10_000, age: 60 * MINUTE, bytes: 8 * MIB }
 /** Two events a ticket: that it was issued, and that it was used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
@@ -68,6 +71,7 @@ export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINU
     if (channel === NODES) return NODES_KEPT
     if (channel === USAGE) return USAGE_KEPT
     if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT
+    if (channel.startsWith(PRESENCE)) return PRESENCE_KEPT
     return channel.startsWith(TICKETS) ? tickets : undefined
   }
 }

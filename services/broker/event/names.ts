@@ -12,6 +12,9 @@ const TAG = /^[A-Za-z0-9_.:~@-]{1,64}$/
 const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
 
+/** Channels of the node itself that clients may read: joins and leaves of a channel, and the log of lives. */
+const READABLE_OWN = /^fanwire:(?:presence:(.+)|lives:(?:\d|1[0-5]))$/
+
 export function isChannelName(name: unknown): name is string {
   return typeof name === 'string' && CHANNEL.test(name) && !hasStep(name)
 }
@@ -44,6 +47,13 @@ const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, clo
 export function checkedChannel(name: unknown): string {
   if (!isChannelName(name)) throw new FanwireError('FW_BAD_CHANNEL', `a channel name is ${CHANNEL_RULE}`)
   return name
+}
+
+/** `name`, if it is a channel that can be read: a client's own, or one that tells of them. Raises FW_BAD_CHANNEL. */
+export function checkedReadable(name: unknown): string {
+  const [own, about] = (typeof name === 'string' ? READABLE_OWN.exec(name) : null) ?? []
+  if (own !== undefined && (about === undefined || isChannelName(about))) return own
+  return checkedChannel(name)
 }
 
 /** `type`, if it is an event type. Raises FW_BAD_TYPE. */

@@ -31,6 +31,12 @@ export interface Outlet {
   room?(): void
 }
 
+/** Hears what a connection reads. */
+export interface ChannelWatcher {
+  joined(channel: string): void
+  left(channel: string): void
+}
+
 /** All connections of a node, as one of them sees them. */
 export interface ConnectionRegistry {
   readonly flushLoop: FlushLoop
@@ -59,6 +65,7 @@ export class Connection implements ReaderOwner, CatchesUp {
   spoke = 0
   /** When it has to end, ms since 1970; 0: never. The registry sets it. */
   endsAt = 0
+  watcher: ChannelWatcher | undefined
   readonly #registry: ConnectionRegistry
   readonly #outlet: Outlet
   readonly #counters: WireCounters
@@ -90,6 +97,7 @@ export class Connection implements ReaderOwner, CatchesUp {
     const reader = new Reader(channel, this, at)
     this.readers.push(reader)
     channel.join(reader)
+    this.watcher?.joined(channel.name)
     this.#catchUpSoon()
     return reader
   }
@@ -99,6 +107,7 @@ export class Connection implements ReaderOwner, CatchesUp {
     const at = this.readers.indexOf(reader)
     if (at !== -1) this.readers.splice(at, 1)
     reader.channel.leave(reader)
+    this.watcher?.left(reader.channel.name)
   }
 
   /** Takes a channel from the client and tells it why. False: it has no other, or its wire has no word for that, and it ends. */
@@ -349,7 +358,10 @@ export class Connection implements ReaderOwner, CatchesUp {
 
   /** The client has gone. */
   closed(): void {
-    for (const reader of this.readers.splice(0)) reader.channel.leave(reader)
+    for (const reader of this.readers.splice(0)) {
+      reader.channel.leave(reader)
+      this.watcher?.left(reader.channel.name)
+    }
     this.#counters.connections--
     this.#registry.closed(this)
   }

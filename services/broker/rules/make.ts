@@ -29,7 +29,8 @@ export function ruleOf(match: string, members: Read<RuleMembers>, line: number):
 
 export function createRules(list: readonly Rule[], others: Rule, open?: Rules['open']): Rules {
   const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
-  return { list, default: others, open, of: channel => table.find(channel) ?? others }
+  const keepPresence = [...list, others].some(({ presence }) => presence)
+  return { list, default: others, open, keepPresence, of: channel => table.find(channel) ?? others }
 }
 
 /** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */
@@ -37,10 +38,6 @@ export const CLOSED_RULES: Rules = createRules([], ruleOf('default', {}, 0))
 
 /** Without a file, on loopback: everybody may everything; once there are API keys, publish and admin need one. */
 export function openRules({ keys }: { readonly keys: boolean }): Rules {
-  const others = ruleOf(
-    'default',
-    { subscribe: ['anyone'], publish: keys ? ['key'] : ['anyone'], presence: true },
-    0,
-  )
+  const others = ruleOf('default', { subscribe: ['anyone'], publish: keys ? ['key'] : ['anyone'] }, 0)
   return createRules([], others, keys ? 'but-keys' : 'all')
 }

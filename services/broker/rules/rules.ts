@@ -33,6 +33,8 @@ export interface Rules {
   readonly default: Rule
   /** Without a file, on loopback: everybody may everything. `but-keys`: publish and admin need an API key. */
   readonly open: 'all' | 'but-keys' | undefined
+  /** There are channels whose members are kept. */
+  readonly keepPresence: boolean
   /** The rule that holds for a channel: the most exact pattern's, or the default. */
   of(channel: string): Rule
 }

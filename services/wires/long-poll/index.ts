@@ -25,7 +25,7 @@ const QUERY = readParameters({
 })
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
-  const { config, hub, access, clients, limits } = app.fanwire
+  const { config, hub, access, clients, limits, presence } = app.fanwire
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
@@ -79,6 +79,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     const waiting = new LongPoll(hub, opened)
     const stop = whenOver(request, reply, () => waiting.release())
     const channels = opened.map(({ name }) => name)
+    presence.visit(request.identity, channels)
     let ended: CloseReason | undefined
     const client = clients.add(
       {

@@ -12,7 +12,7 @@ import { readParameters, readQuery } from '../read-query.ts'
 const QUERY = readParameters({ limit: whole(1, 1000, 100, 'most events of the response') })
 
 export async function poll(app: FastifyInstance): Promise<void> {
-  const { config, hub, access } = app.fanwire
+  const { config, hub, access, presence } = app.fanwire
   const rules = {
     begin: 'earliest',
     maxChannels: config.maxChannels,
@@ -36,6 +36,7 @@ export async function poll(app: FastifyInstance): Promise<void> {
     const answer = await glanceFor({ hub, access, identity }, wanted, opened =>
       collect(opened, starts, values.limit),
     )
+    presence.visit(identity, channels)
     reply.header('cache-control', policyFor(request, 'no-cache'))
     const tag = entityTag(answer)
     if (tag !== undefined) {

@@ -34,7 +34,7 @@ const schema = operation({
 const RELOADS_WITHIN_MS = 30_000
 
 export async function refresh(app: FastifyInstance): Promise<void> {
-  const { config, hub, access, tickets } = app.fanwire
+  const { config, hub, access, tickets, presence } = app.fanwire
   const rules = {
     begin: 'latest',
     maxChannels: config.maxChannels,
@@ -73,6 +73,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
       look,
     )
 
+    presence.visit(request.identity, channels)
     const again = new URLSearchParams()
     for (const channel of channels) again.append('channel', channel)
     again.append('every', `${every}`)

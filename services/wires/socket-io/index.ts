@@ -221,6 +221,7 @@ class SocketIoWire {
     const connection = new Connection(context.hub.connections, outlet.framing, outlet)
     const arrival = this.#arrivals.get(session) ?? STRANGER
     const identity = this.#identities.get(socket) ?? arrival.identity
+    context.presence.attend(connection, identity)
     const { address } = arrival
     const lease = admit(context, connection, { identity, address })
     const client = context.clients.add(connection, identity, lease)

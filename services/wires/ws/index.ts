@@ -138,6 +138,7 @@ function serve(
     limitMessages(socket, mayPublish ? config.maxBody + COMMAND_ROOM : COMMAND_ROOM)
   }
   limit(identity)
+  context.presence.attend(connection, identity)
   const lease = admit(context, connection, { identity, address }, query.channels.length)
   const client = clients.add(connection, identity, lease)
   const opened = connection.ended

@@ -93,6 +93,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     memory: 256 * 2 ** 20,
     maxFollowed: 50_000,
     linger: 10_000,
+    presenceGrace: 5000,
     heartbeat: 25_000,
     stall: 30_000,
     drain: 10_000,
@@ -398,7 +399,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 72)
+  t.equal(texts.length, 73)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

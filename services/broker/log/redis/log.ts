@@ -19,6 +19,7 @@ import { AppendsRefused, LogRefused, type LogUnavailable } from '../log.ts'
 import type { Position, Start } from '../../event/position.ts'
 import { parsePosition } from '../../event/position.ts'
 import { ClusterMasters } from './cluster.ts'
+import type { Argument } from './connection.ts'
 import type { Logger } from '../../logger.ts'
 import type { Head } from './feed.ts'
 import { Feeds } from './feeds.ts'
@@ -171,6 +172,27 @@ export class RedisLog implements ChannelLog {
     const count = history.head - history.floor
     const { epoch, offset } = floorOf(history)
     return { head: headOf(history), tail: count === 0 ? undefined : { epoch, offset: offset + 1 }, count }
+  }
+
+  /** Calls members.lua for a channel, with keys beside its own. Text is answered as Buffers. Raises LogUnavailable. */
+  async members(channel: string, suffixes: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, suffixes)]
+    const all = [randomEpoch(), this.#names.feed(channel), this.#retention(channel), ...args]
+    return await this.#run(channel, evalsha(this.#scripts.members, keys, all))
+  }
+
+  /** Calls leases.lua. Text is answered as Buffers. Raises LogUnavailable. */
+  async leases(name: string, suffixes: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return await this.#run(name, evalsha(this.#scripts.leases, this.#names.beside(name, suffixes), args))
+  }
+
+  async #run(channel: string, args: Argument[]): Promise<unknown> {
+    try {
+      const slot = this.#topology.slot(channel)
+      return await this.#topology.call(slot, { args, buffers: true, again: true })
+    } catch (error) {
+      throw this.failures.note('append', channel, error)
+    }
   }
 
   follow(channel: string, follower: Follower): Promise<Feed> {

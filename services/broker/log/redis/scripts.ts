@@ -16,7 +16,14 @@ export interface Scripts {
   readonly append: Script
   readonly read: Script
   readonly heads: Script
+  /** Of presence. */
+  readonly members: Script
+  readonly leases: Script
 }
+
+/** What presence counts leases by, ms. */
+const LEASE = 15_000
+const OUTAGE = 8000
 
 const MINUTE = 60_000
 
@@ -43,6 +50,8 @@ export function loadScripts(idempotencyWindow: number, sharded: boolean): Script
     append: script(constants, 'append'),
     read: script(constants, 'read'),
     heads: script(constants, 'heads'),
+    members: script(constants, 'members', 'append', 'read'),
+    leases: script({ ...constants, LEASE, OUTAGE }, 'leases'),
   }
 }
 
@@ -74,9 +83,15 @@ export function evalsha(script: Script, keys: readonly string[], args: readonly 
   return [script.sha, keys.length, ...keys, ...args]
 }
 
-function script(constants: Readonly<Record<string, number | string>>, name: string): Script {
+/** `uses`: scripts that this one can call as functions of `(KEYS, ARGV)`. */
+function script(
+  constants: Readonly<Record<string, number | string>>,
+  name: string,
+  ...uses: string[]
+): Script {
   const head = Object.entries(constants).map(([constant, value]) => `local ${constant} = ${value}`)
-  const text = [...head, source('channel'), source(name)].join('\n')
+  const used = uses.map(each => `local function ${each}(KEYS, ARGV)\n${source(each)}\nend`)
+  const text = [...head, source('channel'), ...used, source(name)].join('\n')
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
@@ -99,6 +114,11 @@ export class Names {
     // No channel name holds a brace.
     const base = `${this.#prefix}:{${channel}}:`
     return [`${base}m`, `${base}s`, `${base}i0`, `${base}i1`]
+  }
+
+  /** Further keys beside a channel's own, in its slot. */
+  beside(channel: string, suffixes: readonly string[]): string[] {
+    return suffixes.map(suffix => `${this.#prefix}:{${channel}}:${suffix}`)
   }
 
   /** The pub/sub channel that carries the channel's events. */

@@ -1,0 +1,49 @@
+-- Leases of nodes on their members. KEYS: the leases, by when each was renewed; the channels of one lease. ARGV: what
+-- to do, the lease, then what that takes.
+
+local leases, channels = KEYS[1], KEYS[2]
+local op, lease = ARGV[1], ARGV[2]
+local DAY = 86400000
+
+local function forget()
+  local renewed = call('ZSCORE', leases, lease)
+  if renewed and tonumber(renewed) + LEASE <= now and call('SCARD', channels) == 0 then
+    call('ZREM', leases, lease)
+  end
+end
+
+if op == 'renew' then
+  -- If nobody could, the store was away: then all of them hold on for once.
+  local newest = call('ZREVRANGE', leases, 0, 0, 'WITHSCORES')[2]
+  if newest and tonumber(newest) < now - OUTAGE then
+    for _, each in ipairs(call('ZRANGE', leases, 0, -1)) do call('ZADD', leases, now, each) end
+  end
+  local renewed = call('ZSCORE', leases, lease)
+  local held = renewed and tonumber(renewed) + LEASE > now or ARGV[3] == '1'
+  if held then
+    call('ZADD', leases, now, lease)
+    call('PEXPIRE', leases, DAY)
+    call('PEXPIRE', channels, DAY)
+  end
+  local since = now - LEASE
+  return {
+    held and 1 or 0,
+    int(now),
+    call('ZRANGEBYSCORE', leases, '(' .. int(since), '+inf'),
+    call('ZRANGEBYSCORE', leases, '-inf', int(since)),
+  }
+elseif op == 'end' then
+  call('ZADD', leases, 'XX', now - LEASE + tonumber(ARGV[3]), lease)
+elseif op == 'attach' then
+  call('ZADD', leases, 'NX', now, lease)
+  call('SADD', channels, ARGV[3])
+  call('PEXPIRE', leases, DAY)
+  call('PEXPIRE', channels, DAY)
+elseif op == 'detach' then
+  for i = 3, #ARGV do call('SREM', channels, ARGV[i]) end
+  forget()
+elseif op == 'attached' then
+  forget()
+  return call('SRANDMEMBER', channels, ARGV[3])
+end
+return 1

@@ -1,0 +1,53 @@
+// What a client that stays connected is a member of.
+
+import type { Identity } from '../access/identity.ts'
+import type { ChannelWatcher } from '../fanout/connection.ts'
+
+/** A connection, as far as presence has to do with it. */
+export interface Attending {
+  watcher: ChannelWatcher | undefined
+}
+
+interface Rooms {
+  enter(channel: string, user: string, who: string): boolean
+  leave(channel: string, user: string): void
+}
+
+export class Attendance implements ChannelWatcher {
+  readonly #rooms: Rooms
+  #identity: Identity
+  readonly #channels = new Set<string>()
+
+  constructor(rooms: Rooms, identity: Identity) {
+    this.#rooms = rooms
+    this.#identity = identity
+  }
+
+  joined(channel: string): void {
+    const { user, kind, info } = this.#identity
+    // Servers are no members.
+    if (kind === 'key') return
+    if (this.#rooms.enter(channel, user, whoOf(user, info))) this.#channels.add(channel)
+  }
+
+  left(channel: string): void {
+    if (this.#channels.delete(channel)) this.#rooms.leave(channel, this.#identity.user)
+  }
+
+  /** It is another user now, or says something else of itself. */
+  identify(identity: Identity): void {
+    const before = this.#identity
+    this.#identity = identity
+    for (const channel of [...this.#channels]) {
+      this.#channels.delete(channel)
+      this.joined(channel)
+      this.#rooms.leave(channel, before.user)
+    }
+  }
+}
+
+/** What others see of a user, as members of a JSON object. */
+export function whoOf(user: string, info: unknown): string {
+  const name = `"user":${JSON.stringify(user)}`
+  return info === undefined ? name : `${name},"info":${JSON.stringify(info)}`
+}

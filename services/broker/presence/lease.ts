@@ -1,0 +1,92 @@
+// A node's lease on its members: renewed for as long as the node lives, gone soon after it does not.
+
+import { randomBytes } from 'node:crypto'
+import type { Logger } from '../logger.ts'
+import { LEASE_MS, type MemberStore } from './store.ts'
+
+/** So often that a node which is cut off for 10 s keeps its lease. */
+const RENEW_MS = 2000
+const RETRY_MS = 500
+/** Nothing is done under a lease in its last moments. */
+const MARGIN_MS = 1000
+
+export interface LeaseEvents {
+  /** It is another lease now: nothing of this node is kept under it. */
+  changed(): void
+  /** Leases of other nodes have ended. */
+  ended(leases: readonly string[]): void
+}
+
+export class Lease {
+  /** Other parts of the store know it by this. */
+  id = newId()
+  /** By the store's clock, up to when it holds for certain; 0: not yet. */
+  until = 0
+  /** All leases, as they were when it was renewed. */
+  known: ReadonlySet<string> = new Set()
+  readonly #store: MemberStore
+  readonly #logger: Logger
+  readonly #events: LeaseEvents
+  readonly #every: number
+  #begun = false
+  #timer: NodeJS.Timeout | undefined
+  #renewing: Promise<void> | undefined
+  #closed = false
+
+  constructor(store: MemberStore, logger: Logger, events: LeaseEvents, every = RENEW_MS) {
+    this.#store = store
+    this.#logger = logger
+    this.#events = events
+    this.#every = every
+  }
+
+  /** Renews it now, at the latest when what is under way is done. Does not raise. */
+  renew(): Promise<void> {
+    this.#renewing ??= this.#renew().finally(() => {
+      this.#renewing = undefined
+    })
+    return this.#renewing
+  }
+
+  /** It ends by itself in so many ms. Does not raise. */
+  async close(within: number): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    await this.#renewing
+    if (this.#begun) await this.#store.end(this.id, within).catch(() => {})
+  }
+
+  async #renew(): Promise<void> {
+    clearTimeout(this.#timer)
+    let next = this.#every
+    try {
+      await this.#ask()
+    } catch (error) {
+      next = Math.min(RETRY_MS, this.#every)
+      this.#logger.debug({ reason: String(error) }, 'the lease on members could not be renewed')
+    }
+    if (this.#closed) return
+    this.#timer = setTimeout(() => void this.renew(), next).unref()
+  }
+
+  async #ask(): Promise<void> {
+    let renewal = await this.#store.renew(this.id, !this.#begun)
+    const lost = !renewal.held
+    if (lost) {
+      this.id = newId()
+      renewal = await this.#store.renew(this.id, true)
+    }
+    this.#begun = true
+    this.until = renewal.now + LEASE_MS - MARGIN_MS
+    this.known = new Set(renewal.leases)
+    if (lost) {
+      this.#logger.info({}, 'the lease on members had ended: they are entered anew')
+      this.#events.changed()
+    }
+    if (renewal.ended.length > 0) this.#events.ended(renewal.ended)
+  }
+}
+
+function newId(): string {
+  return randomBytes(9).toString('base64url')
+}

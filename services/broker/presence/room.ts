@@ -1,0 +1,202 @@
+// The members of one channel that are on this node, and how the store hears of them: what was changed last counts, so a
+// change can be put again until the store has taken it.
+
+import { delay } from '../../backoff.ts'
+import type { Lease } from './lease.ts'
+import type { Change, MemberStore, Outbox } from './store.ts'
+
+/** Changes of one call. */
+const PORTION = 500
+
+export interface RoomOptions {
+  readonly store: MemberStore
+  readonly lease: Lease
+  /** Ms that a user stays behind its last client. */
+  readonly grace: number
+  /** Whether the log of lives wants to know. */
+  lives(): boolean
+  /** For the log of lives. */
+  outbox(channel: string, outbox: Outbox): void
+  /** It has no member any more. */
+  empty(room: Room): void
+  /** A tag of this node's own. */
+  tag(): string
+}
+
+interface Entry {
+  clients: number
+  who: string
+  updated: boolean
+  /** Until it is gone. */
+  leaving: NodeJS.Timeout | undefined
+}
+
+export class Room {
+  readonly channel: string
+  readonly #options: RoomOptions
+  readonly #entries = new Map<string, Entry>()
+  /** Users of whom the store has to hear. */
+  readonly #dirty = new Set<string>()
+  #tag: string
+  /** Tags whose entries have to go once those of the present one are there. */
+  #stale: string[] = []
+  #version = 0
+  #attached = ''
+  #flushing = false
+  #retry: NodeJS.Timeout | undefined
+  #failures = 0
+  #closed = false
+
+  constructor(channel: string, options: RoomOptions) {
+    this.channel = channel
+    this.#options = options
+    this.#tag = options.tag()
+  }
+
+  /** Users, and the anonymous as one. */
+  get size(): number {
+    return this.#entries.size
+  }
+
+  enter(user: string, who: string): void {
+    const entry = this.#entries.get(user)
+    if (entry === undefined) {
+      this.#entries.set(user, { clients: 1, who, updated: false, leaving: undefined })
+    } else {
+      clearTimeout(entry.leaving)
+      entry.leaving = undefined
+      entry.clients++
+      entry.updated ||= entry.who !== who
+      entry.who = who
+    }
+    this.#changed(user)
+  }
+
+  leave(user: string): void {
+    const entry = this.#entries.get(user)
+    if (entry === undefined) return
+    if (--entry.clients === 0) {
+      entry.leaving = setTimeout(() => {
+        this.#entries.delete(user)
+        this.#changed(user)
+      }, this.#options.grace).unref()
+    }
+    this.#changed(user)
+  }
+
+  /** The store has nothing of this node any more, or not all: everything is put under another tag. */
+  enterAnew(): void {
+    this.#stale.push(this.#tag)
+    this.#tag = this.#options.tag()
+    this.#version = 0
+    for (const user of this.#entries.keys()) this.#dirty.add(user)
+    this.#flush()
+  }
+
+  /** Compares what the store holds with what was put. Raises LogUnavailable. */
+  async verify(): Promise<void> {
+    if (this.#unsettled) return
+    const [tag, version] = [this.#tag, this.#version]
+    const found = await this.#options.store.version(this.channel, tag)
+    this.#options.outbox(this.channel, found.outbox)
+    if (!this.#unsettled && tag === this.#tag && found.version !== version && version > 0) this.enterAnew()
+  }
+
+  /** Nothing is put any more. */
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#retry)
+    for (const { leaving } of this.#entries.values()) clearTimeout(leaving)
+  }
+
+  get #unsettled(): boolean {
+    return this.#flushing || this.#dirty.size > 0 || this.#stale.length > 0 || this.#entries.size === 0
+  }
+
+  #changed(user: string): void {
+    this.#dirty.add(user)
+    if (this.#flushing || this.#retry !== undefined || this.#closed) return
+    this.#flushing = true
+    // What else comes in this turn goes along.
+    setImmediate(() => void this.#run())
+  }
+
+  #flush(): void {
+    if (this.#flushing || this.#closed) return
+    clearTimeout(this.#retry)
+    this.#retry = undefined
+    this.#flushing = true
+    void this.#run()
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (!this.#closed) {
+        const [stale] = this.#stale
+        if (this.#dirty.size > 0) await this.#put()
+        else if (stale !== undefined) await this.#expel(stale)
+        else break
+      }
+      this.#failures = 0
+      this.#flushing = false
+    } catch {
+      // The log is away, which it says itself.
+      this.#flushing = false
+      if (this.#closed) return
+      this.#retry = setTimeout(
+        () => {
+          this.#retry = undefined
+          this.#flush()
+        },
+        delay(++this.#failures, 100, 2000),
+      ).unref()
+      return
+    }
+    if (this.#entries.size === 0) this.#options.empty(this)
+  }
+
+  async #put(): Promise<void> {
+    const { store, lease, outbox } = this.#options
+    const tag = this.#tag
+    if (lease.until === 0) await lease.renew()
+    if (this.#attached !== lease.id) {
+      await store.attach(lease.id, this.channel)
+      this.#attached = lease.id
+    }
+    const users = [...this.#dirty].slice(0, PORTION)
+    const changes = users.map(user => this.#change(user))
+    for (const user of users) this.#dirty.delete(user)
+    try {
+      const version = ++this.#version
+      const put = { tag, until: lease.until, version, changes, lives: this.#options.lives() }
+      const told = await store.put(this.channel, put)
+      if (told === undefined) {
+        await lease.renew()
+        throw new Error('the lease was not renewed in time')
+      }
+      outbox(this.channel, told)
+    } catch (error) {
+      for (const { user, updated } of changes) {
+        this.#dirty.add(user)
+        const entry = this.#entries.get(user)
+        if (entry !== undefined) entry.updated ||= updated
+      }
+      throw error
+    }
+  }
+
+  #change(user: string): Change {
+    const entry = this.#entries.get(user)
+    if (entry === undefined) return { user, clients: -1, who: '', updated: false }
+    const { clients, who, updated } = entry
+    entry.updated = false
+    return { user, clients, who, updated }
+  }
+
+  async #expel(tag: string): Promise<void> {
+    const { store, outbox } = this.#options
+    const { more, outbox: told } = await store.expel(this.channel, tag, this.#options.lives())
+    outbox(this.channel, told)
+    if (!more) this.#stale.shift()
+  }
+}

@@ -1,0 +1,93 @@
+// Who is in a channel: GET /v1/channels/{channel}/presence, and how many.
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { Type } from '../http/schema.ts'
+import { checkedChannel } from '../broker/event/names.ts'
+import { printPosition } from '../broker/event/position.ts'
+import type { Count } from '../broker/presence/store.ts'
+import { FanwireError } from '../errors.ts'
+import { CHANNEL, NO_PARAMETERS, operation, text, whole } from '../http/operation.ts'
+import { checkedQuery } from '../http/query.ts'
+
+const QUERY = Type.Object({
+  limit: whole(1, 1000, 100, 'most members of the page'),
+  after: text('the user behind which the page begins: `next` of the page before'),
+})
+
+const COUNT = {
+  users: Type.Integer({ description: 'members' }),
+  clients: Type.Integer({ description: 'their connections, and anonymous ones' }),
+}
+
+const MEMBER = Type.Object({
+  user: Type.String(),
+  info: Type.Optional(Type.Unknown()),
+  since: Type.Integer({ description: 'ms since 1970' }),
+})
+
+const MEMBERS = operation({
+  summary: 'Who is in a channel',
+  tag: 'channels',
+  path: CHANNEL,
+  query: QUERY,
+  answers: {
+    200: {
+      description: 'members over all nodes, by name; joins and leaves after them are read from `cursor` on',
+      schema: Type.Object({
+        ...COUNT,
+        members: Type.Array(MEMBER),
+        cursor: Type.String({ description: 'a position in the channel fanwire:presence:{channel}' }),
+        more: Type.Optional(Type.Boolean()),
+        next: Type.Optional(Type.String({ description: "the next page's `after`" })),
+      }),
+    },
+  },
+})
+
+const HOW_MANY = operation({
+  summary: 'How many are in a channel',
+  tag: 'channels',
+  path: CHANNEL,
+  answers: { 200: { description: 'over all nodes', schema: Type.Object(COUNT) } },
+})
+
+type Request = FastifyRequest<{ Params: { channel: string } }>
+
+export async function presenceRoutes(app: FastifyInstance): Promise<void> {
+  const { access, presence } = app.fanwire
+
+  /** The channel in the path, of which the client may know. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
+  function channelOf({ params, identity }: Request): string {
+    const channel = checkedChannel(params.channel)
+    access.require(identity, 'presence', channel)
+    if (access.rules.of(channel).presence) return channel
+    throw new FanwireError(
+      'FW_NO_PRESENCE',
+      'no members are kept of this channel: its rule has to say presence: true',
+    )
+  }
+
+  app.get<{ Params: { channel: string } }>(
+    '/v1/channels/:channel/presence',
+    { schema: MEMBERS, exposeHeadRoute: true },
+    async (request, reply) => {
+      const { limit = 100, after = '' } = checkedQuery(request, QUERY)
+      const found = await presence.page(channelOf(request), after, limit)
+      const next = found.next === undefined ? '' : `,"more":true,"next":${JSON.stringify(found.next)}`
+      const cursor = printPosition(found.cursor)
+      reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
+      return `{"users":${found.users},"clients":${found.clients},"members":[${found.members}],"cursor":"${cursor}"${next}}`
+    },
+  )
+
+  app.get<{ Params: { channel: string } }>(
+    '/v1/channels/:channel/presence/count',
+    { schema: HOW_MANY, exposeHeadRoute: true },
+    async (request, reply): Promise<Pick<Count, 'users' | 'clients'>> => {
+      checkedQuery(request, NO_PARAMETERS)
+      const { users, clients } = await presence.count(channelOf(request))
+      reply.header('cache-control', 'no-store')
+      return { users, clients }
+    },
+  )
+}

@@ -1,0 +1,258 @@
+// Presence of several nodes that share a store, in one process: the store's clock is the test's.
+
+import { setTimeout as wait } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { ANONYMOUS, type Identity } from '../../../../services/broker/access/identity.ts'
+import { MemoryLog } from '../../../../services/broker/log/memory.ts'
+import { LogUnavailable } from '../../../../services/broker/log/log.ts'
+import type { Attending } from '../../../../services/broker/presence/attendance.ts'
+import { MemoryMembers } from '../../../../services/broker/presence/memory.ts'
+import { Presence } from '../../../../services/broker/presence/presence.ts'
+import type { MemberStore } from '../../../../services/broker/presence/store.ts'
+import { retentionIn } from '../../../contract/log.ts'
+import { told } from '../../../contract/members.ts'
+import { silent } from '../../../support/redis-logs.ts'
+import { until } from '../../../support/until.ts'
+
+const ROOM = 'room:1'
+
+const user = (name: string, more: Partial<Identity> = {}): Identity => ({
+  ...ANONYMOUS,
+  kind: 'token',
+  user: name,
+  ...more,
+})
+
+/** A connection that reads the room. */
+class Client implements Attending {
+  watcher: Attending['watcher']
+  readonly #node: Presence
+
+  constructor(node: Presence, identity: Identity, channel = ROOM) {
+    this.#node = node
+    node.attend(this, identity)
+    this.watcher?.joined(channel)
+  }
+
+  identify(identity: Identity): void {
+    this.#node.attend(this, identity)
+  }
+
+  gone(channel = ROOM): void {
+    this.watcher?.left(channel)
+  }
+}
+
+interface World {
+  readonly log: MemoryLog
+  /** What nodes are given; tests may put another one behind it. */
+  behind: MemberStore
+  readonly store: MemberStore
+  clock: number
+  node(grace?: number): Presence & { readonly away: (ms: number) => void }
+  users(): Promise<string[]>
+  told(): Promise<string[]>
+}
+
+function world(t: Test): World {
+  const log = new MemoryLog({ retentionOf: retentionIn({}), idempotencyWindow: 60_000 })
+  const now = () => self.clock
+  const self: World = {
+    log,
+    clock: 1_000_000,
+    behind: new MemoryMembers(log, () => now()),
+    store: undefined as never,
+    node(grace = 0) {
+      let cut = false
+      const store = new Proxy({} as MemberStore, {
+        get:
+          (_, name: keyof MemberStore) =>
+          async (...args: never[]) => {
+            if (cut) throw new LogUnavailable('cut off')
+            return await (self.behind[name] as (...all: never[]) => unknown)(...args)
+          },
+      })
+      const node = new Presence({
+        store,
+        logger: silent,
+        grace,
+        keeps: channel => channel.startsWith('room:'),
+        keepsAny: () => true,
+        times: { renew: 10, verify: 20, visit: 50 },
+      })
+      node.open()
+      t.teardown(() => node.close())
+      return Object.assign(node, { away: (ms: number) => void ((cut = ms > 0), (self.clock += ms)) })
+    },
+    async users() {
+      const { members } = await self.behind.page(ROOM, '', 1000)
+      return members.map(member => JSON.parse(member).user)
+    },
+    told: () => told({ log, store: self.behind }, ROOM),
+  }
+  return self
+}
+
+t.test('a member joins once and leaves once, whatever it has open', async t => {
+  const w = world(t)
+  const [a, b] = [w.node(), w.node()]
+  const clients = [new Client(a, user('ann')), new Client(a, user('ann')), new Client(b, user('ann'))]
+  await until('three clients', async () => (await w.behind.count(ROOM)).clients === 3)
+  for (const client of clients) client.gone()
+  await until('nobody', async () => (await w.users()).length === 0)
+  t.strictSame(await w.told(), ['join ann', 'leave ann'])
+})
+
+t.test('a reload within the grace tells nobody, on another node neither', async t => {
+  const w = world(t)
+  const [a, b] = [w.node(200), w.node(200)]
+  const first = new Client(a, user('ann'))
+  await until('ann', async () => (await w.users()).length === 1)
+  first.gone()
+  const second = new Client(a, user('ann'))
+  await until('one client', async () => (await w.behind.count(ROOM)).clients === 1)
+  second.gone()
+  const third = new Client(b, user('ann'))
+  await until('only the other node', async () => (await w.behind.count(ROOM)).tags.length === 1)
+  t.strictSame(await w.told(), ['join ann'])
+  third.gone()
+  await until('nobody', async () => (await w.users()).length === 0)
+  t.strictSame(await w.told(), ['join ann', 'leave ann'])
+})
+
+t.test('what a user says of itself is updated; another user takes its place', async t => {
+  const w = world(t)
+  const node = w.node()
+  const client = new Client(node, user('ann', { info: { n: 1 } }))
+  await until('ann', async () => (await w.users()).length === 1)
+  client.identify(user('ann', { info: { n: 2 } }))
+  await until('an update', async () => (await w.told()).length === 2)
+  const page = await node.page(ROOM, '', 10)
+  t.match(JSON.parse(page.members[0] ?? ''), { user: 'ann', info: { n: 2 } })
+  client.identify(user('bob'))
+  await until('bob alone', async () => `${await w.users()}` === 'bob')
+  t.strictSame((await w.told()).sort(), ['join ann', 'join bob', 'leave ann', 'update ann'])
+})
+
+t.test('servers are no members, and the anonymous are counted', async t => {
+  const w = world(t)
+  const node = w.node()
+  const clients = [new Client(node, user('', { kind: 'key' })), new Client(node, ANONYMOUS)]
+  await until('one', async () => (await w.behind.count(ROOM)).clients === 1)
+  t.match(await node.count(ROOM), { users: 0, clients: 1 })
+  for (const client of clients) client.gone()
+  await until('none', async () => (await w.behind.count(ROOM)).tags.length === 0)
+})
+
+t.test('who only asks is a member for a while', async t => {
+  const w = world(t)
+  const node = w.node()
+  for (let i = 0; i < 5; i++) {
+    node.visit(user('ann'), [ROOM, 'other'])
+    await wait(20)
+  }
+  t.strictSame(await w.users(), ['ann'])
+  await until('ann is gone', async () => (await w.users()).length === 0)
+  t.strictSame(await w.told(), ['join ann', 'leave ann'])
+})
+
+t.test('a node that is gone has its members leave, once; one that comes back enters them anew', async t => {
+  const w = world(t)
+  const [a, b, c] = [w.node(), w.node(), w.node()]
+  for (const name of ['ann', 'bob']) new Client(a, user(name))
+  new Client(b, user('bob'))
+  await until('all', async () => (await w.behind.count(ROOM)).clients === 3)
+  a.away(1)
+  // Others renew meanwhile.
+  for (let second = 0; second < 17; second++) {
+    w.clock += 1000
+    await wait(30)
+  }
+  await until('ann has left', async () => `${await w.users()}` === 'bob')
+  t.strictSame((await w.told()).sort(), ['join ann', 'join bob', 'leave ann'])
+  a.away(0)
+  await until('ann is back', async () => `${await w.users()}` === 'ann,bob')
+  t.strictSame((await w.told()).sort(), ['join ann', 'join ann', 'join bob', 'leave ann'])
+  t.match(await c.count(ROOM), { users: 2, clients: 3 })
+})
+
+t.test('when nobody could reach the store for long, nobody has left', async t => {
+  const w = world(t)
+  const nodes = [w.node(), w.node()]
+  for (const [i, node] of nodes.entries()) new Client(node, user(`u${i}`))
+  await until('both', async () => (await w.users()).length === 2)
+  for (const node of nodes) node.away(60_000)
+  await wait(30)
+  for (const node of nodes) node.away(0)
+  await wait(100)
+  t.strictSame(await w.users(), ['u0', 'u1'])
+  t.equal((await w.told()).length, 2)
+})
+
+t.test('what the store has lost is entered anew, and nobody is told to have left', async t => {
+  const w = world(t)
+  const node = w.node()
+  const clients = ['ann', 'bob'].map(name => new Client(node, user(name)))
+  await until('both', async () => (await w.users()).length === 2)
+  w.behind = new MemoryMembers(w.log, () => w.clock)
+  await until('both again', async () => (await w.users()).length === 2)
+  t.notMatch((await w.told()).join(), /leave/)
+  clients[0]?.gone()
+  await until('bob alone', async () => `${await w.users()}` === 'bob')
+})
+
+t.test('one channel of which the store has lost an entry is put right', async t => {
+  const w = world(t)
+  const node = w.node()
+  for (const name of ['ann', 'bob']) new Client(node, user(name))
+  await until('both', async () => (await w.users()).length === 2)
+  const [tag = ''] = (await w.behind.count(ROOM)).tags
+  const lost = { user: 'ann', clients: -1, who: '', updated: false }
+  const put = { tag, until: Infinity, version: -1, changes: [lost], lives: false }
+  await w.behind.put(ROOM, put)
+  await until('ann again', async () => (await w.users()).length === 2)
+  await until('one tag', async () => (await w.behind.count(ROOM)).tags.length === 1)
+  t.match(await w.behind.count(ROOM), { users: 2, clients: 2 })
+})
+
+t.test('entries that no lease stands for are gone when somebody has looked', async t => {
+  const w = world(t)
+  const node = w.node()
+  const ghost = { user: 'ghost', clients: 1, who: '"user":"ghost"', updated: false }
+  await w.behind.put(ROOM, { tag: 'lost/1', until: Infinity, version: 1, changes: [ghost], lives: false })
+  await until('a lease', async () => (await w.behind.renew('x', true)).leases.length > 1)
+  await node.page(ROOM, '', 10)
+  for (let second = 0; second < 17; second++) {
+    w.clock += 1000
+    await wait(20)
+  }
+  await until('nobody', async () => (await w.users()).length === 0)
+  t.strictSame(await w.told(), ['join ghost', 'leave ghost'])
+})
+
+t.test('a node that stops leaves its members to the grace', async t => {
+  const w = world(t)
+  const [a] = [w.node(5000), w.node()]
+  new Client(a, user('ann'))
+  await until('ann', async () => (await w.users()).length === 1)
+  await a.close()
+  w.clock += 4000
+  await wait(50)
+  t.strictSame(await w.users(), ['ann'])
+  w.clock += 2000
+  await until('ann has left', async () => (await w.users()).length === 0)
+})
+
+t.test('where the log is away, what happened is told when it is back', async t => {
+  const w = world(t)
+  const node = w.node()
+  node.away(1)
+  const ann = new Client(node, user('ann'))
+  new Client(node, user('bob'))
+  await wait(50)
+  ann.gone()
+  await wait(20)
+  node.away(0)
+  await until('bob', async () => `${await w.users()}` === 'bob')
+  t.strictSame(await w.told(), ['join bob'])
+})
