@@ -75,6 +75,75 @@ t.teardown(() => shared.stop())
 
 redisContract(t, 'redis', more => options(shared.url, more))
 
+/** Every byte that Redis has as a value, expired or not, and deleted within a value or not. */
+async function dumped(raw: Redis): Promise<Buffer> {
+  const keys = await raw.keys('*')
+  const dumps = await Promise.all(keys.map(key => raw.dumpBuffer(key)))
+  return Buffer.concat(dumps.filter(dump => dump !== null))
+}
+
+t.test('what was erased is in no value of Redis any more, and other nodes are told', async t => {
+  const { log, settings, raw } = await own(t, ['--rdbcompression', 'no'])
+  const other = await openRedisLog(t, settings)
+  const follower = await record(other, 'a')
+  const secret = 'a-secret-that-nobody-may-keep'
+  const { epoch } = await append(log, 'a', drafts(150))
+  await append(log, 'a', [
+    draft(secret, { tags: new Map([['who', 'tagged-secret']]), type: 'post', idempotencyKey: 'k' }),
+  ])
+  await append(log, 'a', drafts(150))
+  await follower.reaches({ epoch, offset: 301 })
+  t.ok((await dumped(raw)).includes(secret))
+  t.equal(await log.erase('a', { epoch, offset: 151 }), true)
+  t.notOk((await dumped(raw)).includes('secret'))
+  await follower.until(() => follower.forgot === 1, 'told to forget', 1000)
+  const [page] = await readAll(other, 'a', 'earliest')
+  t.same([page?.events.length, page?.events[150]?.kind, page?.gap], [301, 'erased', undefined])
+  t.ok((await raw.pttl('fw:{a}:s')) > 0, 'the stream written anew expires with the rest')
+  await append(log, 'a', [draft(secret)])
+  const head = await log.clear('a')
+  t.notOk((await dumped(raw)).includes('secret'))
+  await follower.reaches(head, 1000)
+  t.same([follower.faults, follower.gaps.length], [[], 1])
+})
+
+t.test('a node that missed that something was erased finds out with the next comparison', async t => {
+  const { log, raw } = await own(t)
+  const { epoch } = await append(log, 'a', drafts(3))
+  const follower = await record(log, 'a')
+  // As if the message had been lost.
+  await raw.hset('fw:{a}:m', 'z', 1)
+  await follower.until(() => follower.forgot === 1, 'told to forget')
+  t.same(follower.at, { epoch, offset: 3 })
+  await append(log, 'a', [draft(4)])
+  await follower.reaches({ epoch, offset: 4 })
+  t.equal(follower.forgot, 1)
+})
+
+t.test('a channel that has ended stays so in another epoch, also where only its stream survived', async t => {
+  const { log, raw } = await own(t)
+  const end = await append(log, 'a', [draft(1), { data: Buffer.alloc(0), end: true }])
+  await raw.hset('fw:{a}:m', 'r', 'of another Redis')
+  const state = await log.state('a')
+  t.not(state.head.epoch, end.epoch)
+  t.equal(state.ended, true)
+  await raw.del('fw:{a}:m')
+  t.same([(await log.state('a')).ended, (await log.read('a', 'latest', ALL)).ended], [true, true])
+  await t.rejects(log.append('a', [draft(2)]), { name: 'ChannelEnded' })
+})
+
+t.test('a transient event is a PUBLISH and nothing else', async t => {
+  const { log, raw } = await own(t)
+  const follower = await record(log, 'a')
+  await append(log, 'a', [draft(1)])
+  await raw.config('RESETSTAT')
+  await log.relay('a', [draft('t')])
+  await follower.until(() => follower.passing.length === 1, 'told of it')
+  const stats = await raw.info('commandstats')
+  t.match(stats, /cmdstat_publish:calls=1,/)
+  t.notMatch(stats, /cmdstat_(evalsha|xadd|hset)/)
+})
+
 t.test('two nodes on one Redis have one log', async t => {
   const settings = options(shared.url)
   const [a, b] = [await openRedisLog(t, settings), await openRedisLog(t, settings)]

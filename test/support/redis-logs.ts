@@ -3,7 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { RedisLog, type RedisLogOptions } from '../../services/broker/log/redis/log.ts'
-import { logContract, RETENTION, retentionIn } from '../contract/log.ts'
+import { logContract, type MakeLog, RETENTION, retentionIn } from '../contract/log.ts'
+import { logActsContract } from '../contract/log-acts.ts'
 
 export const silent = { debug() {}, info() {}, warn() {} }
 
@@ -33,12 +34,14 @@ export function redisContract(
   engine: string,
   options: (more: Partial<RedisLogOptions>) => RedisLogOptions,
 ): void {
-  logContract(t, engine, async settings => {
+  const make: MakeLog = async settings => {
     const { idempotencyWindow = 60_000 } = settings
     const log = new RedisLog(options({ retentionOf: retentionIn(settings), idempotencyWindow }))
     await log.open()
     return log
-  })
+  }
+  logContract(t, engine, make)
+  logActsContract(t, engine, make)
 }
 
 /** Whether a probe comes back. */

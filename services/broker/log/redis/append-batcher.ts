@@ -6,9 +6,10 @@ import type { Draft } from '../../event/event.ts'
 import { randomEpoch } from '../history.ts'
 import type { Receipt } from '../log.ts'
 import type { Argument } from './connection.ts'
-import { parseReceipts, specOf } from './records.ts'
+import { countOf, parseReceipts, specOf } from './records.ts'
 import { evalsha, type Names, type RetentionArgument, type Script } from './scripts.ts'
 import { slotOf } from './slots.ts'
+import type { Call } from './topology.ts'
 
 /** Events of one call, and bytes of their data: it holds up Redis for everybody else. One append is never split. */
 const CALL = 128
@@ -19,8 +20,10 @@ interface Options {
   readonly script: Script
   readonly names: Names
   readonly retention: RetentionArgument
-  /** Sends EVALSHA, once, and returns the reply. */
-  send(args: Argument[]): Promise<string>
+  /** This is a cluster. */
+  readonly sharded: boolean
+  /** Sends a call, once, and returns the reply. */
+  send(call: Call): Promise<unknown>
   /** Calls are sent one after the other; `idle` is told when none is left. */
   readonly serial?: { idle(): void }
 }
@@ -32,8 +35,18 @@ interface Append {
   reject(error: unknown): void
 }
 
+/** A message among the appends, in its turn. */
+interface Relay {
+  readonly channel: string
+  readonly message: Buffer
+  resolve(): void
+  reject(error: unknown): void
+}
+
+type Waiting = Append | Relay
+
 interface SlotOptions extends Omit<Options, 'send' | 'serial'> {
-  send(slot: number, args: Argument[]): Promise<string>
+  send(slot: number, call: Call): Promise<unknown>
 }
 
 /** Appends in a cluster: each slot's apart. */
@@ -47,21 +60,30 @@ export class SlotAppends {
 
   /** See Appends. */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    return this.#of(channel).append(channel, drafts)
+  }
+
+  /** See Appends. */
+  relay(channel: string, message: Buffer): Promise<void> {
+    return this.#of(channel).relay(channel, message)
+  }
+
+  #of(channel: string): Appends {
     const slot = slotOf(channel)
     let appends = this.#slots.get(slot)
     if (appends === undefined) {
-      const { script, names, retention, send } = this.#options
+      const { send } = this.#options
       const serial = { idle: () => void this.#slots.delete(slot) }
-      appends = new Appends({ script, names, retention, send: args => send(slot, args), serial })
+      appends = new Appends({ ...this.#options, send: call => send(slot, call), serial })
       this.#slots.set(slot, appends)
     }
-    return appends.append(channel, drafts)
+    return appends
   }
 }
 
 export class Appends {
   readonly #options: Options
-  #waiting: Append[] = []
+  #waiting: Waiting[] = []
 
   constructor(options: Options) {
     this.#options = options
@@ -69,9 +91,16 @@ export class Appends {
 
   /** Appends of one channel keep their order. Raises LogUnavailable. */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
-    return new Promise((resolve, reject) => {
-      if (this.#waiting.push({ channel, drafts, resolve, reject }) === 1) setImmediate(() => this.#send())
-    })
+    return new Promise((resolve, reject) => this.#wait({ channel, drafts, resolve, reject }))
+  }
+
+  /** Publishes a message behind the appends that came before it. Raises LogUnavailable. */
+  relay(channel: string, message: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => this.#wait({ channel, message, resolve, reject }))
+  }
+
+  #wait(waiting: Waiting): void {
+    if (this.#waiting.push(waiting) === 1) setImmediate(() => this.#send())
   }
 
   #send(): void {
@@ -99,35 +128,53 @@ export class Appends {
     idle()
   }
 
-  async #call(appends: readonly Append[]): Promise<void> {
+  async #call(waiting: readonly Waiting[]): Promise<void> {
+    const [first] = waiting
+    if (first !== undefined && 'message' in first) await this.#publish(first)
+    else await this.#append(waiting as readonly Append[])
+  }
+
+  async #append(appends: readonly Append[]): Promise<void> {
     const { script, names, retention, send } = this.#options
     const keys: string[] = []
     const args: Argument[] = [randomEpoch()]
     for (const { channel, drafts } of appends) {
       keys.push(...names.keys(channel))
-      args.push(names.feed(channel), retention(channel), drafts.length)
+      args.push(names.feed(channel), retention(channel), countOf(drafts))
       for (const draft of drafts) args.push(specOf(draft), draft.data)
     }
     try {
-      const lines = (await send(evalsha(script, keys, args))).split('\n')
+      const reply = (await send({ args: evalsha(script, keys, args) })) as string
+      const lines = reply.split('\n')
       for (const [at, append] of appends.entries()) settle(append, lines[at])
     } catch (error) {
       for (const { reject } of appends) reject(error)
     }
   }
+
+  async #publish({ channel, message, resolve, reject }: Relay): Promise<void> {
+    const { names, sharded, send } = this.#options
+    try {
+      await send({ command: sharded ? 'spublish' : 'publish', args: [names.feed(channel), message] })
+      resolve()
+    } catch (error) {
+      reject(error)
+    }
+  }
 }
 
-/** Where the call ends that begins with append `from`. */
-function endOfCall(appends: readonly Append[], from: number): number {
+/** Where the call ends that begins with `from`: a message goes alone. */
+function endOfCall(waiting: readonly Waiting[], from: number): number {
   let events = 0
   let bytes = 0
-  for (let at = from; at < appends.length; at++) {
-    const { drafts } = appends[at] as Append
-    for (const { data } of drafts) bytes += data.length
-    events += drafts.length
+  for (let at = from; at < waiting.length; at++) {
+    const each = waiting[at] as Waiting
+    if ('message' in each) return Math.max(at, from + 1)
+    for (const { data } of each.drafts) bytes += data.length
+    events += each.drafts.length
     if (at > from && (events > CALL || bytes > CALL_BYTES)) return at
   }
-  return appends.length
+  return waiting.length
 }
 
 function settle({ drafts, resolve, reject }: Append, line = '- Redis said nothing of this append'): void {

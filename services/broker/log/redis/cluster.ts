@@ -74,7 +74,8 @@ export class ClusterMasters implements Topology {
       script: scripts.append,
       names,
       retention,
-      send: (slot, args) => this.call(slot, { args }) as Promise<string>,
+      sharded: true,
+      send: (slot, call) => this.call(slot, call),
     })
   }
 
@@ -92,6 +93,10 @@ export class ClusterMasters implements Topology {
 
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
     return this.#appends.append(channel, drafts)
+  }
+
+  relay(channel: string, message: Buffer): Promise<void> {
+    return this.#appends.relay(channel, message)
   }
 
   /** A master that sends a call on to another has not done it: nothing is done twice. */

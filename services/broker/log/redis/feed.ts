@@ -5,7 +5,7 @@ import type { LogEvent } from '../../event/event.ts'
 import type { Feed, Follower, Page, PageLimit, Unbegun } from '../log.ts'
 import { LogUnavailable } from '../log.ts'
 import type { Position, Start } from '../../event/position.ts'
-import { parseRecords } from './records.ts'
+import { parseErasure, parseRecords } from './records.ts'
 
 const FILL: PageLimit = { events: 1000, bytes: 4 * 1024 * 1024 }
 const HEAD: PageLimit = { events: 0, bytes: 0 }
@@ -20,12 +20,17 @@ const LAST_RETRY = 2000
 type Phase = 'idle' | 'held' | 'live' | 'closed'
 
 /** Of a channel in the log: undefined where only a read can tell, `absent` where the log has nothing of it. */
-export type Head = Position | 'absent' | undefined
+export type Head = (Position & { readonly erasures?: number }) | 'absent' | undefined
+
+/** With how often something of the channel had been erased. */
+export interface FeedPage extends Page {
+  readonly erasures?: number
+}
 
 export interface FeedOptions {
   readonly channel: string
   readonly follower: Follower
-  read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<Page>
+  read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<FeedPage>
   /** A hole was found. */
   hole(): void
   closed(): void
@@ -44,6 +49,8 @@ export class RedisFeed implements Feed, Unbegun {
   #beginning: Promise<void> | undefined
   #epoch = ''
   #offset = 0
+  /** How often something of the channel had been erased when the follower was told last. */
+  #erasures = 0
   /** In order, not handed over yet. */
   #pending: LogEvent[] = []
   #held: LogEvent[] = []
@@ -63,13 +70,14 @@ export class RedisFeed implements Feed, Unbegun {
 
   /** Begins at the head. The channel has to be subscribed. Raises LogUnavailable. */
   async open(): Promise<void> {
-    let page: Page
+    let page: FeedPage
     do {
       page = await this.#read('latest', HEAD, false)
       if (this.#phase === 'closed') throw new LogUnavailable('the feed was closed')
     } while (this.#again)
     this.#moveTo(page)
-    this.#options.follower.start(page.cursor)
+    this.#erasures = page.erasures ?? 0
+    this.#options.follower.start(page.cursor, page.ended)
     this.#merge()
   }
 
@@ -112,6 +120,8 @@ export class RedisFeed implements Feed, Unbegun {
   /** A message of the channel's. The buffer is not kept. */
   message(payload: Buffer): void {
     if (this.#phase === 'closed' || this.#phase === 'idle') return
+    const erasures = parseErasure(payload)
+    if (erasures !== undefined) return this.#erased(erasures)
     const events: LogEvent[] = []
     try {
       parseRecords(this.channel, payload, events)
@@ -123,10 +133,20 @@ export class RedisFeed implements Feed, Unbegun {
     for (const event of events) this.#take(event)
   }
 
+  /** What a read has seen that is under way, or what it has not, is not known: another one follows. */
+  #erased(erasures: number): void {
+    if (this.#phase === 'live') {
+      this.#deliver()
+      this.#forget(erasures)
+    }
+    this.fill()
+  }
+
   /** The log's head is, or was a moment ago, `head`. */
   isBehind(head: Head): boolean {
     if (head === 'absent') return !this.#unbegun
-    return head === undefined || head.epoch !== this.#epoch || head.offset > this.#offset
+    if (head === undefined || head.epoch !== this.#epoch || head.offset > this.#offset) return true
+    return head.erasures !== undefined && head.erasures !== this.#erasures
   }
 
   /** Reads on from the log: something may be missing. */
@@ -149,6 +169,11 @@ export class RedisFeed implements Feed, Unbegun {
 
   #take(event: LogEvent): void {
     if (this.#phase === 'live') {
+      if (event.kind === 'transient') {
+        this.#deliver()
+        this.#options.follower.transient([event])
+        return
+      }
       if (this.#unbegun) this.heard(event)
       const known = event.epoch === this.#epoch
       if (known && event.offset === this.#offset + 1) {
@@ -179,7 +204,7 @@ export class RedisFeed implements Feed, Unbegun {
     if (this.#phase !== 'live') return
     this.#phase = 'idle'
     for (let failures = 0; ;) {
-      let page: Page
+      let page: FeedPage
       try {
         page = await this.#read({ epoch: this.#epoch, offset: this.#offset }, FILL, true)
         failures = 0
@@ -193,20 +218,34 @@ export class RedisFeed implements Feed, Unbegun {
       }
       if (this.#closed) return
       this.#moveTo(page)
-      if (page.gap) this.#options.follower.gap(page.gap)
-      if (this.#closed) return
-      if (page.events.length > 0) this.#options.follower.events(page.events)
+      this.#tell(page)
       if (this.#closed) return
       if (!page.more && !this.#again) break
     }
     this.#merge()
   }
 
+  #tell({ gap, events, ended, erasures = this.#erasures }: FeedPage): void {
+    const { follower } = this.#options
+    if (gap) follower.gap(gap, ended && events.length === 0)
+    if (this.#closed) return
+    if (events.length > 0) follower.events(events)
+    if (this.#closed) return
+    this.#forget(erasures)
+  }
+
+  /** So often something of the channel was erased. */
+  #forget(erasures: number): void {
+    if (erasures === this.#erasures) return
+    this.#erasures = erasures
+    this.#options.follower.forget()
+  }
+
   get #closed(): boolean {
     return this.#phase === 'closed'
   }
 
-  #read(after: Start, limit: PageLimit, stays: boolean): Promise<Page> {
+  #read(after: Start, limit: PageLimit, stays: boolean): Promise<FeedPage> {
     this.#phase = 'held'
     this.#held = []
     this.#heldBytes = 0

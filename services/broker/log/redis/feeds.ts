@@ -1,10 +1,10 @@
 // The feeds of one node: opened and closed, told what pub/sub brings, and compared with the log's heads, since a
 // lost last message leaves no hole.
 
-import type { Feed, Follower, Page, PageLimit } from '../log.ts'
+import type { Feed, Follower, PageLimit } from '../log.ts'
 import { LogUnavailable } from '../log.ts'
 import type { Start } from '../../event/position.ts'
-import { type Head, RedisFeed } from './feed.ts'
+import { type FeedPage, type Head, RedisFeed } from './feed.ts'
 import { bySlot } from './slots.ts'
 
 /** Channels whose heads are asked for in one call. */
@@ -24,7 +24,7 @@ export interface FeedsOptions {
   slot(channel: string): number
   /** The pub/sub channel of a channel. */
   feedName(channel: string): string
-  read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<Page>
+  read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<FeedPage>
   /** The heads of these channels. Raises LogUnavailable. */
   heads(channels: readonly string[]): Promise<Head[]>
   /** Ms in which every feed is compared with the log once. */

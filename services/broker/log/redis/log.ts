@@ -5,29 +5,20 @@ import type { Draft } from '../../event/event.ts'
 import { floorOf, headOf, pageOf, place, randomEpoch } from '../history.ts'
 import { type Certificates, type Login, parseEndpoint } from './url.ts'
 import { Allowance } from '../allowance.ts'
-import type {
-  ChannelLog,
-  ChannelState,
-  Feed,
-  Follower,
-  Page,
-  PageLimit,
-  Receipt,
-  RetentionOf,
-} from '../log.ts'
-import { AppendsRefused, LogRefused, type LogUnavailable } from '../log.ts'
+import type { ChannelLog, ChannelState, Feed, Follower, PageLimit, Receipt, RetentionOf } from '../log.ts'
+import { AppendsRefused, type LogUnavailable } from '../log.ts'
 import type { Position, Start } from '../../event/position.ts'
 import { parsePosition } from '../../event/position.ts'
 import { ClusterMasters } from './cluster.ts'
 import type { Argument } from './connection.ts'
 import type { Logger } from '../../logger.ts'
-import type { Head } from './feed.ts'
+import type { FeedPage, Head } from './feed.ts'
 import { Feeds } from './feeds.ts'
 import { SingleMaster } from './single.ts'
 import type { Topology } from './topology.ts'
-import { parseRead, type Reading } from './records.ts'
+import { parseRead, printTransient, type Reading } from './records.ts'
 import { ErrorReply, Failures } from './replies.ts'
-import type { RetentionArgument, Scripts } from './scripts.ts'
+import type { RetentionArgument, Script, Scripts } from './scripts.ts'
 import { evalsha, loadScripts, Names, retentionArgument } from './scripts.ts'
 
 /** Ms in which the heads of all followed channels are compared with the log's. */
@@ -147,31 +138,56 @@ export class RedisLog implements ChannelLog {
     }
   }
 
-  async read(channel: string, after: Start, limit: PageLimit, stays = false): Promise<Page> {
+  async read(channel: string, after: Start, limit: PageLimit, stays = false): Promise<FeedPage> {
     const may = stays && this.#begins.take()
-    const { history, events, keys } = await this.#read(channel, after, limit, may)
+    const { history, events, keys, erasures } = await this.#read(channel, after, limit, may)
     if (may && keys !== 'made') this.#begins.giveBack()
-    const page = pageOf(history, place(history, after), events)
+    const page = { ...pageOf(history, place(history, after), events), erasures }
     return keys === 'absent' ? { ...page, unbegun: true } : page
   }
 
-  async relay(_channel: string, _drafts: readonly Draft[]): Promise<number> {
-    throw new LogRefused('Redis can not yet')
+  async relay(channel: string, drafts: readonly Draft[]): Promise<number> {
+    const time = Date.now()
+    try {
+      if (drafts.length > 0) await this.#topology.relay(channel, printTransient(time, drafts))
+      return time
+    } catch (error) {
+      throw this.failures.note('relay', channel, error)
+    }
   }
 
-  async erase(_channel: string, _event: Position): Promise<boolean> {
-    throw new LogRefused('Redis can not yet')
+  async erase(channel: string, { epoch, offset }: Position): Promise<boolean> {
+    const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, ['c'])]
+    return (await this.#change(channel, this.#scripts.erase, keys, [epoch, offset])) === 1
   }
 
-  async clear(_channel: string): Promise<Position> {
-    throw new LogRefused('Redis can not yet')
+  async clear(channel: string): Promise<Position> {
+    const head = await this.#change(channel, this.#scripts.clear, this.#names.keys(channel), [])
+    return parsePosition(`${head}`) as Position
+  }
+
+  /** Whatever it does once does the same twice. */
+  async #change(
+    channel: string,
+    script: Script,
+    keys: readonly string[],
+    more: Argument[],
+  ): Promise<unknown> {
+    const args = [randomEpoch(), this.#retention(channel), this.#names.feed(channel), ...more]
+    try {
+      const slot = this.#topology.slot(channel)
+      return await this.#topology.call(slot, { args: evalsha(script, keys, args), again: true })
+    } catch (error) {
+      throw this.failures.note('erase', channel, error)
+    }
   }
 
   async state(channel: string): Promise<ChannelState> {
     const { history } = await this.#read(channel, 'latest', HEAD, false)
     const count = history.head - history.floor
     const { epoch, offset } = floorOf(history)
-    return { head: headOf(history), tail: count === 0 ? undefined : { epoch, offset: offset + 1 }, count }
+    const tail = count === 0 ? undefined : { epoch, offset: offset + 1 }
+    return { head: headOf(history), tail, count, ...(history.over ? { ended: true } : {}) }
   }
 
   /** Calls members.lua for a channel, with keys beside its own. Text is answered as Buffers. Raises LogUnavailable. */
@@ -254,7 +270,7 @@ export class RedisLog implements ChannelLog {
     const keys = channels.flatMap(channel => this.#names.keys(channel))
     const call = { args: evalsha(this.#scripts.heads, keys, channels.map(this.#retention)), again: true }
     const heads = await this.#topology.call(this.#topology.slot(channels[0] ?? ''), call)
-    return (heads as string[]).map(head => (head === '-' ? 'absent' : parsePosition(head)))
+    return (heads as string[]).map(parseHead)
   }
 
   /** While Redis is full: a read trims what has become too old, also where load balancers send no more appends. */
@@ -266,4 +282,12 @@ export class RedisLog implements ChannelLog {
       this.read(channel, 'latest', HEAD).catch(() => {})
     }
   }
+}
+
+/** What heads.lua says of a channel. */
+function parseHead(text: string): Head {
+  if (text === '-') return 'absent'
+  const [position = '', erasures] = text.split(' ')
+  const at = parsePosition(position)
+  return at && { ...at, erasures: Number(erasures) }
 }

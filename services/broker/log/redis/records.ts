@@ -1,11 +1,13 @@
 // Records: how an event lies in Redis and travels through pub/sub. redis/channel.lua says what they hold.
 
-import type { Draft, LogEvent } from '../../event/event.ts'
+import type { Draft, Kind, LogEvent } from '../../event/event.ts'
 import { encodeEvent } from '../../event/event.ts'
+import { parsePosition, printPosition } from '../../event/position.ts'
 import { packTags, unpackTags } from '../../event/tags.ts'
 import type { EndedEpoch, History } from '../history.ts'
 import type { Receipt } from '../log.ts'
-import { LogRefused } from '../log.ts'
+import { ChannelEnded, HeadMoved, LogRefused } from '../log.ts'
+import type { Argument } from './connection.ts'
 import { ErrorReply } from './replies.ts'
 
 const BASE64 = 1
@@ -13,6 +15,10 @@ const LOW = 2
 /** The type is followed by `|` and the tags. */
 const TAGS = 4
 const TAGS_MARK = '|'
+const END = 8
+const ERASED = 16
+/** Only in a message: the record has no position. */
+const TRANSIENT = 32
 const NEWLINE = 0x0a
 
 /** Version, epoch, offset, time, sum, bytes, flags and type, as they stand in a record. */
@@ -20,11 +26,45 @@ type Head = [string, string, string, string, string, string, string, string]
 
 /** What `append.lua` is told of an event besides its data. */
 export function specOf(draft: Draft): string {
-  const { encoding, priority, type = '', tags, idempotencyKey = '' } = draft
-  const flags =
+  const { idempotencyKey = '' } = draft
+  return `${flagsOf(draft)} ${kindOf(draft)} ${idempotencyKey}`
+}
+
+function flagsOf({ end, encoding, priority, tags }: Draft): number {
+  if (end) return END
+  return (
     (encoding === 'base64' ? BASE64 : 0) + (priority === 'low' ? LOW : 0) + (tags === undefined ? 0 : TAGS)
-  const packed = tags === undefined ? '' : TAGS_MARK + packTags(tags)
-  return `${flags} ${type}${packed} ${idempotencyKey}`
+  )
+}
+
+function kindOf({ type = '', tags }: Draft): string {
+  return tags === undefined ? type : type + TAGS_MARK + packTags(tags)
+}
+
+/** How many events an append has, and for which head alone it is. */
+export function countOf({ length, 0: first }: readonly Draft[]): Argument {
+  const ifHead = first?.ifHead
+  if (ifHead === undefined) return length
+  return `${length} ${ifHead === 'none' ? ifHead : printPosition(ifHead)}`
+}
+
+/** Transient events, as one message. */
+export function printTransient(time: number, drafts: readonly Draft[]): Buffer {
+  return Buffer.concat(
+    drafts.flatMap(draft => {
+      const { data } = draft
+      const flags = flagsOf(draft) | TRANSIENT
+      return [Buffer.from(`1 0 0 ${time} 0 ${data.length} ${flags} ${kindOf(draft)}\n`), data]
+    }),
+  )
+}
+
+/** Begins a message that says how often something of the channel was erased: see tellErased in channel.lua. */
+const ERASURE = 0x21
+
+/** How often something was erased, if that is what a message says. */
+export function parseErasure(message: Buffer): number | undefined {
+  return message[0] === ERASURE ? Number(message.toString('latin1', 1)) : undefined
 }
 
 /**
@@ -41,20 +81,27 @@ export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): 
     const [, epoch, offset, time, , length, flags, kind] = head as Head
     const size = +length
     const end = line + 1 + size
-    if (!(end <= bytes.length && +offset > 0 && +time >= 0))
+    const isTransient = (+flags & TRANSIENT) !== 0
+    if (!(end <= bytes.length && (+offset > 0 || isTransient) && +time >= 0))
       throw new LogRefused('Redis holds an event that is damaged', 'damaged')
     const event = {
       channel,
-      epoch,
+      epoch: isTransient ? '' : epoch,
       offset: +offset,
       time: +time,
       ...typeAndTags(kind, (+flags & TAGS) !== 0),
       encoding: +flags & BASE64 ? ('base64' as const) : undefined,
       low: (+flags & LOW) !== 0,
+      kind: +flags < END ? undefined : kindIn(+flags),
     }
     into.push(encodeEvent(event, bytes.subarray(line + 1, end)))
     at = end
   }
+}
+
+function kindIn(flags: number): Kind | undefined {
+  if (flags & TRANSIENT) return 'transient'
+  return flags & ERASED ? 'erased' : flags & END ? 'end' : undefined
 }
 
 function typeAndTags(kind: string, tagged: boolean): Pick<LogEvent, 'type' | 'tags'> {
@@ -68,6 +115,7 @@ function typeAndTags(kind: string, tagged: boolean): Pick<LogEvent, 'type' | 'ta
  * why there are none.
  */
 export function parseReceipts(line: string, count: number): Receipt[] {
+  if (line.startsWith('!')) throw notAppended(line)
   if (line.startsWith('-')) throw new ErrorReply(`Redis answered: ${line.slice(1)}`, line.slice(1))
   const fields = line.split(' ')
   const epoch = fields[0] as string
@@ -88,23 +136,33 @@ export function parseReceipts(line: string, count: number): Receipt[] {
   return receipts
 }
 
+function notAppended(line: string): Error {
+  const [word, head = ''] = line.split(' ')
+  const at = parsePosition(head)
+  if (at === undefined) return new ErrorReply(`Redis answered: ${line}`, line)
+  return word === '!ended' ? new ChannelEnded(at) : new HeadMoved(at)
+}
+
 /** What `read.lua` answers. */
 export interface Reading {
   readonly history: History
   readonly events: LogEvent[]
   /** Whether the channel has keys, or has got them now. */
   readonly keys: 'there' | 'made' | 'absent'
+  /** How often something of it was erased. */
+  readonly erasures: number
 }
 
 export function parseRead(channel: string, reply: unknown): Reading {
-  const [epoch, ended, head, floor, keys, ...records] = reply as [
-    ...[epoch: Buffer, ended: Buffer, head: number, floor: number, keys: Buffer],
+  const [epoch, ended, head, floor, state, ...records] = reply as [
+    ...[epoch: Buffer, ended: Buffer, head: number, floor: number, state: Buffer],
     ...Buffer[],
   ]
   const events: LogEvent[] = []
   for (const record of records) parseRecords(channel, record, events)
-  const history = { epoch: `${epoch}`, ended: parseEnded(`${ended}`), head, floor }
-  return { history, events, keys: `${keys}` as Reading['keys'] }
+  const [keys, over, erasures] = `${state}`.split(' ') as [Reading['keys'], string, string]
+  const history = { epoch: `${epoch}`, ended: parseEnded(`${ended}`), head, floor, over: over === '1' }
+  return { history, events, keys, erasures: +erasures }
 }
 
 /** A record of the node's own that is never appended: with nothing but data. */

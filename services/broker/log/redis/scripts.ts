@@ -19,6 +19,8 @@ export interface Scripts {
   /** Of presence. */
   readonly members: Script
   readonly leases: Script
+  readonly erase: Script
+  readonly clear: Script
 }
 
 /** What presence counts leases by, ms. */
@@ -52,6 +54,8 @@ export function loadScripts(idempotencyWindow: number, sharded: boolean): Script
     heads: script(constants, 'heads'),
     members: script(constants, 'members', 'append', 'read'),
     leases: script({ ...constants, LEASE, OUTAGE }, 'leases'),
+    erase: script(constants, 'erase'),
+    clear: script(constants, 'clear'),
   }
 }
 

@@ -88,8 +88,8 @@ export class Master {
         if (error instanceof ErrorReply) role.changed()
       },
     })
-    const send = (args: Argument[]) => this.call({ args }) as Promise<string>
-    this.#appends = new Appends({ script: scripts.append, names, retention: PROBE_RETENTION, send })
+    const send = (call: Call) => this.call(call)
+    this.#appends = new Appends({ script: scripts.append, names, retention: PROBE_RETENTION, sharded, send })
   }
 
   get at(): HostPort {
@@ -123,13 +123,11 @@ export class Master {
     if (!this.#options.sharded) await this.#openProbe()
   }
 
-  /** Calls a script. Raises LogUnavailable. */
+  /** Raises LogUnavailable. */
   async call(call: Call): Promise<unknown> {
-    const { args, buffers, again } = call
+    const { command = 'evalsha', args, buffers, again } = call
     try {
-      return await (buffers
-        ? this.#commands.callBuffer('evalsha', args)
-        : this.#commands.call('evalsha', args))
+      return await (buffers ? this.#commands.callBuffer(command, args) : this.#commands.call(command, args))
     } catch (error) {
       if (!(error instanceof ErrorReply && error.reply.startsWith('NOSCRIPT'))) throw error
       const loaded = this.#load()

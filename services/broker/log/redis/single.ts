@@ -4,7 +4,7 @@ import type { HostPort } from './url.ts'
 import type { Draft } from '../../event/event.ts'
 import type { Receipt } from '../log.ts'
 import { Appends } from './append-batcher.ts'
-import { type Argument, RedisConnection } from './connection.ts'
+import { RedisConnection } from './connection.ts'
 import { Master } from './server.ts'
 import type { Call, Topology, TopologyOptions } from './topology.ts'
 
@@ -31,8 +31,8 @@ export class SingleMaster implements Topology {
       tookAway() {},
     })
     const { scripts, names, retention } = options
-    const send = (args: Argument[]) => this.#master.call({ args }) as Promise<string>
-    this.#appends = new Appends({ script: scripts.append, names, retention, send })
+    const send = (call: Call) => this.#master.call(call)
+    this.#appends = new Appends({ script: scripts.append, names, retention, sharded: false, send })
     this.#watches = options.endpoint.kind === 'sentinel' ? this.#watch(options) : []
   }
 
@@ -48,6 +48,10 @@ export class SingleMaster implements Topology {
 
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
     return this.#appends.append(channel, drafts)
+  }
+
+  relay(channel: string, message: Buffer): Promise<void> {
+    return this.#appends.relay(channel, message)
   }
 
   call(_slot: number, call: Call): Promise<unknown> {

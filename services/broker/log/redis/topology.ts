@@ -30,8 +30,10 @@ export interface TopologyOptions {
   readonly events: TopologyEvents
 }
 
-/** One EVALSHA. */
+/** One EVALSHA, or a PUBLISH. */
 export interface Call {
+  /** EVALSHA unless given. */
+  readonly command?: 'publish' | 'spublish'
   readonly args: Argument[]
   /** Text is answered as Buffers. */
   readonly buffers?: boolean
@@ -46,6 +48,8 @@ export interface Topology {
   open(): Promise<void>
   /** Appends to one channel, never twice. Raises LogUnavailable. */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]>
+  /** Publishes a message on a channel's pub/sub channel, behind what was appended to it before. Raises LogUnavailable. */
+  relay(channel: string, message: Buffer): Promise<void>
   /** Calls a script that works on channels of one slot. Raises LogUnavailable. */
   call(slot: number, call: Call): Promise<unknown>
   /** The slot of a channel, or of its pub/sub channel. */

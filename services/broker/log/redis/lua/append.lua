@@ -1,14 +1,36 @@
 -- Appends events to channels: those of one channel together, each channel on its own. KEYS: four for each channel.
--- ARGV: random epoch name; then for each channel its pub/sub channel, its retention, how many events, and for each event
+-- ARGV: random epoch name; then for each channel its pub/sub channel, its retention, how many events (and, where they are
+-- for a head alone, a space and that head, or "none": see isAtHead in history.ts), and for each event
 -- "<flags> <type> <idempotency key>" (the last two may be empty) and its data.
 -- Returns a line for each channel: epoch, time and offset of the first new event, then for each repeat its place
 -- among the channel's events, from 0, and epoch, offset and time of the first result. "-" begins a line that says
--- why nothing of that channel was appended.
+-- why nothing of that channel was appended; "!ended" and "!moved" and the head where it has ended, or its head is another.
 
 local MESSAGE = 256 * 1024
 
+-- The same as isAtHead in history.ts.
+local function isAtHead(c, ifHead)
+  if ifHead == 'none' then return c.base == c.floor and c.base == tonumber(string.match(c.ended, '%d+$') or 0) end
+  if ifHead == c.epoch .. '-' .. int(c.base) then return true end
+  local unbegun = c.base == 0 and string.match(ifHead, '^(%w+)-0$')
+  return unbegun and string.find(' ' .. c.ended .. ' ', ' ' .. unbegun .. ':0 ', 1, true)
+end
+
+-- Why nothing can be appended; nil where it can.
+local function refusal(c, ifHead)
+  local word = c.over and '!ended ' or ifHead and not isAtHead(c, ifHead) and '!moved '
+  if not word then return nil end
+  if c.absent then return word .. provisional(c.keys, 0) .. '-0' end
+  -- An epoch that is told has to be noted.
+  if c.begun then
+    save(c)
+    refresh(c)
+  end
+  return word .. c.epoch .. '-' .. int(c.base)
+end
+
 -- The arguments `from` to `upto` are the events.
-local function append(keys, feed, keep, from, upto)
+local function append(keys, feed, keep, ifHead, from, upto)
   local c = open(keys, ARGV[1], keep)
   local now = window(c)
   local looked, current, previous
@@ -36,6 +58,11 @@ local function append(keys, feed, keep, from, upto)
       new[#new + 1] = { flags = flags, kind = kind, key = key, data = ARGV[i + 1] }
       if key ~= '' then own[key] = #new end
     end
+  end
+
+  if #new > 0 and (ifHead or c.over) then
+    local why = refusal(c, ifHead)
+    if why then return why end
   end
 
   local before = { time = c.time, sum = c.sum, floor = c.floor }
@@ -126,6 +153,7 @@ local function append(keys, feed, keep, from, upto)
       table.insert(messages[#messages], text)
     end
     save(c)
+    if new[#new].flags == END then call('HSET', c.keys[1], 'o', 1) end
     for i, event in ipairs(new) do
       if event.key ~= '' then
         if not (current or c.partial) then
@@ -154,8 +182,12 @@ end
 local lines, at = {}, 2
 for i = 1, #KEYS, 4 do
   local keys = { KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3] }
-  local feed, keep, count = ARGV[at], retention(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  local done, answer = pcall(append, keys, feed, keep, at + 3, at + 2 + 2 * count)
+  local feed, keep, count, ifHead = ARGV[at], retention(ARGV[at + 1]), tonumber(ARGV[at + 2]), nil
+  if not count then
+    count, ifHead = string.match(ARGV[at + 2], '^(%d+) (%S+)$')
+    count = tonumber(count)
+  end
+  local done, answer = pcall(append, keys, feed, keep, ifHead, at + 3, at + 2 + 2 * count)
   if not done then answer = '-' .. string.gsub(type(answer) == 'table' and answer.err or answer, '%s+', ' ') end
   lines[#lines + 1] = answer
   at = at + 3 + 2 * count

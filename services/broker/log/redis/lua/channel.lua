@@ -9,19 +9,24 @@
 --
 -- A channel has four keys, made together and expiring together:
 --   1 hash: r replid of the master that wrote last, e epoch, g ended epochs ("name:end name:end", oldest first),
---     h offset, t time and u sum of the head; f floor, ft and fu: time and sum of the event after it
+--     h offset, t time and u sum of the head; f floor, ft and fu: time and sum of the event after it;
+--     o 1 where the channel has ended, z how often something of it was erased
 --   2 stream: one record an event, its id <offset>-0
 --   3, 4 hashes: the idempotency keys of the even and of the odd windows, "epoch offset time" each; the
 --     field " " is the number of the window
 -- A record is "1 <epoch> <offset> <time> <sum> <bytes> <flags> <type>\n<data>", sum being the bytes of data of
 -- all events before it. Flags add up: 1 the data is base64, 2 low priority, 4 the type is followed by "|" and the tags
--- (application/x-www-form-urlencoded). Times and sums only grow, so the floor is found by search, not by a walk.
+-- (application/x-www-form-urlencoded), 8 the end of the channel, 16 erased. Times and sums only grow, so the floor is
+-- found by search, not by a walk.
 --
 -- Scripts are not rolled back: they check and plan first, and their first write is one that Redis refuses when
 -- it is out of memory, read only or may not write, so a refused script has written nothing. A channel that is there
 -- is trimmed first: that is allowed out of memory, and after a first write Redis refuses none.
 
 local call = redis.call
+
+-- The flags of the record of an end.
+local END = '8'
 
 -- A number as it goes into text: Lua prints those above 1e14 with an exponent.
 local function int(number)
@@ -162,10 +167,12 @@ end
 --   floor; least: what the floor may not be below; moved: the floor is another than the stored one
 --   begun: its epoch is new; made: keys were made, so they have no expiry yet
 --   absent: it has no keys; partial: keys are missing
+--   over: it has ended; erasures: how often something of it was erased
 local function open(keys, name, keep)
   local c = { keys = keys, name = name, keep = keep, now = now, replid = master, entries = {}, least = 0 }
   local there = call('EXISTS', unpack(keys))
-  local m = there > 0 and call('HMGET', keys[1], 'r', 'e', 'g', 'h', 't', 'u', 'f', 'ft', 'fu') or {}
+  local m = there > 0 and call('HMGET', keys[1], 'r', 'e', 'g', 'h', 't', 'u', 'f', 'ft', 'fu', 'o', 'z') or {}
+  c.over, c.erasures = m[10] == '1', tonumber(m[11] or 0)
   c.partial, c.absent = there < 4, there == 0
   if m[1] then
     c.epoch, c.ended = m[2], m[3]
@@ -184,8 +191,9 @@ local function open(keys, name, keep)
     if there > 0 and call('EXISTS', keys[2]) == 1 then
       c.head = lastOffset(c)
       local last = call('XREVRANGE', keys[2], '+', '-', 'COUNT', 1)[1]
-      local time = last and string.match(string.sub(last[2][2], 1, 128), '^1 %w+ %d+ (%d+) ')
-      c.time = tonumber(time or c.now)
+      local head = last and string.sub(last[2][2], 1, 128) or ''
+      local time, flags = string.match(head, '^1 %w+ %d+ (%d+) %d+ %d+ (%d+) ')
+      c.time, c.over = tonumber(time or c.now), flags == END
     end
     if c.absent then c.ended = provisional(keys, 1) .. ':0 ' .. provisional(keys, 0) .. ':0' end
     c.base, c.floor = c.head, c.head
@@ -208,6 +216,15 @@ local function moving(c)
   return SHARDED and type(redis.pcall('EXISTS', c.keys[1] .. '?')) == 'table'
 end
 
+-- The epoch of the event at `offset`, and the last offset that has it.
+local function epochAt(c, offset)
+  for name, last in string.gmatch(c.ended, '(%w+):(%d+)') do
+    last = tonumber(last)
+    if offset <= last then return name, last end
+  end
+  return c.epoch, c.head
+end
+
 -- Removes what is below the floor: whole nodes of the stream, which lag at most 4 KiB or one event, and at most so
 -- many of its entries.
 local function trim(c, most)
@@ -218,7 +235,9 @@ end
 local function save(c)
   if (c.moved or c.begun) and not c.absent then trim(c, 1000) end
   call('HSET', c.keys[1], 'h', c.head, 't', c.time, 'u', c.sum)
-  if c.begun then call('HSET', c.keys[1], 'r', c.replid, 'e', c.epoch, 'g', c.ended) end
+  if c.begun then
+    call('HSET', c.keys[1], 'r', c.replid, 'e', c.epoch, 'g', c.ended, 'o', c.over and 1 or '')
+  end
   if c.begun or c.moved or c.base == c.floor then
     local next = entry(c, c.floor + 1) or { time = '', sum = '' }
     call('HSET', c.keys[1], 'f', c.floor, 'ft', next.time, 'fu', next.sum)
@@ -243,4 +262,11 @@ local function refresh(c)
   if not c.made and call('PTTL', c.keys[1]) >= ttl / 2 then return end
   -- Where Redis may not write just now, a reader need not know.
   for _, key in ipairs(c.keys) do redis.pcall('PEXPIREAT', key, c.now + ttl) end
+end
+
+-- Something was erased: tells all nodes, which keep it in memory.
+local function tellErased(c, feed)
+  c.erasures = c.erasures + 1
+  call('HSET', c.keys[1], 'z', c.erasures)
+  call(PUBLISH, feed, '!' .. c.erasures)
 end

@@ -1,8 +1,8 @@
 -- Reads what is after a position of one channel. KEYS: the channel's. ARGV: random epoch name, retention, the position:
 -- epoch and offset, "<" for the oldest readable event or ">" for the head; the most events and the most bytes; 1 where
 -- a channel without keys may get them.
--- Returns epoch, ended epochs, head, floor, whether the channel has keys ("there", "made", "absent"), then the records
--- after the place where history.ts puts the reader.
+-- Returns epoch, ended epochs, head, floor, whether the channel has keys ("there", "made", "absent") and has ended (0, 1)
+-- and how often something of it was erased, then the records after the place where history.ts puts the reader.
 
 local c = open(KEYS, ARGV[1], retention(ARGV[2]))
 local epoch, offset = ARGV[3], tonumber(ARGV[4])
@@ -45,15 +45,6 @@ local function fitting(start)
   return not broken and fits or nil
 end
 
--- The epoch of the event at `offset`, and the last offset that has it.
-local function epochAt(offset)
-  for name, last in string.gmatch(c.ended, '(%w+):(%d+)') do
-    last = tonumber(last)
-    if offset <= last then return name, last end
-  end
-  return c.epoch, c.head
-end
-
 -- The records after `start`; nil where the stream has lost one of them, and where one of another epoch is in the place
 -- of one of them, its offset.
 local function records(start)
@@ -67,7 +58,7 @@ local function records(start)
     if each[1] ~= int(offset) .. '-0' then return nil end
     if offset > upto then
       local name
-      name, upto = epochAt(offset)
+      name, upto = epochAt(c, offset)
       begins = '1 ' .. name .. ' '
     end
     found[i] = each[2][2]
@@ -102,6 +93,7 @@ elseif c.begun or c.moved then
 end
 if state ~= 'absent' then refresh(c) end
 
+state = state .. ' ' .. (c.over and 1 or 0) .. ' ' .. c.erasures
 local reply = { c.epoch, c.ended, c.head, c.floor, state }
 for i, each in ipairs(page) do reply[5 + i] = each end
 return reply
