@@ -82,6 +82,7 @@ export default defineConfig({
         text: 'Operate',
         items: [
           page('Health and metrics', '/operate/metrics'),
+          page('Traces', '/operate/tracing'),
           page('Stopping a node', '/operate/stopping'),
           page('Server control', '/admin'),
           page('Sizing', '/operate/sizing'),

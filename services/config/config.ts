@@ -59,6 +59,7 @@ export interface Config extends LimitSettings {
   readonly tokenQuery: boolean
   readonly rulesFile: string | undefined
   readonly socketIo: boolean
+  readonly otel: boolean
   /** /docs; undefined: but on a pure writer. */
   readonly docs: boolean | undefined
   /** Size from which messages to ws clients are compressed, if they like; 0: none is. */

@@ -204,6 +204,13 @@ export const SETTINGS = {
     default: '0',
     doc: '1: takes Socket.IO clients at /socket.io/',
   }),
+  otel: setting({
+    group: 'Process',
+    env: 'FANWIRE_OTEL',
+    kind: onOff,
+    default: '0',
+    doc: '1: sends OpenTelemetry traces of events, as OTEL_EXPORTER_OTLP_ENDPOINT and others of its variables say',
+  }),
   docs: optional({
     group: 'Process',
     env: 'FANWIRE_DOCS',

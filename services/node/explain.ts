@@ -4,6 +4,7 @@ import { AccessRefused } from '../broker/access/access.ts'
 import { LogRefused, LogUnavailable } from '../broker/log/log.ts'
 import type { Config } from '../config/config.ts'
 import { CertificateRefused } from '../http/certificate.ts'
+import { PackagesMissing } from '../http/tracing/packages.ts'
 import type { Ports } from './listen.ts'
 
 /** Which setting chose a port. */
@@ -22,7 +23,8 @@ export function explain(error: unknown, config: Pick<Config, 'host' | Ports>): s
     return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
   }
   if (error instanceof LogRefused) return `the log can not be used: ${error.message}`
-  if (error instanceof CertificateRefused || error instanceof AccessRefused) return error.message
+  const refused = [CertificateRefused, AccessRefused, PackagesMissing].some(kind => error instanceof kind)
+  if (refused) return error.message
   const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }
   const setting = settingOf(port, config)
   switch (code) {

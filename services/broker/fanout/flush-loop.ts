@@ -25,6 +25,8 @@ export class FlushLoop {
   readonly #behind = new Set<CatchesUp>()
   #corked: CatchesUp[] = []
   #scheduled = false
+  /** Hears of each whose readers were all visited. */
+  flushed: ((flushable: Flushable) => void) | undefined
 
   flushSoon(flushable: Flushable): void {
     this.#news.add(flushable)
@@ -62,6 +64,7 @@ export class FlushLoop {
     for (const flushable of this.#news) {
       this.#news.delete(flushable)
       if (!flushable.flush(deadline)) this.#news.add(flushable)
+      else this.flushed?.(flushable)
       if (performance.now() > deadline) break
     }
     deadline = performance.now() + SLICE_MS
