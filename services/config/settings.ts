@@ -209,7 +209,7 @@ export const SETTINGS = {
     env: 'FANWIRE_OTEL',
     kind: onOff,
     default: '0',
-    doc: '1: sends OpenTelemetry traces of events, as OTEL_EXPORTER_OTLP_ENDPOINT and others of its variables say',
+    doc: '1: sends OpenTelemetry traces of events; its own variables OTEL_… say where to',
   }),
   docs: optional({
     group: 'Process',

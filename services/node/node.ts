@@ -38,7 +38,7 @@ export async function start(
   })
   const app = buildServer(context, logger)
   if (config.metricsPort !== undefined) app.decorate('operations', new Operations(context, logger))
-  if (config.otel) await (await import('../http/tracing/index.ts')).trace(app)
+  if (config.otel) (await import('../http/tracing/index.ts')).trace(app)
   for (const service of ROLES[config.role]) await app.register(service)
   await app.ready()
   hub.start()

@@ -17,8 +17,8 @@ import { parseTraceparent, printTraceparent, TRACEPARENT } from './traceparent.t
 const MAX_TAGS = 16
 
 /** Traces what the server publishes and delivers from now on. To be called before its routes are added. Raises PackagesMissing. */
-export async function trace(app: FastifyInstance, packages?: Packages): Promise<void> {
-  const { api, sdk, resources, otlp } = packages ?? (await loadPackages())
+export function trace(app: FastifyInstance, packages = loadPackages()): void {
+  const { api, sdk, resources, otlp } = packages
   const own = resources.resourceFromAttributes({ 'service.name': 'fanwire', 'service.version': VERSION })
   const provider = new sdk.BasicTracerProvider({
     // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.

@@ -1,6 +1,7 @@
 // The packages of OpenTelemetry that traces need. They are not installed with fanwire, so nothing here relies on their
 // types: what is used of them is said here.
 
+import { createRequire } from 'node:module'
 import type * as Api from '@opentelemetry/api'
 
 interface Provider {
@@ -44,21 +45,23 @@ const VERSIONS = {
 } as const
 
 /** Raises PackagesMissing. */
-export async function loadPackages(
-  load = (name: string): Promise<unknown> => import(name),
-): Promise<Packages> {
-  const loaded = await Promise.all(
-    Object.entries(VERSIONS).map(async ([key, [name]]) => [key, await load(name).catch(missing)] as const),
-  )
-  return Object.fromEntries(loaded) as unknown as Packages
+export function loadPackages(load: (name: string) => unknown = createRequire(import.meta.url)): Packages {
+  const loaded = Object.entries(VERSIONS).map(([key, [name]]) => [key, loadOne(load, name)])
+  return Object.fromEntries(loaded) as Packages
 }
 
-function missing(error: unknown): never {
-  if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+function loadOne(load: (name: string) => unknown, name: string): unknown {
+  try {
+    return load(name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    throw new PackagesMissing(missing())
+  }
+}
+
+function missing(): string {
   const names = Object.values(VERSIONS)
     .map(([name, version]) => `${name}@${version}`)
     .join(' ')
-  throw new PackagesMissing(
-    `FW_OTEL_PACKAGES: FANWIRE_OTEL=1 needs packages that are not installed: npm install ${names}`,
-  )
+  return `FW_OTEL_PACKAGES: FANWIRE_OTEL=1 needs packages that are not installed: npm install ${names}`
 }
