@@ -15,6 +15,7 @@ export const CODES = {
   FW_BAD_CHANNEL: code(400, 'a channel name is missing, malformed or reserved'),
   FW_BAD_TYPE: code(400, 'an event type is malformed or reserved'),
   FW_BAD_TAG: code(400, 'a tag has a malformed name or value, or an event has too many'),
+  FW_BAD_FILTER: code(400, 'a filter is malformed or too large, or there is not one a channel'),
   FW_BAD_CURSOR: code(400, 'a cursor is malformed, or has not one entry a channel'),
   FW_BAD_PARAMETER: code(
     400,
@@ -58,6 +59,7 @@ export const CODES = {
   FW_TRANSFER_ENCODING: code(501, 'the body has a transfer coding other than chunked'),
   FW_TOO_MANY_CONNECTIONS: code(503, 'the node holds as many connections as it may', true),
   FW_TOO_MANY_FOLLOWED: code(503, 'the node follows as many channels as it may', true),
+  FW_TOO_MANY_FILTERS: code(503, 'the node has as many different filters of a channel as it may', true),
   FW_LOG_UNAVAILABLE: code(503, 'the log can not be reached, or can not say that it holds the event', true),
   FW_OVERLOADED: code(
     503,

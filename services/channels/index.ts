@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { checkedReadable } from '../broker/event/names.ts'
+import { letsThrough } from '../broker/fanout/selection.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
 import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
 import { Type } from '../http/schema.ts'
@@ -82,7 +83,8 @@ export const channels = fp(
             ? undefined
             : await log.read(channel, { epoch, offset: offset - 1 }, { events: 1, bytes: 1 })
         const event = page?.events[0]
-        if (event === undefined || !samePosition(event, position)) {
+        const { filter } = access.may(request.identity, 'history', channel)
+        if (event === undefined || !samePosition(event, position) || !letsThrough(filter, event)) {
           throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no more')
         }
         const headers = caching(id, isShared(request))

@@ -6,6 +6,7 @@ import type { Access, Lapse } from '../broker/access/access.ts'
 import { type Identity, nextEndOf } from '../broker/access/identity.ts'
 import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
+import type { ReadGrant } from '../broker/fanout/reader.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import { FanwireError } from '../errors.ts'
 
@@ -16,6 +17,8 @@ export interface Held {
   readonly channels: readonly string[]
   /** Where it stands in one of them; undefined where that is not known. */
   positionIn(channel: string): Position | undefined
+  /** What its grant let through when it began to read; undefined where that is not known. */
+  grantIn?(channel: string): ReadGrant | undefined
   /** Its socket is full: it takes nothing. */
   readonly blocked?: boolean
   /** Tells the client why, and ends. */
@@ -182,10 +185,19 @@ export class Clients {
     const { identity, lapsed } = this.#access.withoutLapsed(client.identity, now)
     if (lapsed !== undefined) this.#become(client, identity)
     for (const channel of client.held.channels) {
-      if (this.#access.may(identity, 'subscribe', channel).allowed) continue
+      if (this.#access.may(identity, 'subscribe', channel).allowed && !this.#isFilteredAnew(client, channel))
+        continue
       this.#drop(client, channel, lapsed === undefined ? forbidden(channel) : LAPSED[lapsed])
       if (!this.#clients.has(client)) return
     }
+  }
+
+  /** Another filter holds than when it began: it comes back with its cursor, and has that. */
+  #isFilteredAnew({ held, identity }: Entry, channel: string): boolean {
+    const began = held.grantIn?.(channel)
+    return (
+      began !== undefined && began.filter !== this.#access.filterOf(identity, channel, began.looksBack)?.key
+    )
   }
 
   #drop(client: Entry, channel: string, reason: CloseReason): void {

@@ -2,7 +2,7 @@
 // once for both.
 
 import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
-import type { Gap } from '../broker/event/position.ts'
+import type { Gap, Position } from '../broker/event/position.ts'
 import { chunkOf, dataOf, LAST_CHUNK } from '../http/chunks.ts'
 
 /** The two forms of the body. */
@@ -19,6 +19,7 @@ export interface BodyFrames {
   /** As one chunk. */
   readonly stretch: Framing['stretch']
   gap(channel: string, gap: Gap, cursor: string): string
+  passed(channel: string, at: Position, cursor: string): string
   readonly heartbeat: string
   closing(reason: CloseReason): string
 }
@@ -31,6 +32,7 @@ export function bodyFraming(wire: string, frames: BodyFrames): BodyFraming {
     opening: cursor => chunkOf(frames.opening(cursor)),
     stretch: frames.stretch,
     gap: (channel, gap, cursor) => chunkOf(frames.gap(channel, gap, cursor)),
+    passed: (channel, at, cursor) => chunkOf(frames.passed(channel, at, cursor)),
     heartbeat: chunkOf(frames.heartbeat),
     closing(reason) {
       const chunk = chunkOf(frames.closing(reason))
@@ -43,6 +45,7 @@ export function bodyFraming(wire: string, frames: BodyFrames): BodyFraming {
     opening: cursor => Buffer.from(frames.opening(cursor)),
     stretch: (events, from, to, cursorAfter) => dataOf(frames.stretch(events, from, to, cursorAfter)),
     gap: (channel, gap, cursor) => Buffer.from(frames.gap(channel, gap, cursor)),
+    passed: (channel, at, cursor) => Buffer.from(frames.passed(channel, at, cursor)),
     heartbeat: Buffer.from(frames.heartbeat),
     closing: reason => Buffer.from(frames.closing(reason)),
   }

@@ -4,6 +4,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import type { Connection } from '../broker/fanout/connection.ts'
+import type { Selection } from '../broker/fanout/selection.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import type { ConnectionBuckets } from '../broker/limits/limited.ts'
 import type { Publishing } from '../broker/publisher.ts'
@@ -14,11 +15,16 @@ import { clientErrorOf } from '../broker/log/client-error.ts'
 import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
-import { openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
+import { givenFor, openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
+import { commandSelection } from './select-query.ts'
 
 /** Commands of one connection under way before the node stops reading from it. */
 const MAX_UNDER_WAY = 64
 const PUBLISH_MEMBERS = new Set([...ENTRY_MEMBERS].filter(name => name !== 'channels'))
+
+/** What a subscribe command may say beside its channel. */
+export const SUBSCRIBE_OPTIONS = ['cursor', 'token', 'types', 'filter', 'every', 'newest'] as const
+type SubscribeOptions = Readonly<Record<string, unknown>>
 
 /** Writes the answer to a command that went well. Called before anything that the command brings. */
 export type Tell = (ok: object) => void
@@ -139,9 +145,11 @@ export class Commands {
     })
   }
 
-  /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` does. */
-  async subscribe(channel: unknown, cursor: unknown, token: unknown, tell: Tell): Promise<void> {
+  /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER, FW_TOO_MANY_FILTERS, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` does. */
+  async subscribe(channel: unknown, options: SubscribeOptions, tell: Tell): Promise<void> {
+    const { cursor, token } = options
     const name = checkedReadable(channel)
+    const selection = commandSelection(options)
     const start =
       cursor === undefined ? 'latest' : typeof cursor === 'string' ? parseStart(cursor) : undefined
     if (start === undefined) {
@@ -153,7 +161,7 @@ export class Commands {
     if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
     const release = this.#openAhead(name, start)
     try {
-      await this.#inTurn(() => this.#join(name, start, tell))
+      await this.#inTurn(() => this.#join(name, start, selection, tell))
     } finally {
       release()
     }
@@ -195,7 +203,7 @@ export class Commands {
     }
   }
 
-  async #join(name: string, start: Start, tell: Tell): Promise<void> {
+  async #join(name: string, start: Start, selection: Selection | undefined, tell: Tell): Promise<void> {
     const { context, connection } = this.#parts
     this.#requireNew(name)
     const most = context.config.maxChannels
@@ -212,9 +220,12 @@ export class Commands {
       const at = await opened.settle(start)
       if (this.#closed) return
       // Other rules may hold since it was asked.
-      requireReadable(this.#opener, { channels: [name], starts: [start] })
+      const wanted = { channels: [name], starts: [start], selections: [selection] }
+      requireReadable(this.#opener, wanted)
+      const [given] = givenFor(this.#opener, wanted)
+      opened.requireRoomFor(given?.selection)
       tell({ channel: name, cursor: printPosition(at) })
-      connection.join(opened, at)
+      connection.join(opened, at, given?.selection, given?.grant)
       joined = true
     } finally {
       opened.release()

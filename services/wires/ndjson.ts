@@ -3,7 +3,7 @@
 import type { LogEvent } from '../broker/event/event.ts'
 import { allocateChunk } from '../http/chunks.ts'
 import { type BodyFrames, type BodyFraming, bodyFraming } from './body-framing.ts'
-import { encodeGap, encodeOpening } from './objects.ts'
+import { encodeGap, encodeOpening, encodePassed } from './objects.ts'
 
 const NEWLINE = 0x0a
 
@@ -28,6 +28,7 @@ const lines: BodyFrames = {
     return chunk
   },
   gap: (channel, gap) => `{"gap":${encodeGap(channel, gap)}}\n`,
+  passed: (channel, at) => `{"passed":${encodePassed(channel, at)}}\n`,
   heartbeat: '\n',
   closing: ({ code, reason, retry }) => `${JSON.stringify({ close: { code, reason, retry } })}\n`,
 }

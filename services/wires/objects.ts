@@ -8,6 +8,11 @@ export function encodeGap(channel: string, gap: Gap): string {
   return `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`
 }
 
+/** The client wants none of the events of a channel up to this one. */
+export function encodePassed(channel: string, at: Position): string {
+  return `{"channel":"${channel}","cursor":"${printPosition(at)}"}`
+}
+
 /** A channel that was taken from a connection, which goes on with its others. */
 export function encodeDropped(channel: string, at: Position, { code, reason }: CloseReason): string {
   return JSON.stringify({ channel, cursor: printPosition(at), code, reason })

@@ -5,6 +5,8 @@ import type { Right } from '../broker/access/grants.ts'
 import type { Identity } from '../broker/access/identity.ts'
 import type { Start } from '../broker/event/position.ts'
 import type { Channel } from '../broker/fanout/channel.ts'
+import type { ReadGrant } from '../broker/fanout/reader.ts'
+import { narrowed, type Selection } from '../broker/fanout/selection.ts'
 import type { Hub } from '../broker/fanout/hub.ts'
 
 /** Who opens channels, and what with. */
@@ -14,10 +16,11 @@ export interface Opener {
   readonly identity: Identity
 }
 
-/** What is to be opened: a start for each channel. */
+/** What is to be opened: a start for each channel, and a selection where not everything is wanted. */
 export interface Wanted {
   readonly channels: readonly string[]
   readonly starts: readonly Start[]
+  readonly selections?: readonly (Selection | undefined)[]
 }
 
 /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN where the client may not read a channel, or not from there. */
@@ -32,6 +35,36 @@ export function requireReadable(
 function requireReadableFrom(access: Access, identity: Identity, channel: string, start: Start): void {
   access.require(identity, 'subscribe', channel)
   if (start !== 'latest') access.require(identity, 'history', channel)
+}
+
+/** What a channel's reader is to have. */
+export interface Given {
+  /** What it wants, of what its grant lets through. */
+  readonly selection: Selection | undefined
+  readonly grant: ReadGrant
+}
+
+/** Readers of whole channels share these. */
+const HISTORY: ReadGrant = { filter: undefined, looksBack: true }
+const NO_HISTORY: ReadGrant = { filter: undefined, looksBack: false }
+
+/** One a channel. */
+export function givenFor(
+  { access, identity }: Omit<Opener, 'hub'>,
+  { channels, starts, selections = [] }: Wanted,
+): Given[] {
+  return channels.map((channel, i) => {
+    const looksBack = starts[i] !== 'latest'
+    const filter = access.filterOf(identity, channel, looksBack)
+    const grant =
+      filter === undefined ? (looksBack ? HISTORY : NO_HISTORY) : { filter: filter.key, looksBack }
+    return { selection: narrowed(selections[i], filter), grant }
+  })
+}
+
+/** The same for what asks once. */
+export function selectionsFor(opener: Omit<Opener, 'hub'>, wanted: Wanted): (Selection | undefined)[] {
+  return givenFor(opener, wanted).map(({ selection }) => selection)
 }
 
 /** Opens channels whose readers stay, for as long as `use` takes and the readers that it leaves. All or nothing. */

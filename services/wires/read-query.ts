@@ -7,6 +7,8 @@ import { text, texts } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { parseCursor, type Start } from '../broker/event/position.ts'
+import type { Selection } from '../broker/fanout/selection.ts'
+import { readSelections, SELECTS } from './select-query.ts'
 
 /** Parameters that clients without headers send in place of `Last-Event-ID`. */
 const LAST_EVENT_ID = ['lastEventId', 'last_event_id', 'Last-Event-ID'] as const
@@ -24,10 +26,10 @@ const RESUMES = {
 
 /** The parameters of a wire: channels, a cursor, and its own. */
 export const readParameters = <P extends Record<string, TSchema>>(own: P) =>
-  Type.Object({ ...CHANNELS, ...own })
+  Type.Object({ ...CHANNELS, ...SELECTS, ...own })
 
 /** The same where `Last-Event-ID` wins over `cursor`. */
-export const resumeParameters = () => Type.Object({ ...CHANNELS, ...RESUMES })
+export const resumeParameters = () => Type.Object({ ...CHANNELS, ...SELECTS, ...RESUMES })
 
 export interface ReadRules<S extends TObject> {
   /** Where a reader begins that sends no cursor. */
@@ -44,6 +46,8 @@ export interface ReadQuery<V = object> {
   readonly channels: string[]
   /** One a channel. */
   readonly starts: Start[]
+  /** One a channel; undefined: everything. */
+  readonly selections: (Selection | undefined)[]
   /** The client resumes with a `Last-Event-ID` that is no cursor: all before `starts` may be lost to it. */
   readonly lost: boolean
   /** Those of the wire. */
@@ -59,7 +63,7 @@ interface Common {
   readonly 'Last-Event-ID'?: string
 }
 
-/** Raises FW_BAD_PARAMETER, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_CURSOR. */
+/** Raises FW_BAD_PARAMETER, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE. */
 export function readQuery<S extends TObject>(
   request: FastifyRequest,
   rules: ReadRules<S>,
@@ -72,6 +76,7 @@ export function readQuery<S extends TObject>(
   return {
     channels,
     starts: resumed ?? startsOf(cursorOf(query.cursor) || rules.begin, channels.length),
+    selections: readSelections(values, channels.length),
     lost: lastId !== undefined && resumed === undefined,
     values: values as Required<Static<S>>,
   }

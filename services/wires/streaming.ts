@@ -20,7 +20,7 @@ import { type Position, printCursor } from '../broker/event/position.ts'
 import { detach } from '../http/node/detach.ts'
 import { queuedBytes } from '../http/node/queued-bytes.ts'
 import type { BodyFraming } from './body-framing.ts'
-import { openFor, requireReadable } from './open-for.ts'
+import { type Given, givenFor, openFor, requireReadable } from './open-for.ts'
 import type { ReadQuery } from './read-query.ts'
 
 /** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */
@@ -44,6 +44,23 @@ export interface Streaming {
 /** Where each channel's reader begins, which stays. Raises LogUnavailable. */
 export function resolveAll(channels: readonly Channel[], query: ReadQuery): Promise<Position[]> {
   return Promise.all(channels.map((channel, i) => channel.settle(query.starts[i] ?? 'latest')))
+}
+
+/** Raises FW_TOO_MANY_FILTERS where the channels can't have such readers. */
+export function requireRoom(channels: readonly Channel[], given: readonly Given[]): void {
+  for (const [i, channel] of channels.entries()) channel.requireRoomFor(given[i]?.selection)
+}
+
+/** Raises FW_TOO_MANY_FILTERS. */
+export function joinAll(
+  connection: Connection,
+  channels: readonly Channel[],
+  at: readonly Position[],
+  given: readonly Given[],
+): void {
+  for (const [i, channel] of channels.entries()) {
+    connection.join(channel, at[i] as Position, given[i]?.selection, given[i]?.grant)
+  }
 }
 
 /** What may be under way through a socket that takes bytes, for an outlet. */
@@ -73,6 +90,8 @@ export async function stream(
     const positions = await resolveAll(channels, query)
     // Other rules may hold since it was asked.
     requireReadable({ access, identity }, query)
+    const given = givenFor({ access, identity }, query)
+    requireRoom(channels, given)
     reply.hijack()
     // One that resumes with another server's id has had nothing of these channels.
     const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
@@ -83,7 +102,7 @@ export async function stream(
     held = true
     presence.attend(connection, identity)
     whenClosed(begun.closes, connection, clients.add(connection, identity), clients, lease)
-    for (const [i, channel] of channels.entries()) connection.join(channel, from[i] as Position)
+    joinAll(connection, channels, from, given)
     if (!query.lost) return
     for (const [i, reader] of connection.readers.entries()) {
       connection.skip(reader, { from: from[i] as Position, to: positions[i] as Position })

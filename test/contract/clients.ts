@@ -27,6 +27,7 @@ export interface Gap {
 export type Item =
   | { readonly event: string; readonly type?: string }
   | { readonly gap: Gap }
+  | { readonly passed: { readonly channel: string; readonly cursor: string } }
   | { readonly close: { readonly code?: number; readonly reason?: string; readonly retry?: number } }
 
 /** An item, and the connection's cursor behind it where the wire says it. */
@@ -58,6 +59,15 @@ export interface Target {
   readonly cursor?: string | undefined
   /** Events per answer of a poll. */
   readonly limit?: number
+  /** Which events it wants. */
+  readonly select?: Select
+}
+
+export interface Select {
+  readonly types?: readonly string[]
+  readonly filter?: object
+  readonly every?: string
+  readonly newest?: string
 }
 
 export interface Wire {
@@ -94,11 +104,16 @@ export class Unopened extends Error {
 }
 
 /** The query string that asks for a target. */
-export function queryOf({ channels, cursor, limit }: Target): string {
+export function queryOf({ channels, cursor, limit, select = {} }: Target): string {
   const query = new URLSearchParams()
   for (const channel of channels) query.append('channel', channel)
   if (cursor !== undefined) query.set('cursor', cursor)
   if (limit !== undefined) query.set('limit', `${limit}`)
+  const { types, filter, every, newest } = select
+  if (types !== undefined) query.set('types', types.join())
+  if (filter !== undefined) query.set('filter', JSON.stringify(filter))
+  if (every !== undefined) query.set('every', every)
+  if (newest !== undefined) query.set('newest', newest)
   return query.toString()
 }
 
@@ -142,9 +157,11 @@ export class Mailbox<T> {
 class Cursor {
   readonly #channels: readonly string[]
   #positions: string[]
+  readonly #selects: boolean
 
-  constructor(channels: readonly string[], cursor: string) {
+  constructor({ channels, select }: Target, cursor: string) {
     this.#channels = channels
+    this.#selects = select !== undefined
     this.#positions = cursor.split(',')
   }
 
@@ -155,7 +172,11 @@ class Cursor {
       this.#positions[this.#channels.indexOf(channel)] = id
     } else if ('gap' in item) {
       this.#positions[this.#channels.indexOf(item.gap.channel)] = item.gap.to
+    } else if ('passed' in item) {
+      this.#positions[this.#channels.indexOf(item.passed.channel)] = item.passed.cursor
     }
+    // An answer is beyond its last event if nobody wants those after it.
+    if (this.#selects && cursor !== undefined) this.#positions = cursor.split(',')
     if (cursor !== undefined && cursor !== this.text) {
       throw new Error(`the node says the cursor is ${cursor}, its items say ${this.text}`)
     }
@@ -182,7 +203,7 @@ abstract class BaseClient implements Client {
   protected readonly inbox = new Mailbox<Told>()
 
   constructor(target: Target) {
-    this.position = new Cursor(target.channels, '')
+    this.position = new Cursor(target, '')
   }
 
   get cursor(): string {
@@ -197,13 +218,14 @@ abstract class BaseClient implements Client {
 
   async event(): Promise<string> {
     const item = await this.next()
+    if ('passed' in item) return this.event()
     if (!('event' in item)) throw new Error(`an event was expected, but ${JSON.stringify(item)} came`)
     return item.event
   }
 
   protected stand(target: Target, cursor: string): void {
     this.opened = cursor
-    this.position = new Cursor(target.channels, cursor)
+    this.position = new Cursor(target, cursor)
   }
 
   abstract pause(): void
@@ -381,6 +403,8 @@ export class SseClient extends StreamingClient {
       if (cursor !== lastEventId) throw new Error(`it opens at ${cursor}, but its id is ${lastEventId}`)
       this.#isOpen = true
       this.open.put(cursor)
+    } else if (event === 'fanwire:passed') {
+      this.inbox.put({ item: { passed: JSON.parse(data) }, cursor: lastEventId })
     } else if (event === 'gap') {
       this.inbox.put({ item: { gap: JSON.parse(data) }, cursor: lastEventId })
     } else {
@@ -492,7 +516,7 @@ export class WsClient extends BaseClient {
       this.open.put(object.open?.cursor ?? `not open, but ${text}`)
     } else if ('channel' in object) {
       this.inbox.put({ item: { event: text } })
-    } else if ('gap' in object) {
+    } else if ('gap' in object || 'passed' in object) {
       this.inbox.put({ item: object })
     } else {
       this.answers.put(object)
@@ -576,11 +600,11 @@ export class SocketIoClient extends BaseClient {
 
   async connect(target: Target): Promise<this> {
     await this.connected()
-    const { channels, cursor } = target
+    const { channels, cursor, select } = target
     const starts = cursor?.split(',') ?? []
     const answers = await Promise.all(
       channels.map((channel, i) =>
-        this.ask('subscribe', { channel, cursor: starts.length === 1 ? cursor : starts[i] }),
+        this.ask('subscribe', { channel, cursor: starts.length === 1 ? cursor : starts[i], ...select }),
       ),
     )
     for (const answer of answers) if (answer.error) throw new Refused(400, JSON.stringify(answer))
@@ -602,6 +626,7 @@ export class SocketIoClient extends BaseClient {
     if (match === null) return
     const [, type = '', json = ''] = match
     if (type === 'gap') this.inbox.put({ item: { gap: JSON.parse(json) } })
+    else if (type === 'fanwire:passed') this.inbox.put({ item: { passed: JSON.parse(json) } })
     else if (type === 'close') this.inbox.put({ item: { close: JSON.parse(json) } })
     else if (type === 'error') this.errors.put(JSON.parse(json).code)
     else this.inbox.put({ item: type === 'message' ? { event: json } : { event: json, type } })

@@ -116,6 +116,80 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     if (wire.begin === 'latest') t.equal(idOf(await usual.event()), next)
   })
 
+  t.test('a filter leaves out the others, and a resume does not meet them again', async t => {
+    const channel = fresh()
+    const select = { types: ['post', 'edit'], filter: { key: 'lang', cmp: 'eq', val: 'ko' } }
+    const target = { channels: [channel], select }
+    const wanted = { type: 'post', tags: new Map([['lang', 'ko']]) }
+    const others = [
+      { type: 'post' },
+      { type: 'other', tags: new Map([['lang', 'ko']]) },
+      { tags: new Map([['lang', 'en']]) },
+    ]
+    await node.append(channel, { type: 'post' })
+    const client = await connectTo(node, { ...target, cursor: 'latest' })
+    const sent = await node.append(
+      channel,
+      ...others,
+      wanted,
+      ...others,
+      { ...wanted, type: 'edit' },
+      ...others,
+    )
+    t.same([idOf(await client.event()), idOf(await client.event())], [sent[3], sent[7]])
+    if (wire.streams) {
+      const item = await client.next()
+      t.same(item, { passed: { channel, cursor: sent.at(-1) } }, 'with the heartbeat')
+      t.equal(client.cursor, sent.at(-1))
+    }
+    client.cut()
+    // From the log: none of what is left out is told again, and none is missed.
+    await node.append(channel, ...Array.from({ length: 2500 }, () => ({ type: 'post' })))
+    const [last] = await node.append(channel, wanted)
+    const again = await connectTo(node, { ...target, cursor: sent[3] })
+    t.same([idOf(await again.event()), idOf(await again.event())], [sent[7], last])
+  })
+
+  t.test('only the newest of each value, saying how many were passed over', async t => {
+    const channel = fresh()
+    const ofType = (type: string) => ({ type, tags: new Map([['key', type]]) })
+    const sent = await node.append(channel, ...['a', 'b', 'a', 'c', 'a', 'b'].map(ofType))
+    for (const newest of ['type', 'tag:key']) {
+      const client = await connectTo(node, { channels: [channel], cursor: 'earliest', select: { newest } })
+      const got = await take(client, 3)
+      t.same(got.map(idOf), [sent[3], sent[4], sent[5]])
+      if (wire.name !== 'refresh')
+        t.same(
+          got.map(each => JSON.parse(each).skipped),
+          [undefined, 2, 1],
+        )
+      t.equal(client.cursor, sent[5])
+      client.cut()
+    }
+  })
+
+  t.test('refuses filters that are none, with a code', async t => {
+    const leaf = { key: 'a', cmp: 'eq', val: 'b' }
+    const deep = (depth: number): object => (depth === 1 ? leaf : { op: 'not', nodes: [deep(depth - 1)] })
+    for (const [code, select] of [
+      ['FW_BAD_FILTER', { filter: { ...leaf, cmp: 'like' } }],
+      ['FW_BAD_FILTER', { filter: deep(9) }],
+      ['FW_BAD_FILTER', { filter: { op: 'or', nodes: Array.from({ length: 100 }, () => leaf) } }],
+      ['FW_BAD_FILTER', { filter: { key: 'a', cmp: 'gt', val: 'much' } }],
+      ['FW_BAD_TYPE', { types: ['gap'] }],
+      ['FW_BAD_PARAMETER', { newest: 'data' }],
+    ] as const) {
+      const refused = connectTo(node, { channels: [fresh()], cursor: 'earliest', select })
+      await t.rejects(refused, { code }, JSON.stringify(select).slice(0, 80))
+    }
+    const good = await connectTo(node, {
+      channels: [fresh()],
+      cursor: 'earliest',
+      select: { filter: deep(8) },
+    })
+    t.match(good.opened, /-0$/)
+  })
+
   t.test('several channels have a list of cursors, in the order asked for', async t => {
     const channels = [fresh(), fresh(), fresh(), fresh()] as const
     const [a, b, c, d] = channels

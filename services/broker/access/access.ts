@@ -3,6 +3,7 @@
 import { EventEmitter } from 'node:events'
 import { FanwireError } from '../../errors.ts'
 import { BadFileError, problemLine } from '../files/bad-file.ts'
+import { allOf, type Filter } from '../event/filter.ts'
 import type { Retention, RetentionOf } from '../log/log.ts'
 import type { Logger } from '../logger.ts'
 import type { RulesFile } from '../rules/file.ts'
@@ -266,6 +267,12 @@ export class Access extends EventEmitter<AccessEvents> {
 
   may(identity: Identity, right: Right, channel?: string): Decision {
     return may(identity, right, channel, this.rules)
+  }
+
+  /** What an identity that may follow a channel may have of it, also of its history if it `looksBack`; undefined: all. */
+  filterOf(identity: Identity, channel: string, looksBack: boolean): Filter | undefined {
+    const { filter } = this.may(identity, 'subscribe', channel)
+    return looksBack ? allOf([filter, this.may(identity, 'history', channel).filter]) : filter
   }
 
   /** Raises NotAllowed. */

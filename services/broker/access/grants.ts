@@ -1,6 +1,7 @@
 // Grants: which rights on which channels somebody has. They add up; order never matters and nothing takes away.
 
-import { quote } from '../../errors.ts'
+import { FanwireError, quote } from '../../errors.ts'
+import { type Filter, filterOf, oneOf } from '../event/filter.ts'
 import { matches, patternFault } from '../rules/patterns.ts'
 
 export const RIGHTS = ['publish', 'subscribe', 'history', 'presence', 'admin'] as const
@@ -16,6 +17,8 @@ export interface Grant {
   readonly origin: string
   readonly channels: readonly string[]
   readonly rights: number
+  /** Of the events of those channels only what passes; undefined: all. */
+  readonly filter?: Filter | undefined
 }
 
 /** What one source grants. */
@@ -62,6 +65,25 @@ export function findGrant(
   return undefined
 }
 
+/** What the grants of `source` that have the right on the channel let through together; undefined: everything. */
+export function grantedFilter(
+  all: readonly Grants[],
+  source: GrantSource,
+  right: Right,
+  channel: string,
+): Filter | undefined {
+  const filters: Filter[] = []
+  for (const grants of all) {
+    if (grants.source !== source) continue
+    for (const grant of grants.list) {
+      if (!grantHas(grant, right, channel)) continue
+      if (grant.filter === undefined) return undefined
+      filters.push(grant.filter)
+    }
+  }
+  return filters.length === 0 ? undefined : oneOf(filters)
+}
+
 function grantHas({ rights, channels }: Grant, right: Right, channel: string): boolean {
   return (rights & BIT[right]) !== 0 && channels.some(pattern => matches(pattern, channel))
 }
@@ -84,8 +106,8 @@ export function grant(origin: string, channels: readonly string[], rights: reado
 }
 
 /**
- * `caps` of a token or of the application's answer, `[{"channels":[…],"allow":["sub","pub","prs","hst"]}]`: the
- * grants, or what is wrong.
+ * `caps` of a token or of the application's answer,
+ * `[{"channels":[…],"allow":["sub","pub","prs","hst"],"filter":{…}}]`: the grants, or what is wrong.
  */
 export function capsGrants(source: GrantSource, caps: unknown): Grants | string {
   if (!Array.isArray(caps)) return 'caps is not a list'
@@ -101,15 +123,27 @@ export function capsGrants(source: GrantSource, caps: unknown): Grants | string 
 function capGrant(origin: string, cap: unknown): Grant | string {
   if (typeof cap !== 'object' || cap === null || Array.isArray(cap)) return `${origin} is not an object`
   for (const member of Object.keys(cap)) {
-    if (member !== 'channels' && member !== 'allow') {
-      return `${origin} has the member ${quote(member)}: a grant has channels and allow`
+    if (member !== 'channels' && member !== 'allow' && member !== 'filter') {
+      return `${origin} has the member ${quote(member)}: a grant has channels, allow and filter`
     }
   }
-  const { channels, allow } = cap as { channels?: unknown; allow?: unknown }
+  const { channels, allow, filter } = cap as { channels?: unknown; allow?: unknown; filter?: unknown }
   const patterns = readPatterns(`${origin}.channels`, channels)
   if (typeof patterns === 'string') return patterns
   const rights = readClaimRights(`${origin}.allow`, allow)
-  return typeof rights === 'string' ? rights : grant(origin, patterns, rights)
+  if (typeof rights === 'string') return rights
+  const read = filter === undefined ? undefined : readFilter(`${origin}.filter`, filter)
+  return typeof read === 'string' ? read : { ...grant(origin, patterns, rights), filter: read }
+}
+
+/** A filter, or what is wrong. */
+function readFilter(name: string, value: unknown): Filter | string {
+  try {
+    return filterOf(value)
+  } catch (error) {
+    if (error instanceof FanwireError) return `${name}: ${error.message}`
+    throw error
+  }
 }
 
 /** A list of patterns, or what is wrong. */

@@ -3,7 +3,16 @@
 import { quote } from '../../errors.ts'
 import { userMatches } from '../rules/match.ts'
 import type { Rule, Rules } from '../rules/rules.ts'
-import { findGrant, findWholeGrant, type Grant, type Grants, type Right, rightsOf } from './grants.ts'
+import type { Filter } from '../event/filter.ts'
+import {
+  findGrant,
+  findWholeGrant,
+  type Grant,
+  grantedFilter,
+  type Grants,
+  type Right,
+  rightsOf,
+} from './grants.ts'
 import { type Identity, isStranger } from './identity.ts'
 
 const OWN_PREFIX = 'fanwire:'
@@ -56,6 +65,15 @@ export class Decision {
     this.cause = cause
     this.rule = rule
     this.grant = grant
+  }
+
+  /** Of the channel's events only what passes; undefined: all. Other grants of the same source may let more through. */
+  get filter(): Filter | undefined {
+    const { cause, channel, grant, identity, right } = this
+    if (grant?.filter === undefined || channel === undefined || right === 'presence') return undefined
+    return cause === 'key' || cause === 'token' || cause === 'hook'
+      ? grantedFilter(identity.grants, cause, right, channel)
+      : undefined
   }
 
   /** Where it is denied: `authenticate` (401) if nothing came with the request, else `insufficient_scope` (403, RFC 6750). */

@@ -58,6 +58,8 @@ export interface LogEvent extends EventHead {
   readonly dataStart: number
   /** Bytes of the event's data: what retention by bytes counts. */
   readonly bytes: number
+  /** Older events of its value that a reader was spared: it says so in `json`. Of no event that the log holds. */
+  readonly skipped?: number
 }
 
 /**

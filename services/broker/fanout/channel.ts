@@ -1,5 +1,6 @@
 // A channel that this node follows: its feed, its recent events, and the members that want to hear of them.
 
+import { FanwireError } from '../../errors.ts'
 import type { LogEvent } from '../event/event.ts'
 import type { Gap, Position, Start } from '../event/position.ts'
 import type { ChannelLog, Feed, Follower, Page, PageLimit, RetentionOf } from '../log/log.ts'
@@ -9,7 +10,9 @@ import { LogReads } from './log-reads.ts'
 import { LowPriority, type LowPriorityLimits } from './low-priority.ts'
 import type { MemoryBudget, Shrinkable } from './memory-budget.ts'
 import { Recent } from './recent.ts'
-import { Stretches } from './stretches.ts'
+import type { Selection } from './selection.ts'
+import { chooseAll, Stretches } from './stretches.ts'
+import { View } from './view.ts'
 
 /** A reader, or a request that waits for news. */
 export interface Member {
@@ -38,12 +41,17 @@ export interface ChannelEnvironment {
   readonly holds: ChannelHolds
 }
 
+/** Views of one channel on one node. */
+const MAX_VIEWS = 256
+
 export class Channel implements Follower, Flushable, Shrinkable {
   readonly name: string
   readonly recent: Recent
   readonly stretches: Stretches
   readonly reads: LogReads
   readonly members: Member[] = []
+  /** By the key of their selection. */
+  readonly #views = new Map<string, View>()
   /** Members and requests that keep the channel open. */
   holds = 0
   /** When the last hold was released, ms since 1970. */
@@ -73,7 +81,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
     this.name = name
     this.#environment = environment
     this.recent = new Recent(() => retentionOf(name))
-    this.stretches = new Stretches(this.recent, memory)
+    this.stretches = new Stretches(chooseAll(this.recent), memory)
     this.reads = new LogReads((start, limit) => this.#read(start, limit), memory)
     this.#lowPriority = new LowPriority(low, () => this.#wake())
   }
@@ -92,7 +100,8 @@ export class Channel implements Follower, Flushable, Shrinkable {
     this.#closed = true
     this.#lowPriority.reset()
     this.#feed?.close()
-    this.stretches.forget()
+    this.#forgetStretches()
+    for (const view of this.#views.values()) view.close()
     this.reads.close()
     this.#remember(() => this.recent.reset({ epoch: '', offset: 0 }))
   }
@@ -128,7 +137,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
   }
 
   events(events: readonly LogEvent[]): void {
-    this.stretches.forget()
+    this.#forgetStretches()
     this.#remember(() => {
       this.recent.push(events)
       this.recent.trim(Date.now())
@@ -139,7 +148,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
   }
 
   gap(gap: Gap, ended = false): void {
-    this.stretches.forget()
+    this.#forgetStretches()
     this.reads.outdate()
     this.ended = ended
     this.#remember(() => this.recent.reset(gap.to))
@@ -151,7 +160,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
 
   forget(): void {
     const { epoch, head } = this.recent
-    this.stretches.forget()
+    this.#forgetStretches()
     this.reads.outdate()
     this.#remember(() => this.recent.reset({ epoch, offset: head }))
   }
@@ -175,13 +184,20 @@ export class Channel implements Follower, Flushable, Shrinkable {
   // Memory --------------------------------------------------------------------------------------------------
 
   get size(): number {
-    return this.recent.size + this.stretches.size + this.reads.size
+    let size = this.recent.size + this.stretches.size + this.reads.size
+    for (const { stretches } of this.#views.values()) size += stretches.size
+    return size
+  }
+
+  #forgetStretches(): void {
+    this.stretches.forget()
+    for (const { stretches } of this.#views.values()) stretches.forget()
   }
 
   /** Releases what was encoded for readers first, then the oldest events. */
   shrink(size: number): void {
     if (this.size <= size) return
-    this.stretches.forget()
+    this.#forgetStretches()
     this.reads.forget()
     this.#remember(() => this.recent.shrink(size))
   }
@@ -211,6 +227,34 @@ export class Channel implements Follower, Flushable, Shrinkable {
     }
     member.slot = -1
     this.release()
+  }
+
+  /** Raises FW_TOO_MANY_FILTERS unless there is room for readers with these selections. */
+  requireRoomFor(selection: Selection | undefined): void {
+    if (selection === undefined || this.#views.size < MAX_VIEWS || this.#views.has(selection.key)) return
+    throw new FanwireError(
+      'FW_TOO_MANY_FILTERS',
+      `this node has ${MAX_VIEWS} different filters of ${this.name}; try another node`,
+    )
+  }
+
+  /** What readers with that selection share. The caller lets go of it. Raises FW_TOO_MANY_FILTERS. */
+  view(selection: Selection): View {
+    this.requireRoomFor(selection)
+    let view = this.#views.get(selection.key)
+    if (view === undefined) {
+      const { memory, flushLoop } = this.#environment
+      view = new View(selection, this.recent, memory, flushLoop)
+      this.#views.set(selection.key, view)
+    }
+    view.readers++
+    return view
+  }
+
+  letGoOf(view: View): void {
+    if (--view.readers > 0) return
+    view.close()
+    this.#views.delete(view.selection.key)
   }
 
   hold(): void {

@@ -2,8 +2,10 @@
 
 import type { LogEvent } from '../event/event.ts'
 import type { Gap, Position, Start } from '../event/position.ts'
-import type { Page } from '../log/log.ts'
+import type { Page, PageLimit } from '../log/log.ts'
 import type { Channel } from './channel.ts'
+import { selectedPage, type Selection } from './selection.ts'
+import { STRETCH } from './stretches.ts'
 
 /** The answer to one request for several channels. */
 export interface Answer {
@@ -29,11 +31,14 @@ export async function collect(
   channels: readonly Channel[],
   starts: readonly Start[],
   limit: number,
+  selections: readonly (Selection | undefined)[] = [],
 ): Promise<Answer> {
   const share = Math.max(1, Math.floor(limit / channels.length))
   const bytes = Math.floor(ANSWER_BYTES / channels.length)
   const pages = await Promise.all(
-    channels.map((channel, i) => channel.page(starts[i] as Start, { events: share, bytes })),
+    channels.map((channel, i) =>
+      pageOf(channel, starts[i] as Start, { events: share, bytes }, selections[i]),
+    ),
   )
   const turn = pages.reduce((sum, page) => sum + page.start.offset, 0) % channels.length
   const order = pages.map((_, i) => (turn + i) % channels.length)
@@ -45,8 +50,9 @@ export async function collect(
   for (const i of order) {
     const part = parts[i] as Part
     if (budget.events === 0 || budget.bytes <= 0) break
-    if (!part.hasNext) continue
-    const page = await (channels[i] as Channel).page(part.cursor, budget)
+    // Of an answer's events with the same value there is only the newest.
+    if (!part.hasNext || selections[i]?.newest !== undefined) continue
+    const page = await pageOf(channels[i] as Channel, part.cursor, budget, selections[i])
     if (page.gap === undefined) part.take(page, budget)
   }
 
@@ -60,6 +66,21 @@ export async function collect(
     cursors: parts.map(part => part.cursor),
     more: parts.some(part => part.more),
   }
+}
+
+/** Events that one answer may look at in a channel: a client asks again for what is after them. */
+const SCANNED = 10_000
+
+/** A page of what is wanted of a channel. Raises LogUnavailable. */
+async function pageOf(
+  channel: Channel,
+  start: Start,
+  limit: PageLimit,
+  selection: Selection | undefined,
+): Promise<Page> {
+  if (selection === undefined) return channel.page(start, limit)
+  const read = (after: Start) => channel.page(after, STRETCH)
+  return selectedPage(selection, await read(start), { limit, scanned: SCANNED }, read)
 }
 
 /** What an answer has room for. */
@@ -93,6 +114,7 @@ class Part {
       budget.bytes -= length
       taken++
     }
+    if (taken === page.events.length) this.cursor = page.cursor
     this.more = page.more || taken < page.events.length
     this.hasNext = this.more && page.events.length > 0
   }

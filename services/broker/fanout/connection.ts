@@ -9,8 +9,9 @@ import type { Channel } from './channel.ts'
 import type { CatchesUp, FlushLoop } from './flush-loop.ts'
 import type { CloseReason, Framing } from './framing.ts'
 import type { SharedPage } from './log-reads.ts'
-import { Reader, type ReaderOwner } from './reader.ts'
-import { STRETCH, type Stretch } from './stretches.ts'
+import { createReader, type Reader, type ReaderOwner, type ReadGrant } from './reader.ts'
+import type { Selection } from './selection.ts'
+import { type Stretch, stretchOf } from './stretches.ts'
 import type { WireCounters, WireStats } from './wire-stats.ts'
 
 /** The client's end, as a wire makes it. */
@@ -54,6 +55,8 @@ export interface ConnectionRegistry {
 const MAX_CORKED = 512 * 1024
 /** Reads from the log for one connection at a time. */
 const MAX_FETCHING = 16
+/** Events that a client wants none of before it is told where it stands. */
+const TELL_AFTER = 1000
 const NOTHING = Buffer.alloc(0)
 
 export class Connection implements ReaderOwner, CatchesUp {
@@ -76,6 +79,8 @@ export class Connection implements ReaderOwner, CatchesUp {
   /** When the last message was queued, ms since 1970. */
   #endedAt = 0
   #corked = false
+  /** It has had a reader of a selection. */
+  #selects = false
   /** Reads from the log in flight, also those for readers that have left. */
   #fetching = 0
   /** When the oldest heartbeat without an answer was written, ms since 1970; 0: all are answered. */
@@ -92,9 +97,14 @@ export class Connection implements ReaderOwner, CatchesUp {
 
   // Readers -------------------------------------------------------------------------------------------------
 
-  /** Adds a reader and lets it catch up. The caller keeps its own hold on the channel. */
-  join(channel: Channel, at: Position): Reader {
-    const reader = new Reader(channel, this, at)
+  /**
+   * Adds a reader, of all events or of a selection, and lets it catch up. The caller keeps its own hold on the channel.
+   * Raises FW_TOO_MANY_FILTERS.
+   */
+  join(channel: Channel, at: Position, selection?: Selection, grant?: ReadGrant): Reader {
+    const reader = createReader(channel, this, at, selection)
+    reader.grant = grant
+    if (selection !== undefined) this.#selects = true
     this.readers.push(reader)
     channel.join(reader)
     this.watcher?.joined(channel.name)
@@ -106,7 +116,7 @@ export class Connection implements ReaderOwner, CatchesUp {
   leave(reader: Reader): void {
     const at = this.readers.indexOf(reader)
     if (at !== -1) this.readers.splice(at, 1)
-    reader.channel.leave(reader)
+    reader.leave()
     this.watcher?.left(reader.channel.name)
   }
 
@@ -138,6 +148,11 @@ export class Connection implements ReaderOwner, CatchesUp {
     return reader && { epoch: reader.epoch, offset: reader.offset }
   }
 
+  /** What its reader of that channel was granted. */
+  grantIn(channel: string): ReadGrant | undefined {
+    return this.readers.find(each => each.channel.name === channel)?.grant
+  }
+
   /** The connection's cursor, with which a client resumes; `at` replaces the position of `reader`. */
   cursor(reader?: Reader, at?: Position): string {
     return this.readers.map(each => printPosition(each === reader && at !== undefined ? at : each)).join(',')
@@ -146,6 +161,7 @@ export class Connection implements ReaderOwner, CatchesUp {
   /** Reports a gap to the client; the reader continues from `to`. */
   skip(reader: Reader, gap: Gap, to = gap.to): void {
     reader.moveTo(to)
+    reader.told = to.offset
     this.#counters.gaps++
     this.write(this.framing.gap(reader.channel.name, gap, this.cursor()))
   }
@@ -172,7 +188,7 @@ export class Connection implements ReaderOwner, CatchesUp {
   }
 
   catchUp(): void {
-    for (const reader of this.readers) this.wake(reader)
+    for (const reader of this.readers) reader.wake()
   }
 
   /** Writes whole frames of the wire, such as the answer to a command. */
@@ -222,10 +238,11 @@ export class Connection implements ReaderOwner, CatchesUp {
   #advance(reader: Reader, head: number): void {
     const stretch = this.#namesAllChannels
       ? this.#ownStretch(reader)
-      : reader.channel.stretches.after(reader.offset, this.framing)
+      : reader.stretches.after(reader.offset, this.framing)
     reader.offset = stretch.to
     this.#counters.deliveries += stretch.count
-    this.write(stretch.bytes)
+    if (stretch.count > 0) this.write(stretch.bytes)
+    if (reader.view !== undefined) this.#passed(reader, stretch.last)
     if (stretch.to < head && this.#blockedSince === 0) this.#catchUpSoon()
   }
 
@@ -240,10 +257,20 @@ export class Connection implements ReaderOwner, CatchesUp {
 
   /** A stretch whose cursors name all channels: encoded for this connection alone. */
   #ownStretch(reader: Reader): Stretch {
-    const { recent } = reader.channel
-    const { from, to } = recent.extent(reader.offset, STRETCH)
-    const bytes = this.framing.stretch(recent.list, from, to, this.#cursorAfter(reader))
-    return { bytes, count: to - from, to: reader.offset + to - from }
+    return stretchOf(reader.stretches.chosen(reader.offset), this.framing, this.#cursorAfter(reader))
+  }
+
+  /** The client has had the event at offset `last`, if any, and wants none of those between it and the reader. */
+  #passed(reader: Reader, last: number): void {
+    if (last > 0) reader.told = last
+    if (reader.offset - reader.told >= TELL_AFTER) this.#tell(reader)
+  }
+
+  /** Tells the client where a reader stands, if it does not know. */
+  #tell(reader: Reader): void {
+    if (reader.view === undefined || reader.told === reader.offset) return
+    reader.told = reader.offset
+    this.write(this.framing.passed(reader.channel.name, reader, this.cursor()))
   }
 
   #cursorAfter(reader: Reader): (event: LogEvent) => string {
@@ -258,7 +285,9 @@ export class Connection implements ReaderOwner, CatchesUp {
     this.#fetching++
     reader.fetching = true
     const { version, reads } = reader.channel
-    reads.stretch({ epoch: reader.epoch, offset: reader.offset }).then(
+    const at = { epoch: reader.epoch, offset: reader.offset }
+    const page = reader.view === undefined ? reads.stretch(at) : reads.selected(at, reader.view.selection)
+    page.then(
       read => {
         reader.fetching = false
         this.#fetched()
@@ -296,14 +325,21 @@ export class Connection implements ReaderOwner, CatchesUp {
       this.#counters.deliveries += events.length
       this.write(bytes)
     }
-    if (more || gap !== undefined || events.length > 0) this.#catchUpSoon()
+    const moved = cursor.offset > start.offset
+    if (reader.view !== undefined && moved) {
+      reader.moveTo(cursor)
+      this.#passed(reader, events.at(-1)?.offset ?? 0)
+    }
+    if (more || gap !== undefined || moved) this.#catchUpSoon()
   }
 
   // Heartbeats and the end ------------------------------------------------------------------------------------
 
   /** Writes a heartbeat, unless the socket is full. */
   beat(): void {
-    if (this.#blockedSince !== 0 || this.#endedAt !== 0 || this.framing.heartbeat.length === 0) return
+    if (this.#blockedSince !== 0 || this.#endedAt !== 0) return
+    if (this.#selects) for (const reader of this.readers) this.#tell(reader)
+    if (this.framing.heartbeat.length === 0) return
     if (this.framing.answered && this.#unansweredSince === 0) this.#unansweredSince = Date.now()
     this.write(this.framing.heartbeat)
   }
@@ -359,7 +395,7 @@ export class Connection implements ReaderOwner, CatchesUp {
   /** The client has gone. */
   closed(): void {
     for (const reader of this.readers.splice(0)) {
-      reader.channel.leave(reader)
+      reader.leave()
       this.watcher?.left(reader.channel.name)
     }
     this.#counters.connections--

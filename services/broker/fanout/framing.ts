@@ -44,6 +44,8 @@ export interface Framing {
   ): Buffer
   /** A gap; `cursor` is the connection's cursor after it. */
   gap(channel: string, gap: Gap, cursor: string): Buffer
+  /** The client wants none of the events up to `at`; `cursor` is the connection's cursor after them. */
+  passed(channel: string, at: Position, cursor: string): Buffer
   /** A channel was taken from the connection, which goes on with its others; absent: the connection ends. */
   dropped?(channel: string, at: Position, reason: CloseReason): Buffer
   /** Shows that the connection is alive; empty where the wire's library sends heartbeats. */

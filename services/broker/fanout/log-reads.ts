@@ -6,6 +6,7 @@ import { printPosition, type Position, type Start } from '../event/position.ts'
 import type { Page, PageLimit } from '../log/log.ts'
 import type { Framing } from './framing.ts'
 import type { MemoryBudget } from './memory-budget.ts'
+import { type Reach, selectedPage, type Selection } from './selection.ts'
 import { STRETCH } from './stretches.ts'
 
 /** Pages that are kept. */
@@ -13,6 +14,11 @@ const MAX_PAGES = 8
 const KEEP_PAGES_MS = 1000
 /** How long readers wait after the log has failed, ms, give or take half. */
 const RETRY_MS = 1000
+
+const UNLIMITED: PageLimit = { events: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }
+/** Of a filter: the client is told where it stands after each. */
+const PAGE_BY_PAGE: Reach = { limit: UNLIMITED, scanned: 1 }
+const TO_THE_NEWEST: Reach = { limit: STRETCH, scanned: 100_000 }
 
 /** A page with the bytes that readers on the same wire share. */
 export class SharedPage {
@@ -100,6 +106,31 @@ export class LogReads {
     const { gap, events, more } = read.page
     const final = more && gap === undefined && events.length > 0 && outdated === this.outdated
     if (final && !this.#closed && !this.#pages.has(key)) this.#keep(key, read)
+    return read
+  }
+
+  /**
+   * What a selection takes of the page after `start`, and, if only the newest are wanted, of the pages after that. Calls
+   * for the same at the same time share it. Raises LogUnavailable.
+   */
+  selected(start: Position, selection: Selection): Promise<SharedPage> {
+    const key = `${printPosition(start)} ${selection.key}`
+    let read = this.#inFlight.get(key)
+    if (read === undefined) {
+      const reach = selection.newest === undefined ? PAGE_BY_PAGE : TO_THE_NEWEST
+      const { outdated } = this
+      const page = async (at: Position) => (await this.stretch(at)).page
+      const begun = page(start)
+        .then(async first => {
+          const selected = await selectedPage(selection, first, reach, page)
+          return outdated === this.outdated ? new SharedPage(selected) : this.selected(start, selection)
+        })
+        .finally(() => {
+          if (this.#inFlight.get(key) === begun) this.#inFlight.delete(key)
+        })
+      this.#inFlight.set(key, begun)
+      read = begun
+    }
     return read
   }
 

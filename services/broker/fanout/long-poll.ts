@@ -5,6 +5,7 @@ import type { Channel, Member } from './channel.ts'
 import { type Answer, collect } from './collect.ts'
 import type { HeldRequest } from './connections.ts'
 import type { Hub } from './hub.ts'
+import type { Selection } from './selection.ts'
 import { holdBackMs } from './low-priority.ts'
 
 /** A request among the members of a channel. */
@@ -33,23 +34,35 @@ export class LongPoll implements HeldRequest {
   }
 
   /** The answer, within `wait` ms. Raises LogUnavailable. */
-  async answer(starts: readonly Start[], limit: number, wait: number): Promise<Answer> {
+  async answer(
+    starts: readonly Start[],
+    limit: number,
+    wait: number,
+    selections: readonly (Selection | undefined)[] = [],
+  ): Promise<Answer> {
     const { low } = this.#hub.options
     const until = Date.now() + wait
+    const earliest = until - wait + Math.max(0, ...selections.map(each => each?.every ?? 0))
     await Promise.all(this.#channels.map(channel => channel.begin()))
     let heldBackUntil = Number.POSITIVE_INFINITY
     let from = starts
     for (;;) {
       const versions = this.#channels.map(channel => channel.version)
-      const answer = await collect(this.#channels, from, limit)
+      const answer = await collect(this.#channels, from, limit, selections)
       const now = Date.now()
       const found = answer.events.length > 0
       // A full answer gains nothing by waiting.
       const holdBack = answer.events.length < limit ? holdBackMs(answer.events, now, low) : 0
       if (found) heldBackUntil = Math.min(heldBackUntil, now + holdBack)
-      const end = found ? Math.min(until, heldBackUntil) : until
-      if (this.#released || answer.gaps.length > 0 || answer.more || end <= now) return answer
-      from = answer.starts
+      const end = found ? Math.min(until, Math.max(earliest, heldBackUntil)) : until
+      if (this.#released || answer.gaps.length > 0 || (answer.more && found) || end <= now) return answer
+      if (found && now < earliest) {
+        await this.#pause(Math.min(until, earliest) - now)
+        continue
+      }
+      // What is not wanted need not be read again.
+      from = found ? answer.starts : answer.cursors
+      if (answer.more) continue
       await this.#news(versions, end - now)
     }
   }
@@ -61,6 +74,20 @@ export class LongPoll implements HeldRequest {
 
   wake(): void {
     this.#wakeUp?.()
+  }
+
+  /** Returns after `ms`, or when it is released. */
+  async #pause(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const { held } = this.#hub.connections
+    held.add(this)
+    await new Promise<void>(resolve => {
+      this.#wakeUp = resolve
+      timer = setTimeout(resolve, ms)
+    })
+    clearTimeout(timer)
+    this.#wakeUp = undefined
+    held.delete(this)
   }
 
   /** Returns when a channel has news since `versions`, or after `ms`. */

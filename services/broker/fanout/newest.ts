@@ -5,8 +5,12 @@ import type { Gap, Position, Start } from '../event/position.ts'
 import { LogUnavailable, type Page, type PageLimit } from '../log/log.ts'
 import type { Channel } from './channel.ts'
 import { ANSWER_BYTES } from './collect.ts'
+import { Gathering, type Selection } from './selection.ts'
 
 const ONE: PageLimit = { events: 1, bytes: 1 }
+/** Where not everything is wanted: how far to look back for each event that is shown, and at most. */
+const SCANNED_FOR_ONE = 100
+const MAX_SCANNED = 10_000
 
 /** The newest events of a channel, and which of them a client has not seen. */
 export interface News {
@@ -22,14 +26,15 @@ export interface News {
 }
 
 /**
- * The newest events, at most `limit` of at most `bytes` (but at least one), and which of them are after `start`. Raises
- * LogUnavailable.
+ * The newest events, at most `limit` of at most `bytes` (but at least one), and which of them are after `start`. Of a
+ * selection only what is among the channel's last events. Raises LogUnavailable.
  */
 export async function newest(
   channel: Channel,
   start: Start,
   limit: number,
   bytes = ANSWER_BYTES,
+  selection?: Selection,
 ): Promise<News> {
   let asked = await channel.page(start, ONE)
   // There are no events, and another read may find another epoch.
@@ -38,13 +43,20 @@ export async function newest(
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
   }
   const known = start === 'latest' ? asked.start : await channel.resolve('latest')
-  const { events, head } = await lastEvents(channel, known, { events: limit, bytes })
+  const count = selection === undefined ? limit : Math.min(MAX_SCANNED, limit * SCANNED_FOR_ONE)
+  const { events: last, head } = await lastEvents(channel, known, { events: count, bytes })
   // The node may not know yet that its epoch has ended, and hold events that the log has lost.
   if (asked.cursor.epoch !== head.epoch) asked = (await channel.reads.page(start, ONE)).page
   const gaps = await gapsUpTo(channel, asked, head)
   // Offsets may begin anew in an epoch.
   const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
-  return { events, head, since, fresh: Math.max(0, head.offset - since), gaps }
+  if (selection === undefined)
+    return { events: last, head, since, fresh: Math.max(0, head.offset - since), gaps }
+  const gathering = new Gathering(selection, { events: count, bytes })
+  for (const event of last) if (!gathering.take(event)) break
+  const { events } = gathering
+  const fresh = events.filter(({ offset }) => offset > since).length
+  return { events: newestOf(events, { events: limit, bytes }), head, since, fresh, gaps }
 }
 
 /** The last events up to `known`, or up to a newer head. Reads not much more than it returns. */

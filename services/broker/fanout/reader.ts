@@ -3,6 +3,17 @@
 
 import type { Position } from '../event/position.ts'
 import type { Channel, Member } from './channel.ts'
+import type { Selection } from './selection.ts'
+import type { Stretches } from './stretches.ts'
+import type { Pace, Paced, View } from './view.ts'
+
+/** What of a channel a reader's grant let through when it began to read. */
+export interface ReadGrant {
+  /** The key of its filter; undefined: everything. */
+  readonly filter: string | undefined
+  /** It asked for history, too. */
+  readonly looksBack: boolean
+}
 
 /** The connection of a reader: takes what the reader's channel has for it. */
 export interface ReaderOwner {
@@ -19,18 +30,35 @@ export class Reader implements Position, Member {
   fetching = false
   /** The log has confirmed this cursor, so it may be ahead of what the node has seen. */
   confirmed = false
+  /** What it reads from memory: all, or what its view chooses. */
+  stretches: Stretches
+  /** Undefined: it wants everything. */
+  view: View | undefined
+  /** Offset up to which the client knows where it stands; only kept while there is a view. */
+  told: number
+  /** Where somebody may take it away again. */
+  grant: ReadGrant | undefined
   readonly #owner: ReaderOwner
 
-  constructor(channel: Channel, owner: ReaderOwner, at: Position) {
+  constructor(channel: Channel, owner: ReaderOwner, at: Position, view?: View) {
     this.channel = channel
     this.#owner = owner
     this.epoch = at.epoch
     this.offset = at.offset
+    this.told = at.offset
+    this.view = view
+    this.grant = undefined
+    this.stretches = (view ?? channel).stretches
   }
 
   moveTo(position: Position): void {
     this.epoch = position.epoch
     this.offset = position.offset
+  }
+
+  get atHead(): boolean {
+    const { epoch, head } = this.channel.recent
+    return !this.fetching && this.epoch === epoch && this.offset >= head
   }
 
   wake(): void {
@@ -40,4 +68,53 @@ export class Reader implements Position, Member {
   begun(): void {
     this.moveTo(this.channel.present(this))
   }
+
+  leave(): void {
+    this.channel.leave(this)
+    if (this.view !== undefined) this.channel.letGoOf(this.view)
+    this.view = undefined
+  }
+}
+
+/** Catches up when its turn comes. */
+class PacedReader extends Reader implements Paced {
+  readonly #pace: Pace
+  /** Its turn has come, and it has not read all yet. */
+  #due = false
+
+  constructor(channel: Channel, owner: ReaderOwner, at: Position, view: View, pace: Pace) {
+    super(channel, owner, at, view)
+    this.#pace = pace
+    pace.readers.add(this)
+  }
+
+  turn(): void {
+    this.#due = true
+    this.wake()
+  }
+
+  override wake(): void {
+    if (this.#due) {
+      super.wake()
+      this.#due = !this.atHead
+    } else if (!this.atHead) this.#pace.news()
+  }
+
+  override leave(): void {
+    this.#pace.readers.delete(this)
+    super.leave()
+  }
+}
+
+/** Joins no channel. Raises FW_TOO_MANY_FILTERS. */
+export function createReader(
+  channel: Channel,
+  owner: ReaderOwner,
+  at: Position,
+  selection: Selection | undefined,
+): Reader {
+  const view = selection && channel.view(selection)
+  return view?.pace === undefined
+    ? new Reader(channel, owner, at, view)
+    : new PacedReader(channel, owner, at, view, view.pace)
 }

@@ -1,5 +1,6 @@
 // The stretches of one channel: events after a cursor, encoded once per wire and shared by every reader at that cursor.
 
+import type { LogEvent } from '../event/event.ts'
 import type { PageLimit } from '../log/log.ts'
 import type { Framing } from './framing.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -11,23 +12,47 @@ export const STRETCH: PageLimit = { events: 1024, bytes: 256 * 1024 }
 /** Stretches that a channel keeps for one wire. */
 const MAX_STRETCHES = 64
 
+/** What a stretch holds: `events[from]` up to, not including, `events[to]`. */
+export interface Chosen {
+  readonly events: readonly LogEvent[]
+  readonly from: number
+  readonly to: number
+  /** Offset up to which that is all that is wanted. */
+  readonly end: number
+}
+
+/** Chooses the capped stretch after an offset that lies in memory and before the head. */
+export type Choose = (offset: number) => Chosen
+
+/** Chooses every event. */
+export function chooseAll(recent: Recent): Choose {
+  return offset => {
+    const { from, to } = recent.extent(offset, STRETCH)
+    return { events: recent.list, from, to, end: offset + to - from }
+  }
+}
+
 /** Events of one channel, encoded for one wire. */
 export interface Stretch {
   readonly bytes: Buffer
   readonly count: number
-  /** Offset of its last event. */
+  /** Offset up to which it goes. */
   readonly to: number
+  /** Offset of its last event; 0 if it has none. */
+  readonly last: number
 }
 
 export class Stretches {
   /** Bytes of memory held. */
   size = 0
-  readonly #recent: Recent
+  readonly #choose: Choose
+  /** What was chosen last, which other wires need at the same moment. */
+  #chosen: { readonly offset: number; readonly chosen: Chosen } | undefined
   readonly #memory: MemoryBudget
   readonly #byFraming = new Map<Framing, Map<number, Stretch>>()
 
-  constructor(recent: Recent, memory: MemoryBudget) {
-    this.#recent = recent
+  constructor(choose: Choose, memory: MemoryBudget) {
+    this.#choose = choose
     this.#memory = memory
   }
 
@@ -40,7 +65,14 @@ export class Stretches {
     return stretch
   }
 
+  /** What the stretch after `offset` holds. */
+  chosen(offset: number): Chosen {
+    if (this.#chosen?.offset !== offset) this.#chosen = { offset, chosen: this.#choose(offset) }
+    return this.#chosen.chosen
+  }
+
   forget(): void {
+    this.#chosen = undefined
     if (this.#byFraming.size === 0) return
     this.#byFraming.clear()
     this.#count(-this.size)
@@ -50,11 +82,9 @@ export class Stretches {
     const { within } = framing
     if (within !== undefined) {
       const stretch = this.after(offset, within.framing)
-      return { ...stretch, bytes: within.view(stretch.bytes) }
+      return stretch.count === 0 ? stretch : { ...stretch, bytes: within.view(stretch.bytes) }
     }
-    const { from, to } = this.#recent.extent(offset, STRETCH)
-    const bytes = framing.stretch(this.#recent.list, from, to)
-    return { bytes, count: to - from, to: offset + to - from }
+    return stretchOf(this.chosen(offset), framing)
   }
 
   #keep(offset: number, framing: Framing, stretch: Stretch): void {
@@ -71,3 +101,15 @@ export class Stretches {
     this.#memory.add(bytes)
   }
 }
+
+/** What was chosen, encoded. `cursorAfter` prints the connection's cursor after an event, if that is not its id. */
+export function stretchOf(
+  { events, from, to, end }: Chosen,
+  framing: Framing,
+  cursorAfter?: (event: LogEvent) => string,
+): Stretch {
+  const bytes = from === to ? NOTHING : framing.stretch(events, from, to, cursorAfter)
+  return { bytes, count: to - from, to: end, last: from === to ? 0 : (events[to - 1] as LogEvent).offset }
+}
+
+const NOTHING = Buffer.alloc(0)

@@ -14,7 +14,7 @@ import type { Start } from '../../broker/event/position.ts'
 import { policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { ANSWER, sendAnswer } from '../answer.ts'
-import { glanceFor, openFor, requireReadable } from '../open-for.ts'
+import { type Given, givenFor, glanceFor, openFor, requireReadable } from '../open-for.ts'
 import { readParameters, readQuery } from '../read-query.ts'
 import { endHead } from '../streaming.ts'
 
@@ -23,6 +23,14 @@ const QUERY = readParameters({
   // Below the 60 s at which load balancers cut.
   wait: whole(1, 55, 25, 'seconds that the request is held while there is nothing'),
 })
+
+interface Holding {
+  readonly starts: readonly Start[]
+  readonly given: readonly Given[]
+  readonly limit: number
+  /** s. */
+  readonly wait: number
+}
 
 export async function longPoll(app: FastifyInstance): Promise<void> {
   const { config, hub, access, clients, limits, presence } = app.fanwire
@@ -43,10 +51,10 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   app.route({ method: ['GET', 'HEAD'], url: '/v1/long-poll', schema, handler: answerTo })
 
   async function answerTo(request: FastifyRequest, reply: FastifyReply) {
-    const { channels, starts, values } = readQuery(request, rules)
+    const { values, ...wanted } = readQuery(request, rules)
+    const { channels, starts } = wanted
     const { identity } = request
     const opener = { hub, access, identity }
-    const wanted = { channels, starts }
     if (request.method === 'HEAD') {
       requireReadable(opener, wanted)
       return endHead(reply, {
@@ -56,12 +64,16 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
       })
     }
     const lease = limits.holds.take(partyOf(request), channels.length)
-    const held = (opened: Channel[]) => hold(request, reply, opened, starts, values)
+    const given = givenFor(opener, wanted)
+    const selections = given.map(each => each.selection)
+    const held = (opened: Channel[]) => hold(request, reply, opened, { starts, given, ...values })
     const over = openFor(opener, wanted, held).finally(() => lease?.end())
     const answer = await over.catch(async error => {
       if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
       // A full node can't wait for news, but it has what is there.
-      const found = await glanceFor(opener, wanted, opened => collect(opened, starts, values.limit))
+      const found = await glanceFor(opener, wanted, opened =>
+        collect(opened, starts, values.limit, selections),
+      )
       if (found.events.length === 0 && found.gaps.length === 0) throw error
       return found
     })
@@ -73,8 +85,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     request: FastifyRequest,
     reply: FastifyReply,
     opened: Channel[],
-    starts: readonly Start[],
-    { limit, wait }: { readonly limit: number; readonly wait: number },
+    { starts, given, limit, wait }: Holding,
   ): Promise<Answer> {
     const waiting = new LongPoll(hub, opened)
     const stop = whenOver(request, reply, () => waiting.release())
@@ -89,6 +100,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
           const start = starts[channels.indexOf(channel)]
           return typeof start === 'object' ? start : undefined
         },
+        grantIn: channel => given[channels.indexOf(channel)]?.grant,
         end(reason) {
           ended = reason
           waiting.release()
@@ -99,7 +111,12 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     const leave = probeWhileHeld(request, reply)
     stats.connections++
     try {
-      const answer = await waiting.answer(starts, limit, wait * 1000)
+      const answer = await waiting.answer(
+        starts,
+        limit,
+        wait * 1000,
+        given.map(each => each.selection),
+      )
       const nothing = answer.events.length === 0 && answer.gaps.length === 0
       if (ended !== undefined && (nothing || ended !== EXPIRED)) throw refusalOf(ended)
       return answer

@@ -1,12 +1,14 @@
 // Short polling: GET /v1/poll asks once, and is answered at once.
 
+import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
+import type { Selection } from '../../broker/fanout/selection.ts'
 import { printCursor } from '../../broker/event/position.ts'
 import { matches, policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { ANSWER, sendAnswer } from '../answer.ts'
-import { glanceFor } from '../open-for.ts'
+import { glanceFor, selectionsFor } from '../open-for.ts'
 import { readParameters, readQuery } from '../read-query.ts'
 
 const QUERY = readParameters({ limit: whole(1, 1000, 100, 'most events of the response') })
@@ -30,15 +32,15 @@ export async function poll(app: FastifyInstance): Promise<void> {
   })
 
   app.get('/v1/poll', { schema, exposeHeadRoute: true }, async (request, reply) => {
-    const { channels, starts, values } = readQuery(request, rules)
+    const { values, ...wanted } = readQuery(request, rules)
     const { identity } = request
-    const wanted = { channels, starts }
+    const selections = selectionsFor({ access, identity }, wanted)
     const answer = await glanceFor({ hub, access, identity }, wanted, opened =>
-      collect(opened, starts, values.limit),
+      collect(opened, wanted.starts, values.limit, selections),
     )
-    presence.visit(identity, channels)
+    presence.visit(identity, wanted.channels)
     reply.header('cache-control', policyFor(request, 'no-cache'))
-    const tag = entityTag(answer)
+    const tag = entityTag(answer, selections)
     if (tag !== undefined) {
       reply.header('etag', tag)
       if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
@@ -47,12 +49,22 @@ export async function poll(app: FastifyInstance): Promise<void> {
   })
 }
 
+/** What a client may have can change with its token, while the URL stays. */
+function digestOf(selections: readonly (Selection | undefined)[]): string {
+  const keys = selections.map(each => each?.key ?? '').join('\n')
+  return createHash('sha256').update(keys).digest('base64url').slice(0, 16)
+}
+
 /**
  * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, and whether
  * there is more. None with gaps, which a client must not miss.
  */
-function entityTag({ events, gaps, starts, cursors, more }: Answer): string | undefined {
+function entityTag(
+  { events, gaps, starts, cursors, more }: Answer,
+  selections: readonly (Selection | undefined)[],
+): string | undefined {
   if (gaps.length > 0) return undefined
   if (events.length === 0) return `"${printCursor(cursors)}"`
-  return `"${printCursor(starts)};${printCursor(cursors)}${more ? ';more' : ''}"`
+  const selected = selections.some(each => each !== undefined)
+  return `"${printCursor(starts)};${printCursor(cursors)}${more ? ';more' : ''}${selected ? `;${digestOf(selections)}` : ''}"`
 }

@@ -48,6 +48,7 @@ export const recordFraming: Framing = {
     return bytes
   },
   gap: (channel, gap, cursor) => lineRecord(lines.gap(channel, gap, cursor)),
+  passed: (channel, at, cursor) => lineRecord(lines.passed(channel, at, cursor)),
   heartbeat: lineRecord(lines.heartbeat),
   closing: reason => lineRecord(lines.closing(reason)),
 }

@@ -10,7 +10,7 @@ import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
 import { type News, newest } from '../../broker/fanout/newest.ts'
 import { printCursor, type Start } from '../../broker/event/position.ts'
 import { CONTENT_POLICY, renderPage } from './page.ts'
-import { glanceFor } from '../open-for.ts'
+import { glanceFor, selectionsFor } from '../open-for.ts'
 import { matches, policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { readParameters, readQuery } from '../read-query.ts'
@@ -29,6 +29,16 @@ const schema = operation({
     304: { description: 'nothing new' },
   },
 })
+
+/** What a page asks for again when it reloads, of what is wanted of its channels. */
+function asked(values: { types?: string[]; filter?: string[]; newest?: string }): [string, string][] {
+  const { types = [], filter = [], newest } = values
+  return [
+    ...types.map((each): [string, string] => ['types', each]),
+    ...filter.map((each): [string, string] => ['filter', each]),
+    ...(newest === undefined ? [] : [['newest', newest] satisfies [string, string]]),
+  ]
+}
 
 /** Beyond the time after which the page reloads, so that a slow browser gets in as well, ms. */
 const RELOADS_WITHIN_MS = 30_000
@@ -61,23 +71,23 @@ export async function refresh(app: FastifyInstance): Promise<void> {
   }
 
   app.get('/v1/refresh', options, async (request, reply) => {
-    const { channels, starts, values } = readQuery(request, rules)
+    const { values, ...wanted } = readQuery(request, rules)
+    const { channels, starts } = wanted
+    const { identity } = request
+    const selections = selectionsFor({ access, identity }, wanted)
     const { limit, every } = values
     requireTimely(request, every)
     const bytes = Math.floor(ANSWER_BYTES / channels.length)
     const look = (opened: Channel[]) =>
-      Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes)))
-    const news: News[] = await glanceFor(
-      { hub, access, identity: request.identity },
-      { channels, starts },
-      look,
-    )
+      Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes, selections[i])))
+    const news: News[] = await glanceFor({ hub, access, identity }, wanted, look)
 
     presence.visit(request.identity, channels)
     const again = new URLSearchParams()
     for (const channel of channels) again.append('channel', channel)
     again.append('every', `${every}`)
     again.append('limit', `${limit}`)
+    for (const [name, value] of asked(values)) again.append(name, value)
     again.append('cursor', printCursor(news.map(each => each.head)))
     const ticket = await nextTicket(request, every)
     if (ticket !== undefined) again.append('ticket', ticket)

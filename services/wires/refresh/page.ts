@@ -119,6 +119,7 @@ function row(
     ...(isNew ? ['<b>new</b>'] : []),
     ...(event.type === undefined ? [] : [`<i>${escape(event.type)}</i>`]),
     ...Array.from(event.tags ?? [], ([name, value]) => `<span>${escape(name)}: ${escape(value)}</span>`),
+    ...(event.skipped === undefined ? [] : [`<span>${event.skipped} older</span>`]),
     ...(several ? [`<span>${escape(channel)}</span>`] : []),
     `<time datetime="${time}">${time.slice(0, 10)} ${time.slice(11, 19)} UTC</time>`,
     `<a href="channels/${encodeURIComponent(channel)}/events/${id}">${id}</a>`,

@@ -3,7 +3,7 @@
 import type { LogEvent } from '../../broker/event/event.ts'
 import type { Gap, Position } from '../../broker/event/position.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
-import { encodeDropped, encodeGap } from '../objects.ts'
+import { encodeDropped, encodeGap, encodePassed } from '../objects.ts'
 import { TEXT, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
 
 /** The library does handshakes and heartbeats. */
@@ -33,6 +33,10 @@ function packetHead(type: string | undefined): string {
 
 function gapPacket(channel: string, gap: Gap): string {
   return `2["gap",${encodeGap(channel, gap)}]`
+}
+
+function passedPacket(channel: string, at: Position): string {
+  return `2["fanwire:passed",${encodePassed(channel, at)}]`
 }
 
 function droppedPacket(channel: string, at: Position, reason: CloseReason): string {
@@ -73,6 +77,7 @@ export const socketIoFraming: PacketFraming = {
     return bytes
   },
   gap: (channel, gap) => wsText(MESSAGE + gapPacket(channel, gap)),
+  passed: (channel, at) => wsText(MESSAGE + passedPacket(channel, at)),
   dropped: (channel, at, reason) => wsText(MESSAGE + droppedPacket(channel, at, reason)),
   heartbeat: Buffer.alloc(0),
   closing: reason => wsText(MESSAGE + closePacket(reason)),
@@ -91,6 +96,7 @@ export const socketIoPollFraming: PacketFraming = {
         .join(PACKET_SEPARATOR),
     ),
   gap: (channel, gap) => Buffer.from(MESSAGE + gapPacket(channel, gap)),
+  passed: (channel, at) => Buffer.from(MESSAGE + passedPacket(channel, at)),
   dropped: (channel, at, reason) => Buffer.from(MESSAGE + droppedPacket(channel, at, reason)),
   heartbeat: Buffer.alloc(0),
   closing: reason => Buffer.from(MESSAGE + closePacket(reason)),

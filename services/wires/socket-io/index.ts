@@ -17,7 +17,7 @@ import { isHttp2 } from '../../http/exchange.ts'
 import { elements } from '../../broker/event/json-spans.ts'
 import { Turns } from '../../http/turns.ts'
 import { admit } from '../admit.ts'
-import { badCommand, Commands, only, type Tell } from '../commands.ts'
+import { badCommand, Commands, only, SUBSCRIBE_OPTIONS, type Tell } from '../commands.ts'
 import { Handshakes, limitMessagesOf, type Session, SocketIoOutlet, tune } from './outlet.ts'
 import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
 
@@ -307,10 +307,10 @@ async function run({ name, argument }: Event, commands: Commands, tell: Tell): P
     )
   }
   if (name === 'auth') return commands.authenticate(command, tell)
-  const { channel, cursor, token } = command as Record<string, unknown>
+  const { channel, ...options } = command as Record<string, unknown>
   if (name === 'subscribe') {
-    only(command, 'channel', 'cursor', 'token')
-    return commands.subscribe(channel, cursor, token, tell)
+    only(command, 'channel', ...SUBSCRIBE_OPTIONS)
+    return commands.subscribe(channel, options, tell)
   }
   only(command, 'channel')
   return commands.unsubscribe(channel, tell)

@@ -4,7 +4,7 @@ import { jitter } from '../../backoff.ts'
 import type { LogEvent } from '../../broker/event/event.ts'
 import { allocateChunk } from '../../http/chunks.ts'
 import { type BodyFraming, bodyFraming } from '../body-framing.ts'
-import { encodeGap, encodeOpening } from '../objects.ts'
+import { encodeGap, encodeOpening, encodePassed } from '../objects.ts'
 
 /**
  * Server-sent events, WHATWG HTML section 9.2.5. The object has no line breaks, so one `data:` line holds it. The `id:`
@@ -40,6 +40,8 @@ export const sseFraming: BodyFraming = bodyFraming('sse', {
     return chunk
   },
   gap: (channel, gap, cursor) => `event: gap\ndata: ${encodeGap(channel, gap)}\nid: ${cursor}\n\n`,
+  passed: (channel, at, cursor) =>
+    `event: fanwire:passed\ndata: ${encodePassed(channel, at)}\nid: ${cursor}\n\n`,
   heartbeat: ':\n',
   closing: ({ code, reason, retry }) => `retry: ${retry}\n: ${code} ${reason}\n`,
 })

@@ -5,7 +5,7 @@ import { isUtf8 } from 'node:buffer'
 import { FanwireError } from '../../errors.ts'
 import { members, withoutMark } from '../../broker/event/json-spans.ts'
 import { wsText } from '../ws-frames.ts'
-import { badCommand, type Commands, only, type Tell } from '../commands.ts'
+import { badCommand, type Commands, only, SUBSCRIBE_OPTIONS, type Tell } from '../commands.ts'
 
 type Ref = string | number | undefined
 type Command = Readonly<Record<string, unknown>>
@@ -40,8 +40,8 @@ export class WsCommands {
 
   async #run(command: Command, data: Buffer, tell: Tell): Promise<void> {
     if ('subscribe' in command) {
-      only(command, 'ref', 'subscribe', 'cursor', 'token')
-      await this.#commands.subscribe(command.subscribe, command.cursor, command.token, tell)
+      only(command, 'ref', 'subscribe', ...SUBSCRIBE_OPTIONS)
+      await this.#commands.subscribe(command.subscribe, command, tell)
     } else if ('unsubscribe' in command) {
       only(command, 'ref', 'unsubscribe')
       await this.#commands.unsubscribe(command.unsubscribe, tell)

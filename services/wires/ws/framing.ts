@@ -2,7 +2,7 @@
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import type { Framing } from '../../broker/fanout/framing.ts'
-import { encodeDropped, encodeGap, encodeOpening } from '../objects.ts'
+import { encodeDropped, encodeGap, encodeOpening, encodePassed } from '../objects.ts'
 import { PING, TEXT, wsFrame, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
 
 /** One text message for each object. */
@@ -26,6 +26,7 @@ export const wsFraming: Framing = {
     return bytes
   },
   gap: (channel, gap) => wsFrame(TEXT, Buffer.from(`{"gap":${encodeGap(channel, gap)}}`)),
+  passed: (channel, at) => wsText(`{"passed":${encodePassed(channel, at)}}`),
   dropped: (channel, at, reason) => wsText(`{"unsubscribed":${encodeDropped(channel, at, reason)}}`),
   heartbeat: wsFrame(PING, Buffer.alloc(0)),
   answered: true,

@@ -18,13 +18,13 @@ import { forgetHandshake } from '../../http/node/upgrades.ts'
 import { forgetInflater } from '../../http/node/ws-inflater.ts'
 import { clientErrorOf } from '../../broker/log/client-error.ts'
 import { isHttp2 } from '../../http/exchange.ts'
-import { type Position, printCursor } from '../../broker/event/position.ts'
-import { openFor, requireReadable } from '../open-for.ts'
+import { printCursor } from '../../broker/event/position.ts'
+import { givenFor, openFor, requireReadable } from '../open-for.ts'
 import { operation } from '../../http/operation.ts'
 import { type ReadQuery, readParameters, readQuery } from '../read-query.ts'
 import { admit, TRY_AGAIN_LATER } from '../admit.ts'
 import { Commands } from '../commands.ts'
-import { resolveAll, underWay } from '../streaming.ts'
+import { joinAll, requireRoom, resolveAll, underWay } from '../streaming.ts'
 import { wsDeflateFraming } from './deflate.ts'
 import { DEFLATE, isDeflated, offerToTake } from './deflate-offer.ts'
 import { wsFraming } from './framing.ts'
@@ -191,8 +191,10 @@ async function join(
       if (!outlet.open) return
       // Other rules may hold since it was asked.
       requireReadable({ access, identity }, query)
+      const given = givenFor({ access, identity }, query)
+      requireRoom(channels, given)
       connection.write(wsFraming.opening(printCursor(positions)))
-      for (const [i, channel] of channels.entries()) connection.join(channel, positions[i] as Position)
+      joinAll(connection, channels, positions, given)
     })
   } catch (error) {
     const told = clientErrorOf(error)

@@ -6,6 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { Connection, type Outlet } from '../../../../services/broker/fanout/connection.ts'
 import type { CloseReason, Framing } from '../../../../services/broker/fanout/framing.ts'
 import { Hub, type HubOptions } from '../../../../services/broker/fanout/hub.ts'
+import type { Selection } from '../../../../services/broker/fanout/selection.ts'
 import {
   type Draft,
   encodeEvent,
@@ -73,12 +74,21 @@ export class ScriptedLog implements ChannelLog {
   #hold(
     name: string,
     channel: Kept,
-    { data = Buffer.from('1'), type, priority, end }: Partial<Draft>,
+    { data = Buffer.from('1'), type, tags, priority, end }: Partial<Draft>,
   ): LogEvent {
     const { epoch } = channel.history
     const offset = channel.history.head + 1
     const time = Date.now()
-    const head = { channel: name, epoch, offset, time, type, encoding: undefined, low: priority === 'low' }
+    const head = {
+      channel: name,
+      epoch,
+      offset,
+      time,
+      type,
+      tags,
+      encoding: undefined,
+      low: priority === 'low',
+    }
     const event = encodeEvent({ ...head, kind: end && 'end' }, data)
     channel.events.push(event)
     channel.history = { ...channel.history, head: offset, over: end === true }
@@ -244,6 +254,8 @@ export class Listener {
   readonly writes: Buffer[] = []
   readonly connection: Connection
   readonly closes: CloseReason[] = []
+  /** Offset at which it began. */
+  began = 0
   /** The socket takes nothing more until `read`. */
   #full = false
   #waiting: (() => void) | undefined
@@ -320,10 +332,15 @@ export async function listen(
   name: string,
   at: Position,
   listener = new Listener(hub),
+  selection?: Selection,
 ): Promise<Listener> {
   const channel = await hub.open(name)
-  listener.connection.join(channel, at)
-  channel.release()
+  try {
+    listener.connection.join(channel, at, selection)
+  } finally {
+    channel.release()
+  }
+  listener.began = at.offset
   return listener
 }
 

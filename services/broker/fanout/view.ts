@@ -1,0 +1,104 @@
+// A view of a channel: its readers that want the same selection. They share what is chosen and encoded for them, and
+// where they want a stretch now and then only, they have it at the same time.
+
+import type { Flushable, FlushLoop } from './flush-loop.ts'
+import type { MemoryBudget } from './memory-budget.ts'
+import type { Recent } from './recent.ts'
+import { Gathering, type Selection } from './selection.ts'
+import { type Chosen, STRETCH, Stretches } from './stretches.ts'
+
+/** Events that one stretch may look at, so that it can not block the event loop. */
+const SCANNED = 10_000
+/** The same where only the newest are wanted: as many as there may well be at a time. */
+const SCANNED_FOR_NEWEST = 100_000
+
+export class View {
+  readonly selection: Selection
+  readonly stretches: Stretches
+  /** Undefined: its readers are woken by whatever comes. */
+  readonly pace: Pace | undefined
+  /** Readers that have it. */
+  readers = 0
+
+  constructor(selection: Selection, recent: Recent, memory: MemoryBudget, flushLoop: FlushLoop) {
+    const { every } = selection
+    this.selection = selection
+    this.stretches = new Stretches(offset => choose(selection, recent, offset), memory)
+    this.pace = every === undefined ? undefined : new Pace(every, flushLoop)
+  }
+
+  close(): void {
+    this.stretches.forget()
+    this.pace?.close()
+  }
+}
+
+function choose(selection: Selection, recent: Recent, offset: number): Chosen {
+  const { list } = recent
+  const gathering = new Gathering(selection, STRETCH)
+  const from = recent.indexAfter(offset)
+  const scanned = selection.newest === undefined ? SCANNED : SCANNED_FOR_NEWEST
+  const end = Math.min(list.length, from + scanned)
+  let at = from
+  for (let event = list[at]; at < end && event !== undefined && gathering.take(event);) event = list[++at]
+  const { events } = gathering
+  return { events, from: 0, to: events.length, end: offset + at - from }
+}
+
+/** A reader that has a stretch when its turn comes. */
+export interface Paced {
+  /** Catches up once. Called within a flush: synchronous, does not raise. */
+  turn(): void
+}
+
+/** The turns of a view's readers: at most one in `every` ms, the same for all. */
+export class Pace implements Flushable {
+  readonly readers = new Set<Paced>()
+  readonly #every: number
+  readonly #flushLoop: FlushLoop
+  #nextAt = 0
+  #timer: NodeJS.Timeout | undefined
+  #pass: Iterator<Paced> | undefined
+  /** News came while a pass was running. */
+  #news = false
+
+  constructor(every: number, flushLoop: FlushLoop) {
+    this.#every = every
+    this.#flushLoop = flushLoop
+  }
+
+  /** A reader has something to read. */
+  news(): void {
+    if (this.#pass !== undefined) this.#news = true
+    else this.#timer ??= setTimeout(() => this.#begin(), Math.max(0, this.#nextAt - Date.now()))
+  }
+
+  #begin(): void {
+    this.#timer = undefined
+    this.#nextAt = Date.now() + this.#every
+    this.#pass = this.readers.values()
+    this.#flushLoop.flushSoon(this)
+  }
+
+  flush(deadline: number): boolean {
+    for (let visited = 1; this.#pass !== undefined; visited++) {
+      const { done, value } = this.#pass.next()
+      if (done) this.#pass = undefined
+      else value.turn()
+      if ((visited & 15) === 0 && performance.now() > deadline) break
+    }
+    if (this.#pass !== undefined) return false
+    if (this.#news) {
+      this.#news = false
+      this.news()
+    }
+    return true
+  }
+
+  close(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#pass = undefined
+    this.#flushLoop.cancelFlush(this)
+  }
+}

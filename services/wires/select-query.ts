@@ -1,0 +1,91 @@
+// Which events of its channels a reader wants, of those how many, and how often, as requests and commands say it.
+
+import { FanwireError } from '../errors.ts'
+import { text, texts } from '../http/operation.ts'
+import { type Filter, allOf, filterOf, parseFilter, typesFilter } from '../broker/event/filter.ts'
+import { checkedType, isTagName } from '../broker/event/names.ts'
+import { type Selection, selectionOf } from '../broker/fanout/selection.ts'
+
+export const SELECTS = {
+  types: texts('only events of these types, joined by commas; repeated: a list a channel'),
+  filter: texts('only events whose tags pass this filter (JSON); repeated: a filter a channel'),
+  every: text('at most one stretch in that time: 100ms to 60s'),
+  newest: text('of the events of a stretch with the same value only the newest: `type`, or `tag:<name>`'),
+}
+
+interface Selects {
+  readonly types?: readonly string[]
+  readonly filter?: readonly string[]
+  /** A number is the wire's own. */
+  readonly every?: string | number
+  readonly newest?: string
+}
+
+const DURATION = /^([0-9]{1,5})(ms|s)$/
+const LEAST_MS = 100
+const MOST_MS = 60_000
+const MAX_TYPES = 100
+
+/** A selection a channel. Raises FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER. */
+export function readSelections(
+  { types = [], filter = [], every, newest }: Selects,
+  channels: number,
+): (Selection | undefined)[] {
+  const pick = typeof every === 'string' ? checkedEvery(every) : undefined
+  const value = newest === undefined ? undefined : checkedNewest(newest)
+  const ofTypes = oneEach('types', types, channels, each => typesFilter(checkedTypes(each.split(','))))
+  const ofTags = oneEach('filter', filter, channels, parseFilter)
+  return Array.from({ length: channels }, (_, i) =>
+    selectionOf({ filter: allOf([ofTypes[i], ofTags[i]]), every: pick, newest: value }),
+  )
+}
+
+/** What a command says of one channel. Raises FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER. */
+export function commandSelection(command: Readonly<Record<string, unknown>>): Selection | undefined {
+  const { types, filter, every, newest } = command
+  return selectionOf({
+    filter: allOf([
+      types === undefined ? undefined : typesFilter(checkedTypes(types)),
+      filter === undefined ? undefined : filterOf(filter),
+    ]),
+    every: every === undefined ? undefined : checkedEvery(every),
+    newest: newest === undefined ? undefined : checkedNewest(newest),
+  })
+}
+
+/** One is for all channels; an empty one wants everything. */
+function oneEach(
+  name: string,
+  given: readonly string[],
+  channels: number,
+  parse: (text: string) => Filter,
+): (Filter | undefined)[] {
+  if (given.length > 1 && given.length !== channels) {
+    throw new FanwireError(
+      'FW_BAD_FILTER',
+      `${given.length} times ${name} for ${channels} channels: one, or one each`,
+    )
+  }
+  const filters = given.map(each => (each === '' ? undefined : parse(each)))
+  return filters.length === 1 ? Array.from({ length: channels }, () => filters[0]) : filters
+}
+
+function checkedTypes(types: unknown): string[] {
+  if (!Array.isArray(types) || types.length === 0 || types.length > MAX_TYPES) {
+    throw new FanwireError('FW_BAD_FILTER', `types is a list of 1 to ${MAX_TYPES} types`)
+  }
+  return types.map(checkedType)
+}
+
+function checkedEvery(every: unknown): number {
+  const [, digits, unit] = (typeof every === 'string' && DURATION.exec(every)) || []
+  const ms = Number(digits) * (unit === 's' ? 1000 : 1)
+  if (ms >= LEAST_MS && ms <= MOST_MS) return ms
+  throw new FanwireError('FW_BAD_PARAMETER', 'every is 100ms to 60s, such as 500ms or 2s')
+}
+
+function checkedNewest(newest: unknown): string {
+  if (newest === 'type') return newest
+  if (typeof newest === 'string' && newest.startsWith('tag:') && isTagName(newest.slice(4))) return newest
+  throw new FanwireError('FW_BAD_PARAMETER', 'newest is type or tag:<name>')
+}

@@ -1,0 +1,66 @@
+// What a reader of a selection is told, in so few lines that one can see that it is right. Positions are offsets.
+
+export interface Sent {
+  readonly offset: number
+  readonly type: string
+  readonly lang: string
+}
+
+/** A reader: of which events, and whether it wants only the newest of each type. */
+export interface Wish {
+  readonly lang?: string
+  readonly newest?: true
+}
+
+export class ModelReader {
+  /** What the client has received. */
+  readonly lines: string[] = []
+  readonly #wish: Wish
+  #at: number
+  /** What the client knows of that, once it has received all. */
+  #told: number
+  /** What its socket has not taken yet, while it does not read. */
+  #held: string[] | undefined
+
+  constructor(wish: Wish, at: number) {
+    this.#wish = wish
+    this.#at = this.#told = at
+  }
+
+  stop(): void {
+    this.#held ??= []
+  }
+
+  read(): void {
+    this.lines.push(...(this.#held ?? []))
+    this.#held = undefined
+  }
+
+  /** The channel holds the events after `floor`, up to the newest one. */
+  news(events: readonly Sent[], floor: number): void {
+    if (this.#held !== undefined && this.#held.length > 0) return
+    if (this.#at < floor) {
+      this.#tell(floor, `gap ${this.#at} ${floor}`)
+      this.#at = floor
+    }
+    const { lang, newest } = this.#wish
+    const wanted = events.filter(each => each.offset > this.#at && (lang === undefined || each.lang === lang))
+    for (const { offset, type } of wanted) {
+      const same = wanted.filter(each => newest && each.type === type)
+      const skipped = same.length - 1
+      if (same.some(each => each.offset > offset)) continue
+      this.#tell(offset, skipped > 0 ? `${offset} skipped ${skipped}` : `${offset}`)
+    }
+    this.#at = Math.max(this.#at, events.at(-1)?.offset ?? 0)
+  }
+
+  beat(): void {
+    if (this.#held !== undefined && this.#held.length > 0) return
+    if (this.#told < this.#at) this.#tell(this.#at, `passed ${this.#at}`)
+  }
+
+  #tell(told: number, line: string): void {
+    ;(this.#held ?? this.lines).push(line)
+    this.#told = told
+  }
+}

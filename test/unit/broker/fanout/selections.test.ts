@@ -1,0 +1,252 @@
+// Filters and conflation in the fan-out: what is shared, what is told, and what a model of fifty lines says.
+
+import fc from 'fast-check'
+import t from 'tap'
+import { filterOf } from '../../../../services/broker/event/filter.ts'
+import type { Hub } from '../../../../services/broker/fanout/hub.ts'
+import type { Position } from '../../../../services/broker/event/position.ts'
+import { type Selection, selectionOf } from '../../../../services/broker/fanout/selection.ts'
+import { MemoryLog } from '../../../../services/broker/log/memory.ts'
+import { drafts, hubOf, ids, type Listener, listen, ScriptedLog, settled } from './scripted-log.ts'
+import { ModelReader, type Sent, type Wish } from './selection-model.ts'
+import { until } from '../../../support/until.ts'
+
+const e1 = (offset: number) => ({ epoch: 'e1', offset })
+/** `listen`, for a selection. */
+const listenTo = (hub: Hub, name: string, at: Position, selection: Selection | undefined) =>
+  listen(hub, name, at, undefined, selection)
+const inLang = (lang: string) => filterOf({ key: 'lang', cmp: 'eq', val: lang })
+const KOREAN = selectionOf({ filter: inLang('ko') })
+const ko = { type: 'a', tags: new Map([['lang', 'ko']]) }
+const en = { type: 'a', tags: new Map([['lang', 'en']]) }
+
+t.test('equal filters share their bytes and their evaluation', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  let evaluated = 0
+  const counting = (): Selection | undefined => {
+    const { key, passes } = inLang('ko')
+    return selectionOf({
+      filter: {
+        key,
+        passes: event => {
+          evaluated++
+          return passes(event)
+        },
+      },
+    })
+  }
+  const listeners: Listener[] = []
+  for (let i = 0; i < 20; i++) listeners.push(await listenTo(hub, 'a', e1(0), counting()))
+  const all = await listen(hub, 'a', e1(0))
+  log.add('a', [en, ko, en, ko, ko, en])
+  await until('all have theirs', () => listeners.every(({ lines }) => lines.length === 3))
+  t.same(listeners[0]?.told, ['e1-2', 'e1-4', 'e1-5'])
+  t.ok(
+    listeners.every(({ writes }) => writes[0] === listeners[0]?.writes[0]),
+    'one Buffer',
+  )
+  t.equal(evaluated, 6, 'each event once')
+  await until('the other has all', () => all.lines.length === 6)
+})
+
+t.test(
+  'what is left out is not written, and the cursor is told after 1,000 and with a heartbeat',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, t.teardown)
+    const listener = await listenTo(hub, 'a', e1(0), KOREAN)
+    log.add('a', drafts(999, en))
+    await settled()
+    t.same(listener.lines, [])
+    log.add('a', [en])
+    await settled()
+    t.same(listener.lines, ['{"passed":{"channel":"a","cursor":"e1-1000"}}'])
+    log.add('a', [ko, en])
+    await settled()
+    listener.connection.beat()
+    listener.connection.beat()
+    await settled()
+    t.match(listener.lines[1], /"id":"e1-1001"/)
+    t.same(listener.lines.slice(2), ['{"passed":{"channel":"a","cursor":"e1-1002"}}'])
+  },
+)
+
+t.test('a resume over 100,000 events that are left out reads each page once', async t => {
+  const log = new ScriptedLog()
+  log.add('a', [...drafts(100_000, en), ko])
+  const hub = hubOf(log, { retentionOf: () => ({ events: 1e6, age: 1e9, bytes: 1e9 }) }, t.teardown)
+  const listeners = await Promise.all([1, 2, 3].map(() => listenTo(hub, 'a', e1(0), KOREAN)))
+  await until('they have it', () => listeners.every(({ told }) => told.at(-1) === 'e1-100001'))
+  t.equal(new Set(log.reads).size, log.reads.length)
+  t.equal(log.reads.length, Math.ceil(100_001 / 1024))
+  const again = await listenTo(hub, 'a', e1(100_000), KOREAN)
+  await until('it has it', () => again.lines.length === 1)
+})
+
+t.test(
+  'a channel on a node has 256 different filters, and room again when their readers are gone',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, t.teardown)
+    const of = (n: number) => selectionOf({ filter: inLang(`${n}`) })
+    const listeners: Listener[] = []
+    for (let i = 0; i < 256; i++) listeners.push(await listenTo(hub, 'a', e1(0), of(i)))
+    await t.rejects(listenTo(hub, 'a', e1(0), of(256)), { code: 'FW_TOO_MANY_FILTERS' })
+    await listenTo(hub, 'a', e1(0), of(7))
+    await listenTo(hub, 'b', e1(0), of(256))
+    listeners[0]?.cut()
+    await settled()
+    await listenTo(hub, 'a', e1(0), of(256))
+  },
+)
+
+t.test('a pace: at most one stretch in its time, for all at once, with the newest of each type', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const selection = selectionOf({ newest: 'type', every: 100 })
+  const listeners = await Promise.all([1, 2, 3].map(() => listenTo(hub, 'a', e1(0), selection)))
+  const [first] = listeners as [Listener]
+  const times: number[] = []
+  for (let sent = 0; times.length < 3; sent++) {
+    const before = first.writes.length
+    log.add('a', [{ type: `t${sent % 2}` }])
+    await new Promise(resolve => setTimeout(resolve, 5))
+    if (first.writes.length > before) times.push(performance.now())
+  }
+  const { head } = { head: log.head('a').offset }
+  await until('all have the last', () => listeners.every(({ told }) => told.at(-1) === `e1-${head}`))
+  t.ok((times[2] ?? 0) - (times[0] ?? 0) > 180, 'not sooner than 100 ms after another')
+  const stretches = first.writes.map(bytes =>
+    `${bytes}`
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line)),
+  )
+  t.ok(stretches.every(stretch => new Set(stretch.map(({ type }) => type)).size === stretch.length))
+  const skipped = stretches.flat().reduce((sum, each) => sum + (each.skipped ?? 0), 0)
+  t.equal(stretches.flat().length + skipped, head, 'skipped adds up')
+  for (const { writes } of listeners) t.same(writes, first.writes)
+})
+
+t.test('only the newest, over a history of many pages', async t => {
+  const log = new ScriptedLog()
+  log.add(
+    'a',
+    Array.from({ length: 5000 }, (_, i) => ({ type: `t${i % 20}` })),
+  )
+  const hub = hubOf(log, {}, t.teardown)
+  const listener = await listenTo(hub, 'a', e1(0), selectionOf({ newest: 'type' }))
+  await until('it has them', () => listener.lines.length >= 20)
+  await settled()
+  t.same(listener.told, ids('e1', 4981, 5000))
+  t.ok(listener.lines.every(line => JSON.parse(line).skipped === 249))
+})
+
+// The model -------------------------------------------------------------------------------------------------
+
+const wish: fc.Arbitrary<Wish> = fc.constantFrom<Wish[]>(
+  {},
+  { lang: 'ko' },
+  { newest: true },
+  { lang: 'ko', newest: true },
+)
+const step = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ publish: fc.array(fc.nat(5), { minLength: 1, maxLength: 12 }) }) },
+  fc.record({ cut: fc.nat(2), wish }),
+  fc.record({ stop: fc.nat(2) }),
+  fc.record({ read: fc.nat(2) }),
+  fc.constant({ beat: true as const }),
+)
+const RETENTION = { events: 8, age: 1e9, bytes: 1e9 }
+
+t.test(
+  'any mix of publish, trim, filter, conflate, stop, cut and resume is told as the model says',
+  async t => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.tuple(wish, wish, wish),
+        fc.array(step, { maxLength: 25 }),
+        async (wishes, steps) => {
+          const log = new MemoryLog({ retentionOf: () => RETENTION, idempotencyWindow: 1000 })
+          const closes: (() => void)[] = []
+          const hub = hubOf(log, { retentionOf: () => RETENTION }, close => void closes.push(close))
+          const { epoch } = await (await hub.open('a')).settle('latest')
+          const start = async (wish: Wish, offset: number) => ({
+            listener: await listenTo(hub, 'a', { epoch, offset }, selectionFor(wish)),
+            model: new ModelReader(wish, offset),
+          })
+          const readers = [await start(wishes[0], 0), await start(wishes[1], 0), await start(wishes[2], 0)]
+          const events: Sent[] = []
+          for (const step of steps) {
+            if ('publish' in step) {
+              const sent = step.publish.map(n => ({ type: `t${n % 3}`, lang: n < 3 ? 'ko' : 'en' }))
+              for (const each of sent) events.push({ ...each, offset: events.length + 1 })
+              await log.append(
+                'a',
+                sent.map(({ type, lang }) => ({ type, tags: new Map([['lang', lang]]), data: ONE })),
+              )
+            } else if ('cut' in step) {
+              const { listener } = readers[step.cut] as Reading
+              const at = cursorOf(listener)
+              listener.cut()
+              await settled()
+              readers[step.cut] = await start(step.wish, at)
+            } else if ('stop' in step) {
+              readers[step.stop]?.listener.stop()
+              readers[step.stop]?.model.stop()
+            } else if ('read' in step) {
+              readers[step.read]?.listener.read()
+              readers[step.read]?.model.read()
+            } else {
+              for (const { listener, model } of readers) {
+                listener.connection.beat()
+                model.beat()
+              }
+            }
+            await settled()
+            for (const { listener, model } of readers) {
+              model.news(events.slice(-RETENTION.events), Math.max(0, events.length - RETENTION.events))
+              const told = toldTo(listener)
+              if (`${told}` !== `${model.lines}`) throw new Error(`told ${told}\nmodel ${model.lines}`)
+            }
+          }
+          for (const close of closes) close()
+        },
+      ),
+      { numRuns: 150 },
+    )
+    t.pass()
+  },
+)
+
+interface Reading {
+  readonly listener: Listener
+  readonly model: ModelReader
+}
+
+const ONE = Buffer.from('1')
+
+function selectionFor({ lang, newest }: Wish): Selection | undefined {
+  return selectionOf({ filter: lang === undefined ? undefined : inLang(lang), newest: newest && 'type' })
+}
+
+const offsetIn = (position: string) => Number(position.split('-')[1])
+
+/** What the client has received, as the model writes it, without heartbeats. */
+function toldTo({ lines }: Listener): string[] {
+  return lines.map(line => {
+    const { id, skipped, gap, passed } = JSON.parse(line)
+    if (gap !== undefined) return `gap ${offsetIn(gap.from)} ${offsetIn(gap.to)}`
+    if (passed !== undefined) return `passed ${offsetIn(passed.cursor)}`
+    return skipped === undefined ? `${offsetIn(id)}` : `${offsetIn(id)} skipped ${skipped}`
+  })
+}
+
+/** Where a client resumes that was told this. */
+function cursorOf(listener: Listener): number {
+  const last = listener.lines.at(-1)
+  if (last === undefined) return listener.began
+  const { id, gap, passed } = JSON.parse(last)
+  return offsetIn(id ?? gap?.to ?? passed.cursor)
+}
