@@ -68,13 +68,15 @@ writeFileSync(join(APP, 'package.json'), '{"name":"app","private":true,"type":"m
 npm(APP, 'install', node.file)
 
 t.test('the package holds what runs, and nothing else', async t => {
-  const kinds = new Set(node.paths.map(path => path.replace(/^dist\/services\/.*\.(js|lua)$/, '*.$1')))
+  const kinds = new Set(
+    node.paths.map(path => path.replace(/^dist\/(?:services|client)\/.*?\.(js|lua|d\.ts)$/, '*.$1')),
+  )
   t.same([...kinds].sort(), [
+    '*.d.ts',
     '*.js',
     '*.lua',
     'LICENSE',
     'README.md',
-    'dist/services/index.d.ts',
     'openapi.json',
     'package.json',
     'rules.schema.json',
@@ -83,7 +85,14 @@ t.test('the package holds what runs, and nothing else', async t => {
   for (const source of sources.filter(path => path.endsWith('.ts'))) {
     t.ok(node.paths.includes(`dist/services/${source.replace(/ts$/, 'js')}`), source)
   }
-  for (const name of ['autocannon', 'vega', 'fanwire-bench', 'express', 'typescript']) {
+  const { exports } = JSON.parse(readFileSync(join(copy, 'package.json'), 'utf8')) as {
+    exports: Record<string, string | Record<string, string>>
+  }
+  for (const path of Object.values(exports).flatMap(each =>
+    typeof each === 'string' ? each : Object.values(each),
+  ))
+    t.ok(node.paths.includes(path.slice(2)), path)
+  for (const name of ['autocannon', 'vega', 'fanwire-bench', 'express', 'typescript', 'react', 'vue']) {
     t.notOk(readdirSync(join(APP, 'node_modules')).includes(name), `${name} is not installed`)
   }
 })
@@ -152,12 +161,23 @@ t.test('a program starts a node inside itself', async t => {
   writeFileSync(
     join(APP, 'app.ts'),
     `import { type Event, type Gap, startNode } from 'fanwire'
+import { connect, type Subscription } from 'fanwire/client'
+import { createPublisher } from 'fanwire/publisher'
 const node = await startNode({ PORT: '0', LOG_LEVEL: 'silent' })
 const body = JSON.stringify({ n: 1 })
 const headers = { 'content-type': 'application/json' }
 await fetch(\`\${node.url}/v1/channels/a/events\`, { method: 'POST', headers, body })
 const page = (await (await fetch(\`\${node.url}/v1/poll?channel=a\`)).json()) as { events: Event<{ n: number }>[]; gaps?: Gap[] }
 console.log(page.events.map(event => event.data.n), page.gaps)
+const publisher = createPublisher(node.url)
+await publisher.publish('a', { n: 2 })
+const client = connect(node.url)
+const subscription: Subscription<{ n: number }> = client.subscribe('a', { cursor: 'earliest' })
+for await (const event of subscription) {
+  console.log(event.data.n)
+  if (event.data.n === 2) break
+}
+client.close()
 await node.close()
 console.log(await startNode({ PORT: 'x' }).catch((error: Error) => error.message))
 `,
@@ -179,7 +199,7 @@ console.log(await startNode({ PORT: 'x' }).catch((error: Error) => error.message
   t.equal(compiled.status, 0, compiled.stdout)
   const ran = spawnSync(process.execPath, ['app.js'], { cwd: APP, env: ENV, encoding: 'utf8' })
   t.equal(ran.stderr, '')
-  t.match(ran.stdout, /^\[ 1 \] undefined\nPORT is "x"; expected an integer/)
+  t.match(ran.stdout, /^\[ 1 \] undefined\n1\n2\nPORT is "x"; expected an integer/)
 })
 
 t.test('fanwire bench and plan say what to install, and run once it is', async t => {

@@ -47,6 +47,7 @@ export default defineConfig({
       {
         text: 'Use',
         items: [
+          page('Client', '/client'),
           page('Publish', '/publish'),
           page('Limits', '/limits'),
           page('Access', '/access'),

@@ -3,6 +3,7 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { admin } from '../admin/index.ts'
 import { channels } from '../channels/index.ts'
+import { client } from '../client/index.ts'
 import type { Role } from '../config/config.ts'
 import { docs } from '../docs/index.ts'
 import { writer } from '../publish/index.ts'
@@ -10,7 +11,7 @@ import { tickets } from '../tickets/index.ts'
 import { wires } from '../wires/index.ts'
 
 export const ROLES: Readonly<Record<Role, readonly FastifyPluginAsync[]>> = {
-  all: [docs, channels, tickets, admin, wires, writer],
-  edge: [docs, channels, tickets, admin, wires],
+  all: [docs, client, channels, tickets, admin, wires, writer],
+  edge: [docs, client, channels, tickets, admin, wires],
   writer: [docs, channels, admin, writer],
 }

@@ -20,11 +20,17 @@ t.test('it is OpenAPI 3.1', async t => {
   t.equal(validator.version, '3.1')
 })
 
-t.test('every route of a node has a schema, but those of the page itself', async t => {
+t.test('every route of a node has a schema, but those of pages and scripts', async t => {
   const node = await startMemoryNode({ SOCKET_IO: '1' })
   t.teardown(() => node.close())
   const bare = node.routes.filter(({ schema }) => schema === undefined).map(({ url }) => url)
-  t.same([...new Set(bare)].sort(), ['/docs', '/docs/reference.js', '/openapi.json'])
+  t.same([...new Set(bare)].sort(), [
+    '/client.global.js',
+    '/client.js',
+    '/docs',
+    '/docs/reference.js',
+    '/openapi.json',
+  ])
 })
 
 t.test('a node serves it, and a page that asks nobody else', async t => {

@@ -33,6 +33,8 @@ const ROUTES: Readonly<Record<string, string>> = {
   'POST /socket.io/': 'Socket.IO over polling, with `FANWIRE_SOCKET_IO=1`.',
   'GET /docs': 'The API to read, on a page. Off with `FANWIRE_DOCS=0`, and on a pure writer.',
   'GET /docs/reference.js': 'The script of that page.',
+  'GET /client.js': 'The [client](../client) as a module.',
+  'GET /client.global.js': 'The same for a plain `<script>`: it defines `fanwire`.',
   'GET /openapi.json': 'All routes as OpenAPI 3.1.',
   'GET /v1/admin/nodes': 'Lists the nodes. See [Server control](../admin#lists).',
   'GET /v1/admin/connections':

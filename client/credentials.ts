@@ -1,0 +1,53 @@
+// The token: asked for once, kept until it expires or is refused.
+
+import type { Options } from './types.ts'
+
+/** A token that expires within this is not used any more, ms. */
+const MARGIN_MS = 10_000
+
+export class Credentials {
+  readonly #getToken: Options['getToken']
+  #token: Promise<string | undefined> | undefined
+
+  constructor(getToken: Options['getToken']) {
+    this.#getToken = getToken
+  }
+
+  /** Raises what `getToken` does. */
+  async get(): Promise<string | undefined> {
+    const kept = await this.#token?.catch(() => undefined)
+    if (kept !== undefined && !expires(kept)) return kept
+    return this.renew()
+  }
+
+  /** Another one. Those who ask meanwhile get the same. */
+  renew(): Promise<string | undefined> {
+    const asked = Promise.resolve().then(() => this.#getToken?.())
+    this.#token = asked
+    asked.catch(() => this.drop())
+    return asked
+  }
+
+  /** The node did not accept it. */
+  drop(): void {
+    this.#token = undefined
+  }
+
+  get renewable(): boolean {
+    return this.#getToken !== undefined
+  }
+}
+
+/** Whether it is a JWT rather than a key. */
+export const isToken = (text: string): boolean => /^[\w-]+\.[\w-]+\.[\w-]*$/.test(text)
+
+function expires(token: string): boolean {
+  if (!isToken(token)) return false
+  try {
+    const claims = atob((token.split('.')[1] ?? '').replace(/-/g, '+').replace(/_/g, '/'))
+    const { exp } = JSON.parse(claims) as { exp?: number }
+    return exp !== undefined && exp * 1000 - MARGIN_MS < Date.now()
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,53 @@
+// What can go wrong, as the client's user sees it.
+
+/** Thrown by `getToken` where nobody is signed in: the client stops until `reconnect()` is called. */
+export class Unauthorized extends Error {
+  override readonly name = 'Unauthorized'
+}
+
+/** An error of a node: `{"error":{"code","message"}}`. */
+export class FanwireError extends Error {
+  override readonly name = 'FanwireError'
+  /** `FW_…`: the table of errors in the documents. */
+  readonly code: string
+  /** Of the response; undefined on a WebSocket. */
+  readonly status: number | undefined
+  /** Ms until the same may be tried again; undefined where the same would fail again. */
+  readonly retry: number | undefined
+
+  constructor(code: string, message: string, status?: number, retry?: number) {
+    super(message)
+    this.code = code
+    this.status = status
+    this.retry = retry
+  }
+}
+
+/** Codes that a WebSocket tells without a status, of errors that pass by themselves. */
+const PASSES = /^FW_(LOG_UNAVAILABLE|NOT_|OVERLOADED|DRAINING|TOO_MANY_(CONNECTIONS|FOLLOWED|REQUESTS))/
+
+interface Told {
+  readonly code: string
+  readonly message: string
+  readonly retry?: number
+}
+
+export function errorOf({ code, message, retry }: Told): FanwireError {
+  return new FanwireError(code, message, undefined, retry ?? (PASSES.test(code) ? 0 : undefined))
+}
+
+/** The error of a response that is not 2xx. */
+export async function errorIn(response: Response): Promise<FanwireError> {
+  const { status, headers } = response
+  const text = await response.text().catch(() => '')
+  let told: Partial<Told> = {}
+  try {
+    told = (JSON.parse(text) as { error: Told }).error
+  } catch {
+    // A proxy's own page.
+  }
+  const hint = Number(headers.get('retry-after')) * 1000 || told.retry
+  const passes = status === 429 || status === 408 || (status >= 500 && told.code !== 'FW_LOG_REFUSED')
+  const { code = `HTTP_${status}`, message = `the server answered ${status}` } = told
+  return new FanwireError(code, message, status, passes ? (hint ?? 0) : undefined)
+}

@@ -1,0 +1,122 @@
+// A feed is one channel as a line reads it, for all who follow it with the same options.
+
+import type { FanwireError } from './errors.ts'
+import { Joint } from './joint.ts'
+import type { Env, Source } from './link.ts'
+import { isPosition, reaches } from './position.ts'
+import type { End, Event, Gap, ReadOptions } from './types.ts'
+
+/** What a feed tells. */
+export type Item =
+  | { readonly event: Event }
+  | { readonly gap: Gap }
+  | { readonly end: End }
+  | { readonly at: string }
+  | { readonly refused: FanwireError }
+
+/** Who follows a feed. It keeps its own position. */
+export interface Reader {
+  /** A position, or where to begin. */
+  readonly cursor: string
+  take(item: Item): void
+}
+
+/** Where a reader stands after an item; undefined: where it stood. */
+export function positionAfter(item: Item): string | undefined {
+  if ('event' in item) return item.event.id
+  if ('gap' in item) return item.gap.to
+  if ('at' in item) return item.at
+  return 'end' in item ? item.end.id : undefined
+}
+
+/** Whether a reader at `cursor` has had it. A position that is told is none. */
+export function isKnown(cursor: string, item: Item): boolean {
+  const to = positionAfter(item)
+  return to !== undefined && !('end' in item) && reaches(cursor, to)
+}
+
+/** Where feeds come from: a line of this tab, or the tab that leads. */
+export interface Feeding {
+  add(feed: Feed): void
+  remove(feed: Feed): void
+}
+
+export class Feed implements Source {
+  readonly channel: string
+  readonly options: ReadOptions
+  cursor: string
+  readonly #env: Env
+  readonly #from: Feeding
+  readonly #emptied: () => void
+  readonly #readers = new Map<Reader, Joint | undefined>()
+  /** Readers that came before it was known where the feed stands. */
+  readonly #early = new Set<Reader>()
+
+  constructor(
+    env: Env,
+    from: Feeding,
+    about: { readonly channel: string; readonly options: ReadOptions },
+    emptied: () => void,
+  ) {
+    this.channel = about.channel
+    this.options = about.options
+    this.cursor = ''
+    this.#env = env
+    this.#from = from
+    this.#emptied = emptied
+  }
+
+  join(reader: Reader): void {
+    const first = this.#readers.size === 0
+    this.#readers.set(reader, undefined)
+    if (first) {
+      this.cursor = reader.cursor
+      this.#from.add(this)
+    } else if (isPosition(this.cursor)) this.#joint(reader)
+    else this.#early.add(reader)
+  }
+
+  leave(reader: Reader): void {
+    this.#readers.get(reader)?.close()
+    this.#early.delete(reader)
+    if (!this.#readers.delete(reader) || this.#readers.size > 0) return
+    this.#from.remove(this)
+    this.#emptied()
+  }
+
+  #joint(reader: Reader): void {
+    this.#readers.set(reader, new Joint(this.#env, this, reader, this.cursor))
+  }
+
+  opened(at: string): void {
+    const known = isPosition(this.cursor)
+    if (at !== this.cursor && !reaches(this.cursor, at)) this.#tell({ at })
+    if (known) return
+    for (const reader of this.#early) this.#joint(reader)
+    this.#early.clear()
+  }
+
+  event(event: Event): void {
+    this.#tell({ event })
+  }
+
+  gap(gap: Gap): void {
+    this.#tell({ gap })
+  }
+
+  end(end: End): void {
+    this.#tell({ end })
+  }
+
+  refused(refused: FanwireError): void {
+    this.#tell({ refused })
+  }
+
+  #tell(item: Item): void {
+    if (isKnown(this.cursor, item)) return
+    this.cursor = positionAfter(item) ?? this.cursor
+    for (const [reader, joint] of [...this.#readers]) {
+      if ('refused' in item || !this.#early.has(reader)) (joint ?? reader).take(item)
+    }
+  }
+}

@@ -1,0 +1,85 @@
+// A joint lets a reader that stands elsewhere into a flow: it reads pages until the reader is where the flow is.
+
+import { backoff } from './backoff.ts'
+import { FanwireError } from './errors.ts'
+import type { Item, Reader } from './feed.ts'
+import { isKnown, positionAfter } from './feed.ts'
+import { type Env, queryOf, type Source } from './link.ts'
+import { reaches } from './position.ts'
+import { askPage, deliverPage } from './wires/poll.ts'
+
+export class Joint {
+  readonly #env: Env
+  readonly #about: Pick<Source, 'channel' | 'options'>
+  readonly #reader: Reader
+  /** What flowed by while a page was asked for; undefined: the reader is in the flow. */
+  #passed: Item[] | undefined
+  readonly #abort = new AbortController()
+
+  /** `at`: where the flow is. */
+  constructor(env: Env, about: Pick<Source, 'channel' | 'options'>, reader: Reader, at: string) {
+    this.#env = env
+    this.#about = about
+    this.#reader = reader
+    if (reader.cursor === 'latest') reader.take({ at })
+    else if (reader.cursor !== at) void this.#catchUp(at)
+  }
+
+  take(item: Item): void {
+    if (this.#passed === undefined) this.#reader.take(item)
+    else this.#passed.push(item)
+  }
+
+  close(): void {
+    this.#abort.abort()
+    this.#passed = []
+  }
+
+  async #catchUp(at: string): Promise<void> {
+    const reader = this.#reader
+    const { signal } = this.#abort
+    let flow = at
+    let failures = 0
+    this.#passed = []
+    do {
+      for (const item of this.#passed.splice(0)) flow = positionAfter(item) ?? flow
+      try {
+        const source = sourceOf(this.#about, reader)
+        const page = await askPage(this.#env, `poll?${queryOf([source])}`, signal)
+        if (signal.aborted) return
+        deliverPage(page, [source])
+        failures = 0
+      } catch (error) {
+        if (signal.aborted) return
+        if (error instanceof FanwireError && error.retry === undefined && error.status !== 401)
+          return reader.take({ refused: error })
+        const hint = error instanceof FanwireError ? (error.retry ?? 0) : 0
+        await new Promise(resolve => setTimeout(resolve, backoff(failures++, hint, this.#env.timing)))
+      }
+      if (signal.aborted) return
+      // A slow reader leaves when it has enough, which closes this.
+    } while (!reaches(reader.cursor, flow))
+    const passed = this.#passed
+    this.#passed = undefined
+    for (const item of passed) {
+      if (signal.aborted) return
+      if (!isKnown(reader.cursor, item)) reader.take(item)
+    }
+  }
+}
+
+/** A reader as pages know it. */
+function sourceOf({ channel, options }: Pick<Source, 'channel' | 'options'>, reader: Reader): Source {
+  const { cursor } = reader
+  const take = (item: Item) => isKnown(reader.cursor, item) || reader.take(item)
+  return {
+    channel,
+    options,
+    cursor,
+    opened: at => reader.cursor !== at && take({ at }),
+    event: event => void take({ event }),
+    gap: gap => void take({ gap }),
+    end: end => void take({ end }),
+    refused: refused => void take({ refused }),
+  }
+}

@@ -1,0 +1,77 @@
+// The lines of one client: one, unless a connection can not hold all that is read.
+
+import type { Feed, Feeding } from './feed.ts'
+import { Line } from './line.ts'
+import type { Env } from './link.ts'
+import type { Happening, State, StateName } from './states.ts'
+import type { Wire } from './types.ts'
+
+/** Nodes allow as many channels on a connection (FANWIRE_MAX_CHANNELS), unless they are told otherwise. */
+const MOST_CHANNELS = 100
+
+/** What one sees first of several lines. */
+const ORDER: readonly StateName[] = [
+  'closed',
+  'unauthorized',
+  'offline',
+  'waiting',
+  'connecting',
+  'connected',
+  'idle',
+]
+
+/** What a client reads with. */
+export interface Lines extends Feeding {
+  readonly state: State
+  happen(what: Happening): void
+  check(): void
+}
+
+export class OwnLines implements Lines {
+  readonly #env: Env
+  readonly #wires: readonly Wire[]
+  readonly #changed: () => void
+  readonly #first: Line
+  readonly #lines: Line[]
+  readonly #of = new Map<Feed, Line>()
+
+  constructor(env: Env, wires: readonly Wire[], changed: () => void) {
+    this.#env = env
+    this.#wires = wires
+    this.#changed = changed
+    this.#first = this.#make()
+    this.#lines = [this.#first]
+  }
+
+  #make(): Line {
+    return new Line(this.#env, this.#wires, () => this.#changed())
+  }
+
+  get state(): State {
+    const states = this.#lines.map(line => line.state)
+    return ORDER.map(name => states.find(state => state.name === name)).find(Boolean) ?? this.#first.state
+  }
+
+  add(feed: Feed): void {
+    let line = this.#lines.find(each => each.size < MOST_CHANNELS && !each.has(feed.channel))
+    if (line === undefined) this.#lines.push((line = this.#make()))
+    this.#of.set(feed, line)
+    line.add(feed)
+  }
+
+  remove(feed: Feed): void {
+    this.#of.get(feed)?.remove(feed)
+    this.#of.delete(feed)
+    // Empty ones but the first end by themselves.
+    for (const [i, line] of this.#lines.entries())
+      if (i > 0 && line.state.name === 'idle') this.#lines.splice(i, 1)
+  }
+
+  happen(what: Happening): void {
+    for (const line of this.#lines) line.happen(what)
+  }
+
+  check(): void {
+    for (const line of this.#lines) line.check()
+  }
+}

@@ -1,0 +1,147 @@
+// A link is one wire at work: what every wire has to do, and what they share.
+
+import type { Credentials } from './credentials.ts'
+import { errorIn, FanwireError, Unauthorized } from './errors.ts'
+import type { End, Event, Gap, Options, ReadOptions, Timing, Wire } from './types.ts'
+
+/** A channel that a link reads. It keeps the position. */
+export interface Source {
+  readonly channel: string
+  readonly options: ReadOptions
+  /** A position, or where to begin. */
+  readonly cursor: string
+  /** Where it begins, or has moved to without an event. */
+  opened(cursor: string): void
+  event(event: Event): void
+  gap(gap: Gap): void
+  end(end: End): void
+  /** The node will not let this client read it. */
+  refused(error: FanwireError): void
+}
+
+/** Why a link ended. */
+export interface Fault {
+  readonly why: string
+  /**
+   * `final`: coming back does not help. `signed-out`: there is no token. `rejected`: the token is not accepted. `told`: the
+   * node works, and ended it. `mute`: the wire opened, and nothing came any more.
+   */
+  readonly kind?: 'final' | 'signed-out' | 'rejected' | 'told' | 'mute'
+  /** Ms for which the node does not want to see the client. */
+  readonly hint?: number
+}
+
+export interface Link {
+  /** What it reads from now on. */
+  want(sources: readonly Source[]): void
+  /** The machine has slept, or the network changed: is anybody there? */
+  check(): void
+  /** Nothing is called any more. */
+  close(): void
+}
+
+export interface LinkEvents {
+  /** It delivers. */
+  opened(): void
+  /** It ended, by itself. */
+  down(fault: Fault): void
+}
+
+/** What links need. */
+export interface Env {
+  /** Without a slash at the end. */
+  readonly url: string
+  readonly credentials: Credentials
+  readonly timing: Timing
+  readonly fetch: typeof fetch
+  readonly WebSocket: Options['WebSocket']
+  /** How many events a page has at most: fewer after pages that were cut. */
+  readonly pages: { limit: number }
+}
+
+export type OpenLink = (env: Env, events: LinkEvents, wire: Wire) => Link
+
+/** A response that is 2xx or 304. Raises FanwireError, what `getToken` raises, and what fetch does. */
+export async function ask(env: Env, path: string, init: RequestInit = {}): Promise<Response> {
+  const token = await env.credentials.get()
+  const headers = { ...init.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) }
+  const request = { cache: 'no-store' as const, ...init, headers }
+  const response = await env.fetch(`${env.url}${path}`, request)
+  if (response.ok || response.status === 304) return response
+  const error = await errorIn(response)
+  if (error.status === 401) env.credentials.drop()
+  throw error
+}
+
+/** What an error of `ask` means for a link. */
+export function faultOf(error: unknown): Fault {
+  if (error instanceof Unauthorized) return { kind: 'signed-out', why: error.message || 'signed out' }
+  const why = error instanceof Error ? error.message : String(error)
+  if (!(error instanceof FanwireError)) return { why }
+  if (error.status === 401) return { kind: 'rejected', why }
+  return error.retry === undefined ? { why } : { kind: 'told', why, hint: error.retry }
+}
+
+/** What a close code means (docs/protocol.md#close-codes). */
+export function faultOfCode(code: number, reason: string, hint = 0): Fault {
+  const why = reason || `closed with ${code}`
+  if (code === 4401) return { kind: 'rejected', why }
+  const final = code === 1008 || code === 1009 || code >= 4500
+  return { kind: final ? 'final' : 'told', why, hint }
+}
+
+/** The query of a read: a parameter counts for all channels, or there is one for each. */
+export function queryOf(sources: readonly Source[]): string {
+  const query = new URLSearchParams(sources.map(({ channel }): [string, string] => ['channel', channel]))
+  query.set('cursor', sources.map(({ cursor }) => cursor).join())
+  for (const name of ['types', 'filter', 'every', 'newest'] as const) {
+    const values = sources.map(({ options }) => textOf(options[name]))
+    if (new Set(values).size === 1) values.length = 1
+    if (values.some(value => value !== '')) for (const value of values) query.append(name, value)
+  }
+  return `${query}`
+}
+
+function textOf(value: ReadOptions[keyof ReadOptions]): string {
+  if (value === undefined || typeof value === 'string') return value ?? ''
+  return Array.isArray(value) ? value.join() : JSON.stringify(value)
+}
+
+/** An object as stream and ws deliver them. */
+export type Message = Partial<Event> & {
+  readonly gap?: Gap
+  readonly end?: End
+  readonly open?: { readonly cursor: string }
+  readonly cursor?: { readonly channel: string; readonly cursor: string } | string
+  readonly close?: { readonly code: number; readonly reason: string; readonly retry?: number }
+}
+
+/** Hands it to its source. */
+export function deliver(message: Message, sourceOf: (channel: string) => Source | undefined): void {
+  const { gap, end, channel } = message
+  if (gap) sourceOf(gap.channel)?.gap(gap)
+  else if (end) sourceOf(end.channel)?.end(end)
+  else if (channel !== undefined) sourceOf(channel)?.event(message as Event)
+}
+
+/**
+ * Finds the sources of a request that the node refuses for good, by asking for each alone, and tells them. Whether there was
+ * one.
+ */
+export async function sift(env: Env, sources: readonly Source[], error: unknown): Promise<boolean> {
+  const about = (each: unknown): each is FanwireError =>
+    each instanceof FanwireError &&
+    each.retry === undefined &&
+    /^FW_(BAD|FORB|TOO_MANY_FILTERS)/.test(each.code)
+  if (!about(error)) return false
+  const [only, ...more] = sources
+  if (only && more.length === 0) {
+    only.refused(error)
+    return true
+  }
+  const refusals = await Promise.all(
+    sources.map(source => ask(env, `/v1/poll?${queryOf([source])}&limit=1`).catch((each: unknown) => each)),
+  )
+  refusals.forEach((each, i) => about(each) && sources[i]?.refused(each))
+  return refusals.some(about)
+}

@@ -1,0 +1,110 @@
+// Who is in a channel: the members as they are, then joins and leaves as they happen, without a hole between.
+
+import { Emitter } from './emitter.ts'
+import { ask, type Env } from './link.ts'
+import type { Subscription } from './subscription.ts'
+import type { Event, SubscribeOptions } from './types.ts'
+
+export interface Member {
+  readonly user: string
+  readonly info?: unknown
+  readonly clients?: number
+  /** Ms since 1970. */
+  readonly since?: number
+}
+
+export interface PresenceEvents {
+  join: Member
+  leave: Member
+  update: Member
+  /** All of them have been read anew, at first and after a gap. */
+  sync: readonly Member[]
+  error: Error
+}
+
+interface Page {
+  readonly members: readonly Member[]
+  readonly cursor: string
+  readonly more?: true
+  readonly next?: string
+}
+
+export class Presence extends Emitter<PresenceEvents> {
+  readonly channel: string
+  readonly #env: Env
+  readonly #subscribe: (channel: string, options: SubscribeOptions) => Subscription<Member>
+  readonly #members = new Map<string, Member>()
+  #lives: Subscription<Member> | undefined
+  #closed = false
+
+  constructor(
+    channel: string,
+    env: Env,
+    subscribe: (channel: string, options: SubscribeOptions) => Subscription<Member>,
+  ) {
+    super()
+    this.channel = channel
+    this.#env = env
+    this.#subscribe = subscribe
+    void this.#load()
+  }
+
+  get members(): readonly Member[] {
+    return [...this.#members.values()]
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#lives?.close()
+  }
+
+  async #load(): Promise<void> {
+    try {
+      const { members, cursor } = await this.#snapshot()
+      if (this.#closed) return
+      this.#members.clear()
+      for (const member of members) this.#members.set(member.user, member)
+      this.emit('sync', this.members)
+      this.#follow(cursor)
+    } catch (error) {
+      if (this.#closed) return
+      this.emit('error', error as Error)
+      setTimeout(() => !this.#closed && this.#load(), this.#env.timing.maxBackoff * Math.random())
+    }
+  }
+
+  /** All pages: joins and leaves since the first are repeated, which changes nothing. */
+  async #snapshot(): Promise<Page> {
+    const members: Member[] = []
+    const path = `/v1/channels/${encodeURIComponent(this.channel)}/presence?limit=1000`
+    let page = (await (await ask(this.#env, path)).json()) as Page
+    const { cursor } = page
+    members.push(...page.members)
+    while (page.more && page.next !== undefined) {
+      const after = encodeURIComponent(page.next)
+      page = (await (await ask(this.#env, `${path}&after=${after}`)).json()) as Page
+      members.push(...page.members)
+    }
+    return { members, cursor }
+  }
+
+  #follow(cursor: string): void {
+    this.#lives?.close()
+    const lives = this.#subscribe(`fanwire:presence:${this.channel}`, { cursor })
+    this.#lives = lives
+    lives.on('event', event => this.#take(event))
+    // Joins and leaves may be lost.
+    lives.on('gap', () => {
+      lives.close()
+      void this.#load()
+    })
+    lives.on('state', state => state.name === 'refused' && this.emit('error', state.error))
+  }
+
+  #take({ type, data }: Event<Member>): void {
+    if (type !== 'join' && type !== 'leave' && type !== 'update') return
+    if (type === 'leave') this.#members.delete(data.user)
+    else this.#members.set(data.user, { ...this.#members.get(data.user), ...data })
+    this.emit(type, data)
+  }
+}

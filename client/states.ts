@@ -1,0 +1,48 @@
+// The states of a connection, as a table: docs/client.md shows the same one.
+
+import type { Wire } from './types.ts'
+
+export type State =
+  | { readonly name: 'idle' | 'connecting' | 'offline' }
+  | { readonly name: 'connected'; readonly wire: Wire }
+  | { readonly name: 'waiting'; readonly until: number; readonly why: string }
+  | { readonly name: 'unauthorized' | 'closed'; readonly why: string }
+
+export type StateName = State['name']
+
+/** What happens to a connection. */
+export type Happening =
+  | 'want' // there is something to read
+  | 'unwanted' // there is nothing to read any more
+  | 'opened' // a wire delivers
+  | 'failed' // no wire works, or the one that did broke
+  | 'unauthorized' // there is no token, or `getToken` threw Unauthorized
+  | 'refused' // the node does not want this client back
+  | 'due' // the wait is over
+  | 'retry' // reconnect() was called, or the page is shown again
+  | 'offline' // the system has no network
+  | 'online' // it has one again
+  | 'close' // close() was called
+
+type Row = Partial<Record<Happening, StateName>>
+
+const ANYWHERE: Row = { close: 'closed', offline: 'offline' }
+const TRYING: Row = {
+  ...ANYWHERE,
+  opened: 'connected',
+  failed: 'waiting',
+  unauthorized: 'unauthorized',
+  refused: 'closed',
+  unwanted: 'idle',
+}
+
+/** What is not in it changes nothing. */
+export const STATES: Readonly<Record<StateName, Row>> = {
+  idle: { ...ANYWHERE, want: 'connecting' },
+  connecting: TRYING,
+  connected: TRYING,
+  waiting: { ...ANYWHERE, due: 'connecting', retry: 'connecting', unwanted: 'idle' },
+  offline: { close: 'closed', online: 'connecting' },
+  unauthorized: { close: 'closed', retry: 'connecting' },
+  closed: {},
+}

@@ -1,0 +1,177 @@
+// A subscription: one reader of a channel, as the application has it. Whoever does not take events does not let them pile
+// up: it leaves the wire, and goes on from where it stands.
+
+import { Emitter } from './emitter.ts'
+import type { FanwireError } from './errors.ts'
+import { type Item, positionAfter, type Reader } from './feed.ts'
+import type { State } from './states.ts'
+import type { End, Event, Gap } from './types.ts'
+
+/** Events that wait for a slow loop: more are left in the log. */
+const MOST_WAITING = 256
+
+export type SubscriptionState =
+  State | { readonly name: 'refused'; readonly error: FanwireError } | { readonly name: 'ended' }
+
+export interface SubscriptionEvents<Data> {
+  event: Event<Data>
+  gap: Gap
+  state: SubscriptionState
+  end: End
+}
+
+/** What a subscription needs of its client. */
+export interface Subscribing {
+  join(reader: Reader): void
+  leave(reader: Reader): void
+  /** Keeps the position. */
+  keep(cursor: string): void
+  /** It is closed. */
+  gone(): void
+  state(): State
+}
+
+export class Subscription<Data = unknown>
+  extends Emitter<SubscriptionEvents<Data>>
+  implements Reader, AsyncIterable<Event<Data>>
+{
+  readonly channel: string
+  readonly #from: Subscribing
+  /** Where the wire goes on: behind all that waits. */
+  #read: string
+  #done: string
+  #waiting: Item[] = []
+  #final: SubscriptionState | undefined
+  #joined = false
+  #loops = 0
+  #closed = false
+  /** Wakes the loop. */
+  #wake = () => {}
+
+  constructor(channel: string, cursor: string, from: Subscribing) {
+    super()
+    this.channel = channel
+    this.#read = this.#done = cursor
+    this.#from = from
+  }
+
+  /** Behind the last event that the application has dealt with; before the first one where it begins. */
+  get position(): string {
+    return this.#done
+  }
+
+  /** Of the reader on the wire. */
+  get cursor(): string {
+    return this.#read
+  }
+
+  get state(): SubscriptionState {
+    return this.#final ?? this.#from.state()
+  }
+
+  /** A subscription begins with its first listener to events, or with its first loop. */
+  override on<Name extends keyof SubscriptionEvents<Data>>(
+    name: Name,
+    listener: (value: SubscriptionEvents<Data>[Name]) => void,
+  ): () => void {
+    const off = super.on(name, listener)
+    this.#flow()
+    return () => {
+      off()
+      this.#flow()
+    }
+  }
+
+  /** The events, in order. One loop at a time; the next one goes on where it ended. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Event<Data>, void, undefined> {
+    this.#loops++
+    this.#flow()
+    try {
+      for (;;) {
+        const item = this.#waiting.shift()
+        if (item === undefined) {
+          if (this.#final?.name === 'refused') throw this.#final.error
+          if (this.#final !== undefined || this.#closed) return
+          this.#flow()
+          await new Promise<void>(resolve => (this.#wake = resolve))
+        } else if ('event' in item) {
+          this.emit('event', item.event as Event<Data>)
+          try {
+            yield item.event as Event<Data>
+          } finally {
+            this.#finish(item)
+          }
+        } else this.#handle(item)
+      }
+    } finally {
+      this.#loops--
+      this.#flow()
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#waiting = []
+    this.#leave()
+    this.#from.gone()
+    this.#wake()
+  }
+
+  /** From the wire. */
+  take(item: Item): void {
+    this.#read = positionAfter(item) ?? this.#read
+    this.#waiting.push(item)
+    if (this.#loops > 0) {
+      this.#wake()
+      if (this.#waiting.length >= MOST_WAITING) this.#leave()
+    } else this.#drain()
+    if ('end' in item || 'refused' in item) this.#leave()
+  }
+
+  /** The connection has another state. */
+  stateChanged(): void {
+    if (this.#final === undefined && !this.#closed) this.emit('state', this.state)
+  }
+
+  /** Reads as long as somebody takes events, and not too many wait. */
+  #flow(): void {
+    const wanted = this.#loops > 0 || this.count('event') > 0
+    if (this.#loops === 0 && wanted) this.#drain()
+    if (!wanted || this.#closed || this.#final !== undefined) return this.#leave()
+    if (this.#joined || this.#waiting.length > 0) return
+    this.#joined = true
+    this.#from.join(this)
+  }
+
+  #leave(): void {
+    if (!this.#joined) return
+    this.#joined = false
+    this.#from.leave(this)
+  }
+
+  #drain(): void {
+    for (let item = this.#waiting.shift(); item !== undefined; item = this.#waiting.shift()) {
+      if ('event' in item) this.emit('event', item.event as Event<Data>)
+      this.#handle(item)
+    }
+  }
+
+  /** What is no event; and what has been dealt with. */
+  #handle(item: Item): void {
+    if ('gap' in item) this.emit('gap', item.gap)
+    if ('end' in item) {
+      this.#final = { name: 'ended' }
+      this.emit('end', item.end)
+    }
+    if ('refused' in item) this.#final = { name: 'refused', error: item.refused }
+    this.#finish(item)
+    if (this.#final !== undefined) this.emit('state', this.#final)
+  }
+
+  #finish(item: Item): void {
+    const position = positionAfter(item)
+    if (position === undefined) return
+    this.#done = position
+    this.#from.keep(position)
+  }
+}

@@ -1,0 +1,65 @@
+// The body of a response that does not end: sse and stream.
+
+import { ask, deliver, type Fault, faultOfCode, type Message, type OpenLink, queryOf } from '../link.ts'
+import { openRequests } from './requests.ts'
+
+/** What a line brings, if anything. A line that was cut is never one. */
+type Parser = (line: string) => Message | undefined
+
+const parseNdjson: Parser = line => (line === '' ? undefined : (JSON.parse(line) as Message))
+
+/** WHATWG HTML section 9.2.6, as far as nodes use it. */
+function sseParser(): Parser {
+  let name = ''
+  let data = ''
+  let retry = 0
+  return line => {
+    const [, field = 'none', value = ''] = /^(\w*): ?(.*)$/.exec(line) ?? []
+    if (field === 'event') name = value
+    else if (field === 'data') data += value
+    else if (field === 'retry') retry = Number(value)
+    else if (field === '' && value) {
+      // The last words: a close code, or that of an error that passes.
+      const [code = '', ...reason] = value.split(' ')
+      return { close: { code: Number(code) || 1013, reason: reason.join(' ') || code, retry } }
+    } else if (line === '' && data) {
+      const message = JSON.parse(data) as Message
+      const isGap = name === 'gap'
+      name = data = ''
+      return isGap ? ({ gap: message } as Message) : message
+    }
+    return undefined
+  }
+}
+
+export const openBody: OpenLink = (env, events, wire) =>
+  openRequests(env, events, wire, async (sources, signal, link) => {
+    const { timing } = env
+    const parse = wire === 'sse' ? sseParser() : parseNdjson
+    const response = await ask(env, `/v1/${wire}?${queryOf(sources)}`, { signal })
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader()
+    const decoder = new TextDecoder()
+    let rest = ''
+    let told: Fault | undefined
+    for (let begun = false; ;) {
+      const { done, value } = await reader.read()
+      if (signal.aborted) return
+      if (done) return link.down(told ?? { why: 'the response ended' })
+      if (begun) link.expect(timing.silence)
+      const lines = (rest + decoder.decode(value, { stream: true })).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        const message = parse(line)
+        if (message?.close) told = faultOfCode(message.close.code, message.close.reason, message.close.retry)
+        else if (message?.open) {
+          begun = true
+          link.expect(timing.silence)
+          message.open.cursor.split(',').forEach((cursor, i) => sources[i]?.opened(cursor))
+          link.opened()
+        } else if (message) deliver(message, channel => sources.find(each => each.channel === channel))
+        // A listener may have left a channel, or closed the client.
+        if (signal.aborted) return
+      }
+      if (told) return link.down(told)
+    }
+  })

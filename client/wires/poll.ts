@@ -1,0 +1,72 @@
+// Requests one after another: poll, and long-poll, which the node holds until there is something.
+
+import { FanwireError } from '../errors.ts'
+import { ask, deliver, type Env, type OpenLink, queryOf, type Source } from '../link.ts'
+import { isPosition } from '../position.ts'
+import type { Event, Gap } from '../types.ts'
+import { openRequests } from './requests.ts'
+
+/** How long a node holds a long poll, seconds. */
+const WAIT_S = 25
+
+/** Events of a page. */
+const MOST = 100
+
+export interface Page {
+  readonly events: readonly Event[]
+  readonly gaps?: readonly Gap[]
+  readonly cursor: string
+  readonly more?: true
+}
+
+/**
+ * Asks for a page. One that is cut is smaller the next time: a network that breaks large responses still lets small ones
+ * through.
+ */
+export async function askPage(env: Env, path: string, signal: AbortSignal): Promise<Page> {
+  const { pages } = env
+  try {
+    const response = await ask(env, `/v1/${path}&limit=${pages.limit}`, { signal })
+    const page = (await response.json()) as Page
+    pages.limit = Math.min(MOST, pages.limit * 2)
+    return page
+  } catch (error) {
+    if (!(error instanceof FanwireError)) pages.limit = Math.max(1, pages.limit >> 2)
+    throw error
+  }
+}
+
+/** Hands a page to its sources, each of which then stands where the page says. */
+export function deliverPage(page: Page, sources: readonly Source[]): void {
+  const sourceOf = (channel: string) => sources.find(each => each.channel === channel)
+  for (const gap of page.gaps ?? []) deliver({ gap }, sourceOf)
+  for (const event of page.events) deliver(event, sourceOf)
+  page.cursor.split(',').forEach((cursor, i) => sources[i]?.opened(cursor))
+}
+
+export const openPoll: OpenLink = (env, events, wire) =>
+  openRequests(env, events, wire, async (sources, signal, link) => {
+    const { timing } = env
+    while (!signal.aborted) {
+      // A long poll would not say where it begins before something happens.
+      const held = wire === 'long-poll' && link.open && sources.every(({ cursor }) => isPosition(cursor))
+      const path = held ? `long-poll?wait=${WAIT_S}&` : 'poll?'
+      link.expect(timing.open + (held ? WAIT_S * 1000 : 0))
+      const page = await askPage(env, path + queryOf(sources), signal)
+      if (signal.aborted) return
+      link.expect(Infinity)
+      deliverPage(page, sources)
+      link.opened()
+      if (wire === 'poll' && !page.more) await pause(timing.poll * (0.75 + Math.random() / 2), signal)
+    }
+  })
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    const timer = setTimeout(resolve, ms)
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}

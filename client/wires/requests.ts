@@ -1,0 +1,84 @@
+// A link that is made of requests. Other channels, and another token, are another request.
+
+import { type Env, type Fault, faultOf, type Link, type LinkEvents, sift, type Source } from '../link.ts'
+import type { Wire } from '../types.ts'
+
+export interface Requesting {
+  /** Whether it has delivered. */
+  readonly open: boolean
+  /** It delivers. */
+  opened(): void
+  /** Something has to come within that time, ms. */
+  expect(ms: number): void
+  down(fault: Fault): void
+}
+
+/** `read` asks for sources until its signal aborts. What it raises ends the link. */
+export function openRequests(
+  env: Env,
+  events: LinkEvents,
+  wire: Wire,
+  read: (sources: readonly Source[], signal: AbortSignal, link: Requesting) => Promise<void>,
+): Link {
+  let sources: readonly Source[] = []
+  let abort: AbortController | undefined
+  let deadline = Infinity
+  let open = false
+  let closed = false
+
+  const close = () => {
+    closed = true
+    clearInterval(watch)
+    abort?.abort()
+  }
+  const down = (fault: Fault) => {
+    if (closed) return
+    close()
+    events.down(fault)
+  }
+  const look = () => {
+    if (Date.now() > deadline) down({ why: `nothing comes over ${wire}`, ...(open && { kind: 'mute' }) })
+  }
+  const watch = setInterval(look, Math.min(1000, env.timing.open / 4))
+
+  const link: Requesting = {
+    get open() {
+      return open
+    },
+    opened() {
+      if (open) return
+      open = true
+      events.opened()
+    },
+    expect(ms) {
+      deadline = Date.now() + ms
+    },
+    down,
+  }
+
+  const start = () => {
+    abort?.abort()
+    deadline = Infinity
+    if (sources.length === 0) return
+    const mine = sources
+    const { signal } = (abort = new AbortController())
+    link.expect(env.timing.open)
+    read(mine, signal, link).catch(async (error: unknown) => {
+      if (signal.aborted) return
+      deadline = Infinity
+      // Those that are refused leave, and the others are asked for again.
+      const sifted = await sift(env, mine, error)
+      if (!sifted && !signal.aborted) down(faultOf(error))
+    })
+  }
+
+  return {
+    want(next) {
+      if (next.length === sources.length && next.every((each, i) => each === sources[i])) return
+      sources = next
+      start()
+    },
+    check: look,
+    close,
+  }
+}

@@ -1,0 +1,120 @@
+// The table of states: as the document has it, and as a line goes through it.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { Credentials } from '../../../client/credentials.ts'
+import { Line } from '../../../client/line.ts'
+import type { Env, Source } from '../../../client/link.ts'
+import { type Happening, STATES, type StateName } from '../../../client/states.ts'
+
+const NAMES = Object.keys(STATES) as StateName[]
+const HAPPENINGS: readonly Happening[] = [
+  'want',
+  'unwanted',
+  'opened',
+  'failed',
+  'unauthorized',
+  'refused',
+  'due',
+  'retry',
+  'offline',
+  'online',
+  'close',
+]
+/** What leads from `idle` to each state. */
+const WAYS: Readonly<Record<StateName, readonly Happening[]>> = {
+  idle: [],
+  connecting: ['want'],
+  connected: ['want', 'opened'],
+  waiting: ['want', 'failed'],
+  offline: ['offline'],
+  unauthorized: ['want', 'unauthorized'],
+  closed: ['close'],
+}
+
+/** A line whose requests are never answered. */
+function lineOf(): { line: Line; seen: StateName[] } {
+  const timing = {
+    backoff: 60_000,
+    maxBackoff: 60_000,
+    open: 60_000,
+    silence: 60_000,
+    upgrade: 60_000,
+    poll: 1000,
+  }
+  const env: Env = {
+    url: 'http://127.0.0.1:9',
+    credentials: new Credentials(undefined),
+    timing,
+    fetch: () => new Promise(() => {}),
+    WebSocket: undefined,
+    pages: { limit: 100 },
+  }
+  const seen: StateName[] = []
+  const line = new Line(env, ['poll'], () => void seen.push(line.state.name))
+  const nothing = () => {}
+  const source: Source = {
+    channel: 'news',
+    options: {},
+    cursor: 'latest',
+    opened: nothing,
+    event: nothing,
+    gap: nothing,
+    end: nothing,
+    refused: nothing,
+  }
+  line.add(source)
+  line.happen('unwanted')
+  seen.length = 0
+  return { line, seen }
+}
+
+t.test('a line goes from each state where the table says, with everything that can happen', async t => {
+  for (const name of NAMES) {
+    for (const happening of HAPPENINGS) {
+      const { line, seen } = lineOf()
+      for (const step of WAYS[name]) line.happen(step)
+      t.equal(line.state.name, name)
+      seen.length = 0
+      line.happen(happening)
+      const next = STATES[name][happening]
+      t.equal(line.state.name, next ?? name, `${name}, ${happening}`)
+      t.strictSame(seen, next === undefined ? [] : [next], 'and it is told once')
+      line.happen('close')
+    }
+  }
+})
+
+t.test('the document has the same table', async t => {
+  const text = readFileSync(join(import.meta.dirname, '../../../docs/client.md'), 'utf8')
+  const rows = [...text.matchAll(/^\| `(\w+)` \|(.*)\|$/gm)].map(([, name = '', cells = '']) => [
+    name,
+    cells.split('|').map(cell => cell.trim().replaceAll('`', '')),
+  ]) as [string, string[]][]
+  const [, head = ''] = /^\| state \|(.*)\|$/m.exec(text) ?? []
+  const columns = head.split('|').map(cell => cell.trim().replaceAll('`', ''))
+  t.strictSame(
+    columns,
+    HAPPENINGS.map(name => (name === 'retry' ? 'retry' : name)),
+  )
+  t.strictSame(
+    Object.fromEntries(
+      rows.filter(([name]) => name in STATES).map(([name, cells]) => [name, cells.slice(0, columns.length)]),
+    ),
+    Object.fromEntries(NAMES.map(name => [name, HAPPENINGS.map(each => STATES[name][each] ?? '')])),
+  )
+})
+
+t.test('a wait ends by itself, and never before the time that the server asked for', async t => {
+  const { line } = lineOf()
+  line.happen('want')
+  line.happen('failed', { fault: { why: 'busy', kind: 'told', hint: 5000 } })
+  t.equal(line.state.name, 'waiting')
+  if (line.state.name !== 'waiting') return
+  t.equal(line.state.why, 'busy')
+  t.ok(line.state.until >= Date.now() + 4900)
+  line.happen('retry')
+  t.equal(line.state.name as StateName, 'waiting', 'not even when the page asks')
+  line.happen('close')
+})

@@ -1,0 +1,90 @@
+// One connection for all tabs: clients in this process, with Web Locks made for the test and Node's BroadcastChannel.
+
+import '../../support/web-locks.ts'
+import t from 'tap'
+import { startMemoryNode } from '../../contract/node.ts'
+import { locks } from '../../support/web-locks.ts'
+import { until } from '../../support/until.ts'
+import { client, numbers, Seen } from './follow.ts'
+
+const node = await startMemoryNode()
+const url = `http://127.0.0.1:${node.port}`
+t.teardown(() => node.close())
+const tab = () => client(url, { tabs: 'shared', wires: ['ws'] })
+
+const readers = async (channel: string) =>
+  (JSON.parse((await node.get(`/v1/channels/${channel}`)).body) as { readers: number }).readers
+
+t.test(
+  'tabs share a connection; when the one that leads is closed, another goes on where each stands',
+  async t => {
+    const tabs = numbers(1, 4).map(tab)
+    t.teardown(() => tabs.forEach(each => each.close()))
+    const seen = tabs.map(each => new Seen(each.subscribe('shared', { cursor: 'earliest' })))
+    for (const n of numbers(1, 20)) await node.append('shared', `${n}`)
+    for (const each of seen) await each.has(20)
+    t.equal(await readers('shared'), 1)
+    for (const each of tabs) await until('all know the state', () => each.state.name === 'connected')
+    let n = 20
+    const publishing = setInterval(() => void node.append('shared', `${++n}`), 1)
+    t.teardown(() => clearInterval(publishing))
+    for (const at of [0, 1]) {
+      tabs[at]?.close()
+      for (const each of seen.slice(at + 1)) await each.has(n + 20)
+      t.equal(await readers('shared'), 1)
+    }
+    const late = tab()
+    t.teardown(() => late.close())
+    const all = new Seen(late.subscribe('shared', { cursor: 'earliest' }))
+    await all.has(n + 10)
+    clearInterval(publishing)
+    for (const each of [...seen.slice(2), all]) {
+      await each.has(n)
+      t.strictSame([each.data, each.gaps], [numbers(1, n), []])
+    }
+  },
+)
+
+t.test('what tabs no longer read is not read for them', async t => {
+  const [leader, follower] = [tab(), tab()]
+  t.teardown(() => [leader.close(), follower.close()])
+  const theirs = new Seen(leader.subscribe('theirs'))
+  const subscription = follower.subscribe('mine')
+  const mine = new Seen(subscription)
+  await until('both are read', async () => (await readers('mine')) === 1 && (await readers('theirs')) === 1)
+  await until('it knows', () => follower.state.name === 'connected')
+  await node.append('mine', '1')
+  await mine.has(1)
+  subscription.close()
+  await until('it is left', async () => (await readers('mine')) === 0)
+  const again = follower.subscribe('mine', { cursor: 'earliest' })
+  t.strictSame(await new Seen(again).has(1), undefined)
+  follower.close()
+  await until('a closed tab leaves all', async () => (await readers('mine')) === 0)
+  await node.append('theirs', '1')
+  await theirs.has(1)
+})
+
+t.test('a tab that loses the lead follows', async t => {
+  const [one, two] = [tab(), tab()]
+  t.teardown(() => [one.close(), two.close()])
+  const seen = [one, two].map(each => new Seen(each.subscribe('stolen', { cursor: 'earliest' })))
+  await node.append('stolen', '1')
+  for (const each of seen) await each.has(1)
+  let free = () => {}
+  // A third tab, which is not fanwire's, has the lock for a moment.
+  const held = new Promise<void>(resolve => {
+    void locks.request(`fanwire:${url}`, { steal: true }, () => {
+      resolve()
+      return new Promise<void>(done => (free = done))
+    })
+  })
+  await held
+  await until('nobody reads', async () => (await readers('stolen')) === 0)
+  await node.append('stolen', '2')
+  free()
+  for (const each of seen) {
+    await each.has(2)
+    t.strictSame(each.data, [1, 2])
+  }
+})
