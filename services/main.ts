@@ -43,6 +43,12 @@ function give(exitCode: number, message: string): never {
   process.exit(exitCode)
 }
 
+/** Where the log is; of a file log, the folder. */
+function engineOf({ redisUrl, data }: Config): string {
+  if (redisUrl !== undefined) return 'redis'
+  return data === undefined ? 'memory' : `file ${data}`
+}
+
 function command(): Config {
   try {
     const asked = readConfig()
@@ -77,7 +83,7 @@ async function main(): Promise<void> {
   const awake = setInterval(() => {}, 60_000)
   try {
     const address = await (alone ? serve : supervise)(config, logger)
-    const about = { address, role: config.role, log: config.redisUrl === undefined ? 'memory' : 'redis' }
+    const about = { address, role: config.role, log: engineOf(config) }
     if (alone) logger.info(about, `listening on ${address}`)
     else
       logger.info(

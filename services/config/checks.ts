@@ -35,12 +35,20 @@ export function contradictions(values: Values): string[] {
       found.push(`${setting} is 0, which WORKERS above 1 can not share: name a port`)
     taken.set(own, setting)
   }
+  const { data, fsync } = values
+  const alone = data === undefined ? '' : ', and a folder (FANWIRE_DATA) is for one process'
   if (role !== 'all' && url === undefined) {
-    found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis`)
+    found.push(`ROLE is ${role}, which needs REDIS_URL: nodes share their events through Redis${alone}`)
   }
   if (workers > 1 && url === undefined) {
-    found.push(`WORKERS is ${workers}, which needs REDIS_URL: processes share their events through Redis`)
+    found.push(
+      `WORKERS is ${workers}, which needs REDIS_URL: processes share their events through Redis${alone}`,
+    )
   }
+  if (data !== undefined && url !== undefined)
+    found.push('FANWIRE_DATA and REDIS_URL are both set: the log is in one of them')
+  if (data === undefined && fsync > 0)
+    found.push('FANWIRE_FSYNC is set, but FANWIRE_DATA is not: nothing would use it')
   const { keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, rulesFile, tokenCookie, tokenQuery } =
     values
   const lists = [keysFile, jwtKeysFile, jwksUrl, rulesFile]

@@ -37,6 +37,10 @@ export interface Config extends LimitSettings {
   readonly workers: number
   /** Undefined: the memory log. May hold a password. */
   readonly redisUrl: string | undefined
+  /** Folder of the file log; undefined: there is none. */
+  readonly data: string | undefined
+  /** Ms after which the file log's events are on disk; 0: before they are acknowledged. */
+  readonly fsync: number
   /** PEM files for TLS to Redis: whom to trust, and the node's own certificate and its key. */
   readonly redisTlsCa: string | undefined
   readonly redisTlsCert: string | undefined

@@ -98,6 +98,21 @@ export const file: Kind<string> = {
   parse: text => (text.includes('\0') ? undefined : text),
 }
 
+export const folder: Kind<string> = {
+  placeholder: 'FOLDER',
+  expects: 'the path of a folder',
+  parse: text => (text.includes('\0') ? undefined : text),
+}
+
+const interval = duration('1ms', '1m')
+
+/** Ms; 0: always. */
+export const fsync: Kind<number> = {
+  placeholder: 'always|DURATION',
+  expects: `always, or ${interval.expects}`,
+  parse: text => (text === 'always' ? 0 : interval.parse(text)),
+}
+
 export const visible: Kind<string> = {
   placeholder: 'TEXT',
   expects: '1 to 512 characters without control characters',

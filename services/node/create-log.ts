@@ -11,8 +11,15 @@ export async function createLog(
   retentionOf: RetentionOf,
   logger: FastifyBaseLogger,
 ): Promise<ChannelLog> {
-  const { redisUrl: url, redisPrefix: prefix, idempotencyWindow, logTimeout } = config
-  if (url === undefined) return new MemoryLog({ retentionOf, idempotencyWindow })
+  const { redisUrl: url, redisPrefix: prefix, data: folder, fsync, idempotencyWindow, logTimeout } = config
+  if (folder !== undefined) {
+    const { FileLog } = await import('../broker/log/file/log.ts')
+    return new FileLog({ folder, fsync, retentionOf, idempotencyWindow, logger })
+  }
+  if (url === undefined) {
+    logger.info('the log is in memory: a restart forgets it; FANWIRE_DATA=./data keeps it in that folder')
+    return new MemoryLog({ retentionOf, idempotencyWindow })
+  }
   const { RedisLog } = await import('../broker/log/redis/log.ts')
   return new RedisLog({
     url,

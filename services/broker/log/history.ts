@@ -1,5 +1,5 @@
 // The history of a channel: which positions still mean something, and where a reader goes on that has lost its
-// place. Both engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
+// place. All engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
 
 import type { IfHead, LogEvent } from '../event/event.ts'
 import type { Page } from './log.ts'
@@ -29,7 +29,7 @@ export interface History {
 }
 
 /** The epoch of the event at `offset`, which is readable or the next to come. */
-function epochOf(history: History, offset: number): string {
+export function epochOf(history: History, offset: number): string {
   for (const ended of history.ended) if (offset <= ended.end) return ended.epoch
   return history.epoch
 }

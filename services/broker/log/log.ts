@@ -1,5 +1,5 @@
-// The channel log: the one interface between fanwire and where its events are kept. `memory-log.ts` and
-// `redis-log.ts` implement it; `test/contract/log.ts` is the contract below as a suite that both must pass.
+// The channel log: the one interface between fanwire and where its events are kept. The engines are `memory.ts`, `file/` and
+// `redis/`; `test/contract/log.ts` is the contract below as a suite that all must pass.
 
 import type { Draft, LogEvent } from '../event/event.ts'
 import { type Gap, type Position, printPosition, type Start } from '../event/position.ts'
@@ -120,7 +120,7 @@ export interface Failure {
  * itself.
  */
 export interface ChannelLog {
-  /** `memory` or `redis`. */
+  /** `memory`, `file` or `redis`. */
   readonly engine: string
   /** Appends and reads that failed so far, for metrics; undefined where none can. */
   readonly failures?: Iterable<Failure>

@@ -1,0 +1,230 @@
+// The segment that is written to. Zeros are written ahead of the records, so that a commit changes nothing but data and
+// one write reaches the disk.
+
+import {
+  close as closeFile,
+  constants,
+  fdatasync as syncData,
+  fsync as syncFile,
+  ftruncate as truncateFile,
+  open as openFile,
+  write as writeFile,
+} from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { type FileChannel, Run } from './channel.ts'
+import { encodeContents, type OfChannel, stretchOf } from './contents.ts'
+import type { Told } from './records.ts'
+import { encodeHeader, HEADER, type Header, nameOf, Segment } from './segment.ts'
+import { GrowingTable } from './table.ts'
+
+const close = promisify(closeFile)
+const fdatasync = promisify(syncData)
+const fsync = promisify(syncFile)
+const ftruncate = promisify(truncateFile)
+const open = promisify(openFile)
+const write = promisify(writeFile)
+
+/** Zeros that are written ahead at a time, bytes: as many as there are records, within these. */
+const LEAST_AHEAD = 1 << 18
+const MOST_AHEAD = 1 << 22
+
+const NEW_FILE = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR
+
+/** What the segment has of a channel. */
+interface Entry {
+  readonly id: number
+  readonly told: Told
+  readonly table: GrowingTable
+  first: number
+  bytes: number
+  run: Run | undefined
+}
+
+/** A record of an event that was written. */
+export interface Written {
+  readonly offset: number
+  readonly time: number
+  /** From where the records of the same write begin. */
+  readonly at: number
+  readonly length: number
+  /** Of data. */
+  readonly bytes: number
+}
+
+export class ActiveSegment {
+  readonly segment: Segment
+  readonly #entries = new Map<FileChannel, Entry>()
+  /** Its writes have reached the disk when they are done. */
+  readonly #direct: number
+  /** For what need not. */
+  readonly #plain: number
+  readonly #sync: boolean
+  #ahead = HEADER
+  #reserving: Promise<void> = Promise.resolve()
+  /** There may be parts of a failed write behind the records. */
+  #torn = false
+
+  private constructor(segment: Segment, plain: number, direct: number, sync: boolean) {
+    this.segment = segment
+    this.#plain = plain
+    this.#direct = direct
+    this.#sync = sync
+    segment.size = HEADER
+  }
+
+  /** A new file, on disk. With `sync` every write is on disk when it is done. */
+  static async create(folder: string, header: Header, sync: boolean): Promise<ActiveSegment> {
+    const path = join(folder, nameOf(header.number))
+    const plain = await open(path, NEW_FILE, 0o600)
+    await write(plain, encodeHeader(header), 0, HEADER, 0)
+    await fsync(plain)
+    await syncFolder(folder)
+    const direct = sync ? await open(path, constants.O_RDWR | constants.O_DSYNC) : plain
+    return new ActiveSegment(new Segment(path, header), plain, direct, sync)
+  }
+
+  /** Where the records end. */
+  get size(): number {
+    return this.segment.size
+  }
+
+  get channels(): number {
+    return this.#entries.size
+  }
+
+  idOf(channel: FileChannel): number | undefined {
+    return this.#entries.get(channel)?.id
+  }
+
+  /** Writes behind the records. Where it raises nothing of it is there, or the next write raises too. */
+  async write(bytes: Buffer): Promise<void> {
+    if (this.#torn) await this.#clean()
+    if (this.size + bytes.length > this.#ahead) await this.#reserving
+    try {
+      await writeAll(this.#direct, bytes, this.size)
+    } catch (error) {
+      this.#torn = true
+      await this.#clean().catch(() => {})
+      throw error
+    }
+    this.segment.size += bytes.length
+    this.#ahead = Math.max(this.#ahead, this.size)
+    const chunk = Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, this.size))
+    if (this.#ahead - this.size < chunk / 2) this.#reserve(chunk)
+  }
+
+  /** A write told of the channel, with this id. */
+  tell(channel: FileChannel, id: number, told: Told): void {
+    channel.toldIn = this.segment
+    this.#entries.set(channel, { id, told, table: new GrowingTable(), first: 0, bytes: 0, run: undefined })
+  }
+
+  /** A write that began at `base` had these events of the channel, of which a write has told. */
+  add(channel: FileChannel, base: number, written: readonly Written[]): void {
+    const entry = this.#entries.get(channel)
+    const [first] = written
+    if (entry === undefined || first === undefined) return
+    let added = 0
+    for (const { time, at, length, bytes } of written) {
+      entry.table.push(time, base + at, length, bytes)
+      added += bytes
+    }
+    const to = written.at(-1)?.time ?? first.time
+    entry.bytes += added
+    if (entry.run === undefined) {
+      const { table } = entry
+      entry.first = first.offset
+      entry.run = new Run(this.segment, {
+        first: first.offset,
+        count: table.length,
+        bytes: added,
+        from: first.time,
+        to,
+        table,
+      })
+      channel.add(entry.run)
+    } else channel.grow(entry.run, { count: written.length, bytes: added, to })
+  }
+
+  /** What is written is on disk. */
+  async sync(): Promise<void> {
+    await fdatasync(this.#plain)
+  }
+
+  /** Writes down what is in it; it is written to no more. Keys that came before `keysSince` are left out. */
+  async seal(keysSince: number): Promise<void> {
+    await this.#reserving
+    await this.#clean()
+    const entries = [...this.#entries]
+    const channels = entries.map(([channel, { told, first, bytes, table }]): OfChannel => {
+      const keys = [...channel.keys].filter(
+        ([, { position }]) => table.length > 0 && position.offset >= first,
+      )
+      return {
+        told,
+        stretch: stretchOf(first, bytes, table),
+        keys: keys.map(([key, { position, time }]) => [key, position.offset, time]),
+      }
+    })
+    const { bytes, places } = encodeContents({ end: this.size, channels }, keysSince)
+    try {
+      await writeAll(this.#plain, bytes, this.size)
+      await fsync(this.#plain)
+    } catch (error) {
+      this.#torn = true
+      throw error
+    }
+    for (const [i, [, { run }]] of entries.entries()) {
+      const place = places[i]
+      if (place !== undefined) run?.sealed(place)
+    }
+    await this.close()
+  }
+
+  async close(): Promise<void> {
+    await this.#reserving
+    if (this.#direct !== this.#plain) await close(this.#direct)
+    if (this.#sync) await fsync(this.#plain)
+    await close(this.#plain)
+  }
+
+  #reserve(chunk: number): void {
+    const at = this.#ahead
+    this.#ahead = at + chunk
+    this.#reserving = (async () => {
+      try {
+        await this.#reserving
+        await writeAll(this.#plain, Buffer.alloc(chunk), at)
+        await fdatasync(this.#plain)
+      } catch {
+        // There is no room for zeros; whether there is for records their own write finds out.
+      }
+    })()
+  }
+
+  /** Cuts off what stands behind the records. */
+  async #clean(): Promise<void> {
+    await this.#reserving
+    await ftruncate(this.#plain, this.size)
+    this.#ahead = this.size
+    this.#torn = false
+  }
+}
+
+export async function writeAll(fd: number, bytes: Buffer, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesWritten } = await write(fd, bytes, done, bytes.length - done, at + done)
+    done += bytesWritten
+  }
+}
+
+/** What was made, renamed or removed in it is on disk. */
+export async function syncFolder(folder: string): Promise<void> {
+  const fd = await open(folder, 'r')
+  try {
+    await fsync(fd)
+  } finally {
+    await close(fd)
+  }
+}

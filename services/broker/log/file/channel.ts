@@ -1,0 +1,266 @@
+// A channel as the process knows it: its epochs, its head, and where its events stand. The events are on disk.
+
+import { beginEpoch, type EndedEpoch, type History } from '../history.ts'
+import type { Follower, PageLimit, Receipt, Retention } from '../log.ts'
+import type { Stretch } from './contents.ts'
+import type { Told } from './records.ts'
+import type { Segment } from './segment.ts'
+import type { Table, TablePlace } from './table.ts'
+
+/** Tables of sealed segments that are kept in memory: rows of all together. */
+const CACHED_ROWS = 500_000
+const cached = new Set<Run>()
+let cachedRows = 0
+
+/** Consecutive events of one channel in one segment. */
+export class Run {
+  readonly segment: Segment
+  readonly first: number
+  count: number
+  /** Of data that is still readable. */
+  bytes: number
+  readonly from: number
+  to: number
+  #table: Stretch['table']
+  #loaded: Table | undefined
+
+  constructor(segment: Segment, { first, count, bytes, from, to, table }: Stretch) {
+    this.segment = segment
+    this.first = first
+    this.count = count
+    this.bytes = bytes
+    this.from = from
+    this.to = to
+    this.#table = table
+  }
+
+  /** Offset of the last event. */
+  get end(): number {
+    return this.first + this.count - 1
+  }
+
+  /** Raises LogUnavailable where it can't be read. */
+  get table(): Table {
+    if ('length' in this.#table) return this.#table
+    const table = (this.#loaded ??= this.segment.table(this.#table, this.count))
+    if (!cached.delete(this)) cachedRows += this.count
+    cached.add(this)
+    for (const run of cached) {
+      if (cachedRows <= CACHED_ROWS || run === this) break
+      run.uncache()
+    }
+    return table
+  }
+
+  /** Its segment has the table on disk now. */
+  sealed(place: TablePlace): void {
+    this.#table = place
+  }
+
+  uncache(): void {
+    if (cached.delete(this)) cachedRows -= this.count
+    this.#loaded = undefined
+  }
+}
+
+/** Consecutive events that are to be read from one segment: rows of its table. */
+export interface Part {
+  readonly segment: Segment
+  readonly table: Table
+  readonly from: number
+  readonly to: number
+}
+
+export class FileChannel {
+  readonly name: string
+  epoch: string
+  ended: readonly EndedEpoch[] = []
+  /** Offsets of the newest event, and of the one before the oldest that is readable. */
+  head = 0
+  floor = 0
+  /** Time of the newest event; before the first, when the channel was opened. */
+  time: number
+  /** Of data that is readable. */
+  bytes = 0
+  runs: Run[] = []
+  /** First results by idempotency key, oldest first. */
+  readonly keys = new Map<string, Receipt>()
+  follower: Follower | undefined
+  /** Calls that are to be written. */
+  pending = 0
+  /** The newest segment that tells of it; undefined where none does. */
+  toldIn: Segment | undefined
+
+  constructor(name: string, epoch: string, time: number) {
+    this.name = name
+    this.epoch = epoch
+    this.time = time
+  }
+
+  get history(): History {
+    const { epoch, ended, head, floor } = this
+    return { epoch, ended, head, floor }
+  }
+
+  get told(): Told {
+    const { name, epoch, ended, head, floor, time } = this
+    return { name, epoch, ended, head, floor, time }
+  }
+
+  /** Acknowledged events may have been lost. */
+  begin(epoch: string): void {
+    const { ended, floor } = beginEpoch(this.history, epoch)
+    this.epoch = epoch
+    this.ended = ended
+    this.dropTo(floor)
+  }
+
+  /** Its events follow the head. */
+  add(run: Run): void {
+    this.runs.push(run)
+    this.#grown(run.segment, run.count, run.bytes, run.to)
+  }
+
+  /** A run, which is the last or becomes it, has these events more. */
+  grow(run: Run, { count, bytes, to }: Pick<Stretch, 'count' | 'bytes' | 'to'>): void {
+    if (this.runs.at(-1) !== run) this.runs.push(run)
+    run.count += count
+    run.bytes += bytes
+    run.to = to
+    this.#grown(run.segment, count, bytes, to)
+  }
+
+  #grown(segment: Segment, count: number, bytes: number, to: number): void {
+    this.head += count
+    this.time = to
+    this.bytes += bytes
+    segment.live += count
+    segment.liveBytes += bytes
+    segment.last = Math.max(segment.last, to)
+  }
+
+  /** Drops from the tail what is no longer kept. */
+  trim({ events, age, bytes }: Retention, now: number): void {
+    const oldest = now - age
+    for (let run = this.runs[0]; run !== undefined; run = this.runs[0]) {
+      const after = this.head - run.end
+      const rest = this.bytes - run.bytes
+      if (after >= events || run.to < oldest || (after > 0 && rest >= bytes)) {
+        this.dropTo(run.end)
+        continue
+      }
+      const all = this.head - this.floor <= events && this.bytes <= bytes && run.from >= oldest
+      if (all) return
+      let { floor } = this
+      let left = this.bytes
+      const { table } = run
+      for (let i = floor + 1 - run.first; i < run.count; i++, floor++) {
+        const tooMany = this.head - floor > events || (left > bytes && this.head - floor > 1)
+        if (!tooMany && (table.times[i] ?? 0) >= oldest) break
+        left -= table.bytes[i] ?? 0
+      }
+      if (floor === this.floor) return
+      this.dropTo(floor)
+      if (floor < run.end) return
+    }
+  }
+
+  /** What is older than `oldest` leaves a run at a time: without reading anything. */
+  expire(oldest: number): void {
+    for (let run = this.runs[0]; run !== undefined && run.to < oldest; run = this.runs[0])
+      this.dropTo(run.end)
+  }
+
+  /** Nothing up to this offset is readable any more. */
+  dropTo(floor: number): void {
+    if (floor <= this.floor) return
+    let whole = 0
+    for (const run of this.runs) {
+      if (run.first > floor) break
+      const skipped = Math.max(this.floor + 1, run.first)
+      const gone = Math.min(run.end, floor) + 1 - skipped
+      const bytes = floor >= run.end ? run.bytes : bytesIn(run, skipped, gone)
+      run.bytes -= bytes
+      this.bytes -= bytes
+      run.segment.live -= gone
+      run.segment.liveBytes -= bytes
+      if (floor < run.end) break
+      run.uncache()
+      whole++
+    }
+    this.runs.splice(0, whole)
+    this.floor = floor
+  }
+
+  /** The channel is no more. */
+  dropAll(): void {
+    this.dropTo(this.head)
+  }
+
+  /** The events that stood in these segments stand in `run` now, those that are readable still. */
+  replace(old: ReadonlySet<Segment>, run: Run | undefined): void {
+    const kept = this.runs.filter(({ segment }) => !old.has(segment))
+    for (const each of this.runs) if (old.has(each.segment)) each.uncache()
+    this.runs = kept
+    if (run === undefined || run.end <= this.floor) return
+    const gone = Math.max(0, this.floor + 1 - run.first)
+    if (gone > 0) run.bytes -= bytesIn(run, run.first, gone)
+    run.segment.live += run.count - gone
+    run.segment.liveBytes += run.bytes
+    const at = kept.findIndex(({ first }) => first > run.first)
+    kept.splice(at === -1 ? kept.length : at, 0, run)
+  }
+
+  /** What the log said of it when its newest event was that of `offset`. */
+  toldAt(offset: number): Pick<Told, 'epoch' | 'ended'> {
+    const at = this.ended.findIndex(({ end }) => offset <= end)
+    const epoch = this.ended[at]?.epoch ?? this.epoch
+    return { epoch, ended: at === -1 ? this.ended : this.ended.slice(0, at) }
+  }
+
+  expireKeys(oldest: number): void {
+    for (const [key, receipt] of this.keys) {
+      if (receipt.time >= oldest) break
+      this.keys.delete(key)
+    }
+  }
+
+  /** Where the events after `offset` stand, as many as the limit takes. */
+  after(offset: number, limit: PageLimit): Part[] {
+    const parts: Part[] = []
+    let events = Math.max(1, limit.events)
+    let { bytes } = limit
+    for (let at = this.#runWith(offset + 1); events > 0 && at < this.runs.length; at++) {
+      const run = this.runs[at]
+      if (run === undefined) break
+      const { segment, table } = run
+      const from = Math.max(0, offset + 1 - run.first)
+      let to = from
+      for (; to < run.count && events > 0; to++, events--) {
+        bytes -= table.bytes[to] ?? 0
+        if (bytes < 0 && (parts.length > 0 || to > from)) break
+      }
+      if (to > from) parts.push({ segment, table, from, to })
+      if (bytes < 0) break
+    }
+    return parts
+  }
+
+  /** Which run has the event of that offset, or the next. */
+  #runWith(offset: number): number {
+    let [low, high] = [0, this.runs.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.runs[middle]?.end ?? 0) < offset) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+function bytesIn(run: Run, first: number, count: number): number {
+  const { bytes } = run.table
+  let sum = 0
+  for (let i = first - run.first; i < first - run.first + count; i++) sum += bytes[i] ?? 0
+  return sum
+}

@@ -1,0 +1,143 @@
+// What is in a segment, channel by channel: written behind its records when it is sealed, so that a start need not read
+// the records; found by reading them where that is missing.
+
+import { crc32 } from 'node:zlib'
+import type { RecordReader, Stored, Told } from './records.ts'
+import { readRecords } from './records.ts'
+import { encodeTable, GrowingTable, sizeOfTable, type Table, type TablePlace } from './table.ts'
+
+/** The events of one channel in one segment. */
+export interface Stretch {
+  readonly first: number
+  readonly count: number
+  /** Of data. */
+  readonly bytes: number
+  /** Times of the first and of the last. */
+  readonly from: number
+  readonly to: number
+  readonly table: Table | TablePlace
+}
+
+/** An idempotency key, and the event that it came with. */
+export type Keyed = readonly [key: string, offset: number, time: number]
+
+export interface OfChannel {
+  readonly told: Told
+  /** Undefined where the segment has no event of it. */
+  readonly stretch: Stretch | undefined
+  readonly keys: readonly Keyed[]
+}
+
+export interface Contents {
+  /** Where the records end. */
+  readonly end: number
+  readonly channels: readonly OfChannel[]
+}
+
+const TRAILER = 24
+const MAGIC = Buffer.from('FWSEALED')
+
+type Row = [told: Told, stretch: Flat | null, keys: readonly Keyed[]]
+type Flat = [first: number, count: number, bytes: number, from: number, to: number, at: number, crc: number]
+
+/**
+ * What is written behind the records that end at `end`, and where in the file the tables then are. Only keys that came
+ * after `keysSince` are kept.
+ */
+export function encodeContents(
+  { end, channels }: Contents,
+  keysSince: number,
+): { bytes: Buffer; places: (TablePlace | undefined)[] } {
+  const places: (TablePlace | undefined)[] = []
+  const rows = channels.reduce((sum, { stretch }) => sum + (stretch?.count ?? 0), 0)
+  const tables = Buffer.allocUnsafe(sizeOfTable(rows))
+  let at = 0
+  const directory = channels.map(({ told, stretch, keys }): Row => {
+    const young = keys.filter(([, , time]) => time >= keysSince)
+    if (stretch === undefined || !('length' in stretch.table)) {
+      places.push(undefined)
+      return [told, null, young]
+    }
+    const { first, count, bytes, from, to, table } = stretch
+    const place = end + at
+    const crc = encodeTable(table, tables, at)
+    at += sizeOfTable(count)
+    places.push({ at: place, crc })
+    return [told, [first, count, bytes, from, to, place, crc], young]
+  })
+  const text = Buffer.from(JSON.stringify(directory))
+  const trailer = Buffer.alloc(TRAILER)
+  trailer.writeDoubleLE(end, 0)
+  trailer.writeUInt32LE(text.length, 8)
+  trailer.writeUInt32LE(crc32(trailer.subarray(0, 12), crc32(text)), 12)
+  MAGIC.copy(trailer, 16)
+  return { bytes: Buffer.concat([tables, text, trailer]), places }
+}
+
+/** How a file is read: `length` bytes from `at` on, or fewer where it ends. */
+export type ReadBytes = (at: number, length: number) => Buffer
+
+/** What stands behind the records of a file of `size` bytes; undefined where it was not sealed, or is not whole. */
+export function readContents(read: ReadBytes, size: number): Contents | undefined {
+  if (size < TRAILER) return undefined
+  const trailer = read(size - TRAILER, TRAILER)
+  if (!trailer.subarray(16).equals(MAGIC)) return undefined
+  const end = trailer.readDoubleLE(0)
+  const length = trailer.readUInt32LE(8)
+  if (!(length <= size - TRAILER - end)) return undefined
+  const text = read(size - TRAILER - length, length)
+  if (crc32(trailer.subarray(0, 12), crc32(text)) !== trailer.readUInt32LE(12)) return undefined
+  const channels = (JSON.parse(text.toString()) as Row[]).map(([told, flat, keys]): OfChannel => {
+    if (flat === null) return { told, stretch: undefined, keys }
+    const [first, count, bytes, from, to, at, crc] = flat
+    return { told, stretch: { first, count, bytes, from, to, table: { at, crc } }, keys }
+  })
+  return { end, channels }
+}
+
+/** What the records from `at` on say, and whether a whole one stands behind a broken one. */
+export function scanContents(bytes: Buffer, at: number): Contents & { readonly broken: boolean } {
+  const gathered = new Gathered()
+  const { end, broken } = readRecords(bytes, at, gathered)
+  return { end, broken, channels: gathered.channels }
+}
+
+interface Gathering {
+  told: Told
+  first: number
+  bytes: number
+  readonly table: GrowingTable
+  readonly keys: Keyed[]
+}
+
+class Gathered implements RecordReader {
+  readonly #channels: Gathering[] = []
+
+  channel(id: number, told: Told): void {
+    this.#channels[id] = { told, first: 0, bytes: 0, table: new GrowingTable(), keys: [] }
+  }
+
+  event({ channel, offset, time, key, data }: Stored, at: number, length: number): void {
+    const of = this.#channels[channel]
+    if (of === undefined) return
+    if (of.table.length === 0) of.first = offset
+    of.bytes += data.length
+    of.table.push(time, at, length, data.length)
+    if (key !== undefined) of.keys.push([key, offset, time])
+  }
+
+  get channels(): OfChannel[] {
+    return this.#channels.map(({ told, first, bytes, table, keys }) => ({
+      told,
+      keys,
+      stretch: stretchOf(first, bytes, table),
+    }))
+  }
+}
+
+export function stretchOf(first: number, bytes: number, table: GrowingTable): Stretch | undefined {
+  const count = table.length
+  const from = table.times[0]
+  if (from === undefined) return undefined
+  return { first, count, bytes, from, to: table.times[count - 1] ?? from, table }
+}

@@ -1,0 +1,90 @@
+// One process at a time has the folder: each listens on a socket of its own in it, and gives way where another one
+// answers. The system closes the socket of a process that ends, however it ends.
+
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { closeSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { connect, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { LogRefused } from '../log.ts'
+
+const PREFIX = 'lock-'
+/** Two that begin together both give way, and try again after a while of their own, ms. */
+const TRIES = 4
+const PAUSE = 150
+
+export interface Lock {
+  release(): Promise<void>
+}
+
+export function isLock(name: string): boolean {
+  return name.startsWith(PREFIX)
+}
+
+/** Raises LogRefused where another process has the folder. */
+export async function lockFolder(folder: string): Promise<Lock> {
+  for (let left = TRIES; ; left--) {
+    const own = `${PREFIX}${randomBytes(6).toString('hex')}`
+    const server = await listenIn(folder, own)
+    const others = readdirSync(folder).filter(name => isLock(name) && name !== own)
+    const answers = await Promise.all(others.map(name => answersIn(folder, name)))
+    const release = async () => {
+      await close(server)
+      rmSync(join(folder, own), { force: true })
+    }
+    if (!answers.includes(true)) return { release }
+    await release()
+    if (left === 1)
+      throw new LogRefused(`another process has ${folder} (FANWIRE_DATA): stop it first`, 'locked')
+    await wait(PAUSE * Math.random())
+  }
+}
+
+async function listenIn(folder: string, name: string): Promise<Server> {
+  const server = createServer(socket => socket.destroy())
+  server.unref()
+  const { path, done } = shortPath(folder, name)
+  try {
+    server.listen(path)
+    await once(server, 'listening')
+    return server
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be locked with a socket in it: ${code}`, 'locked')
+  } finally {
+    done()
+  }
+}
+
+/** Whether a process listens there; removes what one left that has ended. */
+async function answersIn(folder: string, name: string): Promise<boolean> {
+  const { path, done } = shortPath(folder, name)
+  const socket = connect(path)
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return false
+    if (code !== 'ECONNREFUSED' && code !== 'ENOTSOCK') return true
+    rmSync(join(folder, name), { force: true })
+    return false
+  } finally {
+    socket.destroy()
+    done()
+  }
+}
+
+/** The path of a socket may have 107 bytes: on Linux a long one is named by a descriptor of its folder. */
+function shortPath(folder: string, name: string): { path: string; done(): void } {
+  const path = join(folder, name)
+  if (Buffer.byteLength(path) < 100 || process.platform !== 'linux') return { path, done() {} }
+  const fd = openSync(folder, 'r')
+  return { path: `/proc/self/fd/${fd}/${name}`, done: () => closeSync(fd) }
+}
+
+async function close(server: Server): Promise<void> {
+  server.close()
+  await once(server, 'close')
+}

@@ -1,0 +1,236 @@
+// The embedded engine that survives: channels in files of one folder, for one process. What an append's return
+// acknowledges is on disk.
+
+import { mkdirSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
+import type { Start } from '../../event/position.ts'
+import type { Logger } from '../../logger.ts'
+import { Allowance } from '../allowance.ts'
+import { epochOf, floorOf, headOf, type History, pageOf, place, randomEpoch } from '../history.ts'
+import type {
+  ChannelLog,
+  ChannelState,
+  Feed,
+  Follower,
+  Page,
+  PageLimit,
+  Receipt,
+  RetentionOf,
+} from '../log.ts'
+import { LogRefused, LogUnavailable } from '../log.ts'
+import { FileChannel, type Part } from './channel.ts'
+import { type Lock, lockFolder } from './lock.ts'
+import { readParts } from './read.ts'
+import { restore } from './restore.ts'
+import type { Segment } from './segment.ts'
+import { Upkeep } from './upkeep.ts'
+import { Writer } from './writer.ts'
+
+/** Channels that nobody has published to: beyond so many those that were longest not asked for are let go. */
+const MAX_UNTOLD = 10_000
+
+/** Channels that readers may begin, a second. */
+const BEGUN_A_SECOND = 100
+
+export interface FileLogOptions {
+  readonly folder: string
+  /** Ms after which what was acknowledged is on disk; 0: it is before it is acknowledged. */
+  readonly fsync: number
+  readonly retentionOf: RetentionOf
+  /** How long an idempotency key is known, ms. */
+  readonly idempotencyWindow: number
+  readonly logger: Logger
+  /** The clock, ms since 1970; for tests. */
+  readonly now?: () => number
+  /** Size from which a segment is sealed; for tests. */
+  readonly segmentBytes?: number
+}
+
+export class FileLog implements ChannelLog {
+  readonly engine = 'file'
+  /** How many reads were answered; for metrics. */
+  reads = 0
+
+  readonly #options: FileLogOptions
+  readonly #folder: string
+  readonly #now: () => number
+  readonly #begins = new Allowance(BEGUN_A_SECOND)
+  /** Of which the log has written nothing down, the longest not asked for first. */
+  readonly #untold = new Set<FileChannel>()
+  #channels = new Map<string, FileChannel>()
+  #segments: Segment[] = []
+  #lock: Lock | undefined
+  #writer: Writer | undefined
+  #upkeep: Upkeep | undefined
+
+  constructor(options: FileLogOptions) {
+    this.#options = options
+    this.#folder = resolve(options.folder)
+    this.#now = options.now ?? Date.now
+  }
+
+  async open(): Promise<void> {
+    makeFolder(this.#folder)
+    this.#lock = await lockFolder(this.#folder)
+    try {
+      await this.#restore()
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+  }
+
+  async append(name: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+    const writer = this.#open()
+    if (drafts.length === 0) return []
+    const channel = this.#channel(name)
+    channel.expireKeys(this.#now() - this.#options.idempotencyWindow)
+    return await writer.write(channel, drafts)
+  }
+
+  async read(name: string, after: Start, limit: PageLimit, stays = false): Promise<Page> {
+    this.#open()
+    this.reads++
+    const channel = this.#readable(name)
+    if (stays && channel.toldIn === undefined) await this.#begin(channel)
+    const { history } = channel
+    const placed = place(history, after)
+    const parts = channel.after(placed.start.offset, limit)
+    const events = parts.length === 0 ? [] : await this.#events(name, history, parts)
+    const page = pageOf(history, placed, events)
+    return channel.toldIn === undefined ? { ...page, unbegun: true } : page
+  }
+
+  async state(name: string): Promise<ChannelState> {
+    this.#open()
+    const { history } = this.#readable(name)
+    const count = history.head - history.floor
+    const { epoch, offset } = floorOf(history)
+    return { head: headOf(history), tail: count === 0 ? undefined : { epoch, offset: offset + 1 }, count }
+  }
+
+  async follow(name: string, follower: Follower): Promise<Feed> {
+    this.#open()
+    const channel = this.#readable(name)
+    if (channel.follower !== undefined) throw new Error(`channel ${name} has a feed already`)
+    channel.follower = follower
+    follower.start(headOf(channel.history))
+    const unbegun = { begin: () => this.#begin(channel).catch(() => {}), heard() {} }
+    return {
+      get unbegun() {
+        return channel.toldIn === undefined ? unbegun : undefined
+      },
+      close: () => {
+        if (channel.follower === follower) channel.follower = undefined
+      },
+    }
+  }
+
+  async probe(): Promise<void> {
+    await this.#open().write(undefined, [])
+  }
+
+  async close(): Promise<void> {
+    const [writer, lock] = [this.#writer, this.#lock]
+    this.#writer = this.#lock = undefined
+    await this.#upkeep?.close()
+    await writer?.close()
+    for (const segment of this.#segments) segment.forget()
+    for (const channel of this.#channels.values()) channel.follower = undefined
+    this.#channels.clear()
+    await lock?.release()
+  }
+
+  #open(): Writer {
+    if (this.#writer === undefined) throw new LogUnavailable('the log is closed')
+    return this.#writer
+  }
+
+  async #restore(): Promise<void> {
+    const { retentionOf, idempotencyWindow, fsync, segmentBytes, logger } = this.#options
+    const now = this.#now
+    const { channels, segments, next, loss, leftOut, seal } = restore(this.#folder, now(), idempotencyWindow)
+    this.#channels = channels
+    this.#segments = segments
+    this.#writer = new Writer(
+      {
+        folder: this.#folder,
+        fsync,
+        idempotencyWindow,
+        now,
+        ...(segmentBytes === undefined ? {} : { segmentBytes }),
+        committed: changed => this.#committed(changed),
+        sealed: segment => void segments.push(segment),
+      },
+      next,
+    )
+    if (loss !== undefined) {
+      logger.warn(
+        { folder: this.#folder, leftOut },
+        `${loss}: events may have been lost, which readers are told`,
+      )
+      const epoch = randomEpoch()
+      await this.#writer.beginEpoch(epoch)
+      for (const channel of channels.values()) channel.begin(epoch)
+    }
+    seal()
+    const folder = this.#folder
+    this.#upkeep = new Upkeep({ folder, channels, segments, retentionOf, idempotencyWindow, now, logger })
+  }
+
+  #committed(channels: Iterable<FileChannel>): void {
+    const now = this.#now()
+    for (const channel of channels) {
+      this.#untold.delete(channel)
+      channel.trim(this.#options.retentionOf(channel.name), now)
+    }
+  }
+
+  /** The channel of that name; opens it where there is none. */
+  #channel(name: string): FileChannel {
+    const known = this.#channels.get(name)
+    if (known !== undefined) {
+      if (this.#untold.delete(known)) this.#untold.add(known)
+      return known
+    }
+    const channel = new FileChannel(name, randomEpoch(), this.#now())
+    this.#channels.set(name, channel)
+    this.#untold.add(channel)
+    for (const other of this.#untold) {
+      if (this.#untold.size <= MAX_UNTOLD) break
+      this.#untold.delete(other)
+      if (other.follower === undefined && other.pending === 0) this.#channels.delete(other.name)
+    }
+    return channel
+  }
+
+  /** The same, trimmed to what is readable now. */
+  #readable(name: string): FileChannel {
+    const channel = this.#channel(name)
+    channel.trim(this.#options.retentionOf(name), this.#now())
+    return channel
+  }
+
+  /** Writes the channel's epoch down, unless too many are to begin. */
+  async #begin(channel: FileChannel): Promise<void> {
+    if (channel.toldIn !== undefined || !this.#begins.take()) return
+    await this.#open().write(channel, [])
+  }
+
+  async #events(channel: string, history: History, parts: readonly Part[]): Promise<LogEvent[]> {
+    const stored = await readParts(parts)
+    return stored.map(({ offset, time, type, encoding, low, data }) =>
+      encodeEvent({ channel, epoch: epochOf(history, offset), offset, time, type, encoding, low }, data),
+    )
+  }
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be made: ${code}`, 'folder')
+  }
+}

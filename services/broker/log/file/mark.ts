@@ -1,0 +1,123 @@
+// How far the log has acknowledged, in a file of its own that is written over with every commit. It survives the end of
+// the process, and it tells three things apart that look alike in the segments: a process that was killed (nothing
+// acknowledged is missing), a loss of power or a cut file (something may be), and a copy (the original may have gone on).
+
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+
+const NAME = 'mark'
+const LENGTH = 96
+
+/** Where the acknowledged records end. */
+export interface Acknowledged {
+  readonly segment: number
+  readonly length: number
+  /** The log was closed. */
+  readonly clean: boolean
+  /** It is this very file that was written to, and the machine has run since, unless the log was closed. */
+  readonly continuous: boolean
+}
+
+/** Names this run of the machine; the same for all where the system does not tell. */
+function bootOf(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim().padEnd(36).slice(0, 36)
+  } catch {
+    return ' '.repeat(36)
+  }
+}
+
+/** Names a file on its file system: another one than that of any copy. */
+function identityOf(path: string): [bigint, bigint] {
+  const { ino, birthtimeNs } = statSync(path, { bigint: true })
+  return [BigInt.asUintN(64, ino), BigInt.asUintN(64, birthtimeNs)]
+}
+
+/** What a folder's mark says; undefined where it has none that is whole. */
+export function readMark(folder: string, pathOf: (segment: number) => string): Acknowledged | undefined {
+  const bytes = readIfThere(join(folder, NAME))
+  if (bytes?.length !== LENGTH) return undefined
+  const body = bytes.subarray(4)
+  if (crc32(body) !== bytes.readUInt32LE(0)) return undefined
+  const segment = body.readDoubleLE(4)
+  const clean = body.readUInt8(0) === 1
+  const sameBoot = clean || body.toString('latin1', 36, 72) === bootOf()
+  return {
+    segment,
+    length: body.readDoubleLE(12),
+    clean,
+    continuous: sameBoot && isSame(pathOf(segment), body),
+  }
+}
+
+function isSame(path: string, body: Buffer): boolean {
+  try {
+    const [ino, birth] = identityOf(path)
+    return ino === body.readBigUInt64LE(20) && birth === body.readBigUInt64LE(28)
+  } catch {
+    return false
+  }
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+export class Mark {
+  readonly #fd: number
+  readonly #bytes = Buffer.alloc(LENGTH)
+  readonly #body = this.#bytes.subarray(4)
+
+  constructor(folder: string) {
+    this.#fd = openSync(join(folder, NAME), constants.O_RDWR | constants.O_CREAT, 0o600)
+    // So that writing over it needs no room.
+    if (readSync(this.#fd, this.#bytes, 0, LENGTH, 0) < LENGTH) this.#write()
+  }
+
+  /** What follows is written to this segment. */
+  begin(segment: number, path: string): void {
+    const [ino, birth] = identityOf(path)
+    this.#body.fill(0)
+    this.#body.write(bootOf(), 36, 'latin1')
+    this.#body.writeDoubleLE(segment, 4)
+    this.#body.writeBigUInt64LE(ino, 20)
+    this.#body.writeBigUInt64LE(birth, 28)
+  }
+
+  /** Its records up to here are acknowledged. */
+  move(length: number): void {
+    this.#body.writeUInt8(0, 0)
+    this.#body.writeDoubleLE(length, 12)
+    this.#write()
+  }
+
+  /** Nothing more will be written, and all is on disk. */
+  close(clean: boolean): void {
+    if (clean) {
+      this.#body.writeUInt8(1, 0)
+      this.#write()
+      fsyncSync(this.#fd)
+    }
+    closeSync(this.#fd)
+  }
+
+  #write(): void {
+    this.#bytes.writeUInt32LE(crc32(this.#body), 0)
+    writeSync(this.#fd, this.#bytes, 0, LENGTH, 0)
+  }
+}

@@ -1,0 +1,74 @@
+// Reads events from segments: what stands close together in one piece.
+
+import { eventAt, recordAt, type Stored } from './records.ts'
+import type { Part } from './channel.ts'
+import type { Segment } from './segment.ts'
+
+/** Bytes between two records that are read along, and bytes of a piece that is not larger for one record's sake. */
+const NEAR = 16 * 1024
+const PIECE = 2 ** 20
+
+/** Records of one segment that are read in one piece. */
+interface Piece {
+  readonly segment: Segment
+  readonly from: number
+  to: number
+  readonly at: number[]
+}
+
+/** The events, in order. Raises LogUnavailable where one is damaged. */
+export async function readParts(parts: readonly Part[]): Promise<Stored[]> {
+  const pieces = piecesOf(parts)
+  for (const { segment } of pieces) segment.hold()
+  try {
+    return (await Promise.all(pieces.map(readPiece))).flat()
+  } finally {
+    for (const { segment } of pieces) segment.release()
+  }
+}
+
+/** The events one by one, with their records as they stand, while others are served. */
+export async function* readPieces(
+  parts: readonly Part[],
+): AsyncGenerator<{ readonly record: Buffer; readonly event: Stored }> {
+  for (const { segment, from, to, at } of piecesOf(parts)) {
+    segment.hold()
+    try {
+      const bytes = await segment.bytes(from, to - from)
+      for (const each of at) {
+        const event = eventAt(bytes, each - from)
+        if (event === undefined) throw segment.damaged(each)
+        yield { record: recordAt(bytes, each - from), event }
+      }
+    } finally {
+      segment.release()
+    }
+  }
+}
+
+function piecesOf(parts: readonly Part[]): Piece[] {
+  const pieces: Piece[] = []
+  for (const { segment, table, from, to } of parts) {
+    let piece: Piece | undefined
+    for (let i = from; i < to; i++) {
+      const at = table.at[i] ?? 0
+      const end = at + (table.lengths[i] ?? 0)
+      if (piece === undefined || at - piece.to > NEAR || end - piece.from > PIECE) {
+        piece = { segment, from: at, to: end, at: [] }
+        pieces.push(piece)
+      }
+      piece.to = end
+      piece.at.push(at)
+    }
+  }
+  return pieces
+}
+
+async function readPiece({ segment, from, to, at }: Piece): Promise<Stored[]> {
+  const bytes = await segment.bytes(from, to - from)
+  return at.map(at => {
+    const event = eventAt(bytes, at - from)
+    if (event === undefined) throw segment.damaged(at)
+    return event
+  })
+}

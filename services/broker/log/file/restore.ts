@@ -1,0 +1,253 @@
+// A start from what is in the folder. What was acknowledged is there, unless the machine lost power, files were cut, or
+// the folder is a copy: then all channels begin an epoch where what survived ends.
+
+import { closeSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { epochOf } from '../history.ts'
+import type { Receipt } from '../log.ts'
+import { LogRefused } from '../log.ts'
+import { FileChannel, Run } from './channel.ts'
+import { type Contents, encodeContents, type OfChannel, readContents, scanContents } from './contents.ts'
+import { isLock } from './lock.ts'
+import { type Acknowledged, readMark } from './mark.ts'
+import type { Told } from './records.ts'
+import { decodeHeader, HEADER, nameOf, numberIn, Segment } from './segment.ts'
+
+export interface Restored {
+  readonly channels: Map<string, FileChannel>
+  readonly segments: Segment[]
+  /** Number of the next segment. */
+  readonly next: number
+  /** Why acknowledged events may have been lost; undefined where none can have been. */
+  readonly loss: string | undefined
+  /** Events that were left out since others before them are missing. */
+  readonly leftOut: number
+  /** Call it once it is on disk that all channels began an epoch, where there is a loss. */
+  seal(): void
+}
+
+/** What is in the folder. Raises LogRefused where it is not a log's, or is damaged in its middle. */
+export function restore(folder: string, now: number, window: number): Restored {
+  const { segments, missing } = findSegments(folder)
+  const mark = readMark(folder, number => join(folder, nameOf(number)))
+  const restoring = new Restoring(mark, now - window)
+  const usable: Segment[] = []
+  for (const segment of segments) {
+    segment.hold()
+    try {
+      if (restoring.add(segment, missing.has(segment))) usable.push(segment)
+    } finally {
+      segment.release()
+    }
+  }
+  if (segments.length > 0) restoring.judgeMark()
+  const next = Math.max(mark?.segment ?? 0, segments.at(-1)?.number ?? 0) + 1
+  const { channels, loss, leftOut } = restoring
+  return { channels, segments: usable, next, loss, leftOut, seal: () => restoring.seal() }
+}
+
+/** Those that are there, in order, and those of them before which others are missing. */
+function findSegments(folder: string): { segments: Segment[]; missing: Set<Segment> } {
+  const segments: Segment[] = []
+  for (const name of readdirSync(folder).sort()) {
+    if (name.endsWith('.new')) rmSync(join(folder, name))
+    else if (numberIn(name) !== undefined) segments.push(segmentOf(join(folder, name), numberIn(name) ?? 0))
+    else if (name !== 'mark' && name !== 'lost+found' && !name.startsWith('.') && !isLock(name)) {
+      throw new LogRefused(
+        `${folder} (FANWIRE_DATA) holds ${name}, which is not of a fanwire log; nothing was changed`,
+        'foreign',
+      )
+    }
+  }
+  const missing = new Set<Segment>()
+  const kept: Segment[] = []
+  let least = Number.POSITIVE_INFINITY
+  for (const segment of segments.toReversed()) {
+    // Another one has taken its place.
+    if (segment.number >= least) rmSync(segment.path)
+    else kept.unshift(segment)
+    least = Math.min(least, segment.header.from)
+  }
+  let next = 1
+  for (const segment of kept) {
+    if (segment.header.from !== next) missing.add(segment)
+    next = segment.number + 1
+  }
+  return { segments: kept, missing }
+}
+
+function segmentOf(path: string, number: number): Segment {
+  const bare = new Segment(path, { number, from: number, epoch: '' })
+  bare.hold()
+  try {
+    const header = decodeHeader(bare.bytesSync(0, HEADER), path)
+    if (header !== undefined && header.number !== number)
+      throw new LogRefused(`${path} was number ${header.number} once; nothing was changed`, 'foreign')
+    return new Segment(path, header ?? bare.header)
+  } finally {
+    bare.release()
+    bare.forget()
+  }
+}
+
+/** Whether the channel has had this epoch. */
+function isOf({ epoch, ended }: FileChannel, name: string): boolean {
+  return epoch === name || ended.some(each => each.epoch === name)
+}
+
+/** A segment that was read record by record, since nothing stood behind them. */
+interface Scanned {
+  readonly segment: Segment
+  readonly contents: Contents
+  readonly runs: (Run | undefined)[]
+}
+
+/** Writes down what is in it: the next start need not read it, nor this process keep it in memory. */
+function seal({ segment, contents, runs }: Scanned, keysSince: number): void {
+  const { bytes, places } = encodeContents(contents, keysSince)
+  const fd = openSync(segment.path, 'r+')
+  try {
+    ftruncateSync(fd, contents.end)
+    for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, contents.end + at)
+    fsyncSync(fd)
+    for (const [i, place] of places.entries()) if (place !== undefined) runs[i]?.sealed(place)
+  } catch {
+    // There is no room, which appends are going to find out.
+  } finally {
+    closeSync(fd)
+  }
+}
+
+class Restoring {
+  readonly channels = new Map<string, FileChannel>()
+  loss: string | undefined
+  leftOut = 0
+
+  readonly #mark: Acknowledged | undefined
+  readonly #keysSince: number
+  /** Number of the newest segment behind which events may be missing. */
+  #lostAt = 0
+  readonly #scanned: Scanned[] = []
+  /** Channels of which later events were left out. */
+  readonly #cut = new Set<FileChannel>()
+
+  constructor(mark: Acknowledged | undefined, keysSince: number) {
+    this.#mark = mark
+    this.#keysSince = keysSince
+  }
+
+  /** Returns whether there is anything in it. */
+  add(segment: Segment, missing: boolean): boolean {
+    if (missing) this.#lose(segment.number - 1, `segments before ${segment.path} are missing`)
+    const { epoch } = segment.header
+    if (epoch !== '') {
+      for (const channel of this.channels.values()) if (!isOf(channel, epoch)) channel.begin(epoch)
+      this.loss = undefined
+    }
+    const size = segment.fileSize
+    const sealed = readContents((at, length) => segment.bytesSync(at, length), size)
+    const contents = sealed ?? this.#scan(segment, size)
+    if (contents === undefined) return false
+    segment.size = contents.end
+    const runs = contents.channels.map(each => this.#take(segment, each))
+    if (sealed === undefined) this.#scanned.push({ segment, contents, runs })
+    return true
+  }
+
+  /** Once it is on disk that epochs began, if they did. */
+  seal(): void {
+    for (const scanned of this.#scanned) seal(scanned, this.#keysSince)
+  }
+
+  /** What the mark alone tells. */
+  judgeMark(): void {
+    const last = Number.MAX_SAFE_INTEGER
+    if (this.#mark === undefined) this.#lose(last, 'the file "mark" is missing or damaged')
+    else if (!this.#mark.continuous)
+      this.#lose(last, 'the machine was started anew without the log being closed, or the folder is a copy')
+  }
+
+  #lose(at: number, why: string): void {
+    this.#lostAt = Math.max(this.#lostAt, at)
+    this.loss = why
+  }
+
+  #scan(segment: Segment, size: number): Contents | undefined {
+    const { number, path } = segment
+    const acknowledged = this.#acknowledgedIn(number)
+    if (size < acknowledged) this.#lose(number, `${path} is cut`)
+    if (size < HEADER) return undefined
+    const contents = scanContents(segment.bytesSync(0, size), HEADER)
+    const { end, broken } = contents
+    if (end < acknowledged) {
+      // Behind a write that did not reach the disk whole there may be parts of it; elsewhere there may not.
+      if (broken && this.#mark?.continuous !== false) {
+        throw new LogRefused(
+          `${path} is damaged at byte ${end}; restore it from a copy, or cut it there (truncate -s ${end} ${path}) to ` +
+            'go on with what is before, which readers are told as a gap',
+          'damaged',
+        )
+      }
+      this.#lose(number, `${path} is cut at byte ${end}`)
+    }
+    return contents
+  }
+
+  /** Bytes of records that were on disk for certain; of a sealed segment there is no end. */
+  #acknowledgedIn(number: number): number {
+    if (this.#mark === undefined || number > this.#mark.segment) return 0
+    return number === this.#mark.segment ? this.#mark.length : Number.POSITIVE_INFINITY
+  }
+
+  #take(segment: Segment, { told, stretch, keys }: OfChannel): Run | undefined {
+    const known = this.#known(told)
+    const channel = known ?? new FileChannel(told.name, told.epoch, told.time)
+    const first = stretch?.first ?? told.head + 1
+    if (known === undefined) {
+      channel.head = channel.floor = first - 1
+      this.channels.set(told.name, channel)
+    } else if (first !== channel.head + 1) {
+      const overLoss = (channel.toldIn?.number ?? 0) <= this.#lostAt && segment.number > this.#lostAt
+      if (first <= channel.head || overLoss || this.#cut.has(channel)) {
+        this.#cut.add(channel)
+        this.leftOut += stretch?.count ?? 0
+        return undefined
+      }
+      // What was between was trimmed.
+      channel.dropTo(channel.head)
+      channel.head = channel.floor = first - 1
+    }
+    this.#cut.delete(channel)
+    channel.epoch = told.epoch
+    channel.ended = told.ended
+    channel.time = Math.max(channel.time, told.time)
+    channel.toldIn = segment
+    const run = stretch && new Run(segment, stretch)
+    if (run !== undefined) channel.add(run)
+    channel.dropTo(Math.min(told.floor, channel.head))
+    this.#remember(channel, keys)
+    return run
+  }
+
+  /** The channel that it tells of, unless that was forgotten and began again. */
+  #known({ name, epoch, ended }: Told): FileChannel | undefined {
+    const known = this.channels.get(name)
+    if (known === undefined || known.epoch === epoch || ended.some(each => each.epoch === known.epoch))
+      return known
+    known.dropTo(known.head)
+    this.channels.delete(name)
+    return undefined
+  }
+
+  #remember(channel: FileChannel, keys: OfChannel['keys']): void {
+    for (const [key, offset, time] of keys) {
+      if (time < this.#keysSince || offset > channel.head) continue
+      const receipt: Receipt = {
+        position: { epoch: epochOf(channel.history, offset), offset },
+        time,
+        replayed: false,
+      }
+      channel.keys.set(key, receipt)
+    }
+  }
+}

@@ -1,0 +1,151 @@
+// One file of the log. Its header names it; records follow, and once it is sealed what is in it stands behind them.
+
+import { closeSync, fstatSync, openSync, read as readFile, readSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { crc32 } from 'node:zlib'
+import { LogRefused, LogUnavailable } from '../log.ts'
+import { decodeTable, sizeOfTable, type Table, type TablePlace } from './table.ts'
+
+const read = promisify(readFile)
+
+const MAGIC = Buffer.from('fanwire\n')
+const VERSION = 1
+export const HEADER = 64
+
+export interface Header {
+  readonly number: number
+  /** It takes the place of the segments from this one on. */
+  readonly from: number
+  /** All channels that there were began this epoch with it; empty where they did not. */
+  readonly epoch: string
+}
+
+export function nameOf(number: number): string {
+  return `${String(number).padStart(12, '0')}.log`
+}
+
+/** Undefined where no segment has that name. */
+export function numberIn(name: string): number | undefined {
+  const match = /^(\d{12})\.log$/.exec(name)
+  return match === null ? undefined : Number(match[1])
+}
+
+export function encodeHeader({ number, from, epoch }: Header): Buffer {
+  const header = Buffer.alloc(HEADER)
+  MAGIC.copy(header)
+  header.writeUInt32LE(VERSION, 8)
+  header.writeDoubleLE(number, 12)
+  header.writeDoubleLE(from, 20)
+  header.write(epoch, 28, 16, 'latin1')
+  header.writeUInt32LE(crc32(header.subarray(0, HEADER - 4)), HEADER - 4)
+  return header
+}
+
+/** Undefined where the file ends before its header does. Raises LogRefused. */
+export function decodeHeader(header: Buffer, path: string): Header | undefined {
+  const refuse = (why: string) => new LogRefused(`${path} ${why}; nothing was changed`, 'foreign')
+  if (!header.subarray(0, 8).equals(MAGIC.subarray(0, header.length)))
+    throw refuse('is not a file of a fanwire log')
+  if (header.length < HEADER) return undefined
+  const version = header.readUInt32LE(8)
+  if (version > VERSION) throw refuse(`is of a newer fanwire (format ${version}, this one writes ${VERSION})`)
+  if (crc32(header.subarray(0, HEADER - 4)) !== header.readUInt32LE(HEADER - 4))
+    throw refuse('has a damaged header')
+  const epoch = header.toString('latin1', 28, 44).replace(/\0+$/, '')
+  return { number: header.readDoubleLE(12), from: header.readDoubleLE(20), epoch }
+}
+
+/** Files that are open for reading though nobody reads them just now. */
+const OPEN = 64
+const open = new Set<Segment>()
+
+export class Segment {
+  readonly path: string
+  readonly header: Header
+  /** Readable events in it, and the bytes of their records, about. */
+  live = 0
+  liveBytes = 0
+  /** Time of its last event. */
+  last = 0
+  /** Bytes of records. */
+  size = 0
+  #fd: number | undefined
+  #readers = 0
+  #forgotten = false
+
+  constructor(path: string, header: Header) {
+    this.path = path
+    this.header = header
+  }
+
+  get number(): number {
+    return this.header.number
+  }
+
+  /** From now on the file stays open, even where it is removed, until `release`. */
+  hold(): void {
+    this.#readers++
+    this.#fd ??= openSync(this.path, 'r')
+    open.delete(this)
+    open.add(this)
+    for (const other of open) {
+      if (open.size <= OPEN) break
+      if (other.#readers === 0) other.#close()
+    }
+  }
+
+  release(): void {
+    this.#readers--
+    if (this.#forgotten && this.#readers === 0) this.#close()
+  }
+
+  /** Lets go of the file once nobody reads it. */
+  forget(): void {
+    this.#forgotten = true
+    if (this.#readers === 0) this.#close()
+  }
+
+  /** While it is held. */
+  async bytes(at: number, length: number): Promise<Buffer> {
+    const into = Buffer.allocUnsafe(length)
+    const { bytesRead } = await read(this.#held, into, 0, length, at)
+    if (bytesRead < length) throw this.damaged(at)
+    return into
+  }
+
+  bytesSync(at: number, length: number): Buffer {
+    const into = Buffer.allocUnsafe(length)
+    return into.subarray(0, readSync(this.#held, into, 0, length, at))
+  }
+
+  get fileSize(): number {
+    return fstatSync(this.#held).size
+  }
+
+  /** Raises LogUnavailable where it is not what was written. */
+  table({ at, crc }: TablePlace, rows: number): Table {
+    this.hold()
+    try {
+      const table = decodeTable(this.bytesSync(at, sizeOfTable(rows)), rows, crc)
+      if (table === undefined) throw this.damaged(at)
+      return table
+    } finally {
+      this.release()
+    }
+  }
+
+  damaged(at: number): LogUnavailable {
+    return new LogUnavailable(`${this.path} is damaged at byte ${at}`, 'damaged')
+  }
+
+  get #held(): number {
+    if (this.#fd === undefined) throw new Error(`${this.path} is not open`)
+    return this.#fd
+  }
+
+  #close(): void {
+    open.delete(this)
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = undefined
+  }
+}

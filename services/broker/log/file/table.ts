@@ -1,0 +1,69 @@
+// Where the events of one channel stand in one segment: a row for each. In the segment that is written to the columns
+// grow; a sealed one has them on disk, and they are read when they are needed.
+
+import { crc32 } from 'node:zlib'
+
+export interface Table {
+  readonly length: number
+  readonly times: ArrayLike<number>
+  /** Where the record begins. */
+  readonly at: ArrayLike<number>
+  /** Length of the record with its frame. */
+  readonly lengths: ArrayLike<number>
+  /** Of data. */
+  readonly bytes: ArrayLike<number>
+}
+
+export class GrowingTable implements Table {
+  readonly times: number[] = []
+  readonly at: number[] = []
+  readonly lengths: number[] = []
+  readonly bytes: number[] = []
+
+  get length(): number {
+    return this.at.length
+  }
+
+  push(time: number, at: number, length: number, bytes: number): void {
+    this.times.push(time)
+    this.at.push(at)
+    this.lengths.push(length)
+    this.bytes.push(bytes)
+  }
+}
+
+/** Where a sealed segment has a table. */
+export interface TablePlace {
+  readonly at: number
+  readonly crc: number
+}
+
+const ROW = 8 + 3 * 4
+
+export function sizeOfTable(rows: number): number {
+  return rows * ROW
+}
+
+/** Writes the table at `at`; returns its CRC-32. */
+export function encodeTable(table: Table, into: Buffer, at: number): number {
+  const begin = at
+  for (let i = 0; i < table.length; i++, at += 8) into.writeDoubleLE(table.times[i] ?? 0, at)
+  for (const column of [table.at, table.lengths, table.bytes])
+    for (let i = 0; i < table.length; i++, at += 4) into.writeUInt32LE(column[i] ?? 0, at)
+  return crc32(into.subarray(begin, at))
+}
+
+/** Undefined where the bytes are not those that were written. */
+export function decodeTable(bytes: Buffer, rows: number, crc: number): Table | undefined {
+  if (bytes.length !== sizeOfTable(rows) || crc32(bytes) !== crc) return undefined
+  // Typed arrays have the machine's order of bytes: little-endian, wherever Node runs on a file system of today.
+  const own = new Uint8Array(bytes).buffer
+  const column = (index: number) => new Uint32Array(own, rows * (8 + 4 * index), rows)
+  return {
+    length: rows,
+    times: new Float64Array(own, 0, rows),
+    at: column(0),
+    lengths: column(1),
+    bytes: column(2),
+  }
+}

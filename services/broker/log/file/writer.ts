@@ -1,0 +1,182 @@
+// Writes what is appended, one write at a time: all calls of a turn together, then all that came meanwhile.
+
+import type { Draft } from '../../event/event.ts'
+import { AppendsRefused, LogUnavailable, type Receipt } from '../log.ts'
+import { ActiveSegment } from './active.ts'
+import type { FileChannel } from './channel.ts'
+import { type Call, Commit } from './commit.ts'
+import { Mark } from './mark.ts'
+import { RecordWriter } from './records.ts'
+import type { Segment } from './segment.ts'
+
+/** A segment is sealed beyond so many bytes, or this many channels. */
+const SEGMENT_BYTES = 32 * 2 ** 20
+/** Bytes of records that one write begins to exceed at most. */
+const WRITE_BYTES = 8 * 2 ** 20
+
+export interface WriterOptions {
+  readonly folder: string
+  /** Ms after which what was acknowledged is on disk; 0: it is before it is acknowledged. */
+  readonly fsync: number
+  readonly idempotencyWindow: number
+  readonly now: () => number
+  /** For tests. */
+  readonly segmentBytes?: number
+  /** These have new events, or the log tells of them for the first time. */
+  committed(channels: Iterable<FileChannel>): void
+  sealed(segment: Segment): void
+}
+
+export class Writer {
+  readonly #options: WriterOptions
+  readonly #mark: Mark
+  readonly #records = new RecordWriter()
+  #queue: Call[] = []
+  #active: ActiveSegment | undefined
+  /** Number of the next segment. */
+  #next: number
+  #busy = false
+  #idle: (() => void)[] = []
+  #syncing: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(options: WriterOptions, next: number) {
+    this.#options = options
+    this.#next = next
+    this.#mark = new Mark(options.folder)
+  }
+
+  /** Returns once it is written. Raises AppendsRefused. */
+  write(channel: FileChannel | undefined, drafts: readonly Draft[]): Promise<Receipt[]> {
+    if (this.#closed) throw new LogUnavailable('the log is closed')
+    return new Promise((resolve, reject) => {
+      if (channel !== undefined) channel.pending++
+      this.#queue.push({ channel, drafts, resolve, reject })
+      if (this.#busy) return
+      this.#busy = true
+      setImmediate(() => void this.#run())
+    })
+  }
+
+  /** All channels that there are begin this epoch: it is on disk. */
+  async beginEpoch(epoch: string): Promise<void> {
+    await this.#alone(() => this.#roll(epoch))
+  }
+
+  /** What is in the segment that is written to is sealed, so that it can be rewritten. */
+  async roll(): Promise<void> {
+    await this.#alone(async () => {
+      if (this.#active !== undefined) await this.#seal()
+    })
+  }
+
+  /** Writes what is under way; what is still to come is refused. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    for (const call of this.#queue.splice(0)) this.#refuse(call, new LogUnavailable('the log is closed'))
+    await this.#untilIdle()
+    clearTimeout(this.#syncing)
+    let clean = true
+    try {
+      await this.#seal()
+    } catch {
+      clean = false
+      await this.#active?.close()
+    }
+    this.#mark.close(clean)
+  }
+
+  async #run(): Promise<void> {
+    while (this.#queue.length > 0) await this.#commit()
+    this.#busy = false
+    for (const tell of this.#idle.splice(0)) tell()
+  }
+
+  async #commit(): Promise<void> {
+    let commit: Commit | undefined
+    try {
+      const active = await this.#room()
+      commit = new Commit(active, this.#records, this.#options.now())
+      while (commit.bytes.length < WRITE_BYTES) {
+        const call = this.#queue.shift()
+        if (call === undefined) break
+        if (call.channel !== undefined) call.channel.pending--
+        commit.add(call)
+      }
+      if (commit.bytes.length > 0) await active.write(commit.bytes)
+      this.#mark.move(active.size)
+      this.#syncSoon()
+    } catch (error) {
+      const refusal = refusalOf(error)
+      if (commit === undefined) for (const call of this.#queue.splice(0)) this.#refuse(call, refusal)
+      commit?.fail(refusal)
+      return
+    }
+    commit.apply()
+    this.#options.committed(commit.channels)
+  }
+
+  #refuse(call: Call, error: Error): void {
+    if (call.channel !== undefined) call.channel.pending--
+    call.reject(error)
+  }
+
+  async #room(): Promise<ActiveSegment> {
+    const { segmentBytes = SEGMENT_BYTES } = this.#options
+    if (this.#active === undefined || this.#active.size >= segmentBytes) return await this.#roll('')
+    return this.#active
+  }
+
+  async #roll(epoch: string): Promise<ActiveSegment> {
+    await this.#seal()
+    const { folder, fsync } = this.#options
+    const number = this.#next
+    const active = await ActiveSegment.create(folder, { number, from: number, epoch }, fsync === 0)
+    this.#next++
+    this.#active = active
+    this.#mark.begin(number, active.segment.path)
+    this.#mark.move(active.size)
+    return active
+  }
+
+  async #seal(): Promise<void> {
+    const active = this.#active
+    if (active === undefined) return
+    await active.seal(this.#options.now() - this.#options.idempotencyWindow)
+    this.#active = undefined
+    this.#options.sealed(active.segment)
+  }
+
+  #syncSoon(): void {
+    const { fsync } = this.#options
+    if (fsync === 0 || this.#syncing !== undefined) return
+    this.#syncing = setTimeout(() => {
+      this.#syncing = undefined
+      // A failure shows in the writes that follow.
+      this.#active?.sync().catch(() => {})
+    }, fsync).unref()
+  }
+
+  /** While nothing is written. */
+  async #alone(act: () => Promise<unknown>): Promise<void> {
+    await this.#untilIdle()
+    this.#busy = true
+    try {
+      await act()
+    } finally {
+      void this.#run()
+    }
+  }
+
+  async #untilIdle(): Promise<void> {
+    while (this.#busy) await new Promise<void>(resolve => this.#idle.push(resolve))
+  }
+}
+
+function refusalOf(error: unknown): LogUnavailable {
+  const { code = 'EIO', message } = error as NodeJS.ErrnoException
+  const why =
+    code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full' : `the disk takes no more: ${message}`
+  return new AppendsRefused(`${why} (FANWIRE_DATA)`, code)
+}

@@ -1,0 +1,38 @@
+// The file engine: the contract, and what only files can do to a log.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'
+import { logContract, RETENTION, retentionIn } from '../contract/log.ts'
+import { silent } from '../support/redis-logs.ts'
+
+export function folder(t: Pick<Test, 'teardown'>): string {
+  const path = mkdtempSync(join(tmpdir(), 'fanwire-log-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
+const options = (folder: string, more: Partial<FileLogOptions> = {}): FileLogOptions => ({
+  folder,
+  fsync: 0,
+  retentionOf: () => RETENTION,
+  idempotencyWindow: 60_000,
+  logger: silent,
+  ...more,
+})
+
+for (const [name, more] of [
+  ['file', {}],
+  ['file with small segments', { segmentBytes: 400 }],
+] as const) {
+  logContract(t, name, async settings => {
+    const { idempotencyWindow = 60_000 } = settings
+    const log = new FileLog(
+      options(folder(t), { retentionOf: retentionIn(settings), idempotencyWindow, ...more }),
+    )
+    await log.open()
+    return log
+  })
+}
