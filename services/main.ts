@@ -43,10 +43,11 @@ function give(exitCode: number, message: string): never {
   process.exit(exitCode)
 }
 
-/** Where the log is; of a file log, the folder. */
-function engineOf({ redisUrl, data }: Config): string {
-  if (redisUrl !== undefined) return 'redis'
-  return data === undefined ? 'memory' : `file ${data}`
+/** Where the log is. */
+function logOf({ redisUrl, data }: Config): { log: string; data?: string; hint?: string } {
+  if (redisUrl !== undefined) return { log: 'redis' }
+  if (data !== undefined) return { log: 'file', data }
+  return { log: 'memory', hint: 'a restart forgets the log; FANWIRE_DATA=./data keeps it in that folder' }
 }
 
 function command(): Config {
@@ -83,7 +84,7 @@ async function main(): Promise<void> {
   const awake = setInterval(() => {}, 60_000)
   try {
     const address = await (alone ? serve : supervise)(config, logger)
-    const about = { address, role: config.role, log: engineOf(config) }
+    const about = { address, role: config.role, ...logOf(config) }
     if (alone) logger.info(about, `listening on ${address}`)
     else
       logger.info(

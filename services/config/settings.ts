@@ -158,7 +158,7 @@ export const SETTINGS = {
     env: 'FANWIRE_FSYNC',
     kind: fsync,
     default: 'always',
-    doc: '`always`: a publish is answered once it is on disk; or within how long it is, such as 100ms, which a loss of power loses',
+    doc: 'when a publish is on disk: `always` before it is answered, or so long after it, such as 100ms',
   }),
   redisTlsCa: optional({
     group: 'Process',

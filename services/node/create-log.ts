@@ -16,10 +16,7 @@ export async function createLog(
     const { FileLog } = await import('../broker/log/file/log.ts')
     return new FileLog({ folder, fsync, retentionOf, idempotencyWindow, logger })
   }
-  if (url === undefined) {
-    logger.info('the log is in memory: a restart forgets it; FANWIRE_DATA=./data keeps it in that folder')
-    return new MemoryLog({ retentionOf, idempotencyWindow })
-  }
+  if (url === undefined) return new MemoryLog({ retentionOf, idempotencyWindow })
   const { RedisLog } = await import('../broker/log/redis/log.ts')
   return new RedisLog({
     url,

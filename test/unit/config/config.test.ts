@@ -43,6 +43,8 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     metricsPort: undefined,
     role: 'all',
     workers: 1,
+    data: undefined,
+    fsync: 0,
     redisUrl: undefined,
     redisTlsCa: undefined,
     redisTlsCert: undefined,
@@ -232,6 +234,13 @@ t.test('settings that contradict each other are refused', async t => {
   t.equal(config({ ROLE: 'edge', REDIS_URL: 'redis://h' }).role, 'edge')
   t.match(problem({ WORKERS: '2' }), /^WORKERS is 2, which needs REDIS_URL/)
   t.equal(config({ WORKERS: '2', REDIS_URL: 'redis://h' }).workers, 2)
+  t.match(
+    problem({ WORKERS: '2', FANWIRE_DATA: 'd' }),
+    /^WORKERS is 2, which needs REDIS_URL.* is for one process$/,
+  )
+  t.match(problem({ REDIS_URL: 'redis://h', FANWIRE_DATA: 'd' }), /both set/)
+  t.match(problem({ FANWIRE_FSYNC: '1s' }), /FANWIRE_DATA is not/)
+  t.equal(config({ FANWIRE_DATA: 'd', FANWIRE_FSYNC: '1s' }).fsync, 1000)
   for (const HOST of ['0.0.0.0', '::', '10.0.0.1', 'node-1.example']) {
     t.match(problem({ HOST }), /^HOST is .* set FANWIRE_JWT_KEYS_FILE .* or FANWIRE_INSECURE=1/)
     t.match(problem({ HOST, FANWIRE_PUBLISH_KEY: 'k' }), /nothing says who may do what/, 'nobody could read')
@@ -400,7 +409,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 74)
+  t.equal(texts.length, 76)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

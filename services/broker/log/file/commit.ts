@@ -119,9 +119,9 @@ export class Commit {
     if (follower === undefined || added.length === 0) return
     follower.events(
       added.map(({ draft, written: { offset, time } }) => {
-        const { type, encoding, priority, data } = draft
+        const { type, tags, encoding, priority, data } = draft
         return encodeEvent(
-          { channel: name, epoch, offset, time, type, encoding, low: priority === 'low' },
+          { channel: name, epoch, offset, time, type, tags, encoding, low: priority === 'low' },
           data,
         )
       }),

@@ -220,8 +220,11 @@ export class FileLog implements ChannelLog {
 
   async #events(channel: string, history: History, parts: readonly Part[]): Promise<LogEvent[]> {
     const stored = await readParts(parts)
-    return stored.map(({ offset, time, type, encoding, low, data }) =>
-      encodeEvent({ channel, epoch: epochOf(history, offset), offset, time, type, encoding, low }, data),
+    return stored.map(({ offset, time, type, tags, encoding, low, data }) =>
+      encodeEvent(
+        { channel, epoch: epochOf(history, offset), offset, time, type, tags, encoding, low },
+        data,
+      ),
     )
   }
 }

@@ -3,6 +3,7 @@
 
 import { crc32 } from 'node:zlib'
 import type { Draft } from '../../event/event.ts'
+import type { Tags } from '../../event/tags.ts'
 import type { EndedEpoch } from '../history.ts'
 
 /** Of a record: its length without the frame, and the CRC-32 of what follows. */
@@ -31,6 +32,7 @@ export interface Stored {
   readonly offset: number
   readonly time: number
   readonly type: string | undefined
+  readonly tags: Tags | undefined
   readonly key: string | undefined
   readonly encoding: 'base64' | undefined
   readonly low: boolean
@@ -38,9 +40,16 @@ export interface Stored {
   readonly data: Buffer
 }
 
+/** What few events have. */
 interface Meta {
   readonly type?: string | undefined
+  readonly tags?: readonly (readonly [string, string])[] | undefined
   readonly key?: string | undefined
+}
+
+function metaOf(type: string | undefined, tags: Tags | undefined, key: string | undefined): string {
+  if (type === undefined && tags === undefined && key === undefined) return ''
+  return JSON.stringify({ type, tags: tags && [...tags], key } satisfies Meta)
 }
 
 /** Gathers records in one buffer, which is used again after `clear`. */
@@ -59,8 +68,8 @@ export class RecordWriter {
 
   /** Returns the record's length with its frame. */
   event(channel: number, offset: number, time: number, draft: Draft): number {
-    const { data, type, encoding, priority, idempotencyKey: key } = draft
-    const meta = type === undefined && key === undefined ? '' : JSON.stringify({ type, key } satisfies Meta)
+    const { data, type, tags, encoding, priority, idempotencyKey: key } = draft
+    const meta = metaOf(type, tags, key)
     const metaLength = Buffer.byteLength(meta)
     const body = this.#begin(EVENT_HEAD + metaLength + data.length)
     body.writeUInt8(KINDS.event, 0)
@@ -146,6 +155,7 @@ function storedIn(body: Buffer): Stored {
     offset: body.readDoubleLE(8),
     time: body.readDoubleLE(16),
     type: meta.type,
+    tags: meta.tags && new Map(meta.tags),
     key: meta.key,
     encoding: flags & BASE64 ? 'base64' : undefined,
     low: (flags & LOW) !== 0,
