@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'
-import { logContract, RETENTION, retentionIn } from '../contract/log.ts'
+import { logContract, type MakeLog, RETENTION, retentionIn } from '../contract/log.ts'
+import { logActsContract } from '../contract/log-acts.ts'
 import { silent } from '../support/redis-logs.ts'
 
 export function folder(t: Pick<Test, 'teardown'>): string {
@@ -23,16 +24,18 @@ const options = (folder: string, more: Partial<FileLogOptions> = {}): FileLogOpt
   ...more,
 })
 
-for (const [name, more] of [
-  ['file', {}],
-  ['file with small segments', { segmentBytes: 400 }],
-] as const) {
-  logContract(t, name, async settings => {
+const make =
+  (more: Partial<FileLogOptions>): MakeLog =>
+  async settings => {
     const { idempotencyWindow = 60_000 } = settings
     const log = new FileLog(
       options(folder(t), { retentionOf: retentionIn(settings), idempotencyWindow, ...more }),
     )
     await log.open()
     return log
-  })
-}
+  }
+
+logContract(t, 'file', make({}))
+logActsContract(t, 'file', make({}))
+logContract(t, 'file with small segments', make({ segmentBytes: 400 }))
+logActsContract(t, 'file with small segments', make({ segmentBytes: 400 }))

@@ -34,7 +34,7 @@ const NEW_FILE = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR
 /** What the segment has of a channel. */
 interface Entry {
   readonly id: number
-  readonly told: Told
+  told: Told
   readonly table: GrowingTable
   first: number
   bytes: number
@@ -117,7 +117,10 @@ export class ActiveSegment {
   /** A write told of the channel, with this id. */
   tell(channel: FileChannel, id: number, told: Told): void {
     channel.toldIn = this.segment
-    this.#entries.set(channel, { id, told, table: new GrowingTable(), first: 0, bytes: 0, run: undefined })
+    const entry = this.#entries.get(channel)
+    if (entry !== undefined) entry.told = { ...told, head: entry.told.head }
+    else
+      this.#entries.set(channel, { id, told, table: new GrowingTable(), first: 0, bytes: 0, run: undefined })
   }
 
   /** A write that began at `base` had these events of the channel, of which a write has told. */
@@ -163,6 +166,7 @@ export class ActiveSegment {
       )
       return {
         told,
+        over: channel.over,
         stretch: stretchOf(first, bytes, table),
         keys: keys.map(([key, { position, time }]) => [key, position.offset, time]),
       }

@@ -75,6 +75,8 @@ export class FileChannel {
   readonly name: string
   epoch: string
   ended: readonly EndedEpoch[] = []
+  /** The channel has ended. */
+  over = false
   /** Offsets of the newest event, and of the one before the oldest that is readable. */
   head = 0
   floor = 0
@@ -98,13 +100,13 @@ export class FileChannel {
   }
 
   get history(): History {
-    const { epoch, ended, head, floor } = this
-    return { epoch, ended, head, floor }
+    const { epoch, ended, head, floor, over } = this
+    return { epoch, ended, head, floor, over }
   }
 
   get told(): Told {
-    const { name, epoch, ended, head, floor, time } = this
-    return { name, epoch, ended, head, floor, time }
+    const { name, epoch, ended, head, floor, time, over } = this
+    return { name, epoch, ended, head, floor, time, over }
   }
 
   /** Acknowledged events may have been lost. */
@@ -113,6 +115,14 @@ export class FileChannel {
     this.epoch = epoch
     this.ended = ended
     this.dropTo(floor)
+  }
+
+  /** All events are erased. Returns where they stand. */
+  clear({ epoch, ended }: Pick<Told, 'epoch' | 'ended'>): Run[] {
+    const runs = [...this.runs]
+    this.dropTo(this.head)
+    Object.assign(this, { epoch, ended, over: false })
+    return runs
   }
 
   /** Its events follow the head. */
@@ -244,6 +254,11 @@ export class FileChannel {
       if (bytes < 0) break
     }
     return parts
+  }
+
+  /** The run that has the event of that offset, if it is readable. */
+  runOf(offset: number): Run | undefined {
+    return offset > this.floor && offset <= this.head ? this.runs[this.#runWith(offset)] : undefined
   }
 
   /** Which run has the event of that offset, or the next. */

@@ -1,30 +1,50 @@
 // What one write puts into the log: the calls of a turn of the event loop, or those that came while the write before it
 // was under way. Nothing of it counts until it is written.
 
-import { type Draft, encodeEvent } from '../../event/event.ts'
-import type { Receipt } from '../log.ts'
+import { type Draft, encodeEvent, type EventHead, transientOf } from '../../event/event.ts'
+import { clearedHistory, headOf, type History, isAtHead } from '../history.ts'
+import { ChannelEnded, HeadMoved, type Receipt } from '../log.ts'
 import type { ActiveSegment, Written } from './active.ts'
-import type { FileChannel } from './channel.ts'
+import type { FileChannel, Run } from './channel.ts'
 import type { RecordWriter, Told } from './records.ts'
 
-/** Something that is to be written, and somebody who waits for it. */
-export interface Call {
-  /** Undefined where the log only has to show that it can be written to. */
-  readonly channel: FileChannel | undefined
-  readonly drafts: readonly Draft[]
-  resolve(receipts: Receipt[]): void
-  reject(error: Error): void
-}
+/** Something that is to be done in the order of the calls, and somebody who waits for it. */
+export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): void } & (
+  | { readonly act: 'append'; readonly channel: FileChannel; readonly drafts: readonly Draft[] }
+  /** Brings them to the follower behind what is written. */
+  | {
+      readonly act: 'relay'
+      readonly channel: FileChannel
+      readonly drafts: readonly Draft[]
+      readonly time: number
+    }
+  /** Begins this epoch; `cleared` is told where the events stand that are no more. */
+  | {
+      readonly act: 'clear'
+      readonly channel: FileChannel
+      readonly epoch: string
+      cleared(runs: Run[]): void
+    }
+  /** Shows that the log can be written to. */
+  | { readonly act: 'nothing'; readonly channel: undefined }
+)
 
 /** A channel as it will be. */
 interface Plan {
   readonly id: number
-  /** Set where the segment did not tell of it yet. */
-  readonly told: Told | undefined
-  head: number
+  told: Told | undefined
+  history: History
   time: number
-  readonly added: { readonly draft: Draft; readonly written: Written }[]
+  readonly written: Written[]
   readonly keys: Map<string, Receipt>
+  cleared: boolean
+}
+
+interface Answer {
+  readonly call: Call
+  receipts: Receipt[]
+  readonly events: { readonly head: EventHead; readonly data: Buffer }[]
+  error: Error | undefined
 }
 
 export class Commit {
@@ -32,7 +52,7 @@ export class Commit {
   readonly #records: RecordWriter
   readonly #now: number
   readonly #plans = new Map<FileChannel, Plan>()
-  readonly #answers: { readonly call: Call; readonly receipts: Receipt[] }[] = []
+  readonly #answers: Answer[] = []
   #news = 0
 
   constructor(active: ActiveSegment, records: RecordWriter, now: number) {
@@ -46,85 +66,144 @@ export class Commit {
     return this.#records.bytes
   }
 
-  add(call: Call): void {
-    const { channel, drafts } = call
-    const receipts: Receipt[] = []
-    this.#answers.push({ call, receipts })
-    if (channel === undefined) {
-      this.#records.nothing()
-      return
-    }
-    const plan = this.#plan(channel)
-    for (const draft of drafts) receipts.push(this.#receipt(channel, plan, draft))
+  get channels(): Iterable<FileChannel> {
+    return this.#plans.keys()
+  }
+
+  /** Returns false where it has to be in the next one: a channel is cleared alone. */
+  add(call: Call): boolean {
+    const { channel } = call
+    const plan = channel && this.#plans.get(channel)
+    if (plan?.cleared || (call.act === 'clear' && plan !== undefined)) return false
+    const answer: Answer = { call, receipts: [], events: [], error: undefined }
+    this.#answers.push(answer)
+    if (call.act === 'nothing') this.#records.nothing()
+    if (call.act === 'append') this.#append(answer, call.channel, call.drafts)
+    if (call.act === 'clear') this.#clear(call.channel, call.epoch)
+    return true
   }
 
   /** It is written: what was planned holds, followers are told, and then whoever called. */
   apply(): void {
     const base = this.#active.size - this.#records.length
-    for (const [channel, { id, told, added, keys }] of this.#plans) {
+    const cleared = new Map<FileChannel, Run[]>()
+    for (const [channel, plan] of this.#plans) {
+      const { id, told, written, keys, history } = plan
       if (told !== undefined) this.#active.tell(channel, id, told)
-      const written = added.map(each => each.written)
+      if (plan.cleared) cleared.set(channel, channel.clear(history))
+      channel.over = history.over ?? false
       this.#active.add(channel, base, written)
       for (const [key, receipt] of keys) channel.keys.set(key, receipt)
     }
-    for (const [channel, { added }] of this.#plans) this.#deliver(channel, added)
-    for (const { call, receipts } of this.#answers) call.resolve(receipts)
+    for (const { call, receipts, events, error } of this.#answers) {
+      if (error !== undefined) call.reject(error)
+      else {
+        const follower = call.channel?.follower
+        if (events.length > 0) follower?.events(events.map(({ head, data }) => encodeEvent(head, data)))
+        if (call.act === 'clear') tellCleared(call.channel, cleared.get(call.channel) ?? [], call)
+        if (call.act === 'relay') relay(call)
+        call.resolve(receipts)
+      }
+    }
   }
 
   fail(error: Error): void {
-    for (const { call } of this.#answers) call.reject(error)
-  }
-
-  get channels(): Iterable<FileChannel> {
-    return this.#plans.keys()
+    for (const { call } of this.#answers) refuse(call, error)
   }
 
   #plan(channel: FileChannel): Plan {
     const known = this.#plans.get(channel)
     if (known !== undefined) return known
-    const id = this.#active.idOf(channel)
-    const { head, time, told } = channel
-    const plan: Plan = {
-      id: id ?? this.#active.channels + this.#news,
-      told: id === undefined ? told : undefined,
-      head,
-      time,
-      added: [],
-      keys: new Map(),
-    }
-    if (id === undefined) {
-      this.#news++
-      this.#records.channel(plan.id, told)
-    }
+    const id = this.#active.idOf(channel) ?? this.#active.channels + this.#news++
+    const { history, time } = channel
+    const plan = { id, told: undefined, history, time, written: [], keys: new Map(), cleared: false }
     this.#plans.set(channel, plan)
+    if (this.#active.idOf(channel) === undefined) this.#tell(plan, channel.told)
     return plan
   }
 
-  #receipt(channel: FileChannel, plan: Plan, draft: Draft): Receipt {
-    const { idempotencyKey: key, data } = draft
-    const first = key === undefined ? undefined : (plan.keys.get(key) ?? channel.keys.get(key))
-    if (first !== undefined) return { ...first, replayed: true }
+  #tell(plan: Plan, told: Told): void {
+    plan.told = told
+    this.#records.channel(plan.id, told)
+  }
+
+  #clear(channel: FileChannel, epoch: string): void {
+    const plan = this.#plan(channel)
+    plan.cleared = true
+    plan.history = clearedHistory(plan.history, epoch)
+    const { ended, head, floor } = plan.history
+    this.#tell(plan, { name: channel.name, epoch, ended, head, floor, time: plan.time, over: false })
+  }
+
+  #append(answer: Answer, channel: FileChannel, drafts: readonly Draft[]): void {
+    const plan = this.#plan(channel)
+    const firstOf = ({ idempotencyKey: key }: Draft) =>
+      key === undefined ? undefined : (plan.keys.get(key) ?? channel.keys.get(key))
+    answer.error = refusalOf(plan.history, drafts, draft => firstOf(draft) === undefined)
+    if (answer.error !== undefined) return
+    for (const draft of drafts) {
+      const first = firstOf(draft)
+      answer.receipts.push(
+        first === undefined ? this.#write(answer, channel, plan, draft) : { ...first, replayed: true },
+      )
+    }
+  }
+
+  #write(answer: Answer, { name }: FileChannel, plan: Plan, draft: Draft): Receipt {
+    const { idempotencyKey: key, data, type, tags, encoding, priority, end } = draft
+    const { epoch } = plan.history
     const time = Math.max(this.#now, plan.time)
-    const offset = ++plan.head
+    const offset = plan.history.head + 1
+    plan.history = { ...plan.history, head: offset, over: end ?? false }
     plan.time = time
     const at = this.#records.length
     const length = this.#records.event(plan.id, offset, time, draft)
-    plan.added.push({ draft, written: { offset, time, at, length, bytes: data.length } })
-    const receipt = { position: { epoch: channel.epoch, offset }, time, replayed: false }
+    plan.written.push({ offset, time, at, length, bytes: data.length })
+    const low = priority === 'low'
+    const head = {
+      channel: name,
+      epoch,
+      offset,
+      time,
+      type,
+      tags,
+      encoding,
+      low,
+      kind: end && ('end' as const),
+    }
+    answer.events.push({ head, data })
+    const receipt = { position: { epoch, offset }, time, replayed: false }
     if (key !== undefined) plan.keys.set(key, receipt)
     return receipt
   }
+}
 
-  #deliver({ name, epoch, follower }: FileChannel, added: Plan['added']): void {
-    if (follower === undefined || added.length === 0) return
-    follower.events(
-      added.map(({ draft, written: { offset, time } }) => {
-        const { type, tags, encoding, priority, data } = draft
-        return encodeEvent(
-          { channel: name, epoch, offset, time, type, tags, encoding, low: priority === 'low' },
-          data,
-        )
-      }),
-    )
-  }
+/** Why nothing of it is appended, if so. */
+function refusalOf(
+  history: History,
+  drafts: readonly Draft[],
+  isNew: (draft: Draft) => boolean,
+): Error | undefined {
+  const ifHead = drafts[0]?.ifHead
+  if ((!history.over && ifHead === undefined) || !drafts.some(isNew)) return undefined
+  if (history.over) return new ChannelEnded(headOf(history))
+  return ifHead === undefined || isAtHead(history, ifHead) ? undefined : new HeadMoved(headOf(history))
+}
+
+function tellCleared(channel: FileChannel, runs: Run[], call: Extract<Call, { act: 'clear' }>): void {
+  const { epoch, ended, head } = channel
+  const from = { epoch: ended.at(-1)?.epoch ?? epoch, offset: head }
+  channel.follower?.gap({ from, to: { epoch, offset: head } }, false)
+  call.cleared(runs)
+}
+
+export function relay({ channel, drafts, time }: Extract<Call, { act: 'relay' }>): void {
+  channel.follower?.transient(drafts.map(draft => transientOf(channel.name, time, draft)))
+}
+
+/** It could not be written. What is not kept needs no room. */
+export function refuse(call: Call, error: Error): void {
+  if (call.act !== 'relay') return call.reject(error)
+  relay(call)
+  call.resolve([])
 }

@@ -26,6 +26,8 @@ export interface OfChannel {
   /** Undefined where the segment has no event of it. */
   readonly stretch: Stretch | undefined
   readonly keys: readonly Keyed[]
+  /** At the end of the segment the channel had ended. */
+  readonly over: boolean
 }
 
 export interface Contents {
@@ -37,7 +39,7 @@ export interface Contents {
 const TRAILER = 24
 const MAGIC = Buffer.from('FWSEALED')
 
-type Row = [told: Told, stretch: Flat | null, keys: readonly Keyed[]]
+type Row = [told: Told, stretch: Flat | null, keys: readonly Keyed[], over: boolean]
 type Flat = [first: number, count: number, bytes: number, from: number, to: number, at: number, crc: number]
 
 /**
@@ -52,18 +54,18 @@ export function encodeContents(
   const rows = channels.reduce((sum, { stretch }) => sum + (stretch?.count ?? 0), 0)
   const tables = Buffer.allocUnsafe(sizeOfTable(rows))
   let at = 0
-  const directory = channels.map(({ told, stretch, keys }): Row => {
+  const directory = channels.map(({ told, stretch, keys, over }): Row => {
     const young = keys.filter(([, , time]) => time >= keysSince)
     if (stretch === undefined || !('length' in stretch.table)) {
       places.push(undefined)
-      return [told, null, young]
+      return [told, null, young, over]
     }
     const { first, count, bytes, from, to, table } = stretch
     const place = end + at
     const crc = encodeTable(table, tables, at)
     at += sizeOfTable(count)
     places.push({ at: place, crc })
-    return [told, [first, count, bytes, from, to, place, crc], young]
+    return [told, [first, count, bytes, from, to, place, crc], young, over]
   })
   const text = Buffer.from(JSON.stringify(directory))
   const trailer = Buffer.alloc(TRAILER)
@@ -87,18 +89,22 @@ export function readContents(read: ReadBytes, size: number): Contents | undefine
   if (!(length <= size - TRAILER - end)) return undefined
   const text = read(size - TRAILER - length, length)
   if (crc32(trailer.subarray(0, 12), crc32(text)) !== trailer.readUInt32LE(12)) return undefined
-  const channels = (JSON.parse(text.toString()) as Row[]).map(([told, flat, keys]): OfChannel => {
-    if (flat === null) return { told, stretch: undefined, keys }
+  const channels = (JSON.parse(text.toString()) as Row[]).map(([told, flat, keys, over]): OfChannel => {
+    if (flat === null) return { told, stretch: undefined, keys, over }
     const [first, count, bytes, from, to, at, crc] = flat
-    return { told, stretch: { first, count, bytes, from, to, table: { at, crc } }, keys }
+    return { told, stretch: { first, count, bytes, from, to, table: { at, crc } }, keys, over }
   })
   return { end, channels }
 }
 
-/** What the records from `at` on say, and whether a whole one stands behind a broken one. */
-export function scanContents(bytes: Buffer, at: number): Contents & { readonly broken: boolean } {
+/** What the records from `at` on say; see `readRecords`. */
+export function scanContents(
+  bytes: Buffer,
+  at: number,
+  sure: number,
+): Contents & { readonly broken: boolean } {
   const gathered = new Gathered()
-  const { end, broken } = readRecords(bytes, at, gathered)
+  const { end, broken } = readRecords(bytes, at, sure, gathered)
   return { end, broken, channels: gathered.channels }
 }
 
@@ -108,27 +114,34 @@ interface Gathering {
   bytes: number
   readonly table: GrowingTable
   readonly keys: Keyed[]
+  over: boolean
 }
 
 class Gathered implements RecordReader {
   readonly #channels: Gathering[] = []
 
   channel(id: number, told: Told): void {
-    this.#channels[id] = { told, first: 0, bytes: 0, table: new GrowingTable(), keys: [] }
+    const { over } = told
+    const of = this.#channels[id]
+    // It was cleared: its events before that stay in the table.
+    if (of !== undefined) Object.assign(of, { told: { ...told, head: of.told.head }, over })
+    else this.#channels[id] = { told, first: 0, bytes: 0, table: new GrowingTable(), keys: [], over }
   }
 
-  event({ channel, offset, time, key, data }: Stored, at: number, length: number): void {
+  event({ channel, offset, time, key, kind, data }: Stored, at: number, length: number): void {
     const of = this.#channels[channel]
     if (of === undefined) return
     if (of.table.length === 0) of.first = offset
     of.bytes += data.length
     of.table.push(time, at, length, data.length)
+    of.over = kind === 'end'
     if (key !== undefined) of.keys.push([key, offset, time])
   }
 
   get channels(): OfChannel[] {
-    return this.#channels.map(({ told, first, bytes, table, keys }) => ({
+    return this.#channels.map(({ told, first, bytes, table, keys, over }) => ({
       told,
+      over,
       keys,
       stretch: stretchOf(first, bytes, table),
     }))

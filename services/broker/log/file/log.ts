@@ -4,7 +4,7 @@
 import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
-import type { Start } from '../../event/position.ts'
+import type { Position, Start } from '../../event/position.ts'
 import type { Logger } from '../../logger.ts'
 import { Allowance } from '../allowance.ts'
 import { epochOf, floorOf, headOf, type History, pageOf, place, randomEpoch } from '../history.ts'
@@ -19,7 +19,8 @@ import type {
   RetentionOf,
 } from '../log.ts'
 import { LogRefused, LogUnavailable } from '../log.ts'
-import { FileChannel, type Part } from './channel.ts'
+import { FileChannel, type Part, type Run } from './channel.ts'
+import { eraseEvents } from './erase.ts'
 import { type Lock, lockFolder } from './lock.ts'
 import { readParts } from './read.ts'
 import { restore } from './restore.ts'
@@ -86,7 +87,7 @@ export class FileLog implements ChannelLog {
     if (drafts.length === 0) return []
     const channel = this.#channel(name)
     channel.expireKeys(this.#now() - this.#options.idempotencyWindow)
-    return await writer.write(channel, drafts)
+    return await writer.do({ act: 'append', channel, drafts })
   }
 
   async read(name: string, after: Start, limit: PageLimit, stays = false): Promise<Page> {
@@ -102,12 +103,49 @@ export class FileLog implements ChannelLog {
     return channel.toldIn === undefined ? { ...page, unbegun: true } : page
   }
 
+  async relay(name: string, drafts: readonly Draft[]): Promise<number> {
+    const writer = this.#open()
+    const time = this.#now()
+    const channel = this.#channels.get(name)
+    if (channel?.follower !== undefined && drafts.length > 0)
+      await writer.do({ act: 'relay', channel, drafts, time })
+    return time
+  }
+
+  async erase(name: string, { epoch, offset }: Position): Promise<boolean> {
+    this.#open()
+    const channel = this.#readable(name)
+    const isThere = () => channel.runOf(offset) !== undefined && epochOf(channel.history, offset) === epoch
+    if (!isThere()) return false
+    await this.#upkeep?.alone(async () => {
+      const run = channel.runOf(offset)
+      if (run !== undefined) await eraseEvents(run, offset, offset)
+    })
+    channel.follower?.forget()
+    return true
+  }
+
+  async clear(name: string): Promise<Position> {
+    const writer = this.#open()
+    const channel = this.#readable(name)
+    if (channel.head > 0) {
+      await this.#upkeep?.alone(async () => {
+        let gone: { runs: Run[]; to: number } = { runs: [], to: 0 }
+        const cleared = (runs: Run[]) => (gone = { runs, to: channel.head })
+        await writer.do({ act: 'clear', channel, epoch: randomEpoch(), cleared })
+        for (const run of gone.runs) await eraseEvents(run, run.first, gone.to)
+      })
+    }
+    return headOf(channel.history)
+  }
+
   async state(name: string): Promise<ChannelState> {
     this.#open()
     const { history } = this.#readable(name)
     const count = history.head - history.floor
     const { epoch, offset } = floorOf(history)
-    return { head: headOf(history), tail: count === 0 ? undefined : { epoch, offset: offset + 1 }, count }
+    const tail = count === 0 ? undefined : { epoch, offset: offset + 1 }
+    return { head: headOf(history), tail, count, ...(history.over ? { ended: true } : {}) }
   }
 
   async follow(name: string, follower: Follower): Promise<Feed> {
@@ -115,7 +153,7 @@ export class FileLog implements ChannelLog {
     const channel = this.#readable(name)
     if (channel.follower !== undefined) throw new Error(`channel ${name} has a feed already`)
     channel.follower = follower
-    follower.start(headOf(channel.history))
+    follower.start(headOf(channel.history), channel.over)
     const unbegun = { begin: () => this.#begin(channel).catch(() => {}), heard() {} }
     return {
       get unbegun() {
@@ -128,7 +166,7 @@ export class FileLog implements ChannelLog {
   }
 
   async probe(): Promise<void> {
-    await this.#open().write(undefined, [])
+    await this.#open().do({ act: 'nothing', channel: undefined })
   }
 
   async close(): Promise<void> {
@@ -215,14 +253,14 @@ export class FileLog implements ChannelLog {
   /** Writes the channel's epoch down, unless too many are to begin. */
   async #begin(channel: FileChannel): Promise<void> {
     if (channel.toldIn !== undefined || !this.#begins.take()) return
-    await this.#open().write(channel, [])
+    await this.#open().do({ act: 'append', channel, drafts: [] })
   }
 
   async #events(channel: string, history: History, parts: readonly Part[]): Promise<LogEvent[]> {
     const stored = await readParts(parts)
-    return stored.map(({ offset, time, type, tags, encoding, low, data }) =>
+    return stored.map(({ offset, time, type, tags, encoding, low, kind, data }) =>
       encodeEvent(
-        { channel, epoch: epochOf(history, offset), offset, time, type, tags, encoding, low },
+        { channel, epoch: epochOf(history, offset), offset, time, type, tags, encoding, low, kind },
         data,
       ),
     )

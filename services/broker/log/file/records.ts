@@ -1,18 +1,24 @@
-// The bytes of a segment: a header, then records, each framed by its length and its CRC-32. A length of zero ends them:
-// behind it the file may hold zeros that were written ahead.
+// The bytes of a segment: a header, then records, each framed by its length and a CRC-32. A length of zero ends them:
+// behind it the file may hold zeros that were written ahead. What an event says (its tags and its data) has a CRC-32 of
+// its own: it is erased in place, by zeros, which no JSON text holds.
 
 import { crc32 } from 'node:zlib'
 import type { Draft } from '../../event/event.ts'
 import type { Tags } from '../../event/tags.ts'
 import type { EndedEpoch } from '../history.ts'
 
-/** Of a record: its length without the frame, and the CRC-32 of what follows. */
+/** Of a record: its length without the frame, and the CRC-32 of what follows, but for what an event says. */
 export const FRAME = 8
-const EVENT_HEAD = 24
+/**
+ * Of an event: kind, flags, length of what few events have (u16), channel (u32), offset and time (doubles), CRC-32 of what
+ * it says, length of its tags (u32). Behind it stand what few have, the tags and the data.
+ */
+const EVENT_HEAD = 32
 
 const KINDS = { nothing: 0, event: 1, channel: 2 } as const
 const BASE64 = 1
 const LOW = 2
+const END = 4
 
 /** What a segment says of a channel, before its events: enough to go on with, should older segments be gone. */
 export interface Told {
@@ -24,6 +30,8 @@ export interface Told {
   /** Offset before the oldest event that was readable. */
   readonly floor: number
   readonly time: number
+  /** The channel has ended. */
+  readonly over: boolean
 }
 
 /** A record of an event. */
@@ -36,21 +44,19 @@ export interface Stored {
   readonly key: string | undefined
   readonly encoding: 'base64' | undefined
   readonly low: boolean
-  /** A view. */
+  readonly kind: 'end' | 'erased' | undefined
+  /** A view; of an erased event `null`. */
   readonly data: Buffer
 }
 
 /** What few events have. */
 interface Meta {
   readonly type?: string | undefined
-  readonly tags?: readonly (readonly [string, string])[] | undefined
   readonly key?: string | undefined
 }
 
-function metaOf(type: string | undefined, tags: Tags | undefined, key: string | undefined): string {
-  if (type === undefined && tags === undefined && key === undefined) return ''
-  return JSON.stringify({ type, tags: tags && [...tags], key } satisfies Meta)
-}
+const NULL = Buffer.from('null')
+const NOTHING = Buffer.alloc(0)
 
 /** Gathers records in one buffer, which is used again after `clear`. */
 export class RecordWriter {
@@ -68,19 +74,23 @@ export class RecordWriter {
 
   /** Returns the record's length with its frame. */
   event(channel: number, offset: number, time: number, draft: Draft): number {
-    const { data, type, tags, encoding, priority, idempotencyKey: key } = draft
-    const meta = metaOf(type, tags, key)
-    const metaLength = Buffer.byteLength(meta)
-    const body = this.#begin(EVENT_HEAD + metaLength + data.length)
+    const { data, type, tags, encoding, priority, idempotencyKey: key, end } = draft
+    const meta = textOf(type ?? key, { type, key } satisfies Meta)
+    const labels = textOf(tags, tags && [...tags])
+    const says = EVENT_HEAD + meta.length
+    const body = this.#begin(says + labels.length + data.length)
     body.writeUInt8(KINDS.event, 0)
-    body.writeUInt8((encoding === 'base64' ? BASE64 : 0) | (priority === 'low' ? LOW : 0), 1)
-    body.writeUInt16LE(metaLength, 2)
+    body.writeUInt8((encoding ? BASE64 : 0) | (priority ? LOW : 0) | (end ? END : 0), 1)
+    body.writeUInt16LE(meta.length, 2)
     body.writeUInt32LE(channel, 4)
     body.writeDoubleLE(offset, 8)
     body.writeDoubleLE(time, 16)
-    if (metaLength > 0) body.write(meta, EVENT_HEAD)
-    body.set(data, EVENT_HEAD + metaLength)
-    return this.#end(body)
+    body.writeUInt32LE(labels.length, 28)
+    body.set(meta, EVENT_HEAD)
+    body.set(labels, says)
+    body.set(data, says + labels.length)
+    body.writeUInt32LE(crc32(body.subarray(says)), 24)
+    return this.#end(body, says)
   }
 
   channel(id: number, told: Told): number {
@@ -104,7 +114,7 @@ export class RecordWriter {
     const body = this.#begin(record.length - FRAME)
     body.set(record.subarray(FRAME))
     body.writeUInt32LE(channel, 4)
-    return this.#end(body)
+    return this.#end(body, saysFrom(body))
   }
 
   #begin(length: number): Buffer {
@@ -117,12 +127,21 @@ export class RecordWriter {
     return this.#buffer.subarray(this.length + FRAME, end)
   }
 
-  #end(body: Buffer): number {
+  #end(body: Buffer, checked = body.length): number {
     this.#buffer.writeUInt32LE(body.length, this.length)
-    this.#buffer.writeUInt32LE(crc32(body), this.length + 4)
+    this.#buffer.writeUInt32LE(crc32(body.subarray(0, checked)), this.length + 4)
     this.length += FRAME + body.length
     return FRAME + body.length
   }
+}
+
+function textOf(some: unknown, value: unknown): Buffer {
+  return some === undefined ? NOTHING : Buffer.from(JSON.stringify(value))
+}
+
+/** Where in the body of an event's record begins what the event says. */
+function saysFrom(body: Buffer): number {
+  return EVENT_HEAD + body.readUInt16LE(2)
 }
 
 /** The body of the record at `at`; undefined where none is whole. */
@@ -132,7 +151,10 @@ function bodyAt(bytes: Buffer, at: number): Buffer | undefined {
   const end = at + FRAME + length
   if (length < 4 || end > bytes.length) return undefined
   const body = bytes.subarray(at + FRAME, end)
-  return crc32(body) === bytes.readUInt32LE(at + 4) ? body : undefined
+  const isEvent = body.readUInt8(0) === KINDS.event
+  if (isEvent && (length < EVENT_HEAD || length < saysFrom(body))) return undefined
+  const checked = isEvent ? body.subarray(0, saysFrom(body)) : body
+  return crc32(checked) === bytes.readUInt32LE(at + 4) ? body : undefined
 }
 
 /** The event whose record begins at `at`; undefined where there is none. */
@@ -146,20 +168,37 @@ export function recordAt(bytes: Buffer, at: number): Buffer {
   return bytes.subarray(at, at + FRAME + bytes.readUInt32LE(at))
 }
 
-function storedIn(body: Buffer): Stored {
+/** Where in an event's record begins what the event says; undefined where it is no such record. */
+export function contentOf(record: Buffer): number | undefined {
+  const body = bodyAt(record, 0)
+  return body?.readUInt8(0) === KINDS.event ? FRAME + saysFrom(body) : undefined
+}
+
+/** Undefined where what it says is not what was written, and was not erased. */
+function storedIn(body: Buffer): Stored | undefined {
   const flags = body.readUInt8(1)
-  const dataStart = EVENT_HEAD + body.readUInt16LE(2)
-  const meta: Meta = dataStart > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, dataStart)) : {}
-  return {
+  const says = saysFrom(body)
+  const meta: Meta = says > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, says)) : {}
+  const head = {
     channel: body.readUInt32LE(4),
     offset: body.readDoubleLE(8),
     time: body.readDoubleLE(16),
     type: meta.type,
-    tags: meta.tags && new Map(meta.tags),
     key: meta.key,
+  }
+  const content = body.subarray(says)
+  if (crc32(content) !== body.readUInt32LE(24)) {
+    if (!content.includes(0)) return undefined
+    return { ...head, tags: undefined, encoding: undefined, low: false, kind: 'erased', data: NULL }
+  }
+  const labels = body.readUInt32LE(28)
+  return {
+    ...head,
+    tags: labels > 0 ? new Map(JSON.parse(content.toString('utf8', 0, labels))) : undefined,
     encoding: flags & BASE64 ? 'base64' : undefined,
     low: (flags & LOW) !== 0,
-    data: body.subarray(dataStart),
+    kind: flags & END ? 'end' : undefined,
+    data: content.subarray(labels),
   }
 }
 
@@ -169,17 +208,25 @@ export interface RecordReader {
   channel(id: number, told: Told): void
 }
 
-/** Reads the records from `at` on. Returns where they end, and whether a whole one stands behind a broken one. */
+/**
+ * Reads the records from `at` on. Returns where they end, and whether a whole one stands behind a broken one. An event
+ * before `sure` without what it says was erased, one behind it was not written whole.
+ */
 export function readRecords(
   bytes: Buffer,
   at: number,
+  sure: number,
   reader: RecordReader,
 ): { end: number; broken: boolean } {
   for (;;) {
     const body = bodyAt(bytes, at)
-    if (body === undefined) return { end: at, broken: isBroken(bytes, at) }
-    const kind = body.readUInt8(0)
-    if (kind === KINDS.event) reader.event(storedIn(body), at, FRAME + body.length)
+    const kind = body?.readUInt8(0)
+    const event = body !== undefined && kind === KINDS.event ? storedIn(body) : undefined
+    const isHalf =
+      event?.kind === 'erased' && at >= sure && bodyAt(bytes, at + FRAME + (body?.length ?? 0)) === undefined
+    if (body === undefined || isHalf || (kind === KINDS.event && event === undefined))
+      return { end: at, broken: isBroken(bytes, at) }
+    if (event !== undefined) reader.event(event, at, FRAME + body.length)
     else if (kind === KINDS.channel)
       reader.channel(body.readUInt32LE(4), JSON.parse(body.toString('utf8', 8)) as Told)
     at += FRAME + body.length

@@ -177,7 +177,7 @@ class Restoring {
     const acknowledged = this.#acknowledgedIn(number)
     if (size < acknowledged) this.#lose(number, `${path} is cut`)
     if (size < HEADER) return undefined
-    const contents = scanContents(segment.bytesSync(0, size), HEADER)
+    const contents = scanContents(segment.bytesSync(0, size), HEADER, acknowledged)
     const { end, broken } = contents
     if (end < acknowledged) {
       // Behind a write that did not reach the disk whole there may be parts of it; elsewhere there may not.
@@ -199,7 +199,7 @@ class Restoring {
     return number === this.#mark.segment ? this.#mark.length : Number.POSITIVE_INFINITY
   }
 
-  #take(segment: Segment, { told, stretch, keys }: OfChannel): Run | undefined {
+  #take(segment: Segment, { told, stretch, keys, over }: OfChannel): Run | undefined {
     const known = this.#known(told)
     const channel = known ?? new FileChannel(told.name, told.epoch, told.time)
     const first = stretch?.first ?? told.head + 1
@@ -220,6 +220,7 @@ class Restoring {
     this.#cut.delete(channel)
     channel.epoch = told.epoch
     channel.ended = told.ended
+    channel.over = over
     channel.time = Math.max(channel.time, told.time)
     channel.toldIn = segment
     const run = stretch && new Run(segment, stretch)

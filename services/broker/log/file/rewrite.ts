@@ -90,8 +90,9 @@ class Copy {
     const end = runs.at(-1)?.end ?? channel.head
     const isNewest = channel.toldIn === undefined || channel.runs.length === runs.length
     const { name, epoch, ended, floor, time } = channel
+    const over = isNewest && channel.over
     const then = isNewest ? { epoch, ended } : channel.toldAt(end)
-    const told = { name, ...then, head: first - 1, floor: Math.min(floor, end), time }
+    const told = { name, ...then, head: first - 1, floor: Math.min(floor, end), time, over }
     this.#records.channel(id, told)
     const table = new GrowingTable()
     let bytes = 0
@@ -114,7 +115,7 @@ class Copy {
   async finish(): Promise<(TablePlace | undefined)[]> {
     await this.#flush()
     const channels = this.#copied.map(({ told, first, bytes, table }): OfChannel => {
-      return { told, stretch: stretchOf(first, bytes, table), keys: [] }
+      return { told, stretch: stretchOf(first, bytes, table), keys: [], over: told.over }
     })
     const { bytes, places } = encodeContents({ end: this.#size, channels }, 0)
     await writeAll(this.#fd, bytes, this.#size)

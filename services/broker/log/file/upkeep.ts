@@ -57,6 +57,16 @@ export class Upkeep {
     return this.#running
   }
 
+  /** Does this while nothing is rewritten. */
+  async alone<T>(act: () => Promise<T>): Promise<T> {
+    const done = this.#running.then(act)
+    this.#running = done.then(
+      () => {},
+      () => {},
+    )
+    return await done
+  }
+
   #later(): NodeJS.Timeout {
     return setTimeout(() => void this.run(), EVERY).unref()
   }

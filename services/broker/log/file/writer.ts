@@ -1,10 +1,9 @@
 // Writes what is appended, one write at a time: all calls of a turn together, then all that came meanwhile.
 
-import type { Draft } from '../../event/event.ts'
 import { AppendsRefused, LogUnavailable, type Receipt } from '../log.ts'
 import { ActiveSegment } from './active.ts'
 import type { FileChannel } from './channel.ts'
-import { type Call, Commit } from './commit.ts'
+import { type Call, Commit, refuse, relay } from './commit.ts'
 import { Mark } from './mark.ts'
 import { RecordWriter } from './records.ts'
 import type { Segment } from './segment.ts'
@@ -27,6 +26,9 @@ export interface WriterOptions {
   sealed(segment: Segment): void
 }
 
+/** A call, but for who waits for it. */
+type What = Call extends infer C ? (C extends Call ? Omit<C, 'resolve' | 'reject'> : never) : never
+
 export class Writer {
   readonly #options: WriterOptions
   readonly #mark: Mark
@@ -46,12 +48,18 @@ export class Writer {
     this.#mark = new Mark(options.folder)
   }
 
-  /** Returns once it is written. Raises AppendsRefused. */
-  write(channel: FileChannel | undefined, drafts: readonly Draft[]): Promise<Receipt[]> {
+  /** Returns once it is written. Raises AppendsRefused, and what refuses an append. */
+  do(what: What): Promise<Receipt[]> {
     if (this.#closed) throw new LogUnavailable('the log is closed')
     return new Promise((resolve, reject) => {
-      if (channel !== undefined) channel.pending++
-      this.#queue.push({ channel, drafts, resolve, reject })
+      const call: Call = { ...what, resolve, reject }
+      if (call.act === 'relay' && !this.#busy) {
+        relay(call)
+        resolve([])
+        return
+      }
+      if (call.channel !== undefined) call.channel.pending++
+      this.#queue.push(call)
       if (this.#busy) return
       this.#busy = true
       setImmediate(() => void this.#run())
@@ -99,14 +107,16 @@ export class Writer {
       const active = await this.#room()
       commit = new Commit(active, this.#records, this.#options.now())
       while (commit.bytes.length < WRITE_BYTES) {
-        const call = this.#queue.shift()
-        if (call === undefined) break
+        const [call] = this.#queue
+        if (call === undefined || !commit.add(call)) break
+        this.#queue.shift()
         if (call.channel !== undefined) call.channel.pending--
-        commit.add(call)
       }
-      if (commit.bytes.length > 0) await active.write(commit.bytes)
-      this.#mark.move(active.size)
-      this.#syncSoon()
+      if (commit.bytes.length > 0) {
+        await active.write(commit.bytes)
+        this.#mark.move(active.size)
+        this.#syncSoon()
+      }
     } catch (error) {
       const refusal = refusalOf(error)
       if (commit === undefined) for (const call of this.#queue.splice(0)) this.#refuse(call, refusal)
@@ -119,7 +129,7 @@ export class Writer {
 
   #refuse(call: Call, error: Error): void {
     if (call.channel !== undefined) call.channel.pending--
-    call.reject(error)
+    refuse(call, error)
   }
 
   async #room(): Promise<ActiveSegment> {
