@@ -23,7 +23,7 @@ const GENERATOR = fileURLToPath(new URL('./load/generator.ts', import.meta.url))
 const PUBLISHER = fileURLToPath(new URL('./load/publisher.ts', import.meta.url))
 const SAMPLE_EVERY = 100
 
-export type ArenaOptions = Partial<Pick<PeerOptions, 'throughRedis' | 'heartbeats' | 'env'>> & {
+export type ArenaOptions = Partial<Pick<PeerOptions, 'throughRedis' | 'heartbeats' | 'env' | 'tokens'>> & {
   /** A folder for CPU profiles of the broker, if they are wanted. */
   readonly profile: string | undefined
 }

@@ -15,6 +15,9 @@ const shown = (title: string, digits: number, of: Column['of'] = 'median'): Colu
 
 /** In the order of the table. Times ms unless the title says otherwise. */
 export const COLUMNS = {
+  requestsPerSecond: shown('requests/s', 0),
+  acceptedPerSecond: shown('accepted/s', 0),
+  cpuPerConnection: shown('CPU µs/connection', 0),
   deliveriesPerSecond: shown('deliveries/s', 0),
   delivered: shown('delivered %', 1),
   missing: shown('missing', 0, 'worst'),
@@ -29,6 +32,9 @@ export const COLUMNS = {
   cpuPerEvent: shown('CPU µs/event', 1),
   kernelCpu: shown('of it in the kernel %', 0),
   redisCpuPerEvent: shown('Redis CPU µs/event', 1),
+  allCpuPerEvent: shown('both µs/event', 1),
+  idleCpu: shown('CPU ms/s', 1),
+  idleRedisCpu: shown('Redis CPU ms/s', 1),
   residentPerConnection: shown('KB/connection', 1),
   collectedPerConnection: shown('KB/connection after GC', 1),
   peakResident: shown('peak MB', 0),

@@ -2,7 +2,8 @@
 
 import { Arena, type ArenaOptions, Meter } from '../arena.ts'
 import { now } from '../load/marker.ts'
-import type { Peer, WireName } from '../peers/peer.ts'
+import type { SinkOrder } from '../load/sinks.ts'
+import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
 import { residentOf } from '../processes/proc.ts'
 import { type Bench, caveats, delivered, type Result } from './case.ts'
 
@@ -19,6 +20,8 @@ export interface Broadcast {
   /** Latency is taken of one event in so many: a power of two. */
   readonly sampleEvery: number
   readonly arena: Omit<ArenaOptions, 'profile'>
+  /** Each event is a request of its own. */
+  readonly byPost?: boolean
 }
 
 /** Seconds that a server has beyond the last publish before it is cut. */
@@ -39,8 +42,16 @@ export function broadcast(peer: Peer, bench: Bench, order: Broadcast): Promise<R
   return Arena.with(peer, { ...order.arena, profile: bench.profile }, arena => run(arena, peer, bench, order))
 }
 
+function postSinkOf({ publishing, port }: RunningPeer): SinkOrder {
+  const by = publishing?.POST
+  if (by === undefined || 'message' in by) throw new Error('the peer takes no POST')
+  return { kind: 'post', port, by }
+}
+
 async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
   const { generator, publisher } = arena
+  const sink = order.byPost === true ? 'post' : 'main'
+  if (sink === 'post') await publisher.call('open', { name: sink, sink: postSinkOf(arena.peer) })
   const channels = channelNames(order.channels)
   const label = order.label ?? order.wire
   const reading = arena.peer.reading(order.wire, '')
@@ -67,7 +78,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
   await publisher.call('publish', {
     streams: [
       {
-        sink: 'main',
+        sink,
         channels,
         rate: Math.min(order.rate, WARM_DELIVERIES / fanOut),
         size: SIZE,
@@ -95,7 +106,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
     void arena.peer.server.kill()
   })
   const publishing = publisher.call('publish', {
-    streams: [{ sink: 'main', channels, rate: order.rate, size: SIZE, count, first: warm + 1 }],
+    streams: [{ sink, channels, rate: order.rate, size: SIZE, count, first: warm + 1 }],
     deadline,
   })
   const complete = await generator.call('settle', { group: 'readers', upto, deadline })
@@ -122,6 +133,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
         : {
             cpuPerDelivery: cpu / Math.max(1, report.received),
             cpuPerEvent: cpu / published.sent,
+            allCpuPerEvent: (cpu + redisCpu) / published.sent,
             kernelCpu: (100 * kernel) / cpu,
           }),
       redisCpuPerEvent: redisCpu / published.sent,

@@ -59,3 +59,26 @@ export const calm: Case = {
     return [atMost("times Nchan's CPU per delivery", times, { digits: 2, bar: 1.2, goal: 1 })]
   },
 }
+
+const MANY_READERS = 5000
+
+export const large: Case = {
+  name: 'large',
+  title: `${MANY_READERS.toLocaleString('en')} ws readers of one channel, 10 events/s`,
+  peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
+  async run(peer, bench) {
+    const order = {
+      wire: 'ws',
+      readers: MANY_READERS,
+      channels: 1,
+      rate: 10,
+      sampleEvery: 1,
+      arena: {},
+    } as const
+    return [await broadcast(peer, bench, { ...order, seconds: bench.quick ? 4 : 12 })]
+  },
+  bars(find) {
+    const times = ratio(find('fanwire')?.cpuPerDelivery, find('nchan')?.cpuPerDelivery)
+    return [atMost("times Nchan's CPU per delivery", times, { digits: 2, bar: 0.6, goal: 0.5 })]
+  },
+}

@@ -1,7 +1,7 @@
 // Connections on which nothing happens: what each costs in resident memory.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Arena } from '../arena.ts'
+import { Arena, Meter } from '../arena.ts'
 import { atMost } from '../figures.ts'
 import { type Peer, settled, type WireName } from '../peers/peer.ts'
 import { residentOf } from '../processes/proc.ts'
@@ -33,7 +33,11 @@ async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result
 
     const { opened, reason } = await connect('idle', count)
     bench.progress(`${opened} connected, waiting`)
-    await sleep(bench.quick ? SETTLE / 2 : SETTLE)
+    const meter = new Meter(arena)
+    const settle = bench.quick ? SETTLE / 2 : SETTLE
+    await sleep(settle)
+    const { cpu, redisCpu } = meter.read()
+    meter.stop()
     const residentPerConnection = each(residentOf(server.pids))
     const collectable = arena.peer.collect()
     const collectedPerConnection = each(await settled(arena.peer))
@@ -44,7 +48,12 @@ async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result
     }
     return {
       label: wire,
-      figures: { residentPerConnection, ...(collectable ? { collectedPerConnection } : {}) },
+      figures: {
+        idleCpu: cpu / settle,
+        idleRedisCpu: redisCpu / settle,
+        residentPerConnection,
+        ...(collectable ? { collectedPerConnection } : {}),
+      },
     }
   })
 }

@@ -25,8 +25,8 @@ const BUFFER = Buffer.alloc(512 * 1024)
 const NOTHING = Buffer.alloc(0)
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
 /** Socket.IO: connect to the main namespace, and answer a ping. */
-const CONNECT = text('40')
-const ALIVE = text('3')
+const CONNECT = textFrame('40')
+const ALIVE = textFrame('3')
 /** Answers a close frame, without a code. */
 const CLOSED = Buffer.from([0x88, 0x80, 0, 0, 0, 0])
 /** Longest answer before the stream begins, bytes. */
@@ -220,14 +220,14 @@ export class Client {
       this.#greeted = 2
       const { subscribe } = this.wire
       const command = { channel: subscribe, cursor: this.#from === '' ? 'latest' : this.#from }
-      if (subscribe !== undefined) socket.write(text(`420["subscribe",${JSON.stringify(command)}]`))
+      if (subscribe !== undefined) socket.write(textFrame(`420["subscribe",${JSON.stringify(command)}]`))
     }
     return this.#greeted === 2
   }
 }
 
 /** A text frame as a client sends it, masked with zeros. */
-function text(said: string): Buffer {
+export function textFrame(said: string): Buffer {
   const payload = Buffer.from(said)
   const size =
     payload.length < 126 ? [0x80 | payload.length] : [0xfe, payload.length >> 8, payload.length & 0xff]

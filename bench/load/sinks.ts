@@ -4,12 +4,13 @@ import { createRequire } from 'node:module'
 import { connect, type Socket } from 'node:net'
 import { Redis } from 'ioredis'
 import { type NdjsonOrder, NdjsonSink } from './ndjson.ts'
+import { type PostOrder, postRequest } from './post.ts'
 
 export type SinkOrder =
   /** One streamed NDJSON request to `POST /v1/events`. */
   | ({ readonly kind: 'fanwire' } & NdjsonOrder)
-  /** Keep-alive `POST /pub/{channel}`, pipelined. */
-  | { readonly kind: 'nchan'; readonly port: number }
+  /** Keep-alive requests of one event, pipelined. */
+  | { readonly kind: 'post'; readonly port: number; readonly by: PostOrder }
   /** `PUBLISH` to Redis, under the channel's name. */
   | { readonly kind: 'redis'; readonly url: string }
   /** Socket.IO's emitter; `modules` is the package.json of the folder that has it. */
@@ -31,8 +32,8 @@ export async function openSink(order: SinkOrder): Promise<Sink> {
   switch (order.kind) {
     case 'fanwire':
       return new NdjsonSink(order)
-    case 'nchan':
-      return new PostSink(order.port)
+    case 'post':
+      return new PostSink(order.port, order.by)
     case 'redis':
       return new RedisSink(await redis(order.url))
     case 'socket.io':
@@ -40,7 +41,7 @@ export async function openSink(order: SinkOrder): Promise<Sink> {
   }
 }
 
-/** Connections of one publisher to Nchan. It answers the requests of each in turn, so one alone would wait. */
+/** Connections of one publisher. A server answers the requests of each in turn, so one alone would wait. */
 const CONNECTIONS = 32
 
 class PostSink implements Sink {
@@ -48,9 +49,11 @@ class PostSink implements Sink {
   /** All events of a channel go over the same connection, which keeps their order. */
   readonly #byChannel = new Map<string, PostConnection>()
   readonly #port: number
+  readonly #by: PostOrder
 
-  constructor(port: number) {
+  constructor(port: number, by: PostOrder) {
     this.#port = port
+    this.#by = by
   }
 
   get acknowledged(): number {
@@ -65,7 +68,7 @@ class PostSink implements Sink {
     let connection = this.#byChannel.get(channel)
     if (connection === undefined) {
       const at = this.#byChannel.size % CONNECTIONS
-      this.#connections[at] ??= new PostConnection(this.#port)
+      this.#connections[at] ??= new PostConnection(this.#port, this.#by)
       connection = this.#connections[at]
       this.#byChannel.set(channel, connection)
     }
@@ -85,10 +88,13 @@ class PostConnection implements Sink {
   acknowledged = 0
   failed = 0
   readonly #socket: Socket
+  readonly #by: PostOrder
   #requests = ''
   #rest = ''
+  #n = 0
 
-  constructor(port: number) {
+  constructor(port: number, by: PostOrder) {
+    this.#by = by
     this.#socket = connect({ port, host: '127.0.0.1', noDelay: true })
     this.#socket.setEncoding('latin1')
     this.#socket.on('data', (text: unknown) => this.#read(String(text)))
@@ -96,7 +102,7 @@ class PostConnection implements Sink {
   }
 
   publish(channel: string, data: string): void {
-    this.#requests += `POST /pub/${channel} HTTP/1.1\r\nHost: bench\r\nContent-Length: ${data.length}\r\n\r\n${data}`
+    this.#requests += postRequest(this.#by, channel, data, ++this.#n)
   }
 
   flush(): void {

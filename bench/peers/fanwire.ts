@@ -6,9 +6,14 @@ import { fileURLToPath } from 'node:url'
 import { CURSORS } from '../load/wires/streams.ts'
 import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { Server } from '../processes/server.ts'
+import { issueToken } from './token.ts'
 import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 
 const MAIN = 'dist/services/main.js'
+const [POST, KEY, TOKEN, WS] = ['POST', 'with an Idempotency-Key', 'with a token', 'over ws'] as const
+const EVENTS = '/v1/channels/{channel}/events'
+const JSON_TYPE = 'Content-Type: application/json\r\n'
+
 export const fanwire = builtIn('fanwire', 'fanwire', fileURLToPath(new URL('../../', import.meta.url)))
 
 /** Another checkout of fanwire, built: what a change costs, side by side in one run. */
@@ -23,6 +28,7 @@ function builtIn(name: string, title: string, folder: string): Peer {
     title,
     wires: ['ws', 'sse'],
     cursors: true,
+    publishes: [POST, KEY, TOKEN, WS],
     async prepare() {
       return existsSync(main) ? undefined : `${folder} is not built: run \`npm ci && npm run build\` there`
     },
@@ -32,6 +38,7 @@ function builtIn(name: string, title: string, folder: string): Peer {
 
 async function start(main: string, options: PeerOptions): Promise<RunningPeer> {
   const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profile}`]
+  const { token, env } = options.tokens ? issueToken(options.dir) : { token: '', env: {} }
   const server = await Server.start({
     command: process.execPath,
     args: [...COLLECTABLE, ...profile, main],
@@ -40,6 +47,7 @@ async function start(main: string, options: PeerOptions): Promise<RunningPeer> {
       REDIS_URL: options.redisUrl,
       FANWIRE_DRAIN: '0',
       ...(options.heartbeats ? {} : { FANWIRE_HEARTBEAT: '10m' }),
+      ...env,
       ...options.env,
     },
     ready: /listening on http/,
@@ -54,6 +62,12 @@ async function start(main: string, options: PeerOptions): Promise<RunningPeer> {
       path: `/v1/${wire}?channel=${channel}`,
       resume: '&cursor=',
     }),
+    publishing: {
+      [POST]: { path: EVENTS, headers: JSON_TYPE },
+      [KEY]: { path: EVENTS, headers: `${JSON_TYPE}Idempotency-Key: {n}\r\n` },
+      [TOKEN]: { path: EVENTS, headers: `${JSON_TYPE}Authorization: Bearer ${token}\r\n` },
+      [WS]: { path: '/v1/ws', message: '{"ref":{n},"publish":{"channel":"{channel}","data":{data}}}' },
+    },
     collect() {
       server.signal(COLLECT)
       return true

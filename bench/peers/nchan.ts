@@ -9,11 +9,14 @@ import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 
 const MODULES = ['/usr/lib/nginx/modules', '/usr/lib64/nginx/modules', '/usr/local/nginx/modules']
 
+const POST = { path: '/pub/{channel}' }
+
 export const nchan: Peer = {
   name: 'nchan',
   title: 'Nchan (nginx)',
   wires: ['ws', 'sse'],
   cursors: false,
+  publishes: ['POST'],
   async prepare() {
     if (nginx() === undefined) return 'nginx is not installed: apt-get install nginx libnginx-mod-nchan'
     if (modulePath() === undefined) return 'its module is not installed: apt-get install libnginx-mod-nchan'
@@ -32,7 +35,8 @@ export const nchan: Peer = {
     return {
       server,
       port,
-      sink: { kind: 'nchan', port },
+      sink: { kind: 'post', port, by: POST },
+      publishing: { POST },
       reading: (wire, channel) => ({ wire: { kind: wire }, path: `/${wire}/${channel}` }),
       collect: () => false,
     }

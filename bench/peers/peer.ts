@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Wire } from '../load/client.ts'
+import type { MessageOrder, PostOrder } from '../load/post.ts'
 import type { SinkOrder } from '../load/sinks.ts'
 import { residentOf } from '../processes/proc.ts'
 import type { Server } from '../processes/server.ts'
@@ -16,6 +17,8 @@ export interface PeerOptions {
   readonly throughRedis: boolean
   /** Heartbeats as the peer has them by default; else none, so that they don't mix with what is measured. */
   readonly heartbeats: boolean
+  /** It accepts tokens. */
+  readonly tokens?: boolean
   /** Where CPU profiles go, if they are wanted; only the broker makes any. */
   readonly profile?: string
   /** Further settings, for fanwire. */
@@ -35,6 +38,8 @@ export interface RunningPeer {
   readonly port: number
   readonly sink: SinkOrder
   reading(wire: WireName, channel: string): Reading
+  /** Ways to publish one event, by what the table calls them. */
+  readonly publishing?: Readonly<Record<string, PostOrder | MessageOrder>>
   /** Makes it give back what it does not use, where that can be asked for; true if so. */
   collect(): boolean
 }
@@ -44,6 +49,8 @@ export interface Peer {
   /** As the table shows it. */
   readonly title: string
   readonly wires: readonly WireName[]
+  /** Names of its ways to publish one event. */
+  readonly publishes?: readonly string[]
   /** Whether readers say where they begin, so that every event can be accounted for. */
   readonly cursors: boolean
   /** Makes it runnable; returns why it can't be here, if so. */

@@ -1,0 +1,58 @@
+// How many clients a server takes in a second: a node comes back, and all of them are at the door.
+
+import { Arena, Meter } from '../arena.ts'
+import { atLeast, ratio } from '../figures.ts'
+import { now } from '../load/marker.ts'
+import type { Peer, WireName } from '../peers/peer.ts'
+import { channelNames } from './broadcast.ts'
+import type { Bench, Case, Result } from './case.ts'
+
+const CHANNELS = 100
+/** The first, with what they make the server load and compile, are not counted. */
+const FIRST = 1000
+
+async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
+  const count = bench.quick ? 2000 : 8000
+  return Arena.with(peer, { profile: bench.profile }, async arena => {
+    const { port } = arena.peer
+    const connect = (group: string, count: number) =>
+      arena.generator.call('connect', {
+        group,
+        port,
+        wire: arena.peer.reading(wire, '').wire,
+        paths: channelNames(CHANNELS).map(channel => arena.peer.reading(wire, channel).path),
+        count,
+        sampleEvery: 1,
+      })
+    await connect('first', FIRST)
+    const meter = new Meter(arena)
+    const began = now()
+    const { failed, reason } = await connect('accepted', count)
+    const seconds = (now() - began) / 1e6
+    const { cpu } = meter.read()
+    meter.stop()
+    if (failed > 0) return { label: wire, figures: {}, notes: [`${failed} of ${count} failed: ${reason}`] }
+    return { label: wire, figures: { acceptedPerSecond: count / seconds, cpuPerConnection: cpu / count } }
+  })
+}
+
+export const accept: Case = {
+  name: 'accept',
+  title: 'Connections taken in',
+  peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
+  async run(peer, bench) {
+    const results: Result[] = []
+    for (const wire of peer.wires) results.push(await measure(peer, wire, bench))
+    return results
+  },
+  bars(find) {
+    return (['ws', 'sse'] as const).map(wire => {
+      const times = ratio(find('fanwire', wire)?.acceptedPerSecond, find('ws', wire)?.acceptedPerSecond)
+      return atLeast(`times the ${wire} connections/s of plain ws and http`, times, {
+        digits: 2,
+        bar: 0.8,
+        goal: 1,
+      })
+    })
+  },
+}

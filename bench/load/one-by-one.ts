@@ -1,0 +1,88 @@
+// Publishes one event at a time over each of some connections that stay: the next once the last is acknowledged.
+
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { textFrame } from './client.ts'
+import { Histogram } from './histogram.ts'
+import { now, payload } from './marker.ts'
+import { fill, type MessageOrder, type PostOrder, postRequest } from './post.ts'
+import { serve } from './remote.ts'
+
+export interface OneByOneOrder {
+  readonly port: number
+  readonly by: PostOrder | MessageOrder
+  readonly connections: number
+  readonly channels: readonly string[]
+  /** Events altogether. */
+  readonly count: number
+  readonly size: number
+}
+
+export interface OneByOne {
+  readonly published: number
+  readonly seconds: number
+  readonly p50: number
+  readonly p99: number
+  /** Share of one core that this process used. */
+  readonly cpu: number
+}
+
+const HANDSHAKE =
+  'Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+  'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+
+async function open(port: number, by: PostOrder | MessageOrder): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+  await once(socket, 'connect')
+  if (!('message' in by)) return socket
+  socket.write(`GET ${by.path} HTTP/1.1\r\n${HANDSHAKE}`)
+  for (let text = ''; !text.includes('{"open"');) text += String((await once(socket, 'data'))[0])
+  return socket
+}
+
+async function run({ port, by, connections, channels, count, size }: OneByOneOrder): Promise<OneByOne> {
+  const sockets = await Promise.all(Array.from({ length: connections }, () => open(port, by)))
+  const answering = new Histogram()
+  const began = now()
+  const cpu = process.cpuUsage()
+  let n = 0
+  await Promise.all(
+    sockets.map(
+      socket =>
+        new Promise<void>((resolve, reject) => {
+          let asked = 0
+          const next = () => {
+            if (n >= count) return resolve()
+            asked = now()
+            const channel = channels[++n % channels.length] ?? ''
+            const data = payload(n, asked, size)
+            socket.write(
+              'message' in by
+                ? textFrame(fill(by.message, channel, data, n))
+                : postRequest(by, channel, data, n),
+            )
+          }
+          socket.on('data', (bytes: Buffer) => {
+            const text = bytes.toString('latin1')
+            if (!/^HTTP\/1\.1 20|"ok"/.test(text)) return reject(new Error(text.slice(0, 200)))
+            answering.add(now() - asked)
+            next()
+          })
+          socket.on('error', reject)
+          socket.on('close', () => reject(new Error('a connection was cut')))
+          next()
+        }),
+    ),
+  )
+  for (const socket of sockets) socket.removeAllListeners('close').destroy()
+  const took = now() - began
+  const { user, system } = process.cpuUsage(cpu)
+  const [p50 = 0, p99 = 0] = [0.5, 0.99].map(q => answering.quantile(q) / 1000)
+  return { published: answering.count, seconds: took / 1e6, p50, p99, cpu: (user + system) / took }
+}
+
+const oneByOneMethods = { run }
+
+export type OneByOneMethods = typeof oneByOneMethods
+
+serve(oneByOneMethods)

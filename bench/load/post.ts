@@ -1,0 +1,33 @@
+// How a peer takes one event in one request, told in a form that goes to another process: `{channel}`, `{data}` and
+// `{n}`, a number that no other request has, stand in its texts.
+
+export interface PostOrder {
+  readonly path: string
+  /** Lines that each end in a line break. */
+  readonly headers?: string
+  /** The data alone unless given. */
+  readonly body?: string
+}
+
+/** The same over a WebSocket: each message is answered with one. */
+export interface MessageOrder {
+  readonly path: string
+  readonly message: string
+}
+
+export function fill(text: string, channel: string, data: string, n: number): string {
+  return text.replace('{channel}', channel).replace('{data}', data).replace('{n}', `${n}`)
+}
+
+export function postRequest(
+  { path, headers = '', body = '{data}' }: PostOrder,
+  channel: string,
+  data: string,
+  n: number,
+): string {
+  const filled = fill(body, channel, data, n)
+  return (
+    `POST ${fill(path, channel, data, n)} HTTP/1.1\r\nHost: localhost\r\n${fill(headers, channel, data, n)}` +
+    `Content-Length: ${Buffer.byteLength(filled)}\r\n\r\n${filled}`
+  )
+}
