@@ -19,6 +19,8 @@ export interface PublisherParts {
     appended(receipts: readonly Receipt[], ms: number): void
     appendFailed(events: number, error: unknown, ms: number): void
   }
+  /** A client published, in its own name. */
+  published?(channel: string, receipt: Receipt, by: Identity): void
   /** By what the log keeps an identity's idempotency keys; empty for the anonymous. */
   scopeOf(identity: Identity): string
 }
@@ -72,6 +74,7 @@ export class Publisher {
       metrics.appended(receipts, performance.now() - began)
       // A replay's position is old news; the hub takes the newest.
       for (const { position } of receipts) hub.acknowledged(channel, position)
+      if (by.kind !== 'key') for (const receipt of receipts) this.#parts.published?.(channel, receipt, by)
       return receipts
     } catch (error) {
       metrics.appendFailed(drafts.length, error, performance.now() - began)

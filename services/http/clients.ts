@@ -98,6 +98,12 @@ function tickOf({ identity }: Entry): number | undefined {
   return end === undefined ? undefined : Math.floor(end / TICK_MS)
 }
 
+/** Hears who comes and goes. */
+export interface ClientLives {
+  connected(client: Client): void
+  disconnected(client: Client): void
+}
+
 export class Clients {
   readonly #access: Access
   readonly #clients = new Set<Entry>()
@@ -107,8 +113,11 @@ export class Clients {
   #judging = false
   #judgeAgain = false
 
-  constructor(access: Access) {
+  readonly #lives: ClientLives | undefined
+
+  constructor(access: Access, lives?: ClientLives) {
     this.#access = access
+    this.#lives = lives
     access.on('rules', () => void this.#judgeAll())
     access.on('revoked', user => this.#endRevoked(user))
   }
@@ -118,6 +127,7 @@ export class Clients {
     if (this.#access.isOpen) return undefined
     const client = new Entry(held, identity, lease)
     this.#clients.add(client)
+    this.#lives?.connected(client)
     this.#schedule(client)
     // What was decided when the request began may have changed since.
     this.#judge(client)
@@ -127,7 +137,7 @@ export class Clients {
   /** It has ended by itself. */
   remove(client: Client | undefined): void {
     if (!(client instanceof Entry)) return
-    this.#clients.delete(client)
+    if (this.#clients.delete(client)) this.#lives?.disconnected(client)
     this.#unschedule(client)
   }
 

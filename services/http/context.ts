@@ -14,12 +14,15 @@ import type { Access } from '../broker/access/access.ts'
 import type { Claims } from '../broker/access/tokens.ts'
 import { Limits } from '../broker/limits/limits.ts'
 import { Usage } from '../broker/limits/usage.ts'
+import { printPosition } from '../broker/event/position.ts'
 import { createMembers } from '../broker/presence/engine.ts'
 import { Presence } from '../broker/presence/presence.ts'
+import { Lives } from '../broker/lives/lives.ts'
+import { tells } from '../broker/rules/life-kinds.ts'
 import { Publisher } from '../broker/publisher.ts'
 import { Addresses } from './address.ts'
 import { scopeOf } from './auth.ts'
-import { Clients } from './clients.ts'
+import { type Client, type ClientLives, Clients } from './clients.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
 import { Pressure } from './pressure.ts'
@@ -61,6 +64,8 @@ export interface Context {
   readonly tickets: Tickets
   /** Who is in which channel. */
   readonly presence: Presence
+  /** The log of lives. */
+  readonly lives: Lives
   readonly nodes: Nodes
   /** Commands to all nodes. */
   readonly control: Control
@@ -116,14 +121,37 @@ function createTickets({ log, config, access }: Parts): Tickets {
   }
 }
 
-function createPresence({ log, logger, access, config }: Parts): Presence {
-  return new Presence({
-    store: createMembers(log),
+function createPresence({ log, logger, access, config }: Parts) {
+  const store = createMembers(log)
+  const lives = new Lives({ log, store, logger, tells: kind => tells(access.rules.lives, kind) })
+  const presence = new Presence({
+    store,
     logger,
+    lives,
     grace: config.presenceGrace,
     keeps: channel => access.rules.of(channel).presence && !channel.startsWith('fanwire:'),
     keepsAny: () => access.rules.keepPresence,
   })
+  return { presence, lives }
+}
+
+/** What the log of lives tells of clients. Those that only ask now and then do not come and go. */
+function clientLives(lives: Lives): ClientLives {
+  const tell = (kind: 'client.connected' | 'client.disconnected', { id, held, identity }: Client) => {
+    const { user, key } = identity
+    const data = { client: id, user, wire: held.wire, ...(key === undefined ? {} : { key }) }
+    lives.tell(kind, user === '' ? id : user, data)
+  }
+  return {
+    connected(client) {
+      if (client.held.wire !== 'long-poll' && lives.tells('client.connected'))
+        tell('client.connected', client)
+    },
+    disconnected(client) {
+      const told = client.held.wire !== 'long-poll' && lives.tells('client.disconnected')
+      if (told) tell('client.disconnected', client)
+    },
+  }
 }
 
 type Made =
@@ -135,6 +163,7 @@ type Made =
   | 'usage'
   | 'tickets'
   | 'presence'
+  | 'lives'
   | 'nodes'
   | 'control'
   | 'questions'
@@ -146,12 +175,21 @@ type Parts = Omit<Context, Made> & {
 /** The parts of a node, put together. */
 export function createContext(parts: Parts): Context {
   const { access } = parts
-  const clients = new Clients(access)
+  const { presence, lives } = createPresence(parts)
+  const clients = new Clients(access, clientLives(lives))
   const limits = new Limits(parts.config)
   parts.metrics.countLimited(() => limits.hits)
   const pressure = new Pressure(parts.config)
   parts.metrics.readPressure(pressure)
-  const publisher = new Publisher({ ...parts, limits, scopeOf })
+  const publisher = new Publisher({
+    ...parts,
+    limits,
+    scopeOf,
+    published(channel, { position, replayed }, { user }) {
+      if (replayed || !lives.tells('client.published')) return
+      lives.tell('client.published', channel, { channel, user, event: printPosition(position) })
+    },
+  })
   const addresses = new Addresses(parts.config.trustProxy)
   const cluster = createCluster(parts)
   const rulesHaveRates = () =>
@@ -166,6 +204,7 @@ export function createContext(parts: Parts): Context {
     pressure,
     publisher,
     tickets: createTickets(parts),
-    presence: createPresence(parts),
+    presence,
+    lives,
   }
 }

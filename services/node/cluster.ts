@@ -35,7 +35,7 @@ export async function openCluster(context: Context): Promise<void> {
 
 /** Lets go of everything but the server. */
 export async function closeParts(context: Context): Promise<void> {
-  const { health, clients, access, hub, log, control, presence, questions, nodes, usage } = context
+  const { health, clients, access, hub, log, control, lives, presence, questions, nodes, usage } = context
   health.close()
   clients.close()
   access.close()
@@ -43,6 +43,7 @@ export async function closeParts(context: Context): Promise<void> {
   questions.close()
   usage.close()
   await Promise.all([nodes.close(), presence.close()])
+  lives.close()
   hub.close()
   await log.close()
 }

@@ -18,6 +18,10 @@ const CHANNELS = {
   cursor: texts('a position a channel, joined by commas, or `earliest` or `latest`'),
 }
 
+/** The parameters of a route whose channels are fixed, and its own. */
+export const cursorParameters = <P extends Record<string, TSchema>>(own: P) =>
+  Type.Object({ cursor: CHANNELS.cursor, ...own })
+
 const RESUMES = {
   lastEventId: text('in place of the header Last-Event-ID'),
   last_event_id: text('the same'),
@@ -35,6 +39,8 @@ export interface ReadRules<S extends TObject> {
   /** Where a reader begins that sends no cursor. */
   readonly begin: 'earliest' | 'latest'
   readonly maxChannels: number
+  /** These, whatever the request says. */
+  readonly channels?: readonly string[]
   /** A request without a channel is fine. */
   readonly channelsOptional?: true
   /** `Last-Event-ID`, as a header or a parameter, wins over `cursor`. */
@@ -70,7 +76,8 @@ export function readQuery<S extends TObject>(
 ): ReadQuery<Required<Static<S>>> {
   const values = checkedQuery(request, rules.query)
   const query = values as Common
-  const channels = readChannels(query.channel ?? [], rules)
+  const channels =
+    rules.channels === undefined ? readChannels(query.channel ?? [], rules) : [...rules.channels]
   const lastId = rules.lastEventId && lastEventId(request, query)
   const resumed = lastId === undefined ? undefined : parseCursor(lastId, channels.length)
   return {

@@ -118,6 +118,7 @@ const ROUTES: readonly Route[] = [
     body: entry,
   },
   { name: 'metrics', needs: 'admin', target: () => '/metrics' },
+  { name: 'lives', needs: 'admin', target: () => '/v1/lives' },
 ]
 
 interface Asked {

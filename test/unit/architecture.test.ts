@@ -154,6 +154,7 @@ t.test('inside the broker imports go down only', async t => {
   const BELOW: Readonly<Record<string, readonly string[]>> = {
     'publisher.ts': ['limits', 'access', 'rules', 'log', 'event'],
     limits: ['control', 'access', 'rules', 'log', 'event'],
+    lives: ['presence', 'rules', 'log', 'event'],
     presence: ['fanout', 'access', 'log', 'event'],
     fanout: ['log', 'event'],
     control: ['log', 'event'],

@@ -15,6 +15,7 @@ export const NODES = 'fanwire:nodes'
 const ANSWERS = 'fanwire:answers:'
 const TICKETS = 'fanwire:tickets:'
 const PRESENCE = 'fanwire:presence:'
+const LIVES = 'fanwire:lives:'
 
 /** No ticket lives longer, ms: a page that reloads itself once an hour. */
 export const LONGEST_TICKET_MS = 3_700_000
@@ -44,6 +45,8 @@ const NODES_KEPT: Retention = { events: 20_000, age: 30 * SECOND, bytes: 8 * MIB
 const USAGE_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 16 * MIB }
 /** Joins and leaves: whoever was away for longer asks who is there. */
 const PRESENCE_KEPT: Retention = { events: 10_000, age: 60 * MINUTE, bytes: 8 * MIB }
+/** What webhooks can be behind by. */
+const LIVES_KEPT: Retention = { events: 500_000, age: 24 * 60 * MINUTE, bytes: 128 * MIB }
 /** Two events a ticket: that it was issued, and that it was used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
@@ -71,6 +74,7 @@ export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINU
     if (channel === NODES) return NODES_KEPT
     if (channel === USAGE) return USAGE_KEPT
     if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT
+    if (channel.startsWith(LIVES)) return LIVES_KEPT
     if (channel.startsWith(PRESENCE)) return PRESENCE_KEPT
     return channel.startsWith(TICKETS) ? tickets : undefined
   }

@@ -1,5 +1,6 @@
 // Members of a node that is alone, in its memory. Joins and leaves go through the log, whichever that is.
 
+import { randomBytes } from 'node:crypto'
 import type { ChannelLog } from '../log/log.ts'
 import {
   type Change,
@@ -42,6 +43,7 @@ export class MemoryMembers implements MemberStore {
   readonly #rooms = new Map<string, Room>()
   readonly #leases = new Map<string, number>()
   readonly #channels = new Map<string, Set<string>>()
+  readonly #name = randomBytes(9).toString('base64url')
   #keys = 0
 
   constructor(log: ChannelLog, now: () => number = Date.now) {
@@ -117,9 +119,10 @@ export class MemoryMembers implements MemberStore {
     }))
   }
 
-  async acknowledge(channel: string, key: string): Promise<void> {
-    await this.#inTurn(channel, async room => {
+  acknowledge(channel: string, key: string): Promise<Outbox> {
+    return this.#inTurn(channel, async room => {
       room.outbox = room.outbox.slice(room.outbox.findIndex(each => each.key === key) + 1)
+      return [...room.outbox]
     })
   }
 
@@ -186,7 +189,8 @@ export class MemoryMembers implements MemberStore {
     const lives: Life[] = []
     const writes: (() => void)[] = []
     let { clients, held } = room
-    const live = (kind: Life['kind'], who = '') => lives.push({ key: `${++this.#keys}`, kind, who })
+    const live = (kind: Life['kind'], who = '') =>
+      lives.push({ key: `${this.#name}.${++this.#keys}`, kind, who })
     const tell = (type: string, { who, clients: count }: Pick<User, 'who' | 'clients'>) =>
       events.push({ type, data: Buffer.from(`{${who},"clients":${count}}`) })
 

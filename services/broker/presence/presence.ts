@@ -20,6 +20,7 @@ export interface PresenceOptions {
   readonly logger: Logger
   /** Ms that a user stays behind its last client. */
   readonly grace: number
+  readonly lives?: Lives
   /** Whether members are kept of the channel. */
   keeps(channel: string): boolean
   /** Whether they are of any channel. */
@@ -32,7 +33,8 @@ export interface PresenceOptions {
 export interface Lives {
   /** Whether anything of channels with members does. */
   wanted(): boolean
-  take(channel: string, outbox: Outbox): void
+  /** Returns once it is there. Does not raise. */
+  take(channel: string, outbox: Outbox): Promise<void>
 }
 
 /** A user who only asks now and then. */
@@ -47,7 +49,7 @@ export class Presence {
   readonly #rooms = new Map<string, Room>()
   readonly #visits = new Map<string, Visit>()
   readonly #lease: Lease
-  #lives: Lives | undefined
+  readonly #lives: Lives | undefined
   #tags = 0
   #timer: NodeJS.Timeout | undefined
   #sweeping = false
@@ -56,6 +58,7 @@ export class Presence {
 
   constructor(options: PresenceOptions) {
     this.#options = options
+    this.#lives = options.lives
     const { store, logger, times } = options
     const events = {
       changed: () => this.#enterAnew(),
@@ -70,11 +73,6 @@ export class Presence {
     const every = this.#options.times?.verify ?? VERIFY_MS
     this.#timer = setInterval(() => void this.#verify(), every).unref()
     void this.#lease.renew()
-  }
-
-  /** From now on what happens goes to the log of lives. */
-  tellTo(lives: Lives): void {
-    this.#lives = lives
   }
 
   /** Members of this node have left once the grace is over, unless they come to another one. Does not raise. */
@@ -147,8 +145,8 @@ export class Presence {
     this.#options.store.detach(this.#lease.id, [channel]).catch(() => {})
   }
 
-  #tell(channel: string, outbox: Outbox): void {
-    if (outbox.length > 0) this.#lives?.take(channel, outbox)
+  async #tell(channel: string, outbox: Outbox): Promise<void> {
+    await this.#lives?.take(channel, outbox)
   }
 
   // All members -------------------------------------------------------------------------------------------------
@@ -218,10 +216,12 @@ export class Presence {
   async #expel(channel: string, lease: string): Promise<void> {
     const { store } = this.#options
     const { tags } = await store.count(channel)
+    // What the node did not come to tell.
+    await this.#tell(channel, (await store.version(channel, `${lease}/`)).outbox)
     for (const tag of tags.filter(each => leaseOf(each) === lease)) {
       for (let more = true; more && !this.#closed;) {
         const told = await store.expel(channel, tag, this.#lives?.wanted() ?? false)
-        this.#tell(channel, told.outbox)
+        await this.#tell(channel, told.outbox)
         more = told.more
       }
     }

@@ -70,8 +70,8 @@ export class RedisMembers implements MemberStore {
     return { version: version === null ? undefined : Number(version), outbox: outbox.map(lifeOf) }
   }
 
-  async acknowledge(channel: string, key: string): Promise<void> {
-    await this.#members(channel, '', 'acknowledge', key)
+  async acknowledge(channel: string, key: string): Promise<Outbox> {
+    return ((await this.#members(channel, '', 'acknowledge', key)) as Text[]).map(lifeOf)
   }
 
   async count(channel: string): Promise<Count> {

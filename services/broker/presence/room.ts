@@ -15,8 +15,8 @@ export interface RoomOptions {
   readonly grace: number
   /** Whether the log of lives wants to know. */
   lives(): boolean
-  /** For the log of lives. */
-  outbox(channel: string, outbox: Outbox): void
+  /** For the log of lives: returns once all of it is there. */
+  outbox(channel: string, outbox: Outbox): Promise<void>
   /** It has no member any more. */
   empty(room: Room): void
   /** A tag of this node's own. */
@@ -45,6 +45,8 @@ export class Room {
   #flushing = false
   #retry: NodeJS.Timeout | undefined
   #failures = 0
+  /** The log of lives has everything. */
+  #told: Promise<void> = Promise.resolve()
   #closed = false
 
   constructor(channel: string, options: RoomOptions) {
@@ -98,7 +100,7 @@ export class Room {
     if (this.#unsettled) return
     const [tag, version] = [this.#tag, this.#version]
     const found = await this.#options.store.version(this.channel, tag)
-    this.#options.outbox(this.channel, found.outbox)
+    this.#told = this.#options.outbox(this.channel, found.outbox)
     if (!this.#unsettled && tag === this.#tag && found.version !== version && version > 0) this.enterAnew()
   }
 
@@ -109,8 +111,12 @@ export class Room {
     for (const { leaving } of this.#entries.values()) clearTimeout(leaving)
   }
 
+  get #unsettledChanges(): boolean {
+    return this.#flushing || this.#dirty.size > 0 || this.#stale.length > 0
+  }
+
   get #unsettled(): boolean {
-    return this.#flushing || this.#dirty.size > 0 || this.#stale.length > 0 || this.#entries.size === 0
+    return this.#unsettledChanges || this.#entries.size === 0
   }
 
   #changed(user: string): void {
@@ -152,7 +158,13 @@ export class Room {
       ).unref()
       return
     }
-    if (this.#entries.size === 0) this.#options.empty(this)
+    if (this.#entries.size === 0) void this.#endWhenTold()
+  }
+
+  /** Not before the log of lives has everything: until then the lease says that there is something to do. */
+  async #endWhenTold(): Promise<void> {
+    await this.#told
+    if (this.#entries.size === 0 && !this.#unsettledChanges && !this.#closed) this.#options.empty(this)
   }
 
   async #put(): Promise<void> {
@@ -174,7 +186,7 @@ export class Room {
         await lease.renew()
         throw new Error('the lease was not renewed in time')
       }
-      outbox(this.channel, told)
+      this.#told = outbox(this.channel, told)
     } catch (error) {
       for (const { user, updated } of changes) {
         this.#dirty.add(user)
@@ -196,7 +208,7 @@ export class Room {
   async #expel(tag: string): Promise<void> {
     const { store, outbox } = this.#options
     const { more, outbox: told } = await store.expel(this.channel, tag, this.#options.lives())
-    outbox(this.channel, told)
+    this.#told = outbox(this.channel, told)
     if (!more) this.#stale.shift()
   }
 }

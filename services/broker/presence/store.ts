@@ -100,8 +100,8 @@ export interface MemberStore {
     channel: string,
     tag: string,
   ): Promise<{ readonly version: number | undefined; readonly outbox: Outbox }>
-  /** The log of lives has everything up to that key. */
-  acknowledge(channel: string, key: string): Promise<void>
+  /** The log of lives has everything up to that key. Returns what is left. */
+  acknowledge(channel: string, key: string): Promise<Outbox>
 
   count(channel: string): Promise<Count>
   page(channel: string, after: string, limit: number): Promise<MemberPage>

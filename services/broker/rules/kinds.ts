@@ -96,8 +96,7 @@ export function someOf<W extends string>(words: readonly W[], about: string): Ki
     }
     const read = items(node.items, one, path, reading)
     if (read === undefined) return undefined
-    if (read.length === 0)
-      return void reading.problem(node, `${path}: the list is empty; nobody is a word too`)
+    if (read.length === 0) return void reading.problem(node, `${path}: the list is empty`)
     if (new Set(read).size < read.length) return void reading.problem(node, `${path}: a word is there twice`)
     return read
   })

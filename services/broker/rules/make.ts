@@ -27,10 +27,17 @@ export function ruleOf(match: string, members: Read<RuleMembers>, line: number):
   }
 }
 
-export function createRules(list: readonly Rule[], others: Rule, open?: Rules['open']): Rules {
+/** What a file says beside its rules. */
+export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives'>>
+
+export function createRules(
+  list: readonly Rule[],
+  others: Rule,
+  { open, lives = [] }: RulesExtras = {},
+): Rules {
   const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
   const keepPresence = [...list, others].some(({ presence }) => presence)
-  return { list, default: others, open, keepPresence, of: channel => table.find(channel) ?? others }
+  return { list, default: others, open, lives, keepPresence, of: channel => table.find(channel) ?? others }
 }
 
 /** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */
@@ -39,5 +46,5 @@ export const CLOSED_RULES: Rules = createRules([], ruleOf('default', {}, 0))
 /** Without a file, on loopback: everybody may everything; once there are API keys, publish and admin need one. */
 export function openRules({ keys }: { readonly keys: boolean }): Rules {
   const others = ruleOf('default', { subscribe: ['anyone'], publish: keys ? ['key'] : ['anyone'] }, 0)
-  return createRules([], others, keys ? 'but-keys' : 'all')
+  return createRules([], others, { open: keys ? 'but-keys' : 'all' })
 }

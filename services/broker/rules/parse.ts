@@ -62,6 +62,7 @@ function readRules(source: string): Rules {
   return createRules(
     found.map((members, index) => ruleOf(members.match ?? '', members, places[index]?.line ?? 0)),
     ruleOf('default', file.default ?? {}, 0),
+    { lives: file.lives ?? [] },
   )
 }
 

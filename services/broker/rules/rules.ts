@@ -1,5 +1,7 @@
 // Rules: what holds for the channels of a pattern. One rule holds for a channel; rules never add up.
 
+import type { LifeWord } from './life-kinds.ts'
+
 export const SUBSCRIBERS = ['anyone', 'user', 'token', 'hook', 'nobody'] as const
 export const PUBLISHERS = ['anyone', 'user', 'token', 'key', 'nobody'] as const
 export const SLOW = ['catch-up', 'newest', 'close'] as const
@@ -33,6 +35,8 @@ export interface Rules {
   readonly default: Rule
   /** Without a file, on loopback: everybody may everything. `but-keys`: publish and admin need an API key. */
   readonly open: 'all' | 'but-keys' | undefined
+  /** What the log of lives tells. */
+  readonly lives: readonly LifeWord[]
   /** There are channels whose members are kept. */
   readonly keepPresence: boolean
   /** The rule that holds for a channel: the most exact pattern's, or the default. */

@@ -1,5 +1,6 @@
 // The rules file, member by member: what editors complete, and what is read of it.
 
+import { LIFE_WORDS } from './life-kinds.ts'
 import { CHARACTERS, patternFault } from './patterns.ts'
 import {
   choice,
@@ -88,6 +89,11 @@ export const RULES_FILE = object(
         'What holds for channels that no pattern matches. It is no source of what another rule leaves out.',
       check: contradiction,
     }),
+    lives: someOf(
+      LIFE_WORDS,
+      'What the log of lives tells: channel.* and presence.* of channels with presence, client.* of all. Left out: ' +
+        'nothing but what webhooks ask for.',
+    ),
   },
   { about: 'Rules of fanwire: who may do what on which channels, and how much is kept.' },
 )

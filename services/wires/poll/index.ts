@@ -1,7 +1,7 @@
 // Short polling: GET /v1/poll asks once, and is answered at once.
 
 import { createHash } from 'node:crypto'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
 import { printCursor } from '../../broker/event/position.ts'
@@ -9,9 +9,12 @@ import { matches, policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { ANSWER, sendAnswer } from '../answer.ts'
 import { glanceFor, selectionsFor } from '../open-for.ts'
-import { readParameters, readQuery } from '../read-query.ts'
+import { LIVES_CHANNELS } from '../../broker/lives/channels.ts'
+import { cursorParameters, readParameters, type ReadQuery, readQuery } from '../read-query.ts'
 
-const QUERY = readParameters({ limit: whole(1, 1000, 100, 'most events of the response') })
+const LIMIT = { limit: whole(1, 1000, 100, 'most events of the response') }
+const QUERY = readParameters(LIMIT)
+const LIVES_QUERY = cursorParameters(LIMIT)
 
 export async function poll(app: FastifyInstance): Promise<void> {
   const { config, hub, access, presence } = app.fanwire
@@ -21,32 +24,54 @@ export async function poll(app: FastifyInstance): Promise<void> {
     query: QUERY,
   } as const
 
+  const answers = {
+    200: { description: 'events after the cursor', schema: ANSWER },
+    304: { description: 'nothing new' },
+  }
   const schema = operation({
     summary: 'Short polling: what is there, at once',
     tag: 'read',
     query: QUERY,
-    answers: {
-      200: { description: 'events after the cursor', schema: ANSWER },
-      304: { description: 'nothing new' },
-    },
+    answers,
+  })
+  const livesSchema = operation({
+    summary: 'The log of lives: who came and went, which channels are in use',
+    tag: 'admin',
+    query: LIVES_QUERY,
+    answers,
   })
 
-  app.get('/v1/poll', { schema, exposeHeadRoute: true }, async (request, reply) => {
-    const { values, ...wanted } = readQuery(request, rules)
+  app.get('/v1/poll', { schema, exposeHeadRoute: true }, async (request, reply) =>
+    answer(request, reply, readQuery(request, rules)),
+  )
+  app.get('/v1/lives', { schema: livesSchema, exposeHeadRoute: true }, async (request, reply) => {
+    access.require(request.identity, 'admin')
+    return answer(
+      request,
+      reply,
+      readQuery(request, { ...rules, channels: LIVES_CHANNELS, query: LIVES_QUERY }),
+    )
+  })
+
+  async function answer(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    { values, ...wanted }: ReadQuery<{ limit: number }>,
+  ) {
     const { identity } = request
     const selections = selectionsFor({ access, identity }, wanted)
-    const answer = await glanceFor({ hub, access, identity }, wanted, opened =>
+    const found = await glanceFor({ hub, access, identity }, wanted, opened =>
       collect(opened, wanted.starts, values.limit, selections),
     )
     presence.visit(identity, wanted.channels)
     reply.header('cache-control', policyFor(request, 'no-cache'))
-    const tag = entityTag(answer, selections)
+    const tag = entityTag(found, selections)
     if (tag !== undefined) {
       reply.header('etag', tag)
       if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
     }
-    return sendAnswer(reply, 'poll', answer)
-  })
+    return sendAnswer(reply, 'poll', found)
+  }
 }
 
 /** What a client may have can change with its token, while the URL stays. */

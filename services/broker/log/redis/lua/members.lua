@@ -141,7 +141,7 @@ elseif op == 'acknowledge' then
   for i, each in ipairs(first) do
     if string.match(each, '^%S+') == ARGV[5] then call('LTRIM', outbox, i, -1) end
   end
-  return 1
+  return waiting()
 elseif op == 'count' then
   return { call('HLEN', users), number('clients'), tags() }
 end

@@ -1,0 +1,18 @@
+// The channels of the log of lives: what one channel, or one user, lives through is in one of them, in order.
+
+export const LIVES = 'fanwire:lives:'
+export const LIVES_SHARDS = 16
+
+/** All of them, in order. */
+export const LIVES_CHANNELS: readonly string[] = Array.from(
+  { length: LIVES_SHARDS },
+  (_, shard) => LIVES + shard,
+)
+
+/** That of a channel, or of a user. */
+export function livesOf(name: string): string {
+  // FNV-1a: every node finds the same one.
+  let hash = 0x811c9dc5
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193)
+  return LIVES + ((hash >>> 0) % LIVES_SHARDS)
+}

@@ -1,0 +1,140 @@
+// The log of lives: who came and went, which channels are in use. What it tells of members was kept with them until it is
+// here; a node that stops in between leaves the rest to the next.
+
+import { setTimeout as wait } from 'node:timers/promises'
+import { delay } from '../../backoff.ts'
+import type { Draft } from '../event/event.ts'
+import type { ChannelLog } from '../log/log.ts'
+import type { Logger } from '../logger.ts'
+import type { Life, MemberStore, Outbox } from '../presence/store.ts'
+import { livesOf } from './channels.ts'
+import type { LifeKind } from '../rules/life-kinds.ts'
+
+/** Events of one append. */
+const PORTION = 100
+/** Events of clients that wait while the log is away; more are let go. */
+const MOST_WAITING = 10_000
+
+const KINDS: Readonly<Record<Life['kind'], LifeKind>> = {
+  occupied: 'channel.occupied',
+  vacated: 'channel.vacated',
+  joined: 'presence.joined',
+  left: 'presence.left',
+}
+
+export interface LivesOptions {
+  readonly log: ChannelLog
+  readonly store: Pick<MemberStore, 'acknowledge'>
+  readonly logger: Logger
+  /** Whether that kind is told. */
+  tells(kind: LifeKind): boolean
+}
+
+/** A channel whose members have something to tell. */
+interface Telling {
+  newest: Outbox | undefined
+  done: Promise<void>
+}
+
+export class Lives {
+  /** Events of clients that were let go. */
+  lost = 0
+  readonly #options: LivesOptions
+  readonly #telling = new Map<string, Telling>()
+  /** Of clients, by the channel of the log. */
+  readonly #waiting = new Map<string, Draft[]>()
+  readonly #closing = new AbortController()
+
+  constructor(options: LivesOptions) {
+    this.#options = options
+  }
+
+  tells(kind: LifeKind): boolean {
+    return this.#options.tells(kind)
+  }
+
+  /** Whether anything of channels with members is told. */
+  wanted(): boolean {
+    return Object.values(KINDS).some(kind => this.#options.tells(kind))
+  }
+
+  /** Returns once the log holds all of it, and the store knows; what is in it already is not there twice. */
+  take(channel: string, outbox: Outbox): Promise<void> {
+    if (outbox.length === 0) return this.#telling.get(channel)?.done ?? Promise.resolve()
+    let telling = this.#telling.get(channel)
+    if (telling === undefined) {
+      telling = { newest: outbox, done: Promise.resolve() }
+      this.#telling.set(channel, telling)
+      telling.done = this.#tell(channel, telling)
+    } else telling.newest = outbox
+    return telling.done
+  }
+
+  /** What a client did. Does not wait. */
+  tell(kind: LifeKind, about: string, data: object): void {
+    if (!this.#options.tells(kind)) return
+    const name = livesOf(about)
+    const waiting = this.#waiting.get(name)
+    const draft = { type: kind, data: Buffer.from(JSON.stringify(data)) }
+    if (waiting === undefined) {
+      this.#waiting.set(name, [draft])
+      void this.#append(name)
+    } else if (waiting.length < MOST_WAITING) waiting.push(draft)
+    else if (this.lost++ % MOST_WAITING === 0) {
+      this.#options.logger.warn({ lost: this.lost }, 'the log of lives is away: what clients do is not told')
+    }
+  }
+
+  close(): void {
+    this.#closing.abort()
+  }
+
+  async #tell(channel: string, telling: Telling): Promise<void> {
+    for (let outbox = telling.newest; outbox !== undefined; outbox = telling.newest) {
+      telling.newest = undefined
+      const last = outbox.at(-1)
+      const drafts = outbox.flatMap(life => this.#draftOf(channel, life))
+      await this.#insist(async () => {
+        for (let at = 0; at < drafts.length; at += PORTION) {
+          await this.#options.log.append(livesOf(channel), drafts.slice(at, at + PORTION))
+        }
+        if (last === undefined) return
+        const rest = await this.#options.store.acknowledge(channel, last.key)
+        if (rest.length > 0) telling.newest ??= rest
+      })
+    }
+    this.#telling.delete(channel)
+  }
+
+  #draftOf(channel: string, { key, kind, who }: Life): Draft[] {
+    const type = KINDS[kind]
+    if (!this.#options.tells(type)) return []
+    const data = `{"channel":${JSON.stringify(channel)}${who === '' ? '' : `,${who}`}}`
+    return [{ type, data: Buffer.from(data), idempotencyKey: key }]
+  }
+
+  async #append(name: string): Promise<void> {
+    // Those of one turn of the event loop go together.
+    await new Promise(resolve => setImmediate(resolve))
+    for (let drafts = this.#waiting.get(name) ?? []; drafts.length > 0;) {
+      const portion = drafts.slice(0, PORTION)
+      await this.#insist(() => this.#options.log.append(name, portion))
+      drafts.splice(0, portion.length)
+      drafts = this.#waiting.get(name) ?? []
+    }
+    this.#waiting.delete(name)
+  }
+
+  /** Until it is done, or nothing is told any more. */
+  async #insist(act: () => Promise<unknown>): Promise<void> {
+    const { signal } = this.#closing
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        return void (await act())
+      } catch {
+        // The log is away, which it says itself.
+        await wait(delay(failures, 100, 2000), undefined, { ref: false, signal }).catch(() => {})
+      }
+    }
+  }
+}

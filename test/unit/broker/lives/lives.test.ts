@@ -1,0 +1,143 @@
+// What members live through, as the log of lives tells it: in order, and nothing missing, whatever is away meanwhile.
+
+import t, { type Test } from 'tap'
+import type { Draft } from '../../../../services/broker/event/event.ts'
+import { LIVES_CHANNELS, livesOf } from '../../../../services/broker/lives/channels.ts'
+import { Lives } from '../../../../services/broker/lives/lives.ts'
+import { tells, type LifeWord } from '../../../../services/broker/rules/life-kinds.ts'
+import { LogUnavailable } from '../../../../services/broker/log/log.ts'
+import { MemoryLog } from '../../../../services/broker/log/memory.ts'
+import { MemoryMembers } from '../../../../services/broker/presence/memory.ts'
+import { Presence } from '../../../../services/broker/presence/presence.ts'
+import { dataOf, readAll, retentionIn } from '../../../contract/log.ts'
+import { silent } from '../../../support/redis-logs.ts'
+import { until } from '../../../support/until.ts'
+
+const ROOM = 'room:1'
+
+function world(t: Test, words: readonly LifeWord[] = ['*']) {
+  const log = new MemoryLog({ retentionOf: retentionIn({}), idempotencyWindow: 60_000 })
+  const time = { clock: 1_000_000, away: false }
+  const store = new MemoryMembers(log, () => time.clock)
+  const livesLog = Object.create(log, {
+    append: {
+      value: async (channel: string, drafts: readonly Draft[]) => {
+        if (time.away) throw new LogUnavailable('away')
+        return await log.append(channel, drafts)
+      },
+    },
+  }) as MemoryLog
+  return {
+    time,
+    log,
+    node() {
+      const lives = new Lives({ log: livesLog, store, logger: silent, tells: kind => tells(words, kind) })
+      const presence = new Presence({
+        store,
+        logger: silent,
+        lives,
+        grace: 0,
+        keeps: () => true,
+        keepsAny: () => true,
+        times: { renew: 10, verify: 20 },
+      })
+      presence.open()
+      const close = async () => {
+        lives.close()
+        await presence.close()
+      }
+      t.teardown(close)
+      return { lives, presence, close }
+    },
+    async told(channel = livesOf(ROOM)) {
+      const events = (await readAll(log, channel, 'earliest')).flatMap(page => page.events)
+      return events.map(event => `${event.type} ${(dataOf(event) as { user?: string }).user ?? ''}`.trim())
+    },
+  }
+}
+
+const WHOLE = ['channel.occupied', 'presence.joined ann', 'presence.left ann', 'channel.vacated']
+
+t.test('a life of a channel and of a member, in order', async t => {
+  const w = world(t)
+  const { presence } = w.node()
+  presence.enter(ROOM, 'ann', '"user":"ann","info":{"n":1}')
+  await until('she is told', async () => (await w.told()).length === 2)
+  presence.leave(ROOM, 'ann')
+  await until('all', async () => (await w.told()).length === 4)
+  t.strictSame(await w.told(), WHOLE)
+  const [page] = await readAll(w.log, livesOf(ROOM), 'earliest')
+  t.strictSame(page?.events.map(dataOf), [
+    { channel: ROOM },
+    { channel: ROOM, user: 'ann', info: { n: 1 } },
+    { channel: ROOM, user: 'ann', info: { n: 1 } },
+    { channel: ROOM },
+  ])
+})
+
+t.test('only what was switched on', async t => {
+  const w = world(t, ['presence.left'])
+  const { presence, lives } = w.node()
+  presence.enter(ROOM, 'ann', '"user":"ann"')
+  await until('she is there', async () => (await presence.count(ROOM)).users === 1)
+  presence.leave(ROOM, 'ann')
+  lives.tell('client.connected', 'ann', {})
+  await until('all', async () => (await w.told()).length === 1)
+  t.strictSame(await w.told(), ['presence.left ann'])
+  t.strictSame(await w.told(livesOf('ann')), livesOf('ann') === livesOf(ROOM) ? await w.told() : [])
+})
+
+t.test('many, while the log of lives is away', async t => {
+  const w = world(t)
+  const { presence } = w.node()
+  w.time.away = true
+  for (let i = 0; i < 1500; i++) presence.enter(ROOM, `u${i}`, `"user":"u${i}"`)
+  await until('they are there', async () => (await presence.count(ROOM)).users === 1500)
+  for (let i = 0; i < 1500; i++) presence.leave(ROOM, `u${i}`)
+  await until('they are gone', async () => (await presence.count(ROOM)).users === 0)
+  t.strictSame(await w.told(), [])
+  w.time.away = false
+  await until('all', async () => (await w.told()).length === 3002)
+  const told = await w.told()
+  t.equal(new Set(told).size, 3002)
+  t.equal(told[0], 'channel.occupied')
+  t.equal(told.at(-1), 'channel.vacated')
+})
+
+t.test('what a node did not come to tell, another one tells', async t => {
+  const w = world(t)
+  const [a] = [w.node(), w.node()]
+  w.time.away = true
+  a.presence.enter(ROOM, 'ann', '"user":"ann"')
+  await until('she is there', async () => (await a.presence.count(ROOM)).users === 1)
+  a.presence.leave(ROOM, 'ann')
+  await until('she is gone', async () => (await a.presence.count(ROOM)).users === 0)
+  await a.close()
+  w.time.away = false
+  w.time.clock += 3000
+  t.strictSame(await w.told(), [])
+  await until('all', async () => (await w.told()).length === 4)
+  t.strictSame(await w.told(), WHOLE)
+})
+
+t.test('what clients do, each in order', async t => {
+  const w = world(t)
+  const { lives } = w.node()
+  w.time.away = true
+  for (let i = 0; i < 250; i++) lives.tell('client.connected', `u${i % 3}`, { user: `u${i % 3}`, n: i })
+  w.time.away = false
+  const all = async () => {
+    const pages = await Promise.all(LIVES_CHANNELS.map(channel => readAll(w.log, channel, 'earliest')))
+    return pages
+      .flat()
+      .flatMap(({ events }) => events.map(event => dataOf(event) as { user: string; n: number }))
+  }
+  await until('all', async () => (await all()).length === 250)
+  for (const name of ['u0', 'u1', 'u2']) {
+    const own = (await all()).filter(each => each.user === name).map(({ n }) => n)
+    t.strictSame(
+      own,
+      own.toSorted((x, y) => x - y),
+    )
+  }
+})
