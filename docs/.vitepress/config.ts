@@ -96,6 +96,7 @@ export default defineConfig({
           page('Settings', '/reference/settings'),
           page('Errors', '/reference/errors'),
           page('Routes', '/reference/routes'),
+          page('Access matrix', '/reference/access-matrix'),
           page('Protocol', '/protocol'),
         ],
       },

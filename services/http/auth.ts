@@ -28,13 +28,14 @@ declare module 'fastify' {
   }
 }
 
-const BEARER = /^Bearer +(\S+) *$/i
+const BEARER = /^Bearer(?: +(.*?))? *$/i
 /** Whatever a document of a browser is loaded by, and no script of another page can imitate. */
 const NAVIGATION = { mode: 'navigate', dest: 'document' } as const
 
-/** The token in an `Authorization` header; undefined where it has another scheme, or there is none. */
+/** What follows the scheme in an `Authorization` header; undefined where that is another one, or there is none. */
 export function bearerOf({ authorization }: IncomingHttpHeaders): string | undefined {
-  return authorization === undefined ? undefined : BEARER.exec(authorization)?.[1]
+  const found = authorization === undefined ? null : BEARER.exec(authorization)
+  return found === null ? undefined : (found[1] ?? '')
 }
 
 /** The value of a cookie (RFC 6265 section 5.4). */

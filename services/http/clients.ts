@@ -38,9 +38,18 @@ export interface Client {
 }
 
 /** Reconnect with your cursor, and with a new token. */
-export const EXPIRED: CloseReason = { code: 4401, reason: 'token expired', retry: 1000 }
+const EXPIRED: CloseReason = { code: 4401, reason: 'token expired', retry: 1000 }
 /** The server ended it; a new token lets the client in again. */
 export const REVOKED: CloseReason = { code: 4401, reason: 'token revoked', retry: 1000 }
+
+/** The same of an API key. */
+const KEY_EXPIRED: CloseReason = { code: 4401, reason: 'key expired', retry: 1000 }
+const KEY_REVOKED: CloseReason = { code: 4401, reason: 'key revoked', retry: 1000 }
+
+/** What it came with holds no more by time alone: what there is for it is still given. */
+export function isExpiry(reason: CloseReason): boolean {
+  return reason === EXPIRED || reason === KEY_EXPIRED
+}
 
 /** The client may not read this channel any more. */
 function forbidden(channel: string): CloseReason {
@@ -191,7 +200,9 @@ export class Clients {
 
   /** Takes from a client what it may not have any more. `now`: ms. */
   #judge(client: Entry, now = Date.now()): void {
-    if (this.#access.isRevoked(client.identity)) return this.#end(client, REVOKED)
+    if (this.#access.isRevoked(client.identity)) {
+      return this.#end(client, client.identity.kind === 'key' ? KEY_REVOKED : REVOKED)
+    }
     const { identity, lapsed } = this.#access.withoutLapsed(client.identity, now)
     if (lapsed !== undefined) this.#become(client, identity)
     for (const channel of client.held.channels) {
@@ -263,7 +274,7 @@ export class Clients {
       this.#ending.delete(tick)
       for (const client of clients) {
         const { connectionEndsAt = Infinity } = client.identity
-        if (connectionEndsAt <= end) this.#end(client, EXPIRED)
+        if (connectionEndsAt <= end) this.#end(client, client.identity.kind === 'key' ? KEY_EXPIRED : EXPIRED)
         else this.#judge(client, end)
       }
     }

@@ -52,10 +52,9 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
   /** Before the body is read. */
   const requireRight: onRequestHookHandler = (request, _reply, next) => {
     requirePublishOrigin(request)
-    context.publisher.require(
-      request.identity,
-      checkedChannel((request.params as { channel: string }).channel),
-    )
+    const channel = checkedChannel((request.params as { channel: string }).channel)
+    const rule = context.publisher.require(request.identity, channel)
+    context.limits.foresee(partyOf(request), rule, Number(request.headers['content-length'] ?? 0))
     next()
   }
   const onRequest = [requireRight, requireMedia(new Set(READERS.keys()), SEND)]

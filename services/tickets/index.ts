@@ -1,6 +1,6 @@
 // POST /v1/tickets: what stands for a token, once, where no header can be sent: EventSource, pages, WebSockets.
 
-import type { FastifyRequest } from 'fastify'
+import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Claims } from '../broker/access/tokens.ts'
 import { FanwireError } from '../errors.ts'
@@ -45,7 +45,12 @@ function claimsOf(request: FastifyRequest): Claims {
 
 export const tickets = fp(
   async app => {
-    app.post('/v1/tickets', { schema, config: { claims: true } }, async (request, reply) => {
+    // Before anything of the request is judged.
+    const onRequest: onRequestHookHandler = (request, _reply, next) => {
+      claimsOf(request)
+      next()
+    }
+    app.post('/v1/tickets', { schema, config: { claims: true }, onRequest }, async (request, reply) => {
       checkedQuery(request, NO_PARAMETERS)
       const claims = claimsOf(request)
       const issued = await app.fanwire.tickets.issue(claims)

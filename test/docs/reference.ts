@@ -4,6 +4,7 @@
 import type { FastifyInstance } from 'fastify'
 import { type SettingText, settingsTable, settingTexts } from '../../services/config/text.ts'
 import { CODES, errorTable } from '../../services/errors.ts'
+import { CREDENTIALS, type Expected, REFUSALS, WAYS } from '../contract/access.ts'
 import { startMemoryNode } from '../contract/node.ts'
 
 /** What each route is for. A test compares the list with the routes that a node has. */
@@ -141,9 +142,34 @@ export function anchorOf(route: string): string {
     .replace(/-$/, '')
 }
 
+/** A name of the matrix without the transport that it is tried over. */
+const wayOf = (name: string) => name.replace(/, (HTTP\/[\d.]+|websocket|polling)$/, '')
+
+function waysTable(): string {
+  const needs = new Map(WAYS.map(({ name, needs }) => [wayOf(name), needs]))
+  const rows = Array.from(needs, ([name, need]) => `| ${name} | ${need} |`)
+  return ['| way in | needs |', '|---|---|', ...rows].join('\n')
+}
+
+function accessMatrix(): string {
+  const needs = [...new Set(WAYS.map(way => way.needs))]
+  const cell = (expected: Expected) => (expected === 'in' ? '**in**' : `\`${REFUSALS[expected][0]}\``)
+  const rows = CREDENTIALS.map(({ name, expected }) =>
+    [name, ...needs.map(need => cell(typeof expected === 'function' ? expected(need) : expected))].join(
+      ' | ',
+    ),
+  )
+  return [
+    `| shown | ${needs.join(' | ')} |`,
+    `|---|${'---|'.repeat(needs.length)}`,
+    ...rows.map(row => `| ${row} |`),
+  ].join('\n')
+}
+
 /** What the code knows, by document and mark. */
 export const generated = (): Readonly<Record<string, Readonly<Record<string, string>>>> => ({
   'docs/reference/settings.md': { table: settingsTable(), settings: settingsReference() },
   'docs/reference/errors.md': { table: errorTable(), errors: errorsReference() },
+  'docs/reference/access-matrix.md': { ways: waysTable(), matrix: accessMatrix() },
   'docs/reference/routes.md': { table: routesTable(), routes: routesReference() },
 })

@@ -69,6 +69,33 @@ t.test('every route asks who wants that, but those that answer anybody', async t
   t.equal((await node.log.state('room:1')).count, 0, 'nothing was published')
 })
 
+t.test('every route asks before it judges the body', async t => {
+  const world = new ClosedWorld()
+  // Else a body may have an event for a channel that is open to anyone.
+  world.writeRules('channels: [{ match: "room:*", subscribe: token, publish: token }]')
+  const node = await startMemoryNode(world.settings)
+  t.teardown(() => node.close())
+  const bodies = [
+    { 'content-type': 'application/json' },
+    { 'content-type': 'what/ever' },
+    { 'content-type': 'application/json', 'content-encoding': 'gzip' },
+  ]
+  for (const route of (await routesOfNode()).filter(each => each.startsWith('POST '))) {
+    if (route in ANYBODY) continue
+    const [, path = ''] = route.split(' ')
+    for (const headers of bodies) {
+      const url = `http://127.0.0.1:${node.port}${targetOf(path)}`
+      const answer = await fetch(url, {
+        method: 'POST',
+        headers: new Headers(Object.entries(headers)),
+        body: '{"x":',
+      })
+      t.equal(answer.status, 401, `${route} ${JSON.stringify(headers)}`)
+      await answer.body?.cancel()
+    }
+  }
+})
+
 t.test('a handshake asks too', async t => {
   const node = await startMemoryNode(new ClosedWorld().settings)
   t.teardown(() => node.close())

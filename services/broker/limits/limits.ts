@@ -108,15 +108,29 @@ export class Limits {
 
   /** One event of so many bytes, under the rule of its channel. Raises FW_TOO_MANY_REQUESTS: then nothing is counted. */
   publish(party: Party, rule: Pick<Rule, 'match' | 'rate'>, bytes: number): void {
-    const { publishes, bytes: data } = this.#flows
-    if (publishes.length === 0 && data.length === 0 && rule.rate === undefined) return
+    if (!this.#limitsPublishes(rule)) return
     const now = this.#now()
-    const taps = [
+    this.#spend(this.#publishTaps(party, rule, bytes, now), now)
+  }
+
+  /** Whether an event may come, before its body is read. Raises FW_TOO_MANY_REQUESTS; counts nothing that may. */
+  foresee(party: Party, rule: Pick<Rule, 'match' | 'rate'>, bytes: number): void {
+    if (!this.#limitsPublishes(rule)) return
+    const now = this.#now()
+    this.#check(this.#publishTaps(party, rule, bytes, now), now)
+  }
+
+  #limitsPublishes({ rate }: Pick<Rule, 'rate'>): boolean {
+    const { publishes, bytes } = this.#flows
+    return publishes.length > 0 || bytes.length > 0 || rate !== undefined
+  }
+
+  #publishTaps(party: Party, rule: Pick<Rule, 'match' | 'rate'>, bytes: number, now: number): Tap[] {
+    return [
       ...this.#taps('publishes', party, 1, now),
       ...this.#taps('bytes', party, bytes, now),
       ...this.#ruleTaps(party, rule, now),
     ]
-    this.#spend(taps, now)
   }
 
   #taps(rate: Rate, party: Party, cost: number, now: number): Tap[] {
@@ -144,8 +158,8 @@ export class Limits {
     return [{ scope: 'rule', rate: 'publishes', allowance, bucket, cost: 1, ...shared }]
   }
 
-  /** From all or from none. */
-  #spend(taps: readonly Tap[], now: number): void {
+  /** Raises FW_TOO_MANY_REQUESTS where one has not enough. */
+  #check(taps: readonly Tap[], now: number): void {
     let longest = 0
     let by: Tap | undefined
     for (const tap of taps) {
@@ -155,6 +169,11 @@ export class Limits {
       by = tap
     }
     if (by !== undefined) throw this.hits.hit(by.rate, by.scope, longest)
+  }
+
+  /** From all or from none. */
+  #spend(taps: readonly Tap[], now: number): void {
+    this.#check(taps, now)
     for (const tap of taps) {
       const { bucket, allowance, cost, name } = tap
       bucket.spend(allowance, cost, now)

@@ -7,7 +7,7 @@ import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import { LongPoll } from '../../broker/fanout/long-poll.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { partyOf } from '../../http/address.ts'
-import { EXPIRED, refusalOf } from '../../http/clients.ts'
+import { isExpiry, refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
 import type { Start } from '../../broker/event/position.ts'
@@ -118,7 +118,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
         given.map(each => each.selection),
       )
       const nothing = answer.events.length === 0 && answer.gaps.length === 0
-      if (ended !== undefined && (nothing || ended !== EXPIRED)) throw refusalOf(ended)
+      if (ended !== undefined && (nothing || !isExpiry(ended))) throw refusalOf(ended)
       return answer
     } finally {
       stats.connections--

@@ -194,6 +194,25 @@ t.test('publishes of an address, whichever way they come', async t => {
   t.equal(count, 5, 'nothing that was refused is there')
 })
 
+t.test('a publish over its rate is refused before its body is read', async t => {
+  const node = await start(t, { ADDRESS_PUBLISHES: '1/h' })
+  t.equal((await publish(node, 'a')).status, 201)
+  const asked = request({
+    port: node.port,
+    host: '127.0.0.1',
+    method: 'POST',
+    path: '/v1/channels/a/events',
+    headers: { ...json, 'content-length': '1000' },
+    agent: false,
+  })
+  asked.on('error', () => {})
+  asked.flushHeaders()
+  const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+  t.equal(answer.statusCode, 429)
+  t.ok(answer.headers['retry-after'])
+  asked.destroy()
+})
+
 t.test('bytes: an event larger than the burst goes when nothing else has', async t => {
   const node = await start(t, { ADDRESS_BYTES: '1KiB/s:4KiB' })
   const large = { body: JSON.stringify('x'.repeat(100_000)) }

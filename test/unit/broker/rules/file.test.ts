@@ -1,6 +1,6 @@
 // The rules file of a running node: followed on a real disk, kept where the new one is bad.
 
-import { EventEmitter, once } from 'node:events'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, rename, rm, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -123,12 +123,12 @@ t.test('a link to a file elsewhere: the file is followed', async t => {
 t.test('where nothing is told, it is read from time to time, and on SIGHUP', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
-  const signals = new EventEmitter()
+  const listeners = process.listenerCount('SIGHUP')
   const never = await opened(t, path, {
     settle: NEVER,
     hangUp: listener => {
-      signals.on('SIGHUP', listener)
-      return () => signals.off('SIGHUP', listener)
+      process.on('SIGHUP', listener)
+      return () => process.off('SIGHUP', listener)
     },
   })
   const often = await opened(t, path, { settle: NEVER, interval: 20 })
@@ -137,9 +137,9 @@ t.test('where nothing is told, it is read from time to time, and on SIGHUP', asy
   await told
   t.equal(subscribeOf(often.current), 'anyone')
   t.equal(subscribeOf(never.current), 'user')
-  t.equal(await changed(never, async () => signals.emit('SIGHUP')), 'anyone')
+  t.equal(await changed(never, async () => process.kill(process.pid, 'SIGHUP')), 'anyone')
   never.close()
-  t.equal(signals.listenerCount('SIGHUP'), 0)
+  t.equal(process.listenerCount('SIGHUP'), listeners)
 })
 
 t.test('the folder itself is replaced', async t => {
