@@ -17,7 +17,7 @@ export default [
     ignores: ['**/dist/', 'node_modules/', '.cache/', '.tap/', 'docs/.vitepress/cache/'],
   }),
   {
-    files: ['**/*.ts'],
+    files: ['**/*.{ts,tsx}'],
     rules: {
       ...TASTE,
       '@typescript-eslint/no-explicit-any': 'error',

@@ -55,6 +55,7 @@ function readerItem(each: Listed, channel: string): QuestionTypes['readers']['it
   const { held } = each
   const position = held.positionIn(channel)
   return {
+    user: each.user,
     wire: held.wire,
     ...sinceOf(each),
     ...(position === undefined ? {} : { position: printPosition(position) }),
@@ -70,8 +71,33 @@ function channelItem({ members, recent }: Channel): QuestionTypes['channels']['i
   }
 }
 
+function statsOf({ hub, health, metrics, pressure, access, log }: Context): QuestionTypes['stats']['item'] {
+  const { wires, readers, behind, channels, memory } = hub.stats()
+  const { user, system } = process.cpuUsage()
+  const { ready, takesEvents, reason, delays } = health
+  const { cause } = pressure
+  return {
+    at: Date.now(),
+    engine: log.engine,
+    ready,
+    takesEvents,
+    ...(reason === undefined ? {} : { reason }),
+    ...(cause === undefined ? {} : { overloaded: cause }),
+    problems: [...access.problems].map(({ setting }) => setting),
+    delays,
+    wires,
+    appends: metrics.appends,
+    readers,
+    behind,
+    channels,
+    recent: memory,
+    rss: process.memoryUsage.rss(),
+    cpu: (user + system) / 1000,
+  }
+}
+
 export function answerQuestions(context: Context): void {
-  const { questions, hub } = context
+  const { questions, hub, nodes } = context
   questions
     .answer('connections', function* ({ user }) {
       for (const each of listed(context)) {
@@ -80,7 +106,7 @@ export function answerQuestions(context: Context): void {
     })
     .answer('readers', function* ({ user, channel }) {
       for (const each of listed(context)) {
-        if (each.user === user && each.held.channels.includes(channel)) {
+        if ((user === undefined || each.user === user) && each.held.channels.includes(channel)) {
           yield [each.id, () => readerItem(each, channel)]
         }
       }
@@ -89,4 +115,5 @@ export function answerQuestions(context: Context): void {
       for (const channel of hub)
         if (matches(match, channel.name)) yield [channel.name, () => channelItem(channel)]
     })
+    .answer('stats', () => [[nodes.id, () => statsOf(context)]])
 }

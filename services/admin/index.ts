@@ -7,9 +7,10 @@ import { acts } from './acts.ts'
 import { answerQuestions } from './answers.ts'
 import { explain } from './explain.ts'
 import { lists } from './lists.ts'
+import { sight } from './sight.ts'
 
 export const admin: FastifyPluginAsync = async app => {
   answerQuestions(app.fanwire)
   takeBodies(app)
-  for (const part of [lists, acts, explain]) await app.register(part)
+  for (const part of [lists, sight, acts, explain]) await app.register(part)
 }

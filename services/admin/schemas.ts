@@ -82,6 +82,116 @@ export const CHANNELS = list('The channels that nodes follow', CHANNELS_QUERY, {
   ...SILENT,
 })
 
+const COUNT = Type.Integer({ minimum: 0 })
+const LATE = 'a node that has just stopped is among them for up to 15 s'
+
+export const STATS = operation({
+  summary: 'What each node measures; counters since its start',
+  tag: 'admin',
+  answers: {
+    200: {
+      description: 'of all nodes that answer within a second',
+      schema: Type.Object({
+        nodes: Type.Array(
+          Type.Object({
+            id: Type.String(),
+            role: Type.String(),
+            version: Type.String(),
+            host: Type.String(),
+            started: time('start of the node'),
+            at: time("the node's clock: rates are differences over differences of this"),
+            engine: Type.String(),
+            ready: Type.Boolean(),
+            takesEvents: Type.Boolean(),
+            reason: text('why it is not ready, or takes no events'),
+            overloaded: text('loop or memory: what it is short of'),
+            problems: Type.Array(Type.String(), {
+              description: 'settings whose file can not be used as it is now',
+            }),
+            delays: Type.Array(Type.Number(), {
+              description: 'ms from append to delivery, of the probes of the last minute',
+            }),
+            wires: Type.Unsafe<object>({
+              type: 'object',
+              additionalProperties: Type.Object({ connections: COUNT, deliveries: COUNT, gaps: COUNT }),
+            }),
+            appends: Type.Object({ appended: COUNT, replayed: COUNT, failed: COUNT }),
+            readers: COUNT,
+            behind: Type.Integer({ description: 'connections whose socket is full' }),
+            channels: COUNT,
+            recent: Type.Integer({ description: 'bytes of recent events in memory' }),
+            rss: Type.Integer({ description: 'resident memory, bytes' }),
+            cpu: Type.Number({ description: 'CPU since the start, ms' }),
+          }),
+        ),
+        silent: Type.Array(Type.String(), {
+          description: `ids of nodes that did not answer in time; ${LATE}`,
+        }),
+      }),
+    },
+  },
+})
+
+export const CHANNEL_SEEN = operation({
+  summary: 'A channel on all nodes, and the rule that holds for it',
+  tag: 'admin',
+  path: CHANNEL,
+  answers: {
+    200: {
+      description: 'what the log and the nodes have of it',
+      schema: Type.Object({
+        channel: Type.String(),
+        head: position('the newest event'),
+        tail: Type.Optional(position('the oldest event that can be read')),
+        count: Type.Integer({ description: 'events that can be read' }),
+        readers: Type.Integer({ description: 'on all nodes' }),
+        rate: Type.Number({ description: 'events per second over the last 10 s' }),
+        nodes: Type.Integer({ description: 'nodes that follow it' }),
+        rule: Type.Object({
+          match: Type.String(),
+          line: Type.Integer({ description: '0: no file has it' }),
+          subscribe: Type.Array(Type.String()),
+          publish: Type.Array(Type.String()),
+        }),
+        history: Type.Object(
+          { events: Type.Integer(), age: Type.Integer(), bytes: Type.Integer() },
+          { description: 'what is kept: events, ms, bytes' },
+        ),
+        ...SILENT,
+      }),
+    },
+  },
+})
+
+export const READERS_QUERY = pages({ user: text('only those of this user') })
+
+export const READERS = operation({
+  summary: 'The readers of a channel on all nodes, and how far each is',
+  tag: 'admin',
+  path: CHANNEL,
+  query: READERS_QUERY,
+  answers: {
+    200: {
+      description: 'one page',
+      schema: Type.Object({
+        readers: Type.Array(
+          Type.Object({
+            id: Type.String(),
+            user: Type.String(),
+            wire: Type.String(),
+            since: Type.Optional(time('begin of the connection')),
+            position: Type.Optional(position('the last event that it was sent')),
+            blocked: Type.Boolean({ description: 'its socket is full' }),
+            node: Type.String(),
+          }),
+        ),
+        ...NEXT,
+        ...SILENT,
+      }),
+    },
+  },
+})
+
 // Acts --------------------------------------------------------------------------------------------------------
 
 const USER = Type.Object({ user: Type.String({ maxLength: 200 }) })

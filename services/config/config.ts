@@ -66,6 +66,8 @@ export interface Config extends LimitSettings {
   readonly otel: boolean
   /** /docs; undefined: but on a pure writer. */
   readonly docs: boolean | undefined
+  /** /console; undefined: but on a pure writer. */
+  readonly console: boolean | undefined
   /** Size from which messages to ws clients are compressed, if they like; 0: none is. */
   readonly wsDeflate: number
   /**

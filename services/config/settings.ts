@@ -236,6 +236,14 @@ export const SETTINGS = {
     shown: '1; on a writer 0',
     doc: '1: shows the API at /docs, and as OpenAPI at /openapi.json',
   }),
+  console: optional({
+    group: 'Process',
+    env: 'FANWIRE_CONSOLE',
+    kind: onOff,
+    unset: (): boolean | undefined => undefined,
+    shown: '1; on a writer 0',
+    doc: '1: serves the console at /console',
+  }),
   wsDeflate: setting({
     group: 'Process',
     env: 'FANWIRE_WS_DEFLATE',

@@ -17,6 +17,8 @@ export interface ProbeTimes {
 }
 
 const READS = new Set(['GET', 'HEAD'])
+/** Probes whose times are kept: the last minute. */
+const KEPT_DELAYS = 60
 
 /** Not ready within 4 s of the log going silent, ready within 1 s of its coming back. */
 const TIMES: ProbeTimes = { every: 1000, lasts: 4000 }
@@ -39,6 +41,7 @@ export class Health {
   #expiry: NodeJS.Timeout | undefined
   #closed = false
   readonly #waiting = new Set<() => void>()
+  readonly #delays: number[] = []
 
   constructor(log: ChannelLog, logger: FastifyBaseLogger, times = TIMES) {
     this.#log = log
@@ -71,6 +74,11 @@ export class Health {
   /** Ms since the last probe came back; since the start where none has. */
   get probeAge(): number {
     return performance.now() - (this.#cameBack > 0 ? this.#cameBack : this.#began)
+  }
+
+  /** Ms that the last probes took from the append to their delivery, the oldest first. */
+  get delays(): readonly number[] {
+    return this.#delays
   }
 
   /** The log delivers, whatever else the node is doing. */
@@ -115,6 +123,7 @@ export class Health {
       this.#refusal = await this.#comesBack()
       if (this.#closed) return
       this.#cameBack = performance.now()
+      if (this.#delays.push(this.#cameBack - began) > KEPT_DELAYS) this.#delays.shift()
       this.#failure = 'the log has gone silent: probes do not come back'
       clearTimeout(this.#expiry)
       this.#expiry = setTimeout(() => this.#tell(), this.#times.lasts + 10).unref()

@@ -173,6 +173,12 @@ export class Metrics {
     )
   }
 
+  /** Events since the start, by what became of them. */
+  get appends(): { readonly appended: number; readonly replayed: number; readonly failed: number } {
+    const { appended, replayed, unavailable, refused, failed } = this.#appends
+    return { appended, replayed, failed: unavailable + refused + failed }
+  }
+
   /** `ms`: how long the log took. */
   appended(receipts: readonly Receipt[], ms: number): void {
     let replayed = 0

@@ -5,13 +5,14 @@ import { admin } from '../admin/index.ts'
 import { channels } from '../channels/index.ts'
 import { client } from '../client/index.ts'
 import type { Role } from '../config/config.ts'
+import { consolePage } from '../console/index.ts'
 import { docs } from '../docs/index.ts'
 import { writer } from '../publish/index.ts'
 import { tickets } from '../tickets/index.ts'
 import { wires } from '../wires/index.ts'
 
 export const ROLES: Readonly<Record<Role, readonly FastifyPluginAsync[]>> = {
-  all: [docs, client, channels, tickets, admin, wires, writer],
-  edge: [docs, client, channels, tickets, admin, wires],
-  writer: [docs, channels, admin, writer],
+  all: [consolePage, docs, client, channels, tickets, admin, wires, writer],
+  edge: [consolePage, docs, client, channels, tickets, admin, wires],
+  writer: [consolePage, docs, channels, admin, writer],
 }

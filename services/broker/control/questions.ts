@@ -6,6 +6,7 @@ import { type ChannelLog, LogUnavailable } from '../log/log.ts'
 import { answersOf, QUESTIONS } from './channels.ts'
 import type { NodeInfo } from './nodes.ts'
 import type { Logger } from '../logger.ts'
+import type { NodeStats } from './stats.ts'
 import { draftOf, type Entry, Tail } from './tail.ts'
 
 /** What can be asked, by name: what with, and what the answers list. */
@@ -23,10 +24,11 @@ export interface QuestionTypes {
       readonly channels: readonly string[]
     }
   }
-  /** A user's readers of a channel, by client id. */
+  /** Readers of a channel, by client id; with `user`, only that user's. */
   readonly readers: {
-    readonly asks: { readonly user: string; readonly channel: string }
+    readonly asks: { readonly user?: string; readonly channel: string }
     readonly item: {
+      readonly user: string
       readonly wire: string
       readonly since?: number
       /** The last event that it was sent; left out where that is not known. */
@@ -41,6 +43,8 @@ export interface QuestionTypes {
     readonly asks: { readonly match?: string }
     readonly item: { readonly readers: number; readonly head?: string; readonly rate?: number }
   }
+  /** By id of the node. */
+  readonly stats: { readonly asks: object; readonly item: NodeStats }
 }
 
 type Type = keyof QuestionTypes

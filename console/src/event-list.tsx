@@ -1,0 +1,45 @@
+// Events and gaps as a list, the newest first.
+
+import type { FanwireEvent } from './api.ts'
+import { clock, moment, preview } from './format.ts'
+import type { Row } from './tail.ts'
+
+export function EventList({ rows, empty }: { rows: readonly Row[]; empty: string }) {
+  if (rows.length === 0) return <p class="dim">{empty}</p>
+  return (
+    <ol class="events" reversed>
+      {[...rows].reverse().map((row, i) =>
+        'gap' in row ? (
+          <li key={`gap ${row.gap.to} ${i}`} class="gap">
+            Events after {row.gap.from}, up to {row.gap.to}, may be lost.
+          </li>
+        ) : (
+          <EventRow key={row.event.id ?? i} event={row.event} />
+        ),
+      )}
+    </ol>
+  )
+}
+
+function EventRow({ event }: { event: FanwireEvent }) {
+  const { id, time, type, tags, channel, erased } = event
+  return (
+    <li>
+      <div class="about">
+        {time !== undefined && <time title={moment(time)}>{clock(time)}</time>}
+        {type !== undefined && <b>{type}</b>}
+        {Object.entries(tags ?? {}).map(([name, value]) => (
+          <span key={name} class="tag">
+            {name}: {value}
+          </span>
+        ))}
+        {id === undefined ? (
+          <span>transient</span>
+        ) : (
+          <a href={`#/time?channel=${encodeURIComponent(channel)}&at=${id}`}>{id}</a>
+        )}
+      </div>
+      <code class="data">{erased === true ? 'erased' : preview(event.data)}</code>
+    </li>
+  )
+}

@@ -1,0 +1,75 @@
+// What several views share: the route in the hash, and reading something again and again while it is looked at.
+
+import { useEffect, useState } from 'preact/hooks'
+import { ApiError, isAbort } from './api.ts'
+
+export interface Route {
+  readonly view: string
+  /** What comes after the view, such as a channel. */
+  readonly rest: string
+  readonly query: URLSearchParams
+}
+
+function routeOf(hash: string): Route {
+  const [path = '', query = ''] = hash.replace(/^#\/?/, '').split('?', 2)
+  const [view = '', ...rest] = path.split('/')
+  return { view: view || 'now', rest: decodeURIComponent(rest.join('/')), query: new URLSearchParams(query) }
+}
+
+export function useRoute(): Route {
+  const [route, setRoute] = useState(() => routeOf(location.hash))
+  useEffect(() => {
+    const change = () => setRoute(routeOf(location.hash))
+    addEventListener('hashchange', change)
+    return () => removeEventListener('hashchange', change)
+  }, [])
+  return route
+}
+
+/** Without a new entry in the browser's history. */
+export function replaceRoute(hash: string): void {
+  history.replaceState(null, '', hash)
+}
+
+export interface Polled<T> {
+  readonly value: T | undefined
+  readonly error: unknown
+}
+
+/** Reads at once, and again `every` ms after each answer, while the page is visible. */
+export function usePolled<T>(
+  read: (signal: AbortSignal) => Promise<T>,
+  every: number,
+  key: readonly unknown[],
+): Polled<T> {
+  const [state, setState] = useState<Polled<T>>({ value: undefined, error: undefined })
+  useEffect(() => {
+    const abort = new AbortController()
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const look = async () => {
+      try {
+        if (!document.hidden) {
+          const value = await read(abort.signal)
+          setState({ value, error: undefined })
+        }
+      } catch (error) {
+        if (isAbort(error)) return
+        setState(({ value }) => ({ value, error }))
+        // What is forbidden stays so until somebody shows another token.
+        if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return
+      }
+      if (!abort.signal.aborted) timer = setTimeout(look, every)
+    }
+    void look()
+    return () => {
+      abort.abort()
+      clearTimeout(timer)
+    }
+  }, key)
+  return state
+}
+
+export const channelPath = (channel: string) => `/v1/channels/${encodeURIComponent(channel)}`
+export const adminChannelPath = (channel: string) => `/v1/admin/channels/${encodeURIComponent(channel)}`
+export const offsetOf = (position: string) => Number(position.slice(position.lastIndexOf('-') + 1))
+export const epochOf = (position: string) => position.slice(0, position.lastIndexOf('-'))

@@ -1,0 +1,93 @@
+// Follows a channel over /v1/stream for a view: however many events come, the page is drawn once a frame.
+
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { type FanwireEvent, type Gap, isAbort, lines, send, wordsOf } from './api.ts'
+
+export type Row = { readonly event: FanwireEvent } | { readonly gap: Gap }
+
+export interface Tail {
+  /** The newest last, at most `most`. */
+  readonly rows: readonly Row[]
+  readonly total: number
+  readonly state: string
+}
+
+const AGAIN_MS = 2000
+
+interface Options {
+  readonly channel: string
+  readonly cursor: string
+  readonly most: number
+  /** More of the query, such as `&speed=2&until=head`. */
+  readonly also?: string
+  /** Comes back by itself; else one look. */
+  readonly stays: boolean
+  readonly on: boolean
+}
+
+export function useTail({ channel, cursor, most, also = '', stays, on }: Options): Tail {
+  const [tail, setTail] = useState<Tail>({ rows: [], total: 0, state: '' })
+  const rows = useRef<Row[]>([])
+  useEffect(() => {
+    if (!on || channel === '') return
+    const abort = new AbortController()
+    let total = 0
+    let at = cursor
+    let frame = 0
+    let state = 'connecting'
+    rows.current = []
+    const draw = () => {
+      frame = 0
+      setTail({ rows: rows.current.slice(-most), total, state })
+    }
+    const drawSoon = () => {
+      frame ||= requestAnimationFrame(draw)
+    }
+    const add = (row: Row) => {
+      total++
+      if (rows.current.push(row) > 2 * most) rows.current = rows.current.slice(-most)
+    }
+    const take = (line: string) => {
+      if (line === '') return
+      const object = JSON.parse(line)
+      if (object.open !== undefined) at = object.open.cursor
+      else if (object.gap !== undefined) {
+        add(object)
+        at = object.gap.to
+      } else if (object.close !== undefined || object.end !== undefined) state = 'ended'
+      else {
+        add({ event: object })
+        if (object.id !== undefined) at = object.id
+      }
+      drawSoon()
+    }
+    const follow = async () => {
+      const query = `channel=${encodeURIComponent(channel)}&cursor=${encodeURIComponent(at)}${also}`
+      const response = await send(`/v1/stream?${query}`, { signal: abort.signal })
+      state = 'live'
+      drawSoon()
+      for await (const line of lines(response)) take(line)
+    }
+    const run = async () => {
+      while (!abort.signal.aborted) {
+        try {
+          await follow()
+          if (state !== 'ended') state = 'reconnecting'
+        } catch (error) {
+          if (isAbort(error)) return
+          state = wordsOf(error)
+        }
+        drawSoon()
+        if (!stays || state === 'ended') return
+        await new Promise(resolve => setTimeout(resolve, AGAIN_MS))
+      }
+    }
+    drawSoon()
+    void run()
+    return () => {
+      abort.abort()
+      cancelAnimationFrame(frame)
+    }
+  }, [channel, cursor, also, stays, on])
+  return tail
+}

@@ -1,0 +1,320 @@
+// One channel: what it holds, its readers and members, a live tail, and a form to publish.
+
+import { useState } from 'preact/hooks'
+import costs from '../../../bench/results/costs.json'
+import { ApiError, get, publish, wordsOf } from '../api.ts'
+import { EventList } from '../event-list.tsx'
+import { bytes, count, duration } from '../format.ts'
+import { Figure, Panel, Problem } from '../parts.tsx'
+import { adminChannelPath, channelPath, epochOf, offsetOf, usePolled } from '../state.ts'
+import { useTail } from '../tail.ts'
+
+interface State {
+  readonly head: string
+  readonly tail?: string | null
+  readonly count: number
+  readonly readers: number
+  readonly rate?: number
+  readonly rule?: {
+    readonly match: string
+    readonly line: number
+    readonly subscribe: string[]
+    readonly publish: string[]
+  }
+  readonly history?: { readonly events: number; readonly age: number; readonly bytes: number }
+}
+
+interface Reader {
+  readonly id: string
+  readonly user: string
+  readonly wire: string
+  readonly position?: string
+  readonly blocked: boolean
+  readonly node: string
+}
+
+const EVERY_MS = 3000
+const SHOWN = 200
+
+async function stateOf(channel: string, signal: AbortSignal): Promise<State> {
+  try {
+    return await get<State>(adminChannelPath(channel), signal)
+  } catch (error) {
+    if (error instanceof ApiError && [401, 403].includes(error.status))
+      return get<State>(channelPath(channel), signal)
+    throw error
+  }
+}
+
+export function Channel({ channel }: { channel: string }) {
+  const { value: state, error } = usePolled(signal => stateOf(channel, signal), EVERY_MS, [channel])
+  return (
+    <>
+      <p class="crumbs">
+        <a href="#/channels">Channels</a> /
+      </p>
+      <h1>{channel}</h1>
+      <Problem error={error} />
+      {state !== undefined && (
+        <dl class="figures">
+          <Figure name="Readers" value={count(state.readers)} />
+          {state.rate !== undefined && (
+            <Figure name="Events" value={`${count(state.rate)}/s`} note="last 10 s" />
+          )}
+          <Figure name="Kept" value={count(state.count)} note="events" />
+          <Figure name="Head" value={state.head} />
+          <Figure name="Tail" value={state.tail ?? 'none'} />
+        </dl>
+      )}
+      <div class="row links">
+        <a href={`#/time?channel=${encodeURIComponent(channel)}`}>Time line</a>
+        <a href={`#/workbench?channel=${encodeURIComponent(channel)}`}>Workbench</a>
+      </div>
+      <div class="grid">
+        <Live channel={channel} />
+        <Publish channel={channel} />
+        {state?.rule !== undefined && <Holds state={state} />}
+        <Readers channel={channel} head={state?.head} />
+        <Members channel={channel} />
+        <Cost rate={state?.rate ?? 0} />
+      </div>
+    </>
+  )
+}
+
+function Live({ channel }: { channel: string }) {
+  const [on, setOn] = useState(true)
+  const [text, setText] = useState('')
+  const [cursor, setCursor] = useState('latest')
+  const tail = useTail({ channel, cursor, most: SHOWN, stays: true, on })
+  const rows = text === '' ? tail.rows : tail.rows.filter(row => JSON.stringify(row).includes(text))
+  return (
+    <Panel title="Live" wide>
+      <div class="row">
+        <button type="button" aria-pressed={!on} onClick={() => setOn(!on)}>
+          {on ? 'Pause' : 'Go on'}
+        </button>
+        <label>
+          From
+          <select value={cursor} onChange={event => setCursor(event.currentTarget.value)}>
+            <option value="latest">now</option>
+            <option value="last:100">the last 100</option>
+            <option value="earliest">the oldest kept</option>
+          </select>
+        </label>
+        <label class="grow">
+          Only with this text
+          <input type="search" value={text} onInput={event => setText(event.currentTarget.value)} />
+        </label>
+        <span class="dim" role="status">
+          {on ? `${tail.state} · ${count(tail.total)} events` : 'paused'}
+        </span>
+      </div>
+      <EventList rows={rows} empty="No events yet." />
+    </Panel>
+  )
+}
+
+export function parseData(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+function Publish({ channel }: { channel: string }) {
+  const [data, setData] = useState('{"hello":"world"}')
+  const [type, setType] = useState('')
+  const [said, setSaid] = useState('')
+  const go = async (event: Event) => {
+    event.preventDefault()
+    try {
+      const { id } = await publish(channel, parseData(data), type)
+      setSaid(`The log holds it as ${id}.`)
+    } catch (error) {
+      setSaid(wordsOf(error))
+    }
+  }
+  return (
+    <Panel title="Publish">
+      <form onSubmit={go}>
+        <label>
+          Data: JSON, or text
+          <textarea rows={3} value={data} onInput={event => setData(event.currentTarget.value)} />
+        </label>
+        <label>
+          Type, if any
+          <input value={type} maxLength={64} onInput={event => setType(event.currentTarget.value)} />
+        </label>
+        <div class="row">
+          <button type="submit">Publish</button>
+          <span role="status" class="dim">
+            {said}
+          </span>
+        </div>
+      </form>
+    </Panel>
+  )
+}
+
+function Holds({ state }: { state: State }) {
+  const { rule, history } = state
+  return (
+    <Panel title="What holds for it">
+      <dl class="pairs">
+        <dt>Rule</dt>
+        <dd>
+          <code>{rule?.match}</code>{' '}
+          {rule?.line ? `(line ${rule.line} of the rules file)` : '(no rules file has it)'}
+        </dd>
+        <dt>Subscribe</dt>
+        <dd>{rule?.subscribe.join(', ')}</dd>
+        <dt>Publish</dt>
+        <dd>{rule?.publish.join(', ')}</dd>
+        {history !== undefined && (
+          <>
+            <dt>Kept</dt>
+            <dd>
+              {count(history.events)} events, {duration(history.age)}, {bytes(history.bytes)}
+            </dd>
+          </>
+        )}
+      </dl>
+    </Panel>
+  )
+}
+
+function Readers({ channel, head }: { channel: string; head: string | undefined }) {
+  const { value, error } = usePolled(
+    signal =>
+      get<{ readers: Reader[]; next?: string }>(`${adminChannelPath(channel)}/readers?limit=100`, signal),
+    EVERY_MS,
+    [channel],
+  )
+  if (error instanceof ApiError && [401, 403].includes(error.status)) return null
+  const behind = ({ position }: Reader) =>
+    position === undefined || head === undefined || epochOf(position) !== epochOf(head)
+      ? '?'
+      : count(Math.max(0, offsetOf(head) - offsetOf(position)))
+  return (
+    <Panel title="Readers">
+      <Problem error={error} />
+      {value?.readers.length === 0 && <p class="dim">Nobody reads it.</p>}
+      {value !== undefined && value.readers.length > 0 && (
+        <div class="scroll short" tabIndex={0} role="region" aria-label="Readers">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">User</th>
+                <th scope="col">Wire</th>
+                <th scope="col" class="number">
+                  Behind
+                </th>
+                <th scope="col">Node</th>
+              </tr>
+            </thead>
+            <tbody>
+              {value.readers.map(reader => (
+                <tr key={reader.id}>
+                  <th scope="row">{reader.user === '' ? <i>anonymous</i> : reader.user}</th>
+                  <td>{reader.wire}</td>
+                  <td class="number">
+                    {behind(reader)}
+                    {reader.blocked ? ' (full)' : ''}
+                  </td>
+                  <td>
+                    <code>{reader.node}</code>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {value?.next !== undefined && <p class="dim">The first 100 are shown.</p>}
+    </Panel>
+  )
+}
+
+interface Presence {
+  readonly users: number
+  readonly clients: number
+  readonly members: readonly { readonly user: string; readonly since: number }[]
+}
+
+function Members({ channel }: { channel: string }) {
+  const { value } = usePolled(
+    signal => get<Presence>(`${channelPath(channel)}/presence?limit=100`, signal),
+    EVERY_MS,
+    [channel],
+  )
+  if (value === undefined) return null
+  return (
+    <Panel title="Members">
+      <p>
+        {count(value.users)} users, {count(value.clients)} clients
+      </p>
+      <ul class="members">
+        {value.members.map(({ user, since }) => (
+          <li key={user}>
+            {user} <span class="dim">for {duration(Date.now() - since)}</span>
+          </li>
+        ))}
+      </ul>
+    </Panel>
+  )
+}
+
+interface Point {
+  readonly events: number
+  readonly cpu: number
+  /** Bytes a second towards the client. */
+  readonly in: number
+}
+
+/** What the bench measured of a reader at the nearest rate. */
+function costOf(points: readonly Point[], rate: number): Point | undefined {
+  return [...points].sort((a, b) => Math.abs(a.events - rate) - Math.abs(b.events - rate))[0]
+}
+
+const A_DAY_S = 86_400
+
+function Cost({ rate }: { rate: number }) {
+  const wires = Object.entries(costs.wires as unknown as Record<string, { points: Point[] }>)
+  return (
+    <Panel title="What a reader of it costs">
+      <p class="dim">
+        As the load test measured it at the rate nearest to {count(rate)} events/s, with {costs.size} bytes an
+        event.
+      </p>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Costs">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Wire</th>
+              <th scope="col" class="number">
+                CPU
+              </th>
+              <th scope="col" class="number">
+                Bytes sent a day
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {wires.map(([name, { points }]) => {
+              const cost = costOf(points, rate)
+              return cost === undefined ? null : (
+                <tr key={name}>
+                  <th scope="row">{name}</th>
+                  <td class="number">{(cost.cpu / 1000).toFixed(2)} ms/s</td>
+                  <td class="number">{bytes(cost.in * A_DAY_S)}</td>
+                </tr>
+              )
+            })}
+          </tbody>
+        </table>
+      </div>
+    </Panel>
+  )
+}

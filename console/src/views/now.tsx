@@ -1,0 +1,286 @@
+// What all nodes do now, from their counters: rates are differences between two looks.
+
+import { useEffect, useState } from 'preact/hooks'
+import { get } from '../api.ts'
+import { bytes, count, duration, ms, quantile } from '../format.ts'
+import { Figure, Panel, Plot, Problem } from '../parts.tsx'
+import { usePolled } from '../state.ts'
+
+interface Wire {
+  readonly connections: number
+  readonly deliveries: number
+  readonly gaps: number
+}
+
+export interface NodeStats {
+  readonly id: string
+  readonly role: string
+  readonly version: string
+  readonly host: string
+  readonly started: number
+  readonly at: number
+  readonly engine: string
+  readonly ready: boolean
+  readonly takesEvents: boolean
+  readonly reason?: string
+  readonly overloaded?: string
+  readonly problems: readonly string[]
+  readonly delays: readonly number[]
+  readonly wires: Readonly<Record<string, Wire>>
+  readonly appends: { readonly appended: number; readonly replayed: number; readonly failed: number }
+  readonly readers: number
+  readonly behind: number
+  readonly channels: number
+  readonly recent: number
+  readonly rss: number
+  readonly cpu: number
+}
+
+interface Stats {
+  readonly nodes: readonly NodeStats[]
+  readonly silent: readonly string[]
+}
+
+const EVERY_MS = 2000
+/** Looks that the plots show: five minutes. */
+const KEPT = 150
+
+const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0)
+const deliveriesOf = ({ wires }: NodeStats) => sum(Object.values(wires).map(({ deliveries }) => deliveries))
+const gapsOf = ({ wires }: NodeStats) => sum(Object.values(wires).map(({ gaps }) => gaps))
+
+/** What went up a second between two looks, over the nodes that are in both. */
+function rate(now: Stats, before: Stats | undefined, of: (node: NodeStats) => number): number {
+  const old = new Map(before?.nodes.map(node => [node.id, node]))
+  return sum(
+    now.nodes.map(node => {
+      const last = old.get(node.id)
+      return last === undefined || node.at <= last.at
+        ? 0
+        : ((of(node) - of(last)) * 1000) / (node.at - last.at)
+    }),
+  )
+}
+
+interface Sample {
+  readonly time: number
+  readonly published: number
+  readonly delivered: number
+  readonly gaps: number
+  readonly failed: number
+  readonly p50: number
+  readonly p99: number
+  readonly connections: number
+  readonly cpu: number
+}
+
+function sampleOf(now: Stats, before: Stats | undefined): Sample {
+  const delays = now.nodes.flatMap(({ delays }) => delays)
+  return {
+    time: Date.now() / 1000,
+    published: rate(now, before, ({ appends }) => appends.appended),
+    delivered: rate(now, before, deliveriesOf),
+    gaps: rate(now, before, gapsOf),
+    failed: rate(now, before, ({ appends }) => appends.failed),
+    p50: quantile(delays, 0.5),
+    p99: quantile(delays, 0.99),
+    connections: sum(now.nodes.flatMap(({ wires }) => Object.values(wires).map(each => each.connections))),
+    cpu: rate(now, before, ({ cpu }) => cpu) / 10,
+  }
+}
+
+/** What is wrong, the worst first, in words. */
+function problemsOf({ nodes, silent }: Stats, samples: readonly Sample[]): string[] {
+  const said: string[] = []
+  for (const { id, host, ready, takesEvents, reason, overloaded, problems } of nodes) {
+    const name = `Node ${id} on ${host}`
+    if (!ready) said.push(`${name} is not ready: ${reason ?? 'it does not say why'}.`)
+    else if (!takesEvents) said.push(`${name} takes no events: ${reason ?? 'it does not say why'}.`)
+    if (overloaded !== undefined) {
+      said.push(`${name} turns new readers away: it is short of ${overloaded === 'loop' ? 'CPU' : 'memory'}.`)
+    }
+    for (const setting of problems) {
+      said.push(
+        `${name} can not use the file of ${setting}: what it said before still holds. Its log says more.`,
+      )
+    }
+  }
+  for (const id of silent) said.push(`Node ${id} does not answer.`)
+  const lately = samples.slice(-30)
+  if (lately.some(({ failed }) => failed > 0))
+    said.push('Publishes failed in the last minute: the log did not take them.')
+  if (lately.some(({ gaps }) => gaps > 0))
+    said.push('Readers were told gaps in the last minute: they came back too late for what is kept.')
+  const behind = sum(nodes.map(each => each.behind))
+  if (behind > 0) said.push(`${count(behind)} connections take no more for now: their clients are slow.`)
+  return said
+}
+
+export function Now() {
+  const { value, error } = usePolled(signal => get<Stats>('/v1/admin/stats', signal), EVERY_MS, [])
+  const [{ samples }, setSeen] = useState<{ samples: readonly Sample[]; last: Stats | undefined }>({
+    samples: [],
+    last: undefined,
+  })
+  useEffect(() => {
+    if (value === undefined) return
+    setSeen(({ samples, last }) => ({
+      samples: [...samples.slice(1 - KEPT), sampleOf(value, last)],
+      last: value,
+    }))
+  }, [value])
+  const newest = samples.at(-1)
+  const problems = value === undefined ? [] : problemsOf(value, samples)
+  const line = (name: string, of: (sample: Sample) => number) => ({ name, values: samples.map(of) })
+  const times = samples.map(({ time }) => time)
+  return (
+    <>
+      <h1>Now</h1>
+      <Problem error={error} />
+      <div class={problems.length === 0 ? 'state good' : 'state bad'} role="status">
+        {value === undefined ? (
+          'Asking the nodes…'
+        ) : problems.length === 0 ? (
+          'Everything works.'
+        ) : (
+          <ul>
+            {problems.map(each => (
+              <li key={each}>{each}</li>
+            ))}
+          </ul>
+        )}
+      </div>
+      {value !== undefined && newest !== undefined && (
+        <>
+          <dl class="figures">
+            <Figure name="Nodes" value={count(value.nodes.length)} note={value.nodes[0]?.engine ?? ''} />
+            <Figure name="Connections" value={count(newest.connections)} />
+            <Figure name="Published" value={`${count(newest.published)}/s`} />
+            <Figure name="Delivered" value={`${count(newest.delivered)}/s`} />
+            <Figure name="Delay p50" value={ms(newest.p50)} note="through the log" />
+            <Figure name="Delay p99" value={ms(newest.p99)} note="last minute" />
+            <Figure
+              name="Behind"
+              value={count(sum(value.nodes.map(({ behind }) => behind)))}
+              note="connections"
+            />
+            <Figure name="CPU" value={`${Math.round(newest.cpu)} %`} note="of one core" />
+          </dl>
+          <div class="grid">
+            <Panel title="Events">
+              <Plot
+                title="a second"
+                times={times}
+                series={[
+                  line('published', each => each.published),
+                  line('delivered', each => each.delivered),
+                ]}
+                print={count}
+              />
+            </Panel>
+            <Panel title="Delay">
+              <Plot
+                title="append to delivery"
+                times={times}
+                series={[line('p50', each => each.p50), line('p99', each => each.p99)]}
+                print={ms}
+              />
+            </Panel>
+            <Panel title="Connections">
+              <Plot
+                title="open"
+                times={times}
+                series={[line('all wires', each => each.connections)]}
+                print={count}
+              />
+            </Panel>
+            <Panel title="By wire">
+              <Wires nodes={value.nodes} />
+            </Panel>
+            <Panel title="Nodes" wide>
+              <Nodes nodes={value.nodes} />
+            </Panel>
+          </div>
+        </>
+      )}
+    </>
+  )
+}
+
+function Wires({ nodes }: { nodes: readonly NodeStats[] }) {
+  const names = [...new Set(nodes.flatMap(({ wires }) => Object.keys(wires)))].sort()
+  const total = (name: string, of: keyof Wire) => sum(nodes.map(({ wires }) => wires[name]?.[of] ?? 0))
+  const most = Math.max(1, ...names.map(name => total(name, 'connections')))
+  return (
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">Wire</th>
+          <th scope="col" class="number">
+            Connections
+          </th>
+          <th scope="col" class="number">
+            Delivered
+          </th>
+          <th scope="col" class="number">
+            Gaps
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {names.map(name => (
+          <tr key={name}>
+            <th scope="row">{name}</th>
+            <td class="number">
+              <meter min={0} max={most} value={total(name, 'connections')} aria-hidden="true" />{' '}
+              {count(total(name, 'connections'))}
+            </td>
+            <td class="number">{count(total(name, 'deliveries'))}</td>
+            <td class="number">{count(total(name, 'gaps'))}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}
+
+function Nodes({ nodes }: { nodes: readonly NodeStats[] }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Nodes">
+      <table>
+        <thead>
+          <tr>
+            {['Node', 'Host', 'Role', 'State'].map(name => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+            {['Connections', 'Channels', 'Readers', 'Recent', 'Memory', 'Up'].map(name => (
+              <th key={name} scope="col" class="number">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {nodes.map(node => (
+            <tr key={node.id}>
+              <th scope="row">
+                <code>{node.id}</code>
+              </th>
+              <td>{node.host}</td>
+              <td>{node.role}</td>
+              <td>{!node.ready ? 'not ready' : node.takesEvents ? 'ready' : 'reads only'}</td>
+              <td class="number">{count(sum(Object.values(node.wires).map(each => each.connections)))}</td>
+              <td class="number">{count(node.channels)}</td>
+              <td class="number">{count(node.readers)}</td>
+              <td class="number">{bytes(node.recent)}</td>
+              <td class="number">{bytes(node.rss)}</td>
+              <td class="number">{duration(node.at - node.started)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}

@@ -1,0 +1,168 @@
+// A channel's history: what a reader that stood at a position had seen, and a replay from there.
+
+import { useEffect, useState } from 'preact/hooks'
+import { get, type FanwireEvent } from '../api.ts'
+import { EventList } from '../event-list.tsx'
+import { count, moment } from '../format.ts'
+import { Panel, Problem } from '../parts.tsx'
+import { channelPath, epochOf, offsetOf, replaceRoute, usePolled } from '../state.ts'
+import { useTail } from '../tail.ts'
+
+interface State {
+  readonly head: string
+  readonly tail: string | null
+  readonly count: number
+}
+
+const SHOWN = 20
+
+export function TimeLine({ first, at }: { first: string; at: string }) {
+  const [channel, setChannel] = useState(first)
+  return (
+    <>
+      <h1>Time line</h1>
+      <form class="row" onSubmit={event => event.preventDefault()}>
+        <label class="grow">
+          Channel
+          <input
+            value={channel}
+            placeholder="news"
+            onChange={event => {
+              setChannel(event.currentTarget.value)
+              replaceRoute(`#/time?channel=${encodeURIComponent(event.currentTarget.value)}`)
+            }}
+          />
+        </label>
+        <button type="submit">Open</button>
+      </form>
+      {channel === '' ? (
+        <p class="hint">Name a channel to move along its history.</p>
+      ) : (
+        <Scrubber key={channel} channel={channel} at={at} />
+      )}
+    </>
+  )
+}
+
+function Scrubber({ channel, at }: { channel: string; at: string }) {
+  const { value: state, error } = usePolled(signal => get<State>(channelPath(channel), signal), 3000, [
+    channel,
+  ])
+  const [chosen, setChosen] = useState(at === '' ? undefined : offsetOf(at))
+  if (state === undefined) return <Problem error={error} />
+  if (state.tail === null) return <p class="hint">Nothing is kept of this channel.</p>
+  const epoch = epochOf(state.head)
+  const last = offsetOf(state.head)
+  // Of an epoch that ended there is nothing to move along; its events are still listed.
+  const begin = epochOf(state.tail) === epoch ? offsetOf(state.tail) : 1
+  const offset = Math.min(last, Math.max(begin, chosen ?? last))
+  const position = `${epoch}-${offset}`
+  return (
+    <>
+      <Problem error={error} />
+      <label class="scrubber">
+        A reader that stands at <code>{position}</code>
+        {chosen === undefined && ' (the head)'}
+        <input
+          type="range"
+          min={begin}
+          max={last}
+          value={offset}
+          onInput={event => {
+            const value = Number(event.currentTarget.value)
+            setChosen(value === last ? undefined : value)
+            replaceRoute(`#/time?channel=${encodeURIComponent(channel)}&at=${epoch}-${value}`)
+          }}
+        />
+        <span class="ends">
+          <span>{state.tail}</span>
+          <span>{state.head}</span>
+        </span>
+      </label>
+      <p class="dim">
+        {count(offset - begin + 1)} of {count(state.count)} events that are kept lie up to here,{' '}
+        {count(last - offset)} are still to come.
+      </p>
+      <div class="grid">
+        <Seen channel={channel} position={position} />
+        <Replay channel={channel} position={position} isHead={offset === last} />
+      </div>
+    </>
+  )
+}
+
+interface HistoryPage {
+  readonly events: readonly FanwireEvent[]
+}
+
+function Seen({ channel, position }: { channel: string; position: string }) {
+  const [events, setEvents] = useState<readonly FanwireEvent[]>([])
+  const [error, setError] = useState<unknown>()
+  useEffect(() => {
+    const abort = new AbortController()
+    const before = `${epochOf(position)}-${offsetOf(position) + 1}`
+    // While somebody drags, only where they stop is asked for.
+    const timer = setTimeout(() => {
+      get<HistoryPage>(`${channelPath(channel)}/events?before=${before}&limit=${SHOWN}`, abort.signal)
+        .then(({ events }) => {
+          setEvents(events)
+          setError(undefined)
+        })
+        .catch(error => abort.signal.aborted || setError(error))
+    }, 100)
+    return () => {
+      clearTimeout(timer)
+      abort.abort()
+    }
+  }, [channel, position])
+  const newest = events.at(-1)
+  return (
+    <Panel title="What it has seen last">
+      <Problem error={error} />
+      {newest !== undefined && <p class="dim">The last one at {moment(newest.time)}.</p>}
+      <EventList rows={events.map(event => ({ event }))} empty="Nothing." />
+    </Panel>
+  )
+}
+
+function Replay({ channel, position, isHead }: { channel: string; position: string; isHead: boolean }) {
+  const [speed, setSpeed] = useState('10')
+  const [run, setRun] = useState<{ from: string; speed: string }>()
+  const tail = useTail({
+    channel,
+    cursor: run?.from ?? '',
+    most: SHOWN,
+    also: run === undefined ? '' : `&until=head&speed=${run.speed}`,
+    stays: false,
+    on: run !== undefined,
+  })
+  return (
+    <Panel title="Replay from here">
+      <div class="row">
+        <label>
+          Speed
+          <select value={speed} onChange={event => setSpeed(event.currentTarget.value)}>
+            {['1', '10', '100', '1000'].map(each => (
+              <option key={each} value={each}>
+                {each} ×
+              </option>
+            ))}
+          </select>
+        </label>
+        {run === undefined ? (
+          <button type="button" disabled={isHead} onClick={() => setRun({ from: position, speed })}>
+            Replay
+          </button>
+        ) : (
+          <button type="button" onClick={() => setRun(undefined)}>
+            Stop
+          </button>
+        )}
+        <span class="dim" role="status">
+          {run === undefined ? '' : `${tail.state} · ${count(tail.total)} events`}
+        </span>
+      </div>
+      {run !== undefined && <EventList rows={tail.rows} empty="Waiting for the first event." />}
+    </Panel>
+  )
+}
