@@ -67,8 +67,9 @@ const poll: ReadWire = async reading => {
 
 const longPoll: ReadWire = async reading => {
   const { sink, signal } = reading
-  while (!signal.aborted) {
-    await takeAnswer(await send(`/v1/long-poll?${queryOf(reading, '&wait=25')}`, { signal }), sink)
+  // The first one is short, and says where the reader begins.
+  for (let wait = 1; !signal.aborted; wait = 25) {
+    await takeAnswer(await send(`/v1/long-poll?${queryOf(reading, `&wait=${wait}`)}`, { signal }), sink)
   }
 }
 

@@ -85,6 +85,7 @@ export default defineConfig({
           page('Health and metrics', '/operate/metrics'),
           page('Traces', '/operate/tracing'),
           page('Stopping a node', '/operate/stopping'),
+          page('Console', '/console'),
           page('Server control', '/admin'),
           page('Sizing', '/operate/sizing'),
           page('Load tests', '/operate/load-test'),

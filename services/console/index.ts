@@ -5,7 +5,6 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { VERSION } from '../config/version.ts'
 import { FanwireError } from '../errors.ts'
 import { matches } from '../http/conditional.ts'
 import { NO_PARAMETERS } from '../http/operation.ts'
@@ -38,7 +37,7 @@ export async function consolePage(app: FastifyInstance): Promise<void> {
     checkedQuery(request, NO_PARAMETERS)
     const docs = config.docs ?? config.role !== 'writer'
     return reply.header('cache-control', 'no-cache').send({
-      fanwire: VERSION,
+      service: 'fanwire',
       ...(on && { console: '/console' }),
       ...(docs && { docs: '/docs', openapi: '/openapi.json' }),
       health: '/healthz',

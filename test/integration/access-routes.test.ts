@@ -11,6 +11,11 @@ import { ClosedWorld } from '../support/closed-node.ts'
 const ANYBODY: Readonly<Record<string, string>> = {
   'GET /healthz': 'load balancers have no credentials, and it says nothing but that the process lives',
   'GET /readyz': 'the same; it says nothing of channels, users or clients',
+  'GET /': 'says which pages there are, and nothing else',
+  'GET /console': 'files of the package; what the page shows it asks for with the token of whoever looks',
+  'GET /console/console.js': 'the same',
+  'GET /console/console.css': 'the same',
+  'GET /console/icon.svg': 'the same',
   'GET /docs': 'a page that says how routes are asked; FANWIRE_DOCS=0 takes it away',
   'GET /docs/reference.js': 'the script of that page',
   'GET /client.js': 'the browser client, which a page loads before it has a token',

@@ -13,7 +13,14 @@ interface Connection {
   readonly node: string
 }
 
-const GETS = ['/v1/admin/nodes', '/v1/admin/connections', '/v1/admin/channels']
+const GETS = [
+  '/v1/admin/nodes',
+  '/v1/admin/connections',
+  '/v1/admin/channels',
+  '/v1/admin/stats',
+  '/v1/admin/channels/news',
+  '/v1/admin/channels/news/readers',
+]
 const POSTS = [
   '/v1/admin/users/ada/disconnect',
   '/v1/admin/users/ada/revoke',

@@ -1,0 +1,181 @@
+// The console in a real browser: every view at three widths and in both themes, by the keyboard, checked by axe-core; the
+// workbench over all wires; and what a token of few rights sees.
+
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { Browser, Page } from 'playwright-core'
+import t from 'tap'
+import { startMemoryNode } from '../contract/node.ts'
+import '../support/built-console.ts'
+import { ClosedWorld } from '../support/closed-node.ts'
+import { startBrowser, withoutBrowser } from './browser.ts'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** By hash, with what is seen once it is there. */
+const VIEWS: Readonly<Record<string, string>> = {
+  now: 'Everything works.',
+  channels: 'news',
+  'channels/news': 'What holds for it',
+  'workbench?channel=news': 'long-poll',
+  'time?channel=news': 'A reader that stands at',
+  explain: 'Why did they not get it?',
+  posts: 'The feed, by sse',
+}
+
+const WIDTHS = [400, 1024, 1600]
+
+/** Texts that lie outside of the window, or are cut off by what holds them without a way to scroll. */
+const CUT_OFF = `[...document.querySelectorAll('main *, header *')].filter(each => {
+  if (each.closest('.scroll, .events, pre, .u-wrap, .skip, .hidden') !== null) return false
+  const { left, right, width } = each.getBoundingClientRect()
+  return width > 0 && (left < -1 || right > innerWidth + 1)
+}).map(each => each.outerHTML.slice(0, 120))`
+
+/** Panels, figures and controls that lie over one another. */
+const OVERLAPPING = `(() => {
+  const boxes = [...document.querySelectorAll('.panel, .figure, button, input, select, textarea, h1, h2')].map(each => ({
+    each, box: each.getBoundingClientRect(),
+  }))
+  return boxes.flatMap(({ each, box }, i) => boxes.slice(i + 1).filter(({ each: other, box: b }) =>
+    !each.contains(other) && !other.contains(each) && box.width > 0 && b.width > 0 &&
+    Math.min(box.right, b.right) - Math.max(box.left, b.left) > 1 &&
+    Math.min(box.bottom, b.bottom) - Math.max(box.top, b.top) > 1,
+  ).map(({ each: other }) => each.outerHTML.slice(0, 80) + ' | ' + other.outerHTML.slice(0, 80)))
+})()`
+
+interface Violation {
+  readonly id: string
+  readonly nodes: readonly { readonly html: string }[]
+}
+
+async function show(page: Page, origin: string, view: string): Promise<void> {
+  await page.goto(`${origin}/console#/${view}`)
+  await page
+    .getByText(VIEWS[view] ?? '')
+    .first()
+    .waitFor()
+}
+
+if (withoutBrowser === false) await inBrowser(await startBrowser())
+else t.test('the console in a browser', { skip: withoutBrowser }, async () => {})
+
+async function inBrowser(browser: Browser): Promise<void> {
+  t.teardown(() => browser.close())
+  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  t.teardown(() => node.close())
+  const origin = `http://127.0.0.1:${node.port}`
+  await node.append('news', ...Array.from({ length: 30 }, (_, n) => JSON.stringify({ title: `number ${n}` })))
+
+  const reader = new AbortController()
+  t.teardown(() => reader.abort())
+  await fetch(`${origin}/v1/stream?channel=news`, { signal: reader.signal })
+
+  t.test('nothing is cut off or overlaps, and axe-core finds nothing', async t => {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      const page = await browser.newPage({ colorScheme })
+      page.on('pageerror', error => t.fail(error.message))
+      page.on('request', request =>
+        t.ok(request.url().startsWith(origin), `asks the node only: ${request.url()}`),
+      )
+      for (const view of Object.keys(VIEWS)) {
+        await show(page, origin, view)
+        for (const width of WIDTHS) {
+          await page.setViewportSize({ width, height: 900 })
+          const what = `${view}, ${colorScheme}, ${width} px`
+          t.equal(
+            await page.evaluate('document.documentElement.scrollWidth'),
+            width,
+            `${what}: no scrolling sideways`,
+          )
+          t.strictSame(await page.evaluate(CUT_OFF), [], `${what}: nothing is cut off`)
+          t.strictSame(await page.evaluate(OVERLAPPING), [], `${what}: nothing overlaps`)
+        }
+        await page.evaluate(AXE)
+        const found = await page.evaluate<Violation[]>('axe.run().then(({ violations }) => violations)')
+        t.strictSame(
+          found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`),
+          [],
+          `${view}, ${colorScheme}: axe-core`,
+        )
+      }
+      await page.close()
+    }
+  })
+
+  t.test('an event that is published on the workbench arrives on all eight wires', async t => {
+    const page = await browser.newPage()
+    const has = (events: number, panes: number) =>
+      page
+        .locator(`.pane[data-events="${events}"]`)
+        .nth(panes - 1)
+        .waitFor()
+    await show(page, origin, 'workbench?channel=news')
+    await page.locator('.pane .badge.good').nth(7).waitFor()
+    await page.getByRole('button', { name: 'Publish' }).click()
+    await has(1, 8)
+    t.pass('each has it once')
+    await page.getByRole('button', { name: 'Cut ws' }).click()
+    await page.getByRole('button', { name: 'Publish' }).click()
+    await has(2, 7)
+    await page.getByRole('button', { name: 'Resume ws' }).click()
+    await has(2, 8)
+    t.pass('a wire that was cut resumes where it was')
+    await page.close()
+  })
+
+  t.test('by the keyboard alone: to a channel, and a publish there', async t => {
+    const page = await browser.newPage()
+    await show(page, origin, 'now')
+    const tabTo = async (name: string) => {
+      for (let presses = 0; presses < 40; presses++) {
+        await page.keyboard.press('Tab')
+        const names = await page.evaluate<string[]>(
+          '[document.activeElement.textContent, document.activeElement.labels?.[0]?.firstChild.textContent]',
+        )
+        if (names.some(each => each?.trim() === name)) return
+      }
+      t.fail(`Tab does not reach ${name}`)
+    }
+    await tabTo('Channels')
+    await page.keyboard.press('Enter')
+    await tabTo('Name, or a pattern such as')
+    await page.keyboard.type('by-keyboard')
+    await page.keyboard.press('Enter')
+    await page.getByText('What holds for it').waitFor()
+    await tabTo('Type, if any')
+    await page.keyboard.type('typed')
+    await page.keyboard.press('Enter')
+    await page.getByText('The log holds it as').waitFor()
+    await page.locator('.events b', { hasText: 'typed' }).waitFor()
+    t.equal((await node.log.state('by-keyboard')).count, 1)
+    await page.close()
+  })
+
+  t.test('a token of few rights sees what it may', async t => {
+    const world = new ClosedWorld()
+    const token = world.token()
+    const closed = await startMemoryNode(world.settings)
+    t.teardown(() => closed.close())
+    const page = await browser.newPage()
+    await page.goto(`http://127.0.0.1:${closed.port}/console`)
+    const views = page.getByRole('navigation', { name: 'Views' })
+    const use = async (shown: string) => {
+      await page.locator('.token > button').click()
+      await page.getByLabel('Token or API key').fill(shown)
+      await page.getByRole('button', { name: 'Use it' }).click()
+    }
+    await page.getByText('Without the right').waitFor()
+    t.notMatch(await views.textContent(), /Now|Explain/, 'nobody')
+    await use(token)
+    await page.goto(`http://127.0.0.1:${closed.port}/console#/channels/room:1`)
+    await page.getByText('live ·').waitFor()
+    t.notMatch(await views.textContent(), /Now|Explain/, 'a reader')
+    t.notMatch(page.url(), token)
+    await use(world.keys.all.key)
+    await views.getByText('Explain').waitFor()
+    await use('made-up')
+    await page.getByText('does not accept this token').waitFor()
+    await page.close()
+  })
+}
