@@ -4,6 +4,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import UPlot from 'uplot'
 import { wordsOf } from './api.ts'
+import { clock } from './format.ts'
 
 export function Problem({ error }: { error: unknown }) {
   return error === undefined ? null : (
@@ -92,7 +93,7 @@ export function Plot({
         legend: { show: false },
         scales: { y: { range: (_plot, _min, max) => [0, Math.max(max * 1.1, 1)] } },
         axes: [
-          { ...axis, size: 24, space: 80 },
+          { ...axis, size: 24, space: 80, values: (_plot, values) => values.map(time => clock(time * 1000)) },
           { ...axis, size: 56, space: 40, values: (_plot, values) => values.map(print) },
         ],
         series: [
