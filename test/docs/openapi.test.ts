@@ -25,8 +25,13 @@ t.test('every route of a node has a schema, but those of pages and scripts', asy
   t.teardown(() => node.close())
   const bare = node.routes.filter(({ schema }) => schema === undefined).map(({ url }) => url)
   t.same([...new Set(bare)].sort(), [
+    '/',
     '/client.global.js',
     '/client.js',
+    '/console',
+    '/console/console.css',
+    '/console/console.js',
+    '/console/icon.svg',
     '/docs',
     '/docs/reference.js',
     '/openapi.json',
