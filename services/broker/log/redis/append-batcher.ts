@@ -138,7 +138,8 @@ export class Appends {
     const { script, names, retention, send } = this.#options
     const keys: string[] = []
     const args: Argument[] = [randomEpoch()]
-    for (const { channel, drafts } of appends) {
+    const groups = merged(appends)
+    for (const { channel, drafts } of groups) {
       keys.push(...names.keys(channel))
       args.push(names.feed(channel), retention(channel), countOf(drafts))
       for (const draft of drafts) args.push(specOf(draft), draft.data)
@@ -146,7 +147,7 @@ export class Appends {
     try {
       const reply = (await send({ args: evalsha(script, keys, args) })) as string
       const lines = reply.split('\n')
-      for (const [at, append] of appends.entries()) settle(append, lines[at])
+      for (const [at, group] of groups.entries()) settle(group, lines[at])
     } catch (error) {
       for (const { reject } of appends) reject(error)
     }
@@ -177,10 +178,40 @@ function endOfCall(waiting: readonly Waiting[], from: number): number {
   return waiting.length
 }
 
-function settle({ drafts, resolve, reject }: Append, line = '- Redis said nothing of this append'): void {
+/** Appends that are one for the script. */
+interface Group {
+  readonly channel: string
+  readonly drafts: Draft[]
+  readonly appends: Append[]
+}
+
+/** Those of one channel together, in their order; not those that depend on what is before them. */
+function merged(appends: readonly Append[]): Group[] {
+  const groups: Group[] = []
+  const open = new Map<string, Group>()
+  for (const append of appends) {
+    const { channel, drafts } = append
+    const alone = drafts.some(({ ifHead, end }) => ifHead !== undefined || end === true)
+    const group = alone ? undefined : open.get(channel)
+    if (group === undefined) {
+      const begun = { channel, drafts: [...drafts], appends: [append] }
+      groups.push(begun)
+      if (alone) open.delete(channel)
+      else open.set(channel, begun)
+    } else {
+      group.drafts.push(...drafts)
+      group.appends.push(append)
+    }
+  }
+  return groups
+}
+
+function settle({ drafts, appends }: Group, line = '- Redis said nothing of this append'): void {
   try {
-    resolve(parseReceipts(line, drafts.length))
+    const receipts = parseReceipts(line, drafts.length)
+    let at = 0
+    for (const { drafts, resolve } of appends) resolve(receipts.slice(at, (at += drafts.length)))
   } catch (error) {
-    reject(error)
+    for (const { reject } of appends) reject(error)
   }
 }

@@ -47,12 +47,13 @@ export function loadScripts(idempotencyWindow: number, sharded: boolean): Script
     PROVISIONAL,
     PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
     SHARDED: `${sharded}`,
+    APPENDED: '{}',
   }
   return {
-    append: script(constants, 'append'),
+    append: script(constants, 'append', [], 'append-quick'),
     read: script(constants, 'read'),
     heads: script(constants, 'heads'),
-    members: script(constants, 'members', 'append', 'read'),
+    members: script(constants, 'members', ['append', 'read']),
     leases: script({ ...constants, LEASE, OUTAGE }, 'leases'),
     erase: script(constants, 'erase'),
     clear: script(constants, 'clear'),
@@ -87,15 +88,17 @@ export function evalsha(script: Script, keys: readonly string[], args: readonly 
   return [script.sha, keys.length, ...keys, ...args]
 }
 
-/** `uses`: scripts that this one can call as functions of `(KEYS, ARGV)`. */
+/** `uses`: scripts that this one can call as functions of `(KEYS, ARGV)`. `before`: one that may end the call. */
 function script(
   constants: Readonly<Record<string, number | string>>,
   name: string,
-  ...uses: string[]
+  uses: readonly string[] = [],
+  before?: string,
 ): Script {
   const head = Object.entries(constants).map(([constant, value]) => `local ${constant} = ${value}`)
   const used = uses.map(each => `local function ${each}(KEYS, ARGV)\n${source(each)}\nend`)
-  const text = [...head, source('channel'), ...used, source(name)].join('\n')
+  const early = before === undefined ? [] : [source(before)]
+  const text = [...head, ...early, source('channel'), ...used, source(name)].join('\n')
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 

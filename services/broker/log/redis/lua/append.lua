@@ -181,13 +181,15 @@ end
 
 local lines, at = {}, 2
 for i = 1, #KEYS, 4 do
+  local answered = APPENDED[(i + 3) / 4]
   local keys = { KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3] }
   local feed, keep, count, ifHead = ARGV[at], retention(ARGV[at + 1]), tonumber(ARGV[at + 2]), nil
   if not count then
     count, ifHead = string.match(ARGV[at + 2], '^(%d+) (%S+)$')
     count = tonumber(count)
   end
-  local done, answer = pcall(append, keys, feed, keep, ifHead, at + 3, at + 2 + 2 * count)
+  local done, answer = true, answered
+  if not answered then done, answer = pcall(append, keys, feed, keep, ifHead, at + 3, at + 2 + 2 * count) end
   if not done then answer = '-' .. string.gsub(type(answer) == 'table' and answer.err or answer, '%s+', ' ') end
   lines[#lines + 1] = answer
   at = at + 3 + 2 * count

@@ -6,6 +6,7 @@
 --   PROVISIONAL     ms after which a channel without keys is in another provisional epoch
 --   PUBLISH         the command that does
 --   SHARDED         this is a cluster
+--   APPENDED        what append-quick.lua has done: answers by place
 --
 -- A channel has four keys, made together and expiring together:
 --   1 hash: r replid of the master that wrote last, e epoch, g ended epochs ("name:end name:end", oldest first),

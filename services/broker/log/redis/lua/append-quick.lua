@@ -1,0 +1,58 @@
+-- Stands before all else of append.lua: what almost every append is, one event without a key and for no certain head, to a
+-- channel that is there whole, has not ended, and loses nothing by it, written by the master that wrote last. It does the
+-- same as append.lua, at half the cost, since nothing of that is made. What it leaves, it has not touched. Puts the
+-- answers into APPENDED, by the channel's place in the call.
+
+local call = redis.call
+local now = call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+local info = call('INFO', 'replication')
+local master = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%w+)')
+
+local keeps, left, whole, at, place = {}, {}, true, 2, 0
+for i = 1, #KEYS, 4 do
+  place = place + 1
+  local text, spec = ARGV[at + 1], ARGV[at + 3]
+  local count = tonumber(ARGV[at + 2])
+  local hash = KEYS[i]
+  local done = false
+  -- 8: the end of the channel. A space at the end: no key.
+  if count == 1 and master and not left[hash] and string.byte(spec) ~= 56 and string.byte(spec, -1) == 32 then
+    local keep = keeps[text]
+    if not keep then
+      local events, age, bytes, kept = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
+      keep = { tonumber(events), tonumber(age), tonumber(bytes), tonumber(kept) }
+      keeps[text] = keep
+    end
+    local m = redis.pcall('HMGET', hash, 'r', 'e', 'h', 't', 'u', 'f', 'ft', 'fu', 'o')
+    -- Without an event that can be read the last two are empty.
+    if m[1] == master and m[9] ~= '1' and m[7] and m[7] ~= '' then
+      local data = ARGV[at + 4]
+      local offset, sum = m[3] + 1, tonumber(m[5])
+      local time = math.max(tonumber(m[4]), now)
+      local fits = offset - m[6] <= keep[1] and tonumber(m[7]) >= now - keep[2] and sum + #data - m[8] <= keep[3]
+      -- What is printed with an exponent is for append.lua.
+      if fits and offset < 1e14 and sum < 1e14 and
+        call('EXISTS', hash, KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]) == 4 then
+        local record = '1 ' .. m[2] .. ' ' .. offset .. ' ' .. time .. ' ' .. sum .. ' ' .. #data .. ' ' ..
+          string.sub(spec, 1, -2) .. '\n' .. data
+        if not redis.pcall('XADD', KEYS[i + 1], offset, '', record).err then
+          call('HSET', hash, 'h', offset, 't', time, 'u', sum + #data)
+          if call('PTTL', hash) < keep[4] / 2 then
+            for k = i, i + 3 do redis.pcall('PEXPIREAT', KEYS[k], now + keep[4]) end
+          end
+          local published = redis.pcall(PUBLISH, ARGV[at], record)
+          APPENDED[place] = m[2] .. ' ' .. time .. ' ' .. offset
+          if type(published) == 'table' then APPENDED[place] = '-' .. string.gsub(published.err, '%s+', ' ') end
+          done = true
+        end
+      end
+    end
+  end
+  if not done then
+    left[hash], whole = true, false
+    count = count or tonumber(string.match(ARGV[at + 2], '^%d+'))
+  end
+  at = at + 3 + 2 * count
+end
+if whole then return table.concat(APPENDED, '\n') end
