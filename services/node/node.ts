@@ -23,7 +23,7 @@ export async function start(
   const retentionOf = retentions(access, config)
   const log = await createLog(config, retentionOf, logger)
   await log.open()
-  const hub = new Hub(log, { ...config, retentionOf })
+  const hub = new Hub(log, { ...config, retentionOf, slowOf: channel => access.ruleOf(channel).slow })
   const health = new Health(log, logger)
   const metrics = new Metrics({ hub, health, log, access })
   const context = createContext({

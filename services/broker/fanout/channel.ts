@@ -229,9 +229,13 @@ export class Channel implements Follower, Flushable, Shrinkable {
     this.release()
   }
 
+  hasRoomFor(selection: Selection): boolean {
+    return this.#views.size < MAX_VIEWS || this.#views.has(selection.key)
+  }
+
   /** Raises FW_TOO_MANY_FILTERS unless there is room for readers with these selections. */
   requireRoomFor(selection: Selection | undefined): void {
-    if (selection === undefined || this.#views.size < MAX_VIEWS || this.#views.has(selection.key)) return
+    if (selection === undefined || this.hasRoomFor(selection)) return
     throw new FanwireError(
       'FW_TOO_MANY_FILTERS',
       `this node has ${MAX_VIEWS} different filters of ${this.name}; try another node`,

@@ -40,6 +40,8 @@ export interface ChannelWatcher {
 
 /** All connections of a node, as one of them sees them. */
 export interface ConnectionRegistry {
+  /** What readers of a channel get that are behind. */
+  slowOf(channel: string): 'catch-up' | 'newest' | 'close' | undefined
   readonly flushLoop: FlushLoop
   readonly wires: WireStats
   opened(connection: Connection): void
@@ -55,6 +57,8 @@ export interface ConnectionRegistry {
 const MAX_CORKED = 512 * 1024
 /** Reads from the log for one connection at a time. */
 const MAX_FETCHING = 16
+/** Where a rule says that slow readers are closed: those whose socket has been full for so long, ms. */
+const CLOSE_SLOW_AFTER = 2000
 /** Events that a client wants none of before it is told where it stands. */
 const TELL_AFTER = 1000
 const NOTHING = Buffer.alloc(0)
@@ -76,6 +80,8 @@ export class Connection implements ReaderOwner, CatchesUp {
   #blockedSince = 0
   /** What was queued when the socket was last checked for progress, bytes. */
   #queuedBefore = 0
+  /** Since when the client has been behind, ms since 1970. */
+  #behindSince = 0
   /** When the last message was queued, ms since 1970. */
   #endedAt = 0
   #corked = false
@@ -220,7 +226,7 @@ export class Connection implements ReaderOwner, CatchesUp {
     if (sink.writableLength <= (this.#outlet.underWay ?? 0) || this.#blockedSince !== 0) return
     // Closed elsewhere meanwhile: no write may follow.
     if (!this.#outlet.open) return
-    this.#blockedSince = Date.now()
+    this.#blockedSince = this.#behindSince = Date.now()
     this.#queuedBefore = sink.writableLength
     this.#registry.blocked(this)
     // 'drain' is not emitted for a small write that did not fit, but an empty write after it calls back.
@@ -232,6 +238,9 @@ export class Connection implements ReaderOwner, CatchesUp {
     this.#blockedSince = 0
     if (this.#endedAt !== 0 || !this.#outlet.open) return
     this.#outlet.room?.()
+    for (const reader of this.readers) {
+      if (this.#registry.slowOf(reader.channel.name) === 'newest') reader.skipToNewest()
+    }
     this.#catchUpSoon()
   }
 
@@ -264,6 +273,7 @@ export class Connection implements ReaderOwner, CatchesUp {
   #passed(reader: Reader, last: number): void {
     if (last > 0) reader.told = last
     if (reader.offset - reader.told >= TELL_AFTER) this.#tell(reader)
+    reader.caughtUp()
   }
 
   /** Tells the client where a reader stands, if it does not know. */
@@ -358,13 +368,19 @@ export class Connection implements ReaderOwner, CatchesUp {
   /** Ends a connection whose client has taken nothing for `stall` ms. */
   endIfStalled(now: number, stall: number): void {
     const { queued } = this.#outlet
-    if (queued < this.#queuedBefore) {
+    if (now - this.#behindSince >= CLOSE_SLOW_AFTER && this.#closesSlow) {
+      this.end({ code: 4002, reason: 'the reader is too slow for its channel', retry: jitter(5000) })
+    } else if (queued < this.#queuedBefore) {
       // Slow, but it reads.
       this.#queuedBefore = queued
       this.#blockedSince = now
     } else if (now - this.#blockedSince >= stall) {
       this.end({ code: 4001, reason: 'the reader stood still for too long', retry: jitter(5000) })
     }
+  }
+
+  get #closesSlow(): boolean {
+    return this.readers.some(({ channel }) => this.#registry.slowOf(channel.name) === 'close')
   }
 
   /** Its last message is queued. */

@@ -16,6 +16,8 @@ export interface ConnectionTimes {
   readonly maxAge?: number
   /** How long a client may take to answer a heartbeat; 10 s if absent. */
   readonly heartbeatAnswer?: number
+  /** Undefined: all of it. */
+  readonly slowOf?: (channel: string) => Slow | undefined
 }
 
 /** A request that waits for news, such as a long poll. */
@@ -42,6 +44,9 @@ export function lastsUntil(maxAge: number): number {
 function goElsewhere(reason: string): CloseReason {
   return { code: 1001, reason, retry: jitter(1000) }
 }
+
+/** What a reader gets that is behind, as its channel's rule says. */
+export type Slow = 'catch-up' | 'newest' | 'close'
 
 export class Connections implements ConnectionRegistry {
   readonly flushLoop: FlushLoop
@@ -74,6 +79,10 @@ export class Connections implements ConnectionRegistry {
   close(): void {
     for (const timer of this.#timers) clearInterval(timer)
     this.#timers = []
+  }
+
+  slowOf(channel: string): Slow | undefined {
+    return this.#times.slowOf?.(channel)
   }
 
   // What connections report -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 
 import type { Position } from '../event/position.ts'
 import type { Channel, Member } from './channel.ts'
-import type { Selection } from './selection.ts'
+import { type Selection, selectionOf } from './selection.ts'
 import type { Stretches } from './stretches.ts'
 import type { Pace, Paced, View } from './view.ts'
 
@@ -39,6 +39,8 @@ export class Reader implements Position, Member {
   /** Where somebody may take it away again. */
   grant: ReadGrant | undefined
   readonly #owner: ReaderOwner
+  /** What it has again when it has caught up; `false`: it has it. */
+  #usual: View | undefined | false = false
 
   constructor(channel: Channel, owner: ReaderOwner, at: Position, view?: View) {
     this.channel = channel
@@ -69,10 +71,34 @@ export class Reader implements Position, Member {
     this.moveTo(this.channel.present(this))
   }
 
+  /** It is behind: of what waits for it now it has only the newest event of each type. */
+  skipToNewest(): void {
+    const { channel, view } = this
+    const filter = view?.selection.filter
+    const selection = selectionOf({ filter, newest: view?.selection.newest ?? 'type' })
+    if (this.#usual !== false || this.atHead || selection === undefined) return
+    // Without room for one more view it has all of it.
+    if (!channel.hasRoomFor(selection)) return
+    if (view === undefined) this.told = this.offset
+    this.#usual = view
+    this.view = channel.view(selection)
+    this.stretches = this.view.stretches
+  }
+
+  /** Ends `skipToNewest` once it has read all. */
+  caughtUp(): void {
+    if (this.#usual === false || !this.atHead) return
+    if (this.view !== undefined) this.channel.letGoOf(this.view)
+    this.view = this.#usual
+    this.stretches = (this.view ?? this.channel).stretches
+    this.#usual = false
+  }
+
   leave(): void {
     this.channel.leave(this)
-    if (this.view !== undefined) this.channel.letGoOf(this.view)
+    for (const view of [this.view, this.#usual]) if (view) this.channel.letGoOf(view)
     this.view = undefined
+    this.#usual = false
   }
 }
 

@@ -143,6 +143,45 @@ t.test('only the newest, over a history of many pages', async t => {
   t.ok(listener.lines.every(line => JSON.parse(line).skipped === 249))
 })
 
+t.test('a rule gives readers that are behind the newest of each type, until they have caught up', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { slowOf: () => 'newest' }, t.teardown)
+  const slow = await listen(hub, 'a', e1(0))
+  const filtered = await listenTo(hub, 'a', e1(0), KOREAN)
+  const fast = await listen(hub, 'a', e1(0))
+  for (const each of [slow, filtered]) each.stop()
+  const types = Array.from({ length: 90 }, (_, i) => ({ ...ko, type: `t${i % 3}` }))
+  log.add('a', [{ ...ko, type: 'first' }])
+  await settled()
+  log.add('a', [...types, en])
+  await settled()
+  for (const each of [slow, filtered]) each.read()
+  await settled()
+  log.add('a', [...types.slice(0, 4), en])
+  await settled()
+  const told = ({ lines }: Listener) =>
+    lines.map(line => JSON.parse(line)).map(({ id, skipped }) => [id, skipped])
+  const live = ids('e1', 93, 96).map(id => [id, undefined])
+  const newest = [['e1-1', undefined], ...ids('e1', 89, 91).map(id => [id, 29])]
+  t.same(told(slow), [...newest, ['e1-92', undefined], ...live, ['e1-97', undefined]])
+  t.same(told(filtered), [...newest, ...live])
+  t.equal(fast.lines.length, 97, 'who is not behind has all')
+})
+
+t.test('a rule closes readers that are behind', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { slowOf: () => 'close', stall: 60_000 }, t.teardown)
+  const slow = await listen(hub, 'a', e1(0))
+  slow.stop()
+  log.add('a', drafts(1))
+  await settled()
+  const later = (ms: number) => slow.connection.endIfStalled(Date.now() + ms, 60_000)
+  later(1000)
+  t.same(slow.closes, [])
+  later(2100)
+  t.match(slow.closes, [{ code: 4002 }])
+})
+
 // The model -------------------------------------------------------------------------------------------------
 
 const wish: fc.Arbitrary<Wish> = fc.constantFrom<Wish[]>(
