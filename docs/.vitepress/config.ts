@@ -49,6 +49,7 @@ export default defineConfig({
         items: [
           page('Client', '/client'),
           page('Publish', '/publish'),
+          page('Filters and conflation', '/select'),
           page('Limits', '/limits'),
           page('Access', '/access'),
           page('Presence', '/presence'),
