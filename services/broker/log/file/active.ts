@@ -62,6 +62,7 @@ export class ActiveSegment {
   readonly #sync: boolean
   #ahead = HEADER
   #reserving: Promise<void> = Promise.resolve()
+  #isReserving = false
   /** There may be parts of a failed write behind the records. */
   #torn = false
 
@@ -111,7 +112,7 @@ export class ActiveSegment {
     this.segment.size += bytes.length
     this.#ahead = Math.max(this.#ahead, this.size)
     const chunk = Math.min(MOST_AHEAD, Math.max(LEAST_AHEAD, this.size))
-    if (this.#ahead - this.size < chunk / 2) this.#reserve(chunk)
+    if (this.#ahead - this.size < chunk / 2 && !this.#isReserving) this.#reserve(chunk)
   }
 
   /** A write told of the channel, with this id. */
@@ -171,7 +172,7 @@ export class ActiveSegment {
         keys: keys.map(([key, { position, time }]) => [key, position.offset, time]),
       }
     })
-    const { bytes, places } = encodeContents({ end: this.size, channels }, keysSince)
+    const { bytes, places } = encodeContents({ end: this.size, channels, cut: false }, keysSince)
     try {
       await writeAll(this.#plain, bytes, this.size)
       await fsync(this.#plain)
@@ -193,18 +194,21 @@ export class ActiveSegment {
     await close(this.#plain)
   }
 
+  /** Writes zeros while others write records before them; what would come among them waits. */
   #reserve(chunk: number): void {
     const at = this.#ahead
-    this.#ahead = at + chunk
-    this.#reserving = (async () => {
+    const zeros = async () => {
       try {
-        await this.#reserving
         await writeAll(this.#plain, Buffer.alloc(chunk), at)
         await fdatasync(this.#plain)
+        this.#ahead = at + chunk
       } catch {
         // There is no room for zeros; whether there is for records their own write finds out.
       }
-    })()
+      this.#isReserving = false
+    }
+    this.#isReserving = true
+    this.#reserving = zeros()
   }
 
   /** Cuts off what stands behind the records. */

@@ -34,6 +34,8 @@ export interface Contents {
   /** Where the records end. */
   readonly end: number
   readonly channels: readonly OfChannel[]
+  /** Records that stood behind them are lost. */
+  readonly cut: boolean
 }
 
 const TRAILER = 24
@@ -47,7 +49,7 @@ type Flat = [first: number, count: number, bytes: number, from: number, to: numb
  * after `keysSince` are kept.
  */
 export function encodeContents(
-  { end, channels }: Contents,
+  { end, channels, cut }: Contents,
   keysSince: number,
 ): { bytes: Buffer; places: (TablePlace | undefined)[] } {
   const places: (TablePlace | undefined)[] = []
@@ -67,7 +69,7 @@ export function encodeContents(
     places.push({ at: place, crc })
     return [told, [first, count, bytes, from, to, place, crc], young, over]
   })
-  const text = Buffer.from(JSON.stringify(directory))
+  const text = Buffer.from(JSON.stringify([cut, directory]))
   const trailer = Buffer.alloc(TRAILER)
   trailer.writeDoubleLE(end, 0)
   trailer.writeUInt32LE(text.length, 8)
@@ -89,12 +91,13 @@ export function readContents(read: ReadBytes, size: number): Contents | undefine
   if (!(length <= size - TRAILER - end)) return undefined
   const text = read(size - TRAILER - length, length)
   if (crc32(trailer.subarray(0, 12), crc32(text)) !== trailer.readUInt32LE(12)) return undefined
-  const channels = (JSON.parse(text.toString()) as Row[]).map(([told, flat, keys, over]): OfChannel => {
+  const [cut, rows] = JSON.parse(text.toString()) as [boolean, Row[]]
+  const channels = rows.map(([told, flat, keys, over]): OfChannel => {
     if (flat === null) return { told, stretch: undefined, keys, over }
     const [first, count, bytes, from, to, at, crc] = flat
     return { told, stretch: { first, count, bytes, from, to, table: { at, crc } }, keys, over }
   })
-  return { end, channels }
+  return { end, channels, cut }
 }
 
 /** What the records from `at` on say; see `readRecords`. */
@@ -105,7 +108,7 @@ export function scanContents(
 ): Contents & { readonly broken: boolean } {
   const gathered = new Gathered()
   const { end, broken } = readRecords(bytes, at, sure, gathered)
-  return { end, broken, channels: gathered.channels }
+  return { end, broken, channels: gathered.channels, cut: end < sure }
 }
 
 interface Gathering {

@@ -143,12 +143,16 @@ class Restoring {
     if (epoch !== '') {
       for (const channel of this.channels.values()) if (!isOf(channel, epoch)) channel.begin(epoch)
       this.loss = undefined
+      this.#lostAt = 0
+      this.#cut.clear()
     }
     const size = segment.fileSize
     const sealed = readContents((at, length) => segment.bytesSync(at, length), size)
     const contents = sealed ?? this.#scan(segment, size)
     if (contents === undefined) return false
     segment.size = contents.end
+    segment.cut = contents.cut
+    if (sealed?.cut) this.#lose(segment.number, `${segment.path} was cut`)
     const runs = contents.channels.map(each => this.#take(segment, each))
     if (sealed === undefined) this.#scanned.push({ segment, contents, runs })
     return true
@@ -204,14 +208,16 @@ class Restoring {
     const channel = known ?? new FileChannel(told.name, told.epoch, told.time)
     const first = stretch?.first ?? told.head + 1
     if (known === undefined) {
-      channel.head = channel.floor = first - 1
+      const isLost = this.#lostAt > 0 && told.head > told.floor
+      channel.head = channel.floor = isLost ? told.floor : first - 1
+      channel.ended = isLost ? told.ended.filter(({ end }) => end <= told.floor) : []
+      channel.toldIn = segment
       this.channels.set(told.name, channel)
+      if (isLost) return this.#leaveOut(channel, stretch)
     } else if (first !== channel.head + 1) {
       const overLoss = (channel.toldIn?.number ?? 0) <= this.#lostAt && segment.number > this.#lostAt
       if (first <= channel.head || overLoss || this.#cut.has(channel)) {
-        this.#cut.add(channel)
-        this.leftOut += stretch?.count ?? 0
-        return undefined
+        return this.#leaveOut(channel, stretch)
       }
       // What was between was trimmed.
       channel.dropTo(channel.head)
@@ -228,6 +234,12 @@ class Restoring {
     channel.dropTo(Math.min(told.floor, channel.head))
     this.#remember(channel, keys)
     return run
+  }
+
+  /** Others before them are missing. */
+  #leaveOut(channel: FileChannel, stretch: OfChannel['stretch']): undefined {
+    this.#cut.add(channel)
+    this.leftOut += stretch?.count ?? 0
   }
 
   /** The channel that it tells of, unless that was forgotten and began again. */

@@ -23,11 +23,14 @@ export async function rewrite(
   const path = `${last.path}.new`
   const copy = new Copy(path, new Set(old))
   try {
-    const header = { number: last.number, from: old[0].header.from, epoch: '' }
+    const epochs = old.findLastIndex(({ header }) => header.epoch !== '')
+    const epoch = old[epochs]?.header.epoch ?? ''
+    const header = { number: last.number, from: old[0].header.from, epoch }
     const segment = new Segment(last.path, header)
+    segment.cut = old.slice(Math.max(0, epochs)).some(({ cut }) => cut)
     await copy.write(encodeHeader(header))
     for (const channel of told(old, channels)) await copy.channel(channel)
-    const places = await copy.finish()
+    const places = await copy.finish(segment.cut)
     renameSync(path, last.path)
     copy.replace(segment, places, channels)
     for (const each of old) {
@@ -112,12 +115,12 @@ class Copy {
     this.#copied.push({ channel, told, first, bytes, table })
   }
 
-  async finish(): Promise<(TablePlace | undefined)[]> {
+  async finish(cut: boolean): Promise<(TablePlace | undefined)[]> {
     await this.#flush()
     const channels = this.#copied.map(({ told, first, bytes, table }): OfChannel => {
       return { told, stretch: stretchOf(first, bytes, table), keys: [], over: told.over }
     })
-    const { bytes, places } = encodeContents({ end: this.#size, channels }, 0)
+    const { bytes, places } = encodeContents({ end: this.#size, channels, cut }, 0)
     await writeAll(this.#fd, bytes, this.#size)
     fsyncSync(this.#fd)
     this.close()

@@ -69,6 +69,8 @@ export class Segment {
   last = 0
   /** Bytes of records. */
   size = 0
+  /** Records that stood behind its own are lost. */
+  cut = false
   #fd: number | undefined
   #readers = 0
   #forgotten = false

@@ -1,0 +1,49 @@
+// npm run durability: what the file log acknowledges survives 100 kills at 2,000 publishes a second; 200 cut files and
+// 20 copies of a log that is written to leave a clean beginning.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { numberOf, optionsOf } from '../support/command-line.ts'
+import { copyWhileWritten, cutAFile } from './cuts.ts'
+import { killUnderLoad } from './kills.ts'
+
+const values = optionsOf({
+  kills: { type: 'string' },
+  rate: { type: 'string' },
+  seeds: { type: 'string' },
+} as const)
+const kills = numberOf(values.kills, 'kills', 0, 100)
+const rate = numberOf(values.rate, 'rate', 1, 2000)
+const seeds = numberOf(values.seeds, 'seeds', 0, 200)
+
+const say = (text: string) => void process.stdout.write(`${text}\n`)
+const root = mkdtempSync(join(tmpdir(), 'fanwire-durability-'))
+const wrong: string[] = []
+try {
+  for (let seed = 1; seed <= seeds; seed++) {
+    for (const each of await cutAFile(join(root, `cut-${seed}`), seed)) wrong.push(`cut ${seed}: ${each}`)
+    if (seed % 10 !== 0) continue
+    const [folder, copy] = [join(root, `written-${seed}`), join(root, `copy-${seed}`)]
+    for (const each of await copyWhileWritten(folder, copy, seed)) wrong.push(`copy ${seed}: ${each}`)
+  }
+  say(`${seeds} files cut, ${Math.floor(seeds / 10)} copies: ${wrong.length} wrong`)
+  if (kills > 0) {
+    const account = await killUnderLoad({
+      folder: join(root, 'killed'),
+      kills,
+      rate,
+      alive: 1000,
+      built: true,
+      say,
+    })
+    wrong.push(...account.wrong)
+    say(
+      `${kills} kills: ${account.acknowledged} acknowledged, ${account.epochs} epochs of 4 channels, ${account.wrong.length} wrong`,
+    )
+  }
+} finally {
+  rmSync(root, { recursive: true, force: true })
+}
+for (const text of wrong.slice(0, 50)) say(`WRONG: ${text}`)
+process.exitCode = wrong.length > 0 ? 1 : 0
