@@ -1,0 +1,142 @@
+// What the file log acknowledges is there again: short versions of `npm run durability`, and what a folder may not be.
+
+import { execFileSync } from 'node:child_process'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { AppendsRefused, LogRefused } from '../../services/broker/log/log.ts'
+import { ALL, append, dataOf, draft, drafts } from '../contract/log.ts'
+import { runNode, startNode } from '../support/node.ts'
+import { copyWhileWritten, cutAFile, openFileLog } from './cuts.ts'
+import { killUnderLoad } from './kills.ts'
+
+function folder(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'fanwire-durability-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
+const bytesIn = (folder: string) =>
+  readdirSync(folder)
+    .filter(name => name.endsWith('.log'))
+    .map(name => readFileSync(join(folder, name), 'latin1'))
+    .join()
+
+t.test('a node that is killed under load has all that it acknowledged, in the same epochs', async t => {
+  const data = folder(t)
+  const { acknowledged, epochs, wrong } = await killUnderLoad({
+    folder: data,
+    kills: 2,
+    rate: 500,
+    alive: 700,
+  })
+  t.same(wrong, [])
+  t.equal(epochs, 4, 'an epoch a channel')
+  t.ok(acknowledged > 50, `${acknowledged} acknowledged`)
+})
+
+t.test('what is left of a cut or copied log is a clean beginning', async t => {
+  const root = folder(t)
+  for (let seed = 1; seed <= 8; seed++)
+    t.same(await cutAFile(join(root, `cut-${seed}`), seed), [], `seed ${seed}`)
+  t.same(await copyWhileWritten(join(root, 'log'), join(root, 'copy'), 1), [])
+})
+
+t.test('a closed log goes on where it was: positions, ends, keys, what was erased and cleared', async t => {
+  const data = folder(t)
+  let log = await openFileLog(data, { segmentBytes: 300 })
+  const head = await append(log, 'a', [draft('a-secret', { type: 'x', idempotencyKey: 'k' }), ...drafts(20)])
+  t.equal(await log.erase('a', { ...head, offset: 1 }), true)
+  await append(log, 'b', [draft('b-secret', { idempotencyKey: 'k' })])
+  const cleared = await log.clear('b')
+  await append(log, 'c', [draft(1), { data: Buffer.alloc(0), end: true }])
+  t.notMatch(bytesIn(data), /-secret/, 'it is gone from the files')
+  await log.close()
+  log = await openFileLog(data)
+  t.teardown(() => log.close())
+  t.same((await log.state('a')).head, head)
+  t.same((await log.state('b')).head, cleared)
+  t.equal((await log.state('c')).ended, true)
+  const page = await log.read('a', { ...head, offset: 0 }, ALL)
+  t.same([page.gap, page.events.length, page.events[0]?.kind], [undefined, 21, 'erased'])
+  for (const channel of ['a', 'b'])
+    t.equal((await log.append(channel, [draft(0, { idempotencyKey: 'k' })]))[0]?.replayed, true)
+  t.equal((await append(log, 'a', [draft(0)])).offset, 22)
+})
+
+t.test('a folder that is foreign, newer or damaged is refused, and stays as it is', async t => {
+  const refused = async (data: string, why: RegExp) => {
+    const before = readdirSync(data)
+    const error = await openFileLog(data).then(
+      () => undefined,
+      error => error,
+    )
+    t.ok(error instanceof LogRefused && why.test(error.message), String(error))
+    t.same(readdirSync(data), before)
+  }
+  const foreign = folder(t)
+  writeFileSync(join(foreign, 'thesis.doc'), 'x')
+  await refused(foreign, /thesis\.doc, which is not of a fanwire log/)
+  const data = folder(t)
+  const log = await openFileLog(data)
+  await append(log, 'a', drafts(50))
+  await log.close()
+  const path = join(data, readdirSync(data).find(name => name.endsWith('.log')) ?? '')
+  const whole = readFileSync(path)
+  const newer = Buffer.from(whole)
+  newer.writeUInt32LE(99, 8)
+  writeFileSync(path, newer)
+  await refused(data, /newer fanwire \(format 99/)
+  const damaged = Buffer.from(whole.subarray(0, -30))
+  damaged.writeUInt8(damaged.readUInt8(700) ^ 1, 700)
+  writeFileSync(path, damaged)
+  truncateSync(path, 2000)
+  await refused(data, /damaged at byte \d+; restore it/)
+})
+
+t.test('of two processes on one folder the second says so, and ends', async t => {
+  const env = { FANWIRE_DATA: folder(t) }
+  const node = await startNode({ env })
+  t.teardown(() => node.kill())
+  t.match(JSON.parse(node.logs[0] ?? ''), { log: 'file', data: env.FANWIRE_DATA })
+  const { code, output } = await runNode({ env })
+  t.equal(code, 1)
+  t.match(output, /another process has .* \(FANWIRE_DATA\): stop it first/)
+})
+
+t.test('a full disk: appends are refused, reads go on, and so do appends when there is room', async t => {
+  const data = folder(t)
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', data], { stdio: 'ignore' })
+  } catch {
+    t.pass('no disk to fill', { skip: 'tmpfs can not be mounted' })
+    return
+  }
+  t.teardown(() => execFileSync('umount', ['-l', data]))
+  const log = await openFileLog(join(data, 'log'))
+  t.teardown(() => log.close())
+  const ballast = join(data, 'ballast')
+  const head = await append(log, 'a', drafts(3))
+  mkdirSync(ballast)
+  writeFileSync(join(ballast, 'x'), Buffer.alloc(600_000))
+  let last = head
+  const fill = async () => {
+    for (;;) last = await append(log, 'a', [draft('x'.repeat(20_000))])
+  }
+  await t.rejects(fill(), AppendsRefused)
+  await t.rejects(log.append('a', [draft('x'.repeat(200_000))]), AppendsRefused)
+  t.same((await log.state('a')).head, last)
+  t.same((await log.read('a', 'earliest', { events: 3, bytes: 1e6 })).events.map(dataOf), [1, 2, 3])
+  rmSync(ballast, { recursive: true })
+  await log.probe()
+  t.equal((await append(log, 'a', [draft(4)])).offset, last.offset + 1)
+})
