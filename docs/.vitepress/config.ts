@@ -85,6 +85,7 @@ export default defineConfig({
         items: [
           page('Health and metrics', '/operate/metrics'),
           page('Traces', '/operate/tracing'),
+          page('The log in files', '/operate/file-log'),
           page('Stopping a node', '/operate/stopping'),
           page('Console', '/console'),
           page('Server control', '/admin'),
