@@ -7,6 +7,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { Context } from './context.ts'
 import { MAX_HEADERS, MAX_URL, tell } from './errors.ts'
 import { refuseMalformed } from './node/malformed.ts'
+import { route } from './route.ts'
 import { originForm } from './target.ts'
 
 /** Random, so that ids of several nodes differ. */
@@ -58,5 +59,6 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
   // Each route says itself what bodies it takes.
   app.removeAllContentTypeParsers()
   app.decorate('fanwire', context)
+  app.register(route)
   return app
 }

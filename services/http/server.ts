@@ -14,7 +14,6 @@ import { metrics } from './metrics.ts'
 import { origins } from './origins.ts'
 import { pressure } from './pressure.ts'
 import { protocols } from './listeners.ts'
-import { route } from './route.ts'
 import { addressRates, identityRates } from './rates.ts'
 import { loggedPath, target } from './target.ts'
 import { halfOpen } from './node/half-open.ts'
@@ -29,7 +28,6 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(protocols)
   app.register(halfOpen)
   app.register(pipelining)
-  app.register(route)
   app.register(upgrades)
   app.register(handshakes)
   app.register(errors)
