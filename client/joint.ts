@@ -5,6 +5,7 @@ import { FanwireError } from './errors.ts'
 import type { Item, Reader } from './feed.ts'
 import { isKnown, positionAfter } from './feed.ts'
 import { type Env, queryOf, type Source } from './link.ts'
+import { pause } from './pause.ts'
 import { reaches } from './position.ts'
 import { askPage, deliverPage } from './wires/poll.ts'
 
@@ -54,7 +55,7 @@ export class Joint {
         if (error instanceof FanwireError && error.retry === undefined && error.status !== 401)
           return reader.take({ refused: error })
         const hint = error instanceof FanwireError ? (error.retry ?? 0) : 0
-        await new Promise(resolve => setTimeout(resolve, backoff(failures++, hint, this.#env.timing)))
+        await pause(backoff(failures++, hint, this.#env.timing), signal)
       }
       if (signal.aborted) return
       // A slow reader leaves when it has enough, which closes this.

@@ -3,6 +3,7 @@
 import { backoff } from './backoff.ts'
 import { FanwireError, Unauthorized } from './errors.ts'
 import { ask, type Env } from './link.ts'
+import { pause, within } from './pause.ts'
 import type { PublishOptions, Receipt } from './types.ts'
 
 /** How long an answer may take, ms. */
@@ -36,10 +37,10 @@ export async function publish(
   for (let failures = 0, rejected = 0; ;) {
     let hint = 0
     try {
-      const timeout = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)])
-      return (await (
-        await ask(env, path, { method: 'POST', headers, body, signal: timeout })
-      ).json()) as Receipt
+      return await within(ANSWER_MS, signal, async signal => {
+        const response = await ask(env, path, { method: 'POST', headers, body, signal })
+        return (await response.json()) as Receipt
+      })
     } catch (error) {
       const refused = error instanceof FanwireError && error.retry === undefined
       // Once: the token may have expired.
@@ -48,8 +49,7 @@ export async function publish(
       if (renew) continue
       if (error instanceof FanwireError) hint = error.retry ?? 0
     }
-    const wait = backoff(failures++, hint, env.timing)
-    await new Promise(resolve => setTimeout(resolve, wait))
+    await pause(backoff(failures++, hint, env.timing), signal)
     signal.throwIfAborted()
   }
 }

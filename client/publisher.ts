@@ -5,6 +5,7 @@ import { backoff } from './backoff.ts'
 import { Credentials } from './credentials.ts'
 import { errorOf, FanwireError, Unauthorized } from './errors.ts'
 import { ask, type Env } from './link.ts'
+import { pause, within } from './pause.ts'
 import { newKey } from './publish.ts'
 import type { Options, PublishOptions, Receipt } from './types.ts'
 
@@ -41,7 +42,7 @@ const ANSWER_MS = 30_000
 
 export class Publisher {
   readonly #env: Env
-  readonly #batch: number
+  #batch: number
   readonly #most: number
   readonly #stop = new AbortController()
   readonly #waiting: Waiting[] = []
@@ -73,7 +74,7 @@ export class Publisher {
     if (this.#stop.signal.aborted) return Promise.reject(new Error('the publisher is closed'))
     return new Promise((resolve, reject) => {
       this.#waiting.push({ entry: { idempotencyKey: newKey(), ...entry }, resolve, reject })
-      this.#sending ??= this.#sendAll().finally(() => (this.#sending = undefined))
+      this.#sending ??= this.#sendAll()
     })
   }
 
@@ -119,26 +120,32 @@ export class Publisher {
         for (const { reject } of this.#waiting.splice(0)) reject(new Error('the publisher is closed'))
       } else if (failed) await pause(backoff(failures - 1, hint, this.#env.timing), signal)
     }
+    // In the same turn as the look: what is sent from now on begins anew.
+    this.#sending = undefined
   }
 
   /** Whether something has to be repeated, and not before which time. */
   async #request(batch: readonly Waiting[]): Promise<{ readonly failed: boolean; readonly hint: number }> {
     try {
-      const response = await ask(this.#env, '/v1/events', {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ events: batch.map(({ entry }) => entry) }),
-        signal: AbortSignal.any([this.#stop.signal, AbortSignal.timeout(ANSWER_MS)]),
+      const { results } = await within(ANSWER_MS, this.#stop.signal, async signal => {
+        const response = await ask(this.#env, '/v1/events', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ events: batch.map(({ entry }) => entry) }),
+          signal,
+        })
+        return (await response.json()) as { results: Result[] }
       })
-      const { results } = (await response.json()) as { results: Result[] }
       return this.#settle(batch, results)
     } catch (error) {
-      const final = error instanceof FanwireError ? error.retry === undefined : error instanceof Unauthorized
-      if (final && !(error instanceof FanwireError && error.status === 413 && batch.length > 1)) {
-        for (const { reject } of this.#waiting.splice(0, batch.length)) reject(error)
+      const told = error instanceof FanwireError ? error : undefined
+      if (told?.status === 413 && batch.length > 1) {
+        this.#batch = batch.length >> 1
         return { failed: false, hint: 0 }
       }
-      return { failed: true, hint: error instanceof FanwireError ? (error.retry ?? 0) : 0 }
+      const final = told ? told.retry === undefined : error instanceof Unauthorized
+      if (final) for (const { reject } of this.#waiting.splice(0, batch.length)) reject(error)
+      return { failed: !final, hint: told?.retry ?? 0 }
     }
   }
 
@@ -166,14 +173,4 @@ export class Publisher {
 /** A publisher to the node at `url`. */
 export function createPublisher(url: string, options: PublisherOptions = {}): Publisher {
   return new Publisher(url, options)
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
 }

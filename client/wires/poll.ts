@@ -2,6 +2,7 @@
 
 import { FanwireError } from '../errors.ts'
 import { ask, deliver, type Env, type OpenLink, queryOf, type Source } from '../link.ts'
+import { pause } from '../pause.ts'
 import { isPosition } from '../position.ts'
 import type { Event, Gap } from '../types.ts'
 import { openRequests } from './requests.ts'
@@ -60,13 +61,3 @@ export const openPoll: OpenLink = (env, events, wire) =>
       if (wire === 'poll' && !page.more) await pause(timing.poll * (0.75 + Math.random() / 2), signal)
     }
   })
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
-}

@@ -21,8 +21,8 @@ export interface FaultyProxy {
   readonly faults: ProxyFaults
   /** Connections that it has cut. */
   readonly cuts: number
-  /** The port that new connections go to. */
-  target: number
+  /** The port that new connections go to, asked for each. */
+  target: () => number
   /** Cuts all connections. */
   cut(): void
   close(): void
@@ -31,10 +31,10 @@ export interface FaultyProxy {
 export async function startFaultyProxy(port: number, faults: ProxyFaults = {}): Promise<FaultyProxy> {
   const pairs = new Set<() => void>()
   let cuts = 0
-  const proxy = { faults, target: port }
+  const proxy = { faults, target: () => port }
   const server = createServer(client => {
     if (faults.refuse) return void client.resetAndDestroy()
-    const node = dial(proxy.target, '127.0.0.1')
+    const node = dial(proxy.target(), '127.0.0.1')
     const end = () => {
       clearTimeout(timer)
       pairs.delete(cut)

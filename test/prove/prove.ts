@@ -1,0 +1,71 @@
+// `npm run prove`: does a client lose, repeat or reorder events while its connections are cut?
+
+import '../support/web-locks.ts'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from '../../bench/files.ts'
+import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
+import { startFanwire } from './fanwire.ts'
+import { pageOf } from './report.ts'
+import { prove, type Result } from './run.ts'
+import { startSocketIo } from './socket-io.ts'
+
+const SYSTEMS = { fanwire: startFanwire, 'socket.io': startSocketIo }
+const USAGE = `npm run prove -- [--seed N] [--minutes M] [--readers N] [--tabs N] [--systems fanwire,socket.io] [--cuts-only] [--write]
+
+Cuts connections at random bytes, blocks, buffers and ages them, kills and drains servers, and counts what readers saw.
+--cuts-only  servers are left alone
+--write      writes docs/benchmarks/clients.md
+Exit codes: 0 nothing missing, repeated or reordered with fanwire's client, 1 something was, 2 not called rightly.`
+
+async function main(): Promise<number> {
+  const options = optionsOf({
+    seed: { type: 'string' },
+    minutes: { type: 'string' },
+    readers: { type: 'string' },
+    tabs: { type: 'string' },
+    systems: { type: 'string' },
+    'cuts-only': { type: 'boolean' },
+    write: { type: 'boolean' },
+    help: { type: 'boolean' },
+  })
+  if (options.help) {
+    console.log(USAGE)
+    return 0
+  }
+  const asked = {
+    seed: numberOf(options.seed, 'seed', 0, 1),
+    seconds: 60 * numberOf(options.minutes, 'minutes', 0.1, 1),
+    readers: numberOf(options.readers, 'readers', 1, 16),
+    tabs: numberOf(options.tabs, 'tabs', 0, 4),
+    servers: options['cuts-only'] !== true,
+    say: (line: string) => console.error(line),
+  }
+  const names = namesOf(options.systems, 'system', Object.keys(SYSTEMS)) as (keyof typeof SYSTEMS)[]
+  const results: Result[] = []
+  for (const name of names) {
+    for (const servers of asked.servers ? [false, true] : [false]) {
+      const system = await SYSTEMS[name]()
+      const tabs = name === 'fanwire' ? asked.tabs : 0
+      const result = await prove(system, { ...asked, tabs, servers })
+      await system.stop()
+      console.log(JSON.stringify(result))
+      results.push(result)
+    }
+  }
+  const page = pageOf(results)
+  console.log(page)
+  if (options.write) writeFileSync(join(ROOT, 'docs/benchmarks/clients.md'), page)
+  const good = results
+    .filter(({ name }) => name === 'fanwire/client')
+    .every(({ missing, repeated, reordered, stuck }) => missing + repeated + reordered + stuck === 0)
+  return good ? 0 : 1
+}
+
+try {
+  process.exit(await main())
+} catch (error) {
+  if (!(error instanceof Misused)) throw error
+  console.error(`${error.message}\n${USAGE}`)
+  process.exit(2)
+}

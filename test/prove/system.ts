@@ -1,0 +1,37 @@
+// What is proved: servers, and a client of theirs. Each is a file beside this one.
+
+import type { Random } from '../support/random.ts'
+
+export interface Hear {
+  /** The event number `n` of a channel came. */
+  event(channel: string, n: number): void
+  /** Events of the channel may be lost before the next one. */
+  gap(channel: string): void
+}
+
+export interface Reader {
+  /** It begins anew, as a page that is loaded again; what it did. Left out: the client has nothing of that kind. */
+  again?(): string
+  close(): void
+}
+
+export interface FollowOptions {
+  readonly random: Random
+  /** It shares its connection with the other readers of the same URL. */
+  readonly shared: boolean
+}
+
+export interface System {
+  readonly name: string
+  /** Readers see all from the first event on, however late they are. */
+  readonly fromStart: boolean
+  readonly channels: readonly string[]
+  /** A port that takes connections, as a load balancer chooses one. */
+  port(): number
+  /** Resolves when the event counts as published. `port`: of a proxy before the system. */
+  publish(url: string, channel: string, n: number): Promise<void>
+  follow(url: string, hear: Hear, options: FollowOptions): Reader
+  /** Something happens to a server; what it was. Resolves when it is over. */
+  disturb(random: Random): Promise<string>
+  stop(): Promise<void>
+}

@@ -1,0 +1,66 @@
+// The publisher for servers.
+
+import t from 'tap'
+import { createPublisher } from '../../../client/publisher.ts'
+import { startMemoryNode } from '../../contract/node.ts'
+import { startFaultyProxy } from '../../support/faulty-proxy.ts'
+import { numbers } from './follow.ts'
+
+const node = await startMemoryNode({ PUBLISH_KEY: 'secret' })
+t.teardown(() => node.close())
+const url = `http://127.0.0.1:${node.port}`
+const read = async (channel: string) =>
+  (
+    JSON.parse((await node.get(`/v1/poll?channel=${channel}&limit=1000`)).body) as {
+      events: { data: unknown }[]
+    }
+  ).events.map(({ data }) => data)
+
+t.test(
+  'order holds, nothing is published twice, and receipts come in order while answers are cut',
+  async t => {
+    let connections = 0
+    const proxy = await startFaultyProxy(node.port, {
+      cutAfter: () => (connections++ % 3 === 0 ? 600 : undefined),
+    })
+    t.teardown(() => proxy.close())
+    const publisher = createPublisher(proxy.url, {
+      key: 'secret',
+      backoff: 5,
+      maxBackoff: 20,
+      waiting: 50,
+      batch: 20,
+    })
+    const entries = numbers(1, 500).map(data => ({ channel: 'orders', data }))
+    const ids: string[] = []
+    for await (const { id = '' } of publisher.all(entries)) ids.push(id)
+    t.strictSame(await read('orders'), numbers(1, 500))
+    t.equal(new Set(ids).size, 500)
+    t.ok(proxy.cuts > 0)
+    // One after another, each in the turn in which the last one was answered.
+    for (const n of numbers(1, 20)) await publisher.publish('turns', n)
+    t.strictSame(await read('turns'), numbers(1, 20))
+  },
+)
+
+t.test('what can not succeed is rejected, alone, and others go on', async t => {
+  const publisher = createPublisher(url, { key: 'secret' })
+  const [bad, good] = await Promise.allSettled([
+    publisher.publish('not a name', 1),
+    publisher.publish('fine', 1),
+  ])
+  t.match(bad, { status: 'rejected', reason: { code: 'FW_BAD_CHANNEL' } })
+  t.match(good, { status: 'fulfilled', value: { channel: 'fine' } })
+  await t.rejects(createPublisher(url, { key: 'wrong' }).publish('fine', 1), { code: 'FW_UNAUTHORIZED' })
+})
+
+t.test('it waits for room, and for all that was sent', async t => {
+  const publisher = createPublisher(url, { key: 'secret', waiting: 2 })
+  const sent = numbers(1, 5).map(n => publisher.publish('room', n))
+  await publisher.ready()
+  await publisher.flush()
+  t.strictSame(await read('room'), numbers(1, 5))
+  await Promise.all(sent)
+  publisher.close()
+  await t.rejects(publisher.publish('room', 6), /closed/)
+})
