@@ -1,5 +1,6 @@
 // Which rule holds: the most exact pattern's.
 
+import { mock as mocks } from 'node:test'
 import fc from 'fast-check'
 import t from 'tap'
 import { matches } from '../../../../services/broker/rules/patterns.ts'
@@ -82,4 +83,24 @@ t.test('{user} is the user, a whole segment; the anonymous is nobody', async t =
   t.notOk(userMatches([1], 'inbox:42', '42:x'))
   t.notOk(userMatches([1], 'inbox:', ''))
   t.notOk(userMatches([1], 'inbox:*', '42'))
+})
+
+t.test('deciding looks at as much of 10,000 rules as of a few', async t => {
+  const few = ['chat:*', 'chat:{user}:*', 'inbox:{user}', 'a:*:c', '*:b:c', 'news']
+  const many = Array.from({ length: 10_000 }, (_, i) => (i % 2 === 0 ? `room:${i}` : `team${i}:*`))
+  const looksOf = (patterns: readonly string[], channel: string) => {
+    const table = tableOf(...patterns)
+    const { mock } = mocks.method(Map.prototype, 'get')
+    try {
+      table.find(channel)
+    } finally {
+      mock.restore()
+    }
+    return mock.callCount()
+  }
+  for (const channel of ['chat:1', 'chat:ann:x:y', 'a:b:c', 'news', 'nothing:like:it', 'inbox:ann']) {
+    const looks = looksOf(few, channel)
+    t.ok(looks > 0)
+    t.equal(looksOf([...few, ...many], channel), looks, channel)
+  }
 })
