@@ -140,8 +140,8 @@ const NAMES: Readonly<Record<string, string>> = {
   'encoded twice': 'room%253A1',
   'with an encoded percent': 'room%25',
   'with a null': 'room%001',
-  'with a slash': 'room%2F1',
   'a path': '..%2F..%2Fetc',
+  'a path within': 'room:a%2F..%2F1',
   'mixed forms: NFC': 'r%C3%A9',
   'mixed forms: NFD': 're%CC%81',
   'letters that look alike': 'r%D0%BE%D0%BEm:1',
@@ -170,6 +170,19 @@ t.test('names of channels: one spelling is one channel, and others are none', as
   for (const channel of ['room:1', 'room%3A1', '%72oom:1', '%72%6f%6f%6d%3a%31']) {
     for (const path of [`/v1/poll?channel=${channel}`, `/v1/channels/${channel}`]) {
       t.equal((await node.get(path, denied)).status, 403, path)
+      t.equal((await node.get(path, headers)).status, 200, path)
+    }
+  }
+  // A slash ends no segment: `room/1` is not one of `room:*`, `room:1/2` is.
+  const granted = { authorization: `Bearer ${world.token({ caps: caps('room:*', 'sub', 'hst') })}` }
+  for (const [channel, status] of [
+    ['room%2F1', 403],
+    ['%72oom%2f1', 403],
+    ['room%2F:1', 403],
+    ['room:1%2F2', 200],
+  ] as const) {
+    for (const path of [`/v1/poll?channel=${channel}`, `/v1/channels/${channel}`]) {
+      t.equal((await node.get(path, granted)).status, status, path)
       t.equal((await node.get(path, headers)).status, 200, path)
     }
   }
