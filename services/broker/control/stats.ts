@@ -1,7 +1,5 @@
 // What a node says of itself when it is asked how it is. Counters count from the node's start.
 
-import type { WireCounters } from '../fanout/wire-stats.ts'
-
 export interface NodeStats {
   /** By the node's clock, ms since 1970: rates are differences over differences of this. */
   readonly at: number
@@ -17,7 +15,9 @@ export interface NodeStats {
   readonly problems: readonly string[]
   /** Ms that its last probes took from the append to their delivery, the oldest first. */
   readonly delays: readonly number[]
-  readonly wires: Readonly<Record<string, Readonly<WireCounters>>>
+  readonly wires: Readonly<
+    Record<string, { readonly connections: number; readonly deliveries: number; readonly gaps: number }>
+  >
   readonly appends: { readonly appended: number; readonly replayed: number; readonly failed: number }
   readonly readers: number
   /** Connections whose socket is full. */
