@@ -50,6 +50,7 @@ export default defineConfig({
           page('Client', '/client'),
           page('Publish', '/publish'),
           page('Filters and conflation', '/select'),
+          page('Reading', '/reading'),
           page('Limits', '/limits'),
           page('Access', '/access'),
           page('Presence', '/presence'),

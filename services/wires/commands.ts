@@ -16,6 +16,7 @@ import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
 import { givenFor, openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
+import { CURSOR_RULE } from './read-query.ts'
 import { commandSelection } from './select-query.ts'
 
 /** Commands of one connection under way before the node stops reading from it. */
@@ -153,10 +154,7 @@ export class Commands {
     const start =
       cursor === undefined ? 'latest' : typeof cursor === 'string' ? parseStart(cursor) : undefined
     if (start === undefined) {
-      throw new FanwireError(
-        'FW_BAD_CURSOR',
-        'the cursor of one channel is <epoch>-<offset>, earliest or latest',
-      )
+      throw new FanwireError('FW_BAD_CURSOR', `the cursor of one channel is ${CURSOR_RULE}`)
     }
     if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
     const release = this.#openAhead(name, start)

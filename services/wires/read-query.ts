@@ -15,7 +15,10 @@ const LAST_EVENT_ID = ['lastEventId', 'last_event_id', 'Last-Event-ID'] as const
 
 const CHANNELS = {
   channel: texts('a channel; repeated for several'),
-  cursor: texts('a position a channel, joined by commas, or `earliest` or `latest`'),
+  cursor: texts(
+    'a position a channel, joined by commas; or `earliest`, `latest`, `last:<n>` (the newest n events) or ' +
+      '`since:<ms or RFC 3339>`',
+  ),
 }
 
 /** The parameters of a route whose channels are fixed, and its own. */
@@ -27,6 +30,10 @@ const RESUMES = {
   last_event_id: text('the same'),
   'Last-Event-ID': text('the same'),
 }
+
+/** What an entry of a cursor is. */
+export const CURSOR_RULE =
+  'a position (<epoch>-<offset>), earliest, latest, last:<n> (1 to 10000) or since:<ms or RFC 3339>'
 
 /** The parameters of a wire: channels, a cursor, and its own. */
 export const readParameters = <P extends Record<string, TSchema>>(own: P) =>
@@ -126,7 +133,7 @@ function startsOf(cursor: string, count: number): Start[] {
   if (starts !== undefined) return starts
   throw new FanwireError(
     'FW_BAD_CURSOR',
-    `${quote(cursor)} is no cursor for ${count} channel${count === 1 ? '' : 's'}: one position ` +
-      `(<epoch>-<offset>), earliest or latest a channel, joined by commas, or a single earliest or latest`,
+    `${quote(cursor)} is no cursor for ${count} channel${count === 1 ? '' : 's'}: ${CURSOR_RULE} a channel, joined by ` +
+      'commas, or a single one that is no position',
   )
 }

@@ -1,6 +1,7 @@
 // The contract of ChannelLog as a suite that every engine has to pass. Its sentences are those of
 // services/broker/log/log.ts and of docs/protocol.md#gaps and ARCHITECTURE.md#the-logs-promises.
 
+import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import { dataOf as textOf, type Draft, type LogEvent } from '../../services/broker/event/event.ts'
@@ -302,13 +303,45 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     }
   })
 
+  withLog('the newest events, and those since a time', { retention: { events: 9 } }, async (t, log) => {
+    const times: number[] = []
+    for (let i = 1; i <= 12; i++) {
+      const [receipt] = await log.append('a', [draft(i)])
+      times.push(receipt?.time ?? 0)
+      if (i % 3 === 0) await delay(2)
+    }
+    const all = Array.from({ length: 9 }, (_, i) => i + 4)
+    const from = async (start: Start) => {
+      const pages = await readAll(log, 'a', start, { events: 2, bytes: 1000 })
+      t.ok(pages.every(({ gap }) => gap === undefined))
+      return pages.flatMap(({ events }) => events.map(dataOf))
+    }
+    for (const last of [1, 2, 8, 9, 10, 10_000])
+      t.same(await from({ last }), all.slice(-last), `last ${last}`)
+    const head = times.at(-1) ?? 0
+    for (const since of new Set([0, ...times, ...times.map(time => time + 1), head + 1, 8e12])) {
+      t.same(
+        await from({ since }),
+        all.filter(n => (times[n - 1] ?? 0) >= since),
+        `since ${since}`,
+      )
+    }
+    const page = await log.read('a', { since: head + 1 }, ALL)
+    t.same([page.start, page.more], [page.cursor, false])
+    for (const start of [{ last: 3 }, { since: 1 }]) {
+      const { start: at, events } = await log.read('empty', start, ALL)
+      t.same([at.offset, events], [0, []])
+    }
+  })
+
   withLog('the first reader of an empty channel that stays begins its epoch', {}, async (t, log) => {
     const { cursor, start, more, events } = await log.read('a', 'earliest', ALL, true)
     t.equal(cursor.offset, 0)
     t.same(start, cursor)
     t.equal(more, false)
     t.same(events, [])
-    t.same(await log.state('a'), { head: cursor, tail: undefined, count: 0 })
+    const { head, tail, count } = await log.state('a')
+    t.same([head, tail, count], [cursor, undefined, 0])
     t.same((await log.read('a', cursor, ALL)).gap, undefined)
     t.same(await append(log, 'a', [draft(1)]), { epoch: cursor.epoch, offset: 1 })
     const page = await log.read('a', cursor, ALL)
@@ -375,7 +408,8 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
             }
             const page = await log.read(name, 'earliest', ALL)
             const tail = { epoch: head.epoch, offset: sizes.length - count + 1 }
-            t.strictSame(await log.state(name), { head, tail, count })
+            const state = await log.state(name)
+            t.strictSame([state.head, state.tail, state.count], [head, tail, count])
             t.same(
               page.events.map(each => each.bytes),
               sizes.slice(-count),
@@ -418,7 +452,8 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
       t.equal(tail?.offset, count === 0 ? undefined : 6 - count)
       await until('all have gone', async () => (await log.state('a')).count === 0)
       t.ok(Date.now() - (first[0]?.time ?? 0) > 100)
-      t.same(await log.state('a'), { head, tail: undefined, count: 0 })
+      const state = await log.state('a')
+      t.same([state.head, state.tail], [head, undefined])
       const from = { epoch, offset: 2 }
       t.same((await log.read('a', from, ALL)).gap, { from, to: head })
       const page = await log.read('a', 'earliest', ALL)

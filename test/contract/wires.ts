@@ -2,11 +2,13 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import { ALL_WIRES, type Client, type Item, Refused, type Target, type Wire } from './clients.ts'
 import { type Node, offsetOf, type StartNode } from './node.ts'
+import type { Receipt } from '../../services/broker/log/log.ts'
+import { printPosition } from '../../services/broker/event/position.ts'
 import { until } from '../support/until.ts'
 
 let made = 0
@@ -188,6 +190,39 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
       select: { filter: deep(8) },
     })
     t.match(good.opened, /-0$/)
+  })
+
+  t.test('begins with the newest events, or with those since a time', async t => {
+    const [channel, other] = [fresh(), fresh()]
+    const ids: string[] = []
+    const times: number[] = []
+    for (let i = 0; i < 5; i++) {
+      const [receipt] = await node.log.append(channel, [{ data: Buffer.from(`${i}`) }])
+      const { position, time } = receipt as Receipt
+      node.hub.acknowledged(channel, position)
+      ids.push(printPosition(position))
+      times.push(time)
+      await delay(2)
+    }
+    const read = async (cursor: string, from: number) => {
+      const client = await connect(channel, cursor)
+      t.same(idsOf(await take(client, 5 - from)), ids.slice(from), cursor)
+      client.cut()
+    }
+    await Promise.all([
+      read('last:2', 3),
+      read('last:10000', 0),
+      read(`since:${times[1]}`, 1),
+      read('since:0', 0),
+      read(`since:${(times[3] ?? 0) + 1}`, 4),
+    ])
+    const [elsewhere] = await node.append(other, '1')
+    const both = await connectTo(node, { channels: [channel, other], cursor: 'last:1' })
+    t.same((await take(both, 2)).map(idOf).sort(), [ids[4], elsewhere].sort())
+    const late = await connect(channel, `since:${(times[4] ?? 0) + 1}`)
+    if (wire.streams) t.equal(late.opened, ids[4])
+    const [next] = await node.append(channel, '"next"')
+    t.equal(idOf(await late.event()), next)
   })
 
   t.test('several channels have a list of cursors, in the order asked for', async t => {
@@ -674,7 +709,20 @@ function malformed(wire: Wire, channel: string): [string, string][] {
     'a-9007199254740993',
     'a'.repeat(17).concat('-1'),
   ]
-  const lists = ['a-1,b-2', 'earliest,earliest', 'a-1,', 'Earliest', '%20latest', 'a-1%00', '%C3%A4-1']
+  const lists = [
+    'last:0',
+    'last:10001',
+    'since:',
+    'since:x',
+    'last:1,last:1',
+    'a-1,b-2',
+    'earliest,earliest',
+    'a-1,',
+    'Earliest',
+    '%20latest',
+    'a-1%00',
+    '%C3%A4-1',
+  ]
   const numbers: [string, string][] = [
     '0',
     '1001',

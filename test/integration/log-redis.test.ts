@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { beginEpoch, type History, place } from '../../services/broker/log/history.ts'
 import { LogRefused, LogUnavailable } from '../../services/broker/log/log.ts'
 import type { Position } from '../../services/broker/event/position.ts'
+import type { Receipt } from '../../services/broker/log/log.ts'
 import { printPosition } from '../../services/broker/event/position.ts'
 import { RedisLog, type RedisLogOptions } from '../../services/broker/log/redis/log.ts'
 import {
@@ -229,6 +230,34 @@ t.test('a read notices the loss as an append does', async t => {
     t.not(page.cursor.epoch, head.epoch)
     t.equal(page.cursor.offset, 3)
     t.same(await append(log, lost, [draft(1)]), { epoch: page.cursor.epoch, offset: 4 })
+  }
+})
+
+t.test('the newest events, and those since a time, reach back over an epoch that ended', async t => {
+  const { log, raw } = await own(t)
+  const before = await log.append('a', drafts(3))
+  await raw.del('fw:{a}:i0')
+  await new Promise(resolve => setTimeout(resolve, 2))
+  const after = await log.append('a', drafts(2, 4))
+  const [end, begin] = [before.at(-1) as Receipt, after[0] as Receipt]
+  t.not(begin.position.epoch, end.position.epoch)
+  const { epochs: ended } = await log.state('a')
+  t.same(ended.at(-1), { epoch: end.position.epoch, end: 3 })
+  for (const start of [{ last: 4 }, { since: end.time }] as const) {
+    const pages = await readAll(log, 'a', start)
+    t.equal(pages[0]?.gap, undefined)
+    t.same(
+      pages.map(({ gap, events }) => [gap?.to, events.length]),
+      [
+        [undefined, 'last' in start ? 2 : 3],
+        [{ epoch: begin.position.epoch, offset: 3 }, 2],
+      ],
+    )
+  }
+  for (const start of [{ last: 2 }, { since: begin.time }] as const) {
+    const page = await log.read('a', start, ALL)
+    t.same([page.gap, page.start], [undefined, { epoch: begin.position.epoch, offset: 3 }])
+    t.same(page.events.map(dataOf), [4, 5])
   }
 })
 

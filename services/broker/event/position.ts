@@ -1,5 +1,7 @@
 // Positions and cursors: parse, print, compare.
 
+import { parseTime } from './time.ts'
+
 /** The place of an event in its channel's log. Printed `<epoch>-<offset>`, e.g. `m3k9zq-42`. */
 export interface Position {
   /** Names one unbroken history of one channel: 1 to 16 of `a-z0-9`. */
@@ -8,8 +10,21 @@ export interface Position {
   readonly offset: number
 }
 
-/** Where a reader begins: a position, the oldest readable event, or the head. */
-export type Start = Position | 'earliest' | 'latest'
+/** Where a reader begins: a position, the oldest readable event, the head, or what has to be looked for. */
+export type Start = Position | 'earliest' | 'latest' | Last | Since
+
+/** The newest events, so many; fewer where there are fewer. */
+export interface Last {
+  readonly last: number
+}
+
+/**
+ * The first event at this time or later by the log's clock, ms since 1970: the oldest readable one where that is later,
+ * the head where there is none yet.
+ */
+export interface Since {
+  readonly since: number
+}
 
 /** Events after `from`, up to and including `to`, may be lost; a reader continues from `to`. */
 export interface Gap {
@@ -32,26 +47,62 @@ export function printPosition(position: Position): string {
   return `${position.epoch}-${position.offset}`
 }
 
-/** One entry of a cursor: a position, `earliest` or `latest`; undefined if it is malformed. */
+export function isPosition(start: Start): start is Position {
+  return typeof start === 'object' && 'epoch' in start
+}
+
+export function isSince(start: Start): start is Since {
+  return typeof start === 'object' && 'since' in start
+}
+
+/** The start as an entry of a cursor. */
+export function printStart(start: Start): string {
+  if (typeof start === 'string') return start
+  if (isPosition(start)) return printPosition(start)
+  return isSince(start) ? `since:${start.since}` : `last:${start.last}`
+}
+
+const MAX_LAST = 10_000
+const LAST = /^last:([1-9][0-9]{0,4})$/
+
+/**
+ * One entry of a cursor: a position, `earliest`, `latest`, `last:<n>`, or `since:` and ms or an RFC 3339 time. Undefined if
+ * it is malformed.
+ */
 export function parseStart(text: string): Start | undefined {
-  return text === 'earliest' || text === 'latest' ? text : parsePosition(text)
+  if (text === 'earliest' || text === 'latest') return text
+  const last = Number(LAST.exec(text)?.[1] ?? 0)
+  if (last > 0) return last <= MAX_LAST ? { last } : undefined
+  if (!text.startsWith('since:')) return parsePosition(text)
+  const since = parseTime(text.slice('since:'.length))
+  return since === undefined ? undefined : { since }
 }
 
 /**
- * The starts that a cursor gives `count` channels, in the order of the channels: one `earliest` or `latest`
- * is for all of them, any other list has one entry for each channel. Undefined if it is malformed or of another length.
+ * The entries of a list for `count` channels, in the order of the channels: a single one for which `isForAll` holds is for all
+ * of them, any other list has one entry for each channel. Undefined if one is malformed, or the list is of another length.
  */
-export function parseCursor(text: string, count: number): Start[] | undefined {
-  if (text === 'earliest' || text === 'latest') return new Array<Start>(count).fill(text)
-  const entries = text.split(',', count + 1)
-  if (entries.length !== count) return undefined
-  const starts: Start[] = []
-  for (const entry of entries) {
-    const start = parseStart(entry)
-    if (start === undefined) return undefined
-    starts.push(start)
+export function parseList<T>(
+  text: string,
+  count: number,
+  parse: (entry: string) => T | undefined,
+  isForAll: (entry: T) => boolean,
+): T[] | undefined {
+  const entries: T[] = []
+  const texts = text.split(',', count + 1)
+  for (const each of texts) {
+    const entry = parse(each)
+    if (entry === undefined) return undefined
+    entries.push(entry)
   }
-  return starts
+  const [first] = entries
+  if (entries.length === 1 && first !== undefined && isForAll(first)) return new Array<T>(count).fill(first)
+  return entries.length === count ? entries : undefined
+}
+
+/** The starts that a cursor gives `count` channels: anything but a position is for all of them if it is alone. */
+export function parseCursor(text: string, count: number): Start[] | undefined {
+  return parseList(text, count, parseStart, start => !isPosition(start))
 }
 
 /** The cursor of several channels: their positions in the order of the request. */

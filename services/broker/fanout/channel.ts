@@ -2,7 +2,7 @@
 
 import { FanwireError } from '../../errors.ts'
 import type { LogEvent } from '../event/event.ts'
-import type { Gap, Position, Start } from '../event/position.ts'
+import { type Gap, isPosition, isSince, type Position, type Start } from '../event/position.ts'
 import type { ChannelLog, Feed, Follower, Page, PageLimit, RetentionOf } from '../log/log.ts'
 import type { ConcurrencyLimit } from './concurrency-limit.ts'
 import type { Flushable, FlushLoop } from './flush-loop.ts'
@@ -291,12 +291,12 @@ export class Channel implements Follower, Flushable, Shrinkable {
 
   /** The page after `start`, if memory can answer; undefined where the log has to. */
   peek(start: Start, limit: PageLimit): Page | undefined {
-    if (start === 'earliest' || this.#isBehindAcknowledged()) return undefined
+    if (start === 'earliest' || isSince(start) || this.#isBehindAcknowledged()) return undefined
     const now = Date.now()
     this.lastRead = now
     this.#remember(() => this.recent.trim(now))
     const { epoch, head } = this.recent
-    const at = start === 'latest' ? { epoch, offset: head } : start
+    const at = isPosition(start) ? start : { epoch, offset: head - (start === 'latest' ? 0 : start.last) }
     if (!this.recent.holds(at)) return undefined
     const { from, to } = this.recent.extent(at.offset, limit)
     const cursor = { epoch, offset: at.offset + to - from }
@@ -307,7 +307,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
 
   /** The position that a start means. Raises LogUnavailable. */
   async resolve(start: Start): Promise<Position> {
-    if (typeof start === 'object') return this.present(start)
+    if (isPosition(start)) return this.present(start)
     return (await this.page(start, { events: 1, bytes: 1 })).start
   }
 
@@ -318,8 +318,8 @@ export class Channel implements Follower, Flushable, Shrinkable {
   async page(asked: Start, limit: PageLimit): Promise<Page> {
     if (!this.#followed) return (await this.reads.page(asked, limit)).page
     // A client that comes back with a position stays.
-    if (typeof asked === 'object' && this.#feed?.unbegun) await this.begin()
-    const start = typeof asked === 'object' ? this.present(asked) : asked
+    if (isPosition(asked) && this.#feed?.unbegun) await this.begin()
+    const start = isPosition(asked) ? this.present(asked) : asked
     const held = this.peek(start, limit)
     if (held !== undefined) return held
     const known = this.#newestKnown()
@@ -336,7 +336,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
     const { outdated } = this.reads
     const page = await logReads.run(async () => {
       acknowledged = this.#acknowledged
-      return this.#inOwnEpoch(await log.read(this.name, start, limit, typeof start === 'object'))
+      return this.#inOwnEpoch(await log.read(this.name, start, limit, isPosition(start)))
     })
     if (outdated === this.reads.outdated) {
       this.#remember(() => {

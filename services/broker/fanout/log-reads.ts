@@ -2,7 +2,7 @@
 // far behind share are kept for a moment.
 
 import { jitter } from '../../backoff.ts'
-import { printPosition, type Position, type Start } from '../event/position.ts'
+import { type Position, printPosition, printStart, type Start } from '../event/position.ts'
 import type { Page, PageLimit } from '../log/log.ts'
 import type { Framing } from './framing.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -78,7 +78,7 @@ export class LogReads {
 
   /** The page after `start`. Calls for the same page at the same time share one read. Raises LogUnavailable. */
   page(start: Start, limit: PageLimit): Promise<SharedPage> {
-    const key = `${typeof start === 'string' ? start : printPosition(start)} ${limit.events} ${limit.bytes}`
+    const key = `${printStart(start)} ${limit.events} ${limit.bytes}`
     let read = this.#inFlight.get(key)
     if (read === undefined) {
       const begun = this.#read(start, limit)

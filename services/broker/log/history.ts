@@ -2,17 +2,13 @@
 // place. All engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
 
 import type { IfHead, LogEvent } from '../event/event.ts'
-import type { Page } from './log.ts'
-import { type Gap, type Position, samePosition, type Start } from '../event/position.ts'
+import type { EndedEpoch, Page } from './log.ts'
+import { type Gap, type Position, samePosition, type Since, type Start } from '../event/position.ts'
 
 /** How many ended epochs a channel remembers. What is older than the oldest of them is not readable. */
 export const REMEMBERED_EPOCHS = 16
 
-/** An epoch that ended: its last surviving offset. The next one goes on from there. */
-export interface EndedEpoch {
-  readonly epoch: string
-  readonly end: number
-}
+export type { EndedEpoch } from './log.ts'
 
 /** What has to be known of a channel to place a cursor in it. */
 export interface History {
@@ -34,19 +30,42 @@ export function epochOf(history: History, offset: number): string {
   return history.epoch
 }
 
+/** The place after `offset`, in the epoch of the event that follows it, which is readable or the next to come. */
+function justAfter(history: History, offset: number): Position {
+  return { epoch: epochOf(history, offset + 1), offset }
+}
+
 /** Just before the oldest readable event, in that event's epoch. */
 export function floorOf(history: History): Position {
-  return { epoch: epochOf(history, history.floor + 1), offset: history.floor }
+  return justAfter(history, history.floor)
 }
 
 export function headOf(history: History): Position {
   return { epoch: history.epoch, offset: history.head }
 }
 
+/** Where a read since a time begins; `timeOf`: of the readable event at an offset. */
+export function placeSince(history: History, { since }: Since, timeOf: (offset: number) => number): Position {
+  let [low, high] = [history.floor, history.head]
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2)
+    if (timeOf(middle + 1) < since) low = middle + 1
+    else high = middle
+  }
+  return justAfter(history, low)
+}
+
 /** Places a start in the history: where to read on, and the gap that lies before it, if there is one. */
-export function place(history: History, after: Start): { start: Position; gap: Gap | undefined } {
+export function place(
+  history: History,
+  after: Exclude<Start, Since>,
+): { start: Position; gap: Gap | undefined } {
   if (after === 'earliest') return { start: floorOf(history), gap: undefined }
   if (after === 'latest') return { start: headOf(history), gap: undefined }
+  if ('last' in after) {
+    const { floor, head } = history
+    return { start: justAfter(history, Math.max(floor, head - after.last)), gap: undefined }
+  }
   const gapTo = (to: Position) => ({ start: to, gap: { from: after, to } })
   const floor = floorOf(history)
   if (after.epoch === history.epoch) {

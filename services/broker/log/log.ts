@@ -44,6 +44,12 @@ export interface Page {
   readonly unbegun?: true
 }
 
+/** An epoch that ended: its last surviving offset. The next one goes on from there. */
+export interface EndedEpoch {
+  readonly epoch: string
+  readonly end: number
+}
+
 /** What a channel holds right now. */
 export interface ChannelState {
   /** The newest position; `<epoch>-0` in a channel without events. */
@@ -54,6 +60,8 @@ export interface ChannelState {
   readonly count: number
   /** Nothing can be appended any more. */
   readonly ended?: true
+  /** Epochs that ended and are remembered, oldest first. */
+  readonly epochs: readonly EndedEpoch[]
 }
 
 /** Receives one channel's live feed. The calls are synchronous and in order; they must not throw. */
@@ -142,7 +150,7 @@ export interface ChannelLog {
    * - fallen off the tail, or of an epoch not remembered: `gap.to` is just before the tail;
    * - of an epoch that ended, at its end or beyond it: just before the next epoch's first event;
    * - beyond the head of the present epoch: the head.
-   * `earliest` never gives a gap for what was trimmed before.
+   * `earliest`, `last` and `since` never give a gap for what was trimmed before.
    *
    * The log need not keep anything of a channel before its first event, or a reader that stays (`stays`: this is one;
    * a reader that comes back with a position is). Until then reads find it at the beginning of a provisional epoch, the

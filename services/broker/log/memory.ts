@@ -3,7 +3,7 @@
 import type { Draft, LogEvent } from '../event/event.ts'
 import { encodeEvent, erasedOf, transientOf } from '../event/event.ts'
 import type { EndedEpoch, History } from './history.ts'
-import { clearedHistory, headOf, isAtHead, pageOf, place, randomEpoch } from './history.ts'
+import { clearedHistory, headOf, isAtHead, pageOf, place, placeSince, randomEpoch } from './history.ts'
 import type {
   ChannelLog,
   ChannelState,
@@ -15,7 +15,7 @@ import type {
   RetentionOf,
 } from './log.ts'
 import { ChannelEnded, HeadMoved, LogUnavailable } from './log.ts'
-import type { Position, Start } from '../event/position.ts'
+import { isSince, type Position, type Start } from '../event/position.ts'
 
 /** Channels that hold nothing and that nobody follows: beyond so many the longest idle are let go. */
 const MAX_IDLE = 10_000
@@ -86,7 +86,10 @@ export class MemoryLog implements ChannelLog {
     this.reads++
     const channel = this.#readable(name)
     const history = historyOf(channel)
-    const placed = place(history, after)
+    const placed = place(
+      history,
+      isSince(after) ? placeSince(history, after, timesOf(channel, history)) : after,
+    )
     return pageOf(history, placed, stretch(channel, history, placed.start.offset, limit))
   }
 
@@ -96,7 +99,13 @@ export class MemoryLog implements ChannelLog {
     const history = historyOf(channel)
     const count = history.head - history.floor
     const tail = count === 0 ? undefined : { epoch: channel.epoch, offset: history.floor + 1 }
-    return { head: headOf(history), tail, count, ...(channel.over ? { ended: true } : {}) }
+    return {
+      head: headOf(history),
+      tail,
+      count,
+      epochs: history.ended,
+      ...(channel.over ? { ended: true } : {}),
+    }
   }
 
   async relay(name: string, drafts: readonly Draft[]): Promise<number> {
@@ -360,6 +369,10 @@ export class MemoryLog implements ChannelLog {
 function historyOf(channel: Channel): History {
   const { epoch, ended, over, head, events, first } = channel
   return { epoch, ended, head, floor: head - (events.length - first), over }
+}
+
+function timesOf(channel: Channel, { floor }: History): (offset: number) => number {
+  return offset => channel.events[channel.first + offset - floor - 1]?.time ?? 0
 }
 
 /** The events after `offset`, which is not below the floor, as many as the limit takes. */

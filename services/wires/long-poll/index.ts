@@ -10,7 +10,7 @@ import { partyOf } from '../../http/address.ts'
 import { isExpiry, refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
-import type { Start } from '../../broker/event/position.ts'
+import { isPosition, type Start } from '../../broker/event/position.ts'
 import { policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { ANSWER, sendAnswer } from '../answer.ts'
@@ -98,7 +98,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
         channels,
         positionIn(channel) {
           const start = starts[channels.indexOf(channel)]
-          return typeof start === 'object' ? start : undefined
+          return start !== undefined && isPosition(start) ? start : undefined
         },
         grantIn: channel => given[channels.indexOf(channel)]?.grant,
         end(reason) {

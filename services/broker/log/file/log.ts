@@ -4,10 +4,10 @@
 import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
-import type { Position, Start } from '../../event/position.ts'
+import { isSince, type Position, type Start } from '../../event/position.ts'
 import type { Logger } from '../../logger.ts'
 import { Allowance } from '../allowance.ts'
-import { epochOf, floorOf, headOf, type History, pageOf, place, randomEpoch } from '../history.ts'
+import { epochOf, floorOf, headOf, type History, pageOf, place, placeSince, randomEpoch } from '../history.ts'
 import type {
   ChannelLog,
   ChannelState,
@@ -96,7 +96,11 @@ export class FileLog implements ChannelLog {
     const channel = this.#readable(name)
     if (stays && channel.toldIn === undefined) await this.#begin(channel)
     const { history } = channel
-    const placed = place(history, after)
+    const timeOf = (offset: number) => {
+      const run = channel.runOf(offset)
+      return run?.table.times[offset - run.first] ?? 0
+    }
+    const placed = place(history, isSince(after) ? placeSince(history, after, timeOf) : after)
     const parts = channel.after(placed.start.offset, limit)
     const events = parts.length === 0 ? [] : await this.#events(name, history, parts)
     const page = pageOf(history, placed, events)
@@ -145,7 +149,13 @@ export class FileLog implements ChannelLog {
     const count = history.head - history.floor
     const { epoch, offset } = floorOf(history)
     const tail = count === 0 ? undefined : { epoch, offset: offset + 1 }
-    return { head: headOf(history), tail, count, ...(history.over ? { ended: true } : {}) }
+    return {
+      head: headOf(history),
+      tail,
+      count,
+      epochs: history.ended,
+      ...(history.over ? { ended: true } : {}),
+    }
   }
 
   async follow(name: string, follower: Follower): Promise<Feed> {

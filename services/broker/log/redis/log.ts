@@ -1,14 +1,14 @@
 // The Redis engine: channels in Redis, shared by every node that has the same one. What happens to a channel happens
 // inside Redis, in one script (redis/*.lua); this file sends the scripts and reads what they answer.
 
-import type { Draft } from '../../event/event.ts'
-import { floorOf, headOf, pageOf, place, randomEpoch } from '../history.ts'
+import type { Draft, LogEvent } from '../../event/event.ts'
+import { floorOf, headOf, type History, pageOf, place, randomEpoch } from '../history.ts'
 import { type Certificates, type Login, parseEndpoint } from './url.ts'
 import { Allowance } from '../allowance.ts'
 import type { ChannelLog, ChannelState, Feed, Follower, PageLimit, Receipt, RetentionOf } from '../log.ts'
 import { AppendsRefused, type LogUnavailable } from '../log.ts'
 import type { Position, Start } from '../../event/position.ts'
-import { parsePosition } from '../../event/position.ts'
+import { isPosition, isSince, parsePosition } from '../../event/position.ts'
 import { ClusterMasters } from './cluster.ts'
 import type { Argument } from './connection.ts'
 import type { Logger } from '../../logger.ts'
@@ -24,8 +24,8 @@ import { evalsha, loadScripts, Names, retentionArgument } from './scripts.ts'
 /** Ms in which the heads of all followed channels are compared with the log's. */
 const COMPARE_EVERY = 8000
 
-/** What read.lua calls these starts. */
-const SYMBOLS = { earliest: '<', latest: '>' }
+/** What read.lua calls the starts that are no positions. */
+const SYMBOLS = { earliest: '<', latest: '>', last: '-', since: '@' }
 
 const MANY = Number.MAX_SAFE_INTEGER
 
@@ -142,7 +142,8 @@ export class RedisLog implements ChannelLog {
     const may = stays && this.#begins.take()
     const { history, events, keys, erasures } = await this.#read(channel, after, limit, may)
     if (may && keys !== 'made') this.#begins.giveBack()
-    const page = { ...pageOf(history, place(history, after), events), erasures }
+    const placed = place(history, isSince(after) ? found(history, events) : after)
+    const page = { ...pageOf(history, placed, events), erasures }
     return keys === 'absent' ? { ...page, unbegun: true } : page
   }
 
@@ -187,7 +188,13 @@ export class RedisLog implements ChannelLog {
     const count = history.head - history.floor
     const { epoch, offset } = floorOf(history)
     const tail = count === 0 ? undefined : { epoch, offset: offset + 1 }
-    return { head: headOf(history), tail, count, ...(history.over ? { ended: true } : {}) }
+    return {
+      head: headOf(history),
+      tail,
+      count,
+      epochs: history.ended,
+      ...(history.over ? { ended: true } : {}),
+    }
   }
 
   /** Calls members.lua for a channel, with keys beside its own. Text is answered as Buffers. Raises LogUnavailable. */
@@ -246,12 +253,10 @@ export class RedisLog implements ChannelLog {
 
   async #read(channel: string, after: Start, limit: PageLimit, begins: boolean): Promise<Reading> {
     this.reads++
-    const { epoch, offset } = typeof after === 'string' ? { epoch: SYMBOLS[after], offset: 0 } : after
     const args = [
       randomEpoch(),
       this.#retention(channel),
-      epoch,
-      offset,
+      ...startArguments(after),
       Math.min(limit.events, MANY),
       Math.min(limit.bytes, MANY),
       begins ? 1 : 0,
@@ -290,4 +295,16 @@ function parseHead(text: string): Head {
   const [position = '', erasures] = text.split(' ')
   const at = parsePosition(position)
   return at && { ...at, erasures: Number(erasures) }
+}
+
+/** A start as read.lua takes it: an epoch or a symbol, and a number. */
+function startArguments(after: Start): [string, number] {
+  if (typeof after === 'string') return [SYMBOLS[after], 0]
+  if (isPosition(after)) return [after.epoch, after.offset]
+  return isSince(after) ? [SYMBOLS.since, after.since] : [SYMBOLS.last, after.last]
+}
+
+/** Where a read began that gave these events, after whatever was looked for. */
+function found(history: History, [first]: readonly LogEvent[]): Position {
+  return first === undefined ? headOf(history) : { epoch: first.epoch, offset: first.offset - 1 }
 }

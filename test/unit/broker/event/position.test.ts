@@ -7,7 +7,9 @@ import {
   parseStart,
   printCursor,
   printPosition,
+  printStart,
   samePosition,
+  type Start,
 } from '../../../../services/broker/event/position.ts'
 
 const position: fc.Arbitrary<Position> = fc.record({
@@ -84,6 +86,9 @@ t.test('one earliest or latest counts for all channels, any other list has an en
   t.same(parseCursor('earliest', 3), ['earliest', 'earliest', 'earliest'])
   t.same(parseCursor('latest', 1), ['latest'])
   t.same(parseCursor('a-1,latest,earliest', 3), [{ epoch: 'a', offset: 1 }, 'latest', 'earliest'])
+  t.same(parseCursor('last:5', 2), [{ last: 5 }, { last: 5 }])
+  t.same(parseCursor('since:7', 2), [{ since: 7 }, { since: 7 }])
+  t.same(parseCursor('last:5,a-1,since:0', 3), [{ last: 5 }, { epoch: 'a', offset: 1 }, { since: 0 }])
   t.equal(parseStart('latest'), 'latest')
   for (const [text, count] of [
     ['a-1', 2],
@@ -95,4 +100,45 @@ t.test('one earliest or latest counts for all channels, any other list has an en
   ] as const)
     t.equal(parseCursor(text, count), undefined, `${text} for ${count}`)
   t.equal(parseCursor('a-1,x', 2), undefined)
+})
+
+t.test('what has to be looked for: so many of the newest, or since a time', async t => {
+  t.same(parseStart('last:1'), { last: 1 })
+  t.same(parseStart('last:10000'), { last: 10_000 })
+  const noon = Date.UTC(2026, 1, 28, 12)
+  for (const time of [
+    `${noon}`,
+    '2026-02-28T12:00:00Z',
+    '2026-02-28t12:00:00.000z',
+    '2026-02-28T14:00:00+02:00',
+    '2026-02-28T14:00:00 02:00',
+    '2026-02-28T06:30:00-05:30',
+  ])
+    t.same(parseStart(`since:${time}`), { since: noon }, time)
+  t.same(parseStart('since:0'), { since: 0 })
+  for (const start of ['earliest', 'last:7', 'since:1790000000000', 'a-1'] as const)
+    t.equal(printStart(parseStart(start) as Start), start)
+  for (const text of [
+    'last:0',
+    'last:10001',
+    'last:01',
+    'last:-1',
+    'last:',
+    'last',
+    'last:1.5',
+    'since:',
+    'since:-1',
+    'since:01',
+    'since:1e3',
+    'since:9999999999999999',
+    'since:2026-02-28',
+    'since:2026-02-28T12:00:00',
+    'since:2026-02-30T12:00:00Z',
+    'since:2026-13-01T12:00:00Z',
+    'since:2026-02-28T25:00:00Z',
+    'since:1969-12-31T23:59:59Z',
+    'since:yesterday',
+    'Last:1',
+  ])
+    t.equal(parseStart(text), undefined, text)
 })

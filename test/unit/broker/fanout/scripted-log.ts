@@ -22,6 +22,7 @@ import {
   headOf,
   pageOf,
   place,
+  placeSince,
 } from '../../../../services/broker/log/history.ts'
 import type {
   ChannelLog,
@@ -32,7 +33,7 @@ import type {
   Receipt,
 } from '../../../../services/broker/log/log.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
-import { type Position, printPosition, type Start } from '../../../../services/broker/event/position.ts'
+import { isSince, type Position, printStart, type Start } from '../../../../services/broker/event/position.ts'
 import { ndjsonFraming } from '../../../../services/wires/ndjson.ts'
 import { until } from '../../../support/until.ts'
 
@@ -126,11 +127,13 @@ export class ScriptedLog implements ChannelLog {
   }
 
   async read(name: string, after: Start, limit: PageLimit): Promise<Page> {
-    this.reads.push(`${name} ${typeof after === 'string' ? after : printPosition(after)}`)
+    this.reads.push(`${name} ${printStart(after)}`)
     await this.beforeRead()
     const { history, events } = this.#channel(name)
-    const placed = place(history, after)
-    const from = placed.start.offset - floorOf(history).offset
+    const { offset: floor } = floorOf(history)
+    const timeOf = (offset: number) => events[offset - floor - 1]?.time ?? 0
+    const placed = place(history, isSince(after) ? placeSince(history, after, timeOf) : after)
+    const from = placed.start.offset - floor
     const page: LogEvent[] = []
     let bytes = 0
     for (const event of events.slice(from)) {
@@ -172,7 +175,7 @@ export class ScriptedLog implements ChannelLog {
 
   async state(name: string) {
     const { history, events } = this.#channel(name)
-    return { head: headOf(history), tail: events[0], count: events.length }
+    return { head: headOf(history), tail: events[0], count: events.length, epochs: history.ended }
   }
 
   async follow(name: string, follower: Follower): Promise<Feed> {

@@ -6,7 +6,7 @@ import t from 'tap'
 import { beginEpoch, type History, headOf, pageOf, place } from '../../../../services/broker/log/history.ts'
 import type { Page, PageLimit } from '../../../../services/broker/log/log.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
-import type { Start } from '../../../../services/broker/event/position.ts'
+import type { Position, Start } from '../../../../services/broker/event/position.ts'
 import { printPosition } from '../../../../services/broker/event/position.ts'
 import { RedisFeed } from '../../../../services/broker/log/redis/feed.ts'
 import { parseRecords } from '../../../../services/broker/log/redis/records.ts'
@@ -72,7 +72,7 @@ class Model {
   execute(): void {
     const read = this.reads[0]
     if (read === undefined || read.page !== undefined) return
-    const placed = place(this.history, read.after)
+    const placed = place(this.history, read.after as Position)
     const events: Parameters<typeof parseRecords>[2] = []
     const most = placed.start.offset + Math.min(read.limit.events, 3)
     for (const record of this.records.slice(placed.start.offset, most)) parseRecords('a', record, events)

@@ -11,15 +11,26 @@ import {
   headOf,
   pageOf,
   place,
+  placeSince,
   REMEMBERED_EPOCHS,
   randomEpoch,
 } from '../../../../services/broker/log/history.ts'
 import type { Page } from '../../../../services/broker/log/log.ts'
 import type { Position, Start } from '../../../../services/broker/event/position.ts'
-import { printPosition } from '../../../../services/broker/event/position.ts'
+import { isSince, printPosition } from '../../../../services/broker/event/position.ts'
+
+const timeOf = (offset: number) => Math.floor(offset / 2) * 10
 
 function event(epoch: string, offset: number): LogEvent {
-  const head = { channel: 'a', epoch, offset, time: 0, type: undefined, encoding: undefined, low: false }
+  const head = {
+    channel: 'a',
+    epoch,
+    offset,
+    time: timeOf(offset),
+    type: undefined,
+    encoding: undefined,
+    low: false,
+  }
   return encodeEvent(head, Buffer.from('{}'))
 }
 
@@ -64,7 +75,10 @@ class World {
   }
 
   read(after: Start, limit: number): Page {
-    const placed = place(this.history, after)
+    const placed = place(
+      this.history,
+      isSince(after) ? placeSince(this.history, after, offset => this.held.get(offset)?.time ?? 0) : after,
+    )
     const events: LogEvent[] = []
     for (let at = placed.start.offset + 1; events.length < limit && at <= this.history.head; at++) {
       const held = this.held.get(at)
@@ -190,6 +204,32 @@ t.test('a page that earliest begins is empty only where nothing is readable', as
     fc.property(world, world => {
       const { head, floor } = world.history
       return walk(world, 'earliest', 3).pages.flatMap(page => page.events).length === head - floor
+    }),
+  )
+})
+
+t.test('the newest events, and those since a time, are all that are readable of them', async () => {
+  fc.assert(
+    fc.property(world, fc.integer({ min: 1, max: 30 }), fc.nat(200), (world, last, since) => {
+      const { head, floor } = world.history
+      const idsOf = (pages: readonly Page[]) =>
+        pages.flatMap(({ events }) => events.map(printPosition)).join()
+      const readable = [...world.held.values()].filter(({ offset }) => offset > floor && offset <= head)
+      readable.sort((a, b) => a.offset - b.offset)
+      const newest = walk(world, { last }, 3)
+      const later = walk(world, { since }, 3)
+      return (
+        newest.pages[0]?.gap === undefined &&
+        later.pages[0]?.gap === undefined &&
+        idsOf(newest.pages) === readable.slice(-last).map(printPosition).join() &&
+        idsOf(later.pages) ===
+          readable
+            .filter(({ time }) => time >= since)
+            .map(printPosition)
+            .join() &&
+        printPosition(newest.end) === printPosition(headOf(world.history)) &&
+        printPosition(later.end) === printPosition(headOf(world.history))
+      )
     }),
   )
 })

@@ -1,6 +1,6 @@
 -- Reads what is after a position of one channel. KEYS: the channel's. ARGV: random epoch name, retention, the position:
--- epoch and offset, "<" for the oldest readable event or ">" for the head; the most events and the most bytes; 1 where
--- a channel without keys may get them.
+-- epoch and offset, "<" for the oldest readable event, ">" for the head, "-" and how many of the newest events, or "@" and
+-- the time of the first; the most events and the most bytes; 1 where a channel without keys may get them.
 -- Returns epoch, ended epochs, head, floor, whether the channel has keys ("there", "made", "absent") and has ended (0, 1)
 -- and how often something of it was erased, then the records after the place where history.ts puts the reader.
 
@@ -8,10 +8,21 @@ local c = open(KEYS, ARGV[1], retention(ARGV[2]))
 local epoch, offset = ARGV[3], tonumber(ARGV[4])
 local maxEvents, maxBytes = tonumber(ARGV[5]), tonumber(ARGV[6])
 
+-- Just before the first event at the time `ms` or later.
+local function since(ms)
+  if c.time < ms then return c.head end
+  return least(c.floor, c.head, function(floor)
+    local following = floor < c.head and entry(c, floor + 1)
+    return not following or following.time >= ms
+  end)
+end
+
 -- The same as place() in history.ts.
 local function place()
   if epoch == '<' then return c.floor end
   if epoch == '>' then return c.head end
+  if epoch == '-' then return math.max(c.floor, c.head - offset) end
+  if epoch == '@' then return since(offset) end
   local begins = 0
   for name, last in string.gmatch(c.ended, '(%w+):(%d+)') do
     last = tonumber(last)
