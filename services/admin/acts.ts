@@ -18,7 +18,7 @@ function whoOf({ kind, key, user }: Identity): string {
 }
 
 /** Who did what to whom; the time is the line's own. */
-function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
+export function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
   log.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
 }
 

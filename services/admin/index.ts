@@ -4,6 +4,7 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { takeBodies } from '../http/json-members.ts'
 import { acts } from './acts.ts'
+import { erase } from './erase.ts'
 import { answerQuestions } from './answers.ts'
 import { explain } from './explain.ts'
 import { lists } from './lists.ts'
@@ -12,5 +13,5 @@ import { sight } from './sight.ts'
 export const admin: FastifyPluginAsync = async app => {
   answerQuestions(app.fanwire)
   takeBodies(app)
-  for (const part of [lists, sight, acts, explain]) await app.register(part)
+  for (const part of [lists, sight, acts, explain, erase]) await app.register(part)
 }

@@ -1,7 +1,7 @@
 // What admin routes take and answer.
 
 import { type TObject, type TProperties, Type } from '../http/schema.ts'
-import { CHANNEL, operation, text, whole } from '../http/operation.ts'
+import { CHANNEL, EVENT_OF_CHANNEL, operation, text, whole } from '../http/operation.ts'
 
 const time = (description: string) => Type.Integer({ description: `${description}, ms since 1970` })
 const position = (description: string) => Type.String({ description: `${description}: <epoch>-<offset>` })
@@ -231,6 +231,30 @@ export const UNSUBSCRIBE = act(
   UNSUBSCRIBE_BODY,
   { user: Type.String(), channel: Type.String() },
 )
+
+export const ERASE = operation({
+  summary: 'Erase the data of an event: its position, time and type stay',
+  tag: 'admin',
+  path: EVENT_OF_CHANNEL,
+  answers: {
+    200: {
+      description: 'no node holds the data any more, within a second',
+      schema: Type.Object({ channel: Type.String(), id: Type.String(), erased: Type.Boolean() }),
+    },
+  },
+})
+
+export const CLEAR = operation({
+  summary: 'Erase all events of a channel: readers are told a gap',
+  tag: 'admin',
+  path: CHANNEL,
+  answers: {
+    200: {
+      description: 'another epoch has begun, at this head',
+      schema: Type.Object({ channel: Type.String(), head: Type.String() }),
+    },
+  },
+})
 
 // Explain -----------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,10 @@ import type { Party } from './limits/limited.ts'
 import type { Rule } from './rules/rules.ts'
 import type { Draft } from './event/event.ts'
 import type { Position } from './event/position.ts'
-import { type ChannelLog, LogUnavailable, type Receipt } from './log/log.ts'
+import { type ChannelLog, LogUnavailable, NotAppended, type Receipt } from './log/log.ts'
 
 export interface PublisherParts {
-  readonly log: Pick<ChannelLog, 'append'>
+  readonly log: Pick<ChannelLog, 'append' | 'relay'>
   readonly access: Access
   readonly limits: Limits
   readonly hub: { acknowledged(channel: string, position: Position): void }
@@ -27,6 +27,10 @@ export interface PublisherParts {
 
 /** Whose events count towards which limits. */
 export type Publishing = Party & { readonly identity: Identity }
+
+/** What became of an event: without a position it was not kept. */
+export type Published =
+  Receipt | { readonly position?: undefined; readonly time: number; readonly replayed: false }
 
 export class Publisher {
   readonly #parts: PublisherParts
@@ -47,23 +51,54 @@ export class Publisher {
     return rule
   }
 
-  /** Counts an event that is to be appended. Raises what `require` does, FW_TOO_MANY_REQUESTS. */
-  admit(by: Publishing, channel: string, bytes: number): void {
-    this.#parts.limits.publish(by, this.require(by.identity, channel, bytes), bytes)
+  /** Counts an event that is to be published. Raises what `require` does, FW_BAD_EVENT, FW_TOO_MANY_REQUESTS. */
+  admit(by: Publishing, channel: string, draft: Draft): void {
+    const bytes = draft.data.length
+    const rule = this.require(by.identity, channel, bytes)
+    const { end, transient = rule.transient && !end, idempotencyKey, ifHead } = draft
+    if (transient && (idempotencyKey !== undefined || ifHead !== undefined)) {
+      throw new FanwireError(
+        'FW_BAD_EVENT',
+        'a transient event is not kept: neither an idempotency key nor a head goes with it',
+      )
+    }
+    this.#parts.limits.publish(by, rule, bytes)
   }
 
   /** Raises what `admit` and `append` do. */
-  async publish(channel: string, draft: Draft, by: Publishing): Promise<Receipt> {
-    this.admit(by, channel, draft.data.length)
-    const [receipt] = await this.#append(channel, [draft], by.identity)
+  async publish(channel: string, draft: Draft, by: Publishing): Promise<Published> {
+    this.admit(by, channel, draft)
+    const [receipt] = await this.#publish(channel, [draft], by.identity)
     if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
     return receipt
   }
 
-  /** Appends what was admitted. Raises what `require` does, LogUnavailable, LogRefused. */
-  async append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
+  /**
+   * Ends a channel, behind a last event if there is one. Returns the end's receipt, and that event's. Raises what `admit`
+   * and `append` do.
+   */
+  async end(channel: string, end: Draft, last: Draft | undefined, by: Publishing): Promise<Receipt[]> {
+    if (last !== undefined) this.admit(by, channel, last)
+    this.admit(by, channel, end)
+    const receipts = await this.#append(channel, last === undefined ? [end] : [last, end], by.identity)
+    return receipts.reverse()
+  }
+
+  /**
+   * Publishes what was admitted, all of it kept or none. Raises what `require` does, LogUnavailable, LogRefused,
+   * HeadMoved, ChannelEnded.
+   */
+  async append(channel: string, drafts: readonly Draft[], by: Identity): Promise<readonly Published[]> {
     this.require(by, channel)
-    return await this.#append(channel, drafts, by)
+    return await this.#publish(channel, drafts, by)
+  }
+
+  async #publish(channel: string, drafts: readonly Draft[], by: Identity): Promise<readonly Published[]> {
+    const { log, access } = this.#parts
+    if (!drafts[0]?.transient && !access.ruleOf(channel).transient)
+      return await this.#append(channel, drafts, by)
+    const time = await log.relay(channel, drafts)
+    return drafts.map(() => ({ time, replayed: false }))
   }
 
   async #append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
@@ -77,7 +112,8 @@ export class Publisher {
       if (by.kind !== 'key') for (const receipt of receipts) this.#parts.published?.(channel, receipt, by)
       return receipts
     } catch (error) {
-      metrics.appendFailed(drafts.length, error, performance.now() - began)
+      if (!(error instanceof NotAppended))
+        metrics.appendFailed(drafts.length, error, performance.now() - began)
       throw error
     }
   }

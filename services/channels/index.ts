@@ -30,6 +30,7 @@ const STATE = operation({
         head: Type.String(),
         tail: Type.Union([Type.String(), Type.Null()]),
         count: Type.Integer(),
+        ended: Type.Optional(Type.Boolean()),
         readers: Type.Integer(),
       }),
     },
@@ -54,13 +55,14 @@ export const channels = fp(
       async (request, reply) => {
         const channel = channelOf(request)
         access.require(request.identity, 'subscribe', channel)
-        const { head, tail, count } = await log.state(channel)
+        const { head, tail, count, ended } = await log.state(channel)
         reply.header('cache-control', 'no-cache')
         return {
           channel,
           head: printPosition(head),
           tail: tail === undefined ? null : printPosition(tail),
           count,
+          ...(ended ? { ended } : {}),
           readers: (await workers?.readers(channel)) ?? hub.readers(channel),
         }
       },
@@ -87,7 +89,8 @@ export const channels = fp(
         if (event === undefined || !samePosition(event, position) || !letsThrough(filter, event)) {
           throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no more')
         }
-        const headers = caching(id, isShared(request))
+        const tag = event.kind === 'erased' ? `${id};erased` : id
+        const headers = caching(tag, isShared(request), access.ruleOf(channel).erasable)
         const { etag } = headers
         reply.headers(headers)
         if (matches(request.headers['if-none-match'], etag)) return reply.code(304).send()

@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import { isStranger } from '../broker/access/identity.ts'
 
 const FOR_EVER = 'max-age=31536000, immutable'
+const A_MOMENT = 'max-age=5'
 
 export const EVENT_TYPE = 'application/json; charset=utf-8'
 
@@ -17,9 +18,10 @@ export function policyFor(request: FastifyRequest, policy: string): string {
   return isShared(request) ? policy : `private, ${policy}`
 }
 
-/** Headers of a single event: it never changes. */
-export function caching(id: string, shared: boolean) {
-  return { etag: `"${id}"`, 'cache-control': `${shared ? 'public' : 'private'}, ${FOR_EVER}` }
+/** Headers of a single event: it never changes, unless it may be erased. */
+export function caching(tag: string, shared: boolean, erasable: boolean) {
+  const age = erasable ? A_MOMENT : FOR_EVER
+  return { etag: `"${tag}"`, 'cache-control': `${shared ? 'public' : 'private'}, ${age}` }
 }
 
 /** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */

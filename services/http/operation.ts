@@ -57,12 +57,20 @@ export const RECEIPT = Type.Object(
   { description: 'the log holds the event' },
 )
 
+export const PASSED = Type.Object(
+  { channel: Type.String(), time: Type.Integer() },
+  { description: 'the event was given to who is connected' },
+)
+
 export const ERROR = Type.Object(
   {
     error: Type.Object({
       code: Type.String({ pattern: '^FW_' }),
       message: Type.String(),
       retry: Type.Optional(Type.Integer({ minimum: 0, description: 'ms until it may be tried again' })),
+      head: Type.Optional(
+        Type.String({ description: 'where the head of the channel is, where that is why' }),
+      ),
     }),
   },
   { description: 'the reference of errors has every code' },

@@ -3,6 +3,7 @@
 import type { FastifyPluginAsync } from 'fastify'
 import type { BodyTimes } from '../http/body.ts'
 import { bulk } from './bulk/index.ts'
+import { end } from './end.ts'
 import { publish } from './one.ts'
 
 export interface WriterOptions {
@@ -20,5 +21,6 @@ export const writer: FastifyPluginAsync<WriterOptions> = async (app, { times = T
     app.addContentTypeParser(type, (_request, payload, done) => done(null, payload))
   }
   await app.register(publish, { times })
+  await app.register(end, { times })
   await app.register(bulk, { times })
 }

@@ -5,10 +5,11 @@ import { FanwireError } from '../errors.ts'
 import { partyOf } from '../http/address.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
 import { Type } from '../http/schema.ts'
-import { CHANNEL, operation, RECEIPT, text, word } from '../http/operation.ts'
+import { CHANNEL, operation, PASSED, RECEIPT, text, word } from '../http/operation.ts'
 import { checkedQuery, valuesUnder } from '../http/query.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
 import { checkedTags } from '../broker/event/tags.ts'
+import { ifHeadOf } from '../broker/event/if-head.ts'
 import { binaryData, type Draft, jsonData, textData } from '../broker/event/event.ts'
 import { printReceipt } from '../broker/event/receipt.ts'
 import { type BodyTimes, wholeBody } from '../http/body.ts'
@@ -17,7 +18,7 @@ import { mediaType, requireMedia } from '../http/content-type.ts'
 type Data = Pick<Draft, 'data' | 'encoding'>
 
 /** How each content type becomes data. */
-const READERS: ReadonlyMap<string, (body: Buffer) => Data> = new Map([
+export const READERS: ReadonlyMap<string, (body: Buffer) => Data> = new Map([
   ['application/json', body => ({ data: jsonData(body) ?? refuseJson(body) })],
   ['text/plain', body => ({ data: textData(body) ?? refuseText() })],
   ['application/octet-stream', (body): Data => ({ data: binaryData(body), encoding: 'base64' })],
@@ -27,6 +28,7 @@ const QUERY = Type.Object({
   type: text('the type of the event'),
   'tag.<name>': text('a tag, such as tag.lang=ko: up to 16 of them'),
   priority: word(['high', 'low'], 'low: readers may wait until more events have gathered'),
+  transient: word(['0', '1'], '1: delivered to who is connected, kept nowhere'),
 })
 
 const schema = operation({
@@ -39,11 +41,14 @@ const schema = operation({
     'text/plain': Type.String(),
     'application/octet-stream': Type.String({ format: 'binary' }),
   },
-  answers: { 201: { description: 'the log holds the event', schema: RECEIPT } },
+  answers: {
+    201: { description: 'the log holds the event', schema: RECEIPT },
+    202: { description: 'the event is transient: it is not kept', schema: PASSED },
+  },
 })
 
-const JSON_TYPE = 'application/json; charset=utf-8'
-const SEND = 'application/json (any JSON value), text/plain (UTF-8) or application/octet-stream'
+export const JSON_TYPE = 'application/json; charset=utf-8'
+export const SEND = 'application/json (any JSON value), text/plain (UTF-8) or application/octet-stream'
 
 export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
   const context = app.fanwire
@@ -70,8 +75,10 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
       if (read === undefined) throw new FanwireError('FW_MEDIA_TYPE', `send ${SEND}`)
       const draft = { ...read(body), ...fields }
       const { position, time, replayed } = await context.publisher.publish(channel, draft, partyOf(request))
+      if (position === undefined) reply.code(202)
+      else reply.code(201)
       if (replayed) reply.header('idempotency-replayed', 'true')
-      return reply.code(201).header('content-type', JSON_TYPE).send(printReceipt(channel, { position, time }))
+      return reply.header('content-type', JSON_TYPE).send(printReceipt(channel, { position, time }))
     },
   )
 }
@@ -79,13 +86,16 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
 /** What the request says of the event besides its data. */
 function checkedFields(request: FastifyRequest): Omit<Draft, 'data' | 'encoding'> {
   const query = checkedQuery(request, QUERY)
-  const { type, priority } = query
+  const { type, priority, transient } = query
   const tags = checkedTags(valuesUnder(query, 'tag.'))
-  const key = request.headers['idempotency-key']
+  const { 'idempotency-key': key, 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
+  const ifHead = ifHeadOf(ifMatch, ifNoneMatch)
   return {
     ...(type === undefined ? {} : { type: checkedType(type) }),
     ...(tags === undefined ? {} : { tags }),
-    ...(key === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(key) }),
+    ...(key === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(key as string) }),
+    ...(ifHead === undefined ? {} : { ifHead }),
+    ...(transient === '1' ? { transient: true } : {}),
     ...(priority === 'low' ? { priority } : {}),
   }
 }

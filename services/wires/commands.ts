@@ -262,7 +262,8 @@ export class Commands {
     const entry = parseEntry(raw, context.config, PUBLISH_MEMBERS)
     const channel = entry.channels[0] as string
     const { position, time, replayed } = await context.publisher.publish(channel, entry.draft, this.#party)
-    tell({ channel, id: printPosition(position), time, ...(replayed ? { replayed } : {}) })
+    const id = position === undefined ? {} : { id: printPosition(position) }
+    tell({ channel, ...id, time, ...(replayed ? { replayed } : {}) })
   }
 
   /** Writes frames of the wire's own. */

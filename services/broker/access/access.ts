@@ -103,7 +103,6 @@ function refuse(setting: string, path: string): (error: unknown) => never {
 
 /** What rules may say already and nodes do not do yet. */
 const IGNORED: readonly { readonly member: string; asked(rule: Rule): boolean }[] = [
-  { member: 'transient: true', asked: ({ transient }) => transient },
   { member: 'subscribe: hook', asked: ({ subscribe }) => subscribe.includes('hook') },
 ]
 

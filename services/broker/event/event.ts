@@ -18,6 +18,8 @@ export interface Draft {
   readonly priority?: 'low'
   /** ASCII without spaces, per channel: a repeat within the window appends nothing. */
   readonly idempotencyKey?: string
+  /** Delivered to who is there, and not kept: no key and no head go with it. */
+  readonly transient?: true
   /** Only of an append's first draft: nothing of the append happens unless the channel's head is this. */
   readonly ifHead?: IfHead
   /** Only of an append's last draft: the end of the channel, of which the log keeps a record. It has no data. */

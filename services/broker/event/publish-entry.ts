@@ -3,6 +3,7 @@
 import { isUtf8 } from 'node:buffer'
 import { FanwireError, quote } from '../../errors.ts'
 import { type Draft, unbroken } from './event.ts'
+import { checkedIfHead } from './if-head.ts'
 import { members } from './json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from './names.ts'
 import { tagsOf } from './tags.ts'
@@ -32,6 +33,8 @@ export const ENTRY_MEMBERS: ReadonlySet<string> = new Set([
   'tags',
   'idempotencyKey',
   'priority',
+  'ifHead',
+  'transient',
 ])
 
 /**
@@ -60,7 +63,11 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
   }
   const data = dataOf(raw, takes)
   // Safe to read by name: every member is one of `takes`, so none is __proto__, and there are no duplicates.
-  const { channel, channels, type, tags, idempotencyKey, priority } = value as Record<string, unknown>
+  const { channel, channels, type, tags, idempotencyKey, priority, ifHead, transient } = value as Record<
+    string,
+    unknown
+  >
+  if (ifHead !== undefined && channels !== undefined) throw badEvent('ifHead goes with one channel')
   if (data.length > limits.maxBody) {
     throw new FanwireError(
       'FW_TOO_LARGE',
@@ -76,6 +83,8 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
       ...(tags === undefined ? {} : { tags: tagsOf(tags) }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(idempotencyKey) }),
       ...(checkedPriority(priority) === 'low' ? { priority: 'low' } : {}),
+      ...(ifHead === undefined ? {} : { ifHead: checkedIfHead(ifHead) }),
+      ...(isTrue('transient', transient) ? { transient: true } : {}),
     },
   }
 }
@@ -109,6 +118,11 @@ function channelsOf(channel: unknown, channels: unknown, most: number): string[]
   const names = channels.map(checkedChannel)
   if (new Set(names).size < names.length) throw badEvent('channels has the same channel twice')
   return names
+}
+
+function isTrue(name: string, value: unknown): boolean {
+  if (value === undefined || typeof value === 'boolean') return value === true
+  throw badEvent(`${name} is true or false`)
 }
 
 function checkedPriority(priority: unknown): 'high' | 'low' {

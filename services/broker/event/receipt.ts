@@ -3,7 +3,8 @@
 import { type Position, printPosition } from './position.ts'
 
 interface Printed {
-  readonly position: Position
+  /** Undefined: it is not kept. */
+  readonly position?: Position | undefined
   readonly time: number
   /** Left out where a header says it. */
   readonly replayed?: boolean
@@ -12,5 +13,6 @@ interface Printed {
 /** Names need no escapes: their characters are all plain in JSON. */
 export function printReceipt(channel: string, { position, time, replayed = false }: Printed): string {
   const repeated = replayed ? ',"replayed":true' : ''
-  return `{"channel":"${channel}","id":"${printPosition(position)}","time":${time}${repeated}}`
+  const id = position === undefined ? '' : `"id":"${printPosition(position)}",`
+  return `{"channel":"${channel}",${id}"time":${time}${repeated}}`
 }

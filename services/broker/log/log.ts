@@ -210,7 +210,7 @@ export interface ChannelLog {
 }
 
 /** Nothing was appended: what was asked for does not go with where the channel is. */
-abstract class NotAppended extends Error {
+export abstract class NotAppended extends Error {
   readonly head: Position
 
   constructor(message: string, head: Position) {

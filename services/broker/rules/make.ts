@@ -23,6 +23,7 @@ export function ruleOf(match: string, members: Read<RuleMembers>, line: number):
         ? undefined
         : { publish: rate.publish, burst: rate.burst ?? Math.max(1, Math.ceil(rate.publish)) },
     transient: members.transient ?? false,
+    erasable: members.erasable ?? false,
     slow: members.slow,
   }
 }

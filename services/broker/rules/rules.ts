@@ -26,6 +26,8 @@ export interface Rule {
   /** Per user: events per second on average, and how many at once. */
   readonly rate: { readonly publish: number; readonly burst: number } | undefined
   readonly transient: boolean
+  /** Caches keep its events for moments only, since they may be erased. */
+  readonly erasable: boolean
   readonly slow: (typeof SLOW)[number] | undefined
 }
 

@@ -50,6 +50,7 @@ const MEMBERS = {
     { required: ['publish'], about: "How fast a user's events are accepted." },
   ),
   transient: flag('Delivered to those who are there, not kept, without a position.'),
+  erasable: flag('Caches are told to keep an event for moments only, since it may be erased.'),
   slow: choice(SLOW, 'What a reader that falls behind gets: all of it later, the newest only, or a close.'),
 }
 
@@ -61,6 +62,7 @@ export interface RuleMembers {
   maxBody: number
   rate: Read<{ publish: number; burst: number }>
   transient: boolean
+  erasable: boolean
   slow: (typeof SLOW)[number]
 }
 

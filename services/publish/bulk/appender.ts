@@ -3,9 +3,10 @@
 import { FanwireError } from '../../errors.ts'
 import { clientErrorOf } from '../../broker/log/client-error.ts'
 import type { Draft } from '../../broker/event/event.ts'
-import type { Receipt } from '../../broker/log/log.ts'
+import { ChannelEnded, NotAppended } from '../../broker/log/log.ts'
+import type { Published } from '../../broker/publisher.ts'
 
-export type Outcome = Receipt | FanwireError
+export type Outcome = Published | FanwireError
 
 /** Events of one request that are with the log at a time. */
 const IN_FLIGHT = 256
@@ -19,7 +20,7 @@ const FAILED_IN_A_ROW = 256
 /** ... and so after so many channels that failed, since each has to be remembered. */
 const FAILED_CHANNELS = 10_000
 
-type Append = (channel: string, drafts: readonly Draft[]) => Promise<readonly Receipt[]>
+type Append = (channel: string, drafts: readonly Draft[]) => Promise<readonly Published[]>
 
 interface Publish {
   readonly draft: Draft
@@ -123,27 +124,44 @@ export class Appender {
     lane.busy = true
     this.#move(batch.length, bytes)
     const drafts = batch.map(publish => publish.draft)
-    let outcome: readonly Receipt[] | FanwireError
+    let outcome: readonly Published[] | FanwireError
+    let outcomes: readonly Outcome[] | undefined
     try {
       outcome = await this.#append(lane.channel, drafts)
       if (outcome.length !== batch.length) throw new Error(`${outcome.length} receipts of ${batch.length}`)
       this.#failedInARow = 0
     } catch (error) {
       outcome = this.#errorOf(error)
-      this.#failedInARow++
-      this.#failed.add(lane.channel)
+      // What does not go with where the channel is has nothing to do with what comes later.
+      if (!(error instanceof NotAppended)) {
+        this.#failedInARow++
+        this.#failed.add(lane.channel)
+      }
+      if (error instanceof ChannelEnded && batch.length > 1)
+        outcomes = await this.#oneByOne(lane.channel, drafts)
     }
     lane.busy = false
     this.#inFlight -= batch.length
     this.#inFlightBytes -= bytes
     for (const [at, { done }] of batch.entries()) {
-      if (outcome instanceof FanwireError) done(outcome)
-      else done(outcome[at] as Receipt)
+      if (outcomes !== undefined) done(outcomes[at] as Outcome)
+      else if (outcome instanceof FanwireError) done(outcome)
+      else done(outcome[at] as Published)
     }
     if (lane.waiting.length === 0) this.#lanes.delete(lane.channel)
     else this.#ready.push(lane)
     this.#send()
     this.#tell()
+  }
+
+  /** In a channel that has ended: what is a repeat is told its first result. */
+  async #oneByOne(channel: string, drafts: readonly Draft[]): Promise<Outcome[]> {
+    const outcomes: Outcome[] = []
+    for (const draft of drafts) {
+      const outcome = await this.#append(channel, [draft]).catch(error => this.#errorOf(error))
+      outcomes.push(outcome instanceof FanwireError ? outcome : (outcome[0] as Published))
+    }
+    return outcomes
   }
 
   /** From waiting to in flight. */
@@ -187,7 +205,12 @@ function takeBatch(lane: Lane, room: number): { batch: Publish[]; bytes: number 
   const most = Math.min(room, BATCH, lane.waiting.length)
   let count = 0
   let bytes = 0
+  const first = lane.waiting[0]?.draft
   while (count < most && (count === 0 || bytes < BATCH_BYTES)) {
+    const draft = lane.waiting[count]?.draft
+    // An event with a condition is an append of its own, and what is kept goes apart from what is not.
+    const alone = first?.ifHead !== undefined || draft?.ifHead !== undefined
+    if (count > 0 && (alone || draft?.transient !== first?.transient)) break
     bytes += lane.waiting[count]?.draft.data.length ?? 0
     count++
   }

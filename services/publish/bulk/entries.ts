@@ -3,12 +3,11 @@
 
 import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../../errors.ts'
-import type { Publishing } from '../../broker/publisher.ts'
+import type { Published, Publishing } from '../../broker/publisher.ts'
 import type { Context } from '../../http/context.ts'
 import { TURN } from '../../http/turns.ts'
 import type { Draft } from '../../broker/event/event.ts'
 import { parseEntry } from '../../broker/event/publish-entry.ts'
-import type { Receipt } from '../../broker/log/log.ts'
 import { printReceipt } from '../../broker/event/receipt.ts'
 import { Appender, type Outcome } from './appender.ts'
 
@@ -101,10 +100,10 @@ export class Entries {
   }
 
   /** Why the publisher may not publish that; a channel that it may not has nothing to do with the others. */
-  #refusalOf(channel: string, { data }: Draft): FanwireError | undefined {
+  #refusalOf(channel: string, draft: Draft): FanwireError | undefined {
     try {
       if (this.#limited.has(channel)) throw new FanwireError('FW_NOT_TRIED', NOT_TRIED)
-      this.#context.publisher.admit(this.#by, channel, data.length)
+      this.#context.publisher.admit(this.#by, channel, draft)
       return undefined
     } catch (error) {
       if (!(error instanceof FanwireError)) throw error
@@ -157,7 +156,7 @@ export class Entries {
 function printResult({ index, channels, several, outcomes }: Slot): string {
   const results = outcomes.map((outcome, at) => {
     if (outcome instanceof FanwireError) return printError(index, outcome, several ? channels[at] : undefined)
-    return printReceipt(channels[at] as string, outcome as Receipt)
+    return printReceipt(channels[at] as string, outcome as Published)
   })
   return several ? `{"results":[${results.join(',')}]}` : (results[0] as string)
 }

@@ -21,7 +21,8 @@ const schema = operation({
 })
 
 export async function push(app: FastifyInstance): Promise<void> {
-  const rules = { begin: 'latest', maxChannels: app.fanwire.config.maxChannels, query: QUERY } as const
+  const { access, config } = app.fanwire
+  const rules = { begin: 'latest', maxChannels: config.maxChannels, query: QUERY } as const
   const streaming: Streaming = {
     framing: lineFraming,
     contentType: 'application/x-ndjson',
@@ -34,6 +35,7 @@ export async function push(app: FastifyInstance): Promise<void> {
         { ...(reply.getHeaders() as OutgoingHttpHeaders) },
         origin === undefined ? {} : { origin },
         isShared(request),
+        channel => access.ruleOf(channel).erasable,
       )
       return { framing: recordFraming, sink }
     },

@@ -99,21 +99,24 @@ export class PushSink extends Writable {
   readonly #headers: OutgoingHttpHeaders
   readonly #request: OutgoingHttpHeaders
   readonly #shared: boolean
+  readonly #erasable: (channel: string) => boolean
   readonly #open = new Set<ServerHttp2Stream>()
   #go: (() => void) | undefined
 
-  /** `shared`: caches may give what is pushed to others. */
+  /** `shared`: caches may give what is pushed to others; `erasable`: but of that channel not for long. */
   constructor(
     stream: ServerHttp2Stream,
     headers: OutgoingHttpHeaders,
     request: OutgoingHttpHeaders,
     shared: boolean,
+    erasable: (channel: string) => boolean,
   ) {
     super({ decodeStrings: false })
     this.#stream = stream
     this.#headers = headers
     this.#request = request
     this.#shared = shared
+    this.#erasable = erasable
     // Mostly told by the stream's own events. Not within Node's own call: a danger to its memory (Node 20).
     this.on('error', () => setImmediate(() => stream.destroy()))
     stream.once('close', () => this.destroy())
@@ -195,7 +198,7 @@ export class PushSink extends Writable {
           pushed.respond({
             ':status': 200,
             ...this.#headers,
-            ...caching(id, this.#shared),
+            ...caching(id, this.#shared, this.#erasable(channel)),
             'content-type': EVENT_TYPE,
             'content-length': body.length,
           })

@@ -225,7 +225,7 @@ t.test('S1: a push that can not be answered ends its stream, and nothing else', 
   const server = createServer()
   server.on('stream', stream => {
     stream.respond({ ':status': 200 })
-    const sink = new PushSink(stream, { connection: 'not for HTTP/2' }, {}, true)
+    const sink = new PushSink(stream, { connection: 'not for HTTP/2' }, {}, true, () => false)
     sink.write('{"channel":"a","id":"a-1","time":1}\n')
   })
   server.listen(0, '127.0.0.1')

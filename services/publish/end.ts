@@ -1,0 +1,92 @@
+// POST /v1/channels/{channel}/end: the channel ends, behind a last event if there is a body.
+
+import type { FastifyPluginAsync, FastifyRequest, onRequestHookHandler } from 'fastify'
+import { FanwireError } from '../errors.ts'
+import { partyOf } from '../http/address.ts'
+import { requirePublishOrigin } from '../http/auth.ts'
+import { type BodyTimes, wholeBody } from '../http/body.ts'
+import { mediaType, requireMedia } from '../http/content-type.ts'
+import { CHANNEL, operation, RECEIPT, text } from '../http/operation.ts'
+import { checkedQuery } from '../http/query.ts'
+import { Type } from '../http/schema.ts'
+import type { Draft } from '../broker/event/event.ts'
+import { ifHeadOf } from '../broker/event/if-head.ts'
+import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
+import { printReceipt } from '../broker/event/receipt.ts'
+import { JSON_TYPE, READERS, SEND } from './one.ts'
+
+const QUERY = Type.Object({ type: text('the type of the last event') })
+
+const schema = operation({
+  summary: 'End a channel: nothing more can be published to it',
+  tag: 'publish',
+  query: QUERY,
+  path: CHANNEL,
+  body: {
+    'application/json': Type.Unknown(),
+    'text/plain': Type.String(),
+    'application/octet-stream': Type.String({ format: 'binary' }),
+  },
+  answers: { 201: { description: 'the log holds the end, whose position this is', schema: RECEIPT } },
+})
+
+const NOTHING = Buffer.alloc(0)
+
+export const end: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
+  const { config, publisher } = app.fanwire
+  const tooLarge = `an event may have ${config.maxBody} bytes`
+  const requireRight: onRequestHookHandler = (request, _reply, next) => {
+    requirePublishOrigin(request)
+    publisher.require(request.identity, checkedChannel((request.params as { channel: string }).channel))
+    next()
+  }
+  const taken = requireMedia(new Set(READERS.keys()), SEND)
+  const requireTaken: onRequestHookHandler = function (request, reply, next) {
+    if (mediaType(request) === undefined) next()
+    else taken.call(this, request, reply, next)
+  }
+
+  app.post<{ Params: { channel: string } }>(
+    '/v1/channels/:channel/end',
+    { schema, onRequest: [requireRight, requireTaken] },
+    async (request, reply) => {
+      const channel = checkedChannel(request.params.channel)
+      const isEmpty = request.body === undefined || request.body === null
+      const body = isEmpty ? NOTHING : await wholeBody(request, config.maxBody, tooLarge, times)
+      const { last, end } = drafts(request, body)
+      const [ended] = await publisher.end(channel, end, last, partyOf(request))
+      if (ended === undefined) throw new FanwireError('FW_LOG_UNAVAILABLE', 'the log gave no receipt')
+      const { position, time, replayed } = ended
+      if (replayed) reply.header('idempotency-replayed', 'true')
+      return reply.code(201).header('content-type', JSON_TYPE).send(printReceipt(channel, { position, time }))
+    },
+  )
+}
+
+/** The end, and the last event before it. A key stands for both, and a head is that before both. */
+function drafts(request: FastifyRequest, body: Buffer): { end: Draft; last: Draft | undefined } {
+  const { type } = checkedQuery(request, QUERY)
+  const { 'idempotency-key': key, 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
+  const ifHead = ifHeadOf(ifMatch, ifNoneMatch)
+  const idempotencyKey = key === undefined ? undefined : checkedIdempotencyKey(key)
+  const end: Draft = {
+    data: NOTHING,
+    end: true,
+    // No key that is sent holds the mark, so this one is the end's alone.
+    ...(idempotencyKey === undefined ? {} : { idempotencyKey: `\x7f${idempotencyKey}` }),
+  }
+  const condition = ifHead === undefined ? {} : { ifHead }
+  const read = READERS.get(mediaType(request) ?? '')
+  if (read === undefined) {
+    if (body.length > 0) throw new FanwireError('FW_MEDIA_TYPE', `no content type; send ${SEND}`)
+    if (type !== undefined) throw new FanwireError('FW_BAD_PARAMETER', 'type goes with a last event')
+    return { end: { ...end, ...condition }, last: undefined }
+  }
+  const last: Draft = {
+    ...read(body),
+    ...condition,
+    ...(type === undefined ? {} : { type: checkedType(type) }),
+    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+  }
+  return { end, last }
+}
