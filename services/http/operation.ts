@@ -52,6 +52,11 @@ export const GAP = Type.Object(
   { description: 'events after `from`, up to and including `to`, may be lost' },
 )
 
+export const END = Type.Object(
+  { channel: Type.String(), id: Type.String() },
+  { description: 'the channel has ended: nothing comes after this position' },
+)
+
 export const RECEIPT = Type.Object(
   { channel: Type.String(), id: Type.String(), time: Type.Integer() },
   { description: 'the log holds the event' },

@@ -2,9 +2,9 @@
 
 import type { FastifyReply } from 'fastify'
 import type { Answer } from '../broker/fanout/collect.ts'
-import { printCursor } from '../broker/event/position.ts'
+import { printCursor, printPosition } from '../broker/event/position.ts'
 import { Type } from '../http/schema.ts'
-import { EVENT, GAP } from '../http/operation.ts'
+import { END, EVENT, GAP } from '../http/operation.ts'
 import { encodeGap } from './objects.ts'
 
 /** The body of an answer. */
@@ -13,6 +13,7 @@ export const ANSWER = Type.Object({
   cursor: Type.String(),
   more: Type.Optional(Type.Boolean()),
   gaps: Type.Optional(Type.Array(GAP)),
+  end: Type.Optional(Type.Array(END)),
 })
 
 const OPEN = Buffer.from('{"events":[')
@@ -27,17 +28,19 @@ export function sendAnswer(reply: FastifyReply, wire: string, answer: Answer): F
 }
 
 /** The body of an answer: the same on poll and long-poll. */
-export function encodeAnswer({ events, gaps, cursors, more }: Answer): Buffer {
+export function encodeAnswer({ events, gaps, cursors, more, ends }: Answer): Buffer {
   const pieces: Uint8Array[] = [OPEN]
   events.forEach((event, i) => {
     if (i > 0) pieces.push(COMMA)
     pieces.push(event.json)
   })
   const encodedGaps = gaps.map(({ channel, gap }) => encodeGap(channel, gap))
+  const encodedEnds = ends.map(({ channel, at }) => `{"channel":"${channel}","id":"${printPosition(at)}"}`)
   const tail =
     `],"cursor":"${printCursor(cursors)}"` +
     (more ? ',"more":true' : '') +
-    (encodedGaps.length > 0 ? `,"gaps":[${encodedGaps.join(',')}]}` : '}')
+    (encodedGaps.length > 0 ? `,"gaps":[${encodedGaps.join(',')}]` : '') +
+    (encodedEnds.length > 0 ? `,"end":[${encodedEnds.join(',')}]}` : '}')
   pieces.push(Buffer.from(tail))
   return Buffer.concat(pieces)
 }

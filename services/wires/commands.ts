@@ -222,6 +222,7 @@ export class Commands {
       requireReadable(this.#opener, wanted)
       const [given] = givenFor(this.#opener, wanted)
       opened.requireRoomFor(given?.selection)
+      connection.endsWithChannels = false
       tell({ channel: name, cursor: printPosition(at) })
       connection.join(opened, at, given?.selection, given?.grant)
       joined = true

@@ -99,6 +99,7 @@ export async function stream(
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
     const connection = new Connection(hub.connections, begun.framing, begun.outlet)
+    connection.endsWithChannels = true
     held = true
     presence.attend(connection, identity)
     whenClosed(begun.closes, connection, clients.add(connection, identity), clients, lease)

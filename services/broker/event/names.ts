@@ -9,7 +9,7 @@ const STEP = /(?:^|\/)\.\.?(?:\/|$)/
 const CHANNEL = new RegExp(`^(?!fanwire:)[${CHANNEL_CHARACTERS}]{1,200}$`)
 const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
 const TAG = /^[A-Za-z0-9_.:~@-]{1,64}$/
-const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close'])
+const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close', 'end'])
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
 
 /** Channels of the node itself that clients may read: joins and leaves of a channel, and the log of lives. */
@@ -41,7 +41,7 @@ export const TAG_NAME_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -'
 const CHANNEL_RULE =
   "1 to 200 of A-Z a-z 0-9 _ . : ~ @ - / # $ = , ; ! + & ( ) ' ?, percent-encoded once in a URL, not beginning with " +
   'fanwire:, and without a segment . or .. between slashes'
-const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close or fanwire:…'
+const TYPE_RULE = '1 to 64 of A-Z a-z 0-9 _ . : ~ @ -, not gap, error, open, close, end or fanwire:…'
 
 /** `name`, if it is a channel name. Raises FW_BAD_CHANNEL. */
 export function checkedChannel(name: unknown): string {

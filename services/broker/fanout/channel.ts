@@ -9,6 +9,7 @@ import type { Flushable, FlushLoop } from './flush-loop.ts'
 import { LogReads } from './log-reads.ts'
 import { LowPriority, type LowPriorityLimits } from './low-priority.ts'
 import type { MemoryBudget, Shrinkable } from './memory-budget.ts'
+import { Passing } from './passing.ts'
 import { Recent } from './recent.ts'
 import type { Selection } from './selection.ts'
 import { chooseAll, Stretches } from './stretches.ts'
@@ -20,6 +21,8 @@ export interface Member {
   slot: number
   /** The channel has news. Called within a flush: synchronous, does not raise. */
   wake(): void
+  /** The channel has transient events, behind what it has had so far. As `wake`. */
+  pass?(passing: Passing): void
   /** The channel's first event came: positions before it are in another epoch now. */
   begun?(): void
 }
@@ -165,7 +168,11 @@ export class Channel implements Follower, Flushable, Shrinkable {
     this.#remember(() => this.recent.reset({ epoch, offset: head }))
   }
 
-  transient(_events: readonly LogEvent[]): void {}
+  /** At once, so that what comes after them stays behind them. */
+  transient(events: readonly LogEvent[]): void {
+    const passing = new Passing(events)
+    for (let at = this.members.length - 1; at >= 0; at--) this.members[at]?.pass?.(passing)
+  }
 
   /** This node acknowledged an event: the next request here sees it. */
   acknowledged(position: Position): void {

@@ -18,6 +18,8 @@ export interface Answer {
   readonly cursors: readonly Position[]
   /** There is more: ask again at once. */
   readonly more: boolean
+  /** Channels that have ended, and whose end is reached. `fresh`: by this answer. */
+  readonly ends: readonly { readonly channel: string; readonly at: Position; readonly fresh: boolean }[]
 }
 
 /** An answer is cut before it holds more data than this, bytes. */
@@ -65,6 +67,10 @@ export async function collect(
     starts: pages.map(page => page.start),
     cursors: parts.map(part => part.cursor),
     more: parts.some(part => part.more),
+    ends: parts.flatMap(({ ended, cursor }, i) => {
+      const fresh = pages[i]?.start.offset !== cursor.offset
+      return ended ? [{ channel: channels[i]?.name ?? '', at: cursor, fresh }] : []
+    }),
   }
 }
 
@@ -94,6 +100,8 @@ class Part {
   readonly events: LogEvent[] = []
   cursor: Position
   more = false
+  /** Nothing comes after `cursor`. */
+  ended = false
   /** The next page can be read from `cursor`. */
   hasNext = false
 
@@ -108,14 +116,16 @@ class Part {
     for (const event of page.events) {
       const { length } = event.json
       if (budget.events === 0 || (length > budget.bytes && budget.bytes < ANSWER_BYTES)) break
-      this.events.push(event)
       this.cursor = { epoch: event.epoch, offset: event.offset }
+      taken++
+      if (event.kind === 'end') continue
+      this.events.push(event)
       budget.events--
       budget.bytes -= length
-      taken++
     }
     if (taken === page.events.length) this.cursor = page.cursor
     this.more = page.more || taken < page.events.length
     this.hasNext = this.more && page.events.length > 0
+    this.ended = !this.more && (page.ended === true || page.events.at(-1)?.kind === 'end')
   }
 }

@@ -3,12 +3,13 @@
 
 import type { Writable } from 'node:stream'
 import { jitter } from '../../backoff.ts'
-import type { LogEvent } from '../event/event.ts'
+import { endAt, type LogEvent } from '../event/event.ts'
 import { type Gap, type Position, printPosition } from '../event/position.ts'
 import type { Channel } from './channel.ts'
 import type { CatchesUp, FlushLoop } from './flush-loop.ts'
 import type { CloseReason, Framing } from './framing.ts'
 import type { SharedPage } from './log-reads.ts'
+import type { Passing } from './passing.ts'
 import { createReader, type Reader, type ReaderOwner, type ReadGrant } from './reader.ts'
 import type { Selection } from './selection.ts'
 import { type Stretch, stretchOf } from './stretches.ts'
@@ -84,6 +85,8 @@ export class Connection implements ReaderOwner, CatchesUp {
   #behindSince = 0
   /** When the last message was queued, ms since 1970. */
   #endedAt = 0
+  /** It ends once all its channels have. */
+  endsWithChannels = false
   #corked = false
   /** It has had a reader of a selection. */
   #selects = false
@@ -168,6 +171,8 @@ export class Connection implements ReaderOwner, CatchesUp {
   skip(reader: Reader, gap: Gap, to = gap.to): void {
     reader.moveTo(to)
     reader.told = to.offset
+    // Behind the gap the channel has another history.
+    reader.ended = false
     this.#counters.gaps++
     this.write(this.framing.gap(reader.channel.name, gap, this.cursor()))
   }
@@ -184,7 +189,10 @@ export class Connection implements ReaderOwner, CatchesUp {
     const { recent } = reader.channel
     if (reader.epoch === recent.epoch) {
       const { head } = recent
-      if (reader.offset === head || (reader.offset > head && reader.confirmed)) return
+      if (reader.offset === head || (reader.offset > head && reader.confirmed)) {
+        if (reader.channel.ended && !reader.ended) this.#atEnd(reader, false)
+        return
+      }
       if (reader.offset >= recent.floor && reader.offset < head) {
         this.#advance(reader, head)
         return
@@ -253,6 +261,30 @@ export class Connection implements ReaderOwner, CatchesUp {
     if (stretch.count > 0) this.write(stretch.bytes)
     if (reader.view !== undefined) this.#passed(reader, stretch.last)
     if (stretch.to < head && this.#blockedSince === 0) this.#catchUpSoon()
+    else if (stretch.to === head && reader.channel.ended) this.#atEnd(reader, true)
+  }
+
+  /** A reader is at the end of its channel. `told`: the client has had the record that says so. */
+  #atEnd(reader: Reader, told: boolean): void {
+    reader.ended = true
+    if (!told) {
+      const end = [endAt(reader.channel.name, reader)]
+      this.write(
+        this.framing.stretch(end, 0, 1, this.#namesAllChannels ? this.#cursorAfter(reader) : undefined),
+      )
+    }
+    if (!this.endsWithChannels || !this.readers.every(({ ended }) => ended)) return
+    this.end({ code: 1000, reason: 'end', retry: jitter(60_000) })
+  }
+
+  pass(reader: Reader, passing: Passing): void {
+    // What came before them goes first; who has no room, or is behind, misses them.
+    reader.wake()
+    if (this.#blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open || !reader.atHead) return
+    const { bytes, count } = passing.for(this.framing, reader.view?.selection)
+    if (count === 0) return
+    this.#counters.deliveries += count
+    this.write(bytes)
   }
 
   #catchUpSoon(): void {
@@ -340,7 +372,9 @@ export class Connection implements ReaderOwner, CatchesUp {
       reader.moveTo(cursor)
       this.#passed(reader, events.at(-1)?.offset ?? 0)
     }
-    if (more || gap !== undefined || moved) this.#catchUpSoon()
+    const toldEnd = events.at(-1)?.kind === 'end'
+    if (toldEnd || (read.page.ended && !more)) this.#atEnd(reader, toldEnd)
+    else if (more || gap !== undefined || moved) this.#catchUpSoon()
   }
 
   // Heartbeats and the end ------------------------------------------------------------------------------------

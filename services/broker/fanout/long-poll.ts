@@ -55,7 +55,9 @@ export class LongPoll implements HeldRequest {
       const holdBack = answer.events.length < limit ? holdBackMs(answer.events, now, low) : 0
       if (found) heldBackUntil = Math.min(heldBackUntil, now + holdBack)
       const end = found ? Math.min(until, Math.max(earliest, heldBackUntil)) : until
-      if (this.#released || answer.gaps.length > 0 || (answer.more && found) || end <= now) return answer
+      const ended = answer.ends.some(({ fresh }) => fresh) || answer.ends.length === this.#channels.length
+      if (ended || this.#released || answer.gaps.length > 0 || (answer.more && found) || end <= now)
+        return answer
       if (found && now < earliest) {
         await this.#pause(Math.min(until, earliest) - now)
         continue

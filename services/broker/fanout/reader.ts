@@ -4,6 +4,8 @@
 import type { Position } from '../event/position.ts'
 import type { Channel, Member } from './channel.ts'
 import { type Selection, selectionOf } from './selection.ts'
+import type { Passing } from './passing.ts'
+import type { Selection } from './selection.ts'
 import type { Stretches } from './stretches.ts'
 import type { Pace, Paced, View } from './view.ts'
 
@@ -19,6 +21,8 @@ export interface ReadGrant {
 export interface ReaderOwner {
   /** The channel of `reader` has news. Called within a flush: synchronous, does not raise. */
   wake(reader: Reader): void
+  /** The channel of `reader` has transient events. Synchronous, does not raise. */
+  pass(reader: Reader, passing: Passing): void
 }
 
 export class Reader implements Position, Member {
@@ -38,6 +42,8 @@ export class Reader implements Position, Member {
   told: number
   /** Where somebody may take it away again. */
   grant: ReadGrant | undefined
+  /** The client was told that the channel has ended. */
+  ended = false
   readonly #owner: ReaderOwner
   /** What it has again when it has caught up; `false`: it has it. */
   #usual: View | undefined | false = false
@@ -65,6 +71,10 @@ export class Reader implements Position, Member {
 
   wake(): void {
     this.#owner.wake(this)
+  }
+
+  pass(passing: Passing): void {
+    this.#owner.pass(this, passing)
   }
 
   begun(): void {
@@ -123,7 +133,7 @@ class PacedReader extends Reader implements Paced {
     if (this.#due) {
       super.wake()
       this.#due = !this.atHead
-    } else if (!this.atHead) this.#pace.news()
+    } else if (!this.atHead || (this.channel.ended && !this.ended)) this.#pace.news()
   }
 
   override leave(): void {

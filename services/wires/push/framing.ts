@@ -32,15 +32,16 @@ export const recordFraming: Framing = {
     let size = 0
     for (let i = from; i < to; i++) {
       const event = events[i] as LogEvent
-      const id = printPosition(event)
+      const id = isResource(event) ? printPosition(event) : ''
       ids.push(id)
-      size += HEADER_LENGTH + event.channel.length + id.length + event.json.length + 1
+      size += HEADER_LENGTH + channelOf(event).length + id.length + event.json.length + 1
     }
     const bytes = Buffer.allocUnsafe(size)
     let at = 0
     for (let i = from; i < to; i++) {
-      const { channel, json } = events[i] as LogEvent
-      at = writeHead(bytes, at, channel, ids[i - from] as string, json.length + 1)
+      const event = events[i] as LogEvent
+      const { json } = event
+      at = writeHead(bytes, at, channelOf(event), ids[i - from] as string, json.length + 1)
       bytes.set(json, at)
       at += json.length
       bytes[at++] = NEWLINE
@@ -51,6 +52,16 @@ export const recordFraming: Framing = {
   passed: (channel, at, cursor) => lineRecord(lines.passed(channel, at, cursor)),
   heartbeat: lineRecord(lines.heartbeat),
   closing: reason => lineRecord(lines.closing(reason)),
+}
+
+/** Whether an event can be fetched, and so pushed: an end is a line, and so is what is not kept. */
+function isResource({ kind }: LogEvent): boolean {
+  return kind !== 'end' && kind !== 'transient'
+}
+
+/** Empty where there is only a line. */
+function channelOf(event: LogEvent): string {
+  return isResource(event) ? event.channel : ''
 }
 
 /** The record that begins at `at`. */

@@ -114,6 +114,7 @@ function row(
   several: boolean,
 ): string {
   const id = printPosition(event)
+  if (event.kind === 'end') return `<li class="none">${escape(channel)} has ended (${id})</li>`
   const time = new Date(event.time).toISOString()
   const about = [
     ...(isNew ? ['<b>new</b>'] : []),

@@ -22,11 +22,10 @@ export const sseFraming: BodyFraming = bodyFraming('sse', {
     let size = 0
     for (let i = from; i < to; i++) {
       const event = events[i] as LogEvent
-      const id = cursorAfter === undefined ? `${event.epoch}-${event.offset}` : cursorAfter(event)
       const seam = event.type === undefined ? `${end}data: ` : `${end}event: ${event.type}\ndata: `
       seams.push(seam)
       size += seam.length + event.json.length
-      end = `\nid: ${id}\n\n`
+      end = endOf(event, cursorAfter)
     }
     const { chunk, at: begin } = allocateChunk(size + end.length)
     let at = begin
@@ -45,3 +44,9 @@ export const sseFraming: BodyFraming = bodyFraming('sse', {
   heartbeat: ':\n',
   closing: ({ code, reason, retry }) => `retry: ${retry}\n: ${code} ${reason}\n`,
 })
+
+/** What is not kept has no id, so the client's stays. */
+function endOf(event: LogEvent, cursorAfter: ((event: LogEvent) => string) | undefined): string {
+  if (event.kind === 'transient') return '\n\n'
+  return `\nid: ${cursorAfter === undefined ? `${event.epoch}-${event.offset}` : cursorAfter(event)}\n\n`
+}

@@ -99,11 +99,13 @@ export async function ws(app: FastifyInstance): Promise<void> {
       const connection = new Connection(context.hub.connections, framing, outlet)
       const { identity } = request
       const refusal = publishRefusalOf(request)
+      const query = readQuery(request, rules)
+      connection.endsWithChannels = query.channels.length > 0
       serve(context, app.log, {
         socket,
         connection,
         outlet,
-        query: readQuery(request, rules),
+        query,
         identity,
         address: addressOf(request),
         refusal,

@@ -1,0 +1,163 @@
+// The end of a channel, and transient events, on every wire.
+
+import { once } from 'node:events'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { startMemoryNode } from '../../contract/node.ts'
+import { reading } from '../../contract/wires.ts'
+
+const node = await startMemoryNode({ HEARTBEAT: '25s' })
+t.teardown(() => node.close())
+const at = (path: string) => `http://127.0.0.1:${node.port}${path}`
+const END = { data: Buffer.alloc(0), end: true } as const
+const draft = (data: string, more = {}) => ({ data: Buffer.from(data), ...more })
+const relay = (channel: string, data: string, type = 'typing') =>
+  node.log.relay(channel, [draft(data, { type })])
+
+/** All of a stream that ends by itself. */
+async function whole(path: string, begun = async () => {}): Promise<string> {
+  const response = await fetch(at(path))
+  await begun()
+  return await response.text()
+}
+
+interface Answer {
+  readonly events: readonly { readonly data: unknown }[]
+  readonly end?: unknown
+}
+
+const answer = async (path: string) => (await (await fetch(at(path))).json()) as Answer
+
+/** All messages of a ws, and how it closed. */
+async function messages(
+  path: string,
+  begun: (socket: WebSocket, got: readonly string[]) => Promise<void> = async () => {},
+) {
+  const socket = new WebSocket(at(path).replace('http', 'ws'))
+  const got: string[] = []
+  socket.on('message', data => got.push(`${data}`))
+  const closed = once(socket, 'close')
+  await once(socket, 'open')
+  await begun(socket, got)
+  const [code, reason] = await closed
+  return { got: got.map(each => JSON.parse(each)), code, reason: `${reason}` }
+}
+
+t.test('streams of a channel alone end behind its end, and so do those that resume behind it', async t => {
+  const [first = ''] = await node.append('a', '1')
+  const finish = async () => {
+    await reading(node, 'a')
+    await node.append('a', '2', END)
+  }
+  const stream = await whole(`/v1/stream?channel=a&cursor=${first}`, finish)
+  const lines = stream
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line))
+  const { id } = lines[2].end
+  t.match(lines, [
+    { open: { cursor: first } },
+    { data: 2 },
+    { end: { channel: 'a', id } },
+    { close: { code: 1000 } },
+  ])
+  t.match(id, /-3$/)
+  const sse = await whole(`/v1/sse?channel=a&cursor=${first}`)
+  t.match(sse, `event: end\ndata: {"end":{"channel":"a","id":"${id}"}}\nid: ${id}\n\nretry: `)
+  const again = await whole(`/v1/sse?channel=a&cursor=${id}`)
+  t.match(again, `\n\nevent: end\ndata: {"end":{"channel":"a","id":"${id}"}}\nid: ${id}\n\nretry: `)
+  const ws = await messages(`/v1/ws?channel=a&cursor=${first}`)
+  t.match(ws, { got: [{ open: {} }, { data: 2 }, { end: { channel: 'a', id } }], code: 1000, reason: 'end' })
+  t.match((await messages(`/v1/ws?channel=a&cursor=${id}`)).got, [
+    { open: {} },
+    { end: { channel: 'a', id } },
+  ])
+  const filtered = await whole(`/v1/stream?channel=a&cursor=${first}&types=none`)
+  t.match(
+    filtered
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line))
+      .slice(1),
+    [{ end: { id } }, { close: {} }],
+  )
+  const unknown = await whole('/v1/stream?channel=a&cursor=x-1')
+  t.match(unknown, new RegExp(`"gap".*"data":1.*"data":2.*"end".*"close"`, 's'))
+})
+
+t.test('with other channels, and after a subscribe, a connection goes on', async t => {
+  await node.append('ended', END)
+  const { got } = await messages('/v1/ws', async (socket, got) => {
+    const has = async (count: number) => {
+      while (got.length < count) await once(socket, 'message')
+    }
+    socket.send('{"subscribe":"ended","cursor":"earliest"}')
+    await has(2)
+    socket.send('{"subscribe":"goes-on","cursor":"earliest"}')
+    await node.append('goes-on', '7')
+    await has(4)
+    socket.close(1000)
+  })
+  t.match(got.slice(1), [
+    { ok: { channel: 'ended' } },
+    { end: { channel: 'ended' } },
+    { ok: {} },
+    { data: 7 },
+  ])
+})
+
+t.test('poll and long-poll have the end beside the events, and refresh shows it', async t => {
+  const [first = '', end = ''] = await node.append('b', '1', END)
+  const json = (path: string) => answer(path)
+  const ends = [{ channel: 'b', id: end }]
+  t.match(await json('/v1/poll?channel=b'), { events: [{ id: first }], cursor: end, end: ends })
+  t.same(await json(`/v1/poll?channel=b&cursor=${end}`), { events: [], cursor: end, end: ends })
+  t.same((await json('/v1/poll?channel=b&types=other')).end, ends)
+  t.same(await json(`/v1/long-poll?channel=b&cursor=${first}&wait=20`), {
+    events: [],
+    cursor: end,
+    end: ends,
+  })
+  t.same(await json(`/v1/long-poll?channel=b&cursor=${end}&wait=20`), { events: [], cursor: end, end: ends })
+  const both = json(`/v1/long-poll?channel=b&channel=b2&cursor=${end},latest&wait=20`)
+  await reading(node, 'b2')
+  await node.append('b2', '"news"')
+  t.match(
+    await both,
+    { events: [{ channel: 'b2' }], end: ends },
+    'an end that is known does not answer at once',
+  )
+  const page = await (await fetch(at('/v1/refresh?channel=b'))).text()
+  t.match(page, `b has ended (${end})`)
+})
+
+t.test('transient events arrive in order among the others, without an id, and polls have none', async t => {
+  const told = ['sse', 'stream'].map(wire => whole(`/v1/${wire}?channel=c&cursor=latest`))
+  const ws = messages('/v1/ws?channel=c')
+  const filtered = whole('/v1/stream?channel=c&types=post')
+  const poll = answer('/v1/long-poll?channel=c&wait=20')
+  const channel = await node.hub.open('c')
+  while (channel.members.length < 5) await new Promise(resolve => setImmediate(resolve))
+  await relay('c', '"t1"')
+  const [first = ''] = await node.append('c', '1')
+  await relay('c', '"t2"')
+  await relay('c', '"t3"', 'post')
+  await node.append('c', '2', END)
+  channel.release()
+  const [sse = '', stream = ''] = await Promise.all(told)
+  const dataOf = (text: string) => [...text.matchAll(/"data":("?\w+"?)/g)].map(([, data]) => data)
+  const order = ['"t1"', '1', '"t2"', '"t3"', '2']
+  t.same([dataOf(sse), dataOf(stream)], [order, order])
+  t.same(
+    (await ws).got.flatMap(each => ('data' in each ? [JSON.stringify(each.data)] : [])),
+    order,
+  )
+  t.match(sse, /event: typing\ndata: \{"channel":"c","time":\d+,"type":"typing","data":"t2"\}\n\nevent: post/)
+  t.match(dataOf(await filtered), ['"t3"'])
+  t.match((await poll).events, [{ id: first }])
+  const late = await answer('/v1/poll?channel=c')
+  t.same(
+    late.events.map(each => each.data),
+    [1, 2],
+  )
+})
