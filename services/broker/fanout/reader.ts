@@ -5,7 +5,6 @@ import type { Position } from '../event/position.ts'
 import type { Channel, Member } from './channel.ts'
 import { type Selection, selectionOf } from './selection.ts'
 import type { Passing } from './passing.ts'
-import type { Selection } from './selection.ts'
 import type { Stretches } from './stretches.ts'
 import type { Pace, Paced, View } from './view.ts'
 
