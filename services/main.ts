@@ -50,9 +50,9 @@ function logOf({ redisUrl, data }: Config): { log: string; data?: string; hint?:
   return { log: 'memory', hint: 'a restart forgets the log; FANWIRE_DATA=./data keeps it in that folder' }
 }
 
-function command(): Config {
+function command(args: readonly string[]): Config {
   try {
-    const asked = readConfig()
+    const asked = readConfig(args)
     if ('config' in asked) return asked.config
     process.stdout.write(`${asked.print}\n`)
     process.exit(0)
@@ -71,10 +71,15 @@ async function serve(config: Config, logger: FastifyBaseLogger): Promise<string>
 }
 
 async function main(): Promise<void> {
-  const args = process.argv.slice(2)
+  const [first, ...rest] = process.argv.slice(2)
+  const args = first === 'start' ? rest : process.argv.slice(2)
   const code = (await runTool(args)) ?? (await runCommand(args))
-  if (code !== undefined) process.exit(code)
-  const config = command()
+  if (code !== undefined) {
+    // A pipe takes what was printed when its reader does.
+    await new Promise(resolve => process.stdout.write('', resolve))
+    process.exit(code)
+  }
+  const config = command(args)
   const alone = config.workers === 1
   if (!alone && cluster.worker !== undefined) {
     return work(config, cluster.worker, () => process.exit(FAILED))

@@ -48,6 +48,7 @@ export default defineConfig({
         text: 'Use',
         items: [
           page('Client', '/client'),
+          page('Command line', '/command-line'),
           page('Publish', '/publish'),
           page('Filters and conflation', '/select'),
           page('Reading', '/reading'),

@@ -12,6 +12,17 @@ export class Misused extends Error {
   override readonly name = 'Misused'
 }
 
+/** What ends a command; the message says what to do next. */
+export class Failed extends Error {
+  override readonly name = 'Failed'
+  readonly exitCode: number
+
+  constructor(message: string, exitCode: number) {
+    super(message)
+    this.exitCode = exitCode
+  }
+}
+
 /** What `parse` makes of arguments; it calls util.parseArgs. Raises Misused. */
 export function readArgs<T>(parse: () => T): T {
   try {

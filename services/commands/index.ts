@@ -1,6 +1,6 @@
 // The commands of `fanwire` that start no node, by name. Each is a file.
 
-import { type Command, Misused, print, remark } from './command.ts'
+import { type Command, Failed, Misused, print, remark } from './command.ts'
 
 /** Loaded when they are named: a node starts without them. */
 const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
@@ -8,8 +8,22 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
     key: async () => (await import('./key.ts')).key,
     check: async () => (await import('./check.ts')).check,
     explain: async () => (await import('./explain.ts')).explain,
+    publish: async () => (await import('./publish.ts')).publish,
+    follow: async () => (await import('./follow.ts')).follow,
+    history: async () => (await import('./history.ts')).history,
+    export: async () => (await import('./history.ts')).exportChannel,
+    import: async () => (await import('./history.ts')).importChannel,
+    channels: async () => (await import('./lists.ts')).channels,
+    presence: async () => (await import('./lists.ts')).presence,
+    token: async () => (await import('./token.ts')).token,
+    completion: async () => (await import('./completion.ts')).completion(helps),
   }),
 )
+
+async function helps(): Promise<ReadonlyMap<string, string>> {
+  const all = [...COMMANDS].filter(([name]) => name !== 'completion')
+  return new Map(await Promise.all(all.map(async ([name, load]) => [name, (await load()).help] as const)))
+}
 
 /** The exit code of a command that was not called as it has to be. */
 const MISUSED = 2
@@ -26,6 +40,10 @@ export async function runCommand([name = '', ...args]: readonly string[]): Promi
   try {
     return await command.run(args)
   } catch (error) {
+    if (error instanceof Failed) {
+      remark(error.message)
+      return error.exitCode
+    }
     if (!(error instanceof Misused)) throw error
     remark(`${error.message}; fanwire ${name} --help says more`)
     return MISUSED

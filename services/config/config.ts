@@ -113,6 +113,14 @@ export class ConfigError extends Error {
 /** What the command line asks for: a node, or a text to be printed. */
 export type Command = { readonly config: Config } | { readonly print: string }
 
+/** What commands read that talk to a node. */
+const OF_COMMANDS: readonly string[] = ['FANWIRE_URL', 'FANWIRE_TOKEN']
+
+/** The node that commands talk to, and with which token or key, unless they are told otherwise. */
+export function nodeInEnvironment(env: Readonly<Record<string, string | undefined>> = process.env) {
+  return { url: env.FANWIRE_URL || undefined, token: env.FANWIRE_TOKEN || undefined }
+}
+
 const FLAG_HINT = 'see --help'
 
 /**
@@ -130,7 +138,7 @@ export function readConfig(
 
   const known = new Set(ALL.map(each => each.env))
   for (const name of Object.keys(env)) {
-    if (name.startsWith('FANWIRE_') && !known.has(name))
+    if (name.startsWith('FANWIRE_') && !known.has(name) && !OF_COMMANDS.includes(name))
       problems.push(`${name} is not a setting; ${FLAG_HINT}`)
   }
   const values: Partial<Record<Name, unknown>> = {}

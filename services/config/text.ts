@@ -46,6 +46,8 @@ export function help(): string {
     '       fanwire plan --clients N    what so many clients need; fanwire plan --help',
     '       fanwire key --id ID --allow publish,…   makes an API key; fanwire key --help',
     '       fanwire check FILE          checks a file of rules; fanwire check --help',
+    '       fanwire publish CHANNEL, follow CHANNEL, history CHANNEL, export CHANNEL, import CHANNEL,',
+    '       fanwire channels, presence CHANNEL, token mint|check, completion SHELL; each has --help',
     '       fanwire explain --url URL   why something is allowed or was delivered; fanwire explain --help',
     '',
     '  fanwire                                  one node, events in memory, http://127.0.0.1:8080',

@@ -1,0 +1,43 @@
+// `fanwire completion`: what a shell completes.
+
+import { type Command, Misused, print } from './command.ts'
+
+/** Commands with their flags, from their own help. */
+export type Helps = ReadonlyMap<string, string>
+
+const flagsOf = (help: string) => [
+  ...new Set([...help.matchAll(/(?<=^|[\s[|])--[a-z][a-z-]*/gm)].map(([flag]) => flag)),
+]
+
+export const completion = (helps: () => Promise<Helps>): Command => ({
+  help: `fanwire completion bash|zsh|fish: a script that completes commands and flags
+
+Example: fanwire completion bash > ~/.local/share/bash-completion/completions/fanwire`,
+
+  async run([shell]) {
+    const known = [...(await helps())].map(([name, help]) => [name, flagsOf(help)] as const)
+    const names = known.map(([name]) => name).join(' ')
+    if (shell === 'fish') {
+      print(`complete -c fanwire -n __fish_use_subcommand -f -a '${names}'`)
+      for (const [name, flags] of known)
+        for (const flag of flags)
+          print(`complete -c fanwire -n '__fish_seen_subcommand_from ${name}' -l ${flag.slice(2)}`)
+      return 0
+    }
+    if (shell !== 'bash' && shell !== 'zsh') throw new Misused('name bash, zsh or fish')
+    if (shell === 'zsh') print('autoload -Uz bashcompinit && bashcompinit')
+    print(
+      '_fanwire() {',
+      // As the shell hands it over.
+      '  local word="${COMP_WORDS[COMP_CWORD]}" words', // eslint-disable-line no-template-curly-in-string
+      `  if [ "$COMP_CWORD" -eq 1 ]; then words='${names}'`,
+      '  else case "${COMP_WORDS[1]}" in', // eslint-disable-line no-template-curly-in-string
+      ...known.map(([name, flags]) => `    ${name}) words='${flags.join(' ')}' ;;`),
+      '  esac; fi',
+      '  COMPREPLY=($(compgen -W "$words" -- "$word"))',
+      '}',
+      'complete -o default -F _fanwire fanwire',
+    )
+    return 0
+  },
+})

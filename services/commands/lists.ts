@@ -1,0 +1,72 @@
+// `fanwire channels` and `fanwire presence`: what there is, and who.
+
+import { type Command, print } from './command.ts'
+import { askNode, oneChannel, pathOf, REMOTE_HELP, remoteArgs, writeLine } from './remote.ts'
+
+interface ChannelState {
+  readonly channel: string
+  readonly head: string
+  readonly tail: string
+  readonly count: number
+  readonly readers: number
+}
+
+export const channels: Command = {
+  help: `fanwire channels [CHANNEL…] [--match PATTERN]: where channels stand; without names, those that nodes follow
+
+Without names it needs the right admin.
+${REMOTE_HELP}`,
+
+  async run(args) {
+    const { values, positionals, remote } = remoteArgs(args, { match: { type: 'string' } })
+    if (positionals.length === 0) {
+      const query = values.match === undefined ? '' : `?${new URLSearchParams({ match: values.match })}`
+      const { channels } = await askNode<{
+        channels: readonly (Record<string, unknown> & { channel: string })[]
+      }>(remote, `/v1/admin/channels${query}`)
+      for (const each of channels) {
+        const { channel, ...rest } = each
+        const about = Object.entries(rest).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
+        await writeLine(remote.json ? JSON.stringify(each) : `${channel}  ${about.join('  ')}`)
+      }
+      return 0
+    }
+    for (const name of positionals) {
+      const state = await askNode<ChannelState>(remote, pathOf(name))
+      const { channel, head, tail, count, readers } = state
+      const line = `${channel}  ${count} events  ${tail} to ${head}  ${readers} readers on this node`
+      print(remote.json ? JSON.stringify(state) : line)
+    }
+    return 0
+  },
+}
+
+interface Members {
+  readonly users: number
+  readonly clients: number
+  readonly members: readonly { readonly user: string; readonly info?: unknown; readonly since: number }[]
+  readonly more?: true
+  readonly next?: string
+}
+
+export const presence: Command = {
+  help: `fanwire presence CHANNEL: who is in a channel whose rule has presence
+
+${REMOTE_HELP}`,
+
+  async run(args) {
+    const { positionals, remote } = remoteArgs(args, {})
+    const path = `${pathOf(oneChannel(positionals))}/presence?limit=1000`
+    let page = await askNode<Members>(remote, path)
+    if (!remote.json) print(`${page.users} users, ${page.clients} clients`)
+    for (;;) {
+      for (const member of page.members) {
+        const { user, info, since } = member
+        const line = `${user}  since ${new Date(since).toISOString()}${info === undefined ? '' : `  ${JSON.stringify(info)}`}`
+        await writeLine(remote.json ? JSON.stringify(member) : line)
+      }
+      if (!page.more || page.next === undefined) return 0
+      page = await askNode<Members>(remote, `${path}&after=${encodeURIComponent(page.next)}`)
+    }
+  },
+}

@@ -1,0 +1,128 @@
+// What commands that talk to a node share: where it is, with which credentials, and what to do when it refuses.
+
+import { parseArgs } from 'node:util'
+import { FanwireError } from '../../client/errors.ts'
+import { nodeInEnvironment } from '../config/config.ts'
+import { Failed, Misused, readArgs } from './command.ts'
+
+/** Exit codes, besides 0, and 2 for a command that is not called rightly. */
+export const FAILED = 1
+export const CANNOT_ASK = 3
+
+const ANSWER_MS = 30_000
+
+export const REMOTE_OPTIONS = {
+  url: { type: 'string' },
+  token: { type: 'string' },
+  json: { type: 'boolean' },
+} as const
+
+/** Of --help. */
+export const REMOTE_HELP = `  --url URL        a node; else FANWIRE_URL, else http://127.0.0.1:8080
+  --token TOKEN    a token or an API key; else FANWIRE_TOKEN
+  --json           for programs: one JSON object a line
+
+Exit codes: 0 done, 1 the node refused it, 2 not called rightly, 3 the node could not be asked.`
+
+export interface Remote {
+  readonly url: string
+  readonly token: string | undefined
+  readonly json: boolean
+}
+
+type Flags = Readonly<Record<string, { readonly type: 'string' | 'boolean' }>>
+type ValuesOf<F extends Flags> = {
+  readonly [Name in keyof F]?: F[Name]['type'] extends 'boolean' ? boolean : string
+}
+
+/** The arguments of a command that talks to a node. Raises Misused. */
+export function remoteArgs<const F extends Flags>(
+  args: readonly string[],
+  flags: F,
+): { readonly values: ValuesOf<F>; readonly positionals: readonly string[]; readonly remote: Remote } {
+  const options = { ...REMOTE_OPTIONS, ...flags }
+  const parsed = readArgs(() => parseArgs({ args: [...args], options, allowPositionals: true }))
+  const { url, token, json } = parsed.values as { url?: string; token?: string; json?: boolean }
+  const found = nodeInEnvironment()
+  const remote: Remote = {
+    url: (url ?? found.url ?? 'http://127.0.0.1:8080').replace(/\/+$/, ''),
+    token: token ?? found.token,
+    json: json === true,
+  }
+  if (!/^https?:\/\//.test(remote.url) || !URL.canParse(remote.url))
+    throw new Misused(`${JSON.stringify(remote.url)} is no URL of a node, such as http://127.0.0.1:8080`)
+  return { values: parsed.values as ValuesOf<F>, positionals: parsed.positionals, remote }
+}
+
+export const pathOf = (channel: string) => `/v1/channels/${encodeURIComponent(channel)}`
+
+/** The JSON of an answer. Raises Failed. */
+export async function askNode<T>({ url, token }: Remote, path: string, init: RequestInit = {}): Promise<T> {
+  const headers = { ...init.headers, ...(token && { authorization: `Bearer ${token}` }) } as Record<
+    string,
+    string
+  >
+  let response: Response
+  try {
+    response = await fetch(url + path, { ...init, headers, signal: AbortSignal.timeout(ANSWER_MS) })
+  } catch (error) {
+    const { cause = error } = error as Error
+    const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
+    throw new Failed(
+      `${url} could not be asked: ${why}. Is a node running there? --url or FANWIRE_URL names another`,
+      CANNOT_ASK,
+    )
+  }
+  const body = (await response.json().catch(() => ({}))) as T & { error?: { code: string; message: string } }
+  if (response.ok) return body
+  const { code, message } = body.error ?? {
+    code: `HTTP_${response.status}`,
+    message: 'that is no answer of fanwire',
+  }
+  throw failedBy(new FanwireError(code, message, response.status), token)
+}
+
+/** What an error of a node means, and what helps. */
+export function failedBy(error: FanwireError, token: string | undefined): Failed {
+  const { code, message, status } = error
+  const advice =
+    code === 'FW_UNAUTHORIZED'
+      ? token === undefined
+        ? '. Give --token or FANWIRE_TOKEN'
+        : '. fanwire token check says what is wrong with a token'
+      : code === 'FW_FORBIDDEN'
+        ? '. fanwire explain says which rule denies it'
+        : ''
+  return new Failed(
+    `${code}: ${message}${advice}`,
+    status !== undefined && status >= 500 ? CANNOT_ASK : FAILED,
+  )
+}
+
+/** Writes a line, and waits where the reader of the pipe is slow. */
+export async function writeLine(text: string): Promise<void> {
+  if (!process.stdout.write(`${text}\n`)) await new Promise(resolve => process.stdout.once('drain', resolve))
+}
+
+/** One channel. Raises Misused. */
+export function oneChannel(positionals: readonly string[]): string {
+  const [channel, ...more] = positionals
+  if (channel === undefined || more.length > 0) throw new Misused('name one channel')
+  return channel
+}
+
+/** An event for people. */
+export function inWords({
+  id = '-',
+  time,
+  type,
+  data,
+}: {
+  id?: string
+  time: number
+  type?: string
+  data: unknown
+}): string {
+  const text = typeof data === 'string' ? data : JSON.stringify(data)
+  return `${new Date(time).toISOString()}  ${id}${type === undefined ? '' : `  ${type}`}  ${text}`
+}

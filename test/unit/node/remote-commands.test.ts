@@ -1,0 +1,211 @@
+// The commands that talk to a node, and those about tokens.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { runCommand } from '../../../services/commands/index.ts'
+import { ROOT } from '../../../bench/files.ts'
+import { freePort } from '../../../infra/local/ports.ts'
+import { startRedis } from '../../support/redis-server.ts'
+import { startMemoryNode } from '../../contract/node.ts'
+import { BUILT, startNode } from '../../support/node.ts'
+import { jwks, segment, signToken, testKey, userClaims } from '../../support/tokens.ts'
+import { until } from '../../support/until.ts'
+
+const MAIN = BUILT ? ['dist/services/main.js'] : ['--import', 'tsx', 'services/main.ts']
+
+/** The command as a process. */
+function launch(url: string, ...args: string[]) {
+  const env = { PATH: process.env.PATH, FANWIRE_URL: url }
+  const child = spawn(process.execPath, [...MAIN, ...args], { cwd: ROOT, env })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', data => (out += data))
+  child.stderr.on('data', data => (err += data))
+  const ended = once(child, 'close').then(([code]) => ({ code: code as number, out, err }))
+  return { child, ended, lines: () => out.split('\n').filter(Boolean) }
+}
+
+function run(url: string, input: string, ...args: string[]) {
+  const { child, ended } = launch(url, ...args)
+  child.stdin.end(input)
+  return ended
+}
+
+/** The command in this process, and what it printed. */
+async function here(t: Test, ...args: string[]): Promise<{ code: number | undefined; out: string }> {
+  const out = t.capture(process.stdout, 'write', () => true)
+  const err = t.capture(process.stderr, 'write', () => true)
+  const code = await runCommand(args)
+  const text = [...out(), ...err()].map(({ args }) => String(args[0])).join('')
+  out.restore()
+  err.restore()
+  return { code, out: text }
+}
+
+t.test('publish, history, channels, export and import', async t => {
+  const node = await startMemoryNode()
+  const url = `http://127.0.0.1:${node.port}`
+  t.teardown(() => node.close())
+  const [one, many, broken] = await Promise.all([
+    run(url, '', 'publish', 'news', 'hello', '--type', 'post'),
+    run(url, Array.from({ length: 3000 }, (_, n) => `{"n":${n}}\n`).join(''), 'publish', 'many', '-'),
+    run(url, '1\n{"n":\n', 'publish', 'broken'),
+  ])
+  t.match(one, { code: 0, out: /^\w+-1\n$/ })
+  t.match(many, { code: 0, err: /3000 events published/ })
+  t.match(broken, { code: 1, err: /line 2 is not JSON: --text/ })
+  const history = await here(t, 'history', 'many', '--url', url, '--limit', '3', '--json')
+  t.strictSame(
+    history.out
+      .trim()
+      .split('\n')
+      .map(line => (JSON.parse(line) as { data: { n: number } }).data.n),
+    [2997, 2998, 2999],
+  )
+  t.match(await here(t, 'channels', 'many', '--url', url), { code: 0, out: /many {2}3000 events/ })
+  const out = await run(url, '', 'export', 'many')
+  const back = await run(url, out.out, 'import', 'copy')
+  t.match([out, back], [{ code: 0 }, { code: 0, err: /3000 events imported/ }])
+  const copy = await run(url, '', 'export', 'copy')
+  const dataOf = (text: string) =>
+    text
+      .trim()
+      .split('\n')
+      .map(line => (JSON.parse(line) as { data: unknown }).data)
+  t.strictSame(dataOf(copy.out), dataOf(out.out))
+})
+
+t.test(
+  'follow goes on by itself over a restart, with no line lost or twice, and ends at the head',
+  async t => {
+    const redis = await startRedis()
+    const port = await freePort()
+    const settings = { env: { PORT: `${port}`, REDIS_URL: redis.url } }
+    let node = await startNode(settings)
+    t.teardown(async () => {
+      await node.kill()
+      await redis.stop()
+    })
+    const publish = async (data: number) => {
+      const headers = { 'content-type': 'application/json' }
+      await fetch(`${node.url}/v1/channels/news/events`, { method: 'POST', headers, body: `${data}` })
+    }
+    const { child, ended, lines } = launch(node.url, 'follow', 'news', '--cursor', 'earliest')
+    for (let n = 1; n <= 20; n++) await publish(n)
+    await until('it prints', () => lines().length === 20)
+    await node.kill()
+    node = await startNode(settings)
+    for (let n = 21; n <= 40; n++) await publish(n)
+    await until('it goes on', () => lines().length >= 40)
+    t.strictSame(
+      lines().map(line => (JSON.parse(line) as { data: number }).data),
+      Array.from({ length: 40 }, (_, n) => n + 1),
+    )
+    child.kill('SIGINT')
+    t.equal((await ended).code, 0)
+    const whole = await run(
+      node.url,
+      '',
+      'follow',
+      'news',
+      '--cursor',
+      'earliest',
+      '--until',
+      'head',
+      '--wire',
+      'sse',
+    )
+    t.equal(whole.code, 0)
+    t.equal(whole.out.trim().split('\n').length, 40)
+  },
+)
+
+t.test('what is wrong is said, with what to do next', async t => {
+  t.match(await here(t, 'channels', 'news', '--url', 'http://127.0.0.1:1'), {
+    code: 3,
+    out: /could not be asked: .*Is a node running there\?/,
+  })
+  t.match(await here(t, 'follow'), { code: 2, out: /name a channel; fanwire follow --help/ })
+  t.match(await here(t, 'channels', 'a', '--url', 'nonsense'), { code: 2, out: /no URL of a node/ })
+  const node = await startMemoryNode({
+    JWT_KEYS_FILE: join(t.testdir({ 'k.json': jwks(testKey('HS256')) }), 'k.json'),
+  })
+  t.teardown(() => node.close())
+  const url = `http://127.0.0.1:${node.port}`
+  t.match(await here(t, 'channels', 'a', '--url', url, '--token', 'a.b.c'), {
+    code: 1,
+    out: /FW_UNAUTHORIZED.*fanwire token check/,
+  })
+})
+
+t.test('completion knows the commands and their flags', async t => {
+  for (const shell of ['bash', 'zsh', 'fish'])
+    t.match(await here(t, 'completion', shell), { code: 0, out: /follow[^]*until/ }, shell)
+  t.match(await here(t, 'completion', 'tcsh'), { code: 2 })
+})
+
+t.test('token: what is minted is good, and 20 broken ones are refused with what is wrong', async t => {
+  const key = testKey('HS256', 'main')
+  const rsa = testKey('RS256', 'rsa')
+  const folder = t.testdir({ 'jwks.json': jwks(key, rsa) })
+  const keys = ['--keys', join(folder, 'jwks.json')]
+  const minted = await here(
+    t,
+    'token',
+    'mint',
+    ...keys,
+    '--user',
+    'ada',
+    '--allow',
+    'sub,pub',
+    '--channels',
+    'chat:*',
+  )
+  t.equal(minted.code, 0)
+  const good = await here(t, 'token', 'check', minted.out.trim(), ...keys)
+  t.match(good, {
+    code: 0,
+    out: /^user "ada", until .*\ngrants \{"channels":\["chat:\*"\],"allow":\["sub","pub"\]\}/,
+  })
+  const claims = userClaims('ada')
+  const now = Math.floor(Date.now() / 1000)
+  const fine = signToken(key, claims)
+  const [head = '', body = '', signature = ''] = fine.split('.')
+  const broken: readonly [string, string][] = [
+    ['empty parts', '..'],
+    ['two parts', `${head}.${body}`],
+    ['four parts', `${fine}.x`],
+    ['no JSON in the header', `${segment('x')}.${body}.${signature}`],
+    ['no JSON in the claims', signToken(key, 'x')],
+    ['claims that are a list', signToken(key, [])],
+    ['another signature', `${head}.${body}.${signToken(testKey('HS256', 'main'), claims).split('.')[2]}`],
+    ['changed claims', `${head}.${segment(userClaims('bob'))}.${signature}`],
+    ['no signature', `${head}.${body}.`],
+    ['alg none', signToken(key, claims, { alg: 'none' })],
+    ['another alg', signToken(key, claims, { alg: 'HS512' })],
+    ['HS under an RSA key', signToken(key, claims, { kid: 'rsa' })],
+    ['an unknown kid', signToken(key, claims, { kid: 'other' })],
+    ['jku', signToken(key, claims, { jku: 'https://x/' })],
+    ['an embedded key', signToken(key, claims, { jwk: {} })],
+    ['crit', signToken(key, claims, { crit: ['x'] })],
+    ['expired', signToken(key, { ...claims, exp: now - 60 })],
+    ['not yet', signToken(key, { ...claims, nbf: now + 600 })],
+    ['a user that is none', signToken(key, { ...claims, sub: 7 })],
+    ['caps that are none', signToken(key, { ...claims, caps: [{ channels: '*', allow: ['all'] }] })],
+    ['too long', signToken(key, { ...claims, info: 'x'.repeat(9000) })],
+  ]
+  t.ok(broken.length >= 20)
+  const said = new Set<string>()
+  for (const [what, token] of broken) {
+    const { code, out } = await here(t, 'token', 'check', token, ...keys)
+    t.equal(code, 1, what)
+    t.match(out, /^refused: \w+: .{8,}/, what)
+    said.add(out.split('\n')[0] ?? '')
+  }
+  t.ok(said.size > 12, `${said.size} different words`)
+  const unchecked = await here(t, 'token', 'check', fine)
+  t.match(unchecked, { code: 0, out: /signature was not checked/ })
+  t.equal((await here(t, 'token', 'mint', ...keys)).code, 2)
+})
