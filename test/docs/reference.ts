@@ -11,12 +11,17 @@ import { startMemoryNode } from '../contract/node.ts'
 const ROUTES: Readonly<Record<string, string>> = {
   'POST /v1/channels/{channel}/events':
     'Publishes one event; the body is its data. See [Publish](../publish).',
+  'POST /v1/channels/{channel}/end':
+    'Ends a channel, behind a last event if there is a body. See [Publish](../publish#end).',
   'POST /v1/events':
     'Publishes many events, as JSON or as a stream of NDJSON. See [Publish](../publish#many-events-in-one-request).',
   'GET /v1/channels/{channel}':
     'Describes a channel: `head` and `tail` (the newest and the oldest position that can be read, `tail` is `null` if there is none), `count` (events that can be read) and `readers` (on this node).',
   'GET /v1/channels/{channel}/events/{id}':
-    'Returns one event, cacheable for ever. 404 `FW_EVENT_NOT_FOUND` if the event is unknown or was trimmed.',
+    'Returns one event, cacheable for ever (for 5 s where the rule of its channel has `erasable`). 404 `FW_EVENT_NOT_FOUND` if the event is unknown or was trimmed.',
+  'DELETE /v1/channels/{channel}/events/{id}':
+    'Erases the data of an event. See [Server control](../admin#erase).',
+  'DELETE /v1/channels/{channel}': 'Erases all events of a channel. See [Server control](../admin#erase).',
   'GET /v1/channels/{channel}/presence':
     'Lists who is in a channel, with a cursor into its joins and leaves. See [Presence](../presence).',
   'GET /v1/channels/{channel}/presence/count':
@@ -85,7 +90,7 @@ function listed(app: FastifyInstance): string[] {
     const depth = indent.length / 4
     parents.splice(depth, Number.POSITIVE_INFINITY, piece)
     const path = parents.join('').replaceAll(/:(\w+)/g, '{$1}')
-    for (const method of ['GET', 'POST']) {
+    for (const method of ['GET', 'POST', 'DELETE']) {
       if (methods.split(', ').includes(method)) found.add(`${method} ${path}`)
     }
   }
