@@ -55,7 +55,7 @@ Exit codes: 0 allowed, or an event was explained; 1 denied; 2 not called rightly
   },
 }
 
-async function keyIn(path: string | undefined): Promise<string | undefined> {
+export async function keyIn(path: string | undefined): Promise<string | undefined> {
   if (path === undefined) return undefined
   try {
     return (await readFile(path, 'utf8')).trim()

@@ -7,6 +7,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
   Object.entries({
     key: async () => (await import('./key.ts')).key,
     check: async () => (await import('./check.ts')).check,
+    hooks: async () => (await import('./hooks.ts')).hooks,
     explain: async () => (await import('./explain.ts')).explain,
     publish: async () => (await import('./publish.ts')).publish,
     follow: async () => (await import('./follow.ts')).follow,

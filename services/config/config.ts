@@ -94,6 +94,7 @@ export interface Config extends LimitSettings {
   readonly maxRss: number
   readonly linger: number
   readonly presenceGrace: number
+  readonly hooksPrivate: readonly string[]
   readonly heartbeat: number
   readonly stall: number
   readonly drain: number

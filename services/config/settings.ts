@@ -395,6 +395,14 @@ export const SETTINGS = {
     default: '1s',
     doc: 'age of the oldest low-priority event at which it wakes them; 0: at once',
   }),
+  hooksPrivate: optional({
+    group: 'Limits',
+    env: 'FANWIRE_HOOKS_PRIVATE',
+    kind: hostList,
+    unset: () => [],
+    shown: 'none',
+    doc: 'hosts of hooks that may be at private addresses, and asked over http',
+  }),
   trustProxy: optional({
     group: 'Limits',
     env: 'FANWIRE_TRUST_PROXY',

@@ -122,7 +122,7 @@ t.test('the parser sees imports of every form', async t => {
 })
 
 t.test('imports go down only: main, node, services, http, config, broker, errors and backoff', async t => {
-  const SERVICES = ['publish', 'wires', 'channels', 'tickets', 'admin', 'docs', 'client', 'console']
+  const SERVICES = ['publish', 'wires', 'channels', 'tickets', 'admin', 'hooks', 'docs', 'client', 'console']
   const BELOW: Readonly<Record<string, readonly string[]>> = {
     'main.ts': ['node', 'commands', 'config', 'tools.ts'],
     commands: ['config', 'broker'],

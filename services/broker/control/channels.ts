@@ -9,6 +9,8 @@ export const CONTROL = 'fanwire:control'
 export const QUESTIONS = 'fanwire:questions'
 /** What users and keys take on each node. */
 export const USAGE = 'fanwire:usage'
+/** Which node sends webhooks, and how far each has come. */
+export const HOOKS = 'fanwire:hooks'
 /** Where nodes announce themselves. */
 export const NODES = 'fanwire:nodes'
 
@@ -47,6 +49,7 @@ const USAGE_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 16 * MI
 const PRESENCE_KEPT: Retention = { events: 10_000, age: 60 * MINUTE, bytes: 8 * MIB }
 /** What webhooks can be behind by. */
 const LIVES_KEPT: Retention = { events: 500_000, age: 24 * 60 * MINUTE, bytes: 128 * MIB }
+const HOOKS_KEPT: Retention = { events: 100_000, age: 30 * 24 * 60 * MINUTE, bytes: 64 * MIB }
 /** Two events a ticket: that it was issued, and that it was used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
@@ -71,6 +74,7 @@ export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINU
     if (!channel.startsWith('fanwire:')) return undefined
     if (channel === CONTROL) return control
     if (channel === QUESTIONS) return QUESTIONS_KEPT
+    if (channel === HOOKS) return HOOKS_KEPT
     if (channel === NODES) return NODES_KEPT
     if (channel === USAGE) return USAGE_KEPT
     if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT

@@ -3,8 +3,8 @@
 import type { Read } from './kinds.ts'
 import { createPatternTable } from './match.ts'
 import { USER_SEGMENT } from './patterns.ts'
-import type { Rule, Rules } from './rules.ts'
-import type { RuleMembers } from './schema.ts'
+import type { Rule, Rules, Webhook } from './rules.ts'
+import type { RuleMembers, WebhookMembers } from './schema.ts'
 
 /** What is left out is the default. */
 export function ruleOf(match: string, members: Read<RuleMembers>, line: number): Rule {
@@ -28,17 +28,36 @@ export function ruleOf(match: string, members: Read<RuleMembers>, line: number):
   }
 }
 
+export function webhookOf({ url = '', secrets, events, channels, batch }: Read<WebhookMembers>): Webhook {
+  return {
+    url,
+    secrets: secrets ?? [],
+    events: events ?? ['*'],
+    channels,
+    batch: { events: batch?.events ?? 100, within: batch?.within ?? 100 },
+  }
+}
+
 /** What a file says beside its rules. */
-export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives'>>
+export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives' | 'webhooks'>>
 
 export function createRules(
   list: readonly Rule[],
   others: Rule,
-  { open, lives = [] }: RulesExtras = {},
+  { open, lives = [], webhooks = [] }: RulesExtras = {},
 ): Rules {
   const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
   const keepPresence = [...list, others].some(({ presence }) => presence)
-  return { list, default: others, open, lives, keepPresence, of: channel => table.find(channel) ?? others }
+  const told = [...new Set([...lives, ...webhooks.flatMap(({ events }) => events)])]
+  return {
+    list,
+    default: others,
+    open,
+    lives: told,
+    webhooks,
+    keepPresence,
+    of: channel => table.find(channel) ?? others,
+  }
 }
 
 /** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */

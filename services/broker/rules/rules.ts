@@ -31,12 +31,25 @@ export interface Rule {
   readonly slow: (typeof SLOW)[number] | undefined
 }
 
+/** An address of the application that is told what happens. */
+export interface Webhook {
+  readonly url: string
+  /** `whsec_…`, at most two. */
+  readonly secrets: readonly string[]
+  readonly events: readonly LifeWord[]
+  /** Patterns; undefined: whatever it is about. */
+  readonly channels: readonly string[] | undefined
+  /** Events of one message, and ms that it waits for more. */
+  readonly batch: { readonly events: number; readonly within: number }
+}
+
 export interface Rules {
   /** In the file's order, without the default. */
   readonly list: readonly Rule[]
   readonly default: Rule
   /** Without a file, on loopback: everybody may everything. `but-keys`: publish and admin need an API key. */
   readonly open: 'all' | 'but-keys' | undefined
+  readonly webhooks: readonly Webhook[]
   /** What the log of lives tells. */
   readonly lives: readonly LifeWord[]
   /** There are channels whose members are kept. */

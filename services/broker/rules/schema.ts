@@ -1,6 +1,6 @@
 // The rules file, member by member: what editors complete, and what is read of it.
 
-import { LIFE_WORDS } from './life-kinds.ts'
+import { LIFE_WORDS, type LifeWord } from './life-kinds.ts'
 import { CHARACTERS, patternFault } from './patterns.ts'
 import {
   choice,
@@ -82,6 +82,56 @@ const rule = object<RuleMembers & { match: string }>(
   { required: ['match'], about: 'What holds for the channels of a pattern.', check: contradiction },
 )
 
+export interface WebhookMembers {
+  url: string
+  secrets: readonly string[]
+  events: readonly LifeWord[]
+  channels: readonly string[]
+  batch: Read<{ events: number; within: number }>
+}
+
+const SECRET = /^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/
+
+export const secrets = list(
+  text({ pattern: SECRET.source }, secret =>
+    SECRET.test(secret) ? undefined : 'is not whsec_ and 24 to 64 bytes in base64',
+  ),
+  'Secrets of the signatures; while one replaces another, both.',
+)
+
+/** Where the application is asked or told. */
+export const applicationUrl = text(
+  {
+    description: 'https, or http to this machine and to the hosts of FANWIRE_HOOKS_PRIVATE.',
+    pattern: '^https?://',
+  },
+  url => {
+    const { protocol = '', username = '', hash = '' } = URL.canParse(url) ? new URL(url) : {}
+    if (protocol !== 'https:' && protocol !== 'http:') return 'is no URL of http or https'
+    return username !== '' || hash !== '' ? 'has a user or a fragment' : undefined
+  },
+)
+
+const webhook = object<WebhookMembers>(
+  {
+    url: applicationUrl,
+    secrets,
+    events: someOf(LIFE_WORDS, 'What is told.'),
+    channels: list(
+      text({ maxLength: 200 }, pattern => patternFault(pattern)),
+      'Patterns of the channels of which something is told. Left out: all.',
+    ),
+    batch: object(
+      {
+        events: count(1, 1000, 'The most events of a message. Left out: 100.'),
+        within: duration('10s', 'How long a message waits for more events. Left out: 100ms.'),
+      },
+      { about: 'How much is told at once.' },
+    ),
+  },
+  { required: ['url', 'events'], about: 'An address of the application that is told what happens.' },
+)
+
 export const RULES_FILE = object(
   {
     $schema: text({ description: 'Where this schema is, for editors.' }, () => undefined),
@@ -96,6 +146,7 @@ export const RULES_FILE = object(
       'What the log of lives tells: channel.* and presence.* of channels with presence, client.* of all. Left out: ' +
         'nothing but what webhooks ask for.',
     ),
+    webhooks: list(webhook, 'Addresses of the application that are told what happens.'),
   },
   { about: 'Rules of fanwire: who may do what on which channels, and how much is kept.' },
 )

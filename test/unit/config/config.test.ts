@@ -97,6 +97,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     maxFollowed: 50_000,
     linger: 10_000,
     presenceGrace: 5000,
+    hooksPrivate: [],
     heartbeat: 25_000,
     stall: 30_000,
     drain: 10_000,

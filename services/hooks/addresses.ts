@@ -1,0 +1,84 @@
+// Which addresses hooks may be sent to: those of the internet, this machine where the URL says so, and private ones of hosts
+// that the operator has named. A name is resolved for each connection, and what was judged is what is connected to.
+
+import { lookup, type LookupAddress } from 'node:dns'
+import { BlockList, isIP, type LookupFunction } from 'node:net'
+
+const LOOPBACK = new BlockList()
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
+LOOPBACK.addAddress('::1', 'ipv6')
+
+/** Ranges that are not of the internet (RFC 6890), and those that lead into them. */
+const PRIVATE = new BlockList()
+for (const [net, bits] of [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.168.0.0', 16],
+  ['198.18.0.0', 15],
+  ['224.0.0.0', 3],
+] as const)
+  PRIVATE.addSubnet(net, bits, 'ipv4')
+for (const [net, bits] of [
+  ['::', 96],
+  ['64:ff9b::', 96],
+  ['64:ff9b:1::', 48],
+  ['2002::', 16],
+  ['fc00::', 7],
+  ['fe80::', 10],
+  ['ff00::', 8],
+] as const)
+  PRIVATE.addSubnet(net, bits, 'ipv6')
+
+export class Addresses {
+  readonly #named: ReadonlySet<string>
+
+  /** `named`: hosts that may be at private addresses. */
+  constructor(named: readonly string[]) {
+    this.#named = new Set(named)
+  }
+
+  /** What is wrong with a URL before it is asked; undefined: nothing. */
+  faultOf(url: URL): string | undefined {
+    const host = hostOf(url)
+    if (url.protocol === 'http:' && !isLoopbackName(host) && !this.#named.has(host)) {
+      return 'http is for this machine and for named hosts: write https'
+    }
+    return isIP(host) !== 0 && !this.may(host, host) ? `${host} is a private address` : undefined
+  }
+
+  /** Whether a host may be asked at that address. */
+  may(host: string, address: string): boolean {
+    if (this.#named.has(host)) return true
+    const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
+    const family = isIP(plain) === 6 ? 'ipv6' : 'ipv4'
+    if (LOOPBACK.check(plain, family)) return isLoopbackName(host)
+    return !PRIVATE.check(plain, family)
+  }
+
+  /** Of sockets: gives only addresses that may be asked. */
+  readonly lookup: LookupFunction = (host, options, callback) => {
+    lookup(host, { ...options, all: true }, (error, found: LookupAddress[]) => {
+      if (error !== null) return callback(error, '')
+      const allowed = found.filter(({ address }) => this.may(host, address))
+      const [first] = allowed
+      if (first === undefined) {
+        return callback(Object.assign(new Error(`${host} is at a private address`), { code: 'EADDRESS' }), '')
+      }
+      if (options.all === true) callback(null, allowed)
+      else callback(null, first.address, first.family)
+    })
+  }
+}
+
+export function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[(.*)\]$/, '$1')
+}
+
+function isLoopbackName(host: string): boolean {
+  if (isIP(host) !== 0) return LOOPBACK.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4')
+  return host === 'localhost' || host.endsWith('.localhost')
+}

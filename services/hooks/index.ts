@@ -1,0 +1,97 @@
+// Hooks: what the application is told. And what operators see of that.
+
+import fp from 'fastify-plugin'
+import { parseCursor } from '../broker/event/position.ts'
+import { LIVES_SHARDS } from '../broker/lives/channels.ts'
+import { FanwireError } from '../errors.ts'
+import { requirePublishOrigin, requireRight } from '../http/auth.ts'
+import { jsonMembers, takeBodies } from '../http/json-members.ts'
+import { NO_PARAMETERS, operation } from '../http/operation.ts'
+import { checkedQuery } from '../http/query.ts'
+import { Type } from '../http/schema.ts'
+import { Webhooks } from './webhooks.ts'
+
+const STATUS = Type.Object({
+  sender: Type.Optional(Type.String({ description: 'id of the node that sends' })),
+  webhooks: Type.Array(
+    Type.Object({
+      id: Type.String(),
+      url: Type.String({ description: 'without its query' }),
+      events: Type.Array(Type.String()),
+      channels: Type.Optional(Type.Array(Type.String())),
+      cursor: Type.Optional(Type.String({ description: 'the last positions that it was told' })),
+      behind: Type.Optional(Type.Integer({ description: 'events of the log of lives after them' })),
+      failing: Type.Optional(Type.String({ description: 'why the last try failed' })),
+      stopped: Type.Optional(Type.String({ description: 'why it is told nothing any more' })),
+    }),
+  ),
+})
+
+const LIST = operation({
+  summary: 'The webhooks, and how far each has come',
+  tag: 'admin',
+  answers: { 200: { description: 'those of the rules file', schema: STATUS } },
+})
+
+const REPLAY_BODY = Type.Object({
+  cursor: Type.String({ description: '`earliest`, `latest`, or a cursor of the log of lives' }),
+})
+
+const REPLAY = operation({
+  summary: 'Tells a webhook everything again from a cursor on',
+  tag: 'admin',
+  path: Type.Object({ webhook: Type.String() }),
+  body: { 'application/json': REPLAY_BODY },
+  answers: { 202: { description: 'it goes on from there', schema: REPLAY_BODY } },
+})
+
+export const hooks = fp(
+  async app => {
+    const context = app.fanwire
+    const webhooks = new Webhooks(context, app.log)
+    context.access.on('rules', () => void webhooks.open())
+    app.addHook('onReady', () => webhooks.open())
+    app.addHook('preClose', () => webhooks.close())
+
+    await app.register(async app => {
+      takeBodies(app)
+      const onRequest = requireRight('admin')
+      app.get(
+        '/v1/admin/webhooks',
+        { schema: LIST, onRequest, exposeHeadRoute: true },
+        async (request, reply) => {
+          checkedQuery(request, NO_PARAMETERS)
+          reply.header('cache-control', 'no-store')
+          return webhooks.status()
+        },
+      )
+
+      app.post<{ Params: { webhook: string } }>(
+        '/v1/admin/webhooks/:webhook/replay',
+        {
+          schema: REPLAY,
+          onRequest: [async request => requirePublishOrigin(request), onRequest],
+        },
+        async (request, reply) => {
+          checkedQuery(request, NO_PARAMETERS)
+          const { cursor } = await jsonMembers(request, REPLAY_BODY)
+          const starts = typeof cursor === 'string' ? parseCursor(cursor, LIVES_SHARDS) : undefined
+          if (typeof cursor !== 'string' || starts === undefined) {
+            throw new FanwireError(
+              'FW_BAD_CURSOR',
+              'cursor is earliest, latest, or a cursor of the log of lives',
+            )
+          }
+          const { webhook } = request.params
+          if (!(await webhooks.replay(webhook, cursor))) {
+            throw new FanwireError('FW_NOT_FOUND', 'there is no webhook of this id')
+          }
+          const what = { audit: true, who: request.identity.key ?? request.identity.user, webhook, cursor }
+          request.log.info(what, 'server control: replay')
+          return reply.code(202).header('cache-control', 'no-store').send({ cursor })
+        },
+      )
+    })
+  },
+  { name: 'fanwire-hooks', fastify: '5.x' },
+)

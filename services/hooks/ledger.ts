@@ -1,0 +1,65 @@
+// Which node sends webhooks, and how far each has come: what every node reads out of one reserved channel of the log, all the
+// same, since that has an order and a clock.
+
+import type { Entry } from '../broker/control/tail.ts'
+
+/** A sender that was not heard of for so long is gone, ms. */
+export const GONE_MS = 15_000
+
+export interface HookState {
+  /** The last position that was told, of each channel of the log of lives. */
+  readonly cursor: string
+  /** It takes nothing any more, and why. */
+  readonly stopped?: string | undefined
+  /** Why the last try failed. */
+  readonly failing?: string | undefined
+}
+
+/** What nodes say, by type. */
+export interface Sayings {
+  /** I send from now on, or still. `hooks`: how far all are. */
+  readonly claim: { readonly node: string; readonly hooks?: Readonly<Record<string, HookState>> }
+  readonly release: { readonly node: string }
+  readonly progress: { readonly node: string; readonly hook: string; readonly state: HookState }
+  /** An operator wants it told from there on. */
+  readonly replay: { readonly hook: string; readonly cursor: string }
+}
+
+export class Ledger {
+  readonly hooks = new Map<string, HookState>()
+  /** How often each was sent back by an operator. */
+  readonly replays = new Map<string, number>()
+  #holder: { readonly node: string; readonly time: number } | undefined
+
+  /** The node that sends. */
+  get holder(): string | undefined {
+    return this.#holder?.node
+  }
+
+  /** The log's time of its last word. */
+  get heard(): number {
+    return this.#holder?.time ?? 0
+  }
+
+  apply({ type, data, time }: Pick<Entry, 'type' | 'data' | 'time'>): void {
+    if (type === 'claim') this.#claim(data as Sayings['claim'], time)
+    else if (type === 'release') {
+      if ((data as Sayings['release']).node === this.holder) this.#holder = undefined
+    } else if (type === 'progress') {
+      const { node, hook, state } = data as Sayings['progress']
+      // One that was not the sender any more has no say.
+      if (node === this.holder) this.hooks.set(hook, state)
+    } else if (type === 'replay') {
+      const { hook, cursor } = data as Sayings['replay']
+      this.hooks.set(hook, { cursor })
+      this.replays.set(hook, (this.replays.get(hook) ?? 0) + 1)
+    }
+  }
+
+  #claim({ node, hooks = {} }: Sayings['claim'], time: number): void {
+    if (this.#holder !== undefined && this.#holder.node !== node && time - this.#holder.time < GONE_MS) return
+    // What the log has lost of it, the sender still knows.
+    for (const [hook, state] of Object.entries(hooks)) if (!this.hooks.has(hook)) this.hooks.set(hook, state)
+    this.#holder = { node, time }
+  }
+}

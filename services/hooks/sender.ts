@@ -1,0 +1,162 @@
+// One webhook: a reader of the log of lives with a cursor. What was told is told in order, once or more.
+
+import { hash } from 'node:crypto'
+import { setTimeout as wait } from 'node:timers/promises'
+import { delay } from '../backoff.ts'
+import { dataOf, type LogEvent } from '../broker/event/event.ts'
+import { type Position, printCursor, printPosition, type Start } from '../broker/event/position.ts'
+import type { Channel } from '../broker/fanout/channel.ts'
+import { collect } from '../broker/fanout/collect.ts'
+import type { Hub } from '../broker/fanout/hub.ts'
+import { LongPoll } from '../broker/fanout/long-poll.ts'
+import { LIVES, LIVES_CHANNELS } from '../broker/lives/channels.ts'
+import { tells } from '../broker/rules/life-kinds.ts'
+import { matches } from '../broker/rules/patterns.ts'
+import type { Webhook } from '../broker/rules/rules.ts'
+import type { Answer as Reply, Post } from './post.ts'
+import { signedHeaders } from './signature.ts'
+import type { HookState } from './ledger.ts'
+
+const TIMEOUT_MS = 10_000
+const HOLD_MS = 20_000
+const FIRST_RETRY_MS = 500
+const LAST_RETRY_MS = 60_000
+/** However long an application wants to be left alone. */
+const LONGEST_PAUSE_MS = 3_600_000
+const GONE = 410
+
+export interface SenderParts {
+  readonly webhook: Webhook
+  readonly hub: Hub
+  readonly starts: readonly Start[]
+  post(post: Post): Promise<Reply>
+  /** How far it has come. */
+  told(state: HookState): void
+}
+
+interface Told {
+  readonly id: string
+  readonly json: string
+}
+
+export class Sender {
+  readonly #parts: SenderParts
+  readonly #closing = new AbortController()
+  #poll: LongPoll | undefined
+  readonly #running: Promise<void>
+
+  constructor(parts: SenderParts) {
+    this.#parts = parts
+    this.#running = this.#run()
+  }
+
+  /** Returns when nothing is sent any more. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    this.#poll?.release()
+    await this.#running
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted
+  }
+
+  async #run(): Promise<void> {
+    let starts = this.#parts.starts
+    for (let failures = 0; !this.#closed;) {
+      try {
+        const { hub } = this.#parts
+        await hub.using(LIVES_CHANNELS, async channels => {
+          while (!this.#closed) {
+            const next = await this.#tellNext(channels, starts)
+            if (next === undefined) return this.#closing.abort()
+            starts = next
+            failures = 0
+          }
+        })
+      } catch {
+        // The log is away, which it says itself.
+        await this.#pause(delay(++failures, FIRST_RETRY_MS, LAST_RETRY_MS))
+      }
+    }
+  }
+
+  /** Tells what comes next, and returns where it ended; undefined where the application wants no more. */
+  async #tellNext(channels: Channel[], starts: readonly Start[]): Promise<readonly Position[] | undefined> {
+    const { hub, webhook, told } = this.#parts
+    const { events: most, within } = webhook.batch
+    this.#poll = new LongPoll(hub, channels)
+    let found = await this.#poll.answer(starts, most, HOLD_MS)
+    if (this.#closed) return found.starts
+    if (found.events.length > 0 && found.events.length < most && within > 0) {
+      await this.#pause(within)
+      found = await collect(channels, starts, most)
+    }
+    const { events, gaps, cursors } = found
+    const batch = [
+      ...gaps.map(({ channel, gap: { from, to } }) => gapOf(channel, printPosition(from), printPosition(to))),
+      ...events.filter(event => this.#wants(event)).map(lifeOf),
+    ]
+    if (batch.length > 0) {
+      const end = await this.#deliver(batch, printCursor(found.starts))
+      if (end === 'gone') {
+        told({ cursor: printCursor(found.starts), stopped: 'the application answered 410' })
+        return undefined
+      }
+      if (end === 'closed') return found.starts
+    }
+    if (batch.length > 0 || events.length > 0) told({ cursor: printCursor(cursors) })
+    return cursors
+  }
+
+  #wants(event: LogEvent): boolean {
+    const { events, channels } = this.#parts.webhook
+    if (!tells(events, event.type ?? '')) return false
+    if (channels === undefined) return true
+    const { channel } = JSON.parse(dataOf(event).toString()) as { channel?: string }
+    return channel !== undefined && channels.some(pattern => matches(pattern, channel))
+  }
+
+  /** Until it is taken. */
+  async #deliver(batch: readonly Told[], cursor: string): Promise<'taken' | 'gone' | 'closed'> {
+    const { webhook, post, told } = this.#parts
+    const body = `{"events":[${batch.map(({ json }) => json)}]}`
+    // The same for every try.
+    const id = `msg_${hash('sha256', batch.map(each => each.id).join(), 'base64url').slice(0, 24)}`
+    for (let failures = 1; !this.#closed; failures++) {
+      const headers = signedHeaders(webhook.secrets, id, body)
+      const sent = { url: webhook.url, headers, body, timeout: TIMEOUT_MS, reads: false }
+      const answer = await post(sent).catch((error: Error) => error)
+      if (!(answer instanceof Error)) {
+        if (answer.status >= 200 && answer.status < 300) return 'taken'
+        if (answer.status === GONE) return 'gone'
+      }
+      told({ cursor, failing: answer instanceof Error ? answer.message : `${answer.status}` })
+      const asked = answer instanceof Error ? undefined : answer.retryAfter
+      const ms = asked ?? delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
+      await this.#pause(Math.min(ms, LONGEST_PAUSE_MS))
+    }
+    return 'closed'
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await wait(ms, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {})
+  }
+}
+
+function shardOf(channel: string): string {
+  return channel.slice(LIVES.length)
+}
+
+function lifeOf(event: LogEvent): Told {
+  const id = `${shardOf(event.channel)}:${printPosition(event)}`
+  const head = `{"type":${JSON.stringify(event.type ?? '')},"id":"${id}","time":${event.time}`
+  return { id, json: `${head},"data":${dataOf(event)}}` }
+}
+
+/** What lay between may be lost: the application looks for itself who is there. */
+function gapOf(channel: string, from: string, to: string): Told {
+  const id = `${shardOf(channel)}:${to}`
+  const data = JSON.stringify({ from: `${shardOf(channel)}:${from}`, to: id })
+  return { id, json: `{"type":"gap","id":"${id}","time":${Date.now()},"data":${data}}` }
+}

@@ -1,0 +1,222 @@
+// The webhooks of the rules file: one node sends them, another takes over from where it was.
+
+import { hash } from 'node:crypto'
+import { HOOKS } from '../broker/control/channels.ts'
+import { draftOf, Tail } from '../broker/control/tail.ts'
+import { parseCursor, printCursor } from '../broker/event/position.ts'
+import { LIVES_CHANNELS, LIVES_SHARDS } from '../broker/lives/channels.ts'
+import type { Logger } from '../broker/logger.ts'
+import type { Webhook } from '../broker/rules/rules.ts'
+import type { Context } from '../http/context.ts'
+import { Addresses } from './addresses.ts'
+import { GONE_MS, type HookState, Ledger, type Sayings } from './ledger.ts'
+import { Poster } from './post.ts'
+import { Sender } from './sender.ts'
+
+const CLAIM_MS = 5000
+const START_MS = 5000
+/** Progress is noted so often. */
+const NOTE_MS = 1000
+/** One that hears nothing of itself for so long sends no more: another one may. */
+const UNSURE_MS = GONE_MS - 3000
+
+/** As operators see it. */
+export interface WebhookStatus extends Partial<HookState> {
+  readonly id: string
+  /** Without its query. */
+  readonly url: string
+  readonly events: readonly string[]
+  readonly channels?: readonly string[]
+  /** Events that it was not told yet, whether it wants them or not. */
+  readonly behind?: number
+}
+
+/** What a webhook is known by, as long as it goes to the same place. */
+export function webhookId({ url }: Pick<Webhook, 'url'>): string {
+  return hash('sha256', url, 'hex').slice(0, 12)
+}
+
+export class Webhooks {
+  readonly #context: Context
+  readonly #logger: Logger
+  readonly #ledger = new Ledger()
+  readonly #senders = new Map<string, { readonly sender: Sender; readonly key: string }>()
+  /** Not noted yet, by hook. */
+  readonly #unnoted = new Map<string, HookState>()
+  #poster: Poster | undefined
+  #tail: Tail | undefined
+  #timers: NodeJS.Timeout[] = []
+  /** When this node last heard its own word as the sender, and when any sender's, by performance.now(). */
+  #own = -Infinity
+  #any = -Infinity
+  #chain: Promise<void> = Promise.resolve()
+  #closed = false
+
+  constructor(context: Context, logger: Logger) {
+    this.#context = context
+    this.#logger = logger
+  }
+
+  get #webhooks(): readonly Webhook[] {
+    return this.#context.access.rules.webhooks
+  }
+
+  /** Takes part once there are webhooks. Does not raise. */
+  async open(): Promise<void> {
+    if (this.#tail !== undefined || this.#closed || this.#webhooks.length === 0) return this.#update()
+    const { log, config } = this.#context
+    this.#poster = new Poster(new Addresses(config.hooksPrivate))
+    this.#tail = new Tail({
+      log,
+      channel: HOOKS,
+      from: 'earliest',
+      logger: this.#logger,
+      entry: entry => {
+        this.#ledger.apply(entry)
+        if (entry.type === 'claim') {
+          this.#any = performance.now()
+          if (this.#ledger.holder === this.#node) this.#own = performance.now()
+        }
+        if (!entry.past) void this.#update()
+      },
+    })
+    await this.#tail.open(START_MS)
+    await this.#claim()
+    this.#timers = [
+      setInterval(() => void this.#claim(), CLAIM_MS).unref(),
+      setInterval(() => void this.#note(), NOTE_MS).unref(),
+    ]
+  }
+
+  /** Lets another node go on. Does not raise. */
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const timer of this.#timers) clearInterval(timer)
+    await this.#update()
+    await this.#note()
+    if (this.#ledger.holder === this.#node) await this.#say('release', { node: this.#node })
+    this.#tail?.close()
+    await this.#poster?.close()
+  }
+
+  /** Raises LogUnavailable. */
+  async status(): Promise<{
+    readonly sender: string | undefined
+    readonly webhooks: readonly WebhookStatus[]
+  }> {
+    const heads = await Promise.all(LIVES_CHANNELS.map(channel => this.#context.log.state(channel)))
+    const webhooks = this.#webhooks.map(webhook => {
+      const { url, events, channels } = webhook
+      const { origin, pathname } = new URL(url)
+      const id = webhookId(webhook)
+      const state = this.#unnoted.get(id) ?? this.#ledger.hooks.get(id)
+      const starts = state && parseCursor(state.cursor, LIVES_SHARDS)
+      const behind = starts?.reduce((sum, start, i) => {
+        const offset = typeof start === 'object' ? start.offset : 0
+        return sum + Math.max(0, (heads[i]?.head.offset ?? 0) - offset)
+      }, 0)
+      return {
+        id,
+        url: origin + pathname,
+        events,
+        ...(channels !== undefined && { channels }),
+        ...state,
+        ...(behind !== undefined && { behind }),
+      }
+    })
+    return { sender: this.#ledger.holder, webhooks }
+  }
+
+  /** From there on it is told again. False: there is none of that id. Raises LogUnavailable. */
+  async replay(hook: string, cursor: string): Promise<boolean> {
+    if (!this.#webhooks.some(webhook => webhookId(webhook) === hook)) return false
+    await this.#context.log.append(HOOKS, [draftOf('replay', { hook, cursor })])
+    return true
+  }
+
+  get #node(): string {
+    return this.#context.nodes.id
+  }
+
+  async #claim(): Promise<void> {
+    const now = performance.now()
+    const mine = this.#ledger.holder === this.#node
+    if (this.#closed || (!mine && this.#ledger.holder !== undefined && now - this.#any < GONE_MS)) return
+    const hooks = mine ? Object.fromEntries(this.#ledger.hooks) : undefined
+    await this.#say('claim', { node: this.#node, ...(hooks !== undefined && { hooks }) })
+    await this.#update()
+  }
+
+  async #say<Type extends keyof Sayings>(type: Type, data: Sayings[Type]): Promise<void> {
+    try {
+      await this.#context.log.append(HOOKS, [draftOf(type, data)])
+    } catch {
+      // The log is away, which it says itself. Another node may send meanwhile.
+    }
+  }
+
+  async #note(): Promise<void> {
+    const noted = [...this.#unnoted]
+    this.#unnoted.clear()
+    for (const [hook, state] of noted) await this.#say('progress', { node: this.#node, hook, state })
+  }
+
+  /** Sends what is to be sent, and nothing else; one change after another. */
+  #update(): Promise<void> {
+    this.#chain = this.#chain.then(() => this.#updateNow()).catch(() => {})
+    return this.#chain
+  }
+
+  async #updateNow(): Promise<void> {
+    const sends =
+      !this.#closed && this.#ledger.holder === this.#node && performance.now() - this.#own < UNSURE_MS
+    const wanted = new Map(sends ? this.#webhooks.map(webhook => [this.#keyOf(webhook), webhook]) : [])
+    for (const [hook, { sender, key }] of this.#senders) {
+      if (wanted.has(key)) continue
+      this.#senders.delete(hook)
+      await sender.close()
+    }
+    const running = new Set([...this.#senders.values()].map(({ key }) => key))
+    for (const [key, webhook] of wanted) if (!running.has(key)) await this.#send(webhook, key)
+  }
+
+  /** Another one where it is to be sent otherwise, or from elsewhere. */
+  #keyOf(webhook: Webhook): string {
+    return `${this.#ledger.replays.get(webhookId(webhook)) ?? 0} ${JSON.stringify(webhook)}`
+  }
+
+  async #send(webhook: Webhook, key: string): Promise<void> {
+    const { hub, log } = this.#context
+    const hook = webhookId(webhook)
+    let state = this.#ledger.hooks.get(hook)
+    if (state?.stopped !== undefined) return
+    if (state === undefined) {
+      // A new one is told what happens from now on.
+      const heads = await Promise.all(
+        LIVES_CHANNELS.map(channel => log.read(channel, 'latest', { events: 0, bytes: 0 }, true)),
+      )
+      state = { cursor: printCursor(heads.map(({ cursor }) => cursor)) }
+      await this.#say('progress', { node: this.#node, hook, state })
+    }
+    const starts = parseCursor(state.cursor, LIVES_SHARDS)
+    const poster = this.#poster
+    if (starts === undefined || poster === undefined) return
+    let failing: string | undefined
+    const sender = new Sender({
+      webhook,
+      hub,
+      starts,
+      post: post => poster.post(post),
+      told: next => {
+        this.#unnoted.set(hook, next)
+        this.#ledger.hooks.set(hook, next)
+        const about = { webhook: hook, reason: next.failing ?? next.stopped }
+        if (next.stopped !== undefined) this.#logger.warn(about, 'a webhook is told nothing any more')
+        else if (next.failing !== undefined && failing === undefined)
+          this.#logger.warn(about, 'a webhook is not taken: it is tried again')
+        failing = next.failing
+      },
+    })
+    this.#senders.set(hook, { sender, key })
+  }
+}

@@ -1,0 +1,102 @@
+// Parts of hooks: addresses, and which node sends.
+
+import t from 'tap'
+import { Addresses } from '../../../services/hooks/addresses.ts'
+import { Ledger } from '../../../services/hooks/ledger.ts'
+import { Poster } from '../../../services/hooks/post.ts'
+import { startReceiver } from './receiver.ts'
+
+t.test('addresses that hooks may not be sent to', async t => {
+  const addresses = new Addresses(['hooks.internal'])
+  const PRIVATE = [
+    ...['10.1.2.3', '172.16.0.1', '192.168.1.1', '169.254.169.254', '100.64.0.1', '0.0.0.0', '224.0.0.1'],
+    ...[
+      '127.0.0.1',
+      '::1',
+      '::',
+      'fd00::1',
+      'fe80::1',
+      '::ffff:10.0.0.1',
+      '::ffff:127.0.0.1',
+      '64:ff9b::a00:1',
+    ],
+  ]
+  for (const address of PRIVATE) t.notOk(addresses.may('app.example', address), address)
+  for (const address of ['93.184.216.34', '2606:2800:220:1::1']) t.ok(addresses.may('app.example', address))
+  t.ok(addresses.may('hooks.internal', '10.1.2.3'))
+  t.ok(addresses.may('localhost', '127.0.0.1'))
+  t.notOk(addresses.may('localhost', '10.0.0.1'))
+  const fault = (url: string) => addresses.faultOf(new URL(url))
+  t.match(fault('http://app.example/'), /write https/)
+  t.match(fault('https://10.0.0.1/'), /private/)
+  t.match(fault('https://[::ffff:a00:1]/'), /private/)
+  for (const url of [
+    'https://app.example/',
+    'http://127.0.0.1:1/',
+    'http://[::1]/',
+    'http://hooks.internal/',
+  ])
+    t.equal(fault(url), undefined, url)
+})
+
+t.test('a name that leads to this machine is not asked', async t => {
+  const app = await startReceiver(t)
+  const addresses = new Addresses([])
+  // As if the name had come to another address since it was judged.
+  const rebound = Object.assign(new Addresses([]), {
+    lookup: ((_host, options, callback) =>
+      addresses.lookup('localhost', options, (error, found) => {
+        const [first] = Array.isArray(found) ? found : []
+        if (error !== null || first === undefined) return callback(error, '')
+        if (addresses.may('app.example', first.address)) callback(null, found)
+        else
+          callback(Object.assign(new Error('app.example is at a private address'), { code: 'EADDRESS' }), '')
+      })) as Addresses['lookup'],
+  })
+  const poster = new Poster(rebound)
+  t.teardown(() => poster.close())
+  const url = app.url.replace('http://127.0.0.1', 'https://app.example')
+  const sent = { url, headers: {}, body: '{}', timeout: 2000, reads: false }
+  await t.rejects(poster.post(sent), { message: /private address/ })
+  t.equal(app.messages.length, 0)
+})
+
+t.test('answers are bounded in size and time', async t => {
+  const app = await startReceiver(t)
+  const poster = new Poster(new Addresses([]))
+  t.teardown(() => poster.close())
+  const sent = { url: app.url, headers: {}, body: '{"events":[]}', timeout: 5000, reads: true }
+  app.answer = response => response.end('x'.repeat(10 * 1024 * 1024))
+  await t.rejects(poster.post(sent), { message: /larger than/ })
+  app.answer = response => void response.write('{')
+  await t.rejects(poster.post({ ...sent, timeout: 100 }), { message: 'no answer in time' })
+  app.answer = response => response.end('{}')
+  t.match(await poster.post(sent), { status: 200, body: '{}' })
+})
+
+t.test('one node sends; another one takes over when it is silent or says so', async t => {
+  const ledger = new Ledger()
+  const say = (type: string, time: number, data: object) => ledger.apply({ type, time, data })
+  say('claim', 1000, { node: 'a' })
+  say('claim', 1001, { node: 'b' })
+  t.equal(ledger.holder, 'a')
+  say('progress', 1002, { node: 'b', hook: 'h', state: { cursor: 'stale' } })
+  t.equal(ledger.hooks.size, 0, 'who does not send has no say')
+  say('progress', 1003, { node: 'a', hook: 'h', state: { cursor: 'one' } })
+  say('claim', 6000, { node: 'a', hooks: { h: { cursor: 'old' }, g: { cursor: 'kept' } } })
+  t.equal(ledger.hooks.get('h')?.cursor, 'one')
+  t.equal(ledger.hooks.get('g')?.cursor, 'kept', 'what the log had lost')
+  say('claim', 20_999, { node: 'b' })
+  t.equal(ledger.holder, 'a')
+  say('claim', 21_000, { node: 'b' })
+  t.equal(ledger.holder, 'b', 'after 15 s')
+  say('claim', 21_001, { node: 'a' })
+  t.equal(ledger.holder, 'b')
+  say('release', 21_002, { node: 'a' })
+  t.equal(ledger.holder, 'b')
+  say('release', 21_003, { node: 'b' })
+  t.equal(ledger.holder, undefined)
+  say('replay', 21_004, { hook: 'h', cursor: 'earliest' })
+  t.match(ledger.hooks.get('h'), { cursor: 'earliest' })
+  t.equal(ledger.replays.get('h'), 1)
+})

@@ -1,0 +1,163 @@
+// Webhooks, with a real node and a real application.
+
+import t, { type Test } from 'tap'
+import { Webhook } from 'standardwebhooks'
+import { WebSocket } from 'ws'
+import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { caps, ClosedWorld } from '../../support/closed-node.ts'
+import { until } from '../../support/until.ts'
+import { eventsOf, type Receiver, startReceiver } from './receiver.ts'
+
+const SECRETS = ['a', 'b'].map(letter => `whsec_${Buffer.from(letter.repeat(32)).toString('base64')}`)
+
+const rules = (url: string, more = '') => `
+channels:
+  - { match: "room:*", subscribe: token, publish: token, presence: true }
+default: { subscribe: token, publish: nobody }
+webhooks:
+  - url: ${url}
+    secrets: [${SECRETS}]
+    events: ["*"]
+${more}`
+
+interface Status {
+  readonly webhooks: readonly { readonly id: string; readonly url: string; readonly behind: number }[]
+}
+
+interface World {
+  readonly node: Node
+  readonly world: ClosedWorld
+  readonly app: Receiver
+  come(user: string, channel?: string): WebSocket
+  admin(path: string, body?: object): Promise<{ status: number; body: Status }>
+}
+
+async function start(t: Test, more = ''): Promise<World> {
+  const app = await startReceiver(t)
+  const world = new ClosedWorld()
+  world.writeRules(rules(app.url, more))
+  const node = await startMemoryNode({ ...world.settings, PRESENCE_GRACE: '10ms' })
+  t.teardown(() => node.close())
+  return {
+    node,
+    world,
+    app,
+    come(user, channel = 'room:1') {
+      const token = world.token({ sub: user, caps: caps('*', 'sub', 'pub') })
+      const headers = { authorization: `Bearer ${token}` }
+      return new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=${channel}`, { headers })
+    },
+    async admin(path, body) {
+      const answer = await fetch(`http://127.0.0.1:${node.port}/v1/admin/webhooks${path}`, {
+        method: body === undefined ? 'GET' : 'POST',
+        headers: { authorization: `Bearer ${world.keys.all.key}`, 'content-type': 'application/json' },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      })
+      return { status: answer.status, body: (await answer.json()) as Status }
+    },
+  }
+}
+
+t.test('the application is told, signed with each secret', async t => {
+  const { app, come } = await start(t)
+  const socket = come('ann')
+  await until('she came', () => app.taken.length === 3)
+  socket.close()
+  await until('she went', () => app.taken.length === 6)
+  t.strictSame(
+    app.taken.filter(each => !each.startsWith('client')),
+    [
+      'channel.occupied room:1',
+      'presence.joined room:1 ann',
+      'presence.left room:1 ann',
+      'channel.vacated room:1',
+    ],
+  )
+  t.same(
+    app.taken.filter(each => each.startsWith('client')),
+    ['client.connected ann', 'client.disconnected ann'],
+  )
+  for (const { headers, body } of app.messages) {
+    for (const secret of SECRETS) {
+      t.same(new Webhook(secret).verify(body, headers as Record<string, string>), JSON.parse(body))
+    }
+    t.throws(() => new Webhook(SECRETS[0] ?? '').verify(`${body} `, headers as Record<string, string>))
+  }
+  const ids = app.messages.flatMap(eventsOf).map(({ id }) => id)
+  t.equal(new Set(ids).size, ids.length)
+  t.ok(ids.every(id => /^\d+:[a-z0-9]+-\d+$/.test(id)))
+})
+
+t.test('only what it asked for', async t => {
+  const few = await startReceiver(t)
+  const { app, come } = await start(
+    t,
+    `  - { url: "${few.url}", events: ["presence.joined"], channels: ["room:vip:*"] }`,
+  )
+  const sockets = [come('ann'), come('bob', 'room:vip:1')]
+  await until('both came', () => app.taken.filter(each => each.startsWith('presence')).length === 2)
+  await until('one', () => few.taken.length > 0)
+  t.strictSame(few.taken, ['presence.joined room:vip:1 bob'])
+  t.notOk('webhook-signature' in (few.messages[0]?.headers ?? {}), 'without a secret')
+  for (const socket of sockets) socket.terminate()
+})
+
+t.test('what is not taken is tried again, in order; 429 says when', async t => {
+  const { app, come, admin } = await start(t)
+  const tries: number[] = []
+  app.answer = response => {
+    tries.push(performance.now())
+    response.statusCode = tries.length === 1 ? 500 : 429
+    if (tries.length < 3) response.setHeader('retry-after', '1')
+    response.statusCode = tries.length < 3 ? response.statusCode : 200
+    response.end()
+  }
+  const sockets = [come('ann'), come('bob')]
+  await until('it says so', async () => {
+    const { body } = await admin('')
+    return JSON.stringify(body).includes('"failing":"')
+  })
+  await until('all', () => app.taken.filter(each => each.startsWith('presence')).length === 2)
+  t.ok((tries[2] ?? 0) - (tries[1] ?? 0) >= 990, 'a second later')
+  t.equal(app.messages[0]?.headers['webhook-id'], app.messages[1]?.headers['webhook-id'])
+  t.equal(app.messages[0]?.body, app.messages[1]?.body)
+  for (const socket of sockets) socket.terminate()
+})
+
+t.test('410 stops it, and a replay starts it again from there', async t => {
+  const { app, come, admin } = await start(t)
+  app.answer = response => {
+    response.statusCode = 410
+    response.end()
+  }
+  const socket = come('ann')
+  await until('it has stopped', async () => JSON.stringify((await admin('')).body).includes('"stopped"'))
+  const tries = app.messages.length
+  app.answer = response => response.end()
+  const [hook] = (await admin('')).body.webhooks
+  t.match(hook, { url: app.url })
+  t.ok((hook?.behind ?? 0) > 0)
+  t.equal((await admin('/nope/replay', { cursor: 'earliest' })).status, 404)
+  t.match(await admin(`/${hook?.id}/replay`, { cursor: 'x' }), {
+    status: 400,
+    body: { error: { code: 'FW_BAD_CURSOR' } },
+  })
+  t.equal((await admin(`/${hook?.id}/replay`, { cursor: 'earliest' })).status, 202)
+  await until('all', () => app.taken.length === 3)
+  t.equal(tries, 1)
+  await until('it is there', async () => {
+    const [shown] = (await admin('')).body.webhooks
+    return shown?.behind === 0
+  })
+  socket.terminate()
+})
+
+t.test('what the rules say now holds', async t => {
+  const { app, come, world, node } = await start(t)
+  world.writeRules(rules(app.url).replace('"*"', '"channel.occupied"'))
+  await until('it is read', () => node.app.fanwire.access.rules.webhooks[0]?.events[0] === 'channel.occupied')
+  const socket = come('ann')
+  await until('one', () => app.taken.length === 1)
+  t.strictSame(app.taken, ['channel.occupied room:1'])
+  socket.terminate()
+})
