@@ -169,12 +169,14 @@ export class Room {
 
   async #put(): Promise<void> {
     const { store, lease, outbox } = this.#options
-    const tag = this.#tag
     if (lease.until === 0) await lease.renew()
-    if (this.#attached !== lease.id) {
-      await store.attach(lease.id, this.channel)
-      this.#attached = lease.id
+    while (this.#attached !== lease.id) {
+      const { id } = lease
+      await store.attach(id, this.channel)
+      this.#attached = id
     }
+    // Not before: while that was waited for, another tag may have taken its place.
+    const tag = this.#tag
     const users = [...this.#dirty].slice(0, PORTION)
     const changes = users.map(user => this.#change(user))
     for (const user of users) this.#dirty.delete(user)
