@@ -98,6 +98,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     linger: 10_000,
     presenceGrace: 5000,
     hooksPrivate: [],
+    console: undefined,
     heartbeat: 25_000,
     stall: 30_000,
     drain: 10_000,
@@ -410,7 +411,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 77)
+  t.equal(texts.length, 78)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)
