@@ -112,7 +112,7 @@ export class Webhooks {
       const state = this.#unnoted.get(id) ?? this.#ledger.hooks.get(id)
       const starts = state && parseCursor(state.cursor, LIVES_SHARDS)
       const behind = starts?.reduce((sum, start, i) => {
-        const offset = typeof start === 'object' ? start.offset : 0
+        const offset = typeof start === 'object' && 'offset' in start ? start.offset : 0
         return sum + Math.max(0, (heads[i]?.head.offset ?? 0) - offset)
       }, 0)
       return {
