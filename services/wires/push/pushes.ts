@@ -87,6 +87,11 @@ function pushesOn(session: Http2Session): Pushes {
   return pushes
 }
 
+/** A channel's name as a segment of a path (RFC 3986 section 3.3): most of its characters stand for themselves there. */
+function inPath(channel: string): string {
+  return channel.replace(/[/#?]/g, encodeURIComponent)
+}
+
 /**
  * Takes whole records (framing.ts). It pushes the events in order, and writes a line `{"pushed":{"channel","id"}}` for
  * each to the held stream, so that a client can fetch an event whose push it refused or lost; other lines go out as they
@@ -181,7 +186,7 @@ export class PushSink extends Writable {
 
   #push(pushes: Pushes, channel: string, id: string, body: Buffer): void {
     pushes.opened(body.length)
-    const path = `/v1/channels/${encodeURIComponent(channel)}/events/${id}`
+    const path = `/v1/channels/${inPath(channel)}/events/${id}`
     try {
       this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
         // No more streams on this session, for one: the line says where the event is.
