@@ -97,6 +97,13 @@ t.test('the package holds what runs, and nothing else', async t => {
   }
 })
 
+t.test('traces without their packages: the node does not start, and says what to install', async t => {
+  const env = { ...ENV, PORT: '0', FANWIRE_OTEL: '1' }
+  const { status, stdout, stderr } = spawnSync('npx', ['fanwire'], { cwd: APP, env, encoding: 'utf8' })
+  t.equal(status, 1)
+  t.match(`${stdout}${stderr}`, /FW_OTEL_PACKAGES: .*npm install @opentelemetry\/api@1 /)
+})
+
 /** Starts a node by a command in its own process group: its URL once it listens, and how to stop it. */
 async function serving(
   t: Test,

@@ -178,7 +178,7 @@ export class Page {
     this.#closers.push(() => stop(child, ended))
     const listens = until(
       `${script} listens`,
-      () => /listening on http|Serving HTTP on/.test(output()),
+      () => /listening on http|Serving HTTP on|stop all:/.test(output()),
       RUNS_WITHIN,
     )
     const gone = ended.then(code => {
@@ -287,7 +287,9 @@ export class Page {
 
 /** A folder outside of the repository, with everything installed that is here, and fanwire itself. */
 function userFolder(): string {
-  const folder = temporaryFolder()
+  const beside = temporaryFolder()
+  const folder = join(beside, 'page')
+  clone(join(beside, 'fanwire'))
   const modules = join(folder, 'node_modules')
   mkdirSync(join(modules, '.bin'), { recursive: true })
   const installed = join(ROOT, 'node_modules')
@@ -299,6 +301,13 @@ function userFolder(): string {
   chmodSync(MAIN, 0o755)
   writeFileSync(join(folder, 'package.json'), '{"private":true,"type":"module"}\n')
   return folder
+}
+
+/** What stands for a clone of the repository beside it: its `npm run cluster`, of what is built already. */
+function clone(folder: string): void {
+  mkdirSync(folder)
+  const scripts = { cluster: `cd '${ROOT}' && exec node_modules/.bin/tsx infra/local/cluster.ts` }
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, scripts }))
 }
 
 let installed: Promise<void> | undefined

@@ -2,11 +2,14 @@
 // change.
 
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
+import { join } from 'node:path'
 import { pino } from 'pino'
 import { io } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { makeApiKey } from '../../services/broker/access/api-keys.ts'
 import { MemoryLog } from '../../services/broker/log/memory.ts'
 import { RedisLog } from '../../services/broker/log/redis/log.ts'
 import type { Follower } from '../../services/broker/log/log.ts'
@@ -14,6 +17,7 @@ import { configOf, type Node, type Settings, startMemoryNode, startNode } from '
 import { caps, ClosedWorld, RULES } from '../support/closed-node.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { userClaims } from '../support/tokens.ts'
+import { temporaryFolder } from '../support/tools.ts'
 import { until } from '../support/until.ts'
 
 const LEEWAY = 10
@@ -326,10 +330,23 @@ t.test('a key that is taken away ends what was opened with it', async t => {
     all(t, node, world.keys.all.key),
   ])
   world.writeKeys('readers')
-  await areEnded(t, readers, /4401/)
+  await areEnded(t, readers, /4401.*key revoked/)
   await node.append('room:1', '1')
   for (const { name, reader } of spared) t.equal(await reader.event(), 1, name)
   const answer = await ask(node, '/v1/sse?channel=room:1', world.keys.readers.key)
+  t.equal(answer.statusCode, 401)
+  answer.resume()
+})
+
+t.test('a key that expires ends what was opened with it', async t => {
+  const until = new Date(Date.now() + 4000).toISOString()
+  const { key, entry } = makeApiKey('brief', ['subscribe', 'history'], ['*'], until)
+  const KEYS_FILE = join(temporaryFolder(), 'keys.json')
+  writeFileSync(KEYS_FILE, JSON.stringify([entry]))
+  const { node } = await startClosed(t, { KEYS_FILE })
+  const readers = await all(t, node, key)
+  await areEnded(t, readers, /4401.*key expired/)
+  const answer = await ask(node, '/v1/sse?channel=room:1', key)
   t.equal(answer.statusCode, 401)
   answer.resume()
 })

@@ -27,6 +27,8 @@ export interface WatchedFileOptions<T> {
   readonly path: string
   /** Raises `BadFileError`. */
   readonly parse: (text: string) => T
+  /** The same for a file that is read again, without holding up what else the node does; `parse` unless given. */
+  readonly parseAside?: (text: string) => Promise<T>
   readonly mostBytes?: number
   /** After a change is heard of, others that belong to it are waited for: editors write in steps. */
   readonly settle?: number
@@ -40,15 +42,18 @@ const MOST_BYTES = 4 * 2 ** 20
 export async function watchFile<T>({
   path,
   parse,
+  parseAside = async text => parse(text),
   mostBytes = MOST_BYTES,
   settle = 100,
   interval = 10_000,
 }: WatchedFileOptions<T>): Promise<WatchedFile<T>> {
   const text = await readText(path, mostBytes)
-  const file = new File(path, parse, mostBytes, settle, interval, text)
+  const file = new File({ path, parseAside, mostBytes, settle, interval }, text, parse(text))
   await file.follow()
   return file
 }
+
+type FollowOptions<T> = Required<Omit<WatchedFileOptions<T>, 'parse'>>
 
 interface Watched {
   readonly watcher: FSWatcher
@@ -59,10 +64,7 @@ interface Watched {
 class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<T> {
   current: T
   problem: BadFileError | undefined
-  private readonly path: string
-  private readonly parse: (text: string) => T
-  private readonly mostBytes: number
-  private readonly settle: number
+  private readonly options: FollowOptions<T>
   private readonly timer: NodeJS.Timeout
   /** As read last, good or bad. */
   private text: string | undefined
@@ -72,22 +74,12 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
   private again = false
   private closed = false
 
-  constructor(
-    path: string,
-    parse: (text: string) => T,
-    mostBytes: number,
-    settle: number,
-    interval: number,
-    text: string,
-  ) {
+  constructor(options: FollowOptions<T>, text: string, value: T) {
     super()
-    this.path = path
-    this.parse = parse
-    this.mostBytes = mostBytes
-    this.settle = settle
+    this.options = options
     this.text = text
-    this.current = parse(text)
-    this.timer = setInterval(() => void this.reload(), interval).unref()
+    this.current = value
+    this.timer = setInterval(() => void this.reload(), options.interval).unref()
   }
 
   reload(): Promise<void> {
@@ -114,8 +106,9 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
    * Kubernetes put another in its place.
    */
   async follow(): Promise<void> {
-    const target = await realpath(this.path).catch(() => this.path)
-    const folders = [...new Set([dirname(this.path), dirname(target)])]
+    const { path } = this.options
+    const target = await realpath(path).catch(() => path)
+    const folders = [...new Set([dirname(path), dirname(target)])]
     const inodes = await Promise.all(folders.map(folder => inodeOf(folder)))
     if (this.closed) return
     for (const [folder, { inode }] of this.watchers) {
@@ -145,7 +138,7 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
 
   private heard(): void {
     if (this.closed) return
-    this.settling ??= setTimeout(() => void this.reload(), this.settle).unref()
+    this.settling ??= setTimeout(() => void this.reload(), this.options.settle).unref()
   }
 
   private async readAll(): Promise<void> {
@@ -157,25 +150,21 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
 
   private async read(): Promise<void> {
     await this.follow()
-    const read = await readText(this.path, this.mostBytes).catch(badFile)
+    const read = await readText(this.options.path, this.options.mostBytes).catch(badFile)
     if (this.closed) return
     if (read instanceof BadFileError) {
       this.text = undefined
       this.refuse(read)
     } else if (read !== this.text) {
       this.text = read
-      this.take(read)
+      await this.take(read)
     }
   }
 
-  private take(text: string): void {
-    let value: T
-    try {
-      value = this.parse(text)
-    } catch (error) {
-      this.refuse(badFile(error))
-      return
-    }
+  private async take(text: string): Promise<void> {
+    const value = await this.options.parseAside(text).catch(badFile)
+    if (this.closed) return
+    if (value instanceof BadFileError) return this.refuse(value)
     this.problem = undefined
     this.current = value
     this.emit('changed', value)

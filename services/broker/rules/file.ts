@@ -1,6 +1,7 @@
 // The rules file of a node: read again when it changes; a bad one leaves the rules as they are.
 
 import { type WatchedFile, watchFile, type WatchedFileOptions } from '../files/watched-file.ts'
+import { parseAside } from './aside.ts'
 import { LARGEST_RULES_FILE, parseRules } from './parse.ts'
 import type { Rules } from './rules.ts'
 
@@ -19,7 +20,13 @@ export async function openRulesFile(
     readonly hangUp?: (listener: () => void) => () => void
   } = {},
 ): Promise<RulesFile> {
-  const file = await watchFile({ path, parse: parseRules, mostBytes: LARGEST_RULES_FILE, ...options })
+  const file = await watchFile({
+    path,
+    parse: parseRules,
+    parseAside,
+    mostBytes: LARGEST_RULES_FILE,
+    ...options,
+  })
   const quiet = hangUp(() => void file.reload())
   const close = file.close.bind(file)
   file.close = () => {

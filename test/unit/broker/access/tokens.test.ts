@@ -233,7 +233,7 @@ t.test('each bad token has its reason, and its message is no longer than a sente
 })
 
 t.test('the largest token is accepted, one character more is not', async t => {
-  const size = (length: number) => hs({ info: 'x'.repeat(length) })
+  const size = (length: number) => hs({ meta: 'x'.repeat(length) })
   let length = 5000
   while (size(length + 3).length <= LONGEST_TOKEN) length++
   t.ok(TOKENS.verify(size(length), NOW).ok)

@@ -8,6 +8,8 @@ import t, { type Test } from 'tap'
 import type { BadFileError } from '../../../../services/broker/files/bad-file.ts'
 import { checkRulesFile } from '../../../../services/broker/rules/check.ts'
 import { openRulesFile, type RulesFile } from '../../../../services/broker/rules/file.ts'
+import { LARGE_RULES_FILE, parseAside } from '../../../../services/broker/rules/aside.ts'
+import { parseRules } from '../../../../services/broker/rules/parse.ts'
 import type { Rules } from '../../../../services/broker/rules/rules.ts'
 
 const rule = (subscribe: string) => `channels: [{ match: a, subscribe: ${subscribe} }]\n`
@@ -166,6 +168,53 @@ t.test('closed, it hears nothing', async t => {
   await reading
   await file.reload()
   t.equal(subscribeOf(file.current), 'user')
+})
+
+/** Rules of so many teams, of which one begins at line 2 and each has three lines. */
+const large = (teams: number) =>
+  `channels:\n${Array.from({ length: teams }, (_, i) => `  - match: 'team${i}:*'\n    subscribe: user\n    rate: { publish: 5/s }\n`).join('')}default: { subscribe: nobody }\n`
+
+t.test('a large file that is read again is parsed beside what else the node does', async t => {
+  const text = large(600)
+  t.ok(text.length > LARGE_RULES_FILE)
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, rule('user'))
+  const file = await opened(t, path)
+  await changed(file, () => writeFile(path, text))
+  t.equal(JSON.stringify(file.current.list), JSON.stringify(parseRules(text).list))
+  t.match(file.current.of('team599:room'), {
+    line: 1799,
+    subscribe: ['user'],
+    rate: { publish: 5, burst: 5 },
+  })
+  t.match(file.current.of('other'), { match: 'default', subscribe: ['nobody'] })
+
+  let turns = 0
+  const turn = () => void (turns++, (turning = setImmediate(turn)))
+  let turning = setImmediate(turn)
+  const parsing = parseAside(text)
+  await parsing
+  clearImmediate(turning)
+  t.ok(turns > 2, 'a turn for each part of the rules, at least')
+})
+
+t.test('a large file that is bad has the same problems, with line and column', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, rule('user'))
+  const file = await opened(t, path)
+  const refusedFor = async (text: string) => {
+    const told = once(file, 'refused')
+    await writeFile(path, text)
+    const [error] = (await told) as [BadFileError]
+    t.equal(subscribeOf(file.current), 'user')
+    return error.message
+  }
+  t.equal(
+    await refusedFor(large(500).replace('subscribe: nobody', 'subscribe: noone')),
+    '1502:23: default.subscribe: "noone" is not one of anyone, user, token, hook, nobody',
+  )
+  t.match(await refusedFor(`${large(500)}channels: []\n`), /^1503:1: .*channels is there twice/)
+  t.match(await refusedFor('['.repeat(20_000)), /./)
 })
 
 t.test('fanwire check says path, line and column', async t => {

@@ -1,0 +1,46 @@
+// A rules file that is read again while the node serves: a large one is parsed in a thread of its own, so that nobody
+// waits for it.
+
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import { BadFileError } from '../files/bad-file.ts'
+import { createRules } from './make.ts'
+import { parseRules } from './parse.ts'
+import type { Rule, Rules } from './rules.ts'
+import type { Part } from './thread.ts'
+
+/** Characters. A smaller file is parsed in less time than a thread needs to start. */
+export const LARGE_RULES_FILE = 8 * 1024
+const FROM_SOURCE = import.meta.url.endsWith('.ts')
+const THREAD = new URL(FROM_SOURCE ? './thread.ts' : './thread.js', import.meta.url)
+
+/** What the process was started with (`--import`, `--inspect`) is not for the thread; TypeScript it has to read. */
+function threadFlags(): string[] {
+  if (!FROM_SOURCE) return []
+  const api = import.meta.resolve('tsx/esm/api')
+  return ['--import', `data:text/javascript,import { register } from ${JSON.stringify(api)}; register()`]
+}
+
+/** As `parseRules`. */
+export async function parseAside(text: string): Promise<Rules> {
+  if (text.length < LARGE_RULES_FILE) return parseRules(text)
+  const worker = new Worker(THREAD, { workerData: text, execArgv: threadFlags() })
+  worker.unref()
+  try {
+    return await rulesFrom(worker)
+  } finally {
+    void worker.terminate()
+  }
+}
+
+/** Asks for one part after the other: the event loop turns between them. */
+async function rulesFrom(worker: Worker): Promise<Rules> {
+  const list: Rule[] = []
+  for (;;) {
+    worker.postMessage('next')
+    const [part] = (await once(worker, 'message')) as [Part]
+    if ('problems' in part) throw new BadFileError(part.problems)
+    if ('default' in part) return createRules(list, part.default, { lives: part.lives })
+    list.push(...part.rules)
+  }
+}
