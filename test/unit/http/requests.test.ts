@@ -105,11 +105,14 @@ t.test('H6: other unknown parameters are refused, with the nearest name that is 
   await refused('/v1/poll?channel=a&curser=earliest', /unknown parameter "curser": did you mean cursor\?/)
   await refused('/v1/poll?channels=a', /did you mean channel\?/)
   await refused('/v1/poll?Channel=a', /did you mean channel\?/)
-  await refused('/v1/poll?channel=a&max=5', /"max": This path takes channel, cursor, limit$/)
+  await refused('/v1/poll?channel=a&max=5', /"max": This path takes channel, cursor, .*\blimit\b/)
   await refused('/v1/long-poll?channel=a&waits=5', /did you mean wait\?/)
   await refused('/v1/refresh?channel=a&evry=5', /did you mean every\?/)
   await refused('/v1/sse?channel=a&lasteventid=a-1', /did you mean lastEventId\?/)
-  await refused('/v1/stream?channel=a&lastEventId=a-1', /"lastEventId": This path takes channel, cursor$/)
+  await refused(
+    '/v1/stream?channel=a&lastEventId=a-1',
+    /"lastEventId": This path takes channel, cursor, (?!.*\blimit\b)/,
+  )
   await refused('/v1/channels/a?limit=5', /this path takes no parameters/)
   const publish = { method: 'POST', headers: JSON_TYPE, body: '1' }
   await refused('/v1/channels/a/events?typ=x', /did you mean type\?/, publish)
