@@ -144,41 +144,36 @@ export class FileChannel {
     this.head += count
     this.time = to
     this.bytes += bytes
-    segment.live += count
-    segment.liveBytes += bytes
-    segment.last = Math.max(segment.last, to)
+    segment.add(count, bytes, to)
   }
 
   /** Drops from the tail what is no longer kept. */
-  trim({ events, age, bytes }: Retention, now: number): void {
+  trim(retention: Retention, now: number): void {
+    this.expire(retention, now)
+    const { events, age, bytes } = retention
     const oldest = now - age
-    for (let run = this.runs[0]; run !== undefined; run = this.runs[0]) {
-      const after = this.head - run.end
-      const rest = this.bytes - run.bytes
-      if (after >= events || run.to < oldest || (after > 0 && rest >= bytes)) {
-        this.dropTo(run.end)
-        continue
-      }
-      const all = this.head - this.floor <= events && this.bytes <= bytes && run.from >= oldest
-      if (all) return
-      let { floor } = this
-      let left = this.bytes
-      const { table } = run
-      for (let i = floor + 1 - run.first; i < run.count; i++, floor++) {
-        const tooMany = this.head - floor > events || (left > bytes && this.head - floor > 1)
-        if (!tooMany && (table.times[i] ?? 0) >= oldest) break
-        left -= table.bytes[i] ?? 0
-      }
-      if (floor === this.floor) return
-      this.dropTo(floor)
-      if (floor < run.end) return
+    const [run] = this.runs
+    if (run === undefined) return
+    if (this.head - this.floor <= events && this.bytes <= bytes && run.from >= oldest) return
+    let { floor } = this
+    let left = this.bytes
+    const { table } = run
+    for (let i = floor + 1 - run.first; i < run.count; i++, floor++) {
+      const tooMany = this.head - floor > events || (left > bytes && this.head - floor > 1)
+      if (!tooMany && (table.times[i] ?? 0) >= oldest) break
+      left -= table.bytes[i] ?? 0
     }
+    this.dropTo(floor)
   }
 
-  /** What is older than `oldest` leaves a run at a time: without reading anything. */
-  expire(oldest: number): void {
-    for (let run = this.runs[0]; run !== undefined && run.to < oldest; run = this.runs[0])
+  /** The same, but only whole runs: without reading anything. */
+  expire({ events, age, bytes }: Retention, now: number): void {
+    for (let run = this.runs[0]; run !== undefined; run = this.runs[0]) {
+      const after = this.head - run.end
+      const isKept = after < events && run.to >= now - age && (after === 0 || this.bytes - run.bytes < bytes)
+      if (isKept) return
       this.dropTo(run.end)
+    }
   }
 
   /** Nothing up to this offset is readable any more. */
@@ -192,8 +187,7 @@ export class FileChannel {
       const bytes = floor >= run.end ? run.bytes : bytesIn(run, skipped, gone)
       run.bytes -= bytes
       this.bytes -= bytes
-      run.segment.live -= gone
-      run.segment.liveBytes -= bytes
+      run.segment.drop(gone, bytes)
       if (floor < run.end) break
       run.uncache()
       whole++
@@ -209,16 +203,23 @@ export class FileChannel {
 
   /** The events that stood in these segments stand in `run` now, those that are readable still. */
   replace(old: ReadonlySet<Segment>, run: Run | undefined): void {
-    const kept = this.runs.filter(({ segment }) => !old.has(segment))
-    for (const each of this.runs) if (old.has(each.segment)) each.uncache()
-    this.runs = kept
-    if (run === undefined || run.end <= this.floor) return
-    const gone = Math.max(0, this.floor + 1 - run.first)
-    if (gone > 0) run.bytes -= bytesIn(run, run.first, gone)
-    run.segment.live += run.count - gone
-    run.segment.liveBytes += run.bytes
-    const at = kept.findIndex(({ first }) => first > run.first)
-    kept.splice(at === -1 ? kept.length : at, 0, run)
+    for (const each of this.runs) {
+      if (!old.has(each.segment)) continue
+      each.uncache()
+      // What was erased is shorter in the new run.
+      this.bytes -= each.bytes
+    }
+    this.runs = this.runs.filter(({ segment }) => !old.has(segment))
+    if (run === undefined) return
+    run.segment.add(run.count, run.bytes, run.to)
+    const gone = Math.min(run.count, Math.max(0, this.floor + 1 - run.first))
+    const bytes = bytesIn(run, run.first, gone)
+    run.bytes -= bytes
+    run.segment.drop(gone, bytes)
+    if (gone === run.count) return
+    this.bytes += run.bytes
+    const at = this.runs.findIndex(({ first }) => first > run.first)
+    this.runs.splice(at === -1 ? this.runs.length : at, 0, run)
   }
 
   /** What the log said of it when its newest event was that of `offset`. */

@@ -26,7 +26,7 @@ import { readParts } from './read.ts'
 import { restore } from './restore.ts'
 import type { Segment } from './segment.ts'
 import { Upkeep } from './upkeep.ts'
-import { Writer } from './writer.ts'
+import { SEGMENT_BYTES, Writer } from './writer.ts'
 
 /** Channels that nobody has published to: beyond so many those that were longest not asked for are let go. */
 const MAX_UNTOLD = 10_000
@@ -179,6 +179,11 @@ export class FileLog implements ChannelLog {
     await this.#open().do({ act: 'nothing', channel: undefined })
   }
 
+  /** Does now what is done from time to time: see upkeep.ts. */
+  async tidy(): Promise<void> {
+    await this.#upkeep?.run()
+  }
+
   async close(): Promise<void> {
     const [writer, lock] = [this.#writer, this.#lock]
     this.#writer = this.#lock = undefined
@@ -196,35 +201,43 @@ export class FileLog implements ChannelLog {
   }
 
   async #restore(): Promise<void> {
-    const { retentionOf, idempotencyWindow, fsync, segmentBytes, logger } = this.#options
+    const { retentionOf, idempotencyWindow, fsync, segmentBytes = SEGMENT_BYTES, logger } = this.#options
     const now = this.#now
-    const { channels, segments, next, loss, leftOut, seal } = restore(this.#folder, now(), idempotencyWindow)
+    const folder = this.#folder
+    const { channels, segments, next, loss, leftOut, seal } = restore(folder, now(), idempotencyWindow)
     this.#channels = channels
     this.#segments = segments
-    this.#writer = new Writer(
+    const writer = new Writer(
       {
-        folder: this.#folder,
+        folder,
         fsync,
         idempotencyWindow,
         now,
-        ...(segmentBytes === undefined ? {} : { segmentBytes }),
+        segmentBytes,
         committed: changed => this.#committed(changed),
         sealed: segment => void segments.push(segment),
       },
       next,
     )
+    this.#writer = writer
     if (loss !== undefined) {
-      logger.warn(
-        { folder: this.#folder, leftOut },
-        `${loss}: events may have been lost, which readers are told`,
-      )
+      logger.warn({ folder, leftOut }, `${loss}: events may have been lost, which readers are told`)
       const epoch = randomEpoch()
-      await this.#writer.beginEpoch(epoch)
+      await writer.beginEpoch(epoch)
       for (const channel of channels.values()) channel.begin(epoch)
     }
     seal()
-    const folder = this.#folder
-    this.#upkeep = new Upkeep({ folder, channels, segments, retentionOf, idempotencyWindow, now, logger })
+    this.#upkeep = new Upkeep({
+      folder,
+      channels,
+      segments,
+      writer,
+      segmentBytes,
+      retentionOf,
+      idempotencyWindow,
+      now,
+      logger,
+    })
   }
 
   #committed(channels: Iterable<FileChannel>): void {

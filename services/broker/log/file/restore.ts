@@ -213,11 +213,11 @@ class Restoring {
       channel.ended = isLost ? told.ended.filter(({ end }) => end <= told.floor) : []
       channel.toldIn = segment
       this.channels.set(told.name, channel)
-      if (isLost) return this.#leaveOut(channel, stretch)
+      if (isLost) return this.#leaveOut(segment, channel, stretch)
     } else if (first !== channel.head + 1) {
       const overLoss = (channel.toldIn?.number ?? 0) <= this.#lostAt && segment.number > this.#lostAt
       if (first <= channel.head || overLoss || this.#cut.has(channel)) {
-        return this.#leaveOut(channel, stretch)
+        return this.#leaveOut(segment, channel, stretch)
       }
       // What was between was trimmed.
       channel.dropTo(channel.head)
@@ -237,9 +237,13 @@ class Restoring {
   }
 
   /** Others before them are missing. */
-  #leaveOut(channel: FileChannel, stretch: OfChannel['stretch']): undefined {
+  #leaveOut(segment: Segment, channel: FileChannel, stretch: OfChannel['stretch']): undefined {
     this.#cut.add(channel)
-    this.leftOut += stretch?.count ?? 0
+    if (stretch === undefined) return
+    const { count, bytes, to } = stretch
+    segment.add(count, bytes, to)
+    segment.drop(count, bytes)
+    this.leftOut += count
   }
 
   /** The channel that it tells of, unless that was forgotten and began again. */

@@ -1,6 +1,7 @@
 // Rewrites segments that follow on each other as one, without what is no longer readable, and channel by channel.
 
-import { closeSync, constants, fsyncSync, openSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, constants, fsync as syncFile, openSync, renameSync, rmSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { syncFolder, writeAll } from './active.ts'
 import { type FileChannel, Run } from './channel.ts'
 import { encodeContents, type OfChannel, stretchOf } from './contents.ts'
@@ -9,54 +10,54 @@ import { RecordWriter, type Told } from './records.ts'
 import { encodeHeader, Segment } from './segment.ts'
 import { GrowingTable, type TablePlace } from './table.ts'
 
+const fsync = promisify(syncFile)
+
 const NEW_FILE = constants.O_CREAT | constants.O_TRUNC | constants.O_RDWR
 /** Bytes that are written at a time. */
 const PIECE = 2 ** 20
 
-/** Returns the segment that has taken their place. Where it raises nothing has changed. */
+/**
+ * A segment with which an epoch began is the first of them, or there is none before them. `replaced` is told of the segment that has taken their place. Where it raises before that nothing has changed; behind
+ * that, files may be left that the next start removes.
+ */
 export async function rewrite(
   folder: string,
   old: readonly [Segment, ...Segment[]],
   channels: ReadonlyMap<string, FileChannel>,
-): Promise<Segment> {
+  replaced: (segment: Segment) => void,
+): Promise<void> {
   const last = old.at(-1) ?? old[0]
   const path = `${last.path}.new`
-  const copy = new Copy(path, new Set(old))
+  const { from, epoch } = old[0].header
+  const segment = new Segment(last.path, { number: last.number, from, epoch })
+  const epochs = old.findLastIndex(({ header }) => header.epoch !== '')
+  segment.cut = old.slice(Math.max(0, epochs)).some(({ cut }) => cut)
+  const copy = new Copy(path, old)
   try {
-    const epochs = old.findLastIndex(({ header }) => header.epoch !== '')
-    const epoch = old[epochs]?.header.epoch ?? ''
-    const header = { number: last.number, from: old[0].header.from, epoch }
-    const segment = new Segment(last.path, header)
-    segment.cut = old.slice(Math.max(0, epochs)).some(({ cut }) => cut)
-    await copy.write(encodeHeader(header))
+    await copy.write(encodeHeader(segment.header))
     for (const channel of told(old, channels)) await copy.channel(channel)
     const places = await copy.finish(segment.cut)
     renameSync(path, last.path)
+    // Nobody has looked since: what is read from now on is read from the new one.
     copy.replace(segment, places, channels)
-    for (const each of old) {
-      if (each !== last) rmSync(each.path, { force: true })
-      each.forget()
-    }
-    await syncFolder(folder)
-    return segment
+    replaced(segment)
   } catch (error) {
     copy.close()
     rmSync(path, { force: true })
     throw error
   }
+  for (const each of old) each.forget()
+  // No loss of power may undo the new name, but not the removals.
+  await syncFolder(folder)
+  for (const each of old) if (each !== last) rmSync(each.path, { force: true })
 }
 
 /** Channels of which the new segment has to tell: no other one does, or it has events of theirs. */
 function told(old: readonly Segment[], channels: ReadonlyMap<string, FileChannel>): FileChannel[] {
   const segments = new Set(old)
-  const newest = old.at(-1)?.number ?? 0
-  const epochs = old.some(({ header }) => header.epoch !== '')
   return [...channels.values()].filter(
     ({ toldIn, runs }) =>
-      toldIn !== undefined &&
-      (segments.has(toldIn) ||
-        (epochs && toldIn.number < newest) ||
-        runs.some(run => segments.has(run.segment))),
+      toldIn !== undefined && (segments.has(toldIn) || runs.some(run => segments.has(run.segment))),
   )
 }
 
@@ -71,14 +72,17 @@ interface Copied {
 class Copy {
   readonly #fd: number
   readonly #old: ReadonlySet<Segment>
+  /** Number of the newest of them. */
+  readonly #newest: number
   readonly #records = new RecordWriter()
   readonly #copied: Copied[] = []
   #size = 0
   #closed = false
 
-  constructor(path: string, old: ReadonlySet<Segment>) {
+  constructor(path: string, old: readonly Segment[]) {
     this.#fd = openSync(path, NEW_FILE, 0o600)
-    this.#old = old
+    this.#old = new Set(old)
+    this.#newest = old.at(-1)?.number ?? 0
   }
 
   async write(bytes: Buffer): Promise<void> {
@@ -91,7 +95,8 @@ class Copy {
     const runs = channel.runs.filter(({ segment }) => this.#old.has(segment))
     const first = runs[0] === undefined ? channel.head + 1 : Math.max(runs[0].first, channel.floor + 1)
     const end = runs.at(-1)?.end ?? channel.head
-    const isNewest = channel.toldIn === undefined || channel.runs.length === runs.length
+    // No later segment tells of it.
+    const isNewest = (channel.toldIn?.number ?? 0) <= this.#newest
     const { name, epoch, ended, floor, time } = channel
     const over = isNewest && channel.over
     const then = isNewest ? { epoch, ended } : channel.toldAt(end)
@@ -122,7 +127,7 @@ class Copy {
     })
     const { bytes, places } = encodeContents({ end: this.#size, channels, cut }, 0)
     await writeAll(this.#fd, bytes, this.#size)
-    fsyncSync(this.#fd)
+    await fsync(this.#fd)
     this.close()
     return places
   }
@@ -138,22 +143,16 @@ class Copy {
       const stretch = stretchOf(first, bytes, table)
       const place = places[i]
       if (channels.get(channel.name) !== channel) continue
-      if (channel.toldIn !== undefined && this.#isOlder(channel.toldIn, segment)) channel.toldIn = segment
-      if (stretch === undefined || place === undefined) channel.replace(this.#old, undefined)
-      else {
-        segment.last = Math.max(segment.last, stretch.to)
-        channel.replace(this.#old, new Run(segment, { ...stretch, table: place }))
-      }
+      if ((channel.toldIn?.number ?? 0) <= this.#newest) channel.toldIn = segment
+      const run = stretch && new Run(segment, stretch)
+      channel.replace(this.#old, run)
+      if (place !== undefined) run?.sealed(place)
     }
   }
 
   close(): void {
     if (!this.#closed) closeSync(this.#fd)
     this.#closed = true
-  }
-
-  #isOlder(told: Segment, { number }: Segment): boolean {
-    return this.#old.has(told) || told.number < number
   }
 
   async #flush(): Promise<void> {

@@ -62,15 +62,17 @@ const open = new Set<Segment>()
 export class Segment {
   readonly path: string
   readonly header: Header
-  /** Readable events in it, and the bytes of their records, about. */
-  live = 0
-  liveBytes = 0
   /** Time of its last event. */
   last = 0
   /** Bytes of records. */
   size = 0
   /** Records that stood behind its own are lost. */
   cut = false
+  /** Its events, and their bytes of data: all, and those that are no longer readable. */
+  #events = 0
+  #bytes = 0
+  #deadEvents = 0
+  #deadBytes = 0
   #fd: number | undefined
   #readers = 0
   #forgotten = false
@@ -84,10 +86,34 @@ export class Segment {
     return this.header.number
   }
 
+  /** These events stand in it, of which the last came then. */
+  add(events: number, bytes: number, last: number): void {
+    this.#events += events
+    this.#bytes += bytes
+    this.last = Math.max(this.last, last)
+  }
+
+  /** Events in it are no longer readable. */
+  drop(events: number, bytes: number): void {
+    this.#deadEvents += events
+    this.#deadBytes += bytes
+  }
+
+  /** It has events, of which none is readable. */
+  get isDead(): boolean {
+    return this.#events > 0 && this.#deadEvents === this.#events
+  }
+
+  /** Bytes of records that are no longer read, about. */
+  get waste(): number {
+    const all = weightOf(this.#events, this.#bytes)
+    return all === 0 ? 0 : (this.size * weightOf(this.#deadEvents, this.#deadBytes)) / all
+  }
+
   /** From now on the file stays open, even where it is removed, until `release`. */
   hold(): void {
-    this.#readers++
     this.#fd ??= openSync(this.path, 'r')
+    this.#readers++
     open.delete(this)
     open.add(this)
     for (const other of open) {
@@ -150,4 +176,11 @@ export class Segment {
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
   }
+}
+
+/** Of a record, beside the data, at least. */
+const RECORD = 40
+
+function weightOf(events: number, bytes: number): number {
+  return events * RECORD + bytes
 }

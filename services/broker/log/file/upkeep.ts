@@ -6,6 +6,7 @@ import type { RetentionOf } from '../log.ts'
 import type { FileChannel } from './channel.ts'
 import { rewrite } from './rewrite.ts'
 import type { Segment } from './segment.ts'
+import type { Writer } from './writer.ts'
 
 const EVERY = 5000
 /** Channels that are looked at in one turn of the event loop. */
@@ -13,20 +14,20 @@ const SLICE = 2000
 /** A channel without events is remembered for so long, ms, beyond the time for which events and keys are kept. */
 const REMEMBERED = 86_400_000
 
-/** Bytes of a segment that are no longer read, beyond which it is rewritten, if they are half of it. */
-const WASTE = 2 ** 20
-/** So many small segments on end become one, of at most so many bytes. */
+/** Shares of a segment's size: what is no longer read, beyond which it is rewritten, if that is half of it; and small. */
+const WASTE = 1 / 32
+const SMALL = 1 / 4
+/** So many small segments on end become one. */
 const MANY = 8
-const SMALL = 8 * 2 ** 20
-const LARGEST = 32 * 2 ** 20
-/** Of a record, beside the data, about. */
-const OVERHEAD = 40
 
 export interface UpkeepOptions {
   readonly folder: string
   readonly channels: Map<string, FileChannel>
   /** Those that are sealed, in order. */
   readonly segments: Segment[]
+  readonly writer: Writer
+  /** Size from which a segment is sealed. */
+  readonly segmentBytes: number
   readonly retentionOf: RetentionOf
   readonly idempotencyWindow: number
   readonly now: () => number
@@ -51,10 +52,17 @@ export class Upkeep {
   }
 
   /** Does all of it now. */
-  run(): Promise<void> {
+  async run(): Promise<void> {
+    const { folder, logger } = this.#options
     clearTimeout(this.#timer)
-    this.#running = this.#running.then(() => this.#run())
-    return this.#running
+    try {
+      await this.#expire()
+      while (!this.#closed && (await this.alone(() => this.#rewrite())));
+    } catch (error) {
+      logger.warn({ err: error, folder }, 'segments of the log could not be rewritten')
+    }
+    clearTimeout(this.#timer)
+    if (!this.#closed) this.#timer = this.#later()
   }
 
   /** Does this while nothing is rewritten. */
@@ -71,24 +79,13 @@ export class Upkeep {
     return setTimeout(() => void this.run(), EVERY).unref()
   }
 
-  async #run(): Promise<void> {
-    const { folder, logger } = this.#options
-    try {
-      await this.#expire()
-      for (let group = this.#group(); group !== undefined && !this.#closed; group = this.#group())
-        await this.#rewrite(group)
-    } catch (error) {
-      logger.warn({ err: error, folder }, 'segments of the log could not be rewritten')
-    }
-    if (!this.#closed) this.#timer = this.#later()
-  }
-
   async #expire(): Promise<void> {
     const { channels, retentionOf, idempotencyWindow, now } = this.#options
     let left = SLICE
     for (const channel of channels.values()) {
-      const { age } = retentionOf(channel.name)
-      channel.expire(now() - age)
+      const retention = retentionOf(channel.name)
+      const { age } = retention
+      channel.expire(retention, now())
       channel.expireKeys(now() - idempotencyWindow)
       const idle = channel.follower === undefined && channel.pending === 0 && channel.toldIn !== undefined
       const old = channel.time < now() - Math.max(age, idempotencyWindow) - REMEMBERED
@@ -100,46 +97,55 @@ export class Upkeep {
     }
   }
 
-  async #rewrite(group: readonly [Segment, ...Segment[]]): Promise<void> {
-    const { folder, channels, segments } = this.#options
-    const segment = await rewrite(folder, group, channels)
-    segments.splice(segments.indexOf(group[0]), group.length, segment)
+  /** Returns whether there was anything to rewrite. */
+  async #rewrite(): Promise<boolean> {
+    const { folder, channels, segments, writer } = this.#options
+    const newest = writer.segment ?? segments.at(-1)
+    if (newest !== undefined && this.#isOld(newest) && this.#isWaste(newest)) await writer.roll()
+    const group = this.#group()
+    if (group === undefined) return false
+    await rewrite(folder, group, channels, segment => {
+      segments.splice(segments.indexOf(group[0]), group.length, segment)
+    })
+    return true
   }
 
   /** Segments that follow on each other and are worth to be rewritten as one. */
   #group(): readonly [Segment, ...Segment[]] | undefined {
-    const { segments, idempotencyWindow, now } = this.#options
-    const young = now() - idempotencyWindow
+    const { segments, writer, segmentBytes } = this.#options
+    // The mark names the newest, by its file.
+    const sealed = writer.segment === undefined ? segments.slice(0, -1) : segments
     let group: Segment[] = []
     let bytes = 0
-    for (const segment of segments) {
-      // Its events carry keys that are still known.
-      const fits =
-        segment.last < young && bytes + live(segment) <= LARGEST && (isWaste(segment) || segment.size < SMALL)
-      if (!fits) {
-        if (isWorth(group)) break
+    for (const segment of sealed) {
+      const may = this.#isOld(segment) && (this.#isWaste(segment) || segment.size < segmentBytes * SMALL)
+      const left = segment.size - segment.waste
+      // What came before an epoch began may not stand behind its name, where still older segments are read before.
+      const begins = segment.header.epoch !== '' && group[0] !== sealed[0]
+      if (!may || begins || bytes + left > segmentBytes) {
+        if (this.#isWorth(group)) break
         group = []
         bytes = 0
       }
-      if (segment.last < young && (isWaste(segment) || segment.size < SMALL)) {
-        group.push(segment)
-        bytes += live(segment)
-      }
+      if (!may) continue
+      group.push(segment)
+      bytes += left
     }
     const [first, ...rest] = group
-    return first !== undefined && isWorth(group) ? [first, ...rest] : undefined
+    return first !== undefined && this.#isWorth(group) ? [first, ...rest] : undefined
   }
-}
 
-function live({ live, liveBytes }: Segment): number {
-  return liveBytes + live * OVERHEAD
-}
+  /** No key is known any more that came with its events: a rewritten segment has none. */
+  #isOld({ last }: Segment): boolean {
+    const { now, idempotencyWindow } = this.#options
+    return last < now() - idempotencyWindow
+  }
 
-function isWaste(segment: Segment): boolean {
-  const waste = segment.size - live(segment)
-  return waste > WASTE && waste > segment.size / 2
-}
+  #isWaste({ size, waste, isDead }: Segment): boolean {
+    return waste > size / 2 && (isDead || waste > this.#options.segmentBytes * WASTE)
+  }
 
-function isWorth(group: readonly Segment[]): boolean {
-  return group.length >= MANY || group.some(isWaste)
+  #isWorth(group: readonly Segment[]): boolean {
+    return group.length >= MANY || group.some(segment => this.#isWaste(segment))
+  }
 }

@@ -9,7 +9,7 @@ import { RecordWriter } from './records.ts'
 import type { Segment } from './segment.ts'
 
 /** A segment is sealed beyond so many bytes, or this many channels. */
-const SEGMENT_BYTES = 32 * 2 ** 20
+export const SEGMENT_BYTES = 32 * 2 ** 20
 /** Bytes of records that one write begins to exceed at most. */
 const WRITE_BYTES = 8 * 2 ** 20
 
@@ -19,8 +19,7 @@ export interface WriterOptions {
   readonly fsync: number
   readonly idempotencyWindow: number
   readonly now: () => number
-  /** For tests. */
-  readonly segmentBytes?: number
+  readonly segmentBytes: number
   /** These have new events, or the log tells of them for the first time. */
   committed(channels: Iterable<FileChannel>): void
   sealed(segment: Segment): void
@@ -71,11 +70,14 @@ export class Writer {
     await this.#alone(() => this.#roll(epoch))
   }
 
-  /** What is in the segment that is written to is sealed, so that it can be rewritten. */
+  /** Another segment is written to from now on, so that this one can be rewritten. */
   async roll(): Promise<void> {
-    await this.#alone(async () => {
-      if (this.#active !== undefined) await this.#seal()
-    })
+    await this.#alone(() => this.#roll(''))
+  }
+
+  /** The segment that is written to. */
+  get segment(): Segment | undefined {
+    return this.#active?.segment
   }
 
   /** Writes what is under way; what is still to come is refused. */
@@ -83,7 +85,7 @@ export class Writer {
     if (this.#closed) return
     this.#closed = true
     for (const call of this.#queue.splice(0)) this.#refuse(call, new LogUnavailable('the log is closed'))
-    await this.#untilIdle()
+    while (this.#busy) await this.#untilIdle()
     clearTimeout(this.#syncing)
     let clean = true
     try {
@@ -133,8 +135,8 @@ export class Writer {
   }
 
   async #room(): Promise<ActiveSegment> {
-    const { segmentBytes = SEGMENT_BYTES } = this.#options
-    if (this.#active === undefined || this.#active.size >= segmentBytes) return await this.#roll('')
+    if (this.#active === undefined || this.#active.size >= this.#options.segmentBytes)
+      return await this.#roll('')
     return this.#active
   }
 
@@ -170,7 +172,7 @@ export class Writer {
 
   /** While nothing is written. */
   async #alone(act: () => Promise<unknown>): Promise<void> {
-    await this.#untilIdle()
+    while (this.#busy) await this.#untilIdle()
     this.#busy = true
     try {
       await act()
@@ -179,8 +181,9 @@ export class Writer {
     }
   }
 
-  async #untilIdle(): Promise<void> {
-    while (this.#busy) await new Promise<void>(resolve => this.#idle.push(resolve))
+  /** It may be busy again by the time that this is heard. */
+  #untilIdle(): Promise<void> {
+    return new Promise(resolve => this.#idle.push(resolve))
   }
 }
 
