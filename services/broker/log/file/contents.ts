@@ -2,7 +2,7 @@
 // the records; found by reading them where that is missing.
 
 import { crc32 } from 'node:zlib'
-import type { RecordReader, Stored, Told } from './records.ts'
+import type { RecordReader, Scanned, Told } from './records.ts'
 import { readRecords } from './records.ts'
 import { encodeTable, GrowingTable, sizeOfTable, type Table, type TablePlace } from './table.ts'
 
@@ -131,12 +131,12 @@ class Gathered implements RecordReader {
     else this.#channels[id] = { told, first: 0, bytes: 0, table: new GrowingTable(), keys: [], over }
   }
 
-  event({ channel, offset, time, key, kind, data }: Stored, at: number, length: number): void {
+  event({ channel, offset, time, key, kind, bytes }: Scanned, at: number, length: number): void {
     const of = this.#channels[channel]
     if (of === undefined) return
     if (of.table.length === 0) of.first = offset
-    of.bytes += data.length
-    of.table.push(time, at, length, data.length)
+    of.bytes += bytes
+    of.table.push(time, at, length, bytes)
     of.over = kind === 'end'
     if (key !== undefined) of.keys.push([key, offset, time])
   }

@@ -19,6 +19,7 @@ const KINDS = { nothing: 0, event: 1, channel: 2 } as const
 const BASE64 = 1
 const LOW = 2
 const END = 4
+const KEYED = 8
 
 /** What a segment says of a channel, before its events: enough to go on with, should older segments be gone. */
 export interface Told {
@@ -34,17 +35,23 @@ export interface Told {
   readonly over: boolean
 }
 
-/** A record of an event. */
-export interface Stored {
+/** What a start needs of an event's record: most of it need not be parsed. */
+export interface Scanned {
   readonly channel: number
   readonly offset: number
   readonly time: number
+  readonly key: string | undefined
+  readonly kind: 'end' | 'erased' | undefined
+  /** Of data. */
+  readonly bytes: number
+}
+
+/** A record of an event. */
+export interface Stored extends Scanned {
   readonly type: string | undefined
   readonly tags: Tags | undefined
-  readonly key: string | undefined
   readonly encoding: 'base64' | undefined
   readonly low: boolean
-  readonly kind: 'end' | 'erased' | undefined
   /** A view; of an erased event `null`. */
   readonly data: Buffer
 }
@@ -80,7 +87,8 @@ export class RecordWriter {
     const says = EVENT_HEAD + meta.length
     const body = this.#begin(says + labels.length + data.length)
     body.writeUInt8(KINDS.event, 0)
-    body.writeUInt8((encoding ? BASE64 : 0) | (priority ? LOW : 0) | (end ? END : 0), 1)
+    const keyed = key === undefined ? 0 : KEYED
+    body.writeUInt8((encoding ? BASE64 : 0) | (priority ? LOW : 0) | (end ? END : 0) | keyed, 1)
     body.writeUInt16LE(meta.length, 2)
     body.writeUInt32LE(channel, 4)
     body.writeDoubleLE(offset, 8)
@@ -175,36 +183,48 @@ export function contentOf(record: Buffer): number | undefined {
 }
 
 /** Undefined where what it says is not what was written, and was not erased. */
-function storedIn(body: Buffer): Stored | undefined {
+function scannedIn(body: Buffer): Scanned | undefined {
   const flags = body.readUInt8(1)
   const says = saysFrom(body)
-  const meta: Meta = says > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, says)) : {}
-  const head = {
+  const content = body.subarray(says)
+  const isErased = crc32(content) !== body.readUInt32LE(24)
+  if (isErased && !content.includes(0)) return undefined
+  return {
     channel: body.readUInt32LE(4),
     offset: body.readDoubleLE(8),
     time: body.readDoubleLE(16),
-    type: meta.type,
-    key: meta.key,
+    key: flags & KEYED ? metaIn(body, says).key : undefined,
+    kind: isErased ? 'erased' : flags & END ? 'end' : undefined,
+    bytes: isErased ? NULL.length : content.length - body.readUInt32LE(28),
   }
-  const content = body.subarray(says)
-  if (crc32(content) !== body.readUInt32LE(24)) {
-    if (!content.includes(0)) return undefined
-    return { ...head, tags: undefined, encoding: undefined, low: false, kind: 'erased', data: NULL }
-  }
+}
+
+function storedIn(body: Buffer): Stored | undefined {
+  const scanned = scannedIn(body)
+  if (scanned === undefined) return undefined
+  const says = saysFrom(body)
+  const { type } = metaIn(body, says)
+  if (scanned.kind === 'erased')
+    return { ...scanned, type, tags: undefined, encoding: undefined, low: false, data: NULL }
+  const flags = body.readUInt8(1)
   const labels = body.readUInt32LE(28)
   return {
-    ...head,
-    tags: labels > 0 ? new Map(JSON.parse(content.toString('utf8', 0, labels))) : undefined,
+    ...scanned,
+    type,
+    tags: labels > 0 ? new Map(JSON.parse(body.toString('utf8', says, says + labels))) : undefined,
     encoding: flags & BASE64 ? 'base64' : undefined,
     low: (flags & LOW) !== 0,
-    kind: flags & END ? 'end' : undefined,
-    data: content.subarray(labels),
+    data: body.subarray(says + labels),
   }
+}
+
+function metaIn(body: Buffer, says: number): Meta {
+  return says > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, says)) : {}
 }
 
 /** Who is told what a segment's records say, in their order. */
 export interface RecordReader {
-  event(event: Stored, at: number, length: number): void
+  event(event: Scanned, at: number, length: number): void
   channel(id: number, told: Told): void
 }
 
@@ -221,7 +241,7 @@ export function readRecords(
   for (;;) {
     const body = bodyAt(bytes, at)
     const kind = body?.readUInt8(0)
-    const event = body !== undefined && kind === KINDS.event ? storedIn(body) : undefined
+    const event = body !== undefined && kind === KINDS.event ? scannedIn(body) : undefined
     const isHalf =
       event?.kind === 'erased' && at >= sure && bodyAt(bytes, at + FRAME + (body?.length ?? 0)) === undefined
     if (body === undefined || isHalf || (kind === KINDS.event && event === undefined))
