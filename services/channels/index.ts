@@ -1,4 +1,4 @@
-// What a channel holds, and its single events, which never change.
+// What a channel holds: its state, its history, and its single events, which never change.
 
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -10,6 +10,7 @@ import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
 import { Type } from '../http/schema.ts'
 import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
+import { historyRoute } from './history.ts'
 import { presenceRoutes } from './presence.ts'
 
 /** The channel in the path. Raises FW_BAD_CHANNEL, and FW_BAD_PARAMETER for any query. */
@@ -48,6 +49,7 @@ export const channels = fp(
   async app => {
     const { log, hub, workers, access } = app.fanwire
     await presenceRoutes(app)
+    historyRoute(app)
 
     app.get<{ Params: { channel: string } }>(
       '/v1/channels/:channel',

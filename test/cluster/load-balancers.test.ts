@@ -542,6 +542,23 @@ for (const kind of KINDS) {
     t.equal(lives.heard.length, 4)
   })
 
+  t.test(`${kind}: the history is read from edges, though its path is published to`, async t => {
+    const writer = await fake(t, isUnready)
+    const [bad, good] = [await fake(t, isUnready), await fake(t, answers)]
+    const url = await before(t, kind, { edges: [bad, good], writers: [writer] })
+    for (const path of ['/v1/channels/a/events', '/v1/channels/a%2fb/event%73?limit=3']) {
+      const answer = await fetch(`${url}${path}`)
+      t.match(await answer.json(), { from: 'a node' }, path)
+      t.ok(good.heard.includes(`GET ${path}`), 'as it was sent')
+      t.equal((await fetch(`${url}${path}`, { method: 'HEAD' })).status, 200)
+    }
+    t.same(writer.heard, [])
+    const edgeless = await before(t, kind, { writers: [writer] })
+    const answer = await fetch(`${edgeless}/v1/channels/a/events`)
+    t.equal(answer.status, 503)
+    t.match(await answer.json(), { error: { code: 'FW_NOT_READY' } })
+  })
+
   for (const [how, fails] of Object.entries({ 'dies over': dies, 'answers 503 to': isUnready })) {
     t.test(`${kind}: a read that one edge ${how} is asked of another`, async t => {
       const [bad, good] = [await fake(t, fails), await fake(t, answers)]

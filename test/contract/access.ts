@@ -84,6 +84,11 @@ const ROUTES: readonly Route[] = [
   read('refresh, earliest', '/v1/refresh', 'history', '&cursor=earliest'),
   { name: 'state of a channel', needs: 'subscribe', target: channel => `/v1/channels/${channel}` },
   { name: 'event by id', needs: 'event', target: channel => `/v1/channels/${channel}/events/${ID}` },
+  {
+    name: 'history of a channel',
+    needs: 'event',
+    target: channel => `/v1/channels/${channel}/events?limit=1`,
+  },
   { name: 'members', needs: 'presence', target: channel => `/v1/channels/${channel}/presence` },
   {
     name: 'count of members',

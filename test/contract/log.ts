@@ -14,6 +14,7 @@ import type {
   Retention,
   RetentionOf,
 } from '../../services/broker/log/log.ts'
+import { readBackwards } from '../../services/broker/log/backwards.ts'
 import { LogUnavailable } from '../../services/broker/log/log.ts'
 import type { Gap, Position, Start } from '../../services/broker/event/position.ts'
 import { printTags } from '../../services/broker/event/tags.ts'
@@ -302,6 +303,49 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
       t.same(page.start, { epoch, offset: start === 'earliest' ? 7 : 12 })
     }
   })
+
+  withLog(
+    'pages back have each event once while others come and go',
+    { retention: { events: 30 } },
+    async (t, log) => {
+      const { epoch } = await append(log, 'a', drafts(25))
+      const read = (before: Position | 'head', limit = 10) =>
+        readBackwards(log, 'a', { before, after: 'earliest', limit })
+      const seen: unknown[] = []
+      const first = await read('head')
+      t.same([first.cursor, first.final, first.gaps], [{ epoch, offset: 25 }, false, []])
+      for (let page = first; ;) {
+        seen.unshift(...page.events.map(dataOf))
+        if (page.before === undefined) break
+        await append(log, 'a', drafts(4, 100))
+        page = await read(page.before)
+        t.notHas(page, { cursor: {} })
+      }
+      t.same(
+        seen,
+        Array.from({ length: 22 }, (_, i) => i + 4),
+        'all but what has fallen off meanwhile',
+      )
+      const final = await read({ epoch, offset: 20 }, 5)
+      t.same([final.final, final.events.map(dataOf)], [true, [15, 16, 17, 18, 19]])
+      const between = { before: { epoch, offset: 20 }, after: { epoch, offset: 17 }, limit: 100 }
+      t.same((await readBackwards(log, 'a', between)).events.map(dataOf), [18, 19])
+      const unknown = { epoch: 'unknown', offset: 3 }
+      t.match(await read(unknown), { events: [], before: undefined, gaps: [{ from: unknown }], final: false })
+      t.match(await readBackwards(log, 'empty', { before: 'head', after: 'earliest', limit: 1 }), {
+        events: [],
+        before: undefined,
+        gaps: [],
+        cursor: { offset: 0 },
+      })
+      const large = Array.from({ length: 9 }, () => draft('x'.repeat(1 << 20)))
+      await append(log, 'large', large)
+      const page = await readBackwards(log, 'large', { before: 'head', after: 'earliest', limit: 1000 })
+      t.ok(page.events.length >= 1 && page.events.length < 5)
+      t.equal(page.events.at(-1)?.offset, 9, 'of what is too large the newest')
+      t.equal(page.before?.offset, page.events[0]?.offset)
+    },
+  )
 
   withLog('the newest events, and those since a time', { retention: { events: 9 } }, async (t, log) => {
     const times: number[] = []

@@ -15,8 +15,9 @@ import {
   REMEMBERED_EPOCHS,
   randomEpoch,
 } from '../../../../services/broker/log/history.ts'
+import { placeBackwards } from '../../../../services/broker/log/backwards.ts'
 import type { Page } from '../../../../services/broker/log/log.ts'
-import type { Position, Start } from '../../../../services/broker/event/position.ts'
+import type { Gap, Position, Start } from '../../../../services/broker/event/position.ts'
 import { isSince, printPosition } from '../../../../services/broker/event/position.ts'
 
 const timeOf = (offset: number) => Math.floor(offset / 2) * 10
@@ -277,4 +278,60 @@ t.test('names of epochs are of their form and do not repeat', async t => {
   for (const name of names) if (!/^[a-z0-9]{10}$/.test(name)) t.fail(name)
   const used = new Set([...names].join(''))
   t.equal(used.size, 36, 'every character occurs')
+})
+
+/** All that pages back from `before` have, oldest first, and the gaps. */
+function walkBack({ history, held }: World, before: Position | 'head', limit: number) {
+  const events: LogEvent[] = []
+  const gaps: Gap[] = []
+  for (let at = before; ;) {
+    const page = placeBackwards(history, { before: at, after: 'earliest', limit })
+    if (page.last - page.begin > limit) throw new Error('too many events')
+    const offsets = Array.from({ length: page.last - page.begin }, (_, i) => page.begin + 1 + i)
+    events.unshift(...offsets.map(offset => held.get(offset) as LogEvent))
+    gaps.unshift(...page.gaps)
+    if (!page.more) return { events, gaps }
+    at = { epoch: (events[0] as LogEvent).epoch, offset: page.begin + 1 }
+  }
+}
+
+t.test('pages back have each readable event once, and a gap wherever some may be lost between', async () => {
+  fc.assert(
+    fc.property(world, fc.integer({ min: 1, max: 7 }), (world, limit) => {
+      const { head, floor } = world.history
+      const readable = [...world.held.values()].filter(({ offset }) => offset > floor && offset <= head)
+      readable.sort((a, b) => a.offset - b.offset)
+      const { events, gaps } = walkBack(world, 'head', limit)
+      if (events.map(printPosition).join() !== readable.map(printPosition).join()) return false
+      const met = [...readable, { ...headOf(world.history), offset: head + 1 }]
+      const seams = met.filter((event, i) => i > 0 && event.epoch !== met[i - 1]?.epoch)
+      return (
+        gaps.length === seams.length &&
+        seams.every(
+          ({ offset }, i) => gaps[i]?.to.offset === offset - 1 && gaps[i].from.offset === offset - 1,
+        )
+      )
+    }),
+    { numRuns: 300 },
+  )
+})
+
+t.test('pages before a position have what is before it; a position that is not known is a gap', async () => {
+  fc.assert(
+    fc.property(world, fc.integer({ min: 1, max: 7 }), (world, limit) => {
+      const { head, floor, epoch, ended } = world.history
+      const readable = [...world.held.values()].filter(({ offset }) => offset > floor && offset <= head)
+      return world.positions.every(before => {
+        const { events, gaps } = walkBack(world, before, limit)
+        const at = ended.findIndex(each => each.epoch === before.epoch)
+        const end = before.epoch === epoch ? head : (ended[at]?.end ?? -1)
+        const known = before.offset <= end + 1
+        const wanted =
+          end === -1 ? [] : readable.filter(event => event.offset < Math.min(before.offset, end + 1))
+        const isTold = gaps.some(({ from }) => printPosition(from) === printPosition(before))
+        return events.length === wanted.length && (known || isTold)
+      })
+    }),
+    { numRuns: 300 },
+  )
 })

@@ -1,0 +1,117 @@
+// Pages of a channel's history, backwards: which stretch of the log lies before a position.
+
+import { type Gap, type Position, samePosition } from '../event/position.ts'
+import type { LogEvent } from '../event/event.ts'
+import { epochOf, floorOf, type History, headOf, place } from './history.ts'
+import { type ChannelLog, type ChannelState, LogUnavailable } from './log.ts'
+
+/** The newest events between two positions, both left out. */
+export interface Asked {
+  /** `head`: the newest event is the last one. */
+  readonly before: Position | 'head'
+  readonly after: Position | 'earliest'
+  readonly limit: number
+}
+
+export interface HistoryPage {
+  /** In the log's order, consecutive, all of one epoch. */
+  readonly events: readonly LogEvent[]
+  /** Between older events and these, or around them. */
+  readonly gaps: readonly Gap[]
+  /** Where a follow goes on, if the page reaches the head. */
+  readonly cursor: Position | undefined
+  /** What the next page back is before; undefined: nothing older was asked for, or can be read. */
+  readonly before: Position | undefined
+  /** It will always be the same: it is between two positions that the log knows. */
+  readonly final: boolean
+}
+
+/** A stretch of the log. */
+export interface Backwards extends Omit<HistoryPage, 'events' | 'before'> {
+  /** The offsets of its events: after `begin`, up to `last`. */
+  readonly begin: number
+  readonly last: number
+  /** There is more before it. */
+  readonly more: boolean
+}
+
+/** What a channel's state says of its history. */
+function historyOf({ head, count, epochs }: ChannelState): History {
+  return { epoch: head.epoch, ended: epochs, head: head.offset, floor: head.offset - count }
+}
+
+/** Where an epoch begins and ends; undefined: it is not remembered. */
+function extentOf({ ended, epoch, head }: History, name: string): { begin: number; end: number } | undefined {
+  const at = name === epoch ? ended.length : ended.findIndex(each => each.epoch === name)
+  if (at === -1) return undefined
+  return { begin: ended[at - 1]?.end ?? 0, end: ended[at]?.end ?? head }
+}
+
+/** The newest offset before a position, and the gap if the log does not know it. */
+function placeBefore(history: History, before: Position | 'head'): { last: number; gap?: Gap | undefined } {
+  if (before === 'head') return { last: history.head }
+  const extent = extentOf(history, before.epoch)
+  if (extent === undefined) return { last: history.floor, gap: { from: before, to: floorOf(history) } }
+  if (before.offset <= extent.end + 1) return { last: Math.max(history.floor, before.offset - 1) }
+  return { last: Math.max(history.floor, extent.end), gap: place(history, before).gap }
+}
+
+/** Finds the stretch that a page back has. It ends where an epoch begins, as pages forwards end where one ends. */
+export function placeBackwards(history: History, { before, after, limit }: Asked): Backwards {
+  const { head, floor } = history
+  const { last, gap: beyond } = placeBefore(history, before)
+  const from = place(history, after)
+  const oldest = Math.max(floor, from.start.offset)
+  const epoch = epochOf(history, last)
+  const begins = extentOf(history, epoch)?.begin ?? 0
+  const begin = Math.min(last, Math.max(oldest, begins, last - limit))
+  const more = begin > oldest
+  const reachesHead = last === head && (before === 'head' || before.epoch === history.epoch)
+  const gaps: Gap[] = []
+  if (begin === oldest && from.gap !== undefined) gaps.push(from.gap)
+  else if (more && begin === begins) {
+    gaps.push({ from: { epoch: epochOf(history, begin), offset: begin }, to: { epoch, offset: begin } })
+  }
+  // What was lost at the end of the epoch of the newest event.
+  if (before === 'head' && last > floor && epoch !== history.epoch) {
+    gaps.push({ from: { epoch, offset: last }, to: headOf(history) })
+  }
+  if (beyond !== undefined) gaps.push(beyond)
+  const isKnown = before !== 'head' && before.offset <= (extentOf(history, before.epoch)?.end ?? 0)
+  const ends = begin > floor || (after !== 'earliest' && samePosition(from.start, after))
+  return {
+    begin,
+    last,
+    more,
+    gaps,
+    cursor: reachesHead ? headOf(history) : undefined,
+    final: isKnown && ends && gaps.length === 0,
+  }
+}
+
+/** Data that a page has at most, unless its only event is larger, bytes. */
+const PAGE_BYTES = 4 * 1024 * 1024
+/** Times that the log may change between the two reads of a page. */
+const MAX_TRIES = 5
+
+/** A page back of a channel's history. Raises LogUnavailable. */
+export async function readBackwards(log: ChannelLog, channel: string, asked: Asked): Promise<HistoryPage> {
+  let { limit } = asked
+  for (let tries = 0; tries < MAX_TRIES;) {
+    const history = historyOf(await log.state(channel))
+    const { begin, last, more, ...placed } = placeBackwards(history, { ...asked, limit })
+    const count = last - begin
+    if (count === 0) return { ...placed, events: [], before: undefined }
+    const start = { epoch: epochOf(history, last), offset: begin }
+    const page = await log.read(channel, start, { events: count, bytes: PAGE_BYTES })
+    const { events } = page
+    if (events.length === count && samePosition(page.start, start)) {
+      const before = more ? { epoch: start.epoch, offset: begin + 1 } : undefined
+      return { ...placed, events, before }
+    }
+    // Too large: fewer, the newest of them. Else something was trimmed, erased or lost meanwhile.
+    if (page.gap === undefined && count > 1) limit = Math.min(events.length, Math.floor(count / 2)) || 1
+    else tries++
+  }
+  throw new LogUnavailable(`the history of ${channel} changes too fast to be read`)
+}
