@@ -120,6 +120,7 @@ export default defineConfig({
         text: 'Migrate',
         items: [
           page('From Centrifugo', '/migrate/centrifugo'),
+          page('From Durable Streams', '/migrate/durable-streams'),
           page('From Mercure', '/migrate/mercure'),
           page('From Pusher', '/migrate/pusher'),
           page('From Socket.IO', '/migrate/socket-io'),

@@ -63,6 +63,7 @@ export interface Config extends LimitSettings {
   readonly tokenQuery: boolean
   readonly rulesFile: string | undefined
   readonly socketIo: boolean
+  readonly durableStreams: boolean
   readonly otel: boolean
   /** /docs; undefined: but on a pure writer. */
   readonly docs: boolean | undefined

@@ -221,6 +221,13 @@ export const SETTINGS = {
     default: '0',
     doc: '1: takes Socket.IO clients at /socket.io/',
   }),
+  durableStreams: setting({
+    group: 'Process',
+    env: 'FANWIRE_DURABLE_STREAMS',
+    kind: onOff,
+    default: '0',
+    doc: '1: takes clients of Durable Streams at /v1/stream/{path}',
+  }),
   otel: setting({
     group: 'Process',
     env: 'FANWIRE_OTEL',

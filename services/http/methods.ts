@@ -28,8 +28,7 @@ class Paths {
     const asked = pathOf(url).split('/')
     const allowed = new Set<string>()
     for (const { segments, methods } of this.#paths.values()) {
-      const fits = segments.length === asked.length && segments.every((each, i) => fit(each, asked[i]))
-      if (fits) for (const method of methods) allowed.add(method)
+      if (fitAll(segments, asked)) for (const method of methods) allowed.add(method)
     }
     return allowed.size === 0 ? undefined : [...allowed.add('OPTIONS')].sort().join(', ')
   }
@@ -38,6 +37,14 @@ class Paths {
 function pathOf(url: string): string {
   const query = url.indexOf('?')
   return query === -1 ? url : url.slice(0, query)
+}
+
+/** `*` at the end stands for all that follows. */
+function fitAll(segments: Path['segments'], asked: readonly string[]): boolean {
+  const open = segments.at(-1) === '*'
+  const fixed = open ? segments.slice(0, -1) : segments
+  if (open ? asked.slice(fixed.length).join('/') === '' : asked.length !== fixed.length) return false
+  return fixed.every((each, i) => fit(each, asked[i]))
 }
 
 /** An empty segment is no name: it is a slash too many. */

@@ -83,6 +83,13 @@ function matcher(patterns: readonly string[]): (text: string) => boolean {
 
 const EXPOSED = 'ETag, Idempotency-Replayed, Retry-After'
 const METHODS = 'GET, HEAD, POST'
+/** Those of Durable Streams, where they are on. */
+const STREAMS_EXPOSED =
+  ', Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, ' +
+  'Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, Location'
+const STREAMS_METHODS = ', PUT, DELETE'
+/** What a page of an origin that may publish may send. */
+const CHANGES: ReadonlySet<string> = new Set(['POST', 'PUT', 'DELETE'])
 /** How long a browser may keep the answer to a preflight, seconds. */
 const MAX_AGE = '600'
 
@@ -101,6 +108,8 @@ export const origins = fp(
     const rules = originRules(config)
     const all = config.origins?.includes('*') === true
     const listed = [...(config.origins ?? []), ...(config.publishOrigins ?? [])]
+    const exposed = config.durableStreams ? EXPOSED + STREAMS_EXPOSED : EXPOSED
+    const methods = config.durableStreams ? METHODS + STREAMS_METHODS : METHODS
     const isKnown = isListed(listed.filter(each => each !== '*'))
     app.decorate('origins', rules)
 
@@ -110,7 +119,7 @@ export const origins = fp(
       reply.header('access-control-allow-origin', all && !known ? '*' : origin)
       // Cookies and the like: never for any page that happens to ask.
       if (known) reply.header('access-control-allow-credentials', 'true')
-      reply.header('access-control-expose-headers', EXPOSED)
+      reply.header('access-control-expose-headers', exposed)
     }
 
     app.addHook('onRequest', (request, reply, next) => {
@@ -120,10 +129,10 @@ export const origins = fp(
       const { origin } = headers
       if (origin === undefined) return next()
       const asked = method === 'OPTIONS' ? headers['access-control-request-method'] : undefined
-      const publishes = (asked ?? method) === 'POST'
+      const publishes = CHANGES.has(asked ?? method)
       if (rules.mayRead(origin, host) || (publishes && rules.mayPublish(origin, host))) {
         grant(reply, origin)
-        if (asked !== undefined) return void allow(request, reply)
+        if (asked !== undefined) return void allow(request, reply, methods)
       }
       if (request.route.origin === 'required') requireOrigin(request)
       next()
@@ -133,14 +142,14 @@ export const origins = fp(
 )
 
 /** Answers a preflight: the page may send what it asks for. */
-function allow({ headers }: FastifyRequest, reply: FastifyReply): void {
+function allow({ headers }: FastifyRequest, reply: FastifyReply, methods: string): void {
   const asked = headers['access-control-request-headers']
   if (asked !== undefined) reply.header('access-control-allow-headers', asked)
   reply
     .code(204)
     .headers({
       vary: 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers',
-      'access-control-allow-methods': METHODS,
+      'access-control-allow-methods': methods,
       'access-control-max-age': MAX_AGE,
     })
     .send()

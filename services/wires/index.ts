@@ -1,6 +1,7 @@
 // The wires of an edge. A new one is its folder and a line here.
 
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import { durableStreams } from './durable-streams/index.ts'
 import { longPoll } from './long-poll/index.ts'
 import { poll } from './poll/index.ts'
 import { push } from './push/index.ts'
@@ -19,6 +20,7 @@ export const transports: readonly FastifyPluginAsync[] = [
   refresh,
   push,
   socketIo,
+  durableStreams,
 ]
 
 export async function wires(app: FastifyInstance): Promise<void> {

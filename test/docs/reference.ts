@@ -39,6 +39,11 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /v1/push': 'A stream with HTTP/2 pushes. See [HTTP/2 push](../wires/push).',
   'GET /socket.io/': 'Socket.IO, with `FANWIRE_SOCKET_IO=1`. See [Socket.IO](../wires/socket-io).',
   'POST /socket.io/': 'Socket.IO over polling, with `FANWIRE_SOCKET_IO=1`.',
+  'GET /v1/stream/{path}':
+    'Durable Streams, with `FANWIRE_DURABLE_STREAMS=1`: reads the stream of the channel that follows. See [From Durable Streams](../migrate/durable-streams).',
+  'PUT /v1/stream/{path}': 'Creates the stream.',
+  'POST /v1/stream/{path}': 'Appends to the stream, or closes it.',
+  'DELETE /v1/stream/{path}': 'Deletes the stream. Needs the right `admin`.',
   'GET /': 'Says where the pages and probes of the node are.',
   'GET /console': 'The [console](../console). Off with `FANWIRE_CONSOLE=0`, and on a pure writer.',
   'GET /console/console.js': 'Its script.',
@@ -75,7 +80,7 @@ const ROUTES: Readonly<Record<string, string>> = {
 
 /** Routes of a node with everything on, HEAD and OPTIONS left out, in the form of `ROUTES`. */
 export async function routesOfNode(): Promise<string[]> {
-  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1' })
   try {
     return listed(node.app)
   } finally {
@@ -92,8 +97,11 @@ function listed(app: FastifyInstance): string[] {
     .matchAll(/^([│ ]*)[├└]── (\S+)(?: \(([A-Z, ]+)\))?/gm)) {
     const depth = indent.length / 4
     parents.splice(depth, Number.POSITIVE_INFINITY, piece)
-    const path = parents.join('').replaceAll(/:(\w+)/g, '{$1}')
-    for (const method of ['GET', 'POST', 'DELETE']) {
+    const path = parents
+      .join('')
+      .replaceAll(/:(\w+)/g, '{$1}')
+      .replace(/\/?\*$/, '/{path}')
+    for (const method of ['GET', 'POST', 'PUT', 'DELETE']) {
       if (methods.split(', ').includes(method)) found.add(`${method} ${path}`)
     }
   }

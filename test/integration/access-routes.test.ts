@@ -35,7 +35,12 @@ const QUERIES: Readonly<Record<string, string>> = {
   '/v1/refresh': '?channel=room:1',
   '/v1/ws': '?channel=room:1',
 }
-const PARAMETERS: Readonly<Record<string, string>> = { channel: 'room:1', id: 'a-1', user: 'ann' }
+const PARAMETERS: Readonly<Record<string, string>> = {
+  channel: 'room:1',
+  path: 'room:1',
+  id: 'a-1',
+  user: 'ann',
+}
 
 /** A body that would be taken. */
 const EVENTS = {

@@ -52,6 +52,7 @@ export class ClosedWorld {
       JWT_KEYS_FILE: this.#path('jwks.json'),
       TOKEN_COOKIE: COOKIE,
       SOCKET_IO: '1',
+      DURABLE_STREAMS: '1',
     }
   }
 

@@ -19,6 +19,9 @@ const TICKETS = 'fanwire:tickets:'
 const PRESENCE = 'fanwire:presence:'
 const LIVES = 'fanwire:lives:'
 
+/** When streams of Durable Streams were read, where that keeps them alive. */
+export const STREAMS = 'fanwire:streams:'
+
 /** No ticket lives longer, ms: a page that reloads itself once an hour. */
 export const LONGEST_TICKET_MS = 3_700_000
 
@@ -50,6 +53,8 @@ const PRESENCE_KEPT: Retention = { events: 10_000, age: 60 * MINUTE, bytes: 8 * 
 /** What webhooks can be behind by. */
 const LIVES_KEPT: Retention = { events: 500_000, age: 24 * 60 * MINUTE, bytes: 128 * MIB }
 const HOOKS_KEPT: Retention = { events: 100_000, age: 30 * 24 * 60 * MINUTE, bytes: 64 * MIB }
+/** The last is what counts. */
+const STREAMS_KEPT: Retention = { events: 1, age: 24 * 60 * MINUTE, bytes: 1024 }
 /** Two events a ticket: that it was issued, and that it was used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
@@ -78,6 +83,7 @@ export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINU
     if (channel === NODES) return NODES_KEPT
     if (channel === USAGE) return USAGE_KEPT
     if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT
+    if (channel.startsWith(STREAMS)) return STREAMS_KEPT
     if (channel.startsWith(LIVES)) return LIVES_KEPT
     if (channel.startsWith(PRESENCE)) return PRESENCE_KEPT
     return channel.startsWith(TICKETS) ? tickets : undefined

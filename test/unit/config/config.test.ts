@@ -64,6 +64,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     tokenQuery: false,
     rulesFile: undefined,
     socketIo: false,
+    durableStreams: false,
     otel: false,
     docs: undefined,
     wsDeflate: 0,

@@ -1,0 +1,74 @@
+// What requests say in their headers, checked.
+
+import type { IncomingHttpHeaders } from 'node:http'
+import { FanwireError } from '../../errors.ts'
+import type { Produced, StreamConfig } from './state.ts'
+
+const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/
+/** RFC 3339 section 5.6. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/i
+/** It has to fit in a tag, with two numbers. */
+const MAX_NAME = 200
+
+function bad(message: string): FanwireError {
+  return new FanwireError('FW_BAD_REQUEST', message)
+}
+
+/** A header that may be there once; undefined where it is not. */
+function one(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value = headers[name]
+  return Array.isArray(value) ? value.join(', ') : value
+}
+
+/** Any other value than `true` counts as none. */
+export function closes(headers: IncomingHttpHeaders): boolean {
+  return one(headers, 'stream-closed')?.toLowerCase() === 'true'
+}
+
+/** Raises FW_BAD_REQUEST. */
+export function lifeOf(headers: IncomingHttpHeaders): Omit<StreamConfig, 'contentType'> {
+  const ttl = one(headers, 'stream-ttl')
+  const expiresAt = one(headers, 'stream-expires-at')
+  if (ttl !== undefined && expiresAt !== undefined)
+    throw bad('Stream-TTL and Stream-Expires-At exclude each other')
+  if (ttl !== undefined && !NUMBER.test(ttl)) throw bad('Stream-TTL is a whole number of seconds')
+  if (expiresAt !== undefined && !(TIME.test(expiresAt) && Number.isFinite(Date.parse(expiresAt))))
+    throw bad('Stream-Expires-At is a time of RFC 3339')
+  return {
+    ...(ttl === undefined ? {} : { ttl: Number(ttl) }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  }
+}
+
+/** Raises FW_BAD_REQUEST. */
+export function seqOf(headers: IncomingHttpHeaders): string | undefined {
+  const seq = one(headers, 'stream-seq')
+  if (seq !== undefined && (seq.length > MAX_NAME || /[^\x20-\x7e]/.test(seq)))
+    throw bad(`Stream-Seq has at most ${MAX_NAME} characters of ASCII`)
+  return seq
+}
+
+/** Raises FW_BAD_REQUEST. */
+export function producerOf(headers: IncomingHttpHeaders): Produced | undefined {
+  const parts = ['producer-id', 'producer-epoch', 'producer-seq'].map(name => one(headers, name))
+  if (parts.every(part => part === undefined)) return undefined
+  const [id, epoch, seq] = parts
+  if (id === undefined || epoch === undefined || seq === undefined)
+    throw bad('Producer-Id, Producer-Epoch and Producer-Seq come together')
+  if (id === '' || id.length > MAX_NAME || /[^\x20-\x7e]/.test(id))
+    throw bad(`Producer-Id is 1 to ${MAX_NAME} characters of ASCII`)
+  return { id, epoch: numberOf('Producer-Epoch', epoch), seq: numberOf('Producer-Seq', seq) }
+}
+
+function numberOf(name: string, text: string): number {
+  const number = Number(text)
+  if (!NUMBER.test(text) || !Number.isSafeInteger(number))
+    throw bad(`${name} is a whole number from 0 to 2^53 - 1`)
+  return number
+}
+
+/** Raises FW_NOT_SUPPORTED. */
+export function refuseForks(headers: IncomingHttpHeaders): void {
+  const forks = Object.keys(headers).some(name => name.startsWith('stream-fork'))
+  if (forks) throw new FanwireError('FW_NOT_SUPPORTED', 'streams can not be forked here')
+}

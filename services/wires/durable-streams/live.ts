@@ -1,0 +1,216 @@
+// Live reads: requests that are held until there is something, and server-sent events.
+
+import { once } from 'node:events'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Channel } from '../../broker/fanout/channel.ts'
+import type { CloseReason } from '../../broker/fanout/framing.ts'
+import { LongPoll } from '../../broker/fanout/long-poll.ts'
+import type { Start } from '../../broker/event/position.ts'
+import { FanwireError } from '../../errors.ts'
+import { partyOf } from '../../http/address.ts'
+import { isExpiry, refusalOf } from '../../http/clients.ts'
+import { policyFor } from '../../http/conditional.ts'
+import type { Context } from '../../http/context.ts'
+import { whenOver } from '../../http/exchange.ts'
+import { type Given, givenFor, openFor } from '../open-for.ts'
+import { isText, linesOf } from './content.ts'
+import { cursorAfter } from './cursor.ts'
+import { printOffset } from './offsets.ts'
+import { type Part, partOf, type Reads, sayWhere, stateIn, WIRE } from './read.ts'
+import type { StreamState } from './state.ts'
+import { PAGE, type Streams } from './streams.ts'
+
+/** How long a long poll is held, ms. */
+const HELD_MS = 15_000
+/** How long server-sent events go on, ms: clients come back, and caches bring those together who ask for the same. */
+const STREAMED_MS = 60_000
+
+/** A live read, as it was asked for. */
+export interface Live {
+  readonly channel: string
+  readonly start: Start
+  readonly cursor: string | undefined
+}
+
+/** A client that is held. */
+class Follower {
+  readonly state: StreamState
+  readonly #waiting: LongPoll
+  readonly #given: readonly Given[]
+  #start: Start
+  /** Why it is over, if it is. */
+  ended: CloseReason | undefined
+  over = false
+
+  constructor(waiting: LongPoll, state: StreamState, start: Start, given: readonly Given[]) {
+    this.#waiting = waiting
+    this.state = state
+    this.#start = start
+    this.#given = given
+  }
+
+  get start(): Start {
+    return this.#start
+  }
+
+  end(reason?: CloseReason): void {
+    this.ended ??= reason
+    this.over = true
+    this.#waiting.release()
+  }
+
+  /** The next that there is, within `ms`; without any events where time, or the node, said so. */
+  async next(ms: number): Promise<Part> {
+    const until = Date.now() + ms
+    const selections = this.#given.map(({ selection }) => selection)
+    for (;;) {
+      const left = Math.max(0, until - Date.now())
+      const answer = await this.#waiting.answer([this.#start], PAGE.events, left, selections)
+      const part = partOf(answer, this.#start, this.state)
+      const [cursor] = answer.cursors
+      if (part.events.length > 0) this.#start = part.next
+      else if (answer.more && cursor !== undefined) this.#start = cursor
+      const onlyRecords = part.events.length === 0 && answer.events.length > 0 && !part.closed
+      if (!onlyRecords) return part
+      this.#start = cursor ?? this.#start
+    }
+  }
+}
+
+export class LiveReads {
+  readonly #context: Context
+  readonly #streams: Streams
+  readonly #reads: Reads
+
+  constructor(context: Context, streams: Streams, reads: Reads) {
+    this.#context = context
+    this.#streams = streams
+    this.#reads = reads
+  }
+
+  longPoll(request: FastifyRequest, reply: FastifyReply, live: Live): Promise<FastifyReply> {
+    return this.#follow(request, reply, live, async follower => {
+      const ms = follower.state.ended ? 0 : HELD_MS
+      const part = await follower.next(ms)
+      const { ended, state } = follower
+      if (ended !== undefined && (part.events.length === 0 || !isExpiry(ended))) throw refusalOf(ended)
+      if (!part.closed) reply.header('stream-cursor', cursorAfter(live.cursor))
+      if (part.events.length === 0) {
+        reply.header('cache-control', 'no-store')
+        return sayWhere(reply, { ...part, upToDate: true })
+          .code(204)
+          .send()
+      }
+      reply.header('cache-control', policyFor(request, 'no-cache'))
+      return this.#reads.send(reply, state, part)
+    })
+  }
+
+  sse(request: FastifyRequest, reply: FastifyReply, live: Live): Promise<FastifyReply> {
+    return this.#follow(request, reply, live, async follower => {
+      const { contentType } = follower.state.config
+      const until = Date.now() + STREAMED_MS
+      let part = await follower.next(0)
+      begin(reply, contentType)
+      const { raw } = reply
+      let quiet = false
+      for (;;) {
+        const last = part.closed && part.upToDate
+        if (!quiet || last) await write(reply, blockOf(contentType, part, live.cursor))
+        this.#context.hub.connections.wires.of(WIRE).deliveries += part.events.length
+        const left = until - Date.now()
+        if (last || follower.over || left <= 0 || raw.destroyed) break
+        const found = await follower.next(left).catch(() => undefined)
+        // Also where the node stops: the client comes back, to another one.
+        if (found === undefined || (found.events.length === 0 && !found.closed && found.upToDate)) break
+        quiet = found.events.length === 0
+        part = found
+      }
+      raw.end()
+      return reply
+    })
+  }
+
+  /** Holds the client for as long as `use` takes. */
+  async #follow(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    { channel, start }: Live,
+    use: (follower: Follower) => Promise<FastifyReply>,
+  ): Promise<FastifyReply> {
+    const { hub, access, clients, limits, presence } = this.#context
+    const { identity } = request
+    const opener = { hub, access, identity }
+    const wanted = { channels: [channel], starts: [start] }
+    const lease = limits.holds.take(partyOf(request), 1)
+    const stats = hub.connections.wires.of(WIRE)
+    const held = openFor(opener, wanted, async opened => {
+      const state = await stateIn(this.#streams, opened[0] as Channel)
+      await this.#streams.touch(channel, state)
+      // `now` is where the head is now, also for those that come back to it.
+      const from = start === 'latest' ? state.at : start
+      const given = givenFor(opener, wanted)
+      const follower = new Follower(new LongPoll(hub, opened), state, from, given)
+      const stop = whenOver(request, reply, () => follower.end())
+      presence.visit(identity, wanted.channels)
+      const client = clients.add(
+        {
+          wire: WIRE,
+          channels: wanted.channels,
+          positionIn: () => (typeof follower.start === 'object' ? follower.start : undefined),
+          grantIn: () => given[0]?.grant,
+          end: reason => follower.end(reason),
+        },
+        identity,
+      )
+      stats.connections++
+      try {
+        return await use(follower)
+      } finally {
+        stats.connections--
+        clients.remove(client)
+        stop()
+      }
+    })
+    return held.finally(() => lease?.end())
+  }
+}
+
+function begin(reply: FastifyReply, contentType: string): void {
+  reply.hijack()
+  const headers = reply.getHeaders() as Record<string, string>
+  reply.raw.writeHead(200, {
+    ...headers,
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-cache, no-store, no-transform',
+    'x-accel-buffering': 'no',
+    ...(isText(contentType) ? {} : { 'stream-sse-data-encoding': 'base64' }),
+  })
+}
+
+/** The data, if any, and where it leads. */
+function blockOf(
+  contentType: string,
+  { events, next, upToDate, closed }: Part,
+  cursor: string | undefined,
+): string {
+  const data = events.length === 0 ? '' : `event: data\n${linesOf(contentType, events)}\n`
+  const control = {
+    streamNextOffset: printOffset(next),
+    ...(closed ? { streamClosed: true } : { streamCursor: cursorAfter(cursor) }),
+    ...(upToDate ? { upToDate: true } : {}),
+  }
+  return `${data}event: control\ndata:${JSON.stringify(control)}\n\n`
+}
+
+/** Returns once the client has room for more, or is gone. */
+async function write({ raw }: FastifyReply, text: string): Promise<void> {
+  if (raw.destroyed || raw.write(text)) return
+  await Promise.race([once(raw, 'drain'), once(raw, 'close')]).catch(() => {})
+}
+
+/** Raises FW_BAD_PARAMETER: live reads say where they begin. */
+export function requireOffset(offset: string | undefined): string {
+  if (offset !== undefined) return offset
+  throw new FanwireError('FW_BAD_PARAMETER', 'a live read needs offset')
+}

@@ -1,0 +1,28 @@
+// Idempotent producers: whether an append is the next of its producer, was there before, or can't be.
+
+import type { FastifyReply } from 'fastify'
+import { FanwireError } from '../../errors.ts'
+import type { Produced, StreamState } from './state.ts'
+
+/**
+ * What is known of the producer where the append was there before; undefined where it is to be made. Says in headers what
+ * was expected. Raises FW_PRODUCER_FENCED, FW_STREAM_SEQUENCE, FW_BAD_REQUEST.
+ */
+export function check(
+  state: StreamState,
+  { id, epoch, seq }: Produced,
+  reply: FastifyReply,
+): Produced | undefined {
+  const known = state.producers.get(id)
+  if (known !== undefined && epoch < known.epoch) {
+    reply.header('producer-epoch', String(known.epoch))
+    throw new FanwireError('FW_PRODUCER_FENCED', 'a newer epoch of this producer has written since')
+  }
+  if (known !== undefined && epoch > known.epoch && seq !== 0)
+    throw new FanwireError('FW_BAD_REQUEST', 'an epoch of a producer begins with Producer-Seq 0')
+  const expected = known?.epoch === epoch ? known.seq + 1 : 0
+  if (seq < expected) return known
+  if (seq === expected) return undefined
+  reply.header('producer-expected-seq', String(expected)).header('producer-received-seq', String(seq))
+  throw new FanwireError('FW_STREAM_SEQUENCE', `Producer-Seq ${expected} comes next`)
+}

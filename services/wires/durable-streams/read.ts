@@ -1,0 +1,135 @@
+// Reads of a stream: HEAD, what is there, and waiting for more.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Answer, collect } from '../../broker/fanout/collect.ts'
+import type { Channel } from '../../broker/fanout/channel.ts'
+import type { LogEvent } from '../../broker/event/event.ts'
+import type { Position, Start } from '../../broker/event/position.ts'
+import type { Selection } from '../../broker/fanout/selection.ts'
+import { FanwireError } from '../../errors.ts'
+import { matches, policyFor } from '../../http/conditional.ts'
+import type { Context } from '../../http/context.ts'
+import { glanceFor, requireReadable, selectionsFor } from '../open-for.ts'
+import { bodyOf } from './content.ts'
+import { printOffset } from './offsets.ts'
+import { isData, type StreamState } from './state.ts'
+import { PAGE, type Streams } from './streams.ts'
+
+export const WIRE = 'durable-streams'
+
+/** What one answer of the log is to the stream's reader. */
+export interface Part {
+  readonly events: readonly LogEvent[]
+  /** Where it goes on. */
+  readonly next: Position
+  readonly upToDate: boolean
+  readonly closed: boolean
+}
+
+/** Raises FW_OFFSET_GONE where something before the part can't be read any more. */
+export function partOf(answer: Answer, start: Start, state: StreamState): Part {
+  const { events, gaps, cursors, more } = answer
+  if (gaps.length > 0)
+    throw new FanwireError(
+      'FW_OFFSET_GONE',
+      'what is after this offset is kept no more, or never was there: read from -1',
+    )
+  const data = events.filter(isData)
+  const last = data.at(-1)
+  const cursor = cursors[0] ?? state.at
+  const ended = events.at(-1)?.kind === 'end' || (state.ended && !more)
+  return {
+    events: data,
+    next: nextOf(last, more ? cursor : typeof start === 'object' ? start : state.tail),
+    upToDate: !more,
+    closed: ended,
+  }
+}
+
+function nextOf(last: LogEvent | undefined, otherwise: Position): Position {
+  return last === undefined ? otherwise : { epoch: last.epoch, offset: last.offset }
+}
+
+/** The state as the channel has it in memory. */
+export function stateIn(streams: Streams, channel: Channel): Promise<StreamState> {
+  return streams.find(channel.name, after => channel.page(after, PAGE))
+}
+
+export class Reads {
+  readonly #context: Context
+  readonly #streams: Streams
+
+  constructor(context: Context, streams: Streams) {
+    this.#context = context
+    this.#streams = streams
+  }
+
+  async head(request: FastifyRequest, reply: FastifyReply, channel: string): Promise<FastifyReply> {
+    const { access } = this.#context
+    requireReadable({ access, identity: request.identity }, { channels: [channel], starts: ['latest'] })
+    const { config, tail, ended } = await this.#streams.find(channel)
+    const { contentType, ttl, expiresAt } = config
+    reply.headers({
+      'content-type': contentType,
+      'cache-control': 'no-store',
+      'stream-next-offset': printOffset(tail),
+      ...(ttl === undefined ? {} : { 'stream-ttl': String(ttl) }),
+      ...(expiresAt === undefined ? {} : { 'stream-expires-at': expiresAt }),
+      ...(ended ? { 'stream-closed': 'true' } : {}),
+    })
+    return reply.send()
+  }
+
+  async catchUp(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    channel: string,
+    start: Start,
+  ): Promise<FastifyReply> {
+    const { hub, access, presence } = this.#context
+    const { identity } = request
+    const wanted = { channels: [channel], starts: [start] }
+    const [selection] = selectionsFor({ access, identity }, wanted)
+    const { state, part } = await glanceFor({ hub, access, identity }, wanted, async opened => {
+      const state = await stateIn(this.#streams, opened[0] as Channel)
+      const answer = await collect(opened, wanted.starts, PAGE.events, [selection])
+      return { state, part: partOf(answer, start, state) }
+    })
+    await this.#streams.touch(channel, state)
+    presence.visit(identity, wanted.channels)
+    const first = start === 'earliest' ? '-1' : typeof start === 'object' ? printOffset(start) : undefined
+    if (first === undefined) reply.header('cache-control', 'no-store')
+    else {
+      const tag = entityTag(first, part, state, selection)
+      const policy = 'max-age=60, stale-while-revalidate=300'
+      reply
+        .header('etag', tag)
+        .header('cache-control', policyFor(request, part.upToDate ? 'no-cache' : policy))
+      if (matches(request.headers['if-none-match'], tag)) return reply.code(304).send()
+    }
+    return this.send(reply, state, part)
+  }
+
+  send(reply: FastifyReply, { config: { contentType } }: StreamState, part: Part): FastifyReply {
+    this.#context.hub.connections.wires.of(WIRE).deliveries += part.events.length
+    return sayWhere(reply, part).header('content-type', contentType).send(bodyOf(contentType, part.events))
+  }
+}
+
+/** The headers that say where a reader is. */
+export function sayWhere(reply: FastifyReply, { next, upToDate, closed }: Part): FastifyReply {
+  reply.header('stream-next-offset', printOffset(next))
+  if (upToDate) reply.header('stream-up-to-date', 'true')
+  if (closed) reply.header('stream-closed', 'true')
+  return reply
+}
+
+function entityTag(
+  first: string,
+  { next, closed }: Part,
+  { at }: StreamState,
+  selection: Selection | undefined,
+): string {
+  const whose = selection === undefined ? '' : `:${Buffer.from(selection.key).toString('base64url')}`
+  return `"${at.epoch}:${first}:${printOffset(next)}${closed ? ':c' : ''}${whose}"`
+}

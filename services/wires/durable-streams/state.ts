@@ -1,0 +1,153 @@
+// What a stream is beside its events: folded from the records of its channel, so that every node finds the same.
+
+import { dataOf, type LogEvent } from '../../broker/event/event.ts'
+import type { Position, Start } from '../../broker/event/position.ts'
+import type { Page } from '../../broker/log/log.ts'
+
+/** The type of the event that says what a stream is. Clients can't publish it. */
+export const RECORD = 'fanwire:stream'
+/** `<epoch>:<seq>:<id>` of the producer that an append is from. */
+export const PRODUCER_TAG = 'stream.producer'
+/** The `Stream-Seq` of an append. */
+export const SEQ_TAG = 'stream.seq'
+
+/** Producers that are remembered of a stream: those that wrote last. */
+const MAX_PRODUCERS = 1000
+
+export interface StreamConfig {
+  readonly contentType: string
+  /** Seconds without reads and writes after which it is gone. */
+  readonly ttl?: number | undefined
+  /** RFC 3339. */
+  readonly expiresAt?: string | undefined
+}
+
+/** What an idempotent producer says of an append. */
+export interface Produced {
+  readonly id: string
+  readonly epoch: number
+  readonly seq: number
+}
+
+interface RecordData extends StreamConfig {
+  readonly seq?: string | undefined
+  readonly producers?: readonly (readonly [id: string, epoch: number, seq: number])[]
+}
+
+/** Channels that were published to, and never created as streams. */
+const JSON_STREAM: StreamConfig = { contentType: 'application/json' }
+
+export class StreamState {
+  /** How far the channel was read. */
+  at: Position
+  config: StreamConfig = JSON_STREAM
+  /** There is something: it was created, or published to. */
+  exists = false
+  ended = false
+  /** The last event; before there is any, where it was created. */
+  tail: Position
+  /** When it was last written to, ms since 1970. */
+  changed = 0
+  /** When it is known to have been read last, ms since 1970. */
+  touched = 0
+  /** The last `Stream-Seq`. */
+  seq: string | undefined
+  /** By id; those that wrote last come last. */
+  readonly producers = new Map<string, Produced>()
+  /** Who ended it. */
+  endedBy: Produced | undefined
+  /** Events since what it is was last written down; undefined: never. */
+  sinceRecord: number | undefined
+  #last: Produced | undefined
+
+  constructor(at: Position) {
+    this.at = at
+    this.tail = at
+  }
+
+  take({ events, cursor, ended }: Page): void {
+    for (const event of events) this.#take(event)
+    this.at = cursor
+    if (!this.exists) this.tail = cursor
+    if (ended) this.exists = this.ended = true
+  }
+
+  #take(event: LogEvent): void {
+    const { epoch, offset, kind, type, tags, time } = event
+    this.exists = true
+    this.changed = Math.max(this.changed, time)
+    if (kind === 'end') {
+      this.ended = true
+      this.endedBy = this.#last
+      return
+    }
+    const known = this.sinceRecord !== undefined
+    if (type === RECORD) this.#record(event)
+    else if (known) this.sinceRecord = (this.sinceRecord ?? 0) + 1
+    if (type !== RECORD || !known) this.tail = { epoch, offset }
+    this.#last = producedBy(tags?.get(PRODUCER_TAG))
+    if (this.#last !== undefined) this.#remember(this.#last)
+    this.seq = tags?.get(SEQ_TAG) ?? this.seq
+  }
+
+  #record(event: LogEvent): void {
+    const { seq, producers = [], ...config } = JSON.parse(dataOf(event).toString()) as RecordData
+    this.config = config
+    this.sinceRecord = 0
+    this.seq = seq ?? this.seq
+    for (const [id, epoch, seq] of producers) this.#remember({ id, epoch, seq })
+  }
+
+  #remember(produced: Produced): void {
+    this.producers.delete(produced.id)
+    this.producers.set(produced.id, produced)
+    const [oldest] = this.producers.keys()
+    if (this.producers.size > MAX_PRODUCERS && oldest !== undefined) this.producers.delete(oldest)
+  }
+
+  /** The data of a record that says all of this. */
+  toRecord(): Buffer {
+    const producers = [...this.producers.values()].map(({ id, epoch, seq }) => [id, epoch, seq])
+    return recordOf({ ...this.config, seq: this.seq, producers: producers as [string, number, number][] })
+  }
+}
+
+export function recordOf(data: RecordData): Buffer {
+  return Buffer.from(JSON.stringify(data))
+}
+
+export function printProducer({ id, epoch, seq }: Produced): string {
+  return `${epoch}:${seq}:${id}`
+}
+
+function producedBy(tag: string | undefined): Produced | undefined {
+  const [, epoch, seq, id] = /^(\d+):(\d+):(.+)$/su.exec(tag ?? '') ?? []
+  return id === undefined ? undefined : { id, epoch: Number(epoch), seq: Number(seq) }
+}
+
+/** Whether an event is one of the stream's own: no record, no end, not erased. */
+export function isData({ kind, type }: LogEvent): boolean {
+  return kind === undefined && type !== RECORD
+}
+
+/** Reads on from where the state is known, or from the beginning. Raises LogUnavailable. */
+export async function fold(
+  known: StreamState | undefined,
+  read: (after: Start) => Promise<Page>,
+): Promise<StreamState> {
+  let state = known
+  let after: Start = known?.at ?? 'earliest'
+  for (;;) {
+    const page = await read(after)
+    if (page.gap !== undefined && state !== undefined && state === known) {
+      // Another history, perhaps: what is known may be of one that was deleted.
+      known = state = undefined
+      after = 'earliest'
+      continue
+    }
+    state ??= new StreamState(page.start)
+    state.take(page)
+    if (!page.more) return state
+    after = page.cursor
+  }
+}
