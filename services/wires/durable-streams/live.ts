@@ -5,7 +5,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { LongPoll } from '../../broker/fanout/long-poll.ts'
-import type { Start } from '../../broker/event/position.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { isExpiry, refusalOf } from '../../http/clients.ts'
@@ -15,7 +14,7 @@ import { whenOver } from '../../http/exchange.ts'
 import { type Given, givenFor, openFor } from '../open-for.ts'
 import { isText, linesOf } from './content.ts'
 import { cursorAfter } from './cursor.ts'
-import { printOffset } from './offsets.ts'
+import { type Begin, printOffset } from './offsets.ts'
 import { type Part, partOf, type Reads, sayWhere, stateIn, WIRE } from './read.ts'
 import type { StreamState } from './state.ts'
 import { PAGE, type Streams } from './streams.ts'
@@ -28,7 +27,7 @@ const STREAMED_MS = 60_000
 /** A live read, as it was asked for. */
 export interface Live {
   readonly channel: string
-  readonly start: Start
+  readonly start: Begin
   readonly cursor: string | undefined
 }
 
@@ -37,19 +36,19 @@ class Follower {
   readonly state: StreamState
   readonly #waiting: LongPoll
   readonly #given: readonly Given[]
-  #start: Start
+  #start: Begin
   /** Why it is over, if it is. */
   ended: CloseReason | undefined
   over = false
 
-  constructor(waiting: LongPoll, state: StreamState, start: Start, given: readonly Given[]) {
+  constructor(waiting: LongPoll, state: StreamState, start: Begin, given: readonly Given[]) {
     this.#waiting = waiting
     this.state = state
     this.#start = start
     this.#given = given
   }
 
-  get start(): Start {
+  get start(): Begin {
     return this.#start
   }
 

@@ -1,16 +1,19 @@
 // Offsets: positions as texts that sort as they do.
 
 import { FanwireError } from '../../errors.ts'
-import { type Position, parsePosition, type Start } from '../../broker/event/position.ts'
+import { type Position, parsePosition } from '../../broker/event/position.ts'
 
 const OFFSET = /^([a-z0-9]{1,16})_([0-9]{16})$/
+
+/** Where a read begins. */
+export type Begin = Position | 'earliest' | 'latest'
 
 export function printOffset({ epoch, offset }: Position): string {
   return `${epoch}_${String(offset).padStart(16, '0')}`
 }
 
 /** `-1` is the beginning, `now` the tail. Raises FW_BAD_CURSOR. */
-export function checkedOffset(text: string): Start {
+export function checkedOffset(text: string): Begin {
   if (text === '-1') return 'earliest'
   if (text === 'now') return 'latest'
   const [, epoch, offset] = OFFSET.exec(text) ?? []

@@ -4,14 +4,14 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import type { LogEvent } from '../../broker/event/event.ts'
-import type { Position, Start } from '../../broker/event/position.ts'
+import type { Position } from '../../broker/event/position.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
 import { FanwireError } from '../../errors.ts'
 import { matches, policyFor } from '../../http/conditional.ts'
 import type { Context } from '../../http/context.ts'
 import { glanceFor, requireReadable, selectionsFor } from '../open-for.ts'
 import { bodyOf } from './content.ts'
-import { printOffset } from './offsets.ts'
+import { type Begin, printOffset } from './offsets.ts'
 import { isData, type StreamState } from './state.ts'
 import { PAGE, type Streams } from './streams.ts'
 
@@ -27,8 +27,8 @@ export interface Part {
 }
 
 /** Raises FW_OFFSET_GONE where something before the part can't be read any more. */
-export function partOf(answer: Answer, start: Start, state: StreamState): Part {
-  const { events, gaps, cursors, more } = answer
+export function partOf(answer: Answer, start: Begin, state: StreamState): Part {
+  const { events, gaps, cursors, more, ends } = answer
   if (gaps.length > 0)
     throw new FanwireError(
       'FW_OFFSET_GONE',
@@ -37,7 +37,7 @@ export function partOf(answer: Answer, start: Start, state: StreamState): Part {
   const data = events.filter(isData)
   const last = data.at(-1)
   const cursor = cursors[0] ?? state.at
-  const ended = events.at(-1)?.kind === 'end' || (state.ended && !more)
+  const ended = ends.length > 0 || (state.ended && !more)
   return {
     events: data,
     next: nextOf(last, more ? cursor : typeof start === 'object' ? start : state.tail),
@@ -84,7 +84,7 @@ export class Reads {
     request: FastifyRequest,
     reply: FastifyReply,
     channel: string,
-    start: Start,
+    start: Begin,
   ): Promise<FastifyReply> {
     const { hub, access, presence } = this.#context
     const { identity } = request

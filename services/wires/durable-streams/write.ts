@@ -2,7 +2,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Draft } from '../../broker/event/event.ts'
-import { ChannelEnded, HeadMoved, type Receipt } from '../../broker/log/log.ts'
+import { ChannelEnded, HeadMoved } from '../../broker/log/log.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
@@ -179,10 +179,10 @@ export class Writes {
 
   #admit(request: FastifyRequest, channel: string, drafts: readonly Draft[]): void {
     const party = partyOf(request)
-    for (const { data } of drafts) this.#context.publisher.admit(party, channel, data.length)
+    for (const draft of drafts) this.#context.publisher.admit(party, channel, draft)
   }
 
-  #append(request: FastifyRequest, channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
+  #append(request: FastifyRequest, channel: string, drafts: readonly Draft[]) {
     return this.#context.publisher.append(channel, drafts, request.identity)
   }
 

@@ -1,0 +1,124 @@
+// Durable Streams beyond its own suite (`npm run conformance -- durable-streams`): its client, the other wires beside it,
+// the other engines, and what is left out.
+
+import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
+import t from 'tap'
+import { startMemoryNode } from '../../contract/node.ts'
+import { until } from '../../support/until.ts'
+
+const node = await startMemoryNode({ DURABLE_STREAMS: '1' })
+const without = await startMemoryNode()
+t.teardown(() => Promise.all([node.close(), without.close()]))
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+const at = (path: string) => `http://127.0.0.1:${node.port}${path}`
+const ask = (path: string, init?: RequestInit) => fetch(at(path), init)
+const publish = (channel: string, body: string) =>
+  ask(`/v1/channels/${channel}/events`, { method: 'POST', headers: JSON_TYPE, body })
+
+t.test('without the setting there is nothing at its paths', async t => {
+  const url = `http://127.0.0.1:${without.port}/v1/stream/a`
+  t.equal((await fetch(url)).status, 404)
+  t.equal((await fetch(url, { method: 'PUT' })).status, 404)
+})
+
+for (const live of ['long-poll', 'sse'] as const) {
+  t.test(`its client follows a channel that curl publishes to: ${live}`, async t => {
+    const channel = `news-${live}`
+    await publish(channel, '{"n":1}')
+    const items: unknown[] = []
+    const response = await stream({ url: at(`/v1/stream/${channel}`), live, offset: '-1', json: true })
+    const stop = response.subscribeJson(batch => void items.push(...batch.items))
+    await until('the first is there', () => items.length === 1)
+    await publish(channel, '[2]')
+    await publish(channel, '"three"')
+    await until('all are there', () => items.length === 3)
+    t.strictSame(items, [{ n: 1 }, [2], 'three'])
+    stop()
+    response.cancel()
+  })
+}
+
+t.test('what its producer appends is read on other wires, once', async t => {
+  const written = await DurableStream.create({
+    url: at('/v1/stream/rooms/1'),
+    contentType: 'application/json',
+  })
+  const producer = new IdempotentProducer(written, 'p1', { autoClaim: true })
+  for (let n = 1; n <= 20; n++) producer.append(JSON.stringify({ n }))
+  await producer.flush()
+  await written.close()
+  const { events } = (await (await ask('/v1/poll?channel=rooms/1')).json()) as {
+    events: { type?: string; data: unknown; end?: object }[]
+  }
+  t.equal(events[0]?.type, 'fanwire:stream', 'what the stream is comes first')
+  t.strictSame(
+    events.slice(1, 21).map(({ data }) => data),
+    Array.from({ length: 20 }, (_, i) => ({ n: i + 1 })),
+  )
+  t.equal((await publish('rooms/1', '1')).status, 409, 'it is closed on every way in')
+  await producer.close().catch(() => {})
+})
+
+t.test('bytes come back as they were appended', async t => {
+  const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
+  const written = await DurableStream.create({
+    url: at('/v1/stream/bytes'),
+    contentType: 'application/x-any',
+  })
+  await written.append(bytes)
+  await written.append(bytes)
+  const read = await (await stream({ url: at('/v1/stream/bytes'), live: false })).body()
+  t.strictSame([...read], [...bytes, ...bytes])
+})
+
+t.test('a position of a history that is gone is told, never passed over', async t => {
+  await ask('/v1/stream/gone', { method: 'PUT', headers: JSON_TYPE, body: '[1,2]' })
+  const offset = (await ask('/v1/stream/gone')).headers.get('stream-next-offset')
+  t.equal((await ask('/v1/stream/gone', { method: 'DELETE' })).status, 204)
+  t.equal((await ask('/v1/stream/gone')).status, 404)
+  await ask('/v1/stream/gone', { method: 'PUT', headers: JSON_TYPE, body: '[3]' })
+  for (const live of ['', '&live=long-poll', '&live=sse']) {
+    const answer = await ask(`/v1/stream/gone?offset=${offset}${live}`)
+    t.equal(answer.status, 410)
+    t.match(await answer.json(), { error: { code: 'FW_OFFSET_GONE' } })
+  }
+})
+
+t.test('what is left out is said', async t => {
+  await ask('/v1/stream/source', { method: 'PUT', headers: JSON_TYPE })
+  const fork = await ask('/v1/stream/fork', {
+    method: 'PUT',
+    headers: { 'stream-forked-from': '/v1/stream/source' },
+  })
+  const subscription = await ask('/v1/stream/__ds/subscriptions/a', {
+    method: 'PUT',
+    headers: JSON_TYPE,
+    body: '{}',
+  })
+  for (const answer of [fork, subscription]) {
+    t.equal(answer.status, 501)
+    t.match(await answer.json(), { error: { code: 'FW_NOT_SUPPORTED' } })
+  }
+})
+
+t.test('bad input has its own codes', async t => {
+  await ask('/v1/stream/bad', { method: 'PUT', headers: JSON_TYPE })
+  const cases: readonly [RequestInit & { path?: string }, number, string][] = [
+    [{ path: '?offset=x' }, 400, 'FW_BAD_CURSOR'],
+    [{ path: '?live=sse' }, 400, 'FW_BAD_PARAMETER'],
+    [{ path: '?offset=-1&live=never' }, 400, 'FW_BAD_PARAMETER'],
+    [{ method: 'POST', headers: JSON_TYPE, body: '{' }, 400, 'FW_BAD_JSON'],
+    [{ method: 'POST', headers: JSON_TYPE, body: '[]' }, 400, 'FW_BAD_REQUEST'],
+    [{ method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'x' }, 409, 'FW_STREAM_CONFLICT'],
+    [{ method: 'POST', headers: { ...JSON_TYPE, 'producer-id': 'p' }, body: '1' }, 400, 'FW_BAD_REQUEST'],
+    [{ method: 'PUT', headers: { 'stream-ttl': '+1' } }, 400, 'FW_BAD_REQUEST'],
+    [{ method: 'PUT', headers: { 'content-type': 'text/plain' } }, 409, 'FW_STREAM_CONFLICT'],
+    [{ method: 'PATCH' }, 405, 'FW_METHOD_NOT_ALLOWED'],
+  ]
+  for (const [{ path = '', ...init }, status, code] of cases) {
+    const answer = await ask(`/v1/stream/bad${path}`, init)
+    t.match(await answer.json(), { error: { code } }, code)
+    t.equal(answer.status, status)
+  }
+})
