@@ -14,7 +14,7 @@ const JSON_TYPE = { 'content-type': 'application/json' }
 const at = (path: string) => `http://127.0.0.1:${node.port}${path}`
 const ask = (path: string, init?: RequestInit) => fetch(at(path), init)
 const publish = (channel: string, body: string) =>
-  ask(`/v1/channels/${channel}/events`, { method: 'POST', headers: JSON_TYPE, body })
+  ask(`/v1/channels/${encodeURIComponent(channel)}/events`, { method: 'POST', headers: JSON_TYPE, body })
 
 t.test('without the setting there is nothing at its paths', async t => {
   const url = `http://127.0.0.1:${without.port}/v1/stream/a`
