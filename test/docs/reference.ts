@@ -15,10 +15,6 @@ const ROUTES: Readonly<Record<string, string>> = {
     'Ends a channel, behind a last event if there is a body. See [Publish](../publish#end).',
   'POST /v1/events':
     'Publishes many events, as JSON or as a stream of NDJSON. See [Publish](../publish#many-events-in-one-request).',
-  'POST /v1/channels/{channel}/end':
-    'Ends a channel, behind a last event if the body has one. See [Publish](../publish).',
-  'DELETE /v1/channels/{channel}': 'Erases all events of a channel. Needs the right `admin`.',
-  'DELETE /v1/channels/{channel}/events/{id}': 'Erases the data of an event. Needs the right `admin`.',
   'GET /v1/channels/{channel}':
     'Describes a channel: `head` and `tail` (the newest and the oldest position that can be read, `tail` is `null` if there is none), `count` (events that can be read) and `readers` (on this node).',
   'GET /v1/channels/{channel}/events/{id}':

@@ -412,7 +412,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 78)
+  t.equal(texts.length, 79)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)
