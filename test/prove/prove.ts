@@ -1,9 +1,6 @@
 // `npm run prove`: does a client lose, repeat or reorder events while its connections are cut?
 
 import '../support/web-locks.ts'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { ROOT } from '../../bench/files.ts'
 import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
 import { startFanwire } from './fanwire.ts'
 import { pageOf } from './report.ts'
@@ -11,11 +8,10 @@ import { prove, type Result } from './run.ts'
 import { startSocketIo } from './socket-io.ts'
 
 const SYSTEMS = { fanwire: startFanwire, 'socket.io': startSocketIo }
-const USAGE = `npm run prove -- [--seed N] [--minutes M] [--readers N] [--tabs N] [--systems fanwire,socket.io] [--cuts-only] [--write]
+const USAGE = `npm run prove -- [--seed N] [--minutes M] [--readers N] [--tabs N] [--systems fanwire,socket.io] [--cuts-only]
 
 Cuts connections at random bytes, blocks, buffers and ages them, kills and drains servers, and counts what readers saw.
 --cuts-only  servers are left alone
---write      writes docs/benchmarks/clients.md
 Exit codes: 0 nothing missing, repeated or reordered with fanwire's client, 1 something was, 2 not called rightly.`
 
 async function main(): Promise<number> {
@@ -26,7 +22,6 @@ async function main(): Promise<number> {
     tabs: { type: 'string' },
     systems: { type: 'string' },
     'cuts-only': { type: 'boolean' },
-    write: { type: 'boolean' },
     help: { type: 'boolean' },
   })
   if (options.help) {
@@ -53,9 +48,7 @@ async function main(): Promise<number> {
       results.push(result)
     }
   }
-  const page = pageOf(results)
-  console.log(page)
-  if (options.write) writeFileSync(join(ROOT, 'docs/benchmarks/clients.md'), page)
+  console.log(pageOf(results))
   const good = results
     .filter(({ name }) => name === 'fanwire/client')
     .every(({ missing, repeated, reordered, stuck }) => missing + repeated + reordered + stuck === 0)

@@ -1,4 +1,4 @@
-// Durable Streams (durable-streams/durable-streams, PROTOCOL.md) at /v1/stream/{path}, with FANWIRE_DURABLE_STREAMS=1.
+// Durable Streams (durable-streams/durable-streams, its protocol) at /v1/stream/{path}, with FANWIRE_DURABLE_STREAMS=1.
 // A stream is the channel of that name.
 
 import type { FastifyInstance } from 'fastify'
