@@ -3,7 +3,9 @@
 
 import type { FastifyBaseLogger } from 'fastify'
 import { FanwireError } from '../errors.ts'
-import type { Connection } from '../broker/fanout/connection.ts'
+import { type Connection, UNTIL } from '../broker/fanout/connection.ts'
+import type { Plan } from '../broker/fanout/plan.ts'
+import type { Reader } from '../broker/fanout/reader.ts'
 import type { Selection } from '../broker/fanout/selection.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import type { ConnectionBuckets } from '../broker/limits/limited.ts'
@@ -16,6 +18,7 @@ import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
 import { givenFor, openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
+import { commandPlan } from './plan-query.ts'
 import { CURSOR_RULE } from './read-query.ts'
 import { commandSelection } from './select-query.ts'
 
@@ -24,7 +27,16 @@ const MAX_UNDER_WAY = 64
 const PUBLISH_MEMBERS = new Set([...ENTRY_MEMBERS].filter(name => name !== 'channels'))
 
 /** What a subscribe command may say beside its channel. */
-export const SUBSCRIBE_OPTIONS = ['cursor', 'token', 'types', 'filter', 'every', 'newest'] as const
+export const SUBSCRIBE_OPTIONS = [
+  'cursor',
+  'token',
+  'types',
+  'filter',
+  'every',
+  'newest',
+  'until',
+  'speed',
+] as const
 type SubscribeOptions = Readonly<Record<string, unknown>>
 
 /** Writes the answer to a command that went well. Called before anything that the command brings. */
@@ -48,6 +60,13 @@ export interface CommandParts {
   /** The connection's first channels are open, or never will be. */
   readonly opened: Promise<void>
   readonly logger: FastifyBaseLogger
+}
+
+/** How a client wants to read a channel. */
+interface Asked {
+  readonly start: Start
+  readonly selection: Selection | undefined
+  readonly plan: Plan | undefined
 }
 
 /** The commands of one connection. */
@@ -151,6 +170,7 @@ export class Commands {
     const { cursor, token } = options
     const name = checkedReadable(channel)
     const selection = commandSelection(options)
+    const plan = commandPlan(options, selection)
     const start =
       cursor === undefined ? 'latest' : typeof cursor === 'string' ? parseStart(cursor) : undefined
     if (start === undefined) {
@@ -159,7 +179,7 @@ export class Commands {
     if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
     const release = this.#openAhead(name, start)
     try {
-      await this.#inTurn(() => this.#join(name, start, selection, tell))
+      await this.#inTurn(() => this.#join(name, { start, selection, plan }, tell))
     } finally {
       release()
     }
@@ -201,7 +221,7 @@ export class Commands {
     }
   }
 
-  async #join(name: string, start: Start, selection: Selection | undefined, tell: Tell): Promise<void> {
+  async #join(name: string, { start, selection, plan }: Asked, tell: Tell): Promise<void> {
     const { context, connection } = this.#parts
     this.#requireNew(name)
     const most = context.config.maxChannels
@@ -224,12 +244,23 @@ export class Commands {
       opened.requireRoomFor(given?.selection)
       connection.endsWithChannels = false
       tell({ channel: name, cursor: printPosition(at) })
-      connection.join(opened, at, given?.selection, given?.grant)
+      const ended = (reader: Reader) => this.#ended(reader)
+      connection.join(opened, at, given?.selection, given?.grant, plan && { ...plan, ended })
       joined = true
     } finally {
       opened.release()
       if (!joined) this.#parts.lease?.remove()
     }
+  }
+
+  /** The connection goes on without a channel of which the client has what it asked for. */
+  #ended(reader: Reader): void {
+    const { connection, lease } = this.#parts
+    const { name } = reader.channel
+    connection.leave(reader)
+    lease?.remove()
+    const told = connection.framing.dropped?.(name, reader, UNTIL)
+    if (told !== undefined) connection.write(told)
   }
 
   /** Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */

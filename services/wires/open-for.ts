@@ -5,6 +5,7 @@ import type { Right } from '../broker/access/grants.ts'
 import type { Identity } from '../broker/access/identity.ts'
 import type { Start } from '../broker/event/position.ts'
 import type { Channel } from '../broker/fanout/channel.ts'
+import type { Plan } from '../broker/fanout/plan.ts'
 import type { ReadGrant } from '../broker/fanout/reader.ts'
 import { narrowed, type Selection } from '../broker/fanout/selection.ts'
 import type { Hub } from '../broker/fanout/hub.ts'
@@ -21,6 +22,8 @@ export interface Wanted {
   readonly channels: readonly string[]
   readonly starts: readonly Start[]
   readonly selections?: readonly (Selection | undefined)[]
+  /** For each channel, or for none. */
+  readonly plans?: readonly (Plan | undefined)[]
 }
 
 /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN where the client may not read a channel, or not from there. */
@@ -42,6 +45,7 @@ export interface Given {
   /** What it wants, of what its grant lets through. */
   readonly selection: Selection | undefined
   readonly grant: ReadGrant
+  readonly plan: Plan | undefined
 }
 
 /** Readers of whole channels share these. */
@@ -51,14 +55,14 @@ const NO_HISTORY: ReadGrant = { filter: undefined, looksBack: false }
 /** One a channel. */
 export function givenFor(
   { access, identity }: Omit<Opener, 'hub'>,
-  { channels, starts, selections = [] }: Wanted,
+  { channels, starts, selections = [], plans = [] }: Wanted,
 ): Given[] {
   return channels.map((channel, i) => {
     const looksBack = starts[i] !== 'latest'
     const filter = access.filterOf(identity, channel, looksBack)
     const grant =
       filter === undefined ? (looksBack ? HISTORY : NO_HISTORY) : { filter: filter.key, looksBack }
-    return { selection: narrowed(selections[i], filter), grant }
+    return { selection: narrowed(selections[i], filter), grant, plan: plans[i] }
   })
 }
 

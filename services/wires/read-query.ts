@@ -8,6 +8,8 @@ import { checkedQuery } from '../http/query.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { parseCursor, type Start } from '../broker/event/position.ts'
 import type { Selection } from '../broker/fanout/selection.ts'
+import type { Plan } from '../broker/fanout/plan.ts'
+import { PLANS, readPlans } from './plan-query.ts'
 import { readSelections, SELECTS } from './select-query.ts'
 
 /** Parameters that clients without headers send in place of `Last-Event-ID`. */
@@ -40,7 +42,7 @@ export const readParameters = <P extends Record<string, TSchema>>(own: P) =>
   Type.Object({ ...CHANNELS, ...SELECTS, ...own })
 
 /** The same where `Last-Event-ID` wins over `cursor`. */
-export const resumeParameters = () => Type.Object({ ...CHANNELS, ...SELECTS, ...RESUMES })
+export const resumeParameters = () => Type.Object({ ...CHANNELS, ...SELECTS, ...PLANS, ...RESUMES })
 
 export interface ReadRules<S extends TObject> {
   /** Where a reader begins that sends no cursor. */
@@ -61,6 +63,8 @@ export interface ReadQuery<V = object> {
   readonly starts: Start[]
   /** One a channel; undefined: everything. */
   readonly selections: (Selection | undefined)[]
+  /** One a channel, or none. */
+  readonly plans: readonly (Plan | undefined)[]
   /** The client resumes with a `Last-Event-ID` that is no cursor: all before `starts` may be lost to it. */
   readonly lost: boolean
   /** Those of the wire. */
@@ -87,10 +91,12 @@ export function readQuery<S extends TObject>(
     rules.channels === undefined ? readChannels(query.channel ?? [], rules) : [...rules.channels]
   const lastId = rules.lastEventId && lastEventId(request, query)
   const resumed = lastId === undefined ? undefined : parseCursor(lastId, channels.length)
+  const selections = readSelections(values, channels.length)
   return {
     channels,
     starts: resumed ?? startsOf(cursorOf(query.cursor) || rules.begin, channels.length),
-    selections: readSelections(values, channels.length),
+    selections,
+    plans: readPlans(values, channels.length, selections),
     lost: lastId !== undefined && resumed === undefined,
     values: values as Required<Static<S>>,
   }

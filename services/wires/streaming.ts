@@ -59,7 +59,7 @@ export function joinAll(
   given: readonly Given[],
 ): void {
   for (const [i, channel] of channels.entries()) {
-    connection.join(channel, at[i] as Position, given[i]?.selection, given[i]?.grant)
+    connection.join(channel, at[i] as Position, given[i]?.selection, given[i]?.grant, given[i]?.plan)
   }
 }
 

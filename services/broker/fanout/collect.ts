@@ -78,7 +78,7 @@ export async function collect(
 const SCANNED = 10_000
 
 /** A page of what is wanted of a channel. Raises LogUnavailable. */
-async function pageOf(
+export async function pageOf(
   channel: Channel,
   start: Start,
   limit: PageLimit,

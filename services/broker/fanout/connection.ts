@@ -10,7 +10,9 @@ import type { CatchesUp, FlushLoop } from './flush-loop.ts'
 import type { CloseReason, Framing } from './framing.ts'
 import type { SharedPage } from './log-reads.ts'
 import type { Passing } from './passing.ts'
-import { createReader, type Reader, type ReaderOwner, type ReadGrant } from './reader.ts'
+import type { Plan } from './plan.ts'
+import { createReader, type Reader, type ReadGrant } from './reader.ts'
+import { createReplay, Replay, type ReplayOwner } from './replay.ts'
 import type { Selection } from './selection.ts'
 import { type Stretch, stretchOf } from './stretches.ts'
 import type { WireCounters, WireStats } from './wire-stats.ts'
@@ -64,7 +66,10 @@ const CLOSE_SLOW_AFTER = 2000
 const TELL_AFTER = 1000
 const NOTHING = Buffer.alloc(0)
 
-export class Connection implements ReaderOwner, CatchesUp {
+/** A reader has reached the end of its plan. */
+export const UNTIL: CloseReason = { code: 1000, reason: 'until', retry: undefined }
+
+export class Connection implements ReplayOwner, CatchesUp {
   /** In the order of the connection's cursor. */
   readonly readers: Reader[] = []
   /** Changes with the transport where a wire has several. */
@@ -107,11 +112,14 @@ export class Connection implements ReaderOwner, CatchesUp {
   // Readers -------------------------------------------------------------------------------------------------
 
   /**
-   * Adds a reader, of all events or of a selection, and lets it catch up. The caller keeps its own hold on the channel.
-   * Raises FW_TOO_MANY_FILTERS.
+   * Adds a reader, of all events or of a selection, with or without a plan, and lets it catch up. The caller keeps its own
+   * hold on the channel. Raises FW_TOO_MANY_FILTERS.
    */
-  join(channel: Channel, at: Position, selection?: Selection, grant?: ReadGrant): Reader {
-    const reader = createReader(channel, this, at, selection)
+  join(channel: Channel, at: Position, selection?: Selection, grant?: ReadGrant, plan?: Plan): Reader {
+    const reader =
+      plan === undefined
+        ? createReader(channel, this, at, selection)
+        : createReplay(channel, this, at, selection, plan)
     reader.grant = grant
     if (selection !== undefined) this.#selects = true
     this.readers.push(reader)
@@ -313,6 +321,22 @@ export class Connection implements ReaderOwner, CatchesUp {
     if (reader.view === undefined || reader.told === reader.offset) return
     reader.told = reader.offset
     this.write(this.framing.passed(reader.channel.name, reader, this.cursor()))
+  }
+
+  // Readers with plans --------------------------------------------------------------------------------------
+
+  deliver(reader: Reader, events: readonly LogEvent[], to: Position): void {
+    const { length } = events
+    reader.moveTo(to)
+    this.#counters.deliveries += length
+    const cursorAfter = this.#namesAllChannels ? this.#cursorAfter(reader) : undefined
+    if (length > 0) this.write(this.framing.stretch(events, 0, length, cursorAfter))
+    if (reader.view !== undefined) this.#passed(reader, events.at(-1)?.offset ?? 0)
+  }
+
+  finished(reader: Reader, plan: Plan): void {
+    if (plan.ended !== undefined) plan.ended(reader)
+    else if (this.readers.every(each => each instanceof Replay && each.isOver)) this.end(UNTIL)
   }
 
   #cursorAfter(reader: Reader): (event: LogEvent) => string {

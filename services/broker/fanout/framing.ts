@@ -10,8 +10,8 @@ export interface CloseReason {
   readonly code: number
   /** At most 123 bytes (RFC 6455 section 5.5). */
   readonly reason: string
-  /** Wait this long before reconnecting, ms. */
-  readonly retry: number
+  /** Wait this long before reconnecting, ms; undefined: there is nothing to come back for. */
+  readonly retry: number | undefined
 }
 
 /** Whether a client that is closed with this code reconnects with its cursor. */

@@ -42,7 +42,10 @@ export const sseFraming: BodyFraming = bodyFraming('sse', {
   passed: (channel, at, cursor) =>
     `event: fanwire:passed\ndata: ${encodePassed(channel, at)}\nid: ${cursor}\n\n`,
   heartbeat: ':\n',
-  closing: ({ code, reason, retry }) => `retry: ${retry}\n: ${code} ${reason}\n`,
+  closing({ code, reason, retry }) {
+    if (retry !== undefined) return `retry: ${retry}\n: ${code} ${reason}\n`
+    return `event: end\ndata: ${JSON.stringify({ close: { code, reason } })}\n\n`
+  },
 })
 
 /** What is not kept has no id, so the client's stays. */

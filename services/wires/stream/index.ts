@@ -3,10 +3,11 @@
 import type { FastifyInstance } from 'fastify'
 import { ndjsonFraming } from '../ndjson.ts'
 import { operation } from '../../http/operation.ts'
+import { PLANS } from '../plan-query.ts'
 import { readParameters, readQuery } from '../read-query.ts'
 import { stream } from '../streaming.ts'
 
-const QUERY = readParameters({})
+const QUERY = readParameters(PLANS)
 
 const schema = operation({
   summary: 'HTTP streaming: a JSON object a line',

@@ -21,6 +21,7 @@ import { isHttp2 } from '../../http/exchange.ts'
 import { printCursor } from '../../broker/event/position.ts'
 import { givenFor, openFor, requireReadable } from '../open-for.ts'
 import { operation } from '../../http/operation.ts'
+import { PLANS } from '../plan-query.ts'
 import { type ReadQuery, readParameters, readQuery } from '../read-query.ts'
 import { admit, TRY_AGAIN_LATER } from '../admit.ts'
 import { Commands } from '../commands.ts'
@@ -35,7 +36,7 @@ const COMMAND_ROOM = 64 * 1024
 /** Coming back does not help. */
 const REFUSED = 4500
 
-const QUERY = readParameters({})
+const QUERY = readParameters(PLANS)
 
 const schema = operation({
   summary: 'WebSocket (RFC 6455): events, and commands',

@@ -1,0 +1,65 @@
+// Plans: where a reader ends, and at what pace it reads what is behind the head.
+
+import type { LogEvent } from '../event/event.ts'
+import type { Position } from '../event/position.ts'
+import type { Reader } from './reader.ts'
+
+/** The last event to be read, or the head as it is when the reader begins, or the time before which events are read, ms. */
+export type Until = Position | 'head' | { readonly time: number }
+
+export interface Plan {
+  /** Undefined: it has no end. */
+  readonly until: Until | undefined
+  /** What is behind the head comes so many times as fast as it came then; undefined: at once. */
+  readonly speed: number | undefined
+  /** The reader has reached its end; without it the connection ends when all its readers have. */
+  ended?(reader: Reader): void
+}
+
+/** Paces events by their own times. */
+export class Pacing {
+  readonly #speed: number
+  #begin: { readonly time: number; readonly at: number } | undefined
+
+  constructor(speed: number) {
+    this.#speed = speed
+  }
+
+  /** When the event is due, ms since 1970. The first one is due at once. */
+  due({ time }: Pick<LogEvent, 'time'>, now: number): number {
+    this.#begin ??= { time, at: now }
+    return this.#begin.at + (time - this.#begin.time) / this.#speed
+  }
+}
+
+/** Events before a time may be under way for so long, ms. */
+const LATE_MS = 1000
+
+/** Where a reader ends. */
+export class End {
+  readonly #until: Exclude<Until, 'head'>
+
+  constructor(until: Exclude<Until, 'head'>) {
+    this.#until = until
+  }
+
+  isBeyond({ offset, time }: Pick<LogEvent, 'offset' | 'time'>): boolean {
+    const until = this.#until
+    return 'time' in until ? time >= until.time : offset > until.offset
+  }
+
+  /** Whether a reader that went from one position to the next has reached it. */
+  isBetween(from: Position, to: Position): boolean {
+    const until = this.#until
+    if ('time' in until) return false
+    return to.offset >= until.offset || (from.epoch === until.epoch && to.epoch !== until.epoch)
+  }
+
+  /** When a reader that is at the head has reached it, ms since 1970; undefined: only with more events. */
+  timeAt(head: Position): number | undefined {
+    const until = this.#until
+    if ('time' in until) return until.time + LATE_MS
+    // Its epoch is over, or was never known.
+    return head.epoch === until.epoch ? undefined : 0
+  }
+}
