@@ -23,7 +23,7 @@ t.test('a stretch is read out, and ends with a word', async t => {
     ['speed=0', 'FW_BAD_PARAMETER'],
     ['speed=1001', 'FW_BAD_PARAMETER'],
     ['speed=2&every=1s', 'FW_BAD_PARAMETER'],
-  ]) {
+  ] as const) {
     t.match(JSON.parse((await node.get(`/v1/stream?channel=a&${query}`)).body), { error: { code } }, query)
   }
 })
