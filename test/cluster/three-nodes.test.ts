@@ -141,7 +141,7 @@ t.test('a repeat with the same idempotency key appends nothing, on any node', as
 
 t.test('an edge has no publish routes, a writer no wires', async t => {
   const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '1' }
-  t.equal((await fetch(`${east.url}/v1/channels/a/events`, options)).status, 404)
+  t.equal((await fetch(`${east.url}/v1/channels/a/events`, options)).status, 405)
   t.equal((await fetch(`${east.url}/v1/events`, options)).status, 404)
   for (const wire of ALL_WIRES) {
     t.equal((await fetch(`${writer.url}/v1/${wire.name}?channel=a`)).status, 404, wire.name)

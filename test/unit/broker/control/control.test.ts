@@ -213,7 +213,8 @@ t.test('what is kept of each reserved channel', async t => {
     'fanwire:nodes': 30_000,
     'fanwire:answers:node': 10_000,
     'fanwire:tickets:15': 60_000,
-    'fanwire:presence:room': undefined,
+    'fanwire:presence:room': 3_600_000,
+    'fanwire:lives:0': 86_400_000,
     room: undefined,
   }
   for (const [channel, age] of Object.entries(ages)) {

@@ -52,6 +52,7 @@ t.test('the example of the contract', async t => {
     maxBody: 65_536,
     rate: { publish: 10, burst: 20 },
     transient: false,
+    erasable: false,
     slow: 'catch-up',
   })
   t.match(rules.of('news'), {
