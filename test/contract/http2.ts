@@ -225,7 +225,8 @@ export class PushClient extends NdjsonClient {
         if (object.channel !== undefined) this.inline++
         return super.told(object, line)
       }
-      const path = `/v1/channels/${pushed.channel}/events/${pushed.id}`
+      const channel = pushed.channel.replace(/[/#?]/g, encodeURIComponent)
+      const path = `/v1/channels/${channel}/events/${pushed.id}`
       if (!this.pushed.has(path) && !this.#cut) {
         await new Promise<void>(resolve => this.#waiting.set(path, resolve))
       }
