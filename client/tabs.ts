@@ -108,7 +108,10 @@ export class SharedLines implements Lines {
   readonly #known = new Set<string>()
   #lines: Lines | undefined
   #state: State = { name: 'idle' }
+  /** Ends the hold of this tab's own lock. */
   #leads = () => {}
+  /** It has its own lock. */
+  #isHere = false
   #stop = new AbortController()
   #heard = Date.now()
   #pinged = 0
@@ -118,12 +121,12 @@ export class SharedLines implements Lines {
     this.#sharing = sharing
     this.#channel = new (BroadcastChannel as NonNullable<typeof BroadcastChannel>)(sharing.name)
     this.#channel.onmessage = ({ data }: { data: Say }) => this.#hear(data)
-    // Others learn that this tab is gone when they get its lock.
-    void this.#locks.request(
-      this.#lockOf(this.#id),
-      {},
-      () => new Promise(resolve => (this.#leads = () => resolve(0))),
-    )
+    // Others learn that this tab is gone when they get its lock: it asks for nothing before it has it.
+    void this.#locks.request(this.#lockOf(this.#id), {}, () => {
+      this.#isHere = true
+      if (!this.#lines) for (const feed of this.#feeds.values()) this.#want(feed)
+      return new Promise(resolve => (this.#leads = () => resolve(0)))
+    })
     this.#queue()
     this.#watch = setInterval(() => this.#look(), PATIENCE_MS / 4)
   }
@@ -214,6 +217,7 @@ export class SharedLines implements Lines {
   }
 
   #want({ channel, options, cursor }: Feed): void {
+    if (!this.#isHere) return
     this.#say({ say: 'want', tab: this.#id, key: keyOf(channel, options), channel, options, cursor })
   }
 
