@@ -104,7 +104,8 @@ class Entry implements Client {
 /** When it, or a channel token of it, ends next. */
 function tickOf({ identity }: Entry): number | undefined {
   const end = nextEndOf(identity)
-  return end === undefined ? undefined : Math.floor(end / TICK_MS)
+  // Rounded up: no connection ends while what it was opened with still holds.
+  return end === undefined ? undefined : Math.ceil(end / TICK_MS)
 }
 
 /** Hears who comes and goes. */
@@ -268,7 +269,7 @@ export class Clients {
 
   #expire(): void {
     const now = Math.floor(Date.now() / TICK_MS)
-    const end = (now + 1) * TICK_MS - 1
+    const end = now * TICK_MS
     for (const [tick, clients] of this.#ending) {
       if (tick > now) continue
       this.#ending.delete(tick)
