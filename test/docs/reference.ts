@@ -9,7 +9,8 @@ import { startMemoryNode } from '../contract/node.ts'
 
 /** What each route is for. A test compares the list with the routes that a node has. */
 const ROUTES: Readonly<Record<string, string>> = {
-  'GET /v1/channels/{channel}/events': 'The history of a channel, a page at a time. See [History](../reading#history).',
+  'GET /v1/channels/{channel}/events':
+    'The history of a channel, a page at a time. See [History](../reading#history).',
   'POST /v1/channels/{channel}/events':
     'Publishes one event; the body is its data. See [Publish](../publish).',
   'POST /v1/channels/{channel}/end':
