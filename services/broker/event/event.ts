@@ -98,6 +98,26 @@ export function binaryData(body: Buffer): Buffer {
   return Buffer.from(`"${body.toString('base64')}"`)
 }
 
+/** The head of a draft that the log holds at a position. */
+export function headOfDraft(
+  channel: string,
+  { epoch, offset }: Position,
+  time: number,
+  { type, tags, encoding, priority, end }: Draft,
+): EventHead {
+  return {
+    channel,
+    epoch,
+    offset,
+    time,
+    type,
+    tags,
+    encoding,
+    low: priority === 'low',
+    kind: end && 'end',
+  }
+}
+
 /** The event, with the object that all wires deliver: the same bytes on every node. Copies `data`. */
 export function encodeEvent(head: EventHead, data: Uint8Array): LogEvent {
   const { channel, epoch, offset, time, type, tags, encoding, low, kind } = head

@@ -96,19 +96,8 @@ export class LongPoll implements HeldRequest {
   async #news(versions: readonly number[], ms: number): Promise<void> {
     const waiters = this.#channels.map(channel => ({ channel, waiter: new Waiter(this) }))
     for (const { channel, waiter } of waiters) channel.join(waiter)
-    const { held } = this.#hub.connections
-    held.add(this)
-    let timer: NodeJS.Timeout | undefined
     const news = this.#channels.some((channel, i) => channel.version !== versions[i])
-    if (!news && !this.#released) {
-      await new Promise<void>(resolve => {
-        this.#wakeUp = resolve
-        timer = setTimeout(resolve, ms)
-      })
-    }
-    clearTimeout(timer)
-    this.#wakeUp = undefined
-    held.delete(this)
+    if (!news && !this.#released) await this.#pause(ms)
     for (const { channel, waiter } of waiters) channel.leave(waiter)
   }
 }

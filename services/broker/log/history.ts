@@ -1,8 +1,8 @@
 // The history of a channel: which positions still mean something, and where a reader goes on that has lost its
 // place. All engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
 
-import type { IfHead, LogEvent } from '../event/event.ts'
-import type { EndedEpoch, Page } from './log.ts'
+import type { Draft, IfHead, LogEvent } from '../event/event.ts'
+import { ChannelEnded, type ChannelState, type EndedEpoch, HeadMoved, type Page } from './log.ts'
 import { type Gap, type Position, samePosition, type Since, type Start } from '../event/position.ts'
 
 /** How many ended epochs a channel remembers. What is older than the oldest of them is not readable. */
@@ -122,8 +122,33 @@ export function pageOf(
   return history.over && !more ? { ...page, ended: true } : page
 }
 
+/** What there is to say of a channel with this history. */
+export function stateOf(history: History): ChannelState {
+  const count = history.head - history.floor
+  const { epoch, offset } = floorOf(history)
+  return {
+    head: headOf(history),
+    tail: count === 0 ? undefined : { epoch, offset: offset + 1 },
+    count,
+    epochs: history.ended,
+    ...(history.over ? { ended: true } : {}),
+  }
+}
+
+/** Why nothing of an append happens, if so: something in it is new, and does not go with where the channel is. */
+export function refusalOf(
+  history: History,
+  drafts: readonly Draft[],
+  isNew: (draft: Draft) => boolean,
+): ChannelEnded | HeadMoved | undefined {
+  const ifHead = drafts[0]?.ifHead
+  if ((!history.over && ifHead === undefined) || !drafts.some(isNew)) return undefined
+  if (history.over) return new ChannelEnded(headOf(history))
+  return ifHead === undefined || isAtHead(history, ifHead) ? undefined : new HeadMoved(headOf(history))
+}
+
 /** Whether an append for that head may happen: a position that was given before the first event holds until it comes. */
-export function isAtHead(history: History, ifHead: IfHead): boolean {
+function isAtHead(history: History, ifHead: IfHead): boolean {
   const { head, floor, ended } = history
   if (ifHead === 'none') return head === floor && head === (ended.at(-1)?.end ?? 0)
   if (samePosition(ifHead, headOf(history))) return true

@@ -1,9 +1,18 @@
 // The embedded engine: channels in this process's memory. One process only, and nothing outlives it.
 
 import type { Draft, LogEvent } from '../event/event.ts'
-import { encodeEvent, erasedOf, transientOf } from '../event/event.ts'
+import { encodeEvent, erasedOf, headOfDraft, transientOf } from '../event/event.ts'
 import type { EndedEpoch, History } from './history.ts'
-import { clearedHistory, headOf, isAtHead, pageOf, place, placeSince, randomEpoch } from './history.ts'
+import {
+  clearedHistory,
+  headOf,
+  pageOf,
+  place,
+  placeSince,
+  randomEpoch,
+  refusalOf,
+  stateOf,
+} from './history.ts'
 import type {
   ChannelLog,
   ChannelState,
@@ -14,7 +23,7 @@ import type {
   Receipt,
   RetentionOf,
 } from './log.ts'
-import { ChannelEnded, HeadMoved, LogUnavailable } from './log.ts'
+import { LogUnavailable } from './log.ts'
 import { isSince, type Position, type Start } from '../event/position.ts'
 
 /** Channels that hold nothing and that nobody follows: beyond so many the longest idle are let go. */
@@ -95,17 +104,7 @@ export class MemoryLog implements ChannelLog {
 
   async state(name: string): Promise<ChannelState> {
     this.#check()
-    const channel = this.#readable(name)
-    const history = historyOf(channel)
-    const count = history.head - history.floor
-    const tail = count === 0 ? undefined : { epoch: channel.epoch, offset: history.floor + 1 }
-    return {
-      head: headOf(history),
-      tail,
-      count,
-      epochs: history.ended,
-      ...(channel.over ? { ended: true } : {}),
-    }
+    return stateOf(historyOf(this.#readable(name)))
   }
 
   async relay(name: string, drafts: readonly Draft[]): Promise<number> {
@@ -245,26 +244,19 @@ export class MemoryLog implements ChannelLog {
 
   /** Raises where there is something new, and it does not go with where the channel is. */
   #checkState(channel: Channel, drafts: readonly Draft[]): void {
-    const ifHead = drafts[0]?.ifHead
-    if (!channel.over && ifHead === undefined) return
-    const isKnown = ({ idempotencyKey: key }: Draft) => key !== undefined && channel.keys.has(key)
-    if (drafts.every(isKnown)) return
-    const history = historyOf(channel)
-    if (channel.over) throw new ChannelEnded(headOf(history))
-    if (ifHead !== undefined && !isAtHead(history, ifHead)) throw new HeadMoved(headOf(history))
+    if (!channel.over && drafts[0]?.ifHead === undefined) return
+    const isNew = ({ idempotencyKey: key }: Draft) => key === undefined || !channel.keys.has(key)
+    const refusal = refusalOf(historyOf(channel), drafts, isNew)
+    if (refusal !== undefined) throw refusal
   }
 
   #hold(channel: Channel, time: number, draft: Draft): LogEvent {
-    const { epoch } = channel
     const offset = channel.head + 1
-    const { type, tags, encoding, data, end } = draft
-    const low = draft.priority === 'low'
-    const kind = end && 'end'
     const event = encodeEvent(
-      { channel: channel.name, epoch, offset, time, type, tags, encoding, low, kind },
-      data,
+      headOfDraft(channel.name, { epoch: channel.epoch, offset }, time, draft),
+      draft.data,
     )
-    if (end) channel.over = true
+    if (draft.end) channel.over = true
     channel.events.push(event)
     channel.head = offset
     channel.time = time

@@ -1,9 +1,9 @@
 // What one write puts into the log: the calls of a turn of the event loop, or those that came while the write before it
 // was under way. Nothing of it counts until it is written.
 
-import { type Draft, encodeEvent, type EventHead, transientOf } from '../../event/event.ts'
-import { clearedHistory, headOf, type History, isAtHead } from '../history.ts'
-import { ChannelEnded, HeadMoved, type Receipt } from '../log.ts'
+import { type Draft, encodeEvent, type EventHead, headOfDraft, transientOf } from '../../event/event.ts'
+import { clearedHistory, type History, refusalOf } from '../history.ts'
+import { type Receipt } from '../log.ts'
 import type { ActiveSegment, Written } from './active.ts'
 import type { FileChannel, Run } from './channel.ts'
 import type { RecordWriter, Told } from './records.ts'
@@ -150,7 +150,7 @@ export class Commit {
   }
 
   #write(answer: Answer, { name }: FileChannel, plan: Plan, draft: Draft): Receipt {
-    const { idempotencyKey: key, data, type, tags, encoding, priority, end } = draft
+    const { idempotencyKey: key, data, end } = draft
     const { epoch } = plan.history
     const time = Math.max(this.#now, plan.time)
     const offset = plan.history.head + 1
@@ -159,35 +159,12 @@ export class Commit {
     const at = this.#records.length
     const length = this.#records.event(plan.id, offset, time, draft)
     plan.written.push({ offset, time, at, length, bytes: data.length })
-    const low = priority === 'low'
-    const head = {
-      channel: name,
-      epoch,
-      offset,
-      time,
-      type,
-      tags,
-      encoding,
-      low,
-      kind: end && ('end' as const),
-    }
-    answer.events.push({ head, data })
-    const receipt = { position: { epoch, offset }, time, replayed: false }
+    const position = { epoch, offset }
+    answer.events.push({ head: headOfDraft(name, position, time, draft), data })
+    const receipt = { position, time, replayed: false }
     if (key !== undefined) plan.keys.set(key, receipt)
     return receipt
   }
-}
-
-/** Why nothing of it is appended, if so. */
-function refusalOf(
-  history: History,
-  drafts: readonly Draft[],
-  isNew: (draft: Draft) => boolean,
-): Error | undefined {
-  const ifHead = drafts[0]?.ifHead
-  if ((!history.over && ifHead === undefined) || !drafts.some(isNew)) return undefined
-  if (history.over) return new ChannelEnded(headOf(history))
-  return ifHead === undefined || isAtHead(history, ifHead) ? undefined : new HeadMoved(headOf(history))
 }
 
 function tellCleared(channel: FileChannel, runs: Run[], call: Extract<Call, { act: 'clear' }>): void {

@@ -7,7 +7,7 @@ import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
 import { isSince, type Position, type Start } from '../../event/position.ts'
 import type { Logger } from '../../logger.ts'
 import { Allowance } from '../allowance.ts'
-import { epochOf, floorOf, headOf, type History, pageOf, place, placeSince, randomEpoch } from '../history.ts'
+import { epochOf, headOf, type History, pageOf, place, placeSince, randomEpoch, stateOf } from '../history.ts'
 import type {
   ChannelLog,
   ChannelState,
@@ -145,17 +145,7 @@ export class FileLog implements ChannelLog {
 
   async state(name: string): Promise<ChannelState> {
     this.#open()
-    const { history } = this.#readable(name)
-    const count = history.head - history.floor
-    const { epoch, offset } = floorOf(history)
-    const tail = count === 0 ? undefined : { epoch, offset: offset + 1 }
-    return {
-      head: headOf(history),
-      tail,
-      count,
-      epochs: history.ended,
-      ...(history.over ? { ended: true } : {}),
-    }
+    return stateOf(this.#readable(name).history)
   }
 
   async follow(name: string, follower: Follower): Promise<Feed> {

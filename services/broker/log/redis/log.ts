@@ -2,7 +2,7 @@
 // inside Redis, in one script (redis/*.lua); this file sends the scripts and reads what they answer.
 
 import type { Draft, LogEvent } from '../../event/event.ts'
-import { floorOf, headOf, type History, pageOf, place, randomEpoch } from '../history.ts'
+import { headOf, type History, pageOf, place, randomEpoch, stateOf } from '../history.ts'
 import { type Certificates, type Login, parseEndpoint } from './url.ts'
 import { Allowance } from '../allowance.ts'
 import type { ChannelLog, ChannelState, Feed, Follower, PageLimit, Receipt, RetentionOf } from '../log.ts'
@@ -184,17 +184,7 @@ export class RedisLog implements ChannelLog {
   }
 
   async state(channel: string): Promise<ChannelState> {
-    const { history } = await this.#read(channel, 'latest', HEAD, false)
-    const count = history.head - history.floor
-    const { epoch, offset } = floorOf(history)
-    const tail = count === 0 ? undefined : { epoch, offset: offset + 1 }
-    return {
-      head: headOf(history),
-      tail,
-      count,
-      epochs: history.ended,
-      ...(history.over ? { ended: true } : {}),
-    }
+    return stateOf((await this.#read(channel, 'latest', HEAD, false)).history)
   }
 
   /** Calls members.lua for a channel, with keys beside its own. Text is answered as Buffers. Raises LogUnavailable. */
