@@ -1,8 +1,8 @@
 // `fanwire explain`: asks a node what allows or denies a right, or why an event did or did not reach a user.
 
-import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
-import { type Command, Misused, print, readArgs, remark } from './command.ts'
+import { askAdmin, CANNOT_ASK, keyIn, routeAt } from './admin-node.ts'
+import { type Command, print, readArgs, remark } from './command.ts'
 
 const OPTIONS = {
   url: { type: 'string' },
@@ -17,8 +17,6 @@ const OPTIONS = {
 } as const
 
 const DENIED = 1
-const CANNOT_ASK = 3
-const ANSWER_MS = 10_000
 
 export const explain: Command = {
   help: `fanwire explain --url URL [--key KEY] QUESTION: asks a node (POST /v1/admin/explain)
@@ -43,9 +41,8 @@ Exit codes: 0 allowed, or an event was explained; 1 denied; 2 not called rightly
       json = false,
       ...asked
     } = readArgs(() => parseArgs({ args: [...args], options: OPTIONS })).values
-    if (url === undefined || !URL.canParse('/v1/admin/explain', url))
-      throw new Misused('--url is missing or none')
-    const answer = await ask(new URL('/v1/admin/explain', url), key ?? (await keyIn(keyFile)), asked)
+    const route = routeAt(url, '/v1/admin/explain')
+    const answer = await askAdmin<Answer>(route, key ?? (await keyIn(keyFile)), asked)
     if (typeof answer === 'string') {
       remark(answer)
       return CANNOT_ASK
@@ -53,15 +50,6 @@ Exit codes: 0 allowed, or an event was explained; 1 denied; 2 not called rightly
     print(...(json ? [JSON.stringify(answer)] : inWords(answer)))
     return answer.allowed === false ? DENIED : 0
   },
-}
-
-export async function keyIn(path: string | undefined): Promise<string | undefined> {
-  if (path === undefined) return undefined
-  try {
-    return (await readFile(path, 'utf8')).trim()
-  } catch (error) {
-    throw new Misused(`${path} can not be read: ${(error as NodeJS.ErrnoException).code}`)
-  }
 }
 
 interface Answer {
@@ -75,24 +63,6 @@ interface Answer {
     readonly why: string
   }[]
   readonly silent?: readonly string[]
-}
-
-/** The answer, or why there is none. */
-async function ask(url: URL, key: string | undefined, asked: object): Promise<Answer | string> {
-  const headers = {
-    'content-type': 'application/json',
-    ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
-  }
-  const body = JSON.stringify(asked)
-  try {
-    const signal = AbortSignal.timeout(ANSWER_MS)
-    const answer = await fetch(url, { method: 'POST', headers, body, signal })
-    const told = (await answer.json()) as Answer & { error?: { code: string; message: string } }
-    return told.error === undefined ? told : `${told.error.code}: ${told.error.message}`
-  } catch (error) {
-    const { cause = error } = error as Error
-    return `${url.origin} could not be asked: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
-  }
 }
 
 function inWords({ allowed, why, readers = [], silent = [] }: Answer): string[] {

@@ -1,8 +1,8 @@
 // `fanwire hooks`: where each webhook stands, how far behind it is; and tells one everything again from a cursor on.
 
 import { parseArgs } from 'node:util'
-import { keyIn } from './explain.ts'
-import { type Command, Misused, print, readArgs, remark } from './command.ts'
+import { askAdmin, CANNOT_ASK, keyIn, routeAt } from './admin-node.ts'
+import { type Command, print, readArgs, remark } from './command.ts'
 
 const OPTIONS = {
   url: { type: 'string' },
@@ -12,9 +12,6 @@ const OPTIONS = {
   from: { type: 'string' },
   json: { type: 'boolean' },
 } as const
-
-const CANNOT_ASK = 3
-const ANSWER_MS = 10_000
 
 interface Listed {
   readonly sender?: string
@@ -48,15 +45,10 @@ Exit codes: 0 done; 2 not called rightly; 3 the node could not be asked.`,
       from = 'earliest',
       json = false,
     } = readArgs(() => parseArgs({ args: [...args], options: OPTIONS })).values
-    if (url === undefined || !URL.canParse('/v1/admin/webhooks', url))
-      throw new Misused('--url is missing or none')
-    const bearer = key ?? (await keyIn(keyFile))
     const path = replay === undefined ? '' : `/${encodeURIComponent(replay)}/replay`
-    const answer = await ask(
-      new URL(`/v1/admin/webhooks${path}`, url),
-      bearer,
-      replay === undefined ? undefined : { cursor: from },
-    )
+    const route = routeAt(url, `/v1/admin/webhooks${path}`)
+    const body = replay === undefined ? undefined : { cursor: from }
+    const answer = await askAdmin(route, key ?? (await keyIn(keyFile)), body)
     if (typeof answer === 'string') {
       remark(answer)
       return CANNOT_ASK
@@ -66,26 +58,6 @@ Exit codes: 0 done; 2 not called rightly; 3 the node could not be asked.`,
     else print(...inWords(answer as Listed))
     return 0
   },
-}
-
-/** The answer, or why there is none. */
-async function ask(url: URL, key: string | undefined, body: object | undefined): Promise<object | string> {
-  try {
-    const answer = await fetch(url, {
-      method: body === undefined ? 'GET' : 'POST',
-      headers: {
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...(key !== undefined && { authorization: `Bearer ${key}` }),
-      },
-      body: body === undefined ? null : JSON.stringify(body),
-      signal: AbortSignal.timeout(ANSWER_MS),
-    })
-    const told = (await answer.json()) as { error?: { code: string; message: string } }
-    return told.error === undefined ? told : `${told.error.code}: ${told.error.message}`
-  } catch (error) {
-    const { cause = error } = error as Error
-    return `${url.origin} could not be asked: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
-  }
 }
 
 function inWords({ sender = 'none', webhooks }: Listed): string[] {

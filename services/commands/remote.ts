@@ -3,11 +3,11 @@
 import { parseArgs } from 'node:util'
 import { FanwireError } from '../../client/errors.ts'
 import { nodeInEnvironment } from '../config/config.ts'
+import { CANNOT_ASK } from './admin-node.ts'
 import { Failed, Misused, readArgs } from './command.ts'
 
-/** Exit codes, besides 0, and 2 for a command that is not called rightly. */
+/** Exit code: the node refused it. */
 export const FAILED = 1
-export const CANNOT_ASK = 3
 
 const ANSWER_MS = 30_000
 

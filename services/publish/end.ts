@@ -13,7 +13,7 @@ import type { Draft } from '../broker/event/event.ts'
 import { ifHeadOf } from '../broker/event/if-head.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from '../broker/event/names.ts'
 import { printReceipt } from '../broker/event/receipt.ts'
-import { JSON_TYPE, READERS, SEND } from './one.ts'
+import { BODY, JSON_TYPE, READERS, SEND } from './one.ts'
 
 const QUERY = Type.Object({ type: text('the type of the last event') })
 
@@ -22,11 +22,7 @@ const schema = operation({
   tag: 'publish',
   query: QUERY,
   path: CHANNEL,
-  body: {
-    'application/json': Type.Unknown(),
-    'text/plain': Type.String(),
-    'application/octet-stream': Type.String({ format: 'binary' }),
-  },
+  body: BODY,
   answers: { 201: { description: 'the log holds the end, whose position this is', schema: RECEIPT } },
 })
 

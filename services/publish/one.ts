@@ -24,6 +24,13 @@ export const READERS: ReadonlyMap<string, (body: Buffer) => Data> = new Map([
   ['application/octet-stream', (body): Data => ({ data: binaryData(body), encoding: 'base64' })],
 ])
 
+/** The data of an event, by content type. */
+export const BODY = {
+  'application/json': Type.Unknown(),
+  'text/plain': Type.String(),
+  'application/octet-stream': Type.String({ format: 'binary' }),
+}
+
 const QUERY = Type.Object({
   type: text('the type of the event'),
   'tag.<name>': text('a tag, such as tag.lang=ko: up to 16 of them'),
@@ -36,11 +43,7 @@ const schema = operation({
   tag: 'publish',
   query: QUERY,
   path: CHANNEL,
-  body: {
-    'application/json': Type.Unknown(),
-    'text/plain': Type.String(),
-    'application/octet-stream': Type.String({ format: 'binary' }),
-  },
+  body: BODY,
   answers: {
     201: { description: 'the log holds the event', schema: RECEIPT },
     202: { description: 'the event is transient: it is not kept', schema: PASSED },

@@ -1,0 +1,49 @@
+// How commands ask admin routes of a node, by an API key.
+
+import { readFile } from 'node:fs/promises'
+import { Misused } from './command.ts'
+
+/** Exit code: the node could not be asked. */
+export const CANNOT_ASK = 3
+
+const ANSWER_MS = 10_000
+
+/** The URL of a route at the node that `--url` names. Raises Misused. */
+export function routeAt(url: string | undefined, path: string): URL {
+  if (url === undefined || !URL.canParse(path, url)) throw new Misused('--url is missing or none')
+  return new URL(path, url)
+}
+
+/** What `--key-file` holds. Raises Misused. */
+export async function keyIn(path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined
+  try {
+    return (await readFile(path, 'utf8')).trim()
+  } catch (error) {
+    throw new Misused(`${path} can not be read: ${(error as NodeJS.ErrnoException).code}`)
+  }
+}
+
+/** The answer, or why there is none. With a body it is a POST. */
+export async function askAdmin<T extends object>(
+  url: URL,
+  key: string | undefined,
+  body?: object,
+): Promise<T | string> {
+  try {
+    const answer = await fetch(url, {
+      method: body === undefined ? 'GET' : 'POST',
+      headers: {
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(key !== undefined && { authorization: `Bearer ${key}` }),
+      },
+      body: body === undefined ? null : JSON.stringify(body),
+      signal: AbortSignal.timeout(ANSWER_MS),
+    })
+    const told = (await answer.json()) as T & { error?: { code: string; message: string } }
+    return told.error === undefined ? told : `${told.error.code}: ${told.error.message}`
+  } catch (error) {
+    const { cause = error } = error as Error
+    return `${url.origin} could not be asked: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
+  }
+}
