@@ -4,7 +4,7 @@ import { Arena, Meter } from '../arena.ts'
 import { atLeast, ratio } from '../figures.ts'
 import { now } from '../load/marker.ts'
 import type { Peer, WireName } from '../peers/peer.ts'
-import { channelNames } from './broadcast.ts'
+import { connectAll } from './broadcast.ts'
 import type { Bench, Case, Result } from './case.ts'
 
 const CHANNELS = 100
@@ -14,16 +14,7 @@ const FIRST = 1000
 async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
   const count = bench.quick ? 2000 : 8000
   return Arena.with(peer, { profile: bench.profile }, async arena => {
-    const { port } = arena.peer
-    const connect = (group: string, count: number) =>
-      arena.generator.call('connect', {
-        group,
-        port,
-        wire: arena.peer.reading(wire, '').wire,
-        paths: channelNames(CHANNELS).map(channel => arena.peer.reading(wire, channel).path),
-        count,
-        sampleEvery: 1,
-      })
+    const connect = (group: string, count: number) => connectAll(arena, wire, CHANNELS, group, count)
     await connect('first', FIRST)
     const meter = new Meter(arena)
     const began = now()

@@ -38,6 +38,17 @@ export const events = (rate: number) => `${rate.toLocaleString('en')} events/s`
 export const channelNames = (count: number) =>
   Array.from({ length: count }, (_, i) => `bench${String(i).padStart(4, '0')}`)
 
+/** Opens `count` connections, each of which reads one of so many channels on which nothing happens. */
+export const connectAll = (arena: Arena, wire: WireName, channels: number, group: string, count: number) =>
+  arena.generator.call('connect', {
+    group,
+    port: arena.peer.port,
+    wire: arena.peer.reading(wire, '').wire,
+    paths: channelNames(channels).map(channel => arena.peer.reading(wire, channel).path),
+    count,
+    sampleEvery: 1,
+  })
+
 export function broadcast(peer: Peer, bench: Bench, order: Broadcast): Promise<Result> {
   return Arena.with(peer, { ...order.arena, profile: bench.profile }, arena => run(arena, peer, bench, order))
 }

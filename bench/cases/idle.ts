@@ -5,7 +5,7 @@ import { Arena, Meter } from '../arena.ts'
 import { atMost } from '../figures.ts'
 import { type Peer, settled, type WireName } from '../peers/peer.ts'
 import { residentOf } from '../processes/proc.ts'
-import { channelNames } from './broadcast.ts'
+import { connectAll } from './broadcast.ts'
 import type { Bench, Case, Result } from './case.ts'
 
 const CHANNELS = 100
@@ -17,16 +17,8 @@ const SETTLE = 10_000
 async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
   const count = bench.quick ? 3000 : 10_000
   return Arena.with(peer, { heartbeats: true, profile: bench.profile }, async arena => {
-    const { server, port } = arena.peer
-    const connect = (group: string, count: number) =>
-      arena.generator.call('connect', {
-        group,
-        port,
-        wire: arena.peer.reading(wire, '').wire,
-        paths: channelNames(CHANNELS).map(channel => arena.peer.reading(wire, channel).path),
-        count,
-        sampleEvery: 1,
-      })
+    const { server } = arena.peer
+    const connect = (group: string, count: number) => connectAll(arena, wire, CHANNELS, group, count)
     await connect('first', FIRST)
     const before = await settled(arena.peer)
     const each = (resident: number) => (resident - before) / 1024 / count

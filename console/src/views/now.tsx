@@ -1,43 +1,25 @@
 // What all nodes do now, from their counters: rates are differences between two looks.
 
 import { useEffect, useState } from 'preact/hooks'
+import type { NodeStats } from '../../../services/broker/control/stats.ts'
 import { get } from '../api.ts'
 import { bytes, count, duration, ms, quantile } from '../format.ts'
 import { Figure, Panel, Plot, Problem } from '../parts.tsx'
 import { usePolled } from '../state.ts'
 
-interface Wire {
-  readonly connections: number
-  readonly deliveries: number
-  readonly gaps: number
-}
-
-export interface NodeStats {
+/** A node of `/v1/admin/stats`. */
+interface NodeSeen extends NodeStats {
   readonly id: string
   readonly role: string
   readonly version: string
   readonly host: string
   readonly started: number
-  readonly at: number
-  readonly engine: string
-  readonly ready: boolean
-  readonly takesEvents: boolean
-  readonly reason?: string
-  readonly overloaded?: string
-  readonly problems: readonly string[]
-  readonly delays: readonly number[]
-  readonly wires: Readonly<Record<string, Wire>>
-  readonly appends: { readonly appended: number; readonly replayed: number; readonly failed: number }
-  readonly readers: number
-  readonly behind: number
-  readonly channels: number
-  readonly recent: number
-  readonly rss: number
-  readonly cpu: number
 }
 
+type Wire = NodeStats['wires'][string]
+
 interface Stats {
-  readonly nodes: readonly NodeStats[]
+  readonly nodes: readonly NodeSeen[]
   readonly silent: readonly string[]
 }
 
@@ -46,11 +28,11 @@ const EVERY_MS = 2000
 const KEPT = 150
 
 const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0)
-const deliveriesOf = ({ wires }: NodeStats) => sum(Object.values(wires).map(({ deliveries }) => deliveries))
-const gapsOf = ({ wires }: NodeStats) => sum(Object.values(wires).map(({ gaps }) => gaps))
+const deliveriesOf = ({ wires }: NodeSeen) => sum(Object.values(wires).map(({ deliveries }) => deliveries))
+const gapsOf = ({ wires }: NodeSeen) => sum(Object.values(wires).map(({ gaps }) => gaps))
 
 /** What went up a second between two looks, over the nodes that are in both. */
-function rate(now: Stats, before: Stats | undefined, of: (node: NodeStats) => number): number {
+function rate(now: Stats, before: Stats | undefined, of: (node: NodeSeen) => number): number {
   const old = new Map(before?.nodes.map(node => [node.id, node]))
   return sum(
     now.nodes.map(node => {
@@ -207,7 +189,7 @@ export function Now() {
   )
 }
 
-function Wires({ nodes }: { nodes: readonly NodeStats[] }) {
+function Wires({ nodes }: { nodes: readonly NodeSeen[] }) {
   const names = [...new Set(nodes.flatMap(({ wires }) => Object.keys(wires)))].sort()
   const total = (name: string, of: keyof Wire) => sum(nodes.map(({ wires }) => wires[name]?.[of] ?? 0))
   const most = Math.max(1, ...names.map(name => total(name, 'connections')))
@@ -244,7 +226,7 @@ function Wires({ nodes }: { nodes: readonly NodeStats[] }) {
   )
 }
 
-function Nodes({ nodes }: { nodes: readonly NodeStats[] }) {
+function Nodes({ nodes }: { nodes: readonly NodeSeen[] }) {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Nodes">
       <table>
