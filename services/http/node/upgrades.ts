@@ -44,7 +44,7 @@ export const upgrades = fp(
     const handshakes = new EventEmitter()
     app.decorate('handshakes', handshakes)
     app.addHook('onRoute', route => {
-      if ('wsHandler' in route || route.config?.handshakes) paths.add(route.url)
+      if ('wsHandler' in route || route.config?.handshakes) paths.add(route.url.replace(/:[^/]+$/, ':'))
     })
 
     // Whatever refuses a handshake comes later.
@@ -57,7 +57,10 @@ export const upgrades = fp(
       if (paths.size === 0) return // Nobody listens for upgrades, and Node ignores the header.
       hardenReceiver()
       const server = app.server as Server & { shouldUpgradeCallback?(request: IncomingMessage): boolean }
-      const isMeant = (request: IncomingMessage) => isWebSocket(request) && paths.has(pathOf(request))
+      const isMeant = (request: IncomingMessage) => {
+        const path = pathOf(request)
+        return isWebSocket(request) && (paths.has(path) || paths.has(withParameter(path)))
+      }
       server.shouldUpgradeCallback = isMeant
       server.on('upgrade', (request: IncomingMessage, socket: Socket, begun: Buffer) => {
         const head = Buffer.concat([begun, leavePipeline(socket)])
@@ -109,6 +112,9 @@ function endWith(response: ServerResponse, socket: Socket): void {
   response.shouldKeepAlive = false
   response.once('finish', () => endGently(socket))
 }
+
+/** The path of a route whose last segment is a parameter, for any path that has one in its place. */
+const withParameter = (path: string) => path.replace(/[^/]+$/, ':')
 
 /** The head of a request, without what asks for an upgrade. */
 function headWithoutUpgrade(request: IncomingMessage): Buffer {

@@ -1,19 +1,16 @@
 // WebSocket: GET /v1/ws (RFC 6455). Events flow one way as shared frames, commands the other way.
 
 import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import type { WebSocket } from 'ws'
 import { FanwireError } from '../../errors.ts'
-import { Connection, type Outlet } from '../../broker/fanout/connection.ts'
-import type { CloseReason } from '../../broker/fanout/framing.ts'
+import { Connection } from '../../broker/fanout/connection.ts'
 import { addressOf, partyOf } from '../../http/address.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
-import { queuedBytes } from '../../http/node/queued-bytes.ts'
-import { hold, limitMessages, release, shareTurns } from '../../http/node/ws-intake.ts'
+import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
 import { forgetInflater } from '../../http/node/ws-inflater.ts'
 import { clientErrorOf } from '../../broker/log/client-error.ts'
@@ -25,7 +22,8 @@ import { PLANS } from '../plan-query.ts'
 import { type ReadQuery, readParameters, readQuery } from '../read-query.ts'
 import { admit, TRY_AGAIN_LATER } from '../admit.ts'
 import { Commands } from '../commands.ts'
-import { joinAll, requireRoom, resolveAll, underWay } from '../streaming.ts'
+import { joinAll, requireRoom, resolveAll } from '../streaming.ts'
+import { WsOutlet } from '../ws-outlet.ts'
 import { wsDeflateFraming } from './deflate.ts'
 import { DEFLATE, isDeflated, offerToTake } from './deflate-offer.ts'
 import { wsFraming } from './framing.ts'
@@ -220,45 +218,3 @@ function forget(socket: WebSocket, { socket: raw }: IncomingMessage): void {
 }
 
 function ignore(): void {}
-
-/**
- * Frames go past the library, straight to the socket: valid as long as the library is given no messages to send, since
- * it would queue those that it compresses. Its own pongs and close frames are never compressed, and not queued.
- */
-class WsOutlet implements Outlet {
-  readonly sink: Socket
-  readonly underWay: number
-  readonly #socket: WebSocket
-
-  constructor(socket: WebSocket, sink: Socket) {
-    this.#socket = socket
-    this.sink = sink
-    this.underWay = underWay(sink)
-  }
-
-  get open(): boolean {
-    // After a close frame nothing may follow (RFC 6455 section 5.5.1).
-    return this.#socket.readyState === this.#socket.OPEN && this.sink.writable
-  }
-
-  get queued(): number {
-    return queuedBytes(this.sink)
-  }
-
-  end({ code, reason }: CloseReason): void {
-    this.#socket.close(code, reason)
-  }
-
-  cut(): void {
-    this.#socket.terminate()
-  }
-
-  /** Reads no more commands. */
-  pause(): void {
-    hold(this.#socket)
-  }
-
-  room(): void {
-    release(this.#socket)
-  }
-}
