@@ -9,7 +9,7 @@ import { chosen, invocation, say } from './command.ts'
 import { intoFile, readJson, RESULTS, TRIALS } from './files.ts'
 import { combine, type Result, type Row } from './figures.ts'
 import { fanwireBefore } from './peers/fanwire.ts'
-import { peers } from './peers/index.ts'
+import { allPeers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
 import { hottest } from './processes/profile.ts'
 import { type BenchResult, type CaseResult, caseMarkdown, glance, machine, markdown } from './report.ts'
@@ -20,7 +20,10 @@ const HELP = `npm run bench:fanout -- [options]
   --quick        one short run, written to .cache/bench: shows that it works, not how well
   --case NAMES   only these, comma separated: ${cases.map(each => each.name).join(', ')}
   --before DIR   also another checkout of fanwire, built, as the peer "before": what a change costs
-  --peer NAMES   only these, comma separated: ${peers.map(each => each.name).join(', ')}
+  --peer NAMES   only these, comma separated: ${allPeers()
+    .map(each => each.name)
+    .join(', ')}
+  --centrifugo PATH  the binary of Centrifugo 6; without it a small program on its library, where Go is installed
   --out DIR      where fanout.json and fanout.md go (bench/results when everything is measured, else .cache/bench)
   --profile      write CPU profiles of fanwire and print where the time goes
   --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md and README.md
@@ -32,6 +35,7 @@ const options = {
   case: { type: 'string' },
   peer: { type: 'string' },
   before: { type: 'string' },
+  centrifugo: { type: 'string' },
   out: { type: 'string' },
   profile: { type: 'boolean', default: false },
   docs: { type: 'boolean', default: false },
@@ -112,7 +116,9 @@ async function main(): Promise<void> {
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)
   const wanted = chosen(cases, values.case, HELP)
   const before = values.before === undefined ? [] : [fanwireBefore(values.before)]
-  const { able, left } = await runnable(chosen([...before, ...peers], values.peer, HELP))
+  const { able, left } = await runnable(
+    chosen([...before, ...allPeers(values.centrifugo)], values.peer, HELP),
+  )
   const whole =
     wanted.length === cases.length &&
     values.peer === undefined &&

@@ -30,7 +30,7 @@ async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result
 export const accept: Case = {
   name: 'accept',
   title: 'Connections taken in',
-  peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
+  peers: ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'],
   async run(peer, bench) {
     const results: Result[] = []
     for (const wire of peer.wires) results.push(await measure(peer, wire, bench))

@@ -43,13 +43,13 @@ const hot = (wire: WireName, peers: readonly string[]): Case => ({
   },
 })
 
-export const hotWs = hot('ws', ['fanwire', 'nchan', 'ws', 'socket.io'])
+export const hotWs = hot('ws', ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'])
 export const hotSse = hot('sse', ['fanwire', 'nchan', 'ws'])
 
 export const calm: Case = {
   name: 'calm',
   title: '1,000 ws readers of one channel, 50 events/s',
-  peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
+  peers: ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'],
   async run(peer, bench) {
     const order = { wire: 'ws', readers: 1000, channels: 1, rate: 50, sampleEvery: 1, arena: {} } as const
     return [await broadcast(peer, bench, { ...order, seconds: bench.quick ? 4 : 12 })]
@@ -65,7 +65,7 @@ const MANY_READERS = 5000
 export const large: Case = {
   name: 'large',
   title: `${MANY_READERS.toLocaleString('en')} ws readers of one channel, 10 events/s`,
-  peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
+  peers: ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'],
   async run(peer, bench) {
     const order = {
       wire: 'ws',

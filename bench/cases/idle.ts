@@ -53,7 +53,7 @@ async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result
 export const idle: Case = {
   name: 'idle',
   title: '10,000 idle connections',
-  peers: ['fanwire', 'nchan', 'ws', 'socket.io'],
+  peers: ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'],
   async run(peer, bench) {
     const results: Result[] = []
     for (const wire of peer.wires) results.push(await measure(peer, wire, bench))

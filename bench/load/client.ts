@@ -16,6 +16,8 @@ export interface Wire {
   readonly cursor?: string
   /** Socket.IO: the channel, where one is asked for by an event with an acknowledgement. */
   readonly subscribe?: string
+  /** The client's first message on a WebSocket; `{channel}` in it is the path's. */
+  readonly hello?: string
   /** Knows at any time where it stands, and sees what is said among the events. */
   readonly attentive?: boolean
 }
@@ -59,7 +61,7 @@ export class Client {
   #head: Buffer | undefined
   #dechunker: Dechunker | undefined
   #refused: string | undefined
-  /** What a Socket.IO client has been told: 1 the session, 2 that it is connected. */
+  /** What a Socket.IO client has been told: 1 the session, 2 that it is connected. Elsewhere 1: it has said hello. */
   #greeted = 0
   #from = ''
   /** Sequence number at `cursor`; -1: not known. */
@@ -195,6 +197,11 @@ export class Client {
       text = head.toString('latin1', 0, LONGEST_HEAD)
     }
     if (this.wire.kind === 'socket.io' && !this.#greet(socket, text.slice(body))) return
+    if (this.wire.hello !== undefined && this.#greeted === 0) {
+      this.#greeted = 1
+      const channel = new URL(this.path, 'http://localhost').searchParams.get('channel') ?? ''
+      socket.write(textFrame(this.wire.hello.replace('{channel}', channel)))
+    }
     if (this.wire.cursor !== undefined) {
       const found = new RegExp(this.wire.cursor).exec(text.slice(body))
       if (found === null) return

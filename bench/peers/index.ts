@@ -1,9 +1,17 @@
 // The broker and what a user would pick instead.
 
+import { centrifugo } from './centrifugo.ts'
 import { fanwire } from './fanwire.ts'
 import { nchan } from './nchan.ts'
 import type { Peer } from './peer.ts'
 import { plain } from './plain.ts'
 import { socketIo } from './socket-io.ts'
 
-export const peers: readonly Peer[] = [fanwire, nchan, plain, socketIo]
+/** `binary`: of Centrifugo, where one is installed. */
+export const allPeers = (binary?: string): readonly Peer[] => [
+  fanwire,
+  nchan,
+  centrifugo(binary),
+  plain,
+  socketIo,
+]
