@@ -27,11 +27,17 @@ export interface PublisherOptions extends Pick<Options, 'getToken' | 'fetch'> {
 /** What is published: an entry of `POST /v1/events`. */
 export interface Entry extends Omit<PublishOptions, 'transient'> {
   readonly channel: string
-  readonly data: unknown
+  /** A Uint8Array is published as bytes. */
+  readonly data?: unknown
+  /** The data as JSON text, which is published as it is, in place of `data`. */
+  readonly json?: string
+  /** Of data that is base64 already. */
+  readonly encoding?: 'base64'
 }
 
 interface Waiting {
-  readonly entry: Entry
+  /** The entry, as JSON text. */
+  readonly text: string
   readonly resolve: (receipt: Receipt) => void
   readonly reject: (error: unknown) => void
 }
@@ -39,6 +45,20 @@ interface Waiting {
 type Result = Receipt & { readonly error?: Parameters<typeof errorOf>[0] }
 
 const ANSWER_MS = 30_000
+/** Text of one request, unless its only entry is larger. */
+const BATCH_LENGTH = 2 ** 20
+/** Text that may wait. */
+const MOST_LENGTH = 8 * 2 ** 20
+
+const lengthOf = (batch: readonly Waiting[]) => batch.reduce((sum, { text }) => sum + text.length, 0)
+
+const base64 = (bytes: Uint8Array) => btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(''))
+
+function printed({ json, data, ...rest }: Entry): string {
+  if (json !== undefined) return `${JSON.stringify(rest).slice(0, -1)},"data":${json}}`
+  if (!(data instanceof Uint8Array)) return JSON.stringify({ ...rest, data })
+  return JSON.stringify({ ...rest, encoding: 'base64', data: base64(data) })
+}
 
 export class Publisher {
   readonly #env: Env
@@ -46,6 +66,8 @@ export class Publisher {
   readonly #most: number
   readonly #stop = new AbortController()
   readonly #waiting: Waiting[] = []
+  /** Of their texts. */
+  #length = 0
   #roomFor: (() => void)[] = []
   #sending: Promise<void> | undefined
 
@@ -73,14 +95,20 @@ export class Publisher {
   send(entry: Entry): Promise<Receipt> {
     if (this.#stop.signal.aborted) return Promise.reject(new Error('the publisher is closed'))
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ entry: { idempotencyKey: newKey(), ...entry }, resolve, reject })
+      const text = printed({ idempotencyKey: newKey(), ...entry })
+      this.#waiting.push({ text, resolve, reject })
+      this.#length += text.length
       this.#sending ??= this.#sendAll()
     })
   }
 
+  get #full(): boolean {
+    return this.#waiting.length >= this.#most || this.#length >= MOST_LENGTH
+  }
+
   /** Resolves when there is room for more. */
   async ready(): Promise<void> {
-    while (this.#waiting.length >= this.#most) await new Promise<void>(resolve => this.#roomFor.push(resolve))
+    while (this.#full) await new Promise<void>(resolve => this.#roomFor.push(resolve))
   }
 
   /** Publishes all of it, taking no more than fits, and yields the receipts in order. Raises the first failure. */
@@ -90,8 +118,8 @@ export class Publisher {
       const receipt = this.send(entry)
       receipt.catch(() => {})
       sent.push(receipt)
-      if (sent.length < this.#most) continue
-      yield* await Promise.all(sent.splice(0, this.#most / 2))
+      if (sent.length < this.#most && !this.#full) continue
+      yield* await Promise.all(sent.splice(0, Math.ceil(sent.length / 2)))
     }
     for (const receipt of sent) yield await receipt
   }
@@ -112,7 +140,7 @@ export class Publisher {
     await undefined
     const { signal } = this.#stop
     for (let failures = 0; this.#waiting.length > 0;) {
-      const batch = this.#waiting.slice(0, this.#batch)
+      const batch = this.#next()
       const { hint, failed } = await this.#request(batch)
       for (const resolve of this.#roomFor.splice(0)) resolve()
       failures = failed ? failures + 1 : 0
@@ -124,6 +152,24 @@ export class Publisher {
     this.#sending = undefined
   }
 
+  /** What goes into the next request. */
+  #next(): readonly Waiting[] {
+    let count = 0
+    let length = 0
+    for (const { text } of this.#waiting.slice(0, this.#batch)) {
+      length += text.length
+      if (count > 0 && length > BATCH_LENGTH) break
+      count++
+    }
+    return this.#waiting.slice(0, count)
+  }
+
+  /** They wait no more, but for those that are tried again. */
+  #drop(batch: readonly Waiting[], again: readonly Waiting[] = []): void {
+    this.#waiting.splice(0, batch.length, ...again)
+    this.#length -= lengthOf(batch) - lengthOf(again)
+  }
+
   /** Whether something has to be repeated, and not before which time. */
   async #request(batch: readonly Waiting[]): Promise<{ readonly failed: boolean; readonly hint: number }> {
     try {
@@ -131,7 +177,7 @@ export class Publisher {
         const response = await ask(this.#env, '/v1/events', {
           method: 'POST',
           headers: { 'content-type': 'application/json' },
-          body: JSON.stringify({ events: batch.map(({ entry }) => entry) }),
+          body: `{"events":[${batch.map(({ text }) => text).join()}]}`,
           signal,
         })
         return (await response.json()) as { results: Result[] }
@@ -144,7 +190,10 @@ export class Publisher {
         return { failed: false, hint: 0 }
       }
       const final = told ? told.retry === undefined : error instanceof Unauthorized
-      if (final) for (const { reject } of this.#waiting.splice(0, batch.length)) reject(error)
+      if (final) {
+        this.#drop(batch)
+        for (const { reject } of batch) reject(error)
+      }
       return { failed: !final, hint: told?.retry ?? 0 }
     }
   }
@@ -165,7 +214,7 @@ export class Publisher {
         }
       }
     }
-    this.#waiting.splice(0, batch.length, ...again)
+    this.#drop(batch, again)
     return { failed: again.length > 0, hint }
   }
 }

@@ -1,149 +1,101 @@
-// `fanwire history`: the newest events of a channel; and `fanwire export` and `import`: all of them, out and in again.
+// `fanwire history`: the newest events of a channel, or those before a position.
 
-import { createInterface } from 'node:readline'
-import { FanwireError } from '../../client/errors.ts'
-import { createPublisher, type Entry } from '../../client/publisher.ts'
+import { elements, members } from '../broker/event/json-spans.ts'
 import type { Event, Gap } from '../../client/types.ts'
-import { type Command, Failed, Misused, remark } from './command.ts'
+import { type Command, Misused, remark } from './command.ts'
 import {
-  askNode,
-  FAILED,
-  failedBy,
   inWords,
   oneChannel,
   pathOf,
   type Remote,
   REMOTE_HELP,
   remoteArgs,
+  request,
   writeLine,
 } from './remote.ts'
 
+/** Events of one page, as many as a node gives. */
+const PAGE = 1000
+/** They are held until the oldest one is there. */
+const MOST = 10_000
+
+interface Asked {
+  readonly before?: string
+  readonly after?: string
+  readonly limit: number
+}
+
 interface Page {
-  readonly events: readonly Event[]
-  readonly gaps?: readonly Gap[]
-  readonly cursor: string
-  readonly more?: true
-}
-
-/** All pages from a cursor on, to the head as it is when they are read. */
-async function* pagesOf(remote: Remote, channel: string, cursor: string): AsyncGenerator<Page> {
-  for (let at = cursor, more = true; more;) {
-    const query = new URLSearchParams({ channel, cursor: at, limit: '1000' })
-    const page = await askNode<Page>(remote, `/v1/poll?${query}`)
-    yield page
-    at = page.cursor
-    more = page.more === true
-  }
-}
-
-function tellGaps({ gaps = [] }: Page): void {
-  for (const { channel, from, to } of gaps)
-    remark(`events of ${channel} after ${from}, up to ${to}, may be lost`)
+  /** The text of each, in the order of the log. */
+  readonly events: readonly string[]
+  readonly gaps: readonly Gap[]
+  /** Of the next page back. */
+  readonly before: string | null
 }
 
 export const history: Command = {
-  help: `fanwire history CHANNEL [--limit N] [--after POSITION]: the newest events of a channel, in order
+  help: `fanwire history CHANNEL [--limit N] [--before POSITION] [--after POSITION] [--reverse]: its newest events, in order
 
-  --limit N        20 unless it is said
-  --after POSITION from there on, instead of the newest
+  --limit N         20 unless it is said, at most ${MOST}; fanwire export has all
+  --before POSITION the newest of those before it
+  --after POSITION  of those only what comes after it
+  --reverse         the newest one first
 ${REMOTE_HELP}`,
 
   async run(args) {
     const { values, positionals, remote } = remoteArgs(args, {
       limit: { type: 'string' },
+      before: { type: 'string' },
       after: { type: 'string' },
+      reverse: { type: 'boolean' },
     })
     const channel = oneChannel(positionals)
+    const { before, after, reverse } = values
     const limit = Number(values.limit ?? 20)
-    if (!Number.isInteger(limit) || limit < 1) throw new Misused('--limit is a number from 1 on')
-    let cursor = values.after
-    if (cursor === undefined) {
-      const { head, count } = await askNode<{ head: string; count: number }>(remote, pathOf(channel))
-      const [epoch, offset] = head.split('-')
-      cursor = count > limit ? `${epoch}-${Number(offset) - limit}` : 'earliest'
+    if (!Number.isInteger(limit) || limit < 1 || limit > MOST)
+      throw new Misused(`--limit is a number from 1 to ${MOST}`)
+    const asked = { limit, ...(before !== undefined && { before }), ...(after !== undefined && { after }) }
+    const held: Page[] = []
+    for await (const page of pagesBack(remote, channel, asked)) {
+      if (reverse) await print(remote, { ...page, events: page.events.toReversed() })
+      else held.push(page)
     }
-    let left = limit
-    for await (const page of pagesOf(remote, channel, cursor)) {
-      tellGaps(page)
-      for (const event of page.events.slice(0, left)) {
-        await writeLine(process.stdout.isTTY && !remote.json ? inWords(event) : JSON.stringify(event))
-      }
-      left -= page.events.length
-      if (left <= 0) break
-    }
+    for (const page of held.reverse()) await print(remote, page)
     return 0
   },
 }
 
-export const exportChannel: Command = {
-  help: `fanwire export CHANNEL > FILE: all events of a channel as NDJSON, as fanwire import takes them
-
-${REMOTE_HELP}`,
-
-  async run(args) {
-    const { positionals, remote } = remoteArgs(args, {})
-    let count = 0
-    for await (const page of pagesOf(remote, oneChannel(positionals), 'earliest')) {
-      tellGaps(page)
-      for (const event of page.events) await writeLine(JSON.stringify(event))
-      count += page.events.length
-    }
-    remark(`${count} event${count === 1 ? '' : 's'} exported`)
-    return 0
-  },
-}
-
-export const importChannel: Command = {
-  help: `fanwire import CHANNEL < FILE: publishes what fanwire export wrote: data, types and tags, in order
-
-Positions and times are new. Each event has its old position as its idempotency key, so that an import that broke off can
-be begun again within the window of such keys (FANWIRE_IDEMPOTENCY_WINDOW).
-${REMOTE_HELP}`,
-
-  async run(args) {
-    const { positionals, remote } = remoteArgs(args, {})
-    const channel = oneChannel(positionals)
-    const { token, json } = remote
-    const publisher = createPublisher(remote.url, { ...(token !== undefined && { key: token }) })
-    let count = 0
-    try {
-      for await (const receipt of publisher.all(entries(channel))) {
-        count++
-        if (json) await writeLine(JSON.stringify(receipt))
-      }
-    } catch (error) {
-      if (error instanceof FanwireError) throw failedBy(error, token)
-      throw error
-    } finally {
-      publisher.close()
-    }
-    remark(`${count} event${count === 1 ? '' : 's'} imported`)
-    return 0
-  },
-}
-
-async function* entries(channel: string): AsyncGenerator<Entry> {
-  let number = 0
-  for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
-    number++
-    if (line.trim() === '') continue
-    let event: Partial<Event>
-    try {
-      event = JSON.parse(line) as Partial<Event>
-    } catch {
-      throw new Failed(`line ${number} is not JSON: import takes what fanwire export wrote`, FAILED)
-    }
-    const { id, type, tags, data } = event
-    if (data === undefined)
-      throw new Failed(`line ${number} has no data: import takes what fanwire export wrote`, FAILED)
-    if (event.encoding !== undefined)
-      throw new Failed(`line ${number} has bytes (encoding base64), which can not be imported yet`, FAILED)
-    yield {
-      channel,
-      data,
-      ...(id !== undefined && { idempotencyKey: `import:${id}` }),
-      ...(type !== undefined && { type }),
-      ...(tags !== undefined && { tags }),
-    }
+async function* pagesBack(remote: Remote, channel: string, asked: Asked): AsyncGenerator<Page> {
+  let { limit: left, before = 'head' }: { limit: number; before?: string | null } = asked
+  while (left > 0 && before !== null) {
+    const query = new URLSearchParams({ before, limit: `${Math.min(left, PAGE)}` })
+    if (asked.after !== undefined) query.set('after', asked.after)
+    const page = pageOf(await request(remote, `${pathOf(channel)}/events?${query}`).then(bytesOf))
+    yield page
+    left -= page.events.length
+    before = page.before
   }
+}
+
+const bytesOf = async (response: Response) => Buffer.from(await response.arrayBuffer())
+
+/** Events stay the text that they are: their numbers may have more digits than JavaScript's. */
+function pageOf(json: Buffer): Page {
+  const values = new Map([...members(json)].map(({ name, start, end }) => [name, json.subarray(start, end)]))
+  const parsed = (name: string): unknown => JSON.parse(values.get(name)?.toString() ?? 'null')
+  return {
+    events: [...elements(values.get('events') ?? Buffer.from('[]'))].map(String),
+    gaps: (parsed('gaps') ?? []) as readonly Gap[],
+    before: parsed('before') as string | null,
+  }
+}
+
+async function print({ json }: Remote, { events, gaps }: Page): Promise<void> {
+  for (const gap of gaps) tellGap(gap)
+  const readable = process.stdout.isTTY && !json
+  for (const event of events) await writeLine(readable ? inWords(JSON.parse(event) as Event) : event)
+}
+
+export function tellGap({ channel, from, to }: Gap): void {
+  remark(`events of ${channel} after ${from}, up to ${to}, may be lost`)
 }

@@ -57,14 +57,24 @@ export function remoteArgs<const F extends Flags>(
 export const pathOf = (channel: string) => `/v1/channels/${encodeURIComponent(channel)}`
 
 /** The JSON of an answer. Raises Failed. */
-export async function askNode<T>({ url, token }: Remote, path: string, init: RequestInit = {}): Promise<T> {
+export async function askNode<T>(remote: Remote, path: string, init: RequestInit = {}): Promise<T> {
+  const response = await request(remote, path, { ...init, signal: AbortSignal.timeout(ANSWER_MS) })
+  return (await response.json()) as T
+}
+
+/** An answer that is good. Raises Failed. */
+export async function request(
+  { url, token }: Remote,
+  path: string,
+  init: RequestInit = {},
+): Promise<Response> {
   const headers = { ...init.headers, ...(token && { authorization: `Bearer ${token}` }) } as Record<
     string,
     string
   >
   let response: Response
   try {
-    response = await fetch(url + path, { ...init, headers, signal: AbortSignal.timeout(ANSWER_MS) })
+    response = await fetch(url + path, { ...init, headers })
   } catch (error) {
     const { cause = error } = error as Error
     const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
@@ -73,9 +83,9 @@ export async function askNode<T>({ url, token }: Remote, path: string, init: Req
       CANNOT_ASK,
     )
   }
-  const body = (await response.json().catch(() => ({}))) as T & { error?: { code: string; message: string } }
-  if (response.ok) return body
-  const { code, message } = body.error ?? {
+  if (response.ok) return response
+  const { error } = (await response.json().catch(() => ({}))) as { error?: { code: string; message: string } }
+  const { code, message } = error ?? {
     code: `HTTP_${response.status}`,
     message: 'that is no answer of fanwire',
   }

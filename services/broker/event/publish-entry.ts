@@ -2,7 +2,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { FanwireError, quote } from '../../errors.ts'
-import { type Draft, unbroken } from './event.ts'
+import { binaryData, type Draft, unbroken } from './event.ts'
 import { checkedIfHead } from './if-head.ts'
 import { members } from './json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from './names.ts'
@@ -35,6 +35,7 @@ export const ENTRY_MEMBERS: ReadonlySet<string> = new Set([
   'priority',
   'ifHead',
   'transient',
+  'encoding',
 ])
 
 /**
@@ -63,22 +64,23 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
   }
   const data = dataOf(raw, takes)
   // Safe to read by name: every member is one of `takes`, so none is __proto__, and there are no duplicates.
-  const { channel, channels, type, tags, idempotencyKey, priority, ifHead, transient } = value as Record<
-    string,
-    unknown
-  >
+  const { channel, channels, type, tags, idempotencyKey, priority, ifHead, transient, encoding } =
+    value as Record<string, unknown>
   if (ifHead !== undefined && channels !== undefined) throw badEvent('ifHead goes with one channel')
-  if (data.length > limits.maxBody) {
+  const bytes = encoding === undefined ? undefined : bytesOf(encoding, (value as { data: unknown }).data)
+  const { length } = bytes ?? data
+  if (length > limits.maxBody) {
     throw new FanwireError(
       'FW_TOO_LARGE',
-      `the data has ${data.length} bytes; at most ${limits.maxBody} may be sent`,
+      `the data has ${length} bytes; at most ${limits.maxBody} may be sent`,
     )
   }
   return {
     channels: channelsOf(channel, channels, limits.maxChannels),
     several: channels !== undefined,
     draft: {
-      data: unbroken(data),
+      data: bytes === undefined ? unbroken(data) : binaryData(bytes),
+      ...(bytes === undefined ? {} : { encoding: 'base64' }),
       ...(type === undefined ? {} : { type: checkedType(type) }),
       ...(tags === undefined ? {} : { tags: tagsOf(tags) }),
       ...(idempotencyKey === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(idempotencyKey) }),
@@ -102,6 +104,14 @@ function dataOf(raw: Buffer, takes: ReadonlySet<string>): Buffer {
   }
   if (data === undefined) throw badEvent('the member data is missing')
   return data
+}
+
+/** The bytes that data in base64 stands for. */
+function bytesOf(encoding: unknown, data: unknown): Buffer {
+  if (encoding !== 'base64') throw badEvent('encoding is "base64", or is left out')
+  const bytes = Buffer.from(String(data), 'base64')
+  if (bytes.toString('base64') === data) return bytes
+  throw badEvent('the data is no string in base64 (RFC 4648 section 4)')
 }
 
 function channelsOf(channel: unknown, channels: unknown, most: number): string[] {

@@ -30,6 +30,9 @@ const ENTRY = Type.Object({
   type: Type.Optional(Type.String()),
   idempotencyKey: Type.Optional(Type.String()),
   priority: Type.Optional(Type.String({ enum: ['high', 'low'] })),
+  encoding: Type.Optional(
+    Type.String({ enum: ['base64'], description: 'data is a string that holds bytes' }),
+  ),
 })
 
 const schema = operation({

@@ -54,6 +54,19 @@ t.test('what can not succeed is rejected, alone, and others go on', async t => {
   await t.rejects(createPublisher(url, { key: 'wrong' }).publish('fine', 1), { code: 'FW_UNAUTHORIZED' })
 })
 
+t.test(
+  'bytes are published as bytes, JSON text as it is, and large events in requests of their own',
+  async t => {
+    const publisher = createPublisher(url, { key: 'secret' })
+    const large = 'x'.repeat(600_000)
+    const entries = [{ data: Uint8Array.from([0, 255]) }, { json: '1.0' }, { data: large }, { data: large }]
+    for await (const _ of publisher.all(entries.map(each => ({ channel: 'forms', ...each }))));
+    const { body } = await node.get('/v1/poll?channel=forms')
+    t.match(body, /"encoding":"base64","data":"AP8="}.*"data":1\.0}/)
+    t.strictSame((await read('forms')).slice(2), [large, large])
+  },
+)
+
 t.test('it waits for room, and for all that was sent', async t => {
   const publisher = createPublisher(url, { key: 'secret', waiting: 2 })
   const sent = numbers(1, 5).map(n => publisher.publish('room', n))

@@ -44,7 +44,7 @@ async function here(t: Test, ...args: string[]): Promise<{ code: number | undefi
   return { code, out: text }
 }
 
-t.test('publish, history, channels, export and import', async t => {
+t.test('publish, history and channels', async t => {
   const node = await startMemoryNode()
   const url = `http://127.0.0.1:${node.port}`
   t.teardown(() => node.close())
@@ -65,16 +65,68 @@ t.test('publish, history, channels, export and import', async t => {
     [2997, 2998, 2999],
   )
   t.match(await here(t, 'channels', 'many', '--url', url), { code: 0, out: /many {2}3000 events/ })
-  const out = await run(url, '', 'export', 'many')
-  const back = await run(url, out.out, 'import', 'copy')
-  t.match([out, back], [{ code: 0 }, { code: 0, err: /3000 events imported/ }])
-  const copy = await run(url, '', 'export', 'copy')
-  const dataOf = (text: string) =>
-    text
-      .trim()
-      .split('\n')
-      .map(line => (JSON.parse(line) as { data: unknown }).data)
-  t.strictSame(dataOf(copy.out), dataOf(out.out))
+  const first = await here(t, 'history', 'broken', '--url', url, '--json')
+  t.match(first.out, /"data":1}\n$/, 'what stands before a bad line is published')
+})
+
+const linesOf = ({ out }: { out: string }) => out.split('\n').filter(line => line.startsWith('{'))
+
+t.test('history: pages back to the limit, in order or the newest first', async t => {
+  const node = await startMemoryNode()
+  const url = `http://127.0.0.1:${node.port}`
+  t.teardown(() => node.close())
+  for (let n = 1; n <= 2500; n++) await node.append('long', `${n}`)
+  const numbers = async (...args: string[]) =>
+    linesOf(await here(t, 'history', 'long', '--url', url, '--json', ...args)).map(
+      line => (JSON.parse(line) as { data: number }).data,
+    )
+  const newest = Array.from({ length: 2100 }, (_, i) => 401 + i)
+  t.strictSame(await numbers('--limit', '2100'), newest)
+  t.strictSame(await numbers('--limit', '2100', '--reverse'), newest.toReversed())
+  t.equal((await numbers()).length, 20)
+  const [epoch] = (JSON.parse((await node.get('/v1/channels/long')).body) as { head: string }).head.split('-')
+  t.strictSame(await numbers('--before', `${epoch}-4`), [1, 2, 3])
+  t.strictSame(await numbers('--before', `${epoch}-4`, '--after', `${epoch}-2`), [3])
+  const gone = await here(t, 'history', 'long', '--url', url, '--after', 'gone-7', '--limit', '9999')
+  t.match(gone.out, /events of long after gone-7, up to \w+-\d+, may be lost/)
+  for (const bad of ['0', '10001', 'all'])
+    t.match(await here(t, 'history', 'long', '--url', url, '--limit', bad), { code: 2, out: /1 to 10000/ })
+})
+
+t.test('export and import: data byte for byte, bytes, types and tags', async t => {
+  const node = await startMemoryNode()
+  const url = `http://127.0.0.1:${node.port}`
+  t.teardown(() => node.close())
+  const post = (query: string, type: string, body: string | Uint8Array<ArrayBuffer>) =>
+    fetch(`${url}/v1/channels/first/events${query}`, {
+      method: 'POST',
+      headers: { 'content-type': type },
+      body,
+    })
+  await post('?type=big&tag.lang=ko', 'application/json', '{"id":12345678901234567890, "price":1.0}')
+  await post('', 'text/plain', 'é "quoted"\u2028🎉')
+  await post('?type=image', 'application/octet-stream', Uint8Array.from([0, 255, 62, 63]))
+  await post('', 'application/json', '[]')
+  const exported = (channel: string) => here(t, 'export', channel, '--url', url)
+  const out = await exported('first')
+  const lines = linesOf(out).join('\n')
+  t.match(await run(url, lines, 'import', 'second'), { code: 0, err: /4 events imported/ })
+  const copy = linesOf(await exported('second'))
+  const rest = (line: string) => line.slice(line.indexOf(',', line.indexOf('"time":')))
+  t.equal(copy.length, 4)
+  t.strictSame(copy.map(rest), linesOf(out).map(rest))
+  t.match(copy[0], /"type":"big","tags":{"lang":"ko"},"data":{"id":12345678901234567890, "price":1.0}}$/)
+  t.match(copy[2], /"encoding":"base64","data":"AP8\+Pw=="}$/)
+  const [again, ...bad] = await Promise.all(
+    [lines, '[1]', '{"id":"a-1"}', '{', '{"data":"?","encoding":"base64"}'].map((input, i) =>
+      run(url, input, 'import', i === 0 ? 'second' : 'third'),
+    ),
+  )
+  t.equal(again?.code, 0)
+  t.equal(linesOf(await exported('second')).length, 4, 'what is there already is not published again')
+  for (const each of bad.slice(0, 3)) t.match(each, { code: 1, err: /line 1 .*fanwire export wrote/ })
+  t.match(bad[3], { code: 1, err: /FW_BAD_EVENT.*base64/ })
+  t.match(await exported('third'), { code: 0, out: /0 events exported/ })
 })
 
 t.test(

@@ -177,6 +177,13 @@ t.test('an entry', async t => {
     several: true,
     draft: { data: 'null', type: 't', idempotencyKey: 'k' },
   })
+  t.strictSame(parse('{"channel":"a","data":"AP\\u002b\\/","encoding":"base64"}'), {
+    channels: ['a'],
+    several: false,
+    draft: { data: '"AP+/"', encoding: 'base64' },
+  })
+  const most = Buffer.alloc(LIMITS.maxBody).toString('base64')
+  t.equal(parse(`{"channel":"a","data":"${most}","encoding":"base64"}`).draft.data.length, most.length + 2)
 })
 
 t.test('what is none', async t => {
@@ -201,6 +208,10 @@ t.test('what is none', async t => {
     ['FW_BAD_EVENT', '{"channels":[],"data":1}'],
     ['FW_BAD_EVENT', '{"channels":["a","a"],"data":1}'],
     ['FW_BAD_EVENT', '{"channel":"a","data":1,"priority":"urgent"}'],
+    ['FW_BAD_EVENT', '{"channel":"a","data":"AA==","encoding":"hex"}'],
+    ['FW_BAD_EVENT', '{"channel":"a","data":"AA=","encoding":"base64"}'],
+    ['FW_BAD_EVENT', '{"channel":"a","data":"A A==","encoding":"base64"}'],
+    ['FW_BAD_EVENT', '{"channel":"a","data":1234,"encoding":"base64"}'],
     ['FW_BAD_CHANNEL', '{"channel":"a b","data":1}'],
     ['FW_BAD_CHANNEL', '{"channel":1,"data":1}'],
     ['FW_BAD_CHANNEL', '{"channels":["a",null],"data":1}'],
@@ -216,6 +227,7 @@ t.test('what is none', async t => {
     ['FW_BAD_IDEMPOTENCY_KEY', '{"channel":"a","data":1,"idempotencyKey":""}'],
     ['FW_BAD_IDEMPOTENCY_KEY', '{"channel":"a","data":1,"idempotencyKey":7}'],
     ['FW_TOO_LARGE', `{"channel":"a","data":"${'x'.repeat(999)}"}`],
+    ['FW_TOO_LARGE', `{"channel":"a","data":"${Buffer.alloc(1001).toString('base64')}","encoding":"base64"}`],
   ]
   for (const [code, text] of cases) {
     try {
