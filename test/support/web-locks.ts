@@ -9,6 +9,9 @@ interface Held {
 const held = new Map<string, Held>()
 const queues = new Map<string, Held[]>()
 
+/** Requests that are made now arrive when it resolves: those of two tabs take ways of their own. */
+export const late: { until: Promise<void> | undefined } = { until: undefined }
+
 function grant(name: string): void {
   const next = held.has(name) ? undefined : queues.get(name)?.shift()
   if (next === undefined) return
@@ -22,29 +25,34 @@ function grant(name: string): void {
 }
 
 export const locks = {
-  request(
-    name: string,
-    { signal, steal }: { signal?: AbortSignal; steal?: boolean },
-    run: () => Promise<unknown>,
-  ): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const mine: Held = { run, resolve, reject }
-      const queue = queues.get(name) ?? []
-      queues.set(name, queue)
-      if (steal) {
-        held.get(name)?.reject(new DOMException('stolen', 'AbortError'))
-        held.delete(name)
-        queue.unshift(mine)
-      } else queue.push(mine)
-      signal?.addEventListener('abort', () => {
-        const at = queue.indexOf(mine)
-        if (at === -1) return
-        queue.splice(at, 1)
-        reject(new DOMException('aborted', 'AbortError'))
-      })
-      grant(name)
-    })
+  async request(...asked: Parameters<typeof request>): Promise<unknown> {
+    if (late.until) await late.until
+    return request(...asked)
   },
+}
+
+function request(
+  name: string,
+  { signal, steal }: { signal?: AbortSignal; steal?: boolean },
+  run: () => Promise<unknown>,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const mine: Held = { run, resolve, reject }
+    const queue = queues.get(name) ?? []
+    queues.set(name, queue)
+    if (steal) {
+      held.get(name)?.reject(new DOMException('stolen', 'AbortError'))
+      held.delete(name)
+      queue.unshift(mine)
+    } else queue.push(mine)
+    signal?.addEventListener('abort', () => {
+      const at = queue.indexOf(mine)
+      if (at === -1) return
+      queue.splice(at, 1)
+      reject(new DOMException('aborted', 'AbortError'))
+    })
+    grant(name)
+  })
 }
 
 const { navigator = {} } = globalThis as { navigator?: object }

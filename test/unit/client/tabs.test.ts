@@ -3,7 +3,7 @@
 import '../../support/web-locks.ts'
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
-import { locks } from '../../support/web-locks.ts'
+import { late, locks } from '../../support/web-locks.ts'
 import { until } from '../../support/until.ts'
 import { client, numbers, Seen } from './follow.ts'
 
@@ -88,3 +88,38 @@ t.test('a tab that loses the lead follows', async t => {
     t.strictSame(each.data, [1, 2])
   }
 })
+
+t.test('a tab whose own lock comes late does not count as gone', async t => {
+  const leader = tab()
+  t.teardown(() => leader.close())
+  const first = new Seen(leader.subscribe('late', { cursor: 'earliest' }))
+  await node.append('late', '1')
+  await first.has(1)
+  let arrive = () => {}
+  late.until = new Promise(resolve => (arrive = resolve))
+  const follower = tab()
+  t.teardown(() => follower.close())
+  late.until = undefined
+  const second = new Seen(follower.subscribe('late', { cursor: 'earliest' }))
+  // The leader has heard all that the tab has said so far, and could have had its lock.
+  for (const _ of [1, 2]) await answered()
+  arrive()
+  await second.has(1)
+  for (const _ of [1, 2]) await answered()
+  await node.append('late', '2')
+  for (const each of [first, second]) {
+    await each.has(2)
+    t.strictSame(each.data, [1, 2])
+  }
+})
+
+/** The tab that leads has answered a ping. */
+async function answered(): Promise<void> {
+  const channel = new BroadcastChannel(`fanwire:${url}`)
+  const answer = new Promise<void>(resolve => {
+    channel.onmessage = () => resolve()
+  })
+  channel.postMessage({ say: 'ping' })
+  await answer
+  channel.close()
+}
