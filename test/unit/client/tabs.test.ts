@@ -102,10 +102,12 @@ t.test('a tab whose own lock comes late does not count as gone', async t => {
   late.until = undefined
   const second = new Seen(follower.subscribe('late', { cursor: 'earliest' }))
   // The leader has heard all that the tab has said so far, and could have had its lock.
-  for (const _ of [1, 2]) await answered()
+  await answered()
+  await answered()
   arrive()
   await second.has(1)
-  for (const _ of [1, 2]) await answered()
+  await answered()
+  await answered()
   await node.append('late', '2')
   for (const each of [first, second]) {
     await each.has(2)
