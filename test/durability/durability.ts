@@ -34,6 +34,7 @@ try {
       kills,
       rate,
       alive: 1000,
+      least: 1,
       built: true,
       say,
     })

@@ -1,19 +1,11 @@
 // The file engine: the contract, and what only files can do to a log.
 
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'
 import { logContract, type MakeLog, RETENTION, retentionIn } from '../contract/log.ts'
 import { logActsContract } from '../contract/log-acts.ts'
+import { folder } from '../support/folder.ts'
 import { silent } from '../support/redis-logs.ts'
-
-export function folder(t: Pick<Test, 'teardown'>): string {
-  const path = mkdtempSync(join(tmpdir(), 'fanwire-log-'))
-  t.teardown(() => rmSync(path, { recursive: true, force: true }))
-  return path
-}
 
 const options = (folder: string, more: Partial<FileLogOptions> = {}): FileLogOptions => ({
   folder,

@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { closeSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -22,8 +22,9 @@ export function isLock(name: string): boolean {
   return name.startsWith(PREFIX)
 }
 
-/** Raises LogRefused where another process has the folder. */
+/** Makes the folder where it is not there. Raises LogRefused where that fails, or another process has it. */
 export async function lockFolder(folder: string): Promise<Lock> {
+  makeFolder(folder)
   for (let left = TRIES; ; left--) {
     const own = `${PREFIX}${randomBytes(6).toString('hex')}`
     const server = await listenIn(folder, own)
@@ -38,6 +39,15 @@ export async function lockFolder(folder: string): Promise<Lock> {
     if (left === 1)
       throw new LogRefused(`another process has ${folder} (FANWIRE_DATA): stop it first`, 'locked')
     await wait(PAUSE * Math.random())
+  }
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be made: ${code}`, 'folder')
   }
 }
 

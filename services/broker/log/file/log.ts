@@ -1,7 +1,6 @@
 // The embedded engine that survives: channels in files of one folder, for one process. What an append's return
 // acknowledges is on disk.
 
-import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
 import { isSince, type Position, type Start } from '../../event/position.ts'
@@ -18,7 +17,7 @@ import type {
   Receipt,
   RetentionOf,
 } from '../log.ts'
-import { LogRefused, LogUnavailable } from '../log.ts'
+import { AppendsRefused, LogUnavailable } from '../log.ts'
 import { FileChannel, type Part, type Run } from './channel.ts'
 import { eraseEvents } from './erase.ts'
 import { type Lock, lockFolder } from './lock.ts'
@@ -30,6 +29,9 @@ import { SEGMENT_BYTES, Writer } from './writer.ts'
 
 /** Channels that nobody has published to: beyond so many those that were longest not asked for are let go. */
 const MAX_UNTOLD = 10_000
+
+/** A write takes so long, ms, where the disk is held up: a node that can only read is told from one that can't. */
+const SLOW = 3000
 
 /** Channels that readers may begin, a second. */
 const BEGUN_A_SECOND = 100
@@ -72,7 +74,6 @@ export class FileLog implements ChannelLog {
   }
 
   async open(): Promise<void> {
-    makeFolder(this.#folder)
     this.#lock = await lockFolder(this.#folder)
     try {
       await this.#restore()
@@ -165,8 +166,10 @@ export class FileLog implements ChannelLog {
     }
   }
 
+  /** A disk that takes nothing for a while holds up appends, but no reads. */
   async probe(): Promise<void> {
-    await this.#open().do({ act: 'nothing', channel: undefined })
+    const written = this.#open().do({ act: 'nothing', channel: undefined })
+    await within(SLOW, written, () => new AppendsRefused('the disk is slow: a write takes long', 'slow'))
   }
 
   /** Does now what is done from time to time: see upkeep.ts. */
@@ -194,7 +197,7 @@ export class FileLog implements ChannelLog {
     const { retentionOf, idempotencyWindow, fsync, segmentBytes = SEGMENT_BYTES, logger } = this.#options
     const now = this.#now
     const folder = this.#folder
-    const { channels, segments, next, loss, leftOut, seal } = restore(folder, now(), idempotencyWindow)
+    const { channels, segments, next, loss, seed, leftOut, seal } = restore(folder, now(), idempotencyWindow)
     this.#channels = channels
     this.#segments = segments
     const writer = new Writer(
@@ -208,6 +211,7 @@ export class FileLog implements ChannelLog {
         sealed: segment => void segments.push(segment),
       },
       next,
+      seed,
     )
     this.#writer = writer
     if (loss !== undefined) {
@@ -245,7 +249,7 @@ export class FileLog implements ChannelLog {
       if (this.#untold.delete(known)) this.#untold.add(known)
       return known
     }
-    const channel = new FileChannel(name, randomEpoch(), this.#now())
+    const channel = new FileChannel(name, this.#open().epochOf(name), this.#now())
     this.#channels.set(name, channel)
     this.#untold.add(channel)
     for (const other of this.#untold) {
@@ -280,11 +284,9 @@ export class FileLog implements ChannelLog {
   }
 }
 
-function makeFolder(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be made: ${code}`, 'folder')
-  }
+/** As `promise`; raises after `ms`. */
+async function within<T>(ms: number, promise: Promise<T>, error: () => Error): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(error()), ms)))
+  return await Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }

@@ -2,6 +2,7 @@
 // the process, and it tells three things apart that look alike in the segments: a process that was killed (nothing
 // acknowledged is missing), a loss of power or a cut file (something may be), and a copy (the original may have gone on).
 
+import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -17,6 +18,9 @@ import { crc32 } from 'node:zlib'
 
 const NAME = 'mark'
 const LENGTH = 96
+/** Of the seed, in bytes, and where it stands in the body. */
+const SEED = 16
+const SEED_AT = 72
 
 /** Where the acknowledged records end. */
 export interface Acknowledged {
@@ -26,6 +30,8 @@ export interface Acknowledged {
   readonly clean: boolean
   /** It is this very file that was written to, and the machine has run since, unless the log was closed. */
   readonly continuous: boolean
+  /** Empty in a mark of before there were seeds. */
+  readonly seed: string
 }
 
 /** Names this run of the machine; the same for all where the system does not tell. */
@@ -57,7 +63,12 @@ export function readMark(folder: string, pathOf: (segment: number) => string): A
     length: body.readDoubleLE(12),
     clean,
     continuous: sameBoot && isSame(pathOf(segment), body),
+    seed: body.toString('latin1', SEED_AT, SEED_AT + SEED).replace(/\0+$/, ''),
   }
+}
+
+export function makeSeed(): string {
+  return randomBytes(SEED / 2).toString('hex')
 }
 
 function isSame(path: string, body: Buffer): boolean {
@@ -79,11 +90,13 @@ function readIfThere(path: string): Buffer | undefined {
 }
 
 export class Mark {
+  #seed: string
   readonly #fd: number
   readonly #bytes = Buffer.alloc(LENGTH)
   readonly #body = this.#bytes.subarray(4)
 
-  constructor(folder: string) {
+  constructor(folder: string, seed: string) {
+    this.#seed = seed
     this.#fd = openSync(join(folder, NAME), constants.O_RDWR | constants.O_CREAT, 0o600)
     // So that writing over it needs no room.
     if (readSync(this.#fd, this.#bytes, 0, LENGTH, 0) < LENGTH) this.#write()
@@ -94,9 +107,25 @@ export class Mark {
     const [ino, birth] = identityOf(path)
     this.#body.fill(0)
     this.#body.write(bootOf(), 36, 'latin1')
+    this.#body.write(this.#seed, SEED_AT, 'latin1')
     this.#body.writeDoubleLE(segment, 4)
     this.#body.writeBigUInt64LE(ino, 20)
     this.#body.writeBigUInt64LE(birth, 28)
+  }
+
+  /**
+   * Of what epochs of channels are made of which the log tells nothing: the same after a restart, so that a reader of such
+   * a channel is told no gap.
+   */
+  get seed(): string {
+    return this.#seed
+  }
+
+  /** The log is to forget channels: no epoch of theirs may come again. */
+  reseed(): void {
+    this.#seed = makeSeed()
+    this.#body.write(this.#seed, SEED_AT, 'latin1')
+    this.#write()
   }
 
   /** Its records up to here are acknowledged. */

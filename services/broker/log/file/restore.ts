@@ -9,7 +9,7 @@ import { LogRefused } from '../log.ts'
 import { FileChannel, Run } from './channel.ts'
 import { type Contents, encodeContents, type OfChannel, readContents, scanContents } from './contents.ts'
 import { isLock } from './lock.ts'
-import { type Acknowledged, readMark } from './mark.ts'
+import { type Acknowledged, makeSeed, readMark } from './mark.ts'
 import type { Told } from './records.ts'
 import { decodeHeader, HEADER, nameOf, numberIn, Segment } from './segment.ts'
 
@@ -20,6 +20,8 @@ export interface Restored {
   readonly next: number
   /** Why acknowledged events may have been lost; undefined where none can have been. */
   readonly loss: string | undefined
+  /** See mark.ts. */
+  readonly seed: string
   /** Events that were left out since others before them are missing. */
   readonly leftOut: number
   /** Call it once it is on disk that all channels began an epoch, where there is a loss. */
@@ -43,7 +45,8 @@ export function restore(folder: string, now: number, window: number): Restored {
   if (segments.length > 0) restoring.judgeMark()
   const next = Math.max(mark?.segment ?? 0, segments.at(-1)?.number ?? 0) + 1
   const { channels, loss, leftOut } = restoring
-  return { channels, segments: usable, next, loss, leftOut, seal: () => restoring.seal() }
+  const seed = (loss === undefined && mark?.seed) || makeSeed()
+  return { channels, segments: usable, next, loss, seed, leftOut, seal: () => restoring.seal() }
 }
 
 /** Those that are there, in order, and those of them before which others are missing. */

@@ -80,7 +80,8 @@ export class Upkeep {
   }
 
   async #expire(): Promise<void> {
-    const { channels, retentionOf, idempotencyWindow, now } = this.#options
+    const { channels, writer, retentionOf, idempotencyWindow, now } = this.#options
+    let forgets = false
     let left = SLICE
     for (const channel of channels.values()) {
       const retention = retentionOf(channel.name)
@@ -89,7 +90,11 @@ export class Upkeep {
       channel.expireKeys(now() - idempotencyWindow)
       const idle = channel.follower === undefined && channel.pending === 0 && channel.toldIn !== undefined
       const old = channel.time < now() - Math.max(age, idempotencyWindow) - REMEMBERED
-      if (idle && old && channel.runs.length === 0) channels.delete(channel.name)
+      if (idle && old && channel.runs.length === 0) {
+        if (!forgets) writer.forget()
+        forgets = true
+        channels.delete(channel.name)
+      }
       if (--left > 0) continue
       left = SLICE
       await new Promise(resolve => setImmediate(resolve))

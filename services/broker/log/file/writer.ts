@@ -1,5 +1,6 @@
 // Writes what is appended, one write at a time: all calls of a turn together, then all that came meanwhile.
 
+import { createHash } from 'node:crypto'
 import { AppendsRefused, LogUnavailable, type Receipt } from '../log.ts'
 import { ActiveSegment } from './active.ts'
 import type { FileChannel } from './channel.ts'
@@ -41,10 +42,21 @@ export class Writer {
   #syncing: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor(options: WriterOptions, next: number) {
+  constructor(options: WriterOptions, next: number, seed: string) {
     this.#options = options
     this.#next = next
-    this.#mark = new Mark(options.folder)
+    this.#mark = new Mark(options.folder, seed)
+  }
+
+  /** The epoch of a channel of which the log tells nothing. */
+  epochOf(channel: string): string {
+    const hash = createHash('sha256').update(`${this.#mark.seed} ${channel}`)
+    return hash.digest('hex').slice(0, 12)
+  }
+
+  /** Before the log forgets channels. */
+  forget(): void {
+    this.#mark.reseed()
   }
 
   /** Returns once it is written. Raises AppendsRefused, and what refuses an append. */
