@@ -1,4 +1,4 @@
-// Other versions of Node than the one that runs, for the tests: from npm's registry, into .cache/ of this folder.
+// Other versions of Node than the one that runs, Deno and Bun, for the tests: from npm's registry, into .cache/ of this folder.
 
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
@@ -19,42 +19,42 @@ export function isRunning(version: string): boolean {
 /** The path of a Node of `version`, such as `22` or `20.19`. Raises what to do where there is none. */
 export async function nodeOf(version: string): Promise<string> {
   if (isRunning(version)) return process.execPath
-  const kept = join(CACHE, `node-${version}`)
-  return (await works(kept)) ?? (await install(kept, version))
+  return programOf(`node-${version}`, `${PACKAGE}@${version}`, `${PACKAGE}/bin/node`)
 }
 
-function binaryIn(dir: string): string {
-  return join(dir, 'node_modules', PACKAGE, 'bin', 'node')
+/** The path of the newest Deno or Bun. Raises what to do where there is none. */
+export const denoOrBun = (name: 'deno' | 'bun'): Promise<string> => programOf(name, name, `.bin/${name}`)
+
+/** A program of a package that is kept under a name. */
+async function programOf(name: string, spec: string, path: string): Promise<string> {
+  const kept = join(CACHE, name)
+  const program = join(kept, 'node_modules', path)
+  if (!(await works(program))) await install(kept, spec, path)
+  return program
 }
 
-/** The binary in `dir`, if it runs. */
-async function works(dir: string): Promise<string | undefined> {
-  const path = binaryIn(dir)
-  return run(path, ['--version']).then(
-    () => path,
-    () => undefined,
+const works = (program: string): Promise<boolean> =>
+  run(program, ['--version']).then(
+    () => true,
+    () => false,
   )
-}
 
-async function install(kept: string, version: string): Promise<string> {
-  console.error(`Node ${version} is not here yet: npm installs ${PACKAGE}@${version} into ${kept}`)
+async function install(kept: string, spec: string, path: string): Promise<void> {
+  console.error(`${spec} is not here yet: npm installs it into ${kept}`)
   await mkdir(CACHE, { recursive: true })
   // Beside its place, then moved there in one step, so that what is there is whole.
   const dir = await mkdtemp(`${kept}.`)
   try {
     const options = ['--prefix', dir, '--no-save', '--no-audit', '--no-fund', '--no-package-lock']
-    await run('npm', ['install', ...options, `${PACKAGE}@${version}`], { cwd: dir })
-    if ((await works(dir)) === undefined) throw new Error(`what was installed does not run`)
+    await run('npm', ['install', ...options, spec], { cwd: dir })
+    if (!(await works(join(dir, 'node_modules', path)))) throw new Error(`what was installed does not run`)
     await rm(kept, { recursive: true, force: true })
     await rename(dir, kept)
   } catch (error) {
     const { stderr, message } = error as Error & { stderr?: string }
     const why = /npm (?:error|ERR!) (?!code )(.*)/.exec(stderr ?? '')?.[1] ?? message
-    throw new Error(
-      `Node ${version} can not be had from npm's registry (${PACKAGE}@${version}): ${why.trim()}`,
-    )
+    throw new Error(`${spec} can not be had from npm's registry: ${why.trim()}`)
   } finally {
     await rm(dir, { recursive: true, force: true })
   }
-  return binaryIn(kept)
 }

@@ -1,8 +1,5 @@
-// The client in a real browser: the chat of docs/client.md, every wire, offline and back, and two tabs that share.
+// The client in a real browser: the chat of docs/client.md and its hooks, every wire, offline and back, and two tabs that share.
 
-import { createServer } from 'node:http'
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import t from 'tap'
@@ -10,37 +7,70 @@ import { startMemoryNode } from '../contract/node.ts'
 import { blocksOf } from '../docs/blocks.ts'
 import { until } from '../support/until.ts'
 import { startBrowser, withoutBrowser } from './browser.ts'
+import { read, startSite, WIRES } from './site.ts'
 
-const WIRES = ['ws', 'sse', 'stream', 'long-poll', 'poll'] as const
-const ENTRY = fileURLToPath(new URL('../../client/index.ts', import.meta.url))
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const TIMING = { backoff: 50, poll: 50 }
+
+/** An app of the document, as a bundle. */
+function appOf(code: string, url: string, start = ''): string {
+  const [output] = buildSync({
+    stdin: {
+      contents: `${code.replace('https://push.example.com', url)}\n${start}`,
+      resolveDir: ROOT,
+      loader: 'jsx',
+    },
+    alias: {
+      'fanwire/client': './client/index.ts',
+      'fanwire/react': './client/react.ts',
+      'fanwire/vue': './client/vue.ts',
+      vue: './node_modules/vue/dist/vue.esm-bundler.js',
+    },
+    define: { 'process.env.NODE_ENV': '"development"' },
+    absWorkingDir: ROOT,
+    jsx: 'automatic',
+    bundle: true,
+    format: 'esm',
+    write: false,
+  }).outputFiles
+  return output?.text ?? ''
+}
+
+const STRICT = `import { StrictMode } from 'react'
+import { createRoot } from 'react-dom/client'
+createRoot(document.querySelector('#app')).render(<StrictMode><App /></StrictMode>)`
 
 t.test('the client in a browser', { skip: withoutBrowser }, async t => {
-  const [output] = buildSync({ entryPoints: [ENTRY], bundle: true, format: 'esm', write: false }).outputFiles
   const node = await startMemoryNode()
   const url = `http://127.0.0.1:${node.port}`
-  const [chat] = blocksOf('docs/client.md').filter(({ language }) => language === 'html')
-  const page = (chat?.text ?? '')
+  const blocks = blocksOf('docs/client.md')
+  const textOf = (part: string) => blocks.find(({ text }) => text.includes(part))?.text ?? ''
+  const chat = textOf('<!doctype html>')
     .replace('http://127.0.0.1:8080/client.js', '/client.js')
     .replaceAll('http://127.0.0.1:8080', url)
-  const site = createServer((request, response) => {
-    const script = request.url === '/client.js'
-    response.setHeader('content-type', script ? 'text/javascript' : 'text/html')
-    response.end(script ? output?.text : request.url === '/' ? page : '<!doctype html>')
-  }).listen(0, '127.0.0.1')
-  await once(site, 'listening')
-  const here = `http://127.0.0.1:${(site.address() as AddressInfo).port}`
+  const appPage = (script: string) =>
+    `<!doctype html><div id="app"></div><script type="module" src="${script}"></script>`
+  const site = await startSite({
+    '/': chat,
+    '/react': appPage('/react.js'),
+    '/react.js': appOf(textOf("'fanwire/react'"), url, STRICT),
+    '/vue': appPage('/vue.js'),
+    '/vue.js': appOf(textOf("'fanwire/vue'"), url),
+  })
   const browser = await startBrowser()
   t.teardown(async () => {
     await browser.close()
-    site.close().closeAllConnections()
+    site.close()
     await node.close()
   })
   const context = await browser.newContext()
   const open = async (path: string) => {
     const tab = await context.newPage()
-    await tab.goto(here + path)
+    await tab.goto(site.url + path)
     return tab
   }
+  const readers = async (channel: string) =>
+    (JSON.parse((await node.get(`/v1/channels/${channel}`)).body) as { readers: number }).readers
 
   const [ada, bob] = [await open('/'), await open('/')]
   await ada.fill('[name=text]', 'hello')
@@ -48,19 +78,22 @@ t.test('the client in a browser', { skip: withoutBrowser }, async t => {
   for (const each of [ada, bob]) await each.locator('li', { hasText: 'hello' }).waitFor()
   await Promise.all([ada.close(), bob.close()])
 
-  const begin = async (channel: string, options: object) => {
-    const tab = await open('/empty')
-    await tab.evaluate(`import('/client.js').then(({ connect }) => {
-      window.seen = []
-      window.fanwire = connect('${url}', { timing: { backoff: 50, poll: 50 }, ...${JSON.stringify(options)} })
-      fanwire.subscribe('${channel}', { cursor: 'earliest' }).on('event', event => seen.push(event.data))
-    })`)
-    const has = (count: number) =>
-      until(`${count} events of ${channel}`, async () => (await tab.evaluate<number>('seen.length')) >= count)
-    return { tab, has, seen: () => tab.evaluate<number[]>('seen') }
+  await node.append('news', '{"title":"before"}')
+  for (const path of ['/react', '/vue']) {
+    const app = await open(path)
+    await app.locator('li', { hasText: 'before' }).waitFor()
+    await node.append('news', JSON.stringify({ title: path }))
+    await app.locator('li', { hasText: path }).waitFor()
+    t.equal(await readers('news'), 1, `${path}: one reader`)
+    await app.close()
   }
+
   for (const wire of WIRES) {
-    const { tab, has, seen } = await begin(wire, { wires: [wire] })
+    const { tab, has, seen } = await read(context, site, {
+      url,
+      channel: wire,
+      options: { wires: [wire], timing: TIMING },
+    })
     await node.append(wire, '1')
     await has(1)
     await context.setOffline(true)
@@ -71,11 +104,11 @@ t.test('the client in a browser', { skip: withoutBrowser }, async t => {
     await tab.close()
   }
 
-  const tabs = [await begin('tabs', { tabs: 'shared' }), await begin('tabs', { tabs: 'shared' })] as const
+  const shared = { url, channel: 'tabs', options: { tabs: 'shared', timing: TIMING } }
+  const tabs = [await read(context, site, shared), await read(context, site, shared)] as const
   await node.append('tabs', '1')
   for (const each of tabs) await each.has(1)
-  const { readers } = JSON.parse((await node.get('/v1/channels/tabs')).body) as { readers: number }
-  t.equal(readers, 1, 'tabs share a reader')
+  await until('tabs share a reader', async () => (await readers('tabs')) === 1)
   await tabs[0].tab.close()
   await node.append('tabs', '2')
   await tabs[1].has(2)

@@ -1,0 +1,62 @@
+// `npm run test:runtimes`: the client's contract on Node, Deno and Bun, each as npm has it.
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { build } from 'esbuild'
+import { denoOrBun, nodeOf } from '../../infra/local/node-versions.ts'
+import { startMemoryNode } from '../contract/node.ts'
+import { startFaultyProxy } from '../support/faulty-proxy.ts'
+import { temporaryFolder } from '../support/tools.ts'
+import type { Places } from './suite.ts'
+
+const ALL = ['20.19', '22', '24', '26', 'deno', 'bun']
+/** Of one runtime. */
+const WITHIN_MS = 120_000
+
+/** The suite as a program: Deno and Bun have Node's globals that it needs. */
+async function programOf(places: Places): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [join(import.meta.dirname, 'suite.ts')],
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+  })
+  const path = join(temporaryFolder(), 'suite.mjs')
+  const run = `import process from 'node:process'
+globalThis.RUN = run => run(${JSON.stringify(places)}, line => console.log(line)).then(good => process.exit(good ? 0 : 1))
+`
+  writeFileSync(path, run + (outputFiles[0]?.text ?? ''))
+  return path
+}
+
+/** Whether the client keeps its contract there. */
+async function passes(name: string): Promise<boolean> {
+  const node = await startMemoryNode()
+  let cut = 0
+  const cutting = await startFaultyProxy(node.port, { cutAfter: () => 300 + ((cut++ * 397) % 3000) })
+  const blocking = await startFaultyProxy(node.port, { blockUpgrades: true, buffer: /\/v1\/(sse|stream)/ })
+  const direct = `http://127.0.0.1:${node.port}`
+  const program = await programOf({ direct, cutting: cutting.url, blocking: blocking.url })
+  const [command, ...args] =
+    name === 'deno'
+      ? [await denoOrBun(name), 'run', '--no-prompt', '--allow-net=127.0.0.1', program]
+      : [await (name === 'bun' ? denoOrBun(name) : nodeOf(name)), program]
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], timeout: WITHIN_MS })
+  const ended = once(child, 'close')
+  for await (const line of createInterface({ input: child.stdout })) console.log(`${name}: ${line}`)
+  const [code] = await ended
+  console.log(`${name}: ${code === 0 ? 'passed' : 'FAILED'}, ${cutting.cuts} connections cut`)
+  cutting.close()
+  blocking.close()
+  await node.close()
+  return code === 0
+}
+
+const asked = process.argv.slice(2)
+let good = true
+for (const name of asked.length > 0 ? asked : ALL) good = (await passes(name)) && good
+process.exit(good ? 0 : 1)
