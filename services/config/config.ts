@@ -64,6 +64,7 @@ export interface Config extends LimitSettings {
   readonly rulesFile: string | undefined
   readonly socketIo: boolean
   readonly durableStreams: boolean
+  readonly centrifuge: boolean
   readonly otel: boolean
   /** /docs; undefined: but on a pure writer. */
   readonly docs: boolean | undefined

@@ -228,6 +228,13 @@ export const SETTINGS = {
     default: '0',
     doc: '1: takes clients of Durable Streams at /v1/stream/{path}',
   }),
+  centrifuge: setting({
+    group: 'Process',
+    env: 'FANWIRE_CENTRIFUGE',
+    kind: onOff,
+    default: '0',
+    doc: '1: takes clients of Centrifugo at /connection/websocket and the like, and its server API at /api/',
+  }),
   otel: setting({
     group: 'Process',
     env: 'FANWIRE_OTEL',

@@ -3,6 +3,7 @@
 
 import type { FastifyBaseLogger } from 'fastify'
 import { FanwireError } from '../errors.ts'
+import type { Channel } from '../broker/fanout/channel.ts'
 import { type Connection, UNTIL } from '../broker/fanout/connection.ts'
 import type { Plan } from '../broker/fanout/plan.ts'
 import type { Reader } from '../broker/fanout/reader.ts'
@@ -14,9 +15,10 @@ import { channelTokensOf, type Identity, isStranger, withChannelTokens } from '.
 import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
+import type { Draft } from '../broker/event/event.ts'
 import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedReadable } from '../broker/event/names.ts'
-import { parseStart, printPosition, type Start } from '../broker/event/position.ts'
+import { parseStart, type Position, printPosition, type Start } from '../broker/event/position.ts'
 import { givenFor, openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
 import { commandPlan } from './plan-query.ts'
 import { CURSOR_RULE } from './read-query.ts'
@@ -55,6 +57,8 @@ export interface CommandParts {
   readonly lease: Lease | undefined
   /** Why it may not publish, whoever it is: a browser page of another origin. */
   readonly refusal: FanwireError | undefined
+  /** Whose credentials are, where the wire takes others than are usual. Raises CredentialsRefused. */
+  identify?(given: Credentials): Promise<Identity>
   /** Another identity has been accepted. */
   authenticated?(identity: Identity): void
   /** The connection's first channels are open, or never will be. */
@@ -67,7 +71,13 @@ interface Asked {
   readonly start: Start
   readonly selection: Selection | undefined
   readonly plan: Plan | undefined
+  readonly place: Place
 }
+
+/** Where a reader begins. Raises LogUnavailable, and what the wire has against it. */
+type Place = (channel: Channel, start: Start) => Promise<Position>
+
+const settle: Place = (channel, start) => channel.settle(start)
 
 /** The commands of one connection. */
 export class Commands {
@@ -148,7 +158,8 @@ export class Commands {
     await this.#inTurn(async () => {
       const { connection, context } = this.#parts
       const { access, clients, presence } = context
-      const shown = await access.credentials(given)
+      const { identify = access.credentials.bind(access) } = this.#parts
+      const shown = await identify(given)
       // What channel tokens granted stays granted for as long as they say.
       const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
       const { user, kind } = this.#identity
@@ -166,7 +177,7 @@ export class Commands {
   }
 
   /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER, FW_TOO_MANY_FILTERS, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` does. */
-  async subscribe(channel: unknown, options: SubscribeOptions, tell: Tell): Promise<void> {
+  async subscribe(channel: unknown, options: SubscribeOptions, tell: Tell, place = settle): Promise<void> {
     const { cursor, token } = options
     const name = checkedReadable(channel)
     const selection = commandSelection(options)
@@ -179,7 +190,7 @@ export class Commands {
     if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
     const release = this.#openAhead(name, start)
     try {
-      await this.#inTurn(() => this.#join(name, { start, selection, plan }, tell))
+      await this.#inTurn(() => this.#join(name, { start, selection, plan, place }, tell))
     } finally {
       release()
     }
@@ -221,7 +232,7 @@ export class Commands {
     }
   }
 
-  async #join(name: string, { start, selection, plan }: Asked, tell: Tell): Promise<void> {
+  async #join(name: string, { start, selection, plan, place }: Asked, tell: Tell): Promise<void> {
     const { context, connection } = this.#parts
     this.#requireNew(name)
     const most = context.config.maxChannels
@@ -235,7 +246,7 @@ export class Commands {
       throw error
     })
     try {
-      const at = await opened.settle(start)
+      const at = await place(opened, start)
       if (this.#closed) return
       // Other rules may hold since it was asked.
       const wanted = { channels: [name], starts: [start], selections: [selection] }
@@ -290,10 +301,18 @@ export class Commands {
   /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` do. */
   async publish(raw: Buffer, tell: Tell): Promise<void> {
     this.requirePublisher()
-    const { context } = this.#parts
-    const entry = parseEntry(raw, context.config, PUBLISH_MEMBERS)
-    const channel = entry.channels[0] as string
-    const { position, time, replayed } = await context.publisher.publish(channel, entry.draft, this.#party)
+    const { channels, draft } = parseEntry(raw, this.#parts.context.config, PUBLISH_MEMBERS)
+    await this.publishDraft(channels[0] as string, draft, tell)
+  }
+
+  /** The same where it has been parsed. */
+  async publishDraft(channel: string, draft: Draft, tell: Tell): Promise<void> {
+    this.requirePublisher()
+    const { position, time, replayed } = await this.#parts.context.publisher.publish(
+      channel,
+      draft,
+      this.#party,
+    )
     const id = position === undefined ? {} : { id: printPosition(position) }
     tell({ channel, ...id, time, ...(replayed ? { replayed } : {}) })
   }
@@ -315,7 +334,7 @@ export class Commands {
   }
 }
 
-type Credentials = { readonly token: string } | { readonly key: string }
+export type Credentials = { readonly token: string } | { readonly key: string }
 
 /** What a client says of itself. Raises FW_BAD_COMMAND unless it is `{"token":"…"}` or `{"key":"…"}`. */
 export function credentialsOf(auth: unknown): Credentials {

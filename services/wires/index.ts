@@ -1,6 +1,7 @@
 // The wires of an edge. A new one is its folder and a line here.
 
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import { centrifuge } from './centrifuge/index.ts'
 import { durableStreams } from './durable-streams/index.ts'
 import { longPoll } from './long-poll/index.ts'
 import { poll } from './poll/index.ts'
@@ -21,6 +22,7 @@ export const transports: readonly FastifyPluginAsync[] = [
   push,
   socketIo,
   durableStreams,
+  centrifuge,
 ]
 
 export async function wires(app: FastifyInstance): Promise<void> {

@@ -92,10 +92,8 @@ export async function stream(
     requireReadable({ access, identity }, query)
     const given = givenFor({ access, identity }, query)
     requireRoom(channels, given)
-    reply.hijack()
     // One that resumes with another server's id has had nothing of these channels.
     const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
-    const begin = isHttp2(request) ? beginHttp2 : beginHttp1
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
     const connection = new Connection(hub.connections, begun.framing, begun.outlet)
@@ -110,6 +108,17 @@ export async function stream(
     }
   })
   await open.finally(() => held || lease?.end())
+}
+
+/** Takes the response over: writes its head, and where the client begins. Undefined: nobody is there to read it. */
+export function begin(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  streaming: Streaming,
+  cursor: string,
+): Begun | undefined {
+  reply.hijack()
+  return (isHttp2(request) ? beginHttp2 : beginHttp1)(request, reply, streaming, cursor)
 }
 
 /** Answers HEAD: with the head of what GET would begin, and no word on how long that would be. */
@@ -127,11 +136,16 @@ function whenClosed(
   clients: Clients,
   lease: Lease | undefined,
 ): void {
-  closes.once('close', () => {
+  whenGone(closes, connection, () => {
     lease?.end()
     connection.closed()
     clients.remove(client)
   })
+}
+
+/** Calls `gone` once the client is. */
+export function whenGone(closes: Begun['closes'], connection: Connection, gone: () => void): void {
+  closes.once('close', gone)
   if (!(closes instanceof Socket)) return
   const probe = () => probeSoon(closes, connection)
   if (closes.readableEnded) probe()
@@ -146,7 +160,7 @@ function probeSoon(socket: Socket, connection: Connection): void {
   for (const ms of PROBES_MS) setTimeout(() => socket.destroyed || connection.beat(), ms).unref()
 }
 
-interface Begun {
+export interface Begun {
   readonly framing: Framing
   readonly outlet: Outlet
   /** Emits 'close' when the client is gone. */

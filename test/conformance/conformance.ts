@@ -1,6 +1,8 @@
 // npm run conformance -- <protocol>: a protocol's own suite, unmodified, against a node. What it needs is fetched into
-// `.cache/conformance`.
+// `.cache/conformance`, or is in the folder that `--suite` names.
 
+import { parseArgs } from 'node:util'
+import { centrifuge } from './centrifuge.ts'
 import { durableStreams } from './durable-streams.ts'
 
 /** What a suite found. */
@@ -13,18 +15,22 @@ export interface Found {
   readonly failed: readonly string[]
 }
 
-const SUITES: Readonly<Record<string, (say: (text: string) => void) => Promise<Found>>> = {
+type Suite = (say: (text: string) => void, folder: string | undefined) => Promise<Found>
+
+const SUITES: Readonly<Record<string, Suite>> = {
+  centrifuge,
   'durable-streams': durableStreams,
 }
 
 const say = (text: string) => void process.stdout.write(`${text}\n`)
-const [name = ''] = process.argv.slice(2)
+const { positionals, values } = parseArgs({ allowPositionals: true, options: { suite: { type: 'string' } } })
+const [name = ''] = positionals
 const suite = SUITES[name]
 if (suite === undefined) {
-  say(`npm run conformance -- ${Object.keys(SUITES).join(' | ')}`)
+  say(`npm run conformance -- ${Object.keys(SUITES).join(' | ')} [--suite FOLDER]`)
   process.exitCode = 2
 } else {
-  const { cases, passed, leftOut, failed } = await suite(say)
+  const { cases, passed, leftOut, failed } = await suite(say, values.suite)
   for (const each of failed) say(`failed: ${each}`)
   say(`\n| suite | cases | passed | left out | failed |\n|---|---|---|---|---|`)
   const left = Object.entries(leftOut).map(([why, count]) => `${count} (${why})`)

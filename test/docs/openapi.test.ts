@@ -21,7 +21,7 @@ t.test('it is OpenAPI 3.1', async t => {
 })
 
 t.test('every route of a node has a schema, but those of pages and scripts', async t => {
-  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1' })
+  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1', CENTRIFUGE: '1' })
   t.teardown(() => node.close())
   const bare = node.routes.filter(({ schema }) => schema === undefined).map(({ url }) => url)
   t.same([...new Set(bare)].sort(), [

@@ -8,7 +8,7 @@ import { startMemoryNode } from '../contract/node.ts'
 
 /** The text of openapi.json. */
 export async function openApi(): Promise<string> {
-  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1' })
+  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1', CENTRIFUGE: '1' })
   try {
     return await prettier.format(JSON.stringify(await describe(node.routes)), {
       parser: 'json',

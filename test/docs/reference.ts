@@ -46,6 +46,16 @@ const ROUTES: Readonly<Record<string, string>> = {
   'PUT /v1/stream/{path}': 'Creates the stream.',
   'POST /v1/stream/{path}': 'Appends to the stream, or closes it.',
   'DELETE /v1/stream/{path}': 'Deletes the stream. Needs the right `admin`.',
+  'GET /connection/websocket':
+    "Centrifugo's clients over WebSocket, with `FANWIRE_CENTRIFUGE=1`. See [From Centrifugo](../migrate/centrifugo).",
+  'POST /connection/http_stream': 'The same over HTTP streaming; commands come by `POST /emulation`.',
+  'GET /connection/sse': 'The same over server-sent events; commands come by `POST /emulation`.',
+  'POST /emulation': 'Commands of a client over HTTP.',
+  'GET /connection/uni_websocket': 'One way: the connect request comes as the first message.',
+  'POST /connection/uni_http_stream': 'One way: the connect request is the body.',
+  'GET /connection/uni_sse': 'One way: the connect request is the parameter `cf_connect`.',
+  'POST /connection/uni_sse': 'One way: the connect request is the body.',
+  'POST /api/{method}': "Centrifugo's server API, with an API key in `X-API-Key`.",
   'GET /': 'Says where the pages and probes of the node are.',
   'GET /console': 'The [console](../console). Off with `FANWIRE_CONSOLE=0`, and on a pure writer.',
   'GET /console/console.js': 'Its script.',
@@ -82,7 +92,7 @@ const ROUTES: Readonly<Record<string, string>> = {
 
 /** Routes of a node with everything on, HEAD and OPTIONS left out, in the form of `ROUTES`. */
 export async function routesOfNode(): Promise<string[]> {
-  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1' })
+  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1', CENTRIFUGE: '1' })
   try {
     return listed(node.app)
   } finally {

@@ -22,6 +22,14 @@ const ANYBODY: Readonly<Record<string, string>> = {
   'GET /client.global.js': 'the same for a plain script',
   'GET /openapi.json': 'the same for programs: nothing of channels, users or clients',
   'GET /socket.io/': 'a session begins without a name; what it asks for is asked by the access matrix',
+  'GET /connection/websocket': 'a client says who it is in its first message',
+  'POST /connection/http_stream': 'the same',
+  'GET /connection/sse': 'the same',
+  'GET /connection/uni_websocket': 'the same',
+  'POST /connection/uni_http_stream': 'the same',
+  'GET /connection/uni_sse': 'the same',
+  'POST /connection/uni_sse': 'the same',
+  'POST /emulation': 'a session is its own credential',
   'POST /socket.io/': 'a session is its own credential, and a made-up one is none',
 }
 

@@ -53,6 +53,7 @@ export class ClosedWorld {
       TOKEN_COOKIE: COOKIE,
       SOCKET_IO: '1',
       DURABLE_STREAMS: '1',
+      CENTRIFUGE: '1',
     }
   }
 

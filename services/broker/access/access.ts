@@ -17,7 +17,7 @@ import type { TokenKeys } from './jwks.ts'
 import type { JwksUrl } from './jwks-url.ts'
 import { type Decision, may } from './may.ts'
 import { createRevocations } from './revocation.ts'
-import type { Accepted, KeySource, Refused, Tokens } from './tokens.ts'
+import type { Accepted, KeySource, Refused, Takes, Tokens } from './tokens.ts'
 
 export interface AccessOptions {
   readonly publishKeys: readonly string[]
@@ -72,8 +72,11 @@ export interface Refusal {
 
 /** Why credentials are not accepted: the error's message has nothing secret in it. */
 export class CredentialsRefused extends FanwireError {
-  constructor(message: string) {
+  readonly outcome: Outcome
+
+  constructor(message: string, outcome: Outcome) {
     super('FW_UNAUTHORIZED', message, { challenge: 'invalid_token' })
+    this.outcome = outcome
   }
 }
 
@@ -318,9 +321,9 @@ export class Access extends EventEmitter<AccessEvents> {
   }
 
   /** A token of a connection. Raises CredentialsRefused. */
-  async token(text: string): Promise<Accepted> {
+  async token(text: string, takes?: Takes): Promise<Accepted> {
     if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node takes no tokens')
-    const result = await this.#tokens.authenticate(text)
+    const result = await this.#tokens.authenticate(text, Date.now, takes)
     if (!result.ok) throw this.#refuse(result.reason, result.message)
     this.#count('accepted')
     return result
@@ -330,6 +333,11 @@ export class Access extends EventEmitter<AccessEvents> {
   async credentials({ token, key }: { readonly token?: string; readonly key?: string }): Promise<Identity> {
     if (token === undefined) return (await this.bearer(key ?? '')).identity
     return this.#asksNobody ? ANONYMOUS : (await this.token(token)).identity
+  }
+
+  /** There are keys of tokens. */
+  get takesTokens(): boolean {
+    return this.#tokens !== undefined
   }
 
   /** There is nothing to compare credentials with: on loopback everybody is let in anyway. */
@@ -396,7 +404,7 @@ export class Access extends EventEmitter<AccessEvents> {
 
   #refuse(outcome: Outcome, message: string): CredentialsRefused {
     this.#count(outcome)
-    return new CredentialsRefused(message)
+    return new CredentialsRefused(message, outcome)
   }
 
   #count(outcome: Outcome): void {

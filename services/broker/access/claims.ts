@@ -52,6 +52,9 @@ export interface Claims {
   readonly caps?: unknown
   readonly channel?: string | readonly string[]
   readonly allow?: unknown
+  /** What a client of Centrifuge is to follow; of other wires refused. */
+  readonly channels?: unknown
+  readonly subs?: unknown
   /** No claim, whatever the token says: the key that signed it (`TokenKey.id`). */
   readonly signer?: string
 }
@@ -134,10 +137,30 @@ export function kindFault(claims: Claims): Refused | undefined {
   if (claims.channel !== undefined) {
     return refused('wrong_kind', "a channel token (claim channel) can't open a connection")
   }
-  for (const name of ['channels', 'subs'] as const) {
-    if (name in claims) return refused('claims', `${name} ${NOT_PERMISSIONS}`)
-  }
   return undefined
+}
+
+/** Why claims that list channels to follow are not taken where nothing follows them. */
+export function listFault(claims: Claims): Refused | undefined {
+  const name = (['channels', 'subs'] as const).find(each => each in claims)
+  return name === undefined ? undefined : refused('claims', `${name} ${NOT_PERMISSIONS}`)
+}
+
+/** The channels that a token has its connection follow (`channels`, and the names of `subs`), or what is wrong. */
+export function followedBy({ channels = [], subs = {} }: Claims): readonly string[] | Refused {
+  if (!isStrings(channels)) return refused('claims', 'channels is not a list of strings')
+  if (typeof subs !== 'object' || subs === null || Array.isArray(subs))
+    return refused('claims', 'subs is not an object')
+  const names = [...new Set([...channels, ...Object.keys(subs)])]
+  const malformed = names.find(name => !isChannelName(name))
+  return malformed === undefined
+    ? names
+    : refused('claims', `${quote(malformed)} is no name of a channel to follow`)
+}
+
+/** What goes with it: the server would not have a client follow what it may not read. */
+export function followGrants(channels: readonly string[]): Grants {
+  return { source: 'token', list: [grant('channels to follow', channels, ['subscribe', 'history'])] }
 }
 
 /** What `caps` grant, or why they are refused. */

@@ -9,9 +9,12 @@ import {
   channelGrant,
   type Claims,
   claimsFault,
+  followedBy,
+  followGrants,
   grantsOfCaps,
   identityOfClaims,
   kindFault,
+  listFault,
   type Refused,
   refused,
   timesFault,
@@ -51,11 +54,16 @@ export interface TokensOptions {
   readonly keepCharacters?: number
 }
 
+export interface Takes {
+  /** The wire follows the channels that a token lists, and it grants them. */
+  readonly lists?: boolean
+}
+
 export interface Tokens {
   /** A connection's token. Never waits: a key that is not there yet is `unknown_key`. `now`: ms since 1970. */
-  verify(token: string, now?: number): TokenResult
+  verify(token: string, now?: number, takes?: Takes): TokenResult
   /** The same, having asked the source for a key that is not there yet. */
-  authenticate(token: string, now?: () => number): Promise<TokenResult>
+  authenticate(token: string, now?: () => number, takes?: Takes): Promise<TokenResult>
   /** A channel token, for a connection of `user`. */
   verifyChannel(token: string, user: string, now?: number): ChannelGrant | Refused
   authenticateChannel(token: string, user: string, now?: () => number): Promise<ChannelGrant | Refused>
@@ -89,7 +97,11 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
     })
   }
 
-  const accept = ({ claims, grants }: Omit<Opened, 'ok'>, now: number): TokenResult => {
+  const accept = (
+    { claims, grants }: Omit<Opened, 'ok'>,
+    now: number,
+    { lists = false }: Takes = {},
+  ): TokenResult => {
     const { signer } = claims
     if (signer !== undefined && !source.keys.has(signer)) {
       return refused('unknown_key', 'the key that signed the token was taken away')
@@ -97,16 +109,21 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
     const late = timesFault(claims, now)
     if (late !== undefined) return late
     if ('ok' in grants) return grants
-    const identity = identityOfClaims(claims, grants)
+    const followed = lists ? followedBy(claims) : (listFault(claims) ?? [])
+    if ('ok' in followed) return followed
+    const identity = identityOfClaims(
+      claims,
+      followed.length === 0 ? grants : [...grants, followGrants(followed)],
+    )
     if (revoked?.(identity.user, identity.issuedAt) === true) {
       return refused('revoked', 'the token has been revoked')
     }
     return { ok: true, identity, claims }
   }
 
-  const verify = (token: string, now = Date.now()): TokenResult => {
+  const verify = (token: string, now = Date.now(), takes?: Takes): TokenResult => {
     const result = opened(token)
-    return result.ok ? accept(result, now) : result
+    return result.ok ? accept(result, now, takes) : result
   }
 
   const verifyChannel = (token: string, user: string, now = Date.now()): ChannelGrant | Refused => {
@@ -134,7 +151,7 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
     verifyChannel,
     accept: (claims, now = Date.now()) => accept({ claims, grants: grantsOf(claims) }, now),
     knows: signer => source.keys.has(signer),
-    authenticate: (token, now = Date.now) => again<Accepted>(() => verify(token, now())),
+    authenticate: (token, now = Date.now, takes) => again<Accepted>(() => verify(token, now(), takes)),
     authenticateChannel: (token, user, now = Date.now) =>
       again<ChannelGrant>(() => verifyChannel(token, user, now())),
   }

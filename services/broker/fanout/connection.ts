@@ -79,6 +79,8 @@ export class Connection implements ReplayOwner, CatchesUp {
   /** When it has to end, ms since 1970; 0: never. The registry sets it. */
   endsAt = 0
   watcher: ChannelWatcher | undefined
+  /** Where a wire does not go on behind a gap: hears of it in place of the client. False: it does with this reader. */
+  gapped: ((reader: Reader) => boolean) | undefined
   readonly #registry: ConnectionRegistry
   readonly #outlet: Outlet
   readonly #counters: WireCounters
@@ -141,12 +143,13 @@ export class Connection implements ReplayOwner, CatchesUp {
   drop(channel: string, reason: CloseReason): boolean {
     const reader = this.readers.find(each => each.channel.name === channel)
     if (reader === undefined) return true
-    if (this.framing.dropped === undefined || this.readers.length === 1) {
+    const { dropped, mayHaveNone } = this.framing
+    if (dropped === undefined || (this.readers.length === 1 && !mayHaveNone)) {
       this.end(reason)
       return false
     }
     this.leave(reader)
-    this.write(this.framing.dropped(channel, reader, reason))
+    this.write(dropped(channel, reader, reason))
     return true
   }
 
@@ -182,6 +185,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     // Behind the gap the channel has another history.
     reader.ended = false
     this.#counters.gaps++
+    if (this.gapped?.(reader)) return
     this.write(this.framing.gap(reader.channel.name, gap, this.cursor()))
   }
 
@@ -383,6 +387,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     const { gap, start, events, cursor, more } = read.page
     reader.confirmed = true
     if (gap !== undefined) this.skip(reader, gap, start)
+    if (reader.slot === -1) return
     if (events.length > 0) {
       const bytes = this.#namesAllChannels
         ? this.framing.stretch(events, 0, events.length, this.#cursorAfter(reader))

@@ -48,6 +48,8 @@ export interface Framing {
   passed(channel: string, at: Position, cursor: string): Buffer
   /** A channel was taken from the connection, which goes on with its others; absent: the connection ends. */
   dropped?(channel: string, at: Position, reason: CloseReason): Buffer
+  /** Also the last channel can be taken from a connection, which goes on without any. */
+  readonly mayHaveNone?: true
   /** Shows that the connection is alive; empty where the wire's library sends heartbeats. */
   readonly heartbeat: Buffer
   /** Clients answer heartbeats; a client that does not is gone. */

@@ -1,0 +1,81 @@
+// Centrifugo's server API: POST /api/{method}, with an API key of fanwire's in X-API-Key. What is wrong with a call is told
+// in the body, with 200.
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { isStranger } from '../../broker/access/identity.ts'
+import { clientErrorOf } from '../../broker/log/client-error.ts'
+import { FanwireError } from '../../errors.ts'
+import { requirePublishOrigin } from '../../http/auth.ts'
+import { wholeBody } from '../../http/body.ts'
+import { operation } from '../../http/operation.ts'
+import { Type } from '../../http/schema.ts'
+import { API_METHODS, type Call } from './api-methods.ts'
+import { errorReply } from './codes.ts'
+import { parseObject, printJson } from './json.ts'
+import type { Reply } from './protocol.ts'
+
+const BODY_TIMES = { idle: 30_000, total: 300_000 }
+const BODY_ROOM = 64 * 1024
+const APIKEY = /^apikey +(\S+) *$/i
+
+export async function apiRoutes(app: FastifyInstance): Promise<void> {
+  const { access, config } = app.fanwire
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  app.addHook('onRequest', async request => {
+    requirePublishOrigin(request)
+    const key = keyOf(request)
+    if (key !== undefined) request.identity = (await access.bearer(key)).identity
+    if (isStranger(request.identity) && access.rules.open === undefined)
+      throw new FanwireError('FW_UNAUTHORIZED', 'the server API needs an API key in X-API-Key')
+  })
+
+  app.post<{ Params: { method: string } }>(
+    '/api/:method',
+    {
+      schema: operation({
+        summary: 'Centrifuge: the server API',
+        tag: 'publish',
+        path: Type.Object({ method: Type.String({ description: 'such as publish' }) }),
+        answers: { 200: { description: '{"result"} or {"error"}', type: '*/*' } },
+      }),
+    },
+    async (request, reply) => {
+      const most = config.maxBody + BODY_ROOM
+      const body =
+        request.body === undefined
+          ? Buffer.alloc(0)
+          : await wholeBody(request, most, `a body may have ${most} bytes`, BODY_TIMES)
+      const answered = await answer(request, request.params.method, body)
+      reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
+      return printJson(answered)
+    },
+  )
+}
+
+/** The key of a server, where it comes as Centrifugo takes it. */
+function keyOf({ headers }: FastifyRequest): string | undefined {
+  const { 'x-api-key': given, authorization = '' } = headers
+  return typeof given === 'string' ? given : APIKEY.exec(authorization)?.[1]
+}
+
+/** Does not raise what a client can be told, but where who asks is nobody. */
+async function answer(request: FastifyRequest, method: string, body: Buffer): Promise<Reply> {
+  try {
+    const run = API_METHODS.get(method)
+    if (run === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such method')
+    const json = body.length === 0 ? Buffer.from('{}') : body
+    const call: Call = {
+      request,
+      context: request.server.fanwire,
+      json,
+      params: parseObject(json),
+      again: (method, json) => answer(request, method, json),
+    }
+    return { result: await run(call) }
+  } catch (error) {
+    const told = clientErrorOf(error)
+    if (told === undefined || told.code === 'FW_UNAUTHORIZED') throw error
+    return { error: errorReply(told) }
+  }
+}

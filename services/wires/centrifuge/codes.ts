@@ -1,0 +1,91 @@
+// Errors and ends in the numbers that Centrifuge's clients know: below 3500 and from 4000 to 4499 they come back.
+
+import { CredentialsRefused } from '../../broker/access/access.ts'
+import { type CloseReason, reconnects } from '../../broker/fanout/framing.ts'
+import { type ErrorCode, FanwireError } from '../../errors.ts'
+
+const INTERNAL = 100
+const BAD_REQUEST = 107
+const TOKEN_EXPIRED = 109
+
+const NUMBERS: Partial<Record<ErrorCode, number>> = {
+  FW_UNAUTHORIZED: 101,
+  FW_BAD_CHANNEL: 102,
+  FW_FORBIDDEN: 103,
+  FW_FORBIDDEN_ORIGIN: 103,
+  FW_NOT_FOUND: 104,
+  FW_ALREADY_SUBSCRIBED: 105,
+  FW_TOO_MANY_CHANNELS: 106,
+  FW_TOO_LARGE: 106,
+  FW_NO_PRESENCE: 108,
+  FW_NOT_SUPPORTED: 108,
+  FW_CHANNEL_ENDED: 108,
+  FW_TOO_MANY_REQUESTS: 111,
+  FW_OFFSET_GONE: 112,
+}
+
+export interface ErrorReply {
+  readonly code: number
+  readonly message: string
+  /** The same may succeed later: clients try again. */
+  readonly temporary?: true
+}
+
+export function errorReply(error: FanwireError): ErrorReply {
+  const number = NUMBERS[error.code] ?? (error.statusCode < 500 ? BAD_REQUEST : INTERNAL)
+  const code = isOutdated(error) ? TOKEN_EXPIRED : number
+  const temporary = error.passes || code === INTERNAL
+  return { code, message: `${error.code}: ${error.message}`, ...(temporary ? { temporary } : {}) }
+}
+
+/** Another token of the same user may be taken: clients get one. */
+export function isOutdated(error: unknown): boolean {
+  return error instanceof CredentialsRefused && (error.outcome === 'expired' || error.outcome === 'revoked')
+}
+
+export interface Disconnect {
+  readonly code: number
+  readonly reason: string
+}
+
+const SHUTDOWN = 3001
+export const SERVER_ERROR = 3004
+const EXPIRED = 3005
+const SLOW = 3008
+const FORCED_TO_COME_BACK = 3011
+export const INVALID_TOKEN = 3500
+export const BAD_COMMAND = 3501
+const FORCED_OUT = 3503
+/** Of a transport that goes one way: there is nobody to answer. */
+export const REFUSED = 3507
+export const NOT_AVAILABLE = 3508
+
+const DISCONNECTS: Readonly<Record<number, number>> = {
+  1001: SHUTDOWN,
+  1012: SHUTDOWN,
+  1013: SERVER_ERROR,
+  4001: SLOW,
+  4002: SLOW,
+  4401: EXPIRED,
+}
+
+/** A reason of this wire's own stays. */
+export function disconnectOf({ code, reason }: CloseReason): Disconnect {
+  if (code >= 3000 && code < 4000) return { code, reason }
+  return { code: DISCONNECTS[code] ?? (reconnects(code) ? FORCED_TO_COME_BACK : FORCED_OUT), reason }
+}
+
+export function comesBack({ code }: Disconnect): boolean {
+  return code < 3500 || (code >= 4000 && code < 4500)
+}
+
+/** Why a client loses a channel, and from 2500 on asks for it anew. */
+export const UNSUBSCRIBED = { byServer: 2000, insufficient: 2500, expired: 2501 } as const
+
+export function unsubscribeOf({ code, reason }: CloseReason): Disconnect {
+  return { code: code === 4401 ? UNSUBSCRIBED.expired : UNSUBSCRIBED.byServer, reason }
+}
+
+export function badRequest(message: string): FanwireError {
+  return new FanwireError('FW_BAD_COMMAND', message)
+}

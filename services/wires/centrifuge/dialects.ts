@@ -1,0 +1,185 @@
+// How replies and pushes go out: in which encoding, and in what. A stretch is encoded once for all clients of a dialect.
+
+import { dataOf, type LogEvent } from '../../broker/event/event.ts'
+import { printTags } from '../../broker/event/tags.ts'
+import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
+import { allocateChunk, dataOf as dataOfChunk, LAST_CHUNK } from '../../http/chunks.ts'
+import { TEXT, wsHeaderSize, writeWsHeader } from '../ws-frames.ts'
+import { comesBack, disconnectOf, UNSUBSCRIBED, unsubscribeOf } from './codes.ts'
+import { parseConnect, parseJson, printJson } from './json.ts'
+import type { Command, Reply } from './protocol.ts'
+import { attendedIn, isPublication, otherPushOf, tagsOf } from './pushes.ts'
+
+/** A reply in pieces, so that data is copied once. */
+type Pieces = readonly Uint8Array[]
+
+export interface Encoding {
+  /** A push: within a reply, or alone where the transport goes one way. */
+  push(push: Reply): Uint8Array
+  publication(event: LogEvent): Pieces
+  reply(reply: Reply): Uint8Array
+  parse(message: Buffer): Command[]
+  readonly ping: Uint8Array
+}
+
+/** What replies are put in. */
+export interface Carrier {
+  readonly before: Uint8Array
+  readonly between: Uint8Array
+  readonly after: Uint8Array
+  /** Bytes with room for so many from `at` on. */
+  allocate(size: number): { readonly bytes: Buffer; readonly at: number }
+}
+
+/** How a session speaks. */
+export interface Dialect {
+  readonly framing: Framing
+  /** A reply, or a push, as a whole frame. */
+  frame(reply: Reply): Buffer
+  /** Raises FW_BAD_COMMAND. */
+  parse(message: Buffer): Command[]
+}
+
+const NOTHING = Buffer.alloc(0)
+
+function join({ before, between, after, allocate }: Carrier, replies: readonly Pieces[]): Buffer {
+  if (replies.length === 0) return NOTHING
+  const all = replies.flatMap((pieces, i) => [i === 0 ? before : between, ...pieces])
+  all.push(after)
+  const { bytes, at: begin } = allocate(all.reduce((sum, { length }) => sum + length, 0))
+  let at = begin
+  for (const piece of all) {
+    bytes.set(piece, at)
+    at += piece.length
+  }
+  return bytes
+}
+
+interface DialectOptions {
+  /** A WebSocket says it in its close frame. */
+  readonly tellsEnd: boolean
+  /** Clients answer pings. */
+  readonly answered?: true
+}
+
+export function dialectOf(
+  encoding: Encoding,
+  carrier: Carrier,
+  { tellsEnd, answered }: DialectOptions,
+): Dialect {
+  const one = (bytes: Uint8Array) => join(carrier, [[bytes]])
+  const push = (reply: Reply) => one(encoding.push(reply))
+  const piecesOf = (event: LogEvent): Pieces[] => {
+    if (isPublication(event)) return [encoding.publication(event)]
+    const other = otherPushOf(event)
+    return other === undefined ? [] : [[encoding.push(other)]]
+  }
+  const framing: Framing = {
+    wire: 'centrifuge',
+    opening: () => NOTHING,
+    stretch: (events, from, to) => join(carrier, events.slice(from, to).flatMap(piecesOf)),
+    // Clients then ask for the channel anew, and are told that what they missed is not recovered.
+    gap: channel =>
+      push({ channel, unsubscribe: { code: UNSUBSCRIBED.insufficient, reason: 'insufficient state' } }),
+    // Where they stand they know by the offsets of publications.
+    passed: () => NOTHING,
+    dropped: (channel, _at, reason) =>
+      attendedIn(channel) === undefined ? push({ channel, unsubscribe: unsubscribeOf(reason) }) : NOTHING,
+    mayHaveNone: true,
+    heartbeat: one(encoding.ping),
+    ...(answered && { answered }),
+    closing: reason => (tellsEnd ? push({ disconnect: disconnectOf(reason) }) : NOTHING),
+  }
+  return { framing, frame: reply => one(encoding.reply(reply)), parse: message => encoding.parse(message) }
+}
+
+// JSON --------------------------------------------------------------------------------------------------------
+
+const ascii = (text: string) => Buffer.from(text, 'latin1')
+
+function jsonEncoding(oneWay: boolean): Encoding {
+  const [open, close] = oneWay ? ['{', '}'] : ['{"push":{', '}}']
+  return {
+    push: push => Buffer.from(oneWay ? printJson(push) : printJson({ push })),
+    publication(event) {
+      const tags = tagsOf(event)
+      const offset = event.kind === 'transient' ? '' : `,"offset":${event.offset}`
+      return [
+        ascii(`${open}"channel":"${event.channel}","pub":{"data":`),
+        dataOf(event),
+        ascii(`${offset}${tags === undefined ? '' : `,"tags":${printTags(tags)}`}}${close}`),
+      ]
+    },
+    reply: reply => Buffer.from(printJson(reply)),
+    parse: oneWay ? parseConnect : parseJson,
+    ping: ascii('{}'),
+  }
+}
+
+export const JSON_REPLIES = jsonEncoding(false)
+export const JSON_PUSHES = jsonEncoding(true)
+
+// Carriers ----------------------------------------------------------------------------------------------------
+
+export function inMessages(opcode: number, between: string): Carrier {
+  return {
+    before: NOTHING,
+    between: ascii(between),
+    after: NOTHING,
+    allocate(size) {
+      const bytes = Buffer.allocUnsafe(wsHeaderSize(size) + size)
+      return { bytes, at: writeWsHeader(bytes, 0, opcode, size) }
+    },
+  }
+}
+
+/** The two forms of a response's body: chunked for HTTP/1.1, else plain. */
+export interface BodyDialect {
+  readonly chunked: Dialect
+  readonly plain: Dialect
+}
+
+function inBody(encoding: Encoding, before: string, between: string, after: string): BodyDialect {
+  const around = { before: ascii(before), between: ascii(between), after: ascii(after) }
+  const { framing, ...chunked } = dialectOf(
+    encoding,
+    {
+      ...around,
+      allocate(size) {
+        const { chunk, at } = allocateChunk(size)
+        return { bytes: chunk, at }
+      },
+    },
+    { tellsEnd: true },
+  )
+  const closing = (reason: CloseReason) => {
+    const last = framing.closing(reason)
+    return comesBack(disconnectOf(reason)) ? last : Buffer.concat([last, LAST_CHUNK])
+  }
+  const inChunks: Framing = { ...framing, closing }
+  const plain = dialectOf(
+    encoding,
+    { ...around, allocate: size => ({ bytes: Buffer.allocUnsafe(size), at: 0 }) },
+    { tellsEnd: true },
+  )
+  return {
+    chunked: { ...chunked, framing: inChunks },
+    plain: {
+      ...plain,
+      framing: {
+        ...plain.framing,
+        within: { framing: inChunks, view: chunk => (chunk.length === 0 ? chunk : dataOfChunk(chunk)) },
+      },
+    },
+  }
+}
+
+export const jsonInMessages = dialectOf(JSON_REPLIES, inMessages(TEXT, '\n'), {
+  tellsEnd: false,
+  answered: true,
+})
+export const pushesInMessages = dialectOf(JSON_PUSHES, inMessages(TEXT, '\n'), { tellsEnd: false })
+export const jsonInLines = inBody(JSON_REPLIES, '', '\n', '\n')
+export const pushesInLines = inBody(JSON_PUSHES, '', '\n', '\n')
+export const jsonInSse = inBody(JSON_REPLIES, 'data: ', '\n\ndata: ', '\n\n')
+export const pushesInSse = inBody(JSON_PUSHES, 'data: ', '\n\ndata: ', '\n\n')

@@ -1,0 +1,173 @@
+// Clients over HTTP: what they read is a response without an end, and their commands come by POST /emulation.
+
+import { randomBytes } from 'node:crypto'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Connection } from '../../broker/fanout/connection.ts'
+import { FanwireError } from '../../errors.ts'
+import { addressOf, partyOf } from '../../http/address.ts'
+import { publishRefusalOf } from '../../http/auth.ts'
+import { wholeBody } from '../../http/body.ts'
+import { isHttp2 } from '../../http/exchange.ts'
+import { takesChunks } from '../../http/open-ended.ts'
+import { operation, text } from '../../http/operation.ts'
+import { checkedQuery } from '../../http/query.ts'
+import { Type } from '../../http/schema.ts'
+import { begin, whenGone } from '../streaming.ts'
+import { badRequest } from './codes.ts'
+import { type BodyDialect, jsonInLines, jsonInSse, pushesInLines, pushesInSse } from './dialects.ts'
+import { parseObject } from './json.ts'
+import { Session } from './session.ts'
+
+const BODY_TIMES = { idle: 30_000, total: 300_000 }
+/** What a body may be longer than the data that it publishes, bytes. */
+const BODY_ROOM = 64 * 1024
+
+const CONNECT = Type.Object({ cf_connect: text('the connect command, as JSON') })
+const STREAM = 'text/event-stream; charset=utf-8'
+const LINES = 'application/json; charset=utf-8'
+
+interface Kind {
+  readonly method: 'GET' | 'POST'
+  readonly url: string
+  readonly summary: string
+  readonly dialect: BodyDialect
+  readonly contentType: string
+  readonly oneWay: boolean
+}
+
+const KINDS: readonly Kind[] = [
+  {
+    method: 'POST',
+    url: '/connection/http_stream',
+    summary: 'HTTP streaming',
+    dialect: jsonInLines,
+    contentType: LINES,
+    oneWay: false,
+  },
+  {
+    method: 'GET',
+    url: '/connection/sse',
+    summary: 'server-sent events',
+    dialect: jsonInSse,
+    contentType: STREAM,
+    oneWay: false,
+  },
+  {
+    method: 'POST',
+    url: '/connection/uni_http_stream',
+    summary: 'HTTP streaming, one way',
+    dialect: pushesInLines,
+    contentType: LINES,
+    oneWay: true,
+  },
+  {
+    method: 'GET',
+    url: '/connection/uni_sse',
+    summary: 'server-sent events, one way',
+    dialect: pushesInSse,
+    contentType: STREAM,
+    oneWay: true,
+  },
+  {
+    method: 'POST',
+    url: '/connection/uni_sse',
+    summary: 'server-sent events, one way',
+    dialect: pushesInSse,
+    contentType: STREAM,
+    oneWay: true,
+  },
+]
+
+export async function emulationRoutes(app: FastifyInstance): Promise<void> {
+  const { config, nodes } = app.fanwire
+  const sessions = new Map<string, Session>()
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+
+  for (const kind of KINDS) {
+    app.route({
+      method: kind.method,
+      url: kind.url,
+      schema: operation({
+        summary: `Centrifuge: ${kind.summary}`,
+        tag: 'read',
+        ...(kind.method === 'GET' ? { query: CONNECT } : {}),
+        answers: { 200: { description: 'as the protocol says', type: '*/*' } },
+      }),
+      config: { origin: 'required' },
+      handler: async (request, reply) => {
+        const message = kind.method === 'GET' ? Buffer.from(connectOf(request)) : await bodyOf(request)
+        serve(request, reply, kind, message)
+      },
+    })
+  }
+
+  app.post(
+    '/emulation',
+    {
+      schema: operation({
+        summary: 'Centrifuge: commands of a client over HTTP',
+        tag: 'read',
+        answers: { 204: { description: 'they are taken' } },
+      }),
+    },
+    async (request, reply) => {
+      const { session, data } = emulatedOf(await bodyOf(request))
+      const found = sessions.get(session)
+      if (found === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such session on this node')
+      found.take(Buffer.from(data))
+      return reply.code(204).send()
+    },
+  )
+
+  async function bodyOf(request: FastifyRequest): Promise<Buffer> {
+    if (request.body === undefined) return Buffer.alloc(0)
+    const most = config.maxBody + BODY_ROOM
+    return wholeBody(request, most, `a body may have ${most} bytes`, BODY_TIMES)
+  }
+
+  /** The client is connected by what it sends first. Raises FW_TOO_MANY_REQUESTS, FW_BAD_COMMAND. */
+  function serve(request: FastifyRequest, reply: FastifyReply, kind: Kind, message: Buffer): void {
+    const { fanwire: context, log } = request.server
+    context.limits.holds.check(partyOf(request))
+    const { chunked, plain } = kind.dialect
+    const commands = chunked.parse(message)
+    const { identity } = request
+    const about = { identity, address: addressOf(request), refusal: publishRefusalOf(request) }
+    const dialect = !isHttp2(request) && takesChunks(request.raw) ? chunked : plain
+    const framing = { chunked: chunked.framing, plain: plain.framing }
+    const begun = begin(request, reply, { framing, contentType: kind.contentType }, '')
+    if (begun === undefined) return
+    const connection = new Connection(context.hub.connections, begun.framing, begun.outlet)
+    const id = randomBytes(18).toString('base64url')
+    const session = new Session({
+      ...about,
+      context,
+      connection,
+      outlet: { pause() {} },
+      dialect,
+      oneWay: kind.oneWay,
+      emulation: kind.oneWay ? undefined : { session: id, node: nodes.id },
+      logger: log,
+    })
+    if (!kind.oneWay) sessions.set(id, session)
+    whenGone(begun.closes, connection, () => {
+      sessions.delete(id)
+      session.close()
+    })
+    for (const command of commands) session.run(command)
+  }
+}
+
+/** Raises FW_BAD_PARAMETER, FW_BAD_COMMAND. */
+function connectOf(request: FastifyRequest): string {
+  const { cf_connect: connect } = checkedQuery(request, CONNECT)
+  return connect ?? ''
+}
+
+/** Raises FW_BAD_COMMAND. */
+function emulatedOf(body: Buffer): { readonly session: string; readonly data: string } {
+  const { session, data } = parseObject(body)
+  if (typeof session === 'string' && typeof data === 'string') return { session, data }
+  throw badRequest('commands come as {"session":"…","node":"…","data":"…"}')
+}

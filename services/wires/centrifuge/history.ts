@@ -1,0 +1,121 @@
+// The history and the members of a channel, as clients and servers ask for them.
+
+import type { LogEvent } from '../../broker/event/event.ts'
+import { checkedChannel } from '../../broker/event/names.ts'
+import { type Position, printPosition } from '../../broker/event/position.ts'
+import type { Identity } from '../../broker/access/identity.ts'
+import { letsThrough } from '../../broker/fanout/selection.ts'
+import { readBackwards } from '../../broker/log/backwards.ts'
+import { FanwireError } from '../../errors.ts'
+import type { Context } from '../../http/context.ts'
+import { glanceFor } from '../open-for.ts'
+import { badRequest } from './codes.ts'
+import type { Reply, Request } from './protocol.ts'
+import { infoOf, isPublication, publicationOf } from './pushes.ts'
+import { startOf } from './recovery.ts'
+
+/** Publications of one answer. */
+const MOST = 1000
+const PAGE_BYTES = 4 * 1024 * 1024
+/** Members of one answer. */
+const MOST_MEMBERS = 1000
+
+interface Asked {
+  readonly limit: number
+  readonly since: { readonly epoch: string; readonly offset: number } | undefined
+  readonly reverse: boolean
+}
+
+function askedOf({ limit = 0, since, reverse = false }: Request): Asked {
+  if (!Number.isSafeInteger(limit)) throw badRequest('limit is a whole number')
+  if (typeof reverse !== 'boolean') throw badRequest('reverse is true or false')
+  const most = limit === -1 ? MOST : Math.min(Number(limit), MOST)
+  if (since === undefined || since === null) return { limit: Math.max(0, most), since: undefined, reverse }
+  const { epoch = '', offset = 0 } = Object(since) as Record<string, unknown>
+  if (typeof since !== 'object' || typeof epoch !== 'string' || !Number.isSafeInteger(offset))
+    throw badRequest('since is {"offset","epoch"}')
+  return { limit: Math.max(0, most), since: { epoch, offset: offset as number }, reverse }
+}
+
+/** Raises FW_BAD_COMMAND, FW_BAD_CHANNEL, FW_FORBIDDEN, FW_OFFSET_GONE, LogUnavailable. */
+export async function historyOf(context: Context, identity: Identity, request: Request): Promise<Reply> {
+  const channel = checkedChannel(request.channel)
+  const asked = askedOf(request)
+  context.access.require(identity, 'history', channel)
+  const events = asked.limit === 0 ? [] : await read(context, identity, channel, asked)
+  const { head } = await context.log.state(channel)
+  const { filter } = context.access.may(identity, 'history', channel)
+  const shown = events.filter(event => isPublication(event) && letsThrough(filter, event))
+  return { publications: shown.map(publicationOf), epoch: head.epoch, offset: head.offset }
+}
+
+function read(context: Context, identity: Identity, channel: string, asked: Asked): Promise<LogEvent[]> {
+  return asked.reverse ? backwards(context, channel, asked) : forwards(context, identity, channel, asked)
+}
+
+async function forwards(
+  { hub, access }: Context,
+  identity: Identity,
+  channel: string,
+  { since, limit }: Asked,
+): Promise<LogEvent[]> {
+  const start = since === undefined ? 'earliest' : startOf(since.epoch, since.offset)
+  if (start === 'latest') throw gone()
+  const wanted = { channels: [channel], starts: [start] }
+  const page = await glanceFor({ hub, access, identity }, wanted, async ([opened]) =>
+    opened?.page(start, { events: limit, bytes: PAGE_BYTES }),
+  )
+  if (page?.gap !== undefined) throw gone()
+  return [...(page?.events ?? [])]
+}
+
+async function backwards({ log }: Context, channel: string, { since, limit }: Asked): Promise<LogEvent[]> {
+  let before: Position | 'head' = 'head'
+  if (since !== undefined && !(since.epoch === '' && since.offset === 0)) {
+    const at = startOf(since.epoch, since.offset)
+    if (typeof at !== 'object' || !('epoch' in at)) throw gone()
+    before = at
+  }
+  const { events, gaps } = await readBackwards(log, channel, { before, after: 'earliest', limit })
+  if (before !== 'head' && gaps.some(({ from }) => printPosition(from) === printPosition(before as Position)))
+    throw gone()
+  return events.toReversed()
+}
+
+function gone(): FanwireError {
+  return new FanwireError('FW_OFFSET_GONE', 'what is after the offset can not be read any more')
+}
+
+/** The channel, of whose members the client may know. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
+export function attendedChannel({ access }: Context, identity: Identity, name: unknown): string {
+  const channel = checkedChannel(name)
+  access.require(identity, 'presence', channel)
+  if (access.rules.of(channel).presence) return channel
+  throw new FanwireError(
+    'FW_NO_PRESENCE',
+    'no members are kept of this channel: its rule has to say presence: true',
+  )
+}
+
+/** Users, each once. Where there are anonymous clients alone, those. Raises what `attendedChannel` does, LogUnavailable. */
+export async function presenceOf(context: Context, identity: Identity, request: Request): Promise<Reply> {
+  const channel = attendedChannel(context, identity, request.channel)
+  const { members, users, clients } = await context.presence.page(channel, '', MOST_MEMBERS)
+  const infos = members.map(member => infoOf(JSON.parse(member) as { user: string }))
+  if (users === 0) {
+    for (let i = 1; i <= Math.min(clients, MOST_MEMBERS); i++)
+      infos.push({ user: '', client: `anonymous:${i}` })
+  }
+  return { presence: Object.fromEntries(infos.map(info => [info.client, info])) }
+}
+
+/** Anonymous clients alone count as one user. */
+export async function presenceStatsOf(
+  context: Context,
+  identity: Identity,
+  request: Request,
+): Promise<Reply> {
+  const channel = attendedChannel(context, identity, request.channel)
+  const { users, clients } = await context.presence.count(channel)
+  return { num_clients: clients, num_users: users === 0 && clients > 0 ? 1 : users }
+}

@@ -1,0 +1,91 @@
+// The protocol in JSON: one command or reply a line.
+
+import { isUtf8 } from 'node:buffer'
+import { unbroken } from '../../broker/event/event.ts'
+import { members } from '../../broker/event/json-spans.ts'
+import { badRequest } from './codes.ts'
+import { type Command, type Data, MAX_COMMANDS, METHODS, Payload } from './protocol.ts'
+
+const LINE_FEED = 0x0a
+
+/** The commands of one message. Raises FW_BAD_COMMAND. */
+export function parseJson(message: Buffer): Command[] {
+  if (!isUtf8(message)) throw badRequest('the message is not valid UTF-8')
+  const commands: Command[] = []
+  for (const line of linesOf(message)) {
+    if (commands.length === MAX_COMMANDS) throw badRequest(`a message may have ${MAX_COMMANDS} commands`)
+    commands.push(commandOf(line))
+  }
+  if (commands.length === 0) throw badRequest('the message has no command')
+  return commands
+}
+
+/** The connect request of a transport that goes one way: it may be left out. Raises FW_BAD_COMMAND. */
+export function parseConnect(message: Buffer): Command[] {
+  const request = message.length === 0 ? {} : parseObject(message)
+  return [{ id: 0, method: 'connect', request, pong: false }]
+}
+
+/** Raises FW_BAD_COMMAND. */
+export function parseObject(json: Buffer): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(json.toString())
+  } catch {
+    throw badRequest('expected one JSON object')
+  }
+  if (!isObject(value)) throw badRequest('expected a JSON object')
+  return value
+}
+
+function* linesOf(message: Buffer): Generator<Buffer> {
+  for (let at = 0; at < message.length;) {
+    const next = message.indexOf(LINE_FEED, at)
+    const end = next === -1 ? message.length : next
+    if (end > at) yield message.subarray(at, end)
+    at = end + 1
+  }
+}
+
+function commandOf(line: Buffer): Command {
+  const value = parseObject(line)
+  const { id = 0 } = value
+  if (!Number.isInteger(id) || (id as number) < 0 || (id as number) > 0xffffffff)
+    throw badRequest('id is a whole number of 32 bits')
+  const method = METHODS.find(name => isObject(value[name]))
+  return {
+    id: id as number,
+    method,
+    request: method === undefined ? {} : (value[method] as Record<string, unknown>),
+    data: method === 'publish' ? dataOf(line) : undefined,
+    pong: Object.keys(value).length === 0,
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The data of a publish, as it stands in the line. */
+function dataOf(line: Buffer): Data | undefined {
+  const publish = memberOf(line, 'publish')
+  const data = publish && memberOf(publish, 'data')
+  return data && { data: unbroken(Buffer.from(data)) }
+}
+
+/** A member's value; as for JSON.parse, the last one where there are several. */
+export function memberOf(json: Buffer, name: string): Buffer | undefined {
+  const found = [...members(json)].findLast(member => member.name === name)
+  return found && json.subarray(found.start, found.end)
+}
+
+/** A value with `Payload` in it as JSON text. Members that are undefined are left out. */
+export function printJson(value: unknown): string {
+  if (value instanceof Payload) return value.json.toString()
+  if (Array.isArray(value)) return `[${value.map(printJson).join()}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const printed = Object.entries(value)
+    .filter(([, member]) => member !== undefined)
+    .map(([name, member]) => `${JSON.stringify(name)}:${printJson(member)}`)
+  return `{${printed.join()}}`
+}

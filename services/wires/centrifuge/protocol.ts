@@ -1,0 +1,53 @@
+// Commands and replies of the protocol, whatever they are encoded in (centrifugal/protocol, client.proto).
+
+import type { Draft } from '../../broker/event/event.ts'
+
+export const METHODS = [
+  'connect',
+  'subscribe',
+  'unsubscribe',
+  'publish',
+  'presence',
+  'presence_stats',
+  'history',
+  'ping',
+  'send',
+  'rpc',
+  'refresh',
+  'sub_refresh',
+] as const
+
+export type Method = (typeof METHODS)[number]
+export type Request = Readonly<Record<string, unknown>>
+
+export interface Command {
+  /** 0: it has none. */
+  readonly id: number
+  /** Undefined: none that is known. */
+  readonly method: Method | undefined
+  readonly request: Request
+  /** Of a publish: the data as it was sent. */
+  readonly data?: Data | undefined
+  /** The answer to a ping. */
+  readonly pong: boolean
+}
+
+/** The data of an event. */
+export type Data = Pick<Draft, 'data' | 'encoding'>
+
+/** Data in a reply: goes out as it is. */
+export class Payload {
+  readonly json: Buffer
+  readonly encoding: 'base64' | undefined
+
+  constructor(json: Buffer, encoding?: 'base64') {
+    this.json = json
+    this.encoding = encoding
+  }
+}
+
+/** Members as in client.proto: texts, numbers, booleans, `Payload`, and lists and objects of those. */
+export type Reply = Readonly<Record<string, unknown>>
+
+/** Commands of one message. */
+export const MAX_COMMANDS = 1000

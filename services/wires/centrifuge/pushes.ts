@@ -1,0 +1,61 @@
+// What an event is to a client: a publication, a join, a leave, the end of a subscription, or nothing.
+
+import { dataOf, type LogEvent } from '../../broker/event/event.ts'
+import type { Tags } from '../../broker/event/tags.ts'
+import { PRESENCE_PREFIX } from '../../broker/presence/store.ts'
+import { UNSUBSCRIBED } from './codes.ts'
+import { Payload, type Reply } from './protocol.ts'
+
+/** Tags beside the publisher's: what else is to be known of an event. */
+const TYPE_TAG = 'fanwire:type'
+const ENCODING_TAG = 'fanwire:encoding'
+
+export interface ClientInfo {
+  readonly user: string
+  readonly client: string
+  readonly conn_info?: Payload | undefined
+}
+
+/** Members are users: theirs is the name in place of a client's id. */
+export function infoOf({ user, info }: { readonly user: string; readonly info?: unknown }): ClientInfo {
+  const shown = info === undefined ? {} : { conn_info: new Payload(Buffer.from(JSON.stringify(info))) }
+  return { user, client: user, ...shown }
+}
+
+export function tagsOf({ tags, type, encoding }: LogEvent): Tags | undefined {
+  if (type === undefined && encoding === undefined) return tags
+  const all = new Map(tags)
+  if (type !== undefined) all.set(TYPE_TAG, type)
+  if (encoding !== undefined) all.set(ENCODING_TAG, encoding)
+  return all
+}
+
+export function publicationOf(event: LogEvent): Reply {
+  const tags = tagsOf(event)
+  return {
+    data: new Payload(dataOf(event), event.encoding),
+    ...(event.kind === 'transient' ? {} : { offset: event.offset }),
+    ...(tags === undefined ? {} : { tags: Object.fromEntries(tags) }),
+  }
+}
+
+/** The channel whose joins and leaves a channel has; undefined: it is an ordinary one. */
+export function attendedIn(channel: string): string | undefined {
+  return channel.startsWith(PRESENCE_PREFIX) ? channel.slice(PRESENCE_PREFIX.length) : undefined
+}
+
+/** What a record that is no publication is to a client; undefined: nothing. */
+export function otherPushOf(event: LogEvent): Reply | undefined {
+  const channel = attendedIn(event.channel)
+  if (channel === undefined) {
+    return { channel: event.channel, unsubscribe: { code: UNSUBSCRIBED.byServer, reason: 'end' } }
+  }
+  if (event.type !== 'join' && event.type !== 'leave') return undefined
+  const member = JSON.parse(dataOf(event).toString()) as { user: string; info?: unknown }
+  return { channel, [event.type]: { info: infoOf(member) } }
+}
+
+/** Whether it is one that `publicationOf` tells. */
+export function isPublication({ kind, channel }: LogEvent): boolean {
+  return kind !== 'end' && attendedIn(channel) === undefined
+}

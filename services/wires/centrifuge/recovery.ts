@@ -1,0 +1,56 @@
+// Where a subscription begins: at the head, or where the client left off, if nothing behind that is missing.
+
+import type { Channel } from '../../broker/fanout/channel.ts'
+import { parsePosition, type Position, type Start } from '../../broker/event/position.ts'
+import { FanwireError } from '../../errors.ts'
+import { badRequest } from './codes.ts'
+import type { Request } from './protocol.ts'
+
+/** Flag of a subscription: rather an error than what can not be recovered in full. */
+const REJECT_UNRECOVERED = 2
+
+export interface Wanted {
+  readonly recover: boolean
+  /** Where it left off; `latest`: at the head, or it is none of our positions. */
+  readonly start: Start
+  readonly strict: boolean
+}
+
+export interface Placed {
+  readonly at: Position
+  readonly recovered: boolean
+}
+
+/** Raises FW_BAD_COMMAND. */
+export function wantedOf({ recover = false, epoch = '', offset = 0, flag = 0 }: Request): Wanted {
+  if (typeof recover !== 'boolean') throw badRequest('recover is true or false')
+  if (typeof epoch !== 'string') throw badRequest('epoch is a string')
+  if (!Number.isSafeInteger(offset)) throw badRequest('offset is a whole number')
+  if (!Number.isSafeInteger(flag)) throw badRequest('flag is a whole number')
+  const start = recover ? startOf(epoch, offset as number) : 'latest'
+  return { recover, start, strict: (Number(flag) & REJECT_UNRECOVERED) !== 0 }
+}
+
+/** Without an epoch nothing is known but the beginning. */
+export function startOf(epoch: string, offset: number): Start {
+  if (epoch === '' && offset === 0) return 'earliest'
+  return parsePosition(`${epoch}-${offset}`) ?? 'latest'
+}
+
+/** Raises FW_OFFSET_GONE where only all of it will do, LogUnavailable. */
+export async function place(channel: Channel, { recover, start, strict }: Wanted): Promise<Placed> {
+  const found = start === 'latest' ? undefined : await continueFrom(channel, start)
+  if (found !== undefined) return { at: found, recovered: true }
+  if (recover && strict) {
+    throw new FanwireError('FW_OFFSET_GONE', 'what is after the offset can not be read any more')
+  }
+  return { at: await channel.settle('latest'), recovered: false }
+}
+
+/** Undefined: some of what comes behind it is gone. */
+async function continueFrom(channel: Channel, start: Start): Promise<Position | undefined> {
+  const at = await channel.settle(start)
+  if (start === 'earliest' && at.offset > 0) return undefined
+  const { gap, start: from } = await channel.page(at, { events: 1, bytes: 1 })
+  return gap === undefined ? from : undefined
+}

@@ -1,0 +1,209 @@
+// The commands of a client that is connected.
+
+import type { Identity } from '../../broker/access/identity.ts'
+import type { Channel } from '../../broker/fanout/channel.ts'
+import type { Connection } from '../../broker/fanout/connection.ts'
+import type { Reader } from '../../broker/fanout/reader.ts'
+import type { Lease } from '../../broker/limits/holds.ts'
+import { checkedChannel } from '../../broker/event/names.ts'
+import { type Position, printStart } from '../../broker/event/position.ts'
+import { presenceOf as presenceChannelOf } from '../../broker/presence/store.ts'
+import { VERSION } from '../../config/version.ts'
+import { FanwireError } from '../../errors.ts'
+import type { Context } from '../../http/context.ts'
+import type { Commands } from '../commands.ts'
+import { openOneFor } from '../open-for.ts'
+import { badRequest, errorReply } from './codes.ts'
+import { expiryOf, subscriptionExpiryOf } from './expiry.ts'
+import { attendedChannel, historyOf, presenceOf, presenceStatsOf } from './history.ts'
+import type { Command, Method, Reply, Request } from './protocol.ts'
+import { place, type Placed, wantedOf } from './recovery.ts'
+import { resultOf } from './server-side.ts'
+
+export interface RequestParts {
+  readonly context: Context
+  readonly connection: Connection
+  readonly commands: Commands
+  readonly lease: Lease | undefined
+  /** Who the client is by now. */
+  identity(): Identity
+  write(reply: Reply): void
+}
+
+type Answer = (result: Reply) => void
+type Run = (command: Command, answer: Answer) => Promise<void>
+
+/** Joins and leaves of a channel, to be read beside it. */
+interface Aside {
+  readonly channel: Channel
+  readonly at: Position
+}
+
+export class Requests {
+  readonly #parts: RequestParts
+  readonly #methods: Readonly<Partial<Record<Method, Run>>> = {
+    subscribe: ({ request }, answer) => this.#subscribe(request, answer),
+    unsubscribe: ({ request }, answer) => this.#unsubscribe(request, answer),
+    publish: (command, answer) => this.#publish(command, answer),
+    presence: async ({ request }, answer) => answer(await this.#ask(presenceOf, request)),
+    presence_stats: async ({ request }, answer) => answer(await this.#ask(presenceStatsOf, request)),
+    history: async ({ request }, answer) => answer(await this.#ask(historyOf, request)),
+    ping: async (_command, answer) => answer({}),
+    refresh: ({ request }, answer) => this.#refresh(request, answer),
+    sub_refresh: ({ request }, answer) => this.#refreshSubscription(request, answer),
+  }
+
+  constructor(parts: RequestParts) {
+    this.#parts = parts
+  }
+
+  close(): void {
+    this.#parts.commands.close()
+  }
+
+  /** Does not raise: whatever is wrong is answered. */
+  take(command: Command): void {
+    const { id, method } = command
+    const { commands, write } = this.#parts
+    const parse = () => {
+      if (method === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such command')
+      const run = this.#methods[method]
+      if (run === undefined) throw notSupported(`${method} is not there`)
+      return () => run(command, result => write({ id, [method]: result }))
+    }
+    commands.take(parse, error => write({ id, error: errorReply(error) }))
+  }
+
+  #ask(
+    question: (context: Context, identity: Identity, request: Request) => Promise<Reply>,
+    request: Request,
+  ): Promise<Reply> {
+    return question(this.#parts.context, this.#parts.identity(), request)
+  }
+
+  #reader(name: string): Reader | undefined {
+    return this.#parts.connection.readers.find(({ channel }) => channel.name === name)
+  }
+
+  // Subscriptions -----------------------------------------------------------------------------------------------
+
+  async #subscribe(request: Request, answer: Answer): Promise<void> {
+    const { context, commands, identity } = this.#parts
+    const name = checkedChannel(request.channel)
+    if ((request.type ?? 0) !== 0) throw notSupported('subscriptions are to streams alone')
+    const wanted = wantedOf(request)
+    const token = this.#tokenOf(request)
+    this.#letGoOfEnded(name)
+    let placed: Placed | undefined
+    let aside: Aside | undefined
+    const options = {
+      cursor: printStart(wanted.start),
+      ...(token === undefined ? {} : { token }),
+      ...(request.tf === undefined || request.tf === null ? {} : { filter: request.tf }),
+    }
+    const tell = () => {
+      if (placed === undefined) return
+      const mayResume = context.access.may(identity(), 'history', name).allowed
+      const result = resultOf(placed, wanted.recover)
+      const expiry = subscriptionExpiryOf(identity(), name)
+      answer({ ...result, ...(mayResume ? {} : { recoverable: false }), ...expiry })
+    }
+    try {
+      await commands.subscribe(name, options, tell, async channel => {
+        if (request.join_leave === true) aside = await this.#openAside(name)
+        placed = await place(channel, wanted)
+        return placed.at
+      })
+      if (aside !== undefined && this.#reader(name) !== undefined) this.#joinAside(aside)
+    } finally {
+      aside?.channel.release()
+    }
+  }
+
+  /** Undefined where nobody is asked for one. */
+  #tokenOf({ token }: Request): string | undefined {
+    if (token === undefined || token === '' || !this.#parts.context.access.takesTokens) return undefined
+    if (typeof token !== 'string') throw badRequest('token is a string')
+    return token
+  }
+
+  /** The client was told that it has the channel no more. */
+  #letGoOfEnded(name: string): void {
+    const reader = this.#reader(name)
+    if (reader?.ended) this.#leave(reader)
+  }
+
+  /** Where joins and leaves begin, before the client itself joins. The caller releases it. */
+  async #openAside(name: string): Promise<Aside | undefined> {
+    const { context, identity } = this.#parts
+    const { hub, access } = context
+    attendedChannel(context, identity(), name)
+    if (this.#reader(presenceChannelOf(name)) !== undefined) return undefined
+    const channel = await openOneFor({ hub, access, identity: identity() }, presenceChannelOf(name), 'latest')
+    return { channel, at: await channel.settle('latest') }
+  }
+
+  #joinAside({ channel, at }: Aside): void {
+    const { connection, lease } = this.#parts
+    lease?.add()
+    connection.join(channel, at)
+  }
+
+  async #unsubscribe(request: Request, answer: Answer): Promise<void> {
+    const name = checkedChannel(request.channel)
+    const done = () => {
+      const aside = this.#reader(presenceChannelOf(name))
+      if (aside !== undefined) this.#leave(aside)
+      answer({})
+    }
+    await this.#parts.commands.unsubscribe(name, done).catch(error => {
+      // That is as it wants it.
+      if (!(error instanceof FanwireError) || error.code !== 'FW_NOT_SUBSCRIBED') throw error
+      done()
+    })
+  }
+
+  #leave(reader: Reader): void {
+    this.#parts.connection.leave(reader)
+    this.#parts.lease?.remove()
+  }
+
+  // Tokens ------------------------------------------------------------------------------------------------------
+
+  async #refresh({ token }: Request, answer: Answer): Promise<void> {
+    const { commands, identity } = this.#parts
+    await commands.authenticate({ token }, () =>
+      answer({ version: `fanwire ${VERSION}`, ...expiryOf(identity()) }),
+    )
+  }
+
+  async #refreshSubscription(request: Request, answer: Answer): Promise<void> {
+    const { commands, identity } = this.#parts
+    const name = checkedChannel(request.channel)
+    if ((request.type ?? 0) !== 0) throw notSupported('subscriptions are to streams alone')
+    if (this.#reader(name) === undefined)
+      throw new FanwireError('FW_NOT_SUBSCRIBED', `this connection does not have the channel ${name}`)
+    const token = this.#tokenOf(request)
+    if (token === undefined) return answer({})
+    await commands.subscribe(name, { token }, () => answer({ ...subscriptionExpiryOf(identity(), name) }))
+  }
+
+  // Publishing --------------------------------------------------------------------------------------------------
+
+  async #publish({ request, data }: Command, answer: Answer): Promise<void> {
+    const { commands, context } = this.#parts
+    commands.requirePublisher()
+    if ((request.type ?? 0) !== 0 || (request.key ?? '') !== '')
+      throw notSupported('publications go to streams alone')
+    const channel = checkedChannel(request.channel)
+    if (data === undefined) throw badRequest('data is missing')
+    const { maxBody } = context.config
+    if (data.data.length > maxBody)
+      throw new FanwireError('FW_TOO_LARGE', `the data may have ${maxBody} bytes`)
+    await commands.publishDraft(channel, data, () => answer({}))
+  }
+}
+
+function notSupported(message: string): FanwireError {
+  return new FanwireError('FW_NOT_SUPPORTED', message)
+}

@@ -1,0 +1,74 @@
+// Subscriptions that a client does not ask for: its token lists them, or its transport has no other way to.
+
+import type { Identity } from '../../broker/access/identity.ts'
+import { checkedChannel } from '../../broker/event/names.ts'
+import type { Connection } from '../../broker/fanout/connection.ts'
+import { FanwireError } from '../../errors.ts'
+import type { Context } from '../../http/context.ts'
+import { givenFor, openFor, requireReadable } from '../open-for.ts'
+import { joinAll, requireRoom } from '../streaming.ts'
+import type { Request } from './protocol.ts'
+import { place, type Placed, wantedOf } from './recovery.ts'
+
+/** As a SubscribeResult. */
+export interface Followed {
+  readonly recoverable: true
+  readonly positioned: true
+  readonly epoch: string
+  readonly offset: number
+  readonly recovered?: true
+  readonly was_recovering?: true
+}
+
+interface Parts {
+  readonly connection: Connection
+  /** Tells the client; publications come behind it. */
+  begin(followed: Readonly<Record<string, Followed>>): void
+}
+
+export function resultOf({ at, recovered }: Placed, recover: boolean): Followed {
+  return {
+    recoverable: true,
+    positioned: true,
+    epoch: at.epoch,
+    offset: at.offset,
+    ...(recovered ? { recovered } : {}),
+    ...(recover ? { was_recovering: true } : {}),
+  }
+}
+
+/** False: the client has gone meanwhile. Raises FW_TOO_MANY_CHANNELS, and what `openFor` does. */
+export async function followAll(
+  { hub, access, config }: Context,
+  identity: Identity,
+  names: readonly string[],
+  subs: Readonly<Record<string, Request>>,
+  { connection, begin }: Parts,
+): Promise<boolean> {
+  if (names.length === 0) {
+    begin({})
+    return true
+  }
+  if (names.length > config.maxChannels)
+    throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${config.maxChannels} channels`)
+  const channels = names.map(checkedChannel)
+  const wanted = channels.map(name => wantedOf(subs[name] ?? {}))
+  const opened = { channels, starts: wanted.map(({ start }) => start) }
+  return openFor({ hub, access, identity }, opened, async all => {
+    const placed = await Promise.all(all.map((channel, i) => place(channel, wanted[i] ?? wantedOf({}))))
+    if (connection.ended) return false
+    // Other rules may hold since it was asked.
+    requireReadable({ access, identity }, opened)
+    const given = givenFor({ access, identity }, opened)
+    requireRoom(all, given)
+    const results = placed.map((each, i) => [channels[i], resultOf(each, wanted[i]?.recover === true)])
+    begin(Object.fromEntries(results))
+    joinAll(
+      connection,
+      all,
+      placed.map(({ at }) => at),
+      given,
+    )
+    return true
+  })
+}

@@ -1,0 +1,257 @@
+// One client: it connects once, and then its commands run as those of every wire do.
+
+import { randomBytes } from 'node:crypto'
+import type { FastifyBaseLogger } from 'fastify'
+import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
+import { followedBy } from '../../broker/access/claims.ts'
+import type { Connection } from '../../broker/fanout/connection.ts'
+import type { Reader } from '../../broker/fanout/reader.ts'
+import type { Lease } from '../../broker/limits/holds.ts'
+import { clientErrorOf } from '../../broker/log/client-error.ts'
+import { presenceOf } from '../../broker/presence/store.ts'
+import { VERSION } from '../../config/version.ts'
+import { FanwireError } from '../../errors.ts'
+import type { Client } from '../../http/clients.ts'
+import type { Context } from '../../http/context.ts'
+import { admit } from '../admit.ts'
+import { Commands, type Credentials } from '../commands.ts'
+import {
+  BAD_COMMAND,
+  errorReply,
+  INVALID_TOKEN,
+  isOutdated,
+  NOT_AVAILABLE,
+  REFUSED,
+  SERVER_ERROR,
+} from './codes.ts'
+import type { Dialect } from './dialects.ts'
+import { expiryOf } from './expiry.ts'
+import type { Command, Reply, Request } from './protocol.ts'
+import { Requests } from './requests.ts'
+import { followAll, type Followed } from './server-side.ts'
+import { attendedIn } from './pushes.ts'
+
+/** What a client needs to send commands beside the connection that it reads. */
+export interface Emulation {
+  readonly session: string
+  readonly node: string
+}
+
+export interface SessionParts {
+  readonly context: Context
+  readonly connection: Connection
+  readonly outlet: { pause(): void; room?(): void }
+  readonly dialect: Dialect
+  /** Who it is by its request alone. */
+  readonly identity: Identity
+  /** What stands for its address. */
+  readonly address: string
+  /** Why it may not publish, whoever it is. */
+  readonly refusal: FanwireError | undefined
+  readonly emulation?: Emulation | undefined
+  /** It can not send commands: what it wants is in the first message. */
+  readonly oneWay?: boolean
+  /** It is this identity now. */
+  authenticated?(identity: Identity): void
+  readonly logger: FastifyBaseLogger
+}
+
+/** Who the client turned out to be. */
+interface Shown {
+  readonly identity: Identity
+  /** Channels that its token has it follow. */
+  readonly follows: readonly string[]
+}
+
+export class Session {
+  readonly #parts: SessionParts
+  #state: 'new' | 'connecting' | 'connected' | 'closed' = 'new'
+  /** Commands that came before the client was connected. */
+  #waiting: Command[] = []
+  #requests: Requests | undefined
+  #client: Client | undefined
+  #lease: Lease | undefined
+
+  constructor(parts: SessionParts) {
+    this.#parts = parts
+    parts.connection.gapped = reader => this.#gapped(reader)
+  }
+
+  /** One message. Does not raise. */
+  take(message: Buffer): void {
+    let commands: Command[]
+    try {
+      commands = this.#parts.dialect.parse(message)
+    } catch (error) {
+      return this.#end(BAD_COMMAND, error instanceof FanwireError ? error.message : 'bad request')
+    }
+    for (const command of commands) this.run(command)
+  }
+
+  run(command: Command): void {
+    const { connection, oneWay } = this.#parts
+    if (this.#state === 'closed' || connection.ended) return
+    if (command.pong) return connection.answered()
+    const { method, id } = command
+    if (method === 'send') return this.#end(NOT_AVAILABLE, 'messages without an answer are not there')
+    if (id === 0 && !oneWay) return this.#end(BAD_COMMAND, 'a command has an id')
+    if (method === 'connect') {
+      if (this.#state !== 'new') return this.#end(BAD_COMMAND, 'a client connects once')
+      this.#state = 'connecting'
+      void this.#connect(command)
+    } else if (this.#state === 'new') this.#end(BAD_COMMAND, 'a client connects first')
+    else if (this.#state === 'connecting') this.#waiting.push(command)
+    else this.#requests?.take(command)
+  }
+
+  /** The client is gone. */
+  close(): void {
+    this.#state = 'closed'
+    this.#waiting = []
+    this.#requests?.close()
+    this.#lease?.end()
+    this.#parts.connection.closed()
+    this.#parts.context.clients.remove(this.#client)
+  }
+
+  #end(code: number, reason: string): void {
+    this.#parts.connection.end({ code, reason: reason.slice(0, 120), retry: undefined })
+  }
+
+  #write(reply: Reply): void {
+    this.#parts.connection.write(this.#parts.dialect.frame(reply))
+  }
+
+  // Connecting --------------------------------------------------------------------------------------------------
+
+  async #connect({ id, request }: Command): Promise<void> {
+    const { outlet, connection, oneWay } = this.#parts
+    outlet.pause()
+    try {
+      await this.#begin(id, request)
+    } catch (error) {
+      if (this.#state === 'closed') return
+      this.#state = 'new'
+      this.#waiting = []
+      const told = this.#told(error)
+      const { message } = errorReply(told)
+      if (told.challenge === 'invalid_token' && !isOutdated(told)) this.#end(INVALID_TOKEN, message)
+      else if (oneWay) this.#end(told.passes ? SERVER_ERROR : REFUSED, message)
+      else this.#write({ id, error: errorReply(told) })
+    }
+    outlet.room?.()
+    for (const command of this.#waiting.splice(0)) if (!connection.ended) this.#requests?.take(command)
+  }
+
+  #told(error: unknown): FanwireError {
+    const coded = clientErrorOf(error)
+    if (coded !== undefined) return coded
+    this.#parts.logger.error({ err: error }, 'a client could not connect')
+    return new FanwireError('FW_INTERNAL', 'the node failed to do this; its log says more')
+  }
+
+  async #begin(id: number, request: Request): Promise<void> {
+    const { context, connection, address, refusal, outlet, oneWay, logger } = this.#parts
+    context.limits.request({ identity: this.#parts.identity, address })
+    const { identity, follows } = await this.#show(request.token)
+    if (this.#isGone) return
+    const wanted = oneWay ? subsOf(request) : {}
+    const channels = [...new Set([...follows, ...Object.keys(wanted)])]
+    if (oneWay && channels.length === 0)
+      throw new FanwireError('FW_BAD_COMMAND', 'name channels in subs: nothing else can be sent from there')
+    context.limits.holds.check({ identity, address }, channels.length)
+    this.#parts.authenticated?.(identity)
+    context.presence.attend(connection, identity)
+    this.#lease = admit(context, connection, { identity, address }, channels.length)
+    if (this.#isGone) return
+    this.#client = context.clients.add(connection, identity, this.#lease)
+    const followed = await followAll(context, identity, channels, subsOf(request), {
+      begin: followed => this.#begun(id, identity, followed),
+      connection,
+    })
+    if (!followed || this.#isGone) return
+    const commands = new Commands({
+      context,
+      connection,
+      outlet,
+      identity,
+      client: this.#client,
+      address,
+      lease: this.#lease,
+      refusal,
+      identify: async given => (await this.#show('token' in given ? given.token : undefined)).identity,
+      authenticated: identity => this.#parts.authenticated?.(identity),
+      opened: Promise.resolve(),
+      logger,
+    })
+    this.#requests = new Requests({
+      context,
+      connection,
+      commands,
+      lease: this.#lease,
+      identity: () => this.#client?.identity ?? identity,
+      write: reply => this.#write(reply),
+    })
+    this.#state = 'connected'
+  }
+
+  get #isGone(): boolean {
+    return this.#state === 'closed' || this.#parts.connection.ended
+  }
+
+  /** Tells a client that it is connected. Nothing was pushed before. */
+  #begun(id: number, identity: Identity, subs: Readonly<Record<string, Followed>>): void {
+    const { context, emulation, oneWay, dialect } = this.#parts
+    const { answered } = dialect.framing
+    const connect = {
+      client: this.#client?.id ?? randomBytes(12).toString('base64url'),
+      version: `fanwire ${VERSION}`,
+      ...expiryOf(identity),
+      ...(Object.keys(subs).length === 0 ? {} : { subs }),
+      ping: Math.ceil(context.config.heartbeat / 1000),
+      ...(answered ? { pong: true } : {}),
+      ...emulation,
+    }
+    this.#write(oneWay ? { connect } : { id, connect })
+  }
+
+  /** Whose a token is. A node without keys of tokens takes nobody for more than anonymous. */
+  async #show(token: unknown): Promise<Shown> {
+    const { context, identity } = this.#parts
+    if (token === undefined || token === '') return { identity, follows: [] }
+    if (typeof token !== 'string') throw new FanwireError('FW_BAD_COMMAND', 'token is a string')
+    if (!context.access.takesTokens) return { identity: ANONYMOUS, follows: [] }
+    const accepted = await context.access.token(token, { lists: true })
+    const follows = followedBy(accepted.claims)
+    return { identity: accepted.identity, follows: 'ok' in follows ? [] : follows }
+  }
+
+  // What is taken from it ---------------------------------------------------------------------------------------
+
+  /** Its client asks for the channel anew, from where it was. */
+  #gapped(reader: Reader): boolean {
+    const { connection } = this.#parts
+    const { name } = reader.channel
+    // Joins and leaves have no recovery.
+    if (attendedIn(name) !== undefined) return true
+    for (const each of [
+      reader,
+      ...connection.readers.filter(({ channel }) => channel.name === presenceOf(name)),
+    ]) {
+      connection.leave(each)
+      this.#lease?.remove()
+    }
+    const gap = { from: reader, to: reader }
+    connection.write(connection.framing.gap(name, gap, ''))
+    return true
+  }
+}
+
+/** The channels of a connect request, each with where it left off. Raises FW_BAD_COMMAND. */
+function subsOf({ subs = {} }: Request): Readonly<Record<string, Request>> {
+  const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
+  if (isObject(subs) && Object.values(subs as object).every(isObject)) return subs as Record<string, Request>
+  throw new FanwireError('FW_BAD_COMMAND', 'subs is an object of objects')
+}
+
+export type { Credentials }

@@ -1,0 +1,121 @@
+// Clients over WebSocket. The library only shakes hands and takes messages apart; frames go straight to the socket.
+
+import type { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { Identity } from '../../broker/access/identity.ts'
+import { Connection } from '../../broker/fanout/connection.ts'
+import type { CloseReason } from '../../broker/fanout/framing.ts'
+import type { FanwireError } from '../../errors.ts'
+import { addressOf, partyOf } from '../../http/address.ts'
+import { publishRefusalOf } from '../../http/auth.ts'
+import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
+import { operation } from '../../http/operation.ts'
+import { takeHandshake, WsOutlet } from '../ws-outlet.ts'
+import { disconnectOf } from './codes.ts'
+import { type Dialect, jsonInMessages, pushesInMessages } from './dialects.ts'
+import { Session } from './session.ts'
+
+/** What a message may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
+const MESSAGE_ROOM = 64 * 1024
+
+interface Kind {
+  readonly url: string
+  readonly summary: string
+  readonly oneWay: boolean
+  readonly dialect: Dialect
+}
+
+const KINDS: readonly Kind[] = [
+  {
+    url: '/connection/websocket',
+    summary: 'Centrifuge: WebSocket',
+    oneWay: false,
+    dialect: jsonInMessages,
+  },
+  {
+    url: '/connection/uni_websocket',
+    summary: 'Centrifuge: WebSocket, one way',
+    oneWay: true,
+    dialect: pushesInMessages,
+  },
+]
+
+export async function websocketRoutes(app: FastifyInstance): Promise<void> {
+  const { config, limits } = app.fanwire
+  const server = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    maxPayload: config.maxBody + MESSAGE_ROOM,
+    perMessageDeflate: false,
+    handleProtocols: () => false,
+  })
+  for (const kind of KINDS) {
+    app.route({
+      method: 'GET',
+      url: kind.url,
+      schema: operation({
+        summary: kind.summary,
+        tag: 'read',
+        answers: { 101: { description: 'the connection is a WebSocket' } },
+      }),
+      config: { origin: 'required', handshakes: true },
+      preValidation: async request => limits.holds.check(partyOf(request)),
+      handler: async (request, reply) => {
+        const about = {
+          identity: request.identity,
+          address: addressOf(request),
+          refusal: publishRefusalOf(request),
+        }
+        takeHandshake(server, request, reply, (websocket, socket) =>
+          serve(app, websocket, socket, kind, about),
+        )
+      },
+    })
+  }
+}
+
+/** Says its end in this protocol's numbers. */
+class CentrifugeOutlet extends WsOutlet {
+  override end(reason: CloseReason): void {
+    const { code, reason: text } = disconnectOf(reason)
+    this.socket.close(code, text)
+  }
+}
+
+interface About {
+  readonly identity: Identity
+  readonly address: string
+  readonly refusal: FanwireError | undefined
+}
+
+/** Nothing here may hold on to the request. */
+function serve(
+  { fanwire: context, log }: FastifyInstance,
+  websocket: WebSocket,
+  socket: Socket,
+  { dialect, oneWay }: Kind,
+  about: About,
+): void {
+  const { access, config, hub } = context
+  shareTurns(websocket)
+  const outlet = new CentrifugeOutlet(websocket, socket)
+  const connection = new Connection(hub.connections, dialect.framing, outlet)
+  const authenticated = (identity: Identity) => {
+    const mayPublish = about.refusal === undefined && access.mightPublish(identity)
+    limitMessages(websocket, mayPublish ? config.maxBody + MESSAGE_ROOM : MESSAGE_ROOM)
+  }
+  authenticated(about.identity)
+  const session = new Session({
+    ...about,
+    context,
+    connection,
+    outlet,
+    dialect,
+    oneWay,
+    authenticated,
+    logger: log,
+  })
+  websocket.on('message', data => session.take(data as Buffer))
+  websocket.on('close', () => session.close())
+}

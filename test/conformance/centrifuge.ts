@@ -1,0 +1,114 @@
+// The tests of centrifuge-js, which are not on npm: out of a clone of its repository, given with --suite.
+
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { startNode } from '../support/node.ts'
+import type { Found } from './conformance.ts'
+
+const FOLDER = join(import.meta.dirname, '../../.cache/conformance/centrifuge')
+const FILES = ['centrifuge', 'recovery', 'getstate']
+const HOW = `--suite names a clone of centrifuge-js with its dependencies:
+  git clone https://github.com/centrifugal/centrifuge-js
+  cd centrifuge-js && npm install --legacy-peer-deps --ignore-scripts`
+const run = promisify(execFile)
+
+/** As its centrifugo_test.json has it: nobody is asked who he is. */
+const RULES = {
+  default: { subscribe: 'anyone', publish: 'anyone', presence: true },
+  channels: [
+    {
+      match: 'smallhistory:*',
+      subscribe: 'anyone',
+      publish: 'anyone',
+      history: { events: 2, age: '300s' },
+    },
+  ],
+}
+
+/** Its tests have this one. */
+const KEYS = [
+  {
+    id: 'tests',
+    sha256: createHash('sha256').update('test-api-key').digest('hex'),
+    allow: ['publish', 'subscribe', 'history', 'presence', 'admin'],
+    channels: ['*'],
+  },
+]
+
+/** What its settings have and fanwire has not, by the names of cases. */
+const LEFT_OUT: readonly (readonly [why: string, cases: RegExp])[] = [
+  ['map subscriptions', /\bmap\b/i],
+  ['shared poll', /shared ?poll/i],
+]
+
+interface Case {
+  readonly title: string
+  readonly fullName: string
+  readonly status: string
+}
+
+interface Report {
+  readonly testResults: readonly { readonly assertionResults: readonly Case[] }[]
+}
+
+export async function centrifuge(say: (text: string) => void, suite: string | undefined): Promise<Found> {
+  if (suite === undefined || !existsSync(join(suite, 'node_modules/.bin/jest'))) throw new Error(HOW)
+  mkdirSync(FOLDER, { recursive: true })
+  const rules = join(FOLDER, 'rules.json')
+  writeFileSync(rules, JSON.stringify(RULES))
+  const keys = join(FOLDER, 'keys.json')
+  writeFileSync(keys, JSON.stringify(KEYS))
+  // Its tests know one port.
+  const env = {
+    PORT: '8000',
+    FANWIRE_CENTRIFUGE: '1',
+    FANWIRE_RULES: rules,
+    FANWIRE_KEYS_FILE: keys,
+    FANWIRE_PRESENCE_GRACE: '100ms',
+    FANWIRE_HISTORY_EVENTS: '100',
+    FANWIRE_HISTORY_AGE: '300s',
+  }
+  const node = await startNode({ env, built: true })
+  try {
+    const { version } = JSON.parse(readFileSync(join(suite, 'package.json'), 'utf8'))
+    say(`centrifuge-js ${version} against http://127.0.0.1:${node.port}`)
+    return judge(await report(suite))
+  } finally {
+    await node.stop()
+  }
+}
+
+/** Each file in a process of its own: what a failed case leaves behind would fail cases of the next. */
+async function report(suite: string): Promise<Report> {
+  const testResults: Report['testResults'][number][] = []
+  for (const name of FILES) {
+    const results = join(FOLDER, `${name}.json`)
+    const args = [`src/${name}.test.ts`, '--json', `--outputFile=${results}`, '--forceExit']
+    // It fails where a case does: those of maps do.
+    await run('node_modules/.bin/jest', args, { cwd: suite, maxBuffer: 64 * 1024 * 1024 }).catch(() => {})
+    testResults.push(...(JSON.parse(readFileSync(results, 'utf8')) as Report).testResults)
+  }
+  return { testResults }
+}
+
+function judge({ testResults }: Report): Found {
+  // What it skips by itself is about browsers without WebSocket.
+  const all = testResults.flatMap(({ assertionResults }) => assertionResults)
+  const cases = all.filter(({ status }) => status === 'passed' || status === 'failed')
+  const failed = cases.filter(({ status }) => status === 'failed')
+  const leftOut: Record<string, number> = {}
+  const others = failed.filter(({ title }) => {
+    const why = LEFT_OUT.find(([, names]) => names.test(title))?.[0]
+    if (why !== undefined) leftOut[why] = (leftOut[why] ?? 0) + 1
+    return why === undefined
+  })
+  return {
+    cases: cases.length,
+    passed: cases.length - failed.length,
+    leftOut,
+    failed: others.map(({ fullName }) => fullName),
+  }
+}

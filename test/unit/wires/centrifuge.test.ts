@@ -1,0 +1,503 @@
+// Centrifugo's protocol beyond the tests of its client (`npm run conformance -- centrifuge`): that client against rules and
+// tokens, the other wires beside it, the server API, and bad input.
+
+import { once } from 'node:events'
+import { Centrifuge, type Options, type Subscription } from 'centrifuge'
+import { EventSource } from 'eventsource-3'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { ClosedWorld } from '../../support/closed-node.ts'
+import { signToken, userClaims } from '../../support/tokens.ts'
+import { until } from '../../support/until.ts'
+
+const world = new ClosedWorld()
+const node = await startMemoryNode({ CENTRIFUGE: '1' })
+const closed = await startMemoryNode({ ...world.settings, PRESENCE_GRACE: '50ms' })
+const without = await startMemoryNode()
+t.teardown(() => Promise.all([node.close(), closed.close(), without.close()]))
+
+const clients: Centrifuge[] = []
+t.afterEach(() => {
+  for (const client of clients.splice(0)) client.disconnect()
+})
+
+type Transport = 'websocket' | 'http_stream' | 'sse'
+
+function client(options: Partial<Options> = {}, of: Node = closed, transport: Transport = 'websocket') {
+  const base = `http://127.0.0.1:${of.port}`
+  const endpoint = `${transport === 'websocket' ? base.replace('http', 'ws') : base}/connection/${transport}`
+  const made = new Centrifuge([{ transport, endpoint }], {
+    websocket: WebSocket,
+    eventsource: EventSource,
+    fetch,
+    readableStream: ReadableStream,
+    emulationEndpoint: `${base}/emulation`,
+    minReconnectDelay: 10,
+    maxReconnectDelay: 50,
+    ...options,
+  })
+  clients.push(made)
+  return made
+}
+
+async function connected(options: Partial<Options> = {}, of = closed, transport: Transport = 'websocket') {
+  const made = client(options, of, transport)
+  made.connect()
+  await made.ready(5000)
+  return made
+}
+
+/** Subscribes, and keeps what comes. */
+async function follow(to: Centrifuge, channel: string, options = {}) {
+  const sub = to.newSubscription(channel, { minResubscribeDelay: 10, maxResubscribeDelay: 50, ...options })
+  const read: unknown[] = []
+  sub.on('publication', ({ data }) => void read.push(data))
+  sub.subscribe()
+  await sub.ready(5000)
+  return { sub, read }
+}
+
+const heard = (of: Centrifuge | Subscription, event: string) =>
+  new Promise<{ code: number; reason: string; [name: string]: unknown }>(resolve => {
+    ;(of as Subscription).once(event as 'subscribed', context => resolve(context as never))
+  })
+
+const tokenOf = (claims: Record<string, unknown> = {}) => world.token(claims)
+const subscriptionToken = (channel: string, claims = {}) =>
+  signToken(world.hs, userClaims('ann', { channel, allow: ['sub', 'pub', 'hst'], ...claims }))
+const soon = (seconds: number) => Math.floor(Date.now() / 1000) + seconds
+
+async function api(method: string, params: unknown, key = world.keys.all.key) {
+  const answer = await fetch(`http://127.0.0.1:${closed.port}/api/${method}`, {
+    method: 'POST',
+    ...(key === '' ? {} : { headers: { 'x-api-key': key } }),
+    body: typeof params === 'string' ? params : JSON.stringify(params),
+  })
+  return {
+    status: answer.status,
+    ...((await answer.json()) as { result?: never; error?: { code: unknown } }),
+  }
+}
+
+t.test('without the setting there is nothing at its paths', async t => {
+  for (const path of ['/connection/websocket', '/connection/sse', '/api/info'])
+    t.equal((await without.get(path)).status, 404)
+})
+
+// Who asks ----------------------------------------------------------------------------------------------------
+
+t.test('a token says who it is, and rules what it may', async t => {
+  const made = await connected({ token: tokenOf() })
+  await follow(made, 'room:1')
+  const refused = made.newSubscription('inbox:bob')
+  refused.subscribe()
+  const { code, reason } = await heard(refused, 'unsubscribed')
+  t.equal(code, 103)
+  t.match(reason, /^FW_FORBIDDEN/)
+  await t.rejects(made.publish('inbox:bob', 1), { code: 103 })
+})
+
+t.test('a wrong token ends the client for good; one that expired is replaced', async t => {
+  const wrong = client({ token: `${tokenOf()}x` })
+  wrong.connect()
+  t.equal((await heard(wrong, 'disconnected')).code, 3500)
+
+  let asked = 0
+  const expired = client({
+    token: tokenOf({ exp: soon(-60) }),
+    getToken: async () => {
+      asked++
+      return tokenOf()
+    },
+  })
+  expired.connect()
+  await expired.ready(5000)
+  t.equal(asked, 1)
+})
+
+t.test('tokens are refreshed before they end: of the connection and of a subscription', async t => {
+  let connections = 0
+  let subscriptions = 0
+  const made = await connected({
+    token: tokenOf({ exp: soon(1) }),
+    getToken: async () => {
+      connections++
+      return tokenOf({ exp: soon(3600) })
+    },
+  })
+  await follow(made, 'other:1', {
+    token: subscriptionToken('other:1', { exp: soon(1) }),
+    getToken: async () => {
+      subscriptions++
+      return subscriptionToken('other:1', { exp: soon(3600) })
+    },
+  })
+  await until('both are asked for', () => connections === 1 && subscriptions === 1)
+  t.equal(made.state, 'connected')
+})
+
+t.test('a subscription token opens its channel and no other', async t => {
+  const made = await connected({ token: tokenOf({ caps: [] }) })
+  const { sub } = await follow(made, 'room:2', { token: subscriptionToken('room:2') })
+  await sub.publish({ n: 1 })
+  const other = made.newSubscription('room:3', { token: subscriptionToken('room:2') })
+  other.subscribe()
+  t.equal((await heard(other, 'unsubscribed')).code, 103)
+})
+
+t.test('the server subscribes a client by claims, and it recovers these too', async t => {
+  const token = tokenOf({ channels: ['news:a'], subs: { 'news:b': {} } })
+  const made = client({ token })
+  const read: unknown[] = []
+  const subscribed: [string, boolean][] = []
+  made.on('publication', ({ channel, data }) => void read.push([channel, data]))
+  made.on('subscribed', ({ channel, recovered }) => void subscribed.push([channel, recovered]))
+  made.connect()
+  await made.ready(5000)
+  t.strictSame(subscribed.splice(0), [
+    ['news:a', false],
+    ['news:b', false],
+  ])
+  await api('broadcast', { channels: ['news:a', 'news:b'], data: 1 })
+  await until('both are there', () => read.length === 2)
+  made.disconnect()
+  await api('publish', { channel: 'news:b', data: 2 })
+  made.connect()
+  await until('what it missed', () => read.length === 3)
+  t.strictSame(read[2], ['news:b', 2])
+  t.strictSame(subscribed, [
+    ['news:a', true],
+    ['news:b', true],
+  ])
+  const other = await fetch(`http://127.0.0.1:${closed.port}/v1/poll?channel=news:a`, {
+    headers: { authorization: `Bearer ${token}` },
+  })
+  t.equal(other.status, 401, 'on other wires such a claim is refused')
+})
+
+t.test('what is taken from a client: a channel, by rules and by the API, and its connection', async t => {
+  const made = await connected({ token: tokenOf() })
+  const { sub } = await follow(made, 'room:taken')
+  const unsubscribed = heard(sub, 'unsubscribed')
+  t.same((await api('unsubscribe', { user: 'ann', channel: 'room:taken' })).result, {})
+  t.equal((await unsubscribed).code, 2000)
+  t.equal(made.state, 'connected', 'though it was its only channel')
+  const connecting = heard(made, 'connecting')
+  await api('disconnect', { user: 'ann' })
+  t.equal((await connecting).code, 3005)
+  await made.ready(5000)
+})
+
+// Recovery ----------------------------------------------------------------------------------------------------
+
+for (const transport of ['websocket', 'http_stream', 'sse'] as const) {
+  t.test(`recovery after the connection breaks: ${transport}`, async t => {
+    const channel = `news-${transport}`
+    const made = await connected({}, node, transport)
+    const { sub, read } = await follow(made, channel)
+    await sub.publish({ n: 1 })
+    await until('the first', () => read.length === 1)
+    const again = heard(sub, 'subscribed')
+    for (const socket of node.app.sockets) socket.destroy()
+    await node.publish(channel, '{"n":2}')
+    await node.publish(channel, '{"n":3}')
+    t.match(await again, { wasRecovering: true, recovered: true })
+    await until('what it missed', () => read.length === 3)
+    t.strictSame(read, [{ n: 1 }, { n: 2 }, { n: 3 }])
+  })
+}
+
+t.test('a gap is not recovered: at once, and when it comes while the client reads', async t => {
+  const made = await connected({}, node)
+  const { sub, read } = await follow(made, 'gaps')
+  await sub.publish(1)
+  await until('the first', () => read.length === 1)
+  const again = heard(sub, 'subscribed')
+  const subscribing = heard(sub, 'subscribing')
+  await node.log.clear('gaps')
+  t.match(await subscribing, { code: 2500, reason: 'insufficient state' })
+  t.match(await again, { wasRecovering: true, recovered: false })
+  await sub.publish(2)
+  await until('it goes on', () => read.length === 2)
+
+  const stranger = made.newSubscription('gaps2', { since: { epoch: 'AbCd', offset: 7 } })
+  stranger.subscribe()
+  t.match(await heard(stranger, 'subscribed'), { wasRecovering: true, recovered: false })
+})
+
+t.test('history: forwards, backwards, from a position', async t => {
+  const made = await connected({}, node)
+  const { sub } = await follow(made, 'pages')
+  for (let n = 1; n <= 5; n++) await node.publish('pages', String(n))
+  const data = async (options: object) => (await sub.history(options)).publications.map(({ data }) => data)
+  t.strictSame(await data({ limit: 2 }), [1, 2])
+  t.strictSame(await data({ limit: 2, reverse: true }), [5, 4])
+  t.strictSame(await data({ limit: 0 }), [])
+  const { epoch, offset } = await sub.history({ limit: 0 })
+  t.equal(offset, 5)
+  t.strictSame(await data({ limit: -1, since: { epoch, offset: 3 } }), [4, 5])
+  t.strictSame(await data({ limit: -1, since: { epoch, offset: 3 }, reverse: true }), [2, 1])
+  await t.rejects(data({ limit: 1, since: { epoch: 'zzz', offset: 3 } }), { code: 112 })
+})
+
+// Members -----------------------------------------------------------------------------------------------------
+
+t.test('presence, joins and leaves', async t => {
+  const watcher = await connected({ token: tokenOf({ sub: 'eve' }) })
+  const { sub } = await follow(watcher, 'room:p', { joinLeave: true })
+  const told: string[] = []
+  sub.on('join', ({ info }) => void told.push(`join ${info.user}`))
+  sub.on('leave', ({ info }) => void told.push(`leave ${info.user}`))
+  const ann = await connected({ token: tokenOf({ info: { name: 'Ann' } }) })
+  await follow(ann, 'room:p')
+  await until('she has joined', () => told.includes('join ann'))
+  t.match(await sub.presence(), { clients: { ann: { user: 'ann', connInfo: { name: 'Ann' } } } })
+  t.match(await sub.presenceStats(), { numClients: 2, numUsers: 2 })
+  ann.disconnect()
+  await until('she has left', () => told.includes('leave ann'))
+  await t.rejects(watcher.presence('open:1'), { code: 103 })
+})
+
+// One log -----------------------------------------------------------------------------------------------------
+
+t.test('an event of any wire is read on any other, its data unchanged', async t => {
+  const channel = 'one-log'
+  const data = '{"big":12345678901234567890,"text":"ü \\u0000"}'
+  const base = `127.0.0.1:${node.port}`
+  const socket = new WebSocket(`ws://${base}/v1/ws?channel=${channel}`)
+  const frames: string[] = []
+  socket.on('message', frame => void frames.push(String(frame)))
+  await until('it is open', () => frames.length === 1)
+  const raw = await rawClient()
+  await raw.ask('{"id":2,"subscribe":{"channel":"one-log"}}')
+  await raw.ask(`{"id":3,"publish":{"channel":"one-log","data":${data}}}`)
+  await node.publish(channel, data, undefined, '?type=note&tag.lang=ko')
+  await until('both on ws', () => frames.length === 3)
+  for (const frame of frames.slice(1)) t.ok(frame.endsWith(`"data":${data}}`))
+  const pushes = () => raw.lines.filter(line => line.includes('"pub"'))
+  await until('both here', () => pushes().length === 2)
+  for (const push of pushes())
+    t.ok(push.startsWith(`{"push":{"channel":"one-log","pub":{"data":${data},"offset":`))
+  t.match(JSON.parse(pushes()[1] ?? ''), { push: { pub: { tags: { lang: 'ko', 'fanwire:type': 'note' } } } })
+  t.equal((await node.get(`/v1/poll?channel=${channel}`)).body.split(data).length, 3, 'and twice by polling')
+  socket.terminate()
+})
+
+t.test('readers of one channel share the bytes of an event', async t => {
+  const readers = await Promise.all([rawClient(), rawClient()])
+  for (const reader of readers) await reader.ask('{"id":2,"subscribe":{"channel":"shared"}}')
+  const before = node.hub.stats().wires.centrifuge?.deliveries ?? 0
+  await node.append('shared', '1', '2', '3')
+  await until('all are there', () => readers.every(({ messages }) => messages.at(-1)?.includes('"data":3')))
+  t.equal(readers[0]?.messages.at(-1), readers[1]?.messages.at(-1), 'one message for the stretch')
+  t.equal((node.hub.stats().wires.centrifuge?.deliveries ?? 0) - before, 6)
+})
+
+t.test('a filter on tags, which centrifuge-js calls tagsFilter', async t => {
+  const made = await connected({}, node)
+  const { read } = await follow(made, 'filtered', { tagsFilter: { key: 'lang', cmp: 'eq', val: 'ko' } })
+  await node.publish('filtered', '1', undefined, '?tag.lang=en')
+  await node.publish('filtered', '2', undefined, '?tag.lang=ko')
+  await until('the second', () => read.length === 1)
+  t.strictSame(read, [2])
+})
+
+// One way -----------------------------------------------------------------------------------------------------
+
+t.test('one way: what is wanted goes with the connection', async t => {
+  const [first = ''] = await node.append('uni', '1', '2')
+  const [epoch] = first.split('-')
+  const subs = { uni: { recover: true, epoch, offset: 1 } }
+  const source = new EventSource(
+    `http://127.0.0.1:${node.port}/connection/uni_sse?cf_connect=${encodeURIComponent(JSON.stringify({ subs }))}`,
+  )
+  const pushes: { connect?: unknown; pub?: unknown }[] = []
+  source.addEventListener('message', ({ data }) => void pushes.push(JSON.parse(data)))
+  const socket = new WebSocket(`ws://127.0.0.1:${node.port}/connection/uni_websocket`)
+  socket.on('message', frame => void pushes.push(JSON.parse(String(frame))))
+  await once(socket, 'open')
+  socket.send(JSON.stringify({ subs }))
+  await until('both are told', () => pushes.length === 4)
+  t.match(
+    pushes.filter(({ connect }) => connect),
+    [
+      { connect: { subs: { uni: { recovered: true, offset: 1 } } } },
+      { connect: { subs: { uni: { recovered: true, offset: 1 } } } },
+    ],
+  )
+  t.same(
+    pushes.filter(({ pub }) => pub),
+    [
+      { channel: 'uni', pub: { data: 2, offset: 2 } },
+      { channel: 'uni', pub: { data: 2, offset: 2 } },
+    ],
+  )
+  source.close()
+  socket.terminate()
+})
+
+// The server API ----------------------------------------------------------------------------------------------
+
+t.test('the server API', async t => {
+  t.equal((await api('publish', { channel: 'room:api', data: 1 }, '')).status, 401)
+  t.equal((await api('publish', { channel: 'room:api', data: 1 }, 'nonsense')).status, 401)
+  t.match(await api('publish', { channel: 'room:api', data: 1 }, world.keys.readers.key), {
+    error: { code: 103 },
+  })
+  const first = await api('publish', {
+    channel: 'room:api',
+    data: 1,
+    idempotency_key: 'a',
+    tags: { lang: 'ko' },
+  })
+  t.match(first, { status: 200, result: { offset: 1 } })
+  t.same(await api('publish', { channel: 'room:api', data: 1, idempotency_key: 'a' }), first)
+  t.match(await api('publish', { channel: 'room:api', b64data: 'eyJuIjoyfQ==' }), { result: { offset: 2 } })
+  const history = await api('history', { channel: 'room:api', limit: 10 })
+  t.match(history, {
+    result: { offset: 2, publications: [{ data: 1, tags: { lang: 'ko' } }, { data: { n: 2 } }] },
+  })
+  t.match(await api('broadcast', { channels: ['room:api', '\n'], data: 3 }), {
+    result: { responses: [{ result: { offset: 3 } }, { error: { code: 102 } }] },
+  })
+  t.match(await api('batch', { commands: [{ publish: { channel: 'room:api', data: 4 } }, { rpc: {} }] }), {
+    result: { replies: [{ publish: { offset: 4 } }, { error: { code: 108 } }] },
+  })
+  t.match(await api('presence_stats', { channel: 'room:api' }), { result: { num_clients: 0, num_users: 0 } })
+  t.match(await api('presence', { channel: 'room:api' }), { result: { presence: {} } })
+  t.match(await api('history_remove', { channel: 'room:api' }), { result: {} })
+  t.match(await api('history', { channel: 'room:api', limit: 10 }), { result: { publications: [] } })
+  t.ok('channels' in ((await api('channels', { pattern: 'room:*' })).result ?? {}))
+  t.ok('nodes' in ((await api('info', {})).result ?? {}))
+  for (const method of ['subscribe', 'refresh', 'rpc'])
+    t.match(await api(method, {}), { error: { code: 108 } })
+  t.match(await api('publish', '{"channel":'), { error: { code: 107 } })
+  t.match(await api('nonsense', {}), { error: { code: 104 } })
+})
+
+// Bad input ---------------------------------------------------------------------------------------------------
+
+/** A client by hand. */
+async function rawClient(of = node) {
+  const socket = new WebSocket(`ws://127.0.0.1:${of.port}/connection/websocket`)
+  const messages: string[] = []
+  socket.on('message', message => void messages.push(String(message)))
+  const end = once(socket, 'close').then(([code, reason]) => ({ code, reason: String(reason) }))
+  await once(socket, 'open')
+  t.teardown(() => socket.terminate())
+  const lines = () => messages.flatMap(message => message.split('\n'))
+  const ask = async (command: string) => {
+    const { id } = JSON.parse(command)
+    socket.send(command)
+    await until(`an answer to ${command}`, () => lines().some(line => JSON.parse(line).id === id))
+    return JSON.parse(lines().find(line => JSON.parse(line).id === id) ?? '')
+  }
+  await ask('{"id":1,"connect":{}}')
+  return {
+    socket,
+    messages,
+    end,
+    ask,
+    get lines() {
+      return lines()
+    },
+  }
+}
+
+t.test('what is no command ends the connection, and it need not come back', async t => {
+  for (const message of [
+    '',
+    'x',
+    '[]',
+    '{"id":1}{"id":2}',
+    '{"id":-1,"ping":{}}',
+    '{"ping":{}}',
+    '{"id":2,"connect":{}}',
+    '{"id":2,"ping":{}}\nx',
+    '\n'.repeat(64 * 1024),
+    ' '.repeat(64 * 1024),
+    '{}\n'.repeat(1001),
+    Buffer.from([0xff, 0xfe]),
+  ]) {
+    const { socket, end } = await rawClient()
+    socket.send(message)
+    t.equal((await end).code, 3501, String(message).slice(0, 30))
+  }
+  const { socket, end } = await rawClient()
+  socket.send('{"send":{"data":1}}')
+  t.equal((await end).code, 3508)
+})
+
+t.test('what a command has wrong is answered', async t => {
+  const { ask, socket } = await rawClient()
+  let id = 10
+  const code = async (request: object) => (await ask(JSON.stringify({ id: ++id, ...request }))).error?.code
+  t.equal(await code({ nonsense: {} }), 104)
+  t.equal(await code({ rpc: { method: 'x' } }), 108)
+  t.equal(await code({ subscribe: {} }), 102)
+  t.equal(await code({ subscribe: { channel: 'fanwire:lives:0' } }), 102)
+  t.equal(await code({ subscribe: { channel: 'a', offset: 'x' } }), 107)
+  t.equal(await code({ subscribe: { channel: 'a', type: 1 } }), 108)
+  t.equal(await code({ subscribe: { channel: 'a', tf: { key: 1 } } }), 107)
+  t.equal(await code({ subscribe: { channel: 'a', join_leave: true } }), 108)
+  t.equal(await code({ subscribe: { channel: 'a', recover: true, epoch: 'no', offset: 3, flag: 2 } }), 112)
+  t.equal(await code({ subscribe: { channel: 'a' } }), undefined)
+  t.equal(await code({ subscribe: { channel: 'a' } }), 105)
+  t.equal(await code({ publish: { channel: 'a' } }), 107)
+  t.equal(await code({ publish: { channel: 'a', data: 1, key: 'k' } }), 108)
+  t.equal(await code({ presence: { channel: 'a' } }), 108)
+  t.equal(await code({ history: { channel: 'a', since: 1 } }), 107)
+  t.equal(await code({ sub_refresh: { channel: 'b', token: 'x' } }), 107)
+  t.equal(await code({ unsubscribe: { channel: 'never' } }), undefined)
+  t.equal(await code({ ping: {} }), undefined)
+  socket.send('{}')
+  t.equal(await code({ ping: {} }), undefined, 'a pong is no command')
+})
+
+t.test('commands over HTTP: no session, no commands', async t => {
+  const post = (path: string, body: string) =>
+    fetch(`http://127.0.0.1:${node.port}${path}`, { method: 'POST', body })
+  t.equal((await post('/emulation', '{"session":"x","node":"y","data":"{}"}')).status, 404)
+  t.equal((await post('/emulation', 'x')).status, 400)
+  t.equal((await post('/connection/http_stream', 'x')).status, 400)
+  t.equal((await node.get('/connection/websocket')).status, 426)
+  const nothing = await post('/connection/uni_http_stream', '{}')
+  t.match(await nothing.text(), /"disconnect":\{"code":3507/)
+})
+
+t.test(
+  'commands of one message are answered in one batch, also those that came before the connection',
+  async t => {
+    const { socket, messages } = await rawClient()
+    socket.close()
+    const raw = new WebSocket(`ws://127.0.0.1:${node.port}/connection/websocket`)
+    raw.on('message', message => void messages.push(String(message)))
+    await once(raw, 'open')
+    messages.length = 0
+    raw.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"batch"}}\n{"id":3,"ping":{}}')
+    const ids = () => messages.flatMap(message => message.split('\n')).map(line => JSON.parse(line).id)
+    await until('all are answered', () => ids().length === 3)
+    t.equal(ids()[0], 1)
+    raw.terminate()
+  },
+)
+
+t.test('a node that stops says so, and clients come back', async t => {
+  const stopping = await startMemoryNode({ CENTRIFUGE: '1' })
+  const made = await connected({}, stopping)
+  const connecting = heard(made, 'connecting')
+  await stopping.hub.connections.drain(0)
+  t.match(await connecting, { code: 3001 })
+  made.disconnect()
+  await stopping.close()
+})
+
+t.test('a client that does not answer pings is cut', async t => {
+  const strict = await startMemoryNode({ CENTRIFUGE: '1', HEARTBEAT: '1s' }, { heartbeatAnswer: 50 })
+  const { messages, end } = await rawClient(strict)
+  t.match(JSON.parse(messages[0] ?? ''), { connect: { ping: 1, pong: true } })
+  await end
+  t.equal(messages.at(-1), '{}')
+  await strict.close()
+})
