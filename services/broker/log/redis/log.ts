@@ -13,6 +13,7 @@ import { ClusterMasters } from './cluster.ts'
 import type { Argument } from './connection.ts'
 import type { Logger } from '../../logger.ts'
 import type { FeedPage, Head } from './feed.ts'
+import type { Changes } from './comparison.ts'
 import { Feeds } from './feeds.ts'
 import { SingleMaster } from './single.ts'
 import type { Topology } from './topology.ts'
@@ -78,9 +79,9 @@ export class RedisLog implements ChannelLog {
     const endpoint = { ...parseEndpoint(url), certificates, sentinelLogin }
     const sharded = endpoint.kind === 'cluster'
     this.failures = new Failures(logger, sharded)
-    this.#scripts = loadScripts(idempotencyWindow, sharded)
-    this.#retention = retentionArgument(retentionOf, idempotencyWindow)
     this.#names = new Names(prefix, endpoint.db)
+    this.#scripts = loadScripts(idempotencyWindow, sharded ? undefined : this.#names.changes)
+    this.#retention = retentionArgument(retentionOf, idempotencyWindow)
     this.#topology = new (sharded ? ClusterMasters : SingleMaster)({
       endpoint,
       sharded,
@@ -104,6 +105,8 @@ export class RedisLog implements ChannelLog {
       slot: channel => this.#topology.slot(channel),
       read: (channel, after, limit, stays) => this.read(channel, after, limit, stays),
       heads: channels => this.#heads(channels),
+      bucket: channel => this.#names.bucket(channel),
+      ...(sharded ? {} : { changes: buckets => this.#changes(buckets) }),
       compareEvery: options.compareEvery ?? COMPARE_EVERY,
     })
   }
@@ -266,6 +269,12 @@ export class RedisLog implements ChannelLog {
     const call = { args: evalsha(this.#scripts.heads, keys, channels.map(this.#retention)), again: true }
     const heads = await this.#topology.call(this.#topology.slot(channels[0] ?? ''), call)
     return (heads as string[]).map(parseHead)
+  }
+
+  async #changes(buckets: readonly string[]): Promise<Changes> {
+    const args = evalsha(this.#scripts.changes, [this.#names.changes], [randomEpoch(), ...buckets])
+    const [identity, ...told] = (await this.#topology.call(0, { args, again: true })) as [string]
+    return { identity, told }
   }
 
   /** While Redis is full: a read trims what has become too old, also where load balancers send no more appends. */

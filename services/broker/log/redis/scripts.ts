@@ -16,6 +16,7 @@ export interface Scripts {
   readonly append: Script
   readonly read: Script
   readonly heads: Script
+  readonly changes: Script
   /** Of presence. */
   readonly members: Script
   readonly leases: Script
@@ -38,8 +39,15 @@ const IDLE = 10 * MINUTE
  */
 const PROVISIONAL = 2 * MINUTE
 
-/** `sharded`: for Redis Cluster. */
-export function loadScripts(idempotencyWindow: number, sharded: boolean): Scripts {
+/** Ms that the hash of changes outlives its last use, at least. Nodes use it all the time. */
+const CHANGES_KEPT = 60 * MINUTE
+
+/** Ms within which the keys of a followed channel are seen to, with some to spare: see WHOLE in comparison.ts. */
+const UNSEEN = 5 * MINUTE
+
+/** `changes`: see Names; undefined for Redis Cluster. */
+export function loadScripts(idempotencyWindow: number, changes: string | undefined): Scripts {
+  const sharded = changes === undefined
   const constants = {
     WINDOW: idempotencyWindow,
     IDLE,
@@ -47,12 +55,15 @@ export function loadScripts(idempotencyWindow: number, sharded: boolean): Script
     PROVISIONAL,
     PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
     SHARDED: `${sharded}`,
+    CHANGES: changes === undefined ? 'false' : `'${changes}'`,
+    CHANGES_KEPT,
     APPENDED: '{}',
   }
   return {
     append: script(constants, 'append', [], 'append-quick'),
     read: script(constants, 'read'),
     heads: script(constants, 'heads'),
+    changes: script(constants, 'changes'),
     members: script(constants, 'members', ['append', 'read']),
     leases: script({ ...constants, LEASE, OUTAGE }, 'leases'),
     erase: script(constants, 'erase'),
@@ -72,7 +83,7 @@ export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: n
     if (text === undefined) {
       const { events, age, bytes } = retention
       // Refreshed when half of it is over, so the half that is left has to be later than anything that is kept.
-      const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + MINUTE)
+      const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + UNSEEN)
       text = `${events} ${age} ${bytes} ${kept}`
       printed.set(retention, text)
     }
@@ -98,7 +109,7 @@ function script(
   const head = Object.entries(constants).map(([constant, value]) => `local ${constant} = ${value}`)
   const used = uses.map(each => `local function ${each}(KEYS, ARGV)\n${source(each)}\nend`)
   const early = before === undefined ? [] : [source(before)]
-  const text = [...head, ...early, source('channel'), ...used, source(name)].join('\n')
+  const text = [...head, source('keys'), ...early, source('channel'), ...used, source(name)].join('\n')
   return { text, sha: createHash('sha1').update(text).digest('hex') }
 }
 
@@ -121,6 +132,16 @@ export class Names {
     // No channel name holds a brace.
     const base = `${this.#prefix}:{${channel}}:`
     return [`${base}m`, `${base}s`, `${base}i0`, `${base}i1`]
+  }
+
+  /** The hash that tells what changed. A cluster, whose slots each move on their own, has none. */
+  get changes(): string {
+    return `${this.#prefix}:changes`
+  }
+
+  /** What that hash calls the bucket of a channel. */
+  bucket(channel: string): string {
+    return createHash('sha1').update(this.keys(channel)[0]).digest('hex').slice(0, 3)
   }
 
   /** Further keys beside a channel's own, in its slot. */

@@ -1,9 +1,8 @@
--- Stands before all else of append.lua: what almost every append is, one event without a key and for no certain head, to a
+-- Stands before all else of append.lua but keys.lua: what almost every append is, one event without a key and for no certain head, to a
 -- channel that is there whole, has not ended, and loses nothing by it, written by the master that wrote last. It does the
 -- same as append.lua, at half the cost, since nothing of that is made. What it leaves, it has not touched. Puts the
 -- answers into APPENDED, by the channel's place in the call.
 
-local call = redis.call
 local now = call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local info = call('INFO', 'replication')
@@ -24,8 +23,8 @@ for i = 1, #KEYS, 4 do
       keep = { tonumber(events), tonumber(age), tonumber(bytes), tonumber(kept) }
       keeps[text] = keep
     end
-    local m = redis.pcall('HMGET', hash, 'r', 'e', 'h', 't', 'u', 'f', 'ft', 'fu', 'o')
-    -- Without an event that can be read the last two are empty.
+    local m = redis.pcall('HMGET', hash, 'r', 'e', 'h', 't', 'u', 'f', 'ft', 'fu', 'o', 'x')
+    -- Without an event that can be read `ft` and `fu` are empty.
     if m[1] == master and m[9] ~= '1' and m[7] and m[7] ~= '' then
       local data = ARGV[at + 4]
       local offset, sum = m[3] + 1, tonumber(m[5])
@@ -38,9 +37,8 @@ for i = 1, #KEYS, 4 do
           string.sub(spec, 1, -2) .. '\n' .. data
         if not redis.pcall('XADD', KEYS[i + 1], offset, '', record).err then
           call('HSET', hash, 'h', offset, 't', time, 'u', sum + #data)
-          if call('PTTL', hash) < keep[4] / 2 then
-            for k = i, i + 3 do redis.pcall('PEXPIREAT', KEYS[k], now + keep[4]) end
-          end
+          if (tonumber(m[10]) or 0) - now < keep[4] / 2 then endure(KEYS, i, now + keep[4]) end
+          note(hash)
           local published = redis.pcall(PUBLISH, ARGV[at], record)
           APPENDED[place] = m[2] .. ' ' .. time .. ' ' .. offset
           if type(published) == 'table' then APPENDED[place] = '-' .. string.gsub(published.err, '%s+', ' ') end

@@ -167,6 +167,7 @@ local function append(keys, feed, keep, ifHead, from, upto)
     end
     refresh(c)
     for _, texts in ipairs(messages) do call(PUBLISH, feed, table.concat(texts)) end
+    note(c.keys[1])
   elseif c.begun then
     save(c)
     refresh(c)

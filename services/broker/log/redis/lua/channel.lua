@@ -1,17 +1,19 @@
 -- What every script of the log shares: one channel, opened, trimmed by what retention says, saved. It stands
--- before each of the others. Before it, scripts.ts puts these constants:
+-- before each of the others, behind keys.lua. Before that, scripts.ts puts these constants:
 --   WINDOW          how long an idempotency key is known, ms
 --   IDLE            ms that the keys outlive their last use before the first event, at most
 --   EPOCHS          how many ended epochs are remembered
 --   PROVISIONAL     ms after which a channel without keys is in another provisional epoch
 --   PUBLISH         the command that does
 --   SHARDED         this is a cluster
+--   CHANGES         the key that tells what changed (changes.lua); false in a cluster
+--   CHANGES_KEPT    ms that it outlives its last use, at least
 --   APPENDED        what append-quick.lua has done: answers by place
 --
 -- A channel has four keys, made together and expiring together:
 --   1 hash: r replid of the master that wrote last, e epoch, g ended epochs ("name:end name:end", oldest first),
 --     h offset, t time and u sum of the head; f floor, ft and fu: time and sum of the event after it;
---     o 1 where the channel has ended, z how often something of it was erased
+--     o 1 where the channel has ended, z how often something of it was erased; x when the keys end, ms
 --   2 stream: one record an event, its id <offset>-0
 --   3, 4 hashes: the idempotency keys of the even and of the odd windows, "epoch offset time" each; the
 --     field " " is the number of the window
@@ -23,8 +25,6 @@
 -- Scripts are not rolled back: they check and plan first, and their first write is one that Redis refuses when
 -- it is out of memory, read only or may not write, so a refused script has written nothing. A channel that is there
 -- is trimmed first: that is allowed out of memory, and after a first write Redis refuses none.
-
-local call = redis.call
 
 -- The flags of the record of an end.
 local END = '8'
@@ -261,8 +261,7 @@ end
 local function refresh(c)
   local ttl = c.head > 0 and c.keep.kept or math.min(IDLE, c.keep.kept)
   if not c.made and call('PTTL', c.keys[1]) >= ttl / 2 then return end
-  -- Where Redis may not write just now, a reader need not know.
-  for _, key in ipairs(c.keys) do redis.pcall('PEXPIREAT', key, c.now + ttl) end
+  endure(c.keys, 1, c.now + ttl)
 end
 
 -- Something was erased: tells all nodes, which keep it in memory.
@@ -270,4 +269,5 @@ local function tellErased(c, feed)
   c.erasures = c.erasures + 1
   call('HSET', c.keys[1], 'z', c.erasures)
   call(PUBLISH, feed, '!' .. c.erasures)
+  note(c.keys[1])
 end

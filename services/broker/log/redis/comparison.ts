@@ -1,0 +1,169 @@
+// Compares feeds with the log's heads in turns, since a lost last message leaves no hole. Feeds lie in buckets, of which the
+// log tells whether anything in them changed: only those that did are looked into.
+
+import { type Head, type RedisFeed } from './feed.ts'
+import { bySlot } from './slots.ts'
+
+/** Channels whose heads are asked for in one call. */
+const HEADS = 100
+
+/** Once in so many of its turns a bucket is looked into whatever is said of it: so the keys of its channels live on. */
+const WHOLE = 16
+
+/** Ms for a message that is on its way to arrive before a head is believed to be ahead of it. */
+const PATIENCE_MS = 200
+
+export interface Changes {
+  /** Another one where anything may have happened that no bucket tells of. */
+  readonly identity: string
+  /** For each bucket what is another one after each change; null before the first. */
+  readonly told: readonly (string | null)[]
+}
+
+export interface ComparisonOptions {
+  /** Heads of channels of one slot may be asked for in one call. */
+  slot(channel: string): number
+  bucket(channel: string): string
+  /** What is told of these buckets. Raises LogUnavailable. Left out where nothing is told: then all count as changed. */
+  changes?(buckets: readonly string[]): Promise<Changes>
+  /** The heads of these channels. Raises LogUnavailable. */
+  heads(channels: readonly string[]): Promise<Head[]>
+  /** Ms in which every bucket has its turn. */
+  readonly compareEvery: number
+}
+
+interface Bucket {
+  readonly name: string
+  readonly feeds: Set<RedisFeed>
+  /** What was told of it before its feeds were compared last; undefined: they have to be compared. */
+  told: string | null | undefined
+  /** Turns until it is looked into in any case. */
+  left: number
+}
+
+export class Comparison {
+  readonly #options: ComparisonOptions
+  readonly #behind: (feed: RedisFeed) => void
+  readonly #buckets = new Map<string, Bucket>()
+  readonly #tick: number
+  readonly #ticks: NodeJS.Timeout
+  readonly #patience = new Set<NodeJS.Timeout>()
+  #turn: Iterator<Bucket> | undefined
+  /** Those whose turn failed. */
+  #missed = new Set<Bucket>()
+  #identity = ''
+
+  /** `behind` is told of feeds that the log is ahead of, and stays so. */
+  constructor(options: ComparisonOptions, behind: (feed: RedisFeed) => void) {
+    this.#options = options
+    this.#behind = behind
+    this.#tick = Math.min(500, options.compareEvery / 4)
+    this.#ticks = setInterval(() => void this.#compareSome(), this.#tick)
+    this.#ticks.unref()
+  }
+
+  add(feed: RedisFeed): void {
+    const name = this.#options.bucket(feed.channel)
+    let bucket = this.#buckets.get(name)
+    if (bucket === undefined) {
+      const left = Number.parseInt(name, 16) % WHOLE
+      bucket = { name, feeds: new Set(), told: undefined, left }
+      this.#buckets.set(name, bucket)
+    }
+    bucket.feeds.add(feed)
+  }
+
+  remove(feed: RedisFeed): void {
+    const name = this.#options.bucket(feed.channel)
+    const bucket = this.#buckets.get(name)
+    if (bucket?.feeds.delete(feed) && bucket.feeds.size === 0) this.#buckets.delete(name)
+  }
+
+  /** Compares these now. Does not raise: what the log does not answer has its turn with the next tick. */
+  async compare(feeds: readonly RedisFeed[], behind: (feed: RedisFeed, head: Head) => void): Promise<void> {
+    const batches = bySlot(feeds, feed => this.#options.slot(feed.channel), HEADS)
+    await Promise.all(batches.map(batch => this.#compareBatch(batch, behind)))
+  }
+
+  close(): void {
+    clearInterval(this.#ticks)
+    for (const timer of this.#patience) clearTimeout(timer)
+  }
+
+  async #compareSome(): Promise<void> {
+    const buckets = this.#next()
+    if (buckets.length === 0) return
+    let changes: Changes | undefined
+    try {
+      changes = await this.#options.changes?.(buckets.map(({ name }) => name))
+    } catch {
+      // Then nothing is told.
+    }
+    if (changes !== undefined && changes.identity !== this.#identity) {
+      this.#identity = changes.identity
+      for (const bucket of this.#buckets.values()) bucket.told = undefined
+    }
+    const feeds: RedisFeed[] = []
+    for (const [i, bucket] of buckets.entries()) {
+      const told = changes?.told[i]
+      if (told !== undefined && told === bucket.told && --bucket.left >= 0) continue
+      bucket.left = WHOLE - 1
+      const all = [...bucket.feeds]
+      const live = all.filter(feed => feed.live)
+      // One that is not live may miss what this turn would have found: the next one looks again.
+      bucket.told = live.length === all.length ? told : undefined
+      feeds.push(...live)
+    }
+    await this.compare(feeds, (feed, head) => this.#wait(feed, head))
+  }
+
+  /** The next buckets whose turn it is, so many that all have theirs in time; at first those whose last one failed. */
+  #next(): Bucket[] {
+    const some = [...this.#missed].filter(({ feeds }) => feeds.size > 0)
+    this.#missed.clear()
+    const share = Math.ceil((this.#buckets.size * this.#tick) / this.#options.compareEvery)
+    while (some.length < share) {
+      this.#turn ??= this.#buckets.values()
+      const next = this.#turn.next()
+      if (next.done) {
+        this.#turn = undefined
+        break
+      }
+      some.push(next.value)
+    }
+    return some
+  }
+
+  #wait(feed: RedisFeed, head: Head): void {
+    const timer = setTimeout(() => {
+      this.#patience.delete(timer)
+      if (feed.live && feed.isBehind(head)) this.#behind(feed)
+    }, PATIENCE_MS)
+    timer.unref()
+    this.#patience.add(timer)
+  }
+
+  async #compareBatch(
+    feeds: readonly RedisFeed[],
+    behind: (feed: RedisFeed, head: Head) => void,
+  ): Promise<void> {
+    let heads: Head[]
+    try {
+      heads = await this.#options.heads(feeds.map(feed => feed.channel))
+    } catch {
+      for (const feed of feeds) this.#miss(feed)
+      return
+    }
+    for (const [i, feed] of feeds.entries()) {
+      const head = heads[i]
+      if (feed.live && feed.isBehind(head)) behind(feed, head)
+    }
+  }
+
+  #miss(feed: RedisFeed): void {
+    const bucket = this.#buckets.get(this.#options.bucket(feed.channel))
+    if (bucket === undefined) return
+    bucket.told = undefined
+    this.#missed.add(bucket)
+  }
+}

@@ -1,0 +1,115 @@
+// Heads of followed channels are compared where something changed, and only there.
+
+import { Redis } from 'ioredis'
+import t, { type Test } from 'tap'
+import type { RedisLogOptions } from '../../services/broker/log/redis/log.ts'
+import { loadScripts, Names } from '../../services/broker/log/redis/scripts.ts'
+import { append, dataOf, draft, drafts, type Recorder, record } from '../contract/log.ts'
+import { openRedisLog, redisLogOptions } from '../support/redis-logs.ts'
+import { proxyRedis } from '../support/redis-proxy.ts'
+import { startRedis } from '../support/redis-server.ts'
+import { until } from '../support/until.ts'
+
+const CHANNELS = Array.from({ length: 200 }, (_, i) => `quiet-${i}`)
+const TURNS_A_ROUND = 4
+
+/** A reader whose messages can be lost, a writer, and what the reader asks of Redis. */
+async function start(t: Test, args: readonly string[] = []) {
+  const redis = await startRedis({ args })
+  const proxy = await proxyRedis(redis.port)
+  const raw = new Redis(redis.port)
+  const names = new Names('fw', 0)
+  const settings: RedisLogOptions = redisLogOptions(redis.url, { prefix: 'fw', compareEvery: 200 })
+  const writer = await openRedisLog(t, { ...settings, compareEvery: 60_000 })
+  const reader = await openRedisLog(t, { ...settings, url: proxy.url })
+  const recorders = new Map<string, Recorder>()
+  for (const name of CHANNELS) {
+    await append(writer, name, [draft(1)])
+    recorders.set(name, await record(reader, name))
+  }
+  const { changes, heads } = loadScripts(settings.idempotencyWindow, names.changes)
+  const asked = { turns: 0, channels: [] as string[] }
+  const monitor = await raw.monitor()
+  monitor.on('monitor', (_time, [command = '', sha = '', count = '0', ...keys]: string[]) => {
+    if (command.toLowerCase() !== 'evalsha') return
+    if (sha === changes.sha) asked.turns++
+    if (sha !== heads.sha) return
+    for (let i = 0; i < Number(count); i += 4) asked.channels.push(/\{(.*)\}/.exec(`${keys[i]}`)?.[1] ?? '')
+  })
+  t.teardown(async () => {
+    monitor.disconnect()
+    raw.disconnect()
+    await reader.close()
+    await proxy.close()
+    await redis.stop()
+  })
+  /** Waits until the reader had so many more turns, and returns the channels that it looked into meanwhile. */
+  const turns = async (more: number) => {
+    const from = asked.turns
+    asked.channels = []
+    await until(`${more} turns`, () => asked.turns >= from + more)
+    return asked.channels
+  }
+  await turns(2 * TURNS_A_ROUND)
+  return { raw, proxy, writer, reader, recorders, turns, asked }
+}
+
+t.test('quiet channels are hardly looked into; one whose last message was lost is, in one round', async t => {
+  const { proxy, writer, reader, recorders, turns, asked } = await start(t)
+  const rounds = 8
+  const seen = await turns(rounds * TURNS_A_ROUND)
+  t.ok(seen.length < (rounds * CHANNELS.length) / 8, `${seen.length} heads in ${rounds} rounds`)
+
+  proxy.mode = 'no messages'
+  const before = asked.turns
+  const changed = ['quiet-7', 'quiet-77', 'quiet-177']
+  // With and without a key: both ways through the script.
+  const appends = [drafts(1), drafts(3), [draft(2, { idempotencyKey: 'k' })]]
+  const heads = await Promise.all(changed.map((name, i) => append(writer, name, appends[i] ?? [])))
+  for (const [i, name] of changed.entries()) {
+    const head = heads[i]
+    if (head) await recorders.get(name)?.reaches(head)
+  }
+  // The patience for a message that may be on its way lasts some turns too.
+  t.ok(asked.turns - before <= 5 * TURNS_A_ROUND, `found in ${asked.turns - before} turns`)
+  t.same(recorders.get('quiet-77')?.delivered.map(dataOf), [1, 2, 3])
+  t.equal(await writer.erase('quiet-9', recorders.get('quiet-9')?.at ?? { epoch: '', offset: 0 }), true)
+  const erased = recorders.get('quiet-9')
+  await erased?.until(() => erased.forgot === 1, 'told to forget')
+  t.equal(reader.reconnects, 0)
+  for (const { faults, gaps } of recorders.values()) t.same([faults, gaps], [[], []])
+})
+
+t.test('whatever takes all or part of Redis away is found in one round, in all channels', async t => {
+  const { raw, recorders, turns, asked } = await start(t)
+  const gaps = (count: number) =>
+    until(`${count} gaps each`, () => [...recorders.values()].every(each => each.gaps.length === count))
+
+  let before = asked.turns
+  await raw.flushall()
+  await gaps(1)
+  t.ok(asked.turns - before <= 6 * TURNS_A_ROUND, `flushed: found in ${asked.turns - before} turns`)
+
+  await turns(2 * TURNS_A_ROUND)
+  const lost = CHANNELS.filter((_, i) => i % 50 === 0)
+  before = asked.turns
+  await raw.del(lost.flatMap(name => ['m', 's', 'i0', 'i1'].map(key => `fw:{${name}}:${key}`)))
+  await Promise.all(lost.map(name => until(name, () => recorders.get(name)?.gaps.length === 2)))
+  t.ok(asked.turns - before <= 6 * TURNS_A_ROUND, `deleted: found in ${asked.turns - before} turns`)
+
+  // What told of changes is lost, with a change.
+  await turns(2 * TURNS_A_ROUND)
+  await raw.unlink('fw:changes')
+  const seen = new Set(await turns(2 * TURNS_A_ROUND))
+  t.equal(seen.size, CHANNELS.length, 'all are looked into')
+  t.ok((await raw.pttl('fw:changes')) > 0, 'it ends once nobody uses it')
+})
+
+t.test('where Redis is full and can not tell, every channel is looked into', async t => {
+  const { raw, turns } = await start(t)
+  await raw.config('SET', 'maxmemory', '1')
+  await raw.unlink('fw:changes')
+  await turns(TURNS_A_ROUND)
+  const seen = new Set(await turns(2 * TURNS_A_ROUND))
+  t.equal(seen.size, CHANNELS.length)
+})
