@@ -1,14 +1,25 @@
-// Events and gaps as a list, the newest first.
+// Events and gaps as a list, the newest first. What nobody has scrolled to is not drawn.
 
+import { useState } from 'preact/hooks'
 import type { FanwireEvent } from './api.ts'
 import { clock, moment, preview } from './format.ts'
 import type { Row } from './tail.ts'
 
+/** Rows that are drawn at first, more than the list has room for, and that come with scrolling. */
+const PART = 30
+
 export function EventList({ rows, empty }: { rows: readonly Row[]; empty: string }) {
+  const [shown, setShown] = useState(PART)
   if (rows.length === 0) return <p class="dim">{empty}</p>
+  const scrolled = ({ currentTarget }: { readonly currentTarget: HTMLElement }) => {
+    const { scrollTop, scrollHeight, clientHeight } = currentTarget
+    if (scrollTop === 0) setShown(PART)
+    else if (scrollHeight - scrollTop < 2 * clientHeight) setShown(Math.min(rows.length, shown + PART))
+  }
+  const newest = rows.slice(-shown).reverse()
   return (
-    <ol class="events" reversed>
-      {[...rows].reverse().map((row, i) =>
+    <ol class="events" reversed start={rows.length} onScroll={scrolled}>
+      {newest.map((row, i) =>
         'gap' in row ? (
           <li key={`gap ${row.gap.to} ${i}`} class="gap">
             Events after {row.gap.from}, up to {row.gap.to}, may be lost.

@@ -30,13 +30,12 @@ export function duration(value: number): string {
   return seconds < 129_600 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`
 }
 
-export function clock(time: number): string {
-  return new Date(time).toLocaleTimeString('en', { hour12: false })
-}
+// Made once: a list of events prints hundreds.
+const CLOCK = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hour12: false })
+const MOMENT = new Intl.DateTimeFormat('sv', { dateStyle: 'short', timeStyle: 'medium' })
 
-export function moment(time: number): string {
-  return new Date(time).toLocaleString('sv')
-}
+export const clock = (time: number): string => CLOCK.format(time)
+export const moment = (time: number): string => MOMENT.format(time)
 
 /** The value below which a part of all lies; 0 of none. */
 export function quantile(values: readonly number[], part: number): number {

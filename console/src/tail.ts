@@ -1,7 +1,9 @@
-// Follows a channel over /v1/stream for a view: however many events come, the page is drawn once a frame.
+// Follows a channel over /v1/stream for a view: however many events come, the page is drawn some times a second.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { type FanwireEvent, type Gap, isAbort, lines, send, wordsOf } from './api.ts'
+import { type FanwireEvent, type Gap, lines, send, wordsOf } from './api.ts'
+import { paced } from './pace.ts'
+import { stay } from './stay.ts'
 
 export type Row = { readonly event: FanwireEvent } | { readonly gap: Gap }
 
@@ -33,16 +35,9 @@ export function useTail({ channel, cursor, most, also = '', stays, on }: Options
     const abort = new AbortController()
     let total = 0
     let at = cursor
-    let frame = 0
     let state = 'connecting'
     rows.current = []
-    const draw = () => {
-      frame = 0
-      setTail({ rows: rows.current.slice(-most), total, state })
-    }
-    const drawSoon = () => {
-      frame ||= requestAnimationFrame(draw)
-    }
+    const drawing = paced(() => setTail({ rows: rows.current.slice(-most), total, state }))
     const add = (row: Row) => {
       total++
       if (rows.current.push(row) > 2 * most) rows.current = rows.current.slice(-most)
@@ -59,34 +54,26 @@ export function useTail({ channel, cursor, most, also = '', stays, on }: Options
         add({ event: object })
         if (object.id !== undefined) at = object.id
       }
-      drawSoon()
+      drawing.soon()
     }
     const follow = async () => {
       const query = `channel=${encodeURIComponent(channel)}&cursor=${encodeURIComponent(at)}${also}`
       const response = await send(`/v1/stream?${query}`, { signal: abort.signal })
       state = 'live'
-      drawSoon()
+      drawing.soon()
       for await (const line of lines(response)) take(line)
     }
-    const run = async () => {
-      while (!abort.signal.aborted) {
-        try {
-          await follow()
-          if (state !== 'ended') state = 'reconnecting'
-        } catch (error) {
-          if (isAbort(error)) return
-          state = wordsOf(error)
-        }
-        drawSoon()
-        if (!stays || state === 'ended') return
-        await new Promise(resolve => setTimeout(resolve, AGAIN_MS))
-      }
+    const ended = (error: unknown) => {
+      if (error !== undefined) state = wordsOf(error)
+      else if (state !== 'ended') state = 'reconnecting'
+      drawing.soon()
+      return stays && state !== 'ended'
     }
-    drawSoon()
-    void run()
+    drawing.soon()
+    void stay(follow, { signal: abort.signal, again: AGAIN_MS, ended })
     return () => {
       abort.abort()
-      cancelAnimationFrame(frame)
+      drawing.stop()
     }
   }, [channel, cursor, also, stays, on])
   return tail

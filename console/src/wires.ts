@@ -2,6 +2,7 @@
 // Each ends when its signal is aborted, and raises when its connection breaks.
 
 import { type FanwireEvent, type Gap, lines, send, token } from './api.ts'
+import { pause } from './stay.ts'
 
 export interface Sink {
   event(event: FanwireEvent): void
@@ -30,16 +31,6 @@ const POLL_MS = 1000
 
 const queryOf = ({ channel, sink }: Reading, also = '') =>
   `channel=${encodeURIComponent(channel)}&cursor=${encodeURIComponent(sink.cursor)}${also}`
-
-const pause = (time: number, signal: AbortSignal) =>
-  new Promise<void>(resolve => {
-    const timer = setTimeout(resolve, time)
-    const end = () => {
-      clearTimeout(timer)
-      resolve()
-    }
-    signal.addEventListener('abort', end, { once: true })
-  })
 
 interface Answer {
   readonly events: readonly FanwireEvent[]

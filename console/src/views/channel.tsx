@@ -7,6 +7,7 @@ import { EventList } from '../event-list.tsx'
 import { bytes, count, duration } from '../format.ts'
 import { Figure, Panel, Problem } from '../parts.tsx'
 import { adminChannelPath, channelPath, epochOf, offsetOf, usePolled } from '../state.ts'
+import { type Column, Table } from '../table.tsx'
 import { useTail } from '../tail.ts'
 
 interface State {
@@ -197,40 +198,18 @@ function Readers({ channel, head }: { channel: string; head: string | undefined 
     position === undefined || head === undefined || epochOf(position) !== epochOf(head)
       ? '?'
       : count(Math.max(0, offsetOf(head) - offsetOf(position)))
+  const columns: readonly Column<Reader>[] = [
+    { title: 'User', cell: ({ user }) => (user === '' ? <i>anonymous</i> : user) },
+    { title: 'Wire', cell: ({ wire }) => wire },
+    { title: 'Behind', figures: true, cell: each => `${behind(each)}${each.blocked ? ' (full)' : ''}` },
+    { title: 'Node', cell: ({ node }) => <code>{node}</code> },
+  ]
   return (
     <Panel title="Readers">
       <Problem error={error} />
       {value?.readers.length === 0 && <p class="dim">Nobody reads it.</p>}
       {value !== undefined && value.readers.length > 0 && (
-        <div class="scroll short" tabIndex={0} role="region" aria-label="Readers">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">User</th>
-                <th scope="col">Wire</th>
-                <th scope="col" class="number">
-                  Behind
-                </th>
-                <th scope="col">Node</th>
-              </tr>
-            </thead>
-            <tbody>
-              {value.readers.map(reader => (
-                <tr key={reader.id}>
-                  <th scope="row">{reader.user === '' ? <i>anonymous</i> : reader.user}</th>
-                  <td>{reader.wire}</td>
-                  <td class="number">
-                    {behind(reader)}
-                    {reader.blocked ? ' (full)' : ''}
-                  </td>
-                  <td>
-                    <code>{reader.node}</code>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table label="Readers" short columns={columns} rows={value.readers} keyOf={({ id }) => id} />
       )}
       {value?.next !== undefined && <p class="dim">The first 100 are shown.</p>}
     </Panel>
@@ -280,41 +259,30 @@ function costOf(points: readonly Point[], rate: number): Point | undefined {
 
 const A_DAY_S = 86_400
 
+interface WireCost {
+  readonly wire: string
+  readonly cost: Point
+}
+
+const COST: readonly Column<WireCost>[] = [
+  { title: 'Wire', cell: ({ wire }) => wire },
+  { title: 'CPU', figures: true, cell: ({ cost }) => `${(cost.cpu / 1000).toFixed(2)} ms/s` },
+  { title: 'Bytes sent a day', figures: true, cell: ({ cost }) => bytes(cost.in * A_DAY_S) },
+]
+
 function Cost({ rate }: { rate: number }) {
   const wires = Object.entries(costs.wires as unknown as Record<string, { points: Point[] }>)
+  const rows = wires.flatMap(([wire, { points }]) => {
+    const cost = costOf(points, rate)
+    return cost === undefined ? [] : [{ wire, cost }]
+  })
   return (
     <Panel title="What a reader of it costs">
       <p class="dim">
         As the load test measured it at the rate nearest to {count(rate)} events/s, with {costs.size} bytes an
         event.
       </p>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Costs">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Wire</th>
-              <th scope="col" class="number">
-                CPU
-              </th>
-              <th scope="col" class="number">
-                Bytes sent a day
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {wires.map(([name, { points }]) => {
-              const cost = costOf(points, rate)
-              return cost === undefined ? null : (
-                <tr key={name}>
-                  <th scope="row">{name}</th>
-                  <td class="number">{(cost.cpu / 1000).toFixed(2)} ms/s</td>
-                  <td class="number">{bytes(cost.in * A_DAY_S)}</td>
-                </tr>
-              )
-            })}
-          </tbody>
-        </table>
-      </div>
+      <Table label="Costs" columns={COST} rows={rows} keyOf={({ wire }) => wire} />
     </Panel>
   )
 }

@@ -5,6 +5,7 @@ import { ApiError, get } from '../api.ts'
 import { count } from '../format.ts'
 import { Problem } from '../parts.tsx'
 import { usePolled } from '../state.ts'
+import { type Column, Table } from '../table.tsx'
 
 interface Listed {
   readonly channel: string
@@ -21,6 +22,17 @@ interface Page {
 
 const EVERY_MS = 3000
 const LIMIT = 200
+
+const COLUMNS: readonly Column<Listed>[] = [
+  {
+    title: 'Channel',
+    cell: ({ channel }) => <a href={`#/channels/${encodeURIComponent(channel)}`}>{channel}</a>,
+  },
+  { title: 'Readers', figures: true, cell: ({ readers }) => count(readers) },
+  { title: 'Events/s', figures: true, cell: ({ rate }) => count(rate) },
+  { title: 'Nodes', figures: true, cell: ({ nodes }) => count(nodes) },
+  { title: 'Head', cell: ({ head }) => <code>{head}</code> },
+]
 
 export function Channels() {
   const [text, setText] = useState('')
@@ -73,40 +85,7 @@ export function Channels() {
       )}
       {value !== undefined && !forbidden && (
         <>
-          <div class="scroll" tabIndex={0} role="region" aria-label="Channels">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Channel</th>
-                  <th scope="col" class="number">
-                    Readers
-                  </th>
-                  <th scope="col" class="number">
-                    Events/s
-                  </th>
-                  <th scope="col" class="number">
-                    Nodes
-                  </th>
-                  <th scope="col">Head</th>
-                </tr>
-              </thead>
-              <tbody>
-                {shown.map(({ channel, readers, rate, nodes, head }) => (
-                  <tr key={channel}>
-                    <th scope="row">
-                      <a href={`#/channels/${encodeURIComponent(channel)}`}>{channel}</a>
-                    </th>
-                    <td class="number">{count(readers)}</td>
-                    <td class="number">{count(rate)}</td>
-                    <td class="number">{count(nodes)}</td>
-                    <td>
-                      <code>{head}</code>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table label="Channels" columns={COLUMNS} rows={shown} keyOf={({ channel }) => channel} />
           {shown.length === 0 && <p class="dim">No channel that a node follows is called so.</p>}
           <div class="row">
             <button type="button" disabled={pages.length === 1} onClick={() => setPages(pages.slice(0, -1))}>

@@ -6,6 +6,7 @@ import { get } from '../api.ts'
 import { bytes, count, duration, ms, quantile } from '../format.ts'
 import { Figure, Panel, Plot, Problem } from '../parts.tsx'
 import { usePolled } from '../state.ts'
+import { type Column, Table } from '../table.tsx'
 
 /** A node of `/v1/admin/stats`. */
 interface NodeSeen extends NodeStats {
@@ -193,76 +194,44 @@ function Wires({ nodes }: { nodes: readonly NodeSeen[] }) {
   const names = [...new Set(nodes.flatMap(({ wires }) => Object.keys(wires)))].sort()
   const total = (name: string, of: keyof Wire) => sum(nodes.map(({ wires }) => wires[name]?.[of] ?? 0))
   const most = Math.max(1, ...names.map(name => total(name, 'connections')))
-  return (
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">Wire</th>
-          <th scope="col" class="number">
-            Connections
-          </th>
-          <th scope="col" class="number">
-            Delivered
-          </th>
-          <th scope="col" class="number">
-            Gaps
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {names.map(name => (
-          <tr key={name}>
-            <th scope="row">{name}</th>
-            <td class="number">
-              <meter min={0} max={most} value={total(name, 'connections')} aria-hidden="true" />{' '}
-              {count(total(name, 'connections'))}
-            </td>
-            <td class="number">{count(total(name, 'deliveries'))}</td>
-            <td class="number">{count(total(name, 'gaps'))}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  )
+  const columns: readonly Column<string>[] = [
+    { title: 'Wire', cell: name => name },
+    {
+      title: 'Connections',
+      figures: true,
+      cell: name => (
+        <>
+          <meter min={0} max={most} value={total(name, 'connections')} aria-hidden="true" />{' '}
+          {count(total(name, 'connections'))}
+        </>
+      ),
+    },
+    { title: 'Delivered', figures: true, cell: name => count(total(name, 'deliveries')) },
+    { title: 'Gaps', figures: true, cell: name => count(total(name, 'gaps')) },
+  ]
+  return <Table label="Wires" columns={columns} rows={names} keyOf={name => name} />
 }
 
+const NODE: readonly Column<NodeSeen>[] = [
+  { title: 'Node', cell: ({ id }) => <code>{id}</code> },
+  { title: 'Host', cell: ({ host }) => host },
+  { title: 'Role', cell: ({ role }) => role },
+  {
+    title: 'State',
+    cell: ({ ready, takesEvents }) => (!ready ? 'not ready' : takesEvents ? 'ready' : 'reads only'),
+  },
+  {
+    title: 'Connections',
+    figures: true,
+    cell: ({ wires }) => count(sum(Object.values(wires).map(({ connections }) => connections))),
+  },
+  { title: 'Channels', figures: true, cell: ({ channels }) => count(channels) },
+  { title: 'Readers', figures: true, cell: ({ readers }) => count(readers) },
+  { title: 'Recent', figures: true, cell: ({ recent }) => bytes(recent) },
+  { title: 'Memory', figures: true, cell: ({ rss }) => bytes(rss) },
+  { title: 'Up', figures: true, cell: ({ at, started }) => duration(at - started) },
+]
+
 function Nodes({ nodes }: { nodes: readonly NodeSeen[] }) {
-  return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Nodes">
-      <table>
-        <thead>
-          <tr>
-            {['Node', 'Host', 'Role', 'State'].map(name => (
-              <th key={name} scope="col">
-                {name}
-              </th>
-            ))}
-            {['Connections', 'Channels', 'Readers', 'Recent', 'Memory', 'Up'].map(name => (
-              <th key={name} scope="col" class="number">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {nodes.map(node => (
-            <tr key={node.id}>
-              <th scope="row">
-                <code>{node.id}</code>
-              </th>
-              <td>{node.host}</td>
-              <td>{node.role}</td>
-              <td>{!node.ready ? 'not ready' : node.takesEvents ? 'ready' : 'reads only'}</td>
-              <td class="number">{count(sum(Object.values(node.wires).map(each => each.connections)))}</td>
-              <td class="number">{count(node.channels)}</td>
-              <td class="number">{count(node.readers)}</td>
-              <td class="number">{bytes(node.recent)}</td>
-              <td class="number">{bytes(node.rss)}</td>
-              <td class="number">{duration(node.at - node.started)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  )
+  return <Table label="Nodes" columns={NODE} rows={nodes} keyOf={({ id }) => id} />
 }

@@ -1,9 +1,11 @@
 // A feed of posts, newest first, over the technique of one's choice, with the code of it beside.
 
 import { useEffect, useState } from 'preact/hooks'
-import { type FanwireEvent, isAbort, publish, wordsOf } from '../api.ts'
+import { type FanwireEvent, publish, wordsOf } from '../api.ts'
 import { clock } from '../format.ts'
+import { paced } from '../pace.ts'
 import { Panel, Problem } from '../parts.tsx'
+import { stay } from '../stay.ts'
 import { type Sink, WIRES } from '../wires.ts'
 
 const CHANNEL = 'posts'
@@ -124,26 +126,29 @@ function Feed({ wire }: { wire: string }) {
   const [state, setState] = useState('connecting')
   useEffect(() => {
     const abort = new AbortController()
+    let all: readonly FanwireEvent[] = []
+    const drawing = paced(() => setPosts(all))
     const sink: Sink = {
       cursor: 'earliest',
-      event: event => setPosts(all => [event, ...all.filter(({ id }) => id !== event.id)].slice(0, SHOWN)),
+      event: event => {
+        all = [event, ...all.filter(({ id }) => id !== event.id)].slice(0, SHOWN)
+        drawing.soon()
+      },
       gap: () => {},
       bytes: () => {},
       open: () => setState('open'),
     }
-    const run = async () => {
-      while (!abort.signal.aborted) {
-        try {
-          await WIRES[wire]?.({ channel: CHANNEL, sink, fault: 'none', signal: abort.signal })
-        } catch (error) {
-          if (isAbort(error)) return
-          setState(wordsOf(error))
-        }
-        await new Promise(resolve => setTimeout(resolve, AGAIN_MS))
-      }
+    const { signal } = abort
+    const read = async () => WIRES[wire]?.({ channel: CHANNEL, sink, fault: 'none', signal })
+    const ended = (error: unknown) => {
+      setState(error === undefined ? 'reconnecting' : wordsOf(error))
+      return true
     }
-    void run()
-    return () => abort.abort()
+    void stay(read, { signal, again: AGAIN_MS, ended })
+    return () => {
+      abort.abort()
+      drawing.stop()
+    }
   }, [])
   return (
     <Panel title={`The feed, by ${wire}`} wide>

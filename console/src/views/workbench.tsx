@@ -3,7 +3,9 @@
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
 import { type FanwireEvent, isAbort, publish, wordsOf } from '../api.ts'
 import { bytes, count, ms, preview } from '../format.ts'
+import { type Pace, paced } from '../pace.ts'
 import { Problem } from '../parts.tsx'
+import { stay } from '../stay.ts'
 import { type Fault, type Sink, WIRES } from '../wires.ts'
 
 const SHOWN = 6
@@ -132,14 +134,10 @@ export function Workbench({ first }: { first: string }) {
 function PaneView({ wire, channel, fault }: { wire: string; channel: string; fault: Choice }) {
   const [, draw] = useReducer<number, void>(turn => turn + 1, 0)
   const [on, setOn] = useState(true)
-  const frame = useRef(0)
+  const drawing = useRef<Pace | undefined>(undefined)
+  drawing.current ??= paced(draw)
   const pane = useRef<Pane | undefined>(undefined)
-  pane.current ??= new Pane(() => {
-    frame.current ||= requestAnimationFrame(() => {
-      frame.current = 0
-      draw()
-    })
-  })
+  pane.current ??= new Pane(() => drawing.current?.soon())
   const shown = pane.current
 
   useEffect(() => {
@@ -148,11 +146,10 @@ function PaneView({ wire, channel, fault }: { wire: string; channel: string; fau
       return
     }
     const all = new AbortController()
-    void stay(wire, { channel, fault, pane: shown, signal: all.signal })
+    void readBy(wire, { channel, fault, pane: shown, signal: all.signal })
     return () => {
       all.abort()
-      cancelAnimationFrame(frame.current)
-      frame.current = 0
+      drawing.current?.stop()
     }
   }, [on])
 
@@ -182,7 +179,7 @@ function PaneView({ wire, channel, fault }: { wire: string; channel: string; fau
   )
 }
 
-interface Stay {
+interface Read {
   readonly channel: string
   readonly fault: Choice
   readonly pane: Pane
@@ -190,23 +187,24 @@ interface Stay {
 }
 
 /** Reads, and comes back with its cursor, until the signal is aborted. */
-async function stay(wire: string, { channel, fault, pane, signal }: Stay): Promise<void> {
-  const read = WIRES[wire]
-  while (read !== undefined && !signal.aborted) {
+async function readBy(wire: string, { channel, fault, pane, signal }: Read): Promise<void> {
+  const read = async () => {
+    pane.is('connecting')
     const cut = new AbortController()
     const end = () => cut.abort()
-    signal.addEventListener('abort', end, { once: true })
+    signal.addEventListener('abort', end)
     const timer = fault === 'cuts' ? setTimeout(end, CUT_MS) : undefined
     try {
-      pane.is('connecting')
-      await read({ channel, sink: pane, fault: fault === 'cuts' ? 'none' : fault, signal: cut.signal })
-      if (!signal.aborted) pane.is('cut, coming back')
-    } catch (error) {
-      if (!signal.aborted) pane.is(isAbort(error) ? 'cut, coming back' : wordsOf(error))
+      const proxy = fault === 'cuts' ? 'none' : fault
+      await WIRES[wire]?.({ channel, sink: pane, fault: proxy, signal: cut.signal })
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', end)
     }
-    if (!signal.aborted) await new Promise(resolve => setTimeout(resolve, AGAIN_MS))
   }
+  const ended = (error: unknown) => {
+    pane.is(error === undefined || isAbort(error) ? 'cut, coming back' : wordsOf(error))
+    return true
+  }
+  await stay(read, { signal, again: AGAIN_MS, ended })
 }
