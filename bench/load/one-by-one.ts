@@ -5,12 +5,14 @@ import { connect, type Socket } from 'node:net'
 import { textFrame } from './client.ts'
 import { Histogram } from './histogram.ts'
 import { now, payload } from './marker.ts'
-import { fill, type MessageOrder, type PostOrder, postRequest } from './post.ts'
+import { fill, type LineOrder, type MessageOrder, type PostOrder, postRequest } from './post.ts'
 import { serve } from './remote.ts'
+
+export type By = PostOrder | MessageOrder | LineOrder
 
 export interface OneByOneOrder {
   readonly port: number
-  readonly by: PostOrder | MessageOrder
+  readonly by: By
   readonly connections: number
   readonly channels: readonly string[]
   /** Events altogether. */
@@ -31,24 +33,38 @@ const HANDSHAKE =
   'Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
 
-async function open(port: number, by: PostOrder | MessageOrder): Promise<Socket> {
+async function open(port: number, by: By, n: number): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true })
   await once(socket, 'connect')
-  if (!('message' in by)) return socket
-  socket.write(`GET ${by.path} HTTP/1.1\r\n${HANDSHAKE}`)
-  for (let text = ''; !text.includes('{"open"');) text += String((await once(socket, 'data'))[0])
+  const [hello, ready] =
+    'line' in by
+      ? [by.hello.replaceAll('{connection}', `${n}`), by.ready]
+      : 'message' in by
+        ? [`GET ${by.path} HTTP/1.1\r\n${HANDSHAKE}`, '{"open"']
+        : ['', '']
+  socket.write(hello)
+  for (let text = ''; !text.includes(ready);) text += String((await once(socket, 'data'))[0])
   return socket
 }
 
+/** What is sent on the connection of that number. */
+function requestOf(by: By, connection: number, channel: string, data: string, n: number): Buffer | string {
+  if ('message' in by) return textFrame(fill(by.message, channel, data, n))
+  if (!('line' in by)) return postRequest(by, channel, data, n)
+  const line = by.line.replace('{connection}', `${connection}`).replace('{bytes}', `${data.length}`)
+  return fill(line, channel, data, n)
+}
+
 async function run({ port, by, connections, channels, count, size }: OneByOneOrder): Promise<OneByOne> {
-  const sockets = await Promise.all(Array.from({ length: connections }, () => open(port, by)))
+  const sockets = await Promise.all(Array.from({ length: connections }, (_, i) => open(port, by, i)))
+  const isGood = 'line' in by ? new RegExp(by.answer) : /^HTTP\/1\.1 20|"ok"/
   const answering = new Histogram()
   const began = now()
   const cpu = process.cpuUsage()
   let n = 0
   await Promise.all(
     sockets.map(
-      socket =>
+      (socket, connection) =>
         new Promise<void>((resolve, reject) => {
           let asked = 0
           const next = () => {
@@ -56,15 +72,13 @@ async function run({ port, by, connections, channels, count, size }: OneByOneOrd
             asked = now()
             const channel = channels[++n % channels.length] ?? ''
             const data = payload(n, asked, size)
-            socket.write(
-              'message' in by
-                ? textFrame(fill(by.message, channel, data, n))
-                : postRequest(by, channel, data, n),
-            )
+            socket.write(requestOf(by, connection, channel, data, n))
           }
           socket.on('data', (bytes: Buffer) => {
             const text = bytes.toString('latin1')
-            if (!/^HTTP\/1\.1 20|"ok"/.test(text)) return reject(new Error(text.slice(0, 200)))
+            // NATS asks whether one is still there.
+            if (text === 'PING\r\n') return void socket.write('PONG\r\n')
+            if (!isGood.test(text)) return reject(new Error(text.slice(0, 200)))
             answering.add(now() - asked)
             next()
           })

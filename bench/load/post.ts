@@ -15,6 +15,15 @@ export interface MessageOrder {
   readonly message: string
 }
 
+/** The same over a connection that speaks lines: `{connection}` is its number, `{bytes}` the length of the data. */
+export interface LineOrder {
+  readonly hello: string
+  /** What is in the answer to it, and in that to each line. */
+  readonly ready: string
+  readonly line: string
+  readonly answer: string
+}
+
 export function fill(text: string, channel: string, data: string, n: number): string {
   return text.replace('{channel}', channel).replace('{data}', data).replace('{n}', `${n}`)
 }

@@ -1,4 +1,4 @@
-// A Redis of the bench's own, without persistence, on a free port.
+// A Redis of the bench's own on a free port, without persistence unless it is told.
 
 import { program } from '../../infra/local/packages.ts'
 import { freePort } from '../../infra/local/ports.ts'
@@ -9,10 +9,13 @@ export interface RunningRedis {
   readonly server: Server
 }
 
-export async function startRedis(dir: string): Promise<RunningRedis> {
+export async function startRedis(
+  dir: string,
+  persistence: readonly string[] = ['--appendonly', 'no'],
+): Promise<RunningRedis> {
   const { path: command, env } = await program('redis')
   const port = await freePort()
-  const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no']
+  const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', dir, '--save', '', ...persistence]
   const server = await Server.start({
     command,
     env,

