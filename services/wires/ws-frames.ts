@@ -2,6 +2,8 @@
 
 /** The opcode of a text message. */
 export const TEXT = 0x1
+/** The opcode of a binary message. */
+export const BINARY = 0x2
 /** The opcode of a ping. */
 export const PING = 0x9
 

@@ -1,8 +1,7 @@
 // The methods of the server API, by name.
 
-import { isUtf8 } from 'node:buffer'
 import type { FastifyRequest } from 'fastify'
-import { binaryData, type Draft, jsonData } from '../../broker/event/event.ts'
+import { type Draft, jsonData } from '../../broker/event/event.ts'
 import { elements, members } from '../../broker/event/json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey } from '../../broker/event/names.ts'
 import { tagsOf } from '../../broker/event/tags.ts'
@@ -14,6 +13,7 @@ import type { Context } from '../../http/context.ts'
 import { badRequest } from './codes.ts'
 import { historyOf, presenceOf, presenceStatsOf } from './history.ts'
 import { memberOf } from './json.ts'
+import { dataOfBytes } from './protobuf.ts'
 import type { Reply, Request } from './protocol.ts'
 
 export interface Call {
@@ -103,19 +103,12 @@ function draftOf({ json, params, context }: Call): Draft {
 
 function dataOf(json: Buffer, { b64data }: Request): Pick<Draft, 'data' | 'encoding'> {
   if (typeof b64data === 'string' && b64data !== '') {
-    const bytes = Buffer.from(b64data, 'base64')
-    return dataOfBytes(bytes)
+    return dataOfBytes(Buffer.from(b64data, 'base64'))
   }
   const data = memberOf(json, 'data')
   const checked = data && jsonData(Buffer.from(data))
   if (checked === undefined) throw badRequest('data, or b64data, is missing')
   return { data: checked }
-}
-
-/** Bytes that are JSON are data as JSON. */
-export function dataOfBytes(bytes: Buffer): Pick<Draft, 'data' | 'encoding'> {
-  const json = isUtf8(bytes) ? jsonData(Buffer.from(bytes)) : undefined
-  return json === undefined ? { data: binaryData(bytes), encoding: 'base64' } : { data: json }
 }
 
 async function batch({ json, params, again }: Call): Promise<Reply> {

@@ -1,26 +1,15 @@
 // How replies and pushes go out: in which encoding, and in what. A stretch is encoded once for all clients of a dialect.
 
-import { dataOf, type LogEvent } from '../../broker/event/event.ts'
-import { printTags } from '../../broker/event/tags.ts'
+import type { LogEvent } from '../../broker/event/event.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { allocateChunk, dataOf as dataOfChunk, LAST_CHUNK } from '../../http/chunks.ts'
-import { TEXT, wsHeaderSize, writeWsHeader } from '../ws-frames.ts'
+import { BINARY, TEXT, wsHeaderSize, writeWsHeader } from '../ws-frames.ts'
 import { comesBack, disconnectOf, UNSUBSCRIBED, unsubscribeOf } from './codes.ts'
-import { parseConnect, parseJson, printJson } from './json.ts'
+import type { Encoding, Pieces } from './encoding.ts'
+import { JSON_PUSHES, JSON_REPLIES } from './json.ts'
+import { PROTOBUF } from './protobuf.ts'
 import type { Command, Reply } from './protocol.ts'
-import { attendedIn, isPublication, otherPushOf, tagsOf } from './pushes.ts'
-
-/** A reply in pieces, so that data is copied once. */
-type Pieces = readonly Uint8Array[]
-
-export interface Encoding {
-  /** A push: within a reply, or alone where the transport goes one way. */
-  push(push: Reply): Uint8Array
-  publication(event: LogEvent): Pieces
-  reply(reply: Reply): Uint8Array
-  parse(message: Buffer): Command[]
-  readonly ping: Uint8Array
-}
+import { attendedIn, isPublication, otherPushOf } from './pushes.ts'
 
 /** What replies are put in. */
 export interface Carrier {
@@ -93,38 +82,12 @@ export function dialectOf(
   return { framing, frame: reply => one(encoding.reply(reply)), parse: message => encoding.parse(message) }
 }
 
-// JSON --------------------------------------------------------------------------------------------------------
-
-const ascii = (text: string) => Buffer.from(text, 'latin1')
-
-function jsonEncoding(oneWay: boolean): Encoding {
-  const [open, close] = oneWay ? ['{', '}'] : ['{"push":{', '}}']
-  return {
-    push: push => Buffer.from(oneWay ? printJson(push) : printJson({ push })),
-    publication(event) {
-      const tags = tagsOf(event)
-      const offset = event.kind === 'transient' ? '' : `,"offset":${event.offset}`
-      return [
-        ascii(`${open}"channel":"${event.channel}","pub":{"data":`),
-        dataOf(event),
-        ascii(`${offset}${tags === undefined ? '' : `,"tags":${printTags(tags)}`}}${close}`),
-      ]
-    },
-    reply: reply => Buffer.from(printJson(reply)),
-    parse: oneWay ? parseConnect : parseJson,
-    ping: ascii('{}'),
-  }
-}
-
-export const JSON_REPLIES = jsonEncoding(false)
-export const JSON_PUSHES = jsonEncoding(true)
-
 // Carriers ----------------------------------------------------------------------------------------------------
 
 export function inMessages(opcode: number, between: string): Carrier {
   return {
     before: NOTHING,
-    between: ascii(between),
+    between: Buffer.from(between),
     after: NOTHING,
     allocate(size) {
       const bytes = Buffer.allocUnsafe(wsHeaderSize(size) + size)
@@ -140,7 +103,7 @@ export interface BodyDialect {
 }
 
 function inBody(encoding: Encoding, before: string, between: string, after: string): BodyDialect {
-  const around = { before: ascii(before), between: ascii(between), after: ascii(after) }
+  const around = { before: Buffer.from(before), between: Buffer.from(between), after: Buffer.from(after) }
   const { framing, ...chunked } = dialectOf(
     encoding,
     {
@@ -183,3 +146,8 @@ export const jsonInLines = inBody(JSON_REPLIES, '', '\n', '\n')
 export const pushesInLines = inBody(JSON_PUSHES, '', '\n', '\n')
 export const jsonInSse = inBody(JSON_REPLIES, 'data: ', '\n\ndata: ', '\n\n')
 export const pushesInSse = inBody(JSON_PUSHES, 'data: ', '\n\ndata: ', '\n\n')
+export const protobufInMessages = dialectOf(PROTOBUF, inMessages(BINARY, ''), {
+  tellsEnd: false,
+  answered: true,
+})
+export const protobufInBody = inBody(PROTOBUF, '', '', '')

@@ -7,6 +7,7 @@ import { FanwireError } from '../../errors.ts'
 import { addressOf, partyOf } from '../../http/address.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
 import { wholeBody } from '../../http/body.ts'
+import { mediaType } from '../../http/content-type.ts'
 import { isHttp2 } from '../../http/exchange.ts'
 import { takesChunks } from '../../http/open-ended.ts'
 import { operation, text } from '../../http/operation.ts'
@@ -14,8 +15,16 @@ import { checkedQuery } from '../../http/query.ts'
 import { Type } from '../../http/schema.ts'
 import { begin, whenGone } from '../streaming.ts'
 import { badRequest } from './codes.ts'
-import { type BodyDialect, jsonInLines, jsonInSse, pushesInLines, pushesInSse } from './dialects.ts'
+import {
+  type BodyDialect,
+  jsonInLines,
+  jsonInSse,
+  protobufInBody,
+  pushesInLines,
+  pushesInSse,
+} from './dialects.ts'
 import { parseObject } from './json.ts'
+import { parseEmulation } from './protobuf.ts'
 import { Session } from './session.ts'
 
 const BODY_TIMES = { idle: 30_000, total: 300_000 }
@@ -78,6 +87,21 @@ const KINDS: readonly Kind[] = [
   },
 ]
 
+const BYTES = 'application/octet-stream'
+const IN_PROTOBUF: Kind = {
+  method: 'POST',
+  url: '/connection/http_stream',
+  summary: 'HTTP streaming',
+  dialect: protobufInBody,
+  contentType: BYTES,
+  oneWay: false,
+}
+
+/** Whether it speaks Protobuf. */
+function sendsBytes(request: FastifyRequest): boolean {
+  return mediaType(request) === BYTES
+}
+
 export async function emulationRoutes(app: FastifyInstance): Promise<void> {
   const { config, nodes } = app.fanwire
   const sessions = new Map<string, Session>()
@@ -96,8 +120,9 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       }),
       config: { origin: 'required' },
       handler: async (request, reply) => {
+        const isProtobuf = kind.dialect === jsonInLines && sendsBytes(request)
         const message = kind.method === 'GET' ? Buffer.from(connectOf(request)) : await bodyOf(request)
-        serve(request, reply, kind, message)
+        serve(request, reply, isProtobuf ? IN_PROTOBUF : kind, message)
       },
     })
   }
@@ -112,10 +137,10 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       }),
     },
     async (request, reply) => {
-      const { session, data } = emulatedOf(await bodyOf(request))
+      const { session, data } = emulatedOf(await bodyOf(request), sendsBytes(request))
       const found = sessions.get(session)
       if (found === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such session on this node')
-      found.take(Buffer.from(data))
+      found.take(data)
       return reply.code(204).send()
     },
   )
@@ -166,8 +191,9 @@ function connectOf(request: FastifyRequest): string {
 }
 
 /** Raises FW_BAD_COMMAND. */
-function emulatedOf(body: Buffer): { readonly session: string; readonly data: string } {
-  const { session, data } = parseObject(body)
-  if (typeof session === 'string' && typeof data === 'string') return { session, data }
+function emulatedOf(body: Buffer, inBytes: boolean): { readonly session: string; readonly data: Buffer } {
+  const { session, data } = inBytes ? parseEmulation(body) : parseObject(body)
+  if (typeof session === 'string' && (typeof data === 'string' || data instanceof Buffer))
+    return { session, data: Buffer.from(data) }
   throw badRequest('commands come as {"session":"…","node":"…","data":"…"}')
 }

@@ -1,10 +1,13 @@
 // The protocol in JSON: one command or reply a line.
 
 import { isUtf8 } from 'node:buffer'
-import { unbroken } from '../../broker/event/event.ts'
+import { dataOf as dataOfEvent, unbroken } from '../../broker/event/event.ts'
 import { members } from '../../broker/event/json-spans.ts'
+import { printTags } from '../../broker/event/tags.ts'
 import { badRequest } from './codes.ts'
+import type { Encoding } from './encoding.ts'
 import { type Command, type Data, MAX_COMMANDS, METHODS, Payload } from './protocol.ts'
+import { tagsOf } from './pushes.ts'
 
 const LINE_FEED = 0x0a
 
@@ -89,3 +92,27 @@ export function printJson(value: unknown): string {
     .map(([name, member]) => `${JSON.stringify(name)}:${printJson(member)}`)
   return `{${printed.join()}}`
 }
+
+const ascii = (text: string) => Buffer.from(text, 'latin1')
+
+function jsonEncoding(oneWay: boolean): Encoding {
+  const [open, close] = oneWay ? ['{', '}'] : ['{"push":{', '}}']
+  return {
+    push: push => Buffer.from(oneWay ? printJson(push) : printJson({ push })),
+    publication(event) {
+      const tags = tagsOf(event)
+      const offset = event.kind === 'transient' ? '' : `,"offset":${event.offset}`
+      return [
+        ascii(`${open}"channel":"${event.channel}","pub":{"data":`),
+        dataOfEvent(event),
+        ascii(`${offset}${tags === undefined ? '' : `,"tags":${printTags(tags)}`}}${close}`),
+      ]
+    },
+    reply: reply => Buffer.from(printJson(reply)),
+    parse: oneWay ? parseConnect : parseJson,
+    ping: ascii('{}'),
+  }
+}
+
+export const JSON_REPLIES = jsonEncoding(false)
+export const JSON_PUSHES = jsonEncoding(true)

@@ -13,11 +13,14 @@ import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { operation } from '../../http/operation.ts'
 import { takeHandshake, WsOutlet } from '../ws-outlet.ts'
 import { disconnectOf } from './codes.ts'
-import { type Dialect, jsonInMessages, pushesInMessages } from './dialects.ts'
+import { type Dialect, jsonInMessages, protobufInMessages, pushesInMessages } from './dialects.ts'
 import { Session } from './session.ts'
 
 /** What a message may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
 const MESSAGE_ROOM = 64 * 1024
+
+/** The subprotocol of clients that speak Protobuf. */
+const SUBPROTOCOL = 'centrifuge-protobuf'
 
 interface Kind {
   readonly url: string
@@ -48,7 +51,8 @@ export async function websocketRoutes(app: FastifyInstance): Promise<void> {
     clientTracking: false,
     maxPayload: config.maxBody + MESSAGE_ROOM,
     perMessageDeflate: false,
-    handleProtocols: () => false,
+    handleProtocols: (offered, { url = '' }) =>
+      url.startsWith('/connection/websocket') && offered.has(SUBPROTOCOL) && SUBPROTOCOL,
   })
   for (const kind of KINDS) {
     app.route({
@@ -67,9 +71,12 @@ export async function websocketRoutes(app: FastifyInstance): Promise<void> {
           address: addressOf(request),
           refusal: publishRefusalOf(request),
         }
-        takeHandshake(server, request, reply, (websocket, socket) =>
-          serve(app, websocket, socket, kind, about),
-        )
+        const { format, cf_protocol: protocol } = request.query as Record<string, unknown>
+        const inProtobuf = format === 'protobuf' || protocol === 'protobuf'
+        takeHandshake(server, request, reply, (websocket, socket) => {
+          const isProtobuf = !kind.oneWay && (inProtobuf || websocket.protocol === SUBPROTOCOL)
+          serve(app, websocket, socket, isProtobuf ? { ...kind, dialect: protobufInMessages } : kind, about)
+        })
       },
     })
   }

@@ -3,6 +3,7 @@
 
 import { once } from 'node:events'
 import { Centrifuge, type Options, type Subscription } from 'centrifuge'
+import { Centrifuge as InProtobuf } from 'centrifuge/build/protobuf'
 import { EventSource } from 'eventsource-3'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -10,6 +11,9 @@ import { type Node, startMemoryNode } from '../../contract/node.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
 import { signToken, userClaims } from '../../support/tokens.ts'
 import { until } from '../../support/until.ts'
+
+/** Its types are the other's, declared once more. */
+const ProtobufCentrifuge = InProtobuf as unknown as typeof Centrifuge
 
 const world = new ClosedWorld()
 const node = await startMemoryNode({ CENTRIFUGE: '1' })
@@ -24,10 +28,15 @@ t.afterEach(() => {
 
 type Transport = 'websocket' | 'http_stream' | 'sse'
 
-function client(options: Partial<Options> = {}, of: Node = closed, transport: Transport = 'websocket') {
+function client(
+  options: Partial<Options> = {},
+  of: Node = closed,
+  transport: Transport = 'websocket',
+  Client = Centrifuge,
+) {
   const base = `http://127.0.0.1:${of.port}`
   const endpoint = `${transport === 'websocket' ? base.replace('http', 'ws') : base}/connection/${transport}`
-  const made = new Centrifuge([{ transport, endpoint }], {
+  const made = new Client([{ transport, endpoint }], {
     websocket: WebSocket,
     eventsource: EventSource,
     fetch,
@@ -41,8 +50,13 @@ function client(options: Partial<Options> = {}, of: Node = closed, transport: Tr
   return made
 }
 
-async function connected(options: Partial<Options> = {}, of = closed, transport: Transport = 'websocket') {
-  const made = client(options, of, transport)
+async function connected(
+  options: Partial<Options> = {},
+  of = closed,
+  transport: Transport = 'websocket',
+  Client = Centrifuge,
+) {
+  const made = client(options, of, transport, Client)
   made.connect()
   await made.ready(5000)
   return made
@@ -301,6 +315,75 @@ t.test('a filter on tags, which centrifuge-js calls tagsFilter', async t => {
   await node.publish('filtered', '2', undefined, '?tag.lang=ko')
   await until('the second', () => read.length === 1)
   t.strictSame(read, [2])
+})
+
+// Protobuf ----------------------------------------------------------------------------------------------------
+
+for (const transport of ['websocket', 'http_stream'] as const) {
+  t.test(`Protobuf: ${transport}`, async t => {
+    const channel = `proto-${transport}`
+    const json = await connected({}, node)
+    const { read } = await follow(json, channel)
+    const made = await connected({}, node, transport, ProtobufCentrifuge)
+    const texts: string[] = []
+    const sub = made.newSubscription(channel)
+    sub.on('publication', ({ data }) => void texts.push(Buffer.from(data).toString('latin1')))
+    sub.subscribe()
+    await sub.ready(5000)
+    await sub.publish(Buffer.from('{"n": 1}'))
+    await sub.publish(Buffer.from([0, 255, 1]))
+    await node.publish(channel, '"ü"', undefined, '?tag.lang=ko')
+    await until('all are there', () => texts.length === 3 && read.length === 3)
+    t.strictSame(texts, ['{"n": 1}', '\x00\xff\x01', Buffer.from('"ü"').toString('latin1')])
+    t.strictSame(read, [{ n: 1 }, 'AP8B', 'ü'])
+    const { publications, offset } = await sub.history({ limit: 10, reverse: true })
+    t.match(publications, [{ offset: 3, tags: { lang: 'ko' } }, { offset: 2 }, { offset: 1 }])
+    t.equal(offset, 3)
+    t.strictSame(Buffer.from(publications[1]?.data), Buffer.from([0, 255, 1]))
+    await t.rejects(made.rpc('x', Buffer.from('1')), { code: 108 })
+    const again = heard(sub, 'subscribed')
+    for (const socket of node.app.sockets) socket.destroy()
+    await node.publish(channel, '4')
+    t.match(await again, { wasRecovering: true, recovered: true })
+    await until('what it missed', () => texts.length === 4)
+  })
+}
+
+t.test('Protobuf: tokens, subscriptions by the server, presence', async t => {
+  const made = await connected(
+    { token: tokenOf({ subs: { 'room:q': {} } }) },
+    closed,
+    'websocket',
+    ProtobufCentrifuge,
+  )
+  const read: string[] = []
+  made.on('publication', ({ channel, data }) => void read.push(`${channel} ${Buffer.from(data).toString()}`))
+  await api('publish', { channel: 'room:q', data: { n: 1 } })
+  await until('it is there', () => read.length === 1)
+  t.strictSame(read, ['room:q {"n":1}'])
+  const { clients } = await made.presence('room:q')
+  t.strictSame(Object.keys(clients), ['ann'])
+  await t.rejects(made.publish('inbox:bob', Buffer.from('1')), { code: 103 })
+})
+
+t.test('Protobuf: bytes that are no commands', async t => {
+  for (const bytes of [
+    [],
+    [0xff],
+    [5, 1],
+    [2, 0x0f, 0],
+    [1, 0xff],
+    [3, 0x22, 5, 0],
+    Array(70_000).fill(255),
+  ]) {
+    const url = `ws://127.0.0.1:${node.port}/connection/websocket`
+    const socket = new WebSocket(url, 'centrifuge-protobuf')
+    await once(socket, 'open')
+    t.equal(socket.protocol, 'centrifuge-protobuf')
+    socket.send(Buffer.from(bytes))
+    const [code] = await once(socket, 'close')
+    t.ok(code === 3501 || code === 1009, `${bytes.slice(0, 4)} ${code}`)
+  }
 })
 
 // One way -----------------------------------------------------------------------------------------------------
