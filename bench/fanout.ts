@@ -12,7 +12,15 @@ import { fanwireBefore } from './peers/fanwire.ts'
 import { allPeers } from './peers/index.ts'
 import type { Peer } from './peers/peer.ts'
 import { hottest } from './processes/profile.ts'
-import { type BenchResult, type CaseResult, caseMarkdown, glance, machine, markdown } from './report.ts'
+import {
+  barsTable,
+  type BenchResult,
+  type CaseResult,
+  caseMarkdown,
+  glance,
+  machine,
+  markdown,
+} from './report.ts'
 
 const HELP = `npm run bench:fanout -- [options]
 
@@ -25,6 +33,8 @@ const HELP = `npm run bench:fanout -- [options]
     .join(', ')}
   --centrifugo PATH  the binary of Centrifugo 6; without it a small program on its library, where Go is installed
   --out DIR      where fanout.json and fanout.md go (bench/results when everything is measured, else .cache/bench)
+  --bars         only what the bars of cost compare, and one table of them at the end; with --before DIR also those of
+                 idle connections and quiet channels (written to .cache/bench)
   --profile      write CPU profiles of fanwire and print where the time goes
   --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md and README.md
 `
@@ -37,6 +47,7 @@ const options = {
   before: { type: 'string' },
   centrifugo: { type: 'string' },
   out: { type: 'string' },
+  bars: { type: 'boolean', default: false },
   profile: { type: 'boolean', default: false },
   docs: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
@@ -72,7 +83,7 @@ function rowsOf(peer: Peer, results: readonly Result[]): Row[] {
   return labels.map(label => {
     const shown = labels.length > 1 && label !== '' ? `${peer.title}: ${label}` : peer.title
     const own = results.filter(result => result.label === label)
-    return combine(peer.name, shown, own)
+    return { ...combine(peer.name, shown, own), variant: label }
   })
 }
 
@@ -83,12 +94,13 @@ function summary({ figures, notes = [] }: Result): string {
 
 function find(rows: readonly Row[]) {
   return (peer: string, label?: string) =>
-    rows.find(row => row.peer === peer && (label === undefined || row.label.endsWith(`: ${label}`)))?.figures
+    rows.find(row => row.peer === peer && (label === undefined || row.variant === label))?.figures
 }
 
 /** The peers take turns, so that a machine that is slower for a while is so for all of them. */
 async function measure(each: Case, able: readonly Peer[], runs: number, bench: Bench): Promise<CaseResult> {
-  const peers = able.filter(({ name }) => each.peers.includes(name === 'before' ? 'fanwire' : name))
+  const names = bench.barsOnly ? ['fanwire', ...(each.against ?? [])] : [...each.peers, 'before']
+  const peers = able.filter(({ name }) => names.includes(name))
   const results = new Map<Peer, Result[]>(peers.map(peer => [peer, []]))
   for (let run = 1; run <= runs; run++) {
     for (const peer of peers) {
@@ -114,7 +126,7 @@ async function main(): Promise<void> {
   }
   const runs = values.quick ? 1 : Number(values.runs)
   if (!Number.isInteger(runs) || runs < 1) throw new Error(`--runs takes a number from 1\n\n${HELP}`)
-  const wanted = chosen(cases, values.case, HELP)
+  const wanted = chosen(cases, values.case, HELP).filter(each => !values.bars || each.against !== undefined)
   const before = values.before === undefined ? [] : [fanwireBefore(values.before)]
   const { able, left } = await runnable(
     chosen([...before, ...allPeers(values.centrifugo)], values.peer, HELP),
@@ -124,6 +136,7 @@ async function main(): Promise<void> {
     values.peer === undefined &&
     values.before === undefined &&
     !values.quick &&
+    !values.bars &&
     !values.profile
   const out = values.out ?? (whole ? RESULTS : TRIALS)
 
@@ -141,12 +154,18 @@ async function main(): Promise<void> {
     await mkdir(TRIALS, { recursive: true })
     const profile = values.profile ? await mkdtemp(join(TRIALS, `profile-${each.name}-`)) : undefined
     const progress = (text: string) => say(`${each.name}  ${text}`)
-    const result = await measure(each, able, runs, { quick: values.quick, profile, progress })
+    const result = await measure(each, able, runs, {
+      quick: values.quick,
+      barsOnly: values.bars,
+      profile,
+      progress,
+    })
     measured.push(result)
     process.stdout.write(`\n${caseMarkdown(result)}\n\n`)
     if (profile !== undefined) process.stdout.write(`${profile}\n${(await hottest(profile)).join('\n')}\n\n`)
     await write(out, { ...about, cases: measured })
   }
+  if (values.bars) process.stdout.write(`\n${barsTable(measured)}\n\n`)
   say(`written to ${out}`)
 }
 

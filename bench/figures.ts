@@ -56,6 +56,8 @@ export type Figure = keyof typeof COLUMNS
 export interface Row {
   readonly peer: string
   readonly label: string
+  /** Which of the peer's rows it is. */
+  readonly variant?: string
   readonly figures: Figures
   readonly notes: readonly string[]
   readonly runs: readonly Figures[]

@@ -84,6 +84,14 @@ export function caseMarkdown({ title, rows, bars }: CaseResult): string {
   ].join('\n\n')
 }
 
+/** One line a bar, of all cases. */
+export function barsTable(cases: readonly CaseResult[]): string {
+  const body = cases.flatMap(({ name, bars }) =>
+    bars.map(({ what, value, bar, goal, verdict }) => [name, what, value, bar, goal, verdict]),
+  )
+  return table(['case', 'figure', 'measured', 'bar', 'goal', 'reached'], body, [0, 1])
+}
+
 function print(value: number | undefined, digits: number): string {
   if (value === undefined) return ''
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })

@@ -31,6 +31,7 @@ export const accept: Case = {
   name: 'accept',
   title: 'Connections taken in',
   peers: ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'],
+  against: ['ws'],
   async run(peer, bench) {
     const results: Result[] = []
     for (const wire of peer.wires) results.push(await measure(peer, wire, bench))

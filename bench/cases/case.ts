@@ -8,6 +8,8 @@ import type { Peer } from '../peers/peer.ts'
 export interface Bench {
   /** One short run: figures that say whether it works, not how well. */
   readonly quick: boolean
+  /** Only the rows that the issue's bars compare. */
+  readonly barsOnly: boolean
   /** A folder for CPU profiles of the broker, if they are wanted. */
   readonly profile: string | undefined
   /** Says what is going on. */
@@ -19,6 +21,8 @@ export interface Case {
   readonly title: string
   /** Names of the peers that it makes sense for. */
   readonly peers: readonly string[]
+  /** Names of the peers that its bars compare; none: it says nothing of cost. */
+  readonly against?: readonly string[]
   /** One run; a result for each row of the table. */
   run(peer: Peer, bench: Bench): Promise<Result[]>
   /** What the issue asks for. `find` gives the row of a peer; `label` where it has several. */

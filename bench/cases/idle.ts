@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena, Meter } from '../arena.ts'
-import { atMost } from '../figures.ts'
+import { atMost, ratio } from '../figures.ts'
 import { type Peer, settled, type WireName } from '../peers/peer.ts'
 import { residentOf } from '../processes/proc.ts'
 import { connectAll } from './broadcast.ts'
@@ -54,18 +54,27 @@ export const idle: Case = {
   name: 'idle',
   title: '10,000 idle connections',
   peers: ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'],
+  against: ['before'],
   async run(peer, bench) {
     const results: Result[] = []
-    for (const wire of peer.wires) results.push(await measure(peer, wire, bench))
+    for (const wire of bench.barsOnly ? (['ws'] as const) : peer.wires)
+      results.push(await measure(peer, wire, bench))
     return results
   },
   bars(find) {
-    return (['ws', 'sse'] as const).map(wire =>
-      atMost(`resident memory of an idle ${wire} connection`, find('fanwire', wire)?.residentPerConnection, {
-        unit: ' KB',
-        bar: 10,
-        goal: 8,
-      }),
-    )
+    const [own, before] = [find('fanwire', 'ws')?.idleCpu, find('before', 'ws')?.idleCpu]
+    const times = ratio(own, before)
+    return [
+      ...(before === undefined
+        ? []
+        : [atMost('times the CPU before, ws', times, { digits: 2, bar: 0.5, goal: 0.25 })]),
+      ...(['ws', 'sse'] as const).map(wire =>
+        atMost(
+          `resident memory of an idle ${wire} connection`,
+          find('fanwire', wire)?.residentPerConnection,
+          { unit: ' KB', bar: 10, goal: 8 },
+        ),
+      ),
+    ]
   },
 }

@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena, Meter } from '../arena.ts'
+import { atMost, ratio } from '../figures.ts'
 import type { Peer } from '../peers/peer.ts'
 import { channelNames } from './broadcast.ts'
 import type { Bench, Case, Result } from './case.ts'
@@ -12,8 +13,12 @@ const SETTLE_MS = 3000
 /** All heads are compared once in 8 s. */
 const SECONDS = 16
 
+const MOST = 49_000
+
+const labelOf = (channels: number) => `${channels.toLocaleString('en')} channels`
+
 async function measure(peer: Peer, channels: number, bench: Bench): Promise<Result> {
-  const label = `${channels.toLocaleString('en')} channels`
+  const label = labelOf(channels)
   return Arena.with(peer, { profile: bench.profile }, async arena => {
     const names = channelNames(channels)
     const paths = Array.from({ length: channels / EACH }, (_, i) => {
@@ -39,10 +44,18 @@ export const quiet: Case = {
   name: 'quiet',
   title: `Quiet channels, ${EACH} to a ws connection`,
   peers: ['fanwire'],
+  against: ['before'],
   async run(peer, bench) {
     const results: Result[] = []
-    for (const channels of [1000, 10_000, 49_000]) results.push(await measure(peer, channels, bench))
+    for (const channels of bench.barsOnly ? [MOST] : [1000, 10_000, MOST])
+      results.push(await measure(peer, channels, bench))
     return results
   },
-  bars: () => [],
+  bars(find) {
+    const [own, before] = ['fanwire', 'before'].map(peer => find(peer, labelOf(MOST))?.idleRedisCpu)
+    if (before === undefined) return []
+    return [
+      atMost(`times the CPU of Redis before, ${labelOf(MOST)}`, ratio(own, before), { digits: 2, bar: 0.1 }),
+    ]
+  },
 }
