@@ -3,8 +3,10 @@
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { extname } from 'node:path'
+import { dirname, extname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+const BENCH = dirname(import.meta.dirname)
 
 export type Methods = Record<string, (argument: never) => unknown>
 
@@ -36,9 +38,11 @@ export function serve(methods: Methods): void {
   process.on('SIGINT', () => {})
 }
 
-/** A module beside that of `url`, as it is there: a source, or built. */
+/** A module beside that of `url`, as it is there: a source, or built. With `TEST_BUILT=1`, as the tests run, always the built one. */
 export function sibling(url: string, name: string): string {
-  return fileURLToPath(new URL(`./${name}${extname(fileURLToPath(url))}`, url))
+  const file = fileURLToPath(new URL(`./${name}${extname(fileURLToPath(url))}`, url))
+  if (process.env.TEST_BUILT !== '1' || !file.endsWith('.ts')) return file
+  return join(BENCH, 'dist', `${relative(BENCH, file).slice(0, -'.ts'.length)}.js`)
 }
 
 export class Remote<M extends Methods> {
