@@ -14,7 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Browser } from 'playwright-core'
 import { ROOT } from '../../bench/files.ts'
@@ -144,7 +144,7 @@ export class Page {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
-        PATH: process.env.PATH,
+        PATH: [join(this.#folder, 'bin'), process.env.PATH].join(delimiter),
         HOME: process.env.HOME,
         PORT: this.#port('8080'),
         STAGING: `http://127.0.0.1:${this.#port('8080')}`,
@@ -299,8 +299,20 @@ function userFolder(): string {
   symlinkSync(ROOT, join(modules, 'fanwire'))
   symlinkSync(MAIN, join(modules, '.bin', 'fanwire'))
   chmodSync(MAIN, 0o755)
+  npxWithoutNpm(join(folder, 'bin'))
   writeFileSync(join(folder, 'package.json'), '{"private":true,"type":"module"}\n')
   return folder
+}
+
+/** What `npx fanwire` does where it is installed, without the second that npm takes; test/package.test.ts runs the real one. */
+function npxWithoutNpm(folder: string): void {
+  mkdirSync(folder)
+  const lines = [
+    '#!/bin/sh',
+    `test "$1" = fanwire || exec '${pathOf('npx')}' "$@"`,
+    `shift; exec '${process.execPath}' '${MAIN}' "$@"`,
+  ]
+  writeFileSync(join(folder, 'npx'), `${lines.join('\n')}\n`, { mode: 0o755 })
 }
 
 /** What stands for a clone of the repository beside it: its `npm run cluster`, of what is built already. */
