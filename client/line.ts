@@ -143,8 +143,14 @@ export class Line {
         },
         down: fault => {
           if (open) this.#broke(fault)
-          else if (fault.kind === undefined && others.length > 0) this.#try(others)
-          else this.#failed(fault)
+          else {
+            // Behind a proxy that holds one stream back there is no use in another one.
+            const alike = (i: number) => OPEN[this.#wires[i] as Wire] === OPEN[wire]
+            const left = fault.kind === 'mute' ? others.filter(i => !alike(i)) : others
+            const passes = fault.kind === undefined || fault.kind === 'mute'
+            if (passes && left.length > 0) this.#try(left)
+            else this.#failed(fault)
+          }
         },
       },
       wire,

@@ -24,7 +24,7 @@ export interface Fault {
   readonly why: string
   /**
    * `final`: coming back does not help. `signed-out`: there is no token. `rejected`: the token is not accepted. `told`: the
-   * node works, and ended it. `mute`: the wire opened, and nothing came any more.
+   * node works, and ended it. `mute`: nothing comes, though it was taken.
    */
   readonly kind?: 'final' | 'signed-out' | 'rejected' | 'told' | 'mute'
   /** Ms for which the node does not want to see the client. */

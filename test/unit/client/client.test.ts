@@ -81,13 +81,19 @@ t.test('a proxy that blocks WebSocket: another wire, and back without loss once 
 
 t.test('a proxy that buffers streams: polls', async t => {
   const proxy = await startFaultyProxy(node.port, { blockUpgrades: true, buffer: /\/v1\/(sse|stream)/ })
-  const fanwire = client(proxy.url, { timing: { open: 300 } })
+  const asked: string[] = []
+  const ask: typeof fetch = (input, init) => {
+    asked.push(new URL(String(input)).pathname)
+    return fetch(input, init)
+  }
+  const fanwire = client(proxy.url, { timing: { open: 300 }, fetch: ask })
   t.teardown(() => [fanwire.close(), proxy.close()])
   await node.append('buffered', '1')
   const seen = new Seen(fanwire.subscribe('buffered', { cursor: 'earliest' }))
   await seen.has(1)
   await until('it is connected', () => fanwire.state.name === 'connected')
   t.match(fanwire.state, { wire: 'long-poll' })
+  t.strictSame(asked.slice(0, 2), ['/v1/sse', '/v1/poll'], 'no second stream is waited for')
 })
 
 t.test('a wire that opens and then is silent is left for the next one', async t => {
