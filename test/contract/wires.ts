@@ -286,7 +286,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
         if (idOf(await client.event()) !== id) throw new Error('more than the last event came')
         client.cut()
       }),
-      { numRuns: 6 },
+      { numRuns: 4 },
     )
   })
 
