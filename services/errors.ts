@@ -30,7 +30,10 @@ export const CODES = {
   FW_UNAUTHORIZED: code(401, 'a token or a key is needed here, or what came is none that is accepted'),
   FW_FORBIDDEN_ORIGIN: code(403, 'a browser page of this origin may not do that'),
   FW_FORBIDDEN_HOST: code(403, 'the node does not go by the name in Host'),
-  FW_FORBIDDEN: code(403, 'the token or the key does not have the right that this needs'),
+  FW_FORBIDDEN: code(
+    403,
+    'the token or the key does not have the right that this needs, or the application refuses it; `application` is its own code',
+  ),
   FW_PRODUCER_FENCED: code(403, 'Durable Streams: a newer epoch of the producer has written since'),
   FW_NOT_FOUND: code(404, 'there is nothing at this path'),
   FW_EVENT_NOT_FOUND: code(404, 'the event is unknown or trimmed'),
@@ -70,6 +73,7 @@ export const CODES = {
   FW_TOO_MANY_FOLLOWED: code(503, 'the node follows as many channels as it may', true),
   FW_TOO_MANY_FILTERS: code(503, 'the node has as many different filters of a channel as it may', true),
   FW_LOG_UNAVAILABLE: code(503, 'the log can not be reached, or can not say that it holds the event', true),
+  FW_HOOK_FAILED: code(503, 'the application was asked, and gave no answer that can be used', true),
   FW_OVERLOADED: code(
     503,
     'the node has more to do than it can, and takes no new connections and reads',
@@ -102,18 +106,26 @@ export class FanwireError extends Error {
   readonly retry: number | undefined
   /** Where the head of the channel is, where that is why. */
   readonly head: string | undefined
+  /** What the application calls it, where the application refuses. */
+  readonly application: number | string | undefined
 
   /** `message` says what is wrong and what to do about it; it never repeats secrets or unbounded input. */
   constructor(
     code: ErrorCode,
     message: string,
-    options?: ErrorOptions & { challenge?: FanwireError['challenge']; retry?: number; head?: string },
+    options?: ErrorOptions & {
+      challenge?: FanwireError['challenge']
+      retry?: number
+      head?: string
+      application?: number | string
+    },
   ) {
     super(message, options)
     this.code = code
     this.challenge = options?.challenge
     this.retry = options?.retry
     this.head = options?.head
+    this.application = options?.application
   }
 
   get statusCode(): number {
@@ -125,14 +137,17 @@ export class FanwireError extends Error {
     return CODES[this.code].passes
   }
 
-  toJSON(): { error: { code: ErrorCode; message: string; retry?: number; head?: string } } {
-    const { code, message, retry, head } = this
+  toJSON(): {
+    error: { code: ErrorCode; message: string; retry?: number; head?: string; application?: number | string }
+  } {
+    const { code, message, retry, head, application } = this
     return {
       error: {
         code,
         message,
         ...(retry === undefined ? {} : { retry }),
         ...(head === undefined ? {} : { head }),
+        ...(application === undefined ? {} : { application }),
       },
     }
   }

@@ -4,7 +4,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import { type Access, CredentialsRefused } from '../broker/access/access.ts'
 import { RIGHTS, type Right, rightsOf } from '../broker/access/grants.ts'
 import { ANONYMOUS, type Identity } from '../broker/access/identity.ts'
-import type { Decision } from '../broker/access/may.ts'
+import { type Decision, placeOf } from '../broker/access/may.ts'
 import { FanwireError } from '../errors.ts'
 import { requirePublishOrigin, requireRight } from '../http/auth.ts'
 import { jsonMembers, type Members } from '../http/json-members.ts'
@@ -27,15 +27,18 @@ interface Explanation {
     readonly channels: readonly string[]
     readonly allow: readonly Right[]
   } | null
+  /** Where the application is asked, which decides. */
+  readonly hook: { readonly url: string } | null
 }
 
-function explanationOf({ allowed, explanation, rule, grant }: Decision, also = ''): Explanation {
+function explanationOf({ allowed, explanation, rule, grant, hook }: Decision, also = ''): Explanation {
   return {
     allowed,
     why: explanation + also,
     rule: rule === undefined ? null : { match: rule.match, line: rule.line },
     grant:
       grant === undefined ? null : { origin: grant.origin, channels: grant.channels, allow: rightsOf(grant) },
+    hook: hook === undefined ? null : { url: placeOf(hook) },
   }
 }
 
@@ -69,7 +72,13 @@ async function explainRight(access: Access, { token, user, right, channel }: Ask
     return explanationOf(access.may(identity, asked, place))
   } catch (error) {
     if (!(error instanceof CredentialsRefused)) throw error
-    return { allowed: false, why: `the token is not accepted: ${error.message}`, rule: null, grant: null }
+    return {
+      allowed: false,
+      why: `the token is not accepted: ${error.message}`,
+      rule: null,
+      grant: null,
+      hook: null,
+    }
   }
 }
 

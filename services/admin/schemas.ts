@@ -279,6 +279,9 @@ const RIGHT_EXPLAINED = Type.Object({
       allow: Type.Array(Type.String()),
     }),
   ),
+  hook: nullable(
+    Type.Object({ url: Type.String({ description: 'where the application is asked, which decides' }) }),
+  ),
 })
 
 const EVENT_EXPLAINED = Type.Object({

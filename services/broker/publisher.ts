@@ -2,10 +2,11 @@
 
 import { FanwireError } from '../errors.ts'
 import type { Access } from './access/access.ts'
+import { type Asker, bareAsker } from './access/asking.ts'
 import type { Identity } from './access/identity.ts'
 import type { Limits } from './limits/limits.ts'
 import type { Party } from './limits/limited.ts'
-import type { Rule } from './rules/rules.ts'
+import type { Hook, Rule } from './rules/rules.ts'
 import type { Draft } from './event/event.ts'
 import type { Position } from './event/position.ts'
 import { type ChannelLog, LogUnavailable, NotAppended, type Receipt } from './log/log.ts'
@@ -26,7 +27,11 @@ export interface PublisherParts {
 }
 
 /** Whose events count towards which limits. */
-export type Publishing = Party & { readonly identity: Identity }
+export type Publishing = Party & {
+  readonly identity: Identity
+  /** What the application is shown of the client, where it is asked. */
+  readonly asker?: Asker
+}
 
 /** What became of an event: without a position it was not kept. */
 export type Published =
@@ -39,10 +44,21 @@ export class Publisher {
     this.#parts = parts
   }
 
-  /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN; with `bytes`, an event's data, FW_TOO_LARGE. */
+  /** Whom to ask about each event; undefined: it is decided. */
+  hookOf(by: Identity, channel: string): Hook | undefined {
+    const { access } = this.#parts
+    if (access.asking === undefined) return undefined
+    const { allowed, hook } = access.may(by, 'publish', channel)
+    return allowed ? undefined : hook
+  }
+
+  /**
+   * What the application has to be asked about is let through. Raises FW_UNAUTHORIZED, FW_FORBIDDEN; with `bytes`, an event's
+   * data, FW_TOO_LARGE.
+   */
   require(by: Identity, channel: string, bytes = 0): Rule {
     const { access } = this.#parts
-    access.require(by, 'publish', channel)
+    if (this.hookOf(by, channel) === undefined) access.require(by, 'publish', channel)
     const rule = access.ruleOf(channel)
     const most = rule.maxBody
     if (most !== undefined && bytes > most) {
@@ -65,10 +81,13 @@ export class Publisher {
     this.#parts.limits.publish(by, rule, bytes)
   }
 
-  /** Raises what `admit` and `append` do. */
-  async publish(channel: string, draft: Draft, by: Publishing): Promise<Published> {
+  /** `after`: what has to be published before, where the application is asked. Raises what `admit` and `append` do. */
+  async publish(channel: string, draft: Draft, by: Publishing, after?: Promise<void>): Promise<Published> {
     this.admit(by, channel, draft)
-    const [receipt] = await this.#publish(channel, [draft], by.identity)
+    const hook = this.hookOf(by.identity, channel)
+    const drafts = hook === undefined ? [draft] : await this.#ask(hook, channel, [draft], by)
+    if (hook !== undefined) await after
+    const [receipt] = await this.#publish(channel, drafts, by.identity)
     if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
     return receipt
   }
@@ -80,17 +99,49 @@ export class Publisher {
   async end(channel: string, end: Draft, last: Draft | undefined, by: Publishing): Promise<Receipt[]> {
     if (last !== undefined) this.admit(by, channel, last)
     this.admit(by, channel, end)
-    const receipts = await this.#append(channel, last === undefined ? [end] : [last, end], by.identity)
+    const drafts = last === undefined ? [end] : [last, end]
+    const hook = this.hookOf(by.identity, channel)
+    const approved = hook === undefined ? drafts : await this.#ask(hook, channel, drafts, by)
+    const receipts = await this.#append(channel, approved, by.identity)
     return receipts.reverse()
   }
 
   /**
    * Publishes what was admitted, all of it kept or none. Raises what `require` does, LogUnavailable, LogRefused,
-   * HeadMoved, ChannelEnded.
+   * HeadMoved, ChannelEnded, and what the application says.
    */
-  async append(channel: string, drafts: readonly Draft[], by: Identity): Promise<readonly Published[]> {
-    this.require(by, channel)
-    return await this.#publish(channel, drafts, by)
+  async append(channel: string, drafts: readonly Draft[], by: Publishing): Promise<readonly Published[]> {
+    this.require(by.identity, channel)
+    const hook = this.hookOf(by.identity, channel)
+    const approved = hook === undefined ? drafts : await this.#ask(hook, channel, drafts, by)
+    return await this.#publish(channel, approved, by.identity)
+  }
+
+  /**
+   * The drafts as the application lets them be published. Raises FW_FORBIDDEN, Disconnected, FW_HOOK_FAILED, FW_TOO_LARGE.
+   */
+  async #ask(
+    hook: Hook,
+    channel: string,
+    drafts: readonly Draft[],
+    by: Publishing,
+  ): Promise<readonly Draft[]> {
+    const { identity, asker = bareAsker('', '') } = by
+    const ask = async (data?: Buffer) =>
+      this.#parts.access.asking?.publish(hook, identity, channel, data, asker)
+    if (!drafts.some(hasData)) {
+      await ask()
+      return drafts
+    }
+    return await Promise.all(
+      drafts.map(async draft => {
+        const data = hasData(draft) ? await ask(draft.data) : undefined
+        if (data === undefined) return draft
+        this.require(identity, channel, data.length)
+        const { encoding: _, ...others } = draft
+        return { ...others, data }
+      }),
+    )
   }
 
   async #publish(channel: string, drafts: readonly Draft[], by: Identity): Promise<readonly Published[]> {
@@ -129,4 +180,9 @@ export class Publisher {
         : { ...draft, idempotencyKey: `${scope}\x7f${draft.idempotencyKey}` },
     )
   }
+}
+
+/** The end of a channel has none, and what the node notes down itself is not the application's to judge. */
+function hasData({ end, type = '' }: Draft): boolean {
+  return end !== true && !type.startsWith('fanwire:')
 }

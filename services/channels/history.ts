@@ -8,6 +8,7 @@ import { checkedReadable } from '../broker/event/names.ts'
 import { parsePosition, type Position, printPosition } from '../broker/event/position.ts'
 import { letsThrough } from '../broker/fanout/selection.ts'
 import { type HistoryPage, readBackwards } from '../broker/log/backwards.ts'
+import { askFor } from '../http/asking.ts'
 import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
 import { CHANNEL, EVENT, GAP, operation, text, whole } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
@@ -46,6 +47,7 @@ export function historyRoute(app: FastifyInstance): void {
     async (request, reply) => {
       const query = checkedQuery(request, QUERY)
       const channel = checkedReadable(request.params.channel)
+      if (access.asking !== undefined) await askFor(request, [['history', channel]])
       access.require(request.identity, 'history', channel)
       const page = await readBackwards(log, channel, {
         before: positionOr('head', 'before', query.before),

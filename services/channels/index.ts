@@ -10,6 +10,7 @@ import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
 import { Type } from '../http/schema.ts'
 import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
+import { askFor } from '../http/asking.ts'
 import { historyRoute } from './history.ts'
 import { presenceRoutes } from './presence.ts'
 
@@ -56,6 +57,7 @@ export const channels = fp(
       { schema: STATE, exposeHeadRoute: true },
       async (request, reply) => {
         const channel = channelOf(request)
+        if (access.asking !== undefined) await askFor(request, [['subscribe', channel]])
         access.require(request.identity, 'subscribe', channel)
         const { head, tail, count, ended } = await log.state(channel)
         reply.header('cache-control', 'no-cache')
@@ -75,6 +77,7 @@ export const channels = fp(
       { schema: SINGLE, exposeHeadRoute: true },
       async (request, reply) => {
         const channel = channelOf(request)
+        if (access.asking !== undefined) await askFor(request, [['history', channel]])
         access.require(request.identity, 'history', channel)
         const { id } = request.params
         const position = parsePosition(id)

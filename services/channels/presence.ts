@@ -6,6 +6,7 @@ import { checkedChannel } from '../broker/event/names.ts'
 import { printPosition } from '../broker/event/position.ts'
 import type { Count } from '../broker/presence/store.ts'
 import { FanwireError } from '../errors.ts'
+import { askFor } from '../http/asking.ts'
 import { CHANNEL, NO_PARAMETERS, operation, text, whole } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 
@@ -67,11 +68,14 @@ export async function presenceRoutes(app: FastifyInstance): Promise<void> {
     )
   }
 
+  const ask = (request: Request) => askFor(request, [['presence', checkedChannel(request.params.channel)]])
+
   app.get<{ Params: { channel: string } }>(
     '/v1/channels/:channel/presence',
     { schema: MEMBERS, exposeHeadRoute: true },
     async (request, reply) => {
       const { limit = 100, after = '' } = checkedQuery(request, QUERY)
+      if (access.asking !== undefined) await ask(request)
       const found = await presence.page(channelOf(request), after, limit)
       const next = found.next === undefined ? '' : `,"more":true,"next":${JSON.stringify(found.next)}`
       const cursor = printPosition(found.cursor)
@@ -85,6 +89,7 @@ export async function presenceRoutes(app: FastifyInstance): Promise<void> {
     { schema: HOW_MANY, exposeHeadRoute: true },
     async (request, reply): Promise<Pick<Count, 'users' | 'clients'>> => {
       checkedQuery(request, NO_PARAMETERS)
+      if (access.asking !== undefined) await ask(request)
       const { users, clients } = await presence.count(channelOf(request))
       reply.header('cache-control', 'no-store')
       return { users, clients }

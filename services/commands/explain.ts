@@ -31,7 +31,7 @@ Why an event did or did not reach a user:
 
   --json           the answer as it came
 
-Exit codes: 0 allowed, or an event was explained; 1 denied; 2 not called rightly; 3 the node could not be asked.`,
+Exit codes: 0 allowed, or an event was explained; 1 denied, or left to the application; 2 not called rightly; 3 the node could not be asked.`,
 
   async run(args) {
     const {
@@ -55,6 +55,7 @@ Exit codes: 0 allowed, or an event was explained; 1 denied; 2 not called rightly
 interface Answer {
   readonly allowed?: boolean
   readonly why: string
+  readonly hook?: object | null
   readonly readers?: readonly {
     readonly node: string
     readonly client: string
@@ -65,8 +66,8 @@ interface Answer {
   readonly silent?: readonly string[]
 }
 
-function inWords({ allowed, why, readers = [], silent = [] }: Answer): string[] {
-  const decision = allowed === undefined ? why : `${allowed ? 'allowed' : 'denied'}: ${why}`
+function inWords({ allowed, why, hook, readers = [], silent = [] }: Answer): string[] {
+  const decision = allowed === undefined ? why : `${allowed ? 'allowed' : hook ? 'asked' : 'denied'}: ${why}`
   return [
     decision,
     ...readers.map(

@@ -1,4 +1,4 @@
-// Hooks: what the application is told. And what operators see of that.
+// Hooks: what the application is told, and asked. And what operators see of that.
 
 import fp from 'fastify-plugin'
 import { parseCursor } from '../broker/event/position.ts'
@@ -10,6 +10,7 @@ import { NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { Type } from '../http/schema.ts'
 import { Webhooks } from './webhooks.ts'
+import { Application } from './application.ts'
 
 const STATUS = Type.Object({
   sender: Type.Optional(Type.String({ description: 'id of the node that sends' })),
@@ -49,9 +50,16 @@ export const hooks = fp(
   async app => {
     const context = app.fanwire
     const webhooks = new Webhooks(context, app.log)
-    context.access.on('rules', () => void webhooks.open())
-    app.addHook('onReady', () => webhooks.open())
+    const application = new Application(context, app.log)
+    context.access.on('rules', () => {
+      void webhooks.open()
+      void application.open()
+    })
+    app.addHook('onReady', async () => {
+      await Promise.all([webhooks.open(), application.open()])
+    })
     app.addHook('preClose', () => webhooks.close())
+    app.addHook('onClose', () => application.close())
 
     await app.register(async app => {
       takeBodies(app)

@@ -3,16 +3,20 @@
 import type { Agent, request } from 'undici'
 import { type Addresses } from './addresses.ts'
 
-/** Bytes of an answer that is read. */
-const MOST = 256 * 1024
+/** Bytes of an answer that is read to nobody. */
+const MOST_DUMPED = 256 * 1024
 const CONNECTIONS = 16
+/** Why there is no answer where there was no time left. */
+export const LATE = 'no answer in time'
+const NOTHING = Buffer.alloc(0)
 
 export interface Answer {
   readonly status: number
   /** Of `Retry-After`, ms. */
   readonly retryAfter: number | undefined
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
   /** Empty where it was not asked for. */
-  readonly body: string
+  readonly body: Buffer
 }
 
 export interface Post {
@@ -21,26 +25,29 @@ export interface Post {
   readonly body: string
   /** Ms for all of it. */
   readonly timeout: number
-  /** The body of the answer is wanted. */
-  readonly reads: boolean
+  /** The most bytes of the answer's body; 0: it is not wanted. */
+  readonly most: number
 }
 
 export class Poster {
   readonly #addresses: Addresses
+  readonly #connections: number
   #client: Promise<Client> | undefined
 
-  constructor(addresses: Addresses) {
+  /** `connections`: to one application, at most. */
+  constructor(addresses: Addresses, connections = CONNECTIONS) {
     this.#addresses = addresses
+    this.#connections = connections
   }
 
   /** Raises an Error that says in a word or two why there is no answer. */
-  async post({ url, headers, body, timeout, reads }: Post): Promise<Answer> {
+  async post({ url, headers, body, timeout, most }: Post): Promise<Answer> {
     const target = new URL(url)
     const fault = this.#addresses.faultOf(target)
     if (fault !== undefined) throw new Error(fault)
+    const { request, agent } = await this.load()
     const signal = AbortSignal.timeout(timeout)
     try {
-      const { request, agent } = await (this.#client ??= createClient(this.#addresses))
       const answer = await request(target, {
         method: 'POST',
         dispatcher: agent,
@@ -49,13 +56,18 @@ export class Poster {
         signal,
       })
       const { statusCode: status, headers: answered } = answer
-      const text = reads ? await textOf(answer.body) : ''
+      const read = most > 0 ? await bytesOf(answer.body, most) : NOTHING
       // Read to its end, so that the connection can be used again; cut where that would be too much.
-      if (!reads) await answer.body.dump({ limit: MOST, signal }).catch(() => {})
-      return { status, retryAfter: retryAfterOf(answered['retry-after']), body: text }
+      if (most === 0) await answer.body.dump({ limit: MOST_DUMPED, signal }).catch(() => {})
+      return { status, headers: answered, retryAfter: retryAfterOf(answered['retry-after']), body: read }
     } catch (error) {
       throw new Error(reasonOf(error))
     }
+  }
+
+  /** What is not loaded by the first request's time is loaded then. */
+  load(): Promise<Client> {
+    return (this.#client ??= createClient(this.#addresses, this.#connections))
   }
 
   async close(): Promise<void> {
@@ -69,26 +81,26 @@ interface Client {
 }
 
 /** The library is loaded when the first request is made: it takes a fifth of a node's start. */
-async function createClient({ lookup }: Addresses): Promise<Client> {
+async function createClient({ lookup }: Addresses, connections: number): Promise<Client> {
   const { Agent, request } = await import('undici')
   const agent = new Agent({
-    connections: CONNECTIONS,
+    connections,
     connect: { lookup, timeout: 5000 },
     keepAliveTimeout: 10_000,
   })
   return { request, agent }
 }
 
-async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
+async function bytesOf(body: AsyncIterable<Buffer>, most: number): Promise<Buffer> {
   const pieces: Buffer[] = []
   let bytes = 0
   for await (const piece of body) {
     bytes += piece.length
     // Leaving the loop cuts the connection.
-    if (bytes > MOST) throw new Error(`the answer is larger than ${MOST / 1024} KiB`)
+    if (bytes > most) throw new Error(`the answer is larger than ${most / 1024} KiB`)
     pieces.push(piece)
   }
-  return Buffer.concat(pieces).toString()
+  return Buffer.concat(pieces)
 }
 
 /** Seconds, or a date (RFC 9110 section 10.2.3). */
@@ -101,6 +113,6 @@ function retryAfterOf(value: string | string[] | undefined): number | undefined 
 /** Without the URL, which may have a secret. */
 function reasonOf(error: unknown): string {
   const { name, code, message } = error as Error & { code?: string }
-  if (name === 'TimeoutError') return 'no answer in time'
+  if (name === 'TimeoutError') return LATE
   return code === undefined || code === 'EADDRESS' ? message : code
 }

@@ -125,7 +125,7 @@ export class Sender {
     const id = `msg_${hash('sha256', batch.map(each => each.id).join(), 'base64url').slice(0, 24)}`
     for (let failures = 1; !this.#closed; failures++) {
       const headers = signedHeaders(webhook.secrets, id, body)
-      const sent = { url: webhook.url, headers, body, timeout: TIMEOUT_MS, reads: false }
+      const sent = { url: webhook.url, headers, body, timeout: TIMEOUT_MS, most: 0 }
       const answer = await post(sent).catch((error: Error) => error)
       if (!(answer instanceof Error)) {
         if (answer.status >= 200 && answer.status < 300) return 'taken'

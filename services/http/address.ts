@@ -2,9 +2,11 @@
 
 import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
+import type { Asker } from '../broker/access/asking.ts'
 import type { Identity } from '../broker/access/identity.ts'
 import type { Publishing } from '../broker/publisher.ts'
 import type { TrustedProxies } from '../config/kinds.ts'
+import { askerOf } from './asking.ts'
 
 /** What stands for the owner of an address: an IPv4 address, or the first 64 bits of an IPv6 one. */
 export function ownerOf(address: string): string {
@@ -125,6 +127,10 @@ class Requester implements Publishing {
 
   get identity(): Identity {
     return this.#request.identity
+  }
+
+  get asker(): Asker {
+    return askerOf(this.#request)
   }
 
   /** Most nodes have no limit that asks. */

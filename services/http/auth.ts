@@ -9,6 +9,8 @@ import type { Presented } from '../broker/access/access.ts'
 import { ANONYMOUS, type Identity } from '../broker/access/identity.ts'
 import type { Claims } from '../broker/access/tokens.ts'
 import { FanwireError } from '../errors.ts'
+import { askerOf } from './asking.ts'
+import { cookieOf, requireOwnPage, requireShowableCookies } from './cookies.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -29,22 +31,11 @@ declare module 'fastify' {
 }
 
 const BEARER = /^Bearer(?: +(.*?))? *$/i
-/** Whatever a document of a browser is loaded by, and no script of another page can imitate. */
-const NAVIGATION = { mode: 'navigate', dest: 'document' } as const
 
 /** What follows the scheme in an `Authorization` header; undefined where that is another one, or there is none. */
 export function bearerOf({ authorization }: IncomingHttpHeaders): string | undefined {
   const found = authorization === undefined ? null : BEARER.exec(authorization)
   return found === null ? undefined : (found[1] ?? '')
-}
-
-/** The value of a cookie (RFC 6265 section 5.4). */
-function cookieOf({ cookie }: IncomingHttpHeaders, name: string): string | undefined {
-  for (const pair of cookie?.split(';') ?? []) {
-    const at = pair.indexOf('=')
-    if (at !== -1 && pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim() || undefined
-  }
-  return undefined
 }
 
 /** A parameter that is there once. Raises FW_BAD_PARAMETER. */
@@ -68,31 +59,23 @@ function channelTokensOf({ query }: FastifyRequest): readonly string[] {
 /** Most channel tokens of one request: each costs a signature. */
 const MOST_CHANNEL_TOKENS = 32
 
-/**
- * A browser sends cookies whoever asks it to. Raises FW_FORBIDDEN_ORIGIN unless the page is the node's own or one that
- * is named among those that may read, or the user navigates.
- */
-function requireOwnPage(request: FastifyRequest): void {
-  const { headers, host, method, server } = request
-  const { origin } = headers
-  if (origin !== undefined && server.origins.mayBringCookies(origin, host)) return
-  if (origin === undefined && (method === 'GET' || method === 'HEAD')) {
-    const { 'sec-fetch-mode': mode, 'sec-fetch-dest': dest, 'sec-fetch-site': site } = headers
-    if (mode === NAVIGATION.mode && dest === NAVIGATION.dest) return
-    // Browsers send no Origin with what a page gets from its own origin.
-    if (site === 'same-origin') return
-  }
-  throw new FanwireError(
-    'FW_FORBIDDEN_ORIGIN',
-    'a token in a cookie is taken from pages of the node and of FANWIRE_ORIGINS, and when the user navigates',
-  )
+/** Whether the application says who a client is that came with nothing. */
+function asksWho({ server, route, is404 }: FastifyRequest): boolean {
+  return server.fanwire.access.asking?.connects === true && route.always !== true && !is404
 }
 
-/** Who asks. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN, FW_BAD_PARAMETER. */
+/**
+ * Who asks. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN, FW_BAD_PARAMETER; FW_FORBIDDEN,
+ * FW_HOOK_FAILED where the application does not let it in.
+ */
 export async function identify(request: FastifyRequest): Promise<Presented> {
   const { access } = request.server.fanwire
   const { claims, identity: presented } = await connectionIdentity(request)
   let identity = presented
+  if (identity === ANONYMOUS && asksWho(request)) {
+    requireShowableCookies(request)
+    identity = (await access.asking?.connect(askerOf(request))) ?? ANONYMOUS
+  }
   const tokens = channelTokensOf(request)
   if (tokens.length > MOST_CHANNEL_TOKENS) {
     throw new FanwireError('FW_BAD_PARAMETER', `a request may have ${MOST_CHANNEL_TOKENS} of channel_token`)
@@ -179,7 +162,8 @@ export const auth = fp(
     app.addHook('onRequest', (request, _reply, done) => {
       request.identity = ANONYMOUS
       const { anonymous, claims: keepsClaims } = request.route
-      if (anonymous === true || isBare(request, tokenCookie) || ofSession(request)) return done()
+      const bare = isBare(request, tokenCookie) && !asksWho(request)
+      if (anonymous === true || bare || ofSession(request)) return done()
       identify(request).then(
         ({ identity, claims }) => {
           request.identity = identity

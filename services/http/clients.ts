@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Access, Lapse } from '../broker/access/access.ts'
+import { type Asker, bareAsker, Disconnected } from '../broker/access/asking.ts'
 import { type Identity, nextEndOf } from '../broker/access/identity.ts'
 import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
@@ -42,14 +43,26 @@ const EXPIRED: CloseReason = { code: 4401, reason: 'token expired', retry: 1000 
 /** The server ended it; a new token lets the client in again. */
 export const REVOKED: CloseReason = { code: 4401, reason: 'token revoked', retry: 1000 }
 
+/** The same of one whom the application let in. */
+const SESSION_EXPIRED: CloseReason = { code: 4401, reason: 'session expired', retry: 1000 }
+const SESSION_REVOKED: CloseReason = { code: 4401, reason: 'session revoked', retry: 1000 }
+
 /** The same of an API key. */
 const KEY_EXPIRED: CloseReason = { code: 4401, reason: 'key expired', retry: 1000 }
 const KEY_REVOKED: CloseReason = { code: 4401, reason: 'key revoked', retry: 1000 }
 
 /** What it came with holds no more by time alone: what there is for it is still given. */
 export function isExpiry(reason: CloseReason): boolean {
-  return reason === EXPIRED || reason === KEY_EXPIRED
+  return reason === EXPIRED || reason === KEY_EXPIRED || reason === SESSION_EXPIRED
 }
+
+const EXPIRIES = {
+  key: KEY_EXPIRED,
+  token: EXPIRED,
+  hook: SESSION_EXPIRED,
+  anonymous: SESSION_EXPIRED,
+} as const
+const REVOCATIONS = { key: KEY_REVOKED, token: REVOKED, hook: SESSION_REVOKED, anonymous: REVOKED } as const
 
 /** The client may not read this channel any more. */
 function forbidden(channel: string): CloseReason {
@@ -78,6 +91,9 @@ const LAPSED: Readonly<Record<Lapse, CloseReason>> = { expired: EXPIRED, revoked
 
 /** How often expiries are looked at, ms. */
 const TICK_MS = 1000
+/** How long before a session is over the application is asked whether it goes on, ms; and again where it said nothing. */
+const REFRESH_AHEAD_MS = 5000
+const REFRESH_AGAIN_MS = 2000
 /** Clients that are judged again before others have their turn. */
 const JUDGED_AT_A_TIME = 1000
 
@@ -87,23 +103,29 @@ class Entry implements Client {
   /** What its channels count in. */
   readonly lease: Lease | undefined
   readonly since = Date.now()
+  /** What the application is shown of it; undefined where it has never been asked. */
+  readonly asker: Asker | undefined
+  /** When the application is asked whether it goes on, ms. */
+  refreshAt: number | undefined
   #id: string | undefined
 
-  constructor(held: Held, identity: Identity, lease: Lease | undefined) {
+  constructor(held: Held, identity: Identity, lease: Lease | undefined, asker: Asker | undefined) {
     this.held = held
     this.identity = identity
     this.lease = lease
+    this.asker = asker
   }
 
   get id(): string {
-    this.#id ??= randomBytes(12).toString('base64url')
+    this.#id ??= this.asker?.client ?? randomBytes(12).toString('base64url')
     return this.#id
   }
 }
 
-/** When it, or a channel token of it, ends next. */
-function tickOf({ identity }: Entry): number | undefined {
-  const end = nextEndOf(identity)
+/** When it, or a channel token of it, ends next, or is to be refreshed. */
+function tickOf({ identity, refreshAt = Infinity }: Entry): number | undefined {
+  const next = Math.min(nextEndOf(identity) ?? Infinity, refreshAt)
+  const end = next === Infinity ? undefined : next
   // Rounded up: no connection ends while what it was opened with still holds.
   return end === undefined ? undefined : Math.ceil(end / TICK_MS)
 }
@@ -133,9 +155,10 @@ export class Clients {
   }
 
   /** Where everybody may everything there is nothing to watch, and nothing is kept. */
-  add(held: Held, identity: Identity, lease?: Lease): Client | undefined {
+  add(held: Held, identity: Identity, lease?: Lease, asker?: Asker): Client | undefined {
     if (this.#access.isOpen) return undefined
-    const client = new Entry(held, identity, lease)
+    const client = new Entry(held, identity, lease, asker)
+    this.#planRefresh(client)
     this.#clients.add(client)
     this.#lives?.connected(client)
     this.#schedule(client)
@@ -161,6 +184,7 @@ export class Clients {
   #become(client: Entry, identity: Identity): void {
     this.#unschedule(client)
     client.identity = identity
+    this.#planRefresh(client)
     this.#schedule(client)
   }
 
@@ -202,7 +226,7 @@ export class Clients {
   /** Takes from a client what it may not have any more. `now`: ms. */
   #judge(client: Entry, now = Date.now()): void {
     if (this.#access.isRevoked(client.identity)) {
-      return this.#end(client, client.identity.kind === 'key' ? KEY_REVOKED : REVOKED)
+      return this.#end(client, REVOCATIONS[client.identity.kind])
     }
     const { identity, lapsed } = this.#access.withoutLapsed(client.identity, now)
     if (lapsed !== undefined) this.#become(client, identity)
@@ -267,6 +291,37 @@ export class Clients {
     if (ending?.size === 0) this.#ending.delete(tick)
   }
 
+  /** Those whom the application let in, it may let stay. */
+  #planRefresh(client: Entry): void {
+    const { identity, asker } = client
+    const { kind, expiresAt } = identity
+    const isSession = kind === 'hook' || kind === 'anonymous'
+    const refreshes = isSession && asker !== undefined && this.#access.asking?.refreshes === true
+    const now = Date.now()
+    client.refreshAt =
+      refreshes && expiresAt !== undefined
+        ? Math.max(expiresAt - REFRESH_AHEAD_MS, now + (expiresAt - now) / 2)
+        : undefined
+  }
+
+  /** Does not raise. A session that is not prolonged ends in its time. */
+  async #refresh(client: Entry): Promise<void> {
+    const { identity, asker = bareAsker(client.id, client.held.wire) } = client
+    client.refreshAt = undefined
+    this.#schedule(client)
+    try {
+      const longer = await this.#access.asking?.refresh(identity, asker)
+      if (longer !== undefined && client.identity === identity) this.renew(client, longer)
+    } catch (error) {
+      if (!this.#clients.has(client)) return
+      if (error instanceof Disconnected) return this.#end(client, error.close)
+      if (!(error instanceof FanwireError) || !error.passes || client.identity !== identity) return
+      this.#unschedule(client)
+      client.refreshAt = Date.now() + REFRESH_AGAIN_MS
+      this.#schedule(client)
+    }
+  }
+
   #expire(): void {
     const now = Math.floor(Date.now() / TICK_MS)
     const end = now * TICK_MS
@@ -275,7 +330,8 @@ export class Clients {
       this.#ending.delete(tick)
       for (const client of clients) {
         const { connectionEndsAt = Infinity } = client.identity
-        if (connectionEndsAt <= end) this.#end(client, client.identity.kind === 'key' ? KEY_EXPIRED : EXPIRED)
+        if (connectionEndsAt <= end) this.#end(client, EXPIRIES[client.identity.kind])
+        else if (client.refreshAt !== undefined && client.refreshAt <= end) void this.#refresh(client)
         else this.#judge(client, end)
       }
     }

@@ -214,6 +214,22 @@ export class Metrics {
     })
   }
 
+  /** Who counts what the application was asked. */
+  countHooks(
+    counts: () => Iterable<{ readonly hook: string; readonly outcome: string; readonly count: number }>,
+  ): void {
+    new Counter({
+      name: 'fanwire_hooks_total',
+      help: 'Questions to the application, by hook and outcome: allowed, refused, disconnected, kept (known already), or why there was no answer',
+      labelNames: ['hook', 'outcome'],
+      registers: [this.registry],
+      collect() {
+        this.reset()
+        for (const { hook, outcome, count } of counts()) this.inc({ hook, outcome }, count)
+      },
+    })
+  }
+
   /** What tells whether the node turns new reads away. */
   readPressure(pressure: {
     readonly cause: string | undefined

@@ -10,12 +10,21 @@ import type { Reader } from '../broker/fanout/reader.ts'
 import type { Selection } from '../broker/fanout/selection.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import type { ConnectionBuckets } from '../broker/limits/limited.ts'
-import type { Publishing } from '../broker/publisher.ts'
+import type { Draft } from '../broker/event/event.ts'
+import type { Published, Publishing } from '../broker/publisher.ts'
+import type { Grants } from '../broker/access/grants.ts'
 import { channelTokensOf, type Identity, isStranger, withChannelTokens } from '../broker/access/identity.ts'
+import {
+  type Asker,
+  answersFor,
+  bareAsker,
+  Disconnected,
+  missing,
+  readWishes,
+} from '../broker/access/asking.ts'
 import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 import { clientErrorOf } from '../broker/log/client-error.ts'
-import type { Draft } from '../broker/event/event.ts'
 import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { parseStart, type Position, printPosition, type Start } from '../broker/event/position.ts'
@@ -59,6 +68,8 @@ export interface CommandParts {
   readonly refusal: FanwireError | undefined
   /** Whose credentials are, where the wire takes others than are usual. Raises CredentialsRefused. */
   identify?(given: Credentials): Promise<Identity>
+  /** What the application is shown of it. */
+  readonly asker?: Asker | undefined
   /** Another identity has been accepted. */
   authenticated?(identity: Identity): void
   /** The connection's first channels are open, or never will be. */
@@ -66,8 +77,15 @@ export interface CommandParts {
   readonly logger: FastifyBaseLogger
 }
 
-/** How a client wants to read a channel. */
+/** What the application is asked about a channel. */
 interface Asked {
+  /** Whom it is asked about. */
+  readonly user: string
+  readonly grants: Promise<Grants[]>
+}
+
+/** How a client wants to read a channel. */
+interface Reading {
   readonly start: Start
   readonly selection: Selection | undefined
   readonly plan: Plan | undefined
@@ -84,6 +102,8 @@ export class Commands {
   readonly #parts: CommandParts
   readonly #buckets: ConnectionBuckets = {}
   #turn: Promise<void>
+  /** The last event that the application had to judge. */
+  #published: Promise<void> | undefined
   #underWay = 0
   /** Channels that are opened ahead of their turn. */
   #ahead = 0
@@ -108,10 +128,7 @@ export class Commands {
   /** Runs what changes the connection's readers one after another, in the order of the commands. */
   #inTurn<T>(change: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(change)
-    this.#turn = done.then(
-      () => {},
-      () => {},
-    )
+    this.#turn = done.then(ignore, ignore)
     return done
   }
 
@@ -133,6 +150,7 @@ export class Commands {
       await this.#counted(parse)()
     } catch (error) {
       fail(this.#tellable(error))
+      if (error instanceof Disconnected) this.#parts.connection.end(error.close)
     }
   }
 
@@ -188,9 +206,13 @@ export class Commands {
       throw new FanwireError('FW_BAD_CURSOR', `the cursor of one channel is ${CURSOR_RULE}`)
     }
     if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
+    const granted = this.#askedToRead(name, start)
     const release = this.#openAhead(name, start)
     try {
-      await this.#inTurn(() => this.#join(name, { start, selection, plan, place }, tell))
+      await this.#inTurn(async () => {
+        if (granted !== undefined) await this.#grant(name, start, granted)
+        await this.#join(name, { start, selection, plan, place }, tell)
+      })
     } finally {
       release()
     }
@@ -207,6 +229,35 @@ export class Commands {
       if (reader !== undefined) tell({ channel: name, cursor: printPosition(reader) })
       return reader !== undefined
     })
+  }
+
+  /** Asked before its turn comes, so that many are asked together. Undefined where nobody has to be. */
+  #askedToRead(name: string, start: Start): Asked | undefined {
+    const { access } = this.#parts.context
+    const identity = this.#identity
+    const wishes = [...readWishes([name], [start])]
+    if (access.asking === undefined || missing(access, identity, wishes).size === 0) return undefined
+    const grants = answersFor(access, identity, wishes, () => this.#asker)
+    // It is told in its turn.
+    grants.catch(() => {})
+    return { user: identity.user, grants }
+  }
+
+  /** Adds what the application granted; asks again where the client has become somebody else. */
+  async #grant(name: string, start: Start, { user, grants }: Asked): Promise<void> {
+    this.#requireNew(name)
+    const found = await grants
+    if (this.#identity.user !== user) {
+      const again = this.#askedToRead(name, start)
+      if (again !== undefined) await this.#grant(name, start, again)
+      return
+    }
+    this.#parts.context.clients.renew(this.#parts.client, withChannelTokens(this.#identity, found))
+  }
+
+  get #asker(): Asker {
+    const { asker, client, connection } = this.#parts
+    return asker ?? bareAsker(client?.id ?? '', connection.framing.wire)
   }
 
   #requireNew(name: string): void {
@@ -232,7 +283,7 @@ export class Commands {
     }
   }
 
-  async #join(name: string, { start, selection, plan, place }: Asked, tell: Tell): Promise<void> {
+  async #join(name: string, { start, selection, plan, place }: Reading, tell: Tell): Promise<void> {
     const { context, connection } = this.#parts
     this.#requireNew(name)
     const most = context.config.maxChannels
@@ -308,13 +359,19 @@ export class Commands {
   /** The same where it has been parsed. */
   async publishDraft(channel: string, draft: Draft, tell: Tell): Promise<void> {
     this.requirePublisher()
-    const { position, time, replayed } = await this.#parts.context.publisher.publish(
-      channel,
-      draft,
-      this.#party,
-    )
+    const { position, time, replayed } = await this.#publishInOrder(channel, draft)
     const id = position === undefined ? {} : { id: printPosition(position) }
     tell({ channel, ...id, time, ...(replayed ? { replayed } : {}) })
+  }
+
+  /** However long the application takes to judge each. */
+  async #publishInOrder(channel: string, draft: Draft): Promise<Published> {
+    const { publisher } = this.#parts.context
+    const by = this.#party
+    if (publisher.hookOf(by.identity, channel) === undefined) return publisher.publish(channel, draft, by)
+    const published = publisher.publish(channel, draft, { ...by, asker: this.#asker }, this.#published)
+    this.#published = published.then(ignore, ignore)
+    return published
   }
 
   /** Writes frames of the wire's own. */
@@ -333,6 +390,8 @@ export class Commands {
     return new FanwireError('FW_INTERNAL', 'the node failed to do this; its log says more')
   }
 }
+
+function ignore(): void {}
 
 export type Credentials = { readonly token: string } | { readonly key: string }
 

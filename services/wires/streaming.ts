@@ -12,6 +12,7 @@ import { Connection, type Outlet } from '../broker/fanout/connection.ts'
 import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import { partyOf } from '../http/address.ts'
+import { askerOf, askToRead } from '../http/asking.ts'
 import type { Client, Clients } from '../http/clients.ts'
 import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf, isHttp2 } from '../http/exchange.ts'
@@ -79,6 +80,7 @@ export async function stream(
   query: ReadQuery,
 ): Promise<void> {
   const { hub, access, clients, limits, presence } = request.server.fanwire
+  if (access.asking !== undefined) await askToRead(request, query)
   const { identity } = request
   if (request.method === 'HEAD') {
     requireReadable({ access, identity }, query)
@@ -100,7 +102,9 @@ export async function stream(
     connection.endsWithChannels = true
     held = true
     presence.attend(connection, identity)
-    whenClosed(begun.closes, connection, clients.add(connection, identity), clients, lease)
+    const asker = access.asking && askerOf(request)
+    const client = clients.add(connection, identity, undefined, asker)
+    whenClosed(begun.closes, connection, client, clients, lease)
     joinAll(connection, channels, from, given)
     if (!query.lost) return
     for (const [i, reader] of connection.readers.entries()) {

@@ -8,9 +8,10 @@ import type { Retention, RetentionOf } from '../log/log.ts'
 import type { Logger } from '../logger.ts'
 import type { RulesFile } from '../rules/file.ts'
 import { CLOSED_RULES, openRules } from '../rules/make.ts'
-import type { Rule, Rules } from '../rules/rules.ts'
+import type { Hooks, Rule, Rules } from '../rules/rules.ts'
 import { type WatchedFile, watchFile } from '../files/watched-file.ts'
 import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
+import type { Asking } from './asking.ts'
 import type { ChannelTokenTerms, Right } from './grants.ts'
 import { ANONYMOUS, type Identity, isStranger, withChannelTokens } from './identity.ts'
 import type { TokenKeys } from './jwks.ts'
@@ -104,10 +105,14 @@ function refuse(setting: string, path: string): (error: unknown) => never {
   }
 }
 
-/** What rules may say already and nodes do not do yet. */
-const IGNORED: readonly { readonly member: string; asked(rule: Rule): boolean }[] = [
-  { member: 'subscribe: hook', asked: ({ subscribe }) => subscribe.includes('hook') },
-]
+/** Which words of a rule leave something to the application, of which the file does not say where it is. */
+function withoutHook({ subscribe, publish, hook }: Rule, hooks: Hooks): string[] {
+  return Object.entries({ subscribe, publish }).flatMap(([name, words]) => {
+    // What connect grants is of hooks as well.
+    const asked = hook ?? hooks[name as 'subscribe' | 'publish'] ?? hooks.connect
+    return asked === undefined && (words as readonly string[]).includes('hook') ? [`${name}: hook`] : []
+  })
+}
 
 /** A file with keys of tokens, as a source. */
 class FileKeys implements KeySource {
@@ -132,6 +137,8 @@ export class Access extends EventEmitter<AccessEvents> {
   readonly outcomes = new Map<Outcome, number>()
   readonly #refusals = new Map<string, Refusal>()
   readonly revocations = createRevocations()
+  /** Asks the application; undefined while no rule says so. */
+  asking: Asking | undefined
 
   readonly #options: AccessOptions
   #rulesFile: RulesFile | undefined
@@ -203,14 +210,14 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#readKeys()
   }
 
-  /** Says what rules ask for that this version does not do, so that nobody relies on it. */
+  /** Says which rules let nobody in for want of a hook. */
   #warn(): void {
-    const { list, default: others } = this.rules
+    const { list, default: others, hooks } = this.rules
     for (const rule of [...list, others]) {
-      const ignored = IGNORED.filter(({ asked }) => asked(rule)).map(({ member }) => member)
+      const ignored = withoutHook(rule, hooks)
       if (ignored.length === 0) continue
       const about = { rule: rule.match, line: rule.line, ignored }
-      this.#options.logger.warn(about, 'a rule asks for what this version does not do yet')
+      this.#options.logger.warn(about, 'a rule leaves to a hook who may, and the file has no such hook')
     }
   }
 
@@ -300,7 +307,10 @@ export class Access extends EventEmitter<AccessEvents> {
   /** Whether there is a channel that somebody without credentials may publish to. */
   get anyoneMayPublish(): boolean {
     const { open, list, default: others } = this.rules
-    return open === 'all' || [...list, others].some(rule => rule.publish.includes('anyone'))
+    return (
+      open === 'all' ||
+      [...list, others].some(({ publish }) => publish.includes('anyone') || publish.includes('hook'))
+    )
   }
 
   // Credentials -----------------------------------------------------------------------------------------------
@@ -378,7 +388,7 @@ export class Access extends EventEmitter<AccessEvents> {
    */
   isRevoked({ kind, key = '', ...token }: Identity): boolean {
     if (kind === 'key') return !this.#keyIds.has(key)
-    return kind === 'token' && this.#isTokenRevoked(token)
+    return (kind === 'token' || kind === 'hook') && this.#isTokenRevoked(token)
   }
 
   #isTokenRevoked({ user, issuedAt, signer }: Pick<Identity, 'user' | 'issuedAt' | 'signer'>): boolean {

@@ -25,11 +25,11 @@ export interface Grant {
 export interface Grants {
   readonly source: GrantSource
   readonly list: readonly Grant[]
-  /** Of a channel token: what it hangs on. */
+  /** Of a channel token, or of the application's answer about a channel: what it hangs on. */
   readonly channelToken?: ChannelTokenTerms
 }
 
-/** Until when a channel token holds, beside its connection. */
+/** Until when that holds, beside its connection. */
 export interface ChannelTokenTerms {
   /** ms, leeway included; undefined: as long as the connection. */
   readonly endsAt: number | undefined

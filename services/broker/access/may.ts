@@ -2,7 +2,7 @@
 
 import { quote } from '../../errors.ts'
 import { userMatches } from '../rules/match.ts'
-import type { Rule, Rules } from '../rules/rules.ts'
+import type { Hook, Rule, Rules } from '../rules/rules.ts'
 import type { Filter } from '../event/filter.ts'
 import {
   findGrant,
@@ -34,6 +34,7 @@ type Cause =
   | 'other-user'
   | 'no-presence'
   | 'not-granted'
+  | 'not-asked'
 
 const ALLOWING: ReadonlySet<Cause> = new Set<Cause>(['open', 'key', 'anyone', 'user', 'token', 'hook'])
 
@@ -49,6 +50,8 @@ export class Decision {
   readonly rule: Rule | undefined
   /** That decided, if one did. */
   readonly grant: Grant | undefined
+  /** That may decide otherwise, where it is denied so far. */
+  readonly hook: Hook | undefined
 
   constructor(
     cause: Cause,
@@ -57,6 +60,7 @@ export class Decision {
     channel: string | undefined,
     rule?: Rule,
     grant?: Grant,
+    hook?: Hook,
   ) {
     this.allowed = ALLOWING.has(cause)
     this.right = right
@@ -65,6 +69,7 @@ export class Decision {
     this.cause = cause
     this.rule = rule
     this.grant = grant
+    this.hook = hook
   }
 
   /** Of the channel's events only what passes; undefined: all. Other grants of the same source may let more through. */
@@ -126,6 +131,8 @@ export class Decision {
         return `{user} is not the user ${quote(identity.user)} in ${this.place}`
       case 'no-presence':
         return `${says}, and no presence is kept`
+      case 'not-asked':
+        return `${says}, and the application decides: it is asked at ${this.hook && placeOf(this.hook)}`
       case 'not-granted':
         return `${says}; the user is ${quote(identity.user)}; ${granted(identity.grants)}`
     }
@@ -137,6 +144,12 @@ const CREDENTIAL = { key: 'key', token: 'token', hook: 'session', anonymous: 're
 function ruleName({ match, line }: Rule): string {
   if (line > 0) return `rule ${quote(match)} (line ${line})`
   return match === 'default' ? 'the default rule' : `rule ${quote(match)}`
+}
+
+/** Without its query, which may have a secret. */
+export function placeOf({ url }: Pick<Hook, 'url'>): string {
+  const { origin, pathname } = new URL(url)
+  return origin + pathname
 }
 
 function granted(all: readonly Grants[]): string {
@@ -166,7 +179,7 @@ export function may(identity: Identity, right: Right, channel: string | undefine
     return byKey(identity, right, channel, grant)
   }
   if (rules.open !== undefined) return new Decision('publish-needs-key', identity, right, channel)
-  return mayByRule(identity, right, channel, rules.of(channel))
+  return mayByRule(identity, right, channel, rules)
 }
 
 function byKey(
@@ -197,7 +210,8 @@ function mayReadOwn(identity: Identity, right: Right, channel: string, rules: Ru
     : may(identity, 'admin', undefined, rules)
 }
 
-function mayByRule(identity: Identity, right: Right, channel: string, rule: Rule): Decision {
+function mayByRule(identity: Identity, right: Right, channel: string, rules: Rules): Decision {
+  const rule = rules.of(channel)
   if (!userMatches(rule.userSegments, channel, identity.user)) {
     return new Decision('other-user', identity, right, channel, rule)
   }
@@ -212,5 +226,11 @@ function mayByRule(identity: Identity, right: Right, channel: string, rule: Rule
       if (grant !== undefined) return new Decision(word, identity, right, channel, rule, grant)
     }
   }
+  const hook = words.includes('hook') ? hookFor(right, rule, rules) : undefined
+  if (hook !== undefined) return new Decision('not-asked', identity, right, channel, rule, undefined, hook)
   return new Decision(kept ?? 'not-granted', identity, right, channel, rule)
+}
+
+function hookFor(right: Right, { hook }: Rule, { hooks }: Rules): Hook | undefined {
+  return hook ?? (right === 'publish' ? hooks.publish : hooks.subscribe)
 }

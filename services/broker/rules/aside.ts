@@ -40,7 +40,7 @@ async function rulesFrom(worker: Worker): Promise<Rules> {
     worker.postMessage('next')
     const [part] = (await once(worker, 'message')) as [Part]
     if ('problems' in part) throw new BadFileError(part.problems)
-    if ('default' in part) return createRules(list, part.default, { lives: part.lives })
+    if ('default' in part) return createRules(list, part.default, part)
     list.push(...part.rules)
   }
 }

@@ -3,8 +3,8 @@
 import type { Read } from './kinds.ts'
 import { createPatternTable } from './match.ts'
 import { USER_SEGMENT } from './patterns.ts'
-import type { Rule, Rules, Webhook } from './rules.ts'
-import type { RuleMembers, WebhookMembers } from './schema.ts'
+import type { Hook, Hooks, Rule, Rules, Webhook } from './rules.ts'
+import type { HookMembers, RuleMembers, WebhookMembers } from './schema.ts'
 
 /** What is left out is the default. */
 export function ruleOf(match: string, members: Read<RuleMembers>, line: number): Rule {
@@ -25,7 +25,27 @@ export function ruleOf(match: string, members: Read<RuleMembers>, line: number):
     transient: members.transient ?? false,
     erasable: members.erasable ?? false,
     slow: members.slow,
+    hook: members.hook && hookOf(members.hook),
   }
+}
+
+const TIMEOUT_MS = 1000
+
+export function hookOf({ url = '', timeout, headers, secrets, answers, onFailure }: Read<HookMembers>): Hook {
+  return {
+    url,
+    timeout: timeout ?? TIMEOUT_MS,
+    headers: (headers ?? ['cookie']).map(name => name.toLowerCase()),
+    secrets: secrets ?? [],
+    signedAnswers: answers === 'signed',
+    onFailure: onFailure ?? 'deny',
+  }
+}
+
+export function hooksOf(members: Read<Record<keyof Hooks, Read<HookMembers>>> = {}): Hooks {
+  return Object.fromEntries(
+    Object.entries(members).flatMap(([name, hook]) => (hook === undefined ? [] : [[name, hookOf(hook)]])),
+  )
 }
 
 export function webhookOf({ url = '', secrets, events, channels, batch }: Read<WebhookMembers>): Webhook {
@@ -39,12 +59,12 @@ export function webhookOf({ url = '', secrets, events, channels, batch }: Read<W
 }
 
 /** What a file says beside its rules. */
-export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives' | 'webhooks'>>
+export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives' | 'hooks' | 'webhooks'>>
 
 export function createRules(
   list: readonly Rule[],
   others: Rule,
-  { open, lives = [], webhooks = [] }: RulesExtras = {},
+  { open, lives = [], hooks = {}, webhooks = [] }: RulesExtras = {},
 ): Rules {
   const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
   const keepPresence = [...list, others].some(({ presence }) => presence)
@@ -54,6 +74,7 @@ export function createRules(
     default: others,
     open,
     lives: told,
+    hooks,
     webhooks,
     keepPresence,
     of: channel => table.find(channel) ?? others,

@@ -4,7 +4,7 @@ import { LineCounter, type Node, parseDocument } from 'yaml'
 import { quote } from '../../errors.ts'
 import { BadFileError, type Problem } from '../files/bad-file.ts'
 import type { Read } from './kinds.ts'
-import { createRules, ruleOf, webhookOf } from './make.ts'
+import { createRules, hooksOf, ruleOf, webhookOf } from './make.ts'
 import type { Rules } from './rules.ts'
 import { RULES_FILE, type RuleMembers } from './schema.ts'
 
@@ -62,7 +62,11 @@ function readRules(source: string): Rules {
   return createRules(
     found.map((members, index) => ruleOf(members.match ?? '', members, places[index]?.line ?? 0)),
     ruleOf('default', file.default ?? {}, 0),
-    { lives: file.lives ?? [], webhooks: (file.webhooks ?? []).map(webhookOf) },
+    {
+      lives: file.lives ?? [],
+      hooks: hooksOf(file.hooks),
+      webhooks: (file.webhooks ?? []).map(webhookOf),
+    },
   )
 }
 

@@ -3,8 +3,9 @@
 import type { LifeWord } from './life-kinds.ts'
 
 export const SUBSCRIBERS = ['anyone', 'user', 'token', 'hook', 'nobody'] as const
-export const PUBLISHERS = ['anyone', 'user', 'token', 'key', 'nobody'] as const
+export const PUBLISHERS = ['anyone', 'user', 'token', 'hook', 'key', 'nobody'] as const
 export const SLOW = ['catch-up', 'newest', 'close'] as const
+export const ON_FAILURE = ['deny', 'allow'] as const
 
 export type Subscriber = (typeof SUBSCRIBERS)[number]
 export type Publisher = (typeof PUBLISHERS)[number]
@@ -29,7 +30,34 @@ export interface Rule {
   /** Caches keep its events for moments only, since they may be erased. */
   readonly erasable: boolean
   readonly slow: (typeof SLOW)[number] | undefined
+  /** Who is asked where `subscribe` or `publish` is `hook`; undefined: the one of the file. */
+  readonly hook: Hook | undefined
 }
+
+/** An address of the application that is asked, and waited for. */
+export interface Hook {
+  readonly url: string
+  /** ms. */
+  readonly timeout: number
+  /** Names of the client's headers that it is shown, in lower case. */
+  readonly headers: readonly string[]
+  /** `whsec_…`, at most two. */
+  readonly secrets: readonly string[]
+  /** Its answers have to be signed, too. */
+  readonly signedAnswers: boolean
+  /** What holds where it gives no answer. */
+  readonly onFailure: (typeof ON_FAILURE)[number]
+}
+
+/** What the application can be asked. */
+export interface Hooks {
+  readonly connect?: Hook
+  readonly refresh?: Hook
+  readonly subscribe?: Hook
+  readonly publish?: Hook
+}
+
+export type HookName = keyof Hooks
 
 /** An address of the application that is told what happens. */
 export interface Webhook {
@@ -49,6 +77,8 @@ export interface Rules {
   readonly default: Rule
   /** Without a file, on loopback: everybody may everything. `but-keys`: publish and admin need an API key. */
   readonly open: 'all' | 'but-keys' | undefined
+  /** For `subscribe` and `publish` of rules that name none themselves. */
+  readonly hooks: Hooks
   readonly webhooks: readonly Webhook[]
   /** What the log of lives tells. */
   readonly lives: readonly LifeWord[]

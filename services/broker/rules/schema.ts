@@ -16,9 +16,79 @@ import {
   someOf,
   text,
 } from './kinds.ts'
-import { PUBLISHERS, type Publisher, SLOW, SUBSCRIBERS, type Subscriber } from './rules.ts'
+import {
+  type HookName,
+  ON_FAILURE,
+  PUBLISHERS,
+  type Publisher,
+  SLOW,
+  SUBSCRIBERS,
+  type Subscriber,
+} from './rules.ts'
 
 const SEGMENT = String.raw`(?:[${CHARACTERS}]+|\*|\{user\})`
+
+const SECRET = /^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/
+
+const secrets = list(
+  text({ pattern: SECRET.source }, secret =>
+    SECRET.test(secret) ? undefined : 'is not whsec_ and 24 to 64 bytes in base64',
+  ),
+  'Secrets of the signatures; while one replaces another, both.',
+)
+
+/** Where the application is asked or told. */
+const applicationUrl = text(
+  {
+    description: 'https, or http to this machine and to the hosts of FANWIRE_HOOKS_PRIVATE.',
+    pattern: '^https?://',
+  },
+  url => {
+    const { protocol = '', username = '', hash = '' } = URL.canParse(url) ? new URL(url) : {}
+    if (protocol !== 'https:' && protocol !== 'http:') return 'is no URL of http or https'
+    return username !== '' || hash !== '' ? 'has a user or a fragment' : undefined
+  },
+)
+
+export interface HookMembers {
+  url: string
+  timeout: number
+  headers: readonly string[]
+  secrets: readonly string[]
+  answers: (typeof ANSWERS)[number]
+  onFailure: (typeof ON_FAILURE)[number]
+}
+
+const HEADER = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/
+const ANSWERS = ['signed', 'unsigned'] as const
+
+const headers = list(
+  text({ pattern: HEADER.source }, name => {
+    if (!HEADER.test(name)) return 'is no name of a header'
+    return name.toLowerCase() === 'authorization' ? 'has a key or a token, which are not sent on' : undefined
+  }),
+  "Which of the client's headers the application is shown. Left out: cookie.",
+)
+
+const hookOf = (about: string) =>
+  object<HookMembers>(
+    {
+      url: applicationUrl,
+      timeout: duration('30s', 'How long an answer may take. Left out: 1s.'),
+      headers,
+      secrets,
+      answers: choice(ANSWERS, 'signed: with one of the secrets, as what is asked. Left out: unsigned.'),
+      onFailure: choice(ON_FAILURE, 'What holds where there is no answer. Left out: deny.'),
+    },
+    {
+      required: ['url'],
+      about,
+      check: ({ answers, secrets = [] }) =>
+        answers === 'signed' && secrets.length === 0
+          ? 'answers are signed, but there are no secrets'
+          : undefined,
+    },
+  )
 
 const MEMBERS = {
   subscribe: someOf(
@@ -30,7 +100,7 @@ const MEMBERS = {
   publish: someOf(
     PUBLISHERS,
     'Whose publishes are accepted besides those of API keys, which are judged by their own grants: anyone, user, ' +
-      'token: by its caps; key: API keys only; nobody. Left out: nobody.',
+      'token: by its caps; hook: the application; key: API keys only; nobody. Left out: nobody.',
   ),
   history: object(
     {
@@ -52,6 +122,7 @@ const MEMBERS = {
   transient: flag('Delivered to those who are there, not kept, without a position.'),
   erasable: flag('Caches are told to keep an event for moments only, since it may be erased.'),
   slow: choice(SLOW, 'What a reader that falls behind gets: all of it later, the newest only, or a close.'),
+  hook: hookOf('Who is asked where subscribe or publish is hook. Left out: those of hooks.'),
 }
 
 export interface RuleMembers {
@@ -64,6 +135,7 @@ export interface RuleMembers {
   transient: boolean
   erasable: boolean
   slow: (typeof SLOW)[number]
+  hook: Read<HookMembers>
 }
 
 const match = text(
@@ -89,28 +161,6 @@ export interface WebhookMembers {
   channels: readonly string[]
   batch: Read<{ events: number; within: number }>
 }
-
-const SECRET = /^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/
-
-export const secrets = list(
-  text({ pattern: SECRET.source }, secret =>
-    SECRET.test(secret) ? undefined : 'is not whsec_ and 24 to 64 bytes in base64',
-  ),
-  'Secrets of the signatures; while one replaces another, both.',
-)
-
-/** Where the application is asked or told. */
-export const applicationUrl = text(
-  {
-    description: 'https, or http to this machine and to the hosts of FANWIRE_HOOKS_PRIVATE.',
-    pattern: '^https?://',
-  },
-  url => {
-    const { protocol = '', username = '', hash = '' } = URL.canParse(url) ? new URL(url) : {}
-    if (protocol !== 'https:' && protocol !== 'http:') return 'is no URL of http or https'
-    return username !== '' || hash !== '' ? 'has a user or a fragment' : undefined
-  },
-)
 
 const webhook = object<WebhookMembers>(
   {
@@ -145,6 +195,15 @@ export const RULES_FILE = object(
       LIFE_WORDS,
       'What the log of lives tells: channel.* and presence.* of channels with presence, client.* of all. Left out: ' +
         'nothing but what webhooks ask for.',
+    ),
+    hooks: object<Record<HookName, Read<HookMembers>>>(
+      {
+        connect: hookOf('Who a client is that came with no token and no key.'),
+        refresh: hookOf('Whether a client goes on whose time, as connect said, is over soon.'),
+        subscribe: hookOf('Whether a client may read a channel. For rules without a hook.'),
+        publish: hookOf('Whether a client may publish an event. For rules without a hook.'),
+      },
+      { about: 'Addresses of the application that is asked, and waited for.' },
     ),
     webhooks: list(webhook, 'Addresses of the application that are told what happens.'),
   },

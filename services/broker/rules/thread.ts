@@ -7,7 +7,7 @@ import type { Rule, Rules } from './rules.ts'
 
 export type Part =
   | { readonly rules: readonly Rule[] }
-  | Pick<Rules, 'default' | 'lives'>
+  | Pick<Rules, 'default' | 'lives' | 'hooks' | 'webhooks'>
   | { readonly problems: readonly Problem[] }
 
 /** What the other thread takes at a time, without holding up others for long. */
@@ -21,11 +21,11 @@ function* partsOf(text: string): Generator<Part> {
     if (!(error instanceof BadFileError)) throw error
     return yield { problems: error.problems }
   }
-  const { list, default: others, lives } = rules
+  const { list, default: others, lives, hooks, webhooks } = rules
   for (let from = 0; from < list.length; from += RULES_AT_A_TIME) {
     yield { rules: list.slice(from, from + RULES_AT_A_TIME) }
   }
-  yield { default: others, lives }
+  yield { default: others, lives, hooks, webhooks }
 }
 
 const parts = partsOf(workerData as string)

@@ -43,6 +43,7 @@ interface Lane {
 export class Appender {
   readonly #append: Append
   readonly #onFault: (error: unknown) => void
+  readonly #isJudged: (channel: string) => boolean
   readonly #lanes = new Map<string, Lane>()
   readonly #failed = new Set<string>()
   /** Lanes with something to append and no append under way. */
@@ -55,9 +56,17 @@ export class Appender {
   #failedInARow = 0
   #wake: (() => void)[] = []
 
-  /** `onFault` is told of errors that are the node's own; the client is told FW_INTERNAL. */
-  constructor(append: Append, onFault: (error: unknown) => void) {
+  /**
+   * `onFault` is told of errors that are the node's own; the client is told FW_INTERNAL. `isJudged`: whether each event of
+   * the channel is judged by itself: what becomes of one has nothing to do with the others.
+   */
+  constructor(
+    append: Append,
+    onFault: (error: unknown) => void,
+    isJudged: (channel: string) => boolean = () => false,
+  ) {
     this.#append = append
+    this.#isJudged = isJudged
     this.#onFault = onFault
   }
 
@@ -120,7 +129,8 @@ export class Appender {
   }
 
   async #run(lane: Lane): Promise<void> {
-    const { batch, bytes } = takeBatch(lane, IN_FLIGHT - this.#inFlight)
+    const judged = this.#isJudged(lane.channel)
+    const { batch, bytes } = takeBatch(lane, judged ? 1 : IN_FLIGHT - this.#inFlight)
     lane.busy = true
     this.#move(batch.length, bytes)
     const drafts = batch.map(publish => publish.draft)
@@ -133,7 +143,7 @@ export class Appender {
     } catch (error) {
       outcome = this.#errorOf(error)
       // What does not go with where the channel is has nothing to do with what comes later.
-      if (!(error instanceof NotAppended)) {
+      if (!(error instanceof NotAppended || (judged && error instanceof FanwireError))) {
         this.#failedInARow++
         this.#failed.add(lane.channel)
       }

@@ -56,8 +56,9 @@ export class Entries {
     this.#by = by
     this.#onResult = onResult
     this.#appender = new Appender(
-      (channel, drafts) => context.publisher.append(channel, drafts, by.identity),
+      (channel, drafts) => context.publisher.append(channel, drafts, by),
       onFault,
+      channel => context.publisher.hookOf(by.identity, channel) !== undefined,
     )
   }
 

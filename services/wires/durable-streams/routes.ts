@@ -2,7 +2,9 @@
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { checkedChannel } from '../../broker/event/names.ts'
+import type { Start } from '../../broker/event/position.ts'
 import { FanwireError } from '../../errors.ts'
+import { askToRead } from '../../http/asking.ts'
 import { CHANNEL, operation, text, texts, word } from '../../http/operation.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { Type } from '../../http/schema.ts'
@@ -39,6 +41,9 @@ export async function durableStreamRoutes(app: FastifyInstance): Promise<void> {
   const live = new LiveReads(context, streams, reads)
   const writes = new Writes(context, streams)
 
+  const ask = (request: FastifyRequest, channel: string, start: Start) =>
+    askToRead(request, { channels: [channel], starts: [start] })
+
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
   app.addHook('onRequest', async (_request, reply) => {
@@ -48,13 +53,17 @@ export async function durableStreamRoutes(app: FastifyInstance): Promise<void> {
   app.get(PATH, { schema: describe('read', 'read', 200, QUERY) }, async (request, reply) => {
     const channel = streamOf(request)
     const { offset, live: mode, cursor } = checkedQuery(request, QUERY)
-    if (mode === undefined) return reads.catchUp(request, reply, channel, checkedOffset(offset ?? '-1'))
-    const asked = { channel, start: checkedOffset(requireOffset(offset)), cursor }
+    const start = checkedOffset(mode === undefined ? (offset ?? '-1') : requireOffset(offset))
+    if (context.access.asking !== undefined) await ask(request, channel, start)
+    if (mode === undefined) return reads.catchUp(request, reply, channel, start)
+    const asked = { channel, start, cursor }
     return mode === 'sse' ? live.sse(request, reply, asked) : live.longPoll(request, reply, asked)
   })
-  app.head(PATH, { schema: describe('what a stream is', 'read', 200, QUERY) }, async (request, reply) =>
-    reads.head(request, reply, streamOf(request)),
-  )
+  app.head(PATH, { schema: describe('what a stream is', 'read', 200, QUERY) }, async (request, reply) => {
+    const channel = streamOf(request)
+    if (context.access.asking !== undefined) await ask(request, channel, 'latest')
+    return reads.head(request, reply, channel)
+  })
   const changes = {
     PUT: { summary: 'create', status: 201, run: writes.create },
     POST: { summary: 'append, close', status: 204, run: writes.append },

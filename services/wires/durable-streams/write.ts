@@ -183,7 +183,7 @@ export class Writes {
   }
 
   #append(request: FastifyRequest, channel: string, drafts: readonly Draft[]) {
-    return this.#context.publisher.append(channel, drafts, request.identity)
+    return this.#context.publisher.append(channel, drafts, partyOf(request))
   }
 
   /** One after the other on this node; the log sees to it between nodes. */

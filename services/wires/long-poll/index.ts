@@ -7,6 +7,7 @@ import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import { LongPoll } from '../../broker/fanout/long-poll.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { partyOf } from '../../http/address.ts'
+import { askToRead } from '../../http/asking.ts'
 import { isExpiry, refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
@@ -53,6 +54,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   async function answerTo(request: FastifyRequest, reply: FastifyReply) {
     const { values, ...wanted } = readQuery(request, rules)
     const { channels, starts } = wanted
+    if (access.asking !== undefined) await askToRead(request, wanted)
     const { identity } = request
     const opener = { hub, access, identity }
     if (request.method === 'HEAD') {

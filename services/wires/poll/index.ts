@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
 import { printCursor } from '../../broker/event/position.ts'
+import { askToRead } from '../../http/asking.ts'
 import { matches, policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { ANSWER, sendAnswer } from '../answer.ts'
@@ -58,6 +59,7 @@ export async function poll(app: FastifyInstance): Promise<void> {
     reply: FastifyReply,
     { values, ...wanted }: ReadQuery<{ limit: number }>,
   ) {
+    if (access.asking !== undefined) await askToRead(request, wanted)
     const { identity } = request
     const selections = selectionsFor({ access, identity }, wanted)
     const found = await glanceFor({ hub, access, identity }, wanted, opened =>

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
+import { askToRead } from '../../http/asking.ts'
 import { ticketOf } from '../../http/auth.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
@@ -73,6 +74,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
   app.get('/v1/refresh', options, async (request, reply) => {
     const { values, ...wanted } = readQuery(request, rules)
     const { channels, starts } = wanted
+    if (access.asking !== undefined) await askToRead(request, wanted)
     const { identity } = request
     const selections = selectionsFor({ access, identity }, wanted)
     const { limit, every } = values

@@ -7,8 +7,10 @@ import type { Server, Socket } from 'socket.io'
 import type { Config } from '../../config/config.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
+import type { Asker } from '../../broker/access/asking.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
 import { addressOf, partyOf } from '../../http/address.ts'
+import { askerOf } from '../../http/asking.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
 import { operation } from '../../http/operation.ts'
 import { requireReady } from '../../http/health.ts'
@@ -104,9 +106,11 @@ interface Arrival {
   /** What stands for its address. */
   readonly address: string
   readonly refusal: FanwireError | undefined
+  /** What the application is shown of the client. */
+  readonly asker: Asker | undefined
 }
 
-const STRANGER: Arrival = { identity: ANONYMOUS, address: '', refusal: undefined }
+const STRANGER: Arrival = { identity: ANONYMOUS, address: '', refusal: undefined, asker: undefined }
 
 class SocketIoWire {
   readonly #app: FastifyInstance
@@ -158,6 +162,7 @@ class SocketIoWire {
       identity: request.identity,
       address: addressOf(request),
       refusal: publishRefusalOf(request),
+      asker: this.#app.fanwire.access.asking && askerOf(request),
     })
     if (isHandshake(raw)) {
       reply.hijack()
@@ -222,9 +227,9 @@ class SocketIoWire {
     const arrival = this.#arrivals.get(session) ?? STRANGER
     const identity = this.#identities.get(socket) ?? arrival.identity
     context.presence.attend(connection, identity)
-    const { address } = arrival
+    const { address, asker } = arrival
     const lease = admit(context, connection, { identity, address })
-    const client = context.clients.add(connection, identity, lease)
+    const client = context.clients.add(connection, identity, lease, asker)
     let most = 0
     const limit = (identity: Identity) => {
       most = this.#mostOf(identity, arrival)
@@ -239,6 +244,7 @@ class SocketIoWire {
       address,
       lease,
       refusal: arrival.refusal,
+      asker,
       authenticated: limit,
       opened: Promise.resolve(),
       logger: this.#app.log,

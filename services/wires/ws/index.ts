@@ -7,6 +7,8 @@ import type { WebSocket } from 'ws'
 import { FanwireError } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import { addressOf, partyOf } from '../../http/address.ts'
+import { askerOf, askToRead } from '../../http/asking.ts'
+import type { Asker } from '../../broker/access/asking.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
@@ -77,8 +79,9 @@ export async function ws(app: FastifyInstance): Promise<void> {
     config: { origin: 'required' },
     // What is wrong with the request is said with a status, before the handshake.
     preValidation: async request => {
-      const { identity } = request
       const query = readQuery(request, rules)
+      if (context.access.asking !== undefined) await askToRead(request, query)
+      const { identity } = request
       requireReadable({ access: context.access, identity }, query)
       context.limits.holds.check(partyOf(request), query.channels.length)
       const { headers } = request.raw
@@ -108,6 +111,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
         identity,
         address: addressOf(request),
         refusal,
+        asker: context.access.asking && askerOf(request),
       })
       forget(socket, request.raw)
     },
@@ -124,13 +128,15 @@ interface Served {
   readonly address: string
   /** Why the client may not publish, whoever it is. */
   readonly refusal: FanwireError | undefined
+  /** What the application is shown of it. */
+  readonly asker: Asker | undefined
 }
 
 /** Nothing here may hold on to the request. */
 function serve(
   context: Context,
   logger: FastifyInstance['log'],
-  { socket, connection, outlet, query, identity, address, refusal }: Served,
+  { socket, connection, outlet, query, identity, address, refusal, asker }: Served,
 ): void {
   const { access, clients, config } = context
   shareTurns(socket)
@@ -141,7 +147,7 @@ function serve(
   limit(identity)
   context.presence.attend(connection, identity)
   const lease = admit(context, connection, { identity, address }, query.channels.length)
-  const client = clients.add(connection, identity, lease)
+  const client = clients.add(connection, identity, lease, asker)
   const opened = connection.ended
     ? Promise.resolve()
     : join(context, connection, outlet, query, identity, logger)
@@ -158,6 +164,7 @@ function serve(
         address,
         lease,
         refusal,
+        asker,
         authenticated: limit,
         opened,
         logger,

@@ -11,7 +11,9 @@ t.test('a channel: head, tail, count, and readers on this node', async t => {
   const { app } = await startApp(t, { config: { history: { events: 2, age: 60_000, bytes: 1000 } } })
   const empty = (await app.inject('/v1/channels/news')).json()
   t.match(empty, { channel: 'news', head: /^[a-z0-9]+-0$/, tail: null, count: 0, readers: 0 })
-  const receipts = await app.fanwire.publisher.append('news', [draft('1'), draft('2'), draft('3')], ANONYMOUS)
+  const receipts = await app.fanwire.publisher.append('news', [draft('1'), draft('2'), draft('3')], {
+    identity: ANONYMOUS,
+  })
   const [, second, third] = receipts.map(receipt => receipt.position && printPosition(receipt.position))
   const answer = await app.inject('/v1/channels/news')
   t.strictSame(answer.json(), { channel: 'news', head: third, tail: second, count: 2, readers: 0 })
@@ -20,7 +22,9 @@ t.test('a channel: head, tail, count, and readers on this node', async t => {
 
 t.test('an event is the same object as on every wire, and never changes', async t => {
   const { app, log } = await startApp(t)
-  await app.fanwire.publisher.append('a.b:c~d@e_f-G', [draft('{"n":1.0, "u":"ü"}'), draft('[]')], ANONYMOUS)
+  await app.fanwire.publisher.append('a.b:c~d@e_f-G', [draft('{"n":1.0, "u":"ü"}'), draft('[]')], {
+    identity: ANONYMOUS,
+  })
   const page = await log.read('a.b:c~d@e_f-G', 'earliest', { events: 9, bytes: 999 })
   for (const event of page.events) {
     const id = printPosition(event)
@@ -50,7 +54,7 @@ t.test('an event is the same object as on every wire, and never changes', async 
 
 t.test('an event that is unknown or trimmed is 404', async t => {
   const { app } = await startApp(t, { config: { history: { events: 1, age: 60_000, bytes: 1000 } } })
-  const receipts = await app.fanwire.publisher.append('a', [draft('1'), draft('2')], ANONYMOUS)
+  const receipts = await app.fanwire.publisher.append('a', [draft('1'), draft('2')], { identity: ANONYMOUS })
   const epoch = receipts[0]?.position?.epoch
   for (const id of [
     `${epoch}-0`,

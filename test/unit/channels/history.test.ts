@@ -13,7 +13,7 @@ const drafts = (count: number) => Array.from({ length: count }, (_, i) => draft(
 
 t.test('pages back to the oldest event, in the order of the log, and says where to follow on', async t => {
   const { app, log } = await startApp(t)
-  const receipts = await app.fanwire.publisher.append('a/b', drafts(7), ANONYMOUS)
+  const receipts = await app.fanwire.publisher.append('a/b', drafts(7), { identity: ANONYMOUS })
   const ids = receipts.map(({ position }) => printPosition(position as Position))
   const get = async (query: string) => (await app.inject(`/v1/channels/a%2fb/events?${query}`)).json()
   const newest = await get('limit=3')
@@ -45,7 +45,7 @@ t.test('pages back to the oldest event, in the order of the log, and says where 
 
 t.test('a page that can not change is kept for ever; one that can is asked for again', async t => {
   const { app, log } = await startApp(t)
-  const receipts = await app.fanwire.publisher.append('a', drafts(9), ANONYMOUS)
+  const receipts = await app.fanwire.publisher.append('a', drafts(9), { identity: ANONYMOUS })
   const id = (n: number) => printPosition((receipts[n - 1] as Receipt).position)
   const get = (query: string, headers = {}) => app.inject({ url: `/v1/channels/a/events?${query}`, headers })
   const FOR_EVER = 'public, max-age=31536000, immutable'

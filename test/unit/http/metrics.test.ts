@@ -31,12 +31,16 @@ t.test('every line is Prometheus text, and every metric has a help and a type', 
 t.test('appends and replays are counted and timed, failures too', async t => {
   const { app, log } = await startApp(t)
   const draft = { data: Buffer.from('1') }
-  await app.fanwire.publisher.append('a', [draft, draft], ANONYMOUS)
-  await app.fanwire.publisher.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
-  const [replay] = await app.fanwire.publisher.append('a', [{ ...draft, idempotencyKey: 'k' }], ANONYMOUS)
+  await app.fanwire.publisher.append('a', [draft, draft], { identity: ANONYMOUS })
+  await app.fanwire.publisher.append('a', [{ ...draft, idempotencyKey: 'k' }], { identity: ANONYMOUS })
+  const [replay] = await app.fanwire.publisher.append('a', [{ ...draft, idempotencyKey: 'k' }], {
+    identity: ANONYMOUS,
+  })
   t.equal(replay?.replayed, true)
   await log.close()
-  await t.rejects(app.fanwire.publisher.append('a', [draft], ANONYMOUS), { name: 'LogUnavailable' })
+  await t.rejects(app.fanwire.publisher.append('a', [draft], { identity: ANONYMOUS }), {
+    name: 'LogUnavailable',
+  })
   const { body } = await app.inject('/metrics')
   t.match(body, /^fanwire_appends_total\{result="appended"\} 3$/m)
   t.match(body, /^fanwire_appends_total\{result="replayed"\} 1$/m)

@@ -188,6 +188,9 @@ t.test('a large file that is read again is parsed beside what else the node does
     rate: { publish: 5, burst: 5 },
   })
   t.match(file.current.of('other'), { match: 'default', subscribe: ['nobody'] })
+  const beside = `${text}hooks: { connect: { url: "https://a" } }\nwebhooks: [{ url: "https://a", events: "*" }]\n`
+  const { hooks, webhooks, lives } = parseRules(beside)
+  t.match(await parseAside(beside), { hooks, webhooks, lives }, 'with all that is beside rules')
 
   let turns = 0
   const turn = () => void (turns++, (turning = setImmediate(turn)))

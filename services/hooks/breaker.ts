@@ -1,0 +1,54 @@
+// A circuit breaker: an application that does not answer is left alone for a while, then asked by one question whether it does.
+
+import { delay } from '../backoff.ts'
+
+/** Failures in a row after which nothing more is asked. */
+export const FAILURES = 5
+const FIRST_PAUSE_MS = 1000
+const LONGEST_PAUSE_MS = 15_000
+
+export class Breaker {
+  readonly #now: () => number
+  #failures = 0
+  #opened = 0
+  #until = -Infinity
+  #probing = false
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
+  }
+
+  /** In a row. */
+  get failures(): number {
+    return this.#failures
+  }
+
+  get isOpen(): boolean {
+    return this.#opened > 0
+  }
+
+  /** Ms until something may be asked again; undefined: now. Then `succeeded` or `failed` has to follow. */
+  take(): number | undefined {
+    if (!this.isOpen) return undefined
+    const left = this.#until - this.#now()
+    if (left > 0 || this.#probing) return Math.max(left, FIRST_PAUSE_MS / 2)
+    this.#probing = true
+    return undefined
+  }
+
+  succeeded(): void {
+    this.#failures = 0
+    this.#opened = 0
+    this.#probing = false
+  }
+
+  failed(): void {
+    this.#failures++
+    if (this.#failures < FAILURES) return
+    // Those that were on their way when it opened say nothing new.
+    if (this.isOpen && !this.#probing) return
+    this.#probing = false
+    this.#opened++
+    this.#until = this.#now() + delay(this.#opened, FIRST_PAUSE_MS, LONGEST_PAUSE_MS)
+  }
+}

@@ -1,0 +1,155 @@
+// One question to the application, and its answer: signed, bounded in time, size and number, and behind a circuit breaker.
+
+import { randomBytes } from 'node:crypto'
+import type { Logger } from '../broker/logger.ts'
+import type { Hook, HookName } from '../broker/rules/rules.ts'
+import { FanwireError } from '../errors.ts'
+import { type Answer, BadAnswer, endOf, readAnswer } from './answer.ts'
+import { Breaker } from './breaker.ts'
+import { LATE, type Post, type Answer as Reply } from './post.ts'
+import { signatureFault, signedHeaders } from './signature.ts'
+
+/** Questions under way at a time. */
+const MOST_ASKED = 512
+/** Bytes of an answer, beyond the data that it may replace. */
+const LARGEST_ANSWER = 64 * 1024
+const RETRY_MS = 1000
+
+export const OUTCOMES = [
+  'allowed',
+  'refused',
+  'disconnected',
+  'kept',
+  'late',
+  'failed',
+  'malformed',
+  'open',
+  'full',
+] as const
+/** What became of a question; for metrics. `kept`: it was not asked, since the answer was known. */
+export type Outcome = (typeof OUTCOMES)[number]
+
+export interface HookCount {
+  readonly hook: HookName
+  readonly outcome: Outcome
+  count: number
+}
+
+/** An answer that is none, by what was wrong. */
+class Failure extends Error {
+  override readonly name = 'Failure'
+  readonly outcome: Outcome
+
+  constructor(outcome: Outcome, reason: string) {
+    super(reason)
+    this.outcome = outcome
+  }
+}
+
+export interface QuestionsParts {
+  readonly logger: Logger
+  /** Raises an Error that says in a word or two why there is no answer. */
+  post(post: Post): Promise<Reply>
+}
+
+export class Questions {
+  readonly #parts: QuestionsParts
+  readonly #breakers = new Map<string, Breaker>()
+  readonly #counts = new Map<string, HookCount>()
+  #asked = 0
+
+  constructor(parts: QuestionsParts) {
+    this.#parts = parts
+  }
+
+  /** For metrics. */
+  get counts(): Iterable<Readonly<HookCount>> {
+    return this.#counts.values()
+  }
+
+  count(hook: HookName, outcome: Outcome): void {
+    const name = `${hook} ${outcome}`
+    const counted = this.#counts.get(name) ?? { hook, outcome, count: 0 }
+    counted.count++
+    this.#counts.set(name, counted)
+  }
+
+  /** Raises FW_HOOK_FAILED. `data`: bytes of what the answer may replace. */
+  async ask(name: HookName, hook: Hook, body: string, data: number): Promise<Answer> {
+    if (this.#asked >= MOST_ASKED) {
+      this.count(name, 'full')
+      throw unavailable('too many questions to the application are under way', RETRY_MS)
+    }
+    const breaker = this.#breakerOf(hook)
+    const pause = breaker.take()
+    if (pause !== undefined) {
+      this.count(name, 'open')
+      throw unavailable('the application gives no answers, and is left alone for a moment', pause)
+    }
+    this.#asked++
+    try {
+      const answer = await this.#answerTo(hook, body, LARGEST_ANSWER + data)
+      if (breaker.failures > 0) this.#parts.logger.info({ hook: name }, 'the application answers again')
+      breaker.succeeded()
+      this.count(name, outcomeOf(answer))
+      return answer
+    } catch (error) {
+      const { outcome, message } = error instanceof Failure ? error : new Failure('failed', String(error))
+      this.count(name, outcome)
+      if (breaker.failures === 0)
+        this.#parts.logger.warn({ hook: name, reason: message }, 'the application gave no answer')
+      breaker.failed()
+      throw unavailable('the application was asked, and gave no answer that can be used', RETRY_MS)
+    } finally {
+      this.#asked--
+    }
+  }
+
+  async #answerTo(hook: Hook, body: string, most: number): Promise<Answer> {
+    const { url, timeout, secrets, signedAnswers } = hook
+    const id = `msg_${randomBytes(18).toString('base64url')}`
+    const headers = signedHeaders(secrets, id, body)
+    const reply = await this.#parts.post({ url, headers, body, timeout, most }).catch((error: Error) => {
+      throw new Failure(error.message === LATE ? 'late' : 'failed', error.message)
+    })
+    if (reply.status !== 200) throw new Failure('failed', `${reply.status}`)
+    const fault = signedAnswers ? signatureFault(secrets, id, reply.headers, reply.body) : undefined
+    if (fault !== undefined) throw new Failure('malformed', fault)
+    try {
+      return requireTimely(readAnswer(reply.body))
+    } catch (error) {
+      if (error instanceof BadAnswer) throw new Failure('malformed', error.message)
+      throw error
+    }
+  }
+
+  #breakerOf({ url }: Hook): Breaker {
+    const known = this.#breakers.get(url)
+    if (known !== undefined) return known
+    const made = new Breaker()
+    this.#breakers.set(url, made)
+    return made
+  }
+
+  /** Forgets applications that no hook names any more. */
+  keep(hooks: readonly Hook[]): void {
+    const urls = new Set(hooks.map(({ url }) => url))
+    for (const url of this.#breakers.keys()) if (!urls.has(url)) this.#breakers.delete(url)
+  }
+}
+
+/** Raises BadAnswer. */
+function requireTimely(answer: Answer): Answer {
+  const ends = 'result' in answer ? endOf(answer.result.expiresAt) : undefined
+  if (ends !== undefined && ends <= Date.now()) throw new BadAnswer('what the answer says is over already')
+  return answer
+}
+
+function outcomeOf(answer: Answer): Outcome {
+  if ('result' in answer) return 'allowed'
+  return 'error' in answer ? 'refused' : 'disconnected'
+}
+
+function unavailable(message: string, retry: number): FanwireError {
+  return new FanwireError('FW_HOOK_FAILED', message, { retry: Math.ceil(retry) })
+}

@@ -1,0 +1,44 @@
+// Asks the application for what a request wants, where rules leave that to it, before the route decides.
+
+import { randomBytes } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import { type Asker, askedFor, readWishes, type Wish } from '../broker/access/asking.ts'
+import type { Start } from '../broker/event/position.ts'
+import { mayShowCookies } from './cookies.ts'
+
+const askers = new WeakMap<FastifyRequest, Asker>()
+const WIRE = /^\/(?:v1\/)?(poll|long-poll|sse|stream|ws|refresh|push|socket\.io)\/?$/
+
+/** What the application is shown of the client of a request. */
+export function askerOf(request: FastifyRequest): Asker {
+  const known = askers.get(request)
+  if (known !== undefined) return known
+  const { headers, route, server } = request
+  const named = server.fanwire.access.asking?.headers ?? []
+  const shown = [...named].flatMap(name => {
+    const value = headers[name]
+    const hidden = value === undefined || (name === 'cookie' && !mayShowCookies(request))
+    return hidden ? [] : [[name, String(value)]]
+  })
+  const asker = {
+    client: randomBytes(12).toString('base64url'),
+    transport: WIRE.exec(route.url ?? '')?.[1] ?? 'http',
+    headers: Object.fromEntries(shown) as Record<string, string>,
+  }
+  askers.set(request, asker)
+  return asker
+}
+
+/** Raises FW_FORBIDDEN, FW_HOOK_FAILED. What the application grants, the request's identity has then. */
+export async function askFor(request: FastifyRequest, wishes: Iterable<Wish>): Promise<void> {
+  const { access } = request.server.fanwire
+  request.identity = await askedFor(access, request.identity, wishes, () => askerOf(request))
+}
+
+/** The same for what is to be read. */
+export function askToRead(
+  request: FastifyRequest,
+  { channels, starts }: { readonly channels: readonly string[]; readonly starts: readonly Start[] },
+): Promise<void> {
+  return askFor(request, readWishes(channels, starts))
+}

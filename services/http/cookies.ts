@@ -1,0 +1,55 @@
+// Cookies: a browser sends them whoever asks it to, so they count only where they came from a page that may bring them.
+
+import type { IncomingHttpHeaders } from 'node:http'
+import type { FastifyRequest } from 'fastify'
+import { FanwireError } from '../errors.ts'
+
+/** Whatever a document of a browser is loaded by, and no script of another page can imitate. */
+const NAVIGATION = { mode: 'navigate', dest: 'document' } as const
+
+/** The value of a cookie (RFC 6265 section 5.4). */
+export function cookieOf({ cookie }: IncomingHttpHeaders, name: string): string | undefined {
+  for (const pair of cookie?.split(';') ?? []) {
+    const at = pair.indexOf('=')
+    if (at !== -1 && pair.slice(0, at).trim() === name) return pair.slice(at + 1).trim() || undefined
+  }
+  return undefined
+}
+
+/**
+ * A browser sends cookies whoever asks it to. Raises FW_FORBIDDEN_ORIGIN unless the page is the node's own or one that
+ * is named among those that may read, or the user navigates.
+ */
+export function requireOwnPage(request: FastifyRequest): void {
+  const { headers, host, method, server } = request
+  const { origin } = headers
+  if (origin !== undefined && server.origins.mayBringCookies(origin, host)) return
+  if (origin === undefined && (method === 'GET' || method === 'HEAD')) {
+    const { 'sec-fetch-mode': mode, 'sec-fetch-dest': dest, 'sec-fetch-site': site } = headers
+    if (mode === NAVIGATION.mode && dest === NAVIGATION.dest) return
+    // Browsers send no Origin with what a page gets from its own origin.
+    if (site === 'same-origin') return
+  }
+  throw new FanwireError(
+    'FW_FORBIDDEN_ORIGIN',
+    'a token in a cookie is taken from pages of the node and of FANWIRE_ORIGINS, and when the user navigates',
+  )
+}
+
+/** Whether the application may be shown the cookies, by which it may know a client: they came from no browser, or as above. */
+export function mayShowCookies(request: FastifyRequest): boolean {
+  try {
+    requireShowableCookies(request)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Raises FW_FORBIDDEN_ORIGIN where the application would be shown cookies of a foreign page. */
+export function requireShowableCookies(request: FastifyRequest): void {
+  const { origin, cookie, 'sec-fetch-site': site } = request.headers
+  const fromNoPage = origin === undefined && (site === undefined || site === 'none')
+  if (cookie === undefined || fromNoPage) return
+  if (request.server.fanwire.access.asking?.headers.has('cookie') === true) requireOwnPage(request)
+}

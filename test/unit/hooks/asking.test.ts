@@ -1,0 +1,513 @@
+// The application is asked, with a real node and a real application: who a client is, what it may read and publish.
+
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { Webhook } from 'standardwebhooks'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { type Way, WAYS } from '../../contract/access.ts'
+import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { ClosedWorld } from '../../support/closed-node.ts'
+import { until } from '../../support/until.ts'
+import { type AskedApplication, type Question, startApplication } from './application.ts'
+
+const SECRET = `whsec_${Buffer.from('s'.repeat(32)).toString('base64')}`
+const seconds = (from: number) => Math.floor(Date.now() / 1000) + from
+
+const world = new ClosedWorld()
+
+interface World {
+  readonly node: Node
+  readonly app: AskedApplication
+  get(path: string, headers?: Record<string, string>): Promise<Reply>
+  publish(channel: string, data: unknown, headers?: Record<string, string>): Promise<Reply>
+  open(path: string, headers?: Record<string, string>): Promise<Socket>
+}
+
+interface Reply {
+  readonly status: number
+  readonly body: { events: { data: unknown }[]; error: { code: string; message: string; retry?: number } }
+}
+
+interface Socket {
+  readonly socket: WebSocket
+  readonly told: readonly Record<string, never>[]
+  say(command: object): void
+  /** The next message that has that member. */
+  next(member: string): Promise<Record<string, unknown>>
+}
+
+/** A node whose rules leave rooms to the application. `more`: members of each hook; `rules`: further rules. */
+async function start(t: Test, more = '', rules = '', hooks = 'subscribe publish'): Promise<World> {
+  const app = await startApplication(t)
+  world.writeRules(`
+channels:
+  - { match: "room:*", subscribe: [token, hook], publish: [token, hook], presence: true }
+  - { match: "open:*", subscribe: anyone, publish: anyone }
+${rules.replaceAll('URL', app.url)}
+default: { subscribe: token, publish: nobody }
+hooks:
+${hooks
+  .split(' ')
+  .map(name => `  ${name}: { url: "${app.url}"${more} }`)
+  .join('\n')}`)
+  const node = await startMemoryNode({ ...world.settings, H2C_PORT: '0' })
+  t.teardown(() => node.close())
+  const url = `http://127.0.0.1:${node.port}`
+  const replyOf = async (answer: Response) => ({
+    status: answer.status,
+    body: (await answer.json()) as Reply['body'],
+  })
+  return {
+    node,
+    app,
+    get: async (path, headers = {}) => replyOf(await fetch(url + path, { headers })),
+    publish: async (channel, data, headers = {}) =>
+      replyOf(
+        await fetch(`${url}/v1/channels/${channel}/events`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', ...headers },
+          body: JSON.stringify(data),
+        }),
+      ),
+    async open(path, headers = {}) {
+      const socket = new WebSocket(`ws://127.0.0.1:${node.port}${path}`, { headers })
+      t.teardown(() => socket.terminate())
+      const told: Record<string, never>[] = []
+      socket.on('message', data => told.push(JSON.parse(String(data))))
+      await once(socket, 'open')
+      let read = 0
+      return {
+        socket,
+        told,
+        say: command => socket.send(JSON.stringify(command)),
+        async next(member) {
+          await until(member, () => told.slice(read).some(message => member in message))
+          read = told.findIndex((message, i) => i >= read && member in message) + 1
+          return told[read - 1] as Record<string, unknown>
+        },
+      }
+    },
+  }
+}
+
+/** What the metrics say, by hook and outcome. */
+async function counted({ app }: Node): Promise<Record<string, number>> {
+  const metrics = await app.fanwire.metrics.registry.metrics()
+  const lines = metrics.matchAll(/^fanwire_hooks_total\{hook="(\w+)",outcome="(\w+)"\} (\d+)$/gm)
+  return Object.fromEntries(
+    [...lines].map(([, hook, outcome, count]) => [`${hook} ${outcome}`, Number(count)]),
+  )
+}
+
+const caps = (...allow: string[]) => [{ channels: ['room:*'], allow }]
+
+t.test('every way in asks, and does what the application says', async t => {
+  const { node, app } = await start(t)
+  await node.append('room:1', '1')
+  app.answer = ({ headers }) =>
+    headers.cookie === 'sid=1'
+      ? { result: { caps: caps('sub', 'hst', 'prs', 'pub') } }
+      : { error: { code: 4100, message: 'log in first' } }
+  const ways = WAYS.filter(({ needs, name }) => needs !== 'admin' && !name.endsWith('HTTP/2'))
+  const hookOf = ({ needs }: Way) => (needs === 'publish' ? 'publish' : 'subscribe')
+  for (const way of ways) {
+    const before = app.of(hookOf(way)).length
+    const { result } = await way.try(node, { headers: { cookie: 'sid=1', 'x-other': '1' } }, 'room:1')
+    t.equal(result, 'in', way.name)
+    if (way.needs === 'publish') t.equal(app.of('publish').length, before + 1, way.name)
+  }
+  for (const way of ways) {
+    const { result, answer } = await way.try(node, {}, 'room:1')
+    t.equal(result, 'FW_FORBIDDEN', way.name)
+    t.match(answer, /"message":"log in first".*"application":4100/, way.name)
+  }
+  const transports = new Set(app.asked.map(({ transport }) => transport))
+  const WIRES = ['poll', 'long-poll', 'sse', 'stream', 'push', 'refresh', 'ws', 'socket.io', 'http']
+  t.strictSame([...transports].sort(), WIRES.sort())
+  t.notOk(app.asked.some(({ headers }) => 'x-other' in headers))
+})
+
+t.test('what is asked', async t => {
+  const { app, get, publish, open } = await start(
+    t,
+    `, headers: [X-Device], secrets: ["${SECRET}"]`,
+    '',
+    'connect subscribe publish',
+  )
+  app.answer = ({ hook }) =>
+    hook === 'connect' ? { result: { user: 'ann', info: { name: 'Ann' } } } : { result: {} }
+  const shown = { 'x-device': 'd7', cookie: 'sid=1', authorization: 'Basic x' }
+  await get('/v1/poll?channel=room:1', shown)
+  const [connect, subscribe] = app.asked
+  const of = ({ hook, client: _, ...rest }: Question) => ({ hook, ...rest, text: undefined, sent: undefined })
+  t.same(JSON.parse(connect?.text ?? ''), {
+    hook: 'connect',
+    client: connect?.client,
+    user: '',
+    transport: 'poll',
+    headers: { 'x-device': 'd7' },
+  })
+  t.match(of(subscribe as Question), {
+    hook: 'subscribe',
+    user: 'ann',
+    transport: 'poll',
+    channel: 'room:1',
+    headers: { 'x-device': 'd7' },
+  })
+  t.match(connect?.client, /^[\w-]{16}$/)
+  t.equal(subscribe?.client, connect?.client, 'the same client')
+  for (const { text, sent } of app.asked)
+    t.ok(new Webhook(SECRET).verify(text, sent as Record<string, string>), 'signed')
+
+  const token = world.token({ sub: 'bob', caps: [], meta: { plan: 7 } })
+  await publish('room:1', { text: 'hi' }, { authorization: `Bearer ${token}` })
+  t.match(app.of('publish')[0], {
+    user: 'bob',
+    transport: 'http',
+    channel: 'room:1',
+    data: { text: 'hi' },
+    meta: { plan: 7 },
+    headers: {},
+  })
+  t.equal(app.of('connect').length, 1, 'who has a token is known')
+
+  const { say, next } = await open('/v1/ws', shown)
+  say({ ref: 1, subscribe: 'room:2' })
+  t.match(await next('ok'), { ref: 1, ok: { channel: 'room:2' } })
+  const [, , , , last] = app.asked
+  t.match(last ?? app.asked.at(-1), {
+    hook: 'subscribe',
+    transport: 'ws',
+    user: 'ann',
+    headers: { 'x-device': 'd7' },
+  })
+})
+
+t.test('who is let in is a member with what the application says of it', async t => {
+  const { app, open, get } = await start(t, '', '', 'connect')
+  app.answer = ({ headers }) => ({
+    result:
+      headers.cookie === undefined
+        ? {}
+        : { user: headers.cookie.slice(4), info: { name: 'Ann' }, caps: caps('sub', 'prs', 'pub') },
+  })
+  t.equal((await get('/v1/poll?channel=room:1&cursor=latest')).status, 401, 'an anonymous one without caps')
+  t.equal((await get('/v1/poll?channel=open:1')).status, 200)
+  const { told } = await open('/v1/ws?channel=room:1', { cookie: 'sid=ann' })
+  await until('it is open', () => told.length > 0)
+  t.match(await get('/v1/channels/room:1/presence', { cookie: 'sid=bob' }), {
+    status: 200,
+    body: { members: [{ user: 'ann', info: { name: 'Ann' } }] },
+  })
+  t.equal((await get('/v1/poll?channel=room:1', { cookie: 'sid=bob' })).status, 403, 'no history')
+  t.equal(
+    (await get('/v1/poll?channel=room:1', { cookie: 'sid=bob', origin: 'https://evil.example' })).status,
+    403,
+  )
+  const asked = app.asked.filter(
+    ({ headers, transport }) => headers.cookie === 'sid=bob' && transport === 'poll',
+  )
+  t.equal(asked.length, 1, 'kept, and not for a foreign page')
+})
+
+t.test('a decision is kept, and several who ask the same ask once', async t => {
+  const { app, get, node } = await start(t)
+  const held: (() => void)[] = []
+  app.answer = ({ channel }) =>
+    channel === 'room:held'
+      ? new Promise(resolve => held.push(() => resolve({ result: {} })))
+      : { result: {} }
+  const many = Promise.all(Array.from({ length: 20 }, () => get('/v1/poll?channel=room:held')))
+  await until('it is asked', () => held.length > 0)
+  held[0]?.()
+  t.strictSame([...new Set((await many).map(({ status }) => status))], [200])
+  t.equal((await get('/v1/poll?channel=room:held')).status, 200)
+  t.equal(app.asked.length, 1)
+  const another = get('/v1/poll?channel=room:held', { cookie: 'sid=2' })
+  await until('another is another question', () => held.length === 2)
+  held[1]?.()
+  t.equal((await another).status, 200)
+  app.answer = () => ({ result: { expire_at: seconds(-5) } })
+  await get('/v1/poll?channel=room:2')
+  await get('/v1/poll?channel=room:2')
+  t.equal(app.asked.filter(({ channel }) => channel === 'room:2').length, 2, 'not beyond what it says')
+  node.app.fanwire.access.revoke('', Date.now())
+  await get('/v1/poll?channel=room:held')
+  t.equal(held.length, 2, 'asked anew after a revocation')
+  t.match(await counted(node), { 'subscribe allowed': 5, 'subscribe kept': Number })
+})
+
+t.test('what a token grants is not asked, nor what nobody may', async t => {
+  const { app, get, publish } = await start(t)
+  const headers = { authorization: `Bearer ${world.token()}` }
+  t.equal((await get('/v1/poll?channel=room:1', headers)).status, 200)
+  t.equal((await publish('room:1', 1, headers)).status, 201)
+  t.equal((await publish('room:1', 1, { authorization: `Bearer ${world.keys.all.key}` })).status, 201)
+  t.equal((await get('/v1/poll?channel=room:1&channel=other:1')).status, 401)
+  t.equal((await publish('other:1', 1)).status, 401)
+  t.equal((await get('/v1/poll?channel=open:1')).status, 200)
+  t.equal(app.asked.length, 0)
+})
+
+t.test("the application's data is published in place of the client's", async t => {
+  const { app, publish, get, open, node } = await start(t)
+  const raw = '{"n":12345678901234567890,\n"x":1e400}'
+  app.answer = ({ hook, data }) => {
+    if (hook === 'subscribe') return { result: {} }
+    if (data === 'bad') return { error: { code: 'rude', message: 'be\nkind' } }
+    return data === 'raw' ? response => response.end(`{"result":{"data":${raw}}}`) : { result: {} }
+  }
+  t.equal((await publish('room:1', 'raw')).status, 201)
+  t.match(await publish('room:1', 'bad'), {
+    status: 403,
+    body: { error: { code: 'FW_FORBIDDEN', message: 'be kind', application: 'rude' } },
+  })
+  const answer = await fetch(`http://127.0.0.1:${node.port}/v1/poll?channel=room:1`)
+  t.match(await answer.text(), '{"n":12345678901234567890, "x":1e400}')
+
+  // In the order of the client, however long each takes.
+  const answers: (() => void)[] = []
+  app.answer = ({ hook }) =>
+    hook === 'subscribe'
+      ? { result: {} }
+      : new Promise(resolve => answers.push(() => resolve({ result: {} })))
+  const { say, told } = await open('/v1/ws')
+  for (const ref of [1, 2, 3]) say({ ref, publish: { channel: 'room:2', data: ref } })
+  await until('all are asked', () => answers.length === 3)
+  for (const tell of answers.toReversed()) tell()
+  await until('all are published', () => told.filter(message => 'ok' in message).length === 3)
+  t.match((await get('/v1/poll?channel=room:2')).body.events, [{ data: 1 }, { data: 2 }, { data: 3 }])
+
+  // Of many, each by itself.
+  app.answer = ({ data }) => (data === 2 ? { error: { code: 1, message: 'no' } } : { result: {} })
+  const many = await fetch(`http://127.0.0.1:${node.port}/v1/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ events: [1, 2, 3].map(data => ({ channel: 'room:3', data })) }),
+  })
+  t.match(await many.json(), {
+    results: [
+      { channel: 'room:3' },
+      { index: 1, error: { code: 'FW_FORBIDDEN', message: 'no' } },
+      { channel: 'room:3' },
+    ],
+  })
+})
+
+t.test('disconnect closes the connection with the code of the application', async t => {
+  const { app, open, get } = await start(t)
+  app.answer = ({ channel }) =>
+    channel === 'room:1' ? { result: {} } : { disconnect: { code: 4512, reason: 'banned' } }
+  const { socket, say, next } = await open('/v1/ws?channel=room:1')
+  const closed = once(socket, 'close')
+  say({ ref: 7, subscribe: 'room:2' })
+  t.match(await next('error'), {
+    ref: 7,
+    error: { code: 'FW_FORBIDDEN', message: 'banned', application: 4512 },
+  })
+  const [code, reason] = await closed
+  t.strictSame([code, String(reason)], [4512, 'banned'])
+  t.match(await get('/v1/poll?channel=room:3'), {
+    status: 403,
+    body: { error: { message: 'banned', application: 4512 } },
+  })
+})
+
+t.test('no answer, or one that is none, is a refusal that may pass', async t => {
+  const { app, get } = await start(t, ', timeout: 300ms')
+  let n = 0
+  const refused = async (answer: AskedApplication['answer'], message?: RegExp) => {
+    app.answer = answer
+    const { status, body } = await get(`/v1/poll?channel=room:${++n}`)
+    t.match(
+      { status, ...body.error },
+      { status: 503, code: 'FW_HOOK_FAILED', retry: Number, ...(message && { message }) },
+    )
+    // One that answers in between keeps the circuit closed.
+    app.answer = () => ({ result: {} })
+    t.equal((await get(`/v1/poll?channel=room:${++n}`)).status, 200)
+  }
+  const raw =
+    (text: string): AskedApplication['answer'] =>
+    () =>
+    response =>
+      response.end(text)
+  await refused(() => () => {})
+  await refused(() => response => void response.writeHead(500).end('{"result":{}}'))
+  await refused(() => response => void response.writeHead(302, { location: app.url }).end())
+  await refused(() => response => void response.socket?.destroy())
+  await refused(() => response => void response.write('{"result":'))
+  await refused(() => response => {
+    // Not read on: the rest is never asked for.
+    const sent = response.write('x'.repeat(10 * 2 ** 20))
+    response.once('close', () => t.notOk(sent && response.writableFinished, 'cut off'))
+  })
+  for (const text of [
+    '',
+    'no',
+    '[]',
+    '{}',
+    'null',
+    '{"result":1}',
+    '{"ok":true}',
+    '{"result":{},"error":{}}',
+    '{"result":{"users":"ann"}}',
+    '{"result":{"user":7}}',
+    '{"result":{"user":"a\\u0007"}}',
+    `{"result":{"info":"${'x'.repeat(100_000)}"}}`,
+    `{"result":{"info":"${'x'.repeat(5000)}"}}`,
+    '{"result":{"caps":[{"channels":["room:**"],"allow":["sub"]}]}}',
+    '{"result":{"caps":[{"channels":["room:*"],"allow":["admin"]}]}}',
+    '{"result":{"expire_at":"soon"}}',
+    '{"result":{"expire_at":1}}',
+    '{"disconnect":{"code":1000,"reason":""}}',
+    '{"error":"no"}',
+  ])
+    await refused(raw(text))
+})
+
+t.test('answers that have to be signed', async t => {
+  const { app, get } = await start(t, `, secrets: ["${SECRET}"], answers: signed`)
+  const webhook = new Webhook(SECRET)
+  const body = '{"result":{}}'
+  const signed =
+    (id: (sent: string) => string, at = new Date(), text = body): AskedApplication['answer'] =>
+    ({ sent }) =>
+    response => {
+      const name = id(String(sent['webhook-id']))
+      response.setHeader('webhook-id', name)
+      response.setHeader('webhook-timestamp', `${Math.floor(at.getTime() / 1000)}`)
+      response.setHeader('webhook-signature', webhook.sign(name, at, body))
+      response.end(text)
+    }
+  const right = signed(id => id)
+  const statuses: number[] = []
+  let n = 0
+  const tried = [
+    right,
+    () => response => void response.end(body),
+    right,
+    signed(() => 'msg_other'),
+    right,
+    signed(id => id, new Date(Date.now() - 400_000)),
+    right,
+    signed(id => id, new Date(), '{"result":{"user":"root"}}'),
+    right,
+  ] satisfies AskedApplication['answer'][]
+  for (const answer of tried) {
+    app.answer = answer
+    statuses.push((await get(`/v1/poll?channel=room:${++n}`)).status)
+  }
+  t.strictSame(statuses, [200, 503, 200, 503, 200, 503, 200, 503, 200])
+})
+
+t.test('a dead application holds up nobody else; the circuit opens, and closes again', async t => {
+  const { app, get, open, publish, node } = await start(t, ', timeout: 300ms')
+  app.answer = () => () => {}
+  const other = await open('/v1/ws?channel=open:1')
+  await other.next('open')
+  const refused = Promise.all(Array.from({ length: 50 }, (_, n) => get(`/v1/poll?channel=room:${n}`)))
+  await until('all are asked', () => app.asked.length === 50)
+  let isOver = false
+  void refused.then(() => (isOver = true))
+  t.equal((await publish('open:1', 1)).status, 201)
+  t.match(await other.next('data'), { data: 1 })
+  t.notOk(isOver, 'others have their events meanwhile')
+  t.strictSame([...new Set((await refused).map(({ status }) => status))], [503])
+
+  const asked = app.asked.length
+  const { status, body } = await get('/v1/poll?channel=room:next')
+  t.match(
+    { status, ...body.error },
+    { status: 503, code: 'FW_HOOK_FAILED', message: /left alone/, retry: Number },
+  )
+  t.equal(app.asked.length, asked, 'the application is left alone')
+  app.answer = () => ({ result: {} })
+  await until('it is asked again', async () => (await get('/v1/poll?channel=room:again')).status === 200)
+  t.equal(app.asked.length, asked + 1, 'by one question')
+  t.match(await counted(node), { 'subscribe late': 50, 'subscribe open': Number, 'subscribe allowed': 1 })
+})
+
+t.test('an application that is not there, and onFailure of a rule', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  await new Promise(resolve => server.close(resolve))
+  const gone = `hook: { url: "http://127.0.0.1:${port}/", onFailure: `
+  const { get, publish } = await start(
+    t,
+    '',
+    `  - { match: "deny:*", subscribe: hook, publish: hook, ${gone}deny } }
+  - { match: "allow:*", subscribe: hook, publish: hook, ${gone}allow } }`,
+  )
+  t.match(await get('/v1/poll?channel=deny:1'), { status: 503, body: { error: { code: 'FW_HOOK_FAILED' } } })
+  t.match(await publish('deny:1', 1), { status: 503, body: { error: { code: 'FW_HOOK_FAILED' } } })
+  t.equal((await publish('allow:1', 1)).status, 201)
+  t.match((await get('/v1/poll?channel=allow:1')).body.events, [{ data: 1 }])
+})
+
+t.test('refresh prolongs, and a session that is over ends', async t => {
+  const { app, open, node } = await start(t, '', '', 'connect refresh')
+  const until1 = seconds(2)
+  app.answer = ({ hook, headers }) => {
+    if (hook === 'refresh')
+      return headers.cookie === 'sid=bad'
+        ? { disconnect: { code: 4401, reason: 'logged out' } }
+        : { result: { expire_at: until1 + 1000 } }
+    return {
+      result: {
+        user: 'ann',
+        caps: caps('sub'),
+        expire_at: headers.cookie === 'sid=old' ? seconds(-9) : until1,
+      },
+    }
+  }
+  const { socket } = await open('/v1/ws?channel=room:1', { cookie: 'sid=1' })
+  const bad = once((await open('/v1/ws?channel=room:1', { cookie: 'sid=bad' })).socket, 'close')
+  const [code, reason] = await bad
+  t.strictSame([code, String(reason)], [4401, 'logged out'])
+  await until('it goes on', () =>
+    [...node.app.fanwire.clients].some(({ identity }) => identity.expiresAt === (until1 + 1000) * 1000),
+  )
+  const [client] = node.app.fanwire.clients
+  t.match(client?.identity, { user: 'ann', grants: [{ source: 'hook' }] }, 'the same otherwise')
+  t.match(app.of('refresh')[0], { user: 'ann', transport: 'ws' })
+  t.equal(app.of('refresh').find(({ headers }) => headers.cookie === 'sid=1')?.client, client?.id)
+  t.equal(socket.readyState, WebSocket.OPEN)
+
+  app.answer = ({ hook }) =>
+    hook === 'refresh'
+      ? { error: { code: 1, message: 'no' } }
+      : { result: { user: 'ann', caps: caps('sub'), expire_at: seconds(-9) } }
+  const old = await open('/v1/ws?channel=room:1', { cookie: 'sid=old' })
+  const [ended, why] = await once(old.socket, 'close')
+  t.strictSame([ended, String(why)], [4401, 'session expired'])
+})
+
+t.test('rules that name no hook any more ask nobody', async t => {
+  const { app, get, node } = await start(t)
+  t.ok(node.app.fanwire.access.asking)
+  world.writeRules('channels: [{ match: "room:*", subscribe: anyone }]')
+  await until('they are read', () => node.app.fanwire.access.rules.list.length === 1)
+  t.equal(node.app.fanwire.access.asking, undefined)
+  t.equal((await get('/v1/poll?channel=room:1')).status, 200)
+  t.equal(app.asked.length, 0)
+  await wait(0)
+})
+
+t.test('explain says that a hook decides', async t => {
+  const { node, app } = await start(t)
+  const answer = await fetch(`http://127.0.0.1:${node.port}/v1/admin/explain`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${world.keys.all.key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ user: 'ann', right: 'subscribe', channel: 'room:1' }),
+  })
+  t.match(await answer.json(), {
+    allowed: false,
+    why: /the application decides: it is asked at http:\/\/127\.0\.0\.1:\d+\/ask/,
+    hook: { url: app.url },
+  })
+  t.equal(app.asked.length, 0)
+})
