@@ -55,6 +55,7 @@ export default defineConfig({
           page('Limits', '/limits'),
           page('Access', '/access'),
           page('Presence', '/presence'),
+          page('Hooks', '/hooks'),
           page('Webhooks', '/webhooks'),
           {
             text: 'Wires',
