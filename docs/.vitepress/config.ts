@@ -115,6 +115,7 @@ export default defineConfig({
           page('Other brokers', '/benchmarks/brokers'),
           page('Faults survived', '/benchmarks/faults'),
           page('Attacks withstood', '/benchmarks/abuse'),
+          page('What clients lose', '/benchmarks/clients'),
         ],
       },
       {

@@ -1,17 +1,26 @@
 // `npm run prove`: does a client lose, repeat or reorder events while its connections are cut?
 
 import '../support/web-locks.ts'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from '../../bench/files.ts'
 import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
+import { startCentrifuge } from './centrifuge.ts'
 import { startFanwire } from './fanwire.ts'
 import { pageOf } from './report.ts'
 import { prove, type Result } from './run.ts'
 import { startSocketIo } from './socket-io.ts'
 
-const SYSTEMS = { fanwire: startFanwire, 'socket.io': startSocketIo }
-const USAGE = `npm run prove -- [--seed N] [--minutes M] [--readers N] [--tabs N] [--systems fanwire,socket.io] [--cuts-only]
+const SYSTEMS = { fanwire: startFanwire, centrifuge: startCentrifuge, 'socket.io': startSocketIo }
+/** Of the documents. */
+const PAGE = join(ROOT, 'docs/benchmarks/clients.md')
+const USAGE = `npm run prove -- [--seed N] [--minutes M] [--readers N] [--tabs N] [--systems fanwire,centrifuge,socket.io]
+                     [--cuts-only] [--write]
 
 Cuts connections at random bytes, blocks, buffers and ages them, kills and drains servers, and counts what readers saw.
+--systems    fanwire unless it is said; centrifuge needs Go
 --cuts-only  servers are left alone
+--write      writes docs/benchmarks/clients.md
 Exit codes: 0 nothing missing, repeated or reordered with fanwire's client, 1 something was, 2 not called rightly.`
 
 async function main(): Promise<number> {
@@ -22,6 +31,7 @@ async function main(): Promise<number> {
     tabs: { type: 'string' },
     systems: { type: 'string' },
     'cuts-only': { type: 'boolean' },
+    write: { type: 'boolean' },
     help: { type: 'boolean' },
   })
   if (options.help) {
@@ -36,7 +46,11 @@ async function main(): Promise<number> {
     servers: options['cuts-only'] !== true,
     say: (line: string) => console.error(line),
   }
-  const names = namesOf(options.systems, 'system', Object.keys(SYSTEMS)) as (keyof typeof SYSTEMS)[]
+  const names = namesOf(
+    options.systems ?? 'fanwire',
+    'system',
+    Object.keys(SYSTEMS),
+  ) as (keyof typeof SYSTEMS)[]
   const results: Result[] = []
   for (const name of names) {
     for (const servers of asked.servers ? [false, true] : [false]) {
@@ -48,7 +62,9 @@ async function main(): Promise<number> {
       results.push(result)
     }
   }
-  console.log(pageOf(results))
+  const page = pageOf(results)
+  if (options.write) writeFileSync(PAGE, page)
+  console.log(page)
   const good = results
     .filter(({ name }) => name === 'fanwire/client')
     .every(({ missing, repeated, reordered, stuck }) => missing + repeated + reordered + stuck === 0)

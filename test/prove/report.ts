@@ -17,26 +17,39 @@ function row(result: Result, servers: boolean): string {
 export const disturbsServers = ({ happened }: Result) =>
   Object.keys(happened).some(what => /^(node|server) /.test(what))
 
+const OPTIONS: Readonly<Record<string, string>> = {
+  'fanwire/client': 'fanwire',
+  'centrifuge-js': 'centrifuge',
+  'socket.io-client': 'socket.io',
+}
+
+const systemsOf = (results: readonly Result[]) =>
+  [...new Set(results.map(({ name }) => OPTIONS[name] ?? name))].join()
+
 export function pageOf(results: readonly Result[]): string {
   const [first] = results
   if (first === undefined) return ''
   return `# What clients lose
 
-Written by \`npm run prove -- --seed ${first.seed} --minutes ${first.seconds / 60} --readers ${first.readers} --write\`.
+Written by \`npm run prove -- --seed ${first.seed} --minutes ${first.seconds / 60} --systems ${systemsOf(results)} --write\`.
 
 Each reader is behind a proxy of its own, which cuts every connection after a random number of bytes, and at times blocks WebSocket,
-buffers streams, refuses connections, or cuts them by age. Readers reload, change wires, and close tabs. In the rows with servers, nodes
-are killed and drained, or the server is restarted, all the time. Tokens expire. Events are numbers, so each reader knows what it
-missed.
+buffers streams, refuses connections, or cuts them by age. In the rows with servers, nodes are killed and drained, or the server is
+restarted, all the time. Events are numbers, so each reader knows what it missed.
 
 | client | faults of | cuts | events published | deliveries | missing | repeated | reordered | lost, and told | readers stuck |
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|
 ${results.map(result => row(result, disturbsServers(result))).join('\n')}
 
-- **missing**: never delivered, and nobody said so. **lost, and told**: never delivered, behind a notice: fanwire's gap, or a session of
-  Socket.IO that was not recovered (\`socket.recovered\` is false).
-- fanwire: two nodes with their log in Redis, and a channel that keeps only 40 events, so that readers which are away fall behind. Its
-  readers use all wires; four of them share a connection, as tabs do.
-- Socket.IO: one server with connection state recovery (two minutes), the default in-memory adapter.
+- **missing**: never delivered, and nobody said so. **lost, and told**: never delivered, behind a notice: fanwire's gap, a subscription of
+  Centrifugo's client that is not \`recovered\`, or a session of Socket.IO that is not.
+- **fanwire**: two nodes with their log in Redis, and a channel that keeps only 40 events, so that readers which are away fall behind. Its
+  tokens expire, its readers use all wires, reload, and change wires; four of them share a connection, as tabs do. Its publisher is behind such a proxy, too.
+- **Centrifugo**: two servers on its library with history in Redis (10,000 events); its client over WebSocket with recovery.
+- **Socket.IO**: one server with connection state recovery (two minutes), the default in-memory adapter. A restart forgets its sessions.
+  - It repeats: the server sends what a session has missed before the packet that confirms the session, and the client (4.8.4) keeps
+    these events until then. If the connection is cut in between, the next one brings them again, and the client delivers all copies.
+  - It goes silent: if a client is back before the server has noticed that its old connection is gone, the end of the old one empties
+    the rooms of both, since they have one id. The client is connected, says \`recovered\`, and gets nothing until the next cut.
 `
 }

@@ -44,7 +44,7 @@ export async function startSocketIo(): Promise<System> {
       return { close: () => void socket.close() }
     },
     async disturb() {
-      server.disconnectSockets(true)
+      // Clients see their connections end: one that the server says goodbye to would not come back.
       await server.close()
       server = await begin()
       return 'server restarted'
