@@ -19,6 +19,8 @@ t.test('2,000 inputs that are almost right: coded answers, no crash, no secret i
     'body: 201',
     'ws: FW_',
     'socket.io: ',
+    'centrifuge: FW_',
+    'protobuf: ',
     'rules: bad',
   ]) {
     t.ok(

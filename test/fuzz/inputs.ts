@@ -8,7 +8,7 @@ import { anyJson, damaged } from './mutate.ts'
 /** Bytes of a whole request, or a text for a connection. */
 export type Input =
   | { readonly kind: 'token' | 'header' | 'url' | 'body'; readonly request: Buffer }
-  | { readonly kind: 'ws' | 'socket.io'; readonly message: string | Buffer }
+  | { readonly kind: 'ws' | 'socket.io' | 'centrifuge' | 'protobuf'; readonly message: string | Buffer }
   | { readonly kind: 'rules'; readonly text: string }
 
 /** Goes with everything that is secret, so that it is found wherever it turns up. */
@@ -26,6 +26,8 @@ const PATHS = [
   '/v1/channels/open:1',
   '/v1/channels/room:1/events/a-1',
   '/socket.io/?EIO=4&transport=polling',
+  '/connection/sse?cf_connect=%7B%22id%22%3A1%2C%22connect%22%3A%7B%7D%7D',
+  '/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22open%3A1%22%3A%7B%7D%7D%7D',
   '/metrics',
   '/readyz?for=publish',
 ]
@@ -48,6 +50,24 @@ const PACKETS = [
   `422["publish",${ENTRY}]`,
   `42["auth",{"token":"${MARK}.a.b"}]`,
   '451-["publish",{"_placeholder":true,"num":0}]',
+]
+const CENTRIFUGE = [
+  '{"id":2,"subscribe":{"channel":"open:1","recover":true,"epoch":"a","offset":1,"flag":2}}',
+  '{"id":2,"subscribe":{"channel":"room:1","token":"s3cr3tM4rk.a.b","join_leave":true}}',
+  '{"id":2,"subscribe":{"channel":"open:1","tf":{"op":"and","nodes":[{"key":"a","cmp":"eq","val":"b"}]}}}',
+  '{"id":2,"unsubscribe":{"channel":"open:1"}}\n{}\n{"id":3,"ping":{}}',
+  '{"id":2,"publish":{"channel":"open:1","data":{"a":[1,"b"]}}}',
+  '{"id":2,"history":{"channel":"open:1","limit":5,"since":{"epoch":"a","offset":1},"reverse":true}}',
+  '{"id":2,"presence":{"channel":"room:1"}}\n{"id":3,"presence_stats":{"channel":"room:1"}}',
+  '{"id":2,"refresh":{"token":"s3cr3tM4rk.a.b"}}',
+  '{"id":2,"sub_refresh":{"channel":"open:1","token":"s3cr3tM4rk.a.b"}}',
+]
+/** Commands in Protobuf: subscribe, publish and history of `a`, and a ping. */
+const PROTOBUF = [
+  Buffer.of(18, 8, 2, 0x2a, 14, 0x0a, 1, 97, 0x18, 1, 0x32, 1, 98, 0x38, 1, 0x70, 2, 0x78, 0),
+  Buffer.of(11, 8, 2, 0x3a, 7, 0x0a, 1, 97, 0x12, 2, 123, 125),
+  Buffer.of(9, 8, 2, 0x52, 5, 0x0a, 1, 97, 0x38, 5),
+  Buffer.of(4, 8, 3, 0x5a, 0),
 ]
 const HEADERS = [
   `Authorization: Bearer ${MARK}`,
@@ -80,7 +100,7 @@ export class Inputs {
 
   next(): Input {
     const random = this.#random
-    switch (random.below(7)) {
+    switch (random.below(9)) {
       case 0:
         return { kind: 'token', request: this.#requestWithToken() }
       case 1:
@@ -96,6 +116,10 @@ export class Inputs {
         return { kind: 'ws', message: this.#message(COMMANDS) }
       case 5:
         return { kind: 'socket.io', message: this.#message(PACKETS) }
+      case 6:
+        return { kind: 'centrifuge', message: this.#message(CENTRIFUGE) }
+      case 7:
+        return { kind: 'protobuf', message: this.#bytes() }
       default:
         return { kind: 'rules', text: damaged(random, RULES) }
     }
@@ -181,6 +205,15 @@ export class Inputs {
     return request('POST', path, [`Authorization: Bearer ${this.#good()}`, `Content-Type: ${type}`], body)
   }
 
+  #bytes(): Buffer {
+    const random = this.#random
+    const bytes = Buffer.from(random.pick(PROTOBUF))
+    if (random.oneIn(4)) return bytes
+    if (random.oneIn(10)) return random.bytes(random.below(40))
+    bytes[random.below(bytes.length)] = random.below(256)
+    return bytes.subarray(0, random.oneIn(3) ? random.below(bytes.length + 1) : bytes.length)
+  }
+
   #message(known: readonly string[]): string | Buffer {
     const random = this.#random
     if (random.oneIn(20)) return random.bytes(random.below(40))
@@ -217,6 +250,10 @@ const POSTS: readonly (readonly [path: string, type: string, body: string])[] = 
   ['/v1/events', 'application/json', `{"events":[${ENTRY},${ENTRY}]}`],
   ['/v1/events', 'application/x-ndjson', `${ENTRY}\n${ENTRY}\n`],
   ['/v1/tickets', 'application/json', '{}'],
+  ['/api/publish', 'application/json', '{"channel":"open:1","data":{"a":1},"tags":{"a":"b"}}'],
+  ['/api/batch', 'application/json', '{"commands":[{"history":{"channel":"open:1","limit":2}}]}'],
+  ['/emulation', 'application/json', '{"session":"a","node":"b","data":"{}"}'],
+  ['/connection/http_stream', 'application/json', '{"id":1,"connect":{}}'],
   ['/socket.io/?EIO=4&transport=polling&sid=x', 'text/plain', '40'],
 ]
 

@@ -96,16 +96,20 @@ class Fuzz {
 
   /** Gives one input after the other, over connections that last as long as the node leaves them. */
   async #lane(node: RunningNode): Promise<void> {
-    const talk = (kind: 'ws' | 'socket.io', path: string, greeting: string) =>
+    const talk = (kind: TalkKind, path: string, greeting: Greeting) =>
       new Talk(`ws://127.0.0.1:${node.port}${path}`, greeting, answer => this.#judge(kind, answer))
-    const ws = talk('ws', '/v1/ws', '')
-    const socketIo = talk('socket.io', '/socket.io/?EIO=4&transport=websocket', '40')
+    const talks: Talks = {
+      ws: talk('ws', '/v1/ws', { text: '' }),
+      'socket.io': talk('socket.io', '/socket.io/?EIO=4&transport=websocket', { text: '40' }),
+      centrifuge: talk('centrifuge', '/connection/websocket', CONNECT),
+      protobuf: talk('protobuf', '/connection/websocket?format=protobuf', CONNECT_IN_PROTOBUF),
+    }
     const { inputs, say } = this.#options
     while (this.#given < inputs && this.#wrong.length < MOST_WRONG) {
       const n = ++this.#given
       const input = this.#inputs.next()
       try {
-        this.#judge(input.kind, await this.#give(node, input, { ws, socketIo }), input)
+        this.#judge(input.kind, await this.#give(node, input, talks), input)
       } catch (error) {
         this.#blame(error instanceof Error ? error.message : String(error), input)
       }
@@ -115,21 +119,13 @@ class Fuzz {
       if (n % LOOK_EVERY === 0) this.#resident.push(residentOf([node.pid]))
       if (n % 10_000 === 0) say(`${n} inputs, ${Math.round(residentOf([node.pid]) / 2 ** 20)} MiB`)
     }
-    ws.close()
-    socketIo.close()
+    for (const talk of Object.values(talks)) talk.close()
   }
 
   /** What was answered: the status, a code, or a word for what else happened. */
-  async #give(
-    { port }: RunningNode,
-    input: Input,
-    { ws, socketIo }: { readonly ws: Talk; readonly socketIo: Talk },
-  ): Promise<string> {
+  async #give({ port }: RunningNode, input: Input, talks: Talks): Promise<string> {
+    if ('message' in input) return talks[input.kind].say(input.message)
     switch (input.kind) {
-      case 'ws':
-        return ws.say(input.message)
-      case 'socket.io':
-        return socketIo.say(input.message)
       case 'rules':
         return parsed(input.text)
       default:
@@ -230,15 +226,27 @@ function answerOf(text: string): string {
     : `${status} ${code ?? `uncoded ${JSON.stringify(text.slice(0, 300))}`}`
 }
 
+type TalkKind = Extract<Input, { readonly message: unknown }>['kind']
+type Talks = Readonly<Record<TalkKind, Talk>>
+
+/** What is said before anything else, lest everything after it be out of place. */
+interface Greeting {
+  readonly text: string | Buffer
+  /** The node says nothing before. */
+  readonly first?: true
+}
+
+const CONNECT: Greeting = { text: '{"id":1,"connect":{}}', first: true }
+const CONNECT_IN_PROTOBUF: Greeting = { text: Buffer.of(4, 8, 1, 0x22, 0), first: true }
+
 /** A WebSocket that is opened again when the node has closed it. */
 class Talk {
   readonly #url: string
-  /** What is said first, lest everything after it be out of place. */
-  readonly #greeting: string
+  readonly #greeting: Greeting
   readonly #heard: (answer: string) => void
   #socket: WebSocket | undefined
 
-  constructor(url: string, greeting: string, heard: (answer: string) => void) {
+  constructor(url: string, greeting: Greeting, heard: (answer: string) => void) {
     this.#url = url
     this.#greeting = greeting
     this.#heard = heard
@@ -270,8 +278,13 @@ class Talk {
     socket.setMaxListeners(0)
     socket.on('error', () => {})
     this.#socket = socket
+    const { text, first } = this.#greeting
+    if (first) {
+      await once(socket, 'open')
+      socket.send(text)
+    }
     await once(socket, 'message')
-    if (this.#greeting !== '') socket.send(this.#greeting)
+    if (!first && text !== '') socket.send(text)
     socket.on('message', text => this.#heard(codeOf(String(text))))
     return socket
   }

@@ -1,6 +1,7 @@
 // Every wire on Redis, and what only several nodes and a Redis that loses its mind can show.
 
 import { once } from 'node:events'
+import { Centrifuge } from 'centrifuge'
 import { Redis } from 'ioredis'
 import { pino } from 'pino'
 import { io as connectIo } from 'socket.io-client'
@@ -70,6 +71,50 @@ t.test('a client goes on where it was, on another node and over another wire', a
   }
   await writer
   t.strictSame(seen, published)
+})
+
+t.test('a client of Centrifugo recovers on another node, while others publish', async t => {
+  const start = nodesOf('centrifuge')
+  const nodes = await Promise.all([start({ CENTRIFUGE: '1' }), start({ CENTRIFUGE: '1' })])
+  t.teardown(() => Promise.all(nodes.map(node => node.close())))
+  const channel = fresh()
+  const read: number[] = []
+  let since = { epoch: '', offset: 0 }
+  let writing = true
+  const writer = (async () => {
+    for (let i = 0; i < 200; i++) await nodes[i % 2]?.append(channel, `${i}`)
+    writing = false
+  })()
+  for (let turn = 0; writing || read.length < 200; turn++) {
+    const endpoint = `ws://127.0.0.1:${nodes[turn % 2]?.port}/connection/websocket`
+    const client = new Centrifuge(endpoint, { websocket: WebSocket })
+    const sub = client.newSubscription(channel, { since })
+    const subscribed = new Promise<boolean>(resolve =>
+      sub.on('subscribed', ({ streamPosition, recovered }) => {
+        since = { epoch: streamPosition?.epoch ?? '', offset: streamPosition?.offset ?? -1 }
+        resolve(recovered)
+      }),
+    )
+    const enough = read.length + 20
+    const some = new Promise<void>(resolve =>
+      sub.on('publication', ({ data, offset }) => {
+        if (read.length >= enough) return
+        read.push(data)
+        since = { ...since, offset: offset ?? -1 }
+        if (read.length === Math.min(enough, 200)) resolve()
+      }),
+    )
+    sub.subscribe()
+    client.connect()
+    t.ok(await subscribed, 'recovered')
+    await some
+    client.disconnect()
+  }
+  await writer
+  t.strictSame(
+    read,
+    Array.from({ length: 200 }, (_, i) => i),
+  )
 })
 
 t.test('a poll sees what its own node acknowledged before it asked', async t => {

@@ -87,6 +87,31 @@ const KINDS: readonly Kind[] = [
   },
 ]
 
+/** Commands are taken by request: those that come too early wait. */
+class Intake {
+  #paused = false
+  #waiting: (() => void)[] = []
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  room(): void {
+    this.#paused = false
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  /** Returns when there is room. */
+  async open(): Promise<void> {
+    while (this.#paused) await new Promise<void>(resolve => this.#waiting.push(resolve))
+  }
+}
+
+interface Emulated {
+  readonly session: Session
+  readonly intake: Intake
+}
+
 const BYTES = 'application/octet-stream'
 const IN_PROTOBUF: Kind = {
   method: 'POST',
@@ -104,7 +129,7 @@ function sendsBytes(request: FastifyRequest): boolean {
 
 export async function emulationRoutes(app: FastifyInstance): Promise<void> {
   const { config, nodes } = app.fanwire
-  const sessions = new Map<string, Session>()
+  const sessions = new Map<string, Emulated>()
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
 
@@ -140,7 +165,8 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       const { session, data } = emulatedOf(await bodyOf(request), sendsBytes(request))
       const found = sessions.get(session)
       if (found === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such session on this node')
-      found.take(data)
+      await found.intake.open()
+      found.session.take(data)
       return reply.code(204).send()
     },
   )
@@ -163,22 +189,25 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
     const framing = { chunked: chunked.framing, plain: plain.framing }
     const begun = begin(request, reply, { framing, contentType: kind.contentType }, '')
     if (begun === undefined) return
+    const intake = new Intake()
+    begun.outlet.room = () => intake.room()
     const connection = new Connection(context.hub.connections, begun.framing, begun.outlet)
     const id = randomBytes(18).toString('base64url')
     const session = new Session({
       ...about,
       context,
       connection,
-      outlet: { pause() {} },
+      outlet: intake,
       dialect,
       oneWay: kind.oneWay,
       emulation: kind.oneWay ? undefined : { session: id, node: nodes.id },
       logger: log,
     })
-    if (!kind.oneWay) sessions.set(id, session)
+    if (!kind.oneWay) sessions.set(id, { session, intake })
     whenGone(begun.closes, connection, () => {
       sessions.delete(id)
       session.close()
+      intake.room()
     })
     for (const command of commands) session.run(command)
   }
