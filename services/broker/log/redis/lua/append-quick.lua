@@ -1,12 +1,20 @@
--- Stands before all else of append.lua but keys.lua: what almost every append is, one event without a key and for no certain head, to a
--- channel that is there whole, has not ended, and loses nothing by it, written by the master that wrote last. It does the
--- same as append.lua, at half the cost, since nothing of that is made. What it leaves, it has not touched. Puts the
--- answers into APPENDED, by the channel's place in the call.
+-- Stands before all else of append.lua but keys.lua: what almost every append is, one event without a key and for no certain
+-- head, to a channel that is there whole, has not ended, and loses its oldest event by it at most, written by the master
+-- that wrote last. It does the same as append.lua, at half the cost, since nothing of that is made. What it leaves, it has
+-- not touched. Puts the answers into APPENDED, by the channel's place in the call.
 
 local now = call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local info = call('INFO', 'replication')
 local master = string.find(info, 'role:master', 1, true) and string.match(info, 'master_replid:(%w+)')
+
+-- Time and sum of the event at `offset`; nil where the stream has lost it.
+local function entryAt(stream, offset)
+  local found = redis.pcall('XRANGE', stream, offset, offset, 'COUNT', 1)[1]
+  if not found then return nil end
+  local time, sum = string.match(string.sub(found[2][2], 1, 128), '^1 %w+ %d+ (%d+) (%d+) ')
+  return tonumber(time), tonumber(sum)
+end
 
 local keeps, left, whole, at, place = {}, {}, true, 2, 0
 for i = 1, #KEYS, 4 do
@@ -29,13 +37,23 @@ for i = 1, #KEYS, 4 do
       local data = ARGV[at + 4]
       local offset, sum = m[3] + 1, tonumber(m[5])
       local time = math.max(tonumber(m[4]), now)
-      local fits = offset - m[6] <= keep[1] and tonumber(m[7]) >= now - keep[2] and sum + #data - m[8] <= keep[3]
+      local floor, oldest, before, over = tonumber(m[6]), tonumber(m[7]), m[8], false
+      if offset - floor == keep[1] + 1 then
+        -- As many as are kept are there: the oldest goes.
+        over, floor = true, floor + 1
+        oldest, before = entryAt(KEYS[i + 1], floor + 1)
+      end
+      local fits = oldest and offset - floor <= keep[1] and oldest >= now - keep[2] and sum + #data - before <= keep[3]
       -- What is printed with an exponent is for append.lua.
       if fits and offset < 1e14 and sum < 1e14 and
         call('EXISTS', hash, KEYS[i + 1], KEYS[i + 2], KEYS[i + 3]) == 4 then
         local record = '1 ' .. m[2] .. ' ' .. offset .. ' ' .. time .. ' ' .. sum .. ' ' .. #data .. ' ' ..
           string.sub(spec, 1, -2) .. '\n' .. data
         if not redis.pcall('XADD', KEYS[i + 1], offset, '', record).err then
+          if over then
+            call('XTRIM', KEYS[i + 1], 'MINID', '~', floor + 1, 'LIMIT', 1000)
+            call('HSET', hash, 'f', floor, 'ft', oldest, 'fu', before)
+          end
           call('HSET', hash, 'h', offset, 't', time, 'u', sum + #data)
           if (tonumber(m[10]) or 0) - now < keep[4] / 2 then endure(KEYS, i, now + keep[4]) end
           note(hash)
