@@ -172,3 +172,59 @@ t.test('notifications reach the pages of their user, and resume', async t => {
     await shows(page, 'li', [/^Your order has left\.$/])
   })
 })
+
+t.test('who-is-online: tokens, a hook, webhooks and presence', async t => {
+  const [port, nodePort] = [await freePort(), await freePort()]
+  const env = {
+    PATH: process.env.PATH,
+    PORT: `${port}`,
+    NODE_PORT: `${nodePort}`,
+    FANWIRE: `${process.execPath} ${join(ROOT, 'dist/services/main.js')}`,
+  }
+  const app = spawn(process.execPath, ['server.js'], { cwd: join(EXAMPLES, 'who-is-online'), env })
+  t.teardown(() => app.kill())
+  await once(createInterface({ input: app.stdout }), 'line')
+  const url = `http://127.0.0.1:${port}`
+  t.equal((await fetch(`${url}/session`)).status, 401)
+  const ask = async (path: string) => (await fetch(url + path)).json()
+  const { token, node, room } = (await ask('/session?user=ada')) as Record<string, string>
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+  const say = async (text: string) => {
+    const body = JSON.stringify({ text, from: 'somebody else' })
+    const answer = await fetch(`${node}/v1/channels/${room}/events`, { method: 'POST', headers, body })
+    return answer.json()
+  }
+  const abort = new AbortController()
+  const stream = await fetch(`${node}/v1/stream?channel=${room}`, { headers, signal: abort.signal })
+  t.match(await say('hello'), { channel: room })
+  t.match(await say('HELLO'), { error: { code: 'FW_FORBIDDEN', message: 'do not shout', application: 4200 } })
+  t.equal((await fetch(`${url}/announce?text=lunch`, { method: 'POST' })).status, 201)
+  let text = ''
+  for await (const piece of stream.body ?? []) {
+    text += Buffer.from(piece).toString()
+    if (text.includes('lunch')) break
+  }
+  t.match(text, /"from":"ada","text":"hello"[^]*"from":"the app"/)
+  t.equal(
+    (await fetch(`${url}/fanwire/told`, { method: 'POST', headers, body: '{}' })).status,
+    401,
+    'not signed',
+  )
+  await until('the app is told', async () => JSON.stringify(await ask('/online')) === `{"${room}":["ada"]}`)
+  const again = await fetch(`${node}/v1/stream?channel=${room}`, { headers, signal: abort.signal })
+  t.equal(again.status, 200)
+  if (withoutBrowser === false) {
+    await inBrowser(async browser => {
+      const page = await browser.newPage()
+      await page.goto(`${url}/?user=bob`)
+      await shows(page, '#online', [/^ada, bob$/])
+      await page.fill('[name=text]', 'STOPPP')
+      await page.click('button')
+      await shows(page, 'output', [/^do not shout$/])
+      await page.fill('[name=text]', 'hi')
+      await page.click('button')
+      await shows(page, 'li', [/^bob: hi$/])
+    })
+  }
+  abort.abort()
+})
