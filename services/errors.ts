@@ -54,6 +54,10 @@ export const CODES = {
     412,
     'the head of the channel is not the one for which this was to be published; `head` says where it is',
   ),
+  FW_TOO_MANY_MEMBERS: code(
+    403,
+    'Pusher: the presence channel has more members than its clients are told of',
+  ),
   FW_TOO_LARGE: code(413, 'an event or a request is larger than the limit'),
   FW_URL_TOO_LONG: code(414, 'the URL is longer than 32 KiB'),
   FW_MEDIA_TYPE: code(415, 'the body has a content type that is not taken here, or none'),

@@ -62,6 +62,8 @@ export interface Config extends LimitSettings {
   readonly tokenCookie: string | undefined
   readonly tokenQuery: boolean
   readonly rulesFile: string | undefined
+  /** File with apps of Pusher's protocol; undefined: it is not spoken. */
+  readonly pusherApps: string | undefined
   readonly socketIo: boolean
   readonly durableStreams: boolean
   readonly centrifuge: boolean

@@ -235,6 +235,14 @@ export const SETTINGS = {
     default: '0',
     doc: '1: takes clients of Centrifugo at /connection/websocket and the like, and its server API at /api/',
   }),
+  pusherApps: optional({
+    group: 'Process',
+    env: 'FANWIRE_PUSHER_APPS',
+    kind: file,
+    unset: () => undefined,
+    shown: 'none',
+    doc: 'apps of Pusher (JSON), whose clients it takes at /app/{key} and servers at /apps/{id}; followed',
+  }),
   otel: setting({
     group: 'Process',
     env: 'FANWIRE_OTEL',

@@ -1,6 +1,5 @@
 // One webhook: a reader of the log of lives with a cursor. What was told is told in order, once or more.
 
-import { hash } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../backoff.ts'
 import { dataOf, type LogEvent } from '../broker/event/event.ts'
@@ -9,12 +8,12 @@ import type { Channel } from '../broker/fanout/channel.ts'
 import { collect } from '../broker/fanout/collect.ts'
 import type { Hub } from '../broker/fanout/hub.ts'
 import { LongPoll } from '../broker/fanout/long-poll.ts'
-import { LIVES, LIVES_CHANNELS } from '../broker/lives/channels.ts'
+import { LIVES_CHANNELS } from '../broker/lives/channels.ts'
 import { tells } from '../broker/rules/life-kinds.ts'
 import { matches } from '../broker/rules/patterns.ts'
 import type { Webhook } from '../broker/rules/rules.ts'
 import type { Answer as Reply, Post } from './post.ts'
-import { signedHeaders } from './signature.ts'
+import { type Form, formOf, type Told } from './forms.ts'
 import type { HookState } from './ledger.ts'
 
 const TIMEOUT_MS = 10_000
@@ -34,19 +33,16 @@ export interface SenderParts {
   told(state: HookState): void
 }
 
-interface Told {
-  readonly id: string
-  readonly json: string
-}
-
 export class Sender {
   readonly #parts: SenderParts
+  readonly #form: Form
   readonly #closing = new AbortController()
   #poll: LongPoll | undefined
   readonly #running: Promise<void>
 
   constructor(parts: SenderParts) {
     this.#parts = parts
+    this.#form = formOf(parts.webhook, parts.hub)
     this.#running = this.#run()
   }
 
@@ -93,9 +89,13 @@ export class Sender {
       found = await collect(channels, starts, most)
     }
     const { events, gaps, cursors } = found
+    const form = this.#form
+    const lives = await Promise.all(events.filter(event => this.#wants(event)).map(event => form.told(event)))
     const batch = [
-      ...gaps.map(({ channel, gap: { from, to } }) => gapOf(channel, printPosition(from), printPosition(to))),
-      ...events.filter(event => this.#wants(event)).map(lifeOf),
+      ...gaps.map(({ channel, gap: { from, to } }) =>
+        form.gap(channel, printPosition(from), printPosition(to)),
+      ),
+      ...lives.filter(each => each !== undefined),
     ]
     if (batch.length > 0) {
       const end = await this.#deliver(batch, printCursor(found.starts))
@@ -110,21 +110,21 @@ export class Sender {
   }
 
   #wants(event: LogEvent): boolean {
-    const { events, channels } = this.#parts.webhook
+    const { events, channels, app } = this.#parts.webhook
     if (!tells(events, event.type ?? '')) return false
-    if (channels === undefined) return true
+    if (channels === undefined && app === undefined) return true
     const { channel } = JSON.parse(dataOf(event).toString()) as { channel?: string }
-    return channel !== undefined && channels.some(pattern => matches(pattern, channel))
+    if (channel === undefined) return false
+    if (app !== undefined) return channel.startsWith(app.startsWith) && channel.endsWith(app.endsWith)
+    return channels?.some(pattern => matches(pattern, channel)) ?? true
   }
 
   /** Until it is taken. */
   async #deliver(batch: readonly Told[], cursor: string): Promise<'taken' | 'gone' | 'closed'> {
     const { webhook, post, told } = this.#parts
-    const body = `{"events":[${batch.map(({ json }) => json)}]}`
-    // The same for every try.
-    const id = `msg_${hash('sha256', batch.map(each => each.id).join(), 'base64url').slice(0, 24)}`
+    const body = this.#form.bodyOf(batch)
     for (let failures = 1; !this.#closed; failures++) {
-      const headers = signedHeaders(webhook.secrets, id, body)
+      const headers = this.#form.headersOf(batch, body)
       const sent = { url: webhook.url, headers, body, timeout: TIMEOUT_MS, most: 0 }
       const answer = await post(sent).catch((error: Error) => error)
       if (!(answer instanceof Error)) {
@@ -142,21 +142,4 @@ export class Sender {
   async #pause(ms: number): Promise<void> {
     await wait(ms, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {})
   }
-}
-
-function shardOf(channel: string): string {
-  return channel.slice(LIVES.length)
-}
-
-function lifeOf(event: LogEvent): Told {
-  const id = `${shardOf(event.channel)}:${printPosition(event)}`
-  const head = `{"type":${JSON.stringify(event.type ?? '')},"id":"${id}","time":${event.time}`
-  return { id, json: `${head},"data":${dataOf(event)}}` }
-}
-
-/** What lay between may be lost: the application looks for itself who is there. */
-function gapOf(channel: string, from: string, to: string): Told {
-  const id = `${shardOf(channel)}:${to}`
-  const data = JSON.stringify({ from: `${shardOf(channel)}:${from}`, to: id })
-  return { id, json: `{"type":"gap","id":"${id}","time":${Date.now()},"data":${data}}` }
 }

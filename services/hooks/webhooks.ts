@@ -32,8 +32,8 @@ export interface WebhookStatus extends Partial<HookState> {
 }
 
 /** What a webhook is known by, as long as it goes to the same place. */
-export function webhookId({ url }: Pick<Webhook, 'url'>): string {
-  return hash('sha256', url, 'hex').slice(0, 12)
+export function webhookId({ url, app }: Pick<Webhook, 'url' | 'app'>): string {
+  return hash('sha256', app === undefined ? url : `${app.id} ${url}`, 'hex').slice(0, 12)
 }
 
 export class Webhooks {
@@ -58,7 +58,7 @@ export class Webhooks {
   }
 
   get #webhooks(): readonly Webhook[] {
-    return this.#context.access.rules.webhooks
+    return this.#context.access.webhooks
   }
 
   /** Takes part once there are webhooks. Does not raise. */

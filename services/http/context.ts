@@ -18,7 +18,6 @@ import { printPosition } from '../broker/event/position.ts'
 import { createMembers } from '../broker/presence/engine.ts'
 import { Presence } from '../broker/presence/presence.ts'
 import { Lives } from '../broker/lives/lives.ts'
-import { tells } from '../broker/rules/life-kinds.ts'
 import { Publisher } from '../broker/publisher.ts'
 import { Addresses } from './address.ts'
 import { scopeOf } from './auth.ts'
@@ -123,14 +122,14 @@ function createTickets({ log, config, access }: Parts): Tickets {
 
 function createPresence({ log, logger, access, config }: Parts) {
   const store = createMembers(log)
-  const lives = new Lives({ log, store, logger, tells: kind => tells(access.rules.lives, kind) })
+  const lives = new Lives({ log, store, logger, tells: kind => access.tellsOf(kind) })
   const presence = new Presence({
     store,
     logger,
     lives,
     grace: config.presenceGrace,
-    keeps: channel => access.rules.of(channel).presence && !channel.startsWith('fanwire:'),
-    keepsAny: () => access.rules.keepPresence,
+    keeps: channel => !channel.startsWith('fanwire:') && access.keepsPresence(channel),
+    keepsAny: () => access.rules.keepPresence || access.apps !== undefined,
   })
   return { presence, lives }
 }

@@ -6,6 +6,7 @@ import { durableStreams } from './durable-streams/index.ts'
 import { longPoll } from './long-poll/index.ts'
 import { poll } from './poll/index.ts'
 import { push } from './push/index.ts'
+import { pusher } from './pusher/index.ts'
 import { refresh } from './refresh/index.ts'
 import { socketIo } from './socket-io/index.ts'
 import { sse } from './sse/index.ts'
@@ -23,6 +24,7 @@ export const transports: readonly FastifyPluginAsync[] = [
   socketIo,
   durableStreams,
   centrifuge,
+  pusher,
 ]
 
 export async function wires(app: FastifyInstance): Promise<void> {

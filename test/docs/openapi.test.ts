@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import t from 'tap'
 import { startMemoryNode } from '../contract/node.ts'
+import { EVERYTHING } from '../support/everything.ts'
 import { openApi } from './openapi.ts'
 
 const path = new URL('../../openapi.json', import.meta.url)
@@ -21,7 +22,7 @@ t.test('it is OpenAPI 3.1', async t => {
 })
 
 t.test('every route of a node has a schema, but those of pages and scripts', async t => {
-  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1', CENTRIFUGE: '1' })
+  const node = await startMemoryNode(EVERYTHING)
   t.teardown(() => node.close())
   const bare = node.routes.filter(({ schema }) => schema === undefined).map(({ url }) => url)
   t.same([...new Set(bare)].sort(), [

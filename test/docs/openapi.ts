@@ -5,10 +5,11 @@ import Fastify, { type RouteOptions } from 'fastify'
 import prettier from 'prettier'
 import { VERSION } from '../../services/config/version.ts'
 import { startMemoryNode } from '../contract/node.ts'
+import { EVERYTHING } from '../support/everything.ts'
 
 /** The text of openapi.json. */
 export async function openApi(): Promise<string> {
-  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1', CENTRIFUGE: '1' })
+  const node = await startMemoryNode(EVERYTHING)
   try {
     return await prettier.format(JSON.stringify(await describe(node.routes)), {
       parser: 'json',

@@ -6,6 +6,7 @@ import { type SettingText, settingsTable, settingTexts } from '../../services/co
 import { CODES, errorTable } from '../../services/errors.ts'
 import { CREDENTIALS, type Expected, REFUSALS, WAYS } from '../contract/access.ts'
 import { startMemoryNode } from '../contract/node.ts'
+import { EVERYTHING } from '../support/everything.ts'
 
 /** What each route is for. A test compares the list with the routes that a node has. */
 const ROUTES: Readonly<Record<string, string>> = {
@@ -56,6 +57,14 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /connection/uni_sse': 'One way: the connect request is the parameter `cf_connect`.',
   'POST /connection/uni_sse': 'One way: the connect request is the body.',
   'POST /api/{method}': "Centrifugo's server API, with an API key in `X-API-Key`.",
+  'GET /app/{key}':
+    'Clients of Pusher over WebSocket, with `FANWIRE_PUSHER_APPS`. See [From Pusher](../migrate/pusher).',
+  'POST /apps/{id}/events': "Pusher's API for servers, signed with the secret of the app: an event.",
+  'POST /apps/{id}/batch_events': 'Several events.',
+  'GET /apps/{id}/channels': 'Channels that have readers, on all nodes.',
+  'GET /apps/{id}/channels/{channel}': 'A channel: whether it has readers, and how many.',
+  'GET /apps/{id}/channels/{channel}/users': 'Members of a presence channel.',
+  'POST /apps/{id}/users/{user}/terminate_connections': 'Ends the connections of a user who has signed in.',
   'GET /': 'Says where the pages and probes of the node are.',
   'GET /console': 'The [console](../console). Off with `FANWIRE_CONSOLE=0`, and on a pure writer.',
   'GET /console/console.js': 'Its script.',
@@ -92,7 +101,7 @@ const ROUTES: Readonly<Record<string, string>> = {
 
 /** Routes of a node with everything on, HEAD and OPTIONS left out, in the form of `ROUTES`. */
 export async function routesOfNode(): Promise<string[]> {
-  const node = await startMemoryNode({ SOCKET_IO: '1', DURABLE_STREAMS: '1', CENTRIFUGE: '1' })
+  const node = await startMemoryNode(EVERYTHING)
   try {
     return listed(node.app)
   } finally {

@@ -30,6 +30,7 @@ const ANYBODY: Readonly<Record<string, string>> = {
   'GET /connection/uni_sse': 'the same',
   'POST /connection/uni_sse': 'the same',
   'POST /emulation': 'a session is its own credential',
+  'GET /app/{key}': 'a client says in messages what it wants; its channels are asked for as everywhere',
   'POST /socket.io/': 'a session is its own credential, and a made-up one is none',
 }
 
@@ -57,7 +58,8 @@ const EVENTS = {
 }
 
 function targetOf(path: string): string {
-  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => PARAMETERS[name] ?? name)
+  const known = path.replace('/apps/{id}', '/apps/app')
+  const filled = known.replaceAll(/\{(\w+)\}/g, (_, name: string) => PARAMETERS[name] ?? name)
   return filled + (QUERIES[path] ?? '')
 }
 

@@ -42,6 +42,7 @@ export class ClosedWorld {
     this.writeRules(RULES)
     this.writeKeys()
     this.writeTokenKeys()
+    writeFileSync(this.#path('apps.json'), JSON.stringify([{ id: 'app', key: 'key', secret: 'secret' }]))
   }
 
   /** Of a node. */
@@ -54,6 +55,7 @@ export class ClosedWorld {
       SOCKET_IO: '1',
       DURABLE_STREAMS: '1',
       CENTRIFUGE: '1',
+      PUSHER_APPS: this.#path('apps.json'),
     }
   }
 

@@ -8,8 +8,10 @@ import type { Retention, RetentionOf } from '../log/log.ts'
 import type { Logger } from '../logger.ts'
 import type { RulesFile } from '../rules/file.ts'
 import { CLOSED_RULES, openRules } from '../rules/make.ts'
-import type { Hooks, Rule, Rules } from '../rules/rules.ts'
+import { type LifeKind, tells } from '../rules/life-kinds.ts'
+import type { Hooks, Rule, Rules, Webhook } from '../rules/rules.ts'
 import { type WatchedFile, watchFile } from '../files/watched-file.ts'
+import type { App } from './apps.ts'
 import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
 import type { Asking } from './asking.ts'
 import type { ChannelTokenTerms, Right } from './grants.ts'
@@ -28,6 +30,8 @@ export interface AccessOptions {
   readonly jwtAudience: readonly string[]
   readonly jwtIssuer: string | undefined
   readonly rulesFile: string | undefined
+  /** Apps of Pusher's protocol. */
+  readonly pusherApps: string | undefined
   /** Without a rules file: everybody may read, and publish where there are no API keys. */
   readonly open: boolean
   /** Of channels whose rule names none. */
@@ -105,6 +109,8 @@ function refuse(setting: string, path: string): (error: unknown) => never {
   }
 }
 
+const NO_WEBHOOKS: readonly Webhook[] = []
+
 /** Which words of a rule leave something to the application, of which the file does not say where it is. */
 function withoutHook({ subscribe, publish, hook }: Rule, hooks: Hooks): string[] {
   return Object.entries({ subscribe, publish }).flatMap(([name, words]) => {
@@ -144,6 +150,7 @@ export class Access extends EventEmitter<AccessEvents> {
   #rulesFile: RulesFile | undefined
   #keysFile: WatchedFile<ApiKeyEntry[]> | undefined
   #tokenKeysFile: WatchedFile<TokenKeys> | undefined
+  #appsFile: WatchedFile<App[]> | undefined
   #jwks: JwksUrl | undefined
   #keys: ApiKeys
   #keyIds: ReadonlySet<string> = new Set()
@@ -172,7 +179,7 @@ export class Access extends EventEmitter<AccessEvents> {
 
   /** The libraries for YAML and for tokens are loaded where they are used: a node starts without them. */
   async #open(): Promise<void> {
-    const { rulesFile, keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, logger, hangUp } =
+    const { rulesFile, keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, pusherApps, logger, hangUp } =
       this.#options
     if (rulesFile !== undefined) {
       const { openRulesFile } = await import('../rules/file.ts')
@@ -188,6 +195,12 @@ export class Access extends EventEmitter<AccessEvents> {
       const opened = watchFile({ path: keysFile, parse: parseKeysFile })
       this.#keysFile = await opened.catch(refuse('FANWIRE_KEYS_FILE', keysFile))
       this.#follow(this.#keysFile, 'FANWIRE_KEYS_FILE', () => this.#readKeys())
+    }
+    if (pusherApps !== undefined) {
+      const { parseApps } = await import('./apps.ts')
+      const opened = watchFile({ path: pusherApps, parse: parseApps })
+      this.#appsFile = await opened.catch(refuse('FANWIRE_PUSHER_APPS', pusherApps))
+      this.#follow(this.#appsFile, 'FANWIRE_PUSHER_APPS', () => this.emit('rules'))
     }
     if (jwtKeysFile !== undefined) {
       const { parseJwks } = await import('./jwks.ts')
@@ -256,9 +269,44 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#rulesFile?.current ?? this.#withoutFile
   }
 
+  /** Apps of Pusher's protocol; undefined: it is not spoken. */
+  get apps(): readonly App[] | undefined {
+    return this.#appsFile?.current
+  }
+
+  /** Whether the log of lives tells of that. */
+  tellsOf(kind: LifeKind): boolean {
+    return tells(this.rules.lives, kind) || this.#appWebhooks.some(({ events }) => tells(events, kind))
+  }
+
+  /** Those of the rules, and those of apps. */
+  get webhooks(): readonly Webhook[] {
+    const ofApps = this.#appWebhooks
+    return ofApps.length === 0 ? this.rules.webhooks : [...this.rules.webhooks, ...ofApps]
+  }
+
+  get #appWebhooks(): readonly Webhook[] {
+    return this.apps?.flatMap(({ webhooks }) => webhooks) ?? NO_WEBHOOKS
+  }
+
+  /** Whether members are kept of a channel: by its rule, or as Pusher has it. */
+  keepsPresence(channel: string): boolean {
+    return this.rules.of(channel).presence || (this.apps !== undefined && this.#appsKeep(channel))
+  }
+
+  #appsKeep(channel: string): boolean {
+    return (
+      channel.startsWith('presence-') ||
+      this.#appWebhooks.some(
+        ({ events }) => tells(events, 'channel.occupied') || tells(events, 'channel.vacated'),
+      )
+    )
+  }
+
   /** Everybody may everything: there is nothing that could be taken away from a client. */
   get isOpen(): boolean {
-    return this.#rulesFile === undefined && this.rules.open === 'all' && this.#tokens === undefined
+    const { open } = this.rules
+    return this.#rulesFile === undefined && open === 'all' && !this.#tokens && !this.#appsFile
   }
 
   /** Files that can't be used as they are now, by setting, and why. */
@@ -267,6 +315,7 @@ export class Access extends EventEmitter<AccessEvents> {
       FANWIRE_RULES: this.#rulesFile,
       FANWIRE_KEYS_FILE: this.#keysFile,
       FANWIRE_JWT_KEYS_FILE: this.#tokenKeysFile,
+      FANWIRE_PUSHER_APPS: this.#appsFile,
     }
     return Object.entries(files).flatMap(([setting, file]) =>
       file?.problem === undefined ? [] : [{ setting, problem: file.problem.message }],
@@ -456,6 +505,7 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#rulesFile?.close()
     this.#keysFile?.close()
     this.#tokenKeysFile?.close()
+    this.#appsFile?.close()
     this.#jwks?.close()
     this.removeAllListeners()
   }

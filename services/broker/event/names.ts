@@ -24,7 +24,7 @@ export function hasStep(text: string): boolean {
   return text.includes('.') && STEP.test(text)
 }
 
-function isTypeName(name: unknown): name is string {
+export function isTypeName(name: unknown): name is string {
   return typeof name === 'string' && TYPE.test(name) && !RESERVED_TYPES.has(name)
 }
 

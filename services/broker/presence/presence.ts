@@ -118,6 +118,11 @@ export class Presence {
     return true
   }
 
+  /** Returns when all nodes see who is here. */
+  async settled(channel: string): Promise<void> {
+    await this.#rooms.get(channel)?.settled()
+  }
+
   leave(channel: string, user: string): void {
     if (!this.#closed) this.#rooms.get(channel)?.leave(user)
   }

@@ -48,6 +48,7 @@ export class Room {
   /** The log of lives has everything. */
   #told: Promise<void> = Promise.resolve()
   #closed = false
+  #waiting: (() => void)[] = []
 
   constructor(channel: string, options: RoomOptions) {
     this.channel = channel
@@ -86,6 +87,16 @@ export class Room {
     this.#changed(user)
   }
 
+  /** Returns when the store has heard of all that has changed so far, or nothing is put any more. */
+  async settled(): Promise<void> {
+    if (this.#unsettledChanges && !this.#closed)
+      await new Promise<void>(resolve => this.#waiting.push(resolve))
+  }
+
+  #settle(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
   /** The store has nothing of this node any more, or not all: everything is put under another tag. */
   enterAnew(): void {
     this.#stale.push(this.#tag)
@@ -109,6 +120,7 @@ export class Room {
     this.#closed = true
     clearTimeout(this.#retry)
     for (const { leaving } of this.#entries.values()) clearTimeout(leaving)
+    this.#settle()
   }
 
   get #unsettledChanges(): boolean {
@@ -145,6 +157,7 @@ export class Room {
       }
       this.#failures = 0
       this.#flushing = false
+      this.#settle()
     } catch {
       // The log is away, which it says itself.
       this.#flushing = false

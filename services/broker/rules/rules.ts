@@ -59,6 +59,15 @@ export interface Hooks {
 
 export type HookName = keyof Hooks
 
+export interface WebhookOfApp {
+  readonly id: string
+  readonly key: string
+  readonly secret: string
+  /** Of the names of channels that it is told of. */
+  readonly startsWith: string
+  readonly endsWith: string
+}
+
 /** An address of the application that is told what happens. */
 export interface Webhook {
   readonly url: string
@@ -69,6 +78,8 @@ export interface Webhook {
   readonly channels: readonly string[] | undefined
   /** Events of one message, and ms that it waits for more. */
   readonly batch: { readonly events: number; readonly within: number }
+  /** It is an app's of Pusher's protocol, and is told in that form. */
+  readonly app?: WebhookOfApp
 }
 
 export interface Rules {

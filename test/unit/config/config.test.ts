@@ -66,6 +66,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     socketIo: false,
     durableStreams: false,
     centrifuge: false,
+    pusherApps: undefined,
     otel: false,
     docs: undefined,
     wsDeflate: 0,
@@ -413,7 +414,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 80)
+  t.equal(texts.length, 81)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

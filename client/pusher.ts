@@ -1,0 +1,35 @@
+// For pusher-js with a node of fanwire: nothing is lost over a reconnect. docs/migrate/pusher.md#nothing-lost.
+
+interface Bindable {
+  bind(event: string, listener: (message: { readonly data: string }) => void): unknown
+}
+
+/** What is used of a client of pusher-js. */
+export interface PusherLike {
+  send_event(name: string, data: unknown, channel?: string): boolean
+  readonly connection: unknown
+}
+
+/** Subscribes again from behind the last event of each channel; what is not kept any more is an event `fanwire:gap`. */
+export function resume<P extends PusherLike>(pusher: P): P {
+  const cursors = new Map<string, string>()
+  const send = pusher.send_event.bind(pusher)
+  pusher.send_event = (name, data, channel) => {
+    const { channel: about = '' } = data as { channel?: string }
+    if (name === 'pusher:unsubscribe') cursors.delete(about)
+    const asks = name === 'pusher:subscribe' ? { cursor: cursors.get(about) ?? '' } : {}
+    return send(name, typeof data === 'object' ? { ...data, ...asks } : data, channel)
+  }
+  const manager = pusher.connection as Bindable & {
+    readonly state: string
+    readonly connection: { readonly transport: Bindable } | null
+  }
+  const listen = () =>
+    manager.connection?.transport.bind('message', ({ data }) => {
+      const { channel, cursor } = JSON.parse(data) as { channel?: string; cursor?: string }
+      if (channel !== undefined && cursor !== undefined) cursors.set(channel, cursor)
+    })
+  manager.bind('connected', listen)
+  if (manager.state === 'connected') listen()
+  return pusher
+}

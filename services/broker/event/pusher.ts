@@ -1,0 +1,35 @@
+// What events keep of Pusher's protocol beside their data: tags.
+
+import type { LogEvent } from './event.ts'
+
+/** The event's name, where it is no name of a type. */
+export const NAME_TAG = 'pusher.event'
+/** Set where the data was no JSON: it is the text. */
+export const TEXT_TAG = 'pusher.text'
+/** The socket that does not want the event. */
+export const SOCKET_TAG = 'pusher.socket'
+/** The member of a presence channel that sent it: its id as JSON. */
+export const USER_TAG = 'pusher.user'
+
+/** Names that are the protocol's own. */
+const RESERVED = /^pusher(?:_internal)?:/
+const NAMELESS = 'message'
+
+/** The name of an event for clients of Pusher. */
+export function pusherNameOf({ type, tags }: Pick<LogEvent, 'type' | 'tags'>): string {
+  const name = tags?.get(NAME_TAG) ?? type ?? NAMELESS
+  return RESERVED.test(name) ? NAMELESS : name
+}
+
+/** The id of the member that sent it; undefined where none did. */
+export function pusherUserOf({ tags }: Pick<LogEvent, 'tags'>): string | number | undefined {
+  const tag = tags?.get(USER_TAG)
+  if (tag === undefined) return undefined
+  // Whoever publishes may set tags.
+  try {
+    const id: unknown = JSON.parse(tag)
+    return typeof id === 'number' ? id : String(id)
+  } catch {
+    return tag
+  }
+}

@@ -1,0 +1,288 @@
+// One client of Pusher: what it says, and what it is answered.
+
+import { randomInt } from 'node:crypto'
+import type { FastifyBaseLogger } from 'fastify'
+import type { App } from '../../broker/access/apps.ts'
+import { grant, type Grants, type Right } from '../../broker/access/grants.ts'
+import { ANONYMOUS, channelTokensOf, withChannelTokens } from '../../broker/access/identity.ts'
+import { checkedChannel } from '../../broker/event/names.ts'
+import { parsePosition, printPosition } from '../../broker/event/position.ts'
+import { Bucket } from '../../broker/limits/buckets.ts'
+import type { Lease } from '../../broker/limits/holds.ts'
+import type { ConnectionBuckets } from '../../broker/limits/limited.ts'
+import { presenceOf } from '../../broker/presence/store.ts'
+import { FanwireError, quote } from '../../errors.ts'
+import type { Client } from '../../http/clients.ts'
+import type { Context } from '../../http/context.ts'
+import { badCommand, Commands } from '../commands.ts'
+import { type Data, dataIn, type Incoming, parseIncoming } from './checks.ts'
+import { draftOf } from './drafts.ts'
+import { cacheMiss, errorMessage, message, pusherCursorFraming } from './framing.ts'
+import { type Kind, kindOf } from './kinds.ts'
+import { Members, membersOf, presenceData, type Self, selfOf, signedInOf } from './members.ts'
+import { CODES, type PusherConnection, type PusherOutlet } from './outlet.ts'
+import { requireSigned } from './signatures.ts'
+
+/** Client events of one connection. */
+const CLIENT_EVENTS = { burst: 10, perSecond: 10 }
+const CLIENT_PREFIX = 'client-'
+/** A client that hears nothing for so many heartbeats asks. */
+const SILENT_HEARTBEATS = 2
+const LEAST_TIMEOUT_S = 30
+
+export interface PusherClientParts {
+  readonly app: App
+  readonly context: Context
+  readonly connection: PusherConnection
+  readonly outlet: PusherOutlet
+  readonly client: Client | undefined
+  readonly lease: Lease | undefined
+  readonly address: string
+  /** Why it may not publish, whoever it is. */
+  readonly refusal: FanwireError | undefined
+  readonly logger: FastifyBaseLogger
+}
+
+export class PusherClient {
+  readonly #parts: PusherClientParts
+  readonly #commands: Commands
+  readonly #members: Members
+  readonly #buckets: ConnectionBuckets = {}
+  #clientEvents: Bucket | undefined
+  #self: Self | undefined
+  /** Until it has to have signed in. */
+  readonly #signin: NodeJS.Timeout | undefined
+
+  constructor(parts: PusherClientParts) {
+    const { app, connection, context, outlet } = parts
+    this.#parts = parts
+    this.#members = new Members(context.presence)
+    connection.watcher = this.#members
+    connection.socketId = `${randomInt(2 ** 40)}.${randomInt(2 ** 40)}`
+    this.#commands = new Commands({
+      ...parts,
+      identity: ANONYMOUS,
+      opened: Promise.resolve(),
+    })
+    const timeout = Math.ceil((SILENT_HEARTBEATS * context.config.heartbeat) / 1000)
+    const established = {
+      socket_id: connection.socketId,
+      activity_timeout: Math.max(LEAST_TIMEOUT_S, timeout),
+    }
+    connection.write(message('pusher:connection_established', JSON.stringify(established)))
+    if (app.signinWithin === undefined) return
+    const late = () => outlet.refuse(connection, CODES.unauthorized, 'not signed in in time')
+    this.#signin = setTimeout(late, app.signinWithin).unref()
+  }
+
+  get app(): App {
+    return this.#parts.app
+  }
+
+  /** The app is not there any more, or is another. */
+  end(): void {
+    const { connection, outlet } = this.#parts
+    outlet.refuse(connection, CODES.noApp, 'the app is not there any more')
+  }
+
+  /** The client is gone. */
+  close(): void {
+    clearTimeout(this.#signin)
+    this.#commands.close()
+    this.#members.close()
+  }
+
+  /** One message. Never raises: whatever is wrong is answered. */
+  take(bytes: Buffer, isBinary: boolean): void {
+    // Whatever it says shows that it is there.
+    this.#parts.connection.answered()
+    let incoming: Incoming | undefined
+    const parse = () => {
+      const parsed = (incoming = parseIncoming(bytes, isBinary))
+      return () => this.#run(parsed)
+    }
+    this.#commands.take(parse, error => this.#fail(error, incoming))
+  }
+
+  async #run({ event, channel, data }: Incoming): Promise<void> {
+    if (event === 'pusher:pong') return
+    if (event === 'pusher:ping') return this.#commands.write(message('pusher:pong', '{}'))
+    if (event === 'pusher:subscribe') return this.#subscribe(dataIn(data))
+    if (event === 'pusher:unsubscribe') return this.#unsubscribe(dataIn(data))
+    if (event === 'pusher:signin') return this.#signIn(dataIn(data))
+    if (event.startsWith(CLIENT_PREFIX)) return this.#publish(event, channel, data)
+    throw badCommand(`unknown event ${quote(event, 40)}`)
+  }
+
+  // Subscriptions -----------------------------------------------------------------------------------------------
+
+  /** Raises what is told as pusher:subscription_error. */
+  async #subscribe(data: Data): Promise<void> {
+    const { cursor } = data
+    const channel = checkedChannel(data.channel)
+    const kind = kindOf(channel)
+    if (cursor !== undefined && typeof cursor !== 'string') throw badCommand('cursor is a text')
+    const self = this.#authorize(channel, kind, data)
+    if (cursor !== undefined) this.#parts.connection.framing = pusherCursorFraming
+    const start = cursor || (kind.cache ? 'last:1' : undefined)
+    const options = start === undefined ? {} : { cursor: start }
+    if (self !== undefined) return this.#join(channel, self, kind, options)
+    await this.#begin(channel, kind, options, '{}')
+  }
+
+  /** Who the client is in a presence channel. Raises FW_UNAUTHORIZED, FW_FORBIDDEN, FW_BAD_COMMAND, FW_TOO_LARGE. */
+  #authorize(channel: string, kind: Kind, { auth, channel_data: said }: Data): Self | undefined {
+    if (kind.user !== undefined && kind.user !== String(this.#self?.id))
+      throw new FanwireError('FW_FORBIDDEN', 'this channel is of the user who has signed in')
+    if (!kind.signed) return undefined
+    const { app, connection } = this.#parts
+    const tail = typeof said === 'string' ? `:${said}` : ''
+    requireSigned(app, auth, `${connection.socketId}:${channel}${tail}`)
+    const self = kind.presence ? this.#selfOf(said) : undefined
+    const rights: Right[] = ['subscribe', 'history']
+    if (kind.presence) rights.push('presence')
+    if (app.clientEvents && kind.clientEvents) rights.push('publish')
+    this.#grant(channel, rights)
+    clearTimeout(this.#signin)
+    return self
+  }
+
+  #selfOf(said: unknown): Self {
+    const self = typeof said === 'string' ? selfOf(said) : this.#self
+    if (self !== undefined) return self
+    throw badCommand('a presence channel needs channel_data, or a user who has signed in')
+  }
+
+  #grant(channel: string, rights: readonly Right[]): void {
+    const { client, context } = this.#parts
+    if (client === undefined) return
+    const grants: Grants = {
+      source: 'token',
+      list: [grant('signature', [channel], rights)],
+      channelToken: { endsAt: undefined, signer: undefined, issuedAt: Math.floor(Date.now() / 1000) },
+    }
+    context.clients.renew(client, withChannelTokens(client.identity, [grants]))
+  }
+
+  /** It is a member before it is told who is there, and hears of whoever comes after that. */
+  async #join(channel: string, self: Self, kind: Kind, options: Data): Promise<void> {
+    if (this.#members.has(channel))
+      throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${channel}`)
+    await this.#members.enter(channel, self)
+    try {
+      const list = await membersOf(this.#parts.context, channel)
+      await this.#begin(channel, kind, options, presenceData(list))
+      await this.#commands.subscribe(presenceOf(channel), { cursor: printPosition(list.cursor) }, () => {})
+    } catch (error) {
+      if (!this.#reads(channel)) this.#members.left(channel)
+      throw error
+    }
+  }
+
+  /** `data`: what the client is told of its subscription. */
+  async #begin(channel: string, { cache }: Kind, options: Data, data: string): Promise<void> {
+    const { connection } = this.#parts
+    let begin = 0
+    await this.#commands.subscribe(channel, options, ok => {
+      const { cursor } = ok as { cursor: string }
+      begin = parsePosition(cursor)?.offset ?? 0
+      const told = connection.framing === pusherCursorFraming ? cursor : undefined
+      connection.write(message('pusher_internal:subscription_succeeded', data, channel, told))
+    })
+    const head = connection.readers.find(each => each.channel.name === channel)?.channel.recent.head
+    if (cache && head === begin) this.#commands.write(cacheMiss(channel))
+  }
+
+  #reads(channel: string): boolean {
+    return this.#parts.connection.readers.some(reader => reader.channel.name === channel)
+  }
+
+  async #unsubscribe({ channel: name }: Data): Promise<void> {
+    const channel = checkedChannel(name)
+    await this.#commands.unsubscribe(channel, () => {})
+    if (this.#reads(presenceOf(channel))) await this.#commands.unsubscribe(presenceOf(channel), () => {})
+  }
+
+  // Users and client events -------------------------------------------------------------------------------------
+
+  async #signIn({ auth, user_data: said }: Data): Promise<void> {
+    const { app, client, connection, context } = this.#parts
+    if (typeof said !== 'string') throw badCommand('user_data is a text')
+    requireSigned(app, auth, `${connection.socketId}::user::${said}`)
+    const self = signedInOf(said)
+    const user = String(self.id)
+    if (this.#self !== undefined && String(this.#self.id) !== user)
+      throw new FanwireError('FW_FORBIDDEN', 'a connection stays that of its user: open another one')
+    this.#self = self
+    if (client !== undefined) {
+      const issuedAt = Math.floor(Date.now() / 1000)
+      const identity = { ...ANONYMOUS, kind: 'token', user, issuedAt, info: self.info } as const
+      context.clients.renew(client, withChannelTokens(identity, channelTokensOf(client.identity)))
+    }
+    this.#grant(`#server-to-user-${user}`, ['subscribe', 'history'])
+    clearTimeout(this.#signin)
+    this.#commands.write(message('pusher:signin_success', JSON.stringify({ user_data: said })))
+  }
+
+  async #publish(name: string, channel: unknown, data: unknown): Promise<void> {
+    const { app, address, client, connection, context, refusal } = this.#parts
+    if (refusal !== undefined) throw refusal
+    const to = checkedChannel(channel)
+    if (!app.clientEvents) throw new FanwireError('FW_FORBIDDEN', 'clients of this app publish no events')
+    if (!kindOf(to).clientEvents || !this.#reads(to))
+      throw new FanwireError(
+        'FW_FORBIDDEN',
+        'client events are for private and presence channels that it has',
+      )
+    this.#requireRate()
+    const user = this.#members.in(to)?.id
+    const draft = draftOf({ name, data, socket: connection.socketId, user }, context.config.maxBody)
+    const identity = client?.identity ?? ANONYMOUS
+    await context.publisher.publish(to, draft, { identity, address, connection: this.#buckets })
+  }
+
+  #requireRate(): void {
+    const bucket = (this.#clientEvents ??= new Bucket())
+    const now = performance.now()
+    const retry = bucket.wait(CLIENT_EVENTS, 1, now)
+    if (retry > 0)
+      throw new FanwireError('FW_TOO_MANY_REQUESTS', 'too many client events on this connection', { retry })
+    bucket.spend(CLIENT_EVENTS, 1, now)
+  }
+
+  // Errors ------------------------------------------------------------------------------------------------------
+
+  #fail(error: FanwireError, incoming: Incoming | undefined): void {
+    const { event = '', channel, data } = incoming ?? {}
+    const about = { error: error.code, ...(error.retry === undefined ? {} : { retry: error.retry }) }
+    if (event === 'pusher:subscribe') return this.#failSubscribe(error, data)
+    if (event === 'pusher:signin') {
+      const { connection, outlet } = this.#parts
+      return outlet.refuse(connection, CODES.unauthorized, error.message.slice(0, 123))
+    }
+    const isClientEvent = event.startsWith(CLIENT_PREFIX)
+    const code = isClientEvent ? CODES.clientEvent : null
+    const where = isClientEvent && typeof channel === 'string' ? channel.slice(0, 200) : undefined
+    this.#commands.write(errorMessage(code, error.message, about, where))
+  }
+
+  #failSubscribe({ code, message: text, statusCode }: FanwireError, data: unknown): void {
+    const { channel } = typeof data === 'object' && data !== null ? (data as Data) : {}
+    const name = typeof channel === 'string' ? channel.slice(0, 300) : ''
+    const [type, status] = SUBSCRIPTION_ERRORS[code] ?? ['ServerError', statusCode]
+    const about = JSON.stringify({ type, error: text, status, code })
+    this.#commands.write(message('pusher:subscription_error', about, name))
+  }
+}
+
+/** What Pusher says, by our code. */
+const SUBSCRIPTION_ERRORS: Readonly<Record<string, readonly [type: string, status: number]>> = {
+  FW_UNAUTHORIZED: ['AuthError', 401],
+  FW_FORBIDDEN: ['AuthError', 403],
+  FW_BAD_COMMAND: ['AuthError', 401],
+  FW_BAD_CHANNEL: ['LimitReached', 4009],
+  FW_TOO_LARGE: ['LimitReached', 4301],
+  FW_TOO_MANY_CHANNELS: ['LimitReached', 4100],
+  FW_TOO_MANY_MEMBERS: ['LimitReached', 4100],
+  FW_TOO_MANY_REQUESTS: ['LimitReached', 4100],
+}

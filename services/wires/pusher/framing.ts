@@ -1,0 +1,146 @@
+// The messages of Pusher. Readers share them; those of a socket that does not want an event have others.
+
+import { dataOf, type LogEvent } from '../../broker/event/event.ts'
+import { type Position, printPosition } from '../../broker/event/position.ts'
+import { pusherNameOf, pusherUserOf, SOCKET_TAG, TEXT_TAG } from '../../broker/event/pusher.ts'
+import type { Framing } from '../../broker/fanout/framing.ts'
+import { PRESENCE_PREFIX } from '../../broker/presence/store.ts'
+import { encodeGap } from '../objects.ts'
+import { wsText } from '../ws-frames.ts'
+
+export const WIRE = 'pusher'
+const NOTHING = Buffer.alloc(0)
+
+/** A message: `data` is JSON, and goes as text. `cursor`: for clients that resume. */
+export function message(event: string, data: string, channel?: string, cursor?: string): Buffer {
+  return wsText(textOf(event, JSON.stringify(data), channel, { cursor }))
+}
+
+/** A channel with a cache has no event. */
+export function cacheMiss(channel: string): Buffer {
+  return wsText(JSON.stringify({ event: 'pusher:cache_miss', channel }))
+}
+
+/** Something is wrong; `code` is one of Pusher's, or null. */
+export function errorMessage(
+  code: number | null,
+  text: string,
+  about: object = {},
+  channel?: string,
+): Buffer {
+  const data = JSON.stringify({ code, message: text, ...about })
+  return wsText(textOf('pusher:error', data, channel, {}))
+}
+
+interface Extras {
+  readonly user?: string | number | undefined
+  readonly cursor?: string | undefined
+}
+
+/** `data`: JSON. */
+function textOf(event: string, data: string, channel: string | undefined, { user, cursor }: Extras): string {
+  return (
+    `{"event":${JSON.stringify(event)}` +
+    (channel === undefined ? '' : `,"channel":${JSON.stringify(channel)}`) +
+    `,"data":${data}` +
+    (user === undefined ? '' : `,"user_id":${JSON.stringify(user)}`) +
+    (cursor === undefined ? '}' : `,"cursor":"${cursor}"}`)
+  )
+}
+
+/** Which sockets do not want all of a stretch, and what they get. */
+interface Unwanted {
+  readonly sockets: ReadonlySet<string>
+  without(socket: string): Buffer
+}
+
+const unwanted = new WeakMap<Buffer, Unwanted>()
+
+/** What a socket gets of a stretch. */
+export function stretchFor(socket: string, stretch: Buffer): Buffer {
+  const known = unwanted.get(stretch)
+  return known?.sockets.has(socket) ? known.without(socket) : stretch
+}
+
+function framingOf(encode: (event: LogEvent) => Buffer, resumes: boolean): Framing {
+  const stretchOf = (events: readonly LogEvent[]): Buffer => {
+    const [only] = events
+    return events.length === 1 && only !== undefined ? encode(only) : Buffer.concat(events.map(encode))
+  }
+  return {
+    wire: WIRE,
+    opening: () => NOTHING,
+    stretch(all, from, to) {
+      const events = all.slice(from, to)
+      const bytes = stretchOf(events)
+      const sockets = new Set(events.flatMap(({ tags }) => tags?.get(SOCKET_TAG) ?? []))
+      if (sockets.size > 0) {
+        const without = (socket: string) =>
+          stretchOf(events.filter(({ tags }) => tags?.get(SOCKET_TAG) !== socket))
+        unwanted.set(bytes, { sockets, without })
+      }
+      return bytes
+    },
+    gap(channel, gap) {
+      const cursor = resumes ? printPosition(gap.to) : undefined
+      return message('fanwire:gap', encodeGap(nameOf(channel), gap), nameOf(channel), cursor)
+    },
+    passed: () => NOTHING,
+    dropped: (channel, _at, { reason }) =>
+      message(
+        'pusher:subscription_error',
+        JSON.stringify({ type: 'AuthError', error: reason, status: 403 }),
+        nameOf(channel),
+      ),
+    heartbeat: message('pusher:ping', '{}'),
+    answered: true,
+    // The outlet says it.
+    closing: () => NOTHING,
+  }
+}
+
+/** Joins and leaves of a channel are told as messages of that channel. */
+function nameOf(channel: string): string {
+  return channel.startsWith(PRESENCE_PREFIX) ? channel.slice(PRESENCE_PREFIX.length) : channel
+}
+
+function encodeWith(cursorOf: (event: LogEvent) => string | undefined): (event: LogEvent) => Buffer {
+  return event => {
+    const { channel, kind, tags } = event
+    if (channel.startsWith(PRESENCE_PREFIX)) return memberMessage(event)
+    const data = dataOf(event).toString()
+    if (kind === 'end') return message('fanwire:end', data, channel, cursorOf(event))
+    const text = tags?.has(TEXT_TAG) ? data : JSON.stringify(data)
+    const extras = { user: pusherUserOf(event), cursor: cursorOf(event) }
+    return wsText(textOf(pusherNameOf(event), text, channel, extras))
+  }
+}
+
+/** What the log of joins and leaves says of a member. */
+export interface Member {
+  readonly user: string
+  readonly info?: unknown
+  /** As its client gave it, where that is a number. */
+  readonly user_id?: number
+}
+
+function memberMessage(event: LogEvent): Buffer {
+  const { user, info, user_id: id = user } = JSON.parse(dataOf(event).toString()) as Member
+  const channel = nameOf(event.channel)
+  if (event.type === 'join')
+    return message('pusher_internal:member_added', JSON.stringify({ user_id: id, user_info: info }), channel)
+  if (event.type === 'leave')
+    return message('pusher_internal:member_removed', JSON.stringify({ user_id: id }), channel)
+  return NOTHING
+}
+
+const cursorOf = (event: LogEvent): string | undefined =>
+  event.kind === 'transient' ? undefined : printPosition(event as Position)
+
+export const pusherFraming = framingOf(
+  encodeWith(() => undefined),
+  false,
+)
+
+/** For clients that resume. */
+export const pusherCursorFraming = framingOf(encodeWith(cursorOf), true)

@@ -1,0 +1,54 @@
+// A client's connection: its messages go past it where it does not want them, and it is closed with Pusher's codes.
+
+import { Connection } from '../../broker/fanout/connection.ts'
+import { type CloseReason, reconnects } from '../../broker/fanout/framing.ts'
+import { WsOutlet } from '../ws-outlet.ts'
+import { errorMessage, stretchFor } from './framing.ts'
+
+/** 4000-4099: do not come back; 4100-4199: come back later; 4200-4299: come back at once. */
+export const CODES = {
+  noApp: 4001,
+  version: 4007,
+  noVersion: 4008,
+  unauthorized: 4009,
+  busy: 4100,
+  comeBack: 4200,
+  clientEvent: 4301,
+} as const
+
+/** Try again later (RFC 6455). */
+const TRY_AGAIN_LATER = 1013
+const NOT_ALLOWED: ReadonlySet<number> = new Set([4401, 4403])
+
+/** What Pusher says in place of a node's reason. */
+function codeOf({ code }: CloseReason): number {
+  if (code === TRY_AGAIN_LATER) return CODES.busy
+  return reconnects(code) && !NOT_ALLOWED.has(code) ? CODES.comeBack : CODES.unauthorized
+}
+
+export class PusherOutlet extends WsOutlet {
+  /** One of Pusher's own, where the wire ends the connection. */
+  #code: number | undefined
+
+  override end(reason: CloseReason): void {
+    const code = this.#code ?? codeOf(reason)
+    this.sink.write(errorMessage(code, reason.reason))
+    this.socket.close(code, reason.reason)
+  }
+
+  /** Ends a connection with a code of Pusher. */
+  refuse(connection: Connection, code: number, reason: string): void {
+    this.#code = code
+    connection.end({ code, reason, retry: undefined })
+  }
+}
+
+export class PusherConnection extends Connection {
+  /** Its id, by which publishers leave it out. */
+  socketId = ''
+
+  override write(bytes: Buffer): void {
+    const own = stretchFor(this.socketId, bytes)
+    if (own.length > 0) super.write(own)
+  }
+}

@@ -1,0 +1,130 @@
+// The paths of Pusher: one for clients, and those for servers.
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { WebSocketServer } from 'ws'
+import { ANONYMOUS } from '../../broker/access/identity.ts'
+import { addressOf, partyOf } from '../../http/address.ts'
+import { publishRefusalOf } from '../../http/auth.ts'
+import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
+import { operation } from '../../http/operation.ts'
+import { Type } from '../../http/schema.ts'
+import { admit } from '../admit.ts'
+import { takeHandshake } from '../ws-outlet.ts'
+import { api } from './api.ts'
+import { PusherClient } from './client.ts'
+import { pusherFraming } from './framing.ts'
+import { CODES, PusherConnection, PusherOutlet } from './outlet.ts'
+import type { Socket } from 'node:net'
+import type { WebSocket } from 'ws'
+
+/** What a message may be longer than the data that it publishes, bytes; and all that it may have where none does. */
+const MESSAGE_ROOM = 64 * 1024
+/** Versions of the protocol whose messages are those of 7. */
+const VERSIONS: ReadonlySet<string> = new Set(['5', '6', '7'])
+
+const schema = operation({
+  summary: 'Pusher: a client (WebSocket)',
+  tag: 'read',
+  path: Type.Object({ key: Type.String({ description: "the app's key" }) }),
+  query: Type.Object({
+    protocol: Type.String({ description: '5 to 7' }),
+    '<name>': Type.Optional(Type.Array(Type.String(), { description: 'any other is passed over' })),
+  }),
+  answers: { 101: { description: 'the connection is a WebSocket' } },
+})
+
+export async function pusherRoutes(app: FastifyInstance): Promise<void> {
+  const wire = new PusherWire(app)
+  app.get(
+    '/app/:key',
+    { schema, config: { origin: 'required', handshakes: true, anonymous: true } },
+    async (request, reply) => wire.take(request, reply),
+  )
+  await app.register(api)
+}
+
+class PusherWire {
+  readonly #app: FastifyInstance
+  readonly #server: WebSocketServer
+  readonly #clients = new Set<PusherClient>()
+
+  constructor(app: FastifyInstance) {
+    const { access, config } = app.fanwire
+    this.#app = app
+    this.#server = new WebSocketServer({
+      noServer: true,
+      maxPayload: config.maxBody + MESSAGE_ROOM,
+      perMessageDeflate: false,
+      clientTracking: false,
+      handleProtocols: () => false,
+    })
+    access.on('rules', () => this.#endStale())
+  }
+
+  /** Raises FW_UPGRADE_REQUIRED, FW_TOO_MANY_REQUESTS. */
+  take(request: FastifyRequest, reply: Parameters<typeof takeHandshake>[2]): void {
+    this.#app.fanwire.limits.holds.check(partyOf(request))
+    const arrival = {
+      key: (request.params as { key: string }).key,
+      protocol: (request.query as Record<string, unknown>).protocol,
+      address: addressOf(request),
+      refusal: publishRefusalOf(request),
+    }
+    takeHandshake(this.#server, request, reply, (socket, sink) => this.#serve(socket, sink, arrival))
+  }
+
+  /** Nothing here may hold on to the request. */
+  #serve(socket: WebSocket, sink: Socket, { key, protocol, address, refusal }: Arrival): void {
+    const context = this.#app.fanwire
+    shareTurns(socket)
+    const outlet = new PusherOutlet(socket, sink)
+    const connection = new PusherConnection(context.hub.connections, pusherFraming, outlet)
+    socket.once('close', () => connection.closed())
+    const app = context.access.apps?.find(each => each.key === key)
+    if (app === undefined) return outlet.refuse(connection, CODES.noApp, 'there is no app with this key')
+    const version = typeof protocol === 'string' ? protocol : ''
+    if (version === '') return outlet.refuse(connection, CODES.noVersion, 'protocol is missing')
+    if (!VERSIONS.has(version))
+      return outlet.refuse(connection, CODES.version, 'this is not a version of the protocol from 5 to 7')
+    limitMessages(socket, MESSAGE_ROOM + (app.clientEvents ? context.config.maxBody : 0))
+    const lease = admit(context, connection, { identity: ANONYMOUS, address })
+    if (connection.ended) return
+    const client = context.clients.add(connection, ANONYMOUS, lease)
+    const { log: logger } = this.#app
+    const served = new PusherClient({
+      app,
+      context,
+      connection,
+      outlet,
+      client,
+      lease,
+      address,
+      refusal,
+      logger,
+    })
+    this.#clients.add(served)
+    socket.on('message', (data, isBinary) => served.take(data as Buffer, isBinary))
+    socket.once('close', () => {
+      this.#clients.delete(served)
+      served.close()
+      lease?.end()
+      context.clients.remove(client)
+    })
+  }
+
+  /** Those of apps that are not there any more, or have another secret. */
+  #endStale(): void {
+    const { apps = [] } = this.#app.fanwire.access
+    for (const client of this.#clients) {
+      const { key, secret } = client.app
+      if (!apps.some(app => app.key === key && app.secret === secret)) client.end()
+    }
+  }
+}
+
+interface Arrival {
+  readonly key: string
+  readonly protocol: unknown
+  readonly address: string
+  readonly refusal: ReturnType<typeof publishRefusalOf>
+}

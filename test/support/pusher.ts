@@ -1,0 +1,89 @@
+// A node that speaks Pusher, with the app of its tests, and their clients: pusher-js and the server's library.
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import PusherServer from 'pusher'
+import pusherJs from 'pusher-js'
+import { type Settings, startMemoryNode } from '../contract/node.ts'
+import { temporaryFolder } from './tools.ts'
+import { until } from './until.ts'
+
+/** The module is its class, which its types do not say. */
+const PusherJs = pusherJs as unknown as typeof pusherJs.default
+type PusherClient = InstanceType<typeof PusherJs>
+
+export const APP = { id: 'app', key: 'key', secret: 'secret', client_events: true }
+
+/** A file with apps. */
+export function appsFile(apps: unknown = [APP]): string {
+  const path = join(temporaryFolder(), 'apps.json')
+  writeFileSync(path, typeof apps === 'string' ? apps : JSON.stringify(apps))
+  return path
+}
+
+export async function startPusherNode(settings: Settings = {}, apps: unknown = [APP]) {
+  const node = await startMemoryNode({ PUSHER_APPS: appsFile(apps), PRESENCE_GRACE: '0s', ...settings })
+  return { node, ...clientsOf(node.port) }
+}
+
+/** What a client has heard. */
+export interface Heard {
+  readonly event: string
+  readonly channel?: string
+  readonly data?: unknown
+  readonly user_id?: unknown
+}
+
+export function clientsOf(port: number) {
+  // 32 bytes.
+  const encryptionMasterKeyBase64 = 'nxzvbGF+f8FGhk/jOaZvgMle1tqxzF/VfUZLBLhhaH0='
+  const options = {
+    appId: APP.id,
+    key: APP.key,
+    secret: APP.secret,
+    host: '127.0.0.1',
+    port: String(port),
+    encryptionMasterKeyBase64,
+  }
+  const server = new PusherServer(options)
+  const clients: PusherClient[] = []
+
+  /** A client of pusher-js, whose page's server signs what it asks for. */
+  const connect = (user?: string | number, key = APP.key, signs = server) => {
+    const client = new PusherJs(key, {
+      cluster: '',
+      wsHost: '127.0.0.1',
+      wsPort: port,
+      forceTLS: false,
+      enabledTransports: ['ws'],
+      channelAuthorization: {
+        transport: 'ajax',
+        endpoint: '',
+        customHandler({ socketId, channelName }, done) {
+          const member = { user_id: user as string, user_info: { name: `user ${user}` } }
+          const data = channelName.startsWith('presence-') ? member : undefined
+          done(null, signs.authorizeChannel(socketId, channelName, data) as never)
+        },
+      },
+      userAuthentication: {
+        transport: 'ajax',
+        endpoint: '',
+        customHandler: ({ socketId }, done) =>
+          done(null, signs.authenticateUser(socketId, { id: String(user) }) as never),
+      },
+    })
+    clients.push(client)
+    const heard: Heard[] = []
+    client.connection.bind('message', (message: Heard) => void heard.push(message))
+    return { client, heard }
+  }
+
+  /** Returns when it is subscribed. */
+  const subscribed = async (client: PusherClient, name: string) => {
+    const channel = client.subscribe(name)
+    await until(`subscribed to ${name}`, () => channel.subscribed)
+    return channel
+  }
+
+  return { server, connect, subscribed, disconnect: () => clients.forEach(client => client.disconnect()) }
+}

@@ -1,0 +1,280 @@
+// Pusher, and what comes in that is wrong: each is answered with a code of Pusher's or a status, and the node goes on. And
+// who may do what: its rules hold here as everywhere.
+
+import { createHmac, hash } from 'node:crypto'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { startMemoryNode } from '../../contract/node.ts'
+import { APP, appsFile, clientsOf, startPusherNode } from '../../support/pusher.ts'
+import { temporaryFolder } from '../../support/tools.ts'
+import { until } from '../../support/until.ts'
+
+const rules = join(temporaryFolder(), 'rules.yaml')
+writeFileSync(
+  rules,
+  `channels:
+  - { match: open, subscribe: anyone }
+  - { match: cache-open, subscribe: anyone }
+  - { match: private-chat, subscribe: token, publish: token }
+default: { subscribe: token, publish: nobody }
+`,
+)
+const quiet = { id: 'quiet', key: 'quiet', secret: 'other', signin_within: 1 }
+const { node, connect, subscribed, disconnect } = await startPusherNode({ RULES: rules }, [APP, quiet])
+t.teardown(async () => {
+  disconnect()
+  await node.close()
+})
+
+interface Message {
+  readonly event: string
+  readonly channel?: string
+  readonly data: Record<string, unknown>
+}
+
+/** A client by hand. */
+async function open(path = `/app/${APP.key}?protocol=7`) {
+  const socket = new WebSocket(`ws://127.0.0.1:${node.port}${path}`)
+  const heard: Message[] = []
+  let code: number | undefined
+  socket.on('message', data => {
+    const message = JSON.parse(String(data)) as { data?: unknown }
+    const said = typeof message.data === 'string' ? (JSON.parse(message.data) as unknown) : message.data
+    heard.push({ ...message, data: said } as Message)
+  })
+  socket.on('close', closed => (code = closed))
+  await once(socket, 'open')
+  const next = async (event: string) => {
+    await until(event, () => heard.some(each => each.event === event))
+    return heard.find(each => each.event === event)
+  }
+  const send = (message: unknown) =>
+    socket.send(typeof message === 'string' ? message : JSON.stringify(message))
+  const closed = async () => {
+    await until('closed', () => code !== undefined)
+    return code
+  }
+  return { socket, heard, send, next, closed }
+}
+
+const sign = (secret: string, text: string) => createHmac('sha256', secret).update(text).digest('hex')
+
+t.test('a connection is refused with a code of Pusher', async t => {
+  for (const [path, code] of [
+    ['/app/unknown?protocol=7', 4001],
+    [`/app/${APP.key}`, 4008],
+    [`/app/${APP.key}?protocol=4`, 4007],
+    [`/app/${APP.key}?protocol=99`, 4007],
+  ] as const) {
+    const client = await open(path)
+    t.match(await client.next('pusher:error'), { data: { code } })
+    t.equal(await client.closed(), code, path)
+  }
+  const { client } = connect(undefined, 'unknown')
+  await until('it gives up', () => client.connection.state === 'disconnected')
+  t.equal((await node.get(`/app/${APP.key}`)).status, 426)
+})
+
+t.test('a message that is none is told so, and the next one is heard', async t => {
+  const client = await open()
+  await client.next('pusher:connection_established')
+  const wrong = [
+    '',
+    '{',
+    '[]',
+    '"text"',
+    '{}',
+    '{"event":1}',
+    '{"event":"nothing"}',
+    '{"event":"pusher:subscribe"}',
+    '{"event":"pusher:unsubscribe","data":{"channel":"open"}}',
+    ' '.repeat(64 * 1024),
+    '['.repeat(60_000),
+  ]
+  for (const each of wrong) client.send(each)
+  client.socket.send(Buffer.from('{"event":"pusher:ping"}'), { binary: true })
+  client.socket.send(Buffer.from([0x7b, 0xff, 0x7d]), { binary: true })
+  client.send({ event: 'pusher:ping', data: {} })
+  await client.next('pusher:pong')
+  t.equal(client.heard.filter(({ event }) => event === 'pusher:error').length, wrong.length + 1)
+  t.ok(client.heard.every(({ event, data }) => event !== 'pusher:error' || /^FW_/.test(String(data.error))))
+  client.send(' '.repeat(64 * 1024 + APP.key.length + 2 * 1024 * 1024))
+  t.equal(await client.closed(), 1009, 'one that is too large ends it')
+})
+
+t.test('what a subscription lacks is said', async t => {
+  const client = await open()
+  const id = String((await client.next('pusher:connection_established'))?.data.socket_id)
+  const auth = (text: string, secret = APP.secret) => `${APP.key}:${sign(secret, text)}`
+  const cases: [object, Record<string, unknown>][] = [
+    [{ channel: 'private-x' }, { type: 'AuthError', status: 401 }],
+    [
+      { channel: 'private-x', auth: 'nothing' },
+      { type: 'AuthError', status: 401 },
+    ],
+    [
+      { channel: 'private-x', auth: auth(`${id}:private-y`) },
+      { type: 'AuthError', status: 401 },
+    ],
+    [
+      { channel: 'private-x', auth: auth(`${id}:private-x`, 'other') },
+      { type: 'AuthError', status: 401 },
+    ],
+    [
+      { channel: 'private-x', auth: auth('1.1:private-x') },
+      { type: 'AuthError', status: 401 },
+    ],
+    [{ channel: 'presence-x', auth: auth(`${id}:presence-x`) }, { code: 'FW_BAD_COMMAND' }],
+    [
+      { channel: 'presence-x', channel_data: '{}', auth: auth(`${id}:presence-x:{}`) },
+      { code: 'FW_BAD_COMMAND' },
+    ],
+    [{ channel: 'closed' }, { type: 'AuthError', code: 'FW_UNAUTHORIZED' }],
+    [{ channel: 'fanwire:lives:0' }, { status: 4009, code: 'FW_BAD_CHANNEL' }],
+    [{ channel: 'a b' }, { status: 4009, code: 'FW_BAD_CHANNEL' }],
+    [{ channel: 7 }, { status: 4009, code: 'FW_BAD_CHANNEL' }],
+    [{ channel: 'a'.repeat(300) }, { type: 'LimitReached', status: 4009 }],
+    [{ channel: 'open', cursor: 'nonsense' }, { code: 'FW_BAD_CURSOR' }],
+    [{ channel: 'open', cursor: 7 }, { code: 'FW_BAD_COMMAND' }],
+  ]
+  for (const [said, expected] of cases) {
+    client.heard.length = 0
+    client.send({ event: 'pusher:subscribe', data: said })
+    t.match(
+      (await client.next('pusher:subscription_error'))?.data,
+      expected,
+      JSON.stringify(said).slice(0, 80),
+    )
+  }
+  client.send({ event: 'pusher:subscribe', data: { channel: 'open' } })
+  t.ok(await client.next('pusher_internal:subscription_succeeded'))
+  client.heard.length = 0
+  client.send({ event: 'pusher:subscribe', data: { channel: 'open' } })
+  t.match(await client.next('pusher:subscription_error'), { data: { code: 'FW_ALREADY_SUBSCRIBED' } })
+  client.socket.close()
+})
+
+t.test('client events need the rule, a subscription, and a channel that is signed for', async t => {
+  const { client, heard } = connect('ann')
+  await subscribed(client, 'open')
+  await subscribed(client, 'private-quiet')
+  const chat = await subscribed(client, 'private-chat')
+  for (const name of ['open', 'private-quiet', 'private-nowhere']) {
+    heard.length = 0
+    client.send_event('client-x', {}, name)
+    await until('refused', () => heard.some(({ event }) => event === 'pusher:error'))
+    t.match(heard[0], { channel: name, data: { code: 4301, error: 'FW_FORBIDDEN' } }, name)
+  }
+  heard.length = 0
+  chat.trigger(`client-${'x'.repeat(300)}`, {})
+  await until('refused', () => heard.length > 0)
+  t.match(heard[0], { data: { code: 4301, error: 'FW_BAD_TYPE' } })
+})
+
+t.test('who does not sign in in time, or wrongly, is closed', async t => {
+  const late = await open(`/app/${quiet.key}?protocol=7`)
+  t.equal(await late.closed(), 4009)
+  const wrong = await open()
+  await wrong.next('pusher:connection_established')
+  wrong.send({ event: 'pusher:signin', data: { auth: 'key:nothing', user_data: '{"id":"1"}' } })
+  t.equal(await wrong.closed(), 4009)
+})
+
+t.test('requests of servers that are not signed, or not right, have a status', async t => {
+  const now = Math.floor(Date.now() / 1000)
+  const call = async (
+    method: string,
+    path: string,
+    body: string,
+    over: Record<string, string> = {},
+    secret = APP.secret,
+  ) => {
+    const query: Record<string, string> = {
+      auth_key: APP.key,
+      auth_timestamp: String(now),
+      auth_version: '1.0',
+      ...(body === '' ? {} : { body_md5: hash('md5', body) }),
+      ...over,
+    }
+    const signed = Object.keys(query)
+      .sort()
+      .map(name => `${name}=${query[name]}`)
+      .join('&')
+    const signature = sign(secret, `${method}\n${path}\n${signed}`)
+    const response = await fetch(
+      `http://127.0.0.1:${node.port}${path}?${signed}&auth_signature=${signature}`,
+      {
+        method,
+        ...(body === '' ? {} : { body, headers: { 'content-type': 'application/json' } }),
+      },
+    )
+    return { status: response.status, body: (await response.json()) as { error?: object; code?: number } }
+  }
+  const event = '{"name":"e","channel":"open","data":"1"}'
+  const post = (body: string, over?: Record<string, string>, secret?: string) =>
+    call('POST', '/apps/app/events', body, over, secret)
+  t.equal((await post(event)).status, 200)
+  const refused = await post(event, {}, 'other')
+  t.match(refused, { status: 401, body: { error: { code: 'FW_UNAUTHORIZED' }, code: 401 } })
+  t.equal((await post(event, { auth_timestamp: String(now - 700) })).status, 401)
+  t.equal((await post(event, { auth_key: 'other' })).status, 401)
+  t.equal((await post(event, { auth_version: '2.0' })).status, 401)
+  t.equal((await post(event, { body_md5: hash('md5', 'another') })).status, 401)
+  t.equal((await call('POST', '/apps/nobody/events', event)).status, 404)
+  t.equal((await call('GET', '/apps/app/channels/open/users', '')).status, 400)
+  for (const [body, code] of [
+    ['{', 'FW_BAD_JSON'],
+    ['[]', 'FW_BAD_EVENT'],
+    ['{"name":"e","data":"1"}', 'FW_BAD_CHANNEL'],
+    ['{"name":"e","channel":"open"}', 'FW_BAD_EVENT'],
+    ['{"channel":"open","data":"1"}', 'FW_BAD_TYPE'],
+    ['{"name":"e","channel":"a b","data":"1"}', 'FW_BAD_CHANNEL'],
+    ['{"name":"e","channels":[],"data":"1"}', 'FW_BAD_EVENT'],
+    ['{"name":"e","channel":"open","data":"1","socket_id":"x"}', 'FW_BAD_EVENT'],
+    [
+      JSON.stringify({ name: 'e', channels: Array.from({ length: 101 }, (_, n) => `c${n}`), data: '1' }),
+      'FW_TOO_MANY_CHANNELS',
+    ],
+    [JSON.stringify({ name: 'e', channel: 'open', data: 'x'.repeat(1024 * 1024) }), 'FW_TOO_LARGE'],
+  ] as const)
+    t.match((await post(body)).body, { error: { code } }, body.slice(0, 60))
+  const batch = JSON.stringify({ batch: Array.from({ length: 11 }, () => JSON.parse(event)) })
+  t.equal((await call('POST', '/apps/app/batch_events', batch)).status, 400)
+  t.equal((await fetch(`http://127.0.0.1:${node.port}/apps/app/channels`)).status, 401)
+})
+
+t.test('an app that is taken out of its file, or gets another secret, loses its clients', async t => {
+  const file = appsFile()
+  const other = await startMemoryNode({ PUSHER_APPS: file })
+  const clients = clientsOf(other.port)
+  const { client, heard } = clients.connect()
+  await until('connected', () => client.connection.state === 'connected')
+  writeFileSync(file, JSON.stringify([{ ...APP, secret: 'new' }]))
+  await until('gone', () => client.connection.state === 'disconnected')
+  t.match(heard.at(-1), { event: 'pusher:error', data: { code: 4001 } })
+  clients.disconnect()
+  await other.close()
+})
+
+t.test('a file that can not be used stops the start, and says where', async t => {
+  for (const [apps, message] of [
+    ['{', /not valid JSON/],
+    [[], /not a list of apps/],
+    [[{ id: 'a', key: 'k' }], /\[0\].secret/],
+    [[{ ...APP, more: 1 }], /\[0\].more: unknown member/],
+    [[APP, APP], /\[1\].id: another app has the same/],
+    [[{ ...APP, webhooks: [{ url: 'ftp://x' }] }], /\[0\].webhooks\[0\].url/],
+    [[{ ...APP, webhooks: [{ url: 'http://x', event_types: ['no'] }] }], /event_types/],
+  ] as const)
+    await t.rejects(startMemoryNode({ PUSHER_APPS: appsFile(apps) }), message)
+})
+
+t.test('without the setting there is nothing at its paths', async t => {
+  const without = await startMemoryNode()
+  t.equal((await without.get('/app/key')).status, 404)
+  t.equal((await without.get('/apps/app/channels')).status, 404)
+  await without.close()
+})

@@ -1,0 +1,270 @@
+// Pusher with its own clients: pusher-js, laravel-echo and the server's library, against a node in this process. What comes
+// in that is wrong: pusher-input.test.ts.
+
+import { createHmac } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import Echo from 'laravel-echo'
+import t from 'tap'
+import { resume } from '../../../client/pusher.ts'
+import { APP, type Heard, startPusherNode } from '../../support/pusher.ts'
+import { until } from '../../support/until.ts'
+
+const hooks: { readonly headers: Record<string, unknown>; readonly body: string }[] = []
+const application = createServer((request, response) => {
+  let body = ''
+  request.on('data', chunk => (body += chunk))
+  request.on('end', () => {
+    hooks.push({ headers: request.headers, body })
+    response.end()
+  })
+})
+application.listen(0, '127.0.0.1')
+await once(application, 'listening')
+const { port: hooksPort } = application.address() as AddressInfo
+
+const app = { ...APP, webhooks: [{ url: `http://127.0.0.1:${hooksPort}/` }] }
+const { node, server, connect, subscribed, disconnect } = await startPusherNode({}, [app])
+t.teardown(async () => {
+  disconnect()
+  await node.close()
+  application.close()
+})
+
+const events = (heard: readonly Heard[], name: string) =>
+  heard.filter(({ event }) => event === name).map(({ data }) => data)
+const read = async (channel: string) => {
+  const { body } = await node.get(`/v1/poll?cursor=earliest&channel=${encodeURIComponent(channel)}`)
+  return (JSON.parse(body) as { events: { type?: string; data: unknown; tags?: object }[] }).events
+}
+
+t.test('an event goes from either side to the other, its data unchanged', async t => {
+  const { client, heard } = connect()
+  await subscribed(client, 'news')
+  await server.trigger('news', 'greeting', { message: 'héllo', big: [1, { deep: null }] })
+  await node.publish('news', '{"n":1.50,"text":"a\\u0062"}', 'application/json', '?type=plain')
+  await node.publish('news', 'just text', 'text/plain')
+  await server.trigger('news', 'greeting', 'no JSON')
+  await server.trigger('news', 'greeting', '"a string as JSON"')
+  await until('all are there', () => heard.filter(({ channel }) => channel === 'news').length === 6)
+  t.strictSame(heard.filter(({ channel }) => channel === 'news').slice(1), [
+    { event: 'greeting', channel: 'news', data: { message: 'héllo', big: [1, { deep: null }] } },
+    { event: 'plain', channel: 'news', data: { n: 1.5, text: 'ab' } },
+    { event: 'message', channel: 'news', data: 'just text' },
+    { event: 'greeting', channel: 'news', data: 'no JSON' },
+    { event: 'greeting', channel: 'news', data: 'a string as JSON' },
+  ])
+  t.match(await read('news'), [
+    { type: 'greeting', data: { message: 'héllo', big: [1, { deep: null }] } },
+    { type: 'plain' },
+    { data: 'just text' },
+    { type: 'greeting', data: 'no JSON' },
+    { type: 'greeting', data: 'a string as JSON' },
+  ])
+})
+
+t.test(
+  'names of events that are no types go along as a tag; names of the protocol are nobody else’s',
+  async t => {
+    const { client, heard } = connect()
+    await subscribed(client, 'orders')
+    await server.trigger('orders', 'App\\Events\\OrderShipped', {})
+    await node.publish('orders', '{}', 'application/json', '?type=pusher:error')
+    await until('both are there', () => heard.filter(({ channel }) => channel === 'orders').length === 3)
+    t.strictSame(
+      heard.filter(({ channel }) => channel === 'orders').map(({ event }) => event),
+      ['pusher_internal:subscription_succeeded', 'App\\Events\\OrderShipped', 'message'],
+    )
+    t.match(await read('orders'), [{ tags: { 'pusher.event': 'App\\Events\\OrderShipped' } }, {}])
+  },
+)
+
+t.test('a batch, several channels, and the sender left out', async t => {
+  const [one, two] = [connect(), connect()]
+  for (const { client } of [one, two]) for (const name of ['a', 'b']) await subscribed(client, name)
+  const sender = { socket_id: one.client.connection.socket_id }
+  await server.trigger(['a', 'b'], 'e', 1, sender)
+  await server.triggerBatch([
+    { channel: 'a', name: 'e', data: 2 },
+    { channel: 'a', name: 'e', data: 3, ...sender },
+    { channel: 'a', name: 'e', data: 4 },
+  ])
+  await until(
+    'all are there',
+    () => events(two.heard, 'e').length === 5 && events(one.heard, 'e').length === 2,
+  )
+  t.strictSame(events(one.heard, 'e'), [2, 4])
+  t.strictSame(events(two.heard, 'e').sort(), [1, 1, 2, 3, 4])
+})
+
+t.test('presence: who is there, who comes and goes; one user is one member', async t => {
+  const ann = connect('ann')
+  const channel = (await subscribed(ann.client, 'presence-room')) as unknown as {
+    members: { count: number; me: { id: string; info: object } }
+  }
+  t.match(channel.members, { count: 1, me: { id: 'ann', info: { name: 'user ann' } } })
+  const seven = connect(7)
+  await subscribed(seven.client, 'presence-room')
+  await until('ann hears', () => events(ann.heard, 'pusher_internal:member_added').length === 1)
+  t.strictSame(events(ann.heard, 'pusher_internal:member_added'), [
+    { user_id: 7, user_info: { name: 'user 7' } },
+  ])
+  const again = connect(7)
+  await subscribed(again.client, 'presence-room')
+  t.match(await (await server.get({ path: '/channels/presence-room/users' })).json(), {
+    users: [{ id: 7 }, { id: 'ann' }],
+  })
+  t.match(
+    await (
+      await server.get({ path: '/channels', params: { info: 'user_count', filter_by_prefix: 'presence-' } })
+    ).json(),
+    {
+      channels: { 'presence-room': { occupied: true, user_count: 2, subscription_count: 3 } },
+    },
+  )
+  again.client.disconnect()
+  seven.client.disconnect()
+  await until('ann hears', () => events(ann.heard, 'pusher_internal:member_removed').length === 1)
+  t.strictSame(events(ann.heard, 'pusher_internal:member_removed'), [{ user_id: 7 }])
+  t.equal(events(ann.heard, 'pusher_internal:member_added').length, 1, 'nobody is told of itself')
+})
+
+t.test('client events reach the others, with who sent them, and no more than 10 at once', async t => {
+  const [ann, ben] = [connect('ann'), connect('ben')]
+  await subscribed(ann.client, 'presence-chat')
+  const channel = await subscribed(ben.client, 'presence-chat')
+  channel.trigger('client-typing', { on: true })
+  await until('ann hears', () => events(ann.heard, 'client-typing').length === 1)
+  t.match(ann.heard.at(-1), { event: 'client-typing', data: { on: true }, user_id: 'ben' })
+  for (let n = 0; n < 20; n++) channel.trigger('client-typing', { n })
+  const refused = () =>
+    ben.heard.filter(
+      ({ event, data }) => event === 'pusher:error' && (data as { code: number }).code === 4301,
+    )
+  await until('too many are refused', () => refused().length > 5)
+  t.match(refused()[0], { channel: 'presence-chat', data: { code: 4301, error: 'FW_TOO_MANY_REQUESTS' } })
+  t.equal(events(ben.heard, 'client-typing').length, 0, 'the sender has none')
+})
+
+t.test('cache channels begin with the last event, or say that there is none', async t => {
+  const first = connect()
+  await subscribed(first.client, 'private-cache-price')
+  await until('it is said', () => events(first.heard, 'pusher:cache_miss').length === 1)
+  await server.trigger('private-cache-price', 'price', 1)
+  await server.trigger('private-cache-price', 'price', 2)
+  const second = connect()
+  await subscribed(second.client, 'private-cache-price')
+  await until('it is there', () => events(second.heard, 'price').length === 1)
+  t.strictSame(events(second.heard, 'price'), [2])
+  t.equal(events(second.heard, 'pusher:cache_miss').length, 0)
+})
+
+t.test('users sign in, are sent events of their own, and are disconnected', async t => {
+  const ann = connect('ann')
+  ann.client.signin()
+  let got: unknown
+  ann.client.user.bind('news', (data: unknown) => (got = data))
+  await until('signed in', () => events(ann.heard, 'pusher:signin_success').length === 1)
+  await until('subscribed', () => ann.heard.some(({ channel }) => channel === '#server-to-user-ann'))
+  await server.sendToUser('ann', 'news', { for: 'ann' })
+  await until('it is there', () => got !== undefined)
+  t.strictSame(got, { for: 'ann' })
+  const ben = connect('ben')
+  await until('connected', () => ben.client.connection.state === 'connected')
+  ben.client.send_event('pusher:subscribe', { channel: '#server-to-user-ann' })
+  await until('refused', () => events(ben.heard, 'pusher:subscription_error').length === 1)
+  t.match(events(ben.heard, 'pusher:subscription_error'), [{ type: 'AuthError', status: 403 }])
+  await server.terminateUserConnections('ann')
+  await until('gone', () => ann.client.connection.state === 'disconnected')
+  t.match(events(ann.heard, 'pusher:error'), [{ code: 4009 }])
+})
+
+t.test('laravel-echo: a channel, a private one, and a room', async t => {
+  const { client } = connect('ann')
+  const echo = new Echo({ broadcaster: 'pusher', client, key: APP.key, cluster: '' } as never) as unknown as {
+    channel(name: string): EchoChannel
+    private(name: string): EchoChannel
+    join(name: string): EchoChannel & { here(callback: (users: unknown[]) => void): unknown }
+  }
+  const got: unknown[] = []
+  let here: unknown[] | undefined
+  echo.channel('echo').listen('OrderShipped', (data: unknown) => got.push(data))
+  echo.private('echo').listen('.custom', (data: unknown) => got.push(data))
+  echo.join('echo').here(users => (here = users))
+  await until(
+    'all are subscribed',
+    () => client.allChannels().every(({ subscribed }) => subscribed) && here !== undefined,
+  )
+  await server.trigger('echo', 'App\\Events\\OrderShipped', { order: 1 })
+  await server.trigger('private-echo', 'custom', { order: 2 })
+  await until('both are there', () => got.length === 2)
+  t.strictSame(got, [{ order: 1 }, { order: 2 }])
+  t.strictSame(here, [{ name: 'user ann' }])
+})
+
+t.test('encrypted channels: the node holds what it can not read', async t => {
+  const { client } = connect()
+  const got: unknown[] = []
+  const channel = await subscribed(client, 'private-encrypted-x')
+  channel.bind('e', (data: unknown) => got.push(data))
+  await server.trigger('private-encrypted-x', 'e', { secret: 1 })
+  await until('it is there', () => got.length === 1)
+  t.strictSame(got, [{ secret: 1 }])
+  t.match(await read('private-encrypted-x'), [{ type: 'e', data: { nonce: String, ciphertext: String } }])
+})
+
+t.test('with the plugin nothing is lost over a cut connection, and without it something is', async t => {
+  const [plain, kept] = [connect(), connect()]
+  resume(kept.client)
+  for (const { client } of [plain, kept]) await subscribed(client, 'private-log')
+  await server.trigger('private-log', 'n', 1)
+  await until('both have it', () => [plain, kept].every(({ heard }) => events(heard, 'n').length === 1))
+  for (const connection of [...node.hub.connections]) connection.cut()
+  await until('both know', () => [plain, kept].every(({ client }) => client.connection.state !== 'connected'))
+  for (const n of [2, 3, 4]) await server.trigger('private-log', 'n', n)
+  await until('both are back', () =>
+    [plain, kept].every(({ client }) => client.channel('private-log').subscribed),
+  )
+  await server.trigger('private-log', 'n', 5)
+  await until('both have the last', () => [plain, kept].every(({ heard }) => events(heard, 'n').includes(5)))
+  t.strictSame(events(plain.heard, 'n'), [1, 5])
+  t.strictSame(events(kept.heard, 'n'), [1, 2, 3, 4, 5])
+})
+
+t.test('webhooks are signed with the secret, in the words of Pusher', async t => {
+  const { client } = connect('zoe')
+  const channel = await subscribed(client, 'presence-hooked')
+  channel.trigger('client-hello', { to: 'all' })
+  const told = () =>
+    hooks
+      .flatMap(({ body }) => (JSON.parse(body) as { events: { name: string; channel: string }[] }).events)
+      .filter(({ channel }) => channel === 'presence-hooked')
+  await until('it is told', () => told().length === 3)
+  client.disconnect()
+  await until('the rest is told', () => told().length === 5)
+  t.match(told().slice(0, 3).sort(byName), [
+    { name: 'channel_occupied' },
+    {
+      name: 'client_event',
+      event: 'client-hello',
+      data: { to: 'all' },
+      user_id: 'zoe',
+      socket_id: /^\d+\.\d+$/,
+    },
+    { name: 'member_added', user_id: 'zoe' },
+  ])
+  t.match(told().slice(3).sort(byName), [
+    { name: 'channel_vacated' },
+    { name: 'member_removed', user_id: 'zoe' },
+  ])
+  const sign = (body: string) => createHmac('sha256', APP.secret).update(body).digest('hex')
+  t.ok(hooks.every(({ headers }) => headers['x-pusher-key'] === APP.key))
+  t.ok(hooks.every(({ headers, body }) => headers['x-pusher-signature'] === sign(body)))
+})
+
+interface EchoChannel {
+  listen(event: string, callback: (data: unknown) => void): EchoChannel
+}
+
+const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1)
