@@ -194,11 +194,20 @@ export const cookieName: Kind<string> = {
  * none, as `null` is.
  */
 export function canonicalOrigin(text: string): string | undefined {
-  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/i.test(text) || !URL.canParse(text)) return undefined
-  const { origin, protocol, host } = new URL(text.toLowerCase())
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/i.test(text)) return undefined
+  const { origin, protocol, host } = urlOf(text.toLowerCase()) ?? { origin: '', protocol: '', host: '' }
   if (host === '') return undefined
   // The URL standard knows origins of a few schemes only.
   return origin === 'null' ? `${protocol}//${host}` : origin
+}
+
+/** Node 20's URL.canParse is wrong about some texts that are not ASCII, once it has been called often. */
+function urlOf(text: string): URL | undefined {
+  try {
+    return new URL(text)
+  } catch {
+    return undefined
+  }
 }
 
 function canonicalPattern(text: string): string | undefined {

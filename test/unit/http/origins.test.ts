@@ -29,6 +29,16 @@ const FOREIGN = [
   'chrome-extension://localhost',
 ]
 
+t.test('what is no URL is no origin, also where URL.canParse of Node 20 says that it is one', async t => {
+  const may = originRule(undefined, 'localhost')
+  for (let i = 0x80; i < 0x100; i++) {
+    for (let j = 0x80; j < 0x100; j++) {
+      const origin = `https://${String.fromCharCode(i, j)}`
+      if (may(origin, 'x')) t.fail(origin)
+    }
+  }
+})
+
 t.test('on loopback: loopback origins, whatever the port, and not whatever name led there', async t => {
   for (const host of ['127.0.0.1', '::1', 'localhost']) {
     const may = originRule(undefined, host)
