@@ -1,26 +1,16 @@
 // POST /v1/admin/…: what is done to users. All nodes do it, and an audit line says who wanted it.
 
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
-import type { Identity } from '../broker/access/identity.ts'
 import type { Commands } from '../broker/control/commands.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { FanwireError } from '../errors.ts'
+import { audit } from '../http/audit.ts'
 import { requirePublishOrigin, requireRight } from '../http/auth.ts'
 import { jsonMembers } from '../http/json-members.ts'
 import { NO_PARAMETERS } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { checkedPast, checkedUser } from './checks.ts'
 import { DISCONNECT, DISCONNECT_BODY, REVOKE, REVOKE_BODY, UNSUBSCRIBE, UNSUBSCRIBE_BODY } from './schemas.ts'
-
-/** Never a secret: the id of a key, or a user. */
-function whoOf({ kind, key, user }: Identity): string {
-  return kind === 'anonymous' ? 'anybody' : key === undefined ? `user ${user}` : `key ${key}`
-}
-
-/** Who did what to whom; the time is the line's own. */
-export function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
-  log.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
-}
 
 /** The user in the path. Raises FW_BAD_PARAMETER. */
 function userOf(request: FastifyRequest<{ Params: { user: string } }>): string {

@@ -5,10 +5,10 @@ import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { checkedChannel } from '../broker/event/names.ts'
 import { parsePosition, printPosition } from '../broker/event/position.ts'
 import { FanwireError } from '../errors.ts'
+import { audit } from '../http/audit.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
 import { NO_PARAMETERS } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
-import { audit } from './acts.ts'
 import { CLEAR, ERASE } from './schemas.ts'
 
 export const erase: FastifyPluginAsync = async app => {

@@ -1,5 +1,5 @@
 // npm run durability: what the file log acknowledges survives 100 kills at 2,000 publishes a second; 200 cut files and
-// 20 copies of a log that is written to leave a clean beginning.
+// 20 copies of a log that is written to leave a clean beginning; a start with so many events (1,000,000) after a kill.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,15 +7,18 @@ import { join } from 'node:path'
 import { numberOf, optionsOf } from '../support/command-line.ts'
 import { copyWhileWritten, cutAFile } from './cuts.ts'
 import { killUnderLoad } from './kills.ts'
+import { restartAfterKill } from './restart.ts'
 
 const values = optionsOf({
   kills: { type: 'string' },
   rate: { type: 'string' },
   seeds: { type: 'string' },
+  events: { type: 'string' },
 } as const)
 const kills = numberOf(values.kills, 'kills', 0, 100)
 const rate = numberOf(values.rate, 'rate', 1, 2000)
 const seeds = numberOf(values.seeds, 'seeds', 0, 200)
+const events = numberOf(values.events, 'events', 0, 1_000_000)
 
 const say = (text: string) => void process.stdout.write(`${text}\n`)
 const root = mkdtempSync(join(tmpdir(), 'fanwire-durability-'))
@@ -41,6 +44,13 @@ try {
     wrong.push(...account.wrong)
     say(
       `${kills} kills: ${account.acknowledged} acknowledged, ${account.epochs} epochs of 4 channels, ${account.wrong.length} wrong`,
+    )
+  }
+  if (events > 0) {
+    const { ready, empty, resident } = await restartAfterKill(join(root, 'full'), events, 10_000)
+    say(
+      `started with ${events} events in 10,000 channels after ${Math.round(ready)} ms: ` +
+        `${Math.round(resident)} MiB, without any ${Math.round(empty)} MiB`,
     )
   }
 } finally {

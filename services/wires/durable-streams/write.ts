@@ -5,6 +5,7 @@ import type { Draft } from '../../broker/event/event.ts'
 import { ChannelEnded, HeadMoved } from '../../broker/log/log.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
+import { audit } from '../../http/audit.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
 import { type BodyTimes, wholeBody } from '../../http/body.ts'
 import type { Context } from '../../http/context.ts'
@@ -152,6 +153,7 @@ export class Writes {
     this.#context.access.require(request.identity, 'admin', channel)
     await this.#streams.find(channel)
     await this.#clear(channel)
+    audit(request, 'clear', { channel })
     return reply.code(204).send()
   }
 

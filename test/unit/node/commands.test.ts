@@ -107,13 +107,14 @@ t.test('explain: prints the answer of a node; acts are audited, and no secret is
   const key = testKey('HS256')
   const folder = t.testdir({ 'rules.yaml': ROOMS, 'jwks.json': jwks(key) })
   const keys = join(folder, 'keys.json')
-  const made = await run('key', '--id', 'console', '--allow', 'admin', '--file', keys)
+  const made = await run('key', '--id', 'console', '--allow', 'admin,publish', '--file', keys)
   const secret = made.output.split('\n').find(line => line.startsWith('fw_')) ?? ''
   const node = await startNode({
     env: {
       FANWIRE_RULES: join(folder, 'rules.yaml'),
       FANWIRE_KEYS_FILE: keys,
       FANWIRE_JWT_KEYS_FILE: join(folder, 'jwks.json'),
+      FANWIRE_DURABLE_STREAMS: '1',
       LOG_LEVEL: 'trace',
     },
   })
@@ -142,6 +143,29 @@ t.test('explain: prints the answer of a node; acts are audited, and no secret is
   })
   const line = JSON.parse(await node.logged(/"audit":true/)) as object
   t.match(line, { audit: true, who: 'key console', what: 'revoke', target: { user: 'ada' } })
+
+  const path = '/v1/channels/inbox:ada'
+  const ask = (method: string, path: string, bearer = secret) =>
+    fetch(node.url + path, {
+      method,
+      headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/json' },
+      ...(method === 'POST' ? { body: '1' } : {}),
+    })
+  const publish = async () => ((await (await ask('POST', `${path}/events`)).json()) as { id: string }).id
+  const id = await publish()
+  for (const each of [`${path}/events/${id}`, path, '/v1/stream/inbox:ada'])
+    t.equal((await ask('DELETE', each, token)).status, 403, each)
+  t.equal((await ask('DELETE', `${path}/events/${id}`)).status, 200)
+  t.equal((await ask('DELETE', path)).status, 200)
+  await publish()
+  t.equal((await ask('DELETE', '/v1/stream/inbox:ada')).status, 204)
+  const audited = () => node.logs.filter(each => each.includes('"audit":true')).map(each => JSON.parse(each))
+  await until('all are audited', () => audited().length === 4)
+  t.match(audited().slice(1), [
+    { who: 'key console', what: 'erase', target: { channel: 'inbox:ada', id } },
+    { who: 'key console', what: 'clear', target: { channel: 'inbox:ada' } },
+    { who: 'key console', what: 'clear', target: { channel: 'inbox:ada' } },
+  ])
   const logs = node.logs.join('\n')
   for (const hidden of [secret, token, 'fw_wr0ng']) t.notOk(logs.includes(hidden))
 })

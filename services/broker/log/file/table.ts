@@ -47,9 +47,10 @@ export function sizeOfTable(rows: number): number {
 /** Writes the table at `at`; returns its CRC-32. */
 export function encodeTable(table: Table, into: Buffer, at: number): number {
   const begin = at
-  for (let i = 0; i < table.length; i++, at += 8) into.writeDoubleLE(table.times[i] ?? 0, at)
+  const view = new DataView(into.buffer, into.byteOffset, into.length)
+  for (let i = 0; i < table.length; i++, at += 8) view.setFloat64(at, table.times[i] ?? 0, true)
   for (const column of [table.at, table.lengths, table.bytes])
-    for (let i = 0; i < table.length; i++, at += 4) into.writeUInt32LE(column[i] ?? 0, at)
+    for (let i = 0; i < table.length; i++, at += 4) view.setUint32(at, column[i] ?? 0, true)
   return crc32(into.subarray(begin, at))
 }
 
