@@ -28,7 +28,9 @@ const settings = {
   PORT: `${NODE_PORT}`,
   FANWIRE_RULES: write('rules.json', {
     channels: [{ match: 'room:*', subscribe: 'user', publish: 'hook', presence: true }],
-    hooks: { publish: { url: `http://127.0.0.1:${PORT}/fanwire/ask`, secrets: [hookSecret] } },
+    hooks: {
+      publish: { url: `http://127.0.0.1:${PORT}/fanwire/ask`, secrets: [hookSecret], timeout: '5s' },
+    },
     webhooks: [
       { url: `http://127.0.0.1:${PORT}/fanwire/told`, secrets: [hookSecret], events: ['presence.*'] },
     ],
