@@ -1,12 +1,14 @@
 // The end of a channel, and transient events, on every wire.
 
 import { once } from 'node:events'
+import { io } from 'socket.io-client'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { startMemoryNode } from '../../contract/node.ts'
 import { reading } from '../../contract/wires.ts'
+import { until } from '../../support/until.ts'
 
-const node = await startMemoryNode({ HEARTBEAT: '25s' })
+const node = await startMemoryNode({ HEARTBEAT: '25s', SOCKET_IO: '1' })
 t.teardown(() => node.close())
 const at = (path: string) => `http://127.0.0.1:${node.port}${path}`
 const END = { data: Buffer.alloc(0), end: true } as const
@@ -161,3 +163,24 @@ t.test('transient events arrive in order among the others, without an id, and po
     [1, 2],
   )
 })
+
+t.test(
+  'Socket.IO: transient events and the end are events of their names, and the connection goes on',
+  async t => {
+    const socket = io(at('/'), { transports: ['websocket'] })
+    t.teardown(() => socket.close())
+    const got: unknown[] = []
+    socket.onAny((name, body) => got.push([name, body]))
+    await socket.emitWithAck('subscribe', { channel: 'io' })
+    const [id] = await node.append('io', '1')
+    await relay('io', '"t"')
+    const [end] = await node.append('io', END)
+    await until('all three came', () => got.length === 3)
+    t.match(got, [
+      ['message', { channel: 'io', id, data: 1 }],
+      ['typing', { channel: 'io', id: undefined, data: 't' }],
+      ['end', { end: { channel: 'io', id: end } }],
+    ])
+    t.equal(socket.connected, true)
+  },
+)
