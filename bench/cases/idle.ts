@@ -68,12 +68,14 @@ export const idle: Case = {
       ...(before === undefined
         ? []
         : [atMost('times the CPU before, ws', times, { digits: 2, bar: 0.5, goal: 0.25 })]),
-      ...(['ws', 'sse'] as const).map(wire =>
-        atMost(
-          `resident memory of an idle ${wire} connection`,
-          find('fanwire', wire)?.residentPerConnection,
-          { unit: ' KB', bar: 10, goal: 8 },
-        ),
+      ...(['ws', 'sse'] as const).flatMap(wire =>
+        find('fanwire', wire) === undefined
+          ? []
+          : atMost(
+              `resident memory of an idle ${wire} connection`,
+              find('fanwire', wire)?.residentPerConnection,
+              { unit: ' KB', bar: 10, goal: 8 },
+            ),
       ),
     ]
   },
