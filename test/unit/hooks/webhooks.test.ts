@@ -161,3 +161,20 @@ t.test('what the rules say now holds', async t => {
   t.strictSame(app.taken, ['channel.occupied room:1'])
   socket.terminate()
 })
+
+t.test('a gap is told where the log of lives does not reach back to', async t => {
+  const { app, come, admin } = await start(t)
+  const socket = come('ann')
+  await until('she came', () => app.taken.length === 3)
+  const [hook] = (await admin('')).body.webhooks
+  const lost = Array.from({ length: 16 }, () => 'lost-7').join()
+  t.equal((await admin(`/${hook?.id}/replay`, { cursor: lost })).status, 202)
+  await until(
+    'all of it again',
+    () => app.taken.filter(each => each === 'presence.joined room:1 ann').length === 2,
+  )
+  const gaps = app.messages.flatMap(eventsOf).filter(({ type }) => type === 'gap')
+  t.match(gaps[0]?.data, { from: /^\d+:lost-7$/, to: /^\d+:\w+-\d+$/ })
+  t.ok(app.taken.indexOf('gap') < app.taken.lastIndexOf('presence.joined room:1 ann'), 'the gap comes before')
+  socket.terminate()
+})
