@@ -100,6 +100,7 @@ export function attendedChannel({ access }: Context, identity: Identity, name: u
 /** Users, each once. Where there are anonymous clients alone, those. Raises what `attendedChannel` does, LogUnavailable. */
 export async function presenceOf(context: Context, identity: Identity, request: Request): Promise<Reply> {
   const channel = attendedChannel(context, identity, request.channel)
+  await context.presence.settled(channel)
   const { members, users, clients } = await context.presence.page(channel, '', MOST_MEMBERS)
   const infos = members.map(member => infoOf(JSON.parse(member) as { user: string }))
   if (users === 0) {
@@ -116,6 +117,7 @@ export async function presenceStatsOf(
   request: Request,
 ): Promise<Reply> {
   const channel = attendedChannel(context, identity, request.channel)
+  await context.presence.settled(channel)
   const { users, clients } = await context.presence.count(channel)
   return { num_clients: clients, num_users: users === 0 && clients > 0 ? 1 : users }
 }

@@ -260,6 +260,7 @@ t.test('history: forwards, backwards, from a position', async t => {
 t.test('presence, joins and leaves', async t => {
   const watcher = await connected({ token: tokenOf({ sub: 'eve' }) })
   const { sub } = await follow(watcher, 'room:p', { joinLeave: true })
+  t.match(await sub.presenceStats(), { numClients: 1, numUsers: 1 }, 'it is there at once')
   const told: string[] = []
   sub.on('join', ({ info }) => void told.push(`join ${info.user}`))
   sub.on('leave', ({ info }) => void told.push(`leave ${info.user}`))
