@@ -1,0 +1,71 @@
+// What a process does that is a node: it serves alone, or with others as one, or is one of those.
+
+import cluster from 'node:cluster'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Config } from '../config/config.ts'
+import { VERSION } from '../config/version.ts'
+import { explain } from './explain.ts'
+import { listen } from './listen.ts'
+import { createLogger } from './logger.ts'
+import { start } from './node.ts'
+import { endWithGrace, type Serving, spared } from './stop.ts'
+import { StartFailed, supervise } from './workers/primary.ts'
+import { work } from './workers/worker.ts'
+
+/** On a terminal: what to paste first. */
+function welcome(address: string, config: Config): string {
+  const url = address.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
+  const key = config.publishKeys.length === 0 ? '' : ` -H 'Authorization: Bearer <key>'`
+  return [
+    '',
+    `  fanwire ${VERSION} on ${url}`,
+    '',
+    ...(config.role === 'writer' ? [] : [`  follow:   curl -N '${url}/v1/sse?channel=news'`]),
+    ...(config.role === 'edge'
+      ? []
+      : [
+          `  publish:  curl${key} -H 'Content-Type: application/json' -d '{"hello":"world"}' ${url}/v1/channels/news/events`,
+        ]),
+    '',
+    '',
+  ].join('\n')
+}
+
+/** Where the log is. */
+function logOf({ redisUrl, data }: Config): { log: string; data?: string; hint?: string } {
+  if (redisUrl !== undefined) return { log: 'redis' }
+  if (data !== undefined) return { log: 'file', data }
+  return { log: 'memory', hint: 'a restart forgets the log; FANWIRE_DATA=./data keeps it in that folder' }
+}
+
+/** One process is all. Returns its address once it is ready. */
+async function serve(config: Config, logger: FastifyBaseLogger): Promise<string> {
+  const serving: Serving = {}
+  endWithGrace(config, logger, serving, spared(config))
+  serving.app = await start(config, logger)
+  return await listen(serving.app, config)
+}
+
+/** Returns when the node listens. `fail` ends the process with what went wrong, if it was not logged already. */
+export async function run(config: Config, fail: (message?: string) => never): Promise<void> {
+  const alone = config.workers === 1
+  if (!alone && cluster.worker !== undefined) return work(config, cluster.worker, fail)
+  const logger = createLogger(config)
+  // Nothing else may keep the process alive while it waits for the log.
+  const awake = setInterval(() => {}, 60_000)
+  try {
+    const address = await (alone ? serve : supervise)(config, logger)
+    const about = { address, role: config.role, ...logOf(config) }
+    if (alone) logger.info(about, `listening on ${address}`)
+    else
+      logger.info(
+        { ...about, workers: config.workers },
+        `listening on ${address} with ${config.workers} workers`,
+      )
+    if (process.stdout.isTTY) process.stdout.write(welcome(address, config))
+  } catch (error) {
+    fail(error instanceof StartFailed ? error.message : explain(error, config))
+  } finally {
+    clearInterval(awake)
+  }
+}
