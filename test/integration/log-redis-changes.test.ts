@@ -1,5 +1,7 @@
 // Heads of followed channels are compared where something changed, and only there.
 
+import { connect } from 'node:net'
+import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { RedisLogOptions } from '../../services/broker/log/redis/log.ts'
@@ -29,15 +31,16 @@ async function start(t: Test, args: readonly string[] = []) {
   }
   const { changes, heads } = loadScripts(settings.idempotencyWindow, names.changes)
   const asked = { turns: 0, channels: [] as string[] }
-  const monitor = await raw.monitor()
-  monitor.on('monitor', (_time, [command = '', sha = '', count = '0', ...keys]: string[]) => {
-    if (command.toLowerCase() !== 'evalsha') return
-    if (sha === changes.sha) asked.turns++
-    if (sha !== heads.sha) return
-    for (let i = 0; i < Number(count); i += 4) asked.channels.push(/\{(.*)\}/.exec(`${keys[i]}`)?.[1] ?? '')
+  // Not by ioredis: its monitor fails where a command comes with the answer to MONITOR.
+  const monitor = connect(redis.port, '127.0.0.1')
+  monitor.write('MONITOR\r\n')
+  createInterface(monitor).on('line', line => {
+    if (line.includes(changes.sha)) asked.turns++
+    if (!line.includes(heads.sha)) return
+    for (const [, channel = ''] of line.matchAll(/\{([^}]*)\}:m"/g)) asked.channels.push(channel)
   })
   t.teardown(async () => {
-    monitor.disconnect()
+    monitor.destroy()
     raw.disconnect()
     await reader.close()
     await proxy.close()
@@ -81,7 +84,7 @@ t.test('quiet channels are hardly looked into; one whose last message was lost i
 })
 
 t.test('whatever takes all or part of Redis away is found in one round, in all channels', async t => {
-  const { raw, recorders, turns, asked } = await start(t)
+  const { raw, writer, recorders, turns, asked } = await start(t)
   const gaps = (count: number) =>
     until(`${count} gaps each`, () => [...recorders.values()].every(each => each.gaps.length === count))
 
@@ -92,9 +95,13 @@ t.test('whatever takes all or part of Redis away is found in one round, in all c
 
   await turns(2 * TURNS_A_ROUND)
   const lost = CHANNELS.filter((_, i) => i % 50 === 0)
+  // Not all have keys again: a node begins so many channels a second.
+  for (const name of lost) await recorders.get(name)?.reaches(await append(writer, name, [draft(2)]))
+  const told = new Map(lost.map(name => [name, recorders.get(name)?.gaps.length ?? 0]))
   before = asked.turns
   await raw.del(lost.flatMap(name => ['m', 's', 'i0', 'i1'].map(key => `fw:{${name}}:${key}`)))
-  await Promise.all(lost.map(name => until(name, () => recorders.get(name)?.gaps.length === 2)))
+  const isTold = (name: string) => (recorders.get(name)?.gaps.length ?? 0) > (told.get(name) ?? 0)
+  await until('a gap', () => lost.every(isTold))
   t.ok(asked.turns - before <= 6 * TURNS_A_ROUND, `deleted: found in ${asked.turns - before} turns`)
 
   // What told of changes is lost, with a change.
