@@ -1,6 +1,7 @@
 // How commands ask admin routes of a node, by an API key.
 
 import { readFile } from 'node:fs/promises'
+import { urlOf } from '../urls.ts'
 import { Misused } from './command.ts'
 
 /** Exit code: the node could not be asked. */
@@ -10,8 +11,9 @@ const ANSWER_MS = 10_000
 
 /** The URL of a route at the node that `--url` names. Raises Misused. */
 export function routeAt(url: string | undefined, path: string): URL {
-  if (url === undefined || !URL.canParse(path, url)) throw new Misused('--url is missing or none')
-  return new URL(path, url)
+  const route = url === undefined ? undefined : urlOf(path, url)
+  if (route === undefined) throw new Misused('--url is missing or none')
+  return route
 }
 
 /** What `--key-file` holds. Raises Misused. */

@@ -2,6 +2,7 @@
 
 import { parseArgs } from 'node:util'
 import { FanwireError } from '../../client/errors.ts'
+import { urlOf } from '../urls.ts'
 import { nodeInEnvironment } from '../config/config.ts'
 import { CANNOT_ASK } from './admin-node.ts'
 import { Failed, Misused, readArgs } from './command.ts'
@@ -49,7 +50,7 @@ export function remoteArgs<const F extends Flags>(
     token: token ?? found.token,
     json: json === true,
   }
-  if (!/^https?:\/\//.test(remote.url) || !URL.canParse(remote.url))
+  if (!/^https?:\/\//.test(remote.url) || urlOf(remote.url) === undefined)
     throw new Misused(`${JSON.stringify(remote.url)} is no URL of a node, such as http://127.0.0.1:8080`)
   return { values: parsed.values as ValuesOf<F>, positionals: parsed.positionals, remote }
 }

@@ -3,6 +3,7 @@
 import { isIP } from 'node:net'
 import { jwksUrlFault } from '../broker/access/jwks-url-fault.ts'
 import type { Allowance } from '../broker/limits/buckets.ts'
+import { urlOf } from '../urls.ts'
 import { parseFrequency } from '../broker/rules/frequency.ts'
 import { parseEndpoint } from '../broker/log/redis/url.ts'
 
@@ -201,15 +202,6 @@ export function canonicalOrigin(text: string): string | undefined {
   return origin === 'null' ? `${protocol}//${host}` : origin
 }
 
-/** Node 20's URL.canParse is wrong about some texts that are not ASCII, once it has been called often. */
-function urlOf(text: string): URL | undefined {
-  try {
-    return new URL(text)
-  } catch {
-    return undefined
-  }
-}
-
 function canonicalPattern(text: string): string | undefined {
   if (!text.includes('://*.')) return canonicalOrigin(text)
   return canonicalOrigin(text.replace('://*.', '://'))?.replace('://', '://*.')
@@ -306,7 +298,6 @@ export function isLoopbackHost(host: string): boolean {
   if (name === 'localhost' || name.endsWith('.localhost')) return true
   if (isIP(name) === 4) return name.startsWith('127.')
   const bracketed = name.startsWith('[') ? name : `[${name}]`
-  if (!URL.canParse(`http://${bracketed}`)) return false
-  const { hostname } = new URL(`http://${bracketed}`)
+  const { hostname } = urlOf(`http://${bracketed}`) ?? { hostname: '' }
   return hostname === '[::1]' || hostname.startsWith('[::ffff:7f')
 }

@@ -121,34 +121,52 @@ t.test('the parser sees imports of every form', async t => {
   t.ok(SOURCES.length > 30, `${SOURCES.length} sources`)
 })
 
-t.test('imports go down only: main, node, services, http, config, broker, errors and backoff', async t => {
-  const SERVICES = ['publish', 'wires', 'channels', 'tickets', 'admin', 'hooks', 'docs', 'client', 'console']
-  const BELOW: Readonly<Record<string, readonly string[]>> = {
-    'main.ts': ['node', 'commands', 'config', 'tools.ts'],
-    commands: ['config', 'broker'],
-    // What a program imports from the package.
-    'index.ts': ['node', 'config'],
-    node: [...SERVICES, 'http', 'config', 'broker'],
-    ...Object.fromEntries(SERVICES.map(service => [service, ['http', 'config', 'broker']])),
-    http: ['config', 'broker'],
-    config: ['broker'],
-    broker: [],
-    'tools.ts': [],
-    'errors.ts': [],
-    'backoff.ts': [],
-  }
-  const paths = new Set(SOURCES.map(source => source.path))
-  for (const path of paths) t.ok(partOf(path) in BELOW, `${path} is in a known part`)
-  t.strictSame(
-    against((source, { of }) => {
-      if (!of.startsWith('services/')) return true
-      const [from, to] = [partOf(source.path), partOf(of)]
-      if (!paths.has(of)) return false
-      return from === to || (BELOW[from] ?? []).includes(to) || to === 'errors.ts' || to === 'backoff.ts'
-    }),
-    [],
-  )
-})
+t.test(
+  'imports go down only: main, node, services, http, config, broker, errors, backoff and urls',
+  async t => {
+    const SERVICES = [
+      'publish',
+      'wires',
+      'channels',
+      'tickets',
+      'admin',
+      'hooks',
+      'docs',
+      'client',
+      'console',
+    ]
+    const BELOW: Readonly<Record<string, readonly string[]>> = {
+      'main.ts': ['node', 'commands', 'config', 'tools.ts'],
+      commands: ['config', 'broker'],
+      // What a program imports from the package.
+      'index.ts': ['node', 'config'],
+      node: [...SERVICES, 'http', 'config', 'broker'],
+      ...Object.fromEntries(SERVICES.map(service => [service, ['http', 'config', 'broker']])),
+      http: ['config', 'broker'],
+      config: ['broker'],
+      broker: [],
+      'tools.ts': [],
+      'errors.ts': [],
+      'backoff.ts': [],
+      'urls.ts': [],
+    }
+    const paths = new Set(SOURCES.map(source => source.path))
+    for (const path of paths) t.ok(partOf(path) in BELOW, `${path} is in a known part`)
+    t.strictSame(
+      against((source, { of }) => {
+        if (!of.startsWith('services/')) return true
+        const [from, to] = [partOf(source.path), partOf(of)]
+        if (!paths.has(of)) return false
+        return (
+          from === to ||
+          (BELOW[from] ?? []).includes(to) ||
+          ['errors.ts', 'backoff.ts', 'urls.ts'].includes(to)
+        )
+      }),
+      [],
+    )
+  },
+)
 
 t.test('inside the broker imports go down only', async t => {
   const BELOW: Readonly<Record<string, readonly string[]>> = {

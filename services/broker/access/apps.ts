@@ -4,6 +4,7 @@ import { quote } from '../../errors.ts'
 import { BadFileError } from '../files/bad-file.ts'
 import type { LifeKind } from '../rules/life-kinds.ts'
 import type { Webhook } from '../rules/rules.ts'
+import { urlOf } from '../../urls.ts'
 import { grant } from './grants.ts'
 import { ANONYMOUS, type Identity } from './identity.ts'
 
@@ -91,7 +92,7 @@ function readWebhook(at: string, value: unknown, app: { id: string; key: string;
     filter = {},
   } = readObject(at, value, ['url', 'event_types', 'filter'])
   const target = readText(`${at}.url`, url)
-  if (!URL.canParse(target) || !/^https?:/.test(target))
+  if (urlOf(target) === undefined || !/^https?:/.test(target))
     throw new BadFileError(`${at}.url: ${quote(target)} is not a URL of http or https`)
   const known = (type: unknown): type is AppEvent => EVENTS.includes(type as AppEvent)
   if (!Array.isArray(types) || !types.every(known))

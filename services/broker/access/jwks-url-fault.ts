@@ -1,9 +1,12 @@
 // Which URLs keys of tokens may come from.
 
+import { urlOf } from '../../urls.ts'
+
 /** What is wrong with a URL of keys; undefined: nothing. */
 export function jwksUrlFault(text: string): string | undefined {
-  if (!URL.canParse(text)) return 'is not a URL'
-  const { protocol, hostname, username, password, hash } = new URL(text)
+  const url = urlOf(text)
+  if (url === undefined) return 'is not a URL'
+  const { protocol, hostname, username, password, hash } = url
   if (username !== '' || password !== '') return 'has a user or a password in it'
   if (hash !== '') return 'has a fragment'
   if (protocol === 'https:') return undefined

@@ -87,9 +87,9 @@ export class Room {
     this.#changed(user)
   }
 
-  /** Returns when the store has heard of all that has changed so far, or nothing is put any more. */
+  /** Returns when the store has heard of all that has changed so far, or can't be told: then who asks it learns why. */
   async settled(): Promise<void> {
-    if (this.#unsettledChanges && !this.#closed)
+    if (this.#unsettledChanges && !this.#closed && this.#retry === undefined)
       await new Promise<void>(resolve => this.#waiting.push(resolve))
   }
 
@@ -161,6 +161,7 @@ export class Room {
     } catch {
       // The log is away, which it says itself.
       this.#flushing = false
+      this.#settle()
       if (this.#closed) return
       this.#retry = setTimeout(
         () => {

@@ -1,5 +1,6 @@
 // The rules file, member by member: what editors complete, and what is read of it.
 
+import { urlOf } from '../../urls.ts'
 import { LIFE_WORDS, type LifeWord } from './life-kinds.ts'
 import { CHARACTERS, patternFault } from './patterns.ts'
 import {
@@ -44,7 +45,7 @@ const applicationUrl = text(
     pattern: '^https?://',
   },
   url => {
-    const { protocol = '', username = '', hash = '' } = URL.canParse(url) ? new URL(url) : {}
+    const { protocol = '', username = '', hash = '' } = urlOf(url) ?? {}
     if (protocol !== 'https:' && protocol !== 'http:') return 'is no URL of http or https'
     return username !== '' || hash !== '' ? 'has a user or a fragment' : undefined
   },

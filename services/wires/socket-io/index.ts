@@ -9,6 +9,7 @@ import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import type { Asker } from '../../broker/access/asking.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
+import { urlOf } from '../../urls.ts'
 import { addressOf, partyOf } from '../../http/address.ts'
 import { askerOf } from '../../http/asking.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
@@ -155,7 +156,7 @@ class SocketIoWire {
   async take(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { engine } = this.#io
     const { raw } = request
-    if (!URL.canParse(raw.url ?? '', 'http://localhost')) {
+    if (urlOf(raw.url ?? '', 'http://localhost') === undefined) {
       throw new FanwireError('FW_BAD_REQUEST', 'the URL is not well-formed')
     }
     this.#arrivals.set(raw, {

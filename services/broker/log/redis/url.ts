@@ -1,5 +1,7 @@
 // Where REDIS_URL leads: one server, a master that sentinels name, or a cluster.
 
+import { urlOf } from '../../../urls.ts'
+
 export interface HostPort {
   readonly host: string
   readonly port: number
@@ -76,8 +78,9 @@ export function printHost({ host, port }: HostPort): string {
 
 function parseHost(text: string, usual: number): HostPort {
   const wrong = new Error('a host is missing, or it is not host or host:port')
-  if (!URL.canParse(`redis://${text}`)) throw wrong
-  const { hostname, port } = new URL(`redis://${text}`)
+  const url = urlOf(`redis://${text}`)
+  if (url === undefined) throw wrong
+  const { hostname, port } = url
   if (hostname === '' || port === '0') throw wrong
   return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port === '' ? usual : Number(port) }
 }
