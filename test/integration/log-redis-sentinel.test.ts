@@ -49,9 +49,14 @@ t.test('a replica takes over at the order of a sentinel', async t => {
   const events = await storm(t, logs, ['a', 'b'])
   await events.more(10)
   const replica = await group.replica()
-  await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
-  await until('the failover', () => logs.every(log => log.reconnects >= 2))
-  t.equal(await group.master(), replica)
+  // The sentinel may give a failover up, and says so to nobody: then it is told again.
+  for (let order = 1; (await group.master()) !== replica; order++) {
+    await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
+    await until(`failover ${order}`, async () => (await group.master()) === replica, 10_000).catch(error => {
+      if (order === 3) throw error
+    })
+  }
+  await until('the logs follow', () => logs.every(log => log.reconnects >= 2))
   await events.more(20)
   const recorders = await events.end()
   t.ok(
