@@ -106,16 +106,16 @@ t.test('whatever takes all or part of Redis away is found in one round, in all c
 
   // What told of changes is lost, with a change.
   await turns(2 * TURNS_A_ROUND)
-  await raw.unlink('fw:changes')
+  await raw.unlink('fw:fanwire:changes')
   const seen = new Set(await turns(2 * TURNS_A_ROUND))
   t.equal(seen.size, CHANNELS.length, 'all are looked into')
-  t.ok((await raw.pttl('fw:changes')) > 0, 'it ends once nobody uses it')
+  t.ok((await raw.pttl('fw:fanwire:changes')) > 0, 'it ends once nobody uses it')
 })
 
 t.test('where Redis is full and can not tell, every channel is looked into', async t => {
   const { raw, turns } = await start(t)
   await raw.config('SET', 'maxmemory', '1')
-  await raw.unlink('fw:changes')
+  await raw.unlink('fw:fanwire:changes')
   await turns(TURNS_A_ROUND)
   const seen = new Set(await turns(2 * TURNS_A_ROUND))
   t.equal(seen.size, CHANNELS.length)

@@ -136,7 +136,7 @@ export class Names {
 
   /** The hash that tells what changed. A cluster, whose slots each move on their own, has none. */
   get changes(): string {
-    return `${this.#prefix}:changes`
+    return `${this.#prefix}:fanwire:changes`
   }
 
   /** What that hash calls the bucket of a channel. */
