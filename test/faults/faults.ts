@@ -49,7 +49,6 @@ export const faults: readonly Fault<SingleWorld>[] = [
     title: 'an edge is told to stop (SIGTERM)',
     gaps: 'none',
     cuts: true,
-    quick: true,
     async inject(world) {
       const edge = anyOf(world, world.topology.edges)
       world.say(`SIGTERM to ${edge.name}`)
@@ -84,7 +83,6 @@ export const faults: readonly Fault<SingleWorld>[] = [
     name: 'pubsub-killed',
     title: 'Redis: `CLIENT KILL TYPE pubsub`, three times',
     gaps: 'none',
-    quick: true,
     async inject({ redis, random, say }) {
       for (let n = 0; n < 3; n++) {
         say('CLIENT KILL TYPE pubsub')
