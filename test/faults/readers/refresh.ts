@@ -6,7 +6,7 @@ import type { Given } from '../account.ts'
 import { type GapTold, Reader, Refused, textOf } from './reader.ts'
 
 /** Events of a page: more than can come in between two. */
-const LIMIT = 500
+const LIMIT = 1000
 const PATH = '/v1/refresh'
 
 /** What a page says. */
