@@ -225,7 +225,7 @@ export class Commands {
     return this.#inTurn(async () => {
       if (!mayRenew) this.#requireNew(name)
       clients.renew(this.#parts.client, await access.withChannelToken(this.#identity, token))
-      const reader = this.#reader(name)
+      const reader = this.#parts.connection.readerOf(name)
       if (reader !== undefined) tell({ channel: name, cursor: printPosition(reader) })
       return reader !== undefined
     })
@@ -261,7 +261,7 @@ export class Commands {
   }
 
   #requireNew(name: string): void {
-    if (this.#reader(name) === undefined) return
+    if (this.#parts.connection.readerOf(name) === undefined) return
     throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${name}`)
   }
 
@@ -332,7 +332,7 @@ export class Commands {
   }
 
   #leave(name: string, tell: Tell): void {
-    const reader = this.#reader(name)
+    const reader = this.#parts.connection.readerOf(name)
     if (reader === undefined) {
       throw new FanwireError('FW_NOT_SUBSCRIBED', `this connection does not have the channel ${name}`)
     }
@@ -377,10 +377,6 @@ export class Commands {
   /** Writes frames of the wire's own. */
   write(bytes: Buffer): void {
     this.#parts.connection.write(bytes)
-  }
-
-  #reader(name: string) {
-    return this.#parts.connection.readers.find(reader => reader.channel.name === name)
   }
 
   #tellable(error: unknown): FanwireError {

@@ -141,7 +141,7 @@ export class Connection implements ReplayOwner, CatchesUp {
 
   /** Takes a channel from the client and tells it why. False: it has no other, or its wire has no word for that, and it ends. */
   drop(channel: string, reason: CloseReason): boolean {
-    const reader = this.readers.find(each => each.channel.name === channel)
+    const reader = this.readerOf(channel)
     if (reader === undefined) return true
     const { dropped, mayHaveNone } = this.framing
     if (dropped === undefined || (this.readers.length === 1 && !mayHaveNone)) {
@@ -162,15 +162,20 @@ export class Connection implements ReplayOwner, CatchesUp {
     return this.framing.wire
   }
 
+  /** Its reader of that channel. */
+  readerOf(channel: string): Reader | undefined {
+    return this.readers.find(each => each.channel.name === channel)
+  }
+
   /** Where its reader of that channel is. */
   positionIn(channel: string): Position | undefined {
-    const reader = this.readers.find(each => each.channel.name === channel)
+    const reader = this.readerOf(channel)
     return reader && { epoch: reader.epoch, offset: reader.offset }
   }
 
   /** What its reader of that channel was granted. */
   grantIn(channel: string): ReadGrant | undefined {
-    return this.readers.find(each => each.channel.name === channel)?.grant
+    return this.readerOf(channel)?.grant
   }
 
   /** The connection's cursor, with which a client resumes; `at` replaces the position of `reader`. */

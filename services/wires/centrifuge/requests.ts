@@ -81,10 +81,6 @@ export class Requests {
     return question(this.#parts.context, this.#parts.identity(), request)
   }
 
-  #reader(name: string): Reader | undefined {
-    return this.#parts.connection.readers.find(({ channel }) => channel.name === name)
-  }
-
   // Subscriptions -----------------------------------------------------------------------------------------------
 
   async #subscribe(request: Request, answer: Answer): Promise<void> {
@@ -114,7 +110,7 @@ export class Requests {
         placed = await place(channel, wanted)
         return placed.at
       })
-      if (aside !== undefined && this.#reader(name) !== undefined) this.#joinAside(aside)
+      if (aside !== undefined && this.#parts.connection.readerOf(name) !== undefined) this.#joinAside(aside)
     } finally {
       aside?.channel.release()
     }
@@ -129,7 +125,7 @@ export class Requests {
 
   /** The client was told that it has the channel no more. */
   #letGoOfEnded(name: string): void {
-    const reader = this.#reader(name)
+    const reader = this.#parts.connection.readerOf(name)
     if (reader?.ended) this.#leave(reader)
   }
 
@@ -138,7 +134,7 @@ export class Requests {
     const { context, identity } = this.#parts
     const { hub, access } = context
     attendedChannel(context, identity(), name)
-    if (this.#reader(presenceChannelOf(name)) !== undefined) return undefined
+    if (this.#parts.connection.readerOf(presenceChannelOf(name)) !== undefined) return undefined
     const channel = await openOneFor({ hub, access, identity: identity() }, presenceChannelOf(name), 'latest')
     return { channel, at: await channel.settle('latest') }
   }
@@ -152,7 +148,7 @@ export class Requests {
   async #unsubscribe(request: Request, answer: Answer): Promise<void> {
     const name = checkedChannel(request.channel)
     const done = () => {
-      const aside = this.#reader(presenceChannelOf(name))
+      const aside = this.#parts.connection.readerOf(presenceChannelOf(name))
       if (aside !== undefined) this.#leave(aside)
       answer({})
     }
@@ -181,7 +177,7 @@ export class Requests {
     const { commands, identity } = this.#parts
     const name = checkedChannel(request.channel)
     if ((request.type ?? 0) !== 0) throw notSupported('subscriptions are to streams alone')
-    if (this.#reader(name) === undefined)
+    if (this.#parts.connection.readerOf(name) === undefined)
       throw new FanwireError('FW_NOT_SUBSCRIBED', `this connection does not have the channel ${name}`)
     const token = this.#tokenOf(request)
     if (token === undefined) return answer({})

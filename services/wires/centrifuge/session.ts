@@ -234,10 +234,8 @@ export class Session {
     const { name } = reader.channel
     // Joins and leaves have no recovery.
     if (attendedIn(name) !== undefined) return true
-    for (const each of [
-      reader,
-      ...connection.readers.filter(({ channel }) => channel.name === presenceOf(name)),
-    ]) {
+    for (const each of [reader, connection.readerOf(presenceOf(name))]) {
+      if (each === undefined) continue
       connection.leave(each)
       this.#lease?.remove()
     }

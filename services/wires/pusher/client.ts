@@ -189,12 +189,12 @@ export class PusherClient {
       const told = connection.framing === pusherCursorFraming ? cursor : undefined
       connection.write(message('pusher_internal:subscription_succeeded', data, channel, told))
     })
-    const head = connection.readers.find(each => each.channel.name === channel)?.channel.recent.head
+    const head = connection.readerOf(channel)?.channel.recent.head
     if (cache && head === begin) this.#commands.write(cacheMiss(channel))
   }
 
   #reads(channel: string): boolean {
-    return this.#parts.connection.readers.some(reader => reader.channel.name === channel)
+    return this.#parts.connection.readerOf(channel) !== undefined
   }
 
   async #unsubscribe({ channel: name }: Data): Promise<void> {
