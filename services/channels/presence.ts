@@ -5,7 +5,6 @@ import { Type } from '../http/schema.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { printPosition } from '../broker/event/position.ts'
 import type { Count } from '../broker/presence/store.ts'
-import { FanwireError } from '../errors.ts'
 import { askFor } from '../http/asking.ts'
 import { CHANNEL, NO_PARAMETERS, operation, text, whole } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
@@ -60,12 +59,8 @@ export async function presenceRoutes(app: FastifyInstance): Promise<void> {
   /** The channel in the path, of which the client may know. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
   function channelOf({ params, identity }: Request): string {
     const channel = checkedChannel(params.channel)
-    access.require(identity, 'presence', channel)
-    if (access.rules.of(channel).presence) return channel
-    throw new FanwireError(
-      'FW_NO_PRESENCE',
-      'no members are kept of this channel: its rule has to say presence: true',
-    )
+    access.requireMembers(identity, channel)
+    return channel
   }
 
   const ask = (request: Request) => askFor(request, [['presence', checkedChannel(request.params.channel)]])

@@ -2,7 +2,8 @@
 
 import type { Test } from 'tap'
 import type { ChannelLog } from '../../services/broker/log/log.ts'
-import { type Change, type MemberStore, presenceOf, type Put } from '../../services/broker/presence/store.ts'
+import { presenceOf } from '../../services/broker/event/names.ts'
+import type { Change, MemberStore, Put } from '../../services/broker/presence/store.ts'
 import { dataOf, readAll } from './log.ts'
 
 export interface MembersWorld {

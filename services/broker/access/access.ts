@@ -340,6 +340,16 @@ export class Access extends EventEmitter<AccessEvents> {
     throw new NotAllowed(decision)
   }
 
+  /** Who is in the channel is kept, and may be known. Raises NotAllowed, FW_NO_PRESENCE. */
+  requireMembers(identity: Identity, channel: string): void {
+    this.require(identity, 'presence', channel)
+    if (this.rules.of(channel).presence) return
+    throw new FanwireError(
+      'FW_NO_PRESENCE',
+      'no members are kept of this channel: its rule has to say presence: true',
+    )
+  }
+
   #countRefusal({ challenge, right }: Pick<Decision, 'challenge' | 'right'>): void {
     const code = challenge === 'authenticate' ? 'FW_UNAUTHORIZED' : 'FW_FORBIDDEN'
     const name = `${code} ${right}`

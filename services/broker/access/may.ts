@@ -1,5 +1,6 @@
 // The one decision: whether an identity has a right on a channel. Pure; every way in asks it.
 
+import { attendedIn } from '../event/names.ts'
 import { quote } from '../../errors.ts'
 import { userMatches } from '../rules/match.ts'
 import type { Hook, Rule, Rules } from '../rules/rules.ts'
@@ -16,8 +17,6 @@ import {
 import { type Identity, isStranger } from './identity.ts'
 
 const OWN_PREFIX = 'fanwire:'
-/** Joins and leaves of the channel whose name follows: they need the right `presence` on it. */
-const PRESENCE_PREFIX = 'fanwire:presence:'
 
 /** What decided. */
 type Cause =
@@ -205,9 +204,10 @@ function mayAdmin(identity: Identity, right: Right, channel: string | undefined,
 function mayReadOwn(identity: Identity, right: Right, channel: string, rules: Rules): Decision {
   if (right !== 'subscribe' && right !== 'history')
     return new Decision('own-channel', identity, right, channel)
-  return channel.startsWith(PRESENCE_PREFIX)
-    ? may(identity, 'presence', channel.slice(PRESENCE_PREFIX.length), rules)
-    : may(identity, 'admin', undefined, rules)
+  const attended = attendedIn(channel)
+  return attended === undefined
+    ? may(identity, 'admin', undefined, rules)
+    : may(identity, 'presence', attended, rules)
 }
 
 function mayByRule(identity: Identity, right: Right, channel: string, rules: Rules): Decision {

@@ -15,6 +15,18 @@ const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
 /** Channels of the node itself that clients may read: joins and leaves of a channel, and the log of lives. */
 const READABLE_OWN = /^fanwire:(?:presence:(.+)|lives:(?:\d|1[0-5]))$/
 
+const PRESENCE = 'fanwire:presence:'
+
+/** The channel that has the joins and leaves of a channel. */
+export function presenceOf(channel: string): string {
+  return PRESENCE + channel
+}
+
+/** The channel whose joins and leaves a channel has; undefined: it has none. */
+export function attendedIn(channel: string): string | undefined {
+  return channel.startsWith(PRESENCE) ? channel.slice(PRESENCE.length) : undefined
+}
+
 export function isChannelName(name: unknown): name is string {
   return typeof name === 'string' && CHANNEL.test(name) && !hasStep(name)
 }

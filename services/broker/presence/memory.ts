@@ -1,5 +1,6 @@
 // Members of a node that is alone, in its memory. Joins and leaves go through the log, whichever that is.
 
+import { presenceOf } from '../event/names.ts'
 import { randomBytes } from 'node:crypto'
 import type { ChannelLog } from '../log/log.ts'
 import {
@@ -11,7 +12,6 @@ import {
   type MemberStore,
   OUTAGE_MS,
   type Outbox,
-  presenceOf,
   type Put,
   type Renewal,
 } from './store.ts'

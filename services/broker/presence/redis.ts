@@ -1,13 +1,13 @@
 // Members in Redis: what happens to a channel happens in one script there (log/redis/lua/members.lua), together with its
 // log of joins and leaves, in whose slot the keys lie.
 
+import { presenceOf } from '../event/names.ts'
 import {
   type Count,
   type Life,
   type MemberPage,
   type MemberStore,
   type Outbox,
-  presenceOf,
   type Put,
   type Renewal,
 } from './store.ts'

@@ -111,13 +111,6 @@ export interface MemberStore {
 export const LEASE_MS = 15_000
 export const OUTAGE_MS = 8000
 
-/** The log of a channel's joins and leaves. */
-export const PRESENCE_PREFIX = 'fanwire:presence:'
-
-export function presenceOf(channel: string): string {
-  return PRESENCE_PREFIX + channel
-}
-
 /** The lease of a tag. */
 export function leaseOf(tag: string): string {
   return tag.slice(0, tag.indexOf('/'))

@@ -1,6 +1,7 @@
 // How replies and pushes go out: in which encoding, and in what. A stretch is encoded once for all clients of a dialect.
 
 import type { LogEvent } from '../../broker/event/event.ts'
+import { attendedIn } from '../../broker/event/names.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { allocateChunk, dataOf as dataOfChunk, LAST_CHUNK } from '../../http/chunks.ts'
 import { BINARY, TEXT, wsHeaderSize, writeWsHeader } from '../ws-frames.ts'
@@ -9,7 +10,7 @@ import type { Encoding, Pieces } from './encoding.ts'
 import { JSON_PUSHES, JSON_REPLIES } from './json.ts'
 import { PROTOBUF } from './protobuf.ts'
 import type { Command, Reply } from './protocol.ts'
-import { attendedIn, isPublication, otherPushOf } from './pushes.ts'
+import { isPublication, otherPushOf } from './pushes.ts'
 
 /** What replies are put in. */
 export interface Carrier {

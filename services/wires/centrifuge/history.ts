@@ -89,12 +89,8 @@ function gone(): FanwireError {
 /** The channel, of whose members the client may know. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
 export function attendedChannel({ access }: Context, identity: Identity, name: unknown): string {
   const channel = checkedChannel(name)
-  access.require(identity, 'presence', channel)
-  if (access.rules.of(channel).presence) return channel
-  throw new FanwireError(
-    'FW_NO_PRESENCE',
-    'no members are kept of this channel: its rule has to say presence: true',
-  )
+  access.requireMembers(identity, channel)
+  return channel
 }
 
 /** Users, each once. Where there are anonymous clients alone, those. Raises what `attendedChannel` does, LogUnavailable. */

@@ -2,7 +2,7 @@
 
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import type { Tags } from '../../broker/event/tags.ts'
-import { PRESENCE_PREFIX } from '../../broker/presence/store.ts'
+import { attendedIn } from '../../broker/event/names.ts'
 import { UNSUBSCRIBED } from './codes.ts'
 import { Payload, type Reply } from './protocol.ts'
 
@@ -37,11 +37,6 @@ export function publicationOf(event: LogEvent): Reply {
     ...(event.kind === 'transient' ? {} : { offset: event.offset }),
     ...(tags === undefined ? {} : { tags: Object.fromEntries(tags) }),
   }
-}
-
-/** The channel whose joins and leaves a channel has; undefined: it is an ordinary one. */
-export function attendedIn(channel: string): string | undefined {
-  return channel.startsWith(PRESENCE_PREFIX) ? channel.slice(PRESENCE_PREFIX.length) : undefined
 }
 
 /** What a record that is no publication is to a client; undefined: nothing. */

@@ -8,7 +8,7 @@ import type { Connection } from '../../broker/fanout/connection.ts'
 import type { Reader } from '../../broker/fanout/reader.ts'
 import type { Lease } from '../../broker/limits/holds.ts'
 import { clientErrorOf } from '../../broker/log/client-error.ts'
-import { presenceOf } from '../../broker/presence/store.ts'
+import { attendedIn, presenceOf } from '../../broker/event/names.ts'
 import { VERSION } from '../../config/version.ts'
 import { FanwireError } from '../../errors.ts'
 import type { Client } from '../../http/clients.ts'
@@ -29,7 +29,6 @@ import { expiryOf } from './expiry.ts'
 import type { Command, Reply, Request } from './protocol.ts'
 import { Requests } from './requests.ts'
 import { followAll, type Followed } from './server-side.ts'
-import { attendedIn } from './pushes.ts'
 
 /** What a client needs to send commands beside the connection that it reads. */
 export interface Emulation {

@@ -1,10 +1,10 @@
 // The messages of Pusher. Readers share them; those of a socket that does not want an event have others.
 
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
+import { attendedIn } from '../../broker/event/names.ts'
 import { type Position, printPosition } from '../../broker/event/position.ts'
 import { pusherNameOf, pusherUserOf, SOCKET_TAG, TEXT_TAG } from '../../broker/event/pusher.ts'
 import type { Framing } from '../../broker/fanout/framing.ts'
-import { PRESENCE_PREFIX } from '../../broker/presence/store.ts'
 import { encodeGap } from '../objects.ts'
 import { wsText } from '../ws-frames.ts'
 
@@ -101,13 +101,13 @@ function framingOf(encode: (event: LogEvent) => Buffer, resumes: boolean): Frami
 
 /** Joins and leaves of a channel are told as messages of that channel. */
 function nameOf(channel: string): string {
-  return channel.startsWith(PRESENCE_PREFIX) ? channel.slice(PRESENCE_PREFIX.length) : channel
+  return attendedIn(channel) ?? channel
 }
 
 function encodeWith(cursorOf: (event: LogEvent) => string | undefined): (event: LogEvent) => Buffer {
   return event => {
     const { channel, kind, tags } = event
-    if (channel.startsWith(PRESENCE_PREFIX)) return memberMessage(event)
+    if (attendedIn(channel) !== undefined) return memberMessage(event)
     const data = dataOf(event).toString()
     if (kind === 'end') return message('fanwire:end', data, channel, cursorOf(event))
     const text = tags?.has(TEXT_TAG) ? data : JSON.stringify(data)
