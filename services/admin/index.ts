@@ -2,7 +2,7 @@
 // or went out. Every route needs the right `admin`.
 
 import type { FastifyPluginAsync } from 'fastify'
-import { takeBodies } from '../http/json-members.ts'
+import { takeBodies } from '../http/body.ts'
 import { acts } from './acts.ts'
 import { erase } from './erase.ts'
 import { answerQuestions } from './answers.ts'

@@ -2,7 +2,7 @@
 
 import { Http2ServerRequest } from 'node:http2'
 import type { Readable } from 'node:stream'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import { ByteAccumulator } from './byte-accumulator.ts'
 
@@ -12,7 +12,16 @@ export interface BodyTimes {
   readonly total: number
 }
 
+/** Of bodies that are held as a whole. */
+export const BODY_TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
+
 const NOTHING = Buffer.alloc(0)
+
+/** The routes of this scope read bodies by themselves, whatever their type. */
+export function takeBodies(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+}
 
 export class RequestBody {
   readonly #source: Readable
@@ -102,15 +111,16 @@ export class RequestBody {
 }
 
 /**
- * The whole body of a request. Raises FW_TOO_LARGE with the message `tooLarge` beyond `limit` bytes,
+ * The whole body of a request; empty where it has none. Raises FW_TOO_LARGE with the message `tooLarge` beyond `limit` bytes,
  * FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
  */
 export async function wholeBody(
   request: FastifyRequest,
   limit: number,
   tooLarge: string,
-  times: BodyTimes,
+  times = BODY_TIMES,
 ): Promise<Buffer> {
+  if (request.body === undefined || request.body === null) return NOTHING
   const there = arrived(request)
   const length = there?.length ?? Number(request.headers['content-length'] ?? 0)
   if (there !== undefined && length <= limit) return there

@@ -1,7 +1,7 @@
 // A small JSON object as the body of a request: its members, checked by name.
 
 import { isUtf8 } from 'node:buffer'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import type { TObject } from './schema.ts'
 import { FanwireError, quote } from '../errors.ts'
 import { type BodyTimes, wholeBody } from './body.ts'
@@ -9,12 +9,6 @@ import { mediaType } from './content-type.ts'
 
 const LARGEST_BODY = 64 * 1024
 const TIMES: BodyTimes = { idle: 10_000, total: 30_000 }
-
-/** The routes of this scope read bodies with `jsonMembers`. */
-export function takeBodies(app: FastifyInstance): void {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
-}
 
 /** Members that nobody has looked at yet. */
 export type Members<S extends TObject> = { readonly [N in keyof S['properties']]?: unknown }
@@ -27,7 +21,6 @@ export async function jsonMembers<S extends TObject>(
   request: FastifyRequest,
   schema: S,
 ): Promise<Members<S>> {
-  if (request.body === undefined || request.body === null) return {}
   const tooLarge = `the body may have ${LARGEST_BODY} bytes`
   const body = await wholeBody(request, LARGEST_BODY, tooLarge, TIMES)
   if (body.length === 0) return {}

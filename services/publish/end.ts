@@ -47,8 +47,7 @@ export const end: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times
     { schema, onRequest: [requireRight, requireTaken] },
     async (request, reply) => {
       const channel = checkedChannel(request.params.channel)
-      const isEmpty = request.body === undefined || request.body === null
-      const body = isEmpty ? NOTHING : await wholeBody(request, config.maxBody, tooLarge, times)
+      const body = await wholeBody(request, config.maxBody, tooLarge, times)
       const { last, end } = drafts(request, body)
       const [ended] = await publisher.end(channel, end, last, partyOf(request))
       if (ended === undefined) throw new FanwireError('FW_LOG_UNAVAILABLE', 'the log gave no receipt')

@@ -1,7 +1,7 @@
 // What a node that takes publishes adds to the HTTP side: the publish routes.
 
 import type { FastifyPluginAsync } from 'fastify'
-import type { BodyTimes } from '../http/body.ts'
+import { BODY_TIMES, type BodyTimes } from '../http/body.ts'
 import { bulk } from './bulk/index.ts'
 import { end } from './end.ts'
 import { publish } from './one.ts'
@@ -11,10 +11,8 @@ export interface WriterOptions {
   readonly times?: BodyTimes
 }
 
-const TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
-
 /** Bodies are read by the routes, each in its own way; the plugin keeps this to itself. */
-export const writer: FastifyPluginAsync<WriterOptions> = async (app, { times = TIMES }) => {
+export const writer: FastifyPluginAsync<WriterOptions> = async (app, { times = BODY_TIMES }) => {
   app.removeAllContentTypeParsers()
   // By their names too, which Fastify remembers: for any other type it looks again each time.
   for (const type of ['*', 'application/json', 'text/plain', 'application/octet-stream']) {

@@ -6,7 +6,7 @@ import { isStranger } from '../../broker/access/identity.ts'
 import { clientErrorOf } from '../../broker/log/client-error.ts'
 import { FanwireError } from '../../errors.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
-import { wholeBody } from '../../http/body.ts'
+import { takeBodies, wholeBody } from '../../http/body.ts'
 import { operation } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
 import { API_METHODS, type Call } from './api-methods.ts'
@@ -14,14 +14,12 @@ import { errorReply } from './codes.ts'
 import { parseObject, printJson } from './json.ts'
 import type { Reply } from './protocol.ts'
 
-const BODY_TIMES = { idle: 30_000, total: 300_000 }
 const BODY_ROOM = 64 * 1024
 const APIKEY = /^apikey +(\S+) *$/i
 
 export async function apiRoutes(app: FastifyInstance): Promise<void> {
   const { access, config } = app.fanwire
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  takeBodies(app)
   app.addHook('onRequest', async request => {
     requirePublishOrigin(request)
     const key = keyOf(request)
@@ -42,10 +40,7 @@ export async function apiRoutes(app: FastifyInstance): Promise<void> {
     },
     async (request, reply) => {
       const most = config.maxBody + BODY_ROOM
-      const body =
-        request.body === undefined
-          ? Buffer.alloc(0)
-          : await wholeBody(request, most, `a body may have ${most} bytes`, BODY_TIMES)
+      const body = await wholeBody(request, most, `a body may have ${most} bytes`)
       const answered = await answer(request, request.params.method, body)
       reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
       return printJson(answered)

@@ -6,7 +6,7 @@ import { Connection } from '../../broker/fanout/connection.ts'
 import { FanwireError } from '../../errors.ts'
 import { addressOf, partyOf } from '../../http/address.ts'
 import { publishRefusalOf } from '../../http/auth.ts'
-import { wholeBody } from '../../http/body.ts'
+import { takeBodies, wholeBody } from '../../http/body.ts'
 import { mediaType } from '../../http/content-type.ts'
 import { isHttp2 } from '../../http/exchange.ts'
 import { takesChunks } from '../../http/open-ended.ts'
@@ -27,7 +27,6 @@ import { parseObject } from './json.ts'
 import { parseEmulation } from './protobuf.ts'
 import { Session } from './session.ts'
 
-const BODY_TIMES = { idle: 30_000, total: 300_000 }
 /** What a body may be longer than the data that it publishes, bytes. */
 const BODY_ROOM = 64 * 1024
 
@@ -130,8 +129,7 @@ function sendsBytes(request: FastifyRequest): boolean {
 export async function emulationRoutes(app: FastifyInstance): Promise<void> {
   const { config, nodes } = app.fanwire
   const sessions = new Map<string, Emulated>()
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  takeBodies(app)
 
   for (const kind of KINDS) {
     app.route({
@@ -172,9 +170,8 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
   )
 
   async function bodyOf(request: FastifyRequest): Promise<Buffer> {
-    if (request.body === undefined) return Buffer.alloc(0)
     const most = config.maxBody + BODY_ROOM
-    return wholeBody(request, most, `a body may have ${most} bytes`, BODY_TIMES)
+    return wholeBody(request, most, `a body may have ${most} bytes`)
   }
 
   /** The client is connected by what it sends first. Raises FW_TOO_MANY_REQUESTS, FW_BAD_COMMAND. */

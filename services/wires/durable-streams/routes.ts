@@ -5,6 +5,7 @@ import { checkedChannel } from '../../broker/event/names.ts'
 import type { Start } from '../../broker/event/position.ts'
 import { FanwireError } from '../../errors.ts'
 import { askToRead } from '../../http/asking.ts'
+import { takeBodies } from '../../http/body.ts'
 import { CHANNEL, operation, text, texts, word } from '../../http/operation.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { Type } from '../../http/schema.ts'
@@ -44,8 +45,7 @@ export async function durableStreamRoutes(app: FastifyInstance): Promise<void> {
   const ask = (request: FastifyRequest, channel: string, start: Start) =>
     askToRead(request, { channels: [channel], starts: [start] })
 
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  takeBodies(app)
   app.addHook('onRequest', async (_request, reply) => {
     reply.header('x-content-type-options', 'nosniff').header('cross-origin-resource-policy', 'cross-origin')
   })

@@ -7,7 +7,7 @@ import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { audit } from '../../http/audit.ts'
 import { requirePublishOrigin } from '../../http/auth.ts'
-import { type BodyTimes, wholeBody } from '../../http/body.ts'
+import { wholeBody } from '../../http/body.ts'
 import type { Context } from '../../http/context.ts'
 import { baseOf, checkedContentType, draftsOf } from './content.ts'
 import { closes, lifeOf, producerOf, refuseForks, seqOf } from './headers.ts'
@@ -25,7 +25,6 @@ import {
 } from './state.ts'
 import type { Streams } from './streams.ts'
 
-const TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
 /** What is written down of a stream is written again behind so many events: retention takes the oldest. */
 const RECORD_EVERY = 1000
 /** Others may write at the same time. */
@@ -175,8 +174,7 @@ export class Writes {
 
   async #bodyOf(request: FastifyRequest): Promise<Buffer> {
     const { maxBody } = this.#context.config
-    if (request.body === undefined) return Buffer.alloc(0)
-    return wholeBody(request, maxBody, `an append may have ${maxBody} bytes`, TIMES)
+    return wholeBody(request, maxBody, `an append may have ${maxBody} bytes`)
   }
 
   #admit(request: FastifyRequest, channel: string, drafts: readonly Draft[]): void {

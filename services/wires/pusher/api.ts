@@ -6,7 +6,7 @@ import type { Answers } from '../../broker/control/questions.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
 import { FanwireError } from '../../errors.ts'
 import { addressOf } from '../../http/address.ts'
-import { type BodyTimes, wholeBody } from '../../http/body.ts'
+import { takeBodies, wholeBody } from '../../http/body.ts'
 import type { Context } from '../../http/context.ts'
 import { operation } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
@@ -15,7 +15,6 @@ import { isOfUser, kindOf } from './kinds.ts'
 import { membersOf } from './members.ts'
 import { requireSignedBody, requireSignedRequest, type SignedRequest } from './signatures.ts'
 
-const TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
 /** Events of a batch. */
 const MOST_EVENTS = 10
 /** What an event may be longer in a body than its data, bytes. */
@@ -62,8 +61,7 @@ declare module 'fastify' {
 
 export async function api(app: FastifyInstance): Promise<void> {
   const calls = new Calls(app.fanwire)
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  takeBodies(app)
   app.decorateRequest('pusherApp', undefined)
   app.addHook('preValidation', async request => {
     request.pusherApp = calls.authorize(request)
@@ -255,10 +253,7 @@ class Calls {
   /** Raises FW_UNAUTHORIZED, FW_BAD_JSON, FW_BAD_EVENT, FW_TOO_LARGE. */
   async #bodyOf(request: FastifyRequest, events: number): Promise<Entry> {
     const most = events * (2 * this.#context.config.maxBody + EVENT_ROOM)
-    const body =
-      request.body === undefined
-        ? Buffer.alloc(0)
-        : await wholeBody(request, most, `the body may have ${most} bytes`, TIMES)
+    const body = await wholeBody(request, most, `the body may have ${most} bytes`)
     requireSignedBody(signedOf(request), body)
     let value: unknown
     try {

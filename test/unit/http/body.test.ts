@@ -1,6 +1,5 @@
 import t from 'tap'
-import { wholeBody } from '../../../services/http/body.ts'
-import { takeBodies } from '../../../services/http/json-members.ts'
+import { takeBodies, wholeBody } from '../../../services/http/body.ts'
 import { RAW_HOST } from '../../contract/node.ts'
 import { listen, Raw, startApp } from './app.ts'
 
