@@ -1,9 +1,10 @@
 // What the application answers when it is asked: one of three forms, and nothing else.
 
+import { isObject } from '../broker/event/json-values.ts'
 import { claimsFault, CLOCK_LEEWAY_MS } from '../broker/access/claims.ts'
 import { capsGrants, type Grants } from '../broker/access/grants.ts'
 import { unbroken } from '../broker/event/event.ts'
-import { members } from '../broker/event/json-spans.ts'
+import { memberOf } from '../broker/event/json-spans.ts'
 
 export interface Result {
   readonly user: string
@@ -73,7 +74,7 @@ function parse(body: Buffer): unknown {
 }
 
 function objectOf(value: unknown, name: string): Json {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json
+  if (isObject(value)) return value
   throw new BadAnswer(`${name} is not an object`)
 }
 
@@ -97,15 +98,9 @@ function resultOf(result: Json, body: Buffer): Result {
 
 /** Numbers are not printed anew. */
 function dataOf(body: Buffer): Buffer | undefined {
-  const data = memberOf(memberOf(body, 'result'), 'data')
+  const result = memberOf(body, 'result')
+  const data = result && memberOf(result, 'data')
   return data && unbroken(Buffer.from(data))
-}
-
-/** The last one, as JSON.parse has it. */
-function memberOf(json: Buffer | undefined, name: string): Buffer | undefined {
-  if (json === undefined) return undefined
-  const found = [...members(json)].findLast(member => member.name === name)
-  return found && json.subarray(found.start, found.end)
 }
 
 function refusalOf({ code = 403, message = 'the application refuses this', ...others }: Json): Refusal {

@@ -1,7 +1,7 @@
 // A small JSON object as the body of a request: its members, checked by name.
 
-import { isUtf8 } from 'node:buffer'
 import type { FastifyRequest } from 'fastify'
+import { isObject, parseJson } from '../broker/event/json-values.ts'
 import type { TObject } from './schema.ts'
 import { FanwireError, quote } from '../errors.ts'
 import { type BodyTimes, wholeBody } from './body.ts'
@@ -27,8 +27,8 @@ export async function jsonMembers<S extends TObject>(
   if (mediaType(request) !== 'application/json') {
     throw new FanwireError('FW_MEDIA_TYPE', 'send application/json')
   }
-  const value = parse(body)
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  const value = parseJson(body, 'the body')
+  if (!isObject(value)) {
     throw new FanwireError('FW_BAD_PARAMETER', 'the body is not a JSON object')
   }
   const names = Object.keys(schema.properties)
@@ -38,13 +38,4 @@ export async function jsonMembers<S extends TObject>(
     'FW_BAD_PARAMETER',
     `unknown member ${quote(unknown)}: the body takes ${names.join(', ')}`,
   )
-}
-
-function parse(body: Buffer): unknown {
-  if (!isUtf8(body)) throw new FanwireError('FW_BAD_ENCODING', 'the body is not valid UTF-8')
-  try {
-    return JSON.parse(body.toString())
-  } catch (cause) {
-    throw new FanwireError('FW_BAD_JSON', 'the body is not valid JSON', { cause })
-  }
 }

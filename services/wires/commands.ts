@@ -2,6 +2,7 @@
 // commands and answers are written is the wire's.
 
 import type { FastifyBaseLogger } from 'fastify'
+import { isObject } from '../broker/event/json-values.ts'
 import { FanwireError } from '../errors.ts'
 import type { Channel } from '../broker/fanout/channel.ts'
 import { type Connection, UNTIL } from '../broker/fanout/connection.ts'
@@ -393,7 +394,7 @@ export type Credentials = { readonly token: string } | { readonly key: string }
 
 /** What a client says of itself. Raises FW_BAD_COMMAND unless it is `{"token":"…"}` or `{"key":"…"}`. */
 export function credentialsOf(auth: unknown): Credentials {
-  if (typeof auth === 'object' && auth !== null && !Array.isArray(auth)) {
+  if (isObject(auth)) {
     only(auth, 'token', 'key')
     const { token, key } = auth as { token?: unknown; key?: unknown }
     if (typeof token === 'string' && key === undefined) return { token }

@@ -1,8 +1,9 @@
 // API keys: what servers authenticate with. The file holds hashes; nothing here keeps a key.
 
 import { hash, randomBytes } from 'node:crypto'
+import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
-import { BadFileError } from '../files/bad-file.ts'
+import { BadFileError, readJson } from '../files/bad-file.ts'
 import { grant, readKeyRights, readPatterns, type Right } from './grants.ts'
 import { ANONYMOUS, type Identity } from './identity.ts'
 
@@ -53,23 +54,15 @@ export function parseKeysFile(text: string): ApiKeyEntry[] {
   return read
 }
 
-function readJson(text: string): unknown {
-  try {
-    return JSON.parse(text.replace(/^\ufeff/, ''))
-  } catch {
-    throw new BadFileError('the file is not valid JSON')
-  }
-}
-
 function readEntry(name: string, entry: unknown): ApiKeyEntry {
-  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) {
+  if (!isObject(entry)) {
     throw new BadFileError(`${name}: is not an object`)
   }
   const unknown = Object.keys(entry).find(member => !MEMBERS.includes(member))
   if (unknown !== undefined) {
     throw new BadFileError(`${name}.${unknown}: unknown member; a key has ${MEMBERS.join(', ')}`)
   }
-  const { id, sha256, allow, channels, until } = entry as Record<string, unknown>
+  const { id, sha256, allow, channels, until } = entry
   if (typeof id !== 'string' || !ID.test(id)) {
     throw new BadFileError(`${name}.id: is not 1 to 64 letters, digits or _ . @ -`)
   }

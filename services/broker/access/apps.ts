@@ -1,7 +1,8 @@
 // Apps of Pusher's protocol: a key that clients show, and a secret with which servers sign. The file is the operator's.
 
+import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
-import { BadFileError } from '../files/bad-file.ts'
+import { BadFileError, readJson } from '../files/bad-file.ts'
 import type { LifeKind } from '../rules/life-kinds.ts'
 import type { Webhook } from '../rules/rules.ts'
 import { urlOf } from '../../urls.ts'
@@ -48,14 +49,6 @@ export function parseApps(text: string): App[] {
     if (twice !== -1) throw new BadFileError(`[${twice}].${member}: another app has the same`)
   }
   return apps
-}
-
-function readJson(text: string): unknown {
-  try {
-    return JSON.parse(text.replace(/^\ufeff/, ''))
-  } catch {
-    throw new BadFileError('the file is not valid JSON')
-  }
 }
 
 function readApp(at: string, value: unknown): App {
@@ -115,12 +108,11 @@ function readWebhook(at: string, value: unknown, app: { id: string; key: string;
 }
 
 function readObject(at: string, value: unknown, members: readonly string[]): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new BadFileError(`${at}: is not an object`)
+  if (!isObject(value)) throw new BadFileError(`${at}: is not an object`)
   const unknown = Object.keys(value).find(member => !members.includes(member))
   if (unknown !== undefined)
     throw new BadFileError(`${at}.${unknown}: unknown member; there are ${members.join(', ')}`)
-  return value as Record<string, unknown>
+  return value
 }
 
 function readText(at: string, value: unknown): string {

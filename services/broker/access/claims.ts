@@ -1,5 +1,6 @@
 // The claims of a token whose signature is right: their forms, their times, and the identity that they make.
 
+import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
 import { isChannelName } from '../event/names.ts'
 import { capsGrants, grant, type Grants, isStrings, readClaimRights, type Right } from './grants.ts'
@@ -149,8 +150,7 @@ export function listFault(claims: Claims): Refused | undefined {
 /** The channels that a token has its connection follow (`channels`, and the names of `subs`), or what is wrong. */
 export function followedBy({ channels = [], subs = {} }: Claims): readonly string[] | Refused {
   if (!isStrings(channels)) return refused('claims', 'channels is not a list of strings')
-  if (typeof subs !== 'object' || subs === null || Array.isArray(subs))
-    return refused('claims', 'subs is not an object')
+  if (!isObject(subs)) return refused('claims', 'subs is not an object')
   const names = [...new Set([...channels, ...Object.keys(subs)])]
   const malformed = names.find(name => !isChannelName(name))
   return malformed === undefined

@@ -1,5 +1,6 @@
 // Grants: which rights on which channels somebody has. They add up; order never matters and nothing takes away.
 
+import { isObject } from '../event/json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { type Filter, filterOf, oneOf } from '../event/filter.ts'
 import { matches, patternFault } from '../rules/patterns.ts'
@@ -121,7 +122,7 @@ export function capsGrants(source: GrantSource, caps: unknown): Grants | string 
 }
 
 function capGrant(origin: string, cap: unknown): Grant | string {
-  if (typeof cap !== 'object' || cap === null || Array.isArray(cap)) return `${origin} is not an object`
+  if (!isObject(cap)) return `${origin} is not an object`
   for (const member of Object.keys(cap)) {
     if (member !== 'channels' && member !== 'allow' && member !== 'filter') {
       return `${origin} has the member ${quote(member)}: a grant has channels, allow and filter`

@@ -1,8 +1,9 @@
 // Keys that verify tokens, out of a JWKS (RFC 7517): each is bound to one algorithm, and to `iss` and `aud` if it has them.
 
 import { createPublicKey, createSecretKey, hash, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
-import { BadFileError } from '../files/bad-file.ts'
+import { BadFileError, readJson } from '../files/bad-file.ts'
 import { isStrings } from './grants.ts'
 import { type Verify, verifierOf } from './signatures.ts'
 
@@ -68,12 +69,7 @@ export function parseJwks(text: string, options: JwksOptions = {}): TokenKeys {
 }
 
 function readSet(text: string): unknown[] {
-  let set: unknown
-  try {
-    set = JSON.parse(text.replace(/^\ufeff/, ''))
-  } catch {
-    throw new BadFileError('the key set is not valid JSON')
-  }
+  const set = readJson(text, 'the key set')
   const keys = isObject(set) ? set.keys : undefined
   if (!Array.isArray(keys)) throw new BadFileError('the key set is not an object with a list `keys`')
   return keys
@@ -213,8 +209,4 @@ function publicKey(name: string, jwk: Record<string, unknown>): KeyObject {
   } catch {
     throw new BadFileError(`${name}: the key itself is malformed`)
   }
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,8 +1,9 @@
 // Tokens: JWTs (RFC 7519) of users, verified with keys of which each is bound to one algorithm. The token never says how.
 
+import { isObject } from '../event/json-values.ts'
 import type { Grants } from './grants.ts'
 import { ANONYMOUS, type Identity } from './identity.ts'
-import { isObject, type TokenKey, type TokenKeys } from './jwks.ts'
+import type { TokenKey, TokenKeys } from './jwks.ts'
 import {
   bindingFault,
   type ChannelGrant,

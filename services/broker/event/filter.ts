@@ -1,5 +1,6 @@
 // Filters: which events a reader wants, by their tags and types. The form is Centrifugo's FilterNode, as JSON.
 
+import { isObject } from './json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import type { LogEvent } from './event.ts'
 
@@ -105,7 +106,7 @@ class Reading {
   node(value: unknown, depth: number): Filter {
     if (++this.#nodes > MAX_NODES) throw badFilter(`a filter has at most ${MAX_NODES} nodes`)
     if (depth > MAX_DEPTH) throw badFilter(`a filter is at most ${MAX_DEPTH} nodes deep`)
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    if (!isObject(value)) {
       throw badFilter('a node of a filter is an object, such as {"key":"lang","cmp":"eq","val":"ko"}')
     }
     const { op = '', nodes } = value as { op?: unknown; nodes?: unknown }

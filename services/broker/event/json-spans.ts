@@ -48,6 +48,12 @@ export function* members(json: Buffer): Generator<Member, void> {
   finish(json, at + 1)
 }
 
+/** A member's value; as for JSON.parse, the last one where there are several. Raises SyntaxError. */
+export function memberOf(json: Buffer, name: string): Buffer | undefined {
+  const found = [...members(json)].findLast(member => member.name === name)
+  return found && json.subarray(found.start, found.end)
+}
+
 /** The elements of the array that `json` is, in order, without space around them. Raises SyntaxError. */
 export function* elements(json: Buffer): Generator<Buffer, void> {
   let at = skipSpace(json, token(json, skipSpace(json, 0), OPEN_ARRAY))

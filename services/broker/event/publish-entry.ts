@@ -1,6 +1,7 @@
 // One entry of a bulk publish, one line of NDJSON or one publish command: its channels, its data, and what is optional.
 
 import { isUtf8 } from 'node:buffer'
+import { isObject } from './json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { binaryData, type Draft, unbroken } from './event.ts'
 import { checkedIfHead } from './if-head.ts'
@@ -59,13 +60,12 @@ export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBE
  * FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE.
  */
 export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBERS): Entry {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw badEvent('expected an object such as {"channel":"news","data":{}}')
   }
   const data = dataOf(raw, takes)
   // Safe to read by name: every member is one of `takes`, so none is __proto__, and there are no duplicates.
-  const { channel, channels, type, tags, idempotencyKey, priority, ifHead, transient, encoding } =
-    value as Record<string, unknown>
+  const { channel, channels, type, tags, idempotencyKey, priority, ifHead, transient, encoding } = value
   if (ifHead !== undefined && channels !== undefined) throw badEvent('ifHead goes with one channel')
   const bytes = encoding === undefined ? undefined : bytesOf(encoding, (value as { data: unknown }).data)
   const { length } = bytes ?? data

@@ -1,5 +1,6 @@
 // Tags: what a publisher says of an event in names and texts, so that readers can choose by them.
 
+import { isObject } from './json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { isTagName, TAG_NAME_RULE } from './names.ts'
 
@@ -18,7 +19,7 @@ export function checkedTags(members: readonly (readonly [string, unknown])[]): T
 
 /** The tags of a member `tags`. Raises FW_BAD_TAG. */
 export function tagsOf(value: unknown): Tags | undefined {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isObject(value)) {
     throw badTag('tags is an object of texts, such as {"lang":"ko"}')
   }
   return checkedTags(Object.entries(value))

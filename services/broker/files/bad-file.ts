@@ -19,6 +19,15 @@ export class BadFileError extends Error {
   }
 }
 
+/** The JSON of a file, `what` it is. Raises BadFileError. */
+export function readJson(text: string, what = 'the file'): unknown {
+  try {
+    return JSON.parse(text.replace(/^\ufeff/, ''))
+  } catch {
+    throw new BadFileError(`${what} is not valid JSON`)
+  }
+}
+
 /** `path:line:column: message`, as compilers print it; parts that are not known are left out. */
 export function problemLine({ line, column, message }: Problem, path?: string): string {
   return [path, line, column, ` ${message}`]

@@ -2,7 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { type Draft, jsonData } from '../../broker/event/event.ts'
-import { elements, members } from '../../broker/event/json-spans.ts'
+import { elements, memberOf, members } from '../../broker/event/json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey } from '../../broker/event/names.ts'
 import { tagsOf } from '../../broker/event/tags.ts'
 import { userFault } from '../../broker/access/claims.ts'
@@ -12,7 +12,6 @@ import { partyOf } from '../../http/address.ts'
 import type { Context } from '../../http/context.ts'
 import { badRequest } from './codes.ts'
 import { historyOf, presenceOf, presenceStatsOf } from './history.ts'
-import { memberOf } from './json.ts'
 import { dataOfBytes } from './protobuf.ts'
 import type { Reply, Request } from './protocol.ts'
 

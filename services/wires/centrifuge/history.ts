@@ -2,7 +2,7 @@
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
-import { type Position, printPosition } from '../../broker/event/position.ts'
+import { isPosition, type Position, printPosition } from '../../broker/event/position.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import { letsThrough } from '../../broker/fanout/selection.ts'
 import { readBackwards } from '../../broker/log/backwards.ts'
@@ -73,7 +73,7 @@ async function backwards({ log }: Context, channel: string, { since, limit }: As
   let before: Position | 'head' = 'head'
   if (since !== undefined && !(since.epoch === '' && since.offset === 0)) {
     const at = startOf(since.epoch, since.offset)
-    if (typeof at !== 'object' || !('epoch' in at)) throw gone()
+    if (!isPosition(at)) throw gone()
     before = at
   }
   const { events, gaps } = await readBackwards(log, channel, { before, after: 'earliest', limit })

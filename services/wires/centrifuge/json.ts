@@ -1,8 +1,9 @@
 // The protocol in JSON: one command or reply a line.
 
 import { isUtf8 } from 'node:buffer'
+import { isObject } from '../../broker/event/json-values.ts'
 import { dataOf as dataOfEvent, unbroken } from '../../broker/event/event.ts'
-import { members } from '../../broker/event/json-spans.ts'
+import { memberOf } from '../../broker/event/json-spans.ts'
 import { printTags } from '../../broker/event/tags.ts'
 import { badRequest } from './codes.ts'
 import type { Encoding } from './encoding.ts'
@@ -65,21 +66,11 @@ function commandOf(line: Buffer): Command {
   }
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 /** The data of a publish, as it stands in the line. */
 function dataOf(line: Buffer): Data | undefined {
   const publish = memberOf(line, 'publish')
   const data = publish && memberOf(publish, 'data')
   return data && { data: unbroken(Buffer.from(data)) }
-}
-
-/** A member's value; as for JSON.parse, the last one where there are several. */
-export function memberOf(json: Buffer, name: string): Buffer | undefined {
-  const found = [...members(json)].findLast(member => member.name === name)
-  return found && json.subarray(found.start, found.end)
 }
 
 /** A value with `Payload` in it as JSON text. Members that are undefined are left out. */

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
+import { isObject } from '../../broker/event/json-values.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
 import { followedBy } from '../../broker/access/claims.ts'
 import type { Connection } from '../../broker/fanout/connection.ts'
@@ -246,7 +247,6 @@ export class Session {
 
 /** The channels of a connect request, each with where it left off. Raises FW_BAD_COMMAND. */
 function subsOf({ subs = {} }: Request): Readonly<Record<string, Request>> {
-  const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
   if (isObject(subs) && Object.values(subs as object).every(isObject)) return subs as Record<string, Request>
   throw new FanwireError('FW_BAD_COMMAND', 'subs is an object of objects')
 }

@@ -1,6 +1,7 @@
 // Pusher's API for servers: /apps/{id}/…, signed with the app's secret.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import type { App } from '../../broker/access/apps.ts'
 import type { Answers } from '../../broker/control/questions.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
@@ -255,19 +256,13 @@ class Calls {
     const most = events * (2 * this.#context.config.maxBody + EVENT_ROOM)
     const body = await wholeBody(request, most, `the body may have ${most} bytes`)
     requireSignedBody(signedOf(request), body)
-    let value: unknown
-    try {
-      value = JSON.parse(body.toString())
-    } catch (cause) {
-      throw new FanwireError('FW_BAD_JSON', 'the body is not valid JSON', { cause })
-    }
-    return entryIn(value)
+    return entryIn(parseJson(body.toString(), 'the body'))
   }
 }
 
 /** Raises FW_BAD_EVENT. */
 function entryIn(value: unknown): Entry {
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Entry
+  if (isObject(value)) return value
   throw badEvent('an event is an object')
 }
 

@@ -1,10 +1,11 @@
 // What messages of clients have to have.
 
-import { isUtf8 } from 'node:buffer'
-import { FanwireError, quote } from '../../errors.ts'
+import { isObject, parseJson } from '../../broker/event/json-values.ts'
+import { quote } from '../../errors.ts'
 import { badCommand } from '../commands.ts'
 
 const LONGEST_USER = 128
+const MESSAGE = 'the message'
 
 export interface Incoming {
   readonly event: string
@@ -17,25 +18,15 @@ export type Data = Readonly<Record<string, unknown>>
 /** Raises FW_BAD_COMMAND, FW_BAD_ENCODING, FW_BAD_JSON. */
 export function parseIncoming(bytes: Buffer, isBinary: boolean): Incoming {
   if (isBinary) throw badCommand('a message is text')
-  if (!isUtf8(bytes)) throw new FanwireError('FW_BAD_ENCODING', 'the message is not valid UTF-8')
-  const value = parse(bytes.toString())
-  const { event, channel, data } = dataIn(value)
+  const { event, channel, data } = dataIn(parseJson(bytes, MESSAGE))
   if (typeof event !== 'string') throw badCommand('a message has an event, a text')
   return { event, channel, data }
 }
 
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new FanwireError('FW_BAD_JSON', 'the message is not valid JSON', { cause })
-  }
-}
-
 /** An object, or the text of one, as some clients send it. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
 export function dataIn(data: unknown): Data {
-  const value = typeof data === 'string' ? parse(data) : data
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Data
+  const value = typeof data === 'string' ? parseJson(data, MESSAGE) : data
+  if (isObject(value)) return value
   throw badCommand('data is an object')
 }
 

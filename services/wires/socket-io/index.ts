@@ -4,6 +4,7 @@
 import { createServer, type IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Server, Socket } from 'socket.io'
+import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import type { Config } from '../../config/config.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
@@ -24,6 +25,7 @@ import { badCommand, Commands, only, SUBSCRIBE_OPTIONS, type Tell } from '../com
 import { Handshakes, limitMessagesOf, type Session, SocketIoOutlet, tune } from './outlet.ts'
 import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
 
+const PACKET = 'the packet'
 const PATH = '/socket.io/'
 /** What a packet may be longer than the data that it publishes, bytes; and all that may come from who publishes nothing. */
 const COMMAND_ROOM = 64 * 1024
@@ -307,14 +309,14 @@ async function run({ name, argument }: Event, commands: Commands, tell: Tell): P
   if (name !== 'auth' && name !== 'subscribe' && name !== 'unsubscribe') {
     throw badCommand(`unknown event ${quote(name, 40)}; there are auth, subscribe, unsubscribe, publish`)
   }
-  const command = valueOf(argument)
-  if (typeof command !== 'object' || command === null || Array.isArray(command)) {
+  const command = parseJson(argument.toString(), PACKET)
+  if (!isObject(command)) {
     throw badCommand(
       `${name} takes an object such as ${name === 'auth' ? '{"token":"…"}' : '{"channel":"news"}'}`,
     )
   }
   if (name === 'auth') return commands.authenticate(command, tell)
-  const { channel, ...options } = command as Record<string, unknown>
+  const { channel, ...options } = command
   if (name === 'subscribe') {
     only(command, 'channel', ...SUBSCRIBE_OPTIONS)
     return commands.subscribe(channel, options, tell)
@@ -336,21 +338,12 @@ function parse({ text, binary }: Emitted): Event {
   try {
     for (const part of elements(Buffer.from(text))) if (parts.push(part) > 2) break
   } catch (cause) {
-    throw new FanwireError('FW_BAD_JSON', 'the packet is not valid JSON', { cause })
+    throw new FanwireError('FW_BAD_JSON', `${PACKET} is not valid JSON`, { cause })
   }
   const [name, argument, more] = parts
   if (name === undefined) throw badCommand('an event has a name')
   if (argument === undefined || more !== undefined) {
     throw badCommand('an event has one argument, an object, and an acknowledgement')
   }
-  return { name: valueOf(name), argument }
-}
-
-/** Raises FW_BAD_JSON. */
-function valueOf(json: Buffer): unknown {
-  try {
-    return JSON.parse(json.toString())
-  } catch (cause) {
-    throw new FanwireError('FW_BAD_JSON', 'the packet is not valid JSON', { cause })
-  }
+  return { name: parseJson(name.toString(), PACKET), argument }
 }

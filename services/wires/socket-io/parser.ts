@@ -2,6 +2,7 @@
 // arguments stay the text that the client sent. So data is published as it was sent, and nothing is parsed twice.
 
 import { EventEmitter } from 'node:events'
+import { isObject } from '../../broker/event/json-values.ts'
 import { FanwireError } from '../../errors.ts'
 
 /** A packet as the library knows it. */
@@ -125,6 +126,6 @@ function attachmentsOf(digits: string): number {
 function authOf(json: string): object {
   if (json === '') return {}
   const auth: unknown = JSON.parse(json)
-  if (typeof auth !== 'object' || auth === null || Array.isArray(auth)) throw new Error('auth is an object')
+  if (!isObject(auth)) throw new Error('auth is an object')
   return auth
 }

@@ -1,8 +1,7 @@
 // What a client may say over a WebSocket: docs/protocol.md#websocket-commands. One command a text message; each is answered,
 // with its `ref`.
 
-import { isUtf8 } from 'node:buffer'
-import { FanwireError } from '../../errors.ts'
+import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import { members, withoutMark } from '../../broker/event/json-spans.ts'
 import { wsText } from '../ws-frames.ts'
 import { badCommand, type Commands, only, SUBSCRIBE_OPTIONS, type Tell } from '../commands.ts'
@@ -70,17 +69,9 @@ export class WsCommands {
 
 function parseCommand(data: Buffer, isBinary: boolean): Command {
   if (isBinary) throw badCommand('a command is a text message')
-  if (!isUtf8(data)) throw new FanwireError('FW_BAD_ENCODING', 'the message is not valid UTF-8')
-  let value: unknown
-  try {
-    value = JSON.parse(data.toString('utf8'))
-  } catch (cause) {
-    throw new FanwireError('FW_BAD_JSON', 'the message is not valid JSON', { cause })
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw badCommand('a command is an object such as {"ref":1,"subscribe":"news"}')
-  }
-  return value as Command
+  const value = parseJson(data, 'the message')
+  if (!isObject(value)) throw badCommand('a command is an object such as {"ref":1,"subscribe":"news"}')
+  return value
 }
 
 function refOf(command: Command): Ref {
