@@ -101,27 +101,18 @@ export class Metrics {
       }
     }
 
-    new Counter({
-      name: 'fanwire_log_failures_total',
-      help: 'Appends to the log and reads from it that failed, by reason: unreachable, or the code that Redis answered with',
-      labelNames: ['operation', 'reason'],
-      registers,
-      collect() {
-        this.reset()
-        for (const { operation, reason, count } of log?.failures ?? []) this.inc({ operation, reason }, count)
-      },
-    })
-
-    new Counter({
-      name: 'fanwire_refused_total',
-      help: 'Requests and commands that asked for what they may not, by the code of the answer and the missing right',
-      labelNames: ['code', 'right'],
-      registers,
-      collect() {
-        this.reset()
-        for (const { code, right, count } of access?.refusals ?? []) this.inc({ code, right }, count)
-      },
-    })
+    this.#count(
+      'fanwire_log_failures_total',
+      'Appends to the log and reads from it that failed, by reason: unreachable, or the code that Redis answered with',
+      ['operation', 'reason'],
+      () => log?.failures ?? [],
+    )
+    this.#count(
+      'fanwire_refused_total',
+      'Requests and commands that asked for what they may not, by the code of the answer and the missing right',
+      ['code', 'right'],
+      () => access?.refusals ?? [],
+    )
     new Counter({
       name: 'fanwire_credentials_total',
       help: 'Keys, tokens and tickets that were shown, by outcome: accepted, or why not',
@@ -202,30 +193,45 @@ export class Metrics {
   countLimited(
     hits: () => Iterable<{ readonly limit: string; readonly scope: string; readonly count: number }>,
   ): void {
-    new Counter({
-      name: 'fanwire_limited_total',
-      help: 'Requests, publishes, connections and subscriptions that a limit refused, by limit and whose it is',
-      labelNames: ['limit', 'scope'],
-      registers: [this.registry],
-      collect() {
-        this.reset()
-        for (const { limit, scope, count } of hits()) this.inc({ limit, scope }, count)
-      },
-    })
+    this.#count(
+      'fanwire_limited_total',
+      'Requests, publishes, connections and subscriptions that a limit refused, by limit and whose it is',
+      ['limit', 'scope'],
+      hits,
+    )
   }
 
   /** Who counts what the application was asked. */
   countHooks(
     counts: () => Iterable<{ readonly hook: string; readonly outcome: string; readonly count: number }>,
   ): void {
+    this.#count(
+      'fanwire_hooks_total',
+      'Questions to the application, by hook and outcome: allowed, refused, disconnected, kept (known already), or why there was no answer',
+      ['hook', 'outcome'],
+      counts,
+    )
+  }
+
+  /** A counter of what is counted elsewhere, by its labels, read when it is asked for. */
+  #count<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+    counts: () => Iterable<Readonly<Record<Label, string>> & { readonly count: number }>,
+  ): void {
     new Counter({
-      name: 'fanwire_hooks_total',
-      help: 'Questions to the application, by hook and outcome: allowed, refused, disconnected, kept (known already), or why there was no answer',
-      labelNames: ['hook', 'outcome'],
+      name,
+      help,
+      labelNames,
       registers: [this.registry],
       collect() {
         this.reset()
-        for (const { hook, outcome, count } of counts()) this.inc({ hook, outcome }, count)
+        for (const each of counts()) {
+          const labels: Partial<Record<Label, string>> = {}
+          for (const label of labelNames) labels[label] = each[label]
+          this.inc(labels, each.count)
+        }
       },
     })
   }
