@@ -1,16 +1,6 @@
 // Reading that comes back by itself, until nobody looks any more.
 
-/** Resolves after that time, or at once when the signal is aborted. */
-export const pause = (time: number, signal: AbortSignal) =>
-  new Promise<void>(resolve => {
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, time)
-    signal.addEventListener('abort', end)
-  })
+import { pause } from '../../client/pause.ts'
 
 export interface Stay {
   readonly signal: AbortSignal

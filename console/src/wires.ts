@@ -2,7 +2,7 @@
 // Each ends when its signal is aborted, and raises when its connection breaks.
 
 import { type FanwireEvent, type Gap, lines, send, token } from './api.ts'
-import { pause } from './stay.ts'
+import { pause } from '../../client/pause.ts'
 
 export interface Sink {
   event(event: FanwireEvent): void
