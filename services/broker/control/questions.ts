@@ -77,6 +77,11 @@ export interface Answers<T extends Type> {
   readonly silent: readonly NodeInfo[]
 }
 
+/** Readers of these channels, on all nodes together. */
+export function readersIn(entries: Answers<'channels'>['entries']): number {
+  return entries.flatMap(({ items }) => items).reduce((sum, { item }) => sum + item.readers, 0)
+}
+
 export interface QuestionsOptions {
   readonly log: ChannelLog
   readonly logger: Logger

@@ -2,15 +2,16 @@
 
 import type { FastifyRequest } from 'fastify'
 import { type Draft, jsonData } from '../../broker/event/event.ts'
+import { readersIn } from '../../broker/control/questions.ts'
 import { elements, memberOf, members } from '../../broker/event/json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey } from '../../broker/event/names.ts'
 import { tagsOf } from '../../broker/event/tags.ts'
 import { userFault } from '../../broker/access/claims.ts'
 import { patternFault } from '../../broker/rules/patterns.ts'
-import { FanwireError, quote } from '../../errors.ts'
+import { quote } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import type { Context } from '../../http/context.ts'
-import { badRequest } from './codes.ts'
+import { badRequest, notSupported, requireSize } from './codes.ts'
 import { historyOf, presenceOf, presenceStatsOf } from './history.ts'
 import { dataOfBytes } from './protobuf.ts'
 import type { Reply, Request } from './protocol.ts'
@@ -48,7 +49,7 @@ export const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
 
 function notThere(why: string): Run {
   return async () => {
-    throw new FanwireError('FW_NOT_SUPPORTED', why)
+    throw notSupported(why)
   }
 }
 
@@ -87,11 +88,10 @@ function entryOf(json: Buffer, channel: string): Buffer {
 /** Raises FW_BAD_COMMAND, FW_BAD_TAG, FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE, FW_NOT_SUPPORTED. */
 function draftOf({ json, params, context }: Call): Draft {
   const { tags, idempotency_key: key, skip_history: skip = false, version = 0 } = params
-  if (version !== 0) throw new FanwireError('FW_NOT_SUPPORTED', 'publications have no versions of their own')
+  if (version !== 0) throw notSupported('publications have no versions of their own')
   if (typeof skip !== 'boolean') throw badRequest('skip_history is true or false')
-  const { maxBody } = context.config
   const data = dataOf(json, params)
-  if (data.data.length > maxBody) throw new FanwireError('FW_TOO_LARGE', `the data may have ${maxBody} bytes`)
+  requireSize(data, context.config.maxBody)
   return {
     ...data,
     ...(tags === undefined || tags === null ? {} : { tags: tagsOf(tags) }),
@@ -166,10 +166,7 @@ async function channels({ context, request, params }: Call): Promise<Reply> {
   const fault = patternFault(match)
   if (fault !== undefined) throw badRequest(`the pattern ${quote(match)} ${fault}`)
   const { entries } = await context.questions.ask('channels', { match }, { limit: MOST })
-  const counted = entries.map(({ key, items }) => [
-    key,
-    { num_clients: items.reduce((sum, { item }) => sum + item.readers, 0) },
-  ])
+  const counted = entries.map(entry => [entry.key, { num_clients: readersIn([entry]) }])
   return { channels: Object.fromEntries(counted) }
 }
 

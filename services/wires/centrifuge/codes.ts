@@ -3,6 +3,7 @@
 import { CredentialsRefused } from '../../broker/access/access.ts'
 import { type CloseReason, reconnects } from '../../broker/fanout/framing.ts'
 import { type ErrorCode, FanwireError } from '../../errors.ts'
+import type { Data } from './protocol.ts'
 
 const INTERNAL = 100
 const BAD_REQUEST = 107
@@ -84,6 +85,19 @@ export const UNSUBSCRIBED = { byServer: 2000, insufficient: 2500, expired: 2501 
 
 export function unsubscribeOf({ code, reason }: CloseReason): Disconnect {
   return { code: code === 4401 ? UNSUBSCRIBED.expired : UNSUBSCRIBED.byServer, reason }
+}
+
+export function offsetGone(): FanwireError {
+  return new FanwireError('FW_OFFSET_GONE', 'what is after the offset can not be read any more')
+}
+
+export function notSupported(message: string): FanwireError {
+  return new FanwireError('FW_NOT_SUPPORTED', message)
+}
+
+/** Raises FW_TOO_LARGE. */
+export function requireSize({ data }: Data, most: number): void {
+  if (data.length > most) throw new FanwireError('FW_TOO_LARGE', `the data may have ${most} bytes`)
 }
 
 export function badRequest(message: string): FanwireError {

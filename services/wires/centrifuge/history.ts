@@ -2,14 +2,13 @@
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
-import { isPosition, type Position, printPosition } from '../../broker/event/position.ts'
+import { isPosition, type Position, samePosition } from '../../broker/event/position.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import { letsThrough } from '../../broker/fanout/selection.ts'
 import { readBackwards } from '../../broker/log/backwards.ts'
-import { FanwireError } from '../../errors.ts'
 import type { Context } from '../../http/context.ts'
 import { glanceFor } from '../open-for.ts'
-import { badRequest } from './codes.ts'
+import { badRequest, offsetGone } from './codes.ts'
 import type { Reply, Request } from './protocol.ts'
 import { infoOf, isPublication, publicationOf } from './pushes.ts'
 import { startOf } from './recovery.ts'
@@ -60,12 +59,12 @@ async function forwards(
   { since, limit }: Asked,
 ): Promise<LogEvent[]> {
   const start = since === undefined ? 'earliest' : startOf(since.epoch, since.offset)
-  if (start === 'latest') throw gone()
+  if (start === 'latest') throw offsetGone()
   const wanted = { channels: [channel], starts: [start] }
   const page = await glanceFor({ hub, access, identity }, wanted, async ([opened]) =>
     opened?.page(start, { events: limit, bytes: PAGE_BYTES }),
   )
-  if (page?.gap !== undefined) throw gone()
+  if (page?.gap !== undefined) throw offsetGone()
   return [...(page?.events ?? [])]
 }
 
@@ -73,17 +72,12 @@ async function backwards({ log }: Context, channel: string, { since, limit }: As
   let before: Position | 'head' = 'head'
   if (since !== undefined && !(since.epoch === '' && since.offset === 0)) {
     const at = startOf(since.epoch, since.offset)
-    if (!isPosition(at)) throw gone()
+    if (!isPosition(at)) throw offsetGone()
     before = at
   }
   const { events, gaps } = await readBackwards(log, channel, { before, after: 'earliest', limit })
-  if (before !== 'head' && gaps.some(({ from }) => printPosition(from) === printPosition(before as Position)))
-    throw gone()
+  if (before !== 'head' && gaps.some(({ from }) => samePosition(from, before as Position))) throw offsetGone()
   return events.toReversed()
-}
-
-function gone(): FanwireError {
-  return new FanwireError('FW_OFFSET_GONE', 'what is after the offset can not be read any more')
 }
 
 /** The channel, of whose members the client may know. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */

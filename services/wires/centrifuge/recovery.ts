@@ -2,8 +2,7 @@
 
 import type { Channel } from '../../broker/fanout/channel.ts'
 import { parsePosition, type Position, type Start } from '../../broker/event/position.ts'
-import { FanwireError } from '../../errors.ts'
-import { badRequest } from './codes.ts'
+import { badRequest, offsetGone } from './codes.ts'
 import type { Request } from './protocol.ts'
 
 /** Flag of a subscription: rather an error than what can not be recovered in full. */
@@ -41,9 +40,7 @@ export function startOf(epoch: string, offset: number): Start {
 export async function place(channel: Channel, { recover, start, strict }: Wanted): Promise<Placed> {
   const found = start === 'latest' ? undefined : await continueFrom(channel, start)
   if (found !== undefined) return { at: found, recovered: true }
-  if (recover && strict) {
-    throw new FanwireError('FW_OFFSET_GONE', 'what is after the offset can not be read any more')
-  }
+  if (recover && strict) throw offsetGone()
   return { at: await channel.settle('latest'), recovered: false }
 }
 

@@ -12,7 +12,7 @@ import { FanwireError } from '../../errors.ts'
 import type { Context } from '../../http/context.ts'
 import type { Commands } from '../commands.ts'
 import { openOneFor } from '../open-for.ts'
-import { badRequest, errorReply } from './codes.ts'
+import { badRequest, errorReply, notSupported, requireSize } from './codes.ts'
 import { expiryOf, subscriptionExpiryOf } from './expiry.ts'
 import { attendedChannel, historyOf, presenceOf, presenceStatsOf } from './history.ts'
 import type { Command, Method, Reply, Request } from './protocol.ts'
@@ -192,13 +192,7 @@ export class Requests {
       throw notSupported('publications go to streams alone')
     const channel = checkedChannel(request.channel)
     if (data === undefined) throw badRequest('data is missing')
-    const { maxBody } = context.config
-    if (data.data.length > maxBody)
-      throw new FanwireError('FW_TOO_LARGE', `the data may have ${maxBody} bytes`)
+    requireSize(data, context.config.maxBody)
     await commands.publishDraft(channel, data, () => answer({}))
   }
-}
-
-function notSupported(message: string): FanwireError {
-  return new FanwireError('FW_NOT_SUPPORTED', message)
 }

@@ -3,7 +3,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import type { App } from '../../broker/access/apps.ts'
-import type { Answers } from '../../broker/control/questions.ts'
+import { type Answers, readersIn } from '../../broker/control/questions.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
 import { FanwireError } from '../../errors.ts'
 import { addressOf } from '../../http/address.ts'
@@ -201,8 +201,9 @@ class Calls {
         { match: '*' },
         { limit: PAGE, after },
       )
-      for (const { key, items } of page.entries) {
-        const count = items.reduce((sum, { item }) => sum + item.readers, 0)
+      for (const entry of page.entries) {
+        const { key } = entry
+        const count = readersIn([entry])
         if (count === 0 || !key.startsWith(prefix) || key.startsWith('fanwire:') || isOfUser(key)) continue
         const users = info.includes('user_count') ? await this.#userCount(key) : {}
         found.push([key, { occupied: true, subscription_count: count, ...users }])
@@ -221,8 +222,7 @@ class Calls {
   async #look(channel: string): Promise<object> {
     const { questions } = this.#context
     const { entries } = await questions.ask('channels', { match: channel })
-    const readers = entries.flatMap(({ items }) => items.map(({ item }) => item.readers))
-    const count = readers.reduce((sum, each) => sum + each, 0)
+    const count = readersIn(entries)
     return { occupied: count > 0, subscription_count: count, ...(await this.#userCount(channel)) }
   }
 
