@@ -4,7 +4,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import type { Commands } from '../broker/control/commands.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { FanwireError } from '../errors.ts'
-import { audit } from '../http/audit.ts'
+import { tellAll } from '../http/audit.ts'
 import { requirePublishOrigin, requireRight } from '../http/auth.ts'
 import { jsonMembers } from '../http/json-members.ts'
 import { NO_PARAMETERS } from '../http/operation.ts'
@@ -21,17 +21,16 @@ function userOf(request: FastifyRequest<{ Params: { user: string } }>): string {
 }
 
 export const acts: FastifyPluginAsync = async app => {
-  const { control, access } = app.fanwire
+  const { access } = app.fanwire
 
-  /** Tells all nodes; each does it when it hears it. */
+  /** Answers once all nodes are told. */
   async function tell<Type extends keyof Commands>(
     request: FastifyRequest,
     reply: FastifyReply,
     type: Type,
     data: Commands[Type],
   ): Promise<FastifyReply> {
-    await control.tell(type, data)
-    audit(request, type, data)
+    await tellAll(request, type, data)
     return reply.code(202).header('cache-control', 'no-store').send(data)
   }
 

@@ -5,7 +5,7 @@ import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { checkedChannel } from '../broker/event/names.ts'
 import { parsePosition, printPosition } from '../broker/event/position.ts'
 import { FanwireError } from '../errors.ts'
-import { audit } from '../http/audit.ts'
+import { audit, clear } from '../http/audit.ts'
 import { requirePublishOrigin } from '../http/auth.ts'
 import { NO_PARAMETERS } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
@@ -43,8 +43,7 @@ export const erase: FastifyPluginAsync = async app => {
     async (request, reply) => {
       checkedQuery(request, NO_PARAMETERS)
       const { channel } = request.params
-      const head = printPosition(await log.clear(channel))
-      audit(request, 'clear', { channel })
+      const head = printPosition(await clear(request, channel))
       return reply.header('cache-control', 'no-store').send({ channel, head })
     },
   )

@@ -5,6 +5,7 @@ import { parseCursor } from '../broker/event/position.ts'
 import { LIVES_SHARDS } from '../broker/lives/channels.ts'
 import { FanwireError } from '../errors.ts'
 import { requirePublishOrigin, requireRight } from '../http/auth.ts'
+import { audit } from '../http/audit.ts'
 import { takeBodies } from '../http/body.ts'
 import { jsonMembers } from '../http/json-members.ts'
 import { NO_PARAMETERS, operation } from '../http/operation.ts'
@@ -95,8 +96,7 @@ export const hooks = fp(
           if (!(await webhooks.replay(webhook, cursor))) {
             throw new FanwireError('FW_NOT_FOUND', 'there is no webhook of this id')
           }
-          const what = { audit: true, who: request.identity.key ?? request.identity.user, webhook, cursor }
-          request.log.info(what, 'server control: replay')
+          audit(request, 'replay', { webhook, cursor })
           return reply.code(202).header('cache-control', 'no-store').send({ cursor })
         },
       )

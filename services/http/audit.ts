@@ -1,7 +1,9 @@
-// The line of the log that says who wanted what cannot be undone.
+// What cannot be undone, and the line of the log that says who wanted it.
 
 import type { FastifyRequest } from 'fastify'
+import type { Commands } from '../broker/control/commands.ts'
 import type { Identity } from '../broker/access/identity.ts'
+import type { Position } from '../broker/event/position.ts'
 
 /** Never a secret: the id of a key, or a user. */
 function whoOf({ kind, key, user }: Identity): string {
@@ -11,4 +13,21 @@ function whoOf({ kind, key, user }: Identity): string {
 /** Who did what to whom; the time is the line's own. */
 export function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
   log.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
+}
+
+/** Tells all nodes; each does it when it hears it. Raises LogUnavailable. */
+export async function tellAll<Type extends keyof Commands>(
+  request: FastifyRequest,
+  type: Type,
+  data: Commands[Type],
+): Promise<void> {
+  await request.server.fanwire.control.tell(type, data)
+  audit(request, type, data)
+}
+
+/** Erases all events of a channel; its head then. Raises LogUnavailable. */
+export async function clear(request: FastifyRequest, channel: string): Promise<Position> {
+  const head = await request.server.fanwire.log.clear(channel)
+  audit(request, 'clear', { channel })
+  return head
 }

@@ -10,6 +10,7 @@ import { userFault } from '../../broker/access/claims.ts'
 import { patternFault } from '../../broker/rules/patterns.ts'
 import { quote } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
+import { clear, tellAll } from '../../http/audit.ts'
 import type { Context } from '../../http/context.ts'
 import { badRequest, notSupported, requireSize } from './codes.ts'
 import { historyOf, presenceOf, presenceStatsOf } from './history.ts'
@@ -136,7 +137,7 @@ async function unsubscribe({ context, request, params }: Call): Promise<Reply> {
   const user = userOf(params)
   const channel = checkedChannel(params.channel)
   context.access.require(request.identity, 'admin', channel)
-  await context.control.tell('unsubscribe', { user, channel })
+  await tellAll(request, 'unsubscribe', { user, channel })
   return {}
 }
 
@@ -144,7 +145,8 @@ async function disconnect({ context, request, params }: Call): Promise<Reply> {
   const user = userOf(params)
   context.access.require(request.identity, 'admin')
   const { client } = params
-  await context.control.tell(
+  await tellAll(
+    request,
     'disconnect',
     typeof client === 'string' && client !== '' ? { user, client } : { user },
   )
@@ -154,7 +156,7 @@ async function disconnect({ context, request, params }: Call): Promise<Reply> {
 async function removeHistory({ context, request, params }: Call): Promise<Reply> {
   const channel = checkedChannel(params.channel)
   context.access.require(request.identity, 'admin', channel)
-  await context.log.clear(channel)
+  await clear(request, channel)
   return {}
 }
 

@@ -115,6 +115,7 @@ t.test('explain: prints the answer of a node; acts are audited, and no secret is
       FANWIRE_KEYS_FILE: keys,
       FANWIRE_JWT_KEYS_FILE: join(folder, 'jwks.json'),
       FANWIRE_DURABLE_STREAMS: '1',
+      FANWIRE_CENTRIFUGE: '1',
       LOG_LEVEL: 'trace',
     },
   })
@@ -164,6 +165,23 @@ t.test('explain: prints the answer of a node; acts are audited, and no secret is
   t.match(audited().slice(1), [
     { who: 'key console', what: 'erase', target: { channel: 'inbox:ada', id } },
     { who: 'key console', what: 'clear', target: { channel: 'inbox:ada' } },
+    { who: 'key console', what: 'clear', target: { channel: 'inbox:ada' } },
+  ])
+  // By another door.
+  for (const [method, params] of Object.entries({
+    disconnect: { user: 'ada' },
+    unsubscribe: { user: 'ada', channel: 'inbox:ada' },
+    history_remove: { channel: 'inbox:ada' },
+  })) {
+    const headers = { 'x-api-key': secret }
+    const body = JSON.stringify(params)
+    const answer = await fetch(`${node.url}/api/${method}`, { method: 'POST', headers, body })
+    t.strictSame(await answer.json(), { result: {} }, method)
+  }
+  await until('all are audited', () => audited().length === 7)
+  t.match(audited().slice(4), [
+    { who: 'key console', what: 'disconnect', target: { user: 'ada' } },
+    { who: 'key console', what: 'unsubscribe', target: { user: 'ada', channel: 'inbox:ada' } },
     { who: 'key console', what: 'clear', target: { channel: 'inbox:ada' } },
   ])
   const logs = node.logs.join('\n')
