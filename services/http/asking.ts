@@ -7,7 +7,6 @@ import type { Start } from '../broker/event/position.ts'
 import { mayShowCookies } from './cookies.ts'
 
 const askers = new WeakMap<FastifyRequest, Asker>()
-const WIRE = /^\/(?:v1\/)?(poll|long-poll|sse|stream|ws|refresh|push|socket\.io)\/?$/
 
 /** What the application is shown of the client of a request. */
 export function askerOf(request: FastifyRequest): Asker {
@@ -22,7 +21,7 @@ export function askerOf(request: FastifyRequest): Asker {
   })
   const asker = {
     client: randomBytes(12).toString('base64url'),
-    transport: WIRE.exec(route.url ?? '')?.[1] ?? 'http',
+    transport: route.wire ?? 'http',
     headers: Object.fromEntries(shown) as Record<string, string>,
   }
   askers.set(request, asker)

@@ -64,6 +64,13 @@ function asksWho({ server, route, is404 }: FastifyRequest): boolean {
   return server.fanwire.access.asking?.connects === true && route.always !== true && !is404
 }
 
+/** Who a client is that came with nothing. Raises FW_FORBIDDEN, FW_HOOK_FAILED, FW_FORBIDDEN_ORIGIN. */
+export async function askWho(request: FastifyRequest): Promise<Identity> {
+  if (!asksWho(request)) return ANONYMOUS
+  requireShowableCookies(request)
+  return (await request.server.fanwire.access.asking?.connect(askerOf(request))) ?? ANONYMOUS
+}
+
 /**
  * Who asks. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN, FW_BAD_PARAMETER; FW_FORBIDDEN,
  * FW_HOOK_FAILED where the application does not let it in.
@@ -72,10 +79,7 @@ export async function identify(request: FastifyRequest): Promise<Presented> {
   const { access } = request.server.fanwire
   const { claims, identity: presented } = await connectionIdentity(request)
   let identity = presented
-  if (identity === ANONYMOUS && asksWho(request)) {
-    requireShowableCookies(request)
-    identity = (await access.asking?.connect(askerOf(request))) ?? ANONYMOUS
-  }
+  if (identity === ANONYMOUS) identity = await askWho(request)
   const tokens = channelTokensOf(request)
   if (tokens.length > MOST_CHANNEL_TOKENS) {
     throw new FanwireError('FW_BAD_PARAMETER', `a request may have ${MOST_CHANNEL_TOKENS} of channel_token`)

@@ -97,6 +97,13 @@ const REFRESH_AGAIN_MS = 2000
 /** Clients that are judged again before others have their turn. */
 const JUDGED_AT_A_TIME = 1000
 
+/** Who comes to stay. */
+export interface Comer {
+  readonly identity: Identity
+  /** What the application is shown of it; undefined where it is not asked about it again. */
+  readonly asker: Asker | undefined
+}
+
 class Entry implements Client {
   readonly held: Held
   identity: Identity
@@ -109,7 +116,7 @@ class Entry implements Client {
   refreshAt: number | undefined
   #id: string | undefined
 
-  constructor(held: Held, identity: Identity, lease: Lease | undefined, asker: Asker | undefined) {
+  constructor(held: Held, { identity, asker }: Comer, lease: Lease | undefined) {
     this.held = held
     this.identity = identity
     this.lease = lease
@@ -155,9 +162,9 @@ export class Clients {
   }
 
   /** Where everybody may everything there is nothing to watch, and nothing is kept. */
-  add(held: Held, identity: Identity, lease?: Lease, asker?: Asker): Client | undefined {
+  add(held: Held, comer: Comer, lease?: Lease): Client | undefined {
     if (this.#access.isOpen) return undefined
-    const client = new Entry(held, identity, lease, asker)
+    const client = new Entry(held, comer, lease)
     this.#planRefresh(client)
     this.#clients.add(client)
     this.#lives?.connected(client)

@@ -86,6 +86,8 @@ declare module 'fastify' {
     origin?: 'required'
     /** Answered whatever name the node is addressed by: checks go by its address. */
     anyHost?: true
+    /** The wire that it is of: applications that are asked hear of it. */
+    wire?: string
     /** Answered whatever the state of the node: not ready, draining, too many connections. */
     always?: true
   }

@@ -22,6 +22,7 @@ import {
   Disconnected,
   missing,
   readWishes,
+  type Wish,
 } from '../broker/access/asking.ts'
 import type { Client } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
@@ -29,6 +30,7 @@ import { clientErrorOf } from '../broker/log/client-error.ts'
 import { ENTRY_MEMBERS, parseEntry } from '../broker/event/publish-entry.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { parseStart, type Position, printPosition, type Start } from '../broker/event/position.ts'
+import type { Arrival } from './arrival.ts'
 import { givenFor, openAheadFor, openOneFor, type Opener, requireReadable } from './open-for.ts'
 import { commandPlan } from './plan-query.ts'
 import { CURSOR_RULE } from './read-query.ts'
@@ -54,23 +56,15 @@ type SubscribeOptions = Readonly<Record<string, unknown>>
 /** Writes the answer to a command that went well. Called before anything that the command brings. */
 export type Tell = (ok: object) => void
 
-export interface CommandParts {
+export interface CommandParts extends Arrival {
   readonly context: Context
   readonly connection: Connection
   readonly outlet: { pause(): void; room?(): void }
-  /** Who the client is so far, by the request with which it came. */
-  readonly identity: Identity
   readonly client: Client | undefined
-  /** What stands for its address. */
-  readonly address: string
   /** What it holds of the limits. */
   readonly lease: Lease | undefined
-  /** Why it may not publish, whoever it is: a browser page of another origin. */
-  readonly refusal: FanwireError | undefined
   /** Whose credentials are, where the wire takes others than are usual. Raises CredentialsRefused. */
   identify?(given: Credentials): Promise<Identity>
-  /** What the application is shown of it. */
-  readonly asker?: Asker | undefined
   /** Another identity has been accepted. */
   authenticated?(identity: Identity): void
   /** The connection's first channels are open, or never will be. */
@@ -78,10 +72,11 @@ export interface CommandParts {
   readonly logger: FastifyBaseLogger
 }
 
-/** What the application is asked about a channel. */
+/** What the application is asked for. */
 interface Asked {
   /** Whom it is asked about. */
   readonly user: string
+  readonly wishes: readonly Wish[]
   readonly grants: Promise<Grants[]>
 }
 
@@ -207,11 +202,14 @@ export class Commands {
       throw new FanwireError('FW_BAD_CURSOR', `the cursor of one channel is ${CURSOR_RULE}`)
     }
     if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
-    const granted = this.#askedToRead(name, start)
+    const asked = this.#ask(readWishes([name], [start]))
     const release = this.#openAhead(name, start)
     try {
       await this.#inTurn(async () => {
-        if (granted !== undefined) await this.#grant(name, start, granted)
+        if (asked !== undefined) {
+          this.#requireNew(name)
+          await this.#grant(asked)
+        }
         await this.#join(name, { start, selection, plan, place }, tell)
       })
     } finally {
@@ -232,27 +230,28 @@ export class Commands {
     })
   }
 
+  /** Asks the application for what else a command wants, where rules leave that to it. Raises FW_FORBIDDEN, FW_HOOK_FAILED. */
+  async askFor(...wishes: Wish[]): Promise<void> {
+    const asked = this.#ask(wishes)
+    if (asked !== undefined) await this.#grant(asked)
+  }
+
   /** Asked before its turn comes, so that many are asked together. Undefined where nobody has to be. */
-  #askedToRead(name: string, start: Start): Asked | undefined {
+  #ask(wanted: Iterable<Wish>): Asked | undefined {
     const { access } = this.#parts.context
     const identity = this.#identity
-    const wishes = [...readWishes([name], [start])]
+    const wishes = [...wanted]
     if (access.asking === undefined || missing(access, identity, wishes).size === 0) return undefined
     const grants = answersFor(access, identity, wishes, () => this.#asker)
     // It is told in its turn.
     grants.catch(() => {})
-    return { user: identity.user, grants }
+    return { user: identity.user, wishes, grants }
   }
 
   /** Adds what the application granted; asks again where the client has become somebody else. */
-  async #grant(name: string, start: Start, { user, grants }: Asked): Promise<void> {
-    this.#requireNew(name)
+  async #grant({ user, wishes, grants }: Asked): Promise<void> {
     const found = await grants
-    if (this.#identity.user !== user) {
-      const again = this.#askedToRead(name, start)
-      if (again !== undefined) await this.#grant(name, start, again)
-      return
-    }
+    if (this.#identity.user !== user) return this.askFor(...wishes)
     this.#parts.context.clients.renew(this.#parts.client, withChannelTokens(this.#identity, found))
   }
 

@@ -13,20 +13,28 @@ import { sse } from './sse/index.ts'
 import { httpStream } from './stream/index.ts'
 import { ws } from './ws/index.ts'
 
-export const transports: readonly FastifyPluginAsync[] = [
+/** By the names that metrics and hooks have for them. */
+export const WIRES: Readonly<Record<string, FastifyPluginAsync>> = {
   poll,
-  longPoll,
+  'long-poll': longPoll,
   sse,
-  httpStream,
+  stream: httpStream,
   ws,
   refresh,
   push,
-  socketIo,
-  durableStreams,
+  'socket.io': socketIo,
+  'durable-streams': durableStreams,
   centrifuge,
   pusher,
-]
+}
 
 export async function wires(app: FastifyInstance): Promise<void> {
-  for (const transport of transports) await app.register(transport)
+  for (const [wire, routes] of Object.entries(WIRES)) {
+    await app.register(async scope => {
+      scope.addHook('onRoute', route => {
+        route.config = { ...route.config, wire }
+      })
+      await scope.register(routes)
+    })
+  }
 }

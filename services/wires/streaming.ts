@@ -12,7 +12,7 @@ import { Connection, type Outlet } from '../broker/fanout/connection.ts'
 import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import { partyOf } from '../http/address.ts'
-import { askerOf, askToRead } from '../http/asking.ts'
+import { askToRead } from '../http/asking.ts'
 import type { Client, Clients } from '../http/clients.ts'
 import { breakOff, takesChunks, writeOpenHead } from '../http/open-ended.ts'
 import { http2StreamOf, isHttp2 } from '../http/exchange.ts'
@@ -20,6 +20,7 @@ import { cutStream, sessionOf } from '../http/sessions.ts'
 import { type Position, printCursor } from '../broker/event/position.ts'
 import { detach } from '../http/node/detach.ts'
 import { queuedBytes } from '../http/node/queued-bytes.ts'
+import { arrivalOf } from './arrival.ts'
 import type { BodyFraming } from './body-framing.ts'
 import { type Given, givenFor, openFor, requireReadable } from './open-for.ts'
 import type { ReadQuery } from './read-query.ts'
@@ -102,8 +103,7 @@ export async function stream(
     connection.endsWithChannels = true
     held = true
     presence.attend(connection, identity)
-    const asker = access.asking && askerOf(request)
-    const client = clients.add(connection, identity, undefined, asker)
+    const client = clients.add(connection, arrivalOf(request))
     whenClosed(begun.closes, connection, client, clients, lease)
     joinAll(connection, channels, from, given)
     if (!query.lost) return

@@ -281,8 +281,8 @@ t.test('every wire is listed in the index, once', async t => {
   t.ok(wires.length > 0)
   t.strictSame(listed.map(({ of }) => of).sort(), wires.map(({ path }) => path).sort())
 
-  const { transports } = await import('../../services/wires/index.ts')
-  t.equal(new Set(transports).size, wires.length, 'and what is imported is in the list')
+  const { WIRES: routes } = await import('../../services/wires/index.ts')
+  t.equal(new Set(Object.values(routes)).size, wires.length, 'and what is imported is in the list')
 })
 
 t.test('only the settings read the environment', async t => {

@@ -64,7 +64,7 @@ export class Room {
   enter(user: string, who: string): void {
     const entry = this.#entries.get(user)
     if (entry === undefined) {
-      this.#entries.set(user, { clients: 1, who, updated: false, leaving: undefined })
+      this.#entries.set(user, { clients: 1, who, updated: true, leaving: undefined })
     } else {
       clearTimeout(entry.leaving)
       entry.leaving = undefined

@@ -4,8 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Connection } from '../../broker/fanout/connection.ts'
 import { FanwireError } from '../../errors.ts'
-import { addressOf, partyOf } from '../../http/address.ts'
-import { publishRefusalOf } from '../../http/auth.ts'
+import { partyOf } from '../../http/address.ts'
 import { takeBodies, wholeBody } from '../../http/body.ts'
 import { mediaType } from '../../http/content-type.ts'
 import { isHttp2 } from '../../http/exchange.ts'
@@ -13,6 +12,7 @@ import { takesChunks } from '../../http/open-ended.ts'
 import { operation, text } from '../../http/operation.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { Type } from '../../http/schema.ts'
+import { arrivalOf } from '../arrival.ts'
 import { begin, whenGone } from '../streaming.ts'
 import { badRequest } from './codes.ts'
 import {
@@ -180,8 +180,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
     context.limits.holds.check(partyOf(request))
     const { chunked, plain } = kind.dialect
     const commands = chunked.parse(message)
-    const { identity } = request
-    const about = { identity, address: addressOf(request), refusal: publishRefusalOf(request) }
+    const arrival = arrivalOf(request)
     const dialect = !isHttp2(request) && takesChunks(request.raw) ? chunked : plain
     const framing = { chunked: chunked.framing, plain: plain.framing }
     const begun = begin(request, reply, { framing, contentType: kind.contentType }, '')
@@ -191,7 +190,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
     const connection = new Connection(context.hub.connections, begun.framing, begun.outlet)
     const id = randomBytes(18).toString('base64url')
     const session = new Session({
-      ...about,
+      arrival,
       context,
       connection,
       outlet: intake,

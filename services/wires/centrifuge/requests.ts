@@ -1,5 +1,6 @@
 // The commands of a client that is connected.
 
+import type { Right } from '../../broker/access/grants.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import type { Connection } from '../../broker/fanout/connection.ts'
@@ -44,9 +45,10 @@ export class Requests {
     subscribe: ({ request }, answer) => this.#subscribe(request, answer),
     unsubscribe: ({ request }, answer) => this.#unsubscribe(request, answer),
     publish: (command, answer) => this.#publish(command, answer),
-    presence: async ({ request }, answer) => answer(await this.#ask(presenceOf, request)),
-    presence_stats: async ({ request }, answer) => answer(await this.#ask(presenceStatsOf, request)),
-    history: async ({ request }, answer) => answer(await this.#ask(historyOf, request)),
+    presence: async ({ request }, answer) => answer(await this.#ask('presence', presenceOf, request)),
+    presence_stats: async ({ request }, answer) =>
+      answer(await this.#ask('presence', presenceStatsOf, request)),
+    history: async ({ request }, answer) => answer(await this.#ask('history', historyOf, request)),
     ping: async (_command, answer) => answer({}),
     refresh: ({ request }, answer) => this.#refresh(request, answer),
     sub_refresh: ({ request }, answer) => this.#refreshSubscription(request, answer),
@@ -73,10 +75,12 @@ export class Requests {
     commands.take(parse, error => write({ id, error: errorReply(error) }))
   }
 
-  #ask(
+  async #ask(
+    right: Right,
     question: (context: Context, identity: Identity, request: Request) => Promise<Reply>,
     request: Request,
   ): Promise<Reply> {
+    await this.#parts.commands.askFor([right, checkedChannel(request.channel)])
     return question(this.#parts.context, this.#parts.identity(), request)
   }
 

@@ -2,6 +2,7 @@
 
 import type { Identity } from '../../broker/access/identity.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
+import type { Start } from '../../broker/event/position.ts'
 import type { Connection } from '../../broker/fanout/connection.ts'
 import { FanwireError } from '../../errors.ts'
 import type { Context } from '../../http/context.ts'
@@ -37,23 +38,38 @@ export function resultOf({ at, recovered }: Placed, recover: boolean): Followed 
   }
 }
 
-/** False: the client has gone meanwhile. Raises FW_TOO_MANY_CHANNELS, and what `openFor` does. */
-export async function followAll(
-  { hub, access, config }: Context,
-  identity: Identity,
+/** Channels, and where each begins. */
+export interface Subscriptions {
+  readonly channels: readonly string[]
+  readonly starts: readonly Start[]
+  readonly wanted: readonly ReturnType<typeof wantedOf>[]
+}
+
+/** Raises FW_TOO_MANY_CHANNELS, FW_BAD_CHANNEL, FW_BAD_COMMAND. */
+export function subscriptionsOf(
+  { config }: Context,
   names: readonly string[],
   subs: Readonly<Record<string, Request>>,
-  { connection, begin }: Parts,
-): Promise<boolean> {
-  if (names.length === 0) {
-    begin({})
-    return true
-  }
+): Subscriptions {
   if (names.length > config.maxChannels)
     throw new FanwireError('FW_TOO_MANY_CHANNELS', `a connection may have ${config.maxChannels} channels`)
   const channels = names.map(checkedChannel)
   const wanted = channels.map(name => wantedOf(subs[name] ?? {}))
-  const opened = { channels, starts: wanted.map(({ start }) => start) }
+  return { channels, starts: wanted.map(({ start }) => start), wanted }
+}
+
+/** False: the client has gone meanwhile. Raises what `openFor` does. */
+export async function followAll(
+  { hub, access }: Context,
+  identity: Identity,
+  opened: Subscriptions,
+  { connection, begin }: Parts,
+): Promise<boolean> {
+  const { channels, wanted } = opened
+  if (channels.length === 0) {
+    begin({})
+    return true
+  }
   return openFor({ hub, access, identity }, opened, async all => {
     const placed = await Promise.all(all.map((channel, i) => place(channel, wanted[i] ?? wantedOf({}))))
     if (connection.ended) return false

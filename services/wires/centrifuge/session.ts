@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
 import { isObject } from '../../broker/event/json-values.ts'
+import { askedFor, bareAsker, Disconnected, readWishes } from '../../broker/access/asking.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
 import { followedBy } from '../../broker/access/claims.ts'
 import type { Connection } from '../../broker/fanout/connection.ts'
@@ -15,6 +16,7 @@ import { FanwireError } from '../../errors.ts'
 import type { Client } from '../../http/clients.ts'
 import type { Context } from '../../http/context.ts'
 import { admit } from '../admit.ts'
+import type { Arrival } from '../arrival.ts'
 import { Commands, type Credentials } from '../commands.ts'
 import {
   BAD_COMMAND,
@@ -29,7 +31,7 @@ import type { Dialect } from './dialects.ts'
 import { expiryOf } from './expiry.ts'
 import type { Command, Reply, Request } from './protocol.ts'
 import { Requests } from './requests.ts'
-import { followAll, type Followed } from './server-side.ts'
+import { followAll, type Followed, type Subscriptions, subscriptionsOf } from './server-side.ts'
 
 /** What a client needs to send commands beside the connection that it reads. */
 export interface Emulation {
@@ -38,16 +40,11 @@ export interface Emulation {
 }
 
 export interface SessionParts {
+  readonly arrival: Arrival
   readonly context: Context
   readonly connection: Connection
   readonly outlet: { pause(): void; room?(): void }
   readonly dialect: Dialect
-  /** Who it is by its request alone. */
-  readonly identity: Identity
-  /** What stands for its address. */
-  readonly address: string
-  /** Why it may not publish, whoever it is. */
-  readonly refusal: FanwireError | undefined
   readonly emulation?: Emulation | undefined
   /** It can not send commands: what it wants is in the first message. */
   readonly oneWay?: boolean
@@ -133,6 +130,7 @@ export class Session {
       if (this.#state === 'closed') return
       this.#state = 'new'
       this.#waiting = []
+      if (error instanceof Disconnected) return connection.end(error.close)
       const told = this.#told(error)
       const { message } = errorReply(told)
       if (told.challenge === 'invalid_token' && !isOutdated(told)) this.#end(INVALID_TOKEN, message)
@@ -151,34 +149,37 @@ export class Session {
   }
 
   async #begin(id: number, request: Request): Promise<void> {
-    const { context, connection, address, refusal, outlet, oneWay, logger } = this.#parts
-    context.limits.request({ identity: this.#parts.identity, address })
-    const { identity, follows } = await this.#show(request.token)
+    const { context, connection, outlet, oneWay, logger } = this.#parts
+    const { address } = this.#parts.arrival
+    context.limits.request(this.#parts.arrival)
+    const { identity: shown, follows } = await this.#show(request.token)
     if (this.#isGone) return
     const wanted = oneWay ? subsOf(request) : {}
     const channels = [...new Set([...follows, ...Object.keys(wanted)])]
     if (oneWay && channels.length === 0)
       throw new FanwireError('FW_BAD_COMMAND', 'name channels in subs: nothing else can be sent from there')
-    context.limits.holds.check({ identity, address }, channels.length)
+    context.limits.holds.check({ identity: shown, address }, channels.length)
+    const subscriptions = subscriptionsOf(context, channels, subsOf(request))
+    const identity = await this.#asked(shown, subscriptions)
+    if (this.#isGone) return
     this.#parts.authenticated?.(identity)
     context.presence.attend(connection, identity)
-    this.#lease = admit(context, connection, { identity, address }, channels.length)
+    const arrival = { ...this.#parts.arrival, identity }
+    this.#lease = admit(context, connection, arrival, channels.length)
     if (this.#isGone) return
-    this.#client = context.clients.add(connection, identity, this.#lease)
-    const followed = await followAll(context, identity, channels, subsOf(request), {
+    this.#client = context.clients.add(connection, arrival, this.#lease)
+    const followed = await followAll(context, identity, subscriptions, {
       begin: followed => this.#begun(id, identity, followed),
       connection,
     })
     if (!followed || this.#isGone) return
     const commands = new Commands({
+      ...arrival,
       context,
       connection,
       outlet,
-      identity,
       client: this.#client,
-      address,
       lease: this.#lease,
-      refusal,
       identify: async given => (await this.#show('token' in given ? given.token : undefined)).identity,
       authenticated: identity => this.#parts.authenticated?.(identity),
       opened: Promise.resolve(),
@@ -193,6 +194,14 @@ export class Session {
       write: reply => this.#write(reply),
     })
     this.#state = 'connected'
+  }
+
+  /** With what the application grants it of the channels that it begins with. */
+  async #asked(identity: Identity, { channels, starts }: Subscriptions): Promise<Identity> {
+    const { context, connection, arrival } = this.#parts
+    if (context.access.asking === undefined || channels.length === 0) return identity
+    const asker = () => arrival.asker ?? bareAsker('', connection.framing.wire)
+    return askedFor(context.access, identity, readWishes(channels, starts), asker)
   }
 
   get #isGone(): boolean {
@@ -217,7 +226,8 @@ export class Session {
 
   /** Whose a token is. A node without keys of tokens takes nobody for more than anonymous. */
   async #show(token: unknown): Promise<Shown> {
-    const { context, identity } = this.#parts
+    const { context, arrival } = this.#parts
+    const { identity } = arrival
     if (token === undefined || token === '') return { identity, follows: [] }
     if (typeof token !== 'string') throw new FanwireError('FW_BAD_COMMAND', 'token is a string')
     if (!context.access.takesTokens) return { identity: ANONYMOUS, follows: [] }

@@ -6,11 +6,10 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import type { Identity } from '../../broker/access/identity.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
-import type { FanwireError } from '../../errors.ts'
-import { addressOf, partyOf } from '../../http/address.ts'
-import { publishRefusalOf } from '../../http/auth.ts'
+import { partyOf } from '../../http/address.ts'
 import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { operation } from '../../http/operation.ts'
+import { type Arrival, arrivalOf } from '../arrival.ts'
 import { takeHandshake, WsOutlet } from '../ws-outlet.ts'
 import { disconnectOf } from './codes.ts'
 import { type Dialect, jsonInMessages, protobufInMessages, pushesInMessages } from './dialects.ts'
@@ -66,16 +65,12 @@ export async function websocketRoutes(app: FastifyInstance): Promise<void> {
       config: { origin: 'required', handshakes: true },
       preValidation: async request => limits.holds.check(partyOf(request)),
       handler: async (request, reply) => {
-        const about = {
-          identity: request.identity,
-          address: addressOf(request),
-          refusal: publishRefusalOf(request),
-        }
+        const arrival = arrivalOf(request)
         const { format, cf_protocol: protocol } = request.query as Record<string, unknown>
         const inProtobuf = format === 'protobuf' || protocol === 'protobuf'
         takeHandshake(server, request, reply, (websocket, socket) => {
           const isProtobuf = !kind.oneWay && (inProtobuf || websocket.protocol === SUBPROTOCOL)
-          serve(app, websocket, socket, isProtobuf ? { ...kind, dialect: protobufInMessages } : kind, about)
+          serve(app, websocket, socket, isProtobuf ? { ...kind, dialect: protobufInMessages } : kind, arrival)
         })
       },
     })
@@ -90,31 +85,25 @@ class CentrifugeOutlet extends WsOutlet {
   }
 }
 
-interface About {
-  readonly identity: Identity
-  readonly address: string
-  readonly refusal: FanwireError | undefined
-}
-
 /** Nothing here may hold on to the request. */
 function serve(
   { fanwire: context, log }: FastifyInstance,
   websocket: WebSocket,
   socket: Socket,
   { dialect, oneWay }: Kind,
-  about: About,
+  arrival: Arrival,
 ): void {
   const { access, config, hub } = context
   shareTurns(websocket)
   const outlet = new CentrifugeOutlet(websocket, socket)
   const connection = new Connection(hub.connections, dialect.framing, outlet)
   const authenticated = (identity: Identity) => {
-    const mayPublish = about.refusal === undefined && access.mightPublish(identity)
+    const mayPublish = arrival.refusal === undefined && access.mightPublish(identity)
     limitMessages(websocket, mayPublish ? config.maxBody + MESSAGE_ROOM : MESSAGE_ROOM)
   }
-  authenticated(about.identity)
+  authenticated(arrival.identity)
   const session = new Session({
-    ...about,
+    arrival,
     context,
     connection,
     outlet,

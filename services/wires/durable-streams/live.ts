@@ -11,6 +11,7 @@ import { isExpiry, refusalOf } from '../../http/clients.ts'
 import { policyFor } from '../../http/conditional.ts'
 import type { Context } from '../../http/context.ts'
 import { whenOver } from '../../http/exchange.ts'
+import { arrivalOf } from '../arrival.ts'
 import { type Given, givenFor, openFor } from '../open-for.ts'
 import { isText, linesOf } from './content.ts'
 import { cursorAfter } from './cursor.ts'
@@ -160,7 +161,7 @@ export class LiveReads {
           grantIn: () => given[0]?.grant,
           end: reason => follower.end(reason),
         },
-        identity,
+        arrivalOf(request),
       )
       stats.connections++
       try {

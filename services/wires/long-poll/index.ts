@@ -108,7 +108,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
           waiting.release()
         },
       },
-      request.identity,
+      { identity: request.identity, asker: undefined },
     )
     const leave = probeWhileHeld(request, reply)
     stats.connections++

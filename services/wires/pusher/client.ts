@@ -9,10 +9,10 @@ import { checkedChannel, presenceOf } from '../../broker/event/names.ts'
 import { parsePosition, printPosition } from '../../broker/event/position.ts'
 import { Bucket } from '../../broker/limits/buckets.ts'
 import type { Lease } from '../../broker/limits/holds.ts'
-import type { ConnectionBuckets } from '../../broker/limits/limited.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import type { Client } from '../../http/clients.ts'
 import type { Context } from '../../http/context.ts'
+import type { Arrival } from '../arrival.ts'
 import { badCommand, Commands } from '../commands.ts'
 import { type Data, dataIn, type Incoming, parseIncoming } from './checks.ts'
 import { draftOf } from './drafts.ts'
@@ -29,16 +29,13 @@ const CLIENT_PREFIX = 'client-'
 const SILENT_HEARTBEATS = 2
 const LEAST_TIMEOUT_S = 30
 
-export interface PusherClientParts {
+export interface PusherClientParts extends Arrival {
   readonly app: App
   readonly context: Context
   readonly connection: PusherConnection
   readonly outlet: PusherOutlet
   readonly client: Client | undefined
   readonly lease: Lease | undefined
-  readonly address: string
-  /** Why it may not publish, whoever it is. */
-  readonly refusal: FanwireError | undefined
   readonly logger: FastifyBaseLogger
 }
 
@@ -46,7 +43,6 @@ export class PusherClient {
   readonly #parts: PusherClientParts
   readonly #commands: Commands
   readonly #members: Members
-  readonly #buckets: ConnectionBuckets = {}
   #clientEvents: Bucket | undefined
   #self: Self | undefined
   /** Until it has to have signed in. */
@@ -58,11 +54,7 @@ export class PusherClient {
     this.#members = new Members(context.presence)
     connection.watcher = this.#members
     connection.socketId = `${randomInt(2 ** 40)}.${randomInt(2 ** 40)}`
-    this.#commands = new Commands({
-      ...parts,
-      identity: ANONYMOUS,
-      opened: Promise.resolve(),
-    })
+    this.#commands = new Commands({ ...parts, opened: Promise.resolve() })
     const timeout = Math.ceil((SILENT_HEARTBEATS * context.config.heartbeat) / 1000)
     const established = {
       socket_id: connection.socketId,
@@ -215,8 +207,9 @@ export class PusherClient {
     this.#self = self
     if (client !== undefined) {
       const issuedAt = Math.floor(Date.now() / 1000)
-      const identity = { ...ANONYMOUS, kind: 'token', user, issuedAt, info: self.info } as const
-      context.clients.renew(client, withChannelTokens(identity, channelTokensOf(client.identity)))
+      const { identity: before } = client
+      const grants = before.user === user ? before.grants : channelTokensOf(before)
+      context.clients.renew(client, { ...ANONYMOUS, kind: 'token', user, issuedAt, info: self.info, grants })
     }
     this.#grant(`#server-to-user-${user}`, ['subscribe', 'history'])
     clearTimeout(this.#signin)
@@ -224,7 +217,7 @@ export class PusherClient {
   }
 
   async #publish(name: string, channel: unknown, data: unknown): Promise<void> {
-    const { app, address, client, connection, context, refusal } = this.#parts
+    const { app, connection, context, refusal } = this.#parts
     if (refusal !== undefined) throw refusal
     const to = checkedChannel(channel)
     if (!app.clientEvents) throw new FanwireError('FW_FORBIDDEN', 'clients of this app publish no events')
@@ -236,8 +229,7 @@ export class PusherClient {
     this.#requireRate()
     const user = this.#members.in(to)?.id
     const draft = draftOf({ name, data, socket: connection.socketId, user }, context.config.maxBody)
-    const identity = client?.identity ?? ANONYMOUS
-    await context.publisher.publish(to, draft, { identity, address, connection: this.#buckets })
+    await this.#commands.publishDraft(to, draft, () => {})
   }
 
   #requireRate(): void {

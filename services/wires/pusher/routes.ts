@@ -2,13 +2,13 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
-import { ANONYMOUS } from '../../broker/access/identity.ts'
-import { addressOf, partyOf } from '../../http/address.ts'
-import { publishRefusalOf } from '../../http/auth.ts'
+import { partyOf } from '../../http/address.ts'
+import { askWho } from '../../http/auth.ts'
 import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { operation } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
 import { admit } from '../admit.ts'
+import { type Arrival, arrivalOf } from '../arrival.ts'
 import { takeHandshake } from '../ws-outlet.ts'
 import { api } from './api.ts'
 import { PusherClient } from './client.ts'
@@ -37,7 +37,14 @@ export async function pusherRoutes(app: FastifyInstance): Promise<void> {
   const wire = new PusherWire(app)
   app.get(
     '/app/:key',
-    { schema, config: { origin: 'required', handshakes: true, anonymous: true } },
+    {
+      schema,
+      config: { origin: 'required', handshakes: true, anonymous: true },
+      // Tokens and keys are of other protocols; what the application says of its cookie holds here, too.
+      preValidation: async request => {
+        request.identity = await askWho(request)
+      },
+    },
     async (request, reply) => wire.take(request, reply),
   )
   await app.register(api)
@@ -67,14 +74,13 @@ class PusherWire {
     const arrival = {
       key: (request.params as { key: string }).key,
       protocol: (request.query as Record<string, unknown>).protocol,
-      address: addressOf(request),
-      refusal: publishRefusalOf(request),
+      ...arrivalOf(request),
     }
     takeHandshake(this.#server, request, reply, (socket, sink) => this.#serve(socket, sink, arrival))
   }
 
   /** Nothing here may hold on to the request. */
-  #serve(socket: WebSocket, sink: Socket, { key, protocol, address, refusal }: Arrival): void {
+  #serve(socket: WebSocket, sink: Socket, { key, protocol, ...arrival }: Arriving): void {
     const context = this.#app.fanwire
     shareTurns(socket)
     const outlet = new PusherOutlet(socket, sink)
@@ -87,21 +93,11 @@ class PusherWire {
     if (!VERSIONS.has(version))
       return outlet.refuse(connection, CODES.version, 'this is not a version of the protocol from 5 to 7')
     limitMessages(socket, MESSAGE_ROOM + (app.clientEvents ? context.config.maxBody : 0))
-    const lease = admit(context, connection, { identity: ANONYMOUS, address })
+    const lease = admit(context, connection, arrival)
     if (connection.ended) return
-    const client = context.clients.add(connection, ANONYMOUS, lease)
+    const client = context.clients.add(connection, arrival, lease)
     const { log: logger } = this.#app
-    const served = new PusherClient({
-      app,
-      context,
-      connection,
-      outlet,
-      client,
-      lease,
-      address,
-      refusal,
-      logger,
-    })
+    const served = new PusherClient({ ...arrival, app, context, connection, outlet, client, lease, logger })
     this.#clients.add(served)
     socket.on('message', (data, isBinary) => served.take(data as Buffer, isBinary))
     socket.once('close', () => {
@@ -122,9 +118,7 @@ class PusherWire {
   }
 }
 
-interface Arrival {
+interface Arriving extends Arrival {
   readonly key: string
   readonly protocol: unknown
-  readonly address: string
-  readonly refusal: ReturnType<typeof publishRefusalOf>
 }

@@ -8,12 +8,9 @@ import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import type { Config } from '../../config/config.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
-import type { Asker } from '../../broker/access/asking.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
 import { urlOf } from '../../urls.ts'
-import { addressOf, partyOf } from '../../http/address.ts'
-import { askerOf } from '../../http/asking.ts'
-import { publishRefusalOf } from '../../http/auth.ts'
+import { partyOf } from '../../http/address.ts'
 import { operation } from '../../http/operation.ts'
 import { requireReady } from '../../http/health.ts'
 import { forgetHandshake, isHandshake } from '../../http/node/upgrades.ts'
@@ -21,6 +18,7 @@ import { isHttp2 } from '../../http/exchange.ts'
 import { elements } from '../../broker/event/json-spans.ts'
 import { Turns } from '../../http/turns.ts'
 import { admit } from '../admit.ts'
+import { type Arrival, arrivalOf } from '../arrival.ts'
 import { badCommand, Commands, only, SUBSCRIBE_OPTIONS, type Tell } from '../commands.ts'
 import { Handshakes, limitMessagesOf, type Session, SocketIoOutlet, tune } from './outlet.ts'
 import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
@@ -103,16 +101,6 @@ async function createIo(config: Config): Promise<Server> {
   })
 }
 
-/** Who began a session, and why it may not publish, whoever it is. */
-interface Arrival {
-  readonly identity: Identity
-  /** What stands for its address. */
-  readonly address: string
-  readonly refusal: FanwireError | undefined
-  /** What the application is shown of the client. */
-  readonly asker: Asker | undefined
-}
-
 const STRANGER: Arrival = { identity: ANONYMOUS, address: '', refusal: undefined, asker: undefined }
 
 class SocketIoWire {
@@ -161,12 +149,7 @@ class SocketIoWire {
     if (urlOf(raw.url ?? '', 'http://localhost') === undefined) {
       throw new FanwireError('FW_BAD_REQUEST', 'the URL is not well-formed')
     }
-    this.#arrivals.set(raw, {
-      identity: request.identity,
-      address: addressOf(request),
-      refusal: publishRefusalOf(request),
-      asker: this.#app.fanwire.access.asking && askerOf(request),
-    })
+    this.#arrivals.set(raw, arrivalOf(request))
     if (isHandshake(raw)) {
       reply.hijack()
       forgetHandshake(raw.socket)
@@ -227,27 +210,24 @@ class SocketIoWire {
     const context = this.#app.fanwire
     const outlet = new SocketIoOutlet(session)
     const connection = new Connection(context.hub.connections, outlet.framing, outlet)
-    const arrival = this.#arrivals.get(session) ?? STRANGER
-    const identity = this.#identities.get(socket) ?? arrival.identity
+    const came = this.#arrivals.get(session) ?? STRANGER
+    const identity = this.#identities.get(socket) ?? came.identity
+    const arrival = { ...came, identity }
     context.presence.attend(connection, identity)
-    const { address, asker } = arrival
-    const lease = admit(context, connection, { identity, address })
-    const client = context.clients.add(connection, identity, lease, asker)
+    const lease = admit(context, connection, arrival)
+    const client = context.clients.add(connection, arrival, lease)
     let most = 0
     const limit = (identity: Identity) => {
       most = this.#mostOf(identity, arrival)
       limitMessagesOf(session, most)
     }
     const commands = new Commands({
+      ...arrival,
       context,
       connection,
       outlet,
-      identity,
       client,
-      address,
       lease,
-      refusal: arrival.refusal,
-      asker,
       authenticated: limit,
       opened: Promise.resolve(),
       logger: this.#app.log,

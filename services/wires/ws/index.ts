@@ -6,11 +6,9 @@ import type { FastifyInstance } from 'fastify'
 import type { WebSocket } from 'ws'
 import { FanwireError } from '../../errors.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
-import { addressOf, partyOf } from '../../http/address.ts'
-import { askerOf, askToRead } from '../../http/asking.ts'
-import type { Asker } from '../../broker/access/asking.ts'
+import { partyOf } from '../../http/address.ts'
+import { askToRead } from '../../http/asking.ts'
 import type { Identity } from '../../broker/access/identity.ts'
-import { publishRefusalOf } from '../../http/auth.ts'
 import type { Context } from '../../http/context.ts'
 import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
@@ -23,6 +21,7 @@ import { operation } from '../../http/operation.ts'
 import { PLANS } from '../plan-query.ts'
 import { type ReadQuery, readParameters, readQuery } from '../read-query.ts'
 import { admit, TRY_AGAIN_LATER } from '../admit.ts'
+import { type Arrival, arrivalOf } from '../arrival.ts'
 import { Commands } from '../commands.ts'
 import { joinAll, requireRoom, resolveAll } from '../streaming.ts'
 import { WsOutlet } from '../ws-outlet.ts'
@@ -99,20 +98,9 @@ export async function ws(app: FastifyInstance): Promise<void> {
       const outlet = new WsOutlet(socket, request.raw.socket)
       const framing = isDeflated(socket) ? deflateFraming : wsFraming
       const connection = new Connection(context.hub.connections, framing, outlet)
-      const { identity } = request
-      const refusal = publishRefusalOf(request)
       const query = readQuery(request, rules)
       connection.endsWithChannels = query.channels.length > 0
-      serve(context, app.log, {
-        socket,
-        connection,
-        outlet,
-        query,
-        identity,
-        address: addressOf(request),
-        refusal,
-        asker: context.access.asking && askerOf(request),
-      })
+      serve(context, app.log, { socket, connection, outlet, query, arrival: arrivalOf(request) })
       forget(socket, request.raw)
     },
   })
@@ -123,21 +111,16 @@ interface Served {
   readonly connection: Connection
   readonly outlet: WsOutlet
   readonly query: ReadQuery
-  readonly identity: Identity
-  /** What stands for its address. */
-  readonly address: string
-  /** Why the client may not publish, whoever it is. */
-  readonly refusal: FanwireError | undefined
-  /** What the application is shown of it. */
-  readonly asker: Asker | undefined
+  readonly arrival: Arrival
 }
 
 /** Nothing here may hold on to the request. */
 function serve(
   context: Context,
   logger: FastifyInstance['log'],
-  { socket, connection, outlet, query, identity, address, refusal, asker }: Served,
+  { socket, connection, outlet, query, arrival }: Served,
 ): void {
+  const { identity, refusal } = arrival
   const { access, clients, config } = context
   shareTurns(socket)
   const limit = (identity: Identity) => {
@@ -146,8 +129,8 @@ function serve(
   }
   limit(identity)
   context.presence.attend(connection, identity)
-  const lease = admit(context, connection, { identity, address }, query.channels.length)
-  const client = clients.add(connection, identity, lease, asker)
+  const lease = admit(context, connection, arrival, query.channels.length)
+  const client = clients.add(connection, arrival, lease)
   const opened = connection.ended
     ? Promise.resolve()
     : join(context, connection, outlet, query, identity, logger)
@@ -156,15 +139,12 @@ function serve(
   socket.on('message', (data, isBinary) => {
     commands ??= new WsCommands(
       new Commands({
+        ...arrival,
         context,
         connection,
         outlet,
-        identity,
         client,
-        address,
         lease,
-        refusal,
-        asker,
         authenticated: limit,
         opened,
         logger,

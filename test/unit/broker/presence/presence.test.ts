@@ -129,9 +129,12 @@ t.test('what a user says of itself is updated; another user takes its place', as
   await until('an update', async () => (await w.told()).length === 2)
   const page = await node.page(ROOM, '', 10)
   t.match(JSON.parse(page.members[0] ?? ''), { user: 'ann', info: { n: 2 } })
+  const other = new Client(w.node(), user('ann', { info: { n: 3 } }))
+  await until('another, of another node', async () => (await w.told()).length === 3)
+  other.gone()
   client.identify(user('bob'))
   await until('bob alone', async () => `${await w.users()}` === 'bob')
-  t.strictSame((await w.told()).sort(), ['join ann', 'join bob', 'leave ann', 'update ann'])
+  t.strictSame((await w.told()).sort(), ['join ann', 'join bob', 'leave ann', 'update ann', 'update ann'])
 })
 
 t.test('servers are no members, and the anonymous are counted', async t => {
