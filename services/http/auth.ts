@@ -7,7 +7,7 @@ import fp from 'fastify-plugin'
 import type { Right } from '../broker/access/grants.ts'
 import type { Presented } from '../broker/access/access.ts'
 import { ANONYMOUS, type Identity } from '../broker/access/identity.ts'
-import type { Claims } from '../broker/access/tokens.ts'
+import type { Claims, Soon } from '../broker/access/tokens.ts'
 import { FanwireError } from '../errors.ts'
 import { askerOf } from './asking.ts'
 import { cookieOf, requireOwnPage, requireShowableCookies } from './cookies.ts'
@@ -75,9 +75,19 @@ export async function askWho(request: FastifyRequest): Promise<Identity> {
  * Who asks. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN, FW_BAD_PARAMETER; FW_FORBIDDEN,
  * FW_HOOK_FAILED where the application does not let it in.
  */
-export async function identify(request: FastifyRequest): Promise<Presented> {
+function identify(request: FastifyRequest): Soon<Presented> {
+  const presented = connectionIdentity(request)
+  const complete =
+    !(presented instanceof Promise) &&
+    presented.identity !== ANONYMOUS &&
+    channelTokensOf(request).length === 0
+  return complete ? presented : identifyFurther(request, presented)
+}
+
+/** Asks also what takes its time. */
+async function identifyFurther(request: FastifyRequest, shown: Soon<Presented>): Promise<Presented> {
   const { access } = request.server.fanwire
-  const { claims, identity: presented } = await connectionIdentity(request)
+  const { claims, identity: presented } = await shown
   let identity = presented
   if (identity === ANONYMOUS) identity = await askWho(request)
   const tokens = channelTokensOf(request)
@@ -88,15 +98,15 @@ export async function identify(request: FastifyRequest): Promise<Presented> {
   return claims === undefined ? { identity } : { identity, claims }
 }
 
-async function connectionIdentity(request: FastifyRequest): Promise<Presented> {
+function connectionIdentity(request: FastifyRequest): Soon<Presented> {
   const { access, config, tickets } = request.server.fanwire
   const bearer = bearerOf(request.headers)
   if (bearer !== undefined) return access.bearer(bearer)
   const ticket = ticketOf(request)
-  if (ticket !== undefined) return access.accept(await tickets.take(ticket))
+  if (ticket !== undefined) return tickets.take(ticket).then(claims => access.accept(claims))
   const token = parameterOf(request, 'token')
   if (token !== undefined) {
-    if (config.tokenQuery) return await access.token(token)
+    if (config.tokenQuery) return access.token(token)
     throw new FanwireError(
       'FW_BAD_PARAMETER',
       'a token in a URL ends in logs: send Authorization: Bearer, get a ticket from POST /v1/tickets, or set FANWIRE_TOKEN_QUERY=1',
@@ -105,7 +115,7 @@ async function connectionIdentity(request: FastifyRequest): Promise<Presented> {
   const cookie = config.tokenCookie === undefined ? undefined : cookieOf(request.headers, config.tokenCookie)
   if (cookie === undefined) return { identity: ANONYMOUS }
   requireOwnPage(request)
-  return await access.token(cookie)
+  return access.token(cookie)
 }
 
 /** Whether nothing came along that could say who asks. */
@@ -168,14 +178,14 @@ export const auth = fp(
       const { anonymous, claims: keepsClaims } = request.route
       const bare = isBare(request, tokenCookie) && !asksWho(request)
       if (anonymous === true || bare || ofSession(request)) return done()
-      identify(request).then(
-        ({ identity, claims }) => {
-          request.identity = identity
-          if (keepsClaims === true) request.claims = claims
-          done()
-        },
-        (error: Error) => done(error),
-      )
+      const take = ({ identity, claims }: Presented) => {
+        request.identity = identity
+        if (keepsClaims === true) request.claims = claims
+        done()
+      }
+      const presented = identify(request)
+      if (presented instanceof Promise) presented.then(take, done)
+      else take(presented)
     })
   },
   { name: 'fanwire-auth', dependencies: ['fanwire-origins'], fastify: '5.x' },

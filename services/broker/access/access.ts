@@ -20,7 +20,7 @@ import type { TokenKeys } from './jwks.ts'
 import type { JwksUrl } from './jwks-url.ts'
 import { type Decision, may } from './may.ts'
 import { createRevocations } from './revocation.ts'
-import type { Accepted, KeySource, Refused, Takes, Tokens } from './tokens.ts'
+import type { Accepted, KeySource, Refused, Soon, Takes, TokenResult, Tokens } from './tokens.ts'
 
 export interface AccessOptions {
   readonly publishKeys: readonly string[]
@@ -374,11 +374,17 @@ export class Access extends EventEmitter<AccessEvents> {
 
   // Credentials -----------------------------------------------------------------------------------------------
 
-  /** Whose a key or a token is. Raises CredentialsRefused. */
-  async bearer(text: string): Promise<Presented> {
+  /** Whose a key or a token is; at once, unless keys of tokens are to be fetched. Raises CredentialsRefused. */
+  bearer(text: string): Soon<Presented> {
     if (this.#asksNobody) return { identity: ANONYMOUS }
     // What may be a token seldom is a key; what is neither is told of as a token.
-    const token = text.includes('.') ? await this.#tokens?.authenticate(text) : undefined
+    const token = text.includes('.') ? this.#tokens?.authenticate(text) : undefined
+    return token instanceof Promise
+      ? token.then(found => this.#presented(text, found))
+      : this.#presented(text, token)
+  }
+
+  #presented(text: string, token: TokenResult | undefined): Presented {
     const shown = token?.ok === true ? token : this.#keys.find(text)
     if (shown.ok) {
       this.#count('accepted')

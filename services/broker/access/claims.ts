@@ -64,6 +64,9 @@ const LONGEST_USER = 200
 /** Bytes of JSON that a user shows to others. */
 const LARGEST_INFO = 4096
 
+/** Most users' names are. */
+const PLAIN = /^[\x20-\x7e]*$/
+
 /** RFC 7519 section 2 NumericDate; beyond, arithmetic would not be exact. */
 const LATEST = Number.MAX_SAFE_INTEGER
 const TIMES = ['exp', 'nbf', 'iat', 'expire_at'] as const
@@ -98,6 +101,7 @@ export function claimsFault(payload: Record<string, unknown>): string | undefine
 export function userFault(user: unknown): string | undefined {
   if (typeof user !== 'string') return 'is not a string'
   if (user.length > LONGEST_USER) return `is longer than ${LONGEST_USER} characters`
+  if (PLAIN.test(user)) return undefined
   // Two forms of one text would be two users who look the same.
   return /[\p{Cc}\p{Cs}]/u.test(user) || user.normalize('NFC') !== user
     ? 'has control characters, or is not in the Unicode form NFC'

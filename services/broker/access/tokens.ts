@@ -55,6 +55,9 @@ export interface TokensOptions {
   readonly keepCharacters?: number
 }
 
+/** There already, or to be waited for: what each connection asks must not cost turns of the event loop's queues. */
+export type Soon<T> = T | Promise<T>
+
 export interface Takes {
   /** The wire follows the channels that a token lists, and it grants them. */
   readonly lists?: boolean
@@ -63,11 +66,11 @@ export interface Takes {
 export interface Tokens {
   /** A connection's token. Never waits: a key that is not there yet is `unknown_key`. `now`: ms since 1970. */
   verify(token: string, now?: number, takes?: Takes): TokenResult
-  /** The same, having asked the source for a key that is not there yet. */
-  authenticate(token: string, now?: () => number, takes?: Takes): Promise<TokenResult>
+  /** The same, having asked the source for a key that is not there yet; at once where nothing is to be asked. */
+  authenticate(token: string, now?: () => number, takes?: Takes): Soon<TokenResult>
   /** A channel token, for a connection of `user`. */
   verifyChannel(token: string, user: string, now?: number): ChannelGrant | Refused
-  authenticateChannel(token: string, user: string, now?: () => number): Promise<ChannelGrant | Refused>
+  authenticateChannel(token: string, user: string, now?: () => number): Soon<ChannelGrant | Refused>
   /** Claims that were verified before, as a ticket keeps them: all but the signature is checked again. */
   accept(claims: Claims, now?: number): TokenResult
   /** Whether the key that signed a token still holds (`Claims.signer`). */
@@ -141,10 +144,10 @@ export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS
   }
 
   /** Once more, if the source has other keys than when it did not know the token's. */
-  const again = async <T extends { ok: boolean }>(attempt: () => T | Refused): Promise<T | Refused> => {
+  const again = <T extends { ok: boolean }>(attempt: () => T | Refused): Soon<T | Refused> => {
     const first = attempt()
     const missing = 'reason' in first && (first.reason === 'unknown_key' || first.reason === 'keys_away')
-    return missing && (await source.refresh()) ? attempt() : first
+    return missing ? source.refresh().then(changed => (changed ? attempt() : first)) : first
   }
 
   return {
