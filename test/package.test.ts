@@ -67,7 +67,7 @@ mkdirSync(APP)
 writeFileSync(join(APP, 'package.json'), '{"name":"app","private":true,"type":"module"}\n')
 npm(APP, 'install', node.file)
 
-t.test('the package holds what runs, and nothing else', async t => {
+t.test('the package holds the runtime files and nothing else', async t => {
   const kinds = new Set(
     node.paths.map(path => path.replace(/^dist\/(?:services|client)\/.*?\.(js|lua|d\.ts)$/, '*.$1')),
   )
@@ -101,12 +101,15 @@ t.test('the package holds what runs, and nothing else', async t => {
   }
 })
 
-t.test('traces without their packages: the node does not start, and says what to install', async t => {
-  const env = { ...ENV, PORT: '0', FANWIRE_OTEL: '1' }
-  const { status, stdout, stderr } = spawnSync('npx', ['fanwire'], { cwd: APP, env, encoding: 'utf8' })
-  t.equal(status, 1)
-  t.match(`${stdout}${stderr}`, /FW_OTEL_PACKAGES: .*npm install @opentelemetry\/api@1 /)
-})
+t.test(
+  'traces without their packages: the node does not start, and names the packages to install',
+  async t => {
+    const env = { ...ENV, PORT: '0', FANWIRE_OTEL: '1' }
+    const { status, stdout, stderr } = spawnSync('npx', ['fanwire'], { cwd: APP, env, encoding: 'utf8' })
+    t.equal(status, 1)
+    t.match(`${stdout}${stderr}`, /FW_OTEL_PACKAGES: .*npm install @opentelemetry\/api@1 /)
+  },
+)
 
 /** Starts a node by a command in its own process group: its URL once it listens, and how to stop it. */
 async function serving(
@@ -213,7 +216,7 @@ console.log(await startNode({ PORT: 'x' }).catch((error: Error) => error.message
   t.match(ran.stdout, /^\[ 1 \] undefined\n1\n2\nPORT is "x"; expected an integer/)
 })
 
-t.test('fanwire bench and plan say what to install, and run once it is', async t => {
+t.test('fanwire bench and plan name the package to install, and run once it is installed', async t => {
   const plan = () =>
     spawnSync('npx', ['fanwire', 'plan', '--clients', '1000'], { cwd: APP, env: ENV, encoding: 'utf8' })
   const before = plan()
@@ -227,7 +230,7 @@ t.test('fanwire bench and plan say what to install, and run once it is', async t
   t.match(help.stdout, /Usage: fanwire bench/)
 })
 
-t.test('package.json says where the project lives', async t => {
+t.test("package.json has the project's addresses", async t => {
   for (const path of ['package.json', 'bench/package.json']) {
     const { repository, bugs, homepage, version } = JSON.parse(readFileSync(join(ROOT, path), 'utf8'))
     t.match(repository.url, /^git\+https:\/\/github\.com\/fanwire\/fanwire\.git$/, path)

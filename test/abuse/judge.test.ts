@@ -45,7 +45,7 @@ function judged(over: Partial<Figures>, visitors?: 'served'): string[] {
 
 const verdict = (over: Partial<Figures['verdict']>) => ({ verdict: { ...REACHED.verdict, ...over } })
 
-t.test('what reaches all goals is not complained about', async t => {
+t.test('reports nothing when every goal is met', async t => {
   t.same(judged({}), [])
 })
 
@@ -54,7 +54,7 @@ t.test('a p99 at rest below 5 ms counts as 5 ms', async t => {
   t.same(judged({ p99: { before: 2, during: 25, after: 2 } }), ['p99 25.0 ms, 12.5 × that at rest'])
 })
 
-t.test('each goal that is missed is told', async t => {
+t.test('reports each missed goal', async t => {
   const missed: [Partial<Figures>, RegExp][] = [
     [{ p99: { before: 8, during: 40, after: 8 } }, /^p99 40.0 ms, 5.0 ×/],
     [{ p99: { before: 8, during: Number.NaN, after: 8 } }, /^p99/],
@@ -78,7 +78,7 @@ t.test('each goal that is missed is told', async t => {
   t.match(judged({}, 'served'), ['1 polls of new clients refused'])
 })
 
-t.test('what is left over is told by name; less than before is not', async t => {
+t.test('reports leftovers by name, and ignores a decrease', async t => {
   const before = { descriptors: 24, sockets: 3, connections: 2, readers: 2, channels: 1 }
   t.same(leftOver(before, { descriptors: 23, sockets: 3, connections: 2, readers: 2, channels: 1 }), [])
   t.same(leftOver(before, { descriptors: 25, sockets: 4, connections: 3, readers: 3, channels: 2 }), [

@@ -10,7 +10,7 @@ import { read, startSite, WIRES } from './site.ts'
 
 const numbers = (to: number) => Array.from({ length: to }, (_, i) => i + 1)
 
-t.test('the client in a browser, while things break', { skip: withoutBrowser }, async t => {
+t.test('the client in a browser, under faults', { skip: withoutBrowser }, async t => {
   const settings = { env: { PORT: `${await freePort()}`, FANWIRE_DATA: t.testdir() } }
   let node = await startNode(settings)
   const { url, port } = node

@@ -73,7 +73,7 @@ async function inBrowser(browser: Browser): Promise<void> {
   // A body that nobody reads is given up when its response is collected.
   void body?.pipeTo(new WritableStream()).catch(() => {})
 
-  t.test('nothing is cut off or overlaps, and axe-core finds nothing', async t => {
+  t.test('nothing is clipped or overlaps, and axe-core finds no violation', async t => {
     for (const colorScheme of ['light', 'dark'] as const) {
       const page = await browser.newPage({ colorScheme })
       page.on('pageerror', error => t.fail(error.message))
@@ -105,7 +105,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     }
   })
 
-  t.test('an event that is published on the workbench arrives on all eight wires', async t => {
+  t.test('an event published on the workbench arrives on all eight wires', async t => {
     const page = await browser.newPage()
     const has = (events: number, panes: number) =>
       page
@@ -126,7 +126,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
-  t.test('of many events a list draws those that are looked at', async t => {
+  t.test('a long list renders only the visible events', async t => {
     await node.append('many', ...Array.from({ length: 150 }, (_, n) => `${n + 1}`))
     const page = await browser.newPage()
     await page.goto(`${origin}/console#/channels/many`)
@@ -143,7 +143,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
-  t.test('by the keyboard alone: to a channel, and a publish there', async t => {
+  t.test('the keyboard alone reaches a channel and publishes there', async t => {
     const page = await browser.newPage()
     await show(page, origin, 'now')
     const tabTo = async (name: string) => {
@@ -171,7 +171,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
-  t.test('a token of few rights sees what it may', async t => {
+  t.test('a token with few rights sees only what it may', async t => {
     const world = new ClosedWorld()
     const token = world.token()
     const closed = await startMemoryNode(world.settings)

@@ -10,7 +10,7 @@ import { until } from '../support/until.ts'
 const PHONE = { width: 360, height: 640 }
 
 if (withoutBrowser === false) await inBrowser(await startBrowser())
-else t.test('the page in a browser', { skip: withoutBrowser }, async () => {})
+else t.test('the refresh page in a browser', { skip: withoutBrowser }, async () => {})
 
 async function inBrowser(browser: Browser): Promise<void> {
   const node = await startMemoryNode()
@@ -20,7 +20,7 @@ async function inBrowser(browser: Browser): Promise<void> {
   })
   const url = (query: string) => `http://127.0.0.1:${node.port}/v1/refresh?${query}`
 
-  t.test('reloads without JavaScript, and marks what is new since', async t => {
+  t.test('reloads without JavaScript, and marks new events', async t => {
     await node.append('news', '"seen"')
     const page = await browser.newPage({ javaScriptEnabled: false })
     await page.goto(url('channel=news&every=2'))
@@ -43,7 +43,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.close()
   })
 
-  t.test('nothing is wider than a phone, and nothing in an event runs', async t => {
+  t.test('fits a phone screen, and runs no code from an event', async t => {
     const long = 'x'.repeat(500)
     const events = [
       JSON.stringify(long),

@@ -60,7 +60,7 @@ function look(): Seen {
   return { overflow: scrollWidth - clientWidth, plots: shown.length, outside, overlapping }
 }
 
-t.test('nothing of the report is cut off, or lies over something else', { skip: withoutBrowser }, async t => {
+t.test('nothing in the report is clipped or overlaps', { skip: withoutBrowser }, async t => {
   const browser = await startBrowser()
   t.teardown(() => browser.close())
   for (const colorScheme of ['light', 'dark'] as const) {

@@ -132,7 +132,7 @@ function cutAt(place: Place): (response: string) => number | undefined {
   }
 }
 
-await t.test('clients that are cut within an event', async t => {
+await t.test('clients cut in the middle of an event', async t => {
   const channel = 'cut'
   await publish(channel, 0, CUT)
   const readers = hosted.filter(({ client }) => client.sse)

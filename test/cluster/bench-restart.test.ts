@@ -73,7 +73,7 @@ async function overRestart(
   }
 }
 
-t.test('with its log in Redis: nothing is lost, nothing comes twice', async t => {
+t.test('log in Redis: nothing is lost or repeated', async t => {
   const redis = await anyRedis()
   t.teardown(() => redis.stop())
   const settings = { REDIS_URL: redis.url, FANWIRE_REDIS_PREFIX: 'bench-restart' }
@@ -88,7 +88,7 @@ t.test('with its log in Redis: nothing is lost, nothing comes twice', async t =>
   }
 })
 
-t.test('with its log in memory: every client is told a gap', async t => {
+t.test('log in memory: every client receives a gap', async t => {
   for (const [wire, tally] of await overRestart({}, 8e6)) {
     // Whoever asks again because the answer was cut is told it again.
     t.ok(tally.gaps >= CLIENTS, wire)

@@ -44,7 +44,7 @@ const node = await startNode({
 t.teardown(() => node.kill())
 const h2c = /"address":"([^"]+)","msg":"cleartext/.exec(await node.logged(/cleartext HTTP\/2/))?.[1] ?? ''
 
-t.test('every wire against one node: all comes, once', async t => {
+t.test('every wire against one node: each event arrives once', async t => {
   const wires = ['poll', 'long-poll', 'sse', 'stream', 'ws', 'refresh', 'socket.io']
   const { code, output, result } = await resultOf(
     ['--url', node.url, '--wire', wires.join(','), ...FEW, '--channels', '2', '--metrics', node.url],
@@ -74,7 +74,7 @@ t.test('push over cleartext HTTP/2', async t => {
   t.match(result.wires, [{ wire: 'push', delivered: 120, lost: 0 }])
 })
 
-t.test('connections that are only held', async t => {
+t.test('idle connections', async t => {
   const { code, output, result } = await resultOf([
     '--url',
     node.url,
@@ -89,7 +89,7 @@ t.test('connections that are only held', async t => {
   t.match(result, { events: 0, wires: [{ clients: 100, open: 100, delivered: 0, lost: 0 }] })
 })
 
-t.test('a threshold that is exceeded ends it with 1, and is said', async t => {
+t.test('an exceeded threshold is reported, and the exit code is 1', async t => {
   const args = ['--url', node.url, '--publish-key', KEY, '--wire', 'ws', ...FEW]
   const { code, output, result } = await resultOf([...args, '--max-p99', '0', '--max-lost', '0'])
   t.equal(code, 1)
@@ -99,7 +99,7 @@ t.test('a threshold that is exceeded ends it with 1, and is said', async t => {
   t.equal((await bench([...args, '--max-p99', '60000', '--max-lost', '0', '--max-repeated', '0'])).code, 0)
 })
 
-t.test('Ctrl-C ends it with the result so far', async t => {
+t.test('Ctrl-C stops the test and prints the result so far', async t => {
   const args = ['bench', '--url', node.url, '--publish-key', KEY, '--rate', '50', '--duration', '600']
   const { child, exit, logged, logs } = launch({ args })
   await logged(/^loading /)

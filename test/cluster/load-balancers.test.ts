@@ -143,7 +143,7 @@ const sum = (counts: readonly number[]) => counts.reduce((sum, count) => sum + c
 for (const kind of KINDS) {
   const lb = topology.lb(kind)
 
-  t.test(`${kind}: every wire delivers at once what is published through it, to any name`, async t => {
+  t.test(`${kind}: every wire delivers a publish to any channel name at once`, async t => {
     // Each character that a name may have.
     const channel = `//_.:~@-/#$=,;!+&()'?/${fresh('live')}//`
     const clients = await Promise.all(
@@ -165,7 +165,7 @@ for (const kind of KINDS) {
     t.match(await (await asked).json(), { events: [{ id }] })
   })
 
-  t.test(`${kind}: results of a bulk publish come while it is still being sent`, async t => {
+  t.test(`${kind}: results of a bulk publish arrive during the upload`, async t => {
     const channel = fresh('bulk')
     const post = request(`${lb.url}/v1/events`, {
       method: 'POST',
@@ -187,7 +187,7 @@ for (const kind of KINDS) {
     for (const line of lines) t.match(JSON.parse(line), { channel, id: String })
   })
 
-  t.test(`${kind}: what nodes say comes through, and metrics stay inside`, async t => {
+  t.test(`${kind}: node errors reach the client, and metrics stay private`, async t => {
     const refused = await fetch(`${lb.url}/v1/poll?channel=a&cursor=nonsense`)
     t.equal(refused.status, 400)
     t.match(await refused.json(), { error: { code: 'FW_BAD_CURSOR' } })
@@ -210,7 +210,7 @@ for (const kind of KINDS) {
   })
 
   t.test(
-    `S9: ${kind}: metrics stay inside, and publishes find writers, however their paths are spelled`,
+    `S9: ${kind}: metrics stay private and publishes reach writers, however the paths are spelled`,
     async t => {
       const { host } = new URL(lb.url)
       const ask = async (method: string, target: string, body = '') => {
@@ -252,7 +252,7 @@ for (const kind of KINDS) {
     },
   )
 
-  t.test(`${kind}: Socket.IO clients that poll stay at an edge, each at its own`, async t => {
+  t.test(`${kind}: Socket.IO polling clients stick to their edge`, async t => {
     const channel = fresh('polling')
     const clients = Array.from({ length: 8 }, (_, n) => follow(t, lb, channel, n, ['polling']))
     const ids = await publishTo(clients, channel)
@@ -266,7 +266,7 @@ for (const kind of KINDS) {
     }
   })
 
-  t.test(`${kind}: Socket.IO clients change to WebSocket, or begin with it at any edge`, async t => {
+  t.test(`${kind}: Socket.IO clients upgrade to WebSocket, or start with it on any edge`, async t => {
     const channel = fresh('upgrading')
     const upgraded = Array.from({ length: 4 }, (_, n) => follow(t, lb, channel, n, ['polling', 'websocket']))
     const transport = ({ socket }: Follower) => socket.io.engine.transport.name
@@ -282,7 +282,7 @@ for (const kind of KINDS) {
     }
   })
 
-  t.test(`${kind}: Socket.IO clients go to another edge when theirs dies`, async t => {
+  t.test(`${kind}: Socket.IO clients move to another edge when theirs dies`, async t => {
     const channel = fresh('orphans')
     const clients = Array.from({ length: 12 }, (_, n) =>
       follow(t, lb, channel, n, n % 2 === 0 ? ['polling'] : ['polling', 'websocket']),
@@ -301,40 +301,43 @@ for (const kind of KINDS) {
     await edge.restart()
   })
 
-  t.test(`${kind}: an edge stops while clients read through it: they go on, and nothing is lost`, async t => {
-    const channel = fresh('stopping')
-    const [edge] = topology.edges as [NodePart]
-    const COUNT = 120
-    let told = 0
-    const read = async (wire: Wire) => {
-      const ids: string[] = []
-      let cursor = 'earliest'
-      while (ids.length < COUNT) {
-        const client = await wire.connect(lb, { channels: [channel], cursor }).catch(ifUnopened)
-        if (client === undefined) continue
-        const end = await readInto(ids, client, COUNT)
-        if (end !== undefined && !('close' in end)) throw new Error(`${wire.name}: ${JSON.stringify(end)}`)
-        if (end?.close.code === 1001 || end?.close.retry !== undefined) told++
-        cursor = client.cursor
-        client.cut()
+  t.test(
+    `${kind}: an edge stops while clients read through it: they continue, and nothing is lost`,
+    async t => {
+      const channel = fresh('stopping')
+      const [edge] = topology.edges as [NodePart]
+      const COUNT = 120
+      let told = 0
+      const read = async (wire: Wire) => {
+        const ids: string[] = []
+        let cursor = 'earliest'
+        while (ids.length < COUNT) {
+          const client = await wire.connect(lb, { channels: [channel], cursor }).catch(ifUnopened)
+          if (client === undefined) continue
+          const end = await readInto(ids, client, COUNT)
+          if (end !== undefined && !('close' in end)) throw new Error(`${wire.name}: ${JSON.stringify(end)}`)
+          if (end?.close.code === 1001 || end?.close.retry !== undefined) told++
+          cursor = client.cursor
+          client.cut()
+        }
+        return ids
       }
-      return ids
-    }
-    // Enough for each edge to have some of each wire.
-    const reading = Promise.all([...ALL_WIRES, ...STREAMS, ...STREAMS].map(read))
-    const ids: string[] = []
-    while (ids.length < COUNT / 2) ids.push(await publish(lb.url, channel, ids.length))
-    edge.signal('SIGTERM')
-    await edge.logged(/not ready: the node is stopping/)
-    while (ids.length < COUNT - 10) ids.push(await publish(lb.url, channel, ids.length))
-    t.match(await edge.exit, { code: 0 })
-    while (ids.length < COUNT) ids.push(await publish(lb.url, channel, ids.length))
-    for (const received of await reading) t.strictSame(received, ids)
-    t.ok(told > 0, 'some were told to go')
-    await edge.restart()
-  })
+      // Enough for each edge to have some of each wire.
+      const reading = Promise.all([...ALL_WIRES, ...STREAMS, ...STREAMS].map(read))
+      const ids: string[] = []
+      while (ids.length < COUNT / 2) ids.push(await publish(lb.url, channel, ids.length))
+      edge.signal('SIGTERM')
+      await edge.logged(/not ready: the node is stopping/)
+      while (ids.length < COUNT - 10) ids.push(await publish(lb.url, channel, ids.length))
+      t.match(await edge.exit, { code: 0 })
+      while (ids.length < COUNT) ids.push(await publish(lb.url, channel, ids.length))
+      for (const received of await reading) t.strictSame(received, ids)
+      t.ok(told > 0, 'some were told to go')
+      await edge.restart()
+    },
+  )
 
-  t.test(`${kind}: an edge that is not ready, but listens, gets no new reads`, async t => {
+  t.test(`${kind}: an edge that listens but is not ready receives no new reads`, async t => {
     const channel = fresh('unready')
     // Each its own: HAProxy has said of the other already that it is down.
     const edge = topology.edges[kind === 'nginx' ? 1 : 2] as NodePart
@@ -374,7 +377,7 @@ async function brokenOff({ body }: Response): Promise<string> {
   throw new Error('some clients of sse take this for the end, and stay away')
 }
 
-t.test('H1, H3: when no node is ready, a client of sse is told to come back, all others 503', async t => {
+t.test('H1, H3: when no node is ready, SSE clients receive a retry hint, all others 503', async t => {
   await Promise.all([...topology.edges, ...topology.writers].map(node => node.kill()))
   for (const { kind, url } of topology.lbs) {
     // What is known only when it is tried, and what is known already.
@@ -459,7 +462,7 @@ async function before(
 }
 
 for (const kind of KINDS) {
-  t.test(`${kind}: nodes behind it may speak TLS, with certificates that it checks`, async t => {
+  t.test(`${kind}: nodes behind it may speak TLS; it verifies their certificates`, async t => {
     const { cert, key } = makeCertificate(undefined, 'fanwire')
     const node = await startMemoryNode({ TLS_CERT: cert, TLS_KEY: key, SOCKET_IO: '1' })
     t.teardown(() => node.close())
@@ -510,7 +513,7 @@ for (const kind of KINDS) {
     })
   }
 
-  t.test(`${kind}: a publish whose writer dies over it is not sent again`, async t => {
+  t.test(`${kind}: a publish is not retried when its writer dies during the request`, async t => {
     const writers = [await fake(t, dies), await fake(t, dies)]
     const url = await before(t, kind, { writers })
     const paths = ['/v1/channels/a/events', '/v1/events']
@@ -522,7 +525,7 @@ for (const kind of KINDS) {
     t.equal(writers.flatMap(({ heard }) => heard).length, 2, 'one writer heard of each')
   })
 
-  t.test(`${kind}: nor is one that a writer answers with 503`, async t => {
+  t.test(`${kind}: a publish is not retried when a writer answers 503`, async t => {
     const writers = [await fake(t, isUnready), await fake(t, isUnready)]
     const url = await before(t, kind, { writers })
     const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers: json, body: '1' })
@@ -531,7 +534,7 @@ for (const kind of KINDS) {
     t.equal(writers.flatMap(({ heard }) => heard).length, 1)
   })
 
-  t.test(`${kind}: one that could not be sent goes to another writer`, async t => {
+  t.test(`${kind}: a publish that could not be sent goes to another writer`, async t => {
     const [gone, lives] = [await fake(t, answers), await fake(t, answers)]
     const url = await before(t, kind, { writers: [gone, lives] })
     gone.close()
@@ -543,7 +546,7 @@ for (const kind of KINDS) {
     t.equal(lives.heard.length, 4)
   })
 
-  t.test(`${kind}: the history is read from edges, though its path is published to`, async t => {
+  t.test(`${kind}: edges serve the history, although publishes to that path go to writers`, async t => {
     const writer = await fake(t, isUnready)
     const [bad, good] = [await fake(t, isUnready), await fake(t, answers)]
     const url = await before(t, kind, { edges: [bad, good], writers: [writer] })
@@ -561,7 +564,7 @@ for (const kind of KINDS) {
   })
 
   for (const [how, fails] of Object.entries({ 'dies over': dies, 'answers 503 to': isUnready })) {
-    t.test(`${kind}: a read that one edge ${how} is asked of another`, async t => {
+    t.test(`${kind}: a read that one edge ${how} is retried on another`, async t => {
       const [bad, good] = [await fake(t, fails), await fake(t, answers)]
       const url = await before(t, kind, { edges: [bad, good] })
       for (let n = 0; n < 4; n++) {

@@ -68,7 +68,7 @@ function alternate(all: readonly Told[], [come, go]: readonly [string, string]):
   })
 }
 
-t.test('a node that is killed, one that stands still, one that stops', async t => {
+t.test('a killed node, a paused node, a stopped node', async t => {
   await Promise.all([many(first, 'a'), many(second, 'b'), many(third, 'c')])
   await until('all', async () => (await users()) === 3 * MEMBERS)
   await first.kill()
@@ -85,7 +85,7 @@ t.test('a node that is killed, one that stands still, one that stops', async t =
   t.equal(all.filter(({ type }) => type === 'leave').length, 3 * MEMBERS, 'each once')
 })
 
-t.test('what happened is in the log of lives, too', async t => {
+t.test('the log of lives has these joins and leaves, too', async t => {
   const joins = (await told('fanwire:presence:room:1')).map(({ type, data }) => `${type} ${data.user}`)
   let found: string[] = []
   await until('all of it', async () => {
@@ -99,7 +99,7 @@ t.test('what happened is in the log of lives, too', async t => {
   t.strictSame(found, joins, 'in the same order')
 })
 
-t.test('a Redis that has lost everything: nobody is told to have left', async t => {
+t.test('a Redis that lost everything causes no leave', async t => {
   const kept = MEMBERS
   await raw.flushall()
   await until('all are there again', async () => (await users()) === kept)

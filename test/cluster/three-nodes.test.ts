@@ -68,7 +68,7 @@ async function take(client: Client, count: number): Promise<string[]> {
 
 const idOf = (text: string) => (JSON.parse(text) as { id: string }).id
 
-t.test('what is published once reaches readers on both edges and on all wires', async t => {
+t.test('a single publish reaches readers on both edges and all wires', async t => {
   const channel = 'everywhere'
   const clients = await Promise.all(
     [east, west].flatMap(edge =>
@@ -113,7 +113,7 @@ for (const wire of ALL_WIRES) {
   })
 }
 
-t.test('readers of an edge that is killed resume on another', async t => {
+t.test('readers of a killed edge resume on another', async t => {
   const channel = 'killed'
   const before = await publishMany(channel, 0, 50)
   const clients = await Promise.all(
@@ -132,14 +132,14 @@ t.test('readers of an edge that is killed resume on another', async t => {
   )
 })
 
-t.test('a repeat with the same idempotency key appends nothing, on any node', async t => {
+t.test('a duplicate idempotency key appends nothing, on any node', async t => {
   const id = await publish('once', 1)
   t.equal(await publish('once', 1), id)
   const info = (await (await fetch(`${east.url}/v1/channels/once`)).json()) as { count: number; head: string }
   t.match(info, { count: 1, head: id })
 })
 
-t.test('an edge has no publish routes, a writer no wires', async t => {
+t.test('an edge has no publish routes, and a writer no wires', async t => {
   const options = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '1' }
   t.equal((await fetch(`${east.url}/v1/channels/a/events`, options)).status, 405)
   t.equal((await fetch(`${east.url}/v1/events`, options)).status, 404)

@@ -98,7 +98,7 @@ t.test('two workers serve as one node', async t => {
   const [first, second] = [...workersOf(node).values()]
   let published = 0
 
-  await t.test('and say once that they listen', async t => {
+  await t.test('they log once that they listen', async t => {
     t.equal(workersOf(node).size, 2)
     const lines = node.logs.filter(line => line.includes('listening')).map(line => JSON.parse(line))
     t.equal(lines.length, 1)
@@ -111,7 +111,7 @@ t.test('two workers serve as one node', async t => {
     t.match(JSON.parse(await get(node, '/readyz')), { ready: true })
   })
 
-  await t.test('what is published over one connection reaches readers on both', async t => {
+  await t.test('a publish over one connection reaches readers on both workers', async t => {
     const opened = await readers(node, 'both')
     const ids = await publish(node, 'both', 50)
     published += 50
@@ -122,7 +122,7 @@ t.test('two workers serve as one node', async t => {
     for (const { client } of opened) client.cut()
   })
 
-  await t.test('/metrics adds up, whichever is asked', async t => {
+  await t.test('/metrics sums over both workers, whichever answers', async t => {
     const opened = await readers(node, 'sums')
     published += (await publish(node, 'sums', 3)).length
     published += (await publish(node, 'sums', 4)).length
@@ -144,7 +144,7 @@ t.test('two workers serve as one node', async t => {
     for (const { client } of opened) client.cut()
   })
 
-  await t.test('a worker that does not answer holds up nobody, and its counters stay', async t => {
+  await t.test('an unresponsive worker blocks nobody, and its counters stay', async t => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     t.teardown(() => agent.destroy())
     await get(node, '/healthz', agent)
@@ -159,7 +159,7 @@ t.test('two workers serve as one node', async t => {
     t.ok((sockets[1] as number) < (sockets[0] as number), 'what it has now is not known')
   })
 
-  await t.test('one is killed: its readers resume, the other has noticed nothing', async t => {
+  await t.test('when one is killed, its readers resume and the other is unaffected', async t => {
     const opened = await readers(node, 'killed')
     const before = await publish(node, 'killed', 20)
     for (const { client } of opened) t.same(await take(client, 20), before)
@@ -197,14 +197,14 @@ t.test('two workers serve as one node', async t => {
     )
   })
 
-  await t.test('all are killed: the same port serves again', async t => {
+  await t.test('when all are killed, the same port serves again', async t => {
     const alive = [...workersOf(node).values()].filter(pid => pid !== first)
     for (const pid of alive) process.kill(pid, 'SIGKILL')
     for (const worker of [4, 5]) await node.logged(new RegExp(`"worker":${worker},.*a worker took the place`))
     t.match(JSON.parse(await get(node, '/readyz')), { ready: true })
   })
 
-  await t.test('told to stop, all say goodbye, and it ends with 0', async t => {
+  await t.test('on SIGTERM all send goodbyes, and the command exits with 0', async t => {
     const opened = await readers(node, 'goodbye')
     const ends = opened.map(({ client }) => end(client))
     t.same(await node.stop(), { code: 0, signal: null })
@@ -214,7 +214,7 @@ t.test('two workers serve as one node', async t => {
   })
 })
 
-t.test('Ctrl-C, which reaches all processes, is one signal', async t => {
+t.test('Ctrl-C, which reaches all processes, counts as one signal', async t => {
   const node = await start()
   t.teardown(() => node.kill())
   const opened = await readers(node, 'ctrl-c')
@@ -224,7 +224,7 @@ t.test('Ctrl-C, which reaches all processes, is one signal', async t => {
   for (const close of await Promise.all(ends)) t.match(close, { code: 1001 })
 })
 
-t.test('told to stop while the workers start, it ends with 0', async t => {
+t.test('on SIGTERM while the workers start, the command exits with 0', async t => {
   const silent = createServer().listen(0, '127.0.0.1')
   await once(silent, 'listening')
   const { port } = silent.address() as AddressInfo
@@ -236,7 +236,7 @@ t.test('told to stop while the workers start, it ends with 0', async t => {
   silent.close()
 })
 
-t.test('a second signal ends all at once', async t => {
+t.test('a second signal stops all at once', async t => {
   const node = await start({ FANWIRE_DRAIN: '1h' })
   t.teardown(() => node.kill())
   await readers(node, 'second')
@@ -247,7 +247,7 @@ t.test('a second signal ends all at once', async t => {
   t.same(await node.exit, { code: 1, signal: null })
 })
 
-t.test('when the primary is killed, the workers say goodbye and go', async t => {
+t.test('when the primary is killed, the workers send goodbyes and exit', async t => {
   const node = await start()
   const opened = await readers(node, 'orphans')
   const ends = opened.map(({ client }) => end(client))
@@ -257,7 +257,7 @@ t.test('when the primary is killed, the workers say goodbye and go', async t => 
   t.equal(node.logs.filter(line => line.includes('"stopped"')).length, 2)
 })
 
-t.test('connections beyond the limits of all workers are dropped, and counted', async t => {
+t.test('connections beyond the limit of all workers are dropped and counted', async t => {
   const node = await start({ FANWIRE_MAX_CONNECTIONS: '1' })
   t.teardown(() => node.kill())
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
@@ -277,7 +277,7 @@ t.test('connections beyond the limits of all workers are dropped, and counted', 
   for (const socket of sockets) socket.destroy()
 })
 
-t.test('what keeps the workers from starting is told once', async t => {
+t.test('an error that keeps the workers from starting is logged once', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())

@@ -69,7 +69,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.strictSame(await told(world, channel), ['join ann', 'leave ann'])
     })
 
-    t.test('what users say of themselves is told, and updated where it is newer', async t => {
+    t.test('user info is reported, and updated where it is newer', async t => {
       const channel = named()
       const who = (n: number) => `"user":"ann","info":{"n":${n}}`
       await store.put(channel, put('a/1', change('ann', 1, { who: who(1) })))
@@ -87,7 +87,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.match(JSON.parse(members[0] ?? ''), { user: 'ann', info: { n: 3 }, since: Number })
     })
 
-    t.test('the page says from where the log tells what changes', async t => {
+    t.test('the page has the cursor from which the log has the changes', async t => {
       const channel = named()
       const { cursor: before } = await page(channel)
       await store.put(channel, put('a/1', change('ann')))
@@ -99,7 +99,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.equal(await since(after), 0)
     })
 
-    t.test('pages by the order of names, any of them', async t => {
+    t.test('pages follow the order of names, any names', async t => {
       const channel = named()
       const odd = ['\u0000', '\n', '"', '%', 'a b', 'ann', 'é', '日本', '😀', 'x'.repeat(200)]
       const all = [...odd].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
@@ -115,7 +115,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.match(await store.count(channel), { users: 0 })
     })
 
-    t.test('the anonymous are counted and not told', async t => {
+    t.test('anonymous members are counted but not reported', async t => {
       const channel = named()
       await store.put(channel, put('a/1', change('', 7)))
       t.match(await store.count(channel), { users: 0, clients: 7 })
@@ -123,7 +123,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.strictSame(await told(world, channel), [])
     })
 
-    t.test('entries of a tag are taken away, those of others stay', async t => {
+    t.test('removing the entries of a tag leaves other entries', async t => {
       const channel = named()
       const many = Array.from({ length: 1200 }, (_, i) => change(`u${i}`))
       await store.put(channel, put('a/1', ...many))
@@ -136,7 +136,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.notOk(leaves.includes('leave u5'))
     })
 
-    t.test('it is known what was put last under a tag', async t => {
+    t.test('the store knows the last entry set under a tag', async t => {
       const channel = named()
       await store.put(channel, { ...put('a/1', change('ann')), version: 7 })
       t.equal((await store.version(channel, 'a/1')).version, 7)
@@ -145,13 +145,13 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.equal((await store.version(channel, 'a/1')).version, undefined)
     })
 
-    t.test('what comes too late is not done', async t => {
+    t.test('a change that arrives too late has no effect', async t => {
       const channel = named()
       t.equal(await store.put(channel, { ...put('a/1', change('ann')), until: 1 }), undefined)
       t.match(await store.count(channel), { users: 0 })
     })
 
-    t.test('what goes to the log of lives is kept until that has it', async t => {
+    t.test('records for the log of lives are kept until it has stored them', async t => {
       const channel = named()
       await store.put(channel, put('a/1', change('', 1)))
       await store.put(channel, put('a/1', change('ann')))
@@ -174,7 +174,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.strictSame((await store.version(channel, 'a/1')).outbox, [])
     })
 
-    t.test('two at a time', async t => {
+    t.test('two concurrent changes', async t => {
       const channel = named()
       const sides = ['a/1', 'b/1'].map(async tag => {
         for (let i = 0; i < 20; i++) {

@@ -49,7 +49,7 @@ const selectOf = ({ type, lang, newest }: Wish): NonNullable<Target['select']> =
 })
 
 export function mixContract(t: Test, engine: string, startNode: StartNode, wire: Wire, seeds: number): void {
-  t.test(`any mix gives each reader what the model says, on ${engine}`, async t => {
+  t.test(`with any mix, each reader on ${engine} receives what the model predicts`, async t => {
     const node = await startNode({ HISTORY_EVENTS: `${KEEPS}`, HEARTBEAT: '25s' })
     t.teardown(() => node.close())
     for (let seed = 1; seed <= seeds; seed++) {

@@ -50,7 +50,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     for (const client of clients.splice(0)) client.cut()
   })
 
-  t.test('says where it stands before the first event, so that being cut there loses nothing', async t => {
+  t.test('sends its cursor before the first event, so that an early cut loses nothing', async t => {
     const channel = fresh()
     const [first = ''] = await node.append(channel, '"before"')
     const client = await connect(channel, 'latest')
@@ -61,7 +61,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.match(await again.event(), /"while away"/)
   })
 
-  t.test('an empty channel stands at <epoch>-0, and that is a cursor', async t => {
+  t.test('an empty channel has the position <epoch>-0, which is a cursor', async t => {
     const channel = fresh()
     const client = await connect(channel, 'latest')
     t.match(client.opened, /^[a-z0-9]{1,16}-0$/)
@@ -71,7 +71,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.equal(idOf(await again.event()), id)
   })
 
-  t.test('delivers the event to the letter', async t => {
+  t.test('delivers the event unchanged', async t => {
     const channel = fresh()
     const client = await connect(channel, wire.begin === 'latest' ? 'latest' : undefined)
     for (const [contentType, body, data, query] of LETTERS) {
@@ -85,7 +85,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     }
   })
 
-  t.test('a name of each character that there is, once and twice, is that channel and no other', async t => {
+  t.test('a name with any allowed character, once or twice, is that channel and no other', async t => {
     const around = fresh()
     const names = [...SIGNS].map((sign, i) => `${around}${i}${sign}a${sign}${sign}`)
     names.push(`${around}/${SIGNS}`, `${SIGNS}${around}`)
@@ -104,7 +104,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.match(await client.next(), { gap: { channel: names[0] } })
   })
 
-  t.test('begins where it is told to, and by default at the usual place', async t => {
+  t.test('starts at the given cursor, and by default at the usual place', async t => {
     const channel = fresh()
     const ids = await node.append(channel, '1', '2', '3')
     t.equal(idOf(await (await connect(channel, 'earliest')).event()), ids[0])
@@ -118,7 +118,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     if (wire.begin === 'latest') t.equal(idOf(await usual.event()), next)
   })
 
-  t.test('a filter leaves out the others, and a resume does not meet them again', async t => {
+  t.test('a filter drops other events, and a resume does not reread them', async t => {
     const channel = fresh()
     const select = { types: ['post', 'edit'], filter: { key: 'lang', cmp: 'eq', val: 'ko' } }
     const target = { channels: [channel], select }
@@ -152,7 +152,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.same([idOf(await again.event()), idOf(await again.event())], [sent[7], last])
   })
 
-  t.test('only the newest of each value, saying how many were passed over', async t => {
+  t.test('conflation keeps the newest of each value, and counts the skipped events', async t => {
     const channel = fresh()
     const ofType = (type: string) => ({ type, tags: new Map([['key', type]]) })
     const sent = await node.append(channel, ...['a', 'b', 'a', 'c', 'a', 'b'].map(ofType))
@@ -170,7 +170,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     }
   })
 
-  t.test('refuses filters that are none, with a code', async t => {
+  t.test('rejects invalid filters, with a code', async t => {
     const leaf = { key: 'a', cmp: 'eq', val: 'b' }
     const deep = (depth: number): object => (depth === 1 ? leaf : { op: 'not', nodes: [deep(depth - 1)] })
     for (const [code, select] of [
@@ -192,7 +192,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.match(good.opened, /-0$/)
   })
 
-  t.test('begins with the newest events, or with those since a time', async t => {
+  t.test('starts with the newest events, or with those since a time', async t => {
     const [channel, other] = [fresh(), fresh()]
     const ids: string[] = []
     const times: number[] = []
@@ -225,7 +225,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.equal(idOf(await late.event()), next)
   })
 
-  t.test('several channels have a list of cursors, in the order asked for', async t => {
+  t.test('several channels have a list of cursors, in the requested order', async t => {
     const channels = [fresh(), fresh(), fresh(), fresh()] as const
     const [a, b, c, d] = channels
     const before = await Promise.all(channels.map(each => node.append(each, '1', '2', '3')))
@@ -249,7 +249,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.equal(idOf(await again.event()), last)
   })
 
-  t.test('resuming repeats nothing and misses nothing, wherever it was cut', async t => {
+  t.test('a resume after any cut repeats and misses nothing', async t => {
     await fc.assert(
       fc.asyncProperty(script, async steps => {
         const channels = [fresh(), fresh(), fresh()]
@@ -290,7 +290,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     )
   })
 
-  t.test('a cursor of an unknown epoch is a gap up to the tail, told once', async t => {
+  t.test('a cursor with an unknown epoch is a gap up to the tail, reported once', async t => {
     const channel = fresh()
     const ids = await node.append(channel, '1', '2')
     const client = await connect(channel, 'zzz-5')
@@ -304,7 +304,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.same(idsOf(await take(again, 3)), [...ids, ...next], 'no further gap after its `to`')
   })
 
-  t.test('a cursor of an unknown epoch in an empty channel is a gap', async t => {
+  t.test('a cursor with an unknown epoch in an empty channel is a gap', async t => {
     const channel = fresh()
     const client = await connect(channel, 'zzz-5')
     const item = await client.next()
@@ -336,7 +336,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.same(idsOf(await take(earliest, 8)), ids.slice(12), 'who asks for earliest is told none')
   })
 
-  t.test('a gap in one channel leaves the others alone', async t => {
+  t.test('a gap in one channel does not affect the others', async t => {
     const channels = [fresh(), fresh(), fresh()]
     const ids = await Promise.all(channels.map(each => node.append(each, '1', '2')))
     const cursor = [ids[0]?.[0], 'zzz-1', ids[2]?.[1]].join(',')
@@ -355,7 +355,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
 
   // A page shows the newest thousand.
   const most = { skip: wire.name === 'refresh' && 'not on a page' }
-  t.test('a burst of 5,000 events arrives whole and in order', most, async t => {
+  t.test('a burst of 5,000 events arrives complete and in order', most, async t => {
     const channel = fresh()
     const client = await connect(channel, (await node.append(channel, '0'))[0])
     const sent: Promise<string[]>[] = []
@@ -370,7 +370,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     )
   })
 
-  t.test('a backlog larger than a stretch arrives whole, whatever the events weigh', most, async t => {
+  t.test('a backlog larger than a stretch arrives complete, whatever the event size', most, async t => {
     const channel = fresh()
     const mega = Buffer.from(`"${'m'.repeat(1024 * 1024 - 2)}"`)
     const [start] = await node.append(channel, '0')
@@ -390,7 +390,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.equal(one?.filter(event => event.length > mega.length).length, 3)
   })
 
-  t.test('low-priority events gather, and never reorder', async t => {
+  t.test('low-priority events are batched and never reordered', async t => {
     const [alone, many, large, before] = [fresh(), fresh(), fresh(), fresh()]
     const low = { priority: 'low' } as const
     const large32 = { ...low, data: Buffer.from(`"${'x'.repeat(32 * 1024 - 2)}"`) }
@@ -425,7 +425,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     }
   })
 
-  t.test('refuses what is malformed, with a code', async t => {
+  t.test('rejects malformed input, with a code', async t => {
     const channel = fresh()
     const path = (query: string) => `/v1/${wire.name}?${query}`
     // What Socket.IO's clients say is in wire-socket-io.test.ts.
@@ -445,7 +445,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     }
   })
 
-  t.test('leaves nothing behind when its readers are gone', async t => {
+  t.test('leaves nothing behind after its readers leave', async t => {
     const channels = [fresh(), fresh()]
     const start = (await Promise.all(channels.map(each => small.append(each, '1')))).flat()
     const readers = [1, 2, 3].map(() => connectTo(small, { channels, cursor: start.join(',') }))
@@ -476,12 +476,12 @@ async function standing(
   startNode: StartNode,
   connectTo: (node: Node, target: Target) => Promise<Client>,
 ): Promise<void> {
-  t.test('gives signs of life', async () => {
+  t.test('sends heartbeats', async () => {
     const client = await connectTo(node, { channels: [fresh()] })
     await until('two heartbeats', () => client.heartbeats >= 2)
   })
 
-  t.test('a client that stops reading costs no memory and nobody notices; then it catches up', async t => {
+  t.test('a client that stops reading costs no memory, delays nobody, and catches up later', async t => {
     const channel = fresh()
     const sockets = new Set<Socket>()
     const track = (socket: Socket) => sockets.add(socket)
@@ -508,7 +508,7 @@ async function standing(
     await until('nobody is behind', () => node.hub.connections.full.size === 0)
   })
 
-  t.test('one that stops reading until it fell off the tail is told a gap', async t => {
+  t.test('a client that stops reading until it falls off the tail receives a gap', async t => {
     const short = await startNode({ HISTORY_EVENTS: '16', STALL: '30s' })
     t.teardown(() => short.close())
     const channel = fresh()
@@ -536,7 +536,7 @@ async function standing(
     slow.cut()
   })
 
-  t.test('one that stands still for too long is told so and cut', async t => {
+  t.test('a client that stalls for too long receives a reason and is closed', async t => {
     const strict = await startNode({ STALL: '300ms' })
     t.teardown(() => strict.close())
     const channel = fresh()

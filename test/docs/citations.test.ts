@@ -18,7 +18,7 @@ const SOURCES = execFileSync('git', ['ls-files', '--cached', '--others', '--excl
 /** `ARCHITECTURE.md#fan-out`, or a path below docs/, or a name that looks like a document's. */
 const CITATION = /\b(docs\/[\w/-]+\.md|[A-Z]{3,}\.md)(?:#([\w-]+))?/g
 
-t.test('every document and heading that the code cites exists', async t => {
+t.test('every document and heading cited in code exists', async t => {
   let cited = 0
   for (const source of SOURCES) {
     const text = readFileSync(join(ROOT, source), 'utf8')
@@ -41,7 +41,7 @@ function pathsOf(markdown: string): string[] {
 /** The folders are about to move to where ARCHITECTURE.md has them. */
 const todo = existsSync(join(ROOT, 'services/broker')) ? false : 'the folders have not moved yet'
 
-t.test('every path that ARCHITECTURE.md names exists', { todo }, async t => {
+t.test('every path named in ARCHITECTURE.md exists', { todo }, async t => {
   const markdown = readFileSync(join(ROOT, 'ARCHITECTURE.md'), 'utf8')
   const paths = pathsOf(markdown)
   t.ok(paths.length > 20, `${paths.length} paths`)

@@ -7,7 +7,7 @@ import { syntaxProblem } from './page.ts'
 
 const files = documents()
 
-t.test('every block says how it is run, or why it is not', async t => {
+t.test('every block states how it is run, or why not', async t => {
   t.ok(files.length > 30)
   for (const block of files.flatMap(file => blocksOf(file))) {
     const place = placeOf(block)

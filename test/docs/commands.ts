@@ -12,7 +12,7 @@ export function runDocuments(files: readonly string[]): void {
   for (const file of files) {
     const blocks = blocksOf(file).filter(isRun)
     if (blocks.length === 0) continue
-    t.test(`${file}: its commands run as they stand`, { buffered: true }, t => runAll(t, file, blocks))
+    t.test(`${file}: its commands run as printed`, { buffered: true }, t => runAll(t, file, blocks))
   }
 }
 

@@ -45,7 +45,7 @@ async function inBrowser(use: (browser: Browser) => Promise<void>): Promise<void
   await use(browser).finally(() => browser.close())
 }
 
-t.test('browser-page shows the history, what follows, and a gap', { skip: withoutBrowser }, async t => {
+t.test('browser-page shows the history, new events and a gap', { skip: withoutBrowser }, async t => {
   const port = await freePort()
   const settings = { PORT: `${port}` }
   const node = await startNode({ env: settings })
@@ -96,7 +96,7 @@ t.test('chat reads the history, and a message reaches everybody once', { skip: w
   t.pass('in both windows')
 })
 
-t.test('publisher keeps the order over a node that starts late', async t => {
+t.test('publisher keeps the order when its node starts late', async t => {
   const { Publisher } = (await import(`${EXAMPLES}/publisher/publisher.js`)) as {
     Publisher: new (options: { url: string }) => {
       publish(channel: string, data: unknown, options?: { type?: string }): Promise<{ id: string }>
@@ -125,7 +125,7 @@ t.test('publisher keeps the order over a node that starts late', async t => {
   t.match(await publisher.publish('even', 1, { type: 'post' }), { id: /-126$/ }, 'and others go on')
 })
 
-t.test('notifications reach the pages of their user, and resume', async t => {
+t.test('notifications reach all pages of their user, and resume', async t => {
   const node = await startMemoryNode()
   const port = await freePort()
   const env = { PATH: process.env.PATH, PORT: `${port}`, FANWIRE_URL: `http://127.0.0.1:${node.port}` }

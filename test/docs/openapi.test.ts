@@ -9,7 +9,7 @@ import { openApi } from './openapi.ts'
 
 const path = new URL('../../openapi.json', import.meta.url)
 
-t.test('openapi.json is what `npm run docs` makes of the schemas of all routes', async t => {
+t.test('openapi.json equals the output of `npm run docs`', async t => {
   t.equal(readFileSync(path, 'utf8'), await openApi())
 })
 
@@ -21,7 +21,7 @@ t.test('it is OpenAPI 3.1', async t => {
   t.equal(validator.version, '3.1')
 })
 
-t.test('every route of a node has a schema, but those of pages and scripts', async t => {
+t.test('every route of a node has a schema, except pages and scripts', async t => {
   const node = await startMemoryNode(EVERYTHING)
   t.teardown(() => node.close())
   const bare = node.routes.filter(({ schema }) => schema === undefined).map(({ url }) => url)
@@ -39,7 +39,7 @@ t.test('every route of a node has a schema, but those of pages and scripts', asy
   ])
 })
 
-t.test('a node serves it, and a page that asks nobody else', async t => {
+t.test('a node serves it, with a page that loads nothing from elsewhere', async t => {
   const node = await startMemoryNode({})
   t.teardown(() => node.close())
   const api = await node.get('/openapi.json')

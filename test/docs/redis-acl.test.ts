@@ -13,7 +13,7 @@ import { startRedis } from '../support/redis-server.ts'
 const document = readFileSync(join(ROOT, 'docs/deploy/redis.md'), 'utf8')
 const [line = '', name = '', rules = ''] = /^user (\w+) (.*)$/m.exec(document) ?? []
 
-t.test('it is the one in infra/redis.acl', async t => {
+t.test('the documented ACL is infra/redis.acl', async t => {
   t.equal(`${line}\n`, readFileSync(join(ROOT, 'infra/redis.acl'), 'utf8'))
 })
 

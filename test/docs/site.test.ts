@@ -18,7 +18,7 @@ import { buildSite, serveSite } from './site.ts'
 
 t.setTimeout(300_000)
 
-t.test('the reference is what `npm run docs` writes', async t => {
+t.test('the reference equals the output of `npm run docs`', async t => {
   for (const [path, texts] of Object.entries(generated())) {
     const document = readFileSync(join(ROOT, path), 'utf8')
     for (const [name, text] of Object.entries(texts)) t.ok(document.includes(text.trim()), `${path}: ${name}`)
@@ -38,7 +38,7 @@ t.test('every metric is documented, and no other', async t => {
   t.strictSame(named(readFileSync(join(ROOT, 'docs/operate/metrics.md'), 'utf8')), measured)
 })
 
-t.test('links between documents outside of the site lead somewhere', async t => {
+t.test('links between documents outside the site resolve', async t => {
   for (const file of documents().filter(path => !path.startsWith('docs/'))) {
     const text = readFileSync(join(ROOT, file), 'utf8').replaceAll(/```.*?```/gs, '')
     for (const [, link = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
@@ -53,7 +53,7 @@ t.test('links between documents outside of the site lead somewhere', async t => 
 
 const folder = temporaryFolder()
 
-t.test('the site builds, and no link in it is dead', async t => {
+t.test('the site builds without dead links', async t => {
   await buildSite(folder)
   t.ok(existsSync(join(folder, 'wires/sse.html')))
 })
@@ -69,7 +69,7 @@ t.test('in a browser', { skip: withoutBrowser }, async t => {
   await t.test('the search finds settings, error codes and routes', t =>
     searches(t, browser, site.url, every),
   )
-  await t.test('no page is wider than a phone', t => fitsPhone(t, browser, site.url))
+  await t.test('every page fits a phone screen', t => fitsPhone(t, browser, site.url))
 })
 
 /** Windows that search at the same time: the box waits a moment for the next key before it does. */

@@ -17,7 +17,7 @@ const bytesIn = (folder: string) =>
     .map(name => readFileSync(join(folder, name), 'latin1'))
     .join()
 
-t.test('a node that is killed under load has all that it acknowledged, in the same epochs', async t => {
+t.test('a node killed under load keeps all acknowledged events, in the same epochs', async t => {
   const data = folder(t)
   const { acknowledged, epochs, wrong } = await killUnderLoad({
     folder: data,
@@ -31,14 +31,14 @@ t.test('a node that is killed under load has all that it acknowledged, in the sa
   t.ok(acknowledged >= 40, `${acknowledged} acknowledged`)
 })
 
-t.test('what is left of a cut or copied log is a clean beginning', async t => {
+t.test('a truncated or copied log starts cleanly', async t => {
   const root = folder(t)
   for (let seed = 1; seed <= 8; seed++)
     t.same(await cutAFile(join(root, `cut-${seed}`), seed), [], `seed ${seed}`)
   t.same(await copyWhileWritten(join(root, 'log'), join(root, 'copy'), 1), [])
 })
 
-t.test('a closed log goes on where it was: positions, ends, keys, what was erased and cleared', async t => {
+t.test('a reopened log keeps positions, ends, idempotency keys, erasures and clears', async t => {
   const data = folder(t)
   let log = await openFileLog(data, { segmentBytes: 300 })
   const head = await append(log, 'a', [draft('a-secret', { type: 'x', idempotencyKey: 'k' }), ...drafts(20)])
@@ -61,7 +61,7 @@ t.test('a closed log goes on where it was: positions, ends, keys, what was erase
 })
 
 t.test(
-  'a cursor from before a channel began is good after a start, but not once the log has forgotten',
+  "a cursor from before a channel's first event is valid after a restart, until the log has forgotten",
   async t => {
     const data = folder(t)
     let now = Date.now()
@@ -87,7 +87,7 @@ t.test(
   },
 )
 
-t.test('a folder that is foreign, newer or damaged is refused, and stays as it is', async t => {
+t.test('a foreign, newer or damaged folder is rejected and left unchanged', async t => {
   const refused = async (data: string, why: RegExp) => {
     const before = readdirSync(data)
     const error = await openFileLog(data).then(
@@ -117,7 +117,7 @@ t.test('a folder that is foreign, newer or damaged is refused, and stays as it i
   await refused(data, /damaged at byte \d+; restore it/)
 })
 
-t.test('of two processes on one folder the second says so, and ends', async t => {
+t.test('the second process on a folder reports the conflict and exits', async t => {
   const env = { FANWIRE_DATA: folder(t) }
   const node = await startNode({ env })
   t.teardown(() => node.kill())
@@ -127,7 +127,7 @@ t.test('of two processes on one folder the second says so, and ends', async t =>
   t.match(output, /another process has .* \(FANWIRE_DATA\): stop it first/)
 })
 
-t.test('a disk that takes nothing for seconds holds up appends, and no reads', async t => {
+t.test('a disk that stalls for seconds delays appends, but not reads', async t => {
   const root = folder(t)
   const [image, data] = [join(root, 'image'), join(root, 'disk')]
   mkdirSync(data)
@@ -155,30 +155,33 @@ t.test('a disk that takes nothing for seconds holds up appends, and no reads', a
   await log.probe()
 })
 
-t.test('a full disk: appends are refused, reads go on, and so do appends when there is room', async t => {
-  const data = folder(t)
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', data], { stdio: 'ignore' })
-  } catch {
-    t.pass('no disk to fill', { skip: 'tmpfs can not be mounted' })
-    return
-  }
-  t.teardown(() => execFileSync('umount', ['-l', data]))
-  const log = await openFileLog(join(data, 'log'))
-  t.teardown(() => log.close())
-  const ballast = join(data, 'ballast')
-  const head = await append(log, 'a', drafts(3))
-  mkdirSync(ballast)
-  writeFileSync(join(ballast, 'x'), Buffer.alloc(600_000))
-  let last = head
-  const fill = async () => {
-    for (;;) last = await append(log, 'a', [draft('x'.repeat(20_000))])
-  }
-  await t.rejects(fill(), AppendsRefused)
-  await t.rejects(log.append('a', [draft('x'.repeat(200_000))]), AppendsRefused)
-  t.same((await log.state('a')).head, last)
-  t.same((await log.read('a', 'earliest', { events: 3, bytes: 1e6 })).events.map(dataOf), [1, 2, 3])
-  rmSync(ballast, { recursive: true })
-  await log.probe()
-  t.equal((await append(log, 'a', [draft(4)])).offset, last.offset + 1)
-})
+t.test(
+  'on a full disk appends are rejected and reads continue; appends work again when there is room',
+  async t => {
+    const data = folder(t)
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', data], { stdio: 'ignore' })
+    } catch {
+      t.pass('no disk to fill', { skip: 'tmpfs can not be mounted' })
+      return
+    }
+    t.teardown(() => execFileSync('umount', ['-l', data]))
+    const log = await openFileLog(join(data, 'log'))
+    t.teardown(() => log.close())
+    const ballast = join(data, 'ballast')
+    const head = await append(log, 'a', drafts(3))
+    mkdirSync(ballast)
+    writeFileSync(join(ballast, 'x'), Buffer.alloc(600_000))
+    let last = head
+    const fill = async () => {
+      for (;;) last = await append(log, 'a', [draft('x'.repeat(20_000))])
+    }
+    await t.rejects(fill(), AppendsRefused)
+    await t.rejects(log.append('a', [draft('x'.repeat(200_000))]), AppendsRefused)
+    t.same((await log.state('a')).head, last)
+    t.same((await log.read('a', 'earliest', { events: 3, bytes: 1e6 })).events.map(dataOf), [1, 2, 3])
+    rmSync(ballast, { recursive: true })
+    await log.probe()
+    t.equal((await append(log, 'a', [draft(4)])).offset, last.offset + 1)
+  },
+)

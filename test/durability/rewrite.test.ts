@@ -27,7 +27,7 @@ const textOf = (folder: string) =>
     .join()
 
 t.test(
-  'readers see the same before and after, and after a start: events, tags, ends, erased, epochs',
+  'readers see the same before and after a rewrite, and after a restart: events, tags, ends, erasures, epochs',
   async t => {
     for (let seed = 1; seed <= 4; seed++) {
       const random = new Random(seed)
@@ -57,7 +57,7 @@ t.test(
   },
 )
 
-t.test('what is no longer readable leaves the files, that which is written to too', async t => {
+t.test('unreadable events leave the files, including the active one', async t => {
   const data = folder(t)
   let log = await openRewritable(data)
   for (let i = 0; i < 200; i++) await append(log, 'a', [draft(`secret-${i}-${'x'.repeat(300)}`)])
@@ -79,7 +79,7 @@ t.test('what is no longer readable leaves the files, that which is written to to
 })
 
 t.test(
-  'what all is readable, and what tells of channels alone, is not rewritten again and again',
+  'segments that are fully readable or hold only channel records are not rewritten repeatedly',
   async t => {
     const data = folder(t)
     const log = await openRewritable(data)
@@ -102,7 +102,7 @@ t.test(
   },
 )
 
-t.test('a segment whose keys are still known stays, and they replay', async t => {
+t.test('a segment with live idempotency keys stays, and the keys replay', async t => {
   const data = folder(t)
   let time = Date.now()
   const open = () =>
@@ -125,7 +125,7 @@ t.test('a segment whose keys are still known stays, and they replay', async t =>
   t.equal((await log.append('a', [draft(1, { idempotencyKey: 'k3' })]))[0]?.replayed, false)
 })
 
-t.test('an ended channel of which a later segment tells stays ended', async t => {
+t.test('an ended channel with records in a later segment stays ended', async t => {
   const data = folder(t)
   let log = await openRewritable(data)
   await append(log, 'a', [draft('x'.repeat(5000)), draft(2, { end: true })])
@@ -138,7 +138,7 @@ t.test('an ended channel of which a later segment tells stays ended', async t =>
   t.equal((await log.state('a')).ended, true)
 })
 
-t.test('readers and writers meanwhile get everything', async t => {
+t.test('readers and writers are served during a rewrite', async t => {
   const data = folder(t)
   const log = await openRewritable(data)
   t.teardown(() => log.close())
@@ -182,7 +182,7 @@ async function filled(
   return { data, from, before }
 }
 
-t.test('a failure in the middle changes nothing, and the next time it is done', async t => {
+t.test('a failed rewrite changes nothing, and the next one succeeds', async t => {
   const { data, from, before } = await filled(t)
   const log = await openRewritable(data)
   t.teardown(() => log.close())
@@ -205,7 +205,7 @@ t.test('a failure in the middle changes nothing, and the next time it is done', 
   t.strictSame(await seen(log, from), before)
 })
 
-t.test('a process that is killed in the middle loses nothing: no event, no epoch', async t => {
+t.test('a process killed during a rewrite loses no event and no epoch', async t => {
   const steps = [
     ['write', 3, 'after'],
     ['renameSync', 1, 'before'],
@@ -235,7 +235,7 @@ t.test('a process that is killed in the middle loses nothing: no event, no epoch
   )
 })
 
-t.test('the bytes of a channel count what was erased as it is', async t => {
+t.test('the byte count of a channel uses the erased size of erased events', async t => {
   const data = folder(t)
   const log = await openFileLog(data, {
     segmentBytes: 6000,

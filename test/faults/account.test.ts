@@ -67,7 +67,7 @@ t.test('a lost event', t => {
   t.end()
 })
 
-t.test('an event that nobody saw and nobody acknowledged is missed as well', t => {
+t.test('an event that was neither seen nor acknowledged is missing as well', t => {
   const account = new Account()
   const events = publish(account, ['a1-1', 'a1-2', 'a1-4'])
   read(account, events, 'a1-0', 'one')
@@ -91,7 +91,7 @@ t.test('events out of order', t => {
   t.end()
 })
 
-t.test('a gap covers what lies in it, and no more', t => {
+t.test('a gap covers its range and no more', t => {
   const gap = (from: number, to: number) => ({ from: `a1-${from}`, to: `a1-${to}` })
   of(t, ([a, , , d, e]) => [a, gap(1, 3), d, e] as Told[], { gapped: 2, gaps: 1 }, false)
   of(t, ([a, , , , e]) => [a, gap(1, 3), e] as Told[], { gapped: 2, gaps: 1, lost: 1 })
@@ -100,7 +100,7 @@ t.test('a gap covers what lies in it, and no more', t => {
   t.end()
 })
 
-t.test('a gap that does not begin where the reader stands, or leads nowhere', t => {
+t.test("a gap that does not start at the reader's position, or leads nowhere", t => {
   const gap = (from: string, to: string) => ({ from, to })
   of(t, ([a, , , d, e]) => [a, gap('a1-2', 'a1-3'), d, e] as Told[], { gapped: 1, gaps: 1, lost: 1 })
   of(t, ([a, b, c, d, e]) => [a, b, c, gap('a1-2', 'a1-3'), d, e] as Told[], { gaps: 1 })
@@ -132,7 +132,7 @@ t.test('the boundary of an epoch', t => {
   t.end()
 })
 
-t.test('a gap over whole epochs covers those between, not those before or behind', t => {
+t.test('a gap over whole epochs covers the epochs between, not those before or after', t => {
   const account = new Account()
   const events = publish(account, [
     ...ids('a1', 1, 2),
@@ -147,7 +147,7 @@ t.test('a gap over whole epochs covers those between, not those before or behind
   t.end()
 })
 
-t.test('a gap into an epoch without events excuses nothing behind it', t => {
+t.test('a gap into an empty epoch excuses nothing after it', t => {
   const account = new Account()
   const [a, b, c] = publish(account, ['a1-1', 'c3-1', 'c3-2']) as [Given, Given, Given]
   const ledger = read(account, [a])
@@ -160,7 +160,7 @@ t.test('a gap into an epoch without events excuses nothing behind it', t => {
   t.end()
 })
 
-t.test('an id with two meanings', t => {
+t.test('one id with two different events', t => {
   const account = new Account()
   const [a, b] = publish(account, ['a1-1', 'a1-2']) as [Given, Given]
   account.sent(CHANNEL, 3)
@@ -178,7 +178,7 @@ t.test('an id with two meanings', t => {
   t.end()
 })
 
-t.test('an event under two ids needs a gap between', t => {
+t.test('one event under two ids needs a gap between them', t => {
   const again = (told: (one: Given, two: Given) => Told[]) => {
     const account = new Account()
     publish(account, ['a1-1'])
@@ -193,7 +193,7 @@ t.test('an event under two ids needs a gap between', t => {
   t.end()
 })
 
-t.test('an event that was never published, and a cursor that moved by itself', t => {
+t.test('an event that was never published, and a cursor that moved without a reason', t => {
   const account = new Account()
   const ledger = read(account, [...publish(account, ['a1-1']), event('a1-2', 2)])
   t.match(account.judge().faults, [/never published/])
@@ -202,7 +202,7 @@ t.test('an event that was never published, and a cursor that moved by itself', t
   t.end()
 })
 
-t.test('a reader that comes later answers for what comes later', t => {
+t.test('a late reader is accountable only for later events', t => {
   const account = new Account()
   const events = publish(account, [...ids('a1', 1, 3), ...ids('b2', 4, 6)])
   read(account, events.slice(4), 'b2-4', 'late', NOW + 5)
@@ -255,7 +255,7 @@ function judged({ events }: World, told: readonly Told[]): Verdict {
   return account.judge()
 }
 
-t.test('whatever the log does, a faithful reader is cleared', async () => {
+t.test('a faithful reader is cleared, whatever the log does', async () => {
   fc.assert(
     fc.property(worlds, world => {
       const verdict = judged(world, world.told)
@@ -264,7 +264,7 @@ t.test('whatever the log does, a faithful reader is cleared', async () => {
   )
 })
 
-t.test('whatever is taken away, repeated, exchanged or changed is found', async () => {
+t.test('every removed, repeated, swapped or changed event is found', async () => {
   const change = fc.constantFrom('drop', 'repeat', 'exchange', 'change')
   fc.assert(
     fc.property(worlds, change, fc.nat(), (world, change, random) => {

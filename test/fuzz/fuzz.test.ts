@@ -3,7 +3,7 @@
 import t from 'tap'
 import { runFuzz } from './run.ts'
 
-t.test('2,000 inputs that are almost right: coded answers, no crash, no secret in the log', async t => {
+t.test('2,000 almost valid inputs: coded answers, no crash, no secret in the log', async t => {
   const { wrong, lines, answers } = await runFuzz({
     seed: 20261126,
     inputs: 2000,

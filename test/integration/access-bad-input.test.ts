@@ -72,47 +72,50 @@ const TOKENS: Readonly<Record<string, string>> = {
   'more than 8 KiB': token({ info: 'x'.repeat(8000) }),
 }
 
-t.test('tokens: each is refused by its code over HTTP, ws and Socket.IO, and says why', async t => {
-  const node = await startMemoryNode({ ...world.settings, TOKEN_QUERY: '1' })
-  t.teardown(() => node.close())
-  const ws = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
-  t.teardown(() => ws.terminate())
-  await once(ws, 'message')
-  for (const [name, bad] of Object.entries(TOKENS)) {
-    const { status, headers, body } = await node.get('/v1/poll?channel=room:1', {
-      authorization: `Bearer ${bad}`,
-    })
-    t.equal(status, 401, name)
-    t.equal(headers['www-authenticate'], 'Bearer realm="fanwire", error="invalid_token"', name)
-    const { error } = JSON.parse(body)
-    t.equal(error.code, 'FW_UNAUTHORIZED', name)
-    t.ok(error.message.length < 250 && !error.message.includes(bad), name)
+t.test(
+  'tokens: each invalid one is rejected with its code over HTTP, ws and Socket.IO, and a reason',
+  async t => {
+    const node = await startMemoryNode({ ...world.settings, TOKEN_QUERY: '1' })
+    t.teardown(() => node.close())
+    const ws = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
+    t.teardown(() => ws.terminate())
+    await once(ws, 'message')
+    for (const [name, bad] of Object.entries(TOKENS)) {
+      const { status, headers, body } = await node.get('/v1/poll?channel=room:1', {
+        authorization: `Bearer ${bad}`,
+      })
+      t.equal(status, 401, name)
+      t.equal(headers['www-authenticate'], 'Bearer realm="fanwire", error="invalid_token"', name)
+      const { error } = JSON.parse(body)
+      t.equal(error.code, 'FW_UNAUTHORIZED', name)
+      t.ok(error.message.length < 250 && !error.message.includes(bad), name)
 
-    const query = `token=${encodeURIComponent(bad)}`
-    t.same(JSON.parse((await node.get(`/v1/poll?channel=room:1&${query}`)).body), { error }, name)
-    const channelToken = await node.get(`/v1/poll?channel=room:1&channel_${query}`)
-    t.equal(channelToken.status, 401, name)
+      const query = `token=${encodeURIComponent(bad)}`
+      t.same(JSON.parse((await node.get(`/v1/poll?channel=room:1&${query}`)).body), { error }, name)
+      const channelToken = await node.get(`/v1/poll?channel=room:1&channel_${query}`)
+      t.equal(channelToken.status, 401, name)
 
-    ws.send(JSON.stringify({ ref: name, auth: { token: bad } }))
-    t.same(JSON.parse(String((await once(ws, 'message'))[0])), { ref: name, error }, name)
-    const client = io(`http://127.0.0.1:${node.port}`, {
-      transports: ['websocket'],
-      auth: { token: bad },
-      forceNew: true,
-      reconnection: false,
-    })
-    const refused = await new Promise<Error & { data?: unknown }>((resolve, reject) => {
-      client.once('connect_error', resolve)
-      client.once('connect', () => reject(new Error(`${name} got in`)))
-    })
-    t.same(
-      { code: error.code, message: error.message },
-      { ...(refused.data as object), message: refused.message },
-    )
-    client.disconnect()
-  }
-  t.equal(node.app.fanwire.access.outcomes.get('accepted') ?? 0, 0)
-})
+      ws.send(JSON.stringify({ ref: name, auth: { token: bad } }))
+      t.same(JSON.parse(String((await once(ws, 'message'))[0])), { ref: name, error }, name)
+      const client = io(`http://127.0.0.1:${node.port}`, {
+        transports: ['websocket'],
+        auth: { token: bad },
+        forceNew: true,
+        reconnection: false,
+      })
+      const refused = await new Promise<Error & { data?: unknown }>((resolve, reject) => {
+        client.once('connect_error', resolve)
+        client.once('connect', () => reject(new Error(`${name} got in`)))
+      })
+      t.same(
+        { code: error.code, message: error.message },
+        { ...(refused.data as object), message: refused.message },
+      )
+      client.disconnect()
+    }
+    t.equal(node.app.fanwire.access.outcomes.get('accepted') ?? 0, 0)
+  },
+)
 
 t.test('a token of 100 KB', async t => {
   const node = await startMemoryNode({ ...world.settings, TOKEN_QUERY: '1' })
@@ -154,7 +157,7 @@ const NAMES: Readonly<Record<string, string>> = {
   'a pattern of rules': 'inbox:%7Buser%7D',
 }
 
-t.test('names of channels: one spelling is one channel, and others are none', async t => {
+t.test('channel names: each name has one spelling, and others are invalid', async t => {
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())
   const headers = { authorization: `Bearer ${world.keys.all.key}` }
@@ -188,7 +191,7 @@ t.test('names of channels: one spelling is one channel, and others are none', as
   }
 })
 
-t.test('credentials that contradict each other, or are there twice', async t => {
+t.test('contradictory or duplicate credentials', async t => {
   const node = await startMemoryNode({ ...world.settings, TOKEN_QUERY: '1' })
   t.teardown(() => node.close())
   const good = world.token()

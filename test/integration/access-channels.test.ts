@@ -201,7 +201,7 @@ each('somebody with channel tokens alone stays as long as they do', async (t, wo
   t.match(await member.ended, /4401.*token revoked/)
 })
 
-t.test('a stream that a channel token alone opened ends when its key is taken away', async t => {
+t.test('a stream opened with only a channel token ends when its key is removed', async t => {
   const world = new ClosedWorld()
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())

@@ -101,7 +101,7 @@ const few = WAYS.filter(
 matrix('memory', () => startMemoryNode(SETTINGS), WAYS)
 matrix('redis', startRedisNode, few)
 
-t.test('a channel token that is not good for the connection is refused, and what came with it', async t => {
+t.test('a channel token that is invalid for the connection is rejected with its request', async t => {
   const node = await start(t, () => startMemoryNode(SETTINGS))
   const takers = WAYS.filter(({ needs, http }) => needs === 'subscribe' || (http && needs !== 'admin'))
   for (const way of takers) {
@@ -116,7 +116,7 @@ t.test('a channel token that is not good for the connection is refused, and what
   }
 })
 
-t.test("the node's own channels are nobody's, not even a key's that may everything", async t => {
+t.test("the node's own channels are closed to everyone, even to a key with all rights", async t => {
   const node = await start(t, () => startMemoryNode(SETTINGS))
   const shown = { headers: { authorization: `Bearer ${world.keys.all.key}` } }
   for (const way of WAYS.filter(({ needs, http }) => http && needs !== 'admin')) {
@@ -132,7 +132,7 @@ t.test("the node's own channels are nobody's, not even a key's that may everythi
   }
 })
 
-t.test('the log of lives is for keys with the right admin', async t => {
+t.test('the log of lives needs a key with the right admin', async t => {
   const node = await start(t, () => startMemoryNode(SETTINGS))
   const [way] = WAYS.filter(({ name }) => name === 'poll, latest, HTTP/1.1')
   const shown = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
@@ -142,7 +142,7 @@ t.test('the log of lives is for keys with the right admin', async t => {
   }
 })
 
-t.test('where all pages may read, only named ones and the own bring cookies', async t => {
+t.test('where every page may read, only listed and same-origin pages may send cookies', async t => {
   const node = await startMemoryNode({ ...SETTINGS, ORIGINS: '*' })
   t.teardown(() => node.close())
   const cookie = `${world.settings.TOKEN_COOKIE}=${world.token()}`

@@ -63,7 +63,7 @@ function targetOf(path: string): string {
   return filled + (QUERIES[path] ?? '')
 }
 
-t.test('every route asks who wants that, but those that answer anybody', async t => {
+t.test('every route authorises its request, except the public ones', async t => {
   const world = new ClosedWorld()
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())
@@ -89,7 +89,7 @@ t.test('every route asks who wants that, but those that answer anybody', async t
   t.equal((await node.log.state('room:1')).count, 0, 'nothing was published')
 })
 
-t.test('every route asks before it judges the body', async t => {
+t.test('every route authorises before it validates the body', async t => {
   const world = new ClosedWorld()
   // Else a body may have an event for a channel that is open to anyone.
   world.writeRules('channels: [{ match: "room:*", subscribe: token, publish: token }]')
@@ -116,7 +116,7 @@ t.test('every route asks before it judges the body', async t => {
   }
 })
 
-t.test('a handshake asks too', async t => {
+t.test('a handshake is authorised too', async t => {
   const node = await startMemoryNode(new ClosedWorld().settings)
   t.teardown(() => node.close())
   const client = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=room:1`)

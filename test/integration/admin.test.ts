@@ -63,7 +63,7 @@ const token = (user: string) => signToken(key, userClaims(user, { iat: issued })
 const reads = (node: typeof first, user: string) =>
   follow(t, node, `/v1/sse?channel=inbox:${user}`, token(user))
 
-t.test('what one node lists is on all of them', async t => {
+t.test('the lists of one node cover all nodes', async t => {
   t.equal(((await look('/v1/admin/nodes')).nodes as unknown[]).length, 3)
   await reads(second, 'list')
   await reads(third, 'list')
@@ -89,7 +89,7 @@ t.test('disconnect on one node ends the reader on another', async t => {
   t.match(reader.text, 'token revoked')
 })
 
-t.test('revoke on one node ends the reader on another, and refuses the token everywhere', async t => {
+t.test('revoke on one node ends the reader on another, and rejects the token everywhere', async t => {
   const reader = await reads(third, 'eve')
   t.equal((await asAdmin('/v1/admin/users/eve/revoke')).status, 202)
   await reader.ended
@@ -107,7 +107,7 @@ t.test('unsubscribe on one node ends the reader on another', async t => {
   await reader.ended
 })
 
-t.test('a ticket of one node is taken on another, once', async t => {
+t.test('a ticket from one node is valid once on another', async t => {
   const issuedTicket = await post('/v1/tickets', undefined, token('tom'))
   const path = `/v1/poll?channel=inbox:tom&ticket=${String(issuedTicket.body.ticket)}`
   t.equal((await client(second).get(path, '')).status, 200)

@@ -42,7 +42,7 @@ async function listening(t: Test, log: RedisLog) {
   return { control, heard }
 }
 
-t.test('a command reaches all nodes, and those that start later', async t => {
+t.test('a command reaches all nodes, including those that start later', async t => {
   const open = sharing(t)
   const nodes = await three(async () => listening(t, await open()))
   const revoked = { user: 'ada', before: 1000, until: 2000 }
@@ -63,7 +63,7 @@ t.test('a command reaches all nodes, and those that start later', async t => {
   t.strictSame(later.heard[1], [next, false])
 })
 
-t.test('commands told during a restart of Redis are carried out on all nodes', async t => {
+t.test('commands sent during a restart of Redis are executed on all nodes', async t => {
   const own = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] })
   t.teardown(() => own.stop())
   const options = redisLogOptions(own.url, { retentionOf: channel => reserved(channel) ?? RETENTION })
@@ -77,7 +77,7 @@ t.test('commands told during a restart of Redis are carried out on all nodes', a
   for (const { heard } of nodes) t.strictSame(heard[0], [{ user: 'ada', before: 1 }, false])
 })
 
-t.test('a ticket of one node is taken on another, by one of 50 that try', async t => {
+t.test('a ticket from one node is accepted on another, for one of 50 concurrent clients', async t => {
   const open = sharing(t)
   const tickets = (await three(open)).map(log => new LogTickets<string>({ log, idempotencyWindow: WINDOW }))
   const [a, b] = tickets
@@ -99,7 +99,7 @@ t.test('a ticket of one node is taken on another, by one of 50 that try', async 
   t.comment(`${((performance.now() - began) / 200).toFixed(2)} ms to issue a ticket and take it`)
 })
 
-t.test('a question is answered by all nodes, and a dead one is named', async t => {
+t.test('all nodes answer a question, and a dead one is named', async t => {
   const open = sharing(t)
   const nodes = await three(async () => {
     const log = await open()

@@ -131,10 +131,8 @@ async function stopsWell(t: Test, upload: Upload, late = false): Promise<void> {
   t.match(await node.exit, { code: 0 }, node.logs.join('\n'))
 }
 
-t.test('S8: a node that stops tells an upload so, with a result for every event', t =>
-  stopsWell(t, overHttp1),
-)
-t.test('S8: an upload that begins while the node is about to stop is told so too', t =>
+t.test('S8: a stopping node notifies an upload, with a result for every event', t => stopsWell(t, overHttp1))
+t.test('S8: an upload that starts just before the node stops is notified too', t =>
   stopsWell(t, overHttp1, true),
 )
-t.test('S8: over HTTP/2 too', t => stopsWell(t, overHttp2))
+t.test('S8: the same over HTTP/2', t => stopsWell(t, overHttp2))

@@ -10,7 +10,7 @@ import { ClosedWorld } from '../support/closed-node.ts'
 const SHOP = { key: 'shop', cmp: 'eq', val: '17' }
 const CHANNEL = 'room:1'
 
-t.test("on each wire, for single events, and with the reader's own filter", async t => {
+t.test("on each wire, for single events, and combined with the reader's own filter", async t => {
   const world = new ClosedWorld()
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())
@@ -68,7 +68,7 @@ t.test("on each wire, for single events, and with the reader's own filter", asyn
   t.same(told, [own, live])
 })
 
-t.test('a token with another filter takes the channel away', async t => {
+t.test('a token with another filter closes the connection', async t => {
   const world = new ClosedWorld()
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())

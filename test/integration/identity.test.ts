@@ -92,7 +92,7 @@ for (const [engine, start] of [
   ['memory', startMemoryNode],
   ['redis', startRedisNode],
 ] as const) {
-  t.test(`S10: an idempotency key is its publisher's alone, whichever way it comes (${engine})`, async t => {
+  t.test(`S10: an idempotency key is scoped to its publisher, on every publish path (${engine})`, async t => {
     const node = await start(SETTINGS)
     t.teardown(() => node.close())
     const channel = `keys-${engine}`
@@ -111,7 +111,7 @@ for (const [engine, start] of [
   })
 }
 
-t.test('S10: on all nodes, and without a key in Redis', async t => {
+t.test('S10: on all nodes, and no key appears in Redis', async t => {
   const nodes = await Promise.all([startRedisNode(SETTINGS), startRedisNode(SETTINGS)])
   t.teardown(() => Promise.all(nodes.map(node => node.close())))
   const ids = await Promise.all(nodes.map(node => WAYS.one?.(t, node, 'nodes', ALICE)))
@@ -126,7 +126,7 @@ t.test('S10: on all nodes, and without a key in Redis', async t => {
   t.notMatch(stored.join(), new RegExp(ALICE))
 })
 
-t.test('S10: without keys all publishers are the anonymous one', async t => {
+t.test('S10: without keys all publishers share the anonymous identity', async t => {
   const node = await startMemoryNode({ SOCKET_IO: '1' })
   t.teardown(() => node.close())
   const ids = new Set<string>()
@@ -136,7 +136,7 @@ t.test('S10: without keys all publishers are the anonymous one', async t => {
   t.ok(ids.has(known ?? ''))
 })
 
-t.test('S10: what an identity is known by says nothing of its key', async t => {
+t.test('S10: the identifier of an identity reveals nothing about its key', async t => {
   const ownerOf = (keys: string[], key: string) => {
     const found = createApiKeys([], keys).find(key)
     return found.ok ? found.identity : ANONYMOUS
@@ -147,7 +147,7 @@ t.test('S10: what an identity is known by says nothing of its key', async t => {
   t.equal(scopeOf(ANONYMOUS), '')
 })
 
-t.test('H10: over a connection too a page publishes only where its origin may', async t => {
+t.test('H10: a page may publish over a connection only if its origin may publish', async t => {
   const node = await startMemoryNode({
     SOCKET_IO: '1',
     ORIGINS: 'https://reader.example,https://writer.example',

@@ -63,7 +63,7 @@ async function statusOf(node: Node, user: string, path: string, body?: string): 
   return answer.statusCode
 }
 
-t.test("a user's limits hold over both nodes", async t => {
+t.test("a user's limits apply across both nodes", async t => {
   const [a, b] = await Promise.all([start(), start()])
   t.teardown(() => Promise.all([a.close(), b.close()]))
   const { nodes } = a.app.fanwire

@@ -12,7 +12,7 @@ const raw = new Redis(redis.url)
 t.teardown(() => raw.disconnect())
 
 t.test(
-  'an event without a key leaves the same behind as one with a key, whatever has to be trimmed',
+  'an event without a key leaves the same data as one with a key, whatever has to be trimmed',
   async t => {
     const options = redisLogOptions(redis.url, {
       retentionOf: () => ({ events: 7, age: 3_600_000, bytes: 60 }),

@@ -57,7 +57,7 @@ async function start(t: Test, args: readonly string[] = []) {
   return { raw, proxy, writer, reader, recorders, turns, asked }
 }
 
-t.test('quiet channels are hardly looked into; one whose last message was lost is, in one round', async t => {
+t.test('idle channels are rarely probed; a lost last message is found within one round', async t => {
   const { proxy, writer, reader, recorders, turns, asked } = await start(t)
   const rounds = 8
   const seen = await turns(rounds * TURNS_A_ROUND)
@@ -83,7 +83,7 @@ t.test('quiet channels are hardly looked into; one whose last message was lost i
   for (const { faults, gaps } of recorders.values()) t.same([faults, gaps], [[], []])
 })
 
-t.test('whatever takes all or part of Redis away is found in one round, in all channels', async t => {
+t.test('a loss of all or part of Redis is found within one round, in all channels', async t => {
   const { raw, writer, recorders, turns, asked } = await start(t)
   const gaps = (count: number) =>
     until(`${count} gaps each`, () => [...recorders.values()].every(each => each.gaps.length === count))
@@ -112,7 +112,7 @@ t.test('whatever takes all or part of Redis away is found in one round, in all c
   t.ok((await raw.pttl('fw:fanwire:changes')) > 0, 'it ends once nobody uses it')
 })
 
-t.test('where Redis is full and can not tell, every channel is looked into', async t => {
+t.test('when Redis is full and cannot notify, every channel is probed', async t => {
   const { raw, turns } = await start(t)
   await raw.config('SET', 'maxmemory', '1')
   await raw.unlink('fw:fanwire:changes')

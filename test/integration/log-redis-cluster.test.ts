@@ -30,7 +30,7 @@ const SPREAD = ['a', 'b', 'c']
 
 redisContract(t, 'cluster', options)
 
-t.test('slots are those of Redis', async t => {
+t.test('slots match those of Redis', async t => {
   const raw = cluster.raw(cluster.servers[0] as RedisServer)
   for (const name of ['', '123456789', 'fw:{a}:m', '{}x', '{x', 'a}b{c}', '{a}{b}', 'x'.repeat(200)]) {
     t.equal(slotOf(name), await raw.call('CLUSTER', 'KEYSLOT', name), name)
@@ -38,7 +38,7 @@ t.test('slots are those of Redis', async t => {
   t.equal(new Set(SPREAD.map(name => Math.floor(slotOf(name) / 5462))).size, 3)
 })
 
-t.test('many channels are followed and compared through every master', async t => {
+t.test('many channels are followed and compared across all masters', async t => {
   const log = await openRedisLog(t, options({ compareEvery: 400 }))
   const names = Array.from({ length: 600 }, (_, i) => `c${i}`)
   await Promise.all(names.map(name => append(log, name, drafts(1))))
@@ -53,42 +53,39 @@ t.test('many channels are followed and compared through every master', async t =
   t.ok(log.reconnects >= 3)
 })
 
-t.test(
-  'a probe goes through every master; one that is away fails its own channels, and is named',
-  async t => {
-    const log = await openRedisLog(t, options({ timeout: 400 }))
-    await log.probe()
-    for (const name of SPREAD) {
-      const server = await cluster.owner(slotOf(name))
-      const address = `127.0.0.1:${server?.port}`
-      server?.pause()
-      try {
-        await until('it is noticed', async () => {
-          await log.probe()
-          return log.away(name) !== undefined
-        })
-        t.match(log.away(name), { name: 'LogUnavailable', message: new RegExp(address) })
-        const error = await log.append(name, [draft(1)]).catch(error => error)
-        t.ok(error instanceof LogUnavailable && error.message.includes(address), `${error}`)
-        for (const other of SPREAD.filter(each => each !== name)) {
-          t.equal(log.away(other), undefined)
-          await append(log, other, [draft(1)])
-        }
-      } finally {
-        server?.resume()
+t.test('a probe covers every master; an unavailable one is named and fails its own channels', async t => {
+  const log = await openRedisLog(t, options({ timeout: 400 }))
+  await log.probe()
+  for (const name of SPREAD) {
+    const server = await cluster.owner(slotOf(name))
+    const address = `127.0.0.1:${server?.port}`
+    server?.pause()
+    try {
+      await until('it is noticed', async () => {
+        await log.probe()
+        return log.away(name) !== undefined
+      })
+      t.match(log.away(name), { name: 'LogUnavailable', message: new RegExp(address) })
+      const error = await log.append(name, [draft(1)]).catch(error => error)
+      t.ok(error instanceof LogUnavailable && error.message.includes(address), `${error}`)
+      for (const other of SPREAD.filter(each => each !== name)) {
+        t.equal(log.away(other), undefined)
+        await append(log, other, [draft(1)])
       }
-      await until('it is back', async () => (await works(log)) && log.away(name) === undefined)
-      await append(log, name, [draft(2)])
+    } finally {
+      server?.resume()
     }
-    for (const server of cluster.servers.slice(0, 3)) server.pause()
-    await until('all are away', async () => !(await works(log)))
-    for (const server of cluster.servers.slice(0, 3)) server.resume()
-    await cluster.settled()
-    await until('all are back', () => works(log))
-  },
-)
+    await until('it is back', async () => (await works(log)) && log.away(name) === undefined)
+    await append(log, name, [draft(2)])
+  }
+  for (const server of cluster.servers.slice(0, 3)) server.pause()
+  await until('all are away', async () => !(await works(log)))
+  for (const server of cluster.servers.slice(0, 3)) server.resume()
+  await cluster.settled()
+  await until('all are back', () => works(log))
+})
 
-t.test('a slot moves there and back while events are appended and followed', async t => {
+t.test('a slot moves away and back while events are appended and followed', async t => {
   const slot = slotOf('first')
   const names = sameSlot(3)
   const fresh = sameSlot(12).slice(3)
@@ -124,7 +121,7 @@ t.test('a slot moves there and back while events are appended and followed', asy
   await until('the probe', () => works(logs[0] as RedisLog))
 })
 
-t.test('a replica takes over in good order, and gives back', async t => {
+t.test('a replica takes over in an orderly failover, and hands back', async t => {
   const settings = options()
   const logs = [await openRedisLog(t, settings), await openRedisLog(t, settings)]
   const events = await storm(t, logs, SPREAD)
@@ -145,7 +142,7 @@ t.test('a replica takes over in good order, and gives back', async t => {
   for (const log of logs) await until('the probe', () => works(log))
 })
 
-t.test('a master dies, and what its replica had not got is inside a gap', async t => {
+t.test('a master dies, and the events that its replica lacks are inside a gap', async t => {
   const settings = options()
   const logs = [await openRedisLog(t, settings), await openRedisLog(t, settings)]
   const events = await storm(t, logs, SPREAD)
@@ -170,7 +167,7 @@ t.test('a master dies, and what its replica had not got is inside a gap', async 
   for (const log of logs) await until('the probe', () => works(log))
 })
 
-t.test('W4: what is a cluster and what is not is said, by Redis and by Valkey', async t => {
+t.test('W4: Redis and Valkey report whether they are a cluster', async t => {
   const single = await startRedis()
   t.teardown(() => single.stop())
   const wrong = [
@@ -187,11 +184,11 @@ t.test('W4: what is a cluster and what is not is said, by Redis and by Valkey', 
   await (await openRedisLog(t, options({ url: away }))).probe()
 })
 
-t.test('the rights in infra/redis.acl were enough', async t => {
+t.test('the rights in infra/redis.acl were sufficient', async t => {
   for (const server of cluster.servers) t.same(await cluster.raw(server).call('ACL', 'LOG'), [])
 })
 
-t.test('the close leaves no connection and no timer', async t => {
+t.test('close leaves no connection and no timer', async t => {
   const count = () =>
     process.getActiveResourcesInfo().filter(each => /TCP|Timeout|Immediate/.test(each)).length
   const before = count()

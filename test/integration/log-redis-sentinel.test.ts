@@ -19,7 +19,7 @@ const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
 
 redisContract(t, 'sentinel', options)
 
-t.test('it is the master, and the database, that the URL names', async t => {
+t.test('it connects to the master and the database named in the URL', async t => {
   const settings = options()
   const log = await openRedisLog(t, settings)
   await append(log, 'a', drafts(1))
@@ -30,7 +30,7 @@ t.test('it is the master, and the database, that the URL names', async t => {
   await raw.select(0)
 })
 
-t.test('a name that the sentinels do not know, and sentinels that are away, are unavailable', async t => {
+t.test('a name unknown to the sentinels, and unreachable sentinels, are unavailable', async t => {
   for (const url of [group.url.replace(group.name, 'other'), 'redis+sentinel://127.0.0.1:1/x']) {
     const log = new RedisLog(options({ url, timeout: 400 }))
     const error = await log.open().catch(error => error)
@@ -41,7 +41,7 @@ t.test('a name that the sentinels do not know, and sentinels that are away, are 
   await (await openRedisLog(t, options({ url: some }))).probe()
 })
 
-t.test('a replica takes over at the order of a sentinel', async t => {
+t.test('a replica takes over when a sentinel orders it', async t => {
   const logs = [
     await openRedisLog(t, options({ prefix: 'order' })),
     await openRedisLog(t, options({ prefix: 'order' })),
@@ -66,7 +66,7 @@ t.test('a replica takes over at the order of a sentinel', async t => {
   for (const log of logs) await until('the probe', () => works(log))
 })
 
-t.test('a master dies, and what its replica had not got is inside a gap', async t => {
+t.test('a master dies, and the events that its replica lacks are inside a gap', async t => {
   const logs = [
     await openRedisLog(t, options({ prefix: 'dies' })),
     await openRedisLog(t, options({ prefix: 'dies' })),
@@ -97,7 +97,7 @@ t.test('a master dies, and what its replica had not got is inside a gap', async 
   for (const log of logs) await until('the probe', () => works(log))
 })
 
-t.test('the close leaves no connection and no timer', async t => {
+t.test('close leaves no connection and no timer', async t => {
   const count = () =>
     process.getActiveResourcesInfo().filter(each => /TCP|Timeout|Immediate/.test(each)).length
   await until('few connections', () => count() < 1000)

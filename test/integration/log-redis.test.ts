@@ -83,7 +83,7 @@ async function dumped(raw: Redis): Promise<Buffer> {
   return Buffer.concat(dumps.filter(dump => dump !== null))
 }
 
-t.test('what was erased is in no value of Redis any more, and other nodes are told', async t => {
+t.test('erased data is gone from every value in Redis, and other nodes are notified', async t => {
   const { log, settings, raw } = await own(t, ['--rdbcompression', 'no'])
   const other = await openRedisLog(t, settings)
   const follower = await record(other, 'a')
@@ -108,7 +108,7 @@ t.test('what was erased is in no value of Redis any more, and other nodes are to
   t.same([follower.faults, follower.gaps.length], [[], 1])
 })
 
-t.test('a node that missed that something was erased finds out with the next comparison', async t => {
+t.test('a node that missed an erasure finds it with the next comparison', async t => {
   const { log, raw } = await own(t)
   const { epoch } = await append(log, 'a', drafts(3))
   const follower = await record(log, 'a')
@@ -121,7 +121,7 @@ t.test('a node that missed that something was erased finds out with the next com
   t.equal(follower.forgot, 1)
 })
 
-t.test('a channel that has ended stays so in another epoch, also where only its stream survived', async t => {
+t.test('an ended channel stays ended in another epoch, even where only its stream survived', async t => {
   const { log, raw } = await own(t)
   const end = await append(log, 'a', [draft(1), { data: Buffer.alloc(0), end: true }])
   await raw.hset('fw:{a}:m', 'r', 'of another Redis')
@@ -133,7 +133,7 @@ t.test('a channel that has ended stays so in another epoch, also where only its 
   await t.rejects(log.append('a', [draft(2)]), { name: 'ChannelEnded' })
 })
 
-t.test('a transient event is a PUBLISH and nothing else', async t => {
+t.test('a transient event costs one PUBLISH and nothing more', async t => {
   const { log, raw } = await own(t)
   const follower = await record(log, 'a')
   await append(log, 'a', [draft(1)])
@@ -163,7 +163,7 @@ t.test('two nodes on one Redis have one log', async t => {
   t.same(await b.append('x', keyed), [{ ...first, replayed: true }])
 })
 
-t.test('logs with other prefixes or databases keep apart', async t => {
+t.test('logs with different prefixes or databases are isolated', async t => {
   const settings = options(shared.url)
   const logs = [
     await openRedisLog(t, settings),
@@ -181,7 +181,7 @@ t.test('logs with other prefixes or databases keep apart', async t => {
   for (const log of logs) t.equal(log.holesFilled, 0)
 })
 
-t.test('when keys are lost a new epoch begins, and whoever crosses it is told', async t => {
+t.test('a loss of keys starts a new epoch, and readers that cross it are notified', async t => {
   const { log, raw } = await own(t)
   const seen = new Set<string>()
   for (const lost of ['all', 'm', 's', 'i0', 'i1', 'm s', 's i0', 'm i0 i1', 's i0 i1', 'i0 i1']) {
@@ -220,7 +220,7 @@ t.test('when keys are lost a new epoch begins, and whoever crosses it is told', 
   }
 })
 
-t.test('a read notices the loss as an append does', async t => {
+t.test('a read detects the loss as an append does', async t => {
   const { log, raw } = await own(t)
   for (const lost of ['m', 's', 'i0', 'i1']) {
     const head = await append(log, lost, drafts(3))
@@ -233,7 +233,7 @@ t.test('a read notices the loss as an append does', async t => {
   }
 })
 
-t.test('the newest events, and those since a time, reach back over an epoch that ended', async t => {
+t.test('the newest events, and those since a time, reach back into an ended epoch', async t => {
   const { log, raw } = await own(t)
   const before = await log.append('a', drafts(3))
   await raw.del('fw:{a}:i0')
@@ -261,7 +261,7 @@ t.test('the newest events, and those since a time, reach back over an epoch that
   }
 })
 
-t.test('entries that somebody deleted count as lost', async t => {
+t.test('entries deleted by hand count as lost', async t => {
   const { log, raw } = await own(t)
   const head = await append(log, 'a', drafts(10))
   await raw.xdel('fw:{a}:s', '5-0')
@@ -278,7 +278,7 @@ t.test('entries that somebody deleted count as lost', async t => {
   t.same((await log.read('a', 'earliest', ALL)).events.map(dataOf), [21])
 })
 
-t.test('a restart begins an epoch: what the file kept can be read on to its end', async t => {
+t.test('a restart starts an epoch: the persisted events can be read to the end', async t => {
   const { log, redis, raw } = await own(t, ['--appendonly', 'yes', '--appendfsync', 'always'])
   const head = await append(log, 'a', drafts(10))
   const recorder = await record(log, 'a')
@@ -303,7 +303,7 @@ t.test('a restart begins an epoch: what the file kept can be read on to its end'
 })
 
 t.test(
-  'what a cut file brings back one restart later is no event: the one it replaced is told as lost',
+  'an event restored one restart later by a truncated file is ignored: its replacement is reported as lost',
   async t => {
     const { log, redis } = await own(t, ['--appendonly', 'yes', '--appendfsync', 'always'])
     await append(log, 'a', drafts(9))
@@ -334,7 +334,7 @@ t.test(
   },
 )
 
-t.test('a restart without a file loses all, and says so', async t => {
+t.test('a restart without a file loses everything, and reports it', async t => {
   const { log, redis } = await own(t)
   const head = await append(log, 'a', drafts(10))
   const recorder = await record(log, 'a')
@@ -348,7 +348,7 @@ t.test('a restart without a file loses all, and says so', async t => {
   sound(t, recorder)
 })
 
-t.test('an old file brings old positions back under no other name', async t => {
+t.test('an old file restores old positions under no other name', async t => {
   const { log, redis, raw } = await own(t)
   await append(log, 'a', drafts(5))
   await raw.save()
@@ -365,7 +365,7 @@ t.test('an old file brings old positions back under no other name', async t => {
   t.same(page.gap?.to, { epoch: next.epoch, offset: 5 })
 })
 
-t.test('a replica that takes over begins an epoch, and one that has not is refused', async t => {
+t.test('a replica that takes over starts an epoch, and one that has not is rejected', async t => {
   const { log, redis, settings } = await own(t, ['--repl-diskless-sync-delay', '0'])
   const replica = await startRedis({
     args: ['--replicaof', `127.0.0.1 ${redis.port}`],
@@ -390,7 +390,7 @@ t.test('a replica that takes over begins an epoch, and one that has not is refus
   t.same(page.gap, { from: head, to: { epoch: next.epoch, offset: 5 } })
 })
 
-t.test('connections that are killed cost nothing: nothing is lost, nothing told twice', async t => {
+t.test('killed connections lose and repeat nothing', async t => {
   const { log, raw } = await own(t)
   const recorder = await record(log, 'a')
   const other = await record(log, 'b')
@@ -425,7 +425,7 @@ t.test('connections that are killed cost nothing: nothing is lost, nothing told 
   t.ok(log.reconnects >= 4)
 })
 
-t.test('a last message that is lost is found by comparing heads', async t => {
+t.test('a lost last message is found by comparing heads', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const proxy = await proxyRedis(redis.port)
@@ -448,7 +448,7 @@ t.test('a last message that is lost is found by comparing heads', async t => {
   t.equal(reader.reconnects, 0)
 })
 
-t.test('a message that is lost before another one is found by that', async t => {
+t.test('a lost message is found through the one after it', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const proxy = await proxyRedis(redis.port)
@@ -466,7 +466,7 @@ t.test('a message that is lost before another one is found by that', async t => 
   sound(t, recorder)
 })
 
-t.test('a connection that went silent fails the probe, is made anew, and is filled in', async t => {
+t.test('a silent connection fails the probe, reconnects and is caught up', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const proxy = await proxyRedis(redis.port)
@@ -488,7 +488,7 @@ t.test('a connection that went silent fails the probe, is made anew, and is fill
   t.ok(reader.reconnects >= 2)
 })
 
-t.test('while the log is away a feed waits, and then goes on', async t => {
+t.test('a feed waits while the log is unavailable, and then continues', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const proxy = await proxyRedis(redis.port)
@@ -514,38 +514,35 @@ t.test('while the log is away a feed waits, and then goes on', async t => {
   sound(t, recorder)
 })
 
-t.test(
-  'an append that is under way when the connection breaks fails at once, and is not sent again',
-  async t => {
-    const redis = await startRedis()
-    t.teardown(() => redis.stop())
-    const proxy = await proxyRedis(redis.port)
-    t.teardown(() => proxy.close())
-    const settings = options(redis.url, { timeout: 60_000 })
-    const writer = await openRedisLog(t, { ...settings, url: proxy.url })
-    const reader = await openRedisLog(t, settings)
-    const recorder = await record(reader, 'a')
-    proxy.mode = 'silent'
-    const calls = Array.from({ length: 20 }, (_, i) => writer.append('a', drafts(1, i + 1)))
-    const refusals = Promise.all(calls.map(call => unavailable(t, call)))
-    const { epoch } = recorder.started ?? { epoch: '' }
-    await recorder.reaches({ epoch, offset: 20 })
-    const from = Date.now()
-    proxy.cut()
-    await refusals
-    t.ok(Date.now() - from < 30_000, 'they fail without waiting for their time')
-    proxy.mode = 'pass'
-    await until('the probe', () => writer.probe().then(() => true))
-    await recorder.reaches(await append(writer, 'a', drafts(1, 21)))
-    t.same(
-      recorder.delivered.map(dataOf),
-      Array.from({ length: 21 }, (_, i) => i + 1),
-    )
-    sound(t, recorder)
-  },
-)
+t.test('an append in flight when the connection breaks fails at once and is not retried', async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const proxy = await proxyRedis(redis.port)
+  t.teardown(() => proxy.close())
+  const settings = options(redis.url, { timeout: 60_000 })
+  const writer = await openRedisLog(t, { ...settings, url: proxy.url })
+  const reader = await openRedisLog(t, settings)
+  const recorder = await record(reader, 'a')
+  proxy.mode = 'silent'
+  const calls = Array.from({ length: 20 }, (_, i) => writer.append('a', drafts(1, i + 1)))
+  const refusals = Promise.all(calls.map(call => unavailable(t, call)))
+  const { epoch } = recorder.started ?? { epoch: '' }
+  await recorder.reaches({ epoch, offset: 20 })
+  const from = Date.now()
+  proxy.cut()
+  await refusals
+  t.ok(Date.now() - from < 30_000, 'they fail without waiting for their time')
+  proxy.mode = 'pass'
+  await until('the probe', () => writer.probe().then(() => true))
+  await recorder.reaches(await append(writer, 'a', drafts(1, 21)))
+  t.same(
+    recorder.delivered.map(dataOf),
+    Array.from({ length: 21 }, (_, i) => i + 1),
+  )
+  sound(t, recorder)
+})
 
-t.test('many channels come back after the connection broke, in batches', async t => {
+t.test('many channels are resubscribed in batches after the connection broke', async t => {
   const { log, raw } = await own(t, [], { compareEvery: 60_000 })
   const names = Array.from({ length: 2500 }, (_, i) => `c${i}`)
   await Promise.all(names.map(name => log.append(name, drafts(1))))
@@ -562,7 +559,7 @@ t.test('many channels come back after the connection broke, in batches', async t
   for (const recorder of recorders) if (recorder.faults.length) t.fail(`${recorder.faults}`)
 })
 
-t.test('scripts that are flushed are loaded again, and no append overtakes another', async t => {
+t.test('flushed scripts are reloaded, and no append overtakes another', async t => {
   const { log, raw } = await own(t)
   await append(log, 'a', [draft(0)])
   await raw.script('FLUSH')
@@ -579,37 +576,40 @@ t.test('scripts that are flushed are loaded again, and no append overtakes anoth
   await append(log, 'a', [draft(99)])
 })
 
-t.test('W6: a look at a made-up channel writes no key; readers that stay begin so many a second', async t => {
-  const { log, raw } = await own(t)
-  await log.probe()
-  const keys = (await raw.keys('*')).length
-  const names = Array.from({ length: 300 }, (_, i) => `made-up-${i}`)
-  for (const name of names) {
-    await log.read(name, 'earliest', ALL)
-    await log.state(name)
-    await log.read(name, { epoch: 'x', offset: 3 }, ALL)
-  }
-  const recorders = await Promise.all(names.map(name => glance(log, name)))
-  t.equal((await raw.keys('*')).length, keys)
+t.test(
+  'W6: a read of a made-up channel writes no key; lasting readers create keys at a bounded rate',
+  async t => {
+    const { log, raw } = await own(t)
+    await log.probe()
+    const keys = (await raw.keys('*')).length
+    const names = Array.from({ length: 300 }, (_, i) => `made-up-${i}`)
+    for (const name of names) {
+      await log.read(name, 'earliest', ALL)
+      await log.state(name)
+      await log.read(name, { epoch: 'x', offset: 3 }, ALL)
+    }
+    const recorders = await Promise.all(names.map(name => glance(log, name)))
+    t.equal((await raw.keys('*')).length, keys)
 
-  const began = performance.now()
-  await Promise.all(recorders.map(recorder => recorder.feed?.unbegun?.begin()))
-  const seconds = 1 + Math.ceil((performance.now() - began) / 1000)
-  const begun = recorders.filter(recorder => recorder.feed?.unbegun === undefined)
-  t.ok(begun.length >= 100 && begun.length <= 100 * seconds, `${begun.length} in ${seconds} s`)
-  t.equal((await raw.keys('*')).length, keys + 4 * begun.length)
-  // Whoever was not begun misses nothing either, here or elsewhere.
-  const cursors = recorders.map(recorder => recorder.started as Position)
-  const heads = await Promise.all(names.map(name => append(log, name, drafts(2))))
-  for (const [i, recorder] of recorders.entries()) {
-    await recorder.reaches(heads[i] as Position)
-    t.same([recorder.gaps, recorder.faults, recorder.delivered.length], [[], [], 2])
-    const { events } = await log.read(names[i] as string, cursors[i] as Position, ALL)
-    t.equal(events.length, 2)
-  }
-})
+    const began = performance.now()
+    await Promise.all(recorders.map(recorder => recorder.feed?.unbegun?.begin()))
+    const seconds = 1 + Math.ceil((performance.now() - began) / 1000)
+    const begun = recorders.filter(recorder => recorder.feed?.unbegun === undefined)
+    t.ok(begun.length >= 100 && begun.length <= 100 * seconds, `${begun.length} in ${seconds} s`)
+    t.equal((await raw.keys('*')).length, keys + 4 * begun.length)
+    // Whoever was not begun misses nothing either, here or elsewhere.
+    const cursors = recorders.map(recorder => recorder.started as Position)
+    const heads = await Promise.all(names.map(name => append(log, name, drafts(2))))
+    for (const [i, recorder] of recorders.entries()) {
+      await recorder.reaches(heads[i] as Position)
+      t.same([recorder.gaps, recorder.faults, recorder.delivered.length], [[], [], 2])
+      const { events } = await log.read(names[i] as string, cursors[i] as Position, ALL)
+      t.equal(events.length, 2)
+    }
+  },
+)
 
-t.test('W6: what came to an empty channel and was lost while its feed was cut is inside a gap', async t => {
+t.test('W6: events lost in an empty channel while its feed was cut are inside a gap', async t => {
   const { log, redis, raw, settings } = await own(t, [], { compareEvery: 60_000 })
   const proxy = await proxyRedis(redis.port)
   t.teardown(() => proxy.close())
@@ -628,7 +628,7 @@ t.test('W6: what came to an empty channel and was lost while its feed was cut is
   sound(t, recorder)
 })
 
-t.test('out of memory is refused before anything is written', async t => {
+t.test('an append without memory is rejected before anything is written', async t => {
   const { log, raw } = await own(t)
   const head = await append(log, 'a', drafts(3))
   const keyed = draft('x', { idempotencyKey: 'k' })
@@ -649,7 +649,7 @@ async function fill(raw: Redis): Promise<void> {
   await raw.config('SET', 'maxmemory', `${Number(used) - 200_000}`)
 }
 
-t.test('W3: a full Redis takes events again once some have become too old', async t => {
+t.test('W3: a full Redis accepts events again once some have expired', async t => {
   const { log, raw } = await own(t, [], { retentionOf: () => ({ ...RETENTION, age: 1500 }) })
   const large = draft('x'.repeat(1000))
   for (const name of ['a', 'b', 'c'])
@@ -688,7 +688,7 @@ t.test('W3: an append to a full Redis makes its own room', async t => {
   t.same((await log.read('a', 'earliest', ALL)).events.map(dataOf), [2])
 })
 
-t.test('W3: a channel that is read is trimmed, also where nobody appends', async t => {
+t.test('W3: a channel with readers is trimmed, even without appends', async t => {
   const { log, raw } = await own(t, [], { retentionOf: () => ({ ...RETENTION, age: 500 }) })
   for (let i = 0; i < 20; i++) await append(log, 'a', drafts(100))
   const recorder = await record(log, 'a')
@@ -697,7 +697,7 @@ t.test('W3: a channel that is read is trimmed, also where nobody appends', async
   sound(t, recorder)
 })
 
-t.test('W3: a Redis that can not save, or has too few replicas, is read and takes no events', async t => {
+t.test('W3: a Redis that cannot save, or lacks replicas, serves reads and rejects events', async t => {
   const { log, redis, raw } = await own(t, ['--save', '3600 1000000'])
   const head = await append(log, 'a', drafts(3))
   const recorder = await record(log, 'a')
@@ -721,7 +721,7 @@ t.test('W3: a Redis that can not save, or has too few replicas, is read and take
   await raw.config('SET', 'save', '')
 })
 
-t.test('all keys of a channel end at one time, which use puts off', async t => {
+t.test('all keys of a channel expire together, and use extends them', async t => {
   const { log, raw, settings } = await own(t)
   const keys = (channel: string) => ['m', 's', 'i0', 'i1'].map(key => `fw:{${channel}}:${key}`)
   const ends = async (channel: string) =>
@@ -754,7 +754,7 @@ t.test('all keys of a channel end at one time, which use puts off', async t => {
   t.ok(settings.retentionOf('c').age > 0)
 })
 
-t.test('the stream holds little more than what is readable', async t => {
+t.test('the stream holds little more than the readable events', async t => {
   const { log, raw } = await own(t, [], { retentionOf: () => ({ ...RETENTION, events: 50, bytes: 10_000 }) })
   for (let i = 0; i < 60; i++) await append(log, 'a', drafts(20))
   t.ok((await raw.xlen('fw:{a}:s')) <= 150)
@@ -769,7 +769,7 @@ t.test('the stream holds little more than what is readable', async t => {
 })
 
 t.test(
-  'through losses, restarts and trimming the script puts every reader where history.ts does',
+  'through losses, restarts and trimming the script places every reader where history.ts does',
   async t => {
     const { log, raw } = await own(t, ['--enable-debug-command', 'yes'], {
       retentionOf: () => ({ ...RETENTION, events: 12 }),
@@ -818,7 +818,7 @@ t.test(
   },
 )
 
-t.test('epochs are forgotten beyond the last ones, and their events with them', async t => {
+t.test('only the last epochs are remembered, and the events of the others are gone', async t => {
   const { log, raw } = await own(t, ['--enable-debug-command', 'yes'])
   const heads: Position[] = []
   for (let i = 1; i <= 20; i++) {
@@ -838,7 +838,7 @@ t.test('epochs are forgotten beyond the last ones, and their events with them', 
   t.equal((await log.state('a')).count, 17)
 })
 
-t.test('a Redis that can not be used is refused, without its password', async t => {
+t.test('an unusable Redis is rejected, without printing its password', async t => {
   const redis = await startRedis({ args: ['--requirepass', 'right-secret'] })
   t.teardown(() => redis.stop())
   const warned: string[] = []
@@ -861,7 +861,7 @@ t.test('a Redis that can not be used is refused, without its password', async t 
   await log.probe()
 })
 
-t.test('a Redis that is too old is refused', async t => {
+t.test('a Redis that is too old is rejected', async t => {
   const old = createServer(socket => {
     socket.on('error', () => {})
     socket.on('data', chunk => {
@@ -884,7 +884,7 @@ t.test('a Redis that is too old is refused', async t => {
   t.match(error.message, /6\.2\.14.*7\.0/)
 })
 
-t.test('a Redis that is away is unavailable, after the timeout', async t => {
+t.test('an unreachable Redis is unavailable, after the timeout', async t => {
   const redis = await startRedis()
   await redis.stop()
   const log = new RedisLog(options(redis.url, { timeout: 300 }))
@@ -893,7 +893,7 @@ t.test('a Redis that is away is unavailable, after the timeout', async t => {
   t.ok(Date.now() - from >= 250)
 })
 
-t.test('appends of one turn are one call; a channel that fails harms none of the others', async t => {
+t.test('appends of one turn are one call; a failing channel does not affect the others', async t => {
   const { log, raw } = await own(t)
   const calls = async () =>
     Number(/cmdstat_evalsha:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0)
@@ -917,41 +917,44 @@ t.test('appends of one turn are one call; a channel that fails harms none of the
   t.strictSame((await log.read('c0', 'earliest', ALL)).events.map(dataOf), [0, 0, 'later', 'last'])
 })
 
-t.test('W5: what Redis answers is logged once a kind and minute, and counted by its reason', async t => {
-  const logged: { about: object; text: string }[] = []
-  const logger = { ...silent, warn: (about: object, text: string) => void logged.push({ about, text }) }
-  const { log, raw } = await own(t, [], { logger })
-  await raw.set('fw:{bad}:m', 'not a hash')
-  await raw.set('fw:{worse}:m', 'not a hash')
-  for (const channel of ['bad', 'worse', 'bad']) {
-    await t.rejects(log.append(channel, [draft(1)]), { name: 'LogRefused', reason: 'WRONGTYPE' })
-    await t.rejects(log.read(channel, 'latest', ALL), { name: 'LogRefused', reason: 'WRONGTYPE' })
-    await t.rejects(log.follow(channel, new Recorder()), { name: 'LogRefused', reason: 'WRONGTYPE' })
-  }
-  await raw.config('SET', 'maxmemory', '1')
-  await unavailable(t, log.append('good', [draft(1)]), /OOM/)
-  await raw.config('SET', 'maxmemory', '0')
-  await raw.acl('SETUSER', 'fanwire', '-subscribe')
-  await t.rejects(log.follow('other', new Recorder()), { name: 'LogRefused', reason: 'NOPERM' })
-  t.match(logged, [
-    { about: { operation: 'append', reason: 'WRONGTYPE', channel: 'bad' }, text: /WRONGTYPE/ },
-    { about: { operation: 'read', reason: 'WRONGTYPE' }, text: /WRONGTYPE/ },
-    { about: { operation: 'append', reason: 'OOM' }, text: /OOM/ },
-    { about: { operation: 'follow', reason: 'NOPERM' }, text: /NOPERM/ },
-  ])
-  t.equal(logged.length, 4)
-  t.match(
-    [...log.failures],
-    [
-      { operation: 'append', reason: 'WRONGTYPE', count: 3 },
-      { operation: 'read', reason: 'WRONGTYPE', count: 6 },
-      { operation: 'append', reason: 'OOM', count: 1 },
-      { operation: 'follow', reason: 'NOPERM', count: 1 },
-    ],
-  )
-})
+t.test(
+  'W5: an error reply of Redis is logged once per kind and minute, and counted by its reason',
+  async t => {
+    const logged: { about: object; text: string }[] = []
+    const logger = { ...silent, warn: (about: object, text: string) => void logged.push({ about, text }) }
+    const { log, raw } = await own(t, [], { logger })
+    await raw.set('fw:{bad}:m', 'not a hash')
+    await raw.set('fw:{worse}:m', 'not a hash')
+    for (const channel of ['bad', 'worse', 'bad']) {
+      await t.rejects(log.append(channel, [draft(1)]), { name: 'LogRefused', reason: 'WRONGTYPE' })
+      await t.rejects(log.read(channel, 'latest', ALL), { name: 'LogRefused', reason: 'WRONGTYPE' })
+      await t.rejects(log.follow(channel, new Recorder()), { name: 'LogRefused', reason: 'WRONGTYPE' })
+    }
+    await raw.config('SET', 'maxmemory', '1')
+    await unavailable(t, log.append('good', [draft(1)]), /OOM/)
+    await raw.config('SET', 'maxmemory', '0')
+    await raw.acl('SETUSER', 'fanwire', '-subscribe')
+    await t.rejects(log.follow('other', new Recorder()), { name: 'LogRefused', reason: 'NOPERM' })
+    t.match(logged, [
+      { about: { operation: 'append', reason: 'WRONGTYPE', channel: 'bad' }, text: /WRONGTYPE/ },
+      { about: { operation: 'read', reason: 'WRONGTYPE' }, text: /WRONGTYPE/ },
+      { about: { operation: 'append', reason: 'OOM' }, text: /OOM/ },
+      { about: { operation: 'follow', reason: 'NOPERM' }, text: /NOPERM/ },
+    ])
+    t.equal(logged.length, 4)
+    t.match(
+      [...log.failures],
+      [
+        { operation: 'append', reason: 'WRONGTYPE', count: 3 },
+        { operation: 'read', reason: 'WRONGTYPE', count: 6 },
+        { operation: 'append', reason: 'OOM', count: 1 },
+        { operation: 'follow', reason: 'NOPERM', count: 1 },
+      ],
+    )
+  },
+)
 
-t.test('more than one call takes goes in several, in order', async t => {
+t.test('appends beyond the size of one call are sent in several, in order', async t => {
   const { log } = await own(t)
   const sizes = [1, 127, 128, 200, 3, 126, 1]
   const receipts = await Promise.all(sizes.map(size => log.append('a', drafts(size))))
@@ -964,7 +967,7 @@ t.test('more than one call takes goes in several, in order', async t => {
   }
 })
 
-t.test('a policy that evicts is warned of', async t => {
+t.test('an eviction policy is warned about', async t => {
   const warned: string[] = []
   const logger = { ...silent, warn: (_: object, text: string) => void warned.push(text) }
   await own(t, ['--maxmemory-policy', 'allkeys-lru'], { logger })
@@ -972,7 +975,7 @@ t.test('a policy that evicts is warned of', async t => {
   t.equal(warned.length, 1)
 })
 
-t.test('what others publish on its pub/sub channels does no harm', async t => {
+t.test('foreign messages on its pub/sub channels are harmless', async t => {
   const { log, raw } = await own(t)
   const recorder = await record(log, 'a')
   const names = (await raw.pubsub('CHANNELS', 'fw:*')) as string[]
@@ -997,7 +1000,7 @@ t.test('what others publish on its pub/sub channels does no harm', async t => {
   sound(t, recorder)
 })
 
-t.test('a feed that Redis cuts since too much waits for it is logged as what it is', async t => {
+t.test('a feed that Redis closes for its output buffer is logged as such', async t => {
   const logged: string[] = []
   const logger = { ...silent, warn: (_: object, text: string) => void logged.push(text) }
   const { log, raw } = await own(t, [], { logger })
@@ -1028,7 +1031,7 @@ t.test('a feed that Redis cuts since too much waits for it is logged as what it 
   if (counted) t.equal(logged.slice(before).filter(text => text.startsWith('Redis cut')).length, 0)
 })
 
-t.test('the rights in infra/redis.acl are enough, and no more', async t => {
+t.test('the rights in infra/redis.acl are sufficient and minimal', async t => {
   const { log, raw, settings } = await own(t)
   for (const url of [settings.url, `${settings.url}/3`]) {
     const other = await openRedisLog(t, { ...settings, url })
@@ -1045,7 +1048,7 @@ t.test('the rights in infra/redis.acl are enough, and no more', async t => {
   await log.probe()
 })
 
-t.test('the close leaves no connection and no timer', async t => {
+t.test('close leaves no connection and no timer', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const count = () =>

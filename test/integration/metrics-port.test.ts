@@ -19,7 +19,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-t.test('S9: metrics are on a port of their own, and nowhere else; health is on both', async t => {
+t.test('S9: metrics are on their own port only; health is on both', async t => {
   const node = await startNode({
     env: { FANWIRE_METRICS_PORT: '0', FANWIRE_DRAIN: '0ms', FANWIRE_DRAIN_NOTICE: '1s' },
   })
@@ -48,7 +48,7 @@ t.test('S9: metrics are on a port of their own, and nowhere else; health is on b
   t.match(await node.exit, { code: 0 })
 })
 
-t.test('S9: several workers add up there too', async t => {
+t.test('S9: several workers sum up there too', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const port = await freePort()
@@ -72,7 +72,7 @@ t.test('S9: several workers add up there too', async t => {
   t.match(await node.stop(), { code: 0 })
 })
 
-t.test('S9: a port that is taken is named by its setting', async t => {
+t.test('S9: an error for a used port names its setting', async t => {
   const taken = createServer().listen(0, '127.0.0.1')
   t.teardown(() => taken.close())
   await once(taken, 'listening')
@@ -82,7 +82,7 @@ t.test('S9: a port that is taken is named by its setting', async t => {
   t.match(logs.join('\n'), /FANWIRE_METRICS_PORT/)
 })
 
-t.test('S9: without it metrics are on PORT', async t => {
+t.test('S9: without the setting metrics are on PORT', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   t.equal((await node.get('/metrics')).status, 200)

@@ -29,7 +29,7 @@ async function refusal(t: Test, url: string): Promise<string> {
   return said
 }
 
-t.test('W7: TLS where there is none, and none where there is, are said', async t => {
+t.test('W7: unexpected and missing TLS are reported as such', async t => {
   const plain = await startRedis()
   const secure = await startRedis({ tls: makeCertificate() })
   t.teardown(() => Promise.all([plain.stop(), secure.stop()]))
@@ -43,7 +43,7 @@ t.test('W7: TLS where there is none, and none where there is, are said', async t
   )
 })
 
-t.test('W7: a right that is missing is said, and not that Redis is away', async t => {
+t.test('W7: a missing right is reported as such, not as an unavailable Redis', async t => {
   const redis = await startRedis()
   const control = new Redis(redis.url)
   t.teardown(async () => {
@@ -70,7 +70,7 @@ t.test('W7: a right that is missing is said, and not that Redis is away', async 
   )
 })
 
-t.test('W7: a Redis that is loading its data is said to', async t => {
+t.test('W7: a Redis that is loading its data is reported as such', async t => {
   const slow = ['--key-load-delay', '5000', '--loading-process-events-interval-bytes', '1024']
   const redis = await startRedis({ args: slow })
   t.teardown(() => redis.stop())

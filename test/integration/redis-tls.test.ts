@@ -32,7 +32,7 @@ async function serves(
   t.equal((await fetch(`${node.url}/readyz`)).status, 200)
 }
 
-t.test('a server with a password, and a database', async t => {
+t.test('a server with a password and a database', async t => {
   const redis = await startRedis({ tls, args: ['--requirepass', 's3cret/%'] })
   t.teardown(() => redis.stop())
   const url = `${redis.url.replace('//', `//:${encodeURIComponent('s3cret/%')}@`)}/3`
@@ -49,13 +49,13 @@ t.test('a cluster', async t => {
   await serves(t, cluster.url)
 })
 
-t.test('a master that a sentinel names', async t => {
+t.test('a master named by a sentinel', async t => {
   const group = await startSentinel(1, 's3cret', { tls })
   t.teardown(() => group.stop())
   await serves(t, group.url)
 })
 
-t.test('a server that wants a certificate of its clients, which its settings name', async t => {
+t.test('a server that requires client certificates, which the settings name', async t => {
   const redis = await startRedis({ tls, args: ['--tls-auth-clients', 'yes'] })
   t.teardown(() => redis.stop())
   const ca = { FANWIRE_REDIS_TLS_CA: tls.cert }
@@ -84,7 +84,7 @@ t.test('a server that wants a certificate of its clients, which its settings nam
   }
 })
 
-t.test('sentinels that want a password', async t => {
+t.test('sentinels that require a password', async t => {
   const group = await startSentinel(1, 's3cret', { sentinelPassword: 'watch word' })
   t.teardown(() => group.stop())
   await serves(t, group.url, { FANWIRE_SENTINEL_PASSWORD: 'watch word' })

@@ -84,25 +84,21 @@ async function refusesAll(t: Test, node: RunningNode): Promise<void> {
   }
 }
 
-t.test(
-  'W1: a refused handshake ends its socket, and no descriptor is left',
-  { skip: withoutProc },
-  async t => {
-    const node = await nodeFor(t)
-    await refusesAll(t, node)
-    const socket = new WebSocket(`${node.url.replace('http', 'ws')}/v1/ws`)
-    await once(socket, 'open')
-    t.equal(descriptorsOf(node), 1, 'as one that is taken is')
-    socket.terminate()
-  },
-)
+t.test('W1: a rejected handshake ends its socket and leaks no descriptor', { skip: withoutProc }, async t => {
+  const node = await nodeFor(t)
+  await refusesAll(t, node)
+  const socket = new WebSocket(`${node.url.replace('http', 'ws')}/v1/ws`)
+  await once(socket, 'open')
+  t.equal(descriptorsOf(node), 1, 'as one that is taken is')
+  socket.terminate()
+})
 
 t.test('W1: over TLS', { skip: withoutProc }, async t => {
   const { cert, key } = makeCertificate()
   await refusesAll(t, await nodeFor(t, { env: { FANWIRE_TLS_CERT: cert, FANWIRE_TLS_KEY: key } }))
 })
 
-t.test('W1: with workers, and while the log is away', { skip: withoutProc }, async t => {
+t.test('W1: with workers, and while the log is unavailable', { skip: withoutProc }, async t => {
   const redis = await startRedis()
   const node = await nodeFor(t, { env: { WORKERS: '2', REDIS_URL: redis.url } })
   await refusesAll(t, node)
@@ -120,7 +116,7 @@ t.test('W1: while the node stops', { skip: withoutProc }, async t => {
 })
 
 t.test(
-  'W1: beyond FANWIRE_MAX_CONNECTIONS, which are there again afterwards',
+  'W1: beyond FANWIRE_MAX_CONNECTIONS, and the connections are free again afterwards',
   { skip: withoutProc },
   async t => {
     const node = await nodeFor(t, { args: ['--max-connections', '3'] })
@@ -136,7 +132,7 @@ t.test(
   },
 )
 
-t.test('W1: what is no handshake is answered as a request, and its connection goes on', async t => {
+t.test('W1: a non-handshake is answered as a request, and its connection continues', async t => {
   const node = await nodeFor(t)
   for (const [what, line, status] of [
     ['HEAD', 'HEAD /v1/ws', 405],
@@ -155,7 +151,7 @@ t.test('W1: what is no handshake is answered as a request, and its connection go
   }
 })
 
-t.test('W8: a handshake that WebSocket does not allow is refused with a code', async t => {
+t.test('W8: a handshake that violates WebSocket is rejected with a code', async t => {
   const node = await nodeFor(t)
   const handshake = (more: string) => `GET /v1/ws HTTP/1.1\r\n${HOST}${UPGRADE}${more}`
   for (const [what, more, status, code] of [
@@ -171,7 +167,7 @@ t.test('W8: a handshake that WebSocket does not allow is refused with a code', a
   }
 })
 
-t.test('W8: no subprotocol is claimed that is not spoken', async t => {
+t.test('W8: no unsupported subprotocol is accepted', async t => {
   const node = await nodeFor(t)
   for (const path of ['/v1/ws', '/socket.io/?EIO=4&transport=websocket']) {
     const raw = new Raw(node.port).send(

@@ -121,7 +121,7 @@ t.test('an event is traced from its publish to its delivery on another node', { 
   reading.abort()
 })
 
-t.test('without its packages the node does not start, and says what to install', async t => {
+t.test('without its packages the node does not start, and names the packages to install', async t => {
   const away = (name: string) => {
     throw Object.assign(new Error(name), { code: 'MODULE_NOT_FOUND' })
   }
@@ -135,7 +135,7 @@ t.test('without its packages the node does not start, and says what to install',
   t.notMatch(line, '\n')
 })
 
-t.test('traceparent is read as W3C says', async t => {
+t.test('traceparent is parsed as W3C specifies', async t => {
   const good = `00-${TRACE}-${CALLER}-01`
   const context = parseTraceparent(good)
   t.equal(context && printTraceparent(context), good)

@@ -50,7 +50,7 @@ t.test('the limit counts over all channels and is shared fairly', async t => {
   }
 })
 
-t.test('across channels events come by time', async t => {
+t.test('across channels events are sorted by time', async t => {
   const channels = [fresh(), fresh(), fresh()]
   for (let i = 0; i < 30; i++) await node.append(channels[(i * 7) % 3] ?? '', '1')
   const { events } = await poll(`${named(channels)}`)
@@ -62,7 +62,7 @@ t.test('across channels events come by time', async t => {
   )
 })
 
-t.test('with fewer than one a channel, polls in a row reach every channel', async t => {
+t.test('with a limit below one event per channel, consecutive polls reach every channel', async t => {
   for (const [count, limit, each] of [
     [2, 1, 5],
     [7, 1, 3],
@@ -93,7 +93,7 @@ t.test('with fewer than one a channel, polls in a row reach every channel', asyn
   }
 })
 
-t.test('busy channels do not keep a quiet one waiting', async t => {
+t.test('busy channels do not starve a quiet one', async t => {
   const channels = Array.from({ length: 6 }, fresh)
   let cursor = (await poll(`${named(channels)}&cursor=latest`)).cursor
   const quiet = channels[4] ?? ''
@@ -108,7 +108,7 @@ t.test('busy channels do not keep a quiet one waiting', async t => {
   t.ok(polls <= 4, `after ${polls} polls`)
 })
 
-t.test('`more` says whether asking again at once gives anything', async t => {
+t.test('`more` reports whether an immediate poll would return anything', async t => {
   const channel = fresh()
   const [first] = await fill(channel, 10)
   const full = await poll(`channel=${channel}&limit=10`)
@@ -121,7 +121,7 @@ t.test('`more` says whether asking again at once gives anything', async t => {
   t.equal((await poll(`channel=${channel}&cursor=latest`)).more, false)
 })
 
-t.test('an answer has a bounded size, whatever the limit allows', async t => {
+t.test('a response has a bounded size, whatever the limit allows', async t => {
   const channels = [fresh(), fresh(), fresh()]
   const data = `"${'x'.repeat(900_000)}"`
   for (const channel of channels) for (let i = 0; i < 4; i++) await node.append(channel, data)
@@ -141,7 +141,7 @@ t.test('an answer has a bounded size, whatever the limit allows', async t => {
   )
 })
 
-t.test('the tag changes with the body, and only with it', async t => {
+t.test('the ETag changes with the body, and only with it', async t => {
   const channel = fresh()
   const empty = await poll(`channel=${channel}`)
   t.equal(empty.tag, `"${empty.cursor}"`, 'without events it is the cursor')
@@ -172,7 +172,7 @@ t.test('the tag changes with the body, and only with it', async t => {
   t.ok(tags.size > 10)
 })
 
-t.test('If-None-Match: what the client has is not sent again', async t => {
+t.test('If-None-Match: a body that the client has is not sent again', async t => {
   const channel = fresh()
   const [first = ''] = await fill(channel, 3)
   const query = `channel=${channel}&cursor=${at(first, 0)}`
@@ -198,7 +198,7 @@ t.test('If-None-Match: what the client has is not sent again', async t => {
   }
 })
 
-t.test('a 304 never moves the cursor: nothing that came meanwhile is passed over', async t => {
+t.test('a 304 never moves the cursor: events in between are not skipped', async t => {
   const channel = fresh()
   let { cursor, tag = '' } = await poll(`channel=${channel}`)
   const seen: string[] = []
@@ -221,7 +221,7 @@ t.test('a 304 never moves the cursor: nothing that came meanwhile is passed over
   t.ok(seen.length > 20)
 })
 
-t.test('an answer with gaps has no tag, and `*` does not hide it', async t => {
+t.test('a response with gaps has no ETag, and `*` does not hide it', async t => {
   const channel = fresh()
   const [first = ''] = await fill(channel, 10, small)
   for (const cursor of ['zzz-1', first, at(first, 99)]) {
@@ -234,7 +234,7 @@ t.test('an answer with gaps has no tag, and `*` does not hide it', async t => {
   }
 })
 
-t.test('HEAD is GET without the body', async t => {
+t.test('HEAD equals GET without the body', async t => {
   const channel = fresh()
   await fill(channel, 3)
   const path = `/v1/poll?channel=${channel}`
@@ -257,7 +257,7 @@ t.test('HEAD is GET without the body', async t => {
   t.equal((await head({ 'if-none-match': headers.etag as string })).status, 304)
 })
 
-t.test('caches have to ask again, and shared ones may not keep what was authorised', async t => {
+t.test('caches have to revalidate, and shared caches may not store authorised responses', async t => {
   const path = `/v1/poll?channel=${fresh()}`
   const plain = await node.get(path)
   t.equal(plain.headers['cache-control'], 'no-cache')
@@ -269,7 +269,7 @@ t.test('caches have to ask again, and shared ones may not keep what was authoris
   t.equal((await node.get('/v1/poll?channel=')).headers['cache-control'], 'no-store', 'an error is not kept')
 })
 
-t.test('a poll sees what was published over HTTP just before, on Redis too', async t => {
+t.test('a poll sees a publish acknowledged over HTTP just before, on Redis too', async t => {
   const redis = await startRedis()
   const nodes = await Promise.all(
     [1, 2].map(() =>

@@ -39,7 +39,7 @@ function nodesOf(prefix: string, { url } = redis): StartNode {
 
 wireContract(t, 'Redis', settings => nodesOf(`t${++prefixes}`)(settings))
 
-t.test('a client goes on where it was, on another node and over another wire', async t => {
+t.test('a client resumes on another node and over another wire', async t => {
   const start = nodesOf('two')
   const [one, other] = await Promise.all([start(), start()])
   t.teardown(() => Promise.all([one.close(), other.close()]))
@@ -73,7 +73,7 @@ t.test('a client goes on where it was, on another node and over another wire', a
   t.strictSame(seen, published)
 })
 
-t.test('a client of Centrifugo recovers on another node, while others publish', async t => {
+t.test('a Centrifugo client recovers on another node during publishes', async t => {
   const start = nodesOf('centrifuge')
   const nodes = await Promise.all([start({ CENTRIFUGE: '1' }), start({ CENTRIFUGE: '1' })])
   t.teardown(() => Promise.all(nodes.map(node => node.close())))
@@ -117,7 +117,7 @@ t.test('a client of Centrifugo recovers on another node, while others publish', 
   )
 })
 
-t.test('a poll sees what its own node acknowledged before it asked', async t => {
+t.test('a poll sees every event that its own node acknowledged before', async t => {
   const node = await nodesOf('own')()
   t.teardown(() => node.close())
   const channel = fresh()
@@ -136,7 +136,7 @@ t.test('a poll sees what its own node acknowledged before it asked', async t => 
   t.equal(missed, 0)
 })
 
-t.test('W5: what Redis refuses for good is not told as something to try again, on no wire', async t => {
+t.test('W5: a permanent error of Redis is not reported as retryable, on any wire', async t => {
   const prefix = `t${++prefixes}`
   const node = await nodesOf(prefix)()
   const control = new Redis(redis.url)
@@ -192,7 +192,7 @@ t.test('W5: what Redis refuses for good is not told as something to try again, o
   t.equal((await node.get('/readyz')).status, 200)
 })
 
-t.test('W3: a node whose Redis is full goes on being read, and says that it takes no events', async t => {
+t.test('W3: a node with a full Redis serves reads, and reports that it rejects events', async t => {
   const own = await startRedis()
   const node = await nodesOf('full', own)()
   const control = new Redis(own.url)
@@ -280,7 +280,7 @@ t.test('W6: a poll of a made-up channel writes no key, and its cursor loses noth
   }
 })
 
-t.test('whoever follows a channel whose history is lost is told a gap, once, and goes on', async t => {
+t.test('a reader of a channel with a lost history receives one gap and continues', async t => {
   const own = await startRedis()
   const node = await nodesOf('lost', own)({ HEARTBEAT: '200ms' })
   const control = new Redis(own.url)

@@ -94,7 +94,7 @@ function nodesOf(tree: ts.Node): ts.Node[] {
   return nodes
 }
 
-t.test('the parser sees imports of every form', async t => {
+t.test('the parser finds imports of every form', async t => {
   const text = `
     import a, { type B } from 'a'
     import type { C } from './c.ts'
@@ -122,7 +122,7 @@ t.test('the parser sees imports of every form', async t => {
 })
 
 t.test(
-  'imports go down only: main, node, services, http, config, broker, errors, backoff and urls',
+  'imports only point down: main, node, services, http, config, broker, errors, backoff and urls',
   async t => {
     const SERVICES = [
       'publish',
@@ -168,7 +168,7 @@ t.test(
   },
 )
 
-t.test('inside the broker imports go down only', async t => {
+t.test('inside the broker imports only point down', async t => {
   const BELOW: Readonly<Record<string, readonly string[]>> = {
     'publisher.ts': ['limits', 'access', 'rules', 'log', 'event'],
     limits: ['control', 'access', 'rules', 'log', 'event'],
@@ -207,7 +207,7 @@ t.test('no circle of files, types included', async t => {
   t.strictSame(circles, [])
 })
 
-t.test('nothing imports what is beside the services', async t => {
+t.test('nothing imports from beside the services', async t => {
   t.strictSame(
     against((_source, { of }) => !/^\.\.|^\//.test(of) && !/^(test|bench|dist|infra)\//.test(of)),
     [],
@@ -251,7 +251,7 @@ t.test('only the node chooses an engine', async t => {
   )
 })
 
-t.test('wires do not know each other, and nothing below them imports one', async t => {
+t.test('wires do not import each other, and nothing below imports a wire', async t => {
   const folderOf = (path: string) => /^services\/wires\/([^/]+)\//.exec(path)?.[1]
   t.strictSame(
     against((source, { of }) => {
@@ -285,7 +285,7 @@ t.test('every wire is listed in the index, once', async t => {
   t.equal(new Set(Object.values(routes)).size, wires.length, 'and what is imported is in the list')
 })
 
-t.test('only the settings read the environment', async t => {
+t.test('only the settings module reads the environment', async t => {
   const readers = SOURCES.filter(({ tree }) =>
     nodesOf(tree).some(node => {
       if (ts.isPropertyAccessExpression(node)) {
@@ -306,14 +306,14 @@ t.test('only the settings read the environment', async t => {
   )
 })
 
-t.test('every file says what it is for before anything else', async t => {
+t.test('every file starts with its purpose', async t => {
   for (const { path, text } of SOURCES) {
     const said = /^(?:#!.*\n)?((?:\/\/ .+\n)+)/.exec(text)?.[1] ?? ''
     t.match(said.replaceAll(/^\/\/ |\n/gm, ' ').trim(), /^[A-Z`'"].{20,}\.$/s, path)
   }
 })
 
-t.test('types are not given up', async t => {
+t.test('types are never bypassed', async t => {
   for (const { path, tree, text } of SOURCES) {
     t.notMatch(text, /@ts-(ignore|nocheck|expect-error)/, path)
     const given = nodesOf(tree).filter(
@@ -327,7 +327,7 @@ t.test('types are not given up', async t => {
   }
 })
 
-t.test('nothing is exported by default but what Fastify takes', async t => {
+t.test('there are no default exports except for Fastify', async t => {
   for (const { path, tree } of SOURCES) {
     const defaults = nodesOf(tree).filter(
       node => ts.isExportAssignment(node) || node.kind === ts.SyntaxKind.DefaultKeyword,

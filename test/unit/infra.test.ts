@@ -55,7 +55,7 @@ t.test('compose: nodes start with their settings, and have the time to stop', as
 })
 
 const without = spawnSync('docker-compose', ['version']).status === 0 ? {} : { skip: 'no docker-compose' }
-t.test('compose: docker-compose takes it', without, async t => {
+t.test('compose: docker-compose accepts it', without, async t => {
   const { PATH } = process.env
   execFileSync('docker-compose', ['config', '--quiet'], { cwd: ROOT, env: { PATH, ...SECRETS } })
   for (const name of Object.keys(SECRETS)) {
@@ -64,7 +64,7 @@ t.test('compose: docker-compose takes it', without, async t => {
   }
 })
 
-t.test('S9: compose: its Redis asks for the password that the nodes have', async t => {
+t.test('S9: compose: its Redis requires the password that the nodes have', async t => {
   const { command, environment } = services.redis as Tree
   t.match(String(command), /--requirepass \$\{REDIS_PASSWORD\}/)
   t.match(environment, { REDISCLI_AUTH: /^\$\{REDIS_PASSWORD\}$/ }, 'and its check knows it')
@@ -88,14 +88,14 @@ t.test('both load balancers know the nodes of compose', async t => {
   }
 })
 
-t.test('the files that a container gets are there', async t => {
+t.test('the files mounted into a container exist', async t => {
   const mounts = (services['load-balancer'] as Tree).volumes as unknown as string[]
   t.equal(mounts.length, 2)
   for (const mount of mounts) t.ok(text(mount.split(':')[0] ?? '').length > 0)
   t.match(text('infra/Dockerfile'), /^USER node$/m)
 })
 
-t.test('a container asks its node how it is, over TLS too', async t => {
+t.test("a container checks its node's health, over TLS too", async t => {
   const [, command = ''] = /^HEALTHCHECK .*\\\n *(\[.*\])$/m.exec(text('infra/Dockerfile')) ?? []
   const [node, ...args] = JSON.parse(command) as string[]
   const { cert, key } = makeCertificate()
@@ -114,7 +114,7 @@ t.test('a container asks its node how it is, over TLS too', async t => {
   }
 })
 
-t.test('the settings for TLS that stand in comments are such', async t => {
+t.test('the commented TLS settings are valid', async t => {
   for (const path of ['docker-compose.yml', 'infra/kubernetes/settings.yaml']) {
     const commented = [...text(path).matchAll(/^ *# (FANWIRE_TLS_\w+): (.*)$/gm)].map(([, ...pair]) => pair)
     const config = settings(Object.fromEntries(commented))
@@ -211,7 +211,7 @@ const watched = [
   ),
 ]
 
-t.test('alerts and the dashboard ask for metrics that a node has', async t => {
+t.test('alerts and the dashboard use existing metrics', async t => {
   const node = await startMemoryNode({})
   t.teardown(() => node.close())
   const { body } = await node.get('/metrics')
@@ -225,7 +225,7 @@ t.test('alerts and the dashboard ask for metrics that a node has', async t => {
 })
 
 const noPromtool = spawnSync('promtool', ['--version']).status === 0 ? {} : { skip: 'no promtool' }
-t.test('Prometheus takes the alerts', noPromtool, async t => {
+t.test('Prometheus accepts the alerts', noPromtool, async t => {
   execFileSync('promtool', ['check', 'rules', join(ROOT, 'infra/prometheus/alerts.yaml')])
   t.pass()
 })

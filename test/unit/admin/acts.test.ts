@@ -48,7 +48,7 @@ t.test('a user may have any name', async t => {
   }
 })
 
-t.test('revoke refuses tokens that were issued before, and ends what they hold open', async t => {
+t.test('revoke rejects tokens that were issued before, and ends what they opened', async t => {
   const { post, get, node, token } = await controlled(t)
   const now = Math.floor(Date.now() / 1000)
   const [old, fresh] = [token('ada', { iat: now - 100 }), token('ada', { iat: now - 10 })]
@@ -71,7 +71,7 @@ t.test('revoke refuses tokens that were issued before, and ends what they hold o
   t.ok(last >= before && last <= Date.now(), 'now, unless it says when')
 })
 
-t.test("unsubscribe takes a channel from a user's connections, and leaves others", async t => {
+t.test("unsubscribe removes a channel from a user's connections only", async t => {
   const { post, node, token } = await controlled(t)
   const caps = [{ channels: ['room:*'], allow: ['sub'] }]
   const there = await follow(t, node, '/v1/sse?channel=room:1', token('ada', { caps }))
@@ -83,7 +83,7 @@ t.test("unsubscribe takes a channel from a user's connections, and leaves others
   await elsewhere.saw(id)
 })
 
-t.test('what is malformed is refused with a code, and does nothing', async t => {
+t.test('malformed input is rejected with a code and has no effect', async t => {
   const { post } = await controlled(t)
   const user = '/v1/admin/users/ada'
   const future = Math.floor(Date.now() / 1000) + 3600

@@ -8,7 +8,7 @@ import { client, controlled, follow } from './node.ts'
 
 const EXPLAIN = '/v1/admin/explain'
 
-t.test('a right: the rule and the claim that decide, in words', async t => {
+t.test('a right: names the deciding rule and claim', async t => {
   const { post, token } = await controlled(t)
   const caps = [{ channels: ['room:*', 'lobby'], allow: ['sub', 'hst'] }]
   const cases: [Record<string, unknown>, Record<string, unknown>][] = [
@@ -70,7 +70,7 @@ t.test('a right: the rule and the claim that decide, in words', async t => {
   }
 })
 
-t.test('what is malformed is refused with a code', async t => {
+t.test('malformed input is rejected with a code', async t => {
   const { post, token } = await controlled(t)
   const right = { right: 'subscribe', channel: 'room:1' }
   const cases: [Record<string, unknown>, string][] = [
@@ -95,7 +95,7 @@ t.test('what is malformed is refused with a code', async t => {
   }
 })
 
-t.test('an event: whether it is there, and where the readers are', async t => {
+t.test('an event: whether it exists, and where the readers are', async t => {
   const { post, node, token } = await controlled(t, { HISTORY_EVENTS: '3' })
   const channel = 'inbox:ada'
   const ask = async (id: string, user = 'ada') => {
@@ -137,7 +137,7 @@ t.test('an event: whether it is there, and where the readers are', async t => {
   t.match(await ask(live, 'bob'), { why: /the user is connected, but reads this channel on no connection/ })
 })
 
-t.test('an event: a reader whose client takes nothing', async t => {
+t.test('an event: a reader whose client reads nothing', async t => {
   const node = await startMemoryNode({ MEMORY: '64MiB' })
   t.teardown(() => node.close())
   const { post } = client(node)

@@ -46,7 +46,7 @@ t.test('every route needs a key with the right admin', async t => {
   for (const path of GETS) t.equal((await get(path)).status, 200, path)
 })
 
-t.test('a key with admin on some channels only rules over these', async t => {
+t.test('a key with admin on some channels controls only these', async t => {
   const { get, post } = await controlled(t)
   const room = CREDENTIALS.ROOM_ADMIN
   t.equal((await post('/v1/admin/channels/room:1/unsubscribe', { user: 'ada' }, room)).status, 202)
@@ -63,7 +63,7 @@ t.test('the node lists itself', async t => {
   t.equal((await get('/v1/admin/nodes?after=nobody')).status, 400)
 })
 
-t.test('connections are listed by user, with what they read, a page at a time', async t => {
+t.test('connections are listed by user, with their channels, in pages', async t => {
   const { get, node, token } = await controlled(t)
   const before = Date.now()
   await follow(t, node, '/v1/sse?channel=inbox:ada', token('ada'))
@@ -129,7 +129,7 @@ t.test('channels are listed by pattern, with readers, head and rate', async t =>
   t.match(second.body, { channels: [{ channel: 'room:1' }], next: 'room:1' })
 })
 
-t.test('what is malformed is refused with a code', async t => {
+t.test('malformed input is rejected with a code', async t => {
   const { get } = await controlled(t)
   for (const path of [
     '/v1/admin/nodes?user=ada',
@@ -149,7 +149,7 @@ t.test('what is malformed is refused with a code', async t => {
   }
 })
 
-t.test('where everybody may everything, connections have no user, and still are listed', async t => {
+t.test('without access control connections have no user and are still listed', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   await follow(t, node, '/v1/sse?channel=a')

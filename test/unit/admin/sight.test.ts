@@ -3,7 +3,7 @@
 import t from 'tap'
 import { controlled, follow } from './node.ts'
 
-t.test('a node says how it is', async t => {
+t.test('a node reports its state', async t => {
   const { get, post, node, token } = await controlled(t)
   const reader = await follow(t, node, '/v1/stream?channel=inbox:ada', token('ada'))
   await reader.saw('"open"')
@@ -30,7 +30,7 @@ t.test('a node says how it is', async t => {
   })
 })
 
-t.test('a channel is shown with its rule, what is kept of it, and its readers', async t => {
+t.test('a channel is shown with its rule, its retained events and its readers', async t => {
   const { get, post, node, token } = await controlled(t)
   const reader = await follow(t, node, '/v1/stream?channel=inbox:ada', token('ada'))
   await reader.saw('"open"')

@@ -13,7 +13,7 @@ const EVENTS = 200
 const CLIENTS = 8
 
 for (const wire of WIRES) {
-  t.test(`${wire}: what is lost, and how late the rest comes`, async t => {
+  t.test(`${wire}: counts lost events and measures latency`, async t => {
     const { tally, written } = await against(wire, {
       faults: { lose: true, delay: 50 },
       events: EVENTS,
@@ -46,7 +46,7 @@ for (const wire of WIRES) {
     t.ok(tally.bytesIn > tally.received * 64)
   })
 
-  t.test(`${wire}: what comes twice, and what comes late`, async t => {
+  t.test(`${wire}: counts duplicates and late events`, async t => {
     const { tally } = await against(wire, {
       faults: { repeat: true, reorder: true, delay: 0 },
       events: EVENTS,
@@ -59,7 +59,7 @@ for (const wire of WIRES) {
   })
 }
 
-t.test('chunks are taken off wherever the bytes are cut', async t => {
+t.test('chunks are parsed wherever the bytes are cut', async t => {
   const size = (length: number) =>
     length % 2 === 0 ? length.toString(16) : length.toString(16).toUpperCase().padStart(4, '0')
   const pieces = fc.array(fc.string({ minLength: 1, maxLength: 40 }), { maxLength: 12 })
@@ -89,7 +89,7 @@ t.test('chunks are taken off wherever the bytes are cut', async t => {
   )
 })
 
-t.test('a needle is found wherever the bytes are cut, once', async t => {
+t.test('a needle is found once, wherever the bytes are cut', async t => {
   const parts = fc.array(fc.constantFrom('{"gap":{', '{"gap":', '{', 'x', '"gap":{"a"}'), { maxLength: 20 })
   const cuts = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 10 })
   fc.assert(
@@ -109,7 +109,7 @@ t.test('a needle is found wherever the bytes are cut, once', async t => {
   )
 })
 
-t.test('a histogram goes over to another process', async t => {
+t.test('a histogram can be sent to another process', async t => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 0, max: 2 ** 31 - 1 }), { minLength: 1 }), values => {
       const here = new Histogram()

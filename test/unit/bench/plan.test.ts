@@ -89,7 +89,7 @@ t.test('more clients or more events never need less', async () => {
   )
 })
 
-t.test('no resource goes short, also while one node is lost', async () => {
+t.test('no resource runs short, even when one node is lost', async () => {
   fc.assert(
     fc.property(asked, demand => {
       const found = plan(demand, costs)
@@ -108,24 +108,21 @@ t.test('no resource goes short, also while one node is lost', async () => {
   )
 })
 
-t.test(
-  'the number of nodes is a fixed point: so many carry what so many are reached by, and one fewer would not',
-  async () => {
-    fc.assert(
-      fc.property(asked, demand => {
-        const { needs, eventsPerClient } = plan(demand, costs)
-        const wire = costs.wires[demand.wire]
-        if (wire === undefined || demand.wire === 'long-poll' || wire.timed) return true
-        const clients = demand.clients * costAt(wire.points, eventsPerClient).cpu
-        const used = (processes: number) =>
-          clients + demand.rate * reached(processes, demand.clients / demand.channels) * costs.event
-        const can = (processes: number) => processes * demand.utilisation * 1e6
-        const { CPU } = needs
-        return used(CPU) <= can(CPU) && (CPU === 1 || used(CPU - 1) > can(CPU - 1))
-      }),
-    )
-  },
-)
+t.test('the number of nodes is a fixed point: one node fewer would not suffice', async () => {
+  fc.assert(
+    fc.property(asked, demand => {
+      const { needs, eventsPerClient } = plan(demand, costs)
+      const wire = costs.wires[demand.wire]
+      if (wire === undefined || demand.wire === 'long-poll' || wire.timed) return true
+      const clients = demand.clients * costAt(wire.points, eventsPerClient).cpu
+      const used = (processes: number) =>
+        clients + demand.rate * reached(processes, demand.clients / demand.channels) * costs.event
+      const can = (processes: number) => processes * demand.utilisation * 1e6
+      const { CPU } = needs
+      return used(CPU) <= can(CPU) && (CPU === 1 || used(CPU - 1) > can(CPU - 1))
+    }),
+  )
+})
 
 t.test('readers spread over nodes', async t => {
   t.equal(reached(1, 5), 1)
@@ -142,12 +139,12 @@ t.test('readers spread over nodes', async t => {
   )
 })
 
-t.test('little needs one node, and one that may be lost', async t => {
+t.test('a small load needs one node, and one spare', async t => {
   const { processes, edges, writers, redis } = plan({ ...base, clients: 10 }, costs)
   t.same([processes, edges, writers, redis.shards], [1, 2, 2, 1])
 })
 
-t.test('each resource can be what binds', async t => {
+t.test('each resource can be the limiting one', async t => {
   const busy = { ...base, clients: 1e5, channels: 1, rate: 50 }
   t.equal(plan(busy, costs).binds, 'CPU')
   t.equal(
@@ -158,46 +155,43 @@ t.test('each resource can be what binds', async t => {
   t.equal(plan({ ...busy, size: 1e5, networkPerNode: 1 }, costs).binds, 'network')
 })
 
-t.test(
-  'costs come from sound cells of one node, ascend, and reach beyond what was measured in proportion',
-  async t => {
-    const { sse, poll, stream } = wireCosts(
-      synthetic(cell => (cell.line.wire === 'sse' && cell.rate === 10 ? { cpuPerClient: 0 } : {})),
-    )
-    const cpu = sse?.points.map(point => point.cpu) ?? []
-    t.same(
-      cpu,
-      cpu.toSorted((a, b) => a - b),
-      'a cell that says less with more events is noise',
-    )
-    t.same(
-      poll?.points.map(({ events }) => events),
-      [0, 0, 1, 5, 10, 50, 100, 500],
-      'by events an answer',
-    )
-    t.equal(stream?.memory, 6.3)
-    const points = [
-      { events: 0, cpu: 1, in: 0, out: 0 },
-      { events: 10, cpu: 11, in: 100, out: 0 },
-    ]
-    t.same(costAt(points, 5), { cpu: 6, in: 50, out: 0 })
-    t.same(costAt(points, 100), { cpu: 110, in: 1000, out: 0 })
-    t.same(costAt(points.slice(1), 1), { cpu: 11, in: 100, out: 0 })
-    const full = wireCosts(synthetic(() => ({ saturated: { by: 'server', ceiling: 1 } })))
-    t.same(full, {})
-    const borrowed = wireCosts(
-      synthetic(cell => (cell.line.wire === 'ws' && cell.rate === 0 ? { missing: 1 } : {})),
-    )
-    t.equal(borrowed.ws?.idleOf, 'sse')
-  },
-)
+t.test('costs come from valid single-node cells, ascend, and extrapolate in proportion', async t => {
+  const { sse, poll, stream } = wireCosts(
+    synthetic(cell => (cell.line.wire === 'sse' && cell.rate === 10 ? { cpuPerClient: 0 } : {})),
+  )
+  const cpu = sse?.points.map(point => point.cpu) ?? []
+  t.same(
+    cpu,
+    cpu.toSorted((a, b) => a - b),
+    'a cell that says less with more events is noise',
+  )
+  t.same(
+    poll?.points.map(({ events }) => events),
+    [0, 0, 1, 5, 10, 50, 100, 500],
+    'by events an answer',
+  )
+  t.equal(stream?.memory, 6.3)
+  const points = [
+    { events: 0, cpu: 1, in: 0, out: 0 },
+    { events: 10, cpu: 11, in: 100, out: 0 },
+  ]
+  t.same(costAt(points, 5), { cpu: 6, in: 50, out: 0 })
+  t.same(costAt(points, 100), { cpu: 110, in: 1000, out: 0 })
+  t.same(costAt(points.slice(1), 1), { cpu: 11, in: 100, out: 0 })
+  const full = wireCosts(synthetic(() => ({ saturated: { by: 'server', ceiling: 1 } })))
+  t.same(full, {})
+  const borrowed = wireCosts(
+    synthetic(cell => (cell.line.wire === 'ws' && cell.rate === 0 ? { missing: 1 } : {})),
+  )
+  t.equal(borrowed.ws?.idleOf, 'sse')
+})
 
-t.test('what can not be planned', async t => {
+t.test('impossible plans are rejected', async t => {
   t.throws(() => plan(base, { ...costs, wires: {} }), /what ws costs was not measured/)
   t.throws(() => plan({ ...base, memoryPerNode: 1 }, costs), /--memory-per-node/)
 })
 
-t.test('what is printed says what was meant, what binds and what is assumed', async t => {
+t.test('the output states the request, the limiting resource and the assumptions', async t => {
   const text = printed(plan({ ...base, clients: 1e6, channels: 1e5, rate: 200 }, costs), costs)
   t.match(
     text,
@@ -212,7 +206,7 @@ t.test('what is printed says what was meant, what binds and what is assumed', as
   t.match(shown, /Extrapolated, not measured/)
 })
 
-t.test('the command, built', async t => {
+t.test('the built command', async t => {
   const dir = mkdtempSync(join(tmpdir(), 'fanwire-plan-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const file = join(dir, 'costs.json')

@@ -26,7 +26,7 @@ function faultsOf(args: readonly string[]): string {
   }
 }
 
-t.test('what is asked wrongly is said, every fault', async t => {
+t.test('every fault in the options is reported', async t => {
   const faults = faultsOf(['--url', 'nowhere', '--wire', 'sse,carrier-pigeon', '--clients', '0'])
   t.strictSame(
     faults.split('\n').map(line => line.split(':', 1)[0]),
@@ -44,7 +44,7 @@ t.test('what is asked wrongly is said, every fault', async t => {
   t.equal(faultsOf(['--url', URL]), '')
 })
 
-t.test('what the machine does not allow is said before', async t => {
+t.test('limits of the machine are reported before the run', async t => {
   const options = (args: readonly string[]) => {
     const found = readOptions(['--url', URL, ...args], {})
     if (found === undefined) throw new Error('help')
@@ -61,7 +61,7 @@ t.test('what the machine does not allow is said before', async t => {
   t.type(processesFor(options(['--clients', '15000', '--url', 'http://127.0.0.2:8080']), allowed), 'number')
 })
 
-t.test('thresholds hold for each wire', async t => {
+t.test('thresholds apply to each wire', async t => {
   const tally = {
     ...{ clients: 2, open: 2, received: 19, missing: 0, repeated: 1, reordered: 0, gaps: 0, requests: 0 },
     ...{ empty: 0, bytesIn: 1, bytesOut: 1, cut: 0, resumed: 0, lastAt: 0, cpu: 0 },
@@ -89,7 +89,7 @@ t.test('thresholds hold for each wire', async t => {
   }
   t.match(exceeded(silent, { maxP99: 50 }), [/not measured/], 'nothing came: that is no success')
 })
-t.test('what can not run ends it with 3, and with what to do', async t => {
+t.test('an impossible run exits with 3 and says what to do', async t => {
   const node = await startNode({ env: { FANWIRE_PUBLISH_KEY: KEY } })
   t.teardown(() => node.kill())
   t.match(await bench(['--url', 'http://127.0.0.1:1']), { code: 3, output: /refused: nothing listens there/ })
@@ -112,12 +112,12 @@ t.test('what can not run ends it with 3, and with what to do', async t => {
   })
 })
 
-t.test('what is asked wrongly ends it with 2, and help with 0', async t => {
+t.test('wrong options exit with 2, and help with 0', async t => {
   t.match(await bench(['--url', 'nowhere']), { code: 2, output: /see fanwire bench --help/ })
   t.match(await bench(['--help']), { code: 0, output: /fanwire bench --url/ })
 })
 
-t.test('all that the built command imports is an input of the build, so that a change is built', async t => {
+t.test('all imports of the built command are inputs of the build, so that a change triggers it', async t => {
   const config = JSON.parse(readFileSync(join(ROOT, 'bench/tsconfig.build.json'), 'utf8')) as {
     include: string[]
   }

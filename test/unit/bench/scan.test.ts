@@ -94,7 +94,7 @@ t.test('finds what a plain parser finds, byte by byte', async t => {
   )
 })
 
-t.test('takes the latency of sampled events', async t => {
+t.test('measures the latency of sampled events', async t => {
   const latency = new Histogram()
   const scanner = new Scanner(latency, 4)
   const bytes = Buffer.from(Array.from({ length: 16 }, (_, i) => payload(i + 1, 4_000_000 - i, 64)).join(''))
@@ -103,7 +103,7 @@ t.test('takes the latency of sampled events', async t => {
   t.equal(latency.max, 1_000_015)
 })
 
-t.test('clear forgets the counts and keeps the place', async t => {
+t.test('clear resets the counts and keeps the position', async t => {
   const scanner = new Scanner(new Histogram())
   feed(scanner, Buffer.from(payload(1, 1, 64) + payload(3, 1, 64)), [50])
   t.match(scanner, { received: 2, missing: 1, last: 3 })
@@ -112,7 +112,7 @@ t.test('clear forgets the counts and keeps the place', async t => {
   t.match(scanner, { received: 1, missing: 0, last: 4 })
 })
 
-t.test('the histogram is within 1.6 % at any value', async t => {
+t.test('the histogram is accurate to 1.6 % at any value', async t => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 2 ** 31 - 1 }), value => {
       const histogram = new Histogram()

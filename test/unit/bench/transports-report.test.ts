@@ -59,7 +59,7 @@ t.test('tables are well-formed', async t => {
   t.same(wide, [], 'the tables fit a terminal of 160 columns')
 })
 
-t.test('each cell is in the tables, and what went wrong with it', async t => {
+t.test('each cell is in the tables, with its problems', async t => {
   const result = synthetic(only('ws', () => ({ errors: { ECONNRESET: 1234 }, notes: ['a note on ws'] })))
   const rows = tables(result, true).flatMap(each => each.rows)
   t.equal(rows.length, result.cells.length)
@@ -104,7 +104,7 @@ t.test('missing figures leave no trace', async t => {
   t.ok(verdicts(empty).every(({ verdict }) => verdict === 'not measured'))
 })
 
-t.test('the page asks for nothing and lets nothing in', async t => {
+t.test('the page loads nothing and allows nothing to load', async t => {
   const evil = `<script>alert("1")</script> & 'x' | y`
   const result = { ...synthetic(() => ({ notes: [evil] })), machine: evil }
   const page = await html(result)
@@ -122,7 +122,7 @@ t.test('the page asks for nothing and lets nothing in', async t => {
   t.notMatch(markdown(result), /<script/)
 })
 
-t.test('the page has its plots, each with a name, coloured by the style sheet', async t => {
+t.test('the page has its plots, each with a name and styled by the style sheet', async t => {
   const page = await html(synthetic())
   const named = [...page.matchAll(/<svg role="img" aria-label="([^"]+)"/g)].map(([, name]) => name ?? '')
   t.equal(named.length, 7)
@@ -132,7 +132,7 @@ t.test('the page has its plots, each with a name, coloured by the style sheet', 
   for (const name of asked) t.equal(STYLE.split(`${name}:`).length - 1, 2, `${name} for light and for dark`)
 })
 
-t.test('colours stand out as text, in the light and in the dark', async t => {
+t.test('colours have enough contrast as text, in the light and the dark theme', async t => {
   const themes = STYLE.split('@media (prefers-color-scheme: dark)')
   for (const theme of themes.slice(0, 2)) {
     const block = theme.slice(0, theme.indexOf('* {') === -1 ? undefined : theme.indexOf('* {'))
@@ -161,7 +161,7 @@ function contrast(a: string, b: string): number {
   return (one + 0.05) / (other + 0.05)
 }
 
-t.test('names at the ends of lines keep apart, in order and inside', async t => {
+t.test('labels at line ends are separated, in order and inside the plot', async t => {
   for (const ends of [[0.5, 0.5, 0.5], [0, 0, 1, 1], [0.1, 0.12, 0.5, 0.11, 0.52], [0.97, 0.99, 0.98], []]) {
     const places = spread(ends, 0.05)
     t.equal(places.length, ends.length)
@@ -182,13 +182,13 @@ t.test('the chooser', async t => {
     chooser(result).find(choice => choice.clients === clients && choice.rate === rate)
   const main = at(synthetic(), 1000, 1)
 
-  t.test('names the cheapest, and with it those that cost about the same', async t => {
+  t.test('names the cheapest, and those of about the same cost', async t => {
     t.same(main?.cpu?.names, ['ws', 'stream', 'sse'])
     t.same(main?.bytes?.names, ['ws', 'stream'])
     const cheap = at(synthetic(only('sse', () => ({ cpuPerClient: 1 }))), 1000, 1)
     t.same(cheap?.cpu, { names: ['sse'], value: 1 })
   })
-  t.test('names the fastest, and those that can not be told from it', async t => {
+  t.test('names the fastest, and those indistinguishable from it', async t => {
     t.same(
       main?.fastest?.names,
       ['ws', 'stream', 'sse', 'socket.io'].filter(name => main?.fastest?.names.includes(name)),
@@ -201,12 +201,12 @@ t.test('the chooser', async t => {
     )
     t.same(others?.fastest?.names, ['stream'])
   })
-  t.test('a wire that makes people wait may be the cheapest, but not of the prompt ones', async t => {
+  t.test('a slow wire may be the cheapest, but not among the prompt ones', async t => {
     const frequent = at(synthetic(), 1000, 100)
     t.same(frequent?.cpu?.names, ['poll every 5 s'])
     t.same(frequent?.promptCpu?.names, ['ws', 'stream', 'sse'])
   })
-  t.test('says what short polling would cost there', async t => {
+  t.test('shows the cost of short polling at that point', async t => {
     const poll = main?.polling.find(({ name }) => name === 'poll every 1 s')
     t.ok(poll?.cpuTimes !== undefined && poll.cpuTimes > 10 && poll.cpuTimes < 12)
     t.match(
@@ -216,7 +216,7 @@ t.test('the chooser', async t => {
       /every 1 s: 10\.9 × CPU, 3\.77 × bytes, p50 503 ms/,
     )
   })
-  t.test('takes nothing that was saturated or lost events', async t => {
+  t.test('ignores saturated cells and cells with lost events', async t => {
     const saturated = { by: 'server', ceiling: 1 } as const
     const full = at(synthetic(only('ws', () => ({ saturated }))), 1000, 1)
     t.same(full?.cpu?.names, ['stream', 'sse'])
@@ -224,12 +224,12 @@ t.test('the chooser', async t => {
     const lossy = at(synthetic(only('ws', ({ expected }) => ({ missing: expected / 100 }))), 1000, 1)
     t.same(lossy?.cpu?.names, ['stream', 'sse'])
   })
-  t.test('is silent where one wire was measured', async t => {
+  t.test('shows nothing where only one wire was measured', async t => {
     t.same(chooser({ ...empty, cells: synthetic().cells.filter(({ line }) => line.wire === 'ws') }), [])
   })
 })
 
-t.test('what counts as the same', async t => {
+t.test('equality within tolerance', async t => {
   t.equal(compareCosts(100, 109), 0)
   t.equal(compareCosts(100, 111), -1)
   t.equal(compareCosts(111, 100), 1)
@@ -255,14 +255,14 @@ t.test('crossings', async t => {
     t.ok(Math.abs((found?.near ?? 0) - 10) < 1e-9)
     t.match(describe(points), 'dearer from 10 events/s on (interpolated between 1 and 100)')
   })
-  t.test('next to a rate of 0 on linear ones', async t => {
+  t.test('are interpolated on linear scales next to a rate of 0', async t => {
     const [found] = crossings([
       { rate: 0, a: 0, b: 50 },
       { rate: 1, a: 100, b: 50 },
     ])
     t.equal(found?.near, 0.5)
   })
-  t.test('have no place where a cost is 0', async t => {
+  t.test('do not exist where a cost is 0', async t => {
     const points = [
       { rate: 1, a: 0, b: 5 },
       { rate: 10, a: 9, b: 5 },
@@ -270,7 +270,7 @@ t.test('crossings', async t => {
     t.equal(crossings(points)[0]?.near, undefined)
     t.match(describe(points), 'dearer from somewhere between 1 and 10 events/s on')
   })
-  t.test('there may be none, or several', async t => {
+  t.test('may be missing or several', async t => {
     t.match(
       describe([
         { rate: 1, a: 2, b: 1 },
@@ -288,7 +288,7 @@ t.test('crossings', async t => {
   })
 })
 
-t.test('a verdict needs signs', async t => {
+t.test('a verdict needs evidence', async t => {
   t.equal(settle([]), 'not measured')
   t.equal(settle(['tie']), 'not settled')
   t.equal(settle(['for', 'tie']), 'supported')
@@ -296,7 +296,7 @@ t.test('a verdict needs signs', async t => {
   t.equal(settle(['against', 'for']), 'not settled')
 })
 
-t.test('every claim can be supported and refuted by what is measured', async t => {
+t.test('every claim can be supported and refuted by measurements', async t => {
   const cheap = () => ({ cpuPerClient: 0.01, bytesInPerClient: 0.01, bytesOutPerClient: 0 })
   const dear = () => ({ cpuPerClient: 9e5, bytesInPerClient: 9e6, bytesOutPerClient: 9e6 })
   const delay = (ms: number) => (cell: CellResult) =>
@@ -356,12 +356,16 @@ t.test('every claim can be supported and refuted by what is measured', async t =
   )
 })
 
-t.test('saturated cells are no evidence, save that the server could not keep up with long-poll', async t => {
-  const saturated = { by: 'load generator', ceiling: 1 } as const
-  const none = synthetic(() => ({ saturated }))
-  for (const { claim, verdict } of verdicts(none)) t.equal(verdict, 'not measured', claim)
-  const full = synthetic(only('long-poll', () => ({ saturated: { by: 'server', ceiling: 1 } as const })))
-  t.equal(verdictOn('close to real time', full), 'refuted')
-  const figures = verdicts(synthetic()).find(({ claim }) => claim.startsWith('under frequent'))?.figures ?? []
-  t.ok(figures.some(text => text.includes("the server can't keep up with long-poll")))
-})
+t.test(
+  'saturated cells are no evidence, except that the server could not keep up with long-poll',
+  async t => {
+    const saturated = { by: 'load generator', ceiling: 1 } as const
+    const none = synthetic(() => ({ saturated }))
+    for (const { claim, verdict } of verdicts(none)) t.equal(verdict, 'not measured', claim)
+    const full = synthetic(only('long-poll', () => ({ saturated: { by: 'server', ceiling: 1 } as const })))
+    t.equal(verdictOn('close to real time', full), 'refuted')
+    const figures =
+      verdicts(synthetic()).find(({ claim }) => claim.startsWith('under frequent'))?.figures ?? []
+    t.ok(figures.some(text => text.includes("the server can't keep up with long-poll")))
+  },
+)

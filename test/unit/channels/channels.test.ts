@@ -52,7 +52,7 @@ t.test('an event is the same object as on every wire, and never changes', async 
   }
 })
 
-t.test('an event that is unknown or trimmed is 404', async t => {
+t.test('an unknown or trimmed event is 404', async t => {
   const { app } = await startApp(t, { config: { history: { events: 1, age: 60_000, bytes: 1000 } } })
   const receipts = await app.fanwire.publisher.append('a', [draft('1'), draft('2')], { identity: ANONYMOUS })
   const epoch = receipts[0]?.position?.epoch
@@ -97,7 +97,7 @@ t.test('malformed names, ids and parameters are 400', async t => {
   }
 })
 
-t.test('a log that is away is 503', async t => {
+t.test('an unavailable log is 503', async t => {
   const { app, log } = await startApp(t)
   await log.close()
   for (const url of ['/v1/channels/a', '/v1/channels/a/events/x-1']) {

@@ -11,7 +11,7 @@ import { startApp } from '../http/app.ts'
 const draft = (data: unknown) => ({ data: Buffer.from(JSON.stringify(data)) })
 const drafts = (count: number) => Array.from({ length: count }, (_, i) => draft(i + 1))
 
-t.test('pages back to the oldest event, in the order of the log, and says where to follow on', async t => {
+t.test('pages back to the oldest event, in log order, with the cursor to follow from', async t => {
   const { app, log } = await startApp(t)
   const receipts = await app.fanwire.publisher.append('a/b', drafts(7), { identity: ANONYMOUS })
   const ids = receipts.map(({ position }) => printPosition(position as Position))
@@ -43,7 +43,7 @@ t.test('pages back to the oldest event, in the order of the log, and says where 
   })
 })
 
-t.test('a page that can not change is kept for ever; one that can is asked for again', async t => {
+t.test('a page that cannot change is cached forever; one that can is revalidated', async t => {
   const { app, log } = await startApp(t)
   const receipts = await app.fanwire.publisher.append('a', drafts(9), { identity: ANONYMOUS })
   const id = (n: number) => printPosition((receipts[n - 1] as Receipt).position)
@@ -75,7 +75,7 @@ t.test('a page that can not change is kept for ever; one that can is asked for a
   t.match(after.json().events[1], { id: id(9), erased: true, data: null })
 })
 
-t.test('refuses what is malformed, with a code', async t => {
+t.test('rejects malformed input, with a code', async t => {
   const { app } = await startApp(t)
   for (const [url, code] of [
     ['/v1/channels/a%20b/events', 'FW_BAD_CHANNEL'],
@@ -95,7 +95,7 @@ t.test('refuses what is malformed, with a code', async t => {
   }
 })
 
-t.test("a grant's filter holds, and pages lead past what it leaves out", async t => {
+t.test("a grant's filter applies, and pages skip the filtered events", async t => {
   const world = new ClosedWorld()
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())

@@ -13,7 +13,7 @@ const name = fc
   .map(all => all.join(''))
   .filter(isChannelName)
 
-t.test('what is a name', async t => {
+t.test('valid names', async t => {
   for (const yes of [...SIGNS]
     .map(sign => `a${sign}`)
     .concat('/', '//', 'a//b', '.../a', 'a/.b/c.', 'a:..')) {
@@ -62,7 +62,7 @@ async function closedNode(t: Test): Promise<{ node: Node; world: ClosedWorld }> 
   return { node, world }
 }
 
-t.test('what was authorised is what is opened, and a token for one name opens no other', async t => {
+t.test('the authorised name is the opened name, and a token for one name opens no other', async t => {
   const { node, world } = await closedNode(t)
   const seen = watch(node)
   const ask = (path: string, token: string, body?: string) =>
@@ -101,7 +101,7 @@ t.test('what was authorised is what is opened, and a token for one name opens no
   await fc.assert(property, { numRuns: 60 })
 })
 
-t.test('a name that is encoded twice, or a step of a path, is refused before anybody is asked', async t => {
+t.test('a double-encoded name or a path step is rejected before authorisation', async t => {
   const { node, world } = await closedNode(t)
   const seen = watch(node)
   const headers = { authorization: `Bearer ${world.keys.all.key}` }

@@ -105,7 +105,7 @@ t.test('the list, its pages and the count', async t => {
   await anonymous.body?.cancel()
 })
 
-t.test('from the cursor of the list on, joins and leaves are told', async t => {
+t.test('from the cursor of the list on, joins and leaves are reported', async t => {
   const node = await start(t)
   const { body } = await get(node, '/v1/channels/room:1/presence')
   const follower = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`, { headers: bearer(token('watcher')) })
@@ -135,7 +135,7 @@ t.test('from the cursor of the list on, joins and leaves are told', async t => {
   member.terminate()
 })
 
-t.test('what is asked wrongly is refused with a code', async t => {
+t.test('invalid requests are rejected with a code', async t => {
   const node = await start(t)
   const refused = async (path: string, headers?: Record<string, string>) => {
     const { status, body } = await get(node, path, headers)

@@ -40,7 +40,7 @@ for (const wire of WIRES) {
     t.ok(proxy.cuts > 3, `${proxy.cuts} cuts`)
   })
 
-  t.test(`${wire}: channels come and go, and a gap is told`, async t => {
+  t.test(`${wire}: channels are added and removed, and a gap is reported`, async t => {
     const fanwire = client(url, { wires: [wire] })
     t.teardown(() => fanwire.close())
     const names = numbers(1, 5).map(n => `some-${n}:${wire}`)
@@ -96,7 +96,7 @@ t.test('a proxy that buffers streams: polls', async t => {
   t.strictSame(asked.slice(0, 2), ['/v1/sse', '/v1/poll'], 'no second stream is waited for')
 })
 
-t.test('a wire that opens and then is silent is left for the next one', async t => {
+t.test('a wire that opens and stays silent is replaced by the next one', async t => {
   const mute = createServer((request, response) => {
     if (request.url?.startsWith('/v1/sse')) response.write('data: {"open":{"cursor":"e-0"}}\n\n')
     else response.end('{"events":[],"cursor":"e-0"}')
@@ -110,7 +110,7 @@ t.test('a wire that opens and then is silent is left for the next one', async t 
   t.strictSame(states, ['connecting', 'sse', 'waiting', 'connecting', 'poll'])
 })
 
-t.test('two readers of a channel share a reader of the node, and both get all', async t => {
+t.test('two readers of a channel share one reader on the node, and both get all events', async t => {
   const fanwire = client(url, { wires: ['ws'] })
   t.teardown(() => fanwire.close())
   for (const n of numbers(1, 50)) await node.append('twice', `${n}`)
@@ -125,7 +125,7 @@ t.test('two readers of a channel share a reader of the node, and both get all', 
 })
 
 for (const wire of ['ws', 'sse'] as const) {
-  t.test(`${wire}: who takes no events leaves the wire, and goes on where it stood`, async t => {
+  t.test(`${wire}: a reader that stops reading leaves the wire, and resumes where it was`, async t => {
     const fanwire = client(url, { wires: [wire] })
     t.teardown(() => fanwire.close())
     const channel = `slow:${wire}`
@@ -147,7 +147,7 @@ for (const wire of ['ws', 'sse'] as const) {
   })
 }
 
-t.test('a store keeps positions over a reload', async t => {
+t.test('a store keeps positions across a reload', async t => {
   const kept = new Map<string, string>()
   const store = {
     getItem: (key: string) => kept.get(key) ?? null,
@@ -165,7 +165,7 @@ t.test('a store keeps positions over a reload', async t => {
   t.strictSame(seen.data, [4, 5])
 })
 
-t.test('an event whose answer was cut is published once', async t => {
+t.test('an event whose response was cut is published once', async t => {
   let cuts = 0
   const proxy = await startFaultyProxy(node.port, { cutAfter: () => (cuts++ < 3 ? 1 : undefined) })
   const fanwire = client(proxy.url)
@@ -186,7 +186,7 @@ async function listen(server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-t.test('codes that mean do not come back end the client, others do not', async t => {
+t.test('codes that forbid a reconnect end the client, others do not', async t => {
   for (const code of [1008, 1009, 4500, 4999, 1001, 1012, 1013, 4000, 4499]) {
     const server = createServer()
     let connections = 0
@@ -210,7 +210,7 @@ t.test('codes that mean do not come back end the client, others do not', async t
   }
 })
 
-t.test('a server that says when to come back is not asked before', async t => {
+t.test("a server's retry delay is respected", async t => {
   let requests = 0
   const busy = createServer((_request, response) => {
     requests++
@@ -252,7 +252,7 @@ const tokenFor = (seconds: number, user = 'ada') =>
   signToken(key, { ...userClaims(user, GRANTS), exp: Math.floor(Date.now() / 1000) + seconds })
 
 for (const wire of ['ws', 'sse', 'poll'] as const) {
-  t.test(`${wire}: a channel that is refused leaves the others alone`, async t => {
+  t.test(`${wire}: a rejected channel does not affect the others`, async t => {
     const fanwire = client(guardedUrl, { wires: [wire], getToken: () => tokenFor(60) })
     t.teardown(() => fanwire.close())
     const mine = new Seen(fanwire.subscribe('inbox:ada', { cursor: 'earliest' }))
@@ -268,7 +268,7 @@ for (const wire of ['ws', 'sse', 'poll'] as const) {
   })
 }
 
-t.test('no token: the client stops, and goes on when it is told to', async t => {
+t.test('no token: the client stops, and continues after reconnect()', async t => {
   const signedIn: { token?: string } = {}
   const getToken = async () => {
     if (signedIn.token === undefined) throw new Unauthorized('signed out')
@@ -287,7 +287,7 @@ t.test('no token: the client stops, and goes on when it is told to', async t => 
 })
 
 t.test(
-  'a token is renewed on the WebSocket before it expires, and asked for again where it is not accepted',
+  'a token is renewed on the WebSocket before it expires, and requested again after a rejection',
   async t => {
     let asked = 0
     const tokens = ['not.a.token', tokenFor(3), tokenFor(600)]
@@ -301,7 +301,7 @@ t.test(
   },
 )
 
-t.test('presence: the members as they are, then who comes and goes', async t => {
+t.test('presence: the current members, then joins and leaves', async t => {
   const users = ['ada', 'bob'].map(user => client(guardedUrl, { getToken: () => tokenFor(60, user) }))
   const [ada, bob] = users as [(typeof users)[0], (typeof users)[0]]
   t.teardown(() => users.forEach(each => each.close()))

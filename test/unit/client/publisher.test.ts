@@ -17,7 +17,7 @@ const read = async (channel: string) =>
   ).events.map(({ data }) => data)
 
 t.test(
-  'order holds, nothing is published twice, and receipts come in order while answers are cut',
+  'order is kept, nothing is published twice, and receipts are in order while responses are cut',
   async t => {
     let connections = 0
     const proxy = await startFaultyProxy(node.port, {
@@ -43,7 +43,7 @@ t.test(
   },
 )
 
-t.test('what can not succeed is rejected, alone, and others go on', async t => {
+t.test('an event that cannot succeed is rejected alone, and others continue', async t => {
   const publisher = createPublisher(url, { key: 'secret' })
   const [bad, good] = await Promise.allSettled([
     publisher.publish('not a name', 1),
@@ -55,7 +55,7 @@ t.test('what can not succeed is rejected, alone, and others go on', async t => {
 })
 
 t.test(
-  'bytes are published as bytes, JSON text as it is, and large events in requests of their own',
+  'bytes are published as bytes, JSON text unchanged, and large events in their own requests',
   async t => {
     const publisher = createPublisher(url, { key: 'secret' })
     const large = 'x'.repeat(600_000)
@@ -67,7 +67,7 @@ t.test(
   },
 )
 
-t.test('it waits for room, and for all that was sent', async t => {
+t.test('waits for room, and for all sent events', async t => {
   const publisher = createPublisher(url, { key: 'secret', waiting: 2 })
   const sent = numbers(1, 5).map(n => publisher.publish('room', n))
   await publisher.ready()

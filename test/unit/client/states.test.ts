@@ -70,7 +70,7 @@ function lineOf(): { line: Line; seen: StateName[] } {
   return { line, seen }
 }
 
-t.test('a line goes from each state where the table says, with everything that can happen', async t => {
+t.test('each state has the transitions of the table, for every possible event', async t => {
   for (const name of NAMES) {
     for (const happening of HAPPENINGS) {
       const { line, seen } = lineOf()
@@ -106,7 +106,7 @@ t.test('the document has the same table', async t => {
   )
 })
 
-t.test('a wait ends by itself, and never before the time that the server asked for', async t => {
+t.test('a wait ends by itself, and never before the time that the server requested', async t => {
   const { line } = lineOf()
   line.happen('want')
   line.happen('failed', { fault: { why: 'busy', kind: 'told', hint: 5000 } })

@@ -16,7 +16,7 @@ const readers = async (channel: string) =>
   (JSON.parse((await node.get(`/v1/channels/${channel}`)).body) as { readers: number }).readers
 
 t.test(
-  'tabs share a connection; when the one that leads is closed, another goes on where each stands',
+  'tabs share a connection; when the leader is closed, another continues where each tab was',
   async t => {
     const tabs = numbers(1, 4).map(tab)
     t.teardown(() => tabs.forEach(each => each.close()))
@@ -45,7 +45,7 @@ t.test(
   },
 )
 
-t.test('what tabs no longer read is not read for them', async t => {
+t.test('channels that tabs no longer read are not read for them', async t => {
   const [leader, follower] = [tab(), tab()]
   t.teardown(() => [leader.close(), follower.close()])
   const theirs = new Seen(leader.subscribe('theirs'))
@@ -65,7 +65,7 @@ t.test('what tabs no longer read is not read for them', async t => {
   await theirs.has(1)
 })
 
-t.test('a tab that loses the lead follows', async t => {
+t.test('a tab that loses the leadership follows', async t => {
   const [one, two] = [tab(), tab()]
   t.teardown(() => [one.close(), two.close()])
   const seen = [one, two].map(each => new Seen(each.subscribe('stolen', { cursor: 'earliest' })))
@@ -89,7 +89,7 @@ t.test('a tab that loses the lead follows', async t => {
   }
 })
 
-t.test('a tab whose own lock comes late does not count as gone', async t => {
+t.test('a tab that acquires its own lock late does not count as gone', async t => {
   const leader = tab()
   t.teardown(() => leader.close())
   const first = new Seen(leader.subscribe('late', { cursor: 'earliest' }))

@@ -114,7 +114,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
   })
 })
 
-t.test('a node that shares its log gives load balancers time to notice that it stops', async t => {
+t.test('a node with a shared log gives load balancers time to notice that it stops', async t => {
   const REDIS_URL = 'redis://127.0.0.1'
   t.equal(config({ REDIS_URL }).drainNotice, 2000)
   t.equal(config({ REDIS_URL, FANWIRE_DRAIN: '1s' }).drainNotice, 200, 'a part of the whole')
@@ -148,11 +148,11 @@ t.test('a setting is a variable and a flag, and the flag wins', async t => {
   t.equal(config({}, ['--insecure', '--host', '0.0.0.0']).insecure, true)
 })
 
-t.test('a variable that is empty counts as unset', async t => {
+t.test('an empty variable counts as unset', async t => {
   t.equal(config({ PORT: '', FANWIRE_PUBLISH_KEY: '', FANWIRE_MAX_BODY: '' }).port, 8080)
 })
 
-t.test('a variable that is not ours is none of our business', async t => {
+t.test('foreign variables are ignored', async t => {
   t.equal(config({ PATH: '/bin', FANWIRES: 'x', REDIS_HOST: 'y' }).port, 8080)
 })
 
@@ -182,7 +182,7 @@ t.test('sizes', async t => {
   }
 })
 
-t.test('a malformed value is refused with its name, the value and what is expected', async t => {
+t.test('a malformed value is rejected with its name, the value and the expected form', async t => {
   const cases: [string, string[], RegExp][] = [
     ['PORT', ['x', '-1', '65536', '80.5', '0x50', '1e3', ' 80'], /expected an integer from 0 to 65535$/],
     ['ROLE', ['both', 'ALL'], /expected one of all, edge, writer$/],
@@ -217,7 +217,7 @@ t.test('a malformed value is refused with its name, the value and what is expect
   t.match(problem({}, ['--port', 'x']), /^--port is "x"; expected an integer/)
 })
 
-t.test('whatever is not a setting is refused by name', async t => {
+t.test('unknown settings are rejected by name', async t => {
   t.match(problem({ FANWIRE_MAX_BDOY: '1' }), /^FANWIRE_MAX_BDOY is not a setting/)
   t.match(problem({ FANWIRE_TLS: '/x' }), /^FANWIRE_TLS is not a setting/)
   t.match(problem({}, ['--prot', '80']), /"--prot" is not a flag/)
@@ -228,12 +228,12 @@ t.test('whatever is not a setting is refused by name', async t => {
   t.match(problem({}, ['--port=1', '--port=2']), /--port is given twice/)
 })
 
-t.test('all that is wrong is said at once', async t => {
+t.test('all faults are reported at once', async t => {
   const lines = problem({ PORT: 'x', ROLE: 'y', FANWIRE_Z: '1' }, ['--nope']).split('\n')
   t.equal(lines.length, 4)
 })
 
-t.test('settings that contradict each other are refused', async t => {
+t.test('contradictory settings are rejected', async t => {
   t.match(problem({ ROLE: 'edge' }), /^ROLE is edge, which needs REDIS_URL/)
   t.match(problem({ ROLE: 'writer' }), /^ROLE is writer, which needs REDIS_URL/)
   t.equal(config({ ROLE: 'edge', REDIS_URL: 'redis://h' }).role, 'edge')
@@ -316,7 +316,7 @@ t.test('Redis is named by a URL', async t => {
   }
 })
 
-t.test('no secret is repeated', async t => {
+t.test('no secret is printed', async t => {
   t.notMatch(problem({ REDIS_URL: 'http://u:s3cret@h' }), /s3cret/)
   t.notMatch(problem({}, ['--redis-url', 'http://u:s3cret@h']), /s3cret/)
   t.match(problem({ FANWIRE_PUBLISH_KEY: 's3cret,,x' }), /^FANWIRE_PUBLISH_KEY is malformed; expected/)
@@ -324,7 +324,7 @@ t.test('no secret is repeated', async t => {
   t.notMatch(problem({ FANWIRE_PUBLISH_KEY: 's3 cret' }), /cret/)
 })
 
-t.test('origins are held as browsers print them', async t => {
+t.test('origins are stored as browsers print them', async t => {
   const origins = (text: string) => config({ FANWIRE_ORIGINS: text }).origins
   t.strictSame(origins('*'), ['*'])
   t.strictSame(origins('https://A.example:443, http://localhost:3000'), [
@@ -353,7 +353,7 @@ t.test('origins are held as browsers print them', async t => {
   }
 })
 
-t.test('names of the node are held in lower case', async t => {
+t.test('names of the node are stored in lower case', async t => {
   const hosts = (text: string) => config({ FANWIRE_HOSTS: text }).hosts
   t.strictSame(hosts('*'), ['*'])
   t.strictSame(hosts('Push.Example., *.b.example,10.0.0.5,[fe80::1]'), [
@@ -367,7 +367,7 @@ t.test('names of the node are held in lower case', async t => {
   }
 })
 
-t.test('what is loopback', async t => {
+t.test('loopback addresses', async t => {
   for (const host of [
     'localhost',
     'a.localhost',
@@ -396,7 +396,7 @@ t.test('what is loopback', async t => {
   }
 })
 
-t.test('ports and TLS that do not go together are refused', async t => {
+t.test('ports and TLS settings that conflict are rejected', async t => {
   t.match(problem({ FANWIRE_TLS_CERT: '/x' }), /FANWIRE_TLS_KEY is not: TLS needs both/)
   t.match(problem({ FANWIRE_TLS_KEY: '/x' }), /FANWIRE_TLS_CERT is not: TLS needs both/)
   t.match(problem({ PORT: '81', FANWIRE_H2C_PORT: '81' }), /FANWIRE_H2C_PORT is 81, as is PORT/)

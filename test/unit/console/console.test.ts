@@ -4,7 +4,7 @@ import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
 import '../../support/built-console.ts'
 
-t.test('the page may run its own files only, and is asked for again', async t => {
+t.test('the page may run its own files only, and is revalidated', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const url = `http://127.0.0.1:${node.port}/console`
@@ -24,14 +24,14 @@ t.test('the page may run its own files only, and is asked for again', async t =>
   t.equal((await fetch(`${url}?x=1`)).status, 400)
 })
 
-t.test('/ says where things are', async t => {
+t.test('/ links to everything', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const answer = await fetch(`http://127.0.0.1:${node.port}/`)
   t.match(await answer.json(), { service: 'fanwire', console: '/console', docs: '/docs', ready: '/readyz' })
 })
 
-t.test('FANWIRE_CONSOLE=0 takes it away', async t => {
+t.test('FANWIRE_CONSOLE=0 removes it', async t => {
   const node = await startMemoryNode({ CONSOLE: '0' })
   t.teardown(() => node.close())
   t.equal((await fetch(`http://127.0.0.1:${node.port}/console`)).status, 404)

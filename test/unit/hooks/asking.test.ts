@@ -104,7 +104,7 @@ async function counted({ app }: Node): Promise<Record<string, number>> {
 
 const caps = (...allow: string[]) => [{ channels: ['room:*'], allow }]
 
-t.test('every way in asks, and does what the application says', async t => {
+t.test('every entry point calls the hook and obeys its decision', async t => {
   const { node, app } = await start(t)
   await node.append('room:1', '1')
   app.answer = ({ headers }) =>
@@ -130,7 +130,7 @@ t.test('every way in asks, and does what the application says', async t => {
   t.notOk(app.asked.some(({ headers }) => 'x-other' in headers))
 })
 
-t.test('what is asked', async t => {
+t.test('the request to the hook', async t => {
   const { app, get, publish, open } = await start(
     t,
     `, headers: [X-Device], secrets: ["${SECRET}"]`,
@@ -186,7 +186,7 @@ t.test('what is asked', async t => {
   })
 })
 
-t.test('who is let in is a member with what the application says of it', async t => {
+t.test('an admitted client is a member with the info from the application', async t => {
   const { app, open, get } = await start(t, '', '', 'connect')
   app.answer = ({ headers }) => ({
     result:
@@ -213,7 +213,7 @@ t.test('who is let in is a member with what the application says of it', async t
   t.equal(asked.length, 1, 'kept, and not for a foreign page')
 })
 
-t.test('a decision is kept, and several who ask the same ask once', async t => {
+t.test('a decision is cached, and concurrent identical requests call once', async t => {
   const { app, get, node } = await start(t)
   const held: (() => void)[] = []
   app.answer = ({ channel }) =>
@@ -240,7 +240,7 @@ t.test('a decision is kept, and several who ask the same ask once', async t => {
   t.match(await counted(node), { 'subscribe allowed': 5, 'subscribe kept': Number })
 })
 
-t.test('what a token grants is not asked, nor what nobody may', async t => {
+t.test('no call is made for granted or forbidden requests', async t => {
   const { app, get, publish } = await start(t)
   const headers = { authorization: `Bearer ${world.token()}` }
   t.equal((await get('/v1/poll?channel=room:1', headers)).status, 200)
@@ -252,7 +252,7 @@ t.test('what a token grants is not asked, nor what nobody may', async t => {
   t.equal(app.asked.length, 0)
 })
 
-t.test("the application's data is published in place of the client's", async t => {
+t.test("the application's data replaces the client's", async t => {
   const { app, publish, get, open, node } = await start(t)
   const raw = '{"n":12345678901234567890,\n"x":1e400}'
   app.answer = ({ hook, data }) => {
@@ -297,7 +297,7 @@ t.test("the application's data is published in place of the client's", async t =
   })
 })
 
-t.test('disconnect closes the connection with the code of the application', async t => {
+t.test("disconnect closes the connection with the application's code", async t => {
   const { app, open, get } = await start(t)
   app.answer = ({ channel }) =>
     channel === 'room:1' ? { result: {} } : { disconnect: { code: 4512, reason: 'banned' } }
@@ -316,7 +316,7 @@ t.test('disconnect closes the connection with the code of the application', asyn
   })
 })
 
-t.test('no answer, or one that is none, is a refusal that may pass', async t => {
+t.test('a missing or invalid answer is a retryable refusal', async t => {
   const hangs = '  - { match: "hang:*", subscribe: hook, hook: { url: "URL", timeout: 200ms } }'
   const { app, get } = await start(t, '', hangs)
   let n = 0
@@ -367,7 +367,7 @@ t.test('no answer, or one that is none, is a refusal that may pass', async t => 
     await refused(raw(text))
 })
 
-t.test('answers that have to be signed', async t => {
+t.test('signed answers', async t => {
   const { app, get } = await start(t, `, secrets: ["${SECRET}"], answers: signed`)
   const webhook = new Webhook(SECRET)
   const body = '{"result":{}}'
@@ -402,7 +402,7 @@ t.test('answers that have to be signed', async t => {
   t.strictSame(statuses, [200, 503, 200, 503, 200, 503, 200, 503, 200])
 })
 
-t.test('a dead application holds up nobody else; the circuit opens, and closes again', async t => {
+t.test('a dead application delays nobody else; the circuit opens, and closes again', async t => {
   const { app, get, open, publish, node } = await start(t)
   const held: ServerResponse[] = []
   app.answer = () => response => void held.push(response)
@@ -431,7 +431,7 @@ t.test('a dead application holds up nobody else; the circuit opens, and closes a
   t.match(await counted(node), { 'subscribe failed': 50, 'subscribe open': Number, 'subscribe allowed': 1 })
 })
 
-t.test('an application that is not there, and onFailure of a rule', async t => {
+t.test('an unreachable application, and onFailure of a rule', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as { port: number }
@@ -449,7 +449,7 @@ t.test('an application that is not there, and onFailure of a rule', async t => {
   t.match((await get('/v1/poll?channel=allow:1')).body.events, [{ data: 1 }])
 })
 
-t.test('refresh prolongs, and a session that is over ends', async t => {
+t.test('refresh extends a session, and an expired one ends', async t => {
   const { app, open, node } = await start(t, '', '', 'connect refresh')
   const until1 = seconds(2)
   app.answer = ({ hook, headers }) => {
@@ -487,7 +487,7 @@ t.test('refresh prolongs, and a session that is over ends', async t => {
   t.strictSame([ended, String(why)], [4401, 'session expired'])
 })
 
-t.test('rules that name no hook any more ask nobody', async t => {
+t.test('rules without a hook make no calls', async t => {
   const { app, get, node } = await start(t)
   t.ok(node.app.fanwire.access.asking)
   world.writeRules('channels: [{ match: "room:*", subscribe: anyone }]')
@@ -498,7 +498,7 @@ t.test('rules that name no hook any more ask nobody', async t => {
   await wait(0)
 })
 
-t.test('explain says that a hook decides', async t => {
+t.test('explain reports that a hook decides', async t => {
   const { node, app } = await start(t)
   const answer = await fetch(`http://127.0.0.1:${node.port}/v1/admin/explain`, {
     method: 'POST',

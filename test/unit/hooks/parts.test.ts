@@ -6,7 +6,7 @@ import { Ledger } from '../../../services/hooks/ledger.ts'
 import { Poster } from '../../../services/hooks/post.ts'
 import { startReceiver } from './receiver.ts'
 
-t.test('addresses that hooks may not be sent to', async t => {
+t.test('addresses that hooks may not call', async t => {
   const addresses = new Addresses(['hooks.internal'])
   const PRIVATE = [
     ...['10.1.2.3', '172.16.0.1', '192.168.1.1', '169.254.169.254', '100.64.0.1', '0.0.0.0', '224.0.0.1'],
@@ -39,7 +39,7 @@ t.test('addresses that hooks may not be sent to', async t => {
     t.equal(fault(url), undefined, url)
 })
 
-t.test('a name that leads to this machine is not asked', async t => {
+t.test('a name that resolves to this machine is not called', async t => {
   const app = await startReceiver(t)
   const addresses = new Addresses([])
   // As if the name had come to another address since it was judged.
@@ -75,7 +75,7 @@ t.test('answers are bounded in size and time', async t => {
   t.strictSame([status, body.toString()], [200, '{}'])
 })
 
-t.test('one node sends; another one takes over when it is silent or says so', async t => {
+t.test('one node sends; another takes over when it is silent or hands over', async t => {
   const ledger = new Ledger()
   const say = (type: string, time: number, data: object) => ledger.apply({ type, time, data })
   say('claim', 1000, { node: 'a' })

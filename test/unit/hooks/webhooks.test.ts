@@ -58,7 +58,7 @@ async function start(t: Test, more = ''): Promise<World> {
   }
 }
 
-t.test('the application is told, signed with each secret', async t => {
+t.test('the application is notified, signed with each secret', async t => {
   const { app, come } = await start(t)
   const socket = come('ann')
   await until('she came', () => app.taken.length === 3)
@@ -88,7 +88,7 @@ t.test('the application is told, signed with each secret', async t => {
   t.ok(ids.every(id => /^\d+:[a-z0-9]+-\d+$/.test(id)))
 })
 
-t.test('only what it asked for', async t => {
+t.test('only the requested kinds', async t => {
   const few = await startReceiver(t)
   const { app, come } = await start(
     t,
@@ -102,7 +102,7 @@ t.test('only what it asked for', async t => {
   for (const socket of sockets) socket.terminate()
 })
 
-t.test('what is not taken is tried again, in order; 429 says when', async t => {
+t.test('a rejected delivery is retried, in order; 429 sets the delay', async t => {
   const { app, come, admin } = await start(t)
   const tries: number[] = []
   app.answer = response => {
@@ -124,7 +124,7 @@ t.test('what is not taken is tried again, in order; 429 says when', async t => {
   for (const socket of sockets) socket.terminate()
 })
 
-t.test('410 stops it, and a replay starts it again from there', async t => {
+t.test('410 stops it, and a replay resumes from there', async t => {
   const { app, come, admin } = await start(t)
   app.answer = response => {
     response.statusCode = 410
@@ -152,7 +152,7 @@ t.test('410 stops it, and a replay starts it again from there', async t => {
   socket.terminate()
 })
 
-t.test('what the rules say now holds', async t => {
+t.test('the current rules apply', async t => {
   const { app, come, world, node } = await start(t)
   world.writeRules(rules(app.url).replace('"*"', '"channel.occupied"'))
   await until('it is read', () => node.app.fanwire.access.rules.webhooks[0]?.events[0] === 'channel.occupied')
@@ -162,7 +162,7 @@ t.test('what the rules say now holds', async t => {
   socket.terminate()
 })
 
-t.test('a gap is told where the log of lives does not reach back to', async t => {
+t.test('a gap is reported where the log of lives no longer reaches', async t => {
   const { app, come, admin } = await start(t)
   const socket = come('ann')
   await until('she came', () => app.taken.length === 3)

@@ -5,7 +5,7 @@ import t from 'tap'
 import { bearerOf } from '../../../services/http/auth.ts'
 import { startApp } from './app.ts'
 
-t.test('a bearer token is what follows the scheme, and nothing else', async t => {
+t.test('a bearer token is the text after the scheme, and nothing else', async t => {
   for (const good of ['Bearer first', 'bearer first', 'BEARER  first', 'Bearer first ']) {
     t.equal(bearerOf({ authorization: good }), 'first', good)
   }
@@ -28,7 +28,7 @@ const routes = (app: FastifyInstance) => {
   app.get('/v1/may', async ({ identity }) => ({ may: access.may(identity, 'publish', 'a').allowed }))
 }
 
-t.test('without a key publishing is 401, before the body is looked at', async t => {
+t.test('publishing without a key is 401, before the body is read', async t => {
   const { app } = await startApp(t, { routes, config: { publishKeys: ['s3cret'] } })
   for (const authorization of [undefined, 'Bearer wrong']) {
     const answer = await app.inject({

@@ -23,7 +23,7 @@ function head(length: string): string {
   return `POST /body HTTP/1.1\r\nHost: ${RAW_HOST}\r\nContent-Type: text/plain\r\n${length}\r\n\r\n`
 }
 
-t.test('nobody listens for a body that came along with its head', async t => {
+t.test('a body that arrives with its head needs no listener', async t => {
   const port = await start(t)
   for (const [sent, answer] of [
     [`${head('Content-Length: 3')}abc`, 'listeners 0, body abc.'],
@@ -41,7 +41,7 @@ t.test('nobody listens for a body that came along with its head', async t => {
   }
 })
 
-t.test('a body that comes behind its head is waited for', async t => {
+t.test('a body that arrives after its head is awaited', async t => {
   const port = await start(t)
   const raw = new Raw(port).send(`${head('Content-Length: 4\r\nExpect: 100-continue')}`)
   await raw.until(/100 Continue/)

@@ -18,7 +18,7 @@ function raising(error: () => Error, config = {}) {
   }
 }
 
-t.test('an error of ours is told with its code, status and message', async t => {
+t.test('our own errors have their code, status and message', async t => {
   for (const [code, { status, passes }] of Object.entries(CODES)) {
     const { app } = await startApp(t, {
       routes: raising(() => new FanwireError(code as ErrorCode, 'so it is')),
@@ -34,7 +34,7 @@ t.test('an error of ours is told with its code, status and message', async t => 
   }
 })
 
-t.test('H1, H3: an EventSource is told what passes with 200, when to come back, and no end', async t => {
+t.test('H1, H3: an EventSource receives retryable errors with 200, a retry delay and no end', async t => {
   for (const [code, { status, passes }] of Object.entries(CODES)) {
     const error = () => new FanwireError(code as ErrorCode, 'line\r\ndata: forged')
     const { app } = await startApp(t, { routes: raising(error, { sse: true }) })
@@ -54,7 +54,7 @@ t.test('H1, H3: an EventSource is told what passes with 200, when to come back, 
   }
 })
 
-t.test('a log that is away is 503, and where it is stays a secret', async t => {
+t.test('an unavailable log is 503, and its address stays secret', async t => {
   const { app } = await startApp(t, { routes: raising(() => new LogUnavailable('Redis at 10.1.2.3')) })
   const answer = await app.inject('/v1/raise')
   t.equal(answer.statusCode, 503)
@@ -63,7 +63,7 @@ t.test('a log that is away is 503, and where it is stays a secret', async t => {
   t.ok(answer.headers['retry-after'])
 })
 
-t.test('a fault of ours is logged with its stack, and its message is not told', async t => {
+t.test('an internal fault is logged with its stack, and its message is not sent', async t => {
   const { app, lines } = await startApp(t, { routes: raising(() => new TypeError('secret detail')) })
   const answer = await app.inject('/v1/raise?secret=s3cret')
   t.equal(answer.statusCode, 500)
@@ -74,7 +74,7 @@ t.test('a fault of ours is logged with its stack, and its message is not told', 
   t.notMatch(lines.join(), /s3cret/)
 })
 
-t.test('what is nowhere is 404, whatever the method and the body', async t => {
+t.test('an unknown path is 404, whatever the method and the body', async t => {
   const { app } = await startApp(t)
   for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'PROPFIND'] as const) {
     const answer = await app.inject({
@@ -90,7 +90,7 @@ t.test('what is nowhere is 404, whatever the method and the body', async t => {
   }
 })
 
-t.test('a method that a path does not have is 405 with those that it has', async t => {
+t.test('an unsupported method is 405 with the supported ones', async t => {
   const { app } = await startApp(t, {
     routes(app) {
       app.post('/v1/both', async () => 1)
@@ -120,7 +120,7 @@ t.test('a method that a path does not have is 405 with those that it has', async
   }
 })
 
-t.test('HEAD answers as GET does, without the body', async t => {
+t.test('HEAD answers like GET, without the body', async t => {
   const { app } = await startApp(t)
   const head = await app.inject({ method: 'HEAD', url: '/healthz' })
   const get = await app.inject('/healthz')
@@ -157,7 +157,7 @@ t.test("Fastify's own errors have our codes", async t => {
   t.match(bad.json(), { error: { code: 'FW_BAD_REQUEST' } })
 })
 
-t.test('who still sends a large body reads the answer', async t => {
+t.test('a client that is still sending a large body reads the answer', async t => {
   const { app } = await startApp(t, {
     config: { maxBody: 1000 },
     routes(app) {
@@ -181,7 +181,7 @@ t.test('who still sends a large body reads the answer', async t => {
   raw.close()
 })
 
-t.test('what is not HTTP is told so, and the connection ends', async t => {
+t.test('non-HTTP input gets an error, and the connection ends', async t => {
   const { app } = await startApp(t)
   const port = await listen(app)
   const cases: [string, string, RegExp][] = [
@@ -245,7 +245,7 @@ t.test('a request that does not arrive in time is 408', async t => {
   t.match(raw.text, /^HTTP\/1.1 408 .*FW_REQUEST_TIMEOUT/s)
 })
 
-t.test('garbage in the middle of an answer ends it without a word', async t => {
+t.test('garbage in the middle of an answer ends it without a message', async t => {
   const { app } = await startApp(t, {
     routes(app) {
       app.get('/v1/hold', (_request, reply) => {
@@ -262,7 +262,7 @@ t.test('garbage in the middle of an answer ends it without a word', async t => {
   t.notMatch(raw.text, /400/)
 })
 
-t.test('no code is undocumented, and none documented that is not raised', async t => {
+t.test('every raised code is documented, and every documented code is raised', async t => {
   const root = new URL('../../../', import.meta.url)
   const sources = readdirSync(new URL('services/', root), { recursive: true, encoding: 'utf8' })
     .filter(path => path.endsWith('.ts') && path !== 'errors.ts')
@@ -279,7 +279,7 @@ t.test('no code is undocumented, and none documented that is not raised', async 
   )
 })
 
-t.test('an error is what its code says', async t => {
+t.test('an error matches its code', async t => {
   const error = new FanwireError('FW_TOO_LARGE', 'too much', { cause: 1 })
   t.match(JSON.parse(JSON.stringify(error)), CODED)
   t.equal(error.statusCode, 413)

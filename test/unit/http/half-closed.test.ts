@@ -28,7 +28,7 @@ async function half(node: Node, bytes: string): Promise<Raw> {
 }
 
 for (const [name, node] of Object.entries(NODES)) {
-  t.test(`H8: an answer that takes its time comes all the same, ${name}`, async t => {
+  t.test(`H8: a slow answer still arrives, ${name}`, async t => {
     const channel = fresh()
     const gate = new Gate()
     const append = node.log.append.bind(node.log)
@@ -48,7 +48,7 @@ for (const [name, node] of Object.entries(NODES)) {
     t.match(raw.text, /^HTTP\/1.1 201 .*\}$/s)
   })
 
-  t.test(`H8: a long poll is answered, and so are those behind it, ${name}`, async t => {
+  t.test(`H8: a long poll is answered, and so are the requests behind it, ${name}`, async t => {
     const channel = fresh()
     const ask = `GET /v1/long-poll?channel=${channel}&wait=55 HTTP/1.1\r\n${HOST}\r\n`
     const raw = await half(node, ask.repeat(3))
@@ -59,7 +59,7 @@ for (const [name, node] of Object.entries(NODES)) {
     t.equal(raw.text.match(/"seen"/g)?.length, 3)
   })
 
-  t.test(`H8: a poll is held until the client proves to be gone, ${name}`, async t => {
+  t.test(`H8: a poll is held until its client is known to be gone, ${name}`, async t => {
     const channel = fresh()
     const ask = (version: string) =>
       `GET /v1/long-poll?channel=${channel}&wait=55 HTTP/${version}\r\n${HOST}Connection: keep-alive\r\n\r\n`
@@ -78,7 +78,7 @@ for (const [name, node] of Object.entries(NODES)) {
     t.match(old.text, /^HTTP\/1.1 200 .*"seen"/s)
   })
 
-  t.test(`H8: a stream goes on, until its client is gone, ${name}`, async t => {
+  t.test(`H8: a stream continues until its client is gone, ${name}`, async t => {
     for (const path of ['sse', 'stream', 'push']) {
       const channel = fresh()
       const raw = await half(node, `GET /v1/${path}?channel=${channel} HTTP/1.1\r\n${HOST}\r\n`)
@@ -96,7 +96,7 @@ for (const [name, node] of Object.entries(NODES)) {
     }
   })
 
-  t.test(`H8: one that is just gone is let go of soon, ${name}`, async t => {
+  t.test(`H8: a client that is just gone is released soon, ${name}`, async t => {
     for (const path of ['sse', 'stream', 'push']) {
       const channel = fresh()
       const raw = new Raw(node.port, { secure: node.secure })

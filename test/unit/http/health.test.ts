@@ -26,7 +26,7 @@ async function comesBack(app: FastifyInstance): Promise<string> {
   return raw.text.startsWith('HTTP/1.1 200 ') ? bodyOf(raw.text) : raw.text
 }
 
-t.test('a node whose probes come back is ready', async t => {
+t.test('a node whose probes succeed is ready', async t => {
   const { app } = await startApp(t, { routes })
   const answer = await app.inject('/readyz')
   t.equal(answer.statusCode, 200)
@@ -37,7 +37,7 @@ t.test('a node whose probes come back is ready', async t => {
   t.equal((await app.inject('/v1/one')).statusCode, 200)
 })
 
-t.test('before the first probe it is not', async t => {
+t.test('a node is not ready before the first probe', async t => {
   const { app, health, log } = await startApp(t, { routes, silent: true })
   const answer = await app.inject('/readyz')
   t.equal(answer.statusCode, 503)
@@ -48,7 +48,7 @@ t.test('before the first probe it is not', async t => {
   t.equal((await app.inject('/readyz')).statusCode, 200)
 })
 
-t.test('when the log goes silent the node lives on, is not ready, and says so to whoever asks', async t => {
+t.test('with a silent log the node stays live, is not ready, and reports why', async t => {
   const { app, log, health, lines } = await startApp(t, { routes, times })
   log.silence()
   await until('it says that it is not ready', () => !health.ready && told(lines).length === 1)
@@ -78,7 +78,7 @@ t.test('when the log goes silent the node lives on, is not ready, and says so to
   t.equal(told(lines).length, 2, 'once each')
 })
 
-t.test('it is not ready within 5 s of silence', async t => {
+t.test('a node is not ready within 5 s of silence', async t => {
   // The times that count are those of the product, not of this test.
   const { health, log } = await startApp(t)
   log.silence()
@@ -91,7 +91,7 @@ t.test('it is not ready within 5 s of silence', async t => {
   t.ok(silence < 5000, `it was ready after ${silence} ms`)
 })
 
-t.test('a node that is stopping is not ready, takes publishes, and sends reads elsewhere', async t => {
+t.test('a stopping node is not ready, accepts publishes, and redirects reads elsewhere', async t => {
   const { app, health, lines } = await startApp(t, { routes })
   health.drain()
   const ready = await app.inject('/readyz')

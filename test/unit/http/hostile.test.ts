@@ -58,7 +58,7 @@ const publish = `POST /v1/channels/hostile/events HTTP/1.1\r\n`
 const many = (count: number, each: (i: number) => string) =>
   Array.from({ length: count }, (_, i) => each(i)).join('')
 
-t.test('bytes that are no request, or a bad one', async t => {
+t.test('invalid or malformed requests', async t => {
   const table: Record<string, string | Buffer> = {
     nothing: '',
     'a line break': '\r\n',
@@ -174,7 +174,7 @@ const NAMES = [
   'fanwire:probe',
 ]
 
-t.test('parameters that are not what they should be', async t => {
+t.test('invalid parameters', async t => {
   const queries = [
     ...NAMES.map(name => `channel=${name}`),
     ...[
@@ -273,7 +273,7 @@ t.test('names in paths and publishes', async t => {
   t.equal((await node.log.state('a')).count, 0, 'none was published')
 })
 
-t.test('whatever the data holds, no wire lets it out of its frame', async t => {
+t.test('no data breaks out of its frame, on any wire', async t => {
   const channel = fresh()
   const clients = await Promise.all(
     WIRES.map(wire => wire.connect(node, { channels: [channel], cursor: 'earliest' })),
@@ -318,7 +318,7 @@ t.test('whatever the data holds, no wire lets it out of its frame', async t => {
   }
 })
 
-t.test('control characters escaped in JSON are no names, in bulk and over WebSocket', async t => {
+t.test('control characters escaped in JSON are rejected in names, in bulk and over WebSocket', async t => {
   const entries = ['\\r\\n', '\\u0000', 'a\\nb', 'ä', ' ', '\\ud800'].flatMap(each => [
     `{"channel":"a${each}","data":1}`,
     `{"channels":["a","${each}"],"data":1}`,
@@ -336,7 +336,7 @@ t.test('control characters escaped in JSON are no names, in bulk and over WebSoc
   for (const [i, { error }] of results.entries()) t.match(error?.code, /^FW_BAD_/, entries[i] ?? '')
 })
 
-t.test('requests that stop in the middle are let go of with their connections', async t => {
+t.test('requests that stop in the middle are dropped with their connections', async t => {
   const sockets = node.app.sockets.size
   const halves = [
     'GET /v1/poll?channel=a HT',

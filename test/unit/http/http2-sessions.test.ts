@@ -21,7 +21,7 @@ function opened(t: Test, { h2cPort }: { readonly h2cPort: number }, from?: strin
   return session
 }
 
-t.test('W2: a malformed frame beside an open stream ends its connection, and nothing stays', async t => {
+t.test('W2: a malformed frame beside an open stream ends its connection, and leaves nothing', async t => {
   const node = await nodeWith(t, { STALL: '400ms', HEARTBEAT: '10s' })
   const stays = opened(t, node).send(get(1, '/v1/stream?channel=stays'))
   await until('the stream is open', () => stays.body(1).includes('open'))
@@ -45,7 +45,7 @@ t.test('W2: a malformed frame beside an open stream ends its connection, and not
   await until('who kept to the rules is told', () => stays.body(1).includes('"on"'))
 })
 
-t.test('W2: a quiet session that is alive stays, and a stream that takes nothing goes', async t => {
+t.test('W2: a quiet live session stays, and a stream that reads nothing is closed', async t => {
   const node = await nodeWith(t, { STALL: '300ms', HEARTBEAT: '10s' })
   const quiet = opened(t, node).send(get(1, '/v1/long-poll?channel=quiet&wait=2'))
   await until('it is answered in the end', () => quiet.body(1).includes('cursor'))
@@ -59,7 +59,7 @@ t.test('W2: a quiet session that is alive stays, and a stream that takes nothing
   await until('its session goes on', () => stuck.answered.includes(3))
 })
 
-t.test('S2: what an HTTP/2 session holds counts as connections do', async t => {
+t.test('S2: requests held by an HTTP/2 session count as connections', async t => {
   const node = await nodeWith(t, { MAX_CONNECTIONS: '60' })
   const session = opened(t, node)
   const streams = Array.from({ length: 100 }, (_, i) => 1 + 2 * i)
@@ -78,7 +78,7 @@ t.test('S2: what an HTTP/2 session holds counts as connections do', async t => {
   t.equal((await node.get('/v1/poll?channel=a')).status, 200)
 })
 
-t.test('S4: however many requests one session sends, others have their turn between them', async t => {
+t.test('S4: many requests of one session do not starve others', async t => {
   const node = await nodeWith(t)
   const [many, one] = [opened(t, node), opened(t, node)]
   for (const session of [many, one]) {
@@ -99,7 +99,7 @@ t.test('S4: however many requests one session sends, others have their turn betw
   )
 })
 
-t.test('S7: who takes back requests without end is cut, and its address waits', async t => {
+t.test('S7: a client that resets requests endlessly is cut, and its address blocked for a while', async t => {
   const node = await nodeWith(t)
   const served = opened(t, node, '127.0.0.2').send(get(1, '/v1/stream?channel=a'))
   await until('another is served', () => served.body(1).includes('open'))
@@ -136,7 +136,7 @@ t.test('S7: who takes back requests without end is cut, and its address waits', 
   })
 })
 
-t.test('S7: streams that were answered may be left at any rate', async t => {
+t.test('S7: answered streams may be closed at any rate', async t => {
   const node = await nodeWith(t)
   // Of more than 1,000 on one session HTTP/2's own library makes an end.
   for (let sessions = 0; sessions < 3; sessions++) {
@@ -153,7 +153,7 @@ t.test('S7: streams that were answered may be left at any rate', async t => {
   await until('the next is served', () => next.answered.length === 1)
 })
 
-t.test('S7: an address begins so many sessions, and no more', async t => {
+t.test('S7: an address may open a limited number of sessions', async t => {
   const node = await nodeWith(t)
   let begun = 0
   const begin = async () => {
@@ -175,32 +175,29 @@ t.test('S7: an address begins so many sessions, and no more', async t => {
   })
 })
 
-t.test(
-  'S7: a quota is so much at once and so much a second, an address, and forgets who has all of it',
-  async t => {
-    const quota = new Quota({ burst: 3, perSecond: 2 })
-    const take = (address: string, now: number) => quota.take(address, now)
-    t.strictSame(
-      [1, 2, 3, 4].map(() => take('a', 0)),
-      [true, true, true, false],
-    )
-    t.ok(take('b', 0))
-    t.notOk(quota.has('a', 400))
-    t.ok(quota.has('a', 500))
-    quota.exhaust('d', 500)
-    t.strictSame(
-      [1000, 1900, 2000].map(now => quota.has('d', now)),
-      [false, false, true],
-    )
-    t.strictSame(
-      [1, 2].map(() => take('a', 500)),
-      [true, false],
-    )
-    t.strictSame(
-      [1, 2, 3, 4].map(() => take('a', 60_000)),
-      [true, true, true, false],
-    )
-    take('c', 120_000)
-    t.equal(quota.size, 1)
-  },
-)
+t.test('S7: a quota is a burst and a rate per address, and drops full entries', async t => {
+  const quota = new Quota({ burst: 3, perSecond: 2 })
+  const take = (address: string, now: number) => quota.take(address, now)
+  t.strictSame(
+    [1, 2, 3, 4].map(() => take('a', 0)),
+    [true, true, true, false],
+  )
+  t.ok(take('b', 0))
+  t.notOk(quota.has('a', 400))
+  t.ok(quota.has('a', 500))
+  quota.exhaust('d', 500)
+  t.strictSame(
+    [1000, 1900, 2000].map(now => quota.has('d', now)),
+    [false, false, true],
+  )
+  t.strictSame(
+    [1, 2].map(() => take('a', 500)),
+    [true, false],
+  )
+  t.strictSame(
+    [1, 2, 3, 4].map(() => take('a', 60_000)),
+    [true, true, true, false],
+  )
+  take('c', 120_000)
+  t.equal(quota.size, 1)
+})

@@ -61,7 +61,7 @@ class Reading {
   }
 }
 
-t.test('one port speaks HTTP/1.1 and HTTP/2, whichever the client asks for', async t => {
+t.test('one port speaks HTTP/1.1 and HTTP/2, as the client requests', async t => {
   const channel = fresh()
   const over1 = await node.publish(channel, '1')
   const over2 = await session(node, 'tls')
@@ -78,7 +78,7 @@ t.test('one port speaks HTTP/1.1 and HTTP/2, whichever the client asks for', asy
   t.equal(JSON.parse(body).events[0].id, JSON.parse(published.body).id)
 })
 
-t.test('a client that names no protocol speaks HTTP/1.1; one that knows neither is refused', async t => {
+t.test('a client without ALPN speaks HTTP/1.1; one that supports neither is rejected', async t => {
   const plain = connectTls({ port: node.port, host: '127.0.0.1', rejectUnauthorized: false })
   await once(plain, 'secureConnect')
   plain.write('GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n')
@@ -125,7 +125,7 @@ t.test('errors are the same as over HTTP/1.1', async t => {
   t.equal(foreign.status, 403)
 })
 
-t.test('streams: the head has nothing of HTTP/1.1, and a session holds many', async t => {
+t.test('streams: the head has no HTTP/1.1 headers, and a session holds many', async t => {
   const channel = fresh()
   const over2 = await session(node, 'tls')
   const readings = Array.from({ length: 99 }, () => new Reading(over2, `/v1/sse?channel=${channel}`))
@@ -152,7 +152,7 @@ t.test('streams: the head has nothing of HTTP/1.1, and a session holds many', as
   await until('all have left', () => node.hub.readers(channel) === 0)
 })
 
-t.test('a stream that the client ends leaves the others of its session alone', async () => {
+t.test('closing a stream leaves the others of its session alone', async () => {
   const channel = fresh()
   const over2 = await session()
   const stays = new Reading(over2, `/v1/stream?channel=${channel}`)
@@ -165,7 +165,7 @@ t.test('a stream that the client ends leaves the others of its session alone', a
   await stays.until(/"on"/)
 })
 
-t.test('a body that is cut is not published', async t => {
+t.test('a truncated body is not published', async t => {
   const channel = fresh()
   for (const type of ['text/plain', 'application/octet-stream']) {
     const over2 = await session()
@@ -195,7 +195,7 @@ t.test('a body that is cut is not published', async t => {
   )
 })
 
-t.test('many lines are published in both directions at once', async t => {
+t.test('many lines are published while results stream back', async t => {
   const channel = fresh()
   const over2 = await session()
   const lines = over2.request({
@@ -242,7 +242,7 @@ t.test('a session counts as a connection', async t => {
   t.equal((await small.get('/v1/poll?channel=a')).status, 200)
 })
 
-t.test('a connection that has become too old is told so', async t => {
+t.test('a connection beyond its maximum age receives a goodbye', async t => {
   const strict = await startMemoryNode({ H2C_PORT: '0', MAX_AGE: '1ms' })
   t.teardown(() => strict.close())
   const old = await session(strict)
@@ -260,7 +260,7 @@ t.test('garbage on either port ends that connection alone', async t => {
   t.equal((await ask(over2, { ':path': '/healthz' })).status, 200)
 })
 
-t.test('told to stop: goodbyes on every stream, GOAWAY, then exit 0, whoever is idle', async t => {
+t.test('on SIGTERM: goodbyes on every stream, GOAWAY, then exit 0, even with idle clients', async t => {
   const real = await startNode({
     env: { FANWIRE_TLS_CERT: cert, FANWIRE_TLS_KEY: key, FANWIRE_H2C_PORT: '0' },
     args: ['--drain', '300ms', '--drain-notice', '300ms'],
@@ -308,7 +308,7 @@ async function shown(port: number, ciphers?: string): Promise<string> {
   return fingerprint256
 }
 
-t.test('a certificate that changes is shown to new connections; those that are open go on', async t => {
+t.test('a changed certificate is used for new connections; open ones continue', async t => {
   // As Kubernetes does it: the files are links through a link to a folder, which is replaced.
   const folder = temporaryFolder()
   makeCertificate(join(folder, '1'))
@@ -332,7 +332,7 @@ t.test('a certificate that changes is shown to new connections; those that are o
   await t.rejects(shown(own.port, 'ECDHE-ECDSA-AES128-SHA256'), 'what is agreed upon stays')
 })
 
-t.test('TLS is agreed upon with forward secrecy and without CBC alone', async t => {
+t.test('TLS is negotiated only with forward secrecy and without CBC', async t => {
   const { cert, key } = makeCertificate(temporaryFolder(), 'localhost', 'rsa')
   const own = await startMemoryNode({ TLS_CERT: cert, TLS_KEY: key })
   t.teardown(() => own.close())
@@ -343,7 +343,7 @@ t.test('TLS is agreed upon with forward secrecy and without CBC alone', async t 
   t.ok(await shown(own.port), 'TLS 1.3')
 })
 
-t.test('a new pair that can not be used is logged once, and the old one stays', async t => {
+t.test('an unusable new pair is logged once, and the old one stays', async t => {
   const folder = temporaryFolder()
   const files = makeCertificate(folder)
   const next = makeCertificate(join(folder, 'next'))
@@ -365,7 +365,7 @@ t.test('a new pair that can not be used is logged once, and the old one stays', 
   t.strictSame(used[0], certificate.pair)
 })
 
-t.test('a node that can not have TLS says why, and does not start', async t => {
+t.test('a node that cannot set up TLS reports why, and does not start', async t => {
   const folder = temporaryFolder()
   const other = makeCertificate(join(folder, 'other'))
   const broken = join(folder, 'broken.pem')
@@ -468,7 +468,7 @@ t.test('streams over TLS and HTTP/1.1', async t => {
   asked.destroy()
 })
 
-t.test('Node had nothing to warn of', async t => {
+t.test('Node printed no warning', async t => {
   t.strictSame(
     warnings.filter(warning => /HTTP\/?2|listener/i.test(warning)),
     [],

@@ -23,7 +23,7 @@ async function occupy(app: FastifyInstance, port: number, count: number): Promis
   return held
 }
 
-t.test('beyond the limit a new connection is told so and closed; the others go on', async t => {
+t.test('beyond the limit a new connection receives an error and is closed; the others continue', async t => {
   const { app } = await startApp(t, { routes, config: { maxConnections: 3 } })
   const port = await listen(app)
   const held = await occupy(app, port, 3)
@@ -40,7 +40,7 @@ t.test('beyond the limit a new connection is told so and closed; the others go o
   }
 })
 
-t.test('an EventSource beyond the limit is told to come back', async t => {
+t.test('an EventSource beyond the limit receives a retry hint', async t => {
   const { app } = await startApp(t, { routes, config: { maxConnections: 1 } })
   const port = await listen(app)
   const [held] = await occupy(app, port, 1)
@@ -50,7 +50,7 @@ t.test('an EventSource beyond the limit is told to come back', async t => {
   held?.close()
 })
 
-t.test('health and metrics are answered beyond the limit, once a connection', async t => {
+t.test('health and metrics are answered beyond the limit, once per connection', async t => {
   const { app } = await startApp(t, { routes, config: { maxConnections: 1 } })
   const port = await listen(app)
   const [held] = await occupy(app, port, 1)
@@ -62,7 +62,7 @@ t.test('health and metrics are answered beyond the limit, once a connection', as
   held?.close()
 })
 
-t.test('when others have left there is room again', async t => {
+t.test('there is room again when others have left', async t => {
   const { app } = await startApp(t, { routes, config: { maxConnections: 1 } })
   const port = await listen(app)
   const first = once(app.server, 'connection')
@@ -78,7 +78,7 @@ t.test('when others have left there is room again', async t => {
   waiting?.close()
 })
 
-t.test('far beyond the limit connections are dropped unheard, and all of it is counted', async t => {
+t.test('far beyond the limit connections are dropped unread, and all are counted', async t => {
   const { app } = await startApp(t, { routes, config: { maxConnections: 2 } })
   const port = await listen(app)
   const held = await occupy(app, port, 2 + 32)

@@ -28,7 +28,7 @@ t.test('every line is Prometheus text, and every metric has a help and a type', 
     if (name.startsWith('fanwire_')) t.match(name, /_(total|seconds|bytes)$|^fanwire_[a-z_]+$/)
 })
 
-t.test('appends and replays are counted and timed, failures too', async t => {
+t.test('appends and replays are counted and timed, including failures', async t => {
   const { app, log } = await startApp(t)
   const draft = { data: Buffer.from('1') }
   await app.fanwire.publisher.append('a', [draft, draft], { identity: ANONYMOUS })
@@ -48,7 +48,7 @@ t.test('appends and replays are counted and timed, failures too', async t => {
   t.match(body, /^fanwire_append_seconds_count 4$/m)
 })
 
-t.test("the hub's counters are read when asked for", async t => {
+t.test("the hub's counters are read on request", async t => {
   const { app, health } = await startApp(t)
   const stats = app.fanwire.hub.connections.wires.of('sse')
   stats.connections = 3
@@ -73,7 +73,7 @@ t.test("the hub's counters are read when asked for", async t => {
   channel.release()
 })
 
-t.test('how long appends took is told as a histogram, its buckets growing', async t => {
+t.test('append durations are reported as a histogram with cumulative buckets', async t => {
   const { app } = await startApp(t)
   const { metrics } = app.fanwire
   for (const ms of [0.5, 0.6, 4, 9000]) metrics.appended([], ms)
@@ -98,7 +98,7 @@ t.test('how long appends took is told as a histogram, its buckets growing', asyn
   )
 })
 
-t.test('the event loop of a node that has nothing to do is not late', async t => {
+t.test('the event loop of an idle node has no delay', async t => {
   const { app } = await startApp(t)
   const lag = async () => {
     const { body } = await app.inject('/metrics')

@@ -21,7 +21,7 @@ import { until } from '../../support/until.ts'
 import { Raw } from './app.ts'
 import { codeOf, frame, handshake } from '../wires/ws-by-hand.ts'
 
-t.test('guard: what a listener of a socket raises ends that socket alone', async t => {
+t.test('guard: an error thrown by a socket listener ends that socket only', async t => {
   const lines: string[] = []
   const logger = pino({}, { write: line => void lines.push(line) })
   const server = createServer(socket => {
@@ -48,7 +48,7 @@ function busyThreads(): Promise<unknown> {
   return Promise.all(threads)
 }
 
-t.test('S1: ws-receiver: nothing of a WebSocket is parsed after its first error', async t => {
+t.test('S1: ws-receiver: no byte of a WebSocket is parsed after its first error', async t => {
   const node = await startMemoryNode({ WS_DEFLATE: '1' })
   t.teardown(() => node.close())
   const spaces = deflateRawSync(Buffer.alloc(1_000_000, ' '), { finishFlush: 2 }).subarray(0, -4)
@@ -75,7 +75,7 @@ t.test('S1: ws-receiver: nothing of a WebSocket is parsed after its first error'
   bystander.close()
 })
 
-t.test('S1: ws-receiver: what is raised in the middle of inflating ends that socket alone', async t => {
+t.test('S1: ws-receiver: an error in the middle of inflating ends that socket only', async t => {
   hardenReceiver()
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: true })
   t.teardown(() => server.close())
@@ -95,7 +95,7 @@ t.test('S1: ws-receiver: what is raised in the middle of inflating ends that soc
   t.match(errors, [{ message: 'b00m' }])
 })
 
-t.test('ws-intake: a turn has its share of messages, and none of a client that is held', async t => {
+t.test('ws-intake: a turn handles its share of messages, and none of a held client', async t => {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' })
   t.teardown(() => server.close())
   await once(server, 'listening')
@@ -152,7 +152,7 @@ async function connection(node: Node): Promise<{ raw: Raw; socket: HttpSocket }>
   return { raw, socket }
 }
 
-t.test('detach: a stream lets go of all that HTTP kept at its socket', async t => {
+t.test('detach: a stream releases everything that HTTP kept for its socket', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const { raw, socket } = await connection(node)
@@ -172,7 +172,7 @@ t.test('detach: a stream lets go of all that HTTP kept at its socket', async t =
   raw.close()
 })
 
-t.test('upgrades: a WebSocket lets go of all that its handshake left at its socket', async t => {
+t.test('upgrades: a WebSocket releases everything that its handshake left on its socket', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const { raw, socket } = await connection(node)
@@ -185,7 +185,7 @@ t.test('upgrades: a WebSocket lets go of all that its handshake left at its sock
   raw.close()
 })
 
-t.test('malformed: what can not be parsed is told as what it is, wherever the parser stopped', async t => {
+t.test('malformed: unparsable input gets its exact error, wherever the parser stopped', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const long = 'x'.repeat(100_000)
@@ -206,7 +206,7 @@ t.test('malformed: what can not be parsed is told as what it is, wherever the pa
   }
 })
 
-t.test('closing: an answer arrives though its client goes on sending', async t => {
+t.test('closing: an answer arrives while its client keeps sending', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const { raw, socket } = await connection(node)
@@ -216,7 +216,7 @@ t.test('closing: an answer arrives though its client goes on sending', async t =
   await until('and its socket is gone', () => socket.destroyed)
 })
 
-t.test('pipelining: one listener takes what comes over an HTTP socket, and it is ours', async t => {
+t.test('pipelining: one listener receives all HTTP socket data, and it is ours', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const { raw, socket } = await connection(node)
@@ -236,7 +236,7 @@ t.test('pipelining: one listener takes what comes over an HTTP socket, and it is
   raw.close()
 })
 
-t.test('half-open: a server that allows it answers behind the end of what a client sends', async t => {
+t.test("half-open: a server that allows it answers after the client's end", async t => {
   const server = createHttpServer((_request, response) => setImmediate(() => response.end('late')))
   Object.assign(server, { httpAllowHalfOpen: true })
   server.listen(0, '127.0.0.1')
@@ -248,7 +248,7 @@ t.test('half-open: a server that allows it answers behind the end of what a clie
   t.match(raw.text, /late$/)
 })
 
-t.test('unrouted: CONNECT, Expect and versions come through for us to answer', async t => {
+t.test('unrouted: CONNECT, Expect and versions reach our handlers', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   for (const [head, status] of [
@@ -262,7 +262,7 @@ t.test('unrouted: CONNECT, Expect and versions come through for us to answer', a
   }
 })
 
-t.test('ws-inflater: a message can be inflated after what inflated the last one was let go of', async t => {
+t.test('ws-inflater: a message can be inflated after the previous inflater was released', async t => {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: true })
   t.teardown(() => server.close())
   await once(server, 'listening')
@@ -283,7 +283,7 @@ t.test('ws-inflater: a message can be inflated after what inflated the last one 
   client.terminate()
 })
 
-t.test('queued bytes: libuv says what a socket has not written yet (http/node/queued-bytes.ts)', async t => {
+t.test('queued bytes: libuv reports the unwritten bytes of a socket (http/node/queued-bytes.ts)', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())

@@ -29,7 +29,7 @@ const FOREIGN = [
   'chrome-extension://localhost',
 ]
 
-t.test('what is no URL is no origin, also where URL.canParse of Node 20 says that it is one', async t => {
+t.test('an invalid URL is no origin, even where URL.canParse of Node 20 accepts it', async t => {
   const may = originRule(undefined, 'localhost')
   for (let i = 0x80; i < 0x100; i++) {
     for (let j = 0x80; j < 0x100; j++) {
@@ -39,7 +39,7 @@ t.test('what is no URL is no origin, also where URL.canParse of Node 20 says tha
   }
 })
 
-t.test('on loopback: loopback origins, whatever the port, and not whatever name led there', async t => {
+t.test('on loopback: loopback origins, whatever the port, but not via other names', async t => {
   for (const host of ['127.0.0.1', '::1', 'localhost']) {
     const may = originRule(undefined, host)
     for (const origin of LOOPBACK) t.ok(may(origin, 'x'), origin)
@@ -48,7 +48,7 @@ t.test('on loopback: loopback origins, whatever the port, and not whatever name 
   }
 })
 
-t.test("beyond loopback: none but the node's own", async t => {
+t.test("beyond loopback: only the node's own origin", async t => {
   const may = originRule(undefined, '0.0.0.0')
   t.ok(may('http://node.example:8080', 'node.example:8080'))
   t.ok(may('https://node.example', 'node.example'))
@@ -61,7 +61,7 @@ t.test("beyond loopback: none but the node's own", async t => {
   for (const origin of [...LOOPBACK, ...FOREIGN]) t.notOk(may(origin, 'node.example'), origin)
 })
 
-t.test('a list: those and no others', async t => {
+t.test('a list: only the listed origins', async t => {
   for (const host of ['127.0.0.1', '0.0.0.0']) {
     const may = originRule(['https://app.example', 'http://localhost:3000'], host)
     t.ok(may('https://app.example', 'x'))
@@ -100,7 +100,7 @@ t.test('an allowed page may read and write', async t => {
   }
 })
 
-t.test('a foreign page gets what it can not read, and may not write', async t => {
+t.test('a foreign page cannot read the response, and may not write', async t => {
   const { app } = await startApp(t, { routes })
   for (const origin of FOREIGN.filter(each => each !== '')) {
     const read = await app.inject({ url: '/v1/read', headers: { origin } })
@@ -113,7 +113,7 @@ t.test('a foreign page gets what it can not read, and may not write', async t =>
   }
 })
 
-t.test('who sends no origin is no page', async t => {
+t.test('a request without an origin is not from a page', async t => {
   const { app } = await startApp(t, { routes })
   const write = await app.inject({ method: 'POST', url: '/v1/write' })
   t.equal(write.statusCode, 200)
@@ -121,7 +121,7 @@ t.test('who sends no origin is no page', async t => {
   t.equal(write.headers['access-control-allow-origin'], undefined)
 })
 
-t.test('*: any page may read, and send what readers send', async t => {
+t.test('*: any page may read, and send reader requests', async t => {
   const { app } = await startApp(t, { routes, config: { origins: ['*'] } })
   for (const origin of ['https://any.example', 'null']) {
     const write = await app.inject({ method: 'POST', url: '/v1/write', headers: { origin } })
@@ -131,7 +131,7 @@ t.test('*: any page may read, and send what readers send', async t => {
   }
 })
 
-t.test('H10: a preflight says that a page may send what it asks for', async t => {
+t.test("H10: a preflight allows a page's request", async t => {
   const { app } = await startApp(t, { routes })
   // Those of tracing libraries, and of jQuery.
   const asked = 'authorization,content-type,idempotency-key,traceparent,baggage,sentry-trace,x-requested-with'
@@ -157,7 +157,7 @@ t.test('H10: a preflight says that a page may send what it asks for', async t =>
   t.equal(refused.headers['access-control-allow-methods'], undefined)
 })
 
-t.test('errors can be read by the page that made them', async t => {
+t.test('the page that caused an error can read it', async t => {
   const { app } = await startApp(t, { routes })
   const origin = 'http://localhost:3000'
   for (const url of ['/v1/nothing', '/v1/channels/a%20b']) {
@@ -166,7 +166,7 @@ t.test('errors can be read by the page that made them', async t => {
   }
 })
 
-t.test('H10: origins of any scheme, sub-domains, and ports of their own', async t => {
+t.test('H10: origins of any scheme, with sub-domains and ports', async t => {
   const may = originRule(
     ['https://*.example.com', 'http://*.dev.example:8080', 'capacitor://localhost', 'chrome-extension://abc'],
     '0.0.0.0',
@@ -202,7 +202,7 @@ t.test('H10: origins of any scheme, sub-domains, and ports of their own', async 
   }
 })
 
-t.test('H10: credentials are for the origins that are listed, and never for *', async t => {
+t.test('H10: credentials are for the listed origins, and never for *', async t => {
   const list = ['https://*.example.com', 'capacitor://localhost']
   const { app } = await startApp(t, { routes, config: { origins: list } })
   for (const origin of ['https://a.example.com', 'capacitor://localhost']) {
@@ -234,7 +234,7 @@ const publishing = (app: FastifyInstance) => {
   )
 }
 
-t.test('H10: that all pages may read does not let them publish', async t => {
+t.test('H10: a permission for all pages to read does not let them publish', async t => {
   const { app } = await startApp(t, { routes: publishing, config: { origins: ['*'] } })
   const refused = await publish(app, 'https://any.example')
   t.equal(refused.statusCode, 403)
@@ -248,7 +248,7 @@ t.test('H10: that all pages may read does not let them publish', async t => {
   t.equal((await publish(open, 'https://any.example')).statusCode, 200)
 })
 
-t.test('H10: who may publish is listed apart from who may read', async t => {
+t.test('H10: publishing and reading origins are listed separately', async t => {
   const config = { origins: ['https://reader.example'], publishOrigins: ['https://*.writer.example'] }
   const { app } = await startApp(t, { routes: publishing, config })
   t.equal((await publish(app, 'https://reader.example')).statusCode, 403)

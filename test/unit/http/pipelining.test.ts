@@ -32,7 +32,7 @@ async function bodies(raw: Raw, count: number): Promise<string[]> {
   return pieces().map(each => each.slice(each.indexOf('\r\n\r\n') + 4))
 }
 
-t.test('S2: at most 32 requests of a connection are held, and the others go on', async t => {
+t.test('S2: at most 32 requests of a connection are held, and the rest follow in turn', async t => {
   const channel = fresh()
   const raw = new Raw(node.port).send(longPoll(`channel=${channel}&wait=55`).repeat(5000))
   await until('the first are held', () => node.hub.readers(channel) >= MAX_UNANSWERED)
@@ -48,7 +48,7 @@ t.test('S2: at most 32 requests of a connection are held, and the others go on',
   raw.close()
 })
 
-t.test('S2: a client that is gone is noticed although nothing more is read of it', async t => {
+t.test('S2: a lost client is noticed although nothing more is read from it', async t => {
   const own = await startMemoryNode({ STALL: '1s', LOG_TIMEOUT: '1s' })
   t.teardown(() => own.close())
   const raw = new Raw(own.port).send(longPoll('channel=a&wait=55').repeat(5000))
@@ -57,7 +57,7 @@ t.test('S2: a client that is gone is noticed although nothing more is read of it
   await until('they are let go', () => own.hub.readers('a') === 0 && own.app.sockets.size === 0)
 })
 
-t.test('S2: 120,000 long polls over one connection do not end a node with a small heap', async t => {
+t.test('S2: 120,000 long polls over one connection do not crash a node with a small heap', async t => {
   const small = await startNode({ env: { NODE_OPTIONS: '--max-old-space-size=64' } })
   t.teardown(() => small.kill())
   const raw = new Raw(small.port).send(longPoll('channel=a&wait=55').repeat(120_000))
@@ -69,7 +69,7 @@ t.test('S2: 120,000 long polls over one connection do not end a node with a smal
   raw.close()
 })
 
-t.test('S2: thousands that are answered at once are all answered, in order', async t => {
+t.test('S2: thousands of immediate requests are all answered, in order', async t => {
   for (const of of [node, secure]) {
     const channel = fresh()
     let inTurn = 0
@@ -92,7 +92,7 @@ t.test('S2: thousands that are answered at once are all answered, in order', asy
   }
 })
 
-t.test('S2: publishes with bodies are all taken, wherever their bytes are cut', async t => {
+t.test('S2: publishes with bodies are all accepted, wherever their bytes are cut', async t => {
   const texts = ['1', '"\\r\\n\\r\\n"', `"${'x'.repeat(300)}"`, '[1,\r\n\r\n2]', '{"a":"GET / HTTP/1.1"}']
   for (const [cut, body] of [
     [1_000_000, sized],
@@ -129,7 +129,7 @@ t.test('S2: publishes with bodies are all taken, wherever their bytes are cut', 
   }
 })
 
-t.test('S2: nothing is parsed behind an error, or behind the last answer', async t => {
+t.test('S2: nothing is parsed after an error, or after the last answer', async t => {
   const channel = fresh()
   for (const first of [
     'GET /%zz HTTP/9.9\r\n\r\n',
@@ -142,7 +142,7 @@ t.test('S2: nothing is parsed behind an error, or behind the last answer', async
   t.equal((await node.log.state(channel)).count, 0)
 })
 
-t.test('S2: polls that one connection holds count as connections', async t => {
+t.test('S2: polls held by one connection count as connections', async t => {
   const own = await startMemoryNode({ MAX_CONNECTIONS: '40' })
   t.teardown(() => own.close())
   const raws = Array.from({ length: 4 }, () => new Raw(own.port))
@@ -156,7 +156,7 @@ t.test('S2: polls that one connection holds count as connections', async t => {
   stranger.close()
 })
 
-t.test('what is under way is counted until it is answered, or its client is gone', async t => {
+t.test('requests in flight are counted until they are answered, or their client is gone', async t => {
   const { protocols } = node.app
   await until('nothing is left of the others', () => protocols.underWay === 0 && protocols.beyond === 0)
   const channel = fresh()

@@ -102,7 +102,7 @@ function limitedBy(t: Test, node: Node, expected: Record<string, number>): void 
   t.strictSame(Object.fromEntries(hits), expected)
 }
 
-t.test('without a limit set nothing is counted and nothing remembered', async t => {
+t.test('without a limit nothing is counted or stored', async t => {
   const node = await start(t, {})
   for (let i = 0; i < 50; i++) t.equal((await publish(node, 'a')).status, 201)
   const { limits } = node.app.fanwire
@@ -110,7 +110,7 @@ t.test('without a limit set nothing is counted and nothing remembered', async t 
   t.equal(limits.holds.take({ address: 'a' }), undefined)
 })
 
-t.test('requests of an address: 429 with Retry-After; health is answered, others are', async t => {
+t.test('requests per address: 429 with Retry-After; health and other addresses are answered', async t => {
   const node = await start(t, { ADDRESS_REQUESTS: '1/h:3' })
   const poll = '/v1/poll?channel=a'
   for (let i = 0; i < 3; i++) t.equal((await ask(node, poll)).status, 200)
@@ -148,7 +148,7 @@ t.test('requests of an address: 429 with Retry-After; health is answered, others
   t.notMatch(metrics, /127\.0\.0/)
 })
 
-t.test('publishes of an address, whichever way they come', async t => {
+t.test('publishes per address, on every publish path', async t => {
   const node = await start(t, { ADDRESS_PUBLISHES: '1/h:4' })
   t.equal((await publish(node, 'a')).status, 201)
   const { say } = await connectWs(t, node)
@@ -194,7 +194,7 @@ t.test('publishes of an address, whichever way they come', async t => {
   t.equal(count, 5, 'nothing that was refused is there')
 })
 
-t.test('a publish over its rate is refused before its body is read', async t => {
+t.test('a publish beyond its rate is rejected before its body is read', async t => {
   const node = await start(t, { ADDRESS_PUBLISHES: '1/h' })
   t.equal((await publish(node, 'a')).status, 201)
   const asked = request({
@@ -213,7 +213,7 @@ t.test('a publish over its rate is refused before its body is read', async t => 
   asked.destroy()
 })
 
-t.test('bytes: an event larger than the burst goes when nothing else has', async t => {
+t.test('bytes: an event larger than the burst is accepted when nothing was used', async t => {
   const node = await start(t, { ADDRESS_BYTES: '1KiB/s:4KiB' })
   const large = { body: JSON.stringify('x'.repeat(100_000)) }
   t.equal((await publish(node, 'a', large)).status, 201)
@@ -223,7 +223,7 @@ t.test('bytes: an event larger than the burst goes when nothing else has', async
   limitedBy(t, node, { 'bytes address': 1 })
 })
 
-t.test("a user's limits hold for all tokens of the user, and for nobody else", async t => {
+t.test("a user's limits apply to all tokens of the user, and to nobody else", async t => {
   const node = await start(
     t,
     { USER_PUBLISHES: '1/h:2', USER_REQUESTS: '1/h:4', PUBLISH_KEY: 'sesame' },
@@ -242,7 +242,7 @@ t.test("a user's limits hold for all tokens of the user, and for nobody else", a
   limitedBy(t, node, { 'publishes user': 1, 'requests user': 1 })
 })
 
-t.test('limits of a key', async t => {
+t.test('limits per key', async t => {
   const node = await start(t, { KEY_PUBLISHES: '1/h:1', PUBLISH_KEY: 'one,two' })
   t.equal((await publish(node, 'a', { headers: bearer('one') })).status, 201)
   t.equal((await publish(node, 'a', { headers: bearer('one') })).status, 429)
@@ -250,7 +250,7 @@ t.test('limits of a key', async t => {
   limitedBy(t, node, { 'publishes key': 1 })
 })
 
-t.test('limits of a connection', async t => {
+t.test('limits per connection', async t => {
   const node = await start(t, { CONNECTION_PUBLISHES: '1/h:1', CONNECTION_REQUESTS: '1/h:3' })
   const { say } = await connectWs(t, node)
   const entry = { publish: { channel: 'a', data: 1 } }
@@ -266,7 +266,7 @@ t.test('limits of a connection', async t => {
 })
 
 t.test(
-  "a rule's rate is a user's, in that rule; the anonymous have it by address; keys are not asked",
+  "a rule's rate applies per user in that rule, per address for the anonymous, and not to keys",
   async t => {
     const node = await start(
       t,
@@ -294,7 +294,7 @@ t.test(
   },
 )
 
-t.test('connections of an address on each wire, until one has left', async t => {
+t.test('connections per address on each wire, until one has left', async t => {
   for (const wire of ['sse', 'stream', 'push', 'long-poll']) {
     const node = await start(t, { USER_CONNECTIONS: '2' })
     const path = `/v1/${wire}?channel=a`
@@ -355,7 +355,7 @@ t.test('connections over WebSocket and Socket.IO', async t => {
   await until('nothing is kept', () => holds.size === 0)
 })
 
-t.test('subscriptions of an address, over all its connections', async t => {
+t.test('subscriptions per address, over all its connections', async t => {
   const node = await start(t, { ADDRESS_SUBSCRIPTIONS: '3' })
   const { holds } = node.app.fanwire.limits
   const held = begin(node, '/v1/stream?channel=a&channel=b')
@@ -375,7 +375,7 @@ t.test('subscriptions of an address, over all its connections', async t => {
   await until('nothing is kept', () => holds.size === 0)
 })
 
-t.test('behind a trusted proxy each client has its own, and nobody can claim to be another', async t => {
+t.test("behind a trusted proxy each client has its own limits, and cannot claim another's", async t => {
   const trusted = await start(t, { ADDRESS_PUBLISHES: '1/h:1', TRUST_PROXY: '127.0.0.1' })
   const by = (list: string, from = '127.0.0.1') =>
     publish(trusted, 'a', { headers: { 'x-forwarded-for': list }, from })

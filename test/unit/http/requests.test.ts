@@ -31,7 +31,7 @@ const post = (path: string, body: string | Buffer, type = 'application/json') =>
 
 // Names -----------------------------------------------------------------------------------------------------
 
-t.test('H5: a channel that is a step of a path is refused, however it is named', async t => {
+t.test('H5: a channel name that is a path step is rejected, however it is sent', async t => {
   const bulk = (entry: object) =>
     fetch(`${base}/v1/events`, {
       method: 'POST',
@@ -76,7 +76,7 @@ const ADDED = [
   '_=1&_=2',
 ]
 
-t.test('H6: parameters that others add to a URL are passed over, on all routes', async t => {
+t.test('H6: third-party parameters added to a URL are ignored, on all routes', async t => {
   const channel = fresh()
   const id = await node.publish(channel, '1')
   for (const added of ADDED) {
@@ -98,7 +98,7 @@ t.test('H6: parameters that others add to a URL are passed over, on all routes',
   }
 })
 
-t.test('H6: other unknown parameters are refused, with the nearest name that is known', async t => {
+t.test('H6: other unknown parameters are rejected, with the nearest known name', async t => {
   const refused = async (path: string, message: RegExp, init?: RequestInit) => {
     t.match(await ask(path, init), { status: 400, error: { code: 'FW_BAD_PARAMETER', message } }, path)
   }
@@ -139,7 +139,7 @@ async function follow(
   throw new Error(`the answer ended: ${text}`)
 }
 
-t.test('H6: lastEventId in the query stands for the header, which wins', async t => {
+t.test('H6: lastEventId in the query replaces the header, which has precedence', async t => {
   const channel = fresh()
   const ids = await node.append(channel, '1', '2', '3')
   const first = async (query: string, headers: Record<string, string> = {}) => {
@@ -153,7 +153,7 @@ t.test('H6: lastEventId in the query stands for the header, which wins', async t
   }
 })
 
-t.test('H7: a Last-Event-ID that is no cursor is a gap, up to where the reader begins', async t => {
+t.test("H7: an invalid Last-Event-ID is a gap up to the reader's start", async t => {
   const channel = fresh()
   const [first, second = ''] = await node.append(channel, '1', '2')
   const [epoch] = second.split('-')
@@ -179,7 +179,7 @@ t.test('H7: a Last-Event-ID that is no cursor is a gap, up to where the reader b
   )
 })
 
-t.test('H7: with several channels the gap is told of each', async t => {
+t.test('H7: with several channels the gap is reported for each', async t => {
   const channels = [fresh(), fresh()]
   const heads = await Promise.all(channels.map(async each => (await node.append(each, '1', '2'))[1]))
   const query = channels.map(each => `channel=${each}`).join('&')
@@ -193,7 +193,7 @@ t.test('H7: with several channels the gap is told of each', async t => {
 const MARK = Buffer.from([0xef, 0xbb, 0xbf])
 const marked = (text: string) => Buffer.concat([MARK, Buffer.from(text)])
 
-t.test('H13: a byte order mark before JSON is passed over', async t => {
+t.test('H13: a byte order mark before JSON is ignored', async t => {
   const channel = fresh()
   t.equal((await post(`/v1/channels/${channel}/events`, marked('{"a":1}'))).status, 201)
   const line = `{"channel":"${channel}","data":2}`
@@ -221,7 +221,7 @@ t.test('H13: a byte order mark before JSON is passed over', async t => {
 
 // What people meant -----------------------------------------------------------------------------------------
 
-t.test('H15: a slash too many is called that', async t => {
+t.test('H15: a superfluous slash is reported as such', async t => {
   const paths: [string, string][] = [
     ['POST', `/v1/channels/a/events/`],
     ['GET', '/v1/channels/a/events/'],
@@ -241,7 +241,7 @@ t.test('H15: a slash too many is called that', async t => {
   }
 })
 
-t.test('H15: ASCII is UTF-8', async t => {
+t.test('H15: ASCII is accepted as UTF-8', async t => {
   for (const charset of ['us-ascii', 'US-ASCII', '"ascii"', 'utf-8', 'UTF8']) {
     const told = await post(`/v1/channels/${fresh()}/events`, '1', `text/plain; charset=${charset}`)
     t.equal(told.status, 201, charset)
@@ -252,7 +252,7 @@ t.test('H15: ASCII is UTF-8', async t => {
   }
 })
 
-t.test('H15: an empty cursor counts as left out', async t => {
+t.test('H15: an empty cursor counts as missing', async t => {
   const channel = fresh()
   await node.append(channel, '1')
   const poll = async (query: string) => (await node.get(`/v1/poll?channel=${channel}${query}`)).body
@@ -277,7 +277,7 @@ async function byHand(head: string, of = node, body = '') {
   }
 }
 
-t.test('H9: a node on loopback answers no name that is not its own', async t => {
+t.test('H9: a node on loopback answers only to its own names', async t => {
   const loopback = await startMemoryNode({ SOCKET_IO: '1' }, {}, { hosts: undefined })
   t.teardown(() => loopback.close())
   const channel = fresh()
@@ -318,7 +318,7 @@ t.test('H9: a node on loopback answers no name that is not its own', async t => 
   for (const path of ['/healthz', '/readyz']) t.equal((await get(path, 'evil.example')).status, 200, path)
 })
 
-t.test('H12: a request has one Host, and it is one', async t => {
+t.test('H12: a request needs exactly one valid Host', async t => {
   const get = (headers: string) => byHand(`GET /v1/channels/a HTTP/1.1\r\n${headers}`)
   for (const headers of [
     '',
@@ -352,7 +352,7 @@ t.test('H12: a target has no fragment', async t => {
   }
 })
 
-t.test('H12: over HTTP/2 too', async t => {
+t.test('H12: the same over HTTP/2', async t => {
   const session = connectHttp2(`http://127.0.0.1:${node.h2cPort}`)
   t.teardown(() => session.destroy())
   const status = async (headers: Record<string, string>) => {
@@ -384,7 +384,7 @@ t.test('H12: a transfer coding other than chunked is 501, and nothing is stored'
   t.equal((await publish('Chunked')).status, 201)
 })
 
-t.test('H12: a target in absolute-form is the same as in origin-form, and its host counts', async t => {
+t.test('H12: a target in absolute-form equals origin-form, and its host counts', async t => {
   const channel = fresh()
   await node.append(channel, '1')
   const ask = (line: string, host = 'evil.example') => byHand(`${line} HTTP/1.1\r\nHost: ${host}\r\n`)
@@ -409,7 +409,7 @@ t.test('H12: a target in absolute-form is the same as in origin-form, and its ho
   t.match(await ask(`GET http:///v1/poll?channel=${channel}`, 'x'), { status: 400 })
 })
 
-t.test('H14: HEAD on what does not end is answered with the head alone', async t => {
+t.test('H14: HEAD on an endless response is answered with the head alone', async t => {
   const channel = fresh()
   for (const wire of ['sse', 'stream', 'push', 'long-poll']) {
     const path = `/v1/${wire}?channel=${channel}&cursor=earliest`

@@ -22,7 +22,7 @@ async function answerTo(bytes: string): Promise<string> {
   return text
 }
 
-t.test('H4: a request line with a version that the connection does not have is 400', async t => {
+t.test("H4: a request line with another version than the connection's is 400", async t => {
   for (const version of ['2.0', '0.9']) {
     for (const path of [
       ...WIRES.map(({ name }) => `/v1/${name}?channel=a`),
@@ -76,7 +76,7 @@ t.test('H12: an Expect that is not 100-continue is 417, with a code', async t =>
   destroy(session)
 })
 
-t.test('H12: a handshake in absolute-form is one', async t => {
+t.test('H12: a handshake in absolute-form is valid', async t => {
   for (const url of ['http://127.0.0.1/v1/ws?channel=a', 'HTTP://127.0.0.1:80/v1/ws']) {
     const raw = handshake(node, url)
     t.match(await raw.until(/"open"/), /^HTTP\/1.1 101 /, url)
@@ -84,7 +84,7 @@ t.test('H12: a handshake in absolute-form is one', async t => {
   }
 })
 
-t.test('W1: what leaves HTTP waits for the requests before it', async t => {
+t.test('W1: an upgrade waits for the requests before it', async t => {
   const poll = `GET /v1/long-poll?channel=before&wait=55 HTTP/1.1\r\n${HOST}\r\n`
   const ask = 'GET /v1/ws HTTP/1.1\r\n'
   const upgrade =
@@ -106,7 +106,7 @@ t.test('W1: what leaves HTTP waits for the requests before it', async t => {
   }
 })
 
-t.test('H11: an upgrade that is none is a request, with its body', async t => {
+t.test('H11: an invalid upgrade is a request, with its body', async t => {
   const upgrade = (to: string) =>
     `Connection: Upgrade, HTTP2-Settings\r\nUpgrade: ${to}\r\nHTTP2-Settings: AAA\r\n`
   const publish = `POST /v1/channels/upgrades/events HTTP/1.1\r\n${HOST}Content-Type: application/json\r\n`

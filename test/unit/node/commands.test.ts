@@ -11,7 +11,7 @@ import { until } from '../../support/until.ts'
 
 const run = (...args: string[]) => runNode({ args })
 
-t.test('--help lists the commands, and each has one', async t => {
+t.test('--help lists the commands, and each has its own help', async t => {
   const { output } = await run('--help')
   for (const name of ['key', 'check', 'explain']) {
     t.match(output, `fanwire ${name} `)
@@ -21,7 +21,7 @@ t.test('--help lists the commands, and each has one', async t => {
   }
 })
 
-t.test('key: makes a key that its entry is of', async t => {
+t.test('key: generates a key that matches its entry', async t => {
   const { code, output } = await run(
     'key',
     '--id',
@@ -39,7 +39,7 @@ t.test('key: makes a key that its entry is of', async t => {
   t.equal(createApiKeys(parseKeysFile(`[${entry}]`)).find(key).ok, true)
 })
 
-t.test('key: adds entries to a file, and spoils none', async t => {
+t.test('key: adds entries to a file without damaging others', async t => {
   const file = join(t.testdir(), 'keys.json')
   const made = async (id: string, ...more: string[]) =>
     run('key', '--id', id, '--allow', 'admin', '--file', file, ...more)
@@ -77,7 +77,7 @@ t.test('key: adds entries to a file, and spoils none', async t => {
   }
 })
 
-t.test('check: says path, line and column', async t => {
+t.test('check: prints path, line and column', async t => {
   const folder = t.testdir({
     'good.yaml': 'channels:\n  - { match: "news", subscribe: anyone }\n',
     'bad.yaml': 'channels:\n  - { match: "news", subscribe: everybody }\n',
@@ -103,7 +103,7 @@ t.test('check: says path, line and column', async t => {
 const ROOMS = 'channels:\n  - { match: "inbox:{user}", subscribe: user }\n'
 const NEWS = `${ROOMS}  - { match: "news", subscribe: anyone }\n`
 
-t.test('explain: prints the answer of a node; acts are audited, and no secret is logged', async t => {
+t.test("explain: prints the node's answer; acts are audited, and no secret is logged", async t => {
   const key = testKey('HS256')
   const folder = t.testdir({ 'rules.yaml': ROOMS, 'jwks.json': jwks(key) })
   const keys = join(folder, 'keys.json')
@@ -193,7 +193,7 @@ t.teardown(() => redis.stop())
 const REDIS = { REDIS_URL: redis.url }
 
 for (const workers of ['1', '2']) {
-  t.test(`SIGHUP reads the rules again and stops nothing, with ${workers} worker(s)`, async t => {
+  t.test(`SIGHUP reloads the rules and stops nothing, with ${workers} worker(s)`, async t => {
     const folder = t.testdir({ 'rules.yaml': ROOMS })
     const rules = join(folder, 'rules.yaml')
     const node = await startNode({

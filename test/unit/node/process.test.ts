@@ -39,7 +39,7 @@ class Reading {
   }
 }
 
-t.test('a node says where it listens in one line, and is ready by then', async t => {
+t.test('a node prints where it listens in one line, and is ready by then', async t => {
   const node = await startNode()
   t.teardown(() => node.kill())
   t.equal((await fetch(`${node.url}/readyz`)).status, 200)
@@ -59,7 +59,7 @@ t.test('a node says where it listens in one line, and is ready by then', async t
   })
 })
 
-t.test('told to stop: not ready first, goodbyes, held requests answered, then exit 0', async t => {
+t.test('on SIGTERM: not ready first, goodbyes, held requests answered, then exit 0', async t => {
   const args = ['--drain', '300ms', '--drain-notice', '2s', '--log-level', 'debug']
   const node = await startNode({ args })
   t.teardown(() => node.kill())
@@ -92,7 +92,7 @@ t.test('told to stop: not ready first, goodbyes, held requests answered, then ex
   t.match(node.logs.at(-1), /"stopped"/)
 })
 
-t.test('a connection that is as old as it may get is ended on every wire, with a word', async t => {
+t.test('a connection at its maximum age is ended on every wire, with a reason', async t => {
   const node = await startNode({ args: ['--max-age', '1ms', '--heartbeat', '100ms'] })
   t.teardown(() => node.kill())
   const stream = new Reading(await fetch(`${node.url}/v1/stream?channel=news`))
@@ -113,12 +113,12 @@ t.test('a connection that is as old as it may get is ended on every wire, with a
   t.equal((await node.stop()).code, 0)
 })
 
-t.test('SIGINT stops it too, and without clients at once', async t => {
+t.test('SIGINT stops it too, at once without clients', async t => {
   const node = await startNode()
   t.strictSame(await node.stop('SIGINT'), { code: 0, signal: null })
 })
 
-t.test('a publish that is under way is answered', async t => {
+t.test('a publish in flight is answered', async t => {
   const node = await startNode()
   t.teardown(() => node.kill())
   let send: (() => void) | undefined
@@ -141,7 +141,7 @@ t.test('a publish that is under way is answered', async t => {
   t.equal((await node.exit).code, 0)
 })
 
-t.test('clients that ask for an upgrade that is none are answered as all others are', async t => {
+t.test('clients with an invalid upgrade are answered like all others', async t => {
   const node = await startNode({ args: ['--drain', '0ms'] })
   t.teardown(() => node.kill())
   const body = '{"n":1}'
@@ -188,7 +188,7 @@ t.test('a second signal ends it at once', async t => {
   t.equal((await node.exit).code, 1)
 })
 
-t.test('a fault of its own is logged, and ends it with 1 after goodbyes', async t => {
+t.test('an internal fault is logged, and exits with 1 after goodbyes', async t => {
   const raise = `data:text/javascript,process.on('SIGWINCH',()=>Promise.reject(new Error('b00m')))`
   const node = await startNode({ env: { NODE_OPTIONS: `--import=${raise.replaceAll(' ', '%20')}` } })
   t.teardown(() => node.kill())
@@ -201,7 +201,7 @@ t.test('a fault of its own is logged, and ends it with 1 after goodbyes', async 
   t.match(await sse.until(/$never/), /retry: \d+.*retry: \d+/s, 'when to come back')
 })
 
-t.test('a node whose log nobody reads any more stops all the same', async t => {
+t.test('a node whose log output nobody reads still stops', async t => {
   const { child, logged } = launch({ env: { FANWIRE_DRAIN: '0s' } })
   t.teardown(() => child.kill('SIGKILL'))
   const ended = once(child, 'exit')
@@ -211,7 +211,7 @@ t.test('a node whose log nobody reads any more stops all the same', async t => {
   t.strictSame(await ended, [0, null])
 })
 
-t.test('keys and queries are in no line, whatever the level', async t => {
+t.test('keys and queries are in no log line, whatever the level', async t => {
   const node = await startNode({ env: { FANWIRE_PUBLISH_KEY: 's3cret-key', LOG_LEVEL: 'trace' } })
   t.equal((await publish(node, { authorization: 'Bearer s3cret-key' })).status, 201)
   t.equal((await publish(node, { authorization: 'Bearer wr0ng-key' })).status, 401)
@@ -224,7 +224,7 @@ t.test('keys and queries are in no line, whatever the level', async t => {
   t.notMatch(logs, /s3cret-key|wr0ng-key|token=/)
 })
 
-t.test('settings that can not be used end it with 2 and the reason on one line each', async t => {
+t.test('unusable settings exit with 2, with one line per reason', async t => {
   const { code, output } = await runNode({ env: { PORT: 'x', FANWIRE_NOPE: '1' } })
   t.equal(code, 2)
   t.match(output.split('\n').sort(), [
@@ -233,7 +233,7 @@ t.test('settings that can not be used end it with 2 and the reason on one line e
   ])
 })
 
-t.test('--help and --version print and end with 0', async t => {
+t.test('--help and --version print and exit with 0', async t => {
   const help = await runNode({ args: ['--help'] })
   t.equal(help.code, 0)
   t.match(help.output, /--publish-key/)
@@ -242,7 +242,7 @@ t.test('--help and --version print and end with 0', async t => {
   t.match(version.output, /^\d+\.\d+\.\d+$/)
 })
 
-t.test('a port that is in use is one line that says so', async t => {
+t.test('a port in use is reported in one line', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -252,7 +252,7 @@ t.test('a port that is in use is one line that says so', async t => {
   t.match(output, new RegExp(`^fanwire: port ${port} of 127.0.0.1 is in use: .*PORT.*$`))
 })
 
-t.test('a host that is not of this machine is one line that says so', async t => {
+t.test('a host that is not of this machine is reported in one line', async t => {
   for (const HOST of ['192.0.2.1', 'no-such-name.invalid']) {
     const { code, output } = await runNode({ env: { HOST, FANWIRE_INSECURE: '1' } })
     t.equal(code, 1)
@@ -260,7 +260,7 @@ t.test('a host that is not of this machine is one line that says so', async t =>
   }
 })
 
-t.test('Redis that is away is one line that says so, without its password', async t => {
+t.test('an unreachable Redis is reported in one line, without its password', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as { port: number }
@@ -273,7 +273,7 @@ t.test('Redis that is away is one line that says so, without its password', asyn
   t.notMatch(output, /s3cret/)
 })
 
-t.test('beyond loopback without a key is refused', async t => {
+t.test('listening beyond loopback without a key is rejected', async t => {
   const { code, output } = await runNode({ env: { HOST: '0.0.0.0' } })
   t.equal(code, 2)
   t.match(output, /FANWIRE_RULES.*FANWIRE_INSECURE=1/)

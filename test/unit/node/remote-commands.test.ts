@@ -71,7 +71,7 @@ t.test('publish, history and channels', async t => {
 
 const linesOf = ({ out }: { out: string }) => out.split('\n').filter(line => line.startsWith('{'))
 
-t.test('history: pages back to the limit, in order or the newest first', async t => {
+t.test('history: pages back to the limit, oldest or newest first', async t => {
   const node = await startMemoryNode()
   const url = `http://127.0.0.1:${node.port}`
   t.teardown(() => node.close())
@@ -129,52 +129,49 @@ t.test('export and import: data byte for byte, bytes, types and tags', async t =
   t.match(await exported('third'), { code: 0, out: /0 events exported/ })
 })
 
-t.test(
-  'follow goes on by itself over a restart, with no line lost or twice, and ends at the head',
-  async t => {
-    const redis = await startRedis()
-    const port = await freePort()
-    const settings = { env: { PORT: `${port}`, REDIS_URL: redis.url } }
-    let node = await startNode(settings)
-    t.teardown(async () => {
-      await node.kill()
-      await redis.stop()
-    })
-    const publish = async (data: number) => {
-      const headers = { 'content-type': 'application/json' }
-      await fetch(`${node.url}/v1/channels/news/events`, { method: 'POST', headers, body: `${data}` })
-    }
-    const { child, ended, lines } = launch(node.url, 'follow', 'news', '--cursor', 'earliest')
-    for (let n = 1; n <= 20; n++) await publish(n)
-    await until('it prints', () => lines().length === 20)
+t.test('follow resumes across a restart, with no line lost or repeated, and ends at the head', async t => {
+  const redis = await startRedis()
+  const port = await freePort()
+  const settings = { env: { PORT: `${port}`, REDIS_URL: redis.url } }
+  let node = await startNode(settings)
+  t.teardown(async () => {
     await node.kill()
-    node = await startNode(settings)
-    for (let n = 21; n <= 40; n++) await publish(n)
-    await until('it goes on', () => lines().length >= 40)
-    t.strictSame(
-      lines().map(line => (JSON.parse(line) as { data: number }).data),
-      Array.from({ length: 40 }, (_, n) => n + 1),
-    )
-    child.kill('SIGINT')
-    t.equal((await ended).code, 0)
-    const whole = await run(
-      node.url,
-      '',
-      'follow',
-      'news',
-      '--cursor',
-      'earliest',
-      '--until',
-      'head',
-      '--wire',
-      'sse',
-    )
-    t.equal(whole.code, 0)
-    t.equal(whole.out.trim().split('\n').length, 40)
-  },
-)
+    await redis.stop()
+  })
+  const publish = async (data: number) => {
+    const headers = { 'content-type': 'application/json' }
+    await fetch(`${node.url}/v1/channels/news/events`, { method: 'POST', headers, body: `${data}` })
+  }
+  const { child, ended, lines } = launch(node.url, 'follow', 'news', '--cursor', 'earliest')
+  for (let n = 1; n <= 20; n++) await publish(n)
+  await until('it prints', () => lines().length === 20)
+  await node.kill()
+  node = await startNode(settings)
+  for (let n = 21; n <= 40; n++) await publish(n)
+  await until('it goes on', () => lines().length >= 40)
+  t.strictSame(
+    lines().map(line => (JSON.parse(line) as { data: number }).data),
+    Array.from({ length: 40 }, (_, n) => n + 1),
+  )
+  child.kill('SIGINT')
+  t.equal((await ended).code, 0)
+  const whole = await run(
+    node.url,
+    '',
+    'follow',
+    'news',
+    '--cursor',
+    'earliest',
+    '--until',
+    'head',
+    '--wire',
+    'sse',
+  )
+  t.equal(whole.code, 0)
+  t.equal(whole.out.trim().split('\n').length, 40)
+})
 
-t.test('what is wrong is said, with what to do next', async t => {
+t.test('errors say what to do next', async t => {
   t.match(await here(t, 'channels', 'news', '--url', 'http://127.0.0.1:1'), {
     code: 3,
     out: /could not be asked: .*Is a node running there\?/,
@@ -198,7 +195,7 @@ t.test('completion knows the commands and their flags', async t => {
   t.match(await here(t, 'completion', 'tcsh'), { code: 2 })
 })
 
-t.test('token: what is minted is good, and 20 broken ones are refused with what is wrong', async t => {
+t.test('token: minted tokens are valid, and 20 broken ones are rejected with a reason', async t => {
   const key = testKey('HS256', 'main')
   const rsa = testKey('RS256', 'rsa')
   const folder = t.testdir({ 'jwks.json': jwks(key, rsa) })

@@ -17,7 +17,7 @@ async function start(t: Test, settings = {}) {
   return { node, ask }
 }
 
-t.test('If-Match and If-None-Match: an event for one head alone', async t => {
+t.test('If-Match and If-None-Match: an event is appended only to the expected head', async t => {
   const { ask } = await start(t)
   const events = '/v1/channels/a/events'
   const first = await ask('POST', events, 1, { 'if-none-match': '*' })
@@ -47,7 +47,7 @@ t.test('If-Match and If-None-Match: an event for one head alone', async t => {
   t.equal((await ask('GET', '/v1/channels/a')).body.count, 2)
 })
 
-t.test('ifHead in bulk: each condition is its own entry', async t => {
+t.test('ifHead in bulk: each entry has its own condition', async t => {
   const { ask, node } = await start(t)
   const [id] = await node.append('a', '1')
   const entries = [
@@ -73,7 +73,7 @@ t.test('ifHead in bulk: each condition is its own entry', async t => {
   t.equal(body.results[1].error.head, body.results[0].id)
 })
 
-t.test('a channel ends, with a last event or without', async t => {
+t.test('a channel ends, with or without a last event', async t => {
   const { ask } = await start(t)
   const end = await ask('POST', '/v1/channels/a/end?type=answer', { done: true }, { 'idempotency-key': 'k' })
   t.equal(end.status, 201)
@@ -103,7 +103,7 @@ t.test('a channel ends, with a last event or without', async t => {
   t.equal((await ask('POST', '/v1/channels/d/end', 1, { 'content-type': 'text/html' })).status, 415)
 })
 
-t.test('in bulk, repeats in a channel that has ended are told their first results', async t => {
+t.test('in bulk, duplicates in an ended channel get their first results', async t => {
   const { ask } = await start(t)
   const known = { channel: 'a', data: 1, idempotencyKey: 'k' }
   const first = (await ask('POST', '/v1/events', { events: [known] })).body.results[0]
@@ -144,7 +144,7 @@ t.test('an event is erased, and a channel is cleared', async t => {
   t.same(poll, { events: [], cursor: head, gaps: [{ channel: 'a', from: two, to: head }] })
 })
 
-t.test('a transient event has no id, and no poll has it', async t => {
+t.test('a transient event has no id, and polls do not return it', async t => {
   const { ask } = await start(t)
   const passed = await ask('POST', '/v1/channels/a/events?transient=1&type=typing', 1)
   t.equal(passed.status, 202)

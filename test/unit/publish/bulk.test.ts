@@ -9,7 +9,7 @@ function send(node: TestNode, payload: string | Buffer, headers: Record<string, 
   return node.app.inject({ method: 'POST', url: URL, headers: { ...JSON_TYPE, ...headers }, payload })
 }
 
-t.test('one result an entry, in order; a bad entry fails alone', async t => {
+t.test('one result per entry, in order; a bad entry fails alone', async t => {
   const node = await startNode(t)
   const answer = await send(
     node,
@@ -55,14 +55,14 @@ t.test('no entries, no results', async t => {
   t.same(answer.json(), { results: [] })
 })
 
-t.test('a request whose entries are all merely bad is 200', async t => {
+t.test('a request with only bad entries is 200', async t => {
   const node = await startNode(t)
   const answer = await send(node, '{"events":[1,2]}')
   t.equal(answer.statusCode, 200)
   t.match(answer.json().results, [{ index: 0 }, { index: 1 }])
 })
 
-t.test('what is broken as a whole publishes nothing', async t => {
+t.test('a request that is broken as a whole publishes nothing', async t => {
   const node = await startNode(t)
   const good = '{"channel":"a","data":1}'
   const cases: [number, string, string | Buffer][] = [
@@ -96,7 +96,7 @@ t.test('what is broken as a whole publishes nothing', async t => {
   t.same(await node.data('a'), [])
 })
 
-t.test('what a bulk publish does not take', async t => {
+t.test('requests that a bulk publish rejects', async t => {
   const node = await startNode(t)
   const body = '{"events":[]}'
   const query = await node.app.inject({
@@ -158,7 +158,7 @@ t.test('503 with Retry-After when nothing could be appended', async t => {
   t.ok(answer.headers['retry-after'])
 })
 
-t.test('a fault of the node is 500, or the entry that met it', async t => {
+t.test('an internal fault is 500, or fails the entry that met it', async t => {
   const node = await startNode(t)
   node.log.through = (channel, _drafts, next) =>
     channel === 'bad' ? Promise.reject(new TypeError('a bug')) : next()
@@ -170,7 +170,7 @@ t.test('a fault of the node is 500, or the entry that met it', async t => {
   t.match(both.json().results, [{ index: 0, error: { code: 'FW_INTERNAL' } }, { channel: 'a' }])
 })
 
-t.test('a log that stays away is not asked for every channel', async t => {
+t.test('an unavailable log is not tried for every channel', async t => {
   const node = await startNode(t)
   let calls = 0
   node.log.through = async () => {
@@ -182,7 +182,7 @@ t.test('a log that stays away is not asked for every channel', async t => {
   t.ok(calls <= 512, `${calls} appends`)
 })
 
-t.test('at most 256 events are with the log, one append a channel', async t => {
+t.test('at most 256 events are in flight to the log, one append per channel', async t => {
   const node = await startNode(t)
   let now = 0
   let most = 0

@@ -59,7 +59,7 @@ t.test('blank lines are skipped but counted; the last line needs no line feed', 
   t.same(split([Buffer.from('\n')], 10), [])
 })
 
-t.test('a line that is too long is told once, and not held', async t => {
+t.test('a line that is too long is reported once, and not buffered', async t => {
   const splitter = new LineSplitter(100)
   const piece = Buffer.alloc(65_536, 'x')
   const before = process.memoryUsage().arrayBuffers

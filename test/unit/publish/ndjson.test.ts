@@ -11,7 +11,7 @@ function send(node: TestNode, payload: string | Buffer) {
 
 const line = (channel: string, data: unknown) => `{"channel":"${channel}","data":${data}}\n`
 
-t.test('a line of result for a line, in order; a bad line fails alone', async t => {
+t.test('one result line per line, in order; a bad line fails alone', async t => {
   const node = await startNode(t, { maxBody: 1000 })
   const answer = await send(
     node,
@@ -45,7 +45,7 @@ t.test('a line of result for a line, in order; a bad line fails alone', async t 
   t.same(await node.data('b'), ['{"__proto__": [1e1 ,2]}'])
 })
 
-t.test('nothing, and only bad lines, are 200', async t => {
+t.test('an empty upload, and one with only bad lines, are 200', async t => {
   const node = await startNode(t)
   for (const [body, count] of [
     ['', 0],
@@ -58,7 +58,7 @@ t.test('nothing, and only bad lines, are 200', async t => {
   }
 })
 
-t.test('results come while the request is still being sent, and each alone', async t => {
+t.test('results arrive during the upload, each on its own', async t => {
   const node = await startNode(t)
   const post = new Post(await node.listen(), URL, HEADERS)
   await post.write(line('a', 1))
@@ -83,7 +83,7 @@ t.test('a client that waits for the result of a bad first line gets it', async t
   t.match(JSON.parse((await results.next()).value), { channel: 'a' })
 })
 
-t.test('503 when the log failed and holds nothing, also for a client that has not finished', async t => {
+t.test('503 when the log failed before any append, even for a client that is still sending', async t => {
   const node = await startNode(t)
   node.log.through = () => Promise.reject(new LogUnavailable('away'))
   const whole = await send(node, `oops\n${line('a', 1)}`)
@@ -96,7 +96,7 @@ t.test('503 when the log failed and holds nothing, also for a client that has no
   post.request.destroy()
 })
 
-t.test('if the log fails later, the lines say so', async t => {
+t.test('if the log fails later, the result lines report it', async t => {
   const node = await startNode(t)
   node.log.through = (channel, _drafts, next) =>
     channel === 'bad' ? Promise.reject(new LogUnavailable('away')) : next()
@@ -114,7 +114,7 @@ t.test('if the log fails later, the lines say so', async t => {
   ])
 })
 
-t.test('a log that is lost in the middle ends the request', async t => {
+t.test('losing the log in the middle ends the request', async t => {
   const node = await startNode(t)
   let left = 10
   node.log.through = (_channel, _drafts, next) =>
@@ -159,7 +159,7 @@ t.test('50,000 lines, read only after all are sent, in order, in bounded memory'
   }
 })
 
-t.test('a client that never reads is told up to where it got', async t => {
+t.test('a client that does not read its results receives the count of processed entries', async t => {
   const node = await startNode(t, { history: { events: 10, age: 3_600_000, bytes: 2 ** 20 } })
   const port = await node.listen()
   const post = new Post(port, URL, HEADERS)
@@ -209,7 +209,7 @@ t.test('a client that neither reads nor sends is cut', async t => {
   t.pass()
 })
 
-t.test('a client that goes away in the middle: what it sent is appended, nothing breaks', async t => {
+t.test('a client that disconnects in the middle: its sent events are appended, nothing breaks', async t => {
   const node = await startNode(t)
   let release: () => void = () => {}
   const begun = new Promise<void>(begin => {
@@ -234,7 +234,7 @@ t.test('a client that goes away in the middle: what it sent is appended, nothing
   t.same(await node.data('a'), ['1'])
 })
 
-t.test('a node that stops ends uploads with a reason', async t => {
+t.test('a stopping node ends uploads with a reason', async t => {
   const node = await startNode(t)
   const post = new Post(await node.listen(), URL, HEADERS)
   await post.write(line('a', 1))

@@ -5,7 +5,7 @@ import { lines, Post, startNode } from './node.ts'
 const JSON_TYPE = { 'content-type': 'application/json' }
 const URL = '/v1/channels/news/events'
 
-t.test('JSON is data byte for byte, save that line breaks between tokens become spaces', async t => {
+t.test('JSON is kept byte for byte, except that line breaks between tokens become spaces', async t => {
   const node = await startNode(t)
   const sent = [
     '{"a":1.10,"b":1e999,"big":12345678901234567890,"__proto__":{"x":1},"a":2}',
@@ -25,7 +25,7 @@ t.test('JSON is data byte for byte, save that line breaks between tokens become 
   )
 })
 
-t.test('201 says channel, id and time', async t => {
+t.test('201 reports channel, id and time', async t => {
   const node = await startNode(t)
   const answer = await node.app.inject({ method: 'POST', url: URL, headers: JSON_TYPE, payload: '{}' })
   const [event] = await node.events('news')
@@ -67,7 +67,7 @@ t.test('type and priority', async t => {
   ])
 })
 
-t.test('tags stand behind the type, in the order given', async t => {
+t.test('tags follow the type, in the given order', async t => {
   const node = await startNode(t)
   const send = (query: string) =>
     node.app.inject({ method: 'POST', url: URL + query, headers: JSON_TYPE, payload: '1' })
@@ -95,7 +95,7 @@ t.test('tags stand behind the type, in the order given', async t => {
   t.equal((await send('?tags.a=1')).json().error.code, 'FW_BAD_PARAMETER')
 })
 
-t.test('an idempotency key: a repeat is answered with the first result and appends nothing', async t => {
+t.test('an idempotency key: a duplicate gets the first result and appends nothing', async t => {
   const node = await startNode(t)
   const send = (payload: string) =>
     node.app.inject({
@@ -114,7 +114,7 @@ t.test('an idempotency key: a repeat is answered with the first result and appen
   t.same(await node.data('news'), ['1'])
 })
 
-t.test('what is refused, and how', async t => {
+t.test('rejected publishes', async t => {
   const node = await startNode(t, { maxBody: 64 })
   const key = (value: string) => ({ ...JSON_TYPE, 'idempotency-key': value })
   const cases: [string, number, string, string, Record<string, string>, string | Buffer][] = [
@@ -160,7 +160,7 @@ t.test('a channel of 200 characters', async t => {
   t.equal((await node.app.inject({ method: 'POST', url, headers: JSON_TYPE, payload: '1' })).statusCode, 201)
 })
 
-t.test('503 with Retry-After when the log can not say that it holds the event', async t => {
+t.test('503 with Retry-After when the log cannot confirm the event', async t => {
   const node = await startNode(t)
   node.log.through = () => Promise.reject(new LogUnavailable('away'))
   const answer = await node.app.inject({ method: 'POST', url: URL, headers: JSON_TYPE, payload: '1' })
@@ -169,7 +169,7 @@ t.test('503 with Retry-After when the log can not say that it holds the event', 
   t.ok(answer.headers['retry-after'])
 })
 
-t.test('the key and the origin are asked for before the body is read', async t => {
+t.test('the key and the origin are checked before the body is read', async t => {
   const node = await startNode(t, { publishKeys: ['secret'] })
   const send = (headers: Record<string, string>) =>
     node.app.inject({ method: 'POST', url: URL, headers: { ...JSON_TYPE, ...headers }, payload: '1' })
@@ -188,7 +188,7 @@ t.test('a body in many pieces, over a real connection', async t => {
   t.same(await node.data('news'), [text])
 })
 
-t.test('a body that is declared or turns out to be too large, while the client is sending', async t => {
+t.test('a body that is declared or turns out to be too large, during the upload', async t => {
   const node = await startNode(t, { maxBody: 1000 })
   const port = await node.listen()
   for (const headers of [{ ...JSON_TYPE, 'content-length': 2_000_000 }, JSON_TYPE]) {
@@ -200,7 +200,7 @@ t.test('a body that is declared or turns out to be too large, while the client i
   }
 })
 
-t.test('a body that stands still, or never ends, is given up', async t => {
+t.test('a body that stalls or never ends times out', async t => {
   const node = await startNode(t, {}, { times: { idle: 30, total: 120 } })
   const port = await node.listen()
   const still = new Post(port, URL, { ...JSON_TYPE, 'content-length': 10 })
@@ -214,7 +214,7 @@ t.test('a body that stands still, or never ends, is given up', async t => {
   slow.request.destroy()
 })
 
-t.test('a client that goes away in the middle of its body publishes nothing', async t => {
+t.test('a client that disconnects in the middle of its body publishes nothing', async t => {
   const node = await startNode(t)
   const gone = new Promise(resolve => {
     node.app.server.once('connection', socket => socket.once('close', resolve))

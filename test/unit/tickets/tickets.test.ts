@@ -53,7 +53,7 @@ async function ticketFor(token: string): Promise<Issued> {
 
 const statusOf = async (path: string) => (await node.get(path)).status
 
-t.test('a token gets a ticket that reads once what the token may read', async t => {
+t.test("a token gets a ticket that reads once, with the token's read rights", async t => {
   const began = Date.now()
   const { ticket, expires } = await ticketFor(tokenOf('ada'))
   t.ok(expires >= began + 30_000 && expires <= Date.now() + 30_000)
@@ -64,7 +64,7 @@ t.test('a token gets a ticket that reads once what the token may read', async t 
   t.equal(await statusOf(`/v1/poll?channel=inbox:ada&ticket=${others.ticket}`), 403)
 })
 
-t.test('it has the grants of the token, and ends with it', async t => {
+t.test('a ticket has the grants of the token, and ends with it', async t => {
   const exp = Math.floor(Date.now() / 1000) + 8
   const caps = [{ channels: ['room:*'], allow: ['sub', 'hst'] }]
   const { ticket, expires } = await ticketFor(tokenOf('ada', { exp, caps }))
@@ -72,7 +72,7 @@ t.test('it has the grants of the token, and ends with it', async t => {
   t.equal(await statusOf(`/v1/poll?channel=room:1&ticket=${ticket}`), 200)
 })
 
-t.test('a token in a cookie gets one, but not from a page of another origin', async t => {
+t.test('a token in a cookie gets one, but not from a foreign page', async t => {
   const cookie = `session=${tokenOf('ada')}`
   t.equal((await ask({ cookie, origin: `http://127.0.0.1:${node.port}` })).status, 201)
   for (const headers of [{ cookie, origin: 'https://evil.example' }, { cookie }]) {
@@ -82,7 +82,7 @@ t.test('a token in a cookie gets one, but not from a page of another origin', as
   }
 })
 
-t.test('nothing else gets one', async t => {
+t.test('no other credential gets one', async t => {
   const { ticket } = await ticketFor(tokenOf('ada'))
   const expired = signToken(key, { sub: 'ada', exp: 1 })
   const cases: [string, Record<string, string>, string, number, string][] = [
@@ -103,13 +103,13 @@ t.test('nothing else gets one', async t => {
   }
 })
 
-t.test('a node that takes no tokens has no tickets', async t => {
+t.test('a node without tokens has no tickets', async t => {
   const open = await startMemoryNode()
   t.teardown(() => open.close())
   t.equal((await ask(bearer('whatever'), '/v1/tickets', open)).status, 401)
 })
 
-t.test('a page that came by a ticket reloads with a fresh one, as long as its token', async t => {
+t.test('a page opened with a ticket reloads with a fresh one, as long as its token lives', async t => {
   const exp = Math.floor(Date.now() / 1000) + 3600
   const { ticket } = await ticketFor(tokenOf('ada', { exp }))
   let query = `channel=inbox:ada&every=60&ticket=${ticket}`
@@ -132,14 +132,14 @@ t.test('a page that came by a ticket reloads with a fresh one, as long as its to
   t.equal(answer.headers['cache-control'], 'private, no-cache')
 })
 
-t.test('a page that would reload after its ticket is refused', async t => {
+t.test('a page that reloads after its ticket expired is rejected', async t => {
   const { ticket } = await ticketFor(tokenOf('ada'))
   const { status, body } = await node.get(`/v1/refresh?channel=inbox:ada&every=71&ticket=${ticket}`)
   t.equal(status, 400)
   t.match(JSON.parse(body), { error: { code: 'FW_BAD_PARAMETER', message: /every 70 s at most/ } })
 })
 
-t.test('a token that is revoked takes its tickets along', async t => {
+t.test('revoking a token revokes its tickets', async t => {
   const { ticket } = await ticketFor(tokenOf('eve'))
   const { access } = node.app.fanwire
   access.revoke('eve', Date.now() + 2000)

@@ -52,7 +52,7 @@ async function openAll({ port }: { port: number }): Promise<Promise<string>[]> {
   return ends
 }
 
-t.test('H1: a node that is killed is not the end of a stream', async t => {
+t.test('H1: a killed node leaves a stream incomplete', async t => {
   const killed = await startNode()
   t.teardown(() => killed.kill())
   const ends = await openAll(killed)
@@ -60,7 +60,7 @@ t.test('H1: a node that is killed is not the end of a stream', async t => {
   t.strictSame(await Promise.all(ends), CUT)
 })
 
-t.test('H1: a node that stops, or cuts a client, is not the end of a stream', async t => {
+t.test('H1: a node that stops, or cuts a client, leaves a stream incomplete', async t => {
   const stops = await startMemoryNode()
   t.teardown(() => stops.close())
   const told = await openAll(stops)
@@ -71,7 +71,7 @@ t.test('H1: a node that stops, or cuts a client, is not the end of a stream', as
   t.strictSame(await Promise.all(cut), CUT)
 })
 
-t.test('H1: over HTTP/2 a node that stops resets its streams, once they have the goodbye', async t => {
+t.test('H1: over HTTP/2 a stopping node resets its streams after the goodbye', async t => {
   const own = await startMemoryNode({ H2C_PORT: '0' })
   t.teardown(() => own.close())
   const session = await openSession(own, { enablePush: false })
@@ -106,21 +106,18 @@ t.test('H1: over HTTP/2 a node that stops resets its streams, once they have the
   await once(session, 'close')
 })
 
-t.test(
-  'H1: the fetch of Node hears that a stream broke off, also one that says only when to come back',
-  async t => {
-    const stops = await startMemoryNode()
-    t.teardown(() => stops.close())
-    const open = (wire: string) => fetch(`http://127.0.0.1:${stops.port}/v1/${wire}?channel=news`)
-    const answers = await Promise.all(WIRES.map(open))
-    await stops.hub.connections.drain(0)
-    await Promise.all(answers.map(answer => t.rejects(answer.text(), { message: 'terminated' })))
-    stops.app.fanwire.health.drain()
-    await t.rejects((await open('sse')).text(), { message: 'terminated' })
-  },
-)
+t.test('H1: fetch in Node detects a broken stream, even one with only a retry hint', async t => {
+  const stops = await startMemoryNode()
+  t.teardown(() => stops.close())
+  const open = (wire: string) => fetch(`http://127.0.0.1:${stops.port}/v1/${wire}?channel=news`)
+  const answers = await Promise.all(WIRES.map(open))
+  await stops.hub.connections.drain(0)
+  await Promise.all(answers.map(answer => t.rejects(answer.text(), { message: 'terminated' })))
+  stops.app.fanwire.health.drain()
+  await t.rejects((await open('sse')).text(), { message: 'terminated' })
+})
 
-t.test('H1: curl says that it has a part only', { skip: without('curl') }, async t => {
+t.test('H1: curl reports a partial transfer', { skip: without('curl') }, async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   const exits = WIRES.map(async wire => {
@@ -133,7 +130,7 @@ t.test('H1: curl says that it has a part only', { skip: without('curl') }, async
   t.strictSame(await Promise.all(exits), [18, 18, 18])
 })
 
-t.test('H1: an event is there for a client that reads a body as it comes', async t => {
+t.test('H1: an event is readable for a client that reads a body in pieces', async t => {
   const { answer, asked } = await openStream(node, `/v1/stream?channel=${fresh()}`)
   const [data] = await once(answer, 'data')
   t.match(String(data), /^\{"open":\{"cursor":"[^"]+"\}\}\n$/)

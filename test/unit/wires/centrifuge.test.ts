@@ -101,7 +101,7 @@ t.test('without the setting there is nothing at its paths', async t => {
 
 // Who asks ----------------------------------------------------------------------------------------------------
 
-t.test('a token says who it is, and rules what it may', async t => {
+t.test('a token names the user, and rules decide on rights', async t => {
   const made = await connected({ token: tokenOf() })
   await follow(made, 'room:1')
   const refused = made.newSubscription('inbox:bob')
@@ -112,7 +112,7 @@ t.test('a token says who it is, and rules what it may', async t => {
   await t.rejects(made.publish('inbox:bob', 1), { code: 103 })
 })
 
-t.test('a wrong token ends the client for good; one that expired is replaced', async t => {
+t.test('an invalid token ends the client for good; an expired one is replaced', async t => {
   const wrong = client({ token: `${tokenOf()}x` })
   wrong.connect()
   t.equal((await heard(wrong, 'disconnected')).code, 3500)
@@ -130,7 +130,7 @@ t.test('a wrong token ends the client for good; one that expired is replaced', a
   t.equal(asked, 1)
 })
 
-t.test('tokens are refreshed before they end: of the connection and of a subscription', async t => {
+t.test('tokens are refreshed before they expire: of the connection and of a subscription', async t => {
   let connections = 0
   let subscriptions = 0
   const made = await connected({
@@ -160,7 +160,7 @@ t.test('a subscription token opens its channel and no other', async t => {
   t.equal((await heard(other, 'unsubscribed')).code, 103)
 })
 
-t.test('the server subscribes a client by claims, and it recovers these too', async t => {
+t.test('the server subscribes a client by claims, and these recover too', async t => {
   const token = tokenOf({ channels: ['news:a'], subs: { 'news:b': {} } })
   const made = client({ token })
   const read: unknown[] = []
@@ -190,7 +190,7 @@ t.test('the server subscribes a client by claims, and it recovers these too', as
   t.equal(other.status, 401, 'on other wires such a claim is refused')
 })
 
-t.test('what is taken from a client: a channel, by rules and by the API, and its connection', async t => {
+t.test('revocations: a channel, by rules and by the API, and a connection', async t => {
   const made = await connected({ token: tokenOf() })
   const { sub } = await follow(made, 'room:taken')
   const unsubscribed = heard(sub, 'unsubscribed')
@@ -222,7 +222,7 @@ for (const transport of ['websocket', 'http_stream', 'sse'] as const) {
   })
 }
 
-t.test('a gap is not recovered: at once, and when it comes while the client reads', async t => {
+t.test('a gap is not recovered: at the start, and while the client reads', async t => {
   const made = await connected({}, node)
   const { sub, read } = await follow(made, 'gaps')
   await sub.publish(1)
@@ -276,7 +276,7 @@ t.test('presence, joins and leaves', async t => {
 
 // One log -----------------------------------------------------------------------------------------------------
 
-t.test('an event of any wire is read on any other, its data unchanged', async t => {
+t.test('an event of any wire can be read on any other, its data unchanged', async t => {
   const channel = 'one-log'
   const data = '{"big":12345678901234567890,"text":"ü \\u0000"}'
   const base = `127.0.0.1:${node.port}`
@@ -309,7 +309,7 @@ t.test('readers of one channel share the bytes of an event', async t => {
   t.equal((node.hub.stats().wires.centrifuge?.deliveries ?? 0) - before, 6)
 })
 
-t.test('a filter on tags, which centrifuge-js calls tagsFilter', async t => {
+t.test('a filter on tags, tagsFilter in centrifuge-js', async t => {
   const made = await connected({}, node)
   const { read } = await follow(made, 'filtered', { tagsFilter: { key: 'lang', cmp: 'eq', val: 'ko' } })
   await node.publish('filtered', '1', undefined, '?tag.lang=en')
@@ -367,7 +367,7 @@ t.test('Protobuf: tokens, subscriptions by the server, presence', async t => {
   await t.rejects(made.publish('inbox:bob', Buffer.from('1')), { code: 103 })
 })
 
-t.test('Protobuf: bytes that are no commands', async t => {
+t.test('Protobuf: invalid commands', async t => {
   for (const bytes of [
     [],
     [0xff],
@@ -389,7 +389,7 @@ t.test('Protobuf: bytes that are no commands', async t => {
 
 // One way -----------------------------------------------------------------------------------------------------
 
-t.test('one way: what is wanted goes with the connection', async t => {
+t.test('unidirectional: the subscriptions are sent with the connection', async t => {
   const [first = ''] = await node.append('uni', '1', '2')
   const [epoch] = first.split('-')
   const subs = { uni: { recover: true, epoch, offset: 1 } }
@@ -489,7 +489,7 @@ async function rawClient(of = node) {
   }
 }
 
-t.test('what is no command ends the connection, and it need not come back', async t => {
+t.test('an invalid command ends the connection, and the client need not reconnect', async t => {
   for (const message of [
     '',
     'x',
@@ -513,7 +513,7 @@ t.test('what is no command ends the connection, and it need not come back', asyn
   t.equal((await end).code, 3508)
 })
 
-t.test('what a command has wrong is answered', async t => {
+t.test('errors in a command are answered', async t => {
   const { ask, socket } = await rawClient()
   let id = 10
   const code = async (request: object) => (await ask(JSON.stringify({ id: ++id, ...request }))).error?.code
@@ -539,7 +539,7 @@ t.test('what a command has wrong is answered', async t => {
   t.equal(await code({ ping: {} }), undefined, 'a pong is no command')
 })
 
-t.test('commands over HTTP: no session, no commands', async t => {
+t.test('commands over HTTP: commands without a session are rejected', async t => {
   const post = (path: string, body: string) =>
     fetch(`http://127.0.0.1:${node.port}${path}`, { method: 'POST', body })
   t.equal((await post('/emulation', '{"session":"x","node":"y","data":"{}"}')).status, 404)
@@ -551,7 +551,7 @@ t.test('commands over HTTP: no session, no commands', async t => {
 })
 
 t.test(
-  'commands of one message are answered in one batch, also those that came before the connection',
+  'commands of one message are answered in one batch, including those before the connection',
   async t => {
     const { socket, messages } = await rawClient()
     socket.close()
@@ -567,7 +567,7 @@ t.test(
   },
 )
 
-t.test('a node that stops says so, and clients come back', async t => {
+t.test('a stopping node sends a goodbye, and clients reconnect', async t => {
   const stopping = await startMemoryNode({ CENTRIFUGE: '1' })
   const made = await connected({}, stopping)
   const connecting = heard(made, 'connecting')

@@ -39,7 +39,7 @@ for (const live of ['long-poll', 'sse'] as const) {
   })
 }
 
-t.test('what its producer appends is read on other wires, once', async t => {
+t.test('events from its producer are read on other wires, once', async t => {
   const written = await DurableStream.create({
     url: at('/v1/stream/rooms/1'),
     contentType: 'application/json',
@@ -60,7 +60,7 @@ t.test('what its producer appends is read on other wires, once', async t => {
   await producer.close().catch(() => {})
 })
 
-t.test('bytes come back as they were appended', async t => {
+t.test('bytes are returned as they were appended', async t => {
   const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
   const written = await DurableStream.create({
     url: at('/v1/stream/bytes'),
@@ -72,7 +72,7 @@ t.test('bytes come back as they were appended', async t => {
   t.strictSame([...read], [...bytes, ...bytes])
 })
 
-t.test('a position of a history that is gone is told, never passed over', async t => {
+t.test('a position in a lost history is reported, never skipped', async t => {
   await ask('/v1/stream/gone', { method: 'PUT', headers: JSON_TYPE, body: '[1,2]' })
   const offset = (await ask('/v1/stream/gone')).headers.get('stream-next-offset')
   t.equal((await ask('/v1/stream/gone', { method: 'DELETE' })).status, 204)
@@ -85,7 +85,7 @@ t.test('a position of a history that is gone is told, never passed over', async 
   }
 })
 
-t.test('what is left out is said', async t => {
+t.test('omissions are reported', async t => {
   await ask('/v1/stream/source', { method: 'PUT', headers: JSON_TYPE })
   const fork = await ask('/v1/stream/fork', {
     method: 'PUT',
@@ -102,7 +102,7 @@ t.test('what is left out is said', async t => {
   }
 })
 
-t.test('bad input has its own codes', async t => {
+t.test('invalid input has its own codes', async t => {
   await ask('/v1/stream/bad', { method: 'PUT', headers: JSON_TYPE })
   const cases: readonly [RequestInit & { path?: string }, number, string][] = [
     [{ path: '?offset=x' }, 400, 'FW_BAD_CURSOR'],

@@ -45,7 +45,7 @@ async function messages(
   return { got: got.map(each => JSON.parse(each)), code, reason: `${reason}` }
 }
 
-t.test('streams of a channel alone end behind its end, and so do those that resume behind it', async t => {
+t.test('streams of a single channel end after its end, and so do resumes after it', async t => {
   const [first = ''] = await node.append('a', '1')
   const finish = async () => {
     await reading(node, 'a')
@@ -87,7 +87,7 @@ t.test('streams of a channel alone end behind its end, and so do those that resu
   t.match(unknown, /"gap".*"data":1.*"data":2.*"end".*"close"/s)
 })
 
-t.test('with other channels, and after a subscribe, a connection goes on', async t => {
+t.test('with other channels, and after a subscribe, a connection continues', async t => {
   await node.append('ended', END)
   const { got } = await messages('/v1/ws', async (socket, got) => {
     const has = async (count: number) => {
@@ -108,7 +108,7 @@ t.test('with other channels, and after a subscribe, a connection goes on', async
   ])
 })
 
-t.test('poll and long-poll have the end beside the events, and refresh shows it', async t => {
+t.test('poll and long-poll report the end beside the events, and refresh shows it', async t => {
   const [first = '', end = ''] = await node.append('b', '1', END)
   const json = (path: string) => answer(path)
   const ends = [{ channel: 'b', id: end }]
@@ -133,7 +133,7 @@ t.test('poll and long-poll have the end beside the events, and refresh shows it'
   t.match(page, `b has ended (${end})`)
 })
 
-t.test('transient events arrive in order among the others, without an id, and polls have none', async t => {
+t.test('transient events arrive in order among the others, without an id, and not in polls', async t => {
   const told = ['sse', 'stream'].map(wire => whole(`/v1/${wire}?channel=c&cursor=latest`))
   const ws = messages('/v1/ws?channel=c')
   const filtered = whole('/v1/stream?channel=c&types=post')
@@ -165,7 +165,7 @@ t.test('transient events arrive in order among the others, without an id, and po
 })
 
 t.test(
-  'Socket.IO: transient events and the end are events of their names, and the connection goes on',
+  'Socket.IO: transient events and the end have their own event names, and the connection continues',
   async t => {
     const socket = io(at('/'), { transports: ['websocket'] })
     t.teardown(() => socket.close())

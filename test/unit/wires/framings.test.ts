@@ -70,7 +70,7 @@ t.test('WebSocket frames of every length form', async t => {
   t.strictSame(wsFrame(0x9, Buffer.from('hi')), Buffer.from([0x89, 2, 0x68, 0x69]))
 })
 
-t.test('a WebSocket stretch is one message an event', async t => {
+t.test('a WebSocket stretch is one message per event', async t => {
   t.strictSame(await receive(wsFraming.stretch(EVENTS, 0, EVENTS.length)), TEXTS)
   t.strictSame(await receive(wsFraming.stretch(EVENTS, 2, 4)), TEXTS.slice(2, 4))
   t.equal(wsFraming.stretch(EVENTS, 2, 2).length, 0)
@@ -81,7 +81,7 @@ t.test('a WebSocket stretch is one message an event', async t => {
   t.strictSame(wsFraming.heartbeat, Buffer.from([0x89, 0]))
 })
 
-t.test('a compressed WebSocket stretch is one message an event, made once', async t => {
+t.test('a compressed WebSocket stretch is one message per event, made once', async t => {
   const inflater = new PerMessageDeflate({})
   inflater.accept([{ server_no_context_takeover: [true] }])
   const extensions = { 'permessage-deflate': inflater }
@@ -106,7 +106,7 @@ t.test('a compressed WebSocket stretch is one message an event, made once', asyn
   }
 })
 
-t.test('a Socket.IO stretch is one packet an event, over both transports', async t => {
+t.test('a Socket.IO stretch is one packet per event, over both transports', async t => {
   const events = [...EVENTS, eventOf(7, '7', 'connect_error'), eventOf(8, '8', 'message')]
   const packets = events.map(({ json, type }) => `42["${type === 'post' ? type : 'message'}",${json}]`)
   t.strictSame(await receive(socketIoFraming.stretch(events, 0, events.length)), packets)
@@ -123,7 +123,7 @@ t.test('a Socket.IO stretch is one packet an event, over both transports', async
   t.equal(socketIoPollFraming.closing(close).toString(), closing)
 })
 
-t.test('a stream stretch is one line an event', async t => {
+t.test('a stream stretch is one line per event', async t => {
   const { plain } = streamFraming
   t.strictSame(plain.stretch(EVENTS, 0, EVENTS.length).toString().split('\n'), [...TEXTS, ''])
   t.equal(plain.opening('e1-0').toString(), '{"open":{"cursor":"e1-0"}}\n')
@@ -133,7 +133,7 @@ t.test('a stream stretch is one line an event', async t => {
   t.strictSame(JSON.parse(plain.closing(close).toString()), { close })
 })
 
-t.test('H1: over HTTP/1.1 every frame is one chunk, and the last chunk means: for good', async t => {
+t.test('H1: over HTTP/1.1 every frame is one chunk, and the last chunk means a permanent end', async t => {
   const latin1 = (bytes: Buffer) => bytes.toString('latin1')
   for (const { chunked, plain } of [sseFraming, streamFraming]) {
     const frames: ((framing: Framing) => Buffer)[] = [
@@ -206,7 +206,7 @@ function sseStream(): { bytes: Buffer; expected: SseBlock[] } {
   return { bytes, expected }
 }
 
-t.test('an SSE stretch is one block an event, wherever the network cuts it', async t => {
+t.test('an SSE stretch is one block per event, wherever the network cuts it', async t => {
   const { bytes, expected } = sseStream()
   for (const size of [1, 7, 1000, bytes.length]) {
     const blocks: SseBlock[] = []

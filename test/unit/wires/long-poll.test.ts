@@ -50,7 +50,7 @@ t.test('is held until there is an event, and answers with it at once', async t =
   await nothingHeld()
 })
 
-t.test('is answered at once when something is there', async t => {
+t.test('is answered at once when there is an event', async t => {
   const channel = fresh()
   const ids = await node.append(channel, '0', '1', '2')
   t.same(idsOf((await ask({ channels: [channel], cursor: 'earliest' })).events), ids)
@@ -64,7 +64,7 @@ t.test('is answered at once when something is there', async t => {
   t.same(idsOf(list.events), [ids[2]], 'in any of its channels')
 })
 
-t.test('`wait` over: 200 with no events and the cursor, from which nothing is lost', async t => {
+t.test('after `wait`: 200 with no events and the cursor, from which nothing is lost', async t => {
   const channels = [fresh(), fresh()]
   const cursor = (await Promise.all(channels.map(each => node.append(each, '0')))).flat().join(',')
   const { status, headers, body } = await node.get(`/v1/long-poll?wait=1&${queryOf({ channels, cursor })}`, {
@@ -79,7 +79,7 @@ t.test('`wait` over: 200 with no events and the cursor, from which nothing is lo
   await nothingHeld()
 })
 
-t.test('`latest` is where it stood when it was asked', async t => {
+t.test('`latest` is the head at the time of the request', async t => {
   const channel = fresh()
   await node.append(channel, '0')
   const asked = ask({ channels: [channel] })
@@ -88,7 +88,7 @@ t.test('`latest` is where it stood when it was asked', async t => {
   t.same(idsOf((await asked).events), [id])
 })
 
-t.test('only news of its own channels wakes it', async t => {
+t.test('only events of its own channels wake it', async t => {
   const [channel, other] = [fresh(), fresh()]
   const asked = ask({ channels: [channel] })
   await held(1)
@@ -115,7 +115,7 @@ t.test('a client that leaves releases it', async () => {
   await nothingHeld()
 })
 
-t.test('one that leaves before its channels are open is not held either', async t => {
+t.test('a client that leaves before its channels are open is not held either', async t => {
   const slow = await startMemoryNode()
   t.teardown(() => slow.close())
   const { log } = slow
@@ -142,7 +142,7 @@ t.test('one that leaves before its channels are open is not held either', async 
   t.equal(connections(slow), 0)
 })
 
-t.test('one that is pipelined behind another is answered in its turn', async t => {
+t.test('a pipelined request is answered in its turn', async t => {
   const [a, b] = [fresh(), fresh()]
   const request = (channel: string) =>
     `GET /v1/long-poll?wait=${LONG}&channel=${channel} HTTP/1.1\r\nHost: x\r\n\r\n`
@@ -163,7 +163,7 @@ t.test('one that is pipelined behind another is answered in its turn', async t =
   t.pass('and let go of when its client goes')
 })
 
-t.test('many at one cursor are all answered, with the same bytes', async t => {
+t.test('many requests at one cursor are all answered, with the same bytes', async t => {
   const channel = fresh()
   const [cursor] = await node.append(channel, '0')
   const path = `/v1/long-poll?wait=${LONG}&${queryOf({ channels: [channel], cursor })}`
@@ -178,7 +178,7 @@ t.test('many at one cursor are all answered, with the same bytes', async t => {
   await nothingHeld()
 })
 
-t.test('asking again and again misses nothing while others publish', async t => {
+t.test('repeated polls miss nothing while others publish', async t => {
   const channels = [fresh(), fresh(), fresh()]
   let { cursor } = await ask({ channels, cursor: 'latest' }, 1)
   const published: string[][] = [[], [], []]
@@ -203,7 +203,7 @@ t.test('asking again and again misses nothing while others publish', async t => 
   t.strictSame(seen, published)
 })
 
-t.test('a node that drains answers what it holds, and holds nothing new', async t => {
+t.test('a draining node answers held requests, and holds no new ones', async t => {
   const stopping = await startMemoryNode()
   t.teardown(() => stopping.close())
   const channel = fresh()
@@ -224,7 +224,7 @@ t.test('a node that drains answers what it holds, and holds nothing new', async 
   t.ok(refused.headers['retry-after'])
 })
 
-t.test('the head of the answer waits with it', async t => {
+t.test('the head of the response waits with it', async t => {
   // Whoever has read a status has an answer: nothing is promised before.
   const channel = fresh()
   const opened = openStream(node, `/v1/long-poll?wait=${LONG}&channel=${channel}`)

@@ -34,7 +34,7 @@ async function session(settings = {}): Promise<ClientHttp2Session> {
   return opened
 }
 
-t.test('what is pushed is what a GET of it gives, to the letter', async t => {
+t.test('a pushed response equals a GET of it, byte for byte', async t => {
   const channel = fresh()
   const origin = 'http://localhost:1234'
   for (const headers of [{}, { origin }]) {
@@ -67,7 +67,7 @@ t.test('what is pushed is what a GET of it gives, to the letter', async t => {
   }
 })
 
-t.test('the held stream says where it stands, what was pushed, gaps, and why it ends', async t => {
+t.test('the held stream reports its cursor, the pushes, gaps, and why it ends', async t => {
   const own = await startMemoryNode({ H2C_PORT: '0', HEARTBEAT: '50ms' })
   t.teardown(() => own.close())
   const channel = fresh()
@@ -96,7 +96,7 @@ t.test('the held stream says where it stands, what was pushed, gaps, and why it 
   t.match(JSON.parse(lines.at(-1) ?? ''), { close: { code: 1001, reason: String, retry: Number } })
 })
 
-t.test('a client that takes few pushes at a time gets all of them, in order', async t => {
+t.test('a client that allows few concurrent pushes gets all of them, in order', async t => {
   for (const maxConcurrentStreams of [2, 15, 100]) {
     const channel = fresh()
     const client = await connect(channel, { maxConcurrentStreams })
@@ -107,7 +107,7 @@ t.test('a client that takes few pushes at a time gets all of them, in order', as
   }
 })
 
-t.test('a client that takes none gets the events as lines, whatever it speaks', async t => {
+t.test('a client without pushes gets the events as lines, in any HTTP version', async t => {
   for (const settings of [{ enablePush: false }, { maxConcurrentStreams: 1 }, { maxConcurrentStreams: 0 }]) {
     const channel = fresh()
     const client = await connect(channel, settings)
@@ -151,7 +151,7 @@ t.test('a push that the client refuses is named, so that it can be fetched', asy
   t.equal(JSON.parse(body).data, 7)
 })
 
-t.test('several held streams of a session share what its client takes', async t => {
+t.test("several held streams of a session share the client's push limit", async t => {
   const channels = [fresh(), fresh(), fresh()]
   const over2 = await session({ maxConcurrentStreams: 20 })
   let open = 0
@@ -177,7 +177,7 @@ t.test('several held streams of a session share what its client takes', async t 
   t.ok(most <= 10, `${most} at a time`)
 })
 
-t.test('pushes that nobody reads hold the reader up, not memory', async t => {
+t.test('unread pushes pause the reader and use no memory', async t => {
   const channel = fresh()
   const over2 = await session()
   let unread = 0
@@ -201,7 +201,7 @@ t.test('pushes that nobody reads hold the reader up, not memory', async t => {
   await until('it has left', () => node.hub.readers(channel) === 0 && node.hub.connections.full.size === 0)
 })
 
-t.test('nghttp receives pushes, or lines where it wants none', { skip: without('nghttp') }, async t => {
+t.test('nghttp receives pushes, or lines if it disables them', { skip: without('nghttp') }, async t => {
   for (const url of [`http://127.0.0.1:${node.h2cPort}`, `https://127.0.0.1:${node.port}`]) {
     const channel = fresh()
     const ids = await node.append(channel, '"one"', '"two"', '"three"')
@@ -221,7 +221,7 @@ t.test('nghttp receives pushes, or lines where it wants none', { skip: without('
   }
 })
 
-t.test('S1: a push that can not be answered ends its stream, and nothing else', async t => {
+t.test('S1: a push that cannot be answered ends its stream, and nothing else', async t => {
   const server = createServer()
   server.on('stream', stream => {
     stream.respond({ ':status': 200 })

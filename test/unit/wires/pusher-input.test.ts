@@ -62,7 +62,7 @@ async function open(path = `/app/${APP.key}?protocol=7`) {
 
 const sign = (secret: string, text: string) => createHmac('sha256', secret).update(text).digest('hex')
 
-t.test('a connection is refused with a code of Pusher', async t => {
+t.test('a connection is rejected with a Pusher code', async t => {
   for (const [path, code] of [
     ['/app/unknown?protocol=7', 4001],
     [`/app/${APP.key}`, 4008],
@@ -78,7 +78,7 @@ t.test('a connection is refused with a code of Pusher', async t => {
   t.equal((await node.get(`/app/${APP.key}`)).status, 426)
 })
 
-t.test('a message that is none is told so, and the next one is heard', async t => {
+t.test('an invalid message gets an error, and the next one is handled', async t => {
   const client = await open()
   await client.next('pusher:connection_established')
   const wrong = [
@@ -105,7 +105,7 @@ t.test('a message that is none is told so, and the next one is heard', async t =
   t.equal(await client.closed(), 1009, 'one that is too large ends it')
 })
 
-t.test('what a subscription lacks is said', async t => {
+t.test('a missing part of a subscription is reported', async t => {
   const client = await open()
   const id = String((await client.next('pusher:connection_established'))?.data.socket_id)
   const auth = (text: string, secret = APP.secret) => `${APP.key}:${sign(secret, text)}`
@@ -157,7 +157,7 @@ t.test('what a subscription lacks is said', async t => {
   client.socket.close()
 })
 
-t.test('client events need the rule, a subscription, and a channel that is signed for', async t => {
+t.test('client events need the rule, a subscription, and a signed channel', async t => {
   const { client, heard } = connect('ann')
   await subscribed(client, 'open')
   await subscribed(client, 'private-quiet')
@@ -174,7 +174,7 @@ t.test('client events need the rule, a subscription, and a channel that is signe
   t.match(heard[0], { data: { code: 4301, error: 'FW_BAD_TYPE' } })
 })
 
-t.test('who does not sign in in time, or wrongly, is closed', async t => {
+t.test('a client that does not sign in in time, or wrongly, is closed', async t => {
   const late = await open(`/app/${quiet.key}?protocol=7`)
   t.equal(await late.closed(), 4009)
   const wrong = await open()
@@ -183,7 +183,7 @@ t.test('who does not sign in in time, or wrongly, is closed', async t => {
   t.equal(await wrong.closed(), 4009)
 })
 
-t.test('requests of servers that are not signed, or not right, have a status', async t => {
+t.test('unsigned or invalid server requests have a status', async t => {
   const now = Math.floor(Date.now() / 1000)
   const call = async (
     method: string,
@@ -246,7 +246,7 @@ t.test('requests of servers that are not signed, or not right, have a status', a
   t.equal((await fetch(`http://127.0.0.1:${node.port}/apps/app/channels`)).status, 401)
 })
 
-t.test('an app that is taken out of its file, or gets another secret, loses its clients', async t => {
+t.test('an app that is removed from its file, or gets another secret, loses its clients', async t => {
   const file = appsFile()
   const other = await startMemoryNode({ PUSHER_APPS: file })
   const clients = clientsOf(other.port)
@@ -259,7 +259,7 @@ t.test('an app that is taken out of its file, or gets another secret, loses its 
   await other.close()
 })
 
-t.test('a file that can not be used stops the start, and says where', async t => {
+t.test('an unusable file stops the start, and its place is reported', async t => {
   for (const [apps, message] of [
     ['{', /not valid JSON/],
     [[], /not a list of apps/],

@@ -39,7 +39,7 @@ const read = async (channel: string) => {
   return (JSON.parse(body) as { events: { type?: string; data: unknown; tags?: object }[] }).events
 }
 
-t.test('an event goes from either side to the other, its data unchanged', async t => {
+t.test('an event from either side reaches the other, its data unchanged', async t => {
   const { client, heard } = connect()
   await subscribed(client, 'news')
   await server.trigger('news', 'greeting', { message: 'héllo', big: [1, { deep: null }] })
@@ -64,23 +64,20 @@ t.test('an event goes from either side to the other, its data unchanged', async 
   ])
 })
 
-t.test(
-  'names of events that are no types go along as a tag; names of the protocol are nobody else’s',
-  async t => {
-    const { client, heard } = connect()
-    await subscribed(client, 'orders')
-    await server.trigger('orders', 'App\\Events\\OrderShipped', {})
-    await node.publish('orders', '{}', 'application/json', '?type=pusher:error')
-    await until('both are there', () => heard.filter(({ channel }) => channel === 'orders').length === 3)
-    t.strictSame(
-      heard.filter(({ channel }) => channel === 'orders').map(({ event }) => event),
-      ['pusher_internal:subscription_succeeded', 'App\\Events\\OrderShipped', 'message'],
-    )
-    t.match(await read('orders'), [{ tags: { 'pusher.event': 'App\\Events\\OrderShipped' } }, {}])
-  },
-)
+t.test('event names that are not types become a tag; reserved names stay reserved', async t => {
+  const { client, heard } = connect()
+  await subscribed(client, 'orders')
+  await server.trigger('orders', 'App\\Events\\OrderShipped', {})
+  await node.publish('orders', '{}', 'application/json', '?type=pusher:error')
+  await until('both are there', () => heard.filter(({ channel }) => channel === 'orders').length === 3)
+  t.strictSame(
+    heard.filter(({ channel }) => channel === 'orders').map(({ event }) => event),
+    ['pusher_internal:subscription_succeeded', 'App\\Events\\OrderShipped', 'message'],
+  )
+  t.match(await read('orders'), [{ tags: { 'pusher.event': 'App\\Events\\OrderShipped' } }, {}])
+})
 
-t.test('a batch, several channels, and the sender left out', async t => {
+t.test('a batch, several channels, and the excluded sender', async t => {
   const [one, two] = [connect(), connect()]
   for (const { client } of [one, two]) for (const name of ['a', 'b']) await subscribed(client, name)
   const sender = { socket_id: one.client.connection.socket_id }
@@ -98,7 +95,7 @@ t.test('a batch, several channels, and the sender left out', async t => {
   t.strictSame(events(two.heard, 'e').sort(), [1, 1, 2, 3, 4])
 })
 
-t.test('presence: who is there, who comes and goes; one user is one member', async t => {
+t.test('presence: members, joins and leaves; one user is one member', async t => {
   const ann = connect('ann')
   const channel = (await subscribed(ann.client, 'presence-room')) as unknown as {
     members: { count: number; me: { id: string; info: object } }
@@ -130,7 +127,7 @@ t.test('presence: who is there, who comes and goes; one user is one member', asy
   t.equal(events(ann.heard, 'pusher_internal:member_added').length, 1, 'nobody is told of itself')
 })
 
-t.test('client events reach the others, with who sent them, and no more than 10 at once', async t => {
+t.test('client events reach the others, with their sender, and at most 10 at once', async t => {
   const [ann, ben] = [connect('ann'), connect('ben')]
   await subscribed(ann.client, 'presence-chat')
   const channel = await subscribed(ben.client, 'presence-chat')
@@ -147,7 +144,7 @@ t.test('client events reach the others, with who sent them, and no more than 10 
   t.equal(events(ben.heard, 'client-typing').length, 0, 'the sender has none')
 })
 
-t.test('cache channels begin with the last event, or say that there is none', async t => {
+t.test('cache channels start with the last event, or report a miss', async t => {
   const first = connect()
   await subscribed(first.client, 'private-cache-price')
   await until('it is said', () => events(first.heard, 'pusher:cache_miss').length === 1)
@@ -160,7 +157,7 @@ t.test('cache channels begin with the last event, or say that there is none', as
   t.equal(events(second.heard, 'pusher:cache_miss').length, 0)
 })
 
-t.test('users sign in, are sent events of their own, and are disconnected', async t => {
+t.test('users sign in, receive their own events, and are disconnected', async t => {
   const ann = connect('ann')
   ann.client.signin()
   let got: unknown
@@ -203,7 +200,7 @@ t.test('laravel-echo: a channel, a private one, and a room', async t => {
   t.strictSame(here, [{ name: 'user ann' }])
 })
 
-t.test('encrypted channels: the node holds what it can not read', async t => {
+t.test('encrypted channels: the node stores data that it cannot read', async t => {
   const { client } = connect()
   const got: unknown[] = []
   const channel = await subscribed(client, 'private-encrypted-x')
@@ -233,7 +230,7 @@ t.test('with the plugin nothing is lost over a cut connection, and without it so
   t.strictSame(events(kept.heard, 'n'), [1, 2, 3, 4, 5])
 })
 
-t.test('webhooks are signed with the secret, in the words of Pusher', async t => {
+t.test("webhooks are signed with the secret, in Pusher's format", async t => {
   const { client } = connect('zoe')
   const channel = await subscribed(client, 'presence-hooked')
   channel.trigger('client-hello', { to: 'all' })

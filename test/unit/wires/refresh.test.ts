@@ -38,7 +38,7 @@ async function anotherMillisecond(): Promise<void> {
 const idsOf = ({ rows }: Page) => rows.map(({ id }) => id)
 const newOf = ({ rows }: Page) => rows.filter(({ isNew }) => isNew).map(({ id }) => id)
 
-t.test('shows the newest events first, and marks at the next look what came since', async t => {
+t.test('shows the newest events first, and marks new ones at the next load', async t => {
   const channel = fresh()
   const before = await node.append(channel, '1', '2', '3')
   const first = await look(`/v1/refresh?channel=${channel}&limit=2`)
@@ -59,7 +59,7 @@ t.test('shows the newest events first, and marks at the next look what came sinc
   t.strictSame(newOf(await look(fourth.again)), [])
 })
 
-t.test('says how many came that it does not show', async t => {
+t.test('reports the number of new events that it does not show', async t => {
   const channel = fresh()
   await node.append(channel, '0')
   const { again } = await look(`/v1/refresh?channel=${channel}&limit=2`)
@@ -69,7 +69,7 @@ t.test('says how many came that it does not show', async t => {
   t.match(page.html, 'and 5 events more since the last look, not shown')
 })
 
-t.test('of several channels it shows the newest over all', async t => {
+t.test('shows the newest events over several channels', async t => {
   const [a, b] = [fresh(), fresh()]
   const ids: string[] = []
   for (let i = 0; i < 6; i++) {
@@ -83,7 +83,7 @@ t.test('of several channels it shows the newest over all', async t => {
   t.strictSame(newOf(await look(page.again)), [late])
 })
 
-t.test('tells a gap to a cursor that can not be read on from', async t => {
+t.test('shows a gap for a cursor that cannot be continued', async t => {
   const channel = fresh()
   const [first = ''] = await small.append(channel, '1')
   await small.append(channel, '2', '3', '4', '5', '6', '7')
@@ -104,7 +104,7 @@ t.test('an empty channel has a page, and its first event is new', async t => {
   t.strictSame(newOf(await look(page.again)), [id])
 })
 
-t.test('data is text that people read, and nothing else', async t => {
+t.test('data is plain text and nothing else', async t => {
   const channel = fresh()
   const evil = `</div><script>alert(1)</script><img src=x onerror='alert("2")'>&amp;`
   await node.append(
@@ -138,7 +138,7 @@ t.test('data is text that people read, and nothing else', async t => {
   t.equal((await node.get(`/v1/${link}`)).status, 200, 'the event itself is one click away')
 })
 
-t.test('nothing may run, and nothing may be loaded', async t => {
+t.test('no script may run, and nothing may be loaded', async t => {
   const { headers, body } = await node.get(`/v1/refresh?channel=${fresh()}`)
   const style = /<style>(.*)<\/style>/s.exec(body)?.[1] ?? ''
   const hash = createHash('sha256').update(style).digest('base64')
@@ -149,7 +149,7 @@ t.test('nothing may run, and nothing may be loaded', async t => {
   t.notMatch(body, /<script|src=|@import|url\(/)
 })
 
-t.test('refuses what is malformed, with a code', async t => {
+t.test('rejects malformed input, with a code', async t => {
   for (const [query = '', code] of [
     ['', 'FW_BAD_CHANNEL'],
     ['channel=a&every=0', 'FW_BAD_PARAMETER'],
@@ -164,7 +164,7 @@ t.test('refuses what is malformed, with a code', async t => {
   }
 })
 
-t.test('a page that can not be had for a while comes back by itself', async t => {
+t.test('a page that fails temporarily reloads by itself', async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   await own.append('a', '1')
@@ -201,7 +201,7 @@ t.test('S6: channels share the bytes of a page, and no more than these are read'
   t.ok(bytes < 3 * 3 * 4 * 2 ** 20, `${bytes} bytes`)
 })
 
-t.test('S6: only what is shown is made into text', async t => {
+t.test('S6: only the shown events are made into text', async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   const channels = Array.from({ length: 30 }, fresh)

@@ -57,7 +57,7 @@ async function upgraded(client: SocketIoClient): Promise<void> {
   await until('it is on WebSocket', () => client.transport === 'websocket')
 }
 
-t.test('without the setting nothing of the library is loaded, and there is nothing at its path', async t => {
+t.test('without the setting the library is not loaded, and its path does not exist', async t => {
   t.equal(loadedWithout, false)
   t.equal(isLoaded(), true, 'with it there is')
   const { status, body } = await without.get('/socket.io/?EIO=4&transport=polling')
@@ -100,7 +100,7 @@ for (const [major, library] of LIBRARIES) {
     })
   }
 
-  t.test(`version ${major} changes from polling to WebSocket in mid-stream`, async t => {
+  t.test(`version ${major} upgrades from polling to WebSocket in mid-stream`, async t => {
     for (let round = 0; round < 8; round++) {
       const channel = fresh()
       const [start] = await node.append(channel, '0')
@@ -129,7 +129,7 @@ for (const [major, library] of LIBRARIES) {
   })
 }
 
-t.test('a client that polls goes on when it does not change', async t => {
+t.test('a polling client continues when it does not upgrade', async t => {
   const channel = fresh()
   const [start] = await node.append(channel, '0')
   const client = new SocketIoClient(node, { channels: [channel] }, POLLING)
@@ -145,7 +145,7 @@ t.test('a client that polls goes on when it does not change', async t => {
   t.strictSame(idsOf(await take(client, ids.length)), ids)
 })
 
-t.test('a backlog far beyond a stretch arrives whole over polling', async t => {
+t.test('a backlog far beyond a stretch arrives complete over polling', async t => {
   const channel = fresh()
   const [start] = await node.append(channel, '0')
   const ids: string[] = []
@@ -159,7 +159,7 @@ t.test('a backlog far beyond a stretch arrives whole over polling', async t => {
 
 // Events ----------------------------------------------------------------------------------------------------
 
-t.test('a type that the library keeps for itself arrives as message', async t => {
+t.test('a type that the library reserves arrives as message', async t => {
   const channel = fresh()
   for (const options of [WEBSOCKET, POLLING]) {
     const client = await connect([channel], node, options)
@@ -176,7 +176,7 @@ t.test('a type that the library keeps for itself arrives as message', async t =>
   }
 })
 
-t.test('a gap arrives as gap, before what comes after it', async t => {
+t.test('a gap arrives as gap, before the event after it', async t => {
   const channel = fresh()
   const ids = await node.append(channel, '1', '2')
   for (const options of [WEBSOCKET, POLLING]) {
@@ -203,7 +203,7 @@ t.test(
 
 // Commands --------------------------------------------------------------------------------------------------
 
-t.test('the answer comes before the first event, and none after that of unsubscribe', async t => {
+t.test('the answer precedes the first event, and the answer to unsubscribe follows the last', async t => {
   for (const options of [WEBSOCKET, POLLING]) {
     const channel = fresh()
     const client = await connect([], node, options)
@@ -231,7 +231,7 @@ t.test('the answer comes before the first event, and none after that of unsubscr
   }
 })
 
-t.test('subscribe, unsubscribe and subscribe in one go are taken in order', async t => {
+t.test('subscribe, unsubscribe and subscribe in one batch are handled in order', async t => {
   for (const options of [WEBSOCKET, POLLING]) {
     const channel = fresh()
     const [first] = await node.append(channel, '1', '2')
@@ -250,7 +250,7 @@ t.test('subscribe, unsubscribe and subscribe in one go are taken in order', asyn
   }
 })
 
-t.test('what is wrong is told in the answer, with a code, and the connection goes on', async t => {
+t.test('errors are reported in the answer, with a code, and the connection continues', async t => {
   const channel = fresh()
   const client = await connect([channel])
   const deep = JSON.parse(`${'['.repeat(1000)}${']'.repeat(1000)}`)
@@ -339,7 +339,7 @@ t.test('publishes of one client keep their order', async t => {
   }
 })
 
-t.test('publish needs a key where there is one, in auth or a header; the rest does not', async t => {
+t.test('publish needs a configured key, in auth or a header; other commands do not', async t => {
   const channel = fresh()
   const publish = { channel, data: 1 }
   const header = (authorization: string) => ({ extraHeaders: { authorization } })
@@ -375,7 +375,7 @@ t.test('publish needs a key where there is one, in auth or a header; the rest do
   }
 })
 
-t.test('a connection has as many channels as it may', async t => {
+t.test('a connection is limited in its channels', async t => {
   const client = await connect([1, 2, 3, 4, 5].map(fresh), keyed)
   const extra = fresh()
   t.equal((await client.ask('subscribe', { channel: extra })).error?.code, 'FW_TOO_MANY_CHANNELS')
@@ -443,7 +443,7 @@ async function session(of = node): Promise<string> {
   return sid
 }
 
-t.test('the handshake says what the node does', async t => {
+t.test("the handshake announces the node's values", async t => {
   const told = { upgrades: ['websocket'], pingInterval: 25_000, pingTimeout: 30_000, maxPayload: 1_114_112 }
   const { status, headers, body } = await polls(node)
   t.equal(status, 200)
@@ -454,7 +454,7 @@ t.test('the handshake says what the node does', async t => {
   t.match(JSON.parse((await raw.text(/^0/)).slice(1)), { ...told, upgrades: [] })
 })
 
-t.test('heartbeats: the node pings, and lets go of who does not answer', async t => {
+t.test('heartbeats: the node pings, and drops clients that do not answer', async t => {
   const own = await startMemoryNode({ ...ON, HEARTBEAT: '50ms' })
   t.teardown(() => own.close())
   const raw = await handshake(own)
@@ -467,7 +467,7 @@ t.test('heartbeats: the node pings, and lets go of who does not answer', async t
   await until('nobody is left', () => connections(own) === 0)
 })
 
-t.test('the change to WebSocket, by hand: probe, what waits, then only there', async t => {
+t.test('the upgrade to WebSocket, step by step: probe, pending packets, then only there', async t => {
   const channel = fresh()
   const sid = await session()
   await post(node, sid, `421["subscribe",{"channel":"${channel}"}]`)
@@ -489,7 +489,7 @@ t.test('the change to WebSocket, by hand: probe, what waits, then only there', a
   t.equal((await polls(node, sid)).status, 400, 'polling is over')
 })
 
-t.test('there is one namespace; others are refused politely, and not without end', async t => {
+t.test('there is one namespace; others are rejected properly, and in limited number', async t => {
   const raw = new ByHand(node)
   await raw.text(/^0/)
   raw.send('40/admin,{"token":1}')
@@ -511,7 +511,7 @@ t.test('there is one namespace; others are refused politely, and not without end
   t.match(error, { message: /namespace/, data: { code: 'FW_NOT_FOUND' } })
 })
 
-t.test('packets that are none end the connection, and nothing else', async t => {
+t.test('invalid packets end the connection, and nothing else', async t => {
   const witness = await connect([fresh()])
   const bad: (string | Buffer)[] = [
     '',
@@ -561,18 +561,15 @@ t.test('packets that are none end the connection, and nothing else', async t => 
   await until('only the witness is left', () => connections() === 1)
 })
 
-t.test(
-  'W8: an acknowledgement is numbered with up to 15 digits; with more its packet is refused',
-  async t => {
-    const raw = await handshake()
-    raw.send('42123456789012345["nonsense",{}]')
-    t.match(await raw.text(/^43/), /^43123456789012345\[\{"error"/)
-    raw.send('421234567890123456["nonsense",{}]')
-    await raw.closed
-  },
-)
+t.test('W8: an acknowledgement number has up to 15 digits; a packet with more is rejected', async t => {
+  const raw = await handshake()
+  raw.send('42123456789012345["nonsense",{}]')
+  t.match(await raw.text(/^43/), /^43123456789012345\[\{"error"/)
+  raw.send('421234567890123456["nonsense",{}]')
+  await raw.closed
+})
 
-t.test('events that are no JSON, or carry bytes, are told so', async t => {
+t.test('events that are not JSON, or carry bytes, get an error', async t => {
   const raw = await handshake()
   for (const [packet, code] of [
     ['421', 'FW_BAD_JSON'],
@@ -614,7 +611,7 @@ t.test('clients that come and go at any moment leave nothing behind', async () =
 
 // Clients that do not read ----------------------------------------------------------------------------------
 
-t.test('one that posts and never polls is not read without end, and costs little', async t => {
+t.test('a client that posts and never polls is read in bounds, and costs little', async t => {
   const channel = fresh()
   const sid = await session()
   await post(node, sid, `421["subscribe",{"channel":"${channel}"}]`)
@@ -636,7 +633,7 @@ t.test('one that posts and never polls is not read without end, and costs little
   await until('the post is answered', () => answered === 1)
 })
 
-t.test('one payload may not hold packets without number', async t => {
+t.test('one payload is limited in packets', async t => {
   const sid = await session()
   const many = (count: number) => new Array<string>(count).fill('43[]').join('\x1e')
   t.equal((await post(node, sid, many(9000))).status, 200)
@@ -645,7 +642,7 @@ t.test('one payload may not hold packets without number', async t => {
   await until('it is closed', () => connections() === before - 1)
 })
 
-t.test('10,000 commands of one that does not read are answered once it does', async t => {
+t.test('10,000 commands of a client that does not read are answered once it does', async t => {
   const client = await connect()
   const [socket] = [...node.app.sockets].slice(-1)
   if (socket === undefined) throw new Error('no socket')
@@ -665,7 +662,7 @@ t.test('10,000 commands of one that does not read are answered once it does', as
   t.equal((await Promise.all(answers)).length, 10_000)
 })
 
-t.test('one that polls no more is told a while later that it stood still, and cut', async t => {
+t.test('a client that stops polling receives a stall error later, and is cut', async t => {
   const own = await startMemoryNode({ ...ON, STALL: '200ms' })
   t.teardown(() => own.close())
   const channel = fresh()
@@ -685,7 +682,7 @@ t.test('one that polls no more is told a while later that it stood still, and cu
 
 // The node goes ---------------------------------------------------------------------------------------------
 
-t.test('a node that stops says so, and its clients come back by themselves', async t => {
+t.test('a stopping node sends a goodbye, and its clients reconnect', async t => {
   for (const options of [WEBSOCKET, POLLING, BOTH]) {
     const own = await startMemoryNode(ON)
     t.teardown(() => own.close())
@@ -705,7 +702,7 @@ t.test('a node that stops says so, and its clients come back by themselves', asy
   }
 })
 
-t.test('a connection ends at its age, and the client goes on with its cursor', async t => {
+t.test('a connection ends at its maximum age, and the client continues with its cursor', async t => {
   const own = await startMemoryNode({ ...ON, MAX_AGE: '300ms', HEARTBEAT: '50ms' })
   t.teardown(() => own.close())
   const channel = fresh()
@@ -741,7 +738,7 @@ t.test('a connection ends at its age, and the client goes on with its cursor', a
   }
 })
 
-t.test('a node that is not ready, or stops, takes no newcomers; who is there goes on', async t => {
+t.test('a node that is not ready, or stops, accepts no new clients; existing ones continue', async t => {
   const own = await startMemoryNode(ON)
   t.teardown(() => own.close())
   const channel = fresh()
@@ -780,7 +777,7 @@ t.test('a page of a foreign origin may not connect; one of its own may', async t
   t.ok(page.socket.connected)
 })
 
-t.test('beyond the limit of connections a client is told so', async t => {
+t.test('beyond the connection limit a client receives an error', async t => {
   const own = await startMemoryNode({ ...ON, MAX_CONNECTIONS: '1' })
   t.teardown(() => own.close())
   await connect([], own)
@@ -792,7 +789,7 @@ t.test('beyond the limit of connections a client is told so', async t => {
   await raw.ended
 })
 
-t.test('nor may sessions that poll be without number', async t => {
+t.test('polling sessions are limited in number', async t => {
   const own = await startMemoryNode({ ...ON, MAX_CONNECTIONS: '3' })
   t.teardown(() => own.close())
   for (let i = 0; i < 3; i++) t.equal((await polls(own)).status, 200)
@@ -802,7 +799,7 @@ t.test('nor may sessions that poll be without number', async t => {
   t.equal(JSON.parse(body).error.code, 'FW_TOO_MANY_CONNECTIONS')
 })
 
-t.test('requests that make no sense are answered', async t => {
+t.test('nonsensical requests are answered', async t => {
   const cases: [string, number][] = [
     ['/socket.io/', 400],
     ['/socket.io/?EIO=3&transport=polling', 400],
@@ -836,7 +833,7 @@ t.test('requests that make no sense are answered', async t => {
   await stranger.ended
 })
 
-t.test('packets sent right with the handshake are taken', async t => {
+t.test('packets sent together with the handshake are handled', async t => {
   const frame = (text: string) => {
     const bytes = Buffer.from(text)
     return Buffer.concat([Buffer.from([0x81, 0x80 | bytes.length, 0, 0, 0, 0]), bytes])
@@ -848,7 +845,7 @@ t.test('packets sent right with the handshake are taken', async t => {
   t.match(await raw.until(/FW_BAD_COMMAND/), /0\{"sid"[^]*40\{"sid"[^]*431\[/)
 })
 
-t.test('with several workers it is WebSocket alone, and says so', async t => {
+t.test('with several workers only WebSocket is offered, and this is reported', async t => {
   const own = await startMemoryNode(ON, {}, { workers: 2 })
   t.teardown(() => own.close())
   const { status, body } = await polls(own)
@@ -857,7 +854,7 @@ t.test('with several workers it is WebSocket alone, and says so', async t => {
   t.ok((await connect([fresh()], own)).socket.connected)
 })
 
-t.test('the ws wire, and others, go on beside it', async t => {
+t.test('the ws wire, and others, work beside it', async t => {
   const channel = fresh()
   const target = { channels: [channel] }
   const ws = await new WsClient(node, target).connect(target)
@@ -880,7 +877,7 @@ t.test('the metrics count it as a wire', async t => {
   t.match(body, /^fanwire_deliveries_total\{wire="socket\.io"\} \d+$/m)
 })
 
-t.test('ids are cursors: what is sent while a client is away comes when it is back', async t => {
+t.test('ids are cursors: events sent while a client is away arrive when it is back', async t => {
   const channel = fresh()
   const client = await connect([channel])
   const [first] = await node.append(channel, '1')

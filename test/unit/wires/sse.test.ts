@@ -63,7 +63,7 @@ async function nobody(of = node): Promise<void> {
 
 // Resuming --------------------------------------------------------------------------------------------------
 
-t.test('Last-Event-ID wins over the cursor, and an empty one counts as none', async t => {
+t.test('Last-Event-ID has precedence over the cursor, and an empty one counts as missing', async t => {
   const channel = fresh()
   const ids = await node.append(channel, '1', '2', '3')
   const first = async (headers: Record<string, string>, cursor?: string) =>
@@ -75,7 +75,7 @@ t.test('Last-Event-ID wins over the cursor, and an empty one counts as none', as
   t.equal(await first({ 'last-event-id': ids[1] ?? '' }, 'no cursor at all'), ids[2])
 })
 
-t.test('`id:` names all channels, in the order asked for, so that it is a whole cursor', async t => {
+t.test('`id:` names all channels, in the requested order, so that it is a complete cursor', async t => {
   const channels = [fresh(), fresh(), fresh()] as const
   const before = await Promise.all(channels.map(each => node.append(each, '1', '2')))
   const cursor = before.map(ids => ids[0]).join(',')
@@ -94,7 +94,7 @@ t.test('`id:` names all channels, in the order asked for, so that it is a whole 
   t.equal(again.cursor, end)
 })
 
-t.test('`event: gap` comes with the `id:` that follows from it', async t => {
+t.test('`event: gap` has the `id:` that follows from it', async t => {
   const [whole, lost] = [fresh(), fresh()]
   const [ids = [], others = []] = await Promise.all([whole, lost].map(each => node.append(each, '1', '2')))
   const path = `/v1/sse?${queryOf({ channels: [whole, lost], cursor: `${ids[1]},zzz-7` })}`
@@ -110,7 +110,7 @@ t.test('`event: gap` comes with the `id:` that follows from it', async t => {
   )
 })
 
-t.test('H2, H3: each block is what the event is, to the letter, and says its id last', async t => {
+t.test('H2, H3: each block is the unchanged event, with its id last', async t => {
   const channel = fresh()
   const client = raw(get(channel))
   await client.until(/retry: \d+\n\n/)
@@ -143,7 +143,7 @@ t.test('`retry:` differs from connection to connection', async t => {
 
 // Headers ---------------------------------------------------------------------------------------------------
 
-t.test('the head says what it is, and that nobody may keep, change or gather it', async t => {
+t.test('the head has the type, and forbids caching, transformation and buffering', async t => {
   const { answer, asked } = await openStream(node, `/v1/sse?channel=${fresh()}`, {
     'accept-encoding': 'gzip, br',
   })
@@ -159,7 +159,7 @@ t.test('the head says what it is, and that nobody may keep, change or gather it'
   asked.destroy()
 })
 
-t.test('what other plugins say in the head is kept', async t => {
+t.test('headers from other plugins are kept', async t => {
   const origin = 'http://localhost:3000'
   const { answer, asked } = await openStream(node, `/v1/sse?channel=${fresh()}`, { origin })
   t.equal(answer.headers['access-control-allow-origin'], origin)
@@ -206,13 +206,13 @@ async function comesBack(test: Test, of: Node, path: string, code: string): Prom
   test.match(parser.comments[0], code)
 }
 
-t.test('a node that drains: come back', async t => {
+t.test('a draining node: retryable', async t => {
   const own = await nodeWith(t, {})
   own.app.fanwire.health.drain()
   await comesBack(t, own, `/v1/sse?channel=${fresh()}`, 'FW_DRAINING')
 })
 
-t.test('too many channels followed: come back, and there may be room', async t => {
+t.test('too many followed channels: retryable, and there may be room', async t => {
   const own = await nodeWith(t, { MAX_FOLLOWED: '1', LINGER: '100ms' })
   const first = await connect({ channels: [fresh()] }, {}, own)
   const other = fresh()
@@ -231,7 +231,7 @@ t.test('too many channels followed: come back, and there may be room', async t =
   t.match(second.opened, /-0$/)
 })
 
-t.test('the log is away: come back', async t => {
+t.test('an unavailable log: retryable', async t => {
   const own = await nodeWith(t, {})
   const { LogUnavailable } = await import('../../../services/broker/log/log.ts')
   own.log.follow = async () => {
@@ -245,7 +245,7 @@ t.test('the log is away: come back', async t => {
   t.equal(own.hub.stats().channels, 0)
 })
 
-t.test('what lasts keeps its status', async t => {
+t.test('permanent errors keep their status', async t => {
   const channel = fresh()
   const lasting: [string, number, string][] = [
     ['channel=', 400, 'FW_BAD_CHANNEL'],
@@ -261,7 +261,7 @@ t.test('what lasts keeps its status', async t => {
   }
 })
 
-t.test('H1: a node that stops says goodbye: when to come back, and that this is not the end', async t => {
+t.test('H1: a stopping node sends a goodbye: a retry delay, without a final end', async t => {
   const own = await nodeWith(t, {})
   const channel = fresh()
   const client = raw(get(channel), own)
@@ -281,7 +281,7 @@ t.test('H1: a node that stops says goodbye: when to come back, and that this is 
 
 // The connection itself -------------------------------------------------------------------------------------
 
-t.test('a client that ends its side, and then goes, is let go of', async () => {
+t.test('a client that ends its side and disconnects is released', async () => {
   const channel = fresh()
   const before = raw(get(channel))
   await before.until(/retry/)
@@ -295,7 +295,7 @@ t.test('a client that ends its side, and then goes, is let go of', async () => {
   await nobody()
 })
 
-t.test('what a client sends after its request is thrown away', async t => {
+t.test('input after the request is discarded', async t => {
   const channel = fresh()
   const [, sentWith, sentLater] = [0, raw(get(channel) + 'garbage\0\r\n\r\n'), raw(get(channel))]
   await sentLater.until(/retry/)
@@ -311,7 +311,7 @@ t.test('what a client sends after its request is thrown away', async t => {
   t.equal((await node.get('/healthz')).status, 200)
 })
 
-t.test('a request behind an open stream is not answered, and does no harm', async t => {
+t.test('a request after an open stream is not answered, and does no harm', async t => {
   const own = await nodeWith(t, {})
   const channel = fresh()
   const paths = [
@@ -358,7 +358,7 @@ t.test('a request behind an open stream is not answered, and does no harm', asyn
   ])
 })
 
-t.test('a stream behind a pipelined request begins when its turn comes', async t => {
+t.test('a stream after a pipelined request starts when its turn comes', async t => {
   const [held, channel] = [fresh(), fresh()]
   const longPoll = `GET /v1/long-poll?channel=${held}&wait=55 HTTP/1.1\r\nHost: x\r\n\r\n`
   const client = raw(longPoll + get(channel))
@@ -400,7 +400,7 @@ t.test('a connection that was used before can become a stream', async t => {
   t.match(await client.until(/"streamed"/), /text\/event-stream/)
 })
 
-t.test('connections that come and go at any moment leave nothing behind, and harm nobody', async t => {
+t.test('connections that open and close at any moment leave nothing behind, and harm nobody', async t => {
   const channel = fresh()
   const witness = await connect({ channels: [channel] })
   const ids: string[] = []

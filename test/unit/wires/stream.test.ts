@@ -27,14 +27,14 @@ const linesOf = (text: string) =>
     .split('\n')
     .filter(line => line !== '')
 
-t.test('the first line says where the reader stands', async t => {
+t.test("the first line has the reader's cursor", async t => {
   const channels = [fresh(), fresh()]
   const [id] = await node.append(channels[0] ?? '', '1')
   const text = await open(`channel=${channels[0]}&channel=${channels[1]}`).until(/\}\}\n\r\n/)
   t.match(bodyOf(text), new RegExp(`^\\n*\\{"open":\\{"cursor":"${id},[a-z0-9]{1,16}-0"\\}\\}\\n`))
 })
 
-t.test('then one object a line, as it is everywhere', async t => {
+t.test('each following line is one object, equal to other wires', async t => {
   const channel = fresh()
   const raw = open(`channel=${channel}`)
   await raw.until(/"open"/)
@@ -78,7 +78,7 @@ t.test('heartbeats are blank lines, between lines and never within one', async t
   t.equal(linesOf(raw.text).length, 2)
 })
 
-t.test('the last line says why the node ends it, and when to come back', async t => {
+t.test('the last line has the reason for the end, and the retry delay', async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   const channel = fresh()
@@ -102,7 +102,7 @@ t.test('the last line says why the node ends it, and when to come back', async t
   await until('nothing is left', () => own.hub.stats().readers === 0 && own.app.sockets.size === 0)
 })
 
-t.test('the head, and a body that HTTP/1.0 has without chunks', async t => {
+t.test('the head, and an unchunked body over HTTP/1.0', async t => {
   const origin = 'http://localhost:1234'
   const { answer, asked } = await openStream(node, `/v1/stream?channel=${fresh()}`, { origin })
   const { headers } = answer
@@ -118,7 +118,7 @@ t.test('the head, and a body that HTTP/1.0 has without chunks', async t => {
   t.notMatch(text, /^(transfer-encoding|content-length):/im)
 })
 
-t.test('what can not be streamed has its status', async t => {
+t.test('requests that cannot be streamed have their status', async t => {
   for (const [query, status, code] of [
     ['', 400, 'FW_BAD_CHANNEL'],
     [`channel=${fresh()}&cursor=x`, 400, 'FW_BAD_CURSOR'],

@@ -4,7 +4,7 @@ import t from 'tap'
 import { Pacing } from '../../../services/broker/fanout/plan.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 
-t.test('a stretch is read out, and ends with a word', async t => {
+t.test('a stretch is replayed, and ends with a notice', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const ids = await node.append('a', '1', '2', '3')
@@ -28,7 +28,7 @@ t.test('a stretch is read out, and ends with a word', async t => {
   }
 })
 
-t.test('a pace is that of the events’ own times', async t => {
+t.test('the pace follows the events’ own times', async t => {
   const pacing = new Pacing(10)
   t.equal(pacing.due({ time: 5000 }, 100), 100)
   t.equal(pacing.due({ time: 6000 }, 120), 200)

@@ -49,7 +49,7 @@ async function answerTo(offers: string, of?: Node): Promise<string | undefined> 
 const PLAIN = 'permessage-deflate'
 const AGREED = `${PLAIN}; server_no_context_takeover; client_no_context_takeover`
 
-t.test('an offer is taken, always without context takeover', async t => {
+t.test('an offer is accepted, always without context takeover', async t => {
   for (const offers of [
     PLAIN,
     'permessage-deflate; client_max_window_bits',
@@ -66,7 +66,7 @@ t.test('an offer is taken, always without context takeover', async t => {
   t.same(new Set(asked?.split('; ')), new Set([...AGREED.split('; '), 'server_max_window_bits=15']))
 })
 
-t.test('one that asks for something else is declined, and the connection goes on without', async t => {
+t.test('an unsupported offer is declined, and the connection continues without', async t => {
   for (const offers of [
     '',
     'permessage-deflate; server_max_window_bits=14',
@@ -92,20 +92,23 @@ t.test('by default nothing is negotiated', async t => {
   t.equal(await answerTo('permessage-deflate; client_max_window_bits', plain), undefined)
 })
 
-t.test('from the threshold on messages are compressed, in the same bytes for all who take them', async t => {
-  const channel = fresh()
-  const target = { channels: [channel] }
-  const raws = [offer(PLAIN, node, target), offer(PLAIN, node, target), offer(undefined, node, target)]
-  await Promise.all(raws.map(raw => raw.until(/"open"[^]*\}\}/)))
-  const [small = ''] = await node.append(channel, '"small"', `"${'x'.repeat(5000)}"`, '"end"')
-  const texts = await Promise.all(raws.map(raw => raw.until(/"end"\}/)))
-  const [one = '', other = '', without = ''] = texts.map(text => text.slice(text.indexOf(`"${small}"`)))
-  t.equal(one, other)
-  t.ok(one.length < 1000 && without.length > 5000)
-  t.match(one, /"small"\}\xc1/, 'the second is compressed')
-  t.match(without, /"small"\}\x81/, 'not for who did not offer it')
-  t.match(one, /\x81.\{"channel":"[^"]*","id":"[^"]*","time":\d*,"data":"end"\}$/)
-})
+t.test(
+  'from the threshold on messages are compressed, in shared bytes for all clients that accept them',
+  async t => {
+    const channel = fresh()
+    const target = { channels: [channel] }
+    const raws = [offer(PLAIN, node, target), offer(PLAIN, node, target), offer(undefined, node, target)]
+    await Promise.all(raws.map(raw => raw.until(/"open"[^]*\}\}/)))
+    const [small = ''] = await node.append(channel, '"small"', `"${'x'.repeat(5000)}"`, '"end"')
+    const texts = await Promise.all(raws.map(raw => raw.until(/"end"\}/)))
+    const [one = '', other = '', without = ''] = texts.map(text => text.slice(text.indexOf(`"${small}"`)))
+    t.equal(one, other)
+    t.ok(one.length < 1000 && without.length > 5000)
+    t.match(one, /"small"\}\xc1/, 'the second is compressed')
+    t.match(without, /"small"\}\x81/, 'not for who did not offer it')
+    t.match(one, /\x81.\{"channel":"[^"]*","id":"[^"]*","time":\d*,"data":"end"\}$/)
+  },
+)
 
 t.test('texts are the same with and without, in order, and so are answers and pongs', async t => {
   await fc.assert(
@@ -190,7 +193,7 @@ t.test('commands may be compressed, and keep their order', async t => {
   )
 })
 
-t.test('closing is as it is without', async t => {
+t.test('closing works as without compression', async t => {
   const channel = fresh()
   const client = await deflating({ channels: [channel] })
   await node.append(channel, `"${'x'.repeat(5000)}"`)
@@ -207,7 +210,7 @@ t.test('closing is as it is without', async t => {
   t.match(await told.next(), { close: { code: 1001 } })
 })
 
-t.test('what inflates to more than a message may have ends the connection', async t => {
+t.test('a message that inflates beyond the limit ends the connection', async t => {
   const client = await deflating({ channels: [] })
   client.socket.send(Buffer.alloc(50 * 1024 * 1024))
   t.equal((await once(client.socket, 'close'))[0], 1009)
@@ -233,14 +236,14 @@ t.test('what inflates to more than a message may have ends the connection', asyn
   t.same(await still.ask({ ping: true }), { ok: {} }, 'the node lives')
 })
 
-t.test('S3: an offer is read in one pass, however long', async t => {
+t.test('S3: an offer is parsed in one pass, however long', async t => {
   // As in steps of its length squared it would take days.
   const long = `permessage-deflate; a${' '.repeat(5_000_000)}b`
   t.equal(offerToTake(long), undefined)
   t.equal(offerToTake(`${long}, permessage-deflate ; client_max_window_bits = 9`), 'permessage-deflate')
 })
 
-t.test('S3: an offer above 1 KiB is refused, also where nothing is compressed', async t => {
+t.test('S3: an offer above 1 KiB is rejected, even without compression', async t => {
   for (const of of [node, plain]) {
     const raw = offer(`permessage-deflate; a${' '.repeat(60_000)}b`, of)
     await raw.ended

@@ -20,7 +20,7 @@ async function connect(node: Node, target: Partial<Target> = {}, options?: Optio
   return new WsClient(node, all, options).connect(all)
 }
 
-t.test('where it stands comes first, however early a command', async t => {
+t.test('the cursor comes first, however early a command arrives', async t => {
   const node = await nodeWith(t)
   const gate = new Gate()
   const follow = node.log.follow.bind(node.log)
@@ -44,7 +44,7 @@ t.test('where it stands comes first, however early a command', async t => {
   stranger.cut()
 })
 
-t.test('a node that can not open the channels says: try again', async t => {
+t.test('a node that cannot open the channels sends a retryable error', async t => {
   const node = await nodeWith(t, { MAX_FOLLOWED: '1' })
   const first = await connect(node, { channels: ['a'] })
   const second = new WsClient(node, { channels: ['b'] })
@@ -54,7 +54,7 @@ t.test('a node that can not open the channels says: try again', async t => {
   first.cut()
 })
 
-t.test('a client that answers no ping is cut, one that does stays', async t => {
+t.test('a client that answers no ping is cut, one that answers stays', async t => {
   const node = await nodeWith(t, { HEARTBEAT: '200ms' }, { heartbeatAnswer: 300 })
   const silent = await connect(node, { channels: ['a'] }, { autoPong: false })
   const answers = await connect(node, { channels: ['a'] })

@@ -90,7 +90,7 @@ t.test(
   },
 )
 
-t.test('S4: whoever sends fast is answered in order, and nothing is left out', async t => {
+t.test('S4: a fast sender is answered in order, and completely', async t => {
   const node = await nodeWith(t)
   const client = await open(t, node)
   client.send(many(COUNT, i => text({ ref: i, ping: true })))
@@ -111,7 +111,7 @@ t.test('S4: large messages count for more than small ones', async t => {
   t.ok(before <= 8, `after ${before}`)
 })
 
-t.test('S2: commands that are not answered yet are so many, whatever came with them', async t => {
+t.test('S2: pending commands are limited in number, whatever arrives with them', async t => {
   const node = await nodeWith(t)
   const appended: string[] = []
   const gate = new Gate()
@@ -138,7 +138,7 @@ t.test('S2: commands that are not answered yet are so many, whatever came with t
   t.strictSame(refs, [...refs.keys()], 'all are answered in the end, in order')
 })
 
-t.test('S4: what one post of Socket.IO brings has its turns, too', async t => {
+t.test('S4: commands in one Socket.IO post are handled in turns, too', async t => {
   const node = await nodeWith(t)
   const base = `http://127.0.0.1:${node.port}/socket.io/?EIO=4&transport=polling`
   const opening = await (await fetch(base)).text()
@@ -166,7 +166,7 @@ t.test('S4: what one post of Socket.IO brings has its turns, too', async t => {
   )
 })
 
-t.test('S4: small messages only from who may not publish', async t => {
+t.test('S4: clients without publish rights may only send small messages', async t => {
   const node = await nodeWith(t, { PUBLISH_KEY: 'secret', WS_DEFLATE: '1' })
   const large = JSON.stringify({ ref: 1, publish: { channel: 'a', data: 'x'.repeat(70_000) } })
   const masked = (first: number, payload: Buffer) => {

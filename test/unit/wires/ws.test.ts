@@ -39,14 +39,14 @@ async function closeCode(socket: WebSocket): Promise<number> {
 
 // Commands --------------------------------------------------------------------------------------------------
 
-t.test('without channels it is open with an empty cursor, and follows nothing', async t => {
+t.test('without channels it opens with an empty cursor, and follows nothing', async t => {
   const client = await connect()
   t.equal(client.opened, '')
   t.same(client.log, ['{"open":{"cursor":""}}'])
   t.equal(node.hub.stats().readers, 0)
 })
 
-t.test('subscribe: ok says where it stands, before the first event', async t => {
+t.test('subscribe: ok has the cursor, before the first event', async t => {
   const channel = fresh()
   const [first = '', second = '', third = ''] = await node.append(channel, '1', '2', '3')
   let head = third
@@ -63,7 +63,7 @@ t.test('subscribe: ok says where it stands, before the first event', async t => 
   }
 })
 
-t.test('nothing of a channel follows the ok of its unsubscribe', async t => {
+t.test('no event of a channel follows the ok of its unsubscribe', async t => {
   const channel = fresh()
   const client = await connect({ channels: [channel] })
   let publishing = true
@@ -87,7 +87,7 @@ t.test('nothing of a channel follows the ok of its unsubscribe', async t => {
   await publisher
 })
 
-t.test('what it stood at when it left is where it goes on', async t => {
+t.test('the cursor at the unsubscribe is where it continues', async t => {
   const channel = fresh()
   const client = await connect()
   let cursor = at((await node.append(channel, '"first"'))[0], 1)
@@ -106,7 +106,7 @@ t.test('what it stood at when it left is where it goes on', async t => {
   t.strictSame(seen, ids)
 })
 
-t.test('subscribe, unsubscribe and subscribe in one go are taken in order', async t => {
+t.test('subscribe, unsubscribe and subscribe in one batch are handled in order', async t => {
   const channel = fresh()
   const [first] = await node.append(channel, '1', '2')
   const client = await connect()
@@ -133,7 +133,7 @@ t.test('subscribe, unsubscribe and subscribe in one go are taken in order', asyn
   }
 })
 
-t.test('a client that goes in the middle of its commands leaves nothing behind', async () => {
+t.test('a client that disconnects in the middle of its commands leaves nothing behind', async () => {
   for (let i = 0; i < 30; i++) {
     const client = await connect({ channels: [fresh()] })
     for (let j = 0; j < 20; j++) client.send({ subscribe: fresh(), cursor: 'earliest' })
@@ -151,7 +151,7 @@ t.test('ping is answered', async t => {
   t.same(await client.ask({ ref: 4, ping: true }), { ref: 4, ok: {} })
 })
 
-t.test('the ref comes back as it was; without one there is none', async t => {
+t.test('the ref is returned unchanged, and only if sent', async t => {
   const client = await connect()
   for (const ref of ['1', '-1', '0.5', '1e3', '""', '"x"', `"${'x'.repeat(128)}"`, '"\\u0000\\n"', '"ł🙂"']) {
     const answer = await client.ask(`{"ref":${ref},"ping":true}`)
@@ -169,7 +169,7 @@ t.test('the ref comes back as it was; without one there is none', async t => {
   }
 })
 
-t.test('what is no command is told so, with a code, and the connection goes on', async t => {
+t.test('an invalid command gets an error with a code, and the connection continues', async t => {
   const channel = fresh()
   const client = await connect({ channels: [channel] })
   const wrong: [string | Buffer, string][] = [
@@ -237,7 +237,7 @@ t.test('what is no command is told so, with a code, and the connection goes on',
   t.equal(node.hub.readers('a'), 0)
 })
 
-t.test('publish: as over HTTP, byte for byte', async t => {
+t.test('publish: like over HTTP, byte for byte', async t => {
   const channel = fresh()
   const client = await connect({ channels: [channel] })
   for (const [data, kept] of [
@@ -261,7 +261,7 @@ t.test('publish: as over HTTP, byte for byte', async t => {
   }
 })
 
-t.test('publish with a key that was used is a replay, and appends nothing', async t => {
+t.test('publish with a used key is a replay, and appends nothing', async t => {
   const channel = fresh()
   const client = await connect()
   const publish = { channel, data: 1, idempotencyKey: 'k1' }
@@ -284,7 +284,7 @@ t.test('publishes of one client keep their order', async t => {
   )
 })
 
-t.test('publish needs a key where there is one; the rest does not', async t => {
+t.test('publish needs a configured key; other commands do not', async t => {
   const channel = fresh()
   const publish = { channel, data: 1 }
   const wrong = { authorization: 'Bearer wrong' }
@@ -300,7 +300,7 @@ t.test('publish needs a key where there is one; the rest does not', async t => {
   t.match(large, { ref: 1, error: { code: 'FW_TOO_LARGE' } })
 })
 
-t.test('a connection has as many channels as it may, and one more is refused', async t => {
+t.test('a connection is limited in its channels, and one more is rejected', async t => {
   const client = await connect({ channels: [fresh(), fresh()] }, keyed)
   const channels = Array.from({ length: 3 }, fresh)
   for (const channel of channels) t.ok((await client.ask({ subscribe: channel })).ok)
@@ -314,7 +314,7 @@ t.test('a connection has as many channels as it may, and one more is refused', a
   t.same(new Set(idsOf(got)), new Set(ids.flat()))
 })
 
-t.test('a channel that can not be opened is an error of its command', async t => {
+t.test('a channel that cannot be opened is an error of its command', async t => {
   const own = await startMemoryNode({ MAX_FOLLOWED: '1' })
   t.teardown(() => own.close())
   const client = await connect({ channels: [fresh()] }, own)
@@ -347,7 +347,7 @@ t.test('readers at one cursor get identical bytes, of whatever size', async t =>
   t.equal(idOf(await client.event()), last[0])
 })
 
-t.test('goodbyes have the code that says what to do', async t => {
+t.test("goodbyes have the code for the client's next action", async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   const channel = fresh()
@@ -363,7 +363,7 @@ t.test('goodbyes have the code that says what to do', async t => {
 })
 
 t.test(
-  '10,000 pings of a client that does not read are answered once it does; until then it is not read',
+  '10,000 pings of a client that does not read are answered once it reads; until then its input is paused',
   async t => {
     const client = await connect()
     const [socket] = [...node.app.sockets].slice(-1)
@@ -395,7 +395,7 @@ t.test(
   },
 )
 
-t.test('nor do ping frames without end cost memory', async t => {
+t.test('endless ping frames cost no memory either', async t => {
   const client = await connect()
   const [socket] = [...node.app.sockets].slice(-1)
   if (socket === undefined) throw new Error('no socket')
@@ -423,7 +423,7 @@ t.test('nor do ping frames without end cost memory', async t => {
   }
 })
 
-t.test('commands under way are bounded too, and others do not wait for them', async t => {
+t.test('commands in flight are bounded too, and do not delay other clients', async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   let appending = 0
@@ -460,7 +460,7 @@ function handshake(of: Node, path?: string, headers?: string): Raw {
   return raw
 }
 
-t.test('bad frames end the connection with the code for it', async t => {
+t.test('invalid frames end the connection with the matching code', async t => {
   const cases: [string, Buffer, number][] = [
     ['unmasked', frame(0x81, '{"ping":true}', false), 1002],
     ['a reserved bit', frame(0xc1, '{"ping":true}'), 1002],
@@ -525,7 +525,7 @@ t.test('a message may come in fragments, with control frames between, and byte b
   t.match(await raw.until(/"byte by byte","ok":\{\}\}/), '"byte by byte"')
 })
 
-t.test('commands sent right with the handshake are answered, after the opening', async t => {
+t.test('commands sent together with the handshake are answered, after the opening', async t => {
   const channel = fresh()
   const raw = new Raw(node.port).send(
     Buffer.concat([
@@ -542,7 +542,7 @@ t.test('commands sent right with the handshake are answered, after the opening',
   t.match(text, /"open"[^]*"ref":1[^]*"ref":2,"ok"/)
 })
 
-t.test('a client that ends its side without a close is let go of', async () => {
+t.test('a client that ends its side without a close is released', async () => {
   const channel = fresh()
   for (const end of ['end', 'resetAndDestroy', 'destroy'] as const) {
     const raw = handshake(node, `/v1/ws?channel=${channel}`)
@@ -554,7 +554,7 @@ t.test('a client that ends its side without a close is let go of', async () => {
   }
 })
 
-t.test('connections that come and go at any moment leave nothing behind', async t => {
+t.test('connections that open and close at any moment leave nothing behind', async t => {
   const channel = fresh()
   const witness = await connect({ channels: [channel] })
   const ids: string[] = []
@@ -588,7 +588,7 @@ t.test('connections that come and go at any moment leave nothing behind', async 
 
 // The handshake ---------------------------------------------------------------------------------------------
 
-t.test('a plain GET is told to upgrade', async t => {
+t.test('a plain GET is answered with 426', async t => {
   const { status, headers, body } = await node.get(`/v1/ws?channel=${fresh()}`)
   t.equal(status, 426)
   t.equal(headers.upgrade, 'websocket')
@@ -606,7 +606,7 @@ t.test('a page of a foreign origin may not connect; one of its own may', async t
   t.ok((await own.ask({ ping: true })).ok)
 })
 
-t.test('what is wrong with the request is said before the handshake', async t => {
+t.test('errors in the request are reported before the handshake', async t => {
   for (const [query, code] of [
     ['channel=a%20b', 'FW_BAD_CHANNEL'],
     ['cursor=x', 'FW_BAD_CURSOR'],

@@ -15,7 +15,7 @@ function entriesOf(...made: readonly { entry: unknown }[]): ApiKeyEntry[] {
   return parseKeysFile(file(...made.map(({ entry }) => entry)))
 }
 
-t.test('a made key is found by its entry, which does not have it', async t => {
+t.test('a generated key is found by its entry, which does not contain it', async t => {
   const made = makeApiKey('orders', ['publish', 'history'], ['orders:*'])
   t.match(made.key, /^fw_[A-Za-z0-9_-]{43}$/)
   t.notOk(JSON.stringify(made.entry).includes(made.key))
@@ -27,7 +27,7 @@ t.test('a made key is found by its entry, which does not have it', async t => {
   t.not(makeApiKey('orders', ['publish'], ['*']).key, made.key, 'each is another')
 })
 
-t.test('others are unknown, whatever they look like', async t => {
+t.test('other keys are unknown, whatever their form', async t => {
   const made = makeApiKey('a', ['publish'], ['*'])
   const keys = createApiKeys(entriesOf(made))
   for (const presented of [
@@ -43,7 +43,7 @@ t.test('others are unknown, whatever they look like', async t => {
   t.strictSame(createApiKeys([]).find(''), { ok: false, reason: 'unknown' })
 })
 
-t.test('several keys hold at once, and one ends at its time', async t => {
+t.test('several keys are valid at once, and one expires at its time', async t => {
   const [old, fresh] = [
     makeApiKey('old', ['publish'], ['*'], '2026-01-01'),
     makeApiKey('new', ['publish'], ['*']),
@@ -67,7 +67,7 @@ t.test('keys of FANWIRE_PUBLISH_KEY may publish to all channels, and nothing els
   })
 })
 
-t.test('what is wrong with the file is said, with entry and member', async t => {
+t.test('faults in the file are reported with entry and member', async t => {
   const good = makeApiKey('a', ['publish'], ['*']).entry
   const table: readonly [string, RegExp][] = [
     ['{', /^the file is not valid JSON$/],

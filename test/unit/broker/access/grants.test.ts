@@ -13,7 +13,7 @@ function caps(value: unknown): Grants {
 const has = (grants: Grants, right: Right, channel: string) =>
   findGrant([grants], 'token', right, channel) !== undefined
 
-t.test('caps grant what they say, and add up', async t => {
+t.test('caps grant the rights they list, and add up', async t => {
   const grants = caps([
     { channels: ['chat:*', 'inbox:42'], allow: ['sub', 'hst'] },
     { channels: ['chat:1'], allow: ['pub'] },
@@ -30,7 +30,7 @@ t.test('caps grant what they say, and add up', async t => {
   t.equal(findGrant([grants], 'hook', 'subscribe', 'chat:1'), undefined, 'the source counts')
 })
 
-t.test('what is wrong with caps is said, with its place', async t => {
+t.test('faults in caps are reported with their place', async t => {
   const table: readonly [unknown, RegExp][] = [
     [{}, /^caps is not a list/],
     ['chat:*', /^caps is not a list/],
@@ -55,7 +55,7 @@ t.test('what is wrong with caps is said, with its place', async t => {
   for (const [value, why] of table) t.match(capsGrants('token', value), why)
 })
 
-t.test('order never matters, and nothing takes away', async () => {
+t.test('order never matters, and no cap removes a right', async () => {
   const pattern = fc.constantFrom('a', 'a:*', 'a:b', '*', '*:b', 'b:*')
   const word = fc.constantFrom('sub', 'pub', 'hst', 'prs')
   const cap = fc.record({ channels: fc.array(pattern), allow: fc.array(word) })

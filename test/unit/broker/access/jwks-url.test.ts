@@ -73,7 +73,7 @@ t.test('https, or http on loopback', async t => {
   }
 })
 
-t.test('read once, and tokens of its keys are for the audience', async t => {
+t.test('is read once, and tokens of its keys are valid for the audience', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, tokens, failures } = source(t, server.url)
   t.match(tokens.verify(token()), { reason: 'keys_away' })
@@ -84,7 +84,7 @@ t.test('read once, and tokens of its keys are for the audience', async t => {
   t.strictSame(failures, [])
 })
 
-t.test('asked again for an unknown key, at most every 30 s, once for all who wait', async t => {
+t.test('is fetched again for an unknown key, at most every 30 s, once for all waiters', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, tokens, time } = source(t, server.url)
   await made.refresh()
@@ -101,7 +101,7 @@ t.test('asked again for an unknown key, at most every 30 s, once for all who wai
   t.equal(server.asked, 2)
 })
 
-t.test('kept while the source is away, or gives what is no key set', async t => {
+t.test('is kept while the source is unavailable or returns an invalid key set', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, tokens, time, failures } = source(t, server.url)
   await made.refresh()
@@ -126,7 +126,7 @@ t.test('kept while the source is away, or gives what is no key set', async t => 
   t.equal(server.asked, bad.length + 1, 'no redirect was followed')
 })
 
-t.test('an answer that does not come is given up', async t => {
+t.test('a missing response times out', async t => {
   const server = await provider(t, () => {})
   const { made, failures } = source(t, server.url, 50)
   t.equal(await made.refresh(), false)
@@ -137,7 +137,7 @@ t.test('an answer that does not come is given up', async t => {
   t.strictSame(halfway.failures, ['no answer in time'])
 })
 
-t.test('a source that was away at the start is asked every 2 s', async t => {
+t.test('a source that was unavailable at the start is retried every 2 s', async t => {
   const server = await provider(t, text('', 503))
   const { made, tokens, time } = source(t, server.url)
   await made.refresh()
@@ -148,7 +148,7 @@ t.test('a source that was away at the start is asked every 2 s', async t => {
   t.ok((await tokens.authenticate(token())).ok)
 })
 
-t.test('a key that the provider took back is gone after 10 min', async t => {
+t.test('a key that the provider removed is gone after 10 min', async t => {
   const server = await provider(t, text(jwks(OLD, NEW)))
   const { made, tokens, time } = source(t, server.url)
   await made.refresh()
@@ -160,7 +160,7 @@ t.test('a key that the provider took back is gone after 10 min', async t => {
   t.ok(tokens.verify(token(NEW)).ok)
 })
 
-t.test('closed, it asks nothing', async t => {
+t.test('sends no request after close', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, failures } = source(t, server.url)
   const asking = made.refresh()

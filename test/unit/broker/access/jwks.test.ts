@@ -23,7 +23,7 @@ const ALGORITHMS = [
   'EdDSA',
 ]
 
-t.test('every algorithm is found by kid, and bound', async t => {
+t.test('every key is found by kid and bound to its algorithm', async t => {
   const keys = parseJwks(jwks(...ALGORITHMS.map(alg => testKey(alg))))
   for (const alg of ALGORITHMS) {
     t.match(keys.find(alg.toLowerCase(), 'whatever'), { algorithm: alg, kid: alg.toLowerCase() })
@@ -35,13 +35,13 @@ t.test('every algorithm is found by kid, and bound', async t => {
   t.equal(keys.find(undefined, 'none'), undefined)
 })
 
-t.test('without a kid, one of several is none', async t => {
+t.test('without a kid, a set of several keys matches none', async t => {
   const keys = parseJwks(jwks(testKey('HS256', 'a'), testKey('HS256', 'b')))
   t.equal(keys.find(undefined, 'HS256'), undefined)
   t.ok(keys.find('b', 'HS256'))
 })
 
-t.test('what is wrong with a file is said, with key and member', async t => {
+t.test('faults in a file are reported with key and member', async t => {
   const good = testKey('ES256').jwk
   const set = (...keys: readonly unknown[]) => JSON.stringify({ keys })
   const small = generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey.export({ format: 'jwk' })
@@ -78,7 +78,7 @@ t.test('what is wrong with a file is said, with key and member', async t => {
   t.equal(parseJwks(`\ufeff${set(good)}`).size, 1, 'a byte order mark is passed over')
 })
 
-t.test('of a published set, what is of no use is passed over, and no secret is taken', async t => {
+t.test('in a published set unusable keys are ignored, and secrets are never accepted', async t => {
   const [rs, es, secret] = [testKey('RS256', 'r'), testKey('ES256', 'e'), testKey('HS256', 's')]
   const text = JSON.stringify({
     keys: [

@@ -177,7 +177,7 @@ t.test("the node's own channels: presence by its right, lives by admin", async t
   }
 })
 
-t.test('a channel token adds to what a connection has', async t => {
+t.test('a channel token adds to the grants of a connection', async t => {
   const more = grants('token', { channels: ['chat:9'], allow: ['sub'] })
   t.ok(may(withChannelTokens(WHO.ann, [more]), 'subscribe', 'chat:9', RULES).allowed)
   t.ok(may(withChannelTokens(ANONYMOUS, [more]), 'subscribe', 'chat:9', RULES).allowed)
@@ -185,7 +185,7 @@ t.test('a channel token adds to what a connection has', async t => {
   t.notOk(may(withChannelTokens(WHO.ann, [more]), 'subscribe', 'secret:9', RULES).allowed)
 })
 
-t.test('a refusal says which right is missing on what, and nothing of rules', async t => {
+t.test('a refusal names the missing right and its target, and no rules', async t => {
   const refusal = (who: Who, right: Right, channel: string | undefined) => {
     const { allowed, why, challenge } = may(WHO[who], right, channel, RULES)
     return { allowed, why, challenge }
@@ -206,7 +206,7 @@ t.test('a refusal says which right is missing on what, and nothing of rules', as
   t.equal(same('inbox:bob'), same('no-rule-at-all'))
 })
 
-t.test('for the operator: what decided, in words', async t => {
+t.test('for the operator: the deciding rule or claim, in words', async t => {
   const words = (who: Who, right: Right, channel: string, rules = RULES) =>
     may(WHO[who], right, channel, rules).explanation
   const table: readonly [string, RegExp][] = [
@@ -251,7 +251,7 @@ t.test('for the operator: what decided, in words', async t => {
   for (const [text, expected] of table) t.match(text, expected)
 })
 
-t.test('whoever has more granted may no less', async () => {
+t.test('more grants never allow less', async () => {
   const pattern = fc.constantFrom('chat:*', 'inbox:ann', '*', 'other', 'mixed:*')
   const cap = fc.record({
     channels: fc.array(pattern, { minLength: 1 }),

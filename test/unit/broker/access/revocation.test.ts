@@ -5,7 +5,7 @@ import { createRevocations } from '../../../../services/broker/access/revocation
 
 const T = 1_790_000_000_000
 
-t.test('tokens issued before are refused, later ones are not, other users are not', async t => {
+t.test('earlier tokens are rejected, later ones and other users are not', async t => {
   const table = createRevocations()
   table.revoke('ann', T, T + 3_600_000)
   t.ok(table.isRevoked('ann', T / 1000 - 1, T))
@@ -15,7 +15,7 @@ t.test('tokens issued before are refused, later ones are not, other users are no
   t.notOk(table.isRevoked('bob', undefined, T))
 })
 
-t.test('for as long as they could live', async t => {
+t.test('a revocation lasts as long as the tokens could live', async t => {
   const table = createRevocations()
   table.revoke('ann', T, T + 1000)
   table.revoke('bob', T)
@@ -25,7 +25,7 @@ t.test('for as long as they could live', async t => {
   t.strictSame(table.entries(T + 1000), [{ user: 'bob', before: T, until: Infinity }])
 })
 
-t.test('raised, never lowered, in whatever order nodes hear of it', async t => {
+t.test('a revocation time is only ever raised, in whatever order nodes receive it', async t => {
   for (const order of [
     [T, T + 5000],
     [T + 5000, T],
@@ -37,7 +37,7 @@ t.test('raised, never lowered, in whatever order nodes hear of it', async t => {
   }
 })
 
-t.test('a full table forgets what has expired, and makes of the oldest one for all', async t => {
+t.test('a full table drops expired entries, and turns the oldest into one for all users', async t => {
   const table = createRevocations(10)
   table.revoke('gone', T, 1)
   for (let i = 0; i < 10; i++) table.revoke(`user${i}`, T + i * 1000)

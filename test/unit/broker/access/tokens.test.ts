@@ -38,7 +38,7 @@ const hs = (more: Record<string, unknown> = {}, header: Record<string, unknown> 
   signToken(HS, claims(more), header)
 const times = (seconds: number) => NOW / SECOND + seconds
 
-t.test('a token is whose it says, for as long as it says', async t => {
+t.test('a token is valid for its user and its lifetime', async t => {
   const result = TOKENS.verify(
     hs({ info: { name: 'Ann' }, meta: 7, caps: [{ channels: ['chat:*'], allow: ['sub'] }] }),
     NOW,
@@ -84,7 +84,7 @@ t.test('every algorithm verifies', async t => {
   }
 })
 
-t.test('issuer and audience are those of the key', async t => {
+t.test('issuer and audience must be those of the key', async t => {
   const rs = (more: Record<string, unknown>) => TOKENS.verify(signToken(RS, claims(more)), NOW)
   const good = { iss: 'https://issuer.example', aud: 'fanwire' }
   t.ok(rs(good).ok)
@@ -97,7 +97,7 @@ t.test('issuer and audience are those of the key', async t => {
   t.match(rs({ iss: 'https://issuer.example' }), { reason: 'audience' })
 })
 
-t.test('times have 10 s leeway', async t => {
+t.test('times have a leeway of 10 s', async t => {
   const table: readonly [Record<string, unknown>, RefusalReason | 'ok'][] = [
     [{ exp: times(-9) }, 'ok'],
     [{ exp: times(-10) }, 'expired'],
@@ -115,7 +115,7 @@ t.test('times have 10 s leeway', async t => {
   }
 })
 
-t.test('a connection ends with expire_at if there is one, else with exp, 0: never', async t => {
+t.test('a connection ends at expire_at, without it at exp, and with 0 never', async t => {
   const ends = (more: Record<string, unknown>) => {
     const result = TOKENS.verify(hs(more), NOW)
     return result.ok ? result.identity.connectionEndsAt : result.reason
@@ -132,7 +132,7 @@ function confused(): string {
   return signToken(secretKey('HS256', 'rs', {}, String(pem)), claims())
 }
 
-t.test('each bad token has its reason, and its message is no longer than a sentence', async t => {
+t.test('each invalid token has its reason, in a message of at most one sentence', async t => {
   const good = hs()
   const [head = '', body = '', signature = ''] = good.split('.')
   const headed = (header: Record<string, unknown>) => hs({}, header)
@@ -232,7 +232,7 @@ t.test('each bad token has its reason, and its message is no longer than a sente
   )
 })
 
-t.test('the largest token is accepted, one character more is not', async t => {
+t.test('the largest token is accepted, one more character is rejected', async t => {
   const size = (length: number) => hs({ meta: 'x'.repeat(length) })
   let length = 5000
   while (size(length + 3).length <= LONGEST_TOKEN) length++
@@ -273,7 +273,7 @@ t.test('a channel token grants its channels to its user', async t => {
   for (const [more, reason] of table) t.match(verify(more), { ok: false, reason }, JSON.stringify(more))
 })
 
-t.test('a token that was verified before is asked its times and revocation again', async t => {
+t.test('a cached token is checked for its times and revocation on each use', async t => {
   let calls = 0
   const keys = parseJwks(jwks(HS))
   const counted: TokenKeys = {
@@ -314,7 +314,7 @@ t.test('a token that was verified before is asked its times and revocation again
   t.match(tokens.verify(token, NOW), { reason: 'unknown_key' }, 'other keys may not verify it')
 })
 
-t.test('claims that a ticket kept are checked again', async t => {
+t.test('claims stored with a ticket are checked again', async t => {
   const revoked = new Set<string>()
   const source = { keys: parseJwks(jwks(HS)), known: true, refresh: async () => false }
   const tokens = createTokens({ source, revoked: user => revoked.has(user) })
@@ -335,7 +335,7 @@ t.test('claims that a ticket kept are checked again', async t => {
   t.ok(forged.ok && forged.identity.signer !== 'x', 'no claim says who signed')
 })
 
-t.test('a key that is not there yet is asked for once', async t => {
+t.test('a key that is not loaded yet is requested once', async t => {
   const source = {
     keys: NO_KEYS,
     known: false,
@@ -356,7 +356,7 @@ t.test('a key that is not there yet is asked for once', async t => {
   t.equal(source.asked, 2, 'not for other reasons')
 })
 
-t.test('many grant the same, and share one list for it', async t => {
+t.test('tokens with equal grants share one list', async t => {
   const identity = (user: string) => {
     const result = TOKENS.verify(
       signToken(HS, userClaims(user, { caps: [{ channels: ['c:*'], allow: ['sub'] }] }, NOW)),
@@ -408,7 +408,7 @@ function json(value: unknown): string {
   }
 }
 
-t.test('whatever comes, there is an answer; nobody gets in without a key', async () => {
+t.test('any input gets a result, and none without a key is accepted', async () => {
   const stranger = testKey('HS256', 'hs')
   fc.assert(
     fc.property(strange(stranger), token => {
@@ -419,7 +419,7 @@ t.test('whatever comes, there is an answer; nobody gets in without a key', async
   )
 })
 
-t.test('signed claims of any form are accepted or refused, never thrown', async () => {
+t.test('signed claims of any form are accepted or rejected, and never throw', async () => {
   fc.assert(
     fc.property(strange(HS), token => {
       const result = TOKENS.verify(token, NOW)

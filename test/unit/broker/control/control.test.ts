@@ -19,7 +19,7 @@ function listening(log: ChannelLog, logger = silent) {
   return { control, heard, missed: () => missed }
 }
 
-t.test('a command is carried out on every node, the teller included', async t => {
+t.test('a command is executed on every node, including the sender', async t => {
   const { view } = sharedLog()
   const nodes = [listening(view()), listening(view()), listening(view())] as const
   for (const { control } of nodes) {
@@ -36,7 +36,7 @@ t.test('a command is carried out on every node, the teller included', async t =>
   }
 })
 
-t.test('a node that starts later carries out what is kept, in order and page by page', async t => {
+t.test('a node that starts later executes the retained commands, in order and page by page', async t => {
   const { view } = sharedLog()
   const first = listening(view())
   for (let before = 1; before <= 2500; before++) await first.control.tell('revoke', { user: 'ada', before })
@@ -49,7 +49,7 @@ t.test('a node that starts later carries out what is kept, in order and page by 
   )
 })
 
-t.test('what is told while a node starts is carried out once', async t => {
+t.test('a command sent while a node starts is executed once', async t => {
   const { view } = sharedLog()
   const log = view()
   const { read } = log
@@ -73,7 +73,7 @@ t.test('what is told while a node starts is carried out once', async t => {
   )
 })
 
-t.test('what the feed brings only after a read has seen it is carried out once', async t => {
+t.test('a command delivered by the feed after a read is executed once', async t => {
   const { view } = sharedLog()
   const log = view()
   const { control, heard, missed } = listening(log)
@@ -101,7 +101,7 @@ t.test('what the feed brings only after a read has seen it is carried out once',
   t.equal(missed(), 0)
 })
 
-t.test('a log that is away does not hold the start, and is tried again', async t => {
+t.test('an unavailable log does not delay the start, and is retried', async t => {
   const { view } = sharedLog()
   const log = view()
   const warnings: string[] = []
@@ -119,7 +119,7 @@ t.test('a log that is away does not hold the start, and is tried again', async t
   t.match(warnings[0], /can not hear the others/)
 })
 
-t.test('a read that fails midway goes on where it stopped', async t => {
+t.test('a read that fails midway resumes where it stopped', async t => {
   const { view } = sharedLog()
   const log = view()
   const { control, heard } = listening(log)
@@ -151,38 +151,35 @@ t.test('commands that may have been lost are reported', async t => {
   t.strictSame(warnings, ['the node may have missed what others told it'])
 })
 
-t.test(
-  'revocations that the log has lost are told again, once, and heard by a node that starts later',
-  async t => {
-    const { log, view } = sharedLog()
-    const all: Commands['revoke'][] = Array.from({ length: 1200 }, (_, i) => ({ user: `u${i}`, before: i }))
-    const known = [{ ...REVOKED, until: Infinity }, ...all]
-    const views = [view(), view()]
-    const controls = views.map(log => new Control({ log, logger: silent, revocations: () => known }))
-    for (const control of controls) {
-      await control.open()
-      t.teardown(() => control.close())
-    }
-    // The log has one of them, and could not be read at first.
-    await log.append(CONTROL, [draftOf('revoke', { user: 'u7', before: 7 })])
-    const [broken] = views
-    if (broken) broken.broken = new LogUnavailable('away')
-    await Promise.all(views.map(view => view.lose(CONTROL)))
-    await until('one node has told', async () => (await log.state(CONTROL)).count === 1201)
-    if (broken) broken.broken = undefined
-    await until('the other sees it', () => broken?.reads === 2)
-    const later = listening(view())
-    await later.control.open()
-    t.teardown(() => later.control.close())
-    t.strictSame(
-      later.heard.map(each => (each as [string, object])[1]),
-      [all[7], { user: 'ada', before: 1000 }, ...all.filter(({ user }) => user !== 'u7')],
-      'a time that never comes is left out',
-    )
-  },
-)
+t.test('revocations that the log lost are sent again, once, and reach a node that starts later', async t => {
+  const { log, view } = sharedLog()
+  const all: Commands['revoke'][] = Array.from({ length: 1200 }, (_, i) => ({ user: `u${i}`, before: i }))
+  const known = [{ ...REVOKED, until: Infinity }, ...all]
+  const views = [view(), view()]
+  const controls = views.map(log => new Control({ log, logger: silent, revocations: () => known }))
+  for (const control of controls) {
+    await control.open()
+    t.teardown(() => control.close())
+  }
+  // The log has one of them, and could not be read at first.
+  await log.append(CONTROL, [draftOf('revoke', { user: 'u7', before: 7 })])
+  const [broken] = views
+  if (broken) broken.broken = new LogUnavailable('away')
+  await Promise.all(views.map(view => view.lose(CONTROL)))
+  await until('one node has told', async () => (await log.state(CONTROL)).count === 1201)
+  if (broken) broken.broken = undefined
+  await until('the other sees it', () => broken?.reads === 2)
+  const later = listening(view())
+  await later.control.open()
+  t.teardown(() => later.control.close())
+  t.strictSame(
+    later.heard.map(each => (each as [string, object])[1]),
+    [all[7], { user: 'ada', before: 1000 }, ...all.filter(({ user }) => user !== 'u7')],
+    'a time that never comes is left out',
+  )
+})
 
-t.test('a handler that raises and a command of a later version do not stop the next', async t => {
+t.test('a handler that throws and a command of a later version do not stop the next command', async t => {
   const { view } = sharedLog()
   const log = view()
   const warnings: object[] = []
@@ -205,7 +202,7 @@ t.test('a handler that raises and a command of a later version do not stop the n
   t.strictSame(heard, ['ada'], 'nothing is carried out after the close')
 })
 
-t.test('what is kept of each reserved channel', async t => {
+t.test('retention of each reserved channel', async t => {
   const retentionOf = reservedRetention({ tokenLife: 3_600_000 })
   const ages = {
     [CONTROL]: 3_600_000,

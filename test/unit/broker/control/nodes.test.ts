@@ -21,7 +21,7 @@ function world() {
 
 const ids = (nodes: Nodes) => new Set(nodes.list().map(({ id }) => id))
 
-t.test('nodes hear of each other, whichever starts first, and of a goodbye at once', async t => {
+t.test('nodes discover each other, in any starting order, and notice a goodbye at once', async t => {
   const { node } = world()
   const [a, b] = [node(), node({ load: () => ({ connections: 3, channels: 2 }) })]
   t.strictSame(ids(a.nodes), new Set([a.nodes.id]), 'a node knows itself before it hears anything')
@@ -42,7 +42,7 @@ t.test('nodes hear of each other, whichever starts first, and of a goodbye at on
   t.strictSame(ids(c.nodes), new Set([a.nodes.id, c.nodes.id]), 'a later node does not find one that left')
 })
 
-t.test('a node that is not heard for 15 s is gone, by the clock of the log', async t => {
+t.test('a node that was silent for 15 s is gone, by the clock of the log', async t => {
   const { node, clock } = world()
   const [a, b] = [node({ announceEvery: 1 }), node()]
   await b.nodes.open()
@@ -55,7 +55,7 @@ t.test('a node that is not heard for 15 s is gone, by the clock of the log', asy
   t.strictSame(ids(a.nodes), new Set([a.nodes.id]), 'but it is there itself')
 })
 
-t.test('a node announces itself again and again, and not to a log that has not answered', async t => {
+t.test('a node announces itself periodically, but not to a log that has not answered', async t => {
   const { node, log } = world()
   const { nodes, log: own } = node({ announceEvery: 1 })
   await nodes.open()
@@ -82,7 +82,7 @@ t.test('a node announces itself again and again, and not to a log that has not a
   await until('it goes on', async () => (await count()) > before)
 })
 
-t.test('nothing is announced by a node that was closed, nor by one that was never open', async t => {
+t.test('a closed node and a node that was never open announce nothing', async t => {
   const { node, log } = world()
   await node().nodes.close()
   t.equal((await log.state(NODES)).count, 0)

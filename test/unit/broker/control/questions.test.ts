@@ -44,7 +44,7 @@ async function cluster(t: Test, all: Readonly<Record<string, Items>>, dead: read
 
 const LONG = { timeout: 30_000 }
 
-t.test('every node answers, and what is on several is one entry', async t => {
+t.test('every node answers, and an item from several nodes is one entry', async t => {
   const { questions } = await cluster(t, { a: { news: 1, chat: 2 }, b: { news: 3 }, c: {} })
   t.strictSame(await questions.ask('channels', {}, LONG), {
     entries: [
@@ -80,7 +80,7 @@ t.test('a node that does not answer in time is named', async t => {
   )
 })
 
-t.test('pages hold all that there is, once and in order', async t => {
+t.test('pages hold all entries, once and in order', async t => {
   const names = (count: number, step: number) =>
     Object.fromEntries(Array.from({ length: count }, (_, i) => [`c${(i * step) % 9973}`, step]))
   const all = { a: names(5000, 7), b: names(333, 11), c: names(1, 1), d: {} }
@@ -121,7 +121,7 @@ t.test('an answer is bounded in bytes', async t => {
   t.ok(largest > 100_000 && largest < 300 * 1024, `${largest} bytes`)
 })
 
-t.test('questions at a time do not get each other’s answers, and nothing is followed afterwards', async t => {
+t.test('concurrent questions do not mix up answers, and follow nothing afterwards', async t => {
   const { questions, log } = await cluster(t, { a: { x1: 1, y1: 1 }, b: { x2: 2 } })
   const before = log.follows
   const [x, y] = await Promise.all([
@@ -141,13 +141,13 @@ t.test('questions at a time do not get each other’s answers, and nothing is fo
   t.equal(log.follows, before + 2, 'which was closed')
 })
 
-t.test('a log that is away fails the question', async t => {
+t.test('an unavailable log fails the question', async t => {
   const { questions, log } = await cluster(t, { a: {} })
   log.broken = new LogUnavailable('away')
   await t.rejects(questions.ask('channels', {}, { timeout: 10 }), LogUnavailable)
 })
 
-t.test('a close ends the questions that wait', async t => {
+t.test('close ends the pending questions', async t => {
   const { questions } = await cluster(t, { a: {} }, ['dead'])
   const answer = questions.ask('channels', {}, LONG)
   questions.close()

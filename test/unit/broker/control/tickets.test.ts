@@ -12,7 +12,7 @@ function world({ idempotencyWindow = WINDOW } = {}) {
   return { clock, log, node }
 }
 
-t.test('a ticket is good once, on any node', async t => {
+t.test('a ticket is valid once, on any node', async t => {
   const { node } = world()
   const [a, b] = [node(), node()]
   const { ticket } = await a.issue({ sub: 'ada' })
@@ -23,7 +23,7 @@ t.test('a ticket is good once, on any node', async t => {
 })
 
 t.test(
-  'a ticket expires after 30 s or what its issuer says, with its token, and with the idempotency window',
+  "a ticket expires after 30 s or its issuer's limit, with its token, and with the idempotency window",
   async t => {
     const cases = [
       { life: 30_000 },
@@ -52,7 +52,7 @@ t.test(
   },
 )
 
-t.test('a ticket that is none is refused', async t => {
+t.test('an invalid ticket is rejected', async t => {
   const { node, clock, log } = world()
   const tickets = node()
   const { ticket } = await tickets.issue({ sub: 'ada' })
@@ -109,7 +109,7 @@ t.test('the log holds no secret', async t => {
   for (const { json } of events) t.notOk(json.includes(secret))
 })
 
-t.test('of many that take a ticket at a time, one gets the record', async t => {
+t.test('of many concurrent uses of a ticket, one gets the record', async t => {
   const { node } = world()
   const { ticket } = await node().issue({ sub: 'ada' })
   const taken = await Promise.all(Array.from({ length: 50 }, () => node().take(ticket)))

@@ -90,7 +90,7 @@ t.test('elements finds what JSON.parse finds', async t => {
   t.pass()
 })
 
-t.test('what is not JSON does not pass, if every part passes JSON.parse', async t => {
+t.test('invalid JSON is rejected, even if every part passes JSON.parse', async t => {
   const noise = fc.array(
     fc.constantFrom('{', '}', '[', ']', ',', ':', '"', '\\', '1', 'a', '"a"', ' ', 'null'),
     {
@@ -143,7 +143,7 @@ t.test('what is not JSON does not pass, if every part passes JSON.parse', async 
   }
 })
 
-t.test('data is the very bytes that were sent', async t => {
+t.test('data keeps the exact bytes that were sent', async t => {
   fc.assert(
     fc.property(json, style, (value, choices) => {
       const data = printed(value, choices).trim()
@@ -157,7 +157,7 @@ t.test('data is the very bytes that were sent', async t => {
   t.pass()
 })
 
-t.test('an entry', async t => {
+t.test('a valid entry', async t => {
   const parse = (text: string) => {
     const { draft, ...rest } = parseEntry(Buffer.from(text), LIMITS)
     return { ...rest, draft: { ...draft, data: draft.data.toString() } }
@@ -186,7 +186,7 @@ t.test('an entry', async t => {
   t.equal(parse(`{"channel":"a","data":"${most}","encoding":"base64"}`).draft.data.length, most.length + 2)
 })
 
-t.test('what is none', async t => {
+t.test('invalid input', async t => {
   const cases: [ErrorCode, string | Buffer][] = [
     ['FW_BAD_ENCODING', Buffer.from([0x7b, 0xff, 0x7d])],
     ['FW_BAD_JSON', ''],
@@ -240,7 +240,7 @@ t.test('what is none', async t => {
   t.throws(() => parseEntry(Buffer.from(`{"${'x'.repeat(1e5)}":1}`), LIMITS), { message: /^.{1,200}$/ })
 })
 
-t.test('a wire may take fewer members', async t => {
+t.test('a wire may accept fewer members', async t => {
   const raw = Buffer.from('{"channels":["a"],"data":1}')
   const takes = new Set([...ENTRY_MEMBERS].filter(each => each !== 'channels'))
   t.throws(() => entryOf(JSON.parse(raw.toString()), raw, LIMITS, takes), { code: 'FW_BAD_EVENT' })

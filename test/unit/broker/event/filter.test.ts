@@ -85,7 +85,7 @@ t.test('equal filters have one key', async t => {
   t.equal(oneOf([filterOf(a), filterOf(b)]).key, key({ op: 'or', nodes: [b, a] }))
 })
 
-t.test('what is none', async t => {
+t.test('invalid input', async t => {
   const a = { key: 'a', cmp: 'eq', val: '1' }
   const deep = (depth: number): object => (depth === 1 ? a : { op: 'not', nodes: [deep(depth - 1)] })
   const bad: unknown[] = [

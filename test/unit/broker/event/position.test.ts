@@ -21,7 +21,7 @@ const position: fc.Arbitrary<Position> = fc.record({
   offset: fc.oneof(fc.maxSafeNat(), fc.nat(20), fc.constant(Number.MAX_SAFE_INTEGER)),
 })
 
-t.test('a printed position is read as itself', async t => {
+t.test('a printed position parses to itself', async t => {
   fc.assert(
     fc.property(position, each => {
       const read = parsePosition(printPosition(each))
@@ -32,7 +32,7 @@ t.test('a printed position is read as itself', async t => {
   t.same(parsePosition('a-0'), { epoch: 'a', offset: 0 })
 })
 
-t.test('what is read as a position prints as the same text', async () => {
+t.test('a parsed position prints as the same text', async () => {
   const text = fc.oneof(fc.string(), fc.stringMatching(/^[a-z0-9A-Z]{0,18}-?[-+]?[0-9]{0,18}$/))
   fc.assert(
     fc.property(text, each => {
@@ -42,7 +42,7 @@ t.test('what is read as a position prints as the same text', async () => {
   )
 })
 
-t.test('what is not a position is not read as one', async t => {
+t.test('an invalid position does not parse', async t => {
   const malformed = [
     '',
     '-',
@@ -73,7 +73,7 @@ t.test('what is not a position is not read as one', async t => {
   t.not(samePosition({ epoch: 'a', offset: 1 }, { epoch: 'a', offset: 2 }), true)
 })
 
-t.test('a printed cursor is read as the same positions in the same order', async () => {
+t.test('a printed cursor parses to the same positions in the same order', async () => {
   fc.assert(
     fc.property(fc.array(position, { minLength: 1, maxLength: 40 }), positions => {
       const starts = parseCursor(printCursor(positions), positions.length)
@@ -82,7 +82,7 @@ t.test('a printed cursor is read as the same positions in the same order', async
   )
 })
 
-t.test('one earliest or latest counts for all channels, any other list has an entry each', async t => {
+t.test('a single earliest or latest applies to all channels, any other list has one entry each', async t => {
   t.same(parseCursor('earliest', 3), ['earliest', 'earliest', 'earliest'])
   t.same(parseCursor('latest', 1), ['latest'])
   t.same(parseCursor('a-1,latest,earliest', 3), [{ epoch: 'a', offset: 1 }, 'latest', 'earliest'])
@@ -102,7 +102,7 @@ t.test('one earliest or latest counts for all channels, any other list has an en
   t.equal(parseCursor('a-1,x', 2), undefined)
 })
 
-t.test('what has to be looked for: so many of the newest, or since a time', async t => {
+t.test('relative starts: a number of newest events, or since a time', async t => {
   t.same(parseStart('last:1'), { last: 1 })
   t.same(parseStart('last:10000'), { last: 10_000 })
   const noon = Date.UTC(2026, 1, 28, 12)

@@ -40,7 +40,7 @@ t.test('the least recently read channels shrink first when memory runs short', a
   )
 })
 
-t.test('what grew too old is counted off, whoever notices', async t => {
+t.test('expired events are discounted, whoever notices first', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, { retentionOf: () => ({ events: 100, age: 30, bytes: 2 ** 30 }) }, t.teardown)
   const [a, b] = [await hub.open('a'), await hub.open('b')]
@@ -56,7 +56,7 @@ t.test('what grew too old is counted off, whoever notices', async t => {
   t.equal(b.recent.count, 1)
 })
 
-t.test('what nobody reads is not recently read, however much is published', async t => {
+t.test('publishing does not make a channel recently read', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channel = await hub.open('a')
@@ -95,25 +95,28 @@ t.test('encoded stretches count as memory too', async t => {
   t.ok(scarce.most <= 4 * 1024 * 1024, `${scarce.most} bytes`)
 })
 
-t.test('follows no more channels than it may, and lets go of the one that has lingered longest', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, { maxFollowed: 2 }, t.teardown)
-  const a = await hub.open('a')
-  const b = await hub.open('b')
-  await t.rejects(hub.open('c'), new FanwireError('FW_TOO_MANY_FOLLOWED', ''), 'both are in use')
-  await t.rejects(hub.openAll(['a', 'c', 'd']), { code: 'FW_TOO_MANY_FOLLOWED' })
-  t.equal(a.holds, 1, 'all of them or none')
-  b.release()
-  const released = Date.now()
-  await until('a was in use for longer', () => Date.now() > released)
-  a.release()
-  await hub.open('c')
-  t.equal(hub.stats().channels, 2)
-  t.equal(await hub.open('a'), a, 'b had been idle for longer: it went')
-  await t.rejects(hub.open('b'), { code: 'FW_TOO_MANY_FOLLOWED' })
-})
+t.test(
+  'follows at most the allowed number of channels, and drops the one that has lingered longest',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, { maxFollowed: 2 }, t.teardown)
+    const a = await hub.open('a')
+    const b = await hub.open('b')
+    await t.rejects(hub.open('c'), new FanwireError('FW_TOO_MANY_FOLLOWED', ''), 'both are in use')
+    await t.rejects(hub.openAll(['a', 'c', 'd']), { code: 'FW_TOO_MANY_FOLLOWED' })
+    t.equal(a.holds, 1, 'all of them or none')
+    b.release()
+    const released = Date.now()
+    await until('a was in use for longer', () => Date.now() > released)
+    a.release()
+    await hub.open('c')
+    t.equal(hub.stats().channels, 2)
+    t.equal(await hub.open('a'), a, 'b had been idle for longer: it went')
+    await t.rejects(hub.open('b'), { code: 'FW_TOO_MANY_FOLLOWED' })
+  },
+)
 
-t.test('a channel lingers after its last reader, and the next finds it as it was', async t => {
+t.test('a channel lingers after its last reader, and the next reader finds it unchanged', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, { linger: 120 }, t.teardown)
   const listener = await listen(hub, 'a', e1(0))
@@ -131,7 +134,7 @@ t.test('a channel lingers after its last reader, and the next finds it as it was
   anew.release()
 })
 
-t.test('a channel that can not be opened leaves nothing behind', async t => {
+t.test('a channel that cannot be opened leaves nothing behind', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const follow = log.follow.bind(log)
@@ -143,7 +146,7 @@ t.test('a channel that can not be opened leaves nothing behind', async t => {
   t.equal((await hub.open('a')).holds, 1)
 })
 
-t.test('a request joins no read that began before what the node knew when it was asked', async t => {
+t.test('a request does not join a read that started before the latest known event', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channel = await hub.open('a')
@@ -160,7 +163,7 @@ t.test('a request joins no read that began before what the node knew when it was
   t.equal((await after).cursor.offset, 3)
 })
 
-t.test('a poll sees what its node acknowledged, though the feed has not brought it yet', async t => {
+t.test('a poll sees events that its node acknowledged, before the feed delivers them', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channel = await hub.open('a')
@@ -177,7 +180,7 @@ t.test('a poll sees what its node acknowledged, though the feed has not brought 
   t.equal(reads.length, asked, 'from memory again')
 })
 
-t.test('a replayed receipt of an epoch that is over does not send every request to the log', async t => {
+t.test('a replayed receipt of an ended epoch does not send every request to the log', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channel = await hub.open('a')
@@ -191,7 +194,7 @@ t.test('a replayed receipt of an epoch that is over does not send every request 
   t.equal(log.reads.length, asked)
 })
 
-t.test('draining answers what is held and ends every connection, spread over the time', async t => {
+t.test('draining answers held requests and ends every connection, spread over the time', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channels = await hub.openAll(['a'])
@@ -211,7 +214,7 @@ t.test('draining answers what is held and ends every connection, spread over the
   await until('all have gone', () => hub.stats().readers === 0)
 })
 
-t.test('a client that does not answer heartbeats is cut, one that does is not', async t => {
+t.test('a client that does not answer heartbeats is cut, one that answers is not', async t => {
   for (const heartbeat of [100, 600]) {
     const log = new ScriptedLog()
     const hub = hubOf(log, { heartbeat, heartbeatAnswer: 300 }, t.teardown)
@@ -226,7 +229,7 @@ t.test('a client that does not answer heartbeats is cut, one that does is not', 
   }
 })
 
-t.test('a channel whose part of the log is away is refused, and others are served', async t => {
+t.test('a channel on an unavailable part of the log is rejected, and others are served', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const away = new LogUnavailable('Redis at 10.0.0.2:6379: no answer')

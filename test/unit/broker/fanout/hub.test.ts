@@ -191,24 +191,27 @@ async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise
   return wrong
 }
 
-t.test('whoever comes, goes, stops and reads on has every event after its start once, in order', async t => {
-  shortSlices(t.teardown)
-  await fc.assert(
-    fc.asyncProperty(steps, async course => {
-      const log = new ScriptedLog()
-      const closing: (() => void)[] = []
-      const hub = hubOf(log, {}, close => closing.push(close))
-      try {
-        const wrong = await run(hub, log, course)
-        if (wrong.length > 0) throw new Error(wrong.slice(0, 3).join('\n'))
-      } finally {
-        for (const close of closing) close()
-      }
-    }),
-    { numRuns: 60 },
-  )
-  t.pass()
-})
+t.test(
+  'readers that join, leave, stall and resume get every event after their start once, in order',
+  async t => {
+    shortSlices(t.teardown)
+    await fc.assert(
+      fc.asyncProperty(steps, async course => {
+        const log = new ScriptedLog()
+        const closing: (() => void)[] = []
+        const hub = hubOf(log, {}, close => closing.push(close))
+        try {
+          const wrong = await run(hub, log, course)
+          if (wrong.length > 0) throw new Error(wrong.slice(0, 3).join('\n'))
+        } finally {
+          for (const close of closing) close()
+        }
+      }),
+      { numRuns: 60 },
+    )
+    t.pass()
+  },
+)
 
 t.test('the event loop is free between two slices', async t => {
   shortSlices(t.teardown)
@@ -228,7 +231,7 @@ t.test('the event loop is free between two slices', async t => {
   t.ok(new Set(progress).size >= 4, `${[...new Set(progress)]} had it, turn by turn`)
 })
 
-t.test('news between two slices reach those that were visited already, too', async t => {
+t.test('new events between two slices also reach readers already visited', async t => {
   shortSlices(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -243,7 +246,7 @@ t.test('news between two slices reach those that were visited already, too', asy
   for (const listener of listeners) t.strictSame(listener.told, ids('e1', 1, 2))
 })
 
-t.test('a page that comes when the socket has filled is not queued, and read again', async t => {
+t.test('a page that arrives when the socket is full is not queued, and is read again later', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
@@ -259,7 +262,7 @@ t.test('a page that comes when the socket has filled is not queued, and read aga
   t.strictSame(listener.told, ['x', ...ids('e1', 1, 5)])
 })
 
-t.test('what one reader had to ask the log for, those that come later are given from memory', async t => {
+t.test('events that one reader fetched from the log are served to later readers from memory', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(100))
@@ -273,7 +276,7 @@ t.test('what one reader had to ask the log for, those that come later are given 
   t.strictSame(log.reads, ['a e1-10'], 'the log was not asked again')
 })
 
-t.test('a reader that is far behind takes capped stretches, in turn with others', async t => {
+t.test('a reader that is far behind gets capped stretches, in turn with others', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listeners = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
@@ -308,7 +311,7 @@ t.test('a reader that is far behind takes capped stretches, in turn with others'
   t.ok(order.lastIndexOf(one) - order.indexOf(one) > listeners[0].writes.length, 'neither was held up')
 })
 
-t.test('a connection with many channels has a bounded amount queued in one flush', async t => {
+t.test('a connection with many channels queues a bounded amount per flush', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const names = Array.from({ length: 12 }, (_, i) => `c${i}`)
@@ -335,7 +338,7 @@ t.test('a connection with many channels has a bounded amount queued in one flush
   }
 })
 
-t.test('an epoch that ends while a socket is full is told behind what was left of it', async t => {
+t.test('the end of an epoch while a socket is full is reported after the remaining events', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listener = await stuck(log, hub)
@@ -352,7 +355,7 @@ t.test('an epoch that ends while a socket is full is told behind what was left o
   t.strictSame(listener.told, [...ids('e1', 1, 7), 'gap e1-7 e2-7', 'e2-8', 'gap e2-8 e3-8', 'e3-9'])
 })
 
-t.test('readers that wait for a log that is away ask it together, not each for itself', async t => {
+t.test('readers that wait for an unavailable log share one retry', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -373,7 +376,7 @@ t.test('readers that wait for a log that is away ask it together, not each for i
   t.equal(log.reads.length, asked + 1)
 })
 
-t.test('a client that hangs up in the middle of a tick harms nobody', async t => {
+t.test('a client that disconnects in the middle of a tick harms no other', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listener = new Listener(hub)
@@ -396,7 +399,7 @@ t.test('a client that hangs up in the middle of a tick harms nobody', async t =>
 
 // Priority ----------------------------------------------------------------------------------------------------
 
-t.test('low-priority events wait for enough of them, and come as one stretch', async t => {
+t.test('low-priority events wait until there are enough, and arrive as one stretch', async t => {
   for (const [what, few, last] of [
     ['events', drafts(OPTIONS.low.events - 1, low), low],
     [
@@ -423,7 +426,7 @@ t.test('low-priority events wait for enough of them, and come as one stretch', a
   }
 })
 
-t.test('low-priority events wait no longer than their time, counted from the oldest', async t => {
+t.test('low-priority events wait no longer than their limit, counted from the oldest', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -442,7 +445,7 @@ t.test('low-priority events wait no longer than their time, counted from the old
   t.strictSame(listener.told, ids('e1', 1, 3))
 })
 
-t.test('a high event ends the wait of those before it, not of those behind it', async t => {
+t.test('a high-priority event flushes the events before it, not those after it', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -467,7 +470,7 @@ t.test('a high event ends the wait of those before it, not of those behind it', 
   t.equal(listener.lines.length, 7)
 })
 
-t.test('who catches up does not wait for low-priority events', async t => {
+t.test('a reader that catches up does not wait for low-priority events', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const waits = await listen(hub, 'a', e1(0))
@@ -482,7 +485,7 @@ t.test('who catches up does not wait for low-priority events', async t => {
 
 // Connections -------------------------------------------------------------------------------------------------
 
-t.test('every connection has one heartbeat a period, and they are spread over it', async t => {
+t.test('every connection gets one heartbeat per period, evenly spread', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { heartbeat: 3200 }, t.teardown)
@@ -522,7 +525,7 @@ t.test('every connection has one heartbeat a period, and they are spread over it
   t.equal(beats.get(listeners[0] as Listener), before, 'and none when it is gone')
 })
 
-t.test('a full socket has no heartbeat queued, and need not answer any', async t => {
+t.test('a full socket gets no heartbeat, and need not answer any', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { heartbeat: 1000, stall: 1e6, heartbeatAnswer: 500 }, t.teardown)
@@ -535,7 +538,7 @@ t.test('a full socket has no heartbeat queued, and need not answer any', async t
   t.notOk(listener.sink.destroyed)
 })
 
-t.test('who stands still for too long is told to go, and cut if it does not', async t => {
+t.test('a reader that stalls for too long receives a goodbye, and is cut if it stays', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 8000 }, t.teardown)
@@ -556,7 +559,7 @@ t.test('who stands still for too long is told to go, and cut if it does not', as
   t.strictSame(other.closes, [])
 })
 
-t.test('who goes when it is told to is not cut', async t => {
+t.test('a reader that leaves after its goodbye is not cut', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 4000 }, t.teardown)
@@ -572,7 +575,7 @@ t.test('who goes when it is told to is not cut', async t => {
   t.equal(hub.connections.leaving.size, 0)
 })
 
-t.test('who reads slowly stays', async t => {
+t.test('a slow reader stays', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 4000 }, t.teardown)
@@ -589,7 +592,7 @@ t.test('who reads slowly stays', async t => {
   t.strictSame(listener.told, ids('e1', 1, 10))
 })
 
-t.test('who was told to go is written nothing more', async t => {
+t.test('nothing is written after the goodbye', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(2))
@@ -604,7 +607,7 @@ t.test('who was told to go is written nothing more', async t => {
   t.match(listener.closes, [{ code: 1001 }])
 })
 
-t.test('draining a node without clients is over at once, and so is draining again', async t => {
+t.test('draining a node without clients finishes at once, and so does a second drain', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -616,7 +619,7 @@ t.test('draining a node without clients is over at once, and so is draining agai
   await time.tick(0)
 })
 
-t.test('on a stop held requests and connections go evenly, and who was on the way in goes last', async t => {
+t.test('on a stop held requests and connections end evenly, and late arrivals end last', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
@@ -640,7 +643,7 @@ t.test('on a stop held requests and connections go evenly, and who was on the wa
   t.equal(hub.connections.leaving.size, 0)
 })
 
-t.test('who was told to go and stays is not waited for', async t => {
+t.test('a client that ignores its goodbye is not waited for', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 1e6 }, t.teardown)
@@ -656,7 +659,7 @@ t.test('who was told to go and stays is not waited for', async t => {
   t.ok(waited)
 })
 
-t.test('a connection is told to go before it is too old, and not all at once', async t => {
+t.test('connections receive a goodbye before their maximum age, spread over time', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { heartbeat: 1000, maxAge: 20_000 }, t.teardown)
@@ -675,7 +678,7 @@ t.test('a connection is told to go before it is too old, and not all at once', a
   t.strictSame(ageless.closes, [], 'without a limit it stays')
 })
 
-t.test('nothing is left behind when all have gone', async t => {
+t.test('nothing is left behind when all clients are gone', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { linger: 1000 }, t.teardown)

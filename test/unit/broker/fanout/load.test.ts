@@ -14,7 +14,7 @@ async function nodeWith(t: Test, settings: Settings = {}): Promise<Node> {
   return node
 }
 
-t.test('S5: a new channel on a full node costs as much however many are followed', async t => {
+t.test('S5: opening a channel on a full node costs the same, however many are followed', async t => {
   const hub = hubOf(new ScriptedLog(), { maxFollowed: 2000, linger: 60_000 }, end => t.teardown(end))
   for (let i = 0; i < 2000; i++) (await hub.open(`c${i}`)).release()
   const values = mock.method(Map.prototype, 'values')
@@ -57,39 +57,36 @@ t.test('S5: a full node answers polls of channels that it does not follow', asyn
   t.equal(node.hub.stats().channels, 1)
 })
 
-t.test(
-  'S4: cursors that nobody knows put a few reads at a time to the log, of one connection and of all',
-  async t => {
-    const log = new ScriptedLog()
-    const hub = hubOf(log, {}, end => t.teardown(end))
-    log.add('a', drafts(3))
-    log.add('b', drafts(3))
-    const gate = new Gate()
-    log.beforeRead = gate.pass
-    const storm = async (epoch: string) => {
-      const { connection } = new Listener(hub)
-      const channel = await hub.open('a')
-      for (let i = 0; i < 200; i++) {
-        const reader = connection.join(channel, { epoch: `${epoch}x${i}`, offset: 1 })
-        await turn()
-        connection.leave(reader)
-      }
-      channel.release()
+t.test('S4: unknown cursors cause only a few concurrent log reads, per connection and overall', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, end => t.teardown(end))
+  log.add('a', drafts(3))
+  log.add('b', drafts(3))
+  const gate = new Gate()
+  log.beforeRead = gate.pass
+  const storm = async (epoch: string) => {
+    const { connection } = new Listener(hub)
+    const channel = await hub.open('a')
+    for (let i = 0; i < 200; i++) {
+      const reader = connection.join(channel, { epoch: `${epoch}x${i}`, offset: 1 })
+      await turn()
+      connection.leave(reader)
     }
-    await storm('one')
-    t.equal(gate.waiting, 16, 'one connection')
-    await Promise.all(Array.from({ length: 10 }, (_, i) => storm(`other${i}`)))
-    await settled()
-    t.equal(gate.waiting, 64, 'all')
-    const patient = await listen(hub, 'b', { epoch: 'e1', offset: 0 })
-    await settled()
-    t.equal(gate.waiting, 64)
-    gate.open()
-    await until('whoever waited has what it asked for', () => patient.told.length === 3)
-  },
-)
+    channel.release()
+  }
+  await storm('one')
+  t.equal(gate.waiting, 16, 'one connection')
+  await Promise.all(Array.from({ length: 10 }, (_, i) => storm(`other${i}`)))
+  await settled()
+  t.equal(gate.waiting, 64, 'all')
+  const patient = await listen(hub, 'b', { epoch: 'e1', offset: 0 })
+  await settled()
+  t.equal(gate.waiting, 64)
+  gate.open()
+  await until('whoever waited has what it asked for', () => patient.told.length === 3)
+})
 
-t.test('S4: readers of one connection that are all behind catch up, a few at a time', async t => {
+t.test('S4: readers of one connection that are all behind catch up a few at a time', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, end => t.teardown(end))
   const names = Array.from({ length: 100 }, (_, i) => `c${i}`)
@@ -99,7 +96,7 @@ t.test('S4: readers of one connection that are all behind catch up, a few at a t
   await until('all have what they missed', () => listener.told.length === 200)
 })
 
-t.test('S4: the lines of an upload leave others their turns', async t => {
+t.test('S4: the lines of an upload do not block other requests', async t => {
   const node = await nodeWith(t)
   const bystander = handshake(node)
   t.teardown(() => bystander.close())

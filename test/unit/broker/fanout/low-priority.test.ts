@@ -62,7 +62,7 @@ for (const wire of wires) {
   })
 
   for (const settings of [{ LOW_EVENTS: '1' }, { LOW_WAIT: '0' }]) {
-    t.test(`${wire.name}: with ${JSON.stringify(settings)} low is like any other`, async t => {
+    t.test(`${wire.name}: with ${JSON.stringify(settings)} low equals normal priority`, async t => {
       const { node, channel, client } = await follow(t, wire, settings)
       for (let i = 0; i < 3; i++) {
         const arriving = take(client, 1)
@@ -74,7 +74,7 @@ for (const wire of wires) {
   }
 }
 
-t.test('a long poll that is full does not wait for more', async t => {
+t.test('a full long poll does not wait for more', async t => {
   const node = await startMemoryNode(NEVER)
   t.teardown(() => node.close())
   const channel = fresh()

@@ -12,7 +12,7 @@ import { until } from '../../../support/until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 
-t.test('shares a limit fairly, and what one channel leaves goes to the others', async t => {
+t.test('shares a limit fairly, and passes unused shares to other channels', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(100))
@@ -31,7 +31,7 @@ t.test('shares a limit fairly, and what one channel leaves goes to the others', 
   t.equal(rest.more, false)
 })
 
-t.test('each channel has its turn where the limit is smaller than their number', async t => {
+t.test('each channel gets its turn where the limit is smaller than their number', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const names = ['a', 'b', 'c', 'd', 'e']
@@ -71,7 +71,7 @@ t.test('the newest events come with every gap between them and the cursor', asyn
   t.strictSame((await newest(channel, 'latest', 100)).gaps, [])
 })
 
-t.test('S6: the newest events of whatever epochs, as many as there is room for', async t => {
+t.test('S6: the newest events of any epochs, as many as fit', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const large = { data: Buffer.alloc(1000, '1') }
@@ -104,7 +104,7 @@ t.test('S6: the newest events of whatever epochs, as many as there is room for',
   t.ok(log.reads.length - reads < 30)
 })
 
-t.test('also with one that memory has not heard of yet', async t => {
+t.test('including an epoch that memory does not know yet', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(10))
@@ -122,7 +122,7 @@ t.test('also with one that memory has not heard of yet', async t => {
   }
 })
 
-t.test('an answer is cut before it is too large, and goes on', async t => {
+t.test('a response is cut before it is too large, and continues on the next poll', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const mega = { data: Buffer.from(`"${'x'.repeat(1024 * 1024 - 2)}"`) }
@@ -142,7 +142,7 @@ t.test('an answer is cut before it is too large, and goes on', async t => {
   t.equal(seen, 15)
 })
 
-t.test('a gap goes with the first page, also where there is no room for events', async t => {
+t.test('a gap comes with the first page, even without room for events', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
@@ -172,7 +172,7 @@ t.test('a gap goes with the first page, also where there is no room for events',
   )
 })
 
-t.test('a page is told the gap where an epoch ended, wherever before that its cursor stood', async t => {
+t.test('a page reports the gap at the end of an epoch, wherever its cursor was before that', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
@@ -189,7 +189,7 @@ t.test('a page is told the gap where an epoch ended, wherever before that its cu
   }
 })
 
-t.test('a long poll is woken by any of its channels, and by a gap', async t => {
+t.test('a long poll wakes on any of its channels, and on a gap', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(3))
@@ -207,7 +207,7 @@ t.test('a long poll is woken by any of its channels, and by a gap', async t => {
   t.equal(hub.stats().readers + hub.connections.held.size, 0)
 })
 
-t.test('a long poll misses nothing that comes while it looks', async t => {
+t.test('a long poll misses no event that arrives while it looks', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(3))
@@ -230,46 +230,54 @@ t.test('a long poll misses nothing that comes while it looks', async t => {
 
 const low = { priority: 'low' } as const
 
-t.test('low-priority events hold a long poll for a second, and what is behind them does not', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  const answered: string[] = []
-  const poll = async (channel: string, wait: number, add: () => void) => {
-    const channels = await hub.openAll([channel])
-    const waiting = new LongPoll(hub, channels).answer([log.head(channel)], 100, wait)
-    add()
-    const { events } = await waiting
-    answered.push(channel)
-    return events.length
-  }
-  const counts = await Promise.all([
-    poll('alone', 10_000, () => log.add('alone', drafts(3, low))),
-    poll('high', 10_000, () => log.add('high', [low, low, {}])),
-    poll('many', 10_000, () => log.add('many', drafts(64, low))),
-    poll('large', 10_000, () => log.add('large', drafts(2, { ...low, data: Buffer.alloc(32 * 1024, '1') }))),
-    poll('over', 200, () => log.add('over', drafts(1, low))),
-  ])
-  t.strictSame(counts, [3, 3, 64, 2, 1])
-  t.equal(answered.at(-1), 'alone')
-  t.equal(answered.at(-2), 'over', 'at the end of its time it takes what there is')
-})
+t.test(
+  'low-priority events hold a long poll for a second, and anything behind them ends the wait',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, t.teardown)
+    const answered: string[] = []
+    const poll = async (channel: string, wait: number, add: () => void) => {
+      const channels = await hub.openAll([channel])
+      const waiting = new LongPoll(hub, channels).answer([log.head(channel)], 100, wait)
+      add()
+      const { events } = await waiting
+      answered.push(channel)
+      return events.length
+    }
+    const counts = await Promise.all([
+      poll('alone', 10_000, () => log.add('alone', drafts(3, low))),
+      poll('high', 10_000, () => log.add('high', [low, low, {}])),
+      poll('many', 10_000, () => log.add('many', drafts(64, low))),
+      poll('large', 10_000, () =>
+        log.add('large', drafts(2, { ...low, data: Buffer.alloc(32 * 1024, '1') })),
+      ),
+      poll('over', 200, () => log.add('over', drafts(1, low))),
+    ])
+    t.strictSame(counts, [3, 3, 64, 2, 1])
+    t.equal(answered.at(-1), 'alone')
+    t.equal(answered.at(-2), 'over', 'at the end of its time it takes what there is')
+  },
+)
 
-t.test('a long poll that finds old low-priority events is answered at once, young ones wait', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  const poll = async (channel: string) => {
-    const answer = await new LongPoll(hub, await hub.openAll([channel])).answer([e1(0)], 100, 10_000)
-    t.equal(answer.events.length, 1)
-  }
-  log.add('old', drafts(1, low))
-  await poll('old')
-  log.add('young', drafts(1, low))
-  const answered: string[] = []
-  await Promise.all(['young', 'old'].map(async channel => answered.push((await poll(channel), channel))))
-  t.strictSame(answered, ['old', 'young'])
-})
+t.test(
+  'a long poll that finds old low-priority events is answered at once, young ones are awaited',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, t.teardown)
+    const poll = async (channel: string) => {
+      const answer = await new LongPoll(hub, await hub.openAll([channel])).answer([e1(0)], 100, 10_000)
+      t.equal(answer.events.length, 1)
+    }
+    log.add('old', drafts(1, low))
+    await poll('old')
+    log.add('young', drafts(1, low))
+    const answered: string[] = []
+    await Promise.all(['young', 'old'].map(async channel => answered.push((await poll(channel), channel))))
+    t.strictSame(answered, ['old', 'young'])
+  },
+)
 
-t.test('what waits is released when its time is over, or its client gone', async t => {
+t.test('a waiting poll is released when its time is over or its client gone', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channels = await hub.openAll(['a'])
@@ -283,7 +291,7 @@ t.test('what waits is released when its time is over, or its client gone', async
   t.equal(hub.stats().readers + hub.connections.held.size, 0)
 })
 
-t.test('the events of an answer stand in it to the letter, by time', async t => {
+t.test('the events of a response are unchanged and sorted by time', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const data = ['1.0', '{"__proto__":{"]}":"\\""}}', '[[],{}]', '"\u2028"'].map(each => ({

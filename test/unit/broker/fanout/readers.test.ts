@@ -34,7 +34,7 @@ function slowDown(sink: Writable): void {
   }
 }
 
-t.test('however many readers stand at an old cursor, the log is asked once a position', async t => {
+t.test('readers at one old cursor cause one log read per position, however many they are', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(3000))
@@ -67,7 +67,7 @@ t.test('readers at the head share one Buffer, however many they are', async t =>
   t.equal(log.reads.length, 0)
 })
 
-t.test('a log that fails while a reader catches up is asked again', async t => {
+t.test('a log that fails during catch-up is retried', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(10))
@@ -114,7 +114,7 @@ t.test(
   },
 )
 
-t.test('a reader ahead of what the node has seen is told no gap and nothing twice', async t => {
+t.test('a reader ahead of its node receives no gap and no duplicate', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
@@ -130,28 +130,25 @@ t.test('a reader ahead of what the node has seen is told no gap and nothing twic
   await told(behind, ...ids('e1', 6, 9))
 })
 
-t.test(
-  'events that arrive while the log is asked on behalf of a reader ahead are not left lying',
-  async t => {
-    const log = new ScriptedLog()
-    const hub = hubOf(log, {}, t.teardown)
-    log.add('a', drafts(5))
-    await listen(hub, 'a', e1(5))
-    log.held = true
-    log.add('a', drafts(3))
-    const gate = new Gate()
-    log.afterRead = gate.pass
-    const ahead = await listen(hub, 'a', e1(8))
-    await until('the read has looked', () => gate.waiting === 1)
-    log.release()
-    log.add('a', drafts(1))
-    await settled()
-    gate.open()
-    await told(ahead, 'e1-9')
-  },
-)
+t.test('events that arrive during a log read for a reader ahead are delivered', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  log.add('a', drafts(5))
+  await listen(hub, 'a', e1(5))
+  log.held = true
+  log.add('a', drafts(3))
+  const gate = new Gate()
+  log.afterRead = gate.pass
+  const ahead = await listen(hub, 'a', e1(8))
+  await until('the read has looked', () => gate.waiting === 1)
+  log.release()
+  log.add('a', drafts(1))
+  await settled()
+  gate.open()
+  await told(ahead, 'e1-9')
+})
 
-t.test('a reader beyond the head of the log is told a gap, and only the log says so', async t => {
+t.test('a reader beyond the head of the log receives a gap, and only the log decides that', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
@@ -161,7 +158,7 @@ t.test('a reader beyond the head of the log is told a gap, and only the log says
   await told(listener, 'gap e1-50 e1-5', 'e1-6')
 })
 
-t.test('a reader that fell off the tail while its socket was full is told a gap', async t => {
+t.test('a reader that fell off the tail while its socket was full receives a gap', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, { retentionOf: () => ({ events: 10, age: 3_600_000, bytes: 2 ** 30 }) }, t.teardown)
   const [slow, fast] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
@@ -180,7 +177,7 @@ t.test('a reader that fell off the tail while its socket was full is told a gap'
   t.strictSame(fast.told, ids('e1', 1, 31))
 })
 
-t.test('a full socket is written to once, then skipped, and holds nobody up', async t => {
+t.test('a full socket is written to once, then skipped, and delays nobody', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const [slow, fast] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
@@ -198,7 +195,7 @@ t.test('a full socket is written to once, then skipped, and holds nobody up', as
   t.equal(hub.stats().behind, 0)
 })
 
-t.test('a large channel is flushed in slices, and news in between reach everybody', async t => {
+t.test('a large channel is flushed in slices, and events in between reach all readers', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listeners = await Promise.all(Array.from({ length: 200 }, () => listen(hub, 'a', e1(0))))
@@ -233,7 +230,7 @@ t.test('readers may leave and join while the channel is flushed', async t => {
   await until('all have left', () => hub.stats().readers === 0)
 })
 
-t.test('several channels of one connection go out in one write', async t => {
+t.test('several channels of one connection are sent in one write', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listener = await listen(hub, 'a', e1(0))
@@ -251,7 +248,7 @@ t.test('several channels of one connection go out in one write', async t => {
   t.equal(calls, 1)
 })
 
-t.test('whoever unsubscribes is told nothing more, whatever is under way', async t => {
+t.test('an unsubscribed reader receives nothing more, whatever is in progress', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))

@@ -107,7 +107,7 @@ const retentions = fc.record({
   age: fc.integer({ min: 1, max: 100 }),
 })
 
-t.test('holds what an array would hold, whatever is done to it', async t => {
+t.test('holds what an array would hold, after any operations', async t => {
   fc.assert(
     fc.property(retentions, steps, (retention, steps) => {
       const recent = new Recent(() => retention)
@@ -140,7 +140,7 @@ t.test('holds what an array would hold, whatever is done to it', async t => {
   t.pass()
 })
 
-t.test('lets go of what is dropped, and stays right while it is compacted', async t => {
+t.test('releases dropped events, and stays correct during compaction', async t => {
   const recent = new Recent(() => ({ events: 100, age: 1e9, bytes: 1e9 }))
   recent.reset({ epoch: 'a', offset: 0 })
   for (let offset = 1; offset <= 5000; offset++) {

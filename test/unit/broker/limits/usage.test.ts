@@ -55,7 +55,7 @@ function publishes(limits: Limits, user: string, of: Parameters<Limits['publish'
   }
 }
 
-t.test('what a user took on one node is missing on the others', async t => {
+t.test('tokens a user took on one node are missing on the others', async t => {
   const { nodes, clock } = await nodesOf(t, 3, { USER_PUBLISHES: '10/s:20' })
   const [a, b, c] = nodes
   if (!a || !b || !c) throw new Error('no nodes')
@@ -75,7 +75,7 @@ t.test('what a user took on one node is missing on the others', async t => {
   t.ok(total >= 540 && total <= 660, `${total} of 600 in a minute`)
 })
 
-t.test("a rule's rate is a user's over all nodes, too", async t => {
+t.test("a rule's rate applies to a user across all nodes", async t => {
   const { nodes } = await nodesOf(t, 2, {}, true)
   const [a, b] = nodes
   if (!a || !b) throw new Error('no nodes')
@@ -85,7 +85,7 @@ t.test("a rule's rate is a user's over all nodes, too", async t => {
   t.equal(publishes(b.limits, 'ada', { ...rated, match: 'other:*' }), 20)
 })
 
-t.test('connections elsewhere count until they have left, or their node is not heard any more', async t => {
+t.test('connections elsewhere count until they leave, or their node is gone', async t => {
   const { nodes, clock } = await nodesOf(t, 2, { USER_CONNECTIONS: '3' })
   const [a, b] = nodes
   if (!a || !b) throw new Error('no nodes')
@@ -107,7 +107,7 @@ t.test('connections elsewhere count until they have left, or their node is not h
   await until('b heard it again', () => elsewhere() === 1)
 })
 
-t.test('nothing is told without such a limit, nor of users who are far from theirs', async t => {
+t.test('nothing is sent without such a limit, nor for users far from theirs', async t => {
   const off = await nodesOf(t, 2, { ADDRESS_PUBLISHES: '1/s' })
   publishes(off.nodes[0]?.limits as Limits, 'ada')
   for (const { usage } of off.nodes) await usage.tell()

@@ -58,7 +58,7 @@ function world(t: Test, words: readonly LifeWord[] = ['*']) {
 
 const WHOLE = ['channel.occupied', 'presence.joined ann', 'presence.left ann', 'channel.vacated']
 
-t.test('a life of a channel and of a member, in order', async t => {
+t.test('the life of a channel and of a member, in order', async t => {
   const w = world(t)
   const { presence } = w.node()
   presence.enter(ROOM, 'ann', '"user":"ann","info":{"n":1}')
@@ -75,7 +75,7 @@ t.test('a life of a channel and of a member, in order', async t => {
   ])
 })
 
-t.test('only what was switched on', async t => {
+t.test('records only the enabled kinds', async t => {
   const w = world(t, ['presence.left'])
   const { presence, lives } = w.node()
   presence.enter(ROOM, 'ann', '"user":"ann"')
@@ -87,7 +87,7 @@ t.test('only what was switched on', async t => {
   t.strictSame(await w.told(livesOf('ann')), livesOf('ann') === livesOf(ROOM) ? await w.told() : [])
 })
 
-t.test('many, while the log of lives is away', async t => {
+t.test('many records, while the log of lives is unavailable', async t => {
   const w = world(t)
   const { presence } = w.node()
   w.time.away = true
@@ -104,7 +104,7 @@ t.test('many, while the log of lives is away', async t => {
   t.equal(told.at(-1), 'channel.vacated')
 })
 
-t.test('what a node did not come to tell, another one tells', async t => {
+t.test('records that a node could not write are written by another', async t => {
   const w = world(t)
   const [a] = [w.node(), w.node()]
   w.time.away = true
@@ -120,7 +120,7 @@ t.test('what a node did not come to tell, another one tells', async t => {
   t.strictSame(await w.told(), WHOLE)
 })
 
-t.test('what clients do, each in order', async t => {
+t.test('client acts, each in order', async t => {
   const w = world(t)
   const { lives } = w.node()
   w.time.away = true

@@ -139,7 +139,7 @@ async function play(model: Model, all: readonly (readonly [string, number?])[]):
 }
 
 t.test(
-  'without a loss of messages or events, all is told from the head on, and nothing needs a second look',
+  'without lost messages or events, everything is delivered from the head on, without a second look',
   async t => {
     await fc.assert(
       fc.asyncProperty(steps({ lose: false, drop: false }), async all => {
@@ -156,7 +156,7 @@ t.test(
   },
 )
 
-t.test('messages that are lost are read from the log', async t => {
+t.test('lost messages are read from the log', async t => {
   await fc.assert(
     fc.asyncProperty(steps({ lose: false, drop: true }), async all => {
       const model = new Model()
@@ -173,7 +173,7 @@ t.test('messages that are lost are read from the log', async t => {
   )
 })
 
-t.test('events that are lost are told as gaps, whatever comes late from epochs that ended', async t => {
+t.test('lost events are reported as gaps, whatever arrives late from ended epochs', async t => {
   await fc.assert(
     fc.asyncProperty(steps({ lose: true, drop: true }), async all => {
       const model = new Model()
@@ -192,7 +192,7 @@ t.test('events that are lost are told as gaps, whatever comes late from epochs t
   )
 })
 
-t.test('what arrives during a read follows its answer at once', async t => {
+t.test('messages that arrive during a read follow its result at once', async t => {
   const model = new Model()
   await model.opened()
   model.append(1)
@@ -210,7 +210,7 @@ t.test('what arrives during a read follows its answer at once', async t => {
   t.same(model.recorder.faults, [])
 })
 
-t.test('a message of another epoch is put to the log, also with an offset that is known', async t => {
+t.test('a message of another epoch is checked with the log, even with a known offset', async t => {
   const model = new Model()
   model.append(3)
   await model.opened()
@@ -223,7 +223,7 @@ t.test('a message of another epoch is put to the log, also with an offset that i
   t.same(model.recorder.at, { epoch: 'e1', offset: 2 })
 })
 
-t.test('a connection that was made anew during a read makes it read again', async t => {
+t.test('a reconnect during a read makes it read again', async t => {
   const model = new Model()
   await model.opened()
   model.append(1)
@@ -237,7 +237,7 @@ t.test('a connection that was made anew during a read makes it read again', asyn
   t.equal(model.recorder.at?.offset, 2)
 })
 
-t.test('a connection that was made anew while the feed opens makes it look at the head again', async t => {
+t.test('a reconnect while the feed opens makes it look at the head again', async t => {
   const model = new Model()
   const begun = model.feed.open()
   model.execute()
@@ -250,7 +250,7 @@ t.test('a connection that was made anew while the feed opens makes it look at th
   t.same(model.recorder.started, { epoch: 'e0', offset: 1 })
 })
 
-t.test('a message in a form that is not known is read from the log', async t => {
+t.test('a message in an unknown form is read from the log', async t => {
   const model = new Model()
   await model.opened()
   model.append(1)
@@ -260,7 +260,7 @@ t.test('a message in a form that is not known is read from the log', async t => 
   t.equal(model.recorder.at?.offset, 1)
 })
 
-t.test('a read that fails is tried again after a while, until the feed is closed', async t => {
+t.test('a failed read is retried after a delay, until the feed is closed', async t => {
   const model = new Model()
   await model.opened()
   model.append(2)
@@ -284,7 +284,7 @@ t.test('a read that fails is tried again after a while, until the feed is closed
   t.equal(model.recorder.at?.offset, 2)
 })
 
-t.test('what one chunk brings is handed over together', async t => {
+t.test('events of one chunk are delivered together', async t => {
   const model = new Model()
   await model.opened()
   for (let i = 0; i < 5; i++) model.append(2)
@@ -294,7 +294,7 @@ t.test('what one chunk brings is handed over together', async t => {
   t.equal(model.recorder.calls, 1)
 })
 
-t.test('more than is held during a read is read from the log', async t => {
+t.test('messages beyond the buffer limit of a read are read from the log', async t => {
   const model = new Model()
   await model.opened()
   model.feed.fill()

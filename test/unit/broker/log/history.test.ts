@@ -145,7 +145,7 @@ t.test('from every position each event is delivered once, or within a gap', asyn
   )
 })
 
-t.test('pages are of one epoch, with consecutive offsets, and lead from one to the next', async () => {
+t.test('pages are of one epoch, have consecutive offsets, and lead from one to the next', async () => {
   fc.assert(
     fc.property(world, fc.integer({ min: 1, max: 7 }), (world, limit) =>
       world.positions.every(from =>
@@ -166,7 +166,7 @@ t.test('pages are of one epoch, with consecutive offsets, and lead from one to t
   )
 })
 
-t.test('who is told nothing missed nothing, and who missed nothing is told nothing', async () => {
+t.test('a reader receives a gap if and only if it missed something', async () => {
   fc.assert(
     fc.property(world, world =>
       world.positions.every(from => {
@@ -180,7 +180,7 @@ t.test('who is told nothing missed nothing, and who missed nothing is told nothi
 })
 
 t.test(
-  'earliest begins with the oldest readable event, latest after the newest, neither with a gap',
+  'earliest starts with the oldest readable event, latest after the newest, neither with a gap',
   async () => {
     fc.assert(
       fc.property(world, world => {
@@ -200,7 +200,7 @@ t.test(
   },
 )
 
-t.test('a page that earliest begins is empty only where nothing is readable', async () => {
+t.test('a first page from earliest is empty only where nothing is readable', async () => {
   fc.assert(
     fc.property(world, world => {
       const { head, floor } = world.history
@@ -209,7 +209,7 @@ t.test('a page that earliest begins is empty only where nothing is readable', as
   )
 })
 
-t.test('the newest events, and those since a time, are all that are readable of them', async () => {
+t.test('the newest events, and those since a time, include all that are readable', async () => {
   fc.assert(
     fc.property(world, fc.integer({ min: 1, max: 30 }), fc.nat(200), (world, last, since) => {
       const { head, floor } = world.history
@@ -235,7 +235,7 @@ t.test('the newest events, and those since a time, are all that are readable of 
   )
 })
 
-t.test('where the contract says: to the tail, to the next epoch, to the head', async t => {
+t.test('cursors are placed as the contract says: at the tail, in the next epoch, at the head', async t => {
   // 1..3 in e0; 3 lost; 3..4 in e1; e2 from 4 on, 5..6 in it; 1 trimmed.
   const world = worldOf([
     ['append', 3],
@@ -260,7 +260,7 @@ t.test('where the contract says: to the tail, to the next epoch, to the head', a
   t.same(placed('zz', 5), gap(at('zz', 5), at('e0', 1)), 'an epoch that never was')
 })
 
-t.test('epochs are forgotten beyond the last ones, and their events with them', async t => {
+t.test('only the last epochs are remembered, and the events of the others are gone', async t => {
   const steps = Array.from({ length: REMEMBERED_EPOCHS + 3 }, (): Step[] => [
     ['append', 2],
     ['lose', 0],
@@ -272,7 +272,7 @@ t.test('epochs are forgotten beyond the last ones, and their events with them', 
   t.same(place(world.history, from).gap, { from, to: { epoch: 'e3', offset: 6 } })
 })
 
-t.test('names of epochs are of their form and do not repeat', async t => {
+t.test('names of epochs have the right form and do not repeat', async t => {
   const names = new Set(Array.from({ length: 20_000 }, randomEpoch))
   t.equal(names.size, 20_000)
   for (const name of names) if (!/^[a-z0-9]{10}$/.test(name)) t.fail(name)
@@ -295,28 +295,31 @@ function walkBack({ history, held }: World, before: Position | 'head', limit: nu
   }
 }
 
-t.test('pages back have each readable event once, and a gap wherever some may be lost between', async () => {
-  fc.assert(
-    fc.property(world, fc.integer({ min: 1, max: 7 }), (world, limit) => {
-      const { head, floor } = world.history
-      const readable = [...world.held.values()].filter(({ offset }) => offset > floor && offset <= head)
-      readable.sort((a, b) => a.offset - b.offset)
-      const { events, gaps } = walkBack(world, 'head', limit)
-      if (events.map(printPosition).join() !== readable.map(printPosition).join()) return false
-      const met = [...readable, { ...headOf(world.history), offset: head + 1 }]
-      const seams = met.filter((event, i) => i > 0 && event.epoch !== met[i - 1]?.epoch)
-      return (
-        gaps.length === seams.length &&
-        seams.every(
-          ({ offset }, i) => gaps[i]?.to.offset === offset - 1 && gaps[i].from.offset === offset - 1,
+t.test(
+  'backward pages have each readable event once, and a gap wherever some may be lost between',
+  async () => {
+    fc.assert(
+      fc.property(world, fc.integer({ min: 1, max: 7 }), (world, limit) => {
+        const { head, floor } = world.history
+        const readable = [...world.held.values()].filter(({ offset }) => offset > floor && offset <= head)
+        readable.sort((a, b) => a.offset - b.offset)
+        const { events, gaps } = walkBack(world, 'head', limit)
+        if (events.map(printPosition).join() !== readable.map(printPosition).join()) return false
+        const met = [...readable, { ...headOf(world.history), offset: head + 1 }]
+        const seams = met.filter((event, i) => i > 0 && event.epoch !== met[i - 1]?.epoch)
+        return (
+          gaps.length === seams.length &&
+          seams.every(
+            ({ offset }, i) => gaps[i]?.to.offset === offset - 1 && gaps[i].from.offset === offset - 1,
+          )
         )
-      )
-    }),
-    { numRuns: 300 },
-  )
-})
+      }),
+      { numRuns: 300 },
+    )
+  },
+)
 
-t.test('pages before a position have what is before it; a position that is not known is a gap', async () => {
+t.test('pages before a position have the events before it; an unknown position is a gap', async () => {
   fc.assert(
     fc.property(world, fc.integer({ min: 1, max: 7 }), (world, limit) => {
       const { head, floor, epoch, ended } = world.history

@@ -25,7 +25,7 @@ const make = async (settings: LogSettings, now?: () => number) => {
 logContract(t, 'memory', settings => make(settings))
 logActsContract(t, 'memory', settings => make(settings))
 
-t.test('a feed is told in the same moment in which the append takes effect', async t => {
+t.test('a feed is notified in the same moment in which the append takes effect', async t => {
   const log = await make({})
   const recorder = await record(log, 'a')
   const appended = log.append('a', drafts(2))
@@ -47,7 +47,7 @@ t.test('an event stays for exactly its age', async t => {
   t.equal((await log.state('a')).count, 0)
 })
 
-t.test('a clock that goes back does not take time back, nor events', async t => {
+t.test('a clock that goes back affects neither time nor events', async t => {
   let now = 5000
   const log = await make({ retention: { age: 100 } }, () => now)
   await log.append('a', [draft(1)])
@@ -57,7 +57,7 @@ t.test('a clock that goes back does not take time back, nor events', async t => 
   t.equal((await log.state('a')).count, 2)
 })
 
-t.test('channels that hold nothing are let go, the longest idle first', async t => {
+t.test('empty channels are dropped, the longest idle first', async t => {
   const log = await make({})
   const { cursor } = await log.read('first', 'latest', ALL)
   await log.append('held', [draft(1)])
@@ -72,7 +72,7 @@ t.test('channels that hold nothing are let go, the longest idle first', async t 
   t.same((await log.state('followed')).head, recorder.started)
 })
 
-t.test('channels whose events are all too old are let go, too', async t => {
+t.test('channels with only expired events are dropped, too', async t => {
   let now = 1000
   const log = await make({ retention: { age: 100 }, idempotencyWindow: 100 }, () => now)
   const [receipt] = await log.append('old', [draft(1)])
@@ -81,7 +81,7 @@ t.test('channels whose events are all too old are let go, too', async t => {
   t.not((await log.state('old')).head.epoch, receipt?.position.epoch)
 })
 
-t.test('a hundred thousand appends cost no more each than the first', async t => {
+t.test('each of a hundred thousand appends costs no more than the first', async t => {
   const log = await make({ retention: { events: 50_000 } })
   const time = async (count: number) => {
     const from = process.hrtime.bigint()

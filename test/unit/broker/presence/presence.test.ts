@@ -93,7 +93,7 @@ function world(t: Test): World {
   return self
 }
 
-t.test('a member joins once and leaves once, whatever it has open', async t => {
+t.test('a member joins once and leaves once, however many connections it has', async t => {
   const w = world(t)
   const [a, b] = [w.node(), w.node()]
   const clients = [new Client(a, user('ann')), new Client(a, user('ann')), new Client(b, user('ann'))]
@@ -103,7 +103,7 @@ t.test('a member joins once and leaves once, whatever it has open', async t => {
   t.strictSame(await w.told(), ['join ann', 'leave ann'])
 })
 
-t.test('a reload within the grace tells nobody, on another node neither', async t => {
+t.test('a reload within the grace period notifies nobody, even on another node', async t => {
   const w = world(t)
   const [a, b] = [w.node(200), w.node(200)]
   const first = new Client(a, user('ann'))
@@ -120,7 +120,7 @@ t.test('a reload within the grace tells nobody, on another node neither', async 
   t.strictSame(await w.told(), ['join ann', 'leave ann'])
 })
 
-t.test('what a user says of itself is updated; another user takes its place', async t => {
+t.test('user info is updated; another user takes its place', async t => {
   const w = world(t)
   const node = w.node()
   const client = new Client(node, user('ann', { info: { n: 1 } }))
@@ -137,7 +137,7 @@ t.test('what a user says of itself is updated; another user takes its place', as
   t.strictSame((await w.told()).sort(), ['join ann', 'join bob', 'leave ann', 'update ann', 'update ann'])
 })
 
-t.test('servers are no members, and the anonymous are counted', async t => {
+t.test('servers are not members, and anonymous clients are counted', async t => {
   const w = world(t)
   const node = w.node()
   const clients = [new Client(node, user('', { kind: 'key' })), new Client(node, ANONYMOUS)]
@@ -147,7 +147,7 @@ t.test('servers are no members, and the anonymous are counted', async t => {
   await until('none', async () => (await w.behind.count(ROOM)).tags.length === 0)
 })
 
-t.test('who only asks is a member for a while', async t => {
+t.test('a polling client is a member for a while', async t => {
   const w = world(t)
   const node = w.node()
   for (let i = 0; i < 5; i++) {
@@ -159,7 +159,7 @@ t.test('who only asks is a member for a while', async t => {
   t.strictSame(await w.told(), ['join ann', 'leave ann'])
 })
 
-t.test('a node that is gone has its members leave, once; one that comes back enters them anew', async t => {
+t.test('the members of a lost node leave once; a node that returns enters them again', async t => {
   const w = world(t)
   const [a, b, c] = [w.node(), w.node(), w.node()]
   for (const name of ['ann', 'bob']) new Client(a, user(name))
@@ -179,7 +179,7 @@ t.test('a node that is gone has its members leave, once; one that comes back ent
   t.match(await c.count(ROOM), { users: 2, clients: 3 })
 })
 
-t.test('when nobody could reach the store for long, nobody has left', async t => {
+t.test('when no node could reach the store for long, nobody leaves', async t => {
   const w = world(t)
   const nodes = [w.node(), w.node()]
   for (const [i, node] of nodes.entries()) new Client(node, user(`u${i}`))
@@ -192,7 +192,7 @@ t.test('when nobody could reach the store for long, nobody has left', async t =>
   t.equal((await w.told()).length, 2)
 })
 
-t.test('what the store has lost is entered anew, and nobody is told to have left', async t => {
+t.test('entries that the store lost are restored, and no leave is reported', async t => {
   const w = world(t)
   const node = w.node()
   const clients = ['ann', 'bob'].map(name => new Client(node, user(name)))
@@ -204,7 +204,7 @@ t.test('what the store has lost is entered anew, and nobody is told to have left
   await until('bob alone', async () => `${await w.users()}` === 'bob')
 })
 
-t.test('one channel of which the store has lost an entry is put right', async t => {
+t.test('a channel that lost one entry in the store is repaired', async t => {
   const w = world(t)
   const node = w.node()
   for (const name of ['ann', 'bob']) new Client(node, user(name))
@@ -218,7 +218,7 @@ t.test('one channel of which the store has lost an entry is put right', async t 
   t.match(await w.behind.count(ROOM), { users: 2, clients: 2 })
 })
 
-t.test('entries that no lease stands for are gone when somebody has looked', async t => {
+t.test('entries without a lease are removed by the next sweep', async t => {
   const w = world(t)
   const node = w.node()
   const ghost = { user: 'ghost', clients: 1, who: '"user":"ghost"', updated: false }
@@ -233,7 +233,7 @@ t.test('entries that no lease stands for are gone when somebody has looked', asy
   t.strictSame(await w.told(), ['join ghost', 'leave ghost'])
 })
 
-t.test('a node that stops leaves its members to the grace', async t => {
+t.test('a stopping node leaves its members to the grace period', async t => {
   const w = world(t)
   const [a] = [w.node(5000), w.node()]
   new Client(a, user('ann'))
@@ -246,7 +246,7 @@ t.test('a node that stops leaves its members to the grace', async t => {
   await until('ann has left', async () => (await w.users()).length === 0)
 })
 
-t.test('where the log is away, what happened is told when it is back', async t => {
+t.test('changes during an outage of the log are reported when it is back', async t => {
   const w = world(t)
   const node = w.node()
   node.away(1)

@@ -45,7 +45,7 @@ async function changed(file: RulesFile, act: () => Promise<unknown>): Promise<st
   return subscribeOf(file.current)
 }
 
-t.test('a file that is bad to begin with is refused', async t => {
+t.test('a file that is invalid at the start is rejected', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await t.rejects(openRulesFile(path), { name: 'BadFileError', message: "it can't be read: there is none" })
   await writeFile(path, 'channels: 7')
@@ -57,7 +57,7 @@ t.test('a file that is bad to begin with is refused', async t => {
   await t.rejects(openRulesFile(path), { message: /larger than/ })
 })
 
-t.test('written in place, and put in its place', async t => {
+t.test('written in place, and replaced', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path)
@@ -68,7 +68,7 @@ t.test('written in place, and put in its place', async t => {
   t.equal(await changed(file, () => writeFile(path, rule('hook'))), 'hook', 'and the new one is followed too')
 })
 
-t.test('a bad file leaves the rules as they are, and says so, once', async t => {
+t.test('an invalid file leaves the rules unchanged, and is reported once', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path)
@@ -92,7 +92,7 @@ t.test('a bad file leaves the rules as they are, and says so, once', async t => 
   t.equal(await changed(file, () => writeFile(path, rule('anyone'))), 'anyone')
 })
 
-t.test('the swap of links with which Kubernetes changes a mounted map', async t => {
+t.test('the symlink swap with which Kubernetes updates a mounted map', async t => {
   const mount = await folder(t)
   const version = async (name: string, text: string) => {
     await mkdir(join(mount, name))
@@ -122,7 +122,7 @@ t.test('a link to a file elsewhere: the file is followed', async t => {
   t.equal(await changed(file, () => writeFile(target, rule('anyone'))), 'anyone')
 })
 
-t.test('where nothing is told, it is read from time to time, and on SIGHUP', async t => {
+t.test('without file events it is read periodically, and on SIGHUP', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const listeners = process.listenerCount('SIGHUP')
@@ -158,7 +158,7 @@ t.test('the folder itself is replaced', async t => {
   t.equal(await changed(file, () => writeFile(join(place, 'rules.yaml'), rule('token'))), 'token')
 })
 
-t.test('closed, it hears nothing', async t => {
+t.test('reacts to nothing after close', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path)
@@ -174,7 +174,7 @@ t.test('closed, it hears nothing', async t => {
 const large = (teams: number) =>
   `channels:\n${Array.from({ length: teams }, (_, i) => `  - match: 'team${i}:*'\n    subscribe: user\n    rate: { publish: 5/s }\n`).join('')}default: { subscribe: nobody }\n`
 
-t.test('a large file that is read again is parsed beside what else the node does', async t => {
+t.test('a large reloaded file is parsed without blocking the node', async t => {
   const text = large(600)
   t.ok(text.length > LARGE_RULES_FILE)
   const path = join(await folder(t), 'rules.yaml')
@@ -201,7 +201,7 @@ t.test('a large file that is read again is parsed beside what else the node does
   t.ok(turns > 2, 'a turn for each part of the rules, at least')
 })
 
-t.test('a large file that is bad has the same problems, with line and column', async t => {
+t.test('a large invalid file has the same problems, with line and column', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path)
@@ -220,7 +220,7 @@ t.test('a large file that is bad has the same problems, with line and column', a
   t.match(await refusedFor('['.repeat(20_000)), /./)
 })
 
-t.test('fanwire check says path, line and column', async t => {
+t.test('fanwire check prints path, line and column', async t => {
   const path = join(await folder(t), 'rules.yaml')
   t.strictSame(await checkRulesFile(path), {
     lines: [`${path}: it can't be read: there is none`],

@@ -69,12 +69,12 @@ t.test('the example of the contract', async t => {
   t.equal(rules.open, undefined)
 })
 
-t.test('JSON is read too, and a byte order mark is passed over', async t => {
+t.test('JSON is accepted too, and a byte order mark is ignored', async t => {
   const text = '\ufeff{"channels":[{"match":"*","subscribe":"anyone"}]}'
   t.strictSame(parseRules(text).of('a').subscribe, ['anyone'])
 })
 
-t.test('what a rule leaves out does not come from default, nor from another rule', async t => {
+t.test('a missing member of a rule comes neither from default nor from another rule', async t => {
   const rules = parseRules(`
 channels: [{ match: "a:b" }, { match: "a:*", presence: true, subscribe: user }]
 default: { subscribe: anyone, publish: anyone, transient: true }
@@ -212,7 +212,7 @@ t.test('every problem has its line and column', async t => {
   }
 })
 
-t.test('anchors are read, and can do no harm', async t => {
+t.test('anchors are accepted, and are harmless', async t => {
   const shared = parseRules(
     'default: &d { subscribe: user }\nchannels: [{ match: a, subscribe: &s [user, token] }, { match: b, subscribe: *s }]',
   )
@@ -223,12 +223,12 @@ t.test('anchors are read, and can do no harm', async t => {
   t.match(problemsOf(text)[0], /a list is not an object/)
 })
 
-t.test('a large file has no more than 50 problems, and a larger one is not read', async t => {
+t.test('a large file reports at most 50 problems, and a larger one is not read', async t => {
   t.equal(problemsOf(`channels:\n${'  - 7\n'.repeat(1000)}`).length, 50)
   t.match(problemsOf(' '.repeat(4 * 2 ** 20 + 1)), [/larger than 4 MiB/])
 })
 
-t.test('a file that is nested as deep as nobody follows is a bad one', async t => {
+t.test('a file that is nested too deeply is rejected', async t => {
   for (const text of ['[', '{a: ', 'a: {b: ', '- ', 'x: [{']) {
     t.match(problemsOf(text.repeat(10_000))[0], /./, text)
   }
@@ -320,7 +320,7 @@ t.test('rules.schema.json is the schema (npm run schema writes it)', async t => 
   t.strictSame(shipped, JSON.parse(JSON.stringify(rulesSchema())))
 })
 
-t.test('whatever the file has, there are rules or problems', async () => {
+t.test('any file gives rules or problems', async () => {
   const piece = fc.constantFrom(
     'channels',
     'match',

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { matches, patternFault } from '../../../../services/broker/rules/patterns.ts'
 
-t.test('patterns that are none say why', async t => {
+t.test('invalid patterns report why', async t => {
   const faults: readonly [unknown, RegExp][] = [
     ['', /is empty/],
     [7, /is not a string/],
@@ -67,7 +67,7 @@ t.test('* is one whole segment; at the end it is the rest, one segment or more',
   }
 })
 
-t.test('matching is what a regular expression of the same meaning says', async () => {
+t.test('matching agrees with an equivalent regular expression', async () => {
   const part = fc.constantFrom('a', 'b', 'aa', 'ab', '')
   const literal = fc.constantFrom('a', 'b', 'aa', 'ab')
   const pattern = fc
@@ -87,7 +87,7 @@ t.test('matching is what a regular expression of the same meaning says', async (
   )
 })
 
-t.test('any text at all is a pattern or has a fault', async () => {
+t.test('any text is a pattern or has a fault', async () => {
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.anything()), text => {
       const fault = patternFault(text)
