@@ -8,6 +8,7 @@ import type { Limits } from './limits/limits.ts'
 import type { Party } from './limits/limited.ts'
 import type { Hook, Rule } from './rules/rules.ts'
 import type { Draft } from './event/event.ts'
+import { copiesOf, UPDATES } from './event/update.ts'
 import type { Position } from './event/position.ts'
 import { type ChannelLog, LogUnavailable, NotAppended, type Receipt } from './log/log.ts'
 
@@ -20,6 +21,8 @@ export interface PublisherParts {
     appended(receipts: readonly Receipt[], ms: number): void
     appendFailed(events: number, error: unknown, ms: number): void
   }
+  /** The log of updates has all that is published. */
+  readonly keepsUpdates?: boolean
   /** A client published, in its own name. */
   published?(channel: string, receipt: Receipt, by: Identity): void
   /** By what the log keeps an identity's idempotency keys; empty for the anonymous. */
@@ -93,6 +96,30 @@ export class Publisher {
   }
 
   /**
+   * Admits an event of a channel, which may be none that has a log, and has the application let it through; `put` publishes
+   * it. Raises what `publish` does before it appends.
+   */
+  async approve(channel: string, draft: Draft, by: Publishing): Promise<Draft> {
+    this.admit(by, channel, draft)
+    const hook = this.hookOf(by.identity, channel)
+    const [approved = draft] = hook === undefined ? [draft] : await this.#ask(hook, channel, [draft], by)
+    return approved
+  }
+
+  /** Publishes what was approved, of which the log of updates has more than a copy. Raises what `append` does. */
+  async put(channel: string, draft: Draft, by: Identity): Promise<void> {
+    await this.#publish(channel, [draft], by, false)
+  }
+
+  /** Appends to the log of updates. Raises LogUnavailable. */
+  async update(drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
+    const { log, hub } = this.#parts
+    const receipts = await log.append(UPDATES, this.#scoped(drafts, by))
+    for (const { position } of receipts) hub.acknowledged(UPDATES, position)
+    return receipts
+  }
+
+  /**
    * Ends a channel, behind a last event if there is one. Returns the end's receipt, and that event's. Raises what `admit`
    * and `append` do.
    */
@@ -144,29 +171,45 @@ export class Publisher {
     )
   }
 
-  async #publish(channel: string, drafts: readonly Draft[], by: Identity): Promise<readonly Published[]> {
-    const { log, access } = this.#parts
+  async #publish(
+    channel: string,
+    drafts: readonly Draft[],
+    by: Identity,
+    copies = true,
+  ): Promise<readonly Published[]> {
+    const { log, access, keepsUpdates } = this.#parts
     if (!drafts[0]?.transient && !access.ruleOf(channel).transient)
-      return await this.#append(channel, drafts, by)
+      return await this.#append(channel, drafts, by, copies)
     const time = await log.relay(channel, drafts)
+    if (keepsUpdates && copies) await log.relay(UPDATES, copiesOf(channel, drafts))
     return drafts.map(() => ({ time, replayed: false }))
   }
 
-  async #append(channel: string, drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
-    const { log, hub, metrics } = this.#parts
+  async #append(channel: string, drafts: readonly Draft[], by: Identity, copies = true): Promise<Receipt[]> {
+    const { log, hub, metrics, keepsUpdates } = this.#parts
     const began = performance.now()
     try {
-      const receipts = await log.append(channel, this.#scoped(drafts, by))
+      const scoped = this.#scoped(drafts, by)
+      const receipts = await log.append(channel, scoped)
       metrics.appended(receipts, performance.now() - began)
       // A replay's position is old news; the hub takes the newest.
       for (const { position } of receipts) hub.acknowledged(channel, position)
       if (by.kind !== 'key') for (const receipt of receipts) this.#parts.published?.(channel, receipt, by)
+      if (keepsUpdates && copies) await this.#copy(channel, scoped)
       return receipts
     } catch (error) {
       if (!(error instanceof NotAppended))
         metrics.appendFailed(drafts.length, error, performance.now() - began)
       throw error
     }
+  }
+
+  /** Also of a repeat: the copy may be what failed before. */
+  async #copy(channel: string, drafts: readonly Draft[]): Promise<void> {
+    const { log, hub } = this.#parts
+    const copies = copiesOf(channel, drafts)
+    if (copies.length === 0) return
+    for (const { position } of await log.append(UPDATES, copies)) hub.acknowledged(UPDATES, position)
   }
 
   /** The drafts with idempotency keys that are their publisher's alone: no key that is sent holds the separator. */

@@ -67,6 +67,8 @@ export interface Config extends LimitSettings {
   readonly socketIo: boolean
   readonly durableStreams: boolean
   readonly centrifuge: boolean
+  readonly mercure: boolean
+  readonly mercureSubscriptions: boolean
   readonly otel: boolean
   /** /docs; undefined: but on a pure writer. */
   readonly docs: boolean | undefined

@@ -235,6 +235,20 @@ export const SETTINGS = {
     default: '0',
     doc: '1: takes clients of Centrifugo at /connection/websocket and the like, and its server API at /api/',
   }),
+  mercure: setting({
+    group: 'Process',
+    env: 'FANWIRE_MERCURE',
+    kind: onOff,
+    default: '0',
+    doc: '1: is a hub of Mercure at /.well-known/mercure; on all nodes alike, writers too',
+  }),
+  mercureSubscriptions: setting({
+    group: 'Process',
+    env: 'FANWIRE_MERCURE_SUBSCRIPTIONS',
+    kind: onOff,
+    default: '0',
+    doc: '1: lists who subscribes at /.well-known/mercure/subscriptions, and publishes who comes and goes',
+  }),
   pusherApps: optional({
     group: 'Process',
     env: 'FANWIRE_PUSHER_APPS',

@@ -25,6 +25,10 @@ declare module 'fastify' {
     session?: string
     /** Credentials are not asked for: whoever reaches the route may have what it says. */
     anonymous?: true
+    /** Cookies that may hold a token here, beside that of the settings: the first that is there counts. */
+    tokenCookies?: readonly string[]
+    /** What the parameter with a token is called here, too. */
+    tokenParameter?: string
     /** The route issues tickets, so it needs the claims for which they stand. */
     claims?: true
   }
@@ -104,7 +108,10 @@ function connectionIdentity(request: FastifyRequest): Soon<Presented> {
   if (bearer !== undefined) return access.bearer(bearer)
   const ticket = ticketOf(request)
   if (ticket !== undefined) return tickets.take(ticket).then(claims => access.accept(claims))
-  const token = parameterOf(request, 'token')
+  const { tokenParameter } = request.route
+  const token =
+    parameterOf(request, 'token') ??
+    (tokenParameter === undefined ? undefined : parameterOf(request, tokenParameter))
   if (token !== undefined) {
     if (config.tokenQuery) return access.token(token)
     throw new FanwireError(
@@ -112,18 +119,32 @@ function connectionIdentity(request: FastifyRequest): Soon<Presented> {
       'a token in a URL ends in logs: send Authorization: Bearer, get a ticket from POST /v1/tickets, or set FANWIRE_TOKEN_QUERY=1',
     )
   }
-  const cookie = config.tokenCookie === undefined ? undefined : cookieOf(request.headers, config.tokenCookie)
+  const cookie = cookiesOf(request)
+    .map(name => cookieOf(request.headers, name))
+    .find(value => value !== undefined)
   if (cookie === undefined) return { identity: ANONYMOUS }
   requireOwnPage(request)
   return access.token(cookie)
 }
 
+/** Names of the cookies that may hold a token. */
+function cookiesOf({ route, server }: FastifyRequest): readonly string[] {
+  const { tokenCookie } = server.fanwire.config
+  const own = route.tokenCookies ?? NO_COOKIES
+  return tokenCookie === undefined ? own : [...own, tokenCookie]
+}
+
+const NO_COOKIES: readonly string[] = []
+
 /** Whether nothing came along that could say who asks. */
-function isBare({ headers, query }: FastifyRequest, cookie: string | undefined): boolean {
-  if (headers.authorization !== undefined || (cookie !== undefined && headers.cookie !== undefined))
-    return false
-  const { ticket, token, channel_token: channelToken } = query as Record<string, unknown>
-  return ticket === undefined && token === undefined && channelToken === undefined
+function isBare(request: FastifyRequest): boolean {
+  const { headers, query, route } = request
+  if (headers.authorization !== undefined) return false
+  if (headers.cookie !== undefined && cookiesOf(request).length > 0) return false
+  const values = query as Record<string, unknown>
+  const { tokenParameter } = route
+  if (tokenParameter !== undefined && values[tokenParameter] !== undefined) return false
+  return values.ticket === undefined && values.token === undefined && values.channel_token === undefined
 }
 
 /** Whether it goes on with a session that has begun. */
@@ -170,13 +191,12 @@ export function requireRight(right: Right) {
 
 export const auth = fp(
   async app => {
-    const { tokenCookie } = app.fanwire.config
     app.decorateRequest('identity')
     app.decorateRequest('claims', undefined)
     app.addHook('onRequest', (request, _reply, done) => {
       request.identity = ANONYMOUS
       const { anonymous, claims: keepsClaims } = request.route
-      const bare = isBare(request, tokenCookie) && !asksWho(request)
+      const bare = isBare(request) && !asksWho(request)
       if (anonymous === true || bare || ofSession(request)) return done()
       const take = ({ identity, claims }: Presented) => {
         request.identity = identity

@@ -186,6 +186,7 @@ export function createContext(parts: Parts): Context {
     ...parts,
     limits,
     scopeOf,
+    keepsUpdates: parts.config.mercure,
     published(channel, { position, replayed }, { user }) {
       if (replayed || !lives.tells('client.published')) return
       lives.tell('client.published', channel, { channel, user, event: printPosition(position) })

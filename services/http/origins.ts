@@ -87,6 +87,8 @@ const METHODS = 'GET, HEAD, POST'
 const STREAMS_EXPOSED =
   ', Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, ' +
   'Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, Location'
+/** Those of Mercure. */
+const HUB_EXPOSED = ', Mercure-Last-Event-ID, Last-Event-ID, Link'
 const STREAMS_METHODS = ', PUT, DELETE'
 /** What a page of an origin that may publish may send. */
 const CHANGES: ReadonlySet<string> = new Set(['POST', 'PUT', 'DELETE'])
@@ -108,7 +110,8 @@ export const origins = fp(
     const rules = originRules(config)
     const all = config.origins?.includes('*') === true
     const listed = [...(config.origins ?? []), ...(config.publishOrigins ?? [])]
-    const exposed = config.durableStreams ? EXPOSED + STREAMS_EXPOSED : EXPOSED
+    const exposed =
+      EXPOSED + (config.durableStreams ? STREAMS_EXPOSED : '') + (config.mercure ? HUB_EXPOSED : '')
     const methods = config.durableStreams ? METHODS + STREAMS_METHODS : METHODS
     const isKnown = isListed(listed.filter(each => each !== '*'))
     app.decorate('origins', rules)

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { centrifuge } from './centrifuge/index.ts'
 import { durableStreams } from './durable-streams/index.ts'
 import { longPoll } from './long-poll/index.ts'
+import { mercure } from './mercure/index.ts'
 import { poll } from './poll/index.ts'
 import { push } from './push/index.ts'
 import { pusher } from './pusher/index.ts'
@@ -26,6 +27,7 @@ export const WIRES: Readonly<Record<string, FastifyPluginAsync>> = {
   'durable-streams': durableStreams,
   centrifuge,
   pusher,
+  mercure,
 }
 
 export async function wires(app: FastifyInstance): Promise<void> {

@@ -8,7 +8,7 @@ import type { Writable } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Channel } from '../broker/fanout/channel.ts'
-import { Connection, type Outlet } from '../broker/fanout/connection.ts'
+import { Connection, type ConnectionRegistry, type Outlet } from '../broker/fanout/connection.ts'
 import { type CloseReason, type Framing, reconnects } from '../broker/fanout/framing.ts'
 import type { Lease } from '../broker/limits/holds.ts'
 import { partyOf } from '../http/address.ts'
@@ -35,6 +35,8 @@ const PROBES_MS = [0, 100, 1000]
 export interface Streaming {
   readonly framing: BodyFraming
   readonly contentType: string
+  /** Makes the connection; undefined: as it is everywhere. */
+  connect?(registry: ConnectionRegistry, framing: Framing, outlet: Outlet): Connection
   /** What takes the bytes of a client of HTTP/2, and ends the stream; undefined: the stream itself. */
   overHttp2?(
     stream: ServerHttp2Stream,
@@ -99,7 +101,9 @@ export async function stream(
     const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
-    const connection = new Connection(hub.connections, begun.framing, begun.outlet)
+    const connection =
+      streaming.connect?.(hub.connections, begun.framing, begun.outlet) ??
+      new Connection(hub.connections, begun.framing, begun.outlet)
     connection.endsWithChannels = true
     held = true
     presence.attend(connection, identity)

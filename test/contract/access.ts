@@ -124,6 +124,24 @@ const ROUTES: readonly Route[] = [
     type: 'application/x-ndjson',
     body: entry,
   },
+  {
+    name: 'Mercure, subscribe',
+    needs: 'subscribe',
+    target: channel => `/.well-known/mercure?match=${channel}`,
+  },
+  {
+    name: 'Mercure, earliest',
+    needs: 'history',
+    target: channel => `/.well-known/mercure?topic=${channel}&lastEventID=earliest`,
+  },
+  {
+    name: 'Mercure, publish',
+    needs: 'publish',
+    method: 'POST',
+    target: () => '/.well-known/mercure',
+    type: 'application/x-www-form-urlencoded',
+    body: channel => new URLSearchParams({ topic: channel, data: '1' }).toString(),
+  },
   { name: 'metrics', needs: 'admin', target: () => '/metrics' },
   { name: 'lives', needs: 'admin', target: () => '/v1/lives' },
 ]

@@ -65,6 +65,9 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /apps/{id}/channels/{channel}': 'A channel: whether it has readers, and how many.',
   'GET /apps/{id}/channels/{channel}/users': 'Members of a presence channel.',
   'POST /apps/{id}/users/{user}/terminate_connections': 'Ends the connections of a user who has signed in.',
+  'GET /.well-known/mercure':
+    'Subscribers of Mercure, with `FANWIRE_MERCURE=1`. See [From Mercure](../migrate/mercure).',
+  'POST /.well-known/mercure': 'Publishers of Mercure: a form.',
   'GET /': 'Says where the pages and probes of the node are.',
   'GET /console': 'The [console](../console). Off with `FANWIRE_CONSOLE=0`, and on a pure writer.',
   'GET /console/console.js': 'Its script.',

@@ -43,6 +43,7 @@ const QUERIES: Readonly<Record<string, string>> = {
   '/v1/push': '?channel=room:1',
   '/v1/refresh': '?channel=room:1',
   '/v1/ws': '?channel=room:1',
+  '/.well-known/mercure': '?match=room:1',
 }
 const PARAMETERS: Readonly<Record<string, string>> = {
   channel: 'room:1',
@@ -56,6 +57,8 @@ const EVENTS = {
   headers: { 'content-type': 'application/json' },
   body: '{"events":[{"channel":"room:1","data":1}]}',
 }
+
+const UPDATE = { body: new URLSearchParams({ topic: 'room:1', data: '1' }) }
 
 function targetOf(path: string): string {
   const known = path.replace('/apps/{id}', '/apps/app')
@@ -76,6 +79,7 @@ t.test('every route authorises its request, except the public ones', async t => 
     const answer = await fetch(`http://127.0.0.1:${node.port}${targetOf(path)}`, {
       method,
       ...(method === 'POST' && path.endsWith('/events') && EVENTS),
+      ...(method === 'POST' && path === '/.well-known/mercure' && UPDATE),
     })
     const text = await answer.text()
     if (route in ANYBODY) {

@@ -55,6 +55,8 @@ export class ClosedWorld {
       SOCKET_IO: '1',
       DURABLE_STREAMS: '1',
       CENTRIFUGE: '1',
+      MERCURE: '1',
+      MERCURE_SUBSCRIPTIONS: '1',
       PUSHER_APPS: this.#path('apps.json'),
     }
   }

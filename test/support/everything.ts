@@ -6,5 +6,7 @@ export const EVERYTHING = {
   SOCKET_IO: '1',
   DURABLE_STREAMS: '1',
   CENTRIFUGE: '1',
+  MERCURE: '1',
+  MERCURE_SUBSCRIPTIONS: '1',
   PUSHER_APPS: appsFile(),
 }

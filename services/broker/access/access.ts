@@ -32,6 +32,8 @@ export interface AccessOptions {
   readonly rulesFile: string | undefined
   /** Apps of Pusher's protocol. */
   readonly pusherApps: string | undefined
+  /** Tokens may grant in the words of Mercure. */
+  readonly mercure?: boolean
   /** Without a rules file: everybody may read, and publish where there are no API keys. */
   readonly open: boolean
   /** Of channels whose rule names none. */
@@ -236,7 +238,11 @@ export class Access extends EventEmitter<AccessEvents> {
 
   async #createTokens(source: KeySource): Promise<Tokens> {
     const { createTokens } = await import('./tokens.ts')
-    return createTokens({ source, revoked: (user, issuedAt) => this.revocations.isRevoked(user, issuedAt) })
+    return createTokens({
+      source,
+      revoked: (user, issuedAt) => this.revocations.isRevoked(user, issuedAt),
+      topics: this.#options.mercure === true ? await import('./topic-grants.ts') : undefined,
+    })
   }
 
   #follow<T>(file: WatchedFile<T>, setting: string, changed: () => void): void {

@@ -56,6 +56,9 @@ export interface Claims {
   /** What a client of Centrifuge is to follow; of other wires refused. */
   readonly channels?: unknown
   readonly subs?: unknown
+  /** What is granted in the words of Mercure: topic-grants.ts. */
+  readonly mercure?: unknown
+  readonly authorization_details?: unknown
   /** No claim, whatever the token says: the key that signed it (`TokenKey.id`). */
   readonly signer?: string
 }

@@ -18,8 +18,14 @@ export interface Grant {
   readonly origin: string
   readonly channels: readonly string[]
   readonly rights: number
+  /** Beside the patterns, channels that these match. */
+  readonly topics?: readonly { matches(channel: string): boolean }[]
   /** Of the events of those channels only what passes; undefined: all. */
   readonly filter?: Filter | undefined
+  /** What others are shown of who follows these topics. */
+  readonly payload?: unknown
+  /** Said in the claim of Mercure 0.x, whose payload is for whatever its connection follows. */
+  readonly olderForm?: true
 }
 
 /** What one source grants. */
@@ -85,8 +91,17 @@ export function grantedFilter(
   return filters.length === 0 ? undefined : oneOf(filters)
 }
 
-function grantHas({ rights, channels }: Grant, right: Right, channel: string): boolean {
-  return (rights & BIT[right]) !== 0 && channels.some(pattern => matches(pattern, channel))
+function grantHas({ rights, channels, topics }: Grant, right: Right, channel: string): boolean {
+  if ((rights & BIT[right]) === 0) return false
+  return (
+    channels.some(pattern => matches(pattern, channel)) ||
+    (topics !== undefined && topics.some(topic => topic.matches(channel)))
+  )
+}
+
+/** Whether something that came along grants the right on the channel, whatever rules say. */
+export function isGranted(all: readonly Grants[], right: Right, channel: string): boolean {
+  return all.some(({ list }) => list.some(grant => grantHas(grant, right, channel)))
 }
 
 /** A grant for the whole node: what concerns no single channel needs its right on `*`. */

@@ -1,6 +1,7 @@
 // The one decision: whether an identity has a right on a channel. Pure; every way in asks it.
 
 import { attendedIn } from '../event/names.ts'
+import { UPDATES } from '../event/update.ts'
 import { quote } from '../../errors.ts'
 import { userMatches } from '../rules/match.ts'
 import type { Hook, Rule, Rules } from '../rules/rules.ts'
@@ -26,6 +27,7 @@ type Cause =
   | 'user'
   | 'token'
   | 'hook'
+  | 'by-topic'
   | 'no-key-grant'
   | 'admin-needs-key'
   | 'publish-needs-key'
@@ -35,7 +37,15 @@ type Cause =
   | 'not-granted'
   | 'not-asked'
 
-const ALLOWING: ReadonlySet<Cause> = new Set<Cause>(['open', 'key', 'anyone', 'user', 'token', 'hook'])
+const ALLOWING: ReadonlySet<Cause> = new Set<Cause>([
+  'open',
+  'key',
+  'anyone',
+  'user',
+  'token',
+  'hook',
+  'by-topic',
+])
 
 /** Yes, or why not. Texts are made when they are asked for. */
 export class Decision {
@@ -124,6 +134,8 @@ export class Decision {
         return 'admin is a right of API keys only'
       case 'publish-needs-key':
         return 'there is no rules file, and publishing needs an API key'
+      case 'by-topic':
+        return 'whoever follows updates has those of the topics that it may read'
       case 'own-channel':
         return `channels that begin with ${OWN_PREFIX} are the node's own`
       case 'other-user':
@@ -165,6 +177,7 @@ function granted(all: readonly Grants[]): string {
  * - API keys are judged by their own grants, whatever the rules say. Only they can have `admin`.
  * - Others are judged by the channel's rule. Where it says `anyone` or `user`, whoever may subscribe may read history
  *   too, and presence where the rule keeps it; where it says `token` or `hook`, each right must be granted.
+ * - The log of updates can be opened by what filters it topic by topic alone: no client can name it.
  * - Channels of the node itself are read with the right `presence` on the channel that they tell of, or else `admin`.
  */
 export function may(identity: Identity, right: Right, channel: string | undefined, rules: Rules): Decision {
@@ -204,6 +217,7 @@ function mayAdmin(identity: Identity, right: Right, channel: string | undefined,
 function mayReadOwn(identity: Identity, right: Right, channel: string, rules: Rules): Decision {
   if (right !== 'subscribe' && right !== 'history')
     return new Decision('own-channel', identity, right, channel)
+  if (channel === UPDATES) return new Decision('by-topic', identity, right, channel)
   const attended = attendedIn(channel)
   return attended === undefined
     ? may(identity, 'admin', undefined, rules)

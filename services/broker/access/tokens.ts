@@ -53,6 +53,14 @@ export interface TokensOptions {
   readonly revoked?: (user: string, issuedAt: number | undefined) => boolean
   /** Characters of verified tokens whose claims are kept, so that a client that polls is verified once. 0: none. */
   readonly keepCharacters?: number
+  /** Reads what tokens grant in the words of Mercure. */
+  readonly topics?: TopicClaims | undefined
+}
+
+/** topic-grants.ts, where it is loaded. */
+export interface TopicClaims {
+  topicClaimsOf(claims: Claims): unknown
+  topicGrants(said: unknown): Grants | Refused
 }
 
 /** There already, or to be waited for: what each connection asks must not cost turns of the event loop's queues. */
@@ -87,10 +95,11 @@ const LONGEST_KNOWN_HEADER = 500
 const MOST_KNOWN_CAPS = 1000
 const LONGEST_KNOWN_CAPS = 1000
 
-export function createTokens({ source, revoked, keepCharacters = KEPT_CHARACTERS }: TokensOptions): Tokens {
+export function createTokens(options: TokensOptions): Tokens {
+  const { source, revoked, keepCharacters = KEPT_CHARACTERS, topics } = options
   const verified = new VerifiedTokens(keepCharacters)
   const keyOf = createKeyFinder(source)
-  const grantsOf = createGrantsReader()
+  const grantsOf = createGrantsReader(topics)
 
   const opened = (token: string): Opened | Refused => {
     if (token.length > LONGEST_TOKEN)
@@ -234,18 +243,26 @@ function open(
 }
 
 /** Most tokens of an application grant the same: that is read once, and connections have one list for it. */
-function createGrantsReader(): (claims: Claims) => readonly Grants[] | Refused {
+function createGrantsReader(topics?: TopicClaims): (claims: Claims) => readonly Grants[] | Refused {
   const known = new Map<string, readonly Grants[]>()
   return claims => {
     const fault = kindFault(claims)
     if (fault !== undefined) return fault
-    if (claims.caps === undefined) return ANONYMOUS.grants
-    const text = JSON.stringify(claims.caps)
+    const { caps } = claims
+    const said = topics?.topicClaimsOf(claims)
+    if (caps === undefined && said === undefined) return ANONYMOUS.grants
+    const text = JSON.stringify([caps, said])
     const found = known.get(text)
     if (found !== undefined) return found
-    const grants = grantsOfCaps(claims.caps)
-    if ('ok' in grants) return grants
-    const list = [grants]
+    const list: Grants[] = []
+    for (const grants of [
+      caps === undefined ? undefined : grantsOfCaps(caps),
+      said === undefined ? undefined : topics?.topicGrants(said),
+    ]) {
+      if (grants === undefined) continue
+      if ('ok' in grants) return grants
+      list.push(grants)
+    }
     if (text.length > LONGEST_KNOWN_CAPS) return list
     if (known.size >= MOST_KNOWN_CAPS) known.clear()
     known.set(text, list)

@@ -66,6 +66,8 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     socketIo: false,
     durableStreams: false,
     centrifuge: false,
+    mercure: false,
+    mercureSubscriptions: false,
     pusherApps: undefined,
     otel: false,
     docs: undefined,
@@ -414,7 +416,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 81)
+  t.equal(texts.length, 83)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

@@ -1,0 +1,129 @@
+// Matchers of topics, as Mercure has them: a text, a URI template (RFC 6570), a URL pattern, or `*`. What a client can write
+// takes no more than the square of a topic's length.
+
+import { URLPattern } from 'urlpattern-polyfill/urlpattern'
+import { FanwireError, quote } from '../../errors.ts'
+import { parseTemplate } from './uri-template.ts'
+
+/** `template`: the text itself, or what the text is a URI template of. */
+export type MatchType = 'exact' | 'urlpattern' | 'template'
+
+export interface TopicMatcher {
+  readonly type: MatchType
+  readonly text: string
+  matches(topic: string): boolean
+}
+
+/** Characters of a topic, and of a matcher. */
+export const LONGEST_TOPIC = 1024
+/** Matches every topic, whatever its type. */
+const ANY = '*'
+/** Control characters, and those that nobody sees. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}]/u
+/** What relative topics and patterns are relative to. */
+export const BASE = 'https://hub.invalid/.well-known/mercure'
+
+/** What is wrong with a topic or a matcher, as the end of a sentence; undefined: nothing. */
+export function topicFault(text: unknown): string | undefined {
+  if (typeof text !== 'string') return 'is not a text'
+  if (text === '') return 'is empty'
+  if (text.length > LONGEST_TOPIC) return `is longer than ${LONGEST_TOPIC} characters`
+  return UNSEEN.test(text) ? 'has control or format characters' : undefined
+}
+
+/** Raises FW_BAD_CHANNEL for names of the node's own channels. */
+export function requireForeign(topic: string): void {
+  if (topic.startsWith('fanwire:'))
+    throw new FanwireError('FW_BAD_CHANNEL', 'topics that begin with fanwire: are the node’s own')
+}
+
+/** Whether a text has characters that no topic, id or type may have. */
+export function hasUnseen(text: string): boolean {
+  return UNSEEN.test(text)
+}
+
+const MOST_KNOWN = 10_000
+const known = new Map<string, TopicMatcher>()
+
+/** Those who ask for the same share one. Raises FW_BAD_PARAMETER. */
+export function topicMatcher(type: MatchType, text: unknown): TopicMatcher {
+  const fault = topicFault(text)
+  if (fault !== undefined) throw bad(`the topic matcher ${quote(text)} ${fault}`)
+  requireForeign(text as string)
+  const name = `${type} ${text as string}`
+  const found = known.get(name)
+  if (found !== undefined) return found
+  const made = makeMatcher(type, text as string)
+  if (known.size >= MOST_KNOWN) known.clear()
+  known.set(name, made)
+  return made
+}
+
+function makeMatcher(type: MatchType, text: string): TopicMatcher {
+  if (text === ANY) return { type, text, matches: () => true }
+  const isSame = (topic: string) => topic === text
+  if (type === 'exact') return { type, text, matches: isSame }
+  if (type === 'urlpattern') return { type, text, matches: remembering(urlPattern(text)) }
+  const template = parseTemplate(text)
+  if (template === undefined) return { type, text, matches: isSame }
+  return { type, text, matches: remembering(topic => isSame(topic) || template(topic)) }
+}
+
+const MOST_REMEMBERED = 500
+
+/** Many readers ask the same of one update. */
+function remembering(matches: (topic: string) => boolean): (topic: string) => boolean {
+  const verdicts = new Map<string, boolean>()
+  return topic => {
+    let verdict = verdicts.get(topic)
+    if (verdict !== undefined) return verdict
+    verdict = matches(topic)
+    if (verdicts.size >= MOST_REMEMBERED) verdicts.clear()
+    verdicts.set(topic, verdict)
+    return verdict
+  }
+}
+
+const COMPONENTS = [
+  'protocol',
+  'username',
+  'password',
+  'hostname',
+  'port',
+  'pathname',
+  'search',
+  'hash',
+] as const
+/** What ends a segment of a component. */
+const DELIMITERS: Readonly<Record<string, string>> = { hostname: '.', pathname: '/' }
+/** Variable parts that may compete for the same characters. */
+const MOST_VARIABLE = 2
+
+function urlPattern(text: string): (topic: string) => boolean {
+  let pattern: URLPattern
+  try {
+    pattern = new URLPattern(text, BASE)
+  } catch {
+    throw bad(`${quote(text)} is not a URL pattern`)
+  }
+  for (const component of COMPONENTS) {
+    const fault = costFault(pattern[component], DELIMITERS[component])
+    if (fault !== undefined) throw bad(`the URL pattern ${quote(text)} ${fault}`)
+  }
+  return topic => pattern.test(topic, BASE)
+}
+
+/** URL patterns become regular expressions, which go back and forth. */
+function costFault(component: string, delimiter = '\0'): string | undefined {
+  const plain = component.replaceAll(/\\./gu, '')
+  if (plain.includes('(')) return 'has a regular expression, which is not taken here: use :name and *'
+  const wildcards = plain.match(/[*+]/g)?.length ?? 0
+  const names = plain.split(delimiter).map(segment => segment.match(/:/g)?.length ?? 0)
+  return wildcards + Math.max(...names) > MOST_VARIABLE
+    ? `has more than ${MOST_VARIABLE} of * and :name that follow each other`
+    : undefined
+}
+
+function bad(message: string): FanwireError {
+  return new FanwireError('FW_BAD_PARAMETER', message)
+}

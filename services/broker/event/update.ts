@@ -1,0 +1,82 @@
+// Updates: what is published to any channel, and what Mercure publishes to topics, in one log, so that readers can follow
+// topics by patterns. The data of an update is a JSON array: what is said of it, and its data.
+
+import { createHash } from 'node:crypto'
+import { dataOf, type Draft, type LogEvent } from './event.ts'
+import { isObject } from './json-values.ts'
+import { elements } from './json-spans.ts'
+
+/** The log of all updates. */
+export const UPDATES = 'fanwire:updates'
+
+/** What is said of an update beside its data. */
+export interface UpdateHead {
+  /** The first is the canonical one. */
+  readonly topics: readonly string[]
+  /** For those alone to whom one of its topics is granted. */
+  readonly private?: true
+  /** As its publisher named it; else its position does. */
+  readonly id?: string
+  /** Where that is no type of an event. */
+  readonly type?: string
+  /** Ms after which a reader that lost its connection comes back. */
+  readonly retry?: number
+}
+
+export interface Update extends UpdateHead {
+  /** As it was published, or as JSON where that was no text. */
+  readonly text: string
+}
+
+const COMMA = Buffer.from(',')
+const OPEN = Buffer.from('[')
+const CLOSE = Buffer.from(']')
+const QUOTE = 0x22
+
+/** `data` is one JSON value; a string is a text. */
+export function updateData(head: UpdateHead, data: Uint8Array): Buffer {
+  return Buffer.concat([OPEN, Buffer.from(JSON.stringify(head)), COMMA, data, CLOSE])
+}
+
+/** What the log of updates keeps of what is published to a channel. */
+export function copiesOf(channel: string, drafts: readonly Draft[]): Draft[] {
+  return drafts.flatMap(draft => {
+    const { type, tags, end, transient, idempotencyKey, priority, data } = draft
+    if (end === true || type?.startsWith('fanwire:') === true) return []
+    const copy: Draft = {
+      data: updateData({ topics: [channel] }, data),
+      ...(type === undefined ? {} : { type }),
+      ...(tags === undefined ? {} : { tags }),
+      ...(transient === undefined ? {} : { transient }),
+      ...(priority === undefined ? {} : { priority }),
+      ...(idempotencyKey === undefined ? {} : { idempotencyKey: keyIn(channel, idempotencyKey) }),
+    }
+    return [copy]
+  })
+}
+
+/** Keys are a channel's own. */
+function keyIn(channel: string, key: string): string {
+  return createHash('sha256').update(`${channel}\x7f${key}`).digest('base64url')
+}
+
+const known = new WeakMap<LogEvent, Update>()
+/** Its data was erased. */
+const NOTHING: Update = { topics: [], text: '' }
+
+/** The update that an event of the log of updates is. */
+export function updateOf(event: LogEvent): Update {
+  let update = known.get(event)
+  if (update === undefined) known.set(event, (update = read(event)))
+  return update
+}
+
+function read(event: LogEvent): Update {
+  const data = dataOf(event)
+  if (data[0] !== OPEN[0]) return NOTHING
+  const [head, body] = elements(data)
+  if (head === undefined || body === undefined) return NOTHING
+  const said: unknown = JSON.parse(head.toString())
+  const text = body[0] === QUOTE ? (JSON.parse(body.toString()) as string) : body.toString()
+  return isObject(said) ? { ...(said as unknown as UpdateHead), text } : NOTHING
+}

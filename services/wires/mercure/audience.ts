@@ -1,0 +1,64 @@
+// What a subscriber has of the updates: those of its topics that it may read.
+
+import type { Access } from '../../broker/access/access.ts'
+import { isGranted } from '../../broker/access/grants.ts'
+import type { Identity } from '../../broker/access/identity.ts'
+import type { LogEvent } from '../../broker/event/event.ts'
+import type { Position } from '../../broker/event/position.ts'
+import type { TopicMatcher } from '../../broker/event/topics.ts'
+import { updateOf } from '../../broker/event/update.ts'
+import { letsThrough } from '../../broker/fanout/selection.ts'
+
+/** Who subscribes, and to what. */
+export interface Subscriber {
+  readonly identity: Identity
+  readonly matchers: readonly TopicMatcher[]
+  /** Where the log was when it came: what was before is history. */
+  readonly head: Position
+}
+
+/** Topics of which a subscriber remembers whether it follows them. */
+const MOST_KNOWN = 200
+
+export class Audience {
+  readonly subscriber: Subscriber
+  readonly #access: Access
+  readonly #follows = new Map<string, boolean>()
+
+  constructor(access: Access, subscriber: Subscriber) {
+    this.#access = access
+    this.subscriber = subscriber
+  }
+
+  /**
+   * An update is had by whoever follows one of its topics and may read it; a private one by whoever follows one of them and
+   * was granted one of them.
+   */
+  takes(event: LogEvent): boolean {
+    const { topics, private: hidden } = updateOf(event)
+    const followed = topics.filter(topic => this.#isFollowed(topic))
+    if (followed.length === 0) return false
+    const { identity } = this.subscriber
+    const may = (topic: string) => this.#mayRead(topic, event)
+    return hidden === true
+      ? topics.some(topic => isGranted(identity.grants, 'subscribe', topic) && may(topic))
+      : followed.some(may)
+  }
+
+  #isFollowed(topic: string): boolean {
+    let follows = this.#follows.get(topic)
+    if (follows !== undefined) return follows
+    follows = this.subscriber.matchers.some(matcher => matcher.matches(topic))
+    if (this.#follows.size >= MOST_KNOWN) this.#follows.clear()
+    this.#follows.set(topic, follows)
+    return follows
+  }
+
+  #mayRead(topic: string, event: LogEvent): boolean {
+    const { identity, head } = this.subscriber
+    const may = (right: 'subscribe' | 'history') => this.#access.may(identity, right, topic).allowed
+    const looksBack = event.epoch !== head.epoch || event.offset <= head.offset
+    if (!may('subscribe') || (looksBack && event.kind !== 'transient' && !may('history'))) return false
+    return letsThrough(this.#access.filterOf(identity, topic, looksBack), event)
+  }
+}

@@ -1,0 +1,78 @@
+// What a publisher sends: the fields of a form, checked.
+
+import { isUtf8 } from 'node:buffer'
+import { BASE, hasUnseen, requireForeign, topicFault } from '../../broker/event/topics.ts'
+import { FanwireError, quote } from '../../errors.ts'
+
+export interface Form {
+  /** Each once; the first is the canonical one. */
+  readonly topics: readonly [string, ...string[]]
+  readonly text: string
+  readonly private: boolean
+  readonly id: string | undefined
+  readonly type: string | undefined
+  readonly retry: number | undefined
+}
+
+export const HUB = '/.well-known/mercure'
+
+/** Characters of an id, and of a type. */
+const LONGEST_NAME = 256
+/** A day, ms. */
+const LONGEST_RETRY = 86_400_000
+
+/** Raises FW_BAD_ENCODING, FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_LARGE with more than `most` topics. */
+export function formOf(body: Buffer, most: number): Form {
+  if (!isUtf8(body)) throw new FanwireError('FW_BAD_ENCODING', 'the form is not valid UTF-8')
+  const fields = new URLSearchParams(body.toString())
+  const [canonical, ...others] = [...new Set(fields.getAll('topic'))]
+  if (canonical === undefined) throw bad('an update has at least one topic')
+  if (others.length >= most) throw new FanwireError('FW_TOO_LARGE', `an update may have ${most} topics`)
+  for (const topic of [canonical, ...others]) requireTopic(topic)
+  return {
+    topics: [canonical, ...others],
+    text: fields.get('data') ?? '',
+    private: fields.has('private'),
+    id: checkedName('id', fields.get('id')),
+    type: checkedName('type', fields.get('type')),
+    retry: checkedRetry(fields.get('retry')),
+  }
+}
+
+function requireTopic(topic: string): void {
+  const fault = topicFault(topic)
+  if (fault !== undefined) throw bad(`the topic ${quote(topic)} ${fault}`)
+  requireForeign(topic)
+  if (topic === '*') throw bad('* stands for all topics, and is none')
+  if (isReserved(topic)) throw bad(`the topics below ${HUB} are the hub’s own`)
+}
+
+/** Whether it leads to the hub's own path, however it is written. */
+function isReserved(topic: string): boolean {
+  try {
+    const path = decodeURIComponent(new URL(topic, BASE).pathname)
+    return path === HUB || path.startsWith(`${HUB}/`)
+  } catch {
+    return false
+  }
+}
+
+function checkedName(field: 'id' | 'type', value: string | null): string | undefined {
+  if (value === null || value === '') return undefined
+  if (value.length > LONGEST_NAME || hasUnseen(value))
+    throw bad(`${field} is at most ${LONGEST_NAME} characters, none of them a control or format character`)
+  if (field === 'id' && (value.startsWith('#') || value === 'earliest'))
+    throw bad('id begins with no #, and is not earliest: these are the hub’s own')
+  if (field === 'type' && value === 'mercure') throw bad('the type mercure is the hub’s own')
+  return value
+}
+
+function checkedRetry(value: string | null): number | undefined {
+  if (value === null || value === '') return undefined
+  if (/^[0-9]{1,9}$/.test(value) && Number(value) <= LONGEST_RETRY) return Number(value)
+  throw bad(`retry is a whole number of ms, at most ${LONGEST_RETRY}`)
+}
+
+function bad(message: string): FanwireError {
+  return new FanwireError('FW_BAD_EVENT', message)
+}

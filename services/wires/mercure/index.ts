@@ -1,0 +1,10 @@
+// Mercure (dunglas/mercure, its protocol as 0.x and 1.0 have it) at /.well-known/mercure, with FANWIRE_MERCURE=1. The hub is
+// the log of updates; a topic is also the channel of that name.
+
+import type { FastifyInstance } from 'fastify'
+
+export async function mercure(app: FastifyInstance): Promise<void> {
+  if (!app.fanwire.config.mercure) return
+  const { mercureRoutes } = await import('./routes.ts')
+  await app.register(mercureRoutes)
+}

@@ -1,0 +1,80 @@
+// Publishes an update: to the channels of its topics, and to the log of updates.
+
+import type { FastifyRequest } from 'fastify'
+import { type Draft, jsonData, textData } from '../../broker/event/event.ts'
+import { checkedIdempotencyKey, isChannelName, isTypeName } from '../../broker/event/names.ts'
+import { printPosition } from '../../broker/event/position.ts'
+import { updateData, type UpdateHead } from '../../broker/event/update.ts'
+import { LogUnavailable } from '../../broker/log/log.ts'
+import type { Rule } from '../../broker/rules/rules.ts'
+import { FanwireError } from '../../errors.ts'
+import { partyOf } from '../../http/address.ts'
+import { wholeBody } from '../../http/body.ts'
+import type { Context } from '../../http/context.ts'
+import { type Form, formOf } from './form.ts'
+
+/** What a form may be longer than its data, and its data longer in a form, bytes. */
+const FORM_ROOM = 64 * 1024
+const IN_A_FORM = 3
+
+const QUOTE = 0x22
+
+/** Returns the update's id. Raises FW_BAD_EVENT, FW_TOO_LARGE, and what a publisher does. */
+export async function publish(context: Context, request: FastifyRequest): Promise<string> {
+  const { publisher, access, config } = context
+  const { maxBody, maxChannels } = config
+  const limit = maxBody * IN_A_FORM + FORM_ROOM
+  const form = formOf(await wholeBody(request, limit, `a form may have ${limit} bytes`), maxChannels)
+  const { topics, text, id } = form
+  if (Buffer.byteLength(text) > maxBody)
+    throw new FanwireError('FW_TOO_LARGE', `data may have ${maxBody} bytes`)
+  const by = partyOf(request)
+  const draft = draftOf(form, request)
+  // Nothing is published unless all of it may be.
+  for (const topic of topics) publisher.require(by.identity, topic, draft.data.length)
+  const approved: [topic: string, draft: Draft][] = []
+  for (const topic of topics) approved.push([topic, await publisher.approve(topic, draft, by)])
+  for (const [topic, each] of approved) {
+    if (!isChannelName(topic)) continue
+    if (form.private && isPublic(access.rules.open !== undefined, access.ruleOf(topic))) continue
+    await publisher.put(topic, each, by.identity)
+  }
+  const [, canonical = draft] = approved[0] ?? []
+  const exact = canonical.data === draft.data ? textOf(text) : canonical.data
+  const [receipt] = await publisher.update(
+    [{ ...canonical, data: updateData(headOf(form), exact) }],
+    by.identity,
+  )
+  if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
+  return id ?? `#${printPosition(receipt.position)}`
+}
+
+/** The event of the topics' channels: JSON where the text is that, but for a string: that would look like a text. */
+function draftOf({ text, type }: Form, { headers }: FastifyRequest): Draft {
+  const json = jsonData(Buffer.from(text))
+  const key = headers['idempotency-key']
+  return {
+    data: json === undefined || json[0] === QUOTE ? textOf(text) : json,
+    ...(isTypeName(type) ? { type } : {}),
+    ...(key === undefined ? {} : { idempotencyKey: checkedIdempotencyKey(key) }),
+  }
+}
+
+function textOf(text: string): Buffer {
+  return textData(Buffer.from(text)) ?? Buffer.from('""')
+}
+
+function headOf({ topics, private: hidden, id, type, retry }: Form): UpdateHead {
+  return {
+    topics,
+    ...(hidden ? { private: true } : {}),
+    ...(id === undefined ? {} : { id }),
+    ...(type === undefined || isTypeName(type) ? {} : { type }),
+    ...(retry === undefined ? {} : { retry }),
+  }
+}
+
+/** Whether somebody may read the channel to whom nobody has granted it. */
+function isPublic(open: boolean, { subscribe }: Rule): boolean {
+  return open || subscribe.includes('anyone') || subscribe.includes('user')
+}

@@ -1,0 +1,90 @@
+// Where a subscriber goes on: ids of updates are positions, or what their publishers called them, which each node remembers
+// of what it has read of the log.
+
+import type { LogEvent } from '../../broker/event/event.ts'
+import { parsePosition, type Position } from '../../broker/event/position.ts'
+import { UPDATES, updateOf } from '../../broker/event/update.ts'
+import type { Channel } from '../../broker/fanout/channel.ts'
+import { glanceFor, type Opener } from '../open-for.ts'
+import { idOf } from './framing.ts'
+
+const PAGE = { events: 1000, bytes: 1024 * 1024 }
+/** Ids that a node remembers, the latest. */
+const MOST_IDS = 100_000
+
+export interface Beginning {
+  readonly start: Position | 'earliest' | 'latest'
+  /** Updates after the one it named may be lost to it. */
+  readonly lost: boolean
+  /** The id of the update before the first one that it gets; undefined: it did not ask. */
+  readonly before: string | undefined
+  /** Where the log is now. */
+  readonly head: Position
+}
+
+/** Positions of the updates that their publishers named, as far as the log was read. */
+export class Names {
+  readonly #positions = new Map<string, Position>()
+  #at: Position | 'earliest' = 'earliest'
+  #reading: Promise<void> = Promise.resolve()
+
+  /** The first update of that name that the log has. Raises LogUnavailable. */
+  async find(channel: Channel, name: string): Promise<Position | undefined> {
+    const found = this.#positions.get(name)
+    if (found !== undefined) return found
+    this.#reading = this.#reading.catch(() => {}).then(() => this.#read(channel))
+    await this.#reading
+    return this.#positions.get(name)
+  }
+
+  async #read(channel: Channel): Promise<void> {
+    for (;;) {
+      const page = await channel.page(this.#at, PAGE)
+      for (const event of page.events) this.#take(event)
+      this.#at = page.cursor
+      if (!page.more) return
+    }
+  }
+
+  #take(event: LogEvent): void {
+    const { id } = updateOf(event)
+    if (id === undefined || this.#positions.has(id)) return
+    this.#positions.set(id, { epoch: event.epoch, offset: event.offset })
+    const [oldest] = this.#positions.size > MOST_IDS ? this.#positions.keys() : []
+    if (oldest !== undefined) this.#positions.delete(oldest)
+  }
+}
+
+/** Raises LogUnavailable. */
+export async function beginningOf(
+  opener: Opener,
+  names: Names,
+  after: string | undefined,
+): Promise<Beginning> {
+  const wanted = { channels: [UPDATES], starts: ['latest'] as const }
+  return await glanceFor(opener, wanted, async opened => {
+    const channel = opened[0] as Channel
+    const head = await channel.settle('latest')
+    if (after === undefined) return { start: head, lost: false, before: undefined, head }
+    if (after === 'earliest') return { start: 'earliest', lost: false, before: 'earliest', head }
+    const position = positionIn(after) ?? (await names.find(channel, after))
+    const page = position && (await channel.page(position, { ...PAGE, events: 1 }))
+    if (position === undefined || page?.gap !== undefined)
+      return { start: 'earliest', lost: true, before: 'earliest', head }
+    return { start: position, lost: false, before: after, head }
+  })
+}
+
+function positionIn(id: string): Position | undefined {
+  return parsePosition(id.startsWith('#') ? id.slice(1) : id)
+}
+
+/** The id of the newest update. Raises LogUnavailable. */
+export async function newestId(opener: Opener): Promise<string> {
+  const wanted = { channels: [UPDATES], starts: ['latest'] as const }
+  return await glanceFor(opener, wanted, async opened => {
+    const { events } = await (opened[0] as Channel).page({ last: 1 }, { ...PAGE, events: 1 })
+    const [event] = events
+    return event === undefined ? 'earliest' : idOf(event)
+  })
+}

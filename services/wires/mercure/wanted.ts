@@ -1,0 +1,67 @@
+// What a subscriber asks for: topics, and after which update.
+
+import type { FastifyRequest } from 'fastify'
+import { type MatchType, topicMatcher, type TopicMatcher } from '../../broker/event/topics.ts'
+import { FanwireError, quote } from '../../errors.ts'
+import { text, texts } from '../../http/operation.ts'
+import { checkedQuery } from '../../http/query.ts'
+import { Type } from '../../http/schema.ts'
+
+export interface Wanted {
+  /** Each once. */
+  readonly matchers: readonly TopicMatcher[]
+  /** The update after which it begins, `earliest`, or undefined: with what comes. */
+  readonly after: string | undefined
+}
+
+export const QUERY = Type.Object({
+  topic: texts('0.x: a topic, a URI template, or *'),
+  match: texts('1.0: a topic, or *'),
+  match_exact: texts('the same'),
+  match_urlpattern: texts('1.0: a URL pattern, or *'),
+  lastEventID: text('0.x: in place of the header Last-Event-ID'),
+  last_event_id: text('1.0: the same'),
+  'Last-Event-ID': text('0.x: the same'),
+  authorization: text('0.x: a token, with FANWIRE_TOKEN_QUERY=1'),
+  '<name>': texts('any other is passed over'),
+})
+
+const TYPES: Readonly<Record<string, MatchType>> = {
+  topic: 'template',
+  match: 'exact',
+  match_exact: 'exact',
+  match_urlpattern: 'urlpattern',
+}
+const AFTER = ['last_event_id', 'lastEventID', 'Last-Event-ID'] as const
+
+/** Raises FW_BAD_PARAMETER, FW_TOO_MANY_CHANNELS. */
+export function wantedBy(request: FastifyRequest): Wanted {
+  const query = checkedQuery(request, QUERY) as Readonly<Record<string, unknown>>
+  const found = new Map<string, TopicMatcher>()
+  for (const [name, values] of Object.entries(query)) {
+    const type = Object.hasOwn(TYPES, name) ? TYPES[name] : undefined
+    if (type === undefined && /^match/i.test(name))
+      throw new FanwireError('FW_BAD_PARAMETER', `${quote(name)}: topics are matched by ${known()}`)
+    if (type === undefined) continue
+    for (const value of values as readonly string[]) found.set(`${type} ${value}`, topicMatcher(type, value))
+  }
+  const most = request.server.fanwire.config.maxChannels
+  if (found.size === 0)
+    throw new FanwireError('FW_BAD_PARAMETER', 'name at least one topic: ?topic=… or ?match=…')
+  if (found.size > most)
+    throw new FanwireError('FW_TOO_MANY_CHANNELS', `one subscriber may name ${most} topics`)
+  const named = AFTER.map(name => query[name] as string | undefined).find(Boolean)
+  return { matchers: [...found.values()], after: request.headers['last-event-id']?.toString() || named }
+}
+
+function known(): string {
+  return Object.keys(TYPES).join(', ')
+}
+
+/** Topics that are named as they are: each is asked for as a channel is. */
+export function namedTopics(matchers: readonly TopicMatcher[]): string[] {
+  const named = matchers.filter(
+    ({ type, text }) => text !== '*' && type !== 'urlpattern' && !text.includes('{'),
+  )
+  return [...new Set(named.map(({ text }) => text))]
+}

@@ -1,0 +1,107 @@
+// A node that is a hub of Mercure, tokens of both versions of its protocol, and who subscribes and publishes as libraries do.
+
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { EventSource } from 'eventsource-4'
+import { type Node, type Settings, startMemoryNode } from '../contract/node.ts'
+import { jwks, secretKey, signToken } from './tokens.ts'
+import { temporaryFolder } from './tools.ts'
+import { until } from './until.ts'
+
+export const HUB = '/.well-known/mercure'
+const KEY = secretKey('HS256', 'hub', {}, '!ChangeThisMercureHubJWTSecretKey!')
+
+/** Tokens may publish and read what they grant; anybody may read what is not private. */
+const RULES = { default: { subscribe: ['anyone', 'token'], publish: 'token' } }
+
+export interface Heard {
+  readonly id: string
+  readonly type: string
+  readonly data: string
+}
+
+export interface Subscription {
+  readonly heard: readonly Heard[]
+  readonly source: EventSource
+  /** Returns once so many have come. */
+  got(count: number): Promise<readonly Heard[]>
+}
+
+export async function startHub(settings: Settings = {}, rules: object = RULES) {
+  const folder = temporaryFolder()
+  writeFileSync(join(folder, 'keys.json'), jwks(KEY))
+  writeFileSync(join(folder, 'rules.json'), JSON.stringify(rules))
+  const node = await startMemoryNode({
+    MERCURE: '1',
+    JWT_KEYS_FILE: join(folder, 'keys.json'),
+    RULES: join(folder, 'rules.json'),
+    ...settings,
+  })
+  return {
+    node,
+    writeRules: (text: object) => writeFileSync(join(folder, 'rules.json'), JSON.stringify(text)),
+    ...hubOf(node),
+  }
+}
+
+/** A token of 0.x. */
+export function tokenOf(mercure: unknown, more: object = {}): string {
+  return signToken(KEY, { mercure, ...more })
+}
+
+/** A token of 1.0. */
+export function accessToken(details: readonly object[], more: object = {}): string {
+  const all = details.map(detail => ({ type: 'https://mercure.rocks/authorization-detail', ...detail }))
+  const exp = Math.floor(Date.now() / 1000) + 600
+  return signToken(KEY, { exp, authorization_details: all, ...more }, { typ: 'at+jwt' })
+}
+
+export const ALL = tokenOf({ publish: ['*'], subscribe: ['*'] })
+
+export function hubOf({ port }: Pick<Node, 'port'>) {
+  const sources: EventSource[] = []
+  const at = (query = '') => `http://127.0.0.1:${port}${HUB}${query}`
+
+  /** As symfony/mercure does it. */
+  const post = (
+    fields: Record<string, string | string[]>,
+    token = ALL,
+    headers: Record<string, string> = {},
+  ) => {
+    const body = new URLSearchParams()
+    for (const [name, values] of Object.entries(fields))
+      for (const value of [values].flat()) body.append(name, value)
+    return fetch(at(), { method: 'POST', body, headers: { authorization: `Bearer ${token}`, ...headers } })
+  }
+  /** The id. */
+  const publish = async (fields: Record<string, string | string[]>, token = ALL): Promise<string> => {
+    const answer = await post(fields, token)
+    const text = await answer.text()
+    if (answer.status !== 200) throw new Error(text)
+    return text
+  }
+  /** Returns when it is subscribed. */
+  const subscribe = async (
+    query: string,
+    { headers = {}, types = [] }: { headers?: Record<string, string>; types?: readonly string[] } = {},
+  ): Promise<Subscription> => {
+    const source = new EventSource(at(query), {
+      fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...headers } }),
+    })
+    sources.push(source)
+    const heard: Heard[] = []
+    for (const type of ['message', 'gap', ...types])
+      source.addEventListener(type, ({ lastEventId: id, data }) => void heard.push({ id, type, data }))
+    await once(source as unknown as EventTarget, 'open')
+    return {
+      heard,
+      source,
+      async got(count) {
+        await until(`${count} have come`, () => heard.length >= count)
+        return heard
+      },
+    }
+  }
+  return { at, post, publish, subscribe, disconnect: () => sources.forEach(source => source.close()) }
+}
