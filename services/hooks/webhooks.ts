@@ -10,11 +10,13 @@ import type { Webhook } from '../broker/rules/rules.ts'
 import type { Context } from '../http/context.ts'
 import { Addresses } from './addresses.ts'
 import { GONE_MS, type HookState, Ledger, type Sayings } from './ledger.ts'
-import { Poster } from './post.ts'
+import { type Answer, type Post, Poster } from './post.ts'
 import { Sender } from './sender.ts'
 
 const CLAIM_MS = 5000
 const START_MS = 5000
+/** So that whoever takes over does not ask a moment too early. */
+const LATER_MS = 100
 /** Progress is noted so often. */
 const NOTE_MS = 1000
 /** One that hears nothing of itself for so long sends no more: another one may. */
@@ -46,6 +48,8 @@ export class Webhooks {
   #poster: Poster | undefined
   #tail: Tail | undefined
   #timers: NodeJS.Timeout[] = []
+  /** Claims when the sender is gone. */
+  #heir: NodeJS.Timeout | undefined
   /** When this node last heard its own word as the sender, and when any sender's, by performance.now(). */
   #own = -Infinity
   #any = -Infinity
@@ -73,11 +77,10 @@ export class Webhooks {
       logger: this.#logger,
       entry: entry => {
         this.#ledger.apply(entry)
-        if (entry.type === 'claim') {
-          this.#any = performance.now()
-          if (this.#ledger.holder === this.#node) this.#own = performance.now()
-        }
-        if (!entry.past) void this.#update()
+        if (entry.type === 'claim') this.#heard()
+        if (entry.past) return
+        if (entry.type === 'release') void this.#claim()
+        else void this.#update()
       },
     })
     await this.#tail.open(START_MS)
@@ -92,6 +95,7 @@ export class Webhooks {
   async close(): Promise<void> {
     this.#closed = true
     for (const timer of this.#timers) clearInterval(timer)
+    clearTimeout(this.#heir)
     await this.#update()
     await this.#note()
     if (this.#ledger.holder === this.#node) await this.#say('release', { node: this.#node })
@@ -138,6 +142,27 @@ export class Webhooks {
     return this.#context.nodes.id
   }
 
+  /** Nobody else can have taken over yet. */
+  get #sends(): boolean {
+    const { holder } = this.#ledger
+    return !this.#closed && holder === this.#node && performance.now() - this.#own < UNSURE_MS
+  }
+
+  /** A sender lives; if that was its last word, its time is over in this node's eyes as soon as in the log's. */
+  #heard(): void {
+    this.#any = performance.now()
+    if (this.#ledger.holder === this.#node) this.#own = this.#any
+    clearTimeout(this.#heir)
+    if (!this.#closed) this.#heir = setTimeout(() => void this.#claim(), GONE_MS + LATER_MS).unref()
+  }
+
+  /** One that stood still, or was cut off, does not go on where another one did. Raises an Error. */
+  async #post(post: Post): Promise<Answer> {
+    if (this.#sends && this.#poster !== undefined) return this.#poster.post(post)
+    void this.#update()
+    throw new Error('another node may send')
+  }
+
   async #claim(): Promise<void> {
     const now = performance.now()
     const mine = this.#ledger.holder === this.#node
@@ -168,9 +193,7 @@ export class Webhooks {
   }
 
   async #updateNow(): Promise<void> {
-    const sends =
-      !this.#closed && this.#ledger.holder === this.#node && performance.now() - this.#own < UNSURE_MS
-    const wanted = new Map(sends ? this.#webhooks.map(webhook => [this.#keyOf(webhook), webhook]) : [])
+    const wanted = new Map(this.#sends ? this.#webhooks.map(webhook => [this.#keyOf(webhook), webhook]) : [])
     for (const [hook, { sender, key }] of this.#senders) {
       if (wanted.has(key)) continue
       this.#senders.delete(hook)
@@ -199,14 +222,13 @@ export class Webhooks {
       await this.#say('progress', { node: this.#node, hook, state })
     }
     const starts = parseCursor(state.cursor, LIVES_SHARDS)
-    const poster = this.#poster
-    if (starts === undefined || poster === undefined) return
+    if (starts === undefined) return
     let failing: string | undefined
     const sender = new Sender({
       webhook,
       hub,
       starts,
-      post: post => poster.post(post),
+      post: post => this.#post(post),
       told: next => {
         this.#unnoted.set(hook, next)
         this.#ledger.hooks.set(hook, next)

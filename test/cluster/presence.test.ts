@@ -1,18 +1,26 @@
 // Presence over real nodes and a real Redis: nodes that are killed, that stand still and that stop, and a Redis that loses
-// everything. At the end the members are those who are connected, and each user's joins and leaves alternate.
+// everything. At the end the members are those who are connected, and each user's joins and leaves alternate. An application
+// is told all of it by webhooks, whichever node is killed.
 
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
+import { Webhook } from 'standardwebhooks'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { caps, ClosedWorld } from '../support/closed-node.ts'
 import { type RunningNode, startNode } from '../support/node.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
+import { eventsOf, type Message, startReceiver } from '../unit/hooks/receiver.ts'
 
 const MEMBERS = Number(process.env.PRESENCE_MEMBERS ?? 20)
 const world = new ClosedWorld()
-world.writeRules('channels: [{ match: "room:*", subscribe: token, presence: true }]\nlives: "*"\n')
+const application = await startReceiver(t)
+const SECRET = `whsec_${Buffer.from('s'.repeat(32)).toString('base64')}`
+world.writeRules(`
+channels: [{ match: "room:*", subscribe: token, presence: true }]
+webhooks: [{ url: "${application.url}", secrets: ["${SECRET}"], events: "*", batch: { within: 20ms } }]
+`)
 
 const redis = await startRedis()
 const raw = new Redis(redis.url)
@@ -20,9 +28,10 @@ raw.on('error', () => {})
 const settings = Object.fromEntries(
   Object.entries(world.settings).map(([name, value]) => [`FANWIRE_${name}`, value]),
 )
-const env = { ...settings, REDIS_URL: redis.url, FANWIRE_PRESENCE_GRACE: '1s' }
+const env = { ...settings, REDIS_URL: redis.url, FANWIRE_PRESENCE_GRACE: '1s', FANWIRE_DRAIN: '1s' }
 const nodes = await Promise.all([1, 2, 3].map(() => startNode({ env })))
-const [first, second, third] = nodes as [RunningNode, RunningNode, RunningNode]
+const first = await senderOf(nodes)
+const [second, third] = nodes.filter(node => node !== first) as [RunningNode, RunningNode]
 t.teardown(async () => {
   raw.disconnect()
   await Promise.all(nodes.map(node => node.kill()))
@@ -30,9 +39,9 @@ t.teardown(async () => {
 })
 
 const sockets = new Map<string, WebSocket>()
-async function come(node: RunningNode, user: string): Promise<void> {
+async function come(node: RunningNode, user: string, room = 'room:1'): Promise<void> {
   const token = world.token({ sub: user, caps: caps('*', 'sub') })
-  const url = `${node.url.replace('http', 'ws')}/v1/ws?channel=room:1`
+  const url = `${node.url.replace('http', 'ws')}/v1/ws?channel=${room}`
   const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` } })
   socket.on('error', () => {})
   sockets.set(user, socket)
@@ -41,14 +50,30 @@ async function come(node: RunningNode, user: string): Promise<void> {
 const many = (node: RunningNode, name: string) =>
   Promise.all(Array.from({ length: MEMBERS }, (_, i) => come(node, `${name}${i}`)))
 
-async function ask(path: string): Promise<Record<string, never>> {
+async function ask(path: string, { url } = third): Promise<Record<string, never>> {
   const headers = { authorization: `Bearer ${world.keys.all.key}` }
-  return (await (await fetch(`${third.url}${path}`, { headers })).json()) as Record<string, never>
+  return (await (await fetch(`${url}${path}`, { headers })).json()) as Record<string, never>
+}
+
+/** The node that sends webhooks. */
+async function senderOf(among: readonly RunningNode[]): Promise<RunningNode> {
+  const [one] = among as [RunningNode]
+  let found: RunningNode | undefined
+  await until('one sends', async () => {
+    const { sender } = await ask('/v1/admin/webhooks', one)
+    const { nodes } = (await ask('/v1/admin/nodes', one)) as unknown as {
+      nodes: { id: string; pid: number }[]
+    }
+    const pid = nodes.find(({ id }) => id === sender)?.pid
+    return (found = among.find(node => node.pid === pid)) !== undefined
+  })
+  return found as RunningNode
 }
 const users = async () => (await ask('/v1/channels/room:1/presence/count')).users as unknown as number
 interface Told {
+  readonly id: string
   readonly type: string
-  readonly data: { readonly user?: string }
+  readonly data: { readonly channel?: string; readonly user?: string }
 }
 async function told(channel: string): Promise<Told[]> {
   const found: Told[] = []
@@ -71,9 +96,13 @@ function alternate(all: readonly Told[], [come, go]: readonly [string, string]):
 t.test('a killed node, a paused node, a stopped node', async t => {
   await Promise.all([many(first, 'a'), many(second, 'b'), many(third, 'c')])
   await until('all', async () => (await users()) === 3 * MEMBERS)
+  let coming = 0
+  const load = setInterval(() => void come(third, `l${coming++}`, 'room:load'), 100)
+  await until('the application is told', () => application.taken.includes('presence.joined room:load l5'))
   await first.kill()
   second.signal('SIGSTOP')
   await until('only those of the third', async () => (await users()) === MEMBERS, 40_000)
+  clearInterval(load)
   second.signal('SIGCONT')
   await until('those of the second again', async () => (await users()) === 2 * MEMBERS)
   const [lives] = [...new Set((await ask('/v1/lives')).events as unknown as { channel: string }[])]
@@ -92,11 +121,34 @@ t.test('the log of lives has these joins and leaves, too', async t => {
     const pages = await Promise.all(Array.from({ length: 16 }, (_, i) => told(`fanwire:lives:${i}`)))
     found = pages
       .flat()
-      .filter(({ type }) => type.startsWith('presence'))
+      .filter(({ type, data }) => type.startsWith('presence') && data.channel === 'room:1')
       .map(({ type, data }) => `${type === 'presence.joined' ? 'join' : 'leave'} ${data.user}`)
     return found.length >= joins.length
   })
   t.strictSame(found, joins, 'in the same order')
+})
+
+/** What the application took of each channel of the log of lives, each id once, by when it came first. */
+function toldOf(messages: readonly Message[]): string[][] {
+  const ids = new Set(messages.flatMap(eventsOf).map(({ id }) => id))
+  return Array.from({ length: 16 }, (_, i) => [...ids].filter(id => id.startsWith(`${i}:`)))
+}
+
+t.test('the application is told all of it in order, although the node that told it was killed', async t => {
+  const log = await Promise.all(Array.from({ length: 16 }, (_, i) => told(`fanwire:lives:${i}`)))
+  const ids = log.map((lives, i) => lives.map(({ id }) => `${i}:${id}`))
+  await until('all', () =>
+    ids.every((each, i) => (toldOf(application.messages)[i]?.length ?? 0) >= each.length),
+  )
+  t.strictSame(
+    toldOf(application.messages).map((each, i) => each.slice(0, ids[i]?.length)),
+    ids,
+  )
+  t.ok(ids.flat().length > 6 * MEMBERS)
+  t.notOk(application.taken.some(each => each.startsWith('gap')))
+  const webhook = new Webhook(SECRET)
+  for (const { body, headers } of application.messages)
+    webhook.verify(body, headers as Record<string, string>)
 })
 
 t.test('a Redis that lost everything causes no leave', async t => {
@@ -108,4 +160,14 @@ t.test('a Redis that lost everything causes no leave', async t => {
   await redis.restart('SIGKILL')
   await until('and again', async () => (await users()) === kept)
   t.notOk((await told('fanwire:presence:room:1')).some(({ type }) => type === 'leave'))
+})
+
+t.test('a node that stops lets another one tell the application', async t => {
+  const fourth = await startNode({ env })
+  nodes.push(fourth)
+  t.equal(await senderOf([third, fourth]), third)
+  await Promise.all([third.stop(), come(fourth, 'late')])
+  await until('it is told', () => application.taken.includes('presence.joined room:1 late'))
+  await until('of those who left', () => application.taken.includes(`presence.left room:1 c${MEMBERS - 1}`))
+  t.equal(await senderOf([fourth]), fourth)
 })
