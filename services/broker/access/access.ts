@@ -1,4 +1,4 @@
-// Who may do what on this node: its keys, its tokens and its rules, read again when their files change.
+// Permissions on this node: its keys, its tokens and its rules, reloaded when their files change.
 
 import { EventEmitter } from 'node:events'
 import { FanwireError } from '../../errors.ts'
@@ -34,16 +34,16 @@ export interface AccessOptions {
   readonly pusherApps: string | undefined
   /** Tokens may grant in the words of Mercure. */
   readonly mercure?: boolean
-  /** Without a rules file: everybody may read, and publish where there are no API keys. */
+  /** Without a rules file: everybody may read, and publish if there are no API keys. */
   readonly open: boolean
-  /** Of channels whose rule names none. */
+  /** For channels whose rule sets none. */
   readonly retention: Retention
   readonly logger: Logger
-  /** Calls back on SIGHUP; returns what ends that. */
+  /** Calls back on SIGHUP; returns a function that stops it. */
   hangUp?(listener: () => void): () => void
 }
 
-/** What decides on a credential; counted for metrics. */
+/** What decides on a credential; counted in metrics. */
 export type Outcome =
   | 'accepted'
   | 'unknown_key'
@@ -51,7 +51,7 @@ export type Outcome =
   | `${'malformed' | 'unknown' | 'expired' | 'used'}_ticket`
   | Refused['reason']
 
-/** Who presented a credential. */
+/** The owner of a credential. */
 export interface Presented {
   readonly identity: Identity
   /** Of its token, if it was one: what a ticket keeps. */
@@ -59,15 +59,15 @@ export interface Presented {
 }
 
 interface AccessEvents {
-  /** Other rules or keys hold: whoever is connected is judged again. */
+  /** Rules or keys changed: every connection's rights are checked again. */
   rules: []
-  /** Tokens of the user that were issued before are refused from now on. */
+  /** The user's tokens that were issued before are rejected from now on. */
   revoked: [user: string]
-  /** Keys or rules could not be read; what held before goes on. */
+  /** Keys or rules could not be read; the previous ones stay in force. */
   refused: []
 }
 
-/** Why a channel token does not hold any more. */
+/** Why a channel token is no longer valid. */
 export type Lapse = 'expired' | 'revoked'
 
 /** How often a right was missing; for metrics. */
@@ -77,7 +77,7 @@ export interface Refusal {
   count: number
 }
 
-/** Why credentials are not accepted: the error's message has nothing secret in it. */
+/** Why credentials are not accepted: the error's message contains no secrets. */
 export class CredentialsRefused extends FanwireError {
   readonly outcome: Outcome
 
@@ -87,7 +87,7 @@ export class CredentialsRefused extends FanwireError {
   }
 }
 
-/** An identity has not the right. 401 where nothing came with the request, else 403. */
+/** An identity lacks a right. 401 if the request had no credentials, otherwise 403. */
 export class NotAllowed extends FanwireError {
   readonly right: Right
 
@@ -113,16 +113,16 @@ function refuse(setting: string, path: string): (error: unknown) => never {
 
 const NO_WEBHOOKS: readonly Webhook[] = []
 
-/** Which words of a rule leave something to the application, of which the file does not say where it is. */
+/** The actions that a rule leaves to the application although the rules file has no hook for them. */
 function withoutHook({ subscribe, publish, hook }: Rule, hooks: Hooks): string[] {
   return Object.entries({ subscribe, publish }).flatMap(([name, words]) => {
-    // What connect grants is of hooks as well.
+    // What connect grants also counts as granted by a hook.
     const asked = hook ?? hooks[name as 'subscribe' | 'publish'] ?? hooks.connect
     return asked === undefined && (words as readonly string[]).includes('hook') ? [`${name}: hook`] : []
   })
 }
 
-/** A file with keys of tokens, as a source. */
+/** A file of token keys, as a source. */
 class FileKeys implements KeySource {
   readonly known = true
   readonly #file: WatchedFile<TokenKeys>
@@ -141,11 +141,11 @@ class FileKeys implements KeySource {
 }
 
 export class Access extends EventEmitter<AccessEvents> {
-  /** Times that each outcome happened; for metrics. */
+  /** Counts of each outcome; for metrics. */
   readonly outcomes = new Map<Outcome, number>()
   readonly #refusals = new Map<string, Refusal>()
   readonly revocations = createRevocations()
-  /** Asks the application; undefined while no rule says so. */
+  /** Sends requests to the application; undefined while no rule needs it. */
   asking: Asking | undefined
 
   readonly #options: AccessOptions
@@ -179,7 +179,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return access
   }
 
-  /** The libraries for YAML and for tokens are loaded where they are used: a node starts without them. */
+  /** The libraries for YAML and tokens are loaded on first use: a node without them starts faster. */
   async #open(): Promise<void> {
     const { rulesFile, keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, pusherApps, logger, hangUp } =
       this.#options
@@ -225,14 +225,14 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#readKeys()
   }
 
-  /** Says which rules let nobody in for want of a hook. */
+  /** Logs the rules that let nobody in because a hook is missing. */
   #warn(): void {
     const { list, default: others, hooks } = this.rules
     for (const rule of [...list, others]) {
       const ignored = withoutHook(rule, hooks)
       if (ignored.length === 0) continue
       const about = { rule: rule.match, line: rule.line, ignored }
-      this.#options.logger.warn(about, 'a rule leaves to a hook who may, and the file has no such hook')
+      this.#options.logger.warn(about, 'a rule names a hook that the file does not define: nobody is let in')
     }
   }
 
@@ -248,13 +248,13 @@ export class Access extends EventEmitter<AccessEvents> {
   #follow<T>(file: WatchedFile<T>, setting: string, changed: () => void): void {
     const { logger } = this.#options
     file.on('changed', () => {
-      logger.info({ setting }, `the file of ${setting} was read again`)
+      logger.info({ setting }, `the file of ${setting} was reloaded`)
       changed()
     })
     file.on('refused', error => {
       logger.warn(
         { setting, reason: error.message },
-        `the file of ${setting} can not be used: what it said before holds on`,
+        `the file of ${setting} can not be used: its previous content stays in force`,
       )
       this.emit('refused')
     })
@@ -266,26 +266,26 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#keys = createApiKeys(entries, publishKeys)
     this.#keyIds = new Set([...publishKeys.map((_, i) => publishKeyId(i)), ...entries.map(({ id }) => id)])
     this.#withoutFile = open ? openRules({ keys: this.#keys.size > 0 }) : CLOSED_RULES
-    // A connection whose key was taken away is judged again.
+    // Connections whose key was removed are checked again.
     this.emit('rules')
   }
 
-  /** What holds now. */
+  /** The rules in force. */
   get rules(): Rules {
     return this.#rulesFile?.current ?? this.#withoutFile
   }
 
-  /** Apps of Pusher's protocol; undefined: it is not spoken. */
+  /** Apps of Pusher's protocol; undefined: the protocol is off. */
   get apps(): readonly App[] | undefined {
     return this.#appsFile?.current
   }
 
-  /** Whether the log of lives tells of that. */
+  /** Whether the log of lives reports that. */
   tellsOf(kind: LifeKind): boolean {
     return tells(this.rules.lives, kind) || this.#appWebhooks.some(({ events }) => tells(events, kind))
   }
 
-  /** Those of the rules, and those of apps. */
+  /** The hooks of the rules and of the apps. */
   get webhooks(): readonly Webhook[] {
     const ofApps = this.#appWebhooks
     return ofApps.length === 0 ? this.rules.webhooks : [...this.rules.webhooks, ...ofApps]
@@ -295,7 +295,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.apps?.flatMap(({ webhooks }) => webhooks) ?? NO_WEBHOOKS
   }
 
-  /** Whether members are kept of a channel: by its rule, or as Pusher has it. */
+  /** Whether the node keeps a channel's members: by its rule, or as Pusher's protocol requires. */
   keepsPresence(channel: string): boolean {
     return this.rules.of(channel).presence || (this.apps !== undefined && this.#appsKeep(channel))
   }
@@ -309,7 +309,7 @@ export class Access extends EventEmitter<AccessEvents> {
     )
   }
 
-  /** Everybody may everything: there is nothing that could be taken away from a client. */
+  /** Everybody may do everything: there is no right that a client could lose. */
   get isOpen(): boolean {
     const { open } = this.rules
     return this.#rulesFile === undefined && open === 'all' && !this.#tokens && !this.#appsFile
@@ -332,7 +332,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return may(identity, right, channel, this.rules)
   }
 
-  /** What an identity that may follow a channel may have of it, also of its history if it `looksBack`; undefined: all. */
+  /** Restricts an identity that may follow a channel, also its history if it `looksBack`; undefined: all events. */
   filterOf(identity: Identity, channel: string, looksBack: boolean): Filter | undefined {
     const { filter } = this.may(identity, 'subscribe', channel)
     return looksBack ? allOf([filter, this.may(identity, 'history', channel).filter]) : filter
@@ -346,7 +346,7 @@ export class Access extends EventEmitter<AccessEvents> {
     throw new NotAllowed(decision)
   }
 
-  /** Who is in the channel is kept, and may be known. Raises NotAllowed, FW_NO_PRESENCE. */
+  /** Checks that the channel keeps members and that the identity may see them. Raises NotAllowed, FW_NO_PRESENCE. */
   requireMembers(identity: Identity, channel: string): void {
     this.require(identity, 'presence', channel)
     if (this.rules.of(channel).presence) return
@@ -369,7 +369,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#refusals.values()
   }
 
-  /** Whether there is a channel that somebody without credentials may publish to. */
+  /** Whether clients without credentials may publish to some channel. */
   get anyoneMayPublish(): boolean {
     const { open, list, default: others } = this.rules
     return (
@@ -380,10 +380,10 @@ export class Access extends EventEmitter<AccessEvents> {
 
   // Credentials -----------------------------------------------------------------------------------------------
 
-  /** Whose a key or a token is; at once, unless keys of tokens are to be fetched. Raises CredentialsRefused. */
+  /** Whose key or token it is; at once, unless token keys have to be fetched. Raises CredentialsRefused. */
   bearer(text: string): Soon<Presented> {
     if (this.#asksNobody) return { identity: ANONYMOUS }
-    // What may be a token seldom is a key; what is neither is told of as a token.
+    // A key rarely looks like a token; a text that is neither is reported as a token.
     const token = text.includes('.') ? this.#tokens?.authenticate(text) : undefined
     return token instanceof Promise
       ? token.then(found => this.#presented(text, found))
@@ -398,64 +398,64 @@ export class Access extends EventEmitter<AccessEvents> {
     }
     if (shown.reason === 'expired') throw this.#refuse('expired_key', 'the key has expired')
     if (token !== undefined && !token.ok) throw this.#refuse(token.reason, token.message)
-    throw this.#refuse('unknown_key', 'missing or invalid key: this is none of the keys of this node')
+    throw this.#refuse('unknown_key', 'missing or invalid key: this node does not know it')
   }
 
-  /** A token of a connection. Raises CredentialsRefused. */
+  /** A connection's token. Raises CredentialsRefused. */
   async token(text: string, takes?: Takes): Promise<Accepted> {
-    if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node takes no tokens')
+    if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node accepts no tokens')
     const result = await this.#tokens.authenticate(text, Date.now, takes)
     if (!result.ok) throw this.#refuse(result.reason, result.message)
     this.#count('accepted')
     return result
   }
 
-  /** Of a client that says in a message who it is. Raises CredentialsRefused. */
+  /** For a client that sends its credentials in a message. Raises CredentialsRefused. */
   async credentials({ token, key }: { readonly token?: string; readonly key?: string }): Promise<Identity> {
     if (token === undefined) return (await this.bearer(key ?? '')).identity
     return this.#asksNobody ? ANONYMOUS : (await this.token(token)).identity
   }
 
-  /** There are keys of tokens. */
+  /** Whether there are token keys. */
   get takesTokens(): boolean {
     return this.#tokens !== undefined
   }
 
-  /** There is nothing to compare credentials with: on loopback everybody is let in anyway. */
+  /** There are no credentials to compare with: on loopback everybody is let in anyway. */
   get #asksNobody(): boolean {
     return this.#keys.size === 0 && this.#tokens === undefined && this.rules.open === 'all'
   }
 
-  /** The identity, with what a channel token grants. Raises CredentialsRefused. */
+  /** The identity with what a channel token grants. Raises CredentialsRefused. */
   async withChannelToken(identity: Identity, text: string): Promise<Identity> {
-    if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node takes no tokens')
+    if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node accepts no tokens')
     const granted = await this.#tokens.authenticateChannel(text, identity.user)
     if (!granted.ok) throw this.#refuse(granted.reason, granted.message)
     this.#count('accepted')
     return withChannelTokens(identity, [granted.grants])
   }
 
-  /** The identity of claims that were verified before, as a ticket keeps them. Raises CredentialsRefused. */
+  /** The identity from claims that were verified before, as a ticket keeps them. Raises CredentialsRefused. */
   accept(claims: Accepted['claims']): Accepted {
     const result = this.#tokens?.accept(claims)
     if (result?.ok) return result
-    throw this.#refuse(result?.reason ?? 'unknown_key', result?.message ?? 'this node takes no tokens')
+    throw this.#refuse(result?.reason ?? 'unknown_key', result?.message ?? 'this node accepts no tokens')
   }
 
-  /** Why a ticket is not taken: its holder is told only that it is not. */
+  /** Why a ticket is rejected: the client does not learn which of the reasons it is. */
   refuseTicket(outcome: 'malformed' | 'unknown' | 'expired' | 'used'): CredentialsRefused {
     return this.#refuse(`${outcome}_ticket`, 'the ticket is unknown, used or expired: get another one')
   }
 
-  /** Tokens of the user issued before that time (ms) are refused from now on; until when one could live, ms. */
+  /** Rejects the user's tokens issued before that time (ms) from now on; returns until when one could live, ms. */
   revoke(user: string, before: number, until?: number): void {
     this.revocations.revoke(user, before, until)
     this.emit('revoked', user)
   }
 
   /**
-   * Whether what an identity came from does not hold any more: a key that was taken away, a token that was revoked or
-   * whose key was taken away.
+   * Whether an identity's credentials are no longer valid: its key was removed, or its token was revoked or that
+   * token's key removed.
    */
   isRevoked({ kind, key = '', ...token }: Identity): boolean {
     if (kind === 'key') return !this.#keyIds.has(key)
@@ -467,7 +467,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return unsigned || this.revocations.isRevoked(user, issuedAt)
   }
 
-  /** The identity without channel tokens that do not hold any more, and why the last of those does not. */
+  /** The identity without its channel tokens that are no longer valid, and why the last of those is not. */
   withoutLapsed(identity: Identity, now: number): { identity: Identity; lapsed?: Lapse } {
     let lapsed: Lapse | undefined
     const grants = identity.grants.filter(({ channelToken }) => {
@@ -492,12 +492,12 @@ export class Access extends EventEmitter<AccessEvents> {
     this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1)
   }
 
-  /** Whether somebody may publish to some channel at all: others need not be listened to for long. */
+  /** Whether somebody may publish to some channel at all: otherwise the node need not read request bodies for long. */
   mightPublish(identity: Identity): boolean {
     return !isStranger(identity) || this.anyoneMayPublish
   }
 
-  /** Raises FW_UNAUTHORIZED unless somebody might publish; `how`: what to do about it. */
+  /** Raises FW_UNAUTHORIZED unless somebody may publish; `how`: what to do about it. */
   requirePublisher(identity: Identity, how: string): void {
     if (this.mightPublish(identity)) return
     this.#countRefusal({ challenge: 'authenticate', right: 'publish' })
@@ -506,7 +506,7 @@ export class Access extends EventEmitter<AccessEvents> {
 
   // Rules of a channel ----------------------------------------------------------------------------------------
 
-  /** What is kept of a channel: its rule's history, and the settings where that says nothing. */
+  /** What is kept of a channel: its rule's history, completed by the settings. */
   readonly retentionOf: RetentionOf = channel => {
     const rule = this.ruleOf(channel)
     let retention = this.#retentions.get(rule)
@@ -517,7 +517,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return retention
   }
 
-  /** The rule that holds for a channel. */
+  /** The rule that applies to a channel. */
   ruleOf(channel: string): Rule {
     const { list, default: others } = this.rules
     return list.length === 0 ? others : this.rules.of(channel)

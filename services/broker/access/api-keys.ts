@@ -1,4 +1,4 @@
-// API keys: what servers authenticate with. The file holds hashes; nothing here keeps a key.
+// API keys: what servers authenticate with. The file holds hashes; the node keeps no key.
 
 import { hash, randomBytes } from 'node:crypto'
 import { isObject } from '../event/json-values.ts'
@@ -23,22 +23,22 @@ export type KeyResult =
   | { readonly ok: false; readonly reason: 'unknown' | 'expired' }
 
 export interface ApiKeys {
-  /** How many keys there are. */
+  /** The number of keys. */
   readonly size: number
-  /** Whose a key is. Takes as long whatever it is given. */
+  /** Whose key it is. Takes equally long for any input. */
   find(presented: string, now?: number): KeyResult
 }
 
 const MEMBERS = ['id', 'sha256', 'allow', 'channels', 'until']
 const ID = /^[A-Za-z0-9_.@-]{1,64}$/
 const DIGEST = /^[0-9a-f]{64}$/i
-/** RFC 3339; a time without a zone would mean another on each node. */
+/** RFC 3339; a time without a zone would differ between nodes. */
 const TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/
 
 const UNKNOWN: KeyResult = { ok: false, reason: 'unknown' }
 const EXPIRED: KeyResult = { ok: false, reason: 'expired' }
 
-/** The keys file's text. Raises `BadFileError` that names entry and member. */
+/** Parses the keys file. Raises a `BadFileError` that names entry and member. */
 export function parseKeysFile(text: string): ApiKeyEntry[] {
   const entries = readJson(text)
   if (!Array.isArray(entries)) throw new BadFileError('the file is not a list of keys')
@@ -80,7 +80,7 @@ function readEntry(name: string, entry: unknown): ApiKeyEntry {
 
 function someOf<T>(name: string, read: readonly T[] | string): readonly T[] {
   if (typeof read === 'string') throw new BadFileError(read)
-  if (read.length === 0) throw new BadFileError(`${name}: is empty, so the key would be of no use`)
+  if (read.length === 0) throw new BadFileError(`${name}: is empty, so the key could do nothing`)
   return read
 }
 
@@ -96,14 +96,14 @@ function readTime(name: string, value: unknown): number {
 
 /** The keys of the file, and those of FANWIRE_PUBLISH_KEY, which may publish to all channels. */
 export function createApiKeys(entries: readonly ApiKeyEntry[], publishKeys: readonly string[] = []): ApiKeys {
-  // A digest is salted before it is looked up: whoever presents a key can't steer which entry of the table its
-  // lookup meets, so that its duration says nothing about the digests, and costs the same for any number of keys.
+  // A digest is salted before the lookup: a client can't choose the table entry that its key is compared with, so the
+  // duration reveals nothing about the digests, and it is the same for any number of keys.
   const salt = randomBytes(32).toString('hex')
   const slotOf = (digest: string) => hash('sha256', salt + digest, 'base64url')
   const owners = new Map<string, Identity>()
   for (const [index, key] of publishKeys.entries()) {
     const identity = keyIdentity(publishKeyId(index), ['publish'], ['*'], undefined)
-    // Its place in the list changes when keys are rotated.
+    // The index in the list changes when keys are rotated.
     owners.set(slotOf(digestOf(key)), { ...identity, scope: digestOf(key) })
   }
   for (const { id, sha256, allow, channels, until } of entries) {
@@ -145,7 +145,7 @@ function digestOf(key: string): string {
   return hash('sha256', key, 'hex')
 }
 
-/** A new key: what its owner gets, once, and the entry for the file. */
+/** A new key: its text, which its owner sees once, and its entry for the file. */
 export function makeApiKey(
   id: string,
   allow: readonly Right[],

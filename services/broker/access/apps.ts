@@ -1,4 +1,5 @@
-// Apps of Pusher's protocol: a key that clients show, and a secret with which servers sign. The file is the operator's.
+// Apps of Pusher's protocol: a key that clients send, and a secret with which servers sign. The operator writes the
+// file.
 
 import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
@@ -9,7 +10,7 @@ import { urlOf } from '../../urls.ts'
 import { grant } from './grants.ts'
 import { ANONYMOUS, type Identity } from './identity.ts'
 
-/** Webhook events of Pusher, and what the log of lives calls them. */
+/** Pusher's webhook events, and their names in the log of lives. */
 export const APP_EVENTS = {
   channel_occupied: 'channel.occupied',
   channel_vacated: 'channel.vacated',
@@ -24,14 +25,14 @@ export interface App {
   readonly id: string
   /** Public. */
   readonly key: string
-  /** Signs; never shown. */
+  /** Signs; never disclosed. */
   readonly secret: string
-  /** Clients may publish `client-…` events, where the rule of the channel lets them. */
+  /** Clients may publish `client-…` events if the channel's rule lets them. */
   readonly clientEvents: boolean
   /** Ms within which a client has to sign in or subscribe with a signature; undefined: it need not. */
   readonly signinWithin: number | undefined
   readonly webhooks: readonly Webhook[]
-  /** Who its servers are. */
+  /** The identity of the app's servers. */
   readonly identity: Identity
 }
 
@@ -39,7 +40,7 @@ const ID = /^[A-Za-z0-9_.-]{1,64}$/
 const EVENTS = Object.keys(APP_EVENTS) as AppEvent[]
 const PATTERN_ALL = ['*']
 
-/** The file's text. Raises `BadFileError` that names entry and member. */
+/** Parses the file. Raises a `BadFileError` that names entry and member. */
 export function parseApps(text: string): App[] {
   const list = readJson(text)
   if (!Array.isArray(list) || list.length === 0) throw new BadFileError('the file is not a list of apps')
@@ -120,7 +121,7 @@ function readText(at: string, value: unknown): string {
   return value
 }
 
-/** The secret stands for all channels. */
+/** The secret grants everything on all channels. */
 function identityOf(id: string): Identity {
   const rights = ['publish', 'subscribe', 'history', 'presence'] as const
   return {

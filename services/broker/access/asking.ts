@@ -1,5 +1,5 @@
-// What the application is asked where rules say `hook`, and what its answers change. A service asks it; the broker only knows
-// what for.
+// The application's decisions where rules say `hook`, and what its responses change. A service sends the requests; the
+// broker only knows their interface.
 
 import { FanwireError } from '../../errors.ts'
 import type { Hook } from '../rules/rules.ts'
@@ -7,28 +7,28 @@ import type { Grants, Right } from './grants.ts'
 import { type Identity, withChannelTokens } from './identity.ts'
 import type { Decision } from './may.ts'
 
-/** What the application is shown of a client. */
+/** What the application learns about a client. */
 export interface Asker {
   /** The id of its connection. */
   readonly client: string
   readonly transport: string
-  /** Those that hooks name. */
+  /** The request headers that hooks name. */
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Each raises FW_FORBIDDEN where the application refuses, `Disconnected`, FW_HOOK_FAILED where it gives no answer. */
+/** Each raises FW_FORBIDDEN or `Disconnected` if the application refuses, FW_HOOK_FAILED if it does not answer. */
 export interface Asking {
   readonly connects: boolean
   readonly refreshes: boolean
-  /** Names of headers that some hook is shown. */
+  /** Names of the headers that some hook receives. */
   readonly headers: ReadonlySet<string>
-  /** Who a client is that came with nothing. */
+  /** The identity of a client that sent no credentials. */
   connect(asker: Asker): Promise<Identity>
-  /** The same client for longer. */
+  /** Extends the same client's identity. */
   refresh(identity: Identity, asker: Asker): Promise<Identity>
-  /** What is granted of a channel. */
+  /** What is granted on a channel. */
   subscribe(hook: Hook, identity: Identity, channel: string, asker: Asker): Promise<Grants>
-  /** What is published in place of the data; undefined: the data. */
+  /** The data to publish instead; undefined: the original data. */
   publish(
     hook: Hook,
     identity: Identity,
@@ -40,7 +40,7 @@ export interface Asking {
 
 const RETRY_MS = 1000
 
-/** The application wants the client's connection closed. Where there is none, it is a refusal. */
+/** The application wants the client's connection closed. For a request without a connection it is a refusal. */
 export class Disconnected extends FanwireError {
   readonly close: { readonly code: number; readonly reason: string; readonly retry: number | undefined }
 
@@ -50,7 +50,7 @@ export class Disconnected extends FanwireError {
   }
 }
 
-/** A client of which nothing is known but its wire. */
+/** A client about which only the wire is known. */
 export function bareAsker(client: string, transport: string): Asker {
   return { client, transport, headers: {} }
 }
@@ -62,10 +62,7 @@ interface Judge {
 
 export type Wish = readonly [right: Right, channel: string]
 
-/**
- * The application's decisions that are missing for all of the wishes, by channel. None where something is refused
- * without asking.
- */
+/** The application's decisions that the wishes still need, by channel. Empty if a right is refused without asking. */
 export function missing(judge: Judge, identity: Identity, wishes: Iterable<Wish>): ReadonlyMap<string, Hook> {
   const open = new Map<string, Hook>()
   for (const [right, wanted] of wishes) {
@@ -77,7 +74,7 @@ export function missing(judge: Judge, identity: Identity, wishes: Iterable<Wish>
   return open
 }
 
-/** The identity with what the application grants it, all or nothing. Raises what `Asking.subscribe` does. */
+/** The identity with what the application grants it, all or nothing. Raises what `Asking.subscribe` raises. */
 export async function askedFor(
   judge: Judge,
   identity: Identity,
@@ -99,7 +96,7 @@ export async function answersFor(
   return Promise.all([...open].map(([channel, hook]) => asking.subscribe(hook, identity, channel, asker())))
 }
 
-/** What is asked for to read channels from where their readers begin. */
+/** The rights needed to read channels from their readers' starts. */
 export function* readWishes(channels: readonly string[], starts: readonly unknown[]): Generator<Wish> {
   for (const [i, channel] of channels.entries()) {
     yield ['subscribe', channel]

@@ -1,4 +1,4 @@
-// The claims of a token whose signature is right: their forms, their times, and the identity that they make.
+// The claims of a token whose signature is valid: their types, their times, and the identity that they give.
 
 import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
@@ -7,7 +7,10 @@ import { capsGrants, grant, type Grants, isStrings, readClaimRights, type Right 
 import type { Identity } from './identity.ts'
 import type { TokenKey } from './jwks.ts'
 
-/** How far clocks may be apart: tokens are taken that much before `nbf` and after `exp`, connections end that much later. */
+/**
+ * Tolerated clock skew: tokens are accepted that long before `nbf` and after `exp`, and connections end that much
+ * later.
+ */
 export const CLOCK_LEEWAY_MS = 10_000
 
 export const REFUSALS = [
@@ -28,17 +31,17 @@ export const REFUSALS = [
   'revoked',
 ] as const
 
-/** Few words, for metrics: never a user's or a channel's. */
+/** A short, fixed set for metrics labels: never a user's or a channel's name. */
 export type RefusalReason = (typeof REFUSALS)[number]
 
-/** Why a token is not accepted. The message is for its sender and has nothing secret in it. */
+/** Why a token is not accepted. The message is for the client and contains no secrets. */
 export interface Refused {
   readonly ok: false
   readonly reason: RefusalReason
   readonly message: string
 }
 
-/** Claims of which the forms have been checked; others that came along are not asked. */
+/** Claims whose types have been checked. Unknown claims are ignored. */
 export interface Claims {
   readonly sub?: string
   readonly exp?: number
@@ -53,13 +56,13 @@ export interface Claims {
   readonly caps?: unknown
   readonly channel?: string | readonly string[]
   readonly allow?: unknown
-  /** What a client of Centrifuge is to follow; of other wires refused. */
+  /** Channels that a Centrifuge client follows; other wires reject the token. */
   readonly channels?: unknown
   readonly subs?: unknown
   /** What is granted in the words of Mercure: topic-grants.ts. */
   readonly mercure?: unknown
   readonly authorization_details?: unknown
-  /** No claim, whatever the token says: the key that signed it (`TokenKey.id`). */
+  /** Not a claim, and never read from the token: the key that signed it (`TokenKey.id`). */
   readonly signer?: string
 }
 
@@ -70,16 +73,16 @@ const LARGEST_INFO = 4096
 /** Most users' names are. */
 const PLAIN = /^[\x20-\x7e]*$/
 
-/** RFC 7519 section 2 NumericDate; beyond, arithmetic would not be exact. */
+/** RFC 7519 section 2 NumericDate; larger values would make the arithmetic inexact. */
 const LATEST = Number.MAX_SAFE_INTEGER
 const TIMES = ['exp', 'nbf', 'iat', 'expire_at'] as const
-const NOT_PERMISSIONS = 'lists channels to follow and would grant nothing: say what is granted in caps'
+const NOT_PERMISSIONS = 'lists channels to follow and grants nothing here: list permissions in caps'
 
 export function refused(reason: RefusalReason, message: string): Refused {
   return { ok: false, reason, message }
 }
 
-/** What is wrong with the forms of a payload's claims; undefined: nothing, and the payload is `Claims`. */
+/** What is wrong with the types of a payload's claims; undefined: nothing, and the payload is `Claims`. */
 export function claimsFault(payload: Record<string, unknown>): string | undefined {
   const { sub, iss, jti, aud } = payload
   for (const name of TIMES) {
@@ -100,12 +103,12 @@ export function claimsFault(payload: Record<string, unknown>): string | undefine
   return undefined
 }
 
-/** What is wrong with the name of a user, as the end of a sentence; undefined: nothing. */
+/** What is wrong with a user name, as the end of a sentence; undefined: nothing. */
 export function userFault(user: unknown): string | undefined {
   if (typeof user !== 'string') return 'is not a string'
   if (user.length > LONGEST_USER) return `is longer than ${LONGEST_USER} characters`
   if (PLAIN.test(user)) return undefined
-  // Two forms of one text would be two users who look the same.
+  // Two Unicode forms of one text would be two users that look the same.
   return /[\p{Cc}\p{Cs}]/u.test(user) || user.normalize('NFC') !== user
     ? 'has control characters, or is not in the Unicode form NFC'
     : undefined
@@ -116,10 +119,10 @@ function timeFault(value: unknown): string | undefined {
   return value >= 0 && value <= LATEST ? undefined : 'is out of range: seconds since 1970'
 }
 
-/** Whether a key's issuer and audience are those of the token. */
+/** Whether the token's issuer and audience match those of its key. */
 export function bindingFault({ issuer, audiences }: TokenKey, { iss, aud }: Claims): Refused | undefined {
   if (issuer !== undefined && iss !== issuer) {
-    return refused('issuer', 'the token is of another issuer than its key')
+    return refused('issuer', "the token's issuer is not its key's")
   }
   if (audiences === undefined) return undefined
   const named = typeof aud === 'string' ? [aud] : (aud ?? [])
@@ -135,12 +138,12 @@ export function timesFault({ exp, nbf, expire_at: end }: Claims, now: number): R
     return refused('not_yet', 'the token is not valid yet (nbf)')
   }
   if (end !== undefined && end !== 0 && now >= end * 1000 + CLOCK_LEEWAY_MS) {
-    return refused('expired', 'the connection that the token is for is over (expire_at)')
+    return refused('expired', "the token's connection has expired (expire_at)")
   }
   return undefined
 }
 
-/** Why claims open no connection, whatever they grant. */
+/** Why claims can't open a connection, whatever they grant. */
 export function kindFault(claims: Claims): Refused | undefined {
   if (claims.channel !== undefined) {
     return refused('wrong_kind', "a channel token (claim channel) can't open a connection")
@@ -148,13 +151,13 @@ export function kindFault(claims: Claims): Refused | undefined {
   return undefined
 }
 
-/** Why claims that list channels to follow are not taken where nothing follows them. */
+/** Why claims that list channels to follow are rejected where the wire does not follow them. */
 export function listFault(claims: Claims): Refused | undefined {
   const name = (['channels', 'subs'] as const).find(each => each in claims)
   return name === undefined ? undefined : refused('claims', `${name} ${NOT_PERMISSIONS}`)
 }
 
-/** The channels that a token has its connection follow (`channels`, and the names of `subs`), or what is wrong. */
+/** The channels that a token makes its connection follow (`channels`, and the names of `subs`), or what is wrong. */
 export function followedBy({ channels = [], subs = {} }: Claims): readonly string[] | Refused {
   if (!isStrings(channels)) return refused('claims', 'channels is not a list of strings')
   if (!isObject(subs)) return refused('claims', 'subs is not an object')
@@ -162,21 +165,21 @@ export function followedBy({ channels = [], subs = {} }: Claims): readonly strin
   const malformed = names.find(name => !isChannelName(name))
   return malformed === undefined
     ? names
-    : refused('claims', `${quote(malformed)} is no name of a channel to follow`)
+    : refused('claims', `${quote(malformed)} is not a valid channel name to follow`)
 }
 
-/** What goes with it: the server would not have a client follow what it may not read. */
+/** The rights that following implies: a channel that the server makes a client follow is one that it may read. */
 export function followGrants(channels: readonly string[]): Grants {
   return { source: 'token', list: [grant('channels to follow', channels, ['subscribe', 'history'])] }
 }
 
-/** What `caps` grant, or why they are refused. */
+/** What `caps` grant, or why they are rejected. */
 export function grantsOfCaps(caps: unknown): Grants | Refused {
   const grants = capsGrants('token', caps)
   return typeof grants === 'string' ? refused('claims', grants) : grants
 }
 
-/** The identity of a connection's claims. One literal: each connection has one, and its size counts. */
+/** The identity from a connection's claims. A single object literal: each connection holds one, so its size matters. */
 export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Identity {
   const { sub = '', exp, iat, expire_at: end, info, meta, signer } = claims
   return {
@@ -210,7 +213,7 @@ export interface ChannelGrant {
 export function channelGrant(claims: Claims, user: string): ChannelGrant | Refused {
   const { channel, allow = ['sub'], exp, expire_at: end, iat, sub = '', signer } = claims
   if (channel === undefined) {
-    return refused('wrong_kind', 'a channel token has the claim channel; this is a token of a connection')
+    return refused('wrong_kind', 'a channel token has the claim channel; this is a connection token')
   }
   if ('caps' in claims) return refused('claims', 'a channel token has no caps: its rights are in allow')
   const channels = typeof channel === 'string' ? [channel] : channel
@@ -219,10 +222,11 @@ export function channelGrant(claims: Claims, user: string): ChannelGrant | Refus
   }
   const malformed = channels.find(name => !isChannelName(name))
   if (malformed !== undefined)
-    return refused('claims', `channel has ${quote(malformed)}, which is no name of a channel`)
+    return refused('claims', `channel has ${quote(malformed)}, which is not a valid channel name`)
   const rights = readClaimRights('allow', allow) as readonly Right[] | string
   if (typeof rights === 'string') return refused('claims', rights)
-  if (sub !== user) return refused('wrong_user', "the channel token is of another user than the connection's")
+  if (sub !== user)
+    return refused('wrong_user', 'the channel token belongs to a different user than the connection')
   return {
     ok: true,
     channels,

@@ -1,4 +1,5 @@
-// Grants: which rights on which channels somebody has. They add up; order never matters and nothing takes away.
+// Grants: which rights an identity has on which channels. They add up; order does not matter, and no grant removes a
+// right.
 
 import { isObject } from '../event/json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
@@ -9,7 +10,7 @@ export const RIGHTS = ['publish', 'subscribe', 'history', 'presence', 'admin'] a
 
 export type Right = (typeof RIGHTS)[number]
 
-/** Who says so: an API key's entry, a token's claims, or an answer of the application. */
+/** Where a grant comes from: an API key's entry, a token's claims, or a response of the application. */
 export type GrantSource = 'key' | 'token' | 'hook'
 
 /** Rights on the channels of some patterns. */
@@ -20,7 +21,7 @@ export interface Grant {
   readonly rights: number
   /** Beside the patterns, channels that these match. */
   readonly topics?: readonly { matches(channel: string): boolean }[]
-  /** Of the events of those channels only what passes; undefined: all. */
+  /** Restricts the events of those channels; undefined: all events. */
   readonly filter?: Filter | undefined
   /** What others are shown of who follows these topics. */
   readonly payload?: unknown
@@ -32,15 +33,15 @@ export interface Grant {
 export interface Grants {
   readonly source: GrantSource
   readonly list: readonly Grant[]
-  /** Of a channel token, or of the application's answer about a channel: what it hangs on. */
+  /** Of a channel token, or of the application's response about a channel: what it depends on. */
   readonly channelToken?: ChannelTokenTerms
 }
 
-/** Until when that holds, beside its connection. */
+/** How long it holds, besides the life of its connection. */
 export interface ChannelTokenTerms {
   /** ms, leeway included; undefined: as long as the connection. */
   readonly endsAt: number | undefined
-  /** Which key signed it (`TokenKey.id`). */
+  /** The key that signed it (`TokenKey.id`). */
   readonly signer: string | undefined
   /** Its `iat`, in seconds. */
   readonly issuedAt: number | undefined
@@ -48,7 +49,7 @@ export interface ChannelTokenTerms {
 
 const BIT: Readonly<Record<Right, number>> = { publish: 1, subscribe: 2, history: 4, presence: 8, admin: 16 }
 
-/** The words of tokens' claims [Centrifugo's]. */
+/** The words of tokens' claims (Centrifugo's). */
 const CLAIM_WORDS: ReadonlyMap<string, Right> = new Map([
   ['sub', 'subscribe'],
   ['pub', 'publish'],
@@ -72,7 +73,7 @@ export function findGrant(
   return undefined
 }
 
-/** What the grants of `source` that have the right on the channel let through together; undefined: everything. */
+/** The combined filter of all grants of `source` that have the right on the channel; undefined: all events. */
 export function grantedFilter(
   all: readonly Grants[],
   source: GrantSource,
@@ -104,7 +105,7 @@ export function isGranted(all: readonly Grants[], right: Right, channel: string)
   return all.some(({ list }) => list.some(grant => grantHas(grant, right, channel)))
 }
 
-/** A grant for the whole node: what concerns no single channel needs its right on `*`. */
+/** A grant for the whole node: a right that concerns no single channel must be granted on `*`. */
 export function findWholeGrant(all: readonly Grants[], source: GrantSource, right: Right): Grant | undefined {
   return all
     .filter(grants => grants.source === source)
@@ -122,8 +123,8 @@ export function grant(origin: string, channels: readonly string[], rights: reado
 }
 
 /**
- * `caps` of a token or of the application's answer,
- * `[{"channels":[…],"allow":["sub","pub","prs","hst"],"filter":{…}}]`: the grants, or what is wrong.
+ * The grants of `caps` from a token or the application's response,
+ * `[{"channels":[…],"allow":["sub","pub","prs","hst"],"filter":{…}}]`, or what is wrong.
  */
 export function capsGrants(source: GrantSource, caps: unknown): Grants | string {
   if (!Array.isArray(caps)) return 'caps is not a list'

@@ -1,35 +1,37 @@
-// Identities: who asks, what is granted to it, and until when.
+// Identities: who makes a request, what is granted to them, and until when.
 
 import type { Grants } from './grants.ts'
 
 export type { Right } from './grants.ts'
 
-/** Every member is always there, so that all identities have one shape in memory. Times are ms unless said otherwise. */
+/**
+ * Every member is always present, so that all identities share one hidden class. Times are ms unless said otherwise.
+ */
 export interface Identity {
   readonly kind: 'key' | 'token' | 'hook' | 'anonymous'
   /** `""`: anonymous. */
   readonly user: string
   /** Id of the API key, never the key. */
   readonly key: string | undefined
-  /** Which key signed its token (`TokenKey.id`). */
+  /** The key that signed its token (`TokenKey.id`). */
   readonly signer: string | undefined
-  /** What idempotency keys are kept by where neither `key` nor `user` names their owner for good; not secret. */
+  /** Scope of idempotency keys where neither `key` nor `user` identifies their owner permanently; not secret. */
   readonly scope: string | undefined
   /** The token's `iat`, in seconds: revocations compare it. */
   readonly issuedAt: number | undefined
-  /** What came with it is refused from then on, leeway aside. */
+  /** Its credentials are rejected from then on, leeway aside. */
   readonly expiresAt: number | undefined
-  /** A connection is ended then, leeway included; undefined: never. */
+  /** A connection ends then, leeway included; undefined: never. */
   readonly connectionEndsAt: number | undefined
-  /** Shown to others in presence. */
+  /** Others see it in presence. */
   readonly info: unknown
-  /** Never shown; goes to hooks. */
+  /** Never shown; sent to hooks. */
   readonly meta: unknown
   /** What it was granted, by source. */
   readonly grants: readonly Grants[]
 }
 
-/** Nothing came with the request. */
+/** The request had no credentials. */
 export const ANONYMOUS: Identity = Object.freeze({
   kind: 'anonymous',
   user: '',
@@ -44,12 +46,12 @@ export const ANONYMOUS: Identity = Object.freeze({
   grants: [],
 })
 
-/** Nothing came along that grants anything. */
+/** It has no credentials that grant anything. */
 export function isStranger({ kind, grants }: Identity): boolean {
   return kind === 'anonymous' && grants.length === 0
 }
 
-/** The same identity with what channel tokens grant. They take the place of earlier ones for the same channels. */
+/** The same identity with what channel tokens grant. They replace earlier ones for the same channels. */
 export function withChannelTokens(identity: Identity, tokens: readonly Grants[]): Identity {
   if (tokens.length === 0) return identity
   const kept = identity.grants.filter(earlier => !tokens.some(token => replaces(token, earlier)))
@@ -67,7 +69,7 @@ export function channelTokensOf({ grants }: Identity): Grants[] {
   return grants.filter(({ channelToken }) => channelToken !== undefined)
 }
 
-/** When it, or a channel token of it, ends next, ms; undefined: never. */
+/** When it or one of its channel tokens ends next, ms; undefined: never. */
 export function nextEndOf({ connectionEndsAt, grants }: Identity): number | undefined {
   let next = connectionEndsAt
   for (const { channelToken } of grants) {

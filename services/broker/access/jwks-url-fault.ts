@@ -1,8 +1,8 @@
-// Which URLs keys of tokens may come from.
+// Which URLs token keys may come from.
 
 import { urlOf } from '../../urls.ts'
 
-/** What is wrong with a URL of keys; undefined: nothing. */
+/** What is wrong with the URL of a key set; undefined: nothing. */
 export function jwksUrlFault(text: string): string | undefined {
   const url = urlOf(text)
   if (url === undefined) return 'is not a URL'

@@ -1,4 +1,4 @@
-// Keys of tokens from a URL: cached, asked again for a key that is not there, and kept while the source is away.
+// Token keys from a URL: cached, fetched again when a key is unknown, and kept while the source is down.
 
 import { jwksUrlFault } from './jwks-url-fault.ts'
 import { NO_KEYS, parseJwks, type TokenKeys } from './jwks.ts'
@@ -7,16 +7,16 @@ import type { KeySource } from './tokens.ts'
 export interface JwksUrlOptions {
   /** See `jwksUrlFault`. */
   readonly url: string
-  /** Whom tokens must be for: keys of a provider sign for all its customers. */
+  /** The audience of tokens: a provider's keys sign for all its customers. */
   readonly audiences: readonly string[]
   readonly issuer?: string
   /** How long an answer may take, ms. */
   readonly timeout?: number
-  /** ms; needs no relation to the time of day. */
+  /** ms; need not be the time of day. */
   readonly clock?: () => number
   /** Other keys were read. */
   readonly onChange?: () => void
-  /** Hears why the source was not read. */
+  /** Receives the reason why the source could not be read. */
   readonly onFailure?: (reason: string) => void
 }
 
@@ -25,13 +25,13 @@ export interface JwksUrl extends KeySource {
 }
 
 const ASK_AGAIN_MS = 30_000
-/** As long as keys have never been read. */
+/** True until keys have been read for the first time. */
 const FIRST_ASK_AGAIN_MS = 2000
-/** After it, keys are asked for in the background, so that those which a provider took back go. */
+/** After it, keys are fetched again in the background, so that keys which a provider withdrew disappear. */
 const STALE_MS = 600_000
 const MOST_BYTES = 2 ** 20
 
-/** Raises `Error` for a URL that has a fault. A node awaits `refresh` before it serves. */
+/** Raises `Error` for a faulty URL. A node awaits `refresh` before it serves. */
 export function createJwksUrl({
   url,
   audiences,
@@ -90,11 +90,14 @@ export function createJwksUrl({
   }
 }
 
-/** Raises where there is no 200 with at most 1 MiB in time. Redirects lead nowhere: the setting names the source. */
+/**
+ * Raises unless the source answers 200 with at most 1 MiB in time. Redirects are not followed: the setting names the
+ * source.
+ */
 async function fetchText(url: string, signal: AbortSignal): Promise<string> {
   const response = await fetch(url, { signal, redirect: 'error', headers: { accept: 'application/json' } })
   try {
-    if (response.status !== 200) throw new Error(`the answer is ${response.status}`)
+    if (response.status !== 200) throw new Error(`the response status is ${response.status}`)
     const chunks: Uint8Array[] = []
     let bytes = 0
     for await (const chunk of response.body ?? []) {

@@ -1,4 +1,5 @@
-// Keys that verify tokens, out of a JWKS (RFC 7517): each is bound to one algorithm, and to `iss` and `aud` if it has them.
+// Keys that verify tokens, from a JWKS (RFC 7517): each is bound to one algorithm, and to `iss` and `aud` if it has
+// them.
 
 import { createPublicKey, createSecretKey, hash, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { isObject } from '../event/json-values.ts'
@@ -16,44 +17,44 @@ export type Algorithm =
   keyof typeof SECRET_BYTES | keyof typeof CURVES | (typeof RSA_ALGORITHMS)[number] | 'EdDSA'
 
 export interface TokenKey {
-  /** Another for other key material, the same on all nodes; tells no more of a secret than any token does. */
+  /** Differs for other key material, and is the same on all nodes; reveals no more of a secret than any token does. */
   readonly id: string
   readonly kid: string | undefined
   readonly algorithm: Algorithm
-  /** The token's `iss` must be it. */
+  /** The token's `iss` must equal it. */
   readonly issuer: string | undefined
   /** The token's `aud` must have one of them. */
   readonly audiences: readonly string[] | undefined
-  /** Whether a signature of a token's first two parts is by this key and algorithm. */
+  /** Whether this key and algorithm signed a token's first two parts. */
   readonly verify: Verify
 }
 
-/** Keys by the token's header. */
+/** Finds keys by the token's header. */
 export interface TokenKeys {
   /**
-   * By `kid`; without one, the only key of that algorithm. The algorithm that a token names can lead to no key but
-   * one that is bound to it.
+   * By `kid`; without one, the only key of that algorithm. The algorithm that a token names can only lead to a key that
+   * is bound to it.
    */
   find(kid: string | undefined, algorithm: string): TokenKey | undefined
-  /** Whether the key of that id is among them. */
+  /** Whether a key has that id. */
   has(id: string): boolean
   readonly size: number
 }
 
-/** Whence keys come. What a provider publishes may have keys that are not for us; a secret is never published. */
+/** Where keys come from. A provider's published set may contain keys for other uses; a secret is never published. */
 export interface JwksOptions {
   readonly published?: boolean
-  /** Used where a key has no `iss` of its own. */
+  /** Used for keys without an `iss`. */
   readonly issuer?: string | undefined
-  /** Used where a key has no `aud` of its own. */
+  /** Used for keys without an `aud`. */
   readonly audiences?: readonly string[] | undefined
 }
 
 export const NO_KEYS: TokenKeys = { find: () => undefined, has: () => false, size: 0 }
 
 /**
- * A JWKS' text. Raises `BadFileError` that names key and member. Of a published set (RFC 7517 section 5), keys that are
- * malformed or of no use here are passed over.
+ * Parses a JWKS. Raises a `BadFileError` that names key and member. In a published set (RFC 7517 section 5), keys that
+ * are malformed or unusable here are ignored.
  */
 export function parseJwks(text: string, options: JwksOptions = {}): TokenKeys {
   const list = readSet(text)
@@ -88,7 +89,9 @@ function tokenKeys(list: readonly TokenKey[], published: boolean): TokenKeys {
   }
   for (const [algorithm, keys] of byAlgorithm) {
     if (keys.length > 1 && keys.some(({ kid }) => kid === undefined) && !published) {
-      throw new BadFileError(`keys: of several ${algorithm} keys each needs a kid, by which tokens name it`)
+      throw new BadFileError(
+        `keys: each of several ${algorithm} keys needs a kid, so that tokens can name it`,
+      )
     }
   }
   const ids = new Set(list.map(({ id }) => id))
@@ -115,7 +118,7 @@ function readKey(name: string, jwk: unknown, { published, issuer, audiences }: J
   }
   if (iss !== undefined && typeof iss !== 'string') throw new BadFileError(`${name}.iss: is not a string`)
   if (jwk.kty === 'oct' && published === true) {
-    throw new BadFileError(`${name}: a secret in a published key set`)
+    throw new BadFileError(`${name}: is a secret in a published key set`)
   }
   const { algorithm, key } = readMaterial(name, jwk, published === true)
   return {
@@ -164,7 +167,7 @@ function readMaterial(
   return { algorithm, key }
 }
 
-/** RFC 7518 section 3.2: a secret is no shorter than the hash. */
+/** RFC 7518 section 3.2: a secret is not shorter than the hash. */
 function readSecret(
   name: string,
   { alg, k }: Record<string, unknown>,
@@ -183,7 +186,7 @@ function readSecret(
   return { algorithm, key: createSecretKey(secret) }
 }
 
-/** `alg`, which must go with the key's type. Some providers leave it out: then RS256, or the only one of the curve. */
+/** `alg`, which must match the key's type. Some providers omit it: then RS256, or the only algorithm of the curve. */
 function algorithmOf(name: string, { alg, kty, crv }: Record<string, unknown>, guess: boolean): Algorithm {
   const possible = possibleAlgorithms(kty, crv)
   if (alg === undefined && guess && possible[0] !== undefined) return possible[0]

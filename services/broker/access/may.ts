@@ -1,4 +1,4 @@
-// The one decision: whether an identity has a right on a channel. Pure; every way in asks it.
+// The one decision: whether an identity has a right on a channel. Pure; every entry point uses it.
 
 import { attendedIn } from '../event/names.ts'
 import { UPDATES } from '../event/update.ts'
@@ -47,7 +47,7 @@ const ALLOWING: ReadonlySet<Cause> = new Set<Cause>([
   'by-topic',
 ])
 
-/** Yes, or why not. Texts are made when they are asked for. */
+/** Yes, or why not. Texts are built only when they are needed. */
 export class Decision {
   readonly allowed: boolean
   readonly right: Right
@@ -55,11 +55,11 @@ export class Decision {
   readonly channel: string | undefined
   private readonly identity: Identity
   private readonly cause: Cause
-  /** Of the channel; undefined where none was asked. */
+  /** The rule of the channel; undefined if none was consulted. */
   readonly rule: Rule | undefined
-  /** That decided, if one did. */
+  /** The grant that decided, if one did. */
   readonly grant: Grant | undefined
-  /** That may decide otherwise, where it is denied so far. */
+  /** The hook that may still allow it, where it is denied so far. */
   readonly hook: Hook | undefined
 
   constructor(
@@ -81,7 +81,7 @@ export class Decision {
     this.hook = hook
   }
 
-  /** Of the channel's events only what passes; undefined: all. Other grants of the same source may let more through. */
+  /** Restricts the channel's events; undefined: all. Other grants of the same source may allow more. */
   get filter(): Filter | undefined {
     const { cause, channel, grant, identity, right } = this
     if (grant?.filter === undefined || channel === undefined || right === 'presence') return undefined
@@ -90,20 +90,25 @@ export class Decision {
       : undefined
   }
 
-  /** Where it is denied: `authenticate` (401) if nothing came with the request, else `insufficient_scope` (403, RFC 6750). */
+  /**
+   * Where it is denied: `authenticate` (401) if the request had no credentials, otherwise `insufficient_scope` (403,
+   * RFC 6750).
+   */
   get challenge(): 'authenticate' | 'insufficient_scope' {
     return isStranger(this.identity) ? 'authenticate' : 'insufficient_scope'
   }
 
-  /** Where it is denied, for the client: the missing right. Neither whether a channel exists nor what rules say. */
+  /**
+   * Where it is denied, the missing right, for the client. It reveals neither whether a channel exists nor the rules.
+   */
   get why(): string {
     const needed = `the right ${this.right} on ${this.place}`
     return isStranger(this.identity)
       ? `${needed} needs a token or a key`
-      : `the ${CREDENTIAL[this.identity.kind]} has not ${needed}`
+      : `the ${CREDENTIAL[this.identity.kind]} lacks ${needed}`
   }
 
-  /** For the operator: the rule, claim or key that decided, in words. */
+  /** The rule, claim or key that decided, in words, for the operator. */
   get explanation(): string {
     const { rule } = this
     return rule === undefined ? this.reason : `${ruleName(rule)}: ${this.reason}`
@@ -119,7 +124,7 @@ export class Decision {
     const says = `${right === 'publish' ? 'publish' : 'subscribe'} is ${words?.join(', ')}`
     switch (this.cause) {
       case 'open':
-        return 'there is no rules file, and on loopback everybody may do that'
+        return 'there is no rules file, and on loopback everybody may do this'
       case 'key':
       case 'token':
       case 'hook':
@@ -137,13 +142,13 @@ export class Decision {
       case 'by-topic':
         return 'whoever follows updates has those of the topics that it may read'
       case 'own-channel':
-        return `channels that begin with ${OWN_PREFIX} are the node's own`
+        return `channels that begin with ${OWN_PREFIX} are reserved for the node`
       case 'other-user':
         return `{user} is not the user ${quote(identity.user)} in ${this.place}`
       case 'no-presence':
-        return `${says}, and no presence is kept`
+        return `${says}, and the channel keeps no presence`
       case 'not-asked':
-        return `${says}, and the application decides: it is asked at ${this.hook && placeOf(this.hook)}`
+        return `${says}, and the application decides: the hook is ${this.hook && placeOf(this.hook)}`
       case 'not-granted':
         return `${says}; the user is ${quote(identity.user)}; ${granted(identity.grants)}`
     }
@@ -157,7 +162,7 @@ function ruleName({ match, line }: Rule): string {
   return match === 'default' ? 'the default rule' : `rule ${quote(match)}`
 }
 
-/** Without its query, which may have a secret. */
+/** Without its query, which may contain a secret. */
 export function placeOf({ url }: Pick<Hook, 'url'>): string {
   const { origin, pathname } = new URL(url)
   return origin + pathname
@@ -165,8 +170,8 @@ export function placeOf({ url }: Pick<Hook, 'url'>): string {
 
 function granted(all: readonly Grants[]): string {
   const list = all.flatMap(grants => grants.list)
-  if (list.length === 0) return 'nothing is granted to it'
-  return `granted are ${list
+  if (list.length === 0) return 'it has no grants'
+  return `its grants are ${list
     .map(grant => `${rightsOf(grant).join(', ')} on ${grant.channels.join(', ')} (${grant.origin})`)
     .join('; ')}`
 }
@@ -175,10 +180,10 @@ function granted(all: readonly Grants[]): string {
  * Whether an identity has a right on a channel, whose name is well-formed. `channel` undefined: on the whole node.
  *
  * - API keys are judged by their own grants, whatever the rules say. Only they can have `admin`.
- * - Others are judged by the channel's rule. Where it says `anyone` or `user`, whoever may subscribe may read history
- *   too, and presence where the rule keeps it; where it says `token` or `hook`, each right must be granted.
+ * - Others are judged by the channel's rule. Where it says `anyone` or `user`, clients that may subscribe may also read
+ *   history, and presence if the rule keeps it; where it says `token` or `hook`, each right must be granted.
  * - The log of updates can be opened by what filters it topic by topic alone: no client can name it.
- * - Channels of the node itself are read with the right `presence` on the channel that they tell of, or else `admin`.
+ * - Reading the node's own channels takes the right `presence` on the channel that they report on, or `admin`.
  */
 export function may(identity: Identity, right: Right, channel: string | undefined, rules: Rules): Decision {
   if (right === 'admin' || channel === undefined) return mayAdmin(identity, right, channel, rules)

@@ -1,15 +1,15 @@
-// Revocations: whose tokens, issued before when, are refused. How nodes hear of each other's is not known here.
+// Revocations: users whose tokens issued before a time are rejected. How nodes share them is not known here.
 
 export interface Revocations {
   /**
-   * Tokens of the user that were issued before `before` are refused, and those that don't say when (`iat`).
-   * Raised, never lowered. `until`: when the last of them has expired, so that nothing need be remembered; left out
-   * where tokens may live for ever. Times are ms since 1970.
+   * Rejects the user's tokens that were issued before `before`, and those without a time (`iat`). `before` is raised,
+   * never lowered. `until`: when the last of these tokens has expired, so that the revocation can be forgotten; omitted
+   * if tokens may live for ever. Times are ms since 1970.
    */
   revoke(user: string, before: number, until?: number): void
   /** `issuedAt` in seconds, as in tokens. */
   isRevoked(user: string, issuedAt: number | undefined, now?: number): boolean
-  /** All that hold, for a node that joins. */
+  /** All in force, for a node that joins. */
   entries(now?: number): Revocation[]
   readonly size: number
 }
@@ -23,11 +23,11 @@ export interface Revocation {
 const MOST_REVOCATIONS = 100_000
 
 /**
- * A table of at most that many users. When it is full, a revocation may not be forgotten: the oldest become one that
- * holds for all users, whose tokens of that age are refused, and renewed by their applications.
+ * A table of at most that many users. When it is full, no revocation may be forgotten: the oldest are merged into one
+ * for all users, whose tokens of that age are rejected, and their applications renew them.
  */
 export function createRevocations(most = MOST_REVOCATIONS): Revocations {
-  /** In the order of `before`, as far as they come in it. */
+  /** In the order of `before`, if revocations arrive in that order. */
   const table = new Map<string, Revocation>()
   let beforeForAll = -Infinity
 

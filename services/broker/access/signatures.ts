@@ -1,4 +1,4 @@
-// Signatures of tokens (RFC 7518 section 3), by keys that are made ready once: to read a public key from its text for each
+// Signatures of tokens (RFC 7518 section 3), verified with keys that are prepared once: parsing a public key for each
 // token would cost more than the signature.
 
 import {
@@ -10,10 +10,10 @@ import {
   type VerifyKeyObjectInput,
 } from 'node:crypto'
 
-/** Whether a signature is that of the text. Does not raise. */
+/** Whether a signature matches the text. Does not raise. */
 export type Verify = (text: string, signature: Buffer) => boolean
 
-/** The one check that goes with a key's algorithm: a token has no say in it. */
+/** The only check that fits a key's algorithm: a token can't influence it. */
 export function verifierOf(algorithm: string, key: KeyObject): Verify {
   const hash = `sha${algorithm.slice(2)}`
   switch (algorithm.slice(0, 2)) {
@@ -37,7 +37,7 @@ export function verifierOf(algorithm: string, key: KeyObject): Verify {
   }
 }
 
-/** `hash` null: that of EdDSA. */
+/** `hash` null: EdDSA's own. */
 function bySignature(hash: string | null, key: VerifyKeyObjectInput): Verify {
   return (text, signature) => {
     try {

@@ -1,4 +1,4 @@
-// Tokens: JWTs (RFC 7519) of users, verified with keys of which each is bound to one algorithm. The token never says how.
+// Tokens: users' JWTs (RFC 7519), verified with keys that are each bound to one algorithm. The token never chooses it.
 
 import { isObject } from '../event/json-values.ts'
 import type { Grants } from './grants.ts'
@@ -25,13 +25,13 @@ import { type Opened, VerifiedTokens } from './verified-tokens.ts'
 export type { ChannelGrant, Claims, Refused, RefusalReason } from './claims.ts'
 export { CLOCK_LEEWAY_MS, REFUSALS } from './claims.ts'
 
-/** Longer ones are refused unread. */
+/** Longer tokens are rejected unread. */
 export const LONGEST_TOKEN = 8 * 1024
 
 export interface Accepted {
   readonly ok: true
   readonly identity: Identity
-  /** What a ticket keeps of the token: `accept` makes the identity of them again. */
+  /** What a ticket keeps of the token: `accept` rebuilds the identity from it. */
   readonly claims: Claims
 }
 
@@ -39,11 +39,11 @@ export type TokenResult = Accepted | Refused
 
 /** Where keys come from: a file (`refresh` finds nothing new) or a URL. */
 export interface KeySource {
-  /** Another object after each change. */
+  /** A different object after each change. */
   readonly keys: TokenKeys
-  /** False as long as keys have never been read: the token may be right. */
+  /** False until keys have been read for the first time: until then the token may be valid. */
   readonly known: boolean
-  /** Asks the source anew, if it was not asked just now; whether the keys are others then. */
+  /** Queries the source again, unless it was queried just now. Returns whether the keys changed. */
   refresh(): Promise<boolean>
 }
 
@@ -51,7 +51,7 @@ export interface TokensOptions {
   readonly source: KeySource
   /** Whether a user's tokens of that age have been revoked (revocation.ts). */
   readonly revoked?: (user: string, issuedAt: number | undefined) => boolean
-  /** Characters of verified tokens whose claims are kept, so that a client that polls is verified once. 0: none. */
+  /** Characters of verified tokens whose claims are cached, so that a polling client is verified once. 0: none. */
   readonly keepCharacters?: number
   /** Reads what tokens grant in the words of Mercure. */
   readonly topics?: TopicClaims | undefined
@@ -63,29 +63,32 @@ export interface TopicClaims {
   topicGrants(said: unknown): Grants | Refused
 }
 
-/** There already, or to be waited for: what each connection asks must not cost turns of the event loop's queues. */
+/** A value, or a promise of it: a check that each connection makes must not cost turns of the event loop's queues. */
 export type Soon<T> = T | Promise<T>
 
 export interface Takes {
-  /** The wire follows the channels that a token lists, and it grants them. */
+  /** The wire follows the channels that a token lists, and the token grants them. */
   readonly lists?: boolean
 }
 
 export interface Tokens {
-  /** A connection's token. Never waits: a key that is not there yet is `unknown_key`. `now`: ms since 1970. */
+  /**
+   * Verifies a connection's token. Never waits: a key that has not been read yet gives `unknown_key`. `now`: ms since
+   * 1970.
+   */
   verify(token: string, now?: number, takes?: Takes): TokenResult
   /** The same, having asked the source for a key that is not there yet; at once where nothing is to be asked. */
   authenticate(token: string, now?: () => number, takes?: Takes): Soon<TokenResult>
   /** A channel token, for a connection of `user`. */
   verifyChannel(token: string, user: string, now?: number): ChannelGrant | Refused
   authenticateChannel(token: string, user: string, now?: () => number): Soon<ChannelGrant | Refused>
-  /** Claims that were verified before, as a ticket keeps them: all but the signature is checked again. */
+  /** Accepts claims that were verified before, as a ticket keeps them: checks everything again except the signature. */
   accept(claims: Claims, now?: number): TokenResult
-  /** Whether the key that signed a token still holds (`Claims.signer`). */
+  /** Whether the key that signed a token is still valid (`Claims.signer`). */
   knows(signer: string): boolean
 }
 
-/** Members of a header that would have the token choose its key, or that we would have to understand. */
+/** Header members that would let the token choose its key, or that the node would have to understand. */
 const REFUSED_HEADERS = ['jku', 'jwk', 'x5u', 'x5c', 'crit', 'b64', 'zip', 'enc'] as const
 const TYPES = /^(?:application\/)?(?:at\+)?jwt$/i
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
@@ -117,7 +120,7 @@ export function createTokens(options: TokensOptions): Tokens {
   ): TokenResult => {
     const { signer } = claims
     if (signer !== undefined && !source.keys.has(signer)) {
-      return refused('unknown_key', 'the key that signed the token was taken away')
+      return refused('unknown_key', 'the key that signed the token was removed')
     }
     const late = timesFault(claims, now)
     if (late !== undefined) return late
@@ -152,7 +155,7 @@ export function createTokens(options: TokensOptions): Tokens {
     return granted
   }
 
-  /** Once more, if the source has other keys than when it did not know the token's. */
+  /** Verifies again if the source has other keys than when the token's key was unknown. */
   const again = <T extends { ok: boolean }>(attempt: () => T | Refused): Soon<T | Refused> => {
     const first = attempt()
     const missing = 'reason' in first && (first.reason === 'unknown_key' || first.reason === 'keys_away')
@@ -170,7 +173,7 @@ export function createTokens(options: TokensOptions): Tokens {
   }
 }
 
-/** The key of a token's header; of an application's tokens all have the same, so it is read once. */
+/** Finds the key of a token's header. Tokens of one application share their header, so it is parsed once. */
 function createKeyFinder(source: KeySource): (token: string) => TokenKey | Refused {
   const known = new Map<string, TokenKey>()
   let knownOf: TokenKeys | undefined
@@ -184,7 +187,7 @@ function createKeyFinder(source: KeySource): (token: string) => TokenKey | Refus
     const key = keyOf(header, source)
     if ('reason' in key || header.length > LONGEST_KNOWN_HEADER) return key
     if (known.size >= MOST_KNOWN_HEADERS) known.clear()
-    // A text of its own: a piece of the token would keep the whole.
+    // A separate string: a slice of the token would keep the whole token in memory.
     known.set(Buffer.from(header).toString(), key)
     return key
   }
@@ -205,7 +208,7 @@ function keyOf(text: string, { keys, known }: KeySource): TokenKey | Refused {
   if (typeof alg !== 'string' || alg === 'none') return refused('algorithm', 'the token is not signed (alg)')
   const key = keys.find(kid, alg)
   if (key === undefined) {
-    if (!known) return refused('keys_away', 'the keys of tokens can not be read at the moment')
+    if (!known) return refused('keys_away', 'the token keys can not be read at the moment: try again later')
     return kid === undefined
       ? refused('algorithm', 'the token names no key (kid), and no single key is of its algorithm')
       : refused('unknown_key', 'the key that the token names (kid) is unknown')
@@ -224,7 +227,7 @@ function objectOf(part: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Signature, the forms of the claims, and whether they are the key's: all that time does not change. */
+/** Checks the signature, the types of the claims, and their key: everything that does not change over time. */
 function open(
   token: string,
   key: TokenKey,

@@ -1,5 +1,5 @@
-// Tokens that were verified a moment ago: what a signature says of a token stays, so that it is not asked at every poll.
-// Times and revocation are not kept: they are asked of the claims every time.
+// Recently verified tokens: a verified signature stays valid, so that it is not checked at every poll. Times and
+// revocation are checked every time.
 
 import { hash } from 'node:crypto'
 import type { Claims, Refused } from './claims.ts'
@@ -9,7 +9,7 @@ import type { TokenKeys } from './jwks.ts'
 export interface Opened {
   readonly ok: true
   readonly claims: Claims
-  /** What it grants a connection, or why it opens none. */
+  /** What it grants a connection, or why it can't open one. */
   readonly grants: readonly Grants[] | Refused
 }
 
@@ -19,18 +19,18 @@ interface Kept {
 }
 
 export class VerifiedTokens {
-  /** By digest, in the order of their last use: no token is kept. */
+  /** By digest, in the order of last use: the tokens themselves are not kept. */
   readonly #kept = new Map<string, Kept>()
   readonly #most: number
   #characters = 0
   #keys: TokenKeys | undefined
 
-  /** Keeps the latest used, up to that many characters of tokens. */
+  /** Keeps the most recently used, up to that many characters of tokens. */
   constructor(mostCharacters: number) {
     this.#most = mostCharacters
   }
 
-  /** The token as `open` finds it, which is asked only where it is not known. */
+  /** The token's result from `open`, which is called only if the token is not known yet. */
   get(token: string, keys: TokenKeys, open: () => Opened | Refused): Opened | Refused {
     this.#follow(keys)
     if (token.length > this.#most) return open()
@@ -46,7 +46,7 @@ export class VerifiedTokens {
     return opened
   }
 
-  /** Other keys may not verify what these did. */
+  /** Forgets everything: other keys may not verify these tokens. */
   #follow(keys: TokenKeys): void {
     if (keys === this.#keys) return
     this.#kept.clear()

@@ -36,7 +36,11 @@ t.test('a right: names the deciding rule and claim', async t => {
     ],
     [
       { token: token('ada', { caps }), right: 'publish', channel: 'room:1' },
-      { allowed: false, why: /granted are subscribe, history on room:\*, lobby \(caps\[0\]\)/, grant: null },
+      {
+        allowed: false,
+        why: /its grants are subscribe, history on room:\*, lobby \(caps\[0\]\)/,
+        grant: null,
+      },
     ],
     [
       { user: 'ada', right: 'subscribe', channel: 'room:1' },

@@ -507,7 +507,7 @@ t.test('explain reports that a hook decides', async t => {
   })
   t.match(await answer.json(), {
     allowed: false,
-    why: /the application decides: it is asked at http:\/\/127\.0\.0\.1:\d+\/ask/,
+    why: /the application decides: the hook is http:\/\/127\.0\.0\.1:\d+\/ask/,
     hook: { url: app.url },
   })
   t.equal(app.asked.length, 0)

@@ -356,7 +356,7 @@ t.test('publish needs a configured key, in auth or a header; other commands do n
     return error as Error & { data?: { code: string } }
   }
   const wrong = await refused({ auth: { key: 'wrong' } })
-  t.match([wrong.message, wrong.data?.code], [/none of the keys/, 'FW_UNAUTHORIZED'])
+  t.match([wrong.message, wrong.data?.code], [/does not know it/, 'FW_UNAUTHORIZED'])
   t.ok(await refused(header('Bearer wrong')))
   const bad: Options[] = [{}, { auth: { key: 5 } }]
   for (const options of bad) {

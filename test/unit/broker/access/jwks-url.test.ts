@@ -107,7 +107,7 @@ t.test('is kept while the source is unavailable or returns an invalid key set', 
   await made.refresh()
   const bad: readonly [RequestListener, RegExp][] = [
     [(_request, response) => void response.destroy(), /./],
-    [text('', 500), /the answer is 500/],
+    [text('', 500), /the response status is 500/],
     [text('{}'), /list `keys`/],
     [text('<html>'), /not valid JSON/],
     [text('{"keys":[]}'), /no key that can be used/],

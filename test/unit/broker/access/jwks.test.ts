@@ -55,7 +55,7 @@ t.test('faults in a file are reported with key and member', async t => {
     [set(3), /^keys\[0\]: is not an object/],
     [set(good, { ...good, kid: 7 }), /^keys\[1\]\.kid: is not a string/],
     [set(good, good), /^keys\[1\]\.kid: an earlier key has the same/],
-    [set(good, { ...good, kid: undefined }), /several ES256 keys each needs a kid/],
+    [set(good, { ...good, kid: undefined }), /each of several ES256 keys needs a kid/],
     [set({ ...good, use: 'enc' }), /^keys\[0\]\.use/],
     [set({ ...good, key_ops: ['sign'] }), /^keys\[0\]\.key_ops/],
     [set({ ...good, iss: 3 }), /^keys\[0\]\.iss: is not a string/],

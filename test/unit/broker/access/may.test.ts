@@ -197,10 +197,10 @@ t.test('a refusal names the missing right and its target, and no rules', async t
   })
   t.strictSame(refusal('ann', 'history', 'chat:1'), {
     allowed: false,
-    why: 'the token has not the right history on channel "chat:1"',
+    why: 'the token lacks the right history on channel "chat:1"',
     challenge: 'insufficient_scope',
   })
-  t.equal(refusal('key, publish', 'admin', undefined).why, 'the key has not the right admin on the node')
+  t.equal(refusal('key, publish', 'admin', undefined).why, 'the key lacks the right admin on the node')
   const same = (channel: string) => refusal('ann', 'publish', channel).why.replace(channel, '…')
   t.equal(same('secret:1'), same('no-rule-at-all'))
   t.equal(same('inbox:bob'), same('no-rule-at-all'))
@@ -221,24 +221,24 @@ t.test('for the operator: the deciding rule or claim, in words', async t => {
     ],
     [
       words('ann, sub on chat', 'publish', 'chat:1'),
-      /publish is token; the user is "ann"; granted are subscribe on chat:\* \(caps\[0\]\)$/,
+      /publish is token; the user is "ann"; its grants are subscribe on chat:\* \(caps\[0\]\)$/,
     ],
     [
       words('ann', 'subscribe', 'inbox:bob'),
       /^rule "inbox:\{user\}" \(line 7\): \{user\} is not the user "ann" in channel "inbox:bob"$/,
     ],
-    [words('nobody', 'presence', 'news'), /subscribe is anyone, and no presence is kept$/],
+    [words('nobody', 'presence', 'news'), /subscribe is anyone, and the channel keeps no presence$/],
     [
       words('ann', 'subscribe', 'zzz'),
-      /^the default rule: subscribe is token; the user is "ann"; nothing is granted to it$/,
+      /^the default rule: subscribe is token; the user is "ann"; it has no grants$/,
     ],
     [words('key, all', 'publish', 'zzz'), /^key server grants publish on \*$/],
     [
       words('key, publish', 'subscribe', 'news'),
-      /^key server does not grant subscribe on channel "news"; granted are publish on \*/,
+      /^key server does not grant subscribe on channel "news"; its grants are publish on \*/,
     ],
     [words('ann, all', 'admin', 'news'), /^admin is a right of API keys only$/],
-    [words('ann', 'publish', 'fanwire:lives:0'), /the node's own$/],
+    [words('ann', 'publish', 'fanwire:lives:0'), /reserved for the node$/],
     [
       words('nobody', 'subscribe', 'a', openRules({ keys: true })),
       /^there is no rules file, and on loopback/,
