@@ -1,7 +1,7 @@
-// What the compiler does not see. How code is set out is prettier's.
+// What the compiler does not check. Prettier does the formatting.
 import neostandard from 'neostandard'
 
-/** Matters of taste, or wrong about values that others change. */
+/** Matters of taste, or rules that misjudge values changed elsewhere. */
 const TASTE = {
   'no-void': 'off',
   curly: 'off',
@@ -32,7 +32,7 @@ export default [
     rules: {
       'no-restricted-properties': [
         'error',
-        { object: 'process', property: 'exit', message: 'Only main.ts ends the process.' },
+        { object: 'process', property: 'exit', message: 'Only main.ts may exit the process.' },
       ],
     },
   },

@@ -10,7 +10,7 @@ const PORT = Number(process.env.PORT ?? 3000)
 const app = express()
 app.use(express.json())
 
-/** Who asks. A real app reads its session here. */
+/** The user of a request. A real app reads its session here. */
 function userOf(req) {
   const { user } = req.query
   return typeof user === 'string' && /^[a-z0-9]{1,50}$/.test(user) ? user : undefined
@@ -40,10 +40,10 @@ app.get('/notifications', (req, res) => {
     })
     res.flushHeaders()
     stream.pipe(res)
-    // A node that stops or dies leaves the last chunk out; so does the app, and EventSource comes back.
+    // A node that stops or dies omits the last chunk; so does the app, and EventSource reconnects.
     stream.on('error', () => res.destroy())
   })
-  // 200 and a wait, since EventSource gives up for good on any other status.
+  // 200 with a retry delay, because EventSource gives up for good on any other status.
   upstream.on('error', () => {
     if (res.headersSent) res.destroy()
     else res.type('text/event-stream').send('retry: 3000\n\n')

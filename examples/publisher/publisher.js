@@ -1,21 +1,21 @@
-// Publishes events in order: what is waiting goes into one request, and what failed is repeated with the same key.
+// Publishes events in order: pending events share one request, and failed ones are retried with the same key.
 
 import { once } from 'node:events'
 import { randomUUID } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import { setTimeout as wait } from 'node:timers/promises'
 
-/** Entries of one request. */
+/** Maximum entries of one request. */
 const BATCH = 100
 const FIRST_DELAY_MS = 200
 const LAST_DELAY_MS = 10_000
-/** Errors of single entries that may succeed later; `FW_NOT_TRIED` follows another failure in its channel. */
+/** Retryable errors of single entries; `FW_NOT_TRIED` follows another failure in its channel. */
 const RETRYABLE = new Set(['FW_LOG_UNAVAILABLE', 'FW_NOT_READY', 'FW_DRAINING', 'FW_NOT_TRIED'])
 
 export class Publisher {
   #url
   #headers
-  /** In order: what has no result yet. */
+  /** Pending events without a result, in order. */
   #waiting = []
   #sending = false
 
@@ -24,7 +24,7 @@ export class Publisher {
     this.#headers = { 'content-type': 'application/json', ...(key ? { authorization: `Bearer ${key}` } : {}) }
   }
 
-  /** Resolves with the event's id and time once the log holds it. Rejects if it can not succeed. */
+  /** Resolves with the event's id and time once the log has stored it. Rejects if it cannot succeed. */
   publish(channel, data, { type } = {}) {
     return new Promise((resolve, reject) => {
       const entry = { channel, data, type, idempotencyKey: randomUUID() }
@@ -33,7 +33,7 @@ export class Publisher {
     })
   }
 
-  /** One request at a time keeps the order. */
+  /** Sends one request at a time to keep the order. */
   async #send() {
     this.#sending = true
     for (let failures = 0; this.#waiting.length > 0;) {
@@ -67,7 +67,7 @@ export class Publisher {
     return { error: new Error(`${response.status} ${await response.text()}`), retryable }
   }
 
-  /** Entries that may succeed later stay, before everything that came after them. Returns whether there are any. */
+  /** Keeps retryable entries ahead of all later ones. Returns whether there are any. */
   #settle(batch, results) {
     const again = []
     for (const [i, waiting] of batch.entries()) {
@@ -81,7 +81,7 @@ export class Publisher {
   }
 }
 
-/** Twice as long after each failure, with jitter, so that publishers do not return together. */
+/** Doubles the delay after each failure, with jitter, so that publishers do not return together. */
 function backOff(failures) {
   const delay = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** (failures - 1))
   return wait(delay * (0.5 + Math.random()))

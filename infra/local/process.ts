@@ -1,12 +1,12 @@
-// A process of the cluster: started, watched for the line that says it is ready, and gone when this process is.
+// A process of the cluster: started, watched for its ready line, and killed when this process ends.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 
-/** What does not become ready within this, ms, won't. */
+/** A process that is not ready within this time, ms, has failed. */
 const READY_WITHIN = 30_000
-/** What was asked to end and has not within this, ms, is killed. */
+/** A process that has not stopped within this time, ms, is killed. */
 const STOP_WITHIN = 30_000
 const KEPT_LINES = 10_000
 
@@ -15,13 +15,13 @@ export interface ProcessOrder {
   readonly args: readonly string[]
   readonly env: NodeJS.ProcessEnv
   readonly cwd?: string
-  /** A line of its output that says that it is ready; or a question that is asked again and again. */
+  /** A line of its output that reports readiness; or a check that is repeated. */
   readonly ready: RegExp | (() => Promise<boolean>)
-  /** Hears every line of its output. */
+  /** Receives every line of its output. */
   readonly onLine?: ((line: string) => void) | undefined
 }
 
-/** How a process ended. */
+/** The exit of a process. */
 export interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
@@ -36,7 +36,7 @@ export class Process {
   ended = false
 
   private constructor({ command, args, env, cwd, onLine }: ProcessOrder) {
-    // A group of its own: Ctrl-C on the terminal is meant for who started all of it, and reaches the rest in order.
+    // Its own process group: Ctrl-C on the terminal is meant for the parent, which stops the rest in order.
     this.#child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     const read = async (stream: NodeJS.ReadableStream | null) => {
       if (stream === null) return
@@ -46,7 +46,7 @@ export class Process {
       this.#heard(error.message, onLine)
       return [null, null]
     })
-    // Not before all that it wrote has been read.
+    // Not before all its output has been read.
     this.exit = Promise.all([exited, read(this.#child.stdout), read(this.#child.stderr)]).then(
       ([[code, signal]]) => ({ code, signal }),
     )
@@ -61,7 +61,7 @@ export class Process {
     })
   }
 
-  /** Returns when it is ready. Raises with its output where it ends before, or is not ready within 30 s. */
+  /** Returns when it is ready. Raises with its output where it exits before, or is not ready within 30 s. */
   static async start(order: ProcessOrder): Promise<Process> {
     const process = new Process(order)
     const within = AbortSignal.timeout(READY_WITHIN)
@@ -79,7 +79,7 @@ export class Process {
     return this.#child.pid ?? 0
   }
 
-  /** Returns when a line that fits has been written; also if it was before. */
+  /** Returns when a matching line has been written, including earlier ones. */
   async logged(pattern: RegExp): Promise<string> {
     const found = this.lines.find(line => pattern.test(line))
     if (found !== undefined) return found
@@ -98,7 +98,7 @@ export class Process {
     this.#signal(signal)
   }
 
-  /** Sends a signal, SIGTERM unless given, and returns when the process has ended; kills it if that takes 30 s. */
+  /** Sends a signal, SIGTERM unless given, and returns when the process has exited; kills it after 30 s. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Exit> {
     this.#signal(signal)
     const timer = setTimeout(() => this.#signal('SIGKILL'), STOP_WITHIN)
@@ -107,14 +107,14 @@ export class Process {
     return exit
   }
 
-  /** SIGKILL is for the whole group: nginx is several processes. */
+  /** SIGKILL goes to the whole group: nginx is several processes. */
   #signal(signal: NodeJS.Signals): void {
     const { pid } = this.#child
     if (pid === undefined || this.ended) return
     try {
       process.kill(signal === 'SIGKILL' ? -pid : pid, signal)
     } catch {
-      // It has just ended.
+      // It has just exited.
     }
   }
 
@@ -126,7 +126,7 @@ export class Process {
   }
 }
 
-/** Asks every 20 ms whether it is ready. */
+/** Checks every 20 ms whether it is ready. */
 async function ask(ready: () => Promise<boolean>, process: Process, within: AbortSignal): Promise<boolean> {
   while (!within.aborted && !process.ended) {
     if (await ready()) return true
@@ -136,8 +136,8 @@ async function ask(ready: () => Promise<boolean>, process: Process, within: Abor
 }
 
 /**
- * Sends SIGKILL to `target`, a process id or that of a group with a minus, and removes `dir` unless that is empty, when
- * this process is gone, however it went: then the pipe that the watch reads ends.
+ * Sends SIGKILL to `target`, a process id or a negative process group id, and removes `dir` unless that is empty, when
+ * this process has ended for any reason: then the pipe that the watch reads ends.
  */
 export function watchOver(target: number, dir = ''): ChildProcess {
   const watch = spawn('sh', ['-c', 'read _; kill -9 "$1"; rm -rf "$2"', 'sh', `${target}`, dir], {

@@ -1,5 +1,5 @@
-// Several nodes on this machine, as they are deployed: Redis, writers, edges and load balancers with the files of
-// this folder, each a process of its own, all on loopback. `npm run cluster` and the tests start it.
+// Several nodes on this machine, as in a deployment: Redis, writers, edges and load balancers with the files of
+// this folder, each as a separate process, all on loopback. `npm run cluster` and the tests start it.
 
 import { readFileSync, rmSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -19,50 +19,50 @@ export type Role = 'edge' | 'writer'
 export type Balancer = 'nginx' | 'haproxy'
 
 export interface TopologyOptions {
-  /** How many; 3 and 2 unless given. */
+  /** Numbers of edges and writers; 3 and 2 unless given. */
   readonly edges?: number
   readonly writers?: number
   /** None unless given. */
   readonly lbs?: readonly Balancer[]
-  /** A Redis that runs already. Left out, one with an append-only file is started, and ends with the rest. */
+  /** The URL of a running Redis. Without it, one with an append-only file is started and stopped with the rest. */
   readonly redisUrl?: string
-  /** Settings of every node. Nothing else is inherited but PATH. */
+  /** Settings of every node. Only PATH is inherited. */
   readonly env?: Readonly<Record<string, string>>
   /** Settings of the nodes of one role. */
   readonly edgeEnv?: Readonly<Record<string, string>>
   readonly writerEnv?: Readonly<Record<string, string>>
-  /** Settings of one node, by its name; they win over those of its role. */
+  /** Settings of one node, by its name; they override those of its role. */
   readonly nodeEnv?: (name: string) => Readonly<Record<string, string>>
-  /** The first load balancer's port; the others follow from it. Left out: any free ones. */
+  /** The first load balancer's port; the others are derived from it. Without it: any free ports. */
   readonly port?: number
-  /** Runs the nodes from dist/ instead of from source: they start faster, and `npm run build` has to be first. */
+  /** Runs the nodes from dist/ instead of from source: they start faster, but `npm run build` has to run first. */
   readonly built?: boolean
-  /** Hears every line that a part writes. */
+  /** Receives every output line of a part. */
   readonly onLine?: (name: string, line: string) => void
 }
 
-/** A part of it. It keeps its port and URL over a restart. */
+/** A part of the topology. It keeps its port and URL over a restart. */
 export interface Part {
   /** `edge-1`, `writer-2`, `nginx`, `redis`. */
   readonly name: string
   /** `http://127.0.0.1:<port>` (redis: `redis://…`), without a slash at the end. */
   readonly url: string
   readonly port: number
-  /** Of the process that runs, or ran last. */
+  /** Process id of the running, or last, process. */
   readonly pid: number
-  /** Every line that it has written since its last start, on stdout and stderr. */
+  /** All output lines since its last start, from stdout and stderr. */
   readonly logs: readonly string[]
-  /** Whether its process is there. */
+  /** Whether its process is running. */
   readonly running: boolean
-  /** The end of the process that runs, or ran last. */
+  /** The exit of the running, or last, process. */
   readonly exit: Promise<Exit>
-  /** Returns when a line that fits has been written since its last start. */
+  /** Returns when a matching line has been written since its last start. */
   logged(pattern: RegExp): Promise<string>
   /** Sends a signal without waiting. */
   signal(signal: NodeJS.Signals): void
-  /** Asks it to stop, SIGTERM unless given, and returns when it has ended. */
+  /** Requests a stop, SIGTERM unless given, and returns when the process has exited. */
   stop(signal?: NodeJS.Signals): Promise<Exit>
-  /** As if the machine had gone: SIGKILL. */
+  /** Simulates a lost machine: SIGKILL. */
   kill(): Promise<Exit>
   /** Stops it if it runs, by `signal` (SIGTERM), and starts it on the same port; returns when it is ready. */
   restart(signal?: NodeJS.Signals): Promise<void>
@@ -78,18 +78,18 @@ export interface BalancerPart extends Part {
 
 export interface Topology {
   readonly redisUrl: string
-  /** Undefined where the Redis is another's. */
+  /** Undefined with an external Redis. */
   readonly redis: Part | undefined
   readonly edges: readonly NodePart[]
   readonly writers: readonly NodePart[]
   readonly lbs: readonly BalancerPart[]
-  /** Raises where it was not asked for. */
+  /** Raises where it was not requested. */
   lb(kind: Balancer): BalancerPart
-  /** Ends all of it, load balancers first, by `signal` (SIGTERM), and removes what it wrote. */
+  /** Stops all parts, load balancers first, by `signal` (SIGTERM), and removes their files. */
   close(signal?: NodeJS.Signals): Promise<void>
 }
 
-/** Starts all of it, and returns when every node and load balancer answers. Raises with the output of what fails. */
+/** Starts all parts, and returns when every node and load balancer answers. Raises with the output of a failed part. */
 export async function startTopology(options: TopologyOptions = {}): Promise<Topology> {
   const { edges = 3, writers = 2, lbs = [] } = options
   const dir = await mkdtemp(join(tmpdir(), 'fanwire-cluster-'))
@@ -133,7 +133,7 @@ export async function startTopology(options: TopologyOptions = {}): Promise<Topo
       lbs: balancers,
       lb(kind) {
         const found = balancers.find(each => each.kind === kind)
-        if (found === undefined) throw new Error(`${kind} was not asked for`)
+        if (found === undefined) throw new Error(`${kind} was not requested`)
         return found
       },
       close,
@@ -148,7 +148,7 @@ function many(role: Role, count: number): { role: Role; n: number }[] {
   return Array.from({ length: count }, (_, i) => ({ role, n: i + 1 }))
 }
 
-/** How a part is started, again and again. */
+/** How to start a part, any number of times. */
 interface Plan {
   readonly name: string
   readonly url: string
@@ -253,7 +253,7 @@ async function redisPart(dir: string, { port, onLine }: TopologyOptions): Promis
   })
 }
 
-/** Base of the ports of a role, beyond that of the load balancer. */
+/** Port base of a role, relative to the load balancer's port. */
 const PORTS: Readonly<Record<Role, number>> = { edge: 10, writer: 50 }
 
 async function nodePart(
@@ -285,24 +285,24 @@ async function nodePart(
           ...(role === 'edge' ? edgeEnv : writerEnv),
           ...nodeEnv?.(name),
         },
-        // It listens once it can deliver.
+        // It listens once it can deliver events.
         ready: () => answers(own),
         onLine: line => onLine?.(name, line),
       }),
   })
 }
 
-/** What a load balancer has to know of a node. */
+/** What a load balancer needs to know about a node. */
 export type Upstream = Pick<Part, 'name' | 'port'>
 
 export interface Nodes {
   readonly edges: readonly Upstream[]
   readonly writers: readonly Upstream[]
-  /** They speak TLS, as `fanwire`, with certificates that are signed by what is in this file. */
+  /** They use TLS, as `fanwire`, with certificates signed by the CA in this file. */
   readonly ca?: string
 }
 
-/** A load balancer alone, before whatever listens at those ports of 127.0.0.1. `stop` removes what it wrote. */
+/** A load balancer alone, in front of any servers at those ports of 127.0.0.1. `stop` removes its files. */
 export async function startBalancer(
   kind: Balancer,
   nodes: Nodes,
@@ -347,7 +347,7 @@ interface Command {
   readonly more: NodeJS.ProcessEnv
 }
 
-/** nginx.conf as it stands but for its port; where the nodes and its own files are, from here. */
+/** nginx.conf, with only its port changed, and with generated node addresses and file paths. */
 async function nginx(place: string, port: number, nodes: Nodes): Promise<Command> {
   const upstream = (name: string, parts: readonly Upstream[]) => {
     const written = infra('nginx-nodes.conf')
@@ -377,7 +377,7 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
           .replace(/(?<=proxy_pass )http:/g, 'https:'),
   )
   const own = [`daemon off`, `pid ${join(place, 'nginx.pid')}`]
-  // As root nginx would serve as another user, who can't write here.
+  // As root nginx would serve as another user, who cannot write here.
   if (process.getuid?.() === 0) own.push(`user ${userInfo().username}`)
   return {
     args: ['-p', place, '-c', join(place, 'nginx.conf'), '-e', 'stderr', '-g', `${own.join('; ')};`],
@@ -385,7 +385,7 @@ async function nginx(place: string, port: number, nodes: Nodes): Promise<Command
   }
 }
 
-/** haproxy.cfg as it stands; where the nodes are, from here. */
+/** haproxy.cfg unchanged, with generated node addresses. */
 async function haproxy(place: string, port: number, nodes: Nodes): Promise<Command> {
   const written = infra('haproxy-nodes.cfg')
   const backend = (name: string, parts: readonly Upstream[]) => {
@@ -417,7 +417,7 @@ function infra(file: string): string {
   return readFileSync(join(INFRA, file), 'utf8')
 }
 
-/** Whether somebody accepts connections there. */
+/** Whether a server accepts connections there. */
 async function answers(port: number): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect(port, HOST)
