@@ -28,6 +28,7 @@ export type Item =
   | { readonly event: string; readonly type?: string }
   | { readonly gap: Gap }
   | { readonly passed: { readonly channel: string; readonly cursor: string } }
+  | { readonly end: { readonly channel: string; readonly id: string } }
   | { readonly close: { readonly code?: number; readonly reason?: string; readonly retry?: number } }
 
 /** An item, and the connection's cursor behind it where the wire says it. */
@@ -61,6 +62,8 @@ export interface Target {
   readonly limit?: number
   /** Which events it wants. */
   readonly select?: Select
+  /** Where it ends, and at what pace it reads. */
+  readonly plan?: { readonly until?: string; readonly speed?: string }
 }
 
 export interface Select {
@@ -80,6 +83,8 @@ export interface Wire {
   readonly begin: 'earliest' | 'latest'
   /** One connection for ever, rather than a request per answer. */
   readonly streams: boolean
+  /** It takes `until` and `speed`. */
+  readonly plans?: true
   /** Raises Refused where the node does not take it. */
   connect(node: Address, target: Target): Promise<Client>
 }
@@ -104,7 +109,7 @@ export class Unopened extends Error {
 }
 
 /** The query string that asks for a target. */
-export function queryOf({ channels, cursor, limit, select = {} }: Target): string {
+export function queryOf({ channels, cursor, limit, select = {}, plan = {} }: Target): string {
   const query = new URLSearchParams()
   for (const channel of channels) query.append('channel', channel)
   if (cursor !== undefined) query.set('cursor', cursor)
@@ -114,6 +119,7 @@ export function queryOf({ channels, cursor, limit, select = {} }: Target): strin
   if (filter !== undefined) query.set('filter', JSON.stringify(filter))
   if (every !== undefined) query.set('every', every)
   if (newest !== undefined) query.set('newest', newest)
+  for (const [name, value] of Object.entries(plan)) query.set(name, value)
   return query.toString()
 }
 
@@ -169,7 +175,10 @@ class Cursor {
   move({ item, cursor }: Told): void {
     if ('event' in item) {
       const { channel, id } = JSON.parse(item.event)
-      this.#positions[this.#channels.indexOf(channel)] = id
+      // What is not kept has no id, and moves nobody.
+      if (id !== undefined) this.#positions[this.#channels.indexOf(channel)] = id
+    } else if ('end' in item) {
+      this.#positions[this.#channels.indexOf(item.end.channel)] = item.end.id
     } else if ('gap' in item) {
       this.#positions[this.#channels.indexOf(item.gap.channel)] = item.gap.to
     } else if ('passed' in item) {
@@ -407,6 +416,8 @@ export class SseClient extends StreamingClient {
       this.inbox.put({ item: { passed: JSON.parse(data) }, cursor: lastEventId })
     } else if (event === 'gap') {
       this.inbox.put({ item: { gap: JSON.parse(data) }, cursor: lastEventId })
+    } else if (event === 'end') {
+      this.inbox.put({ item: JSON.parse(data), cursor: lastEventId })
     } else {
       const item = event === 'message' ? { event: data } : { event: data, type: event }
       this.inbox.put({ item, cursor: lastEventId })
@@ -516,7 +527,7 @@ export class WsClient extends BaseClient {
       this.open.put(object.open?.cursor ?? `not open, but ${text}`)
     } else if ('channel' in object) {
       this.inbox.put({ item: { event: text } })
-    } else if ('gap' in object || 'passed' in object) {
+    } else if ('gap' in object || 'passed' in object || 'end' in object) {
       this.inbox.put({ item: object })
     } else {
       this.answers.put(object)
@@ -600,11 +611,16 @@ export class SocketIoClient extends BaseClient {
 
   async connect(target: Target): Promise<this> {
     await this.connected()
-    const { channels, cursor, select } = target
+    const { channels, cursor, select, plan } = target
     const starts = cursor?.split(',') ?? []
     const answers = await Promise.all(
       channels.map((channel, i) =>
-        this.ask('subscribe', { channel, cursor: starts.length === 1 ? cursor : starts[i], ...select }),
+        this.ask('subscribe', {
+          channel,
+          cursor: starts.length === 1 ? cursor : starts[i],
+          ...select,
+          ...plan,
+        }),
       ),
     )
     for (const answer of answers) if (answer.error) throw new Refused(400, JSON.stringify(answer))
@@ -627,6 +643,8 @@ export class SocketIoClient extends BaseClient {
     const [, type = '', json = ''] = match
     if (type === 'gap') this.inbox.put({ item: { gap: JSON.parse(json) } })
     else if (type === 'fanwire:passed') this.inbox.put({ item: { passed: JSON.parse(json) } })
+    else if (type === 'end') this.inbox.put({ item: JSON.parse(json) })
+    else if (type === 'fanwire:unsubscribed') this.inbox.put({ item: { close: JSON.parse(json) } })
     else if (type === 'close') this.inbox.put({ item: { close: JSON.parse(json) } })
     else if (type === 'error') this.errors.put(JSON.parse(json).code)
     else this.inbox.put({ item: type === 'message' ? { event: json } : { event: json, type } })
@@ -674,6 +692,7 @@ interface Page {
   readonly cursor: string
   readonly more?: true
   readonly gaps?: Gap[]
+  readonly end?: { readonly channel: string; readonly id: string }[]
 }
 
 /** What came of asking once. */
@@ -772,6 +791,7 @@ abstract class AskingClient extends BaseClient {
 }
 
 class PollClient extends AskingClient {
+  readonly #ended = new Set<string>()
   readonly #node: Address
   readonly #path: string
 
@@ -787,6 +807,9 @@ class PollClient extends AskingClient {
     const told: Told[] = []
     for (const gap of page.gaps ?? []) told.push({ item: { gap } })
     for (const event of split(text)) told.push({ item: { event } })
+    // Each answer says it.
+    for (const end of page.end ?? []) if (!this.#ended.has(end.channel)) told.push({ item: { end } })
+    for (const { channel } of page.end ?? []) this.#ended.add(channel)
     if (page.more !== undefined && told.length === 0) throw new Error('there is more, but nothing came')
     return { told, cursor: page.cursor }
   }
@@ -867,6 +890,7 @@ export const WIRES: readonly Wire[] = [
     name: 'sse',
     begin: 'latest',
     streams: true,
+    plans: true,
     connect: (node, target) =>
       new SseClient(target).connect(node, 'sse', target, { accept: 'text/event-stream' }),
   },
@@ -874,12 +898,14 @@ export const WIRES: readonly Wire[] = [
     name: 'stream',
     begin: 'latest',
     streams: true,
+    plans: true,
     connect: (node, target) => new NdjsonClient(target).connect(node, 'stream', target, {}),
   },
   {
     name: 'ws',
     begin: 'latest',
     streams: true,
+    plans: true,
     connect: (node, target) => new WsClient(node, target).connect(target),
   },
   {
@@ -904,6 +930,7 @@ const WS_DEFLATE: Wire = {
   settings: { WS_DEFLATE: '1' },
   begin: 'latest',
   streams: true,
+  plans: true,
   connect: (node, target) => new WsClient(node, target, { perMessageDeflate: true }).connect(target),
 }
 
@@ -912,6 +939,7 @@ export const SOCKET_IO: Wire = {
   settings: { SOCKET_IO: '1' },
   begin: 'latest',
   streams: true,
+  plans: true,
   connect: (node, target) => new SocketIoClient(node, target).connect(target),
 }
 

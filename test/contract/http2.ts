@@ -268,11 +268,13 @@ export function http2Wires(over: string): readonly Wire[] {
     {
       ...streams,
       name: 'sse',
+      plans: true,
       connect: (node, target) => new SseClient(target).connect(node, 'sse', target, {}, openHttp2),
     },
     {
       ...streams,
       name: 'stream',
+      plans: true,
       connect: (node, target) => new NdjsonClient(target).connect(node, 'stream', target, {}, openHttp2),
     },
     {

@@ -10,6 +10,7 @@ import { type Node, offsetOf, type StartNode } from './node.ts'
 import type { Receipt } from '../../services/broker/log/log.ts'
 import { printPosition } from '../../services/broker/event/position.ts'
 import { until } from '../support/until.ts'
+import { wireActs } from './wires-acts.ts'
 
 let made = 0
 /** A channel that nobody has used. */
@@ -465,6 +466,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.equal(small.hub.connections.full.size + small.hub.connections.leaving.size, 0)
   })
 
+  wireActs(t, wire, node, target => connectTo(node, target))
   if (wire.streams) await standing(t, wire, node, startNode, connectTo)
 }
 

@@ -9,20 +9,18 @@ import type { Flushable, FlushLoop } from './flush-loop.ts'
 import { LogReads } from './log-reads.ts'
 import { LowPriority, type LowPriorityLimits } from './low-priority.ts'
 import type { MemoryBudget, Shrinkable } from './memory-budget.ts'
-import { Passing } from './passing.ts'
+import { type Hears, Passage } from './passing.ts'
 import { Recent } from './recent.ts'
 import type { Selection } from './selection.ts'
 import { chooseAll, Stretches } from './stretches.ts'
 import { View } from './view.ts'
 
 /** A reader, or a request that waits for news. */
-export interface Member {
+export interface Member extends Hears {
   /** Its index among the channel's members, which the channel sets; -1 while it is not among them. */
   slot: number
   /** The channel has news. Called within a flush: synchronous, does not raise. */
   wake(): void
-  /** The channel has transient events, behind what it has had so far. As `wake`. */
-  pass?(passing: Passing): void
   /** The channel's first event came: positions before it are in another epoch now. */
   begun?(): void
 }
@@ -53,6 +51,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
   readonly stretches: Stretches
   readonly reads: LogReads
   readonly members: Member[] = []
+  readonly #passage: Passage
   /** By the key of their selection. */
   readonly #views = new Map<string, View>()
   /** Members and requests that keep the channel open. */
@@ -80,13 +79,14 @@ export class Channel implements Follower, Flushable, Shrinkable {
   #news = false
 
   constructor(name: string, environment: ChannelEnvironment) {
-    const { retentionOf, memory, low } = environment
+    const { retentionOf, memory, low, flushLoop } = environment
     this.name = name
     this.#environment = environment
     this.recent = new Recent(() => retentionOf(name))
     this.stretches = new Stretches(chooseAll(this.recent), memory)
     this.reads = new LogReads((start, limit) => this.#read(start, limit), memory)
     this.#lowPriority = new LowPriority(low, () => this.#wake())
+    this.#passage = new Passage(this.members, flushLoop)
   }
 
   // The feed ------------------------------------------------------------------------------------------------
@@ -102,6 +102,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
   close(): void {
     this.#closed = true
     this.#lowPriority.reset()
+    this.#passage.close()
     this.#feed?.close()
     this.#forgetStretches()
     for (const view of this.#views.values()) view.close()
@@ -140,6 +141,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
   }
 
   events(events: readonly LogEvent[]): void {
+    this.#passage.finish()
     this.#forgetStretches()
     this.#remember(() => {
       this.recent.push(events)
@@ -151,6 +153,7 @@ export class Channel implements Follower, Flushable, Shrinkable {
   }
 
   gap(gap: Gap, ended = false): void {
+    this.#passage.finish()
     this.#forgetStretches()
     this.reads.outdate()
     this.ended = ended
@@ -168,10 +171,8 @@ export class Channel implements Follower, Flushable, Shrinkable {
     this.#remember(() => this.recent.reset({ epoch, offset: head }))
   }
 
-  /** At once, so that what comes after them stays behind them. */
   transient(events: readonly LogEvent[]): void {
-    const passing = new Passing(events)
-    for (let at = this.members.length - 1; at >= 0; at--) this.members[at]?.pass?.(passing)
+    this.#passage.bring(events)
   }
 
   /** This node acknowledged an event: the next request here sees it. */

@@ -298,7 +298,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     // What came before them goes first; who has no room, or is behind, misses them.
     reader.wake()
     if (this.#blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open || !reader.atHead) return
-    const { bytes, count } = passing.for(this.framing, reader.view?.selection)
+    const { bytes, count } = passing.for(this.framing, reader.view?.selection.filter)
     if (count === 0) return
     this.#counters.deliveries += count
     this.write(bytes)

@@ -126,6 +126,11 @@ class PacedReader extends Reader implements Paced {
   turn(): void {
     this.#due = true
     this.wake()
+    if (this.#pace.passing !== undefined) super.pass(this.#pace.passing)
+  }
+
+  override pass(passing: Passing): void {
+    this.#pace.hold(passing)
   }
 
   override wake(): void {

@@ -4,6 +4,7 @@
 import type { Flushable, FlushLoop } from './flush-loop.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { Recent } from './recent.ts'
+import { Passing } from './passing.ts'
 import { Gathering, type Selection } from './selection.ts'
 import { type Chosen, STRETCH, Stretches } from './stretches.ts'
 
@@ -24,7 +25,7 @@ export class View {
     const { every } = selection
     this.selection = selection
     this.stretches = new Stretches(offset => choose(selection, recent, offset), memory)
-    this.pace = every === undefined ? undefined : new Pace(every, flushLoop)
+    this.pace = every === undefined ? undefined : new Pace(every, selection, flushLoop)
   }
 
   close(): void {
@@ -54,17 +55,33 @@ export interface Paced {
 /** The turns of a view's readers: at most one in `every` ms, the same for all. */
 export class Pace implements Flushable {
   readonly readers = new Set<Paced>()
+  /** Transient events that this turn brings. */
+  passing: Passing | undefined
   readonly #every: number
+  readonly #selection: Selection
   readonly #flushLoop: FlushLoop
   #nextAt = 0
   #timer: NodeJS.Timeout | undefined
   #pass: Iterator<Paced> | undefined
   /** News came while a pass was running. */
   #news = false
+  /** What the next turn brings of the transient events that came since, up to and with `#last`. */
+  #held: Gathering | undefined
+  #last: Passing | undefined
 
-  constructor(every: number, flushLoop: FlushLoop) {
+  constructor(every: number, selection: Selection, flushLoop: FlushLoop) {
     this.#every = every
+    this.#selection = selection
     this.#flushLoop = flushLoop
+  }
+
+  /** Keeps transient events for the next turn, as many as a stretch may have; each reader tells of them. */
+  hold(passing: Passing): void {
+    if (this.#last === passing) return
+    this.#last = passing
+    this.#held ??= new Gathering(this.#selection, STRETCH)
+    for (const event of passing.events) this.#held.take(event)
+    this.news()
   }
 
   /** A reader has something to read. */
@@ -76,6 +93,8 @@ export class Pace implements Flushable {
   #begin(): void {
     this.#timer = undefined
     this.#nextAt = Date.now() + this.#every
+    this.passing = this.#held && new Passing(this.#held.events)
+    this.#held = this.#last = undefined
     this.#pass = this.readers.values()
     this.#flushLoop.flushSoon(this)
   }
@@ -88,6 +107,7 @@ export class Pace implements Flushable {
       if ((visited & 15) === 0 && performance.now() > deadline) break
     }
     if (this.#pass !== undefined) return false
+    this.passing = undefined
     if (this.#news) {
       this.#news = false
       this.news()

@@ -54,9 +54,12 @@ export const recordFraming: Framing = {
   closing: reason => lineRecord(lines.closing(reason)),
 }
 
-/** Whether an event can be fetched, and so pushed: an end is a line, and so is what is not kept. */
-function isResource({ kind }: LogEvent): boolean {
-  return kind !== 'end' && kind !== 'transient'
+/**
+ * Whether it is what can be fetched, and so be pushed: an end is a line, and so are what is not kept, and an event that says
+ * how many were passed over.
+ */
+function isResource({ kind, skipped }: LogEvent): boolean {
+  return kind !== 'end' && kind !== 'transient' && skipped === undefined
 }
 
 /** Empty where there is only a line. */

@@ -1,0 +1,59 @@
+// Transient events on their way: in slices, once for each member, and before what comes after them.
+
+import t from 'tap'
+import { type LogEvent, transientOf } from '../../../../services/broker/event/event.ts'
+import { FlushLoop } from '../../../../services/broker/fanout/flush-loop.ts'
+import { type Passing, Passage } from '../../../../services/broker/fanout/passing.ts'
+import { hubOf, listen, ScriptedLog, settled } from './scripted-log.ts'
+
+const event = (data: string) => transientOf('a', 1, { data: Buffer.from(data) })
+const textOf = ({ json }: LogEvent) => JSON.parse(json.toString()).data
+
+class Member {
+  slot: number
+  readonly got: number[] = []
+
+  constructor(slot: number) {
+    this.slot = slot
+  }
+
+  pass({ events }: Passing): void {
+    this.got.push(...events.map(textOf))
+  }
+}
+
+t.test('over several slices each member has each event once, also where members come and go', async t => {
+  const members = Array.from({ length: 100 }, (_, slot) => new Member(slot))
+  const all = [...members]
+  const passage = new Passage(members, new FlushLoop())
+  passage.bring([event('1'), event('2')])
+  t.equal(passage.flush(0), false)
+  const had = members.filter(({ got }) => got.length > 0)
+  t.ok(had.length > 0 && had.length < 20)
+  // One that waits for its turn leaves, and one that has had it takes its place.
+  const gone = members[3] as Member
+  gone.slot = -1
+  members[3] = members.pop() as Member
+  const late = new Member(members.length)
+  members.push(late)
+  passage.bring([event('3')])
+  passage.finish()
+  t.same(gone.got, [])
+  t.same(late.got, [3])
+  for (const each of all) if (each !== gone) t.same(each.got, [1, 2, 3])
+  t.equal(passage.flush(0), true, 'nothing is left')
+  t.same(late.got, [3])
+})
+
+t.test('what is kept comes behind the transient events before it', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const listener = await listen(hub, 'a', { epoch: 'e1', offset: 0 })
+  await log.relay('a', [{ data: Buffer.from('1') }])
+  log.add('a', [{ data: Buffer.from('2') }])
+  await log.relay('a', [{ data: Buffer.from('3') }])
+  log.lose('a', 0, 'e2')
+  await settled()
+  const said = listener.lines.map(line => JSON.parse(line).data ?? 'gap')
+  t.same(said, [1, 2, 3, 'gap'])
+})
