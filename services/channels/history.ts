@@ -40,7 +40,7 @@ const HISTORY = operation({
 })
 
 export function historyRoute(app: FastifyInstance): void {
-  const { log, access } = app.fanwire
+  const { log, hub, access } = app.fanwire
   app.get<{ Params: { channel: string } }>(
     '/v1/channels/:channel/events',
     { schema: HISTORY, exposeHeadRoute: true },
@@ -49,11 +49,12 @@ export function historyRoute(app: FastifyInstance): void {
       const channel = checkedReadable(request.params.channel)
       if (access.asking !== undefined) await askFor(request, [['history', channel]])
       access.require(request.identity, 'history', channel)
-      const page = await readBackwards(log, channel, {
+      const asked = {
         before: positionOr('head', 'before', query.before),
         after: positionOr('earliest', 'after', query.after),
         limit: query.limit ?? 100,
-      })
+      }
+      const page = await hub.glances.run(() => readBackwards(log, channel, asked))
       const { filter } = access.may(request.identity, 'history', channel)
       const body = encodePage(channel, page, filter)
       const { erasable } = access.ruleOf(channel)

@@ -59,7 +59,7 @@ export const channels = fp(
         const channel = channelOf(request)
         if (access.asking !== undefined) await askFor(request, [['subscribe', channel]])
         access.require(request.identity, 'subscribe', channel)
-        const { head, tail, count, ended } = await log.state(channel)
+        const { head, tail, count, ended } = await hub.glances.run(() => log.state(channel))
         reply.header('cache-control', 'no-cache')
         return {
           channel,
@@ -85,10 +85,9 @@ export const channels = fp(
           throw new FanwireError('FW_BAD_CURSOR', 'an event id is <epoch>-<offset>, such as m3k9zq-42')
         }
         const { epoch, offset } = position
-        const page =
-          offset === 0
-            ? undefined
-            : await log.read(channel, { epoch, offset: offset - 1 }, { events: 1, bytes: 1 })
+        const before = { epoch, offset: offset - 1 }
+        const read = () => log.read(channel, before, { events: 1, bytes: 1 })
+        const page = offset === 0 ? undefined : await hub.glances.run(read)
         const event = page?.events[0]
         const { filter } = access.may(request.identity, 'history', channel)
         if (event === undefined || !samePosition(event, position) || !letsThrough(filter, event)) {

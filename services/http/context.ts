@@ -181,7 +181,14 @@ export function createContext(parts: Parts): Context {
   const limits = new Limits(parts.config)
   parts.metrics.countLimited(() => limits.hits)
   const pressure = new Pressure(parts.config)
-  parts.metrics.readPressure(pressure)
+  parts.metrics.readPressure({
+    get cause() {
+      return pressure.cause
+    },
+    get shed() {
+      return { ...pressure.shed, reads: parts.hub.glances.shed }
+    },
+  })
   const publisher = new Publisher({
     ...parts,
     limits,

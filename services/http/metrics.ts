@@ -253,7 +253,7 @@ export class Metrics {
     })
     new Counter({
       name: 'fanwire_shed_total',
-      help: 'Connections and reads that were turned away, by what was short: loop or memory',
+      help: 'Connections and reads that were turned away, by what was short: loop, memory or reads',
       labelNames: ['cause'],
       registers,
       collect() {

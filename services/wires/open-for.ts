@@ -5,6 +5,7 @@ import type { Right } from '../broker/access/grants.ts'
 import type { Identity } from '../broker/access/identity.ts'
 import type { Start } from '../broker/event/position.ts'
 import type { Channel } from '../broker/fanout/channel.ts'
+import type { Pages } from '../broker/fanout/glance.ts'
 import type { Plan } from '../broker/fanout/plan.ts'
 import type { ReadGrant } from '../broker/fanout/reader.ts'
 import { narrowed, type Selection } from '../broker/fanout/selection.ts'
@@ -85,7 +86,7 @@ export async function openFor<T>(
 export async function glanceFor<T>(
   opener: Opener,
   wanted: Wanted,
-  use: (channels: Channel[]) => Promise<T>,
+  use: (channels: Pages[]) => Promise<T>,
 ): Promise<T> {
   requireReadable(opener, wanted)
   return await opener.hub.glancing(wanted.channels, use)

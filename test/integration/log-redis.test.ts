@@ -917,6 +917,30 @@ t.test('appends of one turn are one call; a failing channel does not affect the 
   t.strictSame((await log.read('c0', 'earliest', ALL)).events.map(dataOf), [0, 0, 'later', 'last'])
 })
 
+t.test('W6: reads of one turn are one call; a channel that fails harms none of the others', async t => {
+  const { log, raw } = await own(t)
+  const calls = async () =>
+    Number(/cmdstat_evalsha:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0)
+  await raw.set('fw:{bad}:m', 'not a hash')
+  const names = Array.from({ length: 30 }, (_, i) => `c${i}`)
+  await Promise.all(names.map((name, i) => log.append(name, [draft(i), draft(-i)])))
+  const before = await calls()
+  const read = Promise.all(names.map(name => log.read(name, 'earliest', { events: 10, bytes: 1000 })))
+  const unbegun = log.read('made-up', 'earliest', { events: 10, bytes: 1000 })
+  await t.rejects(log.read('bad', 'earliest', { events: 1, bytes: 1 }), {
+    name: 'LogRefused',
+    reason: 'WRONGTYPE',
+  })
+  t.strictSame(
+    (await read).map(({ events }) => events.map(dataOf)),
+    names.map((_, i) => [i, -i]),
+  )
+  t.match(await unbegun, { events: [], unbegun: true })
+  t.equal((await calls()) - before, 1)
+  await Promise.all(names.map(name => log.read(name, 'earliest', { events: 10, bytes: 2 ** 20 })))
+  t.equal((await calls()) - before, 1 + Math.ceil(30 / 4), 'of large pages fewer')
+})
+
 t.test(
   'W5: an error reply of Redis is logged once per kind and minute, and counted by its reason',
   async t => {

@@ -6,6 +6,7 @@ import { type Gap, isPosition, isSince, type Position, type Start } from '../eve
 import type { ChannelLog, Feed, Follower, Page, PageLimit, RetentionOf } from '../log/log.ts'
 import type { ConcurrencyLimit } from './concurrency-limit.ts'
 import type { Flushable, FlushLoop } from './flush-loop.ts'
+import type { Pages } from './glance.ts'
 import { LogReads } from './log-reads.ts'
 import { LowPriority, type LowPriorityLimits } from './low-priority.ts'
 import type { MemoryBudget, Shrinkable } from './memory-budget.ts'
@@ -45,7 +46,7 @@ export interface ChannelEnvironment {
 /** Views of one channel on one node. */
 const MAX_VIEWS = 256
 
-export class Channel implements Follower, Flushable, Shrinkable {
+export class Channel implements Follower, Flushable, Shrinkable, Pages {
   readonly name: string
   readonly recent: Recent
   readonly stretches: Stretches
@@ -67,8 +68,6 @@ export class Channel implements Follower, Flushable, Shrinkable {
   readonly #environment: ChannelEnvironment
   readonly #lowPriority: LowPriority
   #feed: Feed | undefined
-  /** It has a feed, or soon will have. Otherwise it has no memory, and only gives pages from the log. */
-  #followed = false
   #closed = false
   /** The provisional epoch that the channel had before its first event, and the epoch that replaced it. */
   #unbegun = { epoch: '', now: '' }
@@ -93,7 +92,6 @@ export class Channel implements Follower, Flushable, Shrinkable {
 
   /** Opens the feed. Raises LogUnavailable. */
   async open(): Promise<void> {
-    this.#followed = true
     const feed = await this.#environment.log.follow(this.name, this)
     if (this.#closed) feed.close()
     else this.#feed = feed
@@ -324,7 +322,6 @@ export class Channel implements Follower, Flushable, Shrinkable {
    * was called. Raises LogUnavailable.
    */
   async page(asked: Start, limit: PageLimit): Promise<Page> {
-    if (!this.#followed) return (await this.reads.page(asked, limit)).page
     // A client that comes back with a position stays.
     if (isPosition(asked) && this.#feed?.unbegun) await this.begin()
     const start = isPosition(asked) ? this.present(asked) : asked
@@ -335,6 +332,11 @@ export class Channel implements Follower, Flushable, Shrinkable {
     const { cursor, more } = page
     if (more || (cursor.epoch === known.epoch && cursor.offset >= known.offset)) return page
     // It may have shared a read that began before; one that begins now has not.
+    return (await this.reads.page(start, limit)).page
+  }
+
+  /** The page after `start` as the log has it, whatever memory holds. Raises LogUnavailable. */
+  async logged(start: Start, limit: PageLimit): Promise<Page> {
     return (await this.reads.page(start, limit)).page
   }
 

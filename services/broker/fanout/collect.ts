@@ -3,7 +3,7 @@
 import type { LogEvent } from '../event/event.ts'
 import type { Gap, Position, Start } from '../event/position.ts'
 import type { Page, PageLimit } from '../log/log.ts'
-import type { Channel } from './channel.ts'
+import type { Pages } from './glance.ts'
 import { selectedPage, type Selection } from './selection.ts'
 import { STRETCH } from './stretches.ts'
 
@@ -30,7 +30,7 @@ export const ANSWER_BYTES = 4 * 1024 * 1024
  * there are more channels than `limit`, they take turns as the cursors advance. Raises LogUnavailable.
  */
 export async function collect(
-  channels: readonly Channel[],
+  channels: readonly Pages[],
   starts: readonly Start[],
   limit: number,
   selections: readonly (Selection | undefined)[] = [],
@@ -54,7 +54,7 @@ export async function collect(
     if (budget.events === 0 || budget.bytes <= 0) break
     // Of an answer's events with the same value there is only the newest.
     if (!part.hasNext || selections[i]?.newest !== undefined) continue
-    const page = await pageOf(channels[i] as Channel, part.cursor, budget, selections[i])
+    const page = await pageOf(channels[i] as Pages, part.cursor, budget, selections[i])
     if (page.gap === undefined) part.take(page, budget)
   }
 
@@ -79,7 +79,7 @@ const SCANNED = 10_000
 
 /** A page of what is wanted of a channel. Raises LogUnavailable. */
 export async function pageOf(
-  channel: Channel,
+  channel: Pages,
   start: Start,
   limit: PageLimit,
   selection: Selection | undefined,

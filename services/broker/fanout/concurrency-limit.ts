@@ -1,29 +1,68 @@
-// Bounds how many operations run at a time. The others wait, first come, first served.
+// Bounds how many operations run at a time. The others wait, first come, first served, and no more than may wait.
+
+import { FanwireError } from '../../errors.ts'
+
+/** When those that found no room to wait may come back, ms. */
+const RETRY_MS = 1000
+
+interface Waiting {
+  readonly weight: number
+  begin(): void
+}
 
 export class ConcurrencyLimit {
   /** Operations that have begun so far. */
   started = 0
+  /** Those that found no room to wait. */
+  shed = 0
+  readonly #limit: number
+  readonly #mostWaiting: number
   #free: number
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Set<Waiting>()
+  #waitingWeight = 0
 
-  constructor(limit: number) {
+  constructor(limit: number, mostWaiting = Number.POSITIVE_INFINITY) {
+    this.#limit = limit
+    this.#mostWaiting = mostWaiting
     this.#free = limit
   }
 
-  /** Runs the operation once there is room for it. Raises what it raises. */
-  async run<T>(operation: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--
-    else await new Promise<void>(resolve => this.#waiting.add(resolve))
+  /**
+   * Runs the operation once there is room for it. `weight`: how many it counts as. Raises what it raises, and
+   * FW_OVERLOADED where too many wait already.
+   */
+  async run<T>(operation: () => Promise<T>, weight = 1): Promise<T> {
+    const taken = Math.min(weight, this.#limit)
+    if (this.#waiting.size === 0 && taken <= this.#free) this.#free -= taken
+    else await this.#room(taken)
     this.started++
     try {
       return await operation()
     } finally {
-      const [next] = this.#waiting
-      if (next === undefined) this.#free++
-      else {
-        this.#waiting.delete(next)
-        next()
-      }
+      this.#free += taken
+      this.#beginSome()
+    }
+  }
+
+  #room(weight: number): Promise<void> {
+    if (this.#waitingWeight + weight > this.#mostWaiting) {
+      this.shed++
+      throw new FanwireError('FW_OVERLOADED', 'the node has as much to read as it can: try again', {
+        retry: RETRY_MS,
+      })
+    }
+    this.#waitingWeight += weight
+    return new Promise(begin => this.#waiting.add({ weight, begin }))
+  }
+
+  #beginSome(): void {
+    for (const waiting of this.#waiting) {
+      const { weight, begin } = waiting
+      if (weight > this.#free) return
+      this.#waiting.delete(waiting)
+      this.#waitingWeight -= weight
+      this.#free -= weight
+      begin()
     }
   }
 }

@@ -7,6 +7,7 @@ import { Channel, type ChannelEnvironment, type ChannelHolds } from './channel.t
 import { ConcurrencyLimit } from './concurrency-limit.ts'
 import { Connections, type ConnectionTimes } from './connections.ts'
 import { FlushLoop } from './flush-loop.ts'
+import { Glance, Glanced, type Pages } from './glance.ts'
 import type { LowPriorityLimits } from './low-priority.ts'
 import { MemoryBudget } from './memory-budget.ts'
 import type { WireCounters } from './wire-stats.ts'
@@ -36,10 +37,21 @@ export interface HubStats {
 /** Reads from the log at a time, so that an append waits behind no more than these. */
 const MAX_LOG_READS = 64
 
+/** Channels that begin to be followed at a time. */
+const MAX_OPENING = 512
+
+/** Channels that nobody follows and that are read at a time, and those that may wait for that. */
+const MAX_GLANCES = 128
+const MAX_GLANCES_WAITING = 2048
+
 export class Hub implements ChannelHolds {
   readonly options: HubOptions
   readonly connections: Connections
   readonly logReads = new ConcurrencyLimit(MAX_LOG_READS)
+  /** Reads of what nobody follows: as many strangers may ask for as they like, so there is an end to them. */
+  readonly glances = new ConcurrencyLimit(MAX_GLANCES, MAX_GLANCES_WAITING)
+  readonly #opening = new ConcurrencyLimit(MAX_OPENING)
+  readonly #glanced: Glanced
   readonly #log: ChannelLog
   readonly #channels = new Map<string, { channel: Channel; opened: Promise<void> }>()
   /** Followed channels that nobody holds, the longest idle first. */
@@ -52,6 +64,7 @@ export class Hub implements ChannelHolds {
   constructor(log: ChannelLog, options: HubOptions) {
     this.#log = log
     this.options = options
+    this.#glanced = new Glanced(options.linger)
     this.connections = new Connections(this.#flushLoop, options)
     this.#memory = new MemoryBudget(options.memory, () => [...this])
     this.#environment = {
@@ -92,7 +105,7 @@ export class Hub implements ChannelHolds {
     if (entry === undefined) {
       if (this.#channels.size >= this.options.maxFollowed) this.#makeRoom()
       const channel = new Channel(name, this.#environment)
-      entry = { channel, opened: channel.open() }
+      entry = { channel, opened: this.#opening.run(() => channel.open()) }
       this.#channels.set(name, entry)
     }
     const { channel, opened } = entry
@@ -107,21 +120,9 @@ export class Hub implements ChannelHolds {
     }
   }
 
-  /** As `open`; but if no more channels can be followed, returns one that is not followed and only gives pages. */
-  async #openOnce(name: string): Promise<Channel> {
-    try {
-      return await this.open(name)
-    } catch (error) {
-      if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
-      const channel = new Channel(name, this.#environment)
-      channel.hold()
-      return channel
-    }
-  }
-
   /** Opens all of `names`, or none. Raises as `open`. */
-  async openAll(names: readonly string[], open = (name: string) => this.open(name)): Promise<Channel[]> {
-    const opened = await Promise.allSettled(names.map(open))
+  async openAll(names: readonly string[]): Promise<Channel[]> {
+    const opened = await Promise.allSettled(names.map(name => this.open(name)))
     const failed = opened.find(each => each.status === 'rejected')
     const channels = opened.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
     if (failed === undefined) return channels
@@ -131,20 +132,34 @@ export class Hub implements ChannelHolds {
 
   /** Holds channels open for as long as `use` takes. Raises what it raises, and what `openAll` does. */
   async using<T>(names: readonly string[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
-    return this.#use(await this.openAll(names), use)
-  }
-
-  /** As `using`, for what asks channels for pages and does not stay: it is served by a full node, too. */
-  async glancing<T>(names: readonly string[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
-    return this.#use(await this.openAll(names, name => this.#openOnce(name)), use)
-  }
-
-  async #use<T>(channels: Channel[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
+    const channels = await this.openAll(names)
     try {
       return await use(channels)
     } finally {
       for (const channel of channels) channel.release()
     }
+  }
+
+  /**
+   * As `using`, for what asks channels for pages and does not stay: those that are not followed are read from the log.
+   * Raises FW_OVERLOADED where too much is read so already.
+   */
+  async glancing<T>(names: readonly string[], use: (channels: Pages[]) => Promise<T>): Promise<T> {
+    const unfollowed = names.filter(name => !this.#channels.has(name)).length
+    if (unfollowed === 0) return this.using(names, use)
+    return this.glances.run(() => {
+      const followed = names.filter(name => this.#channels.has(name) || this.#shouldFollow(name))
+      return this.using(followed, channels => {
+        const opened = new Map(channels.map(channel => [channel.name, channel]))
+        return use(names.map(name => opened.get(name) ?? new Glance(name, this.#log)))
+      })
+    }, unfollowed)
+  }
+
+  #shouldFollow(name: string): boolean {
+    const away = this.#log.away?.(name)
+    if (away !== undefined) throw away
+    return this.#glanced.look(name) && this.#channels.size < this.options.maxFollowed
   }
 
   held(channel: Channel): void {
@@ -173,7 +188,7 @@ export class Hub implements ChannelHolds {
       readers,
       behind: this.connections.full.size,
       memory: this.#memory.used,
-      logReads: this.logReads.started,
+      logReads: this.logReads.started + this.glances.started,
       wires: this.connections.wires.all,
     }
   }

@@ -3,7 +3,7 @@
 import type { LogEvent } from '../event/event.ts'
 import type { Gap, Position, Start } from '../event/position.ts'
 import { LogUnavailable, type Page, type PageLimit } from '../log/log.ts'
-import type { Channel } from './channel.ts'
+import type { Pages } from './glance.ts'
 import { ANSWER_BYTES } from './collect.ts'
 import { Gathering, type Selection } from './selection.ts'
 
@@ -30,7 +30,7 @@ export interface News {
  * selection only what is among the channel's last events. Raises LogUnavailable.
  */
 export async function newest(
-  channel: Channel,
+  channel: Pages,
   start: Start,
   limit: number,
   bytes = ANSWER_BYTES,
@@ -46,7 +46,7 @@ export async function newest(
   const count = selection === undefined ? limit : Math.min(MAX_SCANNED, limit * SCANNED_FOR_ONE)
   const { events: last, head } = await lastEvents(channel, known, { events: count, bytes })
   // The node may not know yet that its epoch has ended, and hold events that the log has lost.
-  if (asked.cursor.epoch !== head.epoch) asked = (await channel.reads.page(start, ONE)).page
+  if (asked.cursor.epoch !== head.epoch) asked = await channel.logged(start, ONE)
   const gaps = await gapsUpTo(channel, asked, head)
   // Offsets may begin anew in an epoch.
   const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
@@ -61,7 +61,7 @@ export async function newest(
 
 /** The last events up to `known`, or up to a newer head. Reads not much more than it returns. */
 async function lastEvents(
-  channel: Channel,
+  channel: Pages,
   known: Position,
   limit: PageLimit,
 ): Promise<{ events: readonly LogEvent[]; head: Position }> {
@@ -87,7 +87,7 @@ async function lastEvents(
 }
 
 /** The page after the event at `offset`, in whichever epoch that is. */
-async function pageAfter(channel: Channel, { epoch, offset }: Position, limit: PageLimit): Promise<Page> {
+async function pageAfter(channel: Pages, { epoch, offset }: Position, limit: PageLimit): Promise<Page> {
   for (let at = { epoch, offset: Math.max(0, offset) }; ;) {
     const page = await channel.page(at, limit)
     const { gap, start } = page
@@ -98,11 +98,11 @@ async function pageAfter(channel: Channel, { epoch, offset }: Position, limit: P
 }
 
 /** The gaps between a page and the head: its own, and one for each epoch that ended since. */
-async function gapsUpTo(channel: Channel, first: Page, head: Position): Promise<Gap[]> {
+async function gapsUpTo(channel: Pages, first: Page, head: Position): Promise<Gap[]> {
   const gaps = first.gap === undefined ? [] : [first.gap]
   for (let { epoch } = first.cursor; epoch !== head.epoch;) {
     // After the end of an epoch the log has only the gap.
-    const { gap } = (await channel.reads.page({ epoch, offset: head.offset }, ONE)).page
+    const { gap } = await channel.logged({ epoch, offset: head.offset }, ONE)
     if (gap === undefined || gap.to.epoch === epoch) {
       throw new LogUnavailable(`the epoch of ${channel.name} changed meanwhile`)
     }

@@ -42,7 +42,7 @@ export async function historyOf(context: Context, identity: Identity, request: R
   const asked = askedOf(request)
   context.access.require(identity, 'history', channel)
   const events = asked.limit === 0 ? [] : await read(context, identity, channel, asked)
-  const { head } = await context.log.state(channel)
+  const { head } = await context.hub.glances.run(() => context.log.state(channel))
   const { filter } = context.access.may(identity, 'history', channel)
   const shown = events.filter(event => isPublication(event) && letsThrough(filter, event))
   return { publications: shown.map(publicationOf), epoch: head.epoch, offset: head.offset }
@@ -68,14 +68,19 @@ async function forwards(
   return [...(page?.events ?? [])]
 }
 
-async function backwards({ log }: Context, channel: string, { since, limit }: Asked): Promise<LogEvent[]> {
+async function backwards(
+  { log, hub }: Context,
+  channel: string,
+  { since, limit }: Asked,
+): Promise<LogEvent[]> {
   let before: Position | 'head' = 'head'
   if (since !== undefined && !(since.epoch === '' && since.offset === 0)) {
     const at = startOf(since.epoch, since.offset)
     if (!isPosition(at)) throw offsetGone()
     before = at
   }
-  const { events, gaps } = await readBackwards(log, channel, { before, after: 'earliest', limit })
+  const asked = { before, after: 'earliest', limit } as const
+  const { events, gaps } = await hub.glances.run(() => readBackwards(log, channel, asked))
   if (before !== 'head' && gaps.some(({ from }) => samePosition(from, before as Position))) throw offsetGone()
   return events.toReversed()
 }

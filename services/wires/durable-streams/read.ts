@@ -2,7 +2,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
-import type { Channel } from '../../broker/fanout/channel.ts'
+import type { Pages } from '../../broker/fanout/glance.ts'
 import type { LogEvent } from '../../broker/event/event.ts'
 import type { Position } from '../../broker/event/position.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
@@ -51,7 +51,7 @@ function nextOf(last: LogEvent | undefined, otherwise: Position): Position {
 }
 
 /** The state as the channel has it in memory. */
-export function stateIn(streams: Streams, channel: Channel): Promise<StreamState> {
+export function stateIn(streams: Streams, channel: Pages): Promise<StreamState> {
   return streams.find(channel.name, after => channel.page(after, PAGE))
 }
 
@@ -91,7 +91,7 @@ export class Reads {
     const wanted = { channels: [channel], starts: [start] }
     const [selection] = selectionsFor({ access, identity }, wanted)
     const { state, part } = await glanceFor({ hub, access, identity }, wanted, async opened => {
-      const state = await stateIn(this.#streams, opened[0] as Channel)
+      const state = await stateIn(this.#streams, opened[0] as Pages)
       const answer = await collect(opened, wanted.starts, PAGE.events, [selection])
       return { state, part: partOf(answer, start, state) }
     })

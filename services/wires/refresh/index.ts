@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import { askToRead } from '../../http/asking.ts'
 import { ticketOf } from '../../http/auth.ts'
-import type { Channel } from '../../broker/fanout/channel.ts'
+import type { Pages } from '../../broker/fanout/glance.ts'
 import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
 import { type News, newest } from '../../broker/fanout/newest.ts'
 import { printCursor, type Start } from '../../broker/event/position.ts'
@@ -80,7 +80,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     const { limit, every } = values
     requireTimely(request, every)
     const bytes = Math.floor(ANSWER_BYTES / channels.length)
-    const look = (opened: Channel[]) =>
+    const look = (opened: Pages[]) =>
       Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes, selections[i])))
     const news: News[] = await glanceFor({ hub, access, identity }, wanted, look)
 

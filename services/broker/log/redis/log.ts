@@ -17,7 +17,8 @@ import type { Changes } from './comparison.ts'
 import { Feeds } from './feeds.ts'
 import { SingleMaster } from './single.ts'
 import type { Topology } from './topology.ts'
-import { parseRead, printTransient, type Reading } from './records.ts'
+import { Reads } from './read-batcher.ts'
+import { printTransient, type Reading } from './records.ts'
 import { ErrorReply, Failures } from './replies.ts'
 import type { RetentionArgument, Script, Scripts } from './scripts.ts'
 import { evalsha, loadScripts, Names, retentionArgument } from './scripts.ts'
@@ -69,6 +70,7 @@ export class RedisLog implements ChannelLog {
   readonly #names: Names
   readonly #topology: Topology
   readonly #feeds: Feeds
+  readonly #reads: Reads
   readonly #begins = new Allowance(BEGUN_A_SECOND)
   /** Channels to which Redis had no room to append. */
   readonly #refused = new Set<string>()
@@ -95,6 +97,8 @@ export class RedisLog implements ChannelLog {
         renewed: names => this.#feeds.renewed(names),
       },
     })
+    const topology = this.#topology
+    this.#reads = new Reads({ script: this.#scripts.reads, names: this.#names, sharded, topology })
     this.#feeds = new Feeds({
       subscriptions: {
         subscribe: name => this.#subscribe(name),
@@ -247,17 +251,14 @@ export class RedisLog implements ChannelLog {
   async #read(channel: string, after: Start, limit: PageLimit, begins: boolean): Promise<Reading> {
     this.reads++
     const args = [
-      randomEpoch(),
       this.#retention(channel),
       ...startArguments(after),
       Math.min(limit.events, MANY),
       Math.min(limit.bytes, MANY),
       begins ? 1 : 0,
     ]
-    const call = evalsha(this.#scripts.read, this.#names.keys(channel), args)
-    const slot = this.#topology.slot(channel)
     try {
-      return parseRead(channel, await this.#topology.call(slot, { args: call, buffers: true, again: true }))
+      return await this.#reads.read(channel, args, limit)
     } catch (error) {
       throw this.failures.note('read', channel, error)
     }

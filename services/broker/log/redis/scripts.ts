@@ -14,7 +14,7 @@ export interface Script {
 
 export interface Scripts {
   readonly append: Script
-  readonly read: Script
+  readonly reads: Script
   readonly heads: Script
   readonly changes: Script
   /** Of presence. */
@@ -61,7 +61,7 @@ export function loadScripts(idempotencyWindow: number, changes: string | undefin
   }
   return {
     append: script(constants, 'append', [], 'append-quick'),
-    read: script(constants, 'read'),
+    reads: script(constants, 'reads', ['read']),
     heads: script(constants, 'heads'),
     changes: script(constants, 'changes'),
     members: script(constants, 'members', ['append', 'read']),

@@ -32,6 +32,67 @@ t.test('S5: opening a channel on a full node costs the same, however many are fo
   await t.rejects(hub.open('e5'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'what is not, goes')
 })
 
+t.test(
+  'W6: looks at channels that nobody follows leave nothing; what is polled again is followed',
+  async t => {
+    const node = await nodeWith(t)
+    const follow = mock.method(node.log, 'follow')
+    t.teardown(() => mock.restoreAll())
+    const names = Array.from({ length: 300 }, (_, i) => `made.up.${i}`)
+    const polls = async () => {
+      for (let i = 0; i < names.length; i += 100) {
+        const query = names.slice(i, i + 100).map(name => `channel=${name}`)
+        t.equal((await node.get(`/v1/poll?${query.join('&')}`)).status, 200)
+      }
+    }
+    await polls()
+    for (const path of ['refresh?channel=a', 'channels/b', 'channels/c/events', 'channels/d/events/e-1'])
+      await node.get(`/v1/${path}`)
+    t.equal(follow.mock.callCount(), 0)
+    t.equal(node.hub.stats().channels, 0)
+    const began = performance.now()
+    await polls()
+    const seconds = 1 + Math.ceil((performance.now() - began) / 1000)
+    const { channels } = node.hub.stats()
+    t.ok(channels >= 100 && channels <= 100 * seconds, `${channels} in ${seconds} s`)
+
+    // Whoever comes with a cursor misses nothing, whether it is followed or not.
+    const [id = ''] = await node.append('polled', '1')
+    for (let i = 2; i < 5; i++) {
+      await node.append('polled', `${i}`)
+      const { events } = JSON.parse((await node.get(`/v1/poll?channel=polled&cursor=${id}`)).body)
+      t.equal(events.length, i - 1)
+    }
+  },
+)
+
+t.test('W6: looks at what nobody follows come to an end; those at what is followed go on', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, end => t.teardown(end))
+  log.add('followed', drafts(1))
+  const held = await hub.open('followed')
+  const gate = new Gate()
+  log.beforeRead = gate.pass
+  const page = { events: 1, bytes: 1 }
+  let number = 0
+  const look = (count: number) => {
+    const names = Array.from({ length: count }, () => `made.up.${number++}`)
+    return hub.glancing(names, channels => Promise.all(channels.map(each => each.page('latest', page))))
+  }
+  const looks = Array.from({ length: 21 }, () => look(100))
+  await settled()
+  t.equal(gate.waiting, 100, 'one at a time, for there is room for 128 channels')
+  await t.rejects(look(100), { code: 'FW_OVERLOADED', passes: true, retry: 1000 })
+  const small = look(1)
+  t.equal(hub.glances.shed, 1)
+  const seen = await hub.glancing(['followed'], async ([channel]) => channel?.page('latest', page))
+  t.equal(seen?.cursor.offset, 1)
+  gate.open()
+  t.equal((await Promise.all([...looks, small])).flat().length, 2101)
+  held.release()
+  t.equal(hub.stats().channels, 1)
+})
+
 t.test('S5: a full node answers polls of channels that it does not follow', async t => {
   const node = await nodeWith(t, { MAX_FOLLOWED: '1' })
   const [first, second] = await node.append('b', '1', '2')
