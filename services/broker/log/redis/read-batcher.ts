@@ -41,7 +41,8 @@ export class Reads {
   /** `args`: those of read.lua behind the name. Raises LogUnavailable. */
   read(channel: string, args: readonly Argument[], { bytes }: PageLimit): Promise<Reading> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.push({ channel, args, bytes, resolve, reject }) === 1) setImmediate(() => this.#send())
+      if (this.#waiting.push({ channel, args, bytes, resolve, reject }) === 1)
+        setImmediate(() => this.#send())
     })
   }
 
