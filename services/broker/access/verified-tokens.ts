@@ -18,29 +18,36 @@ interface Kept {
   readonly characters: number
 }
 
-export class VerifiedTokens {
-  /** By digest, in the order of last use: the tokens themselves are not kept. */
-  readonly #kept = new Map<string, Kept>()
-  readonly #most: number
-  #characters = 0
-  #keys: TokenKeys | undefined
+/** A token is forgotten if it is not used again for this long, or twice as long, ms. */
+export const KEPT_MS = 30_000
 
-  /** Keeps the most recently used, up to that many characters of tokens. */
+/** For clients that ask again and again. The token of a connection that stays open is forgotten soon, which saves memory. */
+export class VerifiedTokens {
+  /** By digest: the tokens themselves are not kept. */
+  #latest = new Map<string, Kept>()
+  #earlier = new Map<string, Kept>()
+  /** Of the tokens of `#latest`. */
+  #characters = 0
+  readonly #most: number
+  #keys: TokenKeys | undefined
+  #timer: NodeJS.Timeout | undefined
+
+  /** Keeps up to that many characters of tokens. */
   constructor(mostCharacters: number) {
     this.#most = mostCharacters
+  }
+
+  get size(): number {
+    return this.#latest.size + this.#earlier.size
   }
 
   /** The token's result from `open`, which is called only if the token is not known yet. */
   get(token: string, keys: TokenKeys, open: () => Opened | Refused): Opened | Refused {
     this.#follow(keys)
-    if (token.length > this.#most) return open()
+    if (token.length > this.#most / 2) return open()
     const digest = hash('sha256', token, 'base64')
-    const kept = this.#kept.get(digest)
-    if (kept !== undefined) {
-      this.#kept.delete(digest)
-      this.#kept.set(digest, kept)
-      return kept.opened
-    }
+    const kept = this.#latest.get(digest) ?? this.#again(digest)
+    if (kept !== undefined) return kept.opened
     const opened = open()
     if (opened.ok) this.#keep(digest, { opened, characters: token.length })
     return opened
@@ -49,18 +56,33 @@ export class VerifiedTokens {
   /** Forgets everything: other keys may not verify these tokens. */
   #follow(keys: TokenKeys): void {
     if (keys === this.#keys) return
-    this.#kept.clear()
-    this.#characters = 0
     this.#keys = keys
+    this.#turn()
+    this.#turn()
+  }
+
+  #again(digest: string): Kept | undefined {
+    const kept = this.#earlier.get(digest)
+    if (kept === undefined) return undefined
+    this.#earlier.delete(digest)
+    this.#keep(digest, kept)
+    return kept
   }
 
   #keep(digest: string, kept: Kept): void {
-    this.#kept.set(digest, kept)
+    if (this.#characters + kept.characters > this.#most / 2) this.#turn()
+    this.#latest.set(digest, kept)
     this.#characters += kept.characters
-    for (const [oldest, { characters }] of this.#kept) {
-      if (this.#characters <= this.#most) break
-      this.#kept.delete(oldest)
-      this.#characters -= characters
-    }
+    this.#timer ??= setInterval(() => this.#turn(), KEPT_MS).unref()
+  }
+
+  /** Forgets the tokens that were not used since the last turn. */
+  #turn(): void {
+    this.#earlier = this.#latest
+    this.#latest = new Map()
+    this.#characters = 0
+    if (this.#earlier.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
   }
 }

@@ -1,9 +1,11 @@
 // Tokens: what is accepted as whose, and each bad one with its reason.
 
 import { createPublicKey } from 'node:crypto'
+import { mock } from 'node:test'
 import fc from 'fast-check'
 import t from 'tap'
 import { findGrant } from '../../../../services/broker/access/grants.ts'
+import { KEPT_MS, VerifiedTokens } from '../../../../services/broker/access/verified-tokens.ts'
 import { NO_KEYS, parseJwks, type TokenKeys } from '../../../../services/broker/access/jwks.ts'
 import {
   createTokens,
@@ -312,6 +314,32 @@ t.test('a cached token is checked for its times and revocation on each use', asy
   t.equal(calls, 1, 'it has made room')
   source.keys = NO_KEYS
   t.match(tokens.verify(token, NOW), { reason: 'unknown_key' }, 'other keys may not verify it')
+})
+
+t.test('a token that is not used again is forgotten', async t => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const verified = new VerifiedTokens(10_000)
+  const opened = { ok: true, claims: {}, grants: [] } as const
+  let asked = 0
+  const show = (token: string) =>
+    verified.get(token, NO_KEYS, () => {
+      asked++
+      return opened
+    })
+  show('a')
+  show('b')
+  mock.timers.tick(KEPT_MS)
+  t.equal(show('a'), opened)
+  t.equal(asked, 2, 'it came again')
+  mock.timers.tick(KEPT_MS)
+  t.equal(verified.size, 1, 'the other did not')
+  show('a')
+  t.equal(asked, 2)
+  mock.timers.tick(2 * KEPT_MS)
+  t.equal(verified.size, 0)
+  show('a')
+  t.equal(asked, 3)
 })
 
 t.test('claims stored with a ticket are checked again', async t => {
