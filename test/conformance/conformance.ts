@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util'
 import { centrifuge } from './centrifuge.ts'
 import { durableStreams } from './durable-streams.ts'
+import { mercure } from './mercure.ts'
 
 /** What a suite found. */
 export interface Found {
@@ -20,6 +21,7 @@ type Suite = (say: (text: string) => void, folder: string | undefined) => Promis
 const SUITES: Readonly<Record<string, Suite>> = {
   centrifuge,
   'durable-streams': durableStreams,
+  mercure,
 }
 
 const say = (text: string) => void process.stdout.write(`${text}\n`)

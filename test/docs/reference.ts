@@ -68,6 +68,12 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /.well-known/mercure':
     'Subscribers of Mercure, with `FANWIRE_MERCURE=1`. See [From Mercure](../migrate/mercure).',
   'POST /.well-known/mercure': 'Publishers of Mercure: a form.',
+  'GET /.well-known/mercure/subscriptions':
+    'Who subscribes, with `FANWIRE_MERCURE_SUBSCRIPTIONS=1`. Needs a token that grants the path.',
+  'GET /.well-known/mercure/subscriptions/{first}': 'Who subscribes to a topic (0.x).',
+  'GET /.well-known/mercure/subscriptions/{first}/{second}':
+    'A subscription (0.x: topic and subscriber), or who subscribes by a matcher (1.0: its type and itself).',
+  'GET /.well-known/mercure/subscriptions/{first}/{second}/{third}': 'A subscription (1.0).',
   'GET /': 'Says where the pages and probes of the node are.',
   'GET /console': 'The [console](../console). Off with `FANWIRE_CONSOLE=0`, and on a pure writer.',
   'GET /console/console.js': 'Its script.',

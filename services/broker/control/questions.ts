@@ -43,6 +43,8 @@ export interface QuestionTypes {
     readonly asks: { readonly match?: string }
     readonly item: { readonly readers: number; readonly head?: string; readonly rate?: number }
   }
+  /** Of the hub of Mercure, by where each is listed. */
+  readonly subscriptions: { readonly asks: object; readonly item: object }
   /** By id of the node. */
   readonly stats: { readonly asks: object; readonly item: NodeStats }
 }

@@ -7,29 +7,25 @@ import { allocateChunk } from '../../http/chunks.ts'
 import type { Audience } from './audience.ts'
 import { mercureFraming, type Piece, piecesOf } from './framing.ts'
 
-export class MercureConnection extends Connection {
-  readonly #audience: Audience
-  readonly #topics: readonly string[]
-  readonly #gone: () => void
+export interface SubscriberParts {
+  readonly audience: Audience
+  /** Those that are named as they are. */
+  readonly topics: readonly string[]
+  /** Called when the client is gone. */
+  gone(): void
+}
 
-  /** `topics`: those that are named as they are. `gone` is called when the client is. */
-  constructor(
-    registry: ConnectionRegistry,
-    framing: Framing,
-    outlet: Outlet,
-    audience: Audience,
-    topics: readonly string[],
-    gone: () => void,
-  ) {
+export class MercureConnection extends Connection {
+  readonly #parts: SubscriberParts
+
+  constructor(registry: ConnectionRegistry, framing: Framing, outlet: Outlet, parts: SubscriberParts) {
     super(registry, framing, outlet)
-    this.#audience = audience
-    this.#topics = topics
-    this.#gone = gone
+    this.#parts = parts
   }
 
   /** It is judged by these where rules change. */
   override get channels(): string[] {
-    return [...this.#topics]
+    return [...this.#parts.topics]
   }
 
   override positionIn(): Position | undefined {
@@ -49,7 +45,7 @@ export class MercureConnection extends Connection {
   override write(bytes: Buffer): void {
     const pieces = piecesOf(bytes)
     if (pieces === undefined) return super.write(bytes)
-    const wanted = pieces.filter(({ event }) => this.#audience.takes(event))
+    const wanted = pieces.filter(({ event }) => this.#parts.audience.takes(event))
     if (wanted.length > 0) super.write(this.#frame(bytes, pieces, wanted))
   }
 
@@ -66,6 +62,6 @@ export class MercureConnection extends Connection {
 
   override closed(): void {
     super.closed()
-    this.#gone()
+    this.#parts.gone()
   }
 }

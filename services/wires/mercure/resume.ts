@@ -79,6 +79,11 @@ function positionIn(id: string): Position | undefined {
   return parsePosition(id.startsWith('#') ? id.slice(1) : id)
 }
 
+/** An id as a header can have it. */
+export function headerText(id: string): string {
+  return id.replace(/[^\x21-\x7e]|"/gu, encodeURIComponent)
+}
+
 /** The id of the newest update. Raises LogUnavailable. */
 export async function newestId(opener: Opener): Promise<string> {
   const wanted = { channels: [UPDATES], starts: ['latest'] as const }

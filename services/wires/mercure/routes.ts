@@ -15,7 +15,9 @@ import { MercureConnection } from './connection.ts'
 import { HUB } from './form.ts'
 import { mercureFraming } from './framing.ts'
 import { publish } from './publish.ts'
-import { beginningOf, Names } from './resume.ts'
+import { listRoutes } from './list.ts'
+import { beginningOf, headerText, Names } from './resume.ts'
+import { Subscriptions } from './subscriptions.ts'
 import { namedTopics, QUERY, wantedBy } from './wanted.ts'
 
 const FORM_TYPE = 'application/x-www-form-urlencoded'
@@ -45,13 +47,17 @@ const PUBLISH = operation({
 })
 
 /** How tokens come, beside the header. */
-export const TOKENS = {
+const TOKENS = {
   tokenCookies: ['__Secure-mercure_access_token', 'mercureAuthorization'],
   tokenParameter: 'authorization',
 } as const
 
 export async function mercureRoutes(app: FastifyInstance): Promise<void> {
-  const hub = new Hub(app)
+  const subscriptions = app.fanwire.config.mercureSubscriptions
+    ? new Subscriptions(app.fanwire, app.log)
+    : undefined
+  const hub = new Hub(app, subscriptions)
+  if (subscriptions !== undefined) listRoutes(app, subscriptions, TOKENS)
   takeBodies(app)
   app.route({
     method: ['GET', 'HEAD'],
@@ -74,10 +80,13 @@ async function requirePublisher(request: FastifyRequest): Promise<void> {
 
 class Hub {
   readonly #app: FastifyInstance
+  readonly #subscriptions: Subscriptions | undefined
   readonly #names = new Names()
 
-  constructor(app: FastifyInstance) {
+  /** `subscriptions`: undefined where nobody is told who subscribes. */
+  constructor(app: FastifyInstance, subscriptions: Subscriptions | undefined) {
     this.#app = app
+    this.#subscriptions = subscriptions
   }
 
   /** Raises FW_BAD_PARAMETER, FW_TOO_MANY_CHANNELS, FW_UNAUTHORIZED, FW_FORBIDDEN, LogUnavailable. */
@@ -93,7 +102,10 @@ class Hub {
     const { identity } = request
     requireReadable({ access, identity }, asked)
     const { start, lost, before, head } = await beginningOf({ access, hub, identity }, this.#names, after)
-    if (before !== undefined) reply.headers({ 'mercure-last-event-id': before, 'last-event-id': before })
+    if (before !== undefined) {
+      const id = headerText(before)
+      reply.headers({ 'mercure-last-event-id': id, 'last-event-id': id })
+    }
     const audience = new Audience(access, { identity, matchers, head })
     await stream(
       request,
@@ -102,7 +114,11 @@ class Hub {
         framing: mercureFraming,
         contentType: 'text/event-stream',
         connect: (registry, framing, outlet) =>
-          new MercureConnection(registry, framing, outlet, audience, named, () => {}),
+          new MercureConnection(registry, framing, outlet, {
+            audience,
+            topics: named,
+            gone: this.#subscriptions?.add(matchers, identity) ?? (() => {}),
+          }),
       },
       { channels: [UPDATES], starts: [start], selections: [], plans: [], lost, values: {} },
     )

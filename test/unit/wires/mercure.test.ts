@@ -1,12 +1,13 @@
 // Mercure beyond its own suite (`npm run conformance -- mercure`): EventSource, publishing as Symfony does it, both versions
-// of its tokens, and the other wires beside it.
+// of its tokens, and the other wires beside it. What comes in that is wrong: mercure-input.test.ts.
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
-import { ALL, HUB, startHub } from '../../support/mercure.ts'
+import { until } from '../../support/until.ts'
+import { accessToken, ALL, HUB, startHub, tokenOf } from '../../support/mercure.ts'
 
 const hub = await startHub({ MERCURE_SUBSCRIPTIONS: '1', TOKEN_QUERY: '1', HISTORY_EVENTS: '50' })
-const { node, post, publish, subscribe } = hub
+const { node, post, publish, subscribe, at } = hub
 const without = await startMemoryNode()
 t.teardown(async () => {
   hub.disconnect()
@@ -14,6 +15,10 @@ t.teardown(async () => {
 })
 
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
+/** An answer that lists who subscribes, or is an error's text. */
+interface Listed {
+  readonly subscriptions: readonly { readonly topic?: string }[]
+}
 const books = 'https://example.com/books/'
 const dataOf = (heard: readonly { data: string }[]) => heard.map(({ data }) => data)
 const query = (pairs: [string, string][]) => `?${new URLSearchParams(pairs)}`
@@ -112,3 +117,161 @@ t.test('a repeat with an idempotency key is one update', async t => {
   await got(2)
   t.strictSame(dataOf(heard), ['1', '2'])
 })
+
+t.test('private updates are for those alone to whom one of their topics is granted', async t => {
+  const wanted = query([['topic', 'notes/{id}']])
+  const anybody = await subscribe(wanted)
+  const older = await subscribe(wanted, bearer(tokenOf({ subscribe: ['users/{id}'] })))
+  const detail = { actions: ['subscribe'], topics: [{ match: '/users/:id', match_type: 'urlpattern' }] }
+  const newer = await subscribe(wanted, bearer(accessToken([detail])))
+  const others = await subscribe(wanted, bearer(tokenOf({ subscribe: ['elsewhere'], publish: ['*'] })))
+  const cookie = await subscribe(wanted, {
+    headers: {
+      cookie: `mercureAuthorization=${ALL}`,
+      origin: `http://127.0.0.1:${node.port}`,
+    },
+  })
+  const secure = await subscribe(wanted, {
+    headers: { cookie: `__Secure-mercure_access_token=${ALL}`, 'sec-fetch-site': 'same-origin' },
+  })
+  const parameter = await subscribe(`${wanted}&authorization=${ALL}`)
+  await publish({ topic: ['notes/1', 'users/7', '/users/7'], data: 'secret', private: '' })
+  await publish({ topic: 'notes/1', data: 'for all' })
+  for (const { got } of [older, newer, cookie, secure, parameter])
+    t.strictSame(dataOf(await got(2)), ['secret', 'for all'])
+  for (const { got } of [anybody, others]) t.strictSame(dataOf(await got(1)), ['for all'])
+  const again = await subscribe(`${wanted}&lastEventID=earliest`)
+  t.notOk(dataOf(await again.got(1)).includes('secret'), 'nor from history')
+  const { body } = await node.get('/v1/poll?channel=notes/1&cursor=earliest')
+  t.notMatch(body, /secret/, 'a channel that anyone may read does not have it')
+  for (const channel of ['fanwire:updates', encodeURIComponent('fanwire:updates')])
+    t.match(
+      (await node.get(`/v1/poll?channel=${channel}&cursor=earliest`, bearer(ALL).headers)).body,
+      /FW_BAD_CHANNEL/,
+    )
+})
+
+t.test('a subscriber resumes behind the last update that it had, by whatever id', async t => {
+  const ids = [
+    await publish({ topic: 'r', data: '1' }),
+    await publish({ topic: 'r', data: '2', id: 'urn:ünique' }),
+  ]
+  await publish({ topic: 'r', data: '3' })
+  await publish({ topic: 'r', data: '4', id: 'urn:ünique' })
+  const from = async (id: string, name: string, header = false) => {
+    const url = `${at()}?match=r${header ? '' : `&${name}=${encodeURIComponent(id)}`}`
+    const stop = new AbortController()
+    const headers: Record<string, string> = header ? { [name]: id } : {}
+    const answer = await fetch(url, { headers, signal: stop.signal })
+    let text = ''
+    const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader()
+    while (!/data: 4\nid: urn:ünique/.test(text)) text += (await reader?.read())?.value ?? ''
+    stop.abort()
+    const found = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => data)
+    return {
+      found,
+      text,
+      last: answer.headers.get('mercure-last-event-id'),
+      older: answer.headers.get('last-event-id'),
+    }
+  }
+  const [first = '', named = ''] = ids
+  t.match(await from(first, 'last-event-id', true), { found: ['2', '3', '4'], last: first, older: first })
+  t.match(await from(named, 'lastEventID'), {
+    found: ['3', '4'],
+    last: encodeURIComponent(named).replaceAll('%3A', ':'),
+  })
+  t.match(await from(named, 'last_event_id'), { found: ['3', '4'] }, 'the first of that name')
+  t.match(await from('earliest', 'last_event_id'), { found: ['1', '2', '3', '4'], last: 'earliest' })
+  const unknown = await from('urn:unheard-of', 'last_event_id')
+  t.match(unknown, { found: [/from/, '1', '2', '3', '4'], last: 'earliest' })
+  t.match(unknown.text, /^event: gap\ndata: \{"from":"#/m, 'a gap is told')
+})
+
+t.test('an EventSource that is cut comes back and misses nothing', async t => {
+  const { got, heard } = await subscribe(query([['topic', 'cut']]))
+  await publish({ topic: 'cut', data: '1', id: 'urn:cut:1' })
+  await got(1)
+  for (const connection of node.hub.connections) connection.cut()
+  for (const n of [2, 3, 4]) await publish({ topic: 'cut', data: String(n) })
+  await got(4)
+  t.strictSame(dataOf(heard), ['1', '2', '3', '4'])
+})
+
+t.test('who subscribes is listed, and told of', async t => {
+  const told = await subscribe(query([['topic', `${HUB}/subscriptions/{topic}/{subscriber}`]]), bearer(ALL))
+  const modern = await subscribe(query([['match_urlpattern', `${HUB}/subscriptions/*`]]), {
+    ...bearer(accessToken([{ actions: ['subscribe'], topics: [{ match: '*' }] }])),
+    types: ['mercure'],
+  })
+  const payload = { name: 'ann' }
+  const ann = await subscribe(query([['topic', 'door/1']]), bearer(tokenOf({ subscribe: [], payload })))
+  const detail = { actions: ['subscribe'], topics: [{ match: 'door/2' }], payload }
+  const bob = await subscribe(query([['match', 'door/2']]), bearer(accessToken([detail])))
+  const find = (from: typeof told, text: string) =>
+    until('it is told', () => from.heard.some(({ data }) => data.includes(text))).then(() =>
+      JSON.parse(from.heard.find(({ data }) => data.includes(text))?.data ?? ''),
+    )
+  const first = await find(told, '"door/1"')
+  t.match(first, { type: 'Subscription', topic: 'door/1', active: true, payload, subscriber: /^urn:uuid:/ })
+  const second = await find(modern, '"door/2"')
+  t.match(second, { type: 'subscription', match_type: 'exact', match: 'door/2', active: true, payload })
+  t.equal(modern.heard.find(({ data }) => data.includes('"door/2"'))?.type, 'mercure')
+
+  const list = async (path: string, headers = bearer(ALL).headers as Record<string, string>) => {
+    const answer = await fetch(`http://127.0.0.1:${node.port}${path}`, { headers })
+    return { answer, body: (answer.status === 200 ? await answer.json() : await answer.text()) as Listed }
+  }
+  const all = await list(`${HUB}/subscriptions`)
+  t.match(all.body, { '@context': 'https://mercure.rocks/', type: 'Subscriptions', lastEventID: /^#/ })
+  t.match(all.answer.headers.get('link'), /rel="mercure"; last-event-id="#/)
+  t.match(
+    all.body.subscriptions.find(({ topic }) => topic === 'door/1'),
+    first,
+  )
+  const etag = all.answer.headers.get('etag') ?? ''
+  t.equal(
+    (await list(`${HUB}/subscriptions`, { ...bearer(ALL).headers, 'if-none-match': etag })).answer.status,
+    304,
+  )
+  t.match((await list(`${HUB}/subscriptions/door%2F1`)).body.subscriptions, [first])
+  t.strictSame((await list(first.id)).body, first)
+  t.strictSame((await list(second.id)).body, second)
+  const newer = {
+    authorization: `Bearer ${accessToken([{ actions: ['subscribe'], topics: [{ match: '*' }] }])}`,
+  }
+  t.match((await list(`${HUB}/subscriptions/exact/door%2F2`, newer)).body, {
+    id: `${HUB}/subscriptions/exact/door%2F2`,
+    type: 'subscriptions',
+    subscriptions: [second],
+  })
+  t.match((await list(`${HUB}/subscriptions/nobody/here`)).body, /FW_NOT_FOUND/)
+  t.match((await list(`${HUB}/subscriptions`, {})).body, /FW_UNAUTHORIZED/)
+  t.match(
+    (await list(`${HUB}/subscriptions`, bearer(tokenOf({ subscribe: ['a'] })).headers)).body,
+    /FW_FORBIDDEN/,
+  )
+  ann.source.close()
+  bob.source.close()
+  await until('both are gone', () =>
+    [told, modern].every(({ heard }) => heard.some(({ data }) => data.includes('"active":false'))),
+  )
+  t.strictSame((await list(`${HUB}/subscriptions/door%2F1`)).body.subscriptions, [])
+})
+
+t.test(
+  'other rules: who may not read a topic any more is ended, and is refused when it comes back',
+  async t => {
+    const other = await startHub()
+    t.teardown(() => {
+      other.disconnect()
+      return other.node.close()
+    })
+    const { source } = await other.subscribe('?topic=a')
+    const over = new Promise<number | undefined>(resolve =>
+      source.addEventListener('error', ({ code }) => code !== undefined && resolve(code)),
+    )
+    other.writeRules({ default: { subscribe: 'token', publish: 'token' } })
+    t.equal(await over, 401)
+  },
+)

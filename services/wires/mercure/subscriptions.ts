@@ -1,0 +1,116 @@
+// Who subscribes: each node knows its own subscribers, tells of them as private updates, and lists those of all nodes.
+
+import { randomUUID } from 'node:crypto'
+import { rightsOf } from '../../broker/access/grants.ts'
+import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
+import type { Answers } from '../../broker/control/questions.ts'
+import type { TopicMatcher } from '../../broker/event/topics.ts'
+import { updateData } from '../../broker/event/update.ts'
+import type { Logger } from '../../broker/logger.ts'
+import type { Context } from '../../http/context.ts'
+import { HUB } from './form.ts'
+
+export const SUBSCRIPTIONS = `${HUB}/subscriptions`
+const TYPE = 'mercure'
+const PAGE = 1000
+/** Subscriptions of one answer. */
+const MOST = 10_000
+
+/** A subscription as it is told of. Those by `topic` are told of as 0.x has it. */
+export interface Told {
+  readonly id: string
+  readonly match_type?: string
+  readonly match?: string
+  readonly topic?: string
+  readonly subscriber: string
+  readonly active: boolean
+  readonly [member: string]: unknown
+}
+
+/** The topic of its updates, and where it is listed. */
+export function pathOf(...names: readonly string[]): string {
+  return [SUBSCRIPTIONS, ...names.map(encodeURIComponent)].join('/')
+}
+
+/** What its token has others see of a subscription. */
+function payloadOf({ grants }: Identity, { text }: TopicMatcher): unknown {
+  return grants
+    .flatMap(({ list }) => list)
+    .filter(grant => rightsOf(grant).includes('subscribe'))
+    .find(({ olderForm, topics }) => olderForm || topics?.some(topic => topic.matches(text)))?.payload
+}
+
+function told(matcher: TopicMatcher, subscriber: string, identity: Identity): Told {
+  const { type, text } = matcher
+  const payload = payloadOf(identity, matcher)
+  const more = { subscriber, active: true, ...(payload === undefined ? {} : { payload }) }
+  return type === 'template'
+    ? {
+        '@context': 'https://mercure.rocks/',
+        id: pathOf(text, subscriber),
+        type: 'Subscription',
+        topic: text,
+        ...more,
+      }
+    : { id: pathOf(type, text, subscriber), type: 'subscription', match_type: type, match: text, ...more }
+}
+
+export class Subscriptions {
+  readonly #context: Context
+  readonly #logger: Logger
+  readonly #here = new Set<Told>()
+
+  constructor(context: Context, logger: Logger) {
+    this.#context = context
+    this.#logger = logger
+    context.questions.answer('subscriptions', () => this.#listed())
+  }
+
+  *#listed(): Iterable<readonly [string, () => Told]> {
+    for (const each of this.#here) yield [each.id, () => each]
+  }
+
+  /** Somebody subscribes; to be called again when it is gone. */
+  add(matchers: readonly TopicMatcher[], identity: Identity): () => void {
+    const subscriber = `urn:uuid:${randomUUID()}`
+    const own = matchers.map(matcher => told(matcher, subscriber, identity))
+    for (const each of own) this.#here.add(each)
+    void this.#tell(own)
+    return () => {
+      for (const each of own) this.#here.delete(each)
+      void this.#tell(own.map(each => ({ ...each, active: false })))
+    }
+  }
+
+  /** Does not raise: who asks for the list has it right all the same. */
+  async #tell(all: readonly Told[]): Promise<void> {
+    const drafts = all.map(each => ({
+      data: updateData(
+        { topics: [each.id], private: true },
+        Buffer.from(JSON.stringify(JSON.stringify(each))),
+      ),
+      ...(each.topic === undefined ? { type: TYPE } : {}),
+    }))
+    try {
+      await this.#context.publisher.update(drafts, ANONYMOUS)
+    } catch (err) {
+      this.#logger.warn({ err }, 'subscribers of Mercure came or went, and the log could not be told')
+    }
+  }
+
+  /** Those of all nodes, in the order of their ids. Raises LogUnavailable. */
+  async list(): Promise<Told[]> {
+    const found: Told[] = []
+    let after: string | undefined = ''
+    while (after !== undefined && found.length < MOST) {
+      const page: Answers<'subscriptions'> = await this.#ask(after)
+      found.push(...page.entries.flatMap(({ items }) => items.map(({ item }) => item as Told)))
+      after = page.next
+    }
+    return found
+  }
+
+  #ask(after: string) {
+    return this.#context.questions.ask('subscriptions', {}, { limit: PAGE, after })
+  }
+}
