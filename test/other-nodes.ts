@@ -26,6 +26,7 @@ const CLOSE_TO_NODE = [
   'unit/http/http2',
   'unit/http/http2-sessions',
   'unit/wires/memory',
+  'unit/wires/direct-writes',
   'unit/wires/http2',
   'unit/wires/push',
   'unit/broker/log/memory',

@@ -64,6 +64,8 @@ export interface Config extends LimitSettings {
   readonly rulesFile: string | undefined
   /** File with apps of Pusher's protocol; undefined: it is not spoken. */
   readonly pusherApps: string | undefined
+  /** Deliveries go past Node's stream where it can be. */
+  readonly directWrites: boolean
   readonly socketIo: boolean
   readonly durableStreams: boolean
   readonly centrifuge: boolean

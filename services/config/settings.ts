@@ -257,6 +257,13 @@ export const SETTINGS = {
     shown: 'none',
     doc: 'apps of Pusher (JSON), whose clients it takes at /app/{key} and servers at /apps/{id}; followed',
   }),
+  directWrites: setting({
+    group: 'Process',
+    env: 'FANWIRE_DIRECT_WRITES',
+    kind: onOff,
+    default: '1',
+    doc: "0: every delivery goes through Node's stream, also to a plain socket in which nothing waits",
+  }),
   otel: setting({
     group: 'Process',
     env: 'FANWIRE_OTEL',

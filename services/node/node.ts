@@ -6,6 +6,7 @@ import type { Config } from '../config/config.ts'
 import { createContext, type Workers } from '../http/context.ts'
 import { Health } from '../http/health.ts'
 import { Metrics } from '../http/metrics.ts'
+import { createSendNow } from '../http/node/send-now.ts'
 import { Operations } from '../http/operations.ts'
 import { buildServer } from '../http/server.ts'
 import { closeParts, openCluster, retentions } from './cluster.ts'
@@ -23,7 +24,12 @@ export async function start(
   const retentionOf = retentions(access, config)
   const log = await createLog(config, retentionOf, logger)
   await log.open()
-  const hub = new Hub(log, { ...config, retentionOf, slowOf: channel => access.ruleOf(channel).slow })
+  const hub = new Hub(log, {
+    ...config,
+    retentionOf,
+    slowOf: channel => access.ruleOf(channel).slow,
+    sendNow: config.directWrites ? createSendNow() : undefined,
+  })
   const health = new Health(log, logger)
   const metrics = new Metrics({ hub, health, log, access })
   const context = createContext({

@@ -12,6 +12,7 @@ import { closeParts, openCluster } from '../../services/node/cluster.ts'
 import { createAccess } from '../../services/node/create-access.ts'
 import { createContext } from '../../services/http/context.ts'
 import { Health } from '../../services/http/health.ts'
+import { createSendNow } from '../../services/http/node/send-now.ts'
 import { Metrics } from '../../services/http/metrics.ts'
 import { buildServer } from '../../services/http/server.ts'
 import type { Draft } from '../../services/broker/event/event.ts'
@@ -82,7 +83,8 @@ export async function startNode(
 ): Promise<Node> {
   const log = createLog(config)
   await log.open()
-  const hub = new Hub(log, { ...config, retentionOf: () => config.history, ...options })
+  const sendNow = config.directWrites ? createSendNow() : undefined
+  const hub = new Hub(log, { ...config, retentionOf: () => config.history, sendNow, ...options })
   const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
   const health = new Health(log, logger)
   const access = await createAccess(config, logger)

@@ -41,8 +41,16 @@ export interface ChannelWatcher {
   left(channel: string): void
 }
 
+/**
+ * Sends bytes past the stream where it can. 'sent': the kernel has them all; 'waits': it has not, and what is written next
+ * comes behind them; undefined: nothing was sent.
+ */
+export type SendNow = (sink: Writable, bytes: Buffer) => 'sent' | 'waits' | undefined
+
 /** All connections of a node, as one of them sees them. */
 export interface ConnectionRegistry {
+  /** Undefined: all goes through the stream. */
+  readonly sendNow: SendNow | undefined
   /** What readers of a channel get that are behind. */
   slowOf(channel: string): 'catch-up' | 'newest' | 'close' | undefined
   readonly flushLoop: FlushLoop
@@ -232,6 +240,11 @@ export class Connection implements ReplayOwner, CatchesUp {
       sink.cork()
       this.#registry.flushLoop.uncorkSoon(this)
     }
+    if (!this.#corked && this.#blockedSince === 0) {
+      const sent = this.#registry.sendNow?.(sink, bytes)
+      if (sent === 'sent') return
+      if (sent === 'waits') return this.#waitForRoom(bytes.length)
+    }
     sink.write(bytes)
     if (!this.#corked || sink.writableLength > MAX_CORKED) this.#send()
   }
@@ -250,12 +263,15 @@ export class Connection implements ReplayOwner, CatchesUp {
     // write() returns false above the high-water mark even when the kernel took everything, so see what is left.
     if (sink.writableLength <= (this.#outlet.underWay ?? 0) || this.#blockedSince !== 0) return
     // Closed elsewhere meanwhile: no write may follow.
-    if (!this.#outlet.open) return
+    if (this.#outlet.open) this.#waitForRoom(sink.writableLength)
+  }
+
+  #waitForRoom(queued: number): void {
     this.#blockedSince = this.#behindSince = Date.now()
-    this.#queuedBefore = sink.writableLength
+    this.#queuedBefore = queued
     this.#registry.blocked(this)
     // 'drain' is not emitted for a small write that did not fit, but an empty write after it calls back.
-    sink.write(NOTHING, () => this.#unblocked())
+    this.#outlet.sink.write(NOTHING, () => this.#unblocked())
   }
 
   #unblocked(): void {

@@ -2,7 +2,7 @@
 // old, and the graceful end of all of them.
 
 import { jitter } from '../../backoff.ts'
-import type { Connection, ConnectionRegistry } from './connection.ts'
+import type { Connection, ConnectionRegistry, SendNow } from './connection.ts'
 import type { FlushLoop } from './flush-loop.ts'
 import type { CloseReason } from './framing.ts'
 import { WireStats } from './wire-stats.ts'
@@ -18,6 +18,8 @@ export interface ConnectionTimes {
   readonly heartbeatAnswer?: number
   /** Undefined: all of it. */
   readonly slowOf?: (channel: string) => Slow | undefined
+  /** Absent: all goes through streams. */
+  readonly sendNow?: SendNow | undefined
 }
 
 /** A request that waits for news, such as a long poll. */
@@ -50,6 +52,7 @@ export type Slow = 'catch-up' | 'newest' | 'close'
 
 export class Connections implements ConnectionRegistry {
   readonly flushLoop: FlushLoop
+  readonly sendNow: SendNow | undefined
   readonly wires = new WireStats()
   /** Requests that wait for news: no connections, but they end with them. */
   readonly held = new Set<HeldRequest>()
@@ -65,6 +68,7 @@ export class Connections implements ConnectionRegistry {
 
   constructor(flushLoop: FlushLoop, times: ConnectionTimes) {
     this.flushLoop = flushLoop
+    this.sendNow = times.sendNow
     this.#times = times
   }
 

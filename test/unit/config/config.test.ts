@@ -69,6 +69,7 @@ t.test('without settings: one node on loopback with the memory log', async t => 
     mercure: false,
     mercureSubscriptions: false,
     pusherApps: undefined,
+    directWrites: true,
     otel: false,
     docs: undefined,
     wsDeflate: 0,
@@ -416,7 +417,7 @@ t.test('--help and the documents list every setting', async t => {
   t.equal(printed('-h'), help)
   const table = settingsTable()
   const texts = settingTexts()
-  t.equal(texts.length, 83)
+  t.equal(texts.length, 84)
   for (const { env, flag } of texts) {
     t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)

@@ -4,14 +4,16 @@
 import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import { TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
 import { deflateRawSync } from 'node:zlib'
 import { pino } from 'pino'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { guard } from '../../../services/http/node/guard.ts'
+import { createSendNow } from '../../../services/http/node/send-now.ts'
 import { hold, release, shareTurns } from '../../../services/http/node/ws-intake.ts'
 import { forgetInflater } from '../../../services/http/node/ws-inflater.ts'
 import { hardenReceiver } from '../../../services/http/node/ws-receiver.ts'
@@ -298,4 +300,70 @@ t.test('queued bytes: libuv reports the unwritten bytes of a socket (http/node/q
   await until('all is written', () => socket._handle.writeQueueSize === 0)
   socket.destroy()
   client.destroy()
+})
+
+/** Both ends of a connection; the client does not read yet. */
+async function pair(t: Test): Promise<{ server: Socket; client: Socket }> {
+  const listener = createServer({ noDelay: true }).listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const client = connect((listener.address() as AddressInfo).port, '127.0.0.1')
+  const [[server]] = await Promise.all([once(listener, 'connection'), once(client, 'connect')])
+  t.teardown(() => {
+    for (const socket of [server, client]) socket.destroy()
+    listener.close()
+  })
+  return { server, client }
+}
+
+const sendNow = createSendNow() ?? (() => undefined)
+
+/** Sends until the kernel takes no more. */
+function fill(socket: Socket): Buffer[] {
+  for (const sent: Buffer[] = []; ;) {
+    sent.push(Buffer.alloc(300_001, sent.length))
+    if (sendNow(socket, sent.at(-1) as Buffer) === 'waits') return sent
+  }
+}
+
+t.test('send-now: what the kernel does not take goes before all that is written later', async t => {
+  const { server, client } = await pair(t)
+  const sent = fill(server)
+  t.equal(server.writableLength, 0)
+  server.end('the end')
+  const got: Buffer[] = []
+  for await (const bytes of client) got.push(bytes)
+  t.ok(Buffer.concat(got).equals(Buffer.concat([...sent, Buffer.from('the end')])))
+})
+
+t.test('send-now: a client that goes while bytes wait for it ends its socket', async t => {
+  const { server, client } = await pair(t)
+  fill(server)
+  const [[error]] = await Promise.all([once(server, 'error'), client.resetAndDestroy()])
+  t.match(error, { code: /^(ECONNRESET|EPIPE)$/ })
+  t.equal(sendNow(server, Buffer.from('x')), undefined)
+})
+
+t.test('send-now: of a socket that is destroyed while bytes wait nothing is heard', async t => {
+  const { server } = await pair(t)
+  fill(server)
+  server.on('error', error => t.fail(error.message))
+  server.destroy()
+  await once(server, 'close')
+})
+
+t.test('send-now: takes nothing where bytes wait in the stream, nor after its end, nor of TLS', async t => {
+  const bytes = Buffer.from('x')
+  const { server } = await pair(t)
+  t.equal(sendNow(server, bytes), 'sent')
+  server.cork()
+  server.write('y')
+  t.equal(sendNow(server, bytes), undefined, 'bytes wait')
+  server.uncork()
+  t.equal(sendNow(server, bytes), 'sent')
+  t.equal(sendNow(new TLSSocket(server), bytes), undefined, 'TLS')
+  t.equal(sendNow(new Socket(), bytes), undefined, 'not connected')
+  server.end()
+  t.equal(sendNow(server, bytes), undefined, 'ended')
+  server.destroy()
+  t.equal(sendNow(server, bytes), undefined, 'destroyed')
 })
