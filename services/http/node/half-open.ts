@@ -7,8 +7,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
-/** When a client whose request is held is written to, ms after it has ended its side: most ends are answered sooner. */
-const PROBES_MS = [5000, 5100]
+/** How often a client whose request is held is written to once it has ended its side, ms: most ends are answered sooner. */
+const PROBE_MS = 5000
+/** Until the second write, ms: the first one brings the refusal of a client's system, the second one is told of it. */
+const AGAIN_MS = 100
 
 export const halfOpen = fp(
   async app => {
@@ -27,13 +29,17 @@ export function probeWhileHeld(
 ): () => void {
   if (request.httpVersion !== '1.1') return () => {}
   const { socket } = request
-  let timers: NodeJS.Timeout[] = []
+  const timers: NodeJS.Timeout[] = []
   const probe = () => {
     // One that waits behind another (pipelining) has no socket.
     if (response.socket !== null && !response.headersSent) response.writeContinue()
   }
+  // Nothing that the client's system sends is noticed in between, for what has ended is not read.
   const ended = () => {
-    timers = PROBES_MS.map(ms => setTimeout(probe, ms).unref())
+    timers[0] = setInterval(() => {
+      probe()
+      timers[1] = setTimeout(probe, AGAIN_MS).unref()
+    }, PROBE_MS).unref()
   }
   if (socket.readableEnded) ended()
   else socket.once('end', ended)

@@ -11,6 +11,7 @@ import { isExpiry, refusalOf } from '../../http/clients.ts'
 import { policyFor } from '../../http/conditional.ts'
 import type { Context } from '../../http/context.ts'
 import { whenOver } from '../../http/exchange.ts'
+import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { arrivalOf } from '../arrival.ts'
 import { type Given, givenFor, openFor } from '../open-for.ts'
 import { isText, linesOf } from './content.ts'
@@ -152,6 +153,7 @@ export class LiveReads {
       const given = givenFor(opener, wanted)
       const follower = new Follower(new LongPoll(hub, opened), state, from, given)
       const stop = whenOver(request, reply, () => follower.end())
+      const leave = probeWhileHeld(request, reply)
       presence.visit(identity, wanted.channels)
       const client = clients.add(
         {
@@ -170,6 +172,7 @@ export class LiveReads {
         stats.connections--
         clients.remove(client)
         stop()
+        leave()
       }
     })
     return held.finally(() => lease?.end())

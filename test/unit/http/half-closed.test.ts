@@ -10,7 +10,7 @@ import { Raw } from './app.ts'
 import { Gate } from '../broker/fanout/scripted-log.ts'
 
 const { cert, key } = makeCertificate()
-const plain = await startMemoryNode()
+const plain = await startMemoryNode({ DURABLE_STREAMS: '1' })
 const secure = await startMemoryNode({ TLS_CERT: cert, TLS_KEY: key })
 t.teardown(() => Promise.all([plain.close(), secure.close()]))
 const NODES = { plain, secure }
@@ -118,3 +118,17 @@ for (const [name, node] of Object.entries(NODES)) {
     await until('they are gone', () => node.app.sockets.size === 0)
   })
 }
+
+t.test('H8: a client that leaves later, behind the first probes, is found to be gone as well', async t => {
+  const { hub } = plain
+  const channel = fresh()
+  const stream = `/v1/stream/${channel}`
+  await fetch(`http://127.0.0.1:${plain.port}${stream}`, { method: 'PUT' })
+  const paths = [`/v1/long-poll?channel=${channel}&wait=55`, `${stream}?offset=now&live=long-poll`]
+  const raws = await Promise.all(paths.map(path => half(plain, `GET ${path} HTTP/1.1\r\n${HOST}\r\n`)))
+  await until('they wait', () => hub.readers(channel) === 2)
+  await Promise.all(raws.map(raw => raw.until(/(100 Continue.*){2}/s)))
+  t.equal(hub.readers(channel), 2)
+  for (const raw of raws) raw.close()
+  await until('they are gone', () => hub.readers(channel) === 0, 20_000)
+})
