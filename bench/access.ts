@@ -1,6 +1,6 @@
-// npx tsx bench/access.ts: what it costs a node to know who a client is, in µs of its CPU: the signature alone, and what a
-// WebSocket connection costs beyond one without a token. The clients are a process of their own. Differences within a
-// round count; the machine is whatever it is.
+// npx tsx bench/access.ts: the CPU cost, in µs, of authenticating a client: the signature alone, and the cost of
+// a WebSocket connection beyond one without a token. The clients run in a separate process. Only differences within a
+// round are meaningful; the machine is arbitrary.
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -22,10 +22,10 @@ interface Job {
   readonly tokens: readonly (string | null)[]
 }
 
-/** To the clients' process: what it will be asked to do, that it is to do it, and that its clients go. */
+/** Messages to the clients' process: the coming task, its start, and its end. */
 type Order = Job | 'connect' | 'close'
 
-/** In the clients' process: connects with each token, and stays. */
+/** In the clients' process: connects with each token, and stays connected. */
 async function connectAll({ port, tokens }: Job, clients: Socket[]): Promise<void> {
   const queue = [...tokens]
   const lane = async () => {
@@ -57,11 +57,11 @@ function serveJobs(): void {
   process.on('disconnect', () => process.exit(0))
 }
 
-/** What was made before is not to be paid for by what is measured. */
+/** Collects garbage first, so that a measurement does not pay for earlier work. */
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Of CPU: others use the machine, too. */
+/** CPU time, because others use the machine, too. */
 function microsecondsSince(began: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(began)
   return user + system
@@ -94,17 +94,17 @@ async function measure(): Promise<void> {
     for (const token of tokens) if (token !== null) await access.bearer(token)
     return microsecondsSince(began) / TOKENS
   }
-  const tell = async (order: Order) => {
+  const send = async (order: Order) => {
     crew.send(order)
     await once(crew, 'message')
   }
   const connecting = async (make: () => string | null) => {
-    await tell({ port: node.port, tokens: Array.from({ length: TOKENS }, make) })
+    await send({ port: node.port, tokens: Array.from({ length: TOKENS }, make) })
     collectGarbage()
     const began = process.cpuUsage()
-    await tell('connect')
+    await send('connect')
     const spent = microsecondsSince(began) / TOKENS
-    await tell('close')
+    await send('close')
     while (node.app.fanwire.clients.size > 0) await new Promise(resolve => setTimeout(resolve, 5))
     return spent
   }
@@ -114,7 +114,7 @@ async function measure(): Promise<void> {
   const names = Object.keys(kinds) as (keyof typeof kinds)[]
   for (let round = -WARM_UP; round < ROUNDS; round++) {
     const found: Record<string, number> = {}
-    // Each kind has each place in a round, so that none is always the one after the garbage of another.
+    // Each kind takes each place in a round, so that none always pays for the garbage of another.
     const turn = ((round % names.length) + names.length) % names.length
     for (const name of [...names.slice(turn), ...names.slice(0, turn)]) {
       found[name] = await connecting(kinds[name] ?? (() => null))

@@ -1,5 +1,5 @@
-// One run's surroundings: a fresh Redis, the server that is measured, a load generator and a publisher, each a
-// process of its own on loopback.
+// The environment of one run: a fresh Redis, the measured server, a load generator and a publisher, each a
+// separate process on loopback.
 
 import { rmSync } from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
@@ -16,7 +16,7 @@ import { type RunningRedis, startRedis } from './processes/redis.ts'
 export type Generator = Remote<GeneratorMethods>
 export type Publisher = Remote<PublisherMethods>
 
-/** A server with more than this much resident memory has failed, bytes. */
+/** A server with more resident memory than this has failed, bytes. */
 export const MEMORY_LIMIT = 2 * 2 ** 30
 
 const GENERATOR = fileURLToPath(new URL('./load/generator.ts', import.meta.url))
@@ -24,7 +24,7 @@ const PUBLISHER = fileURLToPath(new URL('./load/publisher.ts', import.meta.url))
 const SAMPLE_EVERY = 100
 
 export type ArenaOptions = Partial<Pick<PeerOptions, 'throughRedis' | 'heartbeats' | 'env' | 'tokens'>> & {
-  /** A folder for CPU profiles of the broker, if they are wanted. */
+  /** A folder for CPU profiles of the broker, if requested. */
   readonly profile: string | undefined
 }
 
@@ -54,7 +54,7 @@ export class Arena {
     this.publisher = new Remote(PUBLISHER)
   }
 
-  /** Runs `measure` in a fresh arena, which is gone when it returns. */
+  /** Runs `measure` in a fresh arena, which is removed when it returns. */
   static async with<T>(peer: Peer, options: ArenaOptions, measure: (arena: Arena) => Promise<T>): Promise<T> {
     const dir = await mkdtemp(join(tmpdir(), 'fanwire-bench-'))
     const clear = () => rmSync(dir, { recursive: true, force: true })
@@ -82,7 +82,7 @@ export class Arena {
     return running
   }
 
-  /** One more load generator, whose own delays are apart from the first one's. */
+  /** Another load generator, with delays independent of the first one's. */
   anotherGenerator(): Generator {
     const generator: Generator = new Remote(GENERATOR)
     this.#more.push(generator)
@@ -95,7 +95,7 @@ export class Arena {
     for (const each of this.#more) await each.close()
   }
 
-  /** A profile is written only when the process ends by itself. */
+  /** A profile is written only when the process exits by itself. */
   #end({ server }: RunningPeer): Promise<void> {
     return this.#options.profile === undefined ? server.kill() : server.stop()
   }
@@ -107,17 +107,17 @@ function optionsFor(options: ArenaOptions, redis: RunningRedis, dir: string): Pe
   return { throughRedis: false, heartbeats: false, ...rest, ...flags, redisUrl: redis.url, dir }
 }
 
-/** CPU and memory of a server over a while. */
+/** CPU and memory of a server over a period. */
 export class Meter {
   readonly #server: { readonly pids: number[] }
   readonly #redis: { readonly pids: number[] }
   readonly #cpu: Cpu
   readonly #redisCpu: Cpu
   readonly #timer: NodeJS.Timeout
-  /** The most resident memory that was seen, bytes. */
+  /** Peak resident memory, bytes. */
   peak = 0
 
-  /** `onFull` is called when the server has more memory than it may. */
+  /** `onFull` is called when the server exceeds its memory limit. */
   constructor({ peer, redis }: Pick<Arena, 'peer' | 'redis'>, onFull: () => void = () => {}) {
     this.#server = peer.server
     this.#redis = redis.server
@@ -129,7 +129,7 @@ export class Meter {
     }, SAMPLE_EVERY)
   }
 
-  /** CPU used since the meter was made, µs; `kernel` is the part of `cpu` that was spent in the kernel. */
+  /** CPU used since the meter was created, µs; `kernel` is the part of `cpu` spent in the kernel. */
   read(): { cpu: number; kernel: number; redisCpu: number } {
     const { all, kernel } = cpuOf(this.#server.pids)
     return {

@@ -1,11 +1,11 @@
-// What the bench's commands share: what they say while they run, and what they choose.
+// Shared by the bench's commands: progress output, and the choice of cases.
 
 /** A line of progress, with the time. */
 export function say(text: string): void {
   process.stderr.write(`${new Date().toISOString().slice(11, 19)}  ${text}\n`)
 }
 
-/** Those of `all` that `names` lists, in their own order; all where nothing is listed. Raises with `help`. */
+/** The items of `all` listed in `names`, in their own order; all for an empty list. Raises with `help`. */
 export function chosen<T extends { readonly name: string }>(
   all: readonly T[],
   names: string | undefined,
@@ -18,7 +18,7 @@ export function chosen<T extends { readonly name: string }>(
   return all.filter(({ name }) => wanted?.includes(name) ?? true)
 }
 
-/** The command as it was given, to be given again. */
+/** The command line as it was given, for repeating it. */
 export function invocation(script: string): string {
   const quoted = process.argv.slice(2).map(each => (/^[\w./=:@,-]+$/.test(each) ? each : `'${each}'`))
   return [`npm run ${script}`, ...(quoted.length > 0 ? ['--', ...quoted] : [])].join(' ')

@@ -1,5 +1,5 @@
-// npm run bench:costs: measures what the other benches leave out (memory of channels, Redis' costs), and puts it
-// together with their results into bench/results/costs.json, with which `fanwire plan` plans.
+// npm run bench:costs: measures what the other benches leave out (memory of channels, Redis' costs), and combines it
+// with their results in bench/results/costs.json, the input of `fanwire plan`.
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -49,7 +49,7 @@ async function follow(port: number, channels: readonly string[]): Promise<WebSoc
   return socket
 }
 
-/** What as many readers add, once of a few channels, then of channels of their own. */
+/** Memory added by the same number of readers, first on a few channels, then on one channel each. */
 async function nodeMemory(arena: Arena): Promise<Pick<CommonCosts, 'nodeMemory' | 'channelMemory'>> {
   const names = (prefix: string) => Array.from({ length: CHANNELS_EACH }, (_, i) => `${prefix}${i}`)
   const open: WebSocket[] = []
@@ -57,7 +57,7 @@ async function nodeMemory(arena: Arena): Promise<Pick<CommonCosts, 'nodeMemory' 
     for (let i = 0; i < SOCKETS; i++) open.push(await follow(arena.peer.port, names(prefix(i))))
     return settled(arena.peer)
   }
-  // The first connections make it load and compile.
+  // The first connections make it load and compile code.
   open.push(await follow(arena.peer.port, ['first']))
   const none = await settled(arena.peer)
   const shared = await connect(() => 'shared-')
@@ -67,7 +67,7 @@ async function nodeMemory(arena: Arena): Promise<Pick<CommonCosts, 'nodeMemory' 
   return { nodeMemory: none, channelMemory: Math.max(0, channelMemory) }
 }
 
-/** CPU of Redis for handing a message to one subscriber more. One message at a time, as a slow day has them. */
+/** CPU of Redis for delivering a message to one more subscriber. One message at a time, as on a slow day. */
 async function messageCpu({ redis }: Arena, size: number): Promise<number> {
   const message = 'x'.repeat(size + ENVELOPE)
   const client = new Redis(redis.url)
@@ -107,7 +107,7 @@ async function redisMemory(
       headers: { 'content-type': 'application/x-ndjson' },
       body: lines.join('\n'),
     })
-    if ((await answer.text()).includes('"error"')) throw new Error('events were not taken')
+    if ((await answer.text()).includes('"error"')) throw new Error('events were rejected')
   }
   try {
     await publish(1, 1)
@@ -123,7 +123,7 @@ async function redisMemory(
   }
 }
 
-/** What the other benches have measured. Raises where they have not. */
+/** Results of the other benches. Raises where they are missing. */
 function known(transports: TransportsResult, fanout: BenchResult) {
   const rows = (name: string) =>
     fanout.cases.find(each => each.name === name)?.rows.filter(({ peer }) => peer === 'fanwire') ?? []
@@ -138,14 +138,14 @@ function known(transports: TransportsResult, fanout: BenchResult) {
   if (published === undefined) throw new Error('transports.json lacks publishing: npm run bench')
   return {
     publish: published,
-    // With the one delivery that it leads to there.
+    // Including the one delivery that it causes there.
     event: Math.max(0, figures.cpuPerEvent - (calm?.figures.cpuPerDelivery ?? 0)),
     redisEvent: figures.redisCpuPerEvent,
     comeback: STORM / after,
   }
 }
 
-/** Readers that come back in the case `storm`. */
+/** Readers that reconnect in the case `storm`. */
 const STORM = 5000
 
 async function measure(transports: TransportsResult, fanout: BenchResult): Promise<Costs> {

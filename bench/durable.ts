@@ -1,6 +1,6 @@
-// npm run bench:durable: publishes that are on disk before they are acknowledged, one by one over 50 connections, each
-// under way for itself: the file log, Redis that syncs always, and NATS JetStream's file store, in turn in one run; beside
-// them what the first and the last do that sync later.
+// npm run bench:durable: publishes that are on disk before their acknowledgement, one by one over 50 connections,
+// concurrently: the file log, Redis with appendfsync always, and NATS JetStream's file store, in turn in one run;
+// for comparison, the file log and JetStream with delayed sync.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -22,9 +22,9 @@ import { machine } from './report.ts'
 
 const HELP = `npm run bench:durable -- [options]
 
-  --runs N      runs of each, of which the median counts (3)
-  --count N     publishes of a run, after a quarter as many that warm up (20000)
-  --folder DIR  on the disk that is to be measured (the system's for temporary files)
+  --runs N      runs of each; the median counts (3)
+  --count N     publishes of a run, after a quarter as many for warm-up (20000)
+  --folder DIR  a folder on the disk to measure (the system's temporary folder)
   --only NAMES  comma separated: file, redis, jetstream, and file-later, jetstream-later, which sync later
 `
 const LOAD = fileURLToPath(new URL('./load/one-by-one.ts', import.meta.url))
@@ -46,7 +46,7 @@ const node = async (folder: string, env: Record<string, string>): Promise<Omit<R
   const options = { redisUrl: '', throughRedis: false, heartbeats: false, dir: folder, env }
   const { port, server, publishing } = await fanwire.start(options)
   const by = publishing?.POST
-  if (by === undefined) throw new Error('fanwire takes no POST')
+  if (by === undefined) throw new Error('fanwire accepts no POST')
   return { order: { port, by }, close: () => server.kill() }
 }
 
@@ -81,7 +81,7 @@ const STREAM = JSON.stringify({
   max_msgs_per_subject: 1000,
 })
 
-/** Whether what is written in the folder from now on is on disk when it is written: on ext4, for root. */
+/** Makes every later write in the folder synchronous: on ext4, as root. Returns whether that worked. */
 function writesThrough(folder: string): boolean {
   try {
     execFileSync('chattr', ['+S', folder], { stdio: 'ignore' })
@@ -91,7 +91,7 @@ function writesThrough(folder: string): boolean {
   }
 }
 
-/** Before 2.10 it syncs every two minutes, whatever it is told: `through` makes the folder sync each write. */
+/** Before 2.10 it syncs every two minutes, whatever its settings: `through` makes the folder sync each write. */
 const jetstream = (name: string, through: boolean): Durable => ({
   name,
   async start(folder) {

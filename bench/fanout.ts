@@ -1,4 +1,4 @@
-// npm run bench:fanout: the broker and what a user would pick instead, in one run, with the same load generator.
+// npm run bench:fanout: the broker and its alternatives, in one run, with the same load generator.
 
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,18 +24,18 @@ import {
 
 const HELP = `npm run bench:fanout -- [options]
 
-  --runs N       runs of each case and peer, of which the median counts (3)
-  --quick        one short run, written to .cache/bench: shows that it works, not how well
+  --runs N       runs of each case and peer; the median counts (3)
+  --quick        one short run, written to .cache/bench: a functional check, not a measurement
   --case NAMES   only these, comma separated: ${cases.map(each => each.name).join(', ')}
-  --before DIR   also another checkout of fanwire, built, as the peer "before": what a change costs
+  --before DIR   adds another built checkout of fanwire as the peer "before", to measure a change
   --peer NAMES   only these, comma separated: ${allPeers()
     .map(each => each.name)
     .join(', ')}
-  --centrifugo PATH  the binary of Centrifugo 6; without it a small program on its library, where Go is installed
-  --out DIR      where fanout.json and fanout.md go (bench/results when everything is measured, else .cache/bench)
-  --bars         only what the bars of cost compare, and one table of them at the end; with --before DIR also those of
-                 idle connections and quiet channels (written to .cache/bench)
-  --profile      write CPU profiles of fanwire and print where the time goes
+  --centrifugo PATH  the binary of Centrifugo 6; without it a small program on its library, if Go is installed
+  --out DIR      folder of fanout.json and fanout.md (bench/results for a full run, otherwise .cache/bench)
+  --bars         only the rows that the cost bars compare, with one table at the end; with --before DIR also those
+                 of idle connections and quiet channels (written to .cache/bench)
+  --profile      write CPU profiles of fanwire and print the hottest functions
   --docs         measure nothing; write the last bench/results into docs/benchmarks/brokers.md and README.md
 `
 
@@ -67,7 +67,7 @@ async function runnable(wanted: readonly Peer[]): Promise<{ able: Peer[]; left: 
   return { able, left }
 }
 
-/** One run, whatever becomes of it. */
+/** One run; failures become a note. */
 async function runOnce(each: Case, peer: Peer, bench: Bench): Promise<Result[]> {
   try {
     return await each.run(peer, bench)
@@ -97,7 +97,7 @@ function find(rows: readonly Row[]) {
     rows.find(row => row.peer === peer && (label === undefined || row.variant === label))?.figures
 }
 
-/** The peers take turns, so that a machine that is slower for a while is so for all of them. */
+/** The peers take turns, so that a temporarily slower machine affects all of them. */
 async function measure(each: Case, able: readonly Peer[], runs: number, bench: Bench): Promise<CaseResult> {
   const names = bench.barsOnly ? ['fanwire', ...(each.against ?? [])] : [...each.peers, 'before']
   const peers = able.filter(({ name }) => names.includes(name))
@@ -169,7 +169,7 @@ async function main(): Promise<void> {
   say(`written to ${out}`)
 }
 
-/** After every case, so that a bench that is ended early has told what it knows. */
+/** After every case, so that an aborted bench keeps its results. */
 async function write(out: string, result: BenchResult): Promise<void> {
   await mkdir(out, { recursive: true })
   await writeFile(join(out, 'fanout.json'), `${JSON.stringify(result, null, 2)}\n`)

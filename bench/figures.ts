@@ -1,11 +1,11 @@
-// What is measured, how it is shown, and how several runs become one.
+// The measured figures, their formats, and how several runs are combined.
 
-/** The names of what a row may hold; a case gives those that it measures. */
+/** The names of a row's figures; a case gives those that it measures. */
 export type Figures = Partial<Record<Figure, number>>
 
 interface Column {
   readonly title: string
-  /** Digits behind the point. */
+  /** Digits after the decimal point. */
   readonly digits: number
   /** Several runs: their median, or the worst of them. */
   readonly of: 'median' | 'worst'
@@ -13,7 +13,7 @@ interface Column {
 
 const shown = (title: string, digits: number, of: Column['of'] = 'median'): Column => ({ title, digits, of })
 
-/** In the order of the table. Times ms unless the title says otherwise. */
+/** In table order. Times in ms unless the title says otherwise. */
 export const COLUMNS = {
   requestsPerSecond: shown('requests/s', 0),
   acceptedPerSecond: shown('accepted/s', 0),
@@ -56,14 +56,14 @@ export type Figure = keyof typeof COLUMNS
 export interface Row {
   readonly peer: string
   readonly label: string
-  /** Which of the peer's rows it is. */
+  /** Distinguishes the peer's rows. */
   readonly variant?: string
   readonly figures: Figures
   readonly notes: readonly string[]
   readonly runs: readonly Figures[]
 }
 
-/** What one run gave, for one row. */
+/** The figures of one run, for one row. */
 export interface Result {
   readonly label: string
   readonly figures: Figures
@@ -86,7 +86,7 @@ export function median(values: readonly number[]): number {
   return ((sorted[Math.floor(middle)] ?? 0) + (sorted[Math.ceil(middle)] ?? 0)) / 2
 }
 
-/** What a case has to reach, and whether it does. */
+/** A goal of a case, and whether it is met. */
 export interface Bar {
   readonly what: string
   readonly value: string
@@ -99,7 +99,7 @@ interface Limits {
   readonly unit?: string
   readonly digits?: number
   readonly bar: number
-  /** As the bar, where there is none of its own. */
+  /** Equal to the bar unless given. */
   readonly goal?: number
 }
 
@@ -108,7 +108,7 @@ export function atMost(what: string, value: number | undefined, limits: Limits):
   return judged(what, value, limits, '≤', limit => value !== undefined && value <= limit)
 }
 
-/** `value` has to come up to the bar. */
+/** `value` has to reach the bar. */
 export function atLeast(what: string, value: number | undefined, limits: Limits): Bar {
   return judged(what, value, limits, '≥', limit => value !== undefined && value >= limit)
 }
@@ -140,7 +140,7 @@ function judged(
   }
 }
 
-/** Deliveries that a row has wrong: missing, repeated or reordered. */
+/** Wrong deliveries of a row: missing, repeated or reordered. */
 export function wrongOf(row: Figures | undefined): number | undefined {
   return row && (row.missing ?? 0) + (row.repeated ?? 0) + (row.reordered ?? 0)
 }

@@ -1,4 +1,4 @@
-// Where the commands that measure write their results, and the documents that show them.
+// Paths of the measured results, and of the documents that show them.
 
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

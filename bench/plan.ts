@@ -1,4 +1,4 @@
-// fanwire plan: how many nodes, how much memory, Redis and network so many clients, channels and events ask for.
+// fanwire plan: the nodes, memory, Redis and network that a number of clients, channels and events needs.
 
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -9,31 +9,31 @@ import { DEFAULTS, type Demand, ImpossiblePlan, plan } from './transports/model.
 import { assumptions, printed } from './transports/plan-text.ts'
 import type { TransportsResult } from './transports/result.ts'
 
-/** The command was misused; as the exit code of services/main.ts. */
+/** The command was misused; the same exit code as in services/main.ts. */
 const MISUSED = 2
 
-/** Beside the sources; one folder up from dist/ in the package. */
+/** Beside the sources; in the package one folder above dist/. */
 const COSTS = ['./results/costs.json', '../results/costs.json'].map(path =>
   fileURLToPath(new URL(path, import.meta.url)),
 )
 
 const HELP = `fanwire plan --clients N [options]: the nodes, memory, Redis and network that a deployment needs,
-by the costs that the benchmark has measured
+from the costs measured by the benchmark
 
-  --clients N                  connected at a time
-  --channels N                 channels that they follow (${DEFAULTS.channels})
-  --rate N                     events/s that are published, over ALL channels together (${DEFAULTS.rate});
-                               each reaches clients × channels-per-client / channels clients
-  --channels-per-client N      (${DEFAULTS.channelsPerClient})
-  --wire NAME                  ${WIRES.join(', ')} (${DEFAULTS.wire})
-  --size BYTES                 of an event's data (as measured)
-  --every SECONDS              poll, refresh: between two requests of a client (${DEFAULTS.every})
-  --utilisation SHARE          of cores, memory and links that is to be used, 0 to 1 (${DEFAULTS.utilisation})
-  --cores-per-node N           (${DEFAULTS.coresPerNode})
-  --memory-per-node GIB        (${DEFAULTS.memoryPerNode})
-  --network-per-node GBIT      (${DEFAULTS.networkPerNode})
-  --connections-per-process N  (${DEFAULTS.connectionsPerProcess})
-  --results FILE               costs: transports.json of npm run bench, or costs.json (the one that comes with fanwire)
+  --clients N                  concurrently connected clients
+  --channels N                 channels followed by the clients (${DEFAULTS.channels})
+  --rate N                     published events/s, over ALL channels together (${DEFAULTS.rate});
+                               each event reaches clients × channels-per-client / channels clients
+  --channels-per-client N      channels per client (${DEFAULTS.channelsPerClient})
+  --wire NAME                  the clients' wire: ${WIRES.join(', ')} (${DEFAULTS.wire})
+  --size BYTES                 size of an event's data (as measured)
+  --every SECONDS              poll, refresh: time between two requests of a client (${DEFAULTS.every})
+  --utilisation SHARE          usable share of cores, memory and links, 0 to 1 (${DEFAULTS.utilisation})
+  --cores-per-node N           cores of a node (${DEFAULTS.coresPerNode})
+  --memory-per-node GIB        memory of a node (${DEFAULTS.memoryPerNode})
+  --network-per-node GBIT      network link of a node (${DEFAULTS.networkPerNode})
+  --connections-per-process N  maximum connections of a process (${DEFAULTS.connectionsPerProcess})
+  --results FILE               costs: transports.json of npm run bench, or costs.json (included in fanwire)
   --json                       prints the plan as JSON
 `
 
@@ -92,7 +92,7 @@ function read(): ReturnType<typeof parsed> {
 
 const parsed = () => parseArgs({ args: process.argv.slice(2), options }).values
 
-/** All but the size, which is the measured one unless it is given. */
+/** All options except the size, which is the measured one unless given. */
 function demandOf(
   values: ReturnType<typeof parsed>,
 ): Omit<Demand, 'size'> & { readonly size: number | undefined } {
@@ -114,7 +114,7 @@ function demandOf(
     connectionsPerProcess: inRange('connections-per-process', values['connections-per-process'], COUNT),
   }
   if (demand.channelsPerClient > demand.channels) {
-    throw new Misuse(`--channels-per-client can't be more than --channels (${demand.channels})`)
+    throw new Misuse(`--channels-per-client cannot exceed --channels (${demand.channels})`)
   }
   return demand
 }
@@ -127,7 +127,7 @@ function json(file: string): unknown {
   }
 }
 
-/** Of `file` what it has, the rest of what comes with fanwire. */
+/** The parts that `file` has; the rest comes with fanwire. */
 function costsOf(file: string | undefined): Costs {
   const own = COSTS.find(path => existsSync(path))
   const shipped = own === undefined ? undefined : (json(own) as Costs)

@@ -1,4 +1,4 @@
-// The result as people read it: one Markdown table a case, on the terminal, in a file, and in the documents.
+// The formatted result: one Markdown table per case, on the terminal, in a file, and in the documents.
 
 import { cpus, totalmem } from 'node:os'
 import { type Bar, COLUMNS, type Figure, type Row } from './figures.ts'
@@ -39,7 +39,7 @@ export function markdown(result: BenchResult): string {
   ].join('\n\n')
 }
 
-/** What the first look wants to know: case, figure, how many digits of it. */
+/** The summary's rows: case, figure, title, digits. */
 const GLANCE: readonly [string, Figure, string, number][] = [
   ['hot-ws', 'deliveriesPerSecond', 'deliveries/s', 0],
   ['hot-ws', 'p99', 'p99, ms', 0],
@@ -51,7 +51,7 @@ const GLANCE: readonly [string, Figure, string, number][] = [
   ['idle', 'residentPerConnection', 'memory per ws connection, KB', 1],
 ]
 
-/** One line a figure, one column a peer: of each peer's first row in the case. */
+/** One line per figure, one column per peer: from each peer's first row in the case. */
 export function glance({ cases }: BenchResult): string {
   const rows = cases.flatMap(each => each.rows)
   const peers = [...new Set(rows.map(({ peer }) => peer))]
@@ -84,7 +84,7 @@ export function caseMarkdown({ title, rows, bars }: CaseResult): string {
   ].join('\n\n')
 }
 
-/** One line a bar, of all cases. */
+/** One line per bar, of all cases. */
 export function barsTable(cases: readonly CaseResult[]): string {
   const body = cases.flatMap(({ name, bars }) =>
     bars.map(({ what, value, bar, goal, verdict }) => [name, what, value, bar, goal, verdict]),
@@ -97,7 +97,7 @@ function print(value: number | undefined, digits: number): string {
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }
 
-/** A Markdown table whose columns also line up as text. Columns with words go in `left`, the others hold numbers. */
+/** A Markdown table whose columns also align as text. Text columns go in `left`, the others hold numbers. */
 export function table(
   header: readonly string[],
   body: readonly (readonly string[])[],

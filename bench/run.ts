@@ -1,4 +1,4 @@
-// fanwire bench: a load test of a running deployment. Started by services/main.ts as a process of its own.
+// fanwire bench: a load test of a running deployment. services/main.ts starts it as a separate process.
 
 import { writeFileSync } from 'node:fs'
 import { Live } from './run/live.ts'
@@ -11,7 +11,7 @@ import { CannotRun } from './run/preflight.ts'
 const EXCEEDED = 1
 const MISUSED = 2
 const CANNOT = 3
-/** Ms within which a second signal is the first one's echo: a terminal sends it to all, whoever starts us passes it on. */
+/** Ms within which a second signal is an echo: a terminal signals all processes, and the parent forwards it. */
 const ECHO = 500
 
 function give(code: number, message: string): never {

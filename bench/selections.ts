@@ -1,5 +1,5 @@
-// npx tsx bench/selections.ts: what readers of a part of a channel cost a node, beside readers of all of it. One node with
-// its log in memory, 1,000 HTTP streams, the same events for each kind of reader in turn; the node's own CPU counts.
+// npx tsx bench/selections.ts: the cost of readers of a part of a channel, compared with readers of all of it. One node
+// with its log in memory, 1,000 HTTP streams, the same events for each kind of reader in turn; measures the node's CPU.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -26,13 +26,13 @@ const [rate, seconds, rounds] = [Number(values.rate), Number(values.seconds), Nu
 interface Kind {
   readonly title: string
   readonly readers?: number
-  /** What reader `n` asks for. */
+  /** The query of reader `n`. */
   select(n: number): string
 }
 
 const filter = (node: object) => `&filter=${encodeURIComponent(JSON.stringify(node))}`
 
-/** What publishing alone costs. */
+/** The cost of publishing alone. */
 const NONE: Kind = { title: 'no readers', readers: 0, select: () => '' }
 const ALL: Kind = { title: 'all events', select: () => '' }
 const KINDS: readonly Kind[] = [
@@ -63,7 +63,7 @@ async function startNode() {
   throw new Error(`the node did not start: ${output}`)
 }
 
-/** The CPU that a process has used, ms: of ticks of 10 ms. */
+/** The CPU that a process has used, ms: in ticks of 10 ms. */
 function cpuOf(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
   return 10 * (Number(fields[11]) + Number(fields[12]))
@@ -114,7 +114,7 @@ async function measure(kind: Kind, round: number): Promise<number> {
     const before = cpuOf(node.pid ?? 0)
     const sent = rate * seconds
     await publish(port, channel, sent)
-    // What waits for its turn counts as well.
+    // Waiting events count as well.
     await sleep(1200)
     const perEvent = (1000 * (cpuOf(node.pid ?? 0) - before)) / sent
     process.stderr.write(

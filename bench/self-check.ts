@@ -1,4 +1,4 @@
-// The load measured against a server whose faults are known: that it says of each wire what was really delivered.
+// Checks the load against a server with known faults: it has to report for each wire what was really delivered.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Crew } from './load/crew.ts'
@@ -10,7 +10,7 @@ import { BadServer } from './self-check/bad-server.ts'
 
 export interface Check {
   readonly faults: Faults
-  /** Hundreds, so that one of a hundred is exact. */
+  /** Hundreds, so that one in a hundred is exact. */
   readonly events: number
   readonly rate: number
   readonly clients: number
@@ -24,12 +24,12 @@ const WHOLE: Check = {
   clients: 50,
   processes: 2,
 }
-/** Clients of push: with more its server is what is measured, so much does a push cost it. */
+/** Clients of push: with more, the server would be the bottleneck, because a push is that expensive. */
 const PUSHED_TO = 10
-/** Seconds without an event after which none is under way. */
+/** Seconds without an event after which none is in flight. */
 const GRACE = 10
 
-/** What was asked for and what the load saw: shares of the events 0 to 1, times in ms. */
+/** Requested faults and the load's report: shares of the events 0 to 1, times in ms. */
 export interface Row {
   readonly wire: WireName
   readonly lossAsked: number
@@ -39,15 +39,15 @@ export interface Row {
   readonly reorderedAsked: number
   readonly reorderedSeen: number
   readonly delayAsked: number
-  /** As the server wrote them, and as the load received them. */
+  /** As written by the server, and as received by the load. */
   readonly p50Written: number
   readonly p50Seen: number
   readonly leastSeen: number
-  /** All is as it was asked for. */
+  /** The report matches the request. */
   readonly right: boolean
 }
 
-/** One wire against a bad server: what the load says, and what the server knows. */
+/** One wire against a bad server: the load's report, and the server's knowledge. */
 export async function against(
   wire: WireName,
   { faults, events, rate, clients, processes }: Check,
@@ -61,7 +61,7 @@ export async function against(
       clients,
       channels: ['c'],
       every: 1,
-      // A page that reloads itself has room for all that came since the last look, or some are never seen.
+      // A page that reloads itself has room for all events since the last load, otherwise some are never seen.
       ...(wire === 'refresh' ? { limit: 2 * events } : {}),
       wait: 5,
       rampUp: 0,
@@ -70,7 +70,7 @@ export async function against(
     if (failed > 0) throw new Error(`${wire}: ${failed} clients failed: ${reason}`)
     await crew.begin()
     await server.publish(events, rate)
-    // It misses some, so it never is complete: all that was written has to come.
+    // It misses some, so it is never complete: all written events have to arrive.
     const published = now()
     const each = events * (1 - (faults.lose ? 0.01 : 0) + (faults.repeat ? 0.01 : 0))
     let tally = await crew.tally()
@@ -88,7 +88,7 @@ export async function against(
   }
 }
 
-/** Each wire, with real processes of load. */
+/** Each wire, with real load processes. */
 export async function selfCheck(check: Check = WHOLE): Promise<Row[]> {
   const rows: Row[] = []
   for (const wire of WIRES) {
@@ -130,7 +130,7 @@ async function rowOf(wire: WireName, check: Check): Promise<Row> {
   return { ...row, right }
 }
 
-/** The rows as people read them. */
+/** The formatted rows. */
 export function selfCheckText(rows: readonly Row[]): string {
   const percent = (share: number) => `${(share * 100).toFixed(2)} %`
   return rows

@@ -1,4 +1,4 @@
-// npm run bench: what each transport costs, and how fast it is, side by side in one run.
+// npm run bench: cost and speed of each transport, side by side in one run.
 
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -17,16 +17,16 @@ const FILES = { raw: 'transports.json', markdown: 'report.md', html: 'report.htm
 
 const HELP = `npm run bench -- [options]: compares the transports' load on this machine
 
-  --quick        the main cells, shorter: within two minutes, where all take twenty
+  --quick        only the main cells, shortened: two minutes instead of twenty
   --line NAMES   only these, comma separated: ${LINES.map(({ name }) => name).join(', ')}
-  --out DIR      where ${Object.values(FILES).join(', ')} go (bench/results when everything is measured,
-                 else .cache/bench)
-  --from FILE    measure nothing; write the reports of this ${FILES.raw}
-  --self-check   measure no broker but the load generator: a server that loses 1 % and delays by 50 ms
+  --out DIR      folder of ${Object.values(FILES).join(', ')} (bench/results for a full run,
+                 otherwise .cache/bench)
+  --from FILE    measure nothing; write the reports from this ${FILES.raw}
+  --self-check   test the load generator against a server that loses 1 % and delays by 50 ms
   --docs         measure nothing; write the last bench/results into docs/benchmarks/wires.md
 
-Redis and nginx are used where they are installed; else the distribution's packages are unpacked into .cache/, which
-needs no root. To load-test a deployment of your own: fanwire bench --help
+Installed versions of Redis and nginx are used; otherwise the distribution's packages are unpacked into .cache/, which
+needs no root. To load-test your own deployment: fanwire bench --help
 `
 
 const options = {
@@ -39,7 +39,7 @@ const options = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
-/** One run, whatever becomes of it. */
+/** One run; failures are logged. */
 async function runOnce(run: Run, bench: Bench): Promise<CellResult[]> {
   try {
     return await measure(run, bench)
@@ -111,7 +111,7 @@ async function write(out: string, result: TransportsResult): Promise<void> {
   await mkdir(out, { recursive: true })
   const { cells, ...about } = result
   const lines = cells.map(cell => JSON.stringify(cell))
-  // One cell a line: so it is compact, and can still be compared with another.
+  // One cell per line: compact, and still comparable with another result.
   const raw = `${JSON.stringify(about).slice(0, -1)},"cells":[\n${lines.join(',\n')}\n]}\n`
   await writeFile(join(out, FILES.raw), raw)
   await report(out, result)
@@ -125,7 +125,7 @@ async function report(out: string, result: TransportsResult): Promise<void> {
 }
 
 async function check(): Promise<void> {
-  say('a server that loses 1 % of the events, repeats and reorders some, and delays all by 50 ms')
+  say('the server loses 1 % of the events, repeats and reorders some, and delays all by 50 ms')
   const rows = await selfCheck()
   process.stdout.write(`\n${selfCheckText(rows)}\n`)
   if (!rows.every(({ right }) => right)) process.exitCode = 1

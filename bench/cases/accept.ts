@@ -1,4 +1,4 @@
-// How many clients a server takes in a second: a node comes back, and all of them are at the door.
+// Connections that a server accepts per second: a node returns, and all clients reconnect at once.
 
 import { Arena, Meter } from '../arena.ts'
 import { atLeast, ratio } from '../figures.ts'
@@ -8,7 +8,7 @@ import { connectAll } from './broadcast.ts'
 import type { Bench, Case, Result } from './case.ts'
 
 const CHANNELS = 100
-/** The first, with what they make the server load and compile, are not counted. */
+/** The first connections are not counted: they make the server load and compile code. */
 const FIRST = 1000
 
 async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {

@@ -1,4 +1,4 @@
-// Readers follow channels, events are published at an even pace: what arrives, when, and what it costs.
+// Readers follow channels while events are published at an even pace: measures deliveries, latency and cost.
 
 import { Arena, type ArenaOptions, Meter } from '../arena.ts'
 import { now } from '../load/marker.ts'
@@ -8,26 +8,26 @@ import { residentOf } from '../processes/proc.ts'
 import { type Bench, caveats, delivered, type Result } from './case.ts'
 
 export interface Broadcast {
-  /** What the table calls it, where a peer has several rows. */
+  /** The row's label, where a peer has several rows. */
   readonly label?: string
   readonly wire: WireName
   readonly readers: number
-  /** Readers are spread evenly over them. */
+  /** Readers are spread evenly over the channels. */
   readonly channels: number
-  /** Events a second, over all channels in turn. */
+  /** Events per second, over all channels in turn. */
   readonly rate: number
   readonly seconds: number
-  /** Latency is taken of one event in so many: a power of two. */
+  /** Latency is sampled for one event in this many: a power of two. */
   readonly sampleEvery: number
   readonly arena: Omit<ArenaOptions, 'profile'>
-  /** Each event is a request of its own. */
+  /** Each event is a separate request. */
   readonly byPost?: boolean
 }
 
-/** Seconds that a server has beyond the last publish before it is cut. */
+/** Seconds that a server has after the last publish before it is cut. */
 const GRACE = 2
 const SIZE = 64
-/** The warm-up: so many events to the only channel or to each of several, at most so many deliveries a second. */
+/** The warm-up: events per channel (or to the only one), limited in deliveries per second. */
 const WARM_EVENTS = 100
 const WARM_EVENTS_EACH = 15
 const WARM_DELIVERIES = 40_000
@@ -38,7 +38,7 @@ export const events = (rate: number) => `${rate.toLocaleString('en')} events/s`
 export const channelNames = (count: number) =>
   Array.from({ length: count }, (_, i) => `bench${String(i).padStart(4, '0')}`)
 
-/** Opens `count` connections, each of which reads one of so many channels on which nothing happens. */
+/** Opens `count` connections, each reading one of several idle channels. */
 export const connectAll = (arena: Arena, wire: WireName, channels: number, group: string, count: number) =>
   arena.generator.call('connect', {
     group,
@@ -137,7 +137,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
       ...delivered(report, published),
       deliveriesPerSecond: report.received / seconds,
       delivered: (100 * report.received) / expected,
-      // What had not come when it was cut is not lost, only late.
+      // Events that had not arrived at the cut are not lost, only late.
       missing: complete || overfull ? report.missing + (overfull ? 0 : report.outstanding) : report.missing,
       ...(overfull
         ? {}

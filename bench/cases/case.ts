@@ -1,4 +1,4 @@
-// What a case is, and what all cases share.
+// Definition of a case, and what all cases share.
 
 import type { Bar, Figures, Result, Row } from '../figures.ts'
 import type { Report } from '../load/generator.ts'
@@ -6,33 +6,33 @@ import type { Published } from '../load/publisher.ts'
 import type { Peer } from '../peers/peer.ts'
 
 export interface Bench {
-  /** One short run: figures that say whether it works, not how well. */
+  /** One short run: figures that show whether it works, not how well. */
   readonly quick: boolean
   /** Only the rows that the issue's bars compare. */
   readonly barsOnly: boolean
-  /** A folder for CPU profiles of the broker, if they are wanted. */
+  /** A folder for CPU profiles of the broker, if requested. */
   readonly profile: string | undefined
-  /** Says what is going on. */
+  /** Reports progress. */
   progress(text: string): void
 }
 
 export interface Case {
   readonly name: string
   readonly title: string
-  /** Names of the peers that it makes sense for. */
+  /** Names of the peers that the case applies to. */
   readonly peers: readonly string[]
-  /** Names of the peers that its bars compare; none: it says nothing of cost. */
+  /** Names of the peers that its bars compare; empty: no statement about cost. */
   readonly against?: readonly string[]
-  /** One run; a result for each row of the table. */
+  /** One run; one result per row of the table. */
   run(peer: Peer, bench: Bench): Promise<Result[]>
-  /** What the issue asks for. `find` gives the row of a peer; `label` where it has several. */
+  /** The issue's goals. `find` gives the row of a peer; `label` where it has several. */
   bars(find: (peer: string, label?: string) => Figures | undefined): Bar[]
 }
 
-/** Above this share of a core the load generator may be what is measured. */
+/** Above this share of a core, the load generator may be the bottleneck. */
 export const GENERATOR_LIMIT = 0.9
 
-/** What every case that delivers events tells of them. */
+/** Figures of every case that delivers events. */
 export function delivered(report: Report, published: Published): Figures {
   return {
     missing: report.missing,
@@ -48,7 +48,7 @@ export function delivered(report: Report, published: Published): Figures {
   }
 }
 
-/** What is to be said of how the load was made. */
+/** Notes about the generated load. */
 export function caveats(report: Report, published: Published): string[] {
   const notes: string[] = []
   if (report.cpu > GENERATOR_LIMIT) notes.push('the load generator used more than 90 % of a core')

@@ -1,4 +1,4 @@
-// One hot channel: how much a server delivers at most, and what a delivery costs when it is not pressed.
+// One hot channel: the maximum delivery rate of a server, and the cost of a delivery at a moderate rate.
 
 import { atLeast, atMost, ratio, wrongOf } from '../figures.ts'
 import type { WireName } from '../peers/peer.ts'
@@ -6,7 +6,7 @@ import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
 
 const RATE = 4000
-/** Where a server keeps up with the case, the case is all that it is offered: this is more. */
+/** A higher rate, for servers that keep up with the case and would otherwise be limited by it. */
 const MORE = 8000
 
 const hot = (wire: WireName, peers: readonly string[]): Case => ({

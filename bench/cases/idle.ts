@@ -1,4 +1,4 @@
-// Connections on which nothing happens: what each costs in resident memory.
+// Idle connections: the resident memory of each.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena, Meter } from '../arena.ts'
@@ -9,9 +9,9 @@ import { connectAll } from './broadcast.ts'
 import type { Bench, Case, Result } from './case.ts'
 
 const CHANNELS = 100
-/** The first connections, with what they make the server load and compile, are not counted. */
+/** The first connections are not counted: they make the server load and compile code. */
 const FIRST = 200
-/** Ms that connections are left alone before they are counted. */
+/** Ms that connections stay untouched before they are counted. */
 const SETTLE = 10_000
 
 async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {

@@ -1,11 +1,11 @@
-// Many channels with one reader each: there is nothing to share, so what counts is what an event costs.
+// Many channels with one reader each: nothing can be shared, so the cost of an event counts.
 
 import { atMost, ratio, wrongOf } from '../figures.ts'
 import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
 
 const RATE = 5000
-/** At which it shows what an event costs more than what waking up costs, and whether a server still keeps up. */
+/** A rate at which an event costs more than waking up, and a rate that shows whether a server keeps up. */
 const MORE = 10_000
 const BY_POST = `${events(RATE)}, a POST each`
 
@@ -21,7 +21,7 @@ export const many: Case = {
       const arena = { throughRedis: true }
       const seconds = bench.quick ? 4 : 10
       results.push(await broadcast(peer, bench, { ...order, label: events(rate), arena, seconds }))
-      // Some have no other way.
+      // Some peers have no other way.
       if (peer.publishes === undefined || peer.publishes.length === 1 || rate !== RATE) continue
       results.push(await broadcast(peer, bench, { ...order, label: BY_POST, arena, seconds, byPost: true }))
     }

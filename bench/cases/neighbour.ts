@@ -1,4 +1,4 @@
-// A small channel beside a hot one: what its reader notices of the neighbours.
+// A small channel beside a hot one: how much its reader notices the neighbours.
 
 import { Arena, type Generator } from '../arena.ts'
 import { atMost, ratio, wrongOf } from '../figures.ts'
@@ -22,7 +22,7 @@ function follow(generator: Generator, peer: RunningPeer, group: string, channel:
   return generator.call('connect', { ...order, sampleEvery: count === 1 ? 1 : 16 })
 }
 
-/** The small channel's reader and publisher are on the node of the hot channel, or on one of their own. */
+/** The small channel's reader and publisher are on the node of the hot channel, or on a separate one. */
 function measure(peer: Peer, bench: Bench, label: typeof SAME | typeof OTHER): Promise<Result> {
   return Arena.with(peer, { profile: bench.profile }, async arena => {
     const { generator, publisher } = arena

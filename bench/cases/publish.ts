@@ -1,4 +1,4 @@
-// One event a request, as most applications publish: 50 connections that stay, each with one request under way.
+// One event per request, as most applications publish: 50 persistent connections, each with one request in flight.
 
 import { fileURLToPath } from 'node:url'
 import { Arena, Meter } from '../arena.ts'
@@ -12,7 +12,7 @@ import { type Bench, type Case, GENERATOR_LIMIT, type Result } from './case.ts'
 const LOAD = fileURLToPath(new URL('../load/one-by-one.ts', import.meta.url))
 const CONNECTIONS = 50
 const SIZE = 64
-/** As many as it takes until the server's code is compiled. */
+/** Enough requests for the server's code to be compiled. */
 const WARM_COUNT = 10_000
 
 async function measure(peer: Peer, label: string, bench: Bench): Promise<Result> {

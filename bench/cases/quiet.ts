@@ -1,4 +1,4 @@
-// Channels that are followed and in which nothing happens: what it costs the node and Redis to know that.
+// Followed channels without events: the cost for the node and Redis of checking that nothing happened.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena, Meter } from '../arena.ts'
@@ -7,9 +7,9 @@ import type { Peer } from '../peers/peer.ts'
 import { channelNames } from './broadcast.ts'
 import type { Bench, Case, Result } from './case.ts'
 
-/** Channels of one connection. */
+/** Channels per connection. */
 const EACH = 50
-/** Connections that are opened at once: each has many channels to open. */
+/** Connections opened at once: each has many channels to open. */
 const AT_ONCE = 50
 const SETTLE_MS = 3000
 /** All heads are compared once in 8 s. */

@@ -1,5 +1,5 @@
-// Readers that stop reading beside others that go on: what it costs the server, the others and themselves. The same
-// is measured without them, since memory also grows with the events that the node keeps.
+// Readers that stop reading beside others that continue: the cost for the server, the others and themselves. The same
+// is measured without them, because memory also grows with the events that the node retains.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena, Meter } from '../arena.ts'
@@ -11,11 +11,11 @@ import { type Bench, type Case, caveats, delivered, type Result } from './case.t
 
 const STALLED = 200
 const OTHERS = 300
-/** Events a second; a trial is short, and full buffers are what this is about. */
+/** Events per second; a trial is short, and the case needs full buffers. */
 const RATE = 200
 const QUICK_RATE = 600
 const SIZE = 1024
-/** Seconds of publishing before they stop, and after they read again. */
+/** Seconds of publishing before they stop, and after they resume. */
 const BEFORE = 4
 const AFTER = 3
 /** Seconds that they have to catch up. */
@@ -25,7 +25,7 @@ const WITH = `${STALLED} stop reading`
 const CLOSED = `${STALLED} stop reading, FANWIRE_STALL=5s`
 const WITHOUT = 'all go on reading'
 
-/** Connections whose socket takes no more, as the node says. */
+/** Connections with a full socket, as reported by the node. */
 async function blocked({ port }: RunningPeer): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/metrics`)
   return Number(/^fanwire_readers_behind (\d+)/m.exec(await response.text())?.[1] ?? Number.NaN)
@@ -98,7 +98,7 @@ function measure(
               stalledBehind: behind.outstanding / STALLED,
               stalledBlocked,
               stalledClosed: stalled.cut,
-              // They can't be done before the last event has been published.
+              // They cannot be finished before the last event has been published.
               caughtUpAfter: Math.max(0, stalled.lastAt - Math.max(readAgain, publishedAll)) / 1e6,
             }
           : {}),

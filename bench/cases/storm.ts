@@ -1,5 +1,5 @@
-// A node is killed, and all its readers come to another one at once, with cursors a while back. That node has not
-// followed the channel before, so what they missed has to come from the log.
+// A node is killed, and all its readers reconnect to another one at once, with older cursors. That node has not
+// followed the channel before, so missed events have to come from the log.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena } from '../arena.ts'
@@ -9,16 +9,16 @@ import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
 import { type Bench, type Case, caveats, delivered, type Result } from './case.ts'
 
 const READERS = 5000
-/** Events a second before the node is killed, and from then on: enough to meet live events while catching up. */
+/** Events per second before and after the node is killed: enough to meet live events while catching up. */
 const EARLIER_RATE = 50
 const RATE = 5
 const SIZE = 64
 /** Events before the node is killed. */
 const EARLIER = 200
-/** How far back the cursors are: so many events, and up to nine more, so that there are ten different ones. */
+/** How far back the cursors are: this many events, and up to nine more, so that there are ten different ones. */
 const BACK = 50
 const SPREAD = 10
-/** Seconds of publishing from the moment in which they reconnect. */
+/** Seconds of publishing from the moment of the reconnect. */
 const GOES_ON = 3
 const WITHIN = 30
 
@@ -68,7 +68,7 @@ function measure(peer: Peer, bench: Bench, wire: WireName): Promise<Result> {
       back: BACK,
       spread: SPREAD,
     })
-    // What was there when they came is what they have to catch up with.
+    // The events stored at the reconnect are the ones to catch up with.
     const missedAt = generator.call('settle', { group: 'readers', upto: EARLIER, deadline: until(WITHIN) })
     const caughtUp = await missedAt
     const caughtUpAfter = (now() - began) / 1e6

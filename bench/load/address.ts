@@ -1,4 +1,4 @@
-// Where a load goes, in the parts that a client written by hand needs.
+// The target of a load, in the parts that a hand-written client needs.
 
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
@@ -7,11 +7,11 @@ import type { Target } from './order.ts'
 export interface Address {
   readonly host: string
   readonly port: number
-  /** Present: over TLS. */
+  /** Present for TLS. */
   readonly tls?: { readonly servername?: string; readonly rejectUnauthorized: boolean }
-  /** As it stands in `Host`. */
+  /** The value of the `Host` header. */
   readonly authority: string
-  /** Goes before every path; empty or without a slash at its end. */
+  /** A prefix of every path; empty or without a trailing slash. */
   readonly prefix: string
   readonly headers: Readonly<Record<string, string>>
 }
@@ -39,13 +39,13 @@ export function addressOf({ url, headers = {}, insecure = false }: Target): Addr
   }
 }
 
-/** The first lines of a request, up to where more headers may follow. */
+/** The request line and first headers; more headers may follow. */
 export function requestHead({ authority, prefix, headers }: Address, path: string): string {
   const more = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   return `GET ${prefix}${path} HTTP/1.1\r\nHost: ${authority}\r\n${more.join('')}`
 }
 
-/** `onRead` is given bytes that it may not keep: of `buffer`, where the socket can read into it. */
+/** `onRead` receives bytes that it may not keep: of `buffer`, where the socket can read into it. */
 export function openSocket(
   { host, port, tls }: Address,
   buffer: Buffer,
@@ -72,7 +72,7 @@ export function openSocket(
   return socket
 }
 
-/** What a client's sockets carried, one after the other. */
+/** Traffic of a client's sockets, one after the other. */
 export class Traffic {
   #past = { in: 0, out: 0 }
   #socket: Socket | undefined

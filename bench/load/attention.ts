@@ -1,5 +1,5 @@
-// What is said among the events on a streaming wire, and wants to be counted or answered: gaps, pings, farewells. Looked
-// for as bytes, since no byte of the bench's events can be taken for them.
+// Messages among the events on a streaming wire that have to be counted or answered: gaps, pings, goodbyes. They are
+// searched as bytes, because no byte sequence of the bench's events can match them.
 
 import { isMarker, type Scanner, sequenceAt } from './scan.ts'
 
@@ -12,24 +12,24 @@ const GAPS: Record<StreamKind, string> = {
   'socket.io': '["gap",',
 }
 const ID = Buffer.from('"id":"')
-/** A frame of Engine.IO with its ping. */
+/** An Engine.IO frame with its ping. */
 const ENGINE_PING = '\x81\x012'
 const PING = 0x89
 const CLOSE = 0x88
-/** What ends an event's frame. */
+/** The end of an event's frame. */
 const ENDS = new Set([0x7d, 0x5d])
 
-/** Counts a short text in a stream of bytes that is cut anywhere. */
+/** Counts a short text in a stream of bytes, wherever the stream is split. */
 export class Needle {
   readonly #needle: Buffer
-  /** So many of its bytes were the last that came. */
+  /** The number of its bytes that the last chunk ended with. */
   #begun = 0
 
   constructor(text: string) {
     this.#needle = Buffer.from(text, 'latin1')
   }
 
-  /** In `bytes` and across the seam before it. */
+  /** In `bytes` and across the boundary to the previous chunk. */
   count(bytes: Buffer): number {
     if (this.#begun === 0) return this.#in(bytes)
     const { length } = this.#needle
@@ -48,7 +48,7 @@ export class Needle {
     return found
   }
 
-  /** How much of the needle's beginning `bytes` end with, not all of it. */
+  /** The length of the needle's beginning, but not all of it, that `bytes` end with. */
   #beginningAtEnd(bytes: Buffer): number {
     const { length } = this.#needle
     for (let size = Math.min(length - 1, bytes.length); size > 0; size--) {
@@ -64,12 +64,12 @@ export class Needle {
 export interface Said {
   readonly gaps: number
   readonly pings: number
-  /** The client is told to leave. */
+  /** The client is asked to disconnect. */
   readonly farewell: boolean
 }
 
 export class Attention {
-  /** Id of an event, and its sequence number: from there on positions are counted, until a gap is told. */
+  /** Id of an event, and its sequence number: positions are counted from there until the next gap. */
   id = ''
   sequence = -1
   #isStale = true
@@ -89,12 +89,12 @@ export class Attention {
     this.#pings.forget()
   }
 
-  /** `bytes` are what `scanner` was given last. */
+  /** `bytes` are the last input of `scanner`. */
   read(bytes: Buffer, scanner: Scanner): Said {
     const gaps = this.#gaps.count(bytes)
     if (gaps > 0) this.#isStale = true
     const newest = bytes.length - scanner.sinceMarker
-    // An event before the gap says nothing of those behind it.
+    // An event before the gap says nothing about those after it.
     if (this.#isStale && (gaps === 0 || newest > bytes.lastIndexOf(GAPS[this.#kind])))
       this.#stand(bytes, newest)
     if (this.#kind === 'socket.io') {
@@ -104,7 +104,7 @@ export class Attention {
     return { gaps, pings: has(bytes, PING, isPing) ? 1 : 0, farewell: has(bytes, CLOSE, isClose) }
   }
 
-  /** Notes the id of the event whose marker begins at `at`, if it has come with it. */
+  /** Stores the id of the event whose marker starts at `at`, if it has arrived. */
   #stand(bytes: Buffer, at: number): void {
     if (at < 0 || !isMarker(bytes, at)) return
     const id = bytes.lastIndexOf(ID, at)
@@ -116,7 +116,7 @@ export class Attention {
   }
 }
 
-/** A control frame: at the beginning of what came, or right behind an event. */
+/** A control frame: at the start of a chunk, or directly after an event. */
 function has(bytes: Buffer, opcode: number, fits: (bytes: Buffer, at: number) => boolean): boolean {
   for (let at = bytes.indexOf(opcode); at !== -1; at = bytes.indexOf(opcode, at + 1)) {
     if ((at === 0 || ENDS.has(bytes[at - 1] as number)) && fits(bytes, at)) return true
@@ -128,7 +128,7 @@ function isPing(bytes: Buffer, at: number): boolean {
   return at + 1 === bytes.length || bytes[at + 1] === 0
 }
 
-/** With a status code: no two characters of an event make one. */
+/** With a status code: no two characters of an event form one. */
 function isClose(bytes: Buffer, at: number): boolean {
   if (at + 4 > bytes.length) return false
   const code = bytes.readUInt16BE(at + 2)

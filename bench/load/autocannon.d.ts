@@ -1,4 +1,4 @@
-// The part of autocannon 9 that the load uses; it comes without types.
+// The part of autocannon 9 that the load uses; it has no types.
 
 declare module 'autocannon' {
   import type { EventEmitter } from 'node:events'
@@ -18,10 +18,10 @@ declare module 'autocannon' {
       ) => void
     }
 
-    /** One connection, which sends a request and then, as soon as that is answered, the next. */
+    /** One connection, which sends a request and, after its response, the next. */
     interface Client extends EventEmitter {
       setRequests(requests: readonly Request[]): void
-      /** Requests a second; above it the client pauses until `reqsMadeThisSecond` is set back. */
+      /** Requests per second; above this rate the client pauses until `reqsMadeThisSecond` is reset. */
       rate: number
       rateInterval: NodeJS.Timeout
       reqsMadeThisSecond: number

@@ -1,5 +1,5 @@
-// One client of a wire, as little of it as the load generator needs: a socket, a handshake written by hand, and
-// a scanner for what follows.
+// A minimal client of a wire for the load generator: a socket, a hand-written handshake, and
+// a scanner for the stream.
 
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
@@ -9,20 +9,20 @@ import { Dechunker } from './dechunk.ts'
 import { now } from './marker.ts'
 import type { Scanner } from './scan.ts'
 
-/** How a server is spoken to. */
+/** The protocol of a server. */
 export interface Wire {
   readonly kind: StreamKind
-  /** Finds where the reader stands in what the server says first; left out where it does not say it. */
+  /** Finds the reader's cursor in the server's first message; omitted where there is none. */
   readonly cursor?: string
-  /** Socket.IO: the channel, where one is asked for by an event with an acknowledgement. */
+  /** Socket.IO: the channel, where the subscription is an event with an acknowledgement. */
   readonly subscribe?: string
-  /** The client's first message on a WebSocket; `{channel}` in it is the path's. */
+  /** The client's first message on a WebSocket; `{channel}` in it is replaced by the path's. */
   readonly hello?: string
-  /** Knows at any time where it stands, and sees what is said among the events. */
+  /** Tracks its position, and handles the messages among the events. */
   readonly attentive?: boolean
 }
 
-/** One buffer for all reads of the process: what was read is scanned before the next read. */
+/** One buffer for all reads of the process: a read is scanned before the next one. */
 const BUFFER = Buffer.alloc(512 * 1024)
 const NOTHING = Buffer.alloc(0)
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
@@ -31,14 +31,14 @@ const CONNECT = textFrame('40')
 const ALIVE = textFrame('3')
 /** Answers a close frame, without a code. */
 const CLOSED = Buffer.from([0x88, 0x80, 0, 0, 0, 0])
-/** Longest answer before the stream begins, bytes. */
+/** Longest response before the stream starts, bytes. */
 const LONGEST_HEAD = 8192
 
 export interface ClientEvents {
   opened(client: Client): void
   /** `reason` is set where it never opened. */
   closed(client: Client, reason: string | undefined): void
-  /** So many gaps were told. */
+  /** The number of reported gaps. */
   gaps?(count: number): void
 }
 
@@ -47,12 +47,12 @@ export class Client {
   readonly wire: Wire
   readonly path: string
   readonly traffic = new Traffic()
-  /** The cursor that the server gave when it opened, if the wire has one. */
+  /** The cursor that the server sent at the opening, if the wire has one. */
   cursor = ''
   isOpen = false
-  /** When events came last, µs. */
+  /** When the last events arrived, µs. */
   lastAt = 0
-  /** Ms after which the server wants it back, if it said so. */
+  /** Ms after which the client should reconnect, if the server said so. */
   retry: number | undefined
   readonly #events: ClientEvents
   readonly #attention: Attention | undefined
@@ -61,10 +61,10 @@ export class Client {
   #head: Buffer | undefined
   #dechunker: Dechunker | undefined
   #refused: string | undefined
-  /** What a Socket.IO client has been told: 1 the session, 2 that it is connected. Elsewhere 1: it has said hello. */
+  /** Socket.IO handshake state: 1 after the session, 2 after the connect. Other wires: 1 after the opening message. */
   #greeted = 0
   #from = ''
-  /** Sequence number at `cursor`; -1: not known. */
+  /** Sequence number at `cursor`; -1: unknown. */
   #openedAt = -1
 
   constructor(wire: Wire, path: string, scanner: Scanner, events: ClientEvents) {
@@ -75,7 +75,7 @@ export class Client {
     if (wire.attentive) this.#attention = new Attention(wire.kind)
   }
 
-  /** Connects, or connects again. `query` is appended to the path; Socket.IO subscribes from `cursor` on. */
+  /** Connects or reconnects. `query` is appended to the path; Socket.IO subscribes from `cursor` on. */
   connect(address: Address, query = '', cursor = ''): void {
     this.scanner.cut()
     this.#attention?.cut()
@@ -106,7 +106,7 @@ export class Client {
     })
   }
 
-  /** Where it stands: behind the newest event, as a cursor; '' where nobody said. */
+  /** Its position: after the newest event, as a cursor; '' where unknown. */
   get position(): string {
     const { id, sequence } = this.#attention ?? { id: '', sequence: -1 }
     const [known, at] = sequence === -1 ? [this.cursor, this.#openedAt] : [id, sequence]
@@ -115,13 +115,13 @@ export class Client {
     return `${known.slice(0, dash)}-${Number(known.slice(dash + 1)) + this.scanner.last - at}`
   }
 
-  /** Stops reading, or goes on. */
+  /** Pauses or resumes reading. */
   pause(paused: boolean): void {
     if (paused) this.#socket?.pause()
     else this.#socket?.resume()
   }
 
-  /** Cuts the connection with a reset, so that its port is free again at once. */
+  /** Resets the connection, so that its port is free at once. */
   cut(): void {
     const socket = this.#socket
     this.#socket = undefined
@@ -164,7 +164,7 @@ export class Client {
     if (scanner.received !== received) this.lastAt = at
   }
 
-  /** Answers a ping that came alone. */
+  /** Answers a ping that arrived alone. */
   #answer(socket: Socket, bytes: Buffer, length: number): boolean {
     const ping = length === 2 && bytes[0] === 0x89 && bytes[1] === 0
     const engineIoPing = length === 3 && bytes[0] === 0x81 && bytes[1] === 1 && bytes[2] === 0x32
@@ -173,7 +173,7 @@ export class Client {
     return ping || engineIoPing
   }
 
-  /** Reads up to where the stream begins. */
+  /** Reads up to the start of the stream. */
   #begin(socket: Socket, bytes: Buffer, length: number): void {
     const came = bytes.subarray(0, length)
     let head = Buffer.concat([this.#head ?? NOTHING, ...(this.#dechunker?.take(came) ?? [came])])
@@ -217,7 +217,7 @@ export class Client {
     this.#take(socket, stream, stream.length)
   }
 
-  /** Engine.IO says hello, then the client connects, then Socket.IO says that it is connected. */
+  /** Engine.IO opens, then the client connects, then Socket.IO confirms the connection. */
   #greet(socket: Socket, said: string): boolean {
     if (this.#greeted === 0 && said.includes('"sid"')) {
       this.#greeted = 1
@@ -233,7 +233,7 @@ export class Client {
   }
 }
 
-/** A text frame as a client sends it, masked with zeros. */
+/** A text frame from a client, masked with zeros. */
 export function textFrame(said: string): Buffer {
   const payload = Buffer.from(said)
   const size =

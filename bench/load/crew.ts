@@ -14,7 +14,7 @@ export class Crew {
     this.#processes = Array.from({ length: processes }, () => new Remote<LoadMethods>(LOAD))
   }
 
-  /** The clients are dealt out over the processes. May be called again for more, also of another wire. */
+  /** The clients are distributed over the processes. May be called again for more, also with another wire. */
   async connect(order: LoadOrder): Promise<Connected> {
     const of = this.#processes.length
     const parts = await Promise.all(
@@ -27,12 +27,12 @@ export class Crew {
     }
   }
 
-  /** Forgets what was counted, not where the clients stand. */
+  /** Resets the counts, but not the positions of the clients. */
   async begin(): Promise<void> {
     await Promise.all(this.#processes.map(each => each.call('begin', undefined)))
   }
 
-  /** True when every client has had the event `upto` of its channel and misses none; false at `deadline`, µs. */
+  /** True when every client has received the event `upto` of its channel and misses none; false at `deadline`, µs. */
   async settle(upto: number, deadline: number): Promise<boolean> {
     const settled = await Promise.all(this.#processes.map(each => each.call('settle', { upto, deadline })))
     return settled.every(Boolean)
@@ -43,7 +43,7 @@ export class Crew {
     return total(await Promise.all(this.#processes.map(each => each.call('tally', undefined))))
   }
 
-  /** The connections are dealt out over the processes. */
+  /** The connections are distributed over the processes. */
   async publishing(order: PublishingOrder): Promise<PublishingTally> {
     const { connections, channel } = order
     const of = Math.min(connections, this.#processes.length)
@@ -72,7 +72,7 @@ export class Crew {
   }
 }
 
-/** Several tallies as one. */
+/** Sums several tallies. */
 export function total(parts: readonly Tally[]): Tally {
   return {
     clients: sum(parts, each => each.clients),

@@ -1,5 +1,5 @@
-// Chunked transfer coding (RFC 9112 section 7.1), taken off without a copy: what comes is mostly one chunk, which holds
-// all that a server has for a client.
+// Removes chunked transfer coding (RFC 9112 section 7.1) without a copy: the input is mostly one chunk with
+// everything that a server has for a client.
 
 const CR = 0x0d
 const LF = 0x0a
@@ -9,18 +9,18 @@ const A = 0x61
 const LOWER_CASE = 0x20
 
 export class Dechunker {
-  /** Bytes of the chunk that are still to come. */
+  /** Bytes of the chunk that have not arrived. */
   #left = 0
-  /** Of a line that is being read: a chunk's size, or the end of its data. */
+  /** State of the current line: a chunk's size, or the end of its data. */
   #inLine = true
   #size = 0
   #inExtension = false
-  /** Bytes of a line before its end: the one behind a chunk's data has none. */
+  /** Bytes of a line before its end: the line after a chunk's data has none. */
   #digits = 0
-  /** The last chunk has come. */
+  /** The last chunk has arrived. */
   ended = false
 
-  /** The data in what came next, in order: views of it. */
+  /** The data of the next input, in order: views of it. */
   take(bytes: Buffer): Buffer[] {
     const data: Buffer[] = []
     for (let at = 0; at < bytes.length && !this.ended;) {
@@ -45,7 +45,7 @@ export class Dechunker {
 
   #byte(byte: number): void {
     if (byte === LF) {
-      // The line end behind a chunk's data.
+      // The line end after a chunk's data.
       if (this.#digits === 0) return
       this.#left = this.#size
       this.#inLine = false

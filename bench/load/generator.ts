@@ -1,5 +1,5 @@
-// The load generator: a process with many clients in groups, that counts what comes. It is told what to do by
-// the case, in calls.
+// The load generator: a process with groups of clients that counts deliveries. The case controls it
+// through calls.
 
 import { loopback } from './address.ts'
 import { Client, type Wire } from './client.ts'
@@ -13,14 +13,14 @@ export interface ConnectOrder {
   readonly group: string
   readonly port: number
   readonly wire: Wire
-  /** One for each client, or one for all. */
+  /** One per client, or one for all. */
   readonly paths: readonly string[]
   readonly count: number
-  /** The sequence number that comes before the first that every client has to get; left out: any may be first. */
+  /** The sequence number before the first that every client has to receive; omitted: any may be first. */
   readonly after?: number
-  /** A client that is cut connects again with its cursor, this appended to its path. */
+  /** A cut client reconnects with its cursor, with this appended to its path. */
   readonly resume?: string
-  /** Latency is taken of one event in so many: a power of two. */
+  /** Latency is sampled for one event in this many: a power of two. */
   readonly sampleEvery: number
 }
 
@@ -32,21 +32,21 @@ export interface Report {
   readonly repeated: number
   readonly reordered: number
   readonly bytes: number
-  /** Events up to the one asked for that had not come at all. */
+  /** Events up to the requested one that had not arrived at all. */
   readonly outstanding: number
-  /** Connections that the server ended, and those among them that came back. */
+  /** Connections ended by the server, and those among them that reconnected. */
   readonly cut: number
   readonly resumed: number
-  /** When events came last, µs. */
+  /** When the last events arrived, µs. */
   readonly lastAt: number
   readonly latency: { p50: number; p95: number; p99: number; max: number; samples: number }
-  /** Share of one core that this process used since `begin`, until the group was settled. */
+  /** Share of one core used by this process from `begin` until the group was settled. */
   readonly cpu: number
 }
 
-/** Connections that are being made at a time, unless all are to come at once. */
+/** Concurrent connection attempts, unless all should connect at once. */
 const CONNECTING = 128
-/** Ms before a client that was cut connects again. */
+/** Ms before a cut client reconnects. */
 const RESUME_AFTER = 100
 
 class Group {
@@ -100,7 +100,7 @@ class Group {
     return { opened: this.#opened, failed: this.#failed, reason: this.#reason }
   }
 
-  /** Cuts all, then connects all again at once with cursors that are `back` events behind, or a few more. */
+  /** Cuts all clients, then reconnects them at once with cursors that are `back` events behind, or a few more. */
   reconnect(port: number, back: number, spread: number): Promise<Connected> {
     for (const client of this.clients) client.cut()
     this.#port = port
@@ -120,7 +120,7 @@ class Group {
     this.#share = 0
   }
 
-  /** Returns when every client has had the event `upto`, or at `deadline`, µs; true when every one has. */
+  /** Returns when every client has received the event `upto`, or at `deadline`, µs; true when every one has. */
   async settle(upto: number, deadline: number): Promise<boolean> {
     for (;;) {
       const complete = this.clients.every(({ scanner }) => scanner.last >= upto && scanner.missing === 0)
@@ -142,7 +142,7 @@ class Group {
       sum.repeated += scanner.repeated
       sum.reordered += scanner.reordered
       sum.bytes += scanner.bytes
-      // A client that nothing has come to stands nowhere, and lacks everything.
+      // A client without any event has no position, and lacks everything.
       sum.outstanding += Math.max(0, upto - Math.max(0, scanner.last))
       if (isOpen) sum.open++
       if (at > lastAt) lastAt = at

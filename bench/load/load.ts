@@ -1,4 +1,4 @@
-// A process of load: clients of one or several orders, that count what comes. Told what to do by a Crew, in calls.
+// A load process: clients of one or several orders that count deliveries. Controlled by a Crew through calls.
 
 import { type Address, addressOf } from './address.ts'
 import { now } from './marker.ts'
@@ -10,16 +10,16 @@ import { Askers, AskingFollower } from './wires/asking.ts'
 import { Account, type Follower } from './wires/follower.ts'
 import { followerOf } from './wires/index.ts'
 
-/** One process's share: of the clients of the order every `of`th, from number `nth` on. */
+/** One process's share: every `of`th client of the order, starting with number `nth`. */
 export interface Share {
   readonly order: LoadOrder
   readonly nth: number
   readonly of: number
 }
 
-/** Connections that are being made at a time where all may come at once. */
+/** Concurrent connection attempts where all clients may connect at once. */
 const CONNECTING = 128
-/** Ms between two looks. */
+/** Ms between two checks. */
 const LOOK = 5
 
 const account = new Account()
@@ -90,7 +90,7 @@ function begin(): void {
   beganAt = now()
 }
 
-/** True when every client has had the event `upto` and misses none; false at `deadline`, µs. */
+/** True when every client has received the event `upto` and misses none; false at `deadline`, µs. */
 async function settle({ upto, deadline }: { upto: number; deadline: number }): Promise<boolean> {
   for (;;) {
     if (followers.every(({ scanner }) => scanner.last >= upto && scanner.missing === 0)) return true

@@ -1,14 +1,14 @@
-// What the bench publishes: a marker that can be found in any wire's bytes without parsing its frames, and a clock
-// that all processes of the bench share.
+// The bench's event data: a marker that can be found in any wire's bytes without parsing its frames, and a clock
+// shared by all processes of the bench.
 //
 //     "@S00001234T0000000790123456@..........................."
 //       └ sequence └ when it should have been sent, µs      └ padding
 //
-// JSON text, so that fanwire takes it as data. No byte of it is ever escaped by a wire.
+// JSON text, so that fanwire accepts it as data. No byte of it is ever escaped by a wire.
 
 /** Bytes of a marker, from `@S` to the closing `@`. */
 export const MARKER = 28
-/** Where a marker's parts begin. */
+/** Offsets of a marker's parts. */
 export const SEQUENCE_AT = 2
 export const TIME_AT = 11
 
@@ -30,7 +30,7 @@ export function now(): number {
   return offset + performance.now() * 1000
 }
 
-/** How far performance.now() is behind the machine's clock. A pause between the two looks only makes it less. */
+/** The offset of performance.now() to the machine's clock. A pause between the two reads only makes it smaller. */
 function calibrate(): number {
   let offset = Number.NEGATIVE_INFINITY
   for (let i = 0; i < 100; i++) {

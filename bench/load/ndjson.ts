@@ -1,5 +1,5 @@
-// Publishes to fanwire: one streamed NDJSON request to `POST /v1/events`. One that is to last goes on over cut connections,
-// restarts and refusals: what was not acknowledged is published again, under the same idempotency keys.
+// Publishes to fanwire: one streamed NDJSON request to `POST /v1/events`. A lasting one survives cut connections,
+// restarts and rejections: unacknowledged events are published again, with the same idempotency keys.
 
 import { randomBytes } from 'node:crypto'
 import { type ClientRequest, request } from 'node:http'
@@ -14,13 +14,13 @@ export interface NdjsonOrder {
   /** Bearer key. */
   readonly key?: string
   readonly priority?: 'low'
-  /** Repeats what was not acknowledged. */
+  /** Retries unacknowledged events. */
   readonly lasting?: boolean
 }
 
-/** Ms before it connects again. */
+/** Ms before it reconnects. */
 const COME_BACK = 300
-/** Codes that an entry may be repeated after: the same one may succeed. */
+/** Retryable codes: the same entry may succeed. */
 const PASSES =
   /"code":"FW_(?:LOG_UNAVAILABLE|NOT_TRIED|NOT_READY|DRAINING|TOO_MANY_\w+|RESULTS_UNREAD|INTERNAL)"/
 
@@ -33,7 +33,7 @@ export class NdjsonSink implements Sink {
   #request: ClientRequest | undefined
   #lines = ''
   #rest = ''
-  /** Lines that no result has come for, and how many results have come. */
+  /** Lines without a result, and the number of results. */
   #pending: string[] = []
   #settled = 0
   #published = 0
@@ -105,7 +105,7 @@ export class NdjsonSink implements Sink {
     if (!this.#order.lasting && !this.#closed) console.error(`publisher: ${what}`)
   }
 
-  /** The connection has ended, or is given up. */
+  /** The connection has ended, or is abandoned. */
   #lost(): void {
     const asked = this.#request
     this.#request = undefined
@@ -126,7 +126,7 @@ export class NdjsonSink implements Sink {
     for (const line of lines) {
       const error = line.includes('"error"')
       if (error) this.#trouble(/"code":"(\w+)"/.exec(line)?.[1] ?? line)
-      // Those behind it fail too, untried, and all of them are repeated in their order.
+      // Later entries fail too, untried, and all of them are retried in order.
       if (error && this.#order.lasting && PASSES.test(line)) return this.#lost()
       if (error) this.failed++
       else this.acknowledged++

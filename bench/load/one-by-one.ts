@@ -1,4 +1,4 @@
-// Publishes one event at a time over each of some connections that stay: the next once the last is acknowledged.
+// Publishes one event at a time over each of several persistent connections: the next after the last acknowledgement.
 
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
@@ -15,7 +15,7 @@ export interface OneByOneOrder {
   readonly by: By
   readonly connections: number
   readonly channels: readonly string[]
-  /** Events altogether. */
+  /** Events in total. */
   readonly count: number
   readonly size: number
 }
@@ -25,7 +25,7 @@ export interface OneByOne {
   readonly seconds: number
   readonly p50: number
   readonly p99: number
-  /** Share of one core that this process used. */
+  /** Share of one core used by this process. */
   readonly cpu: number
 }
 
@@ -47,7 +47,7 @@ async function open(port: number, by: By, n: number): Promise<Socket> {
   return socket
 }
 
-/** What is sent on the connection of that number. */
+/** The request of the connection with that number. */
 function requestOf(by: By, connection: number, channel: string, data: string, n: number): Buffer | string {
   if ('message' in by) return textFrame(fill(by.message, channel, data, n))
   if (!('line' in by)) return postRequest(by, channel, data, n)
@@ -76,7 +76,7 @@ async function run({ port, by, connections, channels, count, size }: OneByOneOrd
           }
           socket.on('data', (bytes: Buffer) => {
             const text = bytes.toString('latin1')
-            // NATS asks whether one is still there.
+            // NATS checks whether the client is alive.
             if (text === 'PING\r\n') return void socket.write('PONG\r\n')
             if (!isGood.test(text)) return reject(new Error(text.slice(0, 200)))
             answering.add(now() - asked)

@@ -1,86 +1,86 @@
-// What load is asked for, and what came of it: between whoever measures and the processes that make the load.
+// Orders for a load, and their results: between the measuring process and the load processes.
 
-/** The wires of docs/protocol.md#read, as a load is made over each of them. */
+/** The wires of docs/protocol.md#read, as the load uses them. */
 export const WIRES = ['poll', 'long-poll', 'sse', 'stream', 'ws', 'refresh', 'push', 'socket.io'] as const
 export type WireName = (typeof WIRES)[number]
 
 /** A deployment: one node, or many behind a load balancer. */
 export interface Target {
-  /** http:// or https://, perhaps with a path that goes before `/v1`. */
+  /** http:// or https://, optionally with a path that precedes `/v1`. */
   readonly url: string
   /** Headers that every reader sends, such as one with a token. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Takes any certificate. */
+  /** Accepts any certificate. */
   readonly insecure?: boolean
 }
 
-/** So many clients of one wire. */
+/** A number of clients of one wire. */
 export interface LoadOrder {
   readonly target: Target
   readonly wire: WireName
   readonly clients: number
-  /** The clients are spread evenly over them, one channel each. */
+  /** The clients are spread evenly over the channels, one channel each. */
   readonly channels: readonly string[]
   /** poll and refresh: seconds between two requests of a client. */
   readonly every: number
-  /** poll, long-poll and refresh: events of an answer at most; left out: what the server does by default. */
+  /** poll, long-poll and refresh: maximum events of a response; omitted: the server's default. */
   readonly limit?: number
-  /** long-poll: seconds that a request is held at most. */
+  /** long-poll: maximum seconds that a request is held. */
   readonly wait: number
   /** Seconds over which they connect. */
   readonly rampUp: number
-  /** The sequence number that comes before the first that every client has to get; left out: any may be first. */
+  /** The sequence number before the first that every client has to receive; omitted: any may be first. */
   readonly after?: number
 }
 
-/** What became of connecting. */
+/** The result of connecting. */
 export interface Connected {
   /** Connected, and for request wires answered once. */
   readonly opened: number
   readonly failed: number
-  /** Why the last one failed. */
+  /** The reason of the last failure. */
   readonly reason: string
 }
 
-/** What all clients met since `begin`. */
+/** Totals of all clients since `begin`. */
 export interface Tally {
   readonly clients: number
-  /** Clients that are connected now, or for request wires that have been answered lately. */
+  /** Currently connected clients, or for request wires recently answered ones. */
   readonly open: number
-  /** Events that came, each as often as it came. */
+  /** Received events, including duplicates. */
   readonly received: number
-  /** Events that were stepped over and have not come since. */
+  /** Events that were skipped and have not arrived since. */
   readonly missing: number
   readonly repeated: number
   readonly reordered: number
-  /** Gaps that were told. */
+  /** Reported gaps. */
   readonly gaps: number
-  /** Answered requests; those of them that brought no event. 0 for streams. */
+  /** Answered requests; those without any event. 0 for streams. */
   readonly requests: number
   readonly empty: number
-  /** Bytes on the wire as the clients' sockets count them, headers included, below TLS not counted. */
+  /** Bytes on the wire as the clients' sockets count them, including headers, without TLS overhead. */
   readonly bytesIn: number
   readonly bytesOut: number
-  /** Connections that the server ended, and those among them that came back. */
+  /** Connections ended by the server, and those among them that reconnected. */
   readonly cut: number
   readonly resumed: number
-  /** How often what went wrong: a status, an error code. */
+  /** Counts of failures: by status or error code. */
   readonly errors: Readonly<Record<string, number>>
-  /** When events came last, µs of the machine's clock. */
+  /** When the last events arrived, µs of the machine's clock. */
   readonly lastAt: number
-  /** From the time when an event should have been published to its receipt, µs: value and count, ascending. */
+  /** From an event's scheduled publish time to its receipt, µs: value and count, ascending. */
   readonly latency: readonly (readonly [number, number])[]
-  /** From the time when a request should have been sent to its answer, µs; empty for streams. */
+  /** From a request's scheduled time to its response, µs; empty for streams. */
   readonly answering: readonly (readonly [number, number])[]
-  /** Share of a core that the busiest of the load's processes used. */
+  /** Share of a core used by the busiest load process. */
   readonly cpu: number
 }
 
-/** One event a request, as fast as they are answered. */
+/** One event per request, as fast as they are answered. */
 export interface PublishingOrder {
   readonly target: Target
   readonly key?: string
-  /** Each publishes to a channel of its own, whose name begins with `channel`. */
+  /** Each publishes to a separate channel, whose name starts with `channel`. */
   readonly channel: string
   readonly connections: number
   readonly seconds: number
@@ -91,11 +91,11 @@ export interface PublishingOrder {
 export interface PublishingTally {
   readonly requests: number
   readonly requestsPerSecond: number
-  /** From sending a request to its answer, of those that the log took, µs: value and count, ascending. */
+  /** From sending a request to its response, for those that the log stored, µs: value and count, ascending. */
   readonly answering: readonly (readonly [number, number])[]
   readonly bytesIn: number
   readonly bytesOut: number
   readonly errors: Readonly<Record<string, number>>
-  /** Share of a core that the load's process used. */
+  /** Share of a core used by the load process. */
   readonly cpu: number
 }

@@ -1,24 +1,24 @@
-// How a peer takes one event in one request, told in a form that goes to another process: `{channel}`, `{data}` and
-// `{n}`, a number that no other request has, stand in its texts.
+// How a peer accepts one event per request, in a form that can be sent to another process: `{channel}`, `{data}` and
+// `{n}`, a number that no other request has, are placeholders in its texts.
 
 export interface PostOrder {
   readonly path: string
   /** Lines that each end in a line break. */
   readonly headers?: string
-  /** The data alone unless given. */
+  /** Only the data unless given. */
   readonly body?: string
 }
 
-/** The same over a WebSocket: each message is answered with one. */
+/** The same over a WebSocket: each message gets one answer. */
 export interface MessageOrder {
   readonly path: string
   readonly message: string
 }
 
-/** The same over a connection that speaks lines: `{connection}` is its number, `{bytes}` the length of the data. */
+/** The same over a line protocol: `{connection}` is the connection's number, `{bytes}` the length of the data. */
 export interface LineOrder {
   readonly hello: string
-  /** What is in the answer to it, and in that to each line. */
+  /** The expected content of its response, and of the response to each line. */
   readonly ready: string
   readonly line: string
   readonly answer: string

@@ -1,5 +1,5 @@
-// The publisher: a process that publishes at an even pace, whatever becomes of it. An event's timestamp is when it
-// should have been sent, so a server that makes the publisher wait can't hide that (coordinated omission).
+// The publisher: a process that publishes at an even pace under all conditions. An event's timestamp is its
+// scheduled time, so a server that delays the publisher cannot hide that (coordinated omission).
 
 import { now, payload } from './marker.ts'
 import { serve } from './remote.ts'
@@ -7,9 +7,9 @@ import { openSink, type Sink, type SinkOrder } from './sinks.ts'
 
 export interface StreamOrder {
   readonly sink: string
-  /** Take turns. */
+  /** The channels take turns. */
   readonly channels: readonly string[]
-  /** Events a second over all of them. */
+  /** Events per second over all channels. */
   readonly rate: number
   /** Bytes of data. */
   readonly size: number
@@ -20,30 +20,30 @@ export interface StreamOrder {
 }
 
 export interface Published {
-  /** When the first event should have been sent, µs. */
+  /** Scheduled time of the first event, µs. */
   readonly beganAt: number
   readonly sent: number
   readonly acknowledged: number
   readonly failed: number
-  /** What went wrong last at one of the sinks, if anything ever did. */
+  /** The last error of one of the sinks, if there was any. */
   readonly trouble?: string
-  /** The longest that an event was sent after its time, ms: the publisher's own delay. */
+  /** The longest delay of an event behind its scheduled time, ms: the publisher's own delay. */
   readonly late: number
   /** Share of one core. */
   readonly cpu: number
 }
 
-/** µs until the first event: time for the generator to be told. */
+/** µs until the first event: time to notify the generator. */
 const LEAD = 50_000
 
 const sinks = new Map<string, Sink>()
-/** Of the order that is under way. */
+/** Of the current order. */
 let sentSoFar = 0
 let isStopped = false
 
 /**
- * Publishes all streams at the same time. Returns when all is acknowledged, or at `deadline`, µs; after `stop` when what
- * was sent so far is.
+ * Publishes all streams concurrently. Returns when everything is acknowledged, or at `deadline`, µs; after `stop` when
+ * the events sent so far are.
  */
 async function publish(order: { streams: readonly StreamOrder[]; deadline: number }): Promise<Published> {
   const cpu = process.cpuUsage()
@@ -105,7 +105,7 @@ export const publisherMethods = {
     sinks.set(name, await openSink(sink))
   },
   publish,
-  /** Events that have been sent of the order that is under way. */
+  /** Events sent in the current order. */
   sent: (): number => sentSoFar,
   stop(): void {
     isStopped = true

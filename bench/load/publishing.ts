@@ -1,4 +1,4 @@
-// Publishes one event a request as fast as they are answered: autocannon, each connection with a channel of its own.
+// Publishes one event per request as fast as they are answered: autocannon, each connection with its own channel.
 
 import autocannon from 'autocannon'
 import { addressOf, Traffic } from './address.ts'
@@ -8,8 +8,8 @@ import type { PublishingTally, PublishingOrder } from './order.ts'
 import { Account, reasonOf } from './wires/follower.ts'
 
 const CREATED = 201
-/** Seconds for the last answers. */
-const PATIENCE = 10
+/** Seconds for the last responses. */
+const ANSWER_TIMEOUT_S = 10
 
 export async function publishing(order: PublishingOrder): Promise<PublishingTally> {
   const { target, key, connections, seconds, size } = order
@@ -29,8 +29,8 @@ export async function publishing(order: PublishingOrder): Promise<PublishingTall
   const run = autocannon({
     url: `${address.tls === undefined ? 'http' : 'https'}://${address.authority}`,
     connections,
-    duration: seconds + PATIENCE,
-    timeout: PATIENCE,
+    duration: seconds + ANSWER_TIMEOUT_S,
+    timeout: ANSWER_TIMEOUT_S,
     setupClient(client) {
       const path = `${address.prefix}/v1/channels/${order.channel}-${traffics.length}/events`
       const headers = {

@@ -1,4 +1,4 @@
-// Calls to the bench's own processes: the load generator and the publisher run beside the case, each for itself,
+// Calls to the bench's own processes: the load generator and the publisher run separately from the case,
 // so that neither disturbs the other's clock.
 
 import { type ChildProcess, fork } from 'node:child_process'
@@ -34,11 +34,11 @@ export function serve(methods: Methods): void {
     if (process.connected) process.send?.(reply)
   })
   process.on('disconnect', () => process.exit())
-  // A Ctrl-C on the terminal is for the parent, which may want a report yet.
+  // A Ctrl-C on the terminal is for the parent, which may still want a report.
   process.on('SIGINT', () => {})
 }
 
-/** A module beside that of `url`, as it is there: a source, or built. With `TEST_BUILT=1`, as the tests run, always the built one. */
+/** A module beside that of `url`, as source or built. With `TEST_BUILT=1`, as in tests, always the built one. */
 export function sibling(url: string, name: string): string {
   const file = fileURLToPath(new URL(`./${name}${extname(fileURLToPath(url))}`, url))
   if (process.env.TEST_BUILT !== '1' || !file.endsWith('.ts')) return file

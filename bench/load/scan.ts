@@ -1,11 +1,11 @@
-// One connection's bytes, searched for markers: what came, what is missing, what came twice, what came late.
+// Searches one connection's bytes for markers: received, missing, repeated and late events.
 //
-// Frames of a wire have nearly the same length, so the next marker stands where the last one stood plus the
-// distance of the two before. There, four bytes and the sequence number tell whether it is the next event; if not,
-// the bytes after the last marker are searched. So no frame is parsed and nothing is allocated for an event.
+// Frames of a wire have nearly the same length, so the next marker is expected after the last one at the
+// distance of the two before. There, four bytes and the sequence number show whether it is the next event; if not,
+// the bytes after the last marker are searched. So no frame is parsed and nothing is allocated per event.
 //
-// The guess can't step over a marker as long as the frames of one connection differ by less than the shortest of
-// them: two frames don't fit in the place of one.
+// The guess cannot skip a marker as long as the frames of one connection differ by less than the shortest of
+// them: two frames do not fit in the place of one.
 
 import type { Histogram } from './histogram.ts'
 import { MARKER, SEQUENCE_AT, TIME_AT } from './marker.ts'
@@ -18,13 +18,13 @@ const START = Buffer.from('@S')
 const ZEROS_8 = 0x30 * 11111111
 
 export interface Counts {
-  /** Events that came, each as often as it came. */
+  /** Received events, including duplicates. */
   received: number
-  /** Sequence numbers that were stepped over and have not come since. */
+  /** Sequence numbers that were skipped and have not arrived since. */
   missing: number
-  /** Events that had come before. */
+  /** Events that had arrived before. */
   repeated: number
-  /** Events that came after a later one. */
+  /** Events that arrived after a later one. */
   reordered: number
   bytes: number
 }
@@ -35,16 +35,16 @@ export class Scanner implements Counts {
   repeated = 0
   reordered = 0
   bytes = 0
-  /** Sequence number of the newest event; -1: none yet, and the first that comes is not checked. */
+  /** Sequence number of the newest event; -1: none yet, and the first one is not checked. */
   last = -1
   readonly #latency: Histogram
-  /** Latency is taken of the events whose number has none of these bits; 2^n - 1. */
+  /** Latency is sampled for events whose number has none of these bits; 2^n - 1. */
   readonly #sampled: number
   #holes: Set<number> | undefined
-  /** Bytes of the last chunk that may begin a marker. */
+  /** Bytes of the last chunk that may start a marker. */
   readonly #carry = Buffer.alloc(2 * MARKER)
   #carried = 0
-  /** Where the next marker is expected, from the beginning of the next chunk. */
+  /** Expected offset of the next marker, from the start of the next chunk. */
   #expected = 0
   #lastAt = 0
   #now = 0
@@ -54,7 +54,7 @@ export class Scanner implements Counts {
     this.#sampled = sampleEvery - 1
   }
 
-  /** Forgets the counts, not the position. */
+  /** Resets the counts, not the position. */
   clear(): void {
     this.received = 0
     this.missing = 0
@@ -64,19 +64,19 @@ export class Scanner implements Counts {
     this.#holes = undefined
   }
 
-  /** Bytes that came after the beginning of the newest marker. */
+  /** Bytes received after the start of the newest marker. */
   get sinceMarker(): number {
     return -this.#lastAt
   }
 
-  /** The stream was cut: what comes next begins a new one. */
+  /** The stream was cut: the next input starts a new one. */
   cut(): void {
     this.#carried = 0
     this.#expected = 0
     this.#lastAt = 0
   }
 
-  /** Takes the first `length` bytes of `chunk`; `now` is when they came, µs. The chunk is not kept. */
+  /** Processes the first `length` bytes of `chunk`; `now` is their arrival time, µs. The chunk is not kept. */
   scan(chunk: Buffer, length: number, now: number): void {
     this.bytes += length
     this.#now = now
@@ -102,7 +102,7 @@ export class Scanner implements Counts {
     this.#lastAt -= length
   }
 
-  /** A marker may lie across the seam. Returns where the rest begins; -1 when the chunk is too short to tell. */
+  /** A marker may span the boundary. Returns where the rest starts; -1 when the chunk is too short to decide. */
   #scanCarry(chunk: Buffer, length: number): number {
     const held = this.#carried
     const carry = this.#carry
@@ -120,7 +120,7 @@ export class Scanner implements Counts {
       this.#carried = 0
       return 0
     }
-    // Everything is in the carry now; its last bytes may still begin one.
+    // Everything is in the carry now; its last bytes may still start one.
     const rest = Math.max(0, total - MARKER + 1)
     this.#carried = carry.copy(carry, 0, rest, total)
     this.#expected -= length
@@ -157,7 +157,7 @@ function isNext(bytes: Buffer, at: number, sequence: number): boolean {
   return isMarker(bytes, at) && number8(bytes, at + SEQUENCE_AT) === sequence
 }
 
-/** Where the first marker from `from` on begins; -1 where none ends before `length`. */
+/** The start of the first marker from `from` on; -1 where none ends before `length`. */
 function find(bytes: Buffer, from: number, length: number): number {
   if (from + MARKER > length) return -1
   const known = bytes.length === length ? bytes : bytes.subarray(0, length)
@@ -168,7 +168,7 @@ function find(bytes: Buffer, from: number, length: number): number {
   return -1
 }
 
-/** The number in the marker that begins at `at`. */
+/** The number in the marker that starts at `at`. */
 export function sequenceAt(bytes: Buffer, at: number): number {
   return number8(bytes, at + SEQUENCE_AT)
 }

@@ -1,4 +1,4 @@
-// Where the publisher sends its events: each peer is fed the way that is quickest for it.
+// Where the publisher sends its events: for each peer, its fastest way.
 
 import { createRequire } from 'node:module'
 import { connect, type Socket } from 'node:net'
@@ -13,17 +13,17 @@ export type SinkOrder =
   | { readonly kind: 'post'; readonly port: number; readonly by: PostOrder }
   /** `PUBLISH` to Redis, under the channel's name. */
   | { readonly kind: 'redis'; readonly url: string }
-  /** Socket.IO's emitter; `modules` is the package.json of the folder that has it. */
+  /** Socket.IO's emitter; `modules` is the package.json of the folder that contains it. */
   | { readonly kind: 'socket.io'; readonly url: string; readonly modules: string }
 
 export interface Sink {
   /** `data`: JSON text. Sent with the next `flush`. */
   publish(channel: string, data: string): void
   flush(): void
-  /** Events that were said to be published, and those that were said to have failed. */
+  /** Numbers of events reported as published, and as failed. */
   readonly acknowledged: number
   readonly failed: number
-  /** What went wrong last, if anything did and the sink knows. */
+  /** The last error, if there was any and the sink knows it. */
   readonly trouble?: string | undefined
   close(): void
 }
@@ -41,12 +41,12 @@ export async function openSink(order: SinkOrder): Promise<Sink> {
   }
 }
 
-/** Connections of one publisher. A server answers the requests of each in turn, so one alone would wait. */
+/** Connections of one publisher. A server answers the requests of each in turn, so a single one would wait. */
 const CONNECTIONS = 32
 
 class PostSink implements Sink {
   readonly #connections: PostConnection[] = []
-  /** All events of a channel go over the same connection, which keeps their order. */
+  /** All events of a channel use the same connection, which keeps their order. */
   readonly #byChannel = new Map<string, PostConnection>()
   readonly #port: number
   readonly #by: PostOrder
@@ -117,7 +117,7 @@ class PostConnection implements Sink {
   #read(text: string): void {
     const parts = (this.#rest + text).split('HTTP/1.1 ')
     for (const part of parts.slice(1, -1)) this.#count(part)
-    // The last answer may be cut anywhere, but its status line is not counted before it is whole.
+    // The last response may be cut anywhere, but its status line is not counted before it is complete.
     const last = parts.at(-1) ?? ''
     if (parts.length > 1 && last.length >= 3) {
       this.#count(last)
@@ -163,7 +163,7 @@ function emitterSink(redis: Redis, modules: string): Sink {
     Emitter: new (redis: Redis) => Emitter
   }
   const emitter = new Emitter(redis)
-  // It does not say when Redis has an event.
+  // It does not report when Redis has stored an event.
   const sink = {
     acknowledged: 0,
     failed: 0,

@@ -1,5 +1,5 @@
-// Centrifugo: its own binary where one is named, else a program of ours on its library (centrifuge/main.go), built here.
-// It keeps history and readers recover from it, so that its work is fanwire's. On one core, as the others.
+// Centrifugo: its own binary if one is given, otherwise our program on its library (centrifuge/main.go), built here.
+// It keeps history and readers recover from it, so that its work equals fanwire's. On one core, like the others.
 
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -13,7 +13,7 @@ import type { Peer, PeerOptions, RunningPeer, WireName } from './peer.ts'
 
 const SOURCES = fileURLToPath(new URL('./centrifuge/', import.meta.url))
 const PROGRAM = fileURLToPath(new URL('../../.cache/bench/centrifuge', import.meta.url))
-/** Ms that fetching the modules and compiling them may take. */
+/** Maximum ms for fetching the modules and compiling them. */
 const BUILD_WITHIN_MS = 300_000
 
 const POST = {
@@ -22,10 +22,10 @@ const POST = {
   body: '{"channel":"{channel}","data":{data}}',
 }
 
-/** What a reader says first. */
+/** A reader's first message. */
 const hello = (channel: string) =>
   `{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"${channel}","positioned":true,"recoverable":true}}`
-/** In the answer; it names no position that the load generator could use. */
+/** In the answer; it contains no position that the load generator could use. */
 const SUBSCRIBED = '"id":2,"subscribe"()'
 
 /** `binary`: a Centrifugo of version 6. */
@@ -85,7 +85,7 @@ async function installed(
     client: {
       allow_anonymous_connect_without_token: true,
       ping_interval: heartbeats ? '25s' : '1h',
-      // Readers of the bench do not answer pings within the events.
+      // Readers of the bench do not answer pings among the events.
       pong_timeout: '20s',
     },
     channel: {
@@ -109,12 +109,12 @@ async function installed(
 }
 
 async function isThere(binary: string): Promise<string | undefined> {
-  return existsSync(binary) ? undefined : `there is no ${binary}`
+  return existsSync(binary) ? undefined : `${binary} does not exist`
 }
 
 async function build(): Promise<string | undefined> {
   const go = goCommand()
-  if (go === undefined) return 'neither is its binary named (--centrifugo PATH) nor is Go installed'
+  if (go === undefined) return 'it needs its binary (--centrifugo PATH) or an installed Go'
   try {
     await mkdir(dirname(PROGRAM), { recursive: true })
     const args = ['build', '-ldflags=-s -w', '-o', PROGRAM, '.']

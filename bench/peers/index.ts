@@ -1,4 +1,4 @@
-// The broker and what a user would pick instead.
+// The broker and its alternatives.
 
 import { centrifugo } from './centrifugo.ts'
 import { fanwire } from './fanwire.ts'

@@ -1,4 +1,4 @@
-// Nchan: nginx with its module, one worker, on a configuration made for the run.
+// Nchan: nginx with its module, one worker, with a configuration generated for the run.
 
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'

@@ -1,4 +1,4 @@
-// What the bench asks of a server that it measures.
+// The bench's interface to a measured server.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Wire } from '../load/client.ts'
@@ -11,15 +11,15 @@ export type WireName = 'ws' | 'sse'
 
 export interface PeerOptions {
   readonly redisUrl: string
-  /** An empty folder of the run's own. */
+  /** An empty folder for the run. */
   readonly dir: string
-  /** With several nodes in mind: what goes through Redis has to. Matters to Nchan, whose own memory is quicker. */
+  /** Routes messages through Redis, as with several nodes. Matters to Nchan, whose own memory is faster. */
   readonly throughRedis: boolean
-  /** Heartbeats as the peer has them by default; else none, so that they don't mix with what is measured. */
+  /** Heartbeats with the peer's defaults; otherwise none, so that they do not affect the measurement. */
   readonly heartbeats: boolean
   /** It accepts tokens. */
   readonly tokens?: boolean
-  /** Where CPU profiles go, if they are wanted; only the broker makes any. */
+  /** Folder for CPU profiles, if requested; only the broker writes any. */
   readonly profile?: string
   /** Further settings, for fanwire. */
   readonly env?: Readonly<Record<string, string>>
@@ -38,27 +38,27 @@ export interface RunningPeer {
   readonly port: number
   readonly sink: SinkOrder
   reading(wire: WireName, channel: string): Reading
-  /** Ways to publish one event, by what the table calls them. */
+  /** Ways to publish one event, by their names in the table. */
   readonly publishing?: Readonly<Record<string, PostOrder | MessageOrder>>
-  /** Makes it give back what it does not use, where that can be asked for; true if so. */
+  /** Makes it release unused memory, where that is possible; true if so. */
   collect(): boolean
 }
 
 export interface Peer {
   readonly name: string
-  /** As the table shows it. */
+  /** Its name in the table. */
   readonly title: string
   readonly wires: readonly WireName[]
   /** Names of its ways to publish one event. */
   readonly publishes?: readonly string[]
-  /** Whether readers say where they begin, so that every event can be accounted for. */
+  /** Whether readers have a start position, so that every event can be accounted for. */
   readonly cursors: boolean
-  /** Makes it runnable; returns why it can't be here, if so. */
+  /** Makes it runnable; returns the reason if it cannot run here. */
   prepare(): Promise<string | undefined>
   start(options: PeerOptions): Promise<RunningPeer>
 }
 
-/** Resident memory of the server once it does not fall any more, bytes. */
+/** Resident memory of the server once it stops falling, bytes. */
 export async function settled({ server, collect }: RunningPeer): Promise<number> {
   let least = Number.POSITIVE_INFINITY
   for (let still = 0, turn = 0; still < 3 && turn < 20; turn++) {

@@ -1,11 +1,11 @@
-// Socket.IO with its Redis adapter: a room a channel.
+// Socket.IO with its Redis adapter: one room per channel.
 // Run as a process: node socket-io-server.ts <redis url> <package.json of the folder that has it> <heartbeats>
 
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import { Redis } from 'ioredis'
 
-/** As much of Socket.IO as this uses; its own types are not among the project's dependencies. */
+/** The part of Socket.IO used here; its own types are not among the project's dependencies. */
 interface Socket {
   readonly handshake: { readonly query: Readonly<Record<string, string>> }
   join(room: string): void

@@ -1,4 +1,4 @@
-// Socket.IO with its Redis adapter, fed by its emitter. Installed by the bench into a folder of its own.
+// Socket.IO with its Redis adapter, fed by its emitter. The bench installs it into a separate folder.
 
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'

@@ -1,4 +1,4 @@
-// A token that a node accepts, and the setting by which it does.
+// A token that a node accepts, and the setting for it.
 
 import { createHmac, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-// What the kernel says of other processes: /proc of Linux (proc(5)).
+// Process figures from the kernel: /proc of Linux (proc(5)).
 
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -10,17 +10,17 @@ const PAGE = Number(execFileSync('getconf', ['PAGESIZE']))
 export interface Cpu {
   /** User and system time together, µs. */
   readonly all: number
-  /** System time: spent in the kernel on the processes' behalf. */
+  /** System time: spent in the kernel on behalf of the processes. */
   readonly kernel: number
 }
 
-/** What the processes used since they began. Those that have gone count 0. */
+/** CPU used by the processes since their start. Exited ones count 0. */
 export function cpuOf(pids: readonly number[]): Cpu {
   let user = 0
   let kernel = 0
   for (const pid of pids) {
     const stat = read(`/proc/${pid}/stat`)
-    // The second field, a name in brackets, may hold anything; utime and stime are the 14th and 15th.
+    // The second field, a name in brackets, may contain anything; utime and stime are the 14th and 15th.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     user += Number(fields[11] ?? 0)
     kernel += Number(fields[12] ?? 0)
@@ -35,7 +35,7 @@ export function residentOf(pids: readonly number[]): number {
   return pages * PAGE
 }
 
-/** A process and all that it started. */
+/** A process and all its descendants. */
 export function familyOf(pid: number): number[] {
   const children = read(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number)
   return [pid, ...children.flatMap(familyOf)]

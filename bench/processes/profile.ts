@@ -1,4 +1,4 @@
-// What a CPU profile (node --cpu-prof) says in short: where the time went, by function.
+// Summary of a CPU profile (node --cpu-prof): time by function.
 
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ interface CpuProfile {
   readonly timeDeltas: readonly number[]
 }
 
-/** Functions with the most time of their own, as `share  function  file:line`. Idle time does not count. */
+/** Functions with the most self time, as `share  function  file:line`. Idle time does not count. */
 export async function hottest(dir: string, most = 25): Promise<string[]> {
   const times = new Map<string, number>()
   for (const name of await readdir(dir)) {

@@ -1,4 +1,4 @@
-// A Redis of the bench's own on a free port, without persistence unless it is told.
+// A Redis for the bench on a free port, without persistence unless requested.
 
 import { program } from '../../infra/local/packages.ts'
 import { freePort } from '../../infra/local/ports.ts'
@@ -19,7 +19,7 @@ export async function startRedis(
   const server = await Server.start({
     command,
     env,
-    // A reader of the peers that is behind is the peer's own affair, not for Redis to cut.
+    // A slow reader of the peers is the peer's problem; Redis should not cut it.
     args: [...args, '--client-output-buffer-limit', 'pubsub', '0', '0', '0'],
     ready: /Ready to accept connections/,
   })

@@ -1,4 +1,4 @@
-// A process of the bench's own: started, watched for the line that says it is ready, and gone when the bench is.
+// A process of the bench: started, watched for its ready line, and killed when the bench ends.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { familyOf } from './proc.ts'
@@ -8,7 +8,7 @@ export interface ServerOrder {
   readonly args: readonly string[]
   readonly env?: Readonly<Record<string, string | undefined>>
   readonly cwd?: string
-  /** A line of its output that says that it is ready. */
+  /** A line of its output that reports readiness. */
   readonly ready: RegExp
 }
 
@@ -20,7 +20,7 @@ const running = new Set<ChildProcess>()
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
-// Without a listener a signal ends this process before it has ended the others.
+// Without a listener a signal ends this process before it has stopped the others.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130))
 
 export class Server {
@@ -75,7 +75,7 @@ export class Server {
     return this.#output
   }
 
-  /** Its process, and those that it started. */
+  /** Its process, and its child processes. */
   get pids(): number[] {
     return this.#child.pid === undefined ? [] : familyOf(this.#child.pid)
   }
@@ -84,7 +84,7 @@ export class Server {
     this.#child.kill(signal)
   }
 
-  /** Asks it to end, and kills it if it does not. */
+  /** Requests a stop, and kills it if it does not exit. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const timer = setTimeout(() => this.kill(), STOP_WITHIN)
     this.#child.kill(signal)
@@ -97,7 +97,7 @@ export class Server {
       try {
         process.kill(pid, 'SIGKILL')
       } catch {
-        // It has gone by itself.
+        // It has exited by itself.
       }
     }
     await this.#exit

@@ -1,20 +1,20 @@
-// What this machine allows one process, and one address, before a load is made: connections need file descriptors and
+// Limits of this machine for one process and one address, checked before a load: connections need file descriptors and
 // ports.
 
 import { readFileSync } from 'node:fs'
 import type { Options } from './options.ts'
 
-/** Descriptors that a process has for itself. */
+/** Descriptors that a process needs for itself. */
 const OWN = 64
 
 export interface Allowed {
   /** Open files of a process. */
   readonly files: number
-  /** Ports that connections to one address may come from. */
+  /** Local ports for connections to one address. */
   readonly ports: number
 }
 
-/** Of this machine; what can't be found out does not limit. */
+/** Of this machine; an unknown value does not limit. */
 export function allowed(): Allowed {
   // Node raises its own soft limit to the hard one when it starts.
   const files = /^Max open files +\S+ +(\d+)/m.exec(read('/proc/self/limits'))?.[1]
@@ -25,7 +25,7 @@ export function allowed(): Allowed {
   }
 }
 
-/** Processes for each wire, enough for the descriptors; or what to do, as text, where it can't be. */
+/** Processes per wire, enough for the descriptors; or instructions as text, where that is impossible. */
 export function processesFor(options: Options, { files, ports }: Allowed): number | string {
   const { clients, wires, urls, processes, processesFree } = options
   const each = Math.ceil((clients * wires.length) / new Set(urls).size)

@@ -1,4 +1,4 @@
-// How a load test is going: one line that is rewritten on a terminal, else a line from time to time.
+// Progress of a load test: one line that is rewritten on a terminal, otherwise a line from time to time.
 
 const EVERY = 5
 
@@ -29,7 +29,7 @@ export class Live {
     else if (this.#ticks++ % EVERY === 0) this.#out.write(`${text}\n`)
   }
 
-  /** Something that stays. */
+  /** A permanent line. */
   say(text: string): void {
     this.#out.write(`${this.#out.isTTY ? '\r\x1b[K' : ''}${text}\n`)
   }

@@ -1,5 +1,5 @@
-// A load test: clients of each wire come to a deployment, events are published at an even pace, and all is counted until
-// the last one has come.
+// A load test: clients of each wire connect to a deployment, events are published at an even pace, and everything is
+// counted until the last event has arrived.
 
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,17 +15,17 @@ import type { Options } from './options.ts'
 import { type Outcome, outcomeOf, quantilesOf } from './outcome.ts'
 import { CannotRun, tryPublishing, tryReading } from './preflight.ts'
 
-/** Seconds for what is still under way when the last event has been published. */
+/** Seconds for events still in flight after the last publish. */
 const GRACE = 5
 /** Ms between connecting and measuring. */
 const REST = 1000
-/** Seconds that the publisher goes on for what is not acknowledged. */
-const PATIENCE = 30
-/** Events of a refreshed page at most, and by default. */
+/** Seconds that the publisher keeps retrying unacknowledged events. */
+const RETRY_S = 30
+/** Maximum and default events of a refreshed page. */
 const PAGE = { most: 1000, usual: 50 }
-/** Above this share of a core a process of the load may be what is measured. */
+/** Above this share of a core, a load process may be the bottleneck. */
 const BUSY = 0.9
-/** The publisher's delay above which latencies say more of this machine than of the deployment, ms. */
+/** The publisher's delay above which latencies reflect this machine more than the deployment, ms. */
 const LATE = 250
 
 interface Wire {
@@ -34,7 +34,7 @@ interface Wire {
   connected: Connected
 }
 
-/** Raises CannotRun. `signal` ends it early, with what is known by then. */
+/** Raises CannotRun. `signal` ends it early, with the results so far. */
 export async function loadTest(options: Options, live: Live, signal: AbortSignal): Promise<Outcome> {
   const processes = processesFor(options, allowed())
   if (typeof processes === 'string') throw new CannotRun(processes)
@@ -96,14 +96,14 @@ class LoadTest {
     const notes: string[] = []
     const before = await useOf(metrics)
     if (metrics.length > 0 && before === undefined)
-      notes.push('--metrics: not every node tells CPU and memory there')
+      notes.push('--metrics: not every node reports CPU and memory there')
 
     const connecting = Promise.all(this.#wires.map(wire => this.#connect(wire)))
     await this.#watch('connecting', Promise.race([connecting, aborted(signal)]))
     const failed = this.#wires.find(({ connected }) => connected.opened === 0 && connected.failed > 0)
     if (failed !== undefined && !signal.aborted) throw new CannotRun(noneConnected(failed))
 
-    // What connecting has left to do is not measured.
+    // Remaining work of connecting is not measured.
     if (!signal.aborted) await sleep(REST)
     await Promise.all(this.#wires.map(({ crew }) => crew.begin()))
     const cpu = await useOf(metrics)
@@ -130,13 +130,13 @@ class LoadTest {
     }
     if (outcomes.some(each => each.generatorCpu > BUSY)) {
       notes.push(
-        'a process of the load used more than 90 % of a core: it may be what was measured; --processes, or more machines',
+        'a process of the load used more than 90 % of a core: it may be the bottleneck; use --processes, or more machines',
       )
     }
     if (published.late > LATE)
       notes.push(`events were published up to ${Math.round(published.late)} ms late: this machine is busy`)
     if (published.trouble !== undefined)
-      notes.push(`publishing met ${published.trouble}; what it held was repeated`)
+      notes.push(`publishing met ${published.trouble}; pending events were retried`)
     return {
       events: published.sent,
       seconds: lasted,
@@ -158,7 +158,7 @@ class LoadTest {
 
   async #connect(wire: Wire): Promise<void> {
     const { every, wait, rampUp, rate, channels } = this.#options
-    // A page shows so many of the newest: what came since the last one has to be among them.
+    // A page shows only the newest: all events since the last load have to be among them.
     const page = Math.min(PAGE.most, Math.max(PAGE.usual, Math.ceil((2 * rate * every) / channels)))
     const limit = this.#options.limit ?? (wire.name === 'refresh' ? page : undefined)
     const parts = await Promise.all(
@@ -183,7 +183,7 @@ class LoadTest {
     }
   }
 
-  /** Of a wire's clients, for each URL. */
+  /** Of a wire's clients, by URL. */
   #shares(): { target: Target; clients: number }[] {
     const { clients } = this.#options
     const { length } = this.#targets
@@ -195,7 +195,7 @@ class LoadTest {
       .filter(share => share.clients > 0)
   }
 
-  /** Deliveries to all clients of a wire when the first `sent` events have come, which take turns over the channels. */
+  /** Deliveries to all clients of a wire after the first `sent` events, which take turns over the channels. */
   #expected(sent: number): number {
     const { length } = this.#channels
     let sum = 0
@@ -225,7 +225,7 @@ class LoadTest {
     const count = Math.max(1, Math.round((rate * duration) / length)) * length
     const publishing = this.#publisher.call('publish', {
       streams: [{ sink: 'main', channels: this.#channels, rate, size, count, first: 1 }],
-      deadline: now() + (count / rate + PATIENCE) * 1e6,
+      deadline: now() + (count / rate + RETRY_S) * 1e6,
     })
     const stop = () => void this.#publisher.call('stop', undefined)
     signal.addEventListener('abort', stop, { once: true })
@@ -251,7 +251,7 @@ class LoadTest {
     return { beganAt, sent: 0, acknowledged: 0, failed: 0, late: 0, cpu: 0 }
   }
 
-  /** Says each second how it goes, until `work` is done. */
+  /** Reports progress each second, until `work` is done. */
   async #watch<T>(phase: string, work: Promise<T>): Promise<T> {
     const { clients, wires } = this.#options
     let before = { at: now(), received: 0, sent: 0 }
@@ -296,10 +296,9 @@ function noneConnected({ name, connected }: Wire): string {
   if (name === 'push') return `${text}; push needs HTTP/2: https://, or the port that FANWIRE_H2C_PORT opens`
   if (name === 'socket.io') return `${text}; does the node run with FANWIRE_SOCKET_IO=1?`
   if (name === 'ws' && / 426\b/.test(reason)) {
-    return `${text}; a load balancer on the way has to pass Upgrade and Connection on`
+    return `${text}; a load balancer in between has to forward Upgrade and Connection`
   }
-  if (/ 503\b/.test(reason))
-    return `${text}; look at FANWIRE_MAX_CONNECTIONS, /readyz and the log of the nodes`
+  if (/ 503\b/.test(reason)) return `${text}; check FANWIRE_MAX_CONNECTIONS, /readyz and the log of the nodes`
   return text
 }
 

@@ -1,4 +1,4 @@
-// What the nodes themselves say that a load cost them: their /metrics, as far as they have it.
+// The nodes' own report of what a load cost them: their /metrics, where available.
 
 export interface NodeUse {
   /** Seconds since the processes started. */
@@ -9,7 +9,7 @@ export interface NodeUse {
 
 const WITHIN = 5000
 
-/** Over all of them; undefined where one does not say. */
+/** Over all nodes; undefined where one does not report it. */
 export async function useOf(urls: readonly string[]): Promise<NodeUse | undefined> {
   if (urls.length === 0) return undefined
   const found = await Promise.all(urls.map(read))

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { WIRES, type WireName } from '../load/order.ts'
 import { LEAST } from '../load/marker.ts'
 
-/** How it was asked is wrong: the message has a line for each fault. */
+/** The options are wrong: the message has a line for each fault. */
 export class Misused extends Error {}
 
 export interface Thresholds {
@@ -22,7 +22,7 @@ export interface Options {
   readonly wires: readonly WireName[]
   /** Per wire. */
   readonly clients: number
-  /** Events a second over all channels; 0: connections are only held. */
+  /** Events per second over all channels; 0: connections stay idle. */
   readonly rate: number
   readonly duration: number
   readonly channels: number
@@ -36,19 +36,19 @@ export interface Options {
   readonly publishUrl: string
   /** Secret. */
   readonly publishKey: string | undefined
-  /** May hold secrets. */
+  /** May contain secrets. */
   readonly headers: Readonly<Record<string, string>>
   readonly insecure: boolean
   /** Per wire. */
   readonly processes: number
-  /** How many was not said, so that more may be taken. */
+  /** The number was not given, so more may be used. */
   readonly processesFree: boolean
   readonly out: string | undefined
   readonly metrics: readonly string[]
   readonly thresholds: Thresholds
 }
 
-export const HELP = `fanwire bench: the clients of any wire, as many as you like, against a running deployment
+export const HELP = `fanwire bench: a load test of a running deployment, with any number of clients of any wire
 
 Usage: fanwire bench --url URL [options]
 
@@ -56,41 +56,41 @@ Usage: fanwire bench --url URL [options]
   fanwire bench --url https://push.example.com --wire sse,ws,long-poll --clients 5000 --rate 100 \\
                 --duration 60 --ramp-up 30 --max-p99 250 --max-lost 0
 
-What to load:
+Target:
   --url URL[,URL]        the deployment: a node or a load balancer; clients are spread over several
-  --wire WIRE[,WIRE]     sse,ws; of ${WIRES.join(', ')}
+  --wire WIRE[,WIRE]     wires to load (sse,ws): ${WIRES.join(', ')}
                          push: --url is HTTP/2, https:// or a node's FANWIRE_H2C_PORT
   --header 'NAME: VALUE' sent by every client; may be repeated
   --token TOKEN          the same as --header 'Authorization: Bearer TOKEN'
-  --insecure             takes any TLS certificate (poll, long-poll and refresh always do)
+  --insecure             accepts any TLS certificate (poll, long-poll and refresh always do)
 
-How much:
-  --clients N            of each wire (100)
-  --rate N               events a second, over all channels; 0: connections are only held (10)
-  --duration SECONDS     (30)
-  --ramp-up SECONDS      over which the clients connect (0: as fast as they can)
-  --channels N           the clients are spread over them, and so are the events (1)
-  --channel-prefix NAME  begins their names; the rest is new in every run (bench)
-  --size BYTES           of an event's data, at least ${LEAST} (128)
-  --priority high|low    of the events (high)
-  --every SECONDS        poll, refresh: between two requests of a client (1)
-  --wait SECONDS         long-poll: how long a request is held, 1 to 55 (25)
-  --limit N              poll, long-poll, refresh: events of an answer, 1 to 1000
-                         (refresh: what comes between two requests; else the node's)
-  --processes N          processes that make the load, of each wire (by the cores of this machine)
+Load:
+  --clients N            clients per wire (100)
+  --rate N               events per second, over all channels; 0: connections stay idle (10)
+  --duration SECONDS     length of the measurement (30)
+  --ramp-up SECONDS      time over which the clients connect (0: as fast as possible)
+  --channels N           channels over which clients and events are spread (1)
+  --channel-prefix NAME  start of their names; the rest is new in every run (bench)
+  --size BYTES           size of an event's data, at least ${LEAST} (128)
+  --priority high|low    priority of the events (high)
+  --every SECONDS        poll, refresh: time between two requests of a client (1)
+  --wait SECONDS         long-poll: time that a request is held, 1 to 55 (25)
+  --limit N              poll, long-poll, refresh: maximum events of a response, 1 to 1000
+                         (refresh: the events between two requests; otherwise the node's default)
+  --processes N          load processes per wire (by the cores of this machine)
 
 Publishing:
-  --publish-url URL      where events are published (the first --url)
-  --publish-key KEY      bearer key; better in the variable FANWIRE_PUBLISH_KEY, where others do not see it
+  --publish-url URL      URL for publishing (the first --url)
+  --publish-key KEY      bearer key; the variable FANWIRE_PUBLISH_KEY hides it from other users
 
-What comes of it:
-  --out FILE             the result as JSON
-  --metrics URL[,URL]    /metrics of the nodes: tells CPU per delivery and memory per client
+Results:
+  --out FILE             file for the result as JSON
+  --metrics URL[,URL]    /metrics of the nodes, for CPU per delivery and memory per client
   --max-p50 MS, --max-p99 MS, --max-lost N, --max-repeated N, --max-errors N
-                         what may not be exceeded, on any wire
+                         thresholds for each wire
 
-Ends with 0; 1 if something was exceeded, and says what; 2 if it was asked wrongly; 3 if it could not run.
-Ctrl-C ends it with the result so far.
+Exits with 0; 1 if a threshold was exceeded, and reports which; 2 on wrong options; 3 if it could not run.
+Ctrl-C stops the test and prints the result so far.
 `
 
 const FLAGS = {
@@ -123,14 +123,14 @@ const FLAGS = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
-/** Clients that are not worth a second process. */
+/** A number of clients that does not justify a second process. */
 const FEW = 250
 const MOST_CLIENTS = 1_000_000
 /** Sequence numbers have eight digits. */
 const MOST_EVENTS = 90_000_000
 const DAY = 86_400
 
-/** Undefined: help is asked for. Raises Misused. */
+/** Undefined: help was requested. Raises Misused. */
 export function readOptions(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
@@ -169,7 +169,7 @@ export function readOptions(
   const headers: Record<string, string> = {}
   for (const header of values.header) {
     const [, name, value] = /^([!#$%&'*+.^_`|~\w-]+):\s*([\x20-\x7e]*)$/.exec(header) ?? []
-    // It may be a secret, so it is not repeated.
+    // It may be a secret, so it is not printed.
     if (name === undefined || value === undefined) wrong.push("--header: expected 'Name: value'")
     else headers[name] = value
   }

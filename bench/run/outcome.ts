@@ -1,4 +1,4 @@
-// What came of a load test: a row a wire, and what may not be exceeded.
+// The result of a load test: one row per wire, and the thresholds.
 
 import type { Connected, Tally, WireName } from '../load/order.ts'
 import { table } from '../report.ts'
@@ -9,32 +9,32 @@ import type { Thresholds } from './options.ts'
 export interface WireOutcome {
   readonly wire: WireName
   readonly clients: number
-  /** Connected at the end, and those that could not at first. */
+  /** Connected at the end, and those that failed at first. */
   readonly open: number
   readonly failed: number
   readonly expected: number
   readonly delivered: number
   readonly deliveriesPerSecond: number
-  /** Of the expected ones, that no client was given. */
+  /** Expected deliveries that no client received. */
   readonly lost: number
   readonly repeated: number
   readonly reordered: number
   readonly gaps: number
-  /** From when an event should have been published, ms; where any was delivered. */
+  /** From an event's scheduled publish time, ms; where any was delivered. */
   readonly latency?: Quantiles
   readonly requestsPerSecond?: number
   readonly emptyShare?: number
-  /** From when a request should have been sent to its answer, ms. */
+  /** From a request's scheduled time to its response, ms. */
   readonly answering?: Quantiles
   readonly bytesInPerDelivery?: number
   readonly bytesOutPerDelivery?: number
-  /** A client and second. */
+  /** Per client and second. */
   readonly bytesInPerClient: number
   readonly bytesOutPerClient: number
   readonly cut: number
   readonly resumed: number
   readonly errors: Readonly<Record<string, number>>
-  /** Share of a core of the busiest process that made the load. */
+  /** Share of a core used by the busiest load process. */
   readonly generatorCpu: number
 }
 
@@ -43,10 +43,10 @@ export interface Outcome {
   readonly seconds: number
   /** Publishes that failed for good. */
   readonly publishesFailed: number
-  /** The longest that an event was sent after its time, ms. */
+  /** The longest delay of an event behind its scheduled time, ms. */
   readonly publisherLate: number
   readonly wires: readonly WireOutcome[]
-  /** Of all nodes, where they say so: µs a delivery, share of a core, KB that each client added. */
+  /** Of all nodes, where they report it: µs per delivery, share of a core, KB added per client. */
   readonly nodes?: {
     readonly cpuPerDelivery?: number
     readonly cpuShare: number
@@ -93,7 +93,7 @@ export function outcomeOf(
   }
 }
 
-/** ms; undefined where there is nothing. */
+/** ms; undefined without values. */
 export function quantilesOf(entries: Tally['latency']): Quantiles | undefined {
   return entries.length === 0 ? undefined : quantiles(entries)
 }
@@ -102,7 +102,7 @@ function errorsOf({ errors, failed }: WireOutcome): number {
   return Object.values(errors).reduce((sum, each) => sum + each, failed)
 }
 
-/** What was exceeded, a line each. */
+/** The exceeded thresholds, one per line. */
 export function exceeded({ wires, publishesFailed }: Outcome, thresholds: Thresholds): string[] {
   const { maxP50, maxP99, maxLost, maxRepeated, maxErrors } = thresholds
   const found: string[] = []
@@ -134,7 +134,7 @@ function show(value: number): string {
   return value.toFixed(value < 10 ? 2 : 1)
 }
 
-/** Title, cell; a column that no wire has is left out. */
+/** Title, cell; a column without values is omitted. */
 const COLUMNS: readonly [string, (row: WireOutcome) => number | string | undefined][] = [
   ['wire', row => row.wire],
   ['clients', row => row.clients],
@@ -181,10 +181,10 @@ export function outcomeText(outcome: Outcome): string {
   }
   if (nodes !== undefined) {
     const { cpuPerDelivery, cpuShare, residentPerClient } = nodes
-    const each = cpuPerDelivery === undefined ? '' : `CPU ${show(cpuPerDelivery)} µs a delivery, `
+    const each = cpuPerDelivery === undefined ? '' : `CPU ${show(cpuPerDelivery)} µs per delivery, `
     lines.push(
       `the nodes: ${each}${show(cpuShare * 100)} % of a core, ` +
-        `${show(Math.max(0, residentPerClient))} KB of memory for each client`,
+        `${show(Math.max(0, residentPerClient))} KB of memory per client`,
     )
   }
   lines.push(...notes.map(note => `note: ${note}`))

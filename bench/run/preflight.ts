@@ -1,4 +1,4 @@
-// One request of each kind before the load, so that what is wrong is said at once, and with what to do about it.
+// One request of each kind before the load, so that problems are reported at once, with what to do about them.
 
 import { request } from 'node:http'
 import { request as requestTls } from 'node:https'
@@ -6,7 +6,7 @@ import { addressOf } from '../load/address.ts'
 import { payload } from '../load/marker.ts'
 import type { Target } from '../load/order.ts'
 
-/** It can't run; the message says what to do. */
+/** The test cannot run; the message says what to do. */
 export class CannotRun extends Error {}
 
 const WITHIN = 10_000
@@ -16,14 +16,14 @@ interface Answer {
   readonly body: string
 }
 
-/** Raises CannotRun where a reader is not answered as fanwire does. */
+/** Raises CannotRun where a reader does not get a response of fanwire. */
 export async function tryReading(target: Target, channel: string): Promise<void> {
   const { status, body } = await ask(target, 'GET', `/v1/poll?channel=${channel}&cursor=latest`, {})
   if (status === 200 && body.includes('"cursor":"')) return
   throw new CannotRun(`${target.url}: ${readingRefused(status, body)}`)
 }
 
-/** Raises CannotRun where one event can't be published. */
+/** Raises CannotRun where one event cannot be published. */
 export async function tryPublishing(
   target: Target,
   key: string | undefined,
@@ -42,14 +42,13 @@ export async function tryPublishing(
 
 function readingRefused(status: number, body: string): string {
   if (status === 401 || status === 403) {
-    return `HTTP ${status}: readers are not let in; give what they need with --header or --token`
+    return `HTTP ${status}: readers are rejected; give credentials with --header or --token`
   }
   if (status === 404) {
-    return 'HTTP 404 for /v1/poll: no fanwire is there, or it takes no readers (ROLE=writer); check --url and its path'
+    return 'HTTP 404 for /v1/poll: there is no fanwire, or it accepts no readers (ROLE=writer); check --url and its path'
   }
-  if (status === 503)
-    return `HTTP 503: no node is ready${said(body)}; look at /readyz and the log of the nodes`
-  if (status === 200) return 'the answer to /v1/poll is not that of fanwire; check --url and its path'
+  if (status === 503) return `HTTP 503: no node is ready${said(body)}; check /readyz and the log of the nodes`
+  if (status === 200) return 'the response to /v1/poll is not from fanwire; check --url and its path'
   return `HTTP ${status}${said(body)}`
 }
 
@@ -60,10 +59,10 @@ function publishingRefused(status: number, body: string, key: string | undefined
       : 'HTTP 401: the publish key is not one of its keys'
   }
   if (status === 404) {
-    return 'HTTP 404: it takes no events there (ROLE=edge?); say with --publish-url where the writers are'
+    return 'HTTP 404: it accepts no events there (ROLE=edge?); give the address of the writers with --publish-url'
   }
-  if (status === 413) return `HTTP 413: --size is more than it takes${said(body)}`
-  if (status === 503) return `HTTP 503${said(body)}; look at /readyz and the log of the nodes`
+  if (status === 413) return `HTTP 413: --size exceeds its limit${said(body)}`
+  if (status === 503) return `HTTP 503${said(body)}; check /readyz and the log of the nodes`
   return `HTTP ${status}${said(body)}`
 }
 
@@ -114,13 +113,13 @@ async function ask(
 function explain(error: NodeJS.ErrnoException): string {
   const code = error.code ?? ''
   if (code === 'ECONNREFUSED')
-    return 'connection refused: nothing listens there; is it running, is the port right?'
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'the host name is not known; check --url'
+    return 'connection refused: nothing listens there; check that it runs, and the port'
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'the host name is unknown; check --url'
   if (code === 'ECONNRESET' || code === 'EPROTO' || code.startsWith('HPE_')) {
     return `${code}: it may speak TLS, or not; check whether --url begins with http or https`
   }
   if (/CERT|SELF_SIGNED|ERR_TLS|UNABLE_TO/.test(code)) {
-    return `${error.message}: with --insecure any certificate is taken`
+    return `${error.message}: with --insecure any certificate is accepted`
   }
   return error.message
 }

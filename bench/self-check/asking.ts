@@ -1,9 +1,9 @@
-// The wires that ask, as the bad server answers them.
+// The request wires, as served by the bad server.
 
 import type { ServerResponse } from 'node:http'
 import type { BadLog, Reader } from './bad-log.ts'
 
-/** Events of an answer, unless the client says how many. */
+/** Events per response, unless the client gives a limit. */
 const PAGE = 100
 const SHOWN = 50
 
@@ -34,13 +34,13 @@ function answer(log: BadLog, reader: Reader, response: ServerResponse, limit: nu
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.length }).end(body)
 }
 
-/** A page with the newest events, which reloads itself; those that came since the last look are marked. */
+/** A page with the newest events, which reloads itself; those since the last load are marked. */
 export function refresh(log: BadLog, query: URLSearchParams, response: ServerResponse): void {
   const reader = readerOf(log, query)
   const seen = reader.at
   const limit = Number(query.get('limit') ?? SHOWN)
   const every = query.get('every') ?? '5'
-  // What is new and does not fit is never shown.
+  // New events that do not fit are never shown.
   reader.at = Math.max(seen, log.head - limit)
   log.take(reader)
   const rows = log

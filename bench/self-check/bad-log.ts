@@ -1,13 +1,13 @@
-// A log that is bad in known ways: it loses, repeats and reorders events, and has each too late.
+// A log with known faults: it loses, repeats and reorders events, and delivers each too late.
 
 import type { EventEmitter } from 'node:events'
 import { Histogram } from '../load/histogram.ts'
 import { now, payload } from '../load/marker.ts'
 
-/** Of every hundred events one: which. */
+/** The affected one of every hundred events. */
 const LOST = 50
 const REPEATED = 20
-/** Comes after the next one. */
+/** Arrives after the next one. */
 const REORDERED = 70
 const HUNDRED = 100
 const SIZE = 64
@@ -19,7 +19,7 @@ export interface Faults {
   readonly lose?: boolean
   readonly repeat?: boolean
   readonly reorder?: boolean
-  /** Ms from the time that an event's marker says to when it is delivered, at least. */
+  /** Minimum ms from an event's marker time to its delivery. */
   readonly delay: number
 }
 
@@ -29,7 +29,7 @@ interface Entry {
   readonly time: number
 }
 
-/** An event as wires have it. */
+/** An event in the form of the wires. */
 export interface BadEvent {
   /** Of events in the log up to this one. */
   readonly at: number
@@ -40,14 +40,14 @@ export interface BadEvent {
   readonly object: string
 }
 
-/** Where one client stands, and what gives it what is new. */
+/** A client's position, and its callback for new events. */
 export interface Reader {
   at: number
   wake(): void
 }
 
 export class BadLog {
-  /** From an event's time to when it was written, µs: of every time that it was. */
+  /** From an event's time to each of its writes, µs. */
   readonly written = new Histogram()
   readonly #faults: Faults
   readonly #entries: Entry[] = []
@@ -57,14 +57,14 @@ export class BadLog {
     this.#faults = faults
   }
 
-  /** Events that are given out: one that may still change places is not. */
+  /** Released events: an event that may still be reordered is not released. */
   get head(): number {
     const { length } = this.#entries
     const last = this.#entries.at(-1)?.sequence ?? 0
     return this.#faults.reorder && last % HUNDRED === REORDERED ? length - 1 : length
   }
 
-  /** Where a client stands that comes with `cursor`, or with none. */
+  /** The position of a client with or without `cursor`. */
   positionOf(cursor = 'latest'): number {
     return cursor === 'latest' ? this.head : Number(cursor.slice(cursor.indexOf('-') + 1))
   }
@@ -73,7 +73,7 @@ export class BadLog {
     return `${EPOCH}-${at}`
   }
 
-  /** Publishes `count` events, `rate` a second, from number 1 on. Returns when the last one is out. */
+  /** Publishes `count` events, `rate` per second, starting with number 1. Returns when the last one is released. */
   async publish(count: number, rate: number): Promise<void> {
     const began = now()
     const waiting: Entry[] = []
@@ -105,7 +105,7 @@ export class BadLog {
     this.#readers.delete(reader)
   }
 
-  /** What is new for a reader; it stands behind it then. */
+  /** The new events for a reader; moves its position after them. */
   take(reader: Reader, limit = Number.POSITIVE_INFINITY): BadEvent[] {
     const from = reader.at
     reader.at = Math.max(from, Math.min(this.head, from + limit))
@@ -114,7 +114,7 @@ export class BadLog {
     return this.events(from, reader.at)
   }
 
-  /** Those behind `from`, up to `to`. */
+  /** The events after `from`, up to `to`. */
   events(from: number, to: number): BadEvent[] {
     return this.#entries.slice(from, to).map(({ sequence, time }, i) => {
       const at = from + i + 1
@@ -129,7 +129,7 @@ export class BadLog {
     const kind = entry.sequence % HUNDRED
     if (lose && kind === LOST) return
     const before = this.#entries.at(-1)
-    // Two change places.
+    // Two are swapped.
     if (reorder && kind === REORDERED + 1 && before?.sequence === entry.sequence - 1) {
       this.#entries.splice(-1, 1, entry, before)
     } else this.#entries.push(entry)

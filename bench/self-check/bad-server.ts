@@ -1,5 +1,5 @@
-// A server that speaks fanwire's wires and is bad in known ways: it loses, repeats and reorders events, and delivers each
-// too late. What a load finds out about it is known beforehand.
+// A server that speaks fanwire's wires with known faults: it loses, repeats and reorders events, and delivers each
+// too late. The load's report about it is known beforehand.
 
 import { once } from 'node:events'
 import { createServer, type Server, type ServerResponse } from 'node:http'
@@ -14,7 +14,7 @@ import { BadLog, type Faults } from './bad-log.ts'
 import { push } from './pushing.ts'
 import { socketIo, stream, ws } from './streaming.ts'
 
-/** Ms between two heartbeats of Socket.IO, so that some come among the events. */
+/** Ms between two heartbeats of Socket.IO, so that some occur among the events. */
 const HEARTBEAT = 100
 
 export class BadServer {
@@ -53,7 +53,7 @@ export class BadServer {
     return server
   }
 
-  /** From an event's time to when it was written, µs: of every time that it was. */
+  /** From an event's time to each of its writes, µs. */
   get written(): Histogram {
     return this.#log.written
   }
@@ -63,7 +63,7 @@ export class BadServer {
     return `http://127.0.0.1:${port}`
   }
 
-  /** Publishes `count` events, `rate` a second, from number 1 on. Returns when the last one is out. */
+  /** Publishes `count` events, `rate` per second, starting with number 1. Returns when the last one is released. */
   publish(count: number, rate: number): Promise<void> {
     return this.#log.publish(count, rate)
   }

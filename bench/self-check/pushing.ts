@@ -1,9 +1,9 @@
-// HTTP/2 push, as the bad server does it: each event a pushed response of its own, and a line that tells of it.
+// HTTP/2 push by the bad server: each event is a separate pushed response, announced by a line.
 
 import type { ServerHttp2Stream } from 'node:http2'
 import type { BadEvent, BadLog, Reader } from './bad-log.ts'
 
-/** Pushes that are under way on one session at a time: clients refuse those beyond their limit, Node's beyond 100. */
+/** Concurrent pushes on one session: clients refuse those beyond their limit, Node's beyond 100. */
 const AT_ONCE = 50
 
 export function push(log: BadLog, query: URLSearchParams, stream: ServerHttp2Stream): void {
@@ -26,7 +26,7 @@ export function push(log: BadLog, query: URLSearchParams, stream: ServerHttp2Str
   log.follow(reader, stream)
 }
 
-/** Returns when the last byte was sent, or nobody wants it. */
+/** Returns when the last byte was sent, or the stream is closed. */
 function pushOne(stream: ServerHttp2Stream, { id, object }: BadEvent): Promise<void> {
   return new Promise((resolve, reject) => {
     stream.pushStream({ ':path': `/v1/channels/c/events/${id}` }, (error, pushed) => {
@@ -38,7 +38,7 @@ function pushOne(stream: ServerHttp2Stream, { id, object }: BadEvent): Promise<v
   })
 }
 
-/** Returns when the client has come past all that was sent, or has gone. */
+/** Returns when the client has received everything, or has disconnected. */
 function passed({ session }: ServerHttp2Stream): Promise<void> {
   return new Promise(resolve => {
     if (session === undefined || session.destroyed || !session.ping(() => resolve())) resolve()

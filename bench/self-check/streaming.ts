@@ -1,11 +1,11 @@
-// The wires that hold a connection, as the bad server writes them.
+// The streaming wires, as written by the bad server.
 
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'socket.io'
 import type { WebSocket } from 'ws'
 import type { BadLog, Reader } from './bad-log.ts'
 
-/** sse, stream. Chunked, as a load balancer may make it. */
+/** sse, stream. Chunked, as by a load balancer. */
 export function stream(
   log: BadLog,
   wire: 'sse' | 'stream',
@@ -16,7 +16,7 @@ export function stream(
     at: log.positionOf(query.get('cursor') ?? undefined),
     wake() {
       for (const { id, object } of log.take(reader)) {
-        // In two chunks, the boundary within the event.
+        // In two chunks, split within the event.
         const text = wire === 'sse' ? `data: ${object}\nid: ${id}\n\n` : `${object}\n`
         const cut = text.indexOf('@S') + 9
         response.write(text.slice(0, cut))
@@ -43,10 +43,10 @@ export function ws(log: BadLog, query: URLSearchParams, client: WebSocket): void
   log.follow(reader, client)
 }
 
-/** What a client asks for, and where it is told what came of it. */
+/** A client's request, and where its answer is sent. */
 type Subscribe = (
   asked: { channel: string; cursor?: string },
-  acknowledge: (told: { ok: { channel: string; cursor: string } }) => void,
+  acknowledge: (answer: { ok: { channel: string; cursor: string } }) => void,
 ) => void
 
 export function socketIo(log: BadLog, client: Socket): void {

@@ -1,4 +1,4 @@
-// Which cells are measured. Those of one run share a deployment, and their clients stay connected from rate to rate.
+// The measured cells. Those of one run share a deployment, and their clients stay connected from rate to rate.
 
 import type { Cell, Line } from './result.ts'
 
@@ -53,7 +53,7 @@ function runs(lines: readonly Line[], { clients, rates, seconds, nodes = 1 }: Sh
   }))
 }
 
-/** Within 20 minutes, with all that comes between the cells. */
+/** Within 20 minutes, including everything between the cells. */
 export const FULL: readonly Run[] = [
   ...runs([POLL_1, LONG_POLL], { clients: 1000, rates: [0, 1, 10, 100], seconds: 20 }),
   ...runs([SSE, STREAM, WS], { clients: 1000, rates: [1, 10, 100], seconds: 20 }),
@@ -78,7 +78,7 @@ export const QUICK: readonly Run[] = [
   ...runs([PUBLISH], { clients: 20, rates: [0], seconds: 3 }),
 ]
 
-/** Seconds that it takes, about. */
+/** Approximate duration in seconds. */
 export function duration(runs: readonly Run[]): number {
   const BETWEEN_RUNS = 7
   const BETWEEN_CELLS = 4

@@ -1,43 +1,43 @@
-// What a deployment is planned with: the costs that benches have measured, taken together.
+// Planning costs: the combined measurements of the benches.
 
 import type { WireName } from '../load/order.ts'
 import { groupBy, sound } from './report/select.ts'
 import type { CellResult, TransportsResult } from './result.ts'
 
-/** What a client costs, as far as its events do. */
+/** The costs of a client, as far as they depend on its events. */
 export interface Point {
-  /** Events a second; of a wire that asks on a timer, events an answer. */
+  /** Events per second; for a timed request wire, events per response. */
   readonly events: number
-  /** Node CPU in µs, and bytes towards the client and from it: a second; on a timer, a request. */
+  /** Node CPU in µs, and bytes to and from the client: per second; with a timer, per request. */
   readonly cpu: number
   readonly in: number
   readonly out: number
 }
 
 export interface WireCosts {
-  /** Its clients ask every so often, whatever happens. */
+  /** Its clients send requests at a fixed interval, whatever happens. */
   readonly timed: boolean
-  /** Resident memory that a client adds to its node, KB; left out: not measured. */
+  /** Resident memory that a client adds to its node, KB; omitted: not measured. */
   readonly memory?: number
   /** Ascending, in events and in all costs. */
   readonly points: readonly Point[]
-  /** What an idle client costs was measured with another wire. */
+  /** The cost of an idle client was measured with another wire. */
   readonly idleOf?: WireName
 }
 
-/** What does not depend on the wire. CPU in µs, memory in bytes. */
+/** Costs that do not depend on the wire. CPU in µs, memory in bytes. */
 export interface CommonCosts {
-  /** Writer CPU of one event, published by a request of its own. */
+  /** Writer CPU of one event, published by a separate request. */
   readonly publish: number
-  /** Node CPU of an event that reaches a node, besides its deliveries. */
+  /** Node CPU of an event that reaches a node, without its deliveries. */
   readonly event: number
-  /** Resident memory of a node without clients, and what a followed channel adds. */
+  /** Resident memory of a node without clients, and of each followed channel. */
   readonly nodeMemory: number
   readonly channelMemory: number
-  /** Clients a second that one process takes back after they were cut. */
+  /** Cut clients that one process reconnects per second. */
   readonly comeback: number
   readonly redis: {
-    /** CPU of an event's append, and of handing it to one subscriber. */
+    /** CPU of an event's append, and of its delivery to one subscriber. */
     readonly event: number
     readonly message: number
     /** Memory of a channel that has had an event, and of an event of the measured size. */
@@ -50,14 +50,14 @@ export interface Costs extends CommonCosts {
   readonly machine: string
   readonly node: string
   readonly date: string
-  /** What measured it. */
+  /** The commands that measured it. */
   readonly commands: readonly string[]
   /** Bytes of an event's data. */
   readonly size: number
   readonly wires: Partial<Record<WireName, WireCosts>>
 }
 
-/** Held against each other are cells of about so many clients. */
+/** Compared cells have about this number of clients. */
 const CLIENTS = 1000
 
 export function wireCosts({ cells }: TransportsResult): Partial<Record<WireName, WireCosts>> {
@@ -81,7 +81,7 @@ export function wireCosts({ cells }: TransportsResult): Partial<Record<WireName,
 function costsOf(cells: readonly CellResult[]): WireCosts {
   const timed = cells.some(({ line }) => line.every !== undefined)
   const far = ({ clients }: CellResult) => Math.abs(Math.log(clients / CLIENTS))
-  // Of several numbers of clients the one that is most like the others.
+  // Of several numbers of clients, the one most similar to the others.
   const chosen = groupBy(cells, cell => `${eventsOf(cell)}`).flatMap(same => {
     const least = Math.min(...same.map(far))
     return same.filter(cell => far(cell) === least)
@@ -101,12 +101,12 @@ function costsOf(cells: readonly CellResult[]): WireCosts {
   return { timed, ...(memory === undefined ? {} : { memory }), points: ascending(points) }
 }
 
-/** Of a client: a second, or an answer. */
+/** Of a client: per second, or per response. */
 function eventsOf({ rate, line }: CellResult): number {
   return rate * (line.every ?? 1)
 }
 
-/** More events never cost less: what says otherwise is noise. */
+/** More events never cost less: a contradiction is noise. */
 function ascending(points: readonly Point[]): Point[] {
   const most = { cpu: 0, in: 0, out: 0 }
   return points
@@ -117,18 +117,18 @@ function ascending(points: readonly Point[]): Point[] {
     })
 }
 
-/** What a client costs at so many events a second, or an answer: between what was measured; beyond it, in proportion. */
+/** The cost of a client at a rate per second, or per response: interpolated; beyond the measurements, in proportion. */
 export function costAt(points: readonly Point[], events: number): Omit<Point, 'events'> {
   const after = points.findIndex(point => point.events >= events)
   const to = points[after]
   const last = points.at(-1)
   if (last === undefined) throw new Error('no costs were measured')
   if (to === undefined) {
-    // Of an idle client alone nothing follows.
+    // An idle client alone allows no conclusion.
     const share = last.events > 0 ? events / last.events : 1
     return { cpu: last.cpu * share, in: last.in * share, out: last.out * share }
   }
-  // Below all that was measured it may not cost less: nobody has seen it.
+  // Below all measurements it may not cost less: nothing smaller was measured.
   const from = points[after - 1] ?? to
   const share = to.events === from.events ? 1 : (events - from.events) / (to.events - from.events)
   const between = (a: number, b: number) => a + share * (b - a)

@@ -1,4 +1,4 @@
-// What is measured: one node that does all, or several edges behind nginx with the file of infra/; its log in Redis.
+// The measured deployment: one node, or several edges behind nginx with the file of infra/; its log in Redis.
 
 import { freePort } from '../../infra/local/ports.ts'
 import { startTopology } from '../../infra/local/topology.ts'
@@ -6,13 +6,13 @@ import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { cpuOf, familyOf, residentOf } from '../processes/proc.ts'
 
 export interface Deployment {
-  /** Where clients connect to. */
+  /** The address for clients. */
   readonly url: string
-  /** The same over cleartext HTTP/2, which only a node by itself has. */
+  /** The same over cleartext HTTP/2, which only a single node has. */
   readonly h2cUrl: string | undefined
-  /** What its parts used since they began, and what they hold. */
+  /** Resources that its parts used since their start, and hold now. */
   usage(): Usage
-  /** Makes the nodes give back the memory that they do not use. */
+  /** Makes the nodes release unused memory. */
   collect(): void
   close(): Promise<void>
 }
@@ -33,7 +33,7 @@ const SETTINGS = {
   NODE_OPTIONS: COLLECTABLE.join(' '),
 }
 
-/** Starts from dist/: `npm run build` has to be first. */
+/** Starts from dist/: `npm run build` has to run first. */
 export async function deploy(nodes: number): Promise<Deployment> {
   const h2cPort = await freePort()
   const topology = await startTopology(

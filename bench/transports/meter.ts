@@ -1,4 +1,4 @@
-// What the deployment uses and the load receives while a cell is measured: as a whole, and second by second.
+// Resources of the deployment and traffic of the load while a cell is measured: in total, and second by second.
 
 import type { Tally } from '../load/order.ts'
 import type { Deployment, Usage } from './deployment.ts'
@@ -34,7 +34,7 @@ export class Meter {
     }, SAMPLE_EVERY)
   }
 
-  /** Takes no more samples, and returns what was used since it began. */
+  /** Stops sampling, and returns the usage since its start. */
   async stop(): Promise<Shares> {
     clearInterval(this.#timer)
     const seconds = this.#seconds

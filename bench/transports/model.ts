@@ -1,4 +1,4 @@
-// The capacity model: what so many clients, channels and events ask for, by costs that were measured.
+// The capacity model: what a number of clients, channels and events needs, from measured costs.
 
 import type { WireName } from '../load/order.ts'
 import { costAt, type Costs } from './costs.ts'
@@ -6,27 +6,27 @@ import { costAt, type Costs } from './costs.ts'
 export interface Demand {
   readonly clients: number
   readonly channels: number
-  /** Events a second that are published, over all channels together, evenly. */
+  /** Published events per second, over all channels together, evenly. */
   readonly rate: number
   readonly wire: WireName
-  /** Channels that a client follows; its channels are any. */
+  /** Channels that a client follows, chosen at random. */
   readonly channelsPerClient: number
   /** Bytes of an event's data. */
   readonly size: number
   /** poll and refresh: seconds between two requests of a client. */
   readonly every: number
-  /** Share of a core, of memory and of a network link that may be used. */
+  /** Usable share of a core, of memory and of a network link. */
   readonly utilisation: number
   readonly coresPerNode: number
   /** GiB. */
   readonly memoryPerNode: number
   /** Gbit/s. */
   readonly networkPerNode: number
-  /** Most connections of one process: of its files, and of what one dares to lose at once. */
+  /** Maximum connections of one process: limited by open files, and by how many may be lost at once. */
   readonly connectionsPerProcess: number
 }
 
-/** What a plan takes that is not told otherwise. */
+/** Defaults of a plan. */
 export const DEFAULTS = {
   channels: 1,
   rate: 1,
@@ -49,22 +49,22 @@ export interface Plan {
   readonly eventsPerChannel: number
   readonly eventsPerClient: number
   readonly deliveriesPerSecond: number
-  /** Edge processes, one a core, that each resource asks for by itself; and all of them together. */
+  /** Edge processes, one per core, that each resource needs on its own; and all resources together. */
   readonly needs: Readonly<Record<Resource, number>>
   readonly processes: number
   readonly binds: Resource
-  /** Machines: so many are needed, and one more that may be lost. */
+  /** Machines: the required ones, and one spare. */
   readonly edges: number
   readonly writerProcesses: number
   readonly writers: number
-  /** Of the edges' processes while all nodes are there. CPU: share of a core; memory: bytes. */
+  /** Of the edge processes while all nodes run. CPU: share of a core; memory: bytes. */
   readonly each: {
     readonly clients: number
     readonly channels: number
     readonly cpu: number
     readonly memory: number
   }
-  /** Seconds until the clients of a lost node are all connected again. */
+  /** Seconds until all clients of a lost node have reconnected. */
   readonly comeback: number
   /** Processes that an event reaches. */
   readonly reach: number
@@ -72,7 +72,7 @@ export interface Plan {
     readonly shards: number
     /** Cores used over all shards. */
     readonly cpu: number
-    /** Bytes over all shards, with what is retained. */
+    /** Bytes over all shards, including retained events. */
     readonly memory: number
     readonly gbitOut: number
     /** Connections to each shard. */
@@ -85,39 +85,39 @@ export interface Plan {
 
 /** Of a Redis core: it has one, and an append must not wait. */
 export const REDIS_CORE = 0.7
-/** Bytes of a shard: more takes long to copy to a replica. */
+/** Bytes of a shard: a larger one takes long to copy to a replica. */
 export const REDIS_MEMORY = 32 * 2 ** 30
-/** FANWIRE_MEMORY, by default: recent events that a process may hold. */
+/** FANWIRE_MEMORY, by default: limit of recent events in a process. */
 const RECENT = 256 * 2 ** 20
 /** FANWIRE_HISTORY_EVENTS, _AGE and _BYTES, by default. */
 const KEPT = { events: 10_000, seconds: 86_400, bytes: 64 * 2 ** 20 }
-/** FANWIRE_LINGER, seconds: a channel is followed so much longer than its last reader reads. */
+/** FANWIRE_LINGER, seconds: how long a channel is still followed after its last reader. */
 const LINGER = 10
 /** FANWIRE_MAX_FOLLOWED, by default; maxclients of Redis, by default. */
 const MAX_FOLLOWED = 50_000
 const MAX_REDIS_CLIENTS = 10_000
-/** Bytes of a message beside the event's data: id, time, channel, and Redis' own. */
+/** Bytes of a message in addition to the event's data: id, time, channel, and Redis' own. */
 export const ENVELOPE = 200
 /** Connections of a process to each shard: for commands, and for the feed. */
 const REDIS_CONNECTIONS = 2
-/** Most processes that a plan may come to. */
+/** Maximum processes of a plan. */
 const LIMIT = 2 ** 52
 
 export class ImpossiblePlan extends Error {}
 
 /**
- * Nodes among which a channel's readers are spread at random, so many that at least one of them is on: each of
- * `readers` is on any of `nodes` with the same chance.
+ * The expected number of nodes with at least one reader of a channel, spread at random: each of
+ * `readers` is on any of `nodes` with the same probability.
  */
 export function reached(nodes: number, readers: number): number {
   if (nodes <= 1) return Math.min(nodes, readers)
   return Math.min(nodes, readers, -nodes * Math.expm1(readers * Math.log1p(-1 / nodes)))
 }
 
-/** Raises ImpossiblePlan with what would have to change. */
+/** Raises ImpossiblePlan with the required change. */
 export function plan(demand: Demand, costs: Costs): Plan {
   const wire = costs.wires[demand.wire]
-  if (wire === undefined) throw new ImpossiblePlan(`what ${demand.wire} costs was not measured`)
+  if (wire === undefined) throw new ImpossiblePlan(`the cost of ${demand.wire} was not measured`)
   if (wire.memory === undefined)
     throw new ImpossiblePlan(`the memory of a ${demand.wire} client was not measured`)
   const { clients, channels, rate, utilisation, coresPerNode } = demand
@@ -202,8 +202,8 @@ export function plan(demand: Demand, costs: Costs): Plan {
 }
 
 /**
- * How often a client's reading counts when a node asks who follows a channel: who asks again and again through a load
- * balancer comes to any node, and leaves the channel followed there for a while.
+ * How often a client counts as a reader when a node counts followed channels: a polling client behind a load
+ * balancer reaches any node, and leaves the channel followed there for a while.
  */
 function visitsOf({ wire, every }: Demand, eventsPerClient: number): number {
   if (wire === 'poll' || wire === 'refresh') return Math.max(1, LINGER / every)
@@ -251,7 +251,7 @@ function warnings(
   ]
 }
 
-/** The least number from 1 that fits, where all above one that fits do so too. */
+/** The smallest number from 1 that fits, given that all larger ones fit too. */
 function leastThat(fits: (processes: number) => boolean): number {
   let high = 1
   while (!fits(high)) {

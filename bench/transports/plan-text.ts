@@ -1,4 +1,4 @@
-// A plan as people read it: on the terminal, and in the documents.
+// A formatted plan: on the terminal, and in the documents.
 
 import { table } from '../report.ts'
 import type { Costs } from './costs.ts'
@@ -18,7 +18,7 @@ const gigabytes = (bytes: number) =>
   bytes >= 2 ** 29 ? `${short(bytes / 2 ** 30)} GiB` : `${short(bytes / 2 ** 20)} MiB`
 const gbit = (value: number) => (value >= 0.1 ? `${short(value)} Gbit/s` : `${short(value * 1000)} Mbit/s`)
 const many = (count: number, one: string) => `${whole(count)} ${one}${count === 1 ? '' : 's'}`
-/** As rare as they may be. */
+/** The expected rate of a rare event. */
 const perSecond = (rate: number) =>
   rate === 0 ? 'none' : rate >= 0.1 ? `${short(rate)} a second` : `one every ${short(1 / rate)} s`
 
@@ -33,7 +33,7 @@ export function printed(found: Plan, costs: Costs): string {
   ].join('\n\n')
 }
 
-/** What was asked, said so that `--rate` can't be taken for something else. */
+/** The request, worded so that `--rate` cannot be misunderstood. */
 export function meaning(demand: Demand): string {
   const { clients, channels, rate, wire, channelsPerClient } = demand
   const every = wire === 'poll' || wire === 'refresh' ? ` every ${demand.every} s` : ''
@@ -109,7 +109,7 @@ export function assumptions(demand: Demand, costs: Costs): string[] {
   ]
 }
 
-/** The commands that the documents show, from small to more than anybody has measured. */
+/** The commands shown in the documents, from small to larger than any measurement. */
 export const EXAMPLES: readonly (Pick<Demand, 'clients' | 'channels' | 'rate'> & {
   readonly title: string
 })[] = [
@@ -118,7 +118,7 @@ export const EXAMPLES: readonly (Pick<Demand, 'clients' | 'channels' | 'rate'> &
   { title: '100 million clients', clients: 100_000_000, channels: 10_000_000, rate: 20_000 },
 ]
 
-/** What the documents show. */
+/** The part shown in the documents. */
 export function planMarkdown(costs: Costs): string {
   const defaults = { ...DEFAULTS, size: costs.size }
   const plans = EXAMPLES.map(({ title, ...asked }) => ({

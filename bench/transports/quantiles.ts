@@ -1,8 +1,8 @@
-// Quantiles of a histogram that was handed on as values and counts.
+// Quantiles of a histogram that was sent as values and counts.
 
 import type { Quantiles } from './result.ts'
 
-/** `counts`: µs and how often, ascending. Returns ms; 0 where there is nothing. */
+/** `counts`: µs and how often, ascending. Returns ms; 0 without values. */
 export function quantiles(counts: readonly (readonly [number, number])[]): Quantiles {
   const total = counts.reduce((sum, [, count]) => sum + count, 0)
   const at = (share: number) => {

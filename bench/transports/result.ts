@@ -1,10 +1,10 @@
-// What a comparison of the transports gives: kept as JSON, and all that its reports are made of.
+// The result of a transport comparison: stored as JSON, and the only input of its reports.
 
 import type { WireName } from '../load/order.ts'
 
-/** One line in the plots: a wire in one way of using it. */
+/** One line in the plots: a wire used in one way. */
 export interface Line {
-  /** As people read it, such as `poll every 1 s`, `long-poll, low priority`, `sse`. */
+  /** Its label, such as `poll every 1 s`, `long-poll, low priority`, `sse`. */
   readonly name: string
   readonly wire: WireName | 'publish'
   /** poll and refresh: seconds between two requests of a client. */
@@ -17,7 +17,7 @@ export interface Cell {
   readonly line: Line
   /** Clients; for `publish`, connections that publish as fast as they are answered. */
   readonly clients: number
-  /** Events a second on the one channel that all clients follow. 0: nothing happens. */
+  /** Events per second on the one channel that all clients follow. 0: none. */
   readonly rate: number
   /** 1, or several behind nginx. */
   readonly nodes: number
@@ -32,9 +32,9 @@ export interface Quantiles {
   readonly max: number
 }
 
-/** Once a second while a cell was measured: what came and what it cost since the sample before. */
+/** Once per second while a cell was measured: deliveries and costs since the last sample. */
 export interface Sample {
-  /** Seconds since the beginning. */
+  /** Seconds since the start. */
   readonly at: number
   readonly delivered: number
   readonly requests: number
@@ -44,9 +44,9 @@ export interface Sample {
   readonly resident: number
 }
 
-/** Left out is what does not apply, or could not be measured. */
+/** Values that do not apply or could not be measured are omitted. */
 export interface CellResult extends Cell {
-  /** Events that were published in the measured time. */
+  /** Events published in the measured time. */
   readonly events: number
   readonly delivered: number
   /** `events` × `clients`. */
@@ -56,39 +56,39 @@ export interface CellResult extends Cell {
   readonly reordered: number
   readonly gaps: number
   readonly deliveriesPerSecond: number
-  /** From when an event should have been published (coordinated omission) to its receipt. */
+  /** From an event's scheduled publish time (coordinated omission) to its receipt. */
   readonly latency?: Quantiles
   readonly requestsPerSecond?: number
-  /** Of the requests, from when each should have been sent; `publish` and request wires. */
+  /** From each request's scheduled time; `publish` and request wires. */
   readonly answering?: Quantiles
-  /** Requests that brought no event, 0 to 1. */
+  /** Share of requests without any event, 0 to 1. */
   readonly emptyShare?: number
-  /** Bytes on the wire, headers included, per delivered event: towards the client, and from it. */
+  /** Bytes on the wire, including headers, per delivered event: to and from the client. */
   readonly bytesInPerDelivery?: number
   readonly bytesOutPerDelivery?: number
-  /** The same per client and second, also where nothing is delivered. */
+  /** The same per client and second, also without deliveries. */
   readonly bytesInPerClient: number
   readonly bytesOutPerClient: number
   /** Server CPU over all its nodes, µs: per delivered event, per published event, per client and second. */
   readonly cpuPerDelivery?: number
   readonly cpuPerEvent?: number
   readonly cpuPerClient: number
-  /** Share of one core that the nodes used, all together; Redis; nginx, where there is one. */
+  /** Share of one core used by the nodes, all together; Redis; nginx, where there is one. */
   readonly cpuShare: number
   readonly redisCpuPerEvent?: number
   readonly balancerCpuShare?: number
   /** Resident memory that a client adds to the server, KB (1024 bytes). */
   readonly residentPerClient?: number
   readonly errors: Readonly<Record<string, number>>
-  /** The short probe before it found that more is asked than can be had here. */
+  /** The short probe before it found that more is requested than is possible here. */
   readonly saturated?: {
     readonly by: 'server' | 'load generator' | 'machine'
-    /** Deliveries a second that it came to. */
+    /** Deliveries per second that it reached. */
     readonly ceiling: number
   }
-  /** Share of a core that the busiest process of the load generator used. */
+  /** Share of a core used by the busiest process of the load generator. */
   readonly generatorCpu: number
-  /** The longest that an event was published after its time, ms. */
+  /** The longest delay of an event behind its scheduled time, ms. */
   readonly publisherLate: number
   /** Latency as a histogram: µs and count, ascending. */
   readonly latencies: readonly (readonly [number, number])[]

@@ -19,26 +19,26 @@ export const SIZE = 128
 
 const PUBLISHER = fileURLToPath(new URL('../load/publisher.ts', import.meta.url))
 const CHANNEL = 'bench'
-/** Clients and events that make the server load and compile what it needs. */
+/** Clients and events that make the server load and compile its code. */
 const WARM = { channel: 'warm', clients: 50, rate: 50, events: 50 }
-/** Seconds over which clients connect, for each thousand of them. */
+/** Seconds over which clients connect, per thousand of them. */
 const RAMP_UP = 0.5
-/** Seconds that a long poll is held at most. */
+/** Maximum seconds that a long poll is held. */
 const WAIT = 25
-/** Events that a refresh page has room for: more than come between two looks. */
+/** Capacity of a refresh page: more events than arrive between two loads. */
 const PAGE = 200
-/** Seconds after the last event, beyond the time between two polls, until what has not come is missing. */
+/** Seconds after the last event, in addition to the poll interval, until missing events count as lost. */
 const GRACE = 3
-/** Seconds that what a cell left behind has to arrive before the next begins. */
+/** Seconds that leftovers of a cell have to arrive before the next begins. */
 const CATCH_UP = 20
-/** Seconds of a probe, and from how many deliveries or requests a second on it is made. */
+/** Seconds of a probe, and the minimum deliveries or requests per second for one. */
 const PROBE = 3
 const PROBED_FROM = 2000
-/** Share of a core, or of the machine, from which on there is no more of it. */
+/** Share of a core, or of the machine, above which it is exhausted. */
 const FULL = 0.95
 /** The memory of fewer clients is lost in that of the process. */
 const WEIGHED_FROM = 1000
-/** Seconds in which it is seen what a node uses by itself. */
+/** Seconds in which a node's idle usage is measured. */
 const GROUND = 3
 
 export interface Bench {
@@ -108,7 +108,7 @@ class Measuring {
     return results
   }
 
-  /** Some clients and events that don't count; then what the node uses when there is nothing to do. */
+  /** Some clients and events that are not counted; then the node's idle usage. */
   async #warmUp(): Promise<void> {
     const { line } = this.#run
     const target = { url: this.#deployment.url }
@@ -146,7 +146,7 @@ class Measuring {
     }
   }
 
-  /** Seconds that an event may be under way by the nature of the wire. */
+  /** Seconds that an event may be in flight by the nature of the wire. */
   get #tail(): number {
     const { every = 0, priority } = this.#run.line
     return every + (priority === 'low' ? 1 : 0)
@@ -296,7 +296,7 @@ class Measuring {
     }
   }
 
-  /** What there is no more of, if so. */
+  /** The exhausted resource, if any. */
   #limit({ shares, tally, published, complete }: Seen) {
     if (shares.nodes / this.#run.nodes >= FULL) return 'server'
     if (tally.cpu >= FULL) return 'load generator'

@@ -32,7 +32,7 @@ const settings = {
       publish: { url: `http://127.0.0.1:${PORT}/fanwire/ask`, secrets: [hookSecret], timeout: '5s' },
     },
     webhooks: [
-      { url: `http://127.0.0.1:${PORT}/fanwire/told`, secrets: [hookSecret], events: ['presence.*'] },
+      { url: `http://127.0.0.1:${PORT}/fanwire/webhook`, secrets: [hookSecret], events: ['presence.*'] },
     ],
   }),
   FANWIRE_JWT_KEYS_FILE: write('tokens.json', {
@@ -100,7 +100,7 @@ app.post('/fanwire/ask', ({ body: { user, data } }, response) => {
 /** Users by channel. A duplicate event changes nothing. */
 const online = new Map()
 
-app.post('/fanwire/told', ({ body: { events } }, response) => {
+app.post('/fanwire/webhook', ({ body: { events } }, response) => {
   for (const { type, data } of events) {
     const users = online.get(data.channel) ?? new Set()
     online.set(data.channel, users)

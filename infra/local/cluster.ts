@@ -9,16 +9,16 @@ const HELP = `npm run cluster: Redis, writers, edges and a load balancer on this
 Usage: npm run cluster -- [flags]
 
   --edges N      nodes that clients connect to (3)
-  --writers N    nodes that take publishes (2)
-  --lb KIND      nginx, haproxy, both or none (nginx if there is one, else haproxy, else none)
-  --port N       port of the load balancer (8080); with both HAProxy has the next one.
+  --writers N    nodes that accept publishes (2)
+  --lb KIND      nginx, haproxy, both or none (nginx if available, otherwise haproxy, otherwise none)
+  --port N       port of the load balancer (8080); with both, HAProxy uses the next one.
                  Edges listen from N+11 on, writers from N+51 on, Redis on N+91
   --verbose      shows every line that the nodes log; without it warnings only
   -h, --help     this text
 
-Settings of the nodes (FANWIRE_…, LOG_LEVEL) are taken from the environment. Redis, nginx and HAProxy are used where
-they are installed; else the distribution's packages are unpacked into .cache/, which needs no root.
-Ctrl-C stops all of it, a second one at once.
+Settings of the nodes (FANWIRE_…, LOG_LEVEL) come from the environment. Installed versions of Redis, nginx and HAProxy
+are used; otherwise the distribution's packages are unpacked into .cache/, which needs no root.
+Ctrl-C stops all parts, a second one at once.
 `
 
 const INSTALL = 'install one (apt-get install nginx, or haproxy), or continue without: --lb none'

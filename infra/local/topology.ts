@@ -421,10 +421,10 @@ function infra(file: string): string {
 async function answers(port: number): Promise<boolean> {
   return new Promise(resolve => {
     const socket = connect(port, HOST)
-    const told = (yes: boolean) => {
+    const settle = (yes: boolean) => {
       socket.destroy()
       resolve(yes)
     }
-    socket.once('connect', () => told(true)).once('error', () => told(false))
+    socket.once('connect', () => settle(true)).once('error', () => settle(false))
   })
 }

@@ -206,7 +206,7 @@ t.test('who-is-online: tokens, a hook, webhooks and presence', async t => {
   }
   t.match(text, /"from":"ada","text":"hello"[^]*"from":"the app"/)
   t.equal(
-    (await fetch(`${url}/fanwire/told`, { method: 'POST', headers, body: '{}' })).status,
+    (await fetch(`${url}/fanwire/webhook`, { method: 'POST', headers, body: '{}' })).status,
     401,
     'not signed',
   )

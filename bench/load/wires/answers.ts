@@ -1,10 +1,10 @@
-// What the answers of the asking wires hold, without parsing their events: those stay bytes, in which markers are
-// looked for.
+// Parses the responses of the request wires without parsing their events: those stay bytes, in which markers are
+// searched.
 
 export interface Answered {
   /** In their order. */
   readonly events: Buffer
-  /** The cursor, or the query to which a page reloads. */
+  /** The cursor, or the query with which a page reloads. */
   readonly next: string
   readonly more: boolean
   readonly gaps: number
@@ -15,7 +15,7 @@ const CURSOR = '"cursor":"'
 const NEW_ROW = '<li class="new">'
 const GAP_ROW = '<li class="gap">'
 
-/** `{"events":[…],"cursor":"…",…}`: the cursor is found from the end, since events may say anything. */
+/** `{"events":[…],"cursor":"…",…}`: the cursor is searched from the end, because events may contain anything. */
 export function pageOf(body: string): Answered | undefined {
   const at = body.lastIndexOf(CURSOR)
   if (at === -1) return undefined
@@ -36,7 +36,7 @@ export function pageOf(body: string): Answered | undefined {
   }
 }
 
-/** The page's rows that are new, oldest first, as the other wires have them. */
+/** The page's new rows, oldest first, as on the other wires. */
 export function reloadOf(page: string): Answered | undefined {
   const next = /http-equiv="refresh" content="\d+; url=([^"]*)"/.exec(page)?.[1]?.replaceAll('&#38;', '&')
   if (next === undefined) return undefined

@@ -1,9 +1,9 @@
-// Clients that ask: poll, long-poll, and the page that reloads itself. autocannon has their connections and requests;
-// when each asks, and with which cursor, is said here.
+// Clients of the request wires: poll, long-poll, and the page that reloads itself. autocannon has their connections and
+// requests; this file decides when each request is sent, and with which cursor.
 //
-// autocannon paces a connection by whole requests a second: when they are used up it pauses, and a timer of its own
-// lets it go on each second. Here it may never send on its own account, and the timer is ours, so that any interval can be
-// had and every client has its own place in it.
+// autocannon paces a connection by whole requests per second: when they are used up it pauses, and its own timer
+// resumes it each second. Here it may never send by itself, and the timer is ours, so that any interval is
+// possible and every client has its own offset in it.
 
 import autocannon from 'autocannon'
 import { Traffic } from '../address.ts'
@@ -14,10 +14,10 @@ import { COME_BACK, type Follower, jitter, type Part, reasonOf } from './followe
 
 export type AskingWire = 'poll' | 'long-poll' | 'refresh'
 
-/** Seconds that a request may take beyond the time for which it may be held. */
-const PATIENCE = 60
+/** Seconds that a request may take beyond its hold time. */
+const EXTRA_TIMEOUT_S = 60
 
-/** All of one process: a run of autocannon. */
+/** All clients of one process: a run of autocannon. */
 export class Askers {
   readonly #run: autocannon.Instance
 
@@ -28,10 +28,10 @@ export class Askers {
       connections: followers.length,
       // It is ended by `close`.
       duration: 10 ** 6,
-      timeout: order.rampUp + order.every + order.wait + PATIENCE,
+      timeout: order.rampUp + order.every + order.wait + EXTRA_TIMEOUT_S,
       setupClient: client => void waiting.next().value?.adopt(client),
     })
-    // Its figures are not looked at.
+    // Its figures are ignored.
     this.#run.then(() => {})
   }
 
@@ -45,7 +45,7 @@ export class AskingFollower implements Follower {
   lastAt = 0
   readonly #part: Part
   readonly #wire: AskingWire
-  /** What is asked next, or has been asked. */
+  /** The next or current request. */
   #path: string
   #etag: string | undefined
   #client: autocannon.Client | undefined
@@ -53,12 +53,12 @@ export class AskingFollower implements Follower {
   #state: 'waiting' | 'connected' | 'away' | 'closed' = 'waiting'
   #begun = false
   #asking = false
-  /** When the request that is under way should have been sent, µs. */
+  /** Scheduled time of the request in flight, µs. */
   #due = 0
-  /** poll, refresh: when the next one is due. */
+  /** poll, refresh: when the next request is due. */
   #slot = 0
   #answeredAt = 0
-  /** The connection was there; it was cut, and no answer has come since. */
+  /** The connection existed and was cut, and no response has arrived since. */
   #wasUp = false
   #wasCut = false
   #timer: NodeJS.Timeout | undefined
@@ -68,7 +68,7 @@ export class AskingFollower implements Follower {
     this.#wire = wire
     const { channel, order } = part
     const limit = order.limit === undefined ? '' : `&limit=${order.limit}`
-    // Where it stands is asked first, without being held.
+    // The cursor is requested first, without a hold.
     this.#path =
       wire === 'refresh'
         ? `/v1/refresh?channel=${channel}&every=${Math.max(1, Math.round(order.every))}${limit}`
@@ -85,7 +85,7 @@ export class AskingFollower implements Follower {
     return this.#answeredAt > 0 && now() - this.#answeredAt < (2 * rests + 5) * 1e6
   }
 
-  /** Takes the connection that autocannon has made for it, before it connects. */
+  /** Takes over the connection that autocannon has created for it, before it connects. */
   adopt(client: autocannon.Client): void {
     this.#client = client
     client.rate = 1
@@ -109,14 +109,14 @@ export class AskingFollower implements Follower {
     clearTimeout(this.#timer)
   }
 
-  /** What autocannon calls to connect: first of all, and whenever a connection has ended. */
+  /** Called by autocannon to connect: at first, and whenever a connection has ended. */
   #lost(): void {
     const client = this.#client as autocannon.Client
     clearInterval(client.rateInterval)
     if (this.#state !== 'connected') return
     const { account, begun } = this.#part
     this.#state = 'away'
-    // It may still have something to say of its end.
+    // Its end may still be reported.
     client.conn.removeAllListeners('error').removeAllListeners('end')
     client.conn.on('error', () => {}).destroy()
     if (this.#wasUp) {
@@ -131,7 +131,7 @@ export class AskingFollower implements Follower {
     this.#timer = setTimeout(() => this.#open(), jitter(COME_BACK))
   }
 
-  /** Connects; what was asked for and not answered is asked again. */
+  /** Connects; an unanswered request is sent again. */
   #open(): void {
     if (this.#state === 'closed') return
     const client = this.#client as autocannon.Client
@@ -148,7 +148,7 @@ export class AskingFollower implements Follower {
     if (!this.#asking) this.#schedule()
   }
 
-  /** Sends the request, as autocannon's own timer would let it go. */
+  /** Sends the request, as autocannon's own timer would. */
   #ask(): void {
     this.#asking = true
     if (this.#state !== 'connected') return
@@ -203,13 +203,13 @@ export class AskingFollower implements Follower {
     else this.#schedule()
   }
 
-  /** Takes what an answer brings; true if there is more. */
+  /** Processes a response; true if there is more. */
   #read(body: string, headers: Readonly<Record<string, string | string[]>>, at: number): boolean {
     const { account, channel, order } = this.#part
     this.#etag = this.#wire === 'long-poll' ? undefined : headerOf(headers, 'etag')
     const page = this.#wire === 'refresh' ? reloadOf(body) : pageOf(body)
     if (page === undefined) {
-      account.wrong('an answer that is none of fanwire')
+      account.wrong('not a response of fanwire')
       return false
     }
     account.gaps += page.gaps
@@ -224,7 +224,7 @@ export class AskingFollower implements Follower {
     return page.more
   }
 
-  /** autocannon sends the next request when this answer has been taken. */
+  /** autocannon sends the next request when this response has been processed. */
   #now(at: number): void {
     this.#due = at
     this.#asking = true
@@ -241,7 +241,7 @@ export class AskingFollower implements Follower {
     }, ms)
   }
 
-  /** The next one at its time, however late this one was answered (coordinated omission). */
+  /** The next request at its time, however late the last response was (coordinated omission). */
   #schedule(): void {
     const every = this.#part.order.every * 1e6
     const at = now()

@@ -1,4 +1,4 @@
-// One client of a load, whatever its wire, and what all clients of a process count together.
+// One client of a load, on any wire, and the shared counts of all clients of a process.
 
 import type { Address, Traffic } from '../address.ts'
 import { Histogram } from '../histogram.ts'
@@ -8,16 +8,16 @@ import type { Scanner } from '../scan.ts'
 export interface Follower {
   readonly scanner: Scanner
   readonly traffic: Traffic
-  /** Connected now, or answered lately. */
+  /** Currently connected, or recently answered. */
   readonly isOpen: boolean
-  /** When events came last, µs. */
+  /** When the last events arrived, µs. */
   readonly lastAt: number
   start(): void
-  /** Leaves for good. */
+  /** Disconnects for good. */
   close(): void
 }
 
-/** What happens to a client, told once: it is connected, or could not be at its first attempt. */
+/** Outcome of a client's first attempt, reported once: connected or failed. */
 export interface Begun {
   opened(): void
   failed(reason: string): void
@@ -28,14 +28,14 @@ export interface Part {
   readonly order: LoadOrder
   readonly address: Address
   readonly channel: string
-  /** Where it stands among all clients of the order, 0 to 1. */
+  /** Its place among all clients of the order, 0 to 1. */
   readonly phase: number
   readonly scanner: Scanner
   readonly account: Account
   readonly begun: Begun
 }
 
-/** What is counted over all clients of a process. */
+/** Counts over all clients of a process. */
 export class Account {
   readonly latency = new Histogram()
   readonly answering = new Histogram()
@@ -63,10 +63,10 @@ export class Account {
   }
 }
 
-/** What went wrong, in the word that it is counted by: a status, an error's code. */
+/** The key under which a failure is counted: a status, or an error's code. */
 export function kindOf(reason: string): string {
   const status = /^HTTP\/[\d.]+ (\d{3})/.exec(reason)?.[1]
-  if (status !== undefined) return status === '200' ? 'told to come back' : `HTTP ${status}`
+  if (status !== undefined) return status === '200' ? 'retry requested' : `HTTP ${status}`
   return /^[A-Z][A-Z0-9_]{3,}(?=:)/.exec(reason)?.[0] ?? reason
 }
 
@@ -74,10 +74,10 @@ export function reasonOf(error: Error): string {
   return 'code' in error ? `${error.code}: ${error.message}` : error.message
 }
 
-/** `ms` give or take half of it, so that many clients don't come back at once. */
+/** `ms` plus or minus half of it, so that many clients do not reconnect at once. */
 export function jitter(ms: number): number {
   return ms * (0.5 + Math.random())
 }
 
-/** Ms before a client that was cut or refused comes back, unless the server says when. */
+/** Ms before a cut or rejected client reconnects, unless the server sets the delay. */
 export const COME_BACK = 1000

@@ -1,4 +1,4 @@
-// HTTP/2 push: a session for each client, on which events are pushed as resources of their own, or come as lines of the
+// HTTP/2 push: one session per client, on which events are pushed as separate resources, or arrive as lines of the
 // request's own stream where nothing is pushed.
 
 import { type ClientHttp2Session, connect, constants } from 'node:http2'
@@ -23,9 +23,9 @@ export class PushFollower implements Follower {
   #begun = false
   #wasCut = false
   #refused = ''
-  /** Bytes of a line that has not ended. */
+  /** Bytes of an unfinished line. */
   #rest = Buffer.alloc(0)
-  /** A position, and the sequence number that stands there. */
+  /** A position, and its sequence number. */
   #known = { id: '', sequence: -1 }
   #again: NodeJS.Timeout | undefined
 
@@ -119,7 +119,7 @@ export class PushFollower implements Follower {
     this.#events(lines)
   }
 
-  /** Whole events, pushed ones or lines. */
+  /** Complete events, pushed or as lines. */
   #events(bytes: Buffer): void {
     const { scanner } = this
     const { received } = scanner

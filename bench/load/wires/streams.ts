@@ -1,4 +1,4 @@
-// Clients that hold a connection on which events come: sse, stream, ws, Socket.IO. One that is cut comes back with its
+// Clients of the streaming wires: sse, stream, ws, Socket.IO. A cut client reconnects with its
 // cursor.
 
 import type { Traffic } from '../address.ts'
@@ -7,7 +7,7 @@ import { Client } from '../client.ts'
 import type { Scanner } from '../scan.ts'
 import { COME_BACK, type Follower, jitter, type Part } from './follower.ts'
 
-/** In its first words on each wire. */
+/** In the first message of each wire. */
 export const CURSORS: Readonly<Record<StreamKind, string>> = {
   ws: '"open":\\{"cursor":"([^"]*)"\\}\\}',
   stream: '"open":\\{"cursor":"([^"]*)"\\}\\}',
@@ -85,9 +85,9 @@ export class StreamFollower implements Follower {
     this.#again = setTimeout(() => this.start(), this.#client.retry ?? jitter(COME_BACK))
   }
 
-  #begin(tell: () => void): void {
+  #begin(report: () => void): void {
     if (this.#begun) return
     this.#begun = true
-    tell()
+    report()
   }
 }

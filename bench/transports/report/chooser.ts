@@ -1,4 +1,4 @@
-// For so many clients and events: which wire costs least, which is fastest, and what short polling would cost there.
+// For a number of clients and events: the cheapest wire, the fastest one, and the cost of short polling there.
 
 import type { CellResult, TransportsResult } from '../result.ts'
 import { ms, short, where, whole } from './print.ts'
@@ -15,12 +15,12 @@ import {
 import type { Table } from './tables.ts'
 
 export interface Best {
-  /** The best first, then those that can't be told from it. */
+  /** The best first, then those indistinguishable from it. */
   readonly names: readonly string[]
   readonly value: number
 }
 
-/** Costs per client and second; times: of the cheapest wire that is prompt there. */
+/** Costs per client and second; times: relative to the cheapest prompt wire. */
 export interface Polling {
   readonly name: string
   readonly cpu: number
@@ -30,7 +30,7 @@ export interface Polling {
   readonly p50: number | undefined
 }
 
-/** Of one node; what is left out was not measured. */
+/** Of one node; omitted where not measured. */
 export interface Choice {
   readonly clients: number
   readonly rate: number
@@ -42,7 +42,7 @@ export interface Choice {
   /** Lowest p99, ms. */
   readonly fastest?: Best
   readonly polling: readonly Polling[]
-  /** Lines that were asked for more than could be had, and so can't be chosen. */
+  /** Lines that were saturated, and so cannot be chosen. */
   readonly saturated: readonly string[]
 }
 

@@ -49,7 +49,7 @@ export function longPollLoads(cells: readonly CellResult[]): Evidence {
     const at = `${where(long)}: long-poll ${traffic(bytesPerClient(long))} and ${cpuTime(long.cpuPerClient)} of CPU a client and second`
     return [
       {
-        // The claim speaks of frequent events, so the highest rate counts, and of the network.
+        // The claim is about frequent events, so the highest rate counts, and about the network.
         sign: dearer(bytesPerClient(long), bytesPerClient(polled)),
         figures: [
           `${at}, ${polled.line.name} ${traffic(bytesPerClient(polled))} and ${cpuTime(polled.cpuPerClient)}`,
@@ -59,7 +59,7 @@ export function longPollLoads(cells: readonly CellResult[]): Evidence {
       },
     ]
   })
-  // Where the server can't answer so many requests, and short polling goes on, that says as much.
+  // Where the server cannot answer that many requests, but short polling works, that is evidence as well.
   const lost = cells.filter(cell => is(cell, LONG_POLL) && cell.saturated?.by === 'server')
   const beaten = lost.filter(cell =>
     cells.some(each => is(each, POLL) && sound(each) && samePlace(each, cell)),

@@ -73,7 +73,7 @@ export function pollWastes(cells: readonly CellResult[]): Evidence {
   }
 }
 
-/** At this power of the rate of events a load has grown with it; at this one it has hardly. */
+/** Above this power of the event rate a load grows with it; below the other it hardly grows. */
 const GROWN = 0.8
 const STEADY = 0.5
 
@@ -82,7 +82,7 @@ interface Growth {
   readonly range: string
   readonly cpu: number
   readonly requests: number | undefined
-  /** Powers of the rate: 0 does not change with it, 1 grows as it does. */
+  /** Powers of the rate: 0 is independent of it, 1 grows in proportion. */
   readonly powers: readonly number[]
 }
 

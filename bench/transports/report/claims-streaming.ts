@@ -1,4 +1,4 @@
-// Claims about what holds a connection open: SSE, streaming, WebSocket, Socket.IO, HTTP/2 push.
+// Claims about wires that hold a connection open: SSE, streaming, WebSocket, Socket.IO, HTTP/2 push.
 
 import type { CellResult } from '../result.ts'
 import {
@@ -24,7 +24,7 @@ export function streamsKeepUp(cells: readonly CellResult[]): Evidence {
   return merged(...[SSE, STREAM].map(own => beside(cells, own, WS, (a, b) => noWorse(faster(a, b)))))
 }
 
-/** Lowest is lower than each of the others: one that can't be told from it leaves it open. */
+/** Supported if lower than each of the others; undecided if one of them is indistinguishable. */
 export function webSocketIsFastest(cells: readonly CellResult[]): Evidence {
   const others = [SSE, STREAM, LONG_POLL, PUSH].map(other => beside(cells, WS, other, faster))
   const measured = others.filter(({ signs }) => signs.length > 0)
@@ -55,7 +55,7 @@ export function socketIoIsFree(cells: readonly CellResult[]): Evidence {
       ? [{ clients, own: own.residentPerClient, plain: plain.residentPerClient }]
       : [],
   )
-  // The more clients, the less of it is anything else.
+  // With more clients, less of the memory is something else.
   const [most] = pairs.toSorted((a, b) => b.clients - a.clients)
   if (most === undefined) return running
   const { clients, own, plain } = most

@@ -1,4 +1,4 @@
-// At which rate of events one way becomes dearer than another, from what was measured at a few rates.
+// The event rate at which one way becomes more expensive than another, from measurements at a few rates.
 
 import { short } from './print.ts'
 
@@ -9,15 +9,15 @@ export interface Point {
 }
 
 export interface Crossing {
-  /** `a` becomes dearer than `b`, or cheaper. */
+  /** `a` becomes more expensive than `b`, or cheaper. */
   readonly to: 'dearer' | 'cheaper'
   /** The measured rates around it. */
   readonly between: readonly [number, number]
-  /** Its place between them, where the costs let it be told. */
+  /** Its place between them, where the costs determine it. */
   readonly near: number | undefined
 }
 
-/** All crossings, ascending. `points` by rate. Costs that are equal count as not dearer. */
+/** All crossings, ascending. `points` by rate. Equal costs count as not more expensive. */
 export function crossings(points: readonly Point[]): Crossing[] {
   return points.slice(1).flatMap((to, i) => {
     const from = points[i]

@@ -1,4 +1,4 @@
-// How plots are drawn: by Vega, as SVG, coloured by the page's style sheet, so that one drawing serves a light and a
+// Draws plots with Vega, as SVG, coloured by the page's style sheet, so that one drawing works on a light and a
 // dark background.
 
 import * as vega from 'vega'
@@ -11,7 +11,7 @@ export interface Plot {
   readonly svg: string
 }
 
-/** How a line looks: a colour variable of the style sheet, a dash, a shape. Lines of one wire share their colour. */
+/** The style of a line: a colour variable of the style sheet, a dash, a shape. Lines of one wire share their colour. */
 interface Look {
   readonly colour: string
   readonly dash: readonly number[]
@@ -59,7 +59,7 @@ export const CONFIG = {
 /** 1,000 and not 1k, 0.1 and not 100m. */
 export const LABEL = "datum.value >= 1 ? format(datum.value, ',') : format(datum.value, '~r')"
 
-/** `spec`: of Vega-Lite. */
+/** `spec`: for Vega-Lite. */
 export async function draw(spec: object): Promise<string> {
   const view = new vega.View(vega.parse(compile(spec as TopLevelSpec).spec), { renderer: 'none' })
   const svg = await view.toSVG()

@@ -1,4 +1,4 @@
-// What the rules about claims have in common: signs for and against, and the figures that go with them.
+// Shared by the rules about claims: evidence for and against, and its figures.
 
 import type { CellResult } from '../result.ts'
 import { events, ms, short, whole } from './print.ts'
@@ -14,12 +14,12 @@ import {
   type Want,
 } from './select.ts'
 
-/** At one place: for the claim, against it, or neither can be said. */
+/** At one place: for the claim, against it, or undecided. */
 export type Sign = 'for' | 'against' | 'tie'
 
 export interface Evidence {
   readonly signs: readonly Sign[]
-  /** The figures, a sentence each. */
+  /** The figures, one sentence each. */
   readonly figures: readonly string[]
 }
 
@@ -30,7 +30,7 @@ export const SSE: Want = { wire: 'sse' }
 export const STREAM: Want = { wire: 'stream' }
 export const WS: Want = { wire: 'ws' }
 
-/** For it if what is compared is less; a comparison's -1, 0 or 1. */
+/** In favour if the compared value is less; a comparison's -1, 0 or 1. */
 export function less(sign: -1 | 0 | 1): Sign {
   return sign < 0 ? 'for' : sign > 0 ? 'against' : 'tie'
 }
@@ -41,7 +41,7 @@ export const cheaper = (a: number, b: number): Sign => less(compareCosts(a, b))
 export const faster = (a: CellResult, b: CellResult): Sign =>
   a.latency && b.latency ? less(compareDelays(a.latency, b.latency)) : 'tie'
 
-/** Where the claim is that there is no difference, being as good is for it. */
+/** Where the claim is that there is no difference, equality is in favour. */
 export const noWorse = (sign: Sign): Sign => (sign === 'against' ? 'against' : 'for')
 
 export function bothDelays({ latency }: CellResult): string {
@@ -64,13 +64,13 @@ export function lines(cells: readonly CellResult[], want: Want): (readonly [Cell
   })
 }
 
-/** The intervals at which a wire was asked, seconds. */
+/** The polling intervals of a wire, seconds. */
 export function intervals(cells: readonly CellResult[], want: Want): number[] {
   const every = cells.filter(cell => is(cell, want)).flatMap(({ line }) => line.every ?? [])
   return [...new Set(every)].sort((a, b) => a - b)
 }
 
-/** Where all of these wires were measured and something happened, by rate. */
+/** Where all of these wires were measured with events, by rate. */
 export function happenings(cells: readonly CellResult[], ...wants: readonly Want[]) {
   return mainly(together(cells, ...wants).filter(({ rate }) => rate > 0))
 }
@@ -92,7 +92,7 @@ function series(places: ReturnType<typeof together>): string[] {
   })
 }
 
-/** `a` beside `b`, at all rates. */
+/** `a` compared with `b`, at all rates. */
 export function beside(
   cells: readonly CellResult[],
   a: Want,

@@ -1,4 +1,4 @@
-// A plot of lines with their names at their ends, on a logarithmic scale.
+// A line plot with labels at the line ends, on a logarithmic scale.
 
 import type { Line } from '../result.ts'
 import { CONFIG, draw, LABEL, lookOf } from './drawing.ts'
@@ -9,20 +9,20 @@ export interface Datum {
   readonly y: number
 }
 
-/** A name at its line's end. */
+/** A label at its line's end. */
 interface Label {
   readonly line: string
   readonly x: number
   readonly y: number
-  /** Where there is room for it. */
+  /** Its available position. */
   readonly at: number
 }
 
-/** Of the plot itself; around it there is room for axes and names, the same in every plot. */
+/** Size of the plot itself; the margins for axes and labels are the same in every plot. */
 const WIDTH = 290
 const HEIGHT = 290
 const PADDING = { left: 56, top: 32, right: 168, bottom: 44 }
-/** Between two names, of the height. */
+/** Between two labels, as a share of the height. */
 const APART = 15 / HEIGHT
 
 /** At least `times` apart, around the same middle of a logarithmic scale. */
@@ -38,10 +38,10 @@ function logTicks(low: number, high: number): number[] {
   return powers.flatMap(power => steps.map(step => step * power)).filter(tick => tick >= low && tick <= high)
 }
 
-/** Each name as near to its line's end as the others let it, from bottom to top. `ends` as shares of the height. */
+/** Each label as near to its line's end as the others allow, from bottom to top. `ends` as shares of the height. */
 export function spread(ends: readonly number[], apart: number): number[] {
   const order = ends.map((end, i) => ({ end, i })).sort((a, b) => a.end - b.end)
-  // Blocks of names that touch stand around the mean of their ends.
+  // Blocks of touching labels are centred on the mean of their ends.
   const blocks: { at: number; members: { end: number; i: number }[] }[] = []
   for (const member of order) {
     let block = { at: member.end, members: [member] }
@@ -52,7 +52,7 @@ export function spread(ends: readonly number[], apart: number): number[] {
       blocks.pop()
       const members = [...below.members, ...block.members]
       block = { at: members.reduce((sum, { end }) => sum + end, 0) / members.length, members }
-      // None may stand outside.
+      // No label may be outside.
       const half = (apart * (members.length - 1)) / 2
       block.at = Math.max(half, Math.min(1 - half, block.at))
     }
@@ -71,7 +71,7 @@ interface Axes {
   readonly points: boolean
 }
 
-/** One line a wire with its name at its end; y is logarithmic. */
+/** One line per wire with its label at its end; y is logarithmic. */
 export async function linePlot(
   lines: readonly Line[],
   data: readonly Datum[],

@@ -1,4 +1,4 @@
-// What a client adds to the memory of its node, as bars.
+// Memory added to the node per client, as bars.
 
 import type { Line, TransportsResult } from '../result.ts'
 import { CONFIG, draw, lookOf, type Plot } from './drawing.ts'
@@ -6,7 +6,7 @@ import { short } from './print.ts'
 import { readers } from './select.ts'
 
 const WIDTH = 290
-/** Of names in front of bars. */
+/** Width of labels in front of bars. */
 const NAMES = 160
 
 export async function memoryPlot(
@@ -16,7 +16,7 @@ export async function memoryPlot(
   const own = readers(result).filter(
     ({ nodes, residentPerClient }) => nodes === 1 && (residentPerClient ?? 0) > 0,
   )
-  // The more clients, the less of it is anything else; the fewer events, the less of it is on its way.
+  // With more clients, less of the memory is something else; with fewer events, less of it is in flight.
   const bars = lines.flatMap(line => {
     const [best] = own
       .filter(cell => cell.line.name === line.name)

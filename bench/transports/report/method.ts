@@ -1,4 +1,4 @@
-// What stands around the figures: machine and command, how each was measured, what to beware of.
+// The text around the figures: machine and command, method, caveats.
 
 import type { TransportsResult } from '../result.ts'
 import { LEGEND } from './tables.ts'

@@ -1,4 +1,4 @@
-// report.html: one file that asks for nothing else, to be looked at in a browser, on a phone, in the light or the dark.
+// report.html: one self-contained file for a browser, on a phone, in the light or the dark theme.
 
 import type { TransportsResult } from '../result.ts'
 import { chooserTable } from './chooser.ts'
@@ -64,7 +64,7 @@ ${parts.map(([id, name, body]) => `<section aria-labelledby="${id}"><h2 id="${id
 
 const paragraphs = (texts: readonly string[]) => texts.map(text => `<p>${escaped(text)}</p>`).join('')
 
-/** Vega's drawing has no name of its own that says what it is. */
+/** Vega's drawing has no accessible name. */
 function figure({ title, about, svg }: Plot): string {
   const named = svg.replace('<svg ', `<svg role="img" aria-label="${escaped(`${title}. ${about}`)}" `)
   return (

@@ -1,4 +1,4 @@
-// The plots of the page: which there are, and what is in them.
+// The plots of the page, and their contents.
 
 import type { CellResult, Line, TransportsResult } from '../result.ts'
 import { LABEL, type Plot } from './drawing.ts'
@@ -78,10 +78,10 @@ export async function plots(result: TransportsResult): Promise<Plot[]> {
   return [...drawn, ...more.filter(plot => plot !== undefined)]
 }
 
-/** Where it ends: of a thousand deliveries the slowest. */
+/** The upper end: the slowest of a thousand deliveries. */
 const LAST = 0.999
 
-/** Share of all that is not slower, by which the axis is divided as delays' tails are: 90 %, 99 %, 99.9 %. */
+/** Share of faster deliveries, which divides the axis as is usual for tails of delays: 90 %, 99 %, 99.9 %. */
 async function distribution(cells: readonly CellResult[], lines: readonly Line[]): Promise<Plot | undefined> {
   const full = groupBy(
     cells.filter(({ latencies }) => latencies.length > 1),
@@ -123,7 +123,7 @@ async function distribution(cells: readonly CellResult[], lines: readonly Line[]
   }
 }
 
-/** Of points that would be drawn on each other one is enough. */
+/** Of points drawn on top of each other one is enough. */
 function thinned(data: readonly Datum[]): Datum[] {
   return groupBy(data, ({ line, x }) => `${line} ${Math.round(Math.log(x) * 30)}`).flatMap(each =>
     each.slice(-1),

@@ -1,8 +1,8 @@
-// Numbers and places as people read them.
+// Formats numbers and places.
 
 import type { Place } from './select.ts'
 
-/** Three digits that count, at most two behind the point. Nothing for nothing. */
+/** Three significant digits, at most two after the decimal point. Empty for undefined. */
 export function short(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return ''
   const size = Math.abs(value)

@@ -1,17 +1,17 @@
-// Which cells of a result may be compared, where several lines were measured, and what counts as the same.
+// Which cells of a result may be compared, where several lines were measured, and when values count as equal.
 
 import type { CellResult, Line, Quantiles, TransportsResult } from '../result.ts'
 
-/** Costs within this of each other are the same. */
+/** Costs within this share of each other are equal. */
 const COST_NOISE = 0.1
-/** Delays are the same within this share of them, or this many ms. */
+/** Delays are equal within this share of them, or this many ms. */
 const DELAY_NOISE = { p50: { share: 0.2, ms: 0.5 }, p99: { share: 0.25, ms: 2 } } as const
-/** Within this, ms, an event has come promptly: as people see it, at once. */
+/** An event within this delay, ms, arrived promptly: people perceive it as immediate. */
 export const PROMPT = 250
 /** Where a report has to choose, it shows this many clients. */
 const MAIN_CLIENTS = 1000
 
-/** What lines have in common where they can be compared. */
+/** Common properties of comparable lines. */
 export interface Place {
   readonly clients: number
   readonly rate: number
@@ -28,12 +28,12 @@ export function publishers({ cells }: TransportsResult): CellResult[] {
   return cells.filter(({ line }) => line.wire === 'publish')
 }
 
-/** It kept up and lost nothing, so that its costs and delays can be held against another's. */
+/** It kept up and lost nothing, so that its costs and delays are comparable. */
 export function sound(cell: CellResult): boolean {
   return cell.saturated === undefined && cell.missing <= cell.expected * 0.001
 }
 
-/** Whether its events came promptly; where there are none, whether they would not have to wait for a timer. */
+/** Whether its events arrived promptly; without events, whether they would not have to wait for a timer. */
 export function prompt({ line, latency }: CellResult): boolean {
   return latency === undefined ? line.every === undefined : latency.p99 <= PROMPT
 }
@@ -52,7 +52,7 @@ function byPlace(a: Place, b: Place): number {
   return a.nodes - b.nodes || far(a) - far(b) || a.rate - b.rate
 }
 
-/** Where all that are wanted were measured and are sound; `cells` in the order of `wants`. */
+/** Places where all wanted lines were measured and are sound; `cells` in the order of `wants`. */
 export function together(
   cells: readonly CellResult[],
   ...wants: readonly Want[]
@@ -71,7 +71,7 @@ export function together(
     .sort(byPlace)
 }
 
-/** Those of one node and one number of clients, the main one where it can be had; by rate. */
+/** The places of one node and one number of clients, the main one where possible; by rate. */
 export function mainly<T extends Place>(places: readonly T[]): T[] {
   const [first] = [...places].sort(byPlace)
   return places
@@ -79,7 +79,7 @@ export function mainly<T extends Place>(places: readonly T[]): T[] {
     .sort((a, b) => a.rate - b.rate)
 }
 
-/** Lists of those with the same key, in the order of their first. */
+/** Groups items with the same key, in the order of their first. */
 export function groupBy<T>(all: readonly T[], key: (each: T) => string): T[][] {
   const groups = new Map<string, T[]>()
   for (const each of all) {
@@ -118,7 +118,7 @@ export function compareCosts(a: number, b: number): -1 | 0 | 1 {
   return a < b ? -1 : 1
 }
 
-/** -1: `a` is faster than `b` in one quantile and not slower in the other, 1: slower, 0: neither can be said. */
+/** -1: `a` is faster than `b` in one quantile and not slower in the other, 1: slower, 0: undecided. */
 export function compareDelays(a: Quantiles, b: Quantiles): -1 | 0 | 1 {
   const signs = (['p50', 'p99'] as const).map(name => compareDelay(name, a[name], b[name]))
   const sum = signs.reduce<number>((all, sign) => all + sign, 0)

@@ -1,5 +1,5 @@
 // The style of the page: one set of colours for a light background, one for a dark one. Colours after Okabe and Ito,
-// which people who see few colours can tell apart, made darker or lighter until they stand out from the background.
+// which people with colour blindness can distinguish, made darker or lighter until they contrast with the background.
 
 export const STYLE = `
 :root {

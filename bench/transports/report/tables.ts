@@ -1,4 +1,4 @@
-// All that was measured, as tables that the terminal, the Markdown and the page set in their own ways.
+// All measurements as tables, which the terminal, the Markdown and the page format in their own ways.
 
 import type { CellResult, TransportsResult } from '../result.ts'
 import { group, percent, short, whole } from './print.ts'
@@ -6,7 +6,7 @@ import { bytesPerClient, grouped, publishers, readers } from './select.ts'
 
 export interface TableRow {
   readonly cells: readonly string[]
-  /** What has to be known about it. */
+  /** Notes on it. */
   readonly marks: readonly string[]
 }
 
@@ -21,7 +21,7 @@ export interface Table {
 export interface Column {
   readonly title: string
   readonly of: (cell: CellResult) => string
-  /** Left out of the short tables. */
+  /** Omitted from the short tables. */
   readonly long?: true
 }
 
@@ -69,7 +69,7 @@ const PUBLISH: readonly Column[] = [
   { title: 'generator CPU %', of: cell => percent(cell.generatorCpu) },
 ]
 
-/** What the short titles mean. */
+/** The meaning of the short titles. */
 export const LEGEND =
   'dlv: one event delivered to one client; cl·s: one client for one second; B: bytes on the wire with all headers, ' +
   'in: towards the client, out: from it; empty: requests that brought no event; KB/cl: what a client adds to the ' +
@@ -110,7 +110,7 @@ function tableOf(
   }
 }
 
-/** Each with the cell that it is about. */
+/** Each with its cell. */
 function marks(cell: CellResult): string[] {
   const { line, rate, saturated, errors, notes } = cell
   const about = line.wire === 'publish' ? `${cell.clients} connections` : `${line.name}, ${short(rate)}/s`

@@ -36,7 +36,7 @@ function set(each: Table): string {
   return [plain({ ...each, rows }), ...(marks.length > 0 ? [list(marks)] : [])].join('\n\n')
 }
 
-/** Without its lines, which take room. */
+/** Without its border lines, which take space. */
 const bare = (table: string) =>
   table
     .split('\n')
@@ -63,7 +63,7 @@ export function terminal(result: TransportsResult): string {
   ].join('\n\n')
 }
 
-/** A table of long words, a few short lines a row. */
+/** A table of long words, a few short lines per row. */
 function stacked({ header, rows }: Table): string {
   return rows
     .map(({ cells: [clients, rate, ...rest] }) => {
@@ -95,7 +95,7 @@ export function markdown(result: TransportsResult): string {
   ].join('\n\n')
 }
 
-/** What the documents show. */
+/** The part shown in the documents. */
 export function readme(result: TransportsResult): string {
   const choices = chooserTable(result)
   const { command, ...rest } = result

@@ -187,7 +187,7 @@ t.test('costs come from valid single-node cells, ascend, and extrapolate in prop
 })
 
 t.test('impossible plans are rejected', async t => {
-  t.throws(() => plan(base, { ...costs, wires: {} }), /what ws costs was not measured/)
+  t.throws(() => plan(base, { ...costs, wires: {} }), /the cost of ws was not measured/)
   t.throws(() => plan({ ...base, memoryPerNode: 1 }, costs), /--memory-per-node/)
 })
 
