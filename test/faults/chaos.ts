@@ -26,8 +26,9 @@ const MINUTES = 10
 const HELP = `npm run chaos -- [options]
 
 Two writers, three edges, nginx, HAProxy and Redis on this machine; publishers with idempotency keys at 50 events/s
-and 100 readers on all wires. Each fault is done to them in mid-load, and every event is accounted for at every
-reader. All of it takes about 20 minutes. Ends with 1 where anything was lost silently, repeated or out of order.
+and 100 readers on all wires. Users come and go, of which an application is told that is killed and started again at
+random. Each fault is done to them in mid-load, and every event is accounted for at every reader, every life at the
+application. All of it takes about 20 minutes. Ends with 1 where anything was lost silently, repeated or out of order.
 
   --case NAMES   only these, comma separated:
                  ${NAMES.join('\n                 ')}
@@ -47,10 +48,12 @@ const options = {
 } as const
 
 /** Says what came of a case. */
-function tell({ seconds, wrong, notes, verdict }: Outcome): void {
+function tell({ seconds, wrong, notes, verdict, lives }: Outcome): void {
   const { published, delivered, gaps, gapped } = verdict
   const figures = `${published} published, ${delivered} delivered, ${gapped} told in ${gaps} gaps, ${seconds} s`
   say(`${wrong.length === 0 ? 'passed' : 'FAILED'}: ${figures}`)
+  if (lives !== undefined)
+    say(`  lives: ${lives.told} told, ${lives.repeated} told again, ${lives.gaps} gaps`)
   for (const text of [...notes, ...wrong]) say(`  ${text}`)
 }
 
@@ -87,7 +90,7 @@ async function run(wanted: readonly string[], minutes: number, seed: number) {
       say(`left out, since nodes do not take ${url}: ${own.map(({ name }) => name).join(', ')}`)
       return
     }
-    const world = await start({ seed, built: true, say: text => say(`  ${text}`) })
+    const world = await start({ seed, built: true, lives: true, say: text => say(`  ${text}`) })
     const close = () => void world.close().finally(() => process.exit(130))
     process.once('SIGINT', close)
     process.once('SIGTERM', close)

@@ -8,6 +8,10 @@ import { type Kind, KINDS } from './readers/index.ts'
 import type { Reader } from './readers/reader.ts'
 import type { World } from './world.ts'
 import { until } from '../support/until.ts'
+import type { Application } from './lives/application.ts'
+import { Members } from './lives/members.ts'
+
+type ToldOfLives = Awaited<ReturnType<Members['end']>>
 
 const RATE = 50
 /** Of so many events one goes to the second channel. */
@@ -24,14 +28,22 @@ export class Load {
   readonly account = new Account()
   /** All readers follow the first; half of them the second too. */
   readonly channels: readonly [string, string]
+  /** Users come to it and go, where an application is told. */
+  readonly room: string
   readonly readers: Reader[] = []
   /** The ports of the load balancers, and those where the edges speak HTTP/2. */
   readonly #ports: readonly number[]
   readonly #h2cPorts: readonly number[]
+  readonly #application: Application | undefined
+  readonly #random: () => number
   #publisher: Publisher | undefined
+  #members: Members | undefined
 
   /** `name` is for its channels, which must be new. */
-  constructor(name: string, { topology, h2cPorts }: World) {
+  constructor(name: string, { topology, h2cPorts, application, random }: World) {
+    this.#application = application
+    this.#random = random
+    this.room = `room:${name}`
     this.channels = [`${name}.a`, `${name}.b`]
     this.#ports = topology.lbs.map(({ port }) => port)
     this.#h2cPorts = h2cPorts
@@ -40,6 +52,8 @@ export class Load {
   /** Begins to read, and to publish once all readers have been let in. */
   async begin(): Promise<void> {
     await this.#opened(KINDS.flatMap(kind => this.#read(kind, kind.count, 'reader', 'earliest')))
+    if (this.#application !== undefined)
+      this.#members = new Members(this.room, this.#application, this.#ports, this.#random)
     const [first, second] = this.channels
     this.#publisher = new Publisher({
       account: this.account,
@@ -62,6 +76,11 @@ export class Load {
   /** Connections of readers that ended, or were refused. */
   get ends(): number {
     return this.readers.reduce((sum, { ends }) => sum + ends, 0)
+  }
+
+  /** All users leave: returns what the application was told. `gaps`: whether it may have been of gaps. */
+  async told(gaps: 'none' | 'may'): Promise<ToldOfLives | undefined> {
+    return await this.#members?.end(gaps)
   }
 
   /** Publishes nothing new, waits until all is answered and has arrived, and ends. What did not is in the account. */

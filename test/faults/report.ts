@@ -27,6 +27,9 @@ const HEADER = [
   'lost silently',
   'told as gap',
   'gaps told',
+  'lives told',
+  'lives told again',
+  'gaps of lives told',
   'descriptors before, under load, after',
   'sockets',
   'connections',
@@ -41,12 +44,13 @@ function courseOf(held: Course | undefined, figure: (census: Census) => number):
   return [before, during, after].map(census => figure(census).toLocaleString('en')).join(', ')
 }
 
-function rowOf({ title, verdict, refused, ends, held }: Outcome): string[] {
+function rowOf({ title, verdict, lives, refused, ends, held }: Outcome): string[] {
   const { published, acknowledged, delivered, repeated, reordered, lost, gapped, gaps } = verdict
   const figures = [published, acknowledged, refused, ends, delivered, repeated, reordered, lost, gapped, gaps]
   return [
     title,
     ...figures.map(figure => figure.toLocaleString('en')),
+    ...[lives?.told, lives?.repeated, lives?.gaps].map(figure => figure?.toLocaleString('en') ?? ''),
     courseOf(held, census => totalOf(census, 'descriptors')),
     courseOf(held, census => totalOf(census, 'sockets')),
     courseOf(held, census => totalOf(census, 'connections')),

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Verdict } from './account.ts'
 import { atRest, type Census, type Course, restored, takeCensus } from './census.ts'
 import type { Expected, Fault } from './faults.ts'
+import type { LivesVerdict } from './lives/heard.ts'
 import { Load } from './load.ts'
 import type { World } from './world.ts'
 
@@ -15,6 +16,8 @@ export interface Outcome {
   readonly name: string
   readonly title: string
   readonly verdict: Verdict
+  /** What the application was told of who came and went; undefined where there is none. */
+  readonly lives: LivesVerdict | undefined
   /** Tries to publish that were answered 503, or not at all. */
   readonly refused: number
   /** Connections of readers that ended. */
@@ -63,19 +66,21 @@ export async function runCase(
   ends = load.ends - ends
   world.say('waiting until all is answered and has arrived')
   await load.end()
+  const lives = await load.told(expected.gaps === 'none' ? 'none' : 'may')
+  failed.push(...(lives?.wrong ?? []))
   const verdict = load.account.judge()
   const { refused } = load
   let held: Course | undefined
   if (before !== undefined && during !== undefined) {
     world.say('waiting until all that was held is let go')
     await world.forget()
-    const { after, more } = await restored(world, before, load.channels)
+    const { after, more } = await restored(world, before, [...load.channels, load.room])
     held = { before, during, after }
     failed.push(...more.map(text => `held on to: ${text}`))
   }
   const seconds = Math.round((performance.now() - began) / 1000)
   const wrong = [...failed, ...complaints(expected, verdict, load.readers.length, refused, ends)]
-  return { name, title, verdict, refused, ends, seconds, held, wrong, notes }
+  return { name, title, verdict, lives, refused, ends, seconds, held, wrong, notes }
 }
 
 function complaints(

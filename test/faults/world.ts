@@ -7,6 +7,7 @@ import { get } from '../support/footprint.ts'
 import { proxyRedis, type RedisProxy } from '../support/redis-proxy.ts'
 import { type RedisServer, startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
+import { Application } from './lives/application.ts'
 import { randomFrom } from '../support/random.ts'
 
 /** Sends one command to a Redis server. */
@@ -26,6 +27,8 @@ export interface World {
   forget(): Promise<void>
   /** Nobody harms this node. */
   spared: string | undefined
+  /** Is told who comes and goes; undefined where nobody is. */
+  readonly application: Application | undefined
   /** Says what is being done. */
   say(text: string): void
   close(): Promise<void>
@@ -43,6 +46,8 @@ export interface WorldOptions {
   /** Nodes run from dist/, which has to be there, rather than from source. */
   readonly built: boolean
   readonly say: (text: string) => void
+  /** Users come and go, and an application is told. */
+  readonly lives?: boolean
 }
 
 /** Settings of the nodes: times that fit the suite's patience, and a retention that it reaches. */
@@ -74,13 +79,14 @@ export async function startSingle(options: WorldOptions): Promise<SingleWorld> {
 
 /** A world around a Redis, or several, that are there. `stop` ends them: when it closes, or can't be started. */
 export async function startWorld(
-  { seed, built, say }: WorldOptions,
+  { seed, built, say, lives = false }: WorldOptions,
   redisUrl: string,
   servers: () => readonly Server[],
   stop: () => Promise<void>,
   way = (_name: string) => redisUrl,
 ): Promise<World> {
   let topology: Topology
+  const application = lives ? await Application.start() : undefined
   const h2cPorts = await Promise.all(EDGES.map(freePort))
   const h2c = (name: string) => {
     const port = h2cPorts[EDGES.indexOf(name)]
@@ -91,11 +97,12 @@ export async function startWorld(
       redisUrl,
       lbs: ['nginx', 'haproxy'],
       built,
-      env: SETTINGS,
+      env: { ...SETTINGS, ...application?.settings },
       edges: EDGES.length,
       nodeEnv: name => ({ REDIS_URL: way(name), ...h2c(name) }),
     })
   } catch (error) {
+    await application?.close()
     await stop()
     throw error
   }
@@ -109,6 +116,7 @@ export async function startWorld(
     servers,
     random: () => random(),
     spared: undefined,
+    application,
     say,
     async begin(name) {
       random = randomFrom([...name].reduce((sum, char) => Math.imul(sum, 31) + char.charCodeAt(0), seed))
@@ -122,6 +130,7 @@ export async function startWorld(
     forget,
     async close() {
       await topology.close('SIGKILL')
+      await application?.close()
       await stop()
     },
   }

@@ -30,14 +30,16 @@ export interface Measured {
   readonly port: number
   /** How to reach /metrics, if not by HTTP on `port`. */
   readonly metricsPort?: number
+  /** An API key that may know, where not everybody may. */
+  readonly key?: string | undefined
 }
 
 /** Ms that /metrics may take. */
 const METRICS_WITHIN = 10_000
 
 /** Raises where the node does not answer. */
-export async function footprintOf({ pid, port, metricsPort = port }: Measured): Promise<Footprint> {
-  const { status, body } = await get(metricsPort, '/metrics', METRICS_WITHIN)
+export async function footprintOf({ pid, port, metricsPort = port, key }: Measured): Promise<Footprint> {
+  const { status, body } = await get(metricsPort, '/metrics', METRICS_WITHIN, key)
   if (status !== 200) throw new Error(`/metrics: ${status}`)
   const sum = (name: string) => {
     const lines = body.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))
@@ -75,9 +77,10 @@ export interface Reply {
 }
 
 /** One request on a connection that ends with it. Raises where no answer comes. */
-export function get(port: number, path: string, within: number): Promise<Reply> {
+export function get(port: number, path: string, within: number, key?: string): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port, path, agent: false })
+    const headers = key === undefined ? {} : { authorization: `Bearer ${key}` }
+    const asked = request({ host: '127.0.0.1', port, path, headers, agent: false })
     const timer = setTimeout(
       () => asked.destroy(new Error(`no answer to ${path} within ${within} ms`)),
       within,

@@ -1,0 +1,105 @@
+// Users that come to a room and go, over WebSocket and server-sent events: each stays for a while, whatever happens to its
+// connection, and is back a while after.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { WebSocket } from 'ws'
+import { until } from '../../support/until.ts'
+import type { Application } from './application.ts'
+import type { LivesVerdict } from './heard.ts'
+
+const USERS = 8
+/** Ms that one stays, and is away: less than the grace at times. */
+const STAY = 3000
+const AWAY = 3000
+const COME_BACK = 150
+/** Ms in which the application has been told everything: leases end, and it was away itself. */
+const TOLD_WITHIN = 60_000
+
+export class Members {
+  readonly room: string
+  readonly #application: Application
+  readonly #ports: readonly number[]
+  readonly #stopped = new AbortController()
+  readonly #running: Promise<unknown>
+
+  constructor(room: string, application: Application, ports: readonly number[], random: () => number) {
+    this.room = room
+    this.#application = application
+    this.#ports = ports
+    application.look()
+    application.heard.begin()
+    application.disturb(random)
+    this.#running = Promise.all(Array.from({ length: USERS }, (_, i) => this.#user(i)))
+  }
+
+  /** All leave. Returns what the application was told of them. */
+  async end(gaps: 'none' | 'may'): Promise<LivesVerdict & { readonly wrong: readonly string[] }> {
+    this.#stopped.abort()
+    await this.#running
+    await this.#application.calm()
+    const judge = async () => {
+      const log = await this.#log()
+      this.#application.look()
+      return this.#application.heard.judge(this.room, log, gaps)
+    }
+    await until('all is told', async () => (await judge()).wrong.length === 0, TOLD_WITHIN).catch(() => {})
+    return judge()
+  }
+
+  async #user(number: number): Promise<void> {
+    const { signal } = this.#stopped
+    while (!signal.aborted) {
+      const over = AbortSignal.any([signal, AbortSignal.timeout(Math.round(STAY * (0.3 + Math.random())))])
+      for (let turn = number; !over.aborted; turn++) {
+        const port = this.#ports[turn % this.#ports.length] ?? 0
+        await (number % 2 === 0 ? this.#socket(port, number, over) : this.#events(port, number, over))
+        if (!over.aborted) await rest(COME_BACK * (0.5 + Math.random()), over)
+      }
+      await rest(AWAY * Math.random(), signal)
+    }
+  }
+
+  /** Until it ends, or its time is over. */
+  async #socket(port: number, number: number, over: AbortSignal): Promise<void> {
+    const url = `ws://127.0.0.1:${port}/v1/ws?channel=${this.room}`
+    const socket = new WebSocket(url, { headers: this.#headers(number), handshakeTimeout: 5000 })
+    socket.on('error', () => {})
+    const end = () => socket.close()
+    over.addEventListener('abort', end)
+    await new Promise(resolve => socket.once('close', resolve))
+    over.removeEventListener('abort', end)
+  }
+
+  async #events(port: number, number: number, signal: AbortSignal): Promise<void> {
+    const url = `http://127.0.0.1:${port}/v1/sse?channel=${this.room}`
+    const answer = await fetch(url, { headers: this.#headers(number), signal }).catch(() => undefined)
+    await answer?.text().catch(() => {})
+  }
+
+  #headers(number: number): Record<string, string> {
+    return { authorization: `Bearer ${this.#application.token(`u${number}`)}` }
+  }
+
+  /** The joins and leaves of the room, as Redis has them. */
+  async #log(): Promise<string[]> {
+    const found: string[] = []
+    for (let cursor = 'earliest'; ;) {
+      const url = `http://127.0.0.1:${this.#ports[0]}/v1/poll?channel=fanwire:presence:${this.room}&limit=1000&cursor=${cursor}`
+      const answer = await fetch(url, { headers: { authorization: `Bearer ${this.#application.key}` } })
+      const page = (await answer.json()) as Page
+      found.push(...page.events.map(({ type, data }) => `${type} ${data.user}`))
+      cursor = page.cursor
+      if (!page.more) return found.filter(each => !each.startsWith('update'))
+    }
+  }
+}
+
+interface Page {
+  readonly events: readonly { readonly type: string; readonly data: { readonly user: string } }[]
+  readonly cursor: string
+  readonly more?: true
+}
+
+async function rest(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {})
+}

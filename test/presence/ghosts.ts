@@ -1,0 +1,176 @@
+// What must not make a ghost, nor have anybody leave who has not: nodes and Redis that are killed, frozen, cut off and
+// restarted. At the end of each the members are those who are connected.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { rm } from 'node:fs/promises'
+import { proxyRedis } from '../support/redis-proxy.ts'
+import { startSentinel } from '../support/redis-groups.ts'
+import { aofDir, startRedis } from '../support/redis-server.ts'
+import { until } from '../support/until.ts'
+import { disorderly, Rooms } from './members.ts'
+
+export interface Row {
+  readonly fault: string
+  readonly members: number
+  readonly joins: number
+  readonly leaves: number
+  /** Leaves that there have to be. */
+  readonly due: number
+  readonly disorderly: number
+  readonly seconds: number
+  readonly wrong: string
+}
+
+/** Ms in which the members are those who are connected again. */
+const SETTLED_WITHIN = 90_000
+const FROZEN = 30_000
+const CUT = 10_000
+
+type Case = readonly [fault: string, due: number, run: () => Promise<void>, fresh?: true]
+
+/** `count`: members of the edge that is killed; the others have a fifth of that each. */
+export async function ghosts(count: number, say: (text: string) => void): Promise<Row[]> {
+  const redis = await startRedis({ args: ['--appendonly', 'yes'] })
+  const proxy = await proxyRedis(redis.port)
+  const rooms = new Rooms({ REDIS_URL: redis.url })
+  const few = Math.ceil(count / 5)
+  try {
+    const [killed, frozen] = [await rooms.start(), await rooms.start()]
+    const cutOff = await rooms.start({ REDIS_URL: proxy.url })
+    await rooms.many(killed, 'a', count)
+    await rooms.many(frozen, 'b', few)
+    await rooms.many(cutOff, 'c', few)
+    await rooms.many(await rooms.start(), 'd', few)
+    const restartRedis = async (change: () => Promise<void>) => {
+      await redis.kill()
+      await change()
+      await sleep(2000)
+      await redis.restart()
+    }
+    return await all(rooms, say, [
+      [
+        `\`kill -9\` of an edge with ${count.toLocaleString('en')} members`,
+        count,
+        async () => {
+          rooms.without(killed)
+          await killed.kill()
+        },
+      ],
+      [
+        'SIGSTOP of an edge for 30 s, and back',
+        few,
+        async () => {
+          frozen.signal('SIGSTOP')
+          await sleep(FROZEN)
+          frozen.signal('SIGCONT')
+        },
+      ],
+      [
+        'an edge is cut off from Redis for 10 s, and back',
+        0,
+        async () => {
+          proxy.mode = 'frozen'
+          await sleep(CUT)
+          proxy.mode = 'pass'
+        },
+      ],
+      ['rolling restart of all edges', 0, () => rolling(rooms)],
+      ['Redis: `kill -9`, restart with its AOF', 0, () => restartRedis(async () => {})],
+      [
+        'Redis: `kill -9`, restart without its AOF',
+        0,
+        () => restartRedis(() => rm(aofDir(redis), { recursive: true })),
+        true,
+      ],
+    ])
+  } finally {
+    await rooms.close()
+    await proxy.close()
+    await redis.stop()
+  }
+}
+
+/** The same over a failover of sentinels. */
+export async function failover(count: number, say: (text: string) => void): Promise<Row[]> {
+  const group = await startSentinel(3, 'presence')
+  const rooms = new Rooms({ REDIS_URL: group.url })
+  try {
+    const few = Math.ceil(count / 5)
+    for (const name of ['a', 'b']) await rooms.many(await rooms.start(), name, few)
+    const run = async () => {
+      const [master, replica] = [await group.master(), await group.replica()]
+      await master.kill()
+      await until('the replica is the master', async () => (await group.master()) === replica)
+      await master.restart()
+    }
+    return await all(rooms, say, [['Sentinel: the master dies, its replica takes over', 0, run, true]])
+  } finally {
+    await rooms.close()
+    await group.stop()
+  }
+}
+
+/** Each is stopped once another one has taken its place; its clients go elsewhere. */
+async function rolling(rooms: Rooms): Promise<void> {
+  rooms.comeBack = true
+  for (const node of [...rooms.nodes]) {
+    await rooms.start()
+    rooms.without(node)
+    await node.stop()
+  }
+  const everybody = rooms.sockets.size
+  await until('all are back', () => rooms.sockets.size >= everybody)
+}
+
+async function all(rooms: Rooms, say: (text: string) => void, cases: readonly Case[]): Promise<Row[]> {
+  const rows: Row[] = []
+  await settled(rooms)
+  for (const [fault, due, run, fresh] of cases) {
+    const began = performance.now()
+    const { users, cursor } = await rooms.members()
+    rooms.away = 0
+    await run()
+    const wrong = await settled(rooms).then(
+      () => '',
+      (error: Error) => error.message,
+    )
+    // What is told late is told by now.
+    await sleep(7000)
+    const changes = await rooms.log(cursor)
+    const [joins, leaves] = ['join', 'leave'].map(type => changes.filter(each => each.type === type).length)
+    const row = {
+      fault,
+      members: (await rooms.members()).users.length,
+      joins: joins ?? 0,
+      leaves: leaves ?? 0,
+      // A client that a busy machine kept away for longer than the grace has left.
+      due: Math.max(due, Math.min(leaves ?? 0, rooms.away)),
+      // A log that was lost begins with nobody.
+      disorderly: disorderly(changes, new Set(fresh && joins !== 0 ? [] : users)),
+      seconds: Math.round((performance.now() - began) / 1000),
+      wrong,
+    }
+    say(JSON.stringify(row))
+    rows.push(row)
+  }
+  return rows
+}
+
+/** Raises where the members do not become those who are connected. */
+async function settled(rooms: Rooms): Promise<void> {
+  let difference = ''
+  const isSo = async () => {
+    const { users } = await rooms.members()
+    const wrong = [...symmetric(new Set(users), new Set(rooms.sockets.keys()))]
+    difference = `${users.length} members, ${rooms.sockets.size} connected, ${wrong.slice(0, 3)}`
+    return wrong.length === 0
+  }
+  await until('members are who is connected', isSo, SETTLED_WITHIN).catch(() => {
+    throw new Error(difference)
+  })
+}
+
+function* symmetric(one: ReadonlySet<string>, other: ReadonlySet<string>): Generator<string> {
+  for (const each of one) if (!other.has(each)) yield each
+  for (const each of other) if (!one.has(each)) yield each
+}
