@@ -3,8 +3,10 @@
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import t from 'tap'
+import { connect } from '../../client/index.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { blocksOf } from '../docs/blocks.ts'
+import { ClosedWorld } from '../support/closed-node.ts'
 import { until } from '../support/until.ts'
 import { startBrowser, withoutBrowser } from './browser.ts'
 import { read, startSite, WIRES } from './site.ts'
@@ -36,9 +38,31 @@ function appOf(code: string, url: string, start = ''): string {
   return output?.text ?? ''
 }
 
+const MEMBERS = {
+  '/react': `import { connect } from 'fanwire/client'
+import { FanwireProvider, useChannel, usePresence } from 'fanwire/react'
+const client = connect(URL, { getToken: () => TOKEN })
+function Members() {
+  useChannel('room:1')
+  return <ul>{usePresence('room:1').map(({ user }) => <li key={user}>{user}</li>)}</ul>
+}
+const App = () => <FanwireProvider client={client}><Members /></FanwireProvider>`,
+  '/vue': `import { createApp } from 'vue'
+import { connect } from 'fanwire/client'
+import { fanwirePlugin, useChannel, usePresence } from 'fanwire/vue'
+const Members = {
+  setup: () => ({ events: useChannel('room:1'), members: usePresence('room:1') }),
+  template: '<ul><li v-for="{ user } in members" :key="user">{{ user }}</li></ul>',
+}
+createApp(Members).use(fanwirePlugin, connect(URL, { getToken: () => TOKEN })).mount('#app')`,
+}
+
 const STRICT = `import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 createRoot(document.querySelector('#app')).render(<StrictMode><App /></StrictMode>)`
+
+const appPage = (script: string) =>
+  `<!doctype html><div id="app"></div><script type="module" src="${script}"></script>`
 
 t.test('the client in a browser', { skip: withoutBrowser }, async t => {
   const node = await startMemoryNode()
@@ -48,8 +72,6 @@ t.test('the client in a browser', { skip: withoutBrowser }, async t => {
   const chat = textOf('<!doctype html>')
     .replace('http://127.0.0.1:8080/client.js', '/client.js')
     .replaceAll('http://127.0.0.1:8080', url)
-  const appPage = (script: string) =>
-    `<!doctype html><div id="app"></div><script type="module" src="${script}"></script>`
   const site = await startSite({
     '/': chat,
     '/react': appPage('/react.js'),
@@ -113,4 +135,30 @@ t.test('the client in a browser', { skip: withoutBrowser }, async t => {
   await node.append('tabs', '2')
   await tabs[1].has(2)
   t.strictSame(await tabs[1].seen(), [1, 2], 'the other tab goes on')
+})
+
+t.test('members of a channel, in React and in Vue', { skip: withoutBrowser }, async t => {
+  const world = new ClosedWorld()
+  const node = await startMemoryNode({ ...world.settings, PRESENCE_GRACE: '100ms' })
+  const url = `http://127.0.0.1:${node.port}`
+  const browser = await startBrowser()
+  for (const [path, code] of Object.entries(MEMBERS)) {
+    const token = world.token({ sub: `user of ${path.slice(1)}` })
+    const constants = `const URL = ${JSON.stringify(url)}, TOKEN = ${JSON.stringify(token)}`
+    const script = appOf(`${constants}\n${code}`, url, path === '/react' ? STRICT : '')
+    const site = await startSite({ '/': appPage('/app.js'), '/app.js': script })
+    const app = await browser.newPage()
+    await app.goto(site.url)
+    await app.locator('li', { hasText: 'user of' }).waitFor()
+    const bob = connect(url, { getToken: () => world.token({ sub: 'bob' }) })
+    bob.subscribe('room:1').on('event', () => {})
+    await app.locator('li', { hasText: 'bob' }).waitFor()
+    bob.close()
+    await app.locator('li', { hasText: 'bob' }).waitFor({ state: 'detached' })
+    t.strictSame(await app.locator('li').allTextContents(), [`user of ${path.slice(1)}`], `${path}: bob left`)
+    await app.close()
+    site.close()
+  }
+  await browser.close()
+  await node.close()
 })
