@@ -5,6 +5,7 @@ import type { Gap, Position, Start } from '../event/position.ts'
 import { LogUnavailable, type Page, type PageLimit } from '../log/log.ts'
 import type { Pages } from './glance.ts'
 import { ANSWER_BYTES } from './collect.ts'
+import { ConcurrencyLimit } from './concurrency-limit.ts'
 import { Gathering, type Selection } from './selection.ts'
 
 const ONE: PageLimit = { events: 1, bytes: 1 }
@@ -57,6 +58,56 @@ export async function newest(
   const { events } = gathering
   const fresh = events.filter(({ offset }) => offset > since).length
   return { events: newestOf(events, { events: limit, bytes }), head, since, fresh, gaps }
+}
+
+/** What is asked of one channel of several. */
+export interface Look {
+  readonly channel: Pages
+  readonly start: Start
+  readonly selection: Selection | undefined
+}
+
+/** Channels of one answer that are read at a time: each has an event at least, however large. */
+const AT_A_TIME = 8
+
+/**
+ * The news of several channels, of which together at most the newest `limit` are kept, of at most ANSWER_BYTES: what
+ * others push out is let go of before the next channels are read. Raises LogUnavailable.
+ */
+export async function newestOfAll(looks: readonly Look[], limit: number): Promise<News[]> {
+  const few = new ConcurrencyLimit(AT_A_TIME)
+  const bytes = Math.floor(ANSWER_BYTES / looks.length)
+  const kept = { events: limit, bytes: ANSWER_BYTES }
+  const all: (News | undefined)[] = looks.map(() => undefined)
+  let held = 0
+  const look = async ({ channel, start, selection }: Look, i: number): Promise<void> => {
+    const news = await newest(channel, start, limit, bytes, selection)
+    all[i] = news
+    held += bytesOf(news)
+    if (held <= 2 * ANSWER_BYTES) return
+    const shown = new Set(shownOf(all, kept).map(({ event }) => event))
+    for (const [at, each] of all.entries())
+      if (each !== undefined) all[at] = { ...each, events: each.events.filter(event => shown.has(event)) }
+    held = all.reduce((sum, each) => sum + (each === undefined ? 0 : bytesOf(each)), 0)
+  }
+  await Promise.all(looks.map((each, i) => few.run(() => look(each, i))))
+  return all as News[]
+}
+
+/** The newest events of several channels, oldest first, each with the index of its channel. */
+export function shownOf(
+  all: readonly (News | undefined)[],
+  limit: PageLimit,
+): { readonly event: LogEvent; readonly json: Buffer; readonly channel: number }[] {
+  const found = all.flatMap((news, channel) =>
+    (news?.events ?? []).map(event => ({ event, json: event.json, channel })),
+  )
+  found.sort((a, b) => a.event.time - b.event.time || a.event.offset - b.event.offset)
+  return newestOf(found, limit)
+}
+
+function bytesOf({ events }: News): number {
+  return events.reduce((sum, { json }) => sum + json.length, 0)
 }
 
 /** The last events up to `known`, or up to a newer head. Reads not much more than it returns. */
@@ -113,7 +164,7 @@ async function gapsUpTo(channel: Pages, first: Page, head: Position): Promise<Ga
 }
 
 /** The newest of the events that fit the limit; the newest one always fits. */
-export function newestOf<E extends { readonly json: Buffer }>(events: readonly E[], limit: PageLimit): E[] {
+function newestOf<E extends { readonly json: Buffer }>(events: readonly E[], limit: PageLimit): E[] {
   let bytes = 0
   let from = events.length
   while (from > 0 && events.length - from < limit.events) {

@@ -7,8 +7,7 @@ import { FanwireError } from '../../errors.ts'
 import { askToRead } from '../../http/asking.ts'
 import { ticketOf } from '../../http/auth.ts'
 import type { Pages } from '../../broker/fanout/glance.ts'
-import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
-import { type News, newest } from '../../broker/fanout/newest.ts'
+import { type News, newestOfAll } from '../../broker/fanout/newest.ts'
 import { printCursor, type Start } from '../../broker/event/position.ts'
 import { CONTENT_POLICY, renderPage } from './page.ts'
 import { glanceFor, selectionsFor } from '../open-for.ts'
@@ -79,9 +78,11 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     const selections = selectionsFor({ access, identity }, wanted)
     const { limit, every } = values
     requireTimely(request, every)
-    const bytes = Math.floor(ANSWER_BYTES / channels.length)
     const look = (opened: Pages[]) =>
-      Promise.all(opened.map((each, i) => newest(each, starts[i] as Start, limit, bytes, selections[i])))
+      newestOfAll(
+        opened.map((channel, i) => ({ channel, start: starts[i] as Start, selection: selections[i] })),
+        limit,
+      )
     const news: News[] = await glanceFor({ hub, access, identity }, wanted, look)
 
     presence.visit(request.identity, channels)

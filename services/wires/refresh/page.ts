@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
-import { type News, newestOf } from '../../broker/fanout/newest.ts'
+import { type News, shownOf } from '../../broker/fanout/newest.ts'
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import { type Member, members, trimmed } from '../../broker/event/json-spans.ts'
 import { printPosition } from '../../broker/event/position.ts'
@@ -61,16 +61,13 @@ export interface View {
 
 /** The same page for the same view, byte for byte. */
 export function renderPage({ channels, news, limit, every, again }: View): string {
-  const found = news.flatMap(({ events, since }, i) =>
-    events.map(event => ({
+  const shown = shownOf(news, { events: limit, bytes: ANSWER_BYTES })
+    .map(({ event, channel }) => ({
       event,
-      json: event.json,
-      channel: channels[i] as string,
-      isNew: event.offset > since,
-    })),
-  )
-  found.sort((a, b) => a.event.time - b.event.time || a.event.offset - b.event.offset)
-  const shown = newestOf(found, { events: limit, bytes: ANSWER_BYTES }).reverse()
+      channel: channels[channel] as string,
+      isNew: event.offset > (news[channel]?.since ?? 0),
+    }))
+    .reverse()
   const fresh = news.reduce((sum, each) => sum + each.fresh, 0)
   const unseen = fresh - shown.filter(({ isNew }) => isNew).length
   const count = (n: number) => `${n.toLocaleString('en')} event${n === 1 ? '' : 's'}`

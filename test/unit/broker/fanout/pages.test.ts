@@ -1,10 +1,11 @@
 // What request wires ask of the fan-out: one answer over several channels, at once or when there is something.
 
+import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { Channel } from '../../../../services/broker/fanout/channel.ts'
-import { collect } from '../../../../services/broker/fanout/collect.ts'
+import { ANSWER_BYTES, collect } from '../../../../services/broker/fanout/collect.ts'
 import { LongPoll } from '../../../../services/broker/fanout/long-poll.ts'
-import { newest } from '../../../../services/broker/fanout/newest.ts'
+import { newest, newestOfAll, shownOf } from '../../../../services/broker/fanout/newest.ts'
 import { encodeAnswer } from '../../../../services/wires/answer.ts'
 import { split } from '../../../contract/clients.ts'
 import { drafts, Gate, hubOf, ids, ScriptedLog } from './scripted-log.ts'
@@ -69,6 +70,41 @@ t.test('the newest events come with every gap between them and the cursor', asyn
   t.match(await newest(channel, end1.to, 1), { since: 8, fresh: 17, gaps: [end2] })
   t.strictSame((await newest(channel, end2.to, 1)).gaps, [])
   t.strictSame((await newest(channel, 'latest', 100)).gaps, [])
+})
+
+t.test('S6: of many channels with large events a few are read at a time, and little is kept', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const names = Array.from({ length: 20 }, (_, i) => `large.${i}`)
+  const data = Buffer.alloc(1_000_000, '1')
+  for (const name of [...names, ...names]) log.add(name, [{ data }])
+  const all = names.map(name => ({ name, head: log.head(name) }))
+  let [reading, most] = [0, 0]
+  log.beforeRead = async () => {
+    most = Math.max(most, ++reading)
+    await turn()
+  }
+  log.afterRead = async () => void reading--
+  const news = await hub.glancing(names, channels =>
+    newestOfAll(
+      channels.map(channel => ({ channel, start: 'latest', selection: undefined })),
+      1000,
+    ),
+  )
+  t.equal(most, 8)
+  t.match(
+    news,
+    all.map(({ head }) => ({ head, fresh: 0, gaps: [] })),
+  )
+  const kept = news.flatMap(({ events }) => events)
+  t.ok(kept.length <= 9, `${kept.length} events are kept`)
+  const whole = await hub.glancing(names, channels =>
+    Promise.all(channels.map(channel => newest(channel, 'latest', 1000, 200_000))),
+  )
+  const shown = (from: typeof news) =>
+    shownOf(from, { events: 1000, bytes: ANSWER_BYTES }).map(({ event }) => event.channel)
+  t.equal(shown(news).length, 4)
+  t.strictSame(shown(news), shown(whole))
 })
 
 t.test('S6: the newest events of any epochs, as many as fit', async t => {
