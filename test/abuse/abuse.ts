@@ -1,4 +1,4 @@
-// npm run abuse: each attack beside well-behaved clients, and what became of them and of the node.
+// npm run abuse: runs each attack beside well-behaved clients, and reports what happened to them and to the node.
 
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -18,7 +18,7 @@ import { type Outcome, runAttack } from './run.ts'
 const RESULTS = join(ROOT, 'test', 'abuse', 'results')
 const TRIALS = join(ROOT, '.cache', 'abuse')
 
-/** How long each attack goes on, and the good clients are alone before it and after it, s. */
+/** Duration of each attack, and of the quiet periods before and after it, s. */
 const SECONDS = 10
 const REST = 5
 

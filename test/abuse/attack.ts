@@ -1,19 +1,19 @@
-// What an attack is. Its file says what it does and what it needs; the process that does it is attacker.ts.
+// Definition of an attack. Its file describes it and implements it; attacker.ts is the process that runs it.
 
 export interface Attack {
   readonly name: string
   /** Begins with the number of the fault that it shows, if there is one. */
   readonly title: string
-  /** Its rate, and what bounds it, in words. */
+  /** Its rate and its limits, in words. */
   readonly rate: string
   /** Part of the tests. */
   readonly critical?: true
   readonly needs?: Needs
-  /** Polls of the good clients' channel that are new connections must be answered while it goes on. */
+  /** New connections must still be able to poll the good clients' channel during the attack. */
   readonly visitors?: 'served'
   /** What has to be there before anything is measured. */
   prepare?(target: Target): Promise<void>
-  /** Attacks until `signal`, then returns what it did within a second or two; its sockets go with its process. */
+  /** Attacks until `signal`, then returns a summary within a second or two; its sockets end with its process. */
   attack(target: Target, signal: AbortSignal): Promise<Done>
 }
 

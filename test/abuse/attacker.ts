@@ -1,5 +1,5 @@
-// The process of an attack: its CPU is not the good clients', and its sockets go with it. It is told what to do, and
-// tells what it did, by messages.
+// The process of an attack: its CPU is separate from the good clients', and its sockets end with it. It receives its
+// orders, and reports, by messages.
 
 import { setMaxListeners } from 'node:events'
 import { setPriority } from 'node:os'
@@ -12,14 +12,14 @@ export interface Order {
   readonly target: Target
 }
 
-/** What the process hears, in this order. */
+/** Messages to the process, in this order. */
 export type Command = { readonly prepare: Order } | 'begin' | 'stop'
-/** What it tells: that it is prepared, and what it did. */
+/** Messages from the process: that it is prepared, and its summary. */
 export type Told = 'prepared' | { readonly done: Done } | { readonly failed: string }
 
 /** On two cores the node and the good clients come first. */
 const NICENESS = 10
-/** An attack that does not return within this once it is stopped, ms, did nothing that it could tell. */
+/** An attack that does not return within this time after its stop, ms, has no summary. */
 const RETURNS_WITHIN = 5000
 
 const stopped = new AbortController()

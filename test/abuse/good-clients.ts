@@ -66,7 +66,7 @@ export class GoodClients {
     })
   }
 
-  /** Visitors come one after the other, each on a connection of its own, until `signal`. */
+  /** Visitors arrive one after the other, each on a new connection, until `signal`. */
   visit(signal: AbortSignal): void {
     const path = `/v1/poll?channel=${this.#channel}&limit=1`
     const run = async () => {
@@ -101,7 +101,7 @@ export class GoodClients {
     return this.#readers.reduce((sum, { ends }) => sum + ends, 0)
   }
 
-  /** The 99th percentile of the delays of what was published between two times, ms. NaN where there is none. */
+  /** The 99th percentile of the delays of events published between two times, ms. NaN without events. */
   p99(from: number, to: number): number {
     const within = this.account.delays.filter(({ at }) => at >= from && at < to).map(({ ms }) => ms)
     return within.sort((a, b) => a - b)[Math.ceil(0.99 * within.length) - 1] ?? Number.NaN

@@ -36,13 +36,13 @@ export class Attacker {
     tell(this.#child, 'begin')
   }
 
-  /** Stops it. Returns what it did once its process, and so all its sockets, are gone. */
+  /** Stops it. Returns its summary once its process, and so all its sockets, are gone. */
   async stop(): Promise<Done> {
     tell(this.#child, 'stop')
     const told = await this.#told
     await this.#gone
     if (typeof told === 'object' && 'done' in told) return told.done
-    throw new Error(typeof told === 'object' ? told.failed : 'the attacker said nothing of what it did')
+    throw new Error(typeof told === 'object' ? told.failed : 'the attacker sent no summary')
   }
 
   async kill(): Promise<void> {
@@ -55,7 +55,7 @@ function tell(child: ChildProcess, command: Command): void {
   if (child.connected) child.send(command, () => {})
 }
 
-/** What it tells next. */
+/** Its next message. */
 function next(child: ChildProcess, gone: Promise<unknown>): Promise<Told> {
   return new Promise(resolve => {
     child.once('message', (told: Told) => resolve(told))

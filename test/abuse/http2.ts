@@ -16,7 +16,7 @@ export function frame(type: keyof typeof FRAME, flags: number, stream: number, p
   return Buffer.concat([head, payload])
 }
 
-/** What a client says first. */
+/** A client's connection preface. */
 const PREFACE = Buffer.concat([
   Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
   frame('settings', 0, 0, Buffer.alloc(0)),

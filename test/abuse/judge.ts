@@ -9,9 +9,9 @@ const TIMES = 5
 const LEAST = 5
 /** The node has to be ready within this once the attackers have gone, ms. */
 export const READY_WITHIN = 5000
-/** Descriptors and readers have to be back within this, ms: clients who stand still are cut after a few seconds. */
+/** Descriptors and readers have to be released within this, ms: stalled clients are cut after a few seconds. */
 export const BACK_WITHIN = 20_000
-/** What memory may grow by, bytes: what V8 and the C library keep for the next time is not lost. */
+/** Allowed growth of memory, bytes: V8 and the C library keep some for later, which is not lost. */
 const HEAP_ROOM = 16 * 2 ** 20
 const RESIDENT_ROOM = 64 * 2 ** 20
 const REDIS_ROOM = 4 * 2 ** 20

@@ -3,7 +3,7 @@
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Attackers have an address of their own, so that limits by address can tell them from the good clients. */
+/** Attackers use separate addresses, so that limits by address can distinguish them from the good clients. */
 export const ADDRESS = '127.0.0.66'
 
 /** A socket that connects, from the attackers' address. */
@@ -12,7 +12,7 @@ export function dial(port: number): Socket {
   return socket.on('error', () => {})
 }
 
-/** Connects. Undefined where that fails. `read`: what is done with bytes that come; they are dropped unless given. */
+/** Connects. Undefined where that fails. `read` handles received bytes; they are dropped unless given. */
 export function open(port: number, read?: (bytes: Buffer) => void): Promise<Socket | undefined> {
   return new Promise(resolve => {
     const socket = dial(port)
@@ -80,7 +80,7 @@ export async function paced(
   return n
 }
 
-/** Sends what `next` gives as fast as the socket takes it, until `signal` or its end. Returns how often it was asked. */
+/** Sends the results of `next` as fast as the socket accepts them, until `signal` or its end. Returns how many. */
 export async function pump(
   socket: Socket,
   signal: AbortSignal,

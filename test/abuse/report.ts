@@ -9,7 +9,7 @@ export interface AbuseResult {
   readonly date: string
   readonly machine: string
   readonly node: string
-  /** How long each attack went on, s. */
+  /** Duration of each attack, s. */
   readonly seconds: number
   readonly outcomes: readonly Outcome[]
 }

@@ -1,4 +1,4 @@
-// One attack: the good clients at rest, the attack beside them, what is left of it, and whether all goals were reached.
+// One attack: the good clients at rest, the attack beside them, its leftovers, and whether all goals were met.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Footprint, leftOver } from '../support/footprint.ts'
@@ -13,7 +13,7 @@ import { startWorld, type World, type WorldOptions } from './world.ts'
 export interface Times {
   /** How long the good clients are alone, before the attack and after it, s. */
   readonly rest: number
-  /** How long the attack goes on, s. */
+  /** Duration of the attack, s. */
   readonly attack: number
 }
 
@@ -29,7 +29,7 @@ export interface Outcome extends Figures {
 }
 
 export interface RunOptions extends Times, WorldOptions {
-  /** How long to wait for the node to be ready and for all to come back, ms, where that is not to be measured. */
+  /** Timeout for the node to be ready and for all clients to reconnect, ms, where that is not measured. */
   readonly patience?: number
   readonly say: (text: string) => void
 }
@@ -133,7 +133,7 @@ export async function runAttack(
   }
 }
 
-/** Ms until `holds` says that it does; undefined where that takes longer than `within`. */
+/** Ms until `holds` returns true; undefined where that takes longer than `within`. */
 async function timed(
   within: number,
   holds: (signal: AbortSignal) => Promise<boolean>,

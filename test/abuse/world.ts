@@ -22,17 +22,17 @@ export interface World {
   readonly port: number
   readonly target: Target
   footprint(): Promise<Footprint>
-  /** Memory that Redis uses, bytes; 0 where there is none. */
+  /** Memory that Redis uses, bytes; 0 without a Redis. */
   redisMemory(): Promise<number>
   ready(): Promise<boolean>
-  /** The attackers have gone: so does the load balancer, and the connections that it keeps to the node. */
+  /** The attackers have gone: the load balancer and its connections to the node go too. */
   relieve(): Promise<void>
   /** Asks the node for a garbage collection. */
   collect(): void
   close(): Promise<void>
 }
 
-/** Settings of the node: those who stand still, and channels without readers, are let go while the suite watches. */
+/** Settings of the node: stalled clients, and channels without readers, are released while the suite watches. */
 const SETTINGS = {
   FANWIRE_HEARTBEAT: '1s',
   FANWIRE_STALL: '3s',
@@ -119,7 +119,7 @@ export async function startWorld(
   }
 }
 
-/** The first line that says why. */
+/** The first line with the reason. */
 function lastWords(lines: readonly string[]): string {
   const why = lines.find(line => /^FATAL ERROR|^\w*Error: |"level":60/.test(line)) ?? lines.at(-1) ?? ''
   return why.slice(0, 300)

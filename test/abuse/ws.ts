@@ -5,7 +5,7 @@ import { exchange } from './raw.ts'
 
 export const TEXT = 0x81
 export const CLOSE = 0x88
-/** The bit that says that a message is compressed. */
+/** The bit that marks a message as compressed. */
 export const COMPRESSED = 0x40
 
 export function handshake(path = '/v1/ws', headers = '', method = 'GET'): string {

@@ -134,7 +134,7 @@ t.test('the client in a browser', { skip: withoutBrowser }, async t => {
   await tabs[0].tab.close()
   await node.append('tabs', '2')
   await tabs[1].has(2)
-  t.strictSame(await tabs[1].seen(), [1, 2], 'the other tab goes on')
+  t.strictSame(await tabs[1].seen(), [1, 2], 'the other tab continues')
 })
 
 t.test('members of a channel, in React and in Vue', { skip: withoutBrowser }, async t => {

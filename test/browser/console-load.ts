@@ -12,7 +12,7 @@ const BUSY = 'channel:0'
 const TURN_MS = 10
 const LOOK_MS = 5000
 
-/** By hash, with what is seen once it is there. */
+/** By hash, with the text that shows that it is loaded. */
 const VIEWS: Readonly<Record<string, string>> = {
   now: 'Wire',
   channels: 'channel:0',
@@ -48,7 +48,7 @@ async function followAll(node: Node): Promise<WebSocket> {
   return socket
 }
 
-/** Half of them in each of two channels that are looked at, and some in the others. Returns what ends it. */
+/** Half of them in each of two viewed channels, and some in the others. Returns a function that ends it. */
 function publishAll(node: Node): () => void {
   let n = 0
   const timer = setInterval(() => {

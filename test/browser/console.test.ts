@@ -1,5 +1,5 @@
 // The console in a real browser: every view at three widths and in both themes, by the keyboard, checked by axe-core; the
-// workbench over all wires; and what a token of few rights sees.
+// workbench over all wires; and the view of a token with few rights.
 
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -12,7 +12,7 @@ import { startBrowser, withoutBrowser } from './browser.ts'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** By hash, with what is seen once it is there. */
+/** By hash, with the text that shows that it is loaded. */
 const VIEWS: Readonly<Record<string, string>> = {
   now: 'Everything works.',
   channels: 'news',
@@ -25,7 +25,7 @@ const VIEWS: Readonly<Record<string, string>> = {
 
 const WIDTHS = [400, 1024, 1600]
 
-/** Texts that lie outside of the window, or are cut off by what holds them without a way to scroll. */
+/** Texts that lie outside the window, or are clipped by an element that cannot scroll. */
 const CUT_OFF = `[...document.querySelectorAll('main *, header *')].filter(each => {
   if (each.closest('.scroll, .events, pre, .u-wrap, .skip, .hidden') !== null) return false
   const { left, right, width } = each.getBoundingClientRect()
@@ -70,7 +70,7 @@ async function inBrowser(browser: Browser): Promise<void> {
   const reader = new AbortController()
   t.teardown(() => reader.abort())
   const { body } = await fetch(`${origin}/v1/stream?channel=news`, { signal: reader.signal })
-  // A body that nobody reads is given up when its response is collected.
+  // An unread body is discarded when its response is collected.
   void body?.pipeTo(new WritableStream()).catch(() => {})
 
   t.test('nothing is clipped or overlaps, and axe-core finds no violation', async t => {
@@ -78,7 +78,7 @@ async function inBrowser(browser: Browser): Promise<void> {
       const page = await browser.newPage({ colorScheme })
       page.on('pageerror', error => t.fail(error.message))
       page.on('request', request =>
-        t.ok(request.url().startsWith(origin), `asks the node only: ${request.url()}`),
+        t.ok(request.url().startsWith(origin), `requests only the node: ${request.url()}`),
       )
       for (const view of Object.keys(VIEWS)) {
         await show(page, origin, view)

@@ -1,4 +1,4 @@
-// The report of the transports' bench, as a browser shows it: nothing runs out of the page, out of its plot, or into
+// The report of the transports' bench in a browser: nothing runs out of the page, out of its plot, or into
 // something else, in either theme and on a phone.
 
 import t from 'tap'
@@ -75,7 +75,7 @@ t.test('nothing in the report is clipped or overlaps', { skip: withoutBrowser },
       t.equal(seen.overflow, 0, `${what}: the page does not scroll sideways`)
       t.strictSame(seen.outside, [], `${what}: no text outside of its plot`)
       t.strictSame(seen.overlapping, [], `${what}: no text over another`)
-      t.strictSame(asked, [REPORT], `${what}: nothing else is asked for`)
+      t.strictSame(asked, [REPORT], `${what}: nothing else is requested`)
       await page.close()
     }
   }

@@ -18,7 +18,7 @@ const LONG =
 
 type Published = readonly [channel: string, type: string, data: unknown]
 
-/** A channel keeps four: whoever saw only the first of these is told a gap. */
+/** A channel retains four: a reader that saw only the first of these receives a gap. */
 const EARLIER: readonly Published[] = [1, 2, 3, 4].map(n => [
   'sensors',
   'reading',

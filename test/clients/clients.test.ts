@@ -1,4 +1,4 @@
-// Clients as they are in their registries: each is handed every event once and in order, and nothing else, over two
+// Clients from their registries: each receives every event once and in order, and nothing else, over two
 // kills and a drain of its node, and over cuts at the worst places of an event.
 
 import t, { type Test } from 'tap'
@@ -10,7 +10,7 @@ import { type Client, type Host, HOSTS, type Place } from './list.ts'
 import type { Running, Target } from './program.ts'
 import { BUILT } from '../support/node.ts'
 
-// Most of it is for what is fetched and built the first time.
+// Most of it is for downloads and builds of the first run.
 t.setTimeout(600_000)
 // Each program listens for the end of this process, to end with it.
 process.setMaxListeners(50)
@@ -87,7 +87,7 @@ async function start(
   return { client, running, followers }
 }
 
-/** Waits until all have so many events. Who has not in time is not waited for again. */
+/** Waits until all have this many events. A client that missed the deadline is not awaited again. */
 class Barrier {
   #waiting: readonly Follower[]
 

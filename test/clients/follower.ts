@@ -1,4 +1,4 @@
-// One client at one target: what it was handed, and whether that is right.
+// One client at one target: the messages it received, and whether they are right.
 
 import type { Message } from './program.ts'
 

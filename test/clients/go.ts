@@ -9,7 +9,7 @@ import { without } from '../support/tools.ts'
 
 const SOURCES = fileURLToPath(new URL('go/', import.meta.url))
 
-/** Why the Go clients can not be built; false where they can. */
+/** Why the Go clients cannot be built; false where they can. */
 export const withoutGo: string | false = without('go') || tooOld()
 
 function tooOld(): string | false {

@@ -43,10 +43,10 @@ const R3LABS = {
 }
 
 export interface HostOfClients {
-  /** Why there is none here; false where there is. */
+  /** Why it is unavailable here; false where it is available. */
   readonly without: string | false
   readonly clients: readonly Client[]
-  /** Fetches what it needs, if that is not there yet. */
+  /** Downloads its dependencies, if they are missing. */
   open(): Promise<Host>
 }
 

@@ -1,4 +1,4 @@
-// Clients that are programs: each follows its targets and prints what it is handed, a line of JSON for a message.
+// Clients that are programs: each follows its targets and prints its messages, one line of JSON each.
 
 import { Process } from '../../infra/local/process.ts'
 
@@ -29,7 +29,7 @@ export interface Running {
 
 export interface Program {
   readonly command: string
-  /** What stands before the targets. */
+  /** Arguments before the targets. */
   readonly args: readonly string[]
 }
 

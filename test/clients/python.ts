@@ -20,7 +20,7 @@ function withoutVenv(): string | false {
     execFileSync('python3', ['-c', 'import venv, ensurepip'], { stdio: 'ignore' })
     return false
   } catch {
-    return 'python3 can not make a virtual environment (apt-get install python3-venv)'
+    return 'python3 cannot create a virtual environment (apt-get install python3-venv)'
   }
 }
 

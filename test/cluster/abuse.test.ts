@@ -1,4 +1,4 @@
-// The short set of the abuse suite (`npm run abuse` runs all of it): what one anonymous client must not be able to do
+// The short set of the abuse suite (`npm run abuse` runs all of it): one anonymous client must not be able to do these
 // to a node for good. Nothing here is measured: the machine may be busy.
 
 import t from 'tap'

@@ -1,5 +1,5 @@
-// A load over restarts: clients that are cut come back where they stood, the publisher repeats what was not
-// acknowledged, and a gap that is told is counted.
+// A load across restarts: cut clients reconnect with their cursors, the publisher retries unacknowledged
+// events, and a reported gap is counted.
 
 import t from 'tap'
 import { freePort } from '../../infra/local/ports.ts'
@@ -19,7 +19,7 @@ const RATE = 200
 const WITHIN = 40e6
 const PUBLISHER = sibling(import.meta.url, '../../bench/load/publisher')
 
-/** All wires at once (the last events have so many µs to come), while the node is killed and comes back; what each of them met. */
+/** All wires at once (with this many µs for the last events), while the node is restarted; returns the tally of each. */
 async function overRestart(
   env: Readonly<Record<string, string>>,
   settleWithin: number,
@@ -90,10 +90,14 @@ t.test('log in Redis: nothing is lost or repeated', async t => {
 
 t.test('log in memory: every client receives a gap', async t => {
   for (const [wire, tally] of await overRestart({}, 8e6)) {
-    // Whoever asks again because the answer was cut is told it again.
+    // A client that retries a cut response receives it again.
     t.ok(tally.gaps >= CLIENTS, wire)
     t.match(tally, { open: CLIENTS, cut: CLIENTS, resumed: CLIENTS }, wire)
     const { received, missing, repeated } = tally
-    t.equal(received + missing - repeated, EVENTS * CLIENTS, `${wire}: what did not come is missing`)
+    t.equal(
+      received + missing - repeated,
+      EVENTS * CLIENTS,
+      `${wire}: events that did not arrive are missing`,
+    )
   }
 })

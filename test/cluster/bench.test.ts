@@ -1,4 +1,4 @@
-// `fanwire bench` as users run it: against a node and against a cluster behind nginx, with what it ends with.
+// `fanwire bench` as users run it: against a node and against a cluster behind nginx, with its exit codes.
 
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -62,7 +62,7 @@ t.test('every wire against one node: each event arrives once', async t => {
     })),
     wires.map(wire => ({ wire, clients: 6, delivered: 60, lost: 0, repeated: 0 })),
   )
-  t.ok((result.nodes?.cpuPerDelivery ?? 0) > 0, 'and the node tells what it cost')
+  t.ok((result.nodes?.cpuPerDelivery ?? 0) > 0, 'and the node reports its cost')
   for (const wire of wires) t.match(output, new RegExp(`^\\| ${wire} `, 'm'))
   t.notMatch(output + JSON.stringify(result), KEY)
 })

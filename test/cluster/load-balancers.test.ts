@@ -1,4 +1,4 @@
-// The load balancer files of infra/, run as they stand by real nginx and HAProxy, before real nodes and before fakes
+// The load balancer files of infra/, run unchanged by real nginx and HAProxy, in front of real nodes and of fakes
 // that fail at will.
 
 import { once } from 'node:events'
@@ -43,7 +43,7 @@ for (const kind of ['nginx', 'haproxy'] as const) {
   }
 }
 
-/** How long an edge that was told to stop still listens, ms. */
+/** How long a stopping edge still listens, ms. */
 const NOTICE = 3000
 const topology = await startTopology({
   edges: 3,
@@ -92,7 +92,7 @@ interface Follower {
   readonly ends: readonly string[]
 }
 
-/** A Socket.IO client as docs/wires/socket-io.md has it, from the `n`th address: it comes back by itself, and goes on at its cursor. */
+/** A Socket.IO client as in docs/wires/socket-io.md, from the `n`th address: it reconnects, and resumes at its cursor. */
 function follow(
   t: Test,
   { url }: BalancerPart,
@@ -115,7 +115,7 @@ function follow(
   return { socket, received, ends }
 }
 
-/** Publishes ten events, one after the other, and returns their ids once all have what has been published so far. */
+/** Publishes ten events, one after the other, and returns their ids once all clients have received them. */
 async function publishTo(followers: readonly Follower[], channel: string, before = 0): Promise<string[]> {
   const ids: string[] = []
   while (ids.length < 10) ids.push(await publish(topology.lbs[0]?.url ?? '', channel, before + ids.length))
@@ -332,14 +332,14 @@ for (const kind of KINDS) {
       t.match(await edge.exit, { code: 0 })
       while (ids.length < COUNT) ids.push(await publish(lb.url, channel, ids.length))
       for (const received of await reading) t.strictSame(received, ids)
-      t.ok(told > 0, 'some were told to go')
+      t.ok(told > 0, 'some received goodbyes')
       await edge.restart()
     },
   )
 
   t.test(`${kind}: an edge that listens but is not ready receives no new reads`, async t => {
     const channel = fresh('unready')
-    // Each its own: HAProxy has said of the other already that it is down.
+    // Each its own: HAProxy has already reported the other as down.
     const edge = topology.edges[kind === 'nginx' ? 1 : 2] as NodePart
     // With a reader, so that it drains for as long as it may.
     const stays = await STREAMS[1]?.connect(edge, { channels: [channel] })
@@ -347,7 +347,7 @@ for (const kind of KINDS) {
     if (kind === 'haproxy') await lb.logged(/edge-3 is DOWN, reason: Layer7 wrong status/)
     else await edge.logged(/not ready: the node is stopping/)
     const direct = await fetch(`${edge.url}/v1/poll?channel=${channel}`)
-    t.match([direct.status, direct.headers.get('connection')], [503, 'close'], 'it refuses who comes to it')
+    t.match([direct.status, direct.headers.get('connection')], [503, 'close'], 'it rejects new clients')
     await direct.text()
     for (let n = 0; n < 9; n++) {
       const poll = await fetch(`${lb.url}/v1/poll?channel=${channel}`)
@@ -380,7 +380,7 @@ async function brokenOff({ body }: Response): Promise<string> {
 t.test('H1, H3: when no node is ready, SSE clients receive a retry hint, all others 503', async t => {
   await Promise.all([...topology.edges, ...topology.writers].map(node => node.kill()))
   for (const { kind, url } of topology.lbs) {
-    // What is known only when it is tried, and what is known already.
+    // States that are known only after a failed try, and states that are known before.
     for (let round = 0; round < 2; round++) {
       const origin = 'https://app.example.com'
       const sse = await fetch(`${url}/v1/sse?channel=a`, { headers: { origin } })
@@ -398,11 +398,7 @@ t.test('H1, H3: when no node is ready, SSE clients receive a retry hint, all oth
         const answer = await fetch(`${url}${path}`)
         t.equal(answer.status, 503, path)
         t.equal(answer.headers.get('retry-after'), '2')
-        t.equal(
-          answer.headers.get('refresh'),
-          path.startsWith('/v1/refresh') ? '5' : null,
-          'a page comes back',
-        )
+        t.equal(answer.headers.get('refresh'), path.startsWith('/v1/refresh') ? '5' : null, 'a page reloads')
         t.match(await answer.json(), { error: { code: 'FW_NOT_READY', message: String } })
       }
       const ws = ALL_WIRES.find(({ name }) => name === 'ws') as Wire
@@ -424,7 +420,7 @@ t.test('H1, H3: when no node is ready, SSE clients receive a retry hint, all oth
   }
 })
 
-/** Something that listens as a node does, and answers all but /readyz as it is told. */
+/** A fake node: listens as a node does, and answers everything except /readyz as configured. */
 async function fake(
   t: Test,
   answer: RequestListener,
@@ -522,7 +518,7 @@ for (const kind of KINDS) {
       t.equal(answer.status, 503)
       t.match(await answer.json(), { error: { code: 'FW_LOG_UNAVAILABLE' } })
     }
-    t.equal(writers.flatMap(({ heard }) => heard).length, 2, 'one writer heard of each')
+    t.equal(writers.flatMap(({ heard }) => heard).length, 2, 'one writer received each')
   })
 
   t.test(`${kind}: a publish is not retried when a writer answers 503`, async t => {
@@ -572,7 +568,7 @@ for (const kind of KINDS) {
         t.equal(answer.status, 200)
         t.match(await answer.json(), { from: 'a node' })
       }
-      t.ok(bad.heard.length > 0, 'it was asked')
+      t.ok(bad.heard.length > 0, 'it was tried')
       t.equal(good.heard.length, 4)
     })
   }

@@ -1,6 +1,6 @@
-// Presence over real nodes and a real Redis: nodes that are killed, that stand still and that stop, and a Redis that loses
-// everything. At the end the members are those who are connected, and each user's joins and leaves alternate. An application
-// is told all of it by webhooks, whichever node is killed.
+// Presence over real nodes and a real Redis: nodes that are killed, paused and stopped, and a Redis that loses everything.
+// At the end the members are the connected users, and each user's joins and leaves alternate. An application
+// receives all of it by webhooks, whichever node is killed.
 
 import { once } from 'node:events'
 import { Redis } from 'ioredis'
@@ -98,7 +98,7 @@ t.test('a killed node, a paused node, a stopped node', async t => {
   await until('all', async () => (await users()) === 3 * MEMBERS)
   let coming = 0
   const load = setInterval(() => void come(third, `l${coming++}`, 'room:load'), 100)
-  await until('the application is told', () => application.taken.includes('presence.joined room:load l5'))
+  await until('the application is notified', () => application.taken.includes('presence.joined room:load l5'))
   await first.kill()
   second.signal('SIGSTOP')
   await until('only those of the third', async () => (await users()) === MEMBERS, 40_000)
@@ -167,7 +167,7 @@ t.test('a node that stops lets another one tell the application', async t => {
   nodes.push(fourth)
   t.equal(await senderOf([third, fourth]), third)
   await Promise.all([third.stop(), come(fourth, 'late')])
-  await until('it is told', () => application.taken.includes('presence.joined room:1 late'))
-  await until('of those who left', () => application.taken.includes(`presence.left room:1 c${MEMBERS - 1}`))
+  await until('it is notified', () => application.taken.includes('presence.joined room:1 late'))
+  await until('of the leaves', () => application.taken.includes(`presence.left room:1 c${MEMBERS - 1}`))
   t.equal(await senderOf([fourth]), fourth)
 })

@@ -1,4 +1,4 @@
-// One writer, two edges, one Redis, each its own process: what is published once reaches readers on both edges
+// One writer, two edges, one Redis, each a separate process: a single publish reaches readers on both edges
 // and on all wires, and a reader that is cut from one edge resumes on the other.
 
 import t from 'tap'

@@ -1,5 +1,5 @@
-// The tour of docs/get-started/tour.md, run as it stands: a git history, published in one request, read over five wires with curl
-// and a WebSocket client.
+// The tour of docs/get-started/tour.md, run as printed: a git history, published in one request, read over five wires
+// with curl and a WebSocket client.
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
@@ -36,7 +36,7 @@ function repository(dir: string): void {
 
 t.test('the tour gives the same events on every wire', async t => {
   const dir = mkdtempSync(join(tmpdir(), 'fanwire-tour-'))
-  // Short heartbeats, since curl notices only by the next one that nobody reads any more.
+  // Short heartbeats, because curl detects a closed pipe only with the next one.
   const node = await startNode({ env: { FANWIRE_HEARTBEAT: '1s' } })
   t.teardown(async () => {
     await node.stop()

@@ -37,7 +37,7 @@ function workersOf(node: RunningNode): Map<number, number> {
   return found
 }
 
-/** One request on a connection of its own, so by whichever worker is next; or on that of `agent`. */
+/** One request on a new connection, so by whichever worker is next; or on that of `agent`. */
 async function get(node: RunningNode, path: string, agent: Agent | false = false): Promise<string> {
   const asked = request({ host: '127.0.0.1', port: node.port, path, agent }).end()
   const [answer] = (await once(asked, 'response')) as [IncomingMessage]
@@ -84,7 +84,7 @@ async function take(client: Client, count: number): Promise<string[]> {
   return ids
 }
 
-/** How a client's connection ends, behind what else comes. */
+/** How a client's connection ends, after any other messages. */
 async function end(client: Client): Promise<{ code?: number; retry?: number }> {
   for (;;) {
     const item: Item = await client.next()
@@ -156,7 +156,7 @@ t.test('two workers serve as one node', async t => {
     process.kill(other as number, 'SIGCONT')
     t.equal(metric(during, 'fanwire_appends_total{result="appended"}'), published)
     const sockets = [before, during].map(text => metric(text, 'process_open_fds'))
-    t.ok((sockets[1] as number) < (sockets[0] as number), 'what it has now is not known')
+    t.ok((sockets[1] as number) < (sockets[0] as number), 'its current count is unknown')
   })
 
   await t.test('when one is killed, its readers resume and the other is unaffected', async t => {
@@ -243,7 +243,7 @@ t.test('a second signal stops all at once', async t => {
   node.signal('SIGTERM')
   await node.logged(/"worker":.*the node is stopping/)
   node.signal('SIGTERM')
-  // The output has ended too, so nobody is left who could write to it.
+  // The output has ended too, so no process is left that could write to it.
   t.same(await node.exit, { code: 1, signal: null })
 })
 
@@ -263,14 +263,14 @@ t.test('connections beyond the limit of all workers are dropped and counted', as
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => agent.destroy())
   await get(node, '/healthz', agent)
-  // Each worker keeps 1, and 32 to tell them.
+  // Each worker allows 1, and 32 for error responses.
   const most = 2 * 33
   const sockets = Array.from({ length: 99 }, () => connect(node.port, '127.0.0.1').on('error', () => {}))
   let closed = 0
   for (const socket of sockets) socket.on('close', () => closed++)
-  await until('both workers are full, and what was dropped is counted', async () => {
+  await until('both workers are full, and dropped connections are counted', async () => {
     const metrics = await get(node, '/metrics', agent)
-    // Whoever waited for the start may have left connections of its own, which count until they go.
+    // Clients that waited for the start may have left connections, which count until they close.
     const full = closed >= 99 + 1 - most && metric(metrics, 'fanwire_sockets') <= most
     return full && metric(metrics, 'fanwire_connections_refused_total') === closed
   })

@@ -15,7 +15,7 @@ const HOW = `--suite names a clone of centrifuge-js with its dependencies:
   cd centrifuge-js && npm install --legacy-peer-deps --ignore-scripts`
 const run = promisify(execFile)
 
-/** As its centrifugo_test.json has it: nobody is asked who he is. */
+/** As in its centrifugo_test.json: no client is authenticated. */
 const RULES = {
   default: { subscribe: 'anyone', publish: 'anyone', presence: true },
   channels: [
@@ -81,7 +81,7 @@ export async function centrifuge(say: (text: string) => void, suite: string | un
   }
 }
 
-/** Each file in a process of its own: what a failed case leaves behind would fail cases of the next. */
+/** Each file in a separate process: leftovers of a failed case would fail cases of the next. */
 async function report(suite: string): Promise<Report> {
   const testResults: Report['testResults'][number][] = []
   for (const name of FILES) {

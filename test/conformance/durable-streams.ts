@@ -14,12 +14,12 @@ const run = promisify(execFile)
 
 const SETTINGS = {
   FANWIRE_DURABLE_STREAMS: '1',
-  // It sends 10 MB at once, and asks as a page of another origin.
+  // It sends 10 MB at once, and requests as a page of another origin.
   FANWIRE_MAX_BODY: '16MiB',
   FANWIRE_ORIGINS: '*',
 }
 
-/** Part of what its runner writes. */
+/** The used part of its runner's output. */
 interface Report {
   readonly testResults: readonly {
     readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[]
@@ -64,7 +64,7 @@ async function report(port: number): Promise<Report> {
 
 function judge({ testResults }: Report): Found {
   const all = testResults.flatMap(({ assertionResults }) => assertionResults)
-  // Its subscriptions are an option of its own, which its command has not: they are not run.
+  // Its subscriptions are an option that its command lacks: they are not run.
   const cases = all.filter(({ status }) => status === 'passed' || status === 'failed')
   const failed = cases.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName)
   const forks = failed.filter(name => name.startsWith('Fork - '))

@@ -1,4 +1,4 @@
-// Every way in and everything that somebody may show, and who gets in: the access matrix.
+// Every entry point with every credential, and the expected outcome: the access matrix.
 
 import { createPublicKey } from 'node:crypto'
 import { once } from 'node:events'
@@ -19,7 +19,7 @@ export type Need = 'subscribe' | 'history' | 'event' | 'presence' | 'publish' | 
 export interface Shown {
   readonly headers?: Readonly<Record<string, string>>
   readonly query?: Readonly<Record<string, string>>
-  /** What a client says in a message where it can; without it, `headers` and `query` go with the handshake. */
+  /** A client's authentication message, where the wire has one; otherwise `headers` and `query` go with the handshake. */
   readonly says?: { readonly token?: string; readonly key?: string }
   readonly channelToken?: string
 }
@@ -42,7 +42,7 @@ export interface Way {
   try(node: Node, shown: Shown, channel: string): Promise<Outcome>
 }
 
-/** A channel with events, and one without that nobody has heard of. */
+/** A channel with events, and one that does not exist. */
 export const THERE = 'room:1'
 export const NOT_THERE = 'room:0'
 
@@ -241,7 +241,7 @@ const httpWays: readonly Way[] = ROUTES.flatMap(route =>
 
 // Over WebSocket ------------------------------------------------------------------------------------------------
 
-/** The handshake with what is shown. */
+/** The handshake with the credential. */
 async function shakeHands(node: Node, target: string, shown: Shown): Promise<WebSocket | Outcome> {
   const client = new WebSocket(`ws://127.0.0.1:${node.port}${withQuery(target, shown)}`, {
     headers: { ...shown.headers },
@@ -339,7 +339,7 @@ function emit(
   }
 }
 
-/** By the library's packet; or by the answer to the handshake, of which the client tells no more than the status. */
+/** From the library's packet; or from the handshake's response, of which the client reports only the status. */
 function refusalOf(error: Error & { data?: { code?: string }; description?: unknown }): Outcome {
   const code = error.data?.code
   if (code !== undefined) return { result: code, answer: error.message }
@@ -389,7 +389,7 @@ export interface Credential {
   readonly name: string
   /** Asked again for each request: a ticket is good once. */
   show(world: ClosedWorld, node: Node): Shown | Promise<Shown>
-  /** What comes of it, by the right that is needed. */
+  /** The outcome, by the required right. */
   readonly expected: Expected | ((need: Need) => Expected)
 }
 
@@ -540,7 +540,7 @@ export const CREDENTIALS: readonly Credential[] = [
     expected: NO_ADMIN,
   },
   { name: 'a token in the URL', show: world => ({ query: { token: world.token() } }), expected: 'parameter' },
-  { name: 'a key of somebody else', show: () => withKey('fw_made-up'), expected: 'invalid' },
+  { name: 'a foreign key', show: () => withKey('fw_made-up'), expected: 'invalid' },
   { name: 'an expired key', show: ({ keys }) => withKey(keys.expired.key), expected: 'invalid' },
   { name: 'a key for another channel', show: ({ keys }) => withKey(keys.elsewhere.key), expected: 'lacking' },
   {
@@ -552,7 +552,7 @@ export const CREDENTIALS: readonly Credential[] = [
   { name: 'a key with all rights', show: ({ keys }) => withKey(keys.all.key), expected: 'in' },
 ]
 
-/** Beside a good token: a channel token that is none of its user's. Told apart where channel tokens are read at all. */
+/** Beside a valid token: a channel token of another user. Distinguished where channel tokens are read at all. */
 export const BAD_CHANNEL_TOKENS: Readonly<Record<string, (world: ClosedWorld) => string>> = {
   'of another user': world => world.token({ sub: 'bob', caps: undefined, channel: ['room:1', 'room:0'] }),
   'a connection’s': world => world.token(),

@@ -7,7 +7,7 @@ export interface Chunks {
   readonly ended: boolean
 }
 
-/** Reads chunks to the letter. Raises where they are not well-formed, or something stands behind the last one. */
+/** Parses chunks strictly. Raises where they are malformed, or bytes follow the last one. */
 export function readChunks(body: string): Chunks {
   const data: string[] = []
   for (let at = 0; at < body.length;) {
@@ -21,13 +21,13 @@ export function readChunks(body: string): Chunks {
     if (body.slice(end, end + 2) !== '\r\n') throw new Error(`a chunk of ${size} bytes has no end`)
     at = end + 2
     if (size > 0) data.push(body.slice(line + 2, end))
-    else if (at < body.length) throw new Error('something stands behind the last chunk')
+    else if (at < body.length) throw new Error('bytes follow the last chunk')
     else return { data, ended: true }
   }
   return { data, ended: false }
 }
 
-/** What stands behind the head of the first answer of a connection. */
+/** The bytes after the head of the first response of a connection. */
 export function rawBodyOf(text: string): string {
   return text.slice(text.indexOf('\r\n\r\n') + 4)
 }

@@ -1,4 +1,4 @@
-// One small client per wire, on real sockets, all with the same face: what the suite in wires.ts reads through.
+// One small client per wire, on real sockets, with a common interface: the suite in wires.ts reads through it.
 
 import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { request as requestHttps } from 'node:https'
@@ -23,7 +23,7 @@ export interface Gap {
   readonly to: string
 }
 
-/** What a client is told after where it stands. `event` is the object's text, to the letter. */
+/** A client's messages after the initial cursor. `event` is the unchanged text of the object. */
 export type Item =
   | { readonly event: string; readonly type?: string }
   | { readonly gap: Gap }
@@ -31,16 +31,16 @@ export type Item =
   | { readonly end: { readonly channel: string; readonly id: string } }
   | { readonly close: { readonly code?: number; readonly reason?: string; readonly retry?: number } }
 
-/** An item, and the connection's cursor behind it where the wire says it. */
+/** An item, and the connection's cursor after it where the wire reports it. */
 interface Told {
   readonly item: Item
   readonly cursor?: string
 }
 
 export interface Client {
-  /** Where it stood before the first item, as the node said. */
+  /** The cursor before the first item, as reported by the node. */
   readonly opened: string
-  /** The cursor behind what `next` has given. */
+  /** The cursor after the last item of `next`. */
   readonly cursor: string
   /** Signs of life that came. */
   readonly heartbeats: number
@@ -62,7 +62,7 @@ export interface Target {
   readonly limit?: number
   /** Which events it wants. */
   readonly select?: Select
-  /** Where it ends, and at what pace it reads. */
+  /** The end of the replay, and its pace. */
   readonly plan?: { readonly until?: string; readonly speed?: string }
 }
 
@@ -89,7 +89,7 @@ export interface Wire {
   connect(node: Address, target: Target): Promise<Client>
 }
 
-/** The node said no. */
+/** The node rejected the request. */
 export class Refused extends Error {
   readonly status: number
   readonly code: string
@@ -101,14 +101,14 @@ export class Refused extends Error {
   }
 }
 
-/** The connection ended before the node said where it stands: it is to be tried again. */
+/** The connection ended before the node sent a cursor: retryable. */
 export class Unopened extends Error {
   constructor() {
     super('the connection ended before it was open')
   }
 }
 
-/** The query string that asks for a target. */
+/** The query string for a target. */
 export function queryOf({ channels, cursor, limit, select = {}, plan = {} }: Target): string {
   const query = new URLSearchParams()
   for (const channel of channels) query.append('channel', channel)
@@ -123,7 +123,7 @@ export function queryOf({ channels, cursor, limit, select = {}, plan = {} }: Tar
   return query.toString()
 }
 
-/** What has arrived and nobody has taken yet. */
+/** Received items that have not been consumed. */
 export class Mailbox<T> {
   #arrived: T[] = []
   #taken = 0
@@ -171,11 +171,11 @@ class Cursor {
     this.#positions = cursor.split(',')
   }
 
-  /** Moves behind an item; where the wire says the cursor, both have to agree. */
+  /** Advances past an item; where the wire reports the cursor, both have to agree. */
   move({ item, cursor }: Told): void {
     if ('event' in item) {
       const { channel, id } = JSON.parse(item.event)
-      // What is not kept has no id, and moves nobody.
+      // Transient items have no id, and do not advance.
       if (id !== undefined) this.#positions[this.#channels.indexOf(channel)] = id
     } else if ('end' in item) {
       this.#positions[this.#channels.indexOf(item.end.channel)] = item.end.id
@@ -184,10 +184,10 @@ class Cursor {
     } else if ('passed' in item) {
       this.#positions[this.#channels.indexOf(item.passed.channel)] = item.passed.cursor
     }
-    // An answer is beyond its last event if nobody wants those after it.
+    // A response is beyond its last event if a filter drops the later ones.
     if (this.#selects && cursor !== undefined) this.#positions = cursor.split(',')
     if (cursor !== undefined && cursor !== this.text) {
-      throw new Error(`the node says the cursor is ${cursor}, its items say ${this.text}`)
+      throw new Error(`the node reports the cursor ${cursor}, its items add up to ${this.text}`)
     }
   }
 
@@ -314,14 +314,14 @@ export class SseParser {
   }
 }
 
-/** An answer that goes on, and how to be gone. */
+/** A streaming response, and a function that disconnects. */
 export interface Opened {
   readonly asked: { destroy(): unknown }
   readonly answer: Readable
 }
 export type Open = (node: Address, path: string, headers?: Record<string, string>) => Promise<Opened>
 
-/** A GET whose answer goes on; raises Refused for any status but 200. */
+/** A streaming GET; raises Refused for any status but 200. */
 export async function openStream(
   node: Address,
   path: string,
@@ -350,7 +350,7 @@ export abstract class StreamingClient extends BaseClient {
   #answer: Readable | undefined
 
   protected abstract take(bytes: Buffer): void
-  /** The first item of the connection: where it stands. Undefined once it has ended. */
+  /** The first item of the connection: its cursor. Undefined once it has ended. */
   protected readonly open = new Mailbox<string | undefined>()
 
   async connect(
@@ -568,7 +568,7 @@ export interface SocketIoAnswer {
 type Options = Partial<ManagerOptions & SocketOptions>
 
 /**
- * Connections of the library's own client from an address of its own, by which load balancers choose its edge; from
+ * Connections of the library's own client from a separate address, by which load balancers choose its edge; from
  * the one that all have where the system has no others.
  */
 export function fromAddress(n: number): { agent: string } {
@@ -577,12 +577,12 @@ export function fromAddress(n: number): { agent: string } {
   return { agent: new Agent({ keepAlive: true, localAddress }) as unknown as string }
 }
 
-/** The library's own client; what it was sent is kept as text. `connect` may be that of another major version. */
+/** The library's own client; received packets are kept as text. `connect` may be that of another major version. */
 export class SocketIoClient extends BaseClient {
   readonly socket: Socket
   /** Every packet that came, in order. */
   readonly log: string[] = []
-  /** Errors of what was emitted without waiting for an answer. */
+  /** Errors of events that were emitted without an acknowledgement. */
   readonly errors = new Mailbox<string>()
 
   constructor(node: Address, target: Target, options: Options = {}, connect: typeof io = io) {
@@ -701,7 +701,7 @@ interface Answered {
   readonly cursor: string
 }
 
-/** Asks again and again; nothing is asked before somebody wants an item. */
+/** Polls repeatedly, but only while an item is wanted. */
 abstract class AskingClient extends BaseClient {
   readonly #target: Target
   /** Of the next request. */
@@ -717,7 +717,7 @@ abstract class AskingClient extends BaseClient {
     this.#next = target.cursor
   }
 
-  /** Where it stands is what an answer without events says, or what it asked for. */
+  /** Its cursor is that of a response without events, or the requested one. */
   async connect(): Promise<this> {
     const asked = this.#target.cursor
     if (asked?.split(',').every(entry => entry.includes('-'))) {
@@ -725,7 +725,7 @@ abstract class AskingClient extends BaseClient {
       return this
     }
     const answered = await this.#ask()
-    // Before the first events it stands where nothing says so but they themselves.
+    // Before the first events only the events themselves show the cursor.
     this.stand(this.#target, answered.told.length > 0 ? this.#before(answered) : answered.cursor)
     return this
   }
@@ -807,17 +807,17 @@ class PollClient extends AskingClient {
     const told: Told[] = []
     for (const gap of page.gaps ?? []) told.push({ item: { gap } })
     for (const event of split(text)) told.push({ item: { event } })
-    // Each answer says it.
+    // Each response has it.
     for (const end of page.end ?? []) if (!this.#ended.has(end.channel)) told.push({ item: { end } })
     for (const { channel } of page.end ?? []) this.#ended.add(channel)
-    if (page.more !== undefined && told.length === 0) throw new Error('there is more, but nothing came')
+    if (page.more !== undefined && told.length === 0) throw new Error('`more` is set, but nothing arrived')
     return { told, cursor: page.cursor }
   }
 }
 
 /**
- * Reloads the page, and takes what it marks as new: what the page says of an event has to agree with the event, which is
- * one click away. The page has its own limit, since what it does not show is not read.
+ * Reloads the page, and reads the rows marked as new: a row has to agree with its event, which is
+ * one click away. The page has its own limit, because rows that it does not show are not read.
  */
 export class RefreshClient extends AskingClient {
   readonly #node: Address
@@ -943,5 +943,5 @@ export const SOCKET_IO: Wire = {
   connect: (node, target) => new SocketIoClient(node, target).connect(target),
 }
 
-/** And those that nodes have to be told to have. */
+/** And those that nodes have to be configured for. */
 export const ALL_WIRES: readonly Wire[] = [...WIRES, WS_DEFLATE, SOCKET_IO]

@@ -1,4 +1,4 @@
-// Clients of the wires over HTTP/2: what the suite in wires.ts reads through, with TLS and without.
+// Clients of the wires over HTTP/2: the suite in wires.ts reads through them, with TLS and without.
 
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -54,7 +54,7 @@ export function makeCertificate(
   return { cert, key }
 }
 
-/** A session of HTTP/2: with prior knowledge where the node has a port for that, else over TLS. */
+/** An HTTP/2 session: with prior knowledge where the node has a port for that, otherwise over TLS. */
 export async function openSession(node: Address, settings: Http2Settings = {}): Promise<ClientHttp2Session> {
   const session =
     node.h2cPort === undefined
@@ -65,7 +65,7 @@ export async function openSession(node: Address, settings: Http2Settings = {}): 
   return session
 }
 
-/** Not within Node's own call for what has come: destroying a session there corrupts its memory (Node 20). */
+/** Not within Node's own callback: destroying a session there corrupts its memory (Node 20). */
 export function destroy(session: ClientHttp2Session): void {
   setImmediate(() => session.destroy())
 }
@@ -82,7 +82,7 @@ export async function ask(
   return { headers: answered, status: answered[':status'], body: await textOf(stream) }
 }
 
-/** The head of the answer. Raises where the stream ends without one: of that Node tells by 'close' alone. */
+/** The head of the response. Raises where the stream ends without one: Node reports that only by 'close'. */
 export async function answerTo(
   stream: ClientHttp2Stream,
 ): Promise<IncomingHttpHeaders & { ':status'?: number }> {
@@ -108,7 +108,7 @@ async function textOf(stream: ClientHttp2Stream): Promise<string> {
   return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
 }
 
-/** A GET whose answer goes on, on the session; raises Refused for any status but 200. */
+/** A streaming GET on the session; raises Refused for any status but 200. */
 async function openOn(
   session: ClientHttp2Session,
   path: string,
@@ -121,7 +121,7 @@ async function openOn(
   throw new Refused(status, await textOf(stream))
 }
 
-/** A GET whose answer goes on, and the end of its session; also where it is refused. */
+/** A streaming GET, and the end of its session, also after a rejection. */
 async function hold(
   session: ClientHttp2Session,
   path: string,
@@ -135,11 +135,11 @@ async function hold(
   }
 }
 
-/** As clients.ts opens over HTTP/1.1, each with a session of its own. */
+/** Opens like clients.ts over HTTP/1.1, each with a separate session. */
 export const openHttp2: Open = async (node, path, headers = {}) => {
   const session = await openSession(node, { enablePush: false })
   const opened = await hold(session, path, headers)
-  // Who stops reading the stream reads nothing else either.
+  // A client that stops reading the stream reads nothing else either.
   opened.answer.once('close', () => destroy(session))
   return opened
 }
@@ -150,7 +150,7 @@ interface Pushed {
   readonly headers: IncomingHttpHeaders
 }
 
-/** Takes pushes. An event counts once the held stream has said that it was pushed, and its response has come. */
+/** Receives pushes. An event counts once the held stream has announced it, and its response has arrived. */
 export class PushClient extends NdjsonClient {
   /** Everything that was pushed, by path. */
   readonly pushed = new Map<string, Pushed>()
@@ -197,7 +197,7 @@ export class PushClient extends NdjsonClient {
     })
     await new Promise(resolve => stream.once('close', resolve))
     this.#paused.delete(stream)
-    // A push that was lost is fetched, as docs/wires/push.md says.
+    // A lost push is fetched, as docs/wires/push.md says.
     const body = whole && stream.rstCode === 0 ? Buffer.concat(pieces).toString() : await this.#fetch(path)
     this.pushed.set(path, { body, promised, headers })
     this.#waiting.get(path)?.()
@@ -261,7 +261,7 @@ export class PushClient extends NdjsonClient {
   }
 }
 
-/** `over`: what the nodes speak that they are connected to. */
+/** `over`: the protocol of the connected nodes. */
 export function http2Wires(over: string): readonly Wire[] {
   const streams = { begin: 'latest', streams: true, over } as const
   return [

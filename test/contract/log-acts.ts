@@ -9,7 +9,7 @@ import { ALL, append, dataOf, draft, drafts, type MakeLog, readAll, record } fro
 
 const END: Draft = { data: Buffer.alloc(0), end: true }
 
-/** What a refused append says of the head. */
+/** The head that a refused append reports. */
 async function refusal(append: Promise<unknown>): Promise<[string, Position] | undefined> {
   try {
     await append
@@ -32,7 +32,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
 
   // Conditions ------------------------------------------------------------------------------------------------
 
-  withLog('an append for a head happens only where the head is that', async (t, log) => {
+  withLog('an append with an expected head succeeds only at that head', async (t, log) => {
     const first = await append(log, 'a', drafts(2))
     const second = await append(log, 'a', [draft(3, { ifHead: first }), draft(4)])
     t.equal(second.offset, 4)
@@ -44,7 +44,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
   })
 
   withLog(
-    'none stands for a channel without events, and so does where it was before its first',
+    '"none" matches a channel without events, and so does the position before its first',
     async (t, log) => {
       const { head } = await log.state('a')
       await append(log, 'a', [draft(1, { ifHead: head })])
@@ -61,7 +61,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     },
   )
 
-  withLog('a repeat of an append that was for a head is told its first result', async (t, log) => {
+  withLog('a duplicate of an append with an expected head gets its first result', async (t, log) => {
     const head = await append(log, 'a', drafts(1))
     const once = draft(2, { ifHead: head, idempotencyKey: 'k' })
     const position = await append(log, 'a', [once])
@@ -113,7 +113,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     t.equal((await record(log, 'a')).ended, true)
   })
 
-  withLog('a repeat is told its first result also after the end', async (t, log) => {
+  withLog('a duplicate gets its first result even after the end', async (t, log) => {
     const once = [draft(1, { idempotencyKey: 'k' })]
     const position = await append(log, 'a', once)
     const end = await append(log, 'a', [{ ...END, idempotencyKey: 'e' }])
@@ -134,7 +134,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     const follower = await record(log, 'a')
     const event = (await log.read('a', { epoch, offset: 1 }, ALL)).events[0]
     t.equal(await log.erase('a', { epoch, offset: 2 }), true)
-    await follower.until(() => follower.forgot > 0, 'told to forget', 1000)
+    await follower.until(() => follower.forgot > 0, 'the erasure is reported', 1000)
     const page = await log.read('a', { epoch, offset: 0 }, ALL)
     t.equal(page.gap, undefined)
     t.same(page.events.map(objectOf)[1], {
@@ -166,7 +166,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
   })
 
   withLog(
-    'erasing goes well with retention, and with pages',
+    'erasing works with retention and with pages',
     async (t, log) => {
       const { epoch } = await append(log, 'a', drafts(40))
       for (const offset of [21, 22, 40, 25]) t.equal(await log.erase('a', { epoch, offset }), true)
@@ -210,7 +210,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     )
   })
 
-  withLog('clearing a channel that has nothing changes nothing', async (t, log) => {
+  withLog('clearing an empty channel changes nothing', async (t, log) => {
     const { head } = await log.state('a')
     t.same(await log.clear('a'), head)
     t.equal((await log.read('a', head, ALL)).gap, undefined)
@@ -218,7 +218,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
 
   // Transient events ------------------------------------------------------------------------------------------
 
-  withLog('a transient event reaches who follows, in order, and is kept nowhere', async (t, log) => {
+  withLog('a transient event reaches followers in order, and is not stored', async (t, log) => {
     const follower = await record(log, 'a')
     const order: unknown[] = []
     const told = (events: readonly LogEvent[]) => order.push(...events.map(dataOf))
@@ -239,7 +239,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
       log.relay('b', [draft('nobody')]),
     ]
     await Promise.all(done)
-    await follower.until(() => order.length === 6, 'told of six')
+    await follower.until(() => order.length === 6, 'six are reported')
     t.same(order, [1, 't1', 't2', 2, 3, 't3'])
     t.same(follower.faults, [])
     const [first] = follower.passing

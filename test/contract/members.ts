@@ -1,4 +1,4 @@
-// What services/broker/presence/store.ts says as a suite that every engine has to pass.
+// The contract in services/broker/presence/store.ts as a suite that every engine has to pass.
 
 import type { Test } from 'tap'
 import type { ChannelLog } from '../../services/broker/log/log.ts'
@@ -27,7 +27,7 @@ const put = (tag: string, ...changes: Change[]): Put => ({
   lives: true,
 })
 
-/** What the log of joins and leaves tells, as `join ann`. */
+/** The entries of the log of joins and leaves, as `join ann`. */
 export async function told({ log }: MembersWorld, channel: string): Promise<string[]> {
   const pages = await readAll(log, presenceOf(channel), 'earliest')
   return pages
@@ -168,7 +168,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
         ['left', 'vacated'],
       )
       await store.acknowledge(channel, outbox[0]?.key ?? '')
-      t.equal((await store.version(channel, 'a/1')).outbox.length, 2, 'what is known already')
+      t.equal((await store.version(channel, 'a/1')).outbox.length, 2, 'a known change')
       await store.acknowledge(channel, outbox[3]?.key ?? '')
       await store.put(channel, { ...put('a/1', change('bob')), lives: false })
       t.strictSame((await store.version(channel, 'a/1')).outbox, [])
@@ -205,7 +205,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
     t.strictSame((await store.attached('b', 10)).sort(), ['x', 'y'])
     await store.end('b', 0)
     t.match(await store.renew('a', false), { ended: ['b'] })
-    t.match(await store.renew('b', false), { held: false }, 'it does not come back')
+    t.match(await store.renew('b', false), { held: false }, 'it is not renewed')
     await store.detach('b', ['x'])
     t.match(await store.renew('a', false), { ended: ['b'] }, 'it has a channel left')
     await store.detach('b', ['y'])

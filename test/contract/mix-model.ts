@@ -1,4 +1,4 @@
-// What there is to read of a channel, and what of that a reader is told, in so few lines that one can see that it is right.
+// The readable events of a channel, and a reader's messages, in a model short enough to be verified by reading.
 
 export interface Wish {
   readonly type?: string
@@ -42,7 +42,7 @@ export class Model {
     this.#trim()
   }
 
-  /** An end is a record as an event is, but nobody is told it as one. */
+  /** An end is a record like an event, but it is not delivered as one. */
   end(): void {
     this.head++
     this.ended = true
@@ -61,13 +61,13 @@ export class Model {
     this.ended = false
   }
 
-  /** Where the gap ends that lies behind a cursor; undefined where there is none. */
+  /** The end of the gap after a cursor; undefined without a gap. */
   gap(cursor: string): string | undefined {
     const [epoch, offset] = cursor.split('-')
     return epoch === this.epoch && Number(offset) >= this.floor ? undefined : `${this.epoch}-${this.floor}`
   }
 
-  /** What of the events after `from`, up to `to`, is told at once. */
+  /** The events after `from`, up to `to`, that are delivered at once. */
   between(from: number, to: number, { type, lang, newest }: Wish): Told[] {
     const wanted = this.events.filter(
       each =>

@@ -1,4 +1,4 @@
-// Any mix of publish, trim, erase, end, clear, filter, conflate, cut and resume gives each reader what a small model says.
+// Any mix of publish, trim, erase, end, clear, filter, conflate, cut and resume matches a small model.
 
 import type { Test } from 'tap'
 import { Random } from '../support/random.ts'
@@ -37,7 +37,7 @@ const toldOf = ({ id, data, skipped = 0 }: Answer['events'][number]): Told => ({
 interface Stream {
   readonly wish: Wish
   readonly client: Client
-  /** Where the node has it: a client is not told of what it leaves out. */
+  /** The node's position: a client receives no filtered events. */
   at: string
 }
 
@@ -94,7 +94,7 @@ class Mix {
   async run(): Promise<void> {
     try {
       for (let step = 0; step < STEPS; step++) {
-        // The first is never cut: what it has been told the node knows.
+        // The first is never cut: the node knows what it has delivered.
         if (this.#streams.length === 0 && !this.#model.ended) await this.#connect({}, this.#model.position)
         await this.#act()
         for (const stream of this.#streams) await this.#settle(stream)

@@ -63,7 +63,7 @@ export function configOf(settings: Settings): Config {
   return command.config
 }
 
-/** `over`: what no node with a memory log could be told. */
+/** `over`: settings that no node with a memory log accepts. */
 export const startMemoryNode = (
   settings: Settings = {},
   options: Partial<HubOptions> = {},
@@ -75,7 +75,7 @@ export const startMemoryNode = (
     options,
   )
 
-/** Starts a node over a log that `createLog` makes. `options`: of the fan-out, beyond what settings say. */
+/** Starts a node over the log of `createLog`. `options`: for the fan-out, in addition to settings. */
 export async function startNode(
   config: Config,
   createLog: (config: Config) => ChannelLog,

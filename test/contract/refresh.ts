@@ -1,4 +1,4 @@
-// The page of the refresh wire, as somebody reads it who knows no more than its HTML.
+// The page of the refresh wire, parsed with only its HTML.
 
 export interface RefreshPage {
   /** The query of the URL to which it reloads. */
@@ -42,7 +42,7 @@ export function parsePage(html: string): RefreshPage {
   }
 }
 
-/** Raises where a row does not say what its event says. */
+/** Raises where a row differs from its event. */
 export function compare({ html, channel, id }: Row, event: string): void {
   const [, about = '', body = ''] = /^<li[^>]*><div class="about">(.*?)<\/div>(.*)<\/li>$/s.exec(html) ?? []
   const object = JSON.parse(event)
@@ -63,7 +63,7 @@ export function compare({ html, channel, id }: Row, event: string): void {
         ? Buffer.from(data).toString()
         : undefined
   const text = unescape(body.replace(/<[^>]*>/g, ''))
-  // What is long is shortened, and what is no text is tested in wire-refresh.test.ts.
+  // Long data is shortened, and data that is not text is tested in wire-refresh.test.ts.
   if (expected !== undefined && expected.length < 4000 && text !== expected) {
     throw new Error(`the data of ${event} is shown as ${text}`)
   }

@@ -1,5 +1,5 @@
-// The rest of the contract of the wires: where streams end and at what pace they go, the end of a channel, what is erased,
-// and what is kept nowhere. Every wire passes it, on every engine.
+// The rest of the contract of the wires: the end and the pace of replayed streams, the end of a channel, erased events,
+// and transient ones. Every wire passes it, on every engine.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -60,7 +60,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
       const replay = await connect({ channels, cursor: ids[1], plan: { speed: '1000' } })
       t.same(idsOf(await take(replay, 2)), ids.slice(2))
       const [next] = await node.append(channel, '"live"')
-      t.equal(idOf(await replay.event()), next, 'without an end it goes on')
+      t.equal(idOf(await replay.event()), next, 'without an end it continues')
     },
   )
 
@@ -74,7 +74,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
   })
 
   t.test('a channel ends: whoever reaches its end is told so, and so is who resumes behind it', async t => {
-    // A page says it to people: ends.test.ts.
+    // A page shows it as text: ends.test.ts.
     if (wire.name === 'refresh') return
     const channel = fresh()
     const [first = ''] = await node.append(channel, '0')
@@ -91,7 +91,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
     t.same(await again.next(), end)
     await closes(t, wire, again)
     const filtered = await connect({ channels: [channel], cursor: first, select: { types: ['none'] } })
-    t.same(await filtered.next(), end, 'whatever the filter says')
+    t.same(await filtered.next(), end, 'whatever the filter')
   })
 
   t.test('an erased event has its place, its time and its type, and nothing else', async t => {
@@ -101,7 +101,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
     const look = async () => (await node.get(`/v1/poll?channel=${channel}&limit=10`)).body
     const { time } = JSON.parse(await look()).events[1]
     t.equal(await node.log.erase(channel, positionOf(two)), true)
-    await until('the node has heard', async () => !(await look()).includes('secret'))
+    await until('the node has applied the erasure', async () => !(await look()).includes('secret'))
     const client = await connect({ channels: [channel], cursor: 'earliest' })
     const [, erased = ''] = await take(client, 3)
     t.same(JSON.parse(erased), { channel, id: two, time, type: 'post', erased: true, data: null })

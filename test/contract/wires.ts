@@ -13,7 +13,7 @@ import { until } from '../support/until.ts'
 import { wireActs } from './wires-acts.ts'
 
 let made = 0
-/** A channel that nobody has used. */
+/** An unused channel. */
 export function fresh(): string {
   return `wire:${++made}`
 }
@@ -24,7 +24,7 @@ export function wireContract(
   startNode: StartNode,
   wires: readonly Wire[] = ALL_WIRES,
 ): void {
-  // They mostly wait: for a second to pass, for a heartbeat. Each has nodes of its own.
+  // They mostly wait: for a second to pass, for a heartbeat. Each has separate nodes.
   t.jobs = wires.length
   for (const wire of wires) {
     const start: StartNode = settings => startNode({ ...wire.settings, ...settings })
@@ -146,7 +146,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
       t.equal(client.cursor, sent.at(-1))
     }
     client.cut()
-    // From the log: none of what is left out is told again, and none is missed.
+    // From the log: filtered events are not repeated, and no event is missed.
     await node.append(channel, ...Array.from({ length: 2500 }, () => ({ type: 'post' })))
     const [last] = await node.append(channel, wanted)
     const again = await connectTo(node, { ...target, cursor: sent[3] })
@@ -334,7 +334,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
     t.same(idsOf(await take(client, 8)), ids.slice(12))
 
     const earliest = await connectTo(small, { channels: [channel], cursor: 'earliest' })
-    t.same(idsOf(await take(earliest, 8)), ids.slice(12), 'who asks for earliest is told none')
+    t.same(idsOf(await take(earliest, 8)), ids.slice(12), 'a reader from earliest receives none')
   })
 
   t.test('a gap in one channel does not affect the others', async t => {
@@ -493,7 +493,7 @@ async function standing(
     const fast = await connectTo(node, { channels: [channel], cursor: start })
     node.app.server.off('connection', track)
     slow.pause()
-    // More than a client takes of one pushed response while nobody reads it: its window, and Node's buffer behind that.
+    // More than a client receives of one pushed response without reading: its window, and Node's buffer behind it.
     const data = noise(256 * 1024)
     const ids: string[] = []
     let most = 0
@@ -507,7 +507,7 @@ async function standing(
     t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
     slow.resume()
     t.strictSame(idsOf(await take(slow, ids.length)), ids)
-    await until('nobody is behind', () => node.hub.connections.full.size === 0)
+    await until('no reader is behind', () => node.hub.connections.full.size === 0)
   })
 
   t.test('a client that stops reading until it falls off the tail receives a gap', async t => {
@@ -548,7 +548,7 @@ async function standing(
     reads.pause()
     never.pause()
     const data = noise(256 * 1024)
-    await until('both are told to go', async () => {
+    await until('both receive a goodbye', async () => {
       if (strict.hub.connections.full.size < 2) await strict.append(channel, data)
       return strict.hub.connections.leaving.size === 2
     })
@@ -558,20 +558,20 @@ async function standing(
     while (!('close' in item)) item = await reads.next()
     t.equal(item.close.code, 4001)
     t.ok(item.close.reason !== '')
-    if (wire.name !== 'ws') t.ok((item.close.retry ?? 0) > 0, 'with a hint when to come back')
+    if (wire.name !== 'ws') t.ok((item.close.retry ?? 0) > 0, 'with a retry delay')
     await until('the other is cut', () => strict.hub.stats().wires[wire.name]?.connections === 0)
     t.equal(strict.hub.stats().readers, 0)
     const seen = offsetOf(reads.cursor)
     await strict.append(channel, '"last"')
     const again = await connectTo(strict, { channels: [channel], cursor: reads.cursor })
-    t.equal(offsetOf(idOf(await again.event())), seen + 1, 'and goes on elsewhere')
+    t.equal(offsetOf(idOf(await again.event())), seen + 1, 'and continues elsewhere')
     again.cut()
   })
 }
 
 // What the sentences need -----------------------------------------------------------------------------------
 
-/** So many events; anything else raises. */
+/** This many events; anything else raises. */
 export async function take(client: Client, count: number): Promise<string[]> {
   const events: string[] = []
   while (events.length < count) events.push(await client.event())
@@ -600,7 +600,7 @@ export function at(id: string | undefined, offset: number): string {
   return `${id?.split('-')[0]}-${offset}`
 }
 
-/** Data of so many bytes that can't be compressed to much less. */
+/** Data of this many bytes that cannot be compressed much. */
 function noise(bytes: number): string {
   return `"${randomBytes(bytes)
     .toString('base64')
@@ -608,7 +608,7 @@ function noise(bytes: number): string {
 }
 
 /**
- * Whether the one connection of a channel of 16 events, whose newest is `last`, takes no more, and what it would need
+ * Whether the one connection of a channel of 16 events, whose newest is `last`, accepts no more, and what it would need
  * next is gone. The kernel may take some more yet: that ends with a gap all the same.
  */
 function hasFallenOff(node: Node, last: string): boolean {
@@ -617,9 +617,9 @@ function hasFallenOff(node: Node, last: string): boolean {
   return reader !== undefined && reader.offset < offsetOf(last) - 16
 }
 
-/** Returns when somebody reads the channel. */
+/** Returns when the channel has a reader. */
 export async function reading(node: Node, channel: string): Promise<void> {
-  await until(`somebody reads ${channel}`, () => node.hub.readers(channel) > 0)
+  await until(`${channel} has a reader`, () => node.hub.readers(channel) > 0)
 }
 
 /** What channel names are made of beside letters and digits. */
@@ -671,7 +671,7 @@ function base64(bytes: Buffer): [string, string, string, string] {
   return ['application/octet-stream', bytes as unknown as string, `"${bytes.toString('base64')}"`, '']
 }
 
-/** What a client does: publishes elsewhere, reads some, is cut and comes back with another limit. */
+/** A client's steps: publishes elsewhere, reads some, is cut and reconnects with another limit. */
 const script = fc.array(
   fc.oneof(
     {
@@ -697,7 +697,7 @@ const UPGRADE: Readonly<Record<string, Record<string, string>>> = {
   },
 }
 
-/** Queries that are wrong, and how that is told. */
+/** Invalid queries, and their errors. */
 function malformed(wire: Wire, channel: string): [string, string][] {
   const c = `channel=${channel}`
   const cursors = [

@@ -1,8 +1,8 @@
-// The code blocks of the documents, and what they say about how they are run.
+// The code blocks of the documents, and how they are run.
 //
-// Behind the language stands how a test runs the block; without a word there it runs to its end, and has to succeed:
-//   serves            it starts what the page's other blocks talk to, and goes on
-//   follows="text"    it goes on, and has to print the text before the page ends
+// The words after the language define how a test runs the block; without any it runs to its end, and has to succeed:
+//   serves            starts a server for the page's other blocks, and keeps running
+//   follows="text"    keeps running, and has to print the text before the page ends
 //   browser           it runs in a browser
 //   bench             it is a load test of the page's node
 //   certificate       it finds cert.pem and key.pem beside it
@@ -23,7 +23,7 @@ export interface Block {
 
 const FENCE = /^( *)(`{3,})(\S*)([^\n]*)\n(.*?)^\1\2$/gms
 const FLAG = /([a-z][a-z0-9-]*)(?:="([^"]*)")?/g
-/** Languages whose blocks do something, so that each is run or says why not. */
+/** Languages of executable blocks: each is run or states why not. */
 const EXECUTABLE = new Set(['sh', 'js', 'python', 'go', 'html'])
 const FLAGS = new Set(['serves', 'follows', 'browser', 'bench', 'certificate', 'h2c', 'no-run'])
 
@@ -34,8 +34,8 @@ export function blocksOf(file: string, markdown = readFileSync(join(ROOT, file),
     for (const [, name = '', value = ''] of info.replaceAll(/\[[^\]]*\]/g, '').matchAll(FLAG))
       flags.set(name, value)
     const before = markdown.slice(0, found.index)
-    // README's two commands, which stand as others read them: test/package.test.ts and .ci/run run these.
-    if (/<!-- (start|test) command -->\n$/.test(before)) flags.set('no-run', 'has a test of its own')
+    // README's two commands, in the form that other tools read: test/package.test.ts and .ci/run run these.
+    if (/<!-- (start|test) command -->\n$/.test(before)) flags.set('no-run', 'has a separate test')
     const line = before.split('\n').length
     const lines = text.split('\n').map(each => (each.startsWith(indent) ? each.slice(indent.length) : each))
     return { file, line, language, flags, text: lines.join('\n') }

@@ -1,4 +1,4 @@
-// What the code cites is in the repository: every document, every heading; and what ARCHITECTURE.md names is there.
+// Everything that the code cites exists: every document and heading; and every path that ARCHITECTURE.md names.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'

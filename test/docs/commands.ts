@@ -7,7 +7,7 @@ import { missingFor, Page } from './page.ts'
 export function runDocuments(files: readonly string[]): void {
   // The first block of a language installs and compiles its library.
   t.setTimeout(600_000)
-  // They mostly wait: for what they start, and for the end of a load test. Each has a folder and ports of its own.
+  // They mostly wait: for their servers, and for the end of a load test. Each has a separate folder and ports.
   t.jobs = 4
   for (const file of files) {
     const blocks = blocksOf(file).filter(isRun)

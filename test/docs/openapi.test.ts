@@ -1,4 +1,4 @@
-// OpenAPI: every route is described, as an independent validator wants it, and what the node serves is what routes say.
+// OpenAPI: every route is described and accepted by an independent validator, and the node serves what routes declare.
 
 import { readFileSync } from 'node:fs'
 import { Validator } from '@seriousme/openapi-schema-validator'

@@ -1,4 +1,4 @@
-// Runs the blocks of one document as they stand, in order, with one exception: the ports that they name are free ones.
+// Runs the blocks of one document unchanged, in order, with one exception: their ports are replaced by free ones.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -115,7 +115,7 @@ export class Page {
     }
   }
 
-  /** Every follower has printed what it has to. */
+  /** Every follower has printed its text. */
   async finish(): Promise<void> {
     for (const { block, output } of this.#followers) {
       const text = block.flags.get('follows') ?? ''
@@ -137,7 +137,7 @@ export class Page {
 
   // Programs ------------------------------------------------------------------------------------------------
 
-  /** A program in a group of its own, and what it writes. */
+  /** A program in a separate process group, and its output. */
   #launch(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
     const child = spawn(command, args, {
       cwd: this.#cwd,
@@ -172,7 +172,7 @@ export class Page {
 
   /** Starts a node, and returns when it listens. */
   async #serve(script: string, settings: Readonly<Record<string, string>> = {}): Promise<void> {
-    // Short heartbeats, since a follower may notice only by the next one that nobody reads any more.
+    // Short heartbeats, because a follower may detect only with the next one that its output is closed.
     const env = { FANWIRE_HEARTBEAT: '1s', FANWIRE_DRAIN: '0s', FANWIRE_DRAIN_NOTICE: '0s', ...settings }
     const { child, ended, output } = this.#launch('bash', ['-euc', script], env)
     this.#closers.push(() => stop(child, ended))
@@ -233,7 +233,7 @@ export class Page {
       const { child, ended, output } = this.#launch(`${command}`, args)
       this.#followers.push({ block, output, stop: () => stop(child, ended) })
     }
-    // Short polling asks from the earliest event on, so that it can not be late.
+    // Short polling starts with the earliest event, so that it cannot be late.
     if (/\/v1\/poll\b/.test(block.text)) return
     const { output } = this.#followers.at(-1) as Follower
     await until(
@@ -245,7 +245,7 @@ export class Page {
     })
   }
 
-  /** Readers of the channel `news` at the node that a block asks. */
+  /** Readers of the channel `news` on the node that a block uses. */
   async #readers(block: Block): Promise<number> {
     const [, scheme = 'http', port = '8080'] = /\b(https?|ws):\/\/127\.0\.0\.1:(\d+)/.exec(block.text) ?? []
     const cleartext = block.flags.has('h2c') ? '8080' : port
@@ -315,7 +315,7 @@ function npxWithoutNpm(folder: string): void {
   writeFileSync(join(folder, 'npx'), `${lines.join('\n')}\n`, { mode: 0o755 })
 }
 
-/** What stands for a clone of the repository beside it: its `npm run cluster`, of what is built already. */
+/** A substitute for a clone of the repository: its `npm run cluster`, from the existing build. */
 function clone(folder: string): void {
   mkdirSync(folder)
   const scripts = { cluster: `cd '${ROOT}' && exec node_modules/.bin/tsx infra/local/cluster.ts` }

@@ -1,4 +1,4 @@
-// The rule of access in docs/deploy/redis.md is enough for a node: Redis refuses nothing that it asks for.
+// The access rule in docs/deploy/redis.md is sufficient for a node: Redis rejects none of its commands.
 
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'

@@ -1,5 +1,5 @@
-// The documentation's site: it builds, so no link is dead; its search finds what people look for; it fits a phone; and
-// its reference is what the code says.
+// The documentation's site: it builds without dead links; its search finds common terms; it fits a phone; and
+// its reference matches the code.
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -75,7 +75,7 @@ t.test('in a browser', { skip: withoutBrowser }, async t => {
 /** Windows that search at the same time: the box waits a moment for the next key before it does. */
 const WINDOWS = 6
 
-/** `every`: of all that there is to be found, one in so many. `npm run docs:search` looks for each. */
+/** `every`: checks one of this many search terms. `npm run docs:search` checks all. */
 async function searches(t: Test, browser: Browser, url: string, every: number): Promise<void> {
   const wanted = [
     ...settingTexts().map(({ env }) => [env, `/reference/settings#${env.toLowerCase()}`]),
@@ -93,7 +93,7 @@ async function searches(t: Test, browser: Browser, url: string, every: number): 
   await Promise.all(Array.from({ length: WINDOWS }, search))
 }
 
-/** Where a search leads: `expected` alone once it is among the first three results, else those after a while. */
+/** The results of a search: only `expected` once it is among the first three, otherwise the results after a while. */
 async function results(page: Page, text: string, expected: string): Promise<string[]> {
   await page.locator('.VPLocalSearchBox input.search-input').fill(text)
   const look = () =>

@@ -1,4 +1,4 @@
-// A file log of which a file is cut at a random byte, or that is copied while it is written, and what is left of it.
+// A file log with a file cut at a random byte, or copied during writes, and its remains.
 
 import { cp, readdir, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -44,7 +44,7 @@ async function fill(
   }
 }
 
-/** A file of a closed log is cut. Returns what is wrong with what is left. */
+/** Cuts a file of a closed log. Returns the faults of the remains. */
 export async function cutAFile(folder: string, seed: number): Promise<string[]> {
   const random = new Random(seed)
   const acknowledged: Acknowledged = new Map()
@@ -59,7 +59,7 @@ export async function cutAFile(folder: string, seed: number): Promise<string[]> 
   return await judge(folder, acknowledged)
 }
 
-/** The folder is copied while the log is written to. Returns what is wrong with the copy. */
+/** Copies the folder during writes. Returns the faults of the copy. */
 export async function copyWhileWritten(folder: string, copy: string, seed: number): Promise<string[]> {
   const random = new Random(seed)
   const acknowledged: Acknowledged = new Map()
@@ -72,7 +72,7 @@ export async function copyWhileWritten(folder: string, copy: string, seed: numbe
   return await judge(copy, acknowledged)
 }
 
-/** What is left begins as what was acknowledged; whoever has seen more is told; and no position is used again. */
+/** The remains are a prefix of the acknowledged events; readers beyond it receive a gap; and no position is reused. */
 async function judge(folder: string, acknowledged: Acknowledged): Promise<string[]> {
   const wrong: string[] = []
   const known = new Set(

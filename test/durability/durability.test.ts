@@ -1,4 +1,4 @@
-// What the file log acknowledges is there again: short versions of `npm run durability`, and what a folder may not be.
+// Events acknowledged by the file log survive: short versions of `npm run durability`, and invalid folders.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -136,7 +136,7 @@ t.test('a disk that stalls for seconds delays appends, but not reads', async t =
     execFileSync('mkfs.ext4', ['-q', image], { stdio: 'ignore' })
     execFileSync('mount', ['-o', 'loop', image, data], { stdio: 'ignore' })
   } catch {
-    t.pass('no disk to hold up', { skip: 'a file can not be mounted' })
+    t.pass('no disk to hold up', { skip: 'cannot mount a file' })
     return
   }
   t.teardown(() => execFileSync('umount', ['-l', data]))
@@ -162,7 +162,7 @@ t.test(
     try {
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', data], { stdio: 'ignore' })
     } catch {
-      t.pass('no disk to fill', { skip: 'tmpfs can not be mounted' })
+      t.pass('no disk to fill', { skip: 'cannot mount tmpfs' })
       return
     }
     t.teardown(() => execFileSync('umount', ['-l', data]))

@@ -1,5 +1,5 @@
-// npm run durability: what the file log acknowledges survives 100 kills at 2,000 publishes a second; 200 cut files and
-// 20 copies of a log that is written to leave a clean beginning; a start with so many events (1,000,000) after a kill.
+// npm run durability: events acknowledged by the file log survive 100 kills at 2,000 publishes/s; 200 cut files and
+// 20 copies of a log during writes start cleanly; a start with many events (1,000,000) after a kill.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

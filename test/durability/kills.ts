@@ -1,4 +1,4 @@
-// A node on a file log that is killed under load, again and again, and an account of all that it acknowledged.
+// A node on a file log that is killed repeatedly under load, and an account of everything that it acknowledged.
 
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -27,7 +27,7 @@ export interface KillsAccount {
 interface Answer {
   readonly status: number
   readonly replayed: boolean
-  // What the node says.
+  // Log records of the node.
   readonly body: {
     readonly id?: string
     readonly cursor?: string
@@ -105,7 +105,7 @@ class Killed {
     await Promise.all(Array.from({ length: CONNECTIONS }, publishAll))
   }
 
-  /** All that was acknowledged is there, each reader goes on without a gap, and keys are known. */
+  /** All acknowledged events exist, each reader continues without a gap, and keys are known. */
   async #check(node: RunningNode): Promise<void> {
     for (const channel of CHANNELS) await this.#readOn(node, channel)
     for (const [number, id] of this.#acknowledged)

@@ -1,4 +1,4 @@
-// A node is killed that has so many events in so many channels, and started again: how long that takes, and what it holds.
+// A node with many events in many channels is killed and restarted: measures the time, and what it has.
 
 import { once } from 'node:events'
 import { fork } from 'node:child_process'

@@ -43,7 +43,7 @@ export async function act(log: ChannelLog, random: Random, calls: number): Promi
   return positions
 }
 
-/** What readers see who begin there, and at the beginning. */
+/** The view of readers that start there, and at the beginning. */
 export async function seen(log: ChannelLog, from: readonly [string, Position][]): Promise<string[]> {
   const lines: string[] = []
   for (const channel of CHANNELS) {

@@ -1,4 +1,4 @@
-// Segments that are rewritten: nobody sees it, whatever happens in the middle of it, and what is no longer readable leaves.
+// Rewritten segments: readers do not notice, whatever happens during the rewrite, and unreadable events are removed.
 
 import { execFile } from 'node:child_process'
 import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -170,7 +170,7 @@ t.test('readers and writers are served during a rewrite', async t => {
   t.equal(newest.at(-1), last)
 })
 
-/** A closed log, of which much is to be rewritten, and what readers see of it. */
+/** A closed log with much to rewrite, and its readers' view. */
 async function filled(
   t: Test,
 ): Promise<{ data: string; from: Awaited<ReturnType<typeof act>>; before: string[] }> {

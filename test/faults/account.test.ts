@@ -23,7 +23,7 @@ function publish(account: Account, ids: readonly string[]): Given[] {
   })
 }
 
-/** What one reader is told, in order; it began at a1-0. */
+/** The messages of one reader, in order; it started at a1-0. */
 type Told = Given | { from: string; to: string }
 
 function read(account: Account, told: readonly Told[], begin = 'a1-0', name = 'reader', now = NOW): Ledger {
@@ -47,7 +47,7 @@ function wrongs(verdict: Verdict): Partial<Record<keyof Verdict, number>> {
   return Object.fromEntries(Object.entries(all).filter(([, count]) => count !== 0))
 }
 
-/** Five events; `told` picks what the reader is told. */
+/** Five events; `told` selects the delivered ones. */
 function of(t: Test, told: (events: Given[]) => Told[], expected: object, faulty = true): void {
   const account = new Account()
   read(account, told(publish(account, ids('a1', 1, 5))))
@@ -95,7 +95,7 @@ t.test('a gap covers its range and no more', t => {
   const gap = (from: number, to: number) => ({ from: `a1-${from}`, to: `a1-${to}` })
   of(t, ([a, , , d, e]) => [a, gap(1, 3), d, e] as Told[], { gapped: 2, gaps: 1 }, false)
   of(t, ([a, , , , e]) => [a, gap(1, 3), e] as Told[], { gapped: 2, gaps: 1, lost: 1 })
-  // What was told as lost comes after all.
+  // Events reported as lost arrive after all.
   of(t, ([a, b, c, d, e]) => [a, gap(1, 3), b, c, d, e] as Told[], { reordered: 2, gaps: 1 })
   t.end()
 })
@@ -198,7 +198,7 @@ t.test('an event that was never published, and a cursor that moved without a rea
   const ledger = read(account, [...publish(account, ['a1-1']), event('a1-2', 2)])
   t.match(account.judge().faults, [/never published/])
   account.stands(ledger, 'a1-1', NOW)
-  t.match(account.judge().faults, [/never published/, /stood at a1-2/])
+  t.match(account.judge().faults, [/never published/, /was at a1-2/])
   t.end()
 })
 
@@ -216,7 +216,7 @@ t.test('a late reader is accountable only for later events', t => {
 
 interface World {
   readonly events: Given[]
-  /** What a reader is told that misses nothing it could have had. */
+  /** The messages of a reader that misses nothing available. */
   readonly told: Told[]
 }
 
@@ -239,7 +239,7 @@ const worlds = fc
         told.push(next)
         place = id
       }
-      // What the next epoch goes on from. The reader had seen all of it.
+      // The base of the next epoch. The reader had seen all of it.
       head = Math.max(0, head + count - lost)
     }
     return { events, told }

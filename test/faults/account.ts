@@ -1,4 +1,4 @@
-// The account: what was published, what every reader was given, and whether the two agree. Pure: it is the judge of
+// The account: the published events, the events of every reader, and whether the two agree. Pure: it is the judge of
 // the fault suite, so it is tested by itself.
 //
 // Offsets in an epoch are consecutive, so a reader's story is a short list of stretches and gaps, and an id that
@@ -42,7 +42,7 @@ interface Stretch {
   to: number
 }
 
-/** Whatever must not be more than 0, and what may. */
+/** Faults that must be 0, and counts that need not be. */
 export interface Verdict {
   /** Events that the publisher tried to publish. */
   readonly published: number
@@ -54,17 +54,17 @@ export interface Verdict {
   readonly delivered: number
   /** Events that a reader was given twice: by id, or by data without a gap between. */
   readonly repeated: number
-  /** Events that came after a later one, or after a gap had told them as lost. */
+  /** Events that arrived after a later one, or after a gap had reported them as lost. */
   readonly reordered: number
-  /** Events that a reader was neither given nor told of. */
+  /** Events that a reader neither received nor was notified of. */
   readonly lost: number
-  /** Events that a reader was not given, but told of. */
+  /** Events that a reader did not receive, but was notified of. */
   readonly gapped: number
-  /** Gaps told to readers. */
+  /** Gaps reported to readers. */
   readonly gaps: number
   /** Ids that meant two things. */
   readonly ambiguous: number
-  /** Whatever else was wrong, and where the above was seen first: in words, some of them. */
+  /** Other faults, and the first place of the above: in words, some of them. */
   readonly faults: readonly string[]
   /** How many faults there were in all. */
   readonly faulty: number
@@ -93,7 +93,7 @@ export class Ledger {
   readonly channel: string
   /** Where the reader stood before its first event. */
   start: Position | undefined
-  /** Where it stands: the last event or gap, or its start. */
+  /** Its position: the last event or gap, or its start. */
   place: Position | undefined
   readonly chapters: Chapter[] = []
 
@@ -138,7 +138,7 @@ function isProvisional({ epoch, offset }: Position): boolean {
 interface Known {
   /** By epoch. */
   readonly ids: Map<string, Spans>
-  /** When each epoch was first heard of, ms since 1970: they follow each other. */
+  /** When each epoch was first seen, ms since 1970: they follow each other. */
   readonly since: Map<string, number>
   /** The ids of the publisher's events: one each, unless the log lost some. */
   readonly byData: Map<number, Set<string>>
@@ -150,7 +150,7 @@ export class Account {
   readonly #sent = new Map<string, Set<number>>()
   readonly #acknowledged = new Map<string, Set<number>>()
   readonly #known = new Map<string, Known>()
-  /** What each id means: what a reader was given, and which event was acknowledged with it. */
+  /** The meaning of each id: the event that a reader received, and the event acknowledged with it. */
   readonly #meanings = new Map<string, { given?: string; n: number }>()
   readonly #ledgers: Ledger[] = []
   readonly #ambiguous = new Set<string>()
@@ -178,26 +178,26 @@ export class Account {
     return ledger
   }
 
-  /** A reader is told where it stands, at `now`: before its first event, and whenever it connects again. */
+  /** A reader receives its cursor, at `now`: before its first event, and at each reconnect. */
   stands(ledger: Ledger, text: string, now: number): void {
     const position = parsePosition(text)
     if (position === undefined) {
-      return this.fault(`${ledger.reader} was told that it stands at ${text}`)
+      return this.fault(`${ledger.reader} received the cursor ${text}`)
     }
     if (position.offset === 0) ledger.settle(position.epoch)
     ledger.begin(position)
     this.#hear(ledger.channel, position.epoch, now)
     const { reader, place } = ledger
     if (place !== undefined && !samePosition(place, position)) {
-      this.fault(`${reader} stood at ${printPosition(place)} and was told that it stands at ${text}`)
+      this.fault(`${reader} was at ${printPosition(place)} and received the cursor ${text}`)
     }
   }
 
-  /** A reader was told a gap, at `now`. */
+  /** A reader received a gap, at `now`. */
   told(ledger: Ledger, gap: { channel: string; from: string; to: string }, now: number): void {
     const [from, to] = [parsePosition(gap.from), parsePosition(gap.to)]
     if (gap.channel !== ledger.channel || from === undefined || to === undefined) {
-      return this.fault(`${ledger.reader} was told the gap ${JSON.stringify(gap)}`)
+      return this.fault(`${ledger.reader} received the gap ${JSON.stringify(gap)}`)
     }
     ledger.gap({ from, to })
     this.#hear(ledger.channel, to.epoch, now)
@@ -212,7 +212,7 @@ export class Account {
     }
     const { place } = ledger
     this.#know(channel, position, time, data.n)
-    // Offsets are consecutive: what lies between exists, even if nobody ever saw it.
+    // Offsets are consecutive: events in between exist, even if nobody ever saw them.
     if (place?.epoch === position.epoch && place.offset + 1 < position.offset) {
       spansOf(this.#of(channel).ids, place.epoch).add(place.offset + 1, position.offset)
     }
@@ -233,7 +233,7 @@ export class Account {
     if (this.#faults.length < WORDS) this.#faults.push(text)
   }
 
-  /** The readers that have not been given, nor told of, every id that is known. Empty: all have arrived. */
+  /** The readers that have neither received, nor been notified of, every known id. Empty: all have arrived. */
   waiting(): string[] {
     return this.#ledgers
       .filter(ledger => ledger.start === undefined || this.#judge(ledger, () => {}).lost > 0)
@@ -271,7 +271,7 @@ export class Account {
     const { reader, channel, start } = ledger
     const say = (text: string) => fault(`${reader} on ${channel} ${text}`)
     if (start === undefined) {
-      say('was never told where it stands')
+      say('never received a cursor')
       return sum
     }
     const had = new Map<string, Spans>()
@@ -292,7 +292,7 @@ export class Account {
     return sum
   }
 
-  /** A stretch of consecutive events. Returns where the reader stands behind it. */
+  /** A stretch of consecutive events. Returns the reader's position after it. */
   #judgeEvents({ epoch, from, to }: Stretch, { channel, place, had, gaps, sum, say }: Story): Position {
     const late = epoch === place.epoch ? Math.min(to, place.offset) : from - 1
     const spans = spansOf(had, epoch)
@@ -306,7 +306,7 @@ export class Account {
     const given = `was given ${epoch}-${from}…${to} at ${printPosition(place)}`
     if (again > 0) say(`${given}, ${again} of them again`)
     if (behind > 0) say(`${given}, ${behind} of them late`)
-    if (told > 0) say(`${given}, ${told} of which had been told as lost`)
+    if (told > 0) say(`${given}, ${told} of which had been reported as lost`)
     if (epoch !== place.epoch) say(`${given}, without a gap`)
     return { epoch, offset: epoch === place.epoch ? Math.max(to, place.offset) : to }
   }
@@ -339,7 +339,7 @@ export class Account {
         const told = covered(gaps, known.since, epoch, first, to)
         sum.gapped += told
         sum.lost += count - told
-        if (told < count) say(`missed ${epoch}-${first}…${to}, ${told} of which were told as a gap`)
+        if (told < count) say(`missed ${epoch}-${first}…${to}, ${told} of which were reported as a gap`)
       }
     }
   }
@@ -390,14 +390,14 @@ export class Account {
 }
 
 function judgeGap({ from, to }: Gap, place: Position, say: (text: string) => void): void {
-  const told = `was told a gap from ${printPosition(from)} to ${printPosition(to)}`
-  if (!samePosition(from, place)) say(`${told}, but stood at ${printPosition(place)}`)
+  const told = `received a gap from ${printPosition(from)} to ${printPosition(to)}`
+  if (!samePosition(from, place)) say(`${told}, but was at ${printPosition(place)}`)
   // Only a cursor beyond the end of its epoch may be set back, and no reader's was ever that.
-  if (from.epoch === to.epoch && to.offset <= from.offset) say(`${told}, which is no way on`)
+  if (from.epoch === to.epoch && to.offset <= from.offset) say(`${told}, which leads nowhere`)
 }
 
 /**
- * How many of the offsets `first` to `last` of an epoch the gaps tell of: every id of `from`'s epoch after `from`, up
+ * The number of offsets from `first` to `last` of an epoch covered by the gaps: every id after `from` in its epoch, up
  * to `to` in `to`'s, and all of the epochs between the two.
  */
 function covered(
@@ -425,7 +425,7 @@ function between(since: ReadonlyMap<string, number>, a: string, epoch: string, b
   return before < own && own < behind
 }
 
-/** Where an id stands among the chapters, if at all. */
+/** The place of an id among the chapters, if any. */
 function indexOf(chapters: readonly Chapter[], id: string): number[] {
   const { epoch, offset } = parsePosition(id) as Position
   const index = chapters.findIndex(

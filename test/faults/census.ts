@@ -1,4 +1,4 @@
-// What all nodes, and Redis, hold: once the clients of a case have left, that has to be what it was before they came.
+// Resources of all nodes and Redis: once the clients of a case have left, they have to be what they were before.
 
 import { type Counts, type Footprint, footprintOf, leftOver } from '../support/footprint.ts'
 import { until } from '../support/until.ts'
@@ -55,9 +55,9 @@ export async function atRest(world: World): Promise<Census> {
 }
 
 /**
- * Waits until the world holds no more than `before`. Returns what it holds, and what it holds more after all, in
- * words. The balancers have to have let go of the nodes. `channels`, those of the case, are removed from Redis. What
- * looks and health checks hold for a moment does not count: a figure is the least of all looks at it.
+ * Waits until the world has no more than `before`. Returns its resources, and any excess, in
+ * words. The balancers must have released the nodes. `channels`, those of the case, are removed from Redis. Resources
+ * of reads and health checks do not count: a figure is the least of all looks at it.
  */
 export async function restored(
   world: World,
@@ -69,7 +69,7 @@ export async function restored(
     'all is as it was',
     async () => {
       if (exceeding(world, before, after).length === 0) return true
-      // A node that has not let go of a channel yet begins it again.
+      // A node that has not released a channel yet recreates it.
       if (totalOf(after, 'channels') <= totalOf(before, 'channels')) await removeChannels(world, channels)
       after = leastOf(after, await takeCensus(world))
       return false
@@ -79,9 +79,9 @@ export async function restored(
   return { after, more: exceeding(world, before, after) }
 }
 
-/** A connection that a balancer keeps to a node for the next request, or had not at the first look. */
+/** A connection that a balancer keeps to a node for the next request, or did not have at the first look. */
 const IDLE = 1
-/** What a node holds that sends webhooks: the channels of the log of lives, and connections to the application. */
+/** Resources of a node that sends webhooks: the channels of the log of lives, and connections to the application. */
 const SENDER = { channels: 16, sockets: 2 }
 
 /** What `after` has more than `before`, in words. */

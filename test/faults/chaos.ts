@@ -20,7 +20,7 @@ const TRIALS = join(ROOT, '.cache', 'chaos')
 
 const RANDOM = 'random'
 const NAMES = [...[...faults, ...sentinelFaults, ...clusterFaults].map(({ name }) => name), RANDOM]
-/** How long the random faults go on, minutes. */
+/** Duration of the random faults, minutes. */
 const MINUTES = 10
 
 const HELP = `npm run chaos -- [options]
@@ -47,13 +47,13 @@ const options = {
   help: { type: 'boolean', default: false },
 } as const
 
-/** Says what came of a case. */
+/** Prints the result of a case. */
 function tell({ seconds, wrong, notes, verdict, lives }: Outcome): void {
   const { published, delivered, gaps, gapped } = verdict
-  const figures = `${published} published, ${delivered} delivered, ${gapped} told in ${gaps} gaps, ${seconds} s`
+  const figures = `${published} published, ${delivered} delivered, ${gapped} reported in ${gaps} gaps, ${seconds} s`
   say(`${wrong.length === 0 ? 'passed' : 'FAILED'}: ${figures}`)
   if (lives !== undefined)
-    say(`  lives: ${lives.told} told, ${lives.repeated} told again, ${lives.gaps} gaps`)
+    say(`  lives: ${lives.told} reported, ${lives.repeated} repeated, ${lives.gaps} gaps`)
   for (const text of [...notes, ...wrong]) say(`  ${text}`)
 }
 
@@ -69,7 +69,7 @@ function casesOf<W extends World>(faults: readonly Fault<W>[]) {
   return faults.map(fault => ({ name: fault.name, run: (world: W) => runFault(fault, world) }))
 }
 
-/** Whether nodes can be told of such a Redis. */
+/** Whether nodes can be configured for such a Redis. */
 function takes(url: string): boolean {
   try {
     readConfig([], { REDIS_URL: url })
@@ -145,7 +145,7 @@ async function main(): Promise<void> {
   await writeFile(join(out, 'chaos.md'), `${text}\n`)
   process.stdout.write(`\n${text}\n\n`)
   say(`written to ${out}`)
-  // What was asked for by name and can't be run has not passed.
+  // A case that was requested by name and cannot run has not passed.
   const missed = values.case !== undefined && left.length > 0
   if (missed || outcomes.some(({ wrong }) => wrong.length > 0)) process.exitCode = 1
 }

@@ -55,7 +55,7 @@ function serversOf({ servers }: SentinelGroup | ClusterGroup, password = ''): Se
   return servers.map(({ port }) => serverAt(port, password))
 }
 
-/** How long a replica stands still before its master dies, and load runs between two steps, ms. */
+/** How long a replica is paused before its master dies, and load runs between two steps, ms. */
 const LAG = 1000
 const BETWEEN = 2000
 /** How long a failover may take, ms. */
@@ -151,24 +151,24 @@ async function takenOver(replica: RedisServer, current: Current): Promise<void> 
   await until('the replica is the master', async () => (await current()) === replica, TAKEN_OVER_WITHIN)
 }
 
-/** The master dies with what its replica has not got, that takes over, and the master is started again. */
+/** The master dies with events that its replica lacks, the replica takes over, and the master is restarted. */
 async function dieWhileItLags(
   say: World['say'],
   { master, replica }: { master: RedisServer; replica: RedisServer },
   current: Current,
 ): Promise<void> {
-  say(`the replica stands still for ${LAG} ms, then kill -9 of the master`)
+  say(`the replica is paused for ${LAG} ms, then kill -9 of the master`)
   replica.pause()
   await sleep(LAG)
   await master.kill()
   replica.resume()
   await takenOver(replica, current)
   await sleep(BETWEEN)
-  say('the old master comes back as a replica')
+  say('the old master returns as a replica')
   await master.restart()
 }
 
-/** The slot of the load's first channel, as Redis says. */
+/** The slot of the load's first channel, as Redis reports it. */
 async function slotOf(group: ClusterGroup, { channels }: Load): Promise<number> {
   const [server] = group.servers
   if (server === undefined) throw new Error('there is no server')

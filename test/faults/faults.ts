@@ -1,5 +1,5 @@
-// What is done to a running cluster, and what may come of it. Each fault is over when its function returns: what was
-// taken away is there again.
+// Faults of a running cluster, and their allowed consequences. Each fault is over when its function returns:
+// everything that was stopped runs again.
 
 import { cp, rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,7 +12,7 @@ import { until } from '../support/until.ts'
 export interface Fault<W extends World = World> extends Expected {
   /** Part of the test command. */
   readonly quick?: boolean
-  /** Raises where something else went wrong than the account can show. */
+  /** Raises where something went wrong that the account cannot show. */
   inject(world: W, load: Load): Promise<void>
 }
 
@@ -20,7 +20,7 @@ export interface Fault<W extends World = World> extends Expected {
 export interface Expected {
   readonly name: string
   readonly title: string
-  /** Whether readers may be told of gaps: never where nothing can have been lost. `must`: all of them are. */
+  /** Whether readers may receive gaps: never where nothing can have been lost. `must`: all of them do. */
   readonly gaps: 'none' | 'may' | 'must'
   /** It takes the log away for so long that some publishes have to be answered 503. */
   readonly refuses?: boolean
@@ -46,7 +46,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
   },
   {
     name: 'edge-stopped',
-    title: 'an edge is told to stop (SIGTERM)',
+    title: 'an edge is stopped (SIGTERM)',
     gaps: 'none',
     cuts: true,
     async inject(world) {
@@ -219,7 +219,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
   },
 ]
 
-/** Kills Redis, lets `change` do something to what it has on disk, and starts it again. */
+/** Kills Redis, lets `change` modify its files, and starts it again. */
 async function restartRedis(
   { redis, say, random }: SingleWorld,
   what: string,
@@ -240,7 +240,7 @@ async function kill({ say }: World, node: NodePart): Promise<void> {
   await restart(node)
 }
 
-/** As whoever supervises a node: one that can't reach its log within its time ends, and is started again. */
+/** Acts as a supervisor of a node: one that cannot reach its log in time exits, and is restarted. */
 async function restart(node: NodePart): Promise<void> {
   for (let left = 3; ; left--) {
     try {

@@ -14,7 +14,7 @@ import { Members } from './lives/members.ts'
 type ToldOfLives = Awaited<ReturnType<Members['end']>>
 
 const RATE = 50
-/** Of so many events one goes to the second channel. */
+/** One of this many events goes to the second channel. */
 const SECOND = 5
 
 /** Ms in which all readers have to be let in, all publishes answered, all events received. */
@@ -63,7 +63,7 @@ export class Load {
     })
   }
 
-  /** Further readers, one of each kind, who begin with what comes next. Returns when all have been let in. */
+  /** Additional readers, one of each kind, which start with the next event. Returns when all are connected. */
   async join(): Promise<void> {
     await this.#opened(KINDS.flatMap(kind => this.#read(kind, 1, 'newcomer', 'latest')))
   }
@@ -92,7 +92,7 @@ export class Load {
     await Promise.all(this.readers.map(reader => this.#stopped(reader)))
   }
 
-  /** One that does not leave is a fault of the suite: it says which. */
+  /** A reader that does not leave is a fault of the suite: its name is reported. */
   async #stopped(reader: Reader): Promise<void> {
     const patience = new AbortController()
     const { signal } = patience

@@ -12,7 +12,7 @@ const ANSWER_WITHIN = 10_000
 const AGAIN = 250
 /** Unanswered events, beyond which no new ones are begun. */
 const MAX_UNANSWERED = 100
-/** One in so many answered events is repeated, within so many ms. */
+/** One of this many answered events is repeated, within this many ms. */
 const REPEATED = 10
 const REPEATED_WITHIN = 2000
 
@@ -100,7 +100,7 @@ export class Publisher {
         const { id, time } = JSON.parse(answer.body) as { id: string; time: number }
         account.acknowledged({ channel, n, id, time })
         if (known === id && !answer.replayed)
-          account.fault(`${channel} ${id} was repeated, and not said to be`)
+          account.fault(`${channel} ${id} was a duplicate, but not reported as one`)
         return id
       } else if (answer.status < 500) {
         account.fault(`publishing ${channel}/${n} was answered ${answer.status} ${answer.body}`)

@@ -1,4 +1,4 @@
-// One case: a load, a fault in the middle of it, and what the account says of it.
+// One case: a load, a fault in the middle of it, and the verdict of the account.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Verdict } from './account.ts'
@@ -72,7 +72,7 @@ export async function runCase(
   const { refused } = load
   let held: Course | undefined
   if (before !== undefined && during !== undefined) {
-    world.say('waiting until all that was held is let go')
+    world.say('waiting until all resources are released')
     await world.forget()
     const { after, more } = await restored(world, before, [...load.channels, load.room])
     held = { before, during, after }
@@ -106,7 +106,7 @@ function complaints(
   }
   if (gaps === 'must' && verdict.gaps < readers)
     wrong.push(`only ${verdict.gaps} gaps for ${readers} readers`)
-  // A fault that nobody noticed was none.
+  // A fault that had no visible effect did not happen.
   if (refuses === true && refused === 0) wrong.push('no publish was refused')
   if (cuts === true && ends === 0) wrong.push('no connection of a reader ended')
   if (published === 0) wrong.push('nothing was published')

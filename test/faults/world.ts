@@ -1,4 +1,4 @@
-// What the faults are done to: Redis, two writers, three edges, nginx and HAProxy, each a process of its own.
+// The cluster for the faults: Redis, two writers, three edges, nginx and HAProxy, each a separate process.
 
 import { Redis } from 'ioredis'
 import { freePort } from '../../infra/local/ports.ts'
@@ -23,13 +23,13 @@ export interface World {
   random(): number
   /** A case begins: nothing is left of the one before. */
   begin(name: string): Promise<void>
-  /** The load balancers let go of the connections that they keep to the nodes. Nobody may be connected to them. */
+  /** The load balancers close their idle connections to the nodes. No client may be connected to them. */
   forget(): Promise<void>
-  /** Nobody harms this node. */
+  /** No fault affects this node. */
   spared: string | undefined
-  /** Is told who comes and goes; undefined where nobody is. */
+  /** Receives joins and leaves; undefined without webhooks. */
   readonly application: Application | undefined
-  /** Says what is being done. */
+  /** Reports the current step. */
   say(text: string): void
   close(): Promise<void>
 }
@@ -46,7 +46,7 @@ export interface WorldOptions {
   /** Nodes run from dist/, which has to be there, rather than from source. */
   readonly built: boolean
   readonly say: (text: string) => void
-  /** Users come and go, and an application is told. */
+  /** Users join and leave, and an application is notified. */
   readonly lives?: boolean
 }
 
@@ -56,7 +56,7 @@ const SETTINGS = {
   FANWIRE_DRAIN: '1s',
   // Sessions of Socket.IO that poll, and whose client went elsewhere, are given up after this.
   FANWIRE_STALL: '10s',
-  // Longer than a reader needs to come back.
+  // Longer than a reader needs to reconnect.
   FANWIRE_LINGER: '3s',
   FANWIRE_HISTORY_EVENTS: '3000',
   FANWIRE_SOCKET_IO: '1',
@@ -144,12 +144,12 @@ export function anyOf<P extends Part>(world: World, parts: readonly P[]): P {
   return one
 }
 
-/** One command to Redis, over a connection of its own. */
+/** One command to Redis, over a separate connection. */
 export function ask(port: number, command: string, ...args: (string | number)[]): Promise<unknown> {
   return serverAt(port)(command, ...args)
 }
 
-/** Each command over a connection of its own: servers come and go. */
+/** Each command over a separate connection: servers start and stop. */
 export function serverAt(port: number, password = ''): Server {
   return async (command, ...args) => {
     const auth = password === '' ? {} : { password }
@@ -164,7 +164,7 @@ export function serverAt(port: number, password = ''): Server {
   }
 }
 
-/** Whether a node says that it is ready. */
+/** Whether a node reports that it is ready. */
 export async function isReady({ port }: Part): Promise<boolean> {
   return (await get(port, '/readyz', 1000).catch(() => undefined))?.status === 200
 }

@@ -11,7 +11,7 @@ t.test('2,000 almost valid inputs: coded answers, no crash, no secret in the log
     say: text => t.comment(text),
   })
   t.strictSame(wrong, [])
-  t.ok(lines > 500, 'the node wrote what it did')
+  t.ok(lines > 500, 'the node logged its work')
   for (const kind of [
     'token: 401',
     'header: ',

@@ -1,4 +1,4 @@
-// Inputs that are almost right: what is well-formed, damaged a little, since what is all noise is refused at once.
+// Almost valid inputs: well-formed ones with little damage, because pure noise is rejected at once.
 
 import type { Random } from '../support/random.ts'
 

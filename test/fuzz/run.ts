@@ -1,4 +1,4 @@
-// Gives a node inputs, and looks at it: it answers, with codes; it does not fall, nor grow, nor write down what is secret.
+// Sends inputs to a node and checks it: it answers, with codes; it does not crash, nor grow, nor log secrets.
 
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -39,7 +39,7 @@ const WARM_UP = 0.3
 /** Of the inputs, whose median is compared. */
 const PART = 0.2
 const LOOK_EVERY = 100
-/** After so many inputs the node's own rules file is another one, good or bad. */
+/** After this many inputs the node's rules file is replaced by another one, valid or not. */
 const RULES_EVERY = 500
 const MOST_WRONG = 20
 
@@ -86,7 +86,7 @@ class Fuzz {
     return {
       ...Object.fromEntries(closed),
       LOG_LEVEL: 'trace',
-      // What a node may hold for long is not what is looked for here.
+      // Resources that a node may hold for long are not checked here.
       FANWIRE_HISTORY_EVENTS: '10',
       FANWIRE_HISTORY_AGE: '10s',
       FANWIRE_IDEMPOTENCY_WINDOW: '10s',
@@ -122,7 +122,7 @@ class Fuzz {
     for (const talk of Object.values(talks)) talk.close()
   }
 
-  /** What was answered: the status, a code, or a word for what else happened. */
+  /** The response: the status, a code, or a word for another outcome. */
   async #give({ port }: RunningNode, input: Input, talks: Talks): Promise<string> {
     if ('message' in input) return talks[input.kind].say(input.message)
     switch (input.kind) {
@@ -145,7 +145,7 @@ class Fuzz {
     this.#wrong.push(what + given)
   }
 
-  /** The node still is what it was. */
+  /** The node is still the same. */
   async #lookAt({ url }: RunningNode): Promise<void> {
     for (const path of ['/readyz', '/healthz']) {
       const { status } = await fetch(url + path)
@@ -182,7 +182,7 @@ function parsed(text: string): string {
   }
 }
 
-/** Sends a request, and ends: what was answered, as far as it is looked at. */
+/** Sends a request, and ends: returns the part of the response that is checked. */
 async function exchange(port: number, bytes: Buffer): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   let text = ''
@@ -229,10 +229,10 @@ function answerOf(text: string): string {
 type TalkKind = Extract<Input, { readonly message: unknown }>['kind']
 type Talks = Readonly<Record<TalkKind, Talk>>
 
-/** What is said before anything else, lest everything after it be out of place. */
+/** Sent before anything else, so that everything after it is in place. */
 interface Greeting {
   readonly text: string | Buffer
-  /** The node says nothing before. */
+  /** The node sends nothing before. */
   readonly first?: true
 }
 
@@ -252,7 +252,7 @@ class Talk {
     this.#heard = heard
   }
 
-  /** Returns when the node has had it: `taken`, or what it was closed with. Answers are heard whenever they come. */
+  /** Returns when the node has received it: `taken`, or the close reason. Responses are read as they arrive. */
   async say(message: string | Buffer): Promise<string> {
     const socket = await this.#open()
     const closed = once(socket, 'close').then(([code]) => `closed ${code}`)
@@ -298,5 +298,5 @@ export function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
   return new Fuzz(options).run()
 }
 
-/** At the end no more than that, of what it was after the warm-up. */
+/** At the end no more than this, relative to the state after the warm-up. */
 export const FLAT = 1.2

@@ -1,4 +1,4 @@
-// S5 and idle channels: what strangers make the node follow.
+// S5 and idle channels: strangers make the node follow channels.
 
 import type { Attack } from '../attack.ts'
 import { again, ending, paced, pump } from '../raw.ts'

@@ -1,4 +1,4 @@
-// S1: a parser that goes on after its first error.
+// S1: a parser that continues after its first error.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { deflateRawSync } from 'node:zlib'

@@ -1,4 +1,4 @@
-// H9 and S9: what is read by a name that should not reach it.
+// H9 and S9: reads by host names that must not reach the node.
 
 import type { Attack } from '../attack.ts'
 import { exchange, getting, paced } from '../raw.ts'

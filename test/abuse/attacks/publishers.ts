@@ -1,4 +1,4 @@
-// Publishers who publish all they can.
+// Publishers at their maximum rate.
 
 import { randomBytes } from 'node:crypto'
 import { Agent, request } from 'node:http'

@@ -1,4 +1,4 @@
-// S7: streams of HTTP/2 that are reset as soon as they are asked for.
+// S7: HTTP/2 streams that are reset as soon as they are requested.
 
 import type { Attack } from '../attack.ts'
 import { getting, openHttp2, resetting } from '../http2.ts'

@@ -1,4 +1,4 @@
-// W1: a handshake that is refused early leaves a socket that nobody reads or closes.
+// W1: a handshake that is rejected early leaves a socket that is neither read nor closed.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Attack } from '../attack.ts'

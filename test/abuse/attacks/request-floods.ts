@@ -8,7 +8,7 @@ import { openWs, texts } from '../ws.ts'
 
 const EXTENT = 'as fast as the node takes them'
 
-/** One connection after the other that sends what `next` gives. */
+/** Opens one connection after the other, each sending the result of `next`. */
 async function flood(
   connect: () => Promise<Socket | undefined>,
   signal: AbortSignal,

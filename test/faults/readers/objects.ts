@@ -1,4 +1,4 @@
-// Readers of the wires that tell all that they tell as objects of JSON.
+// Readers of the wires whose messages are all JSON objects.
 
 import { LONGEST_RETRY, Reader, Refused, textOf, untilCut } from './reader.ts'
 
@@ -10,7 +10,7 @@ export abstract class ObjectReader extends Reader {
     else if ('gap' in object) this.gap(object.gap)
     else if ('open' in object) this.stands(object.open.cursor)
     else if ('close' in object) return Math.min(object.close.retry, LONGEST_RETRY)
-    else throw new SyntaxError(`it was told ${text}`)
+    else throw new SyntaxError(`it received ${text}`)
     return undefined
   }
 }
@@ -36,7 +36,7 @@ export class PushLinesReader extends StreamReader {
   protected override readonly wire = 'push'
 }
 
-/** Bytes in, lines out, but those without anything, which are heartbeats. */
+/** Bytes in, lines out, except empty ones, which are heartbeats. */
 export class Lines {
   readonly #tell: (line: string) => void
   readonly #decoder = new TextDecoder('utf-8', { fatal: true })

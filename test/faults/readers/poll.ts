@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Given } from '../account.ts'
 import { type GapTold, Reader, Refused, textOf } from './reader.ts'
 
-/** Ms between two polls, and what a client does with the answer to a long one before it asks again. */
+/** Ms between two polls, and between the response to a long poll and the next one. */
 const EVERY = 400
 const THINK = 60
 
@@ -27,7 +27,7 @@ export class PollReader extends Reader {
     this.#agent.destroy()
   }
 
-  /** What it asks for beyond its channels and cursor. */
+  /** Its parameters in addition to channels and cursor. */
   protected more(): Record<string, string> {
     return {}
   }
@@ -63,7 +63,7 @@ export class LongPollReader extends PollReader {
   protected override readonly pause = THINK
 
   protected override more() {
-    // It does not know where it stands before it is answered, so it does not wait long for that.
+    // It does not know its cursor before the first response, so it does not wait long for that.
     return { wait: this.stood ? '10' : '1' }
   }
 }

@@ -1,11 +1,11 @@
-// A reader by `/v1/push` that takes pushes: straight from the edges, since load balancers forward none.
+// A reader on `/v1/push` that accepts pushes: directly from the edges, because load balancers forward none.
 
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2'
 import { answerTo, destroy } from '../../contract/http2.ts'
 import { Lines, ObjectReader } from './objects.ts'
 import { Refused, SILENCE, textOf, untilCut } from './reader.ts'
 
-/** One in so many pushes is refused, as a client does that has the event in its cache: it is fetched instead. */
+/** One of this many pushes is refused, as by a client with the event in its cache: it is fetched instead. */
 const REFUSED = 10
 
 export class PushReader extends ObjectReader {
@@ -23,7 +23,7 @@ export class PushReader extends ObjectReader {
     }
   }
 
-  /** Takes one line after the other: the reader stands behind a pushed event once it has it. */
+  /** Processes one line after the other: the reader is after a pushed event once it has received it. */
   async #hold(session: ClientHttp2Session): Promise<number | undefined> {
     const pushes = new Map<string, Promise<string | undefined>>()
     session.on('stream', (stream, { ':path': path }) => pushes.set(`${path}`, take(stream)))
@@ -45,11 +45,11 @@ export class PushReader extends ObjectReader {
     let reading = Promise.resolve()
     const lines = new Lines(line => {
       reading = reading.then(() => read(line))
-      // What can't be had is asked for again with the cursor, and so is what follows it.
+      // A failed push is requested again with the cursor, and so is everything after it.
       reading.catch(() => destroy(session))
     })
     await untilCut<Buffer>(held, bytes => lines.take(bytes)).catch(async error => {
-      // What has come moves the reader before its next session asks with the cursor.
+      // Received events advance the reader before its next session sends the cursor.
       destroy(session)
       await reading.catch(() => {})
       throw error
@@ -75,7 +75,7 @@ async function fetched(session: ClientHttp2Session, path: string): Promise<strin
   const stream = session.request({ ':path': path })
   const { ':status': status = 0 } = await answerTo(stream)
   const text = await textOf(stream)
-  // 404: the log has lost it since. Then the reader is told so where it goes on.
+  // 404: the log has lost it since. Then the reader receives a gap when it continues.
   if (status !== 200) throw new Refused(status === 404 ? 503 : status, text)
   return text
 }

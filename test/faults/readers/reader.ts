@@ -1,5 +1,5 @@
-// What all readers share. They are as real clients are: each keeps a cursor, and connects again with it after any cut,
-// goodbye or error. What they are told goes into the account.
+// The common part of all readers. Like real clients, each keeps a cursor, and reconnects with it after any cut,
+// goodbye or error. Its messages are recorded in the account.
 
 import { setMaxListeners } from 'node:events'
 import { type Agent, type IncomingMessage, request } from 'node:http'
@@ -31,7 +31,7 @@ export interface GapTold {
   readonly to: string
 }
 
-/** What the node, or the load balancer in its stead, answered instead of what was asked for. */
+/** An error response of the node, or of the load balancer in its place. */
 export class Refused extends Error {
   readonly status: number
 
@@ -47,7 +47,7 @@ export abstract class Reader {
   readonly name: string
   /** Times that it was refused, or that its connection ended. */
   ends = 0
-  /** Resolves once it has been told where it stands. */
+  /** Resolves once it has received its cursor. */
   readonly opened: Promise<void>
   protected readonly options: ReaderOptions
   readonly #ledgers: ReadonlyMap<string, Ledger>
@@ -97,12 +97,12 @@ export abstract class Reader {
         this.failed(error)
       }
       this.ends++
-      // Spread: those who were cut together do not come back together.
+      // Spread: readers that were cut together do not reconnect together.
       await sleep((wait ?? COME_BACK) * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
     }
   }
 
-  /** One connection, or one poll after the other. Returns how long to wait before the next, ms, if the node said so. */
+  /** One connection, or a series of polls. Returns the delay before the next, ms, if the node gave one. */
   protected abstract session(): Promise<number | undefined>
 
   /** Something was raised: in the account, unless it is how connections end. */
@@ -112,12 +112,12 @@ export abstract class Reader {
 
   // What any wire tells --------------------------------------------------------------------------------------
 
-  /** Whether it has been told where it stands. */
+  /** Whether it has received its cursor. */
   protected get stood(): boolean {
     return this.#positions.size === this.options.channels.length
   }
 
-  /** Where it goes on in a channel. */
+  /** Its position in a channel. */
   protected cursorOf(channel: string): string {
     return this.#positions.get(channel) ?? this.options.begin ?? 'earliest'
   }
@@ -130,7 +130,7 @@ export abstract class Reader {
     return query
   }
 
-  /** Where the node says that it stands: for all channels, in the order in which it asked for them. */
+  /** The cursor reported by the node: for all channels, in the requested order. */
   protected stands(cursor: string): void {
     const positions = cursor.split(',')
     for (const [i, channel] of this.options.channels.entries()) this.standsIn(channel, positions[i] ?? '')
@@ -154,11 +154,12 @@ export abstract class Reader {
 
   #ledger(channel: string): Ledger {
     const ledger = this.#ledgers.get(channel)
-    if (ledger === undefined) throw new SyntaxError(`something of ${channel} came, which was not asked for`)
+    if (ledger === undefined)
+      throw new SyntaxError(`received a message of ${channel}, which was not requested`)
     return ledger
   }
 
-  /** Where an answer with these events begins that says only where it ends: nothing says so but its events. */
+  /** The start of a response with these events that reports only its end: only its events show it. */
   protected before(events: readonly Given[], cursor: string): string {
     const positions = cursor.split(',')
     for (const [i, channel] of this.options.channels.entries()) {
@@ -199,7 +200,7 @@ export async function textOf(answer: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(pieces).toString()
 }
 
-/** Takes what comes until it ends, or is cut. Raises what `take` does. */
+/** Reads until it ends, or is cut. Raises the errors of `take`. */
 export async function untilCut<T>(answer: AsyncIterable<T>, take: (piece: T) => void): Promise<void> {
   try {
     for await (const piece of answer) take(piece)

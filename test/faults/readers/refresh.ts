@@ -1,5 +1,5 @@
-// A reader by `/v1/refresh`: reads the page as it stands in its HTML, and follows it to where it reloads. A page shows
-// what it showed before once more; what counts is what it marks as new, and what it says of gaps.
+// A reader on `/v1/refresh`: parses the page's HTML, and follows its reload address. A page shows
+// earlier rows again; only rows marked as new, and gaps, count.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Given } from '../account.ts'
@@ -9,7 +9,7 @@ import { type GapTold, Reader, Refused, textOf } from './reader.ts'
 const LIMIT = 1000
 const PATH = '/v1/refresh'
 
-/** What a page says. */
+/** The contents of a page. */
 interface Page {
   /** The events that are marked as new, oldest first. */
   readonly fresh: readonly Given[]
@@ -29,7 +29,7 @@ export class RefreshReader extends Reader {
       const answer = await this.get(this.#again ?? `${PATH}?${this.query()}&limit=${LIMIT}&every=1`)
       const body = await textOf(answer)
       const { refresh } = answer.headers
-      // A browser comes back to a page only if that says so.
+      // A browser reloads only a page that says so.
       if (answer.statusCode !== 200 && refresh === undefined) {
         throw new SyntaxError(`a page would stay at ${answer.statusCode} ${body} for ever`)
       }
@@ -44,7 +44,7 @@ export class RefreshReader extends Reader {
     }
   }
 
-  /** The page tells its gaps above its events: each comes where the reader stands before it. */
+  /** The page shows its gaps above its events: each applies at the reader's position before it. */
   #take({ fresh, gaps }: Page): void {
     const left = [...gaps]
     const pass = (channel: string) => {
@@ -79,7 +79,7 @@ function readPage(html: string, refresh: string): Page {
     else if (row.includes('not shown')) throw new SyntaxError(`${LIMIT} events are too few: ${row}`)
   }
   const told = Number((/<b>([\d,]+) new<\/b>/.exec(html)?.[1] ?? '0').replaceAll(',', ''))
-  if (told !== fresh.length) throw new SyntaxError(`${told} are said to be new, ${fresh.length} marked`)
+  if (told !== fresh.length) throw new SyntaxError(`${told} are announced as new, ${fresh.length} marked`)
   if (!several && fresh.some(({ channel }) => channel !== only)) throw new SyntaxError('another channel')
   return { fresh: fresh.reverse(), gaps, again, every: Number(every) }
 }
@@ -105,7 +105,7 @@ function readEvent(row: string): Given {
 
 function readGap(row: string): GapTold {
   const told = />([^<]*): events after (\S+), up to (\S+), may be lost</.exec(row)
-  if (told === null) throw new SyntaxError(`it was told ${row}`)
+  if (told === null) throw new SyntaxError(`it received ${row}`)
   const [, channel = '', from = '', to = ''] = told
   return { channel: unescape(channel), from, to }
 }

@@ -11,7 +11,7 @@ interface Answer {
   readonly error?: { readonly code: string; readonly message: string }
 }
 
-/** Codes of what passes. */
+/** Retryable codes. */
 const PASSES = new Set(['FW_NOT_READY', 'FW_DRAINING', 'FW_LOG_UNAVAILABLE'])
 
 export class SocketIoReader extends Reader {
@@ -35,7 +35,7 @@ export class SocketIoReader extends Reader {
     socket.onAny((name: string, object) => {
       try {
         if (name === 'gap') this.gap(object)
-        else if (name === 'error') throw new SyntaxError(`it was told ${JSON.stringify(object)}`)
+        else if (name === 'error') throw new SyntaxError(`it received ${JSON.stringify(object)}`)
         else if (name !== 'close') this.event(object)
       } catch (error) {
         this.failed(error)
@@ -67,7 +67,7 @@ export class SocketIoReader extends Reader {
 
   #ended(socket: Socket): void {
     this.ends++
-    if (!socket.active && !this.signal.aborted) this.failed(new SyntaxError('the client will not come back'))
+    if (!socket.active && !this.signal.aborted) this.failed(new SyntaxError('the client will not reconnect'))
   }
 }
 
