@@ -91,7 +91,7 @@ export class Publisher {
     const drafts = hook === undefined ? [draft] : await this.#ask(hook, channel, [draft], by)
     if (hook !== undefined) await after
     const [receipt] = await this.#publish(channel, drafts, by.identity)
-    if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')
+    if (receipt === undefined) throw new LogUnavailable('the log returned no receipt')
     return receipt
   }
 

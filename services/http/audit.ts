@@ -21,7 +21,7 @@ export async function tellAll<Type extends keyof Commands>(
   type: Type,
   data: Commands[Type],
 ): Promise<void> {
-  await request.server.fanwire.control.tell(type, data)
+  await request.server.fanwire.control.send(type, data)
   audit(request, type, data)
 }
 

@@ -50,7 +50,7 @@ export const end: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times
       const body = await wholeBody(request, config.maxBody, tooLarge, times)
       const { last, end } = drafts(request, body)
       const [ended] = await publisher.end(channel, end, last, partyOf(request))
-      if (ended === undefined) throw new FanwireError('FW_LOG_UNAVAILABLE', 'the log gave no receipt')
+      if (ended === undefined) throw new FanwireError('FW_LOG_UNAVAILABLE', 'the log returned no receipt')
       const { position, time, replayed } = ended
       if (replayed) reply.header('idempotency-replayed', 'true')
       return reply.code(201).header('content-type', JSON_TYPE).send(printReceipt(channel, { position, time }))

@@ -269,7 +269,7 @@ t.test('tokens revoked through one node are disconnected and rejected on all', a
   const spared = await all(t, one, bob)
   const held = ask(one, '/v1/long-poll?channel=room:1&wait=55', ann)
   await until('the long poll is held', () => one.hub.stats().wires['long-poll']?.connections === 1)
-  await other.app.fanwire.control.tell('revoke', { user: 'ann', before: Date.now() + 1000 })
+  await other.app.fanwire.control.send('revoke', { user: 'ann', before: Date.now() + 1000 })
   await areEnded(t, readers, /4401.*token revoked/)
   t.match(String(await (await held).toArray()), /FW_UNAUTHORIZED.*token revoked/)
   for (const node of nodes) {

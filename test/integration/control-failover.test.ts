@@ -47,7 +47,7 @@ async function survives(t: Test, { url }: Group, failover: () => Promise<void>):
   const [a, b, c] = [await openNode(t, options), await openNode(t, options), await openNode(t, options)]
   const all = [a, b, c]
   await until('all know all', () => all.every(({ nodes }) => nodes.list().length === 3))
-  await a.control.tell('revoke', { user: 'before', before: 1 })
+  await a.control.send('revoke', { user: 'before', before: 1 })
   await until('all have heard', () => all.every(({ revoked }) => revoked.has('before')))
   const [kept, used] = [await a.tickets.issue('kept'), await a.tickets.issue('used')]
   t.strictSame(await b.tickets.take(used.ticket), { record: 'used' })
@@ -55,7 +55,7 @@ async function survives(t: Test, { url }: Group, failover: () => Promise<void>):
   await failover()
 
   await until('a command is taken', () =>
-    b.control.tell('revoke', { user: 'after', before: 2 }).then(() => true),
+    b.control.send('revoke', { user: 'after', before: 2 }).then(() => true),
   )
   await until('all have heard', () => all.every(({ revoked }) => revoked.has('after')))
   // The old master may have taken the command and lost it.

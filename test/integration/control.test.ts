@@ -49,7 +49,7 @@ t.test('a command reaches all nodes, including those that start later', async t 
   // The log knew nothing of the channel until now: the first command is told as any other.
   const [teller] = nodes
   const began = performance.now()
-  await teller.control.tell('revoke', revoked)
+  await teller.control.send('revoke', revoked)
   await until('all nodes heard it', () => nodes.every(({ heard }) => heard.length === 1))
   t.comment(`${Math.round(performance.now() - began)} ms until all had heard`)
   for (const { heard } of nodes) t.strictSame(heard, [[revoked, false]])
@@ -57,7 +57,7 @@ t.test('a command reaches all nodes, including those that start later', async t 
   const later = await listening(t, await open())
   t.strictSame(later.heard, [[revoked, true]])
   const next = { user: 'bob', before: 3000 }
-  await later.control.tell('revoke', next)
+  await later.control.send('revoke', next)
   await until('all nodes heard the next', () => nodes.every(({ heard }) => heard.length === 2))
   await until('the later node too', () => later.heard.length === 2)
   t.strictSame(later.heard[1], [next, false])
@@ -69,9 +69,9 @@ t.test('commands sent during a restart of Redis are executed on all nodes', asyn
   const options = redisLogOptions(own.url, { retentionOf: channel => reserved(channel) ?? RETENTION })
   const nodes = await three(async () => listening(t, await openRedisLog(t, options)))
   const [{ control }] = nodes
-  await control.tell('revoke', { user: 'ada', before: 1 })
+  await control.send('revoke', { user: 'ada', before: 1 })
   await own.restart('SIGKILL')
-  await until('a command is taken', () => control.tell('revoke', { user: 'bob', before: 2 }).then(() => true))
+  await until('a command is taken', () => control.send('revoke', { user: 'bob', before: 2 }).then(() => true))
   const last = ({ heard }: { heard: [Commands['revoke'], boolean][] }) => heard.at(-1)?.[0].user
   await until('all nodes heard it', () => nodes.every(node => last(node) === 'bob'))
   for (const { heard } of nodes) t.strictSame(heard[0], [{ user: 'ada', before: 1 }, false])

@@ -1,15 +1,15 @@
-// The channels through which nodes talk to each other, and what is kept of each. Names that begin with `fanwire:` are
-// reserved: no client can publish to them or read them.
+// The channels through which nodes communicate, and what is kept of each. Names that begin with `fanwire:` are
+// reserved: clients can neither publish to them nor read them.
 
 import type { Retention } from '../log/log.ts'
 
-/** Commands for all nodes; a node that starts reads those that are kept. */
+/** Commands for all nodes; a node that starts reads the stored ones. */
 export const CONTROL = 'fanwire:control'
-/** Questions to all nodes. They are not commands' neighbours, lest a console that asks push revocations out. */
+/** Questions to all nodes. They have their own channel, so that a busy console does not push revocations out. */
 export const QUESTIONS = 'fanwire:questions'
-/** What users and keys take on each node. */
+/** Each node's usage of the users' and keys' limits. */
 export const USAGE = 'fanwire:usage'
-/** Which node sends webhooks, and how far each has come. */
+/** The node that sends webhooks, and how far each webhook has got. */
 export const HOOKS = 'fanwire:hooks'
 /** Where nodes announce themselves. */
 export const NODES = 'fanwire:nodes'
@@ -19,16 +19,16 @@ const TICKETS = 'fanwire:tickets:'
 const PRESENCE = 'fanwire:presence:'
 const LIVES = 'fanwire:lives:'
 
-/** When streams of Durable Streams were read, where that keeps them alive. */
+/** When streams of Durable Streams were read, for streams that reading keeps alive. */
 export const STREAMS = 'fanwire:streams:'
 
-/** No ticket lives longer, ms: a page that reloads itself once an hour. */
+/** The longest life of a ticket, ms: for a page that reloads itself once an hour. */
 export const LONGEST_TICKET_MS = 3_700_000
 
-/** Tickets are spread over so many channels. */
+/** The number of channels that tickets are spread over. */
 export const TICKET_SHARDS = 16
 
-/** Where a node gets the answers to its questions. */
+/** Where a node receives the answers to its questions. */
 export function answersOf(node: string): string {
   return ANSWERS + node
 }
@@ -41,31 +41,31 @@ const SECOND = 1000
 const MINUTE = 60 * SECOND
 const MIB = 1024 * 1024
 
-/** How long a token can live, ms, where nothing else is known. */
+/** How long a token can live if nothing else is known, ms. */
 export const TOKEN_LIFE_MS = 24 * 60 * MINUTE
 
 const QUESTIONS_KEPT: Retention = { events: 1000, age: 10 * SECOND, bytes: 4 * MIB }
 const ANSWERS_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 64 * MIB }
 const NODES_KEPT: Retention = { events: 20_000, age: 30 * SECOND, bytes: 8 * MIB }
 const USAGE_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 16 * MIB }
-/** Joins and leaves: whoever was away for longer asks who is there. */
+/** Joins and leaves: a reader that was away for longer asks for the members. */
 const PRESENCE_KEPT: Retention = { events: 10_000, age: 60 * MINUTE, bytes: 8 * MIB }
-/** What webhooks can be behind by. */
+/** How far webhooks can be behind. */
 const LIVES_KEPT: Retention = { events: 500_000, age: 24 * 60 * MINUTE, bytes: 128 * MIB }
 const HOOKS_KEPT: Retention = { events: 100_000, age: 30 * 24 * 60 * MINUTE, bytes: 64 * MIB }
-/** The last is what counts. */
+/** Only the last entry counts. */
 const STREAMS_KEPT: Retention = { events: 1, age: 24 * 60 * MINUTE, bytes: 1024 }
-/** Two events a ticket: that it was issued, and that it was used. */
+/** Two events per ticket: issued and used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
-/** What is kept of the reserved channels of this folder. */
+/** What is kept of the reserved channels in this folder. */
 export interface ReservedOptions {
   /**
-   * Ms that a token can live. Commands are kept for as long, since a node that starts later has to refuse what was
-   * revoked before.
+   * How long a token can live, ms. Commands are kept for as long, since a node that starts later has to reject tokens
+   * that were revoked before.
    */
   readonly tokenLife?: number
-  /** Ms that a ticket can live. */
+  /** How long a ticket can live, ms. */
   readonly ticketLife?: number
 }
 

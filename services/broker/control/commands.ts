@@ -1,10 +1,12 @@
-// The commands that nodes tell each other.
+// The commands that nodes send each other.
 
-/** What can be told, by name. Carrying a command out twice must do no harm: a teller that got no answer repeats it. */
+/** The commands, by name. Carrying one out twice must be harmless: a sender that got no response repeats it. */
 export interface Commands {
-  /** Refuse the user's tokens that were issued before `before`, until none of them could live; ms since 1970. */
+  /**
+   * Reject the user's tokens that were issued before `before`, until none of them could still be valid; ms since 1970.
+   */
   readonly revoke: { readonly user: string; readonly before: number; readonly until?: number }
-  /** End the user's connections, or the one of that client id. */
+  /** End the user's connections, or the one with that client id. */
   readonly disconnect: { readonly user: string; readonly client?: string }
   /** Take the channel from the user's connections. */
   readonly unsubscribe: { readonly user: string; readonly channel: string }

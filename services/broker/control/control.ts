@@ -1,28 +1,28 @@
-// Commands to all nodes. They go through the log, so they work on every engine, in order, and reach a node that was
-// away or starts later.
+// Commands to all nodes. They go through the log, so they work on every engine, arrive in order, and reach nodes that
+// were down or start later.
 
 import type { ChannelLog } from '../log/log.ts'
 import { CONTROL } from './channels.ts'
 import type { Commands } from './commands.ts'
-import { commandDraft, retell } from './retell.ts'
+import { commandDraft, resend } from './resend.ts'
 import type { Logger } from '../logger.ts'
 import { type Entry, pause, Tail } from './tail.ts'
 
-/** `past`: told before this node listened. `time`: when, by the log's clock, ms since 1970. */
-export type Told = Pick<Entry, 'time' | 'past'>
+/** `past`: sent before this node listened. `time`: when it was sent, by the log's clock, ms since 1970. */
+export type Delivery = Pick<Entry, 'time' | 'past'>
 
 export interface ControlOptions {
   readonly log: ChannelLog
   readonly logger: Logger
   /** Commands may have been missed: the log lost them, or trimmed them before they could be read. */
   readonly missed?: () => void
-  /** The revocations that hold on this node. It tells those again that the log has lost. */
+  /** The revocations in force on this node. The node resends those that the log has lost. */
   readonly revocations?: () => Iterable<Commands['revoke']>
 }
 
-type Handler<Data> = (data: Data, told: Told) => void
+type Handler<Data> = (data: Data, delivery: Delivery) => void
 
-/** Ms that a node's start waits for what is kept. */
+/** How long a node's start waits for the stored commands, ms. */
 const START_MS = 5000
 
 export class Control {
@@ -30,7 +30,7 @@ export class Control {
   readonly #tail: Tail
   readonly #handlers = new Map<string, Handler<unknown>[]>()
   readonly #closing = new AbortController()
-  readonly #retelling = { wanted: false, underWay: false }
+  readonly #resending = { wanted: false, underWay: false }
 
   constructor(options: ControlOptions) {
     this.#options = options
@@ -45,7 +45,7 @@ export class Control {
     })
   }
 
-  /** Before `open`, lest it miss what is kept. */
+  /** Called before `open`, so that it receives the stored commands too. */
   on<Type extends keyof Commands>(type: Type, handler: Handler<Commands[Type]>): this {
     const handlers = this.#handlers.get(type) ?? []
     handlers.push(handler as Handler<unknown>)
@@ -54,15 +54,17 @@ export class Control {
   }
 
   /**
-   * Follows what is told. Returns whether all that is kept was carried out within that many ms; if not, goes on trying.
-   * Does not raise.
+   * Starts following commands. Returns whether all stored commands were carried out within that many ms; if not, keeps
+   * trying. Does not raise.
    */
   open(within = START_MS): Promise<boolean> {
     return this.#tail.open(within)
   }
 
-  /** Returns once the log holds the command: every node, this one too, then carries it out. Raises LogUnavailable. */
-  async tell<Type extends keyof Commands>(type: Type, data: Commands[Type]): Promise<void> {
+  /**
+   * Returns once the log holds the command: every node, this one included, then carries it out. Raises LogUnavailable.
+   */
+  async send<Type extends keyof Commands>(type: Type, data: Commands[Type]): Promise<void> {
     await this.#options.log.append(CONTROL, [commandDraft(type, data)])
   }
 
@@ -72,7 +74,7 @@ export class Control {
   }
 
   #carryOut({ type, data, time, past }: Entry): void {
-    // A command that this version does not know has none.
+    // A command that this version does not know has no handlers.
     for (const handler of this.#handlers.get(type) ?? []) {
       try {
         handler(data, { time, past })
@@ -83,24 +85,24 @@ export class Control {
   }
 
   #missed(): void {
-    this.#retelling.wanted = true
-    if (!this.#retelling.underWay) this.#retell()
+    this.#resending.wanted = true
+    if (!this.#resending.underWay) this.#resend()
     this.#options.missed?.()
   }
 
-  async #retell(): Promise<void> {
+  async #resend(): Promise<void> {
     const { log, logger, revocations } = this.#options
     if (revocations === undefined) return
-    const state = this.#retelling
+    const state = this.#resending
     state.underWay = true
     for (let failures = 0; state.wanted && !this.#closing.signal.aborted;) {
       state.wanted = false
       try {
-        await retell(log, revocations())
+        await resend(log, revocations())
         failures = 0
       } catch (error) {
         state.wanted = true
-        logger.warn({ reason: String(error) }, 'revocations could not be told again; the node tries again')
+        logger.warn({ reason: String(error) }, 'revocations could not be resent; the node will retry')
         await pause(++failures, this.#closing.signal)
       }
     }

@@ -1,4 +1,4 @@
-// Which nodes there are: each announces itself through the log, and hears the others.
+// The nodes of the cluster: each announces itself through the log and receives the others' announcements.
 
 import { randomBytes } from 'node:crypto'
 import type { ChannelLog } from '../log/log.ts'
@@ -7,11 +7,11 @@ import type { Logger } from '../logger.ts'
 import { draftOf, type Entry, Tail } from './tail.ts'
 
 const ANNOUNCE_MS = 5000
-/** A node that was not heard for so long is gone. */
+/** A node without an announcement for this long is gone. */
 const GONE_MS = 15_000
 const START_MS = 5000
 
-/** What a node says of itself as long as it runs. */
+/** What a node announces about itself for as long as it runs. */
 export interface NodeAbout {
   readonly role: string
   readonly version: string
@@ -28,7 +28,7 @@ export interface NodeLoad {
 }
 
 export interface NodeInfo extends NodeAbout, NodeLoad {
-  /** Made anew at each start. */
+  /** New at each start. */
   readonly id: string
   /** ms since 1970, by the node's clock. */
   readonly started: number
@@ -39,7 +39,7 @@ export interface NodesOptions {
   readonly logger: Logger
   readonly about: NodeAbout
   load(): NodeLoad
-  /** Ms, not less than 5000 but in tests. */
+  /** Ms, at least 5000 except in tests. */
   readonly announceEvery?: number
   /** A clock that only goes forward, ms; for tests. */
   readonly now?: () => number
@@ -53,7 +53,7 @@ export class Nodes {
   readonly #started = Date.now()
   /** The others, with the log's time of their last announcement: nodes' own clocks may differ. */
   readonly #others = new Map<string, { readonly info: NodeInfo; readonly time: number }>()
-  /** The log's time of the newest announcement, and when it came, by `now`. */
+  /** The log's time of the newest announcement, and when it arrived, by `now`. */
   #newest = { time: 0, came: 0 }
   #timer: NodeJS.Timeout | undefined
   #announcing: Promise<unknown> | undefined
@@ -71,21 +71,21 @@ export class Nodes {
     })
   }
 
-  /** Hears the others and announces this node. Waits that many ms at most. Does not raise. */
+  /** Follows the others and announces this node. Waits that many ms at most. Does not raise. */
   async open(within = START_MS): Promise<void> {
     this.#timer = setInterval(() => this.#announce(), this.#options.announceEvery ?? ANNOUNCE_MS).unref()
     this.#announce()
     await this.#tail.open(within)
   }
 
-  /** This node and those that were heard in the last 15 s, the oldest first. */
+  /** This node and those that announced themselves in the last 15 s, the oldest first. */
   list(): NodeInfo[] {
     this.#forget()
     const all = [this.#self(), ...[...this.#others.values()].map(({ info }) => info)]
     return all.sort((a, b) => a.started - b.started || (a.id < b.id ? -1 : 1))
   }
 
-  /** Says goodbye, so that the others need not wait until it is gone. Does not raise. */
+  /** Announces that this node leaves, so that the others need not wait until it is gone. Does not raise. */
   async close(): Promise<void> {
     if (this.#timer === undefined) return
     clearInterval(this.#timer)
@@ -96,7 +96,7 @@ export class Nodes {
 
   #announce(): void {
     this.#forget()
-    // A log that is slow is not to be asked again before it has answered.
+    // A slow log must answer before the next announcement is sent.
     this.#announcing ??= this.#say('here', this.#self()).finally(() => {
       this.#announcing = undefined
     })
@@ -106,7 +106,7 @@ export class Nodes {
     try {
       await this.#options.log.append(NODES, [draftOf(type, data)])
     } catch {
-      // The log is away, which it says itself. The others count this node as gone until it is back.
+      // The log is unavailable, and reports that itself. The others count this node as gone until the log is back.
     }
   }
 

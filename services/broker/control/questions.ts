@@ -1,5 +1,5 @@
-// Questions to all nodes at a time, such as which connections a user has: each answers a bounded page, and whoever
-// asked puts them together.
+// Questions to all nodes at once, such as which connections a user has: each node answers with a bounded page, and the
+// node that asked merges the pages.
 
 import { setImmediate } from 'node:timers/promises'
 import { type ChannelLog, LogUnavailable } from '../log/log.ts'
@@ -9,35 +9,35 @@ import type { Logger } from '../logger.ts'
 import type { NodeStats } from './stats.ts'
 import { draftOf, type Entry, Tail } from './tail.ts'
 
-/** What can be asked, by name: what with, and what the answers list. */
+/** The questions, by name: their parameters, and the items of their answers. */
 export interface QuestionTypes {
   /** By client id. */
   readonly connections: {
     readonly asks: { readonly user?: string }
     readonly item: {
       readonly user: string
-      /** Id of the API key, where it came by one. */
+      /** Id of the API key, if it used one. */
       readonly key?: string
       readonly wire: string
-      /** ms since 1970; left out where nothing is kept of clients. */
+      /** ms since 1970; omitted if nothing is stored about clients. */
       readonly since?: number
       readonly channels: readonly string[]
     }
   }
-  /** Readers of a channel, by client id; with `user`, only that user's. */
+  /** A channel's readers, by client id; with `user`, only that user's. */
   readonly readers: {
     readonly asks: { readonly user?: string; readonly channel: string }
     readonly item: {
       readonly user: string
       readonly wire: string
       readonly since?: number
-      /** The last event that it was sent; left out where that is not known. */
+      /** The last event that was sent to it; omitted if that is unknown. */
       readonly position?: string
-      /** Its socket is full: it takes nothing. */
+      /** Its socket is full: it accepts no data. */
       readonly blocked: boolean
     }
   }
-  /** By channel; the same one may be on several nodes. */
+  /** By channel; several nodes may have the same one. */
   readonly channels: {
     /** A pattern. */
     readonly asks: { readonly match?: string }
@@ -53,17 +53,17 @@ type Type = keyof QuestionTypes
 type Asks<T extends Type> = QuestionTypes[T]['asks']
 type Item<T extends Type> = QuestionTypes[T]['item']
 
-/** All that a node has, in any order, each made only when it is on the page. A key comes once. */
+/** Everything that a node has, in any order; an item is built only if it is on the page. Each key occurs once. */
 export type Answering<T extends Type> = (
   asks: Asks<T>,
 ) => Iterable<readonly [key: string, item: () => Item<T>]>
 
 export interface AskOptions {
-  /** Ms to wait for the answers. */
+  /** How long to wait for the answers, ms. */
   readonly timeout?: number
   /** Keys on a page, at most 1000. */
   readonly limit?: number
-  /** `next` of the page before. */
+  /** `next` of the previous page. */
   readonly after?: string | undefined
 }
 
@@ -73,9 +73,9 @@ export interface Answers<T extends Type> {
     readonly key: string
     readonly items: readonly { readonly node: string; readonly item: Item<T> }[]
   }[]
-  /** The next page's `after`; undefined where this was the last. */
+  /** The next page's `after`; undefined if this was the last page. */
   readonly next: string | undefined
-  /** Nodes that did not answer in time: what they have is not on the page. */
+  /** Nodes that did not answer in time: their items are missing from the page. */
   readonly silent: readonly NodeInfo[]
 }
 
@@ -94,9 +94,9 @@ const TIMEOUT_MS = 1000
 const START_MS = 5000
 const LIMIT = 100
 const MOST = 1000
-/** Bytes of one node's answer, but for its last item. */
+/** Bytes of one node's answer, except for its last item. */
 const ANSWER_BYTES = 256 * 1024
-/** How many a node looks at before it lets others have their turn. */
+/** How many items a node visits before it yields to the event loop. */
 const SLICE = 2000
 
 interface Question {
@@ -109,7 +109,7 @@ interface Question {
 
 interface Page {
   readonly items: readonly (readonly [key: string, item: unknown])[]
-  /** There are more behind the last. */
+  /** There are more after the last. */
   readonly more: boolean
 }
 
@@ -123,7 +123,7 @@ export class Questions {
   readonly #tail: Tail
   readonly #answering = new Map<string, (asks: never) => Iterable<Lazy>>()
   readonly #gatherings = new Map<number, Gathering>()
-  /** Follows this node's answers, while it asks. */
+  /** Follows this node's answers while a question is open. */
   #ear: { readonly tail: Tail; readonly opened: Promise<boolean> } | undefined
   #asked = 0
 
@@ -139,13 +139,13 @@ export class Questions {
     })
   }
 
-  /** Answers that question from now on; asking it again replaces the answer. */
+  /** Answers that question from now on; a second call replaces the answer. */
   answer<T extends Type>(type: T, answering: Answering<T>): this {
     this.#answering.set(type, answering)
     return this
   }
 
-  /** Hears questions. Returns whether it does within that many ms; if not, goes on trying. Does not raise. */
+  /** Starts to follow questions. Returns whether it does within that many ms; if not, keeps trying. Does not raise. */
   open(within = START_MS): Promise<boolean> {
     return this.#tail.open(within)
   }
@@ -156,7 +156,7 @@ export class Questions {
     for (const gathering of this.#gatherings.values()) gathering.end()
   }
 
-  /** Asks every node, this one too. Raises LogUnavailable. */
+  /** Asks every node, this one included. Raises LogUnavailable. */
   async ask<T extends Type>(type: T, asks: Asks<T>, options: AskOptions = {}): Promise<Answers<T>> {
     const { timeout = TIMEOUT_MS, after = '' } = options
     const limit = Math.min(Math.max(1, options.limit ?? LIMIT), MOST)
@@ -166,7 +166,7 @@ export class Questions {
     this.#gatherings.set(id, gathering)
     try {
       if (!(await this.#listen(timeout)))
-        throw new LogUnavailable('the answers could not be followed in time')
+        throw new LogUnavailable('the answers could not be followed in time: try again')
       const question: Question = { id, from: nodes.id, limit, after, asks }
       await log.append(QUESTIONS, [draftOf(type, question)])
       await gathering.complete(timeout)
@@ -198,7 +198,7 @@ export class Questions {
 
   async #reply({ type, data }: Entry): Promise<void> {
     const { log, logger, nodes } = this.#options
-    // A question that this version does not know gets no answer: the asker names the node.
+    // A question that this version does not know gets no answer: the asking node lists this node as silent.
     const answering = this.#answering.get(type)
     if (answering === undefined) return
     const { id, from, asks, after, limit } = data as Question
@@ -207,12 +207,12 @@ export class Questions {
       const answer: Answer = { id, node: nodes.id, ...page }
       await log.append(answersOf(from), [draftOf('answer', answer)])
     } catch (err) {
-      logger.warn({ err, question: type }, 'a question of another node could not be answered')
+      logger.warn({ err, question: type }, "another node's question could not be answered")
     }
   }
 }
 
-/** The answers to one question, as they come. */
+/** Collects the answers to one question as they arrive. */
 class Gathering {
   readonly answers: Answer[] = []
   readonly #missing: Map<string, NodeInfo>
@@ -233,7 +233,7 @@ class Gathering {
     if (this.#missing.size === 0) this.end()
   }
 
-  /** No more is waited for. */
+  /** Stops waiting. */
   end(): void {
     this.#over = true
     this.#wake()
@@ -256,7 +256,7 @@ type Lazy = readonly [key: string, item: () => unknown]
 const byKey = (a: readonly [key: string, ...unknown[]], b: readonly [key: string, ...unknown[]]) =>
   a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0
 
-/** The first `limit` behind `after`, by key; fewer where they would be too many bytes. */
+/** The first `limit` after `after`, by key; fewer if they would be too many bytes. */
 async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promise<Page> {
   let first: Lazy[] = []
   /** The last key that can be on the page, once more than `limit` were found. */
@@ -272,7 +272,7 @@ async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promis
     if (++seen % SLICE === 0) await setImmediate()
     const [key] = entry
     if (key <= after || (last !== undefined && key > last)) continue
-    // Sorts once for as many as stay, so that all of them cost little more than to look at.
+    // Sorts only once per so many items, so that selecting a page costs little more than visiting all items.
     if (first.push(entry) >= 2 * limit) cut()
   }
   cut()
@@ -289,8 +289,8 @@ async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promis
 }
 
 /**
- * What the nodes answered as one page. Where a node has more, nothing is known of it beyond its last key: the page ends
- * at the first of these.
+ * Merges the nodes' answers into one page. If a node has more items, those after its last key are unknown: the page
+ * ends at the first such key.
  */
 function merge(answers: readonly Answer[], limit: number): Omit<Answers<Type>, 'silent'> {
   const ends = answers.filter(({ more }) => more).map(({ items }) => items.at(-1)?.[0] ?? '')

@@ -1,19 +1,19 @@
-// What a node says of itself when it is asked how it is. Counters count from the node's start.
+// A node's report about its own state. Counters count from the node's start.
 
 export interface NodeStats {
-  /** By the node's clock, ms since 1970: rates are differences over differences of this. */
+  /** By the node's clock, ms since 1970: rates are differences divided by differences of this. */
   readonly at: number
   /** `memory`, `file` or `redis`. */
   readonly engine: string
   readonly ready: boolean
   readonly takesEvents: boolean
-  /** Why it is not ready, or takes no events. */
+  /** Why it is not ready, or accepts no events. */
   readonly reason?: string
-  /** What it is short of, so that it takes no new reads: `loop` or `memory`. */
+  /** The resource it is short of, so that it accepts no new reads: `loop` or `memory`. */
   readonly overloaded?: string
-  /** Settings whose file can not be used as it is now. */
+  /** Settings whose file can't be used as it is now. */
   readonly problems: readonly string[]
-  /** Ms that its last probes took from the append to their delivery, the oldest first. */
+  /** How long its last probes took from the append to their delivery, ms, the oldest first. */
   readonly delays: readonly number[]
   readonly wires: Readonly<
     Record<string, { readonly connections: number; readonly deliveries: number; readonly gaps: number }>
@@ -23,7 +23,7 @@ export interface NodeStats {
   /** Connections whose socket is full. */
   readonly behind: number
   readonly channels: number
-  /** Bytes of recent events, and of the stretches that are encoded for readers. */
+  /** Bytes of recent events, and of their encodings for readers. */
   readonly recent: number
   /** Resident memory, bytes. */
   readonly rss: number

@@ -1,4 +1,4 @@
-// One reserved channel as a node follows it: what the log keeps of it first, then what comes, each entry once.
+// A node's follower of one reserved channel: first the stored entries, then new ones, each exactly once.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../../backoff.ts'
@@ -12,7 +12,7 @@ const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 10_000
 
-/** Waits before something is tried again that failed so many times; not after `signal`. */
+/** Waits before the next attempt after that many failures; not after `signal`. */
 export async function pause(failures: number, signal: AbortSignal): Promise<void> {
   const ms = delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
   await wait(ms, undefined, { ref: false, signal }).catch(() => {})
@@ -24,14 +24,14 @@ export interface Entry {
   readonly data: unknown
   /** The log's clock, ms since 1970. */
   readonly time: number
-  /** The log held it before this node listened. */
+  /** It was stored before this node listened. */
   readonly past: boolean
 }
 
 export interface TailOptions {
   readonly log: ChannelLog
   readonly channel: string
-  /** `latest`: only what comes from now on. */
+  /** `latest`: only entries from now on. */
   readonly from: 'earliest' | 'latest'
   readonly logger: Logger
   entry(entry: Entry): void
@@ -39,12 +39,12 @@ export interface TailOptions {
   missed?(gap: Gap): void
 }
 
-/** An entry as the log takes it. `data` must be JSON. */
+/** An entry in the log's form. `data` must be JSON. */
 export function draftOf(type: string, data: unknown): Draft {
   return { type, data: Buffer.from(JSON.stringify(data)) }
 }
 
-/** What `draftOf` was given. */
+/** The data that `draftOf` was called with. */
 export function valueOf(event: LogEvent): unknown {
   return JSON.parse(dataOf(event).toString())
 }
@@ -54,10 +54,10 @@ export class Tail {
   #feed: Feed | undefined
   /** Everything up to here was handed over. */
   #at: Position | undefined
-  /** What the log kept is read: from now on the feed counts. */
+  /** The stored entries are read: from now on the feed delivers. */
   #live = false
-  /** Where the feed stands, as far as it has said so since the last read began. */
-  #told: Position | undefined
+  /** The feed's last reported position since the last read began. */
+  #reported: Position | undefined
   readonly #closing = new AbortController()
 
   constructor(options: TailOptions) {
@@ -65,8 +65,8 @@ export class Tail {
   }
 
   /**
-   * Returns whether all that was kept is handed over, after `within` ms at the latest. Goes on trying behind that.
-   * Does not raise.
+   * Returns whether all stored entries are handed over, after `within` ms at the latest. Keeps trying after that. Does
+   * not raise.
    */
   async open(within: number): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined
@@ -95,7 +95,10 @@ export class Tail {
       } catch (error) {
         if (this.#closed) return
         const { channel, logger } = this.#options
-        logger.warn({ channel, reason: String(error) }, 'the node can not hear the others; it tries again')
+        logger.warn(
+          { channel, reason: String(error) },
+          'the node can not follow the other nodes; it will retry',
+        )
         this.#feed?.close()
         this.#feed = undefined
         await pause(failures, this.#closing.signal)
@@ -114,14 +117,14 @@ export class Tail {
 
   async #read(): Promise<void> {
     const { log, channel } = this.#options
-    this.#told = undefined
+    this.#reported = undefined
     const page = await log.read(channel, this.#at ?? 'earliest', PAGE)
     if (this.#closed) return
     if (page.gap !== undefined) this.#miss(page.gap)
     for (const event of page.events) this.#hand(event, true)
     this.#at = page.cursor
-    // What the feed told meanwhile may be more than this read has seen.
-    this.#live = !page.more && (this.#told === undefined || this.#has(this.#told))
+    // The feed may have reported a newer position than this read has seen.
+    this.#live = !page.more && (this.#reported === undefined || this.#has(this.#reported))
   }
 
   readonly #follower: Follower = {
@@ -131,11 +134,11 @@ export class Tail {
       this.#live = true
     },
     begun: at => {
-      this.#told = at
+      this.#reported = at
       if (this.#live && !this.#has(at)) this.#at = at
     },
     events: events => {
-      this.#told = events.at(-1)
+      this.#reported = events.at(-1)
       if (!this.#live) return
       for (const event of events) {
         if (this.#closed) return
@@ -143,17 +146,17 @@ export class Tail {
       }
     },
     gap: gap => {
-      this.#told = gap.to
+      this.#reported = gap.to
       if (!this.#live || this.#has(gap.to)) return
       this.#at = gap.to
       this.#miss(gap)
     },
-    // It keeps nothing, and nodes tell each other nothing that is not kept.
+    // It keeps nothing, and nodes send each other nothing that is not stored.
     forget() {},
     transient() {},
   }
 
-  /** The last read may have seen what the feed tells only now. */
+  /** The last read may have seen what the feed reports only now. */
   #has({ epoch, offset }: Position): boolean {
     return this.#at?.epoch === epoch && this.#at.offset >= offset
   }
@@ -166,7 +169,7 @@ export class Tail {
 
   #miss(gap: Gap): void {
     const { channel, logger, missed } = this.#options
-    logger.warn({ channel, ...gap }, 'the node may have missed what others told it')
+    logger.warn({ channel, ...gap }, 'the node may have missed messages of other nodes')
     if (missed !== undefined) this.#guard(() => missed(gap))
   }
 

@@ -1,4 +1,4 @@
-// Tickets on the log: a text that stands for a record, on whichever node it is shown, once and for a short while.
+// Tickets on the log: a ticket is a text that any node exchanges for a record, once and for a short time.
 
 import { hash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
 import { parsePosition, type Position, printPosition } from '../event/position.ts'
@@ -6,10 +6,10 @@ import type { ChannelLog } from '../log/log.ts'
 import { LONGEST_TICKET_MS, TICKET_SHARDS, ticketsOf } from './channels.ts'
 import { draftOf, valueOf } from './tail.ts'
 
-/** Ms that a ticket can be shown for, unless its issuer says otherwise. */
+/** How long a ticket is valid unless its issuer says otherwise, ms. */
 const TICKET_MS = 30_000
 
-/** Why a ticket is not taken; a client is told only that it is not. `unknown`: never issued, or trimmed meanwhile. */
+/** Why a ticket is rejected; a client does not learn which. `unknown`: never issued, or trimmed meanwhile. */
 export type TicketRefusal = 'malformed' | 'unknown' | 'expired' | 'used'
 
 export interface Issued {
@@ -21,21 +21,21 @@ export interface Issued {
 export type Taken<T> =
   { readonly record: T; readonly refused?: undefined } | { readonly refused: TicketRefusal }
 
-/** How long a ticket can be shown: whichever ends first. */
+/** How long a ticket is valid: until whichever ends first. */
 export interface TicketLife {
   /** Ms; 30 s unless given. */
   readonly life?: number | undefined
-  /** When the token expires for which it stands, ms since 1970. */
+  /** When the token behind it expires, ms since 1970. */
   readonly until?: number | undefined
 }
 
 export interface LogTicketsOptions {
   readonly log: ChannelLog
-  /** How long the log knows an idempotency key, ms: no ticket may live longer. */
+  /** How long the log remembers an idempotency key, ms: no ticket may live longer. */
   readonly idempotencyWindow: number
 }
 
-/** What the log holds of a ticket: not the ticket, so whoever reads the log has none. */
+/** What the log holds of a ticket. The secret is missing, so that reading the log yields no tickets. */
 interface Stub<T> {
   readonly hash: string
   /** Ms from the log's time of this event on. */
@@ -43,13 +43,13 @@ interface Stub<T> {
   readonly record: T
 }
 
-/** A ticket says where the log has its stub: `<shard>.<position>.<secret>`. */
+/** A ticket names the place of its stub in the log: `<shard>.<position>.<secret>`. */
 const TICKET = /^([0-9a-f])\.([a-z0-9]{1,16}-[1-9][0-9]{0,15})\.([A-Za-z0-9_-]{43})$/
 
 /** `T` is JSON. */
 export class LogTickets<T> {
   readonly #log: ChannelLog
-  /** Ms that a ticket may live at most: after that the log might no longer know that it was used. */
+  /** The longest life of a ticket, ms: after that the log might have forgotten that it was used. */
   readonly longest: number
 
   constructor({ log, idempotencyWindow }: LogTicketsOptions) {
@@ -64,14 +64,14 @@ export class LogTickets<T> {
     const life = Math.max(0, Math.min(wanted, this.longest, until - Date.now()))
     const stub: Stub<T> = { hash: hashOf(secret).toString('base64url'), life, record }
     const [receipt] = await this.#log.append(ticketsOf(shard), [draftOf('ticket', stub)])
-    if (receipt === undefined) throw new Error('the log gave no receipt')
+    if (receipt === undefined) throw new Error('the log returned no receipt')
     const ticket = `${shard.toString(16)}.${printPosition(receipt.position)}.${secret}`
     return { ticket, expires: receipt.time + life }
   }
 
   /**
-   * The record for which the ticket stands: of all that take it, on all nodes, one gets it. When the log could not say
-   * whether it was that one, the ticket is lost. Raises LogUnavailable.
+   * Exchanges the ticket for its record: of all callers, on all nodes, one receives it. If the log can't say whether it
+   * was this caller, the ticket is lost. Raises LogUnavailable.
    */
   async take(ticket: string): Promise<Taken<T>> {
     const [, shard = '', at = '', secret = ''] = TICKET.exec(ticket) ?? []
@@ -81,7 +81,7 @@ export class LogTickets<T> {
     const found = await this.#find(channel, position)
     if (found === undefined || !isHashOf(secret, found.stub.hash)) return { refused: 'unknown' }
     const { stub, time } = found
-    // The log knows the key of the first use for longer than any ticket lives. Its clock says when that was.
+    // The log remembers the key of the first use for longer than any ticket lives. Its clock says when that was.
     const used = { ...draftOf('used', null), idempotencyKey: stub.hash }
     const [use] = await this.#log.append(channel, [used])
     if (use === undefined || use.replayed) return { refused: 'used' }

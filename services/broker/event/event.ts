@@ -5,31 +5,31 @@ import { withoutMark } from './json-spans.ts'
 import type { Position } from './position.ts'
 import { printTags, type Tags } from './tags.ts'
 
-/** What a publisher sends; the log adds position and time. */
+/** A publisher's event; the log adds position and time. */
 export interface Draft {
   /** One JSON value as UTF-8 text without line breaks. */
   readonly data: Buffer
   readonly type?: string
-  /** Checked: `checkedTags`. Undefined where there are none. */
+  /** Validated by `checkedTags`. Undefined if there are none. */
   readonly tags?: Tags | undefined
   /** Set when `data` is a JSON string that holds bytes. */
   readonly encoding?: 'base64'
-  /** `low` events may wait until enough have gathered (ARCHITECTURE.md#fan-out); their order stays. */
+  /** `low` events may wait until enough have gathered (ARCHITECTURE.md#fan-out); their order is preserved. */
   readonly priority?: 'low'
-  /** ASCII without spaces, per channel: a repeat within the window appends nothing. */
+  /** ASCII without spaces, per channel: a duplicate within the window appends nothing. */
   readonly idempotencyKey?: string
-  /** Delivered to who is there, and not kept: no key and no head go with it. */
+  /** Delivered to the present readers and not kept: it has neither an idempotency key nor `ifHead`. */
   readonly transient?: true
-  /** Only of an append's first draft: nothing of the append happens unless the channel's head is this. */
+  /** Only in the first draft of an append: nothing is appended unless the channel's head is this. */
   readonly ifHead?: IfHead
-  /** Only of an append's last draft: the end of the channel, of which the log keeps a record. It has no data. */
+  /** Only in the last draft of an append: the end of the channel, of which the log keeps a record. It has no data. */
   readonly end?: true
 }
 
-/** Where the head has to be; `none`: the channel holds no event, and none was published since its epoch began. */
+/** The required head; `none`: the channel holds no event, and none was published since its epoch began. */
 export type IfHead = Position | 'none'
 
-/** What makes a record of the log, or an object that is delivered, other than an event as it was published. */
+/** What distinguishes a record or a delivered object from an ordinary published event. */
 export type Kind =
   /** The end of its channel. */
   | 'end'
@@ -38,7 +38,7 @@ export type Kind =
   /** Was not kept: it has no position. */
   | 'transient'
 
-/** What the log adds to a draft, and what it keeps of it beside the data. */
+/** What the log adds to a draft, and what it keeps of it besides the data. */
 export interface EventHead {
   readonly channel: string
   readonly epoch: string
@@ -58,15 +58,18 @@ export interface LogEvent extends EventHead {
   readonly json: Buffer
   /** Where the data begins in `json`; it ends before the last byte. */
   readonly dataStart: number
-  /** Bytes of the event's data: what retention by bytes counts. */
+  /** Bytes of the event's data, which retention by bytes counts. */
   readonly bytes: number
-  /** Older events of its value that a reader was spared: it says so in `json`. Of no event that the log holds. */
+  /**
+   * The number of older events of its value that a reader skipped, as `json` says. Never set on events that the log
+   * holds.
+   */
   readonly skipped?: number
 }
 
 /**
  * JSON text as an event's data: the same bytes, except that line breaks become spaces. (They are between tokens, since
- * RFC 8259 section 7 forbids them in strings.) The text is checked and never printed again, so numbers and keys stay as
+ * RFC 8259 section 7 forbids them in strings.) The text is checked but not printed again, so numbers and keys stay as
  * they are. Undefined if it is not one JSON value in UTF-8. Writes into `body`.
  */
 export function jsonData(body: Buffer): Buffer | undefined {
@@ -152,7 +155,7 @@ export function encodeEvent(head: EventHead, data: Uint8Array): LogEvent {
   }
 }
 
-/** What the type of an end is: its name on wires that name events. */
+/** The type of an end, on wires that name events. */
 const END = 'end'
 
 function encodeEnd({ channel, epoch, offset, time }: EventHead): LogEvent {
@@ -177,7 +180,7 @@ function encodeEnd({ channel, epoch, offset, time }: EventHead): LogEvent {
 
 const NO_DATA = Buffer.from('null')
 
-/** The end of a channel, as its readers get it who are at `position` already. */
+/** The end of a channel, for readers that are already at `position`. */
 export function endAt(channel: string, { epoch, offset }: Position): LogEvent {
   return encodeEnd({ channel, epoch, offset, time: 0, ...PLAIN })
 }

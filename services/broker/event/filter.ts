@@ -4,11 +4,11 @@ import { isObject } from './json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
 import type { LogEvent } from './event.ts'
 
-/** What a filter looks at. */
+/** The part of an event that a filter examines. */
 export type Filtered = Pick<LogEvent, 'type' | 'tags'>
 
 export interface Filter {
-  /** The same for filters that say the same in the same words, whatever the order. */
+  /** Equal for filters with the same parts, whatever the order. */
   readonly key: string
   passes(event: Filtered): boolean
 }
@@ -23,7 +23,7 @@ const MAX_TEXTS = 100
 const NUMBER = /^-?[0-9]+(\.[0-9]+)?$/
 
 type Compare = (value: string | undefined) => boolean
-/** How texts are compared with one text. A tag that is not there is equal to none. */
+/** How texts are compared with one text. A missing tag equals nothing. */
 const WITH_TEXT: Readonly<Record<string, (text: string) => Compare>> = {
   eq: text => value => value === text,
   neq: text => value => value !== text,
@@ -46,12 +46,12 @@ const WITH_NOTHING: Readonly<Record<string, Compare>> = {
 const COMPARISONS = [...Object.keys(WITH_TEXT), ...Object.keys(WITH_TEXTS), ...Object.keys(WITH_NOTHING)]
 
 function byNumber(text: string, holds: (a: number, b: number) => boolean): Compare {
-  if (!NUMBER.test(text)) throw badFilter(`${quote(text, 40)} is no number to compare with`)
+  if (!NUMBER.test(text)) throw badFilter(`${quote(text, 40)} is not a number`)
   const limit = Number(text)
   return value => value !== undefined && NUMBER.test(value) && holds(Number(value), limit)
 }
 
-/** A filter out of JSON text. Raises FW_BAD_FILTER. */
+/** Parses a filter from JSON text. Raises FW_BAD_FILTER. */
 export function parseFilter(text: string): Filter {
   let value: unknown
   try {
@@ -62,7 +62,7 @@ export function parseFilter(text: string): Filter {
   return filterOf(value)
 }
 
-/** A filter out of its object. Raises FW_BAD_FILTER. */
+/** Parses a filter from its object. Raises FW_BAD_FILTER. */
 export function filterOf(value: unknown): Filter {
   return new Reading().node(value, 1)
 }
@@ -76,13 +76,13 @@ export function typesFilter(types: readonly string[]): Filter {
   }
 }
 
-/** What passes all of them; undefined where there are none. */
+/** Matches what all of them match; undefined if there are none. */
 export function allOf(filters: readonly (Filter | undefined)[]): Filter | undefined {
   const given = filters.filter(each => each !== undefined)
   return given.length === 0 ? undefined : joined('and', given)
 }
 
-/** What passes one of them, of which there is at least one. */
+/** Matches what one of them matches; there is at least one. */
 export function oneOf(filters: readonly Filter[]): Filter {
   return joined('or', filters)
 }
@@ -99,7 +99,7 @@ function joined(op: 'and' | 'or', filters: readonly Filter[]): Filter {
     : { key, passes: event => distinct.some(each => each.passes(event)) }
 }
 
-/** One filter being read. */
+/** Parses one filter. */
 class Reading {
   #nodes = 0
 

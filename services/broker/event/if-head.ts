@@ -1,4 +1,4 @@
-// For which head alone an event is published, as publishers say it.
+// The head that a conditional publish requires, in the publisher's notation.
 
 import { FanwireError } from '../../errors.ts'
 import type { IfHead } from './event.ts'
@@ -14,11 +14,11 @@ export function checkedIfHead(value: unknown): IfHead {
   )
 }
 
-/** What `If-Match` and `If-None-Match` (RFC 9110 section 13.1) ask for. Raises FW_BAD_PARAMETER. */
+/** What `If-Match` and `If-None-Match` (RFC 9110 section 13.1) require. Raises FW_BAD_PARAMETER. */
 export function ifHeadOf(ifMatch: string | undefined, ifNoneMatch: string | undefined): IfHead | undefined {
   if (ifNoneMatch !== undefined) {
     if (ifNoneMatch.trim() === '*' && ifMatch === undefined) return 'none'
-    throw new FanwireError('FW_BAD_PARAMETER', 'publishing takes If-None-Match: *, without If-Match')
+    throw new FanwireError('FW_BAD_PARAMETER', 'publishing accepts If-None-Match: * only, without If-Match')
   }
   if (ifMatch === undefined) return undefined
   const position = parsePosition(/^\s*"([^"]*)"\s*$/.exec(ifMatch)?.[1] ?? '')

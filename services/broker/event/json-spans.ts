@@ -19,7 +19,7 @@ const CLOSE_OBJECT = 0x7d
 
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 
-/** A text without the byte order mark that it may begin with (RFC 8259 section 8.1). */
+/** The text without a byte order mark at its beginning (RFC 8259 section 8.1). */
 export function withoutMark(text: Buffer): Buffer {
   const { length } = BYTE_ORDER_MARK
   return text[0] === BYTE_ORDER_MARK[0] && text.subarray(0, length).equals(BYTE_ORDER_MARK)

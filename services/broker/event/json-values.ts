@@ -1,14 +1,17 @@
-// JSON that comes from outside, as values.
+// JSON from outside, as values.
 
 import { isUtf8 } from 'node:buffer'
 import { FanwireError } from '../../errors.ts'
 
-/** Whether a value is an object of JSON: no list, and not null. */
+/** Whether a value is a JSON object: neither a list nor null. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** The value of a JSON text. `what` it is, such as `the body`, begins the message. Raises FW_BAD_ENCODING for bytes, FW_BAD_JSON. */
+/**
+ * The value of a JSON text. `what`, such as `the body`, begins the error message. Raises FW_BAD_ENCODING for bytes,
+ * FW_BAD_JSON.
+ */
 export function parseJson(json: Buffer | string, what: string): unknown {
   if (typeof json !== 'string' && !isUtf8(json)) {
     throw new FanwireError('FW_BAD_ENCODING', `${what} is not valid UTF-8`)

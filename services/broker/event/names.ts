@@ -1,10 +1,12 @@
-// The grammar of channel names, event types and idempotency keys, and what an error says of it.
+// The grammar of channel names, event types and idempotency keys, and the error texts for it.
 
 import { FanwireError } from '../../errors.ts'
 
-/** Characters of channel names, within a set of a regular expression. None of them needs an escape in JSON. */
+/**
+ * Characters of channel names, inside a character class of a regular expression. None of them needs an escape in JSON.
+ */
 export const CHANNEL_CHARACTERS = String.raw`A-Za-z0-9_.:~@\/#$=,;!+&()'?-`
-/** A segment `.` or `..` is a step of a path: a URL with such a name leads elsewhere (RFC 3986 section 5.2.4). */
+/** A segment `.` or `..` is a dot segment: a URL with such a name resolves to another one (RFC 3986 section 5.2.4). */
 const STEP = /(?:^|\/)\.\.?(?:\/|$)/
 const CHANNEL = new RegExp(`^(?!fanwire:)[${CHANNEL_CHARACTERS}]{1,200}$`)
 const TYPE = /^(?!fanwire:)[A-Za-z0-9_.:~@-]{1,64}$/
@@ -12,17 +14,17 @@ const TAG = /^[A-Za-z0-9_.:~@-]{1,64}$/
 const RESERVED_TYPES = new Set(['gap', 'error', 'open', 'close', 'end'])
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{1,128}$/
 
-/** Channels of the node itself that clients may read: joins and leaves of a channel, and the log of lives. */
+/** The node's own channels that clients may read: a channel's joins and leaves, and the log of lives. */
 const READABLE_OWN = /^fanwire:(?:presence:(.+)|lives:(?:\d|1[0-5]))$/
 
 const PRESENCE = 'fanwire:presence:'
 
-/** The channel that has the joins and leaves of a channel. */
+/** The channel that carries the joins and leaves of a channel. */
 export function presenceOf(channel: string): string {
   return PRESENCE + channel
 }
 
-/** The channel whose joins and leaves a channel has; undefined: it has none. */
+/** The channel whose joins and leaves a channel carries; undefined: it carries none. */
 export function attendedIn(channel: string): string | undefined {
   return channel.startsWith(PRESENCE) ? channel.slice(PRESENCE.length) : undefined
 }
@@ -31,7 +33,7 @@ export function isChannelName(name: unknown): name is string {
   return typeof name === 'string' && CHANNEL.test(name) && !hasStep(name)
 }
 
-/** Whether a text has a segment that is a step of a path. */
+/** Whether a text has a dot segment. */
 export function hasStep(text: string): boolean {
   return text.includes('.') && STEP.test(text)
 }
@@ -40,7 +42,7 @@ export function isTypeName(name: unknown): name is string {
   return typeof name === 'string' && TYPE.test(name) && !RESERVED_TYPES.has(name)
 }
 
-/** Tags have the names that types may have, and those that types may not, too: they name no event of a wire. */
+/** Tags may be named like types, including the names that types may not have: tags never name an event of a wire. */
 export function isTagName(name: unknown): name is string {
   return typeof name === 'string' && TAG.test(name)
 }
@@ -61,7 +63,7 @@ export function checkedChannel(name: unknown): string {
   return name
 }
 
-/** `name`, if it is a channel that can be read: a client's own, or one that tells of them. Raises FW_BAD_CHANNEL. */
+/** `name`, if it is a channel that can be read: a client's own, or one that reports on those. Raises FW_BAD_CHANNEL. */
 export function checkedReadable(name: unknown): string {
   const [own, about] = (typeof name === 'string' ? READABLE_OWN.exec(name) : null) ?? []
   if (own !== undefined && (about === undefined || isChannelName(about))) return own

@@ -10,17 +10,17 @@ export interface Position {
   readonly offset: number
 }
 
-/** Where a reader begins: a position, the oldest readable event, the head, or what has to be looked for. */
+/** Where a reader begins: a position, the oldest readable event, the head, or a start that has to be looked up. */
 export type Start = Position | 'earliest' | 'latest' | Last | Since
 
-/** The newest events, so many; fewer where there are fewer. */
+/** The newest events, up to that number. */
 export interface Last {
   readonly last: number
 }
 
 /**
- * The first event at this time or later by the log's clock, ms since 1970: the oldest readable one where that is later,
- * the head where there is none yet.
+ * The first event at this time or later by the log's clock, ms since 1970: the oldest readable one if that is later,
+ * the head if there is none yet.
  */
 export interface Since {
   readonly since: number
@@ -34,7 +34,7 @@ export interface Gap {
 
 const POSITION = /^([a-z0-9]{1,16})-(0|[1-9][0-9]{0,15})$/
 
-/** The position that `text` prints, or undefined if it is none. */
+/** The position that `text` prints, or undefined if it is malformed. */
 export function parsePosition(text: string): Position | undefined {
   const match = POSITION.exec(text)
   if (match === null) return undefined
@@ -79,8 +79,9 @@ export function parseStart(text: string): Start | undefined {
 }
 
 /**
- * The entries of a list for `count` channels, in the order of the channels: a single one for which `isForAll` holds is for all
- * of them, any other list has one entry for each channel. Undefined if one is malformed, or the list is of another length.
+ * The entries of a list for `count` channels, in the order of the channels: a single entry for which `isForAll` holds
+ * applies to all of them, any other list has one entry per channel. Undefined if one is malformed or the length
+ * differs.
  */
 export function parseList<T>(
   text: string,
@@ -100,7 +101,7 @@ export function parseList<T>(
   return entries.length === count ? entries : undefined
 }
 
-/** The starts that a cursor gives `count` channels: anything but a position is for all of them if it is alone. */
+/** The starts that a cursor gives `count` channels: anything but a position applies to all of them if it is alone. */
 export function parseCursor(text: string, count: number): Start[] | undefined {
   return parseList(text, count, parseStart, start => !isPosition(start))
 }

@@ -1,4 +1,5 @@
-// One entry of a bulk publish, one line of NDJSON or one publish command: its channels, its data, and what is optional.
+// One entry of a bulk publish, one line of NDJSON or one publish command: its channels, its data, and its optional
+// members.
 
 import { isUtf8 } from 'node:buffer'
 import { isObject } from './json-values.ts'
@@ -9,11 +10,11 @@ import { members } from './json-spans.ts'
 import { checkedChannel, checkedIdempotencyKey, checkedType } from './names.ts'
 import { tagsOf } from './tags.ts'
 
-/** A draft, and the channels that it goes to. */
+/** A draft and its channels. */
 export interface Entry {
   /** At least one, without duplicates. */
   readonly channels: readonly string[]
-  /** It named `channels`, not `channel`: the response is a list. */
+  /** It had `channels`, not `channel`: the response is a list. */
   readonly several: boolean
   readonly draft: Draft
 }
@@ -54,8 +55,8 @@ export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBE
 }
 
 /**
- * The same for JSON that is parsed already: `value` is the result of JSON.parse for `raw`, which is UTF-8. `takes`: the
- * members that it may have. Each may occur once, since JSON.parse would drop a duplicate silently.
+ * The same for JSON that is already parsed: `value` is the result of JSON.parse for `raw`, which is UTF-8. `takes`: the
+ * members that it may have. Each may occur once, since JSON.parse would silently drop a duplicate.
  * Raises FanwireError: FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_TYPE, FW_BAD_TAG,
  * FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE.
  */
@@ -66,7 +67,7 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
   const data = dataOf(raw, takes)
   // Safe to read by name: every member is one of `takes`, so none is __proto__, and there are no duplicates.
   const { channel, channels, type, tags, idempotencyKey, priority, ifHead, transient, encoding } = value
-  if (ifHead !== undefined && channels !== undefined) throw badEvent('ifHead goes with one channel')
+  if (ifHead !== undefined && channels !== undefined) throw badEvent('ifHead needs a single channel')
   const bytes = encoding === undefined ? undefined : bytesOf(encoding, (value as { data: unknown }).data)
   const { length } = bytes ?? data
   if (length > limits.maxBody) {
@@ -98,7 +99,7 @@ function dataOf(raw: Buffer, takes: ReadonlySet<string>): Buffer {
   for (const { name, start, end } of members(raw)) {
     if (!takes.has(name))
       throw badEvent(`unknown member ${quote(name, 40)}; known are ${[...takes].join(', ')}`)
-    if (seen.includes(name)) throw badEvent(`the member ${name} is there twice`)
+    if (seen.includes(name)) throw badEvent(`the member ${name} occurs twice`)
     seen.push(name)
     if (name === 'data') data = raw.subarray(start, end)
   }
@@ -106,12 +107,12 @@ function dataOf(raw: Buffer, takes: ReadonlySet<string>): Buffer {
   return data
 }
 
-/** The bytes that data in base64 stands for. */
+/** The bytes that base64 data encodes. */
 function bytesOf(encoding: unknown, data: unknown): Buffer {
   if (encoding !== 'base64') throw badEvent('encoding is "base64", or is left out')
   const bytes = Buffer.from(String(data), 'base64')
   if (bytes.toString('base64') === data) return bytes
-  throw badEvent('the data is no string in base64 (RFC 4648 section 4)')
+  throw badEvent('the data is not a base64 string (RFC 4648 section 4)')
 }
 
 function channelsOf(channel: unknown, channels: unknown, most: number): string[] {

@@ -1,10 +1,10 @@
-// What events keep of Pusher's protocol beside their data: tags.
+// What events keep of Pusher's protocol besides their data: tags.
 
 import type { LogEvent } from './event.ts'
 
-/** The event's name, where it is no name of a type. */
+/** The event's name, if it is not a valid type name. */
 export const NAME_TAG = 'pusher.event'
-/** Set where the data was no JSON: it is the text. */
+/** Set if the data was not JSON: the data is then the text. */
 export const TEXT_TAG = 'pusher.text'
 /** The socket that does not want the event. */
 export const SOCKET_TAG = 'pusher.socket'
@@ -25,7 +25,7 @@ export function pusherNameOf({ type, tags }: Pick<LogEvent, 'type' | 'tags'>): s
 export function pusherUserOf({ tags }: Pick<LogEvent, 'tags'>): string | number | undefined {
   const tag = tags?.get(USER_TAG)
   if (tag === undefined) return undefined
-  // Whoever publishes may set tags.
+  // Any publisher may set tags.
   try {
     const id: unknown = JSON.parse(tag)
     return typeof id === 'number' ? id : String(id)

@@ -1,12 +1,12 @@
-// What a publish is answered with, the same on every route: printed at once, without an object.
+// The response to a publish, the same on every route: printed directly, without an intermediate object.
 
 import { type Position, printPosition } from './position.ts'
 
 interface Printed {
-  /** Undefined: it is not kept. */
+  /** Undefined: the event is not kept. */
   readonly position?: Position | undefined
   readonly time: number
-  /** Left out where a header says it. */
+  /** Omitted if a header carries it. */
   readonly replayed?: boolean
 }
 

@@ -1,4 +1,4 @@
-// Tags: what a publisher says of an event in names and texts, so that readers can choose by them.
+// Tags: names and texts with which a publisher describes an event, so that readers can select by them.
 
 import { isObject } from './json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
@@ -10,7 +10,7 @@ export type Tags = ReadonlyMap<string, string>
 const MAX_TAGS = 16
 const MAX_VALUE_BYTES = 256
 
-/** The tags of `members`, an object's own or a query's; undefined where there are none. Raises FW_BAD_TAG. */
+/** The tags in `members`, from an object or a query; undefined if there are none. Raises FW_BAD_TAG. */
 export function checkedTags(members: readonly (readonly [string, unknown])[]): Tags | undefined {
   if (members.length === 0) return undefined
   if (members.length > MAX_TAGS) throw badTag(`${members.length} tags; an event may have ${MAX_TAGS}`)
@@ -55,7 +55,7 @@ function asciiString(text: string): string {
   )
 }
 
-/** In one word of ASCII, without `|`: how engines keep them beside the data. */
+/** As one ASCII word without `|`: engines store it next to the data. */
 export function packTags(tags: Tags): string {
   return new URLSearchParams([...tags]).toString()
 }

@@ -1,10 +1,10 @@
 // Times as clients write them: ms since 1970, or RFC 3339.
 
 const MS = /^(?:0|[1-9][0-9]{0,14})$/
-/** RFC 3339 section 5.6, with a zone; in a query the `+` of one that is not encoded arrives as a space. */
+/** RFC 3339 section 5.6, with a zone; an unencoded `+` in a query arrives as a space. */
 const RFC_3339 = /^(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:([Zz])|([-+ ])(\d\d:\d\d))$/
 
-/** Ms since 1970, or undefined if `text` is no time. */
+/** Ms since 1970, or undefined if `text` is not a time. */
 export function parseTime(text: string): number | undefined {
   if (MS.test(text)) return Number(text)
   const [, date, time, utc, sign, offset] = RFC_3339.exec(text) ?? []
@@ -14,7 +14,7 @@ export function parseTime(text: string): number | undefined {
   return Number.isNaN(ms) || !isDay(date) || ms < 0 ? undefined : ms
 }
 
-/** Whether the month has such a day: Date.parse takes the 30th of February for the 2nd of March. */
+/** Whether the month has that day: Date.parse reads the 30th of February as the 2nd of March. */
 function isDay(date: string): boolean {
   return new Date(`${date}T00:00:00Z`).toISOString().startsWith(date)
 }

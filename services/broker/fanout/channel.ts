@@ -1,4 +1,4 @@
-// A channel that this node follows: its feed, its recent events, and the members that want to hear of them.
+// A channel that this node follows: its feed, its recent events, and the members that wait for news.
 
 import { FanwireError } from '../../errors.ts'
 import type { LogEvent } from '../event/event.ts'
@@ -22,11 +22,11 @@ export interface Member extends Hears {
   slot: number
   /** The channel has news. Called within a flush: synchronous, does not raise. */
   wake(): void
-  /** The channel's first event came: positions before it are in another epoch now. */
+  /** The channel's first event arrived: positions before it are in another epoch now. */
   begun?(): void
 }
 
-/** Hears when a channel is held, and when nobody holds it any more. */
+/** Notified when a channel is held, and when its last hold is released. */
 export interface ChannelHolds {
   held(channel: Channel): void
   released(channel: Channel): void
@@ -43,7 +43,7 @@ export interface ChannelEnvironment {
   readonly holds: ChannelHolds
 }
 
-/** Views of one channel on one node. */
+/** The most views of one channel on one node. */
 const MAX_VIEWS = 256
 
 export class Channel implements Follower, Flushable, Shrinkable, Pages {
@@ -63,7 +63,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   lastRead = 0
   /** Grows with every change that the feed brings. */
   version = 0
-  /** Nothing comes after the head. */
+  /** Nothing can follow the head. */
   ended = false
   readonly #environment: ChannelEnvironment
   readonly #lowPriority: LowPriority
@@ -73,7 +73,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   #unbegun = { epoch: '', now: '' }
   /** The newest position that this node acknowledged to a publisher; the feed may still be behind it. */
   #acknowledged: Position | undefined
-  /** The running pass visits the member before this slot next; 0 when no pass is running. */
+  /** The running pass visits the member before this slot next; 0 if no pass is running. */
   #pass = 0
   #news = false
 
@@ -121,19 +121,19 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     for (const member of this.members) member.begun?.()
   }
 
-  /** The same position in the present epoch, if it was given before the channel's first event. */
+  /** The same position in the present epoch, if it was issued before the channel's first event. */
   present(at: Position): Position {
     const { epoch, now } = this.#unbegun
     return at.offset === 0 && at.epoch === epoch ? { epoch: now, offset: 0 } : at
   }
 
-  /** Where a reader that stays begins. Raises LogUnavailable. */
+  /** Where a long-lived reader begins. Raises LogUnavailable. */
   async settle(start: Start): Promise<Position> {
     await this.begin()
     return this.resolve(start)
   }
 
-  /** Makes positions of a channel without events valid on other nodes, for a reader that stays. */
+  /** Makes a long-lived reader's positions in a channel without events valid on other nodes. */
   async begin(): Promise<void> {
     await this.#feed?.unbegun?.begin()
   }
@@ -157,7 +157,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     this.ended = ended
     this.#remember(() => this.recent.reset(gap.to))
     this.version++
-    // What was acknowledged in an epoch that has ended will not come any more.
+    // What was acknowledged in an epoch that has ended will never arrive.
     if (this.#acknowledged?.epoch === gap.from.epoch) this.#acknowledged = undefined
     this.#wake()
   }
@@ -200,7 +200,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     for (const { stretches } of this.#views.values()) stretches.forget()
   }
 
-  /** Releases what was encoded for readers first, then the oldest events. */
+  /** Releases the encodings for readers first, then the oldest events. */
   shrink(size: number): void {
     if (this.size <= size) return
     this.#forgetStretches()
@@ -248,7 +248,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     )
   }
 
-  /** What readers with that selection share. The caller lets go of it. Raises FW_TOO_MANY_FILTERS. */
+  /** What readers with that selection share. The caller releases it. Raises FW_TOO_MANY_FILTERS. */
   view(selection: Selection): View {
     this.requireRoomFor(selection)
     let view = this.#views.get(selection.key)
@@ -295,7 +295,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
 
   // Reading -------------------------------------------------------------------------------------------------
 
-  /** The page after `start`, if memory can answer; undefined where the log has to. */
+  /** The page after `start`, if memory can answer; undefined if the log has to. */
   peek(start: Start, limit: PageLimit): Page | undefined {
     if (start === 'earliest' || isSince(start) || this.#isBehindAcknowledged()) return undefined
     const now = Date.now()
@@ -318,11 +318,11 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   }
 
   /**
-   * The page after `start`, from memory or else from the log. It includes every event that this node knew of when it
-   * was called. Raises LogUnavailable.
+   * The page after `start`, from memory or otherwise from the log. It includes every event that this node knew of when
+   * it was called. Raises LogUnavailable.
    */
   async page(asked: Start, limit: PageLimit): Promise<Page> {
-    // A client that comes back with a position stays.
+    // A client that reconnects with a position stays.
     if (isPosition(asked) && this.#feed?.unbegun) await this.begin()
     const start = isPosition(asked) ? this.present(asked) : asked
     const held = this.peek(start, limit)
@@ -331,7 +331,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     const { page } = await this.reads.page(start, limit)
     const { cursor, more } = page
     if (more || (cursor.epoch === known.epoch && cursor.offset >= known.offset)) return page
-    // It may have shared a read that began before; one that begins now has not.
+    // The page may come from a shared read that began earlier; a read that begins now is current.
     return (await this.reads.page(start, limit)).page
   }
 
@@ -356,13 +356,15 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     }
     const { epoch } = this.recent
     if (!page.more && page.cursor.epoch === epoch && this.#acknowledged === acknowledged) {
-      // The log is in the epoch that the node is in, so what was acknowledged in another is old, such as a replay.
+      // The log is in the node's epoch, so what was acknowledged in another epoch is old, such as a replay.
       if (acknowledged?.epoch !== epoch) this.#acknowledged = undefined
     }
     return page
   }
 
-  /** Before the channel's first event its provisional epoch changes now and then: this node gives that of its feed. */
+  /**
+   * Before the channel's first event its provisional epoch changes occasionally: this node returns that of its feed.
+   */
   #inOwnEpoch(page: Page): Page {
     if (page.unbegun === undefined || this.#feed?.unbegun === undefined) return page
     const { epoch, head } = this.recent

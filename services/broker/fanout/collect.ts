@@ -16,18 +16,18 @@ export interface Answer {
   readonly starts: readonly Position[]
   /** Where each channel's part ends: the cursor of the next request. */
   readonly cursors: readonly Position[]
-  /** There is more: ask again at once. */
+  /** There is more: request the next page at once. */
   readonly more: boolean
-  /** Channels that have ended, and whose end is reached. `fresh`: by this answer. */
+  /** Channels that have ended and whose end is reached. `fresh`: by this answer. */
   readonly ends: readonly { readonly channel: string; readonly at: Position; readonly fresh: boolean }[]
 }
 
-/** An answer is cut before it holds more data than this, bytes. */
+/** Bytes of data at which an answer is cut. */
 export const ANSWER_BYTES = 4 * 1024 * 1024
 
 /**
- * At most `limit` events, shared fairly: each channel may have an equal part, and the others take what one leaves. If
- * there are more channels than `limit`, they take turns as the cursors advance. Raises LogUnavailable.
+ * At most `limit` events, shared fairly: each channel gets an equal share, and channels with more events use what the
+ * others leave. If there are more channels than `limit`, they take turns as the cursors advance. Raises LogUnavailable.
  */
 export async function collect(
   channels: readonly Pages[],
@@ -52,7 +52,7 @@ export async function collect(
   for (const i of order) {
     const part = parts[i] as Part
     if (budget.events === 0 || budget.bytes <= 0) break
-    // Of an answer's events with the same value there is only the newest.
+    // Of an answer's events with the same value only the newest remains.
     if (!part.hasNext || selections[i]?.newest !== undefined) continue
     const page = await pageOf(channels[i] as Pages, part.cursor, budget, selections[i])
     if (page.gap === undefined) part.take(page, budget)
@@ -74,10 +74,10 @@ export async function collect(
   }
 }
 
-/** Events that one answer may look at in a channel: a client asks again for what is after them. */
+/** Events that one answer may examine in a channel: the client's next request continues after them. */
 const SCANNED = 10_000
 
-/** A page of what is wanted of a channel. Raises LogUnavailable. */
+/** A page of a channel's selected events. Raises LogUnavailable. */
 export async function pageOf(
   channel: Pages,
   start: Start,
@@ -89,7 +89,7 @@ export async function pageOf(
   return selectedPage(selection, await read(start), { limit, scanned: SCANNED }, read)
 }
 
-/** What an answer has room for. */
+/** The space left in an answer. */
 interface Budget {
   events: number
   bytes: number

@@ -17,13 +17,13 @@ import type { Selection } from './selection.ts'
 import { type Stretch, stretchOf } from './stretches.ts'
 import type { WireCounters, WireStats } from './wire-stats.ts'
 
-/** The client's end, as a wire makes it. */
+/** The client's end of a connection, as a wire implements it. */
 export interface Outlet {
-  /** Takes the bytes: a net.Socket, an HTTP/2 stream, or what a wire has in its place. */
+  /** Accepts the bytes: a net.Socket, an HTTP/2 stream, or a wire's equivalent. */
   readonly sink: Writable
-  /** Bytes that may be in TLS or HTTP/2, which report later than the kernel that they have gone out; 0 if absent. */
+  /** Bytes that may be in TLS or HTTP/2, which report the write later than the kernel; 0 if absent. */
   readonly underWay?: number
-  /** Bytes that the kernel has not taken yet, up to a constant: a smaller number is progress. */
+  /** Bytes that the kernel has not accepted yet, up to a constant: a smaller number is progress. */
   readonly queued: number
   /** Whether frames may still be written. */
   readonly open: boolean
@@ -35,7 +35,7 @@ export interface Outlet {
   room?(): void
 }
 
-/** Hears what a connection reads. */
+/** Notified of what a connection reads. */
 export interface ChannelWatcher {
   joined(channel: string): void
   left(channel: string): void
@@ -51,7 +51,7 @@ export type SendNow = (sink: Writable, bytes: Buffer) => 'sent' | 'waits' | unde
 export interface ConnectionRegistry {
   /** Undefined: all goes through the stream. */
   readonly sendNow: SendNow | undefined
-  /** What readers of a channel get that are behind. */
+  /** What slow readers of a channel receive. */
   slowOf(channel: string): 'catch-up' | 'newest' | 'close' | undefined
   readonly flushLoop: FlushLoop
   readonly wires: WireStats
@@ -64,14 +64,14 @@ export interface ConnectionRegistry {
   closed(connection: Connection): void
 }
 
-/** A connection may have this much queued in one flush over all its channels before it is skipped, bytes. */
+/** Bytes that a connection may have queued in one flush over all its channels before it is skipped. */
 const MAX_CORKED = 512 * 1024
-/** Reads from the log for one connection at a time. */
+/** Concurrent reads from the log for one connection. */
 const MAX_FETCHING = 16
-/** Where a rule says that slow readers are closed: those whose socket has been full for so long, ms. */
+/** If a rule says that slow readers are closed: how long their socket may be full, ms. */
 const CLOSE_SLOW_AFTER = 2000
-/** Events that a client wants none of before it is told where it stands. */
-const TELL_AFTER = 1000
+/** The number of unwanted events after which a client receives its position. */
+const REPORT_AFTER = 1000
 const NOTHING = Buffer.alloc(0)
 
 /** A reader has reached the end of its plan. */
@@ -87,7 +87,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   /** When it has to end, ms since 1970; 0: never. The registry sets it. */
   endsAt = 0
   watcher: ChannelWatcher | undefined
-  /** Where a wire does not go on behind a gap: hears of it in place of the client. False: it does with this reader. */
+  /** For wires that end a reader at a gap: called instead of reporting the gap. False: this reader continues. */
   gapped: ((reader: Reader) => boolean) | undefined
   readonly #registry: ConnectionRegistry
   readonly #outlet: Outlet
@@ -103,11 +103,11 @@ export class Connection implements ReplayOwner, CatchesUp {
   /** It ends once all its channels have. */
   endsWithChannels = false
   #corked = false
-  /** It has had a reader of a selection. */
+  /** It had a reader with a selection. */
   #selects = false
   /** Reads from the log in flight, also those for readers that have left. */
   #fetching = 0
-  /** When the oldest heartbeat without an answer was written, ms since 1970; 0: all are answered. */
+  /** When the oldest unanswered heartbeat was written, ms since 1970; 0: all are answered. */
   #unansweredSince = 0
 
   constructor(registry: ConnectionRegistry, framing: Framing, outlet: Outlet) {
@@ -147,7 +147,10 @@ export class Connection implements ReplayOwner, CatchesUp {
     this.watcher?.left(reader.channel.name)
   }
 
-  /** Takes a channel from the client and tells it why. False: it has no other, or its wire has no word for that, and it ends. */
+  /**
+   * Takes a channel from the client and reports why. False: it was the last one, or the wire can't report that, and it
+   * ends.
+   */
   drop(channel: string, reason: CloseReason): boolean {
     const reader = this.readerOf(channel)
     if (reader === undefined) return true
@@ -194,8 +197,8 @@ export class Connection implements ReplayOwner, CatchesUp {
   /** Reports a gap to the client; the reader continues from `to`. */
   skip(reader: Reader, gap: Gap, to = gap.to): void {
     reader.moveTo(to)
-    reader.told = to.offset
-    // Behind the gap the channel has another history.
+    reader.reportedOffset = to.offset
+    // After the gap the channel has another history.
     reader.ended = false
     this.#counters.gaps++
     if (this.gapped?.(reader)) return
@@ -235,7 +238,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     if (this.#endedAt !== 0 || !this.#outlet.open) return
     const { sink } = this.#outlet
     if (this.readers.length > 1 && !this.#corked) {
-      // Several channels: one system call for all that a slice has for this socket.
+      // Several channels: one system call for everything that a slice has for this socket.
       this.#corked = true
       sink.cork()
       this.#registry.flushLoop.uncorkSoon(this)
@@ -260,7 +263,7 @@ export class Connection implements ReplayOwner, CatchesUp {
       this.#corked = false
       sink.uncork()
     }
-    // write() returns false above the high-water mark even when the kernel took everything, so see what is left.
+    // write() returns false above the high-water mark even if the kernel accepted everything, so check what is left.
     if (sink.writableLength <= (this.#outlet.underWay ?? 0) || this.#blockedSince !== 0) return
     // Closed elsewhere meanwhile: no write may follow.
     if (this.#outlet.open) this.#waitForRoom(sink.writableLength)
@@ -297,10 +300,10 @@ export class Connection implements ReplayOwner, CatchesUp {
     else if (stretch.to === head && reader.channel.ended) this.#atEnd(reader, true)
   }
 
-  /** A reader is at the end of its channel. `told`: the client has had the record that says so. */
-  #atEnd(reader: Reader, told: boolean): void {
+  /** A reader is at the end of its channel. `reported`: the client has received the record that says so. */
+  #atEnd(reader: Reader, reported: boolean): void {
     reader.ended = true
-    if (!told) {
+    if (!reported) {
       const end = [endAt(reader.channel.name, reader)]
       this.write(
         this.framing.stretch(end, 0, 1, this.#namesAllChannels ? this.#cursorAfter(reader) : undefined),
@@ -311,7 +314,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   }
 
   pass(reader: Reader, passing: Passing): void {
-    // What came before them goes first; who has no room, or is behind, misses them.
+    // Earlier events go first; a client without room, or behind, misses the transient ones.
     reader.wake()
     if (this.#blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open || !reader.atHead) return
     const { bytes, count } = passing.for(this.framing, reader.view?.selection.filter)
@@ -334,17 +337,17 @@ export class Connection implements ReplayOwner, CatchesUp {
     return stretchOf(reader.stretches.chosen(reader.offset), this.framing, this.#cursorAfter(reader))
   }
 
-  /** The client has had the event at offset `last`, if any, and wants none of those between it and the reader. */
+  /** The client has received the event at offset `last`, if any, and wants none of those between it and the reader. */
   #passed(reader: Reader, last: number): void {
-    if (last > 0) reader.told = last
-    if (reader.offset - reader.told >= TELL_AFTER) this.#tell(reader)
+    if (last > 0) reader.reportedOffset = last
+    if (reader.offset - reader.reportedOffset >= REPORT_AFTER) this.#reportPosition(reader)
     reader.caughtUp()
   }
 
-  /** Tells the client where a reader stands, if it does not know. */
-  #tell(reader: Reader): void {
-    if (reader.view === undefined || reader.told === reader.offset) return
-    reader.told = reader.offset
+  /** Sends the client a reader's position, if it does not know it. */
+  #reportPosition(reader: Reader): void {
+    if (reader.view === undefined || reader.reportedOffset === reader.offset) return
+    reader.reportedOffset = reader.offset
     this.write(this.framing.passed(reader.channel.name, reader, this.cursor()))
   }
 
@@ -371,7 +374,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   // Reading from the log --------------------------------------------------------------------------------------
 
   #fetch(reader: Reader): void {
-    // Beyond the limit its turn comes when one of them has its answer.
+    // Beyond the limit its turn comes when one of them completes.
     if (this.#fetching >= MAX_FETCHING) return
     this.#fetching++
     reader.fetching = true
@@ -384,12 +387,12 @@ export class Connection implements ReplayOwner, CatchesUp {
         this.#fetched()
         if (reader.slot === -1) return
         this.#deliver(reader, read)
-        // What the feed brought meanwhile woke no reader that waited for the log.
+        // Events that the feed brought meanwhile did not wake readers that were waiting for the log.
         if (reader.channel.version !== version) this.#catchUpSoon()
       },
       () => {
         this.#fetched()
-        // The log is away: the reader keeps its cursor and asks again later.
+        // The log is unavailable: the reader keeps its cursor and retries later.
         reads.retryLater(() => {
           reader.fetching = false
           if (reader.slot !== -1) this.#catchUpSoon()
@@ -403,7 +406,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   }
 
   #deliver(reader: Reader, read: SharedPage): void {
-    // A full socket: the reader keeps its cursor and asks again when there is room.
+    // A full socket: the reader keeps its cursor and retries when there is room.
     if (this.#blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open) return
     const { gap, start, events, cursor, more } = read.page
     reader.confirmed = true
@@ -422,8 +425,8 @@ export class Connection implements ReplayOwner, CatchesUp {
       reader.moveTo(cursor)
       this.#passed(reader, events.at(-1)?.offset ?? 0)
     }
-    const toldEnd = events.at(-1)?.kind === 'end'
-    if (toldEnd || (read.page.ended && !more)) this.#atEnd(reader, toldEnd)
+    const endReported = events.at(-1)?.kind === 'end'
+    if (endReported || (read.page.ended && !more)) this.#atEnd(reader, endReported)
     else if (more || gap !== undefined || moved) this.#catchUpSoon()
   }
 
@@ -432,7 +435,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   /** Writes a heartbeat, unless the socket is full. */
   beat(): void {
     if (this.#blockedSince !== 0 || this.#endedAt !== 0) return
-    if (this.#selects) for (const reader of this.readers) this.#tell(reader)
+    if (this.#selects) for (const reader of this.readers) this.#reportPosition(reader)
     if (this.framing.heartbeat.length === 0) return
     if (this.framing.answered && this.#unansweredSince === 0) this.#unansweredSince = Date.now()
     this.write(this.framing.heartbeat)
@@ -449,7 +452,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     if (since !== 0 && now - since >= ms && this.#blockedSince === 0) this.cut()
   }
 
-  /** Ends a connection whose client has taken nothing for `stall` ms. */
+  /** Ends a connection whose client has accepted no data for `stall` ms. */
   endIfStalled(now: number, stall: number): void {
     const { queued } = this.#outlet
     if (now - this.#behindSince >= CLOSE_SLOW_AFTER && this.#closesSlow) {
@@ -459,7 +462,7 @@ export class Connection implements ReplayOwner, CatchesUp {
       this.#queuedBefore = queued
       this.#blockedSince = now
     } else if (now - this.#blockedSince >= stall) {
-      this.end({ code: 4001, reason: 'the reader stood still for too long', retry: jitter(5000) })
+      this.end({ code: 4001, reason: 'the client accepted no data for too long', retry: jitter(5000) })
     }
   }
 
@@ -472,7 +475,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     return this.#endedAt !== 0
   }
 
-  /** Tells the client the reason, and ends. The registry cuts a client that then does not go. */
+  /** Sends the client the reason, and ends. The registry cuts a client that then does not close. */
   end(reason: CloseReason): void {
     if (this.#endedAt !== 0) return
     // What this slice has for the client goes first.

@@ -1,5 +1,5 @@
-// All connections of a node: their heartbeats, clients that take nothing or do not answer, connections that have grown
-// old, and the graceful end of all of them.
+// All connections of a node: their heartbeats, stalled and unresponsive clients, connections that have reached their
+// maximum age, and the graceful shutdown of all of them.
 
 import { jitter } from '../../backoff.ts'
 import type { Connection, ConnectionRegistry, SendNow } from './connection.ts'
@@ -10,7 +10,7 @@ import { WireStats } from './wire-stats.ts'
 /** Times in ms. */
 export interface ConnectionTimes {
   readonly heartbeat: number
-  /** How long a client may take nothing. */
+  /** How long a client may accept no data. */
   readonly stall: number
   /** How long a connection may last; 0, or absent: for ever. */
   readonly maxAge?: number
@@ -28,37 +28,37 @@ export interface HeldRequest {
   release(): void
 }
 
-/** Each turn of the wheel is the turn of one connection in so many. */
+/** The number of turns of the wheel between two heartbeats of a connection. */
 const SPOKES = 32
 const MIN_TURN_MS = 10
 const HEARTBEAT_ANSWER_MS = 10_000
-/** A connection that has ended is cut after this. */
+/** How long a connection that has ended may take to close before it is cut. */
 const CUT_AFTER_MS = 2000
-/** Between two portions of connections that end. */
+/** Between two batches of ending connections. */
 const DRAIN_STEP_MS = 50
 
-/** When a connection that begins now has lasted for `maxAge` ms, or up to a quarter less, in ms since 1970. */
+/** When a connection that begins now reaches `maxAge` ms, minus up to a quarter, in ms since 1970. */
 export function lastsUntil(maxAge: number): number {
   return Math.floor(Date.now() + maxAge * (1 - Math.random() / 4))
 }
 
-/** The client loses nothing if it comes back elsewhere. */
+/** The client loses nothing if it reconnects elsewhere. */
 function goElsewhere(reason: string): CloseReason {
   return { code: 1001, reason, retry: jitter(1000) }
 }
 
-/** What a reader gets that is behind, as its channel's rule says. */
+/** What a slow reader receives, as its channel's rule says. */
 export type Slow = 'catch-up' | 'newest' | 'close'
 
 export class Connections implements ConnectionRegistry {
   readonly flushLoop: FlushLoop
   readonly sendNow: SendNow | undefined
   readonly wires = new WireStats()
-  /** Requests that wait for news: no connections, but they end with them. */
+  /** Requests that wait for news: not connections, but they end together with them. */
   readonly held = new Set<HeldRequest>()
   /** Connections whose socket is full. */
   readonly full = new Set<Connection>()
-  /** Connections that have ended, and whose client has not gone yet. */
+  /** Connections that have ended while their client is still there. */
   readonly leaving = new Set<Connection>()
   readonly #times: ConnectionTimes
   readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
@@ -131,9 +131,9 @@ export class Connections implements ConnectionRegistry {
     this.#spoke = (this.#spoke + 1) % SPOKES
     for (const connection of this.#wheel[this.#spoke] ?? []) {
       const { endsAt } = connection
-      // By its next turn it would be too old.
+      // At its next turn it would be too old.
       const isOld = endsAt !== 0 && now + heartbeat >= endsAt
-      if (isOld) connection.end(goElsewhere('the connection is as old as it may get'))
+      if (isOld) connection.end(goElsewhere('the connection has reached its maximum age'))
       else connection.beat()
     }
     const turnsAgo = Math.min(SPOKES - 1, Math.ceil(heartbeatAnswer / this.#turnMs))
@@ -151,12 +151,12 @@ export class Connections implements ConnectionRegistry {
   // The end -----------------------------------------------------------------------------------------------------
 
   /**
-   * Answers held requests and ends every connection, evenly over `ms`, each with a hint when to come back. Returns when
+   * Answers held requests and ends every connection, evenly over `ms`, each with a hint when to reconnect. Returns when
    * the last messages of all are queued.
    */
   async drain(ms: number): Promise<void> {
     const end = (connection: Connection) => connection.end(goElsewhere('the node is stopping'))
-    // Clients of held requests come back at once, and as many.
+    // Clients of held requests reconnect at once, and there are as many of them.
     const ends = [
       ...[...this.held].map(held => () => held.release()),
       ...this.#all().map(connection => () => end(connection)),
@@ -167,7 +167,7 @@ export class Connections implements ConnectionRegistry {
       for (const each of ends.splice(0, Math.ceil((total * step) / steps) - (total - ends.length))) each()
       if (ends.length > 0) await new Promise(resolve => setTimeout(resolve, DRAIN_STEP_MS))
     }
-    // Those that came meanwhile.
+    // Those that arrived meanwhile.
     for (const connection of this.#all()) end(connection)
     for (const held of this.held) held.release()
   }

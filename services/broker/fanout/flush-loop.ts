@@ -1,4 +1,4 @@
-// Brings news to readers in short slices, with the event loop free between them: ARCHITECTURE.md#fan-out.
+// Delivers news to readers in short slices that leave the event loop free in between: ARCHITECTURE.md#fan-out.
 
 /** Has news for its readers. */
 export interface Flushable {
@@ -10,7 +10,7 @@ export interface Flushable {
 
 /** Has readers behind the head. All calls are synchronous and do not raise. */
 export interface CatchesUp {
-  /** Gives each reader what it has not had. */
+  /** Gives each reader the events that it is missing. */
   catchUp(): void
   /** Sends the bytes that this slice has gathered. */
   uncork(): void
@@ -25,7 +25,7 @@ export class FlushLoop {
   readonly #behind = new Set<CatchesUp>()
   #corked: CatchesUp[] = []
   #scheduled = false
-  /** Hears of each whose readers were all visited. */
+  /** Called for each one whose readers were all visited. */
   flushed: ((flushable: Flushable) => void) | undefined
 
   flushSoon(flushable: Flushable): void {

@@ -10,7 +10,7 @@ export interface CloseReason {
   readonly code: number
   /** At most 123 bytes (RFC 6455 section 5.5). */
   readonly reason: string
-  /** Wait this long before reconnecting, ms; undefined: there is nothing to come back for. */
+  /** Wait this long before reconnecting, ms; undefined: there is no point in reconnecting. */
   readonly retry: number | undefined
 }
 
@@ -28,9 +28,9 @@ export interface Framing {
    * connection alone.
    */
   readonly cursorNamesAllChannels?: true
-  /** Where each stretch is a view of another framing's: that framing, and how to take the view. */
+  /** If each stretch is a view of another framing's: that framing, and how to take the view. */
   readonly within?: { readonly framing: Framing; view(stretch: Buffer): Buffer }
-  /** Tells the client where it begins. */
+  /** Sends the client its start position. */
   opening(cursor: string): Buffer
   /**
    * `events[from]` up to, not including, `events[to]`. `cursorAfter` prints the connection's cursor after an event;
@@ -46,9 +46,9 @@ export interface Framing {
   gap(channel: string, gap: Gap, cursor: string): Buffer
   /** The client wants none of the events up to `at`; `cursor` is the connection's cursor after them. */
   passed(channel: string, at: Position, cursor: string): Buffer
-  /** A channel was taken from the connection, which goes on with its others; absent: the connection ends. */
+  /** A channel was taken from the connection, which continues with its others; absent: the connection ends. */
   dropped?(channel: string, at: Position, reason: CloseReason): Buffer
-  /** Also the last channel can be taken from a connection, which goes on without any. */
+  /** Even the last channel can be taken from a connection, which continues without any. */
   readonly mayHaveNone?: true
   /** Shows that the connection is alive; empty where the wire's library sends heartbeats. */
   readonly heartbeat: Buffer

@@ -16,7 +16,7 @@ import type { WireCounters } from './wire-stats.ts'
 export interface HubOptions extends ConnectionTimes {
   readonly retentionOf: RetentionOf
   readonly low: LowPriorityLimits
-  /** Budget for the recent events of all channels, and what is encoded of them. */
+  /** Budget for the recent events of all channels and their encodings. */
   readonly memory: number
   readonly maxFollowed: number
   /** How long a channel stays followed after its last reader. */
@@ -28,13 +28,13 @@ export interface HubStats {
   readonly readers: number
   /** Connections whose socket is full. */
   readonly behind: number
-  /** Bytes of recent events, and of the stretches that are encoded for readers. */
+  /** Bytes of recent events, and of their encodings for readers. */
   readonly memory: number
   readonly logReads: number
   readonly wires: Readonly<Record<string, WireCounters>>
 }
 
-/** Reads from the log at a time, so that an append waits behind no more than these. */
+/** Concurrent reads from the log, so that an append waits for at most this many. */
 const MAX_LOG_READS = 64
 
 /** Channels that begin to be followed at a time. */
@@ -120,7 +120,7 @@ export class Hub implements ChannelHolds {
     }
   }
 
-  /** Opens all of `names`, or none. Raises as `open`. */
+  /** Opens all of `names`, or none. Raises what `open` raises. */
   async openAll(names: readonly string[]): Promise<Channel[]> {
     const opened = await Promise.allSettled(names.map(name => this.open(name)))
     const failed = opened.find(each => each.status === 'rejected')
@@ -130,7 +130,7 @@ export class Hub implements ChannelHolds {
     throw failed.reason
   }
 
-  /** Holds channels open for as long as `use` takes. Raises what it raises, and what `openAll` does. */
+  /** Holds channels open while `use` runs. Raises what it raises, and what `openAll` raises. */
   async using<T>(names: readonly string[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
     const channels = await this.openAll(names)
     try {

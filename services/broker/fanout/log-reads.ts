@@ -1,5 +1,5 @@
-// Reads from the log for one channel: one at a time for each page, however many readers ask for it. Pages that readers
-// far behind share are kept for a moment.
+// Reads from the log for one channel: one read per page at a time, however many readers need it. Pages that readers far
+// behind share are cached briefly.
 
 import { jitter } from '../../backoff.ts'
 import { type Position, printPosition, printStart, type Start } from '../event/position.ts'
@@ -9,14 +9,14 @@ import type { MemoryBudget } from './memory-budget.ts'
 import { type Reach, selectedPage, type Selection } from './selection.ts'
 import { STRETCH } from './stretches.ts'
 
-/** Pages that are kept. */
+/** The number of cached pages. */
 const MAX_PAGES = 8
 const KEEP_PAGES_MS = 1000
-/** How long readers wait after the log has failed, ms, give or take half. */
+/** How long readers wait after the log has failed, ms, plus or minus half. */
 const RETRY_MS = 1000
 
 const UNLIMITED: PageLimit = { events: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }
-/** Of a filter: the client is told where it stands after each. */
+/** For selections: the client receives its position after each. */
 const PAGE_BY_PAGE: Reach = { limit: UNLIMITED, scanned: 1 }
 const TO_THE_NEWEST: Reach = { limit: STRETCH, scanned: 100_000 }
 
@@ -29,7 +29,7 @@ export class SharedPage {
     this.page = page
   }
 
-  /** Bytes of memory, about: the events, and as much again encoded. */
+  /** Bytes of memory, about: the events, and as much again for their encodings. */
   get size(): number {
     return 2 * this.page.events.reduce((sum, event) => sum + event.json.length, 0)
   }
@@ -51,12 +51,12 @@ export class SharedPage {
 export class LogReads {
   /** Bytes of memory held. */
   size = 0
-  /** How often what had been read was outdated. */
+  /** How often a read was outdated. */
   outdated = 0
   readonly #read: (start: Start, limit: PageLimit) => Promise<Page>
   readonly #memory: MemoryBudget
   readonly #inFlight = new Map<string, Promise<SharedPage>>()
-  /** Pages that were read a moment ago, by their start. */
+  /** Recently read pages, by their start. */
   readonly #pages = new Map<string, SharedPage>()
   #pagesTimer: NodeJS.Timeout | undefined
   /** Readers that wait for a log that failed. */
@@ -64,7 +64,7 @@ export class LogReads {
   #retryTimer: NodeJS.Timeout | undefined
   #closed = false
 
-  /** `read` asks the log. */
+  /** `read` reads from the log. */
   constructor(read: (start: Start, limit: PageLimit) => Promise<Page>, memory: MemoryBudget) {
     this.#read = read
     this.#memory = memory
@@ -93,9 +93,9 @@ export class LogReads {
   }
 
   /**
-   * The page after `start` for a reader of a stream. Readers that are equally far behind do not ask at the same moment,
-   * since they take turns at their sockets, so a page that can not change any more is kept for a while, with its bytes.
-   * Raises LogUnavailable.
+   * The page after `start` for a reader of a stream. Readers that are equally far behind do not request it at the same
+   * moment, since they wait for their sockets, so a page that can't change any more is cached for a while, with its
+   * encodings. Raises LogUnavailable.
    */
   async stretch(start: Position): Promise<SharedPage> {
     const key = printPosition(start)
@@ -110,8 +110,8 @@ export class LogReads {
   }
 
   /**
-   * What a selection takes of the page after `start`, and, if only the newest are wanted, of the pages after that. Calls
-   * for the same at the same time share it. Raises LogUnavailable.
+   * A selection's part of the page after `start`, and, if only the newest are wanted, of the following pages.
+   * Concurrent calls for the same share one read. Raises LogUnavailable.
    */
   selected(start: Position, selection: Selection): Promise<SharedPage> {
     const key = `${printPosition(start)} ${selection.key}`
@@ -143,7 +143,7 @@ export class LogReads {
     }, jitter(RETRY_MS)).unref()
   }
 
-  /** Forgets the pages that are kept. */
+  /** Drops the cached pages. */
   forget(): void {
     clearTimeout(this.#pagesTimer)
     this.#pagesTimer = undefined
@@ -151,7 +151,7 @@ export class LogReads {
     this.#count(-this.size)
   }
 
-  /** What was read so far, or is being read, is not what the log holds now: the next reader gets it from the log. */
+  /** Pages read so far, or being read, are outdated: the next reader gets them from the log. */
   outdate(): void {
     this.outdated++
     this.#inFlight.clear()

@@ -1,4 +1,4 @@
-// A long poll: asks once, and waits until there is an answer or its time is over.
+// A long poll: reads once, and waits until there is an answer or its time is over.
 
 import type { Start } from '../event/position.ts'
 import type { Channel, Member } from './channel.ts'
@@ -62,7 +62,7 @@ export class LongPoll implements HeldRequest {
         await this.#pause(Math.min(until, earliest) - now)
         continue
       }
-      // What is not wanted need not be read again.
+      // Events that are not wanted need not be read twice.
       from = found ? answer.starts : answer.cursors
       if (answer.more) continue
       await this.#news(versions, end - now)

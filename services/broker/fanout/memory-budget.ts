@@ -1,4 +1,4 @@
-// One budget for what all channels of a node hold in memory. Where it is exceeded, the channels that were read least
+// One budget for the memory that all channels of a node hold. When it is exceeded, the channels that were read least
 // recently shrink first.
 
 export interface Shrinkable {

@@ -9,7 +9,7 @@ import { ConcurrencyLimit } from './concurrency-limit.ts'
 import { Gathering, type Selection } from './selection.ts'
 
 const ONE: PageLimit = { events: 1, bytes: 1 }
-/** Where not everything is wanted: how far to look back for each event that is shown, and at most. */
+/** For selections: how far to look back for each event shown, and the maximum. */
 const SCANNED_FOR_ONE = 100
 const MAX_SCANNED = 10_000
 
@@ -27,8 +27,8 @@ export interface News {
 }
 
 /**
- * The newest events, at most `limit` of at most `bytes` (but at least one), and which of them are after `start`. Of a
- * selection only what is among the channel's last events. Raises LogUnavailable.
+ * The newest events, at most `limit` of at most `bytes` (but at least one), and which of them are after `start`. With a
+ * selection, only those among the channel's last events. Raises LogUnavailable.
  */
 export async function newest(
   channel: Pages,
@@ -143,7 +143,7 @@ async function pageAfter(channel: Pages, { epoch, offset }: Position, limit: Pag
     const page = await channel.page(at, limit)
     const { gap, start } = page
     if (gap === undefined || start.offset >= offset || start.epoch === at.epoch) return page
-    // An earlier epoch ended before `offset`: a later one reaches it, or reports the next one.
+    // An earlier epoch ended before `offset`: a later one reaches it, or reports the next epoch.
     at = { epoch: start.epoch, offset }
   }
 }

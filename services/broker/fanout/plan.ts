@@ -1,18 +1,21 @@
-// Plans: where a reader ends, and at what pace it reads what is behind the head.
+// Plans: where a reader ends, and at what pace it reads the past.
 
 import type { LogEvent } from '../event/event.ts'
 import type { Position } from '../event/position.ts'
 import type { Reader } from './reader.ts'
 
-/** The last event to be read, or the head as it is when the reader begins, or the time before which events are read, ms. */
+/**
+ * The last event to read, or the head at the moment when the reader begins, or the time before which events are read,
+ * ms.
+ */
 export type Until = Position | 'head' | { readonly time: number }
 
 export interface Plan {
   /** Undefined: it has no end. */
   readonly until: Until | undefined
-  /** What is behind the head comes so many times as fast as it came then; undefined: at once. */
+  /** How many times faster than its original pace the past is delivered; undefined: at once. */
   readonly speed: number | undefined
-  /** The reader has reached its end; without it the connection ends when all its readers have. */
+  /** Called when the reader has reached its end; if absent, the connection ends when all its readers have. */
   ended?(reader: Reader): void
 }
 
@@ -32,7 +35,7 @@ export class Pacing {
   }
 }
 
-/** Events before a time may be under way for so long, ms. */
+/** How long events with an earlier time may still be in flight, ms. */
 const LATE_MS = 1000
 
 /** Where a reader ends. */
@@ -55,7 +58,7 @@ export class End {
     return to.offset >= until.offset || (from.epoch === until.epoch && to.epoch !== until.epoch)
   }
 
-  /** When a reader that is at the head has reached it, ms since 1970; undefined: only with more events. */
+  /** When a reader at the head has reached it, ms since 1970; undefined: only with more events. */
   timeAt(head: Position): number | undefined {
     const until = this.#until
     if ('time' in until) return until.time + LATE_MS

@@ -8,15 +8,15 @@ import type { Passing } from './passing.ts'
 import type { Stretches } from './stretches.ts'
 import type { Pace, Paced, View } from './view.ts'
 
-/** What of a channel a reader's grant let through when it began to read. */
+/** The part of a channel that a reader's grant let through when it began to read. */
 export interface ReadGrant {
   /** The key of its filter; undefined: everything. */
   readonly filter: string | undefined
-  /** It asked for history, too. */
+  /** It also had the right to history. */
   readonly looksBack: boolean
 }
 
-/** The connection of a reader: takes what the reader's channel has for it. */
+/** A reader's connection: receives the news of the reader's channel. */
 export interface ReaderOwner {
   /** The channel of `reader` has news. Called within a flush: synchronous, does not raise. */
   wake(reader: Reader): void
@@ -33,18 +33,18 @@ export class Reader implements Position, Member {
   fetching = false
   /** The log has confirmed this cursor, so it may be ahead of what the node has seen. */
   confirmed = false
-  /** What it reads from memory: all, or what its view chooses. */
+  /** Its source in memory: everything, or what its view selects. */
   stretches: Stretches
   /** Undefined: it wants everything. */
   view: View | undefined
-  /** Offset up to which the client knows where it stands; only kept while there is a view. */
-  told: number
-  /** Where somebody may take it away again. */
+  /** The last offset whose position the client knows; only kept while there is a view. */
+  reportedOffset: number
+  /** Set by the caller that may take the channel away from it. */
   grant: ReadGrant | undefined
-  /** The client was told that the channel has ended. */
+  /** The client was notified that the channel has ended. */
   ended = false
   readonly #owner: ReaderOwner
-  /** What it has again when it has caught up; `false`: it has it. */
+  /** The selection that it returns to when it has caught up; `false`: it has not left it. */
   #usual: View | undefined | false = false
 
   constructor(channel: Channel, owner: ReaderOwner, at: Position, view?: View) {
@@ -52,7 +52,7 @@ export class Reader implements Position, Member {
     this.#owner = owner
     this.epoch = at.epoch
     this.offset = at.offset
-    this.told = at.offset
+    this.reportedOffset = at.offset
     this.view = view
     this.grant = undefined
     this.stretches = (view ?? channel).stretches
@@ -80,21 +80,21 @@ export class Reader implements Position, Member {
     this.moveTo(this.channel.present(this))
   }
 
-  /** It is behind: of what waits for it now it has only the newest event of each type. */
+  /** It is behind: of the events that wait for it, it now receives only the newest of each type. */
   skipToNewest(): void {
     const { channel, view } = this
     const filter = view?.selection.filter
     const selection = selectionOf({ filter, newest: view?.selection.newest ?? 'type' })
     if (this.#usual !== false || this.atHead || selection === undefined) return
-    // Without room for one more view it has all of it.
+    // Without room for one more view it receives all of them.
     if (!channel.hasRoomFor(selection)) return
-    if (view === undefined) this.told = this.offset
+    if (view === undefined) this.reportedOffset = this.offset
     this.#usual = view
     this.view = channel.view(selection)
     this.stretches = this.view.stretches
   }
 
-  /** Ends `skipToNewest` once it has read all. */
+  /** Ends `skipToNewest` once it has caught up. */
   caughtUp(): void {
     if (this.#usual === false || !this.atHead) return
     if (this.view !== undefined) this.channel.letGoOf(this.view)
@@ -114,7 +114,7 @@ export class Reader implements Position, Member {
 /** Catches up when its turn comes. */
 class PacedReader extends Reader implements Paced {
   readonly #pace: Pace
-  /** Its turn has come, and it has not read all yet. */
+  /** Its turn has come, and it has not read everything yet. */
   #due = false
 
   constructor(channel: Channel, owner: ReaderOwner, at: Position, view: View, pace: Pace) {
@@ -146,7 +146,7 @@ class PacedReader extends Reader implements Paced {
   }
 }
 
-/** Joins no channel. Raises FW_TOO_MANY_FILTERS. */
+/** Does not join the channel. Raises FW_TOO_MANY_FILTERS. */
 export function createReader(
   channel: Channel,
   owner: ReaderOwner,

@@ -4,7 +4,7 @@ import { encodeEvent, type LogEvent } from '../event/event.ts'
 import type { PageLimit, Retention } from '../log/log.ts'
 import type { Position } from '../event/position.ts'
 
-/** Bytes of memory for an event beside its JSON: the object and the Buffer. Measured on Node 20, rounded up. */
+/** Memory per event besides its JSON, bytes: the object and the Buffer. Measured on Node 20, rounded up. */
 const EVENT_OVERHEAD = 275
 
 export class Recent {
@@ -43,7 +43,7 @@ export class Recent {
     return this.first + offset - this.floor
   }
 
-  /** Events held that the log took at `time` (ms since 1970) or later. */
+  /** The held events whose log time is `time` (ms since 1970) or later. */
   countSince(time: number): number {
     let [low, high] = [this.first, this.list.length]
     while (low < high) {
@@ -54,7 +54,7 @@ export class Recent {
     return this.list.length - low
   }
 
-  /** Where the events after `offset` begin and end in `list`, at most as many as `limit` allows, and at least one. */
+  /** The range of `list` that holds the events after `offset`: at most as many as `limit` allows, and at least one. */
   extent(offset: number, limit: PageLimit): { from: number; to: number } {
     const from = this.indexAfter(offset)
     const end = Math.min(this.list.length, from + limit.events)

@@ -1,5 +1,5 @@
-// A reader with a plan: it ends somewhere, or reads the past at a pace. It has a loop of its own, so that flushes stay as
-// they are; once it has caught up and has no end, it is a reader as any other.
+// A reader with a plan: it has an end, or reads the past at a pace. It has a separate loop, so that flushes stay
+// simple; once it has caught up and has no end, it becomes an ordinary reader.
 
 import type { LogEvent } from '../event/event.ts'
 import type { Gap, Position } from '../event/position.ts'
@@ -17,16 +17,16 @@ export interface ReplayOwner extends ReaderOwner {
   /** There is no room. */
   readonly blocked: boolean
   readonly ended: boolean
-  /** Writes events that follow the reader, which then stands at `to`. */
+  /** Writes events that follow the reader, which is then at `to`. */
   deliver(reader: Reader, events: readonly LogEvent[], to: Position): void
   skip(reader: Reader, gap: Gap, to: Position): void
   /** The reader has reached the end of its plan. */
   finished(reader: Reader, plan: Plan): void
 }
 
-/** What was read is read again when it has waited for so long, since it may have been erased, ms. */
+/** How long an event may wait after it was read before it is re-read, since it may have been erased, ms. */
 const KEPT_MS = 500
-/** The longest that a timer is set for, ms. */
+/** The longest timer, ms. */
 const LONGEST_WAIT_MS = 3_600_000
 
 export class Replay extends Reader {
@@ -64,7 +64,7 @@ export class Replay extends Reader {
     void this.#run()
   }
 
-  /** It has every event in its time. */
+  /** Delivers every event when it is due. */
   override skipToNewest(): void {
     if (this.#state === 'live') super.skipToNewest()
   }
@@ -95,7 +95,7 @@ export class Replay extends Reader {
     }
   }
 
-  /** Undefined: the log is away, and may be back. */
+  /** Undefined: the log is unavailable, and may recover. */
   async #read(): Promise<Page | undefined> {
     const { channel, view } = this
     try {
@@ -124,7 +124,7 @@ export class Replay extends Reader {
     const kept = Date.now() + KEPT_MS
     for (let at = 0; at < events.length;) {
       const event = events[at] as LogEvent
-      // What the end of a channel brings, all readers have alike.
+      // All readers receive the end of a channel in the same way.
       if (event.kind === 'end') return 'live'
       if (this.#end?.isBeyond(event)) return 'end'
       await this.#untilDue(event)
@@ -149,7 +149,7 @@ export class Replay extends Reader {
     }
   }
 
-  /** Of events of which the first one is due: the index behind the last one that is. */
+  /** Of events of which the first is due: the index after the last one that is. */
   #countDue(events: readonly LogEvent[], from: number): number {
     const now = Date.now()
     let to = from + 1
@@ -170,7 +170,7 @@ export class Replay extends Reader {
     return 'more'
   }
 
-  /** Until there is news, room or an end of it, or `ms` have passed. */
+  /** Waits until there is news or room, it ends, or `ms` have passed. */
   async #pause(ms = LONGEST_WAIT_MS): Promise<void> {
     if (this.#woken) {
       this.#woken = false
@@ -188,7 +188,7 @@ export class Replay extends Reader {
   }
 }
 
-/** Joins no channel. Raises FW_TOO_MANY_FILTERS. */
+/** Does not join the channel. Raises FW_TOO_MANY_FILTERS. */
 export function createReplay(
   channel: Channel,
   owner: ReplayOwner,

@@ -1,4 +1,4 @@
-// Selections: which events of a channel a reader wants, of those how many, and how often.
+// Selections: which events of a channel a reader wants, whether only the newest, and how often.
 
 import { allOf, type Filter } from '../event/filter.ts'
 import type { LogEvent } from '../event/event.ts'
@@ -14,19 +14,19 @@ export interface SelectionParts {
 }
 
 export interface Selection extends SelectionParts {
-  /** The same for selections that are the same. */
+  /** Equal for equal selections. */
   readonly key: string
 }
 
 const TAG = 'tag:'
 
-/** Undefined where everything is wanted. */
+/** Undefined if everything is wanted. */
 export function selectionOf({ filter, newest, every }: SelectionParts): Selection | undefined {
   if (filter === undefined && newest === undefined && every === undefined) return undefined
   return { filter, newest, every, key: `${every ?? ''} ${newest ?? ''} ${filter?.key ?? ''}` }
 }
 
-/** The selection, and of that what passes the filter. */
+/** The selection, restricted to what the filter lets through. */
 export function narrowed(
   selection: Selection | undefined,
   filter: Filter | undefined,
@@ -35,16 +35,16 @@ export function narrowed(
   return selectionOf({ ...selection, filter: allOf([selection?.filter, filter]) })
 }
 
-/** Nobody is kept from hearing that a channel has ended. */
+/** Every reader receives the end of its channel. */
 export function letsThrough(filter: Filter | undefined, event: LogEvent): boolean {
   return filter === undefined || event.kind === 'end' || filter.passes(event)
 }
 
-/** What is gathered of consecutive events, for one stretch or one answer. */
+/** Collects from consecutive events, for one stretch or one answer. */
 export class Gathering {
   readonly #selection: Selection
   readonly #limit: PageLimit
-  /** By value if only the newest of each is wanted, else by themselves. In the order of the events. */
+  /** By value if only the newest of each is wanted, otherwise by themselves. In the order of the events. */
   readonly #events = new Map<unknown, { readonly event: LogEvent; readonly skipped: number }>()
   #bytes = 0
 
@@ -53,7 +53,7 @@ export class Gathering {
     this.#limit = limit
   }
 
-  /** Takes the next event, or passes it over. False: there is no room for it. */
+  /** Takes the next event, or skips it. False: there is no room for it. */
   take(event: LogEvent): boolean {
     const { filter, newest } = this.#selection
     if (!letsThrough(filter, event)) return true
@@ -77,14 +77,14 @@ export class Gathering {
   }
 }
 
-/** Events without a type, or without the tag, have one value together. */
+/** Events without a type, or without the tag, share one value. */
 function valueOf({ type, tags }: LogEvent, newest: string): string | undefined {
   return newest === 'type' ? type : tags?.get(newest.slice(TAG.length))
 }
 
 const DATA = '"data":'
 
-/** The event, saying that `skipped` older ones of its value were passed over. */
+/** The event, with a note that `skipped` older ones of its value were skipped. */
 function withSkipped(event: LogEvent, skipped: number): LogEvent {
   if (skipped === 0) return event
   const { json } = event
@@ -102,7 +102,10 @@ export interface Reach {
   readonly scanned: number
 }
 
-/** The page of what a selection takes after `first`. Reads on with `read` until it is full, or has come far enough. */
+/**
+ * The page of what a selection takes after `first`. Continues with `read` until the page is full or the reach is
+ * exhausted.
+ */
 export async function selectedPage(
   selection: Selection,
   first: Page,
@@ -124,7 +127,7 @@ export async function selectedPage(
     if (!more || page.events.length === 0 || count >= scanned) return done
     if (selection.newest === undefined && gathering.full) return done
     const next = await read(cursor)
-    // It is told before what comes after it.
+    // It is reported before what follows it.
     if (next.gap !== undefined) return done
     page = next
   }

@@ -6,7 +6,7 @@ import type { Framing } from './framing.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { Recent } from './recent.ts'
 
-/** A stretch is capped, so that one reader that is far behind can not block the event loop. */
+/** A stretch is capped, so that a reader that is far behind can not block the event loop. */
 export const STRETCH: PageLimit = { events: 1024, bytes: 256 * 1024 }
 
 /** Stretches that a channel keeps for one wire. */
@@ -17,7 +17,7 @@ export interface Chosen {
   readonly events: readonly LogEvent[]
   readonly from: number
   readonly to: number
-  /** Offset up to which that is all that is wanted. */
+  /** Offset up to which this is everything that is wanted. */
   readonly end: number
 }
 
@@ -46,7 +46,7 @@ export class Stretches {
   /** Bytes of memory held. */
   size = 0
   readonly #choose: Choose
-  /** What was chosen last, which other wires need at the same moment. */
+  /** The last choice, which other wires need at the same moment. */
   #chosen: { readonly offset: number; readonly chosen: Chosen } | undefined
   readonly #memory: MemoryBudget
   readonly #byFraming = new Map<Framing, Map<number, Stretch>>()
@@ -92,7 +92,7 @@ export class Stretches {
     const byOffset = this.#byFraming.get(framing)
     if (byOffset === undefined) this.#byFraming.set(framing, new Map([[offset, stretch]]))
     else byOffset.set(offset, stretch)
-    // A view holds no bytes of its own.
+    // A view holds no bytes itself.
     if (framing.within === undefined) this.#count(stretch.bytes.length)
   }
 

@@ -1,5 +1,5 @@
-// A view of a channel: its readers that want the same selection. They share what is chosen and encoded for them, and
-// where they want a stretch now and then only, they have it at the same time.
+// A view of a channel: its readers with the same selection. They share what is selected and encoded for them, and if
+// they are rate-limited, they receive it at the same time.
 
 import type { Flushable, FlushLoop } from './flush-loop.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -8,17 +8,17 @@ import { Passing } from './passing.ts'
 import { Gathering, type Selection } from './selection.ts'
 import { type Chosen, STRETCH, Stretches } from './stretches.ts'
 
-/** Events that one stretch may look at, so that it can not block the event loop. */
+/** The number of events that one stretch may examine, so that it can not block the event loop. */
 const SCANNED = 10_000
-/** The same where only the newest are wanted: as many as there may well be at a time. */
+/** The same if only the newest are wanted: as many as are likely to exist at a time. */
 const SCANNED_FOR_NEWEST = 100_000
 
 export class View {
   readonly selection: Selection
   readonly stretches: Stretches
-  /** Undefined: its readers are woken by whatever comes. */
+  /** Undefined: its readers are woken by any event. */
   readonly pace: Pace | undefined
-  /** Readers that have it. */
+  /** The number of its readers. */
   readers = 0
 
   constructor(selection: Selection, recent: Recent, memory: MemoryBudget, flushLoop: FlushLoop) {
@@ -46,7 +46,7 @@ function choose(selection: Selection, recent: Recent, offset: number): Chosen {
   return { events, from: 0, to: events.length, end: offset + at - from }
 }
 
-/** A reader that has a stretch when its turn comes. */
+/** A reader that receives a stretch when its turn comes. */
 export interface Paced {
   /** Catches up once. Called within a flush: synchronous, does not raise. */
   turn(): void
@@ -63,7 +63,7 @@ export class Pace implements Flushable {
   #nextAt = 0
   #timer: NodeJS.Timeout | undefined
   #pass: Iterator<Paced> | undefined
-  /** News came while a pass was running. */
+  /** News arrived while a pass was running. */
   #news = false
   /** What the next turn brings of the transient events that came since, up to and with `#last`. */
   #held: Gathering | undefined

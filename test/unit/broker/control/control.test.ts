@@ -26,8 +26,8 @@ t.test('a command is executed on every node, including the sender', async t => {
     t.equal(await control.open(), true)
     t.teardown(() => control.close())
   }
-  await nodes[0].control.tell('revoke', REVOKED)
-  await nodes[1].control.tell('disconnect', { user: 'ada', client: 'c1' })
+  await nodes[0].control.send('revoke', REVOKED)
+  await nodes[1].control.send('disconnect', { user: 'ada', client: 'c1' })
   for (const { heard } of nodes) {
     t.strictSame(heard, [
       ['revoke', REVOKED, false],
@@ -39,7 +39,7 @@ t.test('a command is executed on every node, including the sender', async t => {
 t.test('a node that starts later executes the retained commands, in order and page by page', async t => {
   const { view } = sharedLog()
   const first = listening(view())
-  for (let before = 1; before <= 2500; before++) await first.control.tell('revoke', { user: 'ada', before })
+  for (let before = 1; before <= 2500; before++) await first.control.send('revoke', { user: 'ada', before })
   const later = listening(view())
   t.equal(await later.control.open(), true)
   t.teardown(() => later.control.close())
@@ -86,12 +86,12 @@ t.test('a command delivered by the feed after a read is executed once', async t 
     })
   const { read } = log
   log.read = async (...asked) => {
-    await control.tell('revoke', REVOKED)
+    await control.send('revoke', REVOKED)
     return read.call(log, ...asked)
   }
   t.equal(await control.open(), true)
   t.teardown(() => control.close())
-  await control.tell('disconnect', { user: 'ada' })
+  await control.send('disconnect', { user: 'ada' })
   t.strictSame(heard, [['revoke', REVOKED, true]])
   for (const bring of late) bring()
   t.strictSame(heard, [
@@ -110,20 +110,20 @@ t.test('an unavailable log does not delay the start, and is retried', async t =>
     warn: (_about: object, message: string) => void warnings.push(message),
   })
   log.broken = new LogUnavailable('away')
-  await t.rejects(control.tell('revoke', REVOKED), LogUnavailable)
+  await t.rejects(control.send('revoke', REVOKED), LogUnavailable)
   t.equal(await control.open(1), false)
   t.teardown(() => control.close())
   log.broken = undefined
-  await control.tell('revoke', REVOKED)
+  await control.send('revoke', REVOKED)
   await until('the command is carried out', () => heard.length === 1)
-  t.match(warnings[0], /can not hear the others/)
+  t.match(warnings[0], /can not follow the other nodes/)
 })
 
 t.test('a read that fails midway resumes where it stopped', async t => {
   const { view } = sharedLog()
   const log = view()
   const { control, heard } = listening(log)
-  for (let before = 1; before <= 1500; before++) await control.tell('revoke', { user: 'ada', before })
+  for (let before = 1; before <= 1500; before++) await control.send('revoke', { user: 'ada', before })
   const { read } = log
   let reads = 0
   log.read = async (...asked) => {
@@ -148,7 +148,7 @@ t.test('commands that may have been lost are reported', async t => {
   t.teardown(() => node.control.close())
   await log.lose(CONTROL)
   t.equal(node.missed(), 1)
-  t.strictSame(warnings, ['the node may have missed what others told it'])
+  t.strictSame(warnings, ['the node may have missed messages of other nodes'])
 })
 
 t.test('revocations that the log lost are sent again, once, and reach a node that starts later', async t => {
@@ -194,11 +194,11 @@ t.test('a handler that throws and a command of a later version do not stop the n
     .on('unsubscribe', ({ user }) => heard.push(user))
   await control.open()
   await log.append(CONTROL, [draftOf('later', {})])
-  await control.tell('unsubscribe', { user: 'ada', channel: 'room' })
+  await control.send('unsubscribe', { user: 'ada', channel: 'room' })
   t.strictSame(heard, ['ada'])
   t.match(warnings, [{ command: 'unsubscribe' }])
   control.close()
-  await control.tell('unsubscribe', { user: 'bob', channel: 'room' })
+  await control.send('unsubscribe', { user: 'bob', channel: 'room' })
   t.strictSame(heard, ['ada'], 'nothing is carried out after the close')
 })
 

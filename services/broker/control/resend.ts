@@ -1,5 +1,5 @@
-// Revocations that the log has lost, such as by a failover, are told again by the nodes that know them: else a node
-// that starts later would accept what was revoked.
+// Revocations that the log has lost, such as by a failover, are resent by the nodes that know them: otherwise a node
+// that starts later would accept revoked tokens.
 
 import { hash } from 'node:crypto'
 import type { Draft } from '../event/event.ts'
@@ -14,18 +14,18 @@ type Revoke = Commands['revoke']
 const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
 const AT_A_TIME = 500
 
-/** A command as the log takes it. JSON has no word for a time that never comes: it is left out. */
+/** A command in the log's form. JSON can't express a time that never comes: it is omitted. */
 export function commandDraft<Type extends keyof Commands>(type: Type, data: Commands[Type]): Draft {
   const finite = Object.entries(data).filter(([, value]) => value !== Infinity)
   return draftOf(type, Object.fromEntries(finite))
 }
 
-/** Appends those of the revocations that the log does not hold. Raises LogUnavailable. */
-export async function retell(log: ChannelLog, revocations: Iterable<Revoke>): Promise<void> {
+/** Appends the revocations that the log does not hold. Raises LogUnavailable. */
+export async function resend(log: ChannelLog, revocations: Iterable<Revoke>): Promise<void> {
   const held = await heldBy(log)
   const lost = [...revocations].filter(each => !held.has(keyOf(each)))
   for (let at = 0; at < lost.length; at += AT_A_TIME) {
-    // All nodes do this at a time: the log takes each once.
+    // All nodes do this at the same time: the log stores each revocation once.
     const drafts = lost.slice(at, at + AT_A_TIME).map(each => ({
       ...commandDraft('revoke', each),
       idempotencyKey: hash('sha256', keyOf(each), 'base64url'),
