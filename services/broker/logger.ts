@@ -1,6 +1,6 @@
-// What the broker needs of a logger: it knows no logging library.
+// The broker's logger interface: it knows no logging library.
 
-/** pino's loggers are such. */
+/** Implemented by pino. */
 export interface Logger {
   debug(about: object, message: string): void
   info(about: object, message: string): void

@@ -1,4 +1,5 @@
-// Publishing: asks whether it may be and counts it, appends through the log, tells the hub what was acknowledged, and measures.
+// Publishing: checks the right and the limits, appends through the log, notifies the hub of what was acknowledged, and
+// measures.
 
 import { FanwireError } from '../errors.ts'
 import type { Access } from './access/access.ts'
@@ -21,22 +22,22 @@ export interface PublisherParts {
     appended(receipts: readonly Receipt[], ms: number): void
     appendFailed(events: number, error: unknown, ms: number): void
   }
-  /** The log of updates has all that is published. */
+  /** The log of updates has everything that is published. */
   readonly keepsUpdates?: boolean
   /** A client published, in its own name. */
   published?(channel: string, receipt: Receipt, by: Identity): void
-  /** By what the log keeps an identity's idempotency keys; empty for the anonymous. */
+  /** The log's scope for an identity's idempotency keys; empty for anonymous clients. */
   scopeOf(identity: Identity): string
 }
 
-/** Whose events count towards which limits. */
+/** The limits that events count towards. */
 export type Publishing = Party & {
   readonly identity: Identity
-  /** What the application is shown of the client, where it is asked. */
+  /** The client as the application sees it, if a hook decides. */
   readonly asker?: Asker
 }
 
-/** What became of an event: without a position it was not kept. */
+/** The result for an event: without a position it was not kept. */
 export type Published =
   Receipt | { readonly position?: undefined; readonly time: number; readonly replayed: false }
 
@@ -47,7 +48,7 @@ export class Publisher {
     this.#parts = parts
   }
 
-  /** Whom to ask about each event; undefined: it is decided. */
+  /** The hook that decides about each event; undefined: it is already decided. */
   hookOf(by: Identity, channel: string): Hook | undefined {
     const { access } = this.#parts
     if (access.asking === undefined) return undefined
@@ -56,8 +57,8 @@ export class Publisher {
   }
 
   /**
-   * What the application has to be asked about is let through. Raises FW_UNAUTHORIZED, FW_FORBIDDEN; with `bytes`, an event's
-   * data, FW_TOO_LARGE.
+   * Rights that a hook decides are let through. Raises FW_UNAUTHORIZED, FW_FORBIDDEN; with `bytes`, the size of an
+   * event's data, FW_TOO_LARGE.
    */
   require(by: Identity, channel: string, bytes = 0): Rule {
     const { access } = this.#parts
@@ -70,7 +71,7 @@ export class Publisher {
     return rule
   }
 
-  /** Counts an event that is to be published. Raises what `require` does, FW_BAD_EVENT, FW_TOO_MANY_REQUESTS. */
+  /** Counts an event before it is published. Raises what `require` raises, FW_BAD_EVENT, FW_TOO_MANY_REQUESTS. */
   admit(by: Publishing, channel: string, draft: Draft): void {
     const bytes = draft.data.length
     const rule = this.require(by.identity, channel, bytes)
@@ -78,13 +79,13 @@ export class Publisher {
     if (transient && (idempotencyKey !== undefined || ifHead !== undefined)) {
       throw new FanwireError(
         'FW_BAD_EVENT',
-        'a transient event is not kept: neither an idempotency key nor a head goes with it',
+        'a transient event is not kept: it can have neither an idempotency key nor ifHead',
       )
     }
     this.#parts.limits.publish(by, rule, bytes)
   }
 
-  /** `after`: what has to be published before, where the application is asked. Raises what `admit` and `append` do. */
+  /** `after`: what has to be published first, if a hook decides. Raises what `admit` and `append` raise. */
   async publish(channel: string, draft: Draft, by: Publishing, after?: Promise<void>): Promise<Published> {
     this.admit(by, channel, draft)
     const hook = this.hookOf(by.identity, channel)
@@ -120,8 +121,8 @@ export class Publisher {
   }
 
   /**
-   * Ends a channel, behind a last event if there is one. Returns the end's receipt, and that event's. Raises what `admit`
-   * and `append` do.
+   * Ends a channel, after a last event if there is one. Returns the end's receipt, and that event's. Raises what
+   * `admit` and `append` raise.
    */
   async end(channel: string, end: Draft, last: Draft | undefined, by: Publishing): Promise<Receipt[]> {
     if (last !== undefined) this.admit(by, channel, last)
@@ -134,8 +135,8 @@ export class Publisher {
   }
 
   /**
-   * Publishes what was admitted, all of it kept or none. Raises what `require` does, LogUnavailable, LogRefused,
-   * HeadMoved, ChannelEnded, and what the application says.
+   * Publishes admitted events, all of them or none. Raises what `require` raises, LogUnavailable, LogRefused,
+   * HeadMoved, ChannelEnded, and the application's refusals.
    */
   async append(channel: string, drafts: readonly Draft[], by: Publishing): Promise<readonly Published[]> {
     this.require(by.identity, channel)
@@ -144,9 +145,7 @@ export class Publisher {
     return await this.#publish(channel, approved, by.identity)
   }
 
-  /**
-   * The drafts as the application lets them be published. Raises FW_FORBIDDEN, Disconnected, FW_HOOK_FAILED, FW_TOO_LARGE.
-   */
+  /** The drafts as the application allows them. Raises FW_FORBIDDEN, Disconnected, FW_HOOK_FAILED, FW_TOO_LARGE. */
   async #ask(
     hook: Hook,
     channel: string,
@@ -192,7 +191,7 @@ export class Publisher {
       const scoped = this.#scoped(drafts, by)
       const receipts = await log.append(channel, scoped)
       metrics.appended(receipts, performance.now() - began)
-      // A replay's position is old news; the hub takes the newest.
+      // A replay's position is old; the hub takes the newest.
       for (const { position } of receipts) hub.acknowledged(channel, position)
       if (by.kind !== 'key') for (const receipt of receipts) this.#parts.published?.(channel, receipt, by)
       if (keepsUpdates && copies) await this.#copy(channel, scoped)
@@ -204,7 +203,7 @@ export class Publisher {
     }
   }
 
-  /** Also of a repeat: the copy may be what failed before. */
+  /** Also for a repeat: the copy may be what failed before. */
   async #copy(channel: string, drafts: readonly Draft[]): Promise<void> {
     const { log, hub } = this.#parts
     const copies = copiesOf(channel, drafts)
@@ -212,7 +211,7 @@ export class Publisher {
     for (const { position } of await log.append(UPDATES, copies)) hub.acknowledged(UPDATES, position)
   }
 
-  /** The drafts with idempotency keys that are their publisher's alone: no key that is sent holds the separator. */
+  /** The drafts with idempotency keys in their publisher's scope: no key from a client contains the separator. */
   #scoped(drafts: readonly Draft[], by: Identity): readonly Draft[] {
     if (drafts.every(({ idempotencyKey }) => idempotencyKey === undefined)) return drafts
     const scope = this.#parts.scopeOf(by)
@@ -225,7 +224,7 @@ export class Publisher {
   }
 }
 
-/** The end of a channel has none, and what the node notes down itself is not the application's to judge. */
+/** A channel's end has no data, and the application does not decide about the node's own records. */
 function hasData({ end, type = '' }: Draft): boolean {
   return end !== true && !type.startsWith('fanwire:')
 }

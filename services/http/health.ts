@@ -124,7 +124,7 @@ export class Health {
       if (this.#closed) return
       this.#cameBack = performance.now()
       if (this.#delays.push(this.#cameBack - began) > KEPT_DELAYS) this.#delays.shift()
-      this.#failure = 'the log has gone silent: probes do not come back'
+      this.#failure = 'the log has gone silent: probes do not return'
       clearTimeout(this.#expiry)
       this.#expiry = setTimeout(() => this.#tell(), this.#times.lasts + 10).unref()
       this.#tell()

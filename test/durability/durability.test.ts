@@ -99,7 +99,7 @@ t.test('a foreign, newer or damaged folder is rejected and left unchanged', asyn
   }
   const foreign = folder(t)
   writeFileSync(join(foreign, 'thesis.doc'), 'x')
-  await refused(foreign, /thesis\.doc, which is not of a fanwire log/)
+  await refused(foreign, /thesis\.doc, which does not belong to a fanwire log/)
   const data = folder(t)
   const log = await openFileLog(data)
   await append(log, 'a', drafts(50))

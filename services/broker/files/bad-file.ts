@@ -1,13 +1,13 @@
-// What is wrong with a file that the operator wrote: rules, API keys, keys of tokens.
+// Faults of a file that the operator wrote: rules, API keys, token keys.
 
-/** A fault, and where it is if that is known; line and column begin at 1. */
+/** A fault, and its place if known; line and column begin at 1. */
 export interface Problem {
   readonly line?: number
   readonly column?: number
   readonly message: string
 }
 
-/** The file can't be used. Its message has all problems, a line each, and no secret. */
+/** The file can't be used. Its message lists all problems, one per line, and contains no secrets. */
 export class BadFileError extends Error {
   override readonly name = 'BadFileError'
   readonly problems: readonly Problem[]
@@ -19,7 +19,7 @@ export class BadFileError extends Error {
   }
 }
 
-/** The JSON of a file, `what` it is. Raises BadFileError. */
+/** Parses the JSON of a file; `what` names it in the message. Raises BadFileError. */
 export function readJson(text: string, what = 'the file'): unknown {
   try {
     return JSON.parse(text.replace(/^\ufeff/, ''))
@@ -28,7 +28,7 @@ export function readJson(text: string, what = 'the file'): unknown {
   }
 }
 
-/** `path:line:column: message`, as compilers print it; parts that are not known are left out. */
+/** `path:line:column: message`, as compilers print it; unknown parts are omitted. */
 export function problemLine({ line, column, message }: Problem, path?: string): string {
   return [path, line, column, ` ${message}`]
     .filter(part => part !== undefined)

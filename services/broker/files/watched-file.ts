@@ -1,4 +1,5 @@
-// A file that the operator may change while the node runs: read again, and kept as it was where the new one is bad.
+// A file that the operator may change while the node runs: re-read after changes; a faulty file leaves the previous
+// content in force.
 
 import { EventEmitter } from 'node:events'
 import { type FSWatcher, watch } from 'node:fs'
@@ -7,16 +8,18 @@ import { dirname } from 'node:path'
 import { BadFileError } from './bad-file.ts'
 
 export interface WatchedFileEvents<T> {
-  /** The file was read and is others than before. */
+  /** The file was read and differs from before. */
   changed: [value: T]
-  /** The file can't be used; what was read before holds on. Not repeated for the same text and the same reason. */
+  /**
+   * The file can't be used; the previous content stays in force. Not repeated for the same text and the same reason.
+   */
   refused: [error: BadFileError]
 }
 
 export interface WatchedFile<T> extends EventEmitter<WatchedFileEvents<T>> {
-  /** What was read last without a problem. */
+  /** The content that was last read without a problem. */
   readonly current: T
-  /** Why the file as it is now is not what holds; undefined: it is. */
+  /** Why the file's present content is not in force; undefined: it is. */
   readonly problem: BadFileError | undefined
   /** Reads at once, as on SIGHUP. Settles when it has been read, good or bad. */
   reload(): Promise<void>
@@ -27,18 +30,18 @@ export interface WatchedFileOptions<T> {
   readonly path: string
   /** Raises `BadFileError`. */
   readonly parse: (text: string) => T
-  /** The same for a file that is read again, without holding up what else the node does; `parse` unless given. */
+  /** The same for re-reading, without blocking the node; `parse` unless given. */
   readonly parseAside?: (text: string) => Promise<T>
   readonly mostBytes?: number
-  /** After a change is heard of, others that belong to it are waited for: editors write in steps. */
+  /** How long to wait for further changes after a change, ms: editors write in steps. */
   readonly settle?: number
-  /** How often the file is read anyway: not every file system tells of changes. */
+  /** How often the file is read anyway: not every file system reports changes. */
   readonly interval?: number
 }
 
 const MOST_BYTES = 4 * 2 ** 20
 
-/** Raises `BadFileError` if the file can't be used to begin with. */
+/** Raises `BadFileError` if the file can't be used at the start. */
 export async function watchFile<T>({
   path,
   parse,
@@ -57,7 +60,7 @@ type FollowOptions<T> = Required<Omit<WatchedFileOptions<T>, 'parse'>>
 
 interface Watched {
   readonly watcher: FSWatcher
-  /** Another folder may take the path of one that is watched, and is not watched then. */
+  /** Another folder may replace the watched one at its path, and is then not watched. */
   readonly inode: number
 }
 
@@ -86,7 +89,7 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
     clearTimeout(this.settling)
     this.settling = undefined
     if (this.closed) return Promise.resolve()
-    // What is being read now may have been before the change.
+    // The read in progress may have begun before the change.
     this.again = this.reading !== undefined
     this.reading ??= this.readAll().finally(() => {
       this.reading = undefined
@@ -102,8 +105,8 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
   }
 
   /**
-   * Watches the folder that has the file, and the one that has what a link leads to. Not the file: editors and
-   * Kubernetes put another in its place.
+   * Watches the folder that contains the file, and the one that contains the target of a link. Not the file itself:
+   * editors and Kubernetes replace it.
    */
   async follow(): Promise<void> {
     const { path } = this.options
@@ -123,7 +126,7 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
   private watch(folder: string, inode: number): void {
     try {
       const watcher = watch(folder, { persistent: false }, () => this.heard())
-      // The folder is gone, or the system has no watcher left: the interval goes on.
+      // The folder is gone, or the system has no watcher left: polling continues.
       watcher.on('error', () => this.unwatch(folder))
       this.watchers.set(folder, { watcher, inode })
     } catch {
@@ -177,7 +180,7 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
   }
 }
 
-/** A fault of ours is one of the file too: what was read before goes on. */
+/** A bug in the parser also counts as a fault of the file: the previous content stays in force. */
 function badFile(error: unknown): BadFileError {
   if (error instanceof BadFileError) return error
   return new BadFileError(`it can't be understood: ${error instanceof Error ? error.message : 'unknown'}`)
@@ -190,10 +193,10 @@ function inodeOf(folder: string): Promise<number | undefined> {
   )
 }
 
-/** Raises `BadFileError` that says why there is no text. */
+/** Raises a `BadFileError` that says why the file can't be read. */
 export async function readText(path: string, mostBytes = MOST_BYTES): Promise<string> {
   try {
-    // Asked before it is opened: a pipe would wait for its writer.
+    // Checked before it is opened: opening a pipe would wait for its writer.
     const found = await stat(path)
     if (!found.isFile()) throw new BadFileError('it is not a file')
     if (found.size > mostBytes) throw new BadFileError(`it is larger than ${mostBytes} bytes`)
@@ -205,8 +208,8 @@ export async function readText(path: string, mostBytes = MOST_BYTES): Promise<st
 
 function readFault(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code
-  if (code === 'ENOENT') return 'there is none'
-  if (code === 'EACCES') return 'this user may not'
+  if (code === 'ENOENT') return 'there is no such file'
+  if (code === 'EACCES') return 'permission denied'
   if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'it is not UTF-8'
   return code ?? 'unknown'
 }

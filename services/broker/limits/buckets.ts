@@ -1,35 +1,33 @@
-// Token buckets: how much somebody may do at once and in the long run. The only ones of the node.
+// Token buckets: a burst and a long-term rate. The node has no others.
 
-/** So much at once, and so much a second in the long run. */
+/** A burst, and a rate per second. */
 export interface Allowance {
   readonly burst: number
   readonly perSecond: number
 }
 
-/** What one has left. Times are ms by any clock, always the same one. */
+/** What is left. Times are ms by any clock, as long as it is always the same one. */
 export class Bucket {
-  /** What was taken since others were last told. */
+  /** What was taken since the other nodes were last notified. */
   untold = 0
-  /** A new one is full, whatever that is. */
+  /** A new one is full, whatever its size. */
   #left = Number.POSITIVE_INFINITY
   #at = 0
 
-  /**
-   * Ms until so much may be taken; 0: now. What is larger than the burst needs a full bucket, and leaves a debt.
-   */
+  /** Ms until that much may be taken; 0: now. More than the burst needs a full bucket, and leaves a debt. */
   wait({ burst, perSecond }: Allowance, cost: number, now: number): number {
     const missing = Math.min(cost, burst) - this.#leftAt({ burst, perSecond }, now)
     return missing <= 0 ? 0 : Math.max(1, Math.ceil((missing / perSecond) * 1000 - 1e-6))
   }
 
-  /** Takes so much, whether it is there or not. */
+  /** Takes that much, even if it is not there. */
   spend(allowance: Allowance, cost: number, now: number): void {
     this.#left = this.#leftAt(allowance, now) - cost
     this.#at = now
     this.untold += cost
   }
 
-  /** Others took so much: it is missing here too. A debt is at most what all of it and a second bring. */
+  /** Other nodes took that much: it is missing here too. The debt is at most a burst plus one second's refill. */
   debit(allowance: Allowance, cost: number, now: number): void {
     const { burst, perSecond } = allowance
     const before = this.#leftAt(allowance, now)
@@ -37,13 +35,13 @@ export class Bucket {
     this.#at = now
   }
 
-  /** Leaves none for a second. */
+  /** Empties it for a second. */
   exhaust({ perSecond }: Allowance, now: number): void {
     this.#left = -perSecond
     this.#at = now
   }
 
-  /** Nothing is missing any more. */
+  /** Whether it is full again. */
   isFull(allowance: Allowance, now: number): boolean {
     return this.#leftAt(allowance, now) >= allowance.burst
   }
@@ -53,10 +51,10 @@ export class Bucket {
   }
 }
 
-/** Names that one table remembers: beyond that the least recently used is forgotten, as if it had done nothing. */
+/** Names that one table remembers: beyond that the least recently used is forgotten, as if it had been idle. */
 const MOST = 100_000
 
-/** Buckets by name, such as an address. All those that are full again are forgotten in time. */
+/** Buckets by name, such as an address. Buckets that are full again are removed in time. */
 export class Buckets {
   /** The least recently used first. */
   readonly #buckets = new Map<string, { readonly bucket: Bucket; allowance: Allowance }>()
@@ -66,12 +64,12 @@ export class Buckets {
     this.#most = most
   }
 
-  /** Names that are remembered. */
+  /** The number of remembered names. */
   get size(): number {
     return this.#buckets.size
   }
 
-  /** That of a name, for whoever takes from it. */
+  /** The bucket of a name, for a caller that takes from it. */
   of(name: string, allowance: Allowance, now: number): Bucket {
     const known = this.#buckets.get(name)
     const bucket = known?.bucket ?? new Bucket()
@@ -81,7 +79,7 @@ export class Buckets {
     return bucket
   }
 
-  /** The same where there is one already: it does not become the most recently used. */
+  /** The same if it exists already: it does not become the most recently used. */
   known(name: string): Bucket | undefined {
     return this.#buckets.get(name)?.bucket
   }
@@ -109,12 +107,12 @@ export class Quota {
     this.#allowance = allowance
   }
 
-  /** Names that are remembered. */
+  /** The number of remembered names. */
   get size(): number {
     return this.#buckets.size
   }
 
-  /** Uses one up; false where there is none left. */
+  /** Takes one; false if there is none left. */
   take(name: string, now = performance.now()): boolean {
     const bucket = this.#buckets.of(name, this.#allowance, now)
     if (bucket.wait(this.#allowance, 1, now) > 0) return false
@@ -122,7 +120,7 @@ export class Quota {
     return true
   }
 
-  /** Leaves none for a second. */
+  /** Empties it for a second. */
   exhaust(name: string, now = performance.now()): void {
     this.#buckets.of(name, this.#allowance, now).exhaust(this.#allowance, now)
   }

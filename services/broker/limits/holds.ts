@@ -1,9 +1,9 @@
-// Connections and subscriptions that addresses, users and keys hold at a time.
+// The number of connections and subscriptions that addresses, users and keys hold at a time.
 
 import { jitter } from '../../backoff.ts'
 import { type Count, type Hits, type Holder, type LimitSettings, nameOf, type Party } from './limited.ts'
 
-/** Nobody knows when others leave, ms, give or take half. */
+/** The hint when to retry, ms, plus or minus half: nobody knows when others leave. */
 const COME_BACK_MS = 3000
 const HOLDERS: readonly Holder[] = ['address', 'user', 'key']
 
@@ -11,20 +11,20 @@ export type Held = { [K in Count]: number }
 
 const NOTHING: Readonly<Held> = { connections: 0, subscriptions: 0 }
 
-/** What a name may hold and holds here. Names are there only as long as they hold something. */
+/** What names may hold, and what they hold here. A name is stored only as long as it holds something. */
 interface Table {
   readonly scope: Holder
   readonly most: Readonly<Held>
   readonly held: Map<string, Held>
 }
 
-/** What one connection holds, until it is over. */
+/** What one connection holds, until it ends. */
 export interface Lease {
-  /** One more subscription. Raises FW_TOO_MANY_REQUESTS. */
+  /** Adds a subscription. Raises FW_TOO_MANY_REQUESTS. */
   add(): void
-  /** One less. */
+  /** Removes a subscription. */
   remove(): void
-  /** The connection is another party's by now. Raises FW_TOO_MANY_REQUESTS, and then all is as it was. */
+  /** The connection now belongs to another party. Raises FW_TOO_MANY_REQUESTS, and then nothing has changed. */
   renew(party: Party): void
   end(): void
 }
@@ -47,12 +47,12 @@ export class Holds {
     })).filter(({ most }) => most.connections > 0 || most.subscriptions > 0)
   }
 
-  /** Names that hold something. */
+  /** The number of names that hold something. */
   get size(): number {
     return this.#tables.reduce((sum, { held }) => sum + held.size, 0)
   }
 
-  /** What this node's names hold, of users or keys. */
+  /** What this node's users or keys hold. */
   of(scope: Holder): ReadonlyMap<string, Readonly<Held>> {
     return this.#tables.find(table => table.scope === scope)?.held ?? new Map()
   }
@@ -62,12 +62,12 @@ export class Holds {
     return this.#tables.find(table => table.scope === scope)?.most
   }
 
-  /** Raises FW_TOO_MANY_REQUESTS unless one more connection may come, with so many subscriptions. */
+  /** Raises FW_TOO_MANY_REQUESTS unless one more connection with that many subscriptions is allowed. */
   check(party: Party, subscriptions = 0): void {
     this.#check(this.#placesOf(party), { connections: 1, subscriptions })
   }
 
-  /** One more connection. Undefined: nothing is limited. Raises FW_TOO_MANY_REQUESTS. */
+  /** Adds a connection. Undefined: nothing is limited. Raises FW_TOO_MANY_REQUESTS. */
   take(party: Party, subscriptions = 0): Lease | undefined {
     if (this.#tables.length === 0) return undefined
     let places: readonly Place[] = this.#placesOf(party)

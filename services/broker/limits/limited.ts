@@ -1,37 +1,37 @@
-// What is told of a limit that is reached, and whose limits there are.
+// The error for a limit that is reached, and the scopes of limits.
 
 import { FanwireError } from '../../errors.ts'
 import type { Identity } from '../access/identity.ts'
 import type { Allowance, Bucket } from './buckets.ts'
 
-/** `rule`: of a user, or an address, in one rule. */
+/** `rule`: a user, or an address, in one rule. */
 export type Scope = 'address' | 'user' | 'key' | 'connection' | 'rule'
-/** Those that hold connections. */
+/** Scopes that hold connections. */
 export type Holder = 'address' | 'user' | 'key'
-/** What is counted while it flows. */
+/** Quantities that are limited per second. */
 export type Rate = 'requests' | 'publishes' | 'bytes'
-/** What is counted as long as it lasts. */
+/** Quantities that are limited at a time. */
 export type Count = 'connections' | 'subscriptions'
 export type Limit = Rate | Count
 
-/** Names of settings: 0, or a rate of 0, is no limit. */
+/** Names of settings: 0, or a rate of 0, means no limit. */
 export type LimitSettings = {
   readonly [K in `${Holder | 'connection'}${Capitalize<Rate>}`]: Allowance
 } & { readonly [K in `${Holder}${Capitalize<Count>}`]: number }
 
-/** Who does something, as far as limits have to know. What is left out is not counted. */
+/** The parties that an action is counted for. What is omitted is not counted. */
 export interface Party {
   readonly identity?: Identity
-  /** What stands for the client's address. */
+  /** Identifies the client's address. */
   readonly address?: string
-  /** What a connection that stays has left. */
+  /** The buckets of a long-lived connection. */
   readonly connection?: ConnectionBuckets
 }
 
-/** Made when they are first needed. */
+/** Created on first use. */
 export type ConnectionBuckets = { [K in Rate]?: Bucket }
 
-/** By what a scope counts a party; undefined: not at all. */
+/** The name under which a scope counts a party; undefined: it is not counted. */
 export function nameOf(scope: Holder, { identity, address }: Party): string | undefined {
   if (scope === 'address') return address
   if (identity === undefined) return undefined
@@ -56,18 +56,18 @@ const OWNERS: Readonly<Record<Scope, string>> = {
   rule: 'to channels of this rule',
 }
 
-/** A limit is reached; `retry`: ms until it may be tried again. */
+/** A limit is reached; `retry`: ms until the next attempt makes sense. */
 export class Limited extends FanwireError {
   constructor(limit: Limit, scope: Scope, retry: number) {
     super('FW_TOO_MANY_REQUESTS', `${WORDS[limit]} ${OWNERS[scope]}: try again later`, { retry })
   }
 }
 
-/** Times that limits were hit, by limit and scope and nothing else: for metrics. */
+/** How often limits were reached, by limit and scope only: for metrics. */
 export class Hits {
   readonly #counts = new Map<string, { readonly limit: Limit; readonly scope: Scope; count: number }>()
 
-  /** Counts it, and makes the error. */
+  /** Counts it, and creates the error. */
   hit(limit: Limit, scope: Scope, retry: number): Limited {
     const name = `${limit} ${scope}`
     const known = this.#counts.get(name) ?? { limit, scope, count: 0 }

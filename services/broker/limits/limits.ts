@@ -1,4 +1,4 @@
-// How fast addresses, users, keys and connections may ask and publish, and how much they may hold at a time.
+// Rate limits and quotas of addresses, users, keys and connections.
 
 import type { Rule } from '../rules/rules.ts'
 import { type Allowance, Bucket, Buckets } from './buckets.ts'
@@ -8,16 +8,16 @@ import { Hits, type LimitSettings, nameOf, type Party, type Rate, type Scope } f
 const SCOPES = ['address', 'user', 'key', 'connection'] as const
 const RATES = ['requests', 'publishes', 'bytes'] as const
 
-/** One limit of somebody. */
+/** One rate limit with its buckets. */
 interface Flow {
   readonly scope: (typeof SCOPES)[number]
   readonly rate: Rate
   readonly allowance: Allowance
-  /** By name; not those of connections, which keep their own. */
+  /** By name; not those of connections, which have their own. */
   readonly buckets: Buckets
 }
 
-/** Somebody's bucket that other nodes have as well. */
+/** A bucket that is shared with other nodes. */
 export interface Spent {
   readonly table: string
   readonly name: string
@@ -25,7 +25,7 @@ export interface Spent {
 }
 
 const RULES = 'rule'
-/** Of whom is remembered that others have to know what they took. */
+/** Names whose consumption other nodes have to know. */
 const MOST_SPENT = 100_000
 
 /** A bucket that something is taken from. */
@@ -48,9 +48,9 @@ export class Limits {
   /** For metrics. */
   readonly hits = new Hits()
   readonly holds: Holds
-  /** There are other nodes, which are told what is spent. */
+  /** There are other nodes, which are notified of what is spent. */
   sharing = false
-  /** From what something was taken that others may have to know; only where it is shared. */
+  /** Buckets whose consumption other nodes may have to know; only if limits are shared. */
   readonly spent = new Map<Bucket, Spent>()
   readonly #now: () => number
   readonly #flows: Readonly<Record<Rate, readonly Flow[]>>
@@ -74,19 +74,19 @@ export class Limits {
     }
   }
 
-  /** Names of addresses, users and keys that are remembered. */
+  /** The number of addresses, users and keys that are remembered. */
   get size(): number {
     const flows = RATES.flatMap(rate => this.#flows[rate])
     return flows.reduce((sum, { buckets }) => sum + buckets.size, this.#rules.size + this.holds.size)
   }
 
-  /** Whether there is a limit of users or keys in the settings. */
+  /** Whether the settings limit users or keys. */
   get shares(): boolean {
     if (RATES.some(rate => this.has(rate, 'user', 'key'))) return true
     return this.holds.mostOf('user') !== undefined || this.holds.mostOf('key') !== undefined
   }
 
-  /** Another node has taken so much: it is missing here too. The allowance counts for rules alone. */
+  /** Another node has taken that much: it is missing here too. `allowance` is needed for rules only. */
   spentElsewhere(table: string, name: string, count: number, allowance: Allowance): void {
     const now = this.#now()
     if (table === RULES) return this.#rules.of(name, allowance, now).debit(allowance, count, now)
@@ -99,21 +99,27 @@ export class Limits {
     return this.#flows[rate].some(({ scope }) => scopes.includes(scope))
   }
 
-  /** A request or a command. Raises FW_TOO_MANY_REQUESTS. */
+  /** Counts a request or a command. Raises FW_TOO_MANY_REQUESTS. */
   request(party: Party): void {
     if (this.#flows.requests.length === 0) return
     const now = this.#now()
     this.#spend(this.#taps('requests', party, 1, now), now)
   }
 
-  /** One event of so many bytes, under the rule of its channel. Raises FW_TOO_MANY_REQUESTS: then nothing is counted. */
+  /**
+   * Counts one event of that many bytes, under the rule of its channel. Raises FW_TOO_MANY_REQUESTS: then nothing is
+   * counted.
+   */
   publish(party: Party, rule: Pick<Rule, 'match' | 'rate'>, bytes: number): void {
     if (!this.#limitsPublishes(rule)) return
     const now = this.#now()
     this.#spend(this.#publishTaps(party, rule, bytes, now), now)
   }
 
-  /** Whether an event may come, before its body is read. Raises FW_TOO_MANY_REQUESTS; counts nothing that may. */
+  /**
+   * Whether an event is allowed, before its body is read. Raises FW_TOO_MANY_REQUESTS; an allowed event is not counted
+   * yet.
+   */
   foresee(party: Party, rule: Pick<Rule, 'match' | 'rate'>, bytes: number): void {
     if (!this.#limitsPublishes(rule)) return
     const now = this.#now()
@@ -147,7 +153,7 @@ export class Limits {
     })
   }
 
-  /** API keys are not asked what a rule says. */
+  /** Rules do not apply to API keys. */
   #ruleTaps(party: Party, { match, rate }: Pick<Rule, 'match' | 'rate'>, now: number): Tap[] {
     if (rate === undefined || party.identity?.kind === 'key') return []
     const user = nameOf('user', party)
@@ -158,7 +164,7 @@ export class Limits {
     return [{ scope: 'rule', rate: 'publishes', allowance, bucket, cost: 1, ...shared }]
   }
 
-  /** Raises FW_TOO_MANY_REQUESTS where one has not enough. */
+  /** Raises FW_TOO_MANY_REQUESTS if one of them has not enough. */
   #check(taps: readonly Tap[], now: number): void {
     let longest = 0
     let by: Tap | undefined
@@ -171,7 +177,7 @@ export class Limits {
     if (by !== undefined) throw this.hits.hit(by.rate, by.scope, longest)
   }
 
-  /** From all or from none. */
+  /** Takes from all or from none. */
   #spend(taps: readonly Tap[], now: number): void {
     this.#check(taps, now)
     for (const tap of taps) {

@@ -1,5 +1,5 @@
-// What users and keys do on other nodes, approximately: each node tells the others what those took and hold that come
-// near a limit, at most once a second, and takes what it hears for its own.
+// Approximate usage of users and keys on other nodes: each node reports what users and keys near a limit took and hold,
+// at most once a second, and applies the others' reports to its own limits.
 
 import { USAGE } from '../control/channels.ts'
 import { draftOf, type Entry, Tail } from '../control/tail.ts'
@@ -10,11 +10,11 @@ import type { Holder } from './limited.ts'
 import type { Limits } from './limits.ts'
 
 const TELL_MS = 1000
-/** What is held is told again after this, and counts as gone when it was not told for longer. */
+/** What is held is reported again after this, and expires if it was not reported for longer. */
 const AGAIN_MS = 5000
 const GONE_MS = 15_000
 const START_MS = 5000
-/** Entries of one event, and of one second: the rest is told in the next one. */
+/** Entries per event, and per second: the rest is reported in the next second. */
 const PIECE = 1000
 const MOST = 10_000
 const SHARED: readonly Holder[] = ['user', 'key']
@@ -33,7 +33,7 @@ export interface UsageOptions {
   readonly logger: Logger
   readonly limits: Limits
   readonly nodes: { readonly id: string; list(): readonly unknown[] }
-  /** Rules give users rates. */
+  /** Rules limit the rates of users. */
   readonly rulesHaveRates: () => boolean
   /** A clock that only goes forward, ms; for tests. */
   readonly now?: () => number
@@ -43,12 +43,12 @@ export class Usage {
   readonly #options: UsageOptions
   readonly #now: () => number
   readonly #tail: Tail
-  /** What this node has said that it holds, by scope and name. */
+  /** What this node has reported that it holds, by scope and name. */
   readonly #said = new Map<
     string,
     Held & { readonly scope: Holder; readonly name: string; readonly at: number }
   >()
-  /** What others hold, by scope and name and then node. */
+  /** What other nodes hold, by scope, name and node. */
   readonly #others = new Map<string, Map<string, Held & { readonly at: number }>>()
   #timer: NodeJS.Timeout | undefined
   #telling = false
@@ -67,7 +67,7 @@ export class Usage {
     limits.holds.others = (scope, name) => this.#heldElsewhere(scope, name)
   }
 
-  /** Begins where there is a limit that holds over all nodes; else does nothing. Does not raise. */
+  /** Begins if a limit holds over all nodes; otherwise does nothing. Does not raise. */
   async open(within = START_MS): Promise<void> {
     const { limits, rulesHaveRates } = this.#options
     if (this.#timer !== undefined || !(limits.shares || rulesHaveRates())) return
@@ -81,7 +81,7 @@ export class Usage {
     this.#tail.close()
   }
 
-  /** Tells what is due, unless this is the only node. Does not raise. */
+  /** Reports what is due, unless this is the only node. Does not raise. */
   async tell(): Promise<void> {
     this.#forget()
     const nodes = this.#options.nodes.list().length
@@ -102,12 +102,13 @@ export class Usage {
           pieces.map(piece => draftOf('usage', piece)),
         )
     } catch {
-      // The log is away, which it says itself. What was to be told is lost: the limits are a node's own until then.
+      // The log is unavailable, and reports that itself. The reports are lost: until it recovers, limits apply per
+      // node.
     }
     this.#telling = false
   }
 
-  /** What was taken here and others do not know, where it is above half of this node's share. */
+  /** What was taken here and not reported yet, if it is above half of this node's share. */
   #taken(nodes: number): Taken[] {
     const now = this.#now()
     const taken: Taken[] = []
@@ -123,7 +124,7 @@ export class Usage {
     return taken
   }
 
-  /** What is held here above half of this node's share, and is news; also that it is not any more. */
+  /** What is held here above half of this node's share and has changed; also that it no longer is. */
   #held(nodes: number): Holding[] {
     const now = this.#now()
     const { holds } = this.#options.limits
@@ -184,7 +185,7 @@ export class Usage {
     return sum
   }
 
-  /** What has come back by now nobody has to know. */
+  /** Forgets what was refilled meanwhile: no other node has to know it. */
   #forgetSpent(): void {
     const now = this.#now()
     for (const [bucket, { allowance }] of this.#options.limits.spent) {

@@ -1,4 +1,4 @@
-// The channels of the log of lives: what one channel, or one user, lives through is in one of them, in order.
+// The channels of the log of lives: all that happens to one channel, or one user, is in one of them, in order.
 
 export const LIVES = 'fanwire:lives:'
 export const LIVES_SHARDS = 16
@@ -9,7 +9,7 @@ export const LIVES_CHANNELS: readonly string[] = Array.from(
   (_, shard) => LIVES + shard,
 )
 
-/** That of a channel, or of a user. */
+/** The log's channel for a channel or a user. */
 export function livesOf(name: string): string {
   // FNV-1a: every node finds the same one.
   let hash = 0x811c9dc5

@@ -1,5 +1,5 @@
-// The log of lives: who came and went, which channels are in use. What it tells of members was kept with them until it is
-// here; a node that stops in between leaves the rest to the next.
+// The log of lives: which clients connect and disconnect, and which channels are in use. Entries about members are
+// stored with the members until they are appended here; if a node stops in between, the next one appends the rest.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../../backoff.ts'
@@ -12,7 +12,7 @@ import type { LifeKind } from '../rules/life-kinds.ts'
 
 /** Events of one append. */
 const PORTION = 100
-/** Events of clients that wait while the log is away; more are let go. */
+/** Events of clients that wait while the log is unavailable; more are dropped. */
 const MOST_WAITING = 10_000
 
 const KINDS: Readonly<Record<Life['kind'], LifeKind>> = {
@@ -26,18 +26,18 @@ export interface LivesOptions {
   readonly log: ChannelLog
   readonly store: Pick<MemberStore, 'acknowledge'>
   readonly logger: Logger
-  /** Whether that kind is told. */
+  /** Whether events of that kind are recorded. */
   tells(kind: LifeKind): boolean
 }
 
-/** A channel whose members have something to tell. */
+/** A channel whose members have unsent entries. */
 interface Telling {
   newest: Outbox | undefined
   done: Promise<void>
 }
 
 export class Lives {
-  /** Events of clients that were let go. */
+  /** The number of dropped events of clients. */
   lost = 0
   readonly #options: LivesOptions
   readonly #telling = new Map<string, Telling>()
@@ -53,12 +53,15 @@ export class Lives {
     return this.#options.tells(kind)
   }
 
-  /** Whether anything of channels with members is told. */
+  /** Whether anything about channels with members is recorded. */
   wanted(): boolean {
     return Object.values(KINDS).some(kind => this.#options.tells(kind))
   }
 
-  /** Returns once the log holds all of it, and the store knows; what is in it already is not there twice. */
+  /**
+   * Returns once the log holds all of it and the store has been notified. Entries that are already in the log are not
+   * duplicated.
+   */
   take(channel: string, outbox: Outbox): Promise<void> {
     if (outbox.length === 0) return this.#telling.get(channel)?.done ?? Promise.resolve()
     let telling = this.#telling.get(channel)
@@ -70,7 +73,7 @@ export class Lives {
     return telling.done
   }
 
-  /** What a client did. Does not wait. */
+  /** Records what a client did. Does not wait. */
   tell(kind: LifeKind, about: string, data: object): void {
     if (!this.#options.tells(kind)) return
     const name = livesOf(about)
@@ -81,7 +84,10 @@ export class Lives {
       void this.#append(name)
     } else if (waiting.length < MOST_WAITING) waiting.push(draft)
     else if (this.lost++ % MOST_WAITING === 0) {
-      this.#options.logger.warn({ lost: this.lost }, 'the log of lives is away: what clients do is not told')
+      this.#options.logger.warn(
+        { lost: this.lost },
+        'the log of lives is unavailable: events of clients are dropped',
+      )
     }
   }
 
@@ -114,7 +120,7 @@ export class Lives {
   }
 
   async #append(name: string): Promise<void> {
-    // Those of one turn of the event loop go together.
+    // Those of one turn of the event loop are appended together.
     await new Promise(resolve => setImmediate(resolve))
     for (let drafts = this.#waiting.get(name) ?? []; drafts.length > 0;) {
       const portion = drafts.slice(0, PORTION)
@@ -125,14 +131,14 @@ export class Lives {
     this.#waiting.delete(name)
   }
 
-  /** Until it is done, or nothing is told any more. */
+  /** Repeats until it is done or recording has stopped. */
   async #insist(act: () => Promise<unknown>): Promise<void> {
     const { signal } = this.#closing
     for (let failures = 1; !signal.aborted; failures++) {
       try {
         return void (await act())
       } catch {
-        // The log is away, which it says itself.
+        // The log is unavailable, and reports that itself.
         await wait(delay(failures, 100, 2000), undefined, { ref: false, signal }).catch(() => {})
       }
     }

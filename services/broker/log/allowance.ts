@@ -1,4 +1,4 @@
-// So much a second, and no more.
+// A fixed number per second.
 
 export class Allowance {
   readonly #perSecond: number
@@ -10,7 +10,7 @@ export class Allowance {
     this.#left = perSecond
   }
 
-  /** Takes one of this second's; false where there is none left. */
+  /** Takes one of this second's; false if there is none left. */
   take(): boolean {
     const second = Math.floor(performance.now() / 1000)
     if (second !== this.#second) {
@@ -22,7 +22,7 @@ export class Allowance {
     return true
   }
 
-  /** One that was taken is not needed. */
+  /** Returns one that was taken but not needed. */
   giveBack(): void {
     this.#left = Math.min(this.#perSecond, this.#left + 1)
   }

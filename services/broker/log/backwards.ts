@@ -1,13 +1,13 @@
-// Pages of a channel's history, backwards: which stretch of the log lies before a position.
+// Pages of a channel's history, backwards: finds the stretch of the log before a position.
 
 import { type Gap, type Position, samePosition } from '../event/position.ts'
 import type { LogEvent } from '../event/event.ts'
 import { epochOf, floorOf, type History, headOf, place } from './history.ts'
 import { type ChannelLog, type ChannelState, LogUnavailable } from './log.ts'
 
-/** The newest events between two positions, both left out. */
+/** The newest events between two positions, both excluded. */
 export interface Asked {
-  /** `head`: the newest event is the last one. */
+  /** `head`: up to and including the newest event. */
   readonly before: Position | 'head'
   readonly after: Position | 'earliest'
   readonly limit: number
@@ -18,11 +18,11 @@ export interface HistoryPage {
   readonly events: readonly LogEvent[]
   /** Between older events and these, or around them. */
   readonly gaps: readonly Gap[]
-  /** Where a follow goes on, if the page reaches the head. */
+  /** Where following continues, if the page reaches the head. */
   readonly cursor: Position | undefined
-  /** What the next page back is before; undefined: nothing older was asked for, or can be read. */
+  /** The `before` of the previous page; undefined: nothing older was requested, or can be read. */
   readonly before: Position | undefined
-  /** It will always be the same: it is between two positions that the log knows. */
+  /** It will never change: it is between two positions that the log knows. */
   readonly final: boolean
 }
 
@@ -35,7 +35,7 @@ export interface Backwards extends Omit<HistoryPage, 'events' | 'before'> {
   readonly more: boolean
 }
 
-/** What a channel's state says of its history. */
+/** The history in a channel's state. */
 function historyOf({ head, count, epochs }: ChannelState): History {
   return { epoch: head.epoch, ended: epochs, head: head.offset, floor: head.offset - count }
 }
@@ -56,7 +56,7 @@ function placeBefore(history: History, before: Position | 'head'): { last: numbe
   return { last: Math.max(history.floor, extent.end), gap: place(history, before).gap }
 }
 
-/** Finds the stretch that a page back has. It ends where an epoch begins, as pages forwards end where one ends. */
+/** Finds the stretch of a page backwards. It ends where an epoch begins, as forward pages end where one ends. */
 export function placeBackwards(history: History, { before, after, limit }: Asked): Backwards {
   const { head, floor } = history
   const { last, gap: beyond } = placeBefore(history, before)
@@ -72,7 +72,7 @@ export function placeBackwards(history: History, { before, after, limit }: Asked
   else if (more && begin === begins) {
     gaps.push({ from: { epoch: epochOf(history, begin), offset: begin }, to: { epoch, offset: begin } })
   }
-  // What was lost at the end of the epoch of the newest event.
+  // Events that were lost at the end of the newest event's epoch.
   if (before === 'head' && last > floor && epoch !== history.epoch) {
     gaps.push({ from: { epoch, offset: last }, to: headOf(history) })
   }
@@ -89,12 +89,12 @@ export function placeBackwards(history: History, { before, after, limit }: Asked
   }
 }
 
-/** Data that a page has at most, unless its only event is larger, bytes. */
+/** The most data of a page, unless its only event is larger, bytes. */
 const PAGE_BYTES = 4 * 1024 * 1024
-/** Times that the log may change between the two reads of a page. */
+/** How often the log may change between the two reads of a page. */
 const MAX_TRIES = 5
 
-/** A page back of a channel's history. Raises LogUnavailable. */
+/** Reads a page backwards. Raises LogUnavailable. */
 export async function readBackwards(log: ChannelLog, channel: string, asked: Asked): Promise<HistoryPage> {
   let { limit } = asked
   for (let tries = 0; tries < MAX_TRIES;) {
@@ -109,9 +109,9 @@ export async function readBackwards(log: ChannelLog, channel: string, asked: Ask
       const before = more ? { epoch: start.epoch, offset: begin + 1 } : undefined
       return { ...placed, events, before }
     }
-    // Too large: fewer, the newest of them. Else something was trimmed, erased or lost meanwhile.
+    // Too large: fewer, the newest of them. Otherwise something was trimmed, erased or lost meanwhile.
     if (page.gap === undefined && count > 1) limit = Math.min(events.length, Math.floor(count / 2)) || 1
     else tries++
   }
-  throw new LogUnavailable(`the history of ${channel} changes too fast to be read`)
+  throw new LogUnavailable(`the history of ${channel} changes too fast to be read: try again`)
 }

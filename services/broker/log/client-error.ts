@@ -1,15 +1,14 @@
-// What a client is told when the log fails: not where the log is, nor what it said; the node's own log has that.
+// The errors that clients receive when the log fails: without the log's address and its messages, which the node logs.
 
 import { FanwireError } from '../../errors.ts'
 import { printPosition } from '../event/position.ts'
 import { ChannelEnded, HeadMoved, LogRefused, LogUnavailable } from './log.ts'
 
-/** The coded error of an error that the log raised, or that is coded already; undefined for any other. */
+/** The coded error for an error that the log raised, or that is coded already; undefined for any other. */
 export function clientErrorOf(error: unknown): FanwireError | undefined {
   if (error instanceof FanwireError) return error
   if (error instanceof LogRefused) {
-    const message =
-      'the log refuses this, and will until its operator has changed something: the node logs why'
+    const message = "the log refuses this until its operator changes something: see the node's log"
     return new FanwireError('FW_LOG_REFUSED', message, { cause: error })
   }
   if (error instanceof LogUnavailable) {

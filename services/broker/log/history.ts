@@ -1,24 +1,24 @@
-// The history of a channel: which positions still mean something, and where a reader goes on that has lost its
-// place. All engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
+// The history of a channel: which positions are still valid, and where a reader continues that has lost its place. All
+// engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
 
 import type { Draft, IfHead, LogEvent } from '../event/event.ts'
 import { ChannelEnded, type ChannelState, type EndedEpoch, HeadMoved, type Page } from './log.ts'
 import { type Gap, type Position, samePosition, type Since, type Start } from '../event/position.ts'
 
-/** How many ended epochs a channel remembers. What is older than the oldest of them is not readable. */
+/** How many ended epochs a channel remembers. Anything before the oldest of them is not readable. */
 export const REMEMBERED_EPOCHS = 16
 
 export type { EndedEpoch } from './log.ts'
 
-/** What has to be known of a channel to place a cursor in it. */
+/** What is needed to place a cursor in a channel. */
 export interface History {
   /** The present epoch. */
   readonly epoch: string
   /** Ended epochs, oldest first. */
   readonly ended: readonly EndedEpoch[]
-  /** Offset of the newest event, readable or not; 0 where there was none. */
+  /** Offset of the newest event, readable or not; 0 if there was none. */
   readonly head: number
-  /** Offset just before the oldest readable event; equals `head` where none is readable. */
+  /** Offset just before the oldest readable event; equals `head` if none is readable. */
   readonly floor: number
   /** The channel has ended. */
   readonly over?: boolean
@@ -44,7 +44,7 @@ export function headOf(history: History): Position {
   return { epoch: history.epoch, offset: history.head }
 }
 
-/** Where a read since a time begins; `timeOf`: of the readable event at an offset. */
+/** Where a read since a time begins; `timeOf` gives the time of the readable event at an offset. */
 export function placeSince(history: History, { since }: Since, timeOf: (offset: number) => number): Position {
   let [low, high] = [history.floor, history.head]
   while (low < high) {
@@ -55,7 +55,7 @@ export function placeSince(history: History, { since }: Since, timeOf: (offset: 
   return justAfter(history, low)
 }
 
-/** Places a start in the history: where to read on, and the gap that lies before it, if there is one. */
+/** Places a start in the history: where to continue, and the gap before it, if there is one. */
 export function place(
   history: History,
   after: Exclude<Start, Since>,
@@ -82,7 +82,7 @@ export function place(
     const to = { epoch: epochOf(history, next + 1), offset: next }
     // Nothing lies between the time before the channel's first event and that event.
     if (isProvisional(after) && next === 0) return { start: to, gap: undefined }
-    // At its end or beyond it: what was lost lay there, also for a reader whose cursor survived.
+    // At its end or beyond it: that is where events were lost, even for a reader whose cursor survived.
     return gapTo(to)
   }
   const begin = history.ended[at - 1]?.end ?? 0
@@ -91,22 +91,21 @@ export function place(
 }
 
 /**
- * Whether a position was given before the log had written anything down of its channel (channel.lua's `provisional`).
- * Random names are shorter.
+ * Whether a position was issued before the log had any record of its channel (channel.lua's `provisional`). Random
+ * names are shorter.
  */
 function isProvisional({ epoch, offset }: Position): boolean {
   return offset === 0 && epoch.length === 16 && epoch.startsWith('p')
 }
 
-/** The offset at which the epoch of a reader that stands at `start` ends: its page may not go beyond. */
+/** The offset at which the epoch of a reader at `start` ends: its page may not go beyond. */
 export function endOfEpoch(history: History, start: Position): number {
   const ended = history.ended.find(each => each.epoch === start.epoch)
   return ended === undefined ? history.head : ended.end
 }
 
 /**
- * The page that `events` make: consecutive events of which the first is the one after `start`, cut where the
- * epoch of `start` ends.
+ * The page with these events: consecutive events, the first of them after `start`, cut where the epoch of `start` ends.
  */
 export function pageOf(
   history: History,
@@ -122,7 +121,7 @@ export function pageOf(
   return history.over && !more ? { ...page, ended: true } : page
 }
 
-/** What there is to say of a channel with this history. */
+/** The state of a channel with this history. */
 export function stateOf(history: History): ChannelState {
   const count = history.head - history.floor
   const { epoch, offset } = floorOf(history)
@@ -135,7 +134,7 @@ export function stateOf(history: History): ChannelState {
   }
 }
 
-/** Why nothing of an append happens, if so: something in it is new, and does not go with where the channel is. */
+/** Why an append is refused, if so: something in it is new and conflicts with the channel's state. */
 export function refusalOf(
   history: History,
   drafts: readonly Draft[],
@@ -147,7 +146,7 @@ export function refusalOf(
   return ifHead === undefined || isAtHead(history, ifHead) ? undefined : new HeadMoved(headOf(history))
 }
 
-/** Whether an append for that head may happen: a position that was given before the first event holds until it comes. */
+/** Whether an append for that head may happen: a position issued before the first event is valid until that comes. */
 function isAtHead(history: History, ifHead: IfHead): boolean {
   const { head, floor, ended } = history
   if (ifHead === 'none') return head === floor && head === (ended.at(-1)?.end ?? 0)
@@ -155,7 +154,7 @@ function isAtHead(history: History, ifHead: IfHead): boolean {
   return head === 0 && ifHead.offset === 0 && ended.some(({ epoch }) => epoch === ifHead.epoch)
 }
 
-/** The history after acknowledged events may have been lost: `epoch` begins where what survived ends. */
+/** The history after acknowledged events may have been lost: `epoch` begins after the last surviving event. */
 export function beginEpoch(history: History, epoch: string): History {
   const ended = [...history.ended, { epoch: history.epoch, end: history.head }]
   const forgotten = ended.length > REMEMBERED_EPOCHS ? ended.shift() : undefined
@@ -168,7 +167,7 @@ export function clearedHistory(history: History, epoch: string): History {
   return { ...beginEpoch(history, epoch), floor: history.head, over: false }
 }
 
-/** Random bytes, drawn many at a time: every append needs a name that most often is not used. */
+/** Random bytes, drawn many at a time: every append needs a name that is rarely used. */
 const random = new Uint8Array(4096)
 let drawn = random.length
 

@@ -1,4 +1,4 @@
-// The embedded engine: channels in this process's memory. One process only, and nothing outlives it.
+// The embedded in-memory engine: for one process only, and nothing survives the process.
 
 import type { Draft, LogEvent } from '../event/event.ts'
 import { encodeEvent, erasedOf, headOfDraft, transientOf } from '../event/event.ts'
@@ -26,14 +26,16 @@ import type {
 import { LogUnavailable } from './log.ts'
 import { isSince, type Position, type Start } from '../event/position.ts'
 
-/** Channels that hold nothing and that nobody follows: beyond so many the longest idle are let go. */
+/**
+ * The maximum of empty channels that nobody follows: beyond it, those that were idle for the longest time are dropped.
+ */
 const MAX_IDLE = 10_000
 
 const PROBE = 'fanwire:probe'
 
 export interface MemoryLogOptions {
   readonly retentionOf: RetentionOf
-  /** How long an idempotency key is known, ms. */
+  /** How long an idempotency key is remembered, ms. */
   readonly idempotencyWindow: number
   /** The clock, ms since 1970; for tests. */
   readonly now?: () => number
@@ -118,7 +120,7 @@ export class MemoryLog implements ChannelLog {
   async erase(name: string, { epoch, offset }: Position): Promise<boolean> {
     this.#check()
     const channel = this.#readable(name)
-    // What is readable is all of the present epoch: it ends when the channel is cleared.
+    // Everything readable is in the present epoch: an epoch ends when the channel is cleared.
     const at = channel.events.length - 1 - (channel.head - offset)
     const event = epoch === channel.epoch ? channel.events[at] : undefined
     if (event === undefined) return false
@@ -164,7 +166,7 @@ export class MemoryLog implements ChannelLog {
     this.#append(channel, [{ data: Buffer.from('1') }])
     feed.close()
     this.#forget(channel)
-    if (came !== 1) throw new LogUnavailable('the probe event did not come back')
+    if (came !== 1) throw new LogUnavailable('the probe event did not return')
   }
 
   async close(): Promise<void> {
@@ -178,7 +180,7 @@ export class MemoryLog implements ChannelLog {
     if (this.#closed) throw new LogUnavailable('the log is closed')
   }
 
-  /** The channel of that name; begins its epoch where there is none. */
+  /** The channel of that name; begins its epoch if necessary. */
   #channel(name: string): Channel {
     const known = this.#channels.get(name)
     if (known !== undefined) return known
@@ -242,7 +244,7 @@ export class MemoryLog implements ChannelLog {
     return receipts
   }
 
-  /** Raises where there is something new, and it does not go with where the channel is. */
+  /** Raises if something in it is new and conflicts with the channel's state. */
   #checkState(channel: Channel, drafts: readonly Draft[]): void {
     if (!channel.over && drafts[0]?.ifHead === undefined) return
     const isNew = ({ idempotencyKey: key }: Draft) => key === undefined || !channel.keys.has(key)
@@ -280,7 +282,7 @@ export class MemoryLog implements ChannelLog {
       events[first] = undefined
     }
     channel.first = first
-    // Moves what is left only when at least as much is gone, so an append's share of it stays constant.
+    // Moves the remaining events only when at least as many are gone, so an append's share of the work stays constant.
     if (first === events.length || (first >= 64 && first * 2 >= events.length)) {
       channel.events = events.slice(first)
       channel.first = 0
@@ -294,7 +296,7 @@ export class MemoryLog implements ChannelLog {
     }
   }
 
-  /** Lets go of what nobody could read any more, in channels that nobody touches. */
+  /** Drops what nobody could read any more, in channels that nobody touches. */
   #sweep(now: number): void {
     for (const [kept, channels] of this.#holding) {
       for (const channel of channels) {
@@ -302,7 +304,7 @@ export class MemoryLog implements ChannelLog {
         this.#trim(channel, now)
         this.#expireKeys(channel, now)
         this.#letGo(channel)
-        // It is kept for longer than it was when it was last appended to.
+        // Its retention has grown since its last append.
         if (channel.first < channel.events.length) this.#keep(channel)
         else this.#touchIdle(channel)
       }
@@ -367,7 +369,7 @@ function timesOf(channel: Channel, { floor }: History): (offset: number) => numb
   return offset => channel.events[channel.first + offset - floor - 1]?.time ?? 0
 }
 
-/** The events after `offset`, which is not below the floor, as many as the limit takes. */
+/** The events after `offset`, which is not below the floor, as many as the limit allows. */
 function stretch(channel: Channel, history: History, offset: number, limit: PageLimit): LogEvent[] {
   const events: LogEvent[] = []
   let bytes = 0

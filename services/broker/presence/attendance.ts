@@ -1,9 +1,9 @@
-// What a client that stays connected is a member of.
+// The channels in which a connected client is a member.
 
 import type { Identity } from '../access/identity.ts'
 import type { ChannelWatcher } from '../fanout/connection.ts'
 
-/** A connection, as far as presence has to do with it. */
+/** The part of a connection that presence needs. */
 export interface Attending {
   watcher: ChannelWatcher | undefined
 }
@@ -25,7 +25,7 @@ export class Attendance implements ChannelWatcher {
 
   joined(channel: string): void {
     const { user, kind, info } = this.#identity
-    // Servers are no members.
+    // Servers are not members.
     if (kind === 'key') return
     if (this.#rooms.enter(channel, user, whoOf(user, info))) this.#channels.add(channel)
   }
@@ -34,7 +34,7 @@ export class Attendance implements ChannelWatcher {
     if (this.#channels.delete(channel)) this.#rooms.leave(channel, this.#identity.user)
   }
 
-  /** It is another user now, or says something else of itself. */
+  /** Its user, or the user's info, has changed. */
   identify(identity: Identity): void {
     const before = this.#identity
     this.#identity = identity

@@ -1,4 +1,4 @@
-// Where the members of channels are kept that are in this log.
+// Chooses where the members of this log's channels are stored.
 
 import type { ChannelLog } from '../log/log.ts'
 import { MemoryMembers } from './memory.ts'
@@ -9,7 +9,7 @@ function isRedis(log: ChannelLog): log is ChannelLog & MembersInRedis {
   return 'members' in log && 'leases' in log
 }
 
-/** What several nodes share is kept where they share it; a node that is alone keeps it in its memory. */
+/** Several nodes share a Redis, which then stores their members; a single node stores them in its memory. */
 export function createMembers(log: ChannelLog): MemberStore {
   return isRedis(log) ? new RedisMembers(log) : new MemoryMembers(log)
 }

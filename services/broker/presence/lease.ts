@@ -1,28 +1,28 @@
-// A node's lease on its members: renewed for as long as the node lives, gone soon after it does not.
+// A node's lease on its members: renewed for as long as the node lives, and soon expired after it dies.
 
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '../logger.ts'
 import { LEASE_MS, type MemberStore } from './store.ts'
 
-/** So often that a node which is cut off for 10 s keeps its lease. */
+/** Renewed so often that a node which is cut off for 10 s keeps its lease. */
 const RENEW_MS = 2000
 const RETRY_MS = 500
 /** Nothing is done under a lease in its last moments. */
 const MARGIN_MS = 1000
 
 export interface LeaseEvents {
-  /** It is another lease now: nothing of this node is kept under it. */
+  /** The lease was replaced: nothing of this node is stored under the new one. */
   changed(): void
   /** Leases of other nodes have ended. */
   ended(leases: readonly string[]): void
 }
 
 export class Lease {
-  /** Other parts of the store know it by this. */
+  /** Other parts of the store identify it by this. */
   id = newId()
-  /** By the store's clock, up to when it holds for certain; 0: not yet. */
+  /** When it is certainly still valid, by the store's clock; 0: not yet. */
   until = 0
-  /** All leases, as they were when it was renewed. */
+  /** All leases at the time of the last renewal. */
   known: ReadonlySet<string> = new Set()
   readonly #store: MemberStore
   readonly #logger: Logger
@@ -40,7 +40,7 @@ export class Lease {
     this.#every = every
   }
 
-  /** Renews it now, at the latest when what is under way is done. Does not raise. */
+  /** Renews it now, at the latest when the renewal in progress is done. Does not raise. */
   renew(): Promise<void> {
     this.#renewing ??= this.#renew().finally(() => {
       this.#renewing = undefined
@@ -48,7 +48,7 @@ export class Lease {
     return this.#renewing
   }
 
-  /** It ends by itself in so many ms. Does not raise. */
+  /** Lets it expire after that many ms. Does not raise. */
   async close(within: number): Promise<void> {
     this.#closed = true
     clearTimeout(this.#timer)
@@ -80,7 +80,7 @@ export class Lease {
     this.until = renewal.now + LEASE_MS - MARGIN_MS
     this.known = new Set(renewal.leases)
     if (lost) {
-      this.#logger.info({}, 'the lease on members had ended: they are entered anew')
+      this.#logger.info({}, 'the lease on members had expired: the members are stored again')
       this.#events.changed()
     }
     if (renewal.ended.length > 0) this.#events.ended(renewal.ended)

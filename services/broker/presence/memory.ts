@@ -1,4 +1,4 @@
-// Members of a node that is alone, in its memory. Joins and leaves go through the log, whichever that is.
+// Members of a single node, in its memory. Joins and leaves go through the log, whichever engine that is.
 
 import { presenceOf } from '../event/names.ts'
 import { randomBytes } from 'node:crypto'
@@ -29,7 +29,7 @@ interface Room {
   readonly entries: Map<string, Map<string, number>>
   readonly versions: Map<string, number>
   outbox: Life[]
-  /** One change after another, each with its events. */
+  /** Changes are made one after another, each with its events. */
   turn: Promise<unknown>
   clients: number
   held: number
@@ -176,7 +176,7 @@ export class MemoryMembers implements MemberStore {
     return done
   }
 
-  /** The log takes its events first: where it does not, nothing has changed. */
+  /** The log stores the events first: if it fails, nothing has changed. */
   async #change(
     channel: string,
     room: Room,

@@ -1,4 +1,4 @@
-// Who is in which channel: this node's own clients, and all of them through the store.
+// Who is in which channel: this node's own clients, and everybody through the store.
 
 import { setImmediate } from 'node:timers/promises'
 import type { Identity } from '../access/identity.ts'
@@ -8,36 +8,36 @@ import { Lease } from './lease.ts'
 import { Room } from './room.ts'
 import { type Count, leaseOf, type MemberPage, type MemberStore, type Outbox } from './store.ts'
 
-/** Ms in which each channel is compared with the store once. */
+/** How often each channel is compared with the store, ms. */
 const VERIFY_MS = 8000
 /** Channels that are compared at a time. */
 const AT_A_TIME = 50
-/** Ms that a client which only asks now and then is a member behind its last request. */
+/** How long a polling client remains a member after its last request, ms. */
 const VISIT_MS = 60_000
 
 export interface PresenceOptions {
   readonly store: MemberStore
   readonly logger: Logger
-  /** Ms that a user stays behind its last client. */
+  /** How long a user remains a member after its last client has left, ms. */
   readonly grace: number
   readonly lives?: Lives
-  /** Whether members are kept of the channel. */
+  /** Whether the channel keeps members. */
   keeps(channel: string): boolean
-  /** Whether they are of any channel. */
+  /** Whether any channel keeps members. */
   keepsAny(): boolean
   /** For tests, ms. */
   readonly times?: { readonly renew?: number; readonly verify?: number; readonly visit?: number }
 }
 
-/** What goes to the log of lives. */
+/** The entries for the log of lives. */
 export interface Lives {
-  /** Whether anything of channels with members does. */
+  /** Whether anything about channels with members is recorded there. */
   wanted(): boolean
   /** Returns once it is there. Does not raise. */
   take(channel: string, outbox: Outbox): Promise<void>
 }
 
-/** A user who only asks now and then. */
+/** A polling user. */
 interface Visit {
   readonly channel: string
   readonly user: string
@@ -67,7 +67,7 @@ export class Presence {
     this.#lease = new Lease(store, logger, events, times?.renew)
   }
 
-  /** Takes part, if there are channels with members; once that is so, for good. */
+  /** Takes part if some channel keeps members; from then on permanently. */
   open(): void {
     if (this.#timer !== undefined || this.#closed || !this.#options.keepsAny()) return
     const every = this.#options.times?.verify ?? VERIFY_MS
@@ -75,7 +75,7 @@ export class Presence {
     void this.#lease.renew()
   }
 
-  /** Members of this node have left once the grace is over, unless they come to another one. Does not raise. */
+  /** Members of this node leave when the grace is over, unless they connect to another node. Does not raise. */
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#timer)
@@ -86,13 +86,13 @@ export class Presence {
 
   // Members of this node ----------------------------------------------------------------------------------------
 
-  /** The client is a member wherever it reads; again where it is another one now. */
+  /** The client becomes a member of every channel that it reads; called again if its identity changes. */
   attend(connection: Attending, identity: Identity): void {
     if (connection.watcher instanceof Attendance) connection.watcher.identify(identity)
     else if (this.#options.keepsAny()) connection.watcher = new Attendance(this, identity)
   }
 
-  /** A user asked for these channels, and will ask again. The anonymous can't be told apart. */
+  /** A user polled these channels, and will poll again. Anonymous clients can't be distinguished. */
   visit({ user, kind, info }: Identity, channels: readonly string[]): void {
     if (user === '' || kind === 'key' || this.#closed || !this.#options.keepsAny()) return
     for (const channel of channels) {
@@ -110,7 +110,7 @@ export class Presence {
     }
   }
 
-  /** One client more. False where no members are kept. */
+  /** Adds a client. False if the channel keeps no members. */
   enter(channel: string, user: string, who: string): boolean {
     if (this.#closed || !this.#options.keeps(channel)) return false
     this.open()
@@ -118,7 +118,7 @@ export class Presence {
     return true
   }
 
-  /** Returns when all nodes see who is here. */
+  /** Returns when all nodes see this node's members. */
   async settled(channel: string): Promise<void> {
     await this.#rooms.get(channel)?.settled()
   }
@@ -146,7 +146,7 @@ export class Presence {
 
   #forget({ channel }: Room): void {
     this.#rooms.delete(channel)
-    // If this fails, whoever sweeps finds nothing there.
+    // If this fails, the node that cleans up finds nothing there.
     this.#options.store.detach(this.#lease.id, [channel]).catch(() => {})
   }
 
@@ -166,7 +166,7 @@ export class Presence {
     return this.#looked(channel, await this.#options.store.page(channel, after, limit))
   }
 
-  /** Entries of a lease that nobody knows, since the store has lost it, end as if it were one. */
+  /** Entries of a lease that the store has lost expire as if the lease had ended. */
   #looked<T extends Count>(channel: string, found: T): T {
     const { known } = this.#lease
     for (const lease of new Set(found.tags.map(leaseOf))) {
@@ -192,12 +192,12 @@ export class Presence {
         await setImmediate()
       }
     } catch {
-      // The log is away: the next time.
+      // The log is unavailable: the next round retries.
     }
     this.#verifying = false
   }
 
-  /** Has the members of nodes that are gone leave. All nodes may do this at a time. */
+  /** Removes the members of nodes that are gone. All nodes may do this at the same time. */
   async #sweep(leases: readonly string[]): Promise<void> {
     if (this.#sweeping) return
     this.#sweeping = true
@@ -213,7 +213,10 @@ export class Presence {
         }
       }
     } catch (error) {
-      logger.debug({ reason: String(error) }, 'members of a node that is gone are still there')
+      logger.debug(
+        { reason: String(error) },
+        'members of a gone node could not be removed; the node will retry',
+      )
     }
     this.#sweeping = false
   }
@@ -221,7 +224,7 @@ export class Presence {
   async #expel(channel: string, lease: string): Promise<void> {
     const { store } = this.#options
     const { tags } = await store.count(channel)
-    // What the node did not come to tell.
+    // What the node could not append any more.
     await this.#tell(channel, (await store.version(channel, `${lease}/`)).outbox)
     for (const tag of tags.filter(each => leaseOf(each) === lease)) {
       for (let more = true; more && !this.#closed;) {

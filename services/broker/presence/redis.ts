@@ -1,5 +1,5 @@
-// Members in Redis: what happens to a channel happens in one script there (log/redis/lua/members.lua), together with its
-// log of joins and leaves, in whose slot the keys lie.
+// Members in Redis: each change of a channel is one script there (log/redis/lua/members.lua), which also writes the
+// channel's log of joins and leaves; the keys are in the log's slot.
 
 import { presenceOf } from '../event/names.ts'
 import {
@@ -12,13 +12,13 @@ import {
   type Renewal,
 } from './store.ts'
 
-/** What the Redis log can do for presence. */
+/** The operations of the Redis log that presence needs. */
 export interface MembersInRedis {
   members(channel: string, suffixes: readonly string[], args: readonly (string | number)[]): Promise<unknown>
   leases(name: string, suffixes: readonly string[], args: readonly (string | number)[]): Promise<unknown>
 }
 
-/** In whose slot the leases lie. */
+/** The slot of the leases. */
 const LEASES = 'fanwire:presence'
 
 type Text = Buffer
@@ -109,7 +109,7 @@ function lifeOf(text: Text): Life {
   return { key, kind: kind as Life['kind'], who }
 }
 
-/** Out of `<clients> <entries> <since> <who>`. */
+/** Parses `<clients> <entries> <since> <who>`. */
 function memberOf(text: string): string {
   const [, since, who] = /^\d+ \d+ (\d+) (.*)$/s.exec(text) ?? []
   return `{${who},"since":${since}}`

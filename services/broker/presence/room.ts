@@ -1,5 +1,5 @@
-// The members of one channel that are on this node, and how the store hears of them: what was changed last counts, so a
-// change can be put again until the store has taken it.
+// The members of one channel on this node, and their updates to the store: the last change counts, so a change can be
+// repeated until the store has accepted it.
 
 import { delay } from '../../backoff.ts'
 import type { Lease } from './lease.ts'
@@ -11,15 +11,15 @@ const PORTION = 500
 export interface RoomOptions {
   readonly store: MemberStore
   readonly lease: Lease
-  /** Ms that a user stays behind its last client. */
+  /** How long a user remains a member after its last client has left, ms. */
   readonly grace: number
-  /** Whether the log of lives wants to know. */
+  /** Whether the log of lives records this channel. */
   lives(): boolean
-  /** For the log of lives: returns once all of it is there. */
+  /** For the log of lives: returns once all entries are in it. */
   outbox(channel: string, outbox: Outbox): Promise<void>
-  /** It has no member any more. */
+  /** The room has become empty. */
   empty(room: Room): void
-  /** A tag of this node's own. */
+  /** Creates a tag of this node. */
   tag(): string
 }
 
@@ -27,7 +27,7 @@ interface Entry {
   clients: number
   who: string
   updated: boolean
-  /** Until it is gone. */
+  /** When it is gone. */
   leaving: NodeJS.Timeout | undefined
 }
 
@@ -35,10 +35,10 @@ export class Room {
   readonly channel: string
   readonly #options: RoomOptions
   readonly #entries = new Map<string, Entry>()
-  /** Users of whom the store has to hear. */
+  /** Users whose changes the store has not received yet. */
   readonly #dirty = new Set<string>()
   #tag: string
-  /** Tags whose entries have to go once those of the present one are there. */
+  /** Tags whose entries must be removed once those of the present one are stored. */
   #stale: string[] = []
   #version = 0
   #attached = ''
@@ -56,7 +56,7 @@ export class Room {
     this.#tag = options.tag()
   }
 
-  /** Users, and the anonymous as one. */
+  /** The number of users; all anonymous clients count as one. */
   get size(): number {
     return this.#entries.size
   }
@@ -87,7 +87,7 @@ export class Room {
     this.#changed(user)
   }
 
-  /** Returns when the store has heard of all that has changed so far, or can't be told: then who asks it learns why. */
+  /** Returns when the store has received all changes so far, or can't be reached: a later read then reports why. */
   async settled(): Promise<void> {
     if (this.#unsettledChanges && !this.#closed && this.#retry === undefined)
       await new Promise<void>(resolve => this.#waiting.push(resolve))
@@ -97,7 +97,7 @@ export class Room {
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
-  /** The store has nothing of this node any more, or not all: everything is put under another tag. */
+  /** The store lost some or all of this node's entries: everything is stored again under another tag. */
   enterAnew(): void {
     this.#stale.push(this.#tag)
     this.#tag = this.#options.tag()
@@ -106,7 +106,7 @@ export class Room {
     this.#flush()
   }
 
-  /** Compares what the store holds with what was put. Raises LogUnavailable. */
+  /** Compares the store's content with what was sent. Raises LogUnavailable. */
   async verify(): Promise<void> {
     if (this.#unsettled) return
     const [tag, version] = [this.#tag, this.#version]
@@ -115,7 +115,7 @@ export class Room {
     if (!this.#unsettled && tag === this.#tag && found.version !== version && version > 0) this.enterAnew()
   }
 
-  /** Nothing is put any more. */
+  /** Stops sending changes. */
   close(): void {
     this.#closed = true
     clearTimeout(this.#retry)
@@ -135,7 +135,7 @@ export class Room {
     this.#dirty.add(user)
     if (this.#flushing || this.#retry !== undefined || this.#closed) return
     this.#flushing = true
-    // What else comes in this turn goes along.
+    // Changes of the same turn of the event loop are sent together.
     setImmediate(() => void this.#run())
   }
 
@@ -159,7 +159,7 @@ export class Room {
       this.#flushing = false
       this.#settle()
     } catch {
-      // The log is away, which it says itself.
+      // The log is unavailable, and reports that itself.
       this.#flushing = false
       this.#settle()
       if (this.#closed) return
@@ -175,7 +175,7 @@ export class Room {
     if (this.#entries.size === 0) void this.#endWhenTold()
   }
 
-  /** Not before the log of lives has everything: until then the lease says that there is something to do. */
+  /** Not before the log of lives has everything: until then the lease shows that there is something to do. */
   async #endWhenTold(): Promise<void> {
     await this.#told
     if (this.#entries.size === 0 && !this.#unsettledChanges && !this.#closed) this.#options.empty(this)
@@ -189,7 +189,7 @@ export class Room {
       await store.attach(id, this.channel)
       this.#attached = id
     }
-    // Not before: while that was waited for, another tag may have taken its place.
+    // Not earlier: during the wait another tag may have replaced it.
     const tag = this.#tag
     const users = [...this.#dirty].slice(0, PORTION)
     const changes = users.map(user => this.#change(user))

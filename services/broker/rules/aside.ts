@@ -1,5 +1,5 @@
-// A rules file that is read again while the node serves: a large one is parsed in a thread of its own, so that nobody
-// waits for it.
+// Re-reading a rules file while the node serves: a large file is parsed in a worker thread, so that no client waits for
+// it.
 
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
@@ -14,7 +14,7 @@ export const LARGE_RULES_FILE = 8 * 1024
 const FROM_SOURCE = import.meta.url.endsWith('.ts')
 const THREAD = new URL(FROM_SOURCE ? './thread.ts' : './thread.js', import.meta.url)
 
-/** What the process was started with (`--import`, `--inspect`) is not for the thread; TypeScript it has to read. */
+/** The process's own flags (`--import`, `--inspect`) are not for the thread; but it has to read TypeScript. */
 function threadFlags(): string[] {
   if (!FROM_SOURCE) return []
   const api = import.meta.resolve('tsx/esm/api')
@@ -33,7 +33,7 @@ export async function parseAside(text: string): Promise<Rules> {
   }
 }
 
-/** Asks for one part after the other: the event loop turns between them. */
+/** Requests one part after the other, with turns of the event loop in between. */
 async function rulesFrom(worker: Worker): Promise<Rules> {
   const list: Rule[] = []
   for (;;) {

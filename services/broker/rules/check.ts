@@ -1,11 +1,11 @@
-// What `fanwire check FILE` says of a rules file.
+// The output of `fanwire check FILE` for a rules file.
 
 import { BadFileError, problemLine } from '../files/bad-file.ts'
 import { readText } from '../files/watched-file.ts'
 import { LARGEST_RULES_FILE, parseRules } from './parse.ts'
 
 export interface Checked {
-  /** A problem each as `path:line:column: message`, or one line that says what was found. */
+  /** One problem per line, as `path:line:column: message`, or a single line with a summary. */
   readonly lines: readonly string[]
   /** 0: good; 1: it has problems; 2: it can't be read. */
   readonly exitCode: 0 | 1 | 2

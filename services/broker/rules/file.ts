@@ -1,4 +1,4 @@
-// The rules file of a node: read again when it changes; a bad one leaves the rules as they are.
+// A node's rules file: re-read when it changes; a bad file leaves the rules as they are.
 
 import { type WatchedFile, watchFile, type WatchedFileOptions } from '../files/watched-file.ts'
 import { parseAside } from './aside.ts'
@@ -8,8 +8,8 @@ import type { Rules } from './rules.ts'
 export type RulesFile = WatchedFile<Rules>
 
 /**
- * Raises `BadFileError` if the file is bad to begin with. `hangUp`: what calls back on SIGHUP, and gives back what
- * ends that.
+ * Raises `BadFileError` if the file is bad at the start. `hangUp` calls back on SIGHUP, and returns a function that
+ * stops it.
  */
 export async function openRulesFile(
   path: string,

@@ -1,4 +1,5 @@
-// Forms of values in the rules file. Each says once what is right, as JSON Schema for editors and as a reader for us.
+// Types of values in the rules file. Each is defined once, and gives the JSON Schema for editors and the reader for the
+// node.
 
 import { isAlias, isMap, isScalar, isSeq, type Document, type Node, type YAMLMap } from 'yaml'
 import { quote } from '../../errors.ts'
@@ -6,7 +7,7 @@ import { FREQUENCY, parseFrequency } from './frequency.ts'
 
 export type JsonSchema = Readonly<Record<string, unknown>>
 
-/** A form: `read` returns undefined when it has reported a problem. */
+/** A type: `read` returns undefined when it has reported a problem. */
 export interface Kind<T> {
   readonly schema: JsonSchema
   read(node: Node, path: string, reading: Reading): T | undefined
@@ -18,7 +19,7 @@ export interface Reading {
   problem(node: Node, message: string): void
 }
 
-/** Of an object's members, each may be left out. */
+/** All of an object's members are optional. */
 export type Read<T> = { -readonly [K in keyof T]?: T[K] }
 
 type Members<T> = { readonly [K in keyof T]: Kind<T[K]> }
@@ -26,7 +27,7 @@ type Members<T> = { readonly [K in keyof T]: Kind<T[K]> }
 const DURATIONS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, KB: 1e3, MB: 1e6, GB: 1e9 } as const
 
-/** An alias stands for what its anchor has. What is nested is bounded by the forms, so aliases can't unfold without end. */
+/** Replaces an alias by its anchor's value. The types bound the nesting, so aliases can't unfold without end. */
 function resolved(node: Node, path: string, reading: Reading): Node | undefined {
   if (!isAlias(node)) return node
   const target = node.resolve(reading.document)
@@ -40,7 +41,7 @@ function scalar(node: Node): unknown {
   return isScalar(node) ? node.value : undefined
 }
 
-/** A kind whose reader need not care for aliases. */
+/** A type whose reader need not handle aliases. */
 function kind<T>(
   schema: JsonSchema,
   read: (node: Node, path: string, reading: Reading) => T | undefined,
@@ -54,7 +55,7 @@ function kind<T>(
   }
 }
 
-/** One value that `parse` understands; where it does not, the problem is `expected`. */
+/** One value that `parse` accepts; otherwise the problem says what was `expected`. */
 function value<T>(schema: JsonSchema, expected: string, parse: (value: unknown) => T | undefined): Kind<T> {
   return kind(schema, (node, path, reading) => {
     const parsed = parse(scalar(node))
@@ -82,7 +83,7 @@ export function choice<W extends string>(words: readonly W[], about: string): Ki
   )
 }
 
-/** A word or a list of different ones. */
+/** One word, or a list of different words. */
 export function someOf<W extends string>(words: readonly W[], about: string): Kind<readonly W[]> {
   const one = choice(words, about)
   const schema = {
@@ -97,7 +98,7 @@ export function someOf<W extends string>(words: readonly W[], about: string): Ki
     const read = items(node.items, one, path, reading)
     if (read === undefined) return undefined
     if (read.length === 0) return void reading.problem(node, `${path}: the list is empty`)
-    if (new Set(read).size < read.length) return void reading.problem(node, `${path}: a word is there twice`)
+    if (new Set(read).size < read.length) return void reading.problem(node, `${path}: a word occurs twice`)
     return read
   })
 }
@@ -187,9 +188,7 @@ function items<T>(nodes: readonly unknown[], of: Kind<T>, path: string, reading:
   return all.length === nodes.length ? all : undefined
 }
 
-/**
- * An object of those members and no others. `check` sees what was read, and reports what contradicts itself.
- */
+/** An object with these members and no others. `check` gets what was read, and reports contradictions. */
 export function object<T extends object>(
   members: Members<T>,
   {
@@ -242,11 +241,11 @@ function readMembers(
       )
       good = false
     } else if (Object.hasOwn(read, name)) {
-      reading.problem(key, `${path}: ${name} is there twice`)
+      reading.problem(key, `${path}: ${name} occurs twice`)
       good = false
     } else {
       const at = path === '' ? name : `${path}.${name}`
-      // A member without a value, `age:`, has the node of nothing.
+      // A member without a value, `age:`, has an empty node.
       const found =
         pair.value === null
           ? void reading.problem(key, `${at}: has no value`)

@@ -1,4 +1,4 @@
-// What the log of lives can tell, and how it is named.
+// The kinds of events in the log of lives, and their names.
 
 export const LIFE_KINDS = [
   'channel.occupied',
@@ -12,12 +12,12 @@ export const LIFE_KINDS = [
 
 export type LifeKind = (typeof LIFE_KINDS)[number]
 
-/** Words that stand for several. */
+/** Words that cover several kinds. */
 export const LIFE_WORDS = ['*', 'channel.*', 'presence.*', 'client.*', ...LIFE_KINDS] as const
 
 export type LifeWord = (typeof LIFE_WORDS)[number]
 
-/** Whether one of the words stands for the kind. */
+/** Whether one of the words covers the kind. */
 export function tells(words: readonly LifeWord[], kind: string): boolean {
   return words.some(word => word === '*' || word === kind || word === `${kind.split('.')[0]}.*`)
 }

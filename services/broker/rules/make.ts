@@ -1,4 +1,4 @@
-// Rules out of what a file says, or out of nothing where there is none.
+// Builds rules from a file's content, or defaults if there is no file.
 
 import type { Read } from './kinds.ts'
 import { createPatternTable } from './match.ts'
@@ -6,7 +6,7 @@ import { USER_SEGMENT } from './patterns.ts'
 import type { Hook, Hooks, Rule, Rules, Webhook } from './rules.ts'
 import type { HookMembers, RuleMembers, WebhookMembers } from './schema.ts'
 
-/** What is left out is the default. */
+/** Omitted members get the defaults. */
 export function ruleOf(match: string, members: Read<RuleMembers>, line: number): Rule {
   const { rate } = members
   return {
@@ -58,7 +58,7 @@ export function webhookOf({ url = '', secrets, events, channels, batch }: Read<W
   }
 }
 
-/** What a file says beside its rules. */
+/** What a file contains besides its rules. */
 export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives' | 'hooks' | 'webhooks'>>
 
 export function createRules(
@@ -84,7 +84,7 @@ export function createRules(
 /** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */
 export const CLOSED_RULES: Rules = createRules([], ruleOf('default', {}, 0))
 
-/** Without a file, on loopback: everybody may everything; once there are API keys, publish and admin need one. */
+/** Without a file, on loopback: everybody may do everything; once there are API keys, publish and admin need one. */
 export function openRules({ keys }: { readonly keys: boolean }): Rules {
   const others = ruleOf('default', { subscribe: ['anyone'], publish: keys ? ['key'] : ['anyone'] }, 0)
   return createRules([], others, { open: keys ? 'but-keys' : 'all' })

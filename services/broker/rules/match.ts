@@ -1,10 +1,10 @@
-// Which rule holds for a channel: the one whose pattern is the most exact.
+// Finds the rule of a channel: the one with the most specific pattern.
 
 import { USER_SEGMENT } from './patterns.ts'
 
 /**
- * More literal segments win, then more segments. Where both are equal, the patterns differ in where their literals
- * are: from the left, a literal wins over `{user}`, and that over `*`.
+ * More literal segments win, then more segments. If both are equal, the patterns differ in the places of their
+ * literals: from the left, a literal wins over `{user}`, and that over `*`.
  */
 export interface PatternTable<T> {
   /** Undefined: no pattern matches. */
@@ -15,9 +15,9 @@ interface Node<T> {
   readonly literals: Map<string, Node<T>>
   user: Node<T> | undefined
   any: Node<T> | undefined
-  /** Of the pattern that ends here with a literal or `{user}`. */
+  /** The value of the pattern that ends here with a literal or `{user}`. */
   here: T | undefined
-  /** Of the pattern whose last segment is a `*` here. */
+  /** The value of the pattern whose last segment is a `*` here. */
   rest: T | undefined
 }
 
@@ -68,7 +68,7 @@ function childFor<T>(node: Node<T>, segment: string): Node<T> {
   return made
 }
 
-/** Depth first, the most exact first, so that of equals the first found is the one from the left. */
+/** Depth first, the most specific first, so that among equals the first found is the leftmost. */
 function search<T>(
   node: Node<T>,
   segments: readonly string[],
@@ -77,7 +77,7 @@ function search<T>(
   best: Best<T>,
 ): void {
   const left = segments.length - depth
-  // Not even with a literal for each segment left could it be better.
+  // Not even a literal for each remaining segment could make it better.
   if (literals + left < best.literals) return
   if (literals + left === best.literals && segments.length <= best.segments) return
   const segment = segments[depth]
@@ -99,7 +99,7 @@ function take<T>(best: Best<T>, value: T, literals: number, segments: number): v
   best.segments = segments
 }
 
-/** Whether those segments of a channel are the user. The anonymous is nobody. */
+/** Whether those segments of a channel are the user. Anonymous clients match nothing. */
 export function userMatches(userSegments: readonly number[], channel: string, user: string): boolean {
   if (userSegments.length === 0) return true
   if (user === '') return false

@@ -1,4 +1,4 @@
-// Rules out of a file's text, YAML or JSON: every problem with its line and column.
+// Parses rules from YAML or JSON: every problem with its line and column.
 
 import { LineCounter, type Node, parseDocument } from 'yaml'
 import { quote } from '../../errors.ts'
@@ -9,7 +9,7 @@ import type { Rules } from './rules.ts'
 import { RULES_FILE, type RuleMembers } from './schema.ts'
 
 export const LARGEST_RULES_FILE = 4 * 2 ** 20
-/** More would help nobody, and a file that is something else has one in each line. */
+/** More would not help, and a file that is something different has one in each line. */
 const MOST_PROBLEMS = 50
 
 type Position = Required<Pick<Problem, 'line' | 'column'>>
@@ -19,7 +19,7 @@ export function parseRules(source: string): Rules {
   try {
     return readRules(source)
   } catch (error) {
-    // Who parses goes as deep as the file does.
+    // The parser recurses as deeply as the file nests.
     if (error instanceof RangeError) throw new BadFileError('the file is nested too deeply')
     throw error
   }
@@ -70,7 +70,7 @@ function readRules(source: string): Rules {
   )
 }
 
-/** The parser's own word where it is clear; the commonest mistake in its place where it is not. */
+/** The parser's own message if it is clear, otherwise the most likely mistake. */
 function syntaxMessage(code: string, message: string): string {
   if (code === 'BAD_ALIAS') return 'a text that begins with * is put in quotes'
   return message.replace(/\s+/g, ' ')

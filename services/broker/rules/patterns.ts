@@ -1,5 +1,5 @@
-// Patterns of channel names, as grants and rules have them: literal segments between `:`, `*`, and in rules `{user}`.
-// A `/` is a character like others: it ends no segment.
+// Patterns of channel names in grants and rules: literal segments between `:`, `*`, and in rules `{user}`. A `/` is an
+// ordinary character: it does not end a segment.
 
 import { CHANNEL_CHARACTERS, hasStep } from '../event/names.ts'
 
@@ -7,7 +7,7 @@ import { CHANNEL_CHARACTERS, hasStep } from '../event/names.ts'
 export const USER_SEGMENT = '{user}'
 
 const LONGEST_PATTERN = 200
-/** Of a literal segment, within a set of a regular expression. */
+/** Characters of a literal segment, inside a character class of a regular expression. */
 export const CHARACTERS = CHANNEL_CHARACTERS.replace(':', '')
 const LITERAL = new RegExp(`^[${CHARACTERS}]+$`)
 const WITH_ASTERISK = new RegExp(`^[*${CHARACTERS}]+$`)
@@ -24,7 +24,7 @@ export function patternFault(pattern: unknown, { userSegments = false } = {}): s
   if (typeof pattern !== 'string') return 'is not a string'
   if (pattern === '') return 'is empty'
   if (pattern.length > LONGEST_PATTERN) return `is longer than ${LONGEST_PATTERN} characters`
-  if (hasStep(pattern)) return 'has a step of a path, `.` or `..`, and no channel has such a name'
+  if (hasStep(pattern)) return 'has a dot segment, `.` or `..`, which no channel name may have'
   const segments = pattern.split(':')
   if (segments[0] === 'fanwire') return "begins with `fanwire:`, which is the node's own"
   for (const segment of segments) {
@@ -38,13 +38,14 @@ function segmentFault(segment: string, userSegments: boolean): string | undefine
   if (segment === '*' || LITERAL.test(segment)) return undefined
   if (segment === '') return 'has an empty segment'
   if (segment === '**') return 'has `**`: a `*` at the end already matches the rest'
-  if (segment === USER_SEGMENT) return userSegments ? undefined : 'has `{user}`, which only rules know'
+  if (segment === USER_SEGMENT)
+    return userSegments ? undefined : 'has `{user}`, which is only allowed in rules'
   if (WITH_ASTERISK.test(segment)) return 'has a `*` within a segment: it is a whole one, as in `chat:*`'
   if (/[{}]/.test(segment)) return 'has braces: the one name that rules know is `{user}`, as a whole segment'
   return 'has characters that no channel name has: there are no regular expressions, only segments and `*`'
 }
 
-/** Whether a channel is one of a pattern's. The pattern has no fault and no `{user}`. */
+/** Whether a pattern matches a channel. The pattern has no fault and no `{user}`. */
 export function matches(pattern: string, channel: string): boolean {
   let at = 0
   const last = pattern.length - 1

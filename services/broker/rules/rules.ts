@@ -1,4 +1,4 @@
-// Rules: what holds for the channels of a pattern. One rule holds for a channel; rules never add up.
+// Rules: the terms of the channels of a pattern. One rule applies to a channel; rules never add up.
 
 import type { LifeWord } from './life-kinds.ts'
 
@@ -10,46 +10,46 @@ export const ON_FAILURE = ['deny', 'allow'] as const
 export type Subscriber = (typeof SUBSCRIBERS)[number]
 export type Publisher = (typeof PUBLISHERS)[number]
 
-/** Sizes are bytes, times ms; what is left out is the node's setting. */
+/** Sizes are bytes, times ms; omitted members have the node's settings. */
 export interface Rule {
   /** The pattern; `default` for the rule of all other channels. */
   readonly match: string
-  /** Where it begins in its file; 0: it is in none. */
+  /** The line where it begins in its file; 0: it is not from a file. */
   readonly line: number
   /** Which segments of the pattern are `{user}`. */
   readonly userSegments: readonly number[]
   readonly subscribe: readonly Subscriber[]
-  /** Clients' own publishes. API keys are judged by their grants alone. */
+  /** Publishes by clients. API keys are judged by their grants alone. */
   readonly publish: readonly Publisher[]
   readonly history: { readonly events?: number; readonly age?: number; readonly bytes?: number }
   readonly presence: boolean
   readonly maxBody: number | undefined
-  /** Per user: events per second on average, and how many at once. */
+  /** Per user: events per second on average, and the burst. */
   readonly rate: { readonly publish: number; readonly burst: number } | undefined
   readonly transient: boolean
-  /** Caches keep its events for moments only, since they may be erased. */
+  /** Caches may keep its events only briefly, since they may be erased. */
   readonly erasable: boolean
   readonly slow: (typeof SLOW)[number] | undefined
-  /** Who is asked where `subscribe` or `publish` is `hook`; undefined: the one of the file. */
+  /** The hook that decides where `subscribe` or `publish` is `hook`; undefined: the file's. */
   readonly hook: Hook | undefined
 }
 
-/** An address of the application that is asked, and waited for. */
+/** A URL of the application; the node waits for its response. */
 export interface Hook {
   readonly url: string
   /** ms. */
   readonly timeout: number
-  /** Names of the client's headers that it is shown, in lower case. */
+  /** Names of the client's headers that it receives, in lower case. */
   readonly headers: readonly string[]
   /** `whsec_…`, at most two. */
   readonly secrets: readonly string[]
-  /** Its answers have to be signed, too. */
+  /** Its responses have to be signed, too. */
   readonly signedAnswers: boolean
-  /** What holds where it gives no answer. */
+  /** The decision if it does not respond. */
   readonly onFailure: (typeof ON_FAILURE)[number]
 }
 
-/** What the application can be asked. */
+/** The decisions that the application can make. */
 export interface Hooks {
   readonly connect?: Hook
   readonly refresh?: Hook
@@ -63,22 +63,22 @@ export interface WebhookOfApp {
   readonly id: string
   readonly key: string
   readonly secret: string
-  /** Of the names of channels that it is told of. */
+  /** Matches the names of the channels to report on. */
   readonly startsWith: string
   readonly endsWith: string
 }
 
-/** An address of the application that is told what happens. */
+/** A URL of the application that receives events. */
 export interface Webhook {
   readonly url: string
   /** `whsec_…`, at most two. */
   readonly secrets: readonly string[]
   readonly events: readonly LifeWord[]
-  /** Patterns; undefined: whatever it is about. */
+  /** Patterns; undefined: all channels. */
   readonly channels: readonly string[] | undefined
-  /** Events of one message, and ms that it waits for more. */
+  /** Events per message, and how long a message waits for more, ms. */
   readonly batch: { readonly events: number; readonly within: number }
-  /** It is an app's of Pusher's protocol, and is told in that form. */
+  /** It belongs to an app of Pusher's protocol, and receives that protocol's format. */
   readonly app?: WebhookOfApp
 }
 
@@ -86,15 +86,15 @@ export interface Rules {
   /** In the file's order, without the default. */
   readonly list: readonly Rule[]
   readonly default: Rule
-  /** Without a file, on loopback: everybody may everything. `but-keys`: publish and admin need an API key. */
+  /** Without a file, on loopback: everybody may do everything. `but-keys`: publish and admin need an API key. */
   readonly open: 'all' | 'but-keys' | undefined
-  /** For `subscribe` and `publish` of rules that name none themselves. */
+  /** For `subscribe` and `publish` of rules that name no hook. */
   readonly hooks: Hooks
   readonly webhooks: readonly Webhook[]
-  /** What the log of lives tells. */
+  /** What the log of lives records. */
   readonly lives: readonly LifeWord[]
-  /** There are channels whose members are kept. */
+  /** Some channel keeps members. */
   readonly keepPresence: boolean
-  /** The rule that holds for a channel: the most exact pattern's, or the default. */
+  /** The rule that applies to a channel: the most specific pattern's, or the default. */
   of(channel: string): Rule
 }

@@ -1,4 +1,4 @@
-// The rules file, member by member: what editors complete, and what is read of it.
+// The members of the rules file: editors complete them, and the node reads them.
 
 import { urlOf } from '../../urls.ts'
 import { LIFE_WORDS, type LifeWord } from './life-kinds.ts'
@@ -38,7 +38,7 @@ const secrets = list(
   'Secrets of the signatures; while one replaces another, both.',
 )
 
-/** Where the application is asked or told. */
+/** The URL to which the application receives requests. */
 const applicationUrl = text(
   {
     description: 'https, or http to this machine and to the hosts of FANWIRE_HOOKS_PRIVATE.',
@@ -46,7 +46,7 @@ const applicationUrl = text(
   },
   url => {
     const { protocol = '', username = '', hash = '' } = urlOf(url) ?? {}
-    if (protocol !== 'https:' && protocol !== 'http:') return 'is no URL of http or https'
+    if (protocol !== 'https:' && protocol !== 'http:') return 'is not a URL of http or https'
     return username !== '' || hash !== '' ? 'has a user or a fragment' : undefined
   },
 )
@@ -65,21 +65,23 @@ const ANSWERS = ['signed', 'unsigned'] as const
 
 const headers = list(
   text({ pattern: HEADER.source }, name => {
-    if (!HEADER.test(name)) return 'is no name of a header'
-    return name.toLowerCase() === 'authorization' ? 'has a key or a token, which are not sent on' : undefined
+    if (!HEADER.test(name)) return 'is not a valid header name'
+    return name.toLowerCase() === 'authorization'
+      ? 'carries a key or a token, which are not forwarded'
+      : undefined
   }),
-  "Which of the client's headers the application is shown. Left out: cookie.",
+  "Which of the client's headers the application receives. If omitted: cookie.",
 )
 
 const hookOf = (about: string) =>
   object<HookMembers>(
     {
       url: applicationUrl,
-      timeout: duration('30s', 'How long an answer may take. Left out: 1s.'),
+      timeout: duration('30s', 'How long a response may take. If omitted: 1s.'),
       headers,
       secrets,
-      answers: choice(ANSWERS, 'signed: with one of the secrets, as what is asked. Left out: unsigned.'),
-      onFailure: choice(ON_FAILURE, 'What holds where there is no answer. Left out: deny.'),
+      answers: choice(ANSWERS, 'signed: with one of the secrets, like the requests. If omitted: unsigned.'),
+      onFailure: choice(ON_FAILURE, 'The decision if there is no response. If omitted: deny.'),
     },
     {
       required: ['url'],
@@ -95,13 +97,13 @@ const MEMBERS = {
   subscribe: someOf(
     SUBSCRIBERS,
     'Who reads: anyone; user: every token with a user; token: by its caps or a channel token; hook: the application; ' +
-      'nobody. Left out: token. API keys are judged by their own grants. With anyone and user, history may be read ' +
+      'nobody. If omitted: token. API keys are judged by their own grants. With anyone and user, history may be read ' +
       'too, and presence where it is kept; with token, the caps must have hst and prs.',
   ),
   publish: someOf(
     PUBLISHERS,
     'Whose publishes are accepted besides those of API keys, which are judged by their own grants: anyone, user, ' +
-      'token: by its caps; hook: the application; key: API keys only; nobody. Left out: nobody.',
+      'token: by its caps; hook: the application; key: API keys only; nobody. If omitted: nobody.',
   ),
   history: object(
     {
@@ -109,21 +111,21 @@ const MEMBERS = {
       age: duration('3650d', 'How long events are kept.'),
       bytes: size('1024GiB', 'The most bytes of data that are kept.'),
     },
-    { about: 'How much is kept. What is left out is as the settings say.' },
+    { about: 'How much is kept. Omitted members have the values of the settings.' },
   ),
-  presence: flag('Whether members are kept, and joins and leaves told.'),
+  presence: flag('Whether members are kept, and joins and leaves delivered.'),
   maxBody: size('64MiB', 'The largest event.'),
   rate: object(
     {
       publish: frequency('Events on average.'),
-      burst: count(1, 1_000_000, "Events at once. Left out: a second's."),
+      burst: count(1, 1_000_000, "Events at once. If omitted: a second's."),
     },
     { required: ['publish'], about: "How fast a user's events are accepted." },
   ),
-  transient: flag('Delivered to those who are there, not kept, without a position.'),
-  erasable: flag('Caches are told to keep an event for moments only, since it may be erased.'),
-  slow: choice(SLOW, 'What a reader that falls behind gets: all of it later, the newest only, or a close.'),
-  hook: hookOf('Who is asked where subscribe or publish is hook. Left out: those of hooks.'),
+  transient: flag('Delivered to present readers, not kept, without a position.'),
+  erasable: flag('Caches may keep an event only briefly, since it may be erased.'),
+  slow: choice(SLOW, 'What a slow reader receives: everything later, only the newest, or a close.'),
+  hook: hookOf('The hook that decides where subscribe or publish is hook. If omitted: those of hooks.'),
 }
 
 export interface RuleMembers {
@@ -143,7 +145,7 @@ const match = text(
   {
     description:
       'A pattern of channels: literal segments between `:`; `*` is one whole segment, at the end the rest, one or ' +
-      "more; `{user}` must equal the user. The most exact pattern's rule holds.",
+      'more; `{user}` must equal the user. The rule with the most specific pattern applies.',
     pattern: `^${SEGMENT}(?::${SEGMENT})*$`,
     maxLength: 200,
   },
@@ -152,7 +154,7 @@ const match = text(
 
 const rule = object<RuleMembers & { match: string }>(
   { match, ...MEMBERS },
-  { required: ['match'], about: 'What holds for the channels of a pattern.', check: contradiction },
+  { required: ['match'], about: 'The rule for the channels of a pattern.', check: contradiction },
 )
 
 export interface WebhookMembers {
@@ -167,29 +169,31 @@ const webhook = object<WebhookMembers>(
   {
     url: applicationUrl,
     secrets,
-    events: someOf(LIFE_WORDS, 'What is told.'),
+    events: someOf(LIFE_WORDS, 'The kinds of events to send.'),
     channels: list(
       text({ maxLength: 200 }, pattern => patternFault(pattern)),
-      'Patterns of the channels of which something is told. Left out: all.',
+      'Patterns of the channels to report on. If omitted: all.',
     ),
     batch: object(
       {
-        events: count(1, 1000, 'The most events of a message. Left out: 100.'),
-        within: duration('10s', 'How long a message waits for more events. Left out: 100ms.'),
+        events: count(1, 1000, 'The most events of a message. If omitted: 100.'),
+        within: duration('10s', 'How long a message waits for more events. If omitted: 100ms.'),
       },
-      { about: 'How much is told at once.' },
+      { about: 'How many events one message carries.' },
     ),
   },
-  { required: ['url', 'events'], about: 'An address of the application that is told what happens.' },
+  { required: ['url', 'events'], about: 'A URL of the application that receives events.' },
 )
 
 export const RULES_FILE = object(
   {
-    $schema: text({ description: 'Where this schema is, for editors.' }, () => undefined),
-    channels: list(rule, 'The rules. For a channel the most exact pattern holds; order never matters.'),
+    $schema: text({ description: 'The URL of this schema, for editors.' }, () => undefined),
+    channels: list(
+      rule,
+      'The rules. For a channel the most specific pattern applies; order does not matter.',
+    ),
     default: object<RuleMembers>(MEMBERS, {
-      about:
-        'What holds for channels that no pattern matches. It is no source of what another rule leaves out.',
+      about: 'The rule for channels that no pattern matches. Other rules do not inherit from it.',
       check: contradiction,
     }),
     lives: someOf(
@@ -199,16 +203,16 @@ export const RULES_FILE = object(
     ),
     hooks: object<Record<HookName, Read<HookMembers>>>(
       {
-        connect: hookOf('Who a client is that came with no token and no key.'),
-        refresh: hookOf('Whether a client goes on whose time, as connect said, is over soon.'),
+        connect: hookOf('The identity of a client that sent no token and no key.'),
+        refresh: hookOf('Whether a client may continue whose time, set by connect, is nearly over.'),
         subscribe: hookOf('Whether a client may read a channel. For rules without a hook.'),
         publish: hookOf('Whether a client may publish an event. For rules without a hook.'),
       },
-      { about: 'Addresses of the application that is asked, and waited for.' },
+      { about: 'URLs of the application; the node waits for its responses.' },
     ),
-    webhooks: list(webhook, 'Addresses of the application that are told what happens.'),
+    webhooks: list(webhook, 'URLs of the application that receive events.'),
   },
-  { about: 'Rules of fanwire: who may do what on which channels, and how much is kept.' },
+  { about: 'Rules of fanwire: rights on channels, and how much is kept.' },
 )
 
 function contradiction({
@@ -219,12 +223,12 @@ function contradiction({
   transient,
 }: Read<RuleMembers & { match: string }>): string | undefined {
   for (const [name, words] of Object.entries<readonly string[]>({ subscribe, publish })) {
-    if (words.length > 1 && words.includes('nobody')) return `${name} has nobody beside others`
+    if (words.length > 1 && words.includes('nobody')) return `${name} combines nobody with others`
     if (pattern.includes('{user}') && words.includes('anyone')) {
       return `${name} is anyone, but {user} lets in one user only: write user`
     }
   }
-  return transient === true && history !== undefined ? 'what is transient has no history' : undefined
+  return transient === true && history !== undefined ? 'a transient channel has no history' : undefined
 }
 
 /** JSON Schema of the file, as it ships (rules.schema.json). */

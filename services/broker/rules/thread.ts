@@ -1,4 +1,4 @@
-// The thread in which a large rules file is parsed: one part of the answer for each message.
+// The thread in which a large rules file is parsed: it sends its result in parts, one per message.
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { BadFileError, type Problem } from '../files/bad-file.ts'
@@ -10,7 +10,7 @@ export type Part =
   | Pick<Rules, 'default' | 'lives' | 'hooks' | 'webhooks'>
   | { readonly problems: readonly Problem[] }
 
-/** What the other thread takes at a time, without holding up others for long. */
+/** What the main thread can process at a time without blocking. */
 const RULES_AT_A_TIME = 500
 
 function* partsOf(text: string): Generator<Part> {

@@ -1,5 +1,5 @@
-// The segment that is written to. Zeros are written ahead of the records, so that a commit changes nothing but data and
-// one write reaches the disk.
+// The segment that is being written. Zeros are written ahead of the records, so that a commit changes only data and
+// reaches the disk with one write.
 
 import {
   close as closeFile,
@@ -25,7 +25,7 @@ const ftruncate = promisify(truncateFile)
 const open = promisify(openFile)
 const write = promisify(writeFile)
 
-/** Zeros that are written ahead at a time, bytes: as many as there are records, within these. */
+/** Bytes of zeros that are written ahead at a time: as many as there are records, within these bounds. */
 const LEAST_AHEAD = 1 << 18
 const MOST_AHEAD = 1 << 22
 
@@ -45,7 +45,7 @@ interface Entry {
 export interface Written {
   readonly offset: number
   readonly time: number
-  /** From where the records of the same write begin. */
+  /** Where the records of the same write begin. */
   readonly at: number
   readonly length: number
   /** Of data. */
@@ -55,15 +55,15 @@ export interface Written {
 export class ActiveSegment {
   readonly segment: Segment
   readonly #entries = new Map<FileChannel, Entry>()
-  /** Its writes have reached the disk when they are done. */
+  /** Its writes are on disk when they return. */
   readonly #direct: number
-  /** For what need not. */
+  /** For writes that need not be. */
   readonly #plain: number
   readonly #sync: boolean
   #ahead = HEADER
   #reserving: Promise<void> = Promise.resolve()
   #isReserving = false
-  /** There may be parts of a failed write behind the records. */
+  /** There may be parts of a failed write after the records. */
   #torn = false
 
   private constructor(segment: Segment, plain: number, direct: number, sync: boolean) {
@@ -74,7 +74,7 @@ export class ActiveSegment {
     segment.size = HEADER
   }
 
-  /** A new file, on disk. With `sync` every write is on disk when it is done. */
+  /** Creates a file, on disk. With `sync` every write is on disk when it returns. */
   static async create(folder: string, header: Header, sync: boolean): Promise<ActiveSegment> {
     const path = join(folder, nameOf(header.number))
     const plain = await open(path, NEW_FILE, 0o600)
@@ -98,7 +98,7 @@ export class ActiveSegment {
     return this.#entries.get(channel)?.id
   }
 
-  /** Writes behind the records. Where it raises nothing of it is there, or the next write raises too. */
+  /** Writes after the records. If it raises, nothing of it is there, or the next write raises too. */
   async write(bytes: Buffer): Promise<void> {
     if (this.#torn) await this.#clean()
     if (this.size + bytes.length > this.#ahead) await this.#reserving
@@ -115,7 +115,7 @@ export class ActiveSegment {
     if (this.#ahead - this.size < chunk / 2 && !this.#isReserving) this.#reserve(chunk)
   }
 
-  /** A write told of the channel, with this id. */
+  /** A write had a record of the channel, with this id. */
   tell(channel: FileChannel, id: number, told: Told): void {
     channel.toldIn = this.segment
     const entry = this.#entries.get(channel)
@@ -124,7 +124,7 @@ export class ActiveSegment {
       this.#entries.set(channel, { id, told, table: new GrowingTable(), first: 0, bytes: 0, run: undefined })
   }
 
-  /** A write that began at `base` had these events of the channel, of which a write has told. */
+  /** A write that began at `base` had these events of the channel, which has a record. */
   add(channel: FileChannel, base: number, written: readonly Written[]): void {
     const entry = this.#entries.get(channel)
     const [first] = written
@@ -151,12 +151,12 @@ export class ActiveSegment {
     } else channel.grow(entry.run, { count: written.length, bytes: added, to })
   }
 
-  /** What is written is on disk. */
+  /** Returns when everything written is on disk. */
   async sync(): Promise<void> {
     await fdatasync(this.#plain)
   }
 
-  /** Writes down what is in it; it is written to no more. Keys that came before `keysSince` are left out. */
+  /** Writes the table of contents; nothing is written after it. Keys that were used before `keysSince` are omitted. */
   async seal(keysSince: number): Promise<void> {
     await this.#reserving
     await this.#clean()
@@ -194,7 +194,7 @@ export class ActiveSegment {
     await close(this.#plain)
   }
 
-  /** Writes zeros while others write records before them; what would come among them waits. */
+  /** Writes zeros while others write records before them; writes that would reach the zeros wait. */
   #reserve(chunk: number): void {
     const at = this.#ahead
     const zeros = async () => {
@@ -203,7 +203,7 @@ export class ActiveSegment {
         await fdatasync(this.#plain)
         this.#ahead = at + chunk
       } catch {
-        // There is no room for zeros; whether there is for records their own write finds out.
+        // There is no room for zeros; the next write of records finds out whether there is room for those.
       }
       this.#isReserving = false
     }
@@ -211,7 +211,7 @@ export class ActiveSegment {
     this.#reserving = zeros()
   }
 
-  /** Cuts off what stands behind the records. */
+  /** Cuts off what follows the records. */
   async #clean(): Promise<void> {
     await this.#reserving
     await ftruncate(this.#plain, this.size)
@@ -227,7 +227,7 @@ export async function writeAll(fd: number, bytes: Buffer, at: number): Promise<v
   }
 }
 
-/** What was made, renamed or removed in it is on disk. */
+/** Returns when creations, renames and removals in it are on disk. */
 export async function syncFolder(folder: string): Promise<void> {
   const fd = await open(folder, 'r')
   try {

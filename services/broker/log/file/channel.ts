@@ -1,4 +1,4 @@
-// A channel as the process knows it: its epochs, its head, and where its events stand. The events are on disk.
+// A channel in memory: its epochs, its head, and the places of its events. The events are on disk.
 
 import { beginEpoch, type EndedEpoch, type History } from '../history.ts'
 import type { Follower, PageLimit, Receipt, Retention } from '../log.ts'
@@ -7,7 +7,7 @@ import type { Told } from './records.ts'
 import type { Segment } from './segment.ts'
 import type { Table, TablePlace } from './table.ts'
 
-/** Tables of sealed segments that are kept in memory: rows of all together. */
+/** Tables of sealed segments that are kept in memory: rows of all of them together. */
 const CACHED_ROWS = 500_000
 const cached = new Set<Run>()
 let cachedRows = 0
@@ -39,7 +39,7 @@ export class Run {
     return this.first + this.count - 1
   }
 
-  /** Raises LogUnavailable where it can't be read. */
+  /** Raises LogUnavailable if it can't be read. */
   get table(): Table {
     if ('length' in this.#table) return this.#table
     const table = (this.#loaded ??= this.segment.table(this.#table, this.count))
@@ -63,7 +63,7 @@ export class Run {
   }
 }
 
-/** Consecutive events that are to be read from one segment: rows of its table. */
+/** Consecutive events to be read from one segment: rows of its table. */
 export interface Part {
   readonly segment: Segment
   readonly table: Table
@@ -88,9 +88,9 @@ export class FileChannel {
   /** First results by idempotency key, oldest first. */
   readonly keys = new Map<string, Receipt>()
   follower: Follower | undefined
-  /** Calls that are to be written. */
+  /** The number of calls that are waiting to be written. */
   pending = 0
-  /** The newest segment that tells of it; undefined where none does. */
+  /** The newest segment that has a record about it; undefined if none has. */
   toldIn: Segment | undefined
 
   constructor(name: string, epoch: string, time: number) {
@@ -117,7 +117,7 @@ export class FileChannel {
     this.dropTo(floor)
   }
 
-  /** All events are erased. Returns where they stand. */
+  /** Erases all events. Returns their runs. */
   clear({ epoch, ended }: Pick<Told, 'epoch' | 'ended'>): Run[] {
     const runs = [...this.runs]
     this.dropTo(this.head)
@@ -125,13 +125,13 @@ export class FileChannel {
     return runs
   }
 
-  /** Its events follow the head. */
+  /** Adds events after the head. */
   add(run: Run): void {
     this.runs.push(run)
     this.#grown(run.segment, run.count, run.bytes, run.to)
   }
 
-  /** A run, which is the last or becomes it, has these events more. */
+  /** Adds events to a run, which is the last or becomes it. */
   grow(run: Run, { count, bytes, to }: Pick<Stretch, 'count' | 'bytes' | 'to'>): void {
     if (this.runs.at(-1) !== run) this.runs.push(run)
     run.count += count
@@ -166,7 +166,7 @@ export class FileChannel {
     this.dropTo(floor)
   }
 
-  /** The same, but only whole runs: without reading anything. */
+  /** The same for whole runs only: reads nothing. */
   expire({ events, age, bytes }: Retention, now: number): void {
     for (let run = this.runs[0]; run !== undefined; run = this.runs[0]) {
       const after = this.head - run.end
@@ -196,17 +196,17 @@ export class FileChannel {
     this.floor = floor
   }
 
-  /** The channel is no more. */
+  /** The channel is removed. */
   dropAll(): void {
     this.dropTo(this.head)
   }
 
-  /** The events that stood in these segments stand in `run` now, those that are readable still. */
+  /** The events of these segments have moved to `run`, as far as they are still readable. */
   replace(old: ReadonlySet<Segment>, run: Run | undefined): void {
     for (const each of this.runs) {
       if (!old.has(each.segment)) continue
       each.uncache()
-      // What was erased is shorter in the new run.
+      // Erased events are shorter in the new run.
       this.bytes -= each.bytes
     }
     this.runs = this.runs.filter(({ segment }) => !old.has(segment))
@@ -222,7 +222,7 @@ export class FileChannel {
     this.runs.splice(at === -1 ? this.runs.length : at, 0, run)
   }
 
-  /** What the log said of it when its newest event was that of `offset`. */
+  /** The channel's state in the log when its newest event was that of `offset`. */
   toldAt(offset: number): Pick<Told, 'epoch' | 'ended'> {
     const at = this.ended.findIndex(({ end }) => offset <= end)
     const epoch = this.ended[at]?.epoch ?? this.epoch
@@ -236,7 +236,7 @@ export class FileChannel {
     }
   }
 
-  /** Where the events after `offset` stand, as many as the limit takes. */
+  /** Where the events after `offset` are, as many as the limit allows. */
   after(offset: number, limit: PageLimit): Part[] {
     const parts: Part[] = []
     let events = Math.max(1, limit.events)
@@ -262,7 +262,7 @@ export class FileChannel {
     return offset > this.floor && offset <= this.head ? this.runs[this.#runWith(offset)] : undefined
   }
 
-  /** Which run has the event of that offset, or the next. */
+  /** The index of the run that has the event of that offset, or the next event. */
   #runWith(offset: number): number {
     let [low, high] = [0, this.runs.length]
     while (low < high) {

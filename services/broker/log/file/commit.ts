@@ -1,5 +1,5 @@
-// What one write puts into the log: the calls of a turn of the event loop, or those that came while the write before it
-// was under way. Nothing of it counts until it is written.
+// The content of one write to the log: the calls of one turn of the event loop, or those that arrived during the
+// previous write. Nothing of it counts until it is written.
 
 import { type Draft, encodeEvent, type EventHead, headOfDraft, transientOf } from '../../event/event.ts'
 import { clearedHistory, type History, refusalOf } from '../history.ts'
@@ -8,17 +8,17 @@ import type { ActiveSegment, Written } from './active.ts'
 import type { FileChannel, Run } from './channel.ts'
 import type { RecordWriter, Told } from './records.ts'
 
-/** Something that is to be done in the order of the calls, and somebody who waits for it. */
+/** An operation to be done in the order of the calls, and its caller's promise. */
 export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): void } & (
   | { readonly act: 'append'; readonly channel: FileChannel; readonly drafts: readonly Draft[] }
-  /** Brings them to the follower behind what is written. */
+  /** Delivers them to the follower after what is written. */
   | {
       readonly act: 'relay'
       readonly channel: FileChannel
       readonly drafts: readonly Draft[]
       readonly time: number
     }
-  /** Begins this epoch; `cleared` is told where the events stand that are no more. */
+  /** Begins this epoch; `cleared` receives the runs of the events that are gone. */
   | {
       readonly act: 'clear'
       readonly channel: FileChannel
@@ -29,7 +29,7 @@ export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): v
   | { readonly act: 'nothing'; readonly channel: undefined }
 )
 
-/** A channel as it will be. */
+/** The planned state of a channel. */
 interface Plan {
   readonly id: number
   told: Told | undefined
@@ -70,7 +70,7 @@ export class Commit {
     return this.#plans.keys()
   }
 
-  /** Returns false where it has to be in the next one: a channel is cleared alone. */
+  /** Returns false if the call has to be in the next commit: a channel is cleared alone. */
   add(call: Call): boolean {
     const { channel } = call
     const plan = channel && this.#plans.get(channel)
@@ -83,7 +83,7 @@ export class Commit {
     return true
   }
 
-  /** It is written: what was planned holds, followers are told, and then whoever called. */
+  /** It is written: applies the plan, then notifies followers, then the callers. */
   apply(): void {
     const base = this.#active.size - this.#records.length
     const cleared = new Map<FileChannel, Run[]>()
@@ -178,7 +178,7 @@ export function relay({ channel, drafts, time }: Extract<Call, { act: 'relay' }>
   channel.follower?.transient(drafts.map(draft => transientOf(channel.name, time, draft)))
 }
 
-/** It could not be written. What is not kept needs no room. */
+/** It could not be written. Transient events need no room. */
 export function refuse(call: Call, error: Error): void {
   if (call.act !== 'relay') return call.reject(error)
   relay(call)

@@ -1,5 +1,5 @@
-// What is in a segment, channel by channel: written behind its records when it is sealed, so that a start need not read
-// the records; found by reading them where that is missing.
+// A segment's table of contents, channel by channel: written after its records when it is sealed, so that a start need
+// not read the records; rebuilt from the records if it is missing.
 
 import { crc32 } from 'node:zlib'
 import type { RecordReader, Scanned, Told } from './records.ts'
@@ -23,7 +23,7 @@ export type Keyed = readonly [key: string, offset: number, time: number]
 
 export interface OfChannel {
   readonly told: Told
-  /** Undefined where the segment has no event of it. */
+  /** Undefined if the segment has no event of it. */
   readonly stretch: Stretch | undefined
   readonly keys: readonly Keyed[]
   /** At the end of the segment the channel had ended. */
@@ -34,7 +34,7 @@ export interface Contents {
   /** Where the records end. */
   readonly end: number
   readonly channels: readonly OfChannel[]
-  /** Records that stood behind them are lost. */
+  /** Records that followed them are lost. */
   readonly cut: boolean
 }
 
@@ -45,8 +45,8 @@ type Row = [told: Told, stretch: Flat | null, keys: readonly Keyed[], over: bool
 type Flat = [first: number, count: number, bytes: number, from: number, to: number, at: number, crc: number]
 
 /**
- * What is written behind the records that end at `end`, and where in the file the tables then are. Only keys that came
- * after `keysSince` are kept.
+ * The table of contents for records that end at `end`, and the places of the tables in the file. Only keys that were
+ * used after `keysSince` are kept.
  */
 export function encodeContents(
   { end, channels, cut }: Contents,
@@ -78,10 +78,10 @@ export function encodeContents(
   return { bytes: Buffer.concat([tables, text, trailer]), places }
 }
 
-/** How a file is read: `length` bytes from `at` on, or fewer where it ends. */
+/** Reads a file: `length` bytes from `at` on, or fewer at its end. */
 export type ReadBytes = (at: number, length: number) => Buffer
 
-/** What stands behind the records of a file of `size` bytes; undefined where it was not sealed, or is not whole. */
+/** Reads the table of contents of a file of `size` bytes; undefined if it was not sealed, or is incomplete. */
 export function readContents(read: ReadBytes, size: number): Contents | undefined {
   if (size < TRAILER) return undefined
   const trailer = read(size - TRAILER, TRAILER)
@@ -100,7 +100,7 @@ export function readContents(read: ReadBytes, size: number): Contents | undefine
   return { end, channels, cut }
 }
 
-/** What the records from `at` on say; see `readRecords`. */
+/** Rebuilds it from the records from `at` on; see `readRecords`. */
 export function scanContents(
   bytes: Buffer,
   at: number,
@@ -126,7 +126,7 @@ class Gathered implements RecordReader {
   channel(id: number, told: Told): void {
     const { over } = told
     const of = this.#channels[id]
-    // It was cleared: its events before that stay in the table.
+    // It was cleared: the earlier events stay in the table.
     if (of !== undefined) Object.assign(of, { told: { ...told, head: of.told.head }, over })
     else this.#channels[id] = { told, first: 0, bytes: 0, table: new GrowingTable(), keys: [], over }
   }

@@ -1,4 +1,4 @@
-// Erases in place: zeros over what events say. Their heads stay.
+// Erases in place: overwrites the events' tags and data with zeros. Their heads remain.
 
 import { close as closeFile, constants, fdatasync as syncData, open as openFile } from 'node:fs'
 import { promisify } from 'node:util'
@@ -10,7 +10,7 @@ const close = promisify(closeFile)
 const fdatasync = promisify(syncData)
 const open = promisify(openFile)
 
-/** Erases the run's events with these offsets, while it is not rewritten. It is on disk when it returns. */
+/** Erases the run's events with these offsets, unless the run is being rewritten. On disk when it returns. */
 export async function eraseEvents(
   { segment, first, count, table }: Run,
   from: number,
@@ -24,7 +24,7 @@ export async function eraseEvents(
       const record = await segment.bytes(at, table.lengths[i] ?? 0)
       const content = contentOf(record)
       if (content === undefined) throw segment.damaged(at)
-      // An end says nothing.
+      // The end of a channel has no data.
       if (content < record.length) await writeAll(fd, Buffer.alloc(record.length - content), at + content)
     }
     await fdatasync(fd)

@@ -1,5 +1,5 @@
-// One process at a time has the folder: each listens on a socket of its own in it, and gives way where another one
-// answers. The system closes the socket of a process that ends, however it ends.
+// One process at a time owns the folder: each listens on its own socket in it, and gives up if another one answers. The
+// system closes the socket of a process that ends, however it ends.
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -10,7 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { LogRefused } from '../log.ts'
 
 const PREFIX = 'lock-'
-/** Two that begin together both give way, and try again after a while of their own, ms. */
+/** Two processes that begin together both give up, and retry after different delays, ms. */
 const TRIES = 4
 const PAUSE = 150
 
@@ -22,7 +22,7 @@ export function isLock(name: string): boolean {
   return name.startsWith(PREFIX)
 }
 
-/** Makes the folder where it is not there. Raises LogRefused where that fails, or another process has it. */
+/** Creates the folder if necessary. Raises LogRefused if that fails or another process owns it. */
 export async function lockFolder(folder: string): Promise<Lock> {
   makeFolder(folder)
   for (let left = TRIES; ; left--) {
@@ -47,7 +47,7 @@ function makeFolder(folder: string): void {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be made: ${code}`, 'folder')
+    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be created: ${code}`, 'folder')
   }
 }
 
@@ -67,7 +67,7 @@ async function listenIn(folder: string, name: string): Promise<Server> {
   }
 }
 
-/** Whether a process listens there; removes what one left that has ended. */
+/** Whether a process listens there; removes the socket of a process that has ended. */
 async function answersIn(folder: string, name: string): Promise<boolean> {
   const { path, done } = shortPath(folder, name)
   const socket = connect(path)
@@ -86,7 +86,7 @@ async function answersIn(folder: string, name: string): Promise<boolean> {
   }
 }
 
-/** The path of a socket may have 107 bytes: on Linux a long one is named by a descriptor of its folder. */
+/** A socket path may have 107 bytes: on Linux a longer one goes through a descriptor of its folder. */
 function shortPath(folder: string, name: string): { path: string; done(): void } {
   const path = join(folder, name)
   if (Buffer.byteLength(path) < 100 || process.platform !== 'linux') return { path, done() {} }

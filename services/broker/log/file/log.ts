@@ -1,5 +1,5 @@
-// The embedded engine that survives: channels in files of one folder, for one process. What an append's return
-// acknowledges is on disk.
+// The durable embedded engine: channels in files of one folder, for one process. When an append returns, its events are
+// on disk.
 
 import { resolve } from 'node:path'
 import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
@@ -27,26 +27,26 @@ import type { Segment } from './segment.ts'
 import { Upkeep } from './upkeep.ts'
 import { SEGMENT_BYTES, Writer } from './writer.ts'
 
-/** Channels that nobody has published to: beyond so many those that were longest not asked for are let go. */
+/** The maximum of channels without events: beyond it, those that were not used for the longest time are dropped. */
 const MAX_UNTOLD = 10_000
 
-/** A write takes so long, ms, where the disk is held up: a node that can only read is told from one that can't. */
+/** A write that takes longer than this, ms, means that the disk stalls: the node can then be read, but not written. */
 const SLOW = 3000
 
-/** Channels that readers may begin, a second. */
+/** Channels that readers may begin per second. */
 const BEGUN_A_SECOND = 100
 
 export interface FileLogOptions {
   readonly folder: string
-  /** Ms after which what was acknowledged is on disk; 0: it is before it is acknowledged. */
+  /** Ms after which acknowledged events are on disk; 0: they are on disk before they are acknowledged. */
   readonly fsync: number
   readonly retentionOf: RetentionOf
-  /** How long an idempotency key is known, ms. */
+  /** How long an idempotency key is remembered, ms. */
   readonly idempotencyWindow: number
   readonly logger: Logger
   /** The clock, ms since 1970; for tests. */
   readonly now?: () => number
-  /** Size from which a segment is sealed; for tests. */
+  /** Size at which a segment is sealed; for tests. */
   readonly segmentBytes?: number
 }
 
@@ -59,7 +59,7 @@ export class FileLog implements ChannelLog {
   readonly #folder: string
   readonly #now: () => number
   readonly #begins = new Allowance(BEGUN_A_SECOND)
-  /** Of which the log has written nothing down, the longest not asked for first. */
+  /** Channels that have no record in the log, the least recently used first. */
   readonly #untold = new Set<FileChannel>()
   #channels = new Map<string, FileChannel>()
   #segments: Segment[] = []
@@ -166,13 +166,13 @@ export class FileLog implements ChannelLog {
     }
   }
 
-  /** A disk that takes nothing for a while holds up appends, but no reads. */
+  /** A stalled disk delays appends, but not reads. */
   async probe(): Promise<void> {
     const written = this.#open().do({ act: 'nothing', channel: undefined })
     await within(SLOW, written, () => new AppendsRefused('the disk is slow: a write takes long', 'slow'))
   }
 
-  /** Does now what is done from time to time: see upkeep.ts. */
+  /** Runs the periodic maintenance now: see upkeep.ts. */
   async tidy(): Promise<void> {
     await this.#upkeep?.run()
   }
@@ -215,7 +215,7 @@ export class FileLog implements ChannelLog {
     )
     this.#writer = writer
     if (loss !== undefined) {
-      logger.warn({ folder, leftOut }, `${loss}: events may have been lost, which readers are told`)
+      logger.warn({ folder, leftOut }, `${loss}: events may have been lost; readers receive a gap`)
       const epoch = randomEpoch()
       await writer.beginEpoch(epoch)
       for (const channel of channels.values()) channel.begin(epoch)
@@ -242,7 +242,7 @@ export class FileLog implements ChannelLog {
     }
   }
 
-  /** The channel of that name; opens it where there is none. */
+  /** The channel of that name; opens it if necessary. */
   #channel(name: string): FileChannel {
     const known = this.#channels.get(name)
     if (known !== undefined) {
@@ -267,7 +267,7 @@ export class FileLog implements ChannelLog {
     return channel
   }
 
-  /** Writes the channel's epoch down, unless too many are to begin. */
+  /** Writes the channel's epoch, unless too many begin at once. */
   async #begin(channel: FileChannel): Promise<void> {
     if (channel.toldIn !== undefined || !this.#begins.take()) return
     await this.#open().do({ act: 'append', channel, drafts: [] })
@@ -284,7 +284,7 @@ export class FileLog implements ChannelLog {
   }
 }
 
-/** As `promise`; raises after `ms`. */
+/** Like `promise`; raises after `ms`. */
 async function within<T>(ms: number, promise: Promise<T>, error: () => Error): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(error()), ms)))

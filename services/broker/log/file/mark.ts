@@ -1,6 +1,6 @@
-// How far the log has acknowledged, in a file of its own that is written over with every commit. It survives the end of
-// the process, and it tells three things apart that look alike in the segments: a process that was killed (nothing
-// acknowledged is missing), a loss of power or a cut file (something may be), and a copy (the original may have gone on).
+// How far the log has acknowledged, in a separate file that is overwritten with every commit. It survives the end of
+// the process, and distinguishes three cases that look alike in the segments: a killed process (nothing acknowledged is
+// missing), a power failure or a cut file (events may be missing), and a copy (the original may have continued).
 
 import { randomBytes } from 'node:crypto'
 import {
@@ -18,7 +18,7 @@ import { crc32 } from 'node:zlib'
 
 const NAME = 'mark'
 const LENGTH = 96
-/** Of the seed, in bytes, and where it stands in the body. */
+/** Bytes of the seed, and its place in the body. */
 const SEED = 16
 const SEED_AT = 72
 
@@ -28,13 +28,13 @@ export interface Acknowledged {
   readonly length: number
   /** The log was closed. */
   readonly clean: boolean
-  /** It is this very file that was written to, and the machine has run since, unless the log was closed. */
+  /** It is the original file, and the machine has run since, unless the log was closed. */
   readonly continuous: boolean
-  /** Empty in a mark of before there were seeds. */
+  /** Empty in a mark that was written before there were seeds. */
   readonly seed: string
 }
 
-/** Names this run of the machine; the same for all where the system does not tell. */
+/** Identifies this boot of the machine; always the same if the system does not report one. */
 function bootOf(): string {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim().padEnd(36).slice(0, 36)
@@ -43,13 +43,13 @@ function bootOf(): string {
   }
 }
 
-/** Names a file on its file system: another one than that of any copy. */
+/** Identifies a file on its file system: a copy has another identity. */
 function identityOf(path: string): [bigint, bigint] {
   const { ino, birthtimeNs } = statSync(path, { bigint: true })
   return [BigInt.asUintN(64, ino), BigInt.asUintN(64, birthtimeNs)]
 }
 
-/** What a folder's mark says; undefined where it has none that is whole. */
+/** The content of a folder's mark; undefined if it has no complete one. */
 export function readMark(folder: string, pathOf: (segment: number) => string): Acknowledged | undefined {
   const bytes = readIfThere(join(folder, NAME))
   if (bytes?.length !== LENGTH) return undefined
@@ -98,11 +98,11 @@ export class Mark {
   constructor(folder: string, seed: string) {
     this.#seed = seed
     this.#fd = openSync(join(folder, NAME), constants.O_RDWR | constants.O_CREAT, 0o600)
-    // So that writing over it needs no room.
+    // So that overwriting it needs no room.
     if (readSync(this.#fd, this.#bytes, 0, LENGTH, 0) < LENGTH) this.#write()
   }
 
-  /** What follows is written to this segment. */
+  /** Later records are written to this segment. */
   begin(segment: number, path: string): void {
     const [ino, birth] = identityOf(path)
     this.#body.fill(0)
@@ -114,14 +114,14 @@ export class Mark {
   }
 
   /**
-   * Of what epochs of channels are made of which the log tells nothing: the same after a restart, so that a reader of such
-   * a channel is told no gap.
+   * The seed for the epochs of channels without a record in the log: the same after a restart, so that a reader of such
+   * a channel receives no gap.
    */
   get seed(): string {
     return this.#seed
   }
 
-  /** The log is to forget channels: no epoch of theirs may come again. */
+  /** The log is about to forget channels: none of their epochs may be used again. */
   reseed(): void {
     this.#seed = makeSeed()
     this.#body.write(this.#seed, SEED_AT, 'latin1')
@@ -135,7 +135,7 @@ export class Mark {
     this.#write()
   }
 
-  /** Nothing more will be written, and all is on disk. */
+  /** Nothing more will be written, and everything is on disk. */
   close(clean: boolean): void {
     if (clean) {
       this.#body.writeUInt8(1, 0)

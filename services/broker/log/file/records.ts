@@ -1,17 +1,17 @@
 // The bytes of a segment: a header, then records, each framed by its length and a CRC-32. A length of zero ends them:
-// behind it the file may hold zeros that were written ahead. What an event says (its tags and its data) has a CRC-32 of
-// its own: it is erased in place, by zeros, which no JSON text holds.
+// after it the file may hold zeros that were written ahead. An event's content (its tags and its data) has a separate
+// CRC-32: it is erased in place, by zeros, which no JSON text contains.
 
 import { crc32 } from 'node:zlib'
 import type { Draft } from '../../event/event.ts'
 import type { Tags } from '../../event/tags.ts'
 import type { EndedEpoch } from '../history.ts'
 
-/** Of a record: its length without the frame, and the CRC-32 of what follows, but for what an event says. */
+/** Of a record: its length without the frame, and the CRC-32 of what follows, except an event's content. */
 export const FRAME = 8
 /**
- * Of an event: kind, flags, length of what few events have (u16), channel (u32), offset and time (doubles), CRC-32 of what
- * it says, length of its tags (u32). Behind it stand what few have, the tags and the data.
+ * Of an event: kind, flags, length of the rare members (u16), channel (u32), offset and time (doubles), CRC-32 of the
+ * content, length of its tags (u32). Then follow the rare members, the tags and the data.
  */
 const EVENT_HEAD = 32
 
@@ -21,7 +21,7 @@ const LOW = 2
 const END = 4
 const KEYED = 8
 
-/** What a segment says of a channel, before its events: enough to go on with, should older segments be gone. */
+/** A segment's record about a channel, before its events: enough to continue if older segments are gone. */
 export interface Told {
   readonly name: string
   readonly epoch: string
@@ -35,7 +35,7 @@ export interface Told {
   readonly over: boolean
 }
 
-/** What a start needs of an event's record: most of it need not be parsed. */
+/** The part of an event's record that a start needs: most of it need not be parsed. */
 export interface Scanned {
   readonly channel: number
   readonly offset: number
@@ -56,7 +56,7 @@ export interface Stored extends Scanned {
   readonly data: Buffer
 }
 
-/** What few events have. */
+/** Rare members of events. */
 interface Meta {
   readonly type?: string | undefined
   readonly key?: string | undefined
@@ -65,7 +65,7 @@ interface Meta {
 const NULL = Buffer.from('null')
 const NOTHING = Buffer.alloc(0)
 
-/** Gathers records in one buffer, which is used again after `clear`. */
+/** Collects records in one buffer, which is reused after `clear`. */
 export class RecordWriter {
   #buffer = Buffer.allocUnsafe(1 << 16)
   length = 0
@@ -110,14 +110,14 @@ export class RecordWriter {
     return this.#end(body)
   }
 
-  /** Says nothing, but has to be written. */
+  /** An empty record, which has to be written. */
   nothing(): number {
     const body = this.#begin(4)
     body.writeUInt32LE(KINDS.nothing, 0)
     return this.#end(body)
   }
 
-  /** A record as it stands in a segment. */
+  /** A record as it is stored in a segment. */
   copy(record: Buffer, channel: number): number {
     const body = this.#begin(record.length - FRAME)
     body.set(record.subarray(FRAME))
@@ -147,12 +147,12 @@ function textOf(some: unknown, value: unknown): Buffer {
   return some === undefined ? NOTHING : Buffer.from(JSON.stringify(value))
 }
 
-/** Where in the body of an event's record begins what the event says. */
+/** Where the content begins in the body of an event's record. */
 function saysFrom(body: Buffer): number {
   return EVENT_HEAD + body.readUInt16LE(2)
 }
 
-/** The body of the record at `at`; undefined where none is whole. */
+/** The body of the record at `at`; undefined if there is no complete one. */
 function bodyAt(bytes: Buffer, at: number): Buffer | undefined {
   if (at + FRAME > bytes.length) return undefined
   const length = bytes.readUInt32LE(at)
@@ -165,24 +165,24 @@ function bodyAt(bytes: Buffer, at: number): Buffer | undefined {
   return crc32(checked) === bytes.readUInt32LE(at + 4) ? body : undefined
 }
 
-/** The event whose record begins at `at`; undefined where there is none. */
+/** The event whose record begins at `at`; undefined if there is none. */
 export function eventAt(bytes: Buffer, at: number): Stored | undefined {
   const body = bodyAt(bytes, at)
   return body?.readUInt8(0) === KINDS.event ? storedIn(body) : undefined
 }
 
-/** The whole record that begins at `at`, where there is one. */
+/** The whole record that begins at `at`, if there is one. */
 export function recordAt(bytes: Buffer, at: number): Buffer {
   return bytes.subarray(at, at + FRAME + bytes.readUInt32LE(at))
 }
 
-/** Where in an event's record begins what the event says; undefined where it is no such record. */
+/** Where the content begins in an event's record; undefined if it is no such record. */
 export function contentOf(record: Buffer): number | undefined {
   const body = bodyAt(record, 0)
   return body?.readUInt8(0) === KINDS.event ? FRAME + saysFrom(body) : undefined
 }
 
-/** Undefined where what it says is not what was written, and was not erased. */
+/** Undefined if its content is not what was written, and was not erased. */
 function scannedIn(body: Buffer): Scanned | undefined {
   const flags = body.readUInt8(1)
   const says = saysFrom(body)
@@ -222,15 +222,15 @@ function metaIn(body: Buffer, says: number): Meta {
   return says > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, says)) : {}
 }
 
-/** Who is told what a segment's records say, in their order. */
+/** Receives a segment's records, in order. */
 export interface RecordReader {
   event(event: Scanned, at: number, length: number): void
   channel(id: number, told: Told): void
 }
 
 /**
- * Reads the records from `at` on. Returns where they end, and whether a whole one stands behind a broken one. An event
- * before `sure` without what it says was erased, one behind it was not written whole.
+ * Reads the records from `at` on. Returns where they end, and whether a complete one follows a broken one. An event
+ * before `sure` without its content was erased; one after it was not written completely.
  */
 export function readRecords(
   bytes: Buffer,

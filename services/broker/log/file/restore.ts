@@ -1,5 +1,5 @@
-// A start from what is in the folder. What was acknowledged is there, unless the machine lost power, files were cut, or
-// the folder is a copy: then all channels begin an epoch where what survived ends.
+// A start from the folder's content. All acknowledged events are there, unless the machine lost power, files were cut,
+// or the folder is a copy: then all channels begin an epoch after the last surviving event.
 
 import { closeSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,17 +18,17 @@ export interface Restored {
   readonly segments: Segment[]
   /** Number of the next segment. */
   readonly next: number
-  /** Why acknowledged events may have been lost; undefined where none can have been. */
+  /** Why acknowledged events may have been lost; undefined if none can have been. */
   readonly loss: string | undefined
   /** See mark.ts. */
   readonly seed: string
-  /** Events that were left out since others before them are missing. */
+  /** Events that were discarded because earlier ones are missing. */
   readonly leftOut: number
-  /** Call it once it is on disk that all channels began an epoch, where there is a loss. */
+  /** If there is a loss: called once it is on disk that all channels began an epoch. */
   seal(): void
 }
 
-/** What is in the folder. Raises LogRefused where it is not a log's, or is damaged in its middle. */
+/** Reads the folder. Raises LogRefused if it is not a log's, or is damaged in the middle. */
 export function restore(folder: string, now: number, window: number): Restored {
   const { segments, missing } = findSegments(folder)
   const mark = readMark(folder, number => join(folder, nameOf(number)))
@@ -49,7 +49,7 @@ export function restore(folder: string, now: number, window: number): Restored {
   return { channels, segments: usable, next, loss, seed, leftOut, seal: () => restoring.seal() }
 }
 
-/** Those that are there, in order, and those of them before which others are missing. */
+/** The existing segments, in order, and those whose predecessors are missing. */
 function findSegments(folder: string): { segments: Segment[]; missing: Set<Segment> } {
   const segments: Segment[] = []
   for (const name of readdirSync(folder).sort()) {
@@ -57,7 +57,7 @@ function findSegments(folder: string): { segments: Segment[]; missing: Set<Segme
     else if (numberIn(name) !== undefined) segments.push(segmentOf(join(folder, name), numberIn(name) ?? 0))
     else if (name !== 'mark' && name !== 'lost+found' && !name.startsWith('.') && !isLock(name)) {
       throw new LogRefused(
-        `${folder} (FANWIRE_DATA) holds ${name}, which is not of a fanwire log; nothing was changed`,
+        `${folder} (FANWIRE_DATA) holds ${name}, which does not belong to a fanwire log; nothing was changed`,
         'foreign',
       )
     }
@@ -66,7 +66,7 @@ function findSegments(folder: string): { segments: Segment[]; missing: Set<Segme
   const kept: Segment[] = []
   let least = Number.POSITIVE_INFINITY
   for (const segment of segments.toReversed()) {
-    // Another one has taken its place.
+    // Another one has replaced it.
     if (segment.number >= least) rmSync(segment.path)
     else kept.unshift(segment)
     least = Math.min(least, segment.header.from)
@@ -93,19 +93,19 @@ function segmentOf(path: string, number: number): Segment {
   }
 }
 
-/** Whether the channel has had this epoch. */
+/** Whether the channel had this epoch. */
 function isOf({ epoch, ended }: FileChannel, name: string): boolean {
   return epoch === name || ended.some(each => each.epoch === name)
 }
 
-/** A segment that was read record by record, since nothing stood behind them. */
+/** A segment that was read record by record, since it has no table of contents. */
 interface Scanned {
   readonly segment: Segment
   readonly contents: Contents
   readonly runs: (Run | undefined)[]
 }
 
-/** Writes down what is in it: the next start need not read it, nor this process keep it in memory. */
+/** Writes its table of contents: the next start need not read the records, nor this process keep them in memory. */
 function seal({ segment, contents, runs }: Scanned, keysSince: number): void {
   const { bytes, places } = encodeContents(contents, keysSince)
   const fd = openSync(segment.path, 'r+')
@@ -115,7 +115,7 @@ function seal({ segment, contents, runs }: Scanned, keysSince: number): void {
     fsyncSync(fd)
     for (const [i, place] of places.entries()) if (place !== undefined) runs[i]?.sealed(place)
   } catch {
-    // There is no room, which appends are going to find out.
+    // The disk is full: appends will report that.
   } finally {
     closeSync(fd)
   }
@@ -128,10 +128,10 @@ class Restoring {
 
   readonly #mark: Acknowledged | undefined
   readonly #keysSince: number
-  /** Number of the newest segment behind which events may be missing. */
+  /** Number of the newest segment after which events may be missing. */
   #lostAt = 0
   readonly #scanned: Scanned[] = []
-  /** Channels of which later events were left out. */
+  /** Channels whose later events were discarded. */
   readonly #cut = new Set<FileChannel>()
 
   constructor(mark: Acknowledged | undefined, keysSince: number) {
@@ -139,7 +139,7 @@ class Restoring {
     this.#keysSince = keysSince
   }
 
-  /** Returns whether there is anything in it. */
+  /** Returns whether it contains anything. */
   add(segment: Segment, missing: boolean): boolean {
     if (missing) this.#lose(segment.number - 1, `segments before ${segment.path} are missing`)
     const { epoch } = segment.header
@@ -161,17 +161,17 @@ class Restoring {
     return true
   }
 
-  /** Once it is on disk that epochs began, if they did. */
+  /** Called once the new epochs, if any, are on disk. */
   seal(): void {
     for (const scanned of this.#scanned) seal(scanned, this.#keysSince)
   }
 
-  /** What the mark alone tells. */
+  /** Losses that only the mark reveals. */
   judgeMark(): void {
     const last = Number.MAX_SAFE_INTEGER
     if (this.#mark === undefined) this.#lose(last, 'the file "mark" is missing or damaged')
     else if (!this.#mark.continuous)
-      this.#lose(last, 'the machine was started anew without the log being closed, or the folder is a copy')
+      this.#lose(last, 'the machine restarted before the log was closed, or the folder is a copy')
   }
 
   #lose(at: number, why: string): void {
@@ -187,11 +187,11 @@ class Restoring {
     const contents = scanContents(segment.bytesSync(0, size), HEADER, acknowledged)
     const { end, broken } = contents
     if (end < acknowledged) {
-      // Behind a write that did not reach the disk whole there may be parts of it; elsewhere there may not.
+      // After a write that did not reach the disk completely there may be parts of it; elsewhere there may not.
       if (broken && this.#mark?.continuous !== false) {
         throw new LogRefused(
           `${path} is damaged at byte ${end}; restore it from a copy, or cut it there (truncate -s ${end} ${path}) to ` +
-            'go on with what is before, which readers are told as a gap',
+            'continue with the events before; readers receive a gap',
           'damaged',
         )
       }
@@ -200,7 +200,7 @@ class Restoring {
     return contents
   }
 
-  /** Bytes of records that were on disk for certain; of a sealed segment there is no end. */
+  /** Bytes of records that are certainly on disk; unlimited in a sealed segment. */
   #acknowledgedIn(number: number): number {
     if (this.#mark === undefined || number > this.#mark.segment) return 0
     return number === this.#mark.segment ? this.#mark.length : Number.POSITIVE_INFINITY
@@ -222,7 +222,7 @@ class Restoring {
       if (first <= channel.head || overLoss || this.#cut.has(channel)) {
         return this.#leaveOut(segment, channel, stretch)
       }
-      // What was between was trimmed.
+      // The events in between were trimmed.
       channel.dropTo(channel.head)
       channel.head = channel.floor = first - 1
     }
@@ -239,7 +239,7 @@ class Restoring {
     return run
   }
 
-  /** Others before them are missing. */
+  /** Earlier ones are missing. */
   #leaveOut(segment: Segment, channel: FileChannel, stretch: OfChannel['stretch']): undefined {
     this.#cut.add(channel)
     if (stretch === undefined) return
@@ -249,7 +249,7 @@ class Restoring {
     this.leftOut += count
   }
 
-  /** The channel that it tells of, unless that was forgotten and began again. */
+  /** The channel that the record is about, unless it was forgotten and began again. */
   #known({ name, epoch, ended }: Told): FileChannel | undefined {
     const known = this.channels.get(name)
     if (known === undefined || known.epoch === epoch || ended.some(each => each.epoch === known.epoch))

@@ -1,4 +1,4 @@
-// Rewrites segments that follow on each other as one, without what is no longer readable, and channel by channel.
+// Rewrites consecutive segments as one, without what is no longer readable, and channel by channel.
 
 import { closeSync, constants, fsync as syncFile, openSync, renameSync, rmSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -13,12 +13,12 @@ import { GrowingTable, type TablePlace } from './table.ts'
 const fsync = promisify(syncFile)
 
 const NEW_FILE = constants.O_CREAT | constants.O_TRUNC | constants.O_RDWR
-/** Bytes that are written at a time. */
+/** Bytes per write. */
 const PIECE = 2 ** 20
 
 /**
- * A segment with which an epoch began is the first of them, or there is none before them. `replaced` is told of the segment that has taken their place. Where it raises before that nothing has changed; behind
- * that, files may be left that the next start removes.
+ * The first of them is a segment with which an epoch began, or none precedes them. `replaced` receives the new segment.
+ * If it raises before that, nothing has changed; if after, files may be left that the next start removes.
  */
 export async function rewrite(
   folder: string,
@@ -38,7 +38,7 @@ export async function rewrite(
     for (const channel of told(old, channels)) await copy.channel(channel)
     const places = await copy.finish(segment.cut)
     renameSync(path, last.path)
-    // Nobody has looked since: what is read from now on is read from the new one.
+    // Nothing was read since the check: later reads use the new segment.
     copy.replace(segment, places, channels)
     replaced(segment)
   } catch (error) {
@@ -47,12 +47,12 @@ export async function rewrite(
     throw error
   }
   for (const each of old) each.forget()
-  // No loss of power may undo the new name, but not the removals.
+  // A power failure may undo the removals, but not the new name.
   await syncFolder(folder)
   for (const each of old) if (each !== last) rmSync(each.path, { force: true })
 }
 
-/** Channels of which the new segment has to tell: no other one does, or it has events of theirs. */
+/** Channels that the new segment must have a record of: no other segment has one, or it has events of theirs. */
 function told(old: readonly Segment[], channels: ReadonlyMap<string, FileChannel>): FileChannel[] {
   const segments = new Set(old)
   return [...channels.values()].filter(
@@ -95,7 +95,7 @@ class Copy {
     const runs = channel.runs.filter(({ segment }) => this.#old.has(segment))
     const first = runs[0] === undefined ? channel.head + 1 : Math.max(runs[0].first, channel.floor + 1)
     const end = runs.at(-1)?.end ?? channel.head
-    // No later segment tells of it.
+    // No later segment has a record of it.
     const isNewest = (channel.toldIn?.number ?? 0) <= this.#newest
     const { name, epoch, ended, floor, time } = channel
     const over = isNewest && channel.over
@@ -132,7 +132,7 @@ class Copy {
     return places
   }
 
-  /** The new segment is in the place of the old ones. */
+  /** The new segment has replaced the old ones. */
   replace(
     segment: Segment,
     places: readonly (TablePlace | undefined)[],

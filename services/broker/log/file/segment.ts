@@ -1,4 +1,4 @@
-// One file of the log. Its header names it; records follow, and once it is sealed what is in it stands behind them.
+// One file of the log. Its header names it; records follow, and once it is sealed, its table of contents.
 
 import { closeSync, fstatSync, openSync, read as readFile, readSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -14,9 +14,9 @@ export const HEADER = 64
 
 export interface Header {
   readonly number: number
-  /** It takes the place of the segments from this one on. */
+  /** It replaces the segments from this one on. */
   readonly from: number
-  /** All channels that there were began this epoch with it; empty where they did not. */
+  /** All channels that existed began this epoch with it; empty if they did not. */
   readonly epoch: string
 }
 
@@ -24,7 +24,7 @@ export function nameOf(number: number): string {
   return `${String(number).padStart(12, '0')}.log`
 }
 
-/** Undefined where no segment has that name. */
+/** Undefined if `name` is not a segment's. */
 export function numberIn(name: string): number | undefined {
   const match = /^(\d{12})\.log$/.exec(name)
   return match === null ? undefined : Number(match[1])
@@ -41,7 +41,7 @@ export function encodeHeader({ number, from, epoch }: Header): Buffer {
   return header
 }
 
-/** Undefined where the file ends before its header does. Raises LogRefused. */
+/** Undefined if the file ends before its header does. Raises LogRefused. */
 export function decodeHeader(header: Buffer, path: string): Header | undefined {
   const refuse = (why: string) => new LogRefused(`${path} ${why}; nothing was changed`, 'foreign')
   if (!header.subarray(0, 8).equals(MAGIC.subarray(0, header.length)))
@@ -55,7 +55,7 @@ export function decodeHeader(header: Buffer, path: string): Header | undefined {
   return { number: header.readDoubleLE(12), from: header.readDoubleLE(20), epoch }
 }
 
-/** Files that are open for reading though nobody reads them just now. */
+/** The number of files that stay open for reading while nobody reads them. */
 const OPEN = 64
 const open = new Set<Segment>()
 
@@ -66,9 +66,9 @@ export class Segment {
   last = 0
   /** Bytes of records. */
   size = 0
-  /** Records that stood behind its own are lost. */
+  /** Records that followed its own are lost. */
   cut = false
-  /** Its events, and their bytes of data: all, and those that are no longer readable. */
+  /** Its events, and their bytes of data: all, and the unreadable ones. */
   #events = 0
   #bytes = 0
   #deadEvents = 0
@@ -86,7 +86,7 @@ export class Segment {
     return this.header.number
   }
 
-  /** These events stand in it, of which the last came then. */
+  /** Counts events written to it, and the time of the last. */
   add(events: number, bytes: number, last: number): void {
     this.#events += events
     this.#bytes += bytes
@@ -99,7 +99,7 @@ export class Segment {
     this.#deadBytes += bytes
   }
 
-  /** It has events, of which none is readable. */
+  /** Whether it has events, none of them readable. */
   get isDead(): boolean {
     return this.#events > 0 && this.#deadEvents === this.#events
   }
@@ -110,7 +110,7 @@ export class Segment {
     return all === 0 ? 0 : (this.size * weightOf(this.#deadEvents, this.#deadBytes)) / all
   }
 
-  /** From now on the file stays open, even where it is removed, until `release`. */
+  /** From now on the file stays open, even if it is removed, until `release`. */
   hold(): void {
     this.#fd ??= openSync(this.path, 'r')
     this.#readers++
@@ -127,7 +127,7 @@ export class Segment {
     if (this.#forgotten && this.#readers === 0) this.#close()
   }
 
-  /** Lets go of the file once nobody reads it. */
+  /** Closes the file once nobody reads it. */
   forget(): void {
     this.#forgotten = true
     if (this.#readers === 0) this.#close()
@@ -150,7 +150,7 @@ export class Segment {
     return fstatSync(this.#held).size
   }
 
-  /** Raises LogUnavailable where it is not what was written. */
+  /** Raises LogUnavailable if the bytes are not those that were written. */
   table({ at, crc }: TablePlace, rows: number): Table {
     this.hold()
     try {
@@ -178,7 +178,7 @@ export class Segment {
   }
 }
 
-/** Of a record, beside the data, at least. */
+/** Minimum size of a record, besides the data. */
 const RECORD = 40
 
 function weightOf(events: number, bytes: number): number {

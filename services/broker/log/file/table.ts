@@ -1,5 +1,5 @@
-// Where the events of one channel stand in one segment: a row for each. In the segment that is written to the columns
-// grow; a sealed one has them on disk, and they are read when they are needed.
+// Where the events of one channel are in one segment: a row for each. In the active segment the columns grow in memory;
+// a sealed segment has them on disk, and they are read when needed.
 
 import { crc32 } from 'node:zlib'
 
@@ -32,7 +32,7 @@ export class GrowingTable implements Table {
   }
 }
 
-/** Where a sealed segment has a table. */
+/** The place of a table in a sealed segment. */
 export interface TablePlace {
   readonly at: number
   readonly crc: number
@@ -54,10 +54,10 @@ export function encodeTable(table: Table, into: Buffer, at: number): number {
   return crc32(into.subarray(begin, at))
 }
 
-/** Undefined where the bytes are not those that were written. */
+/** Undefined if the bytes are not those that were written. */
 export function decodeTable(bytes: Buffer, rows: number, crc: number): Table | undefined {
   if (bytes.length !== sizeOfTable(rows) || crc32(bytes) !== crc) return undefined
-  // Typed arrays have the machine's order of bytes: little-endian, wherever Node runs on a file system of today.
+  // Typed arrays have the machine's byte order: little-endian on every platform that Node supports today.
   const own = new Uint8Array(bytes).buffer
   const column = (index: number) => new Uint32Array(own, rows * (8 + 4 * index), rows)
   return {

@@ -1,5 +1,5 @@
-// What is done from time to time: events that are too old leave, channels that nobody could read from are forgotten, and
-// segments that hold little are rewritten.
+// Periodic maintenance: drops events that are too old, forgets channels that nobody could read from, and rewrites
+// segments that hold little.
 
 import type { Logger } from '../../logger.ts'
 import type { RetentionOf } from '../log.ts'
@@ -9,21 +9,24 @@ import type { Segment } from './segment.ts'
 import type { Writer } from './writer.ts'
 
 const EVERY = 5000
-/** Channels that are looked at in one turn of the event loop. */
+/** Channels that are visited in one turn of the event loop. */
 const SLICE = 2000
-/** A channel without events is remembered for so long, ms, beyond the time for which events and keys are kept. */
+/** How long a channel without events is remembered, ms, beyond the time for which events and keys are kept. */
 const REMEMBERED = 86_400_000
 
-/** Shares of a segment's size: what is no longer read, beyond which it is rewritten, if that is half of it; and small. */
+/**
+ * Shares of a segment's size: the unread part beyond which it is rewritten, if that is half of it; and of a small
+ * segment.
+ */
 const WASTE = 1 / 32
 const SMALL = 1 / 4
-/** So many small segments on end become one. */
+/** So many consecutive small segments become one. */
 const MANY = 8
 
 export interface UpkeepOptions {
   readonly folder: string
   readonly channels: Map<string, FileChannel>
-  /** Those that are sealed, in order. */
+  /** The sealed segments, in order. */
   readonly segments: Segment[]
   readonly writer: Writer
   /** Size from which a segment is sealed. */
@@ -51,7 +54,7 @@ export class Upkeep {
     await this.#running
   }
 
-  /** Does all of it now. */
+  /** Does everything now. */
   async run(): Promise<void> {
     const { folder, logger } = this.#options
     clearTimeout(this.#timer)
@@ -65,7 +68,7 @@ export class Upkeep {
     if (!this.#closed) this.#timer = this.#later()
   }
 
-  /** Does this while nothing is rewritten. */
+  /** Runs `act` while nothing is rewritten. */
   async alone<T>(act: () => Promise<T>): Promise<T> {
     const done = this.#running.then(act)
     this.#running = done.then(
@@ -115,17 +118,17 @@ export class Upkeep {
     return true
   }
 
-  /** Segments that follow on each other and are worth to be rewritten as one. */
+  /** Consecutive segments that are worth rewriting as one. */
   #group(): readonly [Segment, ...Segment[]] | undefined {
     const { segments, writer, segmentBytes } = this.#options
-    // The mark names the newest, by its file.
+    // The mark refers to the newest, by its file.
     const sealed = writer.segment === undefined ? segments.slice(0, -1) : segments
     let group: Segment[] = []
     let bytes = 0
     for (const segment of sealed) {
       const may = this.#isOld(segment) && (this.#isWaste(segment) || segment.size < segmentBytes * SMALL)
       const left = segment.size - segment.waste
-      // What came before an epoch began may not stand behind its name, where still older segments are read before.
+      // Events from before an epoch began may not be stored under its name, where still older segments precede them.
       const begins = segment.header.epoch !== '' && group[0] !== sealed[0]
       if (!may || begins || bytes + left > segmentBytes) {
         if (this.#isWorth(group)) break
@@ -140,7 +143,7 @@ export class Upkeep {
     return first !== undefined && this.#isWorth(group) ? [first, ...rest] : undefined
   }
 
-  /** No key is known any more that came with its events: a rewritten segment has none. */
+  /** No idempotency key of its events is remembered any more: a rewritten segment has none. */
   #isOld({ last }: Segment): boolean {
     const { now, idempotencyWindow } = this.#options
     return last < now() - idempotencyWindow

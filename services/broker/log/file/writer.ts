@@ -1,4 +1,4 @@
-// Writes what is appended, one write at a time: all calls of a turn together, then all that came meanwhile.
+// Writes appends, one write at a time: all calls of a turn of the event loop together, then all that arrived meanwhile.
 
 import { createHash } from 'node:crypto'
 import { AppendsRefused, LogUnavailable, type Receipt } from '../log.ts'
@@ -9,24 +9,24 @@ import { Mark } from './mark.ts'
 import { RecordWriter } from './records.ts'
 import type { Segment } from './segment.ts'
 
-/** A segment is sealed beyond so many bytes, or this many channels. */
+/** A segment is sealed when it exceeds that many bytes, or this many channels. */
 export const SEGMENT_BYTES = 32 * 2 ** 20
-/** Bytes of records that one write begins to exceed at most. */
+/** Bytes of records after which one write takes no further call. */
 const WRITE_BYTES = 8 * 2 ** 20
 
 export interface WriterOptions {
   readonly folder: string
-  /** Ms after which what was acknowledged is on disk; 0: it is before it is acknowledged. */
+  /** Ms after which acknowledged events are on disk; 0: they are on disk before they are acknowledged. */
   readonly fsync: number
   readonly idempotencyWindow: number
   readonly now: () => number
   readonly segmentBytes: number
-  /** These have new events, or the log tells of them for the first time. */
+  /** These have new events, or their first record in the log. */
   committed(channels: Iterable<FileChannel>): void
   sealed(segment: Segment): void
 }
 
-/** A call, but for who waits for it. */
+/** A call without its promise. */
 type What = Call extends infer C ? (C extends Call ? Omit<C, 'resolve' | 'reject'> : never) : never
 
 export class Writer {
@@ -48,18 +48,18 @@ export class Writer {
     this.#mark = new Mark(options.folder, seed)
   }
 
-  /** The epoch of a channel of which the log tells nothing. */
+  /** The epoch of a channel that has no record in the log. */
   epochOf(channel: string): string {
     const hash = createHash('sha256').update(`${this.#mark.seed} ${channel}`)
     return hash.digest('hex').slice(0, 12)
   }
 
-  /** Before the log forgets channels. */
+  /** Called before the log forgets channels. */
   forget(): void {
     this.#mark.reseed()
   }
 
-  /** Returns once it is written. Raises AppendsRefused, and what refuses an append. */
+  /** Returns once it is written. Raises AppendsRefused, and the reasons to refuse an append. */
   do(what: What): Promise<Receipt[]> {
     if (this.#closed) throw new LogUnavailable('the log is closed')
     return new Promise((resolve, reject) => {
@@ -77,22 +77,22 @@ export class Writer {
     })
   }
 
-  /** All channels that there are begin this epoch: it is on disk. */
+  /** All existing channels begin this epoch: it is on disk. */
   async beginEpoch(epoch: string): Promise<void> {
     await this.#alone(() => this.#roll(epoch))
   }
 
-  /** Another segment is written to from now on, so that this one can be rewritten. */
+  /** Switches to a new segment, so that this one can be rewritten. */
   async roll(): Promise<void> {
     await this.#alone(() => this.#roll(''))
   }
 
-  /** The segment that is written to. */
+  /** The active segment. */
   get segment(): Segment | undefined {
     return this.#active?.segment
   }
 
-  /** Writes what is under way; what is still to come is refused. */
+  /** Completes the write in progress; later calls are refused. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -193,7 +193,7 @@ export class Writer {
     }
   }
 
-  /** It may be busy again by the time that this is heard. */
+  /** It may be busy again by the time that the caller continues. */
   #untilIdle(): Promise<void> {
     return new Promise(resolve => this.#idle.push(resolve))
   }
@@ -202,6 +202,8 @@ export class Writer {
 function refusalOf(error: unknown): LogUnavailable {
   const { code = 'EIO', message } = error as NodeJS.ErrnoException
   const why =
-    code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full' : `the disk takes no more: ${message}`
+    code === 'ENOSPC' || code === 'EDQUOT'
+      ? 'the disk is full'
+      : `the disk does not accept writes: ${message}`
   return new AppendsRefused(`${why} (FANWIRE_DATA)`, code)
 }

@@ -1,6 +1,6 @@
-// Appends that are asked for in one turn of the event loop, by whichever requests, go to Redis as one call. In a
-// cluster that holds within a slot, and a slot's next call waits for the answer to the one before: a call that had to
-// go on to another master could else be overtaken.
+// All appends of one turn of the event loop, from any requests, go to Redis as one call. In a cluster this applies
+// within a slot, and a slot's next call waits for the answer to the previous one: otherwise it could overtake a call
+// that is redirected to another master.
 
 import type { Draft } from '../../event/event.ts'
 import { randomEpoch } from '../history.ts'
@@ -11,7 +11,9 @@ import { evalsha, type Names, type RetentionArgument, type Script } from './scri
 import { slotOf } from './slots.ts'
 import type { Call } from './topology.ts'
 
-/** Events of one call, and bytes of their data: it holds up Redis for everybody else. One append is never split. */
+/**
+ * Events of one call, and bytes of their data: a call blocks Redis for all other clients. One append is never split.
+ */
 const CALL = 128
 const CALL_BYTES = 2 ** 20
 
@@ -24,7 +26,7 @@ interface Options {
   readonly sharded: boolean
   /** Sends a call, once, and returns the reply. */
   send(call: Call): Promise<unknown>
-  /** Calls are sent one after the other; `idle` is told when none is left. */
+  /** Calls are sent one after the other; `idle` is called when none is left. */
   readonly serial?: { idle(): void }
 }
 
@@ -35,7 +37,7 @@ interface Append {
   reject(error: unknown): void
 }
 
-/** A message among the appends, in its turn. */
+/** A message among the appends, in its order. */
 interface Relay {
   readonly channel: string
   readonly message: Buffer
@@ -49,7 +51,7 @@ interface SlotOptions extends Omit<Options, 'send' | 'serial'> {
   send(slot: number, call: Call): Promise<unknown>
 }
 
-/** Appends in a cluster: each slot's apart. */
+/** Appends in a cluster: separate for each slot. */
 export class SlotAppends {
   readonly #options: SlotOptions
   readonly #slots = new Map<number, Appends>()
@@ -94,7 +96,7 @@ export class Appends {
     return new Promise((resolve, reject) => this.#wait({ channel, drafts, resolve, reject }))
   }
 
-  /** Publishes a message behind the appends that came before it. Raises LogUnavailable. */
+  /** Publishes a message after the appends that precede it. Raises LogUnavailable. */
   relay(channel: string, message: Buffer): Promise<void> {
     return new Promise((resolve, reject) => this.#wait({ channel, message, resolve, reject }))
   }
@@ -164,7 +166,7 @@ export class Appends {
   }
 }
 
-/** Where the call ends that begins with `from`: a message goes alone. */
+/** Where the call ends that begins with `from`: a message is sent alone. */
 function endOfCall(waiting: readonly Waiting[], from: number): number {
   let events = 0
   let bytes = 0
@@ -178,14 +180,14 @@ function endOfCall(waiting: readonly Waiting[], from: number): number {
   return waiting.length
 }
 
-/** Appends that are one for the script. */
+/** Appends that the script treats as one. */
 interface Group {
   readonly channel: string
   readonly drafts: Draft[]
   readonly appends: Append[]
 }
 
-/** Those of one channel together, in their order; not those that depend on what is before them. */
+/** Merges the appends of one channel, in their order; not those that depend on earlier ones. */
 function merged(appends: readonly Append[]): Group[] {
   const groups: Group[] = []
   const open = new Map<string, Group>()
@@ -206,7 +208,7 @@ function merged(appends: readonly Append[]): Group[] {
   return groups
 }
 
-function settle({ drafts, appends }: Group, line = '- Redis said nothing of this append'): void {
+function settle({ drafts, appends }: Group, line = '- Redis did not report on this append'): void {
   try {
     const receipts = parseReceipts(line, drafts.length)
     let at = 0

@@ -1,5 +1,5 @@
-// The masters of a Redis Cluster: which slot is whose, what that changes for calls and for feeds, and nothing else.
-// Each master has connections of its own, so the driver need not know of the cluster.
+// The masters of a Redis Cluster: which master serves which slot, and what a change means for calls and feeds. Each
+// master has its own connections, so the driver need not know the cluster.
 
 import { delay } from '../../../backoff.ts'
 import { type HostPort, printHost } from './url.ts'
@@ -12,36 +12,36 @@ import type { Call, Topology, TopologyOptions } from './topology.ts'
 import { ErrorReply } from './replies.ts'
 import { SLOTS, slotOf } from './slots.ts'
 
-/** Ms between two looks at the topology: while nothing happens, and after a sign that something does. */
+/** Ms between two looks at the topology: while nothing happens, and after a sign of change. */
 const QUIET = 3000
 const BUSY = 200
 
-/** Ms for which a sign counts. */
+/** How long a sign counts, ms. */
 const SIGN = 3000
 
-/** Ms for which a master without a slot is kept. */
+/** How long a master without a slot is kept, ms. */
 const GUEST = 30_000
 
-/** Ms that a node may take to say what it knows of the topology. */
+/** How long a node may take to report its topology, ms. */
 const PATIENCE = 500
 
-/** Masters that a call is sent on to, and ms until it is tried again where the keys of a channel are on their way. */
+/** How many redirections a call follows, and ms until it is retried while the keys of a channel are migrating. */
 const TURNS = 5
 const AGAIN = 40
 
-/** Ms that a probe of all masters waits for those that are silent, and for which one that is silent is believed. */
+/** How long a probe of all masters waits for silent ones, and how long a silent one counts as alive, ms. */
 const PROBE_PATIENCE = 1000
 const PROBE_LASTS = 4000
 
-/** What is known of a master by its probes. */
+/** What the probes know about a master. */
 interface Probe {
-  /** When the last one came back; before that, when the first one began. By performance.now(). */
+  /** When the last one returned; before that, when the first one began. By performance.now(). */
   since: number
   failure: LogUnavailable | undefined
   underWay: Promise<void> | undefined
 }
 
-/** What one node knows. */
+/** The topology that one node reports. */
 interface View {
   /** Grows with every change that the cluster agreed on. */
   readonly epoch: number
@@ -53,10 +53,10 @@ export class ClusterMasters implements Topology {
   readonly #appends: SlotAppends
   readonly #masters = new Map<string, Master>()
   #owners: readonly (Master | undefined)[] = new Array(SLOTS).fill(undefined)
-  /** Masters without a slot that a call was sent on to, and when. */
+  /** Masters without a slot to which a call was redirected, and when. */
   readonly #guests = new Map<Master, number>()
   readonly #leaving = new Map<Master, NodeJS.Timeout>()
-  /** Masters that took subscriptions away since the last look. */
+  /** Masters that cancelled subscriptions since the last look. */
   readonly #took = new Set<Master>()
   readonly #seeds = new Set<RedisConnection>()
   /** Of masters that have left. */
@@ -99,7 +99,7 @@ export class ClusterMasters implements Topology {
     return this.#appends.relay(channel, message)
   }
 
-  /** A master that sends a call on to another has not done it: nothing is done twice. */
+  /** A master that redirects a call has not executed it: nothing is done twice. */
   async call(slot: number, call: Call): Promise<unknown> {
     const end = Date.now() + this.#options.timeout
     let master = this.#owner(slot)
@@ -154,7 +154,7 @@ export class ClusterMasters implements Topology {
 
   async probe(): Promise<void> {
     const serving = this.#serving()
-    // One that is silent keeps nobody waiting: its channels are told as away meanwhile.
+    // A silent master delays nobody: its channels count as unavailable meanwhile.
     await within(
       PROBE_PATIENCE,
       serving.map(master => this.#probeOnce(master)),
@@ -172,7 +172,7 @@ export class ClusterMasters implements Topology {
     return failure instanceof AppendsRefused ? undefined : failure
   }
 
-  /** Probes a master unless that is under way. Does not raise. */
+  /** Probes a master unless a probe is in progress. Does not raise. */
   #probeOnce(master: Master): Promise<void> {
     const known = this.#probes.get(master)
     if (known?.underWay !== undefined) return known.underWay
@@ -191,19 +191,23 @@ export class ClusterMasters implements Topology {
     return probe.underWay
   }
 
-  /** Why a master does not deliver. One whose probe is out is believed for a while. */
+  /** Why a master does not deliver. While its probe is pending, it counts as alive for a while. */
   #failureOf(master: Master): LogUnavailable | undefined {
     const probe = this.#probes.get(master)
     if (probe === undefined) return undefined
     if (probe.failure !== undefined) return probe.failure
     if (probe.underWay === undefined || performance.now() - probe.since < PROBE_LASTS) return undefined
-    return new LogUnavailable(`Redis at ${printHost(master.at)}: probes do not come back`)
+    return new LogUnavailable(`Redis at ${printHost(master.at)}: probes do not return`)
   }
 
   #tell(master: Master, failure: LogUnavailable | undefined): void {
     const about = { redis: printHost(master.at), reason: failure?.message }
     if (failure === undefined) this.#options.logger.info(about, 'this master of the cluster delivers again')
-    else this.#options.logger.warn(about, 'this master of the cluster does not deliver: its channels fail')
+    else
+      this.#options.logger.warn(
+        about,
+        'this master of the cluster does not deliver: its channels are unavailable',
+      )
   }
 
   async close(): Promise<void> {
@@ -288,7 +292,7 @@ export class ClusterMasters implements Topology {
     return this.#looking
   }
 
-  /** The same, and what it learns is not older than the call. */
+  /** The same, with a result that is not older than the call. */
   async #lookAgain(): Promise<void> {
     await this.#looking?.catch(() => {})
     await this.#look().catch(() => {})
@@ -301,12 +305,12 @@ export class ClusterMasters implements Topology {
       asked.map(master => viewOf(master.at, (command, args) => master.ask(command, args))),
     )
     if (views.length === 0) views.push(await this.#seedView())
-    // Nodes that were cut off know less.
+    // Nodes that were partitioned know less.
     const view = views.reduce((best, each) => (each.epoch > best.epoch ? each : best))
     if (!this.#closed) this.#adopt(view)
   }
 
-  /** What a node says whose address the URL names, or which was known before. */
+  /** The topology that a node reports: one in the URL, or one that was known before. */
   async #seedView(): Promise<View> {
     const { endpoint, timeout, logger } = this.#options
     const hosts = new Map(endpoint.hosts.map(host => [printHost(host), host]))
@@ -336,7 +340,7 @@ export class ClusterMasters implements Topology {
     }
   }
 
-  /** From now on slots are whose `view` says. Feeds go along. */
+  /** From now on slots belong to the masters in `view`. Feeds move with them. */
   #adopt(view: View): void {
     const owners: (Master | undefined)[] = new Array(SLOTS).fill(undefined)
     for (const { from, to, master } of view.ranges) owners.fill(this.#at(master), from, to + 1)
@@ -345,7 +349,7 @@ export class ClusterMasters implements Topology {
     if (changed) {
       for (const master of this.#masters.values()) if (this.#handOver(master)) this.#took.delete(master)
     }
-    // These lost subscriptions to nobody: they may have them again.
+    // These lost subscriptions to no other master: they may have them back.
     for (const master of this.#took) master.subscriptions.renew()
     this.#took.clear()
     const serving = new Set(owners)
@@ -356,7 +360,7 @@ export class ClusterMasters implements Topology {
     }
   }
 
-  /** Gives the pub/sub channels of slots that are not `master`'s to whose they are. Whether there were any. */
+  /** Moves the pub/sub channels of slots that are not `master`'s to their masters. Returns whether there were any. */
   #handOver(master: Master): boolean {
     const moved = new Map<Master, string[]>()
     for (const name of master.subscriptions.wanted) {
@@ -376,7 +380,7 @@ export class ClusterMasters implements Topology {
     return moved.size > 0
   }
 
-  /** Lets go of it once what is under way has been answered. */
+  /** Closes it once the calls in flight are answered. */
   #leave(address: string, master: Master): void {
     this.#masters.delete(address)
     this.#guests.delete(master)
@@ -391,21 +395,21 @@ export class ClusterMasters implements Topology {
   }
 }
 
-/** What a probe of a master raised, with its name. */
+/** The error that a master's probe raised, with the master's address. */
 function named({ at }: Master, error: unknown): LogUnavailable {
   if (error instanceof AppendsRefused) return error
   const [address, why] = [printHost(at), reason(error)]
   return new LogUnavailable(why.includes(address) ? why : `Redis at ${address}: ${why}`)
 }
 
-/** Where a master sends a call on to; `address` is '' where it does not say. */
+/** Where a master redirects a call to; `address` is '' if it does not say. */
 function redirectionOf(error: unknown): { kind: string; address: string } | undefined {
   if (!(error instanceof ErrorReply)) return undefined
   const [, kind, address = ''] = /^(MOVED|ASK|TRYAGAIN)\b(?: \d+ (\S+))?/.exec(error.reply) ?? []
   return kind === undefined ? undefined : { kind, address }
 }
 
-/** What the node at `at` knows. Raises LogUnavailable, LogRefused. */
+/** The topology that the node at `at` reports. Raises LogUnavailable, LogRefused. */
 async function viewOf(
   at: HostPort,
   ask: (command: string, args: string[]) => Promise<unknown>,
@@ -421,7 +425,7 @@ async function viewOf(
   const [slots, nodes] = answers as [[number, number, [string | null, number]][], string]
   const ranges: View['ranges'][number][] = []
   for (const [from, to, [host, port]] of slots) {
-    // A node that can't tell its host is reached by the one by which it was asked.
+    // A node that does not know its host has the address at which it was reached.
     if (host !== '?') ranges.push({ from, to, master: { host: host || at.host, port } })
   }
   if (ranges.length === 0) throw new LogUnavailable(`Redis at ${printHost(at)} knows no slots of the cluster`)
@@ -429,7 +433,7 @@ async function viewOf(
   return { epoch: Math.max(...epochs), ranges }
 }
 
-/** What those of `promises` gave that were kept within `ms`. */
+/** The results of those of `promises` that are fulfilled within `ms`. */
 async function within<T>(ms: number, promises: readonly Promise<T>[]): Promise<T[]> {
   const kept: T[] = []
   const late = deferred<void>()

@@ -1,30 +1,35 @@
-// Compares feeds with the log's heads in turns, since a lost last message leaves no hole. Feeds lie in buckets, of which the
-// log tells whether anything in them changed: only those that did are looked into.
+// Compares feeds with the log's heads in turns, since a lost last message leaves no hole. Feeds are in buckets, for
+// which the log records changes: only changed buckets are examined.
 
 import { type Head, type RedisFeed } from './feed.ts'
 import { bySlot } from './slots.ts'
 
-/** Channels whose heads are asked for in one call. */
+/** Channels whose heads are read in one call. */
 const HEADS = 100
 
-/** Once in so many of its turns a bucket is looked into whatever is said of it: so the keys of its channels live on. */
+/**
+ * A bucket is examined once in so many of its turns even without a change, so that its channels' keys are refreshed.
+ */
 const WHOLE = 16
 
-/** Ms for a message that is on its way to arrive before a head is believed to be ahead of it. */
+/** Ms for a message in flight to arrive before its head counts as newer. */
 const PATIENCE_MS = 200
 
 export interface Changes {
-  /** Another one where anything may have happened that no bucket tells of. */
+  /** Changes whenever something may have happened that no bucket records. */
   readonly identity: string
-  /** For each bucket what is another one after each change; null before the first. */
+  /** For each bucket a value that differs after each change; null before the first. */
   readonly told: readonly (string | null)[]
 }
 
 export interface ComparisonOptions {
-  /** Heads of channels of one slot may be asked for in one call. */
+  /** Only heads of channels of one slot may be read in one call. */
   slot(channel: string): number
   bucket(channel: string): string
-  /** What is told of these buckets. Raises LogUnavailable. Left out where nothing is told: then all count as changed. */
+  /**
+   * The recorded values of these buckets. Raises LogUnavailable. Absent if nothing is recorded: then all count as
+   * changed.
+   */
   changes?(buckets: readonly string[]): Promise<Changes>
   /** The heads of these channels. Raises LogUnavailable. */
   heads(channels: readonly string[]): Promise<Head[]>
@@ -35,9 +40,9 @@ export interface ComparisonOptions {
 interface Bucket {
   readonly name: string
   readonly feeds: Set<RedisFeed>
-  /** What was told of it before its feeds were compared last; undefined: they have to be compared. */
+  /** The bucket's value before its feeds were compared last; undefined: they have to be compared. */
   told: string | null | undefined
-  /** Turns until it is looked into in any case. */
+  /** Turns until it is examined in any case. */
   left: number
 }
 
@@ -49,11 +54,11 @@ export class Comparison {
   readonly #ticks: NodeJS.Timeout
   readonly #patience = new Set<NodeJS.Timeout>()
   #turn: Iterator<Bucket> | undefined
-  /** Those whose turn failed. */
+  /** Buckets whose turn failed. */
   #missed = new Set<Bucket>()
   #identity = ''
 
-  /** `behind` is told of feeds that the log is ahead of, and stays so. */
+  /** `behind` receives feeds that lag behind the log persistently. */
   constructor(options: ComparisonOptions, behind: (feed: RedisFeed) => void) {
     this.#options = options
     this.#behind = behind
@@ -79,7 +84,7 @@ export class Comparison {
     if (bucket?.feeds.delete(feed) && bucket.feeds.size === 0) this.#buckets.delete(name)
   }
 
-  /** Compares these now. Does not raise: what the log does not answer has its turn with the next tick. */
+  /** Compares these now. Does not raise: buckets that the log does not answer for are retried at the next tick. */
   async compare(feeds: readonly RedisFeed[], behind: (feed: RedisFeed, head: Head) => void): Promise<void> {
     const batches = bySlot(feeds, feed => this.#options.slot(feed.channel), HEADS)
     await Promise.all(batches.map(batch => this.#compareBatch(batch, behind)))
@@ -97,7 +102,7 @@ export class Comparison {
     try {
       changes = await this.#options.changes?.(buckets.map(({ name }) => name))
     } catch {
-      // Then nothing is told.
+      // Then nothing is recorded.
     }
     if (changes !== undefined && changes.identity !== this.#identity) {
       this.#identity = changes.identity
@@ -110,14 +115,17 @@ export class Comparison {
       bucket.left = WHOLE - 1
       const all = [...bucket.feeds]
       const live = all.filter(feed => feed.live)
-      // One that is not live may miss what this turn would have found: the next one looks again.
+      // A feed that is not live may miss what this turn would have found: the next turn compares it again.
       bucket.told = live.length === all.length ? told : undefined
       feeds.push(...live)
     }
     await this.compare(feeds, (feed, head) => this.#wait(feed, head))
   }
 
-  /** The next buckets whose turn it is, so many that all have theirs in time; at first those whose last one failed. */
+  /**
+   * The buckets whose turn is next, as many as needed for all to have their turn in time; first those whose last turn
+   * failed.
+   */
   #next(): Bucket[] {
     const some = [...this.#missed].filter(({ feeds }) => feeds.size > 0)
     this.#missed.clear()

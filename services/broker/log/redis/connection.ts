@@ -1,5 +1,5 @@
-// One connection to Redis. The only file that knows the driver: how it is set up, what its errors mean, and that
-// it never sends a command twice.
+// One connection to Redis. The only file that knows the driver: its options, the meaning of its errors, and that it
+// never sends a command twice.
 
 import { once } from 'node:events'
 import { isIP } from 'node:net'
@@ -14,18 +14,18 @@ import { ErrorReply } from './replies.ts'
 export interface ConnectionOptions {
   /** A server, or sentinels that name one. */
   readonly endpoint: Endpoint
-  /** What it is for, e.g. `commands`: seen in CLIENT LIST and in the log. */
+  /** Its purpose, e.g. `commands`: shown in CLIENT LIST and in the log. */
   readonly name: string
-  /** Ms that a command may take, and connecting as well. */
+  /** How long a command may take, and connecting too, ms. */
   readonly timeout: number
   readonly logger: Logger
-  /** The address that it has to lead to, where that is known better than by sentinels that lag behind. */
+  /** The expected server address, if that is known better than by lagging sentinels. */
   expected?(): HostPort | undefined
-  /** It is connected, at first or again: the first commands on it are those sent here. */
+  /** It is connected, for the first time or again: commands sent in this call are its first. */
   onReady(): void
-  /** A pub/sub message; both are views that are good only during the call. */
+  /** A pub/sub message; both are views that are valid only during the call. */
   onMessage?(feed: Buffer, payload: Buffer): void
-  /** Redis took a subscription away: its slot is elsewhere now. */
+  /** Redis cancelled a subscription: its slot has moved. */
   onMoved?(): void
 }
 
@@ -33,12 +33,12 @@ export type Argument = string | number | Buffer
 
 const MAX_DELAY = 2000
 
-/** Ms that a sentinel may take to answer before the next one is asked. */
+/** How long a sentinel may take to answer before the next one is tried, ms. */
 const SENTINEL_TIMEOUT = 1000
 
 type Target = Omit<RedisOptions, 'replyMapping'>
 
-/** How the driver finds the server and is let in. */
+/** How the driver finds the server and authenticates. */
 function target(endpoint: Endpoint, timeout: number): Target {
   const { kind, hosts, master, db, username, password, sentinelLogin, tls, certificates } = endpoint
   const [first] = hosts
@@ -50,7 +50,7 @@ function target(endpoint: Endpoint, timeout: number): Target {
     options.sentinels = [...hosts]
     options.name = master
     options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT, timeout)
-    // When none answers the driver gives up, and it is this file that tries again.
+    // If none answers the driver gives up, and this file retries.
     options.sentinelRetryStrategy = () => null
     if (sentinelLogin?.username !== undefined) options.sentinelUsername = sentinelLogin.username
     if (sentinelLogin?.password !== undefined) options.sentinelPassword = sentinelLogin.password
@@ -68,8 +68,8 @@ function target(endpoint: Endpoint, timeout: number): Target {
 }
 
 /**
- * What `error` says, and not in the driver's words. Only its message: the driver's errors carry the arguments,
- * passwords and data among them.
+ * Why it failed, in our own words. Only the error's message: the driver's errors carry the command's arguments,
+ * including passwords and data.
  */
 export function reason(error: unknown): string {
   return error instanceof Error ? inOurWords(error.message) : String(error)
@@ -85,18 +85,18 @@ function inOurWords(message: string): string {
 }
 
 const LOADING = 'it is loading its data'
-const NO_TLS = 'it does not speak TLS: without it, the URL begins with redis, not rediss'
+const NO_TLS = 'it does not speak TLS: begin the URL with redis, not rediss'
 const PERHAPS_TLS =
-  'it ends connections before it answers: if it speaks TLS alone, the URL begins with rediss'
+  'it closes connections before it answers: if it only speaks TLS, begin the URL with rediss'
 
-/** The driver; what INFO says when it connects is heard, and what it would print of that on the console is not said. */
+/** The driver, with INFO's errors handled quietly: by itself it would print advice on the console. */
 class Driver extends Redis {
   onInfo: (info: string) => void = () => {}
 
   override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
     if (command.name === 'info' && this.status !== 'ready') {
       const { reject } = command
-      // The driver prints its advice where it reads "NOPERM", and goes on.
+      // The driver prints its advice where it reads "NOPERM", and continues.
       command.reject = error => reject(new Error(reason(error).replace('NOPERM ', '')))
       void command.promise.then(
         info => this.onInfo(`${info}`),
@@ -118,7 +118,7 @@ export class RedisConnection {
   #told = ''
   #retry: NodeJS.Timeout | undefined
   #opening: Deferred<void> | undefined
-  /** Times that it was connected. */
+  /** How often it was connected. */
   connected = 0
 
   constructor(options: ConnectionOptions) {
@@ -128,7 +128,7 @@ export class RedisConnection {
       ...target(options.endpoint, options.timeout),
       connectionName: `fanwire-${options.name}`,
       protocol: 2,
-      // It would take one more right, and CLIENT LIST has the name.
+      // It would take one more right, and CLIENT LIST shows the name.
       disableClientInfo: true,
       lazyConnect: true,
       connectTimeout: options.timeout,
@@ -139,7 +139,7 @@ export class RedisConnection {
       maxRetriesPerRequest: 0,
       autoResubscribe: false,
       maxLoadingRetryTime: 500,
-      // A master that became a replica: perhaps the address leads to the new one.
+      // A master that became a replica: perhaps the address now leads to the new master.
       reconnectOnError: error => error.message.startsWith('READONLY'),
       retryStrategy: times => delay(times, 50, MAX_DELAY),
     })
@@ -164,12 +164,12 @@ export class RedisConnection {
     return this.#usable
   }
 
-  /** Connects anew if it leads elsewhere than is expected. */
+  /** Reconnects if it leads to an unexpected server. */
   check(): void {
     if (this.#usable && this.#astray()) this.reset('the sentinels name another master')
   }
 
-  /** Connects. Raises LogUnavailable after the timeout, LogRefused when Redis does not let it in. */
+  /** Connects. Raises LogUnavailable after the timeout, LogRefused if Redis rejects the connection. */
   async open(): Promise<void> {
     const opening = deferred<void>()
     this.#opening = opening
@@ -184,15 +184,15 @@ export class RedisConnection {
     }
   }
 
-  /** Why it is not connected after all that time. */
+  /** Why it is not connected after the timeout. */
   #givenUp(): LogUnavailable | LogRefused {
     const { stream, status } = this.#driver
     if (this.#failure === LOADING) return new LogUnavailable(this.#message(LOADING), 'LOADING')
-    // The connection stands, and nobody answers a handshake.
+    // The connection is open, but nobody answers the handshake.
     const waits =
       status === 'connecting' && stream instanceof TLSSocket && stream.encrypted && !stream.connecting
     if (this.#failure === NO_TLS || waits) return new LogRefused(this.#message(NO_TLS))
-    // What sentinels answer, or do not, is said as it is.
+    // Failures of sentinels are reported unchanged.
     const cut = !this.#options.endpoint.tls && /^(read|write) (ECONNRESET|EPIPE)/.test(this.#failure)
     return cut ? new LogUnavailable(this.#message(PERHAPS_TLS), 'CLOSED') : this.#unavailable(this.#failure)
   }
@@ -217,14 +217,14 @@ export class RedisConnection {
     }
   }
 
-  /** The next command is about a slot whose keys are on their way to this server. Raises LogUnavailable. */
+  /** Announces that the next command is about a slot whose keys are migrating to this server. Raises LogUnavailable. */
   asking(): void {
     this.#prepare()
     // If it fails, so does that command.
     this.#driver.call('asking').catch(() => {})
   }
 
-  /** Drops the connection, which no longer answers, and connects anew. */
+  /** Drops the connection, which no longer answers, and reconnects. */
   reset(why: string): void {
     if (!this.#usable || this.#closing) return
     this.#usable = false
@@ -271,7 +271,7 @@ export class RedisConnection {
     const expected = this.#options.expected?.()
     if (expected === undefined) return false
     const { remoteAddress = '', remotePort } = this.#driver.stream
-    // Of a host by name only the port can be compared.
+    // For a host name, only the port can be compared.
     const same = isIP(expected.host) === 0 || remoteAddress.replace(/^::ffff:/, '') === expected.host
     return remotePort !== expected.port || !same
   }
@@ -280,12 +280,12 @@ export class RedisConnection {
     this.#failure = reason(error)
     if (isRefusal(this.#failure)) this.#opening?.reject(new LogRefused(this.#message(this.#failure)))
     if (this.#closing || this.#told === this.#failure) return
-    // Once for each kind of failure until it is connected again: it tries up to 20 times a second.
+    // Once per kind of failure until it is connected again: it retries up to 20 times a second.
     this.#told = this.#failure
     this.#options.logger.warn({ redis: this.#address, connection: this.#options.name }, this.#failure)
   }
 
-  /** The driver gave up, which it does only when it could not even begin to connect. */
+  /** The driver gave up, which it does only if it could not even begin to connect. */
   #ended(): void {
     this.#usable = false
     if (this.#closing) return
@@ -308,7 +308,7 @@ export class RedisConnection {
   #explain(error: unknown): LogUnavailable {
     const why = reason(error)
     if (why === 'Command timed out') {
-      // Whatever is behind this connection, later commands would wait as long.
+      // Whatever is wrong with this connection, later commands would wait as long.
       this.reset(`no answer within ${this.#options.timeout} ms`)
       return this.#unavailable(this.#failure)
     }

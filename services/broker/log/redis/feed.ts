@@ -1,4 +1,4 @@
-// The live feed of one channel: what pub/sub brings, put in order, and filled in from the log where it leaves a hole.
+// The live feed of one channel: puts the events from pub/sub in order, and fills holes from the log.
 
 import { delay } from '../../../backoff.ts'
 import type { LogEvent } from '../../event/event.ts'
@@ -10,19 +10,19 @@ import { parseErasure, parseRecords } from './records.ts'
 const FILL: PageLimit = { events: 1000, bytes: 4 * 1024 * 1024 }
 const HEAD: PageLimit = { events: 0, bytes: 0 }
 
-/** Bytes of data held while a read is under way; beyond it they are read from the log instead. */
+/** Bytes of data held while a read is in progress; beyond it events are read from the log instead. */
 const HELD = 4 * 1024 * 1024
 
 const FIRST_RETRY = 100
 const LAST_RETRY = 2000
 
-/** `idle`: nothing is expected yet. `held`: a read is under way, which what comes now may follow. */
+/** `idle`: nothing is expected yet. `held`: a read is in progress, and later events may follow it. */
 type Phase = 'idle' | 'held' | 'live' | 'closed'
 
-/** Of a channel in the log: undefined where only a read can tell, `absent` where the log has nothing of it. */
+/** Of a channel in the log: undefined if only a read can tell, `absent` if the log has nothing of it. */
 export type Head = (Position & { readonly erasures?: number }) | 'absent' | undefined
 
-/** With how often something of the channel had been erased. */
+/** With the number of erasures in the channel. */
 export interface FeedPage extends Page {
   readonly erasures?: number
 }
@@ -38,24 +38,24 @@ export interface FeedOptions {
 
 /**
  * A message is published in the same instant in which its events enter the log. So a read covers every message
- * that had arrived when it was sent, whatever that said: only what arrives later has to be kept for its answer.
+ * that had arrived when it was sent, whatever its content: only later messages have to be kept for its answer.
  */
 export class RedisFeed implements Feed, Unbegun {
   readonly channel: string
   readonly #options: FeedOptions
   #phase: Phase = 'idle'
-  /** The log has nothing of the channel: the epoch is this feed's alone. */
+  /** The log has nothing of the channel: only this feed has the epoch. */
   #unbegun = false
   #beginning: Promise<void> | undefined
   #epoch = ''
   #offset = 0
-  /** How often something of the channel had been erased when the follower was told last. */
+  /** The number of erasures when the follower was last notified. */
   #erasures = 0
   /** In order, not handed over yet. */
   #pending: LogEvent[] = []
   #held: LogEvent[] = []
   #heldBytes = 0
-  /** What the read under way says is not enough: one more follows. */
+  /** The read in progress is not enough: one more follows. */
   #again = false
   #retry: { timer: NodeJS.Timeout; resolve: () => void } | undefined
 
@@ -95,10 +95,10 @@ export class RedisFeed implements Feed, Unbegun {
   async #begin(): Promise<void> {
     try {
       const { cursor, unbegun } = await this.#options.read(this.channel, 'latest', HEAD, true)
-      // Where it has events already their messages are on the way.
+      // If it has events already, their messages are on the way.
       if (unbegun === undefined && cursor.offset === 0) this.#adopt(cursor)
     } catch {
-      // The log is away: it goes on as it is.
+      // The log is unavailable: the feed continues as it is.
     }
   }
 
@@ -107,8 +107,8 @@ export class RedisFeed implements Feed, Unbegun {
   }
 
   /**
-   * The channel has begun, at this position. Whatever was published since the feed was opened it would have been told
-   * of, so nothing lies between.
+   * The channel has begun, at this position. The feed would have received everything published since it was opened, so
+   * nothing lies between.
    */
   #adopt(at: Position): void {
     if (!this.#unbegun || this.#phase !== 'live') return
@@ -117,7 +117,7 @@ export class RedisFeed implements Feed, Unbegun {
     this.#options.follower.begun(at)
   }
 
-  /** A message of the channel's. The buffer is not kept. */
+  /** A message of the channel. The buffer is not kept. */
   message(payload: Buffer): void {
     if (this.#phase === 'closed' || this.#phase === 'idle') return
     const erasures = parseErasure(payload)
@@ -126,14 +126,14 @@ export class RedisFeed implements Feed, Unbegun {
     try {
       parseRecords(this.channel, payload, events)
     } catch {
-      // Not ours to read: what the log says counts.
+      // The message can't be parsed: the log decides.
       this.fill()
       return
     }
     for (const event of events) this.#take(event)
   }
 
-  /** What a read has seen that is under way, or what it has not, is not known: another one follows. */
+  /** Whether the read in progress has seen it is unknown: another read follows. */
   #erased(erasures: number): void {
     if (this.#phase === 'live') {
       this.#deliver()
@@ -149,7 +149,7 @@ export class RedisFeed implements Feed, Unbegun {
     return head.erasures !== undefined && head.erasures !== this.#erasures
   }
 
-  /** Reads on from the log: something may be missing. */
+  /** Continues from the log: something may be missing. */
   fill(): void {
     if (this.#phase === 'live') this.#fill()
     else this.#again = true
@@ -178,7 +178,7 @@ export class RedisFeed implements Feed, Unbegun {
       const known = event.epoch === this.#epoch
       if (known && event.offset === this.#offset + 1) {
         this.#offset = event.offset
-        // What one chunk of the connection brings is handed over together.
+        // The messages in one chunk of the connection are handed over together.
         if (this.#pending.push(event) === 1) queueMicrotask(() => this.#deliver())
       } else if (!known || event.offset > this.#offset) {
         this.#options.hole()
@@ -200,7 +200,7 @@ export class RedisFeed implements Feed, Unbegun {
 
   async #fill(): Promise<void> {
     this.#deliver()
-    // From here on nobody else moves the position.
+    // From here on nothing else moves the position.
     if (this.#phase !== 'live') return
     this.#phase = 'idle'
     for (let failures = 0; ;) {
@@ -234,7 +234,7 @@ export class RedisFeed implements Feed, Unbegun {
     this.#forget(erasures)
   }
 
-  /** So often something of the channel was erased. */
+  /** The number of erasures in the channel. */
   #forget(erasures: number): void {
     if (erasures === this.#erasures) return
     this.#erasures = erasures
@@ -253,7 +253,7 @@ export class RedisFeed implements Feed, Unbegun {
     return this.#options.read(this.channel, after, limit, stays)
   }
 
-  /** Goes live with what came during the last read. */
+  /** Goes live with the messages that arrived during the last read. */
   #merge(): void {
     if (this.#closed) return
     const held = this.#held

@@ -1,4 +1,5 @@
-// The feeds of one node: opened and closed, told what pub/sub brings, and compared with the log's heads.
+// The feeds of one node: opens and closes them, hands them the messages from pub/sub, and compares them with the log's
+// heads.
 
 import type { Feed, Follower, PageLimit } from '../log.ts'
 import { LogUnavailable } from '../log.ts'
@@ -65,14 +66,14 @@ export class Feeds {
     return feed
   }
 
-  /** A pub/sub message; the buffers are not kept. False where nobody follows that channel. */
+  /** A pub/sub message; the buffers are not kept. False if nobody follows that channel. */
   message(name: string, payload: Buffer): boolean {
     const feed = this.#feeds.get(name)
     feed?.message(payload)
     return feed !== undefined
   }
 
-  /** The connection broke and these are subscribed again: reads what moved meanwhile. */
+  /** The connection broke and these are subscribed again: reads what changed meanwhile. */
   async renewed(names: readonly string[]): Promise<void> {
     const feeds: RedisFeed[] = []
     for (const name of names) {
@@ -80,7 +81,7 @@ export class Feeds {
       if (feed?.live) feeds.push(feed)
       else feed?.fill()
     }
-    // Of a channel that has not begun nobody knows whether it has meanwhile, and was lost again.
+    // For a channel that has not begun it is unknown whether it has begun meanwhile and was lost again.
     const [unbegun, begun] = [feeds.filter(feed => feed.unbegun), feeds.filter(feed => !feed.unbegun)]
     for (const feed of unbegun) feed.fill()
     await this.#comparison.compare(begun, feed => feed.fill())

@@ -1,5 +1,5 @@
-// The Redis engine: channels in Redis, shared by every node that has the same one. What happens to a channel happens
-// inside Redis, in one script (redis/*.lua); this file sends the scripts and reads what they answer.
+// The Redis engine: channels in Redis, shared by all of its nodes. Each change of a channel is one script inside Redis
+// (redis/*.lua); this file sends the scripts and parses their replies.
 
 import type { Draft, LogEvent } from '../../event/event.ts'
 import { headOf, type History, pageOf, place, randomEpoch, stateOf } from '../history.ts'
@@ -23,46 +23,46 @@ import { ErrorReply, Failures } from './replies.ts'
 import type { RetentionArgument, Script, Scripts } from './scripts.ts'
 import { evalsha, loadScripts, Names, retentionArgument } from './scripts.ts'
 
-/** Ms in which the heads of all followed channels are compared with the log's. */
+/** How often the heads of all followed channels are compared with the log's, ms. */
 const COMPARE_EVERY = 8000
 
-/** What read.lua calls the starts that are no positions. */
+/** read.lua's symbols for starts that are not positions. */
 const SYMBOLS = { earliest: '<', latest: '>', last: '-', since: '@' }
 
 const MANY = Number.MAX_SAFE_INTEGER
 
-/** Channels without an event that one node begins in a second: readers of made-up channels must not fill Redis. */
+/** Channels without an event that one node begins per second: readers of made-up channels must not fill Redis. */
 const BEGUN_A_SECOND = 100
 
-/** Channels that are remembered because Redis had no room for their events, and of which some are trimmed at a time. */
+/** Channels remembered because Redis had no room for their events, and how many of them are trimmed at a time. */
 const REFUSED = 1000
 const TRIMMED_AT_A_TIME = 20
 
 const HEAD: PageLimit = { events: 0, bytes: 0 }
 
 export interface RedisLogOptions {
-  /** See endpoint.ts. */
+  /** See url.ts. */
   readonly url: string
-  /** For `rediss`; what the system trusts, and no certificate of the node's own, unless given. */
+  /** For `rediss`; unless given, the system's certificate authorities and no client certificate. */
   readonly certificates?: Certificates | undefined
-  /** For `redis+sentinel`; sentinels are asked without unless given. */
+  /** For `redis+sentinel`; unless given, sentinels are queried without credentials. */
   readonly sentinelLogin?: Login | undefined
-  /** Begins every key and every pub/sub channel. */
+  /** Prefix of every key and every pub/sub channel. */
   readonly prefix: string
   readonly retentionOf: RetentionOf
-  /** How long an idempotency key is known, ms. */
+  /** How long an idempotency key is remembered, ms. */
   readonly idempotencyWindow: number
   /** How long a command may take, ms. */
   readonly timeout: number
   readonly logger: Logger
-  /** Ms in which every feed is compared with the log once; for tests. */
+  /** How often every feed is compared with the log, ms; for tests. */
   readonly compareEvery?: number
 }
 
 export class RedisLog implements ChannelLog {
   readonly engine = 'redis'
   readonly failures: Failures
-  /** Reads put to Redis; for metrics. */
+  /** Reads sent to Redis; for metrics. */
   reads = 0
 
   readonly #scripts: Scripts
@@ -115,7 +115,7 @@ export class RedisLog implements ChannelLog {
     })
   }
 
-  /** Times that a connection broke and was made anew; for metrics. */
+  /** How often a connection broke and was made anew; for metrics. */
   get reconnects(): number {
     return this.#topology.reconnects
   }
@@ -174,7 +174,7 @@ export class RedisLog implements ChannelLog {
     return parsePosition(`${head}`) as Position
   }
 
-  /** Whatever it does once does the same twice. */
+  /** Repeating it has no further effect. */
   async #change(
     channel: string,
     script: Script,
@@ -194,14 +194,14 @@ export class RedisLog implements ChannelLog {
     return stateOf((await this.#read(channel, 'latest', HEAD, false)).history)
   }
 
-  /** Calls members.lua for a channel, with keys beside its own. Text is answered as Buffers. Raises LogUnavailable. */
+  /** Calls members.lua for a channel, with further keys. Replies are Buffers. Raises LogUnavailable. */
   async members(channel: string, suffixes: readonly string[], args: readonly Argument[]): Promise<unknown> {
     const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, suffixes)]
     const all = [randomEpoch(), this.#names.feed(channel), this.#retention(channel), ...args]
     return await this.#run(channel, evalsha(this.#scripts.members, keys, all))
   }
 
-  /** Calls leases.lua. Text is answered as Buffers. Raises LogUnavailable. */
+  /** Calls leases.lua. Replies are Buffers. Raises LogUnavailable. */
   async leases(name: string, suffixes: readonly string[], args: readonly Argument[]): Promise<unknown> {
     return await this.#run(name, evalsha(this.#scripts.leases, this.#names.beside(name, suffixes), args))
   }
@@ -264,7 +264,7 @@ export class RedisLog implements ChannelLog {
     }
   }
 
-  /** Of channels of one slot. */
+  /** For channels of one slot. */
   async #heads(channels: readonly string[]): Promise<Head[]> {
     const keys = channels.flatMap(channel => this.#names.keys(channel))
     const call = { args: evalsha(this.#scripts.heads, keys, channels.map(this.#retention)), again: true }
@@ -289,7 +289,7 @@ export class RedisLog implements ChannelLog {
   }
 }
 
-/** What heads.lua says of a channel. */
+/** Parses what heads.lua reports of a channel. */
 function parseHead(text: string): Head {
   if (text === '-') return 'absent'
   const [position = '', erasures] = text.split(' ')
@@ -297,14 +297,14 @@ function parseHead(text: string): Head {
   return at && { ...at, erasures: Number(erasures) }
 }
 
-/** A start as read.lua takes it: an epoch or a symbol, and a number. */
+/** A start in read.lua's form: an epoch or a symbol, and a number. */
 function startArguments(after: Start): [string, number] {
   if (typeof after === 'string') return [SYMBOLS[after], 0]
   if (isPosition(after)) return [after.epoch, after.offset]
   return isSince(after) ? [SYMBOLS.since, after.since] : [SYMBOLS.last, after.last]
 }
 
-/** Where a read began that gave these events, after whatever was looked for. */
+/** Where a read that returned these events began, after any lookup. */
 function found(history: History, [first]: readonly LogEvent[]): Position {
   return first === undefined ? headOf(history) : { epoch: first.epoch, offset: first.offset - 1 }
 }

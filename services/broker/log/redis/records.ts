@@ -1,4 +1,4 @@
-// Records: how an event lies in Redis and travels through pub/sub. redis/channel.lua says what they hold.
+// Records: the form of an event in Redis and in pub/sub. redis/channel.lua describes their fields.
 
 import type { Draft, Kind, LogEvent } from '../../event/event.ts'
 import { encodeEvent } from '../../event/event.ts'
@@ -24,7 +24,7 @@ const NEWLINE = 0x0a
 /** Version, epoch, offset, time, sum, bytes, flags and type, as they stand in a record. */
 type Head = [string, string, string, string, string, string, string, string]
 
-/** What `append.lua` is told of an event besides its data. */
+/** An event's arguments for `append.lua`, besides its data. */
 export function specOf(draft: Draft): string {
   const { idempotencyKey = '' } = draft
   return `${flagsOf(draft)} ${kindOf(draft)} ${idempotencyKey}`
@@ -41,7 +41,7 @@ function kindOf({ type = '', tags }: Draft): string {
   return tags === undefined ? type : type + TAGS_MARK + packTags(tags)
 }
 
-/** How many events an append has, and for which head alone it is. */
+/** The number of events in an append, and its required head. */
 export function countOf({ length, 0: first }: readonly Draft[]): Argument {
   const ifHead = first?.ifHead
   if (ifHead === undefined) return length
@@ -59,10 +59,10 @@ export function printTransient(time: number, drafts: readonly Draft[]): Buffer {
   )
 }
 
-/** Begins a message that says how often something of the channel was erased: see tellErased in channel.lua. */
+/** Begins a message with the number of erasures in the channel: see tellErased in channel.lua. */
 const ERASURE = 0x21
 
-/** How often something was erased, if that is what a message says. */
+/** The number of erasures, if the message carries it. */
 export function parseErasure(message: Buffer): number | undefined {
   return message[0] === ERASURE ? Number(message.toString('latin1', 1)) : undefined
 }
@@ -111,8 +111,8 @@ function typeAndTags(kind: string, tagged: boolean): Pick<LogEvent, 'type' | 'ta
 }
 
 /**
- * The receipts in a channel's line of append.lua's reply, for `count` drafts. Raises ErrorReply where the line says
- * why there are none.
+ * The receipts in a channel's line of append.lua's reply, for `count` drafts. Raises ErrorReply if the line gives an
+ * error instead.
  */
 export function parseReceipts(line: string, count: number): Receipt[] {
   if (line.startsWith('!')) throw notAppended(line)
@@ -143,13 +143,13 @@ function notAppended(line: string): Error {
   return word === '!ended' ? new ChannelEnded(at) : new HeadMoved(at)
 }
 
-/** What `read.lua` answers. */
+/** A reply of `read.lua`. */
 export interface Reading {
   readonly history: History
   readonly events: LogEvent[]
-  /** Whether the channel has keys, or has got them now. */
+  /** Whether the channel has keys, or has just got them. */
   readonly keys: 'there' | 'made' | 'absent'
-  /** How often something of it was erased. */
+  /** The number of erasures in it. */
   readonly erasures: number
 }
 
@@ -165,7 +165,7 @@ export function parseRead(channel: string, reply: unknown): Reading {
   return { history, events, keys, erasures: +erasures }
 }
 
-/** A record of the node's own that is never appended: with nothing but data. */
+/** A record for the node's own use that is never appended: only data. */
 export function printRecord(data: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`1 0 1 1 0 ${data.length} 0 \n`), data])
 }

@@ -1,22 +1,22 @@
-// What Redis answers instead of doing what was asked, and which of these answers pass by themselves.
+// Redis's error replies, and which of them are temporary.
 
 import type { Failure } from '../log.ts'
 import { LogRefused, LogUnavailable } from '../log.ts'
 import type { Logger } from '../../logger.ts'
 
-/** Answers that stay the same until somebody changes something: the data, the rights, the URL. */
+/** Permanent errors: they persist until somebody changes the data, the rights or the URL. */
 const FOR_GOOD = new Set(['WRONGTYPE', 'NOPERM', 'NOAUTH', 'WRONGPASS', 'CROSSSLOT', 'ERR'])
 
-/** Where Redis is no cluster for this node, nobody follows these. */
+/** Redirections: permanent if Redis is not a cluster for this node, since nobody follows them. */
 const OF_CLUSTERS = new Set(['MOVED', 'ASK'])
 
 /** Redis can be read, and delivers, but does not write: it is full, can't save, or has too few replicas. */
 const WRITES_NOTHING = new Set(['OOM', 'MISCONF', 'NOREPLICAS'])
 
-/** Ms for which a kind of failure is not logged again. */
+/** How long a kind of failure is not logged again, ms. */
 const QUIET = 60_000
 
-/** Redis answered with an error: whatever was asked, it was not done, or said why. */
+/** Redis replied with an error: the command was not executed, or its script raised the error. */
 export class ErrorReply extends LogUnavailable {
   /** Begins with the error's code, e.g. `MOVED`. */
   readonly reply: string
@@ -32,12 +32,12 @@ export function isWriteRefusal(error: unknown): error is ErrorReply {
   return error instanceof ErrorReply && WRITES_NOTHING.has(error.reason)
 }
 
-/** The code that an error of Redis' begins with: capitals, so few that they may label metrics. */
+/** The code that a Redis error begins with: capitals, few enough to label metrics. */
 function codeOf(reply: string): string {
   return /^([A-Z]{2,20})\b/.exec(reply)?.[1] ?? 'ERR'
 }
 
-/** Counts calls that failed, and logs what Redis answered to them: each kind once a minute. */
+/** Counts failed calls, and logs Redis's error replies: each kind once a minute. */
 export class Failures implements Iterable<Failure> {
   readonly #logger: Logger
   readonly #sharded: boolean
@@ -52,7 +52,7 @@ export class Failures implements Iterable<Failure> {
     return this.#kinds.values()
   }
 
-  /** Notes why a call failed, and returns what is raised: LogRefused where that does not pass by itself. */
+  /** Notes why a call failed, and returns the error to raise: LogRefused for a permanent one. */
   note(operation: Failure['operation'], channel: string, error: unknown): unknown {
     if (!(error instanceof LogUnavailable || error instanceof LogRefused)) return error
     const { reason, message } = error
@@ -70,7 +70,7 @@ export class Failures implements Iterable<Failure> {
     return this.asRefusal(error)
   }
 
-  /** LogRefused in place of what does not pass by itself. */
+  /** LogRefused in place of a permanent error. */
   asRefusal(error: unknown): unknown {
     return error instanceof ErrorReply && this.#isForGood(error)
       ? new LogRefused(error.message, error.reason)

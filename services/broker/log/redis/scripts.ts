@@ -8,7 +8,7 @@ import type { Argument } from './connection.ts'
 
 export interface Script {
   readonly text: string
-  /** What EVALSHA calls it by. */
+  /** Its hash, for EVALSHA. */
   readonly sha: string
 }
 
@@ -17,32 +17,34 @@ export interface Scripts {
   readonly reads: Script
   readonly heads: Script
   readonly changes: Script
-  /** Of presence. */
+  /** For presence. */
   readonly members: Script
   readonly leases: Script
   readonly erase: Script
   readonly clear: Script
 }
 
-/** What presence counts leases by, ms. */
+/** The duration of presence leases, ms. */
 const LEASE = 15_000
 const OUTAGE = 8000
 
 const MINUTE = 60_000
 
-/** Keys of a channel that never had an event: a stranger can make many of them. */
+/** Keys of a channel that never had an event: anonymous readers can create many of them. */
 const IDLE = 10 * MINUTE
 
 /**
- * A channel without keys is in another epoch after this. Readers that come back within it have missed nothing; later ones
- * are told a gap, since events may have come and gone with their keys.
+ * A channel without keys is in another epoch after this. Readers that reconnect earlier have missed nothing; later ones
+ * receive a gap, since events may have come and gone with their keys.
  */
 const PROVISIONAL = 2 * MINUTE
 
-/** Ms that the hash of changes outlives its last use, at least. Nodes use it all the time. */
+/** How long the hash of changes outlives its last use, at least, ms. Nodes use it all the time. */
 const CHANGES_KEPT = 60 * MINUTE
 
-/** Ms within which the keys of a followed channel are seen to, with some to spare: see WHOLE in comparison.ts. */
+/**
+ * How often the keys of a followed channel are refreshed at the latest, ms, with a margin: see WHOLE in comparison.ts.
+ */
 const UNSEEN = 5 * MINUTE
 
 /** `changes`: see Names; undefined for Redis Cluster. */
@@ -71,10 +73,10 @@ export function loadScripts(idempotencyWindow: number, changes: string | undefin
   }
 }
 
-/** A channel's retention, as the scripts take it: `retention` in channel.lua. */
+/** A channel's retention in the scripts' form: `retention` in channel.lua. */
 export type RetentionArgument = (channel: string) => string
 
-/** Printed once for each retention that there is. */
+/** Printed once for each distinct retention. */
 export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: number): RetentionArgument {
   const printed = new WeakMap<Retention, string>()
   return channel => {
@@ -82,7 +84,7 @@ export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: n
     let text = printed.get(retention)
     if (text === undefined) {
       const { events, age, bytes } = retention
-      // Refreshed when half of it is over, so the half that is left has to be later than anything that is kept.
+      // Refreshed when half of it is over, so the remaining half must exceed everything that is kept.
       const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + UNSEEN)
       text = `${events} ${age} ${bytes} ${kept}`
       printed.set(retention, text)
@@ -91,15 +93,15 @@ export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: n
   }
 }
 
-/** The node's own probe keeps one event, and not for long. */
+/** The node's own probe keeps one event, and only briefly. */
 export const PROBE_RETENTION: RetentionArgument = () => `1 ${MINUTE} ${MINUTE} ${MINUTE}`
 
-/** What EVALSHA is called with. */
+/** The arguments of EVALSHA. */
 export function evalsha(script: Script, keys: readonly string[], args: readonly Argument[]): Argument[] {
   return [script.sha, keys.length, ...keys, ...args]
 }
 
-/** `uses`: scripts that this one can call as functions of `(KEYS, ARGV)`. `before`: one that may end the call. */
+/** `uses`: scripts that this one can call as functions of `(KEYS, ARGV)`. `before`: a script that may end the call. */
 function script(
   constants: Readonly<Record<string, number | string>>,
   name: string,
@@ -122,29 +124,29 @@ export class Names {
   readonly #prefix: string
   readonly #feeds: string
 
-  /** `db` tells feeds apart where keys are: pub/sub knows no databases. */
+  /** `db` separates feeds as it separates keys: pub/sub ignores databases. */
   constructor(prefix: string, db: number) {
     this.#prefix = prefix
     this.#feeds = db === 0 ? prefix : `${prefix}/${db}`
   }
 
   keys(channel: string): [string, string, string, string] {
-    // No channel name holds a brace.
+    // No channel name contains a brace.
     const base = `${this.#prefix}:{${channel}}:`
     return [`${base}m`, `${base}s`, `${base}i0`, `${base}i1`]
   }
 
-  /** The hash that tells what changed. A cluster, whose slots each move on their own, has none. */
+  /** The hash that records changes. A cluster has none, since its slots move independently. */
   get changes(): string {
     return `${this.#prefix}:fanwire:changes`
   }
 
-  /** What that hash calls the bucket of a channel. */
+  /** A channel's bucket in that hash. */
   bucket(channel: string): string {
     return createHash('sha1').update(this.keys(channel)[0]).digest('hex').slice(0, 3)
   }
 
-  /** Further keys beside a channel's own, in its slot. */
+  /** Further keys of a channel, in its slot. */
   beside(channel: string, suffixes: readonly string[]): string[] {
     return suffixes.map(suffix => `${this.#prefix}:{${channel}}:${suffix}`)
   }

@@ -1,5 +1,5 @@
-// One Redis master as the log uses it: a connection for commands, one that carries feeds, the scripts that it has to
-// know, and the probe that goes through all of that.
+// One Redis master as the log uses it: a connection for commands, one that carries feeds, the scripts, and the probe
+// that goes through all of these.
 
 import { type HostPort, printHost } from './url.ts'
 import type { LogEvent } from '../../event/event.ts'
@@ -15,24 +15,24 @@ import type { Call, TopologyOptions } from './topology.ts'
 import { slotOf } from './slots.ts'
 import { Subscriptions } from './subscriptions.ts'
 
-/** Ms after which a probe has failed, also where commands may take longer. */
+/** Ms after which a probe has failed, even if commands may take longer. */
 const PROBE_TIMEOUT = 4000
 
-/** The oldest major version of Redis that has what the scripts need. */
+/** The oldest major version of Redis that supports the scripts. */
 const OLDEST = 7
 
-/** Names that are tried to find one in a slot of the master's. */
+/** Names that are tried to find one in a slot of the master. */
 const MANY = 1_000_000
 
-/** A master's place among the masters of its log: where it has to be, and what it tells the topology. */
+/** A master's place among the masters of its log: its expected address, and what it reports to the topology. */
 export interface MasterRole {
-  /** Its address, where that is known better than by sentinels that lag behind. */
+  /** Its address, if that is known better than by lagging sentinels. */
   expected(): HostPort | undefined
   /** Whether a slot is this master's. */
   serves(slot: number): boolean
-  /** Slots may have moved, or the master may be another one. */
+  /** Slots may have moved, or another server may be the master. */
   changed(): void
-  /** It has taken subscriptions away. */
+  /** It cancelled subscriptions. */
   tookAway(): void
 }
 
@@ -40,7 +40,7 @@ export class Master {
   readonly subscriptions: Subscriptions
   /** What `open` returned. */
   opened: Promise<void> | undefined
-  /** Fulfilled once `open` has ended, however it did; undefined then. */
+  /** Fulfilled once `open` has ended, successfully or not; undefined then. */
   opening: Promise<void> | undefined
 
   readonly #options: TopologyOptions
@@ -52,7 +52,7 @@ export class Master {
   #probeChannel = ''
   #probed = 0
   #loading: Promise<void> | undefined
-  /** What Redis has counted of connections that it ended since too much waited for them; NaN where it counts none. */
+  /** Redis's count of connections that it closed because their output buffer was full; NaN if it counts none. */
   #overflows = Number.NaN
   /** How often the other connection had been made when the feed's was made last. */
   #commandsThen = 0
@@ -101,12 +101,12 @@ export class Master {
     return this.#commands.usable && this.#feed.usable
   }
 
-  /** Times that a connection broke and was made anew. */
+  /** How often a connection broke and was made anew. */
   get reconnects(): number {
     return Math.max(0, this.#commands.connected - 1) + Math.max(0, this.#feed.connected - 1)
   }
 
-  /** Connects. Raises LogUnavailable, LogRefused; even then it goes on trying until it is closed. */
+  /** Connects. Raises LogUnavailable, LogRefused; even then it keeps trying until it is closed. */
   open(): Promise<void> {
     this.opened = this.#open()
     const ended = () => {
@@ -131,14 +131,14 @@ export class Master {
     } catch (error) {
       if (!(error instanceof ErrorReply && error.reply.startsWith('NOSCRIPT'))) throw error
       const loaded = this.#load()
-      // Others are not tried again: appends that were sent after it are under way.
+      // Other errors are not retried: later appends are in flight.
       if (!again) throw error
       await loaded
       return this.call({ ...call, again: false })
     }
   }
 
-  /** The same, in a slot whose keys are on their way to this master. */
+  /** The same, in a slot whose keys are migrating to this master. */
   async callAsking(call: Call): Promise<unknown> {
     this.#commands.asking()
     return this.call(call)
@@ -160,7 +160,7 @@ export class Master {
     let waitsFor = 1 as 0 | 1
     const expire = () => {
       late = true
-      came.reject(new LogUnavailable('the probe event did not come back'))
+      came.reject(new LogUnavailable('the probe event did not return'))
     }
     const timer = setTimeout(expire, Math.min(this.#options.timeout, PROBE_TIMEOUT))
     let refusal: ErrorReply | undefined
@@ -175,10 +175,9 @@ export class Master {
     } catch (error) {
       // Whichever of the two is silent, unless it has been made anew meanwhile.
       const silent = waitsFor === 0 ? this.#commands : this.#feed
-      if (late && silent.connected === connections[waitsFor])
-        silent.reset('the probe event did not come back')
+      if (late && silent.connected === connections[waitsFor]) silent.reset('the probe event did not return')
       if (error instanceof ErrorReply) {
-        // Its slot is another master's, or moving: the next probe takes another one.
+        // Its slot belongs to another master, or is moving: the next probe uses another slot.
         this.endProbe()
         this.#role.changed()
       }
@@ -190,7 +189,7 @@ export class Master {
     if (refusal !== undefined) throw new AppendsRefused(refusal.message, refusal.reason)
   }
 
-  /** Appends a probe; where Redis only refuses to write, publishes it, and returns what it said. */
+  /** Appends a probe; if Redis only refuses to write, publishes it, and returns the refusal. */
   async #sendProbe(channel: string, data: Buffer): Promise<ErrorReply | undefined> {
     try {
       await this.#appends.append(channel, [{ data }])
@@ -216,7 +215,7 @@ export class Master {
       probe.reject(new LogUnavailable('the slot of the probe has moved'))
   }
 
-  /** Connections that lead elsewhere than is expected are made anew. */
+  /** Reconnects connections that lead to an unexpected server. */
   check(): void {
     for (const connection of [this.#commands, this.#feed]) connection.check()
   }
@@ -226,7 +225,7 @@ export class Master {
     await Promise.all([this.#commands.close(), this.#feed.close()])
   }
 
-  /** Listens to the channel of the probe, one that this master serves, and returns it. */
+  /** Subscribes to the probe's channel, one that this master serves, and returns it. */
   async #openProbe(): Promise<string> {
     const { names } = this.#options
     for (let tries = 0; this.#probeChannel === ''; tries++) {
@@ -240,7 +239,7 @@ export class Master {
     return channel
   }
 
-  /** Makes Redis know the scripts, on each connection before anything else is sent on it. */
+  /** Loads the scripts into Redis, on each connection before anything else is sent on it. */
   #load(): Promise<void> {
     if (this.#loading !== undefined) return this.#loading
     const loads = Object.values(this.#options.scripts).map(({ text }) =>
@@ -261,11 +260,11 @@ export class Master {
     const again = this.#feed.connected > 1
     const alone = again && this.#commands.usable && this.#commands.connected === this.#commandsThen
     this.#commandsThen = this.#commands.connected
-    // Where both connections broke it was not the feed's fault.
+    // If both connections broke, the feed was not the cause.
     if (alone) this.#explainCut().catch(() => {})
   }
 
-  /** Says why Redis has ended the connection of the feed, and that alone. */
+  /** Logs why Redis closed the feed's connection alone. */
   async #explainCut(): Promise<void> {
     const before = this.#overflows
     const overflows = overflowsOf(`${await this.#commands.call('info', ['stats'])}`)
@@ -292,7 +291,7 @@ export class Master {
       parseRecords(this.#probeChannel, payload, events)
       for (const { json } of events) this.#probes.get(`${JSON.parse(json.toString()).data}`)?.resolve()
     } catch {
-      // Not sent by this node: whoever waits for its own goes on waiting.
+      // Not sent by this node: its own probe is still pending.
     }
   }
 

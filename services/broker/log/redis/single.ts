@@ -11,7 +11,7 @@ import type { Call, Topology, TopologyOptions } from './topology.ts'
 /** What sentinels publish on: `<name> <old host> <old port> <new host> <new port>`. */
 const SWITCH = '+switch-master'
 
-/** Ms that a sentinel may take to know what another one says. */
+/** How long a sentinel may take to learn what another one knows, ms. */
 const NAMED = 10_000
 
 export class SingleMaster implements Topology {
@@ -41,7 +41,7 @@ export class SingleMaster implements Topology {
   }
 
   open(): Promise<void> {
-    // Those that are away now are tried again.
+    // Those that are down now are retried.
     for (const watch of this.#watches) watch.open().catch(() => {})
     return this.#master.open()
   }
@@ -87,8 +87,8 @@ export class SingleMaster implements Topology {
   }
 
   /**
-   * Hears from sentinels that another server is the master. Else the log would stay with the old one for as long
-   * as that lives and takes itself for a master, and what it takes then is lost.
+   * Learns from sentinels that another server is the master. Otherwise the log would stay with the old one for as long
+   * as that is up and acts as a master, and would lose what it appends there.
    */
   #watch({ endpoint, timeout, logger }: TopologyOptions): RedisConnection[] {
     const { hosts, master, sentinelLogin } = endpoint

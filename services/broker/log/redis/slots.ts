@@ -9,7 +9,7 @@ const CRC = Uint16Array.from({ length: 256 }, (_, byte) => {
   return crc
 })
 
-/** The slot of a key or sharded pub/sub channel in ASCII: that of what stands between its braces. */
+/** The slot of an ASCII key or sharded pub/sub channel: that of the text between its braces. */
 export function slotOf(name: string): number {
   const open = name.indexOf('{')
   const close = open === -1 ? -1 : name.indexOf('}', open + 1)
@@ -21,7 +21,7 @@ export function slotOf(name: string): number {
   return crc % SLOTS
 }
 
-/** Lists of at most `most` items, each list of one slot, in the order in which they were given. */
+/** Lists of at most `most` items, each list of one slot, in the given order. */
 export function bySlot<T>(items: Iterable<T>, slot: (item: T) => number, most: number): T[][] {
   const lists: T[][] = []
   const open = new Map<number, T[]>()

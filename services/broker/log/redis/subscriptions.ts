@@ -1,5 +1,5 @@
-// The pub/sub channels that one connection listens to: asked for together once a tick, and again whenever the
-// connection is a new one.
+// The pub/sub channels that one connection subscribes to: sent together once a tick, and repeated on every new
+// connection.
 
 import { LogUnavailable } from '../log.ts'
 import type { Argument, Deferred } from './connection.ts'
@@ -9,24 +9,24 @@ import { bySlot } from './slots.ts'
 /** Names in one command. */
 const BATCH = 1000
 
-/** Ms before names that Redis refused are tried again. */
+/** Ms before names that Redis refused are retried. */
 const RETRY = 1000
 
 export interface SubscriptionsOptions {
   /** Sends a command over the connection. */
   send(command: 'subscribe' | 'unsubscribe', names: Argument[]): Promise<unknown>
-  /** Names of one slot may be sent in one command. */
+  /** Only names of one slot may be sent in one command. */
   slot(name: string): number
-  /** These were listened to before the connection broke, and are now again: what came between is missing. */
+  /** These were subscribed before the connection broke, and are again: messages in between are missing. */
   renewed(names: readonly string[]): void
-  /** Redis did not take names, which are tried again. */
+  /** Redis refused names, which are retried. */
   refused?(error: unknown): void
 }
 
 export class Subscriptions {
   readonly #options: SubscriptionsOptions
   readonly #wanted = new Set<string>()
-  /** What this connection was asked for. */
+  /** The names that were sent on this connection. */
   readonly #asked = new Set<string>()
   readonly #changed = new Set<string>()
   readonly #waiting = new Map<string, Deferred<void>>()
@@ -37,7 +37,7 @@ export class Subscriptions {
     this.#options = options
   }
 
-  /** Returns once Redis has confirmed it. Raises LogUnavailable; the name stays wanted even so. */
+  /** Returns once Redis has confirmed it. Raises LogUnavailable; the name stays wanted even then. */
   subscribe(name: string): Promise<void> {
     this.#wanted.add(name)
     const waiting = this.#waiting.get(name) ?? deferred<void>()
@@ -49,27 +49,27 @@ export class Subscriptions {
   unsubscribe(name: string): void {
     if (!this.#wanted.delete(name)) return
     this.#change(name)
-    this.#waiting.get(name)?.reject(new LogUnavailable('it is not listened to any more'))
+    this.#waiting.get(name)?.reject(new LogUnavailable('the subscription was cancelled'))
     this.#waiting.delete(name)
   }
 
-  /** What is listened to, or will be. */
+  /** What is subscribed, or will be. */
   get wanted(): ReadonlySet<string> {
     return this.#wanted
   }
 
-  /** Listens to these from now on, and tells `renewed`: what came before is missing. */
+  /** Subscribes to these and calls `renewed`: earlier messages are missing. */
   take(names: readonly string[]): void {
     for (const name of names) this.#wanted.add(name)
     for (const batch of this.#batches(names)) this.#ask(batch, true)
   }
 
-  /** A message of this name was missed although the connection lives: perhaps Redis knows nothing of it. */
+  /** A message of this name was missed although the connection is up: perhaps Redis has lost the subscription. */
   doubt(name: string): void {
     if (this.#asked.has(name)) this.#ask([name], true)
   }
 
-  /** The connection is a new one: it listens to nothing yet. */
+  /** The connection is new: it has no subscriptions yet. */
   renew(): void {
     this.#asked.clear()
     this.#changed.clear()
@@ -94,7 +94,7 @@ export class Subscriptions {
       const added = changed.filter(each => this.#wanted.has(each))
       for (const names of this.#batches(added)) this.#ask(names, false)
       const left = changed.filter(each => !this.#wanted.has(each) && this.#asked.delete(each))
-      // Where that fails the connection is gone, and its subscriptions with it.
+      // If that fails the connection is gone, and its subscriptions with it.
       for (const names of this.#batches(left)) this.#options.send('unsubscribe', names).catch(() => {})
     })
   }
@@ -109,7 +109,7 @@ export class Subscriptions {
       for (const each of waiting) each?.reject(error)
       for (const name of names) this.#asked.delete(name)
       this.#options.refused?.(error)
-      // On a new connection `renew` asks for them; this is for a Redis that refused.
+      // On a new connection `renew` sends them; this is for a Redis that refused.
       const retry = setTimeout(() => {
         this.#retries.delete(retry)
         const left = names.filter(name => this.#wanted.has(name) && !this.#asked.has(name))

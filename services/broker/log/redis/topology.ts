@@ -8,11 +8,11 @@ import type { Argument } from './connection.ts'
 import type { Names, RetentionArgument, Scripts } from './scripts.ts'
 import type { Endpoint } from './url.ts'
 
-/** What feeds are told of. */
+/** The notifications that feeds receive. */
 export interface TopologyEvents {
-  /** A pub/sub message; both are good only during the call. False where nobody follows that channel. */
+  /** A pub/sub message; both are valid only during the call. False if nobody follows that channel. */
   message(name: string, payload: Buffer): boolean
-  /** These are listened to again: what came between is missing. */
+  /** These are subscribed again: messages in between are missing. */
   renewed(names: readonly string[]): void
 }
 
@@ -35,20 +35,20 @@ export interface Call {
   /** EVALSHA unless given. */
   readonly command?: 'publish' | 'spublish'
   readonly args: Argument[]
-  /** Text is answered as Buffers. */
+  /** Replies are Buffers. */
   readonly buffers?: boolean
   /** It may be sent again after the scripts were flushed. */
   readonly again?: boolean
 }
 
 export interface Topology {
-  /** Times that a connection broke and was made anew. */
+  /** How often a connection broke and was made anew. */
   readonly reconnects: number
   /** Connects. Raises LogUnavailable, LogRefused. */
   open(): Promise<void>
   /** Appends to one channel, never twice. Raises LogUnavailable. */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]>
-  /** Publishes a message on a channel's pub/sub channel, behind what was appended to it before. Raises LogUnavailable. */
+  /** Publishes a message on a channel's pub/sub channel, after the channel's earlier appends. Raises LogUnavailable. */
   relay(channel: string, message: Buffer): Promise<void>
   /** Calls a script that works on channels of one slot. Raises LogUnavailable. */
   call(slot: number, call: Call): Promise<unknown>
@@ -58,9 +58,9 @@ export interface Topology {
   subscribe(name: string): Promise<void>
   unsubscribe(name: string): void
   doubt(name: string): void
-  /** Returns once a probe came back through every connection. Raises LogUnavailable. */
+  /** Returns once a probe has returned through every connection. Raises LogUnavailable. */
   probe(): Promise<void>
-  /** Why the master of a slot does not deliver although others do; undefined where it does. */
+  /** Why the master of a slot does not deliver although others do; undefined if it does. */
   away(slot: number): LogUnavailable | undefined
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-// Where REDIS_URL leads: one server, a master that sentinels name, or a cluster.
+// The target of REDIS_URL: one server, a master that sentinels name, or a cluster.
 
 import { urlOf } from '../../../urls.ts'
 
@@ -8,27 +8,27 @@ export interface HostPort {
 }
 
 export interface Endpoint {
-  /** Of the name in a `redis+sentinel://` URL, the sentinels say which server is the master just now. */
+  /** The name in a `redis+sentinel://` URL: sentinels say which server is the master at the moment. */
   readonly kind: 'server' | 'sentinel' | 'cluster'
-  /** The server, the sentinels, or nodes of the cluster of which one has to answer. */
+  /** The server, the sentinels, or nodes of the cluster, one of which has to answer. */
   readonly hosts: readonly HostPort[]
-  /** What sentinels call the master; '' elsewhere. */
+  /** The master's name among sentinels; '' elsewhere. */
   readonly master: string
   readonly db: number
   readonly tls: boolean
   /** For the servers. Undefined: not given. */
   readonly username: string | undefined
   readonly password: string | undefined
-  /** What a URL does not say: whom TLS trusts and who it says to be, and how sentinels let one in. */
+  /** What a URL can't express: the certificates of TLS, and the sentinels' credentials. */
   readonly certificates?: Certificates | undefined
   readonly sentinelLogin?: Login | undefined
 }
 
 /** PEM. */
 export interface Certificates {
-  /** Undefined: what the system trusts. */
+  /** Undefined: the system's certificate authorities. */
   readonly ca: Buffer | undefined
-  /** Undefined: Redis wants none. */
+  /** Undefined: Redis requires none. */
   readonly cert: Buffer | undefined
   readonly key: Buffer | undefined
 }
@@ -40,7 +40,7 @@ export interface Login {
 
 const FORM = /^redis(s?)(?:\+(sentinel|cluster))?:\/\/(?:([^/?#]*)@)?([^/?#]*)((?:\/[^?#]*)?)$/
 
-/** Raises Error, whose message completes "REDIS_URL is malformed: " and holds nothing of the URL. */
+/** Raises Error, whose message completes "REDIS_URL is malformed: " and contains nothing of the URL. */
 export function parseEndpoint(url: string): Endpoint {
   const match = FORM.exec(url)
   if (match === null) throw new Error('it has another scheme, or a query or fragment')
@@ -66,7 +66,7 @@ export function parseEndpoint(url: string): Endpoint {
   }
 }
 
-/** As it stands in messages. */
+/** Its form in messages. */
 export function addressOf({ hosts, master }: Endpoint): string {
   const list = hosts.map(printHost).join(',')
   return master === '' ? list : `${list}/${master}`

@@ -54,19 +54,19 @@ t.test('a command sent while a node starts is executed once', async t => {
   const log = view()
   const { read } = log
   const { control, heard } = listening(log)
-  const teller = new Control({ log: view(), logger: silent })
-  await teller.tell('revoke', { user: 'ada', before: 1 })
+  const sender = new Control({ log: view(), logger: silent })
+  await sender.send('revoke', { user: 'ada', before: 1 })
   let reads = 0
   log.read = async (...asked) => {
     // The feed brings this one before the read sees it, and the next one after.
-    if (++reads === 1) await teller.tell('revoke', { user: 'ada', before: 2 })
+    if (++reads === 1) await sender.send('revoke', { user: 'ada', before: 2 })
     const page = await read.call(log, ...asked)
-    if (reads === 1) await teller.tell('revoke', { user: 'ada', before: 3 })
+    if (reads === 1) await sender.send('revoke', { user: 'ada', before: 3 })
     return page
   }
   t.equal(await control.open(), true)
   t.teardown(() => control.close())
-  await teller.tell('revoke', { user: 'ada', before: 4 })
+  await sender.send('revoke', { user: 'ada', before: 4 })
   t.strictSame(
     heard.map(each => (each as [string, { before: number }])[1].before),
     [1, 2, 3, 4],

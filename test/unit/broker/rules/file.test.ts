@@ -216,7 +216,7 @@ t.test('a large invalid file has the same problems, with line and column', async
     await refusedFor(large(500).replace('subscribe: nobody', 'subscribe: noone')),
     '1502:23: default.subscribe: "noone" is not one of anyone, user, token, hook, nobody',
   )
-  t.match(await refusedFor(`${large(500)}channels: []\n`), /^1503:1: .*channels is there twice/)
+  t.match(await refusedFor(`${large(500)}channels: []\n`), /^1503:1: .*channels occurs twice/)
   t.match(await refusedFor('['.repeat(20_000)), /./)
 })
 

@@ -24,13 +24,13 @@ t.test('invalid patterns report why', async t => {
     ['chat:caf\u00e9', /characters that no channel name has/],
     ['chat:cafe\u0301', /characters that no channel name has/],
     ['chat: x', /characters that no channel name has/],
-    ['inbox:{user}', /which only rules know/],
+    ['inbox:{user}', /which is only allowed in rules/],
     ['inbox:{client}', /braces/],
     ['inbox:x{user}', /braces/],
     ['fanwire:presence:*', /the node's own/],
     ['fanwire', /the node's own/],
-    ['..', /step of a path/],
-    ['a/../b:*', /step of a path/],
+    ['..', /dot segment/],
+    ['a/../b:*', /dot segment/],
     ['a'.repeat(201), /longer than 200/],
   ]
   for (const [pattern, why] of faults) t.match(patternFault(pattern), why, String(pattern).slice(0, 20))
