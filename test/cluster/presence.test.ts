@@ -13,7 +13,7 @@ import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
 import { eventsOf, type Message, startReceiver } from '../unit/hooks/receiver.ts'
 
-const MEMBERS = Number(process.env.PRESENCE_MEMBERS ?? 20)
+const MEMBERS = 20
 const world = new ClosedWorld()
 const application = await startReceiver(t)
 const SECRET = `whsec_${Buffer.from('s'.repeat(32)).toString('base64')}`

@@ -35,6 +35,35 @@ export async function told({ log }: MembersWorld, channel: string): Promise<stri
     .map(event => `${event.type} ${(dataOf(event) as { user: string }).user}`)
 }
 
+const PORTION = 500
+
+/** Very many users in one channel. */
+export function crowdContract(
+  t: Test,
+  engine: string,
+  make: (t: Test) => Promise<MembersWorld>,
+  count = 100_000,
+): void {
+  t.test(`${engine}: ${count} users in one channel`, async t => {
+    const { store } = await make(t)
+    const channel = named()
+    const name = (i: number) => `user ${String(i).padStart(6, '0')}`
+    for (let at = 0; at < count; at += PORTION) {
+      const changes = Array.from({ length: PORTION }, (_, i) => change(name(at + i)))
+      await store.put(channel, { ...put('a/1', ...changes), lives: false })
+    }
+    t.match(await store.count(channel), { users: count, clients: count })
+    const page = await store.page(channel, name(count / 2 - 1), 1000)
+    t.equal(page.members.length, 1000)
+    t.match(JSON.parse(page.members[0] ?? ''), { user: name(count / 2) })
+    t.equal(page.next, name(count / 2 + 999))
+    const { more } = await store.expel(channel, 'a/1', false)
+    t.ok(more, 'they leave by and by')
+    const { users } = await store.count(channel)
+    t.ok(users < count && users > count / 2)
+  })
+}
+
 let made = 0
 const named = () => `room:${++made}`
 

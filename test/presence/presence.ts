@@ -1,5 +1,5 @@
 // npm run presence: nobody is a ghost, and nobody has left who has not, whatever happens to nodes and Redis; what members
-// cost; and what others notice of an application that is dead. Writes docs/presence.md's figures.
+// cost; and what others notice of an application that is dead. With --docs docs/presence.md has the figures.
 
 import { writeFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -37,7 +37,7 @@ const text = [
 await mkdir(OUT, { recursive: true })
 await writeFile(join(OUT, 'presence.md'), `${text}\n`)
 process.stdout.write(`\n${text}\n`)
-if (values.docs) await intoFile('docs/benchmarks/presence.md', { presence: text })
+if (values.docs) await intoFile('docs/presence.md', { presence: text })
 
 const wrong = rows.filter(row => row.wrong !== '' || row.leaves !== row.due || row.disorderly > 0)
 for (const row of wrong) say(`WRONG: ${JSON.stringify(row)}`)

@@ -136,14 +136,16 @@ export class MemoryMembers implements MemberStore {
       // Begins the log's epoch, as Redis does.
       const log = presenceOf(channel)
       const { cursor } = await this.#log.read(log, 'latest', { events: 0, bytes: 0 }, true)
-      const behind = [...room.users].filter(([user]) => after === '' || compare(user, after) > 0)
-      behind.sort(([a], [b]) => compare(a, b))
-      const page = behind.slice(0, limit)
+      const names = firstBehind(room.users.keys(), after, limit + 1)
+      const page = names.slice(0, limit)
       return {
         ...countOf(room),
         cursor,
-        next: behind.length > limit ? page.at(-1)?.[0] : undefined,
-        members: page.map(([, { who, since }]) => `{${who},"since":${since}}`),
+        next: names.length > limit ? page.at(-1) : undefined,
+        members: page.map(name => {
+          const { who, since } = room.users.get(name) as User
+          return `{${who},"since":${since}}`
+        }),
       }
     })
   }
@@ -239,7 +241,33 @@ function countOf({ users, clients, entries }: Room): Count {
   return { users: users.size, clients, tags: [...entries.keys()] }
 }
 
+/** The first of them behind `after`, in order. One look at each: there may be very many. */
+function firstBehind(names: Iterable<string>, after: string, most: number): string[] {
+  let first: string[] = []
+  let bound: string | undefined
+  for (const name of names) {
+    if (after !== '' && compare(name, after) <= 0) continue
+    if (bound !== undefined && compare(name, bound) >= 0) continue
+    first.push(name)
+    if (first.length < 2 * most) continue
+    first = first.sort(compare).slice(0, most)
+    bound = first.at(-1)
+  }
+  return first.sort(compare).slice(0, most)
+}
+
 /** By UTF-8, as Redis does. */
 function compare(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b))
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const [one, other] = [a.charCodeAt(i), b.charCodeAt(i)]
+    if (one !== other) return placeOf(one) - placeOf(other)
+  }
+  return a.length - b.length
+}
+
+/** Halves of surrogate pairs stand for what comes behind everything else. */
+function placeOf(code: number): number {
+  if (code < 0xd800) return code
+  return code < 0xe000 ? code + 0x2000 : code - 0x800
 }
