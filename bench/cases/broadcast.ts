@@ -41,6 +41,7 @@ export const channelNames = (count: number) =>
 /** Opens `count` connections, each reading one of several idle channels. */
 export const connectAll = (arena: Arena, wire: WireName, channels: number, group: string, count: number) =>
   arena.generator.call('connect', {
+    tokens: arena.peer.tokensOf?.(count) ?? [],
     group,
     port: arena.peer.port,
     wire: arena.peer.reading(wire, '').wire,
@@ -73,6 +74,7 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
     wire: reading.wire,
     paths: channels.map(channel => arena.peer.reading(order.wire, channel).path),
     count: order.readers,
+    tokens: arena.peer.tokensOf?.(order.readers) ?? [],
     ...(peer.cursors ? { after: 0 } : {}),
     sampleEvery: order.sampleEvery,
   })

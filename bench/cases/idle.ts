@@ -14,9 +14,23 @@ const FIRST = 200
 /** Ms that connections stay untouched before they are counted. */
 const SETTLE = 10_000
 
-async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result> {
+export interface Variant {
+  /** What the table calls it, where it is not the wire. */
+  readonly label?: string
+  /** Every connection shows a token of its own. */
+  readonly tokens?: boolean
+  /** Ms that connections are left alone before they are counted, where that matters. */
+  readonly settle?: number
+}
+
+export async function measureIdle(
+  peer: Peer,
+  wire: WireName,
+  bench: Bench,
+  { label = wire, tokens = false, settle = bench.quick ? SETTLE / 2 : SETTLE }: Variant = {},
+): Promise<Result> {
   const count = bench.quick ? 3000 : 10_000
-  return Arena.with(peer, { heartbeats: true, profile: bench.profile }, async arena => {
+  return Arena.with(peer, { heartbeats: true, tokens, profile: bench.profile }, async arena => {
     const { server } = arena.peer
     const connect = (group: string, count: number) => connectAll(arena, wire, CHANNELS, group, count)
     await connect('first', FIRST)
@@ -26,7 +40,6 @@ async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result
     const { opened, reason } = await connect('idle', count)
     bench.progress(`${opened} connected, waiting`)
     const meter = new Meter(arena)
-    const settle = bench.quick ? SETTLE / 2 : SETTLE
     await sleep(settle)
     const { cpu, redisCpu } = meter.read()
     meter.stop()
@@ -36,10 +49,10 @@ async function measure(peer: Peer, wire: WireName, bench: Bench): Promise<Result
     const { open } = await arena.generator.call('report', { group: 'idle', upto: 0 })
     if (open < count) {
       const why = reason === '' ? 'cut by the server' : reason
-      return { label: wire, figures: {}, notes: [`only ${open} of ${count} connections are there: ${why}`] }
+      return { label, figures: {}, notes: [`only ${open} of ${count} connections are there: ${why}`] }
     }
     return {
-      label: wire,
+      label,
       figures: {
         idleCpu: cpu / settle,
         idleRedisCpu: redisCpu / settle,
@@ -58,7 +71,7 @@ export const idle: Case = {
   async run(peer, bench) {
     const results: Result[] = []
     for (const wire of bench.barsOnly ? (['ws'] as const) : peer.wires)
-      results.push(await measure(peer, wire, bench))
+      results.push(await measureIdle(peer, wire, bench))
     return results
   },
   bars(find) {

@@ -10,6 +10,7 @@ import { publish } from './publish.ts'
 import { quiet } from './quiet.ts'
 import { stalled } from './stalled.ts'
 import { storm } from './storm.ts'
+import { tokens } from './tokens.ts'
 
 export const cases: readonly Case[] = [
   hotWs,
@@ -24,4 +25,5 @@ export const cases: readonly Case[] = [
   neighbour,
   stalled,
   storm,
+  tokens,
 ]

@@ -16,12 +16,12 @@ export interface Address {
   readonly headers: Readonly<Record<string, string>>
 }
 
-export const loopback = (port: number): Address => ({
+export const loopback = (port: number, headers: Address['headers'] = {}): Address => ({
   host: '127.0.0.1',
   port,
   authority: `127.0.0.1:${port}`,
   prefix: '',
-  headers: {},
+  headers,
 })
 
 export function addressOf({ url, headers = {}, insecure = false }: Target): Address {

@@ -16,6 +16,8 @@ export interface ConnectOrder {
   /** One per client, or one for all. */
   readonly paths: readonly string[]
   readonly count: number
+  /** Tokens that clients show, one each; none: they show nothing. */
+  readonly tokens?: readonly string[]
   /** The sequence number before the first that every client has to receive; omitted: any may be first. */
   readonly after?: number
   /** A cut client reconnects with its cursor, with this appended to its path. */
@@ -90,7 +92,7 @@ class Group {
         const done = this.#opened + this.#failed
         for (; next < this.clients.length && next - done < most; next++) {
           const client = this.clients[next] as Client
-          client.connect(loopback(this.#port), cursorOf?.(client, next))
+          client.connect(loopback(this.#port, this.#headersOf(next)), cursorOf?.(client, next))
         }
         if (done === this.clients.length) resolve()
       }
@@ -98,6 +100,11 @@ class Group {
     })
     this.#onChange = undefined
     return { opened: this.#opened, failed: this.#failed, reason: this.#reason }
+  }
+
+  #headersOf(index: number): Readonly<Record<string, string>> {
+    const { tokens = [] } = this.order
+    return tokens.length === 0 ? {} : { Authorization: `Bearer ${tokens[index % tokens.length]}` }
   }
 
   /** Cuts all clients, then reconnects them at once with cursors that are `back` events behind, or a few more. */

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { CURSORS } from '../load/wires/streams.ts'
 import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { Server } from '../processes/server.ts'
-import { issueToken } from './token.ts'
+import { tokenIssuer } from './token.ts'
 import type { Peer, PeerOptions, RunningPeer } from './peer.ts'
 
 const MAIN = 'dist/services/main.js'
@@ -38,7 +38,7 @@ function builtIn(name: string, title: string, folder: string): Peer {
 
 async function start(main: string, options: PeerOptions): Promise<RunningPeer> {
   const profile = options.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options.profile}`]
-  const { token, env } = options.tokens ? issueToken(options.dir) : { token: '', env: {} }
+  const { issue, env } = options.tokens ? tokenIssuer(options.dir) : { issue: () => '', env: {} }
   const server = await Server.start({
     command: process.execPath,
     args: [...COLLECTABLE, ...profile, main],
@@ -62,10 +62,13 @@ async function start(main: string, options: PeerOptions): Promise<RunningPeer> {
       path: `/v1/${wire}?channel=${channel}`,
       resume: '&cursor=',
     }),
+    ...(options.tokens && {
+      tokensOf: (users: number) => Array.from({ length: users }, (_, i) => issue(`user-${i}`)),
+    }),
     publishing: {
       [POST]: { path: EVENTS, headers: JSON_TYPE },
       [KEY]: { path: EVENTS, headers: `${JSON_TYPE}Idempotency-Key: {n}\r\n` },
-      [TOKEN]: { path: EVENTS, headers: `${JSON_TYPE}Authorization: Bearer ${token}\r\n` },
+      [TOKEN]: { path: EVENTS, headers: `${JSON_TYPE}Authorization: Bearer ${issue('bench')}\r\n` },
       [WS]: { path: '/v1/ws', message: '{"ref":{n},"publish":{"channel":"{channel}","data":{data}}}' },
     },
     collect() {

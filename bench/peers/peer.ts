@@ -38,6 +38,8 @@ export interface RunningPeer {
   readonly port: number
   readonly sink: SinkOrder
   reading(wire: WireName, channel: string): Reading
+  /** Tokens of so many users, who may read every channel, where it was started to accept some. */
+  tokensOf?(users: number): string[]
   /** Ways to publish one event, by their names in the table. */
   readonly publishing?: Readonly<Record<string, PostOrder | MessageOrder>>
   /** Makes it release unused memory, where that is possible; true if so. */
