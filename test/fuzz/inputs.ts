@@ -28,6 +28,9 @@ const PATHS = [
   '/socket.io/?EIO=4&transport=polling',
   '/connection/sse?cf_connect=%7B%22id%22%3A1%2C%22connect%22%3A%7B%7D%7D',
   '/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22open%3A1%22%3A%7B%7D%7D%7D',
+  '/.well-known/mercure?topic=open:%7Bid%7D&lastEventID=a-1',
+  '/.well-known/mercure?match=open:1&match_urlpattern=%2Fopen%2F:id&last_event_id=earliest',
+  '/.well-known/mercure/subscriptions/exact/open:1',
   '/metrics',
   '/readyz?for=publish',
 ]
@@ -243,6 +246,8 @@ const CLAIMS = [
   'channel',
   'allow',
   'channels',
+  'mercure',
+  'authorization_details',
 ]
 const POSTS: readonly (readonly [path: string, type: string, body: string])[] = [
   ['/v1/channels/open:1/events?type=note', 'application/json', '{"a":[1,"b",null]}'],
@@ -254,6 +259,11 @@ const POSTS: readonly (readonly [path: string, type: string, body: string])[] = 
   ['/api/batch', 'application/json', '{"commands":[{"history":{"channel":"open:1","limit":2}}]}'],
   ['/emulation', 'application/json', '{"session":"a","node":"b","data":"{}"}'],
   ['/connection/http_stream', 'application/json', '{"id":1,"connect":{}}'],
+  [
+    '/.well-known/mercure',
+    'application/x-www-form-urlencoded',
+    'topic=open:1&data=%7B%7D&id=a&type=b&retry=1&private',
+  ],
   ['/socket.io/?EIO=4&transport=polling&sid=x', 'text/plain', '40'],
 ]
 

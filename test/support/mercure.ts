@@ -103,5 +103,11 @@ export function hubOf({ port }: Pick<Node, 'port'>) {
       },
     }
   }
-  return { at, post, publish, subscribe, disconnect: () => sources.forEach(source => source.close()) }
+  return {
+    at,
+    post,
+    publish,
+    subscribe,
+    disconnect: () => sources.splice(0).forEach(source => source.close()),
+  }
 }

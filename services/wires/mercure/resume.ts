@@ -5,7 +5,7 @@ import type { LogEvent } from '../../broker/event/event.ts'
 import { parsePosition, type Position } from '../../broker/event/position.ts'
 import { UPDATES, updateOf } from '../../broker/event/update.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
-import { glanceFor, type Opener } from '../open-for.ts'
+import { glanceFor, openFor, type Opener } from '../open-for.ts'
 import { idOf } from './framing.ts'
 
 const PAGE = { events: 1000, bytes: 1024 * 1024 }
@@ -55,24 +55,29 @@ export class Names {
   }
 }
 
+const WANTED = { channels: [UPDATES], starts: ['latest'] } as const
+
 /** Raises LogUnavailable. */
 export async function beginningOf(
   opener: Opener,
   names: Names,
   after: string | undefined,
 ): Promise<Beginning> {
-  const wanted = { channels: [UPDATES], starts: ['latest'] as const }
-  return await glanceFor(opener, wanted, async opened => {
-    const channel = opened[0] as Channel
-    const head = await channel.settle('latest')
-    if (after === undefined) return { start: head, lost: false, before: undefined, head }
-    if (after === 'earliest') return { start: 'earliest', lost: false, before: 'earliest', head }
-    const position = positionIn(after) ?? (await names.find(channel, after))
-    const page = position && (await channel.page(position, { ...PAGE, events: 1 }))
-    if (position === undefined || page?.gap !== undefined)
-      return { start: 'earliest', lost: true, before: 'earliest', head }
-    return { start: position, lost: false, before: after, head }
-  })
+  const beginnings = await openFor(opener, WANTED, channels =>
+    Promise.all(channels.map(channel => beginningIn(channel, names, after))),
+  )
+  return beginnings[0] as Beginning
+}
+
+async function beginningIn(channel: Channel, names: Names, after: string | undefined): Promise<Beginning> {
+  const head = await channel.settle('latest')
+  if (after === undefined) return { start: head, lost: false, before: undefined, head }
+  if (after === 'earliest') return { start: 'earliest', lost: false, before: 'earliest', head }
+  const position = positionIn(after) ?? (await names.find(channel, after))
+  const page = position && (await channel.page(position, { ...PAGE, events: 1 }))
+  if (position === undefined || page?.gap !== undefined)
+    return { start: 'earliest', lost: true, before: 'earliest', head }
+  return { start: position, lost: false, before: after, head }
 }
 
 function positionIn(id: string): Position | undefined {
@@ -86,10 +91,10 @@ export function headerText(id: string): string {
 
 /** The id of the newest update. Raises LogUnavailable. */
 export async function newestId(opener: Opener): Promise<string> {
-  const wanted = { channels: [UPDATES], starts: ['latest'] as const }
-  return await glanceFor(opener, wanted, async opened => {
-    const { events } = await (opened[0] as Channel).page({ last: 1 }, { ...PAGE, events: 1 })
-    const [event] = events
-    return event === undefined ? 'earliest' : idOf(event)
-  })
+  const limit = { ...PAGE, events: 1 }
+  const pages = await glanceFor(opener, WANTED, channels =>
+    Promise.all(channels.map(channel => channel.page({ last: 1 }, limit))),
+  )
+  const event = pages[0]?.events[0]
+  return event === undefined ? 'earliest' : idOf(event)
 }
