@@ -1,5 +1,5 @@
-// Every coded error that a client can be told, in one table. docs/reference/errors.md lists the same codes; a test compares
-// the two, and another that each is raised somewhere.
+// Every coded error that a client can receive, in one table. docs/reference/errors.md lists the same codes; a test
+// compares the two, and another one checks that each is raised somewhere.
 
 /** What a code means: its HTTP status, and whether the same request may succeed later without a change. */
 interface Code {
@@ -15,31 +15,34 @@ export const CODES = {
   FW_BAD_CHANNEL: code(400, 'a channel name is missing, malformed or reserved'),
   FW_BAD_TYPE: code(400, 'an event type is malformed or reserved'),
   FW_BAD_TAG: code(400, 'a tag has a malformed name or value, or an event has too many'),
-  FW_BAD_FILTER: code(400, 'a filter is malformed or too large, or there is not one a channel'),
-  FW_BAD_CURSOR: code(400, 'a cursor is malformed, or has not one entry a channel'),
+  FW_BAD_FILTER: code(
+    400,
+    'a filter is malformed or too large, or the number of filters does not match the channels',
+  ),
+  FW_BAD_CURSOR: code(400, 'a cursor is malformed, or does not have one entry per channel'),
   FW_BAD_PARAMETER: code(
     400,
     'a parameter in the query or the body is unknown, repeated, missing or out of range',
   ),
   FW_BAD_ENCODING: code(400, 'text is not valid UTF-8'),
   FW_BAD_JSON: code(400, 'the body, the line or the message is not valid JSON'),
-  FW_BAD_EVENT: code(400, 'an entry of a bulk publish has not the form of one'),
+  FW_BAD_EVENT: code(400, 'an entry of a bulk publish is malformed'),
   FW_BAD_IDEMPOTENCY_KEY: code(400, 'an idempotency key is not 1 to 128 visible ASCII characters'),
   FW_BAD_COMMAND: code(400, 'a message is not a command'),
   FW_TOO_MANY_CHANNELS: code(400, 'more channels than one request or connection may have'),
-  FW_UNAUTHORIZED: code(401, 'a token or a key is needed here, or what came is none that is accepted'),
-  FW_FORBIDDEN_ORIGIN: code(403, 'a browser page of this origin may not do that'),
-  FW_FORBIDDEN_HOST: code(403, 'the node does not go by the name in Host'),
+  FW_UNAUTHORIZED: code(401, 'a token or a key is needed here, or the one that was sent is not accepted'),
+  FW_FORBIDDEN_ORIGIN: code(403, 'a browser page of this origin may not do this'),
+  FW_FORBIDDEN_HOST: code(403, 'the node does not accept the name in Host'),
   FW_FORBIDDEN: code(
     403,
-    'the token or the key does not have the right that this needs, or the application refuses it; `application` is its own code',
+    'the token or the key lacks the right that this needs, or the application refuses it; `application` is its own code',
   ),
   FW_PRODUCER_FENCED: code(403, 'Durable Streams: a newer epoch of the producer has written since'),
   FW_NOT_FOUND: code(404, 'there is nothing at this path'),
   FW_EVENT_NOT_FOUND: code(404, 'the event is unknown or trimmed'),
-  FW_NO_PRESENCE: code(404, 'no members are kept of the channel'),
+  FW_NO_PRESENCE: code(404, 'the channel keeps no members'),
   FW_STREAM_NOT_FOUND: code(404, 'Durable Streams: there is no such stream, or no more'),
-  FW_METHOD_NOT_ALLOWED: code(405, 'the path does not have this method; Allow says which'),
+  FW_METHOD_NOT_ALLOWED: code(405, 'the path does not support this method; Allow lists those that it does'),
   FW_REQUEST_TIMEOUT: code(408, 'the request did not arrive in time'),
   FW_ALREADY_SUBSCRIBED: code(409, 'the connection already has this channel'),
   FW_NOT_SUBSCRIBED: code(409, 'the connection does not have this channel'),
@@ -50,39 +53,36 @@ export const CODES = {
   ),
   FW_STREAM_SEQUENCE: code(409, 'Durable Streams: Stream-Seq or Producer-Seq is not the next'),
   FW_OFFSET_GONE: code(410, 'Durable Streams: what is after the offset can not be read any more'),
-  FW_HEAD_MOVED: code(
-    412,
-    'the head of the channel is not the one for which this was to be published; `head` says where it is',
-  ),
+  FW_HEAD_MOVED: code(412, 'the head of the channel is not the required one; `head` is the present one'),
   FW_TOO_MANY_MEMBERS: code(
     403,
-    'Pusher: the presence channel has more members than its clients are told of',
+    'Pusher: the presence channel has more members than its clients can be sent',
   ),
   FW_TOO_LARGE: code(413, 'an event or a request is larger than the limit'),
   FW_URL_TOO_LONG: code(414, 'the URL is longer than 32 KiB'),
-  FW_MEDIA_TYPE: code(415, 'the body has a content type that is not taken here, or none'),
-  FW_EXPECTATION_FAILED: code(417, 'the request expects what the node does not do'),
+  FW_MEDIA_TYPE: code(415, 'the body has a content type that is not supported here, or none'),
+  FW_EXPECTATION_FAILED: code(417, 'the request expects something that the node does not support'),
   FW_UPGRADE_REQUIRED: code(426, 'this path speaks WebSocket only'),
   FW_TOO_MANY_REQUESTS: code(
     429,
-    'a limit of the address, the user, the key or the connection is reached; `retry` says for how many ms',
+    'a limit of the address, the user, the key or the connection is reached; `retry` is the time to wait, ms',
     true,
   ),
   FW_HEADERS_TOO_LARGE: code(431, 'the request headers are larger than the limit'),
   FW_INTERNAL: code(500, 'a fault of the node; its log says more'),
-  FW_LOG_REFUSED: code(500, 'the log refuses this for good: its operator has to change something'),
+  FW_LOG_REFUSED: code(500, 'the log refuses this permanently: its operator has to change something'),
   FW_TRANSFER_ENCODING: code(501, 'the body has a transfer coding other than chunked'),
-  FW_NOT_SUPPORTED: code(501, 'the protocol has this, and fanwire does not'),
+  FW_NOT_SUPPORTED: code(501, 'fanwire does not support this part of the protocol'),
   FW_TOO_MANY_CONNECTIONS: code(503, 'the node holds as many connections as it may', true),
   FW_TOO_MANY_FOLLOWED: code(503, 'the node follows as many channels as it may', true),
   FW_TOO_MANY_FILTERS: code(503, 'the node has as many different filters of a channel as it may', true),
-  FW_LOG_UNAVAILABLE: code(503, 'the log can not be reached, or can not say that it holds the event', true),
-  FW_HOOK_FAILED: code(503, 'the application was asked, and gave no answer that can be used', true),
-  FW_OVERLOADED: code(
+  FW_LOG_UNAVAILABLE: code(
     503,
-    'the node has more to do than it can, and takes no new connections and reads',
+    'the log can not be reached, or can not confirm that it holds the event',
     true,
   ),
+  FW_HOOK_FAILED: code(503, 'the application did not give a usable answer', true),
+  FW_OVERLOADED: code(503, 'the node is overloaded, and accepts no new connections and reads', true),
   FW_NOT_READY: code(503, 'the node can not deliver right now', true),
   FW_DRAINING: code(503, 'the node is stopping', true),
   FW_NOT_TRIED: code(503, 'an earlier event of the same channel failed, so this one was not tried', true),
@@ -100,17 +100,17 @@ export function errorTable(): string {
   return ['| code | status | retryable | meaning |', '|---|---|---|---|', ...rows, ''].join('\n')
 }
 
-/** An error that a client is told: `{"error":{"code","message"}}`. */
+/** An error that a client receives: `{"error":{"code","message"}}`. */
 export class FanwireError extends Error {
   override readonly name = 'FanwireError'
   readonly code: ErrorCode
   /** What is wrong with the credentials, for `WWW-Authenticate` (RFC 6750 section 3.1). */
   readonly challenge: 'invalid_token' | 'insufficient_scope' | undefined
-  /** Ms until the same may be tried again, where that is known. */
+  /** Ms until a retry makes sense, if known. */
   readonly retry: number | undefined
-  /** Where the head of the channel is, where that is why. */
+  /** The head of the channel, if that is the reason. */
   readonly head: string | undefined
-  /** What the application calls it, where the application refuses. */
+  /** The application's own code, if the application refuses. */
   readonly application: number | string | undefined
 
   /** `message` says what is wrong and what to do about it; it never repeats secrets or unbounded input. */
@@ -136,7 +136,7 @@ export class FanwireError extends Error {
     return CODES[this.code].status
   }
 
-  /** The same request may succeed later: `Retry-After` goes with it. */
+  /** The same request may succeed later: the response has `Retry-After`. */
   get passes(): boolean {
     return CODES[this.code].passes
   }
@@ -157,7 +157,7 @@ export class FanwireError extends Error {
   }
 }
 
-/** A stranger's text, short and on one line, to be repeated in a message. */
+/** Client text, short and on one line, to be quoted in a message. */
 export function quote(text: unknown, most = 80): string {
   const whole = String(text)
   return JSON.stringify(whole.length > most ? `${whole.slice(0, most)}…` : whole)

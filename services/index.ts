@@ -1,4 +1,4 @@
-// What a program imports from the package: a node inside its own process, and the objects that every wire delivers.
+// The package's exports for programs: a node inside the own process, and the objects that every wire delivers.
 
 import { type Config, ConfigError, readConfig } from './config/config.ts'
 import { drain } from './node/drain.ts'
@@ -14,12 +14,12 @@ export interface Event<Data = unknown> {
   /** The log's clock, ms since 1970. */
   readonly time: number
   readonly type?: string
-  /** Set where `data` is a string that holds bytes. */
+  /** Set if `data` is a string that encodes bytes. */
   readonly encoding?: 'base64'
   readonly data: Data
 }
 
-/** Events after `from`, up to and including `to`, may be lost. Reading goes on from `to`. */
+/** Events after `from`, up to and including `to`, may be lost. Reading continues from `to`. */
 export interface Gap {
   readonly channel: string
   readonly from: string

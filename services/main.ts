@@ -5,7 +5,7 @@ import { runCommand } from './commands/index.ts'
 import { type Config, ConfigError, readConfig } from './config/config.ts'
 import { runTool } from './tools.ts'
 
-/** Exit codes: what was asked for can't be, and what is wrong with how it was asked. */
+/** Exit codes: the request can't be carried out, and the request itself is wrong. */
 const FAILED = 1
 const MISUSED = 2
 
@@ -36,7 +36,7 @@ async function main(): Promise<void> {
     process.exit(code)
   }
   const config = command(args)
-  // Loaded now, since commands have no use for it and start in a third of the time without.
+  // Loaded only now, since commands do not need it and start in a third of the time without.
   const { run } = await import('./node/run.ts')
   await run(config, message => end(FAILED, message))
 }

@@ -1,5 +1,5 @@
-// The commands that are not a node: `fanwire bench` and `fanwire plan`. The package fanwire-bench holds them, so that
-// a node does not install what only they need. Each runs as a process of its own.
+// The commands that are not a node: `fanwire bench` and `fanwire plan`. They are in the package fanwire-bench, so that
+// a node does not install their dependencies. Each runs in a separate process.
 
 import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
@@ -15,13 +15,13 @@ const MODULES = new Map([
 ])
 const SOURCE = import.meta.url.endsWith('.ts')
 const FORWARDED_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-/** The exit code of a tool that is not installed; `fanwire bench` uses it whenever it can not run. */
+/** The exit code for a tool that is not installed; `fanwire bench` uses it whenever it can't run. */
 const CANNOT_RUN = 3
 
 const NOT_INSTALLED = `the package ${PACKAGE} is not installed: run npm install ${PACKAGE}, or for a single run
 npx --package fanwire --package ${PACKAGE} fanwire`
 
-/** Runs the tool that the first argument names and returns its exit code; undefined where it names none. */
+/** Runs the tool that the first argument names and returns its exit code; undefined if it names none. */
 export function runTool([name = '', ...args]: readonly string[]): Promise<number> | undefined {
   const module = MODULES.get(name)
   if (module === undefined) return undefined
@@ -34,7 +34,7 @@ export function runTool([name = '', ...args]: readonly string[]): Promise<number
   return run(file, args)
 }
 
-/** The tool's file: in a clone that runs from source the source, else the package beside fanwire or in this folder. */
+/** The tool's file: the source if a clone runs from source, otherwise the package beside fanwire or in this folder. */
 function find(module: string): string | undefined {
   if (SOURCE) return fileURLToPath(new URL(`../bench/${module}.ts`, import.meta.url))
   for (const from of [import.meta.url, join(process.cwd(), 'package.json')]) {

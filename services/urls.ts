@@ -1,6 +1,6 @@
 // URLs that come from outside.
 
-/** What a text is as a URL; undefined where it is none. */
+/** Parses a URL; undefined if the text is not one. */
 export function urlOf(text: string, base?: string): URL | undefined {
   // Node 20's URL.canParse is wrong about some texts that are not ASCII, once it has been called often.
   try {

@@ -1,4 +1,4 @@
-// POST /v1/admin/…: what is done to users. All nodes do it, and an audit line says who wanted it.
+// POST /v1/admin/…: actions on users. All nodes carry them out, and an audit line names the caller.
 
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import type { Commands } from '../broker/control/commands.ts'
@@ -23,7 +23,7 @@ function userOf(request: FastifyRequest<{ Params: { user: string } }>): string {
 export const acts: FastifyPluginAsync = async app => {
   const { access } = app.fanwire
 
-  /** Answers once all nodes are told. */
+  /** Answers once the log holds the command for all nodes. */
   async function tell<Type extends keyof Commands>(
     request: FastifyRequest,
     reply: FastifyReply,
@@ -34,7 +34,7 @@ export const acts: FastifyPluginAsync = async app => {
     return reply.code(202).header('cache-control', 'no-store').send(data)
   }
 
-  // Where everybody may everything, pages of other origins may not.
+  // If everybody may do everything, pages of other origins still may not.
   app.addHook('onRequest', async request => requirePublishOrigin(request))
   const onRequest = requireRight('admin')
 

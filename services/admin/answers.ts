@@ -1,4 +1,4 @@
-// What this node answers when any node asks all of them.
+// This node's answers to questions to all nodes.
 
 import { randomBytes } from 'node:crypto'
 import type { QuestionTypes } from '../broker/control/questions.ts'
@@ -8,7 +8,7 @@ import { matches } from '../broker/rules/patterns.ts'
 import type { Held } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 
-/** Rates are those of so many ms. */
+/** Rates are measured over this many ms. */
 const RATE_MS = 10_000
 
 interface Listed {
@@ -19,7 +19,7 @@ interface Listed {
   readonly since?: number
 }
 
-/** Where everybody may everything nothing is kept of clients, so ids are made for those that are listed. */
+/** If everybody may do everything, nothing is stored about clients, so ids are created for the list. */
 const ids = new WeakMap<Held, string>()
 
 function idOf(held: Held): string {

@@ -1,4 +1,4 @@
-// What admin routes are given, checked.
+// Validates parameters of admin routes.
 
 import { userFault } from '../broker/access/claims.ts'
 import { isChannelName } from '../broker/event/names.ts'
@@ -21,15 +21,15 @@ export function checkedText(name: string, value: unknown): string {
 export function checkedAnyChannel(value: unknown): string {
   const name = checkedText('channel', value)
   if (isChannelName(name.replace(/^fanwire:(?=.)/, ''))) return name
-  throw new FanwireError('FW_BAD_CHANNEL', `${quote(name)} is no name of a channel`)
+  throw new FanwireError('FW_BAD_CHANNEL', `${quote(name)} is not a valid channel name`)
 }
 
-/** RFC 3339; a time without a zone would mean another on each machine. */
+/** RFC 3339; a time without a zone would differ between machines. */
 const TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/
-/** Clocks may be apart by as much, ms. */
+/** Tolerated clock skew, ms. */
 const LEEWAY_MS = 10_000
 
-/** Seconds since 1970, as in tokens, or an RFC 3339 time, that has been: ms since 1970. Raises FW_BAD_PARAMETER. */
+/** A past time, in seconds since 1970 as in tokens, or as an RFC 3339 time: ms since 1970. Raises FW_BAD_PARAMETER. */
 export function checkedPast(name: string, value: unknown, now = Date.now()): number {
   const time =
     typeof value === 'number'

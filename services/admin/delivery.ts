@@ -1,4 +1,4 @@
-// Why an event did or did not reach a user: what the log has of it, and where the user's readers are.
+// Why an event did or did not reach a user: its state in the log, and the positions of the user's readers.
 
 import type { QuestionTypes } from '../broker/control/questions.ts'
 import { parsePosition, type Position, printPosition, samePosition } from '../broker/event/position.ts'
@@ -16,7 +16,7 @@ type EventState = 'readable' | 'trimmed' | 'not published' | 'other epoch'
 
 interface Found {
   readonly state: EventState
-  /** ms since 1970, while it can be read. */
+  /** ms since 1970, if it can be read. */
   readonly time: number | undefined
   readonly head: Position
   readonly tail: Position | undefined
@@ -58,7 +58,7 @@ async function find(log: ChannelLog, channel: string, position: Position): Promi
   const { epoch, offset } = position
   const page = await log.read(channel, { epoch, offset: offset - 1 }, { events: 1, bytes: 1 })
   const [event] = page.events
-  // After the read: what came meanwhile is then at least not said to be missing.
+  // After the read: later events are then at least not reported as missing.
   const { head, tail } = await log.state(channel)
   const has = event !== undefined && samePosition(event, position)
   return {
@@ -79,15 +79,15 @@ function whyEvent(id: string, { state, head }: Found): string {
     case 'readable':
       return `the log has ${id}`
     case 'trimmed':
-      return `${id} was published, and retention has removed it since`
+      return `${id} was published; retention has removed it since`
     case 'not published':
       return `${id} was not published: the newest event of the channel is ${printPosition(head)}`
     case 'other epoch':
-      return `${id} is of another epoch than the channel's, which is ${head.epoch}: the log never had it, or has lost it`
+      return `${id} is not of the channel's epoch, ${head.epoch}: the log never had it, or has lost it`
   }
 }
 
-/** What one reader has had of the event, in a word and in words. */
+/** Whether one reader received the event, and why. */
 function about(
   { position: text, blocked, since }: ReaderItem,
   wanted: Position,
@@ -95,25 +95,25 @@ function about(
 ): { readonly had: boolean | null; readonly why: string } {
   const at = text === undefined ? undefined : parsePosition(text)
   if (at === undefined)
-    return { had: null, why: 'it waits for news, and is answered as soon as there is some' }
+    return { had: null, why: 'it is a long poll, which is answered as soon as there is news' }
   if (at.epoch !== wanted.epoch) {
-    return { had: null, why: 'it is in another epoch than the event, from which a gap separates it' }
+    return { had: null, why: 'it is in a different epoch than the event, and receives a gap in between' }
   }
   if (at.offset < wanted.offset) return { had: false, why: whyBehind(state, blocked) }
   if (time === undefined || since === undefined) {
-    return { had: null, why: 'it is past the event, which it was sent unless it began behind it' }
+    return { had: null, why: 'it is past the event: it received it unless it began after it' }
   }
   return time >= since
-    ? { had: true, why: 'it was connected when the event came, and was sent it' }
-    : { had: null, why: 'it connected after the event came, which it was sent if its cursor was before it' }
+    ? { had: true, why: 'it was connected when the event arrived, and received it' }
+    : { had: null, why: 'it connected after the event arrived: it received it if its cursor was before it' }
 }
 
 function whyBehind(state: EventState, blocked: boolean): string {
-  if (state === 'not published') return 'it waits for the event, which has not come'
+  if (state === 'not published') return 'it waits for the event, which has not arrived'
   if (blocked) return 'it is behind: its socket is full, so its client reads too slowly'
   return state === 'readable'
     ? 'it is behind, and catches up'
-    : 'it is before the event, which can not be read any more: it gets a gap'
+    : 'it is before the event, which can not be read any more: it receives a gap'
 }
 
 function whyReaders(readers: readonly { readonly had: boolean | null }[], connected: boolean): string {

@@ -1,5 +1,5 @@
-// DELETE of an event, or of all events of a channel: in the log, and in the memory of all nodes. An audit line says who
-// wanted it.
+// DELETE of an event, or of all events of a channel: in the log, and in the memory of all nodes. An audit line names
+// the caller.
 
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { checkedChannel } from '../broker/event/names.ts'

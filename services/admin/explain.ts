@@ -19,15 +19,15 @@ type Asked = Members<typeof EXPLAIN_BODY>
 interface Explanation {
   readonly allowed: boolean
   readonly why: string
-  /** The rule that holds for the channel. */
+  /** The rule that applies to the channel. */
   readonly rule: { readonly match: string; readonly line: number } | null
-  /** What decided, where it was granted. */
+  /** The grant that decided. */
   readonly grant: {
     readonly origin: string
     readonly channels: readonly string[]
     readonly allow: readonly Right[]
   } | null
-  /** Where the application is asked, which decides. */
+  /** The hook that decides. */
   readonly hook: { readonly url: string } | null
 }
 
@@ -48,14 +48,14 @@ function checkedRight(value: unknown): Right {
   throw new FanwireError('FW_BAD_PARAMETER', `right is one of ${RIGHTS.join(', ')}`)
 }
 
-/** A user of whom nothing is known but the name: it has a token, which grants nothing. */
+/** A user of whom only the name is known: its token grants nothing. */
 function bareUser(user: string): Identity {
   return user === '' ? ANONYMOUS : { ...ANONYMOUS, kind: 'token', user }
 }
 
 async function explainRight(access: Access, { token, user, right, channel }: Asked): Promise<Explanation> {
   if ((token === undefined) === (user === undefined)) {
-    throw new FanwireError('FW_BAD_PARAMETER', 'name either a token or a user')
+    throw new FanwireError('FW_BAD_PARAMETER', 'send either a token or a user')
   }
   const asked = checkedRight(right)
   // Only admin is a right on the whole node.
@@ -64,7 +64,7 @@ async function explainRight(access: Access, { token, user, right, channel }: Ask
     const name = checkedUser('user', user)
     const decision = access.may(bareUser(name), asked, place)
     const unknown =
-      decision.allowed || name === '' ? '' : "; what the user's own token grants is not known here"
+      decision.allowed || name === '' ? '' : "; the grants of the user's own token are unknown here"
     return explanationOf(decision, unknown)
   }
   try {
@@ -95,7 +95,7 @@ export const explain: FastifyPluginAsync = async app => {
       if (asked.id === undefined) return explainRight(access, asked)
       const { token, right, user, channel, id } = asked
       if (token !== undefined || right !== undefined) {
-        throw new FanwireError('FW_BAD_PARAMETER', 'an event is explained by user, channel and id alone')
+        throw new FanwireError('FW_BAD_PARAMETER', 'to explain an event, send only user, channel and id')
       }
       return explainDelivery(app.fanwire, {
         user: checkedUser('user', user),

@@ -1,5 +1,5 @@
-// Server control: which nodes, connections and channels there are, what is done to them, and why something is allowed
-// or went out. Every route needs the right `admin`.
+// Server control: lists nodes, connections and channels, acts on them, and explains why something is allowed or was
+// delivered. Every route needs the right `admin`.
 
 import type { FastifyPluginAsync } from 'fastify'
 import { takeBodies } from '../http/body.ts'

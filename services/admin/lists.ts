@@ -10,14 +10,14 @@ import { checkedQuery } from '../http/query.ts'
 import { checkedUser } from './checks.ts'
 import { CHANNELS, CHANNELS_QUERY, CONNECTIONS, CONNECTIONS_QUERY, NODES, NODES_QUERY } from './schemas.ts'
 
-/** What goes along with the items: where the next page begins, and nodes that said nothing. */
+/** The members besides the items: where the next page begins, and nodes that did not answer. */
 function endOf({ next, silent }: Pick<Answers<'channels'>, 'next' | 'silent'>) {
   return { ...(next === undefined ? {} : { next }), silent: silent.map(({ id }) => id) }
 }
 
 type ChannelItem = QuestionTypes['channels']['item']
 
-/** The channel as all nodes see it: their readers together, and the newest head. */
+/** The channel over all nodes: the sum of their readers, and the newest head. */
 function mergeChannel(channel: string, items: readonly ChannelItem[]) {
   return {
     channel,

@@ -1,4 +1,4 @@
-// What admin routes take and answer.
+// Requests and responses of the admin routes.
 
 import { type TObject, type TProperties, Type } from '../http/schema.ts'
 import { CHANNEL, EVENT_OF_CHANNEL, operation, text, whole } from '../http/operation.ts'
@@ -90,7 +90,7 @@ export const STATS = operation({
   tag: 'admin',
   answers: {
     200: {
-      description: 'of all nodes that answer within a second',
+      description: 'from all nodes that answer within a second',
       schema: Type.Object({
         nodes: Type.Array(
           Type.Object({
@@ -104,7 +104,7 @@ export const STATS = operation({
             ready: Type.Boolean(),
             takesEvents: Type.Boolean(),
             reason: text('why it is not ready, or takes no events'),
-            overloaded: text('loop or memory: what it is short of'),
+            overloaded: text('the resource that is short: loop or memory'),
             problems: Type.Array(Type.String(), {
               description: 'settings whose file can not be used as it is now',
             }),
@@ -133,12 +133,12 @@ export const STATS = operation({
 })
 
 export const CHANNEL_SEEN = operation({
-  summary: 'A channel on all nodes, and the rule that holds for it',
+  summary: 'A channel on all nodes, and the rule that applies to it',
   tag: 'admin',
   path: CHANNEL,
   answers: {
     200: {
-      description: 'what the log and the nodes have of it',
+      description: 'its state in the log and on the nodes',
       schema: Type.Object({
         channel: Type.String(),
         head: position('the newest event'),
@@ -155,7 +155,7 @@ export const CHANNEL_SEEN = operation({
         }),
         history: Type.Object(
           { events: Type.Integer(), age: Type.Integer(), bytes: Type.Integer() },
-          { description: 'what is kept: events, ms, bytes' },
+          { description: 'retention: events, ms, bytes' },
         ),
         ...SILENT,
       }),
@@ -200,7 +200,7 @@ export const DISCONNECT_BODY = Type.Object({ client: text('only the connection w
 export const REVOKE_BODY = Type.Object({
   before: Type.Optional(
     Type.Union([Type.Number(), Type.String()], {
-      description: 'seconds since 1970, or an RFC 3339 time, that has been; now if absent',
+      description: 'seconds since 1970, or an RFC 3339 time, in the past; now if absent',
     }),
   ),
 })
@@ -245,7 +245,7 @@ export const ERASE = operation({
 })
 
 export const CLEAR = operation({
-  summary: 'Erase all events of a channel: readers are told a gap',
+  summary: 'Erase all events of a channel: readers receive a gap',
   tag: 'admin',
   path: CHANNEL,
   answers: {
@@ -259,8 +259,8 @@ export const CLEAR = operation({
 // Explain -----------------------------------------------------------------------------------------------------
 
 export const EXPLAIN_BODY = Type.Object({
-  token: text('whose right is asked for: this token'),
-  user: text('or this user'),
+  token: text('the token whose right is checked'),
+  user: text('or the user'),
   right: text('publish, subscribe, history, presence or admin'),
   channel: text('the channel'),
   id: text('an event of the channel: why it did or did not reach the user'),
@@ -279,9 +279,7 @@ const RIGHT_EXPLAINED = Type.Object({
       allow: Type.Array(Type.String()),
     }),
   ),
-  hook: nullable(
-    Type.Object({ url: Type.String({ description: 'where the application is asked, which decides' }) }),
-  ),
+  hook: nullable(Type.Object({ url: Type.String({ description: 'the hook that decides' }) })),
 })
 
 const EVENT_EXPLAINED = Type.Object({
@@ -299,7 +297,7 @@ const EVENT_EXPLAINED = Type.Object({
       since: Type.Optional(time('begin of the connection')),
       position: Type.Optional(position('the last event that it was sent')),
       blocked: Type.Boolean({ description: 'its socket is full' }),
-      had: Type.Union([Type.Boolean(), Type.Null()], { description: 'null: that is not known' }),
+      had: Type.Union([Type.Boolean(), Type.Null()], { description: 'null: unknown' }),
       why: Type.String(),
     }),
   ),

@@ -1,4 +1,4 @@
-// GET /v1/admin/stats, and what there is to see of one channel: what the console shows.
+// GET /v1/admin/stats, and the views of one channel, for the console.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { printPosition } from '../broker/event/position.ts'

@@ -16,14 +16,18 @@ import { Type } from '../http/schema.ts'
 
 const QUERY = Type.Object({
   before: text('events before this position; `head`, the default: the newest'),
-  after: text('of those only events after this position; `earliest`, the default: all'),
+  after: text('only events after this position; `earliest`, the default: all'),
   limit: whole(1, 1000, 100, 'most events of the page: the newest of those'),
 })
 
 const PAGE = Type.Object({
   events: Type.Array(EVENT),
-  cursor: Type.Optional(Type.String({ description: 'where to follow on; if the page reaches the head' })),
-  before: Type.Union([Type.String(), Type.Null()], { description: 'of the next page back; null: none' }),
+  cursor: Type.Optional(
+    Type.String({ description: 'the cursor to follow from, if the page reaches the head' }),
+  ),
+  before: Type.Union([Type.String(), Type.Null()], {
+    description: '`before` of the previous page; null: there is none',
+  }),
   gaps: Type.Optional(Type.Array(GAP)),
   end: Type.Optional(Type.Object({ channel: Type.String(), id: Type.String() })),
 })
@@ -102,7 +106,7 @@ function encodePage(channel: string, { events, cursor, before, gaps }: HistoryPa
   return Buffer.concat(pieces)
 }
 
-/** What may change is asked for again each time. The tag is of the bytes, whatever they come from. */
+/** Responses that may change are revalidated each time. The tag is computed from the bytes, whatever their source. */
 function headersOf(
   request: FastifyRequest,
   body: Buffer,

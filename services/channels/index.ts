@@ -1,4 +1,4 @@
-// What a channel holds: its state, its history, and its single events, which never change.
+// A channel's content: its state, its history, and its single events, which never change.
 
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -21,7 +21,7 @@ function channelOf(request: FastifyRequest<{ Params: { channel: string } }>): st
 }
 
 const STATE = operation({
-  summary: 'What a channel holds',
+  summary: 'The content of a channel',
   tag: 'channels',
   path: CHANNEL,
   answers: {

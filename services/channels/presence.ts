@@ -1,4 +1,4 @@
-// Who is in a channel: GET /v1/channels/{channel}/presence, and how many.
+// The members of a channel: GET /v1/channels/{channel}/presence, and their number.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Type } from '../http/schema.ts'
@@ -11,7 +11,7 @@ import { checkedQuery } from '../http/query.ts'
 
 const QUERY = Type.Object({
   limit: whole(1, 1000, 100, 'most members of the page'),
-  after: text('the user behind which the page begins: `next` of the page before'),
+  after: text('the user after whom the page begins: `next` of the previous page'),
 })
 
 const COUNT = {
@@ -26,7 +26,7 @@ const MEMBER = Type.Object({
 })
 
 const MEMBERS = operation({
-  summary: 'Who is in a channel',
+  summary: 'The members of a channel',
   tag: 'channels',
   path: CHANNEL,
   query: QUERY,
@@ -45,7 +45,7 @@ const MEMBERS = operation({
 })
 
 const HOW_MANY = operation({
-  summary: 'How many are in a channel',
+  summary: 'The number of members of a channel',
   tag: 'channels',
   path: CHANNEL,
   answers: { 200: { description: 'over all nodes', schema: Type.Object(COUNT) } },
@@ -56,7 +56,7 @@ type Request = FastifyRequest<{ Params: { channel: string } }>
 export async function presenceRoutes(app: FastifyInstance): Promise<void> {
   const { access, presence } = app.fanwire
 
-  /** The channel in the path, of which the client may know. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
+  /** The channel in the path, whose members the client may see. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
   function channelOf({ params, identity }: Request): string {
     const channel = checkedChannel(params.channel)
     access.requireMembers(identity, channel)

@@ -1,4 +1,4 @@
-// Whose a request is by its address: that of its socket, or where proxies are trusted, what they say of it.
+// The owner of a request by its address: that of its socket, or the one that trusted proxies report.
 
 import { BlockList, isIP, isIPv6, type Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
@@ -8,7 +8,7 @@ import type { Publishing } from '../broker/publisher.ts'
 import type { TrustedProxies } from '../config/kinds.ts'
 import { askerOf } from './asking.ts'
 
-/** What stands for the owner of an address: an IPv4 address, or the first 64 bits of an IPv6 one. */
+/** Identifies the owner of an address: an IPv4 address, or the first 64 bits of an IPv6 one. */
 export function ownerOf(address: string): string {
   const plain = plainOf(address)
   if (!isIPv6(plain)) return plain
@@ -20,12 +20,12 @@ export function ownerOf(address: string): string {
   return groups.map(group => group.replace(/^0+(?=.)/, '').toLowerCase()).join(':')
 }
 
-/** An IPv4 address in IPv6 is one of IPv4. */
+/** An IPv4 address in IPv6 notation counts as IPv4. */
 function plainOf(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.)/i, '')
 }
 
-/** Whether the proxy that is so many hops away is trusted to say whose a request is. */
+/** Whether the proxy at that hop is trusted to report the client's address. */
 type Trust = (address: string, hop: number) => boolean
 
 function trustOf(trusted: TrustedProxies | undefined): Trust | undefined {
@@ -41,7 +41,7 @@ function trustOf(trusted: TrustedProxies | undefined): Trust | undefined {
   return address => isIP(address) !== 0 && list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
 }
 
-/** Longest list of hops that is looked at: more of them nobody has. */
+/** The most hops that are examined: nobody has more of them. */
 const MOST_HOPS = 32
 
 export class Addresses {
@@ -51,18 +51,18 @@ export class Addresses {
     this.#trusts = trustOf(trusted)
   }
 
-  /** What stands for the client of a request. */
+  /** Identifies the client of a request. */
   of({ raw }: Pick<FastifyRequest, 'raw'>): string {
     const { remoteAddress = '' } = raw.socket
     return ownerOf(this.#trusts === undefined ? remoteAddress : this.#behind(plainOf(remoteAddress), raw))
   }
 
-  /** What stands for the client of a connection; undefined for a trusted proxy, behind which are many. */
+  /** Identifies the client of a connection; undefined for a trusted proxy, which has many clients. */
   ofSocket({ remoteAddress = '' }: Pick<Socket, 'remoteAddress'>): string | undefined {
     return this.#trusts?.(plainOf(remoteAddress), 0) ? undefined : ownerOf(remoteAddress)
   }
 
-  /** Where both headers come, and say different things, a client has added one that its proxy does not know. */
+  /** If both headers are present and differ, a client has added one that its proxy does not know. */
   #behind(socket: string, { headers }: FastifyRequest['raw']): string {
     const { forwarded, 'x-forwarded-for': list } = headers
     const standard = forwarded === undefined ? undefined : this.#client(socket, forElements(forwarded))
@@ -71,7 +71,7 @@ export class Addresses {
     return standard === undefined || standard === usual ? usual : socket
   }
 
-  /** The rightmost that is not trusted. What is behind something that is no address was said by nobody known. */
+  /** The rightmost untrusted one. Anything before an invalid address comes from an unknown sender. */
   #client(socket: string, said: readonly string[]): string {
     let client = socket
     for (let hop = 0; hop < Math.min(said.length, MOST_HOPS); hop++) {
@@ -84,12 +84,12 @@ export class Addresses {
   }
 }
 
-/** Text in quotes, closed. */
+/** Quoted text, closed. */
 const QUOTED = /^(?:[^"]|"(?:[^"\\]|\\.)*")*$/
 
 /**
- * `for` of each element of `Forwarded` (RFC 7239 section 4), in order; empty where one has none. A client that leaves a
- * quote open would swallow what its proxy adds: of that header nothing counts.
+ * `for` of each element of `Forwarded` (RFC 7239 section 4), in order; empty if an element has none. A client that
+ * leaves a quote open would swallow its proxy's addition: such a header is ignored.
  */
 function forElements(header: string): string[] {
   if (!QUOTED.test(header)) return []
@@ -108,12 +108,12 @@ function addressIn(text: string): string | undefined {
   return isIP(address) === 0 ? undefined : address
 }
 
-/** What stands for the client of a request, as limits know it. */
+/** Identifies a request's client for limits. */
 export function addressOf(request: FastifyRequest): string {
   return request.server.fanwire.addresses.of(request)
 }
 
-/** Who asks, as limits know it. Holds on to the request. */
+/** A request's party for limits. Holds on to the request. */
 export function partyOf(request: FastifyRequest): Publishing {
   return new Requester(request)
 }
@@ -133,7 +133,7 @@ class Requester implements Publishing {
     return askerOf(this.#request)
   }
 
-  /** Most nodes have no limit that asks. */
+  /** Most nodes have no limit that needs it. */
   get address(): string {
     return addressOf(this.#request)
   }

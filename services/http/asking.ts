@@ -1,4 +1,4 @@
-// Asks the application for what a request wants, where rules leave that to it, before the route decides.
+// Calls the hooks that a request needs, if rules leave the decision to the application, before the route decides.
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
@@ -8,7 +8,7 @@ import { mayShowCookies } from './cookies.ts'
 
 const askers = new WeakMap<FastifyRequest, Asker>()
 
-/** What the application is shown of the client of a request. */
+/** A request's client as the application sees it. */
 export function askerOf(request: FastifyRequest): Asker {
   const known = askers.get(request)
   if (known !== undefined) return known
@@ -28,13 +28,13 @@ export function askerOf(request: FastifyRequest): Asker {
   return asker
 }
 
-/** Raises FW_FORBIDDEN, FW_HOOK_FAILED. What the application grants, the request's identity has then. */
+/** Raises FW_FORBIDDEN, FW_HOOK_FAILED. The request's identity receives the application's grants. */
 export async function askFor(request: FastifyRequest, wishes: Iterable<Wish>): Promise<void> {
   const { access } = request.server.fanwire
   request.identity = await askedFor(access, request.identity, wishes, () => askerOf(request))
 }
 
-/** The same for what is to be read. */
+/** The same for reads. */
 export function askToRead(
   request: FastifyRequest,
   { channels, starts }: { readonly channels: readonly string[]; readonly starts: readonly Start[] },

@@ -1,4 +1,4 @@
-// What cannot be undone, and the line of the log that says who wanted it.
+// Irreversible operations, and their audit line in the log.
 
 import type { FastifyRequest } from 'fastify'
 import type { Commands } from '../broker/control/commands.ts'
@@ -10,12 +10,12 @@ function whoOf({ kind, key, user }: Identity): string {
   return kind === 'anonymous' ? 'anybody' : key === undefined ? `user ${user}` : `key ${key}`
 }
 
-/** Who did what to whom; the time is the line's own. */
+/** Logs the identity, the operation and its target; the time is the line's own. */
 export function audit({ log, identity }: FastifyRequest, what: string, target: object): void {
   log.info({ audit: true, who: whoOf(identity), what, target }, 'server control')
 }
 
-/** Tells all nodes; each does it when it hears it. Raises LogUnavailable. */
+/** Sends a command to all nodes, which carry it out on receipt. Raises LogUnavailable. */
 export async function tellAll<Type extends keyof Commands>(
   request: FastifyRequest,
   type: Type,
@@ -25,7 +25,7 @@ export async function tellAll<Type extends keyof Commands>(
   audit(request, type, data)
 }
 
-/** Erases all events of a channel; its head then. Raises LogUnavailable. */
+/** Erases all events of a channel; returns its head. Raises LogUnavailable. */
 export async function clear(request: FastifyRequest, channel: string): Promise<Position> {
   const head = await request.server.fanwire.log.clear(channel)
   audit(request, 'clear', { channel })

@@ -1,4 +1,4 @@
-// Who asks: the identity of each request, from the credentials that come with it.
+// The identity of each request, from its credentials.
 
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -14,42 +14,44 @@ import { cookieOf, requireOwnPage, requireShowableCookies } from './cookies.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Who asks; `ANONYMOUS` where nothing came along. */
+    /** The identity; `ANONYMOUS` if there are no credentials. */
     identity: Identity
-    /** Of its token, on routes that keep them; undefined where it was none. */
+    /** The claims of its token, on routes that keep them; undefined if it was not a token. */
     claims: Claims | undefined
   }
 
   interface FastifyContextConfig {
-    /** A request that names its session by this parameter is the session's, whatever else it shows. */
+    /** A request with this parameter belongs to that session, whatever other credentials it has. */
     session?: string
-    /** Credentials are not asked for: whoever reaches the route may have what it says. */
+    /** Credentials are not needed: everybody who reaches the route may have the response. */
     anonymous?: true
-    /** Cookies that may hold a token here, beside that of the settings: the first that is there counts. */
+    /** Cookies that may hold a token here, besides that of the settings: the first one present counts. */
     tokenCookies?: readonly string[]
-    /** What the parameter with a token is called here, too. */
+    /** Another name of the token's parameter here. */
     tokenParameter?: string
-    /** The route issues tickets, so it needs the claims for which they stand. */
+    /** The route issues tickets, so it needs the claims to store. */
     claims?: true
   }
 }
 
 const BEARER = /^Bearer(?: +(.*?))? *$/i
 
-/** What follows the scheme in an `Authorization` header; undefined where that is another one, or there is none. */
+/**
+ * The credentials after the scheme in an `Authorization` header; undefined for another scheme, or without the header.
+ */
 export function bearerOf({ authorization }: IncomingHttpHeaders): string | undefined {
   const found = authorization === undefined ? null : BEARER.exec(authorization)
   return found === null ? undefined : (found[1] ?? '')
 }
 
-/** A parameter that is there once. Raises FW_BAD_PARAMETER. */
+/** A parameter that may occur once. Raises FW_BAD_PARAMETER. */
 function parameterOf({ query }: FastifyRequest, name: string): string | undefined {
   const value = (query as Record<string, string | string[] | undefined>)[name]
-  if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
+  if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} occurs more than once`)
   return value === '' ? undefined : value
 }
 
-/** The ticket that a request came with, unless it brings something better. Raises FW_BAD_PARAMETER. */
+/** The request's ticket, unless it has better credentials. Raises FW_BAD_PARAMETER. */
 export function ticketOf(request: FastifyRequest): string | undefined {
   return bearerOf(request.headers) === undefined ? parameterOf(request, 'ticket') : undefined
 }
@@ -60,15 +62,18 @@ function channelTokensOf({ query }: FastifyRequest): readonly string[] {
   return typeof tokens === 'string' ? [tokens] : tokens
 }
 
-/** Most channel tokens of one request: each costs a signature. */
+/** The most channel tokens of one request: each costs a signature. */
 const MOST_CHANNEL_TOKENS = 32
 
-/** Whether the application says who a client is that came with nothing. */
+/** Whether the application identifies clients without credentials. */
 function asksWho({ server, route, is404 }: FastifyRequest): boolean {
   return server.fanwire.access.asking?.connects === true && route.always !== true && !is404
 }
 
-/** Who a client is that came with nothing. Raises FW_FORBIDDEN, FW_HOOK_FAILED, FW_FORBIDDEN_ORIGIN. */
+/**
+ * The application's identity for a client without credentials. Raises FW_FORBIDDEN, FW_HOOK_FAILED,
+ * FW_FORBIDDEN_ORIGIN.
+ */
 export async function askWho(request: FastifyRequest): Promise<Identity> {
   if (!asksWho(request)) return ANONYMOUS
   requireShowableCookies(request)
@@ -76,8 +81,8 @@ export async function askWho(request: FastifyRequest): Promise<Identity> {
 }
 
 /**
- * Who asks. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN, FW_BAD_PARAMETER; FW_FORBIDDEN,
- * FW_HOOK_FAILED where the application does not let it in.
+ * The identity of a request. Raises FW_UNAUTHORIZED for credentials that are not accepted, FW_FORBIDDEN_ORIGIN,
+ * FW_BAD_PARAMETER; FW_FORBIDDEN, FW_HOOK_FAILED if the application refuses it.
  */
 function identify(request: FastifyRequest): Soon<Presented> {
   const presented = connectionIdentity(request)
@@ -88,7 +93,7 @@ function identify(request: FastifyRequest): Soon<Presented> {
   return complete ? presented : identifyFurther(request, presented)
 }
 
-/** Asks also what takes its time. */
+/** Also the checks that have to wait. */
 async function identifyFurther(request: FastifyRequest, shown: Soon<Presented>): Promise<Presented> {
   const { access } = request.server.fanwire
   const { claims, identity: presented } = await shown
@@ -136,7 +141,7 @@ function cookiesOf({ route, server }: FastifyRequest): readonly string[] {
 
 const NO_COOKIES: readonly string[] = []
 
-/** Whether nothing came along that could say who asks. */
+/** Whether the request has no credentials. */
 function isBare(request: FastifyRequest): boolean {
   const { headers, query, route } = request
   if (headers.authorization !== undefined) return false
@@ -147,15 +152,15 @@ function isBare(request: FastifyRequest): boolean {
   return values.ticket === undefined && values.token === undefined && values.channel_token === undefined
 }
 
-/** Whether it goes on with a session that has begun. */
+/** Whether it continues an existing session. */
 function ofSession({ query, route }: FastifyRequest): boolean {
   const id = route.session === undefined ? undefined : (query as Record<string, unknown>)[route.session]
   return id !== undefined && id !== ''
 }
 
 /**
- * What the log keeps idempotency keys by, so that nobody can use up another's. Empty for the anonymous; without spaces,
- * and never a secret.
+ * The log's scope for idempotency keys, so that nobody can use up another's. Empty for anonymous clients; without
+ * spaces, and never a secret.
  */
 export function scopeOf({ kind, key, user, scope }: Identity): string {
   if (kind === 'anonymous') return ''
@@ -163,7 +168,7 @@ export function scopeOf({ kind, key, user, scope }: Identity): string {
   return createHash('sha256').update(`fanwire ${kind} ${name}`).digest('base64url').slice(0, 16)
 }
 
-/** Why a client may not publish, whoever it is: it is a browser page of another origin. */
+/** Why a client may not publish, whatever its identity: it is a browser page of another origin. */
 export function publishRefusalOf({
   headers,
   server,
@@ -172,11 +177,11 @@ export function publishRefusalOf({
   if (origin === undefined || server.origins.mayPublish(origin, host)) return undefined
   return new FanwireError(
     'FW_FORBIDDEN_ORIGIN',
-    'a browser page of this origin may not publish; FANWIRE_PUBLISH_ORIGINS lists those that may',
+    'a browser page of this origin may not publish; FANWIRE_PUBLISH_ORIGINS lists the origins that may',
   )
 }
 
-/** Raises FW_FORBIDDEN_ORIGIN where a browser page of another origin publishes. */
+/** Raises FW_FORBIDDEN_ORIGIN if a browser page of another origin publishes. */
 export function requirePublishOrigin(request: FastifyRequest): void {
   const refusal = publishRefusalOf(request)
   if (refusal !== undefined) throw refusal

@@ -6,18 +6,18 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
 import { ByteAccumulator } from './byte-accumulator.ts'
 
-/** How long a body may take, in ms: between two pieces of it, and altogether. */
+/** How long a body may take, ms: between two pieces of it, and altogether. */
 export interface BodyTimes {
   readonly idle: number
   readonly total: number
 }
 
-/** Of bodies that are held as a whole. */
+/** For bodies that are held as a whole. */
 export const BODY_TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
 
 const NOTHING = Buffer.alloc(0)
 
-/** The routes of this scope read bodies by themselves, whatever their type. */
+/** The routes of this scope read bodies themselves, whatever their type. */
 export function takeBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
@@ -31,11 +31,11 @@ export class RequestBody {
   #wake = () => {}
   readonly #onReadable = () => this.#wake()
   readonly #onEnd = () => {
-    // Over HTTP/2 a body that was cut ends like any other, after it has been said that it was.
+    // Over HTTP/2 a cut body ends like any other, after an event that reports the cut.
     if (this.#failure === undefined) this.#ended = true
     this.#wake()
   }
-  /** Every body closes, most of them behind their end. */
+  /** Every body closes, usually after its end. */
   readonly #onGone = () => {
     if (this.#ended) return
     this.#failure ??= new FanwireError('FW_BAD_REQUEST', 'the request ended before its body did')
@@ -53,7 +53,9 @@ export class RequestBody {
     if (source.destroyed && !this.#ended) this.#onGone()
   }
 
-  /** What has arrived; waits for something. Undefined at the end or after `stop`. Raises FW_BAD_REQUEST when cut. */
+  /**
+   * The bytes that have arrived; waits for some. Undefined at the end or after `stop`. Raises FW_BAD_REQUEST if cut.
+   */
   async next(): Promise<Buffer | undefined> {
     for (;;) {
       if (this.#stopped) return undefined
@@ -86,7 +88,7 @@ export class RequestBody {
     }
   }
 
-  /** `next` gives no more. */
+  /** `next` returns nothing more. */
   stop(): void {
     this.#stopped = true
     this.#wake()
@@ -98,8 +100,8 @@ export class RequestBody {
   }
 
   /**
-   * Lets the rest pass by unread: a client that sends before it reads is to see its answer, not a reset.
-   * `onData` is called for each piece.
+   * Discards the rest: a client that sends before it reads should see its response, not a reset. `onData` is called for
+   * each piece.
    */
   discard(onData = () => {}): void {
     this.stop()
@@ -111,8 +113,8 @@ export class RequestBody {
 }
 
 /**
- * The whole body of a request; empty where it has none. Raises FW_TOO_LARGE with the message `tooLarge` beyond `limit` bytes,
- * FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
+ * The whole body of a request; empty if it has none. Raises FW_TOO_LARGE with the message `tooLarge` beyond `limit`
+ * bytes, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
  */
 export async function wholeBody(
   request: FastifyRequest,
@@ -135,11 +137,11 @@ export async function wholeBody(
 }
 
 /**
- * A body that came along with its head, as small ones do: then nobody has to listen, and no time can run out. Undefined
- * where there is more to come.
+ * A body that arrived with its head, as small ones do: then no listener and no timeout are needed. Undefined if there
+ * is more to come.
  */
 function arrived({ raw }: FastifyRequest): Buffer | undefined {
-  // HTTP/2 says of a body that was cut that it is complete.
+  // HTTP/2 reports a cut body as complete.
   if (raw instanceof Http2ServerRequest || !raw.complete || raw.destroyed) return undefined
   return (raw.read() as Buffer | null) ?? NOTHING
 }

@@ -1,4 +1,4 @@
-// Bytes that arrive in pieces of any size, gathered into one Buffer.
+// Collects bytes that arrive in pieces of any size into one Buffer.
 
 /** Holds at most twice what was added, however small the pieces were. */
 export class ByteAccumulator {
@@ -29,7 +29,7 @@ export class ByteAccumulator {
     this.#length = length
   }
 
-  /** Everything added since the last take; the gathering begins anew. */
+  /** Everything added since the last take; then it begins anew. */
   take(): Buffer {
     const taken = this.#bytes?.subarray(0, this.#length) ?? Buffer.alloc(0)
     this.#bytes = undefined

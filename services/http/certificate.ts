@@ -1,14 +1,14 @@
-// The certificate that TLS on PORT shows: read from two files, and again whenever they change.
+// The TLS certificate of PORT: read from two files, and re-read whenever they change.
 
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** How often the files are looked at, ms. Looking sees what watching may miss: symbolic links, other file systems. */
+/** How often the files are checked, ms. This also sees what watching may miss: symbolic links, other file systems. */
 const LOOK_EVERY = 2000
 
-/** Certificate or key can't be used. The message is for the user, names the setting, and holds nothing secret. */
+/** Certificate or key can't be used. The message is for the user, names the setting, and contains no secrets. */
 export class CertificateRefused extends Error {
   override readonly name = 'CertificateRefused'
 }
@@ -19,7 +19,7 @@ export interface CertificateFiles {
   readonly key: string
 }
 
-/** What TLS is given: PEM. */
+/** The PEM input of TLS. */
 export interface Pair {
   readonly cert: Buffer
   readonly key: Buffer
@@ -30,7 +30,7 @@ export class Certificate {
   pair: Pair
   readonly #files: CertificateFiles
   readonly #logger: FastifyBaseLogger
-  /** State of the files: when they were last read, and when they were last looked at. */
+  /** State of the files: when they were last read, and when they were last checked. */
   #read: string
   #seen: string
   #next: NodeJS.Timeout | undefined
@@ -69,7 +69,7 @@ export class Certificate {
     const state = await stateOf(this.#files)
     const still = state === this.#seen
     this.#seen = state
-    // Two files are not replaced at the same moment: not before both have been left alone for a while.
+    // Two files are not replaced at the same moment: waits until both have been left alone for a while.
     if (!still || state === this.#read || this.#closed) return
     this.#read = state
     try {
@@ -77,7 +77,7 @@ export class Certificate {
       use(pair)
       this.pair = pair
       const { subject, validTo, serialNumber } = x509
-      this.#logger.info({ subject, validTo, serialNumber }, 'the certificate was read again')
+      this.#logger.info({ subject, validTo, serialNumber }, 'the certificate was reloaded')
       warnIfExpired(x509, this.#logger)
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
@@ -86,7 +86,7 @@ export class Certificate {
   }
 }
 
-/** Changes when either file, or what a link in its path leads to, is another or has changed. */
+/** Changes when either file, or the target of a link in its path, changes. */
 async function stateOf({ cert, key }: CertificateFiles): Promise<string> {
   const states = [cert, key].map(async path => {
     try {
@@ -103,11 +103,11 @@ async function stateOf({ cert, key }: CertificateFiles): Promise<string> {
 async function load(files: CertificateFiles): Promise<{ pair: Pair; x509: X509Certificate }> {
   const cert = await readSetting('FANWIRE_TLS_CERT', files.cert)
   const key = await readSetting('FANWIRE_TLS_KEY', files.key)
-  const x509 = attempt(`FANWIRE_TLS_CERT: ${files.cert} is no certificate in PEM`, () => {
+  const x509 = attempt(`FANWIRE_TLS_CERT: ${files.cert} is not a PEM certificate`, () => {
     return new X509Certificate(cert)
   })
   const secret: KeyObject = attempt(
-    `FANWIRE_TLS_KEY: ${files.key} is no private key in PEM, or needs a passphrase`,
+    `FANWIRE_TLS_KEY: ${files.key} is not a PEM private key, or needs a passphrase`,
     () => createPrivateKey(key),
   )
   if (!x509.checkPrivateKey(secret)) {
@@ -125,7 +125,7 @@ async function readSetting(setting: string, path: string): Promise<Buffer> {
     return await readFile(path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : code
+    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : code
     throw new CertificateRefused(`${setting}: ${path} can not be read: ${why}`)
   }
 }

@@ -1,5 +1,5 @@
-// Chunked transfer coding, as HTTP/1.1 has it (RFC 9112 section 7.1). A stretch is one chunk in memory: clients of
-// HTTP/1.1 receive all of it, those of HTTP/2 and HTTP/1.0 the data in it, so that it is encoded once for both.
+// Chunked transfer coding of HTTP/1.1 (RFC 9112 section 7.1). A stretch is one chunk in memory: clients of HTTP/1.1
+// receive all of it, those of HTTP/2 and HTTP/1.0 the data in it, so that it is encoded once for both.
 
 const CR = 0x0d
 const LF = 0x0a
@@ -8,12 +8,15 @@ const NOTHING = Buffer.alloc(0)
 const DIGITS = Buffer.from('0123456789abcdef')
 
 /**
- * Ends a body. It is not sent to clients that are to come back: without it a body is incomplete (RFC 9112 section 8),
- * and no client takes that for its end.
+ * Ends a body. It is not sent to clients that should reconnect: without it a body is incomplete (RFC 9112 section 8),
+ * and no client treats it as complete.
  */
 export const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 
-/** A chunk whose `size` bytes of data the caller writes from `at` on. Empty if `size` is 0: a chunk without data ends the body. */
+/**
+ * A chunk whose `size` bytes of data the caller writes from `at` on. Empty if `size` is 0: a chunk without data ends
+ * the body.
+ */
 export function allocateChunk(size: number): { readonly chunk: Buffer; readonly at: number } {
   if (size === 0) return { chunk: NOTHING, at: 0 }
   let digits = 1

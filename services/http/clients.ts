@@ -1,5 +1,5 @@
-// Clients that stay connected: who they are, and the end of those whose token ends or is revoked, or who may not read
-// any more what they read.
+// Connected clients: their identities, and the end of clients whose token expires or is revoked, or who have lost the
+// right to read their channels.
 
 import { randomBytes } from 'node:crypto'
 import type { Access, Lapse } from '../broker/access/access.ts'
@@ -16,21 +16,21 @@ export interface Held {
   readonly wire: string
   /** Names of the channels that it reads. */
   readonly channels: readonly string[]
-  /** Where it stands in one of them; undefined where that is not known. */
+  /** Its position in one of them; undefined if that is unknown. */
   positionIn(channel: string): Position | undefined
-  /** What its grant let through when it began to read; undefined where that is not known. */
+  /** What its grant let through when it began to read; undefined if that is unknown. */
   grantIn?(channel: string): ReadGrant | undefined
-  /** Its socket is full: it takes nothing. */
+  /** Its socket is full: it accepts no data. */
   readonly blocked?: boolean
-  /** Tells the client why, and ends. */
+  /** Sends the client the reason, and ends. */
   end(reason: CloseReason): void
-  /** Takes one channel from the client. False: it has no other, or there is no word for that, and it has ended. */
+  /** Takes one channel from the client. False: it was the last one, or the wire can't report that, and it has ended. */
   drop?(channel: string, reason: CloseReason): boolean
 }
 
-/** Who holds something open. The identity changes when its token is refreshed. */
+/** A client that holds something open. Its identity changes when its token is refreshed. */
 export interface Client {
-  /** Made when somebody asks for it. */
+  /** Created on first use. */
   readonly id: string
   readonly held: Held
   readonly identity: Identity
@@ -43,15 +43,15 @@ const EXPIRED: CloseReason = { code: 4401, reason: 'token expired', retry: 1000 
 /** The server ended it; a new token lets the client in again. */
 export const REVOKED: CloseReason = { code: 4401, reason: 'token revoked', retry: 1000 }
 
-/** The same of one whom the application let in. */
+/** The same for a client that the application let in. */
 const SESSION_EXPIRED: CloseReason = { code: 4401, reason: 'session expired', retry: 1000 }
 const SESSION_REVOKED: CloseReason = { code: 4401, reason: 'session revoked', retry: 1000 }
 
-/** The same of an API key. */
+/** The same for an API key. */
 const KEY_EXPIRED: CloseReason = { code: 4401, reason: 'key expired', retry: 1000 }
 const KEY_REVOKED: CloseReason = { code: 4401, reason: 'key revoked', retry: 1000 }
 
-/** What it came with holds no more by time alone: what there is for it is still given. */
+/** Whether only its time is over: pending events are still delivered. */
 export function isExpiry(reason: CloseReason): boolean {
   return reason === EXPIRED || reason === KEY_EXPIRED || reason === SESSION_EXPIRED
 }
@@ -69,7 +69,7 @@ function forbidden(channel: string): CloseReason {
   return about(`may not read ${channel} any more`)
 }
 
-/** The server took the channel from it. */
+/** The server took the channel from the client. */
 function unsubscribed(channel: string): CloseReason {
   return about(`unsubscribed from ${channel}`)
 }
@@ -79,7 +79,7 @@ function about(reason: string): CloseReason {
   return { code: 4403, reason: reason.slice(0, 123), retry: 1000 }
 }
 
-/** The same as the answer to a request that was held. */
+/** The same as the response to a held request. */
 export function refusalOf({ code, reason }: CloseReason): FanwireError {
   return code === 4403
     ? new FanwireError('FW_FORBIDDEN', reason, { challenge: 'insufficient_scope' })
@@ -89,30 +89,30 @@ export function refusalOf({ code, reason }: CloseReason): FanwireError {
 /** What was read with a channel token alone. */
 const LAPSED: Readonly<Record<Lapse, CloseReason>> = { expired: EXPIRED, revoked: REVOKED }
 
-/** How often expiries are looked at, ms. */
+/** How often expiries are checked, ms. */
 const TICK_MS = 1000
-/** How long before a session is over the application is asked whether it goes on, ms; and again where it said nothing. */
+/** How long before a session's end the application is asked to prolong it, ms; also the interval of retries. */
 const REFRESH_AHEAD_MS = 5000
 const REFRESH_AGAIN_MS = 2000
-/** Clients that are judged again before others have their turn. */
+/** Clients that are checked again before others have their turn. */
 const JUDGED_AT_A_TIME = 1000
 
-/** Who comes to stay. */
+/** A client that is about to stay connected. */
 export interface Comer {
   readonly identity: Identity
-  /** What the application is shown of it; undefined where it is not asked about it again. */
+  /** The client as the application sees it; undefined if the application is not asked about it again. */
   readonly asker: Asker | undefined
 }
 
 class Entry implements Client {
   readonly held: Held
   identity: Identity
-  /** What its channels count in. */
+  /** The usage in which its channels count. */
   readonly lease: Lease | undefined
   readonly since = Date.now()
-  /** What the application is shown of it; undefined where it has never been asked. */
+  /** The client as the application sees it; undefined if the application was never asked. */
   readonly asker: Asker | undefined
-  /** When the application is asked whether it goes on, ms. */
+  /** When the application is asked to prolong it, ms. */
   refreshAt: number | undefined
   #id: string | undefined
 
@@ -133,11 +133,11 @@ class Entry implements Client {
 function tickOf({ identity, refreshAt = Infinity }: Entry): number | undefined {
   const next = Math.min(nextEndOf(identity) ?? Infinity, refreshAt)
   const end = next === Infinity ? undefined : next
-  // Rounded up: no connection ends while what it was opened with still holds.
+  // Rounded up: no connection ends while its credentials are still valid.
   return end === undefined ? undefined : Math.ceil(end / TICK_MS)
 }
 
-/** Hears who comes and goes. */
+/** Notified when clients come and go. */
 export interface ClientLives {
   connected(client: Client): void
   disconnected(client: Client): void
@@ -161,7 +161,7 @@ export class Clients {
     access.on('revoked', user => this.#endRevoked(user))
   }
 
-  /** Where everybody may everything there is nothing to watch, and nothing is kept. */
+  /** If everybody may do everything there is nothing to check, and nothing is kept. */
   add(held: Held, comer: Comer, lease?: Lease): Client | undefined {
     if (this.#access.isOpen) return undefined
     const client = new Entry(held, comer, lease)
@@ -181,7 +181,7 @@ export class Clients {
     this.#unschedule(client)
   }
 
-  /** Another token came for it. */
+  /** The client sent a new token. */
   renew(client: Client | undefined, identity: Identity): void {
     if (!(client instanceof Entry) || !this.#clients.has(client)) return
     this.#become(client, identity)
@@ -195,7 +195,7 @@ export class Clients {
     this.#schedule(client)
   }
 
-  /** Takes the channel from all that read it for the user. */
+  /** Takes the channel from all of the user's connections that read it. */
   unsubscribe(user: string, channel: string): void {
     for (const client of [...this.#clients]) {
       if (client.identity.user !== user || !client.held.channels.includes(channel)) continue
@@ -203,7 +203,7 @@ export class Clients {
     }
   }
 
-  /** Everything that a user holds open; with another `which`, some of it. Returns how many. */
+  /** A user's open connections; with another `which`, some of them. Returns how many. */
   end(user: string, reason: CloseReason, which: (client: Client) => boolean = () => true): number {
     const found = [...this.#clients].filter(client => client.identity.user === user && which(client))
     for (const client of found) this.#end(client, reason)
@@ -230,7 +230,7 @@ export class Clients {
     client.held.end(reason)
   }
 
-  /** Takes from a client what it may not have any more. `now`: ms. */
+  /** Takes from a client what it has lost the right to. `now`: ms. */
   #judge(client: Entry, now = Date.now()): void {
     if (this.#access.isRevoked(client.identity)) {
       return this.#end(client, REVOCATIONS[client.identity.kind])
@@ -245,7 +245,7 @@ export class Clients {
     }
   }
 
-  /** Another filter holds than when it began: it comes back with its cursor, and has that. */
+  /** The filter has changed since it began: it reconnects with its cursor, and gets the new one. */
   #isFilteredAnew({ held, identity }: Entry, channel: string): boolean {
     const began = held.grantIn?.(channel)
     return (
@@ -298,7 +298,7 @@ export class Clients {
     if (ending?.size === 0) this.#ending.delete(tick)
   }
 
-  /** Those whom the application let in, it may let stay. */
+  /** The application may prolong sessions that it let in. */
   #planRefresh(client: Entry): void {
     const { identity, asker } = client
     const { kind, expiresAt } = identity
@@ -311,7 +311,7 @@ export class Clients {
         : undefined
   }
 
-  /** Does not raise. A session that is not prolonged ends in its time. */
+  /** Does not raise. A session that is not prolonged ends at its time. */
   async #refresh(client: Entry): Promise<void> {
     const { identity, asker = bareAsker(client.id, client.held.wire) } = client
     client.refreshAt = undefined

@@ -1,4 +1,4 @@
-// What every route of a node shares, decorated on Fastify as `app.fanwire`, and what a route can say of itself.
+// What all routes of a node share, decorated on Fastify as `app.fanwire`, and the options of a route.
 
 import { hostname } from 'node:os'
 import { Control } from '../broker/control/control.ts'
@@ -28,19 +28,19 @@ import { Pressure } from './pressure.ts'
 
 /** All workers behind the address, this one among them. Undefined where the primary does not answer. */
 export interface Workers {
-  /** What they measured, added up, as Prometheus text. */
+  /** Their metrics, added up, as Prometheus text. */
   metrics(): Promise<string | undefined>
   /** Readers in a channel. */
   readers(channel: string): Promise<number | undefined>
 }
 
-/** Known on all nodes: stands for a token where no header can be sent. */
+/** Valid on all nodes: replaces a token where no header can be sent. */
 export interface Tickets {
-  /** Ms that a ticket may live at most. */
+  /** The longest life of a ticket, ms. */
   readonly longest: number
-  /** Good once, within `life` ms (30 s) and for as long as the token. Raises LogUnavailable. */
+  /** Usable once, within `life` ms (30 s) and for as long as the token. Raises LogUnavailable. */
   issue(claims: Claims, life?: number): Promise<{ readonly ticket: string; readonly expires: number }>
-  /** The claims that it stands for, once. Raises CredentialsRefused. */
+  /** Redeems a ticket, once, for its claims. Raises CredentialsRefused. */
   take(ticket: string): Promise<Claims>
 }
 
@@ -51,14 +51,14 @@ export interface Context {
   readonly access: Access
   readonly health: Health
   readonly metrics: Metrics
-  /** Undefined where one process is all. */
+  /** Undefined if there is only one process. */
   readonly workers?: Workers | undefined
   readonly publisher: Publisher
   readonly clients: Clients
   readonly addresses: Addresses
   readonly limits: Limits
   readonly pressure: Pressure
-  /** What users and keys do on other nodes. */
+  /** Usage of users and keys on other nodes. */
   readonly usage: Usage
   readonly tickets: Tickets
   /** Who is in which channel. */
@@ -78,22 +78,22 @@ declare module 'fastify' {
   }
 
   interface FastifyContextConfig {
-    /** An EventSource reads this: what may pass is told with 200, `retry:` and an end. */
+    /** An EventSource reads this: temporary errors are sent with 200, `retry:` and an end. */
     sse?: true
-    /** A browser shows this and reloads it by itself: also an error that may pass says when. */
+    /** A browser shows this page and reloads it by itself: temporary errors also say when. */
     page?: true
-    /** A browser page of an origin that may not read may not even send this: WebSocket, Socket.IO. */
+    /** Pages of origins that may not read may not even send this: WebSocket, Socket.IO. */
     origin?: 'required'
-    /** Answered whatever name the node is addressed by: checks go by its address. */
+    /** Answered whatever name the node is addressed by: health checks use its address. */
     anyHost?: true
-    /** The wire that it is of: applications that are asked hear of it. */
+    /** The wire of the route, as hooks report it to applications. */
     wire?: string
-    /** Answered whatever the state of the node: not ready, draining, too many connections. */
+    /** Answered in any state of the node: not ready, draining, too many connections. */
     always?: true
   }
 }
 
-/** How nodes find each other, and what they tell each other. */
+/** How nodes find each other, and the messages between them. */
 function createCluster({ log, access, hub, config, logger }: Parts) {
   const nodes = new Nodes({
     log,
@@ -136,7 +136,7 @@ function createPresence({ log, logger, access, config }: Parts) {
   return { presence, lives }
 }
 
-/** What the log of lives tells of clients. Those that only ask now and then do not come and go. */
+/** The entries of the log of lives about clients. Polling clients do not connect and disconnect. */
 function clientLives(lives: Lives): ClientLives {
   const tell = (kind: 'client.connected' | 'client.disconnected', { id, held, identity }: Client) => {
     const { user, key } = identity
@@ -173,7 +173,7 @@ type Parts = Omit<Context, Made> & {
   readonly logger: Logger
 }
 
-/** The parts of a node, put together. */
+/** Assembles the parts of a node. */
 export function createContext(parts: Parts): Context {
   const { access } = parts
   const { presence, lives } = createPresence(parts)

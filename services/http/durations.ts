@@ -1,4 +1,4 @@
-// A histogram of durations as plain numbers, made into what Prometheus takes when it is asked for.
+// A histogram of durations as plain numbers, converted for Prometheus when it is scraped.
 
 import { Histogram, type Registry } from 'prom-client'
 
@@ -6,7 +6,7 @@ import { Histogram, type Registry } from 'prom-client'
 const BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] as const
 
 export class Durations {
-  /** By the first bound that is not less; the last are above all bounds. */
+  /** By the first bound that is not less; the last entry is above all bounds. */
   readonly #counts = new Array<number>(BOUNDS.length + 1).fill(0)
   #seconds = 0
 

@@ -1,4 +1,4 @@
-// Fastify as every server of a node has it: limits, timeouts, and no words of its own.
+// Fastify's options for every server of a node: limits, timeouts, and no error texts of Fastify's own.
 
 import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -15,7 +15,7 @@ const NODE = randomBytes(4).toString('hex')
 const REQUEST_ID = /^[\w.:=+/-]{1,64}$/
 let requests = 0
 
-/** What a proxy calls the request, if that can stand in a log; else a name of our own. */
+/** The proxy's request id, if it is safe in a log; otherwise a new one. */
 function requestId({ headers }: { headers: IncomingHttpHeaders | Http2Headers }): string {
   const given = headers['x-request-id']
   if (typeof given === 'string' && REQUEST_ID.test(given)) return given
@@ -30,20 +30,20 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     genReqId: requestId,
     // Few requests log anything: those that do say which they are.
     childLoggerFactory: parent => parent,
-    // As long as any URL, so that an overlong name is told as one and not as 404.
+    // As long as any URL, so that an overlong name gets its own error instead of 404.
     routerOptions: { maxParamLength: MAX_URL },
     bodyLimit: context.config.maxBody,
     // Longer than load balancers keep idle connections, so that they close first.
     keepAliveTimeout: 72_000,
-    // A bulk publish may take as long as it likes; headers may not.
+    // A bulk publish may take any time; headers may not.
     requestTimeout: 0,
     http: {
       maxHeaderSize: MAX_HEADERS,
-      // Node would refuse without a code; see target.ts.
+      // Node would refuse without an error code; see target.ts.
       requireHostHeader: false,
       headersTimeout: 60_000,
       connectionsCheckingInterval: 10_000,
-      // A peer that vanished without a word is noticed by TCP.
+      // TCP notices a peer that vanished silently.
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
     },
@@ -53,10 +53,10 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     clientErrorHandler: refuseMalformed,
     frameworkErrors: (error, request, reply) => void tell(error, request, reply),
   })
-  // Schemas are for query.ts and OpenAPI: what is wrong with a request is told in our codes.
+  // Schemas are for query.ts and OpenAPI: faults of a request are reported with our error codes.
   app.setValidatorCompiler(() => () => true)
   app.setSerializerCompiler(() => body => JSON.stringify(body))
-  // Each route says itself what bodies it takes.
+  // Each route declares which bodies it accepts.
   app.removeAllContentTypeParsers()
   app.decorate('fanwire', context)
   app.register(route)

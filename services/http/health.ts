@@ -1,5 +1,5 @@
-// Whether the node can deliver: proved once a second by an event that it sends itself through the log. A log that takes
-// no events, but can be read, is half of it.
+// Whether the node can deliver: proved once a second by an event that it sends itself through the log. A log that can
+// be read but accepts no events makes it half ready.
 
 import type { FastifyBaseLogger } from 'fastify'
 import fp from 'fastify-plugin'
@@ -12,7 +12,7 @@ import { AppendsRefused, type ChannelLog, LogRefused, LogUnavailable } from '../
 export interface ProbeTimes {
   /** Ms between the beginnings of two probes. */
   readonly every: number
-  /** Ms since the last probe came back after which the node is not ready. */
+  /** Ms since the last probe returned after which the node is not ready. */
   readonly lasts: number
 }
 
@@ -20,7 +20,7 @@ const READS = new Set(['GET', 'HEAD'])
 /** Probes whose times are kept: the last minute. */
 const KEPT_DELAYS = 60
 
-/** Not ready within 4 s of the log going silent, ready within 1 s of its coming back. */
+/** Not ready within 4 s after the log went silent, ready within 1 s after it recovered. */
 const TIMES: ProbeTimes = { every: 1000, lasts: 4000 }
 
 export class Health {
@@ -28,12 +28,12 @@ export class Health {
   readonly #logger: FastifyBaseLogger
   readonly #times: ProbeTimes
   readonly #began = performance.now()
-  /** When the last probe came back, by performance.now(). */
+  /** When the last probe returned, by performance.now(). */
   #cameBack = Number.NEGATIVE_INFINITY
-  #failure = 'the first probe has not come back yet'
-  /** The log refused the last probe for good. */
+  #failure = 'the first probe has not returned yet'
+  /** The log refused the last probe permanently. */
   #refused: LogRefused | undefined
-  /** Why the log takes no events although it delivers. */
+  /** Why the log accepts no events although it delivers. */
   #refusal: string | undefined
   #draining = false
   #told: string | undefined
@@ -71,17 +71,17 @@ export class Health {
     return this.#draining
   }
 
-  /** Ms since the last probe came back; since the start where none has. */
+  /** Ms since the last probe returned; since the start if none has. */
   get probeAge(): number {
     return performance.now() - (this.#cameBack > 0 ? this.#cameBack : this.#began)
   }
 
-  /** Ms that the last probes took from the append to their delivery, the oldest first. */
+  /** How long the last probes took from the append to their delivery, ms, the oldest first. */
   get delays(): readonly number[] {
     return this.#delays
   }
 
-  /** The log delivers, whatever else the node is doing. */
+  /** The log delivers, whatever the node is doing. */
   get delivers(): boolean {
     return performance.now() - this.#cameBack < this.#times.lasts
   }
@@ -90,19 +90,19 @@ export class Health {
     return this.delivers && !this.#draining
   }
 
-  /** It is ready, and the log takes events. */
+  /** It is ready, and the log accepts events. */
   get takesEvents(): boolean {
     return this.ready && this.#refusal === undefined
   }
 
-  /** Why the node is not ready, or takes no events. */
+  /** Why the node is not ready, or accepts no events. */
   get reason(): string | undefined {
     if (this.#draining) return 'the node is stopping'
     return this.delivers ? this.#refusal : this.#failure
   }
 
   /**
-   * Returns once a probe has come back; at once if the last still counts. Raises LogUnavailable after `ms`, or
+   * Returns once a probe has returned; at once if the last one still counts. Raises LogUnavailable after `ms`, or
    * LogRefused.
    */
   async proved(ms: number): Promise<void> {
@@ -141,7 +141,7 @@ export class Health {
     this.#next = setTimeout(() => void this.#probe(), wait).unref()
   }
 
-  /** Returns why the log takes no events, where a probe comes back without one. Raises LogUnavailable. */
+  /** Returns why the log accepts no events, if a probe returns without an append. Raises LogUnavailable. */
   async #comesBack(): Promise<string | undefined> {
     try {
       await this.#log.probe()
@@ -167,15 +167,15 @@ export class Health {
   }
 }
 
-/** Raises FW_NOT_READY; where something is to be read, also FW_DRAINING. */
+/** Raises FW_NOT_READY; for reads also FW_DRAINING. */
 export function requireReady(state: Health, reads: boolean): void {
   if (!state.delivers) throw new FanwireError('FW_NOT_READY', `not ready: ${state.reason}`)
   if (state.draining && reads) {
-    throw new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one')
+    throw new FanwireError('FW_DRAINING', 'the node is stopping: reconnect to another node')
   }
 }
 
-/** Settings whose files can not be used as they are now. What is wrong with them is for the log: it may quote them. */
+/** Settings whose files can't be used as they are now. Only the log says what is wrong: the message may quote them. */
 function outdated({ problems }: Access): { readonly problems?: readonly string[] } {
   return problems.length === 0 ? {} : { problems: problems.map(({ setting }) => setting) }
 }
@@ -206,7 +206,7 @@ export const health = fp(
     app.addHook('onRequest', (request, _reply, next) => {
       const { url, always } = request.route
       if (always !== true && url?.startsWith('/v1/') === true) {
-        // Publishes are answered as long as they come; reads have another node to go to.
+        // Publishes are answered until the end; reads have other nodes.
         requireReady(state, READS.has(request.method))
       }
       next()
@@ -220,7 +220,7 @@ export const health = fp(
       }),
     )
 
-    // A writer that can't publish is good for nothing; any other node goes on being read.
+    // A writer that can't publish is useless; any other node can still be read.
     const usual = app.fanwire.config.role === 'writer' ? 'publish' : 'read'
 
     app.get(

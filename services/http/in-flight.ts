@@ -23,12 +23,12 @@ class InFlight {
     return this.#ended
   }
 
-  /** Adds what brings requests to an end that would go on by themselves; it returns when they are over. */
+  /** Adds a function that ends long-running requests; it returns when they are over. */
   partsWith(parting: () => Promise<unknown>): void {
     this.#partings.push(parting)
   }
 
-  /** From now on nothing new is begun. Returns when what would go on is over. */
+  /** From now on nothing new is begun. Returns when long-running requests are over. */
   async end(): Promise<void> {
     this.#ended = true
     await Promise.all(this.#partings.map(parting => parting()))
@@ -53,7 +53,7 @@ declare module 'fastify' {
   }
 }
 
-/** Whether the connection of a request has lasted as long as it may, where that has an end. */
+/** Whether a request's connection has reached its maximum age, if there is one. */
 function ages(app: FastifyInstance, maxAge: number): (request: FastifyRequest) => boolean {
   if (maxAge === 0) return () => false
   const until = new WeakMap<object, number>()
@@ -64,7 +64,7 @@ function ages(app: FastifyInstance, maxAge: number): (request: FastifyRequest) =
   }
 }
 
-/** Knows the requests in flight, and tells clients of a stopping node, or an old connection, not to keep it. */
+/** Tracks the requests in flight, and asks clients of a stopping node, or an old connection, not to keep it. */
 export const inFlight = fp(
   async app => {
     const { health, config } = app.fanwire
@@ -74,7 +74,7 @@ export const inFlight = fp(
 
     app.addHook('onRequest', (request, _reply, next) => {
       if (requests.ended && request.route.always !== true) {
-        return next(new FanwireError('FW_DRAINING', 'the node is stopping: connect again, to another one'))
+        return next(new FanwireError('FW_DRAINING', 'the node is stopping: reconnect to another node'))
       }
       next()
     })

@@ -1,5 +1,5 @@
-// How many connections a node holds. Beyond FANWIRE_MAX_CONNECTIONS a new one is told so and closed, while
-// health and metrics are still answered; some way above that, sockets are dropped unheard.
+// The limit of a node's connections. Beyond FANWIRE_MAX_CONNECTIONS a new one receives an error and is closed, while
+// health and metrics are still answered; well above that, sockets are dropped without a response.
 
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
@@ -12,15 +12,15 @@ import { sessionOf } from './sessions.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The node's open sockets, of TCP, whatever they speak by now. */
+    /** The node's open TCP sockets, whatever protocol they speak. */
     readonly sockets: ReadonlySet<Socket>
   }
 }
 
-/** Sockets above the limit that are still accepted, to be told. */
+/** Sockets above the limit that are still accepted, to receive the error. */
 const ABOVE = (limit: number) => Math.max(32, Math.ceil(limit * 0.05))
 
-/** How many requests the connection of this one holds. */
+/** The number of requests on this request's connection. */
 function heldBy(request: FastifyRequest): number {
   return sessionOf(http2StreamOf(request))?.begun ?? unansweredOn(request.raw.socket)
 }
@@ -33,7 +33,7 @@ export const limits = fp(
     const most = limit + ABOVE(limit)
     const excess = new WeakSet<object>()
     const sockets = new Set<Socket>()
-    // Further requests of one connection count as connections do: they could each have had one.
+    // Further requests of one connection count like connections: each could have had its own.
     const held = () => sockets.size + protocols.beyond
     app.decorate('sockets', sockets)
 
@@ -41,7 +41,7 @@ export const limits = fp(
       sockets.delete(this)
     }
     const accept = (socket: Socket) => {
-      // One that was given back (upgrades.ts).
+      // A socket that was given back (upgrades.ts).
       if (sockets.has(socket) || socket instanceof TLSSocket) return
       if (sockets.size >= most) {
         metrics.connectionRefused()
@@ -52,7 +52,7 @@ export const limits = fp(
     }
     for (const listener of protocols.listeners) {
       listener.on('connection', accept)
-      // A socket that a worker refuses in this way the primary offers to the next one: round and round if all are full.
+      // The primary offers a socket that a worker refuses in this way to the next one: in circles if all are full.
       if (config.workers === 1) listener.maxConnections = most
       listener.on('drop', () => metrics.connectionRefused())
     }
@@ -66,7 +66,7 @@ export const limits = fp(
       if (connection === undefined) return next()
       if (excess.has(connection)) {
         if (held() <= limit) {
-          // Others have left: there is room by now.
+          // Others have left: there is room now.
           excess.delete(connection)
           return next()
         }

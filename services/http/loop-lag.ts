@@ -1,14 +1,14 @@
-// How late the event loop is, under the names that prom-client has for it. Its own monitor wakes a node that has nothing
-// to do a hundred times a second, and counts its interval as lag.
+// The event loop's lag, under prom-client's names. prom-client's own monitor wakes an idle node a hundred times a
+// second, and counts its interval as lag.
 
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client'
 
-/** Ms between two looks; and as good as never. */
+/** Ms between two looks; and practically never. */
 const EVERY = 100
 const NEVER = 2 ** 31 - 1
 
-/** What prom-client measures of any process, and how late its event loop has been since it was last asked. */
+/** prom-client's metrics of a process, and the event loop's lag since the last scrape. */
 export function processMetrics(registry: Registry): void {
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: NEVER })
   const monitor = monitorEventLoopDelay({ resolution: EVERY })

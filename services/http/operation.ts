@@ -1,10 +1,9 @@
-// What routes say of themselves in schemas (TypeBox): the query validator checks requests by them, and OpenAPI comes
-// from them.
+// The routes' schemas: the query validator checks requests against them, and OpenAPI is generated from them.
 
 import type { FastifySchema } from 'fastify'
 import { type TObject, type TSchema, Type } from './schema.ts'
 
-/** A parameter that may be there once. */
+/** A parameter that may occur once. */
 export const text = (description: string) => Type.Optional(Type.String({ description }))
 
 /** A parameter that may be repeated. */
@@ -14,7 +13,7 @@ export const texts = (description: string) => Type.Optional(Type.Array(Type.Stri
 export const word = <W extends string>(words: readonly W[], description: string) =>
   Type.Optional(Type.Unsafe<W>({ type: 'string', enum: [...words], description }))
 
-/** A whole number, `fallback` where it is left out. */
+/** A whole number, `fallback` if it is omitted. */
 export const whole = (minimum: number, maximum: number, fallback: number, description: string) =>
   Type.Optional(Type.Integer({ minimum, maximum, default: fallback, description }))
 
@@ -64,7 +63,7 @@ export const RECEIPT = Type.Object(
 
 export const PASSED = Type.Object(
   { channel: Type.String(), time: Type.Integer() },
-  { description: 'the event was given to who is connected' },
+  { description: 'the event was delivered to the connected readers' },
 )
 
 export const ERROR = Type.Object(
@@ -72,10 +71,8 @@ export const ERROR = Type.Object(
     error: Type.Object({
       code: Type.String({ pattern: '^FW_' }),
       message: Type.String(),
-      retry: Type.Optional(Type.Integer({ minimum: 0, description: 'ms until it may be tried again' })),
-      head: Type.Optional(
-        Type.String({ description: 'where the head of the channel is, where that is why' }),
-      ),
+      retry: Type.Optional(Type.Integer({ minimum: 0, description: 'ms until a retry makes sense' })),
+      head: Type.Optional(Type.String({ description: 'the head of the channel, if that is the reason' })),
     }),
   },
   { description: 'the reference of errors has every code' },
@@ -93,7 +90,7 @@ export interface Operation {
   readonly tag: 'publish' | 'read' | 'channels' | 'operate' | 'admin' | 'access'
   readonly query?: TObject
   readonly path?: TObject
-  /** What the body may be, by content type. */
+  /** The content types of the body. */
   readonly body?: Readonly<Record<string, TSchema>>
   /** By status; errors are added. */
   readonly answers: Readonly<Record<number, Content>>
@@ -111,8 +108,8 @@ export function operation({
   answers,
 }: Operation): FastifySchema {
   const response: Record<string, unknown> = {
-    '4xx': { ...ERROR, description: 'the request can not be answered as it is' },
-    '5xx': { ...ERROR, description: 'the node or the log can not do it; 503 may pass' },
+    '4xx': { ...ERROR, description: 'the request is invalid or not allowed' },
+    '5xx': { ...ERROR, description: 'the node or the log failed; 503 is temporary' },
   }
   for (const [status, { description, type = 'application/json', schema = BINARY }] of Object.entries(
     answers,

@@ -1,5 +1,4 @@
-// What FANWIRE_METRICS_PORT serves: metrics and health, and nothing that clients are for. Plain HTTP/1.1, also where
-// PORT speaks TLS.
+// The server of FANWIRE_METRICS_PORT: metrics and health only. Plain HTTP/1.1, even if PORT speaks TLS.
 
 import type { AddressInfo } from 'node:net'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
@@ -19,7 +18,7 @@ export class Operations {
     for (const part of [errors, target, methods, health, metrics]) this.#app.register(part)
   }
 
-  /** Returns the port. Raises what listening does. */
+  /** Returns the port. Raises what listening raises. */
   async listen(host: string, port: number, backlog?: number): Promise<number> {
     await this.#app.ready()
     const { server } = this.#app

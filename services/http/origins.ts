@@ -1,5 +1,5 @@
-// Which browser pages may read (CORS, Fetch section 3.3), open a WebSocket and publish, by the origin that their
-// browser names; and by which names the node may be addressed.
+// Which browser pages may read (CORS, Fetch section 3.3), open a WebSocket and publish, by the browser's `Origin`; and
+// the names by which the node may be addressed.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -19,7 +19,7 @@ export type OriginRule = (origin: string, host: string | undefined) => boolean
 export interface OriginRules {
   readonly mayRead: OriginRule
   readonly mayPublish: OriginRule
-  /** That all may read does not mean that all may do so in the name of whose browser shows them. */
+  /** A page that may read may not necessarily act with the cookies of the browser's user. */
   readonly mayBringCookies: OriginRule
 }
 
@@ -33,7 +33,8 @@ export function originRule(origins: readonly string[] | undefined, listensOn: st
       return url !== undefined && isLoopbackHost(url.hostname)
     }
   }
-  // One's own: the page came from where it now asks. Not on loopback, since any name can be made to lead there.
+  // The node's own origin: the page came from the host that it now calls. Not on loopback, since any name can resolve
+  // to it.
   return (origin, host) => {
     const url = webOrigin(origin)
     return url !== undefined && url.origin === webOrigin(`${url.protocol}//${host ?? ''}`)?.origin
@@ -69,7 +70,7 @@ function isListed(origins: readonly string[]): (origin: string) => boolean {
   return origin => matches(canonicalOrigin(origin) ?? '')
 }
 
-/** Whether a text is one of `patterns`, in which one `*` stands for what is not empty. */
+/** Whether a text matches one of `patterns`, in which one `*` matches any non-empty text. */
 function matcher(patterns: readonly string[]): (text: string) => boolean {
   const exact = new Set(patterns)
   const open = patterns.filter(each => each.includes('*')).map(each => each.split('*'))
@@ -90,17 +91,20 @@ const STREAMS_EXPOSED =
 /** Those of Mercure. */
 const HUB_EXPOSED = ', Mercure-Last-Event-ID, Last-Event-ID, Link'
 const STREAMS_METHODS = ', PUT, DELETE'
-/** What a page of an origin that may publish may send. */
+/** The headers that a page of an origin that may publish may send. */
 const CHANGES: ReadonlySet<string> = new Set(['POST', 'PUT', 'DELETE'])
 /** How long a browser may keep the answer to a preflight, seconds. */
 const MAX_AGE = '600'
 
-/** Raises FW_FORBIDDEN_ORIGIN for what a foreign page may not even send. Who sends no `Origin` is no page. */
+/**
+ * Raises FW_FORBIDDEN_ORIGIN for requests that a foreign page may not even send. A request without `Origin` is not from
+ * a page.
+ */
 function requireOrigin({ headers: { origin }, host, server }: FastifyRequest): void {
   if (origin === undefined || server.origins.mayRead(origin, host)) return
   throw new FanwireError(
     'FW_FORBIDDEN_ORIGIN',
-    'a browser page of this origin may not do that; FANWIRE_ORIGINS lists those that may',
+    'a browser page of this origin may not do this; FANWIRE_ORIGINS lists the origins that may',
   )
 }
 
@@ -116,17 +120,17 @@ export const origins = fp(
     const isKnown = isListed(listed.filter(each => each !== '*'))
     app.decorate('origins', rules)
 
-    /** Lets a page of `origin` read the answer. */
+    /** Lets a page of `origin` read the response. */
     const grant = (reply: FastifyReply, origin: string): void => {
       const known = isKnown(origin)
       reply.header('access-control-allow-origin', all && !known ? '*' : origin)
-      // Cookies and the like: never for any page that happens to ask.
+      // Credentials such as cookies: never for arbitrary pages.
       if (known) reply.header('access-control-allow-credentials', 'true')
       reply.header('access-control-expose-headers', exposed)
     }
 
     app.addHook('onRequest', (request, reply, next) => {
-      // Also without an `Origin`: another answer may depend on it, and caches have to know.
+      // Also without an `Origin`: another response may depend on it, and caches have to know.
       reply.header('vary', 'Origin')
       const { headers, host, method } = request
       const { origin } = headers
@@ -144,7 +148,7 @@ export const origins = fp(
   { name: 'fanwire-origins', fastify: '5.x' },
 )
 
-/** Answers a preflight: the page may send what it asks for. */
+/** Answers a preflight: the page may send the headers that it asks for. */
 function allow({ headers }: FastifyRequest, reply: FastifyReply, methods: string): void {
   const asked = headers['access-control-request-headers']
   if (asked !== undefined) reply.header('access-control-allow-headers', asked)

@@ -1,25 +1,25 @@
-// Pressure: a node whose event loop lags, or whose memory runs out, takes no new connections and reads, so that those
-// that it has go on. Publishes are bounded by the log, and health is always answered.
+// Pressure: a node whose event loop lags, or whose memory runs out, accepts no new connections and reads, so that the
+// existing ones continue. Publishes are bounded by the log, and health is always answered.
 
 import { getHeapStatistics } from 'node:v8'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { answerAndClose } from './exchange.ts'
 
-/** How often it is looked at, ms. */
+/** How often it is measured, ms. */
 const LOOK_MS = 250
-/** Looks in a row that have to say so before it begins, or is over: one long pause is none. */
+/** Consecutive measurements before it begins or ends: a single long pause does not count. */
 const IN_A_ROW = 4
-/** It is over below this part of what it begins at. */
+/** It ends below this fraction of the threshold at which it begins. */
 const OVER_BELOW = 0.8
-/** Part of the heap's limit: above it Node is about to give up. */
+/** Fraction of the heap's limit: above it Node is about to run out of memory. */
 const HEAP_PART = 0.95
 
 export type Cause = 'loop' | 'memory'
 
 /** What is measured. */
 export interface Measured {
-  /** Ms by which the event loop is late. */
+  /** The event loop's lag, ms. */
   readonly delay: number
   readonly rss: number
   readonly heap: number
@@ -28,7 +28,7 @@ export interface Measured {
 export interface PressureLimits {
   /** Ms; 0: never. */
   readonly maxLoopDelay: number
-  /** Bytes; 0: the heap's own limit alone. */
+  /** Bytes; 0: only the heap's own limit. */
   readonly maxRss: number
 }
 
@@ -47,7 +47,7 @@ class Gauge {
 }
 
 export class Pressure {
-  /** Requests that were turned away, by what was short. */
+  /** Refused requests, by the resource that was short. */
   readonly shed: Record<Cause, number> = { loop: 0, memory: 0 }
   readonly #limits: PressureLimits
   readonly #heapLimit = getHeapStatistics().heap_size_limit * HEAP_PART
@@ -85,19 +85,19 @@ export class Pressure {
     objects.look(heap, this.#heapLimit)
   }
 
-  /** What is short; undefined: nothing. */
+  /** The resource that is short; undefined: none. */
   get cause(): Cause | undefined {
     const { loop, rss, heap } = this.#gauges
     if (rss.over || heap.over) return 'memory'
     return loop.over ? 'loop' : undefined
   }
 
-  /** Raises FW_OVERLOADED for something new, where something is short. */
+  /** Raises FW_OVERLOADED for something new if a resource is short. */
   requireEase(): void {
     const { cause } = this
     if (cause === undefined) return
     this.shed[cause]++
-    throw new FanwireError('FW_OVERLOADED', 'the node has more to do than it can: try again, or another node')
+    throw new FanwireError('FW_OVERLOADED', 'the node is overloaded: try again later, or use another node')
   }
 }
 

@@ -4,22 +4,22 @@ import type { FastifyRequest } from 'fastify'
 import type { Static, TObject, TSchema } from './schema.ts'
 import { FanwireError, quote } from '../errors.ts'
 
-/** Names that caches, trackers and service workers add to any URL; `__proto__` is none of theirs. */
+/** Names that caches, trackers and service workers add to any URL; `__proto__` is not one of them. */
 const ADDED_BY_OTHERS = /^(?:_(?!_proto__)|utm_|ngsw-|(?:fbclid|gclid)$)/
 
-/** What credentials come in: auth.ts has read them. */
+/** Parameters with credentials, which auth.ts has read. */
 const CREDENTIALS: ReadonlySet<string> = new Set(['ticket', 'token', 'channel_token'])
 
-/** Ends the name in a schema of parameters that share what comes before. */
+/** Ends the names of parameters in a schema that share a prefix. */
 const ANY_NAME = '<name>'
 
-/** Edits between an unknown name and a known one up to which the known one is suggested. */
+/** The most edits between an unknown name and a known one for the known one to be suggested. */
 const NEAR = 3
 
 /**
- * The parameters of a request, by the schema of its route: texts, whole numbers with their defaults, and lists of
- * those that may be repeated. Passes over credentials, and those that others add to URLs. Raises FW_BAD_PARAMETER where
- * a name is not in the schema, one is repeated that may not be, or a value is out of range.
+ * A request's parameters, by the schema of its route: texts, whole numbers with their defaults, and lists of repeatable
+ * parameters. Ignores credentials, and parameters that others add to URLs. Raises FW_BAD_PARAMETER if a name is not in
+ * the schema, a parameter is repeated that may not be, or a value is out of range.
  */
 export function checkedQuery<S extends TObject>(request: FastifyRequest, schema: S): Static<S> {
   const properties = schema.properties as Readonly<Record<string, Property>>
@@ -37,7 +37,7 @@ export function checkedQuery<S extends TObject>(request: FastifyRequest, schema:
   return checked as Static<S>
 }
 
-/** The parameters whose names begin so, by what follows. */
+/** The parameters whose names have this prefix, by the rest of the name. */
 export function valuesUnder(values: object, prefix: string): [name: string, value: unknown][] {
   return Object.entries(values).flatMap(([name, value]): [string, unknown][] =>
     name.startsWith(prefix) ? [[name.slice(prefix.length), value]] : [],
@@ -52,7 +52,7 @@ function propertyOf(properties: Readonly<Record<string, Property>>, name: string
   return shared === undefined ? undefined : properties[shared]
 }
 
-/** The form of a parameter: what `text`, `texts`, `word` and `whole` of operation.ts make. */
+/** A parameter's schema, made by `text`, `texts`, `word` and `whole` of operation.ts. */
 interface Property extends TSchema {
   readonly type: string
   readonly enum?: readonly string[]
@@ -63,7 +63,7 @@ interface Property extends TSchema {
 
 function valueOf(name: string, value: string | string[], property: Property): unknown {
   if (property.type === 'array') return Array.isArray(value) ? value : [value]
-  if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} is there more than once`)
+  if (Array.isArray(value)) throw new FanwireError('FW_BAD_PARAMETER', `${name} occurs more than once`)
   if (property.type === 'integer') return numberOf(name, value, property)
   if (property.enum === undefined || property.enum.includes(value)) return value
   throw new FanwireError('FW_BAD_PARAMETER', `${name} is ${property.enum.join(' or ')}`)
@@ -84,7 +84,7 @@ function unknownParameter(name: string, known: readonly string[]): FanwireError 
   return new FanwireError('FW_BAD_PARAMETER', `unknown parameter ${quote(name)}: ${hint}`)
 }
 
-/** The known name that takes the fewest edits, if it is near enough. */
+/** The known name with the fewest edits, if it is close enough. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined
   let least = Math.min(NEAR, name.length - 1) + 1
@@ -95,7 +95,7 @@ function nearest(name: string, known: readonly string[]): string | undefined {
   return best
 }
 
-/** Levenshtein's: insertions, deletions and substitutions that turn one text into the other. */
+/** The Levenshtein distance: insertions, deletions and substitutions that turn one text into the other. */
 function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, i) => i)
   for (const [i, char] of [...from].entries()) {

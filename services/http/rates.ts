@@ -1,4 +1,4 @@
-// How many requests may come: from one address, before anything costs more, and then from one user or key.
+// Request rates: first by address, before anything costs more, and then by user or key.
 
 import fp from 'fastify-plugin'
 import { addressOf } from './address.ts'

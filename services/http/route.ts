@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What its route says of itself; empty where there is none. Fastify's own `routeOptions` are made anew each time. */
+    /** The options of its route; empty if there is none. Fastify creates its own `routeOptions` anew each time. */
     route: FastifyContextConfig & { readonly url?: string }
   }
 }
@@ -12,8 +12,8 @@ declare module 'fastify' {
 export const route = fp(
   async app => {
     app.decorateRequest('route')
-    // The only one that gives up its turn: by the next one, whatever came along with the head is parsed, so that the
-    // others can tell whether the body is there.
+    // The only hook that waits a turn: by the next one, everything that arrived with the head is parsed, so that the
+    // others can see whether the body is there.
     app.addHook('onRequest', async request => {
       request.route = request.routeOptions.config ?? {}
     })

@@ -1,4 +1,4 @@
-// Builds the HTTP front that all services stand behind; nothing listens here.
+// Builds the HTTP front of all services; it does not listen.
 
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { auth } from './auth.ts'
@@ -21,10 +21,10 @@ import { pipelining } from './node/pipelining.ts'
 import { unrouted } from './node/unrouted.ts'
 import { upgrades } from './node/upgrades.ts'
 
-/** A Fastify instance with all that services share; services are registered on it next. */
+/** A Fastify instance with everything that services share; services are registered on it next. */
 export function buildServer(context: Context, logger: FastifyBaseLogger): FastifyInstance {
   const app = createFastify(context, logger)
-  // In the order in which a request meets them.
+  // In the order in which they process a request.
   app.register(protocols)
   app.register(halfOpen)
   app.register(pipelining)
@@ -42,13 +42,13 @@ export function buildServer(context: Context, logger: FastifyBaseLogger): Fastif
   app.register(pressure)
   app.register(auth)
   app.register(identityRates)
-  // Else they are on that port alone.
+  // Otherwise they are on that port alone.
   if (context.config.metricsPort === undefined) app.register(metrics)
   if (logger.level === 'debug' || logger.level === 'trace') logRequests(app)
   return app
 }
 
-/** One line a request. Never the query, nor headers: they may hold what is nobody's business. */
+/** One line per request. Never the query, nor headers: they may be confidential. */
 function logRequests(app: FastifyInstance): void {
   app.addHook('onResponse', (request, reply, done) => {
     const path = loggedPath(request.url)

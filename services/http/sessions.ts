@@ -1,5 +1,5 @@
-// What a node knows of an HTTP/2 session beyond its requests: how many it holds, whether what is written still goes
-// out, and how much it may ask of one turn of the event loop.
+// The node's state of an HTTP/2 session beyond its requests: how many it holds, whether writes still go out, and its
+// share of one turn of the event loop.
 
 import {
   constants,
@@ -15,9 +15,9 @@ import { Turns } from './turns.ts'
 /** A PING and its frame, bytes (RFC 9113 section 6.7). */
 const PING_BYTES = 17
 
-/** A request as it came in. */
+/** A request as it arrived. */
 export interface Incoming {
-  /** Node takes it away from the request when it is closed. */
+  /** Node removes it from the request when it is closed. */
   readonly stream: ServerHttp2Stream
   readonly request: Http2ServerRequest
   readonly response: Http2ServerResponse
@@ -41,12 +41,12 @@ export class Session {
   /** A stream was cut, and nothing has gone out since. */
   #cut = false
 
-  /** `begin` is called for each request in its turn. */
+  /** `begin` is called for each request when its turn comes. */
   constructor(session: ServerHttp2Session, socket: Socket, begin: (incoming: Incoming) => void) {
     this.#session = session
     this.#socket = socket
     this.#turns = new Turns(incoming => {
-      // Its client may have reset it while it waited: then it costs no more.
+      // Its client may have reset it while it waited: then it costs nothing more.
       if (!incoming.stream.destroyed && !incoming.stream.closed) begin(incoming)
     })
     sessions.set(session, this)
@@ -57,7 +57,7 @@ export class Session {
     return this.#socket.bytesWritten - this.#pinged
   }
 
-  /** A stream was cut: its client has to be told. */
+  /** A stream was cut: its client must be notified. */
   cut(): void {
     this.#cut = true
   }
@@ -81,13 +81,13 @@ export class Session {
     if (this.#session.destroyed) return
     const before = this.#socket.bytesWritten
     this.#session.ping(() => {})
-    // It is written by then, unless the kernel takes nothing.
+    // It is written by then, unless the kernel accepts nothing.
     setImmediate(() => {
       if (this.#socket.bytesWritten > before) this.#pinged += PING_BYTES
     })
   }
 
-  /** Begins a request, in its turn. */
+  /** Begins a request when its turn comes. */
   take(incoming: Incoming): void {
     this.#turns.take(incoming)
   }
@@ -97,7 +97,7 @@ export function sessionOf(stream: ServerHttp2Stream | undefined): Session | unde
   return stream?.session && sessions.get(stream.session)
 }
 
-/** Ends a stream at once; its socket as well, a while later, where its client can't be told. */
+/** Ends a stream at once; later its socket too, if its client can't be notified. */
 export function cutStream(stream: ServerHttp2Stream): void {
   const session = sessionOf(stream)
   stream.close(constants.NGHTTP2_CANCEL)

@@ -1,5 +1,4 @@
-// What a request is addressed to, and what its body is wrapped in: what RFC 9112 demands and Node's parser lets
-// through.
+// The target of a request and the framing of its body: checks that RFC 9112 requires and Node's parser omits.
 
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
@@ -12,8 +11,8 @@ const HOST = /^(\[[0-9a-f:.]+\]|[\w.~!$&'()*+,;=%-]+)(?::\d{0,5})?$/i
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
 
 /**
- * The target in origin-form: of one in absolute-form the host counts, in place of `Host` (RFC 9112 section 3.2.2).
- * Fastify calls this before it looks for a route.
+ * The target in origin-form: in absolute-form its host replaces `Host` (RFC 9112 section 3.2.2). Fastify calls this
+ * before it looks for a route.
  */
 export function originForm(request: Pick<IncomingMessage, 'url' | 'headers'>): string {
   const { url = '' } = request
@@ -26,8 +25,8 @@ export function originForm(request: Pick<IncomingMessage, 'url' | 'headers'>): s
 }
 
 /**
- * What logs say of a URL: as far as it has nothing but what paths have here. A query may hold secrets, and clients get
- * their `?` wrong.
+ * A URL as logs show it: only its leading part with characters that paths have here. A query may contain secrets, and
+ * clients misplace their `?`.
  */
 export function loggedPath(url = ''): string {
   return /^[\w.:~@/-]*/.exec(url)?.[0] ?? ''
@@ -59,7 +58,7 @@ export const target = fp(
     const isOurs = hostRule(app.fanwire.config)
 
     app.addHook('onRequest', (request, _reply, next) => {
-      // The router would pass over it, and what lies between may not.
+      // The router would ignore it, and intermediaries may not.
       if (request.url.includes('#')) {
         throw new FanwireError('FW_BAD_REQUEST', 'the URL has a fragment, which is not for the server')
       }
@@ -67,15 +66,15 @@ export const target = fp(
       if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
         throw new FanwireError(
           'FW_TRANSFER_ENCODING',
-          'a transfer coding other than chunked is not taken; send the body as it is',
+          'a transfer coding other than chunked is not supported; send the body unencoded',
         )
       }
       const name = hostOf(request)
-      // A page of any name may be made to lead here (DNS rebinding), and sends no `Origin` when it reads.
+      // A page of any name may resolve to this node (DNS rebinding), and sends no `Origin` when it reads.
       if (name !== undefined && !isOurs(name) && request.route.anyHost !== true) {
         throw new FanwireError(
           'FW_FORBIDDEN_HOST',
-          'this node does not go by the name in Host; FANWIRE_HOSTS lists the names by which it does',
+          'this node does not accept the name in Host; FANWIRE_HOSTS lists the names that it accepts',
         )
       }
       next()

@@ -1,12 +1,12 @@
-// Work that one client asks for, shared out over turns of the event loop: so much of it in one turn, and then others
-// have theirs.
+// A client's work, spread over turns of the event loop: a limited share in one turn, and then other clients have
+// theirs.
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /** Requests or commands of one client that begin in one turn of the event loop. */
 export const TURN = 32
 
-/** Runs each item now, or in a later turn where this one has had its share. Keeps their order. */
+/** Runs each item now, or in a later turn if this turn's share is used up. Keeps their order. */
 export class Turns<T> {
   readonly #run: (item: T) => void
   readonly #waiting: T[] = []

@@ -1,4 +1,4 @@
-// What a node does on the word of others, and how its parts are let go of.
+// Carries out other nodes' commands, and closes the parts of a node.
 
 import type { Access } from '../broker/access/access.ts'
 import { LONGEST_TICKET_MS, reservedRetention } from '../broker/control/channels.ts'
@@ -7,19 +7,19 @@ import type { Config } from '../config/config.ts'
 import { REVOKED } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 
-/** What is kept of each channel: those of the node, and those of clients by their rules. */
+/** What is kept of each channel: the node's own, and clients' channels by their rules. */
 export function retentions(access: Access, { idempotencyWindow }: Config): RetentionOf {
   const reserved = reservedRetention({ ticketLife: Math.min(LONGEST_TICKET_MS, idempotencyWindow) })
   return channel => reserved(channel) ?? access.retentionOf(channel)
 }
 
-/** Hears what others tell, and says that this node is there. Does not raise. */
+/** Follows the other nodes, and announces this one. Does not raise. */
 export async function openCluster(context: Context): Promise<void> {
   const { access, clients, control, nodes, presence, questions, usage } = context
   control
     .on('revoke', ({ user, before, until }) => access.revoke(user, before, until))
     .on('disconnect', ({ user, client }, { past }) => {
-      // What was told before this node listened was not about those that are connected now.
+      // A command sent before this node listened does not concern the present connections.
       if (!past) clients.end(user, REVOKED, each => client === undefined || each.id === client)
     })
     .on('unsubscribe', ({ user, channel }, { past }) => {
@@ -33,7 +33,7 @@ export async function openCluster(context: Context): Promise<void> {
   await Promise.all([control.open(), nodes.open(), questions.open(), usage.open()])
 }
 
-/** Lets go of everything but the server. */
+/** Closes everything but the server. */
 export async function closeParts(context: Context): Promise<void> {
   const { health, clients, access, hub, log, control, lives, presence, questions, nodes, usage } = context
   health.close()

@@ -1,4 +1,4 @@
-// Puts together who may do what, out of the settings.
+// Creates the access rules from the settings.
 
 import type { FastifyBaseLogger } from 'fastify'
 import { Access } from '../broker/access/access.ts'

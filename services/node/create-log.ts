@@ -1,4 +1,4 @@
-// Chooses the engine of the log, the only place that does.
+// The only place that chooses the log's engine.
 
 import { readFileSync } from 'node:fs'
 import type { FastifyBaseLogger } from 'fastify'
@@ -44,5 +44,5 @@ function readPem(setting: string, path: string | undefined): Buffer | undefined 
     const { code } = error as NodeJS.ErrnoException
     throw new LogRefused(`${setting}: ${path} can not be read: ${code}`)
   }
-  throw new LogRefused(`${setting}: ${path} is not in PEM`)
+  throw new LogRefused(`${setting}: ${path} is not in PEM format`)
 }

@@ -1,4 +1,4 @@
-// Says in one line why a node could not start, and what to do about it.
+// Explains in one line why a node could not start, and what to do about it.
 
 import { AccessRefused } from '../broker/access/access.ts'
 import { LogRefused, LogUnavailable } from '../broker/log/log.ts'
@@ -7,17 +7,17 @@ import { CertificateRefused } from '../http/certificate.ts'
 import { PackagesMissing } from '../http/tracing/packages.ts'
 import type { Ports } from './listen.ts'
 
-/** Which setting chose a port. */
+/** The setting of each port. */
 function settingOf(port: number, { h2cPort, metricsPort }: Pick<Config, Ports>): string {
   if (port !== 0 && port === h2cPort) return 'FANWIRE_H2C_PORT'
   return port !== 0 && port === metricsPort ? 'FANWIRE_METRICS_PORT' : 'PORT'
 }
 
-/** What is wrong, and what to do about it, in one line. */
+/** The problem and its remedy, in one line. */
 export function explain(error: unknown, config: Pick<Config, 'host' | Ports>): string {
   if (!(error instanceof Error)) return String(error)
   const { host } = config
-  // The log's messages name the Redis that they are about.
+  // The log's messages name the Redis server.
   if (error instanceof LogUnavailable) {
     if (error.reason !== 'unreachable') return `the log can not be used yet: ${error.message}`
     return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
@@ -35,7 +35,7 @@ export function explain(error: unknown, config: Pick<Config, 'host' | Ports>): s
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return `HOST is ${host}, which is no address of this machine: 127.0.0.1 is for itself, 0.0.0.0 for all`
+      return `HOST is ${host}, which is not an address of this machine: use 127.0.0.1 for local clients only, 0.0.0.0 for all`
     default:
       return error.stack ?? error.message
   }

@@ -1,19 +1,19 @@
-// Where the log's lines go: a file descriptor, without waiting for whoever reads it. Once nobody reads any more, lines are
-// dropped. pino's own destination would try for ever to write the last ones as the process ends (sonic-boom 4 and 5,
-// flushSync repeats every error but EAGAIN).
+// Where the log's lines go: a file descriptor, without waiting for its reader. If there is no reader any more, lines
+// are dropped. pino's own destination would try for ever to write the last ones as the process ends (sonic-boom 4 and
+// 5, flushSync repeats every error but EAGAIN).
 
 import { write, writeSync } from 'node:fs'
 
-/** A reader that takes no more is tried again after this, ms. */
+/** How long to wait when the reader accepts nothing, ms. */
 const FULL_RETRY_MS = 50
 
 const isFull = ({ code }: NodeJS.ErrnoException) => code === 'EAGAIN' || code === 'EBUSY'
 
 export class LogOutput {
   readonly #fd: number
-  /** What the system was not given yet. */
+  /** Not yet written to the system. */
   #waiting: (string | Buffer)[] = []
-  /** The system has some, or takes none for the moment. */
+  /** A write is in progress, or the system accepts none at the moment. */
   #busy = false
   #gone = false
 
@@ -28,7 +28,7 @@ export class LogOutput {
     if (!this.#busy) this.#next()
   }
 
-  /** Writes what the system was not given yet, at once. pino calls it behind a fatal line. */
+  /** Writes everything pending, at once. pino calls it after a fatal line. */
   flushSync(): void {
     let rest = this.#take()
     while (rest.length > 0 && !this.#gone) {

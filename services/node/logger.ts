@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts'
 import { loggedPath } from '../http/target.ts'
 import { LogOutput } from './log-output.ts'
 
-/** `worker`, and the process id, are in every line of one. */
+/** `worker` and the process id are in every line of a worker. */
 export function createLogger({ logLevel }: Config, worker?: number): FastifyBaseLogger {
   const redact = (request: { method?: string; url?: string }) => ({
     method: request.method,

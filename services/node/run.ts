@@ -1,4 +1,4 @@
-// What a process does that is a node: it serves alone, or with others as one, or is one of those.
+// Runs a node process: alone, as the primary of several workers, or as one of the workers.
 
 import cluster from 'node:cluster'
 import type { FastifyBaseLogger } from 'fastify'
@@ -12,7 +12,7 @@ import { endWithGrace, type Serving, spared } from './stop.ts'
 import { StartFailed, supervise } from './workers/primary.ts'
 import { work } from './workers/worker.ts'
 
-/** On a terminal: what to paste first. */
+/** On a terminal: the first command to paste. */
 function welcome(address: string, config: Config): string {
   const url = address.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
   const key = config.publishKeys.length === 0 ? '' : ` -H 'Authorization: Bearer <key>'`
@@ -38,7 +38,7 @@ function logOf({ redisUrl, data }: Config): { log: string; data?: string; hint?:
   return { log: 'memory', hint: 'a restart forgets the log; FANWIRE_DATA=./data keeps it in that folder' }
 }
 
-/** One process is all. Returns its address once it is ready. */
+/** Runs a single process. Returns its address once it is ready. */
 async function serve(config: Config, logger: FastifyBaseLogger): Promise<string> {
   const serving: Serving = {}
   endWithGrace(config, logger, serving, spared(config))
@@ -46,7 +46,7 @@ async function serve(config: Config, logger: FastifyBaseLogger): Promise<string>
   return await listen(serving.app, config)
 }
 
-/** Returns when the node listens. `fail` ends the process with what went wrong, if it was not logged already. */
+/** Returns when the node listens. `fail` ends the process with the error, if it was not logged already. */
 export async function run(config: Config, fail: (message?: string) => never): Promise<void> {
   const alone = config.workers === 1
   if (!alone && cluster.worker !== undefined) return work(config, cluster.worker, fail)

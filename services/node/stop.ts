@@ -5,7 +5,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Config } from '../config/config.ts'
 import { drain, type DrainTimes } from './drain.ts'
 
-/** Beyond the times of draining, ms: then the process ends, come what may. */
+/** Time beyond the draining, ms: then the process ends unconditionally. */
 const STOP_WITHIN = 5000
 
 /** A stop takes no longer than this, ms. */
@@ -15,19 +15,19 @@ export function stopsWithin({ drain, drainNotice }: Pick<Config, 'drain' | 'drai
 
 const AT_ONCE: DrainTimes = { notice: 0, spread: 0 }
 
-/** What a process serves, once it has begun. */
+/** What a process serves, once it has started. */
 export interface Serving {
   app?: FastifyInstance
 }
 
-/** SIGHUP has a node with rules read them again (create-access.ts), and does not end it. */
+/** SIGHUP makes a node with rules reload them (create-access.ts), and does not end it. */
 export function spared({ rulesFile }: Pick<Config, 'rulesFile'>): Signals[] {
   return rulesFile === undefined ? [] : ['SIGHUP']
 }
 
 /**
- * From now on a signal or a fault drains what is served, if any is, and ends the process; so does `close`
- * of what is returned. Signals in `skip` are left alone.
+ * From now on a signal or a fault drains the server, if there is one, and ends the process; so does `close` of the
+ * result. Signals in `skip` are left alone.
  */
 export function endWithGrace(
   config: Config,
@@ -35,7 +35,7 @@ export function endWithGrace(
   serving: Serving,
   skip: Signals[] = [],
 ): { close(): void } {
-  // Without a listener the system would end the process, as before its rules are open and once they are closed.
+  // Without a listener the system would end the process, before its rules are open and after they are closed.
   for (const signal of skip) process.on(signal, () => {})
   const times: DrainTimes = { notice: config.drainNotice, spread: config.drain }
   return closeWithGrace({ delay: stopsWithin(config), logger, skip }, async ({ signal, err }) => {

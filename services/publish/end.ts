@@ -1,4 +1,4 @@
-// POST /v1/channels/{channel}/end: the channel ends, behind a last event if there is a body.
+// POST /v1/channels/{channel}/end: ends the channel, after a last event if there is a body.
 
 import type { FastifyPluginAsync, FastifyRequest, onRequestHookHandler } from 'fastify'
 import { FanwireError } from '../errors.ts'
@@ -58,7 +58,7 @@ export const end: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times
   )
 }
 
-/** The end, and the last event before it. A key stands for both, and a head is that before both. */
+/** The end, and the last event before it. An idempotency key covers both, and ifHead is the head before both. */
 function drafts(request: FastifyRequest, body: Buffer): { end: Draft; last: Draft | undefined } {
   const { type } = checkedQuery(request, QUERY)
   const { 'idempotency-key': key, 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
@@ -67,14 +67,15 @@ function drafts(request: FastifyRequest, body: Buffer): { end: Draft; last: Draf
   const end: Draft = {
     data: NOTHING,
     end: true,
-    // No key that is sent holds the mark, so this one is the end's alone.
+    // No client's key contains the mark, so this key belongs to the end alone.
     ...(idempotencyKey === undefined ? {} : { idempotencyKey: `\x7f${idempotencyKey}` }),
   }
   const condition = ifHead === undefined ? {} : { ifHead }
   const read = READERS.get(mediaType(request) ?? '')
   if (read === undefined) {
     if (body.length > 0) throw new FanwireError('FW_MEDIA_TYPE', `no content type; send ${SEND}`)
-    if (type !== undefined) throw new FanwireError('FW_BAD_PARAMETER', 'type goes with a last event')
+    if (type !== undefined)
+      throw new FanwireError('FW_BAD_PARAMETER', 'type needs a last event: send its data as the body')
     return { end: { ...end, ...condition }, last: undefined }
   }
   const last: Draft = {

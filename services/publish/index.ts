@@ -1,4 +1,4 @@
-// What a node that takes publishes adds to the HTTP side: the publish routes.
+// The publish routes.
 
 import type { FastifyPluginAsync } from 'fastify'
 import { BODY_TIMES, type BodyTimes } from '../http/body.ts'
@@ -11,10 +11,10 @@ export interface WriterOptions {
   readonly times?: BodyTimes
 }
 
-/** Bodies are read by the routes, each in its own way; the plugin keeps this to itself. */
+/** The routes read bodies, each in its own way; the plugin's scope limits this to them. */
 export const writer: FastifyPluginAsync<WriterOptions> = async (app, { times = BODY_TIMES }) => {
   app.removeAllContentTypeParsers()
-  // By their names too, which Fastify remembers: for any other type it looks again each time.
+  // By their names too, which Fastify caches: it searches anew for any other type.
   for (const type of ['*', 'application/json', 'text/plain', 'application/octet-stream']) {
     app.addContentTypeParser(type, (_request, payload, done) => done(null, payload))
   }

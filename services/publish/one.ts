@@ -35,7 +35,7 @@ const QUERY = Type.Object({
   type: text('the type of the event'),
   'tag.<name>': text('a tag, such as tag.lang=ko: up to 16 of them'),
   priority: word(['high', 'low'], 'low: readers may wait until more events have gathered'),
-  transient: word(['0', '1'], '1: delivered to who is connected, kept nowhere'),
+  transient: word(['0', '1'], '1: delivered to connected readers, not kept'),
 })
 
 const schema = operation({
@@ -86,7 +86,7 @@ export const publish: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { t
   )
 }
 
-/** What the request says of the event besides its data. */
+/** The event's fields besides its data. */
 function checkedFields(request: FastifyRequest): Omit<Draft, 'data' | 'encoding'> {
   const query = checkedQuery(request, QUERY)
   const { type, priority, transient } = query

@@ -1,4 +1,4 @@
-// POST /v1/tickets: what stands for a token, once, where no header can be sent: EventSource, pages, WebSockets.
+// POST /v1/tickets: a ticket replaces a token, once, where no header can be sent: EventSource, pages, WebSockets.
 
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
@@ -10,7 +10,7 @@ import { NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 
 const schema = operation({
-  summary: 'A ticket for the token of the request: good once, where no header can be sent',
+  summary: 'A ticket for the token of the request: valid once, where no header can be sent',
   tag: 'access',
   answers: {
     201: {
@@ -20,32 +20,33 @@ const schema = operation({
   },
 })
 
-/** Of the token that came with the request. Raises FW_UNAUTHORIZED, FW_FORBIDDEN. */
+/** The claims of the request's token. Raises FW_UNAUTHORIZED, FW_FORBIDDEN. */
 function claimsOf(request: FastifyRequest): Claims {
   const { claims, identity } = request
   if (identity.kind === 'anonymous') {
-    throw new FanwireError(
-      'FW_UNAUTHORIZED',
-      'a ticket stands for a token: send Authorization: Bearer <token>',
-    )
+    throw new FanwireError('FW_UNAUTHORIZED', 'a ticket replaces a token: send Authorization: Bearer <token>')
   }
   if (claims === undefined) {
-    throw new FanwireError('FW_FORBIDDEN', 'a ticket stands for a token, and this is an API key', {
+    throw new FanwireError('FW_FORBIDDEN', 'a ticket replaces a token, not an API key: send a token', {
       challenge: 'insufficient_scope',
     })
   }
-  // Else it could be prolonged by whoever saw it in a URL.
+  // Otherwise anybody who saw it in a URL could prolong it.
   if (ticketOf(request) !== undefined) {
-    throw new FanwireError('FW_FORBIDDEN', 'a ticket is not had for a ticket: send the token', {
-      challenge: 'insufficient_scope',
-    })
+    throw new FanwireError(
+      'FW_FORBIDDEN',
+      'a ticket can not be exchanged for another ticket: send the token',
+      {
+        challenge: 'insufficient_scope',
+      },
+    )
   }
   return claims
 }
 
 export const tickets = fp(
   async app => {
-    // Before anything of the request is judged.
+    // Before anything of the request is checked.
     const onRequest: onRequestHookHandler = (request, _reply, next) => {
       claimsOf(request)
       next()

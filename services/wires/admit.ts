@@ -1,4 +1,4 @@
-// A client that stays connected, counted towards the limits of its address, user and key.
+// Counts a long-lived client towards the limits of its address, user and key.
 
 import type { Connection } from '../broker/fanout/connection.ts'
 import type { Lease } from '../broker/limits/holds.ts'
@@ -10,8 +10,8 @@ import type { Context } from '../http/context.ts'
 export const TRY_AGAIN_LATER = 1013
 
 /**
- * Counts it. Several may have been asked in at a time: ends one for which there is no room any more. Undefined where
- * nothing is limited, too.
+ * Counts it. Several may be admitted at the same time: ends one for which there is no room any more. Also undefined if
+ * nothing is limited.
  */
 export function admit(
   { limits }: Context,

@@ -1,4 +1,4 @@
-// A client as it came: what is kept of the request with which it did, the same for every wire whose clients stay.
+// What is kept of the request with which a client arrived, the same for every wire with long-lived clients.
 
 import type { FastifyRequest } from 'fastify'
 import type { Asker } from '../broker/access/asking.ts'
@@ -9,13 +9,13 @@ import { askerOf } from '../http/asking.ts'
 import { publishRefusalOf } from '../http/auth.ts'
 
 export interface Arrival {
-  /** Who it is by its request alone. */
+  /** Its identity by the request alone. */
   readonly identity: Identity
-  /** What stands for its address. */
+  /** Identifies its address. */
   readonly address: string
-  /** Why it may not publish, whoever it is: a browser page of another origin. */
+  /** Why it may not publish, whatever its identity: a browser page of another origin. */
   readonly refusal: FanwireError | undefined
-  /** What the application is shown of it; undefined where nobody asks the application. */
+  /** The client as the application sees it; undefined if no hook is called. */
   readonly asker: Asker | undefined
 }
 

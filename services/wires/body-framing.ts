@@ -7,7 +7,10 @@ import { chunkOf, dataOf, LAST_CHUNK } from '../http/chunks.ts'
 
 /** The two forms of the body. */
 export interface BodyFraming {
-  /** For HTTP/1.1: each frame, and each stretch, is one chunk. The last chunk is sent only to a client that must not come back. */
+  /**
+   * For HTTP/1.1: each frame, and each stretch, is one chunk. The last chunk is only sent to a client that must not
+   * reconnect.
+   */
   readonly chunked: Framing
   /** For HTTP/2, which has frames itself, and HTTP/1.0, where the body ends with the connection. */
   readonly plain: Framing

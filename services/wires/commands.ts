@@ -1,5 +1,5 @@
-// What a client that stays connected may ask for: authenticate, subscribe, unsubscribe, publish (docs/protocol.md#websocket-commands). How
-// commands and answers are written is the wire's.
+// The commands of a long-lived client: authenticate, subscribe, unsubscribe, publish
+// (docs/protocol.md#websocket-commands). Their encoding belongs to the wire.
 
 import type { FastifyBaseLogger } from 'fastify'
 import { isObject } from '../broker/event/json-values.ts'
@@ -36,11 +36,11 @@ import { commandPlan } from './plan-query.ts'
 import { CURSOR_RULE } from './read-query.ts'
 import { commandSelection } from './select-query.ts'
 
-/** Commands of one connection under way before the node stops reading from it. */
+/** Commands of one connection in progress before the node stops reading from it. */
 const MAX_UNDER_WAY = 64
 const PUBLISH_MEMBERS = new Set([...ENTRY_MEMBERS].filter(name => name !== 'channels'))
 
-/** What a subscribe command may say beside its channel. */
+/** The members of a subscribe command besides its channel. */
 export const SUBSCRIBE_OPTIONS = [
   'cursor',
   'token',
@@ -53,7 +53,7 @@ export const SUBSCRIBE_OPTIONS = [
 ] as const
 type SubscribeOptions = Readonly<Record<string, unknown>>
 
-/** Writes the answer to a command that went well. Called before anything that the command brings. */
+/** Writes the answer to a command that succeeded. Called before anything that the command delivers. */
 export type Tell = (ok: object) => void
 
 export interface CommandParts extends Arrival {
@@ -61,9 +61,9 @@ export interface CommandParts extends Arrival {
   readonly connection: Connection
   readonly outlet: { pause(): void; room?(): void }
   readonly client: Client | undefined
-  /** What it holds of the limits. */
+  /** Its lease on the limits. */
   readonly lease: Lease | undefined
-  /** Whose credentials are, where the wire takes others than are usual. Raises CredentialsRefused. */
+  /** The owner of credentials, if the wire accepts unusual ones. Raises CredentialsRefused. */
   identify?(given: Credentials): Promise<Identity>
   /** Another identity has been accepted. */
   authenticated?(identity: Identity): void
@@ -72,9 +72,9 @@ export interface CommandParts extends Arrival {
   readonly logger: FastifyBaseLogger
 }
 
-/** What the application is asked for. */
+/** The rights to ask the application for. */
 interface Asked {
-  /** Whom it is asked about. */
+  /** The client to ask it about. */
   readonly user: string
   readonly wishes: readonly Wish[]
   readonly grants: Promise<Grants[]>
@@ -88,7 +88,7 @@ interface Reading {
   readonly place: Place
 }
 
-/** Where a reader begins. Raises LogUnavailable, and what the wire has against it. */
+/** Where a reader begins. Raises LogUnavailable, and the wire's objections. */
 type Place = (channel: Channel, start: Start) => Promise<Position>
 
 const settle: Place = (channel, start) => channel.settle(start)
@@ -98,7 +98,7 @@ export class Commands {
   readonly #parts: CommandParts
   readonly #buckets: ConnectionBuckets = {}
   #turn: Promise<void>
-  /** The last event that the application had to judge. */
+  /** The last event that a hook decided on. */
   #published: Promise<void> | undefined
   #underWay = 0
   /** Channels that are opened ahead of their turn. */
@@ -110,12 +110,12 @@ export class Commands {
     this.#turn = parts.opened
   }
 
-  /** The client is gone. */
+  /** The client has gone. */
   close(): void {
     this.#closed = true
   }
 
-  /** Who the client is by now. Where nobody is asked, nothing is kept of it. */
+  /** The client's present identity. If no hook is called, nothing is kept of it. */
   get #identity(): Identity {
     const { client, identity } = this.#parts
     return client?.identity ?? identity
@@ -128,10 +128,10 @@ export class Commands {
     return done
   }
 
-  /** Runs what `parse` returns. Never raises: `fail` tells what either raises. */
+  /** Runs what `parse` returns. Never raises: `fail` reports what either raises. */
   take(parse: () => () => Promise<void>, fail: (error: FanwireError) => void): void {
     const { connection, outlet } = this.#parts
-    // A client that does not read its answers is not read either.
+    // The node does not read from a client that does not read its answers.
     if (++this.#underWay >= MAX_UNDER_WAY || connection.blocked) outlet.pause()
     void this.#run(parse, fail).then(() => {
       if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()
@@ -139,7 +139,7 @@ export class Commands {
   }
 
   async #run(parse: () => () => Promise<void>, fail: (error: FanwireError) => void): Promise<void> {
-    // Where the connection stands is said before anything else.
+    // The connection's position is sent before anything else.
     await this.#parts.opened
     if (this.#closed || this.#parts.connection.ended) return
     try {
@@ -150,7 +150,7 @@ export class Commands {
     }
   }
 
-  /** Also a command that is none counts; one too many is answered as what it is. */
+  /** An invalid command counts too; one above the limit gets the same answer as any other. */
   #counted<T>(parse: () => T): T {
     try {
       return parse()
@@ -164,8 +164,8 @@ export class Commands {
   }
 
   /**
-   * A token, or a fresh one in place of it, or a key. What is not accepted changes nothing. Raises FW_BAD_COMMAND,
-   * FW_UNAUTHORIZED, FW_FORBIDDEN where it is another user's, FW_TOO_MANY_REQUESTS.
+   * A token, a fresh one in its place, or a key. Credentials that are not accepted change nothing. Raises
+   * FW_BAD_COMMAND, FW_UNAUTHORIZED, FW_FORBIDDEN if they are another user's, FW_TOO_MANY_REQUESTS.
    */
   async authenticate(auth: unknown, tell: Tell): Promise<void> {
     const given = credentialsOf(auth)
@@ -174,11 +174,11 @@ export class Commands {
       const { access, clients, presence } = context
       const { identify = access.credentials.bind(access) } = this.#parts
       const shown = await identify(given)
-      // What channel tokens granted stays granted for as long as they say.
+      // Grants of channel tokens stay valid for as long as those say.
       const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
       const { user, kind } = this.#identity
       if (!isStranger(this.#identity) && (user !== identity.user || kind !== identity.kind)) {
-        throw new FanwireError('FW_FORBIDDEN', 'a connection stays that of its user: open another one', {
+        throw new FanwireError('FW_FORBIDDEN', 'a connection can not change its user: open another one', {
           challenge: 'insufficient_scope',
         })
       }
@@ -190,7 +190,10 @@ export class Commands {
     })
   }
 
-  /** Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER, FW_TOO_MANY_FILTERS, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` does. */
+  /**
+   * Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER, FW_TOO_MANY_FILTERS,
+   * FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` raises.
+   */
   async subscribe(channel: unknown, options: SubscribeOptions, tell: Tell, place = settle): Promise<void> {
     const { cursor, token } = options
     const name = checkedReadable(channel)
@@ -217,7 +220,7 @@ export class Commands {
     }
   }
 
-  /** Whether that is all: it is for a channel that the client has, which goes on where it is. */
+  /** Whether that is all: the token is for a channel that the client has, which continues where it is. */
   async #takeChannelToken(token: unknown, name: string, mayRenew: boolean, tell: Tell): Promise<boolean> {
     if (typeof token !== 'string') throw badCommand('token is a string')
     const { access, clients } = this.#parts.context
@@ -230,25 +233,28 @@ export class Commands {
     })
   }
 
-  /** Asks the application for what else a command wants, where rules leave that to it. Raises FW_FORBIDDEN, FW_HOOK_FAILED. */
+  /**
+   * Asks the application for the remaining rights of a command, if rules leave them to it. Raises FW_FORBIDDEN,
+   * FW_HOOK_FAILED.
+   */
   async askFor(...wishes: Wish[]): Promise<void> {
     const asked = this.#ask(wishes)
     if (asked !== undefined) await this.#grant(asked)
   }
 
-  /** Asked before its turn comes, so that many are asked together. Undefined where nobody has to be. */
+  /** Asked ahead of its turn, so that many are asked together. Undefined if no hook is needed. */
   #ask(wanted: Iterable<Wish>): Asked | undefined {
     const { access } = this.#parts.context
     const identity = this.#identity
     const wishes = [...wanted]
     if (access.asking === undefined || missing(access, identity, wishes).size === 0) return undefined
     const grants = answersFor(access, identity, wishes, () => this.#asker)
-    // It is told in its turn.
+    // It is reported in its turn.
     grants.catch(() => {})
     return { user: identity.user, wishes, grants }
   }
 
-  /** Adds what the application granted; asks again where the client has become somebody else. */
+  /** Adds the application's grants; asks again if the client's identity has changed. */
   async #grant({ user, wishes, grants }: Asked): Promise<void> {
     const found = await grants
     if (this.#identity.user !== user) return this.askFor(...wishes)
@@ -270,12 +276,14 @@ export class Commands {
     return { hub, access, identity: this.#identity }
   }
 
-  /** Begins to open a channel before its turn comes, so that many are opened together. Returns what lets go of it. */
+  /**
+   * Begins to open a channel ahead of its turn, so that many are opened together. Returns a function that releases it.
+   */
   #openAhead(name: string, start: Start): () => void {
     const { context, connection } = this.#parts
     if (connection.readers.length + this.#ahead >= context.config.maxChannels) return () => {}
     this.#ahead++
-    // If it fails, it fails again in its turn, and is told.
+    // If it fails, it fails again in its turn, and is reported then.
     const done = openAheadFor(this.#opener, name, start).catch(() => undefined)
     return () => {
       this.#ahead--
@@ -299,7 +307,7 @@ export class Commands {
     try {
       const at = await place(opened, start)
       if (this.#closed) return
-      // Other rules may hold since it was asked.
+      // The rules may have changed since the check.
       const wanted = { channels: [name], starts: [start], selections: [selection] }
       requireReadable(this.#opener, wanted)
       const [given] = givenFor(this.#opener, wanted)
@@ -315,7 +323,7 @@ export class Commands {
     }
   }
 
-  /** The connection goes on without a channel of which the client has what it asked for. */
+  /** The connection continues without a channel whose plan is complete. */
   #ended(reader: Reader): void {
     const { connection, lease } = this.#parts
     const { name } = reader.channel
@@ -341,7 +349,7 @@ export class Commands {
     tell({ channel: name, cursor: printPosition(reader) })
   }
 
-  /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN where the client may not publish at all. */
+  /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN if the client may not publish at all. */
   requirePublisher(): Identity {
     const { refusal, context } = this.#parts
     if (refusal !== undefined) throw refusal
@@ -349,14 +357,14 @@ export class Commands {
     return this.#identity
   }
 
-  /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` do. */
+  /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` raise. */
   async publish(raw: Buffer, tell: Tell): Promise<void> {
     this.requirePublisher()
     const { channels, draft } = parseEntry(raw, this.#parts.context.config, PUBLISH_MEMBERS)
     await this.publishDraft(channels[0] as string, draft, tell)
   }
 
-  /** The same where it has been parsed. */
+  /** The same for a parsed entry. */
   async publishDraft(channel: string, draft: Draft, tell: Tell): Promise<void> {
     this.requirePublisher()
     const { position, time, replayed } = await this.#publishInOrder(channel, draft)
@@ -364,7 +372,7 @@ export class Commands {
     tell({ channel, ...id, time, ...(replayed ? { replayed } : {}) })
   }
 
-  /** However long the application takes to judge each. */
+  /** However long the application takes to decide about each. */
   async #publishInOrder(channel: string, draft: Draft): Promise<Published> {
     const { publisher } = this.#parts.context
     const by = this.#party
@@ -374,7 +382,7 @@ export class Commands {
     return published
   }
 
-  /** Writes frames of the wire's own. */
+  /** Writes the wire's own frames. */
   write(bytes: Buffer): void {
     this.#parts.connection.write(bytes)
   }
@@ -391,7 +399,7 @@ function ignore(): void {}
 
 export type Credentials = { readonly token: string } | { readonly key: string }
 
-/** What a client says of itself. Raises FW_BAD_COMMAND unless it is `{"token":"…"}` or `{"key":"…"}`. */
+/** A client's credentials. Raises FW_BAD_COMMAND unless it is `{"token":"…"}` or `{"key":"…"}`. */
 export function credentialsOf(auth: unknown): Credentials {
   if (isObject(auth)) {
     only(auth, 'token', 'key')
@@ -402,12 +410,12 @@ export function credentialsOf(auth: unknown): Credentials {
   throw badCommand('auth is {"token":"…"} or {"key":"…"}')
 }
 
-/** When a fresh token has to come, ms since 1970. */
+/** When a fresh token is due, ms since 1970. */
 function expiryOf({ expiresAt }: Identity): { readonly expires?: number } {
   return expiresAt === undefined ? {} : { expires: expiresAt }
 }
 
-/** Raises FW_BAD_COMMAND where the command has another member than these. */
+/** Raises FW_BAD_COMMAND if the command has another member than these. */
 export function only(command: object, ...names: string[]): void {
   const other = Object.keys(command).find(name => !names.includes(name))
   if (other !== undefined) throw badCommand(`unknown member ${JSON.stringify(other.slice(0, 40))}`)

@@ -1,4 +1,4 @@
-// NDJSON: one JSON object a line.
+// NDJSON: one JSON object per line.
 
 import type { LogEvent } from '../broker/event/event.ts'
 import { allocateChunk } from '../http/chunks.ts'

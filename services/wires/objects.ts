@@ -1,4 +1,4 @@
-// JSON objects beside events, which all wires share.
+// JSON objects other than events, which all wires share.
 
 import type { CloseReason } from '../broker/fanout/framing.ts'
 import { type Gap, type Position, printPosition } from '../broker/event/position.ts'
@@ -13,7 +13,7 @@ export function encodePassed(channel: string, at: Position): string {
   return `{"channel":"${channel}","cursor":"${printPosition(at)}"}`
 }
 
-/** A channel that was taken from a connection, which goes on with its others. */
+/** A channel that was taken from a connection, which continues with its others. */
 export function encodeDropped(channel: string, at: Position, { code, reason }: CloseReason): string {
   return JSON.stringify({ channel, cursor: printPosition(at), code, reason })
 }

@@ -1,4 +1,4 @@
-// The only way to open channels for a client: asks first whether it may read them from where it wants to begin.
+// The only way to open channels for a client: first checks that it may read them from its starts.
 
 import type { Access } from '../broker/access/access.ts'
 import type { Right } from '../broker/access/grants.ts'
@@ -11,14 +11,14 @@ import type { ReadGrant } from '../broker/fanout/reader.ts'
 import { narrowed, type Selection } from '../broker/fanout/selection.ts'
 import type { Hub } from '../broker/fanout/hub.ts'
 
-/** Who opens channels, and what with. */
+/** The client that opens channels, and its context. */
 export interface Opener {
   readonly access: Access
   readonly hub: Hub
   readonly identity: Identity
 }
 
-/** What is to be opened: a start for each channel, and a selection where not everything is wanted. */
+/** What is to be opened: a start for each channel, and a selection if not everything is wanted. */
 export interface Wanted {
   readonly channels: readonly string[]
   readonly starts: readonly Start[]
@@ -27,7 +27,7 @@ export interface Wanted {
   readonly plans?: readonly (Plan | undefined)[]
 }
 
-/** Raises FW_UNAUTHORIZED, FW_FORBIDDEN where the client may not read a channel, or not from there. */
+/** Raises FW_UNAUTHORIZED, FW_FORBIDDEN if the client may not read a channel, or not from that start. */
 export function requireReadable(
   { access, identity }: Omit<Opener, 'hub'>,
   { channels, starts }: Wanted,
@@ -41,9 +41,9 @@ function requireReadableFrom(access: Access, identity: Identity, channel: string
   if (start !== 'latest') access.require(identity, 'history', channel)
 }
 
-/** What a channel's reader is to have. */
+/** A reader's selection and grant. */
 export interface Given {
-  /** What it wants, of what its grant lets through. */
+  /** The client's selection, restricted to what its grant lets through. */
   readonly selection: Selection | undefined
   readonly grant: ReadGrant
   readonly plan: Plan | undefined
@@ -53,7 +53,7 @@ export interface Given {
 const HISTORY: ReadGrant = { filter: undefined, looksBack: true }
 const NO_HISTORY: ReadGrant = { filter: undefined, looksBack: false }
 
-/** One a channel. */
+/** One per channel. */
 export function givenFor(
   { access, identity }: Omit<Opener, 'hub'>,
   { channels, starts, selections = [], plans = [] }: Wanted,
@@ -67,12 +67,12 @@ export function givenFor(
   })
 }
 
-/** The same for what asks once. */
+/** The same for a single request. */
 export function selectionsFor(opener: Omit<Opener, 'hub'>, wanted: Wanted): (Selection | undefined)[] {
   return givenFor(opener, wanted).map(({ selection }) => selection)
 }
 
-/** Opens channels whose readers stay, for as long as `use` takes and the readers that it leaves. All or nothing. */
+/** Opens channels for long-lived readers, while `use` runs and for the readers that it creates. All or nothing. */
 export async function openFor<T>(
   opener: Opener,
   wanted: Wanted,
@@ -82,7 +82,7 @@ export async function openFor<T>(
   return await opener.hub.using(wanted.channels, use)
 }
 
-/** The same for what asks channels for pages and does not stay. */
+/** The same for requests that read pages and do not stay. */
 export async function glanceFor<T>(
   opener: Opener,
   wanted: Wanted,
@@ -93,8 +93,8 @@ export async function glanceFor<T>(
 }
 
 /**
- * Opens one more channel before it is this one's turn; undefined where the client may not read it, which it hears in its
- * turn. The caller releases it.
+ * Opens one more channel before its turn; undefined if the client may not read it, which it learns in its turn. The
+ * caller releases it.
  */
 export async function openAheadFor(
   { access, hub, identity }: Opener,

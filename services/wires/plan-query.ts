@@ -1,4 +1,4 @@
-// Where a reader ends and at what pace it reads, as requests and commands say it.
+// The end and the pace of a reader, as requests and commands specify them.
 
 import { FanwireError, quote } from '../errors.ts'
 import { parseList, parsePosition } from '../broker/event/position.ts'
@@ -24,7 +24,7 @@ const SPEED = /^[0-9]{1,4}(\.[0-9]{1,3})?$/
 const SLOWEST = 0.1
 const FASTEST = 1000
 
-/** A plan a channel. Raises FW_BAD_CURSOR, FW_BAD_PARAMETER. */
+/** One plan per channel. Raises FW_BAD_CURSOR, FW_BAD_PARAMETER. */
 export function readPlans(
   { until, speed }: Plans,
   channels: number,
@@ -37,7 +37,7 @@ export function readPlans(
   return Array.from({ length: channels }, (_, i) => ({ until: ends[i], speed: pace }))
 }
 
-/** What a command says of one channel. Raises FW_BAD_CURSOR, FW_BAD_PARAMETER. */
+/** A command's plan for one channel. Raises FW_BAD_CURSOR, FW_BAD_PARAMETER. */
 export function commandPlan(
   { until, speed }: Readonly<Record<string, unknown>>,
   selection: Selection | undefined,
@@ -77,5 +77,5 @@ function checkedSpeed(speed: string): number {
 
 function requireNoPick(selection: Selection | undefined): void {
   if (selection?.every === undefined && selection?.newest === undefined) return
-  throw new FanwireError('FW_BAD_PARAMETER', 'every and newest do not go with until and speed')
+  throw new FanwireError('FW_BAD_PARAMETER', 'every and newest can not be combined with until and speed')
 }

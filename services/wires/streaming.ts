@@ -1,6 +1,7 @@
-// A response that never ends: what the sse, stream and push wires share. Over HTTP/1.1 the body is chunked; over HTTP/1.0
-// it ends with the connection; over HTTP/2 it goes to the request's stream, and other requests go on beside it. A client
-// that is to come back gets no last chunk, and its stream is reset: a node that dies or stops never looks like the end.
+// A response that never ends: shared by the sse, stream and push wires. Over HTTP/1.1 the body is chunked; over
+// HTTP/1.0 it ends with the connection; over HTTP/2 it goes to the request's stream, and other requests continue beside
+// it. A client that should reconnect gets no last chunk, and its stream is reset: a node that dies or stops never looks
+// like the end.
 
 import type { ServerHttp2Stream } from 'node:http2'
 import { Socket } from 'node:net'
@@ -25,19 +26,19 @@ import type { BodyFraming } from './body-framing.ts'
 import { type Given, givenFor, openFor, requireReadable } from './open-for.ts'
 import type { ReadQuery } from './read-query.ts'
 
-/** TLS and HTTP/2 say that bytes have gone out a moment after the kernel took them, so as many may be under way. */
+/** TLS and HTTP/2 report a write a moment after the kernel accepted it, so up to this many bytes may be in flight. */
 const UNDER_WAY = 64 * 1024
 
-/** When a client that has ended its side is written to, ms after that. */
+/** How long after a client has ended its side it is probed, ms. */
 const PROBES_MS = [0, 100, 1000]
 
 /** How a wire streams. */
 export interface Streaming {
   readonly framing: BodyFraming
   readonly contentType: string
-  /** Makes the connection; undefined: as it is everywhere. */
+  /** Creates the connection; undefined: the default. */
   connect?(registry: ConnectionRegistry, framing: Framing, outlet: Outlet): Connection
-  /** What takes the bytes of a client of HTTP/2, and ends the stream; undefined: the stream itself. */
+  /** Accepts the bytes of an HTTP/2 client, and ends the stream; undefined: the stream itself. */
   overHttp2?(
     stream: ServerHttp2Stream,
     request: FastifyRequest,
@@ -45,12 +46,12 @@ export interface Streaming {
   ): { readonly framing: Framing; readonly sink: Writable } | undefined
 }
 
-/** Where each channel's reader begins, which stays. Raises LogUnavailable. */
+/** Where each channel's long-lived reader begins. Raises LogUnavailable. */
 export function resolveAll(channels: readonly Channel[], query: ReadQuery): Promise<Position[]> {
   return Promise.all(channels.map((channel, i) => channel.settle(query.starts[i] ?? 'latest')))
 }
 
-/** Raises FW_TOO_MANY_FILTERS where the channels can't have such readers. */
+/** Raises FW_TOO_MANY_FILTERS if the channels can't have such readers. */
 export function requireRoom(channels: readonly Channel[], given: readonly Given[]): void {
   for (const [i, channel] of channels.entries()) channel.requireRoomFor(given[i]?.selection)
 }
@@ -67,15 +68,15 @@ export function joinAll(
   }
 }
 
-/** What may be under way through a socket that takes bytes, for an outlet. */
+/** The bytes that may be in flight in a socket, for an outlet. */
 export function underWay(socket: Socket): number {
   return socket instanceof TLSSocket ? UNDER_WAY : 0
 }
 
-/** Sockets that have become a stream: what a client sent behind that request (pipelining) is not answered. */
+/** Sockets that have become a stream: requests that a client sent after that one (pipelining) are not answered. */
 const streamed = new WeakSet<Socket>()
 
-/** Takes the response over and streams to it until either side ends. Raises FW_TOO_MANY_FOLLOWED, LogUnavailable. */
+/** Takes over the response and streams to it until either side ends. Raises FW_TOO_MANY_FOLLOWED, LogUnavailable. */
 export async function stream(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -93,11 +94,11 @@ export async function stream(
   let held = false
   const open = openFor({ hub, access, identity }, query, async channels => {
     const positions = await resolveAll(channels, query)
-    // Other rules may hold since it was asked.
+    // The rules may have changed since the check.
     requireReadable({ access, identity }, query)
     const given = givenFor({ access, identity }, query)
     requireRoom(channels, given)
-    // One that resumes with another server's id has had nothing of these channels.
+    // A client that resumes with another server's id has received nothing of these channels.
     const from = query.lost ? positions.map(({ epoch }) => ({ epoch, offset: 0 })) : positions
     const begun = begin(request, reply, streaming, printCursor(from))
     if (begun === undefined) return
@@ -118,7 +119,7 @@ export async function stream(
   await open.finally(() => held || lease?.end())
 }
 
-/** Takes the response over: writes its head, and where the client begins. Undefined: nobody is there to read it. */
+/** Takes over the response: writes its head, and the start position. Undefined: the client has gone. */
 export function begin(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -129,7 +130,7 @@ export function begin(
   return (isHttp2(request) ? beginHttp2 : beginHttp1)(request, reply, streaming, cursor)
 }
 
-/** Answers HEAD: with the head of what GET would begin, and no word on how long that would be. */
+/** Answers HEAD with the head of GET's response, without a length. */
 export function endHead(reply: FastifyReply, headers: Record<string, string>): void {
   reply.hijack()
   reply.raw.writeHead(200, headers)
@@ -151,7 +152,7 @@ function whenClosed(
   })
 }
 
-/** Calls `gone` once the client is. */
+/** Calls `gone` once the client has gone. */
 export function whenGone(closes: Begun['closes'], connection: Connection, gone: () => void): void {
   closes.once('close', gone)
   if (!(closes instanceof Socket)) return
@@ -161,8 +162,8 @@ export function whenGone(closes: Begun['closes'], connection: Connection, gone: 
 }
 
 /**
- * A client that has ended its side may go on reading (RFC 9112 section 9.6), or be gone, which looks the same: then its
- * system refuses what is written, and the next write fails. Heartbeats find out soon.
+ * A client that has ended its side may continue to read (RFC 9112 section 9.6), or be gone, which looks the same: then
+ * its system refuses the node's bytes, and the next write fails. Heartbeats detect that soon.
  */
 function probeSoon(socket: Socket, connection: Connection): void {
   for (const ms of PROBES_MS) setTimeout(() => socket.destroyed || connection.beat(), ms).unref()
@@ -171,7 +172,7 @@ function probeSoon(socket: Socket, connection: Connection): void {
 export interface Begun {
   readonly framing: Framing
   readonly outlet: Outlet
-  /** Emits 'close' when the client is gone. */
+  /** Emits 'close' when the client has gone. */
   readonly closes: Socket | ServerHttp2Stream
 }
 
@@ -186,7 +187,7 @@ function headersOf(reply: FastifyReply, contentType: string): Record<string, str
 
 // HTTP/1 ------------------------------------------------------------------------------------------------------
 
-/** Writes the head and where the reader stands, in one system call. Undefined: nobody is there to read it. */
+/** Writes the head and the reader's position, in one system call. Undefined: the client has gone. */
 function beginHttp1(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -218,7 +219,7 @@ class HttpOutlet implements Outlet {
   readonly #socket: Socket
   readonly #framing: Framing
 
-  /** `sink` is what takes the bytes: the socket, or the response that will have it. */
+  /** `sink` accepts the bytes: the socket, or the response that will have it. */
   constructor(socket: Socket, sink: Writable, framing: Framing) {
     this.#socket = socket
     this.sink = sink
@@ -239,7 +240,8 @@ class HttpOutlet implements Outlet {
   }
 
   cut(): void {
-    // One that waited for its turn, which an earlier stream on its connection now never gives, can't cut that.
+    // A response that waited for its turn, which an earlier stream on its connection now prevents, can't cut that
+    // stream.
     if (this.sink === this.#socket || !streamed.has(this.#socket)) this.#socket.destroy()
   }
 }
@@ -255,7 +257,7 @@ function beginHttp2(
   const stream = http2StreamOf(request)
   if (stream === undefined || stream.destroyed || stream.closed) return undefined
   stream.respond({ ':status': 200, ...headersOf(reply, contentType) })
-  // A client that does not want the rest: Node would wait until it had taken it.
+  // For a client that does not want the rest: Node would wait until the client had read it.
   stream.once('aborted', () => setImmediate(() => stream.destroy()))
   const { framing, sink } = overHttp2?.(stream, request, reply) ?? { framing: plain, sink: stream }
   sink.write(framing.opening(cursor))
@@ -278,7 +280,7 @@ class Http2Outlet implements Outlet {
     return this.sink.writable && this.#stream.writable
   }
 
-  /** By the session's progress: Node does not say how far a stream has come with a large write. */
+  /** By the session's progress: Node does not report how far a stream has got with a large write. */
   get queued(): number {
     return -(sessionOf(this.#stream)?.given ?? 0)
   }

@@ -1,4 +1,4 @@
-// The client's end of a connection over WebSocket, and how a wire takes one.
+// The client's end of a WebSocket connection, and how a wire accepts one.
 
 import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -14,7 +14,7 @@ import { underWay } from './streaming.ts'
 
 const NOTHING = Buffer.alloc(0)
 
-/** Takes the handshake of a route with `handshakes`. Raises FW_UPGRADE_REQUIRED where the request is none. */
+/** Accepts the handshake of a route with `handshakes`. Raises FW_UPGRADE_REQUIRED if the request is not a handshake. */
 export function takeHandshake(
   server: WebSocketServer,
   request: FastifyRequest,
@@ -33,7 +33,7 @@ export function takeHandshake(
   const { socket: sink } = raw
   forgetHandshake(sink)
   server.handleUpgrade(raw, sink, NOTHING, socket => {
-    // The library closes with the right code by itself (1002, 1007, 1009); there is nothing to add.
+    // The library closes with the right code itself (1002, 1007, 1009); there is nothing to add.
     socket.on('error', ignore)
     take(socket, sink)
   })
@@ -42,8 +42,8 @@ export function takeHandshake(
 function ignore(): void {}
 
 /**
- * Frames go past the library, straight to the socket: valid as long as the library is given no messages to send, since
- * it would queue those that it compresses. Its own pongs and close frames are never compressed, and not queued.
+ * Frames bypass the library and go straight to the socket: valid as long as the library sends no messages, since it
+ * would queue those that it compresses. Its own pongs and close frames are never compressed, and not queued.
  */
 export class WsOutlet implements Outlet {
   readonly sink: Socket

@@ -187,7 +187,7 @@ t.test('two workers serve as one node', async t => {
       t.ok(count > 0 && count < 2 * CLIENTS, `${wire.name}: ${count} of ${2 * CLIENTS} were on it`)
     }
 
-    t.match(JSON.parse(await node.logged(/a worker took the place/)), { worker: 3 })
+    t.match(JSON.parse(await node.logged(/a worker replaced/)), { worker: 3 })
     const served = node.logged(/"worker":3,.*"path":"\/healthz"/)
     for (let n = 0; n < 2; n++) t.match(JSON.parse(await get(node, '/healthz')), { ok: true })
     await served
@@ -200,7 +200,7 @@ t.test('two workers serve as one node', async t => {
   await t.test('when all are killed, the same port serves again', async t => {
     const alive = [...workersOf(node).values()].filter(pid => pid !== first)
     for (const pid of alive) process.kill(pid, 'SIGKILL')
-    for (const worker of [4, 5]) await node.logged(new RegExp(`"worker":${worker},.*a worker took the place`))
+    for (const worker of [4, 5]) await node.logged(new RegExp(`"worker":${worker},.*a worker replaced`))
     t.match(JSON.parse(await get(node, '/readyz')), { ready: true })
   })
 

@@ -1,5 +1,5 @@
-// Answers and ends sockets that no HTTP server of Node's looks after (any more): nobody else closes them, nor reads what
-// still comes over them.
+// Answers and ends sockets that do not belong to an HTTP server of Node's (any more): nothing else closes them, or
+// reads what still arrives.
 //
 // Relies on: `_httpMessage`, the response whose turn it is on a socket; the next one has its turn before that one emits
 // 'close'. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
@@ -8,7 +8,7 @@ import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FanwireError } from '../../errors.ts'
 
-/** A client has this long to take the last answer, ms. */
+/** How long a client has to receive the last response, ms. */
 const LINGER_MS = 1000
 
 /** Calls `run` when all earlier requests on the socket are answered (pipelining), unless it ends with them. */
@@ -42,9 +42,9 @@ export function refuse(
 }
 
 /**
- * Ends a socket whose last answer is written. It is not closed at once, since that would reset the connection while the
- * client still sends, and the client might never see the answer: what comes is thrown away until the client has ended
- * as well, or for a second.
+ * Ends a socket whose last response is written. It is not closed at once, since that would reset the connection while
+ * the client still sends, and the client might never see the response: input is discarded until the client has ended as
+ * well, or for a second.
  */
 export function endGently(socket: Socket): void {
   if (socket.destroyed) return

@@ -1,6 +1,6 @@
-// A client that ends its side of the connection behind a request still gets its answer (RFC 9112 section 9.6): that it
-// has no more to say does not mean that it is gone. If it is, its system refuses what is written to it, which the next
-// write then tells.
+// A client that ends its side of the connection after a request still gets its response (RFC 9112 section 9.6): that it
+// has nothing more to send does not mean that it is gone. If it is, its system refuses the node's bytes, which the next
+// write then reports.
 //
 // Relies on: `httpAllowHalfOpen` of Node's HTTP server. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
 
@@ -20,8 +20,9 @@ export const halfOpen = fp(
 )
 
 /**
- * While a request is held, finds out whether a client that has ended its side is still there, by what every client
- * skips: an interim response (RFC 9110 section 15.2), which HTTP/1.0 does not have. Returns what ends that.
+ * While a request is held, finds out whether a client that has ended its side is still there, by a write that every
+ * client ignores: an interim response (RFC 9110 section 15.2), which HTTP/1.0 does not have. Returns a function that
+ * stops it.
  */
 export function probeWhileHeld(
   { raw: request }: FastifyRequest,
@@ -31,7 +32,7 @@ export function probeWhileHeld(
   const { socket } = request
   const timers: NodeJS.Timeout[] = []
   const probe = () => {
-    // One that waits behind another (pipelining) has no socket.
+    // A response that waits behind another (pipelining) has no socket.
     if (response.socket !== null && !response.headersSent) response.writeContinue()
   }
   // Nothing that the client's system sends is noticed in between, for what has ended is not read.

@@ -1,4 +1,4 @@
-// What can't be parsed as HTTP, and so never becomes a request.
+// Input that can't be parsed as HTTP, and so never becomes a request.
 //
 // Relies on: `_httpMessage`, the response whose turn it is on a socket; the codes of Node's parser (HPE_…) and
 // `rawPacket`, the bytes in which it stopped. Tried on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
@@ -17,7 +17,7 @@ interface ParseError extends Error {
 /** Fastify's clientErrorHandler: answers with a coded error and closes. */
 export function refuseMalformed(error: ParseError, socket: Socket): void {
   const { _httpMessage: answering } = socket as { _httpMessage?: ServerResponse | null }
-  // In the middle of another answer there is no way to tell.
+  // In the middle of another response the client can't be notified.
   if (error.code === 'ECONNRESET' || answering?.headersSent === true) return void socket.destroy()
   refuse(socket, refusalOf(error))
 }
@@ -37,7 +37,9 @@ function refusalOf({ code, rawPacket }: ParseError): FanwireError {
   }
 }
 
-/** Whether headers overflowed with the URL: the first line of what came last ends a request line, or none ends. */
+/**
+ * Whether the headers overflowed within the URL: the first line of the last bytes ends a request line, or no line ends.
+ */
 function inRequestLine(packet: unknown): boolean {
   if (!Buffer.isBuffer(packet)) return false
   const end = packet.indexOf('\r\n')

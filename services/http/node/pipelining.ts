@@ -1,14 +1,14 @@
-// Requests that a client sends without waiting for answers (pipelining, RFC 9112 section 9.3.2). Node parses all that a
-// read of the socket brings, thousands of requests, and reads on while nothing is answered; a request that is held costs
-// a hundred times its bytes. Here at most 32 requests of a connection are unanswered: what follows stays bytes, and
-// nothing more is read once those fill the socket's buffer. So a connection also begins no more than that in one turn of the
-// event loop. A socket that is not read does not tell that its client has gone: one that has waited for an answer for
-// long is cut.
+// Requests that a client sends without waiting for responses (pipelining, RFC 9112 section 9.3.2). Node parses
+// everything that a read of the socket brings, thousands of requests, and continues to read while nothing is answered;
+// a held request costs a hundred times its bytes. Here a connection has at most 32 unanswered requests: later ones
+// remain bytes, and reading stops once those fill the socket's buffer. So a connection also begins no more than that in
+// one turn of the event loop. A socket that is not read does not report that its client has gone: one that has waited
+// long for a response is cut.
 //
-// Relies on: the first listener of an HTTP socket for 'data' is Node's, it takes the bytes in pieces of any size, and
+// Relies on: the first listener of an HTTP socket for 'data' is Node's, it accepts the bytes in pieces of any size, and
 // Node leaves the reading to listeners once there is another; a request is announced while the piece with the end of
-// its head is taken; `_paused` says that Node wants no more pieces just now. Tried on Node 20.19, 20.20, 22.23, 24.21
-// and 26.10.
+// its head is parsed; `_paused` says that Node wants no more pieces at the moment. Tried on Node 20.19, 20.20, 22.23,
+// 24.21 and 26.10.
 
 import { IncomingMessage, type ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
@@ -22,7 +22,7 @@ const LINE_END = '\r\n'
 const HEAD_END = '\r\n\r\n'
 const NOTHING: Buffer = Buffer.alloc(0)
 
-/** What counts the requests of all connections. */
+/** Counts the requests of all connections. */
 interface Counter {
   begun(unanswered: number): void
   over(unanswered: number, left: number): void
@@ -36,7 +36,7 @@ type OnData = (chunk: Buffer) => void
 
 const pipelines = new WeakMap<Socket, Pipeline>()
 
-/** Comes between a socket that an HTTP server has just taken and Node's parser. */
+/** Intercepts the data between a socket that an HTTP server has just accepted and Node's parser. */
 export function beginPipeline(socket: Socket, { protocols, log, fanwire }: FastifyInstance): void {
   const [parse] = socket.listeners('data') as OnData[]
   const { stall, logTimeout } = fanwire.config
@@ -44,7 +44,7 @@ export function beginPipeline(socket: Socket, { protocols, log, fanwire }: Fasti
   if (parse !== undefined) pipelines.set(socket, new Pipeline(socket, parse, protocols, log, patience))
 }
 
-/** The socket is not HTTP's any more. Returns what came over it and was not parsed. */
+/** The socket leaves HTTP. Returns the bytes that arrived and were not parsed. */
 export function leavePipeline(socket: Socket): Buffer {
   const pipeline = pipelines.get(socket)
   pipelines.delete(socket)
@@ -63,26 +63,26 @@ class Pipeline {
   readonly #logger: FastifyBaseLogger
   readonly #onData = (chunk: Buffer) => this.#take(chunk)
   readonly #onClose = () => void this.leave()
-  /** Not at once: answers that are quick would bring on the next requests for ever, in one turn of the event loop. */
+  /** Not at once: quick responses would trigger the next requests for ever, in one turn of the event loop. */
   readonly #onTurn = () => {
     this.#waits = undefined
     if (!this.#over) this.#socket.resume()
   }
-  /** Requests whose answers have not gone out. */
+  /** Requests whose responses have not gone out. */
   unanswered = 0
   /** The newest request, while there are unanswered ones. */
   #last: IncomingMessage | undefined
-  /** In the piece that is parsed: where a head ends in it, if one does. */
+  /** In the piece that is being parsed: where a head ends, if one does. */
   #headEnd = 0
-  /** Bytes that its body still has, where it said how many. */
+  /** Remaining bytes of its body, if it has a length. */
   #left = 0
-  /** The last three bytes that were parsed: a head may end in them. */
+  /** The last three parsed bytes: a head may end in them. */
   #tail = ''
-  /** What is parsed now, and up to where it has been. */
+  /** The bytes being parsed, and how far they are parsed. */
   #chunk: Buffer = NOTHING
   #at = 0
   #waits: 'answer' | 'turn' | undefined
-  /** How long it waits for an answer, ms; and while it does. */
+  /** How long it waits for a response, ms; and since when. */
   readonly #patience: number
   #timer: NodeJS.Timeout | undefined
   #over = false
@@ -126,7 +126,7 @@ class Pipeline {
     return this.#chunk.subarray(this.#at)
   }
 
-  /** What is raised by what parses or takes a request ends its connection, and not the process. */
+  /** An error in parsing or handling a request ends its connection, and not the process. */
   #take(chunk: Buffer): void {
     this.#chunk = chunk
     this.#at = 0
@@ -140,7 +140,7 @@ class Pipeline {
   }
 
   #parseAll(): void {
-    // Nothing is parsed behind an error, or the last answer.
+    // Nothing is parsed after an error, or after the last response.
     while (this.#at < this.#chunk.length && !this.#over && this.#socket.writable) {
       if (this.#isFull) {
         if (this.#waits === undefined) this.#waitForAnswer()
@@ -160,29 +160,29 @@ class Pipeline {
 
   #waitForAnswer(): void {
     this.#waits = 'answer'
-    // Node itself has paused it: for a body that is not read yet, or answers that the client does not take.
+    // Node itself has paused it: for a body that is not read yet, or responses that the client does not read.
     if (this.unanswered < MAX_UNANSWERED) return
     this.#timer = setTimeout(() => this.#socket.destroy(), this.#patience)
   }
 
   get #isFull(): boolean {
     if (this.#waits === 'turn' || this.#socket._paused === true) return true
-    // The last one is answered only if its body comes in.
+    // The last one is answered only if its body arrives.
     return this.unanswered >= MAX_UNANSWERED && this.#last?.complete !== false
   }
 
-  /** Such that what lies before it has the end of one head at most, which is noted. */
+  /** Ends so that it contains the end of at most one head, which is noted. */
   #pieceEnd(): number {
     this.#headEnd = 0
     const isBody = this.#last?.complete === false
     if (isBody && this.#left > 0) return Math.min(this.#at + this.#left, this.#chunk.length)
-    // Chunks: their end is a line, and no head is shorter.
+    // Chunks: each ends with a line, and no head is shorter.
     if (isBody && this.unanswered >= MAX_UNANSWERED) return this.#behind(LINE_END)
     const seam = this.#tail + this.#chunk.toString('latin1', this.#at, this.#at + 3)
     const at = seam.indexOf(HEAD_END)
     const end = at === -1 ? this.#behind(HEAD_END) : this.#at + at + HEAD_END.length - this.#tail.length
     this.#headEnd = end - this.#at
-    // Its body at once as well, where no other head ends in what there is.
+    // Its body at once as well, if no other head ends in the available bytes.
     return this.#chunk.includes(HEAD_END, end, 'latin1') ? end : this.#chunk.length
   }
 

@@ -14,7 +14,7 @@ import { leavePipeline } from './pipelining.ts'
 
 /** CONNECT is for proxies. */
 export const NO_PROXY = {
-  error: new FanwireError('FW_METHOD_NOT_ALLOWED', 'CONNECT is not taken: this is no proxy'),
+  error: new FanwireError('FW_METHOD_NOT_ALLOWED', 'CONNECT is not supported: this is not a proxy'),
   headers: { allow: 'GET, HEAD, OPTIONS, POST' },
 } as const
 
@@ -35,7 +35,7 @@ export const unrouted = fp(
       if (!isHttp2(request) && httpVersion !== '1.1' && httpVersion !== '1.0') {
         throw new FanwireError(
           'FW_BAD_REQUEST',
-          'the version in the request line is not that of the connection',
+          "the version in the request line differs from the connection's",
         )
       }
       if (headers.expect !== undefined && httpVersion !== '1.0' && !/^100-continue$/i.test(headers.expect)) {

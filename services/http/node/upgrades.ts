@@ -1,12 +1,12 @@
-// Node hands every request with an `Upgrade` header to whoever listens for upgrades, and takes its socket off HTTP.
+// Node hands every request with an `Upgrade` header to the listeners for upgrades, and detaches its socket from HTTP.
 // Only WebSocket handshakes for a WebSocket path are meant for them: others, such as the `Upgrade: h2c` that some HTTP
-// clients send with each first request, are requests like any other, and the header is to be ignored (RFC 9110
-// section 7.8). And whoever takes an upgrade owns its socket: nobody else would end it, or read from it, when the
-// handshake is refused.
+// clients send with each first request, are ordinary requests, and the header must be ignored (RFC 9110 section 7.8).
+// The listener that takes an upgrade owns its socket: nothing else would end it, or read from it, when the handshake is
+// refused.
 //
-// Relies on: a request that was handed over can be read once more, by giving its head back to the socket and the socket
-// back to the server (Node before 22.21 and 24.9; since then Node asks first, by the option `shouldUpgradeCallback`);
-// `parser` and `_httpMessage`, by which a socket holds on to what its handshake left behind. Tried on Node 20.19, 20.20,
+// Relies on: a request that was handed over can be re-read, by giving its head back to the socket and the socket back
+// to the server (Node before 22.21 and 24.9; since then Node asks first, by the option `shouldUpgradeCallback`);
+// `parser` and `_httpMessage`, by which a socket keeps the remains of its handshake alive. Tried on Node 20.19, 20.20,
 // 22.23, 24.21 and 26.10.
 
 import { EventEmitter } from 'node:events'
@@ -20,7 +20,7 @@ import { hardenReceiver } from './ws-receiver.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Emits 'upgrade' as a server would, for WebSocket handshakes alone. Their sockets end with a refusal. */
+    /** Emits 'upgrade' like a server, but only for WebSocket handshakes. Their sockets end with a refusal. */
     readonly handshakes: EventEmitter
   }
 
@@ -33,7 +33,7 @@ declare module 'fastify' {
 const NOTHING = Buffer.alloc(0)
 const taken = new WeakSet<IncomingMessage>()
 
-/** Whether the request came as a WebSocket handshake, and what came behind it waits in its socket. */
+/** Whether the request is a WebSocket handshake whose socket holds the bytes after it. */
 export function isHandshake(request: IncomingMessage): boolean {
   return taken.has(request)
 }
@@ -47,7 +47,7 @@ export const upgrades = fp(
       if ('wsHandler' in route || route.config?.handshakes) paths.add(route.url.replace(/:[^/]+$/, ':'))
     })
 
-    // Whatever refuses a handshake comes later.
+    // Hooks that refuse a handshake run later.
     app.addHook('onRequest', (request, reply, next) => {
       if (isHandshake(request.raw)) endWith(reply.raw, request.raw.socket)
       next()
@@ -64,7 +64,7 @@ export const upgrades = fp(
       server.shouldUpgradeCallback = isMeant
       server.on('upgrade', (request: IncomingMessage, socket: Socket, begun: Buffer) => {
         const head = Buffer.concat([begun, leavePipeline(socket)])
-        // Node listens no more.
+        // Node no longer listens.
         socket.on('error', destroy)
         whenAnswered(socket, () => {
           if (isMeant(request)) take(request, socket, head)
@@ -79,7 +79,7 @@ export const upgrades = fp(
         handshakes.emit('upgrade', request, socket, NOTHING)
       }
 
-      /** Lets the server read the request once more, without what asks for an upgrade. */
+      /** Lets the server re-read the request, without its upgrade headers. */
       const giveBack = (request: IncomingMessage, socket: Socket, rest: Buffer) => {
         socket.off('error', destroy)
         socket.unshift(Buffer.concat([headWithoutUpgrade(request), rest]))
@@ -102,21 +102,21 @@ function isWebSocket({ method, headers }: IncomingMessage): boolean {
   )
 }
 
-/** Of a URL in whichever form (RFC 9112 section 3.2). */
+/** Of a URL in any form (RFC 9112 section 3.2). */
 function pathOf({ url = '' }: IncomingMessage): string {
   return url.replace(/^https?:\/\/[^/?]*/i, '').split('?', 1)[0] ?? ''
 }
 
-/** When the response is finished, so is its socket. One that is taken for WebSocket never has a response. */
+/** When the response is finished, so is its socket. A socket that was accepted for WebSocket never has a response. */
 function endWith(response: ServerResponse, socket: Socket): void {
   response.shouldKeepAlive = false
   response.once('finish', () => endGently(socket))
 }
 
-/** The path of a route whose last segment is a parameter, for any path that has one in its place. */
+/** The path of a route whose last segment is a parameter, for any path of that form. */
 const withParameter = (path: string) => path.replace(/[^/]+$/, ':')
 
-/** The head of a request, without what asks for an upgrade. */
+/** The head of a request, without its upgrade headers. */
 function headWithoutUpgrade(request: IncomingMessage): Buffer {
   const lines = [`${request.method} ${request.url} HTTP/${request.httpVersion}`]
   for (let i = 0; i < request.rawHeaders.length; i += 2) {
@@ -133,7 +133,7 @@ function headWithoutUpgrade(request: IncomingMessage): Buffer {
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
 }
 
-/** Lets go of what a handshake that was taken left behind on its socket: measured on Node 20, 3 KiB a client. */
+/** Releases what an accepted handshake left on its socket: 3 KiB per client, measured on Node 20. */
 export function forgetHandshake(socket: Socket): void {
   const held = socket as Socket & { _httpMessage?: ServerResponse | null; parser?: unknown }
   held._httpMessage?.detachSocket(socket)

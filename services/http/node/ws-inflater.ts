@@ -1,11 +1,11 @@
-// What a WebSocket of `ws` keeps to inflate the next message: 50 KiB, for a client that may never send another one.
+// The memory that a WebSocket of `ws` keeps to inflate the next message: 50 KiB, for a client that may never send one.
 //
-// Relies on: `_extensions`, where the library keeps its permessage-deflate, whose `cleanup` lets go of it; the next
-// message makes a new one. Tried with ws 8.23.0 on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
+// Relies on: `_extensions`, where the library keeps its permessage-deflate, whose `cleanup` releases it; the next
+// message creates a new one. Tried with ws 8.23.0 on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
 
 import type { WebSocket } from 'ws'
 
-/** To be called after a message. */
+/** Must be called after a message. */
 export function forgetInflater(socket: WebSocket): void {
   const { _extensions: extensions } = socket as unknown as {
     _extensions: Readonly<Record<string, { cleanup(): void }>>

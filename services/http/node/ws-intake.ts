@@ -1,11 +1,11 @@
-// How fast a WebSocket's messages are taken. The library hands on all that a read brings, thousands of small messages,
-// before anything else has its turn, and goes on with them while its socket is paused. Here a client has so many
-// messages, PINGs and PONGs a turn of the event loop, large ones counting for more; then others have theirs. And one
-// that is held has none taken, so that what it has sent waits in its socket.
+// How fast a WebSocket's messages are processed. The library delivers everything that a read brings, thousands of small
+// messages, before anything else has its turn, and continues while its socket is paused. Here a client has a limited
+// number of messages, PINGs and PONGs per turn of the event loop, with large ones counting for more; then other clients
+// have their turn. No messages of a held client are processed, so its input waits in its socket.
 //
-// Relies on: the methods and fields of Receiver that are named below. While `_allowSynchronousEvents` is false it hands
-// the next message on by setImmediate, and goes on by `startLoop`; until that calls back, it takes no more bytes. Tried
-// with ws 8.23.0 on Node 20.19, 20.20, 24.21 and 26.10.
+// Relies on: the methods and fields of Receiver that are named below. While `_allowSynchronousEvents` is false it
+// delivers the next message by setImmediate, and continues by `startLoop`; until that calls back, it accepts no more
+// bytes. Tried with ws 8.23.0 on Node 20.19, 20.20, 24.21 and 26.10.
 
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
@@ -28,11 +28,11 @@ interface Library {
   readonly _socket: Socket
 }
 
-/** Of a client that has said something: most never do. */
+/** Of a client that has sent something: most never do. */
 class Intake {
   readonly #websocket: WebSocket
   readonly #receiver: Receiver
-  /** What was taken since turns were last counted: nothing is counted below the share. */
+  /** Messages since turns were last counted: nothing is counted below the share. */
   #taken = 0
   #held = false
   #closed = false
@@ -47,7 +47,7 @@ class Intake {
       if (this.#held) this.#goOn = () => startLoop(done)
       else startLoop(done)
     }
-    // The library says that a WebSocket is closed once all of it has been taken.
+    // The library reports that a WebSocket is closed once all input has been processed.
     socket.once('close', () => {
       this.#closed = true
       this.release()
@@ -56,7 +56,7 @@ class Intake {
 
   took(bytes: number): void {
     const receiver = this.#receiver
-    // It came in a turn of its own.
+    // It arrived in a separate turn.
     if (!receiver._allowSynchronousEvents) this.#taken = 0
     this.#taken += 1 + Math.floor(bytes / BYTES)
     receiver._allowSynchronousEvents = this.#taken < TURN && !this.#held
@@ -90,29 +90,29 @@ function intakeOf(websocket: WebSocket): Intake {
   return intake
 }
 
-/** From now on the client has its share of a turn and no more. */
+/** From now on the client is limited to its share of a turn. */
 export function shareTurns(websocket: WebSocket): void {
   websocket.on('message', took)
   websocket.on('ping', took)
   websocket.on('pong', took)
 }
 
-/** Not in a closure for each: there are many. */
+/** Not a closure per client: there are many. */
 function took(this: WebSocket, data: { readonly length: number }): void {
   intakeOf(this).took(data.length)
 }
 
-/** Takes nothing more, save one message that may be on its way. */
+/** Processes nothing more, except one message that may be in progress. */
 export function hold(websocket: WebSocket): void {
   intakeOf(websocket).hold()
 }
 
-/** Goes on. */
+/** Continues. */
 export function release(websocket: WebSocket): void {
   intakes.get(websocket)?.release()
 }
 
-/** From now on a message may have `bytes` and no more, also one that was compressed; else the library closes with 1009. */
+/** Limits messages to `bytes`, also after decompression; beyond that the library closes with 1009. */
 export function limitMessages(websocket: WebSocket, bytes: number): void {
   const { _receiver: receiver } = websocket as unknown as Library
   receiver._maxPayload = bytes

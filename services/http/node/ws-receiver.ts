@@ -1,7 +1,7 @@
-// What parses a WebSocket's bytes, the Receiver of `ws`, goes on after an error: it inflates in the background, what
-// comes meanwhile is buffered by Node's Writable, and that writes all of it, behind an error too. Then the parser reads
-// in a state that it had left, and raises where nobody catches: one client could end the process. Here nothing is parsed
-// after the first error, and whatever the parser, or a listener that it calls, raises is the error of that one socket.
+// The parser of a WebSocket's bytes, the Receiver of `ws`, continues after an error: it inflates in the background,
+// later input is buffered by Node's Writable, which writes all of it, even after an error. Then the parser reads in a
+// stale state, and raises an uncaught error: one client could end the process. Here nothing is parsed after the first
+// error, and an error raised by the parser, or by a listener that it calls, affects only that one socket.
 //
 // Relies on: the methods and fields of Receiver that are named below, through which all parsing goes, in the background
 // as well. Tried with ws 8.23.0 on Node 20.19, 20.20, 22.23, 24.21 and 26.10.
@@ -16,16 +16,16 @@ interface Parser extends Writable {
   _errored: boolean
   /** There is more to parse. */
   _loop: boolean
-  /** Goes on parsing what has come. */
+  /** Continues to parse the buffered input. */
   startLoop(done: Done): void
-  /** Hands a message on that is complete. */
+  /** Delivers a complete message. */
   dataMessage(done: Done): void
 }
 
 const { Receiver } = library as unknown as { Receiver: { prototype: Parser } }
 let hardened = false
 
-/** To be called before the first handshake; once is enough. */
+/** Must be called before the first handshake; once is enough. */
 export function hardenReceiver(): void {
   if (hardened) return
   hardened = true

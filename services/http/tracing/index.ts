@@ -1,6 +1,6 @@
-// OpenTelemetry traces of events, with FANWIRE_OTEL=1: the publish route, the append to the log, and the flush that brings
-// the event to the readers of a node. An event of a sampled trace carries it as the tag `traceparent`, to all nodes and
-// readers. Loaded only where it is asked for.
+// OpenTelemetry traces of events, with FANWIRE_OTEL=1: the publish route, the append to the log, and the flush that
+// delivers the event to a node's readers. An event of a sampled trace carries it as the tag `traceparent`, to all nodes
+// and readers. Loaded only if it is switched on.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Context as TraceContext, Span, SpanContext, Tracer } from '@opentelemetry/api'
@@ -13,10 +13,13 @@ import { VERSION } from '../../config/version.ts'
 import { loadPackages, type Packages } from './packages.ts'
 import { parseTraceparent, printTraceparent, TRACEPARENT } from './traceparent.ts'
 
-/** An event has room for so many tags. */
+/** The maximum of an event's tags. */
 const MAX_TAGS = 16
 
-/** Traces what the server publishes and delivers from now on. To be called before its routes are added. Raises PackagesMissing. */
+/**
+ * Traces everything that the server publishes and delivers from now on. Called before its routes are added. Raises
+ * PackagesMissing.
+ */
 export function trace(app: FastifyInstance, packages = loadPackages()): void {
   const { api, sdk, resources, otlp } = packages
   const own = resources.resourceFromAttributes({ 'service.name': 'fanwire', 'service.version': VERSION })
@@ -36,7 +39,7 @@ export function trace(app: FastifyInstance, packages = loadPackages()): void {
 class Tracing {
   readonly #api: Packages['api']
   readonly #tracer: Tracer
-  /** The span of the publish under way. */
+  /** The span of the publish in progress. */
   readonly #active = new AsyncLocalStorage<Span>()
   readonly #spans = new WeakMap<FastifyRequest, Span>()
   /** Offset of the newest event that has been delivered. */
@@ -92,7 +95,10 @@ class Tracing {
     }
   }
 
-  /** A span for each stretch with such events: from when the log took the first until all readers here were visited. */
+  /**
+   * A span for each stretch with such events: from the log's acceptance of the first until all readers here were
+   * visited.
+   */
   followDeliveries({ connections }: Hub): void {
     connections.flushLoop.flushed = flushed => {
       if (flushed instanceof Channel) this.#deliver(flushed)
@@ -136,7 +142,7 @@ function attributesOf(channel: string, events: number) {
   }
 }
 
-/** The drafts with the tag of the trace; one that has it already, or no room, stays as it is. */
+/** The drafts with the tag of the trace; a draft that has one already, or has no room, is unchanged. */
 function carrying(drafts: readonly Draft[], span: Span): readonly Draft[] {
   const context = span.spanContext()
   if ((context.traceFlags & 1) === 0) return drafts

@@ -1,5 +1,5 @@
 // The packages of OpenTelemetry that traces need. They are not installed with fanwire, so nothing here relies on their
-// types: what is used of them is said here.
+// types: the used parts are declared here.
 
 import { createRequire } from 'node:module'
 import type * as Api from '@opentelemetry/api'
@@ -36,7 +36,7 @@ export class PackagesMissing extends Error {
   override readonly name = 'PackagesMissing'
 }
 
-/** Each with the version that goes with the others, and with all versions of Node that fanwire runs on. */
+/** Each with the version that matches the others, and supports all versions of Node that fanwire supports. */
 const VERSIONS = {
   api: ['@opentelemetry/api', '1'],
   sdk: ['@opentelemetry/sdk-trace-base', '2'],

@@ -2,13 +2,13 @@
 
 import type { SpanContext } from '@opentelemetry/api'
 
-/** Of the header, and of an event's tag. */
+/** Name of the header, and of an event's tag. */
 export const TRACEPARENT = 'traceparent'
 
 /** Version, trace, parent, flags; a later version may have more. */
 const FORM = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/
 
-/** Undefined where it is none. */
+/** Undefined if it is malformed. */
 export function parseTraceparent(text: string | undefined): SpanContext | undefined {
   const [, traceId, spanId, flags] = (text === undefined ? null : FORM.exec(text)) ?? []
   if (traceId === undefined || spanId === undefined || flags === undefined) return undefined

@@ -1,27 +1,27 @@
 // Questions and answers between the primary and a worker, over the channel that node:cluster keeps between them.
 
-/** What a worker asks the primary. */
+/** A worker's questions to the primary. */
 export type ToPrimary =
-  /** → the port to listen on, where any free one will do. */
+  /** → the port to listen on, if any free one is allowed. */
   | { readonly of: 'port' }
-  /** It can't start, says why, and ends once it is answered. */
+  /** It can't start, reports why, and ends once it is answered. */
   | { readonly of: 'failed'; readonly why: string }
-  /** → what all workers measured, as Prometheus text. */
+  /** → all workers' metrics, as Prometheus text. */
   | { readonly of: 'metrics' }
   /** → readers in a channel, over all workers. */
   | { readonly of: 'readers'; readonly channel: string }
 
-/** What the primary asks a worker. */
+/** The primary's questions to a worker. */
 export type ToWorker =
   | { readonly of: 'stop' }
-  /** → what it measured: `Registry.getMetricsAsJSON()`. */
+  /** → its metrics: `Registry.getMetricsAsJSON()`. */
   | { readonly of: 'metrics' }
   | { readonly of: 'readers'; readonly channel: string }
 
 /** The other end: `process` in a worker, the worker in the primary. */
 export interface Peer {
   on(event: 'message', heard: (message: unknown) => void): unknown
-  /** An error comes to `sent`; without it, as an event. */
+  /** `sent` receives errors; without it, they are events. */
   send(message: Message, sent: () => void): unknown
 }
 
@@ -34,7 +34,7 @@ export class Dialogue<Asked extends object, Answered extends object> {
   readonly #waiting = new Map<number, (value: unknown) => void>()
   #asked = 0
 
-  /** `answer` gives the value or a promise of it; while it gives none, or raises, the other end waits in vain. */
+  /** `answer` returns the value or a promise of it; if it returns none, or raises, the other end times out. */
   constructor(peer: Peer, answer: (question: Answered) => unknown) {
     this.#peer = peer
     this.#answer = answer
@@ -59,7 +59,7 @@ export class Dialogue<Asked extends object, Answered extends object> {
 
   #heard(message: Message): void {
     if ('question' in message) {
-      // Failures are the business of whoever answers; here silence says enough.
+      // The answering side handles its failures; silence is enough here.
       Promise.resolve(message.question as Answered)
         .then(this.#answer)
         .then(value => this.#send({ id: message.id, value }))
@@ -67,7 +67,7 @@ export class Dialogue<Asked extends object, Answered extends object> {
     } else this.#waiting.get(message.id)?.(message.value)
   }
 
-  /** A peer that is gone needs no word: whoever waits for it has a time limit. */
+  /** A peer that is gone needs no answer: the asking side has a time limit. */
   #send(message: Message): void {
     this.#peer.send(message, () => {})
   }

@@ -1,5 +1,5 @@
-// The process above the workers: it forks them, replaces those that end, passes on what they ask each other, and
-// stops them. It holds the listening socket, which node:cluster gives it, and neither serves HTTP nor needs Redis.
+// The process above the workers: it forks them, replaces those that end, passes on their questions, and stops them. It
+// holds the listening socket, through node:cluster, and neither serves HTTP nor needs Redis.
 
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
@@ -13,16 +13,16 @@ import { spared, stopsWithin } from '../stop.ts'
 import { Dialogue, type ToPrimary, type ToWorker } from './dialogue.ts'
 import { type Measured, Totals } from './totals.ts'
 
-/** Ms until a worker is replaced: the first time, and at most when it keeps ending soon after its start. */
+/** Ms until a worker is replaced: the first time, and at most if it keeps ending soon after its start. */
 const FIRST_DELAY = 200
 const LAST_DELAY = 10_000
-/** A worker that has lived as long, ms, did not end soon. */
+/** A worker that has lived for this long, ms, did not end soon. */
 const LONG = 60_000
 
-/** Ms that a worker may take to answer. */
+/** How long a worker may take to answer, ms. */
 const ANSWER_WITHIN = 1000
 
-/** Ms beyond those in which a worker ends by itself: then it is killed. */
+/** Ms after the time in which a worker ends by itself: then it is killed. */
 const KILL_AFTER = 2000
 
 /** A worker could not start. The message is for the user: one line, or a stack. */
@@ -33,26 +33,26 @@ export class StartFailed extends Error {
 interface Member {
   readonly worker: Worker
   readonly dialogue: Dialogue<ToWorker, ToPrimary>
-  /** Times in a row that it and those in its place before it ended soon. */
+  /** How many times in a row it and its predecessors ended soon. */
   readonly failures: number
   readonly began: number
-  /** Whether it has come so far as to listen. */
+  /** Whether it has started to listen. */
   listens: boolean
-  /** Why it could not start, in its own words. */
+  /** Why it could not start, as it reported. */
   why: string | undefined
-  /** Whether it ended by itself with 0, or had not come so far. */
+  /** Whether it ended by itself with 0, or had not started to listen. */
   readonly ended: Promise<boolean>
 }
 
 class Primary {
   readonly #config: Config
   readonly #logger: FastifyBaseLogger
-  /** Workers that live, by id. */
+  /** Live workers, by id. */
   readonly #members = new Map<number, Member>()
   readonly #replacements = new Set<NodeJS.Timeout>()
   readonly #totals = new Totals()
   #gathering: Promise<string> | undefined
-  /** Keeps the port for the workers until the first of them is about to listen. */
+  /** Reserves the port for the workers until the first of them is about to listen. */
   #keeper: Server | undefined
   #port = 0
   #started = false
@@ -67,7 +67,7 @@ class Primary {
   async start(): Promise<string> {
     const { host, port, workers } = this.#config
     if (port === 0) {
-      // Chosen once: left to node:cluster, it would be another one after all workers had ended at once.
+      // Chosen once: node:cluster would choose another one after all workers had ended at once.
       this.#keeper = createServer(socket => socket.destroy()).listen(0, await addressOf(host))
       await once(this.#keeper, 'listening')
       this.#port = (this.#keeper.address() as AddressInfo).port
@@ -83,7 +83,7 @@ class Primary {
     this.#stopping = true
     for (const timer of this.#replacements) clearTimeout(timer)
     const ends = [...this.#members.values()].map(({ worker, dialogue, listens, ended }) => {
-      // One that is starting serves nobody yet, and perhaps does not hear yet.
+      // A starting worker serves nobody yet, and may not receive messages yet.
       if (listens) void dialogue.ask({ of: 'stop' }, ANSWER_WITHIN)
       else worker.process.kill('SIGTERM')
       return ended
@@ -91,12 +91,12 @@ class Primary {
     return (await Promise.all(ends)).every(well => well)
   }
 
-  /** Ends all workers that are left, at once. */
+  /** Kills all remaining workers. */
   kill(): void {
     for (const { worker } of this.#members.values()) worker.process.kill('SIGKILL')
   }
 
-  /** Has all workers read their rules again. One that is starting, and may not hear the signal yet, reads them anyway. */
+  /** Makes all workers reload their rules. A starting worker, which may miss the signal, reads them anyway. */
   hangUp(): void {
     for (const { worker, listens } of this.#members.values()) if (listens) worker.process.kill('SIGHUP')
   }
@@ -129,7 +129,7 @@ class Primary {
         resolve(code === 0 || !member.listens)
       }
       worker.once('exit', end)
-      // It could not even be forked. Otherwise an error says that a message was not sent, to one that is ending.
+      // It could not be forked. Otherwise the error is about a message that was not sent to an ending worker.
       worker.on('error', error => {
         if (worker.process.pid === undefined) end(null, null, error)
       })
@@ -141,7 +141,7 @@ class Primary {
     worker.on('listening', ({ port }) => {
       if (!this.#isLast(port)) return
       member.listens = true
-      if (this.#started) this.#logger.info({ worker: worker.id }, 'a worker took the place of one that ended')
+      if (this.#started) this.#logger.info({ worker: worker.id }, 'a worker replaced one that ended')
     })
     return member
   }
@@ -151,7 +151,7 @@ class Primary {
     how: { code: number | null; signal: string | null; err?: Error | undefined },
   ): void {
     this.#totals.ended(worker.id)
-    // The start tells it, once.
+    // The start reports it, once.
     if (this.#stopping || (!this.#started && !listens)) return
     const times = performance.now() - began < LONG ? failures + 1 : 1
     const wait = delay(times, FIRST_DELAY, LAST_DELAY)
@@ -175,7 +175,7 @@ class Primary {
         member.why = question.why
         return true
       case 'metrics':
-        // One at a time, for all who ask meanwhile.
+        // One at a time, for all callers meanwhile.
         this.#gathering ??= this.#metrics().finally(() => {
           this.#gathering = undefined
         })
@@ -209,7 +209,7 @@ class Primary {
     return sum
   }
 
-  /** Asks every worker that serves; `heard` gets the answers of those that give one in time, and live. */
+  /** Asks every serving worker; `heard` receives the answers of those that answer in time, and live. */
   async #askAll(question: ToWorker, heard: (answer: unknown, worker: number) => void): Promise<void> {
     const serving = [...this.#members.values()].filter(({ listens }) => listens)
     await Promise.all(
@@ -222,8 +222,8 @@ class Primary {
 }
 
 /**
- * Runs the workers of `config`, and returns their address once all of them listen. Stops them when the process is
- * told to end; however it ends, none stays. Raises StartFailed, and what listening may raise.
+ * Runs the workers of `config`, and returns their address once all of them listen. Stops them when the process receives
+ * a signal to end; however it ends, none remains. Raises StartFailed, and what listening may raise.
  */
 export async function supervise(config: Config, logger: FastifyBaseLogger): Promise<string> {
   const primary = new Primary(config, logger)

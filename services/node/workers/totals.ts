@@ -1,20 +1,20 @@
-// What all workers measured, added up: each metric as its `aggregator` says. Counters never fall when a worker is
-// slow or gone, since Prometheus would take that for a restart, and all that remains for new.
+// All workers' metrics, added up: each metric as its `aggregator` says. Counters never fall when a worker is slow or
+// gone, since Prometheus would treat that as a restart, and the remaining count as new.
 
 import { AggregatorRegistry, type Registry } from 'prom-client'
 
-/** What one worker measured. */
+/** One worker's metrics. */
 export type Measured = Awaited<ReturnType<Registry['getMetricsAsJSON']>>
 
-/** What only grows. */
+/** Metrics that only grow. */
 function grown(measured: Measured): Measured {
   return measured.filter(({ type }) => ['counter', 'histogram'].includes(String(type)))
 }
 
 export class Totals {
-  /** Of each worker that lives, by its id, what it told last. */
+  /** The last metrics of each live worker, by its id. */
   readonly #last = new Map<number, Measured>()
-  /** Of those that are gone. */
+  /** Those of workers that are gone. */
   readonly #gone: Measured[] = []
 
   tell(worker: number, measured: Measured): void {
@@ -27,9 +27,9 @@ export class Totals {
     if (last !== undefined) this.#gone.push(grown(last))
   }
 
-  /** As Prometheus text. Of workers that are not in `answered`, and told something before, what only grows. */
+  /** As Prometheus text. Workers that are not in `answered` contribute the growing part of their last metrics. */
   async text(answered: ReadonlySet<number>): Promise<string> {
-    // In one again; another may end meanwhile.
+    // In a single step; another may end meanwhile.
     const gone = this.#gone.splice(0)
     if (gone.length > 0) this.#gone.push(await AggregatorRegistry.aggregate(gone).getMetricsAsJSON())
     const living = [...this.#last].map(([worker, last]) => (answered.has(worker) ? last : grown(last)))

@@ -1,5 +1,5 @@
-// One of several processes that serve as one: it starts when the primary forks it, and goes when the primary says
-// so, or is gone.
+// One of several processes that serve as one: it starts when the primary forks it, and stops when the primary asks it
+// to, or is gone.
 
 import type { Worker } from 'node:cluster'
 import type { Config } from '../../config/config.ts'
@@ -10,13 +10,13 @@ import { start } from '../node.ts'
 import { endWithGrace, type Serving, spared } from '../stop.ts'
 import { Dialogue, type Peer, type ToPrimary, type ToWorker } from './dialogue.ts'
 
-/** What a terminal or a service manager sends to all processes at once. */
+/** Signals that a terminal or a service manager sends to all processes at once. */
 const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
-/** Ms that the primary may take to answer: longer than it gives the workers whom it asks for it. */
+/** How long the primary may take to answer, ms: longer than it waits for the workers that it queries. */
 const ANSWER_WITHIN = 2000
 
-/** Returns when it serves. `end` ends the process at once: it could not start, or was told twice to stop. */
+/** Returns when it serves. `end` ends the process at once: it could not start, or was asked twice to stop. */
 export async function work(config: Config, self: Worker, end: () => never): Promise<void> {
   const logger = createLogger(config, self.id)
   const serving: Serving = {}
@@ -37,14 +37,14 @@ export async function work(config: Config, self: Worker, end: () => never): Prom
         return serving.app?.fanwire.hub.readers(question.channel)
     }
   })
-  // Ctrl-C reaches the workers too: the primary's word, before or after it, is not a second one.
+  // Ctrl-C reaches the workers too: the primary's request, before or after it, does not count as a second one.
   let signals = 0
   const ignored = spared(config)
   for (const signal of SIGNALS) {
     if (!ignored.includes(signal)) process.on(signal, () => (++signals === 1 ? stop() : end()))
   }
 
-  // Nobody accepts connections any more. The cluster would end the process at once if it did not know of it.
+  // Nobody accepts connections any more. node:cluster would end the process at once if it were not told.
   self.exitedAfterDisconnect = true
   process.on('disconnect', () => {
     if (!stopping) logger.error('the primary is gone')
@@ -61,7 +61,7 @@ export async function work(config: Config, self: Worker, end: () => never): Prom
     serving.app = app
     if (port === 0) {
       const answer = await primary.ask({ of: 'port' }, ANSWER_WITHIN)
-      if (typeof answer !== 'number') throw new Error('the primary does not say which port')
+      if (typeof answer !== 'number') throw new Error('the primary did not name a port')
       port = answer
     }
     // A server that is closed already must not listen.

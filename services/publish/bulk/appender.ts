@@ -8,14 +8,14 @@ import type { Published } from '../../broker/publisher.ts'
 
 export type Outcome = Published | FanwireError
 
-/** Events of one request that are with the log at a time. */
+/** Events of one request that are in flight to the log. */
 const IN_FLIGHT = 256
-/** ... and their data; an event that alone has more goes alone. */
+/** ... and their data; a single event with more is sent alone. */
 const IN_FLIGHT_BYTES = 4 * 2 ** 20
-/** Events of one append: it holds up the log for everybody else. */
+/** Events of one append: it blocks the log for all other clients. */
 const BATCH = 128
 const BATCH_BYTES = 2 ** 20
-/** After so many appends that failed in a row the log is taken for lost ... */
+/** After so many consecutive failed appends the log counts as lost ... */
 const FAILED_IN_A_ROW = 256
 /** ... and so after so many channels that failed, since each has to be remembered. */
 const FAILED_CHANNELS = 10_000
@@ -28,7 +28,7 @@ interface Publish {
   readonly done: (outcome: Outcome) => void
 }
 
-/** The publishes of one channel that wait for the append before them. At most one append a channel is under way. */
+/** The publishes of one channel that wait for the append before them. A channel has at most one append in flight. */
 interface Lane {
   readonly channel: string
   waiting: Publish[]
@@ -46,7 +46,7 @@ export class Appender {
   readonly #isJudged: (channel: string) => boolean
   readonly #lanes = new Map<string, Lane>()
   readonly #failed = new Set<string>()
-  /** Lanes with something to append and no append under way. */
+  /** Lanes with something to append and no append in flight. */
   #ready: Lane[] = []
   #scheduled = false
   #inFlight = 0
@@ -57,8 +57,8 @@ export class Appender {
   #wake: (() => void)[] = []
 
   /**
-   * `onFault` is told of errors that are the node's own; the client is told FW_INTERNAL. `isJudged`: whether each event of
-   * the channel is judged by itself: what becomes of one has nothing to do with the others.
+   * `onFault` receives the node's own errors; the client gets FW_INTERNAL. `isJudged`: whether a hook decides about
+   * each event of the channel: the result for one does not affect the others.
    */
   constructor(
     append: Append,
@@ -70,22 +70,22 @@ export class Appender {
     this.#onFault = onFault
   }
 
-  /** Publishes that have no outcome yet. */
+  /** Publishes without a result. */
   get pending(): number {
     return this.#inFlight + this.#waiting
   }
 
-  /** Enough is under way: publish no more before `changed`. */
+  /** Enough is in flight: publish no more before `changed`. */
   get full(): boolean {
     return this.pending >= IN_FLIGHT || this.#inFlightBytes + this.#waitingBytes >= IN_FLIGHT_BYTES
   }
 
-  /** The log is taken for lost: whatever is published from now on fails untried. */
+  /** The log counts as lost: later publishes fail untried. */
   get gaveUp(): boolean {
     return this.#failedInARow >= FAILED_IN_A_ROW || this.#failed.size >= FAILED_CHANNELS
   }
 
-  /** Returns after the next append has. */
+  /** Returns after the next append has returned. */
   async changed(): Promise<void> {
     await new Promise<void>(resolve => {
       this.#wake.push(resolve)
@@ -105,7 +105,7 @@ export class Appender {
     this.#schedule()
   }
 
-  /** A microtask later, so that what is published in one go is appended together. */
+  /** A microtask later, so that synchronous publishes are appended together. */
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
@@ -142,7 +142,7 @@ export class Appender {
       this.#failedInARow = 0
     } catch (error) {
       outcome = this.#errorOf(error)
-      // What does not go with where the channel is has nothing to do with what comes later.
+      // An event that conflicts with the channel's state does not affect later events.
       if (!(error instanceof NotAppended || (judged && error instanceof FanwireError))) {
         this.#failedInARow++
         this.#failed.add(lane.channel)
@@ -164,7 +164,7 @@ export class Appender {
     this.#tell()
   }
 
-  /** In a channel that has ended: what is a repeat is told its first result. */
+  /** In a channel that has ended: a repeat gets its first result. */
   async #oneByOne(channel: string, drafts: readonly Draft[]): Promise<Outcome[]> {
     const outcomes: Outcome[] = []
     for (const draft of drafts) {
@@ -182,7 +182,7 @@ export class Appender {
     this.#inFlightBytes += bytes
   }
 
-  /** Fails what waits, untried. */
+  /** Fails the waiting events, untried. */
   #refuse(lane: Lane): void {
     const message = this.#failed.has(lane.channel)
       ? 'an earlier event of this channel failed, so this one was not tried'
@@ -218,7 +218,7 @@ function takeBatch(lane: Lane, room: number): { batch: Publish[]; bytes: number 
   const first = lane.waiting[0]?.draft
   while (count < most && (count === 0 || bytes < BATCH_BYTES)) {
     const draft = lane.waiting[count]?.draft
-    // An event with a condition is an append of its own, and what is kept goes apart from what is not.
+    // An event with a condition is appended separately, and kept events separately from transient ones.
     const alone = first?.ifHead !== undefined || draft?.ifHead !== undefined
     if (count > 0 && (alone || draft?.transient !== first?.transient)) break
     bytes += lane.waiting[count]?.draft.data.length ?? 0

@@ -1,5 +1,5 @@
-// The entries of one bulk publish, whichever form they came in: each is published on its own, and the results
-// go out in the order of the entries.
+// The entries of one bulk publish, in either form: each is published separately, and the results go out in the order of
+// the entries.
 
 import { setImmediate } from 'node:timers/promises'
 import { FanwireError } from '../../errors.ts'
@@ -11,17 +11,17 @@ import { parseEntry } from '../../broker/event/publish-entry.ts'
 import { printReceipt } from '../../broker/event/receipt.ts'
 import { Appender, type Outcome } from './appender.ts'
 
-/** Entries whose results are not out yet, be it that an earlier one keeps them waiting. */
+/** Entries whose results are not out yet, perhaps because an earlier one is pending. */
 const WINDOW = 4096
 
-/** Channels that are remembered because a limit was reached; later ones are only asked again. */
+/** Channels that are remembered because a limit was reached; later ones are checked anew. */
 const MOST_LIMITED = 10_000
 const NOT_TRIED = 'an earlier event of this channel failed, so this one was not tried'
 
-/** An entry on its way. */
+/** An entry in progress. */
 interface Slot {
   readonly index: number
-  /** Undefined where the entry itself is bad. */
+  /** Undefined if the entry itself is bad. */
   readonly channels: readonly string[]
   readonly several: boolean
   readonly outcomes: (Outcome | undefined)[]
@@ -31,21 +31,21 @@ interface Slot {
 export class Entries {
   /** Entries taken. */
   taken = 0
-  /** Events that the log holds, also those that it had already. */
+  /** Events that the log holds, including duplicates. */
   held = 0
-  /** The first failure that was not the entry's own fault. */
+  /** The first failure that the entry itself did not cause. */
   failure: FanwireError | undefined
 
   readonly #context: Context
   readonly #by: Publishing
   readonly #appender: Appender
   readonly #onResult: (json: string) => void
-  /** Channels of which a limit has refused an event: a later one must not come before it. */
+  /** Channels in which a limit refused an event: later events must not precede it. */
   readonly #limited = new Set<string>()
   #slots: (Slot | undefined)[] = []
   #first = 0
 
-  /** `onResult` gets one JSON text an entry, in order; `onFault` errors that are the node's own. */
+  /** `onResult` gets one JSON text per entry, in order; `onFault` the node's own errors. */
   constructor(
     context: Context,
     by: Publishing,
@@ -62,19 +62,19 @@ export class Entries {
     )
   }
 
-  /** Events that are with the log. */
+  /** Events in flight to the log. */
   get pending(): number {
     return this.#appender.pending
   }
 
-  /** The log is taken for lost. */
+  /** The log counts as lost. */
   get gaveUp(): boolean {
     return this.#appender.gaveUp
   }
 
   /** Returns when the next entry may be taken. */
   async room(): Promise<void> {
-    // Others have their turn in between, also where the log answers at once.
+    // Other clients have their turn in between, even if the log answers at once.
     if (this.taken % TURN === 0) await setImmediate()
     while (this.#full) await this.#appender.changed()
   }
@@ -100,7 +100,7 @@ export class Entries {
     }
   }
 
-  /** Why the publisher may not publish that; a channel that it may not has nothing to do with the others. */
+  /** Why the publisher may not publish this; a forbidden channel does not affect the others. */
   #refusalOf(channel: string, draft: Draft): FanwireError | undefined {
     try {
       if (this.#limited.has(channel)) throw new FanwireError('FW_NOT_TRIED', NOT_TRIED)
@@ -142,7 +142,7 @@ export class Entries {
     if (slot.left === 0) this.#hand()
   }
 
-  /** Hands out the results that nothing earlier keeps waiting. */
+  /** Emits the results that no earlier entry delays. */
   #hand(): void {
     for (let slot = this.#slots[this.#first]; slot?.left === 0; slot = this.#slots[this.#first]) {
       this.#slots[this.#first++] = undefined
@@ -162,7 +162,7 @@ function printResult({ index, channels, several, outcomes }: Slot): string {
   return several ? `{"results":[${results.join(',')}]}` : (results[0] as string)
 }
 
-/** `channel` where the entry has several. */
+/** `channel` if the entry has several. */
 export function printError(index: number, error: FanwireError, channel?: string): string {
   return JSON.stringify({ index, ...(channel === undefined ? {} : { channel }), ...error.toJSON() })
 }

@@ -1,5 +1,4 @@
-// The entries of a bulk publish that came as one JSON text, `{"events":[…]}`: checked as a whole before any is
-// published.
+// The entries of a bulk publish in one JSON text, `{"events":[…]}`: checked as a whole before any is published.
 
 import { isUtf8 } from 'node:buffer'
 import { setImmediate } from 'node:timers/promises'
@@ -11,7 +10,7 @@ const MOST_EVENTS = 100_000
 /** Bytes after which the event loop gets its turn. */
 const TURN = 256 * 1024
 
-/** Raises FW_BAD_ENCODING, FW_BAD_JSON, FW_BAD_EVENT, FW_TOO_LARGE; else every entry is valid JSON. */
+/** Raises FW_BAD_ENCODING, FW_BAD_JSON, FW_BAD_EVENT, FW_TOO_LARGE; otherwise every entry is valid JSON. */
 export async function parseEnvelope(sent: Buffer): Promise<Buffer[]> {
   const body = withoutMark(sent)
   if (!isUtf8(body)) throw new FanwireError('FW_BAD_ENCODING', 'the body is not valid UTF-8')
@@ -27,12 +26,12 @@ export async function parseEnvelope(sent: Buffer): Promise<Buffer[]> {
 function eventsOf(body: Buffer): Buffer {
   const events = onlyMember(body)
   if (events?.name === 'events' && body[events.start] === 0x5b) return body.subarray(events.start, events.end)
-  // Is it no envelope, or no JSON at all?
+  // Is it another JSON value, or no JSON at all?
   JSON.parse(body.toString('utf8'))
   throw new FanwireError('FW_BAD_EVENT', 'expected {"events":[…]} and nothing else; nothing was published')
 }
 
-/** Undefined where `body` is not an object with one member. */
+/** Undefined if `body` is not an object with one member. */
 function onlyMember(body: Buffer): Member | undefined {
   let only: Member | undefined
   try {
@@ -54,7 +53,7 @@ async function entriesOf(events: Buffer): Promise<Buffer[]> {
   for (const entry of elements(events)) {
     count += countOf(JSON.parse(entry.toString('utf8')))
     if (count > MOST_EVENTS) {
-      const message = `more than ${MOST_EVENTS} events; send them as application/x-ndjson, one a line`
+      const message = `more than ${MOST_EVENTS} events; send them as application/x-ndjson, one per line`
       throw new FanwireError('FW_TOO_LARGE', message)
     }
     entries.push(entry)

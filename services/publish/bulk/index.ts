@@ -52,10 +52,10 @@ const schema = operation({
   },
 })
 
-/** Bytes of a whole JSON body: 8 events of the largest size, within these; always one such event. */
+/** Bytes of a whole JSON body: 8 events of the largest size, within these bounds; always at least one such event. */
 const LEAST_LIMIT = 8 * 2 ** 20
 const MOST_LIMIT = 64 * 2 ** 20
-/** Ms that the results of an upload have to go out when the node stops. */
+/** How long the results of an upload have to go out when the node stops, ms. */
 const PARTING = 2000
 
 export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { times }) => {
@@ -63,7 +63,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
   const { maxBody } = context.config
   const limit = Math.max(Math.min(8 * maxBody, MOST_LIMIT), LEAST_LIMIT, maxBody + 2 ** 16)
   const tooLarge = `a JSON body may have ${limit} bytes; send more as ${NDJSON}, one entry a line`
-  /** Before the body is read; each entry is asked for by itself. */
+  /** Before the body is read; each entry is checked separately. */
   const requireSome: onRequestHookHandler = (request, _reply, next) => {
     requirePublishOrigin(request)
     context.access.requirePublisher(request.identity, 'send Authorization: Bearer …')
@@ -77,7 +77,7 @@ export const bulk: FastifyPluginAsync<{ times: BodyTimes }> = async (app, { time
     if (request.headers['idempotency-key'] !== undefined) {
       throw new FanwireError(
         'FW_BAD_IDEMPOTENCY_KEY',
-        'each entry has its own idempotencyKey; the header is not taken',
+        'each entry has its own idempotencyKey; remove the header',
       )
     }
     return mediaType(request) === 'application/json' ? whole(request, reply) : stream(request, reply)

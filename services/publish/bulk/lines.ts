@@ -1,4 +1,4 @@
-// Lines out of a stream of bytes that is cut anywhere.
+// Splits a stream of bytes into lines.
 
 import { withoutMark } from '../../broker/event/json-spans.ts'
 import { ByteAccumulator } from '../../http/byte-accumulator.ts'
@@ -6,15 +6,15 @@ import { ByteAccumulator } from '../../http/byte-accumulator.ts'
 export interface Line {
   /** Counts the lines from 1, blank ones too. */
   readonly number: number
-  /** Without its line feed; undefined where the line is longer than the limit. */
+  /** Without its line feed; undefined if the line is longer than the limit. */
   readonly bytes: Buffer | undefined
 }
 
 const LINE_FEED = 0x0a
 
 /**
- * Splits at line feeds; a carriage return before one is JSON's white space anyway. Blank lines are skipped, and
- * so is a byte order mark before the first line, and the bytes of a line that is too long: never more than `limit` bytes of a line are held.
+ * Splits at line feeds; a carriage return before one is JSON's white space anyway. Skips blank lines, a byte order mark
+ * before the first line, and the bytes of a line that is too long: it never holds more than `limit` bytes of a line.
  */
 export class LineSplitter {
   readonly #limit: number
@@ -26,7 +26,7 @@ export class LineSplitter {
     this.#limit = limit
   }
 
-  /** The lines that `chunk` completes. They are views of it where it holds them whole. */
+  /** The lines that `chunk` completes. They are views of it if it contains them whole. */
   *push(chunk: Buffer): Generator<Line, void> {
     let start = 0
     for (let at = chunk.indexOf(LINE_FEED); at !== -1; at = chunk.indexOf(LINE_FEED, start)) {
@@ -37,7 +37,7 @@ export class LineSplitter {
     if (start < chunk.length) this.#add(chunk.subarray(start))
   }
 
-  /** The last line, if no line feed ended it. */
+  /** The last line, if it has no line feed. */
   *end(): Generator<Line, void> {
     if (this.#part.length > 0 || this.#tooLong) yield* this.#finish()
   }

@@ -1,4 +1,4 @@
-// One streamed publish: lines come in, results go out, at the same time and each at its own pace.
+// One streamed publish: lines arrive and results go out at the same time, each at its own pace.
 
 import { once } from 'node:events'
 import { constants } from 'node:http2'
@@ -15,14 +15,17 @@ import { Results } from './results.ts'
 
 /** Bytes of results that are held for a client that does not read yet. */
 const UNREAD = 8 * 2 ** 20
-/** So many bytes of errors decide the status even if nothing has been appended yet. */
+/** Bytes of errors that decide the status even if nothing has been appended yet. */
 const UNDECIDED = 2 ** 20
-/** A client that sends nothing for so many ms may be waiting for the results of what it sent: they decide it too. */
+/**
+ * A client that sends nothing for this long, ms, may be waiting for the results of its lines: this decides the status
+ * too.
+ */
 const QUIET = 200
 /** Bytes that a line may have beyond its data. */
 const AROUND_DATA = 64 * 1024
 
-/** For so many ms after the answer is out a client may go on sending. */
+/** How long a client may continue to send after the response is out, ms. */
 const SENT_IN_VAIN = 5000
 
 export type Reason = 'FW_RESULTS_UNREAD' | 'FW_LOG_UNAVAILABLE' | 'FW_DRAINING' | 'FW_INTERNAL'
@@ -35,9 +38,9 @@ const REASONS: Record<Reason, string> = {
 }
 
 export class Upload {
-  /** Returns when the status is 200; raises what is said instead, if the log failed and holds nothing. */
+  /** Returns when the status is 200; raises the error to send instead, if the log failed and holds nothing. */
   readonly decided: Promise<void>
-  /** Returns when the answer is out, or the client gone. */
+  /** Returns when the response is out, or the client gone. */
   readonly #closed: Promise<void>
 
   readonly #body: RequestBody
@@ -52,7 +55,7 @@ export class Upload {
   /** Every line has been taken: there is nothing left to stop. */
   #complete = false
   #isDecided = false
-  /** The last line of the answer is written. */
+  /** The last line of the response is written. */
   #over = false
   #accept = () => {}
   #reject = (_: Error) => {}
@@ -88,18 +91,18 @@ export class Upload {
     return this.#results.stream
   }
 
-  /** Takes no more lines; the results of those taken still go out, then a line that says why. */
+  /** Accepts no more lines; pending results still go out, then a line that gives the reason. */
   stop(reason: Reason): void {
     if (this.#complete) return
     this.#reason ??= reason
     this.#body.stop()
   }
 
-  /** Stops because the node does. Returns when the client has had the last line, and the time to notice. */
+  /** Stops because the node stops. Returns when the client has received the last line, and had time to notice. */
   async part(): Promise<void> {
     this.stop('FW_DRAINING')
     const { raw } = this.#request
-    // A client of HTTP/2 that goes on sending keeps its stream open (RFC 9113 section 8.1).
+    // An HTTP/2 client that continues to send keeps its stream open (RFC 9113 section 8.1).
     const stream = http2StreamOf(this.#request)
     stream?.once('finish', () => stream.close(constants.NGHTTP2_NO_ERROR))
     await this.#closed
@@ -122,12 +125,12 @@ export class Upload {
       }
       if (this.#reason === undefined) this.#complete = await this.#take(this.#splitter.end())
     } catch (error) {
-      // The client has gone in the middle of a line: there is nobody to tell.
+      // The client has gone in the middle of a line: nobody can be notified.
       if (!(error instanceof FanwireError)) throw error
     }
   }
 
-  /** False when no more lines are to be taken. */
+  /** False when no more lines are accepted. */
   async #take(lines: ReturnType<LineSplitter['push']>): Promise<boolean> {
     for (const { number, bytes } of lines) {
       await this.#entries.room()
@@ -157,7 +160,7 @@ export class Upload {
     else this.#settle()
   }
 
-  /** Nothing is appended so far: if that is the log's fault the request ends, else the results go out. */
+  /** Nothing is appended so far: if the log caused that, the request ends, otherwise the results go out. */
   #settle(): void {
     if (this.#entries.failure === undefined) this.#decide()
     else this.stop('FW_LOG_UNAVAILABLE')
@@ -185,7 +188,7 @@ export class Upload {
     this.#over = true
   }
 
-  /** Cuts a client that takes nothing and sends nothing although it has to. */
+  /** Cuts a client that neither reads nor sends although it has to. */
   #checkStall(): void {
     const unread = this.#isDecided && this.#results.held + this.#reply.raw.writableLength > 0
     if (unread || this.#over) this.#cut()
@@ -197,7 +200,7 @@ export class Upload {
     this.#request.raw.destroy()
   }
 
-  /** The answer is out, or the client gone. */
+  /** The response is out, or the client gone. */
   #gone(): void {
     clearTimeout(this.#stall)
     clearTimeout(this.#quiet)

@@ -1,10 +1,10 @@
-// The answer to a streamed publish: lines that are written as they come and held while the client does not read.
+// The response to a streamed publish: lines that are written as they arrive and held while the client does not read.
 
 import { Readable } from 'node:stream'
 
-/** What is gathered at most before it is written, in characters. */
+/** Characters that are collected at most before they are written. */
 const PIECE = 16 * 1024
-/** Lines are written at the end of the tick, but not sooner than this after those before them, ms. */
+/** Lines are written at the end of the tick, but not sooner than this after the previous lines, ms. */
 const APART = 5
 
 export class Results {
@@ -15,12 +15,12 @@ export class Results {
   #writtenAt = 0
   #ended = false
 
-  /** `onTaken` is called whenever the client has taken something. */
+  /** `onTaken` is called whenever the client has accepted something. */
   constructor(onTaken: () => void) {
     this.stream = new Readable({ highWaterMark: PIECE, read: onTaken })
   }
 
-  /** Bytes that no write to the client has taken yet. */
+  /** Bytes that the client has not accepted yet. */
   get held(): number {
     return this.stream.readableLength + this.#lines.length
   }

@@ -1,4 +1,4 @@
-// Errors and ends in the numbers that Centrifuge's clients know: below 3500 and from 4000 to 4499 they come back.
+// Errors and ends in the numbers that Centrifuge's clients know: below 3500 and from 4000 to 4499 they reconnect.
 
 import { CredentialsRefused } from '../../broker/access/access.ts'
 import { type CloseReason, reconnects } from '../../broker/fanout/framing.ts'
@@ -57,7 +57,7 @@ const FORCED_TO_COME_BACK = 3011
 export const INVALID_TOKEN = 3500
 export const BAD_COMMAND = 3501
 const FORCED_OUT = 3503
-/** Of a transport that goes one way: there is nobody to answer. */
+/** For a one-way transport: it can't be answered. */
 export const REFUSED = 3507
 export const NOT_AVAILABLE = 3508
 
@@ -80,7 +80,7 @@ export function comesBack({ code }: Disconnect): boolean {
   return code < 3500 || (code >= 4000 && code < 4500)
 }
 
-/** Why a client loses a channel, and from 2500 on asks for it anew. */
+/** Why a client loses a channel; from 2500 on it resubscribes. */
 export const UNSUBSCRIBED = { byServer: 2000, insufficient: 2500, expired: 2501 } as const
 
 export function unsubscribeOf({ code, reason }: CloseReason): Disconnect {

@@ -1,11 +1,11 @@
-// Where a subscription begins: at the head, or where the client left off, if nothing behind that is missing.
+// Where a subscription begins: at the head, or where the client left off, if nothing after that is missing.
 
 import type { Channel } from '../../broker/fanout/channel.ts'
 import { parsePosition, type Position, type Start } from '../../broker/event/position.ts'
 import { badRequest, offsetGone } from './codes.ts'
 import type { Request } from './protocol.ts'
 
-/** Flag of a subscription: rather an error than what can not be recovered in full. */
+/** Flag of a subscription: fail if it can't be recovered in full. */
 const REJECT_UNRECOVERED = 2
 
 export interface Wanted {

@@ -1,4 +1,4 @@
-// Subscriptions that a client does not ask for: its token lists them, or its transport has no other way to.
+// Subscriptions that a client does not request: its token lists them, or its transport can't send requests.
 
 import type { Identity } from '../../broker/access/identity.ts'
 import { checkedChannel } from '../../broker/event/names.ts'

@@ -1,4 +1,4 @@
-// One client: it connects once, and then its commands run as those of every wire do.
+// One client: it connects once, and then its commands run like those of every wire.
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
@@ -46,24 +46,24 @@ export interface SessionParts {
   readonly outlet: { pause(): void; room?(): void }
   readonly dialect: Dialect
   readonly emulation?: Emulation | undefined
-  /** It can not send commands: what it wants is in the first message. */
+  /** It can't send commands: its request is in the first message. */
   readonly oneWay?: boolean
   /** It is this identity now. */
   authenticated?(identity: Identity): void
   readonly logger: FastifyBaseLogger
 }
 
-/** Who the client turned out to be. */
+/** The client's identity. */
 interface Shown {
   readonly identity: Identity
-  /** Channels that its token has it follow. */
+  /** Channels that its token makes it follow. */
   readonly follows: readonly string[]
 }
 
 export class Session {
   readonly #parts: SessionParts
   #state: 'new' | 'connecting' | 'connected' | 'closed' = 'new'
-  /** Commands that came before the client was connected. */
+  /** Commands that arrived before the client was connected. */
   #waiting: Command[] = []
   #requests: Requests | undefined
   #client: Client | undefined
@@ -74,7 +74,7 @@ export class Session {
     parts.connection.gapped = reader => this.#gapped(reader)
   }
 
-  /** One message. Does not raise. */
+  /** Processes one message. Does not raise. */
   take(message: Buffer): void {
     let commands: Command[]
     try {
@@ -101,7 +101,7 @@ export class Session {
     else this.#requests?.take(command)
   }
 
-  /** The client is gone. */
+  /** The client has gone. */
   close(): void {
     this.#state = 'closed'
     this.#waiting = []

@@ -1,4 +1,4 @@
-// Idempotent producers: whether an append is the next of its producer, was there before, or can't be.
+// Idempotent producers: whether an append is its producer's next, a duplicate, or out of order.
 
 import type { FastifyReply } from 'fastify'
 import { FanwireError } from '../../errors.ts'

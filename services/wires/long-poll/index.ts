@@ -1,4 +1,4 @@
-// Long polling: GET /v1/long-poll asks once, and is held until there is something or `wait` is over.
+// Long polling: GET /v1/long-poll reads once, and is held until there is something or `wait` is over.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
@@ -72,7 +72,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     const over = openFor(opener, wanted, held).finally(() => lease?.end())
     const answer = await over.catch(async error => {
       if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
-      // A full node can't wait for news, but it has what is there.
+      // A full node can't wait for news, but it returns what is there.
       const found = await glanceFor(opener, wanted, opened =>
         collect(opened, starts, values.limit, selections),
       )

@@ -1,4 +1,4 @@
-// Short polling: GET /v1/poll asks once, and is answered at once.
+// Short polling: GET /v1/poll reads once, and is answered at once.
 
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -30,13 +30,13 @@ export async function poll(app: FastifyInstance): Promise<void> {
     304: { description: 'nothing new' },
   }
   const schema = operation({
-    summary: 'Short polling: what is there, at once',
+    summary: 'Short polling: answers at once',
     tag: 'read',
     query: QUERY,
     answers,
   })
   const livesSchema = operation({
-    summary: 'The log of lives: who came and went, which channels are in use',
+    summary: 'The log of lives: connections of clients, and channels in use',
     tag: 'admin',
     query: LIVES_QUERY,
     answers,
@@ -76,7 +76,7 @@ export async function poll(app: FastifyInstance): Promise<void> {
   }
 }
 
-/** What a client may have can change with its token, while the URL stays. */
+/** A client's rights can change with its token, while the URL stays the same. */
 function digestOf(selections: readonly (Selection | undefined)[]): string {
   const keys = selections.map(each => each?.key ?? '').join('\n')
   return createHash('sha256').update(keys).digest('base64url').slice(0, 16)

@@ -1,5 +1,5 @@
-// What a PushSink takes: records, each an event that can be pushed, or a line of NDJSON for the held stream. Lengths come
-// first, so that the sink need not look into events.
+// A PushSink's input: records, each an event that can be pushed, or a line of NDJSON for the held stream. Lengths come
+// first, so that the sink need not parse events.
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import { printPosition } from '../../broker/event/position.ts'
@@ -55,8 +55,8 @@ export const recordFraming: Framing = {
 }
 
 /**
- * Whether it is what can be fetched, and so be pushed: an end is a line, and so are what is not kept, and an event that says
- * how many were passed over.
+ * Whether the event can be fetched, and so be pushed: an end is a line, and so are transient events, and an event that
+ * says how many were skipped.
  */
 function isResource({ kind, skipped }: LogEvent): boolean {
   return kind !== 'end' && kind !== 'transient' && skipped === undefined

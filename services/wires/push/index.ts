@@ -1,6 +1,6 @@
-// HTTP/2 push: GET /v1/push pushes each event as the resource that it is, /v1/channels/{channel}/events/{id}. The
-// request's own stream says in NDJSON what was pushed. Where nothing can be pushed (the client does not want it, or a
-// load balancer speaks HTTP/1.1 with the node) it carries the events themselves.
+// HTTP/2 push: GET /v1/push pushes each event as its resource, /v1/channels/{channel}/events/{id}. The request's own
+// stream lists in NDJSON what was pushed. If nothing can be pushed (the client does not want it, or a load balancer
+// speaks HTTP/1.1 with the node) it carries the events themselves.
 
 import type { OutgoingHttpHeaders } from 'node:http2'
 import type { FastifyInstance } from 'fastify'
@@ -28,7 +28,7 @@ export async function push(app: FastifyInstance): Promise<void> {
     contentType: 'application/x-ndjson',
     overHttp2(stream, request, reply) {
       if (!canPush(stream)) return undefined
-      // What a page of another origin needs to read the answer, and the answer's key in a cache.
+      // The headers with which a page of another origin may read the response, and its key in a cache.
       const { origin } = request.headers
       const sink = new PushSink(
         stream,

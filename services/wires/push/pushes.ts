@@ -1,26 +1,26 @@
-// Pushed responses (RFC 9113 section 8.4): events as resources of their own, beside the stream that announces them.
+// Pushed responses (RFC 9113 section 8.4): events as separate resources, beside the stream that announces them.
 
 import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2'
 import { Writable } from 'node:stream'
 import { caching, EVENT_TYPE } from '../../http/conditional.ts'
 import { readRecord } from './framing.ts'
 
-/** Pushes that are under way on one session at a time, if the client allows twice as many. */
+/** Concurrent pushes on one session, if the client allows twice as many. */
 const MAX_OPEN = 100
 /** Bytes that they may have together; one more may begin below that. */
 const MAX_BYTES = 512 * 1024
 const NOTHING = Buffer.alloc(0)
 
 /**
- * The pushes of one session. One is under way until the client has come past it, which the answer to a PING behind it
- * says: that its last byte was sent is no reason to open another, since the client refuses those beyond its limit. Of
- * what it allows only half is used, because clients count otherwise than servers (Node's its own requests too).
+ * The pushes of one session. A push is in flight until the client has answered a PING sent after it: that its last byte
+ * was sent does not mean that another may begin, since the client refuses those beyond its limit. Only half of the
+ * client's limit is used, because clients count differently than servers (Node's includes its own requests).
  */
 class Pushes {
   readonly #session: Http2Session
   #open = 0
   #bytes = 0
-  /** Sent, with no PING behind them yet. */
+  /** Sent, not followed by a PING yet. */
   #sent = { pushes: 0, bytes: 0 }
   #pinging = false
   readonly #waiting = new Set<() => void>()
@@ -74,7 +74,7 @@ class Pushes {
       if (this.#sent.pushes > 0) this.#ping()
       else this.#pinging = false
     }
-    // Where no PING can be sent the session ends, and with it all who wait.
+    // If no PING can be sent the session ends, and with it all that wait.
     if (this.#session.destroyed || !this.#session.ping(answered)) answered()
   }
 }
@@ -87,20 +87,20 @@ function pushesOn(session: Http2Session): Pushes {
   return pushes
 }
 
-/** A channel's name as a segment of a path (RFC 3986 section 3.3): most of its characters stand for themselves there. */
+/** A channel's name as a path segment (RFC 3986 section 3.3): most of its characters need no encoding there. */
 function inPath(channel: string): string {
   return channel.replace(/[/#?]/g, encodeURIComponent)
 }
 
 /**
- * Takes whole records (framing.ts). It pushes the events in order, and writes a line `{"pushed":{"channel","id"}}` for
- * each to the held stream, so that a client can fetch an event whose push it refused or lost; other lines go out as they
- * are. A client that takes no more pushes blocks the sink, as one that takes no more bytes does. Events that can not be
- * pushed (any more) go out as lines.
+ * Accepts whole records (framing.ts). It pushes the events in order, and writes a line `{"pushed":{"channel","id"}}`
+ * for each to the held stream, so that a client can fetch an event whose push it refused or lost; other lines go out
+ * unchanged. A client that accepts no more pushes blocks the sink, like one that accepts no more bytes. Events that
+ * can't be pushed (any more) go out as lines.
  */
 export class PushSink extends Writable {
   readonly #stream: ServerHttp2Stream
-  /** What goes with every pushed response, and with every promised request. */
+  /** Headers of every pushed response, and of every promised request. */
   readonly #headers: OutgoingHttpHeaders
   readonly #request: OutgoingHttpHeaders
   readonly #shared: boolean
@@ -108,7 +108,7 @@ export class PushSink extends Writable {
   readonly #open = new Set<ServerHttp2Stream>()
   #go: (() => void) | undefined
 
-  /** `shared`: caches may give what is pushed to others; `erasable`: but of that channel not for long. */
+  /** `shared`: shared caches may keep pushed events; `erasable`: but only briefly for that channel. */
   constructor(
     stream: ServerHttp2Stream,
     headers: OutgoingHttpHeaders,
@@ -146,7 +146,7 @@ export class PushSink extends Writable {
     done(error)
   }
 
-  /** What is raised here ends the stream: nobody else would catch it. */
+  /** An error raised here ends the stream: nothing else would catch it. */
   #try(run: () => void): void {
     try {
       run()
@@ -189,7 +189,7 @@ export class PushSink extends Writable {
     const path = `/v1/channels/${inPath(channel)}/events/${id}`
     try {
       this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
-        // No more streams on this session, for one: the line says where the event is.
+        // For example, no more streams on this session: the line says where the event is.
         if (error) return pushes.sent(body.length)
         this.#open.add(pushed)
         // The client may refuse it.
@@ -214,13 +214,13 @@ export class PushSink extends Writable {
         }
       })
     } catch {
-      // The session was told to end within this very turn.
+      // The session was asked to end within this very turn.
       pushes.sent(body.length)
     }
   }
 }
 
-/** Whether the client takes pushes on this stream, now. */
+/** Whether the client accepts pushes on this stream, now. */
 export function canPush({ pushAllowed, session }: ServerHttp2Stream): boolean {
   return pushAllowed && session !== undefined && Pushes.limit(session) > 0
 }

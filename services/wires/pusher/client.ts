@@ -1,4 +1,4 @@
-// One client of Pusher: what it says, and what it is answered.
+// One client of Pusher: its messages and their answers.
 
 import { randomInt } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
@@ -25,7 +25,7 @@ import { requireSigned } from './signatures.ts'
 /** Client events of one connection. */
 const CLIENT_EVENTS = { burst: 10, perSecond: 10 }
 const CLIENT_PREFIX = 'client-'
-/** A client that hears nothing for so many heartbeats asks. */
+/** A client that receives nothing for so many heartbeats sends a ping. */
 const SILENT_HEARTBEATS = 2
 const LEAST_TIMEOUT_S = 30
 
@@ -45,7 +45,7 @@ export class PusherClient {
   readonly #members: Members
   #clientEvents: Bucket | undefined
   #self: Self | undefined
-  /** Until it has to have signed in. */
+  /** Until it must have signed in. */
   readonly #signin: NodeJS.Timeout | undefined
 
   constructor(parts: PusherClientParts) {
@@ -70,22 +70,22 @@ export class PusherClient {
     return this.#parts.app
   }
 
-  /** The app is not there any more, or is another. */
+  /** The app was removed or has changed. */
   end(): void {
     const { connection, outlet } = this.#parts
     outlet.refuse(connection, CODES.noApp, 'the app is not there any more')
   }
 
-  /** The client is gone. */
+  /** The client has gone. */
   close(): void {
     clearTimeout(this.#signin)
     this.#commands.close()
     this.#members.close()
   }
 
-  /** One message. Never raises: whatever is wrong is answered. */
+  /** Processes one message. Never raises: errors are sent to the client. */
   take(bytes: Buffer, isBinary: boolean): void {
-    // Whatever it says shows that it is there.
+    // Any message shows that it is there.
     this.#parts.connection.answered()
     let incoming: Incoming | undefined
     const parse = () => {
@@ -107,7 +107,7 @@ export class PusherClient {
 
   // Subscriptions -----------------------------------------------------------------------------------------------
 
-  /** Raises what is told as pusher:subscription_error. */
+  /** Raises what is reported as pusher:subscription_error. */
   async #subscribe(data: Data): Promise<void> {
     const { cursor } = data
     const channel = checkedChannel(data.channel)
@@ -121,7 +121,9 @@ export class PusherClient {
     await this.#begin(channel, kind, options, '{}')
   }
 
-  /** Who the client is in a presence channel. Raises FW_UNAUTHORIZED, FW_FORBIDDEN, FW_BAD_COMMAND, FW_TOO_LARGE. */
+  /**
+   * The client's identity in a presence channel. Raises FW_UNAUTHORIZED, FW_FORBIDDEN, FW_BAD_COMMAND, FW_TOO_LARGE.
+   */
   #authorize(channel: string, kind: Kind, { auth, channel_data: said }: Data): Self | undefined {
     if (kind.user !== undefined && kind.user !== String(this.#self?.id))
       throw new FanwireError('FW_FORBIDDEN', 'this channel is of the user who has signed in')
@@ -155,7 +157,7 @@ export class PusherClient {
     context.clients.renew(client, withChannelTokens(client.identity, [grants]))
   }
 
-  /** It is a member before it is told who is there, and hears of whoever comes after that. */
+  /** It becomes a member before it receives the member list, so it receives every later join. */
   async #join(channel: string, self: Self, kind: Kind, options: Data): Promise<void> {
     if (this.#members.has(channel))
       throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${channel}`)
@@ -170,7 +172,7 @@ export class PusherClient {
     }
   }
 
-  /** `data`: what the client is told of its subscription. */
+  /** `data`: the subscription's data for the client. */
   async #begin(channel: string, { cache }: Kind, options: Data, data: string): Promise<void> {
     const { connection } = this.#parts
     let begin = 0
@@ -203,7 +205,7 @@ export class PusherClient {
     const self = signedInOf(said)
     const user = String(self.id)
     if (this.#self !== undefined && String(this.#self.id) !== user)
-      throw new FanwireError('FW_FORBIDDEN', 'a connection stays that of its user: open another one')
+      throw new FanwireError('FW_FORBIDDEN', 'a connection can not change its user: open another one')
     this.#self = self
     if (client !== undefined) {
       const issuedAt = Math.floor(Date.now() / 1000)

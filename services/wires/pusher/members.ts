@@ -1,4 +1,4 @@
-// Who a client is in which presence channel, and who else is there.
+// A client's identity in presence channels, and their other members.
 
 import { checkedUser } from './checks.ts'
 import type { Context } from '../../http/context.ts'
@@ -9,12 +9,12 @@ import { type Position } from '../../broker/event/position.ts'
 import { FanwireError } from '../../errors.ts'
 import type { Member } from './framing.ts'
 
-/** Users of a presence channel that a client is told of. */
+/** The most users of a presence channel that a client receives. */
 const MOST_MEMBERS = 1000
-/** Bytes of what a client says of itself. */
+/** Bytes of a client's info. */
 const MOST_INFO = 2048
 
-/** What a client says of itself. */
+/** A client's info about itself. */
 export interface Self {
   readonly id: string | number
   readonly info: unknown
@@ -29,7 +29,7 @@ export class Members implements ChannelWatcher {
     this.#presence = presence
   }
 
-  /** Who the client is in a channel. */
+  /** The client's identity in a channel. */
   in(channel: string): Self | undefined {
     return this.#entered.get(channel)
   }
@@ -57,7 +57,7 @@ export class Members implements ChannelWatcher {
     this.#presence.leave(channel, self === undefined ? '' : String(self.id))
   }
 
-  /** The client is gone. */
+  /** The client has gone. */
   close(): void {
     for (const channel of [...this.#entered.keys()]) this.left(channel)
   }
@@ -69,7 +69,7 @@ function printed({ id, info }: Self): string {
   return typeof id === 'number' ? `${who},"user_id":${id}` : who
 }
 
-/** What a client says of itself, as JSON. Raises FW_BAD_COMMAND, FW_TOO_LARGE. */
+/** A client's info about itself, as JSON. Raises FW_BAD_COMMAND, FW_TOO_LARGE. */
 export function selfOf(channelData: string): Self {
   if (Buffer.byteLength(channelData) > MOST_INFO)
     throw new FanwireError('FW_TOO_LARGE', `channel_data may have ${MOST_INFO} bytes`)
@@ -77,7 +77,7 @@ export function selfOf(channelData: string): Self {
   return { id: checkedUser('user_id', id), info }
 }
 
-/** Who signs in. Raises FW_BAD_COMMAND. */
+/** The user who signs in. Raises FW_BAD_COMMAND. */
 export function signedInOf(userData: string): Self {
   const { id, ...info } = parsed('user_data', userData)
   return { id: checkedUser('id', id), info: info.user_info }
@@ -116,7 +116,7 @@ export function presenceData({ members, users }: MemberList): string {
   if (users > members.length)
     throw new FanwireError(
       'FW_TOO_MANY_MEMBERS',
-      `a client of Pusher is told of ${MOST_MEMBERS} members at most, and the channel has ${users}`,
+      `a client of Pusher receives ${MOST_MEMBERS} members at most, and the channel has ${users}`,
     )
   const ids = members.map(({ user, user_id: id = user }) => id)
   const hash = Object.fromEntries(members.map(({ user, info }) => [user, info ?? null]))

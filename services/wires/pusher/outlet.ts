@@ -5,7 +5,7 @@ import { type CloseReason, reconnects } from '../../broker/fanout/framing.ts'
 import { WsOutlet } from '../ws-outlet.ts'
 import { errorMessage, stretchFor } from './framing.ts'
 
-/** 4000-4099: do not come back; 4100-4199: come back later; 4200-4299: come back at once. */
+/** 4000-4099: do not reconnect; 4100-4199: reconnect later; 4200-4299: reconnect at once. */
 export const CODES = {
   noApp: 4001,
   version: 4007,
@@ -20,7 +20,7 @@ export const CODES = {
 const TRY_AGAIN_LATER = 1013
 const NOT_ALLOWED: ReadonlySet<number> = new Set([4401, 4403])
 
-/** What Pusher says in place of a node's reason. */
+/** Pusher's code for a node's reason. */
 function codeOf({ code }: CloseReason): number {
   if (code === TRY_AGAIN_LATER) return CODES.busy
   return reconnects(code) && !NOT_ALLOWED.has(code) ? CODES.comeBack : CODES.unauthorized

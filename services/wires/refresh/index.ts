@@ -1,5 +1,5 @@
-// A page that reloads itself: GET /v1/refresh. The newest events as HTML without JavaScript, for any browser there is.
-// Its cursor goes along in the URL to which it reloads, and marks what is new since the last look.
+// A page that reloads itself: GET /v1/refresh. The newest events as HTML without JavaScript, for any browser. Its
+// cursor is in the URL to which it reloads, and marks what is new since the last view.
 
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -30,7 +30,7 @@ const schema = operation({
   },
 })
 
-/** What a page asks for again when it reloads, of what is wanted of its channels. */
+/** The parameters that a page repeats when it reloads. */
 function asked(values: { types?: string[]; filter?: string[]; newest?: string }): [string, string][] {
   const { types = [], filter = [], newest } = values
   return [
@@ -40,7 +40,7 @@ function asked(values: { types?: string[]; filter?: string[]; newest?: string })
   ]
 }
 
-/** Beyond the time after which the page reloads, so that a slow browser gets in as well, ms. */
+/** Beyond the reload interval, so that a slow browser still gets in, ms. */
 const RELOADS_WITHIN_MS = 30_000
 
 export async function refresh(app: FastifyInstance): Promise<void> {
@@ -53,7 +53,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
   const stats = hub.connections.wires.of('refresh')
   const options = { schema, config: { page: true, claims: true }, exposeHeadRoute: true } as const
 
-  /** For the next look of a page that came by a ticket, which is used up now; undefined where it did not. */
+  /** A ticket for the next reload of a page that used one up; undefined if it did not. */
   async function nextTicket(request: FastifyRequest, every: number): Promise<string | undefined> {
     const { claims, method } = request
     // HEAD loads nothing that would reload.

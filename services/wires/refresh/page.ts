@@ -1,4 +1,4 @@
-// The HTML of the refresh wire. Events hold what strangers wrote: every text is escaped, and nothing may run.
+// The HTML of the refresh wire. Events contain client input: every text is escaped, and nothing may run.
 
 import { createHash } from 'node:crypto'
 import { ANSWER_BYTES } from '../../broker/fanout/collect.ts'
@@ -125,7 +125,7 @@ function row(
   return `<li${isNew ? ' class="new"' : ''}><div class="about">${about.join('')}</div>${dataRow(event)}</li>`
 }
 
-/** An event's data as people read it: text as text, an object one member a row, anything else as JSON. */
+/** An event's data for display: text as text, an object one member per row, anything else as JSON. */
 function dataRow(event: LogEvent): string {
   const data = trimmed(dataOf(event))
   if (event.encoding !== undefined) {

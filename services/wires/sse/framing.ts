@@ -8,8 +8,8 @@ import { encodeGap, encodeOpening, encodePassed } from '../objects.ts'
 
 /**
  * Server-sent events, WHATWG HTML section 9.2.5. The object has no line breaks, so one `data:` line holds it. The `id:`
- * comes last in each block: some clients take it as soon as its line has come, and a connection can be cut anywhere.
- * Only events end with a blank line: some clients deliver every block, also one without data.
+ * comes last in each block: some clients apply it as soon as its line arrives, and a connection can be cut anywhere.
+ * Only events end with a blank line: some clients deliver every block, even one without data.
  */
 export const sseFraming: BodyFraming = bodyFraming('sse', {
   cursorNamesAllChannels: true,
@@ -48,7 +48,7 @@ export const sseFraming: BodyFraming = bodyFraming('sse', {
   },
 })
 
-/** What is not kept has no id, so the client's stays. */
+/** A transient event has no id, so the client's stays. */
 function endOf(event: LogEvent, cursorAfter: ((event: LogEvent) => string) | undefined): string {
   if (event.kind === 'transient') return '\n\n'
   return `\nid: ${cursorAfter === undefined ? `${event.epoch}-${event.offset}` : cursorAfter(event)}\n\n`

@@ -1,5 +1,5 @@
-// What a client may say over a WebSocket: docs/protocol.md#websocket-commands. One command a text message; each is answered,
-// with its `ref`.
+// The commands of a client over a WebSocket: docs/protocol.md#websocket-commands. One command per text message; each is
+// answered, with its `ref`.
 
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import { members, withoutMark } from '../../broker/event/json-spans.ts'
@@ -16,12 +16,12 @@ export class WsCommands {
     this.#commands = commands
   }
 
-  /** The client is gone. */
+  /** The client has gone. */
   close(): void {
     this.#commands.close()
   }
 
-  /** One message. Never raises: whatever is wrong is answered. */
+  /** Processes one message. Never raises: errors are sent to the client. */
   take(message: Buffer, isBinary: boolean): void {
     const data = withoutMark(message)
     let ref: Ref
@@ -62,7 +62,7 @@ export class WsCommands {
   async #publish(data: Buffer, tell: Tell): Promise<void> {
     this.#commands.requirePublisher()
     const [raw, second] = [...members(data)].filter(member => member.name === 'publish')
-    if (raw === undefined || second !== undefined) throw badCommand('publish is there once')
+    if (raw === undefined || second !== undefined) throw badCommand('publish may occur once')
     await this.#commands.publish(data.subarray(raw.start, raw.end), tell)
   }
 }

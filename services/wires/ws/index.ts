@@ -30,9 +30,9 @@ import { DEFLATE, isDeflated, offerToTake } from './deflate-offer.ts'
 import { wsFraming } from './framing.ts'
 import { WsCommands } from './commands.ts'
 
-/** What a command may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
+/** Bytes that a command may have besides the data that it publishes; and in all, if it publishes none. */
 const COMMAND_ROOM = 64 * 1024
-/** Coming back does not help. */
+/** Reconnecting does not help. */
 const REFUSED = 4500
 
 const QUERY = readParameters(PLANS)
@@ -60,13 +60,13 @@ export async function ws(app: FastifyInstance): Promise<void> {
       maxPayload: maxBody + COMMAND_ROOM,
       perMessageDeflate: wsDeflate > 0 && DEFLATE,
       clientTracking: false,
-      // A client that offers only protocols that nobody here speaks is told so by getting none (RFC 6455 section 4.2.2).
+      // A client that offers only unknown protocols learns that by getting none (RFC 6455 section 4.2.2).
       handleProtocols: () => false,
-      // What there is of a server: it emits handshakes that are meant for it.
+      // The part of a server that is needed: it emits the handshakes that are meant for it.
       server: app.handshakes as unknown as typeof app.server,
     },
   })
-  // The plugin would destroy the socket of a refused handshake before the client has taken the answer.
+  // The plugin would destroy the socket of a refused handshake before the client has received the response.
   app.addHook('onRequest', async request => {
     request.ws = false
   })
@@ -76,7 +76,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
     url: '/v1/ws',
     schema,
     config: { origin: 'required' },
-    // What is wrong with the request is said with a status, before the handshake.
+    // A faulty request is answered with a status, before the handshake.
     preValidation: async request => {
       const query = readQuery(request, rules)
       if (context.access.asking !== undefined) await askToRead(request, query)
@@ -134,7 +134,7 @@ function serve(
   const opened = connection.ended
     ? Promise.resolve()
     : join(context, connection, outlet, query, identity, logger)
-  // Most clients never say anything.
+  // Most clients never send anything.
   let commands: WsCommands | undefined
   socket.on('message', (data, isBinary) => {
     commands ??= new WsCommands(
@@ -164,7 +164,7 @@ function serve(
   })
 }
 
-/** Opens the channels that the URL names. Does not raise: what fails ends the connection. */
+/** Opens the channels that the URL names. Does not raise: a failure ends the connection. */
 async function join(
   { hub, access }: Context,
   connection: Connection,
@@ -177,7 +177,7 @@ async function join(
     await openFor({ hub, access, identity }, query, async channels => {
       const positions = await resolveAll(channels, query)
       if (!outlet.open) return
-      // Other rules may hold since it was asked.
+      // The rules may have changed since the check.
       requireReadable({ access, identity }, query)
       const given = givenFor({ access, identity }, query)
       requireRoom(channels, given)
@@ -188,16 +188,16 @@ async function join(
     const told = clientErrorOf(error)
     if (told === undefined) logger.error({ err: error }, 'channels could not be opened')
     if (told === undefined || told.passes) {
-      const reason = 'the node can not open the channels right now'
+      const reason = 'the node can not open the channels at the moment'
       connection.end({ code: TRY_AGAIN_LATER, reason, retry: 0 })
     } else connection.end({ code: REFUSED, reason: told.code, retry: 0 })
   }
 }
 
-/** Lets go of what the handshake left behind. */
+/** Releases what the handshake left behind. */
 function forget(socket: WebSocket, { socket: raw }: IncomingMessage): void {
   setImmediate(() => {
-    // The library closes with the right code by itself (1002, 1007, 1009); there is nothing to add.
+    // The library closes with the right code itself (1002, 1007, 1009); there is nothing to add.
     socket.removeAllListeners('error')
     socket.on('error', ignore)
     forgetHandshake(raw)

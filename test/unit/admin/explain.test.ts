@@ -44,7 +44,7 @@ t.test('a right: names the deciding rule and claim', async t => {
     ],
     [
       { user: 'ada', right: 'subscribe', channel: 'room:1' },
-      { allowed: false, why: /what the user's own token grants is not known here/ },
+      { allowed: false, why: /the grants of the user's own token are unknown here/ },
     ],
     [
       { user: '', right: 'subscribe', channel: 'other' },
@@ -129,7 +129,7 @@ t.test('an event: whether it exists, and where the readers are', async t => {
   const next = `${epoch}-3`
   t.match(await ask(next), {
     event: { state: 'not published' },
-    readers: [{ had: false, why: 'it waits for the event, which has not come' }],
+    readers: [{ had: false, why: 'it waits for the event, which has not arrived' }],
     why: `${next} was not published: the newest event of the channel is ${live}; of the user's readers of the channel: 1 not sent it yet`,
   })
   const ids = await node.append(channel, '3', '4', '5')

@@ -116,7 +116,7 @@ t.test('H6: other unknown parameters are rejected, with the nearest known name',
   await refused('/v1/channels/a?limit=5', /this path takes no parameters/)
   const publish = { method: 'POST', headers: JSON_TYPE, body: '1' }
   await refused('/v1/channels/a/events?typ=x', /did you mean type\?/, publish)
-  await refused('/v1/channels/a/events?type=x&type=y', /type is there more than once/, publish)
+  await refused('/v1/channels/a/events?type=x&type=y', /type occurs more than once/, publish)
   await refused(`/v1/poll?${'x'.repeat(5000)}=1`, /^.{0,200}$/)
 })
 

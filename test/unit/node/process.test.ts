@@ -256,7 +256,7 @@ t.test('a host that is not of this machine is reported in one line', async t => 
   for (const HOST of ['192.0.2.1', 'no-such-name.invalid']) {
     const { code, output } = await runNode({ env: { HOST, FANWIRE_INSECURE: '1' } })
     t.equal(code, 1)
-    t.match(output, /^fanwire: HOST is .*, which is no address of this machine.*$/)
+    t.match(output, /^fanwire: HOST is .*, which is not an address of this machine.*$/)
   }
 })
 
