@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Done } from './attack.ts'
 import type { Command, Order, Told } from './attacker.ts'
+import { TYPESCRIPT } from '../support/typescript.ts'
 
 const MAIN = fileURLToPath(new URL('./attacker.ts', import.meta.url))
 
@@ -22,7 +23,7 @@ export class Attacker {
   /** Starts it, and returns once it is prepared. */
   static async hire(order: Order): Promise<Attacker> {
     const child = fork(MAIN, {
-      execArgv: ['--import', 'tsx'],
+      execArgv: TYPESCRIPT,
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
     const gone = once(child, 'exit')

@@ -5,6 +5,7 @@ import { fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { startNode } from '../support/node.ts'
+import { TYPESCRIPT } from '../support/typescript.ts'
 
 const FILL = fileURLToPath(new URL('./fill.ts', import.meta.url))
 
@@ -31,7 +32,7 @@ async function start(
 export async function restartAfterKill(folder: string, events: number, channels: number): Promise<Restart> {
   const first = await start(`${folder}-empty`)
   await first.end()
-  const filling = fork(FILL, [folder, `${events}`, `${channels}`], { execArgv: ['--import', 'tsx'] })
+  const filling = fork(FILL, [folder, `${events}`, `${channels}`], { execArgv: TYPESCRIPT })
   const [, signal] = await once(filling, 'exit')
   if (signal !== 'SIGKILL') throw new Error('the log could not be filled')
   const { ready, resident, port, end } = await start(folder)

@@ -10,6 +10,7 @@ import { append, dataOf, draft, drafts, readAll, RETENTION } from '../contract/l
 import { Random } from '../support/random.ts'
 import { openFileLog } from './cuts.ts'
 import { act, openRewritable, seen } from './rewritable.ts'
+import { TYPESCRIPT } from '../support/typescript.ts'
 
 function folder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'fanwire-rewrite-'))
@@ -217,7 +218,7 @@ t.test('a process killed during a rewrite loses no event and no epoch', async t 
       const step = `${when} ${name} ${call}`
       const { data, from, before } = await filled(t)
       const rewriter = join(import.meta.dirname, 'rewriter.ts')
-      const args = ['--import', 'tsx', rewriter, data, name, `${call}`, when]
+      const args = [...TYPESCRIPT, rewriter, data, name, `${call}`, when]
       const output = await new Promise(resolve =>
         execFile(process.execPath, args, (error, out, err) => resolve(`${error?.signal} ${out}${err}`)),
       )

@@ -1,4 +1,4 @@
-// Rewrites the segments of a folder, and is killed at one step of it: tsx rewriter.ts <folder> <function of fs> <call>
+// Rewrites the segments of a folder, and is killed at one step of it: rewriter.ts <folder> <function of fs> <call>
 // <before|after>. Run by rewrite.test.ts.
 
 import fs from 'node:fs'

@@ -1,0 +1,41 @@
+// Runs TypeScript as it is: node --import ./test/strip-types.js file.ts. Types are replaced by spaces, so that lines and
+// columns stay; a file is stripped once and kept by its hash in .cache/strip. Node 22.18 and later strip by themselves.
+
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import module from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+const CACHE = fileURLToPath(new URL('../.cache/strip/', import.meta.url))
+const HOOKS = '?hooks'
+
+if (process.features.typescript) module.enableCompileCache(CACHE)
+else if (!import.meta.url.endsWith(HOOKS)) {
+  mkdirSync(CACHE, { recursive: true })
+  module.register(import.meta.url + HOOKS)
+}
+
+/** The load hook of Node's module customization: https://nodejs.org/docs/latest-v20.x/api/module.html#loadurl-context-nextload */
+export async function load(url, context, nextLoad) {
+  if (!url.endsWith('.ts')) return nextLoad(url, context)
+  const source = readFileSync(fileURLToPath(url), 'utf8')
+  const kept = `${CACHE}${createHash('sha1').update(source).digest('hex')}.js`
+  return { format: 'module', shortCircuit: true, source: read(kept) ?? (await strip(source, kept)) }
+}
+
+function read(file) {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+async function strip(source, kept) {
+  const { transformSync } = await import('amaro')
+  const { code } = transformSync(source, { mode: 'strip-only' })
+  const own = `${kept}.${process.pid}`
+  writeFileSync(own, code)
+  renameSync(own, kept)
+  return code
+}
