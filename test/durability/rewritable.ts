@@ -14,6 +14,8 @@ export function openRewritable(folder: string, more: Partial<FileLogOptions> = {
   return openFileLog(folder, {
     segmentBytes: 2000,
     idempotencyWindow: -1,
+    // Only when a test says so, however slow it is.
+    upkeepEvery: 3_600_000,
     retentionOf: () => ({ ...RETENTION, events: 20 }),
     ...more,
   })

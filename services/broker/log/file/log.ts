@@ -48,6 +48,8 @@ export interface FileLogOptions {
   readonly now?: () => number
   /** Size at which a segment is sealed; for tests. */
   readonly segmentBytes?: number
+  /** How often old events are dropped and segments rewritten, ms; for tests. */
+  readonly upkeepEvery?: number
 }
 
 export class FileLog implements ChannelLog {
@@ -194,7 +196,8 @@ export class FileLog implements ChannelLog {
   }
 
   async #restore(): Promise<void> {
-    const { retentionOf, idempotencyWindow, fsync, segmentBytes = SEGMENT_BYTES, logger } = this.#options
+    const { retentionOf, idempotencyWindow, fsync, logger } = this.#options
+    const { segmentBytes = SEGMENT_BYTES, upkeepEvery: every } = this.#options
     const now = this.#now
     const folder = this.#folder
     const { channels, segments, next, loss, seed, leftOut, seal } = restore(folder, now(), idempotencyWindow)
@@ -231,6 +234,7 @@ export class FileLog implements ChannelLog {
       idempotencyWindow,
       now,
       logger,
+      every,
     })
   }
 

@@ -35,6 +35,8 @@ export interface UpkeepOptions {
   readonly idempotencyWindow: number
   readonly now: () => number
   readonly logger: Logger
+  /** How often, ms; for tests. */
+  readonly every?: number | undefined
 }
 
 export class Upkeep {
@@ -79,7 +81,7 @@ export class Upkeep {
   }
 
   #later(): NodeJS.Timeout {
-    return setTimeout(() => void this.run(), EVERY).unref()
+    return setTimeout(() => void this.run(), this.#options.every ?? EVERY).unref()
   }
 
   async #expire(): Promise<void> {
