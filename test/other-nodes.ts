@@ -34,9 +34,9 @@ const CLOSE_TO_NODE = [
   'integration/refused-handshakes',
 ].map(name => `test/${name}.test.ts`)
 
-/** Runs test files, all if there are none, on a version of Node: whether all passed. Raises if a file is missing. */
+/** Runs test files, all if none are given, on a version of Node: whether all passed. Raises if a file is missing. */
 async function passes(version: string, files: readonly string[]): Promise<boolean> {
-  // tap passes over a file that does not exist.
+  // tap ignores a missing file.
   const missing = files.find(file => !existsSync(join(ROOT, file)))
   if (missing !== undefined) throw new Error(`There is no ${missing}.`)
   const node = await nodeOf(version)

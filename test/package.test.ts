@@ -15,7 +15,7 @@ t.setTimeout(900_000)
 const FOLDER = temporaryFolder()
 const APP = join(FOLDER, 'app')
 const NPM = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
-/** Without the settings of whoever runs the tests. */
+/** Without the settings of the environment. */
 const ENV = { PATH: process.env.PATH, HOME: process.env.HOME, npm_config_cache: process.env.npm_config_cache }
 
 function npm(cwd: string, ...args: string[]): string {
@@ -57,7 +57,7 @@ function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
 }
 
 const copy = cleanCopy()
-// Installing all of it is what .ci/run begins with: here npm says whether its lock file fits.
+// A full installation is the first step of .ci/run: here npm checks its lock file.
 npm(copy, 'ci', '--dry-run')
 symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
 const node = pack(copy)

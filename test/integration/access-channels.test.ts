@@ -14,9 +14,9 @@ interface Member {
   subscribe(command: { channel: string; token?: string; cursor?: string }): Promise<unknown>
   auth(token: string): Promise<unknown>
   readonly events: unknown[]
-  /** What it was told of channels that were taken from it. */
+  /** Messages about channels that were revoked. */
   readonly taken: unknown[]
-  /** All that it was told at the end. */
+  /** All messages at the end. */
   readonly ended: Promise<string>
 }
 
@@ -97,7 +97,7 @@ function each(
 }
 
 each(
-  'an admin takes one channel, and the connection goes on with its others',
+  'an admin revokes one channel, and the connection continues with its others',
   async (t, world, node, connect) => {
     const member = await connect(t, node, world.token())
     for (const channel of ['room:1', 'room:2', 'room:3'])
@@ -110,7 +110,7 @@ each(
     const [id = ''] = await node.append('room:1', '1')
     await until('it has the event', () => member.events.length === 1)
     await unsubscribe('room:1')
-    await until('it is told', () => member.taken.length === 1)
+    await until('it is notified', () => member.taken.length === 1)
     t.strictSame(member.taken, [
       { channel: 'room:1', cursor: id, code: 4403, reason: 'unsubscribed from room:1' },
     ])
@@ -134,7 +134,7 @@ each('a rule is taken away: only its channel is', async (t, world, node, connect
   await member.subscribe({ channel: 'room:1' })
   await member.subscribe({ channel: 'inbox:ann' })
   world.writeRules(RULES.replace('"room:*", subscribe: token', '"room:*", subscribe: nobody'))
-  await until('it is told', () => member.taken.length === 1)
+  await until('it is notified', () => member.taken.length === 1)
   t.match(member.taken, [{ channel: 'room:1', code: 4403, reason: 'may not read room:1 any more' }])
   t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_FORBIDDEN' } })
   await node.append('inbox:ann', '1')
@@ -142,7 +142,7 @@ each('a rule is taken away: only its channel is', async (t, world, node, connect
 })
 
 each(
-  'a channel token ends: only its channel does, unless a newer one came',
+  'a channel token expires: only its channel ends, unless a newer token arrived',
   async (t, world, node, connect) => {
     const member = await connect(t, node, world.token({ caps: undefined }))
     const token = (channel: string, exp: number) => world.token({ caps: undefined, channel, exp })
@@ -160,7 +160,7 @@ each(
     t.strictSame(await member.subscribe({ channel: 'room:1', token: fresh }), {
       ok: { channel: 'room:1', cursor: id },
     })
-    await until('it is told', () => member.taken.length === 1)
+    await until('it is notified', () => member.taken.length === 1)
     t.match(member.taken, [{ channel: 'room:2', code: 4401, reason: 'token expired' }])
     t.match(
       await member.subscribe({ channel: 'room:2' }),
@@ -172,7 +172,7 @@ each(
   },
 )
 
-each('a refresh of the connection outlives the tokens of its channels', async (t, world, node, connect) => {
+each('a refreshed connection outlives the tokens of its channels', async (t, world, node, connect) => {
   const member = await connect(t, node, world.token({ caps: undefined, exp: soon() }))
   const token = world.token({ caps: undefined, channel: 'room:1', exp: seconds() + 600 })
   await member.subscribe({ channel: 'room:1', token })
@@ -183,10 +183,10 @@ each('a refresh of the connection outlives the tokens of its channels', async (t
   })
   await until('the other ends', () => member.taken.length === 1)
   await node.append('room:1', '1')
-  await until('it goes on', () => member.events.length === 1)
+  await until('it continues', () => member.events.length === 1)
 })
 
-each('somebody with channel tokens alone stays as long as they do', async (t, world, node, connect) => {
+each('a client with only channel tokens stays as long as they are valid', async (t, world, node, connect) => {
   const member = await connect(t, node, undefined)
   const token = (channel: string, key = world.hs) =>
     world.token({ sub: undefined, caps: undefined, channel }, key)
@@ -194,7 +194,7 @@ each('somebody with channel tokens alone stays as long as they do', async (t, wo
   t.match(await member.subscribe({ channel: 'room:2', token: token('room:2', world.rs) }), { ok: {} })
   t.match(await member.auth(world.token()), { error: { code: 'FW_FORBIDDEN' } }, 'and stays who it is')
   world.writeTokenKeys(world.rs)
-  await until('it is told', () => member.taken.length === 1)
+  await until('it is notified', () => member.taken.length === 1)
   t.match(member.taken, [{ channel: 'room:1', code: 4401, reason: 'token revoked' }])
   t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_FORBIDDEN' } })
   world.writeTokenKeys(world.es)
@@ -213,6 +213,6 @@ t.test('a stream opened with only a channel token ends when its key is removed',
   const read = async () => {
     for await (const piece of answer.body ?? []) text += Buffer.from(piece).toString()
   }
-  await t.rejects(read(), 'it breaks off, so that the client comes back')
+  await t.rejects(read(), 'it breaks off, so that the client reconnects')
   t.match(text, /4401 token revoked/)
 })

@@ -46,9 +46,9 @@ const startRedisNode = (settings: Settings) =>
 interface Reader {
   /** The data of the next event. */
   event(): Promise<unknown>
-  /** All that it was told at the end: the word for it is in there. */
+  /** All its messages at the end, which contain the reason. */
   readonly ended: Promise<string>
-  /** Says who it is again, where a wire has a way to. */
+  /** Authenticates again, on wires that allow it. */
   auth?(token: string): Promise<unknown>
 }
 
@@ -83,7 +83,7 @@ async function ask(node: Node, path: string, credential: string): Promise<Incomi
   return answer
 }
 
-/** A body that has no end of its own: data of events in it, and all of it. */
+/** An endless body: the data of its events, and all of it. */
 const body =
   (wire: string): Connect =>
   async (t, node, credential, channel) => {
@@ -98,7 +98,7 @@ const body =
       for (const [, data] of found.slice(seen)) inbox.put(Number(data))
       seen = found.length
     })
-    // A client that is to come back gets no proper end.
+    // A client that should reconnect gets no proper end.
     const ended = new Promise<string>(resolve => {
       answer.once('close', () => resolve(text))
       answer.on('error', () => {})

@@ -1,5 +1,5 @@
-// The access matrix: every way in, tried with everything that somebody may show. Only what is right gets in, each refusal
-// has its code, and none says whether a channel exists.
+// The access matrix: every entry point, tried with every credential. Only valid ones are accepted, each rejection
+// has its code, and none reveals whether a channel exists.
 
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
@@ -58,7 +58,7 @@ const STATUS: Readonly<Record<string, number>> = {
 function compare(t: Test, { result, challenge }: Outcome, name: string, expected: Expected): void {
   if (expected === 'in') return void t.equal(result, 'in', name)
   const [code, why] = REFUSALS[expected]
-  // Of a handshake the client of Socket.IO tells no more than the status.
+  // The Socket.IO client reports only the status of a handshake.
   if (result.startsWith('refused ')) return void t.equal(result, `refused ${STATUS[code]}`, name)
   t.equal(result, code, name)
   if (challenge !== undefined) t.equal(challenge, why, name)
@@ -73,7 +73,7 @@ async function tryOne(t: Test, node: Node, way: Way, credential: Credential): Pr
   t.equal(
     notThere.answer,
     there.answer.replaceAll(THERE, NOT_THERE),
-    `${credential.name}: whether the channel exists is not told`,
+    `${credential.name}: the existence of the channel is not revealed`,
   )
 }
 
@@ -85,7 +85,7 @@ function matrix(engine: string, startIt: () => Promise<Node>, ways: readonly Way
       for (const credential of CREDENTIALS) await tryOne(t, node, way, credential)
       const taken = CREDENTIALS.filter(each => expectedOf(each, way) === 'in').length
       const published = way.needs === 'publish' ? taken : 0
-      t.equal((await node.log.state(THERE)).count, count + published, 'what was refused was not published')
+      t.equal((await node.log.state(THERE)).count, count + published, 'rejected events were not published')
       t.equal((await node.log.state(NOT_THERE)).count, 0)
       t.equal(node.hub.readers(NOT_THERE), 0)
     })

@@ -1,4 +1,4 @@
-// A route that asks nobody fails here: every route of a node is asked by somebody who shows nothing.
+// A route without authorisation fails here: every route of a node is requested without credentials.
 
 import { once } from 'node:events'
 import t from 'tap'
@@ -7,10 +7,10 @@ import { startMemoryNode } from '../contract/node.ts'
 import { documentedRoutes, routesOfNode } from '../docs/reference.ts'
 import { ClosedWorld } from '../support/closed-node.ts'
 
-/** Routes that answer anybody, and why. */
+/** Public routes, and the reasons. */
 const ANYBODY: Readonly<Record<string, string>> = {
-  'GET /healthz': 'load balancers have no credentials, and it says nothing but that the process lives',
-  'GET /readyz': 'the same; it says nothing of channels, users or clients',
+  'GET /healthz': 'load balancers have no credentials, and it reports only that the process lives',
+  'GET /readyz': 'the same; it reveals nothing about channels, users or clients',
   'GET /': 'says which pages there are, and nothing else',
   'GET /console': 'files of the package; what the page shows it asks for with the token of whoever looks',
   'GET /console/console.js': 'the same',
@@ -34,7 +34,7 @@ const ANYBODY: Readonly<Record<string, string>> = {
   'POST /socket.io/': 'a session is its own credential, and a made-up one is none',
 }
 
-/** What stands for the parameters of a path, and what a request of it needs to be well-formed. */
+/** Values for the parameters of a path, and the input that makes its request valid. */
 const QUERIES: Readonly<Record<string, string>> = {
   '/v1/poll': '?channel=room:1',
   '/v1/long-poll': '?channel=room:1&wait=1',

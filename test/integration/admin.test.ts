@@ -1,4 +1,4 @@
-// Server control over three nodes on a real Redis: what one is told, all do; what one is asked, all answer.
+// Server control over three nodes on a real Redis: commands to one run on all; queries to one cover all.
 
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-// What nodes tell each other, behind Sentinel and on a Cluster, before and after a failover.
+// Messages between nodes, behind Sentinel and on a Cluster, before and after a failover.
 
 import t, { type Test } from 'tap'
 import { CONTROL, reservedRetention } from '../../services/broker/control/channels.ts'
@@ -76,7 +76,7 @@ t.test('behind Sentinel', async t => {
   t.teardown(() => group.stop())
   await survives(t, group, async () => {
     const replica = await group.replica()
-    // What was not replicated may be lost, which is not what is looked at here.
+    // Commands that were not replicated may be lost; that is not tested here.
     const raw = group.raw(await group.master())
     await raw.set('replicated', '1')
     t.equal(await raw.wait(1, 10_000), 1)

@@ -1,4 +1,4 @@
-// What nodes tell each other, on a real Redis: commands, tickets, questions, and who is there.
+// Messages between nodes, on a real Redis: commands, tickets, questions, and the list of nodes.
 
 import t, { type Test } from 'tap'
 import { reservedRetention } from '../../services/broker/control/channels.ts'
@@ -46,7 +46,7 @@ t.test('a command reaches all nodes, including those that start later', async t 
   const open = sharing(t)
   const nodes = await three(async () => listening(t, await open()))
   const revoked = { user: 'ada', before: 1000, until: 2000 }
-  // The log knew nothing of the channel until now: the first command is told as any other.
+  // The log did not know the channel until now: the first command is delivered like any other.
   const [teller] = nodes
   const began = performance.now()
   await teller.control.send('revoke', revoked)

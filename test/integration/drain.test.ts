@@ -98,7 +98,7 @@ const overHttp2: Upload = async (node, channel, begun) => {
   return { lines: text.trim().split('\n'), error }
 }
 
-/** `late`: the upload begins once the node has been told. */
+/** `late`: the upload starts after the node was stopped. */
 async function stopsWell(t: Test, upload: Upload, late = false): Promise<void> {
   const channel = `stop-${upload.name}-${late}`
   const node = await startNode({
@@ -121,7 +121,7 @@ async function stopsWell(t: Test, upload: Upload, late = false): Promise<void> {
   }
   const { lines, error } = await upload(node, channel, tell)
   t.equal(error, undefined, 'the connection ends, and is not reset')
-  t.match(lines.at(-1), /"code":"FW_DRAINING"/, 'the last line says why')
+  t.match(lines.at(-1), /"code":"FW_DRAINING"/, 'the last line has the reason')
   const results = lines.filter(line => line.includes('"id"'))
   t.equal(results.length, lines.length - 1)
   const client = new Redis(redis.url)

@@ -1,4 +1,4 @@
-// A grant's filter holds on every way to read, whatever the reader asks for.
+// A grant's filter applies on every read path, whatever the reader requests.
 
 import { io } from 'socket.io-client'
 import t from 'tap'

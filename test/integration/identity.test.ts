@@ -1,4 +1,4 @@
-// Who publishes: what belongs to one publisher is no other's, on every engine and every way in.
+// Publisher identities: a publisher's data is isolated from others, on every engine and every publish path.
 
 import { once } from 'node:events'
 import { io } from 'socket.io-client'
@@ -105,7 +105,7 @@ for (const [engine, start] of [
     t.notSame([...ids[ALICE]], [...ids[BOB]], 'and the publishers two')
     const { body } = await node.get(`/v1/channels/${channel}`)
     t.equal(JSON.parse(body).count, 2)
-    // Who has no key can not write another's by hand.
+    // A publisher without a key cannot forge another's identity.
     const forged = await node.append(channel, { idempotencyKey: `${scopeOf(alice)}again` })
     t.notOk(ids[ALICE].has(forged[0] ?? ''))
   })

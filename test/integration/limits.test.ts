@@ -74,8 +74,8 @@ t.test("a user's limits apply across both nodes", async t => {
   for (let i = 0; i < 200; i++) t.equal(await publish(a), 201)
   t.equal(await publish(a), 429)
   const kept = async (channel: string) => (await b.log.state(channel)).count
-  await until('a has told it', async () => (await kept('fanwire:usage')) > 0)
-  // Alone it would take 200. What a tells in one second may leave up to half of its share untold: 50.
+  await until('a has reported it', async () => (await kept('fanwire:usage')) > 0)
+  // Alone it would accept 200. The usage of one second may leave up to half of its share unreported: 50.
   let taken = 0
   while ((await publish(b)) === 201 && taken < 190) taken++
   t.ok(taken < 190, `${taken} more on the other node`)

@@ -1,4 +1,4 @@
-// The file engine: the contract, and what only files can do to a log.
+// The file engine: the contract, and faults that only files have.
 
 import t from 'tap'
 import { FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'

@@ -1,4 +1,4 @@
-// Appends to Redis have a short way for what almost all of them are; it must leave what the long one does.
+// Appends to Redis have a fast path for the common case; it must leave the same data as the general one.
 
 import { Redis } from 'ioredis'
 import t from 'tap'

@@ -15,7 +15,7 @@ import { until } from '../support/until.ts'
 const CHANNELS = Array.from({ length: 200 }, (_, i) => `quiet-${i}`)
 const TURNS_A_ROUND = 4
 
-/** A reader whose messages can be lost, a writer, and what the reader asks of Redis. */
+/** A reader whose messages can be lost, a writer, and the reader's requests to Redis. */
 async function start(t: Test, args: readonly string[] = []) {
   const redis = await startRedis({ args })
   const proxy = await proxyRedis(redis.port)
@@ -46,7 +46,7 @@ async function start(t: Test, args: readonly string[] = []) {
     await proxy.close()
     await redis.stop()
   })
-  /** Waits until the reader had so many more turns, and returns the channels that it looked into meanwhile. */
+  /** Waits until the reader had this many more turns, and returns the channels that it probed meanwhile. */
   const turns = async (more: number) => {
     const from = asked.turns
     asked.channels = []
@@ -78,7 +78,7 @@ t.test('idle channels are rarely probed; a lost last message is found within one
   t.same(recorders.get('quiet-77')?.delivered.map(dataOf), [1, 2, 3])
   t.equal(await writer.erase('quiet-9', recorders.get('quiet-9')?.at ?? { epoch: '', offset: 0 }), true)
   const erased = recorders.get('quiet-9')
-  await erased?.until(() => erased.forgot === 1, 'told to forget')
+  await erased?.until(() => erased.forgot === 1, 'the erasure is reported')
   t.equal(reader.reconnects, 0)
   for (const { faults, gaps } of recorders.values()) t.same([faults, gaps], [[], []])
 })
@@ -95,7 +95,7 @@ t.test('a loss of all or part of Redis is found within one round, in all channel
 
   await turns(2 * TURNS_A_ROUND)
   const lost = CHANNELS.filter((_, i) => i % 50 === 0)
-  // Not all have keys again: a node begins so many channels a second.
+  // Not all have keys again: a node starts a limited number of channels per second.
   for (const name of lost) await recorders.get(name)?.reaches(await append(writer, name, [draft(2)]))
   const told = new Map(lost.map(name => [name, recorders.get(name)?.gaps.length ?? 0]))
   before = asked.turns
@@ -104,12 +104,12 @@ t.test('a loss of all or part of Redis is found within one round, in all channel
   await until('a gap', () => lost.every(isTold))
   t.ok(asked.turns - before <= 6 * TURNS_A_ROUND, `deleted: found in ${asked.turns - before} turns`)
 
-  // What told of changes is lost, with a change.
+  // The record of changes is lost, together with a change.
   await turns(2 * TURNS_A_ROUND)
   await raw.unlink('fw:fanwire:changes')
   const seen = new Set(await turns(2 * TURNS_A_ROUND))
   t.equal(seen.size, CHANNELS.length, 'all are looked into')
-  t.ok((await raw.pttl('fw:fanwire:changes')) > 0, 'it ends once nobody uses it')
+  t.ok((await raw.pttl('fw:fanwire:changes')) > 0, 'it expires once it is unused')
 })
 
 t.test('when Redis is full and cannot notify, every channel is probed', async t => {

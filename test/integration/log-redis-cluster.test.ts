@@ -1,4 +1,4 @@
-// The log on a Redis Cluster: the contract, and what failovers and moving slots can do to it.
+// The log on a Redis Cluster: the contract, failovers and moving slots.
 
 import t from 'tap'
 import { LogRefused, LogUnavailable } from '../../services/broker/log/log.ts'
@@ -14,7 +14,7 @@ import { until } from '../support/until.ts'
 const cluster = await startCluster(3, 1, { acl: true })
 t.teardown(() => cluster.stop())
 
-// Feeds go along with what moves: that heads are compared is not needed for it.
+// Feeds follow moves: the comparison of heads is not needed for it.
 const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
   redisLogOptions(cluster.url, { compareEvery: 60_000, ...more })
 

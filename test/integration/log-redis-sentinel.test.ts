@@ -1,5 +1,5 @@
-// The log on a master that sentinels name: the contract, and what failovers can do to it. With a password and in a
-// database of its own.
+// The log on a master named by sentinels: the contract and failovers. With a password and in a
+// separate database.
 
 import t from 'tap'
 import { LogUnavailable } from '../../services/broker/log/log.ts'
@@ -49,7 +49,7 @@ t.test('a replica takes over when a sentinel orders it', async t => {
   const events = await storm(t, logs, ['a', 'b'])
   await events.more(10)
   const replica = await group.replica()
-  // The sentinel may give a failover up, and says so to nobody: then it is told again.
+  // The sentinel may abort a failover without a notice: then it is ordered again.
   for (let order = 1; (await group.master()) !== replica; order++) {
     await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
     await until(`failover ${order}`, async () => (await group.master()) === replica, 10_000).catch(error => {

@@ -1,4 +1,4 @@
-// The Redis engine: the contract, and what only Redis can do to a log.
+// The Redis engine: the contract, and faults that only Redis has.
 
 import { rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -47,7 +47,7 @@ function client(t: Test, redis: RedisServer): Redis {
   return raw
 }
 
-/** Appends with a key until the log says that it holds it, as a publisher does. */
+/** Retries an append with a key until the log confirms it, like a publisher. */
 async function insist(log: RedisLog, channel: string, value: number): Promise<Position> {
   for (;;) {
     try {
@@ -97,7 +97,7 @@ t.test('erased data is gone from every value in Redis, and other nodes are notif
   t.ok((await dumped(raw)).includes(secret))
   t.equal(await log.erase('a', { epoch, offset: 151 }), true)
   t.notOk((await dumped(raw)).includes('secret'))
-  await follower.until(() => follower.forgot === 1, 'told to forget', 1000)
+  await follower.until(() => follower.forgot === 1, 'the erasure is reported', 1000)
   const [page] = await readAll(other, 'a', 'earliest')
   t.same([page?.events.length, page?.events[150]?.kind, page?.gap], [301, 'erased', undefined])
   t.ok((await raw.pttl('fw:{a}:s')) > 0, 'the stream written anew expires with the rest')
@@ -114,7 +114,7 @@ t.test('a node that missed an erasure finds it with the next comparison', async 
   const follower = await record(log, 'a')
   // As if the message had been lost.
   await raw.hset('fw:{a}:m', 'z', 1)
-  await follower.until(() => follower.forgot === 1, 'told to forget')
+  await follower.until(() => follower.forgot === 1, 'the erasure is reported')
   t.same(follower.at, { epoch, offset: 3 })
   await append(log, 'a', [draft(4)])
   await follower.reaches({ epoch, offset: 4 })
@@ -139,7 +139,7 @@ t.test('a transient event costs one PUBLISH and nothing more', async t => {
   await append(log, 'a', [draft(1)])
   await raw.config('RESETSTAT')
   await log.relay('a', [draft('t')])
-  await follower.until(() => follower.passing.length === 1, 'told of it')
+  await follower.until(() => follower.passing.length === 1, 'it is delivered')
   const stats = await raw.info('commandstats')
   t.match(stats, /cmdstat_publish:calls=1,/)
   t.notMatch(stats, /cmdstat_(evalsha|xadd|hset)/)
@@ -198,7 +198,7 @@ t.test('a loss of keys starts a new epoch, and readers that cross it are notifie
     t.equal(
       next.offset,
       lost === 'all' || lost === 'm s' ? 1 : 7,
-      `${lost}: offsets go on from what survived`,
+      `${lost}: offsets continue from the survivors`,
     )
     await recorder.reaches(next)
     t.equal(recorder.gaps.length, 1, lost)
@@ -309,7 +309,7 @@ t.test(
     await append(log, 'a', drafts(9))
     await append(log, 'a', [draft(10)])
     await redis.kill()
-    // Within the last transaction, which Redis leaves open in the file: what is appended next goes on in it.
+    // Within the last transaction, which Redis leaves open in the file: later appends continue in it.
     await cutAof(redis, 20)
     await redis.restart()
     const next = await insist(log, 'a', 11)
@@ -356,7 +356,7 @@ t.test('an old file restores old positions under no other name', async t => {
   const recorder = await record(log, 'a')
   await redis.restart('SIGKILL')
   const next = await insist(log, 'a', 100)
-  t.equal(next.offset, 6, 'goes on from what survived')
+  t.equal(next.offset, 6, 'continues from the survivors')
   t.not(next.epoch, lost.epoch)
   await recorder.reaches(next)
   t.same(recorder.gaps, [{ from: lost, to: { epoch: next.epoch, offset: 5 } }])
@@ -555,7 +555,7 @@ t.test('many channels are resubscribed in batches after the connection broke', a
   )
   for (const [i, recorder] of moved.entries()) await recorder.reaches(heads[i] as Position)
   await until('the probe', () => log.probe().then(() => true))
-  t.ok(log.reads - reads <= 2 * moved.length, 'only what moved is read')
+  t.ok(log.reads - reads <= 2 * moved.length, 'only moved channels are read')
   for (const recorder of recorders) if (recorder.faults.length) t.fail(`${recorder.faults}`)
 })
 
@@ -635,7 +635,7 @@ t.test('an append without memory is rejected before anything is written', async 
   await raw.config('SET', 'maxmemory', '1')
   await unavailable(t, log.append('a', [keyed, draft(2)]), /OOM|memory/)
   await unavailable(t, log.append('b', [keyed]))
-  t.equal((await log.read('a', 'earliest', ALL)).events.length, 3, 'reading goes on')
+  t.equal((await log.read('a', 'earliest', ALL)).events.length, 3, 'reads continue')
   await raw.config('SET', 'maxmemory', '0')
   t.equal(await raw.exists('fw:{b}:m', 'fw:{b}:s', 'fw:{b}:i0', 'fw:{b}:i1'), 0)
   t.same((await log.state('a')).head, head)
@@ -659,7 +659,7 @@ t.test('W3: a full Redis accepts events again once some have expired', async t =
   for (const name of ['a', 'b']) await unavailable(t, log.append(name, [draft(1)]), /OOM/)
   await t.rejects(log.probe(), { name: 'AppendsRefused', reason: 'OOM' })
   t.same((await log.read('a', 'latest', ALL)).cursor, head, 'and can be read')
-  // Nobody appends and nobody reads: the node itself sees to it.
+  // Nobody appends or reads: the node itself trims.
   await until('the probe', () =>
     log
       .probe()
@@ -826,7 +826,7 @@ t.test('only the last epochs are remembered, and the events of the others are go
     await raw.call('DEBUG', 'CHANGE-REPL-ID')
   }
   await append(log, 'a', drafts(1, 21))
-  // 20 ended, 16 are remembered: what the four before them held is not readable.
+  // 20 ended, 16 are remembered: events of the four before them are not readable.
   const page = await log.read('a', 'earliest', ALL)
   t.same(page.start, { epoch: heads[4]?.epoch, offset: 4 })
   t.same(
@@ -1032,7 +1032,7 @@ t.test('a feed that Redis closes for its output buffer is logged as such', async
   await raw.config('SET', 'client-output-buffer-limit', 'pubsub 65536 0 0')
   // Larger than the limit, as many small messages to a node that is slow would be.
   await append(log, 'a', [draft('x'.repeat(500_000))])
-  await until('the log says so', () => logged.some(text => text.includes('client-output-buffer-limit')))
+  await until('the log reports it', () => logged.some(text => text.includes('client-output-buffer-limit')))
   const counted = (await raw.info('stats')).includes('client_output_buffer_limit_disconnections')
   const said = counted
     ? /^Redis cut the feed: more waited/

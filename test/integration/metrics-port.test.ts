@@ -1,4 +1,4 @@
-// FANWIRE_METRICS_PORT: what is for operators has a port of its own.
+// FANWIRE_METRICS_PORT: the operators' routes have a separate port.
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
@@ -43,7 +43,7 @@ t.test('S9: metrics are on their own port only; health is on both', async t => {
 
   node.signal('SIGTERM')
   await node.logged(/not ready: the node is stopping/)
-  t.equal(await status(`${address}/readyz`), 503, 'it tells of the stop')
+  t.equal(await status(`${address}/readyz`), 503, 'it reports the stop')
   t.match(await (await fetch(`${address}/metrics`)).text(), /^fanwire_ready 0$/m)
   t.match(await node.exit, { code: 0 })
 })
@@ -58,7 +58,7 @@ t.test('S9: several workers sum up there too', async t => {
   t.teardown(() => node.kill())
   t.not(node.port, port, 'the address is that of PORT')
   for (let i = 0; i < 10; i++) {
-    // Each on a connection of its own: the workers take turns.
+    // Each on a new connection: the workers take turns.
     const answer = await fetch(`${node.url}/v1/channels/a/events`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', connection: 'close' },

@@ -9,7 +9,7 @@ import { startRedis } from '../support/redis-server.ts'
 
 const tls = makeCertificate()
 
-/** Publishes and reads through a node of its own. */
+/** Publishes and reads through a separate node. */
 async function serves(
   t: Test,
   url: string,

@@ -26,7 +26,7 @@ async function nodeFor(t: Test, options: NodeOptions = {}): Promise<RunningNode>
   return node
 }
 
-/** All that comes back for bytes, until the node ends the connection. The client's side stays open. */
+/** All received bytes, until the node ends the connection. The client's side stays open. */
 async function exchange({ url, port }: RunningNode, bytes: string): Promise<string> {
   const address = { host: '127.0.0.1', port, rejectUnauthorized: false, allowHalfOpen: true }
   const socket = url.startsWith('https') ? connectTls(address) : connectTcp(address)

@@ -1,4 +1,4 @@
-// OpenTelemetry traces over two real nodes on one Redis, and what a collector hears of them.
+// OpenTelemetry traces over two real nodes on one Redis, as received by a collector.
 
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -106,17 +106,17 @@ t.test('an event is traced from its publish to its delivery on another node', { 
   t.strictSame(
     events[0]?.tags,
     { traceparent: `00-${TRACE}-${append?.spanId}-01` },
-    'readers can go on with it',
+    'readers can continue with it',
   )
 
   const before = spans.length
   await (await publish(`00-${'1'.repeat(32)}-${CALLER}-00`)).text()
   await (await publish(`00-${'2'.repeat(32)}-${CALLER}-01`, '"x')).text()
-  await until('the refused one is told of', () => spans.length > before)
+  await until('the rejected one is reported', () => spans.length > before)
   t.strictSame(
     spans.slice(before).map(({ name, traceId }) => [name.slice(0, 4), traceId[0]]),
     [['POST', '2']],
-    'what is not sampled is not traced, and what is refused is not appended',
+    'unsampled events are not traced, and rejected ones are not appended',
   )
   reading.abort()
 })

@@ -1,4 +1,4 @@
-// Short polling beyond the contract of every wire: fair shares, entity tags, what caches may do.
+// Short polling beyond the contract of every wire: fair shares, entity tags, rules for caches.
 
 import { request } from 'node:http'
 import { pino } from 'pino'
@@ -46,7 +46,7 @@ t.test('the limit counts over all channels and is shared fairly', async t => {
   t.ok((counts[0] ?? 0) >= 25 && (counts[2] ?? 0) >= 25, `each an equal part at least: ${counts}`)
   for (const [i, channel] of channels.entries()) {
     t.strictSame(idsOf(page.events, channel), ids[i]?.slice(0, counts[i]), 'from its beginning, in order')
-    t.equal(offsetOf(page.cursor.split(',')[i] ?? ''), counts[i], 'and the cursor behind what it had')
+    t.equal(offsetOf(page.cursor.split(',')[i] ?? ''), counts[i], 'and the cursor is after its events')
   }
 })
 
@@ -295,7 +295,7 @@ t.test('a poll sees a publish acknowledged over HTTP just before, on Redis too',
   const channel = fresh()
   const elsewhere = fresh()
   let missed = 0
-  // Each follows its cursor; somebody on another node publishes into the same channel all the while.
+  // Each follows its cursor; a publisher on another node writes into the same channel all the while.
   const hammer = async (turns: number, query: string) => {
     let { cursor } = await poll(`${query}&cursor=latest`, {}, own)
     for (let i = 0; i < turns; i++) {

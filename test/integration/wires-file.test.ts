@@ -14,7 +14,7 @@ const start: StartNode = settings =>
     ({ history, idempotencyWindow }) =>
       new FileLog({
         folder: folder(t),
-        // What a wire says does not depend on the disk.
+        // The messages of a wire do not depend on the disk.
         fsync: 1000,
         retentionOf: () => history,
         idempotencyWindow,

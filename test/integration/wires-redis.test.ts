@@ -1,4 +1,4 @@
-// Every wire on Redis, and what only several nodes and a Redis that loses its mind can show.
+// Every wire on Redis, and cases that need several nodes and a Redis that loses data.
 
 import { once } from 'node:events'
 import { Centrifuge } from 'centrifuge'
@@ -17,7 +17,7 @@ import { until } from '../support/until.ts'
 const redis = await startRedis()
 t.teardown(() => redis.stop())
 
-/** What nodes have to be told to have every wire. */
+/** Settings that enable every wire. */
 const SETTINGS = Object.assign({}, ...ALL_WIRES.map(wire => wire.settings))
 
 let prefixes = 0
@@ -265,7 +265,7 @@ t.test('W6: a poll of a made-up channel writes no key, and its cursor loses noth
   const looks = [await ask(one, looked, 'earliest'), await ask(other, looked, 'earliest')]
   t.equal(looks[0].cursor, looks[1].cursor, 'all nodes give an empty channel the same position')
 
-  // Who comes back, or stays, is told a position that means something everywhere.
+  // Readers that reconnect or stay receive a position that is valid everywhere.
   const later = fresh()
   const { cursor } = await ask(one, later, (await ask(one, later, 'earliest')).cursor)
   t.equal((await keys()).filter(key => key.includes(later)).length, 4)

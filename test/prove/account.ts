@@ -6,7 +6,7 @@ export interface Counts {
   missing: number
   repeated: number
   reordered: number
-  /** Events that were lost, and said to be. */
+  /** Events that were lost, and reported as lost. */
   told: number
 }
 
@@ -51,7 +51,7 @@ export class Account {
     this.#last = n
   }
 
-  /** The reader was told that events may be lost before the next one. */
+  /** The reader was notified that events may be lost before the next one. */
   gap(): void {
     this.#gap = true
   }

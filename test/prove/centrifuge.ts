@@ -17,7 +17,7 @@ export async function startCentrifuge(): Promise<System> {
   const redis = await startRedis()
   const dir = temporaryFolder()
   const start = () => peer.start({ redisUrl: redis.url, dir, throughRedis: true, heartbeats: true })
-  // Events go in by one that nothing happens to: its API takes no key, so that a repeat would publish twice.
+  // Events are published through an undisturbed one: its API takes no key, so that a retry would publish twice.
   const [entrance, ...nodes] = await Promise.all([start(), start(), start()])
   let turn = 0
   return {
@@ -49,7 +49,7 @@ export async function startCentrifuge(): Promise<System> {
 
 const portOf = (peer: RunningPeer | undefined) => peer?.port ?? 0
 
-/** The adapter: what the harness needs of a client. */
+/** The adapter: the harness's interface to a client. */
 function follow(url: string, hear: Hear) {
   const client = new Centrifuge(`${url.replace(/^http/, 'ws')}/connection/websocket`, {
     websocket: WebSocket,

@@ -15,7 +15,7 @@ import type { FollowOptions, Hear, Reader, System } from './system.ts'
 
 const WIRES: readonly Wire[] = ['ws', 'sse', 'stream', 'long-poll', 'poll']
 const KEY = 'a-key-to-publish'
-/** `short` forgets so soon that readers fall behind: they have to be told. */
+/** `short` forgets so soon that readers fall behind: they have to be notified. */
 const RULES = `channels:
   - { match: "short", subscribe: token, history: { events: 40 } }
 default: { subscribe: token }
@@ -91,7 +91,7 @@ export async function startFanwire(): Promise<System> {
   }
 }
 
-/** The adapter: what the harness needs of a client. */
+/** The adapter: the harness's interface to a client. */
 function follow(
   url: string,
   channels: readonly string[],

@@ -1,4 +1,4 @@
-// Cuts connections and disturbs servers while events are published, and counts what each reader has seen.
+// Cuts connections and disturbs servers while events are published, and counts the events of each reader.
 
 import { Random } from '../support/random.ts'
 import { type FaultyProxy, startFaultyProxy } from '../support/faulty-proxy.ts'
@@ -122,7 +122,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
   const isDone = ({ accounts }: Followed) =>
     [...published].every(([channel, n]) => (accounts.get(channel)?.last ?? 0) >= n)
   const settled = Date.now() + SETTLE_MS
-  // What a client can not know of without another event; again for those that were not there yet.
+  // Losses that a client notices only with another event; repeated for those that were not there yet.
   for (let next = 0; next === 0 || (!followed.every(isDone) && Date.now() < settled); await sleep(50)) {
     if (next++ % 40 > 0) continue
     for (const [channel, n] of published) {
@@ -156,7 +156,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
 
 const cutsOf = (proxies: readonly FaultyProxy[]) => proxies.reduce((sum, { cuts }) => sum + cuts, 0)
 
-/** A fault of the network, or of the reader itself; what it was. */
+/** Causes a fault of the network, or of the reader itself; returns its description. */
 function disturbReader({ proxy, reader }: Followed, random: Random): string | undefined {
   const { faults } = proxy
   const forAWhile = <Name extends keyof typeof faults>(name: Name, value: (typeof faults)[Name]) => {

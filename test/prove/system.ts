@@ -10,7 +10,7 @@ export interface Hear {
 }
 
 export interface Reader {
-  /** It begins anew, as a page that is loaded again; what it did. Left out: the client has nothing of that kind. */
+  /** Starts anew, like a reloaded page; returns a description. Omitted: the client has no such case. */
   again?(): string
   close(): void
 }
@@ -31,7 +31,7 @@ export interface System {
   /** Resolves when the event counts as published. `port`: of a proxy before the system. */
   publish(url: string, channel: string, n: number): Promise<void>
   follow(url: string, hear: Hear, options: FollowOptions): Reader
-  /** Something happens to a server; what it was. Resolves when it is over. */
+  /** Disturbs a server; returns a description. Resolves when it is over. */
   disturb(random: Random): Promise<string>
   stop(): Promise<void>
 }

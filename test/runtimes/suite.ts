@@ -61,7 +61,7 @@ export async function run(places: Places, say: (line: string) => void): Promise<
     equal(await first(fanwire.subscribe<number>('blocked', { cursor: 'earliest' }), 1), [1])
     fanwire.close()
   })
-  await check('a gap is told', async () => {
+  await check('a gap is reported', async () => {
     const fanwire = client(places.direct)
     const gap = new Promise<string>(resolve => {
       const subscription = fanwire.subscribe('lost', { cursor: 'gone-7' })
@@ -71,7 +71,7 @@ export async function run(places: Places, say: (line: string) => void): Promise<
     equal(await gap, 'gone-7')
     fanwire.close()
   })
-  await check('what is refused rejects, and a token that is none stops it', async () => {
+  await check('rejections reject, and an invalid token stops it', async () => {
     const fanwire = client(places.direct)
     const refused: unknown = await fanwire.publish('not a name', 1).catch((error: unknown) => error)
     if (!(refused instanceof FanwireError)) throw new Error(String(refused))

@@ -1,5 +1,5 @@
-// What a node is told that lets nobody in for nothing: rules, API keys and keys of tokens, in files that tests may rewrite;
-// and who can show what.
+// The settings of a closed node: rules, API keys and token keys, in files that tests may rewrite;
+// and its credentials.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,8 +1,8 @@
-// How the suites that are commands of their own (npm run abuse, npm run chaos) read what they are asked for.
+// Command line options of the suites that are commands (npm run abuse, npm run chaos).
 
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 
-/** The command line asks for what there is not. */
+/** The command line names something unknown. */
 export class Misused extends Error {}
 
 export function optionsOf<const Options extends NonNullable<ParseArgsConfig['options']>>(options: Options) {
@@ -20,7 +20,7 @@ export function numberOf(text: string | undefined, name: string, least: number, 
   return value
 }
 
-/** Names, comma separated, out of `all`; all of them where none are given. `kind`: what they name. */
+/** Names from `all`, comma separated; all of them by default. `kind`: the kind of name, for the message. */
 export function namesOf(text: string | undefined, kind: string, all: readonly string[]): readonly string[] {
   const wanted = text?.split(',').map(name => name.trim()) ?? all
   for (const name of wanted) if (!all.includes(name)) throw new Misused(`there is no ${kind} ${name}`)

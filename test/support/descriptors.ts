@@ -1,4 +1,4 @@
-// What a process holds open, as Linux tells it.
+// Open descriptors of a process, as reported by Linux.
 
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
@@ -22,7 +22,7 @@ function socketsOf(pid: number): string[] {
   })
 }
 
-/** Inodes of the connections to a port of this machine, in whichever state, but not of what listens there. */
+/** Inodes of the connections to a port of this machine, in any state, without the listener. */
 function connectionsTo(port: number): Set<string> {
   const LISTENS = '0A'
   const found = new Set<string>()

@@ -8,7 +8,7 @@ export interface ProxyFaults {
   blockUpgrades?: boolean
   /** Nothing of a response to this path is passed on before it ends. */
   buffer?: RegExp | undefined
-  /** A connection is cut after so many bytes of responses, asked for each connection. */
+  /** A connection is cut after this many bytes of responses; called for each connection. */
   cutAfter?: (() => number | undefined) | undefined
   /** A connection is cut at that age, ms. */
   maxAge?: number | undefined
@@ -21,7 +21,7 @@ export interface FaultyProxy {
   readonly faults: ProxyFaults
   /** Connections that it has cut. */
   readonly cuts: number
-  /** The port that new connections go to, asked for each. */
+  /** The port for new connections; called for each. */
   target: () => number
   /** Cuts all connections. */
   cut(): void

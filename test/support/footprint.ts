@@ -8,7 +8,7 @@ import { residentOf } from '../../bench/processes/proc.ts'
 export interface Counts {
   /** Open descriptors of the process. */
   readonly descriptors: number
-  /** TCP connections that the node counts, the one that asks included. */
+  /** TCP connections counted by the node, including the one of this request. */
   readonly sockets: number
   /** Clients that stay connected, over all wires. */
   readonly connections: number

@@ -1,14 +1,14 @@
-// Go programs of tests, built with all that Go keeps in .cache/ of this project: its standard library is compiled once.
+// Builds Go programs of tests, with Go's cache in .cache/ of this project: its standard library is compiled once.
 
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 export const GO_CACHE = fileURLToPath(new URL('../../.cache/go/', import.meta.url))
-/** Ms that fetching the modules and compiling them, the standard library too, may take. */
+/** Maximum ms for fetching the modules and compiling them, including the standard library. */
 const BUILD_WITHIN_MS = 240_000
 
-/** Builds the module in a folder. Raises with what the compiler says. */
+/** Builds the module in a folder. Raises with the compiler's output. */
 export async function buildGo(folder: string, program: string): Promise<void> {
   const env = {
     ...process.env,
@@ -19,7 +19,7 @@ export async function buildGo(folder: string, program: string): Promise<void> {
     GOTOOLCHAIN: 'local',
     CGO_ENABLED: '0',
   }
-  // Not optimised: the standard library is compiled in two thirds of the time.
+  // Not optimised: the standard library compiles in two thirds of the time.
   const args = ['build', '-gcflags=all=-N -l', '-ldflags=-s -w', '-o', program, '.']
   await promisify(execFile)('go', args, { cwd: folder, env, timeout: BUILD_WITHIN_MS })
 }

@@ -1,4 +1,4 @@
-// A node that is a hub of Mercure, tokens of both versions of its protocol, and who subscribes and publishes as libraries do.
+// A node with Mercure, tokens of both versions of its protocol, and subscribers and publishers like the libraries'.
 
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import { until } from './until.ts'
 export const HUB = '/.well-known/mercure'
 const KEY = secretKey('HS256', 'hub', {}, '!ChangeThisMercureHubJWTSecretKey!')
 
-/** Tokens may publish and read what they grant; anybody may read what is not private. */
+/** Tokens may publish and read what they grant; everyone may read topics that are not private. */
 const RULES = { default: { subscribe: ['anyone', 'token'], publish: 'token' } }
 
 export interface Heard {
@@ -24,7 +24,7 @@ export interface Heard {
 export interface Subscription {
   readonly heard: readonly Heard[]
   readonly source: EventSource
-  /** Returns once so many have come. */
+  /** Returns once this many have arrived. */
   got(count: number): Promise<readonly Heard[]>
 }
 
@@ -98,7 +98,7 @@ export function hubOf({ port }: Pick<Node, 'port'>) {
       heard,
       source,
       async got(count) {
-        await until(`${count} have come`, () => heard.length >= count)
+        await until(`${count} have arrived`, () => heard.length >= count)
         return heard
       },
     }

@@ -15,12 +15,12 @@ export const BUILT = process.env.TEST_BUILT === '1'
 const START_WITHIN = 60_000
 
 export interface NodeOptions {
-  /** Settings. Nothing else is inherited but PATH; PORT is 0 unless set. */
+  /** Settings. Only PATH is inherited; PORT is 0 unless set. */
   readonly env?: Readonly<Record<string, string>>
   readonly args?: readonly string[]
   /** Of Node itself. */
   readonly flags?: readonly string[]
-  /** It runs from dist/, which has to be there, rather than from source; `BUILT` unless it is said. */
+  /** It runs from dist/, which has to exist, rather than from source; `BUILT` unless given. */
   readonly built?: boolean
 }
 
@@ -76,7 +76,7 @@ export async function startNode(options: NodeOptions = {}): Promise<RunningNode>
   }
 }
 
-/** Runs a node that is expected to end by itself, within so many ms. */
+/** Runs a node that is expected to exit by itself, within this many ms. */
 export async function runNode(
   options: NodeOptions & { within?: number } = {},
 ): Promise<Exit & { output: string }> {

@@ -26,7 +26,7 @@ export async function startPusherNode(settings: Settings = {}, apps: unknown = [
   return { node, ...clientsOf(node.port) }
 }
 
-/** What a client has heard. */
+/** A client's received messages. */
 export interface Heard {
   readonly event: string
   readonly channel?: string
@@ -48,7 +48,7 @@ export function clientsOf(port: number) {
   const server = new PusherServer(options)
   const clients: PusherClient[] = []
 
-  /** A client of pusher-js, whose page's server signs what it asks for. */
+  /** A pusher-js client, whose page's server signs its requests. */
   const connect = (user?: string | number, key = APP.key, signs = server) => {
     const client = new PusherJs(key, {
       cluster: '',

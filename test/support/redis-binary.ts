@@ -17,7 +17,7 @@ export async function useValkey(): Promise<string | undefined> {
   }
 }
 
-/** A redis-server or valkey-server that runs here. Throws with what to do where there is none. */
+/** A redis-server or valkey-server that runs here. Throws with instructions where there is none. */
 export async function redisBinary(): Promise<RedisBinary> {
   try {
     return await program(name)

@@ -27,7 +27,7 @@ export interface SentinelGroup extends Group {
 
 export interface ClusterGroup extends Group {
   raw(server: RedisServer): Redis
-  /** The server that serves a slot, by what it says itself; undefined while there is none. */
+  /** The server of a slot, as reported by itself; undefined while there is none. */
   owner(slot: number): Promise<RedisServer | undefined>
   /** The master of a slot, and its replica, which is connected to it. */
   pair(slot: number): Promise<{ master: RedisServer; replica: RedisServer }>
@@ -36,7 +36,7 @@ export interface ClusterGroup extends Group {
   id(server: RedisServer): Promise<string>
   /** Waits until all servers that run agree that each slot is served. */
   settled(): Promise<void>
-  /** Moves a slot with all its keys, as redis-cli does. `during` is called when none, half and all are there. */
+  /** Moves a slot with all its keys, like redis-cli. `during` is called when none, half and all have moved. */
   move(
     slot: number,
     to: RedisServer,
@@ -71,7 +71,7 @@ function clients(password = '', tls = false) {
   }
 }
 
-/** All of them, or none: what was started goes when one does not start. */
+/** All of them, or none: started ones are stopped when one does not start. */
 async function startAll(each: readonly RedisServerOptions[]): Promise<RedisServer[]> {
   const started = await Promise.allSettled(each.map(options => startRedis(options)))
   const servers = started.flatMap(one => (one.status === 'fulfilled' ? [one.value] : []))
@@ -163,7 +163,7 @@ export async function startSentinel(
   }
 }
 
-/** As many masters, the slots shared among them, each with so many replicas: those of the first come first. */
+/** A number of masters, which share the slots, each with a number of replicas: those of the first come first. */
 export async function startCluster(
   masters: number,
   replicas = 0,
@@ -273,7 +273,7 @@ export async function startCluster(
       const { replica } = await pair(slot)
       await until('the failover', async () => {
         if ((await owner(slot)) === replica) return true
-        // A master that has only just become one does not hear of it.
+        // A server that has just become a master does not notice it.
         await cluster(replica, 'FAILOVER')
         for (let i = 0; i < 20 && (await owner(slot)) !== replica; i++)
           await new Promise(resolve => setTimeout(resolve, 25))
@@ -284,7 +284,7 @@ export async function startCluster(
     settled,
     async move(slot, to, during) {
       const from = await owner(slot)
-      if (from === undefined) throw new Error(`nobody serves slot ${slot}`)
+      if (from === undefined) throw new Error(`no master serves slot ${slot}`)
       await cluster(to, 'SETSLOT', slot, 'IMPORTING', await id(from))
       await cluster(from, 'SETSLOT', slot, 'MIGRATING', await id(to))
       await during('none')

@@ -8,7 +8,7 @@ import { logActsContract } from '../contract/log-acts.ts'
 
 export const silent = { debug() {}, info() {}, warn() {} }
 
-/** Of a log that shares nothing with another one, unless `more` says so. */
+/** Options of a log that shares nothing with another one, unless `more` says so. */
 export const redisLogOptions = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
   url,
   // Within the rights of infra/redis.acl.
@@ -28,7 +28,7 @@ export async function openRedisLog(t: Test, options: RedisLogOptions): Promise<R
   return log
 }
 
-/** The contract of every engine, on logs with these options but for what the contract asks for. */
+/** The contract of every engine, on logs with these options, overridden by the contract's own. */
 export function redisContract(
   t: Test,
   engine: string,
@@ -44,7 +44,7 @@ export function redisContract(
   logActsContract(t, engine, make)
 }
 
-/** Whether a probe comes back. */
+/** Whether a probe is answered. */
 export const works = (log: RedisLog): Promise<boolean> =>
   log.probe().then(
     () => true,

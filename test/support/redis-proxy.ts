@@ -1,10 +1,10 @@
-// A way to Redis that can be cut or go silent: what networks do and a socket alone does not show.
+// A proxy to Redis that can be cut or go silent: faults of networks that a socket alone does not show.
 
 import { createServer, connect as dial, type Socket } from 'node:net'
 
 /**
- * What happens to what Redis sends: it passes, it is dropped, or only pub/sub messages are. `frozen`: nothing goes
- * either way, as where a network is cut; nothing is lost, and it goes on once the way is free again.
+ * Handling of Redis' output: it passes, it is dropped, or only pub/sub messages are dropped. `frozen`: nothing passes
+ * in either direction, as in a network partition; nothing is lost, and it continues once the network works again.
  */
 export type Mode = 'pass' | 'silent' | 'no messages' | 'frozen'
 
@@ -20,7 +20,7 @@ export interface RedisProxy {
   close(): Promise<void>
 }
 
-/** A message in RESP2, one to a chunk where nothing else is sent at the time. */
+/** A message in RESP2, one per chunk where nothing else is sent at the time. */
 const MESSAGE = Buffer.from('*3\r\n$7\r\nmessage\r\n')
 
 export async function proxyRedis(port: number, listen = 0): Promise<RedisProxy> {

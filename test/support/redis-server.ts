@@ -23,7 +23,7 @@ export interface RedisServer {
   stop(): Promise<void>
   /** Ends it at once (SIGKILL); `restart` brings it back. */
   kill(): Promise<void>
-  /** Makes it stand still (SIGSTOP), and go on (SIGCONT). */
+  /** Pauses it (SIGSTOP), and resumes it (SIGCONT). */
   pause(): void
   resume(): void
   /** Ends it, by `signal`, and starts it again on the same port and directory. */
@@ -31,15 +31,15 @@ export interface RedisServer {
 }
 
 export interface RedisServerOptions {
-  /** Kept when the server stops. Left out, it gets one of its own that goes with it. */
+  /** Kept when the server stops. Without it, a temporary folder is used and removed. */
   readonly dir?: string
-  /** Further arguments, e.g. `['--appendonly', 'yes']`. Saves are off unless asked for. */
+  /** Further arguments, e.g. `['--appendonly', 'yes']`. Saves are off unless requested. */
   readonly args?: readonly string[]
   /** 0: any free one. */
   readonly port?: number
-  /** It is a sentinel: what its configuration says besides where it listens. */
+  /** It is a sentinel: its configuration in addition to its address. */
   readonly sentinel?: string
-  /** Its URL is that of the user in infra/redis.acl, who has no rights but those there. */
+  /** Its URL has the user of infra/redis.acl, who has only the rights there. */
   readonly acl?: true
   /** It takes TLS only: paths of a certificate and its key. */
   readonly tls?: { readonly cert: string; readonly key: string }
@@ -178,7 +178,7 @@ async function argsOf(port: number, { dir, sentinel, tls }: Place): Promise<stri
     ? ['--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.cert]
     : []
   if (sentinel !== undefined) {
-    // It writes to this file what it learns.
+    // It writes its discoveries to this file.
     const file = join(dir, 'sentinel.conf')
     await writeFile(file, sentinel)
     return [file, '--sentinel', ...listen.split(' '), ...files, '--bind', '127.0.0.1', '--dir', dir]

@@ -1,4 +1,4 @@
-// Appends and feeds that go on while something happens to Redis, and what must hold of them afterwards:
+// Appends and feeds that continue during faults of Redis, and their invariants afterwards:
 // ARCHITECTURE.md#the-logs-promises and ARCHITECTURE.md#what-must-survive.
 
 import type { Test } from 'tap'
@@ -9,15 +9,15 @@ import { append, dataOf, draft, type Recorder, record } from '../contract/log.ts
 import { until } from './until.ts'
 
 export interface Storm {
-  /** Positions and values that the log said it holds. */
+  /** Positions and values that the log has confirmed. */
   readonly held: readonly { readonly channel: string; readonly position: Position; readonly value: number }[]
   /** What appends were refused with. */
   readonly refused: readonly string[]
-  /** Returns once so many more appends were held on every channel. */
+  /** Returns once this many more appends were confirmed on every channel. */
   more(count: number): Promise<void>
   /** Returns once an append was refused that began after the call. */
   refusal(): Promise<void>
-  /** Waits until every feed has what there is, and checks all of them. */
+  /** Waits until every feed has all events, and checks all of them. */
   end(): Promise<readonly Recorder[]>
 }
 
@@ -69,12 +69,12 @@ export async function storm(
           (epoch === from.epoch && offset > from.offset) || (epoch === to.epoch && offset <= to.offset),
       )
     })
-    t.same(lost, [], `${channel}: what the log held is told, or inside a gap that is`)
+    t.same(lost, [], `${channel}: stored events are delivered, or inside a reported gap`)
     let since = new Set<unknown>()
     for (const each of recorder.told) {
       if ('from' in each) since = new Set()
       else if (since.has(dataOf(each)) && dataOf(each) !== -1)
-        t.fail(`${channel}: ${dataOf(each)} is told twice`)
+        t.fail(`${channel}: ${dataOf(each)} is delivered twice`)
       else since.add(dataOf(each))
     }
   }

@@ -1,4 +1,4 @@
-// Tokens for tests, signed by node:crypto alone, so that what is tested does not test itself; and their key sets.
+// Tokens for tests, signed by node:crypto alone, so that the tested code does not test itself; and their key sets.
 
 import {
   constants,

@@ -25,10 +25,10 @@ export function pathOf(name: string): string | undefined {
 export function without(name: string, fits?: RegExp): string | false {
   if (pathOf(name) === undefined) return `${name} is not installed`
   if (fits === undefined || fits.test(execFileSync(name, ['--version'], { encoding: 'utf8' }))) return false
-  return `this ${name} can not do that`
+  return `this ${name} cannot do that`
 }
 
-/** Runs a program to its end: what it wrote on stdout. */
+/** Runs a program to its end: returns its stdout. */
 export function run(name: string, args: readonly string[], within = 30_000): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(name, args, { timeout: within, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {
@@ -38,7 +38,7 @@ export function run(name: string, args: readonly string[], within = 30_000): Pro
   })
 }
 
-/** A program that goes on, and what it has written so far. */
+/** A program that keeps running, and its output so far. */
 export class Program {
   text = ''
   readonly #child: ChildProcess
@@ -53,7 +53,7 @@ export class Program {
     this.#child.once('close', () => this.#look?.())
   }
 
-  /** Returns what it wrote as soon as that fits, or it has ended. */
+  /** Returns its output as soon as it matches, or it has ended. */
   async until(fits: (text: string) => boolean): Promise<string> {
     while (!fits(this.text) && this.#child.exitCode === null && this.#child.signalCode === null) {
       await new Promise<void>(resolve => {

@@ -1,6 +1,6 @@
 /**
- * Returns when `holds` does, which is asked every few ms; where it raises it does not. Raises after `within` ms,
- * saying `what` was waited for. The time is for what never comes, not for what is slow: the machine may be busy.
+ * Returns when `holds` returns true, which is checked every few ms; an error counts as false. Raises after `within` ms,
+ * with `what` as the awaited condition. The timeout is for failures, not for slowness: the machine may be busy.
  */
 export async function until(
   what: string,

@@ -9,7 +9,7 @@ interface Held {
 const held = new Map<string, Held>()
 const queues = new Map<string, Held[]>()
 
-/** Requests that are made now arrive when it resolves: those of two tabs take ways of their own. */
+/** Requests made now arrive when it resolves: those of two tabs travel separately. */
 export const late: { until: Promise<void> | undefined } = { until: undefined }
 
 function grant(name: string): void {

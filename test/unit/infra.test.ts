@@ -18,7 +18,7 @@ interface Tree {
   readonly [name: string]: Tree
 }
 
-/** The documents of a file; what is not well-formed raises. */
+/** The documents of a file; raises on malformed ones. */
 function documents(path: string): Tree[] {
   return parseAllDocuments(text(path), { merge: true, strict: true }).map(document => {
     const [problem] = [...document.errors, ...document.warnings]

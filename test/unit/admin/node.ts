@@ -90,7 +90,7 @@ export interface Follower {
   /** All that it was sent so far. */
   readonly text: string
   readonly ended: Promise<void>
-  /** Returns once what it was sent contains that. */
+  /** Returns once the received text contains it. */
   saw(text: string): Promise<void>
   close(): void
 }
@@ -112,7 +112,7 @@ export async function follow(t: Test, node: Node, path: string, credential = '')
         look()
       }
     } catch {
-      // Cut: a stream that is to come back has no end.
+      // Cut: a stream whose client should reconnect has no end.
     }
     look()
   }

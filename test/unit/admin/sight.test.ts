@@ -1,4 +1,4 @@
-// What the console asks for: how each node is, and what there is to see of one channel.
+// Data for the console: the state of each node, and the details of one channel.
 
 import t from 'tap'
 import { controlled, follow } from './node.ts'

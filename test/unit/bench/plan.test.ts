@@ -1,4 +1,4 @@
-// The capacity model: more is never served by less, no resource goes short, and the command says what is wrong.
+// The capacity model: more load never needs less, no resource runs short, and the command reports faults.
 
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-// How `fanwire bench` ends where there is nothing to measure: it says what is wrong, and what to do.
+// How `fanwire bench` exits when it cannot measure: it reports the fault, and what to do.
 
 import { readFileSync } from 'node:fs'
 import { join, posix } from 'node:path'
@@ -15,7 +15,7 @@ const CONNECTED = { opened: 2, failed: 0, reason: '' }
 
 const bench = (args: readonly string[]) => runNode({ args: ['bench', ...args], within: 60_000 })
 
-/** What is said of options that can't be used. */
+/** Errors about invalid options. */
 function faultsOf(args: readonly string[]): string {
   try {
     readOptions(args, {})

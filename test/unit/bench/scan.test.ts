@@ -9,7 +9,7 @@ import { type Counts, Scanner } from '../../../bench/load/scan.ts'
 
 type Told = Omit<Counts, 'bytes'> & { last: number }
 
-/** What the sequence numbers say by the definitions in scan.ts, said naively. */
+/** The counts for sequence numbers by the definitions in scan.ts, computed naively. */
 function expected(sequences: readonly number[], last: number): Told {
   const told: Told = { received: 0, missing: 0, repeated: 0, reordered: 0, last }
   const seen = new Set<number>()
@@ -46,7 +46,7 @@ const faulty = fc
     return { first, sequences }
   })
 
-/** Frames as a wire would write them: some bytes, in which half a marker may stand, before the data. */
+/** Frames like those of a wire: some bytes before the data, which may contain half a marker. */
 const heads = fc.array(fc.constantFrom('', '\x81\x7e', 'id: m-1\ndata: ', '{"x":"@S@","data":', '@', '@S0'), {
   minLength: 1,
   maxLength: 7,

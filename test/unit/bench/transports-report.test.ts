@@ -1,4 +1,4 @@
-// The reports of the transports' bench: what they choose and judge, and that they are well-formed whatever lacks.
+// The reports of the transports' bench: their choices and verdicts, and that they are well-formed with missing data.
 
 import t from 'tap'
 import type { CellResult, TransportsResult } from '../../../bench/transports/result.ts'

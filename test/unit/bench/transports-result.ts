@@ -7,7 +7,7 @@ interface Costs {
   /** Of a delivery by itself, and of each that comes with another. */
   readonly delivery: number
   readonly more: number
-  /** Of a request, asked for every so many seconds, or once an event (long-poll). */
+  /** Of a request, sent at every interval, or once per event (long-poll). */
   readonly request?: number
   /** Bytes of a delivery in, of a request's answer in, of a request out. */
   readonly bytes: number
@@ -190,7 +190,7 @@ function publishing(clients: number): CellResult {
 
 const without = ({ clients, rate, line }: Cell) => clients > 1000 && (rate > 10 || line.wire === 'push')
 
-/** What `change` returns for a cell stands instead of what the model says. */
+/** The result of `change` for a cell replaces the model's values. */
 export function synthetic(change: (cell: CellResult) => Partial<CellResult> = () => ({})): TransportsResult {
   const places = [100, 1000, 5000].flatMap(clients =>
     (clients === 1000 ? [0, 1, 10, 100] : [0, 10, 100]).map(rate => ({

@@ -28,7 +28,7 @@ t.test('pages back to the oldest event, in log order, with the cursor to follow 
     older.events.map(({ data }: { data: number }) => data),
     [2, 3, 4],
   )
-  t.equal(older.cursor, undefined, 'nobody follows from there')
+  t.equal(older.cursor, undefined, 'there is no cursor to follow from')
   const oldest = await get(`limit=3&before=${older.before}`)
   t.same([oldest.events.length, oldest.before], [1, null])
   const between = await get(`after=${ids[1]}&before=${ids[4]}`)

@@ -1,4 +1,4 @@
-// Channel names in paths and queries: decoded exactly once, and what was authorised is what is opened.
+// Channel names in paths and queries: decoded exactly once, and the authorised name is the opened one.
 
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -27,7 +27,7 @@ t.test('valid names', async t => {
   t.notOk(isChannelName('/'.repeat(201)))
 })
 
-/** Which channels access was asked for, and which the log. */
+/** Channels for which access was checked, and channels opened in the log. */
 function watch(node: Node): { authorised: string[]; opened: string[] } {
   const seen = { authorised: [] as string[], opened: [] as string[] }
   const { access } = node.app.fanwire
@@ -48,7 +48,7 @@ function watch(node: Node): { authorised: string[]; opened: string[] } {
   return seen
 }
 
-/** A path segment in which `encode` chooses what of it is percent-encoded beyond need. */
+/** A path segment; `encode` chooses characters to percent-encode unnecessarily. */
 function encoded(channel: string, more: boolean): string {
   const segment = encodeURIComponent(channel)
   return more ? segment.replace(/[-_.~!*'()a-z]/g, sign => `%${sign.charCodeAt(0).toString(16)}`) : segment

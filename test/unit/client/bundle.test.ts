@@ -1,4 +1,4 @@
-// What the client weighs, and that it stands on nothing.
+// The size of the client, and that it has no dependencies.
 
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'

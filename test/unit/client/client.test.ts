@@ -54,7 +54,7 @@ for (const wire of WIRES) {
     await seen[1]?.has(2)
     await node.append(names[0] ?? '', '2')
     const lost = new Seen(fanwire.subscribe('lost', { cursor: 'gone-7' }))
-    await until('a gap is told', () => lost.gaps.length === 1)
+    await until('a gap is reported', () => lost.gaps.length === 1)
     t.match(lost.gaps, [{ channel: 'lost', from: 'gone-7' }])
     t.strictSame([seen[0]?.data, seen[1]?.data], [[1], [1, 2]])
   })
@@ -93,7 +93,7 @@ t.test('a proxy that buffers streams: polls', async t => {
   await seen.has(1)
   await until('it is connected', () => fanwire.state.name === 'connected')
   t.match(fanwire.state, { wire: 'long-poll' })
-  t.strictSame(asked.slice(0, 2), ['/v1/sse', '/v1/poll'], 'no second stream is waited for')
+  t.strictSame(asked.slice(0, 2), ['/v1/sse', '/v1/poll'], 'no second stream is tried')
 })
 
 t.test('a wire that opens and stays silent is replaced by the next one', async t => {
@@ -202,7 +202,7 @@ t.test('codes that forbid a reconnect end the client, others do not', async t =>
       t.match(fanwire.state, { why: 'because' }, `${code}`)
       t.equal(connections, 1)
     } else {
-      await until('it comes back', () => connections > 2)
+      await until('it reconnects', () => connections > 2)
       t.pass(`${code}`)
     }
     fanwire.close()

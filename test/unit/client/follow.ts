@@ -1,4 +1,4 @@
-// What the tests of the client share: clients of a node in this process, and what they have seen.
+// Shared by the tests of the client: clients of a node in this process, and their received events.
 
 import { WebSocket } from 'ws'
 import { connect, type Event, type Options, type Subscription, type Wire } from '../../../client/index.ts'

@@ -80,7 +80,7 @@ t.test('each state has the transitions of the table, for every possible event', 
       line.happen(happening)
       const next = STATES[name][happening]
       t.equal(line.state.name, next ?? name, `${name}, ${happening}`)
-      t.strictSame(seen, next === undefined ? [] : [next], 'and it is told once')
+      t.strictSame(seen, next === undefined ? [] : [next], 'and it is reported once')
       line.happen('close')
     }
   }
@@ -115,6 +115,6 @@ t.test('a wait ends by itself, and never before the time that the server request
   t.equal(line.state.why, 'busy')
   t.ok(line.state.until >= Date.now() + 4900)
   line.happen('retry')
-  t.equal(line.state.name as StateName, 'waiting', 'not even when the page asks')
+  t.equal(line.state.name as StateName, 'waiting', 'not even on request of the page')
   line.happen('close')
 })

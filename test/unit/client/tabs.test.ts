@@ -101,7 +101,7 @@ t.test('a tab that acquires its own lock late does not count as gone', async t =
   t.teardown(() => follower.close())
   late.until = undefined
   const second = new Seen(follower.subscribe('late', { cursor: 'earliest' }))
-  // The leader has heard all that the tab has said so far, and could have had its lock.
+  // The leader has received all messages of the tab so far, and could have had its lock.
   await answered()
   await answered()
   arrive()

@@ -15,7 +15,7 @@ function config(env: Env = {}, args: string[] = []): Config {
   return command.config
 }
 
-/** What is said of settings that can't be used. */
+/** Errors about invalid settings. */
 function problem(env: Env = {}, args: string[] = []): string {
   try {
     config(env, args)
@@ -419,7 +419,7 @@ t.test('--help and the documents list every setting', async t => {
   const texts = settingTexts()
   t.equal(texts.length, 84)
   for (const { env, flag } of texts) {
-    t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} stands beside --${flag}`)
+    t.match(help, new RegExp(`--${flag} .*\\b${env} `), `${env} is beside --${flag}`)
     t.ok(table.includes(`| [\`${env}\`](`), `${env} is in the table`)
   }
   t.match(help, /Example/)

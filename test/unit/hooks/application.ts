@@ -1,4 +1,4 @@
-// An application that is asked: keeps the questions, and answers each as it is told to.
+// An application with hooks: records the requests, and answers each as configured.
 
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
@@ -26,9 +26,9 @@ type Answer = object | ((response: ServerResponse) => void)
 export interface AskedApplication {
   readonly url: string
   readonly port: number
-  /** All that was asked so far. */
+  /** All requests so far. */
   readonly asked: readonly Asked[]
-  /** `{"result":{}}` unless set; what is no object answers by itself. */
+  /** `{"result":{}}` unless set; a function answers by itself. */
   answer: (question: Asked) => Answer | Promise<Answer>
   of(hook: Question['hook']): Asked[]
 }

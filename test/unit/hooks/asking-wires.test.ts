@@ -1,4 +1,4 @@
-// Clients of other protocols are asked about as those of fanwire's own: by who they are, with their headers.
+// Hooks for clients of other protocols work as for fanwire's own: with their identity and headers.
 
 import { once } from 'node:events'
 import t from 'tap'

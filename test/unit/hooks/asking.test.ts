@@ -1,4 +1,4 @@
-// The application is asked, with a real node and a real application: who a client is, what it may read and publish.
+// Hooks with a real node and a real application: who a client is, and what it may read and publish.
 
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
@@ -172,7 +172,7 @@ t.test('the request to the hook', async t => {
     meta: { plan: 7 },
     headers: {},
   })
-  t.equal(app.of('connect').length, 1, 'who has a token is known')
+  t.equal(app.of('connect').length, 1, 'a client with a token is known')
 
   const { say, next } = await open('/v1/ws', shown)
   say({ ref: 1, subscribe: 'room:2' })
@@ -210,7 +210,7 @@ t.test('an admitted client is a member with the info from the application', asyn
   const asked = app.asked.filter(
     ({ headers, transport }) => headers.cookie === 'sid=bob' && transport === 'poll',
   )
-  t.equal(asked.length, 1, 'kept, and not for a foreign page')
+  t.equal(asked.length, 1, 'cached, and not for a foreign page')
 })
 
 t.test('a decision is cached, and concurrent identical requests call once', async t => {
@@ -221,7 +221,7 @@ t.test('a decision is cached, and concurrent identical requests call once', asyn
       ? new Promise(resolve => held.push(() => resolve({ result: {} })))
       : { result: {} }
   const many = Promise.all(Array.from({ length: 20 }, () => get('/v1/poll?channel=room:held')))
-  await until('it is asked', () => held.length > 0)
+  await until('the hook is called', () => held.length > 0)
   held[0]?.()
   t.strictSame([...new Set((await many).map(({ status }) => status))], [200])
   t.equal((await get('/v1/poll?channel=room:held')).status, 200)
@@ -233,10 +233,10 @@ t.test('a decision is cached, and concurrent identical requests call once', asyn
   app.answer = () => ({ result: { expire_at: seconds(-5) } })
   await get('/v1/poll?channel=room:2')
   await get('/v1/poll?channel=room:2')
-  t.equal(app.asked.filter(({ channel }) => channel === 'room:2').length, 2, 'not beyond what it says')
+  t.equal(app.asked.filter(({ channel }) => channel === 'room:2').length, 2, 'not beyond its expiry')
   node.app.fanwire.access.revoke('', Date.now())
   await get('/v1/poll?channel=room:held')
-  t.equal(held.length, 2, 'asked anew after a revocation')
+  t.equal(held.length, 2, 'called again after a revocation')
   t.match(await counted(node), { 'subscribe allowed': 5, 'subscribe kept': Number })
 })
 
@@ -276,7 +276,7 @@ t.test("the application's data replaces the client's", async t => {
       : new Promise(resolve => answers.push(() => resolve({ result: {} })))
   const { say, told } = await open('/v1/ws')
   for (const ref of [1, 2, 3]) say({ ref, publish: { channel: 'room:2', data: ref } })
-  await until('all are asked', () => answers.length === 3)
+  await until('all hooks are called', () => answers.length === 3)
   for (const tell of answers.toReversed()) tell()
   await until('all are published', () => told.filter(message => 'ok' in message).length === 3)
   t.match((await get('/v1/poll?channel=room:2')).body.events, [{ data: 1 }, { data: 2 }, { data: 3 }])
@@ -339,7 +339,7 @@ t.test('a missing or invalid answer is a retryable refusal', async t => {
   await refused(() => response => void response.socket?.destroy())
   await refused(() => response => void response.write('{"result":'), 'hang')
   await refused(() => response => {
-    // Not read on: the rest is never asked for.
+    // Not read to the end: the rest is never requested.
     const sent = response.write('x'.repeat(10 * 2 ** 20))
     response.once('close', () => t.notOk(sent && response.writableFinished, 'cut off'))
   })
@@ -409,7 +409,7 @@ t.test('a dead application delays nobody else; the circuit opens, and closes aga
   const other = await open('/v1/ws?channel=open:1')
   await other.next('open')
   const refused = Promise.all(Array.from({ length: 50 }, (_, n) => get(`/v1/poll?channel=room:${n}`)))
-  await until('all are asked', () => held.length === 50)
+  await until('all hooks are called', () => held.length === 50)
   let isOver = false
   void refused.then(() => (isOver = true))
   t.equal((await publish('open:1', 1)).status, 201)
@@ -424,10 +424,10 @@ t.test('a dead application delays nobody else; the circuit opens, and closes aga
     { status, ...body.error },
     { status: 503, code: 'FW_HOOK_FAILED', message: /left alone/, retry: Number },
   )
-  t.equal(app.asked.length, asked, 'the application is left alone')
+  t.equal(app.asked.length, asked, 'the application is not called')
   app.answer = () => ({ result: {} })
-  await until('it is asked again', async () => (await get('/v1/poll?channel=room:again')).status === 200)
-  t.equal(app.asked.length, asked + 1, 'by one question')
+  await until('it is called again', async () => (await get('/v1/poll?channel=room:again')).status === 200)
+  t.equal(app.asked.length, asked + 1, 'by one request')
   t.match(await counted(node), { 'subscribe failed': 50, 'subscribe open': Number, 'subscribe allowed': 1 })
 })
 
@@ -469,7 +469,7 @@ t.test('refresh extends a session, and an expired one ends', async t => {
   const bad = once((await open('/v1/ws?channel=room:1', { cookie: 'sid=bad' })).socket, 'close')
   const [code, reason] = await bad
   t.strictSame([code, String(reason)], [4401, 'logged out'])
-  await until('it goes on', () =>
+  await until('it continues', () =>
     [...node.app.fanwire.clients].some(({ identity }) => identity.expiresAt === (until1 + 1000) * 1000),
   )
   const [client] = node.app.fanwire.clients

@@ -1,4 +1,4 @@
-// An application that is told what happens: keeps what it took, and answers as it is told to.
+// An application with webhooks: records the accepted requests, and answers as configured.
 
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
@@ -12,7 +12,7 @@ export interface Message {
 
 export interface Receiver {
   readonly url: string
-  /** All that came, also what was not taken. */
+  /** All requests, including rejected ones. */
   readonly messages: readonly Message[]
   /** What was taken: `type channel user`. */
   readonly taken: readonly string[]

@@ -117,7 +117,7 @@ t.test('a rejected delivery is retried, in order; 429 sets the delay', async t =
     response.end()
   }
   const sockets = [come('ann'), come('bob')]
-  await until('it says so', async () => {
+  await until('it is logged', async () => {
     const { body } = await admin('')
     return JSON.stringify(body).includes('"failing":"')
   })

@@ -39,7 +39,7 @@ t.test('behind trusted proxies the rightmost untrusted address counts', async t 
     ['203.0.113.5, fd00::1', '203.0.113.5'],
     // Only proxies all along: the furthest that is known.
     ['10.2.2.2, 10.3.3.3', '10.2.2.2'],
-    // Not an address: what is left of it nobody vouches for.
+    // Not an address: nobody vouches for the rest of it.
     ['203.0.113.5, unknown', '10.0.0.1'],
     ['203.0.113.5, unknown, 10.4.4.4', '10.4.4.4'],
     ['', '10.0.0.1'],
@@ -65,7 +65,7 @@ t.test('Forwarded is parsed as RFC 7239 specifies', async t => {
     ['for=_hidden', '10.0.0.1'],
     ['xfor=1.1.1.1', '10.0.0.1'],
     ['by=1.1.1.1', '10.0.0.1'],
-    // An open quote would swallow what the proxy adds.
+    // An open quote would swallow the proxy's entry.
     ['for=1.1.1.1;x=", for="[2001:db8::1]"', '10.0.0.1'],
     ['for=1.1.1.1;x="\\", for="[2001:db8::1]"', '10.0.0.1'],
   ] as const) {

@@ -17,7 +17,7 @@ import { buildServer } from '../../../services/http/server.ts'
 import { MemoryLog } from '../../../services/broker/log/memory.ts'
 import { RAW_HOST } from '../../contract/node.ts'
 
-/** A memory log that can go silent: probes begin and don't come back. */
+/** A memory log that can go silent: probes start and are not answered. */
 export class SilentLog extends MemoryLog {
   #speak: (() => void) | undefined
   #silence: Promise<void> | undefined
@@ -132,7 +132,7 @@ export class Raw {
     return this
   }
 
-  /** Returns what has come as soon as it fits, or the connection is over. */
+  /** Returns the received text as soon as it matches, or the connection is over. */
   async until(pattern: RegExp): Promise<string> {
     while (!pattern.test(this.#text) && !this.socket.closed) {
       await new Promise<void>(resolve => {

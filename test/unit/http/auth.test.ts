@@ -1,4 +1,4 @@
-// Who asks: keys in requests. The access matrix is in test/integration/access.test.ts.
+// Authentication: keys in requests. The access matrix is in test/integration/access.test.ts.
 
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -12,7 +12,7 @@ t.test('a bearer token is the text after the scheme, and nothing else', async t 
   for (const other of ['', 'first', 'Basic first', 'xBearer first', 'Bearerfirst']) {
     t.equal(bearerOf({ authorization: other }), undefined, other)
   }
-  // They are no token of anybody, and not the same as nothing.
+  // They are no valid token, but different from no token.
   for (const none of ['Bearer', 'Bearer ']) t.equal(bearerOf({ authorization: none }), '')
   t.equal(bearerOf({ authorization: 'Bearer first second' }), 'first second')
   t.equal(bearerOf({}), undefined)

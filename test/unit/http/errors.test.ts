@@ -1,4 +1,4 @@
-// How errors are told (docs/protocol.md#errors).
+// Error responses (docs/protocol.md#errors).
 
 import { readdirSync, readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'

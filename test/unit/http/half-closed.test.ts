@@ -89,7 +89,7 @@ for (const [name, node] of Object.entries(NODES)) {
         t.match(raw.text, data, path)
       }
       raw.close()
-      await until('what is written tells that it is gone', async () => {
+      await until('a write reveals that it is gone', async () => {
         await node.append(channel, '1')
         return node.hub.readers(channel) === 0
       })
@@ -105,7 +105,7 @@ for (const [name, node] of Object.entries(NODES)) {
       t.equal(node.hub.readers(channel), 1)
       raw.close()
       // No heartbeat is due for 25 s.
-      await until('it is let go of', () => node.hub.readers(channel) === 0, 20_000)
+      await until('it is released', () => node.hub.readers(channel) === 0, 20_000)
     }
   })
 

@@ -1,4 +1,4 @@
-// Liveness, readiness and what a node that is not ready answers (docs/protocol.md#process).
+// Liveness, readiness and the responses of a node that is not ready (docs/protocol.md#process).
 
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -14,12 +14,12 @@ const routes = (app: FastifyInstance) => {
   app.get('/v1/sse', { config: { sse: true } }, async () => 'events')
 }
 
-/** Readiness as it was told in the log. */
+/** Readiness as reported in the log. */
 function told(lines: readonly string[]): { level: number; ready: boolean }[] {
   return lines.map(line => JSON.parse(line)).filter(line => 'ready' in line)
 }
 
-/** The body of what an EventSource is told, with 200. */
+/** The body for an EventSource, with 200. */
 async function comesBack(app: FastifyInstance): Promise<string> {
   const raw = new Raw(await listen(app)).send('GET /v1/sse HTTP/1.1\r\nHost: x\r\n\r\n')
   await raw.ended
@@ -51,7 +51,7 @@ t.test('a node is not ready before the first probe', async t => {
 t.test('with a silent log the node stays live, is not ready, and reports why', async t => {
   const { app, log, health, lines } = await startApp(t, { routes, times })
   log.silence()
-  await until('it says that it is not ready', () => !health.ready && told(lines).length === 1)
+  await until('it reports that it is not ready', () => !health.ready && told(lines).length === 1)
   const ready = await app.inject('/readyz')
   t.equal(ready.statusCode, 503)
   t.match(ready.json(), { ready: false, reason: /silent/ })

@@ -13,7 +13,7 @@ import { until } from '../../support/until.ts'
 const node = await startMemoryNode()
 t.teardown(() => node.close())
 
-/** Bytes on a connection of their own, the client's end closed behind them: all that came back, or how a stream opened. */
+/** Sends bytes on a new connection and ends the client's side: returns the response, or how a stream opened. */
 async function exchange(bytes: string | Buffer): Promise<string> {
   const raw = new Raw(node.port)
   raw.socket.end(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
@@ -38,7 +38,7 @@ function wrongWith(text: string): string | undefined {
   const status = Number(text.slice(9, 12))
   const body = text.slice(head.length)
   if (status === 204) return undefined
-  // 501 is the client's fault too: a transfer coding that nobody takes.
+  // 501 is the client's fault too: an unsupported transfer coding.
   if (status !== 501 && (status < 400 || status >= 500)) return `${status} ${body.slice(0, 200)}`
   const found = /\{"error":\{"code":"(FW_[A-Z_]+)","message":"((?:[^"\\]|\\.)*)"\}\}/.exec(body)
   if (found === null) return `no coded error: ${body.slice(0, 200)}`
@@ -234,7 +234,7 @@ t.test('invalid parameters', async t => {
   ]
   for (const wire of WIRES) {
     for (const query of queries) {
-      // `wait` and `limit` are not everywhere; where they are, none of these will do.
+      // `wait` and `limit` are not everywhere; where they are, each of these is invalid.
       const answer = await exchange(
         `GET /v1/${wire.name}?${query} HTTP/1.1\r\n${H}${UPGRADE[wire.name] ?? ''}\r\n`,
       )

@@ -1,4 +1,4 @@
-// HTTP/2 by hand, for what no library would send.
+// HTTP/2 written by hand, for frames that no library would send.
 
 import { Raw } from './app.ts'
 
@@ -32,14 +32,14 @@ export function reset(stream: number): Buffer {
   return frame(RST_STREAM, 0, stream, Buffer.from([0, 0, 0, 8]))
 }
 
-/** Frames that are against the rules, by what is wrong with them, for a session whose stream 1 is open. */
+/** Invalid frames, by their fault, for a session whose stream 1 is open. */
 export const MALFORMED: Readonly<Record<string, Buffer>> = {
   'headers that can not be decoded': frame(HEADERS, END_HEADERS_AND_STREAM, 3, Buffer.from([0xff, 0xff])),
   'a frame longer than allowed': frame(DATA, 0, 1, Buffer.alloc(20_000)),
   'a PING of 7 bytes': frame(PING, 0, 0, Buffer.alloc(7)),
 }
 
-/** A session in cleartext that has agreed upon settings, and leaves all else to the test. */
+/** A cleartext session that has exchanged settings, and leaves everything else to the test. */
 export class RawSession {
   readonly raw: Raw
   /** The connection is over. */

@@ -1,4 +1,4 @@
-// HTTP/2 sessions that hold much, ask much, or are against the rules: what they cost, and whom.
+// HTTP/2 sessions that hold much, request much, or violate the protocol: their costs, and who pays.
 
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
@@ -37,12 +37,12 @@ t.test('W2: a malformed frame beside an open stream ends its connection, and lea
       await until('the reader is there', () => node.hub.readers('a') === 1)
       session.send(frame)
       await session.ended
-      await until(`nobody is left: ${what}, ${path}`, () => node.hub.readers('a') === 0)
+      await until(`all readers have left: ${what}, ${path}`, () => node.hub.readers('a') === 0)
       t.equal(node.app.sockets.size, 1, `${what}, ${path}`)
     }
   }
   await node.append('stays', '"on"')
-  await until('who kept to the rules is told', () => stays.body(1).includes('"on"'))
+  await until('a well-behaved client receives events', () => stays.body(1).includes('"on"'))
 })
 
 t.test('W2: a quiet live session stays, and a stream that reads nothing is closed', async t => {
@@ -56,7 +56,7 @@ t.test('W2: a quiet live session stays, and a stream that reads nothing is close
   for (let i = 0; i < 4; i++) await node.append(channel, `"${'x'.repeat(60_000)}"`)
   await until('it stood still for too long', () => node.hub.readers(channel) === 0)
   stuck.send(get(3, '/v1/channels/a'))
-  await until('its session goes on', () => stuck.answered.includes(3))
+  await until('its session continues', () => stuck.answered.includes(3))
 })
 
 t.test('S2: requests held by an HTTP/2 session count as connections', async t => {
@@ -74,7 +74,7 @@ t.test('S2: requests held by an HTTP/2 session count as connections', async t =>
   t.match(body, 'FW_TOO_MANY_CONNECTIONS')
   t.equal((await node.get('/healthz')).status, 200)
   session.send(...streams.slice(0, 50).map(reset))
-  await until('it has let go of some', () => node.hub.readers('a') === held - 50)
+  await until('it has released some', () => node.hub.readers('a') === held - 50)
   t.equal((await node.get('/v1/poll?channel=a')).status, 200)
 })
 
@@ -129,7 +129,7 @@ t.test('S7: a client that resets requests endlessly is cut, and its address bloc
   served.send(get(3, '/v1/poll?channel=a'))
   await until('another address is served', () => served.answered.includes(3))
   t.equal((await node.get('/v1/poll?channel=a')).status, 200, 'and HTTP/1.1')
-  await until('after a while it may come back', async () => {
+  await until('after a while it may reconnect', async () => {
     const back = opened(t, node).send(get(1, '/v1/poll?channel=a'))
     await until('it is answered or cut', () => back.answered.length > 0 || back.raw.socket.closed)
     return back.answered.length > 0

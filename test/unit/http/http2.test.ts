@@ -51,7 +51,7 @@ class Reading {
       this.text += data
     })
     this.headers = once(stream, 'response').then(([headers]) => headers)
-    // Also where it is reset, as a stream is whose client is to come back.
+    // Also where it is reset, like a stream whose client should reconnect.
     this.ended = new Promise(resolve => stream.once('close', resolve))
   }
 
@@ -176,7 +176,7 @@ t.test('a truncated body is not published', async t => {
       cut.write('half of')
       return cut
     }
-    // Node ends the body before it resets the stream: then it is not as long as it was said to be.
+    // Node ends the body before it resets the stream: then it is shorter than declared.
     const reset = post({ 'content-length': '20' })
     post({})
     await ask(over2, { ':path': '/healthz' })
@@ -329,7 +329,7 @@ t.test('a changed certificate is used for new connections; open ones continue', 
   await until('another is shown', async () => (await shown(own.port)) !== before, 20_000)
   await own.append(channel, '"on"')
   await held.until(/"on"/)
-  await t.rejects(shown(own.port, 'ECDHE-ECDSA-AES128-SHA256'), 'what is agreed upon stays')
+  await t.rejects(shown(own.port, 'ECDHE-ECDSA-AES128-SHA256'), 'the negotiated parameters stay')
 })
 
 t.test('TLS is negotiated only with forward secrecy and without CBC', async t => {
@@ -355,7 +355,7 @@ t.test('an unusable new pair is logged once, and the old one stays', async t => 
   const used: Pair[] = []
   certificate.watch(pair => used.push(pair), 10)
   copyFileSync(next.key, files.key)
-  await until('it is told', () => lines.length === 1)
+  await until('it is logged', () => lines.length === 1)
   t.match(lines[0], /can not be used: the old one stays/)
   t.notMatch(lines[0], /PRIVATE KEY-----/)
   t.equal(certificate.pair, first)

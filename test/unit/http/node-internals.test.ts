@@ -73,7 +73,7 @@ t.test('S1: ws-receiver: no byte of a WebSocket is parsed after its first error'
     t.equal(codeOf(raw.text), 1002)
   }
   bystander.send(frame(0x81, '{"ping":true}'))
-  t.match(await bystander.until(/"ok"/), /"ok":\{\}/, 'the others go on')
+  t.match(await bystander.until(/"ok"/), /"ok":\{\}/, 'the others continue')
   bystander.close()
 })
 
@@ -161,14 +161,14 @@ t.test('detach: a stream releases everything that HTTP kept for its socket', asy
   t.ok(socket.parser, 'which there is')
   raw.send(`GET /v1/stream?channel=a HTTP/1.1\r\n${HOST}\r\n`)
   await raw.until(/"open"/)
-  await until('it is let go of', () => socket.parser === null)
+  await until('it is released', () => socket.parser === null)
   t.equal(socket._httpMessage, null)
   t.equal(socket.listenerCount('data'), 0)
   for (const event of ['close', 'end', 'error']) {
     t.notMatch(
       socket.listeners(event).map(({ name }) => name),
       [/socketOn/],
-      `nobody of Node's HTTP listens for '${event}'`,
+      `no listener of Node's HTTP remains for '${event}'`,
     )
   }
   raw.close()
@@ -183,7 +183,7 @@ t.test('upgrades: a WebSocket releases everything that its handshake left on its
       'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
   )
   await raw.until(/"open"/)
-  await until('it is let go of', () => socket.parser === null && socket._httpMessage === null)
+  await until('it is released', () => socket.parser === null && socket._httpMessage === null)
   raw.close()
 })
 
@@ -317,7 +317,7 @@ async function pair(t: Test): Promise<{ server: Socket; client: Socket }> {
 
 const sendNow = createSendNow() ?? (() => undefined)
 
-/** Sends until the kernel takes no more. */
+/** Sends until the kernel accepts no more. */
 function fill(socket: Socket): Buffer[] {
   for (const sent: Buffer[] = []; ;) {
     sent.push(Buffer.alloc(300_001, sent.length))

@@ -149,7 +149,7 @@ t.test("H10: a preflight allows a page's request", async t => {
   t.equal(allowed.statusCode, 204)
   t.equal(allowed.headers['access-control-allow-origin'], 'http://localhost:3000')
   t.match(allowed.headers['access-control-allow-methods'], /\bPOST\b/)
-  t.equal(allowed.headers['access-control-allow-headers'], asked, 'whatever it asks for')
+  t.equal(allowed.headers['access-control-allow-headers'], asked, 'whatever it requests')
   t.match(allowed.headers.vary, /Origin.*Access-Control-Request-Headers/)
   t.equal(allowed.headers['access-control-max-age'], '600')
   const refused = await ask('http://evil.example')

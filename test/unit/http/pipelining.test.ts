@@ -25,7 +25,7 @@ const sized = (json: string) => `Content-Length: ${Buffer.byteLength(json)}\r\n\
 const chunked = (json: string) =>
   `Transfer-Encoding: chunked\r\n\r\n${[...json].map(each => `1\r\n${each}\r\n`).join('')}0\r\n\r\n`
 
-/** The bodies of so many answers. */
+/** The bodies of this many responses. */
 async function bodies(raw: Raw, count: number): Promise<string[]> {
   const pieces = () => raw.text.split(/HTTP\/1\.1 (?=\d{3} )/).slice(1)
   await until(`${count} answers`, () => pieces().length >= count && /\}$/.test(raw.text))
@@ -54,7 +54,7 @@ t.test('S2: a lost client is noticed although nothing more is read from it', asy
   const raw = new Raw(own.port).send(longPoll('channel=a&wait=55').repeat(5000))
   await until('the first are held', () => own.hub.readers('a') === MAX_UNANSWERED)
   raw.close()
-  await until('they are let go', () => own.hub.readers('a') === 0 && own.app.sockets.size === 0)
+  await until('they are released', () => own.hub.readers('a') === 0 && own.app.sockets.size === 0)
 })
 
 t.test('S2: 120,000 long polls over one connection do not crash a node with a small heap', async t => {
@@ -164,7 +164,7 @@ t.test('requests in flight are counted until they are answered, or their client 
   await until('all are held', () => node.hub.readers(channel) === 6)
   t.strictSame([protocols.underWay, protocols.beyond], [6, 4])
   cut?.close()
-  await until('those of one are let go', () => protocols.underWay === 3)
+  await until('those of one are released', () => protocols.underWay === 3)
   t.equal(protocols.beyond, 2)
   const over = node.app.inFlight.answered(10_000)
   await node.append(channel, '1')

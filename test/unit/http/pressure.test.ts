@@ -1,4 +1,4 @@
-// A node that is short of time or memory turns new reads away, and nothing else.
+// A node that is short of time or memory rejects new reads, and nothing else.
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
@@ -32,7 +32,7 @@ t.test('new reads are 503 on each wire; publishes, health and metrics are answer
   const node = await startMemoryNode({ SOCKET_IO: '1' })
   t.teardown(() => node.close())
   const { pressure } = node.app.fanwire
-  // What is measured of this process is none of the test's business.
+  // Measurements of this process must not affect the test.
   pressure.close()
   for (let i = 0; i < 4; i++) pressure.look(late)
   for (const wire of ['poll', 'long-poll', 'stream', 'push', 'refresh', 'ws']) {

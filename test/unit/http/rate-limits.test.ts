@@ -79,7 +79,7 @@ async function start(t: Test, settings: Settings, rules?: string): Promise<Node>
   return node
 }
 
-/** A WebSocket and what it was answered, in order. */
+/** A WebSocket and its answers, in order. */
 async function connectWs(t: Test, node: Node, headers: Record<string, string> = {}, from?: string) {
   const socket = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`, { headers, localAddress: from })
   t.teardown(() => socket.terminate())
@@ -123,7 +123,7 @@ t.test('requests per address: 429 with Retry-After; health and other addresses a
   for (const path of ['/healthz', '/readyz', '/metrics']) t.equal((await ask(node, path)).status, 200, path)
   for (const path of ['/v1/long-poll', '/v1/stream', '/v1/push', '/v1/refresh'])
     t.equal((await ask(node, `${path}?channel=a`)).status, 429, path)
-  t.equal((await ask(node, '/v1/nothing')).status, 429, 'what is nowhere counts, too')
+  t.equal((await ask(node, '/v1/nothing')).status, 429, 'unknown paths count, too')
   t.equal(
     (await ask(node, poll, { headers: bearer('not.a.token') })).status,
     429,
@@ -170,14 +170,14 @@ t.test('publishes per address, on every publish path', async t => {
     { channel: 'a', id: /./ },
     { channel: 'a', id: /./ },
     { index: 2, error: { code: 'FW_TOO_MANY_REQUESTS', retry: Number } },
-    // Else it could stand before the one that was refused and is sent again.
+    // Otherwise it could precede the rejected one, which is sent again.
     { index: 3, error: { code: 'FW_NOT_TRIED' } },
     { index: 4, error: { code: 'FW_TOO_MANY_REQUESTS', retry: Number } },
   ])
   t.equal((await publish(node, 'a')).status, 429)
   const answer = await say({ ref: 2, publish: { channel: 'a', data: 1 } })
   t.match(answer, { ref: 2, error: { code: 'FW_TOO_MANY_REQUESTS', retry: Number } })
-  t.match(await say({ ref: 3, ping: true }), { ref: 3, ok: {} }, 'the connection goes on')
+  t.match(await say({ ref: 3, ping: true }), { ref: 3, ok: {} }, 'the connection continues')
   const lines = await ask(node, '/v1/events', {
     method: 'POST',
     headers: { 'content-type': 'application/x-ndjson' },
@@ -381,7 +381,11 @@ t.test("behind a trusted proxy each client has its own limits, and cannot claim 
     publish(trusted, 'a', { headers: { 'x-forwarded-for': list }, from })
   t.equal((await by('203.0.113.1')).status, 201)
   t.equal((await by('203.0.113.2')).status, 201)
-  t.equal((await by('198.51.100.9, 203.0.113.1')).status, 429, 'what the client wrote itself does not count')
+  t.equal(
+    (await by('198.51.100.9, 203.0.113.1')).status,
+    429,
+    'an entry written by the client does not count',
+  )
   t.equal((await by('203.0.113.3', '127.0.0.2')).status, 201, 'not from the proxy')
   t.equal((await by('203.0.113.4', '127.0.0.2')).status, 429, 'so it is the address of the socket')
 

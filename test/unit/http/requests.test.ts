@@ -1,4 +1,4 @@
-// What a request may look like: names, parameters and bodies as clients, browsers and what lies between send them.
+// Valid forms of a request: names, parameters and bodies as sent by clients, browsers and proxies.
 
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
@@ -19,7 +19,7 @@ interface Told {
   readonly error?: { readonly code: string; readonly message: string }
 }
 
-/** The status, and what an error says. */
+/** The status, and the message of an error. */
 async function ask(path: string, init: RequestInit = {}): Promise<Told & { status: number }> {
   const answer = await fetch(base + path, init)
   const text = await answer.text()
@@ -48,7 +48,7 @@ t.test('H5: a channel name that is a path step is rejected, however it is sent',
       t.equal(told.results[0]?.error?.code, 'FW_BAD_CHANNEL', channel)
     }
   }
-  // Sent as it stands: fetch would take the step.
+  // Sent unchanged: fetch would resolve the path step.
   for (const channel of ['.', '..', '%2e%2E']) {
     const state = await node.get(`/v1/channels/${channel}`)
     t.equal(state.status, 400)
@@ -149,7 +149,7 @@ t.test('H6: lastEventId in the query replaces the header, which has precedence',
   for (const name of ['lastEventId', 'last_event_id', 'Last-Event-ID']) {
     t.equal(await first(`${name}=${ids[1]}`), ids[2], name)
     t.equal(await first(`${name}=${ids[1]}`, { 'last-event-id': `${ids[0]}` }), ids[1], 'the header wins')
-    t.equal(await first(`${name}=`), ids[0], 'an empty one counts as none')
+    t.equal(await first(`${name}=`), ids[0], 'an empty one counts as missing')
   }
 })
 
@@ -161,7 +161,7 @@ t.test("H7: an invalid Last-Event-ID is a gap up to the reader's start", async t
   for (const id of foreign) {
     const text = await follow(t, `channel=${channel}`, { 'last-event-id': id }, /gap[^]*\n\n/)
     const gap = { channel, from: `${epoch}-0`, to: second }
-    t.match(text, new RegExp(`${epoch}-0[^]*event: gap`), 'where it stands comes first')
+    t.match(text, new RegExp(`${epoch}-0[^]*event: gap`), 'the cursor comes first')
     t.match(text, `data: ${JSON.stringify(gap)}\n`)
     t.match(text, `id: ${second}\n`)
   }
@@ -170,7 +170,7 @@ t.test("H7: an invalid Last-Event-ID is a gap up to the reader's start", async t
   t.match(
     text,
     new RegExp(`event: gap[^]*"to":"${first}"[^]*"id":"${second}"`),
-    'then what is after the cursor',
+    'then the events after the cursor',
   )
   const malformed = await node.get(`/v1/sse?channel=${channel}&cursor=7`, { 'last-event-id': '7' })
   t.match(

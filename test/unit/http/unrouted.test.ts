@@ -1,4 +1,4 @@
-// Requests that Node would answer by itself, without a code, or take for what they are not.
+// Requests that Node would answer by itself, without a code, or would misinterpret.
 
 import { once } from 'node:events'
 import { constants } from 'node:http2'

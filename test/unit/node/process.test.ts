@@ -1,4 +1,4 @@
-// The process as a whole: how it starts, what it says, and how it ends.
+// The process as a whole: its start, its output, and its exit.
 
 import { once } from 'node:events'
 import { createServer } from 'node:net'
@@ -44,7 +44,7 @@ t.test('a node prints where it listens in one line, and is ready by then', async
   t.teardown(() => node.kill())
   t.equal((await fetch(`${node.url}/readyz`)).status, 200)
   const lines = node.logs.map(line => JSON.parse(line))
-  t.equal(lines.length, 1, 'one line, as JSON where nobody looks on')
+  t.equal(lines.length, 1, 'one line, as JSON without a terminal')
   t.match(lines[0], {
     level: 30,
     address: node.url,
@@ -79,13 +79,17 @@ t.test('on SIGTERM: not ready first, goodbyes, held requests answered, then exit
   t.equal(read.status, 503, 'new reads go elsewhere')
   t.match(await read.json(), { error: { code: 'FW_DRAINING' } })
   t.equal((await publish(node, {}, 'other')).status, 201, 'publishes are taken')
-  t.notMatch(sse.text + stream.text, /retry: \d+\n: |"close"/, 'and nobody has been told to go')
+  t.notMatch(sse.text + stream.text, /retry: \d+\n: |"close"/, 'and no client has received a goodbye')
 
   const answer = await poll
   t.equal(answer.status, 200)
   t.equal(answer.headers.get('connection'), 'close')
   t.match(await answer.json(), { events: [], cursor: /-0$/ })
-  await t.rejects(fetch(`${node.url}/readyz`), { cause: { code: 'ECONNREFUSED' } }, 'nobody comes any more')
+  await t.rejects(
+    fetch(`${node.url}/readyz`),
+    { cause: { code: 'ECONNREFUSED' } },
+    'no new connection is accepted',
+  )
   t.match(await sse.until(/$never/), /retry: \d+/)
   t.match(await stream.until(/"close"/), /\{"close":\{"code":1001,.*"retry":\d+\}\}/)
   t.strictSame(await node.exit, { code: 0, signal: null })
@@ -198,7 +202,7 @@ t.test('an internal fault is logged, and exits with 1 after goodbyes', async t =
   t.equal((await node.exit).code, 1)
   const line = JSON.parse(node.logs.find(each => each.includes('b00m')) ?? '{}')
   t.match(line, { level: 60, err: { message: 'b00m', stack: /Error: b00m/ } })
-  t.match(await sse.until(/$never/), /retry: \d+.*retry: \d+/s, 'when to come back')
+  t.match(await sse.until(/$never/), /retry: \d+.*retry: \d+/s, 'the retry delay')
 })
 
 t.test('a node whose log output nobody reads still stops', async t => {

@@ -33,7 +33,7 @@ function run(url: string, input: string, ...args: string[]) {
   return ended
 }
 
-/** The command in this process, and what it printed. */
+/** Runs the command in this process, and returns its output. */
 async function here(t: Test, ...args: string[]): Promise<{ code: number | undefined; out: string }> {
   const out = t.capture(process.stdout, 'write', () => true)
   const err = t.capture(process.stderr, 'write', () => true)
@@ -66,7 +66,7 @@ t.test('publish, history and channels', async t => {
   )
   t.match(await here(t, 'channels', 'many', '--url', url), { code: 0, out: /many {2}3000 events/ })
   const first = await here(t, 'history', 'broken', '--url', url, '--json')
-  t.match(first.out, /"data":1}\n$/, 'what stands before a bad line is published')
+  t.match(first.out, /"data":1}\n$/, 'lines before an invalid line are published')
 })
 
 const linesOf = ({ out }: { out: string }) => out.split('\n').filter(line => line.startsWith('{'))
@@ -123,7 +123,7 @@ t.test('export and import: data byte for byte, bytes, types and tags', async t =
     ),
   )
   t.equal(again?.code, 0)
-  t.equal(linesOf(await exported('second')).length, 4, 'what is there already is not published again')
+  t.equal(linesOf(await exported('second')).length, 4, 'existing events are not published again')
   for (const each of bad.slice(0, 3)) t.match(each, { code: 1, err: /line 1 .*fanwire export wrote/ })
   t.match(bad[3], { code: 1, err: /FW_BAD_EVENT.*base64/ })
   t.match(await exported('third'), { code: 0, out: /0 events exported/ })
@@ -148,7 +148,7 @@ t.test('follow resumes across a restart, with no line lost or repeated, and ends
   await node.kill()
   node = await startNode(settings)
   for (let n = 21; n <= 40; n++) await publish(n)
-  await until('it goes on', () => lines().length >= 40)
+  await until('it continues', () => lines().length >= 40)
   t.strictSame(
     lines().map(line => (JSON.parse(line) as { data: number }).data),
     Array.from({ length: 40 }, (_, n) => n + 1),

@@ -189,7 +189,7 @@ t.test('a client that does not read its results receives the count of processed 
     error: { code: 'FW_RESULTS_UNREAD', message: new RegExp(`the ${last} entries before`) },
   })
   t.ok(last < pieces * 1000)
-  // What has a result was appended, and nothing else.
+  // Events with a result were appended, and no others.
   const { head } = await node.log.state(channel)
   t.equal(head.offset, last)
 })
@@ -263,7 +263,7 @@ t.test('reading stops while the log is slow', async t => {
     for (; sent < 1000; sent++) await post.write(piece)
     post.request.end()
   })()
-  // The client stands still: neither its buffer nor the kernel's takes more.
+  // The client is paused: neither its buffer nor the kernel's accepts more.
   for (let last = -1; last !== sent; await new Promise(resolve => setTimeout(resolve, 200))) last = sent
   t.ok(sent < 1000, `${sent} pieces`)
   t.ok(appended <= 256)

@@ -1,4 +1,4 @@
-// Tickets over HTTP: who gets one, what it stands for, and the page that lives on them.
+// Tickets over HTTP: who gets one, what it grants, and pages that use them.
 
 import { join } from 'node:path'
 import { createHash } from 'node:crypto'
@@ -128,7 +128,7 @@ t.test('a page opened with a ticket reloads with a fresh one, as long as its tok
   t.notOk(seen.has(''))
 
   const answer = await node.get('/v1/refresh?channel=inbox:ada', bearer(tokenOf('ada')))
-  t.notMatch(parsePage(answer.body).again, 'ticket', 'a page that came by a token gets none')
+  t.notMatch(parsePage(answer.body).again, 'ticket', 'a page opened with a token gets none')
   t.equal(answer.headers['cache-control'], 'private, no-cache')
 })
 

@@ -1,5 +1,5 @@
-// What the wires have in common that go on in one HTTP response: the same bytes whatever the version of HTTP, made once,
-// and no end that is none.
+// Common properties of wires with a streaming HTTP response: the same bytes in every version of HTTP, encoded once,
+// and no false end.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -36,7 +36,7 @@ t.teardown(() => node.close())
 
 const CUT = WIRES.map(() => 'ECONNRESET')
 
-/** Opens each wire with Node's own client; returns what each will have ended with. */
+/** Opens each wire with Node's own client; returns how each will have ended. */
 async function openAll({ port }: { port: number }): Promise<Promise<string>[]> {
   const ends: Promise<string>[] = []
   for (const wire of WIRES) {
@@ -179,7 +179,7 @@ t.test('H1: the same bytes over HTTP/1.1 without its chunks, HTTP/1.0 and HTTP/2
       for (const name of names) await node.append(name, ...events)
       const [last = ''] = names.slice(-1)
       const [id] = await node.append(last, '"the end"')
-      // All but the last stand at their head, so that the order is one.
+      // All but the last are at their head, so that the order is fixed.
       const cursor = names.map(name => (name === last ? 'earliest' : 'latest')).join(',')
       const path = `/v1/${wire}?${names.map(name => `channel=${name}`).join('&')}&cursor=${cursor}`
       const end = wire === 'sse' ? `${id}\n\n` : '"the end"}\n'

@@ -62,7 +62,7 @@ async function connected(
   return made
 }
 
-/** Subscribes, and keeps what comes. */
+/** Subscribes, and records publications. */
 async function follow(to: Centrifuge, channel: string, options = {}) {
   const sub = to.newSubscription(channel, { minResubscribeDelay: 10, maxResubscribeDelay: 50, ...options })
   const read: unknown[] = []
@@ -147,7 +147,7 @@ t.test('tokens are refreshed before they expire: of the connection and of a subs
       return subscriptionToken('other:1', { exp: soon(3600) })
     },
   })
-  await until('both are asked for', () => connections === 1 && subscriptions === 1)
+  await until('both are requested', () => connections === 1 && subscriptions === 1)
   t.equal(made.state, 'connected')
 })
 
@@ -178,7 +178,7 @@ t.test('the server subscribes a client by claims, and these recover too', async 
   made.disconnect()
   await api('publish', { channel: 'news:b', data: 2 })
   made.connect()
-  await until('what it missed', () => read.length === 3)
+  await until('its missed events', () => read.length === 3)
   t.strictSame(read[2], ['news:b', 2])
   t.strictSame(subscribed, [
     ['news:a', true],
@@ -217,7 +217,7 @@ for (const transport of ['websocket', 'http_stream', 'sse'] as const) {
     await node.publish(channel, '{"n":2}')
     await node.publish(channel, '{"n":3}')
     t.match(await again, { wasRecovering: true, recovered: true })
-    await until('what it missed', () => read.length === 3)
+    await until('its missed events', () => read.length === 3)
     t.strictSame(read, [{ n: 1 }, { n: 2 }, { n: 3 }])
   })
 }
@@ -233,7 +233,7 @@ t.test('a gap is not recovered: at the start, and while the client reads', async
   t.match(await subscribing, { code: 2500, reason: 'insufficient state' })
   t.match(await again, { wasRecovering: true, recovered: false })
   await sub.publish(2)
-  await until('it goes on', () => read.length === 2)
+  await until('it continues', () => read.length === 2)
 
   const stranger = made.newSubscription('gaps2', { since: { epoch: 'AbCd', offset: 7 } })
   stranger.subscribe()
@@ -346,7 +346,7 @@ for (const transport of ['websocket', 'http_stream'] as const) {
     for (const socket of node.app.sockets) socket.destroy()
     await node.publish(channel, '4')
     t.match(await again, { wasRecovering: true, recovered: true })
-    await until('what it missed', () => texts.length === 4)
+    await until('its missed events', () => texts.length === 4)
   })
 }
 
@@ -402,7 +402,7 @@ t.test('unidirectional: the subscriptions are sent with the connection', async t
   socket.on('message', frame => void pushes.push(JSON.parse(String(frame))))
   await once(socket, 'open')
   socket.send(JSON.stringify({ subs }))
-  await until('both are told', () => pushes.length === 4)
+  await until('both are notified', () => pushes.length === 4)
   t.match(
     pushes.filter(({ connect }) => connect),
     [

@@ -35,7 +35,7 @@ t.teardown(() => node.close())
 t.beforeEach(() => void Object.assign(sent, { sent: 0, waits: 0, undefined: 0 }))
 
 const lengths = new Random(1)
-/** What stands in event `n`, and in no other. */
+/** The text of event `n`, and of no other. */
 const textOf = new Map<number, string>()
 
 function publish(
@@ -48,13 +48,13 @@ function publish(
   return node.append(channel, JSON.stringify({ n, text }))
 }
 
-/** Takes so many events, or until there are none: each is the one behind the last. Returns the number of the last. */
+/** Reads this many events, or until there are none: each follows the last. Returns the number of the last. */
 async function follow(client: Client, count: number): Promise<number> {
   let last: number | undefined
   for (let i = 0; i < count; i++) {
     const { n, text } = JSON.parse(await client.event()).data
     if (last !== undefined && n !== last + 1) throw new Error(`${n} came behind ${last}`)
-    if (text !== textOf.get(n)) throw new Error(`event ${n} is not what was published`)
+    if (text !== textOf.get(n)) throw new Error(`event ${n} differs from the published one`)
     last = n
   }
   return last ?? -1

@@ -51,7 +51,7 @@ t.test('events from its producer are read on other wires, once', async t => {
   const { events } = (await (await ask('/v1/poll?channel=rooms/1')).json()) as {
     events: { type?: string; data: unknown; end?: object }[]
   }
-  t.equal(events[0]?.type, 'fanwire:stream', 'what the stream is comes first')
+  t.equal(events[0]?.type, 'fanwire:stream', 'the description of the stream comes first')
   t.strictSame(
     events.slice(1, 21).map(({ data }) => data),
     Array.from({ length: 20 }, (_, i) => ({ n: i + 1 })),

@@ -1,4 +1,4 @@
-// The bytes of the streaming wires, read back by somebody else's parser.
+// The bytes of the streaming wires, parsed by independent parsers.
 
 import { randomBytes } from 'node:crypto'
 import type { Writable } from 'node:stream'
@@ -33,7 +33,7 @@ function eventOf(offset: number, data: string, type?: string): LogEvent {
   return encodeEvent(head, Buffer.from(data))
 }
 
-/** The library's parser and what inflates for it, which its types leave out. */
+/** The library's parser and its inflater, which its types omit. */
 const { Receiver, PerMessageDeflate } = library as unknown as {
   Receiver: new (options: { isServer: boolean; maxPayload: number; extensions: object }) => Writable
   PerMessageDeflate: new (options: object) => { accept(parameters: object[]): void }
@@ -222,7 +222,7 @@ t.test('H2: wherever an SSE connection is cut, no id is ahead of its data', asyn
   const { bytes, expected } = sseStream()
   const text = bytes.toString('latin1')
   const ends = [...text.matchAll(/\n\n/g)].map(({ index }) => index + 2)
-  t.equal(ends.length, expected.length, 'a blank line stands behind every block, and nowhere else')
+  t.equal(ends.length, expected.length, 'a blank line follows every block, and is nowhere else')
   t.notMatch(text, /^id: .*\n(?!\n|retry: \d+\n\n)/m, 'some clients take the id as soon as its line has come')
   let given = 0
   let last = ''

@@ -11,7 +11,7 @@ import { until } from '../../support/until.ts'
 const node = await startMemoryNode()
 t.teardown(() => node.close())
 
-/** Held this long at most: longer than any test, so that whatever comes back was not the clock. */
+/** Maximum hold time: longer than any test, so that no response is caused by the clock. */
 const LONG = 55
 
 interface Page {
@@ -136,7 +136,7 @@ t.test('a client that leaves before its channels are open is not held either', a
   raw.socket.resetAndDestroy()
   await until('the node has seen it go', () => slow.app.sockets.size === 0)
   go()
-  // Nothing to wait for but what would follow: it is held, or it is answered.
+  // Only later events could be awaited: it is held, or it is answered.
   for (let i = 0; i < 50; i++) await setImmediate()
   t.equal(slow.hub.connections.held.size, 0)
   t.equal(connections(slow), 0)
@@ -160,7 +160,7 @@ t.test('a pipelined request is answered in its turn', async t => {
   await held(2)
   gone.close()
   await nothingHeld()
-  t.pass('and let go of when its client goes')
+  t.pass('and released when its client disconnects')
 })
 
 t.test('many requests at one cursor are all answered, with the same bytes', async t => {
@@ -174,7 +174,7 @@ t.test('many requests at one cursor are all answered, with the same bytes', asyn
   const bodies = new Set((await Promise.all(asked)).map(reply => reply.body))
   t.equal(bodies.size, 1)
   t.match([...bodies][0], new RegExp(`"${id}"[^]*"for all"`))
-  t.ok(node.hub.logReads.started - readsBefore <= 1, 'and the log is not asked for each')
+  t.ok(node.hub.logReads.started - readsBefore <= 1, 'and the log is not read for each')
   await nothingHeld()
 })
 

@@ -1,4 +1,4 @@
-// Mercure: what comes in that is wrong, each with its code.
+// Mercure: invalid input, each with its code.
 
 import t from 'tap'
 import { accessToken, ALL, HUB, startHub, tokenOf } from '../../support/mercure.ts'

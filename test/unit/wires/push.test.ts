@@ -1,4 +1,4 @@
-// HTTP/2 push beyond the contract of every wire: what is pushed, and what becomes of what is not.
+// HTTP/2 push beyond the contract of every wire: the pushed responses, and the fallback for the others.
 
 import { once } from 'node:events'
 import { type ClientHttp2Session, constants, createServer } from 'node:http2'
@@ -81,7 +81,7 @@ t.test('the held stream reports its cursor, the pushes, gaps, and why it ends', 
   })
   const [headers] = await once(held, 'response')
   t.equal(headers['content-type'], 'application/x-ndjson')
-  await until('a heartbeat behind all that', () => text.endsWith(`"${ids[1]}"}}\n\n`))
+  await until('a heartbeat after all that', () => text.endsWith(`"${ids[1]}"}}\n\n`))
   await Promise.all([
     own.hub.connections.drain(0),
     t.rejects(once(held, 'end'), { code: 'ERR_HTTP2_STREAM_ERROR' }),
@@ -240,5 +240,5 @@ t.test('S1: a push that cannot be answered ends its stream, and nothing else', a
     stream.resume()
     await once(stream, 'close')
   }
-  t.notOk(over2.destroyed, 'the session goes on')
+  t.notOk(over2.destroyed, 'the session continues')
 })

@@ -1,5 +1,5 @@
-// Pusher, and what comes in that is wrong: each is answered with a code of Pusher's or a status, and the node goes on. And
-// who may do what: its rules hold here as everywhere.
+// Pusher, with invalid input: each is answered with a Pusher code or a status, and the node continues. And
+// access control: the node's rules apply here as everywhere.
 
 import { createHmac, hash } from 'node:crypto'
 import { once } from 'node:events'

@@ -124,7 +124,7 @@ t.test('presence: members, joins and leaves; one user is one member', async t =>
   seven.client.disconnect()
   await until('ann hears', () => events(ann.heard, 'pusher_internal:member_removed').length === 1)
   t.strictSame(events(ann.heard, 'pusher_internal:member_removed'), [{ user_id: 7 }])
-  t.equal(events(ann.heard, 'pusher_internal:member_added').length, 1, 'nobody is told of itself')
+  t.equal(events(ann.heard, 'pusher_internal:member_added').length, 1, 'no member is notified of itself')
 })
 
 t.test('client events reach the others, with their sender, and at most 10 at once', async t => {
@@ -141,13 +141,13 @@ t.test('client events reach the others, with their sender, and at most 10 at onc
     )
   await until('too many are refused', () => refused().length > 5)
   t.match(refused()[0], { channel: 'presence-chat', data: { code: 4301, error: 'FW_TOO_MANY_REQUESTS' } })
-  t.equal(events(ben.heard, 'client-typing').length, 0, 'the sender has none')
+  t.equal(events(ben.heard, 'client-typing').length, 0, 'the sender receives none')
 })
 
 t.test('cache channels start with the last event, or report a miss', async t => {
   const first = connect()
   await subscribed(first.client, 'private-cache-price')
-  await until('it is said', () => events(first.heard, 'pusher:cache_miss').length === 1)
+  await until('the miss is reported', () => events(first.heard, 'pusher:cache_miss').length === 1)
   await server.trigger('private-cache-price', 'price', 1)
   await server.trigger('private-cache-price', 'price', 2)
   const second = connect()
@@ -238,9 +238,9 @@ t.test("webhooks are signed with the secret, in Pusher's format", async t => {
     hooks
       .flatMap(({ body }) => (JSON.parse(body) as { events: { name: string; channel: string }[] }).events)
       .filter(({ channel }) => channel === 'presence-hooked')
-  await until('it is told', () => told().length === 3)
+  await until('it is delivered', () => told().length === 3)
   client.disconnect()
-  await until('the rest is told', () => told().length === 5)
+  await until('the rest is delivered', () => told().length === 5)
   t.match(told().slice(0, 3).sort(byName), [
     { name: 'channel_occupied' },
     {

@@ -1,4 +1,4 @@
-// The page that reloads itself: what it shows, where it leads to, and that nothing in an event can do more than be read.
+// The page that reloads itself: its contents, its reload address, and that event data is only ever text.
 
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
@@ -43,7 +43,7 @@ t.test('shows the newest events first, and marks new ones at the next load', asy
   const before = await node.append(channel, '1', '2', '3')
   const first = await look(`/v1/refresh?channel=${channel}&limit=2`)
   t.strictSame(idsOf(first), [before[2], before[1]])
-  t.strictSame(newOf(first), [], 'nothing is new to somebody who looks for the first time')
+  t.strictSame(newOf(first), [], 'nothing is new on the first load')
   t.equal(first.every, 5)
 
   const second = await look(first.again)
@@ -175,7 +175,7 @@ t.test('a page that fails temporarily reloads by itself', async t => {
 })
 
 t.test('S6: channels share the bytes of a page, and no more than these are read', async t => {
-  // Memory holds nothing, so the log is asked.
+  // Memory is empty, so the log is read.
   const own = await startMemoryNode({ MEMORY: '1KiB' })
   t.teardown(() => own.close())
   const channels = Array.from({ length: 20 }, fresh)
@@ -197,7 +197,7 @@ t.test('S6: channels share the bytes of a page, and no more than these are read'
     t.equal(status, 200)
     t.match(body, /<li/)
   }
-  // 60 MB are there. 4 MiB a look; what does not fit is looked for again, nearer to the head.
+  // 60 MB are stored. 4 MiB per read; events that do not fit are read again, nearer to the head.
   t.ok(bytes < 3 * 3 * 4 * 2 ** 20, `${bytes} bytes`)
 })
 

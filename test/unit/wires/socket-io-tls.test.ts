@@ -25,7 +25,7 @@ async function start(t: Test, settings: Settings): Promise<Node> {
   return node
 }
 
-/** What every client does: subscribes, is told, publishes, catches up and leaves. */
+/** The steps of every client: subscribes, receives, publishes, catches up and leaves. */
 async function tour(t: Test, node: Node, options: Options): Promise<SocketIoClient> {
   const channel = fresh()
   const [first = ''] = await node.append(channel, '"before"')
@@ -45,7 +45,7 @@ async function tour(t: Test, node: Node, options: Options): Promise<SocketIoClie
 
 async function leave(node: Node, client: SocketIoClient): Promise<void> {
   client.socket.disconnect()
-  await until('nobody is left', () => node.hub.stats().wires['socket.io']?.connections === 0)
+  await until('all clients have left', () => node.hub.stats().wires['socket.io']?.connections === 0)
 }
 
 for (const [transports, ends] of [

@@ -96,7 +96,7 @@ for (const [major, library] of LIBRARIES) {
       t.equal(node.hub.readers(channel), 0)
       t.equal(connections(), 1)
       client.socket.disconnect()
-      await until('nobody is left', () => connections() === 0)
+      await until('all clients have left', () => connections() === 0)
     })
   }
 
@@ -116,7 +116,7 @@ for (const [major, library] of LIBRARIES) {
       const client = new SocketIoClient(node, { channels: [channel] }, BOTH, library)
       clients.push(client)
       await client.connect({ channels: [channel], cursor: start })
-      // Some subscribe again and again meanwhile: nothing may overtake an answer.
+      // Some subscribe repeatedly meanwhile: nothing may overtake an answer.
       await upgraded(client)
       await until('some more', () => ids.length > 0)
       const so = ids.length + 50
@@ -298,7 +298,11 @@ t.test('errors are reported in the answer, with a code, and the connection conti
     t.equal(answer.ok, undefined)
   }
   client.socket.emit('nonsense', {})
-  t.equal(await client.errors.take(5000), 'FW_BAD_COMMAND', 'who waits for no answer is told by an event')
+  t.equal(
+    await client.errors.take(5000),
+    'FW_BAD_COMMAND',
+    'a client without a callback receives an error event',
+  )
   client.socket.emit('publish', { channel, data: 'quiet' })
   t.match(await client.event(), /"quiet"/)
   t.equal(node.hub.readers('a'), 0)
@@ -464,7 +468,7 @@ t.test('heartbeats: the node pings, and drops clients that do not answer', async
   raw.send('3').send('2')
   await raw.closed
   t.pass('a client that pings is no client of this version')
-  await until('nobody is left', () => connections(own) === 0)
+  await until('all clients have left', () => connections(own) === 0)
 })
 
 t.test('the upgrade to WebSocket, step by step: probe, pending packets, then only there', async t => {
@@ -550,7 +554,7 @@ t.test('invalid packets end the connection, and nothing else', async t => {
           () => true,
         ),
     ])
-    if (!over) t.match(packet, /^$|^[025]$/, `went on after ${String(packet).slice(0, 40)}`)
+    if (!over) t.match(packet, /^$|^[025]$/, `continued after ${String(packet).slice(0, 40)}`)
     raw.socket.terminate()
   }
   const early = new ByHand(node)
@@ -590,7 +594,7 @@ t.test('events that are not JSON, or carry bytes, get an error', async t => {
     t.match(await raw.text(/^431/), code, packet.slice(0, 40))
   }
   raw.send('431[1]').send('429[2]').send('421["nonsense",{}]')
-  t.match(await raw.text(/^431/), 'FW_BAD_COMMAND', 'acknowledgements that nobody asked for are ignored')
+  t.match(await raw.text(/^431/), 'FW_BAD_COMMAND', 'unexpected acknowledgements are ignored')
 })
 
 t.test('clients that come and go at any moment leave nothing behind', async () => {
@@ -606,7 +610,7 @@ t.test('clients that come and go at any moment leave nothing behind', async () =
       }),
     )
   }
-  await until('nobody is left', () => node.hub.stats().readers === 0 && connections() === 0)
+  await until('all clients have left', () => node.hub.stats().readers === 0 && connections() === 0)
 })
 
 // Clients that do not read ----------------------------------------------------------------------------------
@@ -618,7 +622,7 @@ t.test('a client that posts and never polls is read in bounds, and costs little'
   let answered = 0
   const command = `42${1}["nonsense",{"x":"${'x'.repeat(100)}"}]`
   const body = new Array<string>(1000).fill(command).join('\x1e')
-  // The first is read, since nothing said that the client would not poll.
+  // The first is read, because nothing indicated that the client would not poll.
   await post(node, sid, body)
   void post(node, sid, body).then(
     () => answered++,
@@ -669,14 +673,14 @@ t.test('a client that stops polling receives a stall error later, and is cut', a
   const sid = await session(own)
   await post(own, sid, `421["subscribe",{"channel":"${channel}"}]`)
   await own.append(channel, '1')
-  await until('it is told to go', () => own.hub.connections.leaving.size === 1)
+  await until('it receives a goodbye', () => own.hub.connections.leaving.size === 1)
   t.match((await polls(own, sid)).body, /^431\[\{"ok":/, 'what waited')
   t.match((await polls(own, sid)).body, /^42\["close",\{"code":4001,/)
   await until('and gone', () => connections(own) === 0)
   const never = await session(own)
   await post(own, never, `421["subscribe",{"channel":"${channel}"}]`)
   await own.append(channel, '1')
-  await until('the other is told to go', () => own.hub.connections.leaving.size === 1)
+  await until('the other receives a goodbye', () => own.hub.connections.leaving.size === 1)
   await until('and is cut', () => connections(own) === 0)
 })
 
@@ -698,7 +702,7 @@ t.test('a stopping node sends a goodbye, and its clients reconnect', async t => 
     // Not 'io server disconnect', after which a client stays away.
     t.equal(await reason, 'transport close')
     t.ok(client.log.some(text => text.includes(`"${id}"`)))
-    await until('nobody is left', () => connections(own) === 0)
+    await until('all clients have left', () => connections(own) === 0)
   }
 })
 
@@ -755,7 +759,7 @@ t.test('a node that is not ready, or stops, accepts no new clients; existing one
   t.equal(idOf(await there.event()), id)
 })
 
-// Origins, limits, and what else there is -------------------------------------------------------------------
+// Origins, limits, and the rest ------------------------------------------------------------------------------
 
 const handshakeRequest = (headers = '') =>
   'GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n' +

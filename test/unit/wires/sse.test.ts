@@ -1,4 +1,4 @@
-// Server-sent events beyond the contract of every wire: what an EventSource relies on, and the raw connection.
+// Server-sent events beyond the contract of every wire: requirements of an EventSource, and the raw connection.
 
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -56,7 +56,7 @@ function parse(body: string): { blocks: SseBlock[]; parser: SseParser } {
 const connections = (of = node) => of.hub.stats().wires.sse?.connections
 async function nobody(of = node): Promise<void> {
   await until(
-    'nobody is left',
+    'all clients have left',
     () => of.hub.stats().readers === 0 && connections(of) === 0 && of.app.sockets.size === 0,
   )
 }
@@ -79,7 +79,7 @@ t.test('`id:` names all channels, in the requested order, so that it is a comple
   const channels = [fresh(), fresh(), fresh()] as const
   const before = await Promise.all(channels.map(each => node.append(each, '1', '2')))
   const cursor = before.map(ids => ids[0]).join(',')
-  // The client raises where `id:` is another than what its items add up to.
+  // The client raises where `id:` differs from the sum of its items.
   const client = await connect({ channels, cursor })
   await take(client, 3)
   const after = await Promise.all(channels.map(each => node.append(each, '3', '4')))
@@ -132,7 +132,7 @@ t.test('H2, H3: each block is the unchanged event, with its id last', async t =>
 
 t.test('`retry:` differs from connection to connection', async t => {
   const all = await Promise.all(Array.from({ length: 20 }, () => connect({ channels: [fresh()] })))
-  await until('each has been told', () => all.every(client => client.parser.retries.length === 1))
+  await until('each has received it', () => all.every(client => client.parser.retries.length === 1))
   const retries = all.map(client => client.parser.retries[0] ?? 0)
   t.ok(
     retries.every(ms => ms >= 1000 && ms <= 3000),
@@ -185,7 +185,7 @@ t.test('H1: an HTTP/1.0 client gets the same bytes, without chunks', async t => 
   t.equal(parse(bodyOf(old.text)).parser.lastEventId, id)
 })
 
-// What passes, and what does not ----------------------------------------------------------------------------
+// Retryable and permanent errors -----------------------------------------------------------------------------
 
 async function comesBack(test: Test, of: Node, path: string, code: string): Promise<void> {
   const { answer } = await openStream(of, path, { origin: 'http://localhost:3000' })
@@ -301,7 +301,7 @@ t.test('input after the request is discarded', async t => {
   await sentLater.until(/retry/)
   sentLater.send('\xff'.repeat(1000)).send('GET / HTTP/1.1\r\n\r\n')
   const chunk = Buffer.alloc(256 * 1024, 'x')
-  // More than the kernel would hold if nobody read it.
+  // More than the kernel would buffer without a reader.
   for (let i = 0; i < 64; i++) if (!sentLater.socket.write(chunk)) await once(sentLater.socket, 'drain')
   await node.append(channel, '"still"')
   const text = await sentLater.until(/"still"/)
@@ -349,7 +349,7 @@ t.test('a request after an open stream is not answered, and does no harm', async
     }
   }
   t.equal(own.hub.connections.leaving.size + own.hub.connections.full.size, 0)
-  // Drain waits for requests in flight: none of these may count for ever.
+  // Drain waits for requests in flight: none of these may count forever.
   await Promise.race([
     own.app.inFlight.answered(60_000),
     new Promise((_, reject) =>

@@ -1,4 +1,4 @@
-// WebSocket by hand, for what no library would send.
+// WebSocket written by hand, for frames that no library would send.
 
 import { randomBytes } from 'node:crypto'
 import { Raw } from '../http/app.ts'
@@ -23,7 +23,7 @@ export function frame(first: number, payload: string | Buffer, masked = true): B
   return Buffer.concat([Buffer.from([first]), length, mask, body])
 }
 
-/** The code of the close frame that ends what came. */
+/** The code of the close frame at the end of the received bytes. */
 export function codeOf(text: string): number {
   const bytes = Buffer.from(text, 'latin1')
   const at = bytes.lastIndexOf(0x88)

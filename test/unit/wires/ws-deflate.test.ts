@@ -40,7 +40,7 @@ function offer(offers: string | undefined, of: Node = node, target?: Target): Ra
   return raw
 }
 
-/** What the node said to an offer; undefined for no extension. */
+/** The node's answer to an offer; undefined for no extension. */
 async function answerTo(offers: string, of?: Node): Promise<string | undefined> {
   const text = await offer(offers, of).until(/"open"/)
   return /^sec-websocket-extensions: (.*)\r$/im.exec(text)?.[1]
@@ -105,7 +105,7 @@ t.test(
     t.equal(one, other)
     t.ok(one.length < 1000 && without.length > 5000)
     t.match(one, /"small"\}\xc1/, 'the second is compressed')
-    t.match(without, /"small"\}\x81/, 'not for who did not offer it')
+    t.match(without, /"small"\}\x81/, 'not for a client that did not offer it')
     t.match(one, /\x81.\{"channel":"[^"]*","id":"[^"]*","time":\d*,"data":"end"\}$/)
   },
 )
@@ -186,11 +186,7 @@ t.test('commands may be compressed, and keep their order', async t => {
   )
   const inflaters = made.mock.calls.map(call => call.result as InflateRaw)
   t.equal(inflaters.length, 101)
-  t.equal(
-    inflaters.filter(each => !each.destroyed).length,
-    1,
-    "what inflated is let go of, but the client's own",
-  )
+  t.equal(inflaters.filter(each => !each.destroyed).length, 1, "inflaters are released, but the client's own")
 })
 
 t.test('closing works as without compression', async t => {

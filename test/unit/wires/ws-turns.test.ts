@@ -131,7 +131,7 @@ t.test('S2: pending commands are limited in number, whatever arrives with them',
     t.ok(gate.waiting <= before + 66, `${gate.waiting - before} of 1,000`)
   }
   leaves.close()
-  await until('one that leaves meanwhile is let go of', () => node.hub.stats().wires.ws?.connections === 1)
+  await until('one that leaves meanwhile is released', () => node.hub.stats().wires.ws?.connections === 1)
   gate.open()
   await client.until(/"ref":999,/)
   const refs = [...client.text.matchAll(/"ref":(\d+)/g)].map(([, ref]) => Number(ref))

@@ -142,7 +142,7 @@ t.test('a client that disconnects in the middle of its commands leaves nothing b
     if (i % 2 === 0) client.cut()
     else client.socket.close()
   }
-  await until('nobody is left', () => node.hub.stats().readers === 0 && connections() === 0)
+  await until('all clients have left', () => node.hub.stats().readers === 0 && connections() === 0)
   await until('no socket is left', () => node.app.sockets.size === 0)
 })
 
@@ -320,7 +320,7 @@ t.test('a channel that cannot be opened is an error of its command', async t => 
   const client = await connect({ channels: [fresh()] }, own)
   t.equal((await client.ask({ subscribe: fresh() })).error?.code, 'FW_TOO_MANY_FOLLOWED')
   const { socket } = new WsClient(own, { channels: [fresh()] })
-  t.equal(await closeCode(socket), 1013, 'and of the connection, if its address names it: come back later')
+  t.equal(await closeCode(socket), 1013, 'and of the connection, if its address names it: retry later')
 })
 
 // Reading ---------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ t.test('readers at one cursor get identical bytes, of whatever size', async t =>
   clients.push(...raws.map(raw => ({ cut: () => raw.close() })))
   await Promise.all(raws.map(raw => raw.until(/"open"[^]*\}\}/)))
   const client = await connect({ channels: [channel] })
-  // The object around the data has a length of its own: come by every boundary of the frame's length.
+  // The object around the data adds its length: this covers every boundary of the frame's length.
   const [probe] = await node.append(channel, '""')
   const around = (await client.event()).length - 2
   const range = (from: number) => Array.from({ length: 12 }, (_, i) => from + i)
@@ -359,7 +359,7 @@ t.test("goodbyes have the code for the client's next action", async t => {
   await own.hub.connections.drain(10)
   t.same(await closed, [1001, 1001])
   t.match(client.log.at(-1), '"data":1')
-  await until('nobody is left', () => connections(own) === 0 && own.app.sockets.size === 0)
+  await until('all clients have left', () => connections(own) === 0 && own.app.sockets.size === 0)
 })
 
 t.test(
@@ -370,7 +370,7 @@ t.test(
     if (socket === undefined) throw new Error('no socket')
     client.pause()
     const count = 10_000
-    // Long enough that what is not read does not all fit into the kernel.
+    // Long enough that unread data does not all fit into the kernel.
     const ref = 'r'.repeat(110)
     let most = 0
     for (let i = 0; i < count; i++) {
@@ -501,7 +501,7 @@ t.test('invalid frames end the connection with the matching code', async t => {
     raw.close()
     t.equal(raw.text.length, length)
   }
-  await until('nobody is left', () => connections() === 0 && node.hub.stats().readers === 0)
+  await until('all clients have left', () => connections() === 0 && node.hub.stats().readers === 0)
 })
 
 t.test('a message may come in fragments, with control frames between, and byte by byte', async t => {
@@ -549,7 +549,7 @@ t.test('a client that ends its side without a close is released', async () => {
     await raw.until(/"open"/)
     await reading(node, channel)
     raw.socket[end]()
-    await until(`${end}: nobody is left`, () => node.hub.readers(channel) === 0 && connections() === 0)
+    await until(`${end}: all readers have left`, () => node.hub.readers(channel) === 0 && connections() === 0)
     raw.close()
   }
 })

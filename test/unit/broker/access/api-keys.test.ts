@@ -98,7 +98,7 @@ t.test('faults in the file are reported with entry and member', async t => {
   t.strictSame(
     parseKeysFile(`\ufeff${file(good)}`),
     parseKeysFile(file(good)),
-    'a byte order mark is passed over',
+    'a byte order mark is ignored',
   )
   t.throws(() => parseKeysFile(file({ ...good, key: 'fw_secret' })), { message: /^(?!.*fw_secret)/s })
 })

@@ -1,4 +1,4 @@
-// Keys of tokens from a URL, asked of a real server on loopback.
+// Token keys from a URL, fetched from a real server on loopback.
 
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
@@ -154,7 +154,7 @@ t.test('a key that the provider removed is gone after 10 min', async t => {
   await made.refresh()
   server.answer = text(jwks(NEW))
   time.now = 600_000
-  t.ok(tokens.verify(token(OLD)).ok, 'nobody waits for the new ones')
+  t.ok(tokens.verify(token(OLD)).ok, 'no request waits for the new ones')
   t.equal(await made.refresh(), true, 'which are under way')
   t.match(tokens.verify(token(OLD)), { reason: 'unknown_key' })
   t.ok(tokens.verify(token(NEW)).ok)

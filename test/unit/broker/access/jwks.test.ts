@@ -75,7 +75,7 @@ t.test('faults in a file are reported with key and member', async t => {
     [set({ ...short, k: 'not base64!' }), /^keys\[0\]\.k: is not base64url/],
   ]
   for (const [text, why] of table) t.throws(() => parseJwks(text), { name: BadFileError.name, message: why })
-  t.equal(parseJwks(`\ufeff${set(good)}`).size, 1, 'a byte order mark is passed over')
+  t.equal(parseJwks(`\ufeff${set(good)}`).size, 1, 'a byte order mark is ignored')
 })
 
 t.test('in a published set unusable keys are ignored, and secrets are never accepted', async t => {

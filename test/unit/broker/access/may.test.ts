@@ -1,4 +1,4 @@
-// The one decision, as a table: who has which right on which channel, and why not.
+// The access decision, as a table: identity, right, channel, and the reason of a refusal.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -58,7 +58,7 @@ const WHO = {
   'key, all': server([...RIGHTS], ['*']),
   'key, publish': server(['publish'], ['*']),
   'key, all of chat': server([...RIGHTS], ['chat:*']),
-  // Only keys have admin, whatever somebody's grants may say.
+  // Only keys have admin, whatever the grants of a user.
   'ann with admin': {
     ...bearer('ann'),
     grants: [{ source: 'token', list: [{ origin: 'x', channels: ['*'], rights: 31 }] }],
@@ -69,7 +69,7 @@ type Who = keyof typeof WHO
 
 const letters = { s: 'subscribe', h: 'history', r: 'presence', p: 'publish', a: 'admin' } as const
 
-/** The rights that somebody has on a channel, a letter each. */
+/** The rights of an identity on a channel, one letter each. */
 function rightsOn(who: Who, channel: string, rules: Rules): string {
   return Object.entries(letters)
     .filter(([, right]) => may(WHO[who], right, channel, rules).allowed)

@@ -1,4 +1,4 @@
-// Revocations: whose tokens are refused, and that none is forgotten too early.
+// Revocations: whose tokens are rejected, and that no revocation is forgotten too early.
 
 import t from 'tap'
 import { createRevocations } from '../../../../services/broker/access/revocation.ts'
@@ -10,7 +10,7 @@ t.test('earlier tokens are rejected, later ones and other users are not', async 
   table.revoke('ann', T, T + 3_600_000)
   t.ok(table.isRevoked('ann', T / 1000 - 1, T))
   t.notOk(table.isRevoked('ann', T / 1000, T))
-  t.ok(table.isRevoked('ann', undefined, T), 'whoever does not say when was before')
+  t.ok(table.isRevoked('ann', undefined, T), 'a token without a time counts as earlier')
   t.notOk(table.isRevoked('bob', T / 1000 - 1, T))
   t.notOk(table.isRevoked('bob', undefined, T))
 })
@@ -41,7 +41,7 @@ t.test('a full table drops expired entries, and turns the oldest into one for al
   const table = createRevocations(10)
   table.revoke('gone', T, 1)
   for (let i = 0; i < 10; i++) table.revoke(`user${i}`, T + i * 1000)
-  t.equal(table.size, 10, 'what has expired made room')
+  t.equal(table.size, 10, 'expired entries made room')
   t.notOk(table.isRevoked('other', T / 1000 - 1, T))
   table.revoke('one more', T + 60_000)
   t.ok(table.size < 10)

@@ -1,4 +1,4 @@
-// Tokens: what is accepted as whose, and each bad one with its reason.
+// Tokens: the identities of accepted ones, and the reason of each rejection.
 
 import { createPublicKey } from 'node:crypto'
 import { mock } from 'node:test'
@@ -297,7 +297,7 @@ t.test('a cached token is checked for its times and revocation on each use', asy
   const token = hs()
   t.ok(tokens.verify(token, NOW).ok)
   t.ok(tokens.verify(token, NOW + 3609 * SECOND).ok)
-  t.equal(calls, 1, 'the signature is asked once')
+  t.equal(calls, 1, 'the signature is verified once')
   t.match(tokens.verify(token, NOW + 3610 * SECOND), { reason: 'expired' })
   revoked.add('ann')
   t.match(tokens.verify(token, NOW), { reason: 'revoked' })
@@ -331,7 +331,7 @@ t.test('a token that is not used again is forgotten', async t => {
   show('b')
   mock.timers.tick(KEPT_MS)
   t.equal(show('a'), opened)
-  t.equal(asked, 2, 'it came again')
+  t.equal(asked, 2, 'it was used again')
   mock.timers.tick(KEPT_MS)
   t.equal(verified.size, 1, 'the other did not')
   show('a')
@@ -360,7 +360,7 @@ t.test('claims stored with a ticket are checked again', async t => {
   source.keys = parseJwks(jwks(testKey('ES256'), HS))
   t.ok(tokens.accept(stored, NOW).ok, 'the same key in another set')
   const forged = tokens.verify(hs({ signer: 'x' }), NOW)
-  t.ok(forged.ok && forged.identity.signer !== 'x', 'no claim says who signed')
+  t.ok(forged.ok && forged.identity.signer !== 'x', 'no claim sets the signer')
 })
 
 t.test('a key that is not loaded yet is requested once', async t => {
@@ -396,7 +396,7 @@ t.test('tokens with equal grants share one list', async t => {
   t.equal(identity('a')?.grants.length, 1)
 })
 
-/** What a token of somebody else may look like: parts exchanged, cut, repeated, or anything at all. */
+/** Forms of a foreign token: parts swapped, cut, repeated, or arbitrary. */
 function strange(key: TestKey) {
   const value = fc.oneof(
     fc.anything(),

@@ -9,7 +9,7 @@ import { sharedLog, silent } from './shared-log.ts'
 
 const REVOKED: Commands['revoke'] = { user: 'ada', before: 1000, until: 5000 }
 
-/** A control and what it carried out, in order. */
+/** A control and its executed commands, in order. */
 function listening(log: ChannelLog, logger = silent) {
   const heard: unknown[] = []
   let missed = 0
@@ -166,7 +166,7 @@ t.test('revocations that the log lost are sent again, once, and reach a node tha
   const [broken] = views
   if (broken) broken.broken = new LogUnavailable('away')
   await Promise.all(views.map(view => view.lose(CONTROL)))
-  await until('one node has told', async () => (await log.state(CONTROL)).count === 1201)
+  await until('one node has sent it', async () => (await log.state(CONTROL)).count === 1201)
   if (broken) broken.broken = undefined
   await until('the other sees it', () => broken?.reads === 2)
   const later = listening(view())

@@ -24,7 +24,7 @@ const ids = (nodes: Nodes) => new Set(nodes.list().map(({ id }) => id))
 t.test('nodes discover each other, in any starting order, and notice a goodbye at once', async t => {
   const { node } = world()
   const [a, b] = [node(), node({ load: () => ({ connections: 3, channels: 2 }) })]
-  t.strictSame(ids(a.nodes), new Set([a.nodes.id]), 'a node knows itself before it hears anything')
+  t.strictSame(ids(a.nodes), new Set([a.nodes.id]), 'a node knows itself before it receives anything')
   await a.nodes.open()
   await b.nodes.open()
   t.teardown(() => a.nodes.close())
@@ -79,7 +79,7 @@ t.test('a node announces itself periodically, but not to a log that has not answ
   t.equal(calls, 1)
   own.append = append
   fail(new LogUnavailable('away'))
-  await until('it goes on', async () => (await count()) > before)
+  await until('it continues', async () => (await count()) > before)
 })
 
 t.test('a closed node and a node that was never open announce nothing', async t => {

@@ -76,7 +76,7 @@ t.test('a node that does not answer in time is named', async t => {
   t.strictSame(
     nobody.silent.map(({ id }) => id),
     ['a', 'b', 'dead'],
-    'nobody knows that question',
+    'an unknown question',
   )
 })
 

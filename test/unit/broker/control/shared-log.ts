@@ -1,4 +1,4 @@
-// One memory log as several nodes see it, each of which may have a feed of its own of each channel.
+// One memory log as seen by several nodes, each of which may have its own feed of each channel.
 
 import type { ChannelLog, Feed, Follower } from '../../../../services/broker/log/log.ts'
 import { MemoryLog } from '../../../../services/broker/log/memory.ts'
@@ -19,7 +19,7 @@ export interface View extends ChannelLog {
   follows: number
   /** Reads that were answered and found nothing more. */
   reads: number
-  /** Tells all feeds of this view that what lies between is lost. */
+  /** Notifies all feeds of this view that the events in between are lost. */
   lose(channel: string): Promise<void>
 }
 

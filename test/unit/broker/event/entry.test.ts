@@ -39,7 +39,7 @@ function printed(value: fc.JsonValue, choices: readonly number[]): string {
 
 const hex = (unit: number) => unit.toString(16).padStart(4, '0')
 
-/** Names that look alike, with what a careless scanner trips over. */
+/** Names that look alike, and inputs on which a careless scanner fails. */
 const name = fc.oneof(
   fc.constantFrom('data', 'data ', 'a"b', '\\', '}', '{"', ',', ':', '__proto__', ''),
   fc.string(),

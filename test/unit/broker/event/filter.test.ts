@@ -1,4 +1,4 @@
-// Filters: what passes, what is equal, what is refused.
+// Filters: matches, equality, and rejected filters.
 
 import t from 'tap'
 import {

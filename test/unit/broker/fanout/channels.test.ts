@@ -36,7 +36,7 @@ t.test('the least recently read channels shrink first when memory runs short', a
   t.strictSame(
     (await b.page(e1(0), LIMIT)).events.map(event => event.offset),
     Array.from({ length: 30 }, (_, i) => i + 1),
-    'and the log still has what b let go',
+    'and the log still has the events that b dropped',
   )
 })
 
@@ -48,7 +48,7 @@ t.test('expired events are discounted, whoever notices first', async t => {
   log.add('b', drafts(5, KILOBYTE))
   const later = Date.now() + 35
   await until('they are too old', () => Date.now() > later)
-  t.equal(a.peek(e1(0), LIMIT), undefined, 'not even what memory holds is told')
+  t.equal(a.peek(e1(0), LIMIT), undefined, 'not even events in memory are delivered')
   const listener = await listen(hub, 'b', e1(5))
   log.add('b', drafts(1))
   await until('told', () => listener.lines.length === 1)
@@ -169,7 +169,7 @@ t.test('a poll sees events that its node acknowledged, before the feed delivers 
   const channel = await hub.open('a')
   log.held = true
   const [event] = log.add('a', drafts(1))
-  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 0, 'of others it learns with the feed')
+  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 0, 'others arrive with the feed')
   if (event !== undefined) hub.acknowledged('a', event)
   t.equal((await channel.page(e1(0), LIMIT)).events.length, 1)
   t.equal((await channel.page('latest', LIMIT)).cursor.offset, 1)

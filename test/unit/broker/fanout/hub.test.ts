@@ -1,4 +1,4 @@
-// The flush loop and what it owes every connection: ARCHITECTURE.md#fan-out. Time is the test's own where it matters.
+// The flush loop and its duties to every connection: ARCHITECTURE.md#fan-out. The tests control time where it matters.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { mock } from 'node:test'
@@ -28,7 +28,7 @@ const e1 = (offset: number) => ({ epoch: 'e1', offset })
 const low = { priority: 'low' } as const
 const sized = (bytes: number) => ({ data: Buffer.from(`"${'x'.repeat(bytes - 2)}"`) })
 
-/** A listener that has not taken an event yet, and takes nothing more. */
+/** A listener that has not received an event yet, and accepts no more. */
 async function stuck(log: ScriptedLog, hub: Hub): Promise<Listener> {
   const listener = await listen(hub, 'a', e1(0))
   listener.stop()
@@ -37,7 +37,7 @@ async function stuck(log: ScriptedLog, hub: Hub): Promise<Listener> {
   return listener
 }
 
-/** Makes time stand still until `tick`; timers and clocks of the code under test are the test's. */
+/** Stops time until `tick`; timers and clocks of the code under test are the test's. */
 function stopTime(teardown: Teardown): { tick(ms: number): Promise<void> } {
   mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() })
   teardown(() => mock.timers.reset())
@@ -114,7 +114,7 @@ interface Follower {
   readonly from: Map<string, number>
 }
 
-/** Follows a random course and says what is wrong at its end, if anything. */
+/** Follows a random course and returns the fault at its end, if any. */
 async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise<string[]> {
   const names = ['a', 'b', 'c']
   const followers: Follower[] = []
@@ -123,7 +123,7 @@ async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise
     follower.from.set(name, at.offset)
     await listen(hub, name, at, follower.listener)
   }
-  // More than one slice visits, each on a channel of its own or on two.
+  // More visits than one slice, each on a separate channel or on two.
   for (let i = 0; i < 40; i++) {
     const follower = { listener: new Listener(hub), from: new Map<string, number>() }
     await join(follower, 'a', 0)
@@ -273,7 +273,7 @@ t.test('events that one reader fetched from the log are served to later readers 
   for (const [i, listener] of later.entries()) {
     await until('it has all', () => listener.lines.length === [90, 50, 1][i])
   }
-  t.strictSame(log.reads, ['a e1-10'], 'the log was not asked again')
+  t.strictSame(log.reads, ['a e1-10'], 'the log was not read again')
 })
 
 t.test('a reader that is far behind gets capped stretches, in turn with others', async t => {
@@ -367,7 +367,7 @@ t.test('readers that wait for an unavailable log share one retry', async t => {
     if (i % 50 === 0) await time.tick(20)
   }
   await time.tick(5000)
-  t.ok(log.reads.length >= 3, 'it is asked again and again')
+  t.ok(log.reads.length >= 3, 'it is retried repeatedly')
   t.ok(log.reads.length <= 4 + 2 * 6, `${log.reads.length} reads in 5 s for 200 readers at one position`)
   log.beforeRead = async () => {}
   const asked = log.reads.length
@@ -568,7 +568,7 @@ t.test('a reader that leaves after its goodbye is not cut', async t => {
   t.equal(listener.closes.length, 1)
   listener.read()
   await settled()
-  t.strictSame(listener.told, ['e1-1'], 'what was queued still came')
+  t.strictSame(listener.told, ['e1-1'], 'queued events still arrived')
   t.ok(listener.sink.writableFinished)
   t.equal(hub.stats().readers, 0)
   await time.tick(6000)
@@ -711,5 +711,5 @@ t.test('nothing is left behind when all clients are gone', async t => {
     memory: 0,
     wires: { stream: { connections: 0 } },
   })
-  t.equal(hub.stats().wires.stream?.deliveries, 6, 'what was gathering for b went with its channel')
+  t.equal(hub.stats().wires.stream?.deliveries, 6, 'events batched for b were dropped with its channel')
 })

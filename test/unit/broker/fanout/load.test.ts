@@ -26,14 +26,14 @@ t.test('S5: opening a channel on a full node costs the same, however many are fo
   t.equal(hub.stats().channels, 2000)
   t.equal((await hub.open('c100')).name, 'c100')
   const held = await Promise.all(Array.from({ length: 1999 }, (_, i) => hub.open(`e${i}`)))
-  await t.rejects(hub.open('f'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'what is held stays')
+  await t.rejects(hub.open('f'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'held channels stay')
   held[5]?.release()
   await hub.open('f')
-  await t.rejects(hub.open('e5'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'what is not, goes')
+  await t.rejects(hub.open('e5'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'others are dropped')
 })
 
 t.test(
-  'W6: looks at channels that nobody follows leave nothing; what is polled again is followed',
+  'W6: single reads of channels without followers leave nothing; repeatedly polled channels are followed',
   async t => {
     const node = await nodeWith(t)
     const follow = mock.method(node.log, 'follow')
@@ -114,7 +114,7 @@ t.test('S5: a full node answers polls of channels that it does not follow', asyn
   const latest = await node.get('/v1/poll?channel=b&cursor=latest')
   t.match(JSON.parse(latest.body), { events: [], cursor: second })
   t.match((await node.get('/v1/refresh?channel=b')).body, second)
-  t.equal((await node.get('/v1/long-poll?channel=b')).status, 503, 'it can not wait for news')
+  t.equal((await node.get('/v1/long-poll?channel=b')).status, 503, 'it cannot wait for events')
   t.equal(node.hub.stats().channels, 1)
 })
 
@@ -144,7 +144,7 @@ t.test('S4: unknown cursors cause only a few concurrent log reads, per connectio
   await settled()
   t.equal(gate.waiting, 64)
   gate.open()
-  await until('whoever waited has what it asked for', () => patient.told.length === 3)
+  await until('waiting readers have their events', () => patient.told.length === 3)
 })
 
 t.test('S4: readers of one connection that are all behind catch up a few at a time', async t => {
@@ -154,7 +154,7 @@ t.test('S4: readers of one connection that are all behind catch up a few at a ti
   for (const name of names) log.add(name, drafts(2))
   const listener = new Listener(hub)
   for (const name of names) await listen(hub, name, { epoch: 'e1', offset: 0 }, listener)
-  await until('all have what they missed', () => listener.told.length === 200)
+  await until('all have their missed events', () => listener.told.length === 200)
 })
 
 t.test('S4: the lines of an upload do not block other requests', async t => {

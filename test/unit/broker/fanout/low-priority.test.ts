@@ -1,4 +1,4 @@
-// The thresholds of low priority are settings: each by itself wakes who stays and who is held.
+// The thresholds of low priority are settings: each by itself wakes streaming and held readers.
 
 import t, { type Test } from 'tap'
 import { WIRES } from '../../../contract/clients.ts'

@@ -252,7 +252,7 @@ t.test('a long poll misses no event that arrives while it looks', async t => {
   log.add('a', drafts(1))
   const gate = new Gate()
   log.afterRead = gate.pass
-  // Its cursor is ahead of the node, so the log is asked, and meanwhile the feed goes on.
+  // Its cursor is ahead of the node, so the log is read, and meanwhile the feed continues.
   const waiting = new LongPoll(hub, channels).answer([e1(4)], 10, 10_000)
   await until('the read has looked', () => gate.waiting === 1)
   log.release()
@@ -291,7 +291,7 @@ t.test(
     ])
     t.strictSame(counts, [3, 3, 64, 2, 1])
     t.equal(answered.at(-1), 'alone')
-    t.equal(answered.at(-2), 'over', 'at the end of its time it takes what there is')
+    t.equal(answered.at(-2), 'over', 'at the end of its time it returns the available events')
   },
 )
 

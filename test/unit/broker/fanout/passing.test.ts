@@ -1,4 +1,4 @@
-// Transient events on their way: in slices, once for each member, and before what comes after them.
+// Delivery of transient events: in slices, once for each member, and before later events.
 
 import t from 'tap'
 import { type LogEvent, transientOf } from '../../../../services/broker/event/event.ts'
@@ -30,7 +30,7 @@ t.test('over several slices each member has each event once, also where members 
   t.equal(passage.flush(0), false)
   const had = members.filter(({ got }) => got.length > 0)
   t.ok(had.length > 0 && had.length < 20)
-  // One that waits for its turn leaves, and one that has had it takes its place.
+  // A member that waits for its turn leaves, and a visited one takes its place.
   const gone = members[3] as Member
   gone.slot = -1
   members[3] = members.pop() as Member

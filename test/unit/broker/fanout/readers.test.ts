@@ -97,7 +97,7 @@ t.test('a gap in the feed reaches every reader, once', async t => {
   await told(four, ...ids('e1', 5, 10), ...after)
   log.add('a', drafts(1))
   await told(one, ...after, 'e2-12')
-  t.equal(log.reads.filter(read => read === 'a e1-10').length, 1, 'the log was asked once')
+  t.equal(log.reads.filter(read => read === 'a e1-10').length, 1, 'the log was read once')
 })
 
 t.test(
@@ -220,7 +220,8 @@ t.test('readers may leave and join while the channel is flushed', async t => {
     listeners.splice((i * 11) % listeners.length, 0, joining)
     if (i % 3 === 0) await turn()
   }
-  for (const listener of listeners) await until('all have all', () => listener.told.at(-1) === 'e1-60')
+  for (const listener of listeners)
+    await until('all have received everything', () => listener.told.at(-1) === 'e1-60')
   for (const listener of listeners) {
     const first = Number(listener.told[0]?.slice(3))
     t.strictSame(listener.told, ids('e1', first, 60))

@@ -59,7 +59,7 @@ const push = fc
     recent.push(events)
     model.push(events)
   })
-// From before the floor up to anywhere: reaching it or not, overlapping what is held, of another epoch.
+// From before the floor to anywhere: reaching it or not, overlapping the stored events, of another epoch.
 const prepend = fc
   .record({ before: fc.nat(6), count: fc.nat(12), foreign: fc.nat(9).map(n => n === 0) })
   .map<Step>(({ before, count, foreign }) => (recent, model, clock) => {

@@ -47,7 +47,7 @@ interface Kept {
 
 export class ScriptedLog implements ChannelLog {
   readonly engine = 'scripted'
-  /** Every read that was asked for: channel and start. */
+  /** Every requested read: channel and start. */
   readonly reads: string[] = []
   /** Feeds say nothing until `release`. */
   held = false
@@ -106,7 +106,7 @@ export class ScriptedLog implements ChannelLog {
     this.#tell(channel, follower => follower.gap({ from, to }))
   }
 
-  /** Drops all but the newest events. The feed says nothing of that. */
+  /** Drops all but the newest events, without a notice on the feed. */
   trim(name: string, left: number): void {
     const channel = this.#channel(name)
     const { head, floor } = channel.history
@@ -114,7 +114,7 @@ export class ScriptedLog implements ChannelLog {
     channel.events = left === 0 ? [] : channel.events.slice(-left)
   }
 
-  /** Lets the feeds say what they held. */
+  /** Releases the feeds' held messages. */
   release(): void {
     this.held = false
     for (const { pending, follower } of this.#channels.values()) {
@@ -251,7 +251,7 @@ export class Gate {
 
 export const streamFraming = ndjsonFraming('stream')
 
-/** A client on the stream wire whose socket is a Writable: what it was told, by line. */
+/** A client on the stream wire whose socket is a Writable: its received messages, by line. */
 export class Listener {
   readonly lines: string[] = []
   readonly writes: Buffer[] = []
@@ -259,7 +259,7 @@ export class Listener {
   readonly closes: CloseReason[] = []
   /** Offset at which it began. */
   began = 0
-  /** The socket takes nothing more until `read`. */
+  /** The socket accepts nothing more until `read`. */
   #full = false
   #waiting: (() => void) | undefined
   readonly sink: Writable
@@ -316,7 +316,7 @@ export class Listener {
     waiting?.()
   }
 
-  /** Ids of the events it was told, and `gap <from> <to>`. */
+  /** Ids of the received events, and `gap <from> <to>`. */
   get told(): string[] {
     return this.lines.map(line => {
       const object = JSON.parse(line)

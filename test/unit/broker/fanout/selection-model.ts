@@ -1,4 +1,4 @@
-// What a reader of a selection is told, in so few lines that one can see that it is right. Positions are offsets.
+// The messages of a reader of a selection, in a model short enough to be verified by reading. Positions are offsets.
 
 export interface Sent {
   readonly offset: number

@@ -1,4 +1,4 @@
-// Filters and conflation in the fan-out: what is shared, what is told, and what a model of fifty lines says.
+// Filters and conflation in the fan-out: shared work, messages, and agreement with a model of fifty lines.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -162,7 +162,7 @@ t.test('a rule conflates for readers that are behind, until they have caught up'
   const newest = [['e1-1', undefined], ...ids('e1', 89, 91).map(id => [id, 29])]
   t.same(told(slow), [...newest, ['e1-92', undefined], ...live, ['e1-97', undefined]])
   t.same(told(filtered), [...newest, ...live])
-  t.equal(fast.lines.length, 97, 'who is not behind has all')
+  t.equal(fast.lines.length, 97, 'a reader that is not behind has all')
 })
 
 t.test('a rule closes readers that are behind', async t => {
@@ -262,7 +262,7 @@ function selectionFor({ lang, newest }: Wish): Selection | undefined {
 
 const offsetIn = (position: string) => Number(position.split('-')[1])
 
-/** What the client has received, as the model writes it, without heartbeats. */
+/** The client's received messages, in the form of the model, without heartbeats. */
 function toldTo({ lines }: Listener): string[] {
   return lines.map(line => {
     const { id, skipped, gap, passed } = JSON.parse(line)
@@ -272,7 +272,7 @@ function toldTo({ lines }: Listener): string[] {
   })
 }
 
-/** Where a client resumes that was told this. */
+/** The resume position of a client with these messages. */
 function cursorOf(listener: Listener): number {
   const last = listener.lines.at(-1)
   if (last === undefined) return listener.began

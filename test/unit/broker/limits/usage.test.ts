@@ -64,7 +64,7 @@ t.test('tokens a user took on one node are missing on the others', async t => {
   await until('b knows', () => publishes(b.limits, 'ada') === 0)
   t.equal(publishes(c.limits, 'ada'), 0)
   t.equal(publishes(c.limits, 'bob'), 20)
-  // A second brings 10, for all of them together: each takes them, and then makes up for what the others took.
+  // A second brings 10, for all of them together: each takes them, and then compensates for what the others took.
   let total = 0
   for (let second = 1; second <= 60; second++) {
     clock.now = second * 1000
@@ -102,9 +102,9 @@ t.test('connections elsewhere count until they leave, or their node is gone', as
   await a.usage.tell()
   await until('b knows', () => elsewhere() === 1)
   clock.now = 16_000
-  t.equal(elsewhere(), 0, 'a was not heard for long')
+  t.equal(elsewhere(), 0, 'a was silent for long')
   await a.usage.tell()
-  await until('b heard it again', () => elsewhere() === 1)
+  await until('b received it again', () => elsewhere() === 1)
 })
 
 t.test('nothing is sent without such a limit, nor for users far from theirs', async t => {
@@ -126,5 +126,5 @@ t.test('nothing is sent without such a limit, nor for users far from theirs', as
   const alone = await nodesOf(t, 1, { USER_PUBLISHES: '1/s' })
   publishes(alone.nodes[0]?.limits as Limits, 'ada')
   await alone.nodes[0]?.usage.tell()
-  t.equal(await alone.told(), 0, 'nor where there is nobody to tell')
+  t.equal(await alone.told(), 0, 'nor without other nodes')
 })

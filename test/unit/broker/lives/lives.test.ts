@@ -1,4 +1,4 @@
-// What members live through, as the log of lives tells it: in order, and nothing missing, whatever is away meanwhile.
+// The lives of members in the log of lives: in order and complete, whatever is unavailable meanwhile.
 
 import t, { type Test } from 'tap'
 import type { Draft } from '../../../../services/broker/event/event.ts'
@@ -62,7 +62,7 @@ t.test('the life of a channel and of a member, in order', async t => {
   const w = world(t)
   const { presence } = w.node()
   presence.enter(ROOM, 'ann', '"user":"ann","info":{"n":1}')
-  await until('she is told', async () => (await w.told()).length === 2)
+  await until('the join is recorded', async () => (await w.told()).length === 2)
   presence.leave(ROOM, 'ann')
   await until('all', async () => (await w.told()).length === 4)
   t.strictSame(await w.told(), WHOLE)

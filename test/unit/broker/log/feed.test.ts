@@ -24,7 +24,7 @@ interface Read {
 /** Lets everything run that waits for nothing but its turn. */
 const settle = () => new Promise(resolve => setImmediate(resolve))
 
-/** The other side: a log that appends and reads at once, and what is on its way to and from the feed. */
+/** The other side: a log that appends and reads at once, and the messages in transit to and from the feed. */
 class Model {
   history: History = { epoch: 'e0', ended: [], head: 0, floor: 0 }
   readonly records: Buffer[] = []

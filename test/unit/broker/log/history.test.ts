@@ -1,5 +1,5 @@
-// A channel that loses acknowledged events again and again, as a model: whoever reads on from any position that
-// was ever given out has each event delivered once, or told as a gap.
+// A channel that repeatedly loses acknowledged events, as a model: a reader that continues from any position that
+// was ever issued receives each event once, or inside a gap.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -35,7 +35,7 @@ function event(epoch: string, offset: number): LogEvent {
   return encodeEvent(head, Buffer.from('{}'))
 }
 
-/** The model: a log without Redis. Epochs are named e0, e1, …, so that positions have an order of their own. */
+/** The model: a log without Redis. Epochs are named e0, e1, …, so that positions are ordered. */
 class World {
   history: History = { epoch: 'e0', ended: [], head: 0, floor: 0 }
   /** What can still be read, by offset. */
@@ -57,11 +57,11 @@ class World {
     }
   }
 
-  /** Loses the newest `count` of what is held, or none of it though some might have been. */
+  /** Loses the newest `count` stored events, or none of them though some might have been. */
   lose(count: number): void {
     const head = Math.max(this.history.floor, this.history.head - count)
     for (let offset = head + 1; offset <= this.history.head; offset++) this.held.delete(offset)
-    // Epochs that were to end beyond what survived end there; those that began beyond it never were.
+    // Epochs that were to end beyond the surviving events end there; those that started beyond them never existed.
     const { ended } = this.history
     const before = (at: number) => ended[at - 1]?.end ?? 0
     const kept = ended.filter((_, at) => before(at) <= head)

@@ -14,7 +14,7 @@ import type { Rules } from '../../../../services/broker/rules/rules.ts'
 
 const rule = (subscribe: string) => `channels: [{ match: a, subscribe: ${subscribe} }]\n`
 const subscribeOf = (rules: Rules) => rules.of('a').subscribe[0]
-/** Never, so that what a test sees was told by the file system. */
+/** Never, so that only file system events trigger a reload. */
 const NEVER = 2 ** 31 - 1
 
 // Nothing that follows a file keeps a process alive.
@@ -170,7 +170,7 @@ t.test('reacts to nothing after close', async t => {
   t.equal(subscribeOf(file.current), 'user')
 })
 
-/** Rules of so many teams, of which one begins at line 2 and each has three lines. */
+/** Rules of this many teams; the first begins at line 2 and each has three lines. */
 const large = (teams: number) =>
   `channels:\n${Array.from({ length: teams }, (_, i) => `  - match: 'team${i}:*'\n    subscribe: user\n    rate: { publish: 5/s }\n`).join('')}default: { subscribe: nobody }\n`
 

@@ -37,7 +37,7 @@ t.test('more literal segments win, then more segments, then literals from the le
   }
 })
 
-/** The rule of the documents, said plainly: all that match, in order. */
+/** The rule of the documents, implemented plainly: all matches, in order. */
 function plainly(patterns: readonly string[], channel: string): string | undefined {
   const rank = (pattern: string) =>
     pattern.split(':').map(segment => (segment === '*' ? 2 : segment === '{user}' ? 1 : 0))

@@ -1,4 +1,4 @@
-// The rules file: what is read of it, and every problem with its line and column.
+// The rules file: its parsed form, and every problem with its line and column.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -247,10 +247,10 @@ t.test('without a file: closed, or open on loopback', async t => {
   t.match(openRules({ keys: true }), { open: 'but-keys', default: { publish: ['key'] } })
 })
 
-// What the schema says of a file is what we say of it, but for what no schema can say.
+// The schema and the parser agree, except for rules that no schema can express.
 
 const valid = new Ajv({ strict: true, allowUnionTypes: true }).compile(rulesSchema())
-/** Of what contradicts itself, of limits of units, and of patterns whose characters are right. */
+/** Contradictions, limits of units, and patterns with valid characters. */
 const BEYOND_SCHEMA =
   /nobody with others|lets in one user only|no history|has a rule already|is not a (duration|size|rate)|`\*\*`|the node's own|dot segment/
 

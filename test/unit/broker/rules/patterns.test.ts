@@ -1,4 +1,4 @@
-// Patterns of channels in grants: what is one, and what it matches.
+// Channel patterns in grants: valid patterns, and their matches.
 
 import fc from 'fast-check'
 import t from 'tap'
