@@ -1,4 +1,4 @@
-// The publish routes.
+// The routes that publish events, one or many.
 
 import type { FastifyPluginAsync } from 'fastify'
 import { BODY_TIMES, type BodyTimes } from '../http/body.ts'
