@@ -1,8 +1,8 @@
-// How long to wait before the next attempt.
+// The delay before the next attempt.
 
 /**
- * Full jitter: anything up to a span that doubles with each failure, after what the server asks for. So clients that were
- * cut together do not come back together, and none comes before the server wants to see it.
+ * Full jitter: a random delay up to a span that doubles with each failure, added to the delay that the server asks for.
+ * So clients that were cut together do not reconnect together, and none reconnects before the server allows it.
  */
 export function backoff(
   failures: number,

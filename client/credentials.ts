@@ -1,4 +1,4 @@
-// The token: asked for once, kept until it expires or is refused.
+// The token: requested once, kept until it expires or is rejected.
 
 import type { Options } from './types.ts'
 
@@ -13,14 +13,14 @@ export class Credentials {
     this.#getToken = getToken
   }
 
-  /** Raises what `getToken` does. */
+  /** Raises what `getToken` raises. */
   async get(): Promise<string | undefined> {
     const kept = await this.#token?.catch(() => undefined)
     if (kept !== undefined && !expires(kept)) return kept
     return this.renew()
   }
 
-  /** Another one. Those who ask meanwhile get the same. */
+  /** Requests another token. Concurrent callers share it. */
   renew(): Promise<string | undefined> {
     const asked = Promise.resolve().then(() => this.#getToken?.())
     this.#token = asked
@@ -28,7 +28,7 @@ export class Credentials {
     return asked
   }
 
-  /** The node did not accept it. */
+  /** The node rejected the token. */
   drop(): void {
     this.#token = undefined
   }

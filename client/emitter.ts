@@ -3,7 +3,7 @@
 export class Emitter<Events extends object> {
   readonly #listeners = new Map<keyof Events, Set<(value: never) => void>>()
 
-  /** Returns what removes the listener. */
+  /** Returns a function that removes the listener. */
   on<Name extends keyof Events>(name: Name, listener: (value: Events[Name]) => void): () => void {
     const listeners = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, listeners)
@@ -15,7 +15,7 @@ export class Emitter<Events extends object> {
     return this.#listeners.get(name)?.size ?? 0
   }
 
-  /** A listener that throws spoils nothing for others: its error is the page's, as that of an event handler. */
+  /** An error in one listener does not affect the others: it is the page's error, like that of an event handler. */
   protected emit<Name extends keyof Events>(name: Name, value: Events[Name]): void {
     for (const listener of [...(this.#listeners.get(name) ?? [])] as ((value: Events[Name]) => void)[]) {
       try {

@@ -1,6 +1,6 @@
-// What can go wrong, as the client's user sees it.
+// The client's errors.
 
-/** Thrown by `getToken` where nobody is signed in: the client stops until `reconnect()` is called. */
+/** Thrown by `getToken` if nobody is signed in: the client stops until `reconnect()` is called. */
 export class Unauthorized extends Error {
   override readonly name = 'Unauthorized'
 }
@@ -8,11 +8,11 @@ export class Unauthorized extends Error {
 /** An error of a node: `{"error":{"code","message"}}`. */
 export class FanwireError extends Error {
   override readonly name = 'FanwireError'
-  /** `FW_…`: the table of errors in the documents. */
+  /** `FW_…`: see the table of errors in the documentation. */
   readonly code: string
-  /** Of the response; undefined on a WebSocket. */
+  /** The response's status; undefined on a WebSocket. */
   readonly status: number | undefined
-  /** Ms until the same may be tried again; undefined where the same would fail again. */
+  /** Ms until a retry makes sense; undefined for permanent errors. */
   readonly retry: number | undefined
 
   constructor(code: string, message: string, status?: number, retry?: number) {
@@ -23,7 +23,7 @@ export class FanwireError extends Error {
   }
 }
 
-/** Codes that a WebSocket tells without a status, of errors that pass by themselves. */
+/** Codes of temporary errors, which a WebSocket reports without a status. */
 const PASSES = /^FW_(LOG_UNAVAILABLE|NOT_|OVERLOADED|DRAINING|TOO_MANY_(CONNECTIONS|FOLLOWED|REQUESTS))/
 
 interface Told {

@@ -31,14 +31,14 @@ const TIMING: Timing = {
   poll: 3000,
 }
 
-/** Positions are put into the store at most so often, ms. */
+/** How often positions are written to the store at most, ms. */
 const KEEP_MS = 500
 
 export interface FanwireEvents {
   state: State
 }
 
-/** What tells of the network and of the page, where there is one. */
+/** Sources of network and page events, if there are any. */
 const surroundings = globalThis as unknown as {
   addEventListener?(name: string, listener: () => void): void
   removeEventListener?(name: string, listener: () => void): void
@@ -101,7 +101,7 @@ export class Fanwire extends Emitter<FanwireEvents> {
     return this.#lines.state
   }
 
-  /** What comes of a channel, from its first listener or loop on. */
+  /** The events of a channel, from its first listener or loop on. */
   subscribe<Data = unknown>(channel: string, options: SubscribeOptions = {}): Subscription<Data> {
     const { cursor = 'latest', types, filter, every, newest } = options
     const read: ReadOptions = {
@@ -124,19 +124,19 @@ export class Fanwire extends Emitter<FanwireEvents> {
     return subscription
   }
 
-  /** Resolves once the log holds the event; repeats what fails, and never publishes twice. */
+  /** Resolves once the log holds the event; retries failures, and never publishes twice. */
   publish(channel: string, data: unknown, options: PublishOptions = {}): Promise<Receipt> {
     return publish(this.#env, channel, data, options, this.#stop.signal)
   }
 
-  /** Who is in a channel. */
+  /** The members of a channel. */
   presence(channel: string): Presence {
     const presence = new Presence(channel, this.#env, (name, options) => this.subscribe(name, options))
     this.#presences.add(presence)
     return presence
   }
 
-  /** Tries again at once, after `unauthorized` too; not before the time that the server asked for. */
+  /** Retries at once, after `unauthorized` too; not before the time that the server asked for. */
   reconnect(): void {
     this.#env.credentials.drop()
     this.#lines.happen('retry')

@@ -1,4 +1,4 @@
-// A feed is one channel as a line reads it, for all who follow it with the same options.
+// A feed is one channel read by a line, shared by all readers with the same options.
 
 import type { FanwireError } from './errors.ts'
 import { Joint } from './joint.ts'
@@ -6,7 +6,7 @@ import type { Env, Source } from './link.ts'
 import { isPosition, reaches } from './position.ts'
 import type { End, Event, Gap, ReadOptions } from './types.ts'
 
-/** What a feed tells. */
+/** A feed's notifications. */
 export type Item =
   | { readonly event: Event }
   | { readonly gap: Gap }
@@ -14,14 +14,14 @@ export type Item =
   | { readonly at: string }
   | { readonly refused: FanwireError }
 
-/** Who follows a feed. It keeps its own position. */
+/** A reader of a feed. It keeps its own position. */
 export interface Reader {
   /** A position, or where to begin. */
   readonly cursor: string
   take(item: Item): void
 }
 
-/** Where a reader stands after an item; undefined: where it stood. */
+/** A reader's position after an item; undefined: unchanged. */
 export function positionAfter(item: Item): string | undefined {
   if ('event' in item) return item.event.id
   if ('gap' in item) return item.gap.to
@@ -29,13 +29,13 @@ export function positionAfter(item: Item): string | undefined {
   return 'end' in item ? item.end.id : undefined
 }
 
-/** Whether a reader at `cursor` has had it. A position that is told is none. */
+/** Whether a reader at `cursor` has received it. A reported position does not count as an item. */
 export function isKnown(cursor: string, item: Item): boolean {
   const to = positionAfter(item)
   return to !== undefined && !('end' in item) && reaches(cursor, to)
 }
 
-/** Where feeds come from: a line of this tab, or the tab that leads. */
+/** The source of feeds: a line of this tab, or the leading tab. */
 export interface Feeding {
   add(feed: Feed): void
   remove(feed: Feed): void
@@ -49,7 +49,7 @@ export class Feed implements Source {
   readonly #from: Feeding
   readonly #emptied: () => void
   readonly #readers = new Map<Reader, Joint | undefined>()
-  /** Readers that came before it was known where the feed stands. */
+  /** Readers that arrived before the feed's position was known. */
   readonly #early = new Set<Reader>()
 
   constructor(

@@ -1,11 +1,11 @@
-// A channel as a page shows it: the newest events and what there is to say of them, as one value that changes.
+// A channel for display: its newest events, gaps and state, as one value that changes.
 
 import type { Fanwire } from './fanwire.ts'
 import type { SubscriptionState } from './subscription.ts'
 import type { Event, Gap, SubscribeOptions } from './types.ts'
 
 export interface ChannelOptions extends SubscribeOptions {
-  /** The newest events that are kept; 100 unless it is said. */
+  /** How many of the newest events are kept; 100 by default. */
   readonly keep?: number
 }
 
@@ -16,7 +16,7 @@ export interface Followed<Data = unknown> {
   readonly state: SubscriptionState
 }
 
-/** Changes come together, once a turn. Returns what ends it. */
+/** Changes are reported together, once a turn. Returns a function that stops it. */
 export function follow<Data>(
   client: Fanwire,
   channel: string,

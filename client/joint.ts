@@ -1,4 +1,4 @@
-// A joint lets a reader that stands elsewhere into a flow: it reads pages until the reader is where the flow is.
+// A joint lets a reader at another position join a flow: it reads pages until the reader reaches the flow.
 
 import { backoff } from './backoff.ts'
 import { FanwireError } from './errors.ts'
@@ -13,7 +13,7 @@ export class Joint {
   readonly #env: Env
   readonly #about: Pick<Source, 'channel' | 'options'>
   readonly #reader: Reader
-  /** What flowed by while a page was asked for; undefined: the reader is in the flow. */
+  /** What flowed by while a page was requested; undefined: the reader is in the flow. */
   #passed: Item[] | undefined
   readonly #abort = new AbortController()
 

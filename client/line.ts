@@ -16,10 +16,10 @@ const OPEN: Readonly<Record<Wire, OpenLink>> = {
   poll: openPoll,
 }
 
-/** A wire that breaks so soon has not worked, ms; after so many times another one is tried. */
+/** A wire that breaks sooner than this has not worked, ms; after so many such failures another one is tried. */
 const SHORT_LIFE_MS = 10_000
 const SHORT_LIVES = 3
-/** A line that reads nothing is kept for a moment: pages often come back at once. */
+/** A line without sources is kept for a moment: pages often resubscribe at once. */
 const LINGER_MS = 500
 
 export class Line {
@@ -30,7 +30,7 @@ export class Line {
   readonly #sources = new Set<Source>()
   #link: Link | undefined
   #probe: Link | undefined
-  /** The wire that worked last, by its place. */
+  /** The wire that worked last, by its index. */
   #kept = 0
   #failures = 0
   #rejections = 0
@@ -114,7 +114,7 @@ export class Line {
 
   #waitAfter({ hint = 0, kind }: Fault = { why: '' }): number {
     this.#notBefore = Date.now() + hint
-    // A token that has expired costs no wait, one that is refused again does.
+    // An expired token costs no wait, a token that is rejected again does.
     if (kind === 'rejected' && this.#rejections === 1) return this.#notBefore
     return Date.now() + backoff(this.#failures++, hint, this.#env.timing)
   }
@@ -144,7 +144,7 @@ export class Line {
         down: fault => {
           if (open) this.#broke(fault)
           else {
-            // Behind a proxy that holds one stream back there is no use in another one.
+            // Behind a proxy that buffers one stream, another stream does not help either.
             const alike = (i: number) => OPEN[this.#wires[i] as Wire] === OPEN[wire]
             const left = fault.kind === 'mute' ? others.filter(i => !alike(i)) : others
             const passes = fault.kind === undefined || fault.kind === 'mute'
@@ -159,7 +159,7 @@ export class Line {
     link.want([...this.#sources])
   }
 
-  /** A wire that worked does no more. */
+  /** A wire that worked has failed. */
   #broke(fault: Fault): void {
     const life = Date.now() - this.#since
     if (life > Math.min(SHORT_LIFE_MS, this.#env.timing.maxBackoff)) this.#failures = 0
@@ -190,7 +190,7 @@ export class Line {
     this.#upgrade = setTimeout(() => this.#probeFor(0), this.#env.timing.upgrade * (0.75 + Math.random() / 2))
   }
 
-  /** Tries a better wire beside the one that works, and changes over once it opens: from where each channel stands. */
+  /** Tries a better wire beside the one that works, and switches once it opens: from each channel's position. */
   #probeFor(place: number): void {
     const wire = this.#wires[place]
     if (wire === undefined || place >= this.#kept) return this.#upgradeLater()
@@ -211,7 +211,7 @@ export class Line {
   }
 }
 
-/** Reads a channel only to see that something comes. */
+/** Reads a channel only to see that something arrives. */
 function deaf({ channel, options }: Source): Source {
   const nothing = () => {}
   const cursor = 'latest'

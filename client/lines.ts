@@ -6,10 +6,10 @@ import type { Env } from './link.ts'
 import type { Happening, State, StateName } from './states.ts'
 import type { Wire } from './types.ts'
 
-/** Nodes allow as many channels on a connection (FANWIRE_MAX_CHANNELS), unless they are told otherwise. */
+/** The channels that nodes allow on a connection by default (FANWIRE_MAX_CHANNELS). */
 const MOST_CHANNELS = 100
 
-/** What one sees first of several lines. */
+/** The most important state among several lines. */
 const ORDER: readonly StateName[] = [
   'closed',
   'unauthorized',
@@ -62,7 +62,7 @@ export class OwnLines implements Lines {
   remove(feed: Feed): void {
     this.#of.get(feed)?.remove(feed)
     this.#of.delete(feed)
-    // Empty ones but the first end by themselves.
+    // Empty lines except the first end by themselves.
     for (const [i, line] of this.#lines.entries())
       if (i > 0 && line.state.name === 'idle') this.#lines.splice(i, 1)
   }

@@ -1,4 +1,4 @@
-// A link is one wire at work: what every wire has to do, and what they share.
+// A link is one wire at work: the interface of all wires, and their shared code.
 
 import type { Credentials } from './credentials.ts'
 import { errorIn, FanwireError, Unauthorized } from './errors.ts'
@@ -15,7 +15,7 @@ export interface Source {
   event(event: Event): void
   gap(gap: Gap): void
   end(end: End): void
-  /** The node will not let this client read it. */
+  /** The node refuses to let this client read it. */
   refused(error: FanwireError): void
 }
 
@@ -23,20 +23,20 @@ export interface Source {
 export interface Fault {
   readonly why: string
   /**
-   * `final`: coming back does not help. `signed-out`: there is no token. `rejected`: the token is not accepted. `told`: the
-   * node works, and ended it. `mute`: nothing comes, though it was taken.
+   * `final`: reconnecting does not help. `signed-out`: there is no token. `rejected`: the token is not accepted.
+   * `told`: the node works, and ended it. `mute`: nothing arrives, although the request was accepted.
    */
   readonly kind?: 'final' | 'signed-out' | 'rejected' | 'told' | 'mute'
-  /** Ms for which the node does not want to see the client. */
+  /** How long the node does not want the client to reconnect, ms. */
   readonly hint?: number
 }
 
 export interface Link {
-  /** What it reads from now on. */
+  /** The sources that it reads from now on. */
   want(sources: readonly Source[]): void
-  /** The machine has slept, or the network changed: is anybody there? */
+  /** The machine has slept, or the network changed: checks that the node is still there. */
   check(): void
-  /** Nothing is called any more. */
+  /** Nothing is called after this. */
   close(): void
 }
 
@@ -55,13 +55,13 @@ export interface Env {
   readonly timing: Timing
   readonly fetch: typeof fetch
   readonly WebSocket: Options['WebSocket']
-  /** How many events a page has at most: fewer after pages that were cut. */
+  /** The most events of a page: fewer after pages that were cut. */
   readonly pages: { limit: number }
 }
 
 export type OpenLink = (env: Env, events: LinkEvents, wire: Wire) => Link
 
-/** A response that is 2xx or 304. Raises FanwireError, what `getToken` raises, and what fetch does. */
+/** A response that is 2xx or 304. Raises FanwireError, what `getToken` raises, and what fetch raises. */
 export async function ask(env: Env, path: string, init: RequestInit = {}): Promise<Response> {
   const token = await env.credentials.get()
   const headers = { ...init.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) }
@@ -90,7 +90,7 @@ export function faultOfCode(code: number, reason: string, hint = 0): Fault {
   return { kind: final ? 'final' : 'told', why, hint }
 }
 
-/** The query of a read: a parameter counts for all channels, or there is one for each. */
+/** The query of a read: a parameter applies to all channels, or there is one for each. */
 export function queryOf(sources: readonly Source[]): string {
   const query = new URLSearchParams(sources.map(({ channel }): [string, string] => ['channel', channel]))
   query.set('cursor', sources.map(({ cursor }) => cursor).join())
@@ -125,8 +125,8 @@ export function deliver(message: Message, sourceOf: (channel: string) => Source 
 }
 
 /**
- * Finds the sources of a request that the node refuses for good, by asking for each alone, and tells them. Whether there was
- * one.
+ * Finds the sources of a request that the node permanently refuses, by requesting each alone, and notifies them.
+ * Returns whether there was one.
  */
 export async function sift(env: Env, sources: readonly Source[], error: unknown): Promise<boolean> {
   const about = (each: unknown): each is FanwireError =>

@@ -1,4 +1,4 @@
-// What is used of React, so that its types are needed only where it is.
+// The part of React that is used, so that its types are needed only there.
 
 declare module 'react' {
   export interface Context<T> {

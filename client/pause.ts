@@ -1,4 +1,4 @@
-// Waiting that ends early.
+// A wait that can end early.
 
 /** Resolves after `ms`, or when the signal aborts. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
@@ -13,7 +13,10 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   })
 }
 
-/** Runs what takes a signal, which aborts after `ms` too. (AbortSignal.timeout may never fire in some Nodes: it is collected.) */
+/**
+ * Runs `run` with a signal, which aborts after `ms` too. (AbortSignal.timeout may never fire in some Nodes: it is
+ * collected.)
+ */
 export async function within<T>(
   ms: number,
   signal: AbortSignal,

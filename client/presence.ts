@@ -1,4 +1,4 @@
-// Who is in a channel: the members as they are, then joins and leaves as they happen, without a hole between.
+// The members of a channel: first those present, then joins and leaves as they happen, without omissions.
 
 import { Emitter } from './emitter.ts'
 import { ask, type Env } from './link.ts'
@@ -17,7 +17,7 @@ export interface PresenceEvents {
   join: Member
   leave: Member
   update: Member
-  /** All of them have been read anew, at first and after a gap. */
+  /** All of them were reloaded, at first and after a gap. */
   sync: readonly Member[]
   error: Error
 }
@@ -73,7 +73,7 @@ export class Presence extends Emitter<PresenceEvents> {
     }
   }
 
-  /** All pages: joins and leaves since the first are repeated, which changes nothing. */
+  /** All pages: joins and leaves since the first page are repeated, which changes nothing. */
   async #snapshot(): Promise<Page> {
     const members: Member[] = []
     const path = `/v1/channels/${encodeURIComponent(this.channel)}/presence?limit=1000`

@@ -1,4 +1,4 @@
-// Publishing: a request with a key, so that a repeat after a cut does not publish twice.
+// Publishing: a request with an idempotency key, so that a retry after a cut does not publish twice.
 
 import { backoff } from './backoff.ts'
 import { FanwireError, Unauthorized } from './errors.ts'
@@ -6,7 +6,7 @@ import { ask, type Env } from './link.ts'
 import { pause, within } from './pause.ts'
 import type { PublishOptions, Receipt } from './types.ts'
 
-/** How long an answer may take, ms. */
+/** How long a response may take, ms. */
 const ANSWER_MS = 15_000
 
 export const newKey = (): string => {
@@ -14,7 +14,7 @@ export const newKey = (): string => {
   return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 }
 
-/** Resolves once the log holds the event. Rejects with what can not succeed, and when `signal` aborts. */
+/** Resolves once the log holds the event. Rejects with permanent errors, and when `signal` aborts. */
 export async function publish(
   env: Env,
   channel: string,

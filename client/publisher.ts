@@ -1,5 +1,5 @@
-// A publisher for servers: what waits goes into one request, and what failed is repeated with the same key, so that
-// nothing is published twice. Order within a channel is kept.
+// A publisher for servers: waiting events go into one request, and failed ones are retried with the same idempotency
+// key, so that nothing is published twice. Order within a channel is preserved.
 
 import { backoff } from './backoff.ts'
 import { Credentials } from './credentials.ts'
@@ -13,9 +13,9 @@ export { FanwireError, Unauthorized } from './errors.ts'
 export type { PublishOptions, Receipt } from './types.ts'
 
 export interface PublisherOptions extends Pick<Options, 'getToken' | 'fetch'> {
-  /** An API key, in place of `getToken`. */
+  /** An API key, instead of `getToken`. */
   readonly key?: string
-  /** Events of one request. */
+  /** Events per request. */
   readonly batch?: number
   /** Events that may wait: `ready()` resolves below that. */
   readonly waiting?: number
@@ -29,9 +29,9 @@ export interface Entry extends Omit<PublishOptions, 'transient'> {
   readonly channel: string
   /** A Uint8Array is published as bytes. */
   readonly data?: unknown
-  /** The data as JSON text, which is published as it is, in place of `data`. */
+  /** The data as JSON text, which is published unchanged, instead of `data`. */
   readonly json?: string
-  /** Of data that is base64 already. */
+  /** For data that is base64 already. */
   readonly encoding?: 'base64'
 }
 
@@ -87,7 +87,7 @@ export class Publisher {
     }
   }
 
-  /** Resolves once the log holds the event. Rejects with what can not succeed. */
+  /** Resolves once the log holds the event. Rejects with permanent errors. */
   publish(channel: string, data: unknown, options: Omit<PublishOptions, 'transient'> = {}): Promise<Receipt> {
     return this.send({ channel, data, ...options })
   }
@@ -111,7 +111,7 @@ export class Publisher {
     while (this.#full) await new Promise<void>(resolve => this.#roomFor.push(resolve))
   }
 
-  /** Publishes all of it, taking no more than fits, and yields the receipts in order. Raises the first failure. */
+  /** Publishes all of it, accepting no more than fits, and yields the receipts in order. Raises the first failure. */
   async *all(entries: Iterable<Entry> | AsyncIterable<Entry>): AsyncGenerator<Receipt, void, undefined> {
     const sent: Promise<Receipt>[] = []
     for await (const entry of entries) {
@@ -129,14 +129,14 @@ export class Publisher {
     while (this.#sending) await this.#sending
   }
 
-  /** Rejects what still waits; call `flush` before. */
+  /** Rejects everything that still waits; call `flush` before. */
   close(): void {
     this.#stop.abort()
   }
 
   /** One request at a time keeps the order. */
   async #sendAll(): Promise<void> {
-    // What is published in one turn goes together.
+    // Events published in one turn are sent together.
     await undefined
     const { signal } = this.#stop
     for (let failures = 0; this.#waiting.length > 0;) {
@@ -148,11 +148,11 @@ export class Publisher {
         for (const { reject } of this.#waiting.splice(0)) reject(new Error('the publisher is closed'))
       } else if (failed) await pause(backoff(failures - 1, hint, this.#env.timing), signal)
     }
-    // In the same turn as the look: what is sent from now on begins anew.
+    // In the same turn as the check: later events begin anew.
     this.#sending = undefined
   }
 
-  /** What goes into the next request. */
+  /** The content of the next request. */
   #next(): readonly Waiting[] {
     let count = 0
     let length = 0
@@ -164,13 +164,13 @@ export class Publisher {
     return this.#waiting.slice(0, count)
   }
 
-  /** They wait no more, but for those that are tried again. */
+  /** Removes them from the queue, except those that are retried. */
   #drop(batch: readonly Waiting[], again: readonly Waiting[] = []): void {
     this.#waiting.splice(0, batch.length, ...again)
     this.#length -= lengthOf(batch) - lengthOf(again)
   }
 
-  /** Whether something has to be repeated, and not before which time. */
+  /** Whether something has to be retried, and the earliest time for that. */
   async #request(batch: readonly Waiting[]): Promise<{ readonly failed: boolean; readonly hint: number }> {
     try {
       const { results } = await within(ANSWER_MS, this.#stop.signal, async signal => {
@@ -198,7 +198,7 @@ export class Publisher {
     }
   }
 
-  /** Entries that may succeed later stay, before everything that came after them. */
+  /** Retryable entries stay, before everything that came after them. */
   #settle(batch: readonly Waiting[], results: readonly Result[]) {
     const again: Waiting[] = []
     let hint = 0

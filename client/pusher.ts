@@ -4,13 +4,13 @@ interface Bindable {
   bind(event: string, listener: (message: { readonly data: string }) => void): unknown
 }
 
-/** What is used of a client of pusher-js. */
+/** The part of a pusher-js client that is used. */
 export interface PusherLike {
   send_event(name: string, data: unknown, channel?: string): boolean
   readonly connection: unknown
 }
 
-/** Subscribes again from behind the last event of each channel; what is not kept any more is an event `fanwire:gap`. */
+/** Resubscribes from after the last event of each channel; trimmed events are reported as an event `fanwire:gap`. */
 export function resume<P extends PusherLike>(pusher: P): P {
   const cursors = new Map<string, string>()
   const send = pusher.send_event.bind(pusher)

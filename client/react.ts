@@ -18,7 +18,7 @@ export type { ChannelOptions, Followed } from './followed.ts'
 
 const FanwireContext: Context<Fanwire | undefined> = createContext<Fanwire | undefined>(undefined)
 
-/** `<FanwireProvider client={connect('https://…')}>`: what is inside uses this client. */
+/** `<FanwireProvider client={connect('https://…')}>`: its children use this client. */
 export function FanwireProvider({ client, children }: { client: Fanwire; children?: unknown }): never {
   // What React's types call an element.
   return createElement(FanwireContext.Provider, { value: client }, children) as never
@@ -43,7 +43,7 @@ export function useChannel<Data = unknown>(channel: string, options: ChannelOpti
   return followed
 }
 
-/** Who is in a channel. */
+/** The members of a channel. */
 export function usePresence(channel: string): readonly Member[] {
   const client = useFanwire()
   const [members, set] = useState<readonly Member[]>([])

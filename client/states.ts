@@ -10,14 +10,14 @@ export type State =
 
 export type StateName = State['name']
 
-/** What happens to a connection. */
+/** The inputs of the state machine. */
 export type Happening =
   | 'want' // there is something to read
   | 'unwanted' // there is nothing to read any more
   | 'opened' // a wire delivers
   | 'failed' // no wire works, or the one that did broke
   | 'unauthorized' // there is no token, or `getToken` threw Unauthorized
-  | 'refused' // the node does not want this client back
+  | 'refused' // the node does not want this client to reconnect
   | 'due' // the wait is over
   | 'retry' // reconnect() was called, or the page is shown again
   | 'offline' // the system has no network
@@ -36,7 +36,7 @@ const TRYING: Row = {
   unwanted: 'idle',
 }
 
-/** What is not in it changes nothing. */
+/** Combinations that are not listed change nothing. */
 export const STATES: Readonly<Record<StateName, Row>> = {
   idle: { ...ANYWHERE, want: 'connecting' },
   connecting: TRYING,

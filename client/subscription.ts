@@ -1,5 +1,5 @@
-// A subscription: one reader of a channel, as the application has it. Whoever does not take events does not let them pile
-// up: it leaves the wire, and goes on from where it stands.
+// A subscription: one reader of a channel, for the application. If the application does not consume events, they do not
+// pile up: the subscription leaves the wire, and continues from its position later.
 
 import { Emitter } from './emitter.ts'
 import type { FanwireError } from './errors.ts'
@@ -37,7 +37,7 @@ export class Subscription<Data = unknown>
 {
   readonly channel: string
   readonly #from: Subscribing
-  /** Where the wire goes on: behind all that waits. */
+  /** Where the wire continues: after everything that waits. */
   #read: string
   #done: string
   #waiting: Item[] = []
@@ -55,7 +55,7 @@ export class Subscription<Data = unknown>
     this.#from = from
   }
 
-  /** Behind the last event that the application has dealt with; before the first one where it begins. */
+  /** After the last event that the application has processed; before the first one, its start. */
   get position(): string {
     return this.#done
   }
@@ -82,7 +82,7 @@ export class Subscription<Data = unknown>
     }
   }
 
-  /** The events, in order. One loop at a time; the next one goes on where it ended. */
+  /** The events, in order. One loop at a time; the next one continues where it ended. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Event<Data>, void, undefined> {
     this.#loops++
     this.#flow()
@@ -128,12 +128,12 @@ export class Subscription<Data = unknown>
     if ('end' in item || 'refused' in item) this.#leave()
   }
 
-  /** The connection has another state. */
+  /** The connection's state has changed. */
   stateChanged(): void {
     if (this.#final === undefined && !this.#closed) this.emit('state', this.state)
   }
 
-  /** Reads as long as somebody takes events, and not too many wait. */
+  /** Reads as long as somebody consumes events, and not too many wait. */
   #flow(): void {
     const wanted = this.#loops > 0 || this.count('event') > 0
     if (this.#loops === 0 && wanted) this.#drain()
@@ -156,7 +156,7 @@ export class Subscription<Data = unknown>
     }
   }
 
-  /** What is no event; and what has been dealt with. */
+  /** Items other than events; and processed ones. */
   #handle(item: Item): void {
     if ('gap' in item) this.emit('gap', item.gap)
     if ('end' in item) {

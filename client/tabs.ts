@@ -1,5 +1,5 @@
-// One connection for all tabs of an origin. The tab that holds the lock leads: it has the lines, and broadcasts what they
-// bring. Every tab keeps its own positions, so a tab that leads after another one loses nothing.
+// One connection for all tabs of an origin. The tab that holds the lock leads: it has the lines, and broadcasts their
+// events. Every tab keeps its own positions, so that a new leader loses nothing.
 
 import type { Env } from './link.ts'
 import type { Feed, Item } from './feed.ts'
@@ -12,7 +12,7 @@ import { newKey } from './publish.ts'
 import { FanwireError } from './errors.ts'
 import type { ReadOptions } from './types.ts'
 
-/** A tab that leads and does not answer for that long stands still; another one takes the lead. */
+/** A leading tab that does not answer for this long is frozen; another one takes the lead. */
 const PATIENCE_MS = 10_000
 
 interface Locks {
@@ -29,7 +29,7 @@ interface Channel {
   close(): void
 }
 
-/** What tabs tell each other. `key`: a channel with its options. */
+/** The messages between tabs. `key`: a channel with its options. */
 type Say =
   | {
       readonly say: 'want'
@@ -83,7 +83,7 @@ class Relay implements Reader {
     const known = isPosition(this.cursor)
     this.cursor = positionAfter(item) ?? this.cursor
     const key = this.#key
-    // Until now nobody could be told where the flow is.
+    // Until now the position of the flow was unknown.
     if ('at' in item || (!known && isPosition(this.cursor)))
       this.#say({ say: 'at', key, cursor: this.cursor })
     else if ('refused' in item) {
@@ -98,9 +98,9 @@ export class SharedLines implements Lines {
   readonly #id = newKey()
   readonly #channel: Channel
   readonly #feeds = new Map<string, Feed>()
-  /** Of a tab that follows. */
+  /** Of a following tab. */
   readonly #joints = new Map<string, Joint>()
-  /** Of the tab that leads. */
+  /** Of the leading tab. */
   readonly #relays = new Map<
     string,
     { readonly relay: Relay; readonly channel: string; readonly options: ReadOptions }
@@ -108,9 +108,9 @@ export class SharedLines implements Lines {
   readonly #known = new Set<string>()
   #lines: Lines | undefined
   #state: State = { name: 'idle' }
-  /** Ends the hold of this tab's own lock. */
+  /** Releases this tab's own lock. */
   #leads = () => {}
-  /** It has its own lock. */
+  /** It holds its own lock. */
   #isHere = false
   #stop = new AbortController()
   #heard = Date.now()
@@ -121,7 +121,7 @@ export class SharedLines implements Lines {
     this.#sharing = sharing
     this.#channel = new (BroadcastChannel as NonNullable<typeof BroadcastChannel>)(sharing.name)
     this.#channel.onmessage = ({ data }: { data: Say }) => this.#hear(data)
-    // Others learn that this tab is gone when they get its lock: it asks for nothing before it has it.
+    // Others learn that this tab is gone when they get its lock: it requests nothing before it holds it.
     void this.#locks.request(this.#lockOf(this.#id), {}, () => {
       this.#isHere = true
       if (!this.#lines) for (const feed of this.#feeds.values()) this.#want(feed)
@@ -180,7 +180,7 @@ export class SharedLines implements Lines {
     if (this.#state.name !== 'closed') this.#channel.postMessage(say)
   }
 
-  /** Waits for the lead, and has it until this client is closed, or another tab takes it. */
+  /** Waits for the lead, and keeps it until this client is closed, or another tab takes it. */
   #queue(steal = false): void {
     const { signal } = (this.#stop = new AbortController())
     const lead = () =>
@@ -191,7 +191,7 @@ export class SharedLines implements Lines {
       })
     this.#locks.request(this.#sharing.name, steal ? { steal } : { signal }, lead).catch(() => {
       if (signal.aborted) return
-      // Another tab took it, since this one stood still.
+      // Another tab took it, since this one was frozen.
       const lines = this.#lines
       this.#lines = undefined
       for (const [key, { relay }] of [...this.#relays]) for (const tab of relay.tabs) this.#unserve(key, tab)
@@ -286,11 +286,11 @@ export class SharedLines implements Lines {
     this.#joints.set(key, new Joint(this.#sharing.env, feed, readerOf(feed), cursor))
   }
 
-  /** Is the tab that leads alive? */
+  /** Checks whether the leading tab is alive. */
   #look(): void {
     if (this.#lines || this.#feeds.size === 0) return
     const now = Date.now()
-    // The look before is long ago where the machine has slept, or this tab stood still.
+    // The last check is long ago if the machine has slept, or this tab was frozen.
     const patient = now - this.#pinged < PATIENCE_MS
     if (now - this.#heard > PATIENCE_MS && patient && this.#pinged > this.#heard) {
       this.#stop.abort()

@@ -1,4 +1,4 @@
-// The objects that every wire delivers, and what an application may ask for.
+// The objects that every wire delivers, and an application's options.
 
 /** The wires that the client knows. */
 export type Wire = 'ws' | 'sse' | 'stream' | 'long-poll' | 'poll'
@@ -12,16 +12,16 @@ export interface Event<Data = unknown> {
   readonly time: number
   readonly type?: string
   readonly tags?: Readonly<Record<string, string>>
-  /** Set where `data` is a string that holds bytes. */
+  /** Set if `data` is a string that encodes bytes. */
   readonly encoding?: 'base64'
-  /** Older events of the same value that were passed over (`newest`). */
+  /** Older events of the same value that were skipped (`newest`). */
   readonly skipped?: number
   /** The data was erased after it was published. */
   readonly erased?: true
   readonly data: Data
 }
 
-/** Events after `from`, up to and including `to`, may be lost. Reading goes on from `to`. */
+/** Events after `from`, up to and including `to`, may be lost. Reading continues from `to`. */
 export interface Gap {
   readonly channel: string
   readonly from: string
@@ -34,7 +34,7 @@ export interface End {
   readonly id?: string
 }
 
-/** What a node is asked to leave out; docs/protocol.md says which of these it knows. */
+/** The selection that a node applies; docs/protocol.md describes it. */
 export interface ReadOptions {
   /** Types of events. */
   readonly types?: readonly string[]
@@ -55,9 +55,9 @@ export interface PublishOptions {
   readonly type?: string
   readonly tags?: Readonly<Record<string, string>>
   readonly priority?: 'low'
-  /** Delivered to who is connected, kept nowhere. */
+  /** Delivered to connected readers, not kept. */
   readonly transient?: boolean
-  /** Made if it is left out: repeats with the same key do not publish again. */
+  /** Generated if omitted: retries with the same key do not publish again. */
   readonly idempotencyKey?: string
 }
 
@@ -84,15 +84,17 @@ export interface WebSocketLike {
 }
 
 export interface Options {
-  /** A token (JWT) or a key. Called at first and whenever a fresh one is needed. Throw `Unauthorized` to stop. */
+  /**
+   * Returns a token (JWT) or a key. Called at first and whenever a fresh one is needed. Throw `Unauthorized` to stop.
+   */
   readonly getToken?: () => Promise<string | undefined> | string | undefined
   /** In order of preference. */
   readonly wires?: readonly Wire[]
   /** `shared`: one connection for all tabs of the origin. */
   readonly tabs?: 'shared' | 'each'
-  /** Keeps cursors over a reload. */
+  /** Keeps cursors across reloads. */
   readonly store?: Store
-  /** Of Node before 22, which has none: that of `ws`. */
+  /** For Node before 22, which has none: that of `ws`. */
   readonly WebSocket?: new (url: string) => WebSocketLike
   readonly fetch?: typeof fetch
   /** All in ms. */
@@ -104,12 +106,12 @@ export interface Timing {
   /** The longest pause before the first attempt to reconnect, and before any. */
   readonly backoff: number
   readonly maxBackoff: number
-  /** A wire that says nothing for that long after it was asked does not work. */
+  /** A wire that stays silent for this long after its request does not work. */
   readonly open: number
   /** The longest silence; nodes send a heartbeat every 25 s. */
   readonly silence: number
-  /** Between attempts to get back to a better wire. */
+  /** Between attempts to return to a better wire. */
   readonly upgrade: number
-  /** Between polls that brought nothing. */
+  /** Between polls that returned nothing. */
   readonly poll: number
 }

@@ -49,7 +49,7 @@ export function useChannel<Data = unknown>(
   return followed
 }
 
-/** Who is in a channel. */
+/** The members of a channel. */
 export function usePresence(channel: MaybeRefOrGetter<string>): Readonly<ShallowRef<readonly Member[]>> {
   const client = useFanwire()
   const members = shallowRef<readonly Member[]>([])

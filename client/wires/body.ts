@@ -3,7 +3,7 @@
 import { ask, deliver, type Fault, faultOfCode, type Message, type OpenLink, queryOf } from '../link.ts'
 import { openRequests } from './requests.ts'
 
-/** What a line brings, if anything. A line that was cut is never one. */
+/** What a line delivers, if anything. A cut line delivers nothing. */
 type Parser = (line: string) => Message | undefined
 
 const parseNdjson: Parser = line => (line === '' ? undefined : (JSON.parse(line) as Message))
@@ -19,7 +19,7 @@ function sseParser(): Parser {
     else if (field === 'data') data += value
     else if (field === 'retry') retry = Number(value)
     else if (field === '' && value) {
-      // The last words: a close code, or that of an error that passes.
+      // The last message: a close code, or that of a temporary error.
       const [code = '', ...reason] = value.split(' ')
       return { close: { code: Number(code) || 1013, reason: reason.join(' ') || code, retry } }
     } else if (line === '' && data) {

@@ -1,4 +1,4 @@
-// Requests one after another: poll, and long-poll, which the node holds until there is something.
+// Consecutive requests: poll, and long-poll, which the node holds until there is something.
 
 import { FanwireError } from '../errors.ts'
 import { ask, deliver, type Env, type OpenLink, queryOf, type Source } from '../link.ts'
@@ -21,8 +21,8 @@ export interface Page {
 }
 
 /**
- * Asks for a page. One that is cut is smaller the next time: a network that breaks large responses still lets small ones
- * through.
+ * Requests a page. After a page that was cut the next one is smaller: a network that breaks large responses still lets
+ * small ones through.
  */
 export async function askPage(env: Env, path: string, signal: AbortSignal): Promise<Page> {
   const { pages } = env
@@ -37,7 +37,7 @@ export async function askPage(env: Env, path: string, signal: AbortSignal): Prom
   }
 }
 
-/** Hands a page to its sources, each of which then stands where the page says. */
+/** Hands a page to its sources, whose positions are then those of the page. */
 export function deliverPage(page: Page, sources: readonly Source[]): void {
   const sourceOf = (channel: string) => sources.find(each => each.channel === channel)
   for (const gap of page.gaps ?? []) deliver({ gap }, sourceOf)
@@ -49,7 +49,7 @@ export const openPoll: OpenLink = (env, events, wire) =>
   openRequests(env, events, wire, async (sources, signal, link) => {
     const { timing } = env
     while (!signal.aborted) {
-      // A long poll would not say where it begins before something happens.
+      // A long poll would not report its start position before something happens.
       const held = wire === 'long-poll' && link.open && sources.every(({ cursor }) => isPosition(cursor))
       const path = held ? `long-poll?wait=${WAIT_S}&` : 'poll?'
       link.expect(timing.open + (held ? WAIT_S * 1000 : 0))

@@ -1,4 +1,4 @@
-// A link that is made of requests. Other channels, and another token, are another request.
+// A link that consists of requests. A change of channels or token needs a new request.
 
 import { type Env, type Fault, faultOf, type Link, type LinkEvents, sift, type Source } from '../link.ts'
 import type { Wire } from '../types.ts'
@@ -8,12 +8,12 @@ export interface Requesting {
   readonly open: boolean
   /** It delivers. */
   opened(): void
-  /** Something has to come within that time, ms. */
+  /** How soon something must arrive, ms. */
   expect(ms: number): void
   down(fault: Fault): void
 }
 
-/** `read` asks for sources until its signal aborts. What it raises ends the link. */
+/** `read` requests sources until its signal aborts. An error that it raises ends the link. */
 export function openRequests(
   env: Env,
   events: LinkEvents,
@@ -66,7 +66,7 @@ export function openRequests(
     read(mine, signal, link).catch(async (error: unknown) => {
       if (signal.aborted) return
       deadline = Infinity
-      // Those that are refused leave, and the others are asked for again.
+      // Refused sources leave, and the others are requested again.
       const sifted = await sift(env, mine, error)
       if (!sifted && !signal.aborted) down(faultOf(error))
     })

@@ -27,7 +27,7 @@ interface Answer {
 export const openWs: OpenLink = (env, events) => {
   const { timing, credentials } = env
   const wanted = new Map<string, Source>()
-  /** Those whose subscribe was answered. */
+  /** Sources whose subscribe was answered. */
   const live = new Map<string, Source>()
   const answers = new Map<number, (answer: Answer) => void>()
   const timers = new Set<ReturnType<typeof setTimeout>>()
@@ -116,7 +116,7 @@ export const openWs: OpenLink = (env, events) => {
     })
   }
 
-  /** What fails is told when the token has expired: the node closes the connection with 4401. */
+  /** A failure is reported when the token has expired: the node closes the connection with 4401. */
   const renew = () =>
     credentials.renew().then(
       token => state === 'open' && authenticate(token, () => {}),
@@ -126,11 +126,11 @@ export const openWs: OpenLink = (env, events) => {
   const opened = () => {
     state = 'open'
     events.opened()
-    // What it already has been given, unless the listener changed it.
+    // The position that it has already, unless the listener changed it.
     for (const source of wanted.values()) if (!asked.has(source)) begin(source)
   }
 
-  /** Sources for which a subscribe is sent. */
+  /** Sources for which a subscribe was sent. */
   const asked = new Set<Source>()
   const begin = (source: Source) => {
     asked.add(source)

@@ -1,5 +1,5 @@
-// Which addresses hooks may be sent to: those of the internet, this machine where the URL says so, and private ones of hosts
-// that the operator has named. A name is resolved for each connection, and what was judged is what is connected to.
+// The addresses that hooks may be sent to: those of the internet, this machine if the URL says so, and private ones of
+// hosts that the operator has named. A name is resolved for each connection, which uses the address that was checked.
 
 import { lookup, type LookupAddress } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
@@ -41,7 +41,7 @@ export class Addresses {
     this.#named = new Set(named)
   }
 
-  /** What is wrong with a URL before it is asked; undefined: nothing. */
+  /** What is wrong with a URL before it is called; undefined: nothing. */
   faultOf(url: URL): string | undefined {
     const host = hostOf(url)
     if (url.protocol === 'http:' && !isLoopbackName(host) && !this.#named.has(host)) {
@@ -50,7 +50,7 @@ export class Addresses {
     return isIP(host) !== 0 && !this.may(host, host) ? `${host} is a private address` : undefined
   }
 
-  /** Whether a host may be asked at that address. */
+  /** Whether a host may be called at that address. */
   may(host: string, address: string): boolean {
     if (this.#named.has(host)) return true
     const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
@@ -59,7 +59,7 @@ export class Addresses {
     return !PRIVATE.check(plain, family)
   }
 
-  /** Of sockets: gives only addresses that may be asked. */
+  /** For sockets: returns only permitted addresses. */
   readonly lookup: LookupFunction = (host, options, callback) => {
     lookup(host, { ...options, all: true }, (error, found: LookupAddress[]) => {
       if (error !== null) return callback(error, '')

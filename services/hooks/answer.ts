@@ -1,4 +1,4 @@
-// What the application answers when it is asked: one of three forms, and nothing else.
+// The application's response to a question: one of three forms, and nothing else.
 
 import { isObject } from '../broker/event/json-values.ts'
 import { claimsFault, CLOCK_LEEWAY_MS } from '../broker/access/claims.ts'

@@ -1,4 +1,4 @@
-// The application as a node asks it: what does so is loaded once rules name a hook.
+// The node's hook calls to the application, loaded once rules name a hook.
 
 import type { Logger } from '../broker/logger.ts'
 import type { Hook, Rules } from '../broker/rules/rules.ts'
@@ -25,7 +25,7 @@ export class Application {
     context.access.on('revoked', () => this.#asking?.forget())
   }
 
-  /** Asks as the rules say now; what was decided under others is asked again. */
+  /** Asks according to the present rules; decisions under earlier rules are asked anew. */
   async open(): Promise<void> {
     const { access, config } = this.#context
     if (hooksOf(access.rules).length === 0) return void (access.asking = undefined)

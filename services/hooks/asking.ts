@@ -1,5 +1,5 @@
-// Asks the application who a client is and what it may do: one question at a time for all who ask the same, kept for a while,
-// and never for longer than a hook's timeout.
+// Asks the application for identities and rights: one request at a time for all that need the same answer, which is
+// cached for a while, and never for longer than a hook's timeout.
 
 import { hash } from 'node:crypto'
 import type { Asker, Asking } from '../broker/access/asking.ts'
@@ -12,12 +12,12 @@ import { type Answer, endOf, NOTHING_SAID, type Result } from './answer.ts'
 import { Kept } from './kept.ts'
 import type { Questions } from './questions.ts'
 
-/** How long a decision is kept that does not say until when it holds. */
+/** How long a decision is cached if it does not say until when it is valid. */
 const KEPT_MS = 60_000
-/** A refusal is over as soon as the application may think otherwise. */
+/** A refusal is cached briefly, so that the application can change its mind. */
 const REFUSAL_KEPT_MS = 1000
 
-/** What is asked, but for the data. */
+/** The question, without the data. */
 interface Question {
   readonly client: string
   readonly user: string
@@ -48,7 +48,7 @@ export class ApplicationAsking implements Asking {
     return this.#hooks.refresh !== undefined
   }
 
-  /** What was decided before is asked again. */
+  /** Earlier decisions are asked anew. */
   forget(): void {
     this.#kept.clear()
   }
@@ -66,7 +66,7 @@ export class ApplicationAsking implements Asking {
     const answer = await this.#ask('refresh', refresh, questionOf(refresh, identity, asker))
     const { user, info = identity.info, ...result } = resultOf(answer)
     if (user !== '' && user !== identity.user) {
-      throw new FanwireError('FW_HOOK_FAILED', 'the application has another user for this client')
+      throw new FanwireError('FW_HOOK_FAILED', 'the application named a different user for this client')
     }
     const longer = identityOf({ ...result, user: identity.user, info }, Date.now())
     return result.caps === undefined ? { ...longer, grants: identity.grants } : longer
@@ -97,7 +97,7 @@ export class ApplicationAsking implements Asking {
     return resultOf(await this.#ask('publish', hook, question, data)).data
   }
 
-  /** What was decided not long ago, or is being decided. */
+  /** A recent decision, or one in progress. */
   async #decide(name: HookName, hook: Hook, question: Question): Promise<Result> {
     const { client: _, ...same } = question
     const key = hash('sha256', JSON.stringify([name, hook.url, same]), 'base64url')
@@ -107,7 +107,7 @@ export class ApplicationAsking implements Asking {
     return resultOf(await (joined ?? this.#kept.ask(key, () => this.#ask(name, hook, question), keptUntil)))
   }
 
-  /** Raises FW_HOOK_FAILED, unless the hook says that it is allowed then. */
+  /** Raises FW_HOOK_FAILED, unless the hook allows it in that case. */
   async #ask(name: HookName, hook: Hook, question: Question, data?: Buffer): Promise<Answer> {
     try {
       return await this.#questions.ask(name, hook, bodyOf(name, question, data), data?.length ?? 0)
@@ -118,7 +118,7 @@ export class ApplicationAsking implements Asking {
   }
 }
 
-/** Not kept: the next one is asked again. */
+/** Not cached: the next one is asked anew. */
 const ALLOWED: Answer = { result: NOTHING_SAID }
 
 function questionOf({ headers: shown }: Hook, { user, meta }: Identity, asker: Asker): Question {

@@ -1,8 +1,8 @@
-// A circuit breaker: an application that does not answer is left alone for a while, then asked by one question whether it does.
+// A circuit breaker: an application that does not answer is left alone for a while, then probed with one question.
 
 import { delay } from '../backoff.ts'
 
-/** Failures in a row after which nothing more is asked. */
+/** Consecutive failures after which nothing more is asked. */
 export const FAILURES = 5
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 15_000
@@ -18,7 +18,7 @@ export class Breaker {
     this.#now = now
   }
 
-  /** In a row. */
+  /** Consecutive failures. */
   get failures(): number {
     return this.#failures
   }
@@ -45,7 +45,7 @@ export class Breaker {
   failed(): void {
     this.#failures++
     if (this.#failures < FAILURES) return
-    // Those that were on their way when it opened say nothing new.
+    // Those in flight when it opened add no information.
     if (this.isOpen && !this.#probing) return
     this.#probing = false
     this.#opened++

@@ -1,4 +1,4 @@
-// What a webhook is told, in which words and signed how: as the log of lives has it, or as Pusher would say it.
+// The content and signature of webhook messages: in the log of lives' form, or in Pusher's.
 
 import { createHmac, hash } from 'node:crypto'
 import { APP_EVENTS } from '../broker/access/apps.ts'
@@ -15,11 +15,11 @@ export interface Told {
   readonly json: string
 }
 
-/** How one webhook is told. */
+/** The format of one webhook. */
 export interface Form {
-  /** An event that the webhook wants; undefined: there is no word for it. Raises LogUnavailable. */
+  /** An event that the webhook wants; undefined: the format has none for it. Raises LogUnavailable. */
   told(event: LogEvent): Promise<Told | undefined>
-  /** What lay between may be lost: the application looks for itself who is there. */
+  /** Events in between may be lost: the application has to look up the present state. */
   gap(channel: string, from: string, to: string): Told
   bodyOf(batch: readonly Told[]): string
   headersOf(batch: readonly Told[], body: string): Record<string, string>
@@ -49,7 +49,7 @@ function plainForm(secrets: readonly string[]): Form {
     },
     bodyOf: batch => `{"events":[${batch.map(({ json }) => json)}]}`,
     headersOf(batch, body) {
-      // The same for every try.
+      // The same for every attempt.
       const id = `msg_${hash('sha256', batch.map(each => each.id).join(), 'base64url').slice(0, 24)}`
       return signedHeaders(secrets, id, body)
     },

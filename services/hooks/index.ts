@@ -1,4 +1,4 @@
-// Hooks: what the application is told, and asked. And what operators see of that.
+// Hooks: requests and webhooks to the application, and their status for operators.
 
 import fp from 'fastify-plugin'
 import { parseCursor } from '../broker/event/position.ts'
@@ -22,16 +22,16 @@ const STATUS = Type.Object({
       url: Type.String({ description: 'without its query' }),
       events: Type.Array(Type.String()),
       channels: Type.Optional(Type.Array(Type.String())),
-      cursor: Type.Optional(Type.String({ description: 'the last positions that it was told' })),
+      cursor: Type.Optional(Type.String({ description: 'the last positions that were sent to it' })),
       behind: Type.Optional(Type.Integer({ description: 'events of the log of lives after them' })),
       failing: Type.Optional(Type.String({ description: 'why the last try failed' })),
-      stopped: Type.Optional(Type.String({ description: 'why it is told nothing any more' })),
+      stopped: Type.Optional(Type.String({ description: 'why nothing is sent to it any more' })),
     }),
   ),
 })
 
 const LIST = operation({
-  summary: 'The webhooks, and how far each has come',
+  summary: 'The webhooks, and the progress of each',
   tag: 'admin',
   answers: { 200: { description: 'those of the rules file', schema: STATUS } },
 })
@@ -41,11 +41,11 @@ const REPLAY_BODY = Type.Object({
 })
 
 const REPLAY = operation({
-  summary: 'Tells a webhook everything again from a cursor on',
+  summary: 'Resends everything to a webhook from a cursor on',
   tag: 'admin',
   path: Type.Object({ webhook: Type.String() }),
   body: { 'application/json': REPLAY_BODY },
-  answers: { 202: { description: 'it goes on from there', schema: REPLAY_BODY } },
+  answers: { 202: { description: 'it continues from there', schema: REPLAY_BODY } },
 })
 
 export const hooks = fp(
@@ -94,7 +94,7 @@ export const hooks = fp(
           }
           const { webhook } = request.params
           if (!(await webhooks.replay(webhook, cursor))) {
-            throw new FanwireError('FW_NOT_FOUND', 'there is no webhook of this id')
+            throw new FanwireError('FW_NOT_FOUND', 'there is no webhook with this id')
           }
           audit(request, 'replay', { webhook, cursor })
           return reply.code(202).header('cache-control', 'no-store').send({ cursor })

@@ -1,4 +1,4 @@
-// Decisions that are kept for a while, by what was asked; and questions that are asked once for all who ask the same.
+// A cache of decisions, by question; concurrent equal questions are asked once.
 
 /** The oldest go first. */
 const MOST_KEPT = 10_000
@@ -20,12 +20,12 @@ export class Kept<T> {
     return undefined
   }
 
-  /** The answer that is on its way. */
+  /** The answer in progress. */
   joined(key: string): Promise<T> | undefined {
     return this.#asked.get(key)
   }
 
-  /** `untilOf`: until when an answer is kept. What was asked before `clear` is not. */
+  /** `untilOf`: until when an answer is cached. Answers to questions from before `clear` are not. */
   async ask(key: string, ask: () => Promise<T>, untilOf: (value: T) => number): Promise<T> {
     const asked = ask()
     this.#asked.set(key, asked)

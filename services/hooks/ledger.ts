@@ -1,27 +1,27 @@
-// Which node sends webhooks, and how far each has come: what every node reads out of one reserved channel of the log, all the
-// same, since that has an order and a clock.
+// The node that sends webhooks, and the progress of each webhook: every node reads them from one reserved channel of
+// the log, with the same result, since the log has an order and a clock.
 
 import type { Entry } from '../broker/control/tail.ts'
 
-/** A sender that was not heard of for so long is gone, ms. */
+/** A sender that was silent for this long is gone, ms. */
 export const GONE_MS = 15_000
 
 export interface HookState {
   /** The last position that was told, of each channel of the log of lives. */
   readonly cursor: string
-  /** It takes nothing any more, and why. */
+  /** It accepts nothing any more, and why. */
   readonly stopped?: string | undefined
   /** Why the last try failed. */
   readonly failing?: string | undefined
 }
 
-/** What nodes say, by type. */
+/** The nodes' messages, by type. */
 export interface Sayings {
   /** I send from now on, or still. `hooks`: how far all are. */
   readonly claim: { readonly node: string; readonly hooks?: Readonly<Record<string, HookState>> }
   readonly release: { readonly node: string }
   readonly progress: { readonly node: string; readonly hook: string; readonly state: HookState }
-  /** An operator wants it told from there on. */
+  /** An operator wants it resent from there on. */
   readonly replay: { readonly hook: string; readonly cursor: string }
 }
 

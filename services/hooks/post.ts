@@ -1,12 +1,12 @@
-// POSTs JSON to an application: over connections that are kept, to addresses that may be asked, with a bounded answer.
+// POSTs JSON to an application: over persistent connections, to permitted addresses, with a bounded response.
 
 import type { Agent, request } from 'undici'
 import { type Addresses } from './addresses.ts'
 
-/** Bytes of an answer that is read to nobody. */
+/** Bytes of an unwanted response that are read and discarded. */
 const MOST_DUMPED = 256 * 1024
 const CONNECTIONS = 16
-/** Why there is no answer where there was no time left. */
+/** The reason for a missing response when there was no time left. */
 export const LATE = 'no answer in time'
 const NOTHING = Buffer.alloc(0)
 
@@ -110,7 +110,7 @@ function retryAfterOf(value: string | string[] | undefined): number | undefined 
   return Number.isNaN(ms) ? undefined : Math.max(0, ms)
 }
 
-/** Without the URL, which may have a secret. */
+/** Without the URL, which may contain a secret. */
 function reasonOf(error: unknown): string {
   const { name, code, message } = error as Error & { code?: string }
   if (name === 'TimeoutError') return LATE

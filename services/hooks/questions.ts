@@ -1,4 +1,5 @@
-// One question to the application, and its answer: signed, bounded in time, size and number, and behind a circuit breaker.
+// A request to the application, and its response: signed, bounded in time, size and number, and behind a circuit
+// breaker.
 
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '../broker/logger.ts'
@@ -9,7 +10,7 @@ import { Breaker } from './breaker.ts'
 import { LATE, type Post, type Answer as Reply } from './post.ts'
 import { signatureFault, signedHeaders } from './signature.ts'
 
-/** Questions under way at a time. */
+/** Concurrent requests. */
 const MOST_ASKED = 512
 /** Bytes of an answer, beyond the data that it may replace. */
 const LARGEST_ANSWER = 64 * 1024
@@ -26,7 +27,7 @@ export const OUTCOMES = [
   'open',
   'full',
 ] as const
-/** What became of a question; for metrics. `kept`: it was not asked, since the answer was known. */
+/** The outcome of a question; for metrics. `kept`: it was not asked, since the answer was cached. */
 export type Outcome = (typeof OUTCOMES)[number]
 
 export interface HookCount {
@@ -35,7 +36,7 @@ export interface HookCount {
   count: number
 }
 
-/** An answer that is none, by what was wrong. */
+/** An invalid response, with the reason. */
 class Failure extends Error {
   override readonly name = 'Failure'
   readonly outcome: Outcome
@@ -78,13 +79,13 @@ export class Questions {
   async ask(name: HookName, hook: Hook, body: string, data: number): Promise<Answer> {
     if (this.#asked >= MOST_ASKED) {
       this.count(name, 'full')
-      throw unavailable('too many questions to the application are under way', RETRY_MS)
+      throw unavailable('too many requests to the application are in flight', RETRY_MS)
     }
     const breaker = this.#breakerOf(hook)
     const pause = breaker.take()
     if (pause !== undefined) {
       this.count(name, 'open')
-      throw unavailable('the application gives no answers, and is left alone for a moment', pause)
+      throw unavailable('the application does not answer, and is not called for a moment', pause)
     }
     this.#asked++
     try {
@@ -99,7 +100,7 @@ export class Questions {
       if (breaker.failures === 0)
         this.#parts.logger.warn({ hook: name, reason: message }, 'the application gave no answer')
       breaker.failed()
-      throw unavailable('the application was asked, and gave no answer that can be used', RETRY_MS)
+      throw unavailable('the application did not give a usable answer', RETRY_MS)
     } finally {
       this.#asked--
     }
@@ -141,7 +142,7 @@ export class Questions {
 /** Raises BadAnswer. */
 function requireTimely(answer: Answer): Answer {
   const ends = 'result' in answer ? endOf(answer.result.expiresAt) : undefined
-  if (ends !== undefined && ends <= Date.now()) throw new BadAnswer('what the answer says is over already')
+  if (ends !== undefined && ends <= Date.now()) throw new BadAnswer('the answer has expired already')
   return answer
 }
 

@@ -1,4 +1,4 @@
-// One webhook: a reader of the log of lives with a cursor. What was told is told in order, once or more.
+// One webhook: a reader of the log of lives with a cursor. Events are sent in order, at least once.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../backoff.ts'
@@ -29,7 +29,7 @@ export interface SenderParts {
   readonly hub: Hub
   readonly starts: readonly Start[]
   post(post: Post): Promise<Reply>
-  /** How far it has come. */
+  /** Its progress. */
   told(state: HookState): void
 }
 
@@ -46,7 +46,7 @@ export class Sender {
     this.#running = this.#run()
   }
 
-  /** Returns when nothing is sent any more. */
+  /** Returns when nothing is being sent any more. */
   async close(): Promise<void> {
     this.#closing.abort()
     this.#poll?.release()
@@ -71,13 +71,13 @@ export class Sender {
           }
         })
       } catch {
-        // The log is away, which it says itself.
+        // The log is unavailable, and reports that itself.
         await this.#pause(delay(++failures, FIRST_RETRY_MS, LAST_RETRY_MS))
       }
     }
   }
 
-  /** Tells what comes next, and returns where it ended; undefined where the application wants no more. */
+  /** Sends the next events, and returns where they ended; undefined if the application wants no more. */
   async #tellNext(channels: Channel[], starts: readonly Start[]): Promise<readonly Position[] | undefined> {
     const { hub, webhook, told } = this.#parts
     const { events: most, within } = webhook.batch
@@ -119,7 +119,7 @@ export class Sender {
     return channels?.some(pattern => matches(pattern, channel)) ?? true
   }
 
-  /** Until it is taken. */
+  /** Retries until it is accepted. */
   async #deliver(batch: readonly Told[], cursor: string): Promise<'taken' | 'gone' | 'closed'> {
     const { webhook, post, told } = this.#parts
     const body = this.#form.bodyOf(batch)

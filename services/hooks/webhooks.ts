@@ -1,4 +1,4 @@
-// The webhooks of the rules file: one node sends them, another takes over from where it was.
+// The webhooks of the rules file: one node sends them, another one continues when it is gone.
 
 import { hash } from 'node:crypto'
 import { HOOKS } from '../broker/control/channels.ts'
@@ -19,7 +19,7 @@ const START_MS = 5000
 const LATER_MS = 100
 /** Progress is noted so often. */
 const NOTE_MS = 1000
-/** One that hears nothing of itself for so long sends no more: another one may. */
+/** A sender that does not receive its own messages for this long stops: another one may send. */
 const UNSURE_MS = GONE_MS - 3000
 
 /** As operators see it. */
@@ -29,11 +29,11 @@ export interface WebhookStatus extends Partial<HookState> {
   readonly url: string
   readonly events: readonly string[]
   readonly channels?: readonly string[]
-  /** Events that it was not told yet, whether it wants them or not. */
+  /** Events that were not processed for it yet, whether it wants them or not. */
   readonly behind?: number
 }
 
-/** What a webhook is known by, as long as it goes to the same place. */
+/** The identity of a webhook, as long as its target stays the same. */
 export function webhookId({ url, app }: Pick<Webhook, 'url' | 'app'>): string {
   return hash('sha256', app === undefined ? url : `${app.id} ${url}`, 'hex').slice(0, 12)
 }
@@ -91,7 +91,7 @@ export class Webhooks {
     ]
   }
 
-  /** Lets another node go on. Does not raise. */
+  /** Lets another node continue. Does not raise. */
   async close(): Promise<void> {
     this.#closed = true
     for (const timer of this.#timers) clearInterval(timer)
@@ -131,7 +131,7 @@ export class Webhooks {
     return { sender: this.#ledger.holder, webhooks }
   }
 
-  /** From there on it is told again. False: there is none of that id. Raises LogUnavailable. */
+  /** Resends everything from there on. False: there is no webhook with that id. Raises LogUnavailable. */
   async replay(hook: string, cursor: string): Promise<boolean> {
     if (!this.#webhooks.some(webhook => webhookId(webhook) === hook)) return false
     await this.#context.log.append(HOOKS, [draftOf('replay', { hook, cursor })])
@@ -156,7 +156,7 @@ export class Webhooks {
     if (!this.#closed) this.#heir = setTimeout(() => void this.#claim(), GONE_MS + LATER_MS).unref()
   }
 
-  /** One that stood still, or was cut off, does not go on where another one did. Raises an Error. */
+  /** A node that was frozen, or partitioned, does not continue where another one did. Raises an Error. */
   async #post(post: Post): Promise<Answer> {
     if (this.#sends && this.#poster !== undefined) return this.#poster.post(post)
     void this.#update()
@@ -186,7 +186,7 @@ export class Webhooks {
     for (const [hook, state] of noted) await this.#say('progress', { node: this.#node, hook, state })
   }
 
-  /** Sends what is to be sent, and nothing else; one change after another. */
+  /** Sends what is due, and nothing else; one change after another. */
   #update(): Promise<void> {
     this.#chain = this.#chain.then(() => this.#updateNow()).catch(() => {})
     return this.#chain
@@ -214,7 +214,7 @@ export class Webhooks {
     let state = this.#ledger.hooks.get(hook)
     if (state?.stopped !== undefined) return
     if (state === undefined) {
-      // A new one is told what happens from now on.
+      // A new one receives the events from now on.
       const heads = await Promise.all(
         LIVES_CHANNELS.map(channel => log.read(channel, 'latest', { events: 0, bytes: 0 }, true)),
       )
@@ -233,9 +233,9 @@ export class Webhooks {
         this.#unnoted.set(hook, next)
         this.#ledger.hooks.set(hook, next)
         const about = { webhook: hook, reason: next.failing ?? next.stopped }
-        if (next.stopped !== undefined) this.#logger.warn(about, 'a webhook is told nothing any more')
+        if (next.stopped !== undefined) this.#logger.warn(about, 'nothing is sent to a webhook any more')
         else if (next.failing !== undefined && failing === undefined)
-          this.#logger.warn(about, 'a webhook is not taken: it is tried again')
+          this.#logger.warn(about, 'a webhook was not accepted: it will be retried')
         failing = next.failing
       },
     })

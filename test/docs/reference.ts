@@ -98,9 +98,9 @@ const ROUTES: Readonly<Record<string, string>> = {
     'Refuses the tokens of a user that were issued before a time. See [Server control](../admin#users).',
   'POST /v1/admin/channels/{channel}/unsubscribe':
     'Ends the connections of a user that read a channel. See [Server control](../admin#users).',
-  'GET /v1/admin/webhooks': 'Lists the webhooks, and how far each has come. See [Webhooks](../webhooks).',
+  'GET /v1/admin/webhooks': 'Lists the webhooks, and the progress of each. See [Webhooks](../webhooks).',
   'POST /v1/admin/webhooks/{webhook}/replay':
-    'Tells a webhook everything again from a cursor on. See [Webhooks](../webhooks).',
+    'Resends everything to a webhook from a cursor on. See [Webhooks](../webhooks).',
   'POST /v1/admin/explain':
     'Says what allows or denies a right, or why an event did or did not reach a user. See [Server control](../admin#explain).',
   'GET /healthz': '200: the process lives. See [Health and metrics](../operate/metrics).',
