@@ -116,7 +116,7 @@ t.test('an event: whether it exists, and where the readers are', async t => {
 
   const reader = await follow(t, node, `/v1/sse?channel=${channel}`, token('ada'))
   t.match(await ask(early), {
-    readers: [{ wire: 'sse', position: early, had: null, why: /connected after the event came/ }],
+    readers: [{ wire: 'sse', position: early, had: null, why: /connected after the event arrived/ }],
   })
   const [live = ''] = await node.append(channel, '2')
   await reader.saw(live)

@@ -422,7 +422,7 @@ t.test('a dead application delays nobody else; the circuit opens, and closes aga
   const { status, body } = await get('/v1/poll?channel=room:next')
   t.match(
     { status, ...body.error },
-    { status: 503, code: 'FW_HOOK_FAILED', message: /left alone/, retry: Number },
+    { status: 503, code: 'FW_HOOK_FAILED', message: /not called for a moment/, retry: Number },
   )
   t.equal(app.asked.length, asked, 'the application is not called')
   app.answer = () => ({ result: {} })

@@ -83,7 +83,7 @@ t.test('faults in the file are reported with entry and member', async t => {
       /^\[0\]\.allow has "pub": a right is publish, subscribe, history, presence, admin/,
     ],
     [file({ ...good, channels: ['a:**'] }), /^\[0\]\.channels\[0\] "a:\*\*"/],
-    [file({ ...good, channels: ['{user}'] }), /only rules know/],
+    [file({ ...good, channels: ['{user}'] }), /only allowed in rules/],
     [file({ ...good, until: 'tomorrow' }), /^\[0\]\.until: "tomorrow" is not a time/],
     [file({ ...good, until: '2026-13-01' }), /^\[0\]\.until: /],
     [file({ ...good, until: '2026-01-01T10:00' }), /^\[0\]\.until: /],

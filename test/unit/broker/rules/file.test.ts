@@ -47,7 +47,10 @@ async function changed(file: RulesFile, act: () => Promise<unknown>): Promise<st
 
 t.test('a file that is invalid at the start is rejected', async t => {
   const path = join(await folder(t), 'rules.yaml')
-  await t.rejects(openRulesFile(path), { name: 'BadFileError', message: "it can't be read: there is none" })
+  await t.rejects(openRulesFile(path), {
+    name: 'BadFileError',
+    message: "it can't be read: there is no such file",
+  })
   await writeFile(path, 'channels: 7')
   await t.rejects(openRulesFile(path), { name: 'BadFileError', message: /^1:11: channels: / })
   await writeFile(path, Buffer.from([0xff, 0xfe, 0x61]))
@@ -87,7 +90,7 @@ t.test('an invalid file leaves the rules unchanged, and is reported once', async
   const gone = once(file, 'refused')
   await unlink(path)
   await gone
-  t.match(file.problem?.message, /there is none/)
+  t.match(file.problem?.message, /there is no such file/)
   t.equal(subscribeOf(file.current), 'user')
   t.equal(await changed(file, () => writeFile(path, rule('anyone'))), 'anyone')
 })
@@ -223,7 +226,7 @@ t.test('a large invalid file has the same problems, with line and column', async
 t.test('fanwire check prints path, line and column', async t => {
   const path = join(await folder(t), 'rules.yaml')
   t.strictSame(await checkRulesFile(path), {
-    lines: [`${path}: it can't be read: there is none`],
+    lines: [`${path}: it can't be read: there is no such file`],
     exitCode: 2,
   })
   await writeFile(path, rule('user'))

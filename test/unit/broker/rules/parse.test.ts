@@ -174,7 +174,7 @@ t.test('every problem has its line and column', async t => {
     [rule('rate: { publish: 10/d }'), /is not a rate/],
     [rule('rate: { burst: 5 }'), /rate: publish is missing/],
     [rule('slow: faster'), /"faster" is not one of catch-up, newest, close/],
-    [rule('transient: true\n    history: { events: 5 }'), /transient has no history/],
+    [rule('transient: true\n    history: { events: 5 }'), /transient channel has no history/],
     ['channels: [{ match: 7 }]', /^1:21: channels\[0\]\.match: "7" is not text; put it in quotes/],
     ['channels: [{ match: {user} }]', /an object is not text; put it in quotes/],
     ['channels: [{ match: "" }]', /"" is empty/],
