@@ -21,7 +21,7 @@ interface File {
   readonly etag: string
 }
 
-/** A GET of `path` answers anybody with `file`, named from dist/ on: it is read at the first request, then kept. */
+/** A GET of `path` returns `file` to everybody, named from dist/ on: it is read at the first request, then cached. */
 export function serveBuilt(
   app: FastifyInstance,
   path: string,

@@ -1,4 +1,4 @@
-// What caches may keep, and conditional requests (RFC 9110 section 13).
+// Cache policies, and conditional requests (RFC 9110 section 13).
 
 import type { FastifyRequest } from 'fastify'
 import { isStranger } from '../broker/access/identity.ts'
@@ -8,12 +8,12 @@ const A_MOMENT = 'max-age=5'
 
 export const EVENT_TYPE = 'application/json; charset=utf-8'
 
-/** Whether others may have the answer to a request from a cache: nothing came along that let it in. */
+/** Whether a shared cache may give the response to others: the request had no credentials. */
 export function isShared({ headers, identity }: FastifyRequest): boolean {
   return headers.authorization === undefined && isStranger(identity)
 }
 
-/** A caching policy; what was authorised stays out of shared caches (RFC 9111 section 5.2.2.7). */
+/** A cache policy; authorised responses stay out of shared caches (RFC 9111 section 5.2.2.7). */
 export function policyFor(request: FastifyRequest, policy: string): string {
   return isShared(request) ? policy : `private, ${policy}`
 }

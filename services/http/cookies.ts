@@ -1,10 +1,11 @@
-// Cookies: a browser sends them whoever asks it to, so they count only where they came from a page that may bring them.
+// Cookies: a browser sends them whichever page causes the request, so they only count for requests from permitted
+// pages.
 
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { FanwireError } from '../errors.ts'
 
-/** Whatever a document of a browser is loaded by, and no script of another page can imitate. */
+/** How a browser loads a document, which no script of another page can imitate. */
 const NAVIGATION = { mode: 'navigate', dest: 'document' } as const
 
 /** The value of a cookie (RFC 6265 section 5.4). */
@@ -17,8 +18,8 @@ export function cookieOf({ cookie }: IncomingHttpHeaders, name: string): string 
 }
 
 /**
- * A browser sends cookies whoever asks it to. Raises FW_FORBIDDEN_ORIGIN unless the page is the node's own or one that
- * is named among those that may read, or the user navigates.
+ * A browser sends cookies whichever page causes the request. Raises FW_FORBIDDEN_ORIGIN unless the page is the node's
+ * own or one of those that may read, or the user navigates.
  */
 export function requireOwnPage(request: FastifyRequest): void {
   const { headers, host, method, server } = request
@@ -27,7 +28,7 @@ export function requireOwnPage(request: FastifyRequest): void {
   if (origin === undefined && (method === 'GET' || method === 'HEAD')) {
     const { 'sec-fetch-mode': mode, 'sec-fetch-dest': dest, 'sec-fetch-site': site } = headers
     if (mode === NAVIGATION.mode && dest === NAVIGATION.dest) return
-    // Browsers send no Origin with what a page gets from its own origin.
+    // Browsers send no Origin with a page's GET to its own origin.
     if (site === 'same-origin') return
   }
   throw new FanwireError(
@@ -46,7 +47,7 @@ export function mayShowCookies(request: FastifyRequest): boolean {
   }
 }
 
-/** Raises FW_FORBIDDEN_ORIGIN where the application would be shown cookies of a foreign page. */
+/** Raises FW_FORBIDDEN_ORIGIN if the application would receive cookies of a foreign page. */
 export function requireShowableCookies(request: FastifyRequest): void {
   const { origin, cookie, 'sec-fetch-site': site } = request.headers
   const fromNoPage = origin === undefined && (site === undefined || site === 'none')

@@ -1,4 +1,5 @@
-// How errors are told: `{"error":{"code","message"}}`, and to an EventSource so that it comes back (docs/protocol.md#errors).
+// How errors are sent: `{"error":{"code","message"}}`, and to an EventSource so that it reconnects
+// (docs/protocol.md#errors).
 
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
@@ -16,12 +17,12 @@ import { loggedPath } from './target.ts'
 export const MAX_URL = 32 * 1024
 /** Longest request line and headers together, bytes. */
 export const MAX_HEADERS = 64 * 1024
-/** A client goes on sending what nobody reads for at most this long, ms. */
+/** How long a client may continue to send a body that nobody reads, ms. */
 const UNREAD_FOR = 5000
-/** When an EventSource comes back, ms, give or take half. */
+/** When an EventSource reconnects, ms, plus or minus half. */
 const COME_BACK = 3000
 
-/** Fastify's own errors in our words. Whatever else it finds wrong with a request is FW_BAD_REQUEST. */
+/** Fastify's own errors in our words. Its other faults of a request become FW_BAD_REQUEST. */
 const FASTIFY: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'FW_TOO_LARGE',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'FW_MEDIA_TYPE',
@@ -31,7 +32,7 @@ const FASTIFY: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_NOT_FOUND: 'FW_NOT_FOUND',
 }
 
-/** What a client is told of an error; undefined where it is a fault of ours. */
+/** The error for the client; undefined for a bug of the node. */
 function told(error: unknown, request: FastifyRequest): FanwireError | undefined {
   const coded = clientErrorOf(error)
   if (coded !== undefined) return coded
@@ -65,7 +66,7 @@ export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   }
   if (!request.raw.complete) giveUpReading(request, reply)
   reply.header('cache-control', 'no-store')
-  // An EventSource gives up for ever on any status but 200.
+  // An EventSource gives up permanently on any status but 200.
   if (error.passes && request.routeOptions.config?.sse === true) return tellToComeBack(error, request, reply)
   if (error.passes)
     reply.header('retry-after', String(secondsOf(error.retry) ?? 1 + Math.floor(Math.random() * 3)))
@@ -85,14 +86,14 @@ function secondsOf(ms: number | undefined): number | undefined {
 }
 
 /**
- * To an EventSource: when to come back, and why. The body has no end, since other clients of sse come back only where
- * they lost one; it holds nothing that is an event, nor a blank line, which some would hand out as one.
+ * To an EventSource: when to reconnect, and why. The body has no end, since other sse clients only reconnect if they
+ * lost one; it contains neither an event nor a blank line, which some would deliver as an event.
  */
 function tellToComeBack(error: FanwireError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
   const text = `retry: ${error.retry ?? jitter(COME_BACK)}\n: ${comment}\n`
   reply.headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
-  // No hook sees this answer any more.
+  // No hook sees this response any more.
   if (error.code === 'FW_DRAINING') answerAndClose(request, reply)
   const headers = reply.hijack().getHeaders() as OutgoingHttpHeaders
   if (isHttp2(request)) breakOffAtOnce(http2StreamOf(request), headers, text)
@@ -114,8 +115,8 @@ function breakOffAtOnce(
 }
 
 /**
- * The answer goes out before the body has come in. Closing at once would reset the connection, and the client
- * might never see the answer; so what comes is thrown away for a while.
+ * The response goes out before the body has arrived. Closing at once would reset the connection, and the client might
+ * never see the response; so input is discarded for a while.
  */
 function giveUpReading(request: FastifyRequest, reply: FastifyReply): void {
   const { raw } = request

@@ -1,5 +1,5 @@
-// What a WebSocket handshake has to have (RFC 6455 section 4.2.1), for all wires over WebSocket, so that what is wrong
-// with one is told as with any request. The library would refuse it too, in words of its own.
+// Validates WebSocket handshakes (RFC 6455 section 4.2.1) for all wires over WebSocket, so that faults are reported
+// like those of any request. The library would refuse them too, with its own texts.
 
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'

@@ -10,12 +10,12 @@ import { mediaType } from './content-type.ts'
 const LARGEST_BODY = 64 * 1024
 const TIMES: BodyTimes = { idle: 10_000, total: 30_000 }
 
-/** Members that nobody has looked at yet. */
+/** Members that are not checked yet. */
 export type Members<S extends TObject> = { readonly [N in keyof S['properties']]?: unknown }
 
 /**
- * The members of the object in the body; an empty body has none. Raises FW_BAD_PARAMETER for one that is not in the
- * schema, FW_MEDIA_TYPE, FW_BAD_ENCODING, FW_BAD_JSON, FW_TOO_LARGE, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
+ * The members of the object in the body; an empty body has none. Raises FW_BAD_PARAMETER for a member that is not in
+ * the schema, FW_MEDIA_TYPE, FW_BAD_ENCODING, FW_BAD_JSON, FW_TOO_LARGE, FW_REQUEST_TIMEOUT, FW_BAD_REQUEST.
  */
 export async function jsonMembers<S extends TObject>(
   request: FastifyRequest,

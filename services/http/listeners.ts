@@ -1,6 +1,6 @@
-// What a node speaks besides HTTP/1.1: TLS on PORT, with HTTP/2 or HTTP/1.1 as the client prefers, and cleartext HTTP/2
-// on one more port. Fastify's server of HTTP/1.1 goes on listening on PORT, and every request becomes one of its own,
-// so everything behind it is the same whatever the client speaks.
+// The protocols of a node besides HTTP/1.1: TLS on PORT, with HTTP/2 or HTTP/1.1 as the client prefers, and cleartext
+// HTTP/2 on one more port. Fastify's HTTP/1.1 server still listens on PORT, and every request becomes one of its own,
+// so everything behind it is the same for all protocols.
 
 import { once } from 'node:events'
 import type { Server as HttpServer } from 'node:http'
@@ -32,11 +32,11 @@ declare module 'fastify' {
 const MAX_STREAMS = 100
 /** HTTP/2 sessions that an address may begin. */
 const SESSIONS = { burst: 2000, perSecond: 200 }
-/** Requests that an address may take back before they are answered (CVE-2023-44487). */
+/** Requests that an address may cancel before they are answered (CVE-2023-44487). */
 const RESETS = { burst: 1000, perSecond: 100 }
 /** A session without requests is ended after this, ms: as an idle connection of HTTP/1.1 is. */
 const IDLE = 72_000
-/** A session that was told to go and has no more requests is cut after this, ms. */
+/** A session that was asked to close and has no more requests is cut after this, ms. */
 const CUT_AFTER = 3000
 /** All of TLS 1.3, and what is as good of 1.2: none with a static RSA key, none with CBC. */
 const AGREED = {
@@ -49,7 +49,7 @@ const AGREED = {
     'ECDHE+CHACHA20',
   ].join(':'),
 } as const
-/** TLS has to be agreed upon within this, ms. */
+/** How long a TLS handshake may take, ms. */
 const HANDSHAKE = 10_000
 
 /** A connection of any kind, as `connectionOf` (over.ts) knows it: a socket or an HTTP/2 session. */
@@ -63,14 +63,14 @@ export interface ProtocolParts {
   readonly stall: number
   /** A connection was refused. */
   refused(): void
-  /** What stands for its client's address; undefined: it is not counted. */
+  /** Identifies its client's address; undefined: it is not counted. */
   ownerOf(socket: Socket): string | undefined
 }
 
 export class Protocols {
   /** Accept connections: that of PORT first, and that of FANWIRE_H2C_PORT where it is set. */
   readonly listeners: readonly Server[]
-  /** What HTTP/2 sessions, and connections over which requests are pipelined, hold beyond one request each. */
+  /** Requests on HTTP/2 sessions and pipelined connections, beyond one each. */
   beyond = 0
   /** Requests that are not over yet, on all connections; not WebSocket handshakes. */
   underWay = 0
@@ -99,7 +99,7 @@ export class Protocols {
       ? createListener({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 })
       : undefined
     this.listeners = this.#h2c === undefined ? [server] : [server, this.#h2c]
-    // Against floods of pings, settings and headers Node's own limits hold.
+    // Node's own limits apply to floods of pings, settings and headers.
     this.#http2 = createHttp2({
       settings: { maxConcurrentStreams: MAX_STREAMS, maxHeaderListSize: MAX_HEADERS },
     })
@@ -119,7 +119,7 @@ export class Protocols {
     this.#checks = setInterval(() => this.#check(stall), stall / 4).unref()
   }
 
-  /** A request has begun on a connection that has so many now. */
+  /** A request has begun on a connection that has that many now. */
   begun(unanswered: number): void {
     this.underWay++
     if (unanswered > 1) this.beyond++
@@ -137,7 +137,7 @@ export class Protocols {
     this.#opened.push(opened)
   }
 
-  /** From now on connections are served. Whoever listens for them already hears of them first. */
+  /** From now on connections are served. Existing listeners are notified first. */
   begin(): void {
     const [server, tls] = [this.#server, this.#tls]
     this.#h2c?.on('connection', (socket: Socket) => this.#beginHttp2(socket))
@@ -174,7 +174,7 @@ export class Protocols {
     return (this.#h2c.address() as AddressInfo).port
   }
 
-  /** Tells all HTTP/2 clients to send no more requests. Sessions end with the requests that they have. */
+  /** Asks all HTTP/2 clients to send no more requests. Sessions end with their present requests. */
   goAway(): void {
     for (const session of this.#sessions.keys()) this.#end(session)
   }
@@ -243,7 +243,7 @@ export class Protocols {
     stream.once('close', () => this.over(session.begun, --session.begun))
   }
 
-  /** Cuts a connection whose address has taken back too many requests. */
+  /** Cuts a connection whose address has cancelled too many requests. */
   #tooMany(socket: Socket, owner: string): void {
     this.#resets.exhaust(owner)
     this.#refused()
@@ -286,7 +286,7 @@ function takenBack(stream: ServerHttp2Stream, session: ServerHttp2Session): bool
   return stream.rstCode !== 0 && !stream.headersSent && (goesOn || stream.errored !== null)
 }
 
-/** A server that never listens itself: it is handed connections. */
+/** A server that never listens itself: it receives accepted connections. */
 function withCertificate(app: FastifyInstance, certificate: Certificate): TlsServer {
   const tls = createTls({
     ...certificate.pair,

@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { MAX_URL } from './errors.ts'
 
-/** A route's path by segments; undefined stands for any. */
+/** A route's path by segments; undefined matches any. */
 interface Path {
   readonly segments: readonly (string | undefined)[]
   readonly methods: Set<string>
@@ -23,7 +23,7 @@ class Paths {
     this.#paths.set(url, path)
   }
 
-  /** `Allow` for a URL; undefined where nothing is there. */
+  /** `Allow` for a URL; undefined if there is no such path. */
   allow(url: string): string | undefined {
     const asked = pathOf(url).split('/')
     const allowed = new Set<string>()
@@ -39,7 +39,7 @@ function pathOf(url: string): string {
   return query === -1 ? url : url.slice(0, query)
 }
 
-/** `*` at the end stands for all that follows. */
+/** `*` at the end matches the rest. */
 function fitAll(segments: Path['segments'], asked: readonly string[]): boolean {
   const open = segments.at(-1) === '*'
   const fixed = open ? segments.slice(0, -1) : segments
@@ -47,7 +47,7 @@ function fitAll(segments: Path['segments'], asked: readonly string[]): boolean {
   return fixed.every((each, i) => fit(each, asked[i]))
 }
 
-/** An empty segment is no name: it is a slash too many. */
+/** An empty segment is not a name: the path has a slash too many. */
 function fit(segment: string | undefined, asked: string | undefined): boolean {
   if (segment === undefined) return asked !== ''
   if (segment === asked) return true
@@ -93,7 +93,7 @@ export const methods = fp(
       throw error
     })
 
-    // Never reached, since the hook above comes first; kept so that Fastify's own words can't come out.
+    // Never reached, since the hook above comes first; kept so that Fastify's own texts can't appear.
     app.setNotFoundHandler(request => {
       throw nothing(request)
     })

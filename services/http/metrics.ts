@@ -1,5 +1,5 @@
-// What the node measures, for Prometheus. Counters of the hot path are plain numbers of the hub, read only when
-// somebody asks for /metrics.
+// The node's metrics, for Prometheus. Counters of the hot path are plain numbers of the hub, read only when /metrics is
+// scraped.
 
 import fp from 'fastify-plugin'
 import { Durations } from './durations.ts'
@@ -10,7 +10,7 @@ import type { Access } from '../broker/access/access.ts'
 import type { HubStats } from '../broker/fanout/hub.ts'
 import { type ChannelLog, LogRefused, LogUnavailable, type Receipt } from '../broker/log/log.ts'
 
-/** What the metrics read when they are asked for. */
+/** The sources that the metrics read when they are scraped. */
 export interface Sources {
   hub: { stats(): HubStats }
   health: { readonly ready: boolean; readonly takesEvents: boolean; readonly probeAge: number }
@@ -47,8 +47,8 @@ export class Metrics {
     )
 
     /**
-     * A number read from elsewhere when asked for; `_total` in the name makes it a counter. `over`: what is told
-     * of several workers.
+     * A number read from elsewhere when scraped; `_total` in the name makes it a counter. `over`: how several workers'
+     * values are combined.
      */
     const read = (name: string, help: string, value: () => number, over: 'sum' | 'min' | 'max' = 'sum') => {
       if (name.endsWith('_total')) {
@@ -164,7 +164,7 @@ export class Metrics {
     )
   }
 
-  /** Events since the start, by what became of them. */
+  /** Events since the start, by outcome. */
   get appends(): { readonly appended: number; readonly replayed: number; readonly failed: number } {
     const { appended, replayed, unavailable, refused, failed } = this.#appends
     return { appended, replayed, failed: unavailable + refused + failed }
@@ -189,7 +189,7 @@ export class Metrics {
     this.#connectionsRefused++
   }
 
-  /** Who counts the limits that were hit: never by user, key or address. */
+  /** Counts the limits that were reached: never by user, key or address. */
   countLimited(
     hits: () => Iterable<{ readonly limit: string; readonly scope: string; readonly count: number }>,
   ): void {
@@ -201,7 +201,7 @@ export class Metrics {
     )
   }
 
-  /** Who counts what the application was asked. */
+  /** Counts the requests to the application. */
   countHooks(
     counts: () => Iterable<{ readonly hook: string; readonly outcome: string; readonly count: number }>,
   ): void {
@@ -213,7 +213,7 @@ export class Metrics {
     )
   }
 
-  /** A counter of what is counted elsewhere, by its labels, read when it is asked for. */
+  /** A counter of counts from elsewhere, by their labels, read when it is scraped. */
   #count<Label extends string>(
     name: string,
     help: string,
@@ -236,7 +236,7 @@ export class Metrics {
     })
   }
 
-  /** What tells whether the node turns new reads away. */
+  /** Reports whether the node refuses new reads. */
   readPressure(pressure: {
     readonly cause: string | undefined
     readonly shed: Readonly<Record<string, number>>
@@ -263,7 +263,7 @@ export class Metrics {
     })
   }
 
-  /** Who counts the server's sockets. */
+  /** Counts the server's sockets. */
   countSockets(count: () => number): void {
     this.#sockets = count
   }
@@ -278,7 +278,7 @@ const METRICS = operation({
 export const metrics = fp(
   async app => {
     const { metrics, workers, access, config } = app.fanwire
-    // A port of its own is the operator's to protect.
+    // A separate port is the operator's to protect.
     const asks = config.metricsPort === undefined
     const { registry } = metrics
     app.get(

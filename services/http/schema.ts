@@ -1,7 +1,7 @@
-// JSON Schemas (draft 2020-12, as OpenAPI 3.1 takes them) of what requests carry and answers hold, and the types of it.
-// The names are TypeBox's, of which this is the part that routes need: to load TypeBox takes a third of a node's start.
+// JSON Schemas (draft 2020-12, as in OpenAPI 3.1) of requests and responses, and their types. The names are TypeBox's,
+// of which this is the part that routes need: loading TypeBox takes a third of a node's start.
 
-/** What JSON Schema says beside the type: `description`, `minimum`, `pattern` and so on. */
+/** JSON Schema's keywords besides the type: `description`, `minimum`, `pattern` and so on. */
 type Keywords = Readonly<Record<string, unknown>>
 
 declare const VALUE: unique symbol
@@ -10,11 +10,11 @@ declare const OPTIONAL: unique symbol
 /** A schema of values of type `T`: a plain object, printed as it is. */
 export interface TSchema<T = unknown> {
   readonly [keyword: string]: unknown
-  /** Only the type has it. */
+  /** Exists in the type only. */
   readonly [VALUE]?: T
 }
 
-/** A member that may be left out. */
+/** An optional member. */
 export type TOptional<S extends TSchema = TSchema> = S & { readonly [OPTIONAL]: true }
 
 export type TProperties = Readonly<Record<string, TSchema>>
@@ -49,7 +49,7 @@ export const Type = {
     const required = Object.keys(properties).filter(name => !optional.has(properties[name] as TSchema))
     return { type: 'object', ...(required.length > 0 && { required }), properties, ...keywords }
   },
-  /** Raises nothing; the schema itself stays as it is. */
+  /** Does not change the schema. */
   Optional<S extends TSchema>(schema: S): TOptional<S> {
     const marked = { ...schema } as TOptional<S>
     optional.add(marked)
@@ -59,6 +59,6 @@ export const Type = {
   Union: <S extends readonly TSchema[]>(anyOf: readonly [...S], keywords?: Keywords) =>
     ({ anyOf, ...keywords }) as TSchema<Static<S[number]>>,
   Unknown: (keywords?: Keywords): TSchema => ({ ...keywords }),
-  /** A schema in its own words, of values that TypeScript can't derive from it. */
+  /** A literal schema, for values whose type TypeScript can't derive from it. */
   Unsafe: <T>(keywords: Keywords): TSchema<T> => ({ ...keywords }),
 }
