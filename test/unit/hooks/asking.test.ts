@@ -125,7 +125,18 @@ t.test('every entry point calls the hook and obeys its decision', async t => {
     t.match(answer, /"message":"log in first".*"application":4100/, way.name)
   }
   const transports = new Set(app.asked.map(({ transport }) => transport))
-  const WIRES = ['poll', 'long-poll', 'sse', 'stream', 'push', 'refresh', 'ws', 'socket.io', 'http']
+  const WIRES = [
+    'poll',
+    'long-poll',
+    'sse',
+    'stream',
+    'push',
+    'refresh',
+    'ws',
+    'socket.io',
+    'mercure',
+    'http',
+  ]
   t.strictSame([...transports].sort(), WIRES.sort())
   t.notOk(app.asked.some(({ headers }) => 'x-other' in headers))
 })
