@@ -39,7 +39,7 @@ t.test('W7: unexpected and missing TLS are reported as such', async t => {
   )
   t.match(
     await refusal(t, secure.url.replace('rediss:', 'redis:')),
-    /^the log can not be used yet: Redis at .*: it ends connections .* rediss$/,
+    /^the log can not be used yet: Redis at .*: it closes connections .* rediss$/,
   )
 })
 
