@@ -20,7 +20,7 @@ export async function load(url, context, nextLoad) {
   if (!url.endsWith('.ts')) return nextLoad(url, context)
   const source = readFileSync(fileURLToPath(url), 'utf8')
   const kept = `${CACHE}${createHash('sha1').update(source).digest('hex')}.js`
-  return { format: 'module', shortCircuit: true, source: read(kept) ?? (await strip(source, kept)) }
+  return { format: 'module', shortCircuit: true, source: read(kept) ?? (await strip(url, source, kept)) }
 }
 
 function read(file) {
@@ -31,9 +31,11 @@ function read(file) {
   }
 }
 
-async function strip(source, kept) {
-  const { transformSync } = await import('amaro')
-  const { code } = transformSync(source, { mode: 'strip-only' })
+async function strip(url, source, kept) {
+  const { default: blank } = await import('ts-blank-space')
+  const code = blank(source, node => {
+    throw new Error(`${url}: a ${node.getText().slice(0, 40)} … is more than types`)
+  })
   const own = `${kept}.${process.pid}`
   writeFileSync(own, code)
   renameSync(own, kept)

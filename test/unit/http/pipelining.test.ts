@@ -70,17 +70,17 @@ t.test('S2: 120,000 long polls over one connection do not crash a node with a sm
 })
 
 t.test('S2: thousands of immediate requests are all answered, in order', async t => {
-  for (const of of [node, secure]) {
+  for (const server of [node, secure]) {
     const channel = fresh()
     let inTurn = 0
     let most = 0
-    of.app.server.on('request', () => {
+    server.app.server.on('request', () => {
       if (inTurn++ === 0) setImmediate(() => (inTurn = 0))
       most = Math.max(most, inTurn)
     })
-    const ids = await of.append(channel, ...Array.from({ length: 50 }, (_, i) => `${i}`))
+    const ids = await server.append(channel, ...Array.from({ length: 50 }, (_, i) => `${i}`))
     const cursors = Array.from({ length: 2000 }, (_, i) => ids[i % 49] ?? '')
-    const raw = new Raw(of.port, { secure: of.secure })
+    const raw = new Raw(server.port, { secure: server.secure })
     raw.send(cursors.map(each => poll(`channel=${channel}&cursor=${each}&limit=1`)).join(''))
     const answers = await bodies(raw, cursors.length)
     t.strictSame(

@@ -240,11 +240,11 @@ t.test('S3: an offer is parsed in one pass, however long', async t => {
 })
 
 t.test('S3: an offer above 1 KiB is rejected, even without compression', async t => {
-  for (const of of [node, plain]) {
-    const raw = offer(`permessage-deflate; a${' '.repeat(60_000)}b`, of)
+  for (const server of [node, plain]) {
+    const raw = offer(`permessage-deflate; a${' '.repeat(60_000)}b`, server)
     await raw.ended
     t.match(raw.text, /^HTTP\/1.1 431 .*"code":"FW_HEADERS_TOO_LARGE"/s)
-    const fits = offer(`permessage-deflate; a${' '.repeat(900)}b`, of)
+    const fits = offer(`permessage-deflate; a${' '.repeat(900)}b`, server)
     t.match(await fits.until(/"open"/), /^HTTP\/1.1 101 /)
   }
 })
