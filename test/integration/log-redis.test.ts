@@ -667,7 +667,8 @@ t.test('W3: a full Redis accepts events again once some have expired', async t =
       .catch(() => false),
   )
   t.ok((await raw.xlen('fw:{a}:s')) < 2001)
-  const next = await append(log, 'a', [draft(2)])
+  // What Redis uses at any moment may still touch its limit.
+  const next = await insist(log, 'a', 2)
   t.same(next, { epoch: head.epoch, offset: 2002 })
   const page = await log.read('a', head, ALL)
   t.same([page.gap, page.events.map(dataOf)], [undefined, [2]])
