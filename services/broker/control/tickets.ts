@@ -66,7 +66,7 @@ export class LogTickets<T> {
     const [receipt] = await this.#log.append(ticketsOf(shard), [draftOf('ticket', stub)])
     if (receipt === undefined) throw new Error('the log returned no receipt')
     const ticket = `${shard.toString(16)}.${printPosition(receipt.position)}.${secret}`
-    return { ticket, expires: receipt.time + life }
+    return { ticket, expires: Math.min(receipt.time + life, until) }
   }
 
   /**
