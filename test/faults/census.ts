@@ -81,13 +81,13 @@ export async function restored(
 
 /** A connection that a balancer keeps to a node for the next request, or did not have at the first look. */
 const IDLE = 1
-/** Resources of a node that sends webhooks: the channels of the log of lives, and connections to the application. */
-const SENDER = { channels: 16, sockets: 2 }
+/** Resources of a node that sends webhooks: it reads the channels of the log of lives, and connects to the application. */
+const SENDER = { channels: 16, readers: 16, sockets: 2 }
 
 /** What `after` has more than `before`, in words. */
 function exceeding({ application }: World, before: Census, after: Census): string[] {
   // Another node may send by now.
-  const sender = application === undefined ? { channels: 0, sockets: 0 } : SENDER
+  const sender = application === undefined ? { channels: 0, readers: 0, sockets: 0 } : SENDER
   const more = Object.entries(after.nodes).flatMap(([name, counts]) => {
     const own = before.nodes[name]
     if (own === undefined) return []
@@ -96,6 +96,7 @@ function exceeding({ application }: World, before: Census, after: Census): strin
       descriptors: own.descriptors + IDLE + sender.sockets,
       sockets: own.sockets + IDLE + sender.sockets,
       channels: own.channels + sender.channels,
+      readers: own.readers + sender.readers,
     }
     return leftOver(allowed, counts).map(text => `${name}: ${text}`)
   })
