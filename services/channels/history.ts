@@ -1,6 +1,5 @@
 // The history of a channel as a resource: pages backwards, from the head or before a position.
 
-import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError, quote } from '../errors.ts'
 import type { Filter } from '../broker/event/filter.ts'
@@ -9,7 +8,7 @@ import { parsePosition, type Position, printPosition } from '../broker/event/pos
 import { letsThrough } from '../broker/fanout/selection.ts'
 import { type HistoryPage, readBackwards } from '../broker/log/backwards.ts'
 import { askFor } from '../http/asking.ts'
-import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
+import { caching, EVENT_TYPE, isShared, matches, tagOf } from '../http/conditional.ts'
 import { CHANNEL, EVENT, GAP, operation, text, whole } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 import { Type } from '../http/schema.ts'
@@ -112,7 +111,7 @@ function headersOf(
   body: Buffer,
   { final, erasable }: { final: boolean; erasable: boolean },
 ) {
-  const tag = createHash('sha256').update(body).digest('base64url').slice(0, 22)
+  const tag = tagOf(body)
   const shared = isShared(request)
   const kept = caching(tag, shared, erasable)
   return final ? kept : { ...kept, 'cache-control': `${shared ? '' : 'private, '}no-cache` }

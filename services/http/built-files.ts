@@ -1,11 +1,10 @@
 // Files that `npm run build` puts into dist/, for browsers: the client and the console.
 
-import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { FanwireError } from '../errors.ts'
-import { matches } from './conditional.ts'
+import { matches, tagOf } from './conditional.ts'
 import { NO_PARAMETERS } from './operation.ts'
 import { checkedQuery } from './query.ts'
 
@@ -47,7 +46,7 @@ async function read(file: string): Promise<File> {
   for (const dist of ['../../dist/', '../../']) {
     const body = await readFile(new URL(dist + file, import.meta.url)).catch(() => undefined)
     if (body !== undefined) {
-      return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"` }
+      return { body, etag: `"${tagOf(body)}"` }
     }
   }
   throw new FanwireError('FW_NOT_FOUND', `${file} is not built: run npm run build`)

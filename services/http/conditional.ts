@@ -1,5 +1,6 @@
 // Cache policies, and conditional requests (RFC 9110 section 13).
 
+import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { isStranger } from '../broker/access/identity.ts'
 
@@ -22,6 +23,11 @@ export function policyFor(request: FastifyRequest, policy: string): string {
 export function caching(tag: string, shared: boolean, erasable: boolean) {
   const age = erasable ? A_MOMENT : FOR_EVER
   return { etag: `"${tag}"`, 'cache-control': `${shared ? 'public' : 'private'}, ${age}` }
+}
+
+/** A strong entity tag (RFC 9110 section 8.8.3) of these bytes, without its quotes. */
+export function tagOf(body: string | Uint8Array): string {
+  return createHash('sha256').update(body).digest('base64url').slice(0, 22)
 }
 
 /** If-None-Match, compared weakly: RFC 9110 section 13.1.2. */

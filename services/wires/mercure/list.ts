@@ -1,11 +1,10 @@
 // GET /.well-known/mercure/subscriptions and what is below: who subscribes.
 
-import { hash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isGranted } from '../../broker/access/grants.ts'
 import { isStranger } from '../../broker/access/identity.ts'
 import { FanwireError } from '../../errors.ts'
-import { matches } from '../../http/conditional.ts'
+import { matches, tagOf } from '../../http/conditional.ts'
 import { operation, text, texts } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
 import { HUB } from './form.ts'
@@ -54,7 +53,7 @@ async function list(
   if (single && found[0] === undefined)
     throw new FanwireError('FW_NOT_FOUND', 'there is no such subscription')
   const body = JSON.stringify(single ? found[0] : collection(path, found, last, older))
-  const tag = `"${hash('sha256', body, 'base64url').slice(0, 22)}"`
+  const tag = `"${tagOf(body)}"`
   reply.headers({
     'content-type': older ? 'application/ld+json' : 'application/json',
     'cache-control': 'no-cache, private',

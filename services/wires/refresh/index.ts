@@ -1,7 +1,6 @@
 // A page that reloads itself: GET /v1/refresh. The newest events as HTML without JavaScript, for any browser. Its
 // cursor is in the URL to which it reloads, and marks what is new since the last view.
 
-import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError } from '../../errors.ts'
 import { askToRead } from '../../http/asking.ts'
@@ -11,7 +10,7 @@ import { type News, newestOfAll } from '../../broker/fanout/newest.ts'
 import { printCursor, type Start } from '../../broker/event/position.ts'
 import { CONTENT_POLICY, renderPage } from './page.ts'
 import { glanceFor, selectionsFor } from '../open-for.ts'
-import { matches, policyFor } from '../../http/conditional.ts'
+import { matches, policyFor, tagOf } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { readParameters, readQuery } from '../read-query.ts'
 
@@ -95,7 +94,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     const ticket = await nextTicket(request, every)
     if (ticket !== undefined) again.append('ticket', ticket)
     const page = renderPage({ channels, news, limit, every, again: `?${again}` })
-    const tag = `"${createHash('sha256').update(page).digest('base64url').slice(0, 22)}"`
+    const tag = `"${tagOf(page)}"`
     reply.headers({
       refresh: `${every}; url=?${again}`,
       'cache-control': ticket === undefined ? policyFor(request, 'no-cache') : 'no-store',
