@@ -4,6 +4,7 @@
 import { isPosition, type Position, type Start } from '../event/position.ts'
 import { Allowance } from '../log/allowance.ts'
 import type { ChannelLog, Page, PageLimit } from '../log/log.ts'
+import { dropOldest } from '../event/newest.ts'
 
 /** A channel that can be asked for pages. */
 export interface Pages {
@@ -61,8 +62,7 @@ export class Glanced {
     this.#at.delete(name)
     if (before !== undefined && now - before <= this.#within && this.#followed.take()) return true
     this.#at.set(name, now)
-    const [oldest] = this.#at.keys()
-    if (this.#at.size > REMEMBERED && oldest !== undefined) this.#at.delete(oldest)
+    dropOldest(this.#at, REMEMBERED)
     return false
   }
 }

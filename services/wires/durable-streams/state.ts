@@ -3,6 +3,7 @@
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import type { Position, Start } from '../../broker/event/position.ts'
 import type { Page } from '../../broker/log/log.ts'
+import { dropOldest } from '../../broker/event/newest.ts'
 
 /** The type of the event that says what a stream is. Clients can't publish it. */
 export const RECORD = 'fanwire:stream'
@@ -101,8 +102,7 @@ export class StreamState {
   #remember(produced: Produced): void {
     this.producers.delete(produced.id)
     this.producers.set(produced.id, produced)
-    const [oldest] = this.producers.keys()
-    if (this.producers.size > MAX_PRODUCERS && oldest !== undefined) this.producers.delete(oldest)
+    dropOldest(this.producers, MAX_PRODUCERS)
   }
 
   /** The data of a record that says all of this. */

@@ -5,6 +5,7 @@ import type { Start } from '../../broker/event/position.ts'
 import type { ChannelLog, Page } from '../../broker/log/log.ts'
 import { FanwireError } from '../../errors.ts'
 import { fold, type StreamState } from './state.ts'
+import { dropOldest } from '../../broker/event/newest.ts'
 
 export const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }
 /** Streams whose state is kept. */
@@ -55,8 +56,7 @@ export class Streams {
     const entry = this.#known.get(channel) ?? { state: undefined, turn: Promise.resolve() }
     this.#known.delete(channel)
     this.#known.set(channel, entry)
-    const [oldest] = this.#known.keys()
-    if (this.#known.size > MAX_KNOWN && oldest !== undefined) this.#known.delete(oldest)
+    dropOldest(this.#known, MAX_KNOWN)
     return entry
   }
 

@@ -7,6 +7,7 @@ import { UPDATES, updateOf } from '../../broker/event/update.ts'
 import type { Channel } from '../../broker/fanout/channel.ts'
 import { glanceFor, openFor, type Opener } from '../open-for.ts'
 import { idOf } from './framing.ts'
+import { dropOldest } from '../../broker/event/newest.ts'
 
 const PAGE = { events: 1000, bytes: 1024 * 1024 }
 /** Ids that a node remembers, the latest. */
@@ -50,8 +51,7 @@ export class Names {
     const { id } = updateOf(event)
     if (id === undefined || this.#positions.has(id)) return
     this.#positions.set(id, { epoch: event.epoch, offset: event.offset })
-    const [oldest] = this.#positions.size > MOST_IDS ? this.#positions.keys() : []
-    if (oldest !== undefined) this.#positions.delete(oldest)
+    dropOldest(this.#positions, MOST_IDS)
   }
 }
 

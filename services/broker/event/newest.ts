@@ -1,0 +1,8 @@
+// Maps and sets that remember no more than so many: they keep the order in which entries were added.
+
+/** Removes the oldest entry of a map or set that has more than `most`. To be called after each addition. */
+export function dropOldest<K>(kept: Map<K, unknown> | Set<K>, most: number): void {
+  if (kept.size <= most) return
+  const [oldest] = kept.keys()
+  kept.delete(oldest as K)
+}
