@@ -63,22 +63,22 @@ function makeMatcher(type: MatchType, text: string): TopicMatcher {
   if (text === ANY) return { type, text, matches: () => true }
   const isSame = (topic: string) => topic === text
   if (type === 'exact') return { type, text, matches: isSame }
-  if (type === 'urlpattern') return { type, text, matches: remembering(urlPattern(text)) }
+  if (type === 'urlpattern') return { type, text, matches: remembering(MOST_REMEMBERED, urlPattern(text)) }
   const template = parseTemplate(text)
   if (template === undefined) return { type, text, matches: isSame }
-  return { type, text, matches: remembering(topic => isSame(topic) || template(topic)) }
+  return { type, text, matches: remembering(MOST_REMEMBERED, topic => isSame(topic) || template(topic)) }
 }
 
 const MOST_REMEMBERED = 500
 
-/** Many readers ask the same of one update. */
-function remembering(matches: (topic: string) => boolean): (topic: string) => boolean {
+/** The same, which remembers the verdicts on up to `most` topics: many readers ask the same of one update. */
+export function remembering(most: number, matches: (topic: string) => boolean): (topic: string) => boolean {
   const verdicts = new Map<string, boolean>()
   return topic => {
     let verdict = verdicts.get(topic)
     if (verdict !== undefined) return verdict
     verdict = matches(topic)
-    if (verdicts.size >= MOST_REMEMBERED) verdicts.clear()
+    if (verdicts.size >= most) verdicts.clear()
     verdicts.set(topic, verdict)
     return verdict
   }

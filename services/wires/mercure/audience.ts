@@ -5,7 +5,7 @@ import { isGranted } from '../../broker/access/grants.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import type { LogEvent } from '../../broker/event/event.ts'
 import type { Position } from '../../broker/event/position.ts'
-import type { TopicMatcher } from '../../broker/event/topics.ts'
+import { remembering, type TopicMatcher } from '../../broker/event/topics.ts'
 import { updateOf } from '../../broker/event/update.ts'
 import { letsThrough } from '../../broker/fanout/selection.ts'
 
@@ -23,11 +23,14 @@ const MOST_KNOWN = 200
 export class Audience {
   readonly subscriber: Subscriber
   readonly #access: Access
-  readonly #follows = new Map<string, boolean>()
+  readonly #follows: (topic: string) => boolean
 
   constructor(access: Access, subscriber: Subscriber) {
     this.#access = access
     this.subscriber = subscriber
+    this.#follows = remembering(MOST_KNOWN, topic =>
+      subscriber.matchers.some(matcher => matcher.matches(topic)),
+    )
   }
 
   /**
@@ -36,22 +39,13 @@ export class Audience {
    */
   takes(event: LogEvent): boolean {
     const { topics, private: hidden } = updateOf(event)
-    const followed = topics.filter(topic => this.#isFollowed(topic))
+    const followed = topics.filter(this.#follows)
     if (followed.length === 0) return false
     const { identity } = this.subscriber
     const may = (topic: string) => this.#mayRead(topic, event)
     return hidden === true
       ? topics.some(topic => isGranted(identity.grants, 'subscribe', topic) && may(topic))
       : followed.some(may)
-  }
-
-  #isFollowed(topic: string): boolean {
-    let follows = this.#follows.get(topic)
-    if (follows !== undefined) return follows
-    follows = this.subscriber.matchers.some(matcher => matcher.matches(topic))
-    if (this.#follows.size >= MOST_KNOWN) this.#follows.clear()
-    this.#follows.set(topic, follows)
-    return follows
   }
 
   #mayRead(topic: string, event: LogEvent): boolean {
