@@ -5,7 +5,7 @@ import { randomEpoch } from '../history.ts'
 import type { PageLimit } from '../log.ts'
 import type { Argument } from './connection.ts'
 import { parseRead, type Reading } from './records.ts'
-import { ErrorReply } from './replies.ts'
+import { answered } from './replies.ts'
 import { evalsha, type Names, type Script } from './scripts.ts'
 import type { Topology } from './topology.ts'
 
@@ -83,10 +83,7 @@ function endOfCall(reads: readonly Read[], from: number, most: number): number {
 
 function settle({ channel, resolve, reject }: Read, reply: unknown): void {
   try {
-    if (Buffer.isBuffer(reply)) {
-      const why = reply.toString('latin1', 1)
-      throw new ErrorReply(`Redis answered: ${why}`, why)
-    }
+    if (Buffer.isBuffer(reply)) throw answered(reply.toString('latin1', 1))
     resolve(parseRead(channel, reply))
   } catch (error) {
     reject(error)

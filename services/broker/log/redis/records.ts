@@ -8,7 +8,7 @@ import type { EndedEpoch, History } from '../history.ts'
 import type { Receipt } from '../log.ts'
 import { ChannelEnded, HeadMoved, LogRefused } from '../log.ts'
 import type { Argument } from './connection.ts'
-import { ErrorReply } from './replies.ts'
+import { answered } from './replies.ts'
 
 const BASE64 = 1
 const LOW = 2
@@ -116,7 +116,7 @@ function typeAndTags(kind: string, tagged: boolean): Pick<LogEvent, 'type' | 'ta
  */
 export function parseReceipts(line: string, count: number): Receipt[] {
   if (line.startsWith('!')) throw notAppended(line)
-  if (line.startsWith('-')) throw new ErrorReply(`Redis answered: ${line.slice(1)}`, line.slice(1))
+  if (line.startsWith('-')) throw answered(line.slice(1))
   const fields = line.split(' ')
   const epoch = fields[0] as string
   const time = Number(fields[1])
@@ -139,7 +139,7 @@ export function parseReceipts(line: string, count: number): Receipt[] {
 function notAppended(line: string): Error {
   const [word, head = ''] = line.split(' ')
   const at = parsePosition(head)
-  if (at === undefined) return new ErrorReply(`Redis answered: ${line}`, line)
+  if (at === undefined) return answered(line)
   return word === '!ended' ? new ChannelEnded(at) : new HeadMoved(at)
 }
 

@@ -27,6 +27,11 @@ export class ErrorReply extends LogUnavailable {
   }
 }
 
+/** An error that a script returns as a value. */
+export function answered(reply: string): ErrorReply {
+  return new ErrorReply(`Redis answered: ${reply}`, reply)
+}
+
 /** Whether Redis only refuses to write. */
 export function isWriteRefusal(error: unknown): error is ErrorReply {
   return error instanceof ErrorReply && WRITES_NOTHING.has(error.reason)
