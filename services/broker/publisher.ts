@@ -114,10 +114,7 @@ export class Publisher {
 
   /** Appends to the log of updates. Raises LogUnavailable. */
   async update(drafts: readonly Draft[], by: Identity): Promise<Receipt[]> {
-    const { log, hub } = this.#parts
-    const receipts = await log.append(UPDATES, this.#scoped(drafts, by))
-    for (const { position } of receipts) hub.acknowledged(UPDATES, position)
-    return receipts
+    return await this.#update(this.#scoped(drafts, by))
   }
 
   /**
@@ -194,7 +191,8 @@ export class Publisher {
       // A replay's position is old; the hub takes the newest.
       for (const { position } of receipts) hub.acknowledged(channel, position)
       if (by.kind !== 'key') for (const receipt of receipts) this.#parts.published?.(channel, receipt, by)
-      if (keepsUpdates && copies) await this.#copy(channel, scoped)
+      // Also for a repeat: the copy may be what failed before.
+      if (keepsUpdates && copies) await this.#update(copiesOf(channel, scoped))
       return receipts
     } catch (error) {
       if (!(error instanceof NotAppended))
@@ -203,12 +201,12 @@ export class Publisher {
     }
   }
 
-  /** Also for a repeat: the copy may be what failed before. */
-  async #copy(channel: string, drafts: readonly Draft[]): Promise<void> {
+  async #update(drafts: readonly Draft[]): Promise<Receipt[]> {
+    if (drafts.length === 0) return []
     const { log, hub } = this.#parts
-    const copies = copiesOf(channel, drafts)
-    if (copies.length === 0) return
-    for (const { position } of await log.append(UPDATES, copies)) hub.acknowledged(UPDATES, position)
+    const receipts = await log.append(UPDATES, drafts)
+    for (const { position } of receipts) hub.acknowledged(UPDATES, position)
+    return receipts
   }
 
   /** The drafts with idempotency keys in their publisher's scope: no key from a client contains the separator. */
