@@ -143,12 +143,8 @@ export async function wholeBody(
 function arrived({ raw }: FastifyRequest): Buffer | undefined {
   // HTTP/2 reports a cut body as complete.
   if (raw instanceof Http2ServerRequest || !raw.complete || raw.destroyed) return undefined
-  const first = raw.read() as Buffer | null
-  let chunk = first && (raw.read() as Buffer | null)
-  if (first === null || chunk === null) return first ?? NOTHING
-  // Since Node 26 a read returns one chunk; before, it returned all of them.
   const bytes = new ByteAccumulator()
-  bytes.add(first)
-  for (; chunk !== null; chunk = raw.read() as Buffer | null) bytes.add(chunk)
+  // Since Node 26 a read returns one chunk; before, it returned all of them.
+  for (let chunk = raw.read(); chunk !== null; chunk = raw.read()) bytes.add(chunk as Buffer)
   return bytes.take()
 }
