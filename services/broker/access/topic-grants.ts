@@ -47,7 +47,7 @@ export function topicGrants(said: unknown): Grants | Refused {
 function grantsOfClaim(claim: unknown): Grant[] {
   if (claim === undefined || claim === null) return []
   if (!isObject(claim)) throw new BadClaim('mercure is not an object')
-  const { publish, subscribe, payload } = claim as Readonly<Record<string, unknown>>
+  const { publish, subscribe, payload } = claim
   const of = (action: string, list: unknown, more: Partial<Grant> = {}) =>
     list === undefined || list === null
       ? []
@@ -63,13 +63,13 @@ function grantsOfDetails(details: unknown, expires: boolean): Grant[] {
   if (details === undefined) return []
   if (!Array.isArray(details)) throw new BadClaim('authorization_details is not a list')
   if (details.length > MOST) throw new BadClaim(`authorization_details has more than ${MOST} entries`)
-  const own = details.filter(detail => isObject(detail) && (detail as { type?: unknown }).type === DETAIL)
+  const own = details.filter(isObject).filter(({ type }) => type === DETAIL)
   if (own.length > 0 && !expires) throw new BadClaim('a token with authorization_details needs exp')
-  return own.flatMap((detail, i) => grantsOfDetail(`authorization_details[${i}]`, detail as object))
+  return own.flatMap((detail, i) => grantsOfDetail(`authorization_details[${i}]`, detail))
 }
 
-function grantsOfDetail(name: string, detail: object): Grant[] {
-  const { actions, topics, payload } = detail as Readonly<Record<string, unknown>>
+function grantsOfDetail(name: string, detail: Readonly<Record<string, unknown>>): Grant[] {
+  const { actions, topics, payload } = detail
   if (!Array.isArray(actions) || actions.length === 0 || !actions.every(action => typeof action === 'string'))
     throw new BadClaim(`${name}.actions is not a list of texts`)
   if (!Array.isArray(topics) || topics.length === 0)
@@ -100,7 +100,7 @@ function topicsGrant(
 function matcherIn(name: string, entry: unknown, text: MatchType | undefined): TopicMatcher {
   if (typeof entry === 'string' && text !== undefined) return checked(name, text, entry)
   if (!isObject(entry)) throw new BadClaim(`${name} is not an object with match`)
-  const { match, match_type: type = 'exact' } = entry as { match?: unknown; match_type?: unknown }
+  const { match, match_type: type = 'exact' } = entry
   if (!PATTERNS.has(type)) throw new BadClaim(`${name}.match_type is neither exact nor urlpattern`)
   return checked(name, type as MatchType, match)
 }
