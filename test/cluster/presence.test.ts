@@ -12,6 +12,7 @@ import { type RunningNode, startNode } from '../support/node.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
 import { eventsOf, type Message, startReceiver } from '../unit/hooks/receiver.ts'
+import { pollAll } from '../support/poll-all.ts'
 
 const MEMBERS = 20
 const world = new ClosedWorld()
@@ -75,15 +76,7 @@ interface Told {
   readonly type: string
   readonly data: { readonly channel?: string; readonly user?: string }
 }
-async function told(channel: string): Promise<Told[]> {
-  const found: Told[] = []
-  for (let cursor = 'earliest'; ;) {
-    const page = await ask(`/v1/poll?channel=${channel}&limit=1000&cursor=${cursor}`)
-    found.push(...(page.events as unknown as Told[]))
-    cursor = page.cursor as unknown as string
-    if (!page.more) return found
-  }
-}
+const told = (channel: string) => pollAll<Told>(channel, ask)
 
 function alternate(all: readonly Told[], [come, go]: readonly [string, string]): boolean {
   const there = new Set<string>()

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import { caps, ClosedWorld } from '../support/closed-node.ts'
 import { type RunningNode, startNode } from '../support/node.ts'
+import { pollAll } from '../support/poll-all.ts'
 
 export const ROOM = 'room:1'
 /** Connections that are opened at a time. */
@@ -109,13 +110,7 @@ ${rules}`)
 
   /** The joins and leaves behind a cursor; where these are lost, all that there are. */
   async log(cursor: string): Promise<Change[]> {
-    const found: Change[] = []
-    for (let at = cursor; ;) {
-      const page = await this.ask(`/v1/poll?channel=fanwire:presence:${ROOM}&limit=1000&cursor=${at}`)
-      found.push(...(page.events ?? []))
-      at = page.cursor
-      if (page.more !== true) return found
-    }
+    return pollAll<Change>(`fanwire:presence:${ROOM}`, path => this.ask(path), cursor)
   }
 
   async close(): Promise<void> {
@@ -132,9 +127,7 @@ export interface Change {
 interface Page {
   readonly cursor: string
   readonly next?: string
-  readonly more?: true
   readonly members?: readonly { readonly user: string }[]
-  readonly events?: readonly Change[]
 }
 
 /** Users whose joins and leaves do not alternate. */

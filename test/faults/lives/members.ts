@@ -6,6 +6,7 @@ import { WebSocket } from 'ws'
 import { until } from '../../support/until.ts'
 import type { Application } from './application.ts'
 import type { LivesVerdict } from './heard.ts'
+import { pollAll } from '../../support/poll-all.ts'
 
 const USERS = 8
 /** Ms that one stays, and is away: less than the grace at times. */
@@ -82,22 +83,17 @@ export class Members {
 
   /** The joins and leaves of the room, as Redis has them. */
   async #log(): Promise<string[]> {
-    const found: string[] = []
-    for (let cursor = 'earliest'; ;) {
-      const url = `http://127.0.0.1:${this.#ports[0]}/v1/poll?channel=fanwire:presence:${this.room}&limit=1000&cursor=${cursor}`
-      const answer = await fetch(url, { headers: { authorization: `Bearer ${this.#application.key}` } })
-      const page = (await answer.json()) as Page
-      found.push(...page.events.map(({ type, data }) => `${type} ${data.user}`))
-      cursor = page.cursor
-      if (!page.more) return found.filter(each => !each.startsWith('update'))
-    }
+    const headers = { authorization: `Bearer ${this.#application.key}` }
+    const ask = async (path: string) =>
+      (await fetch(`http://127.0.0.1:${this.#ports[0]}${path}`, { headers })).json()
+    const changes = await pollAll<Change>(`fanwire:presence:${this.room}`, ask)
+    return changes.filter(({ type }) => type !== 'update').map(({ type, data }) => `${type} ${data.user}`)
   }
 }
 
-interface Page {
-  readonly events: readonly { readonly type: string; readonly data: { readonly user: string } }[]
-  readonly cursor: string
-  readonly more?: true
+interface Change {
+  readonly type: string
+  readonly data: { readonly user: string }
 }
 
 async function rest(ms: number, signal: AbortSignal): Promise<void> {
