@@ -8,11 +8,29 @@ import { fileURLToPath } from 'node:url'
 
 const CACHE = fileURLToPath(new URL('../.cache/strip/', import.meta.url))
 const HOOKS = '?hooks'
+const inHooks = import.meta.url.endsWith(HOOKS)
+const TAP = '_TAPJS_PROCESSINFO_'
 
 if (process.features.typescript) module.enableCompileCache(CACHE)
-else if (!import.meta.url.endsWith(HOOKS)) {
+else if (!inHooks) {
   mkdirSync(CACHE, { recursive: true })
   module.register(import.meta.url + HOOKS)
+}
+if (!inHooks && process.env[`${TAP}COVERAGE_`] === '0') await startsChildrenPlainly()
+
+/**
+ * Tap has every Node process that a test starts record what it loads, for its coverage: half of such a process's CPU.
+ * Without coverage they start as they would outside of tap.
+ */
+async function startsChildrenPlainly() {
+  process.setSourceMapsEnabled(false)
+  const { default: spawns } = await import('process-on-spawn')
+  spawns.addListener(child => {
+    const env = Object.entries(child.env).filter(([name]) => !name.startsWith(TAP))
+    const { NODE_OPTIONS, ...others } = Object.fromEntries(env)
+    const own = NODE_OPTIONS?.replace(/"?--import=[^\s"]*\/@tapjs\/processinfo\/[^\s"]*"?/g, '').trim()
+    child.env = own ? { ...others, NODE_OPTIONS: own } : others
+  })
 }
 
 /** The load hook of Node's module customization: https://nodejs.org/docs/latest-v20.x/api/module.html#loadurl-context-nextload */
