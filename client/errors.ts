@@ -24,30 +24,30 @@ export class FanwireError extends Error {
 }
 
 /** Codes of temporary errors, which a WebSocket reports without a status. */
-const PASSES = /^FW_(LOG_UNAVAILABLE|NOT_|OVERLOADED|DRAINING|TOO_MANY_(CONNECTIONS|FOLLOWED|REQUESTS))/
+const RETRYABLE = /^FW_(LOG_UNAVAILABLE|NOT_|OVERLOADED|DRAINING|TOO_MANY_(CONNECTIONS|FOLLOWED|REQUESTS))/
 
-interface Told {
+interface ErrorBody {
   readonly code: string
   readonly message: string
   readonly retry?: number
 }
 
-export function errorOf({ code, message, retry }: Told): FanwireError {
-  return new FanwireError(code, message, undefined, retry ?? (PASSES.test(code) ? 0 : undefined))
+export function errorOf({ code, message, retry }: ErrorBody): FanwireError {
+  return new FanwireError(code, message, undefined, retry ?? (RETRYABLE.test(code) ? 0 : undefined))
 }
 
 /** The error of a response that is not 2xx. */
 export async function errorIn(response: Response): Promise<FanwireError> {
   const { status, headers } = response
   const text = await response.text().catch(() => '')
-  let told: Partial<Told> = {}
+  let body: Partial<ErrorBody> = {}
   try {
-    told = (JSON.parse(text) as { error: Told }).error
+    body = (JSON.parse(text) as { error: ErrorBody }).error
   } catch {
     // A proxy's own page.
   }
-  const hint = Number(headers.get('retry-after')) * 1000 || told.retry
-  const passes = status === 429 || status === 408 || (status >= 500 && told.code !== 'FW_LOG_REFUSED')
-  const { code = `HTTP_${status}`, message = `the server answered ${status}` } = told
-  return new FanwireError(code, message, status, passes ? (hint ?? 0) : undefined)
+  const hint = Number(headers.get('retry-after')) * 1000 || body.retry
+  const retryable = status === 429 || status === 408 || (status >= 500 && body.code !== 'FW_LOG_REFUSED')
+  const { code = `HTTP_${status}`, message = `the server answered ${status}` } = body
+  return new FanwireError(code, message, status, retryable ? (hint ?? 0) : undefined)
 }

@@ -90,29 +90,29 @@ export class Feed implements Source {
 
   opened(at: string): void {
     const known = isPosition(this.cursor)
-    if (at !== this.cursor && !reaches(this.cursor, at)) this.#tell({ at })
+    if (at !== this.cursor && !reaches(this.cursor, at)) this.#deliver({ at })
     if (known) return
     for (const reader of this.#early) this.#joint(reader)
     this.#early.clear()
   }
 
   event(event: Event): void {
-    this.#tell({ event })
+    this.#deliver({ event })
   }
 
   gap(gap: Gap): void {
-    this.#tell({ gap })
+    this.#deliver({ gap })
   }
 
   end(end: End): void {
-    this.#tell({ end })
+    this.#deliver({ end })
   }
 
   refused(refused: FanwireError): void {
-    this.#tell({ refused })
+    this.#deliver({ refused })
   }
 
-  #tell(item: Item): void {
+  #deliver(item: Item): void {
     if (isKnown(this.cursor, item)) return
     this.cursor = positionAfter(item) ?? this.cursor
     for (const [reader, joint] of [...this.#readers]) {

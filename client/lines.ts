@@ -1,4 +1,4 @@
-// The lines of one client: one, unless a connection can not hold all that is read.
+// The lines of one client: one, unless a connection cannot hold all that is read.
 
 import type { Feed, Feeding } from './feed.ts'
 import { Line } from './line.ts'

@@ -24,9 +24,9 @@ export interface Fault {
   readonly why: string
   /**
    * `final`: reconnecting does not help. `signed-out`: there is no token. `rejected`: the token is not accepted.
-   * `told`: the node works, and ended it. `mute`: nothing arrives, although the request was accepted.
+   * `ended`: the node works, and ended it. `mute`: nothing arrives, although the request was accepted.
    */
-  readonly kind?: 'final' | 'signed-out' | 'rejected' | 'told' | 'mute'
+  readonly kind?: 'final' | 'signed-out' | 'rejected' | 'ended' | 'mute'
   /** How long the node does not want the client to reconnect, ms. */
   readonly hint?: number
 }
@@ -79,7 +79,7 @@ export function faultOf(error: unknown): Fault {
   const why = error instanceof Error ? error.message : String(error)
   if (!(error instanceof FanwireError)) return { why }
   if (error.status === 401) return { kind: 'rejected', why }
-  return error.retry === undefined ? { why } : { kind: 'told', why, hint: error.retry }
+  return error.retry === undefined ? { why } : { kind: 'ended', why, hint: error.retry }
 }
 
 /** What a close code means (docs/protocol.md#close-codes). */
@@ -87,7 +87,7 @@ export function faultOfCode(code: number, reason: string, hint = 0): Fault {
   const why = reason || `closed with ${code}`
   if (code === 4401) return { kind: 'rejected', why }
   const final = code === 1008 || code === 1009 || code >= 4500
-  return { kind: final ? 'final' : 'told', why, hint }
+  return { kind: final ? 'final' : 'ended', why, hint }
 }
 
 /** The query of a read: a parameter applies to all channels, or there is one for each. */

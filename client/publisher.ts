@@ -184,17 +184,17 @@ export class Publisher {
       })
       return this.#settle(batch, results)
     } catch (error) {
-      const told = error instanceof FanwireError ? error : undefined
-      if (told?.status === 413 && batch.length > 1) {
+      const failure = error instanceof FanwireError ? error : undefined
+      if (failure?.status === 413 && batch.length > 1) {
         this.#batch = batch.length >> 1
         return { failed: false, hint: 0 }
       }
-      const final = told ? told.retry === undefined : error instanceof Unauthorized
+      const final = failure ? failure.retry === undefined : error instanceof Unauthorized
       if (final) {
         this.#drop(batch)
         for (const { reject } of batch) reject(error)
       }
-      return { failed: !final, hint: told?.retry ?? 0 }
+      return { failed: !final, hint: failure?.retry ?? 0 }
     }
   }
 
@@ -206,11 +206,11 @@ export class Publisher {
       const result = results[i]
       if (result !== undefined && result.error === undefined) waiting.resolve(result)
       else {
-        const told = errorOf(result?.error ?? { code: 'FW_NOT_TRIED', message: 'there is no result' })
-        if (told.retry === undefined) waiting.reject(told)
+        const failure = errorOf(result?.error ?? { code: 'FW_NOT_TRIED', message: 'there is no result' })
+        if (failure.retry === undefined) waiting.reject(failure)
         else {
           again.push(waiting)
-          hint = Math.max(hint, told.retry)
+          hint = Math.max(hint, failure.retry)
         }
       }
     }

@@ -235,7 +235,7 @@ function warnings(
   const one = ((demand.rate / demand.channels) * (costs.redis.event + reach * costs.redis.message)) / 1e6
   return [
     ...(one > REDIS_CORE
-      ? ['One channel alone asks for more than a Redis core can do, and a channel can not be divided.']
+      ? ['One channel alone asks for more than a Redis core can do, and a channel cannot be divided.']
       : []),
     ...(channels > MAX_FOLLOWED
       ? [`A process follows ${Math.ceil(channels).toLocaleString('en')} channels: set FANWIRE_MAX_FOLLOWED.`]

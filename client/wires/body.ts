@@ -40,17 +40,17 @@ export const openBody: OpenLink = (env, events, wire) =>
     const reader = (response.body as ReadableStream<Uint8Array>).getReader()
     const decoder = new TextDecoder()
     let rest = ''
-    let told: Fault | undefined
+    let fault: Fault | undefined
     for (let begun = false; ;) {
       const { done, value } = await reader.read()
       if (signal.aborted) return
-      if (done) return link.down(told ?? { why: 'the response ended' })
+      if (done) return link.down(fault ?? { why: 'the response ended' })
       if (begun) link.expect(timing.silence)
       const lines = (rest + decoder.decode(value, { stream: true })).split('\n')
       rest = lines.pop() ?? ''
       for (const line of lines) {
         const message = parse(line)
-        if (message?.close) told = faultOfCode(message.close.code, message.close.reason, message.close.retry)
+        if (message?.close) fault = faultOfCode(message.close.code, message.close.reason, message.close.retry)
         else if (message?.open) {
           begun = true
           link.expect(timing.silence)
@@ -60,6 +60,6 @@ export const openBody: OpenLink = (env, events, wire) =>
         // A listener may have left a channel, or closed the client.
         if (signal.aborted) return
       }
-      if (told) return link.down(told)
+      if (fault) return link.down(fault)
     }
   })

@@ -96,7 +96,7 @@ export interface Gap {
 /** What is wrong, for people. */
 export function wordsOf(error: unknown): string {
   if (error instanceof ApiError) return `${error.message} (${error.code})`
-  if (error instanceof TypeError) return 'the node can not be reached'
+  if (error instanceof TypeError) return 'the node cannot be reached'
   return error instanceof Error ? error.message : String(error)
 }
 

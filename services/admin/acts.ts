@@ -4,7 +4,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import type { Commands } from '../broker/control/commands.ts'
 import { checkedChannel } from '../broker/event/names.ts'
 import { FanwireError } from '../errors.ts'
-import { tellAll } from '../http/audit.ts'
+import { sendToAll } from '../http/audit.ts'
 import { requirePublishOrigin, requireRight } from '../http/auth.ts'
 import { jsonMembers } from '../http/json-members.ts'
 import { NO_PARAMETERS } from '../http/operation.ts'
@@ -24,13 +24,13 @@ export const acts: FastifyPluginAsync = async app => {
   const { access } = app.fanwire
 
   /** Answers once the log holds the command for all nodes. */
-  async function tell<Type extends keyof Commands>(
+  async function send<Type extends keyof Commands>(
     request: FastifyRequest,
     reply: FastifyReply,
     type: Type,
     data: Commands[Type],
   ): Promise<FastifyReply> {
-    await tellAll(request, type, data)
+    await sendToAll(request, type, data)
     return reply.code(202).header('cache-control', 'no-store').send(data)
   }
 
@@ -44,8 +44,8 @@ export const acts: FastifyPluginAsync = async app => {
     async (request, reply) => {
       const user = userOf(request)
       const { client } = await jsonMembers(request, DISCONNECT_BODY)
-      if (client === undefined) return tell(request, reply, 'disconnect', { user })
-      if (typeof client === 'string') return tell(request, reply, 'disconnect', { user, client })
+      if (client === undefined) return send(request, reply, 'disconnect', { user })
+      if (typeof client === 'string') return send(request, reply, 'disconnect', { user, client })
       throw new FanwireError('FW_BAD_PARAMETER', 'client is not a string')
     },
   )
@@ -57,7 +57,7 @@ export const acts: FastifyPluginAsync = async app => {
       const user = userOf(request)
       const { before } = await jsonMembers(request, REVOKE_BODY)
       const time = before === undefined ? Date.now() : checkedPast('before', before)
-      return tell(request, reply, 'revoke', { user, before: time })
+      return send(request, reply, 'revoke', { user, before: time })
     },
   )
 
@@ -74,7 +74,7 @@ export const acts: FastifyPluginAsync = async app => {
       const { user } = await jsonMembers(request, UNSUBSCRIBE_BODY)
       if (user === undefined) throw new FanwireError('FW_BAD_PARAMETER', 'user is missing')
       const { channel } = request.params
-      return tell(request, reply, 'unsubscribe', { user: checkedUser('user', user), channel })
+      return send(request, reply, 'unsubscribe', { user: checkedUser('user', user), channel })
     },
   )
 }

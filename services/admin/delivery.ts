@@ -113,7 +113,7 @@ function whyBehind(state: EventState, blocked: boolean): string {
   if (blocked) return 'it is behind: its socket is full, so its client reads too slowly'
   return state === 'readable'
     ? 'it is behind, and catches up'
-    : 'it is before the event, which can not be read any more: it receives a gap'
+    : 'it is before the event, which cannot be read any more: it receives a gap'
 }
 
 function whyReaders(readers: readonly { readonly had: boolean | null }[], connected: boolean): string {

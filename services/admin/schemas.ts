@@ -106,7 +106,7 @@ export const STATS = operation({
             reason: text('why it is not ready, or takes no events'),
             overloaded: text('the resource that is short: loop or memory'),
             problems: Type.Array(Type.String(), {
-              description: 'settings whose file can not be used as it is now',
+              description: 'settings whose file cannot be used as it is now',
             }),
             delays: Type.Array(Type.Number(), {
               description: 'ms from append to delivery, of the probes of the last minute',

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { urlOf } from '../urls.ts'
 import { Misused } from './command.ts'
 
-/** Exit code: the node could not be asked. */
+/** Exit code: the node could not be reached. */
 export const CANNOT_ASK = 3
 
 const ANSWER_MS = 10_000
@@ -22,7 +22,7 @@ export async function keyIn(path: string | undefined): Promise<string | undefine
   try {
     return (await readFile(path, 'utf8')).trim()
   } catch (error) {
-    throw new Misused(`${path} can not be read: ${(error as NodeJS.ErrnoException).code}`)
+    throw new Misused(`${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
   }
 }
 
@@ -42,10 +42,10 @@ export async function askAdmin<T extends object>(
       body: body === undefined ? null : JSON.stringify(body),
       signal: AbortSignal.timeout(ANSWER_MS),
     })
-    const told = (await answer.json()) as T & { error?: { code: string; message: string } }
-    return told.error === undefined ? told : `${told.error.code}: ${told.error.message}`
+    const answered = (await answer.json()) as T & { error?: { code: string; message: string } }
+    return answered.error === undefined ? answered : `${answered.error.code}: ${answered.error.message}`
   } catch (error) {
     const { cause = error } = error as Error
-    return `${url.origin} could not be asked: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
+    return `${url.origin} could not be reached: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
   }
 }

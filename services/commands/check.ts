@@ -1,14 +1,14 @@
-// `fanwire check FILE`: whether a node would take the rules.
+// `fanwire check FILE`: checks whether a node would accept the rules.
 
 import { parseArgs } from 'node:util'
 import { checkRulesFile } from '../broker/rules/check.ts'
 import { type Command, Misused, print, readArgs } from './command.ts'
 
 export const check: Command = {
-  help: `fanwire check FILE: checks a file of rules (FANWIRE_RULES), YAML or JSON
+  help: `fanwire check FILE: checks a rules file (FANWIRE_RULES), YAML or JSON
 
-Each problem is a line, path:line:column: message.
-Exit codes: 0 good, 1 it has problems, 2 it can not be read.`,
+Prints each problem on a line, as path:line:column: message.
+Exit codes: 0 valid, 1 problems found, 2 the file cannot be read.`,
 
   async run(args) {
     const [path, ...more] = readArgs(() => parseArgs({ args: [...args], allowPositionals: true })).positionals

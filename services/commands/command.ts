@@ -1,4 +1,4 @@
-// What a command of `fanwire` is, and how its arguments are read.
+// A command of `fanwire`, and how its arguments are parsed.
 
 export interface Command {
   /** For --help. */
@@ -7,12 +7,12 @@ export interface Command {
   run(args: readonly string[]): Promise<number>
 }
 
-/** The arguments are not those that the command takes. */
+/** The arguments are wrong. */
 export class Misused extends Error {
   override readonly name = 'Misused'
 }
 
-/** What ends a command; the message says what to do next. */
+/** The command failed; the message says what to do next. */
 export class Failed extends Error {
   override readonly name = 'Failed'
   readonly exitCode: number
@@ -23,7 +23,7 @@ export class Failed extends Error {
   }
 }
 
-/** What `parse` makes of arguments; it calls util.parseArgs. Raises Misused. */
+/** Returns the result of `parse`, which calls util.parseArgs. Raises Misused. */
 export function readArgs<T>(parse: () => T): T {
   try {
     return parse()
@@ -37,7 +37,7 @@ export function print(...lines: readonly string[]): void {
   for (const line of lines) process.stdout.write(`${line}\n`)
 }
 
-/** For the user alone: what a script reads is on stdout. */
+/** Messages for people go to stderr: scripts read stdout. */
 export function remark(text: string): void {
   process.stderr.write(`${text.replace(/^/gm, 'fanwire: ')}\n`)
 }

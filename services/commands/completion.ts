@@ -1,4 +1,4 @@
-// `fanwire completion`: what a shell completes.
+// `fanwire completion`: completion scripts for shells.
 
 import { type Command, Misused, print } from './command.ts'
 
@@ -10,7 +10,7 @@ const flagsOf = (help: string) => [
 ]
 
 export const completion = (helps: () => Promise<Helps>): Command => ({
-  help: `fanwire completion bash|zsh|fish: a script that completes commands and flags
+  help: `fanwire completion bash|zsh|fish: prints a script that completes commands and flags
 
 Example: fanwire completion bash > ~/.local/share/bash-completion/completions/fanwire`,
 
@@ -24,11 +24,11 @@ Example: fanwire completion bash > ~/.local/share/bash-completion/completions/fa
           print(`complete -c fanwire -n '__fish_seen_subcommand_from ${name}' -l ${flag.slice(2)}`)
       return 0
     }
-    if (shell !== 'bash' && shell !== 'zsh') throw new Misused('name bash, zsh or fish')
+    if (shell !== 'bash' && shell !== 'zsh') throw new Misused('name a shell: bash, zsh or fish')
     if (shell === 'zsh') print('autoload -Uz bashcompinit && bashcompinit')
     print(
       '_fanwire() {',
-      // As the shell hands it over.
+      // The word as the shell passes it.
       '  local word="${COMP_WORDS[COMP_CWORD]}" words', // eslint-disable-line no-template-curly-in-string
       `  if [ "$COMP_CWORD" -eq 1 ]; then words='${names}'`,
       '  else case "${COMP_WORDS[1]}" in', // eslint-disable-line no-template-curly-in-string

@@ -1,4 +1,4 @@
-// `fanwire explain`: asks a node what allows or denies a right, or why an event did or did not reach a user.
+// `fanwire explain`: asks a node which rule allows or denies a right, or why an event did or did not reach a user.
 
 import { parseArgs } from 'node:util'
 import { askAdmin, CANNOT_ASK, keyIn, routeAt } from './admin-node.ts'
@@ -19,19 +19,19 @@ const OPTIONS = {
 const DENIED = 1
 
 export const explain: Command = {
-  help: `fanwire explain --url URL [--key KEY] QUESTION: asks a node (POST /v1/admin/explain)
+  help: `fanwire explain --url URL [--key KEY] QUESTION: explains a decision of a node (POST /v1/admin/explain)
 
   --url URL        a node, such as http://127.0.0.1:8080
   --key KEY        an API key with the right admin; --key-file FILE reads it from a file
 
-What allows or denies a right:
+Which rule allows or denies a right:
   --user USER | --token TOKEN  --right RIGHT  --channel CHANNEL
 Why an event did or did not reach a user:
   --user USER  --channel CHANNEL  --id EVENT
 
-  --json           the answer as it came
+  --json           the response as JSON
 
-Exit codes: 0 allowed, or an event was explained; 1 denied, or left to the application; 2 not called rightly; 3 the node could not be asked.`,
+Exit codes: 0 allowed, or an event was explained; 1 denied, or left to the application; 2 wrong usage; 3 the node could not be reached, or refused.`,
 
   async run(args) {
     const {

@@ -1,4 +1,4 @@
-// `fanwire follow`: what comes of channels, over restarts of nodes.
+// `fanwire follow`: prints the events of channels, and survives restarts of nodes.
 
 import { WebSocket } from 'ws'
 import { connect } from '../../client/fanwire.ts'
@@ -31,17 +31,17 @@ const OPTIONS = {
 const WIRES: readonly string[] = ['ws', 'sse', 'stream', 'long-poll', 'poll']
 
 export const follow: Command = {
-  help: `fanwire follow CHANNEL…: prints events as they come, and goes on by itself when the connection breaks
+  help: `fanwire follow CHANNEL…: prints events as they arrive, and reconnects by itself when the connection breaks
 
   --cursor CURSOR  where to begin: latest (the default), earliest, last:20, since:TIME, or a position
-  --until POSITION ends behind it; head: behind what is there now
-  --wire WIRE      ws, sse, stream, long-poll or poll, instead of the best that works
+  --until POSITION stops after this event; head: after the newest one at the start
+  --wire WIRE      ws, sse, stream, long-poll or poll, instead of the best one that works
   --types A,B      only events of these types
-  --filter JSON    only events whose tags fit
-  --every TIME, --newest type|tag:NAME   fewer events: see the document on filters
+  --filter JSON    only events whose tags match
+  --every TIME, --newest type|tag:NAME   fewer events: see docs, Filters
 ${REMOTE_HELP}
 
-On a terminal it prints lines to read, in a pipe NDJSON: the objects that every wire delivers.
+Prints readable lines on a terminal, and NDJSON into a pipe: the objects that every wire delivers.
 Example: fanwire follow orders --cursor earliest --until head | jq .data`,
 
   async run(args) {

@@ -14,9 +14,9 @@ import {
   writeLine,
 } from './remote.ts'
 
-/** Events of one page, as many as a node gives. */
+/** Events of one page, the most that a node returns. */
 const PAGE = 1000
-/** They are held until the oldest one is there. */
+/** They are held in memory until the oldest one has arrived. */
 const MOST = 10_000
 
 interface Asked {
@@ -34,12 +34,12 @@ interface Page {
 }
 
 export const history: Command = {
-  help: `fanwire history CHANNEL [--limit N] [--before POSITION] [--after POSITION] [--reverse]: its newest events, in order
+  help: `fanwire history CHANNEL [--limit N] [--before POSITION] [--after POSITION] [--reverse]: prints the newest events of a channel, oldest first
 
-  --limit N         20 unless it is said, at most ${MOST}; fanwire export has all
-  --before POSITION the newest of those before it
-  --after POSITION  of those only what comes after it
-  --reverse         the newest one first
+  --limit N         how many (default: 20, at most ${MOST}); fanwire export prints all
+  --before POSITION only events before this one
+  --after POSITION  only events after this one
+  --reverse         newest first
 ${REMOTE_HELP}`,
 
   async run(args) {
@@ -79,7 +79,7 @@ async function* pagesBack(remote: Remote, channel: string, asked: Asked): AsyncG
 
 const bytesOf = async (response: Response) => Buffer.from(await response.arrayBuffer())
 
-/** Events stay the text that they are: their numbers may have more digits than JavaScript's. */
+/** Keeps events as text: their numbers may have more digits than JavaScript's. */
 function pageOf(json: Buffer): Page {
   const values = new Map([...members(json)].map(({ name, start, end }) => [name, json.subarray(start, end)]))
   const parsed = (name: string): unknown => JSON.parse(values.get(name)?.toString() ?? 'null')
@@ -91,11 +91,11 @@ function pageOf(json: Buffer): Page {
 }
 
 async function print({ json }: Remote, { events, gaps }: Page): Promise<void> {
-  for (const gap of gaps) tellGap(gap)
+  for (const gap of gaps) warnOfGap(gap)
   const readable = process.stdout.isTTY && !json
   for (const event of events) await writeLine(readable ? inWords(JSON.parse(event) as Event) : event)
 }
 
-export function tellGap({ channel, from, to }: Gap): void {
+export function warnOfGap({ channel, from, to }: Gap): void {
   remark(`events of ${channel} after ${from}, up to ${to}, may be lost`)
 }

@@ -1,4 +1,4 @@
-// `fanwire hooks`: where each webhook stands, how far behind it is; and tells one everything again from a cursor on.
+// `fanwire hooks`: the progress of each webhook, and how far it is behind. Replays events from a cursor.
 
 import { parseArgs } from 'node:util'
 import { askAdmin, CANNOT_ASK, keyIn, routeAt } from './admin-node.ts'
@@ -26,15 +26,15 @@ interface Listed {
 }
 
 export const hooks: Command = {
-  help: `fanwire hooks --url URL [--key KEY]: says where each webhook stands, and how far behind it is
+  help: `fanwire hooks --url URL [--key KEY]: shows the progress of each webhook, and how far it is behind
 
   --url URL        a node, such as http://127.0.0.1:8080
   --key KEY        an API key with the right admin; --key-file FILE reads it from a file
-  --replay ID      tells that webhook everything again
-  --from CURSOR    from there on: earliest (unless given), latest, or a cursor of the log of lives
-  --json           the answer as it came
+  --replay ID      sends events to that webhook again
+  --from CURSOR    starting there: earliest (the default), latest, or a cursor of the log of lives
+  --json           the response as JSON
 
-Exit codes: 0 done; 2 not called rightly; 3 the node could not be asked.`,
+Exit codes: 0 done; 2 wrong usage; 3 the node could not be reached, or refused.`,
 
   async run(args) {
     const {
@@ -54,7 +54,7 @@ Exit codes: 0 done; 2 not called rightly; 3 the node could not be asked.`,
       return CANNOT_ASK
     }
     if (json) print(JSON.stringify(answer))
-    else if (replay !== undefined) print(`${replay} is told again from ${from}`)
+    else if (replay !== undefined) print(`${replay} is sent again from ${from}`)
     else print(...inWords(answer as Listed))
     return 0
   },
@@ -65,7 +65,7 @@ function inWords({ sender = 'none', webhooks }: Listed): string[] {
   return [
     `sent by node ${sender}`,
     ...webhooks.map(({ id, url, behind, failing, stopped }) => {
-      const state = stopped ?? (failing === undefined ? 'is told' : `fails: ${failing}`)
+      const state = stopped ?? (failing === undefined ? 'ok' : `fails: ${failing}`)
       return `  ${id}  ${url}  ${state}${behind === undefined ? '' : `, ${behind} behind`}`
     }),
   ]

@@ -1,8 +1,8 @@
-// The commands of `fanwire` that start no node, by name. Each is a file.
+// The commands of `fanwire` that do not start a node, by name. Each has a file.
 
 import { type Command, Failed, Misused, print, remark } from './command.ts'
 
-/** Loaded when they are named: a node starts without them. */
+/** Loaded on use, so that a node starts without them. */
 const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
   Object.entries({
     key: async () => (await import('./key.ts')).key,
@@ -26,10 +26,10 @@ async function helps(): Promise<ReadonlyMap<string, string>> {
   return new Map(await Promise.all(all.map(async ([name, load]) => [name, (await load()).help] as const)))
 }
 
-/** The exit code of a command that was not called as it has to be. */
+/** The exit code of wrong usage. */
 const MISUSED = 2
 
-/** Runs the command that the first argument names and returns its exit code; undefined where it names none. */
+/** Runs the command that the first argument names, and returns its exit code; undefined if there is no such command. */
 export async function runCommand([name = '', ...args]: readonly string[]): Promise<number | undefined> {
   const load = COMMANDS.get(name)
   if (load === undefined) return undefined
@@ -46,7 +46,7 @@ export async function runCommand([name = '', ...args]: readonly string[]): Promi
       return error.exitCode
     }
     if (!(error instanceof Misused)) throw error
-    remark(`${error.message}; fanwire ${name} --help says more`)
+    remark(`${error.message}; fanwire ${name} --help shows the usage`)
     return MISUSED
   }
 }

@@ -1,4 +1,4 @@
-// `fanwire key`: makes an API key.
+// `fanwire key`: creates an API key.
 
 import { randomBytes } from 'node:crypto'
 import { readFile, rename, stat, unlink, writeFile } from 'node:fs/promises'
@@ -20,15 +20,15 @@ const OPTIONS = {
 const MODE = 0o600
 
 export const key: Command = {
-  help: `fanwire key --id ID --allow RIGHTS [--channels PATTERNS] [--until TIME] [--file FILE]: makes an API key
+  help: `fanwire key --id ID --allow RIGHTS [--channels PATTERNS] [--until TIME] [--file FILE]: creates an API key
 
   --id ID              names the key in logs: letters, digits and _ . @ -
-  --allow RIGHTS       publish, subscribe, history, presence, admin; several joined by commas
-  --channels PATTERNS  the channels it is for, joined by commas (*: all); one with a comma goes into the file by hand
-  --until TIME         the key is refused from then on, such as 2027-01-31 or 2027-01-31T12:00:00Z
+  --allow RIGHTS       publish, subscribe, history, presence, admin; separated by commas
+  --channels PATTERNS  its channels, separated by commas (default: *, all); add a pattern that contains a comma to the file by hand
+  --until TIME         when the key expires, such as 2027-01-31 or 2027-01-31T12:00:00Z
   --file FILE          adds the key's entry to this file (FANWIRE_KEYS_FILE); without it, the entry is printed
 
-The key is printed once and kept nowhere: the entry has its hash.
+The key is printed once and not stored: the entry contains its hash.
 Example: fanwire key --id shop --allow publish --channels 'orders:*' --file keys.json`,
 
   async run(args) {
@@ -48,7 +48,7 @@ Example: fanwire key --id shop --allow publish --channels 'orders:*' --file keys
       if (file !== undefined) await add(file, made.entry)
       print(made.key)
       if (file === undefined) print(JSON.stringify(made.entry))
-      else remark(`its entry is in ${file}; the key itself is kept nowhere`)
+      else remark(`its entry is in ${file}; the key itself is not stored`)
       return 0
     } catch (error) {
       if (error instanceof BadFileError) throw new Misused(error.message)
@@ -90,5 +90,5 @@ async function read(path: string): Promise<string | undefined> {
 }
 
 function fault(path: string, what: 'read' | 'written', error: unknown): BadFileError {
-  return new BadFileError(`${path} can not be ${what}: ${(error as NodeJS.ErrnoException).code ?? 'unknown'}`)
+  return new BadFileError(`${path} cannot be ${what}: ${(error as NodeJS.ErrnoException).code ?? 'unknown'}`)
 }

@@ -1,4 +1,4 @@
-// What `fanwire publish` and `fanwire import` share: lines of stdin become events.
+// Shared by `fanwire publish` and `fanwire import`: turns lines of stdin into events.
 
 import { createInterface } from 'node:readline'
 import { FanwireError } from '../../client/errors.ts'
@@ -31,7 +31,7 @@ export async function withPublisher<T>(
   }
 }
 
-/** Holds no more than fits into some requests, however many there are. `done`: what has happened to them. */
+/** Holds no more events in memory than a few requests carry. `done`: the participle for the closing message. */
 export async function publishAll(
   publisher: Publisher,
   entries: AsyncIterable<Entry>,
@@ -45,7 +45,7 @@ export async function publishAll(
       if (json) await writeLine(JSON.stringify(receipt))
     }
   } catch (error) {
-    // A line is bad: those before it are published.
+    // A line is invalid: publishes those before it.
     if (error instanceof Failed) await publisher.flush()
     throw error
   }

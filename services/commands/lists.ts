@@ -1,4 +1,4 @@
-// `fanwire channels` and `fanwire presence`: what there is, and who.
+// `fanwire channels` and `fanwire presence`: lists channels, and members.
 
 import { type Command, print } from './command.ts'
 import { askNode, oneChannel, pathOf, REMOTE_HELP, remoteArgs, writeLine } from './remote.ts'
@@ -12,9 +12,9 @@ interface ChannelState {
 }
 
 export const channels: Command = {
-  help: `fanwire channels [CHANNEL…] [--match PATTERN]: where channels stand; without names, those that nodes follow
+  help: `fanwire channels [CHANNEL…] [--match PATTERN]: prints the state of channels; without names, of those that nodes follow
 
-Without names it needs the right admin.
+Without names, it needs the right admin.
 ${REMOTE_HELP}`,
 
   async run(args) {
@@ -50,7 +50,7 @@ interface Members {
 }
 
 export const presence: Command = {
-  help: `fanwire presence CHANNEL: who is in a channel whose rule has presence
+  help: `fanwire presence CHANNEL: lists the members of a channel whose rule has presence
 
 ${REMOTE_HELP}`,
 

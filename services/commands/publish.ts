@@ -12,9 +12,9 @@ export const publish: Command = {
 
   DATA             JSON; anything else is published as a string
   -, or nothing    each line of stdin is the JSON of an event (NDJSON); blank lines are skipped
-  --text           lines and DATA are strings, whatever they look like
-  --type TYPE      of the events
-  --key KEY        the idempotency key of a single event: a repeat with it publishes nothing
+  --text           publishes lines and DATA as strings, even if they are JSON
+  --type TYPE      the type of the events
+  --key KEY        the idempotency key of a single event: repeats with the same key publish nothing
 ${REMOTE_HELP}
 
 Examples: fanwire publish news '{"title":"hello"}'
@@ -55,7 +55,7 @@ async function* entries(
 ): AsyncGenerator<Entry> {
   for await (const [line, number] of linesOfStdin()) {
     if (!asText && !isJson(line)) {
-      const message = `line ${number} is not JSON: --text publishes lines as strings. Those before it are published`
+      const message = `line ${number} is not JSON: --text publishes lines as strings. The lines before it are published`
       throw new Failed(message, FAILED)
     }
     yield { channel, json: asText ? JSON.stringify(line) : line, ...type }

@@ -1,4 +1,4 @@
-// What commands that talk to a node share: where it is, with which credentials, and what to do when it refuses.
+// Shared by commands that talk to a node: its URL, the credentials, and advice for its errors.
 
 import { parseArgs } from 'node:util'
 import { FanwireError } from '../../client/errors.ts'
@@ -19,11 +19,11 @@ export const REMOTE_OPTIONS = {
 } as const
 
 /** Of --help. */
-export const REMOTE_HELP = `  --url URL        a node; else FANWIRE_URL, else http://127.0.0.1:8080
-  --token TOKEN    a token or an API key; else FANWIRE_TOKEN
-  --json           for programs: one JSON object a line
+export const REMOTE_HELP = `  --url URL        the node (default: FANWIRE_URL, or http://127.0.0.1:8080)
+  --token TOKEN    a token or an API key (default: FANWIRE_TOKEN)
+  --json           prints one JSON object per line
 
-Exit codes: 0 done, 1 the node refused it, 2 not called rightly, 3 the node could not be asked.`
+Exit codes: 0 done, 1 the node refused it, 2 wrong usage, 3 the node could not be reached.`
 
 export interface Remote {
   readonly url: string
@@ -51,19 +51,19 @@ export function remoteArgs<const F extends Flags>(
     json: json === true,
   }
   if (!/^https?:\/\//.test(remote.url) || urlOf(remote.url) === undefined)
-    throw new Misused(`${JSON.stringify(remote.url)} is no URL of a node, such as http://127.0.0.1:8080`)
+    throw new Misused(`${JSON.stringify(remote.url)} is not the URL of a node, such as http://127.0.0.1:8080`)
   return { values: parsed.values as ValuesOf<F>, positionals: parsed.positionals, remote }
 }
 
 export const pathOf = (channel: string) => `/v1/channels/${encodeURIComponent(channel)}`
 
-/** The JSON of an answer. Raises Failed. */
+/** The JSON of a response. Raises Failed. */
 export async function askNode<T>(remote: Remote, path: string, init: RequestInit = {}): Promise<T> {
   const response = await request(remote, path, { ...init, signal: AbortSignal.timeout(ANSWER_MS) })
   return (await response.json()) as T
 }
 
-/** An answer that is good. Raises Failed. */
+/** A successful response. Raises Failed. */
 export async function request(
   { url, token }: Remote,
   path: string,
@@ -80,7 +80,7 @@ export async function request(
     const { cause = error } = error as Error
     const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
     throw new Failed(
-      `${url} could not be asked: ${why}. Is a node running there? --url or FANWIRE_URL names another`,
+      `${url} could not be reached: ${why}. Is a node running there? Use --url or FANWIRE_URL for another one`,
       CANNOT_ASK,
     )
   }
@@ -88,12 +88,12 @@ export async function request(
   const { error } = (await response.json().catch(() => ({}))) as { error?: { code: string; message: string } }
   const { code, message } = error ?? {
     code: `HTTP_${response.status}`,
-    message: 'that is no answer of fanwire',
+    message: 'the response is not from fanwire',
   }
   throw failedBy(new FanwireError(code, message, response.status), token)
 }
 
-/** What an error of a node means, and what helps. */
+/** The failure for a node's error, with advice. */
 export function failedBy(error: FanwireError, token: string | undefined): Failed {
   const { code, message, status } = error
   const advice =

@@ -1,4 +1,4 @@
-// `fanwire token`: makes a user's token, and says what one grants or what is wrong with it.
+// `fanwire token`: creates a user's token, and shows what a token grants or why it is refused.
 
 import { createHmac } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
@@ -21,25 +21,25 @@ const OPTIONS = {
 } as const
 
 const REFUSED = 1
-/** What is wrong with a token only because there are no keys. */
+/** Reasons that apply only because there are no keys. */
 const NEED_KEYS: ReadonlySet<string> = new Set(['unknown_key', 'keys_away', 'algorithm'])
 const LIFETIME = duration('1s', '365d')
 
 export const token: Command = {
-  help: `fanwire token mint --keys FILE --user USER: makes a token (JWT) of a user, for tests and scripts
-fanwire token check TOKEN [--keys FILE]: what a token grants, or what is wrong with it
+  help: `fanwire token mint --keys FILE --user USER: creates a token (JWT) for a user, for tests and scripts
+fanwire token check TOKEN [--keys FILE]: shows what a token grants, or why it is refused
 
   --keys FILE         the key set of the nodes (FANWIRE_JWT_KEYS_FILE); mint signs with its first secret (kty oct)
   --kid KID           signs with this key
   --user USER         the claim sub
-  --allow RIGHTS      sub, pub, prs, hst, joined by commas; with --channels, the claim caps
-  --channels PATTERNS the channels they are for, joined by commas
-  --for TIME          how long it is good: 1h unless it is said
-  --info JSON         what presence shows of the user
-  --json              for programs
+  --allow RIGHTS      sub, pub, prs, hst, separated by commas; with --channels, the claim caps
+  --channels PATTERNS the channels that the rights apply to, separated by commas
+  --for TIME          lifetime (default: 1h)
+  --info JSON         shown by presence with the user
+  --json              prints JSON
 
-Without --keys, check does not look at the signature, and says so.
-Exit codes: 0 good, 1 refused, 2 not called rightly.
+Without --keys, check does not verify the signature, and says so.
+Exit codes: 0 valid, 1 refused, 2 wrong usage.
 Example: fanwire token mint --keys jwks.json --user ada --allow sub,pub --channels 'chat:*'`,
 
   async run(args) {
@@ -52,7 +52,7 @@ Example: fanwire token mint --keys jwks.json --user ada --allow sub,pub --channe
       return 0
     }
     if (what !== 'check' || text === undefined || more.length > 0)
-      throw new Misused('say mint, or check TOKEN')
+      throw new Misused('use mint, or check TOKEN')
     return await check(text.trim(), values.keys, values.json === true)
   },
 }
@@ -134,7 +134,7 @@ async function check(text: string, file: string | undefined, json: boolean): Pro
     return good ? 0 : REFUSED
   }
   if (!good && !refused.ok) print(`refused: ${refused.reason}: ${refused.message}`)
-  if (unsigned) remark('the signature was not checked: give --keys FILE')
+  if (unsigned) remark('the signature was not checked: use --keys FILE')
   if (claims !== undefined) print(...aboutClaims(claims))
   return good ? 0 : REFUSED
 }
@@ -173,7 +173,7 @@ async function read(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    throw new Misused(`${path} can not be read: ${(error as NodeJS.ErrnoException).code}`)
+    throw new Misused(`${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
   }
 }
 

@@ -1,4 +1,4 @@
-// `fanwire export` and `fanwire import`: all events of a channel, out and in again.
+// `fanwire export` and `fanwire import`: all events of a channel to a file, and back.
 
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
@@ -9,12 +9,12 @@ import type { Entry } from '../../client/publisher.ts'
 import type { Event } from '../../client/types.ts'
 import { CANNOT_ASK } from './admin-node.ts'
 import { type Command, Failed, remark } from './command.ts'
-import { tellGap } from './history.ts'
+import { warnOfGap } from './history.ts'
 import { linesOfStdin, publishAll, withPublisher } from './lines.ts'
 import { FAILED, oneChannel, type Remote, REMOTE_HELP, remoteArgs, request, writeLine } from './remote.ts'
 
 export const exportChannel: Command = {
-  help: `fanwire export CHANNEL > FILE: all events of a channel as NDJSON, as fanwire import takes them
+  help: `fanwire export CHANNEL > FILE: writes all events of a channel as NDJSON, for fanwire import
 
 ${REMOTE_HELP}`,
 
@@ -30,7 +30,7 @@ ${REMOTE_HELP}`,
   },
 }
 
-/** The text of each event up to the head. A stream that breaks goes on where it was. */
+/** The text of each event up to the head. A stream that breaks is resumed. */
 async function* eventsOf(remote: Remote, channel: string): AsyncGenerator<string> {
   for (let cursor = 'earliest', last = ''; cursor !== last;) {
     last = cursor
@@ -39,23 +39,23 @@ async function* eventsOf(remote: Remote, channel: string): AsyncGenerator<string
     try {
       for await (const line of createInterface({ input: Readable.fromWeb(body as ReadableStream) })) {
         const { id, gap, close } = JSON.parse(line) as Message
-        if (gap) tellGap(gap)
+        if (gap) warnOfGap(gap)
         if (close?.code === 1000) return
         cursor = id ?? gap?.to ?? cursor
         if (id !== undefined) yield line
       }
     } catch {
-      // It has broken, perhaps within a line.
+      // The stream broke, perhaps within a line.
     }
   }
   throw new Failed(`${remote.url} ended the stream before the last event`, CANNOT_ASK)
 }
 
 export const importChannel: Command = {
-  help: `fanwire import CHANNEL < FILE: publishes what fanwire export wrote: data, types and tags, in order
+  help: `fanwire import CHANNEL < FILE: publishes the output of fanwire export again: data, types and tags, in order
 
-Positions and times are new; what was erased is left out. Each event has its old position as its idempotency key, so that
-an import that broke off can be begun again within the window of such keys (FANWIRE_IDEMPOTENCY_WINDOW).
+Positions and times are new; erased events are left out. The old position is the idempotency key, so that an interrupted
+import can be repeated within the window of these keys (FANWIRE_IDEMPOTENCY_WINDOW).
 ${REMOTE_HELP}`,
 
   async run(args) {
@@ -84,7 +84,7 @@ function parse(line: string, number: number): Partial<Event> {
   try {
     return JSON.parse(line) as Partial<Event>
   } catch {
-    throw new Failed(`line ${number} is not JSON: import takes what fanwire export wrote`, FAILED)
+    throw new Failed(`line ${number} is not JSON: import reads the output of fanwire export`, FAILED)
   }
 }
 
@@ -94,5 +94,5 @@ function dataOf(line: string, number: number): string {
   for (const { name, start, end } of line.startsWith('{') ? members(json) : []) {
     if (name === 'data') return json.toString('utf8', start, end)
   }
-  throw new Failed(`line ${number} has no data: import takes what fanwire export wrote`, FAILED)
+  throw new Failed(`line ${number} has no data: import reads the output of fanwire export`, FAILED)
 }

@@ -32,7 +32,7 @@ export function contradictions(values: Values): string[] {
     const other = own === 0 ? undefined : taken.get(own)
     if (other !== undefined) found.push(`${setting} is ${own}, as is ${other}: ${what}`)
     if (own === 0 && workers > 1)
-      found.push(`${setting} is 0, which WORKERS above 1 can not share: name a port`)
+      found.push(`${setting} is 0, which WORKERS above 1 cannot share: name a port`)
     taken.set(own, setting)
   }
   const { data, fsync } = values

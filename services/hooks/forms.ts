@@ -10,7 +10,7 @@ import { LIVES } from '../broker/lives/channels.ts'
 import type { Webhook, WebhookOfApp } from '../broker/rules/rules.ts'
 import { signedHeaders } from './signature.ts'
 
-export interface Told {
+export interface Message {
   readonly id: string
   readonly json: string
 }
@@ -18,11 +18,11 @@ export interface Told {
 /** The format of one webhook. */
 export interface Form {
   /** An event that the webhook wants; undefined: the format has none for it. Raises LogUnavailable. */
-  told(event: LogEvent): Promise<Told | undefined>
+  messageOf(event: LogEvent): Promise<Message | undefined>
   /** Events in between may be lost: the application has to look up the present state. */
-  gap(channel: string, from: string, to: string): Told
-  bodyOf(batch: readonly Told[]): string
-  headersOf(batch: readonly Told[], body: string): Record<string, string>
+  gap(channel: string, from: string, to: string): Message
+  bodyOf(batch: readonly Message[]): string
+  headersOf(batch: readonly Message[], body: string): Record<string, string>
 }
 
 export function formOf({ app, secrets }: Webhook, hub: Hub): Form {
@@ -37,7 +37,7 @@ const idOf = (channel: string, position: string) => `${shardOf(channel)}:${posit
 
 function plainForm(secrets: readonly string[]): Form {
   return {
-    async told(event) {
+    async messageOf(event) {
       const id = idOf(event.channel, printPosition(event))
       const head = `{"type":${JSON.stringify(event.type ?? '')},"id":"${id}","time":${event.time}`
       return { id, json: `${head},"data":${dataOf(event)}}` }
@@ -70,7 +70,7 @@ const NAMES = new Map<string, string>(Object.entries(APP_EVENTS).map(([name, kin
 
 function pusherForm({ key, secret }: WebhookOfApp, hub: Hub): Form {
   return {
-    async told(event) {
+    async messageOf(event) {
       const name = NAMES.get(event.type ?? '')
       const life = JSON.parse(dataOf(event).toString()) as Life
       const { channel, user } = life

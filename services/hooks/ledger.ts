@@ -7,7 +7,7 @@ import type { Entry } from '../broker/control/tail.ts'
 export const GONE_MS = 15_000
 
 export interface HookState {
-  /** The last position that was told, of each channel of the log of lives. */
+  /** The last position that was sent, for each channel of the log of lives. */
   readonly cursor: string
   /** It accepts nothing any more, and why. */
   readonly stopped?: string | undefined

@@ -9,11 +9,11 @@ import { collect } from '../broker/fanout/collect.ts'
 import type { Hub } from '../broker/fanout/hub.ts'
 import { LongPoll } from '../broker/fanout/long-poll.ts'
 import { LIVES_CHANNELS } from '../broker/lives/channels.ts'
-import { tells } from '../broker/rules/life-kinds.ts'
+import { covers } from '../broker/rules/life-kinds.ts'
 import { matches } from '../broker/rules/patterns.ts'
 import type { Webhook } from '../broker/rules/rules.ts'
 import type { Answer as Reply, Post } from './post.ts'
-import { type Form, formOf, type Told } from './forms.ts'
+import { type Form, formOf, type Message } from './forms.ts'
 import type { HookState } from './ledger.ts'
 
 const TIMEOUT_MS = 10_000
@@ -30,7 +30,7 @@ export interface SenderParts {
   readonly starts: readonly Start[]
   post(post: Post): Promise<Reply>
   /** Its progress. */
-  told(state: HookState): void
+  progress(state: HookState): void
 }
 
 export class Sender {
@@ -64,7 +64,7 @@ export class Sender {
         const { hub } = this.#parts
         await hub.using(LIVES_CHANNELS, async channels => {
           while (!this.#closed) {
-            const next = await this.#tellNext(channels, starts)
+            const next = await this.#sendNext(channels, starts)
             if (next === undefined) return this.#closing.abort()
             starts = next
             failures = 0
@@ -78,8 +78,8 @@ export class Sender {
   }
 
   /** Sends the next events, and returns where they ended; undefined if the application wants no more. */
-  async #tellNext(channels: Channel[], starts: readonly Start[]): Promise<readonly Position[] | undefined> {
-    const { hub, webhook, told } = this.#parts
+  async #sendNext(channels: Channel[], starts: readonly Start[]): Promise<readonly Position[] | undefined> {
+    const { hub, webhook, progress } = this.#parts
     const { events: most, within } = webhook.batch
     this.#poll = new LongPoll(hub, channels)
     let found = await this.#poll.answer(starts, most, HOLD_MS)
@@ -90,7 +90,9 @@ export class Sender {
     }
     const { events, gaps, cursors } = found
     const form = this.#form
-    const lives = await Promise.all(events.filter(event => this.#wants(event)).map(event => form.told(event)))
+    const lives = await Promise.all(
+      events.filter(event => this.#wants(event)).map(event => form.messageOf(event)),
+    )
     const batch = [
       ...gaps.map(({ channel, gap: { from, to } }) =>
         form.gap(channel, printPosition(from), printPosition(to)),
@@ -100,18 +102,18 @@ export class Sender {
     if (batch.length > 0) {
       const end = await this.#deliver(batch, printCursor(found.starts))
       if (end === 'gone') {
-        told({ cursor: printCursor(found.starts), stopped: 'the application answered 410' })
+        progress({ cursor: printCursor(found.starts), stopped: 'the application answered 410' })
         return undefined
       }
       if (end === 'closed') return found.starts
     }
-    if (batch.length > 0 || events.length > 0) told({ cursor: printCursor(cursors) })
+    if (batch.length > 0 || events.length > 0) progress({ cursor: printCursor(cursors) })
     return cursors
   }
 
   #wants(event: LogEvent): boolean {
     const { events, channels, app } = this.#parts.webhook
-    if (!tells(events, event.type ?? '')) return false
+    if (!covers(events, event.type ?? '')) return false
     if (channels === undefined && app === undefined) return true
     const { channel } = JSON.parse(dataOf(event).toString()) as { channel?: string }
     if (channel === undefined) return false
@@ -120,8 +122,8 @@ export class Sender {
   }
 
   /** Retries until it is accepted. */
-  async #deliver(batch: readonly Told[], cursor: string): Promise<'taken' | 'gone' | 'closed'> {
-    const { webhook, post, told } = this.#parts
+  async #deliver(batch: readonly Message[], cursor: string): Promise<'taken' | 'gone' | 'closed'> {
+    const { webhook, post, progress } = this.#parts
     const body = this.#form.bodyOf(batch)
     for (let failures = 1; !this.#closed; failures++) {
       const headers = this.#form.headersOf(batch, body)
@@ -131,7 +133,7 @@ export class Sender {
         if (answer.status >= 200 && answer.status < 300) return 'taken'
         if (answer.status === GONE) return 'gone'
       }
-      told({ cursor, failing: answer instanceof Error ? answer.message : `${answer.status}` })
+      progress({ cursor, failing: answer instanceof Error ? answer.message : `${answer.status}` })
       const asked = answer instanceof Error ? undefined : answer.retryAfter
       const ms = asked ?? delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
       await this.#pause(Math.min(ms, LONGEST_PAUSE_MS))

@@ -229,7 +229,7 @@ export class Webhooks {
       hub,
       starts,
       post: post => this.#post(post),
-      told: next => {
+      progress: next => {
         this.#unnoted.set(hook, next)
         this.#ledger.hooks.set(hook, next)
         const about = { webhook: hook, reason: next.failing ?? next.stopped }

@@ -16,7 +16,7 @@ export function audit({ log, identity }: FastifyRequest, what: string, target: o
 }
 
 /** Sends a command to all nodes, which carry it out on receipt. Raises LogUnavailable. */
-export async function tellAll<Type extends keyof Commands>(
+export async function sendToAll<Type extends keyof Commands>(
   request: FastifyRequest,
   type: Type,
   data: Commands[Type],

@@ -81,7 +81,7 @@ export class Certificate {
       warnIfExpired(x509, this.#logger)
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error)
-      this.#logger.error({ reason }, 'the new certificate can not be used: the old one stays')
+      this.#logger.error({ reason }, 'the new certificate cannot be used: the old one stays')
     }
   }
 }
@@ -114,7 +114,7 @@ async function load(files: CertificateFiles): Promise<{ pair: Pair; x509: X509Ce
     throw new CertificateRefused(`FANWIRE_TLS_KEY: ${files.key} is not the key of ${files.cert}`)
   }
   const pair = { cert, key }
-  attempt(`FANWIRE_TLS_CERT: TLS can not use ${files.cert} with ${files.key}`, () => {
+  attempt(`FANWIRE_TLS_CERT: TLS cannot use ${files.cert} with ${files.key}`, () => {
     return createSecureContext(pair)
   })
   return { pair, x509 }
@@ -126,7 +126,7 @@ async function readSetting(setting: string, path: string): Promise<Buffer> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : code
-    throw new CertificateRefused(`${setting}: ${path} can not be read: ${why}`)
+    throw new CertificateRefused(`${setting}: ${path} cannot be read: ${why}`)
   }
 }
 

@@ -124,7 +124,7 @@ function createTickets({ log, config, access }: Parts): Tickets {
 
 function createPresence({ log, logger, access, config }: Parts) {
   const store = createMembers(log)
-  const lives = new Lives({ log, store, logger, tells: kind => access.tellsOf(kind) })
+  const lives = new Lives({ log, store, logger, records: kind => access.recordsLives(kind) })
   const presence = new Presence({
     store,
     logger,
@@ -138,19 +138,19 @@ function createPresence({ log, logger, access, config }: Parts) {
 
 /** The entries of the log of lives about clients. Polling clients do not connect and disconnect. */
 function clientLives(lives: Lives): ClientLives {
-  const tell = (kind: 'client.connected' | 'client.disconnected', { id, held, identity }: Client) => {
+  const record = (kind: 'client.connected' | 'client.disconnected', { id, held, identity }: Client) => {
     const { user, key } = identity
     const data = { client: id, user, wire: held.wire, ...(key === undefined ? {} : { key }) }
-    lives.tell(kind, user === '' ? id : user, data)
+    lives.record(kind, user === '' ? id : user, data)
   }
   return {
     connected(client) {
-      if (client.held.wire !== 'long-poll' && lives.tells('client.connected'))
-        tell('client.connected', client)
+      if (client.held.wire !== 'long-poll' && lives.records('client.connected'))
+        record('client.connected', client)
     },
     disconnected(client) {
-      const told = client.held.wire !== 'long-poll' && lives.tells('client.disconnected')
-      if (told) tell('client.disconnected', client)
+      const isRecorded = client.held.wire !== 'long-poll' && lives.records('client.disconnected')
+      if (isRecorded) record('client.disconnected', client)
     },
   }
 }
@@ -195,8 +195,8 @@ export function createContext(parts: Parts): Context {
     scopeOf,
     keepsUpdates: parts.config.mercure,
     published(channel, { position, replayed }, { user }) {
-      if (replayed || !lives.tells('client.published')) return
-      lives.tell('client.published', channel, { channel, user, event: printPosition(position) })
+      if (replayed || !lives.records('client.published')) return
+      lives.record('client.published', channel, { channel, user, event: printPosition(position) })
     },
   })
   const addresses = new Addresses(parts.config.trustProxy)

@@ -19,7 +19,7 @@ export class Durations {
 
   register(name: string, help: string, registry: Registry): void {
     const histogram = new Histogram({ name, help, buckets: [...BOUNDS], registers: [registry] })
-    const told = async () => ({
+    const collect = async () => ({
       name,
       help,
       type: 'histogram',
@@ -27,7 +27,7 @@ export class Durations {
       values: this.#values(name),
     })
     // For other processes, and for text.
-    Object.assign(histogram, { get: told, getForPromString: told })
+    Object.assign(histogram, { get: collect, getForPromString: collect })
   }
 
   #values(name: string) {

@@ -33,7 +33,7 @@ const FASTIFY: Readonly<Record<string, ErrorCode>> = {
 }
 
 /** The error for the client; undefined for a bug of the node. */
-function told(error: unknown, request: FastifyRequest): FanwireError | undefined {
+function codedErrorOf(error: unknown, request: FastifyRequest): FanwireError | undefined {
   const coded = clientErrorOf(error)
   if (coded !== undefined) return coded
   if (!(error instanceof Error)) return undefined
@@ -50,8 +50,8 @@ function told(error: unknown, request: FastifyRequest): FanwireError | undefined
 }
 
 /** Answers with the error. */
-export function tell(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  let error = told(thrown, request)
+export function sendError(thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  let error = codedErrorOf(thrown, request)
   if (error === undefined) {
     const path = loggedPath(request.url)
     if (request.raw.destroyed || reply.raw.destroyed) {
@@ -128,7 +128,7 @@ function giveUpReading(request: FastifyRequest, reply: FastifyReply): void {
 
 export const errors = fp(
   async app => {
-    app.setErrorHandler((error, request, reply) => tell(error, request, reply))
+    app.setErrorHandler((error, request, reply) => sendError(error, request, reply))
   },
   { name: 'fanwire-errors', fastify: '5.x' },
 )

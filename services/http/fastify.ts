@@ -5,7 +5,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { IncomingHttpHeaders as Http2Headers } from 'node:http2'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Context } from './context.ts'
-import { MAX_HEADERS, MAX_URL, tell } from './errors.ts'
+import { MAX_HEADERS, MAX_URL, sendError } from './errors.ts'
 import { refuseMalformed } from './node/malformed.ts'
 import { route } from './route.ts'
 import { originForm } from './target.ts'
@@ -51,7 +51,7 @@ export function createFastify(context: Context, logger: FastifyBaseLogger): Fast
     return503OnClosing: false,
     exposeHeadRoutes: false,
     clientErrorHandler: refuseMalformed,
-    frameworkErrors: (error, request, reply) => void tell(error, request, reply),
+    frameworkErrors: (error, request, reply) => void sendError(error, request, reply),
   })
   // Schemas are for query.ts and OpenAPI: faults of a request are reported with our error codes.
   app.setValidatorCompiler(() => () => true)

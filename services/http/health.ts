@@ -36,7 +36,7 @@ export class Health {
   /** Why the log accepts no events although it delivers. */
   #refusal: string | undefined
   #draining = false
-  #told: string | undefined
+  #reported: string | undefined
   #next: NodeJS.Timeout | undefined
   #expiry: NodeJS.Timeout | undefined
   #closed = false
@@ -64,7 +64,7 @@ export class Health {
   /** From now on the node is not ready: it is stopping. */
   drain(): void {
     this.#draining = true
-    this.#tell()
+    this.#report()
   }
 
   get draining(): boolean {
@@ -126,8 +126,8 @@ export class Health {
       if (this.#delays.push(this.#cameBack - began) > KEPT_DELAYS) this.#delays.shift()
       this.#failure = 'the log has gone silent: probes do not return'
       clearTimeout(this.#expiry)
-      this.#expiry = setTimeout(() => this.#tell(), this.#times.lasts + 10).unref()
-      this.#tell()
+      this.#expiry = setTimeout(() => this.#report(), this.#times.lasts + 10).unref()
+      this.#report()
       for (const resolve of this.#waiting) resolve()
       this.#waiting.clear()
     } catch (error) {
@@ -153,12 +153,12 @@ export class Health {
   }
 
   /** One line whenever readiness has changed. */
-  #tell(): void {
+  #report(): void {
     const { ready, takesEvents, reason } = this
     const state = `${ready} ${takesEvents}`
-    if (state === this.#told) return
-    const first = this.#told === undefined
-    this.#told = state
+    if (state === this.#reported) return
+    const first = this.#reported === undefined
+    this.#reported = state
     if (takesEvents) this.#logger[first ? 'debug' : 'info']({ ready }, 'ready')
     else if (ready)
       this.#logger.warn({ ready, appends: false, reason }, 'ready for reads only: the log takes no events')

@@ -141,7 +141,7 @@ export class Protocols {
   begin(): void {
     const [server, tls] = [this.#server, this.#tls]
     this.#h2c?.on('connection', (socket: Socket) => this.#beginHttp2(socket))
-    if (tls === undefined) return void server.on('connection', (socket: Socket) => this.#tell(socket))
+    if (tls === undefined) return void server.on('connection', (socket: Socket) => this.#announce(socket))
 
     const own = server.listeners('connection') as ((socket: Socket) => void)[]
     const [http1] = own
@@ -159,7 +159,7 @@ export class Protocols {
       if (socket.alpnProtocol === 'h2') return this.#beginHttp2(socket)
       socket.allowHalfOpen = true
       http1.call(server, socket)
-      this.#tell(socket)
+      this.#announce(socket)
     })
     tls.on('tlsClientError', (_error, socket) => socket.destroy())
     // Node asks the server that a socket belongs to.
@@ -194,7 +194,7 @@ export class Protocols {
     for (const { session } of this.#sessions.values()) session.check(now, stall)
   }
 
-  #tell(connection: object): void {
+  #announce(connection: object): void {
     if (this.#known.has(connection)) return
     this.#known.add(connection)
     for (const opened of this.#opened) opened(connection)
@@ -214,7 +214,7 @@ export class Protocols {
   }
 
   #follow(opened: ServerHttp2Session, socket: Socket, owner: string | undefined): void {
-    this.#tell(opened)
+    this.#announce(opened)
     const session = new Session(opened, socket, ({ stream, request, response }) => {
       this.#hold(session, stream)
       this.#server.emit('request', request, response)

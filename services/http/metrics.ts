@@ -125,7 +125,7 @@ export class Metrics {
     })
     new Gauge({
       name: 'fanwire_access_problems',
-      help: '1 for each setting whose file can not be used as it is now; what it said before holds on',
+      help: '1 for each setting whose file cannot be used as it is now; the previous content stays in force',
       labelNames: ['setting'],
       registers,
       aggregator: 'max',

@@ -42,7 +42,7 @@ function readPem(setting: string, path: string | undefined): Buffer | undefined 
     if (pem.includes('-----BEGIN ')) return pem
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new LogRefused(`${setting}: ${path} can not be read: ${code}`)
+    throw new LogRefused(`${setting}: ${path} cannot be read: ${code}`)
   }
   throw new LogRefused(`${setting}: ${path} is not in PEM format`)
 }

@@ -19,10 +19,10 @@ export function explain(error: unknown, config: Pick<Config, 'host' | Ports>): s
   const { host } = config
   // The log's messages name the Redis server.
   if (error instanceof LogUnavailable) {
-    if (error.reason !== 'unreachable') return `the log can not be used yet: ${error.message}`
-    return `the log can not be reached: ${error.message}; start it, or correct REDIS_URL`
+    if (error.reason !== 'unreachable') return `the log cannot be used yet: ${error.message}`
+    return `the log cannot be reached: ${error.message}; start it, or correct REDIS_URL`
   }
-  if (error instanceof LogRefused) return `the log can not be used: ${error.message}`
+  if (error instanceof LogRefused) return `the log cannot be used: ${error.message}`
   const refused = [CertificateRefused, AccessRefused, PackagesMissing].some(kind => error instanceof kind)
   if (refused) return error.message
   const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }

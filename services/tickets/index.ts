@@ -35,7 +35,7 @@ function claimsOf(request: FastifyRequest): Claims {
   if (ticketOf(request) !== undefined) {
     throw new FanwireError(
       'FW_FORBIDDEN',
-      'a ticket can not be exchanged for another ticket: send the token',
+      'a ticket cannot be exchanged for another ticket: send the token',
       {
         challenge: 'insufficient_scope',
       },

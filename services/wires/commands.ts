@@ -178,7 +178,7 @@ export class Commands {
       const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
       const { user, kind } = this.#identity
       if (!isStranger(this.#identity) && (user !== identity.user || kind !== identity.kind)) {
-        throw new FanwireError('FW_FORBIDDEN', 'a connection can not change its user: open another one', {
+        throw new FanwireError('FW_FORBIDDEN', 'a connection cannot change its user: open another one', {
           challenge: 'insufficient_scope',
         })
       }

@@ -77,5 +77,5 @@ function checkedSpeed(speed: string): number {
 
 function requireNoPick(selection: Selection | undefined): void {
   if (selection?.every === undefined && selection?.newest === undefined) return
-  throw new FanwireError('FW_BAD_PARAMETER', 'every and newest can not be combined with until and speed')
+  throw new FanwireError('FW_BAD_PARAMETER', 'every and newest cannot be combined with until and speed')
 }

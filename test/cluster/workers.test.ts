@@ -294,7 +294,7 @@ t.test('an error that keeps the workers from starting is logged once', async t =
   t.equal(told(taken.output).length, 1)
 
   t.equal(away.code, 1)
-  t.match(told(away.output), [/^fanwire: the log can not be reached: Redis at 127.0.0.1:1: /])
+  t.match(told(away.output), [/^fanwire: the log cannot be reached: Redis at 127.0.0.1:1: /])
   t.equal(told(away.output).length, 1)
 
   t.equal(alone.code, 2)

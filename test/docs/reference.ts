@@ -30,7 +30,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /v1/channels/{channel}/presence/count':
     'Says how many are in a channel, over all nodes. See [Presence](../presence).',
   'POST /v1/tickets':
-    'Takes a token and returns `201 {"ticket","expires"}`: good once, for 30 s (`expires` is in ms since 1970) and no longer than the token, as `?ticket=` on any read, on any node. For `EventSource`, pages and WebSockets of browsers, which can not send headers. Neither an API key nor another ticket gets one.',
+    'Takes a token and returns `201 {"ticket","expires"}`: good once, for 30 s (`expires` is in ms since 1970) and no longer than the token, as `?ticket=` on any read, on any node. For `EventSource`, pages and WebSockets of browsers, which cannot send headers. Neither an API key nor another ticket gets one.',
   'GET /v1/poll': 'Returns what lies after the cursor, at once. See [Short polling](../wires/poll).',
   'GET /v1/lives':
     'Returns what the [log of lives](../presence#the-log-of-lives) holds after the cursor. Needs the right `admin`.',

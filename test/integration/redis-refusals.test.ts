@@ -35,11 +35,11 @@ t.test('W7: unexpected and missing TLS are reported as such', async t => {
   t.teardown(() => Promise.all([plain.stop(), secure.stop()]))
   t.match(
     await refusal(t, plain.url.replace('redis:', 'rediss:')),
-    /^the log can not be used: Redis at .*: it does not speak TLS: .*redis, not rediss$/,
+    /^the log cannot be used: Redis at .*: it does not speak TLS: .*redis, not rediss$/,
   )
   t.match(
     await refusal(t, secure.url.replace('rediss:', 'redis:')),
-    /^the log can not be used yet: Redis at .*: it closes connections .* rediss$/,
+    /^the log cannot be used yet: Redis at .*: it closes connections .* rediss$/,
   )
 })
 
@@ -59,14 +59,14 @@ t.test('W7: a missing right is reported as such, not as an unavailable Redis', a
   ] as const) {
     await control.acl('SETUSER', 'some', 'reset', 'on', '>pw', ...rules.split(' '))
     const said = await refusal(t, redis.url.replace('//', '//some:pw@'))
-    t.match(said, /^the log can not be used: /)
+    t.match(said, /^the log cannot be used: /)
     t.match(said, message)
     t.notMatch(said, /start it/)
   }
   await redis.stop()
   t.match(
     await refusal(t, redis.url),
-    /^the log can not be reached: .*ECONNREFUSED.*; start it, or correct REDIS_URL$/,
+    /^the log cannot be reached: .*ECONNREFUSED.*; start it, or correct REDIS_URL$/,
   )
 })
 
@@ -83,7 +83,7 @@ t.test('W7: a Redis that is loading its data is reported as such', async t => {
   await until('it loads', async () => /LOADING/.test(await control.get('key-1').catch(String).then(String)))
   control.disconnect()
   const message = /Redis at .*: it is loading its data$/
-  t.match(await refusal(t, redis.url), new RegExp(`^the log can not be used yet: ${message.source}`))
+  t.match(await refusal(t, redis.url), new RegExp(`^the log cannot be used yet: ${message.source}`))
   const log = await openRedisLog(t, redisLogOptions(redis.url, { timeout: 60_000 }))
   await log.probe()
   await back

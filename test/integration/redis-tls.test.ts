@@ -64,12 +64,12 @@ t.test('a server that requires client certificates, which the settings name', as
   const run = (env: Readonly<Record<string, string>>) =>
     runNode({ env: { REDIS_URL: redis.url, FANWIRE_LOG_TIMEOUT: '1s', ...env } })
   for (const [env, code, message] of [
-    [ca, 1, /the log can not be/],
+    [ca, 1, /the log cannot be/],
     [own, 1, /self-signed certificate/],
     [
       { ...ca, ...own, FANWIRE_REDIS_TLS_KEY: '/nowhere' },
       1,
-      /FANWIRE_REDIS_TLS_KEY: \/nowhere can not be read/,
+      /FANWIRE_REDIS_TLS_KEY: \/nowhere cannot be read/,
     ],
     [
       { FANWIRE_REDIS_TLS_CERT: tls.cert },

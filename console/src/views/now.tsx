@@ -84,7 +84,7 @@ function problemsOf({ nodes, silent }: Stats, samples: readonly Sample[]): strin
     }
     for (const setting of problems) {
       said.push(
-        `${name} can not use the file of ${setting}: what it said before still holds. Its log says more.`,
+        `${name} cannot use the file of ${setting}: what it said before still holds. Its log says more.`,
       )
     }
   }

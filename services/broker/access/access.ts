@@ -8,7 +8,7 @@ import type { Retention, RetentionOf } from '../log/log.ts'
 import type { Logger } from '../logger.ts'
 import type { RulesFile } from '../rules/file.ts'
 import { CLOSED_RULES, openRules } from '../rules/make.ts'
-import { type LifeKind, tells } from '../rules/life-kinds.ts'
+import { type LifeKind, covers } from '../rules/life-kinds.ts'
 import type { Hooks, Rule, Rules, Webhook } from '../rules/rules.ts'
 import { type WatchedFile, watchFile } from '../files/watched-file.ts'
 import type { App } from './apps.ts'
@@ -107,7 +107,7 @@ function refuse(setting: string, path: string): (error: unknown) => never {
   return error => {
     if (!(error instanceof BadFileError)) throw error
     const lines = error.problems.map(problem => problemLine(problem, path))
-    throw new AccessRefused(`${setting} can not be used:\n${lines.join('\n')}`)
+    throw new AccessRefused(`${setting} cannot be used:\n${lines.join('\n')}`)
   }
 }
 
@@ -254,7 +254,7 @@ export class Access extends EventEmitter<AccessEvents> {
     file.on('refused', error => {
       logger.warn(
         { setting, reason: error.message },
-        `the file of ${setting} can not be used: its previous content stays in force`,
+        `the file of ${setting} cannot be used: its previous content stays in force`,
       )
       this.emit('refused')
     })
@@ -281,8 +281,8 @@ export class Access extends EventEmitter<AccessEvents> {
   }
 
   /** Whether the log of lives reports that. */
-  tellsOf(kind: LifeKind): boolean {
-    return tells(this.rules.lives, kind) || this.#appWebhooks.some(({ events }) => tells(events, kind))
+  recordsLives(kind: LifeKind): boolean {
+    return covers(this.rules.lives, kind) || this.#appWebhooks.some(({ events }) => covers(events, kind))
   }
 
   /** The hooks of the rules and of the apps. */
@@ -304,7 +304,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return (
       channel.startsWith('presence-') ||
       this.#appWebhooks.some(
-        ({ events }) => tells(events, 'channel.occupied') || tells(events, 'channel.vacated'),
+        ({ events }) => covers(events, 'channel.occupied') || covers(events, 'channel.vacated'),
       )
     )
   }

@@ -208,7 +208,7 @@ function keyOf(text: string, { keys, known }: KeySource): TokenKey | Refused {
   if (typeof alg !== 'string' || alg === 'none') return refused('algorithm', 'the token is not signed (alg)')
   const key = keys.find(kid, alg)
   if (key === undefined) {
-    if (!known) return refused('keys_away', 'the token keys can not be read at the moment: try again later')
+    if (!known) return refused('keys_away', 'the token keys cannot be read at the moment: try again later')
     return kid === undefined
       ? refused('algorithm', 'the token names no key (kid), and no single key is of its algorithm')
       : refused('unknown_key', 'the key that the token names (kid) is unknown')

@@ -97,7 +97,7 @@ export class Tail {
         const { channel, logger } = this.#options
         logger.warn(
           { channel, reason: String(error) },
-          'the node can not follow the other nodes; it will retry',
+          'the node cannot follow the other nodes; it will retry',
         )
         this.#feed?.close()
         this.#feed = undefined

@@ -327,7 +327,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     this.#registry.flushLoop.catchUpSoon(this)
   }
 
-  /** Each cursor names several channels, so stretches can not be shared. */
+  /** Each cursor names several channels, so stretches cannot be shared. */
   get #namesAllChannels(): boolean {
     return this.readers.length > 1 && this.framing.cursorNamesAllChannels === true
   }

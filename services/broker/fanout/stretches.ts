@@ -6,7 +6,7 @@ import type { Framing } from './framing.ts'
 import type { MemoryBudget } from './memory-budget.ts'
 import type { Recent } from './recent.ts'
 
-/** A stretch is capped, so that a reader that is far behind can not block the event loop. */
+/** A stretch is capped, so that a reader that is far behind cannot block the event loop. */
 export const STRETCH: PageLimit = { events: 1024, bytes: 256 * 1024 }
 
 /** Stretches that a channel keeps for one wire. */

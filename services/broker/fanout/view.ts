@@ -8,7 +8,7 @@ import { Passing } from './passing.ts'
 import { Gathering, type Selection } from './selection.ts'
 import { type Chosen, STRETCH, Stretches } from './stretches.ts'
 
-/** The number of events that one stretch may examine, so that it can not block the event loop. */
+/** The number of events that one stretch may examine, so that it cannot block the event loop. */
 const SCANNED = 10_000
 /** The same if only the newest are wanted: as many as are likely to exist at a time. */
 const SCANNED_FOR_NEWEST = 100_000

@@ -9,7 +9,7 @@ export interface Allowance {
 /** What is left. Times are ms by any clock, as long as it is always the same one. */
 export class Bucket {
   /** What was taken since the other nodes were last notified. */
-  untold = 0
+  unreported = 0
   /** A new one is full, whatever its size. */
   #left = Number.POSITIVE_INFINITY
   #at = 0
@@ -24,7 +24,7 @@ export class Bucket {
   spend(allowance: Allowance, cost: number, now: number): void {
     this.#left = this.#leftAt(allowance, now) - cost
     this.#at = now
-    this.untold += cost
+    this.unreported += cost
   }
 
   /** Other nodes took that much: it is missing here too. The debt is at most a burst plus one second's refill. */

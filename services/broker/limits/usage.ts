@@ -9,10 +9,10 @@ import type { Held } from './holds.ts'
 import type { Holder } from './limited.ts'
 import type { Limits } from './limits.ts'
 
-const TELL_MS = 1000
+const REPORT_MS = 1000
 /** What is held is reported again after this, and expires if it was not reported for longer. */
-const AGAIN_MS = 5000
-const GONE_MS = 15_000
+const REPEAT_MS = 5000
+const EXPIRES_MS = 15_000
 const START_MS = 5000
 /** Entries per event, and per second: the rest is reported in the next second. */
 const PIECE = 1000
@@ -22,7 +22,7 @@ const SHARED: readonly Holder[] = ['user', 'key']
 type Taken = readonly [table: string, name: string, count: number, burst: number, perSecond: number]
 type Holding = readonly [scope: Holder, name: string, connections: number, subscriptions: number]
 
-interface Told {
+interface Report {
   readonly node: string
   readonly taken?: readonly Taken[]
   readonly held?: readonly Holding[]
@@ -44,14 +44,14 @@ export class Usage {
   readonly #now: () => number
   readonly #tail: Tail
   /** What this node has reported that it holds, by scope and name. */
-  readonly #said = new Map<
+  readonly #reported = new Map<
     string,
     Held & { readonly scope: Holder; readonly name: string; readonly at: number }
   >()
   /** What other nodes hold, by scope, name and node. */
   readonly #others = new Map<string, Map<string, Held & { readonly at: number }>>()
   #timer: NodeJS.Timeout | undefined
-  #telling = false
+  #reporting = false
 
   constructor(options: UsageOptions) {
     this.#options = options
@@ -62,7 +62,7 @@ export class Usage {
       channel: USAGE,
       from: 'latest',
       logger,
-      entry: entry => this.#heard(entry),
+      entry: entry => this.#apply(entry),
     })
     limits.holds.others = (scope, name) => this.#heldElsewhere(scope, name)
   }
@@ -72,7 +72,7 @@ export class Usage {
     const { limits, rulesHaveRates } = this.#options
     if (this.#timer !== undefined || !(limits.shares || rulesHaveRates())) return
     limits.sharing = true
-    this.#timer = setInterval(() => void this.tell(), TELL_MS).unref()
+    this.#timer = setInterval(() => void this.report(), REPORT_MS).unref()
     await this.#tail.open(within)
   }
 
@@ -82,16 +82,16 @@ export class Usage {
   }
 
   /** Reports what is due, unless this is the only node. Does not raise. */
-  async tell(): Promise<void> {
+  async report(): Promise<void> {
     this.#forget()
     const nodes = this.#options.nodes.list().length
-    if (this.#telling) return
+    if (this.#reporting) return
     if (nodes < 2) return this.#forgetSpent()
-    this.#telling = true
+    this.#reporting = true
     const taken = this.#taken(nodes)
     const held = this.#held(nodes)
     const { id: node } = this.#options.nodes
-    const pieces: Told[] = []
+    const pieces: Report[] = []
     for (let at = 0; at < Math.max(taken.length, held.length); at += PIECE) {
       pieces.push({ node, taken: taken.slice(at, at + PIECE), held: held.slice(at, at + PIECE) })
     }
@@ -105,7 +105,7 @@ export class Usage {
       // The log is unavailable, and reports that itself. The reports are lost: until it recovers, limits apply per
       // node.
     }
-    this.#telling = false
+    this.#reporting = false
   }
 
   /** What was taken here and not reported yet, if it is above half of this node's share. */
@@ -116,9 +116,10 @@ export class Usage {
     for (const [bucket, { table, name, allowance }] of spent) {
       if (taken.length === MOST) break
       const { burst, perSecond } = allowance
-      if (bucket.untold > burst / nodes / 2) taken.push([table, name, bucket.untold, burst, perSecond])
+      if (bucket.unreported > burst / nodes / 2)
+        taken.push([table, name, bucket.unreported, burst, perSecond])
       else if (!bucket.isFull(allowance, now)) continue
-      bucket.untold = 0
+      bucket.unreported = 0
       spent.delete(bucket)
     }
     return taken
@@ -129,7 +130,7 @@ export class Usage {
     const now = this.#now()
     const { holds } = this.#options.limits
     const found: Holding[] = []
-    const say = (scope: Holder, name: string, { connections, subscriptions }: Readonly<Held>) => {
+    const add = (scope: Holder, name: string, { connections, subscriptions }: Readonly<Held>) => {
       found.push([scope, name, connections, subscriptions])
     }
     for (const scope of SHARED) {
@@ -139,24 +140,24 @@ export class Usage {
         if (found.length >= MOST) return found
         if (!isNear(held, most, nodes)) continue
         const id = idOf(scope, name)
-        const said = this.#said.get(id)
-        if (said !== undefined && isSame(said, held) && now - said.at < AGAIN_MS) continue
-        this.#said.set(id, { scope, name, ...held, at: now })
-        say(scope, name, held)
+        const reported = this.#reported.get(id)
+        if (reported !== undefined && isSame(reported, held) && now - reported.at < REPEAT_MS) continue
+        this.#reported.set(id, { scope, name, ...held, at: now })
+        add(scope, name, held)
       }
-      for (const [id, said] of this.#said) {
-        if (said.scope !== scope || found.length >= MOST) continue
-        const held = holds.of(scope).get(said.name)
+      for (const [id, reported] of this.#reported) {
+        if (reported.scope !== scope || found.length >= MOST) continue
+        const held = holds.of(scope).get(reported.name)
         if (held !== undefined && isNear(held, most, nodes)) continue
-        this.#said.delete(id)
-        say(scope, said.name, held ?? { connections: 0, subscriptions: 0 })
+        this.#reported.delete(id)
+        add(scope, reported.name, held ?? { connections: 0, subscriptions: 0 })
       }
     }
     return found
   }
 
-  #heard({ data }: Entry): void {
-    const { node, taken = [], held = [] } = data as Told
+  #apply({ data }: Entry): void {
+    const { node, taken = [], held = [] } = data as Report
     if (node === this.#options.nodes.id) return
     const { limits } = this.#options
     for (const [table, name, count, burst, perSecond] of taken) {
@@ -176,7 +177,7 @@ export class Usage {
   #heldElsewhere(scope: Holder, name: string): Held {
     const sum = { connections: 0, subscriptions: 0 }
     if (this.#others.size === 0) return sum
-    const oldest = this.#now() - GONE_MS
+    const oldest = this.#now() - EXPIRES_MS
     for (const { connections, subscriptions, at } of this.#others.get(idOf(scope, name))?.values() ?? []) {
       if (at < oldest) continue
       sum.connections += connections
@@ -190,13 +191,13 @@ export class Usage {
     const now = this.#now()
     for (const [bucket, { allowance }] of this.#options.limits.spent) {
       if (!bucket.isFull(allowance, now)) continue
-      bucket.untold = 0
+      bucket.unreported = 0
       this.#options.limits.spent.delete(bucket)
     }
   }
 
   #forget(): void {
-    const oldest = this.#now() - GONE_MS
+    const oldest = this.#now() - EXPIRES_MS
     for (const [id, by] of this.#others) {
       for (const [node, { at }] of by) if (at < oldest) by.delete(node)
       if (by.size === 0) this.#others.delete(id)

@@ -27,11 +27,11 @@ export interface LivesOptions {
   readonly store: Pick<MemberStore, 'acknowledge'>
   readonly logger: Logger
   /** Whether events of that kind are recorded. */
-  tells(kind: LifeKind): boolean
+  records(kind: LifeKind): boolean
 }
 
 /** A channel whose members have unsent entries. */
-interface Telling {
+interface Unsent {
   newest: Outbox | undefined
   done: Promise<void>
 }
@@ -40,7 +40,7 @@ export class Lives {
   /** The number of dropped events of clients. */
   lost = 0
   readonly #options: LivesOptions
-  readonly #telling = new Map<string, Telling>()
+  readonly #unsent = new Map<string, Unsent>()
   /** Of clients, by the channel of the log. */
   readonly #waiting = new Map<string, Draft[]>()
   readonly #closing = new AbortController()
@@ -49,13 +49,13 @@ export class Lives {
     this.#options = options
   }
 
-  tells(kind: LifeKind): boolean {
-    return this.#options.tells(kind)
+  records(kind: LifeKind): boolean {
+    return this.#options.records(kind)
   }
 
   /** Whether anything about channels with members is recorded. */
   wanted(): boolean {
-    return Object.values(KINDS).some(kind => this.#options.tells(kind))
+    return Object.values(KINDS).some(kind => this.#options.records(kind))
   }
 
   /**
@@ -63,19 +63,19 @@ export class Lives {
    * duplicated.
    */
   take(channel: string, outbox: Outbox): Promise<void> {
-    if (outbox.length === 0) return this.#telling.get(channel)?.done ?? Promise.resolve()
-    let telling = this.#telling.get(channel)
-    if (telling === undefined) {
-      telling = { newest: outbox, done: Promise.resolve() }
-      this.#telling.set(channel, telling)
-      telling.done = this.#tell(channel, telling)
-    } else telling.newest = outbox
-    return telling.done
+    if (outbox.length === 0) return this.#unsent.get(channel)?.done ?? Promise.resolve()
+    let unsent = this.#unsent.get(channel)
+    if (unsent === undefined) {
+      unsent = { newest: outbox, done: Promise.resolve() }
+      this.#unsent.set(channel, unsent)
+      unsent.done = this.#send(channel, unsent)
+    } else unsent.newest = outbox
+    return unsent.done
   }
 
   /** Records what a client did. Does not wait. */
-  tell(kind: LifeKind, about: string, data: object): void {
-    if (!this.#options.tells(kind)) return
+  record(kind: LifeKind, about: string, data: object): void {
+    if (!this.#options.records(kind)) return
     const name = livesOf(about)
     const waiting = this.#waiting.get(name)
     const draft = { type: kind, data: Buffer.from(JSON.stringify(data)) }
@@ -95,9 +95,9 @@ export class Lives {
     this.#closing.abort()
   }
 
-  async #tell(channel: string, telling: Telling): Promise<void> {
-    for (let outbox = telling.newest; outbox !== undefined; outbox = telling.newest) {
-      telling.newest = undefined
+  async #send(channel: string, unsent: Unsent): Promise<void> {
+    for (let outbox = unsent.newest; outbox !== undefined; outbox = unsent.newest) {
+      unsent.newest = undefined
       const last = outbox.at(-1)
       const drafts = outbox.flatMap(life => this.#draftOf(channel, life))
       await this.#insist(async () => {
@@ -106,15 +106,15 @@ export class Lives {
         }
         if (last === undefined) return
         const rest = await this.#options.store.acknowledge(channel, last.key)
-        if (rest.length > 0) telling.newest ??= rest
+        if (rest.length > 0) unsent.newest ??= rest
       })
     }
-    this.#telling.delete(channel)
+    this.#unsent.delete(channel)
   }
 
   #draftOf(channel: string, { key, kind, who }: Life): Draft[] {
     const type = KINDS[kind]
-    if (!this.#options.tells(type)) return []
+    if (!this.#options.records(type)) return []
     const data = `{"channel":${JSON.stringify(channel)}${who === '' ? '' : `,${who}`}}`
     return [{ type, data: Buffer.from(data), idempotencyKey: key }]
   }

@@ -12,7 +12,7 @@ export function clientErrorOf(error: unknown): FanwireError | undefined {
     return new FanwireError('FW_LOG_REFUSED', message, { cause: error })
   }
   if (error instanceof LogUnavailable) {
-    const message = 'the log can not be reached, or can not say that it holds the event: try again'
+    const message = 'the log cannot be reached, or cannot say that it holds the event: try again'
     return new FanwireError('FW_LOG_UNAVAILABLE', message, { cause: error })
   }
   if (error instanceof HeadMoved || error instanceof ChannelEnded) {

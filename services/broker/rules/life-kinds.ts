@@ -18,6 +18,6 @@ export const LIFE_WORDS = ['*', 'channel.*', 'presence.*', 'client.*', ...LIFE_K
 export type LifeWord = (typeof LIFE_WORDS)[number]
 
 /** Whether one of the words covers the kind. */
-export function tells(words: readonly LifeWord[], kind: string): boolean {
+export function covers(words: readonly LifeWord[], kind: string): boolean {
   return words.some(word => word === '*' || word === kind || word === `${kind.split('.')[0]}.*`)
 }

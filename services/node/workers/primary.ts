@@ -196,7 +196,7 @@ class Primary {
     const answered = new Set<number>()
     await this.#askAll({ of: 'metrics' }, (answer, id) => {
       answered.add(id)
-      this.#totals.tell(id, answer as Measured)
+      this.#totals.set(id, answer as Measured)
     })
     return this.#totals.text(answered)
   }

@@ -17,7 +17,7 @@ export class Totals {
   /** Those of workers that are gone. */
   readonly #gone: Measured[] = []
 
-  tell(worker: number, measured: Measured): void {
+  set(worker: number, measured: Measured): void {
     this.#last.set(worker, measured)
   }
 

@@ -161,7 +161,7 @@ export class Appender {
     if (lane.waiting.length === 0) this.#lanes.delete(lane.channel)
     else this.#ready.push(lane)
     this.#send()
-    this.#tell()
+    this.#wakeUp()
   }
 
   /** In a channel that has ended: a repeat gets its first result. */
@@ -194,10 +194,10 @@ export class Appender {
       this.#waitingBytes -= draft.data.length
       done(error)
     }
-    this.#tell()
+    this.#wakeUp()
   }
 
-  #tell(): void {
+  #wakeUp(): void {
     const woken = this.#wake
     this.#wake = []
     for (const resolve of woken) resolve()

@@ -10,7 +10,7 @@ import { userFault } from '../../broker/access/claims.ts'
 import { patternFault } from '../../broker/rules/patterns.ts'
 import { quote } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
-import { clear, tellAll } from '../../http/audit.ts'
+import { clear, sendToAll } from '../../http/audit.ts'
 import type { Context } from '../../http/context.ts'
 import { badRequest, notSupported, requireSize } from './codes.ts'
 import { historyOf, presenceOf, presenceStatsOf } from './history.ts'
@@ -137,7 +137,7 @@ async function unsubscribe({ context, request, params }: Call): Promise<Reply> {
   const user = userOf(params)
   const channel = checkedChannel(params.channel)
   context.access.require(request.identity, 'admin', channel)
-  await tellAll(request, 'unsubscribe', { user, channel })
+  await sendToAll(request, 'unsubscribe', { user, channel })
   return {}
 }
 
@@ -145,7 +145,7 @@ async function disconnect({ context, request, params }: Call): Promise<Reply> {
   const user = userOf(params)
   context.access.require(request.identity, 'admin')
   const { client } = params
-  await tellAll(
+  await sendToAll(
     request,
     'disconnect',
     typeof client === 'string' && client !== '' ? { user, client } : { user },

@@ -88,7 +88,7 @@ export function unsubscribeOf({ code, reason }: CloseReason): Disconnect {
 }
 
 export function offsetGone(): FanwireError {
-  return new FanwireError('FW_OFFSET_GONE', 'what is after the offset can not be read any more')
+  return new FanwireError('FW_OFFSET_GONE', 'what is after the offset cannot be read any more')
 }
 
 export function notSupported(message: string): FanwireError {

@@ -70,5 +70,5 @@ function numberOf(name: string, text: string): number {
 /** Raises FW_NOT_SUPPORTED. */
 export function refuseForks(headers: IncomingHttpHeaders): void {
   const forks = Object.keys(headers).some(name => name.startsWith('stream-fork'))
-  if (forks) throw new FanwireError('FW_NOT_SUPPORTED', 'streams can not be forked here')
+  if (forks) throw new FanwireError('FW_NOT_SUPPORTED', 'streams cannot be forked here')
 }

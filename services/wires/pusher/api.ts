@@ -7,7 +7,7 @@ import { type Answers, readersIn } from '../../broker/control/questions.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
 import { FanwireError } from '../../errors.ts'
 import { addressOf } from '../../http/address.ts'
-import { tellAll } from '../../http/audit.ts'
+import { sendToAll } from '../../http/audit.ts'
 import { takeBodies, wholeBody } from '../../http/body.ts'
 import type { Context } from '../../http/context.ts'
 import { operation } from '../../http/operation.ts'
@@ -243,7 +243,7 @@ class Calls {
 
   async terminate(request: FastifyRequest): Promise<object> {
     const { user } = request.params as Params
-    await tellAll(request, 'disconnect', { user })
+    await sendToAll(request, 'disconnect', { user })
     return {}
   }
 

@@ -205,7 +205,7 @@ export class PusherClient {
     const self = signedInOf(said)
     const user = String(self.id)
     if (this.#self !== undefined && String(this.#self.id) !== user)
-      throw new FanwireError('FW_FORBIDDEN', 'a connection can not change its user: open another one')
+      throw new FanwireError('FW_FORBIDDEN', 'a connection cannot change its user: open another one')
     this.#self = self
     if (client !== undefined) {
       const issuedAt = Math.floor(Date.now() / 1000)

@@ -8,7 +8,7 @@ const NAME = 'permessage-deflate'
 /** The library's options: each message is compressed by itself, in either direction. */
 export const DEFLATE = { serverNoContextTakeover: true, clientNoContextTakeover: true } as const
 
-/** Parameters that a client may offer. Frames are made once, with a window of 15 bits, so a smaller one can not be negotiated. */
+/** Parameters that a client may offer. Frames are made once, with a window of 15 bits, so a smaller one cannot be negotiated. */
 const PARAMETERS: Readonly<Record<string, RegExp>> = {
   server_no_context_takeover: /^$/,
   client_no_context_takeover: /^$/,

@@ -188,7 +188,7 @@ async function join(
     const told = clientErrorOf(error)
     if (told === undefined) logger.error({ err: error }, 'channels could not be opened')
     if (told === undefined || told.passes) {
-      const reason = 'the node can not open the channels at the moment'
+      const reason = 'the node cannot open the channels at the moment'
       connection.end({ code: TRY_AGAIN_LATER, reason, retry: 0 })
     } else connection.end({ code: REFUSED, reason: told.code, retry: 0 })
   }

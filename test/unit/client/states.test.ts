@@ -109,7 +109,7 @@ t.test('the document has the same table', async t => {
 t.test('a wait ends by itself, and never before the time that the server requested', async t => {
   const { line } = lineOf()
   line.happen('want')
-  line.happen('failed', { fault: { why: 'busy', kind: 'told', hint: 5000 } })
+  line.happen('failed', { fault: { why: 'busy', kind: 'ended', hint: 5000 } })
   t.equal(line.state.name, 'waiting')
   if (line.state.name !== 'waiting') return
   t.equal(line.state.why, 'busy')

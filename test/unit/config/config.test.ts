@@ -409,7 +409,7 @@ t.test('ports and TLS settings that conflict are rejected', async t => {
     /FANWIRE_METRICS_PORT is 82, as is FANWIRE_H2C_PORT/,
   )
   const many = { WORKERS: '2', REDIS_URL: 'redis://127.0.0.1', FANWIRE_H2C_PORT: '0' }
-  t.match(problem(many), /FANWIRE_H2C_PORT is 0, which WORKERS above 1 can not share/)
+  t.match(problem(many), /FANWIRE_H2C_PORT is 0, which WORKERS above 1 cannot share/)
 })
 
 t.test('--help and the documents list every setting', async t => {

@@ -23,22 +23,22 @@ const SHOWN = { cookie: 'sid=1', 'x-device': 'phone' }
 
 interface Client {
   readonly socket: WebSocket
-  readonly told: string[]
+  readonly received: string[]
   say(...messages: object[]): void
-  heard(text: string): Promise<void>
+  receives(text: string): Promise<void>
 }
 
 async function open(path: string, headers: Record<string, string> = HEADERS): Promise<Client> {
   const socket = new WebSocket(`ws://127.0.0.1:${node.port}${path}`, { headers })
   t.teardown(() => socket.terminate())
-  const told: string[] = []
-  socket.on('message', data => told.push(String(data)))
+  const received: string[] = []
+  socket.on('message', data => received.push(String(data)))
   await once(socket, 'open')
   return {
     socket,
-    told,
+    received,
     say: (...messages) => socket.send(messages.map(each => JSON.stringify(each)).join('\n')),
-    heard: text => until(text, () => told.some(each => each.includes(text))),
+    receives: text => until(text, () => received.some(each => each.includes(text))),
   }
 }
 
@@ -63,13 +63,13 @@ const asAnn: AskedApplication['answer'] = ({ hook, headers, channel }) => {
 t.test('Centrifuge: connect, subscribe and publish, history and presence', async t => {
   app.answer = asAnn
   const from = app.asked.length
-  const { say, heard, told } = await open('/connection/websocket')
+  const { say, receives, received } = await open('/connection/websocket')
   say({ id: 1, connect: {} })
-  await heard('"connect"')
+  await receives('"connect"')
   say({ id: 2, subscribe: { channel: 'room:1' } })
-  await heard('"id":2')
+  await receives('"id":2')
   say({ id: 3, publish: { channel: 'room:1', data: { a: 1 } } })
-  await heard('"id":3')
+  await receives('"id":3')
   const about = { user: 'ann', transport: 'centrifuge', headers: SHOWN }
   const questions = shownOf(app, from)
   t.match(questions, [
@@ -78,11 +78,11 @@ t.test('Centrifuge: connect, subscribe and publish, history and presence', async
     { ...about, hook: 'publish', channel: 'room:1' },
   ])
   t.equal(new Set(questions.map(({ client }) => client)).size, 1, 'of one client')
-  const { connect } = JSON.parse(told[0] ?? '') as { connect: { client: string } }
+  const { connect } = JSON.parse(received[0] ?? '') as { connect: { client: string } }
   t.equal(connect.client, questions[0]?.client, 'which knows its name')
   say({ id: 4, presence: { channel: 'room:2' } }, { id: 5, history: { channel: 'room:3', limit: 1 } })
-  await heard('"id":5')
-  t.ok(told.some(each => each.includes('"id":4,"presence"')))
+  await receives('"id":5')
+  t.ok(received.some(each => each.includes('"id":4,"presence"')))
   t.same(
     shownOf(app, from)
       .slice(3)
@@ -97,7 +97,7 @@ t.test('Centrifuge, one way: what a client begins with is asked for as well', as
   const from = app.asked.length
   const socket = await open('/connection/uni_websocket', { ...HEADERS, cookie: 'sid=2' })
   socket.say({ subs: { 'room:4': {} } })
-  await socket.heard('room:4')
+  await socket.receives('room:4')
   t.match(shownOf(app, from), [
     { hook: 'connect', transport: 'centrifuge', headers: { cookie: 'sid=2' } },
     { hook: 'subscribe', user: 'ann', channel: 'room:4', headers: { cookie: 'sid=2' } },
@@ -107,9 +107,9 @@ t.test('Centrifuge, one way: what a client begins with is asked for as well', as
 t.test('Centrifuge: an application that wants the client gone closes it', async t => {
   app.answer = question =>
     question.hook === 'connect' ? asAnn(question) : { disconnect: { code: 4512, reason: 'banned' } }
-  const { socket, say, heard } = await open('/connection/websocket')
+  const { socket, say, receives } = await open('/connection/websocket')
   say({ id: 1, connect: {} })
-  await heard('"connect"')
+  await receives('"connect"')
   const closed = once(socket, 'close')
   say({ id: 2, subscribe: { channel: 'room:5' } })
   const [code, reason] = await closed
@@ -119,10 +119,10 @@ t.test('Centrifuge: an application that wants the client gone closes it', async 
 t.test('Pusher: connect and subscribe', async t => {
   app.answer = asAnn
   const from = app.asked.length
-  const { say, heard } = await open('/app/key?protocol=7')
-  await heard('connection_established')
+  const { say, receives } = await open('/app/key?protocol=7')
+  await receives('connection_established')
   say({ event: 'pusher:subscribe', data: { channel: 'room:6' } })
-  await heard('subscription_succeeded')
+  await receives('subscription_succeeded')
   const about = { transport: 'pusher', headers: SHOWN }
   t.match(shownOf(app, from), [
     { ...about, hook: 'connect', user: '' },
@@ -131,5 +131,5 @@ t.test('Pusher: connect and subscribe', async t => {
   app.answer = ({ hook }) =>
     hook === 'subscribe' ? { error: { code: 7, message: 'not yours' } } : { result: {} }
   say({ event: 'pusher:subscribe', data: { channel: 'room:7' } })
-  await heard('not yours')
+  await receives('not yours')
 })

@@ -33,7 +33,7 @@ interface Reply {
 
 interface Socket {
   readonly socket: WebSocket
-  readonly told: readonly Record<string, never>[]
+  readonly received: readonly Record<string, never>[]
   say(command: object): void
   /** The next message that has that member. */
   next(member: string): Promise<Record<string, unknown>>
@@ -75,18 +75,18 @@ ${hooks
     async open(path, headers = {}) {
       const socket = new WebSocket(`ws://127.0.0.1:${node.port}${path}`, { headers })
       t.teardown(() => socket.terminate())
-      const told: Record<string, never>[] = []
-      socket.on('message', data => told.push(JSON.parse(String(data))))
+      const received: Record<string, never>[] = []
+      socket.on('message', data => received.push(JSON.parse(String(data))))
       await once(socket, 'open')
       let read = 0
       return {
         socket,
-        told,
+        received,
         say: command => socket.send(JSON.stringify(command)),
         async next(member) {
-          await until(member, () => told.slice(read).some(message => member in message))
-          read = told.findIndex((message, i) => i >= read && member in message) + 1
-          return told[read - 1] as Record<string, unknown>
+          await until(member, () => received.slice(read).some(message => member in message))
+          read = received.findIndex((message, i) => i >= read && member in message) + 1
+          return received[read - 1] as Record<string, unknown>
         },
       }
     },
@@ -207,8 +207,8 @@ t.test('an admitted client is a member with the info from the application', asyn
   })
   t.equal((await get('/v1/poll?channel=room:1&cursor=latest')).status, 401, 'an anonymous one without caps')
   t.equal((await get('/v1/poll?channel=open:1')).status, 200)
-  const { told } = await open('/v1/ws?channel=room:1', { cookie: 'sid=ann' })
-  await until('it is open', () => told.length > 0)
+  const { received } = await open('/v1/ws?channel=room:1', { cookie: 'sid=ann' })
+  await until('it is open', () => received.length > 0)
   t.match(await get('/v1/channels/room:1/presence', { cookie: 'sid=bob' }), {
     status: 200,
     body: { members: [{ user: 'ann', info: { name: 'Ann' } }] },
@@ -285,11 +285,11 @@ t.test("the application's data replaces the client's", async t => {
     hook === 'subscribe'
       ? { result: {} }
       : new Promise(resolve => answers.push(() => resolve({ result: {} })))
-  const { say, told } = await open('/v1/ws')
+  const { say, received } = await open('/v1/ws')
   for (const ref of [1, 2, 3]) say({ ref, publish: { channel: 'room:2', data: ref } })
   await until('all hooks are called', () => answers.length === 3)
   for (const tell of answers.toReversed()) tell()
-  await until('all are published', () => told.filter(message => 'ok' in message).length === 3)
+  await until('all are published', () => received.filter(message => 'ok' in message).length === 3)
   t.match((await get('/v1/poll?channel=room:2')).body.events, [{ data: 1 }, { data: 2 }, { data: 3 }])
 
   // Of many, each by itself.

@@ -15,7 +15,7 @@ const routes = (app: FastifyInstance) => {
 }
 
 /** Readiness as reported in the log. */
-function told(lines: readonly string[]): { level: number; ready: boolean }[] {
+function changesIn(lines: readonly string[]): { level: number; ready: boolean }[] {
   return lines.map(line => JSON.parse(line)).filter(line => 'ready' in line)
 }
 
@@ -51,7 +51,7 @@ t.test('a node is not ready before the first probe', async t => {
 t.test('with a silent log the node stays live, is not ready, and reports why', async t => {
   const { app, log, health, lines } = await startApp(t, { routes, times })
   log.silence()
-  await until('it reports that it is not ready', () => !health.ready && told(lines).length === 1)
+  await until('it reports that it is not ready', () => !health.ready && changesIn(lines).length === 1)
   const ready = await app.inject('/readyz')
   t.equal(ready.statusCode, 503)
   t.match(ready.json(), { ready: false, reason: /silent/ })
@@ -71,11 +71,11 @@ t.test('with a silent log the node stays live, is not ready, and reports why', a
   await until('it is ready', () => health.ready)
   t.equal((await app.inject('/v1/one')).statusCode, 200)
   t.equal((await app.inject('/readyz')).statusCode, 200)
-  t.match(told(lines), [
+  t.match(changesIn(lines), [
     { ready: false, level: 40 },
     { ready: true, level: 30 },
   ])
-  t.equal(told(lines).length, 2, 'once each')
+  t.equal(changesIn(lines).length, 2, 'once each')
 })
 
 t.test('a node is not ready within 5 s of silence', async t => {

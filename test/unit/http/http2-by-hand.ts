@@ -34,7 +34,7 @@ export function reset(stream: number): Buffer {
 
 /** Invalid frames, by their fault, for a session whose stream 1 is open. */
 export const MALFORMED: Readonly<Record<string, Buffer>> = {
-  'headers that can not be decoded': frame(HEADERS, END_HEADERS_AND_STREAM, 3, Buffer.from([0xff, 0xff])),
+  'headers that cannot be decoded': frame(HEADERS, END_HEADERS_AND_STREAM, 3, Buffer.from([0xff, 0xff])),
   'a frame longer than allowed': frame(DATA, 0, 1, Buffer.alloc(20_000)),
   'a PING of 7 bytes': frame(PING, 0, 0, Buffer.alloc(7)),
 }

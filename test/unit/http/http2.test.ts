@@ -356,7 +356,7 @@ t.test('an unusable new pair is logged once, and the old one stays', async t => 
   certificate.watch(pair => used.push(pair), 10)
   copyFileSync(next.key, files.key)
   await until('it is logged', () => lines.length === 1)
-  t.match(lines[0], /can not be used: the old one stays/)
+  t.match(lines[0], /cannot be used: the old one stays/)
   t.notMatch(lines[0], /PRIVATE KEY-----/)
   t.equal(certificate.pair, first)
   copyFileSync(next.cert, files.cert)
@@ -375,7 +375,7 @@ t.test('a node that cannot set up TLS reports why, and does not start', async t 
     [{ FANWIRE_TLS_CERT: cert }, 2, /FANWIRE_TLS_KEY is not: TLS needs both/],
     [{ FANWIRE_TLS_KEY: key }, 2, /FANWIRE_TLS_CERT is not: TLS needs both/],
     [{ FANWIRE_TLS_CERT: `${cert}x`, FANWIRE_TLS_KEY: key }, 1, /FANWIRE_TLS_CERT: .* there is no such file/],
-    [{ FANWIRE_TLS_CERT: cert, FANWIRE_TLS_KEY: folder }, 1, /FANWIRE_TLS_KEY: .* can not be read/],
+    [{ FANWIRE_TLS_CERT: cert, FANWIRE_TLS_KEY: folder }, 1, /FANWIRE_TLS_KEY: .* cannot be read/],
     [{ FANWIRE_TLS_CERT: broken, FANWIRE_TLS_KEY: key }, 1, /FANWIRE_TLS_CERT: .* is not a PEM certificate/],
     [{ FANWIRE_TLS_CERT: cert, FANWIRE_TLS_KEY: cert }, 1, /FANWIRE_TLS_KEY: .* is not a PEM private key/],
     [{ FANWIRE_TLS_CERT: cert, FANWIRE_TLS_KEY: other.key }, 1, /is not the key of /],
@@ -441,11 +441,11 @@ t.test('20 EventSources of a browser share one connection', { skip: withoutBrows
   const page = await browser.newPage({ ignoreHTTPSErrors: true })
   await page.goto(`https://localhost:${own.port}/healthz`)
   await page.evaluate(`{
-    const told = new Set()
+    const received = new Set()
     for (let i = 0; i < 20; i++) {
       new EventSource('/v1/sse?channel=${channel}').onmessage = () => {
-        told.add(i)
-        document.title = told.size
+        received.add(i)
+        document.title = received.size
       }
     }
   }`)

@@ -187,8 +187,8 @@ t.test('publishes per address, on every publish path', async t => {
 
   const client = io(`http://127.0.0.1:${node.port}`, { transports: ['websocket'], reconnection: false })
   t.teardown(() => client.close())
-  const told = await client.emitWithAck('publish', { channel: 'a', data: 1 })
-  t.match(told, { error: { code: 'FW_TOO_MANY_REQUESTS', retry: Number } })
+  const reply = await client.emitWithAck('publish', { channel: 'a', data: 1 })
+  t.match(reply, { error: { code: 'FW_TOO_MANY_REQUESTS', retry: Number } })
   t.equal((await publish(node, 'a', { from: '127.0.0.2' })).status, 201)
   const { count } = JSON.parse((await ask(node, '/v1/channels/a')).body)
   t.equal(count, 5, 'nothing that was refused is there')

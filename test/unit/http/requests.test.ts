@@ -15,15 +15,15 @@ const base = `http://127.0.0.1:${node.port}`
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 
-interface Told {
+interface Result {
   readonly error?: { readonly code: string; readonly message: string }
 }
 
 /** The status, and the message of an error. */
-async function ask(path: string, init: RequestInit = {}): Promise<Told & { status: number }> {
+async function ask(path: string, init: RequestInit = {}): Promise<Result & { status: number }> {
   const answer = await fetch(base + path, init)
   const text = await answer.text()
-  return { status: answer.status, ...(text.startsWith('{"error"') ? (JSON.parse(text) as Told) : {}) }
+  return { status: answer.status, ...(text.startsWith('{"error"') ? (JSON.parse(text) as Result) : {}) }
 }
 
 const post = (path: string, body: string | Buffer, type = 'application/json') =>
@@ -44,8 +44,8 @@ t.test('H5: a channel name that is a path step is rejected, however it is sent',
       t.match(read, { status: 400, error: { code: 'FW_BAD_CHANNEL' } }, `${wire} ${channel}`)
     }
     for (const entry of [{ channel }, { channels: ['a', channel] }]) {
-      const told = (await (await bulk({ ...entry, data: 1 })).json()) as { results: Told[] }
-      t.equal(told.results[0]?.error?.code, 'FW_BAD_CHANNEL', channel)
+      const answer = (await (await bulk({ ...entry, data: 1 })).json()) as { results: Result[] }
+      t.equal(answer.results[0]?.error?.code, 'FW_BAD_CHANNEL', channel)
     }
   }
   // Sent unchanged: fetch would resolve the path step.
@@ -231,24 +231,24 @@ t.test('H15: a superfluous slash is reported as such', async t => {
     ['GET', '/healthz/'],
   ]
   for (const [method, path] of paths) {
-    const told = await ask(path, method === 'POST' ? { method, headers: JSON_TYPE, body: '1' } : {})
-    t.match(told, { status: 404, error: { code: 'FW_NOT_FOUND', message: /slash at its end/ } }, path)
+    const answer = await ask(path, method === 'POST' ? { method, headers: JSON_TYPE, body: '1' } : {})
+    t.match(answer, { status: 404, error: { code: 'FW_NOT_FOUND', message: /slash at its end/ } }, path)
   }
   for (const path of ['/v1/channels/', '/v1/nothing/', '/v1/']) {
-    const told = await ask(path)
-    t.equal(told.status, 404)
-    t.notMatch(told.error?.message, /slash/, path)
+    const answer = await ask(path)
+    t.equal(answer.status, 404)
+    t.notMatch(answer.error?.message, /slash/, path)
   }
 })
 
 t.test('H15: ASCII is accepted as UTF-8', async t => {
   for (const charset of ['us-ascii', 'US-ASCII', '"ascii"', 'utf-8', 'UTF8']) {
-    const told = await post(`/v1/channels/${fresh()}/events`, '1', `text/plain; charset=${charset}`)
-    t.equal(told.status, 201, charset)
+    const answer = await post(`/v1/channels/${fresh()}/events`, '1', `text/plain; charset=${charset}`)
+    t.equal(answer.status, 201, charset)
   }
   for (const charset of ['latin1', 'utf-16', 'asciix', 'x-us-ascii']) {
-    const told = await post(`/v1/channels/${fresh()}/events`, '1', `application/json; charset=${charset}`)
-    t.match(told, { status: 415, error: { message: /send UTF-8/ } }, charset)
+    const answer = await post(`/v1/channels/${fresh()}/events`, '1', `application/json; charset=${charset}`)
+    t.match(answer, { status: 415, error: { message: /send UTF-8/ } }, charset)
   }
 })
 

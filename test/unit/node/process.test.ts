@@ -273,7 +273,7 @@ t.test('an unreachable Redis is reported in one line, without its password', asy
   const REDIS_URL = `redis://:s3cret@127.0.0.1:${port}`
   const { code, output } = await runNode({ env: { REDIS_URL, FANWIRE_LOG_TIMEOUT: '500ms' } })
   t.equal(code, 1)
-  t.match(output, new RegExp(`fanwire: the log can not be reached: Redis at 127.0.0.1:${port}: .*REDIS_URL`))
+  t.match(output, new RegExp(`fanwire: the log cannot be reached: Redis at 127.0.0.1:${port}: .*REDIS_URL`))
   t.notMatch(output, /s3cret/)
 })
 

@@ -174,7 +174,7 @@ t.test('follow resumes across a restart, with no line lost or repeated, and ends
 t.test('errors say what to do next', async t => {
   t.match(await here(t, 'channels', 'news', '--url', 'http://127.0.0.1:1'), {
     code: 3,
-    out: /could not be asked: .*Is a node running there\?/,
+    out: /could not be reached: .*Is a node running there\?/,
   })
   t.match(await here(t, 'follow'), { code: 2, out: /name a channel; fanwire follow --help/ })
   t.match(await here(t, 'channels', 'a', '--url', 'nonsense'), { code: 2, out: /no URL of a node/ })

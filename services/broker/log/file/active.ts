@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type FileChannel, Run } from './channel.ts'
 import { encodeContents, type OfChannel, stretchOf } from './contents.ts'
-import type { Told } from './records.ts'
+import type { ChannelState } from './records.ts'
 import { encodeHeader, HEADER, type Header, nameOf, Segment } from './segment.ts'
 import { GrowingTable } from './table.ts'
 
@@ -34,7 +34,7 @@ const NEW_FILE = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR
 /** What the segment has of a channel. */
 interface Entry {
   readonly id: number
-  told: Told
+  state: ChannelState
   readonly table: GrowingTable
   first: number
   bytes: number
@@ -116,12 +116,12 @@ export class ActiveSegment {
   }
 
   /** A write had a record of the channel, with this id. */
-  tell(channel: FileChannel, id: number, told: Told): void {
-    channel.toldIn = this.segment
+  setState(channel: FileChannel, id: number, state: ChannelState): void {
+    channel.stateIn = this.segment
     const entry = this.#entries.get(channel)
-    if (entry !== undefined) entry.told = { ...told, head: entry.told.head }
+    if (entry !== undefined) entry.state = { ...state, head: entry.state.head }
     else
-      this.#entries.set(channel, { id, told, table: new GrowingTable(), first: 0, bytes: 0, run: undefined })
+      this.#entries.set(channel, { id, state, table: new GrowingTable(), first: 0, bytes: 0, run: undefined })
   }
 
   /** A write that began at `base` had these events of the channel, which has a record. */
@@ -161,12 +161,12 @@ export class ActiveSegment {
     await this.#reserving
     await this.#clean()
     const entries = [...this.#entries]
-    const channels = entries.map(([channel, { told, first, bytes, table }]): OfChannel => {
+    const channels = entries.map(([channel, { state, first, bytes, table }]): OfChannel => {
       const keys = [...channel.keys].filter(
         ([, { position }]) => table.length > 0 && position.offset >= first,
       )
       return {
-        told,
+        state,
         over: channel.over,
         stretch: stretchOf(first, bytes, table),
         keys: keys.map(([key, { position, time }]) => [key, position.offset, time]),

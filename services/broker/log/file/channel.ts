@@ -3,7 +3,7 @@
 import { beginEpoch, type EndedEpoch, type History } from '../history.ts'
 import type { Follower, PageLimit, Receipt, Retention } from '../log.ts'
 import type { Stretch } from './contents.ts'
-import type { Told } from './records.ts'
+import type { ChannelState } from './records.ts'
 import type { Segment } from './segment.ts'
 import type { Table, TablePlace } from './table.ts'
 
@@ -91,7 +91,7 @@ export class FileChannel {
   /** The number of calls that are waiting to be written. */
   pending = 0
   /** The newest segment that has a record about it; undefined if none has. */
-  toldIn: Segment | undefined
+  stateIn: Segment | undefined
 
   constructor(name: string, epoch: string, time: number) {
     this.name = name
@@ -104,7 +104,7 @@ export class FileChannel {
     return { epoch, ended, head, floor, over }
   }
 
-  get told(): Told {
+  get state(): ChannelState {
     const { name, epoch, ended, head, floor, time, over } = this
     return { name, epoch, ended, head, floor, time, over }
   }
@@ -118,7 +118,7 @@ export class FileChannel {
   }
 
   /** Erases all events. Returns their runs. */
-  clear({ epoch, ended }: Pick<Told, 'epoch' | 'ended'>): Run[] {
+  clear({ epoch, ended }: Pick<ChannelState, 'epoch' | 'ended'>): Run[] {
     const runs = [...this.runs]
     this.dropTo(this.head)
     Object.assign(this, { epoch, ended, over: false })
@@ -223,7 +223,7 @@ export class FileChannel {
   }
 
   /** The channel's state in the log when its newest event was that of `offset`. */
-  toldAt(offset: number): Pick<Told, 'epoch' | 'ended'> {
+  epochsAt(offset: number): Pick<ChannelState, 'epoch' | 'ended'> {
     const at = this.ended.findIndex(({ end }) => offset <= end)
     const epoch = this.ended[at]?.epoch ?? this.epoch
     return { epoch, ended: at === -1 ? this.ended : this.ended.slice(0, at) }

@@ -6,7 +6,7 @@ import { clearedHistory, type History, refusalOf } from '../history.ts'
 import { type Receipt } from '../log.ts'
 import type { ActiveSegment, Written } from './active.ts'
 import type { FileChannel, Run } from './channel.ts'
-import type { RecordWriter, Told } from './records.ts'
+import type { RecordWriter, ChannelState } from './records.ts'
 
 /** An operation to be done in the order of the calls, and its caller's promise. */
 export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): void } & (
@@ -32,7 +32,7 @@ export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): v
 /** The planned state of a channel. */
 interface Plan {
   readonly id: number
-  told: Told | undefined
+  state: ChannelState | undefined
   history: History
   time: number
   readonly written: Written[]
@@ -88,8 +88,8 @@ export class Commit {
     const base = this.#active.size - this.#records.length
     const cleared = new Map<FileChannel, Run[]>()
     for (const [channel, plan] of this.#plans) {
-      const { id, told, written, keys, history } = plan
-      if (told !== undefined) this.#active.tell(channel, id, told)
+      const { id, state, written, keys, history } = plan
+      if (state !== undefined) this.#active.setState(channel, id, state)
       if (plan.cleared) cleared.set(channel, channel.clear(history))
       channel.over = history.over ?? false
       this.#active.add(channel, base, written)
@@ -100,7 +100,7 @@ export class Commit {
       else {
         const follower = call.channel?.follower
         if (events.length > 0) follower?.events(events.map(({ head, data }) => encodeEvent(head, data)))
-        if (call.act === 'clear') tellCleared(call.channel, cleared.get(call.channel) ?? [], call)
+        if (call.act === 'clear') notifyCleared(call.channel, cleared.get(call.channel) ?? [], call)
         if (call.act === 'relay') relay(call)
         call.resolve(receipts)
       }
@@ -116,15 +116,15 @@ export class Commit {
     if (known !== undefined) return known
     const id = this.#active.idOf(channel) ?? this.#active.channels + this.#news++
     const { history, time } = channel
-    const plan = { id, told: undefined, history, time, written: [], keys: new Map(), cleared: false }
+    const plan = { id, state: undefined, history, time, written: [], keys: new Map(), cleared: false }
     this.#plans.set(channel, plan)
-    if (this.#active.idOf(channel) === undefined) this.#tell(plan, channel.told)
+    if (this.#active.idOf(channel) === undefined) this.#setState(plan, channel.state)
     return plan
   }
 
-  #tell(plan: Plan, told: Told): void {
-    plan.told = told
-    this.#records.channel(plan.id, told)
+  #setState(plan: Plan, state: ChannelState): void {
+    plan.state = state
+    this.#records.channel(plan.id, state)
   }
 
   #clear(channel: FileChannel, epoch: string): void {
@@ -132,7 +132,7 @@ export class Commit {
     plan.cleared = true
     plan.history = clearedHistory(plan.history, epoch)
     const { ended, head, floor } = plan.history
-    this.#tell(plan, { name: channel.name, epoch, ended, head, floor, time: plan.time, over: false })
+    this.#setState(plan, { name: channel.name, epoch, ended, head, floor, time: plan.time, over: false })
   }
 
   #append(answer: Answer, channel: FileChannel, drafts: readonly Draft[]): void {
@@ -167,7 +167,7 @@ export class Commit {
   }
 }
 
-function tellCleared(channel: FileChannel, runs: Run[], call: Extract<Call, { act: 'clear' }>): void {
+function notifyCleared(channel: FileChannel, runs: Run[], call: Extract<Call, { act: 'clear' }>): void {
   const { epoch, ended, head } = channel
   const from = { epoch: ended.at(-1)?.epoch ?? epoch, offset: head }
   channel.follower?.gap({ from, to: { epoch, offset: head } }, false)

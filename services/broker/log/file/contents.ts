@@ -2,7 +2,7 @@
 // not read the records; rebuilt from the records if it is missing.
 
 import { crc32 } from 'node:zlib'
-import type { RecordReader, Scanned, Told } from './records.ts'
+import type { RecordReader, Scanned, ChannelState } from './records.ts'
 import { readRecords } from './records.ts'
 import { encodeTable, GrowingTable, sizeOfTable, type Table, type TablePlace } from './table.ts'
 
@@ -22,7 +22,7 @@ export interface Stretch {
 export type Keyed = readonly [key: string, offset: number, time: number]
 
 export interface OfChannel {
-  readonly told: Told
+  readonly state: ChannelState
   /** Undefined if the segment has no event of it. */
   readonly stretch: Stretch | undefined
   readonly keys: readonly Keyed[]
@@ -41,7 +41,7 @@ export interface Contents {
 const TRAILER = 24
 const MAGIC = Buffer.from('FWSEALED')
 
-type Row = [told: Told, stretch: Flat | null, keys: readonly Keyed[], over: boolean]
+type Row = [state: ChannelState, stretch: Flat | null, keys: readonly Keyed[], over: boolean]
 type Flat = [first: number, count: number, bytes: number, from: number, to: number, at: number, crc: number]
 
 /**
@@ -56,18 +56,18 @@ export function encodeContents(
   const rows = channels.reduce((sum, { stretch }) => sum + (stretch?.count ?? 0), 0)
   const tables = Buffer.allocUnsafe(sizeOfTable(rows))
   let at = 0
-  const directory = channels.map(({ told, stretch, keys, over }): Row => {
+  const directory = channels.map(({ state, stretch, keys, over }): Row => {
     const young = keys.filter(([, , time]) => time >= keysSince)
     if (stretch === undefined || !('length' in stretch.table)) {
       places.push(undefined)
-      return [told, null, young, over]
+      return [state, null, young, over]
     }
     const { first, count, bytes, from, to, table } = stretch
     const place = end + at
     const crc = encodeTable(table, tables, at)
     at += sizeOfTable(count)
     places.push({ at: place, crc })
-    return [told, [first, count, bytes, from, to, place, crc], young, over]
+    return [state, [first, count, bytes, from, to, place, crc], young, over]
   })
   const text = Buffer.from(JSON.stringify([cut, directory]))
   const trailer = Buffer.alloc(TRAILER)
@@ -92,10 +92,10 @@ export function readContents(read: ReadBytes, size: number): Contents | undefine
   const text = read(size - TRAILER - length, length)
   if (crc32(trailer.subarray(0, 12), crc32(text)) !== trailer.readUInt32LE(12)) return undefined
   const [cut, rows] = JSON.parse(text.toString()) as [boolean, Row[]]
-  const channels = rows.map(([told, flat, keys, over]): OfChannel => {
-    if (flat === null) return { told, stretch: undefined, keys, over }
+  const channels = rows.map(([state, flat, keys, over]): OfChannel => {
+    if (flat === null) return { state, stretch: undefined, keys, over }
     const [first, count, bytes, from, to, at, crc] = flat
-    return { told, stretch: { first, count, bytes, from, to, table: { at, crc } }, keys, over }
+    return { state, stretch: { first, count, bytes, from, to, table: { at, crc } }, keys, over }
   })
   return { end, channels, cut }
 }
@@ -112,7 +112,7 @@ export function scanContents(
 }
 
 interface Gathering {
-  told: Told
+  state: ChannelState
   first: number
   bytes: number
   readonly table: GrowingTable
@@ -123,12 +123,12 @@ interface Gathering {
 class Gathered implements RecordReader {
   readonly #channels: Gathering[] = []
 
-  channel(id: number, told: Told): void {
-    const { over } = told
+  channel(id: number, state: ChannelState): void {
+    const { over } = state
     const of = this.#channels[id]
     // It was cleared: the earlier events stay in the table.
-    if (of !== undefined) Object.assign(of, { told: { ...told, head: of.told.head }, over })
-    else this.#channels[id] = { told, first: 0, bytes: 0, table: new GrowingTable(), keys: [], over }
+    if (of !== undefined) Object.assign(of, { state: { ...state, head: of.state.head }, over })
+    else this.#channels[id] = { state, first: 0, bytes: 0, table: new GrowingTable(), keys: [], over }
   }
 
   event({ channel, offset, time, key, kind, bytes }: Scanned, at: number, length: number): void {
@@ -142,8 +142,8 @@ class Gathered implements RecordReader {
   }
 
   get channels(): OfChannel[] {
-    return this.#channels.map(({ told, first, bytes, table, keys, over }) => ({
-      told,
+    return this.#channels.map(({ state, first, bytes, table, keys, over }) => ({
+      state,
       over,
       keys,
       stretch: stretchOf(first, bytes, table),

@@ -47,7 +47,7 @@ function makeFolder(folder: string): void {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be created: ${code}`, 'folder')
+    throw new LogRefused(`${folder} (FANWIRE_DATA) cannot be created: ${code}`, 'folder')
   }
 }
 
@@ -61,7 +61,7 @@ async function listenIn(folder: string, name: string): Promise<Server> {
     return server
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new LogRefused(`${folder} (FANWIRE_DATA) can not be locked with a socket in it: ${code}`, 'locked')
+    throw new LogRefused(`${folder} (FANWIRE_DATA) cannot be locked with a socket in it: ${code}`, 'locked')
   } finally {
     done()
   }

@@ -62,7 +62,7 @@ export class FileLog implements ChannelLog {
   readonly #now: () => number
   readonly #begins = new Allowance(BEGUN_A_SECOND)
   /** Channels that have no record in the log, the least recently used first. */
-  readonly #untold = new Set<FileChannel>()
+  readonly #unwritten = new Set<FileChannel>()
   #channels = new Map<string, FileChannel>()
   #segments: Segment[] = []
   #lock: Lock | undefined
@@ -97,7 +97,7 @@ export class FileLog implements ChannelLog {
     this.#open()
     this.reads++
     const channel = this.#readable(name)
-    if (stays && channel.toldIn === undefined) await this.#begin(channel)
+    if (stays && channel.stateIn === undefined) await this.#begin(channel)
     const { history } = channel
     const timeOf = (offset: number) => {
       const run = channel.runOf(offset)
@@ -107,7 +107,7 @@ export class FileLog implements ChannelLog {
     const parts = channel.after(placed.start.offset, limit)
     const events = parts.length === 0 ? [] : await this.#events(name, history, parts)
     const page = pageOf(history, placed, events)
-    return channel.toldIn === undefined ? { ...page, unbegun: true } : page
+    return channel.stateIn === undefined ? { ...page, unbegun: true } : page
   }
 
   async relay(name: string, drafts: readonly Draft[]): Promise<number> {
@@ -160,7 +160,7 @@ export class FileLog implements ChannelLog {
     const unbegun = { begin: () => this.#begin(channel).catch(() => {}), heard() {} }
     return {
       get unbegun() {
-        return channel.toldIn === undefined ? unbegun : undefined
+        return channel.stateIn === undefined ? unbegun : undefined
       },
       close: () => {
         if (channel.follower === follower) channel.follower = undefined
@@ -241,7 +241,7 @@ export class FileLog implements ChannelLog {
   #committed(channels: Iterable<FileChannel>): void {
     const now = this.#now()
     for (const channel of channels) {
-      this.#untold.delete(channel)
+      this.#unwritten.delete(channel)
       channel.trim(this.#options.retentionOf(channel.name), now)
     }
   }
@@ -250,15 +250,15 @@ export class FileLog implements ChannelLog {
   #channel(name: string): FileChannel {
     const known = this.#channels.get(name)
     if (known !== undefined) {
-      if (this.#untold.delete(known)) this.#untold.add(known)
+      if (this.#unwritten.delete(known)) this.#unwritten.add(known)
       return known
     }
     const channel = new FileChannel(name, this.#open().epochOf(name), this.#now())
     this.#channels.set(name, channel)
-    this.#untold.add(channel)
-    for (const other of this.#untold) {
-      if (this.#untold.size <= MAX_UNTOLD) break
-      this.#untold.delete(other)
+    this.#unwritten.add(channel)
+    for (const other of this.#unwritten) {
+      if (this.#unwritten.size <= MAX_UNTOLD) break
+      this.#unwritten.delete(other)
       if (other.follower === undefined && other.pending === 0) this.#channels.delete(other.name)
     }
     return channel
@@ -273,7 +273,7 @@ export class FileLog implements ChannelLog {
 
   /** Writes the channel's epoch, unless too many begin at once. */
   async #begin(channel: FileChannel): Promise<void> {
-    if (channel.toldIn !== undefined || !this.#begins.take()) return
+    if (channel.stateIn !== undefined || !this.#begins.take()) return
     await this.#open().do({ act: 'append', channel, drafts: [] })
   }
 

@@ -22,7 +22,7 @@ const END = 4
 const KEYED = 8
 
 /** A segment's record about a channel, before its events: enough to continue if older segments are gone. */
-export interface Told {
+export interface ChannelState {
   readonly name: string
   readonly epoch: string
   readonly ended: readonly EndedEpoch[]
@@ -101,8 +101,8 @@ export class RecordWriter {
     return this.#end(body, says)
   }
 
-  channel(id: number, told: Told): number {
-    const text = Buffer.from(JSON.stringify(told))
+  channel(id: number, state: ChannelState): number {
+    const text = Buffer.from(JSON.stringify(state))
     const body = this.#begin(8 + text.length)
     body.writeUInt32LE(KINDS.channel, 0)
     body.writeUInt32LE(id, 4)
@@ -225,7 +225,7 @@ function metaIn(body: Buffer, says: number): Meta {
 /** Receives a segment's records, in order. */
 export interface RecordReader {
   event(event: Scanned, at: number, length: number): void
-  channel(id: number, told: Told): void
+  channel(id: number, state: ChannelState): void
 }
 
 /**
@@ -248,7 +248,7 @@ export function readRecords(
       return { end: at, broken: isBroken(bytes, at) }
     if (event !== undefined) reader.event(event, at, FRAME + body.length)
     else if (kind === KINDS.channel)
-      reader.channel(body.readUInt32LE(4), JSON.parse(body.toString('utf8', 8)) as Told)
+      reader.channel(body.readUInt32LE(4), JSON.parse(body.toString('utf8', 8)) as ChannelState)
     at += FRAME + body.length
   }
 }

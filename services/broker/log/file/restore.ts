@@ -10,7 +10,7 @@ import { FileChannel, Run } from './channel.ts'
 import { type Contents, encodeContents, type OfChannel, readContents, scanContents } from './contents.ts'
 import { isLock } from './lock.ts'
 import { type Acknowledged, makeSeed, readMark } from './mark.ts'
-import type { Told } from './records.ts'
+import type { ChannelState } from './records.ts'
 import { decodeHeader, HEADER, nameOf, numberIn, Segment } from './segment.ts'
 
 export interface Restored {
@@ -206,19 +206,19 @@ class Restoring {
     return number === this.#mark.segment ? this.#mark.length : Number.POSITIVE_INFINITY
   }
 
-  #take(segment: Segment, { told, stretch, keys, over }: OfChannel): Run | undefined {
-    const known = this.#known(told)
-    const channel = known ?? new FileChannel(told.name, told.epoch, told.time)
-    const first = stretch?.first ?? told.head + 1
+  #take(segment: Segment, { state, stretch, keys, over }: OfChannel): Run | undefined {
+    const known = this.#known(state)
+    const channel = known ?? new FileChannel(state.name, state.epoch, state.time)
+    const first = stretch?.first ?? state.head + 1
     if (known === undefined) {
-      const isLost = this.#lostAt > 0 && told.head > told.floor
-      channel.head = channel.floor = isLost ? told.floor : first - 1
-      channel.ended = isLost ? told.ended.filter(({ end }) => end <= told.floor) : []
-      channel.toldIn = segment
-      this.channels.set(told.name, channel)
+      const isLost = this.#lostAt > 0 && state.head > state.floor
+      channel.head = channel.floor = isLost ? state.floor : first - 1
+      channel.ended = isLost ? state.ended.filter(({ end }) => end <= state.floor) : []
+      channel.stateIn = segment
+      this.channels.set(state.name, channel)
       if (isLost) return this.#leaveOut(segment, channel, stretch)
     } else if (first !== channel.head + 1) {
-      const overLoss = (channel.toldIn?.number ?? 0) <= this.#lostAt && segment.number > this.#lostAt
+      const overLoss = (channel.stateIn?.number ?? 0) <= this.#lostAt && segment.number > this.#lostAt
       if (first <= channel.head || overLoss || this.#cut.has(channel)) {
         return this.#leaveOut(segment, channel, stretch)
       }
@@ -227,14 +227,14 @@ class Restoring {
       channel.head = channel.floor = first - 1
     }
     this.#cut.delete(channel)
-    channel.epoch = told.epoch
-    channel.ended = told.ended
+    channel.epoch = state.epoch
+    channel.ended = state.ended
     channel.over = over
-    channel.time = Math.max(channel.time, told.time)
-    channel.toldIn = segment
+    channel.time = Math.max(channel.time, state.time)
+    channel.stateIn = segment
     const run = stretch && new Run(segment, stretch)
     if (run !== undefined) channel.add(run)
-    channel.dropTo(Math.min(told.floor, channel.head))
+    channel.dropTo(Math.min(state.floor, channel.head))
     this.#remember(channel, keys)
     return run
   }
@@ -250,7 +250,7 @@ class Restoring {
   }
 
   /** The channel that the record is about, unless it was forgotten and began again. */
-  #known({ name, epoch, ended }: Told): FileChannel | undefined {
+  #known({ name, epoch, ended }: ChannelState): FileChannel | undefined {
     const known = this.channels.get(name)
     if (known === undefined || known.epoch === epoch || ended.some(each => each.epoch === known.epoch))
       return known

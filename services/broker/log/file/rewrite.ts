@@ -6,7 +6,7 @@ import { syncFolder, writeAll } from './active.ts'
 import { type FileChannel, Run } from './channel.ts'
 import { encodeContents, type OfChannel, stretchOf } from './contents.ts'
 import { readPieces } from './read.ts'
-import { RecordWriter, type Told } from './records.ts'
+import { RecordWriter, type ChannelState } from './records.ts'
 import { encodeHeader, Segment } from './segment.ts'
 import { GrowingTable, type TablePlace } from './table.ts'
 
@@ -35,7 +35,7 @@ export async function rewrite(
   const copy = new Copy(path, old)
   try {
     await copy.write(encodeHeader(segment.header))
-    for (const channel of told(old, channels)) await copy.channel(channel)
+    for (const channel of carried(old, channels)) await copy.channel(channel)
     const places = await copy.finish(segment.cut)
     renameSync(path, last.path)
     // Nothing was read since the check: later reads use the new segment.
@@ -53,17 +53,17 @@ export async function rewrite(
 }
 
 /** Channels that the new segment must have a record of: no other segment has one, or it has events of theirs. */
-function told(old: readonly Segment[], channels: ReadonlyMap<string, FileChannel>): FileChannel[] {
+function carried(old: readonly Segment[], channels: ReadonlyMap<string, FileChannel>): FileChannel[] {
   const segments = new Set(old)
   return [...channels.values()].filter(
-    ({ toldIn, runs }) =>
-      toldIn !== undefined && (segments.has(toldIn) || runs.some(run => segments.has(run.segment))),
+    ({ stateIn, runs }) =>
+      stateIn !== undefined && (segments.has(stateIn) || runs.some(run => segments.has(run.segment))),
   )
 }
 
 interface Copied {
   readonly channel: FileChannel
-  readonly told: Told
+  readonly state: ChannelState
   readonly first: number
   readonly bytes: number
   readonly table: GrowingTable
@@ -96,12 +96,12 @@ class Copy {
     const first = runs[0] === undefined ? channel.head + 1 : Math.max(runs[0].first, channel.floor + 1)
     const end = runs.at(-1)?.end ?? channel.head
     // No later segment has a record of it.
-    const isNewest = (channel.toldIn?.number ?? 0) <= this.#newest
+    const isNewest = (channel.stateIn?.number ?? 0) <= this.#newest
     const { name, epoch, ended, floor, time } = channel
     const over = isNewest && channel.over
-    const then = isNewest ? { epoch, ended } : channel.toldAt(end)
-    const told = { name, ...then, head: first - 1, floor: Math.min(floor, end), time, over }
-    this.#records.channel(id, told)
+    const then = isNewest ? { epoch, ended } : channel.epochsAt(end)
+    const state = { name, ...then, head: first - 1, floor: Math.min(floor, end), time, over }
+    this.#records.channel(id, state)
     const table = new GrowingTable()
     let bytes = 0
     const parts = runs.map(({ segment, table, first: from, count }) => ({
@@ -117,13 +117,13 @@ class Copy {
       bytes += event.data.length
       if (this.#records.length > PIECE) await this.#flush()
     }
-    this.#copied.push({ channel, told, first, bytes, table })
+    this.#copied.push({ channel, state, first, bytes, table })
   }
 
   async finish(cut: boolean): Promise<(TablePlace | undefined)[]> {
     await this.#flush()
-    const channels = this.#copied.map(({ told, first, bytes, table }): OfChannel => {
-      return { told, stretch: stretchOf(first, bytes, table), keys: [], over: told.over }
+    const channels = this.#copied.map(({ state, first, bytes, table }): OfChannel => {
+      return { state, stretch: stretchOf(first, bytes, table), keys: [], over: state.over }
     })
     const { bytes, places } = encodeContents({ end: this.#size, channels, cut }, 0)
     await writeAll(this.#fd, bytes, this.#size)
@@ -143,7 +143,7 @@ class Copy {
       const stretch = stretchOf(first, bytes, table)
       const place = places[i]
       if (channels.get(channel.name) !== channel) continue
-      if ((channel.toldIn?.number ?? 0) <= this.#newest) channel.toldIn = segment
+      if ((channel.stateIn?.number ?? 0) <= this.#newest) channel.stateIn = segment
       const run = stretch && new Run(segment, stretch)
       channel.replace(this.#old, run)
       if (place !== undefined) run?.sealed(place)

@@ -93,7 +93,7 @@ export class Upkeep {
       const { age } = retention
       channel.expire(retention, now())
       channel.expireKeys(now() - idempotencyWindow)
-      const idle = channel.follower === undefined && channel.pending === 0 && channel.toldIn !== undefined
+      const idle = channel.follower === undefined && channel.pending === 0 && channel.stateIn !== undefined
       const old = channel.time < now() - Math.max(age, idempotencyWindow) - REMEMBERED
       if (idle && old && channel.runs.length === 0) {
         if (!forgets) writer.forget()

@@ -112,7 +112,7 @@ export class Writer {
   async #run(): Promise<void> {
     while (this.#queue.length > 0) await this.#commit()
     this.#busy = false
-    for (const tell of this.#idle.splice(0)) tell()
+    for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   async #commit(): Promise<void> {

@@ -179,7 +179,7 @@ export class ClusterMasters implements Topology {
     const probe: Probe = known ?? { since: performance.now(), failure: undefined, underWay: undefined }
     this.#probes.set(master, probe)
     const settle = (failure: LogUnavailable | undefined) => {
-      if (`${failure?.message}` !== `${probe.failure?.message}`) this.#tell(master, failure)
+      if (`${failure?.message}` !== `${probe.failure?.message}`) this.#report(master, failure)
       probe.failure = failure
       probe.underWay = undefined
       if (failure === undefined) probe.since = performance.now()
@@ -200,7 +200,7 @@ export class ClusterMasters implements Topology {
     return new LogUnavailable(`Redis at ${printHost(master.at)}: probes do not return`)
   }
 
-  #tell(master: Master, failure: LogUnavailable | undefined): void {
+  #report(master: Master, failure: LogUnavailable | undefined): void {
     const about = { redis: printHost(master.at), reason: failure?.message }
     if (failure === undefined) this.#options.logger.info(about, 'this master of the cluster delivers again')
     else

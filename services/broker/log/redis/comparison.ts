@@ -13,13 +13,13 @@ const HEADS = 100
 const WHOLE = 16
 
 /** Ms for a message in flight to arrive before its head counts as newer. */
-const PATIENCE_MS = 200
+const IN_FLIGHT_MS = 200
 
 export interface Changes {
   /** Changes whenever something may have happened that no bucket records. */
   readonly identity: string
   /** For each bucket a value that differs after each change; null before the first. */
-  readonly told: readonly (string | null)[]
+  readonly values: readonly (string | null)[]
 }
 
 export interface ComparisonOptions {
@@ -41,7 +41,7 @@ interface Bucket {
   readonly name: string
   readonly feeds: Set<RedisFeed>
   /** The bucket's value before its feeds were compared last; undefined: they have to be compared. */
-  told: string | null | undefined
+  value: string | null | undefined
   /** Turns until it is examined in any case. */
   left: number
 }
@@ -52,7 +52,7 @@ export class Comparison {
   readonly #buckets = new Map<string, Bucket>()
   readonly #tick: number
   readonly #ticks: NodeJS.Timeout
-  readonly #patience = new Set<NodeJS.Timeout>()
+  readonly #waits = new Set<NodeJS.Timeout>()
   #turn: Iterator<Bucket> | undefined
   /** Buckets whose turn failed. */
   #missed = new Set<Bucket>()
@@ -72,7 +72,7 @@ export class Comparison {
     let bucket = this.#buckets.get(name)
     if (bucket === undefined) {
       const left = Number.parseInt(name, 16) % WHOLE
-      bucket = { name, feeds: new Set(), told: undefined, left }
+      bucket = { name, feeds: new Set(), value: undefined, left }
       this.#buckets.set(name, bucket)
     }
     bucket.feeds.add(feed)
@@ -92,7 +92,7 @@ export class Comparison {
 
   close(): void {
     clearInterval(this.#ticks)
-    for (const timer of this.#patience) clearTimeout(timer)
+    for (const timer of this.#waits) clearTimeout(timer)
   }
 
   async #compareSome(): Promise<void> {
@@ -106,17 +106,17 @@ export class Comparison {
     }
     if (changes !== undefined && changes.identity !== this.#identity) {
       this.#identity = changes.identity
-      for (const bucket of this.#buckets.values()) bucket.told = undefined
+      for (const bucket of this.#buckets.values()) bucket.value = undefined
     }
     const feeds: RedisFeed[] = []
     for (const [i, bucket] of buckets.entries()) {
-      const told = changes?.told[i]
-      if (told !== undefined && told === bucket.told && --bucket.left >= 0) continue
+      const value = changes?.values[i]
+      if (value !== undefined && value === bucket.value && --bucket.left >= 0) continue
       bucket.left = WHOLE - 1
       const all = [...bucket.feeds]
       const live = all.filter(feed => feed.live)
       // A feed that is not live may miss what this turn would have found: the next turn compares it again.
-      bucket.told = live.length === all.length ? told : undefined
+      bucket.value = live.length === all.length ? value : undefined
       feeds.push(...live)
     }
     await this.compare(feeds, (feed, head) => this.#wait(feed, head))
@@ -144,11 +144,11 @@ export class Comparison {
 
   #wait(feed: RedisFeed, head: Head): void {
     const timer = setTimeout(() => {
-      this.#patience.delete(timer)
+      this.#waits.delete(timer)
       if (feed.live && feed.isBehind(head)) this.#behind(feed)
-    }, PATIENCE_MS)
+    }, IN_FLIGHT_MS)
     timer.unref()
-    this.#patience.add(timer)
+    this.#waits.add(timer)
   }
 
   async #compareBatch(
@@ -171,7 +171,7 @@ export class Comparison {
   #miss(feed: RedisFeed): void {
     const bucket = this.#buckets.get(this.#options.bucket(feed.channel))
     if (bucket === undefined) return
-    bucket.told = undefined
+    bucket.value = undefined
     this.#missed.add(bucket)
   }
 }

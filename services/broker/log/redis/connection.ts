@@ -115,7 +115,7 @@ export class RedisConnection {
   #closing = false
   #corked = false
   #failure = 'not connected yet'
-  #told = ''
+  #reported = ''
   #retry: NodeJS.Timeout | undefined
   #opening: Deferred<void> | undefined
   /** How often it was connected. */
@@ -258,7 +258,7 @@ export class RedisConnection {
     }
     this.#usable = true
     this.connected++
-    this.#told = ''
+    this.#reported = ''
     this.#failure = 'the connection was lost'
     const { name, logger } = this.#options
     const level = this.connected === 1 ? 'debug' : 'info'
@@ -279,9 +279,9 @@ export class RedisConnection {
   #failed(error: unknown): void {
     this.#failure = reason(error)
     if (isRefusal(this.#failure)) this.#opening?.reject(new LogRefused(this.#message(this.#failure)))
-    if (this.#closing || this.#told === this.#failure) return
+    if (this.#closing || this.#reported === this.#failure) return
     // Once per kind of failure until it is connected again: it retries up to 20 times a second.
-    this.#told = this.#failure
+    this.#reported = this.#failure
     this.#options.logger.warn({ redis: this.#address, connection: this.#options.name }, this.#failure)
   }
 

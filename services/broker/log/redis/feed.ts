@@ -19,7 +19,7 @@ const LAST_RETRY = 2000
 /** `idle`: nothing is expected yet. `held`: a read is in progress, and later events may follow it. */
 type Phase = 'idle' | 'held' | 'live' | 'closed'
 
-/** Of a channel in the log: undefined if only a read can tell, `absent` if the log has nothing of it. */
+/** Of a channel in the log: undefined if only a read can determine it, `absent` if the log has nothing of it. */
 export type Head = (Position & { readonly erasures?: number }) | 'absent' | undefined
 
 /** With the number of erasures in the channel. */
@@ -218,14 +218,14 @@ export class RedisFeed implements Feed, Unbegun {
       }
       if (this.#closed) return
       this.#moveTo(page)
-      this.#tell(page)
+      this.#apply(page)
       if (this.#closed) return
       if (!page.more && !this.#again) break
     }
     this.#merge()
   }
 
-  #tell({ gap, events, ended, erasures = this.#erasures }: FeedPage): void {
+  #apply({ gap, events, ended, erasures = this.#erasures }: FeedPage): void {
     const { follower } = this.#options
     if (gap) follower.gap(gap, ended && events.length === 0)
     if (this.#closed) return

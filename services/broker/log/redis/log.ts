@@ -274,8 +274,8 @@ export class RedisLog implements ChannelLog {
 
   async #changes(buckets: readonly string[]): Promise<Changes> {
     const args = evalsha(this.#scripts.changes, [this.#names.changes], [randomEpoch(), ...buckets])
-    const [identity, ...told] = (await this.#topology.call(0, { args, again: true })) as [string]
-    return { identity, told }
+    const [identity, ...values] = (await this.#topology.call(0, { args, again: true })) as [string]
+    return { identity, values }
   }
 
   /** While Redis is full: a read trims what has become too old, also where load balancers send no more appends. */

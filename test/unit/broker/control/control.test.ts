@@ -116,7 +116,7 @@ t.test('an unavailable log does not delay the start, and is retried', async t =>
   log.broken = undefined
   await control.send('revoke', REVOKED)
   await until('the command is carried out', () => heard.length === 1)
-  t.match(warnings[0], /can not follow the other nodes/)
+  t.match(warnings[0], /cannot follow the other nodes/)
 })
 
 t.test('a read that fails midway resumes where it stopped', async t => {

@@ -38,8 +38,8 @@ t.test(
     indebted.spend(allowance, 100, 0)
     indebted.debit(allowance, 1, 0)
     t.equal(indebted.wait(allowance, 1, 0), 48_500)
-    t.equal(bucket.untold, 0)
-    t.equal(indebted.untold, 100)
+    t.equal(bucket.unreported, 0)
+    t.equal(indebted.unreported, 100)
   },
 )
 

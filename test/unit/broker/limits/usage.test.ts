@@ -37,11 +37,11 @@ async function nodesOf(t: Test, count: number, settings: Record<string, string>,
       return { limits, usage }
     }),
   )
-  const told = async () => {
+  const reports = async () => {
     const { events } = await log.read(USAGE, 'earliest', { events: 1000, bytes: 1e9 })
     return events.length
   }
-  return { nodes, clock, told }
+  return { nodes, clock, reports }
 }
 
 /** How many publishes are taken at once. */
@@ -60,7 +60,7 @@ t.test('tokens a user took on one node are missing on the others', async t => {
   const [a, b, c] = nodes
   if (!a || !b || !c) throw new Error('no nodes')
   t.equal(publishes(a.limits, 'ada'), 20)
-  await a.usage.tell()
+  await a.usage.report()
   await until('b knows', () => publishes(b.limits, 'ada') === 0)
   t.equal(publishes(c.limits, 'ada'), 0)
   t.equal(publishes(c.limits, 'bob'), 20)
@@ -69,7 +69,7 @@ t.test('tokens a user took on one node are missing on the others', async t => {
   for (let second = 1; second <= 60; second++) {
     clock.now = second * 1000
     for (const { limits } of nodes) total += publishes(limits, 'ada')
-    for (const { usage } of nodes) await usage.tell()
+    for (const { usage } of nodes) await usage.report()
     await new Promise(resolve => setImmediate(resolve))
   }
   t.ok(total >= 540 && total <= 660, `${total} of 600 in a minute`)
@@ -80,7 +80,7 @@ t.test("a rule's rate applies to a user across all nodes", async t => {
   const [a, b] = nodes
   if (!a || !b) throw new Error('no nodes')
   t.equal(publishes(a.limits, 'ada', rated), 20)
-  await a.usage.tell()
+  await a.usage.report()
   await until('b knows', () => publishes(b.limits, 'ada', rated) === 0)
   t.equal(publishes(b.limits, 'ada', { ...rated, match: 'other:*' }), 20)
 })
@@ -92,39 +92,39 @@ t.test('connections elsewhere count until they leave, or their node is gone', as
   const elsewhere = () => b.limits.holds.others('user', 'ada').connections
   const first = a.limits.holds.take(party('ada'))
   a.limits.holds.take(party('ada'))
-  await a.usage.tell()
+  await a.usage.report()
   await until('b knows', () => elsewhere() === 2)
   const here = b.limits.holds.take(party('ada'))
   t.throws(() => b.limits.holds.check(party('ada')), { code: 'FW_TOO_MANY_REQUESTS' })
   t.doesNotThrow(() => b.limits.holds.check(party('bob')))
   here?.end()
   first?.end()
-  await a.usage.tell()
+  await a.usage.report()
   await until('b knows', () => elsewhere() === 1)
   clock.now = 16_000
   t.equal(elsewhere(), 0, 'a was silent for long')
-  await a.usage.tell()
+  await a.usage.report()
   await until('b received it again', () => elsewhere() === 1)
 })
 
 t.test('nothing is sent without such a limit, nor for users far from theirs', async t => {
   const off = await nodesOf(t, 2, { ADDRESS_PUBLISHES: '1/s' })
   publishes(off.nodes[0]?.limits as Limits, 'ada')
-  for (const { usage } of off.nodes) await usage.tell()
-  t.equal(await off.told(), 0)
+  for (const { usage } of off.nodes) await usage.report()
+  t.equal(await off.reports(), 0)
 
-  const { nodes, told } = await nodesOf(t, 2, { USER_PUBLISHES: '10/s:20', USER_CONNECTIONS: '100' })
+  const { nodes, reports } = await nodesOf(t, 2, { USER_PUBLISHES: '10/s:20', USER_CONNECTIONS: '100' })
   const [a] = nodes
   for (let i = 0; i < 5; i++) a?.limits.publish(party('ada'), rule, 1)
   a?.limits.holds.take(party('ada'))
-  await a?.usage.tell()
-  t.equal(await told(), 0)
+  await a?.usage.report()
+  t.equal(await reports(), 0)
   a?.limits.publish(party('ada'), rule, 1)
-  await a?.usage.tell()
-  t.equal(await told(), 1)
+  await a?.usage.report()
+  t.equal(await reports(), 1)
 
   const alone = await nodesOf(t, 1, { USER_PUBLISHES: '1/s' })
   publishes(alone.nodes[0]?.limits as Limits, 'ada')
-  await alone.nodes[0]?.usage.tell()
-  t.equal(await alone.told(), 0, 'nor without other nodes')
+  await alone.nodes[0]?.usage.report()
+  t.equal(await alone.reports(), 0, 'nor without other nodes')
 })

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import type { Draft } from '../../../../services/broker/event/event.ts'
 import { LIVES_CHANNELS, livesOf } from '../../../../services/broker/lives/channels.ts'
 import { Lives } from '../../../../services/broker/lives/lives.ts'
-import { tells, type LifeWord } from '../../../../services/broker/rules/life-kinds.ts'
+import { covers, type LifeWord } from '../../../../services/broker/rules/life-kinds.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
 import { MemoryLog } from '../../../../services/broker/log/memory.ts'
 import { MemoryMembers } from '../../../../services/broker/presence/memory.ts'
@@ -31,7 +31,7 @@ function world(t: Test, words: readonly LifeWord[] = ['*']) {
     time,
     log,
     node() {
-      const lives = new Lives({ log: livesLog, store, logger: silent, tells: kind => tells(words, kind) })
+      const lives = new Lives({ log: livesLog, store, logger: silent, records: kind => covers(words, kind) })
       const presence = new Presence({
         store,
         logger: silent,
@@ -49,7 +49,7 @@ function world(t: Test, words: readonly LifeWord[] = ['*']) {
       t.teardown(close)
       return { lives, presence, close }
     },
-    async told(channel = livesOf(ROOM)) {
+    async recorded(channel = livesOf(ROOM)) {
       const events = (await readAll(log, channel, 'earliest')).flatMap(page => page.events)
       return events.map(event => `${event.type} ${(dataOf(event) as { user?: string }).user ?? ''}`.trim())
     },
@@ -62,10 +62,10 @@ t.test('the life of a channel and of a member, in order', async t => {
   const w = world(t)
   const { presence } = w.node()
   presence.enter(ROOM, 'ann', '"user":"ann","info":{"n":1}')
-  await until('the join is recorded', async () => (await w.told()).length === 2)
+  await until('the join is recorded', async () => (await w.recorded()).length === 2)
   presence.leave(ROOM, 'ann')
-  await until('all', async () => (await w.told()).length === 4)
-  t.strictSame(await w.told(), WHOLE)
+  await until('all', async () => (await w.recorded()).length === 4)
+  t.strictSame(await w.recorded(), WHOLE)
   const [page] = await readAll(w.log, livesOf(ROOM), 'earliest')
   t.strictSame(page?.events.map(dataOf), [
     { channel: ROOM },
@@ -81,10 +81,10 @@ t.test('records only the enabled kinds', async t => {
   presence.enter(ROOM, 'ann', '"user":"ann"')
   await until('she is there', async () => (await presence.count(ROOM)).users === 1)
   presence.leave(ROOM, 'ann')
-  lives.tell('client.connected', 'ann', {})
-  await until('all', async () => (await w.told()).length === 1)
-  t.strictSame(await w.told(), ['presence.left ann'])
-  t.strictSame(await w.told(livesOf('ann')), livesOf('ann') === livesOf(ROOM) ? await w.told() : [])
+  lives.record('client.connected', 'ann', {})
+  await until('all', async () => (await w.recorded()).length === 1)
+  t.strictSame(await w.recorded(), ['presence.left ann'])
+  t.strictSame(await w.recorded(livesOf('ann')), livesOf('ann') === livesOf(ROOM) ? await w.recorded() : [])
 })
 
 t.test('many records, while the log of lives is unavailable', async t => {
@@ -95,13 +95,13 @@ t.test('many records, while the log of lives is unavailable', async t => {
   await until('they are there', async () => (await presence.count(ROOM)).users === 1500)
   for (let i = 0; i < 1500; i++) presence.leave(ROOM, `u${i}`)
   await until('they are gone', async () => (await presence.count(ROOM)).users === 0)
-  t.strictSame(await w.told(), [])
+  t.strictSame(await w.recorded(), [])
   w.time.away = false
-  await until('all', async () => (await w.told()).length === 3002)
-  const told = await w.told()
-  t.equal(new Set(told).size, 3002)
-  t.equal(told[0], 'channel.occupied')
-  t.equal(told.at(-1), 'channel.vacated')
+  await until('all', async () => (await w.recorded()).length === 3002)
+  const recorded = await w.recorded()
+  t.equal(new Set(recorded).size, 3002)
+  t.equal(recorded[0], 'channel.occupied')
+  t.equal(recorded.at(-1), 'channel.vacated')
 })
 
 t.test('records that a node could not write are written by another', async t => {
@@ -115,16 +115,16 @@ t.test('records that a node could not write are written by another', async t => 
   await a.close()
   w.time.away = false
   w.time.clock += 3000
-  t.strictSame(await w.told(), [])
-  await until('all', async () => (await w.told()).length === 4)
-  t.strictSame(await w.told(), WHOLE)
+  t.strictSame(await w.recorded(), [])
+  await until('all', async () => (await w.recorded()).length === 4)
+  t.strictSame(await w.recorded(), WHOLE)
 })
 
 t.test('client acts, each in order', async t => {
   const w = world(t)
   const { lives } = w.node()
   w.time.away = true
-  for (let i = 0; i < 250; i++) lives.tell('client.connected', `u${i % 3}`, { user: `u${i % 3}`, n: i })
+  for (let i = 0; i < 250; i++) lives.record('client.connected', `u${i % 3}`, { user: `u${i % 3}`, n: i })
   w.time.away = false
   const all = async () => {
     const pages = await Promise.all(LIVES_CHANNELS.map(channel => readAll(w.log, channel, 'earliest')))

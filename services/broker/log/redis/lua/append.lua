@@ -21,7 +21,7 @@ local function refusal(c, ifHead)
   local word = c.over and '!ended ' or ifHead and not isAtHead(c, ifHead) and '!moved '
   if not word then return nil end
   if c.absent then return word .. provisional(c.keys, 0) .. '-0' end
-  -- An epoch that is told has to be noted.
+  -- An epoch that a client sees must be saved.
   if c.begun then
     save(c)
     refresh(c)

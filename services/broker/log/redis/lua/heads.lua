@@ -1,6 +1,6 @@
 -- The heads of many channels. KEYS: four for each. ARGV: the retention of each. Returns for each
--- "<epoch>-<offset> <erasures>", "-" where it has no keys, or "" where only a read can tell, since Redis is another one
--- or keys are missing. Keys that are used so live on, and what has become too old goes.
+-- "<epoch>-<offset> <erasures>", "-" where it has no keys, or "" where only a read can determine it, since Redis is another one
+-- or keys are missing. Keys that are used are refreshed, and expired events are removed.
 
 local reply = {}
 for i = 1, #KEYS, 4 do

@@ -45,7 +45,7 @@ local function userOf(user)
   return found
 end
 
-local function tell(kind, u)
+local function record(kind, u)
   events[#events + 1] = '0 ' .. kind .. ' '
   events[#events + 1] = '{' .. u.who .. ',"clients":' .. u.clients .. '}'
 end
@@ -67,15 +67,15 @@ local function change(user, count, who, updated)
     u.clients, u.entries, u.changed = u.clients + more, u.entries + entered, true
     if not u.there and u.entries > 0 then
       u.there, u.since, u.who = true, int(now), who
-      tell('join', u)
+      record('join', u)
       live('joined', who)
     elseif u.there and u.entries <= 0 then
       u.there = false
-      tell('leave', u)
+      record('leave', u)
       live('left', u.who)
     elseif updated and u.who ~= who then
       u.who = who
-      tell('update', u)
+      record('update', u)
     end
   end
   if held == 0 and entered == -1 then live('vacated', '') end

@@ -98,7 +98,7 @@ if c.absent then
   state = ARGV[7] == '1' and pcall(save, c) and 'made' or 'absent'
   if state == 'absent' then c.epoch, c.ended = provisional(KEYS, 0), provisional(KEYS, 1) .. ':0' end
 elseif c.begun or c.moved then
-  -- Where Redis may not write, a floor that isn't noted is found again; an epoch that isn't noted must not be told.
+  -- If Redis refuses writes: a floor that is not saved is found again, but an epoch that is not saved must not be returned.
   local saved, failure = pcall(save, c)
   if not saved and c.begun then error(failure) end
 end
