@@ -124,7 +124,7 @@ t.test('export and import: data byte for byte, bytes, types and tags', async t =
   )
   t.equal(again?.code, 0)
   t.equal(linesOf(await exported('second')).length, 4, 'existing events are not published again')
-  for (const each of bad.slice(0, 3)) t.match(each, { code: 1, err: /line 1 .*fanwire export wrote/ })
+  for (const each of bad.slice(0, 3)) t.match(each, { code: 1, err: /line 1 .*output of fanwire export/ })
   t.match(bad[3], { code: 1, err: /FW_BAD_EVENT.*base64/ })
   t.match(await exported('third'), { code: 0, out: /0 events exported/ })
 })
@@ -177,7 +177,7 @@ t.test('errors say what to do next', async t => {
     out: /could not be reached: .*Is a node running there\?/,
   })
   t.match(await here(t, 'follow'), { code: 2, out: /name a channel; fanwire follow --help/ })
-  t.match(await here(t, 'channels', 'a', '--url', 'nonsense'), { code: 2, out: /no URL of a node/ })
+  t.match(await here(t, 'channels', 'a', '--url', 'nonsense'), { code: 2, out: /not the URL of a node/ })
   const node = await startMemoryNode({
     JWT_KEYS_FILE: join(t.testdir({ 'k.json': jwks(testKey('HS256')) }), 'k.json'),
   })
