@@ -5,6 +5,7 @@ import t from 'tap'
 import { openRedisLog, redisLogOptions } from '../support/redis-logs.ts'
 import { anyRedis } from '../support/redis-server.ts'
 import { ALL, dataOf, draft } from '../contract/log.ts'
+import { until } from '../support/until.ts'
 
 const redis = await anyRedis({ acl: true })
 t.teardown(() => redis.stop())
@@ -50,3 +51,21 @@ t.test(
     t.ok(ttl > 0, 'its keys expire')
   },
 )
+
+t.test('a quiet channel loses its expired idempotency keys, and nothing else', async t => {
+  const options = redisLogOptions(redis.url, { idempotencyWindow: 100 })
+  const log = await openRedisLog(t, options)
+  const key = (suffix: string) => `${options.prefix}:{quiet}:${suffix}`
+  const keyed = (n: number) => draft(n, { idempotencyKey: `k${n}` })
+  const [first] = await log.append('quiet', [1, 2, 3].map(keyed))
+  const remembered = async () => (await raw.hlen(key('i0'))) + (await raw.hlen(key('i1')))
+  await until('the keys are gone', async () => (await remembered()) === 2)
+  const left = await Promise.all(['i0', 'i1'].map(suffix => raw.pttl(key(suffix))))
+  t.ok(
+    left.every(ms => ms > 0 && ms <= 2 ** 31),
+    'the hashes still expire with their channel',
+  )
+  const [again, replay] = [await log.append('quiet', [keyed(1)]), await log.append('quiet', [keyed(1)])]
+  t.strictSame(again[0]?.position, { epoch: first?.position.epoch, offset: 4 }, 'the epoch continues')
+  t.equal(replay[0]?.replayed, true)
+})

@@ -15,6 +15,7 @@ import type { Logger } from '../../logger.ts'
 import type { FeedPage, Head } from './feed.ts'
 import type { Changes } from './comparison.ts'
 import { Feeds } from './feeds.ts'
+import { KeyedChannels } from './keyed-channels.ts'
 import { SingleMaster } from './single.ts'
 import type { Topology } from './topology.ts'
 import { Reads } from './read-batcher.ts'
@@ -74,6 +75,8 @@ export class RedisLog implements ChannelLog {
   readonly #begins = new Allowance(BEGUN_A_SECOND)
   /** Channels to which Redis had no room to append. */
   readonly #refused = new Set<string>()
+  readonly #keyed = new KeyedChannels()
+  readonly #forgets: NodeJS.Timeout
 
   constructor(options: RedisLogOptions) {
     const { url, prefix, retentionOf, idempotencyWindow, timeout, logger, certificates, sentinelLogin } =
@@ -113,6 +116,7 @@ export class RedisLog implements ChannelLog {
       ...(sharded ? {} : { changes: buckets => this.#changes(buckets) }),
       compareEvery: options.compareEvery ?? COMPARE_EVERY,
     })
+    this.#forgets = setInterval(() => void this.#forgetKeys(), idempotencyWindow).unref()
   }
 
   /** How often a connection broke and was made anew; for metrics. */
@@ -136,6 +140,7 @@ export class RedisLog implements ChannelLog {
 
   async append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
     if (drafts.length === 0) return []
+    if (drafts.some(({ idempotencyKey }) => idempotencyKey !== undefined)) this.#keyed.add(channel)
     try {
       return await this.#topology.append(channel, drafts)
     } catch (error) {
@@ -236,6 +241,7 @@ export class RedisLog implements ChannelLog {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#forgets)
     this.#feeds.close()
     await this.#topology.close()
   }
@@ -276,6 +282,14 @@ export class RedisLog implements ChannelLog {
     const args = evalsha(this.#scripts.changes, [this.#names.changes], [randomEpoch(), ...buckets])
     const [identity, ...values] = (await this.#topology.call(0, { args, again: true })) as [string]
     return { identity, values }
+  }
+
+  /** Removes the expired idempotency keys of quiet channels. */
+  async #forgetKeys(): Promise<void> {
+    for (const channel of this.#keyed.next()) {
+      const args = evalsha(this.#scripts.forget, this.#names.keys(channel), [])
+      await this.#topology.call(this.#topology.slot(channel), { args, again: true }).catch(() => {})
+    }
   }
 
   /** While Redis is full: a read trims what has become too old, also where load balancers send no more appends. */

@@ -22,6 +22,7 @@ export interface Scripts {
   readonly leases: Script
   readonly erase: Script
   readonly clear: Script
+  readonly forget: Script
 }
 
 /** The duration of presence leases, ms. */
@@ -70,6 +71,7 @@ export function loadScripts(idempotencyWindow: number, changes: string | undefin
     leases: script({ ...constants, LEASE, OUTAGE }, 'leases'),
     erase: script(constants, 'erase'),
     clear: script(constants, 'clear'),
+    forget: script(constants, 'forget'),
   }
 }
 

@@ -1,0 +1,26 @@
+// The channels that this node published to with idempotency keys. Once such a channel is quiet, nothing but this would
+// remove its keys before the channel itself expires.
+
+/** Remembered per window; the keys of others remain until their channel expires, or has another event with a key. */
+const MOST = 10_000
+
+export class KeyedChannels {
+  #current = new Set<string>()
+  #last = new Set<string>()
+  #older = new Set<string>()
+
+  add(channel: string): void {
+    if (this.#current.size < MOST) this.#current.add(channel)
+  }
+
+  /** Begins the next window. Returns the channels whose keys have expired: the last one is at least two windows old. */
+  next(): string[] {
+    const expired = [...this.#older].filter(
+      channel => !this.#current.has(channel) && !this.#last.has(channel),
+    )
+    this.#older = this.#last
+    this.#last = this.#current
+    this.#current = new Set()
+    return expired
+  }
+}

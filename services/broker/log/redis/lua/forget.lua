@@ -1,0 +1,15 @@
+-- Removes the expired idempotency keys of a channel in which nothing is published any more: an append does so too, but
+-- only with the first key of its window. KEYS: the channel's.
+
+local c = { keys = KEYS, now = now }
+local ends = call('HGET', KEYS[1], 'x')
+if not ends or moving(c) or call('EXISTS', unpack(KEYS)) < 4 then return end
+local current = window(c)
+for number = current - 1, current do
+  local hash = index(c, number)
+  if tonumber(call('HGET', hash, ' ')) ~= number then
+    call('UNLINK', hash)
+    call('HSET', hash, ' ', number)
+    call('PEXPIREAT', hash, ends)
+  end
+end
