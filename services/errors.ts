@@ -4,11 +4,11 @@
 /** What a code means: its HTTP status, and whether the same request may succeed later without a change. */
 interface Code {
   readonly status: number
-  readonly passes: boolean
+  readonly retryable: boolean
   readonly meaning: string
 }
 
-const code = (status: number, meaning: string, passes = false): Code => ({ status, passes, meaning })
+const code = (status: number, meaning: string, retryable = false): Code => ({ status, retryable, meaning })
 
 export const CODES = {
   FW_BAD_REQUEST: code(400, 'the request is not well-formed HTTP, or its parts contradict each other'),
@@ -90,8 +90,8 @@ export type ErrorCode = keyof typeof CODES
 /** The documents' table of codes, in Markdown. */
 export function errorTable(): string {
   const rows = Object.entries<Code>(CODES).map(
-    ([name, { status, passes, meaning }]) =>
-      `| \`${name}\` | ${status} | ${passes ? 'yes' : ''} | ${meaning} |`,
+    ([name, { status, retryable, meaning }]) =>
+      `| \`${name}\` | ${status} | ${retryable ? 'yes' : ''} | ${meaning} |`,
   )
   return ['| code | status | retryable | meaning |', '|---|---|---|---|', ...rows, ''].join('\n')
 }
@@ -133,8 +133,8 @@ export class FanwireError extends Error {
   }
 
   /** The same request may succeed later: the response has `Retry-After`. */
-  get passes(): boolean {
-    return CODES[this.code].passes
+  get retryable(): boolean {
+    return CODES[this.code].retryable
   }
 
   toJSON(): {

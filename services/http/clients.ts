@@ -322,7 +322,7 @@ export class Clients {
     } catch (error) {
       if (!this.#clients.has(client)) return
       if (error instanceof Disconnected) return this.#end(client, error.close)
-      if (!(error instanceof FanwireError) || !error.passes || client.identity !== identity) return
+      if (!(error instanceof FanwireError) || !error.retryable || client.identity !== identity) return
       this.#unschedule(client)
       client.refreshAt = Date.now() + REFRESH_AGAIN_MS
       this.#schedule(client)

@@ -67,10 +67,11 @@ export function sendError(thrown: unknown, request: FastifyRequest, reply: Fasti
   if (!request.raw.complete) giveUpReading(request, reply)
   reply.header('cache-control', 'no-store')
   // An EventSource gives up permanently on any status but 200.
-  if (error.passes && request.routeOptions.config?.sse === true) return tellToComeBack(error, request, reply)
-  if (error.passes)
+  if (error.retryable && request.routeOptions.config?.sse === true)
+    return tellToComeBack(error, request, reply)
+  if (error.retryable)
     reply.header('retry-after', String(secondsOf(error.retry) ?? 1 + Math.floor(Math.random() * 3)))
-  if (error.passes && request.routeOptions.config?.page === true) {
+  if (error.retryable && request.routeOptions.config?.page === true) {
     reply.header('refresh', String(secondsOf(error.retry ?? jitter(COME_BACK))))
   }
   if (error.statusCode === 401 || error.challenge !== undefined) {

@@ -54,7 +54,7 @@ export const SUBSCRIBE_OPTIONS = [
 type SubscribeOptions = Readonly<Record<string, unknown>>
 
 /** Writes the answer to a command that succeeded. Called before anything that the command delivers. */
-export type Tell = (ok: object) => void
+export type Respond = (ok: object) => void
 
 export interface CommandParts extends Arrival {
   readonly context: Context
@@ -167,7 +167,7 @@ export class Commands {
    * A token, a fresh one in its place, or a key. Credentials that are not accepted change nothing. Raises
    * FW_BAD_COMMAND, FW_UNAUTHORIZED, FW_FORBIDDEN if they are another user's, FW_TOO_MANY_REQUESTS.
    */
-  async authenticate(auth: unknown, tell: Tell): Promise<void> {
+  async authenticate(auth: unknown, respond: Respond): Promise<void> {
     const given = credentialsOf(auth)
     await this.#inTurn(async () => {
       const { connection, context } = this.#parts
@@ -186,7 +186,7 @@ export class Commands {
       presence.attend(connection, identity)
       clients.renew(this.#parts.client, identity)
       this.#parts.authenticated?.(identity)
-      tell({ user: identity.user, ...expiryOf(identity) })
+      respond({ user: identity.user, ...expiryOf(identity) })
     })
   }
 
@@ -194,7 +194,12 @@ export class Commands {
    * Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER, FW_TOO_MANY_FILTERS,
    * FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` raises.
    */
-  async subscribe(channel: unknown, options: SubscribeOptions, tell: Tell, place = settle): Promise<void> {
+  async subscribe(
+    channel: unknown,
+    options: SubscribeOptions,
+    respond: Respond,
+    place = settle,
+  ): Promise<void> {
     const { cursor, token } = options
     const name = checkedReadable(channel)
     const selection = commandSelection(options)
@@ -204,7 +209,8 @@ export class Commands {
     if (start === undefined) {
       throw new FanwireError('FW_BAD_CURSOR', `the cursor of one channel is ${CURSOR_RULE}`)
     }
-    if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, tell))) return
+    if (token !== undefined && (await this.#takeChannelToken(token, name, cursor === undefined, respond)))
+      return
     const asked = this.#ask(readWishes([name], [start]))
     const release = this.#openAhead(name, start)
     try {
@@ -213,7 +219,7 @@ export class Commands {
           this.#requireNew(name)
           await this.#grant(asked)
         }
-        await this.#join(name, { start, selection, plan, place }, tell)
+        await this.#join(name, { start, selection, plan, place }, respond)
       })
     } finally {
       release()
@@ -221,14 +227,19 @@ export class Commands {
   }
 
   /** Whether that is all: the token is for a channel that the client has, which continues where it is. */
-  async #takeChannelToken(token: unknown, name: string, mayRenew: boolean, tell: Tell): Promise<boolean> {
+  async #takeChannelToken(
+    token: unknown,
+    name: string,
+    mayRenew: boolean,
+    respond: Respond,
+  ): Promise<boolean> {
     if (typeof token !== 'string') throw badCommand('token is a string')
     const { access, clients } = this.#parts.context
     return this.#inTurn(async () => {
       if (!mayRenew) this.#requireNew(name)
       clients.renew(this.#parts.client, await access.withChannelToken(this.#identity, token))
       const reader = this.#parts.connection.readerOf(name)
-      if (reader !== undefined) tell({ channel: name, cursor: printPosition(reader) })
+      if (reader !== undefined) respond({ channel: name, cursor: printPosition(reader) })
       return reader !== undefined
     })
   }
@@ -291,7 +302,7 @@ export class Commands {
     }
   }
 
-  async #join(name: string, { start, selection, plan, place }: Reading, tell: Tell): Promise<void> {
+  async #join(name: string, { start, selection, plan, place }: Reading, respond: Respond): Promise<void> {
     const { context, connection } = this.#parts
     this.#requireNew(name)
     const most = context.config.maxChannels
@@ -313,7 +324,7 @@ export class Commands {
       const [given] = givenFor(this.#opener, wanted)
       opened.requireRoomFor(given?.selection)
       connection.endsWithChannels = false
-      tell({ channel: name, cursor: printPosition(at) })
+      respond({ channel: name, cursor: printPosition(at) })
       const ended = (reader: Reader) => this.#ended(reader)
       connection.join(opened, at, given?.selection, given?.grant, plan && { ...plan, ended })
       joined = true
@@ -329,24 +340,24 @@ export class Commands {
     const { name } = reader.channel
     connection.leave(reader)
     lease?.remove()
-    const told = connection.framing.dropped?.(name, reader, UNTIL)
-    if (told !== undefined) connection.write(told)
+    const frame = connection.framing.dropped?.(name, reader, UNTIL)
+    if (frame !== undefined) connection.write(frame)
   }
 
   /** Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */
-  async unsubscribe(channel: unknown, tell: Tell): Promise<void> {
+  async unsubscribe(channel: unknown, respond: Respond): Promise<void> {
     const name = checkedReadable(channel)
-    await this.#inTurn(async () => this.#leave(name, tell))
+    await this.#inTurn(async () => this.#leave(name, respond))
   }
 
-  #leave(name: string, tell: Tell): void {
+  #leave(name: string, respond: Respond): void {
     const reader = this.#parts.connection.readerOf(name)
     if (reader === undefined) {
       throw new FanwireError('FW_NOT_SUBSCRIBED', `this connection does not have the channel ${name}`)
     }
     this.#parts.connection.leave(reader)
     this.#parts.lease?.remove()
-    tell({ channel: name, cursor: printPosition(reader) })
+    respond({ channel: name, cursor: printPosition(reader) })
   }
 
   /** Raises FW_UNAUTHORIZED, FW_FORBIDDEN_ORIGIN if the client may not publish at all. */
@@ -358,18 +369,18 @@ export class Commands {
   }
 
   /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` raise. */
-  async publish(raw: Buffer, tell: Tell): Promise<void> {
+  async publish(raw: Buffer, respond: Respond): Promise<void> {
     this.requirePublisher()
     const { channels, draft } = parseEntry(raw, this.#parts.context.config, PUBLISH_MEMBERS)
-    await this.publishDraft(channels[0] as string, draft, tell)
+    await this.publishDraft(channels[0] as string, draft, respond)
   }
 
   /** The same for a parsed entry. */
-  async publishDraft(channel: string, draft: Draft, tell: Tell): Promise<void> {
+  async publishDraft(channel: string, draft: Draft, respond: Respond): Promise<void> {
     this.requirePublisher()
     const { position, time, replayed } = await this.#publishInOrder(channel, draft)
     const id = position === undefined ? {} : { id: printPosition(position) }
-    tell({ channel, ...id, time, ...(replayed ? { replayed } : {}) })
+    respond({ channel, ...id, time, ...(replayed ? { replayed } : {}) })
   }
 
   /** However long the application takes to decide about each. */

@@ -164,8 +164,8 @@ function settingsReference(): string {
 
 function errorsReference(): string {
   return Object.entries(CODES)
-    .map(([code, { status, passes, meaning }]) => {
-      const retry = passes ? ' The same request may succeed later; `Retry-After` says when to try.' : ''
+    .map(([code, { status, retryable, meaning }]) => {
+      const retry = retryable ? ' The same request may succeed later; `Retry-After` says when to try.' : ''
       return `### ${code} {#${code.toLowerCase()}}\n\n${status}: ${meaning}.${retry}`
     })
     .join('\n\n')

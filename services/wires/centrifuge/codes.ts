@@ -35,7 +35,7 @@ export interface ErrorReply {
 export function errorReply(error: FanwireError): ErrorReply {
   const number = NUMBERS[error.code] ?? (error.statusCode < 500 ? BAD_REQUEST : INTERNAL)
   const code = isOutdated(error) ? TOKEN_EXPIRED : number
-  const temporary = error.passes || code === INTERNAL
+  const temporary = error.retryable || code === INTERNAL
   return { code, message: `${error.code}: ${error.message}`, ...(temporary ? { temporary } : {}) }
 }
 

@@ -100,7 +100,7 @@ export class Requests {
       ...(token === undefined ? {} : { token }),
       ...(request.tf === undefined || request.tf === null ? {} : { filter: request.tf }),
     }
-    const tell = () => {
+    const respond = () => {
       if (placed === undefined) return
       const mayResume = context.access.may(identity(), 'history', name).allowed
       const result = resultOf(placed, wanted.recover)
@@ -108,7 +108,7 @@ export class Requests {
       answer({ ...result, ...(mayResume ? {} : { recoverable: false }), ...expiry })
     }
     try {
-      await commands.subscribe(name, options, tell, async channel => {
+      await commands.subscribe(name, options, respond, async channel => {
         if (request.join_leave === true) aside = await this.#openAside(name)
         placed = await place(channel, wanted)
         return placed.at

@@ -134,7 +134,7 @@ export class Session {
       const told = this.#told(error)
       const { message } = errorReply(told)
       if (told.challenge === 'invalid_token' && !isOutdated(told)) this.#end(INVALID_TOKEN, message)
-      else if (oneWay) this.#end(told.passes ? SERVER_ERROR : REFUSED, message)
+      else if (oneWay) this.#end(told.retryable ? SERVER_ERROR : REFUSED, message)
       else this.#write({ id, error: errorReply(told) })
     }
     outlet.room?.()

@@ -1,4 +1,4 @@
-// How the bytes of a stream become events, and events its bytes.
+// Converts the bytes of a stream to events, and events to bytes.
 
 import {
   binaryData,
@@ -21,7 +21,7 @@ const TYPE = /^([!#$%&'*+.^_`|~\w-]+\/[!#$%&'*+.^_`|~\w-]+)\s*((?:;.*)?)$/su
 export function checkedContentType(text: string): string {
   const [, type, parameters = ''] = TYPE.exec(text.trim()) ?? []
   if (type === undefined || /[^\x20-\x7e]/.test(text) || text.length > 256) {
-    throw new FanwireError('FW_BAD_REQUEST', 'Content-Type is no media type')
+    throw new FanwireError('FW_BAD_REQUEST', 'Content-Type is not a valid media type')
   }
   return type.toLowerCase() + parameters
 }
@@ -35,12 +35,12 @@ export function isJson(contentType: string): boolean {
   return baseOf(contentType) === 'application/json'
 }
 
-/** Whether server-sent events can carry its bytes as they are. */
+/** Whether server-sent events can carry the bytes without base64. */
 export function isText(contentType: string): boolean {
   return isJson(contentType) || baseOf(contentType).startsWith('text/')
 }
 
-/** Of JSON an event an element of the array, or the one value; else one event. Raises FW_BAD_JSON. */
+/** For JSON, an event for each element of the array, or for the one value; otherwise one event. Raises FW_BAD_JSON. */
 export function draftsOf(contentType: string, body: Buffer): Draft[] {
   if (body.length === 0) return []
   if (!isJson(contentType)) {
@@ -53,7 +53,7 @@ export function draftsOf(contentType: string, body: Buffer): Draft[] {
   return (value[0] === OPEN_ARRAY ? [...elements(value)] : [value]).map(data => ({ data }))
 }
 
-/** The bytes of an event, whoever published it. */
+/** The bytes of an event, which may have been published over any wire. */
 export function bytesOf(event: LogEvent): Buffer {
   const data = dataOf(event)
   if (data[0] !== QUOTE) return data

@@ -1,4 +1,4 @@
-// Live reads: requests that are held until there is something, and server-sent events.
+// Live reads: long polls and server-sent events.
 
 import { once } from 'node:events'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -17,29 +17,29 @@ import { type Given, givenFor, openFor } from '../open-for.ts'
 import { isText, linesOf } from './content.ts'
 import { cursorAfter } from './cursor.ts'
 import { type Begin, printOffset } from './offsets.ts'
-import { type Part, partOf, type Reads, sayWhere, stateIn, WIRE } from './read.ts'
+import { type Part, partOf, type Reads, setPosition, stateIn, WIRE } from './read.ts'
 import type { StreamState } from './state.ts'
 import { PAGE, type Streams } from './streams.ts'
 
 /** How long a long poll is held, ms. */
 const HELD_MS = 15_000
-/** How long server-sent events go on, ms: clients come back, and caches bring those together who ask for the same. */
+/** How long a response of server-sent events lasts, ms: clients then reconnect, and caches merge equal requests. */
 const STREAMED_MS = 60_000
 
-/** A live read, as it was asked for. */
+/** The parameters of a live read. */
 export interface Live {
   readonly channel: string
   readonly start: Begin
   readonly cursor: string | undefined
 }
 
-/** A client that is held. */
+/** A client whose request is held. */
 class Follower {
   readonly state: StreamState
   readonly #waiting: LongPoll
   readonly #given: readonly Given[]
   #start: Begin
-  /** Why it is over, if it is. */
+  /** The reason, if the node ended it. */
   ended: CloseReason | undefined
   over = false
 
@@ -60,7 +60,7 @@ class Follower {
     this.#waiting.release()
   }
 
-  /** The next that there is, within `ms`; without any events where time, or the node, said so. */
+  /** The next events, within `ms`; without events if the time is over or the node ends the read. */
   async next(ms: number): Promise<Part> {
     const until = Date.now() + ms
     const selections = this.#given.map(({ selection }) => selection)
@@ -98,7 +98,7 @@ export class LiveReads {
       if (!part.closed) reply.header('stream-cursor', cursorAfter(live.cursor))
       if (part.events.length === 0) {
         reply.header('cache-control', 'no-store')
-        return sayWhere(reply, { ...part, upToDate: true })
+        return setPosition(reply, { ...part, upToDate: true })
           .code(204)
           .send()
       }
@@ -122,7 +122,7 @@ export class LiveReads {
         const left = until - Date.now()
         if (last || follower.over || left <= 0 || raw.destroyed) break
         const found = await follower.next(left).catch(() => undefined)
-        // Also where the node stops: the client comes back, to another one.
+        // Also if the node stops: the client reconnects to another node.
         if (found === undefined || (found.events.length === 0 && !found.closed && found.upToDate)) break
         quiet = found.events.length === 0
         part = found
@@ -148,7 +148,7 @@ export class LiveReads {
     const held = openFor(opener, wanted, async opened => {
       const state = await stateIn(this.#streams, opened[0] as Channel)
       await this.#streams.touch(channel, state)
-      // `now` is where the head is now, also for those that come back to it.
+      // `now` is the present head, also for clients that reconnect with it.
       const from = start === 'latest' ? state.at : start
       const given = givenFor(opener, wanted)
       const follower = new Follower(new LongPoll(hub, opened), state, from, given)
@@ -191,7 +191,7 @@ function begin(reply: FastifyReply, contentType: string): void {
   })
 }
 
-/** The data, if any, and where it leads. */
+/** The data, if there is any, and the position after it. */
 function blockOf(
   contentType: string,
   { events, next, upToDate, closed }: Part,
@@ -206,13 +206,13 @@ function blockOf(
   return `${data}event: control\ndata:${JSON.stringify(control)}\n\n`
 }
 
-/** Returns once the client has room for more, or is gone. */
+/** Returns once the client has room for more, or has gone. */
 async function write({ raw }: FastifyReply, text: string): Promise<void> {
   if (raw.destroyed || raw.write(text)) return
   await Promise.race([once(raw, 'drain'), once(raw, 'close')]).catch(() => {})
 }
 
-/** Raises FW_BAD_PARAMETER: live reads say where they begin. */
+/** Raises FW_BAD_PARAMETER if it is missing: live reads need a start. */
 export function requireOffset(offset: string | undefined): string {
   if (offset !== undefined) return offset
   throw new FanwireError('FW_BAD_PARAMETER', 'a live read needs offset')

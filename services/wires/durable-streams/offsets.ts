@@ -1,4 +1,4 @@
-// Offsets: positions as texts that sort as they do.
+// Offsets: positions as strings that sort in the same order.
 
 import { FanwireError } from '../../errors.ts'
 import { type Position, parsePosition } from '../../broker/event/position.ts'
@@ -19,7 +19,7 @@ export function checkedOffset(text: string): Begin {
   const [, epoch, offset] = OFFSET.exec(text) ?? []
   const position = epoch === undefined ? undefined : parsePosition(`${epoch}-${Number(offset)}`)
   if (position === undefined) {
-    throw new FanwireError('FW_BAD_CURSOR', 'offset is -1, now, or what Stream-Next-Offset said')
+    throw new FanwireError('FW_BAD_CURSOR', 'offset is -1, now, or a value of Stream-Next-Offset')
   }
   return position
 }

@@ -5,8 +5,8 @@ import { FanwireError } from '../../errors.ts'
 import type { Produced, StreamState } from './state.ts'
 
 /**
- * What is known of the producer where the append was there before; undefined where it is to be made. Says in headers what
- * was expected. Raises FW_PRODUCER_FENCED, FW_STREAM_SEQUENCE, FW_BAD_REQUEST.
+ * The producer's last append if this one is a duplicate; undefined if it is new. Sets the headers that report the
+ * expected epoch or number. Raises FW_PRODUCER_FENCED, FW_STREAM_SEQUENCE, FW_BAD_REQUEST.
  */
 export function check(
   state: StreamState,
@@ -19,10 +19,10 @@ export function check(
     throw new FanwireError('FW_PRODUCER_FENCED', 'a newer epoch of this producer has written since')
   }
   if (known !== undefined && epoch > known.epoch && seq !== 0)
-    throw new FanwireError('FW_BAD_REQUEST', 'an epoch of a producer begins with Producer-Seq 0')
+    throw new FanwireError('FW_BAD_REQUEST', 'the first append of an epoch has Producer-Seq 0')
   const expected = known?.epoch === epoch ? known.seq + 1 : 0
   if (seq < expected) return known
   if (seq === expected) return undefined
   reply.header('producer-expected-seq', String(expected)).header('producer-received-seq', String(seq))
-  throw new FanwireError('FW_STREAM_SEQUENCE', `Producer-Seq ${expected} comes next`)
+  throw new FanwireError('FW_STREAM_SEQUENCE', `Producer-Seq must be ${expected}`)
 }

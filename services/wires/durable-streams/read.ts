@@ -1,4 +1,4 @@
-// Reads of a stream: HEAD, what is there, and waiting for more.
+// Reads of a stream: HEAD, and catch-up reads.
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Answer, collect } from '../../broker/fanout/collect.ts'
@@ -17,22 +17,22 @@ import { PAGE, type Streams } from './streams.ts'
 
 export const WIRE = 'durable-streams'
 
-/** What one answer of the log is to the stream's reader. */
+/** One answer of the log, for a reader of the stream. */
 export interface Part {
   readonly events: readonly LogEvent[]
-  /** Where it goes on. */
+  /** Where the next part begins. */
   readonly next: Position
   readonly upToDate: boolean
   readonly closed: boolean
 }
 
-/** Raises FW_OFFSET_GONE where something before the part can't be read any more. */
+/** Raises FW_OFFSET_GONE if events before the part can't be read any more. */
 export function partOf(answer: Answer, start: Begin, state: StreamState): Part {
   const { events, gaps, cursors, more, ends } = answer
   if (gaps.length > 0)
     throw new FanwireError(
       'FW_OFFSET_GONE',
-      'what is after this offset is kept no more, or never was there: read from -1',
+      'the events after this offset are no longer available, or never existed: read from -1',
     )
   const data = events.filter(isData)
   const last = data.at(-1)
@@ -50,7 +50,7 @@ function nextOf(last: LogEvent | undefined, otherwise: Position): Position {
   return last === undefined ? otherwise : { epoch: last.epoch, offset: last.offset }
 }
 
-/** The state as the channel has it in memory. */
+/** The state, read through the channel's memory. */
 export function stateIn(streams: Streams, channel: Pages): Promise<StreamState> {
   return streams.find(channel.name, after => channel.page(after, PAGE))
 }
@@ -112,12 +112,12 @@ export class Reads {
 
   send(reply: FastifyReply, { config: { contentType } }: StreamState, part: Part): FastifyReply {
     this.#context.hub.connections.wires.of(WIRE).deliveries += part.events.length
-    return sayWhere(reply, part).header('content-type', contentType).send(bodyOf(contentType, part.events))
+    return setPosition(reply, part).header('content-type', contentType).send(bodyOf(contentType, part.events))
   }
 }
 
-/** The headers that say where a reader is. */
-export function sayWhere(reply: FastifyReply, { next, upToDate, closed }: Part): FastifyReply {
+/** Sets the headers that report the reader's position. */
+export function setPosition(reply: FastifyReply, { next, upToDate, closed }: Part): FastifyReply {
   reply.header('stream-next-offset', printOffset(next))
   if (upToDate) reply.header('stream-up-to-date', 'true')
   if (closed) reply.header('stream-closed', 'true')

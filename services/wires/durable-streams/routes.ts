@@ -20,10 +20,10 @@ const PATH = '/v1/stream/*'
 const STREAM = Type.Object({ '*': CHANNEL.properties.channel })
 
 const QUERY = Type.Object({
-  offset: text('-1, now, or what Stream-Next-Offset said'),
+  offset: text('-1, now, or a value of Stream-Next-Offset'),
   live: word(['long-poll', 'sse'], 'what to do at the tail'),
-  cursor: text('what Stream-Cursor said'),
-  '<name>': texts('any other is passed over'),
+  cursor: text('the last Stream-Cursor'),
+  '<name>': texts('any other parameter is ignored'),
 })
 
 const describe = (summary: string, tag: 'read' | 'publish', status: number, query?: typeof QUERY) =>
@@ -59,11 +59,15 @@ export async function durableStreamRoutes(app: FastifyInstance): Promise<void> {
     const asked = { channel, start, cursor }
     return mode === 'sse' ? live.sse(request, reply, asked) : live.longPoll(request, reply, asked)
   })
-  app.head(PATH, { schema: describe('what a stream is', 'read', 200, QUERY) }, async (request, reply) => {
-    const channel = streamOf(request)
-    if (context.access.asking !== undefined) await ask(request, channel, 'latest')
-    return reads.head(request, reply, channel)
-  })
+  app.head(
+    PATH,
+    { schema: describe('the metadata of a stream', 'read', 200, QUERY) },
+    async (request, reply) => {
+      const channel = streamOf(request)
+      if (context.access.asking !== undefined) await ask(request, channel, 'latest')
+      return reads.head(request, reply, channel)
+    },
+  )
   const changes = {
     PUT: { summary: 'create', status: 201, run: writes.create },
     POST: { summary: 'append, close', status: 204, run: writes.append },
@@ -84,6 +88,6 @@ export async function durableStreamRoutes(app: FastifyInstance): Promise<void> {
 function streamOf({ params }: FastifyRequest): string {
   const { '*': name } = params as { '*': string }
   if (name === '__ds' || name.startsWith('__ds/'))
-    throw new FanwireError('FW_NOT_SUPPORTED', 'there are no subscriptions of Durable Streams here')
+    throw new FanwireError('FW_NOT_SUPPORTED', 'subscriptions of Durable Streams are not supported')
   return checkedChannel(name)
 }

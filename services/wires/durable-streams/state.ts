@@ -1,29 +1,29 @@
-// What a stream is beside its events: folded from the records of its channel, so that every node finds the same.
+// The state of a stream besides its events. It is folded from the records of its channel, so all nodes agree on it.
 
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import type { Position, Start } from '../../broker/event/position.ts'
 import type { Page } from '../../broker/log/log.ts'
 import { dropOldest } from '../../broker/event/newest.ts'
 
-/** The type of the event that says what a stream is. Clients can't publish it. */
+/** The type of the event that holds a stream's configuration. Clients can't publish it. */
 export const RECORD = 'fanwire:stream'
-/** `<epoch>:<seq>:<id>` of the producer that an append is from. */
+/** `<epoch>:<seq>:<id>` of the append's producer. */
 export const PRODUCER_TAG = 'stream.producer'
 /** The `Stream-Seq` of an append. */
 export const SEQ_TAG = 'stream.seq'
 
-/** Producers that are remembered of a stream: those that wrote last. */
+/** Producers of a stream that are remembered: the most recent. */
 const MAX_PRODUCERS = 1000
 
 export interface StreamConfig {
   readonly contentType: string
-  /** Seconds without reads and writes after which it is gone. */
+  /** It expires after this many seconds without reads and writes. */
   readonly ttl?: number | undefined
   /** RFC 3339. */
   readonly expiresAt?: string | undefined
 }
 
-/** What an idempotent producer says of an append. */
+/** An idempotent producer's identification of an append. */
 export interface Produced {
   readonly id: string
   readonly epoch: number
@@ -35,17 +35,17 @@ interface RecordData extends StreamConfig {
   readonly producers?: readonly (readonly [id: string, epoch: number, seq: number])[]
 }
 
-/** Channels that were published to, and never created as streams. */
+/** For channels that were published to, but not created as streams. */
 const JSON_STREAM: StreamConfig = { contentType: 'application/json' }
 
 export class StreamState {
-  /** How far the channel was read. */
+  /** Up to where the channel was read. */
   at: Position
   config: StreamConfig = JSON_STREAM
-  /** There is something: it was created, or published to. */
+  /** It was created, or published to. */
   exists = false
   ended = false
-  /** The last event; before there is any, where it was created. */
+  /** The last event; if there is none yet, where the stream was created. */
   tail: Position
   /** When it was last written to, ms since 1970. */
   changed = 0
@@ -53,11 +53,11 @@ export class StreamState {
   touched = 0
   /** The last `Stream-Seq`. */
   seq: string | undefined
-  /** By id; those that wrote last come last. */
+  /** By id, the most recent last. */
   readonly producers = new Map<string, Produced>()
-  /** Who ended it. */
+  /** The producer that ended it. */
   endedBy: Produced | undefined
-  /** Events since what it is was last written down; undefined: never. */
+  /** Events since the last record of its configuration; undefined if there is none. */
   sinceRecord: number | undefined
   #last: Produced | undefined
 
@@ -105,7 +105,7 @@ export class StreamState {
     dropOldest(this.producers, MAX_PRODUCERS)
   }
 
-  /** The data of a record that says all of this. */
+  /** The data of a record of this state. */
   toRecord(): Buffer {
     const producers = [...this.producers.values()].map(({ id, epoch, seq }) => [id, epoch, seq])
     return recordOf({ ...this.config, seq: this.seq, producers: producers as [string, number, number][] })
@@ -125,12 +125,12 @@ function producedBy(tag: string | undefined): Produced | undefined {
   return id === undefined ? undefined : { id, epoch: Number(epoch), seq: Number(seq) }
 }
 
-/** Whether an event is one of the stream's own: no record, no end, not erased. */
+/** Whether an event is part of the stream's data: not a record, not an end, not erased. */
 export function isData({ kind, type }: LogEvent): boolean {
   return kind === undefined && type !== RECORD
 }
 
-/** Reads on from where the state is known, or from the beginning. Raises LogUnavailable. */
+/** Brings the state up to date, from where it is known or from the beginning. Raises LogUnavailable. */
 export async function fold(
   known: StreamState | undefined,
   read: (after: Start) => Promise<Page>,
@@ -140,7 +140,7 @@ export async function fold(
   for (;;) {
     const page = await read(after)
     if (page.gap !== undefined && state !== undefined && state === known) {
-      // Another history, perhaps: what is known may be of one that was deleted.
+      // The known state may be that of a stream that was deleted.
       known = state = undefined
       after = 'earliest'
       continue

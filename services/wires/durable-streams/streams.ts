@@ -1,4 +1,4 @@
-// The streams that this node knows, each as far as it was read; and when they are over.
+// The state of the streams that this node has read, and when they expire.
 
 import { STREAMS } from '../../broker/control/channels.ts'
 import type { Start } from '../../broker/event/position.ts'
@@ -8,10 +8,10 @@ import { fold, type StreamState } from './state.ts'
 import { dropOldest } from '../../broker/event/newest.ts'
 
 export const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }
-/** Streams whose state is kept. */
+/** Streams whose state is kept in memory. */
 const MAX_KNOWN = 10_000
-/** Reads of a stream with a TTL are noted so many times in it. */
-const NOTES = 20
+/** The most times that reads of a stream are recorded within its TTL. */
+const TOUCHES_PER_TTL = 20
 
 interface Entry {
   state: StreamState | undefined
@@ -28,14 +28,14 @@ export class Streams {
     this.#log = log
   }
 
-  /** The state of a stream, as new as the call. Raises FW_STREAM_NOT_FOUND, LogUnavailable. */
+  /** The current state of a stream. Raises FW_STREAM_NOT_FOUND, LogUnavailable. */
   async find(channel: string, read?: Read): Promise<StreamState> {
     const state = await this.look(channel, read)
-    if (state.exists && !(await this.isOver(channel, state))) return state
-    throw new FanwireError('FW_STREAM_NOT_FOUND', 'there is no such stream: PUT creates it')
+    if (state.exists && !(await this.hasExpired(channel, state))) return state
+    throw new FanwireError('FW_STREAM_NOT_FOUND', 'the stream does not exist: create it with PUT')
   }
 
-  /** The same, whether there is one or not. Raises LogUnavailable. */
+  /** The same, even if the stream does not exist. Raises LogUnavailable. */
   async look(channel: string, read?: Read): Promise<StreamState> {
     const entry = this.#entry(channel)
     const from = read ?? (after => this.#log.read(channel, after, PAGE))
@@ -47,7 +47,7 @@ export class Streams {
     return found
   }
 
-  /** What it was is gone. */
+  /** The stream was deleted. */
   forget(channel: string): void {
     this.#known.delete(channel)
   }
@@ -60,25 +60,25 @@ export class Streams {
     return entry
   }
 
-  // The end by time -----------------------------------------------------------------------------------------
+  // Expiry --------------------------------------------------------------------------------------------------
 
-  /** Whether its time has run out. Raises LogUnavailable. */
-  async isOver(channel: string, state: StreamState): Promise<boolean> {
+  /** Raises LogUnavailable. */
+  async hasExpired(channel: string, state: StreamState): Promise<boolean> {
     const { ttl, expiresAt } = state.config
     const now = Date.now()
     if (expiresAt !== undefined && now >= Date.parse(expiresAt)) return true
     if (ttl === undefined || now < lastUse(state) + ttl * 1000) return false
-    // Another node may know of a later read.
+    // Another node may have recorded a later read.
     const { events } = await this.#log.read(STREAMS + channel, 'earliest', PAGE)
     state.touched = Math.max(state.touched, events.at(-1)?.time ?? 0)
     return now >= lastUse(state) + ttl * 1000
   }
 
-  /** It was read. Raises LogUnavailable. */
+  /** Records that the stream was read. Raises LogUnavailable. */
   async touch(channel: string, state: StreamState): Promise<void> {
     const { ttl } = state.config
     const now = Date.now()
-    if (ttl === undefined || now - lastUse(state) < (ttl * 1000) / NOTES) return
+    if (ttl === undefined || now - lastUse(state) < (ttl * 1000) / TOUCHES_PER_TTL) return
     state.touched = now
     await this.#log.append(STREAMS + channel, [{ data: Buffer.from('1') }])
   }

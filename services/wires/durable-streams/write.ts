@@ -25,14 +25,14 @@ import {
 } from './state.ts'
 import type { Streams } from './streams.ts'
 
-/** What is written down of a stream is written again behind so many events: retention takes the oldest. */
+/** The record of a stream is repeated after this many events, because retention drops the oldest. */
 const RECORD_EVERY = 1000
-/** Others may write at the same time. */
+/** Attempts of an append: others may write at the same time. */
 const ATTEMPTS = 50
 const END: Draft = { data: Buffer.alloc(0), end: true }
 const DEFAULT_TYPE = 'application/octet-stream'
 
-/** What an append is to do, checked as far as it can be without the stream. */
+/** An append, checked as far as possible without the stream. */
 interface Append {
   readonly body: Buffer
   readonly contentType: string | undefined
@@ -44,7 +44,7 @@ interface Append {
 export class Writes {
   readonly #context: Context
   readonly #streams: Streams
-  /** Appends that depend on what was before take turns. */
+  /** Appends that depend on earlier ones take turns. */
   readonly #turns = new Map<string, Promise<unknown>>()
 
   constructor(context: Context, streams: Streams) {
@@ -66,9 +66,9 @@ export class Writes {
     this.#admit(request, channel, [record, ...drafts])
     return this.#inTurn(channel, async () => {
       const state = await this.#streams.look(channel)
-      if (state.exists && !(await this.#streams.isOver(channel, state))) {
+      if (state.exists && !(await this.#streams.hasExpired(channel, state))) {
         if (!fits(state, config, closed)) {
-          throw new FanwireError('FW_STREAM_CONFLICT', 'the stream exists, and is another than this one')
+          throw new FanwireError('FW_STREAM_CONFLICT', 'the stream exists with another configuration')
         }
         return describe(reply.code(200), state, closed).send()
       }
@@ -96,7 +96,7 @@ export class Writes {
     }
     const attempt = () => this.#appendTo(request, reply, channel, append)
     const depends = producer !== undefined || append.seq !== undefined || append.closes
-    return depends ? this.#inTurn(channel, attempt) : this.#again(attempt)
+    return depends ? this.#inTurn(channel, attempt) : this.#retry(attempt)
   }
 
   async #appendTo(
@@ -133,7 +133,7 @@ export class Writes {
     return reply.code(body.length === 0 ? 204 : 200).send()
   }
 
-  /** What it asks for may be what ended it. Raises FW_CHANNEL_ENDED. */
+  /** The request may be a retry of the one that ended the stream. Raises FW_CHANNEL_ENDED. */
   #alreadyEnded(reply: FastifyReply, { endedBy, tail }: StreamState, append: Append): FastifyReply {
     const { producer } = append
     reply.header('stream-closed', 'true').header('stream-next-offset', printOffset(tail))
@@ -186,10 +186,10 @@ export class Writes {
     return this.#context.publisher.append(channel, drafts, partyOf(request))
   }
 
-  /** One after the other on this node; the log sees to it between nodes. */
+  /** Appends take turns on this node; between nodes the log orders them. */
   #inTurn<T>(channel: string, attempt: () => Promise<T>): Promise<T> {
     const before = this.#turns.get(channel) ?? Promise.resolve()
-    const turn = before.then(() => this.#again(attempt))
+    const turn = before.then(() => this.#retry(attempt))
     const over = turn
       .catch(() => {})
       .then(() => {
@@ -199,8 +199,8 @@ export class Writes {
     return turn
   }
 
-  /** Others may have written since the stream was looked at: looks again. */
-  async #again<T>(attempt: () => Promise<T>): Promise<T> {
+  /** Retries with the current state if another append came first. */
+  async #retry<T>(attempt: () => Promise<T>): Promise<T> {
     for (let left = ATTEMPTS; ; left--) {
       try {
         return await attempt()
@@ -211,7 +211,7 @@ export class Writes {
   }
 }
 
-/** What the stream exists with is what is asked for. */
+/** Whether an existing stream has the requested configuration. */
 function fits({ config, ended }: StreamState, asked: StreamConfig, closed: boolean): boolean {
   return (
     baseOf(config.contentType) === baseOf(asked.contentType) &&
@@ -232,7 +232,7 @@ function dataOf({ config }: StreamState, { body, contentType, closes }: Append):
     if (closes) return []
     throw new FanwireError('FW_BAD_REQUEST', 'the body is empty')
   }
-  if (contentType === undefined) throw new FanwireError('FW_BAD_REQUEST', 'there is no Content-Type')
+  if (contentType === undefined) throw new FanwireError('FW_BAD_REQUEST', 'Content-Type is missing')
   if (baseOf(contentType) !== baseOf(config.contentType))
     throw new FanwireError('FW_STREAM_CONFLICT', 'the stream has another content type')
   const drafts = draftsOf(config.contentType, body)
@@ -240,7 +240,7 @@ function dataOf({ config }: StreamState, { body, contentType, closes }: Append):
   return drafts
 }
 
-/** The events, with what is remembered of them, in one append. */
+/** The events of one append, with the tags and the record that hold the stream's state. */
 function draftsFor(state: StreamState, append: Append, data: readonly Draft[]): Draft[] {
   const { producer, seq } = append
   const tags = new Map<string, string>()

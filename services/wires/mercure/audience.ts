@@ -1,4 +1,4 @@
-// What a subscriber has of the updates: those of its topics that it may read.
+// Selects the updates for a subscriber: those of its topics that it may read.
 
 import type { Access } from '../../broker/access/access.ts'
 import { isGranted } from '../../broker/access/grants.ts'
@@ -9,16 +9,16 @@ import { remembering, type TopicMatcher } from '../../broker/event/topics.ts'
 import { updateOf } from '../../broker/event/update.ts'
 import { letsThrough } from '../../broker/fanout/selection.ts'
 
-/** Who subscribes, and to what. */
+/** A subscriber and its topics. */
 export interface Subscriber {
   readonly identity: Identity
   readonly matchers: readonly TopicMatcher[]
-  /** Where the log was when it came: what was before is history. */
+  /** The head of the log when it subscribed: earlier updates are history. */
   readonly head: Position
 }
 
-/** Topics of which a subscriber remembers whether it follows them. */
-const MOST_KNOWN = 200
+/** Topics whose match is remembered for a subscriber. */
+const MAX_KNOWN = 200
 
 export class Audience {
   readonly subscriber: Subscriber
@@ -28,14 +28,14 @@ export class Audience {
   constructor(access: Access, subscriber: Subscriber) {
     this.#access = access
     this.subscriber = subscriber
-    this.#follows = remembering(MOST_KNOWN, topic =>
+    this.#follows = remembering(MAX_KNOWN, topic =>
       subscriber.matchers.some(matcher => matcher.matches(topic)),
     )
   }
 
   /**
-   * An update is had by whoever follows one of its topics and may read it; a private one by whoever follows one of them and
-   * was granted one of them.
+   * A subscriber receives an update if it follows one of its topics and may read that topic. For a private update it
+   * must follow one of the topics, and one of them must be granted to it.
    */
   takes(event: LogEvent): boolean {
     const { topics, private: hidden } = updateOf(event)

@@ -1,4 +1,4 @@
-// A subscriber's connection: of each stretch it is sent what it may have.
+// A subscriber's connection: receives the updates of each stretch that are meant for it.
 
 import type { Position } from '../../broker/event/position.ts'
 import { Connection, type ConnectionRegistry, type Outlet } from '../../broker/fanout/connection.ts'
@@ -9,9 +9,9 @@ import { mercureFraming, type Piece, piecesOf } from './framing.ts'
 
 export interface SubscriberParts {
   readonly audience: Audience
-  /** Those that are named as they are. */
+  /** Literal topics, without templates and patterns. */
   readonly topics: readonly string[]
-  /** Called when the client is gone. */
+  /** Called when the client has gone. */
   gone(): void
 }
 
@@ -23,7 +23,7 @@ export class MercureConnection extends Connection {
     this.#parts = parts
   }
 
-  /** It is judged by these where rules change. */
+  /** Its rights are checked for these when rules change. */
   override get channels(): string[] {
     return [...this.#parts.topics]
   }

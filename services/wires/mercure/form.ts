@@ -1,11 +1,11 @@
-// What a publisher sends: the fields of a form, checked.
+// The form of a publish request, checked.
 
 import { isUtf8 } from 'node:buffer'
 import { BASE, hasUnseen, requireForeign, topicFault } from '../../broker/event/topics.ts'
 import { FanwireError, quote } from '../../errors.ts'
 
 export interface Form {
-  /** Each once; the first is the canonical one. */
+  /** Without duplicates; the first is the canonical one. */
   readonly topics: readonly [string, ...string[]]
   readonly text: string
   readonly private: boolean
@@ -16,7 +16,7 @@ export interface Form {
 
 export const HUB = '/.well-known/mercure'
 
-/** Characters of an id, and of a type. */
+/** Characters of an id or a type. */
 const LONGEST_NAME = 256
 /** A day, ms. */
 const LONGEST_RETRY = 86_400_000
@@ -26,7 +26,7 @@ export function formOf(body: Buffer, most: number): Form {
   if (!isUtf8(body)) throw new FanwireError('FW_BAD_ENCODING', 'the form is not valid UTF-8')
   const fields = new URLSearchParams(body.toString())
   const [canonical, ...others] = [...new Set(fields.getAll('topic'))]
-  if (canonical === undefined) throw bad('an update has at least one topic')
+  if (canonical === undefined) throw bad('an update needs at least one topic')
   if (others.length >= most) throw new FanwireError('FW_TOO_LARGE', `an update may have ${most} topics`)
   for (const topic of [canonical, ...others]) requireTopic(topic)
   return {
@@ -43,11 +43,11 @@ function requireTopic(topic: string): void {
   const fault = topicFault(topic)
   if (fault !== undefined) throw bad(`the topic ${quote(topic)} ${fault}`)
   requireForeign(topic)
-  if (topic === '*') throw bad('* stands for all topics, and is none')
-  if (isReserved(topic)) throw bad(`the topics below ${HUB} are the hub’s own`)
+  if (topic === '*') throw bad('* means all topics, and cannot be published to')
+  if (isReserved(topic)) throw bad(`the topics below ${HUB} are reserved for the hub`)
 }
 
-/** Whether it leads to the hub's own path, however it is written. */
+/** Whether it resolves to the hub's own path, in any spelling. */
 function isReserved(topic: string): boolean {
   try {
     const path = decodeURIComponent(new URL(topic, BASE).pathname)
@@ -60,10 +60,10 @@ function isReserved(topic: string): boolean {
 function checkedName(field: 'id' | 'type', value: string | null): string | undefined {
   if (value === null || value === '') return undefined
   if (value.length > LONGEST_NAME || hasUnseen(value))
-    throw bad(`${field} is at most ${LONGEST_NAME} characters, none of them a control or format character`)
+    throw bad(`${field} may have ${LONGEST_NAME} characters, without control and format characters`)
   if (field === 'id' && (value.startsWith('#') || value === 'earliest'))
-    throw bad('id begins with no #, and is not earliest: these are the hub’s own')
-  if (field === 'type' && value === 'mercure') throw bad('the type mercure is the hub’s own')
+    throw bad('id may not begin with #, nor be earliest: these are reserved for the hub')
+  if (field === 'type' && value === 'mercure') throw bad('the type mercure is reserved for the hub')
   return value
 }
 

@@ -1,5 +1,5 @@
-// The frames of Mercure: server-sent events whose data is the update's alone. What each connection may have of a stretch is
-// chosen when it is written, so a stretch keeps where its updates are.
+// Mercure's frames: server-sent events whose data is only the update's. Updates are selected for each connection when a
+// stretch is written, so a stretch records where its updates are.
 
 import { jitter } from '../../backoff.ts'
 import type { LogEvent } from '../../broker/event/event.ts'
@@ -10,7 +10,7 @@ import { type BodyFraming, bodyFraming } from '../body-framing.ts'
 
 export const WIRE = 'mercure'
 
-/** An update in a stretch: `bytes[from]` up to, not including, `bytes[to]`. */
+/** An update in a stretch: the bytes from `from` up to but not including `to`. */
 export interface Piece {
   readonly event: LogEvent
   readonly from: number
@@ -24,7 +24,7 @@ export function piecesOf(bytes: Buffer): readonly Piece[] | undefined {
   return pieces.get(bytes)
 }
 
-/** As subscribers know an update. */
+/** The id by which subscribers know an update. */
 export function idOf(event: LogEvent): string {
   return updateOf(event).id ?? `#${printPosition(event)}`
 }
@@ -37,7 +37,7 @@ function block(event: LogEvent): string {
     (name === undefined ? '' : `event: ${name}\n`) +
     (retry === undefined ? '' : `retry: ${retry}\n`) +
     lines.join('') +
-    // The id comes last: some clients take it as soon as its line has come. What is not kept has none.
+    // The id comes last: some clients apply it as soon as its line arrives. Transient updates have none.
     (event.kind === 'transient' ? '\n' : `id: ${idOf(event)}\n\n`)
   )
 }
@@ -52,7 +52,7 @@ const stretch: Framing['stretch'] = (events, from, to) => {
 }
 
 const frames = bodyFraming(WIRE, {
-  // No block ends here: some clients deliver every block, also one without data.
+  // No blank line: some clients deliver every block, even one without data.
   opening: () => `:\nretry: ${jitter(2000)}\n`,
   stretch,
   gap: (_channel, { from, to }, cursor) =>
@@ -67,7 +67,7 @@ const frames = bodyFraming(WIRE, {
 
 const { within: _, ...plain } = frames.plain
 
-/** Stretches are no chunks yet. */
+/** Stretches are not chunked here: a connection does that after its selection. */
 export const mercureFraming: BodyFraming = {
   chunked: { ...frames.chunked, stretch },
   plain: { ...plain, stretch },

@@ -1,4 +1,4 @@
-// GET /.well-known/mercure/subscriptions and what is below: who subscribes.
+// GET /.well-known/mercure/subscriptions and the paths below it: lists subscriptions.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isGranted } from '../../broker/access/grants.ts'
@@ -9,11 +9,11 @@ import { operation, text, texts } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
 import { HUB } from './form.ts'
 import { headerText, newestId } from './resume.ts'
-import { SUBSCRIPTIONS, type Subscriptions, type Told } from './subscriptions.ts'
+import { SUBSCRIPTIONS, type Subscriptions, type Subscription } from './subscriptions.ts'
 
 const QUERY = Type.Object({
   authorization: text('0.x: a token, with FANWIRE_TOKEN_QUERY=1'),
-  '<name>': texts('any other is passed over'),
+  '<name>': texts('any other parameter is ignored'),
 })
 const PARAMETERS = ['first', 'second', 'third'] as const
 const TYPES: ReadonlySet<string> = new Set(['exact', 'urlpattern'])
@@ -25,7 +25,7 @@ export function listRoutes(app: FastifyInstance, subscriptions: Subscriptions, c
     const names = PARAMETERS.slice(0, count)
     const path = Object.fromEntries(names.map(name => [name, Type.String()]))
     const schema = operation({
-      summary: 'Mercure: who subscribes',
+      summary: 'Mercure: subscriptions',
       tag: 'read',
       ...(count === 0 ? {} : { path: Type.Object(path) }),
       query: QUERY,
@@ -36,7 +36,7 @@ export function listRoutes(app: FastifyInstance, subscriptions: Subscriptions, c
   }
 }
 
-/** The path is the topic that has to be granted. Raises FW_UNAUTHORIZED, FW_FORBIDDEN, FW_NOT_FOUND, LogUnavailable. */
+/** The path is the topic that must be granted. Raises FW_UNAUTHORIZED, FW_FORBIDDEN, FW_NOT_FOUND, LogUnavailable. */
 async function list(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -69,26 +69,37 @@ function requireGranted({ identity, server }: FastifyRequest, path: string): voi
   access.require(identity, 'subscribe', path)
   if (isGranted(identity.grants, 'subscribe', path)) return
   if (isStranger(identity))
-    throw new FanwireError('FW_UNAUTHORIZED', 'who subscribes is told to tokens and keys that grant it')
-  throw new FanwireError('FW_FORBIDDEN', 'the token does not grant to subscribe to this path', {
+    throw new FanwireError(
+      'FW_UNAUTHORIZED',
+      'subscriptions are listed only for a token or a key that grants this path',
+    )
+  throw new FanwireError('FW_FORBIDDEN', 'the token does not grant subscribing to this path', {
     challenge: 'insufficient_scope',
   })
 }
 
 /** `{topic}`, `{topic}/{subscriber}` of 0.x; `{type}/{match}`, `{type}/{match}/{subscriber}` of 1.0. */
-function selectorOf({ first, second, third }: Params): { fits: (each: Told) => boolean; single: boolean } {
+function selectorOf({ first, second, third }: Params): {
+  fits: (each: Subscription) => boolean
+  single: boolean
+} {
   if (first === undefined) return { fits: () => true, single: false }
   if (third !== undefined || (second !== undefined && TYPES.has(first))) {
-    const fits = ({ match_type: type, match, subscriber }: Told) =>
+    const fits = ({ match_type: type, match, subscriber }: Subscription) =>
       type === first && match === second && (third === undefined || subscriber === third)
     return { fits, single: third !== undefined }
   }
-  const fits = ({ topic, subscriber }: Told) =>
+  const fits = ({ topic, subscriber }: Subscription) =>
     topic === first && (second === undefined || subscriber === second)
   return { fits, single: second !== undefined }
 }
 
-function collection(path: string, subscriptions: readonly Told[], last: string, older: boolean): object {
+function collection(
+  path: string,
+  subscriptions: readonly Subscription[],
+  last: string,
+  older: boolean,
+): object {
   return older
     ? {
         '@context': 'https://mercure.rocks/',

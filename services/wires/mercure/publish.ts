@@ -13,24 +13,25 @@ import { wholeBody } from '../../http/body.ts'
 import type { Context } from '../../http/context.ts'
 import { type Form, formOf } from './form.ts'
 
-/** What a form may be longer than its data, and its data longer in a form, bytes. */
+/** Bytes that a form may have besides its data. */
 const FORM_ROOM = 64 * 1024
-const IN_A_FORM = 3
+/** Percent-encoding makes data up to this many times as long. */
+const MAX_ENCODED = 3
 
 const QUOTE = 0x22
 
-/** Returns the update's id. Raises FW_BAD_EVENT, FW_TOO_LARGE, and what a publisher does. */
+/** Returns the update's id. Raises FW_BAD_EVENT, FW_TOO_LARGE, and what the publisher raises. */
 export async function publish(context: Context, request: FastifyRequest): Promise<string> {
   const { publisher, access, config } = context
   const { maxBody, maxChannels } = config
-  const limit = maxBody * IN_A_FORM + FORM_ROOM
+  const limit = maxBody * MAX_ENCODED + FORM_ROOM
   const form = formOf(await wholeBody(request, limit, `a form may have ${limit} bytes`), maxChannels)
   const { topics, text, id } = form
   if (Buffer.byteLength(text) > maxBody)
     throw new FanwireError('FW_TOO_LARGE', `data may have ${maxBody} bytes`)
   const by = partyOf(request)
   const draft = draftOf(form, request)
-  // Nothing is published unless all of it may be.
+  // All topics are checked before anything is published.
   for (const topic of topics) publisher.require(by.identity, topic, draft.data.length)
   const approved: [topic: string, draft: Draft][] = []
   for (const topic of topics) approved.push([topic, await publisher.approve(topic, draft, by)])
@@ -49,7 +50,7 @@ export async function publish(context: Context, request: FastifyRequest): Promis
   return id ?? `#${printPosition(receipt.position)}`
 }
 
-/** The event of the topics' channels: JSON where the text is that, but for a string: that would look like a text. */
+/** The event of the topics' channels. Data that is JSON is published as JSON, except a JSON string, which stays text. */
 function draftOf({ text, type }: Form, { headers }: FastifyRequest): Draft {
   const json = jsonData(Buffer.from(text))
   const key = headers['idempotency-key']
@@ -74,7 +75,7 @@ function headOf({ topics, private: hidden, id, type, retry }: Form): UpdateHead 
   }
 }
 
-/** Whether somebody may read the channel to whom nobody has granted it. */
+/** Whether clients without a grant may read the channel. */
 function isPublic(open: boolean, { subscribe }: Rule): boolean {
   return open || subscribe.includes('anyone') || subscribe.includes('user')
 }

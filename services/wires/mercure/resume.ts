@@ -1,5 +1,5 @@
-// Where a subscriber goes on: ids of updates are positions, or what their publishers called them, which each node remembers
-// of what it has read of the log.
+// Where a subscriber resumes. An update's id is its position, or a name that its publisher chose. Each node remembers
+// the names in the part of the log that it has read.
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import { parsePosition, type Position } from '../../broker/event/position.ts'
@@ -10,26 +10,26 @@ import { idOf } from './framing.ts'
 import { dropOldest } from '../../broker/event/newest.ts'
 
 const PAGE = { events: 1000, bytes: 1024 * 1024 }
-/** Ids that a node remembers, the latest. */
+/** Names that a node remembers, the latest. */
 const MOST_IDS = 100_000
 
 export interface Beginning {
   readonly start: Position | 'earliest' | 'latest'
-  /** Updates after the one it named may be lost to it. */
+  /** It may have missed updates after the one that it named. */
   readonly lost: boolean
-  /** The id of the update before the first one that it gets; undefined: it did not ask. */
+  /** The id of the update before the first one that it receives; undefined if it does not resume. */
   readonly before: string | undefined
-  /** Where the log is now. */
+  /** The present head of the log. */
   readonly head: Position
 }
 
-/** Positions of the updates that their publishers named, as far as the log was read. */
+/** Positions of the updates that their publishers named, up to where the log was read. */
 export class Names {
   readonly #positions = new Map<string, Position>()
   #at: Position | 'earliest' = 'earliest'
   #reading: Promise<void> = Promise.resolve()
 
-  /** The first update of that name that the log has. Raises LogUnavailable. */
+  /** The first update with that name in the log. Raises LogUnavailable. */
   async find(channel: Channel, name: string): Promise<Position | undefined> {
     const found = this.#positions.get(name)
     if (found !== undefined) return found
@@ -84,7 +84,7 @@ function positionIn(id: string): Position | undefined {
   return parsePosition(id.startsWith('#') ? id.slice(1) : id)
 }
 
-/** An id as a header can have it. */
+/** An id, encoded for a header. */
 export function headerText(id: string): string {
   return id.replace(/[^\x21-\x7e]|"/gu, encodeURIComponent)
 }

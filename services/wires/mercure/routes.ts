@@ -1,4 +1,4 @@
-// The routes of Mercure.
+// Mercure's routes.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { UPDATES } from '../../broker/event/update.ts'
@@ -32,7 +32,7 @@ const SUBSCRIBE = operation({
 const FORM = Type.Object({
   topic: Type.Array(Type.String(), { description: 'the first is the canonical one' }),
   data: Type.Optional(Type.String()),
-  private: Type.Optional(Type.String({ description: 'its presence counts' })),
+  private: Type.Optional(Type.String({ description: 'private if the field is present' })),
   id: Type.Optional(Type.String()),
   type: Type.Optional(Type.String()),
   retry: Type.Optional(Type.String({ description: 'ms' })),
@@ -41,12 +41,12 @@ const FORM = Type.Object({
 const PUBLISH = operation({
   summary: 'Mercure: publish an update',
   tag: 'publish',
-  query: Type.Object({ '<name>': texts('passed over') }),
+  query: Type.Object({ '<name>': texts('ignored') }),
   body: { [FORM_TYPE]: FORM },
   answers: { 200: { description: 'the id of the update', type: 'text/plain' } },
 })
 
-/** How tokens come, beside the header. */
+/** Sources of tokens besides the header. */
 const TOKENS = {
   tokenCookies: ['__Secure-mercure_access_token', 'mercureAuthorization'],
   tokenParameter: 'authorization',
@@ -83,7 +83,7 @@ class Hub {
   readonly #subscriptions: Subscriptions | undefined
   readonly #names = new Names()
 
-  /** `subscriptions`: undefined where nobody is told who subscribes. */
+  /** `subscriptions`: undefined if they are not published. */
   constructor(app: FastifyInstance, subscriptions: Subscriptions | undefined) {
     this.#app = app
     this.#subscriptions = subscriptions

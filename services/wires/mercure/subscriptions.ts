@@ -1,4 +1,4 @@
-// Who subscribes: each node knows its own subscribers, tells of them as private updates, and lists those of all nodes.
+// Subscriptions: each node publishes those of its own clients as private updates, and lists those of all nodes.
 
 import { randomUUID } from 'node:crypto'
 import { rightsOf } from '../../broker/access/grants.ts'
@@ -16,8 +16,8 @@ const PAGE = 1000
 /** Subscriptions of one answer. */
 const MOST = 10_000
 
-/** A subscription as it is told of. Those by `topic` are told of as 0.x has it. */
-export interface Told {
+/** A subscription as it is published. Those by `topic` have the form of 0.x. */
+export interface Subscription {
   readonly id: string
   readonly match_type?: string
   readonly match?: string
@@ -27,12 +27,12 @@ export interface Told {
   readonly [member: string]: unknown
 }
 
-/** The topic of its updates, and where it is listed. */
+/** The topic of its updates, and the path of its listing. */
 export function pathOf(...names: readonly string[]): string {
   return [SUBSCRIPTIONS, ...names.map(encodeURIComponent)].join('/')
 }
 
-/** What its token has others see of a subscription. */
+/** The payload that the subscriber's token adds to its subscription. */
 function payloadOf({ grants }: Identity, { text }: TopicMatcher): unknown {
   return grants
     .flatMap(({ list }) => list)
@@ -40,7 +40,7 @@ function payloadOf({ grants }: Identity, { text }: TopicMatcher): unknown {
     .find(({ olderForm, topics }) => olderForm || topics?.some(topic => topic.matches(text)))?.payload
 }
 
-function told(matcher: TopicMatcher, subscriber: string, identity: Identity): Told {
+function subscriptionOf(matcher: TopicMatcher, subscriber: string, identity: Identity): Subscription {
   const { type, text } = matcher
   const payload = payloadOf(identity, matcher)
   const more = { subscriber, active: true, ...(payload === undefined ? {} : { payload }) }
@@ -58,7 +58,7 @@ function told(matcher: TopicMatcher, subscriber: string, identity: Identity): To
 export class Subscriptions {
   readonly #context: Context
   readonly #logger: Logger
-  readonly #here = new Set<Told>()
+  readonly #here = new Set<Subscription>()
 
   constructor(context: Context, logger: Logger) {
     this.#context = context
@@ -66,24 +66,24 @@ export class Subscriptions {
     context.questions.answer('subscriptions', () => this.#listed())
   }
 
-  *#listed(): Iterable<readonly [string, () => Told]> {
+  *#listed(): Iterable<readonly [string, () => Subscription]> {
     for (const each of this.#here) yield [each.id, () => each]
   }
 
-  /** Somebody subscribes; to be called again when it is gone. */
+  /** Adds a client's subscriptions. Returns a function to be called when the client has gone. */
   add(matchers: readonly TopicMatcher[], identity: Identity): () => void {
     const subscriber = `urn:uuid:${randomUUID()}`
-    const own = matchers.map(matcher => told(matcher, subscriber, identity))
+    const own = matchers.map(matcher => subscriptionOf(matcher, subscriber, identity))
     for (const each of own) this.#here.add(each)
-    void this.#tell(own)
+    void this.#publish(own)
     return () => {
       for (const each of own) this.#here.delete(each)
-      void this.#tell(own.map(each => ({ ...each, active: false })))
+      void this.#publish(own.map(each => ({ ...each, active: false })))
     }
   }
 
-  /** Does not raise: who asks for the list has it right all the same. */
-  async #tell(all: readonly Told[]): Promise<void> {
+  /** Does not raise: the list is right even without the updates. */
+  async #publish(all: readonly Subscription[]): Promise<void> {
     const drafts = all.map(each => ({
       data: updateData(
         { topics: [each.id], private: true },
@@ -94,17 +94,20 @@ export class Subscriptions {
     try {
       await this.#context.publisher.update(drafts, ANONYMOUS)
     } catch (err) {
-      this.#logger.warn({ err }, 'subscribers of Mercure came or went, and the log could not be told')
+      this.#logger.warn(
+        { err },
+        'updates about Mercure subscriptions could not be published: subscribers that follow them may have to list them again',
+      )
     }
   }
 
   /** Those of all nodes, in the order of their ids. Raises LogUnavailable. */
-  async list(): Promise<Told[]> {
-    const found: Told[] = []
+  async list(): Promise<Subscription[]> {
+    const found: Subscription[] = []
     let after: string | undefined = ''
     while (after !== undefined && found.length < MOST) {
       const page: Answers<'subscriptions'> = await this.#ask(after)
-      found.push(...page.entries.flatMap(({ items }) => items.map(({ item }) => item as Told)))
+      found.push(...page.entries.flatMap(({ items }) => items.map(({ item }) => item as Subscription)))
       after = page.next
     }
     return found

@@ -1,4 +1,4 @@
-// What a subscriber asks for: topics, and after which update.
+// The topics that a subscriber requests, and the update after which it begins.
 
 import type { FastifyRequest } from 'fastify'
 import { type MatchType, topicMatcher, type TopicMatcher } from '../../broker/event/topics.ts'
@@ -8,9 +8,9 @@ import { checkedQuery } from '../../http/query.ts'
 import { Type } from '../../http/schema.ts'
 
 export interface Wanted {
-  /** Each once. */
+  /** Without duplicates. */
   readonly matchers: readonly TopicMatcher[]
-  /** The update after which it begins, `earliest`, or undefined: with what comes. */
+  /** The update after which it begins, or `earliest`; undefined: with new updates. */
   readonly after: string | undefined
 }
 
@@ -23,7 +23,7 @@ export const QUERY = Type.Object({
   last_event_id: text('1.0: the same'),
   'Last-Event-ID': text('0.x: the same'),
   authorization: text('0.x: a token, with FANWIRE_TOKEN_QUERY=1'),
-  '<name>': texts('any other is passed over'),
+  '<name>': texts('any other parameter is ignored'),
 })
 
 const TYPES: Readonly<Record<string, MatchType>> = {
@@ -58,7 +58,7 @@ function known(): string {
   return Object.keys(TYPES).join(', ')
 }
 
-/** Topics that are named as they are: each is asked for as a channel is. */
+/** Literal topics, without templates and patterns: rights to these are checked like rights to channels. */
 export function namedTopics(matchers: readonly TopicMatcher[]): string[] {
   const named = matchers.filter(
     ({ type, text }) => text !== '*' && type !== 'urlpattern' && !text.includes('{'),

@@ -19,9 +19,9 @@ import { requireSignedBody, requireSignedRequest, type SignedRequest } from './s
 
 /** Events of a batch. */
 const MOST_EVENTS = 10
-/** What an event may be longer in a body than its data, bytes. */
+/** Bytes that an event may have in a body besides its data. */
 const EVENT_ROOM = 64 * 1024
-/** Members that are listed. */
+/** Members of one answer. */
 const MOST_USERS = 10_000
 const PAGE = 1000
 
@@ -51,12 +51,12 @@ interface Params {
   readonly user: string
 }
 
-/** An event as it comes. */
+/** An event as the server sent it. */
 type Entry = Readonly<Record<string, unknown>>
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The app of Pusher that has signed it. */
+    /** The Pusher app that signed the request. */
     pusherApp: App | undefined
   }
 }
@@ -68,7 +68,7 @@ export async function api(app: FastifyInstance): Promise<void> {
   app.addHook('preValidation', async request => {
     request.pusherApp = calls.authorize(request)
   })
-  // Pusher's libraries look for the status here.
+  // Pusher's libraries read the status from the body.
   app.addHook('onSend', async (_request, reply, payload) =>
     reply.statusCode >= 400 && typeof payload === 'string' && payload.endsWith('}')
       ? `${payload.slice(0, -1)},"code":${reply.statusCode}}`
@@ -104,12 +104,12 @@ export async function api(app: FastifyInstance): Promise<void> {
   route('GET', 'channels/:channel/users', describe('members', 'read', CHANNEL), (app, request) =>
     calls.users(app, channelOf(request)),
   )
-  const user = describe('ends the connections of a user', 'admin', { user: TEXT('who has signed in') })
+  const user = describe('ends the connections of a user', 'admin', { user: TEXT('the signed-in user') })
   route('POST', 'users/:user/terminate_connections', user, (_app, request) => calls.terminate(request))
 }
 
 function unknownApp(): FanwireError {
-  return new FanwireError('FW_NOT_FOUND', 'there is no app of this id')
+  return new FanwireError('FW_NOT_FOUND', 'there is no app with this id')
 }
 
 function channelOf({ params }: FastifyRequest): string {
@@ -138,12 +138,13 @@ class Calls {
     return app
   }
 
-  /** Raises FW_BAD_EVENT, FW_TOO_MANY_CHANNELS, and what `#publish` does. */
+  /** Raises FW_BAD_EVENT, FW_TOO_MANY_CHANNELS, and what `#publish` raises. */
   async event(app: App, request: FastifyRequest): Promise<object> {
     const entry = await this.#bodyOf(request, 1)
     const { channel, channels = [channel], info } = entry
     const most = this.#context.config.maxChannels
-    if (!Array.isArray(channels) || channels.length === 0) throw badEvent('channels is a list of channels')
+    if (!Array.isArray(channels) || channels.length === 0)
+      throw badEvent('channels must be a list of channels')
     if (channels.length > most)
       throw new FanwireError('FW_TOO_MANY_CHANNELS', `one event may go to ${most} channels`)
     const names = [...new Set(channels.map(checkedChannel))]
@@ -152,32 +153,32 @@ class Calls {
       request,
       names.map(name => ({ ...entry, channel: name })),
     )
-    return this.#told(names, info)
+    return this.#infoOf(names, info)
   }
 
   async batch(app: App, request: FastifyRequest): Promise<object> {
     const { batch } = await this.#bodyOf(request, MOST_EVENTS)
-    if (!Array.isArray(batch) || batch.length === 0) throw badEvent('batch is a list of events')
+    if (!Array.isArray(batch) || batch.length === 0) throw badEvent('batch must be a list of events')
     if (batch.length > MOST_EVENTS) throw badEvent(`a batch may have ${MOST_EVENTS} events`)
     const entries = batch.map(entryIn)
     await this.#publish(app, request, entries)
     if (!entries.some(({ info }) => info !== undefined)) return {}
-    const told = entries.map(async ({ channel, info }) => {
-      const { channels } = await this.#told([String(channel)], info)
+    const infos = entries.map(async ({ channel, info }) => {
+      const { channels } = await this.#infoOf([String(channel)], info)
       return channels?.[String(channel)] ?? {}
     })
-    return { batch: await Promise.all(told) }
+    return { batch: await Promise.all(infos) }
   }
 
-  /** In their order; what is wrong with one is said before any is published. Raises what the publisher does. */
+  /** In order. All are checked before any is published. Raises what the publisher raises. */
   async #publish(app: App, request: FastifyRequest, entries: readonly Entry[]): Promise<void> {
     const { publisher, config } = this.#context
     const by = { identity: app.identity, address: addressOf(request) }
     const drafts = entries.map(({ channel, name, data, socket_id: socket }) => {
       const to = checkedChannel(channel)
-      if (data === undefined) throw badEvent('an event has data')
+      if (data === undefined) throw badEvent('the event has no data')
       if (socket !== undefined && !(typeof socket === 'string' && /^\d+\.\d+$/.test(socket)))
-        throw badEvent('socket_id is two numbers with a point between them')
+        throw badEvent('socket_id must be two numbers separated by a point')
       const draft = draftOf({ name, data, socket }, config.maxBody)
       publisher.require(app.identity, to, draft.data.length)
       return { to, draft }
@@ -185,7 +186,7 @@ class Calls {
     for (const { to, draft } of drafts) await publisher.publish(to, draft, by)
   }
 
-  async #told(names: readonly string[], info: unknown): Promise<{ channels?: Record<string, object> }> {
+  async #infoOf(names: readonly string[], info: unknown): Promise<{ channels?: Record<string, object> }> {
     if (typeof info !== 'string') return {}
     const all = await Promise.all(names.map(async name => [name, await this.#look(name)] as const))
     return { channels: Object.fromEntries(all) }
@@ -219,7 +220,7 @@ class Calls {
     return this.#look(channel)
   }
 
-  /** All nodes together. Raises LogUnavailable. */
+  /** Over all nodes. Raises LogUnavailable. */
   async #look(channel: string): Promise<object> {
     const { questions } = this.#context
     const { entries } = await questions.ask('channels', { match: channel })
@@ -264,7 +265,7 @@ class Calls {
 /** Raises FW_BAD_EVENT. */
 function entryIn(value: unknown): Entry {
   if (isObject(value)) return value
-  throw badEvent('an event is an object')
+  throw badEvent('an event must be an object')
 }
 
 function badEvent(message: string): FanwireError {

@@ -1,4 +1,4 @@
-// What messages of clients have to have.
+// Checks of clients' messages.
 
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import { quote } from '../../errors.ts'
@@ -17,22 +17,22 @@ export type Data = Readonly<Record<string, unknown>>
 
 /** Raises FW_BAD_COMMAND, FW_BAD_ENCODING, FW_BAD_JSON. */
 export function parseIncoming(bytes: Buffer, isBinary: boolean): Incoming {
-  if (isBinary) throw badCommand('a message is text')
+  if (isBinary) throw badCommand('a message must be text')
   const { event, channel, data } = dataIn(parseJson(bytes, MESSAGE))
-  if (typeof event !== 'string') throw badCommand('a message has an event, a text')
+  if (typeof event !== 'string') throw badCommand('event must be a string')
   return { event, channel, data }
 }
 
-/** An object, or the text of one, as some clients send it. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
+/** An object, or its JSON text, which some clients send. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
 export function dataIn(data: unknown): Data {
   const value = typeof data === 'string' ? parseJson(data, MESSAGE) : data
   if (isObject(value)) return value
-  throw badCommand('data is an object')
+  throw badCommand('data must be an object')
 }
 
 /** Raises FW_BAD_COMMAND. */
 export function checkedUser(name: string, id: unknown): string | number {
   if (Number.isSafeInteger(id)) return id as number
   if (typeof id === 'string' && id !== '' && id.length <= LONGEST_USER && !/\p{Cs}/u.test(id)) return id
-  throw badCommand(`${name} is a text of 1 to ${LONGEST_USER} characters, or a number, not ${quote(id, 40)}`)
+  throw badCommand(`${name} is a string of 1 to ${LONGEST_USER} characters or a number, not ${quote(id, 40)}`)
 }

@@ -1,4 +1,4 @@
-// One client of Pusher: its messages and their answers.
+// One Pusher client: its messages and their answers.
 
 import { randomInt } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
@@ -25,7 +25,7 @@ import { requireSigned } from './signatures.ts'
 /** Client events of one connection. */
 const CLIENT_EVENTS = { burst: 10, perSecond: 10 }
 const CLIENT_PREFIX = 'client-'
-/** A client that receives nothing for so many heartbeats sends a ping. */
+/** A client that receives nothing for this many heartbeats sends a ping. */
 const SILENT_HEARTBEATS = 2
 const LEAST_TIMEOUT_S = 30
 
@@ -45,7 +45,7 @@ export class PusherClient {
   readonly #members: Members
   #clientEvents: Bucket | undefined
   #self: Self | undefined
-  /** Until it must have signed in. */
+  /** Ends the connection of a client that has not signed in. */
   readonly #signin: NodeJS.Timeout | undefined
 
   constructor(parts: PusherClientParts) {
@@ -73,7 +73,7 @@ export class PusherClient {
   /** The app was removed or has changed. */
   end(): void {
     const { connection, outlet } = this.#parts
-    outlet.refuse(connection, CODES.noApp, 'the app is not there any more')
+    outlet.refuse(connection, CODES.noApp, 'the app no longer exists, or its secret has changed')
   }
 
   /** The client has gone. */
@@ -85,7 +85,7 @@ export class PusherClient {
 
   /** Processes one message. Never raises: errors are sent to the client. */
   take(bytes: Buffer, isBinary: boolean): void {
-    // Any message shows that it is there.
+    // Any message counts as an answer to a heartbeat.
     this.#parts.connection.answered()
     let incoming: Incoming | undefined
     const parse = () => {
@@ -107,12 +107,12 @@ export class PusherClient {
 
   // Subscriptions -----------------------------------------------------------------------------------------------
 
-  /** Raises what is reported as pusher:subscription_error. */
+  /** Its errors are reported as pusher:subscription_error. */
   async #subscribe(data: Data): Promise<void> {
     const { cursor } = data
     const channel = checkedChannel(data.channel)
     const kind = kindOf(channel)
-    if (cursor !== undefined && typeof cursor !== 'string') throw badCommand('cursor is a text')
+    if (cursor !== undefined && typeof cursor !== 'string') throw badCommand('cursor must be a string')
     const self = this.#authorize(channel, kind, data)
     if (cursor !== undefined) this.#parts.connection.framing = pusherCursorFraming
     const start = cursor || (kind.cache ? 'last:1' : undefined)
@@ -126,7 +126,10 @@ export class PusherClient {
    */
   #authorize(channel: string, kind: Kind, { auth, channel_data: said }: Data): Self | undefined {
     if (kind.user !== undefined && kind.user !== String(this.#self?.id))
-      throw new FanwireError('FW_FORBIDDEN', 'this channel is of the user who has signed in')
+      throw new FanwireError(
+        'FW_FORBIDDEN',
+        'this channel belongs to another user, or the client has not signed in',
+      )
     if (!kind.signed) return undefined
     const { app, connection } = this.#parts
     const tail = typeof said === 'string' ? `:${said}` : ''
@@ -143,7 +146,7 @@ export class PusherClient {
   #selfOf(said: unknown): Self {
     const self = typeof said === 'string' ? selfOf(said) : this.#self
     if (self !== undefined) return self
-    throw badCommand('a presence channel needs channel_data, or a user who has signed in')
+    throw badCommand('a presence channel needs channel_data, or a signed-in user')
   }
 
   #grant(channel: string, rights: readonly Right[]): void {
@@ -179,8 +182,8 @@ export class PusherClient {
     await this.#commands.subscribe(channel, options, ok => {
       const { cursor } = ok as { cursor: string }
       begin = parsePosition(cursor)?.offset ?? 0
-      const told = connection.framing === pusherCursorFraming ? cursor : undefined
-      connection.write(message('pusher_internal:subscription_succeeded', data, channel, told))
+      const resumed = connection.framing === pusherCursorFraming ? cursor : undefined
+      connection.write(message('pusher_internal:subscription_succeeded', data, channel, resumed))
     })
     const head = connection.readerOf(channel)?.channel.recent.head
     if (cache && head === begin) this.#commands.write(cacheMiss(channel))
@@ -200,7 +203,7 @@ export class PusherClient {
 
   async #signIn({ auth, user_data: said }: Data): Promise<void> {
     const { app, client, connection, context } = this.#parts
-    if (typeof said !== 'string') throw badCommand('user_data is a text')
+    if (typeof said !== 'string') throw badCommand('user_data must be a string')
     requireSigned(app, auth, `${connection.socketId}::user::${said}`)
     const self = signedInOf(said)
     const user = String(self.id)
@@ -222,11 +225,11 @@ export class PusherClient {
     const { app, connection, context, refusal } = this.#parts
     if (refusal !== undefined) throw refusal
     const to = checkedChannel(channel)
-    if (!app.clientEvents) throw new FanwireError('FW_FORBIDDEN', 'clients of this app publish no events')
+    if (!app.clientEvents) throw new FanwireError('FW_FORBIDDEN', 'the app does not allow client events')
     if (!kindOf(to).clientEvents || !this.#reads(to))
       throw new FanwireError(
         'FW_FORBIDDEN',
-        'client events are for private and presence channels that it has',
+        'client events need a subscription to a private or presence channel',
       )
     this.#requireRate()
     const user = this.#members.in(to)?.id
@@ -268,7 +271,7 @@ export class PusherClient {
   }
 }
 
-/** What Pusher says, by our code. */
+/** Pusher's error types and statuses, by fanwire's code. */
 const SUBSCRIPTION_ERRORS: Readonly<Record<string, readonly [type: string, status: number]>> = {
   FW_UNAUTHORIZED: ['AuthError', 401],
   FW_FORBIDDEN: ['AuthError', 403],

@@ -1,4 +1,4 @@
-// Events of Pusher as drafts. Its data is a text: JSON as a rule, which then is the event's data as it is.
+// Converts Pusher's events to drafts. Their data is a string; if it is JSON, it becomes the event's data unchanged.
 
 import { type Draft, jsonData, textData } from '../../broker/event/event.ts'
 import { isTypeName } from '../../broker/event/names.ts'
@@ -12,7 +12,7 @@ const NO_TEXT = Buffer.from('""')
 export interface PusherEvent {
   readonly name: unknown
   readonly data: unknown
-  /** The socket that does not want it. */
+  /** The socket that is excluded. */
   readonly socket?: string | undefined
   /** The member that sends it. */
   readonly user?: string | number | undefined
@@ -33,7 +33,7 @@ export function draftOf({ name, data, socket, user }: PusherEvent, most: number)
   return { data: json, ...(isType ? { type: event } : {}), ...(tags.size > 0 ? { tags } : {}) }
 }
 
-/** What is no text is JSON that its sender did not print: clients send their events so. */
+/** Clients send data that is not a string as JSON within the message. */
 function dataOf(data: unknown): { json: Buffer; isText: boolean } {
   const text = typeof data === 'string' ? data : JSON.stringify(data ?? null)
   const json = jsonData(Buffer.from(text))

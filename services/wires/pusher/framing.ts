@@ -1,4 +1,4 @@
-// The messages of Pusher. Readers share them; those of a socket that does not want an event have others.
+// Pusher's messages. Readers share them, except a socket that is excluded from an event.
 
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import { attendedIn } from '../../broker/event/names.ts'
@@ -11,17 +11,17 @@ import { wsText } from '../ws-frames.ts'
 export const WIRE = 'pusher'
 const NOTHING = Buffer.alloc(0)
 
-/** A message: `data` is JSON, and goes as text. `cursor`: for clients that resume. */
+/** A message. `data` is JSON, and is sent as a string. `cursor`: for clients that resume. */
 export function message(event: string, data: string, channel?: string, cursor?: string): Buffer {
   return wsText(textOf(event, JSON.stringify(data), channel, { cursor }))
 }
 
-/** A channel with a cache has no event. */
+/** A cache channel has no event yet. */
 export function cacheMiss(channel: string): Buffer {
   return wsText(JSON.stringify({ event: 'pusher:cache_miss', channel }))
 }
 
-/** Something is wrong; `code` is one of Pusher's, or null. */
+/** An error. `code` is one of Pusher's, or null. */
 export function errorMessage(
   code: number | null,
   text: string,
@@ -48,17 +48,17 @@ function textOf(event: string, data: string, channel: string | undefined, { user
   )
 }
 
-/** Which sockets do not want all of a stretch, and what they get. */
-interface Unwanted {
+/** The sockets that are excluded from events of a stretch, and their version of it. */
+interface Exclusions {
   readonly sockets: ReadonlySet<string>
   without(socket: string): Buffer
 }
 
-const unwanted = new WeakMap<Buffer, Unwanted>()
+const exclusions = new WeakMap<Buffer, Exclusions>()
 
-/** What a socket gets of a stretch. */
+/** A stretch without the events from which the socket is excluded. */
 export function stretchFor(socket: string, stretch: Buffer): Buffer {
-  const known = unwanted.get(stretch)
+  const known = exclusions.get(stretch)
   return known?.sockets.has(socket) ? known.without(socket) : stretch
 }
 
@@ -77,7 +77,7 @@ function framingOf(encode: (event: LogEvent) => Buffer, resumes: boolean): Frami
       if (sockets.size > 0) {
         const without = (socket: string) =>
           stretchOf(events.filter(({ tags }) => tags?.get(SOCKET_TAG) !== socket))
-        unwanted.set(bytes, { sockets, without })
+        exclusions.set(bytes, { sockets, without })
       }
       return bytes
     },
@@ -94,12 +94,12 @@ function framingOf(encode: (event: LogEvent) => Buffer, resumes: boolean): Frami
       ),
     heartbeat: message('pusher:ping', '{}'),
     answered: true,
-    // The outlet says it.
+    // The outlet sends it.
     closing: () => NOTHING,
   }
 }
 
-/** Joins and leaves of a channel are told as messages of that channel. */
+/** Joins and leaves of a channel are sent as messages of that channel. */
 function nameOf(channel: string): string {
   return attendedIn(channel) ?? channel
 }
@@ -116,11 +116,11 @@ function encodeWith(cursorOf: (event: LogEvent) => string | undefined): (event: 
   }
 }
 
-/** What the log of joins and leaves says of a member. */
+/** A member in the log of joins and leaves. */
 export interface Member {
   readonly user: string
   readonly info?: unknown
-  /** As its client gave it, where that is a number. */
+  /** Only if the client sent a number. */
   readonly user_id?: number
 }
 

@@ -1,5 +1,5 @@
-// Pusher's protocol (its clients, and its API for servers), with FANWIRE_PUSHER_APPS. A channel of Pusher is the channel
-// of that name.
+// Pusher's protocol (for clients, and its HTTP API for servers), with FANWIRE_PUSHER_APPS. A Pusher channel is the
+// channel of that name.
 
 import type { FastifyInstance } from 'fastify'
 

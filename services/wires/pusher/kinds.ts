@@ -1,4 +1,4 @@
-// What the beginning of a channel's name means to Pusher.
+// The meaning of the prefixes of Pusher's channel names.
 
 export interface Kind {
   /** A subscription needs a signature. */
@@ -6,7 +6,7 @@ export interface Kind {
   readonly presence: boolean
   /** A subscription begins with the last event. */
   readonly cache: boolean
-  /** Clients may send events. */
+  /** Clients may send events to it. */
   readonly clientEvents: boolean
   /** The signed-in user whose channel it is. */
   readonly user: string | undefined

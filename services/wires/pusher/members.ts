@@ -22,7 +22,7 @@ export interface Self {
 
 export class Members implements ChannelWatcher {
   readonly #presence: Presence
-  /** By channel; undefined: counted alone. */
+  /** By channel; undefined: only counted. */
   readonly #entered = new Map<string, Self | undefined>()
 
   constructor(presence: Presence) {
@@ -38,7 +38,7 @@ export class Members implements ChannelWatcher {
     return this.#entered.has(channel)
   }
 
-  /** Returns when all nodes see it there. */
+  /** Returns when all nodes can see the member. */
   async enter(channel: string, self: Self): Promise<void> {
     if (!this.#presence.enter(channel, String(self.id), printed(self))) return
     this.#entered.set(channel, self)
@@ -63,7 +63,7 @@ export class Members implements ChannelWatcher {
   }
 }
 
-/** A number stays one. */
+/** A numeric id is preserved. */
 function printed({ id, info }: Self): string {
   const who = whoOf(String(id), info)
   return typeof id === 'number' ? `${who},"user_id":${id}` : who
@@ -88,16 +88,16 @@ function parsed(name: string, text: string): Record<string, unknown> {
     const value: unknown = JSON.parse(text)
     if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
   } catch {
-    // As below.
+    // Raised below.
   }
-  throw new FanwireError('FW_BAD_COMMAND', `${name} is a JSON object`)
+  throw new FanwireError('FW_BAD_COMMAND', `${name} must be a JSON object`)
 }
 
 export interface MemberList {
   /** By id. */
   readonly members: readonly Member[]
   readonly users: number
-  /** Where the log of joins and leaves stood. */
+  /** The position of the log of joins and leaves. */
   readonly cursor: Position
 }
 

@@ -1,4 +1,4 @@
-// A client's connection: its messages go past it where it does not want them, and it is closed with Pusher's codes.
+// A client's connection: filters out the events from which it is excluded, and closes with Pusher's codes.
 
 import { Connection } from '../../broker/fanout/connection.ts'
 import { type CloseReason, reconnects } from '../../broker/fanout/framing.ts'
@@ -12,7 +12,7 @@ export const CODES = {
   noVersion: 4008,
   unauthorized: 4009,
   busy: 4100,
-  comeBack: 4200,
+  reconnect: 4200,
   clientEvent: 4301,
 } as const
 
@@ -23,11 +23,11 @@ const NOT_ALLOWED: ReadonlySet<number> = new Set([4401, 4403])
 /** Pusher's code for a node's reason. */
 function codeOf({ code }: CloseReason): number {
   if (code === TRY_AGAIN_LATER) return CODES.busy
-  return reconnects(code) && !NOT_ALLOWED.has(code) ? CODES.comeBack : CODES.unauthorized
+  return reconnects(code) && !NOT_ALLOWED.has(code) ? CODES.reconnect : CODES.unauthorized
 }
 
 export class PusherOutlet extends WsOutlet {
-  /** One of Pusher's own, where the wire ends the connection. */
+  /** Pusher's code, if the wire ends the connection. */
   #code: number | undefined
 
   override end(reason: CloseReason): void {
@@ -36,7 +36,7 @@ export class PusherOutlet extends WsOutlet {
     this.socket.close(code, reason.reason)
   }
 
-  /** Ends a connection with a code of Pusher. */
+  /** Ends a connection with a Pusher code. */
   refuse(connection: Connection, code: number, reason: string): void {
     this.#code = code
     connection.end({ code, reason, retry: undefined })
@@ -44,7 +44,7 @@ export class PusherOutlet extends WsOutlet {
 }
 
 export class PusherConnection extends Connection {
-  /** Its id, by which publishers leave it out. */
+  /** Its id, by which publishers exclude it. */
   socketId = ''
 
   override write(bytes: Buffer): void {

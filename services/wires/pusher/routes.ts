@@ -1,4 +1,4 @@
-// The paths of Pusher: one for clients, and those for servers.
+// Pusher's routes: one for clients, and those of the server API.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
@@ -17,9 +17,9 @@ import { CODES, PusherConnection, PusherOutlet } from './outlet.ts'
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 
-/** What a message may be longer than the data that it publishes, bytes; and all that it may have where none does. */
+/** Bytes that a message may have besides the data that it publishes; and in all, if the client may not publish. */
 const MESSAGE_ROOM = 64 * 1024
-/** Versions of the protocol whose messages are those of 7. */
+/** Versions of the protocol with the messages of version 7. */
 const VERSIONS: ReadonlySet<string> = new Set(['5', '6', '7'])
 
 const schema = operation({
@@ -28,7 +28,7 @@ const schema = operation({
   path: Type.Object({ key: Type.String({ description: "the app's key" }) }),
   query: Type.Object({
     protocol: Type.String({ description: '5 to 7' }),
-    '<name>': Type.Optional(Type.Array(Type.String(), { description: 'any other is passed over' })),
+    '<name>': Type.Optional(Type.Array(Type.String(), { description: 'any other parameter is ignored' })),
   }),
   answers: { 101: { description: 'the connection is a WebSocket' } },
 })
@@ -40,7 +40,7 @@ export async function pusherRoutes(app: FastifyInstance): Promise<void> {
     {
       schema,
       config: { origin: 'required', handshakes: true, anonymous: true },
-      // Tokens and keys are of other protocols; what the application says of its cookie holds here, too.
+      // Tokens and keys belong to other protocols; the application's hook identifies clients by cookie here too.
       preValidation: async request => {
         request.identity = await askWho(request)
       },
@@ -90,8 +90,7 @@ class PusherWire {
     if (app === undefined) return outlet.refuse(connection, CODES.noApp, 'there is no app with this key')
     const version = typeof protocol === 'string' ? protocol : ''
     if (version === '') return outlet.refuse(connection, CODES.noVersion, 'protocol is missing')
-    if (!VERSIONS.has(version))
-      return outlet.refuse(connection, CODES.version, 'this is not a version of the protocol from 5 to 7')
+    if (!VERSIONS.has(version)) return outlet.refuse(connection, CODES.version, 'protocol must be 5, 6 or 7')
     limitMessages(socket, MESSAGE_ROOM + (app.clientEvents ? context.config.maxBody : 0))
     const lease = admit(context, connection, arrival)
     if (connection.ended) return
@@ -108,7 +107,7 @@ class PusherWire {
     })
   }
 
-  /** Those of apps that are not there any more, or have another secret. */
+  /** Ends clients of apps that were removed or have a new secret. */
   #endStale(): void {
     const { apps = [] } = this.#app.fanwire.access
     for (const client of this.#clients) {

@@ -1,4 +1,4 @@
-// Signatures of Pusher: HMAC-SHA256 with an app's secret, in hexadecimal.
+// Pusher's signatures: HMAC-SHA256 with an app's secret, in hexadecimal.
 
 import { createHmac, hash, timingSafeEqual } from 'node:crypto'
 import type { App } from '../../broker/access/apps.ts'
@@ -16,7 +16,7 @@ function isSigned(secret: string, text: string, signature: string): boolean {
 /** Raises FW_UNAUTHORIZED unless `auth` is `<key>:<signature of the text>`. */
 export function requireSigned({ key, secret }: App, auth: unknown, text: string): void {
   const given = typeof auth === 'string' && auth.startsWith(`${key}:`) ? auth.slice(key.length + 1) : ''
-  if (!isSigned(secret, text, given)) throw unauthorized("auth is not the app's signature")
+  if (!isSigned(secret, text, given)) throw unauthorized('auth is not a valid signature of the app')
 }
 
 export interface SignedRequest {
@@ -27,7 +27,7 @@ export interface SignedRequest {
   readonly query: Readonly<Record<string, string | string[]>>
 }
 
-/** Raises FW_UNAUTHORIZED for a request to the API that the app has not signed just now. */
+/** Raises FW_UNAUTHORIZED if a request to the API has no recent signature of the app. */
 export function requireSignedRequest(
   app: App,
   { method, url, query }: SignedRequest,
@@ -39,19 +39,19 @@ export function requireSignedRequest(
   if (!(Math.abs(Number(time) - now / 1000) <= CLOCK_S))
     throw unauthorized(`auth_timestamp is more than ${CLOCK_S} s from the clock of the node`)
   const [path = '', raw = ''] = url.split('?', 2)
-  // Libraries sign what they send, or what it stands for.
+  // Some libraries sign the encoded query, others the decoded one.
   const sent = raw.split('&').map(pair => pair.split('=', 2) as [string, string?])
   const decoded = Object.entries(query).map(([name, value]) => [name, String(value)] as [string, string])
   const given = typeof signature === 'string' ? signature : ''
   const signed = [decoded, sent].some(pairs =>
     isSigned(app.secret, `${method}\n${path}\n${printPairs(pairs)}`, given),
   )
-  if (!signed) throw unauthorized('auth_signature is not that of the request')
+  if (!signed) throw unauthorized('auth_signature does not match the request')
 }
 
-/** Raises FW_UNAUTHORIZED where a body is not the one that was signed. */
+/** Raises FW_UNAUTHORIZED if the body is not the signed one. */
 export function requireSignedBody({ query }: SignedRequest, body: Buffer): void {
-  if (query.body_md5 !== hash('md5', body)) throw unauthorized('body_md5 is not that of the body')
+  if (query.body_md5 !== hash('md5', body)) throw unauthorized('body_md5 does not match the body')
 }
 
 function printPairs(pairs: readonly (readonly [string, string?])[]): string {

@@ -6,17 +6,17 @@ import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { encodeDropped, encodeGap, encodePassed } from '../objects.ts'
 import { TEXT, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
 
-/** The library does handshakes and heartbeats. */
+/** Handshakes and heartbeats are left to the library. */
 export interface PacketFraming extends Framing {
   /** A packet of Socket.IO, whole and without attachments. */
   packet(text: string): Buffer
 }
 
-/** Between the packets of one poll: no JSON text holds it. */
+/** Separates the packets of one poll. It does not occur in JSON text. */
 export const PACKET_SEPARATOR = '\x1e'
 /** An Engine.IO message. */
 const MESSAGE = '4'
-/** Events that Socket.IO's libraries reserve, and refuse from the other side. */
+/** Event names that Socket.IO's libraries reserve and reject. */
 const LIBRARY_EVENTS: ReadonlySet<string> = new Set([
   'connect',
   'connect_error',

@@ -1,5 +1,5 @@
-// Socket.IO v4 (its clients 3 and 4) at /socket.io/, with FANWIRE_SOCKET_IO=1. The library shakes hands, keeps sessions
-// and beats; what it is asked for and what it delivers is ours.
+// Socket.IO v4 (its clients 3 and 4) at /socket.io/, with FANWIRE_SOCKET_IO=1. The library does handshakes, sessions and
+// heartbeats; commands and deliveries are handled here.
 
 import { createServer, type IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -19,18 +19,18 @@ import { elements } from '../../broker/event/json-spans.ts'
 import { Turns } from '../../http/turns.ts'
 import { admit } from '../admit.ts'
 import { type Arrival, arrivalOf } from '../arrival.ts'
-import { badCommand, Commands, only, SUBSCRIBE_OPTIONS, type Tell } from '../commands.ts'
+import { badCommand, Commands, only, SUBSCRIBE_OPTIONS, type Respond } from '../commands.ts'
 import { Handshakes, limitMessagesOf, type Session, SocketIoOutlet, tune } from './outlet.ts'
 import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
 
 const PACKET = 'the packet'
 const PATH = '/socket.io/'
-/** What a packet may be longer than the data that it publishes, bytes; and all that may come from who publishes nothing. */
+/** Bytes that a packet may have besides the data that it publishes; and in all, if the client may not publish. */
 const COMMAND_ROOM = 64 * 1024
-/** A client that says nothing after its handshake is closed, ms. */
-const CONNECT_WITHIN = 10_000
-/** A client has at least this long to answer a heartbeat, ms: as long as it may stand still. */
-const ANSWER_WITHIN = 20_000
+/** A client that sends nothing for this long after its handshake is closed. */
+const CONNECT_TIMEOUT_MS = 10_000
+/** The least time that a client has to answer a heartbeat. */
+const HEARTBEAT_ANSWER_MS = 20_000
 const NOTHING = Buffer.alloc(0)
 
 const schema = operation({
@@ -44,10 +44,10 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
   if (!config.socketIo) return
   const io = await createIo(config)
   const wire = new SocketIoWire(app, io)
-  // Several processes share the port: a poll would come to another one than the last.
+  // With several processes on one port, successive polls would reach different processes.
   const polling = config.workers === 1
 
-  // Bodies are the library's to read.
+  // The library reads the bodies.
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.route({
     method: ['GET', 'POST'],
@@ -57,12 +57,12 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
     onRequest: async request => {
       const { sid, transport, ...others } = request.query as Record<string, unknown>
       if ([sid, transport, ...Object.values(others)].some(Array.isArray)) {
-        throw new FanwireError('FW_BAD_PARAMETER', 'each parameter is there once')
+        throw new FanwireError('FW_BAD_PARAMETER', 'each parameter may occur once')
       }
       if (isHandshake(request.raw) && transport !== 'websocket') {
-        throw new FanwireError('FW_BAD_PARAMETER', 'a WebSocket handshake is for transport=websocket')
+        throw new FanwireError('FW_BAD_PARAMETER', 'a WebSocket handshake needs transport=websocket')
       }
-      // An empty one counts as none for the library.
+      // The library treats an empty sid as missing.
       if (sid === undefined || sid === '') {
         wire.requireRoom()
         limits.holds.check(partyOf(request))
@@ -70,7 +70,7 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
       if (transport === 'polling' && !polling) {
         throw new FanwireError(
           'FW_BAD_PARAMETER',
-          "this node has several workers, and takes Socket.IO over WebSocket alone: transports: ['websocket']",
+          "this node has several workers and accepts Socket.IO over WebSocket only: transports: ['websocket']",
         )
       }
     },
@@ -82,18 +82,18 @@ export async function socketIo(app: FastifyInstance): Promise<void> {
   })
 }
 
-/** The library, only loaded where it is wanted. */
+/** Loads the library, only if the wire is switched on. */
 async function createIo(config: Config): Promise<Server> {
   const { Server } = await import('socket.io')
-  // It wants a server to listen to; this one never does, and requests are handed over.
+  // The library expects a server. This one never listens: requests are handed over to the library.
   return new Server(createServer(), {
     path: PATH,
     serveClient: false,
-    connectTimeout: CONNECT_WITHIN,
+    connectTimeout: CONNECT_TIMEOUT_MS,
     parser: { Encoder, Decoder },
     transports: config.workers === 1 ? ['polling', 'websocket'] : ['websocket'],
     pingInterval: config.heartbeat,
-    pingTimeout: Math.max(ANSWER_WITHIN, config.stall),
+    pingTimeout: Math.max(HEARTBEAT_ANSWER_MS, config.stall),
     maxHttpBufferSize: config.maxBody + COMMAND_ROOM,
     perMessageDeflate: false,
     httpCompression: false,
@@ -106,11 +106,11 @@ const STRANGER: Arrival = { identity: ANONYMOUS, address: '', refusal: undefined
 class SocketIoWire {
   readonly #app: FastifyInstance
   readonly #io: Server
-  /** By session id: those that poll. */
+  /** Sessions that poll, by session id. */
   readonly #polls = new Map<string, { readonly outlet: SocketIoOutlet; readonly turns: Turns<Emitted> }>()
-  /** Who their sessions are, by the request that began each. */
+  /** By the request that began the session, then by the session. */
   readonly #arrivals = new WeakMap<IncomingMessage | Session, Arrival>()
-  /** Who they are by what they said when they connected. */
+  /** Identities of clients that sent credentials when they connected. */
   readonly #identities = new WeakMap<Socket, Identity>()
 
   constructor(app: FastifyInstance, io: Server) {
@@ -119,7 +119,7 @@ class SocketIoWire {
     io.engine.on('connection', (session: Session) => {
       const arrival = this.#arrivals.get(session.request) ?? STRANGER
       this.#arrivals.set(session, arrival)
-      limitMessagesOf(session, this.#mostOf(arrival.identity, arrival))
+      limitMessagesOf(session, this.#maxMessageOf(arrival.identity, arrival))
       tune(session)
     })
     io.use((socket, next) => {
@@ -128,12 +128,12 @@ class SocketIoWire {
     io.on('connection', socket => this.#serve(socket))
   }
 
-  /** Whether one more client may come. Raises FW_NOT_READY, FW_DRAINING, FW_OVERLOADED, FW_TOO_MANY_CONNECTIONS. */
+  /** For one more client. Raises FW_NOT_READY, FW_DRAINING, FW_OVERLOADED, FW_TOO_MANY_CONNECTIONS. */
   requireRoom(): void {
     const { health, config, metrics, pressure } = this.#app.fanwire
     requireReady(health, true)
     pressure.requireEase()
-    // Sessions that poll have no connection of their own, most of the time.
+    // Polling sessions have no open connection most of the time.
     if (this.#io.engine.clientsCount < config.maxConnections) return
     metrics.connectionRefused()
     throw new FanwireError(
@@ -159,27 +159,27 @@ class SocketIoWire {
     const { sid, transport } = request.query as Record<string, unknown>
     if (transport === 'websocket') {
       if (!isHttp2(request)) reply.header('upgrade', 'websocket')
-      throw new FanwireError('FW_UPGRADE_REQUIRED', 'this transport is WebSocket')
+      throw new FanwireError('FW_UPGRADE_REQUIRED', 'transport=websocket needs a WebSocket handshake')
     }
     if (raw.method === 'POST') {
       const polls = this.#polls.get(String(sid))
-      // What came before waits for its turn.
+      // Earlier packets are processed first.
       await polls?.turns.empty()
       await polls?.outlet.readable()
       if (raw.destroyed) return polls?.outlet.cut()
     }
     reply.hijack()
-    // Not `Connection: close` when the node stops: who polls comes back to hear that the session ends.
+    // No `Connection: close` when the node stops: the client's next poll learns that the session has ended.
     for (const [name, value] of Object.entries(reply.getHeaders())) {
       if (value !== undefined) reply.raw.setHeader(name, value)
     }
     engine.handleRequest(raw as Parameters<typeof engine.handleRequest>[0], reply.raw)
   }
 
-  /** A token or a key may come in what a client says of itself when it connects. Raises with `data: { code }`. */
+  /** A client may send a token or a key when it connects. Raises with `data: { code }`. */
   async #authenticate(socket: Socket): Promise<void> {
     const { token, key } = socket.handshake.auth
-    // Kept by the library for as long as the connection lasts, and as large as the client likes.
+    // The library would keep it, of any size, for as long as the connection lasts.
     socket.handshake.auth = {}
     const given = typeof token === 'string' ? { token } : typeof key === 'string' ? { key } : undefined
     if (given === undefined) return
@@ -198,8 +198,8 @@ class SocketIoWire {
     }
   }
 
-  /** Bytes of a message that a client may send. */
-  #mostOf(identity: Identity, { refusal }: Arrival): number {
+  /** The maximum length of a client's message, bytes. */
+  #maxMessageOf(identity: Identity, { refusal }: Arrival): number {
     const { access, config } = this.#app.fanwire
     const mayPublish = refusal === undefined && access.mightPublish(identity)
     return mayPublish ? config.maxBody + COMMAND_ROOM : COMMAND_ROOM
@@ -210,16 +210,16 @@ class SocketIoWire {
     const context = this.#app.fanwire
     const outlet = new SocketIoOutlet(session)
     const connection = new Connection(context.hub.connections, outlet.framing, outlet)
-    const came = this.#arrivals.get(session) ?? STRANGER
-    const identity = this.#identities.get(socket) ?? came.identity
-    const arrival = { ...came, identity }
+    const arrived = this.#arrivals.get(session) ?? STRANGER
+    const identity = this.#identities.get(socket) ?? arrived.identity
+    const arrival = { ...arrived, identity }
     context.presence.attend(connection, identity)
     const lease = admit(context, connection, arrival)
     const client = context.clients.add(connection, arrival, lease)
-    let most = 0
+    let maxMessage = 0
     const limit = (identity: Identity) => {
-      most = this.#mostOf(identity, arrival)
-      limitMessagesOf(session, most)
+      maxMessage = this.#maxMessageOf(identity, arrival)
+      limitMessagesOf(session, maxMessage)
     }
     const commands = new Commands({
       ...arrival,
@@ -239,14 +239,14 @@ class SocketIoWire {
     session.once('upgrading', () => outlet.release())
     session.once('upgrade', () => {
       this.#polls.delete(sid)
-      limitMessagesOf(session, most)
-      // What the library holds for the new transport goes first.
+      limitMessagesOf(session, maxMessage)
+      // The library first sends what it has buffered for the new transport.
       process.nextTick(() => {
         outlet.upgraded()
         connection.framing = outlet.framing
       })
     })
-    // A post brings as many as it likes; WebSocket messages have their turns already.
+    // A POST may contain many packets; WebSocket messages already take turns.
     socket.on(EMITTED, (emitted: Emitted) => {
       if (outlet.polls || turns.waiting > 0) turns.take(emitted)
       else take(emitted, commands, outlet)
@@ -258,34 +258,34 @@ class SocketIoWire {
       connection.closed()
       context.clients.remove(client)
       outlet.release()
-      // A client that leaves the only namespace has nothing to stay for.
+      // A client that leaves the only namespace has no further use for the session.
       session.close()
     })
   }
 }
 
-/** Answers what a client emitted: in its acknowledgement if it waits for one; else only errors, as an event. */
+/** Answers in the acknowledgement if the client expects one; otherwise only sends errors, as an event. */
 function take(emitted: Emitted, commands: Commands, outlet: SocketIoOutlet): void {
   const { id } = emitted
   const answer = (text: string) => commands.write(outlet.framing.packet(text))
-  const tell = (ok: object) => {
+  const respond = (ok: object) => {
     if (id !== undefined) answer(`3${id}[${JSON.stringify({ ok })}]`)
   }
   commands.take(
     () => {
       const event = parse(emitted)
-      return () => run(event, commands, tell)
+      return () => run(event, commands, respond)
     },
     error => {
-      const told = error.toJSON()
-      if (id !== undefined) answer(`3${id}[${JSON.stringify(told)}]`)
-      else answer(`2["error",${JSON.stringify(told.error)}]`)
+      const body = error.toJSON()
+      if (id !== undefined) answer(`3${id}[${JSON.stringify(body)}]`)
+      else answer(`2["error",${JSON.stringify(body.error)}]`)
     },
   )
 }
 
-async function run({ name, argument }: Event, commands: Commands, tell: Tell): Promise<void> {
-  if (name === 'publish') return commands.publish(argument, tell)
+async function run({ name, argument }: Event, commands: Commands, respond: Respond): Promise<void> {
+  if (name === 'publish') return commands.publish(argument, respond)
   if (name !== 'auth' && name !== 'subscribe' && name !== 'unsubscribe') {
     throw badCommand(`unknown event ${quote(name, 40)}; there are auth, subscribe, unsubscribe, publish`)
   }
@@ -295,14 +295,14 @@ async function run({ name, argument }: Event, commands: Commands, tell: Tell): P
       `${name} takes an object such as ${name === 'auth' ? '{"token":"…"}' : '{"channel":"news"}'}`,
     )
   }
-  if (name === 'auth') return commands.authenticate(command, tell)
+  if (name === 'auth') return commands.authenticate(command, respond)
   const { channel, ...options } = command
   if (name === 'subscribe') {
     only(command, 'channel', ...SUBSCRIBE_OPTIONS)
-    return commands.subscribe(channel, options, tell)
+    return commands.subscribe(channel, options, respond)
   }
   only(command, 'channel')
-  return commands.unsubscribe(channel, tell)
+  return commands.unsubscribe(channel, respond)
 }
 
 interface Event {
@@ -313,7 +313,7 @@ interface Event {
 
 /** The name of the event, and its one argument. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
 function parse({ text, binary }: Emitted): Event {
-  if (binary) throw badCommand('binary attachments are not taken: send text, such as base64')
+  if (binary) throw badCommand('binary attachments are not supported: send text, such as base64')
   const parts: Buffer[] = []
   try {
     for (const part of elements(Buffer.from(text))) if (parts.push(part) > 2) break
@@ -321,9 +321,9 @@ function parse({ text, binary }: Emitted): Event {
     throw new FanwireError('FW_BAD_JSON', `${PACKET} is not valid JSON`, { cause })
   }
   const [name, argument, more] = parts
-  if (name === undefined) throw badCommand('an event has a name')
+  if (name === undefined) throw badCommand('the event has no name')
   if (argument === undefined || more !== undefined) {
-    throw badCommand('an event has one argument, an object, and an acknowledgement')
+    throw badCommand('an event takes one argument, an object, and an optional acknowledgement')
   }
   return { name: parseJson(name.toString(), PACKET), argument }
 }

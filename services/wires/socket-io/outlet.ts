@@ -1,6 +1,6 @@
-// A Socket.IO client's end. Over WebSocket, frames go past the library straight to the socket, as on the ws wire;
-// while it polls, packets wait here for the next poll and go through the library. A client may change from polling to
-// WebSocket in mid-stream: whatever waits then goes first.
+// The client's end of a Socket.IO session. Over WebSocket, frames bypass the library and go straight to the socket, as
+// on the ws wire. While the client polls, packets are buffered here for the next poll and go through the library. A
+// client may change from polling to WebSocket in mid-stream: buffered packets are then sent first.
 
 import type { IncomingMessage } from 'node:http'
 import type { Socket as NetSocket } from 'node:net'
@@ -15,16 +15,16 @@ import { underWay } from '../streaming.ts'
 import { wsText } from '../ws-frames.ts'
 import { PACKET_SEPARATOR, type PacketFraming, socketIoFraming, socketIoPollFraming } from './framing.ts'
 
-/** The library's session below Socket.IO: Engine.IO. It goes on when the transport changes. */
+/** The library's Engine.IO session below Socket.IO. It continues when the transport changes. */
 export type Session = Socket['conn']
 
-/** The library keeps an ended session for this long, for a poll that it can answer with the end, ms. */
-const HEARS_END_WITHIN = 2000
+/** The library keeps an ended session for this long, to answer one more poll with the end. */
+const CLOSE_TIMEOUT_MS = 2000
 
-/** The sockets below WebSockets. */
+/** The network socket of each WebSocket. */
 const sockets = new WeakMap<WebSocket, NetSocket>()
 
-/** What the library makes WebSockets with: one of our own `ws`, which says what their sockets are. */
+/** Creates the library's WebSockets, with our own `ws`, and records their network sockets. */
 export class Handshakes extends WebSocketServer {
   constructor(options: ServerOptions) {
     // Socket.IO has no subprotocol.
@@ -45,15 +45,15 @@ export class Handshakes extends WebSocketServer {
   }
 }
 
-/** Sets what the library has no option for. To be called when a session begins. */
+/** Settings for which the library has no option. To be called when a session begins. */
 export function tune(session: Session): void {
-  // It would keep the first request for as long as the session lasts.
+  // The library would keep the first request for as long as the session lasts.
   session.request = undefined as unknown as IncomingMessage
   const polling = session.transport as { closeTimeout?: number }
-  if (polling.closeTimeout !== undefined) polling.closeTimeout = HEARS_END_WITHIN
+  if (polling.closeTimeout !== undefined) polling.closeTimeout = CLOSE_TIMEOUT_MS
 }
 
-/** A message, or a post, of the session may have `bytes` and no more. To be called again when its transport changes. */
+/** Limits the session's messages and POSTs to `bytes`. To be called again when its transport changes. */
 export function limitMessagesOf({ transport }: Session, bytes: number): void {
   const { socket } = transport as { socket?: WebSocket }
   if (socket !== undefined) limitMessages(socket, bytes)
@@ -89,7 +89,7 @@ export class SocketIoOutlet implements Outlet {
     }
   }
 
-  /** The session has another transport: WebSocket. */
+  /** The session's transport is now WebSocket. */
   upgraded(): void {
     const over = websocketOf(this.#session)
     if (over === undefined) return
@@ -101,12 +101,12 @@ export class SocketIoOutlet implements Outlet {
     if (this.#paused) hold(over.websocket)
   }
 
-  /** The client polls, for now. */
+  /** Whether the client polls at present. */
   get polls(): boolean {
     return this.#polls !== undefined
   }
 
-  /** What may be under way through TLS; a poll sink has nothing of the kind. */
+  /** The bytes that may be in flight through TLS; none for a poll sink. */
   get underWay(): number {
     return this.#websocket === undefined ? 0 : underWay(this.sink as NetSocket)
   }
@@ -122,8 +122,8 @@ export class SocketIoOutlet implements Outlet {
   }
 
   /**
-   * Tells why, and ends the transport. Not by Socket.IO's own DISCONNECT: of that, its clients believe that they
-   * must not come back.
+   * Sends the reason, and ends the transport. Not with Socket.IO's own DISCONNECT, after which its clients do not
+   * reconnect.
    */
   end(reason: CloseReason): void {
     const bytes = this.framing.closing(reason)
@@ -132,7 +132,7 @@ export class SocketIoOutlet implements Outlet {
       this.#websocket.close(reason.code, reason.reason)
       return
     }
-    // The end itself goes with a further poll: clients drop what comes in one answer with it.
+    // The end is sent in a further poll: clients drop other packets of the same response.
     this.sink.end(bytes, () => this.#session.close())
     this.room()
   }
@@ -142,7 +142,7 @@ export class SocketIoOutlet implements Outlet {
     else this.#websocket.terminate()
   }
 
-  /** Reads no more. */
+  /** Stops reading. */
   pause(): void {
     this.#paused = true
     if (this.#websocket !== undefined) hold(this.#websocket)
@@ -155,31 +155,31 @@ export class SocketIoOutlet implements Outlet {
     this.release()
   }
 
-  /** Returns when what a client that polls has posted may be read. */
+  /** Returns when the POST of a polling client may be read. */
   async readable(): Promise<void> {
-    // A client that changes its transport waits for its post to be answered, and polls no more until then.
+    // A client that changes its transport does not poll until its POST is answered.
     if (!this.#paused || this.#session.upgrading || this.#session.readyState !== 'open') return
     await new Promise<void>(resolve => this.#waiting.push(resolve))
   }
 
-  /** Lets posts in that wait. */
+  /** Lets waiting POSTs continue. */
   release(): void {
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 }
 
-/** Takes bytes while a poll waits to be answered. Each chunk is packets, with separators between but none around. */
+/** Accepts bytes while a poll waits for its response. A chunk is one or more packets, with separators between them. */
 class PollSink extends Writable {
   readonly #session: Session
-  readonly #offer = () => this.#give()
+  readonly #onReady = () => this.#flush()
   #held = ''
-  #given: (() => void) | undefined
+  #done: (() => void) | undefined
   #movedTo: NetSocket | undefined
 
   constructor(session: Session) {
     super()
     this.#session = session
-    session.transport.on('ready', this.#offer)
+    session.transport.on('ready', this.#onReady)
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
@@ -197,29 +197,29 @@ class PollSink extends Writable {
     const texts = chunks.filter(chunk => chunk.length > 0).map(chunk => chunk.toString())
     if (texts.length === 0) return done()
     this.#held = texts.join(PACKET_SEPARATOR)
-    this.#given = done
-    this.#give()
+    this.#done = done
+    this.#flush()
   }
 
-  #give(): void {
-    const done = this.#given
+  #flush(): void {
+    const done = this.#done
     const { transport } = this.#session
     if (done === undefined) return
     if (this.#movedTo !== undefined) {
       this.#movedTo.write(Buffer.concat(this.#held.split(PACKET_SEPARATOR).map(wsText)))
     } else if (transport.name === 'polling' && transport.writable) {
-      // As one packet: the library writes the first one's type, and leaves the rest as it is.
+      // As one packet: the library writes the first packet's type and leaves the rest unchanged.
       this.#session.write(this.#held.slice(1), { compress: false })
     } else return
     this.#held = ''
-    this.#given = undefined
+    this.#done = undefined
     done()
   }
 
-  /** The client polls no more: what waits, and what is still written here, goes to its WebSocket. */
+  /** The client no longer polls: buffered and later bytes go to its WebSocket. */
   moveTo(socket: NetSocket): void {
     this.#movedTo = socket
-    this.#give()
+    this.#flush()
     while (this.writableCorked > 0) this.uncork()
   }
 }

@@ -1,5 +1,5 @@
-// Socket.IO's packets (protocol v5), for the library to be used with: as its own parser does it, save that an event's
-// arguments stay the text that the client sent. So data is published as it was sent, and nothing is parsed twice.
+// A parser of Socket.IO's packets (protocol v5) for the library. It differs from the library's own in one point: an
+// event's arguments stay the text that the client sent. So data is published as it was sent, and is parsed once.
 
 import { EventEmitter } from 'node:events'
 import { isObject } from '../../broker/event/json-values.ts'
@@ -15,15 +15,15 @@ interface Packet {
 
 /** What a client emitted. */
 export interface Emitted {
-  /** The event's name and arguments: a JSON array, if the client keeps to the protocol. */
+  /** The event's name and arguments: a JSON array, if the client follows the protocol. */
   readonly text: string
-  /** Names the acknowledgement that the client waits for, if it does. */
+  /** The number of the acknowledgement, if the client expects one. */
   readonly id: string | undefined
-  /** Binary attachments come with it. */
+  /** It has binary attachments. */
   readonly binary: boolean
 }
 
-/** The one event that the library emits for whatever a client emits, with an `Emitted`. */
+/** The library emits this event, with an `Emitted`, for every event of a client. */
 export const EMITTED = 'emitted'
 
 const CONNECT = 0
@@ -34,45 +34,45 @@ const CONNECT_ERROR = 4
 const BINARY_EVENT = 5
 const BINARY_ACK = 6
 
-/** Type, attachments, namespace, acknowledgement; the rest is JSON. */
+/** Type, attachments, namespace and acknowledgement; JSON follows. */
 const PACKET = /^([0-6])(?:([0-9]{1,2})-)?(?:(\/[^,]*)(?:,|$))?([0-9]+)?/
-/** Digits of an acknowledgement's number: as many as a client can count exactly. */
+/** Digits of an acknowledgement's number: within the integers that a client represents exactly. */
 const MAX_ID_DIGITS = 15
 /** Attachments of one packet. */
 const MAX_ATTACHMENTS = 10
-/** Packets of one payload: a megabyte can hold very many that say nothing. */
+/** Packets of one payload: a megabyte can contain very many empty ones. */
 const MAX_AT_ONCE = 10_000
-/** Namespaces that one client is refused before it is closed. */
+/** A client is closed after this many requests for unknown namespaces. */
 const MAX_REFUSED = 16
 
-/** What a client is told that asks for another namespace than `/`. */
+/** The answer to a request for any namespace except `/`. */
 const NO_NAMESPACE = (() => {
   const { error } = new FanwireError('FW_NOT_FOUND', 'there is only the namespace /').toJSON()
   return { message: error.message, data: error }
 })()
 
-/** The library's face of an encoder. Nothing that the node sends has attachments. */
+/** Implements the library's encoder. The node sends no attachments. */
 export class Encoder {
   encode({ type, nsp, id, data }: Packet): string[] {
-    const elsewhere = nsp !== '/'
-    const told = type === CONNECT_ERROR && elsewhere ? NO_NAMESPACE : data
-    const json = told === undefined ? '' : JSON.stringify(told)
-    return [`${type}${elsewhere ? `${nsp},` : ''}${id ?? ''}${json}`]
+    const isUnknown = nsp !== '/'
+    const body = type === CONNECT_ERROR && isUnknown ? NO_NAMESPACE : data
+    const json = body === undefined ? '' : JSON.stringify(body)
+    return [`${type}${isUnknown ? `${nsp},` : ''}${id ?? ''}${json}`]
   }
 }
 
-/** The library's face of a decoder. One a client. */
+/** Implements the library's decoder. One per client. */
 export class Decoder extends EventEmitter {
   #attachments = 0
   #refused = 0
   #atOnce = 0
 
-  /** One message. Emits `decoded`. What is no packet raises, and the library closes the connection. */
+  /** Accepts one message. Emits `decoded`. Raises if it is not a packet: the library then closes the connection. */
   add(message: unknown): void {
     if (this.#atOnce++ === 0) setImmediate(() => (this.#atOnce = 0))
     if (this.#atOnce > MAX_AT_ONCE) throw new Error('too many packets at once')
     if (typeof message === 'string') this.#text(message)
-    else if (--this.#attachments < 0) throw new Error('an attachment to nothing')
+    else if (--this.#attachments < 0) throw new Error('an attachment without a packet')
   }
 
   destroy(): void {
@@ -83,10 +83,12 @@ export class Decoder extends EventEmitter {
     const match = PACKET.exec(text)
     if (match === null || this.#attachments > 0) throw new Error('not a packet')
     const [head, digit, attachments, namespace, id] = match
-    if (id !== undefined && id.length > MAX_ID_DIGITS) throw new Error('an acknowledgement beyond counting')
+    if (id !== undefined && id.length > MAX_ID_DIGITS)
+      throw new Error('the number of the acknowledgement is too large')
     const type = Number(digit)
     const binary = type === BINARY_EVENT || type === BINARY_ACK
-    if (binary !== (attachments !== undefined)) throw new Error('attachments do not go with the type')
+    if (binary !== (attachments !== undefined))
+      throw new Error('attachments do not match the type of the packet')
     if (attachments !== undefined) this.#attachments = attachmentsOf(attachments)
     const nsp = namespace ?? '/'
     const rest = text.slice(head.length)
@@ -105,9 +107,9 @@ export class Decoder extends EventEmitter {
         })
       case ACK:
       case BINARY_ACK:
-        return // The node asks for none.
+        return // The node requests no acknowledgements.
       default:
-        throw new Error('a client does not send this')
+        throw new Error('clients may not send this type of packet')
     }
   }
 
@@ -118,14 +120,14 @@ export class Decoder extends EventEmitter {
 
 function attachmentsOf(digits: string): number {
   const count = Number(digits)
-  if (count < 1 || count > MAX_ATTACHMENTS) throw new Error('too many attachments, or none')
+  if (count < 1 || count > MAX_ATTACHMENTS) throw new Error('a packet has 1 to 10 attachments')
   return count
 }
 
-/** What a client says of itself when it connects: an object, or nothing. */
+/** The `auth` with which a client connects: an object, or empty. */
 function authOf(json: string): object {
   if (json === '') return {}
   const auth: unknown = JSON.parse(json)
-  if (!isObject(auth)) throw new Error('auth is an object')
+  if (!isObject(auth)) throw new Error('auth must be an object')
   return auth
 }

@@ -4,7 +4,7 @@
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import { members, withoutMark } from '../../broker/event/json-spans.ts'
 import { wsText } from '../ws-frames.ts'
-import { badCommand, type Commands, only, SUBSCRIBE_OPTIONS, type Tell } from '../commands.ts'
+import { badCommand, type Commands, only, SUBSCRIBE_OPTIONS, type Respond } from '../commands.ts'
 
 type Ref = string | number | undefined
 type Command = Readonly<Record<string, unknown>>
@@ -37,33 +37,33 @@ export class WsCommands {
     this.#commands.take(parse, error => answer(error.toJSON()))
   }
 
-  async #run(command: Command, data: Buffer, tell: Tell): Promise<void> {
+  async #run(command: Command, data: Buffer, respond: Respond): Promise<void> {
     if ('subscribe' in command) {
       only(command, 'ref', 'subscribe', ...SUBSCRIBE_OPTIONS)
-      await this.#commands.subscribe(command.subscribe, command, tell)
+      await this.#commands.subscribe(command.subscribe, command, respond)
     } else if ('unsubscribe' in command) {
       only(command, 'ref', 'unsubscribe')
-      await this.#commands.unsubscribe(command.unsubscribe, tell)
+      await this.#commands.unsubscribe(command.unsubscribe, respond)
     } else if ('publish' in command) {
       only(command, 'ref', 'publish')
-      await this.#publish(data, tell)
+      await this.#publish(data, respond)
     } else if ('auth' in command) {
       only(command, 'ref', 'auth')
-      await this.#commands.authenticate(command.auth, tell)
+      await this.#commands.authenticate(command.auth, respond)
     } else if ('ping' in command) {
       only(command, 'ref', 'ping')
       if (command.ping !== true) throw badCommand('ping is true')
-      tell({})
+      respond({})
     } else {
       throw badCommand('a command has one of auth, subscribe, unsubscribe, publish, ping')
     }
   }
 
-  async #publish(data: Buffer, tell: Tell): Promise<void> {
+  async #publish(data: Buffer, respond: Respond): Promise<void> {
     this.#commands.requirePublisher()
     const [raw, second] = [...members(data)].filter(member => member.name === 'publish')
     if (raw === undefined || second !== undefined) throw badCommand('publish may occur once')
-    await this.#commands.publish(data.subarray(raw.start, raw.end), tell)
+    await this.#commands.publish(data.subarray(raw.start, raw.end), respond)
   }
 }
 

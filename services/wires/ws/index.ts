@@ -185,12 +185,12 @@ async function join(
       joinAll(connection, channels, positions, given)
     })
   } catch (error) {
-    const told = clientErrorOf(error)
-    if (told === undefined) logger.error({ err: error }, 'channels could not be opened')
-    if (told === undefined || told.passes) {
+    const refusal = clientErrorOf(error)
+    if (refusal === undefined) logger.error({ err: error }, 'channels could not be opened')
+    if (refusal === undefined || refusal.retryable) {
       const reason = 'the node cannot open the channels at the moment'
       connection.end({ code: TRY_AGAIN_LATER, reason, retry: 0 })
-    } else connection.end({ code: REFUSED, reason: told.code, retry: 0 })
+    } else connection.end({ code: REFUSED, reason: refusal.code, retry: 0 })
   }
 }
 

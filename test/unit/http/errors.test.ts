@@ -283,6 +283,6 @@ t.test('an error matches its code', async t => {
   const error = new FanwireError('FW_TOO_LARGE', 'too much', { cause: 1 })
   t.match(JSON.parse(JSON.stringify(error)), CODED)
   t.equal(error.statusCode, 413)
-  t.equal(error.passes, false)
+  t.equal(error.retryable, false)
   t.equal(error.cause, 1)
 })
