@@ -14,7 +14,7 @@ import { sse } from './sse/index.ts'
 import { httpStream } from './stream/index.ts'
 import { ws } from './ws/index.ts'
 
-/** By the names that metrics and hooks have for them. */
+/** By their names in metrics and hooks. */
 export const WIRES: Readonly<Record<string, FastifyPluginAsync>> = {
   poll,
   'long-poll': longPoll,

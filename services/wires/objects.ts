@@ -8,7 +8,7 @@ export function encodeGap(channel: string, gap: Gap): string {
   return `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`
 }
 
-/** The client wants none of the events of a channel up to this one. */
+/** The client's filter excludes the events of a channel up to this one. */
 export function encodePassed(channel: string, at: Position): string {
   return `{"channel":"${channel}","cursor":"${printPosition(at)}"}`
 }

@@ -1,4 +1,4 @@
-// What a read request asks for, checked: docs/protocol.md#read.
+// The parameters of a read request, checked: docs/protocol.md#read.
 
 import type { FastifyRequest } from 'fastify'
 import { type Static, type TObject, type TSchema, Type } from '../http/schema.ts'
@@ -33,7 +33,7 @@ const RESUMES = {
   'Last-Event-ID': text('the same'),
 }
 
-/** What an entry of a cursor is. */
+/** The form of an entry of a cursor. */
 export const CURSOR_RULE =
   'a position (<epoch>-<offset>), earliest, latest, last:<n> (1 to 10000) or since:<ms or RFC 3339>'
 
@@ -45,10 +45,10 @@ export const readParameters = <P extends Record<string, TSchema>>(own: P) =>
 export const resumeParameters = () => Type.Object({ ...CHANNELS, ...SELECTS, ...PLANS, ...RESUMES })
 
 export interface ReadRules<S extends TObject> {
-  /** Where a reader begins that sends no cursor. */
+  /** Where a reader without a cursor begins. */
   readonly begin: 'earliest' | 'latest'
   readonly maxChannels: number
-  /** These, whatever the request says. */
+  /** Fixed channels, in place of the request's. */
   readonly channels?: readonly string[]
   /** A request without a channel is fine. */
   readonly channelsOptional?: true
@@ -65,13 +65,13 @@ export interface ReadQuery<V = object> {
   readonly selections: (Selection | undefined)[]
   /** One a channel, or none. */
   readonly plans: readonly (Plan | undefined)[]
-  /** The client resumes with a `Last-Event-ID` that is no cursor: all before `starts` may be lost to it. */
+  /** The client resumes with a `Last-Event-ID` that is not a cursor: it may have missed everything before `starts`. */
   readonly lost: boolean
-  /** Those of the wire. */
+  /** The wire's own parameters. */
   readonly values: V
 }
 
-/** What every wire has of a query. */
+/** The parameters of every wire. */
 interface Common {
   readonly channel?: readonly string[]
   readonly cursor?: readonly string[]
@@ -124,7 +124,7 @@ function readChannels(
   return [...channels]
 }
 
-/** The header wins. Undefined where there is neither, or an empty one. */
+/** The header wins. Undefined if both are missing or empty. */
 function lastEventId({ headers }: FastifyRequest, query: Common): string | undefined {
   return [headers['last-event-id'], ...LAST_EVENT_ID.map(name => query[name])].find(Boolean)?.toString()
 }

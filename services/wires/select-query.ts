@@ -1,4 +1,4 @@
-// Which events of its channels a reader wants, of those how many, and how often, as requests and commands say it.
+// A reader's selection of events and their rate, as requests and commands specify them.
 
 import { FanwireError } from '../errors.ts'
 import { text, texts } from '../http/operation.ts'
@@ -16,7 +16,7 @@ export const SELECTS = {
 interface Selects {
   readonly types?: readonly string[]
   readonly filter?: readonly string[]
-  /** A number is the wire's own. */
+  /** A number belongs to the wire. */
   readonly every?: string | number
   readonly newest?: string
 }
@@ -40,7 +40,7 @@ export function readSelections(
   )
 }
 
-/** What a command says of one channel. Raises FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER. */
+/** A command's selection for one channel. Raises FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER. */
 export function commandSelection(command: Readonly<Record<string, unknown>>): Selection | undefined {
   const { types, filter, every, newest } = command
   return selectionOf({
@@ -53,7 +53,7 @@ export function commandSelection(command: Readonly<Record<string, unknown>>): Se
   })
 }
 
-/** One is for all channels; an empty one wants everything. */
+/** A single one applies to all channels; an empty one selects everything. */
 function oneEach(
   name: string,
   given: readonly string[],

@@ -22,8 +22,8 @@ export interface Call {
   readonly context: Context
   readonly json: Buffer
   readonly params: Request
-  /** Another call, for a batch. */
-  again(method: string, json: Buffer): Promise<Reply>
+  /** Runs another call, for a batch or a broadcast. */
+  run(method: string, json: Buffer): Promise<Reply>
 }
 
 type Run = (call: Call) => Promise<Reply>
@@ -43,12 +43,12 @@ export const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
   ['history_remove', removeHistory],
   ['channels', channels],
   ['info', info],
-  ['subscribe', notThere('clients subscribe themselves, or by the claim subs of their token')],
-  ['refresh', notThere('a connection lasts as long as its token')],
-  ['rpc', notThere('there are no procedures to call')],
+  ['subscribe', unsupported('clients subscribe themselves, or by the claim subs of their token')],
+  ['refresh', unsupported('a connection lasts as long as its token')],
+  ['rpc', unsupported('there are no procedures to call')],
 ])
 
-function notThere(why: string): Run {
+function unsupported(why: string): Run {
   return async () => {
     throw notSupported(why)
   }
@@ -69,10 +69,10 @@ async function publishTo({ context, request }: Call, name: unknown, draft: Draft
 async function broadcast(call: Call): Promise<Reply> {
   const names = call.params.channels
   if (!Array.isArray(names) || names.length > MOST)
-    throw badRequest(`channels is a list of up to ${MOST} channels`)
+    throw badRequest(`channels must be a list of up to ${MOST} channels`)
   draftOf(call)
   const responses = await Promise.all(
-    names.map(name => call.again('publish', entryOf(call.json, String(name)))),
+    names.map(name => call.run('publish', entryOf(call.json, String(name)))),
   )
   return { responses }
 }
@@ -89,8 +89,8 @@ function entryOf(json: Buffer, channel: string): Buffer {
 /** Raises FW_BAD_COMMAND, FW_BAD_TAG, FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE, FW_NOT_SUPPORTED. */
 function draftOf({ json, params, context }: Call): Draft {
   const { tags, idempotency_key: key, skip_history: skip = false, version = 0 } = params
-  if (version !== 0) throw notSupported('publications have no versions of their own')
-  if (typeof skip !== 'boolean') throw badRequest('skip_history is true or false')
+  if (version !== 0) throw notSupported('versions of publications are not supported')
+  if (typeof skip !== 'boolean') throw badRequest('skip_history must be true or false')
   const data = dataOf(json, params)
   requireSize(data, context.config.maxBody)
   return {
@@ -107,20 +107,20 @@ function dataOf(json: Buffer, { b64data }: Request): Pick<Draft, 'data' | 'encod
   }
   const data = memberOf(json, 'data')
   const checked = data && jsonData(Buffer.from(data))
-  if (checked === undefined) throw badRequest('data, or b64data, is missing')
+  if (checked === undefined) throw badRequest('data or b64data is missing')
   return { data: checked }
 }
 
-async function batch({ json, params, again }: Call): Promise<Reply> {
+async function batch({ json, params, run }: Call): Promise<Reply> {
   const { commands } = params
   const list = memberOf(json, 'commands')
   if (!Array.isArray(commands) || list === undefined || commands.length > MOST)
-    throw badRequest(`commands is a list of up to ${MOST} calls`)
+    throw badRequest(`commands must be a list of up to ${MOST} calls`)
   const replies: Reply[] = []
   for (const each of elements(list)) {
     const [call] = members(each)
     if (call === undefined) throw badRequest('a call of a batch is {"publish":{…}}')
-    const { error, result } = await again(call.name, each.subarray(call.start, call.end))
+    const { error, result } = await run(call.name, each.subarray(call.start, call.end))
     replies.push(error === undefined ? { [call.name]: result } : { error })
   }
   return { replies }
@@ -130,7 +130,7 @@ async function batch({ json, params, again }: Call): Promise<Reply> {
 
 function userOf({ user }: Request): string {
   if (typeof user === 'string' && user !== '' && userFault(user) === undefined) return user
-  throw badRequest('user is the name of a user')
+  throw badRequest('user must be the name of a user')
 }
 
 async function unsubscribe({ context, request, params }: Call): Promise<Reply> {
@@ -163,7 +163,7 @@ async function removeHistory({ context, request, params }: Call): Promise<Reply>
 async function channels({ context, request, params }: Call): Promise<Reply> {
   context.access.require(request.identity, 'admin')
   const { pattern = '' } = params
-  if (typeof pattern !== 'string') throw badRequest('pattern is a string')
+  if (typeof pattern !== 'string') throw badRequest('pattern must be a string')
   const match = pattern === '' ? '*' : pattern
   const fault = patternFault(match)
   if (fault !== undefined) throw badRequest(`the pattern ${quote(match)} ${fault}`)

@@ -1,5 +1,5 @@
-// Centrifugo's server API: POST /api/{method}, with an API key of fanwire's in X-API-Key. What is wrong with a call is told
-// in the body, with 200.
+// Centrifugo's server API: POST /api/{method}, with a fanwire API key in X-API-Key. A call's error is reported in the
+// body, with status 200.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { isStranger } from '../../broker/access/identity.ts'
@@ -48,29 +48,29 @@ export async function apiRoutes(app: FastifyInstance): Promise<void> {
   )
 }
 
-/** The key of a server, where it comes as Centrifugo takes it. */
+/** The server's key, in either of Centrifugo's headers. */
 function keyOf({ headers }: FastifyRequest): string | undefined {
   const { 'x-api-key': given, authorization = '' } = headers
   return typeof given === 'string' ? given : APIKEY.exec(authorization)?.[1]
 }
 
-/** Does not raise what a client can be told, but where who asks is nobody. */
+/** Returns coded errors as replies, but raises FW_UNAUTHORIZED. */
 async function answer(request: FastifyRequest, method: string, body: Buffer): Promise<Reply> {
   try {
     const run = API_METHODS.get(method)
-    if (run === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such method')
+    if (run === undefined) throw new FanwireError('FW_NOT_FOUND', 'unknown method')
     const json = body.length === 0 ? Buffer.from('{}') : body
     const call: Call = {
       request,
       context: request.server.fanwire,
       json,
       params: parseObject(json),
-      again: (method, json) => answer(request, method, json),
+      run: (method, json) => answer(request, method, json),
     }
     return { result: await run(call) }
   } catch (error) {
-    const told = clientErrorOf(error)
-    if (told === undefined || told.code === 'FW_UNAUTHORIZED') throw error
-    return { error: errorReply(told) }
+    const coded = clientErrorOf(error)
+    if (coded === undefined || coded.code === 'FW_UNAUTHORIZED') throw error
+    return { error: errorReply(coded) }
   }
 }

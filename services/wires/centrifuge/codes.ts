@@ -1,4 +1,4 @@
-// Errors and ends in the numbers that Centrifuge's clients know: below 3500 and from 4000 to 4499 they reconnect.
+// Errors and close reasons as Centrifuge's numbers. Below 3500 and from 4000 to 4499 clients reconnect.
 
 import { CredentialsRefused } from '../../broker/access/access.ts'
 import { type CloseReason, reconnects } from '../../broker/fanout/framing.ts'
@@ -28,7 +28,7 @@ const NUMBERS: Partial<Record<ErrorCode, number>> = {
 export interface ErrorReply {
   readonly code: number
   readonly message: string
-  /** The same may succeed later: clients try again. */
+  /** Clients retry: the same request may succeed later. */
   readonly temporary?: true
 }
 
@@ -39,7 +39,7 @@ export function errorReply(error: FanwireError): ErrorReply {
   return { code, message: `${error.code}: ${error.message}`, ...(temporary ? { temporary } : {}) }
 }
 
-/** Another token of the same user may be taken: clients get one. */
+/** Whether a fresh token of the same user may be accepted: clients request one. */
 export function isOutdated(error: unknown): boolean {
   return error instanceof CredentialsRefused && (error.outcome === 'expired' || error.outcome === 'revoked')
 }
@@ -53,11 +53,11 @@ const SHUTDOWN = 3001
 export const SERVER_ERROR = 3004
 const EXPIRED = 3005
 const SLOW = 3008
-const FORCED_TO_COME_BACK = 3011
+const FORCE_RECONNECT = 3011
 export const INVALID_TOKEN = 3500
 export const BAD_COMMAND = 3501
-const FORCED_OUT = 3503
-/** For a one-way transport: it can't be answered. */
+const FORCE_DISCONNECT = 3503
+/** For one-way transports, where commands can't be answered. */
 export const REFUSED = 3507
 export const NOT_AVAILABLE = 3508
 
@@ -70,13 +70,13 @@ const DISCONNECTS: Readonly<Record<number, number>> = {
   4401: EXPIRED,
 }
 
-/** A reason of this wire's own stays. */
+/** This wire's own codes are kept. */
 export function disconnectOf({ code, reason }: CloseReason): Disconnect {
   if (code >= 3000 && code < 4000) return { code, reason }
-  return { code: DISCONNECTS[code] ?? (reconnects(code) ? FORCED_TO_COME_BACK : FORCED_OUT), reason }
+  return { code: DISCONNECTS[code] ?? (reconnects(code) ? FORCE_RECONNECT : FORCE_DISCONNECT), reason }
 }
 
-export function comesBack({ code }: Disconnect): boolean {
+export function clientReconnects({ code }: Disconnect): boolean {
   return code < 3500 || (code >= 4000 && code < 4500)
 }
 

@@ -1,30 +1,30 @@
-// How replies and pushes go out: in which encoding, and in what. A stretch is encoded once for all clients of a dialect.
+// How replies and pushes are sent: an encoding and a carrier. A stretch is encoded once for all clients of a dialect.
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import { attendedIn } from '../../broker/event/names.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { allocateChunk, dataOf as dataOfChunk, LAST_CHUNK } from '../../http/chunks.ts'
 import { BINARY, TEXT, wsHeaderSize, writeWsHeader } from '../ws-frames.ts'
-import { comesBack, disconnectOf, UNSUBSCRIBED, unsubscribeOf } from './codes.ts'
+import { clientReconnects, disconnectOf, UNSUBSCRIBED, unsubscribeOf } from './codes.ts'
 import type { Encoding, Pieces } from './encoding.ts'
 import { JSON_PUSHES, JSON_REPLIES } from './json.ts'
 import { PROTOBUF } from './protobuf.ts'
 import type { Command, Reply } from './protocol.ts'
 import { isPublication, otherPushOf } from './pushes.ts'
 
-/** What replies are put in. */
+/** Encloses replies for a transport. */
 export interface Carrier {
   readonly before: Uint8Array
   readonly between: Uint8Array
   readonly after: Uint8Array
-  /** Bytes with room for so many from `at` on. */
+  /** Bytes with room for `size` bytes from `at` on. */
   allocate(size: number): { readonly bytes: Buffer; readonly at: number }
 }
 
-/** How a session speaks. */
+/** The encoding and framing of a session. */
 export interface Dialect {
   readonly framing: Framing
-  /** A reply, or a push, as a whole frame. */
+  /** A reply or a push as one frame. */
   frame(reply: Reply): Buffer
   /** Raises FW_BAD_COMMAND. */
   parse(message: Buffer): Command[]
@@ -46,8 +46,8 @@ function join({ before, between, after, allocate }: Carrier, replies: readonly P
 }
 
 interface DialectOptions {
-  /** A WebSocket says it in its close frame. */
-  readonly tellsEnd: boolean
+  /** The end is sent as a push; over WebSocket it is in the close frame. */
+  readonly pushesEnd: boolean
   /** Clients answer pings. */
   readonly answered?: true
 }
@@ -55,7 +55,7 @@ interface DialectOptions {
 export function dialectOf(
   encoding: Encoding,
   carrier: Carrier,
-  { tellsEnd, answered }: DialectOptions,
+  { pushesEnd, answered }: DialectOptions,
 ): Dialect {
   const one = (bytes: Uint8Array) => join(carrier, [[bytes]])
   const push = (reply: Reply) => one(encoding.push(reply))
@@ -68,17 +68,17 @@ export function dialectOf(
     wire: 'centrifuge',
     opening: () => NOTHING,
     stretch: (events, from, to) => join(carrier, events.slice(from, to).flatMap(piecesOf)),
-    // Clients then ask for the channel anew, and are told that what they missed is not recovered.
+    // Clients then resubscribe, and learn that the missed publications could not be recovered.
     gap: channel =>
       push({ channel, unsubscribe: { code: UNSUBSCRIBED.insufficient, reason: 'insufficient state' } }),
-    // Where they stand they know by the offsets of publications.
+    // Clients know their position by the offsets of publications.
     passed: () => NOTHING,
     dropped: (channel, _at, reason) =>
       attendedIn(channel) === undefined ? push({ channel, unsubscribe: unsubscribeOf(reason) }) : NOTHING,
     mayHaveNone: true,
     heartbeat: one(encoding.ping),
     ...(answered && { answered }),
-    closing: reason => (tellsEnd ? push({ disconnect: disconnectOf(reason) }) : NOTHING),
+    closing: reason => (pushesEnd ? push({ disconnect: disconnectOf(reason) }) : NOTHING),
   }
   return { framing, frame: reply => one(encoding.reply(reply)), parse: message => encoding.parse(message) }
 }
@@ -97,7 +97,7 @@ export function inMessages(opcode: number, between: string): Carrier {
   }
 }
 
-/** The two forms of a response's body: chunked for HTTP/1.1, else plain. */
+/** The two forms of a response's body: chunked for HTTP/1.1, otherwise plain. */
 export interface BodyDialect {
   readonly chunked: Dialect
   readonly plain: Dialect
@@ -114,17 +114,17 @@ function inBody(encoding: Encoding, before: string, between: string, after: stri
         return { bytes: chunk, at }
       },
     },
-    { tellsEnd: true },
+    { pushesEnd: true },
   )
   const closing = (reason: CloseReason) => {
     const last = framing.closing(reason)
-    return comesBack(disconnectOf(reason)) ? last : Buffer.concat([last, LAST_CHUNK])
+    return clientReconnects(disconnectOf(reason)) ? last : Buffer.concat([last, LAST_CHUNK])
   }
   const inChunks: Framing = { ...framing, closing }
   const plain = dialectOf(
     encoding,
     { ...around, allocate: size => ({ bytes: Buffer.allocUnsafe(size), at: 0 }) },
-    { tellsEnd: true },
+    { pushesEnd: true },
   )
   return {
     chunked: { ...chunked, framing: inChunks },
@@ -139,16 +139,16 @@ function inBody(encoding: Encoding, before: string, between: string, after: stri
 }
 
 export const jsonInMessages = dialectOf(JSON_REPLIES, inMessages(TEXT, '\n'), {
-  tellsEnd: false,
+  pushesEnd: false,
   answered: true,
 })
-export const pushesInMessages = dialectOf(JSON_PUSHES, inMessages(TEXT, '\n'), { tellsEnd: false })
+export const pushesInMessages = dialectOf(JSON_PUSHES, inMessages(TEXT, '\n'), { pushesEnd: false })
 export const jsonInLines = inBody(JSON_REPLIES, '', '\n', '\n')
 export const pushesInLines = inBody(JSON_PUSHES, '', '\n', '\n')
 export const jsonInSse = inBody(JSON_REPLIES, 'data: ', '\n\ndata: ', '\n\n')
 export const pushesInSse = inBody(JSON_PUSHES, 'data: ', '\n\ndata: ', '\n\n')
 export const protobufInMessages = dialectOf(PROTOBUF, inMessages(BINARY, ''), {
-  tellsEnd: false,
+  pushesEnd: false,
   answered: true,
 })
 export const protobufInBody = inBody(PROTOBUF, '', '', '')

@@ -1,4 +1,4 @@
-// Clients over HTTP: what they read is a response without an end, and their commands come by POST /emulation.
+// Clients over HTTP: they read a response that does not end, and send commands by POST /emulation.
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -27,7 +27,7 @@ import { parseObject } from './json.ts'
 import { parseEmulation } from './protobuf.ts'
 import { Session } from './session.ts'
 
-/** What a body may be longer than the data that it publishes, bytes. */
+/** Bytes that a body may have besides the data that it publishes. */
 const BODY_ROOM = 64 * 1024
 
 const CONNECT = Type.Object({ cf_connect: text('the connect command, as JSON') })
@@ -86,7 +86,7 @@ const KINDS: readonly Kind[] = [
   },
 ]
 
-/** Commands are taken by request: those that come too early wait. */
+/** Admits requests with commands. They wait while the session is paused. */
 class Intake {
   #paused = false
   #waiting: (() => void)[] = []
@@ -121,7 +121,7 @@ const IN_PROTOBUF: Kind = {
   oneWay: false,
 }
 
-/** Whether it speaks Protobuf. */
+/** Whether the request is in Protobuf. */
 function sendsBytes(request: FastifyRequest): boolean {
   return mediaType(request) === BYTES
 }
@@ -156,13 +156,14 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       schema: operation({
         summary: 'Centrifuge: commands of a client over HTTP',
         tag: 'read',
-        answers: { 204: { description: 'they are taken' } },
+        answers: { 204: { description: 'the commands are accepted' } },
       }),
     },
     async (request, reply) => {
       const { session, data } = emulatedOf(await bodyOf(request), sendsBytes(request))
       const found = sessions.get(session)
-      if (found === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such session on this node')
+      if (found === undefined)
+        throw new FanwireError('FW_NOT_FOUND', 'there is no such session on this node: connect again')
       await found.intake.open()
       found.session.take(data)
       return reply.code(204).send()
@@ -174,7 +175,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
     return wholeBody(request, most, `a body may have ${most} bytes`)
   }
 
-  /** The client is connected by what it sends first. Raises FW_TOO_MANY_REQUESTS, FW_BAD_COMMAND. */
+  /** The first message connects the client. Raises FW_TOO_MANY_REQUESTS, FW_BAD_COMMAND. */
   function serve(request: FastifyRequest, reply: FastifyReply, kind: Kind, message: Buffer): void {
     const { fanwire: context, log } = request.server
     context.limits.holds.check(partyOf(request))
@@ -220,5 +221,5 @@ function emulatedOf(body: Buffer, inBytes: boolean): { readonly session: string;
   const { session, data } = inBytes ? parseEmulation(body) : parseObject(body)
   if (typeof session === 'string' && (typeof data === 'string' || data instanceof Buffer))
     return { session, data: Buffer.from(data) }
-  throw badRequest('commands come as {"session":"…","node":"…","data":"…"}')
+  throw badRequest('the body must be {"session":"…","node":"…","data":"…"}')
 }

@@ -1,4 +1,4 @@
-// What commands and replies are encoded in: json.ts and protobuf.ts.
+// The interface of the encodings of commands and replies: json.ts and protobuf.ts.
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import type { Command, Reply } from './protocol.ts'
@@ -7,7 +7,7 @@ import type { Command, Reply } from './protocol.ts'
 export type Pieces = readonly Uint8Array[]
 
 export interface Encoding {
-  /** A push: within a reply, or alone where the transport goes one way. */
+  /** A push: within a reply, or alone if the transport is one-way. */
   push(push: Reply): Uint8Array
   publication(event: LogEvent): Pieces
   reply(reply: Reply): Uint8Array

@@ -1,4 +1,4 @@
-// When a token has to be replaced, as clients are told: seconds from now.
+// When a token must be replaced, as sent to clients: seconds from now.
 
 import { CLOCK_LEEWAY_MS } from '../../broker/access/tokens.ts'
 import type { Identity } from '../../broker/access/identity.ts'
@@ -13,12 +13,12 @@ function expiryAt(endsAt: number | undefined): Expiry {
   return { expires: true, ttl: Math.max(1, Math.floor((endsAt - CLOCK_LEEWAY_MS - Date.now()) / 1000)) }
 }
 
-/** Of a connection. */
+/** The expiry of a connection. */
 export function expiryOf({ connectionEndsAt }: Identity): Expiry {
   return expiryAt(connectionEndsAt)
 }
 
-/** Of a subscription, by the channel token that grants it. */
+/** The expiry of a subscription, by the channel token that grants it. */
 export function subscriptionExpiryOf({ grants }: Identity, channel: string): Expiry {
   const granted = grants.find(
     ({ channelToken, list }) => channelToken && list.some(({ channels }) => channels.includes(channel)),

@@ -1,4 +1,4 @@
-// The history and the members of a channel, as clients and servers ask for them.
+// Requests of clients and servers for the history and the members of a channel.
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import { checkedChannel } from '../../broker/event/names.ts'
@@ -26,13 +26,13 @@ interface Asked {
 }
 
 function askedOf({ limit = 0, since, reverse = false }: Request): Asked {
-  if (!Number.isSafeInteger(limit)) throw badRequest('limit is a whole number')
-  if (typeof reverse !== 'boolean') throw badRequest('reverse is true or false')
+  if (!Number.isSafeInteger(limit)) throw badRequest('limit must be a whole number')
+  if (typeof reverse !== 'boolean') throw badRequest('reverse must be true or false')
   const most = limit === -1 ? MOST : Math.min(Number(limit), MOST)
   if (since === undefined || since === null) return { limit: Math.max(0, most), since: undefined, reverse }
   const { epoch = '', offset = 0 } = Object(since) as Record<string, unknown>
   if (typeof since !== 'object' || typeof epoch !== 'string' || !Number.isSafeInteger(offset))
-    throw badRequest('since is {"offset","epoch"}')
+    throw badRequest('since must be {"offset":…,"epoch":"…"}')
   return { limit: Math.max(0, most), since: { epoch, offset: offset as number }, reverse }
 }
 
@@ -85,14 +85,14 @@ async function backwards(
   return events.toReversed()
 }
 
-/** The channel, of whose members the client may know. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
+/** A channel whose members the client may list. Raises FW_BAD_CHANNEL, FW_FORBIDDEN, FW_NO_PRESENCE. */
 export function attendedChannel({ access }: Context, identity: Identity, name: unknown): string {
   const channel = checkedChannel(name)
   access.requireMembers(identity, channel)
   return channel
 }
 
-/** Users, each once. Where there are anonymous clients alone, those. Raises what `attendedChannel` does, LogUnavailable. */
+/** Each user once; if there are only anonymous clients, those. Raises what `attendedChannel` raises, LogUnavailable. */
 export async function presenceOf(context: Context, identity: Identity, request: Request): Promise<Reply> {
   const channel = attendedChannel(context, identity, request.channel)
   await context.presence.settled(channel)
@@ -105,7 +105,7 @@ export async function presenceOf(context: Context, identity: Identity, request: 
   return { presence: Object.fromEntries(infos.map(info => [info.client, info])) }
 }
 
-/** Anonymous clients alone count as one user. */
+/** If there are only anonymous clients, they count as one user. */
 export async function presenceStatsOf(
   context: Context,
   identity: Identity,

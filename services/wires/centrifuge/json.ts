@@ -1,4 +1,4 @@
-// The protocol in JSON: one command or reply a line.
+// The protocol in JSON: one command or reply per line.
 
 import { isUtf8 } from 'node:buffer'
 import { isObject } from '../../broker/event/json-values.ts'
@@ -24,7 +24,7 @@ export function parseJson(message: Buffer): Command[] {
   return commands
 }
 
-/** The connect request of a transport that goes one way: it may be left out. Raises FW_BAD_COMMAND. */
+/** The connect request of a one-way transport, which is optional. Raises FW_BAD_COMMAND. */
 export function parseConnect(message: Buffer): Command[] {
   const request = message.length === 0 ? {} : parseObject(message)
   return [{ id: 0, method: 'connect', request, pong: false }]
@@ -55,7 +55,7 @@ function commandOf(line: Buffer): Command {
   const value = parseObject(line)
   const { id = 0 } = value
   if (!Number.isInteger(id) || (id as number) < 0 || (id as number) > 0xffffffff)
-    throw badRequest('id is a whole number of 32 bits')
+    throw badRequest('id must be a whole number of 32 bits')
   const method = METHODS.find(name => isObject(value[name]))
   return {
     id: id as number,
@@ -66,14 +66,14 @@ function commandOf(line: Buffer): Command {
   }
 }
 
-/** The data of a publish, as it stands in the line. */
+/** The data of a publish, unchanged from the line. */
 function dataOf(line: Buffer): Data | undefined {
   const publish = memberOf(line, 'publish')
   const data = publish && memberOf(publish, 'data')
   return data && { data: unbroken(Buffer.from(data)) }
 }
 
-/** A value with `Payload` in it as JSON text. Members that are undefined are left out. */
+/** A value that may contain `Payload`, as JSON text. Undefined members are omitted. */
 export function printJson(value: unknown): string {
   if (value instanceof Payload) return value.json.toString()
   if (Array.isArray(value)) return `[${value.map(printJson).join()}]`

@@ -1,4 +1,4 @@
-// The messages of centrifugal/protocol's client.proto that are used here: members by name, with their numbers and types.
+// The messages of client.proto (centrifugal/protocol) that are used here: fields by name, with their numbers and types.
 
 /** `[number, type]`: a scalar, or the name of a message. */
 export type Field = readonly [number: number, type: string, form?: 'list' | 'map']

@@ -1,4 +1,4 @@
-// The format of Protobuf, as far as it is needed: varints, texts, bytes and messages, by the tables of messages.ts.
+// The part of the Protobuf format that is needed: varints, strings, bytes and messages, by the tables of messages.ts.
 
 import { type Field, type Message, MESSAGES } from './messages.ts'
 
@@ -6,10 +6,10 @@ const VARINT = 0
 const FIXED_64 = 1
 const BYTES = 2
 const FIXED_32 = 5
-/** Messages within messages. */
+/** Levels of nested messages. */
 const MAX_DEPTH = 16
 
-/** The text is no message. */
+/** The bytes are not a valid message. */
 export class Malformed extends Error {}
 
 type Value = Readonly<Record<string, unknown>>
@@ -22,7 +22,7 @@ const byNumber = new Map<string, Map<number, readonly [name: string, field: Fiel
   ]),
 )
 
-/** How maps are encoded: entries with a key and a value. */
+/** Maps are encoded as entries with a key and a value. */
 function entryOf(type: string): Message {
   return { key: [1, 'string'], value: [2, type] }
 }
@@ -37,12 +37,12 @@ export function varint(value: number): Buffer {
   return Buffer.from(bytes)
 }
 
-/** The head of a member of bytes, a text or a message. */
+/** The header of a field that holds bytes, a string or a message. */
 export function header(number: number, length: number): Buffer {
   return Buffer.concat([varint((number << 3) | BYTES), varint(length)])
 }
 
-/** A message, of a value by the table of `type`. Bytes are written as they are, and members not in the table are not. */
+/** Encodes a value by the table of `type`. Members that are not in the table are omitted. */
 export function write(type: string, value: Value): Buffer {
   return writeMessage(MESSAGES[type] ?? {}, value)
 }
@@ -93,12 +93,12 @@ class Reader {
       value |= BigInt(byte & 0x7f) << shift
       if (byte < 0x80) return BigInt.asUintN(64, value)
     }
-    throw new Malformed('a number is cut or too long')
+    throw new Malformed('a number is truncated or too long')
   }
 
   bytes(): Buffer {
     const length = Number(this.varint())
-    if (length > this.#bytes.length - this.at) throw new Malformed('the message is cut')
+    if (length > this.#bytes.length - this.at) throw new Malformed('the message is truncated')
     this.at += length
     return this.#bytes.subarray(this.at - length, this.at)
   }
@@ -108,18 +108,18 @@ class Reader {
     else if (wire === BYTES) this.bytes()
     else if (wire === FIXED_64) this.at += 8
     else if (wire === FIXED_32) this.at += 4
-    else throw new Malformed('a member of an unknown kind')
-    if (this.at > this.#bytes.length) throw new Malformed('the message is cut')
+    else throw new Malformed('a field has an unknown wire type')
+    if (this.at > this.#bytes.length) throw new Malformed('the message is truncated')
   }
 }
 
-/** Messages one after the other, each behind its length. Raises Malformed. */
+/** Successive messages, each preceded by its length. Raises Malformed. */
 export function* delimited(bytes: Buffer): Generator<Buffer> {
   const reader = new Reader(bytes)
   while (!reader.ended) yield reader.bytes()
 }
 
-/** A message as an object; members that the table does not have are passed over. Raises Malformed. */
+/** A message as an object. Fields that are not in the table are ignored. Raises Malformed. */
 export function read(type: string, bytes: Buffer, depth = 0): Record<string, unknown> {
   return readMessage(number => byNumber.get(type)?.get(number), bytes, depth)
 }
@@ -129,7 +129,7 @@ function readMessage(
   bytes: Buffer,
   depth: number,
 ): Record<string, unknown> {
-  if (depth > MAX_DEPTH) throw new Malformed('messages lie too deep in each other')
+  if (depth > MAX_DEPTH) throw new Malformed('messages are nested too deeply')
   const reader = new Reader(bytes)
   const value: Record<string, unknown> = {}
   while (!reader.ended) {
@@ -157,7 +157,7 @@ function add(
       reader.bytes(),
       depth + 1,
     )
-    // A null prototype: a key may be anything.
+    // A null prototype, because keys are client input.
     const map = (value[name] ??= Object.create(null) as object) as Record<string, unknown>
     map[String(key)] = member
     return
@@ -169,12 +169,12 @@ function add(
 
 function readMember(type: string, reader: Reader, wire: number, depth: number): unknown {
   if (type === 'varint' || type === 'int32' || type === 'bool') {
-    if (wire !== VARINT) throw new Malformed('a number is none')
+    if (wire !== VARINT) throw new Malformed('a field has the wrong wire type: expected a number')
     const number = reader.varint()
     if (type === 'bool') return number !== 0n
     return Number(type === 'int32' ? BigInt.asIntN(32, number) : number)
   }
-  if (wire !== BYTES) throw new Malformed('a member is of another kind')
+  if (wire !== BYTES) throw new Malformed('a field has the wrong wire type: expected bytes')
   const bytes = reader.bytes()
   if (type === 'bytes') return bytes
   return type === 'string' ? bytes.toString() : read(type, bytes, depth + 1)

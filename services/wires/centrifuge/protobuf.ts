@@ -1,4 +1,4 @@
-// The protocol in Protobuf: commands and replies one after the other, each behind its length.
+// The protocol in Protobuf: successive commands and replies, each preceded by its length.
 
 import { binaryData, dataOf, jsonData, type LogEvent } from '../../broker/event/event.ts'
 import { badRequest } from './codes.ts'
@@ -20,7 +20,7 @@ function parse(message: Buffer): Command[] {
   return commands
 }
 
-/** Commands of a client over HTTP, and the session that they are for. Raises FW_BAD_COMMAND. */
+/** Commands of a client over HTTP, and their session. Raises FW_BAD_COMMAND. */
 export function parseEmulation(body: Buffer): Record<string, unknown> {
   return wellFormed(() => read('EmulationRequest', body))
 }
@@ -31,7 +31,7 @@ function wellFormed<T>(reading: () => T): T {
     return reading()
   } catch (error) {
     if (!(error instanceof Malformed)) throw error
-    throw badRequest(`the message is no Protobuf: ${error.message}`)
+    throw badRequest(`the message is not valid Protobuf: ${error.message}`)
   }
 }
 
@@ -49,18 +49,18 @@ function commandOf(bytes: Buffer): Command {
   }
 }
 
-/** Bytes that are JSON are data as JSON. */
+/** Bytes as JSON data if they are valid JSON, otherwise as binary data. */
 export function dataOfBytes(bytes: Buffer): Data {
   const json = bytes.length === 0 ? undefined : jsonData(Buffer.from(bytes))
   return json === undefined ? { data: binaryData(bytes), encoding: 'base64' } : { data: json }
 }
 
-/** Data as it was published: JSON, or the bytes. */
+/** Data as it was published: JSON text or bytes. */
 function bytesOf(json: Buffer, encoding: 'base64' | undefined): Buffer {
   return encoding === undefined ? json : Buffer.from(json.toString('latin1', 1, json.length - 1), 'base64')
 }
 
-/** What the format writes: `Payload` becomes bytes. */
+/** Replaces `Payload` by bytes, for the format. */
 function plain(value: unknown): unknown {
   if (value instanceof Payload) return bytesOf(value.json, value.encoding)
   if (Array.isArray(value)) return value.map(plain)
@@ -73,7 +73,7 @@ function reply(reply: Reply): Buffer {
   return Buffer.concat([varint(bytes.length), bytes])
 }
 
-/** A reply with a push with a publication, without a copy of its data. */
+/** A reply that contains a push with a publication. Its data is not copied. */
 function publication(event: LogEvent): Buffer[] {
   const data = bytesOf(dataOf(event), event.encoding)
   const tags = tagsOf(event)

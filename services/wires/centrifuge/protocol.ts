@@ -1,4 +1,4 @@
-// Commands and replies of the protocol, whatever they are encoded in (centrifugal/protocol, client.proto).
+// Commands and replies of the protocol, in any encoding (centrifugal/protocol, client.proto).
 
 import type { Draft } from '../../broker/event/event.ts'
 
@@ -21,12 +21,12 @@ export type Method = (typeof METHODS)[number]
 export type Request = Readonly<Record<string, unknown>>
 
 export interface Command {
-  /** 0: it has none. */
+  /** 0 if it has none. */
   readonly id: number
-  /** Undefined: none that is known. */
+  /** Undefined if it is unknown. */
   readonly method: Method | undefined
   readonly request: Request
-  /** Of a publish: the data as it was sent. */
+  /** The data of a publish, as it was sent. */
   readonly data?: Data | undefined
   /** The answer to a ping. */
   readonly pong: boolean
@@ -35,7 +35,7 @@ export interface Command {
 /** The data of an event. */
 export type Data = Pick<Draft, 'data' | 'encoding'>
 
-/** Data in a reply: goes out as it is. */
+/** Data in a reply, sent unchanged. */
 export class Payload {
   readonly json: Buffer
   readonly encoding: 'base64' | undefined
@@ -46,7 +46,7 @@ export class Payload {
   }
 }
 
-/** Members as in client.proto: texts, numbers, booleans, `Payload`, and lists and objects of those. */
+/** Members as in client.proto: strings, numbers, booleans, `Payload`, and lists and objects of those. */
 export type Reply = Readonly<Record<string, unknown>>
 
 /** Commands of one message. */

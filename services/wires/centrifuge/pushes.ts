@@ -1,4 +1,4 @@
-// What an event is to a client: a publication, a join, a leave, the end of a subscription, or nothing.
+// Converts events to pushes: a publication, a join, a leave, the end of a subscription, or nothing.
 
 import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import type { Tags } from '../../broker/event/tags.ts'
@@ -6,7 +6,7 @@ import { attendedIn } from '../../broker/event/names.ts'
 import { UNSUBSCRIBED } from './codes.ts'
 import { Payload, type Reply } from './protocol.ts'
 
-/** Tags beside the publisher's: what else is to be known of an event. */
+/** Tags for an event's type and encoding, besides the publisher's own. */
 const TYPE_TAG = 'fanwire:type'
 const ENCODING_TAG = 'fanwire:encoding'
 
@@ -16,7 +16,7 @@ export interface ClientInfo {
   readonly conn_info?: Payload | undefined
 }
 
-/** Members are users: theirs is the name in place of a client's id. */
+/** Members are users, so the user's name replaces the client's id. */
 export function infoOf({ user, info }: { readonly user: string; readonly info?: unknown }): ClientInfo {
   const shown = info === undefined ? {} : { conn_info: new Payload(Buffer.from(JSON.stringify(info))) }
   return { user, client: user, ...shown }
@@ -39,7 +39,7 @@ export function publicationOf(event: LogEvent): Reply {
   }
 }
 
-/** What a record that is no publication is to a client; undefined: nothing. */
+/** The push for an event that is not a publication; undefined if clients receive nothing. */
 export function otherPushOf(event: LogEvent): Reply | undefined {
   const channel = attendedIn(event.channel)
   if (channel === undefined) {
@@ -50,7 +50,7 @@ export function otherPushOf(event: LogEvent): Reply | undefined {
   return { channel, [event.type]: { info: infoOf(member) } }
 }
 
-/** Whether it is one that `publicationOf` tells. */
+/** Whether clients receive the event as a publication. */
 export function isPublication({ kind, channel }: LogEvent): boolean {
   return kind !== 'end' && attendedIn(channel) === undefined
 }

@@ -1,16 +1,16 @@
-// Where a subscription begins: at the head, or where the client left off, if nothing after that is missing.
+// Where a subscription begins: where the client left off if no later event is missing, otherwise at the head.
 
 import type { Channel } from '../../broker/fanout/channel.ts'
 import { parsePosition, type Position, type Start } from '../../broker/event/position.ts'
 import { badRequest, offsetGone } from './codes.ts'
 import type { Request } from './protocol.ts'
 
-/** Flag of a subscription: fail if it can't be recovered in full. */
+/** Flag of a subscription: fail if it can't be fully recovered. */
 const REJECT_UNRECOVERED = 2
 
 export interface Wanted {
   readonly recover: boolean
-  /** Where it left off; `latest`: at the head, or it is none of our positions. */
+  /** Where it left off; `latest` for the head, or if the position is not one of this log. */
   readonly start: Start
   readonly strict: boolean
 }
@@ -22,21 +22,21 @@ export interface Placed {
 
 /** Raises FW_BAD_COMMAND. */
 export function wantedOf({ recover = false, epoch = '', offset = 0, flag = 0 }: Request): Wanted {
-  if (typeof recover !== 'boolean') throw badRequest('recover is true or false')
-  if (typeof epoch !== 'string') throw badRequest('epoch is a string')
-  if (!Number.isSafeInteger(offset)) throw badRequest('offset is a whole number')
-  if (!Number.isSafeInteger(flag)) throw badRequest('flag is a whole number')
+  if (typeof recover !== 'boolean') throw badRequest('recover must be true or false')
+  if (typeof epoch !== 'string') throw badRequest('epoch must be a string')
+  if (!Number.isSafeInteger(offset)) throw badRequest('offset must be a whole number')
+  if (!Number.isSafeInteger(flag)) throw badRequest('flag must be a whole number')
   const start = recover ? startOf(epoch, offset as number) : 'latest'
   return { recover, start, strict: (Number(flag) & REJECT_UNRECOVERED) !== 0 }
 }
 
-/** Without an epoch nothing is known but the beginning. */
+/** Without an epoch only the beginning can be recovered. */
 export function startOf(epoch: string, offset: number): Start {
   if (epoch === '' && offset === 0) return 'earliest'
   return parsePosition(`${epoch}-${offset}`) ?? 'latest'
 }
 
-/** Raises FW_OFFSET_GONE where only all of it will do, LogUnavailable. */
+/** Raises FW_OFFSET_GONE if the client requires full recovery, LogUnavailable. */
 export async function place(channel: Channel, { recover, start, strict }: Wanted): Promise<Placed> {
   const found = start === 'latest' ? undefined : await continueFrom(channel, start)
   if (found !== undefined) return { at: found, recovered: true }
@@ -44,7 +44,7 @@ export async function place(channel: Channel, { recover, start, strict }: Wanted
   return { at: await channel.settle('latest'), recovered: false }
 }
 
-/** Undefined: some of what comes behind it is gone. */
+/** Undefined if some later event is missing. */
 async function continueFrom(channel: Channel, start: Start): Promise<Position | undefined> {
   const at = await channel.settle(start)
   if (start === 'earliest' && at.offset > 0) return undefined

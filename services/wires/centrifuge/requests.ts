@@ -1,4 +1,4 @@
-// The commands of a client that is connected.
+// The commands of a connected client.
 
 import type { Right } from '../../broker/access/grants.ts'
 import type { Identity } from '../../broker/access/identity.ts'
@@ -25,7 +25,7 @@ export interface RequestParts {
   readonly connection: Connection
   readonly commands: Commands
   readonly lease: Lease | undefined
-  /** Who the client is by now. */
+  /** The client's present identity. */
   identity(): Identity
   write(reply: Reply): void
 }
@@ -33,8 +33,8 @@ export interface RequestParts {
 type Answer = (result: Reply) => void
 type Run = (command: Command, answer: Answer) => Promise<void>
 
-/** Joins and leaves of a channel, to be read beside it. */
-interface Aside {
+/** The channel of joins and leaves that belongs to a channel. */
+interface JoinLeave {
   readonly channel: Channel
   readonly at: Position
 }
@@ -62,14 +62,14 @@ export class Requests {
     this.#parts.commands.close()
   }
 
-  /** Does not raise: whatever is wrong is answered. */
+  /** Does not raise: errors are sent to the client. */
   take(command: Command): void {
     const { id, method } = command
     const { commands, write } = this.#parts
     const parse = () => {
-      if (method === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such command')
+      if (method === undefined) throw new FanwireError('FW_NOT_FOUND', 'unknown command')
       const run = this.#methods[method]
-      if (run === undefined) throw notSupported(`${method} is not there`)
+      if (run === undefined) throw notSupported(`${method} is not supported`)
       return () => run(command, result => write({ id, [method]: result }))
     }
     commands.take(parse, error => write({ id, error: errorReply(error) }))
@@ -89,12 +89,12 @@ export class Requests {
   async #subscribe(request: Request, answer: Answer): Promise<void> {
     const { context, commands, identity } = this.#parts
     const name = checkedChannel(request.channel)
-    if ((request.type ?? 0) !== 0) throw notSupported('subscriptions are to streams alone')
+    if ((request.type ?? 0) !== 0) throw notSupported('only stream subscriptions are supported')
     const wanted = wantedOf(request)
     const token = this.#tokenOf(request)
-    this.#letGoOfEnded(name)
+    this.#leaveEnded(name)
     let placed: Placed | undefined
-    let aside: Aside | undefined
+    let joinLeave: JoinLeave | undefined
     const options = {
       cursor: printStart(wanted.start),
       ...(token === undefined ? {} : { token }),
@@ -109,31 +109,32 @@ export class Requests {
     }
     try {
       await commands.subscribe(name, options, respond, async channel => {
-        if (request.join_leave === true) aside = await this.#openAside(name)
+        if (request.join_leave === true) joinLeave = await this.#openJoinLeave(name)
         placed = await place(channel, wanted)
         return placed.at
       })
-      if (aside !== undefined && this.#parts.connection.readerOf(name) !== undefined) this.#joinAside(aside)
+      if (joinLeave !== undefined && this.#parts.connection.readerOf(name) !== undefined)
+        this.#follow(joinLeave)
     } finally {
-      aside?.channel.release()
+      joinLeave?.channel.release()
     }
   }
 
-  /** Undefined where nobody is asked for one. */
+  /** Undefined if tokens are not used. */
   #tokenOf({ token }: Request): string | undefined {
     if (token === undefined || token === '' || !this.#parts.context.access.takesTokens) return undefined
-    if (typeof token !== 'string') throw badRequest('token is a string')
+    if (typeof token !== 'string') throw badRequest('token must be a string')
     return token
   }
 
-  /** The client was told that it has the channel no more. */
-  #letGoOfEnded(name: string): void {
+  /** The client already knows that a channel which ended is no longer subscribed. */
+  #leaveEnded(name: string): void {
     const reader = this.#parts.connection.readerOf(name)
     if (reader?.ended) this.#leave(reader)
   }
 
   /** Where joins and leaves begin, before the client itself joins. The caller releases it. */
-  async #openAside(name: string): Promise<Aside | undefined> {
+  async #openJoinLeave(name: string): Promise<JoinLeave | undefined> {
     const { context, identity } = this.#parts
     const { hub, access } = context
     attendedChannel(context, identity(), name)
@@ -142,7 +143,7 @@ export class Requests {
     return { channel, at: await channel.settle('latest') }
   }
 
-  #joinAside({ channel, at }: Aside): void {
+  #follow({ channel, at }: JoinLeave): void {
     const { connection, lease } = this.#parts
     lease?.add()
     connection.join(channel, at)
@@ -151,12 +152,12 @@ export class Requests {
   async #unsubscribe(request: Request, answer: Answer): Promise<void> {
     const name = checkedChannel(request.channel)
     const done = () => {
-      const aside = this.#parts.connection.readerOf(presenceChannelOf(name))
-      if (aside !== undefined) this.#leave(aside)
+      const joinLeave = this.#parts.connection.readerOf(presenceChannelOf(name))
+      if (joinLeave !== undefined) this.#leave(joinLeave)
       answer({})
     }
     await this.#parts.commands.unsubscribe(name, done).catch(error => {
-      // That is as it wants it.
+      // Unsubscribing twice succeeds.
       if (!(error instanceof FanwireError) || error.code !== 'FW_NOT_SUBSCRIBED') throw error
       done()
     })
@@ -179,7 +180,7 @@ export class Requests {
   async #refreshSubscription(request: Request, answer: Answer): Promise<void> {
     const { commands, identity } = this.#parts
     const name = checkedChannel(request.channel)
-    if ((request.type ?? 0) !== 0) throw notSupported('subscriptions are to streams alone')
+    if ((request.type ?? 0) !== 0) throw notSupported('only stream subscriptions are supported')
     if (this.#parts.connection.readerOf(name) === undefined)
       throw new FanwireError('FW_NOT_SUBSCRIBED', `this connection does not have the channel ${name}`)
     const token = this.#tokenOf(request)
@@ -193,7 +194,7 @@ export class Requests {
     const { commands, context } = this.#parts
     commands.requirePublisher()
     if ((request.type ?? 0) !== 0 || (request.key ?? '') !== '')
-      throw notSupported('publications go to streams alone')
+      throw notSupported('only publications to streams are supported')
     const channel = checkedChannel(request.channel)
     if (data === undefined) throw badRequest('data is missing')
     requireSize(data, context.config.maxBody)

@@ -23,7 +23,7 @@ export interface Followed {
 
 interface Parts {
   readonly connection: Connection
-  /** Tells the client; publications come behind it. */
+  /** Notifies the client, before any publication. */
   begin(followed: Readonly<Record<string, Followed>>): void
 }
 
@@ -58,7 +58,7 @@ export function subscriptionsOf(
   return { channels, starts: wanted.map(({ start }) => start), wanted }
 }
 
-/** False: the client has gone meanwhile. Raises what `openFor` does. */
+/** False: the client has gone meanwhile. Raises what `openFor` raises. */
 export async function followAll(
   { hub, access }: Context,
   identity: Identity,
@@ -73,7 +73,7 @@ export async function followAll(
   return openFor({ hub, access, identity }, opened, async all => {
     const placed = await Promise.all(all.map((channel, i) => place(channel, wanted[i] ?? wantedOf({}))))
     if (connection.ended) return false
-    // Other rules may hold since it was asked.
+    // The rules may have changed since the check.
     requireReadable({ access, identity }, opened)
     const given = givenFor({ access, identity }, opened)
     requireRoom(all, given)

@@ -1,4 +1,4 @@
-// One client: it connects once, and then its commands run like those of every wire.
+// One client: it connects once, and then its commands run as on every wire.
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
@@ -33,7 +33,7 @@ import type { Command, Reply, Request } from './protocol.ts'
 import { Requests } from './requests.ts'
 import { followAll, type Followed, type Subscriptions, subscriptionsOf } from './server-side.ts'
 
-/** What a client needs to send commands beside the connection that it reads. */
+/** A client over HTTP sends its commands with these. */
 export interface Emulation {
   readonly session: string
   readonly node: string
@@ -46,9 +46,9 @@ export interface SessionParts {
   readonly outlet: { pause(): void; room?(): void }
   readonly dialect: Dialect
   readonly emulation?: Emulation | undefined
-  /** It can't send commands: its request is in the first message. */
+  /** It can't send commands after the first message. */
   readonly oneWay?: boolean
-  /** It is this identity now. */
+  /** Another identity has been accepted. */
   authenticated?(identity: Identity): void
   readonly logger: FastifyBaseLogger
 }
@@ -56,7 +56,7 @@ export interface SessionParts {
 /** The client's identity. */
 interface Shown {
   readonly identity: Identity
-  /** Channels that its token makes it follow. */
+  /** Channels to which its token subscribes it. */
   readonly follows: readonly string[]
 }
 
@@ -90,13 +90,13 @@ export class Session {
     if (this.#state === 'closed' || connection.ended) return
     if (command.pong) return connection.answered()
     const { method, id } = command
-    if (method === 'send') return this.#end(NOT_AVAILABLE, 'messages without an answer are not there')
-    if (id === 0 && !oneWay) return this.#end(BAD_COMMAND, 'a command has an id')
+    if (method === 'send') return this.#end(NOT_AVAILABLE, 'send is not supported')
+    if (id === 0 && !oneWay) return this.#end(BAD_COMMAND, 'the command has no id')
     if (method === 'connect') {
-      if (this.#state !== 'new') return this.#end(BAD_COMMAND, 'a client connects once')
+      if (this.#state !== 'new') return this.#end(BAD_COMMAND, 'the client is already connected')
       this.#state = 'connecting'
       void this.#connect(command)
-    } else if (this.#state === 'new') this.#end(BAD_COMMAND, 'a client connects first')
+    } else if (this.#state === 'new') this.#end(BAD_COMMAND, 'the first command must be connect')
     else if (this.#state === 'connecting') this.#waiting.push(command)
     else this.#requests?.take(command)
   }
@@ -131,17 +131,17 @@ export class Session {
       this.#state = 'new'
       this.#waiting = []
       if (error instanceof Disconnected) return connection.end(error.close)
-      const told = this.#told(error)
-      const { message } = errorReply(told)
-      if (told.challenge === 'invalid_token' && !isOutdated(told)) this.#end(INVALID_TOKEN, message)
-      else if (oneWay) this.#end(told.retryable ? SERVER_ERROR : REFUSED, message)
-      else this.#write({ id, error: errorReply(told) })
+      const coded = this.#coded(error)
+      const { message } = errorReply(coded)
+      if (coded.challenge === 'invalid_token' && !isOutdated(coded)) this.#end(INVALID_TOKEN, message)
+      else if (oneWay) this.#end(coded.retryable ? SERVER_ERROR : REFUSED, message)
+      else this.#write({ id, error: errorReply(coded) })
     }
     outlet.room?.()
     for (const command of this.#waiting.splice(0)) if (!connection.ended) this.#requests?.take(command)
   }
 
-  #told(error: unknown): FanwireError {
+  #coded(error: unknown): FanwireError {
     const coded = clientErrorOf(error)
     if (coded !== undefined) return coded
     this.#parts.logger.error({ err: error }, 'a client could not connect')
@@ -152,12 +152,15 @@ export class Session {
     const { context, connection, outlet, oneWay, logger } = this.#parts
     const { address } = this.#parts.arrival
     context.limits.request(this.#parts.arrival)
-    const { identity: shown, follows } = await this.#show(request.token)
+    const { identity: shown, follows } = await this.#identify(request.token)
     if (this.#isGone) return
     const wanted = oneWay ? subsOf(request) : {}
     const channels = [...new Set([...follows, ...Object.keys(wanted)])]
     if (oneWay && channels.length === 0)
-      throw new FanwireError('FW_BAD_COMMAND', 'name channels in subs: nothing else can be sent from there')
+      throw new FanwireError(
+        'FW_BAD_COMMAND',
+        'name channels in subs: a one-way transport cannot subscribe later',
+      )
     context.limits.holds.check({ identity: shown, address }, channels.length)
     const subscriptions = subscriptionsOf(context, channels, subsOf(request))
     const identity = await this.#asked(shown, subscriptions)
@@ -180,7 +183,7 @@ export class Session {
       outlet,
       client: this.#client,
       lease: this.#lease,
-      identify: async given => (await this.#show('token' in given ? given.token : undefined)).identity,
+      identify: async given => (await this.#identify('token' in given ? given.token : undefined)).identity,
       authenticated: identity => this.#parts.authenticated?.(identity),
       opened: Promise.resolve(),
       logger,
@@ -196,7 +199,7 @@ export class Session {
     this.#state = 'connected'
   }
 
-  /** With what the application grants it of the channels that it begins with. */
+  /** The identity, with the application's grants for the first channels. */
   async #asked(identity: Identity, { channels, starts }: Subscriptions): Promise<Identity> {
     const { context, connection, arrival } = this.#parts
     if (context.access.asking === undefined || channels.length === 0) return identity
@@ -208,7 +211,7 @@ export class Session {
     return this.#state === 'closed' || this.#parts.connection.ended
   }
 
-  /** Tells a client that it is connected. Nothing was pushed before. */
+  /** Notifies the client that it is connected, before any push. */
   #begun(id: number, identity: Identity, subs: Readonly<Record<string, Followed>>): void {
     const { context, emulation, oneWay, dialect } = this.#parts
     const { answered } = dialect.framing
@@ -224,8 +227,8 @@ export class Session {
     this.#write(oneWay ? { connect } : { id, connect })
   }
 
-  /** Whose a token is. A node without keys of tokens takes nobody for more than anonymous. */
-  async #show(token: unknown): Promise<Shown> {
+  /** The owner of a token. On a node without token keys every client is anonymous. */
+  async #identify(token: unknown): Promise<Shown> {
     const { context, arrival } = this.#parts
     const { identity } = arrival
     if (token === undefined || token === '') return { identity, follows: [] }
@@ -236,9 +239,9 @@ export class Session {
     return { identity: accepted.identity, follows: 'ok' in follows ? [] : follows }
   }
 
-  // What is taken from it ---------------------------------------------------------------------------------------
+  // Gaps --------------------------------------------------------------------------------------------------------
 
-  /** Its client asks for the channel anew, from where it was. */
+  /** Ends the subscription: the client resubscribes from its position. */
   #gapped(reader: Reader): boolean {
     const { connection } = this.#parts
     const { name } = reader.channel
@@ -255,10 +258,10 @@ export class Session {
   }
 }
 
-/** The channels of a connect request, each with where it left off. Raises FW_BAD_COMMAND. */
+/** The channels of a connect request, each with the position where the client left off. Raises FW_BAD_COMMAND. */
 function subsOf({ subs = {} }: Request): Readonly<Record<string, Request>> {
   if (isObject(subs) && Object.values(subs as object).every(isObject)) return subs as Record<string, Request>
-  throw new FanwireError('FW_BAD_COMMAND', 'subs is an object of objects')
+  throw new FanwireError('FW_BAD_COMMAND', 'subs must be an object of objects')
 }
 
 export type { Credentials }

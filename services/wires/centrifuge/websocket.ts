@@ -1,4 +1,4 @@
-// Clients over WebSocket. The library only shakes hands and takes messages apart; frames go straight to the socket.
+// Clients over WebSocket. The library only does handshakes and parses messages; frames go straight to the socket.
 
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
@@ -15,7 +15,7 @@ import { disconnectOf } from './codes.ts'
 import { type Dialect, jsonInMessages, protobufInMessages, pushesInMessages } from './dialects.ts'
 import { Session } from './session.ts'
 
-/** What a message may be longer than the data that it publishes, bytes; and all that one may be which publishes none. */
+/** Bytes that a message may have besides the data that it publishes; and in all, if the client may not publish. */
 const MESSAGE_ROOM = 64 * 1024
 
 /** The subprotocol of clients that speak Protobuf. */
@@ -77,7 +77,7 @@ export async function websocketRoutes(app: FastifyInstance): Promise<void> {
   }
 }
 
-/** Says its end in this protocol's numbers. */
+/** Closes with this protocol's codes. */
 class CentrifugeOutlet extends WsOutlet {
   override end(reason: CloseReason): void {
     const { code, reason: text } = disconnectOf(reason)

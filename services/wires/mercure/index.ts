@@ -1,5 +1,5 @@
-// Mercure (dunglas/mercure, protocol 0.x and 1.0) at /.well-known/mercure, with FANWIRE_MERCURE=1. The hub is the log of
-// updates; a topic is also the channel of that name.
+// Mercure (dunglas/mercure, protocol 0.x and 1.0) at /.well-known/mercure, with FANWIRE_MERCURE=1. The hub is the log
+// of updates; a topic is also the channel of that name.
 
 import type { FastifyInstance } from 'fastify'
 

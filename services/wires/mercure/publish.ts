@@ -50,7 +50,7 @@ export async function publish(context: Context, request: FastifyRequest): Promis
   return id ?? `#${printPosition(receipt.position)}`
 }
 
-/** The event of the topics' channels. Data that is JSON is published as JSON, except a JSON string, which stays text. */
+/** The event of the topics' channels. JSON is published as JSON, except a JSON string, which stays text. */
 function draftOf({ text, type }: Form, { headers }: FastifyRequest): Draft {
   const json = jsonData(Buffer.from(text))
   const key = headers['idempotency-key']

@@ -96,7 +96,7 @@ export class Subscriptions {
     } catch (err) {
       this.#logger.warn(
         { err },
-        'updates about Mercure subscriptions could not be published: subscribers that follow them may have to list them again',
+        'updates about Mercure subscriptions could not be published: their followers have to list them again',
       )
     }
   }

@@ -29,7 +29,7 @@ class Pushes {
     this.#session = session
   }
 
-  /** At a time. 0: the client takes no pushes. */
+  /** Concurrent pushes. 0: the client accepts no pushes. */
   static limit({ remoteSettings }: Http2Session): number {
     const { enablePush, maxConcurrentStreams = Number.POSITIVE_INFINITY } = remoteSettings
     return enablePush === false ? 0 : Math.min(MAX_OPEN, Math.floor(maxConcurrentStreams / 2))
@@ -122,7 +122,7 @@ export class PushSink extends Writable {
     this.#request = request
     this.#shared = shared
     this.#erasable = erasable
-    // Mostly told by the stream's own events. Not within Node's own call: a danger to its memory (Node 20).
+    // The stream's own events report most errors. Not within Node's own call: that corrupts memory (Node 20).
     this.on('error', () => setImmediate(() => stream.destroy()))
     stream.once('close', () => this.destroy())
   }
@@ -138,7 +138,7 @@ export class PushSink extends Writable {
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     const { session, aborted, rstCode } = this.#stream
     if (this.#go !== undefined && session !== undefined) pushesOf.get(session)?.forget(this.#go)
-    // A client that has gone, or was cut, wants no pushes either; one that was told goodbye gets what is under way.
+    // A client that has gone or was cut wants no pushes either; one that was closed normally receives those in flight.
     for (const pushed of aborted && rstCode !== constants.NGHTTP2_INTERNAL_ERROR ? this.#open : []) {
       pushed.close(constants.NGHTTP2_CANCEL)
       pushed.destroy()
@@ -214,7 +214,7 @@ export class PushSink extends Writable {
         }
       })
     } catch {
-      // The session was asked to end within this very turn.
+      // The session was ended within this turn of the event loop.
       pushes.sent(body.length)
     }
   }

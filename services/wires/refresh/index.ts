@@ -85,18 +85,18 @@ export async function refresh(app: FastifyInstance): Promise<void> {
     const news: News[] = await glanceFor({ hub, access, identity }, wanted, look)
 
     presence.visit(request.identity, channels)
-    const again = new URLSearchParams()
-    for (const channel of channels) again.append('channel', channel)
-    again.append('every', `${every}`)
-    again.append('limit', `${limit}`)
-    for (const [name, value] of asked(values)) again.append(name, value)
-    again.append('cursor', printCursor(news.map(each => each.head)))
+    const next = new URLSearchParams()
+    for (const channel of channels) next.append('channel', channel)
+    next.append('every', `${every}`)
+    next.append('limit', `${limit}`)
+    for (const [name, value] of asked(values)) next.append(name, value)
+    next.append('cursor', printCursor(news.map(each => each.head)))
     const ticket = await nextTicket(request, every)
-    if (ticket !== undefined) again.append('ticket', ticket)
-    const page = renderPage({ channels, news, limit, every, again: `?${again}` })
+    if (ticket !== undefined) next.append('ticket', ticket)
+    const page = renderPage({ channels, news, limit, every, next: `?${next}` })
     const tag = `"${tagOf(page)}"`
     reply.headers({
-      refresh: `${every}; url=?${again}`,
+      refresh: `${every}; url=?${next}`,
       'cache-control': ticket === undefined ? policyFor(request, 'no-cache') : 'no-store',
       etag: tag,
       'content-security-policy': CONTENT_POLICY,

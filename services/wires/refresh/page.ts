@@ -9,7 +9,7 @@ import { printPosition } from '../../broker/event/position.ts'
 
 /** Characters of a value that are shown; the event itself, one click away, has all. */
 const SHOWN = 4000
-/** Members of an object that are shown one a row. */
+/** The most members of an object that are shown in rows. */
 const ROWS = 24
 
 const STYLE = `
@@ -49,18 +49,18 @@ export const CONTENT_POLICY =
 
 export interface View {
   readonly channels: readonly string[]
-  /** One a channel. */
+  /** One per channel. */
   readonly news: readonly News[]
   /** Events that are shown, over all channels. */
   readonly limit: number
   /** Seconds until it reloads. */
   readonly every: number
-  /** The URL to which it does, relative to its own. */
-  readonly again: string
+  /** The URL to which it reloads, relative to its own. */
+  readonly next: string
 }
 
 /** The same page for the same view, byte for byte. */
-export function renderPage({ channels, news, limit, every, again }: View): string {
+export function renderPage({ channels, news, limit, every, next }: View): string {
   const shown = shownOf(news, { events: limit, bytes: ANSWER_BYTES })
     .map(({ event, channel }) => ({
       event,
@@ -89,7 +89,7 @@ export function renderPage({ channels, news, limit, every, again }: View): strin
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="${every}; url=${escape(again)}">
+<meta http-equiv="refresh" content="${every}; url=${escape(next)}">
 <title>${fresh > 0 ? `(${fresh.toLocaleString('en')}) ` : ''}${title}</title>
 <style>${STYLE}</style>
 </head>

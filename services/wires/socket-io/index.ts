@@ -1,5 +1,5 @@
-// Socket.IO v4 (its clients 3 and 4) at /socket.io/, with FANWIRE_SOCKET_IO=1. The library does handshakes, sessions and
-// heartbeats; commands and deliveries are handled here.
+// Socket.IO v4 (its clients 3 and 4) at /socket.io/, with FANWIRE_SOCKET_IO=1. The library does handshakes, sessions
+// and heartbeats; commands and deliveries are handled here.
 
 import { createServer, type IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
