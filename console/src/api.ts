@@ -1,6 +1,6 @@
-// Requests to the node that served the page, with the token or key of whoever looks.
+// Requests to the node that served the page, with the user's token or API key.
 
-/** An answer of the node that is an error, in its own words. */
+/** An error response of the node. */
 export class ApiError extends Error {
   readonly status: number
   readonly code: string
@@ -14,7 +14,7 @@ export class ApiError extends Error {
 
 const KEY = 'fanwire-console-token'
 
-/** For as long as the tab is open; never in a URL. */
+/** Kept while the tab is open; never in a URL. */
 export const token = {
   get: () => sessionStorage.getItem(KEY) ?? '',
   set: (value: string) =>
@@ -22,11 +22,11 @@ export const token = {
 }
 
 export function authorization(): Record<string, string> {
-  const shown = token.get()
-  return shown === '' ? {} : { authorization: `Bearer ${shown}` }
+  const value = token.get()
+  return value === '' ? {} : { authorization: `Bearer ${value}` }
 }
 
-/** Raises ApiError, and TypeError where the node can't be reached. */
+/** Raises ApiError, and TypeError if the node can't be reached. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
   const response = await fetch(path, { ...init, headers: { ...authorization(), ...init.headers } })
   if (response.ok) return response
@@ -60,7 +60,7 @@ export function publish(channel: string, data: unknown, type = ''): Promise<Rece
   return post<Receipt>(`/v1/channels/${encodeURIComponent(channel)}/events${query}`, data)
 }
 
-/** The lines of a response, as they come. `bytes` is told of every chunk. */
+/** The lines of a response, as they arrive. `bytes` receives the size of each chunk. */
 export async function* lines(response: Response, bytes?: (count: number) => void): AsyncGenerator<string> {
   if (response.body === null) return
   const decoder = new TextDecoder()
@@ -93,7 +93,7 @@ export interface Gap {
   readonly to: string
 }
 
-/** What is wrong, for people. */
+/** An error as text for people. */
 export function wordsOf(error: unknown): string {
   if (error instanceof ApiError) return `${error.message} (${error.code})`
   if (error instanceof TypeError) return 'the node cannot be reached'

@@ -1,4 +1,4 @@
-// The frame: where one is, who one is, and the view that the hash names.
+// The frame: navigation, the token, and the view that the hash names.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { ApiError, get, token } from './api.ts'
@@ -11,7 +11,7 @@ import { Posts } from './views/posts.tsx'
 import { TimeLine } from './views/time-line.tsx'
 import { Workbench } from './views/workbench.tsx'
 
-/** What the token lets one see: `none`: the node takes no one without, or not this one. */
+/** What the token grants. `none`: the node requires a token, or rejects this one. */
 type Access = 'asking' | 'admin' | 'reader' | 'none'
 
 const VIEWS = [
@@ -77,7 +77,7 @@ export function App() {
       <main id="main" ref={main} tabIndex={-1} key={turn}>
         {access === 'none' && (
           <p class="problem" role="alert">
-            The node does not accept this token. Show another one above.
+            The node does not accept this token. Enter another one above.
           </p>
         )}
         {access === 'reader' && (
@@ -120,11 +120,11 @@ function Token({ access, changed }: { access: Access; changed: () => void }) {
     setOpen(false)
     changed()
   }
-  const shown = token.get() !== ''
+  const isSet = token.get() !== ''
   return (
     <div class="token">
       <button type="button" aria-expanded={open} onClick={() => setOpen(!open)}>
-        {shown ? 'Token set' : access === 'admin' ? 'No token needed' : 'Sign in'}
+        {isSet ? 'Token set' : access === 'admin' ? 'No token needed' : 'Sign in'}
       </button>
       {open && (
         <form
@@ -146,7 +146,7 @@ function Token({ access, changed }: { access: Access; changed: () => void }) {
           <p class="dim">It stays in this tab and goes to this node only.</p>
           <div class="row">
             <button type="submit">Use it</button>
-            {shown && (
+            {isSet && (
               <button type="button" onClick={() => use('')}>
                 Forget it
               </button>

@@ -1,11 +1,11 @@
-// Events and gaps as a list, the newest first. What nobody has scrolled to is not drawn.
+// Events and gaps as a list, newest first. Rows are drawn when they are scrolled to.
 
 import { useState } from 'preact/hooks'
 import type { FanwireEvent } from './api.ts'
 import { clock, moment, preview } from './format.ts'
 import type { Row } from './tail.ts'
 
-/** Rows that are drawn at first, more than the list has room for, and that come with scrolling. */
+/** Rows drawn at first (more than are visible), and added by scrolling. */
 const PART = 30
 
 export function EventList({ rows, empty }: { rows: readonly Row[]; empty: string }) {
@@ -22,7 +22,7 @@ export function EventList({ rows, empty }: { rows: readonly Row[]; empty: string
       {newest.map((row, i) =>
         'gap' in row ? (
           <li key={`gap ${row.gap.to} ${i}`} class="gap">
-            Events after {row.gap.from}, up to {row.gap.to}, may be lost.
+            Gap: events after {row.gap.from}, up to {row.gap.to}, may be missing.
           </li>
         ) : (
           <EventRow key={row.event.id ?? i} event={row.event} />

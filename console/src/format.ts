@@ -30,14 +30,14 @@ export function duration(value: number): string {
   return seconds < 129_600 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`
 }
 
-// Made once: a list of events prints hundreds.
+// Created once: a list prints hundreds of events.
 const CLOCK = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hour12: false })
 const MOMENT = new Intl.DateTimeFormat('sv', { dateStyle: 'short', timeStyle: 'medium' })
 
 export const clock = (time: number): string => CLOCK.format(time)
 export const moment = (time: number): string => MOMENT.format(time)
 
-/** The value below which a part of all lies; 0 of none. */
+/** The value below which this part of all values lies; 0 without values. */
 export function quantile(values: readonly number[], part: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0

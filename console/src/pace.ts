@@ -1,9 +1,9 @@
-// How often a view is drawn that changes all the time: nobody reads faster.
+// Limits how often a view that changes all the time is drawn.
 
 const EVERY_MS = 200
 
 export interface Pace {
-  /** Something has changed: it is drawn on a frame, a moment after the last time at the earliest. */
+  /** Draws on a coming animation frame, EVERY_MS after the last drawing at the earliest. */
   soon(): void
   stop(): void
 }

@@ -1,4 +1,4 @@
-// What several views show.
+// Components that several views share.
 
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
@@ -50,7 +50,7 @@ export interface Series {
 
 const COLORS = ['--one', '--two', '--three', '--four']
 
-/** What a custom property is in the present theme: canvases don't know `light-dark()`. */
+/** The value of a custom property in the current theme: canvases don't support `light-dark()`. */
 function colorOf(place: HTMLElement, name: string): string {
   const probe = document.createElement('span')
   probe.style.color = `var(${name})`

@@ -1,11 +1,11 @@
-// What several views share: the route in the hash, and reading something again and again while it is looked at.
+// Shared by several views: the route in the hash, and polling while the page is visible.
 
 import { useEffect, useState } from 'preact/hooks'
 import { ApiError, isAbort } from './api.ts'
 
 export interface Route {
   readonly view: string
-  /** What comes after the view, such as a channel. */
+  /** The path after the view, such as a channel. */
   readonly rest: string
   readonly query: URLSearchParams
 }
@@ -36,7 +36,7 @@ export interface Polled<T> {
   readonly error: unknown
 }
 
-/** Reads at once, and again `every` ms after each answer, while the page is visible. */
+/** Reads at once, then `every` ms after each response, while the page is visible. */
 export function usePolled<T>(
   read: (signal: AbortSignal) => Promise<T>,
   every: number,
@@ -46,7 +46,7 @@ export function usePolled<T>(
   useEffect(() => {
     const abort = new AbortController()
     let timer: ReturnType<typeof setTimeout> | undefined
-    const look = async () => {
+    const poll = async () => {
       try {
         if (!document.hidden) {
           const value = await read(abort.signal)
@@ -55,12 +55,12 @@ export function usePolled<T>(
       } catch (error) {
         if (isAbort(error)) return
         setState(({ value }) => ({ value, error }))
-        // What is forbidden stays so until somebody shows another token.
+        // It stays forbidden until the user enters another token.
         if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return
       }
-      if (!abort.signal.aborted) timer = setTimeout(look, every)
+      if (!abort.signal.aborted) timer = setTimeout(poll, every)
     }
-    void look()
+    void poll()
     return () => {
       abort.abort()
       clearTimeout(timer)

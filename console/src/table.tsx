@@ -1,10 +1,10 @@
-// A table whose first column heads its rows. It scrolls sideways where it is too wide.
+// A table with row headers in its first column. It scrolls sideways if it is too wide.
 
 import type { ComponentChildren } from 'preact'
 
 export interface Column<Row> {
   readonly title: string
-  /** Figures stand on the right. */
+  /** Numbers are right-aligned. */
   readonly figures?: boolean
   cell(row: Row): ComponentChildren
 }
@@ -14,7 +14,7 @@ export interface TableOf<Row> {
   readonly columns: readonly Column<Row>[]
   readonly rows: readonly Row[]
   keyOf(row: Row): string
-  /** It scrolls downwards, too. */
+  /** Limits the height: it scrolls downwards, too. */
   readonly short?: boolean
 }
 

@@ -1,9 +1,9 @@
-// Follows a channel over /v1/stream for a view: however many events come, the page is drawn some times a second.
+// Follows a channel over /v1/stream for a view. The page is drawn a few times a second, however many events arrive.
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { type FanwireEvent, type Gap, lines, send, wordsOf } from './api.ts'
 import { paced } from './pace.ts'
-import { stay } from './stay.ts'
+import { reconnect } from './reconnect.ts'
 
 export type Row = { readonly event: FanwireEvent } | { readonly gap: Gap }
 
@@ -14,20 +14,20 @@ export interface Tail {
   readonly state: string
 }
 
-const AGAIN_MS = 2000
+const RECONNECT_MS = 2000
 
 interface Options {
   readonly channel: string
   readonly cursor: string
   readonly most: number
-  /** More of the query, such as `&speed=2&until=head`. */
+  /** Further query parameters, such as `&speed=2&until=head`. */
   readonly also?: string
-  /** Comes back by itself; else one look. */
-  readonly stays: boolean
+  /** Reconnects until it is stopped; otherwise reads once. */
+  readonly reconnects: boolean
   readonly on: boolean
 }
 
-export function useTail({ channel, cursor, most, also = '', stays, on }: Options): Tail {
+export function useTail({ channel, cursor, most, also = '', reconnects, on }: Options): Tail {
   const [tail, setTail] = useState<Tail>({ rows: [], total: 0, state: '' })
   const rows = useRef<Row[]>([])
   useEffect(() => {
@@ -67,14 +67,14 @@ export function useTail({ channel, cursor, most, also = '', stays, on }: Options
       if (error !== undefined) state = wordsOf(error)
       else if (state !== 'ended') state = 'reconnecting'
       drawing.soon()
-      return stays && state !== 'ended'
+      return reconnects && state !== 'ended'
     }
     drawing.soon()
-    void stay(follow, { signal: abort.signal, again: AGAIN_MS, ended })
+    void reconnect(follow, { signal: abort.signal, delay: RECONNECT_MS, ended })
     return () => {
       abort.abort()
       drawing.stop()
     }
-  }, [channel, cursor, also, stays, on])
+  }, [channel, cursor, also, reconnects, on])
   return tail
 }

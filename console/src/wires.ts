@@ -1,5 +1,5 @@
-// One reader on each wire, as bare as it can be, for the workbench: what arrives, how many bytes, and where it stands.
-// Each ends when its signal is aborted, and raises when its connection breaks.
+// A minimal reader for each wire, for the workbench: events, bytes and cursor. Each ends when its signal is aborted, and
+// raises when its connection breaks.
 
 import { type FanwireEvent, type Gap, lines, send, token } from './api.ts'
 import { pause } from '../../client/pause.ts'
@@ -7,10 +7,10 @@ import { pause } from '../../client/pause.ts'
 export interface Sink {
   event(event: FanwireEvent): void
   gap(gap: Gap): void
-  /** Bytes that came, headers left out. */
+  /** Received bytes, without headers. */
   bytes(count: number): void
   open(): void
-  /** Where the reader goes on when it is opened again. */
+  /** Where the reader resumes. */
   cursor: string
 }
 
@@ -25,7 +25,7 @@ export interface Reading {
 
 type ReadWire = (reading: Reading) => Promise<void>
 
-/** A proxy that buffers passes a response on when so much of it has gathered. */
+/** A buffering proxy forwards a response in pieces of this size. */
 const BUFFER_BYTES = 4096
 const POLL_MS = 1000
 
@@ -58,13 +58,13 @@ const poll: ReadWire = async reading => {
 
 const longPoll: ReadWire = async reading => {
   const { sink, signal } = reading
-  // The first one is short, and says where the reader begins.
+  // The first request is short, and returns the cursor to begin at.
   for (let wait = 1; !signal.aborted; wait = 25) {
     await takeAnswer(await send(`/v1/long-poll?${queryOf(reading, `&wait=${wait}`)}`, { signal }), sink)
   }
 }
 
-/** The lines of a stream; behind a proxy that buffers, in pieces of 4 KiB. */
+/** The lines of a stream; behind a buffering proxy, in pieces of 4 KiB. */
 async function* streamed(
   path: string,
   { sink, signal, fault }: Reading,
@@ -87,7 +87,7 @@ async function* streamed(
   }
 }
 
-/** What stream, ws and push send one of a line or message. */
+/** A line or message of stream, ws or push. */
 function takeObject(object: Record<string, unknown>, sink: Sink): void {
   if (object.open !== undefined) {
     sink.cursor = (object.open as { cursor: string }).cursor
@@ -109,7 +109,7 @@ const stream: ReadWire = async reading => {
   }
 }
 
-/** By fetch in place of EventSource, which can't send a token. */
+/** Uses fetch: EventSource can't send a token. */
 const sse: ReadWire = async reading => {
   const { sink } = reading
   let type = ''
@@ -139,7 +139,7 @@ const push: ReadWire = async reading => {
   }
 }
 
-/** Each message of a WebSocket. Ends when the socket does; raises where it never opened. */
+/** The messages of a WebSocket. Raises when the socket closes before the signal is aborted. */
 async function* messages(
   url: string,
   signal: AbortSignal,
@@ -214,7 +214,7 @@ const socketIo: ReadWire = async reading => {
   }
 }
 
-/** Reads the page as a browser would show it; where it reloads to says where it stands. */
+/** Reads the page like a browser. The URL that it reloads contains the cursor. */
 const refresh: ReadWire = async reading => {
   const { sink, signal } = reading
   let path = `/v1/refresh?${queryOf(reading, '&every=1')}`
@@ -231,9 +231,9 @@ const refresh: ReadWire = async reading => {
       })
       sink.event(await event.json())
     }
-    const again =
+    const next =
       page.querySelector('meta[http-equiv=refresh]')?.getAttribute('content')?.split('url=')[1] ?? ''
-    path = new URL(again, `${location.origin}/v1/refresh`).href
+    path = new URL(next, `${location.origin}/v1/refresh`).href
     sink.cursor = new URL(path).searchParams.get('cursor') ?? sink.cursor
     await pause(POLL_MS, signal)
   }

@@ -1,4 +1,4 @@
-// How commands ask admin routes of a node, by an API key.
+// Requests of commands to a node's admin routes, with an API key.
 
 import { readFile } from 'node:fs/promises'
 import { urlOf } from '../urls.ts'
@@ -9,14 +9,14 @@ export const CANNOT_ASK = 3
 
 const ANSWER_MS = 10_000
 
-/** The URL of a route at the node that `--url` names. Raises Misused. */
+/** The URL of a route of the node that `--url` names. Raises Misused. */
 export function routeAt(url: string | undefined, path: string): URL {
   const route = url === undefined ? undefined : urlOf(path, url)
-  if (route === undefined) throw new Misused('--url is missing or none')
+  if (route === undefined) throw new Misused('--url is missing or not a URL')
   return route
 }
 
-/** What `--key-file` holds. Raises Misused. */
+/** The key in the file of `--key-file`. Raises Misused. */
 export async function keyIn(path: string | undefined): Promise<string | undefined> {
   if (path === undefined) return undefined
   try {
@@ -26,7 +26,7 @@ export async function keyIn(path: string | undefined): Promise<string | undefine
   }
 }
 
-/** The answer, or why there is none. With a body it is a POST. */
+/** The response, or the error as text. A request with a body is a POST. */
 export async function askAdmin<T extends object>(
   url: URL,
   key: string | undefined,

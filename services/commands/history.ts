@@ -16,7 +16,7 @@ import {
 
 /** Events of one page, the most that a node returns. */
 const PAGE = 1000
-/** They are held in memory until the oldest one has arrived. */
+/** Events are held in memory until the oldest one has arrived. */
 const MOST = 10_000
 
 interface Asked {

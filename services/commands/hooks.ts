@@ -54,7 +54,7 @@ Exit codes: 0 done; 2 wrong usage; 3 the node could not be reached, or refused.`
       return CANNOT_ASK
     }
     if (json) print(JSON.stringify(answer))
-    else if (replay !== undefined) print(`${replay} is sent again from ${from}`)
+    else if (replay !== undefined) print(`${replay} is replayed from ${from}`)
     else print(...inWords(answer as Listed))
     return 0
   },

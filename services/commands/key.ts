@@ -16,7 +16,7 @@ const OPTIONS = {
   file: { type: 'string' },
 } as const
 
-/** Only its owner reads a file of keys, though it has but their hashes. */
+/** Readable for its owner only, although it contains only the hashes of keys. */
 const MODE = 0o600
 
 export const key: Command = {

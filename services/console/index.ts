@@ -1,12 +1,12 @@
-// The console at /console. Its page asks this node's own routes, with the token of whoever looks; the files themselves hold
-// nothing that is anybody's. And `/`: where things are.
+// The console at /console: a page that requests this node's own routes with the user's token; its files contain nothing
+// private. And `/`, which lists the node's pages.
 
 import type { FastifyInstance } from 'fastify'
 import { serveBuilt } from '../http/built-files.ts'
 import { NO_PARAMETERS } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
 
-/** Its own files, and requests to the node that it came from. */
+/** Allows its own files, and requests to its node. */
 const HEADERS = {
   'cache-control': 'no-cache',
   'content-security-policy':

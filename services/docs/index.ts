@@ -1,5 +1,5 @@
-// The API to read: /openapi.json (OpenAPI 3.1, made from the schemas of all routes by `npm run docs`) and a page that
-// shows it, at /docs. Both come from the package; nothing is asked of anybody else.
+// The API reference: /openapi.json (OpenAPI 3.1, generated from the schemas of all routes by `npm run docs`), and a page
+// that shows it at /docs. Both are in the package; nothing is loaded from elsewhere.
 
 import { createReadStream } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { checkedQuery } from '../http/query.ts'
 
 const DAY = 'public, max-age=86400'
 
-/** The page's own files, and what scripts and styles it has in it. */
+/** Allows the page's own files and its inline styles. */
 const CONTENT_POLICY =
   "default-src 'none'; connect-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'unsafe-inline'; img-src 'self' data: blob:; " +
   "font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -63,7 +63,7 @@ async function readOpenApi(): Promise<string> {
   }
 }
 
-/** The page's script, as its package has it. */
+/** The path of the page's script, in its own package. */
 function referenceScript(): string {
   const main = createRequire(import.meta.url).resolve('@scalar/fastify-api-reference')
   return join(dirname(main), 'js/standalone.js')

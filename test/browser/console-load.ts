@@ -16,8 +16,8 @@ const LOOK_MS = 5000
 const VIEWS: Readonly<Record<string, string>> = {
   now: 'Wire',
   channels: 'channel:0',
-  'channels/channel:0': 'What holds for it',
-  'time?channel=channel:0': 'A reader that stands at',
+  'channels/channel:0': 'Rule and limits',
+  'time?channel=channel:0': 'A reader at position',
   posts: 'The feed, by sse',
 }
 

@@ -14,12 +14,12 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 
 /** By hash, with the text that shows that it is loaded. */
 const VIEWS: Readonly<Record<string, string>> = {
-  now: 'Everything works.',
+  now: 'No problems.',
   channels: 'news',
-  'channels/news': 'What holds for it',
+  'channels/news': 'Rule and limits',
   'workbench?channel=news': 'long-poll',
-  'time?channel=news': 'A reader that stands at',
-  explain: 'Why did they not get it?',
+  'time?channel=news': 'A reader at position',
+  explain: 'Why was an event not delivered?',
   posts: 'The feed, by sse',
 }
 
@@ -161,11 +161,11 @@ async function inBrowser(browser: Browser): Promise<void> {
     await tabTo('Name, or a pattern such as')
     await page.keyboard.type('by-keyboard')
     await page.keyboard.press('Enter')
-    await page.getByText('What holds for it').waitFor()
+    await page.getByText('Rule and limits').waitFor()
     await tabTo('Type, if any')
     await page.keyboard.type('typed')
     await page.keyboard.press('Enter')
-    await page.getByText('The log holds it as').waitFor()
+    await page.getByText('Published as').waitFor()
     await page.locator('.events b', { hasText: 'typed' }).waitFor()
     t.equal((await node.log.state('by-keyboard')).count, 1)
     await page.close()

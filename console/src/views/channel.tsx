@@ -1,4 +1,4 @@
-// One channel: what it holds, its readers and members, a live tail, and a form to publish.
+// One channel: its state, readers and members, a live tail, and a form to publish.
 
 import { useState } from 'preact/hooks'
 import costs from '../../../bench/results/costs.json'
@@ -74,7 +74,7 @@ export function Channel({ channel }: { channel: string }) {
       <div class="grid">
         <Live channel={channel} />
         <Publish channel={channel} />
-        {state?.rule !== undefined && <Holds state={state} />}
+        {state?.rule !== undefined && <Rule state={state} />}
         <Readers channel={channel} head={state?.head} />
         <Members channel={channel} />
         <Cost rate={state?.rate ?? 0} />
@@ -87,24 +87,24 @@ function Live({ channel }: { channel: string }) {
   const [on, setOn] = useState(true)
   const [text, setText] = useState('')
   const [cursor, setCursor] = useState('latest')
-  const tail = useTail({ channel, cursor, most: SHOWN, stays: true, on })
+  const tail = useTail({ channel, cursor, most: SHOWN, reconnects: true, on })
   const rows = text === '' ? tail.rows : tail.rows.filter(row => JSON.stringify(row).includes(text))
   return (
     <Panel title="Live" wide>
       <div class="row">
         <button type="button" aria-pressed={!on} onClick={() => setOn(!on)}>
-          {on ? 'Pause' : 'Go on'}
+          {on ? 'Pause' : 'Continue'}
         </button>
         <label>
           From
           <select value={cursor} onChange={event => setCursor(event.currentTarget.value)}>
             <option value="latest">now</option>
-            <option value="last:100">the last 100</option>
-            <option value="earliest">the oldest kept</option>
+            <option value="last:100">the last 100 events</option>
+            <option value="earliest">the oldest event kept</option>
           </select>
         </label>
         <label class="grow">
-          Only with this text
+          Contains text
           <input type="search" value={text} onInput={event => setText(event.currentTarget.value)} />
         </label>
         <span class="dim" role="status">
@@ -127,31 +127,31 @@ export function parseData(text: string): unknown {
 function Publish({ channel }: { channel: string }) {
   const [data, setData] = useState('{"hello":"world"}')
   const [type, setType] = useState('')
-  const [said, setSaid] = useState('')
+  const [result, setResult] = useState('')
   const go = async (event: Event) => {
     event.preventDefault()
     try {
       const { id } = await publish(channel, parseData(data), type)
-      setSaid(`The log holds it as ${id}.`)
+      setResult(`Published as ${id}.`)
     } catch (error) {
-      setSaid(wordsOf(error))
+      setResult(wordsOf(error))
     }
   }
   return (
     <Panel title="Publish">
       <form onSubmit={go}>
         <label>
-          Data: JSON, or text
+          Data (JSON or text)
           <textarea rows={3} value={data} onInput={event => setData(event.currentTarget.value)} />
         </label>
         <label>
-          Type, if any
+          Type (optional)
           <input value={type} maxLength={64} onInput={event => setType(event.currentTarget.value)} />
         </label>
         <div class="row">
           <button type="submit">Publish</button>
           <span role="status" class="dim">
-            {said}
+            {result}
           </span>
         </div>
       </form>
@@ -159,15 +159,15 @@ function Publish({ channel }: { channel: string }) {
   )
 }
 
-function Holds({ state }: { state: State }) {
+function Rule({ state }: { state: State }) {
   const { rule, history } = state
   return (
-    <Panel title="What holds for it">
+    <Panel title="Rule and limits">
       <dl class="pairs">
         <dt>Rule</dt>
         <dd>
           <code>{rule?.match}</code>{' '}
-          {rule?.line ? `(line ${rule.line} of the rules file)` : '(no rules file has it)'}
+          {rule?.line ? `(line ${rule.line} of the rules file)` : '(the default: no rule of a file matches)'}
         </dd>
         <dt>Subscribe</dt>
         <dd>{rule?.subscribe.join(', ')}</dd>
@@ -207,7 +207,7 @@ function Readers({ channel, head }: { channel: string; head: string | undefined 
   return (
     <Panel title="Readers">
       <Problem error={error} />
-      {value?.readers.length === 0 && <p class="dim">Nobody reads it.</p>}
+      {value?.readers.length === 0 && <p class="dim">No readers.</p>}
       {value !== undefined && value.readers.length > 0 && (
         <Table label="Readers" short columns={columns} rows={value.readers} keyOf={({ id }) => id} />
       )}
@@ -252,7 +252,7 @@ interface Point {
   readonly in: number
 }
 
-/** What the bench measured of a reader at the nearest rate. */
+/** The measured cost of a reader at the nearest rate. */
 function costOf(points: readonly Point[], rate: number): Point | undefined {
   return [...points].sort((a, b) => Math.abs(a.events - rate) - Math.abs(b.events - rate))[0]
 }
@@ -267,7 +267,7 @@ interface WireCost {
 const COST: readonly Column<WireCost>[] = [
   { title: 'Wire', cell: ({ wire }) => wire },
   { title: 'CPU', figures: true, cell: ({ cost }) => `${(cost.cpu / 1000).toFixed(2)} ms/s` },
-  { title: 'Bytes sent a day', figures: true, cell: ({ cost }) => bytes(cost.in * A_DAY_S) },
+  { title: 'Bytes sent per day', figures: true, cell: ({ cost }) => bytes(cost.in * A_DAY_S) },
 ]
 
 function Cost({ rate }: { rate: number }) {
@@ -277,10 +277,10 @@ function Cost({ rate }: { rate: number }) {
     return cost === undefined ? [] : [{ wire, cost }]
   })
   return (
-    <Panel title="What a reader of it costs">
+    <Panel title="Cost of a reader">
       <p class="dim">
-        As the load test measured it at the rate nearest to {count(rate)} events/s, with {costs.size} bytes an
-        event.
+        Measured by the load test at the rate nearest to {count(rate)} events/s, with events of {costs.size}{' '}
+        bytes.
       </p>
       <Table label="Costs" columns={COST} rows={rows} keyOf={({ wire }) => wire} />
     </Panel>

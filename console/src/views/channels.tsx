@@ -1,4 +1,4 @@
-// The channels that nodes follow, by pattern; and any channel by its name.
+// Lists the channels that nodes follow, by pattern, and opens any channel by its name.
 
 import { useState } from 'preact/hooks'
 import { ApiError, get } from '../api.ts'
@@ -78,7 +78,7 @@ export function Channels() {
       </form>
       {forbidden ? (
         <p class="hint">
-          Listing channels needs the right admin. A channel that you may read opens by its name.
+          Listing channels needs the right <code>admin</code>. Enter the name of a channel that you may read.
         </p>
       ) : (
         <Problem error={error} />
@@ -86,10 +86,10 @@ export function Channels() {
       {value !== undefined && !forbidden && (
         <>
           <Table label="Channels" columns={COLUMNS} rows={shown} keyOf={({ channel }) => channel} />
-          {shown.length === 0 && <p class="dim">No channel that a node follows is called so.</p>}
+          {shown.length === 0 && <p class="dim">No node follows a channel with this name.</p>}
           <div class="row">
             <button type="button" disabled={pages.length === 1} onClick={() => setPages(pages.slice(0, -1))}>
-              Page before
+              Previous page
             </button>
             <button
               type="button"

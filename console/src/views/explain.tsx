@@ -1,4 +1,4 @@
-// Why somebody may or may not do something, and why an event did or did not reach a user.
+// Why a user has a right or not, and why an event did or did not reach a user.
 
 import { useState } from 'preact/hooks'
 import { post } from '../api.ts'
@@ -33,7 +33,7 @@ interface EventExplained {
 
 const RIGHTS = ['subscribe', 'publish', 'history', 'presence', 'admin']
 
-function useAsked<T>(): [T | undefined, unknown, (body: object) => Promise<void>] {
+function useExplain<T>(): [T | undefined, unknown, (body: object) => Promise<void>] {
   const [{ answer, error }, setState] = useState<{ answer?: T; error?: unknown }>({})
   const ask = async (body: object) => {
     try {
@@ -45,7 +45,7 @@ function useAsked<T>(): [T | undefined, unknown, (body: object) => Promise<void>
   return [answer, error, ask]
 }
 
-/** The fields of a form that say something. */
+/** The fields of a form that are not empty. */
 function fieldsOf(event: Event): Record<string, string> {
   event.preventDefault()
   const entries = [...new FormData(event.currentTarget as HTMLFormElement)] as [string, string][]
@@ -59,24 +59,24 @@ export function Explain() {
     <>
       <h1>Explain</h1>
       <div class="grid">
-        <MayThey />
-        <WhyNot />
+        <ExplainRight />
+        <ExplainEvent />
       </div>
     </>
   )
 }
 
-function MayThey() {
-  const [answer, error, ask] = useAsked<RightExplained>()
+function ExplainRight() {
+  const [answer, error, ask] = useExplain<RightExplained>()
   const [by, setBy] = useState('token')
   return (
-    <Panel title="May they?">
+    <Panel title="Is it allowed?">
       <form onSubmit={event => void ask(fieldsOf(event))}>
         <label>
-          Who
+          For
           <select value={by} onChange={event => setBy(event.currentTarget.value)}>
-            <option value="token">whoever shows this token</option>
-            <option value="user">this user, by the rules alone</option>
+            <option value="token">the bearer of a token</option>
+            <option value="user">a user, by the rules alone</option>
           </select>
         </label>
         <label>
@@ -121,13 +121,13 @@ function MayThey() {
   )
 }
 
-function WhyNot() {
-  const [answer, error, ask] = useAsked<EventExplained>()
+function ExplainEvent() {
+  const [answer, error, ask] = useExplain<EventExplained>()
   return (
-    <Panel title="Why did they not get it?">
+    <Panel title="Why was an event not delivered?">
       <form onSubmit={event => void ask({ user: '', ...fieldsOf(event) })}>
         <label>
-          User (empty: the anonymous)
+          User (empty: anonymous)
           <input name="user" />
         </label>
         <label>
@@ -135,7 +135,7 @@ function WhyNot() {
           <input name="channel" required />
         </label>
         <label>
-          Event
+          Event id
           <input name="id" required placeholder="m3k9zq-42" />
         </label>
         <button type="submit">Explain</button>

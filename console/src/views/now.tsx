@@ -1,4 +1,4 @@
-// What all nodes do now, from their counters: rates are differences between two looks.
+// The present state of all nodes, from their counters. Rates are differences between two samples.
 
 import { useEffect, useState } from 'preact/hooks'
 import type { NodeStats } from '../../../services/broker/control/stats.ts'
@@ -9,7 +9,7 @@ import { usePolled } from '../state.ts'
 import { type Column, Table } from '../table.tsx'
 
 /** A node of `/v1/admin/stats`. */
-interface NodeSeen extends NodeStats {
+interface NodeStatus extends NodeStats {
   readonly id: string
   readonly role: string
   readonly version: string
@@ -20,20 +20,20 @@ interface NodeSeen extends NodeStats {
 type Wire = NodeStats['wires'][string]
 
 interface Stats {
-  readonly nodes: readonly NodeSeen[]
+  readonly nodes: readonly NodeStatus[]
   readonly silent: readonly string[]
 }
 
 const EVERY_MS = 2000
-/** Looks that the plots show: five minutes. */
-const KEPT = 150
+/** Samples that the plots show: five minutes. */
+const SAMPLES = 150
 
 const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0)
-const deliveriesOf = ({ wires }: NodeSeen) => sum(Object.values(wires).map(({ deliveries }) => deliveries))
-const gapsOf = ({ wires }: NodeSeen) => sum(Object.values(wires).map(({ gaps }) => gaps))
+const deliveriesOf = ({ wires }: NodeStatus) => sum(Object.values(wires).map(({ deliveries }) => deliveries))
+const gapsOf = ({ wires }: NodeStatus) => sum(Object.values(wires).map(({ gaps }) => gaps))
 
-/** What went up a second between two looks, over the nodes that are in both. */
-function rate(now: Stats, before: Stats | undefined, of: (node: NodeSeen) => number): number {
+/** The increase per second between two samples, over the nodes that are in both. */
+function rate(now: Stats, before: Stats | undefined, of: (node: NodeStatus) => number): number {
   const old = new Map(before?.nodes.map(node => [node.id, node]))
   return sum(
     now.nodes.map(node => {
@@ -72,43 +72,45 @@ function sampleOf(now: Stats, before: Stats | undefined): Sample {
   }
 }
 
-/** What is wrong, the worst first, in words. */
+/** Problems, the worst first. */
 function problemsOf({ nodes, silent }: Stats, samples: readonly Sample[]): string[] {
-  const said: string[] = []
+  const found: string[] = []
   for (const { id, host, ready, takesEvents, reason, overloaded, problems } of nodes) {
     const name = `Node ${id} on ${host}`
-    if (!ready) said.push(`${name} is not ready: ${reason ?? 'it does not say why'}.`)
-    else if (!takesEvents) said.push(`${name} takes no events: ${reason ?? 'it does not say why'}.`)
+    if (!ready) found.push(`${name} is not ready: ${reason ?? 'reason unknown'}.`)
+    else if (!takesEvents) found.push(`${name} accepts no publishes: ${reason ?? 'reason unknown'}.`)
     if (overloaded !== undefined) {
-      said.push(`${name} turns new readers away: it is short of ${overloaded === 'loop' ? 'CPU' : 'memory'}.`)
+      found.push(`${name} rejects new readers: it is short of ${overloaded === 'loop' ? 'CPU' : 'memory'}.`)
     }
     for (const setting of problems) {
-      said.push(
-        `${name} cannot use the file of ${setting}: what it said before still holds. Its log says more.`,
+      found.push(
+        `${name} cannot use the file of ${setting}, and uses its previous content. See the log of the node.`,
       )
     }
   }
-  for (const id of silent) said.push(`Node ${id} does not answer.`)
-  const lately = samples.slice(-30)
-  if (lately.some(({ failed }) => failed > 0))
-    said.push('Publishes failed in the last minute: the log did not take them.')
-  if (lately.some(({ gaps }) => gaps > 0))
-    said.push('Readers were told gaps in the last minute: they came back too late for what is kept.')
+  for (const id of silent) found.push(`Node ${id} does not answer.`)
+  const recent = samples.slice(-30)
+  if (recent.some(({ failed }) => failed > 0))
+    found.push('Publishes failed in the last minute: the log did not accept them.')
+  if (recent.some(({ gaps }) => gaps > 0))
+    found.push(
+      'Readers received gaps in the last minute: they resumed after the log had dropped older events.',
+    )
   const behind = sum(nodes.map(each => each.behind))
-  if (behind > 0) said.push(`${count(behind)} connections take no more for now: their clients are slow.`)
-  return said
+  if (behind > 0) found.push(`${count(behind)} connections are blocked: their clients read too slowly.`)
+  return found
 }
 
 export function Now() {
   const { value, error } = usePolled(signal => get<Stats>('/v1/admin/stats', signal), EVERY_MS, [])
-  const [{ samples }, setSeen] = useState<{ samples: readonly Sample[]; last: Stats | undefined }>({
+  const [{ samples }, setHistory] = useState<{ samples: readonly Sample[]; last: Stats | undefined }>({
     samples: [],
     last: undefined,
   })
   useEffect(() => {
     if (value === undefined) return
-    setSeen(({ samples, last }) => ({
-      samples: [...samples.slice(1 - KEPT), sampleOf(value, last)],
+    setHistory(({ samples, last }) => ({
+      samples: [...samples.slice(1 - SAMPLES), sampleOf(value, last)],
       last: value,
     }))
   }, [value])
@@ -122,9 +124,9 @@ export function Now() {
       <Problem error={error} />
       <div class={problems.length === 0 ? 'state good' : 'state bad'} role="status">
         {value === undefined ? (
-          'Asking the nodes…'
+          'Requesting the state of the nodes…'
         ) : problems.length === 0 ? (
-          'Everything works.'
+          'No problems.'
         ) : (
           <ul>
             {problems.map(each => (
@@ -152,7 +154,7 @@ export function Now() {
           <div class="grid">
             <Panel title="Events">
               <Plot
-                title="a second"
+                title="per second"
                 times={times}
                 series={[
                   line('published', each => each.published),
@@ -190,7 +192,7 @@ export function Now() {
   )
 }
 
-function Wires({ nodes }: { nodes: readonly NodeSeen[] }) {
+function Wires({ nodes }: { nodes: readonly NodeStatus[] }) {
   const names = [...new Set(nodes.flatMap(({ wires }) => Object.keys(wires)))].sort()
   const total = (name: string, of: keyof Wire) => sum(nodes.map(({ wires }) => wires[name]?.[of] ?? 0))
   const most = Math.max(1, ...names.map(name => total(name, 'connections')))
@@ -212,7 +214,7 @@ function Wires({ nodes }: { nodes: readonly NodeSeen[] }) {
   return <Table label="Wires" columns={columns} rows={names} keyOf={name => name} />
 }
 
-const NODE: readonly Column<NodeSeen>[] = [
+const NODE: readonly Column<NodeStatus>[] = [
   { title: 'Node', cell: ({ id }) => <code>{id}</code> },
   { title: 'Host', cell: ({ host }) => host },
   { title: 'Role', cell: ({ role }) => role },
@@ -232,6 +234,6 @@ const NODE: readonly Column<NodeSeen>[] = [
   { title: 'Up', figures: true, cell: ({ at, started }) => duration(at - started) },
 ]
 
-function Nodes({ nodes }: { nodes: readonly NodeSeen[] }) {
+function Nodes({ nodes }: { nodes: readonly NodeStatus[] }) {
   return <Table label="Nodes" columns={NODE} rows={nodes} keyOf={({ id }) => id} />
 }

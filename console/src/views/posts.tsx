@@ -1,18 +1,18 @@
-// A feed of posts, newest first, over the technique of one's choice, with the code of it beside.
+// A feed of posts, newest first, over a chosen wire, with the code of a client beside it.
 
 import { useEffect, useState } from 'preact/hooks'
 import { type FanwireEvent, publish, wordsOf } from '../api.ts'
 import { clock } from '../format.ts'
 import { paced } from '../pace.ts'
 import { Panel, Problem } from '../parts.tsx'
-import { stay } from '../stay.ts'
+import { reconnect } from '../reconnect.ts'
 import { type Sink, WIRES } from '../wires.ts'
 
 const CHANNEL = 'posts'
 const SHOWN = 50
-const AGAIN_MS = 1000
+const RECONNECT_MS = 1000
 
-/** As short as it can be said in a browser. */
+/** The shortest client for a browser. */
 const CODE: Readonly<Record<string, string>> = {
   poll: `let cursor = 'earliest'
 setInterval(async () => {
@@ -71,7 +71,7 @@ export function Posts() {
       <h1>Posts</h1>
       <div class="row">
         <label>
-          Technique
+          Wire
           <select value={wire} onChange={event => setWire(event.currentTarget.value)}>
             {Object.keys(WIRES).map(name => (
               <option key={name}>{name}</option>
@@ -81,7 +81,7 @@ export function Posts() {
       </div>
       <div class="grid">
         <Write />
-        <Panel title="The code">
+        <Panel title="Code">
           <pre tabIndex={0}>{CODE[wire]}</pre>
         </Panel>
         <Feed key={wire} wire={wire} />
@@ -144,14 +144,14 @@ function Feed({ wire }: { wire: string }) {
       setState(error === undefined ? 'reconnecting' : wordsOf(error))
       return true
     }
-    void stay(read, { signal, again: AGAIN_MS, ended })
+    void reconnect(read, { signal, delay: RECONNECT_MS, ended })
     return () => {
       abort.abort()
       drawing.stop()
     }
   }, [])
   return (
-    <Panel title={`The feed, by ${wire}`} wide>
+    <Panel title={`Feed over ${wire}`} wide>
       <p class="dim" role="status">
         {state}
       </p>

@@ -1,4 +1,4 @@
-// A channel's history: what a reader that stood at a position had seen, and a replay from there.
+// A channel's history: the last events before a position, and a replay from there.
 
 import { useEffect, useState } from 'preact/hooks'
 import { get, type FanwireEvent } from '../api.ts'
@@ -36,7 +36,7 @@ export function TimeLine({ first, at }: { first: string; at: string }) {
         <button type="submit">Open</button>
       </form>
       {channel === '' ? (
-        <p class="hint">Name a channel to move along its history.</p>
+        <p class="hint">Enter a channel to move through its history.</p>
       ) : (
         <Scrubber key={channel} channel={channel} at={at} />
       )}
@@ -50,10 +50,10 @@ function Scrubber({ channel, at }: { channel: string; at: string }) {
   ])
   const [chosen, setChosen] = useState(at === '' ? undefined : offsetOf(at))
   if (state === undefined) return <Problem error={error} />
-  if (state.tail === null) return <p class="hint">Nothing is kept of this channel.</p>
+  if (state.tail === null) return <p class="hint">The log keeps no events of this channel.</p>
   const epoch = epochOf(state.head)
   const last = offsetOf(state.head)
-  // Of an epoch that ended there is nothing to move along; its events are still listed.
+  // The slider covers the current epoch only; events of earlier ones are still listed.
   const begin = epochOf(state.tail) === epoch ? offsetOf(state.tail) : 1
   const offset = Math.min(last, Math.max(begin, chosen ?? last))
   const position = `${epoch}-${offset}`
@@ -61,7 +61,7 @@ function Scrubber({ channel, at }: { channel: string; at: string }) {
     <>
       <Problem error={error} />
       <label class="scrubber">
-        A reader that stands at <code>{position}</code>
+        A reader at position <code>{position}</code>
         {chosen === undefined && ' (the head)'}
         <input
           type="range"
@@ -80,8 +80,8 @@ function Scrubber({ channel, at }: { channel: string; at: string }) {
         </span>
       </label>
       <p class="dim">
-        {count(offset - begin + 1)} of {count(state.count)} events that are kept lie up to here,{' '}
-        {count(last - offset)} are still to come.
+        {count(offset - begin + 1)} of {count(state.count)} kept events up to this position,{' '}
+        {count(last - offset)} after it.
       </p>
       <div class="grid">
         <Seen channel={channel} position={position} />
@@ -101,7 +101,7 @@ function Seen({ channel, position }: { channel: string; position: string }) {
   useEffect(() => {
     const abort = new AbortController()
     const before = `${epochOf(position)}-${offsetOf(position) + 1}`
-    // While somebody drags, only where they stop is asked for.
+    // While the user drags the slider, nothing is requested.
     const timer = setTimeout(() => {
       get<HistoryPage>(`${channelPath(channel)}/events?before=${before}&limit=${SHOWN}`, abort.signal)
         .then(({ events }) => {
@@ -117,10 +117,10 @@ function Seen({ channel, position }: { channel: string; position: string }) {
   }, [channel, position])
   const newest = events.at(-1)
   return (
-    <Panel title="What it has seen last">
+    <Panel title="Events before this position">
       <Problem error={error} />
-      {newest !== undefined && <p class="dim">The last one at {moment(newest.time)}.</p>}
-      <EventList rows={events.map(event => ({ event }))} empty="Nothing." />
+      {newest !== undefined && <p class="dim">The last one is of {moment(newest.time)}.</p>}
+      <EventList rows={events.map(event => ({ event }))} empty="No events." />
     </Panel>
   )
 }
@@ -133,7 +133,7 @@ function Replay({ channel, position, isHead }: { channel: string; position: stri
     cursor: run?.from ?? '',
     most: SHOWN,
     also: run === undefined ? '' : `&until=head&speed=${run.speed}`,
-    stays: false,
+    reconnects: false,
     on: run !== undefined,
   })
   return (

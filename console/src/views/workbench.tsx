@@ -1,15 +1,15 @@
-// One channel over every wire, side by side: publish once, and see it arrive in each pane.
+// One channel over every wire, side by side: an event is published once and arrives in each pane.
 
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks'
 import { type FanwireEvent, isAbort, publish, wordsOf } from '../api.ts'
 import { bytes, count, ms, preview } from '../format.ts'
 import { type Pace, paced } from '../pace.ts'
 import { Problem } from '../parts.tsx'
-import { stay } from '../stay.ts'
+import { reconnect } from '../reconnect.ts'
 import { type Fault, type Sink, WIRES } from '../wires.ts'
 
 const SHOWN = 6
-const AGAIN_MS = 1000
+const RECONNECT_MS = 1000
 const CUT_MS = 3000
 
 type Choice = Fault | 'cuts'
@@ -24,18 +24,18 @@ const FAULTS: Readonly<Record<Choice, string>> = {
 interface Arrival {
   readonly key: string
   readonly text: string
-  /** Ms since it was published here; undefined of others' events. */
+  /** Ms since this page published it; undefined if another client did. */
   readonly delay: number | undefined
 }
 
-/** What this page publishes. */
+/** The data of the events that this page publishes. */
 interface Sent {
   readonly number: number
-  /** When, ms since 1970. */
+  /** Ms since 1970. */
   readonly sent: number
 }
 
-/** What a pane shows, and where its reader stands. */
+/** The contents of a pane, and its reader's cursor. */
 class Pane implements Sink {
   cursor = 'latest'
   state = 'connecting'
@@ -50,10 +50,10 @@ class Pane implements Sink {
   }
 
   open(): void {
-    this.is('open')
+    this.setState('open')
   }
 
-  is(state: string): void {
+  setState(state: string): void {
     this.state = state
     this.#changed()
   }
@@ -109,7 +109,7 @@ export function Workbench({ first }: { first: string }) {
           <input value={channel} required onChange={event => setChannel(event.currentTarget.value)} />
         </label>
         <label>
-          A proxy in between
+          Simulated proxy
           <select value={fault} onChange={event => setFault(event.currentTarget.value as Choice)}>
             {Object.entries(FAULTS).map(([name, title]) => (
               <option key={name} value={name}>
@@ -126,7 +126,7 @@ export function Workbench({ first }: { first: string }) {
           <PaneView key={`${wire} ${channel} ${fault}`} wire={wire} channel={channel} fault={fault} />
         ))}
       </div>
-      <p class="dim">This page plays the proxy: it treats its own connections as such a proxy would.</p>
+      <p class="dim">The page simulates the proxy on its own connections.</p>
     </>
   )
 }
@@ -142,7 +142,7 @@ function PaneView({ wire, channel, fault }: { wire: string; channel: string; fau
 
   useEffect(() => {
     if (!on) {
-      shown.is('cut')
+      shown.setState('cut')
       return
     }
     const all = new AbortController()
@@ -186,10 +186,10 @@ interface Read {
   readonly signal: AbortSignal
 }
 
-/** Reads, and comes back with its cursor, until the signal is aborted. */
+/** Reads, and resumes at its cursor, until the signal is aborted. */
 async function readBy(wire: string, { channel, fault, pane, signal }: Read): Promise<void> {
   const read = async () => {
-    pane.is('connecting')
+    pane.setState('connecting')
     const cut = new AbortController()
     const end = () => cut.abort()
     signal.addEventListener('abort', end)
@@ -203,8 +203,8 @@ async function readBy(wire: string, { channel, fault, pane, signal }: Read): Pro
     }
   }
   const ended = (error: unknown) => {
-    pane.is(error === undefined || isAbort(error) ? 'cut, coming back' : wordsOf(error))
+    pane.setState(error === undefined || isAbort(error) ? 'cut, reconnecting' : wordsOf(error))
     return true
   }
-  await stay(read, { signal, again: AGAIN_MS, ended })
+  await reconnect(read, { signal, delay: RECONNECT_MS, ended })
 }
