@@ -24,36 +24,36 @@ export type { LogLevel, Role }
 /** Every setting, checked. Durations are ms, sizes bytes. */
 export interface Config extends LimitSettings {
   readonly host: string
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number
-  /** PEM files of the certificate chain and its key: both, or neither for no TLS. */
+  /** PEM files of the certificate chain and its key: both, or neither (no TLS). */
   readonly tlsCert: string | undefined
   readonly tlsKey: string | undefined
-  /** One more port, with cleartext HTTP/2; 0: any free one. */
+  /** Additional port with cleartext HTTP/2; 0: any free port. */
   readonly h2cPort: number | undefined
-  /** One more port, with metrics and health, which then are not on `port`; 0: any free one. */
+  /** Additional port with metrics, which `port` then lacks, and health; 0: any free port. */
   readonly metricsPort: number | undefined
   readonly role: Role
   readonly workers: number
   /** Undefined: the memory log. May hold a password. */
   readonly redisUrl: string | undefined
-  /** Folder of the file log; undefined: there is none. */
+  /** Folder of the file log; undefined: no file log. */
   readonly data: string | undefined
   /** Ms after which the file log's events are on disk; 0: before they are acknowledged. */
   readonly fsync: number
-  /** PEM files for TLS to Redis: whom to trust, and the node's own certificate and its key. */
+  /** PEM files for TLS to Redis: CA certificates, and the node's own certificate and key. */
   readonly redisTlsCa: string | undefined
   readonly redisTlsCert: string | undefined
   readonly redisTlsKey: string | undefined
-  /** How sentinels let the node in. The password is secret. */
+  /** Credentials for Sentinels. The password is secret. */
   readonly sentinelUsername: string | undefined
   readonly sentinelPassword: string | undefined
   readonly redisPrefix: string
   readonly logLevel: LogLevel
-  /** Keys of which publishing needs one; none: anybody may publish. Secret. */
+  /** Publishing requires one of these keys, unless the list is empty. Secret. */
   readonly publishKeys: readonly string[]
   readonly insecure: boolean
-  /** Files, and a URL, that say who may do what: see `Access`. */
+  /** Sources of keys and rules: see `Access`. */
   readonly keysFile: string | undefined
   readonly jwtKeysFile: string | undefined
   readonly jwksUrl: string | undefined
@@ -62,9 +62,9 @@ export interface Config extends LimitSettings {
   readonly tokenCookie: string | undefined
   readonly tokenQuery: boolean
   readonly rulesFile: string | undefined
-  /** File with apps of Pusher's protocol; undefined: it is not spoken. */
+  /** File with the apps of Pusher's protocol; undefined: the protocol is off. */
   readonly pusherApps: string | undefined
-  /** Deliveries go past Node's stream where it can be. */
+  /** Deliveries bypass Node's stream where possible. */
   readonly directWrites: boolean
   readonly socketIo: boolean
   readonly durableStreams: boolean
@@ -72,32 +72,32 @@ export interface Config extends LimitSettings {
   readonly mercure: boolean
   readonly mercureSubscriptions: boolean
   readonly otel: boolean
-  /** /docs; undefined: but on a pure writer. */
+  /** /docs; undefined: on, except on a pure writer. */
   readonly docs: boolean | undefined
-  /** /console; undefined: but on a pure writer. */
+  /** /console; undefined: on, except on a pure writer. */
   readonly console: boolean | undefined
-  /** Size from which messages to ws clients are compressed, if they like; 0: none is. */
+  /** Size from which messages are compressed for ws clients that support it; 0: never. */
   readonly wsDeflate: number
   /**
    * Origins of browser pages that may read, each canonical (see `canonicalOrigin`), with `*.` in place of a sub-domain
    * or `*` alone; undefined: those that go with `host`.
    */
   readonly origins: readonly string[] | undefined
-  /** The same, of pages that may publish; undefined: `origins`, where that is a list. */
+  /** Origins of pages that may publish; undefined: `origins`, if that is a list. */
   readonly publishOrigins: readonly string[] | undefined
   /** Names of the node besides loopback names, in lower case, with `*.` in place of a sub-domain or `*` alone. */
   readonly hosts: readonly string[] | undefined
   readonly history: Retention
-  /** What low-priority events gather to before they wake readers; one alone does where `age` is 0. */
+  /** Thresholds at which low-priority events wake readers; `age` 0: at once. */
   readonly low: { readonly events: number; readonly bytes: number; readonly age: number }
-  /** Whose word on a client's address counts; undefined: nobody's. */
+  /** Proxies trusted to report a client's address; undefined: none. */
   readonly trustProxy: TrustedProxies | undefined
   readonly maxBody: number
   readonly maxChannels: number
   readonly maxConnections: number
   readonly memory: number
   readonly maxFollowed: number
-  /** Lag of the event loop (ms; 0: never) and memory of the process (bytes; 0: any) above which nothing new is taken. */
+  /** Lag of the event loop (ms; 0: never) and memory of the process (bytes; 0: any) above which new reads are rejected. */
   readonly maxLoopDelay: number
   readonly maxRss: number
   readonly linger: number
@@ -108,24 +108,24 @@ export interface Config extends LimitSettings {
   readonly drain: number
   /** Between failing /readyz and closing the listener. */
   readonly drainNotice: number
-  /** Of a connection; 0: it may last for ever. */
+  /** Of a connection; 0: unlimited. */
   readonly maxAge: number
   readonly idempotencyWindow: number
   readonly logTimeout: number
 }
 
-/** Settings that can't be used. The message has a line for each of them, and never a secret. */
+/** Invalid settings. The message has a line for each, and never contains a secret. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }
 
-/** What the command line asks for: a node, or a text to be printed. */
+/** The requested action: start a node, or print a text. */
 export type Command = { readonly config: Config } | { readonly print: string }
 
-/** What commands read that talk to a node. */
+/** Variables of the commands that talk to a node. */
 const OF_COMMANDS: readonly string[] = ['FANWIRE_URL', 'FANWIRE_TOKEN']
 
-/** The node that commands talk to, and with which token or key, unless they are told otherwise. */
+/** The default node of commands, and the token or key for it. */
 export function nodeInEnvironment(env: Readonly<Record<string, string | undefined>> = process.env) {
   return { url: env.FANWIRE_URL || undefined, token: env.FANWIRE_TOKEN || undefined }
 }
@@ -133,8 +133,8 @@ export function nodeInEnvironment(env: Readonly<Record<string, string | undefine
 const FLAG_HINT = 'see --help'
 
 /**
- * Reads the command line and the environment; flags win. An environment variable that is empty counts as
- * unset. Raises ConfigError, whose message names every setting that is wrong.
+ * Reads the command line and the environment; flags win. Empty environment variables count as unset.
+ * Raises ConfigError, whose message names every invalid setting.
  */
 export function readConfig(
   args: readonly string[] = process.argv.slice(2),
@@ -172,7 +172,7 @@ export function readConfig(
   return { config: { ...rest, history, low, drainNotice: drainNotice ?? noticeFor(rest) } }
 }
 
-/** Long enough for two checks a second; where there is one node alone, nobody has anywhere else to go. */
+/** Long enough for a load balancer that checks twice a second. A single node has no other to send clients to: 0. */
 function noticeFor({ redisUrl, drain }: Pick<Values, 'redisUrl' | 'drain'>): number {
   return redisUrl === undefined ? 0 : Math.min(2000, drain / 5)
 }

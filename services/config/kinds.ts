@@ -9,7 +9,7 @@ import { parseEndpoint } from '../broker/log/redis/url.ts'
 
 /** A kind of value: how it is written. */
 export interface Kind<T> {
-  /** Stands for the value in `--help`. */
+  /** The value's placeholder in `--help`. */
   readonly placeholder: string
   /** Ends the sentence "expected ...". */
   readonly expects: string
@@ -17,9 +17,9 @@ export interface Kind<T> {
   readonly secret?: true
   /** The flag needs no value. */
   readonly flag?: true
-  /** Undefined where `text` is malformed or out of range. */
+  /** Undefined if `text` is malformed or out of range. */
   parse(text: string): T | undefined
-  /** What is wrong with a `text` that `parse` does not take, without what is secret in it. */
+  /** Why `parse` rejects `text`, without secrets. */
   problem?(text: string): string
 }
 
@@ -38,7 +38,7 @@ export function integer(least: number, most: number): Kind<number> {
 const DURATION = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZE = { b: 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 } as const
 
-/** `least` and `most` as they would be written. */
+/** `least` and `most` in the notation of the setting. */
 export function duration(least: string, most: string): Kind<number> {
   const parse = (text: string) => {
     const match = /^(\d{1,12})(ms|s|m|h|d)$/.exec(text)
@@ -191,8 +191,8 @@ export const cookieName: Kind<string> = {
 }
 
 /**
- * An origin as browsers print it: scheme, host, and the port if it is not the scheme's own. Undefined where `text` is
- * none, as `null` is.
+ * An origin as browsers print it: scheme, host, and the port if it is not the scheme's own. Undefined if `text` is
+ * not an origin, such as `null`.
  */
 export function canonicalOrigin(text: string): string | undefined {
   if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@*\\]+$/i.test(text)) return undefined
@@ -229,7 +229,7 @@ export const hostList: Kind<readonly string[]> = {
 
 const NO_LIMIT: Allowance = { burst: 0, perSecond: 0 }
 
-/** A rate as in the rules file, and behind a colon what may come at once: a second's, if it is left out. */
+/** A rate as in the rules file, and an optional burst after a colon (default: the amount of one second). */
 function allowance(expects: string, perSecondOf: Parse, burstOf: Parse): Kind<Allowance> {
   return {
     placeholder: 'RATE',
@@ -248,7 +248,7 @@ function allowance(expects: string, perSecondOf: Parse, burstOf: Parse): Kind<Al
 type Parse = (text: string) => number | undefined
 
 export const rate = allowance(
-  '0 for none, or a rate such as 10/s, 600/m or 100/h, with how many at once behind a colon, such as 10/s:50',
+  '0 for none, or a rate such as 10/s, 600/m or 100/h, with an optional burst after a colon, such as 10/s:50',
   parseFrequency,
   text => integer(1, 1e9).parse(text),
 )
@@ -256,12 +256,12 @@ export const rate = allowance(
 const bytes = size('1', '1024GiB')
 
 export const byteRate = allowance(
-  '0 for none, or a size a second such as 1MiB/s, with how much at once behind a colon, such as 1MiB/s:8MiB',
+  '0 for none, or a size a second such as 1MiB/s, with an optional burst after a colon, such as 1MiB/s:8MiB',
   text => (text.endsWith('/s') ? bytes.parse(text.slice(0, -2)) : undefined),
   text => bytes.parse(text),
 )
 
-/** Which proxies say truly whose a request is: so many hops, or those of addresses and networks. */
+/** Proxies whose report of a client's address is trusted: a number of hops, or addresses and networks. */
 export type TrustedProxies = { readonly hops: number } | { readonly networks: readonly string[] }
 
 export const trustedProxies: Kind<TrustedProxies> = {
@@ -284,7 +284,7 @@ function isNetwork(text: string): boolean {
   return bits === undefined || integer(0, family === 4 ? 32 : 128).parse(bits) !== undefined
 }
 
-/** `*` alone, or what `parse` makes of each; undefined where one is malformed. */
+/** `*` alone, or the parsed elements; undefined if one is malformed. */
 function listOf(text: string, parse: (each: string) => string | undefined): readonly string[] | undefined {
   const list = text.split(',').map(each => each.trim())
   if (list.length === 1 && list[0] === '*') return list

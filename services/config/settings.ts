@@ -1,4 +1,4 @@
-// The table of settings, from which come the environment variables, the flags, `--help` and the documents' table.
+// The table of settings: the source of environment variables, flags, `--help` and the documents' table.
 
 import { readFileSync } from 'node:fs'
 import {
@@ -34,7 +34,7 @@ export interface Setting<T> {
   readonly flag: string
   readonly group: Group
   readonly kind: Kind<NonNullable<T>>
-  /** The default, as it would be written; in brackets what no value stands for. */
+  /** The default as written; in brackets if it is a description. */
   readonly shown: string
   readonly doc: string
   unset(): T
@@ -68,7 +68,7 @@ function setting<T extends NonNullable<unknown>>(
   return { ...of, flag: flagOf(env), shown: written, unset }
 }
 
-/** A setting whose default is no text: `shown` describes it. */
+/** A setting whose default can't be written as text: `shown` describes it. */
 function optional<T extends NonNullable<unknown>, U>(
   of: Described<T> & { readonly shown: string; unset(): T | U },
 ): Setting<T | U> {
@@ -97,7 +97,7 @@ export const SETTINGS = {
     kind: file,
     unset: () => undefined,
     shown: 'no TLS',
-    doc: 'certificate chain (PEM): PORT then speaks TLS with HTTP/2 and 1.1; read again when it changes',
+    doc: 'certificate chain (PEM): PORT then speaks TLS with HTTP/2 and 1.1; re-read when it changes',
   }),
   tlsKey: optional({
     group: 'Process',
@@ -113,7 +113,7 @@ export const SETTINGS = {
     kind: integer(0, 65535),
     unset: () => undefined,
     shown: 'none',
-    doc: 'one more port of the same HOST, with cleartext HTTP/2 (prior knowledge)',
+    doc: 'additional port on the same HOST, with cleartext HTTP/2 (prior knowledge)',
   }),
   metricsPort: optional({
     group: 'Process',
@@ -121,7 +121,7 @@ export const SETTINGS = {
     kind: integer(0, 65535),
     unset: () => undefined,
     shown: 'PORT',
-    doc: 'one more port of the same HOST, with /metrics, which then is only there, and health; never TLS',
+    doc: 'additional port on the same HOST for health and /metrics, which PORT then lacks; never TLS',
   }),
   role: setting({
     group: 'Process',
@@ -143,7 +143,7 @@ export const SETTINGS = {
     kind: redisUrl,
     unset: () => undefined,
     shown: 'the memory log',
-    doc: '`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss` for TLS: keeps the log and shares it',
+    doc: '`redis://`, `redis+sentinel://` or `redis+cluster://`, `rediss` for TLS: stores the log and shares it',
   }),
   data: optional({
     group: 'Process',
@@ -151,14 +151,14 @@ export const SETTINGS = {
     kind: folder,
     unset: () => undefined,
     shown: 'the memory log',
-    doc: 'folder that keeps the log of one node without Redis over restarts; one process at a time has it',
+    doc: 'folder in which a node without Redis keeps its log over restarts; for one process at a time',
   }),
   fsync: setting({
     group: 'Process',
     env: 'FANWIRE_FSYNC',
     kind: fsync,
     default: 'always',
-    doc: 'when a publish is on disk: `always` before it is answered, or so long after it, such as 100ms',
+    doc: 'when a publish is on disk: `always`: before its response; or this long after it, such as 100ms',
   }),
   redisTlsCa: optional({
     group: 'Process',
@@ -166,7 +166,7 @@ export const SETTINGS = {
     kind: file,
     unset: () => undefined,
     shown: 'what the system trusts',
-    doc: 'certificates (PEM) that sign those of Redis, for `rediss`; read at the start',
+    doc: 'CA certificates (PEM) of Redis, for `rediss`; read at the start',
   }),
   redisTlsCert: optional({
     group: 'Process',
@@ -174,7 +174,7 @@ export const SETTINGS = {
     kind: file,
     unset: () => undefined,
     shown: 'none',
-    doc: 'certificate (PEM) that the node shows to Redis, for `rediss`; read at the start',
+    doc: 'client certificate (PEM) of the node, for `rediss`; read at the start',
   }),
   redisTlsKey: optional({
     group: 'Process',
@@ -190,7 +190,7 @@ export const SETTINGS = {
     kind: visible,
     unset: () => undefined,
     shown: 'none',
-    doc: 'user as whom Sentinels are asked, for `redis+sentinel`',
+    doc: 'user name for the Sentinels, for `redis+sentinel`',
   }),
   sentinelPassword: optional({
     group: 'Process',
@@ -198,56 +198,56 @@ export const SETTINGS = {
     kind: { ...visible, secret: true },
     unset: () => undefined,
     shown: 'none',
-    doc: 'password with which Sentinels are asked; that of the servers stands in REDIS_URL',
+    doc: 'password for the Sentinels; the password of the servers is in REDIS_URL',
   }),
   redisPrefix: setting({
     group: 'Process',
     env: 'FANWIRE_REDIS_PREFIX',
     kind: redisPrefix,
     default: 'fw',
-    doc: 'begins every key and pub/sub channel',
+    doc: 'prefix of every key and pub/sub channel in Redis',
   }),
   logLevel: setting({
     group: 'Process',
     env: 'LOG_LEVEL',
     kind: oneOf<LogLevel>('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     default: 'info',
-    doc: 'least severe line that is logged: trace, debug, info, warn, error, fatal or silent',
+    doc: 'lowest severity that is logged: trace, debug, info, warn, error, fatal or silent',
   }),
   socketIo: setting({
     group: 'Process',
     env: 'FANWIRE_SOCKET_IO',
     kind: onOff,
     default: '0',
-    doc: '1: takes Socket.IO clients at /socket.io/',
+    doc: '1: accepts Socket.IO clients at /socket.io/',
   }),
   durableStreams: setting({
     group: 'Process',
     env: 'FANWIRE_DURABLE_STREAMS',
     kind: onOff,
     default: '0',
-    doc: '1: takes clients of Durable Streams at /v1/stream/{path}',
+    doc: '1: accepts clients of Durable Streams at /v1/stream/{path}',
   }),
   centrifuge: setting({
     group: 'Process',
     env: 'FANWIRE_CENTRIFUGE',
     kind: onOff,
     default: '0',
-    doc: '1: takes clients of Centrifugo at /connection/websocket and the like, and its server API at /api/',
+    doc: '1: accepts clients of Centrifugo at /connection/websocket etc., and its server API at /api/',
   }),
   mercure: setting({
     group: 'Process',
     env: 'FANWIRE_MERCURE',
     kind: onOff,
     default: '0',
-    doc: '1: is a hub of Mercure at /.well-known/mercure; on all nodes alike, writers too',
+    doc: '1: serves a Mercure hub at /.well-known/mercure; set it alike on all nodes, including writers',
   }),
   mercureSubscriptions: setting({
     group: 'Process',
     env: 'FANWIRE_MERCURE_SUBSCRIPTIONS',
     kind: onOff,
     default: '0',
-    doc: '1: lists who subscribes at /.well-known/mercure/subscriptions, and publishes who comes and goes',
+    doc: '1: lists subscriptions at /.well-known/mercure/subscriptions, and publishes their changes',
   }),
   pusherApps: optional({
     group: 'Process',
@@ -255,21 +255,21 @@ export const SETTINGS = {
     kind: file,
     unset: () => undefined,
     shown: 'none',
-    doc: 'apps of Pusher (JSON), whose clients it takes at /app/{key} and servers at /apps/{id}; followed',
+    doc: 'Pusher apps (JSON), with clients at /app/{key}, servers at /apps/{id}; re-read when it changes',
   }),
   directWrites: setting({
     group: 'Process',
     env: 'FANWIRE_DIRECT_WRITES',
     kind: onOff,
     default: '1',
-    doc: "0: every delivery goes through Node's stream, also to a plain socket in which nothing waits",
+    doc: "0: writes every delivery through Node's stream, also to a plain socket without pending data",
   }),
   otel: setting({
     group: 'Process',
     env: 'FANWIRE_OTEL',
     kind: onOff,
     default: '0',
-    doc: '1: sends OpenTelemetry traces of events; its own variables OTEL_… say where to',
+    doc: '1: sends OpenTelemetry traces of events; its own variables OTEL_… set the destination',
   }),
   docs: optional({
     group: 'Process',
@@ -277,7 +277,7 @@ export const SETTINGS = {
     kind: onOff,
     unset: (): boolean | undefined => undefined,
     shown: '1; on a writer 0',
-    doc: '1: shows the API at /docs, and as OpenAPI at /openapi.json',
+    doc: '1: serves the API reference at /docs, and OpenAPI at /openapi.json',
   }),
   console: optional({
     group: 'Process',
@@ -292,7 +292,7 @@ export const SETTINGS = {
     env: 'FANWIRE_WS_DEFLATE',
     kind: size('0', '1GiB'),
     default: '0',
-    doc: 'size from which events are compressed for ws clients that offer to take it, such as 1KiB; 0: none',
+    doc: 'size from which events are compressed for ws clients that support it, such as 1KiB; 0: never',
   }),
   publishKeys: optional({
     group: 'Access',
@@ -300,14 +300,14 @@ export const SETTINGS = {
     kind: keys,
     unset: () => [],
     shown: 'anybody may publish',
-    doc: 'bearer key that publishing needs, or several, separated by commas',
+    doc: 'bearer key required for publishing, or several, separated by commas',
   }),
   insecure: setting({
     group: 'Access',
     env: 'FANWIRE_INSECURE',
     kind: onOff,
     default: '0',
-    doc: '1: listen beyond loopback although there is nothing that says who may read or publish',
+    doc: '1: listen beyond loopback although nothing restricts reading or publishing',
   }),
   keysFile: optional({
     group: 'Access',
@@ -315,7 +315,7 @@ export const SETTINGS = {
     kind: file,
     unset: () => undefined,
     shown: 'none',
-    doc: 'API keys of servers (JSON, with hashes; `fanwire key` makes one); read again when it changes',
+    doc: 'API keys of servers (JSON, with hashes; `fanwire key` creates one); re-read when it changes',
   }),
   jwtKeysFile: optional({
     group: 'Access',
@@ -323,7 +323,7 @@ export const SETTINGS = {
     kind: file,
     unset: () => undefined,
     shown: 'none',
-    doc: 'keys with which tokens of users are verified (JWKS, RFC 7517); read again when it changes',
+    doc: 'keys that verify tokens of users (JWKS, RFC 7517); re-read when it changes',
   }),
   jwksUrl: optional({
     group: 'Access',
@@ -331,7 +331,7 @@ export const SETTINGS = {
     kind: jwksUrl,
     unset: () => undefined,
     shown: 'none',
-    doc: 'the same from a URL, https or on loopback; cached, and asked again for keys that are new',
+    doc: 'the same from a URL, https or on loopback; cached, and requested again for unknown keys',
   }),
   jwtAudience: optional({
     group: 'Access',
@@ -339,7 +339,7 @@ export const SETTINGS = {
     kind: textList,
     unset: (): readonly string[] => [],
     shown: 'none',
-    doc: 'whom tokens must be for (`aud`), one of them, with keys of FANWIRE_JWKS_URL',
+    doc: 'audiences (`aud`): a token needs one of them, with keys of FANWIRE_JWKS_URL',
   }),
   jwtIssuer: optional({
     group: 'Access',
@@ -347,7 +347,7 @@ export const SETTINGS = {
     kind: visible,
     unset: () => undefined,
     shown: 'any',
-    doc: 'whom they must be of (`iss`), with keys of FANWIRE_JWKS_URL',
+    doc: 'required issuer (`iss`) of tokens, with keys of FANWIRE_JWKS_URL',
   }),
   tokenCookie: optional({
     group: 'Access',
@@ -355,14 +355,14 @@ export const SETTINGS = {
     kind: cookieName,
     unset: () => undefined,
     shown: 'none',
-    doc: 'cookie that a token may come in, from pages of FANWIRE_ORIGINS alone',
+    doc: 'cookie that may carry a token, from pages of FANWIRE_ORIGINS only',
   }),
   tokenQuery: setting({
     group: 'Access',
     env: 'FANWIRE_TOKEN_QUERY',
     kind: onOff,
     default: '0',
-    doc: '1: a token may come as `?token=`, where it ends in logs and histories',
+    doc: '1: accepts tokens as `?token=`, which appear in logs and browser histories',
   }),
   rulesFile: optional({
     group: 'Access',
@@ -370,7 +370,7 @@ export const SETTINGS = {
     kind: file,
     unset: () => undefined,
     shown: 'on loopback everybody may everything; else reading needs a token',
-    doc: 'who may do what, channel by channel (YAML or JSON); read again when it changes and on SIGHUP',
+    doc: 'rules of access for channels (YAML or JSON); re-read when it changes and on SIGHUP',
   }),
   origins: optional({
     group: 'Access',
@@ -394,7 +394,7 @@ export const SETTINGS = {
     kind: hostList,
     unset: () => undefined,
     shown: 'on loopback: none; else: any',
-    doc: 'names, besides loopback ones and those of FANWIRE_ORIGINS, that `Host` may have; `*`: any',
+    doc: 'accepted values of `Host`, besides loopback names and those of FANWIRE_ORIGINS; `*`: any',
   }),
   historyEvents: setting({
     group: 'History',
@@ -422,14 +422,14 @@ export const SETTINGS = {
     env: 'FANWIRE_LOW_EVENTS',
     kind: integer(1, 1e6),
     default: '64',
-    doc: 'low-priority events of a channel that wake its readers; 1: they wake them like any other',
+    doc: 'number of low-priority events of a channel that wakes its readers; 1: each one does',
   }),
   lowBytes: setting({
     group: 'Low priority',
     env: 'FANWIRE_LOW_BYTES',
     kind: size('1', '1GiB'),
     default: '64KiB',
-    doc: 'data of low-priority events that wakes them',
+    doc: 'size of low-priority events that wakes them',
   }),
   lowWait: setting({
     group: 'Low priority',
@@ -444,7 +444,7 @@ export const SETTINGS = {
     kind: hostList,
     unset: () => [],
     shown: 'none',
-    doc: 'hosts of hooks that may be at private addresses, and asked over http',
+    doc: 'hosts of hooks that may have private addresses and use http',
   }),
   trustProxy: optional({
     group: 'Limits',
@@ -452,14 +452,14 @@ export const SETTINGS = {
     kind: trustedProxies,
     unset: () => undefined,
     shown: "none: the socket's address counts",
-    doc: 'proxies (addresses, networks, or how many) whose X-Forwarded-For or Forwarded counts',
+    doc: 'proxies (addresses, networks, or their number) whose X-Forwarded-For or Forwarded is trusted',
   }),
   maxBody: setting({
     group: 'Limits',
     env: 'FANWIRE_MAX_BODY',
     kind: size('1', '256MiB'),
     default: '1MiB',
-    doc: "one event's data",
+    doc: "maximum size of an event's data",
   }),
   maxChannels: setting({
     group: 'Limits',
@@ -474,35 +474,35 @@ export const SETTINGS = {
     kind: integer(1, 10_000_000),
     unset: () => Math.max(1, Math.floor(openFileLimit() * 0.8)),
     shown: '80 % of the open-file limit',
-    doc: 'connections to a process; further ones are answered 503',
+    doc: 'connections to a process; further ones are rejected with 503',
   }),
   memory: setting({
     group: 'Limits',
     env: 'FANWIRE_MEMORY',
     kind: size('1KiB', '1024GiB'),
     default: '256MiB',
-    doc: 'recent events held by the node, over all channels',
+    doc: 'memory for recent events of all channels',
   }),
   maxFollowed: setting({
     group: 'Limits',
     env: 'FANWIRE_MAX_FOLLOWED',
     kind: integer(1, 10_000_000),
     default: '50000',
-    doc: 'channels that the node follows at a time',
+    doc: 'channels that the node follows at the same time',
   }),
   maxLoopDelay: setting({
     group: 'Limits',
     env: 'FANWIRE_MAX_LOOP_DELAY',
     kind: duration('0', '1h'),
     default: '1s',
-    doc: 'lag of the event loop, four times in a row, above which new reads are answered 503; 0: never',
+    doc: 'lag of the event loop, four times in a row, above which new reads get a 503; 0: never',
   }),
   maxRss: setting({
     group: 'Limits',
     env: 'FANWIRE_MAX_RSS',
     kind: size('0', '1024GiB'),
     default: '0',
-    doc: "memory of the process above which they are; 0: near the heap's own limit alone",
+    doc: "memory of the process above which they are rejected; 0: only near the heap's own limit",
   }),
   addressConnections: setting({
     group: 'Limits',
@@ -642,28 +642,28 @@ export const SETTINGS = {
     env: 'FANWIRE_PRESENCE_GRACE',
     kind: duration('0ms', '10m'),
     default: '5s',
-    doc: 'how long a user stays a member of a channel behind its last client',
+    doc: 'how long a user stays a member of a channel after the last client left',
   }),
   heartbeat: setting({
     group: 'Times',
     env: 'FANWIRE_HEARTBEAT',
     kind: duration('10ms', '1h'),
     default: '25s',
-    doc: 'silence after which a stream sends a sign of life; keep it below the 60 s of most proxies',
+    doc: 'silence after which a stream sends a heartbeat; keep it below the 60 s of most proxies',
   }),
   stall: setting({
     group: 'Times',
     env: 'FANWIRE_STALL',
     kind: duration('10ms', '1d'),
     default: '30s',
-    doc: 'how long a reader may take nothing before its connection is ended',
+    doc: 'how long a reader may accept no data before its connection is closed',
   }),
   drain: setting({
     group: 'Times',
     env: 'FANWIRE_DRAIN',
     kind: duration('0ms', '1h'),
     default: '10s',
-    doc: 'time over which connections are closed when the node is told to stop',
+    doc: 'time over which connections are closed when the node stops',
   }),
   drainNotice: optional({
     group: 'Times',
@@ -671,7 +671,7 @@ export const SETTINGS = {
     kind: duration('0ms', '1h'),
     unset: () => undefined,
     shown: 'a fifth of FANWIRE_DRAIN, at most 2s; with the memory log none',
-    doc: 'time before that in which the node is not ready but listens, for load balancers to notice',
+    doc: 'time before it in which the node is not ready but still listens, so that load balancers notice',
   }),
   maxAge: setting({
     group: 'Times',
@@ -692,7 +692,7 @@ export const SETTINGS = {
     env: 'FANWIRE_LOG_TIMEOUT',
     kind: duration('10ms', '1h'),
     default: '5s',
-    doc: 'how long Redis may take to answer',
+    doc: 'how long Redis may take to respond',
   }),
 } as const satisfies Record<string, Setting<unknown>>
 

@@ -1,4 +1,4 @@
-// The settings as `--help` and the documents show them.
+// The texts of `--help` and of the documents about settings.
 
 import { ALL, GROUPS } from './settings.ts'
 import { VERSION } from './version.ts'
@@ -8,7 +8,7 @@ export interface SettingText {
   readonly env: string
   readonly flag: string
   readonly group: string
-  /** The default as it would be written; in brackets where it is described. */
+  /** The default as written; in brackets if it is a description. */
   readonly shown: string
   readonly doc: string
   /** Ends the sentence "expected ...". */
@@ -44,7 +44,7 @@ export function help(): string {
     'Usage: fanwire [flags]                     start a node',
     '       fanwire COMMAND [arguments] [--help]',
     '',
-    'Commands, for a node that runs:',
+    'Commands for a running node:',
     '  publish CHANNEL [DATA|-]    publish an event, or one per line of stdin',
     '  follow CHANNEL…             print events as they arrive',
     '  history CHANNEL             print the newest events',
@@ -82,7 +82,7 @@ export function help(): string {
   lines.push('', '  -h, --help     this text', '  -v, --version  the version')
   lines.push(
     '',
-    'Example: everybody may read, publishing needs the key, and an hour of history is kept:',
+    'Example: anyone may read, publishing needs the key, and an hour of history is kept:',
     '',
     '  fanwire --host 0.0.0.0 --insecure --publish-key s3cret --history-age 1h',
     "  curl -H 'Authorization: Bearer s3cret' -H 'Content-Type: application/json' -d '{\"hello\":1}' \\",

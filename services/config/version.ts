@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 
-/** From package.json, which stands above both services/ and dist/services/. */
+/** From package.json, which is above both services/ and dist/services/. */
 export const VERSION: string = (() => {
   for (const path of ['../../package.json', '../../../package.json']) {
     try {
