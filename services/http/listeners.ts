@@ -5,6 +5,7 @@
 import { once } from 'node:events'
 import type { Server as HttpServer } from 'node:http'
 import {
+  constants,
   createServer as createHttp2,
   type Http2Server,
   type Http2ServerRequest,
@@ -30,10 +31,14 @@ declare module 'fastify' {
 
 /** Requests that one HTTP/2 session may have at a time: further ones wait at the client (RFC 9113 section 5.1.2). */
 const MAX_STREAMS = 100
+/** Requests that begin in one turn of the event loop, at which a session is cut: so many only fit where most are reset. */
+const MAX_IN_A_TURN = 3 * MAX_STREAMS
 /** HTTP/2 sessions that an address may begin. */
 const SESSIONS = { burst: 2000, perSecond: 200 }
 /** Requests that an address may cancel before they are answered (CVE-2023-44487). */
 const RESETS = { burst: 1000, perSecond: 100 }
+/** An address that has cancelled too many, or too fast, begins no session for this long, s. */
+const BLOCKED = 5
 /** A session without requests is ended after this, ms: as an idle connection of HTTP/1.1 is. */
 const IDLE = 72_000
 /** A session that was asked to close and has no more requests is cut after this, ms. */
@@ -221,8 +226,17 @@ export class Protocols {
     })
     this.#sessions.set(opened, { session, socket })
     socket.once('close', () => this.#sessions.delete(opened))
+    let inATurn = 0
+    const nextTurn = () => (inATurn = 0)
     opened.on('stream', stream => {
       session.streams++
+      // No turn is counted until then.
+      if (++inATurn === MAX_STREAMS) setImmediate(nextTurn)
+      else if (inATurn === MAX_IN_A_TURN) {
+        this.#tooMany(socket, owner)
+        // What else has arrived is not looked at.
+        opened.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
+      }
       stream.once('close', () => {
         session.streams--
         if (owner === undefined || !takenBack(stream, opened)) return
@@ -244,8 +258,8 @@ export class Protocols {
   }
 
   /** Cuts a connection whose address has cancelled too many requests. */
-  #tooMany(socket: Socket, owner: string): void {
-    this.#resets.exhaust(owner)
+  #tooMany(socket: Socket, owner: string | undefined): void {
+    if (owner !== undefined) this.#resets.exhaust(owner, BLOCKED)
     this.#refused()
     // Later, since this may run within Node's own call for what has come (Node 20).
     setImmediate(() => socket.destroy())

@@ -1,7 +1,8 @@
 // Pressure: a node whose event loop lags, or whose memory runs out, accepts no new connections and reads, so that the
 // existing ones continue. Publishes are bounded by the log, and health is always answered.
 
-import { getHeapStatistics } from 'node:v8'
+import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
+import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
 import fp from 'fastify-plugin'
 import { FanwireError } from '../errors.ts'
 import { answerAndClose } from './exchange.ts'
@@ -14,6 +15,13 @@ const IN_A_ROW = 4
 const OVER_BELOW = 0.8
 /** Fraction of the heap's limit: above it Node is about to run out of memory. */
 const HEAP_PART = 0.95
+/** Fraction that may be in use after a full garbage collection: above it one collection soon follows the other. */
+const LIVE_PART = 0.75
+/** Where there is no full collection for so many measurements, memory is not short. */
+const COLLECTED_WITHIN = 20
+/** The heap's limit, and that without the young generation, bytes. */
+const HEAP_LIMIT = getHeapStatistics().heap_size_limit
+const OLD_LIMIT = Math.max(HEAP_LIMIT / 2, HEAP_LIMIT - 48 * 2 ** 20)
 
 export type Cause = 'loop' | 'memory'
 
@@ -50,8 +58,13 @@ export class Pressure {
   /** Refused requests, by the resource that was short. */
   readonly shed: Record<Cause, number> = { loop: 0, memory: 0 }
   readonly #limits: PressureLimits
-  readonly #heapLimit = getHeapStatistics().heap_size_limit * HEAP_PART
+  readonly #heapLimit = HEAP_LIMIT * HEAP_PART
   readonly #gauges = { loop: new Gauge(), rss: new Gauge(), heap: new Gauge() }
+  /** Most of the heap was in use after the last full collection. */
+  #isFull = false
+  /** Measurements since then. */
+  #since = 0
+  #collections: PerformanceObserver | undefined
   #timer: NodeJS.Timeout | undefined
   #due = 0
 
@@ -70,9 +83,14 @@ export class Pressure {
       })
       this.#due = now + LOOK_MS
     }, LOOK_MS).unref()
+    this.#collections = new PerformanceObserver(list => {
+      if (list.getEntries().some(isComplete)) this.collected(fractionInUse())
+    })
+    this.#collections.observe({ entryTypes: ['gc'] })
   }
 
   close(): void {
+    this.#collections?.disconnect()
     clearInterval(this.#timer)
   }
 
@@ -83,12 +101,19 @@ export class Pressure {
     if (maxLoopDelay > 0) loop.look(delay, maxLoopDelay)
     if (maxRss > 0) resident.look(rss, maxRss)
     objects.look(heap, this.#heapLimit)
+    if (this.#isFull && ++this.#since >= COLLECTED_WITHIN) this.#isFull = false
+  }
+
+  /** A full garbage collection has left that fraction of the heap in use. One is enough: it is no momentary value. */
+  collected(inUse: number): void {
+    this.#isFull = inUse > LIVE_PART * (this.#isFull ? OVER_BELOW : 1)
+    this.#since = 0
   }
 
   /** The resource that is short; undefined: none. */
   get cause(): Cause | undefined {
     const { loop, rss, heap } = this.#gauges
-    if (rss.over || heap.over) return 'memory'
+    if (rss.over || heap.over || this.#isFull) return 'memory'
     return loop.over ? 'loop' : undefined
   }
 
@@ -99,6 +124,17 @@ export class Pressure {
     this.shed[cause]++
     throw new FanwireError('FW_OVERLOADED', 'the node is overloaded: try again later, or use another node')
   }
+}
+
+function isComplete(entry: PerformanceEntry): boolean {
+  const { detail } = entry as { readonly detail?: { readonly kind?: number } }
+  return detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
+}
+
+/** Of the old generation: the young one has a space of its own within the heap's limit. */
+function fractionInUse(): number {
+  const old = getHeapSpaceStatistics().filter(({ space_name: name }) => !name.startsWith('new'))
+  return old.reduce((sum, { space_used_size: size }) => sum + size, 0) / OLD_LIMIT
 }
 
 const READS = new Set(['GET', 'HEAD'])

@@ -5,12 +5,30 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /** Requests or commands of one client that begin in one turn of the event loop. */
 export const TURN = 32
+/** Those of all clients together: many sessions at once would make one long turn. */
+export const TURN_OF_ALL = 256
+
+/** Begun since turns were last counted: nothing is counted, and no timer set, below the share. */
+let begun = 0
+/** Who has items that wait for a later turn; the first comes next. */
+const waiting = new Set<{ go(share: number): boolean }>()
+
+function turnOfAll(): void {
+  begun = 0
+  const share = Math.max(1, Math.min(TURN, Math.floor(TURN_OF_ALL / waiting.size)))
+  for (const turns of [...waiting]) {
+    if (begun >= TURN_OF_ALL) break
+    waiting.delete(turns)
+    if (turns.go(share)) waiting.add(turns)
+  }
+  if (waiting.size > 0) setImmediate(turnOfAll)
+}
 
 /** Runs each item now, or in a later turn if this turn's share is used up. Keeps their order. */
 export class Turns<T> {
   readonly #run: (item: T) => void
   readonly #waiting: T[] = []
-  /** Items that have begun since turns were last counted: nothing is counted, and no timer set, below the share. */
+  /** Items that have begun since turns were last counted. */
   #begun = 0
 
   constructor(run: (item: T) => void) {
@@ -23,10 +41,11 @@ export class Turns<T> {
   }
 
   take(item: T): void {
-    if (this.#waiting.length === 0 && this.#begun < TURN) {
-      this.#begun++
-      this.#run(item)
-    } else if (this.#waiting.push(item) === 1) setImmediate(this.#turn)
+    if (this.#waiting.length === 0 && this.#begun < TURN && begun < TURN_OF_ALL) this.#begin(item)
+    else if (this.#waiting.push(item) === 1) {
+      if (waiting.size === 0) setImmediate(turnOfAll)
+      waiting.add(this)
+    }
   }
 
   /** Returns when nothing waits. */
@@ -34,10 +53,16 @@ export class Turns<T> {
     while (this.#waiting.length > 0) await nextTurn()
   }
 
-  readonly #turn = (): void => {
-    for (this.#begun = 0; this.#begun < TURN && this.#waiting.length > 0; this.#begun++) {
-      this.#run(this.#waiting.shift() as T)
-    }
-    if (this.#waiting.length > 0) setImmediate(this.#turn)
+  /** Begins a share of what waits. True: more waits. */
+  go(share: number): boolean {
+    for (this.#begun = 0; this.#begun < share && this.#waiting.length > 0;)
+      this.#begin(this.#waiting.shift() as T)
+    return this.#waiting.length > 0
+  }
+
+  #begin(item: T): void {
+    this.#begun++
+    begun++
+    this.#run(item)
   }
 }

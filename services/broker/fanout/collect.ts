@@ -1,7 +1,7 @@
 // The answer to "what is after my cursors?" over several channels.
 
 import type { LogEvent } from '../event/event.ts'
-import type { Gap, Position, Start } from '../event/position.ts'
+import { type Gap, isPosition, type Position, type Start } from '../event/position.ts'
 import type { Page, PageLimit } from '../log/log.ts'
 import type { Pages } from './glance.ts'
 import { selectedPage, type Selection } from './selection.ts'
@@ -24,6 +24,11 @@ export interface Answer {
 
 /** Bytes of data at which an answer is cut. */
 export const ANSWER_BYTES = 4 * 1024 * 1024
+/** Channels of one answer that are read at a time: each has an event at least, however large. */
+export const AT_A_TIME = 8
+/** Those that are read first, when nothing is known of their events' size; and bytes that the next ones may have. */
+const FIRST = 16
+const READ_BYTES = 2 * ANSWER_BYTES
 
 /**
  * At most `limit` events, shared fairly: each channel gets an equal share, and channels with more events use what the
@@ -37,17 +42,31 @@ export async function collect(
 ): Promise<Answer> {
   const share = Math.max(1, Math.floor(limit / channels.length))
   const bytes = Math.floor(ANSWER_BYTES / channels.length)
-  const pages = await Promise.all(
-    channels.map((channel, i) =>
-      pageOf(channel, starts[i] as Start, { events: share, bytes }, selections[i]),
-    ),
-  )
-  const turn = pages.reduce((sum, page) => sum + page.start.offset, 0) % channels.length
-  const order = pages.map((_, i) => (turn + i) % channels.length)
+  const turn =
+    starts.reduce((sum, start) => sum + (isPosition(start) ? start.offset : 0), 0) % channels.length
+  const order = channels.map((_, i) => (turn + i) % channels.length)
 
   const budget = { events: limit, bytes: ANSWER_BYTES }
+  const pages: Pick<Page, 'gap' | 'start'>[] = []
   const parts: Part[] = []
-  for (const i of order) parts[i] = new Part(pages[i] as Page, budget)
+  // Of each page only what is taken is kept: while events are large, few channels are read at a time.
+  let [bytesRead, most] = [0, FIRST]
+  for (let at = 0; at < order.length; at += most) {
+    if (at > 0) most = Math.max(AT_A_TIME, Math.floor((READ_BYTES * at) / Math.max(1, bytesRead)))
+    const some = order.slice(at, at + most)
+    const read = await Promise.all(
+      some.map(i =>
+        pageOf(channels[i] as Pages, starts[i] as Start, { events: share, bytes }, selections[i]),
+      ),
+    )
+    for (const [n, i] of some.entries()) {
+      const page = read[n] as Page
+      for (const { json } of page.events) bytesRead += json.length
+      parts[i] = new Part(page, budget)
+      pages[i] = { gap: page.gap, start: page.start }
+    }
+  }
+
   // One more round: channels with more events take what the others left.
   for (const i of order) {
     const part = parts[i] as Part

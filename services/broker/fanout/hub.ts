@@ -40,6 +40,9 @@ const MAX_LOG_READS = 64
 /** Channels that begin to be followed at a time. */
 const MAX_OPENING = 512
 
+/** Idle channels that are dropped in one turn of the event loop. */
+const MAX_DROPS = 500
+
 /** Channels that nobody follows and that are read at a time, and those that may wait for that. */
 const MAX_GLANCES = 128
 const MAX_GLANCES_WAITING = 2048
@@ -211,8 +214,10 @@ export class Hub implements ChannelHolds {
   }
 
   #sweep(idleBefore: number): void {
+    let drops = 0
     for (const channel of this.#idle) {
       if (channel.idleSince > idleBefore) return
+      if (drops++ === MAX_DROPS) return void setImmediate(() => this.#sweep(idleBefore))
       this.#drop(channel)
     }
   }

@@ -4,7 +4,7 @@ import type { LogEvent } from '../event/event.ts'
 import type { Gap, Position, Start } from '../event/position.ts'
 import { LogUnavailable, type Page, type PageLimit } from '../log/log.ts'
 import type { Pages } from './glance.ts'
-import { ANSWER_BYTES } from './collect.ts'
+import { ANSWER_BYTES, AT_A_TIME } from './collect.ts'
 import { ConcurrencyLimit } from './concurrency-limit.ts'
 import { Gathering, type Selection } from './selection.ts'
 
@@ -66,9 +66,6 @@ export interface Look {
   readonly start: Start
   readonly selection: Selection | undefined
 }
-
-/** Channels of one answer that are read at a time: each has an event at least, however large. */
-const AT_A_TIME = 8
 
 /**
  * The news of several channels, of which together at most the newest `limit` are kept, of at most ANSWER_BYTES: what

@@ -35,9 +35,9 @@ export class Bucket {
     this.#at = now
   }
 
-  /** Empties it for a second. */
-  exhaust({ perSecond }: Allowance, now: number): void {
-    this.#left = -perSecond
+  /** Empties it for so many seconds. */
+  exhaust({ perSecond }: Allowance, seconds: number, now: number): void {
+    this.#left = -perSecond * seconds
     this.#at = now
   }
 
@@ -120,9 +120,9 @@ export class Quota {
     return true
   }
 
-  /** Empties it for a second. */
-  exhaust(name: string, now = performance.now()): void {
-    this.#buckets.of(name, this.#allowance, now).exhaust(this.#allowance, now)
+  /** Empties it for so many seconds. */
+  exhaust(name: string, seconds: number, now = performance.now()): void {
+    this.#buckets.of(name, this.#allowance, now).exhaust(this.#allowance, seconds, now)
   }
 
   /** Whether there is one left. */

@@ -136,6 +136,24 @@ t.test('S7: a client that resets requests endlessly is cut, and its address bloc
   })
 })
 
+t.test(
+  'S7: a session with more requests in one turn than it may have open is cut before they are read',
+  async t => {
+    const node = await nodeWith(t)
+    let begun = 0
+    node.app.server.on('request', () => begun++)
+    const session = opened(t, node)
+    const streams = Array.from({ length: 900 }, (_, i) => 1 + 2 * i)
+    session.send(...streams.flatMap(each => [get(each, '/v1/poll?channel=a'), reset(each)]))
+    await session.ended
+    t.ok(begun <= 3 * 32, `${begun} were begun`)
+    const again = opened(t, node)
+    await again.ended
+    t.strictSame(again.answered, [], 'its address is blocked')
+    t.equal((await node.get('/v1/poll?channel=a')).status, 200)
+  },
+)
+
 t.test('S7: answered streams may be closed at any rate', async t => {
   const node = await nodeWith(t)
   // Of more than 1,000 on one session HTTP/2's own library makes an end.
@@ -185,7 +203,7 @@ t.test('S7: a quota is a burst and a rate per address, and drops full entries', 
   t.ok(take('b', 0))
   t.notOk(quota.has('a', 400))
   t.ok(quota.has('a', 500))
-  quota.exhaust('d', 500)
+  quota.exhaust('d', 1, 500)
   t.strictSame(
     [1000, 1900, 2000].map(now => quota.has('d', now)),
     [false, false, true],

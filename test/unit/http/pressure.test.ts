@@ -28,6 +28,22 @@ t.test('one long pause is not pressure; several in a row are, until as many are 
   t.equal(never.cause, undefined)
 })
 
+t.test(
+  'a heap that is full after a full collection is pressure at once, until one finds room or none is needed',
+  async t => {
+    const pressure = new Pressure({ maxLoopDelay: 1000, maxRss: 0 })
+    const causes = [0.7, 0.8, 0.7, 0.5, 0.8].map(inUse => {
+      pressure.collected(inUse)
+      return pressure.cause
+    })
+    t.strictSame(causes, [undefined, 'memory', 'memory', undefined, 'memory'])
+    for (let i = 0; i < 19; i++) pressure.look(calm)
+    t.equal(pressure.cause, 'memory')
+    pressure.look(calm)
+    t.equal(pressure.cause, undefined, 'nothing was collected for 5 s')
+  },
+)
+
 t.test('new reads are 503 on each wire; publishes, health and metrics are answered', async t => {
   const node = await startMemoryNode({ SOCKET_IO: '1' })
   t.teardown(() => node.close())

@@ -134,6 +134,29 @@ t.test('a channel lingers after its last reader, and the next reader finds it un
   anew.release()
 })
 
+t.test('S5: idle channels are dropped in slices, and one that is read meanwhile stays', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { linger: 50, maxFollowed: 10_000 }, t.teardown)
+  const names = Array.from({ length: 2000 }, (_, i) => `idle.${i}`)
+  const channels = await hub.openAll(names)
+  for (const channel of channels) channel.release()
+  const counts = [names.length]
+  while (counts.at(-1) === names.length) {
+    await turn()
+    counts.push(hub.stats().channels)
+  }
+  const kept = await hub.open('idle.1999')
+  t.equal(kept, channels.at(-1), 'it was not reached yet')
+  while (hub.stats().channels > 1) {
+    await turn()
+    counts.push(hub.stats().channels)
+  }
+  const most = Math.max(...counts.slice(1).map((count, i) => (counts[i] as number) - count))
+  t.ok(most <= 1000, `${most} in one turn`)
+  t.equal(kept.holds, 1)
+  kept.release()
+})
+
 t.test('a channel that cannot be opened leaves nothing behind', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)

@@ -2,6 +2,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
+import type { Position } from '../../../../services/broker/event/position.ts'
 import type { Channel } from '../../../../services/broker/fanout/channel.ts'
 import { ANSWER_BYTES, collect } from '../../../../services/broker/fanout/collect.ts'
 import { LongPoll } from '../../../../services/broker/fanout/long-poll.ts'
@@ -48,6 +49,33 @@ t.test('each channel gets its turn where the limit is smaller than their number'
     const offsets = cursors.map(cursor => cursor.offset)
     t.ok(Math.max(...offsets) - Math.min(...offsets) <= 1, `${offsets} with ${limit} at a time`)
   }
+})
+
+t.test('S6: while events are large, few channels of an answer are read at a time', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { memory: 0 }, t.teardown)
+  const names = Array.from({ length: 60 }, (_, i) => `large${i}`)
+  for (const name of names) log.add(name, [{ ...drafts(1)[0], data: Buffer.alloc(1_000_000, 'x') }] as never)
+  const channels = await hub.openAll(names)
+  let [under, most] = [0, 0]
+  log.beforeRead = async () => {
+    most = Math.max(most, ++under)
+    await turn()
+    under--
+  }
+  const starts = names.map(() => e1(0))
+  const answer = await collect(channels, starts, 1000)
+  t.equal(answer.events.length, 4)
+  t.equal(answer.more, true)
+  t.ok(most <= 16, `${most} at a time`)
+  const seen = new Set<string>()
+  let cursors: readonly Position[] = starts
+  for (let more = true; more;) {
+    const page = await collect(channels, cursors, 1000)
+    for (const { channel } of page.events) seen.add(channel)
+    ;({ cursors, more } = page)
+  }
+  t.equal(seen.size, names.length, 'the following requests get the rest')
 })
 
 t.test('the newest events come with every gap between them and the cursor', async t => {

@@ -1,0 +1,44 @@
+// A client's share of a turn of the event loop, and that of all clients.
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import t from 'tap'
+import { TURN, TURN_OF_ALL, Turns } from '../../../services/http/turns.ts'
+
+t.test('S2: many clients share a turn, and each has its part of the next ones', async t => {
+  const ran: number[][] = []
+  let inTurn = 0
+  const clients = Array.from({ length: 50 }, (_, i) => {
+    ran[i] = []
+    return new Turns<number>(item => {
+      ran[i]?.push(item)
+      inTurn++
+    })
+  })
+  const items = Array.from({ length: 100 }, (_, i) => i)
+  for (const client of clients) for (const item of items) client.take(item)
+  const turns = [inTurn]
+  while (clients.some(client => client.waiting > 0)) {
+    inTurn = 0
+    await nextTurn()
+    turns.push(inTurn)
+    if (turns.length === 12)
+      t.ok(
+        ran.every(own => own.length > 0),
+        'all have begun',
+      )
+  }
+  t.ok(Math.max(...turns) <= TURN_OF_ALL, `${turns}`)
+  t.ok(turns.length >= 5000 / TURN_OF_ALL)
+  for (const own of ran) t.strictSame(own, items, 'in order')
+})
+
+t.test('a client alone has its share of each turn', async t => {
+  let ran = 0
+  const client = new Turns<number>(() => ran++)
+  for (let i = 0; i < 3 * TURN; i++) client.take(i)
+  t.ok(ran <= TURN, `${ran}`)
+  await nextTurn()
+  t.ok(ran <= 2 * TURN, `${ran}`)
+  await client.empty()
+  t.equal(ran, 3 * TURN)
+})
