@@ -424,11 +424,11 @@ t.test('H1, H3: when no node is ready, SSE clients receive a retry hint, all oth
 async function fake(
   t: Test,
   answer: RequestListener,
-): Promise<{ port: number; heard: string[]; close(): void }> {
-  const heard: string[] = []
+): Promise<{ port: number; received: string[]; close(): void }> {
+  const received: string[] = []
   const server = createServer((request, reply) => {
     if (request.url === '/readyz') return void reply.end('{}')
-    heard.push(`${request.method} ${request.url}`)
+    received.push(`${request.method} ${request.url}`)
     request.resume().on('end', () => answer(request, reply))
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -437,7 +437,7 @@ async function fake(
     server.closeAllConnections()
   }
   t.teardown(close)
-  return { port: (server.address() as AddressInfo).port, heard, close }
+  return { port: (server.address() as AddressInfo).port, received, close }
 }
 
 const dies: RequestListener = request => request.socket.destroy()
@@ -518,7 +518,7 @@ for (const kind of KINDS) {
       t.equal(answer.status, 503)
       t.match(await answer.json(), { error: { code: 'FW_LOG_UNAVAILABLE' } })
     }
-    t.equal(writers.flatMap(({ heard }) => heard).length, 2, 'one writer received each')
+    t.equal(writers.flatMap(({ received }) => received).length, 2, 'one writer received each')
   })
 
   t.test(`${kind}: a publish is not retried when a writer answers 503`, async t => {
@@ -527,7 +527,7 @@ for (const kind of KINDS) {
     const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers: json, body: '1' })
     t.equal(answer.status, 503)
     t.equal(await answer.text(), '{"error":{}}', 'in the words of the writer')
-    t.equal(writers.flatMap(({ heard }) => heard).length, 1)
+    t.equal(writers.flatMap(({ received }) => received).length, 1)
   })
 
   t.test(`${kind}: a publish that could not be sent goes to another writer`, async t => {
@@ -539,7 +539,7 @@ for (const kind of KINDS) {
       t.equal(answer.status, 200)
       await answer.text()
     }
-    t.equal(lives.heard.length, 4)
+    t.equal(lives.received.length, 4)
   })
 
   t.test(`${kind}: edges serve the history, although publishes to that path go to writers`, async t => {
@@ -549,10 +549,10 @@ for (const kind of KINDS) {
     for (const path of ['/v1/channels/a/events', '/v1/channels/a%2fb/event%73?limit=3']) {
       const answer = await fetch(`${url}${path}`)
       t.match(await answer.json(), { from: 'a node' }, path)
-      t.ok(good.heard.includes(`GET ${path}`), 'as it was sent')
+      t.ok(good.received.includes(`GET ${path}`), 'as it was sent')
       t.equal((await fetch(`${url}${path}`, { method: 'HEAD' })).status, 200)
     }
-    t.same(writer.heard, [])
+    t.same(writer.received, [])
     const edgeless = await before(t, kind, { writers: [writer] })
     const answer = await fetch(`${edgeless}/v1/channels/a/events`)
     t.equal(answer.status, 503)
@@ -568,8 +568,8 @@ for (const kind of KINDS) {
         t.equal(answer.status, 200)
         t.match(await answer.json(), { from: 'a node' })
       }
-      t.ok(bad.heard.length > 0, 'it was tried')
-      t.equal(good.heard.length, 4)
+      t.ok(bad.received.length > 0, 'it was tried')
+      t.equal(good.received.length, 4)
     })
   }
 }

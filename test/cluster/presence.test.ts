@@ -71,14 +71,14 @@ async function senderOf(among: readonly RunningNode[]): Promise<RunningNode> {
   return found as RunningNode
 }
 const users = async () => (await ask('/v1/channels/room:1/presence/count')).users as unknown as number
-interface Told {
+interface Received {
   readonly id: string
   readonly type: string
   readonly data: { readonly channel?: string; readonly user?: string }
 }
-const told = (channel: string) => pollAll<Told>(channel, ask)
+const readAll = (channel: string) => pollAll<Received>(channel, ask)
 
-function alternate(all: readonly Told[], [come, go]: readonly [string, string]): boolean {
+function alternate(all: readonly Received[], [come, go]: readonly [string, string]): boolean {
   const there = new Set<string>()
   return all.every(({ type, data: { user = '' } }) => {
     if (type === come) return !there.has(user) && there.add(user)
@@ -102,16 +102,16 @@ t.test('a killed node, a paused node, a stopped node', async t => {
   t.ok(lives)
   await second.stop()
   await until('they have left', async () => (await users()) === MEMBERS)
-  const all = await told('fanwire:presence:room:1')
+  const all = await readAll('fanwire:presence:room:1')
   t.ok(alternate(all, ['join', 'leave']), 'joins and leaves alternate')
   t.equal(all.filter(({ type }) => type === 'leave').length, 3 * MEMBERS, 'each once')
 })
 
 t.test('the log of lives has these joins and leaves, too', async t => {
-  const joins = (await told('fanwire:presence:room:1')).map(({ type, data }) => `${type} ${data.user}`)
+  const joins = (await readAll('fanwire:presence:room:1')).map(({ type, data }) => `${type} ${data.user}`)
   let found: string[] = []
   await until('all of it', async () => {
-    const pages = await Promise.all(Array.from({ length: 16 }, (_, i) => told(`fanwire:lives:${i}`)))
+    const pages = await Promise.all(Array.from({ length: 16 }, (_, i) => readAll(`fanwire:lives:${i}`)))
     found = pages
       .flat()
       .filter(({ type, data }) => type.startsWith('presence') && data.channel === 'room:1')
@@ -121,41 +121,44 @@ t.test('the log of lives has these joins and leaves, too', async t => {
   t.strictSame(found, joins, 'in the same order')
 })
 
-/** What the application took of each channel of the log of lives, each id once, by when it came first. */
-function toldOf(messages: readonly Message[]): string[][] {
+/** The ids that the application accepted from each channel of the log of lives, without duplicates, in order of arrival. */
+function takenOf(messages: readonly Message[]): string[][] {
   const ids = new Set(messages.flatMap(eventsOf).map(({ id }) => id))
   return Array.from({ length: 16 }, (_, i) => [...ids].filter(id => id.startsWith(`${i}:`)))
 }
 
-t.test('the application is told all of it in order, although the node that told it was killed', async t => {
-  const log = await Promise.all(Array.from({ length: 16 }, (_, i) => told(`fanwire:lives:${i}`)))
-  const ids = log.map((lives, i) => lives.map(({ id }) => `${i}:${id}`))
-  await until('all', () =>
-    ids.every((each, i) => (toldOf(application.messages)[i]?.length ?? 0) >= each.length),
-  )
-  t.strictSame(
-    toldOf(application.messages).map((each, i) => each.slice(0, ids[i]?.length)),
-    ids,
-  )
-  t.ok(ids.flat().length > 6 * MEMBERS)
-  t.notOk(application.taken.some(each => each.startsWith('gap')))
-  const webhook = new Webhook(SECRET)
-  for (const { body, headers } of application.messages)
-    webhook.verify(body, headers as Record<string, string>)
-})
+t.test(
+  'the application is notified of everything in order, although the sending node was killed',
+  async t => {
+    const log = await Promise.all(Array.from({ length: 16 }, (_, i) => readAll(`fanwire:lives:${i}`)))
+    const ids = log.map((lives, i) => lives.map(({ id }) => `${i}:${id}`))
+    await until('all', () =>
+      ids.every((each, i) => (takenOf(application.messages)[i]?.length ?? 0) >= each.length),
+    )
+    t.strictSame(
+      takenOf(application.messages).map((each, i) => each.slice(0, ids[i]?.length)),
+      ids,
+    )
+    t.ok(ids.flat().length > 6 * MEMBERS)
+    t.notOk(application.taken.some(each => each.startsWith('gap')))
+    const webhook = new Webhook(SECRET)
+    for (const { body, headers } of application.messages)
+      webhook.verify(body, headers as Record<string, string>)
+  },
+)
 
 t.test('a Redis that lost everything causes no leave', async t => {
   const kept = MEMBERS
   await raw.flushall()
   await until('all are there again', async () => (await users()) === kept)
-  const all = await told('fanwire:presence:room:1')
+  const all = await readAll('fanwire:presence:room:1')
   t.notOk(all.some(({ type }) => type === 'leave'))
   await redis.restart('SIGKILL')
   await until('and again', async () => (await users()) === kept)
-  t.notOk((await told('fanwire:presence:room:1')).some(({ type }) => type === 'leave'))
+  t.notOk((await readAll('fanwire:presence:room:1')).some(({ type }) => type === 'leave'))
 })
 
-t.test('a node that stops lets another one tell the application', async t => {
+t.test('a stopping node hands over the sending of webhooks', async t => {
   const fourth = await startNode({ env })
   nodes.push(fourth)
   t.equal(await senderOf([third, fourth]), third)

@@ -32,7 +32,7 @@ export type Item =
   | { readonly close: { readonly code?: number; readonly reason?: string; readonly retry?: number } }
 
 /** An item, and the connection's cursor after it where the wire reports it. */
-interface Told {
+interface Received {
   readonly item: Item
   readonly cursor?: string
 }
@@ -172,7 +172,7 @@ class Cursor {
   }
 
   /** Advances past an item; where the wire reports the cursor, both have to agree. */
-  move({ item, cursor }: Told): void {
+  move({ item, cursor }: Received): void {
     if ('event' in item) {
       const { channel, id } = JSON.parse(item.event)
       // Transient items have no id, and do not advance.
@@ -209,7 +209,7 @@ abstract class BaseClient implements Client {
   heartbeats = 0
   opened = ''
   protected position: Cursor
-  protected readonly inbox = new Mailbox<Told>()
+  protected readonly inbox = new Mailbox<Received>()
 
   constructor(target: Target) {
     this.position = new Cursor(target, '')
@@ -220,9 +220,9 @@ abstract class BaseClient implements Client {
   }
 
   async next(within = WITHIN): Promise<Item> {
-    const told = await this.inbox.take(within)
-    this.position.move(told)
-    return told.item
+    const received = await this.inbox.take(within)
+    this.position.move(received)
+    return received.item
   }
 
   async event(): Promise<string> {
@@ -232,7 +232,7 @@ abstract class BaseClient implements Client {
     return item.event
   }
 
-  protected stand(target: Target, cursor: string): void {
+  protected startAt(target: Target, cursor: string): void {
     this.opened = cursor
     this.position = new Cursor(target, cursor)
   }
@@ -372,7 +372,7 @@ export abstract class StreamingClient extends BaseClient {
     })
     answer.once('close', () => this.ended())
     answer.once('close', () => this.open.put(undefined))
-    this.stand(target, await opened(this.open))
+    this.startAt(target, await opened(this.open))
     return this
   }
 
@@ -462,11 +462,11 @@ export class NdjsonClient extends StreamingClient {
       this.open.put(object.open.cursor)
     } else {
       this.#closing = 'close' in object
-      this.told(object, line)
+      this.handle(object, line)
     }
   }
 
-  protected told(object: { channel?: string } & object, line: string): void {
+  protected handle(object: { channel?: string } & object, line: string): void {
     this.inbox.put({ item: object.channel === undefined ? (object as Item) : { event: line } })
   }
 
@@ -513,7 +513,7 @@ export class WsClient extends BaseClient {
       })
     })
     this.socket.once('close', () => this.open.put(undefined))
-    this.stand(target, await opened(this.open))
+    this.startAt(target, await opened(this.open))
     return this
   }
 
@@ -624,7 +624,7 @@ export class SocketIoClient extends BaseClient {
       ),
     )
     for (const answer of answers) if (answer.error) throw new Refused(400, JSON.stringify(answer))
-    this.stand(target, answers.map(({ ok }) => ok?.cursor).join(','))
+    this.startAt(target, answers.map(({ ok }) => ok?.cursor).join(','))
     return this
   }
 
@@ -696,8 +696,8 @@ interface Page {
 }
 
 /** What came of asking once. */
-interface Answered {
-  readonly told: Told[]
+interface Polled {
+  readonly items: Received[]
   readonly cursor: string
 }
 
@@ -706,7 +706,7 @@ abstract class AskingClient extends BaseClient {
   readonly #target: Target
   /** Of the next request. */
   #next: string | undefined
-  #waiting: Told[] = []
+  #waiting: Received[] = []
   #paused = false
   #gone = false
   #asked: Opened['asked'] | undefined
@@ -721,18 +721,18 @@ abstract class AskingClient extends BaseClient {
   async connect(): Promise<this> {
     const asked = this.#target.cursor
     if (asked?.split(',').every(entry => entry.includes('-'))) {
-      this.stand(this.#target, asked)
+      this.startAt(this.#target, asked)
       return this
     }
     const answered = await this.#ask()
     // Before the first events only the events themselves show the cursor.
-    this.stand(this.#target, answered.told.length > 0 ? this.#before(answered) : answered.cursor)
+    this.startAt(this.#target, answered.items.length > 0 ? this.#before(answered) : answered.cursor)
     return this
   }
 
-  #before({ told, cursor }: Answered): string {
+  #before({ items, cursor }: Polled): string {
     const positions = cursor.split(',')
-    for (const { item } of told.toReversed()) {
+    for (const { item } of items.toReversed()) {
       if (!('event' in item)) continue
       const { channel, id } = JSON.parse(item.event)
       const [epoch] = id.split('-')
@@ -742,14 +742,14 @@ abstract class AskingClient extends BaseClient {
   }
 
   /** `target`: with the cursor that it has come to. */
-  protected abstract ask(target: Target): Promise<Answered>
+  protected abstract ask(target: Target): Promise<Polled>
 
-  async #ask(): Promise<Answered> {
+  async #ask(): Promise<Polled> {
     const answered = await this.ask({ ...this.#target, cursor: this.#next })
-    const { told, cursor } = answered
-    const last = told.at(-1)
-    if (last !== undefined) told[told.length - 1] = { ...last, cursor }
-    this.#waiting.push(...told)
+    const { items, cursor } = answered
+    const last = items.at(-1)
+    if (last !== undefined) items[items.length - 1] = { ...last, cursor }
+    this.#waiting.push(...items)
     this.#next = cursor
     return answered
   }
@@ -771,9 +771,9 @@ abstract class AskingClient extends BaseClient {
       if (!this.#paused) await this.#ask()
       if (this.#waiting.length === 0) await new Promise(resolve => setTimeout(resolve, 2))
     }
-    const told = this.#waiting.shift() as Told
-    this.position.move(told)
-    return told.item
+    const received = this.#waiting.shift() as Received
+    this.position.move(received)
+    return received.item
   }
 
   pause(): void {
@@ -801,17 +801,17 @@ class PollClient extends AskingClient {
     this.#path = path
   }
 
-  protected async ask(target: Target): Promise<Answered> {
+  protected async ask(target: Target): Promise<Polled> {
     const text = await this.text(this.#node, `${this.#path}${queryOf(target)}`)
     const page: Page = JSON.parse(text)
-    const told: Told[] = []
-    for (const gap of page.gaps ?? []) told.push({ item: { gap } })
-    for (const event of split(text)) told.push({ item: { event } })
+    const items: Received[] = []
+    for (const gap of page.gaps ?? []) items.push({ item: { gap } })
+    for (const event of split(text)) items.push({ item: { event } })
     // Each response has it.
-    for (const end of page.end ?? []) if (!this.#ended.has(end.channel)) told.push({ item: { end } })
+    for (const end of page.end ?? []) if (!this.#ended.has(end.channel)) items.push({ item: { end } })
     for (const { channel } of page.end ?? []) this.#ended.add(channel)
-    if (page.more !== undefined && told.length === 0) throw new Error('`more` is set, but nothing arrived')
-    return { told, cursor: page.cursor }
+    if (page.more !== undefined && items.length === 0) throw new Error('`more` is set, but nothing arrived')
+    return { items, cursor: page.cursor }
   }
 }
 
@@ -831,20 +831,20 @@ export class RefreshClient extends AskingClient {
     this.#open = open
   }
 
-  protected async ask(target: Target): Promise<Answered> {
+  protected async ask(target: Target): Promise<Polled> {
     const query = this.#again ?? queryOf({ ...target, limit: 1000 })
     const html = await this.text(this.#node, `/v1/refresh?${query}`, this.#open)
     const { again, rows, gaps, unseen } = parsePage(html)
     if (unseen > 0) throw new Error(`${unseen} events are not shown`)
     this.#again = again
-    const told: Told[] = gaps.map(gap => ({ item: { gap } }))
+    const items: Received[] = gaps.map(gap => ({ item: { gap } }))
     for (const row of rows.filter(({ isNew }) => isNew).toReversed()) {
       const path = `/v1/channels/${encodeURIComponent(row.channel)}/events/${row.id}`
       const event = await this.text(this.#node, path, this.#open)
       compare(row, event)
-      told.push({ item: { event } })
+      items.push({ item: { event } })
     }
-    return { told, cursor: new URLSearchParams(again).get('cursor') ?? '' }
+    return { items, cursor: new URLSearchParams(again).get('cursor') ?? '' }
   }
 }
 

@@ -215,7 +215,7 @@ export class PushClient extends NdjsonClient {
   }
 
   /** Items keep the order of the held stream's lines. */
-  protected override told(
+  protected override handle(
     object: { channel?: string; pushed?: { channel: string; id: string } },
     line: string,
   ) {
@@ -223,7 +223,7 @@ export class PushClient extends NdjsonClient {
     this.#turn = this.#turn.then(async () => {
       if (pushed === undefined) {
         if (object.channel !== undefined) this.inline++
-        return super.told(object, line)
+        return super.handle(object, line)
       }
       const channel = pushed.channel.replace(/[/#?]/g, encodeURIComponent)
       const path = `/v1/channels/${channel}/events/${pushed.id}`

@@ -221,14 +221,14 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
   withLog('a transient event reaches followers in order, and is not stored', async (t, log) => {
     const follower = await record(log, 'a')
     const order: unknown[] = []
-    const told = (events: readonly LogEvent[]) => order.push(...events.map(dataOf))
+    const note = (events: readonly LogEvent[]) => order.push(...events.map(dataOf))
     const { events, transient } = follower
     follower.events = more => {
-      told(more)
+      note(more)
       events.call(follower, more)
     }
     follower.transient = more => {
-      told(more)
+      note(more)
       transient.call(follower, more)
     }
     const done = [

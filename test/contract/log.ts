@@ -64,7 +64,7 @@ export async function readAll(log: ChannelLog, channel: string, after: Start, li
 
 /** A follower that records everything it receives, and detects at once when that breaks the contract. */
 export class Recorder implements Follower {
-  readonly told: (LogEvent | Gap)[] = []
+  readonly received: (LogEvent | Gap)[] = []
   readonly faults: string[] = []
   started: Position | undefined
   at: Position | undefined
@@ -99,7 +99,7 @@ export class Recorder implements Follower {
       this.at = { epoch: event.epoch, offset: event.offset }
       if (this.ended) this.faults.push(`${printPosition(event)} after the end`)
       this.ended = event.kind === 'end'
-      this.told.push(event)
+      this.received.push(event)
     }
     this.#wake()
   }
@@ -121,16 +121,16 @@ export class Recorder implements Follower {
     if (this.at === undefined || printPosition(gap.from) !== printPosition(this.at))
       this.faults.push(`a gap from ${printPosition(gap.from)} after ${this.at && printPosition(this.at)}`)
     this.at = gap.to
-    this.told.push(gap)
+    this.received.push(gap)
     this.#wake()
   }
 
   get delivered(): LogEvent[] {
-    return this.told.filter(each => 'json' in each)
+    return this.received.filter(each => 'json' in each)
   }
 
   get gaps(): Gap[] {
-    return this.told.filter(each => 'from' in each)
+    return this.received.filter(each => 'from' in each)
   }
 
   /** Waits until it is at `position`. */

@@ -28,7 +28,7 @@ const put = (tag: string, ...changes: Change[]): Put => ({
 })
 
 /** The entries of the log of joins and leaves, as `join ann`. */
-export async function told({ log }: MembersWorld, channel: string): Promise<string[]> {
+export async function changesIn({ log }: MembersWorld, channel: string): Promise<string[]> {
   const pages = await readAll(log, presenceOf(channel), 'earliest')
   return pages
     .flatMap(({ events }) => events)
@@ -85,7 +85,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.strictSame(await users(channel), ['ann', 'bob'])
       await store.put(channel, put('b/1', change('ann', -1)))
       t.strictSame(await users(channel), ['bob'])
-      t.strictSame(await told(world, channel), ['join ann', 'join bob', 'leave ann'])
+      t.strictSame(await changesIn(world, channel), ['join ann', 'join bob', 'leave ann'])
       t.match(await store.count(channel), { users: 1, clients: 1, tags: ['a/1'] })
     })
 
@@ -95,7 +95,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       t.match(await store.count(channel), { users: 1, clients: 2 })
       for (let i = 0; i < 3; i++) await store.put(channel, put('a/1', change('ann', -1)))
       t.match(await store.count(channel), { users: 0, clients: 0, tags: [] })
-      t.strictSame(await told(world, channel), ['join ann', 'leave ann'])
+      t.strictSame(await changesIn(world, channel), ['join ann', 'leave ann'])
     })
 
     t.test('user info is reported, and updated where it is newer', async t => {
@@ -149,7 +149,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       await store.put(channel, put('a/1', change('', 7)))
       t.match(await store.count(channel), { users: 0, clients: 7 })
       t.strictSame(await users(channel), [])
-      t.strictSame(await told(world, channel), [])
+      t.strictSame(await changesIn(world, channel), [])
     })
 
     t.test('removing the entries of a tag leaves other entries', async t => {
@@ -160,7 +160,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       while ((await store.expel(channel, 'a/1', true)).more);
       t.strictSame(await users(channel), ['u5'])
       t.match(await store.count(channel), { users: 1, clients: 1, tags: ['b/1'] })
-      const leaves = (await told(world, channel)).filter(each => each.startsWith('leave'))
+      const leaves = (await changesIn(world, channel)).filter(each => each.startsWith('leave'))
       t.equal(leaves.length, 1199)
       t.notOk(leaves.includes('leave u5'))
     })
@@ -212,7 +212,7 @@ export function membersContract(t: Test, engine: string, make: (t: Test) => Prom
       })
       await Promise.all(sides)
       t.match(await store.count(channel), { users: 0, clients: 0, tags: [] })
-      const all = await told(world, channel)
+      const all = await changesIn(world, channel)
       t.ok(all.length > 0 && all.length % 2 === 0)
       t.ok(
         all.every((each, i) => each === (i % 2 === 0 ? 'join ann' : 'leave ann')),

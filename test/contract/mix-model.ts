@@ -14,7 +14,7 @@ export interface Sent {
   data: number | null
 }
 
-export interface Told {
+export interface Delivered {
   readonly offset: number
   readonly data: number | null
   readonly skipped: number
@@ -68,7 +68,7 @@ export class Model {
   }
 
   /** The events after `from`, up to `to`, that are delivered at once. */
-  between(from: number, to: number, { type, lang, newest }: Wish): Told[] {
+  between(from: number, to: number, { type, lang, newest }: Wish): Delivered[] {
     const wanted = this.events.filter(
       each =>
         each.offset > from &&

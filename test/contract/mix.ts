@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { Random } from '../support/random.ts'
 import { until } from '../support/until.ts'
 import { type Client, queryOf, type Target, type Wire } from './clients.ts'
-import { Model, type Told, type Wish } from './mix-model.ts'
+import { Model, type Delivered, type Wish } from './mix-model.ts'
 import { type Node, offsetOf, type StartNode } from './node.ts'
 import { fresh } from './wires.ts'
 
@@ -28,7 +28,7 @@ interface Answer {
   readonly end?: readonly { readonly id: string }[]
 }
 
-const toldOf = ({ id, data, skipped = 0 }: Answer['events'][number]): Told => ({
+const deliveredOf = ({ id, data, skipped = 0 }: Answer['events'][number]): Delivered => ({
   offset: offsetOf(id),
   data,
   skipped,
@@ -163,9 +163,9 @@ class Mix {
       const answer = JSON.parse((await this.#node.get(`/v1/poll?${query}`)).body) as Answer
       const gap = this.#model.gap(cursor)
       equal([answer.gaps?.[0]?.to, answer.gaps?.length], [gap, gap && 1])
-      const told = answer.events.map(toldOf)
-      equal(told, this.#model.between(offsetOf(gap ?? cursor), offsetOf(answer.cursor), wish))
-      if (told.length > limit) throw new Error(`${told.length} events for a limit of ${limit}`)
+      const delivered = answer.events.map(deliveredOf)
+      equal(delivered, this.#model.between(offsetOf(gap ?? cursor), offsetOf(answer.cursor), wish))
+      if (delivered.length > limit) throw new Error(`${delivered.length} events for a limit of ${limit}`)
       this.#cursors[i] = answer.cursor
       more = answer.more === true
     }
@@ -182,18 +182,18 @@ class Mix {
       equal('gap' in item && item.gap.to, gap)
     }
     const wanted = this.#model.between(offsetOf(gap ?? at), this.#model.head, all)
-    const told: Told[] = []
-    const covered = () => told.reduce((sum, { skipped }) => sum + skipped + 1, 0)
-    while (covered() < wanted.length) told.push(toldOf(JSON.parse(await client.event())))
+    const delivered: Delivered[] = []
+    const covered = () => delivered.reduce((sum, { skipped }) => sum + skipped + 1, 0)
+    while (covered() < wanted.length) delivered.push(deliveredOf(JSON.parse(await client.event())))
     stream.at = this.#model.position
-    if (!newest) return equal(told, wanted)
+    if (!newest) return equal(delivered, wanted)
     equal(covered(), wanted.length)
-    const same = told.map(({ offset, skipped }) => ({
+    const same = delivered.map(({ offset, skipped }) => ({
       ...wanted.find(each => each.offset === offset),
       skipped,
     }))
-    equal(told, same)
-    equal(told.at(-1)?.offset, wanted.at(-1)?.offset)
+    equal(delivered, same)
+    equal(delivered.at(-1)?.offset, wanted.at(-1)?.offset)
   }
 
   /** Streams end where their channel does. */

@@ -73,7 +73,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
     t.strictSame((await readOut(client)).flatMap(itemIds), ids)
   })
 
-  t.test('a channel ends: whoever reaches its end is told so, and so is who resumes behind it', async t => {
+  t.test('a channel ends: every reader receives the end, also one that resumes after it', async t => {
     // A page shows it as text: ends.test.ts.
     if (wire.name === 'refresh') return
     const channel = fresh()
@@ -94,7 +94,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
     t.same(await filtered.next(), end, 'whatever the filter')
   })
 
-  t.test('an erased event has its place, its time and its type, and nothing else', async t => {
+  t.test('an erased event keeps its position, time and type, and nothing else', async t => {
     const channel = fresh()
     const secret = { data: Buffer.from('"secret"'), type: 'post', tags: new Map([['lang', 'ko']]) }
     const [one, two = '', three] = await node.append(channel, '1', secret, '3')
@@ -116,7 +116,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
   if (wire.streams) passing(t, node, connect)
 }
 
-/** What holds for a connection that stays. */
+/** The contract of long-lived connections. */
 function passing(t: Test, node: Node, connect: Connect): void {
   const relay = (channel: string, ...types: string[]) =>
     node.log.relay(
@@ -148,38 +148,41 @@ function passing(t: Test, node: Node, connect: Connect): void {
     t.same(idsOf(await take(late, 2)), [one, two])
   })
 
-  t.test('every: at most one stretch in that time, of which newest takes the newest', async t => {
-    const channel = fresh()
-    const [first = ''] = await node.append(channel, '0')
-    const began = performance.now()
-    const every = 100
-    const select = { every: `${every}ms`, newest: 'type' }
-    const target = { channels: [channel], select }
-    let client = await connect({ ...target, cursor: first })
-    const count = 24
-    let last: string | undefined
-    const publish = async () => {
-      for (let i = 0; i < count; i++) {
-        last = (await node.append(channel, { type: 'a' }))[0]
-        await delay(5)
+  t.test(
+    'every: at most one stretch per interval, in which newest keeps the newest of each value',
+    async t => {
+      const channel = fresh()
+      const [first = ''] = await node.append(channel, '0')
+      const began = performance.now()
+      const every = 100
+      const select = { every: `${every}ms`, newest: 'type' }
+      const target = { channels: [channel], select }
+      let client = await connect({ ...target, cursor: first })
+      const count = 24
+      let last: string | undefined
+      const publish = async () => {
+        for (let i = 0; i < count; i++) {
+          last = (await node.append(channel, { type: 'a' }))[0]
+          await delay(5)
+        }
       }
-    }
-    const publishing = publish()
-    const told: string[] = []
-    const covered = () => told.reduce((sum, event) => sum + (JSON.parse(event).skipped ?? 0) + 1, 0)
-    while (covered() < count) {
-      told.push(await client.event())
-      if (told.length !== 2) continue
-      client.cut()
-      client = await connect({ ...target, cursor: client.cursor })
-    }
-    const ms = performance.now() - began
-    await publishing
-    t.equal(covered(), count, 'each is there, or counted')
-    t.equal(idOf(told.at(-1) ?? ''), last)
-    // One more, since another connection was begun.
-    t.ok(told.length <= ms / every + 3, `${told.length} stretches in ${ms} ms`)
-  })
+      const publishing = publish()
+      const events: string[] = []
+      const covered = () => events.reduce((sum, event) => sum + (JSON.parse(event).skipped ?? 0) + 1, 0)
+      while (covered() < count) {
+        events.push(await client.event())
+        if (events.length !== 2) continue
+        client.cut()
+        client = await connect({ ...target, cursor: client.cursor })
+      }
+      const ms = performance.now() - began
+      await publishing
+      t.equal(covered(), count, 'each is there, or counted')
+      t.equal(idOf(events.at(-1) ?? ''), last)
+      // One more, since another connection was begun.
+      t.ok(events.length <= ms / every + 3, `${events.length} stretches in ${ms} ms`)
+    },
+  )
 
   t.test('every: transient events come with the next stretch, the newest of each value', async t => {
     const channel = fresh()

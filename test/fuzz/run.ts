@@ -243,13 +243,13 @@ const CONNECT_IN_PROTOBUF: Greeting = { text: Buffer.of(4, 8, 1, 0x22, 0), first
 class Talk {
   readonly #url: string
   readonly #greeting: Greeting
-  readonly #heard: (answer: string) => void
+  readonly #received: (answer: string) => void
   #socket: WebSocket | undefined
 
-  constructor(url: string, greeting: Greeting, heard: (answer: string) => void) {
+  constructor(url: string, greeting: Greeting, received: (answer: string) => void) {
     this.#url = url
     this.#greeting = greeting
-    this.#heard = heard
+    this.#received = received
   }
 
   /** Returns when the node has received it: `taken`, or the close reason. Responses are read as they arrive. */
@@ -285,7 +285,7 @@ class Talk {
     }
     await once(socket, 'message')
     if (!first && text !== '') socket.send(text)
-    socket.on('message', text => this.#heard(codeOf(String(text))))
+    socket.on('message', text => this.#received(codeOf(String(text))))
     return socket
   }
 }

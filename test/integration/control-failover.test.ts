@@ -48,7 +48,7 @@ async function survives(t: Test, { url }: Group, failover: () => Promise<void>):
   const all = [a, b, c]
   await until('all know all', () => all.every(({ nodes }) => nodes.list().length === 3))
   await a.control.send('revoke', { user: 'before', before: 1 })
-  await until('all have heard', () => all.every(({ revoked }) => revoked.has('before')))
+  await until('all have received', () => all.every(({ revoked }) => revoked.has('before')))
   const [kept, used] = [await a.tickets.issue('kept'), await a.tickets.issue('used')]
   t.strictSame(await b.tickets.take(used.ticket), { record: 'used' })
 
@@ -57,11 +57,11 @@ async function survives(t: Test, { url }: Group, failover: () => Promise<void>):
   await until('a command is taken', () =>
     b.control.send('revoke', { user: 'after', before: 2 }).then(() => true),
   )
-  await until('all have heard', () => all.every(({ revoked }) => revoked.has('after')))
+  await until('all have received', () => all.every(({ revoked }) => revoked.has('after')))
   // The old master may have taken the command and lost it.
   await until('the nodes know that they may have missed some', () => all.every(({ missed }) => missed() >= 1))
   const late = await openNode(t, options)
-  await until('a later node has heard', () => late.revoked.has('before') && late.revoked.has('after'))
+  await until('a later node has received', () => late.revoked.has('before') && late.revoked.has('after'))
   await until('the tickets’ master is there', async () => {
     t.strictSame(await c.tickets.take(used.ticket), { refused: 'used' })
     return true

@@ -35,11 +35,11 @@ async function three<T>(make: () => Promise<T>): Promise<[T, T, T]> {
 }
 
 async function listening(t: Test, log: RedisLog) {
-  const heard: [Commands['revoke'], boolean][] = []
-  const control = new Control({ log, logger }).on('revoke', (data, { past }) => heard.push([data, past]))
+  const received: [Commands['revoke'], boolean][] = []
+  const control = new Control({ log, logger }).on('revoke', (data, { past }) => received.push([data, past]))
   t.teardown(() => control.close())
   t.equal(await control.open(), true)
-  return { control, heard }
+  return { control, received }
 }
 
 t.test('a command reaches all nodes, including those that start later', async t => {
@@ -47,20 +47,20 @@ t.test('a command reaches all nodes, including those that start later', async t 
   const nodes = await three(async () => listening(t, await open()))
   const revoked = { user: 'ada', before: 1000, until: 2000 }
   // The log did not know the channel until now: the first command is delivered like any other.
-  const [teller] = nodes
+  const [sender] = nodes
   const began = performance.now()
-  await teller.control.send('revoke', revoked)
-  await until('all nodes heard it', () => nodes.every(({ heard }) => heard.length === 1))
-  t.comment(`${Math.round(performance.now() - began)} ms until all had heard`)
-  for (const { heard } of nodes) t.strictSame(heard, [[revoked, false]])
+  await sender.control.send('revoke', revoked)
+  await until('all nodes received it', () => nodes.every(({ received }) => received.length === 1))
+  t.comment(`${Math.round(performance.now() - began)} ms until all had received`)
+  for (const { received } of nodes) t.strictSame(received, [[revoked, false]])
 
   const later = await listening(t, await open())
-  t.strictSame(later.heard, [[revoked, true]])
+  t.strictSame(later.received, [[revoked, true]])
   const next = { user: 'bob', before: 3000 }
   await later.control.send('revoke', next)
-  await until('all nodes heard the next', () => nodes.every(({ heard }) => heard.length === 2))
-  await until('the later node too', () => later.heard.length === 2)
-  t.strictSame(later.heard[1], [next, false])
+  await until('all nodes received the next', () => nodes.every(({ received }) => received.length === 2))
+  await until('the later node too', () => later.received.length === 2)
+  t.strictSame(later.received[1], [next, false])
 })
 
 t.test('commands sent during a restart of Redis are executed on all nodes', async t => {
@@ -72,9 +72,9 @@ t.test('commands sent during a restart of Redis are executed on all nodes', asyn
   await control.send('revoke', { user: 'ada', before: 1 })
   await own.restart('SIGKILL')
   await until('a command is taken', () => control.send('revoke', { user: 'bob', before: 2 }).then(() => true))
-  const last = ({ heard }: { heard: [Commands['revoke'], boolean][] }) => heard.at(-1)?.[0].user
-  await until('all nodes heard it', () => nodes.every(node => last(node) === 'bob'))
-  for (const { heard } of nodes) t.strictSame(heard[0], [{ user: 'ada', before: 1 }, false])
+  const last = ({ received }: { received: [Commands['revoke'], boolean][] }) => received.at(-1)?.[0].user
+  await until('all nodes received it', () => nodes.every(node => last(node) === 'bob'))
+  for (const { received } of nodes) t.strictSame(received[0], [{ user: 'ada', before: 1 }, false])
 })
 
 t.test('a ticket from one node is accepted on another, for one of 50 concurrent clients', async t => {
@@ -138,5 +138,5 @@ t.test('all nodes answer a question, and a dead one is named', async t => {
   )
   t.equal(fewer.entries.length, 3)
   await b.nodes.close()
-  await until('a goodbye is heard', () => a.nodes.list().length === 2)
+  await until('a goodbye is received', () => a.nodes.list().length === 2)
 })

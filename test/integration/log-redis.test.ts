@@ -918,7 +918,7 @@ t.test('appends of one turn are one call; a failing channel does not affect the 
   t.strictSame((await log.read('c0', 'earliest', ALL)).events.map(dataOf), [0, 0, 'later', 'last'])
 })
 
-t.test('W6: reads of one turn are one call; a channel that fails harms none of the others', async t => {
+t.test('W6: reads of one turn are one call; a failing channel does not affect the others', async t => {
   const { log, raw } = await own(t)
   const calls = async () =>
     Number(/cmdstat_evalsha:calls=(\d+)/.exec(await raw.info('commandstats'))?.[1] ?? 0)

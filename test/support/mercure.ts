@@ -15,17 +15,17 @@ const KEY = secretKey('HS256', 'hub', {}, '!ChangeThisMercureHubJWTSecretKey!')
 /** Tokens may publish and read what they grant; everyone may read topics that are not private. */
 const RULES = { default: { subscribe: ['anyone', 'token'], publish: 'token' } }
 
-export interface Heard {
+export interface Message {
   readonly id: string
   readonly type: string
   readonly data: string
 }
 
 export interface Subscription {
-  readonly heard: readonly Heard[]
+  readonly received: readonly Message[]
   readonly source: EventSource
   /** Returns once this many have arrived. */
-  got(count: number): Promise<readonly Heard[]>
+  got(count: number): Promise<readonly Message[]>
 }
 
 export async function startHub(settings: Settings = {}, rules: object = RULES) {
@@ -90,16 +90,16 @@ export function hubOf({ port }: Pick<Node, 'port'>) {
       fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...headers } }),
     })
     sources.push(source)
-    const heard: Heard[] = []
+    const received: Message[] = []
     for (const type of ['message', 'gap', ...types])
-      source.addEventListener(type, ({ lastEventId: id, data }) => void heard.push({ id, type, data }))
+      source.addEventListener(type, ({ lastEventId: id, data }) => void received.push({ id, type, data }))
     await once(source as unknown as EventTarget, 'open')
     return {
-      heard,
+      received,
       source,
       async got(count) {
-        await until(`${count} have arrived`, () => heard.length >= count)
-        return heard
+        await until(`${count} have arrived`, () => received.length >= count)
+        return received
       },
     }
   }

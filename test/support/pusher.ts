@@ -27,7 +27,7 @@ export async function startPusherNode(settings: Settings = {}, apps: unknown = [
 }
 
 /** A client's received messages. */
-export interface Heard {
+export interface Message {
   readonly event: string
   readonly channel?: string
   readonly data?: unknown
@@ -73,9 +73,9 @@ export function clientsOf(port: number) {
       },
     })
     clients.push(client)
-    const heard: Heard[] = []
-    client.connection.bind('message', (message: Heard) => void heard.push(message))
-    return { client, heard }
+    const received: Message[] = []
+    client.connection.bind('message', (message: Message) => void received.push(message))
+    return { client, received }
   }
 
   /** Returns when it is subscribed. */

@@ -61,9 +61,9 @@ export async function storm(
 
   function check({ channel, recorder }: { channel: string; recorder: Recorder }): void {
     t.same(recorder.faults, [], channel)
-    const told = new Set(recorder.delivered.map(printPosition))
+    const delivered = new Set(recorder.delivered.map(printPosition))
     const lost = held.filter(({ channel: of, position: { epoch, offset } }) => {
-      if (of !== channel || told.has(printPosition({ epoch, offset }))) return false
+      if (of !== channel || delivered.has(printPosition({ epoch, offset }))) return false
       return !recorder.gaps.some(
         ({ from, to }) =>
           (epoch === from.epoch && offset > from.offset) || (epoch === to.epoch && offset <= to.offset),
@@ -71,7 +71,7 @@ export async function storm(
     })
     t.same(lost, [], `${channel}: stored events are delivered, or inside a reported gap`)
     let since = new Set<unknown>()
-    for (const each of recorder.told) {
+    for (const each of recorder.received) {
       if ('from' in each) since = new Set()
       else if (since.has(dataOf(each)) && dataOf(each) !== -1)
         t.fail(`${channel}: ${dataOf(each)} is delivered twice`)

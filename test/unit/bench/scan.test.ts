@@ -7,24 +7,24 @@ import { Histogram } from '../../../bench/load/histogram.ts'
 import { payload } from '../../../bench/load/marker.ts'
 import { type Counts, Scanner } from '../../../bench/load/scan.ts'
 
-type Told = Omit<Counts, 'bytes'> & { last: number }
+type Tally = Omit<Counts, 'bytes'> & { last: number }
 
 /** The counts for sequence numbers by the definitions in scan.ts, computed naively. */
-function expected(sequences: readonly number[], last: number): Told {
-  const told: Told = { received: 0, missing: 0, repeated: 0, reordered: 0, last }
+function expected(sequences: readonly number[], last: number): Tally {
+  const tally: Tally = { received: 0, missing: 0, repeated: 0, reordered: 0, last }
   const seen = new Set<number>()
   for (const sequence of sequences) {
-    told.received++
-    if (told.last === -1) told.last = sequence
-    else if (sequence > told.last) told.last = sequence
-    else if (seen.has(sequence) || sequence <= last) told.repeated++
-    else if (last === -1 && sequence < (sequences[0] ?? 0)) told.repeated++
-    else told.reordered++
+    tally.received++
+    if (tally.last === -1) tally.last = sequence
+    else if (sequence > tally.last) tally.last = sequence
+    else if (seen.has(sequence) || sequence <= last) tally.repeated++
+    else if (last === -1 && sequence < (sequences[0] ?? 0)) tally.repeated++
+    else tally.reordered++
     seen.add(sequence)
   }
   const first = last === -1 ? (sequences[0] ?? 0) : last + 1
-  for (let sequence = first; sequence <= told.last; sequence++) if (!seen.has(sequence)) told.missing++
-  return told
+  for (let sequence = first; sequence <= tally.last; sequence++) if (!seen.has(sequence)) tally.missing++
+  return tally
 }
 
 /** A stream of consecutive numbers with faults in it: some dropped, some repeated, some moved. */
@@ -72,8 +72,8 @@ t.test('finds what a plain parser finds', async t => {
       if (known) scanner.last = first - 1
       feed(scanner, bytes, sizes)
       const { received, missing, repeated, reordered, last } = scanner
-      const told = { received, missing, repeated, reordered, last }
-      t.strictSame(told, expected(sequences, known ? first - 1 : -1))
+      const counted = { received, missing, repeated, reordered, last }
+      t.strictSame(counted, expected(sequences, known ? first - 1 : -1))
       t.equal(scanner.bytes, bytes.length)
     }),
     { numRuns: 3000 },

@@ -92,7 +92,7 @@ t.test('Centrifuge: connect, subscribe and publish, history and presence', async
   )
 })
 
-t.test('Centrifuge, one way: what a client begins with is asked for as well', async t => {
+t.test('Centrifuge, one-way: the hook also decides on the first channels', async t => {
   app.answer = asAnn
   const from = app.asked.length
   const socket = await open('/connection/uni_websocket', { ...HEADERS, cookie: 'sid=2' })
@@ -104,7 +104,7 @@ t.test('Centrifuge, one way: what a client begins with is asked for as well', as
   ])
 })
 
-t.test('Centrifuge: an application that wants the client gone closes it', async t => {
+t.test('Centrifuge: the application can disconnect a client', async t => {
   app.answer = question =>
     question.hook === 'connect' ? asAnn(question) : { disconnect: { code: 4512, reason: 'banned' } }
   const { socket, say, receives } = await open('/connection/websocket')

@@ -183,43 +183,46 @@ t.test('a gap is reported where the log of lives no longer reaches', async t => 
   socket.terminate()
 })
 
-t.test('a gap is told to an application that was away for longer than the log in files reaches', async t => {
-  const app = await startReceiver(t)
-  const world = new ClosedWorld()
-  world.writeRules(rules(app.url))
-  const place = folder(t)
-  const start = () =>
-    startNode(
-      configOf({ ...world.settings, PRESENCE_GRACE: '10ms' }),
-      ({ history, idempotencyWindow }) =>
-        new FileLog({
-          folder: place,
-          fsync: 1000,
-          retentionOf: name => (name.startsWith('fanwire:lives:') ? { ...history, events: 3 } : history),
-          idempotencyWindow,
-          logger: silent,
-        }),
-    )
-  const come = async (node: Node, user: string) => {
-    const headers = { authorization: `Bearer ${world.token({ sub: user, caps: caps('*', 'sub') })}` }
-    const socket = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=room:1`, { headers })
-    await once(socket, 'message')
-    t.teardown(() => socket.terminate())
-  }
-  const first = await start()
-  await come(first, 'ann')
-  await until('she came', () => app.taken.includes('presence.joined room:1 ann'))
-  app.answer = response => response.writeHead(503).end()
-  for (let i = 0; i < 20; i++) await come(first, `user${i}`)
-  await until('it was tried', () => app.messages.some(({ body }) => body.includes('user')))
-  await first.close()
-  const second = await start()
-  t.teardown(() => second.close())
-  for (let i = 20; i < 30; i++) await come(second, `user${i}`)
-  app.answer = response => response.end()
-  await until('the last', () => app.taken.includes('presence.joined room:1 user29'))
-  const events = app.messages.flatMap(eventsOf)
-  const gap = events.find(({ type }) => type === 'gap')
-  t.match(gap?.data, { from: /^\d+:\w+-\d+$/, to: /^\d+:\w+-\d+$/ })
-  t.ok(app.taken.indexOf('gap') < app.taken.indexOf('presence.joined room:1 user29'), 'before what is left')
-})
+t.test(
+  'a gap is reported to an application that was away for longer than the retention of the file log',
+  async t => {
+    const app = await startReceiver(t)
+    const world = new ClosedWorld()
+    world.writeRules(rules(app.url))
+    const place = folder(t)
+    const start = () =>
+      startNode(
+        configOf({ ...world.settings, PRESENCE_GRACE: '10ms' }),
+        ({ history, idempotencyWindow }) =>
+          new FileLog({
+            folder: place,
+            fsync: 1000,
+            retentionOf: name => (name.startsWith('fanwire:lives:') ? { ...history, events: 3 } : history),
+            idempotencyWindow,
+            logger: silent,
+          }),
+      )
+    const come = async (node: Node, user: string) => {
+      const headers = { authorization: `Bearer ${world.token({ sub: user, caps: caps('*', 'sub') })}` }
+      const socket = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=room:1`, { headers })
+      await once(socket, 'message')
+      t.teardown(() => socket.terminate())
+    }
+    const first = await start()
+    await come(first, 'ann')
+    await until('she came', () => app.taken.includes('presence.joined room:1 ann'))
+    app.answer = response => response.writeHead(503).end()
+    for (let i = 0; i < 20; i++) await come(first, `user${i}`)
+    await until('it was tried', () => app.messages.some(({ body }) => body.includes('user')))
+    await first.close()
+    const second = await start()
+    t.teardown(() => second.close())
+    for (let i = 20; i < 30; i++) await come(second, `user${i}`)
+    app.answer = response => response.end()
+    await until('the last', () => app.taken.includes('presence.joined room:1 user29'))
+    const events = app.messages.flatMap(eventsOf)
+    const gap = events.find(({ type }) => type === 'gap')
+    t.match(gap?.data, { from: /^\d+:\w+-\d+$/, to: /^\d+:\w+-\d+$/ })
+    t.ok(app.taken.indexOf('gap') < app.taken.indexOf('presence.joined room:1 user29'), 'before what is left')
+  },
+)

@@ -119,7 +119,7 @@ for (const [name, node] of Object.entries(NODES)) {
   })
 }
 
-t.test('H8: a client that leaves later, behind the first probes, is found to be gone as well', async t => {
+t.test('H8: a client that leaves after the first probes is detected too', async t => {
   const { hub } = plain
   const channel = fresh()
   const stream = `/v1/stream/${channel}`

@@ -325,7 +325,7 @@ function fill(socket: Socket): Buffer[] {
   }
 }
 
-t.test('send-now: what the kernel does not take goes before all that is written later', async t => {
+t.test('send-now: bytes that the kernel does not accept are sent before later writes', async t => {
   const { server, client } = await pair(t)
   const sent = fill(server)
   t.equal(server.writableLength, 0)
@@ -335,7 +335,7 @@ t.test('send-now: what the kernel does not take goes before all that is written 
   t.ok(Buffer.concat(got).equals(Buffer.concat([...sent, Buffer.from('the end')])))
 })
 
-t.test('send-now: a client that goes while bytes wait for it ends its socket', async t => {
+t.test('send-now: a client that disconnects while bytes are pending ends its socket', async t => {
   const { server, client } = await pair(t)
   fill(server)
   const [[error]] = await Promise.all([once(server, 'error'), client.resetAndDestroy()])
@@ -343,7 +343,7 @@ t.test('send-now: a client that goes while bytes wait for it ends its socket', a
   t.equal(sendNow(server, Buffer.from('x')), undefined)
 })
 
-t.test('send-now: of a socket that is destroyed while bytes wait nothing is heard', async t => {
+t.test('send-now: a socket that is destroyed while bytes are pending reports nothing', async t => {
   const { server } = await pair(t)
   fill(server)
   server.on('error', error => t.fail(error.message))
@@ -351,7 +351,7 @@ t.test('send-now: of a socket that is destroyed while bytes wait nothing is hear
   await once(server, 'close')
 })
 
-t.test('send-now: takes nothing where bytes wait in the stream, nor after its end, nor of TLS', async t => {
+t.test('send-now: declines while the stream has pending bytes, after its end, and over TLS', async t => {
   const bytes = Buffer.from('x')
   const { server } = await pair(t)
   t.equal(sendNow(server, bytes), 'sent')

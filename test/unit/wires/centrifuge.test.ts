@@ -72,7 +72,7 @@ async function follow(to: Centrifuge, channel: string, options = {}) {
   return { sub, read }
 }
 
-const heard = (of: Centrifuge | Subscription, event: string) =>
+const nextEvent = (of: Centrifuge | Subscription, event: string) =>
   new Promise<{ code: number; reason: string; [name: string]: unknown }>(resolve => {
     ;(of as Subscription).once(event as 'subscribed', context => resolve(context as never))
   })
@@ -106,7 +106,7 @@ t.test('a token names the user, and rules decide on rights', async t => {
   await follow(made, 'room:1')
   const refused = made.newSubscription('inbox:bob')
   refused.subscribe()
-  const { code, reason } = await heard(refused, 'unsubscribed')
+  const { code, reason } = await nextEvent(refused, 'unsubscribed')
   t.equal(code, 103)
   t.match(reason, /^FW_FORBIDDEN/)
   await t.rejects(made.publish('inbox:bob', 1), { code: 103 })
@@ -115,7 +115,7 @@ t.test('a token names the user, and rules decide on rights', async t => {
 t.test('an invalid token ends the client for good; an expired one is replaced', async t => {
   const wrong = client({ token: `${tokenOf()}x` })
   wrong.connect()
-  t.equal((await heard(wrong, 'disconnected')).code, 3500)
+  t.equal((await nextEvent(wrong, 'disconnected')).code, 3500)
 
   let asked = 0
   const expired = client({
@@ -157,7 +157,7 @@ t.test('a subscription token opens its channel and no other', async t => {
   await sub.publish({ n: 1 })
   const other = made.newSubscription('room:3', { token: subscriptionToken('room:2') })
   other.subscribe()
-  t.equal((await heard(other, 'unsubscribed')).code, 103)
+  t.equal((await nextEvent(other, 'unsubscribed')).code, 103)
 })
 
 t.test('the server subscribes a client by claims, and these recover too', async t => {
@@ -193,11 +193,11 @@ t.test('the server subscribes a client by claims, and these recover too', async 
 t.test('revocations: a channel, by rules and by the API, and a connection', async t => {
   const made = await connected({ token: tokenOf() })
   const { sub } = await follow(made, 'room:taken')
-  const unsubscribed = heard(sub, 'unsubscribed')
+  const unsubscribed = nextEvent(sub, 'unsubscribed')
   t.same((await api('unsubscribe', { user: 'ann', channel: 'room:taken' })).result, {})
   t.equal((await unsubscribed).code, 2000)
   t.equal(made.state, 'connected', 'though it was its only channel')
-  const connecting = heard(made, 'connecting')
+  const connecting = nextEvent(made, 'connecting')
   await api('disconnect', { user: 'ann' })
   t.equal((await connecting).code, 3005)
   await made.ready(5000)
@@ -212,7 +212,7 @@ for (const transport of ['websocket', 'http_stream', 'sse'] as const) {
     const { sub, read } = await follow(made, channel)
     await sub.publish({ n: 1 })
     await until('the first', () => read.length === 1)
-    const again = heard(sub, 'subscribed')
+    const again = nextEvent(sub, 'subscribed')
     for (const socket of node.app.sockets) socket.destroy()
     await node.publish(channel, '{"n":2}')
     await node.publish(channel, '{"n":3}')
@@ -227,8 +227,8 @@ t.test('a gap is not recovered: at the start, and while the client reads', async
   const { sub, read } = await follow(made, 'gaps')
   await sub.publish(1)
   await until('the first', () => read.length === 1)
-  const again = heard(sub, 'subscribed')
-  const subscribing = heard(sub, 'subscribing')
+  const again = nextEvent(sub, 'subscribed')
+  const subscribing = nextEvent(sub, 'subscribing')
   await node.log.clear('gaps')
   t.match(await subscribing, { code: 2500, reason: 'insufficient state' })
   t.match(await again, { wasRecovering: true, recovered: false })
@@ -237,7 +237,7 @@ t.test('a gap is not recovered: at the start, and while the client reads', async
 
   const stranger = made.newSubscription('gaps2', { since: { epoch: 'AbCd', offset: 7 } })
   stranger.subscribe()
-  t.match(await heard(stranger, 'subscribed'), { wasRecovering: true, recovered: false })
+  t.match(await nextEvent(stranger, 'subscribed'), { wasRecovering: true, recovered: false })
 })
 
 t.test('history: forwards, backwards, from a position', async t => {
@@ -342,7 +342,7 @@ for (const transport of ['websocket', 'http_stream'] as const) {
     t.equal(offset, 3)
     t.strictSame(Buffer.from(publications[1]?.data), Buffer.from([0, 255, 1]))
     await t.rejects(made.rpc('x', Buffer.from('1')), { code: 108 })
-    const again = heard(sub, 'subscribed')
+    const again = nextEvent(sub, 'subscribed')
     for (const socket of node.app.sockets) socket.destroy()
     await node.publish(channel, '4')
     t.match(await again, { wasRecovering: true, recovered: true })
@@ -570,7 +570,7 @@ t.test(
 t.test('a stopping node sends a goodbye, and clients reconnect', async t => {
   const stopping = await startMemoryNode({ CENTRIFUGE: '1' })
   const made = await connected({}, stopping)
-  const connecting = heard(made, 'connecting')
+  const connecting = nextEvent(made, 'connecting')
   await stopping.hub.connections.drain(0)
   t.match(await connecting, { code: 3001 })
   made.disconnect()

@@ -73,7 +73,7 @@ async function publishDuring(channel: string, done: Promise<unknown>): Promise<v
   await ended
 }
 
-t.test('every byte comes in order while clients come, go and do not read', async t => {
+t.test('every byte arrives in order while clients connect, disconnect and stop reading', async t => {
   const random = new Random(2)
   const channel = fresh()
   let begun = 0
@@ -98,7 +98,7 @@ t.test('every byte comes in order while clients come, go and do not read', async
   await until('all are gone', () => node.hub.stats().readers === 0)
 })
 
-t.test('a client that does not read is waited for, and then has everything', async t => {
+t.test('a client that stops reading receives everything once it reads again', async t => {
   for (const wire of STREAMS) {
     const channel = fresh()
     const client = await wire.connect(node, { channels: [channel], cursor: 'latest' })

@@ -9,7 +9,7 @@ t.teardown(() => node.close())
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
 const query = (pairs: [string, string][]) => `?${new URLSearchParams(pairs)}`
 
-t.test('what cannot be answered has its code', async t => {
+t.test('invalid requests are rejected with a code', async t => {
   const detail = (more: object) => accessToken([{ actions: ['publish'], topics: [{ match: '*' }], ...more }])
   const form = (fields: Record<string, string | string[]>, token = ALL) =>
     post({ data: '1', ...fields }, token)

@@ -38,18 +38,18 @@ interface Message {
 /** A client by hand. */
 async function open(path = `/app/${APP.key}?protocol=7`) {
   const socket = new WebSocket(`ws://127.0.0.1:${node.port}${path}`)
-  const heard: Message[] = []
+  const received: Message[] = []
   let code: number | undefined
   socket.on('message', data => {
     const message = JSON.parse(String(data)) as { data?: unknown }
     const said = typeof message.data === 'string' ? (JSON.parse(message.data) as unknown) : message.data
-    heard.push({ ...message, data: said } as Message)
+    received.push({ ...message, data: said } as Message)
   })
   socket.on('close', closed => (code = closed))
   await once(socket, 'open')
   const next = async (event: string) => {
-    await until(event, () => heard.some(each => each.event === event))
-    return heard.find(each => each.event === event)
+    await until(event, () => received.some(each => each.event === event))
+    return received.find(each => each.event === event)
   }
   const send = (message: unknown) =>
     socket.send(typeof message === 'string' ? message : JSON.stringify(message))
@@ -57,7 +57,7 @@ async function open(path = `/app/${APP.key}?protocol=7`) {
     await until('closed', () => code !== undefined)
     return code
   }
-  return { socket, heard, send, next, closed }
+  return { socket, received, send, next, closed }
 }
 
 const sign = (secret: string, text: string) => createHmac('sha256', secret).update(text).digest('hex')
@@ -99,8 +99,10 @@ t.test('an invalid message gets an error, and the next one is handled', async t 
   client.socket.send(Buffer.from([0x7b, 0xff, 0x7d]), { binary: true })
   client.send({ event: 'pusher:ping', data: {} })
   await client.next('pusher:pong')
-  t.equal(client.heard.filter(({ event }) => event === 'pusher:error').length, wrong.length + 1)
-  t.ok(client.heard.every(({ event, data }) => event !== 'pusher:error' || /^FW_/.test(String(data.error))))
+  t.equal(client.received.filter(({ event }) => event === 'pusher:error').length, wrong.length + 1)
+  t.ok(
+    client.received.every(({ event, data }) => event !== 'pusher:error' || /^FW_/.test(String(data.error))),
+  )
   client.send(' '.repeat(64 * 1024 + APP.key.length + 2 * 1024 * 1024))
   t.equal(await client.closed(), 1009, 'one that is too large ends it')
 })
@@ -141,7 +143,7 @@ t.test('a missing part of a subscription is reported', async t => {
     [{ channel: 'open', cursor: 7 }, { code: 'FW_BAD_COMMAND' }],
   ]
   for (const [said, expected] of cases) {
-    client.heard.length = 0
+    client.received.length = 0
     client.send({ event: 'pusher:subscribe', data: said })
     t.match(
       (await client.next('pusher:subscription_error'))?.data,
@@ -151,27 +153,27 @@ t.test('a missing part of a subscription is reported', async t => {
   }
   client.send({ event: 'pusher:subscribe', data: { channel: 'open' } })
   t.ok(await client.next('pusher_internal:subscription_succeeded'))
-  client.heard.length = 0
+  client.received.length = 0
   client.send({ event: 'pusher:subscribe', data: { channel: 'open' } })
   t.match(await client.next('pusher:subscription_error'), { data: { code: 'FW_ALREADY_SUBSCRIBED' } })
   client.socket.close()
 })
 
 t.test('client events need the rule, a subscription, and a signed channel', async t => {
-  const { client, heard } = connect('ann')
+  const { client, received } = connect('ann')
   await subscribed(client, 'open')
   await subscribed(client, 'private-quiet')
   const chat = await subscribed(client, 'private-chat')
   for (const name of ['open', 'private-quiet', 'private-nowhere']) {
-    heard.length = 0
+    received.length = 0
     client.send_event('client-x', {}, name)
-    await until('refused', () => heard.some(({ event }) => event === 'pusher:error'))
-    t.match(heard[0], { channel: name, data: { code: 4301, error: 'FW_FORBIDDEN' } }, name)
+    await until('refused', () => received.some(({ event }) => event === 'pusher:error'))
+    t.match(received[0], { channel: name, data: { code: 4301, error: 'FW_FORBIDDEN' } }, name)
   }
-  heard.length = 0
+  received.length = 0
   chat.trigger(`client-${'x'.repeat(300)}`, {})
-  await until('refused', () => heard.length > 0)
-  t.match(heard[0], { data: { code: 4301, error: 'FW_BAD_TYPE' } })
+  await until('refused', () => received.length > 0)
+  t.match(received[0], { data: { code: 4301, error: 'FW_BAD_TYPE' } })
 })
 
 t.test('a client that does not sign in in time, or wrongly, is closed', async t => {
@@ -250,11 +252,11 @@ t.test('an app that is removed from its file, or gets another secret, loses its 
   const file = appsFile()
   const other = await startMemoryNode({ PUSHER_APPS: file })
   const clients = clientsOf(other.port)
-  const { client, heard } = clients.connect()
+  const { client, received } = clients.connect()
   await until('connected', () => client.connection.state === 'connected')
   writeFileSync(file, JSON.stringify([{ ...APP, secret: 'new' }]))
   await until('gone', () => client.connection.state === 'disconnected')
-  t.match(heard.at(-1), { event: 'pusher:error', data: { code: 4001 } })
+  t.match(received.at(-1), { event: 'pusher:error', data: { code: 4001 } })
   clients.disconnect()
   await other.close()
 })

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import Echo from 'laravel-echo'
 import t from 'tap'
 import { resume } from '../../../client/pusher.ts'
-import { APP, type Heard, startPusherNode } from '../../support/pusher.ts'
+import { APP, type Message, startPusherNode } from '../../support/pusher.ts'
 import { until } from '../../support/until.ts'
 
 const hooks: { readonly headers: Record<string, unknown>; readonly body: string }[] = []
@@ -32,23 +32,23 @@ t.teardown(async () => {
   application.close()
 })
 
-const events = (heard: readonly Heard[], name: string) =>
-  heard.filter(({ event }) => event === name).map(({ data }) => data)
+const events = (received: readonly Message[], name: string) =>
+  received.filter(({ event }) => event === name).map(({ data }) => data)
 const read = async (channel: string) => {
   const { body } = await node.get(`/v1/poll?cursor=earliest&channel=${encodeURIComponent(channel)}`)
   return (JSON.parse(body) as { events: { type?: string; data: unknown; tags?: object }[] }).events
 }
 
 t.test('an event from either side reaches the other, its data unchanged', async t => {
-  const { client, heard } = connect()
+  const { client, received } = connect()
   await subscribed(client, 'news')
   await server.trigger('news', 'greeting', { message: 'héllo', big: [1, { deep: null }] })
   await node.publish('news', '{"n":1.50,"text":"a\\u0062"}', 'application/json', '?type=plain')
   await node.publish('news', 'just text', 'text/plain')
   await server.trigger('news', 'greeting', 'no JSON')
   await server.trigger('news', 'greeting', '"a string as JSON"')
-  await until('all are there', () => heard.filter(({ channel }) => channel === 'news').length === 6)
-  t.strictSame(heard.filter(({ channel }) => channel === 'news').slice(1), [
+  await until('all are there', () => received.filter(({ channel }) => channel === 'news').length === 6)
+  t.strictSame(received.filter(({ channel }) => channel === 'news').slice(1), [
     { event: 'greeting', channel: 'news', data: { message: 'héllo', big: [1, { deep: null }] } },
     { event: 'plain', channel: 'news', data: { n: 1.5, text: 'ab' } },
     { event: 'message', channel: 'news', data: 'just text' },
@@ -65,13 +65,13 @@ t.test('an event from either side reaches the other, its data unchanged', async 
 })
 
 t.test('event names that are not types become a tag; reserved names stay reserved', async t => {
-  const { client, heard } = connect()
+  const { client, received } = connect()
   await subscribed(client, 'orders')
   await server.trigger('orders', 'App\\Events\\OrderShipped', {})
   await node.publish('orders', '{}', 'application/json', '?type=pusher:error')
-  await until('both are there', () => heard.filter(({ channel }) => channel === 'orders').length === 3)
+  await until('both are there', () => received.filter(({ channel }) => channel === 'orders').length === 3)
   t.strictSame(
-    heard.filter(({ channel }) => channel === 'orders').map(({ event }) => event),
+    received.filter(({ channel }) => channel === 'orders').map(({ event }) => event),
     ['pusher_internal:subscription_succeeded', 'App\\Events\\OrderShipped', 'message'],
   )
   t.match(await read('orders'), [{ tags: { 'pusher.event': 'App\\Events\\OrderShipped' } }, {}])
@@ -89,10 +89,10 @@ t.test('a batch, several channels, and the excluded sender', async t => {
   ])
   await until(
     'all are there',
-    () => events(two.heard, 'e').length === 5 && events(one.heard, 'e').length === 2,
+    () => events(two.received, 'e').length === 5 && events(one.received, 'e').length === 2,
   )
-  t.strictSame(events(one.heard, 'e'), [2, 4])
-  t.strictSame(events(two.heard, 'e').sort(), [1, 1, 2, 3, 4])
+  t.strictSame(events(one.received, 'e'), [2, 4])
+  t.strictSame(events(two.received, 'e').sort(), [1, 1, 2, 3, 4])
 })
 
 t.test('presence: members, joins and leaves; one user is one member', async t => {
@@ -103,8 +103,8 @@ t.test('presence: members, joins and leaves; one user is one member', async t =>
   t.match(channel.members, { count: 1, me: { id: 'ann', info: { name: 'user ann' } } })
   const seven = connect(7)
   await subscribed(seven.client, 'presence-room')
-  await until('ann hears', () => events(ann.heard, 'pusher_internal:member_added').length === 1)
-  t.strictSame(events(ann.heard, 'pusher_internal:member_added'), [
+  await until('ann is notified', () => events(ann.received, 'pusher_internal:member_added').length === 1)
+  t.strictSame(events(ann.received, 'pusher_internal:member_added'), [
     { user_id: 7, user_info: { name: 'user 7' } },
   ])
   const again = connect(7)
@@ -122,9 +122,9 @@ t.test('presence: members, joins and leaves; one user is one member', async t =>
   )
   again.client.disconnect()
   seven.client.disconnect()
-  await until('ann hears', () => events(ann.heard, 'pusher_internal:member_removed').length === 1)
-  t.strictSame(events(ann.heard, 'pusher_internal:member_removed'), [{ user_id: 7 }])
-  t.equal(events(ann.heard, 'pusher_internal:member_added').length, 1, 'no member is notified of itself')
+  await until('ann is notified', () => events(ann.received, 'pusher_internal:member_removed').length === 1)
+  t.strictSame(events(ann.received, 'pusher_internal:member_removed'), [{ user_id: 7 }])
+  t.equal(events(ann.received, 'pusher_internal:member_added').length, 1, 'no member is notified of itself')
 })
 
 t.test('client events reach the others, with their sender, and at most 10 at once', async t => {
@@ -132,29 +132,29 @@ t.test('client events reach the others, with their sender, and at most 10 at onc
   await subscribed(ann.client, 'presence-chat')
   const channel = await subscribed(ben.client, 'presence-chat')
   channel.trigger('client-typing', { on: true })
-  await until('ann hears', () => events(ann.heard, 'client-typing').length === 1)
-  t.match(ann.heard.at(-1), { event: 'client-typing', data: { on: true }, user_id: 'ben' })
+  await until('ann is notified', () => events(ann.received, 'client-typing').length === 1)
+  t.match(ann.received.at(-1), { event: 'client-typing', data: { on: true }, user_id: 'ben' })
   for (let n = 0; n < 20; n++) channel.trigger('client-typing', { n })
   const refused = () =>
-    ben.heard.filter(
+    ben.received.filter(
       ({ event, data }) => event === 'pusher:error' && (data as { code: number }).code === 4301,
     )
   await until('too many are refused', () => refused().length > 5)
   t.match(refused()[0], { channel: 'presence-chat', data: { code: 4301, error: 'FW_TOO_MANY_REQUESTS' } })
-  t.equal(events(ben.heard, 'client-typing').length, 0, 'the sender receives none')
+  t.equal(events(ben.received, 'client-typing').length, 0, 'the sender receives none')
 })
 
 t.test('cache channels start with the last event, or report a miss', async t => {
   const first = connect()
   await subscribed(first.client, 'private-cache-price')
-  await until('the miss is reported', () => events(first.heard, 'pusher:cache_miss').length === 1)
+  await until('the miss is reported', () => events(first.received, 'pusher:cache_miss').length === 1)
   await server.trigger('private-cache-price', 'price', 1)
   await server.trigger('private-cache-price', 'price', 2)
   const second = connect()
   await subscribed(second.client, 'private-cache-price')
-  await until('it is there', () => events(second.heard, 'price').length === 1)
-  t.strictSame(events(second.heard, 'price'), [2])
-  t.equal(events(second.heard, 'pusher:cache_miss').length, 0)
+  await until('it is there', () => events(second.received, 'price').length === 1)
+  t.strictSame(events(second.received, 'price'), [2])
+  t.equal(events(second.received, 'pusher:cache_miss').length, 0)
 })
 
 t.test('users sign in, receive their own events, and are disconnected', async t => {
@@ -162,19 +162,19 @@ t.test('users sign in, receive their own events, and are disconnected', async t 
   ann.client.signin()
   let got: unknown
   ann.client.user.bind('news', (data: unknown) => (got = data))
-  await until('signed in', () => events(ann.heard, 'pusher:signin_success').length === 1)
-  await until('subscribed', () => ann.heard.some(({ channel }) => channel === '#server-to-user-ann'))
+  await until('signed in', () => events(ann.received, 'pusher:signin_success').length === 1)
+  await until('subscribed', () => ann.received.some(({ channel }) => channel === '#server-to-user-ann'))
   await server.sendToUser('ann', 'news', { for: 'ann' })
   await until('it is there', () => got !== undefined)
   t.strictSame(got, { for: 'ann' })
   const ben = connect('ben')
   await until('connected', () => ben.client.connection.state === 'connected')
   ben.client.send_event('pusher:subscribe', { channel: '#server-to-user-ann' })
-  await until('refused', () => events(ben.heard, 'pusher:subscription_error').length === 1)
-  t.match(events(ben.heard, 'pusher:subscription_error'), [{ type: 'AuthError', status: 403 }])
+  await until('refused', () => events(ben.received, 'pusher:subscription_error').length === 1)
+  t.match(events(ben.received, 'pusher:subscription_error'), [{ type: 'AuthError', status: 403 }])
   await server.terminateUserConnections('ann')
   await until('gone', () => ann.client.connection.state === 'disconnected')
-  t.match(events(ann.heard, 'pusher:error'), [{ code: 4009 }])
+  t.match(events(ann.received, 'pusher:error'), [{ code: 4009 }])
 })
 
 t.test('laravel-echo: a channel, a private one, and a room', async t => {
@@ -216,7 +216,7 @@ t.test('with the plugin nothing is lost over a cut connection, and without it so
   resume(kept.client)
   for (const { client } of [plain, kept]) await subscribed(client, 'private-log')
   await server.trigger('private-log', 'n', 1)
-  await until('both have it', () => [plain, kept].every(({ heard }) => events(heard, 'n').length === 1))
+  await until('both have it', () => [plain, kept].every(({ received }) => events(received, 'n').length === 1))
   for (const connection of [...node.hub.connections]) connection.cut()
   // Before either can be back.
   await node.append('private-log', ...[2, 3, 4].map(n => ({ data: Buffer.from(`${n}`), type: 'n' })))
@@ -225,9 +225,11 @@ t.test('with the plugin nothing is lost over a cut connection, and without it so
     [plain, kept].every(({ client }) => client.channel('private-log').subscribed),
   )
   await server.trigger('private-log', 'n', 5)
-  await until('both have the last', () => [plain, kept].every(({ heard }) => events(heard, 'n').includes(5)))
-  t.strictSame(events(plain.heard, 'n'), [1, 5])
-  t.strictSame(events(kept.heard, 'n'), [1, 2, 3, 4, 5])
+  await until('both have the last', () =>
+    [plain, kept].every(({ received }) => events(received, 'n').includes(5)),
+  )
+  t.strictSame(events(plain.received, 'n'), [1, 5])
+  t.strictSame(events(kept.received, 'n'), [1, 2, 3, 4, 5])
 })
 
 t.test("webhooks are signed with the secret, in Pusher's format", async t => {

@@ -11,12 +11,12 @@ const REVOKED: Commands['revoke'] = { user: 'ada', before: 1000, until: 5000 }
 
 /** A control and its executed commands, in order. */
 function listening(log: ChannelLog, logger = silent) {
-  const heard: unknown[] = []
+  const received: unknown[] = []
   let missed = 0
   const control = new Control({ log, logger, missed: () => missed++ })
-    .on('revoke', (data, { past }) => heard.push(['revoke', data, past]))
-    .on('disconnect', data => heard.push(['disconnect', data]))
-  return { control, heard, missed: () => missed }
+    .on('revoke', (data, { past }) => received.push(['revoke', data, past]))
+    .on('disconnect', data => received.push(['disconnect', data]))
+  return { control, received, missed: () => missed }
 }
 
 t.test('a command is executed on every node, including the sender', async t => {
@@ -28,8 +28,8 @@ t.test('a command is executed on every node, including the sender', async t => {
   }
   await nodes[0].control.send('revoke', REVOKED)
   await nodes[1].control.send('disconnect', { user: 'ada', client: 'c1' })
-  for (const { heard } of nodes) {
-    t.strictSame(heard, [
+  for (const { received } of nodes) {
+    t.strictSame(received, [
       ['revoke', REVOKED, false],
       ['disconnect', { user: 'ada', client: 'c1' }],
     ])
@@ -44,7 +44,7 @@ t.test('a node that starts later executes the retained commands, in order and pa
   t.equal(await later.control.open(), true)
   t.teardown(() => later.control.close())
   t.strictSame(
-    later.heard,
+    later.received,
     Array.from({ length: 2500 }, (_, i) => ['revoke', { user: 'ada', before: i + 1 }, true]),
   )
 })
@@ -53,7 +53,7 @@ t.test('a command sent while a node starts is executed once', async t => {
   const { view } = sharedLog()
   const log = view()
   const { read } = log
-  const { control, heard } = listening(log)
+  const { control, received } = listening(log)
   const sender = new Control({ log: view(), logger: silent })
   await sender.send('revoke', { user: 'ada', before: 1 })
   let reads = 0
@@ -68,7 +68,7 @@ t.test('a command sent while a node starts is executed once', async t => {
   t.teardown(() => control.close())
   await sender.send('revoke', { user: 'ada', before: 4 })
   t.strictSame(
-    heard.map(each => (each as [string, { before: number }])[1].before),
+    received.map(each => (each as [string, { before: number }])[1].before),
     [1, 2, 3, 4],
   )
 })
@@ -76,7 +76,7 @@ t.test('a command sent while a node starts is executed once', async t => {
 t.test('a command delivered by the feed after a read is executed once', async t => {
   const { view } = sharedLog()
   const log = view()
-  const { control, heard, missed } = listening(log)
+  const { control, received, missed } = listening(log)
   const { follow } = log
   const late: (() => void)[] = []
   log.follow = (channel, follower) =>
@@ -92,9 +92,9 @@ t.test('a command delivered by the feed after a read is executed once', async t 
   t.equal(await control.open(), true)
   t.teardown(() => control.close())
   await control.send('disconnect', { user: 'ada' })
-  t.strictSame(heard, [['revoke', REVOKED, true]])
+  t.strictSame(received, [['revoke', REVOKED, true]])
   for (const bring of late) bring()
-  t.strictSame(heard, [
+  t.strictSame(received, [
     ['revoke', REVOKED, true],
     ['disconnect', { user: 'ada' }],
   ])
@@ -105,7 +105,7 @@ t.test('an unavailable log does not delay the start, and is retried', async t =>
   const { view } = sharedLog()
   const log = view()
   const warnings: string[] = []
-  const { control, heard } = listening(log, {
+  const { control, received } = listening(log, {
     ...silent,
     warn: (_about: object, message: string) => void warnings.push(message),
   })
@@ -115,14 +115,14 @@ t.test('an unavailable log does not delay the start, and is retried', async t =>
   t.teardown(() => control.close())
   log.broken = undefined
   await control.send('revoke', REVOKED)
-  await until('the command is carried out', () => heard.length === 1)
+  await until('the command is carried out', () => received.length === 1)
   t.match(warnings[0], /cannot follow the other nodes/)
 })
 
 t.test('a read that fails midway resumes where it stopped', async t => {
   const { view } = sharedLog()
   const log = view()
-  const { control, heard } = listening(log)
+  const { control, received } = listening(log)
   for (let before = 1; before <= 1500; before++) await control.send('revoke', { user: 'ada', before })
   const { read } = log
   let reads = 0
@@ -132,7 +132,7 @@ t.test('a read that fails midway resumes where it stopped', async t => {
   }
   t.equal(await control.open(), true)
   t.teardown(() => control.close())
-  t.equal(heard.length, 1500)
+  t.equal(received.length, 1500)
   t.equal(log.follows, 2, 'it follows anew')
 })
 
@@ -173,7 +173,7 @@ t.test('revocations that the log lost are sent again, once, and reach a node tha
   await later.control.open()
   t.teardown(() => later.control.close())
   t.strictSame(
-    later.heard.map(each => (each as [string, object])[1]),
+    later.received.map(each => (each as [string, object])[1]),
     [all[7], { user: 'ada', before: 1000 }, ...all.filter(({ user }) => user !== 'u7')],
     'a time that never comes is left out',
   )
@@ -183,7 +183,7 @@ t.test('a handler that throws and a command of a later version do not stop the n
   const { view } = sharedLog()
   const log = view()
   const warnings: object[] = []
-  const heard: string[] = []
+  const received: string[] = []
   const control = new Control({
     log,
     logger: { ...silent, warn: (about: object) => void warnings.push(about) },
@@ -191,15 +191,15 @@ t.test('a handler that throws and a command of a later version do not stop the n
     .on('unsubscribe', () => {
       throw new Error('a fault')
     })
-    .on('unsubscribe', ({ user }) => heard.push(user))
+    .on('unsubscribe', ({ user }) => received.push(user))
   await control.open()
   await log.append(CONTROL, [draftOf('later', {})])
   await control.send('unsubscribe', { user: 'ada', channel: 'room' })
-  t.strictSame(heard, ['ada'])
+  t.strictSame(received, ['ada'])
   t.match(warnings, [{ command: 'unsubscribe' }])
   control.close()
   await control.send('unsubscribe', { user: 'bob', channel: 'room' })
-  t.strictSame(heard, ['ada'], 'nothing is carried out after the close')
+  t.strictSame(received, ['ada'], 'nothing is carried out after the close')
 })
 
 t.test('retention of each reserved channel', async t => {

@@ -51,7 +51,7 @@ t.test('expired events are discounted, whoever notices first', async t => {
   t.equal(a.peek(e1(0), LIMIT), undefined, 'not even events in memory are delivered')
   const listener = await listen(hub, 'b', e1(5))
   log.add('b', drafts(1))
-  await until('told', () => listener.lines.length === 1)
+  await until('it is notified', () => listener.lines.length === 1)
   t.equal(hub.stats().memory, a.size + b.size)
   t.equal(b.recent.count, 1)
 })
@@ -80,7 +80,7 @@ t.test('encoded stretches count as memory too', async t => {
         most = Math.max(most, hub.stats().memory)
         return listener.lines.length === 1000 - i
       })
-      t.equal(listener.told[0], `e1-${1001 + i}`)
+      t.equal(listener.received[0], `e1-${1001 + i}`)
       listener.cut()
     }
     log.add('a', drafts(1))

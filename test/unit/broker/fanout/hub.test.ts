@@ -172,12 +172,12 @@ async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise
     }
     for (let i = 0; i < 200 && !complete(); i++) await turn()
     for (const [name, begin] of from) {
-      const told = listener.lines
+      const lines = listener.lines
         .map(line => JSON.parse(line))
         .filter(each => each.channel === name || each.gap)
-      const got = told.map(each => each.id).join()
+      const got = lines.map(each => each.id).join()
       // Whoever left had the beginning of it.
-      const end = followed.has(name) ? log.head(name).offset : begin + told.length
+      const end = followed.has(name) ? log.head(name).offset : begin + lines.length
       const due = ids('e1', begin + 1, end).join()
       if (got !== due) wrong.push(`${name} after ${begin}: ${got} instead of ${due}`)
     }
@@ -238,12 +238,12 @@ t.test('new events between two slices also reach readers already visited', async
   const listeners = await Promise.all(Array.from({ length: 100 }, () => listen(hub, 'a', e1(0))))
   await settled()
   log.add('a', drafts(1))
-  const told = () => listeners.filter(listener => listener.lines.length > 0).length
-  while (told() === 0) await turn()
-  t.ok(told() < 100, 'the pass is under way')
+  const reached = () => listeners.filter(listener => listener.lines.length > 0).length
+  while (reached() === 0) await turn()
+  t.ok(reached() < 100, 'the pass is under way')
   log.add('a', drafts(1))
   await settled()
-  for (const listener of listeners) t.strictSame(listener.told, ids('e1', 1, 2))
+  for (const listener of listeners) t.strictSame(listener.received, ids('e1', 1, 2))
 })
 
 t.test('a page that arrives when the socket is full is not queued, and is read again later', async t => {
@@ -259,7 +259,7 @@ t.test('a page that arrives when the socket is full is not queued, and is read a
   t.equal(listener.sink.writableLength, writableLength)
   listener.read()
   await settled()
-  t.strictSame(listener.told, ['x', ...ids('e1', 1, 5)])
+  t.strictSame(listener.received, ['x', ...ids('e1', 1, 5)])
 })
 
 t.test('events that one reader fetched from the log are served to later readers from memory', async t => {
@@ -297,7 +297,7 @@ t.test('a reader that is far behind gets capped stretches, in turn with others',
   }
   for (const listener of listeners) {
     await until('it has all', () => listener.lines.length === 5101)
-    t.strictSame(listener.told, ids('e1', 1, 5101))
+    t.strictSame(listener.received, ids('e1', 1, 5101))
     for (const bytes of listener.writes) {
       const lines = bytes.toString().split('\n').length - 1
       t.ok(
@@ -351,8 +351,8 @@ t.test('the end of an epoch while a socket is full is reported after the remaini
   await settled()
   t.strictSame(listener.lines, [])
   listener.read()
-  await until('it has all', () => listener.told.at(-1) === 'e3-9')
-  t.strictSame(listener.told, [...ids('e1', 1, 7), 'gap e1-7 e2-7', 'e2-8', 'gap e2-8 e3-8', 'e3-9'])
+  await until('it has all', () => listener.received.at(-1) === 'e3-9')
+  t.strictSame(listener.received, [...ids('e1', 1, 7), 'gap e1-7 e2-7', 'e2-8', 'gap e2-8 e3-8', 'e3-9'])
 })
 
 t.test('readers that wait for an unavailable log share one retry', async t => {
@@ -372,7 +372,7 @@ t.test('readers that wait for an unavailable log share one retry', async t => {
   log.beforeRead = async () => {}
   const asked = log.reads.length
   await time.tick(1500)
-  for (const listener of listeners) t.strictSame(listener.told, ids('e1', 1, 3))
+  for (const listener of listeners) t.strictSame(listener.received, ids('e1', 1, 3))
   t.equal(log.reads.length, asked + 1)
 })
 
@@ -418,7 +418,7 @@ t.test('low-priority events wait until there are enough, and arrive as one stret
     t.strictSame(listener.lines, [], what)
     log.add('a', [last])
     await settled()
-    t.strictSame(listener.told, ids('e1', 1, few.length + 1), what)
+    t.strictSame(listener.received, ids('e1', 1, few.length + 1), what)
     t.equal(listener.writes.length, 1, 'one stretch')
     log.add('a', [low])
     await settled()
@@ -437,12 +437,12 @@ t.test('low-priority events wait no longer than their limit, counted from the ol
   log.add('a', [low])
   t.strictSame(listener.lines, [])
   await time.tick(100)
-  t.strictSame(listener.told, ids('e1', 1, 2))
+  t.strictSame(listener.received, ids('e1', 1, 2))
   log.add('a', [low])
   await time.tick(OPTIONS.low.age - 10)
   t.equal(listener.lines.length, 2, 'and anew')
   await time.tick(10)
-  t.strictSame(listener.told, ids('e1', 1, 3))
+  t.strictSame(listener.received, ids('e1', 1, 3))
 })
 
 t.test('a high-priority event flushes the events before it, not those after it', async t => {
@@ -455,7 +455,7 @@ t.test('a high-priority event flushes the events before it, not those after it',
   await time.tick(OPTIONS.low.age / 2)
   log.add('a', [low, {}])
   await settled()
-  t.strictSame(listener.told, ids('e1', 1, 3))
+  t.strictSame(listener.received, ids('e1', 1, 3))
   log.add('a', [low])
   await time.tick(10)
   log.add('a', [low])
@@ -479,8 +479,8 @@ t.test('a reader that catches up does not wait for low-priority events', async t
   await settled()
   const joins = await listen(hub, 'a', e1(1))
   await settled()
-  t.strictSame(joins.told, ids('e1', 2, 3))
-  t.strictSame(waits.told, [])
+  t.strictSame(joins.received, ids('e1', 2, 3))
+  t.strictSame(waits.received, [])
 })
 
 // Connections -------------------------------------------------------------------------------------------------
@@ -542,18 +542,18 @@ t.test('a reader that stalls for too long receives a goodbye, and is cut if it s
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 8000 }, t.teardown)
-  const [stands, other] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
-  stands.stop()
+  const [stalled, other] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
+  stalled.stop()
   log.add('a', drafts(1))
   await settled()
   await time.tick(7000)
-  t.strictSame(stands.closes, [], 'not before its time')
+  t.strictSame(stalled.closes, [], 'not before its time')
   await time.tick(2000)
-  t.match(stands.closes, [{ code: 4001, retry: Number }])
-  t.notOk(stands.sink.destroyed, 'its goodbye is queued')
+  t.match(stalled.closes, [{ code: 4001, retry: Number }])
+  t.notOk(stalled.sink.destroyed, 'its goodbye is queued')
   await time.tick(4000)
-  t.ok(stands.sink.destroyed)
-  t.equal(stands.closes.length, 1, 'told once')
+  t.ok(stalled.sink.destroyed)
+  t.equal(stalled.closes.length, 1, 'closed once')
   t.equal(hub.stats().readers, 1)
   t.equal(hub.connections.leaving.size + hub.connections.full.size, 0, 'and nothing is left of it')
   t.strictSame(other.closes, [])
@@ -568,7 +568,7 @@ t.test('a reader that leaves after its goodbye is not cut', async t => {
   t.equal(listener.closes.length, 1)
   listener.read()
   await settled()
-  t.strictSame(listener.told, ['e1-1'], 'queued events still arrived')
+  t.strictSame(listener.received, ['e1-1'], 'queued events still arrived')
   t.ok(listener.sink.writableFinished)
   t.equal(hub.stats().readers, 0)
   await time.tick(6000)
@@ -589,7 +589,7 @@ t.test('a slow reader stays', async t => {
     await settled()
   }
   t.strictSame(listener.closes, [])
-  t.strictSame(listener.told, ids('e1', 1, 10))
+  t.strictSame(listener.received, ids('e1', 1, 10))
 })
 
 t.test('nothing is written after the goodbye', async t => {

@@ -22,30 +22,33 @@ class Member {
   }
 }
 
-t.test('over several slices each member has each event once, also where members come and go', async t => {
-  const members = Array.from({ length: 100 }, (_, slot) => new Member(slot))
-  const all = [...members]
-  const passage = new Passage(members, new FlushLoop())
-  passage.bring([event('1'), event('2')])
-  t.equal(passage.flush(0), false)
-  const had = members.filter(({ got }) => got.length > 0)
-  t.ok(had.length > 0 && had.length < 20)
-  // A member that waits for its turn leaves, and a visited one takes its place.
-  const gone = members[3] as Member
-  gone.slot = -1
-  members[3] = members.pop() as Member
-  const late = new Member(members.length)
-  members.push(late)
-  passage.bring([event('3')])
-  passage.finish()
-  t.same(gone.got, [])
-  t.same(late.got, [3])
-  for (const each of all) if (each !== gone) t.same(each.got, [1, 2, 3])
-  t.equal(passage.flush(0), true, 'nothing is left')
-  t.same(late.got, [3])
-})
+t.test(
+  'over several slices each member receives each event once, even while members come and go',
+  async t => {
+    const members = Array.from({ length: 100 }, (_, slot) => new Member(slot))
+    const all = [...members]
+    const passage = new Passage(members, new FlushLoop())
+    passage.bring([event('1'), event('2')])
+    t.equal(passage.flush(0), false)
+    const had = members.filter(({ got }) => got.length > 0)
+    t.ok(had.length > 0 && had.length < 20)
+    // A member that waits for its turn leaves, and a visited one takes its place.
+    const gone = members[3] as Member
+    gone.slot = -1
+    members[3] = members.pop() as Member
+    const late = new Member(members.length)
+    members.push(late)
+    passage.bring([event('3')])
+    passage.finish()
+    t.same(gone.got, [])
+    t.same(late.got, [3])
+    for (const each of all) if (each !== gone) t.same(each.got, [1, 2, 3])
+    t.equal(passage.flush(0), true, 'nothing is left')
+    t.same(late.got, [3])
+  },
+)
 
-t.test('what is kept comes behind the transient events before it', async t => {
+t.test('retained events follow the transient events before them', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const listener = await listen(hub, 'a', { epoch: 'e1', offset: 0 })

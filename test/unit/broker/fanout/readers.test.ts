@@ -19,10 +19,10 @@ import { until } from '../../../support/until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 
-async function told(listener: Listener, ...expected: string[]): Promise<void> {
+async function expectReceived(listener: Listener, ...expected: string[]): Promise<void> {
   await until(`${expected.length} items`, () => listener.lines.length >= expected.length)
   await settled()
-  t.strictSame(listener.told, expected)
+  t.strictSame(listener.received, expected)
 }
 
 /** A system call takes 100 µs: 20 ms for 200 of them. */
@@ -48,7 +48,7 @@ t.test('readers at one old cursor cause one log read per position, however many 
     })
   }
   t.strictSame(log.reads, ['a e1-0', 'a e1-1024', 'a e1-2048'])
-  t.strictSame(listeners[199]?.told, ids('e1', 1, 3000))
+  t.strictSame(listeners[199]?.received, ids('e1', 1, 3000))
   for (const { writes } of listeners) {
     if (writes.slice(0, 2).some((bytes, i) => bytes !== listeners[0]?.writes[i]))
       t.fail('not the same Buffers')
@@ -61,7 +61,7 @@ t.test('readers at the head share one Buffer, however many they are', async t =>
   const hub = hubOf(log, {}, t.teardown)
   const [one, other] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
   log.add('a', drafts(5))
-  await told(one, ...ids('e1', 1, 5))
+  await expectReceived(one, ...ids('e1', 1, 5))
   t.equal(one.writes.length, 1, 'a burst is one write')
   t.equal(one.writes[0], other.writes[0])
   t.equal(log.reads.length, 0)
@@ -78,7 +78,7 @@ t.test('a log that fails during catch-up is retried', async t => {
   await settled()
   t.equal(log.reads.length, 1, 'not at once')
   log.beforeRead = async () => {}
-  await told(listener, ...ids('e1', 1, 12))
+  await expectReceived(listener, ...ids('e1', 1, 12))
 })
 
 t.test('a gap in the feed reaches every reader, once', async t => {
@@ -91,12 +91,12 @@ t.test('a gap in the feed reaches every reader, once', async t => {
   log.add('a', drafts(3))
   const [one, two, three, four] = listeners as [Listener, Listener, Listener, Listener]
   const after = ['gap e1-10 e2-8', ...ids('e2', 9, 11)]
-  await told(one, ...after)
-  await told(two, ...after)
-  await told(three, 'e1-10', ...after)
-  await told(four, ...ids('e1', 5, 10), ...after)
+  await expectReceived(one, ...after)
+  await expectReceived(two, ...after)
+  await expectReceived(three, 'e1-10', ...after)
+  await expectReceived(four, ...ids('e1', 5, 10), ...after)
   log.add('a', drafts(1))
-  await told(one, ...after, 'e2-12')
+  await expectReceived(one, ...after, 'e2-12')
   t.equal(log.reads.filter(read => read === 'a e1-10').length, 1, 'the log was read once')
 })
 
@@ -110,7 +110,7 @@ t.test(
     log.lose('a', 5, 'e2')
     log.add('a', drafts(2))
     gate.open()
-    await told(listener, ...ids('e1', 4, 15), 'gap e1-15 e2-15', 'e2-16', 'e2-17')
+    await expectReceived(listener, ...ids('e1', 4, 15), 'gap e1-15 e2-15', 'e2-16', 'e2-17')
   },
 )
 
@@ -122,12 +122,12 @@ t.test('a reader ahead of its node receives no gap and no duplicate', async t =>
   log.held = true
   log.add('a', drafts(3))
   const ahead = await listen(hub, 'a', e1(7))
-  await told(ahead, 'e1-8')
+  await expectReceived(ahead, 'e1-8')
   t.equal(behind.lines.length, 0)
   log.release()
   log.add('a', drafts(1))
-  await told(ahead, 'e1-8', 'e1-9')
-  await told(behind, ...ids('e1', 6, 9))
+  await expectReceived(ahead, 'e1-8', 'e1-9')
+  await expectReceived(behind, ...ids('e1', 6, 9))
 })
 
 t.test('events that arrive during a log read for a reader ahead are delivered', async t => {
@@ -145,7 +145,7 @@ t.test('events that arrive during a log read for a reader ahead are delivered', 
   log.add('a', drafts(1))
   await settled()
   gate.open()
-  await told(ahead, 'e1-9')
+  await expectReceived(ahead, 'e1-9')
 })
 
 t.test('a reader beyond the head of the log receives a gap, and only the log decides that', async t => {
@@ -153,9 +153,9 @@ t.test('a reader beyond the head of the log receives a gap, and only the log dec
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))
   const listener = await listen(hub, 'a', e1(50))
-  await told(listener, 'gap e1-50 e1-5')
+  await expectReceived(listener, 'gap e1-50 e1-5')
   log.add('a', drafts(1))
-  await told(listener, 'gap e1-50 e1-5', 'e1-6')
+  await expectReceived(listener, 'gap e1-50 e1-5', 'e1-6')
 })
 
 t.test('a reader that fell off the tail while its socket was full receives a gap', async t => {
@@ -173,8 +173,8 @@ t.test('a reader that fell off the tail while its socket was full receives a gap
   t.equal(slow.lines.length, 0)
   t.equal(hub.stats().behind, 1)
   slow.read()
-  await told(slow, 'e1-1', 'gap e1-1 e1-21', ...ids('e1', 22, 31))
-  t.strictSame(fast.told, ids('e1', 1, 31))
+  await expectReceived(slow, 'e1-1', 'gap e1-1 e1-21', ...ids('e1', 22, 31))
+  t.strictSame(fast.received, ids('e1', 1, 31))
 })
 
 t.test('a full socket is written to once, then skipped, and delays nobody', async t => {
@@ -191,7 +191,7 @@ t.test('a full socket is written to once, then skipped, and delays nobody', asyn
   t.ok(slow.sink.writableLength < 20_000, `${slow.sink.writableLength} bytes wait for it`)
   slow.read()
   await until('it has caught up', () => slow.lines.length === 1000)
-  t.strictSame(slow.told, fast.told)
+  t.strictSame(slow.received, fast.received)
   t.equal(hub.stats().behind, 0)
 })
 
@@ -206,7 +206,7 @@ t.test('a large channel is flushed in slices, and events in between reach all re
   await turn()
   t.ok(reached() > 0 && reached() < 150, `the loop was free after ${reached()} readers`)
   log.add('a', drafts(1))
-  for (const listener of listeners) await told(listener, 'e1-1', 'e1-2')
+  for (const listener of listeners) await expectReceived(listener, 'e1-1', 'e1-2')
 })
 
 t.test('readers may leave and join while the channel is flushed', async t => {
@@ -221,10 +221,10 @@ t.test('readers may leave and join while the channel is flushed', async t => {
     if (i % 3 === 0) await turn()
   }
   for (const listener of listeners)
-    await until('all have received everything', () => listener.told.at(-1) === 'e1-60')
+    await until('all have received everything', () => listener.received.at(-1) === 'e1-60')
   for (const listener of listeners) {
-    const first = Number(listener.told[0]?.slice(3))
-    t.strictSame(listener.told, ids('e1', first, 60))
+    const first = Number(listener.received[0]?.slice(3))
+    t.strictSame(listener.received, ids('e1', first, 60))
   }
   t.equal(hub.stats().readers, 300)
   for (const listener of listeners) listener.cut()
@@ -259,6 +259,6 @@ t.test('an unsubscribed reader receives nothing more, whatever is in progress', 
   log.add('a', drafts(1))
   gate.open()
   await settled()
-  t.strictSame(listener.told, [])
+  t.strictSame(listener.received, [])
   t.equal(hub.stats().readers, 0)
 })

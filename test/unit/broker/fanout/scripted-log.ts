@@ -68,7 +68,7 @@ export class ScriptedLog implements ChannelLog {
   add(name: string, drafts: readonly Partial<Draft>[]): LogEvent[] {
     const channel = this.#channel(name)
     const events = drafts.map(draft => this.#hold(name, channel, draft))
-    this.#tell(channel, follower => follower.events(events))
+    this.#notify(channel, follower => follower.events(events))
     return events
   }
 
@@ -103,7 +103,7 @@ export class ScriptedLog implements ChannelLog {
     channel.events.splice(channel.events.length - count, count)
     channel.history = beginEpoch({ ...channel.history, head: channel.history.head - count }, epoch)
     const to = headOf(channel.history)
-    this.#tell(channel, follower => follower.gap({ from, to }))
+    this.#notify(channel, follower => follower.gap({ from, to }))
   }
 
   /** Drops all but the newest events, without a notice on the feed. */
@@ -149,7 +149,7 @@ export class ScriptedLog implements ChannelLog {
   async relay(name: string, drafts: readonly Draft[]): Promise<number> {
     const time = Date.now()
     const events = drafts.map(draft => transientOf(name, time, draft))
-    this.#tell(this.#channel(name), follower => follower.transient(events))
+    this.#notify(this.#channel(name), follower => follower.transient(events))
     return time
   }
 
@@ -159,7 +159,7 @@ export class ScriptedLog implements ChannelLog {
     const event = channel.events[at]
     if (event === undefined) return false
     channel.events[at] = erasedOf(event)
-    this.#tell(channel, follower => follower.forget())
+    this.#notify(channel, follower => follower.forget())
     return true
   }
 
@@ -169,7 +169,7 @@ export class ScriptedLog implements ChannelLog {
     channel.events = []
     channel.history = clearedHistory(channel.history, `${from.epoch.slice(0, 12)}x`)
     const to = headOf(channel.history)
-    this.#tell(channel, follower => follower.gap({ from, to }))
+    this.#notify(channel, follower => follower.gap({ from, to }))
     return to
   }
 
@@ -195,7 +195,7 @@ export class ScriptedLog implements ChannelLog {
   async open(): Promise<void> {}
   async close(): Promise<void> {}
 
-  #tell(channel: Kept, say: (follower: Follower) => void): void {
+  #notify(channel: Kept, say: (follower: Follower) => void): void {
     if (channel.follower === undefined) return
     if (this.held) channel.pending.push(say)
     else say(channel.follower)
@@ -317,7 +317,7 @@ export class Listener {
   }
 
   /** Ids of the received events, and `gap <from> <to>`. */
-  get told(): string[] {
+  get received(): string[] {
     return this.lines.map(line => {
       const object = JSON.parse(line)
       return object.gap === undefined ? object.id : `gap ${object.gap.from} ${object.gap.to}`

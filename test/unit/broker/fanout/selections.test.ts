@@ -41,7 +41,7 @@ t.test('equal filters share their bytes and their evaluation', async t => {
   const all = await listen(hub, 'a', e1(0))
   log.add('a', [en, ko, en, ko, ko, en])
   await until('all have theirs', () => listeners.every(({ lines }) => lines.length === 3))
-  t.same(listeners[0]?.told, ['e1-2', 'e1-4', 'e1-5'])
+  t.same(listeners[0]?.received, ['e1-2', 'e1-4', 'e1-5'])
   t.ok(
     listeners.every(({ writes }) => writes[0] === listeners[0]?.writes[0]),
     'one Buffer',
@@ -74,7 +74,7 @@ t.test('a resume over 100,000 filtered events reads each page once', async t => 
   log.add('a', [...drafts(100_000, en), ko])
   const hub = hubOf(log, { retentionOf: () => ({ events: 1e6, age: 1e9, bytes: 1e9 }) }, t.teardown)
   const listeners = await Promise.all([1, 2, 3].map(() => listenTo(hub, 'a', e1(0), KOREAN)))
-  await until('they have it', () => listeners.every(({ told }) => told.at(-1) === 'e1-100001'))
+  await until('they have it', () => listeners.every(({ received }) => received.at(-1) === 'e1-100001'))
   t.equal(new Set(log.reads).size, log.reads.length)
   t.equal(log.reads.length, Math.ceil(100_001 / 1024))
   const again = await listenTo(hub, 'a', e1(100_000), KOREAN)
@@ -112,7 +112,7 @@ t.test('a pace: at most one stretch per interval, for all at once, with the newe
     if (first.writes.length > before) times.push(performance.now())
   }
   const { head } = { head: log.head('a').offset }
-  await until('all have the last', () => listeners.every(({ told }) => told.at(-1) === `e1-${head}`))
+  await until('all have the last', () => listeners.every(({ received }) => received.at(-1) === `e1-${head}`))
   t.ok((times[2] ?? 0) - (times[0] ?? 0) > 180, 'not sooner than 100 ms after another')
   const stretches = first.writes.map(bytes =>
     `${bytes}`
@@ -136,7 +136,7 @@ t.test('only the newest, over a history of many pages', async t => {
   const listener = await listenTo(hub, 'a', e1(0), selectionOf({ newest: 'type' }))
   await until('it has them', () => listener.lines.length >= 20)
   await settled()
-  t.same(listener.told, ids('e1', 4981, 5000))
+  t.same(listener.received, ids('e1', 4981, 5000))
   t.ok(listener.lines.every(line => JSON.parse(line).skipped === 249))
 })
 

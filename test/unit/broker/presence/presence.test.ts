@@ -10,7 +10,7 @@ import { MemoryMembers } from '../../../../services/broker/presence/memory.ts'
 import { Presence } from '../../../../services/broker/presence/presence.ts'
 import type { MemberStore } from '../../../../services/broker/presence/store.ts'
 import { retentionIn } from '../../../contract/log.ts'
-import { told } from '../../../contract/members.ts'
+import { changesIn } from '../../../contract/members.ts'
 import { silent } from '../../../support/redis-logs.ts'
 import { until } from '../../../support/until.ts'
 
@@ -51,7 +51,7 @@ interface World {
   clock: number
   node(grace?: number): Presence & { readonly away: (ms: number) => void }
   users(): Promise<string[]>
-  told(): Promise<string[]>
+  changes(): Promise<string[]>
 }
 
 function world(t: Test): World {
@@ -88,7 +88,7 @@ function world(t: Test): World {
       const { members } = await self.behind.page(ROOM, '', 1000)
       return members.map(member => JSON.parse(member).user)
     },
-    told: () => told({ log, store: self.behind }, ROOM),
+    changes: () => changesIn({ log, store: self.behind }, ROOM),
   }
   return self
 }
@@ -100,7 +100,7 @@ t.test('a member joins once and leaves once, however many connections it has', a
   await until('three clients', async () => (await w.behind.count(ROOM)).clients === 3)
   for (const client of clients) client.gone()
   await until('nobody', async () => (await w.users()).length === 0)
-  t.strictSame(await w.told(), ['join ann', 'leave ann'])
+  t.strictSame(await w.changes(), ['join ann', 'leave ann'])
 })
 
 t.test('a reload within the grace period notifies nobody, even on another node', async t => {
@@ -114,10 +114,10 @@ t.test('a reload within the grace period notifies nobody, even on another node',
   second.gone()
   const third = new Client(b, user('ann'))
   await until('only the other node', async () => (await w.behind.count(ROOM)).tags.length === 1)
-  t.strictSame(await w.told(), ['join ann'])
+  t.strictSame(await w.changes(), ['join ann'])
   third.gone()
   await until('nobody', async () => (await w.users()).length === 0)
-  t.strictSame(await w.told(), ['join ann', 'leave ann'])
+  t.strictSame(await w.changes(), ['join ann', 'leave ann'])
 })
 
 t.test('user info is updated; another user takes its place', async t => {
@@ -126,15 +126,15 @@ t.test('user info is updated; another user takes its place', async t => {
   const client = new Client(node, user('ann', { info: { n: 1 } }))
   await until('ann', async () => (await w.users()).length === 1)
   client.identify(user('ann', { info: { n: 2 } }))
-  await until('an update', async () => (await w.told()).length === 2)
+  await until('an update', async () => (await w.changes()).length === 2)
   const page = await node.page(ROOM, '', 10)
   t.match(JSON.parse(page.members[0] ?? ''), { user: 'ann', info: { n: 2 } })
   const other = new Client(w.node(), user('ann', { info: { n: 3 } }))
-  await until('another, of another node', async () => (await w.told()).length === 3)
+  await until('another, of another node', async () => (await w.changes()).length === 3)
   other.gone()
   client.identify(user('bob'))
   await until('bob alone', async () => `${await w.users()}` === 'bob')
-  t.strictSame((await w.told()).sort(), ['join ann', 'join bob', 'leave ann', 'update ann', 'update ann'])
+  t.strictSame((await w.changes()).sort(), ['join ann', 'join bob', 'leave ann', 'update ann', 'update ann'])
 })
 
 t.test('servers are not members, and anonymous clients are counted', async t => {
@@ -156,7 +156,7 @@ t.test('a polling client is a member for a while', async t => {
   }
   t.strictSame(await w.users(), ['ann'])
   await until('ann is gone', async () => (await w.users()).length === 0)
-  t.strictSame(await w.told(), ['join ann', 'leave ann'])
+  t.strictSame(await w.changes(), ['join ann', 'leave ann'])
 })
 
 t.test('the members of a lost node leave once; a node that returns enters them again', async t => {
@@ -172,10 +172,10 @@ t.test('the members of a lost node leave once; a node that returns enters them a
     await wait(30)
   }
   await until('ann has left', async () => `${await w.users()}` === 'bob')
-  t.strictSame((await w.told()).sort(), ['join ann', 'join bob', 'leave ann'])
+  t.strictSame((await w.changes()).sort(), ['join ann', 'join bob', 'leave ann'])
   a.away(0)
   await until('ann is back', async () => `${await w.users()}` === 'ann,bob')
-  t.strictSame((await w.told()).sort(), ['join ann', 'join ann', 'join bob', 'leave ann'])
+  t.strictSame((await w.changes()).sort(), ['join ann', 'join ann', 'join bob', 'leave ann'])
   t.match(await c.count(ROOM), { users: 2, clients: 3 })
 })
 
@@ -189,7 +189,7 @@ t.test('when no node could reach the store for long, nobody leaves', async t => 
   for (const node of nodes) node.away(0)
   await wait(100)
   t.strictSame(await w.users(), ['u0', 'u1'])
-  t.equal((await w.told()).length, 2)
+  t.equal((await w.changes()).length, 2)
 })
 
 t.test('entries that the store lost are restored, and no leave is reported', async t => {
@@ -199,7 +199,7 @@ t.test('entries that the store lost are restored, and no leave is reported', asy
   await until('both', async () => (await w.users()).length === 2)
   w.behind = new MemoryMembers(w.log, () => w.clock)
   await until('both again', async () => (await w.users()).length === 2)
-  t.notMatch((await w.told()).join(), /leave/)
+  t.notMatch((await w.changes()).join(), /leave/)
   clients[0]?.gone()
   await until('bob alone', async () => `${await w.users()}` === 'bob')
 })
@@ -230,7 +230,7 @@ t.test('entries without a lease are removed by the next sweep', async t => {
     await wait(20)
   }
   await until('nobody', async () => (await w.users()).length === 0)
-  t.strictSame(await w.told(), ['join ghost', 'leave ghost'])
+  t.strictSame(await w.changes(), ['join ghost', 'leave ghost'])
 })
 
 t.test('a stopping node leaves its members to the grace period', async t => {
@@ -257,5 +257,5 @@ t.test('changes during an outage of the log are reported when it is back', async
   await wait(20)
   node.away(0)
   await until('bob', async () => `${await w.users()}` === 'bob')
-  t.strictSame(await w.told(), ['join bob'])
+  t.strictSame(await w.changes(), ['join bob'])
 })
