@@ -1,4 +1,4 @@
-// npx tsx bench/selections.ts: the cost of readers of a part of a channel, compared with readers of all of it. One node
+// npm run bench:selections: the cost of readers of a part of a channel, compared with readers of all of it. One node
 // with its log in memory, 1,000 HTTP streams, the same events for each kind of reader in turn; measures the node's CPU.
 
 import { spawn } from 'node:child_process'

@@ -1,9 +1,11 @@
 // The load balancer files of infra/, run unchanged by real nginx and HAProxy, in front of real nodes and of fakes
 // that fail at will.
 
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { promisify } from 'node:util'
 import { io, type Socket } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { program } from '../../infra/local/packages.ts'
@@ -55,6 +57,9 @@ const topology = await startTopology({
 })
 t.teardown(() => topology.close('SIGKILL'))
 
+/** Each character that a name may have, and empty segments. */
+const SIGNS = `//_.:~@-/#$=,;!+&()'?/`
+
 let channels = 0
 const fresh = (name: string) => `${name}-${++channels}`
 const json = { 'content-type': 'application/json' }
@@ -68,6 +73,26 @@ async function publish(url: string, channel: string, n: number): Promise<string>
   })
   if (answer.status !== 201) throw new Error(`${answer.status} ${await answer.text()}`)
   return ((await answer.json()) as { id: string }).id
+}
+
+interface Answer {
+  readonly status: number
+  readonly text: string
+}
+
+/** Each sends a GET, or a POST where there is a body. */
+const CLIENTS = {
+  async fetch(url: string, body?: string): Promise<Answer> {
+    const answer = await fetch(url, body === undefined ? {} : { method: 'POST', headers: json, body })
+    return { status: answer.status, text: await answer.text() }
+  },
+  async curl(url: string, body?: string): Promise<Answer> {
+    const post = body === undefined ? [] : ['-H', 'content-type: application/json', '-d', body]
+    const args = ['-s', '--path-as-is', '-w', '\\n%{http_code}', ...post, url]
+    const { stdout } = await promisify(execFile)('curl', args)
+    const at = stdout.lastIndexOf('\n')
+    return { status: Number(stdout.slice(at)), text: stdout.slice(0, at) }
+  },
 }
 
 /** The first item that is no event, or undefined when `count` events have come. */
@@ -144,8 +169,7 @@ for (const kind of KINDS) {
   const lb = topology.lb(kind)
 
   t.test(`${kind}: every wire delivers a publish to any channel name at once`, async t => {
-    // Each character that a name may have.
-    const channel = `//_.:~@-/#$=,;!+&()'?/${fresh('live')}//`
+    const channel = `${SIGNS}${fresh('live')}//`
     const clients = await Promise.all(
       ALL_WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
     )
@@ -156,6 +180,47 @@ for (const kind of KINDS) {
         t.equal(idOf(await client.event()), id, (ALL_WIRES[i] as Wire).name)
     }
     for (const client of clients) client.cut()
+  })
+
+  t.test(`${kind}: curl and fetch write and read channels of any name`, async t => {
+    for (const [client, ask] of Object.entries(CLIENTS)) {
+      const channel = `${SIGNS}${fresh(client)}`
+      const path = `${lb.url}/v1/channels/${encodeURIComponent(channel)}`
+      const { status, text } = await ask(`${path}/events`, '1')
+      t.match([status, JSON.parse(text)], [201, { channel }], client)
+      const poll = `${lb.url}/v1/poll?channel=${encodeURIComponent(channel)}`
+      for (const url of [path, `${path}/events`, `${path}/events/${idOf(text)}`, poll]) {
+        const answer = await ask(url)
+        t.equal(answer.status, 200, `${client} ${url}`)
+        t.ok(answer.text.includes(JSON.stringify(channel)), `${client} ${url}`)
+      }
+    }
+  })
+
+  t.test(`${kind}: a double-encoded name or a path step is rejected`, async t => {
+    const names = ['a%252Fb', '%252e%252e', 'a%2F..%2Fb', 'a%2f%2e%2e', '%2F.']
+    for (const [client, ask] of Object.entries(CLIENTS)) {
+      for (const name of names) {
+        const path = `${lb.url}/v1/channels/${name}`
+        const urls = [path, `${path}/events`, `${path}/events/e-1`, `${lb.url}/v1/poll?channel=${name}`]
+        for (const answer of await Promise.all(urls.map(url => ask(url))))
+          t.match(answer, { status: 400, text: /FW_BAD_CHANNEL/ }, `${client} ${name}`)
+      }
+    }
+    // nginx resolves some of them to choose the node, which then has no such path.
+    for (const name of [...names, '..', '%2e%2e', 'a/../b', 'a/%2e%2e/b']) {
+      const { status } = await CLIENTS.curl(`${lb.url}/v1/channels/${name}/events`, '1')
+      t.ok([400, 404, 405].includes(status), `${name}: ${status}`)
+    }
+    for (const wire of ALL_WIRES) {
+      for (const name of ['a%2Fb', '%2e%2e', 'a/../b', '..']) {
+        await t.rejects(
+          wire.connect(lb, { channels: [name] }),
+          { code: 'FW_BAD_CHANNEL' },
+          `${wire.name} ${name}`,
+        )
+      }
+    }
   })
 
   t.test(`${kind}: a long poll is held and answered`, async t => {

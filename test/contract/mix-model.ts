@@ -4,6 +4,8 @@ export interface Wish {
   readonly type?: string
   readonly lang?: string
   readonly newest?: true
+  /** Stretches at intervals: they change when events arrive, not which. */
+  readonly every?: true
 }
 
 export interface Sent {

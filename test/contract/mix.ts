@@ -18,6 +18,8 @@ const WISHES: readonly Wish[] = [
   { lang: 'ko' },
   { newest: true },
   { lang: 'en', newest: true },
+  { every: true },
+  { type: 'b', newest: true, every: true },
 ]
 
 interface Answer {
@@ -42,10 +44,11 @@ interface Stream {
 }
 
 /** What is given as `select`. */
-const selectOf = ({ type, lang, newest }: Wish): NonNullable<Target['select']> => ({
+const selectOf = ({ type, lang, newest, every }: Wish): NonNullable<Target['select']> => ({
   ...(type === undefined ? {} : { types: [type] }),
   ...(lang === undefined ? {} : { filter: { key: 'lang', cmp: 'eq', val: lang } }),
   ...(newest ? { newest: 'type' } : {}),
+  ...(every ? { every: '100ms' } : {}),
 })
 
 export function mixContract(t: Test, engine: string, startNode: StartNode, wire: Wire, seeds: number): void {
@@ -172,7 +175,7 @@ class Mix {
     equal(this.#cursors[i], this.#model.position)
   }
 
-  /** Brings a stream to the head. With the newest of each type it is free into how many pieces that falls. */
+  /** Brings a stream to the head. The newest of each type may come in several stretches. */
   async #settle(stream: Stream): Promise<void> {
     const { wish, client, at } = stream
     const { newest, ...all } = wish

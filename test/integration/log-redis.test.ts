@@ -108,6 +108,66 @@ t.test('erased data is gone from every value in Redis, and other nodes are notif
   t.same([follower.faults, follower.gaps.length], [[], 1])
 })
 
+t.test(
+  'a long history is erased from in parts, by two nodes at a time, while events are published',
+  async t => {
+    const kept = { retentionOf: () => ({ ...RETENTION, events: 10_000 }) }
+    const { log, settings, raw } = await own(t, ['--rdbcompression', 'no'], kept)
+    const other = await openRedisLog(t, settings)
+    const secrets = [5, 1500, 2995]
+    let { epoch } = await append(log, 'a', [draft(0)])
+    for (let from = 1; from < 3000; from += 500) {
+      const some = Array.from({ length: 500 }, (_, i) =>
+        draft(secrets.includes(from + i) ? 'secret' : from + i),
+      )
+      ;({ epoch } = await append(log, 'a', some))
+    }
+    const [page] = await readAll(other, 'a', 'earliest', { events: 10_000, bytes: 1e9 })
+    const before = page?.events.map(dataOf) ?? []
+    const publish = async () => {
+      for (let i = 0; i < 20; i++) await append(log, 'a', [draft(`later ${i}`)])
+    }
+    const erased = secrets.map((n, i) => (i === 1 ? other : log).erase('a', { epoch, offset: n + 1 }))
+    const [, ...results] = await Promise.all([publish(), ...erased])
+    t.same(results, [true, true, true])
+    t.notOk((await dumped(raw)).includes('secret'))
+    t.equal(await raw.exists('fw:{a}:c'), 0)
+    const [after] = await readAll(other, 'a', 'earliest', { events: 10_000, bytes: 1e9 })
+    const later = Array.from({ length: 20 }, (_, i) => `later ${i}`)
+    t.strictSame(
+      after?.events.map(dataOf),
+      before.map(data => (data === 'secret' ? null : data)).concat(later),
+    )
+    t.ok((await raw.pttl('fw:{a}:s')) > 60_000, 'the stream expires with the rest')
+  },
+)
+
+t.test(
+  'a copy that an erasure left behind is used by the next one, and cleared with the channel',
+  async t => {
+    const { log, raw } = await own(t, ['--rdbcompression', 'no'])
+    const { epoch } = await append(log, 'a', [draft('secret'), ...drafts(3, 2)])
+    // As of a node that was killed in the middle of it.
+    const leave = async () => {
+      await raw.hset('fw:{a}:m', 'k', 3)
+      for (const [id, fields] of await raw.xrange('fw:{a}:s', '-', '2'))
+        await raw.xadd('fw:{a}:c', id, ...fields)
+    }
+    await leave()
+    t.equal(await log.erase('a', { epoch, offset: 4 }), true)
+    t.strictSame((await log.read('a', { epoch, offset: 0 }, ALL)).events.map(dataOf), [
+      'secret',
+      2,
+      null,
+      null,
+    ])
+    await leave()
+    await log.clear('a')
+    t.notOk((await dumped(raw)).includes('secret'))
+    t.equal(await raw.exists('fw:{a}:c'), 0)
+  },
+)
+
 t.test('a node that missed an erasure finds it with the next comparison', async t => {
   const { log, raw } = await own(t)
   const { epoch } = await append(log, 'a', drafts(3))

@@ -31,7 +31,7 @@ const ENGINES: Record<string, (config: Config) => ChannelLog> = {
   Redis: ({ history }) => new RedisLog(redisLogOptions(redis.url, { retentionOf: () => history })),
 }
 
-const seeds = Number(process.env.SEEDS ?? 8)
+const seeds = Number(process.env.SEEDS ?? 6)
 const wire = ALL_WIRES.find(({ name }) => name === 'stream')
 if (wire === undefined) throw new Error('no stream')
 for (const [engine, create] of Object.entries(ENGINES)) {

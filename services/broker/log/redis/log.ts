@@ -39,6 +39,9 @@ const BEGUN_A_SECOND = 100
 const REFUSED = 1000
 const TRIMMED_AT_A_TIME = 20
 
+/** The answer of erase.lua when there is more to do. */
+const AGAIN = 2
+
 const HEAD: PageLimit = { events: 0, bytes: 0 }
 
 export interface RedisLogOptions {
@@ -170,22 +173,20 @@ export class RedisLog implements ChannelLog {
   }
 
   async erase(channel: string, { epoch, offset }: Position): Promise<boolean> {
-    const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, ['c'])]
-    return (await this.#change(channel, this.#scripts.erase, keys, [epoch, offset])) === 1
+    for (;;) {
+      const answer = await this.#change(channel, this.#scripts.erase, [epoch, offset])
+      if (answer !== AGAIN) return answer === 1
+    }
   }
 
   async clear(channel: string): Promise<Position> {
-    const head = await this.#change(channel, this.#scripts.clear, this.#names.keys(channel), [])
+    const head = await this.#change(channel, this.#scripts.clear, [])
     return parsePosition(`${head}`) as Position
   }
 
   /** Repeating it has no further effect. */
-  async #change(
-    channel: string,
-    script: Script,
-    keys: readonly string[],
-    more: Argument[],
-  ): Promise<unknown> {
+  async #change(channel: string, script: Script, more: Argument[]): Promise<unknown> {
+    const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, ['c'])]
     const args = [randomEpoch(), this.#retention(channel), this.#names.feed(channel), ...more]
     try {
       const slot = this.#topology.slot(channel)

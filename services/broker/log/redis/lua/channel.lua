@@ -13,7 +13,8 @@
 -- A channel has four keys, made together and expiring together:
 --   1 hash: r replid of the master that wrote last, e epoch, g ended epochs ("name:end name:end", oldest first),
 --     h offset, t time and u sum of the head; f floor, ft and fu: time and sum of the event after it;
---     o 1 where the channel has ended, z how often something of it was erased; x when the keys end, ms
+--     o 1 where the channel has ended, z how often something of it was erased, k what is being erased; x when the keys
+--     end, ms
 --   2 stream: one record an event, its id <offset>-0
 --   3, 4 hashes: the idempotency keys of the even and of the odd windows, "epoch offset time" each; the
 --     field " " is the number of the window
