@@ -69,3 +69,19 @@ t.test('a quiet channel loses its expired idempotency keys, and nothing else', a
   t.strictSame(again[0]?.position, { epoch: first?.position.epoch, offset: 4 }, 'the epoch continues')
   t.equal(replay[0]?.replayed, true)
 })
+
+t.test('long idempotency keys take little room in Redis, and are told apart', async t => {
+  const options = redisLogOptions(redis.url)
+  const log = await openRedisLog(t, options)
+  const keyed = (key: string) => log.append('long', [draft(1, { idempotencyKey: key })])
+  const long = 'k'.repeat(127)
+  const keys = [...'abc'].map(end => long + end)
+  for (const key of keys) t.equal((await keyed(key))[0]?.replayed, false)
+  for (const [i, key] of keys.entries())
+    t.match((await keyed(key))[0], { replayed: true, position: { offset: i + 1 } })
+  const fields = await Promise.all(
+    ['i0', 'i1'].map(suffix => raw.hkeys(`${options.prefix}:{long}:${suffix}`)),
+  )
+  t.equal(fields.flat().length, 5, 'three keys and two windows')
+  t.ok(fields.flat().every(field => field.length <= 64))
+})

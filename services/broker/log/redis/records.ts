@@ -1,5 +1,6 @@
 // Records: the form of an event in Redis and in pub/sub. redis/channel.lua describes their fields.
 
+import { hash } from 'node:crypto'
 import type { Draft, Kind, LogEvent } from '../../event/event.ts'
 import { encodeEvent } from '../../event/event.ts'
 import { parsePosition, printPosition } from '../../event/position.ts'
@@ -20,6 +21,8 @@ const ERASED = 16
 /** Only in a message: the record has no position. */
 const TRANSIENT = 32
 const NEWLINE = 0x0a
+/** Longer idempotency keys are shortened. */
+const LONG_KEY = 64
 
 /** Version, epoch, offset, time, sum, bytes, flags and type, as they stand in a record. */
 type Head = [string, string, string, string, string, string, string, string]
@@ -27,7 +30,12 @@ type Head = [string, string, string, string, string, string, string, string]
 /** An event's arguments for `append.lua`, besides its data. */
 export function specOf(draft: Draft): string {
   const { idempotencyKey = '' } = draft
-  return `${flagsOf(draft)} ${kindOf(draft)} ${idempotencyKey}`
+  return `${flagsOf(draft)} ${kindOf(draft)} ${shortened(idempotencyKey)}`
+}
+
+/** Redis keeps no more than a digest of a long key. No key of a client contains the mark before it. */
+function shortened(key: string): string {
+  return key.length <= LONG_KEY ? key : `\x7f#${hash('sha256', key, 'base64url')}`
 }
 
 function flagsOf({ end, encoding, priority, tags }: Draft): number {
