@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { EventSource } from 'eventsource-4'
-import { type Node, type Settings, startMemoryNode } from '../contract/node.ts'
+import { type Node, type Settings, startMemoryNode, type StartNode } from '../contract/node.ts'
 import { jwks, secretKey, signToken } from './tokens.ts'
 import { temporaryFolder } from './tools.ts'
 import { until } from './until.ts'
@@ -28,11 +28,15 @@ export interface Subscription {
   got(count: number): Promise<readonly Message[]>
 }
 
-export async function startHub(settings: Settings = {}, rules: object = RULES) {
+export async function startHub(
+  settings: Settings = {},
+  rules: object = RULES,
+  start: StartNode = startMemoryNode,
+) {
   const folder = temporaryFolder()
   writeFileSync(join(folder, 'keys.json'), jwks(KEY))
   writeFileSync(join(folder, 'rules.json'), JSON.stringify(rules))
-  const node = await startMemoryNode({
+  const node = await start({
     MERCURE: '1',
     JWT_KEYS_FILE: join(folder, 'keys.json'),
     RULES: join(folder, 'rules.json'),
