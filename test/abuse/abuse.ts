@@ -24,19 +24,21 @@ const REST = 5
 
 const HELP = `npm run abuse -- [options]
 
-Each attack is done to a node of its own, from a process of its own at low priority, beside a well-behaved ws and sse
-client and a publisher of 50 events a second. Their p99, the node's memory, descriptors and readers, and Redis' memory
-are taken before, during and after it. All of it takes about 20 minutes. Ends with 1 where a goal is missed: the p99
-stays under 5 times that at rest (which counts as 5 ms where it is less); memory, descriptors and readers come back;
-the node is ready within 5 s afterwards; nothing is lost, repeated or out of order, and the node lives.
+Runs each attack against a separate node, from a separate process at low priority, beside a well-behaved ws and sse
+client and a publisher of 50 events a second. Measures the clients' p99, the memory, descriptors and readers of the node,
+and the memory of Redis, before, during and after the attack. All attacks take about 20 minutes.
 
-  --only NAMES   only these attacks, comma separated; --list names them
-  --seconds N    how long each attack goes on (${SECONDS})
-  --rest N       how long the good clients are alone before it and after it, s (${REST})
-  --out DIR      where abuse.json and abuse.md go (test/abuse/results when all of it is run, else .cache/abuse)
-  --profile      profile the nodes and print where the time goes; the figures are then no measurement
-  --list         run nothing; list the attacks
-  --docs         run nothing; put the last test/abuse/results into docs/benchmarks/abuse.md
+Goals: the p99 stays below 5 times the p99 at rest (at least 5 ms); memory, descriptors and readers are released; the node
+is ready again within 5 s; no event is lost, repeated or out of order; the node does not crash.
+Exit codes: 0 all goals reached, 1 a goal missed, 2 wrong usage.
+
+  --only NAMES   only these attacks, separated by commas; --list prints their names
+  --seconds N    duration of each attack, s (${SECONDS})
+  --rest N       quiet time before and after each attack, s (${REST})
+  --out DIR      folder for abuse.json and abuse.md (test/abuse/results after a full run, otherwise .cache/abuse)
+  --profile      profile the nodes and print the hottest functions; this distorts the figures
+  --list         list the attacks, without running them
+  --docs         copy the last test/abuse/results into docs/benchmarks/abuse.md, without a run
 `
 
 const options = {
@@ -59,7 +61,7 @@ function chosen(text: string | undefined): Attack[] {
   return attacks.filter(({ name }) => wanted.includes(name))
 }
 
-function tell(outcome: Outcome): void {
+function printOutcome(outcome: Outcome): void {
   const { p99, ready } = outcome
   const goals = missed(outcome)
   const figures = `p99 ${round(p99.before)}, ${round(p99.during)}, ${round(p99.after)} ms; ready after ${ready?.toFixed(0) ?? '-'} ms`
@@ -83,7 +85,7 @@ async function main(): Promise<void> {
   const rest = numberOf(values.rest, 'rest', 1, REST)
   // Each process that is started listens for the end of this one.
   process.setMaxListeners(100)
-  // What was started ends with this process.
+  // Child processes end with this process.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
   const outcomes: Outcome[] = []
   for (const [i, attack] of wanted.entries()) {
@@ -97,7 +99,7 @@ async function main(): Promise<void> {
       say: text => say(`  ${text}`),
     })
     outcomes.push(outcome)
-    tell(outcome)
+    printOutcome(outcome)
     if (profile !== undefined) for (const line of await hottest(profile)) say(line)
   }
   const result: AbuseResult = {

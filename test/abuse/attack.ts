@@ -11,15 +11,15 @@ export interface Attack {
   readonly needs?: Needs
   /** New connections must still be able to poll the good clients' channel during the attack. */
   readonly visitors?: 'served'
-  /** What has to be there before anything is measured. */
+  /** Prepares what the attack needs, before the measurement. */
   prepare?(target: Target): Promise<void>
   /** Attacks until `signal`, then returns a summary within a second or two; its sockets end with its process. */
   attack(target: Target, signal: AbortSignal): Promise<Done>
 }
 
-/** What the node has to be. */
+/** Requirements of the node. */
 export interface Needs {
-  /** Settings beside those of world.ts. */
+  /** Settings in addition to those of world.ts. */
   readonly env?: Readonly<Record<string, string>>
   /** Its log is in a Redis, started with these further arguments. */
   readonly redis?: readonly string[]
@@ -43,8 +43,8 @@ export interface Target {
 }
 
 export interface Done {
-  /** What was done, and how often. */
+  /** Counts of the attacker's actions. */
   readonly did: Readonly<Record<string, number>>
-  /** What the node must not have answered, in words. */
+  /** Responses that the node must not send, as text. */
   readonly wrong?: readonly string[]
 }

@@ -15,7 +15,7 @@ export interface Order {
 /** Messages to the process, in this order. */
 export type Command = { readonly prepare: Order } | 'begin' | 'stop'
 /** Messages from the process: that it is prepared, and its summary. */
-export type Told = 'prepared' | { readonly done: Done } | { readonly failed: string }
+export type Message = 'prepared' | { readonly done: Done } | { readonly failed: string }
 
 /** On two cores the node and the good clients come first. */
 const NICENESS = 10
@@ -25,8 +25,8 @@ const RETURNS_WITHIN = 5000
 const stopped = new AbortController()
 let order: Order | undefined
 
-function tell(told: Told): Promise<void> {
-  return new Promise(resolve => process.send?.(told, () => resolve()) ?? resolve())
+function report(message: Message): Promise<void> {
+  return new Promise(resolve => process.send?.(message, () => resolve()) ?? resolve())
 }
 
 async function hear(command: Command): Promise<void> {
@@ -34,7 +34,7 @@ async function hear(command: Command): Promise<void> {
   if (command !== 'begin') {
     order = command.prepare
     await attackOf(order).prepare?.(order.target)
-    return tell('prepared')
+    return report('prepared')
   }
   if (order === undefined) throw new Error('there is no order')
   const done = attackOf(order).attack(order.target, stopped.signal)
@@ -42,7 +42,7 @@ async function hear(command: Command): Promise<void> {
     const giveUp = () => sleep(RETURNS_WITHIN).then(() => resolve({ did: {} }))
     stopped.signal.addEventListener('abort', giveUp, { once: true })
   })
-  await tell({ done: await Promise.race([done, late]) })
+  await report({ done: await Promise.race([done, late]) })
   // With all that is still connected.
   process.exit()
 }
@@ -59,7 +59,7 @@ setMaxListeners(0, stopped.signal)
 process.on('disconnect', () => process.exit())
 process.on('message', (command: Command) => {
   hear(command).catch(async error => {
-    await tell({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+    await report({ failed: error instanceof Error ? (error.stack ?? error.message) : String(error) })
     process.exit(1)
   })
 })

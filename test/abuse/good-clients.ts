@@ -1,5 +1,5 @@
-// The well-behaved: one ws and one sse client and a publisher, as the fault suite has them, and how long each event
-// took from its publish to each client.
+// The well-behaved clients: a ws and an sse client and a publisher, as in the fault suite, and the delay of each event
+// from its publish to each client.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Account, type Given, type Ledger } from '../faults/account.ts'
@@ -15,7 +15,7 @@ const RATE = 50
 /** Ms between two visitors, and how long each waits for its answer. */
 const VISIT_EVERY = 500
 const VISIT_WITHIN = 5000
-/** Ms in which all publishes have to be answered, all events received. */
+/** Deadline for all publishes to be answered and all events received, ms. */
 const ANSWERED_WITHIN = 20_000
 const ARRIVED_WITHIN = 20_000
 
@@ -134,7 +134,7 @@ export class GoodClients {
     return readers
   }
 
-  /** Without waiting for ever. */
+  /** With a timeout. */
   async #leave(reader: Reader): Promise<void> {
     const patience = new AbortController()
     const late = sleep(5000, undefined, { signal: patience.signal }).catch(() => {})

@@ -1,23 +1,23 @@
-// The attacker's process as the suite sees it.
+// Starts and stops the attacker's process.
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Done } from './attack.ts'
-import type { Command, Order, Told } from './attacker.ts'
+import type { Command, Order, Message } from './attacker.ts'
 import { TYPESCRIPT } from '../support/typescript.ts'
 
 const MAIN = fileURLToPath(new URL('./attacker.ts', import.meta.url))
 
 export class Attacker {
   readonly #child: ChildProcess
-  readonly #told: Promise<Told>
+  readonly #message: Promise<Message>
   readonly #gone: Promise<unknown>
 
   private constructor(child: ChildProcess, gone: Promise<unknown>) {
     this.#child = child
     this.#gone = gone
-    this.#told = next(child, gone)
+    this.#message = next(child, gone)
   }
 
   /** Starts it, and returns once it is prepared. */
@@ -27,23 +27,23 @@ export class Attacker {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
     const gone = once(child, 'exit')
-    tell(child, { prepare: order })
-    const told = await next(child, gone)
-    if (typeof told === 'object' && 'failed' in told) throw new Error(told.failed)
+    send(child, { prepare: order })
+    const message = await next(child, gone)
+    if (typeof message === 'object' && 'failed' in message) throw new Error(message.failed)
     return new Attacker(child, gone)
   }
 
   begin(): void {
-    tell(this.#child, 'begin')
+    send(this.#child, 'begin')
   }
 
   /** Stops it. Returns its summary once its process, and so all its sockets, are gone. */
   async stop(): Promise<Done> {
-    tell(this.#child, 'stop')
-    const told = await this.#told
+    send(this.#child, 'stop')
+    const message = await this.#message
     await this.#gone
-    if (typeof told === 'object' && 'done' in told) return told.done
-    throw new Error(typeof told === 'object' ? told.failed : 'the attacker sent no summary')
+    if (typeof message === 'object' && 'done' in message) return message.done
+    throw new Error(typeof message === 'object' ? message.failed : 'the attacker sent no summary')
   }
 
   async kill(): Promise<void> {
@@ -52,14 +52,14 @@ export class Attacker {
   }
 }
 
-function tell(child: ChildProcess, command: Command): void {
+function send(child: ChildProcess, command: Command): void {
   if (child.connected) child.send(command, () => {})
 }
 
 /** Its next message. */
-function next(child: ChildProcess, gone: Promise<unknown>): Promise<Told> {
+function next(child: ChildProcess, gone: Promise<unknown>): Promise<Message> {
   return new Promise(resolve => {
-    child.once('message', (told: Told) => resolve(told))
+    child.once('message', (message: Message) => resolve(message))
     void gone.then(() => resolve({ failed: 'the attacker ended' }))
   })
 }

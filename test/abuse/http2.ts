@@ -1,4 +1,4 @@
-// HTTP/2 without manners: frames by hand (RFC 9113).
+// Misbehaving HTTP/2: frames by hand (RFC 9113).
 
 import type { Socket } from 'node:net'
 import { open } from './raw.ts'
@@ -36,7 +36,7 @@ export function resetting(stream: number): Buffer {
   return frame('reset', 0, stream, Buffer.from([0, 0, 0, 8]))
 }
 
-/** Opens a session. Undefined where that fails. */
+/** Opens a session. Undefined if that fails. */
 export async function openHttp2(port: number): Promise<Socket | undefined> {
   const socket = await open(port)
   socket?.write(PREFACE)

@@ -1,13 +1,13 @@
-// The judge: which goals an attack's figures miss. Pure.
+// The judge: finds the goals that an attack's figures miss. Pure.
 
 import type { Verdict } from '../faults/account.ts'
 import type { Attack } from './attack.ts'
 
-/** The good clients' p99 during an attack, in times of that at rest, has to stay below this. */
+/** Limit of the good clients' p99 during an attack, as a multiple of the p99 at rest. */
 const TIMES = 5
-/** A p99 at rest below this, ms, counts as this: on two cores less is the scheduler's. */
+/** Least p99 at rest, ms: on two cores, lower values depend on the scheduler. */
 const LEAST = 5
-/** The node has to be ready within this once the attackers have gone, ms. */
+/** The node has to be ready this long after the attackers have gone, ms. */
 export const READY_WITHIN = 5000
 /** Descriptors and readers have to be released within this, ms: stalled clients are cut after a few seconds. */
 export const BACK_WITHIN = 20_000
@@ -26,20 +26,20 @@ export interface Course {
 export interface Figures {
   /** Of the good clients, ms. */
   readonly p99: Course
-  /** Resident memory of the node, bytes; before and after: behind a garbage collection. */
+  /** Resident memory of the node, bytes; before and after: after a garbage collection. */
   readonly resident: Course
   /** V8's heap and buffers, bytes; likewise. */
   readonly heap: Course
   readonly descriptors: Course
   readonly readers: Course
   readonly connections: Course
-  /** Redis' used_memory, bytes; 0 where there is no Redis. */
+  /** Redis' used_memory, bytes; 0 without Redis. */
   readonly redis: Course
-  /** Ms until /readyz answered 200 and new ws and sse clients were let in; undefined where that took too long. */
+  /** Ms until /readyz answered 200 and new ws and sse clients were let in; undefined if that took too long. */
   readonly ready: number | undefined
   /** Ms until descriptors, sockets, connections, readers and channels were no more than before; likewise. */
   readonly back: number | undefined
-  /** What was more than before after all, in words. */
+  /** Resources that were not released, as text. */
   readonly left: string
   readonly verdict: Verdict
   /** Publishes of the good publisher that were refused or not answered at first. */
@@ -50,17 +50,17 @@ export interface Figures {
   readonly turnedAway: number
 }
 
-/** Goals of time that were missed, in words. */
+/** Missed goals that depend on the machine, as text. */
 export function tooSlow({ p99, ready }: Figures): string[] {
   const slow: string[] = []
   const most = TIMES * Math.max(LEAST, p99.before)
   if (!(p99.during < most))
-    slow.push(`p99 ${round(p99.during)} ms, ${round(p99.during / p99.before)} × that at rest`)
+    slow.push(`p99 ${round(p99.during)} ms, ${round(p99.during / p99.before)} × the p99 at rest`)
   if (ready === undefined) slow.push(`not ready within ${READY_WITHIN / 1000} s`)
   return slow
 }
 
-/** What must not be, whatever the machine does, in words. */
+/** Missed goals that don't depend on the machine, as text. */
 export function complaints(
   { visitors }: Pick<Attack, 'visitors'>,
   { verdict, left, heap, resident, redis, turnedAway }: Figures,
@@ -69,7 +69,7 @@ export function complaints(
   const none = (count: number, what: string) => {
     if (count > 0) wrong.push(`${count} ${what}`)
   }
-  if (left !== '') wrong.push(`not back: ${left}`)
+  if (left !== '') wrong.push(`not released: ${left}`)
   const grown = ({ before, after }: Course, room: number, what: string) => {
     if (after > before + room) wrong.push(`${what} ${mib(before)} → ${mib(after)} MiB`)
   }

@@ -1,4 +1,4 @@
-// What attackers share: sockets without manners. Whatever the node does to them, they do not complain.
+// Shared by attackers: misbehaving sockets, which ignore errors.
 
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,7 +12,7 @@ export function dial(port: number): Socket {
   return socket.on('error', () => {})
 }
 
-/** Connects. Undefined where that fails. `read` handles received bytes; they are dropped unless given. */
+/** Connects. Undefined if that fails. `read` handles received bytes; they are dropped unless given. */
 export function open(port: number, read?: (bytes: Buffer) => void): Promise<Socket | undefined> {
   return new Promise(resolve => {
     const socket = dial(port)
@@ -52,7 +52,7 @@ export async function exchange(
   return { text, socket }
 }
 
-/** A request by GET without a body. `headers`: whole lines. */
+/** A GET request. `headers`: whole lines. */
 export function getting(path: string, headers = ''): string {
   return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n${headers}\r\n`
 }

@@ -1,4 +1,4 @@
-// The outcomes as people read them: one Markdown table, a row for each attack.
+// The report: a Markdown table with a row for each attack.
 
 import { table } from '../../bench/report.ts'
 import { type Course, mib, round } from './judge.ts'

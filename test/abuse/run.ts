@@ -11,7 +11,7 @@ import { Watch } from './watch.ts'
 import { startWorld, type World, type WorldOptions } from './world.ts'
 
 export interface Times {
-  /** How long the good clients are alone, before the attack and after it, s. */
+  /** Quiet time before and after the attack, s. */
   readonly rest: number
   /** Duration of the attack, s. */
   readonly attack: number
@@ -22,14 +22,14 @@ export interface Outcome extends Figures {
   readonly title: string
   readonly rate: string
   readonly did: Done['did']
-  /** Goals that were missed and depend on the machine, in words. */
+  /** Missed goals that depend on the machine, as text. */
   readonly slow: readonly string[]
-  /** Those that don't. */
+  /** Missed goals that don't. */
   readonly wrong: readonly string[]
 }
 
 export interface RunOptions extends Times, WorldOptions {
-  /** Timeout for the node to be ready and for all clients to reconnect, ms, where that is not measured. */
+  /** Timeout for the node to be ready and for all clients to reconnect, ms, if that is not measured. */
   readonly patience?: number
   readonly say: (text: string) => void
 }
@@ -49,10 +49,10 @@ export async function runAttack(
     attacker = await Attacker.hire({ name: attack.name, target: world.target })
     await good.begin()
     say(`at rest for ${rest} s`)
-    // What is looked at during the attack is looked at here too, for it costs the node something.
+    // The node is observed here too: observation costs CPU.
     watch = new Watch(world)
     good.visit(over.signal)
-    // What was just started, and its code, gets warm.
+    // Warm-up of the processes that were just started.
     await sleep(1000)
     const restFrom = performance.now()
     await sleep(rest * 1000)
@@ -133,7 +133,7 @@ export async function runAttack(
   }
 }
 
-/** Ms until `holds` returns true; undefined where that takes longer than `within`. */
+/** Ms until `holds` returns true; undefined if that takes longer than `within`. */
 async function timed(
   within: number,
   holds: (signal: AbortSignal) => Promise<boolean>,
@@ -152,7 +152,7 @@ async function isReady(world: World, good: GoodClients, signal: AbortSignal): Pr
   return good.newcomers(signal)
 }
 
-/** What exceeds the counts from before, in words. */
+/** Counts that exceed those from before, as text. */
 async function whatIsLeft(world: World, before: Footprint): Promise<string> {
   await sleep(100)
   try {
@@ -162,7 +162,7 @@ async function whatIsLeft(world: World, before: Footprint): Promise<string> {
   }
 }
 
-/** Looks at the node behind a garbage collection. */
+/** Reads the node's figures after a garbage collection. */
 async function settled(world: World): Promise<Footprint> {
   world.collect()
   // It is collected in the node's next turn.

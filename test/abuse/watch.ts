@@ -1,4 +1,4 @@
-// What the node holds at its highest.
+// The peak of the node's resources.
 
 import { residentOf } from '../../bench/processes/proc.ts'
 import { descriptorsOf, type Footprint } from '../support/footprint.ts'
@@ -16,11 +16,11 @@ const NOTHING: Readonly<Peaks> = {
   resident: 0,
   redis: 0,
 }
-/** Ms between two looks by the kernel, and by /metrics, which costs the node some ms. */
+/** Ms between two readings, from the kernel and from /metrics, which costs the node some ms. */
 const LOOK_EVERY = 100
 const ASK_EVERY = 1000
 
-/** Looks at the node all the time. */
+/** Observes the node continuously. */
 export class Watch {
   #peaks = { ...NOTHING }
   readonly #world: World

@@ -1,4 +1,4 @@
-// What is attacked: one node, and a Redis and a load balancer where the attack needs them.
+// The target: a node, and a Redis and a load balancer if the attack needs them.
 
 import { createServer } from 'node:net'
 import { connect } from 'node:tls'

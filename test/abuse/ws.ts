@@ -1,4 +1,4 @@
-// WebSocket without manners.
+// Misbehaving WebSocket.
 
 import type { Socket } from 'node:net'
 import { exchange } from './raw.ts'
@@ -36,7 +36,7 @@ export function texts(...payloads: readonly string[]): Buffer {
   return Buffer.concat(payloads.map(payload => frame(TEXT, payload)))
 }
 
-/** Opens a WebSocket. Undefined where the node refuses it. */
+/** Opens a WebSocket. Undefined if the node refuses it. */
 export async function openWs(port: number, path = '/v1/ws', headers = ''): Promise<Socket | undefined> {
   const { text, socket } = await exchange(port, handshake(path, headers))
   if (text.startsWith('HTTP/1.1 101')) return socket

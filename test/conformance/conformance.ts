@@ -1,18 +1,18 @@
-// npm run conformance -- <protocol>: a protocol's own suite, unmodified, against a node. What it needs is fetched into
-// `.cache/conformance`, or is in the folder that `--suite` names.
+// npm run conformance -- <protocol>: runs a protocol's own suite, unmodified, against a node. The suite is fetched into
+// `.cache/conformance`, unless `--suite` names its folder.
 
 import { parseArgs } from 'node:util'
 import { centrifuge } from './centrifuge.ts'
 import { durableStreams } from './durable-streams.ts'
 import { mercure } from './mercure.ts'
 
-/** What a suite found. */
+/** The result of a suite. */
 export interface Found {
   readonly cases: number
   readonly passed: number
-  /** What fanwire leaves out, by why. */
+  /** Number of omitted cases, by reason. */
   readonly leftOut: Readonly<Record<string, number>>
-  /** Names of the cases that failed, and should not have. */
+  /** Names of the cases that failed unexpectedly. */
   readonly failed: readonly string[]
 }
 
@@ -24,13 +24,24 @@ const SUITES: Readonly<Record<string, Suite>> = {
   mercure,
 }
 
+const HELP = `npm run conformance -- ${Object.keys(SUITES).join(' | ')} [--suite FOLDER]
+
+Runs the protocol's own suite against a node, and prints the failed cases.
+
+  --suite FOLDER  use the suite in this folder, instead of fetching it into .cache/conformance
+
+Exit codes: 0 all cases passed, 1 some failed, 2 wrong usage.`
+
 const say = (text: string) => void process.stdout.write(`${text}\n`)
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { suite: { type: 'string' } } })
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { suite: { type: 'string' }, help: { type: 'boolean' } },
+})
 const [name = ''] = positionals
 const suite = SUITES[name]
-if (suite === undefined) {
-  say(`npm run conformance -- ${Object.keys(SUITES).join(' | ')} [--suite FOLDER]`)
-  process.exitCode = 2
+if (values.help || suite === undefined) {
+  say(HELP)
+  process.exitCode = values.help ? 0 : 2
 } else {
   const { cases, passed, leftOut, failed } = await suite(say, values.suite)
   for (const each of failed) say(`failed: ${each}`)

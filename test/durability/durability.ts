@@ -1,60 +1,85 @@
-// npm run durability: events acknowledged by the file log survive 100 kills at 2,000 publishes/s; 200 cut files and
-// 20 copies of a log during writes start cleanly; a start with many events (1,000,000) after a kill.
+// npm run durability: checks that events acknowledged by the file log survive kills, and that damaged files start cleanly.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { numberOf, optionsOf } from '../support/command-line.ts'
+import { Misused, numberOf, optionsOf } from '../support/command-line.ts'
 import { copyWhileWritten, cutAFile } from './cuts.ts'
 import { killUnderLoad } from './kills.ts'
 import { restartAfterKill } from './restart.ts'
 
-const values = optionsOf({
-  kills: { type: 'string' },
-  rate: { type: 'string' },
-  seeds: { type: 'string' },
-  events: { type: 'string' },
-} as const)
-const kills = numberOf(values.kills, 'kills', 0, 100)
-const rate = numberOf(values.rate, 'rate', 1, 2000)
-const seeds = numberOf(values.seeds, 'seeds', 0, 200)
-const events = numberOf(values.events, 'events', 0, 1_000_000)
+const HELP = `npm run durability -- [options]
+
+Checks that events acknowledged by the file log survive kills under load, that a node starts cleanly from cut files and from
+copies made during writes, and measures the start with many events after a kill.
+
+  --kills N   number of kills (100)
+  --rate N    publishes per second (2000)
+  --seeds N   number of cut files; every tenth is also copied during writes (200)
+  --events N  number of events for the measured start (1000000)
+
+0 omits a part. Exit codes: 0 no failure, 1 failures, 2 wrong usage.
+`
 
 const say = (text: string) => void process.stdout.write(`${text}\n`)
-const root = mkdtempSync(join(tmpdir(), 'fanwire-durability-'))
-const wrong: string[] = []
-try {
-  for (let seed = 1; seed <= seeds; seed++) {
-    for (const each of await cutAFile(join(root, `cut-${seed}`), seed)) wrong.push(`cut ${seed}: ${each}`)
-    if (seed % 10 !== 0) continue
-    const [folder, copy] = [join(root, `written-${seed}`), join(root, `copy-${seed}`)]
-    for (const each of await copyWhileWritten(folder, copy, seed)) wrong.push(`copy ${seed}: ${each}`)
+
+async function main(): Promise<void> {
+  const values = optionsOf({
+    kills: { type: 'string' },
+    rate: { type: 'string' },
+    seeds: { type: 'string' },
+    events: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  } as const)
+  if (values.help) return void process.stdout.write(HELP)
+  const kills = numberOf(values.kills, 'kills', 0, 100)
+  const rate = numberOf(values.rate, 'rate', 1, 2000)
+  const seeds = numberOf(values.seeds, 'seeds', 0, 200)
+  const events = numberOf(values.events, 'events', 0, 1_000_000)
+
+  const root = mkdtempSync(join(tmpdir(), 'fanwire-durability-'))
+  const wrong: string[] = []
+  try {
+    for (let seed = 1; seed <= seeds; seed++) {
+      for (const each of await cutAFile(join(root, `cut-${seed}`), seed)) wrong.push(`cut ${seed}: ${each}`)
+      if (seed % 10 !== 0) continue
+      const [folder, copy] = [join(root, `written-${seed}`), join(root, `copy-${seed}`)]
+      for (const each of await copyWhileWritten(folder, copy, seed)) wrong.push(`copy ${seed}: ${each}`)
+    }
+    say(`${seeds} files cut, ${Math.floor(seeds / 10)} copies: ${wrong.length} wrong`)
+    if (kills > 0) {
+      const account = await killUnderLoad({
+        folder: join(root, 'killed'),
+        kills,
+        rate,
+        alive: 1000,
+        least: 1,
+        built: true,
+        say,
+      })
+      wrong.push(...account.wrong)
+      say(
+        `${kills} kills: ${account.acknowledged} acknowledged, ${account.epochs} epochs of 4 channels, ${account.wrong.length} wrong`,
+      )
+    }
+    if (events > 0) {
+      const { ready, empty, resident } = await restartAfterKill(join(root, 'full'), events, 10_000)
+      say(
+        `started with ${events} events in 10,000 channels after ${Math.round(ready)} ms, using ` +
+          `${Math.round(resident)} MiB (${Math.round(empty)} MiB without events)`,
+      )
+    }
+  } finally {
+    rmSync(root, { recursive: true, force: true })
   }
-  say(`${seeds} files cut, ${Math.floor(seeds / 10)} copies: ${wrong.length} wrong`)
-  if (kills > 0) {
-    const account = await killUnderLoad({
-      folder: join(root, 'killed'),
-      kills,
-      rate,
-      alive: 1000,
-      least: 1,
-      built: true,
-      say,
-    })
-    wrong.push(...account.wrong)
-    say(
-      `${kills} kills: ${account.acknowledged} acknowledged, ${account.epochs} epochs of 4 channels, ${account.wrong.length} wrong`,
-    )
-  }
-  if (events > 0) {
-    const { ready, empty, resident } = await restartAfterKill(join(root, 'full'), events, 10_000)
-    say(
-      `started with ${events} events in 10,000 channels after ${Math.round(ready)} ms: ` +
-        `${Math.round(resident)} MiB, without any ${Math.round(empty)} MiB`,
-    )
-  }
-} finally {
-  rmSync(root, { recursive: true, force: true })
+  for (const text of wrong.slice(0, 50)) say(`WRONG: ${text}`)
+  process.exitCode = wrong.length > 0 ? 1 : 0
 }
-for (const text of wrong.slice(0, 50)) say(`WRONG: ${text}`)
-process.exitCode = wrong.length > 0 ? 1 : 0
+
+try {
+  await main()
+} catch (error) {
+  if (!(error instanceof Misused)) throw error
+  process.stderr.write(`${error.message}\n\n${HELP}`)
+  process.exitCode = 2
+}

@@ -13,7 +13,7 @@ import {
 } from '../../services/broker/event/position.ts'
 import { Spans } from './spans.ts'
 
-/** An event as a reader was given it. */
+/** An event as a reader received it. */
 export interface Given {
   readonly channel: string
   readonly id: string
@@ -24,7 +24,7 @@ export interface Given {
   readonly data: { readonly n: number }
 }
 
-/** What a publish was answered. */
+/** The response to a publish. */
 export interface Acknowledgement {
   readonly channel: string
   readonly n: number
@@ -32,7 +32,7 @@ export interface Acknowledgement {
   readonly time: number
 }
 
-/** What one reader was given of one channel, in order: stretches of consecutive events, and gaps. */
+/** The events and gaps that one reader received of one channel, in order: stretches of consecutive events, and gaps. */
 type Chapter = Stretch | { readonly gap: Gap }
 
 interface Stretch {
@@ -227,7 +227,7 @@ export class Account {
     }
   }
 
-  /** Something was seen that must not be. */
+  /** Records a failure. */
   fault(text: string): void {
     this.#faulty++
     if (this.#faults.length < WORDS) this.#faults.push(text)

@@ -47,7 +47,7 @@ function countsOf({ descriptors, sockets, connections, readers, channels }: Foot
   return { descriptors, sockets, connections, readers, channels }
 }
 
-/** The census of a world without load: the least of several looks. */
+/** The census of a world without load: the minimum of several samples. */
 export async function atRest(world: World): Promise<Census> {
   let least = await takeCensus(world)
   for (let i = 1; i < LOOKS; i++) least = leastOf(least, await takeCensus(world))
@@ -84,7 +84,7 @@ const IDLE = 1
 /** Resources of a node that sends webhooks: it reads the channels of the log of lives, and connects to the application. */
 const SENDER = { channels: 16, readers: 16, sockets: 2 }
 
-/** What `after` has more than `before`, in words. */
+/** What `after` has in excess of `before`, as text. */
 function exceeding({ application }: World, before: Census, after: Census): string[] {
   // Another node may send by now.
   const sender = application === undefined ? { channels: 0, readers: 0, sockets: 0 } : SENDER

@@ -1,4 +1,4 @@
-// npm run chaos: every fault of the suite, then random ones for minutes, each under load and accounted for.
+// npm run chaos: runs every fault of the suite under load, then random faults for minutes, and accounts for every event.
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -25,17 +25,18 @@ const MINUTES = 10
 
 const HELP = `npm run chaos -- [options]
 
-Two writers, three edges, nginx, HAProxy and Redis on this machine; publishers with idempotency keys at 50 events/s
-and 100 readers on all wires. Users come and go, of which an application is told that is killed and started again at
-random. Each fault is done to them in mid-load, and every event is accounted for at every reader, every life at the
-application. All of it takes about 20 minutes. Ends with 1 where anything was lost silently, repeated or out of order.
+Runs two writers, three edges, nginx, HAProxy and Redis on this machine, publishers with idempotency keys at 50 events/s,
+and 100 readers on all wires. Users join and leave, and webhooks notify an application, which is killed and restarted at
+random. Injects each fault under this load, and accounts for every event at every reader and for every webhook at the
+application. All cases take about 20 minutes.
+Exit codes: 0 nothing lost silently, repeated or out of order; 1 otherwise; 2 wrong usage.
 
-  --case NAMES   only these, comma separated:
+  --case NAMES   only these cases, separated by commas:
                  ${NAMES.join('\n                 ')}
-  --minutes N    how long the random faults go on (${MINUTES})
-  --seed N       repeats the choices of an earlier run: which fault, which node, when
-  --out DIR      where chaos.json and chaos.md go (test/faults/results when all of it is run, else .cache/chaos)
-  --docs         run nothing; write the last test/faults/results into docs/benchmarks/faults.md
+  --minutes N    duration of the random faults, minutes (${MINUTES})
+  --seed N       repeats the random choices of an earlier run
+  --out DIR      folder for chaos.json and chaos.md (test/faults/results after a full run, otherwise .cache/chaos)
+  --docs         copy the last test/faults/results into docs/benchmarks/faults.md, without a run
 `
 
 const options = {
@@ -48,12 +49,12 @@ const options = {
 } as const
 
 /** Prints the result of a case. */
-function tell({ seconds, wrong, notes, verdict, lives }: Outcome): void {
+function printOutcome({ seconds, wrong, notes, verdict, lives }: Outcome): void {
   const { published, delivered, gaps, gapped } = verdict
   const figures = `${published} published, ${delivered} delivered, ${gapped} reported in ${gaps} gaps, ${seconds} s`
   say(`${wrong.length === 0 ? 'passed' : 'FAILED'}: ${figures}`)
   if (lives !== undefined)
-    say(`  lives: ${lives.told} reported, ${lives.repeated} repeated, ${lives.gaps} gaps`)
+    say(`  lives: ${lives.received} received, ${lives.repeated} repeated, ${lives.gaps} gaps`)
   for (const text of [...notes, ...wrong]) say(`  ${text}`)
 }
 
@@ -61,7 +62,7 @@ function tell({ seconds, wrong, notes, verdict, lives }: Outcome): void {
 type Run<W extends World> = readonly [
   start: (options: WorldOptions) => Promise<W>,
   cases: readonly { name: string; run(world: W): Promise<Outcome> }[],
-  /** What nodes have to take for a REDIS_URL. */
+  /** The form of REDIS_URL that the nodes must support. */
   url: string,
 ]
 
@@ -70,7 +71,7 @@ function casesOf<W extends World>(faults: readonly Fault<W>[]) {
 }
 
 /** Whether nodes can be configured for such a Redis. */
-function takes(url: string): boolean {
+function isSupported(url: string): boolean {
   try {
     readConfig([], { REDIS_URL: url })
     return true
@@ -85,9 +86,9 @@ async function run(wanted: readonly string[], minutes: number, seed: number) {
   const inWorld = async <W extends World>([start, cases, url]: Run<W>) => {
     const own = cases.filter(({ name }) => wanted.includes(name))
     if (own.length === 0) return
-    if (!takes(url)) {
+    if (!isSupported(url)) {
       left.push(...own.map(({ name }) => name))
-      say(`left out, since nodes do not take ${url}: ${own.map(({ name }) => name).join(', ')}`)
+      say(`left out, since nodes do not support ${url}: ${own.map(({ name }) => name).join(', ')}`)
       return
     }
     const world = await start({ seed, built: true, lives: true, say: text => say(`  ${text}`) })
@@ -99,7 +100,7 @@ async function run(wanted: readonly string[], minutes: number, seed: number) {
         say(`${outcomes.length + 1} of ${wanted.length}: ${each.name}`)
         const outcome = await each.run(world)
         outcomes.push(outcome)
-        tell(outcome)
+        printOutcome(outcome)
       }
     } finally {
       process.off('SIGINT', close)

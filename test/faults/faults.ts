@@ -12,19 +12,19 @@ import { until } from '../support/until.ts'
 export interface Fault<W extends World = World> extends Expected {
   /** Part of the test command. */
   readonly quick?: boolean
-  /** Raises where something went wrong that the account cannot show. */
+  /** Raises for failures that the account can't show. */
   inject(world: W, load: Load): Promise<void>
 }
 
-/** What a fault may and has to do. */
+/** The allowed and required effects of a fault. */
 export interface Expected {
   readonly name: string
   readonly title: string
-  /** Whether readers may receive gaps: never where nothing can have been lost. `must`: all of them do. */
+  /** Whether readers may receive gaps: `none` if no event can be lost; `must`: every reader does. */
   readonly gaps: 'none' | 'may' | 'must'
-  /** It takes the log away for so long that some publishes have to be answered 503. */
+  /** The log is unavailable for so long that some publishes are answered 503. */
   readonly refuses?: boolean
-  /** It ends connections of readers. */
+  /** Connections of readers end. */
   readonly cuts?: boolean
 }
 
@@ -34,7 +34,7 @@ const AWAY = 1200
 /** How soon a node whose log has gone silent is not ready any more, ms: docs/protocol.md#process. */
 const UNREADY_WITHIN = 5000
 
-/** Those of a world around one Redis. */
+/** Faults of a world with a single Redis. */
 export const faults: readonly Fault<SingleWorld>[] = [
   {
     name: 'edge-killed',
@@ -67,7 +67,7 @@ export const faults: readonly Fault<SingleWorld>[] = [
         if (node.name === spared) continue
         say(`restart of ${node.name}`)
         await restart(node)
-        // The load balancers have to have seen it.
+        // The load balancers need time to notice it.
         await sleep(AWAY)
       }
     },
@@ -181,13 +181,13 @@ export const faults: readonly Fault<SingleWorld>[] = [
   },
   {
     name: 'replica-attached',
-    title: 'Redis: a replica is attached, and goes',
+    title: 'Redis: a replica is attached, and removed',
     gaps: 'may',
     async inject({ redis, say }) {
       say('a replica is attached')
       const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', `${redis.port}`] })
       try {
-        await until('the replica is in step', async () => {
+        await until('the replica is in sync', async () => {
           return `${await ask(replica.port, 'INFO', 'replication')}`.includes('master_link_status:up')
         })
         await sleep(AWAY)

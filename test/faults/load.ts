@@ -1,5 +1,5 @@
-// The load that every fault meets: publishers at 50 events a second, and 100 readers on all wires, half of them behind
-// nginx and half behind HAProxy, but for those that take pushes.
+// The load of every case: publishers at 50 events a second, and 100 readers on all wires, half of them behind nginx and
+// half behind HAProxy, except those that accept pushes.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Account } from './account.ts'
@@ -28,7 +28,7 @@ export class Load {
   readonly account = new Account()
   /** All readers follow the first; half of them the second too. */
   readonly channels: readonly [string, string]
-  /** Users come to it and go, where an application is told. */
+  /** Users join and leave it, if there is an application. */
   readonly room: string
   readonly readers: Reader[] = []
   /** The ports of the load balancers, and those where the edges speak HTTP/2. */
@@ -68,7 +68,7 @@ export class Load {
     await this.#opened(KINDS.flatMap(kind => this.#read(kind, 1, 'newcomer', 'latest')))
   }
 
-  /** Publishes that were not answered 201 at first. */
+  /** Publishes that were not answered 201 at the first attempt. */
   get refused(): number {
     return (this.#publisher?.refused ?? 0) + (this.#publisher?.unanswered ?? 0)
   }
@@ -78,16 +78,16 @@ export class Load {
     return this.readers.reduce((sum, { ends }) => sum + ends, 0)
   }
 
-  /** All users leave: returns what the application was told. `gaps`: whether it may have been of gaps. */
-  async told(gaps: 'none' | 'may'): Promise<ToldOfLives | undefined> {
+  /** All users leave: judges the webhooks that the application received. `gaps`: whether it may receive gaps. */
+  async livesReceived(gaps: 'none' | 'may'): Promise<ToldOfLives | undefined> {
     return await this.#members?.end(gaps)
   }
 
-  /** Publishes nothing new, waits until all is answered and has arrived, and ends. What did not is in the account. */
+  /** Stops publishing, waits until all publishes are answered and all events received, and ends; the account has the rest. */
   async end(): Promise<void> {
     await this.#publisher?.stop(ANSWERED_WITHIN)
     await until('all has arrived', () => this.account.waiting().length === 0, ARRIVED_WITHIN).catch(() => {})
-    // Whatever comes once more, comes now.
+    // Duplicates would arrive now.
     await sleep(500)
     await Promise.all(this.readers.map(reader => this.#stopped(reader)))
   }

@@ -1,5 +1,5 @@
-// A publisher as it should be: every event has an idempotency key, and is published again with the same key until
-// it is answered. Now and then it repeats one that was answered, as a publisher would that crashed and came back.
+// A reliable publisher: every event has an idempotency key, and is retried with the same key until it is acknowledged. Now
+// and then it repeats an acknowledged event, like a publisher that restarts after a crash.
 
 import { setMaxListeners } from 'node:events'
 import { Agent, request } from 'node:http'
@@ -33,13 +33,13 @@ interface Answer {
 }
 
 export class Publisher {
-  /** Tries that were answered 503, or otherwise refused for now; and those that were not answered. */
+  /** Attempts that were answered 503 or another retryable error; and those that were not answered. */
   refused = 0
   unanswered = 0
   /** Events that were repeated although they had been answered. */
   repeated = 0
   readonly #options: PublisherOptions
-  // What a slow answer made it open does not stay open.
+  // Connections opened because of a slow response do not stay open.
   readonly #agent = new Agent({ keepAlive: true, maxFreeSockets: 1 })
   readonly #timer: NodeJS.Timeout
   readonly #publishing = new Set<Promise<void>>()

@@ -1,5 +1,5 @@
-// Faults at random for minutes on end, one after the other, under one load: then the account, and whether the
-// memory of the edges stayed flat.
+// Random faults for minutes, one after the other, under one load; then the account, and a check that the memory of the
+// edges stayed flat.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Part } from '../../infra/local/topology.ts'
@@ -11,7 +11,7 @@ import type { SingleWorld } from './world.ts'
 
 /** Ms between two faults. */
 const BETWEEN = { least: 2000, more: 4000 }
-/** Ms between two looks at the memory of an edge. */
+/** Ms between two samples of the memory of an edge. */
 const LOOK_EVERY = 2000
 /** The part of the time in which an edge's memory grows as it warms up. */
 const WARM_UP = 0.1
@@ -40,7 +40,7 @@ export async function runRandom(minutes: number, world: SingleWorld): Promise<Ou
   })
 }
 
-/** Returns how many there were. */
+/** Returns their number. */
 async function manyFaults(minutes: number, world: SingleWorld, load: Load): Promise<number> {
   const began = performance.now()
   const end = began + minutes * 60_000
@@ -57,7 +57,7 @@ async function manyFaults(minutes: number, world: SingleWorld, load: Load): Prom
   return done
 }
 
-/** Looks at the resident memory of an edge from now on. */
+/** Samples the resident memory of an edge from now on. */
 function watch(edge: Part): { stop(): void; judge(): string } {
   const looks: number[] = []
   const timer = setInterval(() => looks.push(residentOf([edge.pid])), LOOK_EVERY)

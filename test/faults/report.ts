@@ -1,4 +1,4 @@
-// The account as people read it: one Markdown table, a row for each fault, on the terminal, in a file, and in the documents.
+// The report: a Markdown table with a row for each fault, for the terminal, a file and the documents.
 
 import { table } from '../../bench/report.ts'
 import { type Census, type Course, totalOf } from './census.ts'
@@ -10,7 +10,7 @@ export interface ChaosResult {
   readonly machine: string
   readonly node: string
   readonly seed: number
-  /** Cases that nodes of this version can't be put to. */
+  /** Cases that the nodes of this version do not support. */
   readonly left: readonly string[]
   readonly outcomes: readonly Outcome[]
 }
@@ -25,11 +25,11 @@ const HEADER = [
   'repeated',
   'reordered',
   'lost silently',
-  'told as gap',
-  'gaps told',
-  'lives told',
-  'lives told again',
-  'gaps of lives told',
+  'reported as gap',
+  'gaps reported',
+  'lives received',
+  'lives repeated',
+  'gaps of lives',
   'descriptors before, under load, after',
   'sockets',
   'connections',
@@ -50,7 +50,7 @@ function rowOf({ title, verdict, lives, refused, ends, held }: Outcome): string[
   return [
     title,
     ...figures.map(figure => figure.toLocaleString('en')),
-    ...[lives?.told, lives?.repeated, lives?.gaps].map(figure => figure?.toLocaleString('en') ?? ''),
+    ...[lives?.received, lives?.repeated, lives?.gaps].map(figure => figure?.toLocaleString('en') ?? ''),
     courseOf(held, census => totalOf(census, 'descriptors')),
     courseOf(held, census => totalOf(census, 'sockets')),
     courseOf(held, census => totalOf(census, 'connections')),
@@ -62,7 +62,7 @@ function rowOf({ title, verdict, lives, refused, ends, held }: Outcome): string[
 
 export function markdown({ command, date, machine, node, seed, left, outcomes }: ChaosResult): string {
   const passed = outcomes.filter(({ wrong }) => wrong.length === 0).length
-  const told = outcomes.flatMap(({ title, wrong, notes }) => [
+  const findings = outcomes.flatMap(({ title, wrong, notes }) => [
     ...notes.map(note => `- ${title}: ${note}`),
     ...wrong.map(each => `- **${title}: ${each}**`),
   ])
@@ -71,6 +71,6 @@ export function markdown({ command, date, machine, node, seed, left, outcomes }:
       `${passed} of ${outcomes.length} passed.`,
     table(HEADER, outcomes.map(rowOf)),
     ...(left.length > 0 ? [`Left out: ${left.join(', ')}.`] : []),
-    ...(told.length > 0 ? [told.join('\n')] : []),
+    ...(findings.length > 0 ? [findings.join('\n')] : []),
   ].join('\n\n')
 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Verdict } from './account.ts'
 import { atRest, type Census, type Course, restored, takeCensus } from './census.ts'
 import type { Expected, Fault } from './faults.ts'
-import type { LivesVerdict } from './lives/heard.ts'
+import type { LivesVerdict } from './lives/notifications.ts'
 import { Load } from './load.ts'
 import type { World } from './world.ts'
 
@@ -16,16 +16,16 @@ export interface Outcome {
   readonly name: string
   readonly title: string
   readonly verdict: Verdict
-  /** What the application was told of who came and went; undefined where there is none. */
+  /** Webhooks of joins and leaves that the application received; undefined without an application. */
   readonly lives: LivesVerdict | undefined
-  /** Tries to publish that were answered 503, or not at all. */
+  /** Publish attempts that were answered 503, or not at all. */
   readonly refused: number
   /** Connections of readers that ended. */
   readonly ends: number
   readonly seconds: number
-  /** What nodes and Redis held; undefined where the case did not come to its end. */
+  /** Resources of nodes and Redis; undefined if the case did not complete. */
   readonly held: Course | undefined
-  /** What must not be, in words. Empty: passed. */
+  /** Failures, as text. Empty: passed. */
   readonly wrong: readonly string[]
   /** Further findings. */
   readonly notes: readonly string[]
@@ -38,7 +38,7 @@ export async function runFault<W extends World>(fault: Fault<W>, world: W): Prom
   })
 }
 
-/** Runs `inject` under load. It returns notes, and raises where something is wrong that the account can't show. */
+/** Runs `inject` under load. It returns notes, and raises for failures that the account can't show. */
 export async function runCase(
   expected: Expected,
   world: World,
@@ -64,9 +64,9 @@ export async function runCase(
     failed.push(error instanceof Error ? error.message : String(error))
   }
   ends = load.ends - ends
-  world.say('waiting until all is answered and has arrived')
+  world.say('waiting until all publishes are answered and all events received')
   await load.end()
-  const lives = await load.told(expected.gaps === 'none' ? 'none' : 'may')
+  const lives = await load.livesReceived(expected.gaps === 'none' ? 'none' : 'may')
   failed.push(...(lives?.wrong ?? []))
   const verdict = load.account.judge()
   const { refused } = load
@@ -76,7 +76,7 @@ export async function runCase(
     await world.forget()
     const { after, more } = await restored(world, before, [...load.channels, load.room])
     held = { before, during, after }
-    failed.push(...more.map(text => `held on to: ${text}`))
+    failed.push(...more.map(text => `not released: ${text}`))
   }
   const seconds = Math.round((performance.now() - began) / 1000)
   const wrong = [...failed, ...complaints(expected, verdict, load.readers.length, refused, ends)]
@@ -98,10 +98,10 @@ function complaints(
   none(lost, 'lost silently')
   none(repeated, 'repeated')
   none(reordered, 'out of order')
-  none(ambiguous, 'ids with two meanings')
+  none(ambiguous, 'ids of two events')
   none(published - acknowledged, 'never acknowledged')
   if (gaps === 'none') {
-    none(verdict.gaps, 'gaps, although nothing can have been lost')
+    none(verdict.gaps, 'gaps, although no event can be lost')
     none(publishedAgain, 'events appended twice')
   }
   if (gaps === 'must' && verdict.gaps < readers)

@@ -1,4 +1,4 @@
-// A set of whole numbers that mostly follow each other, kept as stretches.
+// A set of integers that are mostly consecutive, stored as ranges.
 
 export interface Span {
   readonly from: number

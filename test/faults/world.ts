@@ -50,7 +50,7 @@ export interface WorldOptions {
   readonly lives?: boolean
 }
 
-/** Settings of the nodes: times that fit the suite's patience, and a retention that it reaches. */
+/** Settings of the nodes: timeouts that suit the suite, and a retention that it reaches. */
 const SETTINGS = {
   FANWIRE_HEARTBEAT: '3s',
   FANWIRE_DRAIN: '1s',

@@ -1,4 +1,4 @@
-// `npm run prove`: does a client lose, repeat or reorder events while its connections are cut?
+// `npm run prove`: checks whether clients lose, repeat or reorder events while their connections are cut.
 
 import '../support/web-locks.ts'
 import { writeFileSync } from 'node:fs'
@@ -12,16 +12,22 @@ import { prove, type Result } from './run.ts'
 import { startSocketIo } from './socket-io.ts'
 
 const SYSTEMS = { fanwire: startFanwire, centrifuge: startCentrifuge, 'socket.io': startSocketIo }
-/** Of the documents. */
+/** Page of the documents that --write replaces. */
 const PAGE = join(ROOT, 'docs/benchmarks/clients.md')
 const USAGE = `npm run prove -- [--seed N] [--minutes M] [--readers N] [--tabs N] [--systems fanwire,centrifuge,socket.io]
                      [--cuts-only] [--write]
 
-Cuts connections at random bytes, blocks, buffers and ages them, kills and drains servers, and counts what readers saw.
---systems    fanwire unless it is said; centrifuge needs Go
---cuts-only  servers are left alone
---write      writes docs/benchmarks/clients.md
-Exit codes: 0 nothing missing, repeated or reordered with fanwire's client, 1 something was, 2 not called rightly.`
+Cuts connections at random bytes, blocks, buffers and ages them, kills and drains servers, and counts the events that readers
+miss, or receive twice or out of order.
+
+--seed N     repeats the random choices of an earlier run (1)
+--minutes M  duration of each run (1)
+--readers N  number of readers (16)
+--tabs N     number of tabs that share a connection, for fanwire (4)
+--systems    the systems to test (fanwire); centrifuge needs Go
+--cuts-only  cut connections only: servers keep running
+--write      write docs/benchmarks/clients.md
+Exit codes: 0 no event missing, repeated or reordered with fanwire's client, 1 otherwise, 2 wrong usage.`
 
 async function main(): Promise<number> {
   const options = optionsOf({

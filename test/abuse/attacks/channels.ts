@@ -32,7 +32,7 @@ export const newChannels: Attack = {
   },
 }
 
-/** A query of channels of one's own. */
+/** A query of channels that no other client names. */
 function queryOf(client: number, channels: number): string {
   return Array.from({ length: channels }, (_, i) => `channel=held.${client}.${i}`).join('&')
 }

@@ -1,4 +1,4 @@
-// The application of a world: it is told who comes and goes, and is killed and started again at random.
+// The application of a world: it receives webhooks of joins and leaves, and is killed and restarted at random.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,18 +10,18 @@ import { freePort } from '../../../infra/local/ports.ts'
 import { watchOver } from '../../../infra/local/process.ts'
 import { caps, ClosedWorld } from '../../support/closed-node.ts'
 import { temporaryFolder } from '../../support/tools.ts'
-import { Heard, type Told } from './heard.ts'
+import { type Notification, Notifications } from './notifications.ts'
 
 const RECEIVER = fileURLToPath(new URL('./receiver.ts', import.meta.url))
 const SECRET = `whsec_${Buffer.from('l'.repeat(32)).toString('base64')}`
-/** Ms that it runs, and is away. */
+/** Ms for which it runs, and is down. */
 const RUNS = { least: 1000, more: 5000 }
 const AWAY = { least: 200, more: 1500 }
 
 export class Application {
-  /** What nodes are told: members are kept of rooms, and anybody may read and publish the rest. */
+  /** The nodes' rules: rooms have presence, and anyone may read and publish the other channels. */
   readonly settings: Readonly<Record<string, string>>
-  readonly heard = new Heard()
+  readonly notifications = new Notifications()
   readonly #world: ClosedWorld
   readonly #port: number
   readonly #file: string
@@ -29,7 +29,7 @@ export class Application {
   #process: ChildProcess | undefined
   #disturbing = new AbortController()
   #disturbed: Promise<void> = Promise.resolve()
-  /** How often it was killed. */
+  /** Number of kills. */
   kills = 0
 
   static async start(): Promise<Application> {
@@ -40,7 +40,7 @@ export class Application {
 
   private constructor(port: number) {
     this.#port = port
-    this.#file = join(temporaryFolder(), 'told.ndjson')
+    this.#file = join(temporaryFolder(), 'received.ndjson')
     writeFileSync(this.#file, '')
     this.#world = new ClosedWorld()
     this.#world.writeRules(`
@@ -59,7 +59,7 @@ webhooks:
     }
   }
 
-  /** A key that may everything. */
+  /** A key with all rights. */
   get key(): string {
     return this.#world.keys.all.key
   }
@@ -68,10 +68,10 @@ webhooks:
     return this.#world.token({ sub: user, caps: caps('room:*', 'sub') })
   }
 
-  /** What it was told since it was asked last is in `heard`. */
+  /** Adds the webhooks received since the last call to `notifications`. */
   look(): void {
     const lines = readFileSync(this.#file, 'utf8').split('\n').slice(0, -1)
-    for (const line of lines.slice(this.#read)) this.heard.take(JSON.parse(line) as Told)
+    for (const line of lines.slice(this.#read)) this.notifications.take(JSON.parse(line) as Notification)
     this.#read = lines.length
   }
 
@@ -92,7 +92,7 @@ webhooks:
     this.#disturbed = run()
   }
 
-  /** Leaves it alone. Returns when it runs. */
+  /** Stops killing it. Returns once it runs. */
   async calm(): Promise<void> {
     this.#disturbing.abort()
     await this.#disturbed

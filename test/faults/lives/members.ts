@@ -1,20 +1,20 @@
-// Users that come to a room and go, over WebSocket and server-sent events: each stays for a while, whatever happens to its
-// connection, and is back a while after.
+// Users that join and leave a room over WebSocket and server-sent events: each stays for a while, reconnecting as needed,
+// and returns a while later.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import { until } from '../../support/until.ts'
 import type { Application } from './application.ts'
-import type { LivesVerdict } from './heard.ts'
+import type { LivesVerdict } from './notifications.ts'
 import { pollAll } from '../../support/poll-all.ts'
 
 const USERS = 8
-/** Ms that one stays, and is away: less than the grace at times. */
+/** Ms for which a user stays, and is away: sometimes less than the grace period. */
 const STAY = 3000
 const AWAY = 3000
 const COME_BACK = 150
-/** Ms in which the application has been told everything: leases end, and it was away itself. */
-const TOLD_WITHIN = 60_000
+/** Deadline for the application to receive everything, ms: leases expire, and it was down itself. */
+const RECEIVED_WITHIN = 60_000
 
 export class Members {
   readonly room: string
@@ -28,12 +28,12 @@ export class Members {
     this.#application = application
     this.#ports = ports
     application.look()
-    application.heard.begin()
+    application.notifications.begin()
     application.disturb(random)
     this.#running = Promise.all(Array.from({ length: USERS }, (_, i) => this.#user(i)))
   }
 
-  /** All leave. Returns what the application was told of them. */
+  /** All leave. Judges the webhooks that the application received. */
   async end(gaps: 'none' | 'may'): Promise<LivesVerdict & { readonly wrong: readonly string[] }> {
     this.#stopped.abort()
     await this.#running
@@ -41,9 +41,13 @@ export class Members {
     const judge = async () => {
       const log = await this.#log()
       this.#application.look()
-      return this.#application.heard.judge(this.room, log, gaps)
+      return this.#application.notifications.judge(this.room, log, gaps)
     }
-    await until('all is told', async () => (await judge()).wrong.length === 0, TOLD_WITHIN).catch(() => {})
+    await until(
+      'all webhooks are received',
+      async () => (await judge()).wrong.length === 0,
+      RECEIVED_WITHIN,
+    ).catch(() => {})
     return judge()
   }
 
@@ -60,7 +64,7 @@ export class Members {
     }
   }
 
-  /** Until it ends, or its time is over. */
+  /** Until the connection ends, or its time is over. */
   async #socket(port: number, number: number, over: AbortSignal): Promise<void> {
     const url = `ws://127.0.0.1:${port}/v1/ws?channel=${this.room}`
     const socket = new WebSocket(url, { headers: this.#headers(number), handshakeTimeout: 5000 })
@@ -81,7 +85,7 @@ export class Members {
     return { authorization: `Bearer ${this.#application.token(`u${number}`)}` }
   }
 
-  /** The joins and leaves of the room, as Redis has them. */
+  /** The joins and leaves of the room in Redis. */
   async #log(): Promise<string[]> {
     const headers = { authorization: `Bearer ${this.#application.key}` }
     const ask = async (path: string) =>

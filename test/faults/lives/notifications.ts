@@ -1,11 +1,11 @@
-// What an application was told of the log of lives, and what is wrong with it: something missing that no gap was told for,
-// something out of order, a channel or a user that came twice or left twice.
+// The judge of the webhooks that an application received: finds lives that are missing without a gap, out of order, or
+// joins and leaves that occur twice in a row.
 
 import { parsePosition, type Position } from '../../../services/broker/event/position.ts'
 import { livesOf } from '../../../services/broker/lives/channels.ts'
 
-/** An event of a webhook; `wrong`: what the receiver itself found. */
-export interface Told {
+/** A webhook event; `wrong`: the receiver's own finding. */
+export interface Notification {
   readonly type: string
   readonly id: string
   readonly data: { readonly channel?: string; readonly user?: string; readonly to?: string }
@@ -13,24 +13,24 @@ export interface Told {
 }
 
 export interface LivesVerdict {
-  /** Lives of the room, each once. */
-  readonly told: number
-  /** Of all that was told. */
+  /** Lives of the room, without repeats. */
+  readonly received: number
+  /** Repeated events of all rooms. */
   readonly repeated: number
   readonly gaps: number
 }
 
-/** What one channel of the log of lives has come to. */
+/** The position of one channel of the log of lives. */
 interface Shard {
   last: Position
 }
 
 const WORDS: Readonly<Record<string, string>> = { 'presence.joined': 'join', 'presence.left': 'leave' }
 
-export class Heard {
+export class Notifications {
   readonly #shards = new Map<string, Shard>()
   readonly #seen = new Set<string>()
-  #told: Told[] = []
+  #told: Notification[] = []
   #gapped = new Set<string>()
   #repeated = 0
   #gaps = 0
@@ -45,12 +45,12 @@ export class Heard {
     this.#wrong = []
   }
 
-  take(told: Told): void {
+  take(told: Notification): void {
     if (told.wrong !== undefined) return void this.#wrong.push(told.wrong)
     const isGap = told.type === 'gap'
     const [, shard = '', text = ''] = /^(\d+):(.+)$/.exec(told.id) ?? []
     const at = parsePosition(text)
-    if (at === undefined) return void this.#wrong.push(`${told.id} is no id`)
+    if (at === undefined) return void this.#wrong.push(`${told.id} is not an id`)
     const known = this.#shards.get(shard)
     const name = `${isGap ? 'gap to ' : ''}${told.id}`
     if (this.#seen.has(name) || (known?.last.epoch === at.epoch && at.offset <= known.last.offset && isGap))
@@ -58,7 +58,7 @@ export class Heard {
     this.#seen.add(name)
     const follows =
       isGap || known === undefined || (known.last.epoch === at.epoch && known.last.offset + 1 === at.offset)
-    if (!follows) this.#wrong.push(`${told.id} came behind ${known.last.epoch}-${known.last.offset}`)
+    if (!follows) this.#wrong.push(`${told.id} came after ${known.last.epoch}-${known.last.offset}`)
     this.#shards.set(shard, { last: at })
     if (isGap) {
       this.#gaps++
@@ -66,7 +66,7 @@ export class Heard {
     } else this.#told.push(told)
   }
 
-  /** `log`: `join ann`, `leave ann` and so on, as the log of joins and leaves of the room has it. */
+  /** `log`: `join ann`, `leave ann` and so on, as in the log of joins and leaves of the room. */
   judge(room: string, log: readonly string[], gaps: 'none' | 'may'): LivesVerdict & { wrong: string[] } {
     const own = this.#told.filter(({ data }) => data.channel === room)
     const wrong = [...this.#wrong]
@@ -74,20 +74,20 @@ export class Heard {
     if (gaps === 'none' && this.#gaps > 0)
       wrong.push(`${this.#gaps} gaps of lives, although nothing was lost`)
     if (!isGapped) wrong.push(...missing(own, log, gaps === 'none'))
-    return { told: own.length, repeated: this.#repeated, gaps: this.#gaps, wrong }
+    return { received: own.length, repeated: this.#repeated, gaps: this.#gaps, wrong }
   }
 }
 
-/** `whole`: the log is all there ever was. */
-function missing(own: readonly Told[], log: readonly string[], whole: boolean): string[] {
+/** `whole`: the log has every life of the room. */
+function missing(own: readonly Notification[], log: readonly string[], whole: boolean): string[] {
   const words = own.flatMap(({ type, data }) => (type in WORDS ? [`${WORDS[type]} ${data.user}`] : []))
   const part = whole ? words : words.slice(-log.length)
   const wrong: string[] = []
   if (part.join() !== log.join())
-    wrong.push(`${words.length} joins and leaves were told of ${log.length}, or in another order`)
+    wrong.push(`${words.length} of ${log.length} joins and leaves were received, or in another order`)
   const uses = own.flatMap(({ type }) => (type.startsWith('channel.') ? [type] : []))
   const isTwice = uses.some((type, i) => type === uses[i - 1])
   if (whole && isTwice) wrong.push('a room was occupied or vacated twice in a row')
-  if (uses.at(-1) !== 'channel.vacated') wrong.push('the last word on the room is not that it is empty')
+  if (uses.at(-1) !== 'channel.vacated') wrong.push('the last event of the room is not channel.vacated')
   return wrong
 }
