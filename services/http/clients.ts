@@ -40,8 +40,10 @@ export interface Client {
 
 /** Reconnect with your cursor, and with a new token. */
 const EXPIRED: CloseReason = { code: 4401, reason: 'token expired', retry: 1000 }
-/** The server ended it; a new token lets the client in again. */
-export const REVOKED: CloseReason = { code: 4401, reason: 'token revoked', retry: 1000 }
+/** An administrator ended it: its credentials are still valid. */
+export const DISCONNECTED: CloseReason = { code: 4401, reason: 'disconnected', retry: 1000 }
+/** Its token is refused from now on; a new one lets the client in again. */
+const REVOKED: CloseReason = { code: 4401, reason: 'token revoked', retry: 1000 }
 
 /** The same for a client that the application let in. */
 const SESSION_EXPIRED: CloseReason = { code: 4401, reason: 'session expired', retry: 1000 }

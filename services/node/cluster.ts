@@ -4,7 +4,7 @@ import type { Access } from '../broker/access/access.ts'
 import { LONGEST_TICKET_MS, reservedRetention } from '../broker/control/channels.ts'
 import type { RetentionOf } from '../broker/log/log.ts'
 import type { Config } from '../config/config.ts'
-import { REVOKED } from '../http/clients.ts'
+import { DISCONNECTED } from '../http/clients.ts'
 import type { Context } from '../http/context.ts'
 
 /** What is kept of each channel: the node's own, and clients' channels by their rules. */
@@ -20,7 +20,7 @@ export async function openCluster(context: Context): Promise<void> {
     .on('revoke', ({ user, before, until }) => access.revoke(user, before, until))
     .on('disconnect', ({ user, client }, { past }) => {
       // A command sent before this node listened does not concern the present connections.
-      if (!past) clients.end(user, REVOKED, each => client === undefined || each.id === client)
+      if (!past) clients.end(user, DISCONNECTED, each => client === undefined || each.id === client)
     })
     .on('unsubscribe', ({ user, channel }, { past }) => {
       if (!past) clients.unsubscribe(user, channel)
