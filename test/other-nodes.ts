@@ -1,6 +1,6 @@
 // Runs tests on other versions of Node than the one that runs, one version after the other:
 //
-//   npm run test:node                       what is close to Node, on the oldest and the newest
+//   npm run test:node                       tests that depend on Node, on the oldest and the newest
 //   npm run test:node -- 22                 all tests on 22; or 20.19, 24, 26, several of them, or `all`
 //   npm run test:node -- 26 test/unit/x.test.ts
 
@@ -41,14 +41,14 @@ async function passes(version: string, files: readonly string[]): Promise<boolea
   if (missing !== undefined) throw new Error(`There is no ${missing}.`)
   const node = await nodeOf(version)
   console.error(`On Node ${version}:`)
-  // Programs that a test starts by name are to find it as well.
+  // Programs that a test starts by name find it as well.
   const PATH = [dirname(node), process.env.PATH].join(delimiter)
   const child = spawn(node, [TAP, ...files], { cwd: ROOT, env: { ...process.env, PATH }, stdio: 'inherit' })
   const [code] = await once(child, 'exit')
   return code === 0
 }
 
-/** What runs on one minor version of Node runs on the others. */
+/** One minor version of each major version is enough. */
 const major = (version: string) => version.split('.', 1)[0] ?? ''
 
 const args = process.argv.slice(2)

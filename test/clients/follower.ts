@@ -28,19 +28,19 @@ export class Follower {
     const wrong = (what: string) => void this.wrong.push(`${what}: ${type} ${JSON.stringify(data)}`)
     if (data === '' && type === 'message' && this.#goodbyes) return
     if (data === '') return wrong('an empty message')
-    let told
+    let message
     try {
-      told = JSON.parse(data)
+      message = JSON.parse(data)
     } catch {
       return wrong('no JSON')
     }
     if (type === 'gap') return wrong('a gap')
     if (type === 'fanwire:open') {
-      if (typeof told.open?.cursor !== 'string') wrong('an opening without a cursor')
+      if (typeof message.open?.cursor !== 'string') wrong('an opening without a cursor')
       return
     }
-    const { n } = told.data ?? {}
-    if (told.channel !== this.#channel || typeof n !== 'number') return wrong('no event of the channel')
+    const { n } = message.data ?? {}
+    if (message.channel !== this.#channel || typeof n !== 'number') return wrong('no event of the channel')
     if (type !== typeOf(n)) wrong(`an event that is a ${typeOf(n)}`)
     this.events.push(n)
   }

@@ -156,11 +156,11 @@ async function publishTo(followers: readonly Follower[], channel: string, before
 /** How many readers a channel has on each edge, but one that is gone. */
 async function readersOf(channel: string, gone?: NodePart): Promise<number[]> {
   const edges = topology.edges.filter(edge => edge !== gone)
-  const told = edges.map(async ({ url }) => {
+  const counts = edges.map(async ({ url }) => {
     const answer = await fetch(`${url}/v1/channels/${channel}`)
     return ((await answer.json()) as { readers: number }).readers
   })
-  return Promise.all(told)
+  return Promise.all(counts)
 }
 
 const sum = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0)
@@ -372,7 +372,7 @@ for (const kind of KINDS) {
       const channel = fresh('stopping')
       const [edge] = topology.edges as [NodePart]
       const COUNT = 120
-      let told = 0
+      let goodbyes = 0
       const read = async (wire: Wire) => {
         const ids: string[] = []
         let cursor = 'earliest'
@@ -381,7 +381,7 @@ for (const kind of KINDS) {
           if (client === undefined) continue
           const end = await readInto(ids, client, COUNT)
           if (end !== undefined && !('close' in end)) throw new Error(`${wire.name}: ${JSON.stringify(end)}`)
-          if (end?.close.code === 1001 || end?.close.retry !== undefined) told++
+          if (end?.close.code === 1001 || end?.close.retry !== undefined) goodbyes++
           cursor = client.cursor
           client.cut()
         }
@@ -397,7 +397,7 @@ for (const kind of KINDS) {
       t.match(await edge.exit, { code: 0 })
       while (ids.length < COUNT) ids.push(await publish(lb.url, channel, ids.length))
       for (const received of await reading) t.strictSame(received, ids)
-      t.ok(told > 0, 'some received goodbyes')
+      t.ok(goodbyes > 0, 'some received goodbyes')
       await edge.restart()
     },
   )

@@ -282,7 +282,7 @@ t.test('an error that keeps the workers from starting is logged once', async t =
   await once(server, 'listening')
   t.teardown(() => server.close())
   const { port } = server.address() as AddressInfo
-  const told = (output: string) => output.split('\n').filter(line => line.startsWith('fanwire:'))
+  const messagesIn = (output: string) => output.split('\n').filter(line => line.startsWith('fanwire:'))
 
   const [taken, away, alone] = await Promise.all([
     runNode({ env: settings({ PORT: `${port}` }) }),
@@ -290,12 +290,12 @@ t.test('an error that keeps the workers from starting is logged once', async t =
     runNode({ env: { WORKERS: '2' } }),
   ])
   t.equal(taken.code, 1)
-  t.match(told(taken.output), [new RegExp(`^fanwire: port ${port} of 127.0.0.1 is in use`)])
-  t.equal(told(taken.output).length, 1)
+  t.match(messagesIn(taken.output), [new RegExp(`^fanwire: port ${port} of 127.0.0.1 is in use`)])
+  t.equal(messagesIn(taken.output).length, 1)
 
   t.equal(away.code, 1)
-  t.match(told(away.output), [/^fanwire: the log cannot be reached: Redis at 127.0.0.1:1: /])
-  t.equal(told(away.output).length, 1)
+  t.match(messagesIn(away.output), [/^fanwire: the log cannot be reached: Redis at 127.0.0.1:1: /])
+  t.equal(messagesIn(away.output).length, 1)
 
   t.equal(alone.code, 2)
   t.match(alone.output, /^fanwire: WORKERS is 2, which needs REDIS_URL: .*$/)

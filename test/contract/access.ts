@@ -12,10 +12,10 @@ import { AUDIENCE, caps, type ClosedWorld, COOKIE, ISSUER } from '../support/clo
 import { secretKey, segment, signToken, testKey, userClaims } from '../support/tokens.ts'
 import type { Node } from './node.ts'
 
-/** `history`: to subscribe, too. `event`: history alone. */
+/** `history`: also needs subscribe. `event`: only history. */
 export type Need = 'subscribe' | 'history' | 'event' | 'presence' | 'publish' | 'admin'
 
-/** What comes with a request. */
+/** The credentials of a request. */
 export interface Shown {
   readonly headers?: Readonly<Record<string, string>>
   readonly query?: Readonly<Record<string, string>>
@@ -24,13 +24,13 @@ export interface Shown {
   readonly channelToken?: string
 }
 
-/** What came of it. */
+/** The outcome of a request. */
 export interface Outcome {
   /** `in`, or the code of the error. */
   readonly result: string
-  /** `error` of `WWW-Authenticate`; empty where there is none. */
+  /** `error` of `WWW-Authenticate`; empty if there is none. */
   readonly challenge?: string
-  /** All that was answered, to be compared. */
+  /** The whole answer, for comparison. */
   readonly answer: string
 }
 
@@ -387,7 +387,7 @@ export const REFUSALS: Readonly<Record<Exclude<Expected, 'in'>, readonly [code: 
 
 export interface Credential {
   readonly name: string
-  /** Asked again for each request: a ticket is good once. */
+  /** Called for each request, because a ticket is valid once. */
   show(world: ClosedWorld, node: Node): Shown | Promise<Shown>
   /** The outcome, by the required right. */
   readonly expected: Expected | ((need: Need) => Expected)

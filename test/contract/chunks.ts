@@ -1,13 +1,13 @@
-// Bodies of HTTP/1.1 as they come over a socket: chunked transfer coding, RFC 9112 section 7.1.
+// Raw bodies of HTTP/1.1: chunked transfer coding, RFC 9112 section 7.1.
 
 export interface Chunks {
-  /** The data of each, as latin1. One that has not come whole is left out. */
+  /** The data of each complete chunk, as latin1. */
   readonly data: readonly string[]
-  /** The last one came, and with it the end of the body. */
+  /** The last chunk has arrived, and so the end of the body. */
   readonly ended: boolean
 }
 
-/** Parses chunks strictly. Raises where they are malformed, or bytes follow the last one. */
+/** Parses chunks strictly. Raises if they are malformed, or bytes follow the last one. */
 export function readChunks(body: string): Chunks {
   const data: string[] = []
   for (let at = 0; at < body.length;) {

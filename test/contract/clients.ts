@@ -42,16 +42,16 @@ export interface Client {
   readonly opened: string
   /** The cursor after the last item of `next`. */
   readonly cursor: string
-  /** Signs of life that came. */
+  /** Received heartbeats. */
   readonly heartbeats: number
-  /** The next item. Raises when there is none for `within` ms. */
+  /** The next item. Raises if there is none within `within` ms. */
   next(within?: number): Promise<Item>
-  /** The next item, which has to be an event. */
+  /** The next item, which must be an event. */
   event(): Promise<string>
   /** Stops reading from the socket. */
   pause(): void
   resume(): void
-  /** Is gone, without a word. */
+  /** Disconnects without closing properly. */
   cut(): void
 }
 
@@ -60,7 +60,7 @@ export interface Target {
   readonly cursor?: string | undefined
   /** Events per answer of a poll. */
   readonly limit?: number
-  /** Which events it wants. */
+  /** Its selection of events. */
   readonly select?: Select
   /** The end of the replay, and its pace. */
   readonly plan?: { readonly until?: string; readonly speed?: string }
@@ -75,17 +75,17 @@ export interface Select {
 
 export interface Wire {
   readonly name: 'poll' | 'long-poll' | 'sse' | 'stream' | 'ws' | 'refresh' | 'push' | 'socket.io'
-  /** What a node needs to have it. */
+  /** Settings of a node with this wire. */
   readonly settings?: Readonly<Record<string, string>>
-  /** What it goes over, if not HTTP/1.1 alone. */
+  /** Its transport, if not only HTTP/1.1. */
   readonly over?: string
-  /** Where a reader begins that gives no cursor. */
+  /** Where a reader without a cursor begins. */
   readonly begin: 'earliest' | 'latest'
-  /** One connection for ever, rather than a request per answer. */
+  /** One long-lived connection, rather than a request per answer. */
   readonly streams: boolean
-  /** It takes `until` and `speed`. */
+  /** It supports `until` and `speed`. */
   readonly plans?: true
-  /** Raises Refused where the node does not take it. */
+  /** Raises Refused if the node rejects it. */
   connect(node: Address, target: Target): Promise<Client>
 }
 
@@ -127,7 +127,7 @@ export function queryOf({ channels, cursor, limit, select = {}, plan = {} }: Tar
 export class Mailbox<T> {
   #arrived: T[] = []
   #taken = 0
-  /** Who waits, in the order in which they came. */
+  /** Waiting callers, in order. */
   readonly #waiting: ((item: T) => void)[] = []
 
   put(item: T): void {
@@ -159,7 +159,7 @@ export class Mailbox<T> {
   }
 }
 
-/** Keeps the cursor of several channels as a client has to. */
+/** Tracks the cursor of several channels, as a client must. */
 class Cursor {
   readonly #channels: readonly string[]
   #positions: string[]
@@ -171,7 +171,7 @@ class Cursor {
     this.#positions = cursor.split(',')
   }
 
-  /** Advances past an item; where the wire reports the cursor, both have to agree. */
+  /** Advances past an item; if the wire reports the cursor, both must agree. */
   move({ item, cursor }: Received): void {
     if ('event' in item) {
       const { channel, id } = JSON.parse(item.event)
@@ -202,7 +202,7 @@ async function opened(open: Mailbox<string | undefined>): Promise<string> {
   return cursor
 }
 
-/** Ms after which nothing comes any more: much, as the machine may be busy. */
+/** Ms after which no item is expected any more. Long, because the machine may be busy. */
 const WITHIN = 30_000
 
 abstract class BaseClient implements Client {
@@ -344,7 +344,7 @@ export async function openStream(
   return { asked, answer }
 }
 
-/** Any wire whose answer never ends. */
+/** A wire whose response does not end. */
 export abstract class StreamingClient extends BaseClient {
   #asked: Opened['asked'] | undefined
   #answer: Readable | undefined
@@ -483,7 +483,7 @@ export class WsClient extends BaseClient {
   readonly socket: WebSocket
   /** Answers to commands. */
   readonly answers = new Mailbox<Answer>()
-  /** Everything that came, in order. */
+  /** Everything that was received, in order. */
   readonly log: string[] = []
   readonly open = new Mailbox<string | undefined>()
   #isOpen = false
@@ -539,7 +539,7 @@ export class WsClient extends BaseClient {
     this.socket.send(typeof command === 'string' ? command : JSON.stringify(command))
   }
 
-  /** Sends a command and gives the next answer. */
+  /** Sends a command and returns the next answer. */
   async ask(command: object | string): Promise<Answer> {
     this.send(command)
     return this.answers.take(WITHIN)
@@ -568,8 +568,8 @@ export interface SocketIoAnswer {
 type Options = Partial<ManagerOptions & SocketOptions>
 
 /**
- * Connections of the library's own client from a separate address, by which load balancers choose its edge; from
- * the one that all have where the system has no others.
+ * Connections of the library's own client from a separate address, by which load balancers choose its edge; from the
+ * common address if the system has no others.
  */
 export function fromAddress(n: number): { agent: string } {
   const localAddress = process.platform === 'linux' ? `127.0.1.${(n % 250) + 1}` : '127.0.0.1'
@@ -580,7 +580,7 @@ export function fromAddress(n: number): { agent: string } {
 /** The library's own client; received packets are kept as text. `connect` may be that of another major version. */
 export class SocketIoClient extends BaseClient {
   readonly socket: Socket
-  /** Every packet that came, in order. */
+  /** Every received packet, in order. */
   readonly log: string[] = []
   /** Errors of events that were emitted without an acknowledgement. */
   readonly errors = new Mailbox<string>()
@@ -650,7 +650,7 @@ export class SocketIoClient extends BaseClient {
     else this.inbox.put({ item: type === 'message' ? { event: json } : { event: json, type } })
   }
 
-  /** Emits and gives the answer. */
+  /** Emits and returns the answer. */
   ask(name: string, ...given: unknown[]): Promise<SocketIoAnswer> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), WITHIN)
@@ -695,7 +695,7 @@ interface Page {
   readonly end?: { readonly channel: string; readonly id: string }[]
 }
 
-/** What came of asking once. */
+/** The result of one request. */
 interface Polled {
   readonly items: Received[]
   readonly cursor: string
@@ -704,7 +704,7 @@ interface Polled {
 /** Polls repeatedly, but only while an item is wanted. */
 abstract class AskingClient extends BaseClient {
   readonly #target: Target
-  /** Of the next request. */
+  /** The cursor of the next request. */
   #next: string | undefined
   #waiting: Received[] = []
   #paused = false
@@ -741,7 +741,7 @@ abstract class AskingClient extends BaseClient {
     return positions.join(',')
   }
 
-  /** `target`: with the cursor that it has come to. */
+  /** `target`: with the current cursor. */
   protected abstract ask(target: Target): Promise<Polled>
 
   async #ask(): Promise<Polled> {
@@ -754,7 +754,7 @@ abstract class AskingClient extends BaseClient {
     return answered
   }
 
-  /** One request that ends: the text of its answer. */
+  /** One request: the text of its response. */
   protected async text(node: Address, path: string, open: Open = openStream): Promise<string> {
     const { asked, answer } = await open(node, path)
     this.#asked = asked
@@ -822,7 +822,7 @@ class PollClient extends AskingClient {
 export class RefreshClient extends AskingClient {
   readonly #node: Address
   readonly #open: Open | undefined
-  /** The query of the next look. */
+  /** The query of the next reload. */
   #again: string | undefined
 
   constructor(node: Address, target: Target, open?: Open) {
@@ -915,7 +915,7 @@ export const WIRES: readonly Wire[] = [
     connect: (node, target) => new RefreshClient(node, target).connect(),
   },
   {
-    // Where nothing can be pushed. test/contract/http2.ts has the client that takes pushes.
+    // Without pushes; the client in test/contract/http2.ts receives them.
     name: 'push',
     begin: 'latest',
     streams: true,
@@ -943,5 +943,5 @@ export const SOCKET_IO: Wire = {
   connect: (node, target) => new SocketIoClient(node, target).connect(target),
 }
 
-/** And those that nodes have to be configured for. */
+/** Also the wires that need settings. */
 export const ALL_WIRES: readonly Wire[] = [...WIRES, WS_DEFLATE, SOCKET_IO]

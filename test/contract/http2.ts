@@ -82,7 +82,7 @@ export async function ask(
   return { headers: answered, status: answered[':status'], body: await textOf(stream) }
 }
 
-/** The head of the response. Raises where the stream ends without one: Node reports that only by 'close'. */
+/** The head of the response. Raises if the stream ends without one, which Node reports only by 'close'. */
 export async function answerTo(
   stream: ClientHttp2Stream,
 ): Promise<IncomingHttpHeaders & { ':status'?: number }> {

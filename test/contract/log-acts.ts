@@ -1,5 +1,5 @@
 // The rest of the contract of ChannelLog: conditions, ends, erasing and transient events, as a suite that every engine
-// has to pass.
+// must pass.
 
 import type { Test } from 'tap'
 import { dataOf as jsonOf, type Draft, type LogEvent } from '../../services/broker/event/event.ts'

@@ -1,4 +1,4 @@
-// The contract of ChannelLog as a suite that every engine has to pass. Its sentences are those of
+// The contract of ChannelLog as a suite that every engine must pass. Its sentences are those of
 // services/broker/log/log.ts and of docs/protocol.md#gaps and ARCHITECTURE.md#the-logs-promises.
 
 import { setTimeout as delay } from 'node:timers/promises'
@@ -32,7 +32,7 @@ export interface LogSettings {
 export type MakeLog = (settings: LogSettings) => Promise<ChannelLog>
 
 export const RETENTION: Retention = { events: 10_000, age: 3_600_000, bytes: 64 * 1024 * 1024 }
-/** What a log keeps with these settings. */
+/** The retention of a log with these settings. */
 export const retentionIn = ({ retention, retentionOf }: LogSettings): RetentionOf =>
   retentionOf ?? (() => ({ ...RETENTION, ...retention }))
 

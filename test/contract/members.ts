@@ -1,4 +1,4 @@
-// The contract in services/broker/presence/store.ts as a suite that every engine has to pass.
+// The contract in services/broker/presence/store.ts as a suite that every engine must pass.
 
 import type { Test } from 'tap'
 import type { ChannelLog } from '../../services/broker/log/log.ts'
@@ -37,7 +37,7 @@ export async function changesIn({ log }: MembersWorld, channel: string): Promise
 
 const PORTION = 500
 
-/** Very many users in one channel. */
+/** A crowd: very many users in one channel. */
 export function crowdContract(
   t: Test,
   engine: string,
@@ -67,7 +67,7 @@ export function crowdContract(
 let made = 0
 const named = () => `room:${++made}`
 
-/** Every channel of the suite is another one. */
+/** Each test of the suite uses a separate channel. */
 export function membersContract(t: Test, engine: string, make: (t: Test) => Promise<MembersWorld>): void {
   t.test(`${engine}: members`, async t => {
     const world = await make(t)

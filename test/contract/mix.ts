@@ -43,7 +43,7 @@ interface Stream {
   at: string
 }
 
-/** What is given as `select`. */
+/** The `select` of a target. */
 const selectOf = ({ type, lang, newest, every }: Wish): NonNullable<Target['select']> => ({
   ...(type === undefined ? {} : { types: [type] }),
   ...(lang === undefined ? {} : { filter: { key: 'lang', cmp: 'eq', val: lang } }),
@@ -66,7 +66,7 @@ export function mixContract(t: Test, engine: string, startNode: StartNode, wire:
 }
 
 class Mix {
-  /** What was done. */
+  /** The steps so far. */
   readonly done: string[] = []
   readonly #node: Node
   readonly #wire: Wire
@@ -74,7 +74,7 @@ class Mix {
   readonly #channel: string
   readonly #model: Model
   #data = 0
-  /** Of those that poll. */
+  /** Events per poll. */
   readonly #cursors: string[]
   #streams: Stream[] = []
 
@@ -155,7 +155,7 @@ class Mix {
     if (status >= 300) throw new Error(`${method} ${path}: ${status}`)
   }
 
-  /** Whoever polls is given all that it has not had, whatever the limit. */
+  /** A polling client receives every missing event, with any limit. */
   async #poll(i: number): Promise<void> {
     const wish = WISHES[i] ?? {}
     const limit = 1 + this.#random.below(9)

@@ -1,4 +1,4 @@
-// A whole node in the test's own process, on a free port, with its parts in reach.
+// A whole node in the test's own process, on a free port, with access to its parts.
 
 import { once } from 'node:events'
 import { request as requestHttp } from 'node:http'
@@ -23,7 +23,7 @@ import { ROLES } from '../../services/node/roles.ts'
 
 export interface Node {
   readonly port: number
-  /** Where it speaks cleartext HTTP/2, if it does. */
+  /** Its port for cleartext HTTP/2, if it has one. */
   readonly h2cPort?: number | undefined
   /** Speaks TLS on `port`. */
   readonly secure: boolean
@@ -37,7 +37,7 @@ export interface Node {
   append(channel: string, ...data: (string | Partial<Draft>)[]): Promise<string[]>
   /** Publishes over HTTP: the id. */
   publish(channel: string, body: string | Buffer, contentType?: string, query?: string): Promise<string>
-  /** One request that ends. */
+  /** One request. */
   get(path: string, headers?: Record<string, string>): Promise<Reply>
   close(): Promise<void>
 }
@@ -53,7 +53,7 @@ export interface Reply {
 export type Settings = Readonly<Record<string, string>>
 export type StartNode = (settings?: Settings) => Promise<Node>
 
-/** How tests that write requests by hand address a node. */
+/** The Host of requests that tests write by hand. */
 export const RAW_HOST = 'x'
 
 export function configOf(settings: Settings): Config {

@@ -42,7 +42,7 @@ export function parsePage(html: string): RefreshPage {
   }
 }
 
-/** Raises where a row differs from its event. */
+/** Raises if a row differs from its event. */
 export function compare({ html, channel, id }: Row, event: string): void {
   const [, about = '', body = ''] = /^<li[^>]*><div class="about">(.*?)<\/div>(.*)<\/li>$/s.exec(html) ?? []
   const object = JSON.parse(event)

@@ -1,5 +1,5 @@
 // The rest of the contract of the wires: the end and the pace of replayed streams, the end of a channel, erased events,
-// and transient ones. Every wire passes it, on every engine.
+// and transient ones. Every wire meets it, on every engine.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -204,7 +204,7 @@ function passing(t: Test, node: Node, connect: Connect): void {
   })
 }
 
-/** What there is up to the last word. */
+/** All items up to the close. */
 async function readOut(client: Client): Promise<Item[]> {
   const items: Item[] = []
   do items.push(await client.next())

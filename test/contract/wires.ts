@@ -1,4 +1,4 @@
-// The contract of the wires (docs/protocol.md#read, ARCHITECTURE.md#fan-out) as sentences: every wire passes them, on every engine.
+// The contract of the wires (docs/protocol.md#read, ARCHITECTURE.md#fan-out): every wire meets it, on every engine.
 
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
@@ -470,7 +470,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
   if (wire.streams) await standing(t, wire, node, startNode, connectTo)
 }
 
-/** What holds for a connection that stays. */
+/** The contract of long-lived connections. */
 async function standing(
   t: Test,
   wire: Wire,
@@ -608,8 +608,8 @@ function noise(bytes: number): string {
 }
 
 /**
- * Whether the one connection of a channel of 16 events, whose newest is `last`, accepts no more, and what it would need
- * next is gone. The kernel may take some more yet: that ends with a gap all the same.
+ * Whether the only connection of a channel of 16 events, whose newest is `last`, accepts no more bytes, and its next
+ * events were trimmed. The kernel may take some more yet: that ends with a gap all the same.
  */
 function hasFallenOff(node: Node, last: string): boolean {
   const [connection] = node.hub.connections.full
@@ -622,7 +622,7 @@ export async function reading(node: Node, channel: string): Promise<void> {
   await until(`${channel} has a reader`, () => node.hub.readers(channel) > 0)
 }
 
-/** What channel names are made of beside letters and digits. */
+/** The characters of channel names besides letters and digits. */
 const SIGNS = "_.:~@-/#$=,;!+&()'?"
 
 /** Content type, body, the data that becomes of it, and the query that goes with it. */

@@ -31,10 +31,10 @@ const CONNECT: Readonly<Record<string, Connect>> = {
     const answers = new Map<number, (answer: unknown) => void>()
     let refs = 0
     client.on('message', text => {
-      const { ref, ...told } = JSON.parse(String(text))
-      if (ref !== undefined) answers.get(ref)?.(told)
-      else if ('unsubscribed' in told) taken?.push(told.unsubscribed)
-      else if ('data' in told) events?.push(told.data)
+      const { ref, ...message } = JSON.parse(String(text))
+      if (ref !== undefined) answers.get(ref)?.(message)
+      else if ('unsubscribed' in message) taken?.push(message.unsubscribed)
+      else if ('data' in message) events?.push(message.data)
     })
     const ended = once(client, 'close').then(([code, reason]) => `${code} ${reason}`)
     await once(client, 'message')
@@ -63,14 +63,14 @@ const CONNECT: Readonly<Record<string, Connect>> = {
     const taken: unknown[] = []
     client.on('message', ({ data }) => events.push(data))
     client.on('fanwire:unsubscribed', each => taken.push(each))
-    const told = new Promise<string>(resolve => client.once('close', each => resolve(JSON.stringify(each))))
+    const closed = new Promise<string>(resolve => client.once('close', each => resolve(JSON.stringify(each))))
     await new Promise(resolve => client.once('connect', () => resolve(undefined)))
     return {
       subscribe: command => client.emitWithAck('subscribe', command),
       auth: fresh => client.emitWithAck('auth', { token: fresh }),
       events,
       taken,
-      ended: told,
+      ended: closed,
     }
   },
 }
@@ -117,7 +117,7 @@ each(
     t.equal(node.hub.readers('room:1'), 0)
     await node.append('room:1', '2')
     await node.append('room:2', '3')
-    await until('it goes on with the others', () => member.events.length === 2)
+    await until('it continues with the others', () => member.events.length === 2)
     t.strictSame(member.events, [1, 3])
     // It counts no more: a user may have three.
     t.match(await member.subscribe({ channel: 'room:4' }), { ok: { channel: 'room:4' } })
@@ -138,7 +138,7 @@ each('a rule is taken away: only its channel is', async (t, world, node, connect
   t.match(member.taken, [{ channel: 'room:1', code: 4403, reason: 'may not read room:1 any more' }])
   t.match(await member.subscribe({ channel: 'room:1' }), { error: { code: 'FW_FORBIDDEN' } })
   await node.append('inbox:ann', '1')
-  await until('it goes on with the other', () => member.events.length === 1)
+  await until('it continues with the other', () => member.events.length === 1)
 })
 
 each(
@@ -168,7 +168,7 @@ each(
       'it grants no more',
     )
     await node.append('room:1', '2')
-    await until('the renewed one goes on', () => member.events.length === 2)
+    await until('the renewed one continues', () => member.events.length === 2)
   },
 )
 

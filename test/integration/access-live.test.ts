@@ -1,4 +1,4 @@
-// What becomes of clients that are connected while their token expires, is refreshed or revoked, and while rules and keys
+// The effect on connected clients when their token expires, is refreshed or revoked, and when rules and keys
 // change.
 
 import { once } from 'node:events'
@@ -117,9 +117,9 @@ const CONNECT: Readonly<Record<string, Connect>> = {
     t.teardown(() => client.terminate())
     const [events, answers] = [new Inbox(), new Inbox()]
     client.on('message', message => {
-      const told = JSON.parse(String(message))
-      if ('data' in told) events.put(told.data)
-      else if ('ok' in told || 'error' in told) answers.put(told)
+      const item = JSON.parse(String(message))
+      if ('data' in item) events.put(item.data)
+      else if ('ok' in item || 'error' in item) answers.put(item)
     })
     const ended = once(client, 'close').then(([code, reason]) => `${code} ${reason}`)
     await once(client, 'open')
@@ -145,8 +145,8 @@ const CONNECT: Readonly<Record<string, Connect>> = {
     client.onAny((_name, event) => {
       if (event?.data !== undefined) inbox.put(event.data)
     })
-    const told = new Promise<string>(resolve => client.once('close', each => resolve(JSON.stringify(each))))
-    const ended = new Promise<string>(resolve => client.once('disconnect', () => resolve(told)))
+    const closed = new Promise<string>(resolve => client.once('close', each => resolve(JSON.stringify(each))))
+    const ended = new Promise<string>(resolve => client.once('disconnect', () => resolve(closed)))
     await client.emitWithAck('subscribe', { channel })
     return { event: () => inbox.take(), ended, auth: token => client.emitWithAck('auth', { token }) }
   },
@@ -406,7 +406,7 @@ t.test('rules that change while a channel is being opened apply to it', async t 
   await Promise.all([once(byCommand, 'message'), once(byUrl, 'open')])
   byCommand.send('{"ref":1,"subscribe":"room:1"}')
   await until('the channel is opened', () => log?.asked.has('room:1') === true)
-  const told = once(byCommand, 'message')
+  const answer = once(byCommand, 'message')
   world.writeRules(RULES.replace('"room:*", subscribe: token', '"room:*", subscribe: nobody'))
   await once(node.app.fanwire.access, 'rules')
   log?.go()
@@ -415,7 +415,7 @@ t.test('rules that change while a channel is being opened apply to it', async t 
     answer.resume()
   }
   t.match(String((await closed)[1]), /may not read room:1|FW_FORBIDDEN/)
-  t.match(JSON.parse(String((await told)[0])), { ref: 1, error: { code: 'FW_FORBIDDEN' } })
+  t.match(JSON.parse(String((await answer)[0])), { ref: 1, error: { code: 'FW_FORBIDDEN' } })
   t.equal(node.hub.readers('room:1'), 0)
 })
 

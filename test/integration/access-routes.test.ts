@@ -12,7 +12,7 @@ const ANYBODY: Readonly<Record<string, string>> = {
   'GET /healthz': 'load balancers have no credentials, and it reports only that the process lives',
   'GET /readyz': 'the same; it reveals nothing about channels, users or clients',
   'GET /': 'says which pages there are, and nothing else',
-  'GET /console': 'files of the package; what the page shows it asks for with the token of whoever looks',
+  'GET /console': 'files of the package; the page requests its data with the token of its user',
   'GET /console/console.js': 'the same',
   'GET /console/console.css': 'the same',
   'GET /console/icon.svg': 'the same',

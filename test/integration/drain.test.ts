@@ -1,4 +1,4 @@
-// A node that is told to stop while clients still publish: what it appended has a result, and the clients are told why
+// A node that is stopped while clients still publish: each appended event has a result, and the clients learn why
 // no more is taken.
 
 import { connect as connectHttp2 } from 'node:http2'
@@ -110,16 +110,16 @@ async function stopsWell(t: Test, upload: Upload, late = false): Promise<void> {
     },
   })
   t.teardown(() => node.kill())
-  let told = false
-  const tell = () => {
-    if (!told) node.signal('SIGTERM')
-    told = true
+  let stopped = false
+  const stop = () => {
+    if (!stopped) node.signal('SIGTERM')
+    stopped = true
   }
   if (late) {
-    tell()
+    stop()
     await node.logged(/not ready: the node is stopping/)
   }
-  const { lines, error } = await upload(node, channel, tell)
+  const { lines, error } = await upload(node, channel, stop)
   t.equal(error, undefined, 'the connection ends, and is not reset')
   t.match(lines.at(-1), /"code":"FW_DRAINING"/, 'the last line has the reason')
   const results = lines.filter(line => line.includes('"id"'))

@@ -56,16 +56,16 @@ t.test("on each wire, for single events, and combined with the reader's own filt
     auth: { token },
   })
   t.teardown(() => client.disconnect())
-  const told: string[] = []
-  client.on('message', ({ id }) => told.push(id))
+  const received: string[] = []
+  client.on('message', ({ id }) => received.push(id))
   await client.timeout(10_000).emitWithAck('subscribe', { channel: CHANNEL, cursor: 'earliest' })
   const [, live] = await node.append(CHANNEL, of('2'), of('17'))
   for (const [wire, stream] of streams) {
     t.same([idOf(await stream.event()), idOf(await stream.event())], [own, live], wire)
     stream.cut()
   }
-  while (told.length < 2) await new Promise(resolve => client.once('message', resolve))
-  t.same(told, [own, live])
+  while (received.length < 2) await new Promise(resolve => client.once('message', resolve))
+  t.same(received, [own, live])
 })
 
 t.test('a token with another filter closes the connection', async t => {

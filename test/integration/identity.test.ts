@@ -166,9 +166,9 @@ t.test('H10: a page may publish over a connection only if its origin may publish
     const socket = io(url(node), { transports: ['websocket'], extraHeaders: { origin }, forceNew: true })
     t.teardown(() => socket.disconnect())
     const emitted = await socket.emitWithAck('publish', { channel: 'other', data: 1 })
-    for (const told of [JSON.parse(String(answer)), emitted]) {
-      if (may) t.ok(told.ok.id, origin)
-      else t.equal(told.error.code, 'FW_FORBIDDEN_ORIGIN', origin)
+    for (const reply of [JSON.parse(String(answer)), emitted]) {
+      if (may) t.ok(reply.ok.id, origin)
+      else t.equal(reply.error.code, 'FW_FORBIDDEN_ORIGIN', origin)
     }
   }
 })

@@ -73,7 +73,7 @@ t.test('idle channels are rarely probed; a lost last message is found within one
     const head = heads[i]
     if (head) await recorders.get(name)?.reaches(head)
   }
-  // The patience for a message that may be on its way lasts some turns too.
+  // The wait for a message that may be in flight lasts some turns too.
   t.ok(asked.turns - before <= 5 * TURNS_A_ROUND, `found in ${asked.turns - before} turns`)
   t.same(recorders.get('quiet-77')?.delivered.map(dataOf), [1, 2, 3])
   t.equal(await writer.erase('quiet-9', recorders.get('quiet-9')?.at ?? { epoch: '', offset: 0 }), true)
@@ -97,11 +97,11 @@ t.test('a loss of all or part of Redis is found within one round, in all channel
   const lost = CHANNELS.filter((_, i) => i % 50 === 0)
   // Not all have keys again: a node starts a limited number of channels per second.
   for (const name of lost) await recorders.get(name)?.reaches(await append(writer, name, [draft(2)]))
-  const told = new Map(lost.map(name => [name, recorders.get(name)?.gaps.length ?? 0]))
+  const counts = new Map(lost.map(name => [name, recorders.get(name)?.gaps.length ?? 0]))
   before = asked.turns
   await raw.del(lost.flatMap(name => ['m', 's', 'i0', 'i1'].map(key => `fw:{${name}}:${key}`)))
-  const isTold = (name: string) => (recorders.get(name)?.gaps.length ?? 0) > (told.get(name) ?? 0)
-  await until('a gap', () => lost.every(isTold))
+  const isReported = (name: string) => (recorders.get(name)?.gaps.length ?? 0) > (counts.get(name) ?? 0)
+  await until('a gap', () => lost.every(isReported))
   t.ok(asked.turns - before <= 6 * TURNS_A_ROUND, `deleted: found in ${asked.turns - before} turns`)
 
   // The record of changes is lost, together with a change.

@@ -1,4 +1,4 @@
-// Redis over TLS: nodes with a certificate that they have to be told to trust. They are processes, since Node reads
+// Redis over TLS: nodes with a certificate that must be named as trusted. They are processes, since Node reads
 // NODE_EXTRA_CA_CERTS when it starts.
 
 import t, { type Test } from 'tap'

@@ -1,5 +1,5 @@
 // A WebSocket handshake that is refused: the socket has left Node's HTTP, so the node itself has to answer with a code,
-// end it and let go of it, whoever refuses.
+// end it and release it, on every path of rejection.
 
 import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'

@@ -24,8 +24,8 @@ const small = await startMemoryNode({ HISTORY_EVENTS: '4' })
 t.teardown(() => Promise.all([node.close(), small.close()]))
 
 async function poll(query: string, headers: Record<string, string> = {}, of: Node = node): Promise<Page> {
-  const { status, headers: told, body } = await of.get(`/v1/poll?${query}`, headers)
-  const tag = told.etag as string | undefined
+  const { status, headers: received, body } = await of.get(`/v1/poll?${query}`, headers)
+  const tag = received.etag as string | undefined
   if (status === 304) return { status, tag, body, events: [], cursor: '', more: false, gaps: [] }
   if (status !== 200) throw new Error(`${status} ${body}`)
   const { cursor, more = false, gaps = [] } = JSON.parse(body)
@@ -89,7 +89,7 @@ t.test('with a limit below one event per channel, consecutive polls reach every 
     t.strictSame([...seen.values()], ids, `${count} channels, limit ${limit}: all of all`)
     const round = Math.ceil(count / limit)
     t.ok(reached <= round + 1, `every channel after ${reached} polls, where a round is ${round}`)
-    t.equal(polls, Math.ceil((count * each) / limit), 'and no poll came back with less than it could')
+    t.equal(polls, Math.ceil((count * each) / limit), 'and every poll returned as much as it could')
   }
 })
 

@@ -152,9 +152,9 @@ t.test('W5: a permanent error of Redis is not reported as retryable, on any wire
   const single = await post(`/v1/channels/${bad}/events`, 'application/json', '1')
   t.equal(single.status, 500)
   t.equal(single.headers.get('retry-after'), null)
-  const told = await single.text()
-  t.equal(JSON.parse(told).error.code, 'FW_LOG_REFUSED')
-  t.notMatch(told, /try again|WRONGTYPE|127\.0\.0\.1/)
+  const text = await single.text()
+  t.equal(JSON.parse(text).error.code, 'FW_LOG_REFUSED')
+  t.notMatch(text, /try again|WRONGTYPE|127\.0\.0\.1/)
 
   const entry = (channel: string) => JSON.stringify({ channel, data: 1 })
   const bulk = await post('/v1/events', 'application/json', `{"events":[${entry(bad)},${entry(good)}]}`)

@@ -1,4 +1,4 @@
-// The console's files, as they are now: `npm test` has built them, a test file that is run by itself builds them.
+// The console's current files: `npm test` has built them; a test file that is run by itself builds them.
 
 import { BUILT } from './node.ts'
 

@@ -45,7 +45,7 @@ export class ClosedWorld {
     writeFileSync(this.#path('apps.json'), JSON.stringify([{ id: 'app', key: 'key', secret: 'secret' }]))
   }
 
-  /** Of a node. */
+  /** The settings of a node. */
   get settings(): Settings {
     return {
       RULES: this.#path('rules.yaml'),
@@ -65,7 +65,7 @@ export class ClosedWorld {
     writeFileSync(this.#path('rules.yaml'), text)
   }
 
-  /** Without those of these ids. */
+  /** Without the keys of these ids. */
   writeKeys(...without: string[]): void {
     const entries = Object.values(this.keys).map(({ entry }) => entry)
     const kept = entries.filter(({ id }) => !without.includes(String(id)))

@@ -13,7 +13,7 @@ export function optionsOf<const Options extends NonNullable<ParseArgsConfig['opt
   }
 }
 
-/** A number from `least` on; `otherwise` where none is given. */
+/** A number of at least `least`; by default `otherwise`. */
 export function numberOf(text: string | undefined, name: string, least: number, otherwise: number): number {
   const value = text === undefined ? otherwise : Number(text)
   if (!(value >= least)) throw new Misused(`--${name} takes a number from ${least}`)

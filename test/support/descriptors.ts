@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
-/** Why a test that counts descriptors is skipped; false where it need not be. */
+/** The reason to skip a test that counts descriptors; false if it can run. */
 export const withoutProc = existsSync('/proc/net/tcp') ? false : 'descriptors are counted in /proc'
 
 /** The process and those that it has started. */

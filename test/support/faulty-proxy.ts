@@ -1,4 +1,4 @@
-// A proxy of TCP with the faults of networks and of other proxies, which can change while it runs.
+// A TCP proxy with the faults of networks and of other proxies, which can change while it runs.
 
 import { once } from 'node:events'
 import { connect as dial, createServer, type AddressInfo, type Socket } from 'node:net'
@@ -95,7 +95,7 @@ export async function startFaultyProxy(port: number, faults: ProxyFaults = {}): 
   }) as unknown as FaultyProxy
 }
 
-/** One that sends too fast waits for one that takes slowly. */
+/** Backpressure: a fast sender waits for a slow receiver. */
 function stop(from: Socket, to: Socket): void {
   from.pause()
   to.once('drain', () => from.resume())

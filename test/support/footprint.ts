@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs'
 import { request } from 'node:http'
 import { residentOf } from '../../bench/processes/proc.ts'
 
-/** What has to be as it was once all clients have left. */
+/** Counts that must return to their initial values once all clients have left. */
 export interface Counts {
   /** Open descriptors of the process. */
   readonly descriptors: number
@@ -30,14 +30,14 @@ export interface Measured {
   readonly port: number
   /** How to reach /metrics, if not by HTTP on `port`. */
   readonly metricsPort?: number
-  /** An API key that may know, where not everybody may. */
+  /** An API key that may read /metrics, if it is not public. */
   readonly key?: string | undefined
 }
 
 /** Ms that /metrics may take. */
 const METRICS_WITHIN = 10_000
 
-/** Raises where the node does not answer. */
+/** Raises if the node does not answer. */
 export async function footprintOf({ pid, port, metricsPort = port, key }: Measured): Promise<Footprint> {
   const { status, body } = await get(metricsPort, '/metrics', METRICS_WITHIN, key)
   if (status !== 200) throw new Error(`/metrics: ${status}`)
@@ -65,7 +65,7 @@ export function descriptorsOf(pid: number): number {
   }
 }
 
-/** The counts of `now` that exceed those of `before`, in words. Empty: all has come back. */
+/** The counts of `now` that exceed those of `before`, in words. Empty: nothing is left over. */
 export function leftOver(before: Counts, now: Counts): string[] {
   const names = ['descriptors', 'sockets', 'connections', 'readers', 'channels'] as const
   return names.filter(name => now[name] > before[name]).map(name => `${name} ${before[name]} → ${now[name]}`)
@@ -76,7 +76,7 @@ export interface Reply {
   readonly body: string
 }
 
-/** One request on a connection that ends with it. Raises where no answer comes. */
+/** One request on a separate connection. Raises if there is no answer. */
 export function get(port: number, path: string, within: number, key?: string): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const headers = key === undefined ? {} : { authorization: `Bearer ${key}` }

@@ -67,7 +67,7 @@ export function hubOf({ port }: Pick<Node, 'port'>) {
   const sources: EventSource[] = []
   const at = (query = '') => `http://127.0.0.1:${port}${HUB}${query}`
 
-  /** As symfony/mercure does it. */
+  /** Publishes like symfony/mercure. */
   const post = (
     fields: Record<string, string | string[]>,
     token = ALL,

@@ -1,4 +1,4 @@
-// Real node processes for tests. `npm test` builds first, and they run what was built; a test file that is run by itself
+// Real node processes for tests. `npm test` builds first, and they run the build; a test file that is run by itself
 // runs services/main.ts from source, so that no stale build can be tested.
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -11,14 +11,14 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** `npm test` has built: each process would compile the same sources again. */
 export const BUILT = process.env.TEST_BUILT === '1'
 
-/** A node that does not listen within this, ms, won't, however busy the machine. */
+/** A node that does not listen within this time, ms, never will, even on a busy machine. */
 const START_WITHIN = 60_000
 
 export interface NodeOptions {
   /** Settings. Only PATH is inherited; PORT is 0 unless set. */
   readonly env?: Readonly<Record<string, string>>
   readonly args?: readonly string[]
-  /** Of Node itself. */
+  /** Flags of Node itself. */
   readonly flags?: readonly string[]
   /** It runs from dist/, which has to exist, rather than from source; `BUILT` unless given. */
   readonly built?: boolean
@@ -38,13 +38,13 @@ export interface RunningNode {
   /** Every line that it has written so far, on stdout and stderr. */
   readonly logs: readonly string[]
   readonly exit: Promise<Exit>
-  /** Returns when a line that fits has been written; also if it was before. */
+  /** Returns when a matching line has been written, even before the call. */
   logged(pattern: RegExp): Promise<string>
   /** Sends a signal without waiting. */
   signal(signal: NodeJS.Signals): void
   /** Asks it to stop, and returns when it has ended. */
   stop(signal?: NodeJS.Signals): Promise<Exit>
-  /** As if the machine had gone: SIGKILL. */
+  /** SIGKILL, as if the machine had failed. */
   kill(): Promise<Exit>
 }
 
@@ -104,7 +104,7 @@ export function launch({ env = {}, args = [], flags = [], built = BUILT }: NodeO
       for (const look of waiting) look(line)
     }
   }
-  // Not before all that it wrote has been read.
+  // Only after all its output has been read.
   const exit = Promise.all([once(child, 'exit'), read(child.stdout), read(child.stderr)]).then(
     ([[code, signal]]): Exit => ({ code, signal }),
   )

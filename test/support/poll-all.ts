@@ -1,4 +1,4 @@
-// What a channel holds behind a cursor, read page by page over /v1/poll.
+// The events of a channel after a cursor, read page by page over /v1/poll.
 
 interface PollPage<T> {
   readonly events: readonly T[]

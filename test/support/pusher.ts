@@ -8,7 +8,7 @@ import { type Settings, startMemoryNode } from '../contract/node.ts'
 import { temporaryFolder } from './tools.ts'
 import { until } from './until.ts'
 
-/** The module is its class, which its types do not say. */
+/** The module is its class, but its types do not declare that. */
 const PusherJs = pusherJs as unknown as typeof pusherJs.default
 type PusherClient = InstanceType<typeof PusherJs>
 

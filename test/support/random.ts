@@ -1,6 +1,6 @@
-// Numbers that look random, and come again with their seed.
+// Pseudorandom numbers, reproducible by their seed.
 
-/** Mulberry32: a small generator of numbers that look random. */
+/** Mulberry32: a small generator of pseudorandom numbers. */
 export function randomFrom(seed: number): () => number {
   let state = seed >>> 0
   return () => {

@@ -6,7 +6,7 @@ export type RedisBinary = Program
 
 let name: 'redis' | 'valkey' = 'redis'
 
-/** From now on servers of this process are Valkey's. Returns why they can't be, where they can't. */
+/** Makes the servers of this process Valkey's. Returns the reason if that is impossible. */
 export async function useValkey(): Promise<string | undefined> {
   try {
     await program('valkey')
@@ -17,7 +17,7 @@ export async function useValkey(): Promise<string | undefined> {
   }
 }
 
-/** A redis-server or valkey-server that runs here. Throws with instructions where there is none. */
+/** A redis-server or valkey-server that runs here. Throws with instructions if there is none. */
 export async function redisBinary(): Promise<RedisBinary> {
   try {
     return await program(name)

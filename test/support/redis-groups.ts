@@ -1,4 +1,4 @@
-// Several Redis servers of the tests' own that belong together: a master with replicas and sentinels, or a cluster.
+// Groups of Redis servers for tests: a master with replicas and sentinels, or a cluster.
 
 import { Redis } from 'ioredis'
 import { freePort } from '../../infra/local/ports.ts'
@@ -6,7 +6,7 @@ import { type RedisServer, type RedisServerOptions, startRedis } from './redis-s
 import { until } from './until.ts'
 
 export interface Group {
-  /** What a log is given. */
+  /** The URL for a log. */
   readonly url: string
   readonly servers: readonly RedisServer[]
   stop(): Promise<void>
@@ -16,12 +16,12 @@ export interface SentinelGroup extends Group {
   readonly sentinels: readonly RedisServer[]
   /** The server that the sentinels call the master. */
   master(): Promise<RedisServer>
-  /** What the sentinels call the master. */
+  /** The sentinels' name for the master. */
   readonly name: string
   raw(server: RedisServer): Redis
-  /** A client of a sentinel's. */
+  /** A client of a sentinel. */
   watch(sentinel: RedisServer): Redis
-  /** The replica, once it is connected to the master and the sentinels know it for one. */
+  /** The replica, once it is connected to the master and known to the sentinels. */
   replica(): Promise<RedisServer>
 }
 
@@ -31,10 +31,10 @@ export interface ClusterGroup extends Group {
   owner(slot: number): Promise<RedisServer | undefined>
   /** The master of a slot, and its replica, which is connected to it. */
   pair(slot: number): Promise<{ master: RedisServer; replica: RedisServer }>
-  /** Makes the replica of a slot's master the master, in good order. */
+  /** An orderly failover: makes the replica of a slot's master the master. */
   failover(slot: number): Promise<void>
   id(server: RedisServer): Promise<string>
-  /** Waits until all servers that run agree that each slot is served. */
+  /** Waits until all running servers agree that every slot is served. */
   settled(): Promise<void>
   /** Moves a slot with all its keys, like redis-cli. `during` is called when none, half and all have moved. */
   move(
@@ -46,7 +46,7 @@ export interface ClusterGroup extends Group {
 
 const MASTER = 'fanwire-test'
 
-/** Clients to do things to servers with. */
+/** Clients that control the servers. */
 function clients(password = '', tls = false) {
   const known = new Map<RedisServer, Redis>()
   return {
@@ -71,7 +71,7 @@ function clients(password = '', tls = false) {
   }
 }
 
-/** All of them, or none: started ones are stopped when one does not start. */
+/** All or none: the others are stopped if one does not start. */
 async function startAll(each: readonly RedisServerOptions[]): Promise<RedisServer[]> {
   const started = await Promise.allSettled(each.map(options => startRedis(options)))
   const servers = started.flatMap(one => (one.status === 'fulfilled' ? [one.value] : []))
@@ -148,7 +148,7 @@ export async function startSentinel(
     sentinels.push(
       ...(await startAll(Array.from({ length: count }, () => ({ ...secure, sentinel: config })))),
     )
-    // They look every ten seconds, and speak every two.
+    // Sentinels refresh every ten seconds, and publish every two.
     const quick = ['info-period', 200, 'publish-period', 250, 'ask-period', 250, 'ping-period', 250]
     await Promise.all(sentinels.map(each => watch.raw(each).call('SENTINEL', 'DEBUG', ...quick)))
     await group.replica()
@@ -163,7 +163,7 @@ export async function startSentinel(
   }
 }
 
-/** A number of masters, which share the slots, each with a number of replicas: those of the first come first. */
+/** Masters that share the slots, each with replicas: those of the first master come first. */
 export async function startCluster(
   masters: number,
   replicas = 0,

@@ -1,4 +1,4 @@
-// Logs on a Redis of any kind, as tests open them.
+// Opens logs on a Redis of any kind for tests.
 
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
@@ -8,7 +8,7 @@ import { logActsContract } from '../contract/log-acts.ts'
 
 export const silent = { debug() {}, info() {}, warn() {} }
 
-/** Options of a log that shares nothing with another one, unless `more` says so. */
+/** Options of an isolated log, unless `more` overrides that. */
 export const redisLogOptions = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOptions => ({
   url,
   // Within the rights of infra/redis.acl.

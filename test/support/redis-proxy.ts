@@ -1,10 +1,10 @@
-// A proxy to Redis that can be cut or go silent: faults of networks that a socket alone does not show.
+// A proxy to Redis that can be cut or go silent: network faults that closing a socket does not simulate.
 
 import { createServer, connect as dial, type Socket } from 'node:net'
 
 /**
- * Handling of Redis' output: it passes, it is dropped, or only pub/sub messages are dropped. `frozen`: nothing passes
- * in either direction, as in a network partition; nothing is lost, and it continues once the network works again.
+ * Handling of Redis' output: it is forwarded, it is dropped, or only pub/sub messages are dropped. `frozen`: nothing is
+ * forwarded in either direction, as in a network partition; nothing is lost, and it continues after the partition.
  */
 export type Mode = 'pass' | 'silent' | 'no messages' | 'frozen'
 

@@ -1,4 +1,4 @@
-// A Redis of the tests' own: on a free port of 127.0.0.1, gone when its test or the test process ends.
+// A separate Redis for tests: on a free port of 127.0.0.1, stopped when its test or the test process ends.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
@@ -19,9 +19,9 @@ export interface RedisServer {
   readonly dir: string
   /** Everything it printed. */
   output(): string
-  /** Asks it to end (SIGTERM) and waits for that; a directory made for it goes too. */
+  /** Stops it (SIGTERM) and waits for its end; removes the directory that was made for it. */
   stop(): Promise<void>
-  /** Ends it at once (SIGKILL); `restart` brings it back. */
+  /** Kills it (SIGKILL); `restart` starts it again. */
   kill(): Promise<void>
   /** Pauses it (SIGSTOP), and resumes it (SIGCONT). */
   pause(): void
@@ -39,9 +39,9 @@ export interface RedisServerOptions {
   readonly port?: number
   /** It is a sentinel: its configuration in addition to its address. */
   readonly sentinel?: string
-  /** Its URL has the user of infra/redis.acl, who has only the rights there. */
+  /** Its URL names the user of infra/redis.acl, with only the rights there. */
   readonly acl?: true
-  /** It takes TLS only: paths of a certificate and its key. */
+  /** It accepts only TLS: paths of a certificate and its key. */
   readonly tls?: { readonly cert: string; readonly key: string }
 }
 
@@ -98,8 +98,8 @@ export async function cutAof(redis: Pick<RedisServer, 'dir'>, bytes: number): Pr
 }
 
 /**
- * The Redis that a test may use when it neither restarts it nor changes its settings: that of `REDIS_URL`, or
- * one of its own. Tests on a shared one keep apart by their key prefix.
+ * The Redis for a test that neither restarts it nor changes its settings: that of `REDIS_URL`, or a separate one.
+ * Tests on a shared one are isolated by their key prefix.
  */
 export async function anyRedis(
   options: RedisServerOptions = {},
@@ -110,7 +110,7 @@ export async function anyRedis(
 
 interface Place {
   readonly dir: string
-  /** Made for this server: it goes with it. */
+  /** Made for this server, and removed with it. */
   readonly own: boolean
   readonly sentinel: string | undefined
   readonly tls: RedisServerOptions['tls']
@@ -123,7 +123,7 @@ interface Running {
   output(): string
 }
 
-/** Starts it and waits until it takes connections; another port when the chosen one was taken meanwhile. */
+/** Starts it and waits until it accepts connections; on another port if the chosen one was taken meanwhile. */
 async function begin(port: number, place: Place, args: readonly string[]): Promise<Running> {
   for (let left = port === 0 ? 5 : 1; ; left--) {
     const running = await launch(port === 0 ? await freePort() : port, place, args)

@@ -11,17 +11,17 @@ import { until } from './until.ts'
 export interface Storm {
   /** Positions and values that the log has confirmed. */
   readonly held: readonly { readonly channel: string; readonly position: Position; readonly value: number }[]
-  /** What appends were refused with. */
+  /** The errors of rejected appends. */
   readonly refused: readonly string[]
   /** Returns once this many more appends were confirmed on every channel. */
   more(count: number): Promise<void>
-  /** Returns once an append was refused that began after the call. */
+  /** Returns once an append that began after the call was rejected. */
   refusal(): Promise<void>
   /** Waits until every feed has all events, and checks all of them. */
   end(): Promise<readonly Recorder[]>
 }
 
-/** Each log follows and appends to each channel; each value, from 1 on, is tried until it is held. */
+/** Each log follows and appends to each channel; each value, from 1 on, is retried until it is stored. */
 export async function storm(
   t: Test,
   logs: readonly ChannelLog[],

@@ -1,18 +1,18 @@
-// Programs that some tests use where they are installed.
+// Programs that some tests use if they are installed.
 
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** An empty folder that goes with the process. */
+/** An empty folder that is removed with the process. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'fanwire-test-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
   return folder
 }
 
-/** The path of a program; undefined where it is not installed. */
+/** The path of a program; undefined if it is not installed. */
 export function pathOf(name: string): string | undefined {
   try {
     return execFileSync('sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim()
@@ -21,7 +21,7 @@ export function pathOf(name: string): string | undefined {
   }
 }
 
-/** Why a test that needs a program is skipped; false where it need not be. */
+/** The reason to skip a test that needs a program; false if it is installed. */
 export function without(name: string, fits?: RegExp): string | false {
   if (pathOf(name) === undefined) return `${name} is not installed`
   if (fits === undefined || fits.test(execFileSync(name, ['--version'], { encoding: 'utf8' }))) return false

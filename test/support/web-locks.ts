@@ -9,7 +9,7 @@ interface Held {
 const held = new Map<string, Held>()
 const queues = new Map<string, Held[]>()
 
-/** Requests made now arrive when it resolves: those of two tabs travel separately. */
+/** Delays the arrival of new requests until it resolves. */
 export const late: { until: Promise<void> | undefined } = { until: undefined }
 
 function grant(name: string): void {

@@ -1,4 +1,4 @@
-"""`httpx-sse`. It does not come back by itself: this is the loop of its README, without the package `stamina`."""
+"""`httpx-sse`. It does not reconnect by itself: this is the loop of its README, without the package `stamina`."""
 
 import time
 

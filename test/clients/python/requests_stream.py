@@ -1,4 +1,4 @@
-"""`requests` alone, over /v1/stream: a loop that keeps the cursor and comes back with it."""
+"""`requests` alone, over /v1/stream: a loop that keeps the cursor and reconnects with it."""
 
 import json
 import time
@@ -17,15 +17,15 @@ def follow(target, hear):
                 for line in response.iter_lines():
                     if not line:
                         continue
-                    told = json.loads(line)
-                    if "open" in told:
-                        parameters["cursor"] = told["open"]["cursor"]
-                    elif "gap" in told:
-                        parameters["cursor"] = told["gap"]["to"]
+                    message = json.loads(line)
+                    if "open" in message:
+                        parameters["cursor"] = message["open"]["cursor"]
+                    elif "gap" in message:
+                        parameters["cursor"] = message["gap"]["to"]
                         hear("gap", line.decode())
-                    elif "id" in told:
-                        parameters["cursor"] = told["id"]
-                        hear(told.get("type", "message"), line.decode())
+                    elif "id" in message:
+                        parameters["cursor"] = message["id"]
+                        hear(message.get("type", "message"), line.decode())
         except requests.RequestException:
             pass
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""`sseclient-py` over `requests`. It does not come back by itself: this loop does, with the last id."""
+"""`sseclient-py` over `requests`. It does not reconnect by itself: this loop does, with the last id."""
 
 import time
 

@@ -109,21 +109,21 @@ t.test('from the cursor of the list on, joins and leaves are reported', async t 
   const node = await start(t)
   const { body } = await get(node, '/v1/channels/room:1/presence')
   const follower = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`, { headers: bearer(token('watcher')) })
-  const told: { ok?: unknown; type?: string; data?: { user: string } }[] = []
-  follower.on('message', message => void told.push(JSON.parse(`${message}`)))
+  const received: { ok?: unknown; type?: string; data?: { user: string } }[] = []
+  follower.on('message', message => void received.push(JSON.parse(`${message}`)))
   await once(follower, 'open')
   follower.send(JSON.stringify({ ref: 1, subscribe: 'fanwire:presence:room:1', cursor: body.cursor }))
   const member = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
   await once(member, 'open')
   member.send(JSON.stringify({ ref: 1, auth: { token: token('ann') } }))
   member.send(JSON.stringify({ ref: 2, subscribe: 'room:1' }))
-  await until('a join', () => told.some(({ type }) => type === 'join'))
+  await until('a join', () => received.some(({ type }) => type === 'join'))
   member.send(JSON.stringify({ ref: 3, auth: { token: token('ann', { info: 'new' }) } }))
-  await until('an update', () => told.some(({ type }) => type === 'update'))
+  await until('an update', () => received.some(({ type }) => type === 'update'))
   member.send(JSON.stringify({ ref: 4, unsubscribe: 'room:1' }))
-  await until('a leave', () => told.some(({ type }) => type === 'leave'))
+  await until('a leave', () => received.some(({ type }) => type === 'leave'))
   t.match(
-    told.filter(({ type }) => type !== undefined),
+    received.filter(({ type }) => type !== undefined),
     [
       { type: 'join', data: { user: 'ann', clients: 1 } },
       { type: 'update', data: { user: 'ann', info: 'new' } },

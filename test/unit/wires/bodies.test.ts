@@ -63,9 +63,9 @@ t.test('H1: a killed node leaves a stream incomplete', async t => {
 t.test('H1: a node that stops, or cuts a client, leaves a stream incomplete', async t => {
   const stops = await startMemoryNode()
   t.teardown(() => stops.close())
-  const told = await openAll(stops)
+  const opened = await openAll(stops)
   await stops.hub.connections.drain(0)
-  t.strictSame(await Promise.all(told), CUT)
+  t.strictSame(await Promise.all(opened), CUT)
   const cut = await openAll(stops)
   for (const socket of stops.app.sockets) socket.destroy()
   t.strictSame(await Promise.all(cut), CUT)

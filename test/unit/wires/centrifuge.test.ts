@@ -261,16 +261,16 @@ t.test('presence, joins and leaves', async t => {
   const watcher = await connected({ token: tokenOf({ sub: 'eve' }) })
   const { sub } = await follow(watcher, 'room:p', { joinLeave: true })
   t.match(await sub.presenceStats(), { numClients: 1, numUsers: 1 }, 'it is there at once')
-  const told: string[] = []
-  sub.on('join', ({ info }) => void told.push(`join ${info.user}`))
-  sub.on('leave', ({ info }) => void told.push(`leave ${info.user}`))
+  const received: string[] = []
+  sub.on('join', ({ info }) => void received.push(`join ${info.user}`))
+  sub.on('leave', ({ info }) => void received.push(`leave ${info.user}`))
   const ann = await connected({ token: tokenOf({ info: { name: 'Ann' } }) })
   await follow(ann, 'room:p')
-  await until('she has joined', () => told.includes('join ann'))
+  await until('she has joined', () => received.includes('join ann'))
   t.match(await sub.presence(), { clients: { ann: { user: 'ann', connInfo: { name: 'Ann' } } } })
   t.match(await sub.presenceStats(), { numClients: 2, numUsers: 2 })
   ann.disconnect()
-  await until('she has left', () => told.includes('leave ann'))
+  await until('she has left', () => received.includes('leave ann'))
   await t.rejects(watcher.presence('open:1'), { code: 103 })
 })
 

@@ -134,7 +134,7 @@ t.test('poll and long-poll report the end beside the events, and refresh shows i
 })
 
 t.test('transient events arrive in order among the others, without an id, and not in polls', async t => {
-  const told = ['sse', 'stream'].map(wire => whole(`/v1/${wire}?channel=c&cursor=latest`))
+  const bodies = ['sse', 'stream'].map(wire => whole(`/v1/${wire}?channel=c&cursor=latest`))
   const ws = messages('/v1/ws?channel=c')
   const filtered = whole('/v1/stream?channel=c&types=post')
   const poll = answer('/v1/long-poll?channel=c&wait=20')
@@ -146,7 +146,7 @@ t.test('transient events arrive in order among the others, without an id, and no
   await relay('c', '"t3"', 'post')
   await node.append('c', '2', END)
   channel.release()
-  const [sse = '', stream = ''] = await Promise.all(told)
+  const [sse = '', stream = ''] = await Promise.all(bodies)
   const dataOf = (text: string) => [...text.matchAll(/"data":("?\w+"?)/g)].map(([, data]) => data)
   const order = ['"t1"', '1', '"t2"', '"t3"', '2']
   t.same([dataOf(sse), dataOf(stream)], [order, order])

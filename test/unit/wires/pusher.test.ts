@@ -236,14 +236,14 @@ t.test("webhooks are signed with the secret, in Pusher's format", async t => {
   const { client } = connect('zoe')
   const channel = await subscribed(client, 'presence-hooked')
   channel.trigger('client-hello', { to: 'all' })
-  const told = () =>
+  const webhookEvents = () =>
     hooks
       .flatMap(({ body }) => (JSON.parse(body) as { events: { name: string; channel: string }[] }).events)
       .filter(({ channel }) => channel === 'presence-hooked')
-  await until('it is delivered', () => told().length === 3)
+  await until('it is delivered', () => webhookEvents().length === 3)
   client.disconnect()
-  await until('the rest is delivered', () => told().length === 5)
-  t.match(told().slice(0, 3).sort(byName), [
+  await until('the rest is delivered', () => webhookEvents().length === 5)
+  t.match(webhookEvents().slice(0, 3).sort(byName), [
     { name: 'channel_occupied' },
     {
       name: 'client_event',
@@ -254,7 +254,7 @@ t.test("webhooks are signed with the secret, in Pusher's format", async t => {
     },
     { name: 'member_added', user_id: 'zoe' },
   ])
-  t.match(told().slice(3).sort(byName), [
+  t.match(webhookEvents().slice(3).sort(byName), [
     { name: 'channel_vacated' },
     { name: 'member_removed', user_id: 'zoe' },
   ])

@@ -19,15 +19,15 @@ interface Page extends RefreshPage {
 
 /** `again` is a path. */
 async function look(path: string, headers: Record<string, string> = {}, of: Node = node): Promise<Page> {
-  const { status, headers: told, body } = await of.get(path, headers)
+  const { status, headers: received, body } = await of.get(path, headers)
   const page = parsePage(body)
-  const { refresh = '' } = told
+  const { refresh = '' } = received
   if (status === 200) {
     t.equal(refresh, `${page.every}; url=?${page.again}`)
-    t.match(told['content-type'], /^text\/html; charset=utf-8$/)
+    t.match(received['content-type'], /^text\/html; charset=utf-8$/)
   }
   const again = `/v1/refresh${String(refresh).replace(/^\d+; url=/, '')}`
-  return { ...page, status, html: body, tag: String(told.etag), again }
+  return { ...page, status, html: body, tag: String(received.etag), again }
 }
 
 /** Events of different times sort by them. */

@@ -181,11 +181,11 @@ t.test('a gap arrives as gap, before the event after it', async t => {
   const ids = await node.append(channel, '1', '2')
   for (const options of [WEBSOCKET, POLLING]) {
     const client = await connect([], node, options)
-    const told: unknown[] = []
-    client.socket.on('gap', gap => told.push(gap))
+    const gaps: unknown[] = []
+    client.socket.on('gap', gap => gaps.push(gap))
     await client.ask('subscribe', { channel, cursor: 'zzz-5' })
     t.same(await client.next(), { gap: { channel, from: 'zzz-5', to: at(ids[0], 0) } })
-    t.same(told, [{ channel, from: 'zzz-5', to: at(ids[0], 0) }])
+    t.same(gaps, [{ channel, from: 'zzz-5', to: at(ids[0], 0) }])
     t.equal(idOf(((await client.next()) as { event: string }).event), ids[0])
     client.cut()
   }
@@ -448,14 +448,19 @@ async function session(of = node): Promise<string> {
 }
 
 t.test("the handshake announces the node's values", async t => {
-  const told = { upgrades: ['websocket'], pingInterval: 25_000, pingTimeout: 30_000, maxPayload: 1_114_112 }
+  const announced = {
+    upgrades: ['websocket'],
+    pingInterval: 25_000,
+    pingTimeout: 30_000,
+    maxPayload: 1_114_112,
+  }
   const { status, headers, body } = await polls(node)
   t.equal(status, 200)
   t.equal(headers['cache-control'], 'no-store')
   t.equal(body[0], '0')
-  t.match(JSON.parse(body.slice(1)), { sid: /^[\w-]{20}$/, ...told })
+  t.match(JSON.parse(body.slice(1)), { sid: /^[\w-]{20}$/, ...announced })
   const raw = new ByHand(node)
-  t.match(JSON.parse((await raw.text(/^0/)).slice(1)), { ...told, upgrades: [] })
+  t.match(JSON.parse((await raw.text(/^0/)).slice(1)), { ...announced, upgrades: [] })
 })
 
 t.test('heartbeats: the node pings, and drops clients that do not answer', async t => {
@@ -497,8 +502,8 @@ t.test('there is one namespace; others are rejected properly, and in limited num
   const raw = new ByHand(node)
   await raw.text(/^0/)
   raw.send('40/admin,{"token":1}')
-  const told = await raw.text(/^44/)
-  t.match(JSON.parse(told.slice('44/admin,'.length)), {
+  const rejected = await raw.text(/^44/)
+  t.match(JSON.parse(rejected.slice('44/admin,'.length)), {
     message: /namespace/,
     data: { code: 'FW_NOT_FOUND' },
   })
@@ -694,11 +699,11 @@ t.test('a stopping node sends a goodbye, and its clients reconnect', async t => 
     const client = await connect([channel], own, options)
     if (options === BOTH) await upgraded(client)
     const reason = new Promise(resolve => client.socket.once('disconnect', resolve))
-    const told = new Promise(resolve => client.socket.once('close', resolve))
+    const closed = new Promise(resolve => client.socket.once('close', resolve))
     await reading(own, channel)
     const [id] = await own.append(channel, '"last"')
     await own.hub.connections.drain(10)
-    t.match(await told, { code: 1001, reason: /stopping/, retry: Number })
+    t.match(await closed, { code: 1001, reason: /stopping/, retry: Number })
     // Not 'io server disconnect', after which a client stays away.
     t.equal(await reason, 'transport close')
     t.ok(client.log.some(text => text.includes(`"${id}"`)))

@@ -197,13 +197,13 @@ t.test('closing works as without compression', async t => {
   t.equal((await once(client.socket, 'close'))[0], 4000)
   const own = await startMemoryNode({ WS_DEFLATE: '1' })
   t.teardown(() => own.close())
-  const told = await new WsClient(own, { channels: [channel] }, { perMessageDeflate: true }).connect({
+  const drained = await new WsClient(own, { channels: [channel] }, { perMessageDeflate: true }).connect({
     channels: [channel],
   })
   const ids = await own.append(channel, '"last"')
   await own.hub.connections.drain(10)
-  t.equal(idOf(await told.event()), ids[0])
-  t.match(await told.next(), { close: { code: 1001 } })
+  t.equal(idOf(await drained.event()), ids[0])
+  t.match(await drained.next(), { close: { code: 1001 } })
 })
 
 t.test('a message that inflates beyond the limit ends the connection', async t => {

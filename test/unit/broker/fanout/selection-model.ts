@@ -18,13 +18,13 @@ export class ModelReader {
   readonly #wish: Wish
   #at: number
   /** What the client knows of that, once it has received all. */
-  #told: number
+  #reported: number
   /** What its socket has not taken yet, while it does not read. */
   #held: string[] | undefined
 
   constructor(wish: Wish, at: number) {
     this.#wish = wish
-    this.#at = this.#told = at
+    this.#at = this.#reported = at
   }
 
   stop(): void {
@@ -40,7 +40,7 @@ export class ModelReader {
   news(events: readonly Sent[], floor: number): void {
     if (this.#held !== undefined && this.#held.length > 0) return
     if (this.#at < floor) {
-      this.#tell(floor, `gap ${this.#at} ${floor}`)
+      this.#report(floor, `gap ${this.#at} ${floor}`)
       this.#at = floor
     }
     const { lang, newest } = this.#wish
@@ -49,18 +49,18 @@ export class ModelReader {
       const same = wanted.filter(each => newest && each.type === type)
       const skipped = same.length - 1
       if (same.some(each => each.offset > offset)) continue
-      this.#tell(offset, skipped > 0 ? `${offset} skipped ${skipped}` : `${offset}`)
+      this.#report(offset, skipped > 0 ? `${offset} skipped ${skipped}` : `${offset}`)
     }
     this.#at = Math.max(this.#at, events.at(-1)?.offset ?? 0)
   }
 
   beat(): void {
     if (this.#held !== undefined && this.#held.length > 0) return
-    if (this.#told < this.#at) this.#tell(this.#at, `passed ${this.#at}`)
+    if (this.#reported < this.#at) this.#report(this.#at, `passed ${this.#at}`)
   }
 
-  #tell(told: number, line: string): void {
+  #report(at: number, line: string): void {
     ;(this.#held ?? this.lines).push(line)
-    this.#told = told
+    this.#reported = at
   }
 }

@@ -156,12 +156,12 @@ t.test('a rule conflates for readers that are behind, until they have caught up'
   await settled()
   log.add('a', [...types.slice(0, 4), en])
   await settled()
-  const told = ({ lines }: Listener) =>
+  const idsAndCounts = ({ lines }: Listener) =>
     lines.map(line => JSON.parse(line)).map(({ id, skipped }) => [id, skipped])
   const live = ids('e1', 93, 96).map(id => [id, undefined])
   const newest = [['e1-1', undefined], ...ids('e1', 89, 91).map(id => [id, 29])]
-  t.same(told(slow), [...newest, ['e1-92', undefined], ...live, ['e1-97', undefined]])
-  t.same(told(filtered), [...newest, ...live])
+  t.same(idsAndCounts(slow), [...newest, ['e1-92', undefined], ...live, ['e1-97', undefined]])
+  t.same(idsAndCounts(filtered), [...newest, ...live])
   t.equal(fast.lines.length, 97, 'a reader that is not behind has all')
 })
 
@@ -238,8 +238,9 @@ t.test('any mix of publish, trim, filter, conflate, stop, cut and resume matches
         await settled()
         for (const { listener, model } of readers) {
           model.news(events.slice(-RETENTION.events), Math.max(0, events.length - RETENTION.events))
-          const told = toldTo(listener)
-          if (`${told}` !== `${model.lines}`) throw new Error(`told ${told}\nmodel ${model.lines}`)
+          const received = linesOf(listener)
+          if (`${received}` !== `${model.lines}`)
+            throw new Error(`received ${received}\nmodel ${model.lines}`)
         }
       }
       for (const close of closes) close()
@@ -263,7 +264,7 @@ function selectionFor({ lang, newest }: Wish): Selection | undefined {
 const offsetIn = (position: string) => Number(position.split('-')[1])
 
 /** The client's received messages, in the form of the model, without heartbeats. */
-function toldTo({ lines }: Listener): string[] {
+function linesOf({ lines }: Listener): string[] {
   return lines.map(line => {
     const { id, skipped, gap, passed } = JSON.parse(line)
     if (gap !== undefined) return `gap ${offsetIn(gap.from)} ${offsetIn(gap.to)}`

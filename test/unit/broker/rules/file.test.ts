@@ -39,9 +39,9 @@ async function opened(
 
 /** The rules after `act` has changed the file. */
 async function changed(file: RulesFile, act: () => Promise<unknown>): Promise<string | undefined> {
-  const told = once(file, 'changed')
+  const event = once(file, 'changed')
   await act()
-  await told
+  await event
   return subscribeOf(file.current)
 }
 
@@ -77,9 +77,9 @@ t.test('an invalid file leaves the rules unchanged, and is reported once', async
   const file = await opened(t, path)
   const refused: BadFileError[] = []
   file.on('refused', error => refused.push(error))
-  const told = once(file, 'refused')
+  const event = once(file, 'refused')
   await writeFile(path, rule('everybody'))
-  await told
+  await event
   t.equal(subscribeOf(file.current), 'user')
   t.match(file.problem?.message, /^1:35: channels\[0\]\.subscribe: "everybody"/)
   await file.reload()
@@ -137,9 +137,9 @@ t.test('without file events it is read periodically, and on SIGHUP', async t => 
     },
   })
   const often = await opened(t, path, { settle: NEVER, interval: 20 })
-  const told = once(often, 'changed')
+  const event = once(often, 'changed')
   await writeFile(path, rule('anyone'))
-  await told
+  await event
   t.equal(subscribeOf(often.current), 'anyone')
   t.equal(subscribeOf(never.current), 'user')
   t.equal(await changed(never, async () => process.kill(process.pid, 'SIGHUP')), 'anyone')
@@ -209,9 +209,9 @@ t.test('a large invalid file has the same problems, with line and column', async
   await writeFile(path, rule('user'))
   const file = await opened(t, path)
   const refusedFor = async (text: string) => {
-    const told = once(file, 'refused')
+    const event = once(file, 'refused')
     await writeFile(path, text)
-    const [error] = (await told) as [BadFileError]
+    const [error] = (await event) as [BadFileError]
     t.equal(subscribeOf(file.current), 'user')
     return error.message
   }
