@@ -6,7 +6,7 @@ import { centrifugo } from '../../bench/peers/centrifugo.ts'
 import type { RunningPeer } from '../../bench/peers/peer.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { temporaryFolder } from '../support/tools.ts'
-import type { Hear, System } from './system.ts'
+import { type Hear, persistently, type System } from './system.ts'
 
 const CHANNELS = ['a', 'b', 'short']
 
@@ -16,7 +16,8 @@ export async function startCentrifuge(): Promise<System> {
   if (missing !== undefined) throw new Error(missing)
   const redis = await startRedis()
   const dir = temporaryFolder()
-  const start = () => peer.start({ redisUrl: redis.url, dir, throughRedis: true, heartbeats: true })
+  const start = () =>
+    persistently(() => peer.start({ redisUrl: redis.url, dir, throughRedis: true, heartbeats: true }))
   // Events are published through an undisturbed one: its API takes no key, so that a retry would publish twice.
   const [entrance, ...nodes] = await Promise.all([start(), start(), start()])
   let turn = 0

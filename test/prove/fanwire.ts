@@ -11,7 +11,7 @@ import type { Random } from '../support/random.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { jwks, signToken, testKey, userClaims } from '../support/tokens.ts'
 import { temporaryFolder } from '../support/tools.ts'
-import type { FollowOptions, Hear, Reader, System } from './system.ts'
+import { type FollowOptions, type Hear, persistently, type Reader, type System } from './system.ts'
 
 const WIRES: readonly Wire[] = ['ws', 'sse', 'stream', 'long-poll', 'poll']
 const KEY = 'a-key-to-publish'
@@ -42,7 +42,9 @@ export async function startFanwire(): Promise<System> {
         FANWIRE_DRAIN_NOTICE: '0s',
       },
     })
-  const nodes: (RunningNode | undefined)[] = await Promise.all(ports.map((_, i) => start(i)))
+  const nodes: (RunningNode | undefined)[] = await Promise.all(
+    ports.map((_, i) => persistently(() => start(i))),
+  )
   const publishers = new Map<string, Publisher>()
   let turn = 0
 
@@ -80,7 +82,7 @@ export async function startFanwire(): Promise<System> {
       if (how === 'SIGKILL') nodes[i] = undefined
       await node.stop(how)
       nodes[i] = undefined
-      nodes[i] = await start(i)
+      nodes[i] = await persistently(() => start(i))
       return how === 'SIGKILL' ? 'node killed' : 'node drained'
     },
     async stop() {

@@ -35,3 +35,17 @@ export interface System {
   disturb(random: Random): Promise<string>
   stop(): Promise<void>
 }
+
+/** Tries to start a server. */
+const TRIES = 5
+
+/** On a busy machine a start may take too long, which says nothing about a client: it is tried again. */
+export async function persistently<T>(start: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await start()
+    } catch (error) {
+      if (tries === TRIES) throw error
+    }
+  }
+}
