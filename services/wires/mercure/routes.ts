@@ -1,4 +1,4 @@
-// Mercure's routes.
+// The routes of Mercure: subscribing, publishing and listing subscriptions.
 
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { UPDATES } from '../../broker/event/update.ts'
