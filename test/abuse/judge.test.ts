@@ -51,7 +51,7 @@ t.test('reports nothing when every goal is met', async t => {
 
 t.test('a p99 at rest below 5 ms counts as 5 ms', async t => {
   t.same(judged({ p99: { before: 2, during: 24.9, after: 2 } }), [])
-  t.same(judged({ p99: { before: 2, during: 25, after: 2 } }), ['p99 25.0 ms, 12.5 × that at rest'])
+  t.same(judged({ p99: { before: 2, during: 25, after: 2 } }), ['p99 25.0 ms, 12.5 × the p99 at rest'])
 })
 
 t.test('reports each missed goal', async t => {
@@ -59,7 +59,7 @@ t.test('reports each missed goal', async t => {
     [{ p99: { before: 8, during: 40, after: 8 } }, /^p99 40.0 ms, 5.0 ×/],
     [{ p99: { before: 8, during: Number.NaN, after: 8 } }, /^p99/],
     [{ ready: undefined }, /^not ready within 5 s/],
-    [{ left: 'descriptors 24 → 25' }, /^not back: descriptors 24 → 25/],
+    [{ left: 'descriptors 24 → 25' }, /^not released: descriptors 24 → 25/],
     [{ heap: { before: 20 * MIB, during: 20 * MIB, after: 37 * MIB } }, /^heap 20 → 37 MiB/],
     [{ resident: { before: 100 * MIB, during: 0, after: 170 * MIB } }, /^memory 100 → 170 MiB/],
     [{ redis: { before: MIB, during: MIB, after: 6 * MIB } }, /^Redis 1 → 6 MiB/],
