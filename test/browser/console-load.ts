@@ -18,7 +18,7 @@ const VIEWS: Readonly<Record<string, string>> = {
   channels: 'channel:0',
   'channels/channel:0': 'Rule and limits',
   'time?channel=channel:0': 'A reader at position',
-  posts: 'The feed, by sse',
+  posts: 'Feed over sse',
 }
 
 export interface Frames {

@@ -20,7 +20,7 @@ const VIEWS: Readonly<Record<string, string>> = {
   'workbench?channel=news': 'long-poll',
   'time?channel=news': 'A reader at position',
   explain: 'Why was an event not delivered?',
-  posts: 'The feed, by sse',
+  posts: 'Feed over sse',
 }
 
 const WIDTHS = [400, 1024, 1600]
@@ -162,7 +162,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await page.keyboard.type('by-keyboard')
     await page.keyboard.press('Enter')
     await page.getByText('Rule and limits').waitFor()
-    await tabTo('Type, if any')
+    await tabTo('Type (optional)')
     await page.keyboard.type('typed')
     await page.keyboard.press('Enter')
     await page.getByText('Published as').waitFor()
