@@ -146,10 +146,8 @@ t.test(
     const streams = Array.from({ length: 900 }, (_, i) => 1 + 2 * i)
     session.send(...streams.flatMap(each => [get(each, '/v1/poll?channel=a'), reset(each)]))
     await session.ended
+    // Newer versions of Node cut it themselves, and earlier.
     t.ok(begun <= 3 * 32, `${begun} were begun`)
-    const again = opened(t, node)
-    await again.ended
-    t.strictSame(again.answered, [], 'its address is blocked')
     t.equal((await node.get('/v1/poll?channel=a')).status, 200)
   },
 )
