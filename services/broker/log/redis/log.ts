@@ -173,20 +173,25 @@ export class RedisLog implements ChannelLog {
   }
 
   async erase(channel: string, { epoch, offset }: Position): Promise<boolean> {
+    const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, ['c'])]
     for (;;) {
-      const answer = await this.#change(channel, this.#scripts.erase, [epoch, offset])
+      const answer = await this.#change(channel, this.#scripts.erase, keys, [epoch, offset])
       if (answer !== AGAIN) return answer === 1
     }
   }
 
   async clear(channel: string): Promise<Position> {
-    const head = await this.#change(channel, this.#scripts.clear, [])
+    const head = await this.#change(channel, this.#scripts.clear, this.#names.keys(channel), [])
     return parsePosition(`${head}`) as Position
   }
 
   /** Repeating it has no further effect. */
-  async #change(channel: string, script: Script, more: Argument[]): Promise<unknown> {
-    const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, ['c'])]
+  async #change(
+    channel: string,
+    script: Script,
+    keys: readonly string[],
+    more: Argument[],
+  ): Promise<unknown> {
     const args = [randomEpoch(), this.#retention(channel), this.#names.feed(channel), ...more]
     try {
       const slot = this.#topology.slot(channel)
