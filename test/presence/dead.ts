@@ -23,7 +23,8 @@ const READERS = 50
 const RATE = 100
 const ASKED = 20
 const SECONDS = 5
-const TIMEOUT_MS = 500
+/** Of the hook. */
+export const TIMEOUT_MS = 500
 
 const TEN_MB = Buffer.alloc(10 * 2 ** 20, 'x')
 const WAYS: readonly (readonly [string, ((response: ServerResponse) => void) | undefined])[] = [

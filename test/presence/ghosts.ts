@@ -14,7 +14,7 @@ export interface Row {
   readonly members: number
   readonly joins: number
   readonly leaves: number
-  /** Leaves that there have to be. */
+  /** Leaves that are right: of users of a dead node, and of users who were away for longer than the grace. */
   readonly due: number
   readonly disorderly: number
   readonly seconds: number
@@ -26,7 +26,14 @@ const SETTLED_WITHIN = 90_000
 const FROZEN = 30_000
 const CUT = 10_000
 
-type Case = readonly [fault: string, due: number, run: () => Promise<void>, fresh?: true]
+/** A client that is away for longer may leave: a bit less than the grace, ms. */
+const LEAVES_AFTER = 4500
+
+/** `due`: users who must leave, and no others. */
+type Case = readonly [fault: string, due: readonly string[], run: () => Promise<void>, fresh?: true]
+
+const NOBODY: readonly string[] = []
+const users = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name}${i}`)
 
 /** `count`: members of the edge that is killed; the others have a fifth of that each. */
 export async function ghosts(count: number, say: (text: string) => void): Promise<Row[]> {
@@ -50,7 +57,7 @@ export async function ghosts(count: number, say: (text: string) => void): Promis
     return await all(rooms, say, [
       [
         `\`kill -9\` of an edge with ${count.toLocaleString('en')} members`,
-        count,
+        users('a', count),
         async () => {
           rooms.without(killed)
           await killed.kill()
@@ -58,7 +65,7 @@ export async function ghosts(count: number, say: (text: string) => void): Promis
       ],
       [
         'SIGSTOP of an edge for 30 s, and back',
-        few,
+        users('b', few),
         async () => {
           frozen.signal('SIGSTOP')
           await sleep(FROZEN)
@@ -67,18 +74,18 @@ export async function ghosts(count: number, say: (text: string) => void): Promis
       ],
       [
         'an edge is cut off from Redis for 10 s, and back',
-        0,
+        NOBODY,
         async () => {
           proxy.mode = 'frozen'
           await sleep(CUT)
           proxy.mode = 'pass'
         },
       ],
-      ['rolling restart of all edges', 0, () => rolling(rooms)],
-      ['Redis: `kill -9`, restart with its AOF', 0, () => restartRedis(async () => {})],
+      ['rolling restart of all edges', NOBODY, () => rolling(rooms)],
+      ['Redis: `kill -9`, restart with its AOF', NOBODY, () => restartRedis(async () => {})],
       [
         'Redis: `kill -9`, restart without its AOF',
-        0,
+        NOBODY,
         () => restartRedis(() => rm(aofDir(redis), { recursive: true })),
         true,
       ],
@@ -103,7 +110,7 @@ export async function failover(count: number, say: (text: string) => void): Prom
       await until('the replica is the master', async () => (await group.master()) === replica)
       await master.restart()
     }
-    return await all(rooms, say, [['Sentinel: the master dies, its replica takes over', 0, run, true]])
+    return await all(rooms, say, [['Sentinel: the master dies, its replica takes over', NOBODY, run, true]])
   } finally {
     await rooms.close()
     await group.stop()
@@ -127,34 +134,48 @@ async function all(rooms: Rooms, say: (text: string) => void, cases: readonly Ca
   await settled(rooms)
   for (const [fault, due, run, fresh] of cases) {
     const began = performance.now()
-    const { users, cursor } = await rooms.members()
-    rooms.away = 0
+    const { users: before, cursor } = await rooms.members()
+    rooms.absences.clear()
     await run()
-    const wrong = await settled(rooms).then(
-      () => '',
-      (error: Error) => error.message,
+    const unsettled = await settled(rooms).then(
+      () => [],
+      (error: Error) => [error.message],
     )
-    // What is told late is told by now.
+    // Late entries have arrived by now.
     await sleep(7000)
     const changes = await rooms.log(cursor)
-    const [joins, leaves] = ['join', 'leave'].map(type => changes.filter(each => each.type === type).length)
+    const usersWho = (type: string) => changes.filter(each => each.type === type).map(({ data }) => data.user)
+    const [joined, left] = [usersWho('join'), usersWho('leave')]
+    const mayLeave = (user: string) => due.includes(user) || (rooms.absences.get(user) ?? 0) > LEAVES_AFTER
     const row = {
       fault,
       members: (await rooms.members()).users.length,
-      joins: joins ?? 0,
-      leaves: leaves ?? 0,
-      // A client that a busy machine kept away for longer than the grace has left.
-      due: Math.max(due, Math.min(leaves ?? 0, rooms.away)),
+      joins: joined.length,
+      leaves: left.length,
+      due: new Set([...due, ...left.filter(mayLeave)]).size,
       // A log that was lost begins with nobody.
-      disorderly: disorderly(changes, new Set(fresh && joins !== 0 ? [] : users)),
+      disorderly: disorderly(changes, new Set(fresh && joined.length > 0 ? [] : before)),
       seconds: Math.round((performance.now() - began) / 1000),
-      wrong,
+      wrong: [
+        ...unsettled,
+        ...listed(
+          'left without cause',
+          left.filter(user => !mayLeave(user)),
+        ),
+        ...listed(
+          'did not leave',
+          due.filter(user => !left.includes(user)),
+        ),
+      ].join('; '),
     }
     say(JSON.stringify(row))
     rows.push(row)
   }
   return rows
 }
+
+const listed = (what: string, of: readonly string[]) =>
+  of.length === 0 ? [] : [`${of.length} ${what}: ${of.slice(0, 3).join(' ')}`]
 
 /** Raises where the members do not become those who are connected. */
 async function settled(rooms: Rooms): Promise<void> {

@@ -10,8 +10,6 @@ import { pollAll } from '../support/poll-all.ts'
 export const ROOM = 'room:1'
 /** Connections that are opened at a time. */
 const AT_A_TIME = 50
-/** Ms, a bit less than the grace. */
-const LEAVES_AFTER = 4500
 
 export class Rooms {
   readonly nodes: RunningNode[] = []
@@ -19,8 +17,8 @@ export class Rooms {
   readonly sockets = new Map<string, WebSocket>()
   /** Those who are cut come back to another node. */
   comeBack = false
-  /** Users who were away for so long that they have left. */
-  away = 0
+  /** How long users who reconnected were away, ms. */
+  readonly absences = new Map<string, number>()
   readonly #world = new ClosedWorld()
   readonly #env: Readonly<Record<string, string>>
 
@@ -79,7 +77,8 @@ ${rules}`)
       const node = this.nodes[turn % this.nodes.length] as RunningNode
       await this.come(node, user, channel).catch(() => sleep(100))
     }
-    if (performance.now() - from > LEAVES_AFTER) this.away++
+    const away = performance.now() - from
+    this.absences.set(user, Math.max(away, this.absences.get(user) ?? 0))
   }
 
   /** Everybody leaves. */
