@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
-import { type Asker, askedFor, readWishes, type Wish } from '../broker/access/asking.ts'
+import { type Asker, withWishes, readWishes, type Wish } from '../broker/access/asking.ts'
 import type { Start } from '../broker/event/position.ts'
 import { mayShowCookies } from './cookies.ts'
 
@@ -31,7 +31,7 @@ export function askerOf(request: FastifyRequest): Asker {
 /** Raises FW_FORBIDDEN, FW_HOOK_FAILED. The request's identity receives the application's grants. */
 export async function askFor(request: FastifyRequest, wishes: Iterable<Wish>): Promise<void> {
   const { access } = request.server.fanwire
-  request.identity = await askedFor(access, request.identity, wishes, () => askerOf(request))
+  request.identity = await withWishes(access, request.identity, wishes, () => askerOf(request))
 }
 
 /** The same for reads. */

@@ -20,7 +20,7 @@ export const MAX_HEADERS = 64 * 1024
 /** How long a client may continue to send a body that nobody reads, ms. */
 const UNREAD_FOR = 5000
 /** When an EventSource reconnects, ms, plus or minus half. */
-const COME_BACK = 3000
+const RECONNECT_MS = 3000
 
 /** Fastify's own errors in our words. Its other faults of a request become FW_BAD_REQUEST. */
 const FASTIFY: Readonly<Record<string, ErrorCode>> = {
@@ -62,17 +62,16 @@ export function sendError(thrown: unknown, request: FastifyRequest, reply: Fasti
     } else {
       request.log.error({ reqId: request.id, err: thrown, method: request.method, path }, 'a request failed')
     }
-    error = new FanwireError('FW_INTERNAL', 'the node failed at this; its log says more')
+    error = new FanwireError('FW_INTERNAL', 'the node failed to handle this request: see its log')
   }
   if (!request.raw.complete) giveUpReading(request, reply)
   reply.header('cache-control', 'no-store')
   // An EventSource gives up permanently on any status but 200.
-  if (error.retryable && request.routeOptions.config?.sse === true)
-    return tellToComeBack(error, request, reply)
+  if (error.retryable && request.routeOptions.config?.sse === true) return sendRetry(error, request, reply)
   if (error.retryable)
     reply.header('retry-after', String(secondsOf(error.retry) ?? 1 + Math.floor(Math.random() * 3)))
   if (error.retryable && request.routeOptions.config?.page === true) {
-    reply.header('refresh', String(secondsOf(error.retry ?? jitter(COME_BACK))))
+    reply.header('refresh', String(secondsOf(error.retry ?? jitter(RECONNECT_MS))))
   }
   if (error.statusCode === 401 || error.challenge !== undefined) {
     const why = error.challenge === undefined ? '' : `, error="${error.challenge}"`
@@ -90,9 +89,9 @@ function secondsOf(ms: number | undefined): number | undefined {
  * To an EventSource: when to reconnect, and why. The body has no end, since other sse clients only reconnect if they
  * lost one; it contains neither an event nor a blank line, which some would deliver as an event.
  */
-function tellToComeBack(error: FanwireError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+function sendRetry(error: FanwireError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const comment = `${error.code}: ${error.message.replaceAll(/[\r\n]+/g, ' ')}`
-  const text = `retry: ${error.retry ?? jitter(COME_BACK)}\n: ${comment}\n`
+  const text = `retry: ${error.retry ?? jitter(RECONNECT_MS)}\n: ${comment}\n`
   reply.headers({ 'content-type': 'text/event-stream', 'x-accel-buffering': 'no' })
   // No hook sees this response any more.
   if (error.code === 'FW_DRAINING') answerAndClose(request, reply)

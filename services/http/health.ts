@@ -120,7 +120,7 @@ export class Health {
   async #probe(): Promise<void> {
     const began = performance.now()
     try {
-      this.#refusal = await this.#comesBack()
+      this.#refusal = await this.#returns()
       if (this.#closed) return
       this.#cameBack = performance.now()
       if (this.#delays.push(this.#cameBack - began) > KEPT_DELAYS) this.#delays.shift()
@@ -142,7 +142,7 @@ export class Health {
   }
 
   /** Returns why the log accepts no events, if a probe returns without an append. Raises LogUnavailable. */
-  async #comesBack(): Promise<string | undefined> {
+  async #returns(): Promise<string | undefined> {
     try {
       await this.#log.probe()
       return undefined

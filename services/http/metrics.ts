@@ -142,7 +142,7 @@ export class Metrics {
     )
     readWires('fanwire_connections', 'Clients that are connected, by wire', 'connections')
     readWires('fanwire_deliveries_total', 'Events written to clients, by wire', 'deliveries')
-    readWires('fanwire_gaps_total', 'Gaps told to clients, by wire', 'gaps')
+    readWires('fanwire_gaps_total', 'Gaps sent to clients, by wire', 'gaps')
     read('fanwire_sockets', 'Open sockets of the HTTP server', () => this.#sockets())
     read('fanwire_channels_followed', 'Channels that the node follows', () => hub.stats().channels)
     read('fanwire_readers', 'Cursors in followed channels', () => hub.stats().readers)

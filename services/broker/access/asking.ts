@@ -74,8 +74,8 @@ export function missing(judge: Judge, identity: Identity, wishes: Iterable<Wish>
   return open
 }
 
-/** The identity with what the application grants it, all or nothing. Raises what `Asking.subscribe` raises. */
-export async function askedFor(
+/** The identity with the grants of the application, all or nothing. Raises what `Asking.subscribe` raises. */
+export async function withWishes(
   judge: Judge,
   identity: Identity,
   wishes: Iterable<Wish>,

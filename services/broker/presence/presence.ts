@@ -136,7 +136,7 @@ export class Presence {
       grace,
       lease: this.#lease,
       lives: () => this.#lives?.wanted() ?? false,
-      outbox: (channel, outbox) => this.#tell(channel, outbox),
+      outbox: (channel, outbox) => this.#record(channel, outbox),
       tag: () => `${this.#lease.id}/${++this.#tags}`,
       empty: empty => this.#forget(empty),
     })
@@ -150,7 +150,7 @@ export class Presence {
     this.#options.store.detach(this.#lease.id, [channel]).catch(() => {})
   }
 
-  async #tell(channel: string, outbox: Outbox): Promise<void> {
+  async #record(channel: string, outbox: Outbox): Promise<void> {
     await this.#lives?.take(channel, outbox)
   }
 
@@ -225,12 +225,12 @@ export class Presence {
     const { store } = this.#options
     const { tags } = await store.count(channel)
     // What the node could not append any more.
-    await this.#tell(channel, (await store.version(channel, `${lease}/`)).outbox)
+    await this.#record(channel, (await store.version(channel, `${lease}/`)).outbox)
     for (const tag of tags.filter(each => leaseOf(each) === lease)) {
       for (let more = true; more && !this.#closed;) {
-        const told = await store.expel(channel, tag, this.#lives?.wanted() ?? false)
-        await this.#tell(channel, told.outbox)
-        more = told.more
+        const expelled = await store.expel(channel, tag, this.#lives?.wanted() ?? false)
+        await this.#record(channel, expelled.outbox)
+        more = expelled.more
       }
     }
   }

@@ -46,7 +46,7 @@ export class Room {
   #retry: NodeJS.Timeout | undefined
   #failures = 0
   /** The log of lives has everything. */
-  #told: Promise<void> = Promise.resolve()
+  #sent: Promise<void> = Promise.resolve()
   #closed = false
   #waiting: (() => void)[] = []
 
@@ -111,7 +111,7 @@ export class Room {
     if (this.#unsettled) return
     const [tag, version] = [this.#tag, this.#version]
     const found = await this.#options.store.version(this.channel, tag)
-    this.#told = this.#options.outbox(this.channel, found.outbox)
+    this.#sent = this.#options.outbox(this.channel, found.outbox)
     if (!this.#unsettled && tag === this.#tag && found.version !== version && version > 0) this.enterAnew()
   }
 
@@ -177,7 +177,7 @@ export class Room {
 
   /** Not before the log of lives has everything: until then the lease shows that there is something to do. */
   async #endWhenTold(): Promise<void> {
-    await this.#told
+    await this.#sent
     if (this.#entries.size === 0 && !this.#unsettledChanges && !this.#closed) this.#options.empty(this)
   }
 
@@ -197,12 +197,12 @@ export class Room {
     try {
       const version = ++this.#version
       const put = { tag, until: lease.until, version, changes, lives: this.#options.lives() }
-      const told = await store.put(this.channel, put)
-      if (told === undefined) {
+      const entries = await store.put(this.channel, put)
+      if (entries === undefined) {
         await lease.renew()
         throw new Error('the lease was not renewed in time')
       }
-      this.#told = outbox(this.channel, told)
+      this.#sent = outbox(this.channel, entries)
     } catch (error) {
       for (const { user, updated } of changes) {
         this.#dirty.add(user)
@@ -223,8 +223,8 @@ export class Room {
 
   async #expel(tag: string): Promise<void> {
     const { store, outbox } = this.#options
-    const { more, outbox: told } = await store.expel(this.channel, tag, this.#options.lives())
-    this.#told = outbox(this.channel, told)
+    const { more, outbox: entries } = await store.expel(this.channel, tag, this.#options.lives())
+    this.#sent = outbox(this.channel, entries)
     if (!more) this.#stale.shift()
   }
 }

@@ -68,12 +68,12 @@ export function createRules(
 ): Rules {
   const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
   const keepPresence = [...list, others].some(({ presence }) => presence)
-  const told = [...new Set([...lives, ...webhooks.flatMap(({ events }) => events)])]
+  const kinds = [...new Set([...lives, ...webhooks.flatMap(({ events }) => events)])]
   return {
     list,
     default: others,
     open,
-    lives: told,
+    lives: kinds,
     hooks,
     webhooks,
     keepPresence,

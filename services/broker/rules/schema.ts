@@ -198,8 +198,8 @@ export const RULES_FILE = object(
     }),
     lives: someOf(
       LIFE_WORDS,
-      'What the log of lives tells: channel.* and presence.* of channels with presence, client.* of all. Left out: ' +
-        'nothing but what webhooks ask for.',
+      'The kinds of events in the log of lives: channel.* and presence.* for channels with presence, client.* for all. Default: ' +
+        'only the kinds that webhooks need.',
     ),
     hooks: object<Record<HookName, Read<HookMembers>>>(
       {

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
 import { isObject } from '../../broker/event/json-values.ts'
-import { askedFor, bareAsker, Disconnected, readWishes } from '../../broker/access/asking.ts'
+import { withWishes, bareAsker, Disconnected, readWishes } from '../../broker/access/asking.ts'
 import { ANONYMOUS, type Identity } from '../../broker/access/identity.ts'
 import { followedBy } from '../../broker/access/claims.ts'
 import type { Connection } from '../../broker/fanout/connection.ts'
@@ -204,7 +204,7 @@ export class Session {
     const { context, connection, arrival } = this.#parts
     if (context.access.asking === undefined || channels.length === 0) return identity
     const asker = () => arrival.asker ?? bareAsker('', connection.framing.wire)
-    return askedFor(context.access, identity, readWishes(channels, starts), asker)
+    return withWishes(context.access, identity, readWishes(channels, starts), asker)
   }
 
   get #isGone(): boolean {

@@ -12,26 +12,26 @@ import type { Call, Topology, TopologyOptions } from './topology.ts'
 import { ErrorReply } from './replies.ts'
 import { SLOTS, slotOf } from './slots.ts'
 
-/** Ms between two looks at the topology: while nothing happens, and after a sign of change. */
-const QUIET = 3000
-const BUSY = 200
+/** Ms between two queries of the topology: normally, and after a sign of change. */
+const QUIET_LOOK_MS = 3000
+const BUSY_LOOK_MS = 200
 
-/** How long a sign counts, ms. */
-const SIGN = 3000
+/** How long a sign of change counts, ms. */
+const SIGN_MS = 3000
 
 /** How long a master without a slot is kept, ms. */
-const GUEST = 30_000
+const GUEST_MS = 30_000
 
 /** How long a node may take to report its topology, ms. */
-const PATIENCE = 500
+const TOPOLOGY_ANSWER_MS = 500
 
 /** How many redirections a call follows, and ms until it is retried while the keys of a channel are migrating. */
 const TURNS = 5
-const AGAIN = 40
+const MIGRATION_RETRY_MS = 40
 
 /** How long a probe of all masters waits for silent ones, and how long a silent one counts as alive, ms. */
-const PROBE_PATIENCE = 1000
-const PROBE_LASTS = 4000
+const PROBE_ANSWER_MS = 1000
+const PROBE_VALID_MS = 4000
 
 /** What the probes know about a master. */
 interface Probe {
@@ -117,7 +117,7 @@ export class ClusterMasters implements Topology {
         if (turn === TURNS || Date.now() >= end || this.#closed) throw error
         const { kind, address } = redirection
         asking = kind === 'ASK'
-        if (kind === 'TRYAGAIN') await new Promise(resolve => setTimeout(resolve, AGAIN))
+        if (kind === 'TRYAGAIN') await new Promise(resolve => setTimeout(resolve, MIGRATION_RETRY_MS))
         if (kind === 'MOVED') await this.#lookAgain()
         const owner = this.#owner(slot)
         master = asking || (kind === 'MOVED' && owner === master) ? this.#guest(address, master) : owner
@@ -156,7 +156,7 @@ export class ClusterMasters implements Topology {
     const serving = this.#serving()
     // A silent master delays nobody: its channels count as unavailable meanwhile.
     await within(
-      PROBE_PATIENCE,
+      PROBE_ANSWER_MS,
       serving.map(master => this.#probeOnce(master)),
     )
     const failures = serving.flatMap(master => this.#failureOf(master) ?? [])
@@ -196,7 +196,7 @@ export class ClusterMasters implements Topology {
     const probe = this.#probes.get(master)
     if (probe === undefined) return undefined
     if (probe.failure !== undefined) return probe.failure
-    if (probe.underWay === undefined || performance.now() - probe.since < PROBE_LASTS) return undefined
+    if (probe.underWay === undefined || performance.now() - probe.since < PROBE_VALID_MS) return undefined
     return new LogUnavailable(`Redis at ${printHost(master.at)}: probes do not return`)
   }
 
@@ -265,14 +265,14 @@ export class ClusterMasters implements Topology {
   #sign(): void {
     const before = this.#signed
     this.#signed = Date.now()
-    if (this.#signed - before > BUSY) this.#schedule(1)
+    if (this.#signed - before > BUSY_LOOK_MS) this.#schedule(1)
   }
 
   #schedule(times = 0): void {
     clearTimeout(this.#timer)
     if (this.#closed) return
-    const busy = Date.now() - this.#signed < SIGN || this.#serving().some(master => !master.usable)
-    const wait = times === 1 ? 1 : delay(1, busy ? BUSY : QUIET, QUIET)
+    const busy = Date.now() - this.#signed < SIGN_MS || this.#serving().some(master => !master.usable)
+    const wait = times === 1 ? 1 : delay(1, busy ? BUSY_LOOK_MS : QUIET_LOOK_MS, QUIET_LOOK_MS)
     this.#timer = setTimeout(
       () =>
         this.#look().then(
@@ -301,7 +301,7 @@ export class ClusterMasters implements Topology {
   async #lookOnce(): Promise<void> {
     const asked = [...this.#masters.values()].filter(master => master.usable)
     const views = await within(
-      PATIENCE,
+      TOPOLOGY_ANSWER_MS,
       asked.map(master => viewOf(master.at, (command, args) => master.ask(command, args))),
     )
     if (views.length === 0) views.push(await this.#seedView())
@@ -354,7 +354,7 @@ export class ClusterMasters implements Topology {
     this.#took.clear()
     const serving = new Set(owners)
     for (const [address, master] of this.#masters) {
-      const guest = Date.now() - (this.#guests.get(master) ?? 0) < GUEST
+      const guest = Date.now() - (this.#guests.get(master) ?? 0) < GUEST_MS
       if (!serving.has(master) && !guest && master.subscriptions.wanted.size === 0)
         this.#leave(address, master)
     }

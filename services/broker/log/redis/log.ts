@@ -40,7 +40,7 @@ const REFUSED = 1000
 const TRIMMED_AT_A_TIME = 20
 
 /** The answer of erase.lua when there is more to do. */
-const AGAIN = 2
+const MORE = 2
 
 const HEAD: PageLimit = { events: 0, bytes: 0 }
 
@@ -176,7 +176,7 @@ export class RedisLog implements ChannelLog {
     const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, ['c'])]
     for (;;) {
       const answer = await this.#change(channel, this.#scripts.erase, keys, [epoch, offset])
-      if (answer !== AGAIN) return answer === 1
+      if (answer !== MORE) return answer === 1
     }
   }
 

@@ -13,8 +13,8 @@ const OF_CLUSTERS = new Set(['MOVED', 'ASK'])
 /** Redis can be read, and delivers, but does not write: it is full, can't save, or has too few replicas. */
 const WRITES_NOTHING = new Set(['OOM', 'MISCONF', 'NOREPLICAS'])
 
-/** How long a kind of failure is not logged again, ms. */
-const QUIET = 60_000
+/** A kind of failure is logged at most this often, ms. */
+const LOG_EVERY_MS = 60_000
 
 /** Redis replied with an error: the command was not executed, or its script raised the error. */
 export class ErrorReply extends LogUnavailable {
@@ -66,7 +66,7 @@ export class Failures implements Iterable<Failure> {
     const kind = { ...known, count: known.count + 1 }
     this.#kinds.set(name, kind)
     const answered = error instanceof ErrorReply || error instanceof LogRefused
-    if (answered && (known.count === 0 || performance.now() - kind.loggedAt >= QUIET)) {
+    if (answered && (known.count === 0 || performance.now() - kind.loggedAt >= LOG_EVERY_MS)) {
       const failed = kind.count - kind.loggedCount
       this.#logger.warn({ operation, reason, channel, failed }, `${message} (logged once a minute)`)
       kind.loggedAt = performance.now()
