@@ -13,15 +13,19 @@ import {
 } from '../../services/broker/event/position.ts'
 import { Spans } from './spans.ts'
 
-/** An event as a reader received it. */
-export interface Given {
+/** An event as a reader received it, by a wire that reports no more. */
+export interface Untimed {
   readonly channel: string
   readonly id: string
+  /** `n`: which of the publisher's events it is. */
+  readonly data: { readonly n: number }
+}
+
+/** The same from a wire that reports the whole event. */
+export interface Given extends Untimed {
   /** The log's clock, ms since 1970. */
   readonly time: number
   readonly type?: string
-  /** `n`: which of the publisher's events it is. */
-  readonly data: { readonly n: number }
 }
 
 /** The response to a publish. */
@@ -151,7 +155,7 @@ export class Account {
   readonly #acknowledged = new Map<string, Set<number>>()
   readonly #known = new Map<string, Known>()
   /** The meaning of each id: the event that a reader received, and the event acknowledged with it. */
-  readonly #meanings = new Map<string, { given?: string; n: number }>()
+  readonly #meanings = new Map<string, { given?: string | undefined; n: number }>()
   readonly #ledgers: Ledger[] = []
   readonly #ambiguous = new Set<string>()
   readonly #faults: string[] = []
@@ -204,14 +208,14 @@ export class Account {
   }
 
   /** A reader was given an event. */
-  given(ledger: Ledger, event: Given): void {
+  given(ledger: Ledger, event: Untimed & Partial<Given>): void {
     const { channel, id, time, type, data } = event
     const position = parsePosition(id)
     if (position === undefined || channel !== ledger.channel || typeof data?.n !== 'number') {
       return this.fault(`${ledger.reader} was given ${JSON.stringify(event)}`)
     }
     const { place } = ledger
-    this.#know(channel, position, time, data.n)
+    this.#know(channel, position, time ?? Date.now(), data.n)
     // Offsets are consecutive: events in between exist, even if nobody ever saw them.
     if (place?.epoch === position.epoch && place.offset + 1 < position.offset) {
       spansOf(this.#of(channel).ids, place.epoch).add(place.offset + 1, position.offset)
@@ -219,8 +223,8 @@ export class Account {
     ledger.event(position)
     if (!setOf(this.#sent, channel).has(data.n))
       this.fault(`${ledger.reader} was given ${id}, never published`)
-    const text = JSON.stringify([time, type, data])
     const meaning = this.#meaning(channel, id, data.n)
+    const text = time === undefined ? meaning.given : JSON.stringify([time, type, data])
     meaning.given ??= text
     if (meaning.n !== data.n || meaning.given !== text) {
       this.#twoMeanings(channel, id, `is ${text}, but was ${meaning.given} (${meaning.n})`)
@@ -376,7 +380,7 @@ export class Account {
     return known
   }
 
-  #meaning(channel: string, id: string, n: number): { given?: string; n: number } {
+  #meaning(channel: string, id: string, n: number): { given?: string | undefined; n: number } {
     const key = `${channel} ${id}`
     let meaning = this.#meanings.get(key)
     if (meaning === undefined) this.#meanings.set(key, (meaning = { n }))

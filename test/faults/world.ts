@@ -8,7 +8,9 @@ import { proxyRedis, type RedisProxy } from '../support/redis-proxy.ts'
 import { type RedisServer, startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
 import { Application } from './lives/application.ts'
+import { appsFile } from '../support/pusher.ts'
 import { randomFrom } from '../support/random.ts'
+import { FAULTS_APP } from './readers/pusher.ts'
 
 /** Sends one command to a Redis server. */
 export type Server = (command: string, ...args: (string | number)[]) => Promise<unknown>
@@ -60,6 +62,7 @@ const SETTINGS = {
   FANWIRE_LINGER: '3s',
   FANWIRE_HISTORY_EVENTS: '3000',
   FANWIRE_SOCKET_IO: '1',
+  FANWIRE_CENTRIFUGE: '1',
 }
 const EDGES = ['edge-1', 'edge-2', 'edge-3']
 
@@ -97,7 +100,7 @@ export async function startWorld(
       redisUrl,
       lbs: ['nginx', 'haproxy'],
       built,
-      env: { ...SETTINGS, ...application?.settings },
+      env: { ...SETTINGS, FANWIRE_PUSHER_APPS: appsFile([FAULTS_APP]), ...application?.settings },
       edges: EDGES.length,
       nodeEnv: name => ({ REDIS_URL: way(name), ...h2c(name) }),
     })

@@ -1,8 +1,10 @@
 // The readers of the fault suite: one kind a wire, and a further one where a wire has several ways to go.
 
+import { CentrifugeReader } from './centrifuge.ts'
 import { PushLinesReader, StreamReader } from './objects.ts'
 import { LongPollReader, PollReader } from './poll.ts'
 import { PushReader } from './push.ts'
+import { PusherReader } from './pusher.ts'
 import type { Reader, ReaderOptions } from './reader.ts'
 import { RefreshReader } from './refresh.ts'
 import { PollingReader, SocketIoReader, UpgradingReader } from './socket-io.ts'
@@ -32,4 +34,6 @@ export const KINDS: readonly Kind[] = [
   { name: 'socket.io', count: 8, behind, Reader: SocketIoReader },
   { name: 'socket.io, upgraded', count: 4, behind, Reader: UpgradingReader },
   { name: 'socket.io, polling', count: 4, behind, Reader: PollingReader },
+  { name: 'centrifuge-js', count: 4, behind, Reader: CentrifugeReader },
+  { name: 'pusher-js', count: 4, behind, Reader: PusherReader },
 ]

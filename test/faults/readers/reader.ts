@@ -5,7 +5,7 @@ import { setMaxListeners } from 'node:events'
 import { type Agent, type IncomingMessage, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parsePosition, printPosition } from '../../../services/broker/event/position.ts'
-import type { Account, Given, Ledger } from '../account.ts'
+import type { Account, Given, Ledger, Untimed } from '../account.ts'
 
 /** Silence, ms, after which a connection counts as dead. Nodes of the suite send heartbeats far more often. */
 export const SILENCE = 15_000
@@ -142,7 +142,7 @@ export abstract class Reader {
     if (this.stood) this.#open()
   }
 
-  protected event(event: Given): void {
+  protected event(event: Untimed & Partial<Given>): void {
     this.options.account.given(this.#ledger(event.channel), event)
     this.#positions.set(event.channel, event.id)
   }
