@@ -1,5 +1,5 @@
 // The short set of the fault suite (`npm run chaos` runs all of it): the nodes of a cluster, and the Redis that
-// they share, must survive these faults with nothing lost silently, repeated or out of order. 100 readers on all wires,
+// they share, must survive these faults with nothing lost silently, repeated or out of order. 108 readers on all wires,
 // behind nginx and HAProxy, account for every event.
 
 import t from 'tap'

@@ -1,5 +1,5 @@
-// The load of every case: publishers at 50 events a second, and 100 readers on all wires, half of them behind nginx and
-// half behind HAProxy, except those that accept pushes.
+// The load of every case: publishers at 50 events a second, and 108 readers (all wires, centrifuge-js, pusher-js), half of
+// them behind nginx and half behind HAProxy, except those that accept pushes.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Account } from './account.ts'
