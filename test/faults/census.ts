@@ -79,8 +79,8 @@ export async function restored(
   return { after, more: exceeding(world, before, after) }
 }
 
-/** A connection that a balancer keeps to a node for the next request, or did not have at the first look. */
-const IDLE = 1
+/** Connections to a node that nginx and HAProxy each keep for the next request, or did not have at the first look. */
+const IDLE = 2
 /** Resources of a node that sends webhooks: it reads the channels of the log of lives, and connects to the application. */
 const SENDER = { channels: 16, readers: 16, sockets: 2 }
 
