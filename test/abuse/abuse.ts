@@ -3,7 +3,7 @@
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
+import { namesOf, numberOf, optionsOf, runMain } from '../support/command-line.ts'
 import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
 import { hottest } from '../../bench/processes/profile.ts'
@@ -121,10 +121,4 @@ async function main(): Promise<void> {
   if (outcomes.some(outcome => missed(outcome).length > 0)) process.exitCode = 1
 }
 
-try {
-  await main()
-} catch (error) {
-  if (!(error instanceof Misused)) throw error
-  process.stderr.write(`${error.message}\n\n${HELP}`)
-  process.exitCode = 2
-}
+await runMain(main, HELP)

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Misused, numberOf, optionsOf } from '../support/command-line.ts'
+import { numberOf, optionsOf, runMain } from '../support/command-line.ts'
 import { copyWhileWritten, cutAFile } from './cuts.ts'
 import { killUnderLoad } from './kills.ts'
 import { restartAfterKill } from './restart.ts'
@@ -76,10 +76,4 @@ async function main(): Promise<void> {
   process.exitCode = wrong.length > 0 ? 1 : 0
 }
 
-try {
-  await main()
-} catch (error) {
-  if (!(error instanceof Misused)) throw error
-  process.stderr.write(`${error.message}\n\n${HELP}`)
-  process.exitCode = 2
-}
+await runMain(main, HELP)

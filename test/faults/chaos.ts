@@ -2,7 +2,7 @@
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
+import { namesOf, numberOf, optionsOf, runMain } from '../support/command-line.ts'
 import { readConfig } from '../../services/config/config.ts'
 import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
@@ -151,10 +151,4 @@ async function main(): Promise<void> {
   if (missed || outcomes.some(({ wrong }) => wrong.length > 0)) process.exitCode = 1
 }
 
-try {
-  await main()
-} catch (error) {
-  if (!(error instanceof Misused)) throw error
-  process.stderr.write(`${error.message}\n\n${HELP}`)
-  process.exitCode = 2
-}
+await runMain(main, HELP)

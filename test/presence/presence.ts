@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
 import { machine, table } from '../../bench/report.ts'
-import { Misused, namesOf, numberOf, optionsOf } from '../support/command-line.ts'
+import { namesOf, numberOf, optionsOf, runMain } from '../support/command-line.ts'
 import { type Costs, costs } from './costs.ts'
 import { dead, type DeadRow, TIMEOUT_MS } from './dead.ts'
 import { failover, ghosts, type Row } from './ghosts.ts'
@@ -135,10 +135,4 @@ function deadTable(rows: readonly DeadRow[]): string {
   )
 }
 
-try {
-  await main()
-} catch (error) {
-  if (!(error instanceof Misused)) throw error
-  process.stderr.write(`${error.message}\n\n${HELP}`)
-  process.exitCode = 2
-}
+await runMain(main, HELP)

@@ -26,3 +26,14 @@ export function namesOf(text: string | undefined, kind: string, all: readonly st
   for (const name of wanted) if (!all.includes(name)) throw new Misused(`there is no ${kind} ${name}`)
   return wanted
 }
+
+/** Runs a command. Prints wrong usage with the help, and ends with 2 then. */
+export async function runMain(main: () => Promise<void>, help: string): Promise<void> {
+  try {
+    await main()
+  } catch (error) {
+    if (!(error instanceof Misused)) throw error
+    process.stderr.write(`${error.message}\n\n${help}`)
+    process.exitCode = 2
+  }
+}
