@@ -40,8 +40,8 @@ local function append(keys, feed, keep, ifHead, from, upto)
     if c.partial then return nil end
     if not looked then
       looked = true
-      current = tonumber(call('HGET', index(c, now), ' ')) == now
-      previous = tonumber(call('HGET', index(c, now - 1), ' ')) == now - 1
+      current = not isOfEarlier(c, now)
+      previous = not isOfEarlier(c, now - 1)
     end
     local first = current and call('HGET', index(c, now), key) or previous and call('HGET', index(c, now - 1), key)
     return first and tonumber(string.match(first, '%d+$')) + WINDOW >= c.now and first or nil
@@ -109,9 +109,8 @@ local function append(keys, feed, keep, ifHead, from, upto)
     c.moved = true
     save(c)
     for number = now - 1, now do
-      if not c.made and not moving(c) and tonumber(call('HGET', index(c, number), ' ')) ~= number then
-        call('UNLINK', index(c, number))
-        call('HSET', index(c, number), ' ', number)
+      if not c.made and not moving(c) and isOfEarlier(c, number) then
+        beginWindow(c, number)
         c.remade = true
       end
     end

@@ -213,6 +213,17 @@ local function index(c, number)
   return c.keys[3 + number % 2]
 end
 
+-- Forgets all idempotency keys of that hash: it is the window's from now on. The caller lets it expire with the channel.
+local function beginWindow(c, number)
+  call('UNLINK', index(c, number))
+  call('HSET', index(c, number), ' ', number)
+end
+
+-- Whether that hash is still an earlier window's.
+local function isOfEarlier(c, number)
+  return tonumber(call('HGET', index(c, number), ' ')) ~= number
+end
+
 -- Whether the channel's slot is on its way to another master: then Redis will not say that a key is missing.
 local function moving(c)
   return SHARDED and type(redis.pcall('EXISTS', c.keys[1] .. '?')) == 'table'
@@ -250,10 +261,7 @@ local function save(c)
       call('XTRIM', c.keys[2], 'MAXLEN', 0)
     end
     local now = window(c)
-    for number = now - 1, now do
-      call('UNLINK', index(c, number))
-      call('HSET', index(c, number), ' ', number)
-    end
+    for number = now - 1, now do beginWindow(c, number) end
     c.made = true
   end
 end

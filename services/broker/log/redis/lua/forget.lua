@@ -6,10 +6,8 @@ local ends = call('HGET', KEYS[1], 'x')
 if not ends or moving(c) or call('EXISTS', unpack(KEYS)) < 4 then return end
 local current = window(c)
 for number = current - 1, current do
-  local hash = index(c, number)
-  if tonumber(call('HGET', hash, ' ')) ~= number then
-    call('UNLINK', hash)
-    call('HSET', hash, ' ', number)
-    call('PEXPIREAT', hash, ends)
+  if isOfEarlier(c, number) then
+    beginWindow(c, number)
+    call('PEXPIREAT', index(c, number), ends)
   end
 end
