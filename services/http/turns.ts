@@ -18,8 +18,10 @@ function turnOfAll(): void {
   const share = Math.max(1, Math.min(TURN, Math.floor(TURN_OF_ALL / waiting.size)))
   for (const turns of [...waiting]) {
     if (begun >= TURN_OF_ALL) break
+    // It stays in the set while it runs, so that an item which makes another client wait starts no second round of turns.
+    const more = turns.go(share)
     waiting.delete(turns)
-    if (turns.go(share)) waiting.add(turns)
+    if (more) waiting.add(turns)
   }
   if (waiting.size > 0) setImmediate(turnOfAll)
 }
