@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { Reading } from './support/reading.ts'
 import { temporaryFolder } from './support/tools.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -168,7 +169,11 @@ t.test('the start command of README runs in a clean clone', async t => {
   t.equal(command, 'npm ci && npm start')
   const { url, stop } = await serving(t, copy, 'npm start')
   await publishAndRead(t, url)
+  const reader = new Reading(await fetch(`${url}/v1/stream?channel=news`))
+  await reader.until(/"open"/)
+  // The signal reaches the node twice, as Ctrl-C does: directly, and by npm.
   await stop()
+  t.match(await reader.until(/$never/), /"reason":"the node is stopping"/)
 })
 
 t.test('a program starts a node inside itself', async t => {

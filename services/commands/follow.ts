@@ -6,6 +6,7 @@ import { FanwireError } from '../../client/errors.ts'
 import { isPosition, reaches } from '../../client/position.ts'
 import type { Subscription } from '../../client/subscription.ts'
 import type { Options, SubscribeOptions, Wire } from '../../client/types.ts'
+import { onStop } from '../signals.ts'
 import { type Command, Misused, remark } from './command.ts'
 import {
   askNode,
@@ -65,7 +66,7 @@ Example: fanwire follow orders --cursor earliest --until head | jq .data`,
     })
     const subscriptions = channels.map(channel => client.subscribe(channel, readOptions(values)))
     const close = () => client.close()
-    process.once('SIGINT', close)
+    const off = onStop(['SIGINT'], close)
     process.stdout.once('error', close)
     try {
       await Promise.all(subscriptions.map((each, i) => printAll(each, ends[i], remote)))
@@ -77,6 +78,7 @@ Example: fanwire follow orders --cursor earliest --until head | jq .data`,
       if (error instanceof FanwireError) throw failedBy(error, remote.token)
       throw error
     } finally {
+      off()
       client.close()
     }
   },

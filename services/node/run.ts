@@ -8,7 +8,7 @@ import { explain } from './explain.ts'
 import { listen } from './listen.ts'
 import { createLogger } from './logger.ts'
 import { start } from './node.ts'
-import { endWithGrace, type Serving, spared } from './stop.ts'
+import { drainAtEnd, type Serving } from './stop.ts'
 import { StartFailed, supervise } from './workers/primary.ts'
 import { work } from './workers/worker.ts'
 
@@ -39,9 +39,9 @@ function logOf({ redisUrl, data }: Config): { log: string; data?: string; hint?:
 }
 
 /** Runs a single process. Returns its address once it is ready. */
-async function serve(config: Config, logger: FastifyBaseLogger): Promise<string> {
+async function serve(config: Config, logger: FastifyBaseLogger, fail: () => never): Promise<string> {
   const serving: Serving = {}
-  endWithGrace(config, logger, serving, spared(config))
+  drainAtEnd(config, logger, serving, fail)
   serving.app = await start(config, logger)
   return await listen(serving.app, config)
 }
@@ -54,7 +54,7 @@ export async function run(config: Config, fail: (message?: string) => never): Pr
   // Nothing else may keep the process alive while it waits for the log.
   const awake = setInterval(() => {}, 60_000)
   try {
-    const address = await (alone ? serve : supervise)(config, logger)
+    const address = await (alone ? serve : supervise)(config, logger, fail)
     const about = { address, role: config.role, ...logOf(config) }
     if (alone) logger.info(about, `listening on ${address}`)
     else

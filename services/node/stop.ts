@@ -1,8 +1,9 @@
 // How a process ends: a signal or a fault drains the node first, and there is a limit to how long that takes.
 
-import closeWithGrace, { type Signals } from 'close-with-grace'
+import closeWithGrace from 'close-with-grace'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Config } from '../config/config.ts'
+import { onStop, STOP_SIGNALS, type StopSignal } from '../signals.ts'
 import { drain, type DrainTimes } from './drain.ts'
 
 /** Time beyond the draining, ms: then the process ends unconditionally. */
@@ -21,27 +22,77 @@ export interface Serving {
 }
 
 /** SIGHUP makes a node with rules reload them (create-access.ts), and does not end it. */
-export function spared({ rulesFile }: Pick<Config, 'rulesFile'>): Signals[] {
+export function spared({ rulesFile }: Pick<Config, 'rulesFile'>): StopSignal[] {
   return rulesFile === undefined ? [] : ['SIGHUP']
 }
 
+interface Grace {
+  /** The process ends after this time in any case, ms. */
+  readonly within: number
+  readonly logger: FastifyBaseLogger
+  /** Signals that do not end the process. */
+  readonly spare: readonly StopSignal[]
+  /** Ends the process at once, with exit code 1. */
+  fail(): never
+}
+
+/** The end of a process. */
+export interface End {
+  /** A signal, a fault, or `begin` began it. */
+  readonly begun: boolean
+  begin(): void
+}
+
 /**
- * From now on a signal or a fault drains the server, if there is one, and ends the process; so does `close` of the
- * result. Signals in `skip` are left alone.
+ * From now on a signal, a fault, or `begin` of the result makes the process call `stop`, once, and end. A second signal
+ * or fault ends it at once.
  */
 export function endWithGrace(
+  { within, logger, spare, fail }: Grace,
+  stop: (signal: StopSignal | undefined, error: Error | undefined) => Promise<void>,
+): End {
+  let signal: StopSignal | undefined
+  const graceful = closeWithGrace({ delay: within, logger, skip: [...STOP_SIGNALS] }, async ({ err }) => {
+    end.begun = true
+    if (err) logger.fatal({ err }, 'a fault: the process ends')
+    await stop(signal, err)
+  })
+  const end = {
+    begun: false,
+    begin() {
+      if (!end.begun) graceful.close()
+    },
+  }
+  // Without a listener the system would end the process, before its rules are open and after they are closed.
+  for (const each of spare) process.on(each, () => {})
+  onStop(
+    STOP_SIGNALS.filter(each => !spare.includes(each)),
+    first => {
+      signal = first
+      end.begin()
+    },
+    second => {
+      logger.error(`second ${second}: exiting at once`)
+      fail()
+    },
+  )
+  return end
+}
+
+/** `endWithGrace` for a process that serves: it drains its server, if it has one by then. */
+export function drainAtEnd(
   config: Config,
   logger: FastifyBaseLogger,
   serving: Serving,
-  skip: Signals[] = [],
-): { close(): void } {
-  // Without a listener the system would end the process, before its rules are open and after they are closed.
-  for (const signal of skip) process.on(signal, () => {})
+  fail: () => never,
+): End {
   const times: DrainTimes = { notice: config.drainNotice, spread: config.drain }
-  return closeWithGrace({ delay: stopsWithin(config), logger, skip }, async ({ signal, err }) => {
-    if (err) logger.fatal({ err }, 'a fault: the process ends')
-    else logger.info({ signal }, signal ? `${signal}: stopping` : 'stopping')
-    if (serving.app !== undefined) await drain(serving.app, err ? AT_ONCE : times)
-    if (!err) logger.info('stopped')
-  })
+  return endWithGrace(
+    { within: stopsWithin(config), logger, spare: spared(config), fail },
+    async (signal, error) => {
+      if (!error) logger.info({ signal }, signal ? `${signal}: stopping` : 'stopping')
+      if (serving.app !== undefined) await drain(serving.app, error ? AT_ONCE : times)
+      if (!error) logger.info('stopped')
+    },
+  )
 }

@@ -240,9 +240,8 @@ t.test('a second signal stops all at once', async t => {
   const node = await start({ FANWIRE_DRAIN: '1h' })
   t.teardown(() => node.kill())
   await readers(node, 'second')
-  node.signal('SIGTERM')
-  await node.logged(/"worker":.*the node is stopping/)
-  node.signal('SIGTERM')
+  const again = setInterval(() => node.signal('SIGTERM'), 100)
+  t.teardown(() => clearInterval(again))
   // The output has ended too, so no process is left that could write to it.
   t.same(await node.exit, { code: 1, signal: null })
 })

@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { namesOf, numberOf, optionsOf, runMain } from '../support/command-line.ts'
 import { readConfig } from '../../services/config/config.ts'
+import { onStop } from '../../services/signals.ts'
 import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
 import { machine } from '../../bench/report.ts'
@@ -93,8 +94,7 @@ async function run(wanted: readonly string[], minutes: number, seed: number) {
     }
     const world = await start({ seed, built: true, lives: true, say: text => say(`  ${text}`) })
     const close = () => void world.close().finally(() => process.exit(130))
-    process.once('SIGINT', close)
-    process.once('SIGTERM', close)
+    const off = onStop(['SIGINT', 'SIGTERM'], close)
     try {
       for (const each of own) {
         say(`${outcomes.length + 1} of ${wanted.length}: ${each.name}`)
@@ -103,8 +103,7 @@ async function run(wanted: readonly string[], minutes: number, seed: number) {
         printOutcome(outcome)
       }
     } finally {
-      process.off('SIGINT', close)
-      process.off('SIGTERM', close)
+      off()
       await world.close()
     }
   }

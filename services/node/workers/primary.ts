@@ -4,12 +4,11 @@
 import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
-import closeWithGrace from 'close-with-grace'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Config } from '../../config/config.ts'
 import { delay } from '../../backoff.ts'
 import { addressOf, urlOf } from '../listen.ts'
-import { spared, stopsWithin } from '../stop.ts'
+import { endWithGrace, spared, stopsWithin } from '../stop.ts'
 import { Dialogue, type ToPrimary, type ToWorker } from './dialogue.ts'
 import { type Measured, Totals } from './totals.ts'
 
@@ -223,19 +222,22 @@ class Primary {
 
 /**
  * Runs the workers of `config`, and returns their address once all of them listen. Stops them when the process receives
- * a signal to end; however it ends, none remains. Raises StartFailed, and what listening may raise.
+ * a signal to end; however it ends, none remains. `fail` ends this process at once, with exit code 1. Raises StartFailed, and what listening may raise.
  */
-export async function supervise(config: Config, logger: FastifyBaseLogger): Promise<string> {
+export async function supervise(
+  config: Config,
+  logger: FastifyBaseLogger,
+  fail: () => never,
+): Promise<string> {
   const primary = new Primary(config, logger)
   process.on('exit', () => primary.kill())
-  const skip = spared(config)
-  for (const signal of skip) process.on(signal, () => primary.hangUp())
-  closeWithGrace({ delay: stopsWithin(config) + KILL_AFTER, logger, skip }, async ({ signal, err }) => {
-    if (err) logger.fatal({ err }, 'a fault: the process ends')
-    else logger.info({ signal, workers: config.workers }, signal ? `${signal}: stopping` : 'stopping')
+  const spare = spared(config)
+  for (const signal of spare) process.on(signal, () => primary.hangUp())
+  endWithGrace({ within: stopsWithin(config) + KILL_AFTER, logger, spare, fail }, async (signal, error) => {
+    if (!error) logger.info({ signal, workers: config.workers }, signal ? `${signal}: stopping` : 'stopping')
     const well = await primary.stop()
     if (!well) throw new Error('a worker did not end by itself')
-    if (!err) logger.info('all workers stopped')
+    if (!error) logger.info('all workers stopped')
   })
   return await primary.start()
 }

@@ -7,48 +7,34 @@ import { explain } from '../explain.ts'
 import { listen } from '../listen.ts'
 import { createLogger } from '../logger.ts'
 import { start } from '../node.ts'
-import { endWithGrace, type Serving, spared } from '../stop.ts'
+import { drainAtEnd, type Serving } from '../stop.ts'
 import { Dialogue, type Peer, type ToPrimary, type ToWorker } from './dialogue.ts'
-
-/** Signals that a terminal or a service manager sends to all processes at once. */
-const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
 /** How long the primary may take to answer, ms: longer than it waits for the workers that it queries. */
 const ANSWER_WITHIN = 2000
 
-/** Returns when it serves. `end` ends the process at once: it could not start, or was asked twice to stop. */
-export async function work(config: Config, self: Worker, end: () => never): Promise<void> {
+/** Returns when it serves. `fail` ends the process at once, with exit code 1. */
+export async function work(config: Config, self: Worker, fail: () => never): Promise<void> {
   const logger = createLogger(config, self.id)
   const serving: Serving = {}
-  const ending = endWithGrace(config, logger, serving, [...SIGNALS])
-  let stopping = false
-  const stop = () => {
-    if (!stopping) ending.close()
-    stopping = true
-  }
+  // Ctrl-C reaches the workers too: the primary's request, before or after it, does not count as a second one.
+  const end = drainAtEnd(config, logger, serving, fail)
 
   const primary = new Dialogue<ToPrimary, ToWorker>(process as Peer, question => {
     switch (question.of) {
       case 'stop':
-        return stop()
+        return end.begin()
       case 'metrics':
         return serving.app?.fanwire.metrics.registry.getMetricsAsJSON()
       case 'readers':
         return serving.app?.fanwire.hub.readers(question.channel)
     }
   })
-  // Ctrl-C reaches the workers too: the primary's request, before or after it, does not count as a second one.
-  let signals = 0
-  const ignored = spared(config)
-  for (const signal of SIGNALS) {
-    if (!ignored.includes(signal)) process.on(signal, () => (++signals === 1 ? stop() : end()))
-  }
-
   // Nobody accepts connections any more. node:cluster would end the process at once if it were not told.
   self.exitedAfterDisconnect = true
   process.on('disconnect', () => {
-    if (!stopping) logger.error('the primary is gone')
-    stop()
+    if (!end.begun) logger.error('the primary is gone')
+    end.begin()
   })
 
   let { port } = config
@@ -65,10 +51,10 @@ export async function work(config: Config, self: Worker, end: () => never): Prom
       port = answer
     }
     // A server that is closed already must not listen.
-    if (!stopping) await listen(app, { ...config, port })
+    if (!end.begun) await listen(app, { ...config, port })
   } catch (error) {
-    if (stopping) return
+    if (end.begun) return
     await primary.ask({ of: 'failed', why: explain(error, { ...config, port }) }, ANSWER_WITHIN)
-    end()
+    fail()
   }
 }

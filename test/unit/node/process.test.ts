@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { launch, type RunningNode, runNode, startNode } from '../../support/node.ts'
+import { Reading } from '../../support/reading.ts'
 import { Raw } from '../http/app.ts'
 
 const json = { 'content-type': 'application/json' }
@@ -16,27 +17,6 @@ function publish(
 ): Promise<Response> {
   const url = `${node.url}/v1/channels/${channel}/events?type=x`
   return fetch(url, { method: 'POST', headers: { ...json, ...headers }, body: '1' })
-}
-
-/** A stream's text so far, read as it comes. */
-class Reading {
-  text = ''
-  readonly #reader: ReadableStreamDefaultReader<string>
-
-  constructor(response: Response) {
-    if (response.body === null) throw new Error('no body')
-    this.#reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-  }
-
-  /** Returns when it fits, or at the end. */
-  async until(pattern: RegExp): Promise<string> {
-    while (!pattern.test(this.text)) {
-      const { done, value } = await this.#reader.read().catch(() => ({ done: true, value: undefined }))
-      if (done) break
-      this.text += value
-    }
-    return this.text
-  }
 }
 
 t.test('a node prints where it listens in one line, and is ready by then', async t => {
@@ -186,10 +166,23 @@ t.test('a second signal ends it at once', async t => {
     Array.from({ length: 5 }, () => fetch(`${node.url}/v1/sse?channel=news`).then(each => new Reading(each))),
   )
   await Promise.all(readers.map(each => each.until(/id: /)))
-  node.signal('SIGTERM')
-  await node.logged(/stopping/)
-  node.signal('SIGTERM')
+  const again = setInterval(() => node.signal('SIGTERM'), 100)
   t.equal((await node.exit).code, 1)
+  clearInterval(again)
+  t.match(node.logs.at(-1), /second SIGTERM: exiting at once/)
+})
+
+t.test('a signal that also arrives by npm counts as one: readers receive their goodbyes', async t => {
+  const node = await startNode({ args: ['--drain', '200ms'] })
+  t.teardown(() => node.kill())
+  const reader = new Reading(await fetch(`${node.url}/v1/sse?channel=news`))
+  await reader.until(/id: /)
+  for (let i = 0; i < 3; i++) node.signal('SIGINT')
+  await node.logged(/SIGINT: stopping/)
+  node.signal('SIGINT')
+  t.same(await node.exit, { code: 0, signal: null })
+  t.match(await reader.until(/$never/), /: 1001 the node is stopping/)
+  t.match(node.logs.at(-1), /"stopped"/)
 })
 
 t.test('an internal fault is logged, and exits with 1 after goodbyes', async t => {

@@ -12,8 +12,11 @@ export interface Wish {
   readonly newest?: true
 }
 
+/** It waits in the socket as everything else does. */
+const HEARTBEAT = ''
+
 export class ModelReader {
-  /** What the client has received. */
+  /** What the client has received, without heartbeats. */
   readonly lines: string[] = []
   readonly #wish: Wish
   #at: number
@@ -32,7 +35,7 @@ export class ModelReader {
   }
 
   read(): void {
-    this.lines.push(...(this.#held ?? []))
+    this.lines.push(...(this.#held ?? []).filter(line => line !== HEARTBEAT))
     this.#held = undefined
   }
 
@@ -57,6 +60,7 @@ export class ModelReader {
   beat(): void {
     if (this.#held !== undefined && this.#held.length > 0) return
     if (this.#reported < this.#at) this.#report(this.#at, `passed ${this.#at}`)
+    this.#held?.push(HEARTBEAT)
   }
 
   #report(at: number, line: string): void {

@@ -1,0 +1,33 @@
+// Signals that ask a process to stop. One Ctrl-C may arrive twice: the terminal signals every process, and npm and npx
+// forward it to their child as well.
+/** What a terminal or a service manager sends. */
+export const STOP_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'];
+/** Time within which another signal is an echo of the first, ms. */
+const ECHO_MS = 500;
+/**
+ * Calls `stop` for the first signal, and `again` for each later one that is not an echo; without `again` the system ends
+ * the process. The listeners stay until the result is called: without one, even for a moment between two signals, the
+ * system would end the process.
+ */
+export function onStop(signals, stop, again) {
+    let echoUntil;
+    const listener = (signal) => {
+        if (echoUntil === undefined) {
+            echoUntil = performance.now() + ECHO_MS;
+            stop(signal);
+        }
+        else if (performance.now() > echoUntil) {
+            if (again !== undefined)
+                return again(signal);
+            off();
+            process.kill(process.pid, signal);
+        }
+    };
+    const off = () => {
+        for (const signal of signals)
+            process.off(signal, listener);
+    };
+    for (const signal of signals)
+        process.on(signal, listener);
+    return off;
+}
