@@ -1,4 +1,4 @@
-// A real browser: the system's own chromium, driven by playwright-core. None is ever downloaded.
+// A real browser: the system's own chromium, driven by playwright-core. It is never downloaded.
 
 import { type Browser, chromium } from 'playwright-core'
 import { pathOf, without } from '../support/tools.ts'
@@ -15,17 +15,17 @@ export function startBrowser(): Promise<Browser> {
 export interface Shot {
   /** Of a page, or of a file (`file:///…`). */
   readonly url: string
-  /** The PNG that is written. */
+  /** Path of the PNG to write. */
   readonly out: string
   readonly colorScheme: 'light' | 'dark'
-  /** Of the window, in CSS pixels. */
+  /** Size of the window, in CSS pixels. */
   readonly width: number
   readonly height: number
-  /** Of this part of the page alone, a CSS selector; left out: of the window. */
+  /** A CSS selector: captures only that part of the page. By default, the window is captured. */
   readonly part?: string
 }
 
-/** Takes a picture of a page. */
+/** Takes a screenshot of a page. */
 export async function capture({ url, out, colorScheme, width, height, part }: Shot): Promise<void> {
   const browser = await startBrowser()
   try {

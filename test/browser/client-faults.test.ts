@@ -46,7 +46,7 @@ t.test('the client in a browser, under faults', { skip: withoutBrowser }, async 
   const readers = async (channel: string) =>
     ((await (await fetch(`${url}/v1/channels/${channel}`)).json()) as { readers: number }).readers
 
-  // Each wire in a page that stays, with the timing of users but for the pauses.
+  // One open page uses each wire. Its timing is the default, except for shorter pauses.
   const page = await context.newPage()
   await page.goto(`${site.url}/empty`)
   const timing = { backoff: 50, maxBackoff: 500, poll: 100 }
@@ -78,7 +78,7 @@ t.test('the client in a browser, under faults', { skip: withoutBrowser }, async 
   await check('the page was frozen')
   await page.close()
 
-  // By proxies that are in the way: it ends on a wire that works, in the time that its users wait.
+  // Proxies block some wires: the client must fall back to a working wire before users give up.
   await publish('proxied', 3)
   const blocked = [
     ['WebSocket blocked', blocking, 'sse'],
@@ -101,7 +101,7 @@ t.test('the client in a browser, under faults', { skip: withoutBrowser }, async 
     await reading.tab.close()
   }
 
-  // A browser has six connections to a host over HTTP/1.1: seven tabs read by one.
+  // A browser opens at most six HTTP/1.1 connections to a host: seven tabs share one.
   const shared = { url, channel: 'tabs', options: { tabs: 'shared', wires: ['sse'], timing } }
   const tabs = []
   while (tabs.length < 7) tabs.push(await read(context, site, shared))

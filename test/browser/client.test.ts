@@ -14,7 +14,7 @@ import { read, startSite, WIRES } from './site.ts'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const TIMING = { backoff: 50, poll: 50 }
 
-/** An app of the document, as a bundle. */
+/** Bundles an example app from the documents. */
 function appOf(code: string, url: string, start = ''): string {
   const [output] = buildSync({
     stdin: {

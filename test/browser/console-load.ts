@@ -12,7 +12,7 @@ const BUSY = 'channel:0'
 const TURN_MS = 10
 const LOOK_MS = 5000
 
-/** By hash, with the text that shows that it is loaded. */
+/** Views by URL hash, each with a text that appears once it is loaded. */
 const VIEWS: Readonly<Record<string, string>> = {
   now: 'Wire',
   channels: 'channel:0',
@@ -22,15 +22,15 @@ const VIEWS: Readonly<Record<string, string>> = {
 }
 
 export interface Frames {
-  /** Of those that a screen of 60 Hz would have shown. */
+  /** The share of a 60 Hz screen's frames that were dropped. */
   readonly dropped: number
-  /** Of the main thread's time, CPU. */
+  /** The share of time that the main thread was busy. */
   readonly busy: number
   /** The longest time between two frames, ms. */
   readonly longest: number
 }
 
-/** Follows all channels, by one connection. */
+/** Follows all channels over one connection. */
 async function followAll(node: Node): Promise<WebSocket> {
   const socket = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws`)
   await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
@@ -48,7 +48,7 @@ async function followAll(node: Node): Promise<WebSocket> {
   return socket
 }
 
-/** Half of them in each of two viewed channels, and some in the others. Returns a function that ends it. */
+/** Publishes mostly to the two viewed channels, and some to the others. Returns a function that stops it. */
 function publishAll(node: Node): () => void {
   let n = 0
   const timer = setInterval(() => {

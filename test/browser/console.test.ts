@@ -12,7 +12,7 @@ import { startBrowser, withoutBrowser } from './browser.ts'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-/** By hash, with the text that shows that it is loaded. */
+/** Views by URL hash, each with a text that appears once it is loaded. */
 const VIEWS: Readonly<Record<string, string>> = {
   now: 'No problems.',
   channels: 'news',
@@ -32,7 +32,7 @@ const CUT_OFF = `[...document.querySelectorAll('main *, header *')].filter(each 
   return width > 0 && (left < -1 || right > innerWidth + 1)
 }).map(each => each.outerHTML.slice(0, 120))`
 
-/** Panels, figures and controls that lie over one another. */
+/** Panels, figures and controls that overlap. */
 const OVERLAPPING = `(() => {
   const boxes = [...document.querySelectorAll('.panel, .figure, button, input, select, textarea, h1, h2')].map(each => ({
     each, box: each.getBoundingClientRect(),

@@ -24,7 +24,7 @@ async function inBrowser(browser: Browser): Promise<void> {
     await node.append('news', '"seen"')
     const page = await browser.newPage({ javaScriptEnabled: false })
     await page.goto(url('channel=news&every=2'))
-    // In one look: the page may be another one by the next.
+    // One evaluation reads everything, because the page may reload before a second one.
     const look = `[document.title, ...[...document.querySelectorAll('li')].map(each => each.className + ':' +
       each.querySelector('.data').textContent)]`
     const shows = (...expected: string[]) =>

@@ -21,7 +21,7 @@ interface Element {
   querySelectorAll(selector: string): Iterable<Element>
 }
 
-/** What is used of a browser's globals (the tests are compiled for Node). */
+/** The browser globals used here (the tests are compiled for Node). */
 interface Page {
   readonly document: Element & { readonly documentElement: Element }
   getComputedStyle(element: Element): { readonly visibility: string }
@@ -51,7 +51,7 @@ function look(): Seen {
       for (const b of texts.slice(i + 1)) {
         const wide = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left)
         const high = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top)
-        // Boxes of lines that follow each other touch.
+        // Boxes of consecutive lines touch.
         if (wide > 2 && high > 4) overlapping.push(`${a.what} / ${b.what}`)
       }
     }

@@ -8,7 +8,7 @@ import { startMemoryNode } from '../contract/node.ts'
 import { capture, type Shot } from './browser.ts'
 
 const OUT = fileURLToPath(new URL('../../docs/images', import.meta.url))
-/** Of the last full run of `npm run bench`. */
+/** The report of the last full run of `npm run bench`. */
 const REPORT = new URL('../../bench/results/report.html', import.meta.url).href
 const MAX_BYTES = 320 * 1024
 
@@ -54,7 +54,7 @@ async function picture(name: string, shot: Omit<Shot, 'out'>): Promise<void> {
 await mkdir(OUT, { recursive: true })
 const node = await startMemoryNode({ HISTORY_EVENTS: '4' })
 try {
-  /** Publishes one after the other, not two within a millisecond. Returns the last one's id. */
+  /** Publishes events one at a time, never two in the same millisecond. Returns the id of the last. */
   const publish = async (events: readonly Published[]) => {
     let id = ''
     for (const [channel, type, data] of events) {

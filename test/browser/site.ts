@@ -37,9 +37,9 @@ export interface Reading {
   readonly tab: Page
   has(count: number): Promise<void>
   seen(): Promise<number[]>
-  /** The wires that it has been connected by, in order. */
+  /** The wires over which it has connected, in order. */
   wires(): Promise<string[]>
-  /** From its beginning to its first event, ms. */
+  /** Time from its start to its first event, ms. */
   first(): Promise<number>
 }
 
@@ -47,7 +47,7 @@ export interface Asked {
   readonly url: string
   readonly channel: string
   readonly options?: object
-  /** A page that is there already. */
+  /** A page that is already open. */
   readonly tab?: Page
 }
 

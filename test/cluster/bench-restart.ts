@@ -13,13 +13,13 @@ import { anyRedis } from '../support/redis-server.ts'
 
 const CLIENTS = 4
 const CHANNELS = ['restarted-0', 'restarted-1']
-/** Of each channel. */
+/** Events per channel. */
 const EVENTS = 300
 const RATE = 200
 const WITHIN = 40e6
 const PUBLISHER = sibling(import.meta.url, '../../bench/load/publisher')
 
-/** All wires at once (with this many µs for the last events), while the node is restarted; returns the tally of each. */
+/** Runs all wires at once while the node restarts: the tally of each. `settleWithin`: µs for the last events. */
 async function overRestart(
   env: Readonly<Record<string, string>>,
   settleWithin: number,

@@ -30,7 +30,7 @@ const bench = (args: readonly string[], env: Readonly<Record<string, string>> = 
 const folder = temporaryFolder()
 let files = 0
 
-/** One that is expected to run; its result. */
+/** Runs a bench that must succeed, and returns its result. */
 async function resultOf(args: readonly string[], env?: Readonly<Record<string, string>>) {
   const out = join(folder, `${++files}.json`)
   const end = await bench([...args, '--out', out], env)

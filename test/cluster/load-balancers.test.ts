@@ -57,7 +57,7 @@ const topology = await startTopology({
 })
 t.teardown(() => topology.close('SIGKILL'))
 
-/** Each character that a name may have, and empty segments. */
+/** Every special character allowed in a name, and empty segments. */
 const SIGNS = `//_.:~@-/#$=,;!+&()'?/`
 
 let channels = 0
@@ -80,7 +80,7 @@ interface Answer {
   readonly text: string
 }
 
-/** Each sends a GET, or a POST where there is a body. */
+/** HTTP clients: each sends a GET, or a POST if there is a body. */
 const CLIENTS = {
   async fetch(url: string, body?: string): Promise<Answer> {
     const answer = await fetch(url, body === undefined ? {} : { method: 'POST', headers: json, body })
@@ -95,7 +95,7 @@ const CLIENTS = {
   },
 }
 
-/** The first item that is no event, or undefined when `count` events have come. */
+/** Returns the first item that is not an event, or undefined once `count` events have arrived. */
 async function readInto(ids: string[], client: Client, count: number): Promise<Item | undefined> {
   while (ids.length < count) {
     const item = await client.next()
@@ -104,7 +104,7 @@ async function readInto(ids: string[], client: Client, count: number): Promise<I
   }
 }
 
-/** Undefined for a connection that came to an edge which was just going: it is tried again. */
+/** Returns undefined for a connection to an edge that was just stopping: the caller retries. */
 function ifUnopened(error: unknown): undefined {
   if (!(error instanceof Unopened)) throw error
 }
@@ -153,7 +153,7 @@ async function publishTo(followers: readonly Follower[], channel: string, before
   return ids
 }
 
-/** How many readers a channel has on each edge, but one that is gone. */
+/** The number of readers of a channel on each edge, except a stopped one. */
 async function readersOf(channel: string, gone?: NodePart): Promise<number[]> {
   const edges = topology.edges.filter(edge => edge !== gone)
   const counts = edges.map(async ({ url }) => {
@@ -173,7 +173,7 @@ for (const kind of KINDS) {
     const clients = await Promise.all(
       ALL_WIRES.map(wire => wire.connect(lb, { channels: [channel], cursor: 'earliest' })),
     )
-    // One after another: whatever is held back on the way, until more comes, never comes.
+    // Events are published one at a time, so an event that a proxy buffers until more data arrives is never received.
     for (let n = 0; n < 5; n++) {
       const id = await publish(lb.url, channel, n)
       for (const [i, client] of clients.entries())
@@ -358,7 +358,7 @@ for (const kind of KINDS) {
     const edge = topology.edges[most] as NodePart
     await edge.kill()
     ids.push(...(await publishTo(clients, channel, ids.length)))
-    // A session that its client gave up on the way ends with its ping, which may take 45 s.
+    // An abandoned session ends at its next ping, which may take 45 s.
     await until('each is there once', async () => sum(await readersOf(channel, edge)) === 12, 90_000)
     for (const { received } of clients) t.strictSame(received, ids, 'all, in order, and none twice')
     const moved = clients.filter(({ ends }) => ends.length > 0)
@@ -387,7 +387,7 @@ for (const kind of KINDS) {
         }
         return ids
       }
-      // Enough for each edge to have some of each wire.
+      // Enough clients for each edge to serve every wire.
       const reading = Promise.all([...ALL_WIRES, ...STREAMS, ...STREAMS].map(read))
       const ids: string[] = []
       while (ids.length < COUNT / 2) ids.push(await publish(lb.url, channel, ids.length))
@@ -404,9 +404,9 @@ for (const kind of KINDS) {
 
   t.test(`${kind}: an edge that listens but is not ready receives no new reads`, async t => {
     const channel = fresh('unready')
-    // Each its own: HAProxy has already reported the other as down.
+    // Each balancer gets a different edge: HAProxy has already marked the other as down.
     const edge = topology.edges[kind === 'nginx' ? 1 : 2] as NodePart
-    // With a reader, so that it drains for as long as it may.
+    // A connected reader makes the edge use its full drain time.
     const stays = await STREAMS[1]?.connect(edge, { channels: [channel] })
     edge.signal('SIGTERM')
     if (kind === 'haproxy') await lb.logged(/edge-3 is DOWN, reason: Layer7 wrong status/)
@@ -429,7 +429,7 @@ for (const kind of KINDS) {
   })
 }
 
-/** The body of an answer, which has to break off. */
+/** Returns the body of a response, which must be cut off. */
 async function brokenOff({ body }: Response): Promise<string> {
   if (body === null) throw new Error('no body')
   let text = ''

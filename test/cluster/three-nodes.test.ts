@@ -59,7 +59,7 @@ async function publishMany(channel: string, from: number, to: number): Promise<s
     .map(line => (JSON.parse(line) as { id: string }).id)
 }
 
-/** The next `count` events of a client, as texts. A gap, a close or silence raises. */
+/** The next `count` events of a client, as texts. Raises on a gap, a close or a timeout. */
 async function take(client: Client, count: number): Promise<string[]> {
   const events: string[] = []
   while (events.length < count) events.push(await client.event())

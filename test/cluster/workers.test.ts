@@ -9,7 +9,7 @@ import { type Client, type Item, WIRES, type Wire } from '../contract/clients.ts
 import { launch, type RunningNode, runNode, startNode } from '../support/node.ts'
 import { anyRedis } from '../support/redis-server.ts'
 
-/** For each wire of a reader that stays, and each worker. */
+/** One reader for each long-lived wire and worker. */
 const CLIENTS = 3
 
 const STREAMS = WIRES.filter(wire => wire.streams)
@@ -27,7 +27,7 @@ const settings = (more: Record<string, string> = {}) => ({
 })
 const start = (more?: Record<string, string>) => startNode({ env: settings(more) })
 
-/** The process ids of the workers that have been ready so far, by their number. */
+/** Process ids of the workers that have become ready so far, by number. */
 function workersOf(node: RunningNode): Map<number, number> {
   const found = new Map<number, number>()
   for (const line of node.logs) {
@@ -37,7 +37,7 @@ function workersOf(node: RunningNode): Map<number, number> {
   return found
 }
 
-/** One request on a new connection, so by whichever worker is next; or on that of `agent`. */
+/** Sends one request on a new connection, which the next worker accepts, or on the connection of `agent`. */
 async function get(node: RunningNode, path: string, agent: Agent | false = false): Promise<string> {
   const asked = request({ host: '127.0.0.1', port: node.port, path, agent }).end()
   const [answer] = (await once(asked, 'response')) as [IncomingMessage]
@@ -46,13 +46,13 @@ async function get(node: RunningNode, path: string, agent: Agent | false = false
   return body
 }
 
-/** What `name`, with its labels, is at in `text`. */
+/** The value of the metric `name` (including its labels) in `text`. */
 function metric(text: string, name: string): number {
   const line = text.split('\n').find(each => each.startsWith(`${name} `))
   return Number(line?.slice(name.length + 1) ?? Number.NaN)
 }
 
-/** Publishes over one connection: the ids. */
+/** Publishes over one connection. Returns the ids. */
 async function publish(node: RunningNode, channel: string, count: number): Promise<string[]> {
   const lines = Array.from({ length: count }, (_, n) => JSON.stringify({ channel, data: { n } }))
   const answer = await fetch(`${node.url}/v1/events`, {
@@ -66,7 +66,7 @@ async function publish(node: RunningNode, channel: string, count: number): Promi
     .map(line => (JSON.parse(line) as { id: string }).id)
 }
 
-/** Readers of all wires that stay, one after another, so that the workers take turns. */
+/** Opens readers of all long-lived wires one at a time, so that the workers take turns. */
 async function readers(node: RunningNode, channel: string): Promise<{ wire: Wire; client: Client }[]> {
   const opened: { wire: Wire; client: Client }[] = []
   for (const wire of STREAMS) {
@@ -77,7 +77,7 @@ async function readers(node: RunningNode, channel: string): Promise<{ wire: Wire
   return opened
 }
 
-/** The ids of the next `count` events. A gap or a close raises. */
+/** The ids of the next `count` events. Raises on a gap or a close. */
 async function take(client: Client, count: number): Promise<string[]> {
   const ids: string[] = []
   while (ids.length < count) ids.push((JSON.parse(await client.event()) as { id: string }).id)
@@ -126,7 +126,7 @@ t.test('two workers serve as one node', async t => {
     const opened = await readers(node, 'sums')
     published += (await publish(node, 'sums', 3)).length
     published += (await publish(node, 'sums', 4)).length
-    // Those of the test before are gone when both workers have noticed.
+    // Wait until both workers have released the readers of the previous test.
     while (metric(await get(node, '/metrics'), 'fanwire_readers') !== opened.length);
     for (let n = 0; n < 4; n++) {
       const text = await get(node, '/metrics')
@@ -262,7 +262,7 @@ t.test('connections beyond the limit of all workers are dropped and counted', as
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => agent.destroy())
   await get(node, '/healthz', agent)
-  // Each worker allows 1, and 32 for error responses.
+  // Each worker accepts 1 connection, and 32 more for error responses.
   const most = 2 * 33
   const sockets = Array.from({ length: 99 }, () => connect(node.port, '127.0.0.1').on('error', () => {}))
   let closed = 0

@@ -19,14 +19,14 @@ export type Need = 'subscribe' | 'history' | 'event' | 'presence' | 'publish' | 
 export interface Shown {
   readonly headers?: Readonly<Record<string, string>>
   readonly query?: Readonly<Record<string, string>>
-  /** A client's authentication message, where the wire has one; otherwise `headers` and `query` go with the handshake. */
+  /** A client's authentication message, where the wire has one; otherwise the handshake has `headers` and `query`. */
   readonly says?: { readonly token?: string; readonly key?: string }
   readonly channelToken?: string
 }
 
 /** The outcome of a request. */
 export interface Outcome {
-  /** `in`, or the code of the error. */
+  /** `in` if it was allowed, otherwise the code of the error. */
   readonly result: string
   /** `error` of `WWW-Authenticate`; empty if there is none. */
   readonly challenge?: string
@@ -156,7 +156,7 @@ interface Asked {
 interface Answered {
   readonly status: number
   readonly headers: IncomingHttpHeaders
-  /** Undefined for one that was taken: it may have no end. */
+  /** Undefined for an accepted request, whose body may never end. */
   readonly body: string | undefined
 }
 
@@ -339,7 +339,7 @@ function emit(
   }
 }
 
-/** From the library's packet; or from the handshake's response, of which the client reports only the status. */
+/** Reads the library's packet, or the handshake's response, of which the client reports only the status. */
 function refusalOf(error: Error & { data?: { code?: string }; description?: unknown }): Outcome {
   const code = error.data?.code
   if (code !== undefined) return { result: code, answer: error.message }
@@ -375,7 +375,7 @@ export const WAYS: readonly Way[] = [
 
 export type Expected = 'in' | 'missing' | 'invalid' | 'lacking' | 'origin' | 'parameter'
 
-/** An error's code, and the challenge that goes with it over HTTP. */
+/** An error's code, and its `WWW-Authenticate` challenge over HTTP. */
 export const REFUSALS: Readonly<Record<Exclude<Expected, 'in'>, readonly [code: string, challenge: string]>> =
   {
     missing: ['FW_UNAUTHORIZED', ''],
@@ -552,7 +552,7 @@ export const CREDENTIALS: readonly Credential[] = [
   { name: 'a key with all rights', show: ({ keys }) => withKey(keys.all.key), expected: 'in' },
 ]
 
-/** Beside a valid token: a channel token of another user. Distinguished where channel tokens are read at all. */
+/** Beside a valid token: a channel token of another user. Only wires that read channel tokens distinguish it. */
 export const BAD_CHANNEL_TOKENS: Readonly<Record<string, (world: ClosedWorld) => string>> = {
   'of another user': world => world.token({ sub: 'bob', caps: undefined, channel: ['room:1', 'room:0'] }),
   'a connection’s': world => world.token(),

@@ -253,7 +253,7 @@ export interface SseBlock {
 }
 
 /**
- * WHATWG HTML section 9.2.6, to the letter, and stricter: a field that the section would ignore, a block without data,
+ * Parses strictly by WHATWG HTML section 9.2.6: a field that the section would ignore, a block without data,
  * an id before the data, a byte order mark or a byte that is not UTF-8 raises.
  */
 export class SseParser {
@@ -573,7 +573,7 @@ type Options = Partial<ManagerOptions & SocketOptions>
  */
 export function fromAddress(n: number): { agent: string } {
   const localAddress = process.platform === 'linux' ? `127.0.1.${(n % 250) + 1}` : '127.0.0.1'
-  // Its type is that of browsers, where there is none.
+  // The library's type is for browsers, which have no `agent`.
   return { agent: new Agent({ keepAlive: true, localAddress }) as unknown as string }
 }
 
@@ -741,7 +741,7 @@ abstract class AskingClient extends BaseClient {
     return positions.join(',')
   }
 
-  /** `target`: with the current cursor. */
+  /** `target` with the current cursor. */
   protected abstract ask(target: Target): Promise<Polled>
 
   async #ask(): Promise<Polled> {
@@ -807,7 +807,7 @@ class PollClient extends AskingClient {
     const items: Received[] = []
     for (const gap of page.gaps ?? []) items.push({ item: { gap } })
     for (const event of split(text)) items.push({ item: { event } })
-    // Each response has it.
+    // Every response reports the end.
     for (const end of page.end ?? []) if (!this.#ended.has(end.channel)) items.push({ item: { end } })
     for (const { channel } of page.end ?? []) this.#ended.add(channel)
     if (page.more !== undefined && items.length === 0) throw new Error('`more` is set, but nothing arrived')

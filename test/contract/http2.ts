@@ -30,7 +30,7 @@ export interface TestCertificate {
   readonly key: string
 }
 
-/** Makes one, in `folder`. */
+/** Creates a certificate in `folder`. */
 export function makeCertificate(
   folder = temporaryFolder(),
   name = 'localhost',
@@ -135,7 +135,7 @@ async function hold(
   }
 }
 
-/** Opens like clients.ts over HTTP/1.1, each with a separate session. */
+/** Opens a stream as clients.ts does over HTTP/1.1, but on its own HTTP/2 session. */
 export const openHttp2: Open = async (node, path, headers = {}) => {
   const session = await openSession(node, { enablePush: false })
   const opened = await hold(session, path, headers)
@@ -154,7 +154,7 @@ interface Pushed {
 export class PushClient extends NdjsonClient {
   /** Everything that was pushed, by path. */
   readonly pushed = new Map<string, Pushed>()
-  /** Events that came as lines. */
+  /** Events received as lines. */
   inline = 0
   #session: ClientHttp2Session | undefined
   readonly #settings: Http2Settings
@@ -197,7 +197,7 @@ export class PushClient extends NdjsonClient {
     })
     await new Promise(resolve => stream.once('close', resolve))
     this.#paused.delete(stream)
-    // A lost push is fetched, as docs/wires/push.md says.
+    // The client fetches the event of a lost push, as docs/wires/push.md says.
     const body = whole && stream.rstCode === 0 ? Buffer.concat(pieces).toString() : await this.#fetch(path)
     this.pushed.set(path, { body, promised, headers })
     this.#waiting.get(path)?.()

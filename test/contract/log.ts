@@ -23,7 +23,7 @@ import { until } from '../support/until.ts'
 
 export interface LogSettings {
   readonly retention?: Partial<Retention>
-  /** In place of `retention`. */
+  /** Replaces `retention`. */
   readonly retentionOf?: RetentionOf
   readonly idempotencyWindow?: number
 }

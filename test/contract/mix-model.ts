@@ -12,7 +12,7 @@ export interface Sent {
   readonly offset: number
   readonly type: string
   lang: string | undefined
-  /** Null once it is erased. */
+  /** Null once the event is erased. */
   data: number | null
 }
 

@@ -66,7 +66,7 @@ export function mixContract(t: Test, engine: string, startNode: StartNode, wire:
 }
 
 class Mix {
-  /** The steps so far. */
+  /** The steps executed so far. */
   readonly done: string[] = []
   readonly #node: Node
   readonly #wire: Wire

@@ -33,11 +33,11 @@ export interface Node {
   readonly app: FastifyInstance
   /** All routes, as they were registered. */
   readonly routes: readonly RouteOptions[]
-  /** Appends as a publish would, without the way over HTTP: the ids. */
+  /** Appends as a publish would, but without HTTP. Returns the ids. */
   append(channel: string, ...data: (string | Partial<Draft>)[]): Promise<string[]>
-  /** Publishes over HTTP: the id. */
+  /** Publishes over HTTP. Returns the id. */
   publish(channel: string, body: string | Buffer, contentType?: string, query?: string): Promise<string>
-  /** One request. */
+  /** Sends one request. */
   get(path: string, headers?: Record<string, string>): Promise<Reply>
   close(): Promise<void>
 }
@@ -45,7 +45,7 @@ export interface Node {
 export interface Reply {
   readonly status: number
   readonly headers: NodeJS.Dict<string | string[]>
-  /** UTF-8. */
+  /** The body as UTF-8. */
   readonly body: string
 }
 

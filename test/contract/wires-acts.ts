@@ -74,7 +74,7 @@ export function wireActs(t: Test, wire: Wire, node: Node, connect: Connect): voi
   })
 
   t.test('a channel ends: every reader receives the end, also one that resumes after it', async t => {
-    // A page shows it as text: ends.test.ts.
+    // The refresh page shows ends as text: see ends.test.ts.
     if (wire.name === 'refresh') return
     const channel = fresh()
     const [first = ''] = await node.append(channel, '0')
@@ -179,7 +179,7 @@ function passing(t: Test, node: Node, connect: Connect): void {
       await publishing
       t.equal(covered(), count, 'each is there, or counted')
       t.equal(idOf(events.at(-1) ?? ''), last)
-      // One more, since another connection was begun.
+      // One more, because another connection was opened.
       t.ok(events.length <= ms / every + 3, `${events.length} stretches in ${ms} ms`)
     },
   )

@@ -24,7 +24,7 @@ export function wireContract(
   startNode: StartNode,
   wires: readonly Wire[] = ALL_WIRES,
 ): void {
-  // They mostly wait: for a second to pass, for a heartbeat. Each has separate nodes.
+  // The tests run in parallel because they mostly wait, and each has its own nodes.
   t.jobs = wires.length
   for (const wire of wires) {
     const start: StartNode = settings => startNode({ ...wire.settings, ...settings })
@@ -146,7 +146,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
       t.equal(client.cursor, sent.at(-1))
     }
     client.cut()
-    // From the log: filtered events are not repeated, and no event is missed.
+    // A read from the log neither repeats filtered events nor misses any.
     await node.append(channel, ...Array.from({ length: 2500 }, () => ({ type: 'post' })))
     const [last] = await node.append(channel, wanted)
     const again = await connectTo(node, { ...target, cursor: sent[3] })
@@ -429,7 +429,7 @@ async function contract(t: Test, wire: Wire, startNode: StartNode): Promise<void
   t.test('rejects malformed input, with a code', async t => {
     const channel = fresh()
     const path = (query: string) => `/v1/${wire.name}?${query}`
-    // What Socket.IO's clients say is in wire-socket-io.test.ts.
+    // Invalid Socket.IO messages are tested in wire-socket-io.test.ts.
     for (const [query, code] of wire.name === 'socket.io' ? [] : malformed(wire, channel)) {
       const { status, body } = await node.get(path(query), UPGRADE[wire.name] ?? {})
       t.equal(status, 400, query)
@@ -502,7 +502,7 @@ async function standing(
       if (idOf(await fast.event()) !== ids.at(-1)) t.fail('the fast one is another event')
       for (const socket of sockets) most = Math.max(most, socket.writableLength)
     }
-    // Over TLS and HTTP/2 it is known a moment later that the fast one is not.
+    // Over TLS and HTTP/2 the node learns a moment later that the fast connection is not full.
     await until('one is behind', () => node.hub.connections.full.size === 1)
     t.ok(most < 1024 * 1024, `at most ${most} bytes were queued`)
     slow.resume()
@@ -590,7 +590,7 @@ function channelOf(event: string): string {
   return event.slice('{"channel":"'.length, event.indexOf('","id":'))
 }
 
-/** The ids of the events, of one channel's where one is named. */
+/** The ids of the events: all, or those of `channel`. */
 export function idsOf(events: readonly string[], channel?: string): string[] {
   return events.filter(event => channel === undefined || channelOf(event) === channel).map(idOf)
 }
@@ -617,7 +617,7 @@ function hasFallenOff(node: Node, last: string): boolean {
   return reader !== undefined && reader.offset < offsetOf(last) - 16
 }
 
-/** Returns when the channel has a reader. */
+/** Waits until the channel has a reader. */
 export async function reading(node: Node, channel: string): Promise<void> {
   await until(`${channel} has a reader`, () => node.hub.readers(channel) > 0)
 }
@@ -625,8 +625,7 @@ export async function reading(node: Node, channel: string): Promise<void> {
 /** The characters of channel names besides letters and digits. */
 const SIGNS = "_.:~@-/#$=,;!+&()'?"
 
-/** Content type, body, the data that becomes of it, and the query that goes with it. */
-/** What a publish's query adds to the event, as its object has it. */
+/** The members that a publish's query adds to the event's object. */
 function printed(query: string): string {
   const parameters = [...new URLSearchParams(query)]
   const type = parameters.find(([name]) => name === 'type')?.[1]

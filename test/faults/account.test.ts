@@ -8,7 +8,7 @@ import { Spans } from './spans.ts'
 const CHANNEL = 'news'
 const NOW = 1_790_000_000_000
 
-/** Event `n` as the log gave it out. */
+/** Event `n` as the log returned it. */
 function event(id: string, n: number, time = NOW + n): Given {
   return { channel: CHANNEL, id, time, type: 'count', data: { n } }
 }
@@ -31,7 +31,7 @@ function read(account: Account, told: readonly Told[], begin = 'a1-0', name = 'r
   account.stands(ledger, begin, now)
   for (const each of told) {
     if ('id' in each) account.given(ledger, each)
-    // Told long after the epoch's first event.
+    // The gap is reported long after the epoch's first event.
     else account.told(ledger, { channel: CHANNEL, ...each }, NOW + 1_000_000)
   }
   return ledger
@@ -40,7 +40,7 @@ function read(account: Account, told: readonly Told[], begin = 'a1-0', name = 'r
 const ids = (epoch: string, from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, i) => `${epoch}-${from + i}`)
 
-/** The figures that are not 0, without those that say nothing of right and wrong. */
+/** The fault counts that are not 0; other counts are left out. */
 function wrongs(verdict: Verdict): Partial<Record<keyof Verdict, number>> {
   const { repeated, reordered, lost, gapped, gaps, ambiguous, publishedAgain } = verdict
   const all = { repeated, reordered, lost, gapped, gaps, ambiguous, publishedAgain }

@@ -13,7 +13,7 @@ import {
 } from '../../services/broker/event/position.ts'
 import { Spans } from './spans.ts'
 
-/** An event as a reader received it, by a wire that reports no more. */
+/** An event as received over a wire that does not report its time and type. */
 export interface Untimed {
   readonly channel: string
   readonly id: string
@@ -21,7 +21,7 @@ export interface Untimed {
   readonly data: { readonly n: number }
 }
 
-/** The same from a wire that reports the whole event. */
+/** An event as received over a wire that reports all of it. */
 export interface Given extends Untimed {
   /** The log's clock, ms since 1970. */
   readonly time: number
@@ -36,7 +36,7 @@ export interface Acknowledgement {
   readonly time: number
 }
 
-/** The events and gaps that one reader received of one channel, in order: stretches of consecutive events, and gaps. */
+/** One reader's history of one channel, in order: stretches of consecutive events, and gaps. */
 type Chapter = Stretch | { readonly gap: Gap }
 
 interface Stretch {
@@ -50,37 +50,37 @@ interface Stretch {
 export interface Verdict {
   /** Events that the publisher tried to publish. */
   readonly published: number
-  /** Those that were answered 201. */
+  /** Events that were answered 201. */
   readonly acknowledged: number
-  /** Further ids that an event was published under, since the log had lost it or its key. */
+  /** Additional ids of events that were published again because the log had lost them or their keys. */
   readonly publishedAgain: number
-  /** Events given to readers, each reader's own. */
+  /** Events delivered to readers, counted once per reader. */
   readonly delivered: number
-  /** Events that a reader was given twice: by id, or by data without a gap between. */
+  /** Events that a reader received twice: by id, or by data without a gap in between. */
   readonly repeated: number
   /** Events that arrived after a later one, or after a gap had reported them as lost. */
   readonly reordered: number
-  /** Events that a reader neither received nor was notified of. */
+  /** Events that a reader did not receive, and that no gap covered. */
   readonly lost: number
-  /** Events that a reader did not receive, but was notified of. */
+  /** Events that a reader did not receive, but that a gap covered. */
   readonly gapped: number
   /** Gaps reported to readers. */
   readonly gaps: number
-  /** Ids that meant two things. */
+  /** Ids of two different events. */
   readonly ambiguous: number
-  /** Other faults, and the first place of the above: in words, some of them. */
+  /** Descriptions of the first faults, including those counted above. */
   readonly faults: readonly string[]
-  /** How many faults there were in all. */
+  /** The total number of faults. */
   readonly faulty: number
 }
 
-/** Faults that are put in words; the rest are counted. */
+/** Maximum number of faults that are described; the rest are only counted. */
 const WORDS = 12
 
-/** Of one reader and channel, or of all. */
+/** Counts for one reader and channel, or for all. */
 type Sum = Record<'delivered' | 'repeated' | 'reordered' | 'lost' | 'gapped' | 'gaps', number>
 
-/** What a reader was given up to a place in its story. */
+/** The events and gaps that a reader has received so far, while its history is judged. */
 interface Story {
   readonly channel: string
   readonly place: Position
@@ -95,7 +95,7 @@ interface Story {
 export class Ledger {
   readonly reader: string
   readonly channel: string
-  /** Where the reader stood before its first event. */
+  /** The reader's position before its first event. */
   start: Position | undefined
   /** Its position: the last event or gap, or its start. */
   place: Position | undefined
@@ -111,7 +111,7 @@ export class Ledger {
     this.place ??= start
   }
 
-  /** The channel, which was empty, has begun with `epoch`: the provisional position of its readers becomes 0 in it. */
+  /** The empty channel's first epoch is `epoch`: its readers' provisional positions become offset 0 in it. */
   settle(epoch: string): void {
     if (this.place === undefined || !isProvisional(this.place) || this.chapters.length > 0) return
     this.start = this.place = { epoch, offset: 0 }
@@ -133,7 +133,7 @@ export class Ledger {
   }
 }
 
-/** Whether Redis gave it for a channel of which nothing was written down yet. */
+/** Whether it is a position that Redis returned for a channel that had not been stored yet. */
 function isProvisional({ epoch, offset }: Position): boolean {
   return offset === 0 && epoch.length === 16
 }
@@ -146,7 +146,7 @@ interface Known {
   readonly since: Map<string, number>
   /** The ids of the publisher's events: one each, unless the log lost some. */
   readonly byData: Map<number, Set<string>>
-  /** Those that have several. */
+  /** Events that have several ids. */
   readonly several: Set<number>
 }
 
@@ -207,7 +207,7 @@ export class Account {
     this.#hear(ledger.channel, to.epoch, now)
   }
 
-  /** A reader was given an event. */
+  /** A reader received an event. */
   given(ledger: Ledger, event: Untimed & Partial<Given>): void {
     const { channel, id, time, type, data } = event
     const position = parsePosition(id)
@@ -216,7 +216,7 @@ export class Account {
     }
     const { place } = ledger
     this.#know(channel, position, time ?? Date.now(), data.n)
-    // Offsets are consecutive: events in between exist, even if nobody ever saw them.
+    // Offsets are consecutive: events in between exist, even if no reader received them.
     if (place?.epoch === position.epoch && place.offset + 1 < position.offset) {
       spansOf(this.#of(channel).ids, place.epoch).add(place.offset + 1, position.offset)
     }
@@ -315,7 +315,7 @@ export class Account {
     return { epoch, offset: epoch === place.epoch ? Math.max(to, place.offset) : to }
   }
 
-  /** Events that a reader was given under two ids without a gap between: nothing excuses that. */
+  /** Events that a reader received under two ids without a gap in between. This is always a fault. */
   #judgeData({ channel, chapters }: Ledger, sum: Sum, say: (text: string) => void): void {
     const { several, byData } = this.#of(channel)
     for (const n of several) {
@@ -329,7 +329,7 @@ export class Account {
     }
   }
 
-  /** What is known to exist and was not given. */
+  /** Judges the events that are known to exist but were not delivered. */
   #judgeMissing(
     channel: string,
     { start, had, gaps, sum, say }: Omit<Story, 'channel' | 'place'> & { start: Position },
@@ -396,7 +396,7 @@ export class Account {
 function judgeGap({ from, to }: Gap, place: Position, say: (text: string) => void): void {
   const told = `received a gap from ${printPosition(from)} to ${printPosition(to)}`
   if (!samePosition(from, place)) say(`${told}, but was at ${printPosition(place)}`)
-  // Only a cursor beyond the end of its epoch may be set back, and no reader's was ever that.
+  // Only a cursor beyond the end of its epoch may move back, and no reader ever had one.
   if (from.epoch === to.epoch && to.offset <= from.offset) say(`${told}, which leads nowhere`)
 }
 

@@ -7,9 +7,9 @@ import type { World } from './world.ts'
 export interface Census {
   /** Keys in all Redis servers that are masters, but those of the nodes' probes: these expire, and change with masters. */
   readonly keys: number
-  /** Bytes of data in them. */
+  /** Bytes of data in these servers. */
   readonly redis: number
-  /** What each node holds, by its name. */
+  /** Resources of each node, by name. */
   readonly nodes: Readonly<Record<string, Counts>>
 }
 
@@ -20,13 +20,13 @@ export interface Course {
   readonly after: Census
 }
 
-/** Sessions of Socket.IO whose client went elsewhere are given up after 13 s (world.ts). Ms. */
+/** Ms. Nodes drop abandoned Socket.IO sessions after 13 s (world.ts). */
 const BACK_WITHIN = 40_000
-/** Looks before a case: health checks of the balancers come and go. */
+/** Samples before a case. One is not enough, because the balancers' health checks open and close connections. */
 const LOOKS = 3
-/** In the keys of probes. */
+/** Part of the keys of probes. */
 const PROBE = '{fanwire:'
-/** Bytes that the data of Redis may grow by, beside its keys: tables grow by steps, and masters change. */
+/** Bytes by which Redis' data may grow beside its keys: hash tables grow in steps, and masters change. */
 const REDIS_ROOM = 2 ** 20
 /** The log of lives is kept for longer than a case. */
 const LIVES_ROOM = 2 ** 21
@@ -42,7 +42,7 @@ export async function takeCensus(world: World): Promise<Census> {
   }
 }
 
-/** The memory of a node is its own affair (random.ts). */
+/** Leaves out memory, which random.ts checks. */
 function countsOf({ descriptors, sockets, connections, readers, channels }: Footprint): Counts {
   return { descriptors, sockets, connections, readers, channels }
 }
@@ -57,7 +57,7 @@ export async function atRest(world: World): Promise<Census> {
 /**
  * Waits until the world has no more than `before`. Returns its resources, and any excess, in
  * words. The balancers must have released the nodes. `channels`, those of the case, are removed from Redis. Resources
- * of reads and health checks do not count: a figure is the least of all looks at it.
+ * of reads and health checks do not count: each figure is the minimum of all samples.
  */
 export async function restored(
   world: World,
@@ -79,7 +79,7 @@ export async function restored(
   return { after, more: exceeding(world, before, after) }
 }
 
-/** Connections to a node that nginx and HAProxy each keep for the next request, or did not have at the first look. */
+/** Connections to a node that nginx and HAProxy each keep for the next request, or did not have at the first sample. */
 const IDLE = 2
 /** Resources of a node that sends webhooks: it reads the channels of the log of lives, and connects to the application. */
 const SENDER = { channels: 16, readers: 16, sockets: 2 }
@@ -127,12 +127,12 @@ function leastCounts(one: Counts, other: Counts): Counts {
   }
 }
 
-/** Of all nodes together. */
+/** The sum over all nodes. */
 export function totalOf({ nodes }: Census, figure: keyof Counts): number {
   return Object.values(nodes).reduce((total, counts) => total + (counts[figure] ?? 0), 0)
 }
 
-/** Over all masters. */
+/** Keys and bytes of all masters. */
 async function redisHas({ servers }: World): Promise<Pick<Census, 'keys' | 'redis'>> {
   let [keys, redis] = [0, 0]
   for (const server of servers()) {
@@ -149,7 +149,7 @@ async function removeChannels({ servers }: World, channels: readonly string[]): 
   for (const server of servers()) {
     for (const channel of channels) {
       const keys = (await server('KEYS', `fw:{${channel}}*`)) as string[]
-      // What a replica refuses goes with its master's.
+      // A replica that rejects the command is covered by its master.
       for (const key of keys) await server('UNLINK', key).catch(() => {})
     }
   }

@@ -15,7 +15,7 @@ import { type ChaosResult, markdown } from './report.ts'
 import { type Outcome, runFault } from './run.ts'
 import { type SingleWorld, startSingle, type World, type WorldOptions } from './world.ts'
 
-/** The result that the documents show; trials go elsewhere. */
+/** The result shown in the documents. Trial runs are written to another folder. */
 const RESULTS = join(ROOT, 'test', 'faults', 'results')
 const TRIALS = join(ROOT, '.cache', 'chaos')
 

@@ -28,10 +28,10 @@ export interface Expected {
   readonly cuts?: boolean
 }
 
-/** How long a node stays away, ms. */
+/** How long a node stays down, ms. */
 const AWAY = 1200
 
-/** How soon a node whose log has gone silent is not ready any more, ms: docs/protocol.md#process. */
+/** Time after which a node with an unresponsive log is no longer ready, ms: docs/protocol.md#process. */
 const UNREADY_WITHIN = 5000
 
 /** Faults of a world with a single Redis. */
@@ -228,7 +228,7 @@ async function restartRedis(
   say(`kill -9 of Redis, restart with ${what}`)
   await redis.kill()
   await change()
-  // Long enough for publishes to be refused.
+  // Long enough for publishes to be rejected.
   await sleep(1000 + 1000 * random())
   await redis.restart()
 }

@@ -17,18 +17,18 @@ const RATE = 50
 /** One of this many events goes to the second channel. */
 const SECOND = 5
 
-/** Ms in which all readers have to be let in, all publishes answered, all events received. */
+/** Deadline for all readers to connect, all publishes to be answered, and all events to arrive, ms. */
 const OPEN_WITHIN = 30_000
 const ANSWERED_WITHIN = 60_000
 const ARRIVED_WITHIN = 30_000
-/** Ms in which a reader has to have left. */
+/** Deadline for a reader to leave, ms. */
 const STOPPED_WITHIN = 30_000
 
 export class Load {
   readonly account = new Account()
-  /** All readers follow the first; half of them the second too. */
+  /** All readers follow the first channel, and half of them also the second. */
   readonly channels: readonly [string, string]
-  /** Users join and leave it, if there is an application. */
+  /** The room that users join and leave, if there is an application. */
   readonly room: string
   readonly readers: Reader[] = []
   /** The ports of the load balancers, and those where the edges speak HTTP/2. */
@@ -39,7 +39,7 @@ export class Load {
   #publisher: Publisher | undefined
   #members: Members | undefined
 
-  /** `name` is for its channels, which must be new. */
+  /** `name` is part of its channels' names, which must be new. */
   constructor(name: string, { topology, h2cPorts, application, random }: World) {
     this.#application = application
     this.#random = random
@@ -49,7 +49,7 @@ export class Load {
     this.#h2cPorts = h2cPorts
   }
 
-  /** Begins to read, and to publish once all readers have been let in. */
+  /** Starts the readers, then publishes once all of them are connected. */
   async begin(): Promise<void> {
     await this.#opened(KINDS.flatMap(kind => this.#read(kind, kind.count, 'reader', 'earliest')))
     if (this.#application !== undefined)
@@ -73,12 +73,12 @@ export class Load {
     return (this.#publisher?.refused ?? 0) + (this.#publisher?.unanswered ?? 0)
   }
 
-  /** Connections of readers that ended, or were refused. */
+  /** Reader connections that ended or were rejected. */
   get ends(): number {
     return this.readers.reduce((sum, { ends }) => sum + ends, 0)
   }
 
-  /** All users leave: judges the webhooks that the application received. `gaps`: whether it may receive gaps. */
+  /** Makes all users leave, and judges the webhooks. `gaps`: whether the application may receive gaps. */
   async livesReceived(gaps: 'none' | 'may'): Promise<ToldOfLives | undefined> {
     return await this.#members?.end(gaps)
   }
@@ -94,11 +94,11 @@ export class Load {
 
   /** A reader that does not leave is a fault of the suite: its name is reported. */
   async #stopped(reader: Reader): Promise<void> {
-    const patience = new AbortController()
-    const { signal } = patience
+    const timeout = new AbortController()
+    const { signal } = timeout
     const late = sleep(STOPPED_WITHIN, true, { signal }).catch(() => false)
     if (await Promise.race([reader.stop(), late])) this.account.fault(`${reader.name} does not leave`)
-    patience.abort()
+    timeout.abort()
   }
 
   #read(kind: Kind, count: number, role: string, begin: 'earliest' | 'latest'): Reader[] {

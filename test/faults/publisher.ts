@@ -6,21 +6,21 @@ import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Account } from './account.ts'
 
-/** Ms that an answer may take. */
-const ANSWER_WITHIN = 10_000
-/** Ms before an event is tried again. */
-const AGAIN = 250
-/** Unanswered events, beyond which no new ones are begun. */
+/** Deadline for a response, ms. */
+const ANSWER_WITHIN_MS = 10_000
+/** Delay before a retry, ms. */
+const RETRY_MS = 250
+/** Maximum number of unanswered events. */
 const MAX_UNANSWERED = 100
-/** One of this many answered events is repeated, within this many ms. */
+/** One in this many answered events is repeated, within this many ms. */
 const REPEATED = 10
 const REPEATED_WITHIN = 2000
 
 export interface PublisherOptions {
   readonly account: Account
-  /** Of the load balancers, on 127.0.0.1: they take turns. */
+  /** Ports of the load balancers on 127.0.0.1, used in turn. */
   readonly ports: readonly number[]
-  /** Events a second, all channels together. */
+  /** Events per second over all channels. */
   readonly rate: number
   /** The channel of the `n`th event. */
   channel(n: number): string
@@ -33,7 +33,7 @@ interface Answer {
 }
 
 export class Publisher {
-  /** Attempts that were answered 503 or another retryable error; and those that were not answered. */
+  /** Attempts that were answered with 503 or another retryable error, or not answered. */
   refused = 0
   unanswered = 0
   /** Events that were repeated although they had been answered. */
@@ -65,7 +65,7 @@ export class Publisher {
     }, 10)
   }
 
-  /** Begins nothing new, and returns once everything is answered. After `ms` it gives up: the account shows what. */
+  /** Stops publishing, and returns once everything is answered. Gives up after `ms`: the account shows the rest. */
   async stop(ms: number): Promise<void> {
     clearInterval(this.#timer)
     const timer = setTimeout(() => this.#given.abort(), ms)
@@ -88,7 +88,7 @@ export class Publisher {
     await this.#until(channel, n, first)
   }
 
-  /** Tries until it is answered. Returns the id. */
+  /** Retries until the event is answered. Returns its id. */
   async #until(channel: string, n: number, known?: string): Promise<string | undefined> {
     const { account, ports } = this.#options
     const { signal } = this.#given
@@ -106,7 +106,7 @@ export class Publisher {
         account.fault(`publishing ${channel}/${n} was answered ${answer.status} ${answer.body}`)
         return undefined
       } else this.refused++
-      await sleep(AGAIN * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+      await sleep(RETRY_MS * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
     }
     return undefined
   }
@@ -126,7 +126,7 @@ export class Publisher {
         },
         agent: this.#agent,
       })
-      asked.setTimeout(ANSWER_WITHIN, () => asked.destroy(new Error('silence')))
+      asked.setTimeout(ANSWER_WITHIN_MS, () => asked.destroy(new Error('silence')))
       asked.on('error', reject)
       asked.once('response', async answer => {
         const pieces: Buffer[] = []

@@ -13,9 +13,9 @@ import type { SingleWorld } from './world.ts'
 const BETWEEN = { least: 2000, more: 4000 }
 /** Ms between two samples of the memory of an edge. */
 const LOOK_EVERY = 2000
-/** The part of the time in which an edge's memory grows as it warms up. */
+/** The share of the run during which an edge warms up and its memory grows. */
 const WARM_UP = 0.1
-/** How much its median may grow from the first third after that to the last. */
+/** Allowed growth of the median memory from the first third after the warm-up to the last third. */
 const FLAT = 0.1
 
 export async function runRandom(minutes: number, world: SingleWorld): Promise<Outcome> {
@@ -27,7 +27,7 @@ export async function runRandom(minutes: number, world: SingleWorld): Promise<Ou
   return runCase(expected, world, async load => {
     const [edge] = world.topology.edges
     if (edge === undefined) throw new Error('there is no edge')
-    // It is spared, so that its memory can be followed all the time.
+    // No fault affects this edge, so that its memory can be sampled throughout.
     world.spared = edge.name
     const memory = watch(edge)
     try {
@@ -40,7 +40,7 @@ export async function runRandom(minutes: number, world: SingleWorld): Promise<Ou
   })
 }
 
-/** Returns their number. */
+/** Injects random faults. Returns their number. */
 async function manyFaults(minutes: number, world: SingleWorld, load: Load): Promise<number> {
   const began = performance.now()
   const end = began + minutes * 60_000
@@ -57,7 +57,7 @@ async function manyFaults(minutes: number, world: SingleWorld, load: Load): Prom
   return done
 }
 
-/** Samples the resident memory of an edge from now on. */
+/** Starts sampling the resident memory of an edge. */
 function watch(edge: Part): { stop(): void; judge(): string } {
   const looks: number[] = []
   const timer = setInterval(() => looks.push(residentOf([edge.pid])), LOOK_EVERY)

@@ -38,7 +38,7 @@ export async function runFault<W extends World>(fault: Fault<W>, world: W): Prom
   })
 }
 
-/** Runs `inject` under load. It returns notes, and raises for failures that the account can't show. */
+/** Runs `inject` under load. `inject` returns notes, and raises for failures that the account can't show. */
 export async function runCase(
   expected: Expected,
   world: World,
@@ -106,7 +106,7 @@ function complaints(
   }
   if (gaps === 'must' && verdict.gaps < readers)
     wrong.push(`only ${verdict.gaps} gaps for ${readers} readers`)
-  // A fault that had no visible effect did not happen.
+  // A fault without a visible effect was not injected properly.
   if (refuses === true && refused === 0) wrong.push('no publish was refused')
   if (cuts === true && ends === 0) wrong.push('no connection of a reader ended')
   if (published === 0) wrong.push('nothing was published')

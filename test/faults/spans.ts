@@ -7,7 +7,7 @@ export interface Span {
 }
 
 export class Spans {
-  /** In order, apart from each other. */
+  /** Ordered and disjoint. */
   #spans: { from: number; to: number }[] = []
 
   get size(): number {
@@ -34,7 +34,7 @@ export class Spans {
     this.#spans = [...before, { from: first, to: end }, ...behind]
   }
 
-  /** How many of `from` up to and including `to` are not here. */
+  /** How many numbers from `from` up to and including `to` are missing. */
   missing(from: number, to: number): number {
     let left = Math.max(0, to - from + 1)
     for (const span of this.#spans) {
@@ -43,7 +43,7 @@ export class Spans {
     return left
   }
 
-  /** What is here and not in `other`. */
+  /** The spans of numbers that `other` does not have. */
   without(other: Spans): Span[] {
     const left: Span[] = []
     for (const { from, to } of this.#spans) {

@@ -19,13 +19,13 @@ export interface World {
   readonly topology: Topology
   /** Where the edges speak cleartext HTTP/2. */
   readonly h2cPorts: readonly number[]
-  /** All Redis servers that there are. */
+  /** All running Redis servers. */
   servers(): readonly Server[]
-  /** From 0 up to but not including 1: the same numbers in the same case for the same seed. */
+  /** A number from 0 up to but not including 1. A seed and a case determine the sequence. */
   random(): number
-  /** A case begins: nothing is left of the one before. */
+  /** Prepares a case: clears everything that the previous one left. */
   begin(name: string): Promise<void>
-  /** The load balancers close their idle connections to the nodes. No client may be connected to them. */
+  /** Makes the load balancers close their idle connections to the nodes. No client may be connected. */
   forget(): Promise<void>
   /** No fault affects this node. */
   spared: string | undefined
@@ -36,16 +36,16 @@ export interface World {
   close(): Promise<void>
 }
 
-/** A world around one Redis. One of its edges reaches it over a way that can be cut. */
+/** A world with one Redis. One of its edges connects to Redis through a proxy that can be cut. */
 export interface SingleWorld extends World {
   readonly redis: RedisServer
-  /** The way of `CUT_OFF` to Redis. */
+  /** The proxy between `CUT_OFF` and Redis. */
   readonly proxy: RedisProxy
 }
 
 export interface WorldOptions {
   readonly seed: number
-  /** Nodes run from dist/, which has to be there, rather than from source. */
+  /** Nodes run from dist/, which must exist, rather than from source. */
   readonly built: boolean
   readonly say: (text: string) => void
   /** Users join and leave, and an application is notified. */
@@ -56,7 +56,7 @@ export interface WorldOptions {
 const SETTINGS = {
   FANWIRE_HEARTBEAT: '3s',
   FANWIRE_DRAIN: '1s',
-  // Sessions of Socket.IO that poll, and whose client went elsewhere, are given up after this.
+  // Nodes drop abandoned Socket.IO polling sessions after this.
   FANWIRE_STALL: '10s',
   // Longer than a reader needs to reconnect.
   FANWIRE_LINGER: '3s',
@@ -66,7 +66,7 @@ const SETTINGS = {
 }
 const EDGES = ['edge-1', 'edge-2', 'edge-3']
 
-/** The edge whose way to Redis can be cut. */
+/** The edge whose connection to Redis can be cut. */
 export const CUT_OFF = 'edge-3'
 
 export async function startSingle(options: WorldOptions): Promise<SingleWorld> {
@@ -80,7 +80,7 @@ export async function startSingle(options: WorldOptions): Promise<SingleWorld> {
   return { ...(await startWorld(options, redis.url, () => [serverAt(redis.port)], stop, ways)), redis, proxy }
 }
 
-/** A world around a Redis, or several, that are there. `stop` ends them: when it closes, or can't be started. */
+/** A world with Redis servers that already run. `stop` stops them when the world closes or cannot start. */
 export async function startWorld(
   { seed, built, say, lives = false }: WorldOptions,
   redisUrl: string,
@@ -139,7 +139,7 @@ export async function startWorld(
   }
 }
 
-/** One of several, by chance; not the spared one. */
+/** A random part, but not the spared one. */
 export function anyOf<P extends Part>(world: World, parts: readonly P[]): P {
   const some = parts.filter(({ name }) => name !== world.spared)
   const one = some[Math.floor(world.random() * some.length)]
@@ -147,12 +147,12 @@ export function anyOf<P extends Part>(world: World, parts: readonly P[]): P {
   return one
 }
 
-/** One command to Redis, over a separate connection. */
+/** Sends one command to Redis over a separate connection. */
 export function ask(port: number, command: string, ...args: (string | number)[]): Promise<unknown> {
   return serverAt(port)(command, ...args)
 }
 
-/** Each command over a separate connection: servers start and stop. */
+/** Sends each command over a separate connection, because servers start and stop. */
 export function serverAt(port: number, password = ''): Server {
   return async (command, ...args) => {
     const auth = password === '' ? {} : { password }

@@ -11,7 +11,7 @@ export type Input =
   | { readonly kind: 'ws' | 'socket.io' | 'centrifuge' | 'protobuf'; readonly message: string | Buffer }
   | { readonly kind: 'rules'; readonly text: string }
 
-/** Goes with everything that is secret, so that it is found wherever it turns up. */
+/** Part of every secret, so that a leaked secret can be found. */
 export const MARK = 's3cr3tM4rk'
 
 const PATHS = [
@@ -93,7 +93,7 @@ const HEADERS = [
 export class Inputs {
   readonly #random: Random
   readonly #world: ClosedWorld
-  /** Parts of credentials that were shown, the last some thousands. */
+  /** Parts of the last few thousand credentials sent. */
   readonly #shown: string[] = []
 
   constructor(random: Random, world: ClosedWorld) {
@@ -128,8 +128,8 @@ export class Inputs {
     }
   }
 
-  /** Whether a line has something secret in it. */
-  tells(line: string): boolean {
+  /** Whether a line contains a secret. */
+  leaks(line: string): boolean {
     if (line.includes(MARK)) return true
     const words = line.match(/[\w-]{40,}/g) ?? []
     return words.some(word => this.#shown.includes(word))
@@ -146,7 +146,7 @@ export class Inputs {
     return this.#remember(this.#random.oneIn(2) ? this.#world.token({ meta: MARK }) : keys.all.key)
   }
 
-  /** Damaged claims, a damaged header, or a damaged token; mostly signed, to get behind the signature. */
+  /** A token with damaged claims, header or encoding; mostly signed, to get past the signature check. */
   #token(): string {
     const random = this.#random
     const { hs, rs, es } = this.#world
@@ -226,7 +226,7 @@ export class Inputs {
   }
 }
 
-/** `?` is not always where it should be. */
+/** `?` is sometimes missing. */
 function withSecret(path: string, name: string, secret: string): string {
   return `${path}${path.includes('?') || path.length % 2 === 0 ? '&' : '?'}${name}=${secret}`
 }

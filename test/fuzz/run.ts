@@ -20,23 +20,23 @@ export interface FuzzOptions {
 }
 
 export interface FuzzResult {
-  /** What must not be, each with the input that it came of where that is known. */
+  /** Failures, each with the input that caused it, if known. */
   readonly wrong: readonly string[]
   readonly lines: number
-  /** Answers by kind of input and status or code. */
+  /** Number of responses, by kind of input and status or code. */
   readonly answers: ReadonlyMap<string, number>
-  /** Resident bytes, as a median of the part after the warm-up and of the last part of the same length. */
+  /** Median resident bytes right after the warm-up, and at the end, over spans of the same length. */
   readonly warm: number
   readonly end: number
 }
 
 const AT_ONCE = 24
-/** A node that has not answered by then never will, ms. */
-const PATIENCE = 20_000
-/** How long a client that has sent its input does not end its side, ms. */
+/** Deadline for a response, ms. */
+const ANSWER_WITHIN_MS = 20_000
+/** How long a client keeps its side open after sending its input, ms. */
 const HELD_BACK = 200
 const WARM_UP = 0.3
-/** Of the inputs, whose median is compared. */
+/** The share of the inputs over which each median is taken. */
 const PART = 0.2
 const LOOK_EVERY = 100
 /** After this many inputs the node's rules file is replaced by another one, valid or not. */
@@ -94,7 +94,7 @@ class Fuzz {
     }
   }
 
-  /** Gives one input after the other, over connections that last as long as the node leaves them. */
+  /** Sends inputs one at a time, over connections that last until the node closes them. */
   async #lane(node: RunningNode): Promise<void> {
     const talk = (kind: TalkKind, path: string, greeting: Greeting) =>
       new Talk(`ws://127.0.0.1:${node.port}${path}`, greeting, answer => this.#judge(kind, answer))
@@ -153,11 +153,11 @@ class Fuzz {
     }
   }
 
-  /** The lines since it was last read. */
+  /** Checks the log lines since the last call. */
   #readLog({ logs }: RunningNode): void {
     for (; this.#lines < logs.length && this.#wrong.length < MOST_WRONG; this.#lines++) {
       const line = logs[this.#lines] ?? ''
-      if (this.#inputs.tells(line)) this.#blame(`a secret in the log: ${line.slice(0, 300)}`)
+      if (this.#inputs.leaks(line)) this.#blame(`a secret in the log: ${line.slice(0, 300)}`)
       if (/"level":[56]0/.test(line)) this.#blame(`an error in the log: ${line.slice(0, 600)}`)
     }
   }
@@ -187,7 +187,7 @@ async function exchange(port: number, bytes: Buffer): Promise<string> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   let text = ''
   const answered = new Promise<string>(resolve => {
-    const timer = setTimeout(() => resolve('silence'), PATIENCE)
+    const timer = setTimeout(() => resolve('silence'), ANSWER_WITHIN_MS)
     const done = (answer: string) => {
       clearTimeout(timer)
       resolve(answer)
@@ -201,7 +201,7 @@ async function exchange(port: number, bytes: Buffer): Promise<string> {
     socket.once('close', () => done(answerOf(text)))
   })
   socket.write(bytes)
-  // A request that is not whole is waited for by the node until the client ends.
+  // The node waits for the rest of an incomplete request until the client ends its side.
   const ending = setTimeout(() => socket.end(), HELD_BACK)
   const answer = await answered
   clearTimeout(ending)
@@ -209,7 +209,7 @@ async function exchange(port: number, bytes: Buffer): Promise<string> {
   return answer
 }
 
-/** All of an answer that is looked at: the body of an error, and the head of any other. */
+/** Whether the checked part of a response is complete: the body of an error, or the head of any other. */
 function isWhole(text: string): boolean {
   const head = text.indexOf('\r\n\r\n')
   if (head === -1) return false
@@ -229,17 +229,17 @@ function answerOf(text: string): string {
 type TalkKind = Extract<Input, { readonly message: unknown }>['kind']
 type Talks = Readonly<Record<TalkKind, Talk>>
 
-/** Sent before anything else, so that everything after it is in place. */
+/** Sent first, so that the inputs after it are valid in the connection's state. */
 interface Greeting {
   readonly text: string | Buffer
-  /** The node sends nothing before. */
+  /** The node sends nothing before this. */
   readonly first?: true
 }
 
 const CONNECT: Greeting = { text: '{"id":1,"connect":{}}', first: true }
 const CONNECT_IN_PROTOBUF: Greeting = { text: Buffer.of(4, 8, 1, 0x22, 0), first: true }
 
-/** A WebSocket that is opened again when the node has closed it. */
+/** A WebSocket that reopens after the node has closed it. */
 class Talk {
   readonly #url: string
   readonly #greeting: Greeting
@@ -259,7 +259,9 @@ class Talk {
     const pinged = new Promise<string>(resolve => {
       socket.once('pong', () => resolve('taken'))
     })
-    const late = new Promise<string>(resolve => setTimeout(() => resolve('silence'), PATIENCE).unref())
+    const late = new Promise<string>(resolve =>
+      setTimeout(() => resolve('silence'), ANSWER_WITHIN_MS).unref(),
+    )
     socket.send(message)
     socket.ping()
     const answer = await Promise.race([closed, pinged, late])
@@ -298,5 +300,5 @@ export function runFuzz(options: FuzzOptions): Promise<FuzzResult> {
   return new Fuzz(options).run()
 }
 
-/** At the end no more than this, relative to the state after the warm-up. */
+/** Maximum memory at the end, relative to that after the warm-up. */
 export const FLAT = 1.2

@@ -14,7 +14,7 @@ import { type Notification, Notifications } from './notifications.ts'
 
 const RECEIVER = fileURLToPath(new URL('./receiver.ts', import.meta.url))
 const SECRET = `whsec_${Buffer.from('l'.repeat(32)).toString('base64')}`
-/** Ms for which it runs, and is down. */
+/** Ms for which the application runs, and is down. */
 const RUNS = { least: 1000, more: 5000 }
 const AWAY = { least: 200, more: 1500 }
 
@@ -75,7 +75,7 @@ webhooks:
     this.#read = lines.length
   }
 
-  /** Kills it at random from now on. */
+  /** Starts killing it at random. */
   disturb(random: () => number): void {
     const { signal } = (this.#disturbing = new AbortController())
     const between = ({ least, more }: typeof RUNS) => sleep(least + more * random(), undefined, { signal })

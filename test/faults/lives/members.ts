@@ -12,8 +12,8 @@ const USERS = 8
 /** Ms for which a user stays, and is away: sometimes less than the grace period. */
 const STAY = 3000
 const AWAY = 3000
-const COME_BACK = 150
-/** Deadline for the application to receive everything, ms: leases expire, and it was down itself. */
+const RECONNECT_MS = 150
+/** Deadline for the application to receive everything, ms. It allows for lease expiry and downtime. */
 const RECEIVED_WITHIN = 60_000
 
 export class Members {
@@ -33,7 +33,7 @@ export class Members {
     this.#running = Promise.all(Array.from({ length: USERS }, (_, i) => this.#user(i)))
   }
 
-  /** All leave. Judges the webhooks that the application received. */
+  /** Makes all users leave, and judges the webhooks that the application received. */
   async end(gaps: 'none' | 'may'): Promise<LivesVerdict & { readonly wrong: readonly string[] }> {
     this.#stopped.abort()
     await this.#running
@@ -58,13 +58,13 @@ export class Members {
       for (let turn = number; !over.aborted; turn++) {
         const port = this.#ports[turn % this.#ports.length] ?? 0
         await (number % 2 === 0 ? this.#socket(port, number, over) : this.#events(port, number, over))
-        if (!over.aborted) await rest(COME_BACK * (0.5 + Math.random()), over)
+        if (!over.aborted) await rest(RECONNECT_MS * (0.5 + Math.random()), over)
       }
       await rest(AWAY * Math.random(), signal)
     }
   }
 
-  /** Until the connection ends, or its time is over. */
+  /** Keeps a connection open until it ends or its time is over. */
   async #socket(port: number, number: number, over: AbortSignal): Promise<void> {
     const url = `ws://127.0.0.1:${port}/v1/ws?channel=${this.room}`
     const socket = new WebSocket(url, { headers: this.#headers(number), handshakeTimeout: 5000 })

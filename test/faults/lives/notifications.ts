@@ -13,9 +13,9 @@ export interface Notification {
 }
 
 export interface LivesVerdict {
-  /** Lives of the room, without repeats. */
+  /** Joins and leaves of the room, without duplicates. */
   readonly received: number
-  /** Repeated events of all rooms. */
+  /** Duplicate events of all rooms. */
   readonly repeated: number
   readonly gaps: number
 }
@@ -78,7 +78,7 @@ export class Notifications {
   }
 }
 
-/** `whole`: the log has every life of the room. */
+/** `whole`: the log has every join and leave of the room. */
 function missing(own: readonly Notification[], log: readonly string[], whole: boolean): string[] {
   const words = own.flatMap(({ type, data }) => (type in WORDS ? [`${WORDS[type]} ${data.user}`] : []))
   const part = whole ? words : words.slice(-log.length)

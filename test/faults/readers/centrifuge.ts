@@ -4,14 +4,14 @@ import { once } from 'node:events'
 import { Centrifuge, type PublicationContext, type SubscribedContext } from 'centrifuge'
 import { WebSocket } from 'ws'
 import { printPosition } from '../../../services/broker/event/position.ts'
-import { COME_BACK, LONGEST_RETRY, Reader } from './reader.ts'
+import { RECONNECT_MS, LONGEST_RETRY, Reader } from './reader.ts'
 
 export class CentrifugeReader extends Reader {
   protected override async run(): Promise<void> {
     const { port, signal } = this
     const client = new Centrifuge(`ws://127.0.0.1:${port}/connection/websocket`, {
       websocket: WebSocket,
-      minReconnectDelay: COME_BACK,
+      minReconnectDelay: RECONNECT_MS,
       maxReconnectDelay: LONGEST_RETRY,
     })
     client.on('connecting', () => this.ends++)
@@ -30,12 +30,12 @@ export class CentrifugeReader extends Reader {
 
   #follow(client: Centrifuge, channel: string): void {
     let epoch = ''
-    /** Of its last event, or where it began. */
+    /** Offset of its last event, or its start. */
     let at = 0
     const subscription = client.newSubscription(channel, {
       positioned: true,
       recoverable: true,
-      minResubscribeDelay: COME_BACK,
+      minResubscribeDelay: RECONNECT_MS,
       maxResubscribeDelay: LONGEST_RETRY,
     })
     const guarded = <T>(take: (context: T) => void) => {
@@ -52,7 +52,7 @@ export class CentrifugeReader extends Reader {
       if (streamPosition === undefined || (wasRecovering && recovered)) return
       const to = printPosition({ epoch: streamPosition.epoch, offset: streamPosition.offset })
       if (wasRecovering) this.gap({ channel, from: printPosition({ epoch, offset: at }), to })
-      else this.standsIn(channel, to)
+      else this.startsAt(channel, to)
       epoch = streamPosition.epoch
       at = streamPosition.offset
     }

@@ -13,9 +13,9 @@ import { WsReader } from './ws.ts'
 
 export interface Kind {
   readonly name: string
-  /** How many there are of it. */
+  /** The number of readers of this kind. */
   readonly count: number
-  /** What it connects to. */
+  /** Its servers. */
   readonly behind: 'load balancers' | 'edges, over HTTP/2'
   readonly Reader: new (options: ReaderOptions) => Reader
 }

@@ -3,7 +3,7 @@
 import { LONGEST_RETRY, Reader, Refused, textOf, untilCut } from './reader.ts'
 
 export abstract class ObjectReader extends Reader {
-  /** One object, as text. Returns the `retry` of a goodbye, ms, as far as it is honoured. */
+  /** Processes one object, as text. Returns the `retry` of a goodbye message, ms, capped at the longest honoured. */
   protected object(text: string): number | undefined {
     const object = JSON.parse(text)
     if ('channel' in object) this.event(object)
@@ -15,7 +15,7 @@ export abstract class ObjectReader extends Reader {
   }
 }
 
-/** By `/v1/stream`. */
+/** Reads `/v1/stream`. */
 export class StreamReader extends ObjectReader {
   protected readonly wire: string = 'stream'
 
@@ -31,24 +31,24 @@ export class StreamReader extends ObjectReader {
   }
 }
 
-/** By `/v1/push` over HTTP/1.1, where all events are lines. */
+/** Reads `/v1/push` over HTTP/1.1, where all events are lines. */
 export class PushLinesReader extends StreamReader {
   protected override readonly wire = 'push'
 }
 
-/** Bytes in, lines out, except empty ones, which are heartbeats. */
+/** Splits bytes into lines. Skips empty lines, which are heartbeats. */
 export class Lines {
-  readonly #tell: (line: string) => void
+  readonly #onLine: (line: string) => void
   readonly #decoder = new TextDecoder('utf-8', { fatal: true })
   #rest = ''
 
-  constructor(tell: (line: string) => void) {
-    this.#tell = tell
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine
   }
 
   take(bytes: Buffer): void {
     const lines = (this.#rest + this.#decoder.decode(bytes, { stream: true })).split('\n')
     this.#rest = lines.pop() ?? ''
-    for (const line of lines) if (line !== '') this.#tell(line)
+    for (const line of lines) if (line !== '') this.#onLine(line)
   }
 }

@@ -3,7 +3,7 @@
 import { Agent } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Given } from '../account.ts'
-import { type GapTold, Reader, Refused, textOf } from './reader.ts'
+import { type ReportedGap, Reader, Refused, textOf } from './reader.ts'
 
 /** Ms between two polls, and between the response to a long poll and the next one. */
 const EVERY = 400
@@ -13,7 +13,7 @@ interface Page {
   readonly events: readonly Given[]
   readonly cursor: string
   readonly more?: true
-  readonly gaps?: readonly GapTold[]
+  readonly gaps?: readonly ReportedGap[]
 }
 
 export class PollReader extends Reader {
@@ -27,7 +27,7 @@ export class PollReader extends Reader {
     this.#agent.destroy()
   }
 
-  /** Its parameters in addition to channels and cursor. */
+  /** Query parameters in addition to channels and cursor. */
   protected more(): Record<string, string> {
     return {}
   }
@@ -47,7 +47,7 @@ export class PollReader extends Reader {
         const { etag } = answer.headers
         this.#etag = etag
         const page = JSON.parse(body) as Page
-        if (!this.stood) this.stands(this.before(page.events, page.cursor))
+        if (!this.hasCursor) this.stands(this.before(page.events, page.cursor))
         for (const gap of page.gaps ?? []) this.gap(gap)
         for (const event of page.events) this.event(event)
         this.stands(page.cursor)
@@ -63,7 +63,7 @@ export class LongPollReader extends PollReader {
   protected override readonly pause = THINK
 
   protected override more() {
-    // It does not know its cursor before the first response, so it does not wait long for that.
-    return { wait: this.stood ? '10' : '1' }
+    // It has no cursor before the first response, so that response must not be held for long.
+    return { wait: this.hasCursor ? '10' : '1' }
   }
 }

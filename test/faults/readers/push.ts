@@ -5,7 +5,7 @@ import { answerTo, destroy } from '../../contract/http2.ts'
 import { Lines, ObjectReader } from './objects.ts'
 import { Refused, SILENCE, textOf, untilCut } from './reader.ts'
 
-/** One of this many pushes is refused, as by a client with the event in its cache: it is fetched instead. */
+/** The reader rejects one in this many pushes, as a client with a cached copy would, and fetches it instead. */
 const REFUSED = 10
 
 export class PushReader extends ObjectReader {
@@ -23,7 +23,7 @@ export class PushReader extends ObjectReader {
     }
   }
 
-  /** Processes one line after the other: the reader is after a pushed event once it has received it. */
+  /** Processes lines in order. The reader advances past a pushed event once it has received it. */
   async #hold(session: ClientHttp2Session): Promise<number | undefined> {
     const pushes = new Map<string, Promise<string | undefined>>()
     session.on('stream', (stream, { ':path': path }) => pushes.set(`${path}`, take(stream)))
@@ -59,7 +59,7 @@ export class PushReader extends ObjectReader {
   }
 }
 
-/** A push: undefined where it is refused, or was cut. */
+/** The body of a push; undefined if it was rejected or cut. */
 async function take(stream: ClientHttp2Stream): Promise<string | undefined> {
   stream.on('error', () => {})
   if (Math.random() < 1 / REFUSED) {
@@ -70,12 +70,12 @@ async function take(stream: ClientHttp2Stream): Promise<string | undefined> {
   return stream.rstCode === constants.NGHTTP2_NO_ERROR ? text : undefined
 }
 
-/** An event by its URL. */
+/** Fetches an event by its URL. */
 async function fetched(session: ClientHttp2Session, path: string): Promise<string> {
   const stream = session.request({ ':path': path })
   const { ':status': status = 0 } = await answerTo(stream)
   const text = await textOf(stream)
-  // 404: the log has lost it since. Then the reader receives a gap when it continues.
+  // 404: the log has lost the event since. The reader then receives a gap when it continues.
   if (status !== 200) throw new Refused(status === 404 ? 503 : status, text)
   return text
 }

@@ -5,13 +5,13 @@ import pusherJs from 'pusher-js'
 import { resume } from '../../../client/pusher.ts'
 import { Reader } from './reader.ts'
 
-/** The module is its class, which its types do not say. */
+/** The module is the class itself, but its types do not declare that. */
 const PusherJs = pusherJs as unknown as typeof pusherJs.default
 
 /** The app of the fault suite's nodes. */
 export const FAULTS_APP = { id: 'faults', key: 'faults', secret: 'faults-secret' }
 
-/** Of the library, which keeps no cursor of a message. */
+/** The library's transport. The reader binds to it because the library drops a message's cursor. */
 interface Transport {
   bind(event: 'message', listener: (message: { readonly data: string }) => void): unknown
 }
@@ -19,12 +19,12 @@ interface Transport {
 interface Message {
   readonly event: string
   readonly channel?: string
-  /** JSON within JSON. */
+  /** JSON as a string. */
   readonly data?: string
   readonly cursor?: string
 }
 
-/** Of a gap, in a message of its channel. */
+/** The data of a message that reports a gap. */
 interface GapData {
   readonly from: string
   readonly to: string
@@ -70,7 +70,7 @@ export class PusherReader extends Reader {
     if (channel === undefined) return
     const data: unknown = JSON.parse(json)
     if (event === 'pusher_internal:subscription_succeeded') {
-      if (this.cursorOf(channel) === 'earliest') this.standsIn(channel, cursor)
+      if (this.cursorOf(channel) === 'earliest') this.startsAt(channel, cursor)
     } else if (event === 'fanwire:gap') this.gap({ channel, ...(data as GapData) })
     else if (!event.startsWith('pusher:')) this.event({ channel, id: cursor, data: data as { n: number } })
   }

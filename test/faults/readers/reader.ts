@@ -9,23 +9,23 @@ import type { Account, Given, Ledger, Untimed } from '../account.ts'
 
 /** Silence, ms, after which a connection counts as dead. Nodes of the suite send heartbeats far more often. */
 export const SILENCE = 15_000
-/** Ms before a client connects again, and the longest `retry:` that it honours: a browser has more patience. */
-export const COME_BACK = 150
+/** Delay before a client reconnects, and the longest `retry:` that it honours, ms. Browsers honour longer ones. */
+export const RECONNECT_MS = 150
 export const LONGEST_RETRY = 1500
 
 export interface ReaderOptions {
   readonly name: string
-  /** Of the load balancer, or of the edges, that it connects to in turn, on 127.0.0.1. */
+  /** Ports on 127.0.0.1 of the load balancer, or of the edges, used in turn. */
   readonly ports: readonly number[]
   readonly channels: readonly string[]
-  /** Where it begins. Nothing may have been published yet where that is `earliest`. */
+  /** Where it begins. `earliest` requires that nothing has been published yet. */
   readonly begin?: 'earliest' | 'latest'
   readonly account: Account
-  /** Among all readers: no two have the same. */
+  /** Unique among all readers. */
   readonly number: number
 }
 
-export interface GapTold {
+export interface ReportedGap {
   readonly channel: string
   readonly from: string
   readonly to: string
@@ -45,7 +45,7 @@ const SILENCE_CODE = 'SILENCE'
 
 export abstract class Reader {
   readonly name: string
-  /** Times that it was refused, or that its connection ended. */
+  /** How often it was rejected or its connection ended. */
   ends = 0
   /** Resolves once it has received its cursor. */
   readonly opened: Promise<void>
@@ -65,22 +65,22 @@ export abstract class Reader {
       this.#open = resolve
     })
     setMaxListeners(0, this.#stopped.signal)
-    // Not before the reader of the wire is there as well.
+    // Only after the wire's subclass has been constructed too.
     this.#running = Promise.resolve().then(() => this.run())
   }
 
-  /** Leaves for good. */
+  /** Leaves without reconnecting. */
   async stop(): Promise<void> {
     this.#stopped.abort()
     await this.#running
   }
 
-  /** Aborted when it leaves for good. */
+  /** Aborted when the reader leaves. */
   protected get signal(): AbortSignal {
     return this.#stopped.signal
   }
 
-  /** Where it connects to now: another edge after each end. */
+  /** The port of the current connection: the next edge after each end. */
   protected get port(): number {
     const { ports, number } = this.options
     return ports[(number + this.ends) % ports.length] ?? 0
@@ -97,23 +97,23 @@ export abstract class Reader {
         this.failed(error)
       }
       this.ends++
-      // Spread: readers that were cut together do not reconnect together.
-      await sleep((wait ?? COME_BACK) * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
+      // Jitter, so that readers that were cut together do not reconnect together.
+      await sleep((wait ?? RECONNECT_MS) * (0.5 + Math.random()), undefined, { signal }).catch(() => {})
     }
   }
 
   /** One connection, or a series of polls. Returns the delay before the next, ms, if the node gave one. */
   protected abstract session(): Promise<number | undefined>
 
-  /** Something was raised: in the account, unless it is how connections end. */
+  /** Records an error in the account, unless it is a normal end of a connection. */
   protected failed(error: unknown): void {
     if (isWrong(error)) this.options.account.fault(`${this.name}: ${error}`)
   }
 
-  // What any wire tells --------------------------------------------------------------------------------------
+  // Reported by any wire -------------------------------------------------------------------------------------
 
   /** Whether it has received its cursor. */
-  protected get stood(): boolean {
+  protected get hasCursor(): boolean {
     return this.#positions.size === this.options.channels.length
   }
 
@@ -133,13 +133,13 @@ export abstract class Reader {
   /** The cursor reported by the node: for all channels, in the requested order. */
   protected stands(cursor: string): void {
     const positions = cursor.split(',')
-    for (const [i, channel] of this.options.channels.entries()) this.standsIn(channel, positions[i] ?? '')
+    for (const [i, channel] of this.options.channels.entries()) this.startsAt(channel, positions[i] ?? '')
   }
 
-  protected standsIn(channel: string, position: string): void {
+  protected startsAt(channel: string, position: string): void {
     this.options.account.stands(this.#ledger(channel), position, Date.now())
     this.#positions.set(channel, position)
-    if (this.stood) this.#open()
+    if (this.hasCursor) this.#open()
   }
 
   protected event(event: Untimed & Partial<Given>): void {
@@ -147,7 +147,7 @@ export abstract class Reader {
     this.#positions.set(event.channel, event.id)
   }
 
-  protected gap(gap: GapTold): void {
+  protected gap(gap: ReportedGap): void {
     this.options.account.told(this.#ledger(gap.channel), gap, Date.now())
     this.#positions.set(gap.channel, gap.to)
   }
@@ -159,7 +159,7 @@ export abstract class Reader {
     return ledger
   }
 
-  /** The start of a response with these events that reports only its end: only its events show it. */
+  /** The start position of a response, derived from its events because the response reports only its end. */
   protected before(events: readonly Given[], cursor: string): string {
     const positions = cursor.split(',')
     for (const [i, channel] of this.options.channels.entries()) {
@@ -171,7 +171,7 @@ export abstract class Reader {
 
   // Over HTTP/1.1 --------------------------------------------------------------------------------------------
 
-  /** A GET. Returns its answer's head; the connection is given up when nothing comes for long. */
+  /** Sends a GET. Returns the response's head. Closes the connection after a long silence. */
   protected get(
     path: string,
     headers: Record<string, string> = {},
@@ -193,7 +193,7 @@ export abstract class Reader {
   }
 }
 
-/** Raises where the answer breaks off. */
+/** Raises if the response is cut off. */
 export async function textOf(answer: AsyncIterable<Buffer>): Promise<string> {
   const pieces: Buffer[] = []
   for await (const piece of answer) pieces.push(piece)
@@ -209,7 +209,7 @@ export async function untilCut<T>(answer: AsyncIterable<T>, take: (piece: T) => 
   }
 }
 
-/** How connections end that are cut. */
+/** Error codes of cut connections. */
 const CUT = new Set([
   'ABORT_ERR',
   'ECONNREFUSED',
@@ -224,7 +224,7 @@ const CUT = new Set([
   SILENCE_CODE,
 ])
 
-/** What was received is wrong, or can't pass, rather than that nothing was received. */
+/** Whether the error is a wrong or permanent response, rather than a missing one. */
 function isWrong(error: unknown): boolean {
   if (error instanceof Refused) return error.status < 500
   return !(error instanceof Error && 'code' in error && CUT.has(`${error.code}`))

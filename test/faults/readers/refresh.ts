@@ -3,9 +3,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Given } from '../account.ts'
-import { type GapTold, Reader, Refused, textOf } from './reader.ts'
+import { type ReportedGap, Reader, Refused, textOf } from './reader.ts'
 
-/** Events of a page: more than can come in between two. */
+/** Events of a page: more than arrive between two reloads. */
 const LIMIT = 1000
 const PATH = '/v1/refresh'
 
@@ -13,7 +13,7 @@ const PATH = '/v1/refresh'
 interface Page {
   /** The events that are marked as new, oldest first. */
   readonly fresh: readonly Given[]
-  readonly gaps: readonly GapTold[]
+  readonly gaps: readonly ReportedGap[]
   /** The query of the URL to which it reloads, and after how many seconds. */
   readonly again: string
   readonly every: number
@@ -36,7 +36,7 @@ export class RefreshReader extends Reader {
       if (answer.statusCode !== 200) throw new Refused(answer.statusCode, body)
       const page = readPage(body, `${refresh}`)
       const cursor = new URLSearchParams(page.again).get('cursor') ?? ''
-      if (!this.stood) this.stands(this.before(page.fresh, cursor))
+      if (!this.hasCursor) this.stands(this.before(page.fresh, cursor))
       this.#take(page)
       this.stands(cursor)
       this.#again = `${PATH}${page.again}`
@@ -63,7 +63,7 @@ export class RefreshReader extends Reader {
   }
 }
 
-/** Raises where the page is not as it should be. */
+/** Raises if the page is malformed. */
 function readPage(html: string, refresh: string): Page {
   const [, every = '', again = ''] = /^(\d+); url=(\?.*)$/.exec(refresh) ?? []
   const meta = /<meta http-equiv="refresh" content="([^"]*)">/.exec(html)?.[1] ?? ''
@@ -72,7 +72,7 @@ function readPage(html: string, refresh: string): Page {
   const [only = ''] = new URLSearchParams(again).getAll('channel')
   const rows = html.match(/<li[^>]*>.*?<\/li>/gs) ?? []
   const fresh: Given[] = []
-  const gaps: GapTold[] = []
+  const gaps: ReportedGap[] = []
   for (const row of rows) {
     if (row.startsWith('<li class="new">')) fresh.push(readEvent(row))
     else if (row.startsWith('<li class="gap">')) gaps.push(readGap(row))
@@ -103,7 +103,7 @@ function readEvent(row: string): Given {
   }
 }
 
-function readGap(row: string): GapTold {
+function readGap(row: string): ReportedGap {
   const told = />([^<]*): events after (\S+), up to (\S+), may be lost</.exec(row)
   if (told === null) throw new SyntaxError(`it received ${row}`)
   const [, channel = '', from = '', to = ''] = told

@@ -3,16 +3,16 @@
 import { once } from 'node:events'
 import { io, type Socket } from 'socket.io-client'
 import { fromAddress } from '../../contract/clients.ts'
-import { COME_BACK, LONGEST_RETRY, Reader } from './reader.ts'
+import { RECONNECT_MS, LONGEST_RETRY, Reader } from './reader.ts'
 
-/** What a subscription is acknowledged with. */
+/** The acknowledgement of a subscription. */
 interface Answer {
   readonly ok?: { readonly channel: string; readonly cursor: string }
   readonly error?: { readonly code: string; readonly message: string }
 }
 
 /** Retryable codes. */
-const PASSES = new Set(['FW_NOT_READY', 'FW_DRAINING', 'FW_LOG_UNAVAILABLE'])
+const RETRYABLE = new Set(['FW_NOT_READY', 'FW_DRAINING', 'FW_LOG_UNAVAILABLE'])
 
 export class SocketIoReader extends Reader {
   protected readonly transports: readonly ('polling' | 'websocket')[] = ['websocket']
@@ -24,7 +24,7 @@ export class SocketIoReader extends Reader {
       forceNew: true,
       transports: [...this.transports],
       ...fromAddress(number),
-      reconnectionDelay: COME_BACK,
+      reconnectionDelay: RECONNECT_MS,
       reconnectionDelayMax: LONGEST_RETRY,
     })
     socket.on('connect', () => {
@@ -45,7 +45,7 @@ export class SocketIoReader extends Reader {
     socket.disconnect()
   }
 
-  /** A session of the library is one manager's, from connection to connection. */
+  /** Not used: the library's manager opens and reopens the connections. */
   protected override session(): Promise<undefined> {
     throw new Error('the library has them')
   }
@@ -53,14 +53,14 @@ export class SocketIoReader extends Reader {
   #subscribe(socket: Socket, channel: string): void {
     const { id } = socket
     socket.emit('subscribe', { channel, cursor: this.cursorOf(channel) }, ({ ok, error }: Answer) => {
-      if (ok !== undefined) this.standsIn(channel, ok.cursor)
-      else if (!PASSES.has(error?.code ?? ''))
+      if (ok !== undefined) this.startsAt(channel, ok.cursor)
+      else if (!RETRYABLE.has(error?.code ?? ''))
         this.failed(new SyntaxError(`${error?.code} ${error?.message}`))
       else {
         setTimeout(() => {
-          // Another connection subscribes for itself.
+          // A newer connection subscribes for itself.
           if (socket.connected && socket.id === id) this.#subscribe(socket, channel)
-        }, COME_BACK)
+        }, RECONNECT_MS)
       }
     })
   }
@@ -71,12 +71,12 @@ export class SocketIoReader extends Reader {
   }
 }
 
-/** Begins by polling, and changes to WebSocket. */
+/** Starts with polling, and upgrades to WebSocket. */
 export class UpgradingReader extends SocketIoReader {
   protected override readonly transports = ['polling', 'websocket'] as const
 }
 
-/** Polls all the time. */
+/** Uses polling only. */
 export class PollingReader extends SocketIoReader {
   protected override readonly transports = ['polling'] as const
 }
