@@ -107,7 +107,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   #selects = false
   /** Reads from the log in flight, also those for readers that have left. */
   #fetching = 0
-  /** When the oldest unanswered heartbeat was written, ms since 1970; 0: all are answered. */
+  /** Since when the client could have answered a heartbeat, ms since 1970; 0: all are answered. */
   #unansweredSince = 0
 
   constructor(registry: ConnectionRegistry, framing: Framing, outlet: Outlet) {
@@ -280,6 +280,8 @@ export class Connection implements ReplayOwner, CatchesUp {
   #unblocked(): void {
     this.#registry.unblocked(this)
     this.#blockedSince = 0
+    // What filled the socket may have been before the heartbeat: the client receives it only now.
+    if (this.#unansweredSince !== 0) this.#unansweredSince = Date.now()
     if (this.#endedAt !== 0 || !this.#outlet.open) return
     this.#outlet.room?.()
     for (const reader of this.readers) {

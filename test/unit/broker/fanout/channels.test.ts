@@ -6,7 +6,8 @@ import { FanwireError } from '../../../../services/errors.ts'
 import { wsFraming } from '../../../../services/wires/ws/framing.ts'
 import { LongPoll } from '../../../../services/broker/fanout/long-poll.ts'
 import { LogUnavailable } from '../../../../services/broker/log/log.ts'
-import { away, drafts, Gate, hubOf, Listener, listen, ScriptedLog } from './scripted-log.ts'
+import { away, drafts, Gate, hubOf, Listener, listen, ScriptedLog, settled } from './scripted-log.ts'
+import { stopTime } from './stopped-time.ts'
 import { until } from '../../../support/until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
@@ -41,17 +42,18 @@ t.test('the least recently read channels shrink first when memory runs short', a
 })
 
 t.test('expired events are discounted, whoever notices first', async t => {
+  const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { retentionOf: () => ({ events: 100, age: 30, bytes: 2 ** 30 }) }, t.teardown)
   const [a, b] = [await hub.open('a'), await hub.open('b')]
   log.add('a', drafts(5, KILOBYTE))
   log.add('b', drafts(5, KILOBYTE))
-  const later = Date.now() + 35
-  await until('they are too old', () => Date.now() > later)
+  await time.tick(35)
   t.equal(a.peek(e1(0), LIMIT), undefined, 'not even events in memory are delivered')
   const listener = await listen(hub, 'b', e1(5))
   log.add('b', drafts(1))
-  await until('it is notified', () => listener.lines.length === 1)
+  await settled()
+  t.equal(listener.lines.length, 1, 'it is notified')
   t.equal(hub.stats().memory, a.size + b.size)
   t.equal(b.recent.count, 1)
 })
@@ -238,17 +240,16 @@ t.test('draining answers held requests and ends every connection, spread over th
 })
 
 t.test('a client that does not answer heartbeats is cut, one that answers is not', async t => {
+  const time = stopTime(t.teardown)
   for (const heartbeat of [100, 600]) {
     const log = new ScriptedLog()
     const hub = hubOf(log, { heartbeat, heartbeatAnswer: 300 }, t.teardown)
     const [silent, answers] = [new Listener(hub, wsFraming), new Listener(hub, wsFraming)]
-    const answering = setInterval(() => {
+    while (!silent.sink.destroyed) {
+      await time.tick(20)
       answers.connection.answered()
-    }, 20)
-    t.teardown(() => clearInterval(answering))
-    await until('it is cut', () => silent.sink.destroyed)
+    }
     t.notOk(answers.sink.destroyed)
-    clearInterval(answering)
   }
 })
 

@@ -1,7 +1,6 @@
 // The flush loop and its duties to every connection: ARCHITECTURE.md#fan-out. The tests control time where it matters.
 
 import { setImmediate as turn } from 'node:timers/promises'
-import { mock } from 'node:test'
 import fc from 'fast-check'
 import t from 'tap'
 import { STRETCH } from '../../../../services/broker/fanout/stretches.ts'
@@ -20,9 +19,8 @@ import {
   settled,
   streamFraming,
 } from './scripted-log.ts'
+import { stopTime, type Teardown } from './stopped-time.ts'
 import { until } from '../../../support/until.ts'
-
-type Teardown = (end: () => void) => void
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 const low = { priority: 'low' } as const
@@ -35,22 +33,6 @@ async function stuck(log: ScriptedLog, hub: Hub): Promise<Listener> {
   log.add('a', drafts(1))
   await settled()
   return listener
-}
-
-/** Stops time until `tick`; timers and clocks of the code under test are the test's. */
-function stopTime(teardown: Teardown): { tick(ms: number): Promise<void> } {
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: Date.now() })
-  teardown(() => mock.timers.reset())
-  return {
-    async tick(ms) {
-      // In small steps, with the event loop free between them, as time passes.
-      for (let left = ms; left > 0; left -= 10) {
-        mock.timers.tick(Math.min(10, left))
-        await turn()
-      }
-      await settled()
-    },
-  }
 }
 
 /** A slice ends the first time that it looks at the clock, not after 2 ms. */
@@ -536,6 +518,23 @@ t.test('a full socket gets no heartbeat, and need not answer any', async t => {
   await time.tick(5000)
   t.equal(listener.sink.writableLength, writableLength)
   t.notOk(listener.sink.destroyed)
+})
+
+t.test('a client may answer once it has read what filled its socket behind a heartbeat', async t => {
+  const time = stopTime(t.teardown)
+  const log = new ScriptedLog()
+  const hub = hubOf(log, { heartbeat: 1000, stall: 1e6, heartbeatAnswer: 500 }, t.teardown)
+  const listener = new Listener(hub, wsFraming)
+  while (listener.writes.length === 0) await time.tick(10)
+  listener.stop()
+  listener.connection.write(Buffer.from('x'))
+  // Answers are looked at 500 ms after a heartbeat, and every 1000 ms from then on.
+  await time.tick(5300)
+  listener.read()
+  await time.tick(400)
+  t.notOk(listener.sink.destroyed, 'it has just received the heartbeat')
+  await time.tick(1000)
+  t.ok(listener.sink.destroyed, 'but then it has to answer')
 })
 
 t.test('a reader that stalls for too long receives a goodbye, and is cut if it stays', async t => {

@@ -9,6 +9,7 @@ import { type Selection, selectionOf } from '../../../../services/broker/fanout/
 import { MemoryLog } from '../../../../services/broker/log/memory.ts'
 import { drafts, hubOf, ids, type Listener, listen, ScriptedLog, settled } from './scripted-log.ts'
 import { ModelReader, type Sent, type Wish } from './selection-model.ts'
+import { stopTime } from './stopped-time.ts'
 import { until } from '../../../support/until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
@@ -99,6 +100,7 @@ t.test(
 )
 
 t.test('a pace: at most one stretch per interval, for all at once, with the newest of each type', async t => {
+  const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const selection = selectionOf({ newest: 'type', every: 100 })
@@ -108,12 +110,20 @@ t.test('a pace: at most one stretch per interval, for all at once, with the newe
   for (let sent = 0; times.length < 3; sent++) {
     const before = first.writes.length
     log.add('a', [{ type: `t${sent % 2}` }])
-    await new Promise(resolve => setTimeout(resolve, 5))
-    if (first.writes.length > before) times.push(performance.now())
+    await time.tick(5)
+    if (first.writes.length > before) times.push(Date.now())
   }
-  const { head } = { head: log.head('a').offset }
-  await until('all have the last', () => listeners.every(({ received }) => received.at(-1) === `e1-${head}`))
-  t.ok((times[2] ?? 0) - (times[0] ?? 0) > 180, 'not sooner than 100 ms after another')
+  const head = log.head('a').offset
+  await time.tick(100)
+  t.ok(
+    listeners.every(({ received }) => received.at(-1) === `e1-${head}`),
+    'all have the last',
+  )
+  t.strictSame(
+    times.slice(1).map((at, i) => at - (times[i] ?? 0)),
+    [100, 100],
+    'not sooner than 100 ms after another',
+  )
   const stretches = first.writes.map(bytes =>
     `${bytes}`
       .trim()
