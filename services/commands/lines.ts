@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { FanwireError } from '../../client/errors.ts'
 import { createPublisher, type Entry, type Publisher } from '../../client/publisher.ts'
 import { Failed, remark } from './command.ts'
-import { failedBy, type Remote, writeLine } from './remote.ts'
+import { failedBy, reasonOf, type Remote, unreachable, writeLine } from './remote.ts'
 
 /** The lines of stdin that are not blank, with their numbers. */
 export async function* linesOfStdin(): AsyncGenerator<readonly [line: string, number: number]> {
@@ -15,14 +15,40 @@ export async function* linesOfStdin(): AsyncGenerator<readonly [line: string, nu
   }
 }
 
-/** Raises Failed. */
+/**
+ * Runs `run` with a publisher to the node. A node that never answered is not waited for; one that is away for a while is,
+ * and a remark says so. Raises Failed.
+ */
 export async function withPublisher<T>(
   { url, token }: Remote,
   run: (publisher: Publisher) => Promise<T>,
 ): Promise<T> {
-  const publisher = createPublisher(url, { ...(token !== undefined && { key: token }) })
+  let fail: (failure: Failed) => void
+  const unanswered = new Promise<never>((_, reject) => (fail = reject))
+  let answered = false
+  let waits = false
+  const waitFor = (why: string) => {
+    if (!waits) remark(`${why}; trying again`)
+    waits = true
+  }
+  const publisher = createPublisher(url, {
+    ...(token !== undefined && { key: token }),
+    async fetch(input, init) {
+      try {
+        const response = await fetch(input, init)
+        answered = true
+        if (response.status >= 500) waitFor(`${url} answers ${response.status}`)
+        else waits = false
+        return response
+      } catch (error) {
+        if (answered) waitFor(`${url} could not be reached: ${reasonOf(error)}`)
+        else fail(unreachable(url, error))
+        throw error
+      }
+    },
+  })
   try {
-    return await run(publisher)
+    return await Promise.race([run(publisher), unanswered])
   } catch (error) {
     if (error instanceof FanwireError) throw failedBy(error, token)
     throw error

@@ -77,12 +77,7 @@ export async function request(
   try {
     response = await fetch(url + path, { ...init, headers })
   } catch (error) {
-    const { cause = error } = error as Error
-    const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
-    throw new Failed(
-      `${url} could not be reached: ${why}. Is a node running there? Use --url or FANWIRE_URL for another one`,
-      CANNOT_ASK,
-    )
+    throw unreachable(url, error)
   }
   if (response.ok) return response
   const { error } = (await response.json().catch(() => ({}))) as { error?: { code: string; message: string } }
@@ -91,6 +86,20 @@ export async function request(
     message: 'the response is not from fanwire',
   }
   throw failedBy(new FanwireError(code, message, response.status), token)
+}
+
+/** Why `fetch` failed. */
+export function reasonOf(error: unknown): string {
+  const { cause = error } = error as Error
+  return (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
+}
+
+/** The failure for an error of `fetch`, with advice. */
+export function unreachable(url: string, error: unknown): Failed {
+  return new Failed(
+    `${url} could not be reached: ${reasonOf(error)}. Is a node running there? Use --url or FANWIRE_URL for another one`,
+    CANNOT_ASK,
+  )
 }
 
 /** The failure for a node's error, with advice. */

@@ -24,7 +24,7 @@ function launch(url: string, ...args: string[]) {
   child.stdout.on('data', data => (out += data))
   child.stderr.on('data', data => (err += data))
   const ended = once(child, 'close').then(([code]) => ({ code: code as number, out, err }))
-  return { child, ended, lines: () => out.split('\n').filter(Boolean) }
+  return { child, ended, lines: () => out.split('\n').filter(Boolean), remarks: () => err }
 }
 
 function run(url: string, input: string, ...args: string[]) {
@@ -129,50 +129,64 @@ t.test('export and import: data byte for byte, bytes, types and tags', async t =
   t.match(await exported('third'), { code: 0, out: /0 events exported/ })
 })
 
-t.test('follow resumes across a restart, with no line lost or repeated, and ends at the head', async t => {
-  const redis = await startRedis()
-  const port = await freePort()
-  const settings = { env: { PORT: `${port}`, REDIS_URL: redis.url } }
-  let node = await startNode(settings)
-  t.teardown(async () => {
+t.test(
+  'follow and publish wait for a restart: no line is lost or repeated; follow ends at the head',
+  async t => {
+    const redis = await startRedis()
+    const port = await freePort()
+    const settings = { env: { PORT: `${port}`, REDIS_URL: redis.url } }
+    let node = await startNode(settings)
+    t.teardown(async () => {
+      await node.kill()
+      await redis.stop()
+    })
+    const publish = async (data: number) => {
+      const headers = { 'content-type': 'application/json' }
+      await fetch(`${node.url}/v1/channels/news/events`, { method: 'POST', headers, body: `${data}` })
+    }
+    const { child, ended, lines } = launch(node.url, 'follow', 'news', '--cursor', 'earliest')
+    for (let n = 1; n <= 20; n++) await publish(n)
+    await until('it prints', () => lines().length === 20)
+    const pipe = launch(node.url, 'publish', 'piped', '-', '--json')
+    pipe.child.stdin.write('"before"\n')
+    const published = await fetch(`${node.url}/v1/long-poll?channel=piped&cursor=earliest`)
+    t.match(await published.json(), { events: [{ data: 'before' }] })
     await node.kill()
-    await redis.stop()
-  })
-  const publish = async (data: number) => {
-    const headers = { 'content-type': 'application/json' }
-    await fetch(`${node.url}/v1/channels/news/events`, { method: 'POST', headers, body: `${data}` })
-  }
-  const { child, ended, lines } = launch(node.url, 'follow', 'news', '--cursor', 'earliest')
-  for (let n = 1; n <= 20; n++) await publish(n)
-  await until('it prints', () => lines().length === 20)
-  await node.kill()
-  node = await startNode(settings)
-  for (let n = 21; n <= 40; n++) await publish(n)
-  await until('it continues', () => lines().length >= 40)
-  t.strictSame(
-    lines().map(line => (JSON.parse(line) as { data: number }).data),
-    Array.from({ length: 40 }, (_, n) => n + 1),
-  )
-  child.kill('SIGINT')
-  t.equal((await ended).code, 0)
-  const whole = await run(
-    node.url,
-    '',
-    'follow',
-    'news',
-    '--cursor',
-    'earliest',
-    '--until',
-    'head',
-    '--wire',
-    'sse',
-  )
-  t.equal(whole.code, 0)
-  t.equal(whole.out.trim().split('\n').length, 40)
-})
+    pipe.child.stdin.end('"after"\n')
+    await until('it says so', () => /could not be reached: .*; trying again/.test(pipe.remarks()))
+    node = await startNode(settings)
+    t.match(await pipe.ended, { code: 0, out: /-1"[^]*-2"/ }, 'publish waits for a node that was there')
+    for (let n = 21; n <= 40; n++) await publish(n)
+    await until('it continues', () => lines().length >= 40)
+    t.strictSame(
+      lines().map(line => (JSON.parse(line) as { data: number }).data),
+      Array.from({ length: 40 }, (_, n) => n + 1),
+    )
+    child.kill('SIGINT')
+    t.equal((await ended).code, 0)
+    const whole = await run(
+      node.url,
+      '',
+      'follow',
+      'news',
+      '--cursor',
+      'earliest',
+      '--until',
+      'head',
+      '--wire',
+      'sse',
+    )
+    t.equal(whole.code, 0)
+    t.equal(whole.out.trim().split('\n').length, 40)
+  },
+)
 
 t.test('errors say what to do next', async t => {
   t.match(await here(t, 'channels', 'news', '--url', 'http://127.0.0.1:1'), {
+    code: 3,
+    out: /could not be reached: .*Is a node running there\?/,
+  })
+  t.match(await here(t, 'publish', 'news', '1', '--url', 'http://127.0.0.1:1'), {
     code: 3,
     out: /could not be reached: .*Is a node running there\?/,
   })
