@@ -475,7 +475,7 @@ export function logContract(t: Test, name: string, make: MakeLog): void {
     t.same((await log.read('all', 'earliest', ALL)).events.map(dataOf), [8, 9])
   })
 
-  withLog('retention by age empties a silent channel', { retention: { age: 120 } }, async (t, log) => {
+  withLog('retention by age empties a silent channel', { retention: { age: 400 } }, async (t, log) => {
     const first = await log.append('a', drafts(3))
     const { epoch } = await append(log, 'a', drafts(2, 4))
     await until('some have gone', async () => (await log.state('a')).count < 5)

@@ -84,7 +84,15 @@ export async function startNode(
   const log = createLog(config)
   await log.open()
   const sendNow = config.directWrites ? createSendNow() : undefined
-  const hub = new Hub(log, { ...config, retentionOf: () => config.history, sendNow, ...options })
+  // A client of the tests shares this process: it may be busy for longer than a client may usually take to answer.
+  const heartbeatAnswer = 60_000
+  const hub = new Hub(log, {
+    ...config,
+    retentionOf: () => config.history,
+    sendNow,
+    heartbeatAnswer,
+    ...options,
+  })
   const logger = pino({ level: process.env.TEST_LOG ?? 'silent' })
   const health = new Health(log, logger)
   const access = await createAccess(config, logger)

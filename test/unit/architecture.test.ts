@@ -122,7 +122,7 @@ t.test('the parser finds imports of every form', async t => {
 })
 
 t.test(
-  'imports only point down: main, node, services, http, config, broker, errors, backoff and urls',
+  'imports only point down: main, node, services, http, config, broker, errors, backoff, signals and urls',
   async t => {
     const SERVICES = [
       'publish',
@@ -149,6 +149,7 @@ t.test(
       'errors.ts': [],
       'backoff.ts': [],
       'urls.ts': [],
+      'signals.ts': [],
     }
     const paths = new Set(SOURCES.map(source => source.path))
     for (const path of paths) t.ok(partOf(path) in BELOW, `${path} is in a known part`)
@@ -160,7 +161,7 @@ t.test(
         return (
           from === to ||
           (BELOW[from] ?? []).includes(to) ||
-          ['errors.ts', 'backoff.ts', 'urls.ts'].includes(to)
+          ['errors.ts', 'backoff.ts', 'urls.ts', 'signals.ts'].includes(to)
         )
       }),
       [],
