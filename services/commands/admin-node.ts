@@ -45,7 +45,12 @@ export async function askAdmin<T extends object>(
     const answered = (await answer.json()) as T & { error?: { code: string; message: string } }
     return answered.error === undefined ? answered : `${answered.error.code}: ${answered.error.message}`
   } catch (error) {
-    const { cause = error } = error as Error
-    return `${url.origin} could not be reached: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
+    return notReached(url.origin, error)
   }
+}
+
+/** What to say of an error of `fetch`. */
+export function notReached(url: string, error: unknown): string {
+  const { cause = error } = error as Error
+  return `${url} could not be reached: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`
 }

@@ -3,8 +3,9 @@
 import { createInterface } from 'node:readline'
 import { FanwireError } from '../../client/errors.ts'
 import { createPublisher, type Entry, type Publisher } from '../../client/publisher.ts'
+import { notReached } from './admin-node.ts'
 import { Failed, remark } from './command.ts'
-import { failedBy, reasonOf, type Remote, unreachable, writeLine } from './remote.ts'
+import { failedBy, type Remote, unreachable, writeLine } from './remote.ts'
 
 /** The lines of stdin that are not blank, with their numbers. */
 export async function* linesOfStdin(): AsyncGenerator<readonly [line: string, number: number]> {
@@ -41,7 +42,7 @@ export async function withPublisher<T>(
         else waits = false
         return response
       } catch (error) {
-        if (answered) waitFor(`${url} could not be reached: ${reasonOf(error)}`)
+        if (answered) waitFor(notReached(url, error))
         else fail(unreachable(url, error))
         throw error
       }

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import { FanwireError } from '../../client/errors.ts'
 import { urlOf } from '../urls.ts'
 import { nodeInEnvironment } from '../config/config.ts'
-import { CANNOT_ASK } from './admin-node.ts'
+import { CANNOT_ASK, notReached } from './admin-node.ts'
 import { Failed, Misused, readArgs } from './command.ts'
 
 /** Exit code: the node refused it. */
@@ -88,16 +88,10 @@ export async function request(
   throw failedBy(new FanwireError(code, message, response.status), token)
 }
 
-/** Why `fetch` failed. */
-export function reasonOf(error: unknown): string {
-  const { cause = error } = error as Error
-  return (cause as NodeJS.ErrnoException).code ?? (cause as Error).message
-}
-
 /** The failure for an error of `fetch`, with advice. */
 export function unreachable(url: string, error: unknown): Failed {
   return new Failed(
-    `${url} could not be reached: ${reasonOf(error)}. Is a node running there? Use --url or FANWIRE_URL for another one`,
+    `${notReached(url, error)}. Is a node running there? Use --url or FANWIRE_URL for another one`,
     CANNOT_ASK,
   )
 }

@@ -222,7 +222,8 @@ class Primary {
 
 /**
  * Runs the workers of `config`, and returns their address once all of them listen. Stops them when the process receives
- * a signal to end; however it ends, none remains. `fail` ends this process at once, with exit code 1. Raises StartFailed, and what listening may raise.
+ * a signal to end; however it ends, none remains. `fail` ends this process at once, with exit code 1. Raises
+ * StartFailed, and what listening may raise.
  */
 export async function supervise(
   config: Config,
