@@ -1,5 +1,5 @@
-// Clients that run in a page of Chromium: the same modules as in Node, and the packages as npm has them. One page holds
-// all of them.
+// Clients that run in Chromium: the same modules as in Node, and the packages as npm delivers them. One page runs all
+// of them.
 
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -12,7 +12,7 @@ import type { Host } from './list.ts'
 import type { Hear, Message, Target } from './program.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-/** Where a page finds a package. */
+/** URL paths of the packages. */
 const PACKAGES = {
   '@microsoft/fetch-event-source': '/node_modules/@microsoft/fetch-event-source/lib/esm/index.js',
   'event-source-polyfill': '/node_modules/event-source-polyfill/src/eventsource.js',
@@ -24,7 +24,7 @@ const PAGE = `<!doctype html>
 <script type="importmap">${JSON.stringify({ imports: PACKAGES })}</script>
 <script type="module" src="/test/clients/javascript/page.js"></script>`
 
-/** What page.js defines. */
+/** The globals that page.js defines. */
 interface InPage {
   startClient(name: string, targets: readonly Target[], client: number): Promise<void>
 }
@@ -49,7 +49,7 @@ export async function startChromium(): Promise<Host> {
         targets,
         hearers.push(hear) - 1,
       ] as const)
-      // They end with the page.
+      // Clients end with the page.
       return { notes, stop: async () => {} }
     },
     async close() {
@@ -59,7 +59,7 @@ export async function startChromium(): Promise<Host> {
   }
 }
 
-/** Files of the project, as a bundler would find them. */
+/** Serves files of the project, and packages as a bundler would resolve them. */
 const serve: RequestListener = ({ url = '/' }, answer) => {
   if (url === '/') return void answer.setHeader('content-type', 'text/html').end(PAGE)
   try {

@@ -1,5 +1,5 @@
-// Clients from their registries: each receives every event once and in order, and nothing else, over two
-// kills and a drain of its node, and over cuts at the worst places of an event.
+// Client libraries from their registries: each receives every event once and in order, and nothing else, while its
+// node is killed twice and drained once, and while connections are cut at the worst places within an event.
 
 import t, { type Test } from 'tap'
 import { startTopology } from '../../infra/local/topology.ts'
@@ -10,12 +10,12 @@ import { type Client, type Host, HOSTS, type Place } from './list.ts'
 import type { Running, Target } from './program.ts'
 import { BUILT } from '../support/node.ts'
 
-// Most of it is for downloads and builds of the first run.
+// The first run downloads and builds the libraries.
 t.setTimeout(600_000)
-// Each program listens for the end of this process, to end with it.
+// Each program adds an exit listener to this process.
 process.setMaxListeners(50)
 
-/** Ms after which a client that was not handed its events has given up. The longest that any waits is about 8 s. */
+/** A client without new events for this long, ms, has given up. The longest retry delay of any client is about 8 s. */
 const PATIENCE = 30_000
 
 interface Hosted {
@@ -32,7 +32,7 @@ for (const { clients, without, open } of HOSTS) {
       t.teardown(() => host.close())
       for (const client of clients) hosted.push({ client, host })
     } catch (error) {
-      // Where there is no network its clients are left out; not where they are meant to decide.
+      // Without a network, the clients of this host are skipped; in CI they must run.
       if (process.env.CI) throw error
       why = (error as Error).message.split('\n', 1)[0] as string
     }
@@ -66,11 +66,11 @@ async function publish(channel: string, from: number, to: number): Promise<void>
 interface Started {
   readonly client: Client
   readonly running: Running
-  /** One a target. */
+  /** One per target. */
   readonly followers: readonly Follower[]
 }
 
-/** Starts a client at each of its targets, which have names. */
+/** Starts a client that follows all targets. */
 async function start(
   t: Test,
   { client, host }: Hosted,
@@ -87,7 +87,7 @@ async function start(
   return { client, running, followers }
 }
 
-/** Waits until all have this many events. A client that missed the deadline is not awaited again. */
+/** Waits until all followers have a number of events. A follower that missed one deadline is not awaited again. */
 class Barrier {
   #waiting: readonly Follower[]
 
@@ -111,7 +111,7 @@ function upTo(count: number): number[] {
 
 const CUT = 5
 
-/** Where in a response, which is there up to the end of event 5, event 3 is cut. Its `n` is 2. */
+/** Byte offsets at which to cut event 3 (`"n":2`, at `event`) of a response with five complete events. */
 const PLACES: Readonly<Record<Place, (response: string, event: number) => number>> = {
   'within its data': (_response, event) => event + '"n"'.length,
   'behind its data': (response, event) => response.indexOf('\nid: ', event) + 1,
@@ -119,7 +119,7 @@ const PLACES: Readonly<Record<Place, (response: string, event: number) => number
   'before its blank line': (response, event) => response.indexOf('\n\n', event) + 1,
 }
 
-/** Where a client can be cut without harm. */
+/** Places where a cut must not harm the client. */
 function placesOf({ breaks }: Client): Place[] {
   return (Object.keys(PLACES) as Place[]).filter(place => breaks?.[place] === undefined)
 }
@@ -181,7 +181,7 @@ await t.test('clients whose node is killed twice and drained once', async t => {
     return (info as { readers: number }).readers >= readers
   }).catch(error => t.comment(error.message))
 
-  // Events before, during and after each end of the node; clients have to have all of it before the next.
+  // Publishes before, during and after each stop of the node. Clients must receive everything before the next stop.
   await publish(channel, 0, 10)
   let published = 10
   for (const [signal, more] of [
@@ -199,7 +199,7 @@ await t.test('clients whose node is killed twice and drained once', async t => {
   }
   for (const { client, running, followers } of started) {
     const { handsOutGoodbyes: line } = client
-    const empty = line === undefined ? 'none empty' : `none empty but goodbyes (${line})`
+    const empty = line === undefined ? 'none empty' : `none empty except goodbyes (${line})`
     for (const { name, events, wrong } of followers) {
       t.test(`H1, H3: ${name}: 50 of 50 events, in order, each once, ${empty}`, async t => {
         if (!t.strictSame({ events, wrong }, { events: upTo(EVENTS), wrong: [] })) {

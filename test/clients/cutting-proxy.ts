@@ -1,4 +1,4 @@
-// A proxy that cuts the first response of a client at a byte, as a network may.
+// A proxy that cuts a client's first response at a given byte, as a network may.
 
 import { createServer, connect as dial, type Socket } from 'node:net'
 
@@ -8,8 +8,8 @@ export interface CuttingProxy {
 }
 
 /**
- * Before `port` of 127.0.0.1. What comes from there is held until `place` says where in it to cut; from then on all of
- * it passes.
+ * Proxies to `port` of 127.0.0.1. Holds the first response until `place` returns the offset at which to cut it.
+ * Everything after the cut passes unchanged.
  */
 export async function startCuttingProxy(
   port: number,

@@ -9,15 +9,15 @@ export function typeOf(n: number): string {
 
 export class Follower {
   readonly name: string
-  /** The numbers of its events, as they came. */
+  /** The numbers of the received events, in order of arrival. */
   readonly events: number[] = []
-  /** What it should not have been handed, in words. */
+  /** Descriptions of messages that it should not have received. */
   readonly wrong: string[] = []
   readonly #channel: string
 
   readonly #goodbyes: boolean
 
-  /** `goodbyes`: the library hands them out. */
+  /** `goodbyes`: the library delivers goodbyes as empty messages. */
   constructor(name: string, channel: string, goodbyes: boolean) {
     this.name = name
     this.#goodbyes = goodbyes
@@ -40,8 +40,9 @@ export class Follower {
       return
     }
     const { n } = message.data ?? {}
-    if (message.channel !== this.#channel || typeof n !== 'number') return wrong('no event of the channel')
-    if (type !== typeOf(n)) wrong(`an event that is a ${typeOf(n)}`)
+    if (message.channel !== this.#channel || typeof n !== 'number')
+      return wrong('not an event of the channel')
+    if (type !== typeOf(n)) wrong(`an event whose type should be ${typeOf(n)}`)
     this.events.push(n)
   }
 }

@@ -1,4 +1,4 @@
-// The Go clients: one program of ours on their modules, built into .cache/ of this project with all that Go keeps.
+// The Go clients: one program that uses their modules. It is built in .cache/ of this project, as is Go's own cache.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { without } from '../support/tools.ts'
 
 const SOURCES = fileURLToPath(new URL('go/', import.meta.url))
 
-/** Why the Go clients cannot be built; false where they can. */
+/** The reason why the Go clients cannot be built; false if they can. */
 export const withoutGo: string | false = without('go') || tooOld()
 
 function tooOld(): string | false {
@@ -19,7 +19,7 @@ function tooOld(): string | false {
   return has < needs && `Go 1.${has} is older than 1.${needs}`
 }
 
-/** The path of the program. */
+/** Builds the program if needed. Returns its path. */
 export async function prepareGo(): Promise<string> {
   const program = join(GO_CACHE, 'bin', 'clients')
   if (!existsSync(program)) console.error(`building the Go clients of ${SOURCES} into ${GO_CACHE}`)

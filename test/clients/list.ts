@@ -1,4 +1,4 @@
-// Every client of the suite, unmodified, from its registry. A new one is a line here and a file in the folder of its
+// Every client of the suite, unmodified, from its registry. To add one, add a line here and a file in the folder of its
 // language.
 
 import { fileURLToPath } from 'node:url'
@@ -8,9 +8,9 @@ import { type Hear, type Program, type Running, startProgram, type Target } from
 import { prepareGo, withoutGo } from './go.ts'
 import { preparePython, withoutPython } from './python.ts'
 
-/** What runs the clients of one kind. */
+/** Runs the clients of one kind. */
 export interface Host {
-  /** Starts a client, by the name of its program. */
+  /** Starts a client. `program`: the name of its file. */
   start(program: string, targets: readonly Target[], hear: Hear): Promise<Running>
   close(): Promise<void>
 }
@@ -18,32 +18,36 @@ export interface Host {
 export interface Client {
   readonly name: string
   readonly program: string
-  /** Reads `/v1/sse`. */
+  /** Whether it reads `/v1/sse`. */
   readonly sse: boolean
-  /** Where a cut loses or breaks an event whatever a server does, and the library's line that does it. */
+  /** Places where a cut loses or breaks an event whatever the server does, each with the library's line at fault. */
   readonly breaks?: Readonly<Partial<Record<Place, string>>>
-  /** Hands out a goodbye, which has a `retry:` and no data, as a message, and the library's line that does it. */
+  /** If it delivers a goodbye, which has a `retry:` and no data, as a message: the library's line at fault. */
   readonly handsOutGoodbyes?: string
 }
 
-/** Where an event is cut. */
+/** Places within an event where a connection is cut. */
 export type Place = 'within its data' | 'behind its data' | 'within its id' | 'before its blank line'
 
 const TAKES_IDS_EARLY = {
-  eventsource2: { 'before its blank line': 'lib/eventsource.js:332 takes the id when its line has come' },
-  fetchEventSource: { 'before its blank line': 'lib/esm/parse.js:84 takes the id when its line has come' },
+  eventsource2: {
+    'before its blank line': 'lib/eventsource.js:332 applies the id as soon as its line has arrived',
+  },
+  fetchEventSource: {
+    'before its blank line': 'lib/esm/parse.js:84 applies the id as soon as its line has arrived',
+  },
 }
 const R3LABS = {
   breaks: {
-    'within its data': 'event.go:51 takes what came of a block for the whole',
-    'behind its data': 'event.go:51 takes what came of a block for the whole',
-    'within its id': 'event.go:51 takes what came of a block for the whole',
+    'within its data': 'event.go:51 treats a partial block as complete',
+    'behind its data': 'event.go:51 treats a partial block as complete',
+    'within its id': 'event.go:51 treats a partial block as complete',
   },
-  handsOutGoodbyes: 'event.go:51 takes what came of a block for the whole, event.go:26 a retry for content',
+  handsOutGoodbyes: 'event.go:51 treats a partial block as complete, event.go:26 treats a retry as content',
 }
 
 export interface HostOfClients {
-  /** Why it is unavailable here; false where it is available. */
+  /** The reason why it is unavailable here; false if it is available. */
   readonly without: string | false
   readonly clients: readonly Client[]
   /** Downloads its dependencies, if they are missing. */

@@ -7,22 +7,22 @@ export interface Target {
   /** `http://127.0.0.1:<port>`, without a slash at the end. */
   readonly url: string
   readonly channel: string
-  /** Where it begins; left out: at the default of its wire. */
+  /** Where it begins. By default, where its wire begins. */
   readonly cursor?: string
 }
 
-/** A message as the client's library hands it out. */
+/** A message as the client's library delivers it. */
 export interface Message {
-  /** `message` where it has none. */
+  /** `message` for an event without a type. */
   readonly type: string
   readonly data: string
 }
 
-/** Takes a message of one of the targets, by its index. */
+/** Receives a message of the target with this index. */
 export type Hear = (target: number, message: Message) => void
 
 export interface Running {
-  /** What it wrote beside its messages. */
+  /** Other lines that it printed. */
   readonly notes: readonly string[]
   stop(): Promise<unknown>
 }

@@ -1,4 +1,4 @@
-// A Python with the packages of python/requirements.txt: a virtual environment in .cache/ of this project.
+// Creates a virtual environment of Python with the packages of python/requirements.txt, in .cache/ of this project.
 
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -9,10 +9,10 @@ import { run, without } from '../support/tools.ts'
 
 const REQUIREMENTS = fileURLToPath(new URL('python/requirements.txt', import.meta.url))
 const CACHE = fileURLToPath(new URL('../../.cache/', import.meta.url))
-/** Ms that it may take to fetch packages. */
+/** Maximum time to fetch the packages, ms. */
 const FETCH_WITHIN = 240_000
 
-/** Why there is no Python; false where there is one. */
+/** The reason why Python cannot be used; false if it can. */
 export const withoutPython: string | false = without('python3') || withoutVenv()
 
 function withoutVenv(): string | false {
@@ -24,7 +24,7 @@ function withoutVenv(): string | false {
   }
 }
 
-/** The path of a Python that has the packages; they are fetched where they are not there yet. */
+/** The path of a Python with the packages, which are fetched if they are missing. */
 export async function preparePython(): Promise<string> {
   const version = await run('python3', ['-c', 'import sys; print(sys.executable, sys.version)'])
   const key = createHash('sha256').update(version).update(readFileSync(REQUIREMENTS)).digest('hex')
@@ -33,7 +33,7 @@ export async function preparePython(): Promise<string> {
   if (existsSync(inside(kept))) return inside(kept)
   console.error(`fetching the packages of ${REQUIREMENTS} into ${kept}`)
   mkdirSync(CACHE, { recursive: true })
-  // Beside its place, then moved there in one step, so that it is whole or not there.
+  // Created under another name and renamed in one step, so that a partial one is never used.
   const folder = mkdtempSync(`${kept}.`)
   try {
     await run('python3', ['-m', 'venv', folder], FETCH_WITHIN)

@@ -1,19 +1,19 @@
-// The code blocks of the documents, and how they are run.
+// Reads the code blocks of the documents, and how a test runs each.
 //
-// The words after the language define how a test runs the block; without any it runs to its end, and has to succeed:
+// The words after the language say how a test runs the block. Without any, it runs to its end and must succeed:
 //   serves            starts a server for the page's other blocks, and keeps running
-//   follows="text"    keeps running, and has to print the text before the page ends
-//   browser           it runs in a browser
-//   bench             it is a load test of the page's node
-//   certificate       it finds cert.pem and key.pem beside it
-//   no-run="reason"   it is not run here; its syntax is checked
+//   follows="text"    keeps running, and must print the text before the page ends
+//   browser           runs in a browser
+//   bench             is a load test of the page's node
+//   certificate       finds cert.pem and key.pem in its folder
+//   no-run="reason"   is not run; its syntax is checked
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../../bench/files.ts'
 
 export interface Block {
-  /** From the root of the repository. */
+  /** Path from the root of the repository. */
   readonly file: string
   readonly line: number
   readonly language: string
@@ -34,7 +34,7 @@ export function blocksOf(file: string, markdown = readFileSync(join(ROOT, file),
     for (const [, name = '', value = ''] of info.replaceAll(/\[[^\]]*\]/g, '').matchAll(FLAG))
       flags.set(name, value)
     const before = markdown.slice(0, found.index)
-    // README's two commands, in the form that other tools read: test/package.test.ts and .ci/run run these.
+    // README marks two commands for other tools: test/package.test.ts and .ci/run run them.
     if (/<!-- (start|test) command -->\n$/.test(before)) flags.set('no-run', 'has a separate test')
     const line = before.split('\n').length
     const lines = text.split('\n').map(each => (each.startsWith(indent) ? each.slice(indent.length) : each))
@@ -47,7 +47,7 @@ export const isRun = (block: Block) => isExecutable(block) && !block.flags.has('
 export const unknownFlags = ({ flags }: Block) => [...flags.keys()].filter(name => !FLAGS.has(name))
 export const placeOf = ({ file, line }: Block) => `${file}:${line}`
 
-/** Every document, from the root of the repository. */
+/** The path of every document, from the root of the repository. */
 export function documents(): string[] {
   const under = (folder: string) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map(path => join(folder, path))
@@ -57,7 +57,7 @@ export function documents(): string[] {
   )
 }
 
-/** The anchors of a document's headings, as GitHub makes them. */
+/** The anchors that GitHub makes from a document's headings. */
 export function anchorsOf(path: string): string[] {
   return [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading

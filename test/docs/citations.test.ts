@@ -1,4 +1,4 @@
-// Everything that the code cites exists: every document and heading; and every path that ARCHITECTURE.md names.
+// Every document and heading that the code cites exists, and so does every path that ARCHITECTURE.md names.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'

@@ -1,4 +1,4 @@
-// The clients on the wires' pages, in each of their languages.
+// The example clients on the wires' pages work, in every language.
 
 import { documents } from './blocks.ts'
 import { runDocuments } from './commands.ts'

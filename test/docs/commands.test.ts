@@ -1,4 +1,4 @@
-// The commands and programs of all documents but the wires' pages.
+// The commands and programs of all documents work; commands-wires.test.ts tests the wires' pages.
 
 import t from 'tap'
 import { blocksOf, documents, isExecutable, placeOf, unknownFlags } from './blocks.ts'

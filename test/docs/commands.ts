@@ -1,4 +1,4 @@
-// Runs the blocks of documents, a test for each document.
+// Runs the code blocks of documents: one test per document.
 
 import t, { type Test } from 'tap'
 import { type Block, blocksOf, isRun, placeOf } from './blocks.ts'
@@ -7,7 +7,7 @@ import { missingFor, Page } from './page.ts'
 export function runDocuments(files: readonly string[]): void {
   // The first block of a language installs and compiles its library.
   t.setTimeout(600_000)
-  // They mostly wait: for their servers, and for the end of a load test. Each has a separate folder and ports.
+  // The tests run in parallel because they mostly wait, and each has its own folder and ports.
   t.jobs = 4
   for (const file of files) {
     const blocks = blocksOf(file).filter(isRun)

@@ -1,4 +1,4 @@
-// The examples, as a user meets them: pages in a browser, programs as processes.
+// The examples work as a user runs them: pages in a browser, programs as processes.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -18,7 +18,7 @@ import { until } from '../support/until.ts'
 
 const EXAMPLES = join(ROOT, 'examples')
 
-/** Serves an example's page, as any static server does. Returns its address. */
+/** Serves an example's page like any static server. Returns its URL. */
 async function servePage(example: string): Promise<{ url: string; close(): void }> {
   const server = createServer((_request, response) => {
     response.setHeader('content-type', 'text/html; charset=utf-8')
@@ -29,7 +29,7 @@ async function servePage(example: string): Promise<{ url: string; close(): void 
   return { url: `http://127.0.0.1:${port}`, close: () => void server.close().closeAllConnections() }
 }
 
-/** Returns when an element shows texts, in order. */
+/** Returns when the elements that match `selector` show these texts, in order. */
 async function shows(page: Page, selector: string, expected: readonly RegExp[]): Promise<void> {
   const texts = () => page.locator(selector).allTextContents()
   await until(`${selector} shows ${expected}`, async () => {
@@ -65,7 +65,7 @@ t.test('browser-page shows the history, new events and a gap', { skip: withoutBr
     await shows(page, 'li', [/before$/])
     await publish('typed', '?type=post')
     await shows(page, 'li', [/typed$/, /before$/])
-    // The node restarts without its events: the page reconnects by itself, and reports it.
+    // The node restarts without its events: the page reconnects by itself and shows the gap.
     await node.kill()
     await shows(page, 'output', [/^reconnecting$/])
     const again = await startNode({ env: settings })
@@ -73,7 +73,7 @@ t.test('browser-page shows the history, new events and a gap', { skip: withoutBr
     await shows(page, 'output', [/^open$/])
     await shows(page, 'li', [/may be missing/, /typed$/, /before$/])
   })
-  t.pass('all of it')
+  t.pass('the page shows everything')
 })
 
 t.test('chat reads the history, and a message reaches everybody once', { skip: withoutBrowser }, async t => {
@@ -93,7 +93,7 @@ t.test('chat reads the history, and a message reaches everybody once', { skip: w
     await one.click('button')
     for (const page of [one, two]) await shows(page, 'li', [/^ada: first$/, /^bob: <b>second<\/b>$/])
   })
-  t.pass('in both windows')
+  t.pass('both windows show the message')
 })
 
 t.test('publisher keeps the order when its node starts late', async t => {

@@ -1,4 +1,4 @@
-// `npm run docs`: writes the parts of the documents that the code knows. Tests compare them.
+// `npm run docs`: writes the generated parts of the documents. Tests compare them with the code.
 
 import { intoFile } from '../../bench/files.ts'
 import { writeFileSync } from 'node:fs'

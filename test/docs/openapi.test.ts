@@ -1,4 +1,4 @@
-// OpenAPI: every route is described and accepted by an independent validator, and the node serves what routes declare.
+// openapi.json describes every route, passes an independent validator, and matches what a node serves.
 
 import { readFileSync } from 'node:fs'
 import { Validator } from '@seriousme/openapi-schema-validator'
@@ -13,7 +13,7 @@ t.test('openapi.json equals the output of `npm run docs`', async t => {
   t.equal(readFileSync(path, 'utf8'), await openApi())
 })
 
-t.test('it is OpenAPI 3.1', async t => {
+t.test('openapi.json is valid OpenAPI 3.1', async t => {
   const validator = new Validator()
   const { valid, errors } = await validator.validate(JSON.parse(readFileSync(path, 'utf8')))
   t.same(errors ?? [], [])
@@ -39,7 +39,7 @@ t.test('every route of a node has a schema, except pages and scripts', async t =
   ])
 })
 
-t.test('a node serves it, with a page that loads nothing from elsewhere', async t => {
+t.test('a node serves openapi.json, and a page for it that loads nothing from other hosts', async t => {
   const node = await startMemoryNode({})
   t.teardown(() => node.close())
   const api = await node.get('/openapi.json')

@@ -1,4 +1,4 @@
-// openapi.json: the schemas of the routes, as OpenAPI 3.1.
+// Writes openapi.json: the schemas of the routes, as OpenAPI 3.1.
 
 import swagger from '@fastify/swagger'
 import Fastify, { type RouteOptions } from 'fastify'
@@ -20,7 +20,7 @@ export async function openApi(): Promise<string> {
   }
 }
 
-/** The library describes routes registered beside it: the same routes, without their handlers. */
+/** Registers the routes again without their handlers, in an app with the library, which describes only such routes. */
 async function describe(routes: readonly RouteOptions[]): Promise<object> {
   const app = Fastify({ exposeHeadRoutes: false })
   app.setValidatorCompiler(() => () => true)

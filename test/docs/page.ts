@@ -1,4 +1,4 @@
-// Runs the blocks of one document unchanged, in order, with one exception: their ports are replaced by free ones.
+// Runs the code blocks of one document in order. The blocks run unchanged, except that free ports replace theirs.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -27,19 +27,19 @@ import { pathOf, run, temporaryFolder } from '../support/tools.ts'
 import { until } from '../support/until.ts'
 import { type Block, placeOf } from './blocks.ts'
 
-/** How long a block may take, ms: the first of a language compiles its library. */
+/** Maximum time of a block, ms. The first block of a language compiles its library. */
 const RUNS_WITHIN = 120_000
 const PORTS = ['8080', '8081', '8082', '6379', '3000'] as const
 const CACHE = join(ROOT, '.cache', 'docs')
 const REQUIREMENTS = join(ROOT, 'test/docs/requirements.txt')
-/** The libraries that Python's blocks use. */
+/** Folder of the libraries that the Python blocks use. */
 const PYTHON = join(
   CACHE,
   `python-${createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex').slice(0, 12)}`,
 )
 const MAIN = join(ROOT, 'dist/services/main.js')
 
-/** What a block needs that is not installed; undefined where it can run. */
+/** The name of a program that a block needs and that is not installed; undefined if it can run. */
 export function missingFor({ language, flags }: Block): string | undefined {
   const program = flags.has('browser') ? 'chromium' : { python: 'python3', go: 'go', sh: 'bash' }[language]
   return program === undefined || pathOf(program) !== undefined ? undefined : program
@@ -52,7 +52,7 @@ interface Follower {
 }
 
 export class Page {
-  /** Where the blocks are written, and where they run unless they belong to an example. */
+  /** The folder of the blocks' files, and their working directory unless they belong to an example. */
   readonly #folder: string
   readonly #cwd: string
   readonly #ports: ReadonlyMap<string, string>
@@ -67,7 +67,7 @@ export class Page {
     this.#ports = ports
   }
 
-  /** `file`: the document, from the root of the repository. */
+  /** `file`: the document's path from the root of the repository. */
   static async open(file: string, blocks: readonly Block[]): Promise<Page> {
     const folder = userFolder()
     const ports = new Map<string, string>()
@@ -91,7 +91,7 @@ export class Page {
     return this.#ports.get(written) ?? written
   }
 
-  /** With the ports of this run. */
+  /** The text of a block with the ports of this run. */
   #textOf({ text }: Block): string {
     return text.replaceAll(/(?<=[:=])\d{4}\b/g, port => this.#port(port))
   }
@@ -101,7 +101,7 @@ export class Page {
     this.#closers.push(() => redis.stop())
   }
 
-  /** Runs a block. Raises where it fails. */
+  /** Runs a block. Raises if it fails. */
   async run(block: Block): Promise<void> {
     const { flags } = block
     if (flags.has('serves')) return this.#serve(this.#textOf(block))
@@ -115,7 +115,7 @@ export class Page {
     }
   }
 
-  /** Every follower has printed its text. */
+  /** Returns when every follower has printed its text. */
   async finish(): Promise<void> {
     for (const { block, output } of this.#followers) {
       const text = block.flags.get('follows') ?? ''
@@ -137,7 +137,7 @@ export class Page {
 
   // Programs ------------------------------------------------------------------------------------------------
 
-  /** A program in a separate process group, and its output. */
+  /** Starts a program in a separate process group, and collects its output. */
   #launch(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
     const child = spawn(command, args, {
       cwd: this.#cwd,
@@ -221,7 +221,7 @@ export class Page {
     return join(folder, 'main')
   }
 
-  // What goes on --------------------------------------------------------------------------------------------
+  // Followers -----------------------------------------------------------------------------------------------
 
   async #follow(block: Block): Promise<void> {
     const before = await this.#readers(block)
@@ -233,7 +233,7 @@ export class Page {
       const { child, ended, output } = this.#launch(`${command}`, args)
       this.#followers.push({ block, output, stop: () => stop(child, ended) })
     }
-    // Short polling starts with the earliest event, so that it cannot be late.
+    // Short polling reads from the earliest event and has no reader to wait for.
     if (/\/v1\/poll\b/.test(block.text)) return
     const { output } = this.#followers.at(-1) as Follower
     await until(
@@ -245,7 +245,7 @@ export class Page {
     })
   }
 
-  /** Readers of the channel `news` on the node that a block uses. */
+  /** The number of readers of the channel `news` on the node that a block uses. */
   async #readers(block: Block): Promise<number> {
     const [, scheme = 'http', port = '8080'] = /\b(https?|ws):\/\/127\.0\.0\.1:(\d+)/.exec(block.text) ?? []
     const cleartext = block.flags.has('h2c') ? '8080' : port
@@ -255,14 +255,14 @@ export class Page {
     return (JSON.parse(asked) as { readers?: number }).readers ?? 0
   }
 
-  /** What a script prints in a page of the node. */
+  /** Runs a script in a page of the node. Returns its printed lines; the array grows. */
   async #inBrowser(block: Block): Promise<string[]> {
     this.#browser ??= await startBrowser()
     const page = await this.#browser.newPage()
     const lines: string[] = []
     page.on('console', message => lines.push(message.text()))
     page.on('pageerror', error => lines.push(String(error)))
-    // Console shows objects as names; the text of an example prints them.
+    // Playwright reports logged objects without their members, so they are logged as JSON.
     await page.addInitScript(`for (const name of ['log', 'warn', 'error']) {
       const print = console[name]
       console[name] = (...all) => print(...all.map(each => typeof each === 'string' ? each : JSON.stringify(each)))
@@ -272,7 +272,7 @@ export class Page {
     return lines
   }
 
-  /** Links of HTML lead somewhere. */
+  /** Raises unless every link of an HTML block returns 200. */
   async #openLinks(block: Block): Promise<void> {
     const links = [...this.#textOf(block).matchAll(/(?:href|src)="(http[^"]+)"/g)].map(
       ([, link = '']) => link,
@@ -285,7 +285,7 @@ export class Page {
   }
 }
 
-/** A folder outside of the repository, with everything installed that is here, and fanwire itself. */
+/** Makes a folder outside the repository in which fanwire and all packages of this repository are installed. */
 function userFolder(): string {
   const beside = temporaryFolder()
   const folder = join(beside, 'page')
@@ -304,7 +304,7 @@ function userFolder(): string {
   return folder
 }
 
-/** What `npx fanwire` does where it is installed, without the second that npm takes; test/package.test.ts runs the real one. */
+/** Writes a substitute for `npx fanwire` that saves npm's start, about 1 s. test/package.test.ts runs the real one. */
 function npxWithoutNpm(folder: string): void {
   mkdirSync(folder)
   const lines = [
@@ -315,7 +315,7 @@ function npxWithoutNpm(folder: string): void {
   writeFileSync(join(folder, 'npx'), `${lines.join('\n')}\n`, { mode: 0o755 })
 }
 
-/** A substitute for a clone of the repository: its `npm run cluster`, from the existing build. */
+/** Makes a substitute for a clone of the repository: only its `npm run cluster`, from the existing build. */
 function clone(folder: string): void {
   mkdirSync(folder)
   const scripts = { cluster: `cd '${ROOT}' && exec node_modules/.bin/tsx infra/local/cluster.ts` }
@@ -324,7 +324,7 @@ function clone(folder: string): void {
 
 let installed: Promise<void> | undefined
 
-/** The libraries that Python's blocks use are there. */
+/** Installs the libraries that the Python blocks use, once. */
 function python(): Promise<void> {
   installed ??= installPython()
   return installed
@@ -333,7 +333,7 @@ function python(): Promise<void> {
 async function installPython(): Promise<void> {
   if (existsSync(PYTHON)) return
   mkdirSync(CACHE, { recursive: true })
-  // Beside its place, then moved there in one step, so that it is whole or not there.
+  // Created under another name and renamed in one step, so that a partial one is never used.
   const folder = mkdtempSync(`${PYTHON}.`)
   try {
     const args = ['-m', 'pip', 'install', '--quiet', '--no-input', '--root-user-action=ignore']
@@ -351,16 +351,16 @@ async function stop(child: ChildProcess, ended: Promise<unknown>): Promise<void>
   clearTimeout(timer)
 }
 
-/** A signal to a program and all that it started. */
+/** Signals a program and everything that it started. */
 function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   try {
     if (pid !== undefined) process.kill(-pid, signal)
   } catch {
-    // They have ended.
+    // The processes have ended.
   }
 }
 
-/** What is wrong with a block that is not run; undefined where nothing is. */
+/** The syntax error of a block that is not run; undefined if there is none. */
 export function syntaxProblem({ language, text }: Block): string | undefined {
   const check = (command: string, args: readonly string[]) => {
     const { status, stderr } = spawnSync(command, args, { input: text, encoding: 'utf8' })

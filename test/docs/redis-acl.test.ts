@@ -1,4 +1,4 @@
-// The access rule in docs/deploy/redis.md is sufficient for a node: Redis rejects none of its commands.
+// The ACL in docs/deploy/redis.md is sufficient for a node: Redis rejects none of its commands.
 
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'

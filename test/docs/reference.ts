@@ -1,5 +1,5 @@
-// The generated parts of docs/reference/: a table as an overview, and a section for each setting, error code and
-// route, so that each has an address and the site's search finds it.
+// Generates parts of docs/reference/: a table as an overview, and a section for each setting, error code and route, so
+// that each has a URL and the site's search finds it.
 
 import type { FastifyInstance } from 'fastify'
 import { type SettingText, settingsTable, settingTexts } from '../../services/config/text.ts'
@@ -8,7 +8,7 @@ import { CREDENTIALS, type Expected, REFUSALS, WAYS } from '../contract/access.t
 import { startMemoryNode } from '../contract/node.ts'
 import { EVERYTHING } from '../support/everything.ts'
 
-/** What each route is for. A test compares the list with the routes that a node has. */
+/** Descriptions of the routes. A test compares the list with the routes of a node. */
 const ROUTES: Readonly<Record<string, string>> = {
   'GET /v1/channels/{channel}/events':
     'The history of a channel, a page at a time. See [History](../reading#history).',
@@ -108,7 +108,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /metrics': 'Metrics for Prometheus. See [Health and metrics](../operate/metrics).',
 }
 
-/** Routes of a node with everything on, HEAD and OPTIONS left out, in the form of `ROUTES`. */
+/** Routes of a node with every protocol, as in `ROUTES`, without HEAD and OPTIONS. */
 export async function routesOfNode(): Promise<string[]> {
   const node = await startMemoryNode(EVERYTHING)
   try {
@@ -118,7 +118,7 @@ export async function routesOfNode(): Promise<string[]> {
   }
 }
 
-/** Fastify prints a tree: a path continues that of the line above with less indentation. */
+/** Reads the tree that Fastify prints: a path continues the one of the last line with less indentation. */
 function listed(app: FastifyInstance): string[] {
   const found = new Set<string>()
   const parents: string[] = []
@@ -188,7 +188,7 @@ function routesTable(): string {
   return ['| method | path |', '|---|---|', ...rows].join('\n')
 }
 
-/** Of a route's section. */
+/** The anchor of a route's section. */
 export function anchorOf(route: string): string {
   return route
     .toLowerCase()
@@ -196,7 +196,7 @@ export function anchorOf(route: string): string {
     .replace(/-$/, '')
 }
 
-/** A name of the matrix without the transport that it is tried over. */
+/** A name in the matrix, without the transport. */
 const wayOf = (name: string) => name.replace(/, (HTTP\/[\d.]+|websocket|polling)$/, '')
 
 function waysTable(): string {
@@ -220,7 +220,7 @@ function accessMatrix(): string {
   ].join('\n')
 }
 
-/** What the code knows, by document and mark. */
+/** The generated texts, by document and mark. */
 export const generated = (): Readonly<Record<string, Readonly<Record<string, string>>>> => ({
   'docs/reference/settings.md': { table: settingsTable(), settings: settingsReference() },
   'docs/reference/errors.md': { table: errorTable(), errors: errorsReference() },

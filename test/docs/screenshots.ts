@@ -1,4 +1,5 @@
-// `npm run docs:screenshots`: pictures of the documentation's site, light, dark and on a phone, into .cache/screenshots.
+// `npm run docs:screenshots`: writes screenshots of the documentation site, light, dark and on a phone, to
+// .cache/screenshots.
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'

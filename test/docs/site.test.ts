@@ -1,5 +1,5 @@
-// The documentation's site: it builds without dead links; its search finds common terms; it fits a phone; and
-// its reference matches the code.
+// The documentation site builds without dead links, its search finds settings, error codes and routes, its pages fit a
+// phone, and its reference matches the code.
 
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -72,7 +72,7 @@ t.test('in a browser', { skip: withoutBrowser }, async t => {
   await t.test('every page fits a phone screen', t => fitsPhone(t, browser, site.url))
 })
 
-/** Windows that search at the same time: the box waits a moment for the next key before it does. */
+/** Number of windows that search in parallel, because the search box waits after each key. */
 const WINDOWS = 6
 
 /** `every`: checks one of this many search terms. `npm run docs:search` checks all. */
@@ -93,7 +93,7 @@ async function searches(t: Test, browser: Browser, url: string, every: number): 
   await Promise.all(Array.from({ length: WINDOWS }, search))
 }
 
-/** The results of a search: only `expected` once it is among the first three, otherwise the results after a while. */
+/** `[expected]` once it is among the first three results of a search; after 10 s without it, all results. */
 async function results(page: Page, text: string, expected: string): Promise<string[]> {
   await page.locator('.VPLocalSearchBox input.search-input').fill(text)
   const look = () =>

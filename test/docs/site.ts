@@ -1,4 +1,4 @@
-// The documentation's site, built and served as a host of static files does.
+// Builds the documentation site and serves it like a host of static files.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -1,5 +1,4 @@
-// The settings of a closed node: rules, API keys and token keys, in files that tests may rewrite;
-// and its credentials.
+// Settings and credentials of a closed node. Its rules, API keys and token keys are in files that tests may rewrite.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -65,7 +64,7 @@ export class ClosedWorld {
     writeFileSync(this.#path('rules.yaml'), text)
   }
 
-  /** Without the keys of these ids. */
+  /** Writes the file of API keys without the keys of these ids. */
   writeKeys(...without: string[]): void {
     const entries = Object.values(this.keys).map(({ entry }) => entry)
     const kept = entries.filter(({ id }) => !without.includes(String(id)))

@@ -2,7 +2,7 @@
 
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 
-/** The command line names something unknown. */
+/** The command line is wrong. */
 export class Misused extends Error {}
 
 export function optionsOf<const Options extends NonNullable<ParseArgsConfig['options']>>(options: Options) {
@@ -27,7 +27,7 @@ export function namesOf(text: string | undefined, kind: string, all: readonly st
   return wanted
 }
 
-/** Runs a command. Prints wrong usage with the help, and ends with 2 then. */
+/** Runs a command. On wrong usage, prints the error and the help, and exits with 2. */
 export async function runMain(main: () => Promise<void>, help: string): Promise<void> {
   try {
     await main()

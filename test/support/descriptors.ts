@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 /** The reason to skip a test that counts descriptors; false if it can run. */
 export const withoutProc = existsSync('/proc/net/tcp') ? false : 'descriptors are counted in /proc'
 
-/** The process and those that it has started. */
+/** The process and the processes that it has started. */
 function family(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean)
   return [pid, ...children.flatMap(each => family(Number(each)))]
@@ -17,7 +17,7 @@ function socketsOf(pid: number): string[] {
     try {
       return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? []
     } catch {
-      return [] // Closed since.
+      return [] // The descriptor was closed meanwhile.
     }
   })
 }

@@ -1,16 +1,16 @@
-// A TCP proxy with the faults of networks and of other proxies, which can change while it runs.
+// A TCP proxy with the faults of networks and of other proxies. The faults can change while it runs.
 
 import { once } from 'node:events'
 import { connect as dial, createServer, type AddressInfo, type Socket } from 'node:net'
 
 export interface ProxyFaults {
-  /** Requests to upgrade are answered 403. */
+  /** Upgrade requests are answered with 403. */
   blockUpgrades?: boolean
-  /** Nothing of a response to this path is passed on before it ends. */
+  /** Responses to a matching path are held until they end. */
   buffer?: RegExp | undefined
   /** A connection is cut after this many bytes of responses; called for each connection. */
   cutAfter?: (() => number | undefined) | undefined
-  /** A connection is cut at that age, ms. */
+  /** A connection is cut at this age, ms. */
   maxAge?: number | undefined
   /** New connections are refused. */
   refuse?: boolean
@@ -65,7 +65,7 @@ export async function startFaultyProxy(port: number, faults: ProxyFaults = {}): 
       const part = bytes.subarray(0, left)
       left -= part.length
       if (!client.write(part)) stop(node, client)
-      // What has been written goes out before the connection ends.
+      // Earlier bytes are sent before the connection ends.
       if (left <= 0 && pairs.delete(cut)) {
         cuts++
         clearTimeout(timer)

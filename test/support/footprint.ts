@@ -1,4 +1,4 @@
-// What a node holds, counted from outside: descriptors and memory by the kernel, the rest by /metrics.
+// The resources of a node, measured from outside: descriptors and memory by the kernel, the rest by /metrics.
 
 import { readdirSync } from 'node:fs'
 import { request } from 'node:http'
@@ -19,7 +19,7 @@ export interface Counts {
 }
 
 export interface Footprint extends Counts {
-  /** Bytes of V8's heap that are in use, and of buffers beside it. */
+  /** Bytes in use in V8's heap and in buffers outside it. */
   readonly heap: number
   /** Resident bytes of the process. */
   readonly resident: number
@@ -34,7 +34,7 @@ export interface Measured {
   readonly key?: string | undefined
 }
 
-/** Ms that /metrics may take. */
+/** Maximum time of a request for /metrics, ms. */
 const METRICS_WITHIN = 10_000
 
 /** Raises if the node does not answer. */
@@ -65,7 +65,7 @@ export function descriptorsOf(pid: number): number {
   }
 }
 
-/** The counts of `now` that exceed those of `before`, in words. Empty: nothing is left over. */
+/** Describes the counts of `now` that exceed those of `before`. Empty if none does. */
 export function leftOver(before: Counts, now: Counts): string[] {
   const names = ['descriptors', 'sockets', 'connections', 'readers', 'channels'] as const
   return names.filter(name => now[name] > before[name]).map(name => `${name} ${before[name]} → ${now[name]}`)

@@ -1,4 +1,4 @@
-// Builds Go programs of tests, with Go's cache in .cache/ of this project: its standard library is compiled once.
+// Builds Go programs of tests. Go's cache is in .cache/ of this project, so the standard library is compiled once.
 
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -14,7 +14,7 @@ export async function buildGo(folder: string, program: string): Promise<void> {
     ...process.env,
     GOPATH: GO_CACHE,
     GOCACHE: `${GO_CACHE}build`,
-    // What Go fetches can be removed like other files, and it fetches no other Go.
+    // Fetched modules stay writable, so that the cache can be removed; no other Go version is downloaded.
     GOFLAGS: '-modcacherw -mod=mod',
     GOTOOLCHAIN: 'local',
     CGO_ENABLED: '0',

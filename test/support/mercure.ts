@@ -12,7 +12,7 @@ import { until } from './until.ts'
 export const HUB = '/.well-known/mercure'
 const KEY = secretKey('HS256', 'hub', {}, '!ChangeThisMercureHubJWTSecretKey!')
 
-/** Tokens may publish and read what they grant; everyone may read topics that are not private. */
+/** Tokens may publish and read the topics that they grant; everyone may read topics that are not private. */
 const RULES = { default: { subscribe: ['anyone', 'token'], publish: 'token' } }
 
 export interface Message {
@@ -24,7 +24,7 @@ export interface Message {
 export interface Subscription {
   readonly received: readonly Message[]
   readonly source: EventSource
-  /** Returns once this many have arrived. */
+  /** Returns all messages once this many have arrived. */
   got(count: number): Promise<readonly Message[]>
 }
 
@@ -49,12 +49,12 @@ export async function startHub(
   }
 }
 
-/** A token of 0.x. */
+/** A token of Mercure 0.x. */
 export function tokenOf(mercure: unknown, more: object = {}): string {
   return signToken(KEY, { mercure, ...more })
 }
 
-/** A token of 1.0. */
+/** A token of Mercure 1.0. */
 export function accessToken(details: readonly object[], more: object = {}): string {
   const all = details.map(detail => ({ type: 'https://mercure.rocks/authorization-detail', ...detail }))
   const exp = Math.floor(Date.now() / 1000) + 600
@@ -78,7 +78,7 @@ export function hubOf({ port }: Pick<Node, 'port'>) {
       for (const value of [values].flat()) body.append(name, value)
     return fetch(at(), { method: 'POST', body, headers: { authorization: `Bearer ${token}`, ...headers } })
   }
-  /** The id. */
+  /** Publishes. Returns the id. */
   const publish = async (fields: Record<string, string | string[]>, token = ALL): Promise<string> => {
     const answer = await post(fields, token)
     const text = await answer.text()

@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../services/main.ts', import.meta.url))
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-/** `npm test` has built: each process would compile the same sources again. */
+/** Whether `npm test` has built dist/, so that node processes need not compile the sources again. */
 export const BUILT = process.env.TEST_BUILT === '1'
 
-/** A node that does not listen within this time, ms, never will, even on a busy machine. */
+/** A node that does not listen within this time, ms, has failed, even on a busy machine. */
 const START_WITHIN = 60_000
 
 export interface NodeOptions {
@@ -20,7 +20,7 @@ export interface NodeOptions {
   readonly args?: readonly string[]
   /** Flags of Node itself. */
   readonly flags?: readonly string[]
-  /** It runs from dist/, which has to exist, rather than from source; `BUILT` unless given. */
+  /** Runs from dist/, which must exist, rather than from source. `BUILT` by default. */
   readonly built?: boolean
 }
 
@@ -35,7 +35,7 @@ export interface RunningNode {
   readonly url: string
   readonly port: number
   readonly pid: number
-  /** Every line that it has written so far, on stdout and stderr. */
+  /** Every line that it has written to stdout and stderr so far. */
   readonly logs: readonly string[]
   readonly exit: Promise<Exit>
   /** Returns when a matching line has been written, even before the call. */
@@ -87,7 +87,7 @@ export async function runNode(
   return { ...end, output: logs.join('\n') }
 }
 
-/** Starts a process and waits for nothing. */
+/** Starts a process without waiting for it to be ready. */
 export function launch({ env = {}, args = [], flags = [], built = BUILT }: NodeOptions) {
   const main = built ? ['dist/services/main.js'] : ['--import', 'tsx', MAIN]
   const child: ChildProcess = spawn(process.execPath, [...flags, ...main, ...args], {
@@ -104,7 +104,7 @@ export function launch({ env = {}, args = [], flags = [], built = BUILT }: NodeO
       for (const look of waiting) look(line)
     }
   }
-  // Only after all its output has been read.
+  // Resolves only after all output has been read.
   const exit = Promise.all([once(child, 'exit'), read(child.stdout), read(child.stderr)]).then(
     ([[code, signal]]): Exit => ({ code, signal }),
   )

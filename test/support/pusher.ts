@@ -1,4 +1,4 @@
-// A node that speaks Pusher, with the app of its tests, and their clients: pusher-js and the server's library.
+// A node that speaks Pusher, with an app for tests, and clients of it: pusher-js and the library for servers.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,13 +8,13 @@ import { type Settings, startMemoryNode } from '../contract/node.ts'
 import { temporaryFolder } from './tools.ts'
 import { until } from './until.ts'
 
-/** The module is its class, but its types do not declare that. */
+/** The module itself is the class, although its types declare a default export. */
 const PusherJs = pusherJs as unknown as typeof pusherJs.default
 type PusherClient = InstanceType<typeof PusherJs>
 
 export const APP = { id: 'app', key: 'key', secret: 'secret', client_events: true }
 
-/** A file with apps. */
+/** Writes a file of apps. Returns its path. */
 export function appsFile(apps: unknown = [APP]): string {
   const path = join(temporaryFolder(), 'apps.json')
   writeFileSync(path, typeof apps === 'string' ? apps : JSON.stringify(apps))
@@ -26,7 +26,7 @@ export async function startPusherNode(settings: Settings = {}, apps: unknown = [
   return { node, ...clientsOf(node.port) }
 }
 
-/** A client's received messages. */
+/** A message that a client received. */
 export interface Message {
   readonly event: string
   readonly channel?: string

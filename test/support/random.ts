@@ -11,7 +11,7 @@ export function randomFrom(seed: number): () => number {
   }
 }
 
-/** Choices. */
+/** Random choices. */
 export class Random {
   readonly #next: () => number
 
@@ -19,12 +19,12 @@ export class Random {
     this.#next = randomFrom(seed)
   }
 
-  /** Below `n`. */
+  /** A random integer from 0 to `n` - 1. */
   below(n: number): number {
     return Math.floor(this.#next() * n)
   }
 
-  /** In one of `n` cases. */
+  /** True with a probability of 1 / `n`. */
   oneIn(n: number): boolean {
     return this.below(n) === 0
   }

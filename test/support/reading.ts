@@ -1,4 +1,4 @@
-/** A stream's text so far, read as it comes. */
+/** Reads a stream's text as it arrives. */
 export class Reading {
   text = ''
   readonly #reader: ReadableStreamDefaultReader<string>
@@ -8,7 +8,7 @@ export class Reading {
     this.#reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
   }
 
-  /** Returns when it fits, or at the end. */
+  /** Returns the text when it matches, or at the end of the stream. */
   async until(pattern: RegExp): Promise<string> {
     while (!pattern.test(this.text)) {
       const { done, value } = await this.#reader.read().catch(() => ({ done: true, value: undefined }))

@@ -1,4 +1,4 @@
-// Where the tests' redis-server comes from: the PATH, or a package, unpacked without root.
+// Finds the tests' redis-server: on the PATH, or in a package that is unpacked without root.
 
 import { type Program, program } from '../../infra/local/packages.ts'
 
@@ -6,7 +6,7 @@ export type RedisBinary = Program
 
 let name: 'redis' | 'valkey' = 'redis'
 
-/** Makes the servers of this process Valkey's. Returns the reason if that is impossible. */
+/** Makes this process start Valkey servers instead of Redis. Returns the reason if that is impossible. */
 export async function useValkey(): Promise<string | undefined> {
   try {
     await program('valkey')

@@ -19,7 +19,7 @@ export interface SentinelGroup extends Group {
   /** The sentinels' name for the master. */
   readonly name: string
   raw(server: RedisServer): Redis
-  /** A client of a sentinel. */
+  /** Opens a client of a sentinel. */
   watch(sentinel: RedisServer): Redis
   /** The replica, once it is connected to the master and known to the sentinels. */
   replica(): Promise<RedisServer>
@@ -27,7 +27,7 @@ export interface SentinelGroup extends Group {
 
 export interface ClusterGroup extends Group {
   raw(server: RedisServer): Redis
-  /** The server of a slot, as reported by itself; undefined while there is none. */
+  /** The server that reports itself as the owner of a slot; undefined while there is none. */
   owner(slot: number): Promise<RedisServer | undefined>
   /** The master of a slot, and its replica, which is connected to it. */
   pair(slot: number): Promise<{ master: RedisServer; replica: RedisServer }>
@@ -71,7 +71,7 @@ function clients(password = '', tls = false) {
   }
 }
 
-/** All or none: the others are stopped if one does not start. */
+/** Starts all servers. If one does not start, stops the others and raises. */
 async function startAll(each: readonly RedisServerOptions[]): Promise<RedisServer[]> {
   const started = await Promise.allSettled(each.map(options => startRedis(options)))
   const servers = started.flatMap(one => (one.status === 'fulfilled' ? [one.value] : []))
@@ -273,7 +273,7 @@ export async function startCluster(
       const { replica } = await pair(slot)
       await until('the failover', async () => {
         if ((await owner(slot)) === replica) return true
-        // A server that has just become a master does not notice it.
+        // A server that has just become a master may ignore the command.
         await cluster(replica, 'FAILOVER')
         for (let i = 0; i < 20 && (await owner(slot)) !== replica; i++)
           await new Promise(resolve => setTimeout(resolve, 25))

@@ -20,7 +20,7 @@ export const redisLogOptions = (url: string, more: Partial<RedisLogOptions> = {}
   ...more,
 })
 
-/** Open for as long as the test lasts. */
+/** Opens a log that is closed when the test ends. */
 export async function openRedisLog(t: Test, options: RedisLogOptions): Promise<RedisLog> {
   const log = new RedisLog(options)
   t.teardown(() => log.close())

@@ -37,11 +37,11 @@ export interface RedisServerOptions {
   readonly args?: readonly string[]
   /** 0: any free one. */
   readonly port?: number
-  /** It is a sentinel: its configuration in addition to its address. */
+  /** Makes it a sentinel, with this configuration in addition to its address. */
   readonly sentinel?: string
   /** Its URL names the user of infra/redis.acl, with only the rights there. */
   readonly acl?: true
-  /** It accepts only TLS: paths of a certificate and its key. */
+  /** Makes it accept only TLS, with the certificate and key at these paths. */
   readonly tls?: { readonly cert: string; readonly key: string }
 }
 
@@ -86,7 +86,7 @@ export function aofDir({ dir }: Pick<RedisServer, 'dir'>): string {
   return join(dir, 'appendonlydir')
 }
 
-/** Takes the last `bytes` from the append-only file, as a crash of the machine may. Redis must not be running. */
+/** Removes the last `bytes` of the append-only file, as a crash of the machine may. Redis must not be running. */
 export async function cutAof(redis: Pick<RedisServer, 'dir'>, bytes: number): Promise<void> {
   const names = (await readdir(aofDir(redis))).filter(name => name.endsWith('.incr.aof'))
   // The newest is the one with the highest number: "appendonly.aof.<n>.incr.aof".
@@ -110,7 +110,7 @@ export async function anyRedis(
 
 interface Place {
   readonly dir: string
-  /** Made for this server, and removed with it. */
+  /** The folder was made for this server, and is removed with it. */
   readonly own: boolean
   readonly sentinel: string | undefined
   readonly tls: RedisServerOptions['tls']
@@ -178,7 +178,7 @@ async function argsOf(port: number, { dir, sentinel, tls }: Place): Promise<stri
     ? ['--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-ca-cert-file', tls.cert]
     : []
   if (sentinel !== undefined) {
-    // It writes its discoveries to this file.
+    // A sentinel saves its state in its configuration file.
     const file = join(dir, 'sentinel.conf')
     await writeFile(file, sentinel)
     return [file, '--sentinel', ...listen.split(' '), ...files, '--bind', '127.0.0.1', '--dir', dir]
@@ -187,7 +187,7 @@ async function argsOf(port: number, { dir, sentinel, tls }: Place): Promise<stri
   return [...listen.split(' '), ...files, ...where, '--save', '', '--daemonize', 'no']
 }
 
-/** Whether the test process stays for it: only while something waits for it. */
+/** Sets whether the server keeps the test process alive: only while something waits for it. */
 function hold(child: ChildProcess, held: boolean): void {
   for (const each of [child, child.stdout, child.stderr]) {
     const handle = each as { ref?(): void; unref?(): void } | null

@@ -28,7 +28,7 @@ export function without(name: string, fits?: RegExp): string | false {
   return `this ${name} cannot do that`
 }
 
-/** Runs a program to its end: returns its stdout. */
+/** Runs a program to its end. Returns its stdout. */
 export function run(name: string, args: readonly string[], within = 30_000): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile(name, args, { timeout: within, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {
@@ -53,7 +53,7 @@ export class Program {
     this.#child.once('close', () => this.#look?.())
   }
 
-  /** Returns its output as soon as it matches, or it has ended. */
+  /** Returns its output once it matches or the program has ended. */
   async until(fits: (text: string) => boolean): Promise<string> {
     while (!fits(this.text) && this.#child.exitCode === null && this.#child.signalCode === null) {
       await new Promise<void>(resolve => {

@@ -1,4 +1,5 @@
-// Web Locks (W3C) in one process, for clients in Node that share a connection as tabs do. Imported before the client.
+// Implements Web Locks (W3C) within one process, for clients in Node that share a connection as tabs do. Import it
+// before the client.
 
 interface Held {
   readonly run: () => Promise<unknown>

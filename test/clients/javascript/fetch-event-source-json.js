@@ -1,4 +1,4 @@
-// Parses every message, as most users do. What `onmessage` throws ends the connection, and the library tries again.
+// Parses every message, as most users do. An error thrown by `onmessage` ends the connection, and the library retries.
 
 import './window.js'
 import { fetchEventSource } from '@microsoft/fetch-event-source'

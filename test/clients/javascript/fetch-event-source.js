@@ -1,4 +1,4 @@
-// As its README has it.
+// Used as in its README.
 
 import './window.js'
 import { fetchEventSource } from '@microsoft/fetch-event-source'

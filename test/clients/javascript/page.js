@@ -1,4 +1,4 @@
-// Runs clients in a page, which passes every message to `hear`.
+// Runs clients in a page and passes every message to `hear`.
 
 globalThis.startClient = async (name, targets, client) => {
   const { follow } = await import(`./${name}.js`)

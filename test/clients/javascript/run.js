@@ -1,4 +1,4 @@
-// Runs one client: node run.js NAME TARGETS. Prints every message that it is handed, a line of JSON each.
+// Runs one client: node run.js NAME TARGETS. Prints every message that it receives as a line of JSON.
 
 import process from 'node:process'
 

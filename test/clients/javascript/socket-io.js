@@ -1,4 +1,4 @@
-// As fanwire's README has it.
+// Used as in fanwire's documents.
 
 import { io } from 'socket.io-client'
 

@@ -1,4 +1,4 @@
-// As its README has it, with the options that it recommends.
+// Used as in its README, with the recommended options.
 
 import { SSE } from 'sse.js'
 import { listen, urlOf } from './sse.js'

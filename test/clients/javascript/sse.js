@@ -1,4 +1,4 @@
-// What all clients of /v1/sse share.
+// Code shared by all clients of /v1/sse.
 
 export function urlOf({ url, channel, cursor }) {
   const query = new URLSearchParams({ channel })
@@ -6,7 +6,7 @@ export function urlOf({ url, channel, cursor }) {
   return `${url}/v1/sse?${query}`
 }
 
-/** The types of messages that the tests' events have, and of gaps. */
+/** SSE types of the tests' events and of gaps. */
 const TYPES = ['message', 'tick', 'gap']
 
 /** Listens as every user of an EventSource does. */

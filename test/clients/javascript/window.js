@@ -1,4 +1,4 @@
-// What a library of browsers finds in Node when its user wants it there.
+// Globals that a browser library needs in Node.
 
 globalThis.window ??= globalThis
 globalThis.document ??= new EventTarget()
