@@ -21,6 +21,10 @@ t.test('2,000 almost valid inputs: coded answers, no crash, no secret in the log
     'socket.io: ',
     'centrifuge: FW_',
     'protobuf: ',
+    'pusher: FW_',
+    'pusher api: 200',
+    'durable streams: 201',
+    'mercure: 200',
     'rules: bad',
   ]) {
     t.ok(

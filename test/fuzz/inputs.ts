@@ -1,5 +1,7 @@
-// What a node is given: tokens, headers, URLs, bodies, frames of WebSocket and packets of Socket.IO.
+// What a node is given: tokens, headers, URLs, bodies, frames of WebSocket, packets of Socket.IO, and what clients and
+// servers of other systems send.
 
+import { createHmac, hash } from 'node:crypto'
 import { type ClosedWorld, RULES } from '../support/closed-node.ts'
 import type { Random } from '../support/random.ts'
 import { segment, signToken, userClaims } from '../support/tokens.ts'
@@ -7,9 +9,12 @@ import { anyJson, damaged } from './mutate.ts'
 
 /** Bytes of a whole request, or a text for a connection. */
 export type Input =
-  | { readonly kind: 'token' | 'header' | 'url' | 'body'; readonly request: Buffer }
-  | { readonly kind: 'ws' | 'socket.io' | 'centrifuge' | 'protobuf'; readonly message: string | Buffer }
+  | { readonly kind: RequestKind; readonly request: Buffer }
+  | { readonly kind: MessageKind; readonly message: string | Buffer }
   | { readonly kind: 'rules'; readonly text: string }
+
+type RequestKind = 'token' | 'header' | 'url' | 'body' | 'durable streams' | 'mercure' | 'pusher api'
+export type MessageKind = 'ws' | 'socket.io' | 'centrifuge' | 'protobuf' | 'pusher'
 
 /** Part of every secret, so that a leaked secret can be found. */
 export const MARK = 's3cr3tM4rk'
@@ -28,6 +33,11 @@ const PATHS = [
   '/socket.io/?EIO=4&transport=polling',
   '/connection/sse?cf_connect=%7B%22id%22%3A1%2C%22connect%22%3A%7B%7D%7D',
   '/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22open%3A1%22%3A%7B%7D%7D%7D',
+  '/v1/stream/open:1?offset=-1',
+  '/v1/stream/open:2?offset=a_0000000000000001&live=long-poll&cursor=1',
+  '/v1/stream/room:1?offset=now&live=sse',
+  '/app/key?protocol=7&client=js&version=8',
+  '/apps/app/channels/open:1?auth_key=key&auth_timestamp=1&auth_version=1.0&auth_signature=a',
   '/.well-known/mercure?topic=open:%7Bid%7D&lastEventID=a-1',
   '/.well-known/mercure?match=open:1&match_urlpattern=%2Fopen%2F:id&last_event_id=earliest',
   '/.well-known/mercure/subscriptions/exact/open:1',
@@ -72,6 +82,38 @@ const PROTOBUF = [
   Buffer.of(9, 8, 2, 0x52, 5, 0x0a, 1, 97, 0x38, 5),
   Buffer.of(4, 8, 3, 0x5a, 0),
 ]
+const PUSHER = [
+  '{"event":"pusher:ping","data":{}}',
+  '{"event":"pusher:subscribe","data":{"channel":"open:1","cursor":"a-1"}}',
+  '{"event":"pusher:subscribe","data":{"channel":"cache-1"}}',
+  '{"event":"pusher:subscribe","data":{"channel":"private-1","auth":"key:0a1b"}}',
+  '{"event":"pusher:subscribe","data":{"channel":"presence-1","auth":"key:0a","channel_data":"{\\"user_id\\":1}"}}',
+  '{"event":"pusher:unsubscribe","data":{"channel":"open:1"}}',
+  '{"event":"pusher:signin","data":{"auth":"key:0a1b","user_data":"{\\"id\\":\\"1\\"}"}}',
+  '{"event":"client-typing","channel":"private-1","data":{"a":[1,"b"]}}',
+]
+/** Requests of Pusher's servers, each with its body. */
+const PUSHER_API: readonly (readonly [method: string, path: string, query: string, body: string])[] = [
+  ['POST', '/apps/app/events', '', '{"name":"e","channels":["open:1","b"],"data":"{}","socket_id":"1.2"}'],
+  ['POST', '/apps/app/batch_events', '', '{"batch":[{"name":"e","channel":"open:1","data":"1"}]}'],
+  ['POST', '/apps/app/users/1/terminate_connections', '', '{}'],
+  ['GET', '/apps/app/channels', 'filter_by_prefix=presence-&info=user_count', ''],
+  ['GET', '/apps/app/channels/presence-1', 'info=user_count,subscription_count', ''],
+  ['GET', '/apps/app/channels/presence-1/users', '', ''],
+]
+/** Writes of Durable Streams, and their headers. */
+const STREAMS = ['/v1/stream/open:1', '/v1/stream/open:2', '/v1/stream/room:1', '/v1/stream/__ds/a']
+const STREAM_HEADERS = [
+  'Stream-TTL: 60',
+  'Stream-Expires-At: 2030-01-01T00:00:00Z',
+  'Stream-Closed: true',
+  'Stream-Seq: 01',
+  'Stream-Forked-From: /v1/stream/open:1',
+  'Producer-Id: p\r\nProducer-Epoch: 0\r\nProducer-Seq: 0',
+  'Producer-Id: p\r\nProducer-Epoch: 1\r\nProducer-Seq: 7',
+  'If-Match: "a"',
+]
+const FORM = 'topic=open:1&topic=https://a/%7Bid%7D&data=%7B%7D&id=urn:a&type=b&retry=1&private=on'
 const HEADERS = [
   `Authorization: Bearer ${MARK}`,
   `Authorization: Basic ${MARK}`,
@@ -103,7 +145,7 @@ export class Inputs {
 
   next(): Input {
     const random = this.#random
-    switch (random.below(9)) {
+    switch (random.below(13)) {
       case 0:
         return { kind: 'token', request: this.#requestWithToken() }
       case 1:
@@ -123,6 +165,14 @@ export class Inputs {
         return { kind: 'centrifuge', message: this.#message(CENTRIFUGE) }
       case 7:
         return { kind: 'protobuf', message: this.#bytes() }
+      case 8:
+        return { kind: 'pusher', message: this.#message(PUSHER) }
+      case 9:
+        return { kind: 'pusher api', request: this.#signedRequest() }
+      case 10:
+        return { kind: 'durable streams', request: this.#streamRequest() }
+      case 11:
+        return { kind: 'mercure', request: this.#update() }
       default:
         return { kind: 'rules', text: damaged(random, RULES) }
     }
@@ -208,6 +258,49 @@ export class Inputs {
     return request('POST', path, [`Authorization: Bearer ${this.#good()}`, `Content-Type: ${type}`], body)
   }
 
+  /** Damaged before it is signed, to get past the signature check; sometimes also after. */
+  #signedRequest(): Buffer {
+    const random = this.#random
+    const [method, good, parameters, text] = random.pick(PUSHER_API)
+    const maybe = (part: string) => (random.oneIn(3) ? oneLine(damaged(random, part)) : part)
+    const path = maybe(good)
+    const body = Buffer.from(random.oneIn(2) ? text : damaged(random, text))
+    const pairs = [
+      'auth_key=key',
+      `auth_timestamp=${Math.floor(Date.now() / 1000)}`,
+      'auth_version=1.0',
+      ...(body.length === 0 ? [] : [`body_md5=${hash('md5', body)}`]),
+      ...maybe(parameters).split('&').filter(Boolean),
+    ]
+    const query = pairs.sort().join('&')
+    const signature = createHmac('sha256', MARK).update(`${method}\n${path}\n${query}`).digest('hex')
+    const target = `${path}?${query}&auth_signature=${this.#remember(signature)}`
+    return request(method, maybe(target), ['Content-Type: application/json'], body)
+  }
+
+  #streamRequest(): Buffer {
+    const random = this.#random
+    const method = random.pick(['PUT', 'POST', 'POST', 'DELETE'])
+    const some = Array.from({ length: random.below(4) }, () => random.pick(STREAM_HEADERS))
+    const headers = [
+      `Authorization: Bearer ${this.#good()}`,
+      `Content-Type: ${random.oneIn(4) ? random.pick(['text/plain', 'a/b', '/']) : 'application/json'}`,
+      ...some.map(line => (random.oneIn(2) ? damaged(random, line) : line)),
+    ]
+    const body = Buffer.from(random.oneIn(2) ? '[{"a":1},2,"c"]' : damaged(random, '[{"a":1},2,"c"]'))
+    return request(method, random.pick(STREAMS), headers, random.oneIn(5) ? undefined : body)
+  }
+
+  #update(): Buffer {
+    const random = this.#random
+    const headers = [
+      `Authorization: Bearer ${this.#good()}`,
+      `Content-Type: application/x-www-form-urlencoded`,
+      ...(random.oneIn(4) ? [damaged(random, 'Idempotency-Key: k')] : []),
+    ]
+    return request('POST', '/.well-known/mercure', headers, Buffer.from(damaged(random, FORM)))
+  }
+
   #bytes(): Buffer {
     const random = this.#random
     const bytes = Buffer.from(random.pick(PROTOBUF))
@@ -259,11 +352,6 @@ const POSTS: readonly (readonly [path: string, type: string, body: string])[] = 
   ['/api/batch', 'application/json', '{"commands":[{"history":{"channel":"open:1","limit":2}}]}'],
   ['/emulation', 'application/json', '{"session":"a","node":"b","data":"{}"}'],
   ['/connection/http_stream', 'application/json', '{"id":1,"connect":{}}'],
-  [
-    '/.well-known/mercure',
-    'application/x-www-form-urlencoded',
-    'topic=open:1&data=%7B%7D&id=a&type=b&retry=1&private',
-  ],
   ['/socket.io/?EIO=4&transport=polling&sid=x', 'text/plain', '40'],
 ]
 

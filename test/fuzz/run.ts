@@ -8,8 +8,9 @@ import { BadFileError } from '../../services/broker/files/bad-file.ts'
 import { parseRules } from '../../services/broker/rules/parse.ts'
 import { ClosedWorld, RULES } from '../support/closed-node.ts'
 import { type RunningNode, startNode } from '../support/node.ts'
+import { APP, appsFile } from '../support/pusher.ts'
 import { Random } from '../support/random.ts'
-import { type Input, Inputs } from './inputs.ts'
+import { type Input, Inputs, MARK, type MessageKind } from './inputs.ts'
 
 export interface FuzzOptions {
   readonly seed: number
@@ -85,6 +86,7 @@ class Fuzz {
     const closed = Object.entries(this.#world.settings).map(([name, value]) => [`FANWIRE_${name}`, value])
     return {
       ...Object.fromEntries(closed),
+      FANWIRE_PUSHER_APPS: appsFile([{ ...APP, secret: MARK }]),
       LOG_LEVEL: 'trace',
       // Resources that a node may hold for long are not checked here.
       FANWIRE_HISTORY_EVENTS: '10',
@@ -96,13 +98,14 @@ class Fuzz {
 
   /** Sends inputs one at a time, over connections that last until the node closes them. */
   async #lane(node: RunningNode): Promise<void> {
-    const talk = (kind: TalkKind, path: string, greeting: Greeting) =>
+    const talk = (kind: MessageKind, path: string, greeting: Greeting) =>
       new Talk(`ws://127.0.0.1:${node.port}${path}`, greeting, answer => this.#judge(kind, answer))
     const talks: Talks = {
       ws: talk('ws', '/v1/ws', { text: '' }),
       'socket.io': talk('socket.io', '/socket.io/?EIO=4&transport=websocket', { text: '40' }),
       centrifuge: talk('centrifuge', '/connection/websocket', CONNECT),
       protobuf: talk('protobuf', '/connection/websocket?format=protobuf', CONNECT_IN_PROTOBUF),
+      pusher: talk('pusher', `/app/${APP.key}?protocol=7`, { text: '' }),
     }
     const { inputs, say } = this.#options
     while (this.#given < inputs && this.#wrong.length < MOST_WRONG) {
@@ -226,8 +229,7 @@ function answerOf(text: string): string {
     : `${status} ${code ?? `uncoded ${JSON.stringify(text.slice(0, 300))}`}`
 }
 
-type TalkKind = Extract<Input, { readonly message: unknown }>['kind']
-type Talks = Readonly<Record<TalkKind, Talk>>
+type Talks = Readonly<Record<MessageKind, Talk>>
 
 /** Sent first, so that the inputs after it are valid in the connection's state. */
 interface Greeting {
