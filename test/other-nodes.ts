@@ -1,7 +1,7 @@
-// Runs tests on other versions of Node than the one that runs, one version after the other:
+// Runs tests on other versions of Node than the current one, one version after the other:
 //
-//   npm run test:node                       tests that depend on Node, on the oldest and the newest
-//   npm run test:node -- 22                 all tests on 22; or 20.19, 24, 26, several of them, or `all`
+//   npm run test:node                       tests that depend on Node, on the oldest and the newest version
+//   npm run test:node -- 22                 all tests on 22 (or 20.19, 24, 26, several of these, or `all`)
 //   npm run test:node -- 26 test/unit/x.test.ts
 
 import { spawn } from 'node:child_process'
@@ -16,7 +16,7 @@ const OLDEST = '20.19'
 const NEWEST = '26'
 const ALL = [OLDEST, '22', '24', NEWEST]
 
-/** Processes, sockets, both versions of HTTP, all wires, the log and its connections. */
+/** Tests that depend on Node: processes, sockets, both versions of HTTP, all wires, the log and its connections. */
 const CLOSE_TO_NODE = [
   'unit/node/process',
   'unit/http/node-internals',
@@ -34,14 +34,14 @@ const CLOSE_TO_NODE = [
   'integration/refused-handshakes',
 ].map(name => `test/${name}.test.ts`)
 
-/** Runs test files, all if none are given, on a version of Node: whether all passed. Raises if a file is missing. */
+/** Runs test files (all by default) on a version of Node. Returns whether all passed. Raises if a file is missing. */
 async function passes(version: string, files: readonly string[]): Promise<boolean> {
   // tap ignores a missing file.
   const missing = files.find(file => !existsSync(join(ROOT, file)))
   if (missing !== undefined) throw new Error(`There is no ${missing}.`)
   const node = await nodeOf(version)
   console.error(`On Node ${version}:`)
-  // Programs that a test starts by name find it as well.
+  // Child processes that run `node` find this version as well.
   const PATH = [dirname(node), process.env.PATH].join(delimiter)
   const child = spawn(node, [TAP, ...files], { cwd: ROOT, env: { ...process.env, PATH }, stdio: 'inherit' })
   const [code] = await once(child, 'exit')

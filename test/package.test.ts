@@ -1,4 +1,4 @@
-// The package as a user gets it: packed from a clean copy of the repository, installed into an empty folder, run.
+// The package works as a user gets it: packed from a clean copy of the repository and installed into an empty folder.
 
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -10,20 +10,20 @@ import { Reading } from './support/reading.ts'
 import { temporaryFolder } from './support/tools.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-// npm installs from the registry.
+// Long, because npm installs from the registry.
 t.setTimeout(900_000)
 
 const FOLDER = temporaryFolder()
 const APP = join(FOLDER, 'app')
 const NPM = ['--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error']
-/** Without the settings of the environment. */
+/** Without fanwire's settings in the environment. */
 const ENV = { PATH: process.env.PATH, HOME: process.env.HOME, npm_config_cache: process.env.npm_config_cache }
 
 function npm(cwd: string, ...args: string[]): string {
   return execFileSync('npm', [...args, ...NPM], { cwd, env: ENV, encoding: 'utf8' })
 }
 
-/** Files that are or will be committed. */
+/** Copies the files that are or will be committed. Returns the folder. */
 function cleanCopy(): string {
   const copy = join(FOLDER, 'copy')
   mkdirSync(copy)
@@ -40,7 +40,7 @@ function cleanCopy(): string {
   return copy
 }
 
-/** The tarball that `npm pack` leaves, and the paths in it. */
+/** Runs `npm pack`. Returns the tarball and the paths in it. */
 function pack(copy: string, ...args: string[]): { file: string; paths: string[] } {
   const [packed] = JSON.parse(npm(copy, 'pack', '--json', '--pack-destination', FOLDER, ...args)) as [
     { filename: string; files: { path: string }[] },
@@ -48,21 +48,21 @@ function pack(copy: string, ...args: string[]): { file: string; paths: string[] 
   return { file: join(FOLDER, packed.filename), paths: packed.files.map(({ path }) => path) }
 }
 
-/** A signal to a process and all that it started, as Ctrl-C in a terminal. */
+/** Signals a process and everything that it started, like Ctrl-C in a terminal. */
 function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   try {
     if (pid !== undefined) process.kill(-pid, signal)
   } catch {
-    // They have ended.
+    // The processes have ended.
   }
 }
 
 const copy = cleanCopy()
-// A full installation is the first step of .ci/run: here npm checks its lock file.
+// Only checks the lock file: a full installation is the first step of .ci/run.
 npm(copy, 'ci', '--dry-run')
 symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
 const node = pack(copy)
-// What the load tests run is built by then.
+// The first pack has built the load tests already.
 const bench = pack(copy, '--workspace', 'bench', '--ignore-scripts')
 mkdirSync(APP)
 writeFileSync(join(APP, 'package.json'), '{"name":"app","private":true,"type":"module"}\n')
@@ -112,7 +112,7 @@ t.test(
   },
 )
 
-/** Starts a node by a command in its own process group: its URL once it listens, and how to stop it. */
+/** Starts a node by a command in its own process group. Returns, once it listens, its URL and a function to stop it. */
 async function serving(
   t: Test,
   cwd: string,
@@ -157,7 +157,7 @@ async function publishAndRead(t: Test, url: string): Promise<void> {
   )
 }
 
-t.test('it runs in an empty folder: publish, then read', async t => {
+t.test('the installed package runs in an empty folder: publish, then read', async t => {
   const { url, stop } = await serving(t, APP, 'npx fanwire')
   await publishAndRead(t, url)
   await stop()
@@ -235,7 +235,7 @@ t.test('fanwire bench and plan name the package to install, and run once it is i
   t.match(help.stdout, /Usage: fanwire bench/)
 })
 
-t.test("package.json has the project's addresses", async t => {
+t.test("package.json has the project's URLs", async t => {
   for (const path of ['package.json', 'bench/package.json']) {
     const { repository, bugs, homepage, version } = JSON.parse(readFileSync(join(ROOT, path), 'utf8'))
     t.match(repository.url, /^git\+https:\/\/github\.com\/fanwire\/fanwire\.git$/, path)

@@ -1,5 +1,5 @@
-// Runs TypeScript as it is: node --import ./test/strip-types.js file.ts. Types are replaced by spaces, so that lines and
-// columns stay; a file is stripped once and kept by its hash in .cache/strip. Node 22.18 and later strip by themselves.
+// Runs TypeScript without a build: node --import ./test/strip-types.js file.ts. Spaces replace types, so that lines and
+// columns stay the same. Results are cached by hash in .cache/strip. Node 22.18 and later strip types by themselves.
 
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
@@ -19,8 +19,8 @@ else if (!inHooks) {
 if (!inHooks && process.env[`${TAP}COVERAGE_`] === '0') await startsChildrenPlainly()
 
 /**
- * Tap has every Node process that a test starts record what it loads, for its coverage: half of such a process's CPU.
- * Without coverage they start as they would outside of tap.
+ * For its coverage, tap makes every Node process that a test starts record the modules that it loads, which takes half
+ * of the process's CPU. Without coverage, child processes start as they would outside tap.
  */
 async function startsChildrenPlainly() {
   process.setSourceMapsEnabled(false)

@@ -1,4 +1,4 @@
-// npm run abuse: runs each attack beside well-behaved clients, and reports what happened to them and to the node.
+// npm run abuse: runs each attack beside well-behaved clients, and reports its effects on them and on the node.
 
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -14,7 +14,7 @@ import { type AbuseResult, markdown, missed } from './report.ts'
 import { round } from './judge.ts'
 import { type Outcome, runAttack } from './run.ts'
 
-/** The result that docs/ shows; trials go elsewhere. */
+/** Folder of the results that docs/ shows. */
 const RESULTS = join(ROOT, 'test', 'abuse', 'results')
 const TRIALS = join(ROOT, '.cache', 'abuse')
 
@@ -83,7 +83,7 @@ async function main(): Promise<void> {
   const wanted = chosen(values.only)
   const seconds = numberOf(values.seconds, 'seconds', 1, SECONDS)
   const rest = numberOf(values.rest, 'rest', 1, REST)
-  // Each process that is started listens for the end of this one.
+  // Each child process adds an exit listener to this process.
   process.setMaxListeners(100)
   // Child processes end with this process.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))

@@ -1,15 +1,15 @@
-// Definition of an attack. Its file describes it and implements it; attacker.ts is the process that runs it.
+// Defines an attack. The attack's own file describes and implements it; attacker.ts is the process that runs it.
 
 export interface Attack {
   readonly name: string
-  /** Begins with the number of the fault that it shows, if there is one. */
+  /** Begins with the number of the fault that it demonstrates, if there is one. */
   readonly title: string
-  /** Its rate and its limits, in words. */
+  /** Its rate and its limits, as text. */
   readonly rate: string
-  /** Part of the tests. */
+  /** The tests run it. */
   readonly critical?: true
   readonly needs?: Needs
-  /** New connections must still be able to poll the good clients' channel during the attack. */
+  /** New clients must be able to poll the good clients' channel during the attack. */
   readonly visitors?: 'served'
   /** Prepares what the attack needs, before the measurement. */
   prepare?(target: Target): Promise<void>
@@ -21,21 +21,21 @@ export interface Attack {
 export interface Needs {
   /** Settings in addition to those of world.ts. */
   readonly env?: Readonly<Record<string, string>>
-  /** Its log is in a Redis, started with these further arguments. */
+  /** The node's log is in Redis, started with these further arguments. */
   readonly redis?: readonly string[]
   /** Limit of V8's old space, MB. */
   readonly heap?: number
-  /** It speaks TLS on its port. The good clients do too. */
+  /** The node and the good clients use TLS. */
   readonly tls?: true
-  /** It has a port for cleartext HTTP/2. */
+  /** The node has a port for cleartext HTTP/2. */
   readonly h2c?: true
-  /** The attack, but not the good clients, goes through a load balancer with the files of infra/. */
+  /** The attack goes through a load balancer configured as in infra/; the good clients connect directly. */
   readonly balancer?: 'nginx' | 'haproxy'
 }
 
-/** Where to attack, on 127.0.0.1. */
+/** The target of an attack, on 127.0.0.1. */
 export interface Target {
-  /** Of the node, or of the load balancer before it. */
+  /** Port of the node, or of the load balancer in front of it. */
   readonly port: number
   readonly h2cPort: number
   /** The channel of the good clients. */

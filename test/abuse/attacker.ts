@@ -1,5 +1,5 @@
-// The process of an attack: its CPU is separate from the good clients', and its sockets end with it. It receives its
-// orders, and reports, by messages.
+// The process of an attack: it uses no CPU time of the good clients, and its sockets end with it. It receives commands
+// and reports as messages.
 
 import { setMaxListeners } from 'node:events'
 import { setPriority } from 'node:os'
@@ -17,7 +17,7 @@ export type Command = { readonly prepare: Order } | 'begin' | 'stop'
 /** Messages from the process: that it is prepared, and its summary. */
 export type Message = 'prepared' | { readonly done: Done } | { readonly failed: string }
 
-/** On two cores the node and the good clients come first. */
+/** On two cores, the node and the good clients have priority. */
 const NICENESS = 10
 /** An attack that does not return within this time after its stop, ms, has no summary. */
 const RETURNS_WITHIN = 5000
@@ -43,7 +43,7 @@ async function hear(command: Command): Promise<void> {
     stopped.signal.addEventListener('abort', giveUp, { once: true })
   })
   await report({ done: await Promise.race([done, late]) })
-  // With all that is still connected.
+  // Exits even with open connections.
   process.exit()
 }
 

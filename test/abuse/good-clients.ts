@@ -1,5 +1,5 @@
-// The well-behaved clients: a ws and an sse client and a publisher, as in the fault suite, and the delay of each event
-// from its publish to each client.
+// The well-behaved clients: a ws and an sse client and a publisher, as in the fault suite. Measures the delay of each
+// event from its publish to each client.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Account, type Given, type Ledger } from '../faults/account.ts'
@@ -12,7 +12,7 @@ import { until } from '../support/until.ts'
 
 /** Events a second. */
 const RATE = 50
-/** Ms between two visitors, and how long each waits for its answer. */
+/** Interval between two visitors, and the time that each waits for its response, ms. */
 const VISIT_EVERY = 500
 const VISIT_WITHIN = 5000
 /** Deadline for all publishes to be answered and all events received, ms. */
@@ -43,7 +43,7 @@ class TimedAccount extends Account {
 
 export class GoodClients {
   readonly account = new TimedAccount()
-  /** Polls of visitors that were not answered 200. */
+  /** Polls of visitors that were not answered with 200. */
   turnedAway = 0
   readonly #port: number
   readonly #channel: string
@@ -79,7 +79,7 @@ export class GoodClients {
     this.#visiting = run()
   }
 
-  /** Returns when a new client of each kind has been let in, or `signal` is aborted; they leave again. */
+  /** Returns when a new client of each kind has been accepted, or `signal` is aborted. The new clients leave again. */
   async newcomers(signal: AbortSignal): Promise<boolean> {
     const readers = this.#join('newcomer', 'latest', new Account())
     const late = new Promise<boolean>(resolve => {
@@ -91,12 +91,12 @@ export class GoodClients {
     return all
   }
 
-  /** Tries to publish that were refused, or not answered. */
+  /** The number of publish attempts that were refused or not answered. */
   get refused(): number {
     return (this.#publisher?.refused ?? 0) + (this.#publisher?.unanswered ?? 0)
   }
 
-  /** Connections of the two clients that ended. */
+  /** The number of connections of the two clients that ended. */
   get ends(): number {
     return this.#readers.reduce((sum, { ends }) => sum + ends, 0)
   }
@@ -107,7 +107,7 @@ export class GoodClients {
     return within.sort((a, b) => a - b)[Math.ceil(0.99 * within.length) - 1] ?? Number.NaN
   }
 
-  /** Waits until all is answered and has arrived, and leaves. `patient`: unless the node is gone. */
+  /** Disconnects; if `patient`, first waits until all publishes are answered and all events have arrived. */
   async end(patient: boolean): Promise<void> {
     await this.#visiting
     await this.#publisher?.stop(patient ? ANSWERED_WITHIN : 0)
@@ -134,7 +134,7 @@ export class GoodClients {
     return readers
   }
 
-  /** With a timeout. */
+  /** Stops a reader, or gives up after a timeout. */
   async #leave(reader: Reader): Promise<void> {
     const patience = new AbortController()
     const late = sleep(5000, undefined, { signal: patience.signal }).catch(() => {})

@@ -20,7 +20,7 @@ export class Attacker {
     this.#message = next(child, gone)
   }
 
-  /** Starts it, and returns once it is prepared. */
+  /** Starts the process. Returns once it is prepared. */
   static async hire(order: Order): Promise<Attacker> {
     const child = fork(MAIN, {
       execArgv: TYPESCRIPT,
@@ -37,7 +37,7 @@ export class Attacker {
     send(this.#child, 'begin')
   }
 
-  /** Stops it. Returns its summary once its process, and so all its sockets, are gone. */
+  /** Stops the attack. Returns its summary once its process has ended, and so all its sockets are closed. */
   async stop(): Promise<Done> {
     send(this.#child, 'stop')
     const message = await this.#message
@@ -56,7 +56,7 @@ function send(child: ChildProcess, command: Command): void {
   if (child.connected) child.send(command, () => {})
 }
 
-/** Its next message. */
+/** The next message of the process. */
 function next(child: ChildProcess, gone: Promise<unknown>): Promise<Message> {
   return new Promise(resolve => {
     child.once('message', (message: Message) => resolve(message))

@@ -1,4 +1,4 @@
-// Misbehaving HTTP/2: frames by hand (RFC 9113).
+// A misbehaving HTTP/2 client: writes frames by hand (RFC 9113).
 
 import type { Socket } from 'node:net'
 import { open } from './raw.ts'

@@ -1,4 +1,4 @@
-// The judge of the abuse suite reports each goal that is missed.
+// The judge of the abuse suite reports each missed goal.
 
 import t from 'tap'
 import { leftOver } from '../support/footprint.ts'

@@ -1,22 +1,22 @@
-// The judge: finds the goals that an attack's figures miss. Pure.
+// The judge: pure functions that find the goals that an attack's figures miss.
 
 import type { Verdict } from '../faults/account.ts'
 import type { Attack } from './attack.ts'
 
 /** Limit of the good clients' p99 during an attack, as a multiple of the p99 at rest. */
 const TIMES = 5
-/** Least p99 at rest, ms: on two cores, lower values depend on the scheduler. */
+/** Lower p99s at rest count as this, ms: on two cores, they depend on the scheduler. */
 const LEAST = 5
-/** The node has to be ready this long after the attackers have gone, ms. */
+/** The node must be ready this long after the attackers have gone, ms. */
 export const READY_WITHIN = 5000
-/** Descriptors and readers have to be released within this, ms: stalled clients are cut after a few seconds. */
+/** Descriptors and readers must be released within this time, ms. Stalled clients are cut after a few seconds. */
 export const BACK_WITHIN = 20_000
-/** Allowed growth of memory, bytes: V8 and the C library keep some for later, which is not lost. */
+/** Allowed growth of memory, bytes: V8 and the C library keep some free memory for later. */
 const HEAP_ROOM = 16 * 2 ** 20
 const RESIDENT_ROOM = 64 * 2 ** 20
 const REDIS_ROOM = 4 * 2 ** 20
 
-/** A figure before the attack, at its highest during it, and after it. */
+/** A figure before the attack, its maximum during the attack, and the figure afterwards. */
 export interface Course {
   readonly before: number
   readonly during: number
@@ -24,29 +24,29 @@ export interface Course {
 }
 
 export interface Figures {
-  /** Of the good clients, ms. */
+  /** p99 of the good clients' delays, ms. */
   readonly p99: Course
-  /** Resident memory of the node, bytes; before and after: after a garbage collection. */
+  /** Resident memory of the node, bytes. Before and after the attack, it is measured after a garbage collection. */
   readonly resident: Course
-  /** V8's heap and buffers, bytes; likewise. */
+  /** V8's heap and buffers, bytes, measured likewise. */
   readonly heap: Course
   readonly descriptors: Course
   readonly readers: Course
   readonly connections: Course
   /** Redis' used_memory, bytes; 0 without Redis. */
   readonly redis: Course
-  /** Ms until /readyz answered 200 and new ws and sse clients were let in; undefined if that took too long. */
+  /** Ms until /readyz answered 200 and new ws and sse clients were accepted; undefined if that took too long. */
   readonly ready: number | undefined
-  /** Ms until descriptors, sockets, connections, readers and channels were no more than before; likewise. */
+  /** Ms until descriptors, sockets, connections, readers and channels were no more than before; undefined likewise. */
   readonly back: number | undefined
   /** Resources that were not released, as text. */
   readonly left: string
   readonly verdict: Verdict
-  /** Publishes of the good publisher that were refused or not answered at first. */
+  /** Publishes of the good publisher whose first attempt was refused or not answered. */
   readonly refused: number
   /** Connections of the good clients that ended. */
   readonly ends: number
-  /** Polls of new clients that were not answered 200 during the attack. */
+  /** Polls of new clients that were not answered with 200 during the attack. */
   readonly turnedAway: number
 }
 
@@ -60,7 +60,7 @@ export function tooSlow({ p99, ready }: Figures): string[] {
   return slow
 }
 
-/** Missed goals that don't depend on the machine, as text. */
+/** Missed goals that do not depend on the machine, as text. */
 export function complaints(
   { visitors }: Pick<Attack, 'visitors'>,
   { verdict, left, heap, resident, redis, turnedAway }: Figures,

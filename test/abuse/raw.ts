@@ -1,12 +1,12 @@
-// Shared by attackers: misbehaving sockets, which ignore errors.
+// Code shared by attackers: misbehaving sockets, which ignore errors.
 
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Attackers use separate addresses, so that limits by address can distinguish them from the good clients. */
+/** Attackers' address: limits by address can distinguish them from the good clients. */
 export const ADDRESS = '127.0.0.66'
 
-/** A socket that connects, from the attackers' address. */
+/** Opens a socket from the attackers' address. */
 export function dial(port: number): Socket {
   const socket = connect({ port, host: '127.0.0.1', localAddress: ADDRESS, noDelay: true })
   return socket.on('error', () => {})
@@ -22,7 +22,7 @@ export function open(port: number, read?: (bytes: Buffer) => void): Promise<Sock
   })
 }
 
-/** Sends `bytes` on a new connection, and returns all that came once it fits, `within` ms have passed, or it has ended. */
+/** Sends `bytes` on a new connection. Returns the received text once `fits` matches, after `within` ms, or at the end. */
 export async function exchange(
   port: number,
   bytes: string | Buffer,
@@ -63,7 +63,7 @@ export function ending(signal: AbortSignal): Promise<void> {
   return new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
 }
 
-/** Calls `run` `rate` times a second until `signal`, whether or not earlier calls have returned: how often. */
+/** Calls `run` `rate` times a second until `signal`, without awaiting earlier calls. Returns the number of calls. */
 export async function paced(
   rate: number,
   signal: AbortSignal,
@@ -90,7 +90,7 @@ export async function pump(
   let n = 0
   while (!signal.aborted && socket.writable && n < most) {
     if (socket.write(next(n++))) {
-      // Others have a turn: the socket reads, the signal comes.
+      // Lets the event loop run, so that the socket reads and `signal` fires.
       await new Promise(setImmediate)
     } else {
       await new Promise<void>(resolve => {
@@ -107,7 +107,7 @@ export async function pump(
   return n
 }
 
-/** Does `session` in a loop until `signal`, `count` of them side by side: a connection that ends is made again. */
+/** Runs `session` in `count` parallel loops until `signal`: a connection that ends is opened again. */
 export async function again(
   count: number,
   signal: AbortSignal,

@@ -1,4 +1,4 @@
-// The report: a Markdown table with a row for each attack.
+// The report: a Markdown table with one row per attack.
 
 import { table } from '../../bench/report.ts'
 import { type Course, mib, round } from './judge.ts'

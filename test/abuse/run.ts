@@ -1,4 +1,5 @@
-// One attack: the good clients at rest, the attack beside them, its leftovers, and whether all goals were met.
+// Runs one attack: measures the good clients at rest and during the attack, and the leftovers afterwards, and judges
+// whether all goals were met.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Footprint, leftOver } from '../support/footprint.ts'
@@ -24,7 +25,7 @@ export interface Outcome extends Figures {
   readonly did: Done['did']
   /** Missed goals that depend on the machine, as text. */
   readonly slow: readonly string[]
-  /** Missed goals that don't. */
+  /** Missed goals that do not. */
   readonly wrong: readonly string[]
 }
 
@@ -49,7 +50,7 @@ export async function runAttack(
     attacker = await Attacker.hire({ name: attack.name, target: world.target })
     await good.begin()
     say(`at rest for ${rest} s`)
-    // The node is observed here too: observation costs CPU.
+    // Observes the node at rest as well, because observation costs CPU.
     watch = new Watch(world)
     good.visit(over.signal)
     // Warm-up of the processes that were just started.
@@ -133,7 +134,7 @@ export async function runAttack(
   }
 }
 
-/** Ms until `holds` returns true; undefined if that takes longer than `within`. */
+/** Ms until `holds` returns true; undefined if that takes longer than `within` ms. */
 async function timed(
   within: number,
   holds: (signal: AbortSignal) => Promise<boolean>,
@@ -165,7 +166,7 @@ async function whatIsLeft(world: World, before: Footprint): Promise<string> {
 /** Reads the node's figures after a garbage collection. */
 async function settled(world: World): Promise<Footprint> {
   world.collect()
-  // It is collected in the node's next turn.
+  // The node collects its garbage in its next turn.
   await sleep(300)
   return world.footprint()
 }

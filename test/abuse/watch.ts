@@ -1,4 +1,4 @@
-// The peak of the node's resources.
+// Observes the peaks of the node's resources.
 
 import { residentOf } from '../../bench/processes/proc.ts'
 import { descriptorsOf, type Footprint } from '../support/footprint.ts'
@@ -16,7 +16,7 @@ const NOTHING: Readonly<Peaks> = {
   resident: 0,
   redis: 0,
 }
-/** Ms between two readings, from the kernel and from /metrics, which costs the node some ms. */
+/** Interval between two readings, ms. A reading of /metrics costs the node some ms. */
 const LOOK_EVERY = 100
 const ASK_EVERY = 1000
 
@@ -35,7 +35,7 @@ export class Watch {
     ]
   }
 
-  /** The highest of each figure since the last reset. */
+  /** The maximum of each figure since the last reset. */
   get peaks(): Readonly<Peaks> {
     return this.#peaks
   }

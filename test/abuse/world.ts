@@ -1,4 +1,4 @@
-// The target: a node, and a Redis and a load balancer if the attack needs them.
+// Starts the target: a node, and Redis and a load balancer if the attack needs them.
 
 import { createServer } from 'node:net'
 import { connect } from 'node:tls'
@@ -16,23 +16,23 @@ import type { Attack, Target } from './attack.ts'
 
 export interface World {
   readonly node: RunningNode
-  /** How the node ended; undefined while it runs. */
+  /** Describes how the node ended; undefined while it runs. */
   readonly ended: string | undefined
-  /** Where good clients connect to, by cleartext HTTP/1.1: the node, or a tunnel to it through TLS. */
+  /** The good clients' port for cleartext HTTP/1.1: the node's, or a tunnel's that speaks TLS to the node. */
   readonly port: number
   readonly target: Target
   footprint(): Promise<Footprint>
   /** Memory that Redis uses, bytes; 0 without a Redis. */
   redisMemory(): Promise<number>
   ready(): Promise<boolean>
-  /** The attackers have gone: the load balancer and its connections to the node go too. */
+  /** After the attackers have gone, stops the load balancer, and so its connections to the node. */
   relieve(): Promise<void>
   /** Asks the node for a garbage collection. */
   collect(): void
   close(): Promise<void>
 }
 
-/** Settings of the node: stalled clients, and channels without readers, are released while the suite watches. */
+/** Settings of the node: it releases stalled clients and unread channels while the suite observes it. */
 const SETTINGS = {
   FANWIRE_HEARTBEAT: '1s',
   FANWIRE_STALL: '3s',
@@ -42,7 +42,7 @@ const SETTINGS = {
 }
 
 export interface WorldOptions {
-  /** The node runs from dist/, which has to be there, rather than from source. */
+  /** Runs the node from dist/, which must exist, rather than from source. */
   readonly built: boolean
   /** A folder for a CPU profile of the node, if one is wanted. */
   readonly profile?: string | undefined
@@ -76,7 +76,7 @@ export async function startWorld(
         ...needs.env,
       },
     })
-    // A profile is written only when the process ends by itself.
+    // Node writes the profile only when the process exits by itself.
     ends.push(() => (profile === undefined ? node.kill() : node.stop()))
     let ended: string | undefined
     void node.exit.then(({ code, signal }) => {
@@ -119,13 +119,13 @@ export async function startWorld(
   }
 }
 
-/** The first line with the reason. */
+/** The first line that states the reason for the end. */
 function lastWords(lines: readonly string[]): string {
   const why = lines.find(line => /^FATAL ERROR|^\w*Error: |"level":60/.test(line)) ?? lines.at(-1) ?? ''
   return why.slice(0, 300)
 }
 
-/** Takes cleartext connections to a node that speaks TLS. */
+/** Forwards cleartext connections to a node over TLS. */
 async function tunnelTo(port: number): Promise<{ port: number; close(): Promise<void> }> {
   const server = createServer(client => {
     const node = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })

@@ -1,4 +1,4 @@
-// Misbehaving WebSocket.
+// A misbehaving WebSocket client.
 
 import type { Socket } from 'node:net'
 import { exchange } from './raw.ts'
@@ -15,7 +15,7 @@ export function handshake(path = '/v1/ws', headers = '', method = 'GET'): string
   )
 }
 
-/** A frame of a client: RFC 6455 section 5.2. Masked by zeros, so that the payload stays as it is. */
+/** A frame of a client (RFC 6455 section 5.2). Its mask is zero, so that the payload stays unchanged. */
 export function frame(first: number, payload: string | Buffer): Buffer {
   const data = Buffer.from(payload)
   const head = Buffer.alloc(data.length < 126 ? 6 : data.length < 65_536 ? 8 : 14)
@@ -31,7 +31,7 @@ export function frame(first: number, payload: string | Buffer): Buffer {
   return Buffer.concat([head, data])
 }
 
-/** Frames of texts, one after the other. */
+/** Consecutive text frames. */
 export function texts(...payloads: readonly string[]): Buffer {
   return Buffer.concat(payloads.map(payload => frame(TEXT, payload)))
 }

@@ -1,4 +1,4 @@
-// The tests of centrifuge-js, which are not on npm: out of a clone of its repository, given with --suite.
+// Runs the tests of centrifuge-js. They are not on npm: `--suite` names a clone of its repository.
 
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -15,7 +15,7 @@ const HOW = `--suite names a clone of centrifuge-js with its dependencies:
   cd centrifuge-js && npm install --legacy-peer-deps --ignore-scripts`
 const run = promisify(execFile)
 
-/** As in its centrifugo_test.json: no client is authenticated. */
+/** As in the suite's centrifugo_test.json: no client is authenticated. */
 const RULES = {
   default: { subscribe: 'anyone', publish: 'anyone', presence: true },
   channels: [
@@ -28,7 +28,7 @@ const RULES = {
   ],
 }
 
-/** Its tests have this one. */
+/** The API key that the suite uses. */
 const KEYS = [
   {
     id: 'tests',
@@ -38,7 +38,7 @@ const KEYS = [
   },
 ]
 
-/** What its settings have and fanwire has not, by the names of cases. */
+/** Features that fanwire does not have, each with a pattern of the names of their cases. */
 const LEFT_OUT: readonly (readonly [why: string, cases: RegExp])[] = [
   ['map subscriptions', /\bmap\b/i],
   ['shared poll', /shared ?poll/i],
@@ -61,7 +61,7 @@ export async function centrifuge(say: (text: string) => void, suite: string | un
   writeFileSync(rules, JSON.stringify(RULES))
   const keys = join(FOLDER, 'keys.json')
   writeFileSync(keys, JSON.stringify(KEYS))
-  // Its tests know one port.
+  // The port is fixed in the suite.
   const env = {
     PORT: '8000',
     FANWIRE_CENTRIFUGE: '1',
@@ -87,7 +87,7 @@ async function report(suite: string): Promise<Report> {
   for (const name of FILES) {
     const results = join(FOLDER, `${name}.json`)
     const args = [`src/${name}.test.ts`, '--json', `--outputFile=${results}`, '--forceExit']
-    // It fails where a case does: those of maps do.
+    // jest exits with an error if a case fails, and the cases of maps do.
     await run('node_modules/.bin/jest', args, { cwd: suite, maxBuffer: 64 * 1024 * 1024 }).catch(() => {})
     testResults.push(...(JSON.parse(readFileSync(results, 'utf8')) as Report).testResults)
   }
@@ -95,7 +95,7 @@ async function report(suite: string): Promise<Report> {
 }
 
 function judge({ testResults }: Report): Found {
-  // What it skips by itself is about browsers without WebSocket.
+  // The suite itself skips cases about browsers without WebSocket.
   const all = testResults.flatMap(({ assertionResults }) => assertionResults)
   const cases = all.filter(({ status }) => status === 'passed' || status === 'failed')
   const failed = cases.filter(({ status }) => status === 'failed')

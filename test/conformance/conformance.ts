@@ -6,7 +6,7 @@ import { centrifuge } from './centrifuge.ts'
 import { durableStreams } from './durable-streams.ts'
 import { mercure } from './mercure.ts'
 
-/** The result of a suite. */
+/** Results of a suite. */
 export interface Found {
   readonly cases: number
   readonly passed: number

@@ -1,4 +1,4 @@
-// The suite of Durable Streams for servers, from npm.
+// Runs the Durable Streams suite for servers, from npm.
 
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -14,12 +14,12 @@ const run = promisify(execFile)
 
 const SETTINGS = {
   FANWIRE_DURABLE_STREAMS: '1',
-  // It sends 10 MB at once, and requests as a page of another origin.
+  // The suite sends a body of 10 MB, and requests of a page of another origin.
   FANWIRE_MAX_BODY: '16MiB',
   FANWIRE_ORIGINS: '*',
 }
 
-/** The used part of its runner's output. */
+/** The part of the runner's output that is read here. */
 interface Report {
   readonly testResults: readonly {
     readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[]
@@ -48,7 +48,7 @@ async function fetchSuite(say: (text: string) => void): Promise<void> {
   })
 }
 
-/** Runs its runner's file with a file of the results. A long poll takes longer than the 5 s that a case has as a rule. */
+/** Runs the suite. Returns its report. The timeout is longer than the default 5 s, because long polls take longer. */
 async function report(port: number): Promise<Report> {
   const config = join(FOLDER, 'vitest.config.mjs')
   const results = join(FOLDER, 'results.json')
@@ -57,14 +57,14 @@ async function report(port: number): Promise<Report> {
   writeFileSync(config, `export default ${JSON.stringify({ test })}`)
   const args = ['run', '--config', config, '--reporter=json', `--outputFile=${results}`]
   const env = { ...process.env, CONFORMANCE_TEST_URL: `http://127.0.0.1:${port}` }
-  // It fails where a case does: the forks do.
+  // vitest exits with an error if a case fails, and the cases of forks do.
   await run(join(FOLDER, 'node_modules/.bin/vitest'), args, { cwd: FOLDER, env }).catch(() => {})
   return JSON.parse(readFileSync(results, 'utf8')) as Report
 }
 
 function judge({ testResults }: Report): Found {
   const all = testResults.flatMap(({ assertionResults }) => assertionResults)
-  // Its subscriptions are an option that its command lacks: they are not run.
+  // The cases of subscriptions are not run, because the command has no option for them.
   const cases = all.filter(({ status }) => status === 'passed' || status === 'failed')
   const failed = cases.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName)
   const forks = failed.filter(name => name.startsWith('Fork - '))

@@ -1,5 +1,5 @@
-// The suite of Mercure's hub, which is not on npm: out of a clone of its repository, given with --suite. It runs in the
-// system's own Chromium.
+// Runs the suite of Mercure's hub in the system's own Chromium. It is not on npm: `--suite` names a clone of its
+// repository.
 
 import { execFile } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ const HOW = `--suite names the folder conformance-tests of a clone of mercure, w
   cd mercure/conformance-tests && npm install --ignore-scripts`
 const run = promisify(execFile)
 
-/** Its token is signed with the secret that hubs have in its examples. */
+/** The suite's token is signed with the secret of Mercure's examples. */
 const KEY = secretKey('HS256', 'example', {}, '!ChangeThisMercureHubJWTSecretKey!')
 const RULES = { default: { subscribe: ['anyone', 'token'], publish: 'token' } }
 
@@ -50,7 +50,7 @@ export async function mercure(say: (text: string) => void, suite: string | undef
     say(`the suite of Mercure against ${node.url}`)
     const results = join(FOLDER, 'results.json')
     rmSync(results, { force: true })
-    // Its own settings want three browsers that it downloads.
+    // The suite's own settings need three downloaded browsers.
     const use = {
       baseURL: node.url,
       launchOptions: { executablePath: chromium, args: ['--no-sandbox'] },
@@ -63,7 +63,7 @@ export async function mercure(say: (text: string) => void, suite: string | undef
       maxBuffer: 64 * 1024 * 1024,
     }
     const args = ['test', '--config', settings, '--reporter=json']
-    // It fails where a case does.
+    // playwright exits with an error if a case fails.
     await run(join(folder, 'node_modules/.bin/playwright'), args, options).catch(() => {})
     return judge(JSON.parse(readFileSync(results, 'utf8')) as Suite)
   } finally {

@@ -1,4 +1,4 @@
-// A file log with a file cut at a random byte, or copied during writes, and its remains.
+// Cuts a file of a file log at a random byte, or copies the log during writes, and checks the remains.
 
 import { cp, readdir, stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -24,7 +24,7 @@ export async function openFileLog(folder: string, more: Partial<FileLogOptions> 
   return log
 }
 
-/** What was acknowledged, by channel, in order. */
+/** Acknowledged positions by channel, in order. */
 type Acknowledged = Map<string, Position[]>
 
 const CHANNELS = ['a', 'b', 'c']
@@ -44,7 +44,7 @@ async function fill(
   }
 }
 
-/** Cuts a file of a closed log. Returns the faults of the remains. */
+/** Cuts a file of a closed log. Returns descriptions of the faults in the remains. */
 export async function cutAFile(folder: string, seed: number): Promise<string[]> {
   const random = new Random(seed)
   const acknowledged: Acknowledged = new Map()
@@ -59,7 +59,7 @@ export async function cutAFile(folder: string, seed: number): Promise<string[]> 
   return await judge(folder, acknowledged)
 }
 
-/** Copies the folder during writes. Returns the faults of the copy. */
+/** Copies the folder during writes. Returns descriptions of the faults in the copy. */
 export async function copyWhileWritten(folder: string, copy: string, seed: number): Promise<string[]> {
   const random = new Random(seed)
   const acknowledged: Acknowledged = new Map()
@@ -72,7 +72,10 @@ export async function copyWhileWritten(folder: string, copy: string, seed: numbe
   return await judge(copy, acknowledged)
 }
 
-/** The remains are a prefix of the acknowledged events; readers beyond it receive a gap; and no position is reused. */
+/**
+ * Checks that the remains are a prefix of the acknowledged events, that readers beyond it receive a gap, and that no
+ * position is reused. Returns descriptions of the faults.
+ */
 async function judge(folder: string, acknowledged: Acknowledged): Promise<string[]> {
   const wrong: string[] = []
   const known = new Set(

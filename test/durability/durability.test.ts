@@ -1,4 +1,4 @@
-// Events acknowledged by the file log survive: short versions of `npm run durability`, and invalid folders.
+// Events acknowledged by the file log survive (short runs of `npm run durability`), and invalid folders are rejected.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
@@ -27,7 +27,7 @@ t.test('a node killed under load keeps all acknowledged events, in the same epoc
     least: 20,
   })
   t.same(wrong, [])
-  t.equal(epochs, 4, 'an epoch a channel')
+  t.equal(epochs, 4, 'one epoch per channel')
   t.ok(acknowledged >= 40, `${acknowledged} acknowledged`)
 })
 
@@ -46,7 +46,7 @@ t.test('a reopened log keeps positions, ends, idempotency keys, erasures and cle
   await append(log, 'b', [draft('b-secret', { idempotencyKey: 'k' })])
   const cleared = await log.clear('b')
   await append(log, 'c', [draft(1), { data: Buffer.alloc(0), end: true }])
-  t.notMatch(bytesIn(data), /-secret/, 'it is gone from the files')
+  t.notMatch(bytesIn(data), /-secret/, 'erased data is gone from the files')
   await log.close()
   log = await openFileLog(data)
   t.teardown(() => log.close())
@@ -136,7 +136,7 @@ t.test('a disk that stalls for seconds delays appends, but not reads', async t =
     execFileSync('mkfs.ext4', ['-q', image], { stdio: 'ignore' })
     execFileSync('mount', ['-o', 'loop', image, data], { stdio: 'ignore' })
   } catch {
-    t.pass('no disk to hold up', { skip: 'cannot mount a file' })
+    t.pass('no disk can be stalled', { skip: 'cannot mount a file' })
     return
   }
   t.teardown(() => execFileSync('umount', ['-l', data]))
@@ -162,7 +162,7 @@ t.test(
     try {
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', data], { stdio: 'ignore' })
     } catch {
-      t.pass('no disk to fill', { skip: 'cannot mount tmpfs' })
+      t.pass('no disk can be filled', { skip: 'cannot mount tmpfs' })
       return
     }
     t.teardown(() => execFileSync('umount', ['-l', data]))

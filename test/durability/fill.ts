@@ -1,4 +1,4 @@
-// Fills a file log with a number of events and channels, and is then killed: <folder> <events> <channels>.
+// Fills a file log with events in channels, and then kills itself: fill.ts <folder> <events> <channels>.
 
 import { draft } from '../contract/log.ts'
 import { openFileLog } from './cuts.ts'

@@ -1,4 +1,4 @@
-// A node on a file log that is killed repeatedly under load, and an account of everything that it acknowledged.
+// Kills a node with a file log repeatedly under load, and checks everything that it acknowledged.
 
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,9 +8,9 @@ import { until } from '../support/until.ts'
 export interface KillsOptions {
   readonly folder: string
   readonly kills: number
-  /** Publishes a second. */
+  /** Publishes per second. */
   readonly rate: number
-  /** Ms from a start to the kill, at most, if so much was acknowledged by then. */
+  /** Maximum time from a start to the kill, ms. The kill waits longer until enough publishes are acknowledged. */
   readonly alive: number
   readonly least: number
   readonly built?: boolean
@@ -20,14 +20,14 @@ export interface KillsOptions {
 export interface KillsAccount {
   readonly acknowledged: number
   readonly epochs: number
-  /** What is wrong. */
+  /** Descriptions of the faults. */
   readonly wrong: readonly string[]
 }
 
 interface Answer {
   readonly status: number
   readonly replayed: boolean
-  // Log records of the node.
+  // The node's JSON response.
   readonly body: {
     readonly id?: string
     readonly cursor?: string
@@ -43,7 +43,7 @@ const CONNECTIONS = 50
 class Killed {
   readonly #options: KillsOptions
   readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
-  /** By number, the id with which it was acknowledged. */
+  /** Ids of acknowledged events, by number. */
   readonly #acknowledged = new Map<number, string>()
   readonly #held = new Map<number, string>()
   readonly #cursors = new Map(CHANNELS.map(channel => [channel, 'earliest']))
@@ -85,7 +85,7 @@ class Killed {
     return startNode({ env, ...(built ? { built } : {}) })
   }
 
-  /** Until the node is no more. */
+  /** Publishes until the node is killed. */
   async #load(node: RunningNode): Promise<void> {
     const began = performance.now()
     let sent = 0
@@ -98,14 +98,14 @@ class Killed {
         if (answer === undefined) return
         if (answer.status === 201 && answer.body.id !== undefined)
           this.#acknowledged.set(number, answer.body.id)
-        // A busy disk.
+        // 503: the disk is busy.
         else if (answer.status !== 503) this.wrong.push(`a publish was answered ${answer.status}`)
       }
     }
     await Promise.all(Array.from({ length: CONNECTIONS }, publishAll))
   }
 
-  /** All acknowledged events exist, each reader continues without a gap, and keys are known. */
+  /** Checks that all acknowledged events exist, each reader continues without a gap, and keys are known. */
   async #check(node: RunningNode): Promise<void> {
     for (const channel of CHANNELS) await this.#readOn(node, channel)
     for (const [number, id] of this.#acknowledged)

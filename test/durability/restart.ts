@@ -1,4 +1,4 @@
-// A node with many events in many channels is killed and restarted: measures the time, and what it has.
+// Kills and restarts a node with many events in many channels. Measures its start and memory, and checks the events.
 
 import { once } from 'node:events'
 import { fork } from 'node:child_process'
@@ -10,9 +10,9 @@ import { TYPESCRIPT } from '../support/typescript.ts'
 const FILL = fileURLToPath(new URL('./fill.ts', import.meta.url))
 
 export interface Restart {
-  /** Until it listens, ms. */
+  /** Time until it listens, ms. */
   readonly ready: number
-  /** Resident memory, MiB: of a node on an empty folder, and of this one. */
+  /** Resident memory of a node with an empty folder, MiB, and of this one. */
   readonly empty: number
   readonly resident: number
 }

@@ -1,4 +1,4 @@
-// A file log with segments so small that there is something to rewrite, and all that readers see of it.
+// A file log whose segments are small enough to be rewritten, and its readers' view.
 
 import { type FileLog, type FileLogOptions } from '../../services/broker/log/file/log.ts'
 import type { ChannelLog } from '../../services/broker/log/log.ts'
@@ -9,19 +9,19 @@ import { openFileLog } from './cuts.ts'
 
 export const CHANNELS = ['a', 'b', 'c', 'd', 'e']
 
-/** Keeps 20 events a channel. Keys are known for no time, so that every sealed segment may be rewritten. */
+/** Keeps 20 events per channel. Idempotency keys expire at once, so that every sealed segment may be rewritten. */
 export function openRewritable(folder: string, more: Partial<FileLogOptions> = {}): Promise<FileLog> {
   return openFileLog(folder, {
     segmentBytes: 2000,
     idempotencyWindow: -1,
-    // Only when a test says so, however slow it is.
+    // Only tests start upkeep, however slow they are.
     upkeepEvery: 3_600_000,
     retentionOf: () => ({ ...RETENTION, events: 20 }),
     ...more,
   })
 }
 
-/** Some of everything. Returns positions to read from. */
+/** Makes `calls` random calls: append, end, erase and clear. Returns positions to read from. */
 export async function act(log: ChannelLog, random: Random, calls: number): Promise<[string, Position][]> {
   const positions: [string, Position][] = []
   for (let i = 0; i < calls; i++) {
@@ -45,7 +45,7 @@ export async function act(log: ChannelLog, random: Random, calls: number): Promi
   return positions
 }
 
-/** The view of readers that start there, and at the beginning. */
+/** Everything that readers see: from the beginning of each channel, and from these positions. */
 export async function seen(log: ChannelLog, from: readonly [string, Position][]): Promise<string[]> {
   const lines: string[] = []
   for (const channel of CHANNELS) {

@@ -1,4 +1,4 @@
-// Rewritten segments: readers do not notice, whatever happens during the rewrite, and unreadable events are removed.
+// A rewrite of segments does not change the readers' view, whatever happens meanwhile, and removes unreadable events.
 
 import { execFile } from 'node:child_process'
 import fs, { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -71,7 +71,7 @@ t.test('unreadable events leave the files, including the active one', async t =>
   t.ok(files(data).length < many / 4, `${files(data).length} files of ${many}`)
   const old = inodes(data)
   await log.tidy()
-  t.same(inodes(data), old, 'there is nothing more to rewrite')
+  t.same(inodes(data), old, 'a second upkeep rewrites nothing')
   await log.close()
   t.ok(sizeOf(data) < 4000, `${sizeOf(data)} bytes`)
   log = await openRewritable(data)
@@ -251,5 +251,5 @@ t.test('the byte count of a channel uses the erased size of erased events', asyn
   await append(log, 'b', [draft(1)])
   await log.tidy()
   await append(log, 'a', [draft('y'.repeat(1500)), draft('z'.repeat(1000))])
-  t.equal((await log.state('a')).count, 4, 'there is room for those that come')
+  t.equal((await log.state('a')).count, 4, 'the limit leaves room for new events')
 })

@@ -1,5 +1,5 @@
-// Rewrites the segments of a folder, and is killed at one step of it: rewriter.ts <folder> <function of fs> <call>
-// <before|after>. Run by rewrite.test.ts.
+// Rewrites the segments of a folder and kills itself at one step. rewrite.test.ts runs it:
+// rewriter.ts <folder> <function of fs> <call> <before|after>
 
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
@@ -16,7 +16,7 @@ functions[name] = (...args) => {
   if (isIt) process.kill(process.pid, 'SIGKILL')
   return result
 }
-// Before the log takes them from there.
+// Runs before the log imports the functions of fs.
 syncBuiltinESMExports()
 const { openRewritable } = await import('./rewritable.ts')
 const log = await openRewritable(folder)

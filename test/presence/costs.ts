@@ -1,4 +1,4 @@
-// What members cost: a join against a publish, the list of a thousand, and what each takes of memory.
+// Measures the costs of members: a join relative to a publish, a list of a thousand members, and memory per member.
 
 import { Redis } from 'ioredis'
 import { cpuOf, residentOf } from '../../bench/processes/proc.ts'
@@ -9,12 +9,12 @@ import { ROOM, Rooms } from './members.ts'
 
 export interface Costs {
   readonly members: number
-  /** CPU of a node and Redis, µs: of a join beyond its connection, and of an event that is published. */
+  /** CPU time of the node and Redis for one join, without its connection, µs; `publish`: for one published event. */
   readonly join: number
   readonly publish: number
-  /** Of 21 answers with a thousand members, ms. */
+  /** Times of 21 responses with a thousand members, ms. */
   readonly snapshot: { readonly median: number; readonly most: number }
-  /** Bytes a member. */
+  /** Bytes per member. */
   readonly inRedis: number
   readonly inNode: number
 }

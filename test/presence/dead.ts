@@ -1,4 +1,4 @@
-// An application that is asked by hooks, and is dead in one way or another: what others notice of that.
+// Measures the effect of an application that fails to answer hooks on clients of channels without a hook.
 
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
@@ -10,11 +10,11 @@ import { Rooms } from './members.ts'
 
 export interface DeadRow {
   readonly application: string
-  /** Of events of a channel without a hook, ms. */
+  /** p99 of the delays of events in a channel without a hook, ms. */
   readonly p99: number
-  /** Against that of an application that answers. */
+  /** p99 relative to that with an application that answers. */
   readonly ratio: number
-  /** Requests that were refused, by status and code; and the longest, ms. */
+  /** Refused requests by status and code; `longest`: the slowest, ms. */
   readonly refused: string
   readonly longest: number
 }
@@ -23,7 +23,7 @@ const READERS = 50
 const RATE = 100
 const ASKED = 20
 const SECONDS = 5
-/** Of the hook. */
+/** The timeout of the hook. */
 export const TIMEOUT_MS = 500
 
 const TEN_MB = Buffer.alloc(10 * 2 ** 20, 'x')

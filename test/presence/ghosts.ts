@@ -1,5 +1,5 @@
-// What must not make a ghost, nor have anybody leave who has not: nodes and Redis that are killed, frozen, cut off and
-// restarted. At the end of each the members are those who are connected.
+// Kills, freezes, cuts off and restarts nodes and Redis. After each fault the members must be exactly the connected
+// users, and no user may have left without cause.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { rm } from 'node:fs/promises'
@@ -14,28 +14,28 @@ export interface Row {
   readonly members: number
   readonly joins: number
   readonly leaves: number
-  /** Leaves that are right: of users of a dead node, and of users who were away for longer than the grace. */
+  /** Leaves that are correct: of users of a dead node, and of users who were away for longer than the grace period. */
   readonly due: number
   readonly disorderly: number
   readonly seconds: number
   readonly wrong: string
 }
 
-/** Ms in which the members are those who are connected again. */
+/** Maximum time until the members are the connected users again, ms. */
 const SETTLED_WITHIN = 90_000
 const FROZEN = 30_000
 const CUT = 10_000
 
-/** A client that is away for longer may leave: a bit less than the grace, ms. */
+/** A client that is away for longer may leave, ms. It is a bit less than the grace period. */
 const LEAVES_AFTER = 4500
 
-/** `due`: users who must leave, and no others. */
+/** `due`: exactly the users who must leave. */
 type Case = readonly [fault: string, due: readonly string[], run: () => Promise<void>, fresh?: true]
 
 const NOBODY: readonly string[] = []
 const users = (name: string, count: number) => Array.from({ length: count }, (_, i) => `${name}${i}`)
 
-/** `count`: members of the edge that is killed; the others have a fifth of that each. */
+/** `count`: members of the killed edge. Each other edge has a fifth of that. */
 export async function ghosts(count: number, say: (text: string) => void): Promise<Row[]> {
   const redis = await startRedis({ args: ['--appendonly', 'yes'] })
   const proxy = await proxyRedis(redis.port)
@@ -97,7 +97,7 @@ export async function ghosts(count: number, say: (text: string) => void): Promis
   }
 }
 
-/** The same over a failover of sentinels. */
+/** Checks the same over a failover by sentinels. */
 export async function failover(count: number, say: (text: string) => void): Promise<Row[]> {
   const group = await startSentinel(3, 'presence')
   const rooms = new Rooms({ REDIS_URL: group.url })
@@ -117,7 +117,7 @@ export async function failover(count: number, say: (text: string) => void): Prom
   }
 }
 
-/** Each is stopped once another one has taken its place; its clients go elsewhere. */
+/** Replaces each node: starts a new one, then stops the old one, whose clients connect to other nodes. */
 async function rolling(rooms: Rooms): Promise<void> {
   rooms.comeBack = true
   for (const node of [...rooms.nodes]) {
@@ -141,7 +141,7 @@ async function all(rooms: Rooms, say: (text: string) => void, cases: readonly Ca
       () => [],
       (error: Error) => [error.message],
     )
-    // Late entries have arrived by now.
+    // Waits for late entries.
     await sleep(7000)
     const changes = await rooms.log(cursor)
     const usersWho = (type: string) => changes.filter(each => each.type === type).map(({ data }) => data.user)
@@ -153,7 +153,7 @@ async function all(rooms: Rooms, say: (text: string) => void, cases: readonly Ca
       joins: joined.length,
       leaves: left.length,
       due: new Set([...due, ...left.filter(mayLeave)]).size,
-      // A log that was lost begins with nobody.
+      // A log that was lost begins without members.
       disorderly: disorderly(changes, new Set(fresh && joined.length > 0 ? [] : before)),
       seconds: Math.round((performance.now() - began) / 1000),
       wrong: [
@@ -177,7 +177,7 @@ async function all(rooms: Rooms, say: (text: string) => void, cases: readonly Ca
 const listed = (what: string, of: readonly string[]) =>
   of.length === 0 ? [] : [`${of.length} ${what}: ${of.slice(0, 3).join(' ')}`]
 
-/** Raises where the members do not become those who are connected. */
+/** Raises unless the members become exactly the connected users. */
 async function settled(rooms: Rooms): Promise<void> {
   let difference = ''
   const isSo = async () => {
@@ -186,7 +186,7 @@ async function settled(rooms: Rooms): Promise<void> {
     difference = `${users.length} members, ${rooms.sockets.size} connected, ${wrong.slice(0, 3)}`
     return wrong.length === 0
   }
-  await until('members are who is connected', isSo, SETTLED_WITHIN).catch(() => {
+  await until('the members are the connected users', isSo, SETTLED_WITHIN).catch(() => {
     throw new Error(difference)
   })
 }

@@ -1,4 +1,4 @@
-// Users in a room of several nodes: who is really connected, and what the nodes say of it.
+// Users in a room over several nodes: which are really connected, and which the nodes report.
 
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,16 +8,16 @@ import { type RunningNode, startNode } from '../support/node.ts'
 import { pollAll } from '../support/poll-all.ts'
 
 export const ROOM = 'room:1'
-/** Connections that are opened at a time. */
+/** Number of connections that are opened in parallel. */
 const AT_A_TIME = 50
 
 export class Rooms {
   readonly nodes: RunningNode[] = []
-  /** Sockets that are open, by user. */
+  /** Open sockets by user. */
   readonly sockets = new Map<string, WebSocket>()
-  /** Those who are cut come back to another node. */
+  /** Whether users whose connection is cut reconnect to another node. */
   comeBack = false
-  /** How long users who reconnected were away, ms. */
+  /** Longest time between two connections of a user, ms. */
   readonly absences = new Map<string, number>()
   readonly #world = new ClosedWorld()
   readonly #env: Readonly<Record<string, string>>
@@ -45,7 +45,7 @@ ${rules}`)
     return node
   }
 
-  /** It takes no part any more. */
+  /** Removes a node: no user connects to it any more. */
   without(node: RunningNode): void {
     this.nodes.splice(this.nodes.indexOf(node), 1)
   }
@@ -81,7 +81,7 @@ ${rules}`)
     this.absences.set(user, Math.max(away, this.absences.get(user) ?? 0))
   }
 
-  /** Everybody leaves. */
+  /** Disconnects all users. */
   leave(): void {
     this.comeBack = false
     for (const socket of this.sockets.values()) socket.terminate()
@@ -95,7 +95,7 @@ ${rules}`)
     return (await answer.json()) as Page
   }
 
-  /** All members, and where the log of joins and leaves stands. */
+  /** All members, and a cursor at the head of the log of joins and leaves. */
   async members(): Promise<{ readonly users: string[]; readonly cursor: string }> {
     const users: string[] = []
     for (let after = ''; ;) {
@@ -107,7 +107,7 @@ ${rules}`)
     }
   }
 
-  /** The joins and leaves behind a cursor; where these are lost, all that there are. */
+  /** The joins and leaves after a cursor; all that exist if that cursor is lost. */
   async log(cursor: string): Promise<Change[]> {
     return pollAll<Change>(`fanwire:presence:${ROOM}`, path => this.ask(path), cursor)
   }
@@ -129,7 +129,7 @@ interface Page {
   readonly members?: readonly { readonly user: string }[]
 }
 
-/** Users whose joins and leaves do not alternate. */
+/** The number of joins of members and of leaves of others. `there`: members at the start. */
 export function disorderly(changes: readonly Change[], there: ReadonlySet<string>): number {
   const present = new Set(there)
   let wrong = 0

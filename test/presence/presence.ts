@@ -65,9 +65,9 @@ async function main(): Promise<void> {
 
 const JOIN_OF_PUBLISH = 3
 const SNAPSHOT_MS = 20
-/** A busy machine varies by this factor. */
+/** Measurements on a busy machine vary by this factor. */
 const P99_FACTOR = 1.5
-/** Beyond the timeout of the hook. */
+/** Allowed delay beyond the timeout of the hook. */
 const LATE_MS = 250
 
 function missedCosts({ join, publish, snapshot }: Costs): string[] {

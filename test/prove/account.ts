@@ -1,12 +1,12 @@
-// What a reader has seen of a channel whose events are the numbers from 1 on.
+// Counts what a reader has seen of a channel whose events are the numbers from 1 on.
 
 export interface Counts {
-  /** Events that were delivered, once or more. */
+  /** Deliveries, including repeated ones. */
   delivered: number
   missing: number
   repeated: number
   reordered: number
-  /** Events that were lost, and reported as lost. */
+  /** Lost events that a gap reported. */
   told: number
 }
 
@@ -23,7 +23,7 @@ export class Account {
   #last: number
   #gap = false
 
-  /** `from`: the last number that came before this reader did. */
+  /** `from`: the last number before this reader started. */
   constructor(from: number) {
     this.#last = from
     this.from = from
@@ -51,12 +51,12 @@ export class Account {
     this.#last = n
   }
 
-  /** The reader was notified that events may be lost before the next one. */
+  /** The reader received a gap: events before the next one may be lost. */
   gap(): void {
     this.#gap = true
   }
 
-  /** `to`: the last number that was published. */
+  /** Counts the missing events. `to`: the last published number. */
   close(to: number): Counts {
     const counts = { ...this.#counts }
     for (let n = this.from + 1; n <= to; n++) {

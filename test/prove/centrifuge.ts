@@ -1,4 +1,4 @@
-// Centrifugo: its client, and two servers on its library that keep history in Redis for readers to recover from.
+// Centrifugo: its client, and two servers based on its library, with a history in Redis for recovery.
 
 import { Centrifuge } from 'centrifuge'
 import { WebSocket } from 'ws'
@@ -18,7 +18,7 @@ export async function startCentrifuge(): Promise<System> {
   const dir = temporaryFolder()
   const start = () =>
     persistently(() => peer.start({ redisUrl: redis.url, dir, throughRedis: true, heartbeats: true }))
-  // Events are published through an undisturbed one: its API takes no key, so that a retry would publish twice.
+  // Events are published through an undisturbed server: its API has no idempotency key, so a retry could publish twice.
   const [entrance, ...nodes] = await Promise.all([start(), start(), start()])
   let turn = 0
   return {

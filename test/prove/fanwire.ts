@@ -1,4 +1,4 @@
-// fanwire: two nodes with their log in Redis, tokens that expire, and its client over every wire.
+// fanwire: two nodes with their log in Redis, tokens that expire, and the client over every wire.
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ import { type FollowOptions, type Hear, persistently, type Reader, type System }
 
 const WIRES: readonly Wire[] = ['ws', 'sse', 'stream', 'long-poll', 'poll']
 const KEY = 'a-key-to-publish'
-/** `short` forgets so soon that readers fall behind: they have to be notified. */
+/** `short` keeps so few events that readers fall behind and must receive a gap. */
 const RULES = `channels:
   - { match: "short", subscribe: token, history: { events: 40 } }
 default: { subscribe: token }
@@ -62,7 +62,7 @@ export async function startFanwire(): Promise<System> {
     channels: ['a', 'b', 'short'],
     port() {
       const up = ports.filter((_, i) => nodes[i] !== undefined)
-      // Now and then one that is down, as before the balancer has noticed.
+      // Sometimes returns the port of a stopped node, like a load balancer that has not noticed it yet.
       return (
         (turn++ % 8 === 0 ? ports : up)[turn % (turn % 8 === 1 ? ports.length : up.length)] ?? ports[0] ?? 0
       )

@@ -1,4 +1,4 @@
-// A short proof; `npm run prove` runs long ones.
+// A short run; `npm run prove` makes long ones.
 
 import '../support/web-locks.ts'
 import t from 'tap'

@@ -1,4 +1,4 @@
-// The page of the documents on lost events per client.
+// Writes the document page on lost events per client.
 
 import type { Result } from './run.ts'
 

@@ -9,9 +9,9 @@ export interface Asked {
   readonly seed: number
   readonly seconds: number
   readonly readers: number
-  /** Readers more that share a connection, as tabs do. */
+  /** Number of additional readers that share one connection, as tabs do. */
   readonly tabs: number
-  /** Servers are killed and restarted, too. */
+  /** Whether servers are killed and restarted as well. */
   readonly servers: boolean
   say?(line: string): void
 }
@@ -23,20 +23,20 @@ export interface Result extends Counts {
   readonly readers: number
   readonly cuts: number
   readonly published: number
-  /** How often each thing happened. */
+  /** Number of disturbances by description. */
   readonly happened: Readonly<Record<string, number>>
-  /** Readers that had not seen the last event a minute after it was published. */
+  /** Number of readers that had not seen the last event a minute after it was published. */
   readonly stuck: number
 }
 
-/** Bytes of responses after which a connection is cut. */
+/** Bounds of the number of response bytes after which a connection is cut. */
 const CUT_FROM = 100
 const CUT_SPAN = 8000
-/** Between two events of a channel, and between two things that happen, ms. */
+/** Interval between two events of a channel, ms; below, between two disturbances. */
 const PUBLISH_MS = 25
 const DISTURB_MS = 250
 const SERVERS_MS = 2500
-/** How long the last events may take, ms. */
+/** Maximum time until the last events arrive, ms. */
 const SETTLE_MS = 60_000
 
 const sleep = (ms: number) => new Promise<void>(resolve => setTimeout(resolve, ms))
@@ -70,7 +70,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
       event: (channel: string, n: number) => of(channel, n).event(n),
       gap: (channel: string) => accounts.get(channel)?.gap(),
     }
-    // A gap before the first event needs an account.
+    // A gap may precede the first event, so accounts exist from the start.
     if (system.fromStart) for (const channel of system.channels) of(channel, 1)
     return { proxy, accounts, reader: system.follow(proxy.url, hear, { random, shared }) }
   }
@@ -80,7 +80,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
   const shared = asked.tabs > 0 ? await proxyOf() : undefined
   for (let i = 0; i < asked.tabs && shared; i++) followed.push(begin(shared, true))
   const entrance = await proxyOf()
-  // Readers that see nothing before they are there begin together.
+  // Systems that deliver no earlier events need all readers connected before the first publish.
   if (!system.fromStart) await sleep(1000)
 
   const end = Date.now() + asked.seconds * 1000
@@ -122,7 +122,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
   const isDone = ({ accounts }: Followed) =>
     [...published].every(([channel, n]) => (accounts.get(channel)?.last ?? 0) >= n)
   const settled = Date.now() + SETTLE_MS
-  // Losses that a client notices only with another event; repeated for those that were not there yet.
+  // Some clients notice a loss only with the next event. Repeated for clients that were not connected yet.
   for (let next = 0; next === 0 || (!followed.every(isDone) && Date.now() < settled); await sleep(50)) {
     if (next++ % 40 > 0) continue
     for (const [channel, n] of published) {
@@ -156,7 +156,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
 
 const cutsOf = (proxies: readonly FaultyProxy[]) => proxies.reduce((sum, { cuts }) => sum + cuts, 0)
 
-/** Causes a fault of the network, or of the reader itself; returns its description. */
+/** Disturbs the network of a reader, or the reader itself. Returns a description. */
 function disturbReader({ proxy, reader }: Followed, random: Random): string | undefined {
   const { faults } = proxy
   const forAWhile = <Name extends keyof typeof faults>(name: Name, value: (typeof faults)[Name]) => {

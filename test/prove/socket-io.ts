@@ -1,4 +1,4 @@
-// Socket.IO: its own server with connection state recovery, and its client.
+// Socket.IO: its server with connection state recovery, and its client.
 
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -36,7 +36,7 @@ export async function startSocketIo(): Promise<System> {
       const socket = io(url, { transports, reconnectionDelay: 20, reconnectionDelayMax: 300, forceNew: true })
       let before = false
       socket.on('connect', () => {
-        // A session that was not recovered has lost the events in between.
+        // Without recovery, the events since the last connection are lost.
         if (before && !socket.recovered) for (const channel of channels) hear.gap(channel)
         before = true
       })
@@ -44,7 +44,7 @@ export async function startSocketIo(): Promise<System> {
       return { close: () => void socket.close() }
     },
     async disturb() {
-      // Clients see their connections end: after a goodbye from the server they would not reconnect.
+      // Clients see their connections break: after a disconnect packet from the server they would not reconnect.
       await server.close()
       server = await begin()
       return 'server restarted'

@@ -1,4 +1,4 @@
-// `npm run test:runtimes`: the client's contract on Node, Deno and Bun, each as npm has it.
+// `npm run test:runtimes`: checks the client's contract on Node, Deno and Bun, which come from npm.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,10 +13,10 @@ import { temporaryFolder } from '../support/tools.ts'
 import type { Places } from './suite.ts'
 
 const ALL = ['20.19', '22', '24', '26', 'deno', 'bun']
-/** Of one runtime. */
+/** Maximum time for one runtime. */
 const WITHIN_MS = 120_000
 
-/** The suite as a program: Deno and Bun have Node's globals that it needs. */
+/** Bundles the suite into one program. Returns its path. */
 async function programOf(places: Places): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [join(import.meta.dirname, 'suite.ts')],
@@ -33,7 +33,7 @@ globalThis.RUN = run => run(${JSON.stringify(places)}, line => console.log(line)
   return path
 }
 
-/** Whether the client keeps its contract there. */
+/** Runs the suite on a runtime. Returns whether all checks passed. */
 async function passes(name: string): Promise<boolean> {
   const node = await startMemoryNode()
   let cut = 0

@@ -1,4 +1,4 @@
-// The client's contract in whatever runs this: it is one bundle, without anything of Node. Driven by runtimes.ts.
+// Checks the client's contract in the current runtime. It is bundled into one file and uses nothing of Node.
 
 import {
   connect,
@@ -10,12 +10,12 @@ import {
 } from '../../client/index.ts'
 import { createPublisher } from '../../client/publisher.ts'
 
-/** Addresses of one node. */
+/** URLs of one node. */
 export interface Places {
   readonly direct: string
-  /** By a proxy that cuts connections after some bytes. */
+  /** Through a proxy that cuts connections after some bytes. */
   readonly cutting: string
-  /** By a proxy that refuses upgrades and buffers streams. */
+  /** Through a proxy that refuses upgrades and buffers streams. */
   readonly blocking: string
 }
 
@@ -29,7 +29,7 @@ function equal(found: unknown, wanted: unknown): void {
   if (one !== other) throw new Error(`${one} in place of ${other}`)
 }
 
-/** The data of the first events, by a loop. */
+/** The data of the first events, read with `for await`. */
 async function first(subscription: Subscription<number>, count: number): Promise<number[]> {
   const data: number[] = []
   for await (const event of subscription) if (data.push(event.data) === count) break

@@ -1,4 +1,4 @@
-// S5 and idle channels: strangers make the node follow channels.
+// S5 and idle channels: clients without credentials make the node follow many channels.
 
 import type { Attack } from '../attack.ts'
 import { again, ending, paced, pump } from '../raw.ts'
@@ -10,7 +10,7 @@ export const newChannels: Attack = {
   name: 'new-channels',
   title: `S5: ${CLIENTS} ws connections subscribe to ever new channels of a node that may follow 50,000`,
   rate: 'as fast as the node takes them',
-  // They linger as long as by default.
+  // The node keeps unread channels as long as it does by default.
   needs: { env: { FANWIRE_LINGER: '10s' } },
   async attack({ port }, signal) {
     let subscriptions = 0

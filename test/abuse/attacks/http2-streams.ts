@@ -1,4 +1,4 @@
-// S2's kin: few connections that hold many readers.
+// Like S2: few connections hold many readers.
 
 import type { Attack } from '../attack.ts'
 import { getting, openHttp2 } from '../http2.ts'

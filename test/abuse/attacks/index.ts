@@ -1,4 +1,4 @@
-// The attacks. A new one is a file and a line here.
+// All attacks. To add one, add a file and a line here.
 
 import type { Attack } from '../attack.ts'
 import { everyChannel, idleChannels, newChannels } from './channels.ts'

@@ -1,4 +1,4 @@
-// S6: an answer whose cost is not bounded by its size.
+// S6: a response whose cost is not bounded by its size.
 
 import type { Attack } from '../attack.ts'
 import { exchange, paced } from '../raw.ts'

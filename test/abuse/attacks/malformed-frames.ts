@@ -1,4 +1,4 @@
-// W2: a malformed frame beside an open stream of HTTP/2.
+// W2: a malformed frame on an HTTP/2 session with an open stream.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Attack } from '../attack.ts'
@@ -6,7 +6,7 @@ import { frame, getting, openHttp2 } from '../http2.ts'
 import { paced } from '../raw.ts'
 
 const MALFORMED = [
-  // An index of HPACK's table that there is not.
+  // An HPACK index beyond the table.
   frame('headers', 5, 3, Buffer.from([0xff, 0xff, 0xff, 0x7f])),
   // Larger than the node's SETTINGS_MAX_FRAME_SIZE.
   frame('data', 0, 1, Buffer.alloc(20_000)),

@@ -11,7 +11,7 @@ export const idempotencyKeys: Attack = {
   name: 'idempotency-keys',
   title: 'a flood of idempotency keys of 128 characters, the log in Redis',
   rate: `${PUBLISHERS} publishers, each as fast as it is answered`,
-  // Longer than the good publisher takes to repeat an event.
+  // Longer than the good publisher's pause before a retry.
   needs: { redis: [], env: { FANWIRE_IDEMPOTENCY_WINDOW: '5s' } },
   async attack({ port }, signal) {
     const agent = new Agent({ keepAlive: true, maxSockets: PUBLISHERS })

@@ -1,4 +1,4 @@
-// S4's kin: other ways to send more small things than a turn of the event loop should take.
+// Like S4: other ways to send more small requests than one turn of the event loop should handle.
 
 import type { Socket } from 'node:net'
 import type { Attack } from '../attack.ts'

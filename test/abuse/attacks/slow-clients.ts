@@ -1,4 +1,4 @@
-// Connections that say nothing, or next to nothing.
+// Connections that send nothing, or almost nothing.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Attack } from '../attack.ts'

@@ -1,4 +1,4 @@
-// Handshakes of TLS cost the node more than the client.
+// TLS handshakes cost the node more than the client.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'node:tls'

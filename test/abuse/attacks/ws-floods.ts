@@ -1,4 +1,4 @@
-// S4: small messages from few connections take all turns of the event loop.
+// S4: small messages from few connections keep the event loop busy.
 
 import type { Attack } from '../attack.ts'
 import { again, pump } from '../raw.ts'
@@ -6,7 +6,7 @@ import { frame, openWs, TEXT, texts } from '../ws.ts'
 
 const EXTENT = 'as fast as the node takes them'
 
-/** So many connections that each send `next` for ever. `count`: messages in one of those. */
+/** Opens connections that each send results of `next` until the end. `count`: messages in one result. */
 async function flood(
   port: number,
   signal: AbortSignal,

@@ -1,4 +1,4 @@
-// What is small when compressed.
+// Messages and bodies that are small only when compressed.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { deflateRawSync, gzipSync } from 'node:zlib'
