@@ -1,11 +1,16 @@
-// npm run screenshots: the pictures in the documents, taken of a node that runs for them, and of the bench's last report.
+// `npm run screenshots`: every picture in the documents. They show the console and the refresh wire of a node that runs for
+// them, and the bench's last report.
 
+import { once } from 'node:events'
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { startMemoryNode } from '../contract/node.ts'
-import { capture, type Shot } from './browser.ts'
+import type { Page } from 'playwright-core'
+import { WebSocket } from 'ws'
+import { startMemoryNode, type Node } from '../contract/node.ts'
+import '../support/built-console.ts'
+import { capture, type Shot, startBrowser } from './browser.ts'
 
 const OUT = fileURLToPath(new URL('../../docs/images', import.meta.url))
 /** The report of the last full run of `npm run bench`. */
@@ -43,17 +48,20 @@ const NEW: readonly Published[] = [
   ['harbour', 'chat', 'Coming in now ⚓ see you at berth 4 ☂'],
 ]
 
+const pathOf = (name: string) => join(OUT, `${name}.png`)
+
 async function picture(name: string, shot: Omit<Shot, 'out'>): Promise<void> {
-  const out = join(OUT, `${name}.png`)
-  await capture({ ...shot, out })
-  const { size } = await stat(out)
-  if (size > MAX_BYTES) throw new Error(`${out} has ${size} bytes, more than ${MAX_BYTES}`)
-  process.stdout.write(`${out}: ${size} bytes\n`)
+  await capture({ ...shot, out: pathOf(name) })
+  await checkSize(name)
 }
 
-await mkdir(OUT, { recursive: true })
-const node = await startMemoryNode({ HISTORY_EVENTS: '4' })
-try {
+async function checkSize(name: string): Promise<void> {
+  const { size } = await stat(pathOf(name))
+  if (size > MAX_BYTES) throw new Error(`${pathOf(name)} has ${size} bytes, more than ${MAX_BYTES}`)
+  process.stdout.write(`${pathOf(name)}: ${size} bytes\n`)
+}
+
+async function refreshPictures(node: Node): Promise<void> {
   /** Publishes events one at a time, never two in the same millisecond. Returns the id of the last. */
   const publish = async (events: readonly Published[]) => {
     let id = ''
@@ -76,9 +84,86 @@ try {
   ] as const) {
     await picture(name, { url, colorScheme, width, height })
   }
+}
+
+/** Readers of the console's pictures, by wire, and the channels that they follow in turn. */
+const READERS = { sse: 24, stream: 24, ws: 16 } as const
+const CHANNELS = ['chat:lobby', 'chat:help', 'news', 'scores']
+/** Time that the plots of the Now view show, and between two events, ms. */
+const SHOWN_MS = 40_000
+const EVERY_MS = 100
+
+/** Connects the readers. Returns a function that disconnects them. */
+async function readAll({ port }: Node): Promise<() => void> {
+  const ends: (() => void)[] = []
+  for (const [wire, readers] of Object.entries(READERS)) {
+    for (let i = 0; i < readers; i++) {
+      const url = `http://127.0.0.1:${port}/v1/${wire}?channel=${CHANNELS[i % CHANNELS.length]}`
+      if (wire === 'ws') {
+        const socket = new WebSocket(url.replace('http', 'ws'))
+        await once(socket, 'open')
+        ends.push(() => socket.terminate())
+      } else {
+        const abort = new AbortController()
+        const { body } = await fetch(url, { signal: abort.signal })
+        void body?.pipeTo(new WritableStream()).catch(() => {})
+        ends.push(() => abort.abort())
+      }
+    }
+  }
+  return () => ends.forEach(end => end())
+}
+
+/** Publishes at a rate that rises and falls. Returns a function that stops it. */
+function publishAll(node: Node): () => void {
+  let turn = 0
+  const timer = setInterval(() => {
+    const channel = CHANNELS[turn++ % CHANNELS.length] ?? 'news'
+    for (let n = 0; n < 2 + Math.sin(turn / 20); n++) void node.publish(channel, `{"n":${turn}}`)
+  }, EVERY_MS)
+  return () => clearInterval(timer)
+}
+
+async function consolePictures(): Promise<void> {
+  const node = await startMemoryNode({ SOCKET_IO: '1' })
+  const origin = `http://127.0.0.1:${node.port}/console#`
+  const browser = await startBrowser()
+  const shoot = async (page: Page, name: string) => {
+    await page.screenshot({ path: pathOf(name) })
+    await checkSize(name)
+  }
+  try {
+    const endReaders = await readAll(node)
+    const endPublisher = publishAll(node)
+    const now = await browser.newPage({ colorScheme: 'light', viewport: { width: 1280, height: 920 } })
+    await now.goto(`${origin}/now`)
+    await sleep(SHOWN_MS)
+    await shoot(now, 'console-now-light')
+    endPublisher()
+    endReaders()
+
+    const bench = await browser.newPage({ colorScheme: 'dark', viewport: { width: 1280, height: 800 } })
+    await bench.goto(`${origin}/workbench?channel=workbench`)
+    await bench.locator('.pane .badge.good').nth(7).waitFor()
+    for (const events of [1, 2, 3]) {
+      await bench.getByRole('button', { name: 'Publish' }).click()
+      await bench.locator(`.pane[data-events="${events}"]`).nth(7).waitFor()
+    }
+    await shoot(bench, 'console-workbench-dark')
+  } finally {
+    await browser.close()
+    await node.close()
+  }
+}
+
+await mkdir(OUT, { recursive: true })
+const node = await startMemoryNode({ HISTORY_EVENTS: '4' })
+try {
+  await refreshPictures(node)
 } finally {
   await node.close()
 }
+await consolePictures()
 for (const colorScheme of ['light', 'dark'] as const) {
   await picture(`report-${colorScheme}`, {
     url: REPORT,
