@@ -151,7 +151,7 @@ export function Now() {
             />
             <Figure name="CPU" value={`${Math.round(newest.cpu)} %`} note="of one core" />
           </dl>
-          <div class="grid">
+          <div class="grid four">
             <Panel title="Events">
               <Plot
                 title="per second"
