@@ -9,6 +9,12 @@ const REPOSITORY = 'https://github.com/fanwire/fanwire'
 const BASE = process.env.DOCS_BASE ?? '/'
 
 const page = (text: string, link: string) => ({ text, link })
+/** A link in the top bar, which is highlighted on all pages of its folder. */
+const section = (text: string, folder: string, first = '') => ({
+  text,
+  link: folder + first,
+  activeMatch: `^${folder}`,
+})
 
 export default defineConfig({
   title: 'fanwire',
@@ -27,11 +33,11 @@ export default defineConfig({
     socialLinks: [{ icon: 'github', link: REPOSITORY }],
     editLink: { pattern: `${REPOSITORY}/edit/main/docs/:path`, text: 'Edit this page' },
     nav: [
-      page('Get started', '/get-started/'),
-      page('Wires', '/wires/'),
-      page('Deploy', '/deploy/'),
-      page('Reference', '/reference/settings'),
-      page('Benchmarks', '/benchmarks/'),
+      section('Get started', '/get-started/'),
+      section('Wires', '/wires/'),
+      section('Deploy', '/deploy/'),
+      section('Reference', '/reference/', 'settings'),
+      section('Benchmarks', '/benchmarks/'),
     ],
     sidebar: [
       {
@@ -47,16 +53,9 @@ export default defineConfig({
       {
         text: 'Use',
         items: [
-          page('Client', '/client'),
-          page('Command line', '/command-line'),
           page('Publish', '/publish'),
-          page('Filters and conflation', '/select'),
           page('Reading', '/reading'),
-          page('Limits', '/limits'),
-          page('Access', '/access'),
-          page('Presence', '/presence'),
-          page('Hooks', '/hooks'),
-          page('Webhooks', '/webhooks'),
+          page('Filters and conflation', '/select'),
           {
             text: 'Wires',
             link: '/wires/',
@@ -72,6 +71,20 @@ export default defineConfig({
               page('HTTP/2 push', '/wires/push'),
             ],
           },
+          page('Client', '/client'),
+          page('Command line', '/command-line'),
+          page('Console', '/console'),
+          page('Presence', '/presence'),
+          page('Webhooks', '/webhooks'),
+        ],
+      },
+      {
+        text: 'Control access',
+        items: [
+          page('Access', '/access'),
+          page('Hooks', '/hooks'),
+          page('Limits', '/limits'),
+          page('Server control', '/admin'),
         ],
       },
       {
@@ -91,8 +104,6 @@ export default defineConfig({
           page('Traces', '/operate/tracing'),
           page('The log in files', '/operate/file-log'),
           page('Stopping a node', '/operate/stopping'),
-          page('Console', '/console'),
-          page('Server control', '/admin'),
           page('Sizing', '/operate/sizing'),
           page('Load tests', '/operate/load-test'),
         ],
