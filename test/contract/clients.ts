@@ -5,6 +5,7 @@ import { request as requestHttps } from 'node:https'
 import type { Readable } from 'node:stream'
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
 import { type ClientOptions, WebSocket } from 'ws'
+import { WAIT_LIMIT_MS } from '../support/until.ts'
 import { offsetOf } from './node.ts'
 import { compare, parsePage } from './refresh.ts'
 
@@ -44,8 +45,8 @@ export interface Client {
   readonly cursor: string
   /** Received heartbeats. */
   readonly heartbeats: number
-  /** The next item. Raises if there is none within `within` ms. */
-  next(within?: number): Promise<Item>
+  /** The next item. Raises if there is none for too long. */
+  next(): Promise<Item>
   /** The next item, which must be an event. */
   event(): Promise<string>
   /** Stops reading from the socket. */
@@ -136,7 +137,8 @@ export class Mailbox<T> {
     else first(item)
   }
 
-  async take(within: number): Promise<T> {
+  /** The next item. Raises if there is none within WAIT_LIMIT_MS. */
+  async take(): Promise<T> {
     if (this.#taken === this.#arrived.length) {
       return new Promise((resolve, reject) => {
         const waits = (item: T) => {
@@ -145,8 +147,8 @@ export class Mailbox<T> {
         }
         const timer = setTimeout(() => {
           this.#waiting.splice(this.#waiting.indexOf(waits), 1)
-          reject(new Error(`nothing came within ${within} ms`))
-        }, within)
+          reject(new Error(`nothing came within ${WAIT_LIMIT_MS} ms`))
+        }, WAIT_LIMIT_MS)
         this.#waiting.push(waits)
       })
     }
@@ -197,13 +199,10 @@ class Cursor {
 }
 
 async function opened(open: Mailbox<string | undefined>): Promise<string> {
-  const cursor = await open.take(WITHIN)
+  const cursor = await open.take()
   if (cursor === undefined) throw new Unopened()
   return cursor
 }
-
-/** Ms after which no item is expected any more. Long, because the machine may be busy. */
-const WITHIN = 30_000
 
 abstract class BaseClient implements Client {
   heartbeats = 0
@@ -219,8 +218,8 @@ abstract class BaseClient implements Client {
     return this.position.text
   }
 
-  async next(within = WITHIN): Promise<Item> {
-    const received = await this.inbox.take(within)
+  async next(): Promise<Item> {
+    const received = await this.inbox.take()
     this.position.move(received)
     return received.item
   }
@@ -542,7 +541,7 @@ export class WsClient extends BaseClient {
   /** Sends a command and returns the next answer. */
   async ask(command: object | string): Promise<Answer> {
     this.send(command)
-    return this.answers.take(WITHIN)
+    return this.answers.take()
   }
 
   pause(): void {
@@ -653,7 +652,7 @@ export class SocketIoClient extends BaseClient {
   /** Emits and returns the answer. */
   ask(name: string, ...given: unknown[]): Promise<SocketIoAnswer> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), WITHIN)
+      const timer = setTimeout(() => reject(new Error(`${name} was not answered`)), WAIT_LIMIT_MS)
       const cut = () => {
         clearTimeout(timer)
         reject(new Unopened())
@@ -763,10 +762,10 @@ abstract class AskingClient extends BaseClient {
     return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
   }
 
-  override async next(within = WITHIN): Promise<Item> {
-    const end = Date.now() + within
+  override async next(): Promise<Item> {
+    const end = performance.now() + WAIT_LIMIT_MS
     while (this.#waiting.length === 0 || this.#paused) {
-      if (Date.now() > end) throw new Error(`nothing came within ${within} ms`)
+      if (performance.now() > end) throw new Error(`nothing came within ${WAIT_LIMIT_MS} ms`)
       if (this.#gone) return { close: {} }
       if (!this.#paused) await this.#ask()
       if (this.#waiting.length === 0) await new Promise(resolve => setTimeout(resolve, 2))

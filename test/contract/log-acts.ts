@@ -134,7 +134,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     const follower = await record(log, 'a')
     const event = (await log.read('a', { epoch, offset: 1 }, ALL)).events[0]
     t.equal(await log.erase('a', { epoch, offset: 2 }), true)
-    await follower.until(() => follower.forgot > 0, 'the erasure is reported', 1000)
+    await follower.until(() => follower.forgot > 0, 'the erasure is reported')
     const page = await log.read('a', { epoch, offset: 0 }, ALL)
     t.equal(page.gap, undefined)
     t.same(page.events.map(objectOf)[1], {
@@ -188,7 +188,7 @@ export function logActsContract(t: Test, name: string, make: MakeLog): void {
     t.not(head.epoch, old.epoch)
     t.has(await log.state('a'), { head, tail: undefined, count: 0 })
     t.notHas(await log.state('a'), { ended: true })
-    await follower.reaches(head, 1000)
+    await follower.reaches(head)
     t.same([follower.gaps, follower.ended], [[{ from: old, to: head }], false])
     for (const offset of [0, 2, 3, 9]) {
       const page = await log.read('a', { ...old, offset }, ALL)

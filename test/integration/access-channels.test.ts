@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { type Node, startMemoryNode } from '../contract/node.ts'
 import { ClosedWorld, RULES } from '../support/closed-node.ts'
+import { stopClock } from '../support/stopped-clock.ts'
 import { until } from '../support/until.ts'
 
 interface Member {
@@ -75,19 +76,18 @@ const CONNECT: Readonly<Record<string, Connect>> = {
   },
 }
 
-// They wait for the end of tokens.
-t.jobs = 4
-
 const seconds = () => Math.floor(Date.now() / 1000)
-/** What hangs on it ends in a moment: the leeway is almost over. */
-const soon = () => seconds() + 2 - 10
+/** How long a short token counts, ms. */
+const SHORT_MS = 2000
+/** The `exp` of a short token: the leeway of 10 s ends with SHORT_MS. */
+const soon = () => seconds() + SHORT_MS / 1000 - 10
 
 function each(
   title: string,
   run: (t: Test, world: ClosedWorld, node: Node, connect: Connect) => Promise<void>,
 ) {
   for (const [wire, connect] of Object.entries(CONNECT)) {
-    t.test(`${title} (${wire})`, { buffered: true }, async t => {
+    t.test(`${title} (${wire})`, async t => {
       const world = new ClosedWorld()
       const node = await startMemoryNode({ ...world.settings, USER_SUBSCRIPTIONS: '3' })
       t.teardown(() => node.close())
@@ -144,6 +144,7 @@ each('a rule is taken away: only its channel is', async (t, world, node, connect
 each(
   'a channel token expires: only its channel ends, unless a newer token arrived',
   async (t, world, node, connect) => {
+    const clock = stopClock(t)
     const member = await connect(t, node, world.token({ caps: undefined }))
     const token = (channel: string, exp: number) => world.token({ caps: undefined, channel, exp })
     t.match(await member.subscribe({ channel: 'inbox:ann' }), { ok: {} })
@@ -160,6 +161,7 @@ each(
     t.strictSame(await member.subscribe({ channel: 'room:1', token: fresh }), {
       ok: { channel: 'room:1', cursor: id },
     })
+    clock.forward(SHORT_MS)
     await until('it is notified', () => member.taken.length === 1)
     t.match(member.taken, [{ channel: 'room:2', code: 4401, reason: 'token expired' }])
     t.match(
@@ -173,6 +175,7 @@ each(
 )
 
 each('a refreshed connection outlives the tokens of its channels', async (t, world, node, connect) => {
+  const clock = stopClock(t)
   const member = await connect(t, node, world.token({ caps: undefined, exp: soon() }))
   const token = world.token({ caps: undefined, channel: 'room:1', exp: seconds() + 600 })
   await member.subscribe({ channel: 'room:1', token })
@@ -181,6 +184,7 @@ each('a refreshed connection outlives the tokens of its channels', async (t, wor
     channel: 'room:2',
     token: world.token({ caps: undefined, channel: 'room:2', exp: soon() }),
   })
+  clock.forward(SHORT_MS)
   await until('the other ends', () => member.taken.length === 1)
   await node.append('room:1', '1')
   await until('it continues', () => member.events.length === 1)

@@ -16,14 +16,17 @@ import type { Follower } from '../../services/broker/log/log.ts'
 import { configOf, type Node, type Settings, startMemoryNode, startNode } from '../contract/node.ts'
 import { caps, ClosedWorld, RULES } from '../support/closed-node.ts'
 import { startRedis } from '../support/redis-server.ts'
+import { stopClock } from '../support/stopped-clock.ts'
 import { userClaims } from '../support/tokens.ts'
 import { temporaryFolder } from '../support/tools.ts'
 import { until } from '../support/until.ts'
 
 const LEEWAY = 10
 const now = () => Math.floor(Date.now() / 1000)
-/** A token that connections are ended by in a moment: it expired, and the leeway is almost over. */
-const endsSoon = (world: ClosedWorld) => world.token({ exp: now() + 2 - LEEWAY })
+/** How long a short token or key opens connections, ms. */
+const SHORT_MS = 2000
+/** It expired, and the leeway ends with SHORT_MS. */
+const shortToken = (world: ClosedWorld) => world.token({ exp: now() + SHORT_MS / 1000 - LEEWAY })
 
 const redis = await startRedis()
 t.teardown(() => redis.stop())
@@ -173,12 +176,15 @@ async function areEnded(t: Test, readers: Awaited<ReturnType<typeof all>>, word:
 }
 
 t.test('a connection ends when its token expires, and its next request is rejected', async t => {
+  const clock = stopClock(t)
   const { world, node } = await startClosed(t)
-  const token = endsSoon(world)
+  const token = shortToken(world)
   const held = ask(node, '/v1/long-poll?channel=room:1&wait=55', token)
   const readers = await all(t, node, token)
+  await until('the long poll is held', () => node.hub.stats().wires['long-poll']?.connections === 1)
   await node.append('room:1', '1')
   for (const { name, reader } of readers) t.equal(await reader.event(), 1, name)
+  clock.forward(SHORT_MS)
   await areEnded(t, readers, /4401.*token expired/)
   for (const { name, reader } of readers) {
     if (name === 'sse') t.match(await reader.ended, /\nretry: 1000\n: 4401 token expired\n$/)
@@ -193,16 +199,21 @@ t.test('a connection ends when its token expires, and its next request is reject
 })
 
 t.test('a pending long poll is answered with 401 when its token expires', async t => {
+  const clock = stopClock(t)
   const { world, node } = await startClosed(t)
-  const answer = await ask(node, '/v1/long-poll?channel=room:1&wait=55', endsSoon(world))
+  const held = ask(node, '/v1/long-poll?channel=room:1&wait=55', shortToken(world))
+  await until('the long poll is held', () => node.hub.stats().wires['long-poll']?.connections === 1)
+  clock.forward(SHORT_MS)
+  const answer = await held
   t.equal(answer.statusCode, 401)
   t.equal(answer.headers['www-authenticate'], 'Bearer realm="fanwire", error="invalid_token"')
   t.match(String(await answer.toArray()), /FW_UNAUTHORIZED.*token expired/)
 })
 
 t.test('a connection with a refreshed token continues without a gap', async t => {
+  const clock = stopClock(t)
   const { world, node } = await startClosed(t)
-  const token = endsSoon(world)
+  const token = shortToken(world)
   const readers = await all(t, node, token)
   const refreshed = readers.filter(({ reader }) => reader.auth !== undefined)
   t.strictSame(
@@ -218,6 +229,7 @@ t.test('a connection with a refreshed token continues without a gap', async t =>
   let sent = 0
   const publishing = setInterval(() => void node.append('room:1', String(++sent)), 50)
   t.teardown(() => clearInterval(publishing))
+  clock.forward(SHORT_MS)
   await areEnded(
     t,
     readers.filter(each => !refreshed.includes(each)),
@@ -339,12 +351,14 @@ t.test('a removed key ends everything opened with it', async t => {
 })
 
 t.test('an expired key ends everything opened with it', async t => {
-  const until = new Date(Date.now() + 4000).toISOString()
+  const clock = stopClock(t)
+  const until = new Date(now() * 1000 + SHORT_MS).toISOString()
   const { key, entry } = makeApiKey('brief', ['subscribe', 'history'], ['*'], until)
   const KEYS_FILE = join(temporaryFolder(), 'keys.json')
   writeFileSync(KEYS_FILE, JSON.stringify([entry]))
   const { node } = await startClosed(t, { KEYS_FILE })
   const readers = await all(t, node, key)
+  clock.forward(SHORT_MS)
   await areEnded(t, readers, /4401.*key expired/)
   const answer = await ask(node, '/v1/sse?channel=room:1', key)
   t.equal(answer.statusCode, 401)

@@ -6,6 +6,7 @@ import { NdjsonClient, SseClient, WsClient } from '../contract/clients.ts'
 import { idOf } from '../contract/wires.ts'
 import { startMemoryNode } from '../contract/node.ts'
 import { ClosedWorld } from '../support/closed-node.ts'
+import { WAIT_LIMIT_MS } from '../support/until.ts'
 
 const SHOP = { key: 'shop', cmp: 'eq', val: '17' }
 const CHANNEL = 'room:1'
@@ -58,7 +59,7 @@ t.test("on each wire, for single events, and combined with the reader's own filt
   t.teardown(() => client.disconnect())
   const received: string[] = []
   client.on('message', ({ id }) => received.push(id))
-  await client.timeout(10_000).emitWithAck('subscribe', { channel: CHANNEL, cursor: 'earliest' })
+  await client.timeout(WAIT_LIMIT_MS).emitWithAck('subscribe', { channel: CHANNEL, cursor: 'earliest' })
   const [, live] = await node.append(CHANNEL, of('2'), of('17'))
   for (const [wire, stream] of streams) {
     t.same([idOf(await stream.event()), idOf(await stream.event())], [own, live], wire)

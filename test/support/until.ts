@@ -1,11 +1,14 @@
+/** How long a test waits for what must happen, ms. For failures, not for slowness: the machine may be busy. */
+export const WAIT_LIMIT_MS = 60_000
+
 /**
  * Returns when `holds` returns true, which is checked every few ms; an error counts as false. Raises after `within` ms,
- * with `what` as the awaited condition. The timeout is for failures, not for slowness: the machine may be busy.
+ * with `what` as the awaited condition.
  */
 export async function until(
   what: string,
   holds: () => boolean | Promise<unknown>,
-  within = 30_000,
+  within = WAIT_LIMIT_MS,
 ): Promise<void> {
   const end = performance.now() + within
   let reason: unknown

@@ -10,7 +10,7 @@ import { WebSocket } from 'ws'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
 import { signToken, userClaims } from '../../support/tokens.ts'
-import { until } from '../../support/until.ts'
+import { until, WAIT_LIMIT_MS } from '../../support/until.ts'
 
 /** Its types are the other's, declared once more. */
 const ProtobufCentrifuge = InProtobuf as unknown as typeof Centrifuge
@@ -58,7 +58,7 @@ async function connected(
 ) {
   const made = client(options, of, transport, Client)
   made.connect()
-  await made.ready(5000)
+  await made.ready(WAIT_LIMIT_MS)
   return made
 }
 
@@ -68,7 +68,7 @@ async function follow(to: Centrifuge, channel: string, options = {}) {
   const read: unknown[] = []
   sub.on('publication', ({ data }) => void read.push(data))
   sub.subscribe()
-  await sub.ready(5000)
+  await sub.ready(WAIT_LIMIT_MS)
   return { sub, read }
 }
 
@@ -126,7 +126,7 @@ t.test('an invalid token ends the client for good; an expired one is replaced', 
     },
   })
   expired.connect()
-  await expired.ready(5000)
+  await expired.ready(WAIT_LIMIT_MS)
   t.equal(asked, 1)
 })
 
@@ -168,7 +168,7 @@ t.test('the server subscribes a client by claims, and these recover too', async 
   made.on('publication', ({ channel, data }) => void read.push([channel, data]))
   made.on('subscribed', ({ channel, recovered }) => void subscribed.push([channel, recovered]))
   made.connect()
-  await made.ready(5000)
+  await made.ready(WAIT_LIMIT_MS)
   t.strictSame(subscribed.splice(0), [
     ['news:a', false],
     ['news:b', false],
@@ -200,7 +200,7 @@ t.test('revocations: a channel, by rules and by the API, and a connection', asyn
   const connecting = nextEvent(made, 'connecting')
   await api('disconnect', { user: 'ann' })
   t.equal((await connecting).code, 3005)
-  await made.ready(5000)
+  await made.ready(WAIT_LIMIT_MS)
 })
 
 // Recovery ----------------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ for (const transport of ['websocket', 'http_stream'] as const) {
     const sub = made.newSubscription(channel)
     sub.on('publication', ({ data }) => void texts.push(Buffer.from(data).toString('latin1')))
     sub.subscribe()
-    await sub.ready(5000)
+    await sub.ready(WAIT_LIMIT_MS)
     await sub.publish(Buffer.from('{"n": 1}'))
     await sub.publish(Buffer.from([0, 255, 1]))
     await node.publish(channel, '"ü"', undefined, '?tag.lang=ko')

@@ -83,14 +83,22 @@ t.test('channels with only expired events are dropped, too', async t => {
 
 t.test('each of a hundred thousand appends costs no more than the first', async t => {
   const log = await make({ retention: { events: 50_000 } })
-  const time = async (count: number) => {
-    const from = process.hrtime.bigint()
+  const append = async (count: number) => {
     for (let i = 0; i < count; i++) await log.append('a', [draft(i)])
-    return Number(process.hrtime.bigint() - from) / count
   }
-  await time(50_000)
-  const first = await time(5000)
-  await time(30_000)
-  const last = await time(5000)
+  // Ns of an append, in the fastest of 50 rounds: others were interrupted, because the machine is busy.
+  const cost = async () => {
+    let least = Infinity
+    for (let round = 0; round < 50; round++) {
+      const from = process.hrtime.bigint()
+      await append(100)
+      least = Math.min(least, Number(process.hrtime.bigint() - from) / 100)
+    }
+    return least
+  }
+  await append(50_000)
+  const first = await cost()
+  await append(30_000)
+  const last = await cost()
   t.ok(last < first * 10 + 5000, `${first} ns, then ${last} ns`)
 })
