@@ -22,7 +22,7 @@ export function open(port: number, read?: (bytes: Buffer) => void): Promise<Sock
   })
 }
 
-/** Sends `bytes` on a new connection. Returns the received text once `fits` matches, after `within` ms, or at the end. */
+/** Sends `bytes` on a new connection. Returns the response once `fits` matches, after `within` ms, or at the end. */
 export async function exchange(
   port: number,
   bytes: string | Buffer,

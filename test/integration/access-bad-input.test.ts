@@ -1,5 +1,5 @@
-// Credentials and names that are malformed in every way that is known: each gets its code on every way in that takes
-// it, and nothing else. Rules files that are bad: test/unit/broker/rules/parse.test.ts.
+// Credentials and channel names that are malformed in every known way: every entry point rejects each with its code.
+// Invalid rules files: test/unit/broker/rules/parse.test.ts.
 
 import { once } from 'node:events'
 import { io } from 'socket.io-client'
@@ -14,7 +14,7 @@ const token = (more: Record<string, unknown>, header: Record<string, unknown> = 
   signToken(world.hs, userClaims('ann', { caps: caps('room:*', 'sub', 'hst'), ...more }), header)
 const [head, , signature] = token({}).split('.')
 
-/** Claims as text, signed: JSON.stringify would not write them. */
+/** Signs claims given as text, which JSON.stringify could not write. */
 const written = (claims: string) => signToken(world.hs, claims)
 
 const TOKENS: Readonly<Record<string, string>> = {
@@ -50,7 +50,7 @@ const TOKENS: Readonly<Record<string, string>> = {
   'subs as claims': token({ subs: {} }),
   'claims that are a list': written('[]'),
   'claims that are null': written('null'),
-  'claims that are no JSON': written('{"sub":'),
+  'claims that are not JSON': written('{"sub":'),
   'a kid that is a URL': token({}, { kid: 'https://evil.example/key' }),
   'a kid that is a number': token({}, { kid: 1 }),
   'a kid of the prototype': token({}, { kid: '__proto__' }),
@@ -117,7 +117,7 @@ t.test(
   },
 )
 
-t.test('a token of 100 KB', async t => {
+t.test('a token of 100 KB is rejected in the header, in the query and over WebSocket', async t => {
   const node = await startMemoryNode({ ...world.settings, TOKEN_QUERY: '1' })
   t.teardown(() => node.close())
   const huge = token({ info: 'x'.repeat(75_000) })
@@ -144,7 +144,7 @@ const NAMES: Readonly<Record<string, string>> = {
   'with an encoded percent': 'room%25',
   'with a null': 'room%001',
   'a path': '..%2F..%2Fetc',
-  'a path within': 'room:a%2F..%2F1',
+  'a name that contains a path': 'room:a%2F..%2F1',
   'mixed forms: NFC': 'r%C3%A9',
   'mixed forms: NFD': 're%CC%81',
   'letters that look alike': 'r%D0%BE%D0%BEm:1',
@@ -168,7 +168,7 @@ t.test('channel names: each name has one spelling, and others are invalid', asyn
       t.match(body, /FW_BAD_CHANNEL|FW_BAD_REQUEST|FW_BAD_ENCODING/, `${name}: ${path}`)
     }
   }
-  // What a rule says of a name holds however it is spelt in a URL.
+  // The rules apply to a name however it is encoded in a URL.
   const denied = { authorization: `Bearer ${world.token({ caps: caps('other:*', 'sub', 'hst') })}` }
   for (const channel of ['room:1', 'room%3A1', '%72oom:1', '%72%6f%6f%6d%3a%31']) {
     for (const path of [`/v1/poll?channel=${channel}`, `/v1/channels/${channel}`]) {
@@ -176,7 +176,7 @@ t.test('channel names: each name has one spelling, and others are invalid', asyn
       t.equal((await node.get(path, headers)).status, 200, path)
     }
   }
-  // A slash ends no segment: `room/1` is not one of `room:*`, `room:1/2` is.
+  // A slash does not end a segment: `room:*` matches `room:1/2`, but not `room/1`.
   const granted = { authorization: `Bearer ${world.token({ caps: caps('room:*', 'sub', 'hst') })}` }
   for (const [channel, status] of [
     ['room%2F1', 403],
@@ -191,13 +191,13 @@ t.test('channel names: each name has one spelling, and others are invalid', asyn
   }
 })
 
-t.test('contradictory or duplicate credentials', async t => {
+t.test('contradictory or duplicate credentials are rejected', async t => {
   const node = await startMemoryNode({ ...world.settings, TOKEN_QUERY: '1' })
   t.teardown(() => node.close())
   const good = world.token()
   const path = '/v1/poll?channel=room:1'
   const table: readonly [string, Record<string, string>, number][] = [
-    // A bad credential is not saved by a good one.
+    // An invalid credential is rejected even beside a valid one.
     [`${path}&token=${good}`, { authorization: 'Bearer x.y.z' }, 401],
     [`${path}&ticket=x`, { cookie: `${world.settings.TOKEN_COOKIE}=${good}` }, 401],
     [`${path}&token=${good}&token=${good}`, {}, 400],

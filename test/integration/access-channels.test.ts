@@ -1,5 +1,5 @@
-// What becomes of single channels of a connection, on the wires that can go on without one: it is unsubscribed by an
-// admin, its rule is taken away, its channel token ends, is renewed or revoked.
+// Single channels of a connection end, on the wires whose connections can continue without one: an admin unsubscribes
+// the user, the channel's rule is removed, or its channel token expires or is revoked.
 
 import { once } from 'node:events'
 import { io } from 'socket.io-client'
@@ -11,13 +11,13 @@ import { stopClock } from '../support/stopped-clock.ts'
 import { until } from '../support/until.ts'
 
 interface Member {
-  /** The answer: `ok` or `error`. */
+  /** Returns the reply: `ok` or `error`. */
   subscribe(command: { channel: string; token?: string; cursor?: string }): Promise<unknown>
   auth(token: string): Promise<unknown>
   readonly events: unknown[]
-  /** Messages about channels that were revoked. */
+  /** Messages about channels that ended. */
   readonly taken: unknown[]
-  /** All messages at the end. */
+  /** Resolves with all messages when the connection ends. */
   readonly ended: Promise<string>
 }
 
@@ -77,9 +77,9 @@ const CONNECT: Readonly<Record<string, Connect>> = {
 }
 
 const seconds = () => Math.floor(Date.now() / 1000)
-/** How long a short token counts, ms. */
+/** How long a short token is accepted, ms. */
 const SHORT_MS = 2000
-/** The `exp` of a short token: the leeway of 10 s ends with SHORT_MS. */
+/** The `exp` of a short token: its leeway of 10 s ends after SHORT_MS. */
 const soon = () => seconds() + SHORT_MS / 1000 - 10
 
 function each(
@@ -108,7 +108,7 @@ each(
       t.equal((await fetch(url, { method: 'POST', headers, body: '{"user":"ann"}' })).status, 202)
     }
     const [id = ''] = await node.append('room:1', '1')
-    await until('it has the event', () => member.events.length === 1)
+    await until('the member has the event', () => member.events.length === 1)
     await unsubscribe('room:1')
     await until('it is notified', () => member.taken.length === 1)
     t.strictSame(member.taken, [
@@ -119,17 +119,17 @@ each(
     await node.append('room:2', '3')
     await until('it continues with the others', () => member.events.length === 2)
     t.strictSame(member.events, [1, 3])
-    // It counts no more: a user may have three.
+    // The ended channel does not count for the limit of three per user.
     t.match(await member.subscribe({ channel: 'room:4' }), { ok: { channel: 'room:4' } })
 
     await unsubscribe('room:2')
     await unsubscribe('room:4')
     await unsubscribe('room:3')
-    t.match(await member.ended, /4403.*unsubscribed from room:3/, 'with its last channel the connection ends')
+    t.match(await member.ended, /4403.*unsubscribed from room:3/, 'the connection ends with its last channel')
   },
 )
 
-each('a rule is taken away: only its channel is', async (t, world, node, connect) => {
+each('when a rule is removed, only its channel ends', async (t, world, node, connect) => {
   const member = await connect(t, node, world.token())
   await member.subscribe({ channel: 'room:1' })
   await member.subscribe({ channel: 'inbox:ann' })
@@ -167,7 +167,7 @@ each(
     t.match(
       await member.subscribe({ channel: 'room:2' }),
       { error: { code: 'FW_FORBIDDEN' } },
-      'it grants no more',
+      'the expired token grants nothing',
     )
     await node.append('room:1', '2')
     await until('the renewed one continues', () => member.events.length === 2)
@@ -196,7 +196,7 @@ each('a client with only channel tokens stays as long as they are valid', async 
     world.token({ sub: undefined, caps: undefined, channel }, key)
   t.match(await member.subscribe({ channel: 'room:1', token: token('room:1') }), { ok: {} })
   t.match(await member.subscribe({ channel: 'room:2', token: token('room:2', world.rs) }), { ok: {} })
-  t.match(await member.auth(world.token()), { error: { code: 'FW_FORBIDDEN' } }, 'and stays who it is')
+  t.match(await member.auth(world.token()), { error: { code: 'FW_FORBIDDEN' } }, 'it cannot become a user')
   world.writeTokenKeys(world.rs)
   await until('it is notified', () => member.taken.length === 1)
   t.match(member.taken, [{ channel: 'room:1', code: 4401, reason: 'token revoked' }])
@@ -217,6 +217,6 @@ t.test('a stream opened with only a channel token ends when its key is removed',
   const read = async () => {
     for await (const piece of answer.body ?? []) text += Buffer.from(piece).toString()
   }
-  await t.rejects(read(), 'it breaks off, so that the client reconnects')
+  await t.rejects(read(), 'the stream breaks off, so that the client reconnects')
   t.match(text, /4401 token revoked/)
 })

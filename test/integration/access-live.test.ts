@@ -25,7 +25,7 @@ const LEEWAY = 10
 const now = () => Math.floor(Date.now() / 1000)
 /** How long a short token or key opens connections, ms. */
 const SHORT_MS = 2000
-/** It expired, and the leeway ends with SHORT_MS. */
+/** An expired token whose leeway, and with it each connection that uses it, ends after SHORT_MS. */
 const shortToken = (world: ClosedWorld) => world.token({ exp: now() + SHORT_MS / 1000 - LEEWAY })
 
 const redis = await startRedis()
@@ -49,7 +49,7 @@ const startRedisNode = (settings: Settings) =>
 interface Reader {
   /** The data of the next event. */
   event(): Promise<unknown>
-  /** All its messages at the end, which contain the reason. */
+  /** Resolves at the end with all messages, which contain the reason. */
   readonly ended: Promise<string>
   /** Authenticates again, on wires that allow it. */
   auth?(token: string): Promise<unknown>
@@ -57,7 +57,7 @@ interface Reader {
 
 type Connect = (t: Test, node: Node, credential: string, channel: string) => Promise<Reader>
 
-/** Hands out what comes, in order. */
+/** A queue of received events. */
 class Inbox {
   readonly #come: unknown[] = []
   #wake = () => {}
@@ -86,7 +86,7 @@ async function ask(node: Node, path: string, credential: string): Promise<Incomi
   return answer
 }
 
-/** An endless body: the data of its events, and all of it. */
+/** Connects over a wire with an endless body. `ended` resolves with the whole text. */
 const body =
   (wire: string): Connect =>
   async (t, node, credential, channel) => {
@@ -101,7 +101,7 @@ const body =
       for (const [, data] of found.slice(seen)) inbox.put(Number(data))
       seen = found.length
     })
-    // A client that should reconnect gets no proper end.
+    // A stream whose client should reconnect breaks off without a proper end.
     const ended = new Promise<string>(resolve => {
       answer.once('close', () => resolve(text))
       answer.on('error', () => {})
@@ -190,7 +190,7 @@ t.test('a connection ends when its token expires, and its next request is reject
     if (name === 'sse') t.match(await reader.ended, /\nretry: 1000\n: 4401 token expired\n$/)
   }
   const answered = await held
-  t.equal(answered.statusCode, 200, 'a long poll that has something is answered with it')
+  t.equal(answered.statusCode, 200, 'a long poll that has events is answered with them')
   answered.resume()
   const again = await ask(node, '/v1/sse?channel=room:1', token)
   t.equal(again.statusCode, 401)
@@ -267,7 +267,11 @@ t.test('a grant from a channel token survives a refresh of the connection', asyn
   await node.append('room:1', '7')
   t.match(await inbox.take(), { channel: 'room:1', data: 7 })
   client.send(JSON.stringify({ ref: 3, subscribe: 'room:2' }))
-  t.match(await inbox.take(), { ref: 3, error: { code: 'FW_FORBIDDEN' } }, 'and no more than that')
+  t.match(
+    await inbox.take(),
+    { ref: 3, error: { code: 'FW_FORBIDDEN' } },
+    'the grant covers only that channel',
+  )
 })
 
 t.test('tokens revoked through one node are disconnected and rejected on all', async t => {
@@ -290,7 +294,7 @@ t.test('tokens revoked through one node are disconnected and rejected on all', a
     answer.resume()
     const fresh = world.token(userClaims('ann', { caps: caps('room:*', 'sub', 'hst'), iat: now() + 2 }))
     const taken = await ask(node, '/v1/poll?channel=room:1', fresh)
-    t.equal(taken.statusCode, 200, 'a token issued since is taken')
+    t.equal(taken.statusCode, 200, 'a token issued afterwards is accepted')
     taken.resume()
   }
   await other.append('room:1', '1')
@@ -325,7 +329,7 @@ t.test('an invalid rules file is reported and leaves the rules unchanged', async
   const { status, body: ready } = await node.get('/readyz')
   t.equal(status, 200)
   t.strictSame(JSON.parse(ready).problems, ['FANWIRE_RULES'])
-  t.notMatch(ready, /room/, 'what is in the file is not for everybody')
+  t.notMatch(ready, /room/, '/readyz, which is public, does not reveal the content of the file')
   t.match((await node.get('/metrics', key)).body, /^fanwire_access_problems\{setting="FANWIRE_RULES"\} 1$/m)
   await node.append('room:1', '1')
   for (const { name, reader } of readers) t.equal(await reader.event(), 1, name)
@@ -387,7 +391,7 @@ t.test('a removed token key ends the connections of its tokens, including ticket
   for (const { name, reader } of spared) t.equal(await reader.event(), 1, name)
 })
 
-/** A log that follows when it is let. */
+/** A log that follows `room:1` only after `go()`. */
 class SlowLog extends MemoryLog {
   readonly asked = new Set<string>()
   go = () => {}

@@ -1,5 +1,5 @@
-// The access matrix: every entry point, tried with every credential. Only valid ones are accepted, each rejection
-// has its code, and none reveals whether a channel exists.
+// The access matrix: every entry point with every credential. Only valid credentials are accepted, each rejection has
+// its code, and none reveals whether a channel exists.
 
 import { pino } from 'pino'
 import t, { type Test } from 'tap'

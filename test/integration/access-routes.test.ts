@@ -1,4 +1,4 @@
-// A route without authorisation fails here: every route of a node is requested without credentials.
+// Every route of a node is requested without credentials and must reject that, except the public ones.
 
 import { once } from 'node:events'
 import t from 'tap'
@@ -7,31 +7,31 @@ import { startMemoryNode } from '../contract/node.ts'
 import { documentedRoutes, routesOfNode } from '../docs/reference.ts'
 import { ClosedWorld } from '../support/closed-node.ts'
 
-/** Public routes, and the reasons. */
+/** Public routes, each with the reason. */
 const ANYBODY: Readonly<Record<string, string>> = {
   'GET /healthz': 'load balancers have no credentials, and it reports only that the process lives',
   'GET /readyz': 'the same; it reveals nothing about channels, users or clients',
-  'GET /': 'says which pages there are, and nothing else',
+  'GET /': 'it lists the pages, and nothing else',
   'GET /console': 'files of the package; the page requests its data with the token of its user',
   'GET /console/console.js': 'the same',
   'GET /console/console.css': 'the same',
   'GET /console/icon.svg': 'the same',
-  'GET /docs': 'a page that says how routes are asked; FANWIRE_DOCS=0 takes it away',
+  'GET /docs': 'it describes the routes; FANWIRE_DOCS=0 removes it',
   'GET /docs/reference.js': 'the script of that page',
   'GET /client.js': 'the browser client, which a page loads before it has a token',
   'GET /client.global.js': 'the same for a plain script',
-  'GET /openapi.json': 'the same for programs: nothing of channels, users or clients',
-  'GET /socket.io/': 'a session begins without a name; what it asks for is asked by the access matrix',
-  'GET /connection/websocket': 'a client says who it is in its first message',
+  'GET /openapi.json': 'the same for programs; it reveals nothing about channels, users or clients',
+  'GET /socket.io/': 'a session begins anonymously; the access matrix tests its commands',
+  'GET /connection/websocket': 'a client authenticates in its first message',
   'POST /connection/http_stream': 'the same',
   'GET /connection/sse': 'the same',
   'GET /connection/uni_websocket': 'the same',
   'POST /connection/uni_http_stream': 'the same',
   'GET /connection/uni_sse': 'the same',
   'POST /connection/uni_sse': 'the same',
-  'POST /emulation': 'a session is its own credential',
-  'GET /app/{key}': 'a client says in messages what it wants; its channels are asked for as everywhere',
-  'POST /socket.io/': 'a session is its own credential, and a made-up one is none',
+  'POST /emulation': 'a session id is a credential',
+  'GET /app/{key}': 'a client subscribes in messages; each subscription is authorised',
+  'POST /socket.io/': 'a session id is a credential, and an invented one is rejected',
 }
 
 /** Values for the parameters of a path, and the input that makes its request valid. */
@@ -52,7 +52,7 @@ const PARAMETERS: Readonly<Record<string, string>> = {
   user: 'ann',
 }
 
-/** A body that would be taken. */
+/** A valid body. */
 const EVENTS = {
   headers: { 'content-type': 'application/json' },
   body: '{"events":[{"channel":"room:1","data":1}]}',
@@ -95,7 +95,7 @@ t.test('every route authorises its request, except the public ones', async t => 
 
 t.test('every route authorises before it validates the body', async t => {
   const world = new ClosedWorld()
-  // Else a body may have an event for a channel that is open to anyone.
+  // These rules have no channel to which anyone may publish, so a node need not read the body to reject it.
   world.writeRules('channels: [{ match: "room:*", subscribe: token, publish: token }]')
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())
@@ -120,7 +120,7 @@ t.test('every route authorises before it validates the body', async t => {
   }
 })
 
-t.test('a handshake is authorised too', async t => {
+t.test('a WebSocket handshake is authorised too', async t => {
   const node = await startMemoryNode(new ClosedWorld().settings)
   t.teardown(() => node.close())
   const client = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=room:1`)

@@ -1,4 +1,4 @@
-// Server control over three nodes on a real Redis: commands to one run on all; queries to one cover all.
+// Server control over three nodes on a real Redis: a command to one node runs on all, a query to one covers all.
 
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'

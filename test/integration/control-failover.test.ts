@@ -1,4 +1,4 @@
-// Messages between nodes, behind Sentinel and on a Cluster, before and after a failover.
+// Messages between nodes work after a failover as before it, behind Sentinel and on a Cluster.
 
 import t, { type Test } from 'tap'
 import { CONTROL, reservedRetention } from '../../services/broker/control/channels.ts'
@@ -40,7 +40,7 @@ async function openNode(t: Test, options: RedisLogOptions) {
   return { control, nodes, questions, tickets, revoked, missed: () => missed }
 }
 
-/** What nodes can do before the failover they can do after it, and nothing that was acknowledged is lost. */
+/** Checks that commands, questions and tickets work after a failover, and that no acknowledged one is lost. */
 async function survives(t: Test, { url }: Group, failover: () => Promise<void>): Promise<void> {
   const retentionOf: RedisLogOptions['retentionOf'] = channel => reserved(channel) ?? RETENTION
   const options = redisLogOptions(url, { retentionOf, idempotencyWindow: WINDOW })
@@ -58,7 +58,7 @@ async function survives(t: Test, { url }: Group, failover: () => Promise<void>):
     b.control.send('revoke', { user: 'after', before: 2 }).then(() => true),
   )
   await until('all have received', () => all.every(({ revoked }) => revoked.has('after')))
-  // The old master may have taken the command and lost it.
+  // The old master may have accepted a command and lost it.
   await until('the nodes know that they may have missed some', () => all.every(({ missed }) => missed() >= 1))
   const late = await openNode(t, options)
   await until('a later node has received', () => late.revoked.has('before') && late.revoked.has('after'))
@@ -71,12 +71,12 @@ async function survives(t: Test, { url }: Group, failover: () => Promise<void>):
   await until('all answer', async () => (await a.questions.ask('connections', {})).silent.length === 0)
 }
 
-t.test('behind Sentinel', async t => {
+t.test('commands, questions and tickets survive a failover behind Sentinel', async t => {
   const group = await startSentinel(3, 'secret word')
   t.teardown(() => group.stop())
   await survives(t, group, async () => {
     const replica = await group.replica()
-    // Commands that were not replicated may be lost; that is not tested here.
+    // Waits for replication, because commands that were not replicated may be lost.
     const raw = group.raw(await group.master())
     await raw.set('replicated', '1')
     t.equal(await raw.wait(1, 10_000), 1)
@@ -85,7 +85,7 @@ t.test('behind Sentinel', async t => {
   })
 })
 
-t.test('on a Cluster', async t => {
+t.test('commands, questions and tickets survive a failover of a Cluster', async t => {
   const cluster = await startCluster(3, 1, { acl: true })
   t.teardown(() => cluster.stop())
   await survives(t, cluster, () => cluster.failover(slotOf(CONTROL)))

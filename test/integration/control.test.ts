@@ -46,7 +46,7 @@ t.test('a command reaches all nodes, including those that start later', async t 
   const open = sharing(t)
   const nodes = await three(async () => listening(t, await open()))
   const revoked = { user: 'ada', before: 1000, until: 2000 }
-  // The log did not know the channel until now: the first command is delivered like any other.
+  // The log did not know the channel before: the first command must be delivered like any other.
   const [sender] = nodes
   const began = performance.now()
   await sender.control.send('revoke', revoked)
@@ -122,7 +122,7 @@ t.test('all nodes answer a question, and a dead one is named', async t => {
   t.equal(all.entries.length, 4)
   t.equal(all.entries.find(({ key }) => key === 'news')?.items.length, 3)
   t.strictSame(all.silent, [])
-  // The feed of answers, closed since, opens again.
+  // The feed of answers was closed meanwhile, and must open again.
   const [again, other] = await Promise.all([
     a.questions.ask('channels', {}, { timeout: 30_000, limit: 1 }),
     b.questions.ask('channels', {}, { timeout: 30_000 }),

@@ -1,5 +1,5 @@
-// A node that is stopped while clients still publish: each appended event has a result, and the clients learn why
-// no more is taken.
+// A node is stopped while clients still publish: each appended event has a result, and the clients receive the reason
+// why no more events are accepted.
 
 import { connect as connectHttp2 } from 'node:http2'
 import { connect } from 'node:net'
@@ -11,20 +11,20 @@ import { startRedis } from '../support/redis-server.ts'
 const redis = await startRedis()
 t.teardown(() => redis.stop())
 
-/** What an upload came to. */
+/** The outcome of an upload. */
 interface Uploaded {
-  /** The answer's lines. */
+  /** Lines of the response. */
   readonly lines: readonly string[]
-  /** Why the connection broke, where it did. */
+  /** Set if the connection broke. */
   readonly error: Error | undefined
 }
 
-/** Sends lines until the answer ends. `begun` is called whenever results have come. */
+/** Sends lines until the response ends. `begun` is called whenever results arrive. */
 type Upload = (node: RunningNode, channel: string, begun: () => void) => Promise<Uploaded>
 
 const lineFor = (channel: string) => `${JSON.stringify({ channel, data: 'x'.repeat(100) })}\n`.repeat(10)
 
-/** Like most clients, it sends on until the connection is closed. */
+/** Like most clients, continues to send until the connection is closed. */
 const overHttp1: Upload = async (node, channel, begun) => {
   const socket = connect(node.port, '127.0.0.1')
   let error: Error | undefined

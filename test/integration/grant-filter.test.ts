@@ -11,7 +11,7 @@ import { WAIT_LIMIT_MS } from '../support/until.ts'
 const SHOP = { key: 'shop', cmp: 'eq', val: '17' }
 const CHANNEL = 'room:1'
 
-t.test("on each wire, for single events, and combined with the reader's own filter", async t => {
+t.test("it applies on each wire, to single events, and with the reader's own filter", async t => {
   const world = new ClosedWorld()
   const node = await startMemoryNode(world.settings)
   t.teardown(() => node.close())

@@ -41,7 +41,7 @@ interface Result {
   readonly id: string
 }
 
-/** Each way to publish an event with the idempotency key `again`: its id. */
+/** Publishes an event with the idempotency key `again`. Returns its id. */
 type Way = (t: Test, node: Node, channel: string, key: string) => Promise<string>
 
 const bearer = (key: string) => ({ authorization: `Bearer ${key}` })
@@ -100,9 +100,9 @@ for (const [engine, start] of [
     for (const publish of Object.values(WAYS)) {
       for (const key of [ALICE, BOB] as const) ids[key].add(await publish(t, node, channel, key))
     }
-    t.equal(ids[ALICE].size, 1, 'the ways are one publisher')
+    t.equal(ids[ALICE].size, 1, 'all paths identify the same publisher')
     t.equal(ids[BOB].size, 1)
-    t.notSame([...ids[ALICE]], [...ids[BOB]], 'and the publishers two')
+    t.notSame([...ids[ALICE]], [...ids[BOB]], 'the two publishers differ')
     const { body } = await node.get(`/v1/channels/${channel}`)
     t.equal(JSON.parse(body).count, 2)
     // A publisher without a key cannot forge another's identity.
@@ -111,7 +111,7 @@ for (const [engine, start] of [
   })
 }
 
-t.test('S10: on all nodes, and no key appears in Redis', async t => {
+t.test('S10: a publisher is the same on all nodes, and no key appears in Redis', async t => {
   const nodes = await Promise.all([startRedisNode(SETTINGS), startRedisNode(SETTINGS)])
   t.teardown(() => Promise.all(nodes.map(node => node.close())))
   const ids = await Promise.all(nodes.map(node => WAYS.one?.(t, node, 'nodes', ALICE)))
@@ -143,7 +143,7 @@ t.test('S10: the identifier of an identity reveals nothing about its key', async
   }
   t.match(scopeOf(alice), /^[\w-]{16}$/)
   t.not(scopeOf(alice), scopeOf(ownerOf([BOB], BOB)))
-  t.equal(scopeOf(alice), scopeOf(ownerOf(['new', ALICE], ALICE)), 'wherever it is in the list')
+  t.equal(scopeOf(alice), scopeOf(ownerOf(['new', ALICE], ALICE)), 'the place in the list does not matter')
   t.equal(scopeOf(ANONYMOUS), '')
 })
 

@@ -68,14 +68,14 @@ t.test("a user's limits apply across both nodes", async t => {
   t.teardown(() => Promise.all([a.close(), b.close()]))
   const { nodes } = a.app.fanwire
   await until('the nodes know each other', () => nodes.list().length === 2)
-  await until('both', () => b.app.fanwire.nodes.list().length === 2)
+  await until('the second node knows the first', () => b.app.fanwire.nodes.list().length === 2)
 
   const publish = (node: Node, user = 'ada') => statusOf(node, user, '/v1/channels/c/events', '1')
   for (let i = 0; i < 200; i++) t.equal(await publish(a), 201)
   t.equal(await publish(a), 429)
   const kept = async (channel: string) => (await b.log.state(channel)).count
   await until('a has reported it', async () => (await kept('fanwire:usage')) > 0)
-  // Alone it would accept 200. The usage of one second may leave up to half of its share unreported: 50.
+  // Without a's usage, b would accept 200. Up to half of its share of the usage of one second may be unreported: 50.
   let taken = 0
   while ((await publish(b)) === 201 && taken < 190) taken++
   t.ok(taken < 190, `${taken} more on the other node`)
@@ -84,13 +84,13 @@ t.test("a user's limits apply across both nodes", async t => {
   const open = (node: Node) => begin(node, 'ada', '/v1/stream?channel=c')
   const held = [open(a), open(a)]
   const { holds } = b.app.fanwire.limits
-  await until('b knows of both', () => holds.others('user', 'ada').connections === 2)
+  await until('b knows of both connections', () => holds.others('user', 'ada').connections === 2)
   const third = open(b)
   await until('one more is held', () => holds.size === 1)
   t.equal(await statusOf(b, 'ada', '/v1/stream?channel=c'), 429)
   held[0]?.destroy()
   await until('b knows that one has left', () => holds.others('user', 'ada').connections < 2)
   const fourth = open(b)
-  await until('there is room again', () => holds.of('user').get('ada')?.connections === 2)
+  await until('another connection is accepted', () => holds.of('user').get('ada')?.connections === 2)
   for (const each of [...held, third, fourth]) each.destroy()
 })

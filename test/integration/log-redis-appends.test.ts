@@ -1,4 +1,4 @@
-// Appends to Redis have a fast path for the common case; it must leave the same data as the general one.
+// Appends to Redis have a fast path for the common case, which must write the same data as the general path.
 
 import { Redis } from 'ioredis'
 import t from 'tap'
@@ -13,7 +13,7 @@ const raw = new Redis(redis.url)
 t.teardown(() => raw.disconnect())
 
 t.test(
-  'an event without a key leaves the same data as one with a key, whatever has to be trimmed',
+  'an append without a key writes the same data as one with a key, whatever must be trimmed',
   async t => {
     const options = redisLogOptions(redis.url, {
       retentionOf: () => ({ events: 7, age: 3_600_000, bytes: 60 }),
@@ -36,7 +36,7 @@ t.test(
       }
     }
     for (let i = 1; i <= 40; i++) {
-      // The longest is more than is kept.
+      // The longest value alone exceeds the retention.
       const value = 'x'.repeat([0, 1, 9, 30, 70][i % 5] as number)
       const more = i % 3 === 0 ? ({ type: 'a', priority: 'low' } as const) : {}
       const [[plain], [keyed]] = await Promise.all([
@@ -70,7 +70,7 @@ t.test('a quiet channel loses its expired idempotency keys, and nothing else', a
   t.equal(replay[0]?.replayed, true)
 })
 
-t.test('long idempotency keys take little room in Redis, and are told apart', async t => {
+t.test('long idempotency keys take little memory in Redis, and are distinguished', async t => {
   const options = redisLogOptions(redis.url)
   const log = await openRedisLog(t, options)
   const keyed = (key: string) => log.append('long', [draft(1, { idempotencyKey: key })])

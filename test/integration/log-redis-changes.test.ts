@@ -1,4 +1,4 @@
-// Heads of followed channels are compared where something changed, and only there.
+// The log compares the heads of those followed channels that changed, and only those.
 
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
@@ -15,7 +15,7 @@ import { until } from '../support/until.ts'
 const CHANNELS = Array.from({ length: 200 }, (_, i) => `quiet-${i}`)
 const TURNS_A_ROUND = 4
 
-/** A reader whose messages can be lost, a writer, and the reader's requests to Redis. */
+/** Starts a reader whose messages can be lost, and a writer, and records the reader's requests to Redis. */
 async function start(t: Test, args: readonly string[] = []) {
   const redis = await startRedis({ args })
   const proxy = await proxyRedis(redis.port)
@@ -31,7 +31,7 @@ async function start(t: Test, args: readonly string[] = []) {
   }
   const { changes, heads } = loadScripts(settings.idempotencyWindow, names.changes)
   const asked = { turns: 0, channels: [] as string[] }
-  // Not by ioredis: its monitor fails where a command comes with the answer to MONITOR.
+  // Does not use ioredis: its monitor fails if a command arrives together with the reply to MONITOR.
   const monitor = connect(redis.port, '127.0.0.1')
   monitor.write('MONITOR\r\n')
   createInterface(monitor).on('line', line => {
@@ -46,7 +46,7 @@ async function start(t: Test, args: readonly string[] = []) {
     await proxy.close()
     await redis.stop()
   })
-  /** Waits until the reader had this many more turns, and returns the channels that it probed meanwhile. */
+  /** Waits until the reader has taken this many more turns. Returns the channels that it probed meanwhile. */
   const turns = async (more: number) => {
     const from = asked.turns
     asked.channels = []
@@ -66,14 +66,14 @@ t.test('idle channels are rarely probed; a lost last message is found within one
   proxy.mode = 'no messages'
   const before = asked.turns
   const changed = ['quiet-7', 'quiet-77', 'quiet-177']
-  // With and without a key: both ways through the script.
+  // With and without an idempotency key: both paths through the script.
   const appends = [drafts(1), drafts(3), [draft(2, { idempotencyKey: 'k' })]]
   const heads = await Promise.all(changed.map((name, i) => append(writer, name, appends[i] ?? [])))
   for (const [i, name] of changed.entries()) {
     const head = heads[i]
     if (head) await recorders.get(name)?.reaches(head)
   }
-  // The wait for a message that may be in flight lasts some turns too.
+  // The reader also waits some turns for a message that may be in flight.
   t.ok(asked.turns - before <= 5 * TURNS_A_ROUND, `found in ${asked.turns - before} turns`)
   t.same(recorders.get('quiet-77')?.delivered.map(dataOf), [1, 2, 3])
   t.equal(await writer.erase('quiet-9', recorders.get('quiet-9')?.at ?? { epoch: '', offset: 0 }), true)
@@ -95,7 +95,7 @@ t.test('a loss of all or part of Redis is found within one round, in all channel
 
   await turns(2 * TURNS_A_ROUND)
   const lost = CHANNELS.filter((_, i) => i % 50 === 0)
-  // Not all have keys again: a node starts a limited number of channels per second.
+  // Appends recreate the keys: a node itself starts only a limited number of channels per second.
   for (const name of lost) await recorders.get(name)?.reaches(await append(writer, name, [draft(2)]))
   const counts = new Map(lost.map(name => [name, recorders.get(name)?.gaps.length ?? 0]))
   before = asked.turns
@@ -104,12 +104,12 @@ t.test('a loss of all or part of Redis is found within one round, in all channel
   await until('a gap', () => lost.every(isReported))
   t.ok(asked.turns - before <= 6 * TURNS_A_ROUND, `deleted: found in ${asked.turns - before} turns`)
 
-  // The record of changes is lost, together with a change.
+  // The record of changes is lost, and possibly a change with it.
   await turns(2 * TURNS_A_ROUND)
   await raw.unlink('fw:fanwire:changes')
   const seen = new Set(await turns(2 * TURNS_A_ROUND))
-  t.equal(seen.size, CHANNELS.length, 'all are looked into')
-  t.ok((await raw.pttl('fw:fanwire:changes')) > 0, 'it expires once it is unused')
+  t.equal(seen.size, CHANNELS.length, 'every channel is probed')
+  t.ok((await raw.pttl('fw:fanwire:changes')) > 0, 'the record of changes expires')
 })
 
 t.test('when Redis is full and cannot notify, every channel is probed', async t => {

@@ -1,4 +1,4 @@
-// The log on a Redis Cluster: the contract, failovers and moving slots.
+// The log on a Redis Cluster: the contract, failovers and slot migrations.
 
 import t from 'tap'
 import { LogRefused, LogUnavailable } from '../../services/broker/log/log.ts'
@@ -14,7 +14,7 @@ import { until } from '../support/until.ts'
 const cluster = await startCluster(3, 1, { acl: true })
 t.teardown(() => cluster.stop())
 
-// Feeds follow moves: the comparison of heads is not needed for it.
+// Heads are rarely compared: feeds must follow migrations without that.
 const options = (more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
   redisLogOptions(cluster.url, { compareEvery: 60_000, ...more })
 
@@ -25,7 +25,7 @@ function sameSlot(count: number, slot = slotOf('first')): string[] {
   return names
 }
 
-/** One channel of each of the first three servers' slots. */
+/** One channel in a slot of each of the first three servers. */
 const SPREAD = ['a', 'b', 'c']
 
 redisContract(t, 'cluster', options)
@@ -89,7 +89,7 @@ t.test('a slot moves away and back while events are appended and followed', asyn
   const slot = slotOf('first')
   const names = sameSlot(3)
   const fresh = sameSlot(12).slice(3)
-  // Windows rotate while the slot moves.
+  // Short, so that idempotency windows rotate while the slot moves.
   const settings = options({ idempotencyWindow: 150 })
   const logs = [await openRedisLog(t, settings), await openRedisLog(t, settings)]
   const events = await storm(t, logs, [...names, 'a', 'b'])
@@ -102,7 +102,7 @@ t.test('a slot moves away and back while events are appended and followed', asyn
       await new Promise(resolve => setTimeout(resolve, 400))
       if (there !== 'half') for (const name of names) await append(logs[1] as RedisLog, name, [draft(-1)])
       const late = await logs[0]?.append(fresh.pop() ?? '', [draft(1)]).catch(error => error)
-      t.ok(late instanceof LogUnavailable, 'a channel that is not there yet has to wait')
+      t.ok(late instanceof LogUnavailable, 'an append to a new channel is rejected during the migration')
     })
     await events.more(10)
   }
@@ -111,9 +111,9 @@ t.test('a slot moves away and back while events are appended and followed', asyn
   const gaps = recorders.map(each => each.gaps.length)
   t.ok(
     gaps.slice(0, 6).every(count => count >= 2),
-    `each move is an epoch: ${gaps}`,
+    `each migration starts an epoch: ${gaps}`,
   )
-  t.same(gaps.slice(6), [0, 0, 0, 0], 'other slots know nothing of it')
+  t.same(gaps.slice(6), [0, 0, 0, 0], 'channels of other slots have no gap')
   t.ok(
     refused.every(each => /TRYAGAIN|MOVED|ASK/.test(each)),
     `${[...new Set(refused)]}`,
@@ -138,7 +138,7 @@ t.test('a replica takes over in an orderly failover, and hands back', async t =>
   await watch.reaches(await append(log, watched, drafts(1)))
   const { reads } = log
   await watch.reaches(await append(log, watched, drafts(1)))
-  t.equal(log.reads, reads, 'its messages come again, nothing has to be read')
+  t.equal(log.reads, reads, 'messages arrive again, so that nothing is read')
   for (const log of logs) await until('the probe', () => works(log))
 })
 
@@ -163,7 +163,7 @@ t.test('a master dies, and the events that its replica lacks are inside a gap', 
   }
   const [a, , b, , c] = await events.end()
   t.ok((b?.gaps.length ?? 0) >= 2)
-  t.same([...(a?.gaps ?? []), ...(c?.gaps ?? [])], [], 'others know nothing of it')
+  t.same([...(a?.gaps ?? []), ...(c?.gaps ?? [])], [], 'channels of other masters have no gap')
   for (const log of logs) await until('the probe', () => works(log))
 })
 
@@ -184,7 +184,7 @@ t.test('W4: Redis and Valkey report whether they are a cluster', async t => {
   await (await openRedisLog(t, options({ url: away }))).probe()
 })
 
-t.test('the rights in infra/redis.acl were sufficient', async t => {
+t.test('the rights in infra/redis.acl were sufficient for these tests', async t => {
   for (const server of cluster.servers) t.same(await cluster.raw(server).call('ACL', 'LOG'), [])
 })
 

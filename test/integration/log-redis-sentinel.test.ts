@@ -1,5 +1,4 @@
-// The log on a master named by sentinels: the contract and failovers. With a password and in a
-// separate database.
+// The log on a master named by sentinels, with a password and in a separate database: the contract and failovers.
 
 import t from 'tap'
 import { LogUnavailable } from '../../services/broker/log/log.ts'
@@ -49,7 +48,7 @@ t.test('a replica takes over when a sentinel orders it', async t => {
   const events = await storm(t, logs, ['a', 'b'])
   await events.more(10)
   const replica = await group.replica()
-  // The sentinel may abort a failover without a notice: then it is ordered again.
+  // The sentinel may abort a failover without notice, so it is ordered repeatedly.
   for (let order = 1; (await group.master()) !== replica; order++) {
     await group.watch(group.sentinels[0] as RedisServer).call('SENTINEL', 'FAILOVER', group.name)
     await until(`failover ${order}`, async () => (await group.master()) === replica, 10_000).catch(error => {
@@ -61,7 +60,7 @@ t.test('a replica takes over when a sentinel orders it', async t => {
   const recorders = await events.end()
   t.ok(
     recorders.every(each => each.gaps.length >= 1),
-    'it is another epoch',
+    'the failover starts an epoch',
   )
   for (const log of logs) await until('the probe', () => works(log))
 })
@@ -91,7 +90,7 @@ t.test('a master dies, and the events that its replica lacks are inside a gap', 
   const recorders = await events.end()
   t.ok(
     recorders.every(each => each.gaps.length >= 2),
-    'each is another epoch',
+    'each failover starts an epoch',
   )
   t.ok(events.refused.length > 0)
   for (const log of logs) await until('the probe', () => works(log))

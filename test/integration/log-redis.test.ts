@@ -31,7 +31,7 @@ import { until } from '../support/until.ts'
 const options = (url: string, more: Partial<RedisLogOptions> = {}): RedisLogOptions =>
   redisLogOptions(url, { compareEvery: 400, ...more })
 
-/** A Redis of the test's own with a log on it, and a client to do things to it. */
+/** Starts a separate Redis with a log on it, and a client to manipulate it. */
 async function own(t: Test, args: readonly string[] = [], more: Partial<RedisLogOptions> = {}) {
   const redis = await startRedis({ args, acl: true })
   t.teardown(() => redis.stop())
@@ -76,7 +76,7 @@ t.teardown(() => shared.stop())
 
 redisContract(t, 'redis', more => options(shared.url, more))
 
-/** Every byte that Redis has as a value, expired or not, and deleted within a value or not. */
+/** The bytes of all values in Redis, including expired and deleted parts of a value. */
 async function dumped(raw: Redis): Promise<Buffer> {
   const keys = await raw.keys('*')
   const dumps = await Promise.all(keys.map(key => raw.dumpBuffer(key)))
@@ -100,7 +100,7 @@ t.test('erased data is gone from every value in Redis, and other nodes are notif
   await follower.until(() => follower.forgot === 1, 'the erasure is reported')
   const [page] = await readAll(other, 'a', 'earliest')
   t.same([page?.events.length, page?.events[150]?.kind, page?.gap], [301, 'erased', undefined])
-  t.ok((await raw.pttl('fw:{a}:s')) > 0, 'the stream written anew expires with the rest')
+  t.ok((await raw.pttl('fw:{a}:s')) > 0, 'the rewritten stream expires with the other keys')
   await append(log, 'a', [draft(secret)])
   const head = await log.clear('a')
   t.notOk((await dumped(raw)).includes('secret'))
@@ -108,46 +108,40 @@ t.test('erased data is gone from every value in Redis, and other nodes are notif
   t.same([follower.faults, follower.gaps.length], [[], 1])
 })
 
-t.test(
-  'a long history is erased from in parts, by two nodes at a time, while events are published',
-  async t => {
-    const kept = { retentionOf: () => ({ ...RETENTION, events: 10_000 }) }
-    const { log, settings, raw } = await own(t, ['--rdbcompression', 'no'], kept)
-    const other = await openRedisLog(t, settings)
-    const secrets = [5, 1500, 2995]
-    let { epoch } = await append(log, 'a', [draft(0)])
-    for (let from = 1; from < 3000; from += 500) {
-      const some = Array.from({ length: 500 }, (_, i) =>
-        draft(secrets.includes(from + i) ? 'secret' : from + i),
-      )
-      ;({ epoch } = await append(log, 'a', some))
-    }
-    const [page] = await readAll(other, 'a', 'earliest', { events: 10_000, bytes: 1e9 })
-    const before = page?.events.map(dataOf) ?? []
-    const publish = async () => {
-      for (let i = 0; i < 20; i++) await append(log, 'a', [draft(`later ${i}`)])
-    }
-    const erased = secrets.map((n, i) => (i === 1 ? other : log).erase('a', { epoch, offset: n + 1 }))
-    const [, ...results] = await Promise.all([publish(), ...erased])
-    t.same(results, [true, true, true])
-    t.notOk((await dumped(raw)).includes('secret'))
-    t.equal(await raw.exists('fw:{a}:c'), 0)
-    const [after] = await readAll(other, 'a', 'earliest', { events: 10_000, bytes: 1e9 })
-    const later = Array.from({ length: 20 }, (_, i) => `later ${i}`)
-    t.strictSame(
-      after?.events.map(dataOf),
-      before.map(data => (data === 'secret' ? null : data)).concat(later),
+t.test('two nodes erase in a long history in parts at the same time, while events are published', async t => {
+  const kept = { retentionOf: () => ({ ...RETENTION, events: 10_000 }) }
+  const { log, settings, raw } = await own(t, ['--rdbcompression', 'no'], kept)
+  const other = await openRedisLog(t, settings)
+  const secrets = [5, 1500, 2995]
+  let { epoch } = await append(log, 'a', [draft(0)])
+  for (let from = 1; from < 3000; from += 500) {
+    const some = Array.from({ length: 500 }, (_, i) =>
+      draft(secrets.includes(from + i) ? 'secret' : from + i),
     )
-    t.ok((await raw.pttl('fw:{a}:s')) > 60_000, 'the stream expires with the rest')
-  },
-)
+    ;({ epoch } = await append(log, 'a', some))
+  }
+  const [page] = await readAll(other, 'a', 'earliest', { events: 10_000, bytes: 1e9 })
+  const before = page?.events.map(dataOf) ?? []
+  const publish = async () => {
+    for (let i = 0; i < 20; i++) await append(log, 'a', [draft(`later ${i}`)])
+  }
+  const erased = secrets.map((n, i) => (i === 1 ? other : log).erase('a', { epoch, offset: n + 1 }))
+  const [, ...results] = await Promise.all([publish(), ...erased])
+  t.same(results, [true, true, true])
+  t.notOk((await dumped(raw)).includes('secret'))
+  t.equal(await raw.exists('fw:{a}:c'), 0)
+  const [after] = await readAll(other, 'a', 'earliest', { events: 10_000, bytes: 1e9 })
+  const later = Array.from({ length: 20 }, (_, i) => `later ${i}`)
+  t.strictSame(after?.events.map(dataOf), before.map(data => (data === 'secret' ? null : data)).concat(later))
+  t.ok((await raw.pttl('fw:{a}:s')) > 60_000, 'the stream expires with the other keys')
+})
 
 t.test(
-  'a copy that an erasure left behind is used by the next one, and cleared with the channel',
+  'a partial copy left by an erasure is used by the next erasure, and cleared with the channel',
   async t => {
     const { log, raw } = await own(t, ['--rdbcompression', 'no'])
     const { epoch } = await append(log, 'a', [draft('secret'), ...drafts(3, 2)])
-    // As of a node that was killed in the middle of it.
+    // Leaves a partial copy, as a node does that is killed during an erasure.
     const leave = async () => {
       await raw.hset('fw:{a}:m', 'k', 3)
       for (const [id, fields] of await raw.xrange('fw:{a}:s', '-', '2'))
@@ -172,7 +166,7 @@ t.test('a node that missed an erasure finds it with the next comparison', async 
   const { log, raw } = await own(t)
   const { epoch } = await append(log, 'a', drafts(3))
   const follower = await record(log, 'a')
-  // As if the message had been lost.
+  // Counts an erasure without publishing its message, as if the message was lost.
   await raw.hset('fw:{a}:m', 'z', 1)
   await follower.until(() => follower.forgot === 1, 'the erasure is reported')
   t.same(follower.at, { epoch, offset: 3 })
@@ -181,7 +175,7 @@ t.test('a node that missed an erasure finds it with the next comparison', async 
   t.equal(follower.forgot, 1)
 })
 
-t.test('an ended channel stays ended in another epoch, even where only its stream survived', async t => {
+t.test('an ended channel stays ended in another epoch, even if only its stream survived', async t => {
   const { log, raw } = await own(t)
   const end = await append(log, 'a', [draft(1), { data: Buffer.alloc(0), end: true }])
   await raw.hset('fw:{a}:m', 'r', 'of another Redis')
@@ -274,7 +268,7 @@ t.test('a loss of keys starts a new epoch, and readers that cross it are notifie
     t.equal(
       await raw.exists(['m', 's', 'i0', 'i1'].map(key => `fw:{${channel}}:${key}`)),
       4,
-      'all keys are there',
+      'all keys exist',
     )
     recorder.feed?.close()
   }
@@ -330,7 +324,7 @@ t.test('entries deleted by hand count as lost', async t => {
   t.not(end?.epoch, head.epoch)
   t.equal(pages.filter(page => page.gap).length, 1)
   t.same(await append(log, 'a', [draft(11)]), { epoch: end?.epoch, offset: 11 })
-  // The stream is ahead of the rest.
+  // The stream is ahead of the other keys.
   await raw.xadd('fw:{a}:s', '20-0', 'x', 'y')
   const ahead = await append(log, 'a', [draft(21)])
   t.equal(ahead.offset, 21)
@@ -369,7 +363,7 @@ t.test(
     await append(log, 'a', drafts(9))
     await append(log, 'a', [draft(10)])
     await redis.kill()
-    // Within the last transaction, which Redis leaves open in the file: later appends continue in it.
+    // Cuts within the last transaction, which Redis leaves open in the file: later appends become part of it.
     await cutAof(redis, 20)
     await redis.restart()
     const next = await insist(log, 'a', 11)
@@ -381,7 +375,7 @@ t.test(
     t.equal(newest.offset, 14)
     const pages = await readAll(log, 'a', { epoch: next.epoch, offset: 9 })
     for (const { start, events } of pages)
-      for (const { epoch } of events) t.equal(epoch, start.epoch, 'events of a page are of its epoch')
+      for (const { epoch } of events) t.equal(epoch, start.epoch, 'all events of a page are of its epoch')
     t.same(pages[0]?.gap, { from: { epoch: next.epoch, offset: 9 }, to: { epoch: next.epoch, offset: 10 } })
     t.same(
       pages.flatMap(({ events }) => events.map(dataOf)),
@@ -408,7 +402,7 @@ t.test('a restart without a file loses everything, and reports it', async t => {
   sound(t, recorder)
 })
 
-t.test('an old file restores old positions under no other name', async t => {
+t.test('an old file does not restore old positions in a new epoch', async t => {
   const { log, redis, raw } = await own(t)
   await append(log, 'a', drafts(5))
   await raw.save()
@@ -416,7 +410,7 @@ t.test('an old file restores old positions under no other name', async t => {
   const recorder = await record(log, 'a')
   await redis.restart('SIGKILL')
   const next = await insist(log, 'a', 100)
-  t.equal(next.offset, 6, 'continues from the survivors')
+  t.equal(next.offset, 6, 'offsets continue from the survivors')
   t.not(next.epoch, lost.epoch)
   await recorder.reaches(next)
   t.same(recorder.gaps, [{ from: lost, to: { epoch: next.epoch, offset: 5 } }])
@@ -435,7 +429,7 @@ t.test('a replica that takes over starts an epoch, and one that has not is rejec
   await until('the sync', async () =>
     (await rawReplica.info('replication')).includes('master_link_status:up'),
   )
-  // That it was attached is another identity already, and so another epoch: one more than need be.
+  // Attaching the replica already changed the identity of the master, and so started an additional epoch.
   const head = await append(log, 'a', drafts(5))
   await until('the replica', async () => (await rawReplica.xlen('fw:{a}:s')) === 5)
   const other = await openRedisLog(t, { ...settings, url: replica.url })
@@ -562,7 +556,7 @@ t.test('a feed waits while the log is unavailable, and then continues', async t 
   for (const call of [() => reader.append('a', [draft(1)]), () => reader.read('a', 'latest', ALL)]) {
     const from = Date.now()
     await unavailable(t, call(), /127\.0\.0\.1/)
-    t.ok(Date.now() - from < 30_000, 'it fails without waiting for its time')
+    t.ok(Date.now() - from < 30_000, 'it fails without waiting for the timeout')
   }
   await unavailable(t, reader.probe())
   await unavailable(t, reader.follow('b', recorder))
@@ -591,7 +585,7 @@ t.test('an append in flight when the connection breaks fails at once and is not 
   const from = Date.now()
   proxy.cut()
   await refusals
-  t.ok(Date.now() - from < 30_000, 'they fail without waiting for their time')
+  t.ok(Date.now() - from < 30_000, 'they fail without waiting for the timeout')
   proxy.mode = 'pass'
   await until('the probe', () => writer.probe().then(() => true))
   await recorder.reaches(await append(writer, 'a', drafts(1, 21)))
@@ -657,7 +651,7 @@ t.test(
     const begun = recorders.filter(recorder => recorder.feed?.unbegun === undefined)
     t.ok(begun.length >= 100 && begun.length <= 100 * seconds, `${begun.length} in ${seconds} s`)
     t.equal((await raw.keys('*')).length, keys + 4 * begun.length)
-    // Whoever was not begun misses nothing either, here or elsewhere.
+    // Readers of channels that were not begun miss nothing either, on this node or another.
     const cursors = recorders.map(recorder => recorder.started as Position)
     const heads = await Promise.all(names.map(name => append(log, name, drafts(2))))
     for (const [i, recorder] of recorders.entries()) {
@@ -703,7 +697,7 @@ t.test('an append without memory is rejected before anything is written', async 
   t.same([receipt?.replayed, receipt?.position], [false, { epoch: head.epoch, offset: 4 }])
 })
 
-/** Lets Redis have as much memory as it has now, and no more. */
+/** Limits Redis to a little less memory than it uses now. */
 async function fill(raw: Redis): Promise<void> {
   const used = /used_memory:(\d+)/.exec(await raw.info('memory'))?.[1]
   await raw.config('SET', 'maxmemory', `${Number(used) - 200_000}`)
@@ -719,7 +713,7 @@ t.test('W3: a full Redis accepts events again once some have expired', async t =
   for (const name of ['a', 'b']) await unavailable(t, log.append(name, [draft(1)]), /OOM/)
   await t.rejects(log.probe(), { name: 'AppendsRefused', reason: 'OOM' })
   t.same((await log.read('a', 'latest', ALL)).cursor, head, 'and can be read')
-  // Nobody appends or reads: the node itself trims.
+  // Without appends and reads, the node itself trims.
   await until('the probe', () =>
     log
       .probe()
@@ -727,7 +721,7 @@ t.test('W3: a full Redis accepts events again once some have expired', async t =
       .catch(() => false),
   )
   t.ok((await raw.xlen('fw:{a}:s')) < 2001)
-  // What Redis uses at any moment may still touch its limit.
+  // Redis' memory may still reach its limit at times, so the append is retried.
   const next = await insist(log, 'a', 2)
   t.same(next, { epoch: head.epoch, offset: 2002 })
   const page = await log.read('a', head, ALL)
@@ -778,7 +772,7 @@ t.test('W3: a Redis that cannot save, or lacks replicas, serves reads and reject
   await log.probe()
   await recorder.reaches(await append(log, 'a', [draft(4)]))
   t.same(recorder.gaps, [])
-  // Else it would not end.
+  // Redis would not exit while its save fails.
   await raw.config('SET', 'save', '')
 })
 
@@ -797,11 +791,11 @@ t.test('all keys of a channel expire together, and use extends them', async t =>
     ['a', RETENTION.age, RETENTION.age * 3],
   ] as const) {
     const [end = 0, ...others] = await ends(channel)
-    t.same(others, [], 'one time')
+    t.same(others, [], 'all keys expire at the same time')
     t.ok(end - Date.now() > least && end - Date.now() < most, `${channel} ends in ${end - Date.now()} ms`)
     await expire(channel, least / 3)
     await log.read(channel, 'latest', ALL)
-    t.ok(([...(await ends(channel))][0] ?? 0) - Date.now() > least, 'a read puts it off')
+    t.ok(([...(await ends(channel))][0] ?? 0) - Date.now() > least, 'a read extends it')
   }
   const recorder = await record(log, 'empty')
   await expire('empty', 60_000)
@@ -887,7 +881,7 @@ t.test('only the last epochs are remembered, and the events of the others are go
     await raw.call('DEBUG', 'CHANGE-REPL-ID')
   }
   await append(log, 'a', drafts(1, 21))
-  // 20 ended, 16 are remembered: events of the four before them are not readable.
+  // 20 epochs ended and 16 are remembered: events of the four before them cannot be read.
   const page = await log.read('a', 'earliest', ALL)
   t.same(page.start, { epoch: heads[4]?.epoch, offset: 4 })
   t.same(
@@ -999,7 +993,7 @@ t.test('W6: reads of one turn are one call; a failing channel does not affect th
   t.match(await unbegun, { events: [], unbegun: true })
   t.equal((await calls()) - before, 1)
   await Promise.all(names.map(name => log.read(name, 'earliest', { events: 10, bytes: 2 ** 20 })))
-  t.equal((await calls()) - before, 1 + Math.ceil(30 / 4), 'of large pages fewer')
+  t.equal((await calls()) - before, 1 + Math.ceil(30 / 4), 'a call has fewer reads of large pages')
 })
 
 t.test(
@@ -1091,7 +1085,7 @@ t.test('a feed that Redis closes for its output buffer is logged as such', async
   const { log, raw } = await own(t, [], { logger })
   const recorder = await record(log, 'a')
   await raw.config('SET', 'client-output-buffer-limit', 'pubsub 65536 0 0')
-  // Larger than the limit, as many small messages to a node that is slow would be.
+  // Larger than the limit, like many small messages to a slow node.
   await append(log, 'a', [draft('x'.repeat(500_000))])
   await until('the log reports it', () => logged.some(text => text.includes('client-output-buffer-limit')))
   const counted = (await raw.info('stats')).includes('client_output_buffer_limit_disconnections')

@@ -1,5 +1,5 @@
-// The suite of Redis' Sentinels on those of Valkey, where valkey-server is to be had:
-// `npm run test:valkey`. What `npm test` runs on Valkey is the suite of one server.
+// Runs the suite of Redis Sentinel on Valkey, if valkey-server is available: `npm run test:valkey`. On Valkey,
+// `npm test` runs only the suite of a single server.
 
 import t from 'tap'
 import { useValkey } from '../support/redis-binary.ts'

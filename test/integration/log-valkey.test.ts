@@ -1,4 +1,4 @@
-// The suite of the Redis engine on Valkey, where valkey-server is to be had.
+// Runs the suite of the Redis engine on Valkey, if valkey-server is available.
 
 import t from 'tap'
 import { useValkey } from '../support/redis-binary.ts'

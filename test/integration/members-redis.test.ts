@@ -1,4 +1,4 @@
-// Members in Redis: one server, one behind sentinels, a cluster.
+// Members in Redis: a single server, a master behind sentinels, and a cluster.
 
 import t, { type Test } from 'tap'
 import { RedisMembers } from '../../services/broker/presence/redis.ts'

@@ -1,4 +1,4 @@
-// Mercure's hub over two nodes with their log in Redis, and on the log in files; on the memory log: mercure.test.ts.
+// Mercure's hub on two nodes with their log in Redis, and on the file log. For the memory log, see mercure.test.ts.
 
 import t, { type Test } from 'tap'
 import { FileLog } from '../../services/broker/log/file/log.ts'
@@ -14,7 +14,7 @@ t.teardown(() => redis.stop())
 
 type Hub = Awaited<ReturnType<typeof startHub>>
 
-/** Two hubs, or one twice. */
+/** Checks two hubs, or the same one twice. */
 async function checkHubs(t: Test, one: Hub, other: Hub): Promise<void> {
   const topic = 'https://example.com/books/{id}'
   const query = `?topic=${encodeURIComponent(topic)}`
@@ -60,7 +60,7 @@ t.test('two nodes on Redis are one hub', async t => {
   await checkHubs(t, ...hubs)
 })
 
-t.test('a hub on the log in files goes on after a restart where it was', async t => {
+t.test('a hub on the file log resumes after a restart', async t => {
   const at = folder(t)
   const start: StartNode = settings =>
     startNode(

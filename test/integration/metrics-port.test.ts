@@ -1,4 +1,4 @@
-// FANWIRE_METRICS_PORT: the operators' routes have a separate port.
+// FANWIRE_METRICS_PORT moves the operators' routes to a separate port.
 
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
@@ -48,7 +48,7 @@ t.test('S9: metrics are on their own port only; health is on both', async t => {
   t.match(await node.exit, { code: 0 })
 })
 
-t.test('S9: several workers sum up there too', async t => {
+t.test('S9: metrics of several workers are summed on their own port too', async t => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const port = await freePort()
@@ -56,9 +56,9 @@ t.test('S9: several workers sum up there too', async t => {
     env: { REDIS_URL: redis.url, WORKERS: '2', FANWIRE_METRICS_PORT: `${port}`, FANWIRE_DRAIN: '0ms' },
   })
   t.teardown(() => node.kill())
-  t.not(node.port, port, 'the address is that of PORT')
+  t.not(node.port, port, 'the logged URL is that of PORT')
   for (let i = 0; i < 10; i++) {
-    // Each on a new connection: the workers take turns.
+    // Each request opens a new connection, so that the workers take turns.
     const answer = await fetch(`${node.url}/v1/channels/a/events`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', connection: 'close' },

@@ -1,4 +1,4 @@
-// Errors about a Redis that a node cannot use: with their own reasons, not as if it were unavailable.
+// A node that cannot use its Redis reports the real reason, not that Redis is unavailable.
 
 import { Redis } from 'ioredis'
 import { pino } from 'pino'
@@ -11,7 +11,7 @@ import { openRedisLog, redisLogOptions } from '../support/redis-logs.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
 
-/** Log output of a node that cannot start, and exits. */
+/** The log output of a node that cannot start and exits. */
 async function refusal(t: Test, url: string): Promise<string> {
   const command = readConfig([], { REDIS_URL: url, FANWIRE_LOG_TIMEOUT: '1s' })
   if (!('config' in command)) throw new Error('no config')

@@ -1,5 +1,5 @@
-// Redis over TLS: nodes with a certificate that must be named as trusted. They are processes, since Node reads
-// NODE_EXTRA_CA_CERTS when it starts.
+// Redis over TLS with a certificate that nodes must be told to trust. The nodes are processes, because Node reads
+// NODE_EXTRA_CA_CERTS only at its start.
 
 import t, { type Test } from 'tap'
 import { makeCertificate } from '../contract/http2.ts'
@@ -32,7 +32,7 @@ async function serves(
   t.equal((await fetch(`${node.url}/readyz`)).status, 200)
 }
 
-t.test('a server with a password and a database', async t => {
+t.test('a node uses a server with a password and a database over TLS', async t => {
   const redis = await startRedis({ tls, args: ['--requirepass', 's3cret/%'] })
   t.teardown(() => redis.stop())
   const url = `${redis.url.replace('//', `//:${encodeURIComponent('s3cret/%')}@`)}/3`
@@ -43,19 +43,19 @@ t.test('a server with a password and a database', async t => {
   t.notMatch(output, /s3cret/)
 })
 
-t.test('a cluster', async t => {
+t.test('a node uses a cluster over TLS', async t => {
   const cluster = await startCluster(1, 0, { tls })
   t.teardown(() => cluster.stop())
   await serves(t, cluster.url)
 })
 
-t.test('a master named by a sentinel', async t => {
+t.test('a node uses a master named by a sentinel over TLS', async t => {
   const group = await startSentinel(1, 's3cret', { tls })
   t.teardown(() => group.stop())
   await serves(t, group.url)
 })
 
-t.test('a server that requires client certificates, which the settings name', async t => {
+t.test('a node uses a server that requires the client certificate in its settings', async t => {
   const redis = await startRedis({ tls, args: ['--tls-auth-clients', 'yes'] })
   t.teardown(() => redis.stop())
   const ca = { FANWIRE_REDIS_TLS_CA: tls.cert }
@@ -84,7 +84,7 @@ t.test('a server that requires client certificates, which the settings name', as
   }
 })
 
-t.test('sentinels that require a password', async t => {
+t.test('a node uses sentinels that require a password', async t => {
   const group = await startSentinel(1, 's3cret', { sentinelPassword: 'watch word' })
   t.teardown(() => group.stop())
   await serves(t, group.url, { FANWIRE_SENTINEL_PASSWORD: 'watch word' })

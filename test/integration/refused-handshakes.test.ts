@@ -1,5 +1,5 @@
-// A WebSocket handshake that is refused: the socket has left Node's HTTP, so the node itself has to answer with a code,
-// end it and release it, on every path of rejection.
+// A rejected WebSocket handshake: its socket has left Node's HTTP server, so the node itself must answer with a code,
+// end the socket and release it, on every path of rejection.
 
 import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
@@ -39,7 +39,7 @@ async function exchange({ url, port }: RunningNode, bytes: string): Promise<stri
   return text
 }
 
-/** Ten such handshakes, each with a request behind it: refused with the code, ended, and nothing left of them. */
+/** Checks that ten handshakes, each followed by a request, are rejected with the code, ended and released. */
 async function refuses(
   t: Test,
   node: RunningNode,
@@ -54,11 +54,15 @@ async function refuses(
     t.match(text, new RegExp(`^HTTP/1.1 ${status} `), what)
   }
   t.match(texts[0], /^connection: close\r$/im)
-  t.match(texts[0], new RegExp(`\\{"error":\\{"code":"${code}","message":".*"\\}\\}$`), 'the last of all')
+  t.match(
+    texts[0],
+    new RegExp(`\\{"error":\\{"code":"${code}","message":".*"\\}\\}$`),
+    'the error is the end of the response',
+  )
   await until(`${what}: no descriptor is left`, () => descriptorsOf(node) === others)
 }
 
-/** What a node refuses that is well, in each place where it is decided. */
+/** Checks one rejection in each place where a ready node decides on handshakes. */
 async function refusesAll(t: Test, node: RunningNode): Promise<void> {
   const origin = 'Origin: http://elsewhere.example\r\n'
   for (const [what, head, status, code] of [
@@ -89,26 +93,31 @@ t.test('W1: a rejected handshake ends its socket and leaks no descriptor', { ski
   await refusesAll(t, node)
   const socket = new WebSocket(`${node.url.replace('http', 'ws')}/v1/ws`)
   await once(socket, 'open')
-  t.equal(descriptorsOf(node), 1, 'as one that is taken is')
+  t.equal(descriptorsOf(node), 1, 'an accepted handshake is counted, so a leak would be')
   socket.terminate()
 })
 
-t.test('W1: over TLS', { skip: withoutProc }, async t => {
+t.test('W1: a rejected handshake ends its socket over TLS', { skip: withoutProc }, async t => {
   const { cert, key } = makeCertificate()
   await refusesAll(t, await nodeFor(t, { env: { FANWIRE_TLS_CERT: cert, FANWIRE_TLS_KEY: key } }))
 })
 
-t.test('W1: with workers, and while the log is unavailable', { skip: withoutProc }, async t => {
-  const redis = await startRedis()
-  const node = await nodeFor(t, { env: { WORKERS: '2', REDIS_URL: redis.url } })
-  await refusesAll(t, node)
-  await redis.stop()
-  const unready = () => node.logs.filter(line => /"not ready/.test(line)).map(line => JSON.parse(line).worker)
-  await until('no worker is ready', () => new Set(unready()).size === 2)
-  await refuses(t, node, 'not ready', `GET /v1/ws HTTP/1.1\r\n${HANDSHAKE}`, 503, 'FW_[A-Z_]+')
-})
+t.test(
+  'W1: a rejected handshake ends its socket with workers, and while the log is unavailable',
+  { skip: withoutProc },
+  async t => {
+    const redis = await startRedis()
+    const node = await nodeFor(t, { env: { WORKERS: '2', REDIS_URL: redis.url } })
+    await refusesAll(t, node)
+    await redis.stop()
+    const unready = () =>
+      node.logs.filter(line => /"not ready/.test(line)).map(line => JSON.parse(line).worker)
+    await until('no worker is ready', () => new Set(unready()).size === 2)
+    await refuses(t, node, 'not ready', `GET /v1/ws HTTP/1.1\r\n${HANDSHAKE}`, 503, 'FW_[A-Z_]+')
+  },
+)
 
-t.test('W1: while the node stops', { skip: withoutProc }, async t => {
+t.test('W1: a rejected handshake ends its socket while the node stops', { skip: withoutProc }, async t => {
   const node = await nodeFor(t, { args: ['--drain-notice', '1h'] })
   node.signal('SIGTERM')
   await node.logged(/"not ready: the node is stopping"/)
@@ -116,7 +125,7 @@ t.test('W1: while the node stops', { skip: withoutProc }, async t => {
 })
 
 t.test(
-  'W1: beyond FANWIRE_MAX_CONNECTIONS, and the connections are free again afterwards',
+  'W1: a handshake beyond FANWIRE_MAX_CONNECTIONS ends its socket, and later ones are accepted again',
   { skip: withoutProc },
   async t => {
     const node = await nodeFor(t, { args: ['--max-connections', '3'] })
@@ -163,7 +172,7 @@ t.test('W8: a handshake that violates WebSocket is rejected with a code', async 
   ] as const) {
     const text = await exchange(node, `${handshake(more)}\r\n`)
     t.match(text, new RegExp(`^HTTP/1.1 ${status} .*"code":"${code}"`, 's'), what)
-    t.match(text, /^sec-websocket-version: 13\r$/im, 'with the version that is spoken')
+    t.match(text, /^sec-websocket-version: 13\r$/im, 'the response names the supported version')
   }
 })
 

@@ -1,4 +1,4 @@
-// OpenTelemetry traces over two real nodes on one Redis, as received by a collector.
+// OpenTelemetry traces over two real nodes on one Redis, as a collector receives them.
 
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -87,8 +87,8 @@ t.test('an event is traced from its publish to its delivery on another node', { 
     })
   const answer = await publish(`00-${TRACE}-${CALLER}-01`)
   t.equal(answer.status, 201)
-  await until('all spans came', () => spans.some(({ name }) => name === 'deliver'))
-  await until('and the route', () => spans.some(({ name }) => name.startsWith('POST')))
+  await until('the last span of the event arrives', () => spans.some(({ name }) => name === 'deliver'))
+  await until('the span of the route arrives', () => spans.some(({ name }) => name.startsWith('POST')))
 
   const of = (name: string) => spans.find(span => span.name.startsWith(name))
   const [route, append, deliver] = [of('POST'), of('append'), of('deliver')]
@@ -106,7 +106,7 @@ t.test('an event is traced from its publish to its delivery on another node', { 
   t.strictSame(
     events[0]?.tags,
     { traceparent: `00-${TRACE}-${append?.spanId}-01` },
-    'readers can continue with it',
+    'readers can continue the trace',
   )
 
   const before = spans.length
@@ -121,19 +121,22 @@ t.test('an event is traced from its publish to its delivery on another node', { 
   reading.abort()
 })
 
-t.test('without its packages the node does not start, and names the packages to install', async t => {
-  const away = (name: string) => {
-    throw Object.assign(new Error(name), { code: 'MODULE_NOT_FOUND' })
-  }
-  const error = attempt(away)
-  t.ok(error instanceof PackagesMissing)
-  const line = explain(error, configOf({}))
-  t.match(
-    line,
-    /^FW_OTEL_PACKAGES: FANWIRE_OTEL=1 needs .*npm install @opentelemetry\/api@1 @opentelemetry\//,
-  )
-  t.notMatch(line, '\n')
-})
+t.test(
+  'without the packages of OpenTelemetry the node does not start, and names the packages to install',
+  async t => {
+    const away = (name: string) => {
+      throw Object.assign(new Error(name), { code: 'MODULE_NOT_FOUND' })
+    }
+    const error = attempt(away)
+    t.ok(error instanceof PackagesMissing)
+    const line = explain(error, configOf({}))
+    t.match(
+      line,
+      /^FW_OTEL_PACKAGES: FANWIRE_OTEL=1 needs .*npm install @opentelemetry\/api@1 @opentelemetry\//,
+    )
+    t.notMatch(line, '\n')
+  },
+)
 
 t.test('traceparent is parsed as W3C specifies', async t => {
   const good = `00-${TRACE}-${CALLER}-01`

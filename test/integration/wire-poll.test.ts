@@ -1,4 +1,4 @@
-// Short polling beyond the contract of every wire: fair shares, entity tags, rules for caches.
+// Short polling, beyond the contract of every wire: fair shares, entity tags, cache headers.
 
 import { request } from 'node:http'
 import { pino } from 'pino'
@@ -43,10 +43,13 @@ t.test('the limit counts over all channels and is shared fairly', async t => {
   t.ok(page.more)
   const counts = channels.map(each => idsOf(page.events, each).length)
   t.equal(counts[1], 3)
-  t.ok((counts[0] ?? 0) >= 25 && (counts[2] ?? 0) >= 25, `each an equal part at least: ${counts}`)
+  t.ok(
+    (counts[0] ?? 0) >= 25 && (counts[2] ?? 0) >= 25,
+    `each channel has at least an equal share: ${counts}`,
+  )
   for (const [i, channel] of channels.entries()) {
-    t.strictSame(idsOf(page.events, channel), ids[i]?.slice(0, counts[i]), 'from its beginning, in order')
-    t.equal(offsetOf(page.cursor.split(',')[i] ?? ''), counts[i], 'and the cursor is after its events')
+    t.strictSame(idsOf(page.events, channel), ids[i]?.slice(0, counts[i]), 'the earliest events, in order')
+    t.equal(offsetOf(page.cursor.split(',')[i] ?? ''), counts[i], 'the cursor is after its last event')
   }
 })
 
@@ -86,10 +89,14 @@ t.test('with a limit below one event per channel, consecutive polls reach every 
       cursor = page.cursor
       more = page.more
     }
-    t.strictSame([...seen.values()], ids, `${count} channels, limit ${limit}: all of all`)
+    t.strictSame([...seen.values()], ids, `${count} channels, limit ${limit}: every event of every channel`)
     const round = Math.ceil(count / limit)
     t.ok(reached <= round + 1, `every channel after ${reached} polls, where a round is ${round}`)
-    t.equal(polls, Math.ceil((count * each) / limit), 'and every poll returned as much as it could')
+    t.equal(
+      polls,
+      Math.ceil((count * each) / limit),
+      'every poll returned as many events as the limit allows',
+    )
   }
 })
 
@@ -112,7 +119,7 @@ t.test('`more` reports whether an immediate poll would return anything', async t
   const channel = fresh()
   const [first] = await fill(channel, 10)
   const full = await poll(`channel=${channel}&limit=10`)
-  t.equal(full.more, false, 'all that there is')
+  t.equal(full.more, false, 'the page has all events')
   t.notMatch(full.body, '"more"')
   const part = await poll(`channel=${channel}&limit=9`)
   t.match(part.body, /,"more":true\}$/)
@@ -148,7 +155,7 @@ t.test('the ETag changes with the body, and only with it', async t => {
   const tags = new Map([[empty.tag, empty.body]])
   const look = async (query: string) => {
     const page = await poll(query)
-    t.match(page.tag, /^"[\x21\x23-\x7e]+"$/, 'a strong one')
+    t.match(page.tag, /^"[\x21\x23-\x7e]+"$/, 'the tag is strong')
     const known = tags.get(page.tag)
     if (known !== undefined) t.equal(page.body, known, 'the same tag, the same body')
     for (const [tag, body] of tags)
@@ -213,7 +220,7 @@ t.test('a 304 never moves the cursor: events in between are not skipped', async 
     }
     seen.push(...idsOf(page.events))
     cursor = page.cursor
-    // The next request is another URL; a client that sends an old tag with it loses nothing.
+    // The next request has another URL. A client that sends an old tag with it must lose nothing.
     tag = page.tag ?? ''
   }
   t.ok(unchanged > 0)
@@ -257,7 +264,7 @@ t.test('HEAD equals GET without the body', async t => {
   t.equal((await head({ 'if-none-match': headers.etag as string })).status, 304)
 })
 
-t.test('caches have to revalidate, and shared caches may not store authorised responses', async t => {
+t.test('caches must revalidate, and shared caches must not store authorised responses', async t => {
   const path = `/v1/poll?channel=${fresh()}`
   const plain = await node.get(path)
   t.equal(plain.headers['cache-control'], 'no-cache')
@@ -265,8 +272,12 @@ t.test('caches have to revalidate, and shared caches may not store authorised re
   t.equal((await node.get(path, { authorization })).headers['cache-control'], 'private, no-cache')
   const unchanged = await node.get(path, { authorization, 'if-none-match': '*' })
   t.equal(unchanged.status, 304)
-  t.equal(unchanged.headers['cache-control'], 'private, no-cache', 'nor when nothing has changed')
-  t.equal((await node.get('/v1/poll?channel=')).headers['cache-control'], 'no-store', 'an error is not kept')
+  t.equal(unchanged.headers['cache-control'], 'private, no-cache', 'a 304 has the same header')
+  t.equal(
+    (await node.get('/v1/poll?channel=')).headers['cache-control'],
+    'no-store',
+    'an error is not cached',
+  )
 })
 
 t.test('a poll sees a publish acknowledged over HTTP just before, on Redis too', async t => {
@@ -295,7 +306,7 @@ t.test('a poll sees a publish acknowledged over HTTP just before, on Redis too',
   const channel = fresh()
   const elsewhere = fresh()
   let missed = 0
-  // Each follows its cursor; a publisher on another node writes into the same channel all the while.
+  // Each poller follows its cursor, while a publisher on another node writes to the same channel.
   const hammer = async (turns: number, query: string) => {
     let { cursor } = await poll(`${query}&cursor=latest`, {}, own)
     for (let i = 0; i < turns; i++) {

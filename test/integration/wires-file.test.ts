@@ -1,4 +1,4 @@
-// Wires on the log in files: two of them, which is all that differs; `npm run wires` runs every one.
+// Two wires on the file log, because the engine affects all wires alike. `npm run wires` runs all wires.
 
 import t from 'tap'
 import { FileLog } from '../../services/broker/log/file/log.ts'
@@ -14,7 +14,7 @@ const start: StartNode = settings =>
     ({ history, idempotencyWindow }) =>
       new FileLog({
         folder: folder(t),
-        // The messages of a wire do not depend on the disk.
+        // Rare syncs: the messages of a wire do not depend on them.
         fsync: 1000,
         retentionOf: () => history,
         idempotencyWindow,

@@ -21,7 +21,7 @@ t.teardown(() => redis.stop())
 const SETTINGS = Object.assign({}, ...ALL_WIRES.map(wire => wire.settings))
 
 let prefixes = 0
-/** Nodes with the same prefix are one cluster. */
+/** Starts nodes. Those with the same prefix share a log. */
 function nodesOf(prefix: string, { url } = redis): StartNode {
   return settings =>
     startNode(configOf({ ...SETTINGS, ...settings }), ({ history, idempotencyWindow, logTimeout }) => {
@@ -177,7 +177,11 @@ t.test('W5: a permanent error of Redis is not reported as retryable, on any wire
   socket.terminate()
   const named = new WebSocket(`ws://127.0.0.1:${node.port}/v1/ws?channel=${bad}`)
   const [code, reason] = await once(named, 'close')
-  t.strictSame([code, String(reason)], [4500, 'FW_LOG_REFUSED'], 'coming back does not help')
+  t.strictSame(
+    [code, String(reason)],
+    [4500, 'FW_LOG_REFUSED'],
+    'the code says that reconnecting does not help',
+  )
   const io = connectIo(base, { transports: ['websocket'] })
   t.teardown(() => io.close())
   t.match(await io.emitWithAck('publish', { channel: bad, data: 1 }), { error: { code: 'FW_LOG_REFUSED' } })
@@ -230,7 +234,7 @@ t.test('W3: a node with a full Redis serves reads, and reports that it rejects e
   }
   await t.rejects(node.publish(channel, '2'), { message: /^503 .*FW_LOG_UNAVAILABLE/ })
   await control.config('SET', 'maxmemory', '0')
-  await until('it takes events', async () => (await readyz('?for=publish')).status === 200)
+  await until('it accepts events', async () => (await readyz('?for=publish')).status === 200)
   t.equal(await node.publish(channel, '2'), at(id, 2))
 })
 
@@ -256,9 +260,13 @@ t.test('W6: a poll of a made-up channel writes no key, and its cursor loses noth
   const [id = ''] = await other.append(channel, '1')
   await until('the event is there', async () => (await ask(one, channel, 'earliest')).events.length === 1)
   const here = await ask(one, channel, first.cursor)
-  t.same([here.gaps, here.events.length, here.cursor], [undefined, 1, id], 'the node has followed it since')
+  t.same(
+    [here.gaps, here.events.length, here.cursor],
+    [undefined, 1, id],
+    'the node that answered the first poll loses nothing',
+  )
   const elsewhere = await ask(other, channel, first.cursor)
-  t.same(elsewhere.gaps, undefined, 'and so does any other node')
+  t.same(elsewhere.gaps, undefined, 'another node loses nothing either')
   t.same([elsewhere.events.length, elsewhere.cursor], [1, id])
 
   const looked = fresh()
@@ -299,7 +307,7 @@ t.test('a reader of a channel with a lost history receives one gap and continues
   await reading(node, channel)
   await control.flushall()
   const [id = ''] = await node.append(channel, '"new"')
-  t.not(id.split('-')[0], before.split('-')[0], 'a new epoch')
+  t.not(id.split('-')[0], before.split('-')[0], 'the loss starts an epoch')
   for (const client of clients) {
     const gap = await client.next()
     if (!('gap' in gap)) throw new Error(`a gap was expected, but ${JSON.stringify(gap)} came`)
@@ -309,7 +317,7 @@ t.test('a reader of a channel with a lost history receives one gap and continues
   }
   const more = await node.append(channel, '3', '4')
   for (const client of clients) {
-    t.same(idsOf(await take(client, 2)), more, 'and no further gap')
+    t.same(idsOf(await take(client, 2)), more, 'no further gap follows')
     client.cut()
   }
   await until('all have left', () => node.hub.stats().readers === 0)
