@@ -111,17 +111,48 @@ export class Publisher {
     while (this.#full) await new Promise<void>(resolve => this.#roomFor.push(resolve))
   }
 
-  /** Publishes all of it, accepting no more than fits, and yields the receipts in order. Raises the first failure. */
+  /**
+   * Publishes all of it, accepting no more than fits, and yields each receipt, in order, as soon as the node has answered. Raises
+   * the first failure after the receipts of the entries before it.
+   */
   async *all(entries: Iterable<Entry> | AsyncIterable<Entry>): AsyncGenerator<Receipt, void, undefined> {
-    const sent: Promise<Receipt>[] = []
-    for await (const entry of entries) {
-      const receipt = this.send(entry)
-      receipt.catch(() => {})
-      sent.push(receipt)
-      if (sent.length < this.#most && !this.#full) continue
-      yield* await Promise.all(sent.splice(0, Math.ceil(sent.length / 2)))
+    /** The receipts in order; at last `undefined`, or the failure of `entries`. */
+    const sent: Promise<Receipt | undefined>[] = []
+    let stopped = false
+    // Only one side waits at a time: this one while nothing was sent, the other while too much was.
+    let wake = () => {}
+    const changed = () => new Promise<void>(resolve => (wake = resolve))
+    const sendAll = async (): Promise<undefined> => {
+      for await (const entry of entries) {
+        if (stopped) return
+        const receipt = this.send(entry)
+        receipt.catch(() => {})
+        sent.push(receipt)
+        wake()
+        while (sent.length >= this.#most && !stopped) await changed()
+        if (this.#full) await this.ready()
+      }
     }
-    for (const receipt of sent) yield await receipt
+    const sending = sendAll()
+    const end = () => {
+      sent.push(sending)
+      wake()
+    }
+    sending.then(end, end)
+    try {
+      for (;;) {
+        while (sent.length === 0) await changed()
+        const receipt = await sent[0]
+        if (receipt === undefined) return
+        sent.shift()
+        wake()
+        yield receipt
+      }
+    } finally {
+      // A source that pauses returns at its next entry, which is not published.
+      stopped = true
+      wake()
+    }
   }
 
   /** Resolves when nothing waits any more. */

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { FanwireError } from '../../client/errors.ts'
 import { createPublisher, type Entry, type Publisher } from '../../client/publisher.ts'
 import { notReached } from './admin-node.ts'
-import { Failed, remark } from './command.ts'
+import { type Failed, remark } from './command.ts'
 import { failedBy, type Remote, unreachable, writeLine } from './remote.ts'
 
 /** The lines of stdin that are not blank, with their numbers. */
@@ -66,15 +66,9 @@ export async function publishAll(
   done: string,
 ): Promise<number> {
   let count = 0
-  try {
-    for await (const receipt of publisher.all(entries)) {
-      count++
-      if (json) await writeLine(JSON.stringify(receipt))
-    }
-  } catch (error) {
-    // A line is invalid: publishes those before it.
-    if (error instanceof Failed) await publisher.flush()
-    throw error
+  for await (const receipt of publisher.all(entries)) {
+    count++
+    if (json) await writeLine(JSON.stringify(receipt))
   }
   if (!json) remark(`${count} event${count === 1 ? '' : 's'} ${done}`)
   return 0

@@ -1,9 +1,11 @@
 // The publisher for servers.
 
+import { EventEmitter, once } from 'node:events'
 import t from 'tap'
 import { createPublisher } from '../../../client/publisher.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { startFaultyProxy } from '../../support/faulty-proxy.ts'
+import { until } from '../../support/until.ts'
 import { numbers } from './follow.ts'
 
 const node = await startMemoryNode({ PUBLISH_KEY: 'secret' })
@@ -66,6 +68,53 @@ t.test(
     t.strictSame((await read('forms')).slice(2), [large, large])
   },
 )
+
+t.test('receipts arrive while the source waits, and a failure of the source follows them', async t => {
+  const publisher = createPublisher(url, { key: 'secret' })
+  const events = new EventEmitter()
+  async function* entries() {
+    for (const data of [1, 2]) {
+      const received = once(events, 'receipt')
+      yield { channel: 'pausing', data }
+      await received
+    }
+    yield { channel: 'pausing', data: 3 }
+    throw new Error('the source is broken')
+  }
+  let count = 0
+  const all = async () => {
+    for await (const { channel } of publisher.all(entries())) {
+      t.equal(channel, 'pausing')
+      count++
+      events.emit('receipt')
+    }
+  }
+  await t.rejects(all(), /the source is broken/)
+  t.equal(count, 3)
+})
+
+t.test('whoever stops reading receipts does not wait for a source that pauses', async t => {
+  const publisher = createPublisher(url, { key: 'secret' })
+  const events = new EventEmitter()
+  let returned = false
+  async function* entries() {
+    try {
+      yield { channel: 'stopped', data: 1 }
+      await once(events, 'continue')
+      yield { channel: 'stopped', data: 2 }
+    } finally {
+      returned = true
+    }
+  }
+  const receipts = publisher.all(entries())
+  t.match(await receipts.next(), { value: { channel: 'stopped' } })
+  await receipts.return()
+  t.notOk(returned)
+  events.emit('continue')
+  await until('the source has returned', () => returned)
+  await publisher.flush()
+  t.strictSame(await read('stopped'), [1], 'what was read later is not published')
+})
 
 t.test('waits for room, and for all sent events', async t => {
   const publisher = createPublisher(url, { key: 'secret', waiting: 2 })
