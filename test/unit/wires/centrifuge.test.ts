@@ -1,5 +1,5 @@
 // Centrifugo's protocol beyond the tests of its client (`npm run conformance -- centrifuge`): that client against rules and
-// tokens, the other wires beside it, the server API, and bad input.
+// tokens, the other wires beside it, and the server API. Bad input: centrifuge-input.test.ts.
 
 import { once } from 'node:events'
 import { Centrifuge, type Options, type Subscription } from 'centrifuge'
@@ -8,6 +8,7 @@ import { EventSource } from 'eventsource-3'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { type Node, startMemoryNode } from '../../contract/node.ts'
+import { rawClient } from '../../support/centrifuge.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
 import { signToken, userClaims } from '../../support/tokens.ts'
 import { until, WAIT_LIMIT_MS } from '../../support/until.ts'
@@ -284,7 +285,7 @@ t.test('an event of any wire can be read on any other, its data unchanged', asyn
   const frames: string[] = []
   socket.on('message', frame => void frames.push(String(frame)))
   await until('it is open', () => frames.length === 1)
-  const raw = await rawClient()
+  const raw = await rawClient(node)
   await raw.ask('{"id":2,"subscribe":{"channel":"one-log"}}')
   await raw.ask(`{"id":3,"publish":{"channel":"one-log","data":${data}}}`)
   await node.publish(channel, data, undefined, '?type=note&tag.lang=ko')
@@ -300,7 +301,7 @@ t.test('an event of any wire can be read on any other, its data unchanged', asyn
 })
 
 t.test('readers of one channel share the bytes of an event', async t => {
-  const readers = await Promise.all([rawClient(), rawClient()])
+  const readers = await Promise.all([rawClient(node), rawClient(node)])
   for (const reader of readers) await reader.ask('{"id":2,"subscribe":{"channel":"shared"}}')
   const before = node.hub.stats().wires.centrifuge?.deliveries ?? 0
   await node.append('shared', '1', '2', '3')
@@ -365,26 +366,6 @@ t.test('Protobuf: tokens, subscriptions by the server, presence', async t => {
   const { clients } = await made.presence('room:q')
   t.strictSame(Object.keys(clients), ['ann'])
   await t.rejects(made.publish('inbox:bob', Buffer.from('1')), { code: 103 })
-})
-
-t.test('Protobuf: invalid commands', async t => {
-  for (const bytes of [
-    [],
-    [0xff],
-    [5, 1],
-    [2, 0x0f, 0],
-    [1, 0xff],
-    [3, 0x22, 5, 0],
-    Array(70_000).fill(255),
-  ]) {
-    const url = `ws://127.0.0.1:${node.port}/connection/websocket`
-    const socket = new WebSocket(url, 'centrifuge-protobuf')
-    await once(socket, 'open')
-    t.equal(socket.protocol, 'centrifuge-protobuf')
-    socket.send(Buffer.from(bytes))
-    const [code] = await once(socket, 'close')
-    t.ok(code === 3501 || code === 1009, `${bytes.slice(0, 4)} ${code}`)
-  }
 })
 
 // One way -----------------------------------------------------------------------------------------------------
@@ -460,100 +441,12 @@ t.test('the server API', async t => {
   t.match(await api('nonsense', {}), { error: { code: 104 } })
 })
 
-// Bad input ---------------------------------------------------------------------------------------------------
-
-/** A client by hand. */
-async function rawClient(of = node) {
-  const socket = new WebSocket(`ws://127.0.0.1:${of.port}/connection/websocket`)
-  const messages: string[] = []
-  socket.on('message', message => void messages.push(String(message)))
-  const end = once(socket, 'close').then(([code, reason]) => ({ code, reason: String(reason) }))
-  await once(socket, 'open')
-  t.teardown(() => socket.terminate())
-  const lines = () => messages.flatMap(message => message.split('\n'))
-  const ask = async (command: string) => {
-    const { id } = JSON.parse(command)
-    socket.send(command)
-    await until(`an answer to ${command}`, () => lines().some(line => JSON.parse(line).id === id))
-    return JSON.parse(lines().find(line => JSON.parse(line).id === id) ?? '')
-  }
-  await ask('{"id":1,"connect":{}}')
-  return {
-    socket,
-    messages,
-    end,
-    ask,
-    get lines() {
-      return lines()
-    },
-  }
-}
-
-t.test('an invalid command ends the connection, and the client need not reconnect', async t => {
-  for (const message of [
-    '',
-    'x',
-    '[]',
-    '{"id":1}{"id":2}',
-    '{"id":-1,"ping":{}}',
-    '{"ping":{}}',
-    '{"id":2,"connect":{}}',
-    '{"id":2,"ping":{}}\nx',
-    '\n'.repeat(64 * 1024),
-    ' '.repeat(64 * 1024),
-    '{}\n'.repeat(1001),
-    Buffer.from([0xff, 0xfe]),
-  ]) {
-    const { socket, end } = await rawClient()
-    socket.send(message)
-    t.equal((await end).code, 3501, String(message).slice(0, 30))
-  }
-  const { socket, end } = await rawClient()
-  socket.send('{"send":{"data":1}}')
-  t.equal((await end).code, 3508)
-})
-
-t.test('errors in a command are answered', async t => {
-  const { ask, socket } = await rawClient()
-  let id = 10
-  const code = async (request: object) => (await ask(JSON.stringify({ id: ++id, ...request }))).error?.code
-  t.equal(await code({ nonsense: {} }), 104)
-  t.equal(await code({ rpc: { method: 'x' } }), 108)
-  t.equal(await code({ subscribe: {} }), 102)
-  t.equal(await code({ subscribe: { channel: 'fanwire:lives:0' } }), 102)
-  t.equal(await code({ subscribe: { channel: 'a', offset: 'x' } }), 107)
-  t.equal(await code({ subscribe: { channel: 'a', type: 1 } }), 108)
-  t.equal(await code({ subscribe: { channel: 'a', tf: { key: 1 } } }), 107)
-  t.equal(await code({ subscribe: { channel: 'a', join_leave: true } }), 108)
-  t.equal(await code({ subscribe: { channel: 'a', recover: true, epoch: 'no', offset: 3, flag: 2 } }), 112)
-  t.equal(await code({ subscribe: { channel: 'a' } }), undefined)
-  t.equal(await code({ subscribe: { channel: 'a' } }), 105)
-  t.equal(await code({ publish: { channel: 'a' } }), 107)
-  t.equal(await code({ publish: { channel: 'a', data: 1, key: 'k' } }), 108)
-  t.equal(await code({ presence: { channel: 'a' } }), 108)
-  t.equal(await code({ history: { channel: 'a', since: 1 } }), 107)
-  t.equal(await code({ sub_refresh: { channel: 'b', token: 'x' } }), 107)
-  t.equal(await code({ unsubscribe: { channel: 'never' } }), undefined)
-  t.equal(await code({ ping: {} }), undefined)
-  socket.send('{}')
-  t.equal(await code({ ping: {} }), undefined, 'a pong is no command')
-})
-
-t.test('commands over HTTP: commands without a session are rejected', async t => {
-  const post = (path: string, body: string) =>
-    fetch(`http://127.0.0.1:${node.port}${path}`, { method: 'POST', body })
-  t.equal((await post('/emulation', '{"session":"x","node":"y","data":"{}"}')).status, 404)
-  t.equal((await post('/emulation', 'x')).status, 400)
-  t.equal((await post('/connection/http_stream', 'x')).status, 400)
-  t.equal((await node.get('/connection/websocket')).status, 426)
-  const nothing = await post('/connection/uni_http_stream', '{}')
-  t.match(await nothing.text(), /"disconnect":\{"code":3507/)
-})
+// Connections ----------------------------------------------------------------------------------------------------
 
 t.test(
   'commands of one message are answered in one batch, including those before the connection',
   async t => {
-    const { socket, messages } = await rawClient()
+    const { socket, messages } = await rawClient(node)
     socket.close()
     const raw = new WebSocket(`ws://127.0.0.1:${node.port}/connection/websocket`)
     raw.on('message', message => void messages.push(String(message)))

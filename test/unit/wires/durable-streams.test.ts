@@ -101,24 +101,3 @@ t.test('omissions are reported', async t => {
     t.match(await answer.json(), { error: { code: 'FW_NOT_SUPPORTED' } })
   }
 })
-
-t.test('invalid input has its own codes', async t => {
-  await ask('/v1/stream/bad', { method: 'PUT', headers: JSON_TYPE })
-  const cases: readonly [RequestInit & { path?: string }, number, string][] = [
-    [{ path: '?offset=x' }, 400, 'FW_BAD_CURSOR'],
-    [{ path: '?live=sse' }, 400, 'FW_BAD_PARAMETER'],
-    [{ path: '?offset=-1&live=never' }, 400, 'FW_BAD_PARAMETER'],
-    [{ method: 'POST', headers: JSON_TYPE, body: '{' }, 400, 'FW_BAD_JSON'],
-    [{ method: 'POST', headers: JSON_TYPE, body: '[]' }, 400, 'FW_BAD_REQUEST'],
-    [{ method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'x' }, 409, 'FW_STREAM_CONFLICT'],
-    [{ method: 'POST', headers: { ...JSON_TYPE, 'producer-id': 'p' }, body: '1' }, 400, 'FW_BAD_REQUEST'],
-    [{ method: 'PUT', headers: { 'stream-ttl': '+1' } }, 400, 'FW_BAD_REQUEST'],
-    [{ method: 'PUT', headers: { 'content-type': 'text/plain' } }, 409, 'FW_STREAM_CONFLICT'],
-    [{ method: 'PATCH' }, 405, 'FW_METHOD_NOT_ALLOWED'],
-  ]
-  for (const [{ path = '', ...init }, status, code] of cases) {
-    const answer = await ask(`/v1/stream/bad${path}`, init)
-    t.match(await answer.json(), { error: { code } }, code)
-    t.equal(answer.status, status)
-  }
-})

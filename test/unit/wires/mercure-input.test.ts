@@ -2,9 +2,17 @@
 
 import t from 'tap'
 import { accessToken, ALL, HUB, startHub, tokenOf } from '../../support/mercure.ts'
+import { secretKey, signToken } from '../../support/tokens.ts'
 
 const { node, post, at } = await startHub()
-t.teardown(() => node.close())
+const ruled = await startHub({}, { default: { subscribe: 'token', publish: 'nobody' } })
+t.teardown(() => Promise.all([node.close(), ruled.node.close()]))
+
+const KB_64 = 64 * 1024
+/** Everything, signed with another key of the same name. */
+const FORGED = signToken(secretKey('HS256', 'hub', {}, 'x'.repeat(32)), {
+  mercure: { publish: ['*'], subscribe: ['*'] },
+})
 
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
 const query = (pairs: [string, string][]) => `?${new URLSearchParams(pairs)}`
@@ -92,7 +100,20 @@ t.test('invalid requests are rejected with a code', async t => {
       'insufficient_scope',
     ],
     ['no topic', form({}), 400, 'FW_BAD_EVENT'],
-    ['64 KB of nothing', raw(' '.repeat(65_536), FORM), 400, 'FW_BAD_EVENT'],
+    ['64 KB of nothing', raw(' '.repeat(KB_64), FORM), 400, 'FW_BAD_EVENT'],
+    ['64 KB of separators', raw('&'.repeat(KB_64), FORM), 400, 'FW_BAD_EVENT'],
+    ['64 KB of zeros', raw('\0'.repeat(KB_64), FORM), 400, 'FW_BAD_EVENT'],
+    ['a subscriber, signed by another', get('?topic=a', FORGED), 401, 'FW_UNAUTHORIZED', 'invalid_token'],
+    ['a publisher, signed by another', form({ topic: 'a' }, FORGED), 401, 'FW_UNAUTHORIZED', 'invalid_token'],
+    ['a cut signature', form({ topic: 'a' }, ALL.slice(0, -1)), 401, 'FW_UNAUTHORIZED', 'invalid_token'],
+    ['a topic that the rules close', fetch(ruled.at('?topic=a')), 401, 'FW_UNAUTHORIZED'],
+    [
+      'a topic that the token does not grant',
+      fetch(ruled.at('?topic=a'), bearer(tokenOf({ subscribe: ['b'] }))),
+      403,
+      'FW_FORBIDDEN',
+    ],
+    ['a topic to which nobody publishes', ruled.post({ topic: 'a', data: '1' }), 403, 'FW_FORBIDDEN'],
     [
       'no UTF-8',
       raw('topic=a&data=%', FORM).then(() =>

@@ -92,6 +92,7 @@ t.test('an invalid message gets an error, and the next one is handled', async t 
     '{"event":"pusher:subscribe"}',
     '{"event":"pusher:unsubscribe","data":{"channel":"open"}}',
     ' '.repeat(64 * 1024),
+    '\0'.repeat(64 * 1024),
     '['.repeat(60_000),
   ]
   for (const each of wrong) client.send(each)
@@ -230,6 +231,8 @@ t.test('unsigned or invalid server requests have a status', async t => {
   for (const [body, code] of [
     ['{', 'FW_BAD_JSON'],
     ['[]', 'FW_BAD_EVENT'],
+    [' '.repeat(64 * 1024), 'FW_BAD_JSON'],
+    ['['.repeat(64 * 1024), 'FW_BAD_JSON'],
     ['{"name":"e","data":"1"}', 'FW_BAD_CHANNEL'],
     ['{"name":"e","channel":"open"}', 'FW_BAD_EVENT'],
     ['{"channel":"open","data":"1"}', 'FW_BAD_TYPE'],

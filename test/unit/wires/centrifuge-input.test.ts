@@ -1,0 +1,219 @@
+// Centrifugo's protocol, with invalid input: each gets its own code, and the node goes on.
+
+import { once } from 'node:events'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { startMemoryNode } from '../../contract/node.ts'
+import { rawClient } from '../../support/centrifuge.ts'
+import { ClosedWorld } from '../../support/closed-node.ts'
+import { signToken, testKey, userClaims } from '../../support/tokens.ts'
+import { until } from '../../support/until.ts'
+
+const KB_64 = 64 * 1024
+
+const world = new ClosedWorld()
+const node = await startMemoryNode({ CENTRIFUGE: '1' })
+const closed = await startMemoryNode(world.settings)
+t.teardown(() => Promise.all([node.close(), closed.close()]))
+
+/** Of the right form and kid, signed with another key. */
+const stranger = testKey('HS256', world.hs.kid)
+const forged = (claims: object = {}) => signToken(stranger, userClaims('ann', { ...claims }))
+
+t.test('an invalid command ends the connection, and the client need not reconnect', async t => {
+  for (const message of [
+    '',
+    'x',
+    '[]',
+    '{"id":1}{"id":2}',
+    '{"id":-1,"ping":{}}',
+    '{"ping":{}}',
+    '{"id":2,"connect":{}}',
+    '{"id":2,"ping":{}}\nx',
+    '\n'.repeat(KB_64),
+    ' '.repeat(KB_64),
+    Buffer.alloc(KB_64),
+    '['.repeat(KB_64),
+    '{}\n'.repeat(1001),
+    Buffer.from([0xff, 0xfe]),
+  ]) {
+    const { socket, end } = await rawClient(node)
+    socket.send(message)
+    t.equal((await end).code, 3501, String(message).slice(0, 30))
+  }
+  const { socket, end } = await rawClient(node)
+  socket.send('{"send":{"data":1}}')
+  t.equal((await end).code, 3508)
+})
+
+t.test('errors in a command are answered', async t => {
+  const { ask, socket } = await rawClient(node)
+  let id = 10
+  const code = async (request: object) => (await ask(JSON.stringify({ id: ++id, ...request }))).error?.code
+  t.equal(await code({ nonsense: {} }), 104)
+  t.equal(await code({ rpc: { method: 'x' } }), 108)
+  t.equal(await code({ subscribe: {} }), 102)
+  t.equal(await code({ subscribe: { channel: 'fanwire:lives:0' } }), 102)
+  t.equal(await code({ subscribe: { channel: ' '.repeat(KB_64) } }), 102)
+  t.equal(await code({ subscribe: { channel: 'a', offset: 'x' } }), 107)
+  t.equal(await code({ subscribe: { channel: 'a', type: 1 } }), 108)
+  t.equal(await code({ subscribe: { channel: 'a', tf: { key: 1 } } }), 107)
+  t.equal(await code({ subscribe: { channel: 'a', join_leave: true } }), 108)
+  t.equal(await code({ subscribe: { channel: 'a', recover: true, epoch: 'no', offset: 3, flag: 2 } }), 112)
+  t.equal(await code({ subscribe: { channel: 'a' } }), undefined)
+  t.equal(await code({ subscribe: { channel: 'a' } }), 105)
+  t.equal(await code({ publish: { channel: 'a' } }), 107)
+  t.equal(await code({ publish: { channel: 'a', data: 1, key: 'k' } }), 108)
+  t.equal(await code({ presence: { channel: 'a' } }), 108)
+  t.equal(await code({ history: { channel: 'a', since: 1 } }), 107)
+  t.equal(await code({ sub_refresh: { channel: 'b', token: 'x' } }), 107)
+  t.equal(await code({ unsubscribe: { channel: 'never' } }), undefined)
+  t.equal(await code({ ping: {} }), undefined)
+  socket.send('{}')
+  t.equal(await code({ ping: {} }), undefined, 'a pong is no command')
+})
+
+t.test('a wrong signature is refused wherever a token is given', async t => {
+  const socket = new WebSocket(`ws://127.0.0.1:${closed.port}/connection/websocket`)
+  await once(socket, 'open')
+  socket.send(JSON.stringify({ id: 1, connect: { token: forged() } }))
+  t.equal((await once(socket, 'close'))[0], 3500)
+
+  const { ask } = await rawClient(closed, { token: world.token() })
+  let id = 10
+  const code = async (request: object) => (await ask(JSON.stringify({ id: ++id, ...request }))).error?.code
+  const token = forged({ channel: 'other:1', allow: ['sub'] })
+  t.equal(await code({ subscribe: { channel: 'other:1', token } }), 101)
+  t.equal(await code({ subscribe: { channel: 'room:1' } }), undefined)
+  t.equal(await code({ sub_refresh: { channel: 'room:1', token } }), 101)
+  t.equal(await code({ refresh: { token: forged() } }), 101)
+  t.equal(await code({ ping: {} }), undefined, 'and the connection goes on')
+})
+
+t.test('a channel that the rules refuse', async t => {
+  const { ask } = await rawClient(closed, { token: world.token() })
+  const channel = 'inbox:bob'
+  let id = 10
+  for (const command of ['subscribe', 'publish', 'history', 'presence', 'presence_stats']) {
+    const { error } = await ask(JSON.stringify({ id: ++id, [command]: { channel, data: 1, limit: 1 } }))
+    t.match(error, { code: 103, message: /^FW_FORBIDDEN/ }, command)
+  }
+})
+
+// Protobuf ----------------------------------------------------------------------------------------------------
+
+t.test('Protobuf: malformed messages end the connection', async t => {
+  for (const bytes of [
+    [],
+    [0xff],
+    [5, 1],
+    [2, 0x0f, 0],
+    [1, 0xff],
+    [3, 0x22, 5, 0],
+    Array(KB_64).fill(0),
+    Array(70_000).fill(255),
+  ]) {
+    const url = `ws://127.0.0.1:${node.port}/connection/websocket`
+    const socket = new WebSocket(url, 'centrifuge-protobuf')
+    await once(socket, 'open')
+    t.equal(socket.protocol, 'centrifuge-protobuf')
+    socket.send(Buffer.from(bytes))
+    const [code] = await once(socket, 'close')
+    t.ok(code === 3501 || code === 1009, `${bytes.slice(0, 4)} ${code}`)
+  }
+})
+
+t.test('Protobuf: errors in a command have the same codes', async t => {
+  const socket = new WebSocket(`ws://127.0.0.1:${closed.port}/connection/websocket`, 'centrifuge-protobuf')
+  const replies: Buffer[] = []
+  socket.on('message', (message: Buffer) => void replies.push(message))
+  await once(socket, 'open')
+  const delimited = (...parts: Buffer[]) => {
+    const body = Buffer.concat(parts)
+    return Buffer.concat([Buffer.of(body.length), body])
+  }
+  const field = (number: number, bytes: Buffer) =>
+    Buffer.concat([Buffer.of((number << 3) | 2, bytes.length), bytes])
+  const command = (method: number, channel = '') =>
+    delimited(Buffer.of(8, 2), field(method, channel === '' ? Buffer.of() : field(1, Buffer.from(channel))))
+  socket.send(delimited(Buffer.of(8, 1), field(4, Buffer.of())))
+  await once(socket, 'message')
+  const cases: [what: string, message: Buffer, code: number][] = [
+    ['an unknown command', delimited(Buffer.of(8, 2)), 104],
+    ['rpc', command(13), 108],
+    ['no channel', command(5), 102],
+    ['a subscription without the token that the rules ask for', command(5, 'inbox:bob'), 101],
+    ['a history without it', command(10, 'inbox:bob'), 101],
+    ['a publication without data', command(7, 'room:1'), 107],
+  ]
+  for (const [what, message, code] of cases) {
+    replies.length = 0
+    socket.send(message)
+    await until(what, () => replies.length === 1)
+    // The error's first field, its code.
+    t.ok(replies[0]?.includes(Buffer.of(8, code)), what)
+  }
+  socket.terminate()
+})
+
+// HTTP --------------------------------------------------------------------------------------------------------
+
+const post = (path: string, body: string | Buffer, headers: Record<string, string> = {}, of = node) =>
+  fetch(`http://127.0.0.1:${of.port}${path}`, { method: 'POST', body, headers })
+
+t.test('connections over HTTP: invalid first messages are answered with a status', async t => {
+  const nothing = ' '.repeat(KB_64)
+  for (const body of ['', 'x', '[]', nothing, Buffer.alloc(KB_64)]) {
+    const answer = await post('/connection/http_stream', body)
+    t.match([answer.status, await answer.text()], [400, /"code":"FW_BAD_COMMAND"/], String(body).slice(0, 9))
+    t.equal((await post('/emulation', body)).status, 400)
+  }
+  const bytes = { 'content-type': 'application/octet-stream' }
+  t.equal((await post('/connection/http_stream', Buffer.alloc(KB_64, 255), bytes)).status, 400)
+  t.equal((await post('/emulation', Buffer.alloc(KB_64, 255), bytes)).status, 400)
+  t.equal((await node.get('/connection/sse')).status, 400)
+  t.equal((await node.get('/connection/sse?cf_connect=x')).status, 400)
+  t.equal((await node.get('/connection/websocket')).status, 426)
+  const refused = await post('/connection/uni_http_stream', '{}')
+  t.match(await refused.text(), /"disconnect":\{"code":3507/, 'a one-way client must name channels')
+  const forgery = await post(
+    '/connection/http_stream',
+    JSON.stringify({ id: 1, connect: { token: forged() } }),
+    {},
+    closed,
+  )
+  t.match(await forgery.text(), /"disconnect":\{"code":3500/)
+})
+
+t.test('commands over HTTP: those without a session are rejected', async t => {
+  const answer = await post('/emulation', '{"session":"x","node":"y","data":"{}"}')
+  t.match([answer.status, await answer.json()], [404, { error: { code: 'FW_NOT_FOUND' } }])
+})
+
+t.test('the server API: invalid calls are answered', async t => {
+  const api = async (method: string, body: string | Buffer, key = world.keys.all.key) => {
+    const answer = await post(`/api/${method}`, body, key === '' ? {} : { 'x-api-key': key }, closed)
+    return { status: answer.status, body: (await answer.json()) as { error?: { code: unknown } } }
+  }
+  const call = '{"channel":"room:api","data":1}'
+  t.match(await api('publish', call, ''), { status: 401, body: { error: { code: 'FW_UNAUTHORIZED' } } })
+  t.match(await api('publish', call, `${world.keys.all.key}x`), { status: 401 })
+  t.match(await api('publish', call, world.keys.expired.key), { status: 401 })
+  for (const [method, body, code] of [
+    ['publish', '{"channel":', 107],
+    ['publish', '[]', 107],
+    ['publish', ' '.repeat(KB_64), 107],
+    ['publish', Buffer.alloc(KB_64), 107],
+    ['publish', '{"channel":"fanwire:control","data":1}', 102],
+    ['publish', '{"channel":"room:api"}', 107],
+    ['broadcast', '{"channels":"room:api","data":1}', 107],
+    ['batch', '{"commands":{}}', 107],
+    ['nonsense', '{}', 104],
+  ] as const)
+    t.match(
+      await api(method, body),
+      { status: 200, body: { error: { code } } },
+      `${method} ${body}`.slice(0, 60),
+    )
+  t.match(await api('publish', call, world.keys.readers.key), { status: 200, body: { error: { code: 103 } } })
+})
