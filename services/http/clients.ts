@@ -9,6 +9,7 @@ import type { Position } from '../broker/event/position.ts'
 import type { CloseReason } from '../broker/fanout/framing.ts'
 import type { ReadGrant } from '../broker/fanout/reader.ts'
 import type { Lease } from '../broker/limits/holds.ts'
+import { visitInSlices } from '../broker/slices.ts'
 import { FanwireError } from '../errors.ts'
 
 /** Something that a client holds open. */
@@ -96,8 +97,6 @@ const TICK_MS = 1000
 /** How long before a session's end the application is asked to prolong it, ms; also the interval of retries. */
 const REFRESH_AHEAD_MS = 5000
 const REFRESH_AGAIN_MS = 2000
-/** Clients that are checked again before others have their turn. */
-const JUDGED_AT_A_TIME = 1000
 
 /** A client that is about to stay connected. */
 export interface Comer {
@@ -260,18 +259,15 @@ export class Clients {
     else this.#end(client, reason)
   }
 
-  /** A slice in each turn of the event loop. */
   async #judgeAll(): Promise<void> {
     this.#judgeAgain = true
     if (this.#judging) return
     this.#judging = true
     while (this.#judgeAgain) {
       this.#judgeAgain = false
-      let judged = 0
-      for (const client of [...this.#clients]) {
+      await visitInSlices([...this.#clients], client => {
         if (this.#clients.has(client)) this.#judge(client)
-        if (++judged % JUDGED_AT_A_TIME === 0) await new Promise(resolve => setImmediate(resolve))
-      }
+      })
     }
     this.#judging = false
   }

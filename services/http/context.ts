@@ -201,8 +201,7 @@ export function createContext(parts: Parts): Context {
   })
   const addresses = new Addresses(parts.config.trustProxy)
   const cluster = createCluster(parts)
-  const rulesHaveRates = () =>
-    [...access.rules.list, access.rules.default].some(({ rate }) => rate !== undefined)
+  const rulesHaveRates = () => access.rules.limitRates
   return {
     ...parts,
     ...cluster,

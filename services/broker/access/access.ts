@@ -115,12 +115,16 @@ const NO_WEBHOOKS: readonly Webhook[] = []
 
 /** The actions that a rule leaves to the application although the rules file has no hook for them. */
 function withoutHook({ subscribe, publish, hook }: Rule, hooks: Hooks): string[] {
-  return Object.entries({ subscribe, publish }).flatMap(([name, words]) => {
-    // What connect grants also counts as granted by a hook.
-    const asked = hook ?? hooks[name as 'subscribe' | 'publish'] ?? hooks.connect
-    return asked === undefined && (words as readonly string[]).includes('hook') ? [`${name}: hook`] : []
-  })
+  const ignored: string[] = []
+  // What connect grants also counts as granted by a hook.
+  const any = hook ?? hooks.connect
+  if (subscribe.includes('hook') && (any ?? hooks.subscribe) === undefined) ignored.push('subscribe: hook')
+  if (publish.includes('hook') && (any ?? hooks.publish) === undefined) ignored.push('publish: hook')
+  return ignored
 }
+
+/** Rules that are named one by one in the log. */
+const MOST_WARNINGS = 10
 
 /** A file of token keys, as a source. */
 class FileKeys implements KeySource {
@@ -228,12 +232,16 @@ export class Access extends EventEmitter<AccessEvents> {
   /** Logs the rules that let nobody in because a hook is missing. */
   #warn(): void {
     const { list, default: others, hooks } = this.rules
+    const { logger } = this.#options
+    let found = 0
     for (const rule of [...list, others]) {
       const ignored = withoutHook(rule, hooks)
-      if (ignored.length === 0) continue
+      if (ignored.length === 0 || ++found > MOST_WARNINGS) continue
       const about = { rule: rule.match, line: rule.line, ignored }
-      this.#options.logger.warn(about, 'a rule names a hook that the file does not define: nobody is let in')
+      logger.warn(about, 'a rule names a hook that the file does not define: nobody is let in')
     }
+    if (found > MOST_WARNINGS)
+      logger.warn({ rules: found - MOST_WARNINGS }, 'more rules name a hook that the file does not define')
   }
 
   async #createTokens(source: KeySource): Promise<Tokens> {
@@ -369,15 +377,6 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#refusals.values()
   }
 
-  /** Whether clients without credentials may publish to some channel. */
-  get anyoneMayPublish(): boolean {
-    const { open, list, default: others } = this.rules
-    return (
-      open === 'all' ||
-      [...list, others].some(({ publish }) => publish.includes('anyone') || publish.includes('hook'))
-    )
-  }
-
   // Credentials -----------------------------------------------------------------------------------------------
 
   /** Whose key or token it is; at once, unless token keys have to be fetched. Raises CredentialsRefused. */
@@ -494,7 +493,7 @@ export class Access extends EventEmitter<AccessEvents> {
 
   /** Whether somebody may publish to some channel at all: otherwise the node need not read request bodies for long. */
   mightPublish(identity: Identity): boolean {
-    return !isStranger(identity) || this.anyoneMayPublish
+    return !isStranger(identity) || this.rules.letAnyonePublish
   }
 
   /** Raises FW_UNAUTHORIZED unless somebody may publish; `how`: what to do about it. */

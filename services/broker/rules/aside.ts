@@ -4,9 +4,9 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { BadFileError } from '../files/bad-file.ts'
-import { createRules } from './make.ts'
+import { RulesBuilder } from './make.ts'
 import { parseRules } from './parse.ts'
-import type { Rule, Rules } from './rules.ts'
+import type { Rules } from './rules.ts'
 import type { Part } from './thread.ts'
 
 /** Characters. A smaller file is parsed in less time than a thread needs to start. */
@@ -35,12 +35,12 @@ export async function parseAside(text: string): Promise<Rules> {
 
 /** Requests one part after the other, with turns of the event loop in between. */
 async function rulesFrom(worker: Worker): Promise<Rules> {
-  const list: Rule[] = []
+  const builder = new RulesBuilder()
   for (;;) {
     worker.postMessage('next')
     const [part] = (await once(worker, 'message')) as [Part]
     if ('problems' in part) throw new BadFileError(part.problems)
-    if ('default' in part) return createRules(list, part.default, part)
-    list.push(...part.rules)
+    if ('default' in part) return builder.build(part.default, part)
+    builder.add(part.rules)
   }
 }

@@ -1,7 +1,7 @@
 // Builds rules from a file's content, or defaults if there is no file.
 
 import type { Read } from './kinds.ts'
-import { createPatternTable } from './match.ts'
+import { PatternTable } from './match.ts'
 import { USER_SEGMENT } from './patterns.ts'
 import type { Hook, Hooks, Rule, Rules, Webhook } from './rules.ts'
 import type { HookMembers, RuleMembers, WebhookMembers } from './schema.ts'
@@ -61,24 +61,42 @@ export function webhookOf({ url = '', secrets, events, channels, batch }: Read<W
 /** What a file contains besides its rules. */
 export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives' | 'hooks' | 'webhooks'>>
 
-export function createRules(
-  list: readonly Rule[],
-  others: Rule,
-  { open, lives = [], hooks = {}, webhooks = [] }: RulesExtras = {},
-): Rules {
-  const table = createPatternTable(list.map(rule => [rule.match, rule] as const))
-  const keepPresence = [...list, others].some(({ presence }) => presence)
-  const kinds = [...new Set([...lives, ...webhooks.flatMap(({ events }) => events)])]
-  return {
-    list,
-    default: others,
-    open,
-    lives: kinds,
-    hooks,
-    webhooks,
-    keepPresence,
-    of: channel => table.find(channel) ?? others,
+/** Builds rules whose list arrives in parts, so that a long one blocks the event loop only for a part at a time. */
+export class RulesBuilder {
+  readonly #list: Rule[] = []
+  readonly #table = new PatternTable<Rule>()
+
+  /** In the file's order. */
+  add(rules: readonly Rule[]): void {
+    for (const rule of rules) {
+      this.#list.push(rule)
+      this.#table.add(rule.match, rule)
+    }
   }
+
+  /** Nothing may be added afterwards. */
+  build(others: Rule, { open, lives = [], hooks = {}, webhooks = [] }: RulesExtras = {}): Rules {
+    const all = [...this.#list, others]
+    return {
+      list: this.#list,
+      default: others,
+      open,
+      lives: [...new Set([...lives, ...webhooks.flatMap(({ events }) => events)])],
+      hooks,
+      webhooks,
+      keepPresence: all.some(({ presence }) => presence),
+      limitRates: all.some(({ rate }) => rate !== undefined),
+      letAnyonePublish:
+        open === 'all' || all.some(({ publish }) => publish.includes('anyone') || publish.includes('hook')),
+      of: channel => this.#table.find(channel) ?? others,
+    }
+  }
+}
+
+export function createRules(list: readonly Rule[], others: Rule, extras?: RulesExtras): Rules {
+  const builder = new RulesBuilder()
+  builder.add(list)
+  return builder.build(others, extras)
 }
 
 /** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */

@@ -2,15 +2,6 @@
 
 import { USER_SEGMENT } from './patterns.ts'
 
-/**
- * More literal segments win, then more segments. If both are equal, the patterns differ in the places of their
- * literals: from the left, a literal wins over `{user}`, and that over `*`.
- */
-export interface PatternTable<T> {
-  /** Undefined: no pattern matches. */
-  find(channel: string): T | undefined
-}
-
 interface Node<T> {
   readonly literals: Map<string, Node<T>>
   user: Node<T> | undefined
@@ -27,18 +18,23 @@ interface Best<T> {
   segments: number
 }
 
-/** Patterns have no fault, and no two are the same. */
-export function createPatternTable<T>(
-  entries: Iterable<readonly [pattern: string, value: T]>,
-): PatternTable<T> {
-  const root = emptyNode<T>()
-  for (const [pattern, value] of entries) insert(root, pattern.split(':'), value)
-  return {
-    find: channel => {
-      const best: Best<T> = { value: undefined, literals: -1, segments: -1 }
-      search(root, channel.split(':'), 0, 0, best)
-      return best.value
-    },
+/**
+ * More literal segments win, then more segments. If both are equal, the patterns differ in the places of their
+ * literals: from the left, a literal wins over `{user}`, and that over `*`.
+ */
+export class PatternTable<T> {
+  readonly #root = emptyNode<T>()
+
+  /** The pattern has no fault, and was not added before. */
+  add(pattern: string, value: T): void {
+    insert(this.#root, pattern.split(':'), value)
+  }
+
+  /** Undefined: no pattern matches. */
+  find(channel: string): T | undefined {
+    const best: Best<T> = { value: undefined, literals: -1, segments: -1 }
+    search(this.#root, channel.split(':'), 0, 0, best)
+    return best.value
   }
 }
 

@@ -95,6 +95,10 @@ export interface Rules {
   readonly lives: readonly LifeWord[]
   /** Some channel keeps members. */
   readonly keepPresence: boolean
+  /** Some channel limits the rate of publishing. */
+  readonly limitRates: boolean
+  /** Clients without credentials may publish to some channel, or the application decides. */
+  readonly letAnyonePublish: boolean
   /** The rule that applies to a channel: the most specific pattern's, or the default. */
   of(channel: string): Rule
 }

@@ -11,7 +11,7 @@ export type Part =
   | { readonly problems: readonly Problem[] }
 
 /** What the main thread can process at a time without blocking. */
-const RULES_AT_A_TIME = 500
+const RULES_AT_A_TIME = 100
 
 function* partsOf(text: string): Generator<Part> {
   let rules: Rules

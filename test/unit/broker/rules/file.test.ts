@@ -204,6 +204,57 @@ t.test('a large reloaded file is parsed without blocking the node', async t => {
   t.ok(turns > 2, 'a turn for each part of the rules, at least')
 })
 
+/** Large rules in which every rule says the same. */
+const largeOf = (subscribe: string) => large(2000).replaceAll('subscribe: user', `subscribe: ${subscribe}`)
+
+/** What the first and the last of the large rules say. */
+const ends = ({ current }: RulesFile) =>
+  ['team0:room', 'team1999:room'].map(name => current.of(name).subscribe[0])
+
+t.test('the old rules decide until all of the new ones are there', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, largeOf('user'))
+  const file = await opened(t, path, { settle: NEVER })
+  await writeFile(path, largeOf('anyone'))
+  const seen = new Set<string>()
+  let reading = true
+  const reload = file.reload().then(() => (reading = false))
+  while (reading) {
+    seen.add(ends(file).join())
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  await reload
+  t.strictSame([...seen, ends(file).join()], ['user,user', 'anyone,anyone'], 'never some of each')
+})
+
+t.test('a reload during a reload: the newest file stays in force, even if it is read faster', async t => {
+  const path = join(await folder(t), 'rules.yaml')
+  await writeFile(path, rule('user'))
+  const file = await opened(t, path, { settle: NEVER })
+  const order: (string | undefined)[] = []
+  file.on('changed', rules => order.push(rules.of('team0:room').subscribe[0]))
+  file.on('refused', () => order.push('refused'))
+  const during = async (text: string) => {
+    // It is being parsed: its text was read before.
+    const parsing = once(process, 'worker')
+    const reload = file.reload()
+    await parsing
+    await writeFile(path, text)
+    await Promise.all([reload, file.reload()])
+  }
+  await writeFile(path, largeOf('anyone'))
+  await during('default: { subscribe: hook }')
+  t.strictSame(order.splice(0), ['anyone', 'hook'])
+  await writeFile(path, largeOf('user'))
+  await during('channels: 7')
+  t.strictSame(order.splice(0), ['user', 'refused'])
+  t.strictSame(ends(file), ['user', 'user'], 'the last good one')
+  await writeFile(path, largeOf('everybody'))
+  await during(largeOf('token'))
+  t.strictSame(order, ['refused', 'token'])
+  t.equal(file.problem, undefined)
+})
+
 t.test('a large invalid file has the same problems, with line and column', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))

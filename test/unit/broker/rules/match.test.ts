@@ -4,10 +4,13 @@ import { mock as mocks } from 'node:test'
 import fc from 'fast-check'
 import t from 'tap'
 import { matches } from '../../../../services/broker/rules/patterns.ts'
-import { createPatternTable, userMatches } from '../../../../services/broker/rules/match.ts'
+import { PatternTable, userMatches } from '../../../../services/broker/rules/match.ts'
 
-const tableOf = (...patterns: readonly string[]) =>
-  createPatternTable(patterns.map(pattern => [pattern, pattern] as const))
+function tableOf(...patterns: readonly string[]): PatternTable<string> {
+  const table = new PatternTable<string>()
+  for (const pattern of patterns) table.add(pattern, pattern)
+  return table
+}
 
 t.test('more literal segments win, then more segments, then literals from the left', async t => {
   const table: readonly [channel: string, expected: string | undefined, ...others: string[]][] = [

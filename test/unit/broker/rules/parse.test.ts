@@ -231,6 +231,20 @@ t.test('a large file reports at most 50 problems, and a larger one is not read',
   t.match(problemsOf(' '.repeat(4 * 2 ** 20 + 1)), [/larger than 4 MiB/])
 })
 
+t.test('what holds for some channel is known without a search', async t => {
+  const { limitRates, letAnyonePublish, keepPresence } = parseRules('channels: [{ match: a, publish: key }]')
+  t.strictSame([limitRates, letAnyonePublish, keepPresence], [false, false, false])
+  for (const [members, known] of [
+    ['rate: { publish: 1/s }', { limitRates: true, letAnyonePublish: false }],
+    ['publish: anyone', { letAnyonePublish: true, keepPresence: false }],
+    ['publish: hook', { letAnyonePublish: true }],
+    ['presence: true', { keepPresence: true, limitRates: false }],
+  ] as const) {
+    t.match(parseRules(`channels: [{ match: b }, { match: a, ${members} }]`), known, members)
+    t.match(parseRules(`default: { ${members} }`), known, members)
+  }
+})
+
 t.test('a file that is nested too deeply is rejected', async t => {
   for (const text of ['[', '{a: ', 'a: {b: ', '- ', 'x: [{']) {
     t.match(problemsOf(text.repeat(10_000))[0], /./, text)
