@@ -1,5 +1,5 @@
-// ARCHITECTURE.md#rules: imports go down only, each thing is known in one place, and a new wire is one folder
-// plus one line. Read from the sources as they stand.
+// ARCHITECTURE.md#rules: imports only point down, each dependency is known in one place, and a new wire is one folder
+// plus one line. The tests read the sources.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
@@ -7,13 +7,13 @@ import t from 'tap'
 import ts from 'typescript'
 
 interface Import {
-  /** A package or `node:` module by its name, a file by its path from the root of the repository. */
+  /** The name of a package or `node:` module, or the path of a file from the root of the repository. */
   readonly of: string
   readonly typeOnly: boolean
 }
 
 interface Source {
-  /** From the root of the repository. */
+  /** Path from the root of the repository. */
   readonly path: string
   readonly text: string
   readonly tree: ts.SourceFile
@@ -31,7 +31,7 @@ function sourceOf(path: string): Source {
   return { path, text, tree, imports: importsOf(path, tree) }
 }
 
-/** Static and dynamic imports, re-exports, and types taken with `import('…')`. */
+/** Finds static and dynamic imports, re-exports, and types imported with `import('…')`. */
 function importsOf(path: string, tree: ts.SourceFile): Import[] {
   const found: Import[] = []
   const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
@@ -72,14 +72,14 @@ function partOf(path: string): string {
   return part
 }
 
-/** Where each import of each source leads that `holds` does not allow. */
+/** The imports of all sources that `holds` does not allow, as text. */
 function against(holds: (source: Source, imported: Import) => boolean): string[] {
   return SOURCES.flatMap(source =>
     source.imports.filter(imported => !holds(source, imported)).map(({ of }) => `${source.path} → ${of}`),
   )
 }
 
-/** Whether the import is of that package, or of a path in it. */
+/** Whether the import is of this package, or of a path in it. */
 function isPackage(imported: Import, name: string): boolean {
   return imported.of === name || imported.of.startsWith(`${name}/`)
 }
@@ -138,7 +138,7 @@ t.test(
     const BELOW: Readonly<Record<string, readonly string[]>> = {
       'main.ts': ['node', 'commands', 'config', 'tools.ts'],
       commands: ['config', 'broker'],
-      // What a program imports from the package.
+      // The entry point of the package, which programs import.
       'index.ts': ['node', 'config'],
       node: [...SERVICES, 'http', 'config', 'broker'],
       ...Object.fromEntries(SERVICES.map(service => [service, ['http', 'config', 'broker']])),
@@ -194,7 +194,7 @@ t.test('inside the broker imports only point down', async t => {
   )
 })
 
-t.test('no circle of files, types included', async t => {
+t.test('no files import each other in a circle, types included', async t => {
   const imports = new Map(SOURCES.map(({ path, imports }) => [path, imports.map(({ of }) => of)]))
   const done = new Set<string>()
   const circles: string[][] = []
@@ -208,7 +208,7 @@ t.test('no circle of files, types included', async t => {
   t.strictSame(circles, [])
 })
 
-t.test('nothing imports from beside the services', async t => {
+t.test('services import nothing outside their folder', async t => {
   t.strictSame(
     against((_source, { of }) => !/^\.\.|^\//.test(of) && !/^(test|bench|dist|infra)\//.test(of)),
     [],
@@ -228,7 +228,7 @@ t.test('broker and settings know neither Fastify nor HTTP', async t => {
   )
 })
 
-t.test('one file knows the Redis driver', async t => {
+t.test('only one file imports the Redis driver', async t => {
   const files = SOURCES.filter(source => source.imports.some(imported => isPackage(imported, 'ioredis')))
   t.strictSame(
     files.map(source => source.path),
@@ -244,7 +244,7 @@ t.test('only the node chooses an engine', async t => {
       ({ path }, { of }) =>
         !isEngine(of) ||
         path === 'services/node/create-log.ts' ||
-        // What a Redis URL may be.
+        // Validates Redis URLs.
         of === `${LOG}redis/url.ts` ||
         (path.startsWith(`${LOG}redis/`) && of.startsWith(`${LOG}redis/`)),
     ),
@@ -283,7 +283,7 @@ t.test('every wire is listed in the index, once', async t => {
   t.strictSame(listed.map(({ of }) => of).sort(), wires.map(({ path }) => path).sort())
 
   const { WIRES: routes } = await import('../../services/wires/index.ts')
-  t.equal(new Set(Object.values(routes)).size, wires.length, 'and what is imported is in the list')
+  t.equal(new Set(Object.values(routes)).size, wires.length, 'every imported wire is in the list')
 })
 
 t.test('only the settings module reads the environment', async t => {

@@ -1,4 +1,4 @@
-// How long to wait before something is tried again.
+// The delay before a retry.
 
 import t from 'tap'
 import { jitter } from '../../services/backoff.ts'

@@ -1,4 +1,4 @@
-// What is done to users, on one node; test/integration/admin.test.ts has several.
+// Acts on users over HTTP, on one node. test/integration/admin.test.ts tests several nodes.
 
 import t from 'tap'
 import { controlled, follow } from './node.ts'
@@ -26,7 +26,7 @@ t.test('disconnect ends all connections of a user, or one of them', async t => {
 
   const [id = ''] = await node.append('inbox:bob', '1')
   await other.saw(id)
-  // The token still holds.
+  // The token is still valid.
   await follow(t, node, '/v1/sse?channel=inbox:ada', token('ada'))
 })
 
@@ -40,7 +40,7 @@ t.test('a user may have any name', async t => {
       token(user, { caps: [{ channels: ['room:*'], allow: ['sub'] }] }),
     )
     const answer = await post(`/v1/admin/users/${encodeURIComponent(user).replaceAll('.', '%2e')}/disconnect`)
-    // fetch resolves `..`, however it is written.
+    // fetch resolves `..`, even percent-encoded.
     if (user === '..') t.equal(answer.status, 404)
     else {
       t.strictSame([answer.status, answer.body], [202, { user }])
@@ -69,7 +69,7 @@ t.test('revoke rejects tokens that were issued before, and ends what they opened
   t.equal((await get('/v1/poll?channel=inbox:ada', token('ada', { iat: now }))).status, 200)
   const before = Date.now()
   const last = (await post('/v1/admin/users/ada/revoke')).body.before as number
-  t.ok(last >= before && last <= Date.now(), 'now, unless it says when')
+  t.ok(last >= before && last <= Date.now(), 'the time of the revocation is now by default')
 })
 
 t.test("unsubscribe removes a channel from a user's connections only", async t => {

@@ -1,4 +1,4 @@
-// Why something is allowed, and why an event did or did not reach a user.
+// Explanations: why a right is allowed or denied, and why an event did or did not reach a user.
 
 import { connect } from 'node:net'
 import t from 'tap'
@@ -8,7 +8,7 @@ import { client, controlled, follow } from './node.ts'
 
 const EXPLAIN = '/v1/admin/explain'
 
-t.test('a right: names the deciding rule and claim', async t => {
+t.test('the explanation of a right names the deciding rule and claim', async t => {
   const { post, token } = await controlled(t)
   const caps = [{ channels: ['room:*', 'lobby'], allow: ['sub', 'hst'] }]
   const cases: [Record<string, unknown>, Record<string, unknown>][] = [
@@ -99,7 +99,7 @@ t.test('malformed input is rejected with a code', async t => {
   }
 })
 
-t.test('an event: whether it exists, and where the readers are', async t => {
+t.test('the explanation of an event says whether it exists, and where the readers are', async t => {
   const { post, node, token } = await controlled(t, { HISTORY_EVENTS: '3' })
   const channel = 'inbox:ada'
   const ask = async (id: string, user = 'ada') => {
@@ -141,7 +141,7 @@ t.test('an event: whether it exists, and where the readers are', async t => {
   t.match(await ask(live, 'bob'), { why: /the user is connected, but reads this channel on no connection/ })
 })
 
-t.test('an event: a reader whose client reads nothing', async t => {
+t.test('the explanation of an event names a reader whose client reads nothing', async t => {
   const node = await startMemoryNode({ MEMORY: '64MiB' })
   t.teardown(() => node.close())
   const { post } = client(node)

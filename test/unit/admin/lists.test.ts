@@ -1,4 +1,4 @@
-// What admin routes list, a page at a time, and to whom.
+// The lists of the admin routes: their content, their pages, and who may read them.
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
@@ -159,7 +159,7 @@ t.test('without access control connections have no user and are still listed', a
   t.strictSame((await get('/v1/admin/connections', '')).body, body, 'ids stay')
   t.match((await get('/v1/admin/channels', '')).body, { channels: [{ channel: 'a', readers: 1 }] })
 
-  // But no page of another origin.
+  // A page of another origin is rejected.
   const foreign = await post('/v1/admin/users/ada/disconnect', undefined, '', {
     origin: 'https://evil.example',
   })

@@ -1,4 +1,4 @@
-// A memory node with rules, keys and tokens, and a server that controls it.
+// A memory node with rules, keys and tokens, and requests that control it.
 
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
@@ -31,7 +31,7 @@ default: { subscribe: nobody, publish: nobody }
 
 export interface Answer {
   readonly status: number
-  // Whatever a route answers.
+  // The response of any route.
   readonly body: Record<string, unknown>
   readonly headers: Headers
 }
@@ -46,7 +46,7 @@ export interface Controlled {
 
 export const CREDENTIALS = { ROOM_ADMIN, READER } as const
 
-/** `credential` of requests is the admin's key unless given; empty: none. */
+/** Starts a node. Requests have the admin's key as `credential` by default; an empty one is left out. */
 export async function controlled(t: Test, settings: Settings = {}): Promise<Controlled> {
   const key = testKey('HS256')
   const folder = t.testdir({ 'jwks.json': jwks(key), 'rules.yaml': RULES, 'keys.json': JSON.stringify(KEYS) })
@@ -87,10 +87,10 @@ export function client(node: Node): Pick<Controlled, 'get' | 'post'> {
 }
 
 export interface Follower {
-  /** All that it was sent so far. */
+  /** Everything received so far. */
   readonly text: string
   readonly ended: Promise<void>
-  /** Returns once the received text contains it. */
+  /** Returns once the received text contains `text`. */
   saw(text: string): Promise<void>
   close(): void
 }
@@ -112,7 +112,7 @@ export async function follow(t: Test, node: Node, path: string, credential = '')
         look()
       }
     } catch {
-      // Cut: a stream whose client should reconnect has no end.
+      // The stream broke off: a stream whose client should reconnect has no proper end.
     }
     look()
   }

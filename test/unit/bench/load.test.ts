@@ -1,5 +1,5 @@
-// The load tells the truth: against a server whose losses, repetitions and delays are known, every wire's report says
-// exactly those.
+// The load generator reports the truth: against a server with known losses, duplicates and delays, the report of every
+// wire has exactly these.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -34,11 +34,14 @@ for (const wire of WIRES) {
     })
     const seen = new Histogram()
     seen.addAll(tally.latency)
-    t.equal(seen.count, tally.received, 'a latency for every event')
-    t.equal(written.count, tally.received, 'and the server wrote no other')
-    t.ok((tally.latency[0]?.[0] ?? 0) >= 50_000, 'none before its scheduled time')
+    t.equal(seen.count, tally.received, 'every event has a latency')
+    t.equal(written.count, tally.received, 'the server wrote no other event')
+    t.ok((tally.latency[0]?.[0] ?? 0) >= 50_000, 'no event is earlier than its scheduled time')
     for (const quantile of [0.01, 0.5, 0.95, 1]) {
-      t.ok(seen.quantile(quantile) >= written.quantile(quantile), `not before it was written: ${quantile}`)
+      t.ok(
+        seen.quantile(quantile) >= written.quantile(quantile),
+        `no event is earlier than its write: ${quantile}`,
+      )
     }
     const asks = tally.answering.reduce((sum, [, count]) => sum + count, 0)
     t.equal(asks, tally.requests)
@@ -102,7 +105,7 @@ t.test('a needle is found once, wherever the bytes are cut', async t => {
         found += needle.count(Buffer.from(part))
         at += part.length
       }
-      // Those that share a brace count too.
+      // Overlapping matches, which share a brace, count too.
       t.equal(found, [...text.matchAll(/(?=\{"gap":\{)/g)].length)
     }),
     { numRuns: 2000 },

@@ -37,7 +37,7 @@ const costs: Costs = {
 
 const base: Demand = { ...DEFAULTS, clients: 1, size: 100 }
 
-/** From small to large, evenly over their powers of ten. */
+/** Numbers from small to large, evenly spread over their powers of ten. */
 const scale = (upto: number) =>
   fc.double({ min: 0, max: Math.log10(upto), noNaN: true }).map(power => Math.round(10 ** power))
 
@@ -73,7 +73,7 @@ t.test('more clients or more events never need less', async () => {
       (demand, of, times) => {
         const less = plan(demand, costs)
         const more = possible({ ...demand, [of]: demand[of] * times })
-        // More than any number of nodes can do.
+        // No number of nodes is sufficient.
         if (more === undefined) return true
         for (const resource of RESOURCES) if (more.needs[resource] < less.needs[resource]) return false
         return (
@@ -163,12 +163,12 @@ t.test('costs come from valid single-node cells, ascend, and extrapolate in prop
   t.same(
     cpu,
     cpu.toSorted((a, b) => a - b),
-    'a cell that says less with more events is noise',
+    'a cell whose cost falls with more events is noise',
   )
   t.same(
     poll?.points.map(({ events }) => events),
     [0, 0, 1, 5, 10, 50, 100, 500],
-    'by events an answer',
+    'costs by events per response',
   )
   t.equal(stream?.memory, 6.3)
   const points = [
@@ -206,7 +206,7 @@ t.test('the output states the request, the limiting resource and the assumptions
   t.match(shown, /Extrapolated, not measured/)
 })
 
-t.test('the built command', async t => {
+t.test('the built command prints a plan, and reports wrong options', async t => {
   const dir = mkdtempSync(join(tmpdir(), 'fanwire-plan-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   const file = join(dir, 'costs.json')

@@ -1,4 +1,4 @@
-// How `fanwire bench` exits when it cannot measure: it reports the fault, and what to do.
+// `fanwire bench` that cannot measure reports the fault and what to do, and exits with a code.
 
 import { readFileSync } from 'node:fs'
 import { join, posix } from 'node:path'
@@ -54,7 +54,7 @@ t.test('limits of the machine are reported before the run', async t => {
   t.equal(
     processesFor(options(['--clients', '4000', '--wire', 'ws']), allowed),
     5,
-    'as many as have the files',
+    'as many clients as there are files',
   )
   t.match(processesFor(options(['--clients', '4000', '--processes', '2']), allowed), /--processes 5/)
   t.match(processesFor(options(['--clients', '15000']), allowed), /ip_local_port_range/)
@@ -87,7 +87,7 @@ t.test('thresholds apply to each wire', async t => {
     ...outcome,
     wires: [outcomeOf('ws', CONNECTED, { ...tally, received: 0, latency: [] }, 20, 2)],
   }
-  t.match(exceeded(silent, { maxP99: 50 }), [/not measured/], 'nothing came: that is no success')
+  t.match(exceeded(silent, { maxP99: 50 }), [/not measured/], 'a run without events is no success')
 })
 t.test('an impossible run exits with 3 and says what to do', async t => {
   const node = await startNode({ env: { FANWIRE_PUBLISH_KEY: KEY } })

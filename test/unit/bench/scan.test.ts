@@ -1,5 +1,5 @@
-// The load generator tells losses truthfully: its scanner finds what a plain parser of the same bytes finds,
-// wherever the stream is cut, and whatever is missing, comes twice or comes late.
+// The load generator reports losses truthfully: its scanner finds what a plain parser of the same bytes finds, wherever
+// the stream is cut, and whichever events are missing, duplicated or late.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -9,7 +9,7 @@ import { type Counts, Scanner } from '../../../bench/load/scan.ts'
 
 type Tally = Omit<Counts, 'bytes'> & { last: number }
 
-/** The counts for sequence numbers by the definitions in scan.ts, computed naively. */
+/** Computes the tally of sequence numbers naively, by the definitions in scan.ts. */
 function expected(sequences: readonly number[], last: number): Tally {
   const tally: Tally = { received: 0, missing: 0, repeated: 0, reordered: 0, last }
   const seen = new Set<number>()
@@ -27,7 +27,7 @@ function expected(sequences: readonly number[], last: number): Tally {
   return tally
 }
 
-/** A stream of consecutive numbers with faults in it: some dropped, some repeated, some moved. */
+/** Consecutive numbers with faults: some are dropped, some repeated, some moved. */
 const faulty = fc
   .tuple(
     fc.integer({ min: 1, max: 99_000_000 }),
@@ -46,7 +46,7 @@ const faulty = fc
     return { first, sequences }
   })
 
-/** Frames like those of a wire: some bytes before the data, which may contain half a marker. */
+/** Bytes that a wire may write before the data, which may contain half a marker. */
 const heads = fc.array(fc.constantFrom('', '\x81\x7e', 'id: m-1\ndata: ', '{"x":"@S@","data":', '@', '@S0'), {
   minLength: 1,
   maxLength: 7,
@@ -54,7 +54,7 @@ const heads = fc.array(fc.constantFrom('', '\x81\x7e', 'id: m-1\ndata: ', '{"x":
 const cuts = fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1, maxLength: 20 })
 
 function feed(scanner: Scanner, bytes: Buffer, sizes: readonly number[]): void {
-  // As the generator does it: one buffer for all reads, which holds old bytes behind the new ones.
+  // Like the generator, uses one buffer for all reads, in which old bytes follow the new ones.
   const buffer = Buffer.alloc(512, '@S00000001T0000000000000001@')
   for (let at = 0, i = 0; at < bytes.length; i++) {
     const length = bytes.copy(buffer, 0, at, at + (sizes[i % sizes.length] ?? 1))
@@ -63,7 +63,7 @@ function feed(scanner: Scanner, bytes: Buffer, sizes: readonly number[]): void {
   }
 }
 
-t.test('finds what a plain parser finds', async t => {
+t.test('the scanner finds what a plain parser finds', async t => {
   fc.assert(
     fc.property(faulty, heads, cuts, fc.boolean(), ({ first, sequences }, heads, sizes, known) => {
       const frames = sequences.map((sequence, i) => heads[i % heads.length] + payload(sequence, 1234, 64))
@@ -80,7 +80,7 @@ t.test('finds what a plain parser finds', async t => {
   )
 })
 
-t.test('finds what a plain parser finds, byte by byte', async t => {
+t.test('the scanner finds what a plain parser finds, byte by byte', async t => {
   fc.assert(
     fc.property(faulty, heads, ({ first, sequences }, heads) => {
       const frames = sequences.map((sequence, i) => heads[i % heads.length] + payload(sequence, 1234, 64))
@@ -94,7 +94,7 @@ t.test('finds what a plain parser finds, byte by byte', async t => {
   )
 })
 
-t.test('measures the latency of sampled events', async t => {
+t.test('the scanner measures the latency of sampled events', async t => {
   const latency = new Histogram()
   const scanner = new Scanner(latency, 4)
   const bytes = Buffer.from(Array.from({ length: 16 }, (_, i) => payload(i + 1, 4_000_000 - i, 64)).join(''))

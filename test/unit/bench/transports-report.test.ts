@@ -1,4 +1,4 @@
-// The reports of the transports' bench: their choices and verdicts, and that they are well-formed with missing data.
+// The reports of the transports' bench have the right choices and verdicts, and are well-formed with missing data.
 
 import t from 'tap'
 import type { CellResult, TransportsResult } from '../../../bench/transports/result.ts'
@@ -25,7 +25,7 @@ function verdictOn(claim: string, result: TransportsResult): string | undefined 
   return verdicts(result).find(each => each.claim.startsWith(claim))?.verdict
 }
 
-/** All rows of a Markdown table have as many columns as its head. */
+/** The rows of Markdown tables whose number of columns differs from their head. */
 function badRows(text: string): string[] {
   let columns = 0
   return text.split('\n').filter(line => {
@@ -73,7 +73,7 @@ t.test('each cell is in the tables, with its problems', async t => {
   }
 })
 
-t.test('missing figures leave no trace', async t => {
+t.test('missing figures leave no undefined or NaN in the reports', async t => {
   const bare = synthetic(cell => {
     const { latency, cpuPerDelivery, cpuPerEvent, residentPerClient, bytesInPerDelivery, ...rest } = cell
     return { ...rest, latencies: [], samples: [] }
@@ -116,9 +116,9 @@ t.test('the page loads nothing and allows nothing to load', async t => {
   const used = [...page.matchAll(/\bhttps?:\/\/[^\s"'<)]*/g)].map(([url]) => url)
   t.ok(
     used.every(url => url.startsWith('http://www.w3.org/')),
-    'namespaces of SVG only',
+    'the only URLs are namespaces of SVG',
   )
-  t.same(badRows(markdown(result)), [], 'a bar in a cell ends no column')
+  t.same(badRows(markdown(result)), [], 'a `|` in a cell does not end its column')
   t.notMatch(markdown(result), /<script/)
 })
 
@@ -127,7 +127,7 @@ t.test('the page has its plots, each with a name and styled by the style sheet',
   const named = [...page.matchAll(/<svg role="img" aria-label="([^"]+)"/g)].map(([, name]) => name ?? '')
   t.equal(named.length, 7)
   t.equal(new Set(named).size, 7)
-  for (const { name } of LINES) t.match(page, new RegExp(`>${name}</text>`), 'a line has its name in a plot')
+  for (const { name } of LINES) t.match(page, new RegExp(`>${name}</text>`), 'each line is named in a plot')
   const asked = new Set([...page.matchAll(/var\((--[a-z-]+)\)/g)].map(([, name]) => name ?? ''))
   for (const name of asked) t.equal(STYLE.split(`${name}:`).length - 1, 2, `${name} for light and for dark`)
 })
@@ -174,7 +174,7 @@ t.test('labels at line ends are separated, in order and inside the plot', async 
       t.ok(above.end >= end)
     })
   }
-  t.same(spread([0.2, 0.8], 0.05), [0.2, 0.8], 'those with room stay')
+  t.same(spread([0.2, 0.8], 0.05), [0.2, 0.8], 'labels with room stay in place')
 })
 
 t.test('the chooser', async t => {
@@ -303,7 +303,7 @@ t.test('every claim can be supported and refuted by measurements', async t => {
     cell.rate > 0 ? { latency: { p50: ms, p95: ms, p99: ms, max: ms } } : {}
   const fine = (change: Change = () => ({})): TransportsResult => {
     const result = synthetic(cell => ({ ...change(cell) }))
-    // Nothing is saturated, so that all places count.
+    // No cell is saturated, so that all of them count.
     return { ...result, cells: result.cells.map(({ saturated, ...rest }) => rest) }
   }
   const low =
@@ -345,7 +345,7 @@ t.test('every claim can be supported and refuted by measurements', async t => {
     t.equal(verdictOn(claim, supported), 'supported', claim)
     t.equal(verdictOn(claim, refuted), 'refuted', claim)
   }
-  t.equal(cases.length, verdicts(empty).length, 'no claim is left out')
+  t.equal(cases.length, verdicts(empty).length, 'every claim is tested')
   t.equal(
     verdictOn(
       'lowest delay',

@@ -1,23 +1,23 @@
-// A result of the transports' bench as it might be, made from a simple model of each wire: for tests of its reports.
+// A synthetic result of the transports' bench, from a simple model of each wire, for tests of its reports.
 
 import type { Cell, CellResult, Line, Quantiles, TransportsResult } from '../../../bench/transports/result.ts'
 
-/** What a wire costs in the model; CPU in µs. */
+/** Costs of a wire in the model; CPU in µs. */
 interface Costs {
-  /** Of a delivery by itself, and of each that comes with another. */
+  /** CPU of a single delivery; below, of each that arrives together with another. */
   readonly delivery: number
   readonly more: number
-  /** Of a request, sent at every interval, or once per event (long-poll). */
+  /** CPU of a request, which is sent at every interval, or once per event (long-poll). */
   readonly request?: number
-  /** Bytes of a delivery in, of a request's answer in, of a request out. */
+  /** Received bytes of a delivery; below, received bytes of a response, and sent bytes of a request. */
   readonly bytes: number
   readonly answer?: number
   readonly ask?: number
-  /** ms, where no timer delays it. */
+  /** Median delay without a timer, ms. */
   readonly p50: number
-  /** KB. */
+  /** Memory per client, KB. */
   readonly memory: number
-  /** Deliveries a second that a core can do at most. */
+  /** Maximum deliveries per second of a core. */
   readonly ceiling: number
 }
 
@@ -87,7 +87,7 @@ export const LINES: readonly Line[] = [
   { name: 'refresh every 5 s', wire: 'refresh', every: 5, ...high },
 ]
 
-/** Values that a share of all do not exceed, ms: a timer's delay is even, other delays have a long tail. */
+/** The quantile `share` of the delays, ms: a timer's delay is uniform, other delays have a long tail. */
 function delayAt(share: number, { p50 }: Costs, timer: number): number {
   const tail = p50 * (0.4 + 0.6 * 2 ** (share * 2 - 1)) * (1 - Math.min(share, 0.9999)) ** -0.25
   return timer * 1000 * share + tail
@@ -97,7 +97,7 @@ function quantiles(at: (share: number) => number): Quantiles {
   return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(0.9999) }
 }
 
-/** Requests that a client sends in a second. */
+/** Requests per second of a client. */
 function requests({ wire, every, priority }: Line, rate: number): number {
   if (every !== undefined) return 1 / every
   if (wire !== 'long-poll') return 0
@@ -190,7 +190,7 @@ function publishing(clients: number): CellResult {
 
 const without = ({ clients, rate, line }: Cell) => clients > 1000 && (rate > 10 || line.wire === 'push')
 
-/** The result of `change` for a cell replaces the model's values. */
+/** A result whose cells have the model's values, replaced by those that `change` returns. */
 export function synthetic(change: (cell: CellResult) => Partial<CellResult> = () => ({})): TransportsResult {
   const places = [100, 1000, 5000].flatMap(clients =>
     (clients === 1000 ? [0, 1, 10, 100] : [0, 10, 100]).map(rate => ({

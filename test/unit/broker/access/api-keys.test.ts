@@ -1,4 +1,4 @@
-// API keys: the file's entries, and whose a presented key is.
+// API keys: the entries of the file, and the identity of a presented key.
 
 import t from 'tap'
 import {
@@ -24,7 +24,7 @@ t.test('a generated key is found by its entry, which does not contain it', async
     ok: true,
     identity: { kind: 'key', key: 'orders', user: '', connectionEndsAt: undefined },
   })
-  t.not(makeApiKey('orders', ['publish'], ['*']).key, made.key, 'each is another')
+  t.not(makeApiKey('orders', ['publish'], ['*']).key, made.key, 'each generated key is different')
 })
 
 t.test('other keys are unknown, whatever their form', async t => {

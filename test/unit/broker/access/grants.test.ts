@@ -1,4 +1,4 @@
-// Grants of tokens: caps, which add up.
+// Grants of tokens: their caps add up.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -26,8 +26,12 @@ t.test('caps grant the rights they list, and add up', async t => {
   t.notOk(has(grants, 'history', 'inbox:43'))
   t.ok(has(grants, 'presence', 'room:1:2'))
   t.notOk(has(grants, 'subscribe', 'room:1'))
-  t.notOk(has(grants, 'admin', 'chat:1'), 'no word of a token grants admin')
-  t.equal(findGrant([grants], 'hook', 'subscribe', 'chat:1'), undefined, 'the source counts')
+  t.notOk(has(grants, 'admin', 'chat:1'), 'no cap of a token grants admin')
+  t.equal(
+    findGrant([grants], 'hook', 'subscribe', 'chat:1'),
+    undefined,
+    'grants of other sources are ignored',
+  )
 })
 
 t.test('faults in caps are reported with their place', async t => {

@@ -9,7 +9,7 @@ import { jwksUrlFault } from '../../../../services/broker/access/jwks-url-fault.
 import { createTokens } from '../../../../services/broker/access/tokens.ts'
 import { jwks, signToken, testKey, userClaims } from '../../../support/tokens.ts'
 
-/** A provider whose answer can be changed. */
+/** A provider whose response can be changed. */
 async function provider(t: Test, first: RequestListener) {
   const state = { answer: first, asked: 0 }
   const server = createServer((request, response) => {
@@ -48,7 +48,7 @@ function source(t: Test, url: string, timeout?: number) {
   return { made, time, failures, tokens: createTokens({ source: made }) }
 }
 
-t.test('https, or http on loopback', async t => {
+t.test('the URL is https, or http on loopback', async t => {
   for (const url of [
     'https://issuer.example/jwks',
     'http://127.0.0.1:80/x',
@@ -73,7 +73,7 @@ t.test('https, or http on loopback', async t => {
   }
 })
 
-t.test('is read once, and tokens of its keys are valid for the audience', async t => {
+t.test('the key set is fetched once, and tokens of its keys are valid for the audience', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, tokens, failures } = source(t, server.url)
   t.match(tokens.verify(token()), { reason: 'keys_away' })
@@ -84,24 +84,29 @@ t.test('is read once, and tokens of its keys are valid for the audience', async 
   t.strictSame(failures, [])
 })
 
-t.test('is fetched again for an unknown key, at most every 30 s, once for all waiters', async t => {
-  const server = await provider(t, text(jwks(OLD)))
-  const { made, tokens, time } = source(t, server.url)
-  await made.refresh()
-  server.answer = text(jwks(OLD, NEW))
-  time.now = 29_999
-  t.match(await tokens.authenticate(token(NEW)), { reason: 'unknown_key' })
-  t.equal(server.asked, 1)
-  time.now = 30_000
-  const results = await Promise.all(Array.from({ length: 50 }, () => tokens.authenticate(token(NEW))))
-  t.ok(results.every(({ ok }) => ok))
-  t.equal(server.asked, 2)
-  const strangers = Array.from({ length: 50 }, (_, i) => tokens.authenticate(token({ ...NEW, kid: `x${i}` })))
-  t.ok((await Promise.all(strangers)).every(result => !result.ok && result.reason === 'unknown_key'))
-  t.equal(server.asked, 2)
-})
+t.test(
+  'the key set is fetched again for an unknown key, at most every 30 s, once for all waiters',
+  async t => {
+    const server = await provider(t, text(jwks(OLD)))
+    const { made, tokens, time } = source(t, server.url)
+    await made.refresh()
+    server.answer = text(jwks(OLD, NEW))
+    time.now = 29_999
+    t.match(await tokens.authenticate(token(NEW)), { reason: 'unknown_key' })
+    t.equal(server.asked, 1)
+    time.now = 30_000
+    const results = await Promise.all(Array.from({ length: 50 }, () => tokens.authenticate(token(NEW))))
+    t.ok(results.every(({ ok }) => ok))
+    t.equal(server.asked, 2)
+    const strangers = Array.from({ length: 50 }, (_, i) =>
+      tokens.authenticate(token({ ...NEW, kid: `x${i}` })),
+    )
+    t.ok((await Promise.all(strangers)).every(result => !result.ok && result.reason === 'unknown_key'))
+    t.equal(server.asked, 2)
+  },
+)
 
-t.test('is kept while the source is unavailable or returns an invalid key set', async t => {
+t.test('the key set is kept while the source is unavailable or returns an invalid one', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, tokens, time, failures } = source(t, server.url)
   await made.refresh()
@@ -154,13 +159,13 @@ t.test('a key that the provider removed is gone after 10 min', async t => {
   await made.refresh()
   server.answer = text(jwks(NEW))
   time.now = 600_000
-  t.ok(tokens.verify(token(OLD)).ok, 'no request waits for the new ones')
-  t.equal(await made.refresh(), true, 'which are under way')
+  t.ok(tokens.verify(token(OLD)).ok, 'no request waits for the new keys')
+  t.equal(await made.refresh(), true, 'the new keys are being fetched')
   t.match(tokens.verify(token(OLD)), { reason: 'unknown_key' })
   t.ok(tokens.verify(token(NEW)).ok)
 })
 
-t.test('sends no request after close', async t => {
+t.test('no request is sent after close', async t => {
   const server = await provider(t, text(jwks(OLD)))
   const { made, failures } = source(t, server.url)
   const asking = made.refresh()

@@ -1,5 +1,5 @@
-// Key sets of tokens: each key is bound to one algorithm; what is wrong with a file is said, and passed over in a
-// provider's set.
+// Key sets of tokens: each key is bound to one algorithm. A fault in a file is an error; faulty keys in a provider's set
+// are ignored.
 
 import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
@@ -27,7 +27,11 @@ t.test('every key is found by kid and bound to its algorithm', async t => {
   const keys = parseJwks(jwks(...ALGORITHMS.map(alg => testKey(alg))))
   for (const alg of ALGORITHMS) {
     t.match(keys.find(alg.toLowerCase(), 'whatever'), { algorithm: alg, kid: alg.toLowerCase() })
-    t.equal(keys.find(undefined, alg)?.algorithm, alg, 'and the only one of its algorithm without a kid')
+    t.equal(
+      keys.find(undefined, alg)?.algorithm,
+      alg,
+      'without a kid, the only key of the algorithm is found',
+    )
   }
   t.equal(keys.find('../../etc/passwd', 'HS256'), undefined)
   t.equal(keys.find('https://evil.example/jwks', 'RS256'), undefined)

@@ -1,4 +1,4 @@
-// The access decision, as a table: identity, right, channel, and the reason of a refusal.
+// The access decision, as a table of identities, rights and channels, and the reason of each refusal.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -77,7 +77,7 @@ function rightsOn(who: Who, channel: string, rules: Rules): string {
     .join('')
 }
 
-t.test('with rules: subscribe, history, presence, publish, admin', async t => {
+t.test('rules decide on subscribe, history, presence, publish and admin', async t => {
   const table: Readonly<Record<string, Partial<Record<Who, string>>>> = {
     news: {
       nobody: 'sh',
@@ -123,7 +123,7 @@ t.test('with rules: subscribe, history, presence, publish, admin', async t => {
   }
 })
 
-t.test('without a file', async t => {
+t.test('the decision without a rules file depends on keys and on the host', async t => {
   const table: readonly [string, Rules, Partial<Record<Who, string>>][] = [
     [
       'closed',
@@ -144,7 +144,7 @@ t.test('without a file', async t => {
   }
 })
 
-t.test('the whole node needs admin on *', async t => {
+t.test('acts on the whole node need admin on *', async t => {
   const allowed = (who: Who) => may(WHO[who], 'admin', undefined, RULES).allowed
   t.ok(allowed('key, all'))
   for (const who of ['nobody', 'ann, all', 'ann with admin', 'key, publish', 'key, all of chat'] as const) {
@@ -206,7 +206,7 @@ t.test('a refusal names the missing right and its target, and no rules', async t
   t.equal(same('inbox:bob'), same('no-rule-at-all'))
 })
 
-t.test('for the operator: the deciding rule or claim, in words', async t => {
+t.test('the explanation for the operator names the deciding rule or claim', async t => {
   const words = (who: Who, right: Right, channel: string, rules = RULES) =>
     may(WHO[who], right, channel, rules).explanation
   const table: readonly [string, RegExp][] = [

@@ -1,4 +1,4 @@
-// Tokens: the identities of accepted ones, and the reason of each rejection.
+// Tokens: the identity of each accepted one, and the reason of each rejection.
 
 import { createPublicKey } from 'node:crypto'
 import { mock } from 'node:test'
@@ -128,7 +128,7 @@ t.test('a connection ends at expire_at, without it at exp, and with 0 never', as
   t.equal(ends({ exp: times(5), expire_at: times(60) }), NOW + 70 * SECOND)
 })
 
-/** HS256 with the RSA public key, which everybody has, as its secret. */
+/** A token signed with HS256 and the RSA public key, which everybody has, as its secret. */
 function confused(): string {
   const pem = createPublicKey({ key: RS.jwk as never, format: 'jwk' }).export({ type: 'spki', format: 'pem' })
   return signToken(secretKey('HS256', 'rs', {}, String(pem)), claims())
@@ -147,9 +147,9 @@ t.test('each invalid token has its reason, in a message of at most one sentence'
     ['five parts, encrypted', 'a.b.c.d.e', 'malformed'],
     ['padding', `${good}=`, 'malformed'],
     ['a line break', `${head}.${body}\n.${signature}`, 'malformed'],
-    ['a header that is no JSON', `${segment('{')}.${body}.${signature}`, 'malformed'],
+    ['a header that is not JSON', `${segment('{')}.${body}.${signature}`, 'malformed'],
     ['a header that is a list', `${segment([])}.${body}.${signature}`, 'malformed'],
-    ['a payload that is no JSON', raw('{'), 'malformed'],
+    ['a payload that is not JSON', raw('{'), 'malformed'],
     ['a payload that is a list', raw([]), 'malformed'],
     ['a payload that is null', raw(null), 'malformed'],
     ['100 KB', hs({ info: 'x'.repeat(100_000) }), 'too_large', /8192/],
@@ -253,7 +253,10 @@ t.test('a channel token grants its channels to its user', async t => {
   t.notOk(findGrant([granted.grants], 'token', 'subscribe', 'room:9:x'))
   const several = verify({ channel: ['a', 'b'], allow: ['sub', 'hst'] })
   t.ok(several.ok && findGrant([several.grants], 'token', 'history', 'b'))
-  t.ok(TOKENS.verifyChannel(signToken(HS, { channel: 'a' }), '', NOW).ok, 'of the anonymous')
+  t.ok(
+    TOKENS.verifyChannel(signToken(HS, { channel: 'a' }), '', NOW).ok,
+    'no `sub`: valid for anonymous clients',
+  )
 
   const table: readonly [Record<string, unknown>, RefusalReason][] = [
     [{}, 'wrong_kind'],
@@ -305,13 +308,13 @@ t.test('a cached token is checked for its times and revocation on each use', asy
   t.match(
     tokens.verify(`${token.slice(0, -4)}AAAA`, NOW),
     { reason: 'signature' },
-    'another token is another',
+    'another token has another identity',
   )
 
   for (let i = 0; i < 20; i++) tokens.verify(hs({ jti: String(i) }), NOW)
   calls = 0
   tokens.verify(token, NOW)
-  t.equal(calls, 1, 'it has made room')
+  t.equal(calls, 1, 'a full cache makes room')
   source.keys = NO_KEYS
   t.match(tokens.verify(token, NOW), { reason: 'unknown_key' }, 'other keys may not verify it')
 })
@@ -331,9 +334,9 @@ t.test('a token that is not used again is forgotten', async t => {
   show('b')
   mock.timers.tick(KEPT_MS)
   t.equal(show('a'), opened)
-  t.equal(asked, 2, 'it was used again')
+  t.equal(asked, 2, 'a used token stays in the cache')
   mock.timers.tick(KEPT_MS)
-  t.equal(verified.size, 1, 'the other did not')
+  t.equal(verified.size, 1, 'the unused token is forgotten')
   show('a')
   t.equal(asked, 2)
   mock.timers.tick(2 * KEPT_MS)
@@ -355,10 +358,10 @@ t.test('claims stored with a ticket are checked again', async t => {
   t.match(tokens.accept(stored, NOW), { reason: 'revoked' })
   revoked.clear()
   source.keys = parseJwks(jwks(testKey('HS256', HS.kid)))
-  t.match(tokens.accept(stored, NOW), { reason: 'unknown_key' }, 'of a key that was taken away')
+  t.match(tokens.accept(stored, NOW), { reason: 'unknown_key' }, 'claims of a removed key are rejected')
   t.notOk(tokens.knows(stored.signer ?? ''))
   source.keys = parseJwks(jwks(testKey('ES256'), HS))
-  t.ok(tokens.accept(stored, NOW).ok, 'the same key in another set')
+  t.ok(tokens.accept(stored, NOW).ok, 'the same key in another set is accepted')
   const forged = tokens.verify(hs({ signer: 'x' }), NOW)
   t.ok(forged.ok && forged.identity.signer !== 'x', 'no claim sets the signer')
 })
@@ -381,7 +384,7 @@ t.test('a key that is not loaded yet is requested once', async t => {
   t.match(await tokens.authenticate(hs({}, { kid: 'x' }), () => NOW), { reason: 'unknown_key' })
   t.ok((await tokens.authenticateChannel(hs({ channel: 'a' }), 'ann', () => NOW)).ok)
   t.match(await tokens.authenticate(hs({ exp: 1 }), () => NOW), { reason: 'expired' })
-  t.equal(source.asked, 2, 'not for other reasons')
+  t.equal(source.asked, 2, 'keys are not requested for other reasons')
 })
 
 t.test('tokens with equal grants share one list', async t => {
@@ -396,7 +399,7 @@ t.test('tokens with equal grants share one list', async t => {
   t.equal(identity('a')?.grants.length, 1)
 })
 
-/** Forms of a foreign token: parts swapped, cut, repeated, or arbitrary. */
+/** Malformed tokens: parts are swapped, cut, repeated, or arbitrary. */
 function strange(key: TestKey) {
   const value = fc.oneof(
     fc.anything(),

@@ -9,7 +9,7 @@ import { sharedLog, silent } from './shared-log.ts'
 
 const REVOKED: Commands['revoke'] = { user: 'ada', before: 1000, until: 5000 }
 
-/** A control and its executed commands, in order. */
+/** Starts a control, and records its executed commands in order. */
 function listening(log: ChannelLog, logger = silent) {
   const received: unknown[] = []
   let missed = 0
@@ -58,7 +58,7 @@ t.test('a command sent while a node starts is executed once', async t => {
   await sender.send('revoke', { user: 'ada', before: 1 })
   let reads = 0
   log.read = async (...asked) => {
-    // The feed brings this one before the read sees it, and the next one after.
+    // The feed delivers this command before the read returns it, and the next one after.
     if (++reads === 1) await sender.send('revoke', { user: 'ada', before: 2 })
     const page = await read.call(log, ...asked)
     if (reads === 1) await sender.send('revoke', { user: 'ada', before: 3 })
@@ -115,7 +115,7 @@ t.test('an unavailable log does not delay the start, and is retried', async t =>
   t.teardown(() => control.close())
   log.broken = undefined
   await control.send('revoke', REVOKED)
-  await until('the command is carried out', () => received.length === 1)
+  await until('the command is executed', () => received.length === 1)
   t.match(warnings[0], /cannot follow the other nodes/)
 })
 
@@ -133,7 +133,7 @@ t.test('a read that fails midway resumes where it stopped', async t => {
   t.equal(await control.open(), true)
   t.teardown(() => control.close())
   t.equal(received.length, 1500)
-  t.equal(log.follows, 2, 'it follows anew')
+  t.equal(log.follows, 2, 'it follows the channel again')
 })
 
 t.test('commands that may have been lost are reported', async t => {
@@ -161,21 +161,21 @@ t.test('revocations that the log lost are sent again, once, and reach a node tha
     await control.open()
     t.teardown(() => control.close())
   }
-  // The log has one of them, and could not be read at first.
+  // The log has one of the revocations, and could not be read at first.
   await log.append(CONTROL, [draftOf('revoke', { user: 'u7', before: 7 })])
   const [broken] = views
   if (broken) broken.broken = new LogUnavailable('away')
   await Promise.all(views.map(view => view.lose(CONTROL)))
   await until('one node has sent it', async () => (await log.state(CONTROL)).count === 1201)
   if (broken) broken.broken = undefined
-  await until('the other sees it', () => broken?.reads === 2)
+  await until('the other node reads it', () => broken?.reads === 2)
   const later = listening(view())
   await later.control.open()
   t.teardown(() => later.control.close())
   t.strictSame(
     later.received.map(each => (each as [string, object])[1]),
     [all[7], { user: 'ada', before: 1000 }, ...all.filter(({ user }) => user !== 'u7')],
-    'a time that never comes is left out',
+    'an infinite `until` is left out',
   )
 })
 
@@ -199,10 +199,10 @@ t.test('a handler that throws and a command of a later version do not stop the n
   t.match(warnings, [{ command: 'unsubscribe' }])
   control.close()
   await control.send('unsubscribe', { user: 'bob', channel: 'room' })
-  t.strictSame(received, ['ada'], 'nothing is carried out after the close')
+  t.strictSame(received, ['ada'], 'no command is executed after close')
 })
 
-t.test('retention of each reserved channel', async t => {
+t.test('each reserved channel has its retention', async t => {
   const retentionOf = reservedRetention({ tokenLife: 3_600_000 })
   const ages = {
     [CONTROL]: 3_600_000,

@@ -52,7 +52,7 @@ t.test('a node that was silent for 15 s is gone, by the clock of the log', async
   clock.now = at + 15_000
   t.strictSame(ids(a.nodes), new Set([a.nodes.id, b.nodes.id]))
   clock.now = at + 15_001
-  t.strictSame(ids(a.nodes), new Set([a.nodes.id]), 'but it is there itself')
+  t.strictSame(ids(a.nodes), new Set([a.nodes.id]), 'a node always lists itself')
 })
 
 t.test('a node announces itself periodically, but not to a log that has not answered', async t => {
@@ -74,7 +74,7 @@ t.test('a node announces itself periodically, but not to a log that has not answ
   }
   await until('one announcement is under way', () => calls === 1)
   const before = await count()
-  // Its timer fires meanwhile.
+  // The timer fires meanwhile.
   await new Promise(resolve => setTimeout(resolve, 20))
   t.equal(calls, 1)
   own.append = append
@@ -90,5 +90,5 @@ t.test('a closed node and a node that was never open announce nothing', async t 
   await nodes.open()
   await nodes.close()
   await nodes.close()
-  t.equal((await log.state(NODES)).count, 2, 'it came and went')
+  t.equal((await log.state(NODES)).count, 2, 'only the open node announced itself and its end')
 })

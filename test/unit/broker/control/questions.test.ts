@@ -18,7 +18,7 @@ const info = (id: string): NodeInfo => ({
   channels: 0,
 })
 
-/** Nodes by name, each with the readers of its channels; `dead` ones are known and do not run. */
+/** Starts nodes by name, each with the readers of its channels. The `dead` nodes are known but do not run. */
 async function cluster(t: Test, all: Readonly<Record<string, Items>>, dead: readonly string[] = []) {
   const shared = sharedLog()
   const known = [...Object.keys(all), ...dead].map(info)
@@ -136,9 +136,9 @@ t.test('concurrent questions do not mix up answers, and follow nothing afterward
     y.entries.map(({ key }) => key),
     ['y1'],
   )
-  t.equal(log.follows, before + 1, 'they share a feed')
+  t.equal(log.follows, before + 1, 'both questions share a feed')
   await questions.ask('channels', {}, LONG)
-  t.equal(log.follows, before + 2, 'which was closed')
+  t.equal(log.follows, before + 2, 'the shared feed was closed')
 })
 
 t.test('an unavailable log fails the question', async t => {

@@ -1,4 +1,4 @@
-// One memory log as seen by several nodes, each of which may have its own feed of each channel.
+// One memory log for several nodes, each of which may have its own feed of each channel.
 
 import type { ChannelLog, Feed, Follower } from '../../../../services/broker/log/log.ts'
 import { MemoryLog } from '../../../../services/broker/log/memory.ts'
@@ -12,12 +12,12 @@ export interface Shared {
   view(): View
 }
 
-/** A node's view of the log. While `broken` is set, its calls raise it. */
+/** A node's view of the log. While `broken` is set, calls raise it. */
 export interface View extends ChannelLog {
   broken: Error | undefined
-  /** Calls of `follow`. */
+  /** Number of calls of `follow`. */
   follows: number
-  /** Reads that were answered and found nothing more. */
+  /** Number of successful reads that reached the head. */
   reads: number
   /** Notifies all feeds of this view that the events in between are lost. */
   lose(channel: string): Promise<void>

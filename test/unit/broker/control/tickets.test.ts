@@ -16,7 +16,7 @@ t.test('a ticket is valid once, on any node', async t => {
   const { node } = world()
   const [a, b] = [node(), node()]
   const { ticket } = await a.issue({ sub: 'ada' })
-  t.match(ticket, /^[\w.-]+$/, 'it needs no escapes in a URL')
+  t.match(ticket, /^[\w.-]+$/, 'a ticket needs no escapes in a URL')
   t.strictSame(await b.take(ticket), { record: { sub: 'ada' } })
   t.strictSame(await a.take(ticket), { refused: 'used' })
   t.strictSame(await b.take(ticket), { refused: 'used' })
@@ -86,7 +86,7 @@ t.test('an invalid ticket is rejected', async t => {
     t.strictSame(await tickets.take(unknown), { refused: 'unknown' }, unknown)
   }
   const channel = ticketsOf(Number.parseInt(shard, 16))
-  t.equal((await log.state(channel)).count, 1, 'a refusal leaves nothing in the log')
+  t.equal((await log.state(channel)).count, 1, 'a refusal writes nothing to the log')
 
   t.strictSame(await tickets.take(ticket), { record: { sub: 'ada' } })
   t.strictSame(await tickets.take(`${shard}.${epoch}-${Number(offset) + 1}.${secret}`), {
@@ -96,7 +96,7 @@ t.test('an invalid ticket is rejected', async t => {
   t.strictSame(await tickets.take(ticket), { refused: 'unknown' }, 'trimmed')
 })
 
-t.test('the log holds no secret', async t => {
+t.test('the log contains no ticket that could be used', async t => {
   const { node, log } = world()
   const { ticket } = await node().issue({ sub: 'ada' })
   const [shard = '', , secret = ''] = ticket.split('.')

@@ -6,11 +6,11 @@ import { elements, members } from '../../../../services/broker/event/json-spans.
 
 const LIMITS = { maxBody: 1000, maxChannels: 3 }
 
-/** Choices of how to print, taken in turn. */
+/** Choices of how to print, used in turn. */
 const style = fc.array(fc.nat(23), { minLength: 1, maxLength: 40 })
 const SPACES = ['', '', '', '', ' ', '\n', '\r\n\t']
 
-/** JSON text of `value` with white space between tokens and escapes in strings, both as `choices` say. */
+/** JSON text of `value`, with white space between tokens and escapes in strings as `choices` say. */
 function printed(value: fc.JsonValue, choices: readonly number[]): string {
   let turn = 0
   const choose = (count: number) => (choices[turn++ % choices.length] ?? 0) % count
@@ -39,7 +39,7 @@ function printed(value: fc.JsonValue, choices: readonly number[]): string {
 
 const hex = (unit: number) => unit.toString(16).padStart(4, '0')
 
-/** Names that look alike, and inputs on which a careless scanner fails. */
+/** Names that are similar, and inputs on which a careless scanner fails. */
 const name = fc.oneof(
   fc.constantFrom('data', 'data ', 'a"b', '\\', '}', '{"', ',', ':', '__proto__', ''),
   fc.string(),
@@ -69,7 +69,7 @@ t.test('members finds what JSON.parse finds', async t => {
         if (slice !== slice.trim()) throw new Error(`space around ${slice}`)
         return [name, JSON.parse(slice)]
       })
-      // Objects put names that look like numbers first.
+      // Objects list names that look like numbers first.
       const sorted = (list: unknown[][]) => list.map(each => JSON.stringify(each)).sort()
       if (JSON.stringify(sorted(found)) !== JSON.stringify(sorted(parsed))) throw new Error(text)
     }),
@@ -157,7 +157,7 @@ t.test('data keeps the exact bytes that were sent', async t => {
   t.pass()
 })
 
-t.test('a valid entry', async t => {
+t.test('a valid entry is parsed', async t => {
   const parse = (text: string) => {
     const { draft, ...rest } = parseEntry(Buffer.from(text), LIMITS)
     return { ...rest, draft: { ...draft, data: draft.data.toString() } }
@@ -186,7 +186,7 @@ t.test('a valid entry', async t => {
   t.equal(parse(`{"channel":"a","data":"${most}","encoding":"base64"}`).draft.data.length, most.length + 2)
 })
 
-t.test('invalid input', async t => {
+t.test('invalid input is rejected with a code', async t => {
   const cases: [ErrorCode, string | Buffer][] = [
     ['FW_BAD_ENCODING', Buffer.from([0x7b, 0xff, 0x7d])],
     ['FW_BAD_JSON', ''],

@@ -1,4 +1,4 @@
-// Filters: matches, equality, and rejected filters.
+// Filters: which events match, which filters are equal, and which are rejected.
 
 import t from 'tap'
 import {
@@ -15,7 +15,7 @@ const event = (tags: Record<string, string>, type?: string): Filtered => ({
   tags: new Map(Object.entries(tags)),
 })
 
-t.test('each comparison', async t => {
+t.test('each comparison matches as documented', async t => {
   const cases: [cmp: string, operand: object, passing: string[], others: (string | undefined)[]][] = [
     ['eq', { val: 'a' }, ['a'], ['b', 'A', '', undefined]],
     ['neq', { val: 'a' }, ['b', ''], ['a']],
@@ -46,7 +46,7 @@ t.test('each comparison', async t => {
   t.notOk(filterOf({ key: '__proto__', cmp: 'ex' }).passes(event({})))
 })
 
-t.test('and, or, not, and types', async t => {
+t.test('and, or, not, and types combine', async t => {
   const a = { key: 'a', cmp: 'ex' }
   const b = { key: 'b', cmp: 'ex' }
   const passes = (node: unknown, ...names: string[]) =>
@@ -85,7 +85,7 @@ t.test('equal filters have one key', async t => {
   t.equal(oneOf([filterOf(a), filterOf(b)]).key, key({ op: 'or', nodes: [b, a] }))
 })
 
-t.test('invalid input', async t => {
+t.test('an invalid filter is rejected', async t => {
   const a = { key: 'a', cmp: 'eq', val: '1' }
   const deep = (depth: number): object => (depth === 1 ? a : { op: 'not', nodes: [deep(depth - 1)] })
   const bad: unknown[] = [

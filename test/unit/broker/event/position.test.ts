@@ -102,7 +102,7 @@ t.test('a single earliest or latest applies to all channels, any other list has 
   t.equal(parseCursor('a-1,x', 2), undefined)
 })
 
-t.test('relative starts: a number of newest events, or since a time', async t => {
+t.test('relative starts are a number of newest events, or a time', async t => {
   t.same(parseStart('last:1'), { last: 1 })
   t.same(parseStart('last:10000'), { last: 10_000 })
   const noon = Date.UTC(2026, 1, 28, 12)

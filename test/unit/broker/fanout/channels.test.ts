@@ -1,4 +1,4 @@
-// What a node holds of the channels that it follows, and for how long: ARCHITECTURE.md#fan-out.
+// What a node keeps of the channels that it follows, and for how long: ARCHITECTURE.md#fan-out.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
@@ -23,7 +23,7 @@ t.test('the least recently read channels shrink first when memory runs short', a
   await turn()
   const later = Date.now() + 1
   while (Date.now() <= later) await turn()
-  t.not(a.peek(e1(0), LIMIT), undefined, 'a is read, and so the more recently')
+  t.not(a.peek(e1(0), LIMIT), undefined, 'a is the more recently read')
   const c = await hub.open('c')
   c.lastRead = Date.now() + 1
   log.add('c', drafts(30, KILOBYTE))
@@ -37,7 +37,7 @@ t.test('the least recently read channels shrink first when memory runs short', a
   t.strictSame(
     (await b.page(e1(0), LIMIT)).events.map(event => event.offset),
     Array.from({ length: 30 }, (_, i) => i + 1),
-    'and the log still has the events that b dropped',
+    'the log still has the events that b dropped',
   )
 })
 
@@ -53,7 +53,7 @@ t.test('expired events are discounted, whoever notices first', async t => {
   const listener = await listen(hub, 'b', e1(5))
   log.add('b', drafts(1))
   await settled()
-  t.equal(listener.lines.length, 1, 'it is notified')
+  t.equal(listener.lines.length, 1, 'the reader receives a gap')
   t.equal(hub.stats().memory, a.size + b.size)
   t.equal(b.recent.count, 1)
 })
@@ -78,7 +78,7 @@ t.test('encoded stretches count as memory too', async t => {
     let most = 0
     const listeners = await Promise.all(Array.from({ length: 60 }, (_, i) => listen(hub, 'a', e1(1000 + i))))
     for (const [i, listener] of listeners.entries()) {
-      await until('all have all', () => {
+      await until('all listeners have all events', () => {
         most = Math.max(most, hub.stats().memory)
         return listener.lines.length === 1000 - i
       })
@@ -86,7 +86,7 @@ t.test('encoded stretches count as memory too', async t => {
       listener.cut()
     }
     log.add('a', drafts(1))
-    t.ok(hub.stats().memory <= before + 2000, 'given back with the next event')
+    t.ok(hub.stats().memory <= before + 2000, 'the memory is released with the next event')
     channel.close()
     t.equal(hub.stats().memory, 0)
     return { before, most }
@@ -104,16 +104,16 @@ t.test(
     const hub = hubOf(log, { maxFollowed: 2 }, t.teardown)
     const a = await hub.open('a')
     const b = await hub.open('b')
-    await t.rejects(hub.open('c'), new FanwireError('FW_TOO_MANY_FOLLOWED', ''), 'both are in use')
+    await t.rejects(hub.open('c'), new FanwireError('FW_TOO_MANY_FOLLOWED', ''), 'both channels are in use')
     await t.rejects(hub.openAll(['a', 'c', 'd']), { code: 'FW_TOO_MANY_FOLLOWED' })
-    t.equal(a.holds, 1, 'all of them or none')
+    t.equal(a.holds, 1, 'a failed open of several channels holds none')
     b.release()
     const released = Date.now()
-    await until('a was in use for longer', () => Date.now() > released)
+    await until('a is released later than b', () => Date.now() > released)
     a.release()
     await hub.open('c')
     t.equal(hub.stats().channels, 2)
-    t.equal(await hub.open('a'), a, 'b had been idle for longer: it went')
+    t.equal(await hub.open('a'), a, 'b had been idle for longer and was dropped')
     await t.rejects(hub.open('b'), { code: 'FW_TOO_MANY_FOLLOWED' })
   },
 )
@@ -148,7 +148,7 @@ t.test('S5: idle channels are dropped in slices, and one that is read meanwhile 
     counts.push(hub.stats().channels)
   }
   const kept = await hub.open('idle.1999')
-  t.equal(kept, channels.at(-1), 'it was not reached yet')
+  t.equal(kept, channels.at(-1), 'the slice has not reached it yet')
   while (hub.stats().channels > 1) {
     await turn()
     counts.push(hub.stats().channels)
@@ -194,7 +194,7 @@ t.test('a poll sees events that its node acknowledged, before the feed delivers 
   const channel = await hub.open('a')
   log.held = true
   const [event] = log.add('a', drafts(1))
-  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 0, 'others arrive with the feed')
+  t.equal((await channel.page('latest', LIMIT)).cursor.offset, 0, 'other events arrive with the feed')
   if (event !== undefined) hub.acknowledged('a', event)
   t.equal((await channel.page(e1(0), LIMIT)).events.length, 1)
   t.equal((await channel.page('latest', LIMIT)).cursor.offset, 1)
@@ -202,7 +202,7 @@ t.test('a poll sees events that its node acknowledged, before the feed delivers 
   const { reads } = log
   const asked = reads.length
   t.equal((await channel.page(e1(0), LIMIT)).events.length, 1)
-  t.equal(reads.length, asked, 'from memory again')
+  t.equal(reads.length, asked, 'later requests are answered from memory')
 })
 
 t.test('a replayed receipt of an ended epoch does not send every request to the log', async t => {
@@ -219,7 +219,7 @@ t.test('a replayed receipt of an ended epoch does not send every request to the 
   t.equal(log.reads.length, asked)
 })
 
-t.test('draining answers held requests and ends every connection, spread over the time', async t => {
+t.test('draining answers held requests and ends every connection, spread over the drain time', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channels = await hub.openAll(['a'])
@@ -228,15 +228,15 @@ t.test('draining answers held requests and ends every connection, spread over th
   await until('held', () => hub.connections.held.size === 1)
   const drained = hub.connections.drain(300)
   t.strictSame((await held).cursors, [e1(0)])
-  await until('the first have gone', () => hub.stats().readers < 20)
-  t.ok(hub.stats().readers > 0, 'not all at once')
+  await until('the first readers have gone', () => hub.stats().readers < 20)
+  t.ok(hub.stats().readers > 0, 'the others are still connected')
   await drained
   for (const { closes } of listeners) {
     t.equal(closes.length, 1)
     t.equal(closes[0]?.code, 1001)
     t.ok((closes[0]?.retry ?? 0) > 0)
   }
-  await until('all have gone', () => hub.stats().readers === 0)
+  await until('all readers have gone', () => hub.stats().readers === 0)
 })
 
 t.test('a client that does not answer heartbeats is cut, one that answers is not', async t => {
