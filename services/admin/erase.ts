@@ -31,7 +31,7 @@ export const erase: FastifyPluginAsync = async app => {
         throw new FanwireError('FW_BAD_CURSOR', 'an event id is <epoch>-<offset>, such as m3k9zq-42')
       }
       if (!(await log.erase(channel, position)))
-        throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no more')
+        throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no longer has it')
       audit(request, 'erase', { channel, id })
       return reply.header('cache-control', 'no-store').send({ channel, id, erased: true })
     },

@@ -91,7 +91,7 @@ export const channels = fp(
         const event = page?.events[0]
         const { filter } = access.may(request.identity, 'history', channel)
         if (event === undefined || !samePosition(event, position) || !letsThrough(filter, event)) {
-          throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no more')
+          throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no longer has it')
         }
         const tag = event.kind === 'erased' ? `${id};erased` : id
         const headers = caching(tag, isShared(request), access.ruleOf(channel).erasable)

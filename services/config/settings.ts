@@ -369,7 +369,7 @@ export const SETTINGS = {
     env: 'FANWIRE_RULES',
     kind: file,
     unset: () => undefined,
-    shown: 'on loopback everybody may everything; else reading needs a token',
+    shown: 'on loopback everybody may do everything; else reading needs a token',
     doc: 'rules of access for channels (YAML or JSON); re-read when it changes and on SIGHUP',
   }),
   origins: optional({
@@ -502,7 +502,7 @@ export const SETTINGS = {
     env: 'FANWIRE_MAX_RSS',
     kind: size('0', '1024GiB'),
     default: '0',
-    doc: "memory of the process above which they are rejected; 0: only near the heap's own limit",
+    doc: "memory of the process above which new reads get a 503; 0: only near the heap's own limit",
   }),
   addressConnections: setting({
     group: 'Limits',

@@ -11,11 +11,11 @@ import { EVERYTHING } from '../support/everything.ts'
 /** Descriptions of the routes. A test compares the list with the routes of a node. */
 const ROUTES: Readonly<Record<string, string>> = {
   'GET /v1/channels/{channel}/events':
-    'The history of a channel, a page at a time. See [History](../reading#history).',
+    'Returns the history of a channel in pages. See [History](../reading#history).',
   'POST /v1/channels/{channel}/events':
     'Publishes one event; the body is its data. See [Publish](../publish).',
   'POST /v1/channels/{channel}/end':
-    'Ends a channel, behind a last event if there is a body. See [Publish](../publish#end).',
+    'Ends a channel, after a last event if there is a body. See [Publish](../publish#end).',
   'POST /v1/events':
     'Publishes many events, as JSON or as a stream of NDJSON. See [Publish](../publish#many-events-in-one-request).',
   'GET /v1/channels/{channel}':
@@ -26,15 +26,16 @@ const ROUTES: Readonly<Record<string, string>> = {
     'Erases the data of an event. See [Server control](../admin#erase).',
   'DELETE /v1/channels/{channel}': 'Erases all events of a channel. See [Server control](../admin#erase).',
   'GET /v1/channels/{channel}/presence':
-    'Lists who is in a channel, with a cursor into its joins and leaves. See [Presence](../presence).',
+    'Lists the members of a channel, with a cursor of its joins and leaves. See [Presence](../presence).',
   'GET /v1/channels/{channel}/presence/count':
-    'Says how many are in a channel, over all nodes. See [Presence](../presence).',
-  'POST /v1/tickets':
-    'Takes a token and returns `201 {"ticket","expires"}`: good once, for 30 s (`expires` is in ms since 1970) and no longer than the token, as `?ticket=` on any read, on any node. For `EventSource`, pages and WebSockets of browsers, which cannot send headers. Neither an API key nor another ticket gets one.',
-  'GET /v1/poll': 'Returns what lies after the cursor, at once. See [Short polling](../wires/poll).',
+    'Counts the members and the clients of a channel, over all nodes. See [Presence](../presence).',
   'GET /v1/lives':
-    'Returns what the [log of lives](../presence#the-log-of-lives) holds after the cursor. Needs the right `admin`.',
-  'GET /v1/long-poll': 'The same, held until there is an event. See [Long polling](../wires/long-poll).',
+    'Returns the events of the [log of lives](../presence#the-log-of-lives) after the cursor. Needs the right `admin`.',
+  'POST /v1/tickets':
+    'Exchanges a token for a ticket: `201 {"ticket","expires"}`. Any node accepts it once, as `?ticket=` on any read, for 30 s (`expires` is in ms since 1970) and no longer than the token. It is for `EventSource`, pages and WebSockets of browsers, which cannot send headers. An API key or another ticket gets none. See [Tickets](../access#tickets).',
+  'GET /v1/poll': 'Returns the events after the cursor at once. See [Short polling](../wires/poll).',
+  'GET /v1/long-poll':
+    'Returns the events after the cursor, as soon as there is one. See [Long polling](../wires/long-poll).',
   'GET /v1/sse': 'A stream for `EventSource`. See [Server-sent events](../wires/sse).',
   'GET /v1/stream': 'A stream of NDJSON. See [HTTP stream](../wires/stream).',
   'GET /v1/ws': 'A WebSocket. See [WebSocket](../wires/ws).',
@@ -43,7 +44,7 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /socket.io/': 'Socket.IO, with `FANWIRE_SOCKET_IO=1`. See [Socket.IO](../wires/socket-io).',
   'POST /socket.io/': 'Socket.IO over polling, with `FANWIRE_SOCKET_IO=1`.',
   'GET /v1/stream/{path}':
-    'Durable Streams, with `FANWIRE_DURABLE_STREAMS=1`: reads the stream of the channel that follows. See [From Durable Streams](../migrate/durable-streams).',
+    'Durable Streams, with `FANWIRE_DURABLE_STREAMS=1`: reads the stream `{path}`, which is the channel of that name. See [From Durable Streams](../migrate/durable-streams).',
   'PUT /v1/stream/{path}': 'Creates the stream.',
   'POST /v1/stream/{path}': 'Appends to the stream, or closes it.',
   'DELETE /v1/stream/{path}': 'Deletes the stream. Needs the right `admin`.',
@@ -51,7 +52,7 @@ const ROUTES: Readonly<Record<string, string>> = {
     "Centrifugo's clients over WebSocket, with `FANWIRE_CENTRIFUGE=1`. See [From Centrifugo](../migrate/centrifugo).",
   'POST /connection/http_stream': 'The same over HTTP streaming; commands come by `POST /emulation`.',
   'GET /connection/sse': 'The same over server-sent events; commands come by `POST /emulation`.',
-  'POST /emulation': 'Commands of a client over HTTP.',
+  'POST /emulation': 'Commands of such a client.',
   'GET /connection/uni_websocket': 'One way: the connect request comes as the first message.',
   'POST /connection/uni_http_stream': 'One way: the connect request is the body.',
   'GET /connection/uni_sse': 'One way: the connect request is the parameter `cf_connect`.',
@@ -66,23 +67,25 @@ const ROUTES: Readonly<Record<string, string>> = {
   'GET /apps/{id}/channels/{channel}/users': 'Members of a presence channel.',
   'POST /apps/{id}/users/{user}/terminate_connections': 'Ends the connections of a user who has signed in.',
   'GET /.well-known/mercure':
-    'Subscribers of Mercure, with `FANWIRE_MERCURE=1`. See [From Mercure](../migrate/mercure).',
-  'POST /.well-known/mercure': 'Publishers of Mercure: a form.',
+    'Streams updates to subscribers of Mercure, with `FANWIRE_MERCURE=1`. See [From Mercure](../migrate/mercure).',
+  'POST /.well-known/mercure': 'Publishes an update, from a form.',
   'GET /.well-known/mercure/subscriptions':
-    'Who subscribes, with `FANWIRE_MERCURE_SUBSCRIPTIONS=1`. Needs a token that grants the path.',
-  'GET /.well-known/mercure/subscriptions/{first}': 'Who subscribes to a topic (0.x).',
+    'Lists subscriptions, with `FANWIRE_MERCURE_SUBSCRIPTIONS=1`. Needs a token that grants the path.',
+  'GET /.well-known/mercure/subscriptions/{first}': 'Lists the subscriptions of a topic (0.x).',
   'GET /.well-known/mercure/subscriptions/{first}/{second}':
-    'A subscription (0.x: topic and subscriber), or who subscribes by a matcher (1.0: its type and itself).',
-  'GET /.well-known/mercure/subscriptions/{first}/{second}/{third}': 'A subscription (1.0).',
-  'GET /': 'Says where the pages and probes of the node are.',
+    'Returns a subscription (0.x: topic and subscriber), or lists those of a matcher (1.0: its type and its text).',
+  'GET /.well-known/mercure/subscriptions/{first}/{second}/{third}': 'Returns a subscription (1.0).',
+  'GET /': 'Lists the entry points of the node: its pages, probes and API.',
   'GET /console': 'The [console](../console). Off with `FANWIRE_CONSOLE=0`, and on a pure writer.',
   'GET /console/console.js': 'Its script.',
   'GET /console/console.css': 'Its styles.',
   'GET /console/icon.svg': 'Its icon.',
-  'GET /v1/admin/stats': 'What each node [measures](../admin#stats).',
-  'GET /v1/admin/channels/{channel}': 'A channel on all nodes, and the rule that holds for it.',
-  'GET /v1/admin/channels/{channel}/readers': 'The readers of a channel on all nodes, and how far each is.',
-  'GET /docs': 'The API to read, on a page. Off with `FANWIRE_DOCS=0`, and on a pure writer.',
+  'GET /v1/admin/stats': 'Returns the [statistics](../admin#stats) of each node.',
+  'GET /v1/admin/channels/{channel}':
+    'Describes a channel on all nodes, and the rule that applies to it. See [Server control](../admin#stats).',
+  'GET /v1/admin/channels/{channel}/readers':
+    'Lists the readers of a channel on all nodes, with their positions. See [Server control](../admin#lists).',
+  'GET /docs': 'A page that documents the API. Off with `FANWIRE_DOCS=0`, and on a pure writer.',
   'GET /docs/reference.js': 'The script of that page.',
   'GET /client.js': 'The [client](../client) as a module.',
   'GET /client.global.js': 'The same for a plain `<script>`: it defines `fanwire`.',
@@ -95,14 +98,14 @@ const ROUTES: Readonly<Record<string, string>> = {
   'POST /v1/admin/users/{user}/disconnect':
     'Ends all connections of a user, or the one that `client` names. See [Server control](../admin#users).',
   'POST /v1/admin/users/{user}/revoke':
-    'Refuses the tokens of a user that were issued before a time. See [Server control](../admin#users).',
+    'Rejects the tokens of a user that were issued before a given time. See [Server control](../admin#users).',
   'POST /v1/admin/channels/{channel}/unsubscribe':
-    'Ends the connections of a user that read a channel. See [Server control](../admin#users).',
+    'Removes a channel from the connections of a user. See [Server control](../admin#users).',
   'GET /v1/admin/webhooks': 'Lists the webhooks, and the progress of each. See [Webhooks](../webhooks).',
   'POST /v1/admin/webhooks/{webhook}/replay':
-    'Resends everything to a webhook from a cursor on. See [Webhooks](../webhooks).',
+    'Sends all events from a cursor on to one webhook again. See [Webhooks](../webhooks).',
   'POST /v1/admin/explain':
-    'Says what allows or denies a right, or why an event did or did not reach a user. See [Server control](../admin#explain).',
+    'Explains why a right is allowed or denied, or why an event did or did not reach a user. See [Server control](../admin#explain).',
   'GET /healthz': '200: the process lives. See [Health and metrics](../operate/metrics).',
   'GET /readyz': '200 while the node can deliver, else 503. See [Health and metrics](../operate/metrics).',
   'GET /metrics': 'Metrics for Prometheus. See [Health and metrics](../operate/metrics).',
