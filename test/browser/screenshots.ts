@@ -18,8 +18,8 @@ const REPORT = new URL('../../bench/results/report.html', import.meta.url).href
 const MAX_BYTES = 320 * 1024
 
 const LONG =
-  'The ferry at noon is cancelled because of the storm. Who has a ticket may take the one at four, or tomorrow ' +
-  'the first; cars first. The office at the harbour is open until six, and knows more.'
+  'The ferry at noon is cancelled because of the storm. Tickets are valid for the ferry at four, and for the first one ' +
+  'tomorrow; cars board first. The office at the harbour is open until six.'
 
 type Published = readonly [channel: string, type: string, data: unknown]
 
