@@ -7,6 +7,7 @@ import type { Identity } from '../../broker/access/identity.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { partyOf } from '../../http/address.ts'
+import { SERVED, whenGone } from '../../http/node/served-socket.ts'
 import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { operation } from '../../http/operation.ts'
 import { type Arrival, arrivalOf } from '../arrival.ts'
@@ -46,8 +47,8 @@ const KINDS: readonly Kind[] = [
 export async function websocketRoutes(app: FastifyInstance): Promise<void> {
   const { config, limits } = app.fanwire
   const server = new WebSocketServer({
+    ...SERVED,
     noServer: true,
-    clientTracking: false,
     maxPayload: config.maxBody + MESSAGE_ROOM,
     perMessageDeflate: false,
     handleProtocols: (offered, { url = '' }) =>
@@ -113,5 +114,5 @@ function serve(
     logger: log,
   })
   websocket.on('message', data => session.take(data as Buffer))
-  websocket.on('close', () => session.close())
+  whenGone(websocket, () => session.close())
 }

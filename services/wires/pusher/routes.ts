@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
 import { partyOf } from '../../http/address.ts'
 import { askWho } from '../../http/auth.ts'
+import { SERVED, whenGone } from '../../http/node/served-socket.ts'
 import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { operation } from '../../http/operation.ts'
 import { Type } from '../../http/schema.ts'
@@ -59,10 +60,10 @@ class PusherWire {
     const { access, config } = app.fanwire
     this.#app = app
     this.#server = new WebSocketServer({
+      ...SERVED,
       noServer: true,
       maxPayload: config.maxBody + MESSAGE_ROOM,
       perMessageDeflate: false,
-      clientTracking: false,
       handleProtocols: () => false,
     })
     access.on('rules', () => this.#endStale())
@@ -85,7 +86,7 @@ class PusherWire {
     shareTurns(socket)
     const outlet = new PusherOutlet(socket, sink)
     const connection = new PusherConnection(context.hub.connections, pusherFraming, outlet)
-    socket.once('close', () => connection.closed())
+    whenGone(socket, () => connection.closed())
     const app = context.access.apps?.find(each => each.key === key)
     if (app === undefined) return outlet.refuse(connection, CODES.noApp, 'there is no app with this key')
     const version = typeof protocol === 'string' ? protocol : ''
@@ -99,7 +100,7 @@ class PusherWire {
     const served = new PusherClient({ ...arrival, app, context, connection, outlet, client, lease, logger })
     this.#clients.add(served)
     socket.on('message', (data, isBinary) => served.take(data as Buffer, isBinary))
-    socket.once('close', () => {
+    whenGone(socket, () => {
       this.#clients.delete(served)
       served.close()
       lease?.end()

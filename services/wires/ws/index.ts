@@ -10,6 +10,7 @@ import { partyOf } from '../../http/address.ts'
 import { askToRead } from '../../http/asking.ts'
 import type { Identity } from '../../broker/access/identity.ts'
 import type { Context } from '../../http/context.ts'
+import { SERVED, whenGone } from '../../http/node/served-socket.ts'
 import { limitMessages, shareTurns } from '../../http/node/ws-intake.ts'
 import { forgetHandshake } from '../../http/node/upgrades.ts'
 import { forgetInflater } from '../../http/node/ws-inflater.ts'
@@ -57,9 +58,9 @@ export async function ws(app: FastifyInstance): Promise<void> {
 
   await app.register(websocket, {
     options: {
+      ...SERVED,
       maxPayload: maxBody + COMMAND_ROOM,
       perMessageDeflate: wsDeflate > 0 && DEFLATE,
-      clientTracking: false,
       // A client that offers only unknown protocols learns that by getting none (RFC 6455 section 4.2.2).
       handleProtocols: () => false,
       // The part of a server that is needed: it emits the handshakes that are meant for it.
@@ -156,7 +157,7 @@ function serve(
   socket.on('pong', () => {
     connection.answered()
   })
-  socket.on('close', () => {
+  whenGone(socket, () => {
     commands?.close()
     lease?.end()
     connection.closed()

@@ -13,6 +13,7 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { guard } from '../../../services/http/node/guard.ts'
+import { SERVED, whenGone } from '../../../services/http/node/served-socket.ts'
 import { createSendNow } from '../../../services/http/node/send-now.ts'
 import { hold, release, shareTurns } from '../../../services/http/node/ws-intake.ts'
 import { forgetInflater } from '../../../services/http/node/ws-inflater.ts'
@@ -136,6 +137,33 @@ t.test('ws-intake: a turn handles its share of messages, and none of a held clie
   socket.terminate()
   await once(socket, 'close')
   t.ok(taken >= 1000, 'one that is held closes as any other')
+})
+
+t.test('served-socket: a client has gone once, at its close frame or at the end of TCP', async t => {
+  const server = new WebSocketServer({ ...SERVED, port: 0, host: '127.0.0.1' })
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  for (const [leave, lasts] of [
+    [(raw: Raw) => void raw.send(frame(0x88, '')), true],
+    [(raw: Raw) => raw.close(), false],
+  ] as const) {
+    const connected = once(server, 'connection')
+    const raw = handshake({ port }, '/')
+    const [socket] = (await connected) as [WebSocket]
+    await raw.until(/\r\n\r\n/)
+    let gone = 0
+    whenGone(socket, () => gone++)
+    const closed = once(socket, 'close')
+    // It does not notice that the server ends the connection.
+    raw.socket.pause()
+    leave(raw)
+    await until('it has gone', () => gone === 1)
+    if (lasts) t.equal(socket.readyState, WebSocket.CLOSING)
+    await closed
+    t.equal(gone, 1)
+    raw.close()
+  }
 })
 
 const HOST = 'Host: 127.0.0.1\r\n'

@@ -4,12 +4,13 @@
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import Echo from 'laravel-echo'
 import t from 'tap'
 import { resume } from '../../../client/pusher.ts'
 import { APP, type Message, startPusherNode } from '../../support/pusher.ts'
 import { until } from '../../support/until.ts'
+import { frame, handshake } from './ws-by-hand.ts'
 
 const hooks: { readonly headers: Record<string, unknown>; readonly body: string }[] = []
 const application = createServer((request, response) => {
@@ -125,6 +126,26 @@ t.test('presence: members, joins and leaves; one user is one member', async t =>
   await until('ann is notified', () => events(ann.received, 'pusher_internal:member_removed').length === 1)
   t.strictSame(events(ann.received, 'pusher_internal:member_removed'), [{ user_id: 7 }])
   t.equal(events(ann.received, 'pusher_internal:member_added').length, 1, 'no member is notified of itself')
+})
+
+t.test('after the close frame of a client, counts and members are without it', async t => {
+  const connected = once(node.app.server, 'connection')
+  const raw = handshake(node, `/app/${APP.key}?protocol=7`)
+  const [socket] = (await connected) as [Socket]
+  const { 1: socketId = '' } = /"(\d+\.\d+)/.exec(await raw.until(/established.*}/)) ?? []
+  const authorization = server.authorizeChannel(socketId, 'presence-left', { user_id: 'ann' })
+  const subscribe = { event: 'pusher:subscribe', data: { channel: 'presence-left', ...authorization } }
+  raw.send(frame(0x81, JSON.stringify(subscribe)))
+  await raw.until(/subscription_succeeded/)
+  const channel = async () => (await server.get({ path: '/channels/presence-left' })).json()
+  t.match(await channel(), { occupied: true, subscription_count: 1, user_count: 1 })
+  // It does not end its TCP connection.
+  raw.socket.pause()
+  raw.send(frame(0x88, ''))
+  await until('it has gone', async () => !((await channel()) as { occupied: boolean }).occupied)
+  await until('it is no member', async () => ((await channel()) as { user_count: number }).user_count === 0)
+  t.notOk(socket.destroyed)
+  raw.close()
 })
 
 t.test('client events reach the others, with their sender, and at most 10 at once', async t => {
