@@ -1,146 +1,182 @@
-// npx tsx bench/access.ts: the CPU cost, in µs, of authenticating a client: the signature alone, and the cost of
-// a WebSocket connection beyond one without a token. The clients run in a separate process. Only differences within a
-// round are meaningful; the machine is arbitrary.
+// npx tsx bench/access.ts: the cost of authenticating a client, whose WebSocket connection is compared with one without
+// a token: CPU time, and with --memory also memory (a minute more). The nodes run in separate processes; this one
+// signs the tokens, each for a user of its own, and connects. Only differences within a round are meaningful; the
+// machine is arbitrary.
 
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { startMemoryNode } from '../test/contract/node.ts'
-import { caps, ClosedWorld } from '../test/support/closed-node.ts'
+import { AUDIENCE, caps, ClosedWorld, ISSUER } from '../test/support/closed-node.ts'
 import { signToken, userClaims } from '../test/support/tokens.ts'
 
-const TOKENS = 500
-const ROUNDS = 15
-const WARM_UP = 4
+const ROUNDS = 40
+const WARM_UP = 10
+/** Connections of each kind in a round; and those whose memory is measured. */
+const CONNECTIONS = 200
+const REMEMBERED = 3000
 const AT_ONCE = 20
+/** A node forgets a verified token that long after its last use. */
+const FORGOTTEN_MS = 65_000
 
-interface Job {
-  readonly port: number
-  readonly tokens: readonly (string | null)[]
-}
+const world = new ClosedWorld()
+const grants = { caps: caps('open:*', 'sub') }
+const known = signToken(world.hs, userClaims('known', grants))
+let users = 0
+const KINDS = {
+  'no token': () => undefined,
+  HS256: () => signToken(world.hs, userClaims(`user-${++users}`, grants)),
+  ES256: () => signToken(world.es, userClaims(`user-${++users}`, { ...grants, iss: ISSUER, aud: AUDIENCE })),
+  'HS256, verified before': () => known,
+  'API key': () => world.keys.all.key,
+} as const
+type Kind = keyof typeof KINDS
+const ALL = Object.keys(KINDS) as Kind[]
 
-/** Messages to the clients' process: the coming task, its start, and its end. */
-type Order = Job | 'connect' | 'close'
+/** Answered by a node: CPU time so far, µs; bytes of its heap after a collection; its clients. */
+type Question = 'cpu' | 'heap' | 'clients'
 
-/** In the clients' process: connects with each token, and stays connected. */
-async function connectAll({ port, tokens }: Job, clients: Socket[]): Promise<void> {
-  const queue = [...tokens]
-  const lane = async () => {
-    for (let token = queue.pop(); token !== undefined; token = queue.pop()) {
-      const client = connect(port, '127.0.0.1')
-      clients.push(client)
-      client.write(
-        `GET /v1/ws?channel=open:1 HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
-          `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n` +
-          `${token === null ? '' : `Authorization: Bearer ${token}\r\n`}\r\n`,
-      )
-      let text = ''
-      while (!text.includes('{"open"')) text += String((await once(client, 'data'))[0])
-    }
+async function serve(settings: Record<string, string>): Promise<void> {
+  const node = await startMemoryNode(settings)
+  const answers: Record<Question, () => number> = {
+    cpu: () => {
+      const { user, system } = process.cpuUsage()
+      return user + system
+    },
+    heap: () => {
+      globalThis.gc?.()
+      const { heapUsed, external } = process.memoryUsage()
+      return heapUsed + external
+    },
+    clients: () => node.app.fanwire.clients.size,
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, lane))
-}
-
-function serveJobs(): void {
-  const clients: Socket[] = []
-  let job: Job = { port: 0, tokens: [] }
-  const obey = async (order: Order) => {
-    if (order === 'connect') await connectAll(job, clients)
-    else if (order === 'close') for (const client of clients.splice(0)) client.destroy()
-    else job = order
-    process.send?.('done')
-  }
-  process.on('message', (order: Order) => void obey(order))
+  process.on('message', (question: Question) => process.send?.(answers[question]()))
   process.on('disconnect', () => process.exit(0))
+  process.send?.(node.port)
 }
 
-setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc') as () => void
-/** V8 sweeps in other threads after a collection, and their time counts as the process's. */
-const SWEPT_MS = 100
+class MeasuredNode {
+  readonly #process: ChildProcess
+  readonly #port: number
+  #clients: Socket[] = []
 
-/** Collects garbage first, so that a measurement does not pay for earlier work. */
-async function collectGarbage(): Promise<void> {
-  gc()
-  await new Promise(resolve => setTimeout(resolve, SWEPT_MS))
+  private constructor(process: ChildProcess, port: number) {
+    this.#process = process
+    this.#port = port
+  }
+
+  static async start(): Promise<MeasuredNode> {
+    const path = fileURLToPath(import.meta.url)
+    const execArgv = [...process.execArgv, '--expose-gc']
+    const child = fork(path, ['node', JSON.stringify(world.settings)], { execArgv })
+    return new MeasuredNode(child, Number((await once(child, 'message'))[0]))
+  }
+
+  async ask(question: Question): Promise<number> {
+    this.#process.send(question)
+    return Number((await once(this.#process, 'message'))[0])
+  }
+
+  /** Opens a WebSocket with each of the credentials. */
+  async connect(credentials: readonly (string | undefined)[]): Promise<void> {
+    const queue = credentials.values()
+    const lane = async () => {
+      for (const credential of queue) await this.#connectOne(credential)
+    }
+    await Promise.all(Array.from({ length: AT_ONCE }, lane))
+  }
+
+  async #connectOne(credential: string | undefined): Promise<void> {
+    const client = connect(this.#port, '127.0.0.1')
+    this.#clients.push(client)
+    client.write(
+      `GET /v1/ws?channel=open:1 HTTP/1.1\r\nHost: 127.0.0.1:${this.#port}\r\nConnection: Upgrade\r\n` +
+        `Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n` +
+        `${credential === undefined ? '' : `Authorization: Bearer ${credential}\r\n`}\r\n`,
+    )
+    let text = ''
+    while (!text.includes('{"open"')) text += String((await once(client, 'data'))[0])
+  }
+
+  async disconnect(): Promise<void> {
+    for (const client of this.#clients) client.destroy()
+    this.#clients = []
+    while ((await this.ask('clients')) > 0) await sleep(5)
+  }
+
+  async close(): Promise<void> {
+    await this.disconnect()
+    this.#process.disconnect()
+    await once(this.#process, 'exit')
+  }
 }
 
-/** CPU time, because others use the machine, too. */
-function microsecondsSince(began: NodeJS.CpuUsage): number {
-  const { user, system } = process.cpuUsage(began)
-  return user + system
-}
+const credentialsOf = (kind: Kind, count: number) => Array.from({ length: count }, KINDS[kind])
 
 const median = (values: readonly number[]) =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 
-async function measure(): Promise<void> {
-  const world = new ClosedWorld()
-  const ES = { ...world.es, bound: { iss: 'https://issuer.example', aud: 'fanwire' } }
-  const node = await startMemoryNode(world.settings)
-  const { access } = node.app.fanwire
-  const crew = fork(fileURLToPath(import.meta.url), ['clients'])
-  const grants = { caps: caps('open:*', 'sub') }
-  let users = 0
-  const makers: Readonly<Record<string, () => string | null>> = {
-    'no token': () => null,
-    HS256: () => signToken(world.hs, userClaims(`user-${++users}`, grants)),
-    ES256: () => signToken(ES, userClaims(`user-${++users}`, { ...grants, ...ES.bound })),
-    'API key': () => world.keys.all.key,
-  }
-  const kept = signToken(world.hs, userClaims('kept', grants))
-  const kinds = { ...makers, 'HS256, verified before': () => kept }
-
-  const verifying = async (make: () => string | null) => {
-    const tokens = Array.from({ length: TOKENS }, make)
-    await collectGarbage()
-    const began = process.cpuUsage()
-    for (const token of tokens) if (token !== null) await access.bearer(token)
-    return microsecondsSince(began) / TOKENS
-  }
-  const send = async (order: Order) => {
-    crew.send(order)
-    await once(crew, 'message')
-  }
-  const connecting = async (make: () => string | null) => {
-    await send({ port: node.port, tokens: Array.from({ length: TOKENS }, make) })
-    await collectGarbage()
-    const began = process.cpuUsage()
-    await send('connect')
-    const spent = microsecondsSince(began) / TOKENS
-    await send('close')
-    while (node.app.fanwire.clients.size > 0) await new Promise(resolve => setTimeout(resolve, 5))
-    return spent
-  }
-
-  const figures: Record<string, number[]> = {}
-  const add = (name: string, value: number) => (figures[name] ??= []).push(value)
-  const names = Object.keys(kinds) as (keyof typeof kinds)[]
-  for (let round = -WARM_UP; round < ROUNDS; round++) {
-    const found: Record<string, number> = {}
-    // Each kind takes each place in a round, so that none always pays for the garbage of another.
-    const turn = ((round % names.length) + names.length) % names.length
-    for (const name of [...names.slice(turn), ...names.slice(0, turn)]) {
-      found[name] = await connecting(kinds[name] ?? (() => null))
-    }
-    if (round < 0) continue
-    for (const name of ['HS256', 'ES256'] as const)
-      add(`${name}, verifying`, await verifying(makers[name] ?? (() => null)))
-    const bare = found['no token'] ?? 0
-    add('no token, connecting', bare)
-    for (const [name, value] of Object.entries(found)) {
-      if (name !== 'no token') add(`${name}, connecting: more`, value - bare)
-    }
-  }
-  for (const [name, values] of Object.entries(figures)) {
-    process.stdout.write(`${name.padEnd(42)} ${median(values).toFixed(1).padStart(8)} µs\n`)
-  }
-  crew.disconnect()
-  await node.close()
+function print(name: string, value: number, unit: string, note = ''): void {
+  process.stdout.write(`${name.padEnd(30)} ${value.toFixed(0).padStart(6)} ${unit}${note}\n`)
 }
 
-if (process.argv[2] === 'clients') serveJobs()
-else await measure()
+/** No kind always pays for the garbage of the same other one. */
+const shuffled = (kinds: readonly Kind[]) =>
+  kinds
+    .map(kind => ({ kind, place: Math.random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ kind }) => kind)
+
+/** The node collects its garbage as usual. */
+async function measureCpu(): Promise<void> {
+  const node = await MeasuredNode.start()
+  const spent = async (kind: Kind) => {
+    const credentials = credentialsOf(kind, CONNECTIONS)
+    const before = await node.ask('cpu')
+    await node.connect(credentials)
+    const after = await node.ask('cpu')
+    await node.disconnect()
+    return (after - before) / CONNECTIONS
+  }
+  const rounds: Record<Kind, number>[] = []
+  for (let round = -WARM_UP; round < ROUNDS; round++) {
+    const found = {} as Record<Kind, number>
+    for (const kind of shuffled(ALL)) found[kind] = await spent(kind)
+    if (round >= 0) rounds.push(found)
+  }
+  await node.close()
+  print('no token', median(rounds.map(round => round['no token'])), 'µs of CPU')
+  for (const kind of ALL.slice(1)) {
+    const more = median(rounds.map(round => round[kind] - round['no token']))
+    const times = median(rounds.map(round => round[kind] / round['no token']))
+    print(kind, more, 'µs of CPU more', `, ${times.toFixed(2)} times`)
+  }
+}
+
+/** Each kind has a node of its own. */
+async function measureMemory(): Promise<void> {
+  const kept = async (kind: Kind) => {
+    const node = await MeasuredNode.start()
+    // The first connections make the node load and compile code.
+    await node.connect(credentialsOf(kind, CONNECTIONS))
+    await sleep(FORGOTTEN_MS)
+    const before = await node.ask('heap')
+    await node.connect(credentialsOf(kind, REMEMBERED))
+    await sleep(FORGOTTEN_MS)
+    const after = await node.ask('heap')
+    await node.close()
+    return (after - before) / REMEMBERED
+  }
+  const [bare = 0, ...others] = await Promise.all(ALL.map(kept))
+  print('no token', bare, 'bytes')
+  for (const [i, bytes] of others.entries()) print(ALL[i + 1] ?? '', bytes - bare, 'bytes more')
+}
+
+const [, , role, settings = '{}'] = process.argv
+if (role === 'node') await serve(JSON.parse(settings) as Record<string, string>)
+else {
+  await measureCpu()
+  if (role === '--memory') await measureMemory()
+}
