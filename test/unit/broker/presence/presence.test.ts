@@ -49,7 +49,7 @@ interface World {
   behind: MemberStore
   readonly store: MemberStore
   clock: number
-  node(grace?: number): Presence & { readonly away: (ms: number) => void }
+  node(grace?: number, visit?: number): Presence & { readonly away: (ms: number) => void }
   users(): Promise<string[]>
   changes(): Promise<string[]>
 }
@@ -62,7 +62,7 @@ function world(t: Test): World {
     clock: 1_000_000,
     behind: new MemoryMembers(log, () => now()),
     store: undefined as never,
-    node(grace = 0) {
+    node(grace = 0, visit = 50) {
       let cut = false
       const store = new Proxy({} as MemberStore, {
         get:
@@ -78,7 +78,7 @@ function world(t: Test): World {
         grace,
         keeps: channel => channel.startsWith('room:'),
         keepsAny: () => true,
-        times: { renew: 10, verify: 20, visit: 50 },
+        times: { renew: 10, verify: 20, visit },
       })
       node.open()
       t.teardown(() => node.close())
@@ -105,7 +105,7 @@ t.test('a member joins once and leaves once, however many connections it has', a
 
 t.test('a reload within the grace period notifies nobody, even on another node', async t => {
   const w = world(t)
-  const [a, b] = [w.node(200), w.node(200)]
+  const [a, b] = [w.node(1000), w.node(1000)]
   const first = new Client(a, user('ann'))
   await until('ann', async () => (await w.users()).length === 1)
   first.gone()
@@ -149,8 +149,9 @@ t.test('servers are not members, and anonymous clients are counted', async t => 
 
 t.test('a polling client is a member for a while', async t => {
   const w = world(t)
-  const node = w.node()
-  for (let i = 0; i < 5; i++) {
+  const node = w.node(0, 500)
+  // For longer than one visit counts.
+  for (let i = 0; i < 30; i++) {
     node.visit(user('ann'), [ROOM, 'other'])
     await wait(20)
   }
