@@ -78,11 +78,13 @@ export class Room {
   leave(user: string): void {
     const entry = this.#entries.get(user)
     if (entry === undefined) return
-    if (--entry.clients === 0) {
+    const { grace } = this.#options
+    if (--entry.clients === 0 && grace === 0) this.#entries.delete(user)
+    else if (entry.clients === 0) {
       entry.leaving = setTimeout(() => {
         this.#entries.delete(user)
         this.#changed(user)
-      }, this.#options.grace).unref()
+      }, grace).unref()
     }
     this.#changed(user)
   }

@@ -103,6 +103,24 @@ t.test('a member joins once and leaves once, however many connections it has', a
   t.strictSame(await w.changes(), ['join ann', 'leave ann'])
 })
 
+t.test('without a grace period a member leaves with its last connection', async t => {
+  const w = world(t)
+  const node = w.node()
+  const puts: number[] = []
+  const { behind } = w
+  const put = behind.put.bind(behind)
+  behind.put = (channel, change) => {
+    puts.push(...change.changes.map(({ clients }) => clients))
+    return put(channel, change)
+  }
+  const client = new Client(node, user('ann'))
+  await node.settled(ROOM)
+  client.gone()
+  await node.settled(ROOM)
+  t.strictSame(puts, [1, -1], 'it is never stored as a member without a connection')
+  t.strictSame(await w.users(), [])
+})
+
 t.test('a reload within the grace period notifies nobody, even on another node', async t => {
   const w = world(t)
   const [a, b] = [w.node(1000), w.node(1000)]
