@@ -1,4 +1,4 @@
-// What a channel holds, and single events.
+// Channels and single events as resources.
 
 import t from 'tap'
 import { ANONYMOUS } from '../../../services/broker/access/identity.ts'
@@ -7,7 +7,7 @@ import { startApp } from '../http/app.ts'
 
 const draft = (data: string) => ({ data: Buffer.from(data) })
 
-t.test('a channel: head, tail, count, and readers on this node', async t => {
+t.test('a channel has its head, tail, count, and readers on this node', async t => {
   const { app } = await startApp(t, { config: { history: { events: 2, age: 60_000, bytes: 1000 } } })
   const empty = (await app.inject('/v1/channels/news')).json()
   t.match(empty, { channel: 'news', head: /^[a-z0-9]+-0$/, tail: null, count: 0, readers: 0 })
@@ -30,7 +30,7 @@ t.test('an event is the same object as on every wire, and never changes', async 
     const id = printPosition(event)
     const answer = await app.inject(`/v1/channels/a.b:c~d@e_f-G/events/${id}`)
     t.equal(answer.statusCode, 200)
-    t.same(answer.rawPayload, event.json, 'byte for byte')
+    t.same(answer.rawPayload, event.json, 'the event is the same byte for byte')
     t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
     t.equal(answer.headers['cache-control'], 'public, max-age=31536000, immutable')
     t.equal(answer.headers.etag, `"${id}"`)
@@ -39,7 +39,7 @@ t.test('an event is the same object as on every wire, and never changes', async 
     t.equal(
       own.headers['cache-control'],
       'private, max-age=31536000, immutable',
-      'no cache gives it to others',
+      'shared caches do not store it',
     )
     for (const known of [`"${id}"`, `W/"${id}"`, `"x", "${id}"`, '*']) {
       const again = await app.inject({

@@ -11,37 +11,40 @@ import { startApp } from '../http/app.ts'
 const draft = (data: unknown) => ({ data: Buffer.from(JSON.stringify(data)) })
 const drafts = (count: number) => Array.from({ length: count }, (_, i) => draft(i + 1))
 
-t.test('pages back to the oldest event, in log order, with the cursor to follow from', async t => {
-  const { app, log } = await startApp(t)
-  const receipts = await app.fanwire.publisher.append('a/b', drafts(7), { identity: ANONYMOUS })
-  const ids = receipts.map(({ position }) => printPosition(position as Position))
-  const get = async (query: string) => (await app.inject(`/v1/channels/a%2fb/events?${query}`)).json()
-  const newest = await get('limit=3')
-  t.same(
-    newest.events.map(({ id, data }: { id: string; data: number }) => [id, data]),
-    [5, 6, 7].map(n => [ids[n - 1], n]),
-  )
-  t.match(newest, { cursor: ids[6], before: ids[4] })
-  await log.append('a/b', [draft('new')])
-  const older = await get(`limit=3&before=${newest.before}`)
-  t.same(
-    older.events.map(({ data }: { data: number }) => data),
-    [2, 3, 4],
-  )
-  t.equal(older.cursor, undefined, 'there is no cursor to follow from')
-  const oldest = await get(`limit=3&before=${older.before}`)
-  t.same([oldest.events.length, oldest.before], [1, null])
-  const between = await get(`after=${ids[1]}&before=${ids[4]}`)
-  t.same([between.events.length, between.before], [2, null])
-  const page = await app.inject('/v1/channels/a%2fb/events')
-  const [event] = (await log.read('a/b', 'earliest', { events: 1, bytes: 1 })).events
-  t.ok(page.body.includes(String(event?.json)), 'each byte for byte as on the wires')
-  t.same(await get('before=unknown-3'), {
-    events: [],
-    before: null,
-    gaps: [{ channel: 'a/b', from: 'unknown-3', to: ids[0]?.replace(/1$/, '0') }],
-  })
-})
+t.test(
+  'pages lead back to the oldest event, each in log order; the first has a cursor to follow from',
+  async t => {
+    const { app, log } = await startApp(t)
+    const receipts = await app.fanwire.publisher.append('a/b', drafts(7), { identity: ANONYMOUS })
+    const ids = receipts.map(({ position }) => printPosition(position as Position))
+    const get = async (query: string) => (await app.inject(`/v1/channels/a%2fb/events?${query}`)).json()
+    const newest = await get('limit=3')
+    t.same(
+      newest.events.map(({ id, data }: { id: string; data: number }) => [id, data]),
+      [5, 6, 7].map(n => [ids[n - 1], n]),
+    )
+    t.match(newest, { cursor: ids[6], before: ids[4] })
+    await log.append('a/b', [draft('new')])
+    const older = await get(`limit=3&before=${newest.before}`)
+    t.same(
+      older.events.map(({ data }: { data: number }) => data),
+      [2, 3, 4],
+    )
+    t.equal(older.cursor, undefined, 'older pages have no cursor to follow from')
+    const oldest = await get(`limit=3&before=${older.before}`)
+    t.same([oldest.events.length, oldest.before], [1, null])
+    const between = await get(`after=${ids[1]}&before=${ids[4]}`)
+    t.same([between.events.length, between.before], [2, null])
+    const page = await app.inject('/v1/channels/a%2fb/events')
+    const [event] = (await log.read('a/b', 'earliest', { events: 1, bytes: 1 })).events
+    t.ok(page.body.includes(String(event?.json)), 'each event is the same byte for byte as on the wires')
+    t.same(await get('before=unknown-3'), {
+      events: [],
+      before: null,
+      gaps: [{ channel: 'a/b', from: 'unknown-3', to: ids[0]?.replace(/1$/, '0') }],
+    })
+  },
+)
 
 t.test('a page that cannot change is cached forever; one that can is revalidated', async t => {
   const { app, log } = await startApp(t)
@@ -75,7 +78,7 @@ t.test('a page that cannot change is cached forever; one that can is revalidated
   t.match(after.json().events[1], { id: id(9), erased: true, data: null })
 })
 
-t.test('rejects malformed input, with a code', async t => {
+t.test('malformed input is rejected with a code', async t => {
   const { app } = await startApp(t)
   for (const [url, code] of [
     ['/v1/channels/a%20b/events', 'FW_BAD_CHANNEL'],

@@ -13,7 +13,7 @@ const name = fc
   .map(all => all.join(''))
   .filter(isChannelName)
 
-t.test('valid names', async t => {
+t.test('valid names are accepted', async t => {
   for (const yes of [...SIGNS]
     .map(sign => `a${sign}`)
     .concat('/', '//', 'a//b', '.../a', 'a/.b/c.', 'a:..')) {
@@ -27,7 +27,7 @@ t.test('valid names', async t => {
   t.notOk(isChannelName('/'.repeat(201)))
 })
 
-/** Channels for which access was checked, and channels opened in the log. */
+/** Records the channels for which access was checked, and those opened in the log. */
 function watch(node: Node): { authorised: string[]; opened: string[] } {
   const seen = { authorised: [] as string[], opened: [] as string[] }
   const { access } = node.app.fanwire
@@ -71,7 +71,7 @@ t.test('the authorised name is the opened name, and a token for one name opens n
       ...(body !== undefined && { method: 'POST', body }),
     })
   const property = fc.asyncProperty(name, name, fc.boolean(), async (own, other, more) => {
-    // A pattern spells no empty segments.
+    // Patterns cannot contain empty segments.
     fc.pre(own !== other && own.split(':').every(segment => segment !== ''))
     const token = world.token({ caps: caps(own, 'sub', 'pub', 'hst') })
     const paths = (channel: string) => [

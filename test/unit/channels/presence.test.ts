@@ -1,4 +1,4 @@
-// Presence as clients meet it: every wire, the list, the count, and joins and leaves as a channel.
+// Presence as clients see it: on every wire, the list, the count, and joins and leaves as a channel.
 
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
@@ -65,16 +65,16 @@ t.test('clients of every wire are members', async t => {
   const socket = io(url, { auth: { token: token('socket.io') }, reconnection: false })
   await socket.emitWithAck('subscribe', { channel: 'room:1' })
   const all = [...Object.keys(open), 'ws', 'socket.io'].sort()
-  await until('all are there', async () => `${await usersIn(node, 'room:1')}` === `${all}`)
+  await until('all clients are members', async () => `${await usersIn(node, 'room:1')}` === `${all}`)
   abort.abort()
   ws.terminate()
   socket.disconnect()
-  await until('those that only ask are left', async () => {
+  await until('only clients of the request wires are left', async () => {
     return `${await usersIn(node, 'room:1')}` === 'long-poll,poll,refresh'
   })
 })
 
-t.test('the list, its pages and the count', async t => {
+t.test('the list has all members, in pages, and matches the count', async t => {
   const node = await start(t)
   const sockets = ['ann', 'bob', 'cy'].map(
     user =>
@@ -97,7 +97,7 @@ t.test('the list, its pages and the count', async t => {
   t.match(second.body.members, [{ user: 'cy' }])
   t.notOk('more' in second.body)
   t.strictSame((await get(node, '/v1/channels/room:1/presence/count')).body, { users: 3, clients: 3 })
-  await until('the anonymous one', async () => {
+  await until('the anonymous client is counted', async () => {
     const { body } = await get(node, '/v1/channels/hall:1/presence')
     return body.clients === 1 && body.users === 0 && body.members.length === 0
   })

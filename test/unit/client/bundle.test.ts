@@ -1,4 +1,4 @@
-// The size of the client, and that it has no dependencies.
+// The client is small and has no dependencies.
 
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'

@@ -1,4 +1,4 @@
-// The client against a node: every wire, changes between wires, cuts, slow readers, refusals.
+// The client with a node: every wire, changes of the wire, cuts, slow readers, rejections.
 
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
@@ -60,26 +60,32 @@ for (const wire of WIRES) {
   })
 }
 
-t.test('a proxy that blocks WebSocket: another wire, and back without loss once it is gone', async t => {
-  const proxy = await startFaultyProxy(node.port, { blockUpgrades: true })
-  const fanwire = client(proxy.url, { timing: { upgrade: 100 } })
-  t.teardown(() => [fanwire.close(), proxy.close()])
-  const seen = new Seen(fanwire.subscribe('blocked', { cursor: 'earliest' }))
-  await until('it is connected', () => fanwire.state.name === 'connected')
-  t.match(fanwire.state, { wire: 'sse' })
-  let n = 0
-  const publishing = setInterval(() => void node.append('blocked', `${++n}`), 1)
-  t.teardown(() => clearInterval(publishing))
-  await seen.has(10)
-  proxy.faults.blockUpgrades = false
-  await until('it is on ws', () => fanwire.state.name === 'connected' && fanwire.state.wire === 'ws')
-  await seen.has(seen.events.length + 10)
-  clearInterval(publishing)
-  await seen.has(n)
-  t.strictSame([seen.data, seen.gaps], [numbers(1, n), []])
-})
+t.test(
+  'behind a proxy that blocks WebSocket the client uses another wire, and returns without loss later',
+  async t => {
+    const proxy = await startFaultyProxy(node.port, { blockUpgrades: true })
+    const fanwire = client(proxy.url, { timing: { upgrade: 100 } })
+    t.teardown(() => [fanwire.close(), proxy.close()])
+    const seen = new Seen(fanwire.subscribe('blocked', { cursor: 'earliest' }))
+    await until('it is connected', () => fanwire.state.name === 'connected')
+    t.match(fanwire.state, { wire: 'sse' })
+    let n = 0
+    const publishing = setInterval(() => void node.append('blocked', `${++n}`), 1)
+    t.teardown(() => clearInterval(publishing))
+    await seen.has(10)
+    proxy.faults.blockUpgrades = false
+    await until(
+      'it is connected over ws',
+      () => fanwire.state.name === 'connected' && fanwire.state.wire === 'ws',
+    )
+    await seen.has(seen.events.length + 10)
+    clearInterval(publishing)
+    await seen.has(n)
+    t.strictSame([seen.data, seen.gaps], [numbers(1, n), []])
+  },
+)
 
-t.test('a proxy that buffers streams: polls', async t => {
+t.test('behind a proxy that buffers streams the client polls', async t => {
   const proxy = await startFaultyProxy(node.port, { blockUpgrades: true, buffer: /\/v1\/(sse|stream)/ })
   const asked: string[] = []
   const ask: typeof fetch = (input, init) => {
@@ -268,7 +274,7 @@ for (const wire of ['ws', 'sse', 'poll'] as const) {
   })
 }
 
-t.test('no token: the client stops, and continues after reconnect()', async t => {
+t.test('without a token the client stops, and continues after reconnect()', async t => {
   const signedIn: { token?: string } = {}
   const getToken = async () => {
     if (signedIn.token === undefined) throw new Unauthorized('signed out')
@@ -301,7 +307,7 @@ t.test(
   },
 )
 
-t.test('presence: the current members, then joins and leaves', async t => {
+t.test('presence lists the current members, then joins and leaves', async t => {
   const users = ['ada', 'bob'].map(user => client(guardedUrl, { getToken: () => tokenFor(60, user) }))
   const [ada, bob] = users as [(typeof users)[0], (typeof users)[0]]
   t.teardown(() => users.forEach(each => each.close()))

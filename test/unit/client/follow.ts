@@ -1,4 +1,4 @@
-// Shared by the tests of the client: clients of a node in this process, and their received events.
+// Helpers of the client's tests: clients of a node in this process, and their received events.
 
 import { WebSocket } from 'ws'
 import { connect, type Event, type Options, type Subscription, type Wire } from '../../../client/index.ts'
@@ -6,7 +6,7 @@ import { until } from '../../support/until.ts'
 
 export const WIRES: readonly Wire[] = ['ws', 'sse', 'stream', 'long-poll', 'poll']
 
-/** Fast, so that tests wait for nothing. */
+/** Short times, so that tests are fast. */
 export const TIMING = { backoff: 20, maxBackoff: 100, open: 2000, silence: 30_000, upgrade: 60_000, poll: 20 }
 
 export function client(url: string, options: Options = {}) {
@@ -14,7 +14,7 @@ export function client(url: string, options: Options = {}) {
   return connect(url, { WebSocket: WebSocket as never, ...options, timing })
 }
 
-/** What a subscription brings, by listeners. */
+/** Records everything that a subscription reports to listeners. */
 export class Seen {
   readonly events: Event[] = []
   readonly gaps: { from: string; to: string }[] = []

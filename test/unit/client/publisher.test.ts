@@ -39,7 +39,7 @@ t.test(
     t.strictSame(await read('orders'), numbers(1, 500))
     t.equal(new Set(ids).size, 500)
     t.ok(proxy.cuts > 0)
-    // One after another, each in the turn in which the last one was answered.
+    // Publishes sequentially, each in the turn in which the previous one was answered.
     for (const n of numbers(1, 20)) await publisher.publish('turns', n)
     t.strictSame(await read('turns'), numbers(1, 20))
   },
@@ -116,7 +116,7 @@ t.test('whoever stops reading receipts does not wait for a source that pauses', 
   t.strictSame(await read('stopped'), [1], 'what was read later is not published')
 })
 
-t.test('waits for room, and for all sent events', async t => {
+t.test('ready() waits for room in the queue, and flush() for all sent events', async t => {
   const publisher = createPublisher(url, { key: 'secret', waiting: 2 })
   const sent = numbers(1, 5).map(n => publisher.publish('room', n))
   await publisher.ready()

@@ -1,4 +1,4 @@
-// The table of states: as the document has it, and as a line goes through it.
+// The table of the client's states equals the document, and a line follows it.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -22,7 +22,7 @@ const HAPPENINGS: readonly Happening[] = [
   'online',
   'close',
 ]
-/** What leads from `idle` to each state. */
+/** Events that lead from `idle` to each state. */
 const WAYS: Readonly<Record<StateName, readonly Happening[]>> = {
   idle: [],
   connecting: ['want'],
@@ -80,7 +80,7 @@ t.test('each state has the transitions of the table, for every possible event', 
       line.happen(happening)
       const next = STATES[name][happening]
       t.equal(line.state.name, next ?? name, `${name}, ${happening}`)
-      t.strictSame(seen, next === undefined ? [] : [next], 'and it is reported once')
+      t.strictSame(seen, next === undefined ? [] : [next], 'the new state is reported once')
       line.happen('close')
     }
   }
@@ -106,7 +106,7 @@ t.test('the document has the same table', async t => {
   )
 })
 
-t.test('a wait ends by itself, and never before the time that the server requested', async t => {
+t.test('a wait ends by itself, but never before the delay that the server requested', async t => {
   const { line } = lineOf()
   line.happen('want')
   const failed = Date.now()
@@ -116,6 +116,6 @@ t.test('a wait ends by itself, and never before the time that the server request
   t.equal(line.state.why, 'busy')
   t.ok(line.state.until >= failed + 5000)
   line.happen('retry')
-  t.equal(line.state.name as StateName, 'waiting', 'not even on request of the page')
+  t.equal(line.state.name as StateName, 'waiting', 'a reconnect() of the page does not end the wait either')
   line.happen('close')
 })

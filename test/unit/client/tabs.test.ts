@@ -1,4 +1,4 @@
-// One connection for all tabs: clients in this process, with Web Locks made for the test and Node's BroadcastChannel.
+// Tabs share one connection: clients in this process, with Web Locks of the tests and Node's BroadcastChannel.
 
 import '../../support/web-locks.ts'
 import t from 'tap'
@@ -16,7 +16,7 @@ const readers = async (channel: string) =>
   (JSON.parse((await node.get(`/v1/channels/${channel}`)).body) as { readers: number }).readers
 
 t.test(
-  'tabs share a connection; when the leader is closed, another continues where each tab was',
+  'tabs share a connection; when the leader is closed, another tab resumes at the position of each tab',
   async t => {
     const tabs = numbers(1, 4).map(tab)
     t.teardown(() => tabs.forEach(each => each.close()))
@@ -45,7 +45,7 @@ t.test(
   },
 )
 
-t.test('channels that tabs no longer read are not read for them', async t => {
+t.test('the leader leaves channels that no tab reads any more', async t => {
   const [leader, follower] = [tab(), tab()]
   t.teardown(() => [leader.close(), follower.close()])
   const theirs = new Seen(leader.subscribe('theirs'))
@@ -56,23 +56,23 @@ t.test('channels that tabs no longer read are not read for them', async t => {
   await node.append('mine', '1')
   await mine.has(1)
   subscription.close()
-  await until('it is left', async () => (await readers('mine')) === 0)
+  await until('the channel is left', async () => (await readers('mine')) === 0)
   const again = follower.subscribe('mine', { cursor: 'earliest' })
   t.strictSame(await new Seen(again).has(1), undefined)
   follower.close()
-  await until('a closed tab leaves all', async () => (await readers('mine')) === 0)
+  await until('the channels of a closed tab are left', async () => (await readers('mine')) === 0)
   await node.append('theirs', '1')
   await theirs.has(1)
 })
 
-t.test('a tab that loses the leadership follows', async t => {
+t.test('a tab that loses the leadership becomes a follower', async t => {
   const [one, two] = [tab(), tab()]
   t.teardown(() => [one.close(), two.close()])
   const seen = [one, two].map(each => new Seen(each.subscribe('stolen', { cursor: 'earliest' })))
   await node.append('stolen', '1')
   for (const each of seen) await each.has(1)
   let free = () => {}
-  // A third tab, which is not fanwire's, has the lock for a moment.
+  // Another page, without fanwire, holds the lock for a moment.
   const held = new Promise<void>(resolve => {
     void locks.request(`fanwire:${url}`, { steal: true }, () => {
       resolve()
@@ -89,7 +89,7 @@ t.test('a tab that loses the leadership follows', async t => {
   }
 })
 
-t.test('a tab that acquires its own lock late does not count as gone', async t => {
+t.test('a tab that acquires its own lock late is not treated as closed', async t => {
   const leader = tab()
   t.teardown(() => leader.close())
   const first = new Seen(leader.subscribe('late', { cursor: 'earliest' }))
@@ -101,7 +101,7 @@ t.test('a tab that acquires its own lock late does not count as gone', async t =
   t.teardown(() => follower.close())
   late.until = undefined
   const second = new Seen(follower.subscribe('late', { cursor: 'earliest' }))
-  // The leader has received all messages of the tab so far, and could have had its lock.
+  // The leader has received all messages of the tab, and could have acquired the tab's lock.
   await answered()
   await answered()
   arrive()
@@ -115,7 +115,7 @@ t.test('a tab that acquires its own lock late does not count as gone', async t =
   }
 })
 
-/** The tab that leads has answered a ping. */
+/** Returns when the leading tab has answered a ping. */
 async function answered(): Promise<void> {
   const channel = new BroadcastChannel(`fanwire:${url}`)
   const answer = new Promise<void>(resolve => {

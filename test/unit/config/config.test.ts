@@ -1,4 +1,4 @@
-// Settings: from the environment and the command line into one checked object.
+// Settings are read from the environment and the command line into one validated object.
 
 import { readFileSync } from 'node:fs'
 import t from 'tap'
@@ -15,7 +15,7 @@ function config(env: Env = {}, args: string[] = []): Config {
   return command.config
 }
 
-/** Errors about invalid settings. */
+/** The error text about invalid settings. */
 function problem(env: Env = {}, args: string[] = []): string {
   try {
     config(env, args)
@@ -120,7 +120,11 @@ t.test('without settings: one node on loopback with the memory log', async t => 
 t.test('a node with a shared log gives load balancers time to notice that it stops', async t => {
   const REDIS_URL = 'redis://127.0.0.1'
   t.equal(config({ REDIS_URL }).drainNotice, 2000)
-  t.equal(config({ REDIS_URL, FANWIRE_DRAIN: '1s' }).drainNotice, 200, 'a part of the whole')
+  t.equal(
+    config({ REDIS_URL, FANWIRE_DRAIN: '1s' }).drainNotice,
+    200,
+    'the notice is a part of the drain time',
+  )
   t.equal(config({ REDIS_URL, FANWIRE_DRAIN_NOTICE: '0' }).drainNotice, 0)
   t.equal(config({ FANWIRE_DRAIN_NOTICE: '5s' }).drainNotice, 5000)
 })
@@ -159,7 +163,7 @@ t.test('foreign variables are ignored', async t => {
   t.equal(config({ PATH: '/bin', FANWIRES: 'x', REDIS_HOST: 'y' }).port, 8080)
 })
 
-t.test('durations', async t => {
+t.test('durations are parsed with their units', async t => {
   const age = (text: string) => config({ FANWIRE_HISTORY_AGE: text }).history.age
   t.strictSame(['250ms', '10s', '5m', '24h', '7d'].map(age), [250, 10_000, 300_000, 86_400_000, 604_800_000])
   t.equal(config({ FANWIRE_LINGER: '0' }).linger, 0)
@@ -171,7 +175,7 @@ t.test('durations', async t => {
   }
 })
 
-t.test('sizes', async t => {
+t.test('sizes are parsed with their units', async t => {
   const bytes = (text: string) => config({ FANWIRE_HISTORY_BYTES: text }).history.bytes
   t.strictSame(
     ['1024', '10B', '1KB', '512KiB', '1MB', '64MiB', '2GiB', '1gb'].map(bytes),
@@ -251,7 +255,11 @@ t.test('contradictory settings are rejected', async t => {
   t.equal(config({ FANWIRE_DATA: 'd', FANWIRE_FSYNC: '1s' }).fsync, 1000)
   for (const HOST of ['0.0.0.0', '::', '10.0.0.1', 'node-1.example']) {
     t.match(problem({ HOST }), /^HOST is .* set FANWIRE_JWT_KEYS_FILE .* or FANWIRE_INSECURE=1/)
-    t.match(problem({ HOST, FANWIRE_PUBLISH_KEY: 'k' }), /nothing restricts access/, 'nobody could read')
+    t.match(
+      problem({ HOST, FANWIRE_PUBLISH_KEY: 'k' }),
+      /nothing restricts access/,
+      'a publish key does not restrict readers',
+    )
     const writer = { HOST, ROLE: 'writer', REDIS_URL: 'redis://h' }
     t.match(problem(writer), /set FANWIRE_PUBLISH_KEY/)
     t.equal(config({ ...writer, FANWIRE_PUBLISH_KEY: 'k' }).host, HOST)
@@ -356,7 +364,7 @@ t.test('origins are stored as browsers print them', async t => {
   }
 })
 
-t.test('names of the node are stored in lower case', async t => {
+t.test("the node's host names are stored in lower case", async t => {
   const hosts = (text: string) => config({ FANWIRE_HOSTS: text }).hosts
   t.strictSame(hosts('*'), ['*'])
   t.strictSame(hosts('Push.Example., *.b.example,10.0.0.5,[fe80::1]'), [
@@ -370,7 +378,7 @@ t.test('names of the node are stored in lower case', async t => {
   }
 })
 
-t.test('loopback addresses', async t => {
+t.test('loopback addresses are recognised', async t => {
   for (const host of [
     'localhost',
     'a.localhost',

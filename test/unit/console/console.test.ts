@@ -1,10 +1,10 @@
-// The console's files as a node serves them.
+// A node serves the console's files.
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
 import '../../support/built-console.ts'
 
-t.test('the page may run its own files only, and is revalidated', async t => {
+t.test('the page may run only its own files, and is revalidated', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const url = `http://127.0.0.1:${node.port}/console`
@@ -15,7 +15,7 @@ t.test('the page may run its own files only, and is revalidated', async t => {
   t.match(policy, "default-src 'none'; script-src 'self'")
   t.notMatch(policy, 'unsafe')
   const html = await answer.text()
-  t.notMatch(html, /https?:/, 'nothing from elsewhere')
+  t.notMatch(html, /https?:/, 'the page loads nothing from other hosts')
   for (const [, path = ''] of html.matchAll(/(?:src|href)="([^"]+)"/g)) {
     t.equal((await fetch(new URL(path, url))).status, 200, path)
   }
@@ -24,14 +24,14 @@ t.test('the page may run its own files only, and is revalidated', async t => {
   t.equal((await fetch(`${url}?x=1`)).status, 400)
 })
 
-t.test('/ links to everything', async t => {
+t.test('/ links to all pages', async t => {
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const answer = await fetch(`http://127.0.0.1:${node.port}/`)
   t.match(await answer.json(), { service: 'fanwire', console: '/console', docs: '/docs', ready: '/readyz' })
 })
 
-t.test('FANWIRE_CONSOLE=0 removes it', async t => {
+t.test('FANWIRE_CONSOLE=0 removes the console', async t => {
   const node = await startMemoryNode({ CONSOLE: '0' })
   t.teardown(() => node.close())
   t.equal((await fetch(`http://127.0.0.1:${node.port}/console`)).status, 404)

@@ -1,5 +1,5 @@
-// Key sets of tokens: each key is bound to one algorithm. A fault in a file is an error; faulty keys in a provider's set
-// are ignored.
+// Key sets of tokens: each key is bound to one algorithm. A fault in a file is an error; faulty keys of a provider are
+// ignored.
 
 import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'

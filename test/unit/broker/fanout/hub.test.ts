@@ -1,4 +1,4 @@
-// The flush loop and its duties to every connection: ARCHITECTURE.md#fan-out. The tests control time where it matters.
+// The flush loop, priorities and connections: ARCHITECTURE.md#fan-out. The tests control time where it matters.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
@@ -26,7 +26,7 @@ const e1 = (offset: number) => ({ epoch: 'e1', offset })
 const low = { priority: 'low' } as const
 const sized = (bytes: number) => ({ data: Buffer.from(`"${'x'.repeat(bytes - 2)}"`) })
 
-/** A listener that has not received an event yet, and accepts no more. */
+/** A listener whose socket accepts nothing more, and that has received no event yet. */
 async function stuck(log: ScriptedLog, hub: Hub): Promise<Listener> {
   const listener = await listen(hub, 'a', e1(0))
   listener.stop()
@@ -35,7 +35,7 @@ async function stuck(log: ScriptedLog, hub: Hub): Promise<Listener> {
   return listener
 }
 
-/** A slice ends the first time that it looks at the clock, not after 2 ms. */
+/** Makes each slice end the first time that it reads the clock, not after 2 ms. */
 function shortSlices(teardown: Teardown): void {
   const now = performance.now.bind(performance)
   let looked = 0
@@ -90,13 +90,13 @@ const steps = fc.array(
   { minLength: 20, maxLength: 120 },
 )
 
-/** A listener, and where it began in each channel that it has. */
+/** A listener, and its start in each of its channels. */
 interface Follower {
   readonly listener: Listener
   readonly from: Map<string, number>
 }
 
-/** Follows a random course and returns the fault at its end, if any. */
+/** Runs a random course. Returns descriptions of the faults at its end. */
 async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise<string[]> {
   const names = ['a', 'b', 'c']
   const followers: Follower[] = []
@@ -105,7 +105,7 @@ async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise
     follower.from.set(name, at.offset)
     await listen(hub, name, at, follower.listener)
   }
-  // More visits than one slice, each on a separate channel or on two.
+  // More connections than one slice visits, each with one channel or two.
   for (let i = 0; i < 40; i++) {
     const follower = { listener: new Listener(hub), from: new Map<string, number>() }
     await join(follower, 'a', 0)
@@ -142,7 +142,7 @@ async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise
   }
   log.release()
   for (const { listener } of followers) listener.read()
-  // A high one in each channel, so that low ones do not keep anyone waiting.
+  // Adds a high-priority event to each channel, so that low-priority events do not wait.
   for (const name of names) log.add(name, drafts(1))
 
   const wrong: string[] = []
@@ -158,7 +158,7 @@ async function run(hub: Hub, log: ScriptedLog, course: readonly Step[]): Promise
         .map(line => JSON.parse(line))
         .filter(each => each.channel === name || each.gap)
       const got = lines.map(each => each.id).join()
-      // Whoever left had the beginning of it.
+      // A listener that left a channel has received the events up to then.
       const end = followed.has(name) ? log.head(name).offset : begin + lines.length
       const due = ids('e1', begin + 1, end).join()
       if (got !== due) wrong.push(`${name} after ${begin}: ${got} instead of ${due}`)
@@ -203,14 +203,14 @@ t.test('the event loop is free between two slices', async t => {
   await settled()
   log.add('a', drafts(1))
   const progress: number[] = []
-  await until('all have it', async () => {
+  await until('all listeners have it', async () => {
     for (let i = 0; i < 20; i++) {
       await turn()
       progress.push(listeners.filter(listener => listener.lines.length > 0).length)
     }
     return progress.at(-1) === 100
   })
-  t.ok(new Set(progress).size >= 4, `${[...new Set(progress)]} had it, turn by turn`)
+  t.ok(new Set(progress).size >= 4, `number of listeners that had it, by turn: ${[...new Set(progress)]}`)
 })
 
 t.test('new events between two slices also reach readers already visited', async t => {
@@ -290,7 +290,7 @@ t.test('a reader that is far behind gets capped stretches, in turn with others',
     t.ok(listener.writes.length >= 12)
   }
   const [one] = listeners
-  t.ok(order.lastIndexOf(one) - order.indexOf(one) > listeners[0].writes.length, 'neither was held up')
+  t.ok(order.lastIndexOf(one) - order.indexOf(one) > listeners[0].writes.length, 'neither delays the other')
 })
 
 t.test('a connection with many channels queues a bounded amount per flush', async t => {
@@ -367,7 +367,7 @@ t.test('a client that disconnects in the middle of a tick harms no other', async
   await listen(hub, 'a', e1(0), listener)
   await listen(hub, 'b', e1(0), listener)
   await settled()
-  // Its socket is full, something is gathered for it, and then the socket ends before the flush does.
+  // Its socket is full and bytes are collected for it, and then the socket closes before the flush ends.
   listener.stop()
   listener.connection.write(Buffer.from('{"id":"x"}\n'))
   listener.sink.end()
@@ -404,7 +404,7 @@ t.test('low-priority events wait until there are enough, and arrive as one stret
     t.equal(listener.writes.length, 1, 'one stretch')
     log.add('a', [low])
     await settled()
-    t.equal(listener.lines.length, few.length + 1, 'and the next gather anew')
+    t.equal(listener.lines.length, few.length + 1, 'later events wait again')
   }
 })
 
@@ -447,7 +447,7 @@ t.test('a high-priority event flushes the events before it, not those after it',
   t.equal(listener.lines.length, 6)
   log.add('a', [low])
   await time.tick(OPTIONS.low.age - 10)
-  t.equal(listener.lines.length, 6, 'no timer of before is left')
+  t.equal(listener.lines.length, 6, 'no earlier timer is left')
   await time.tick(10)
   t.equal(listener.lines.length, 7)
 })
@@ -497,14 +497,14 @@ t.test('every connection gets one heartbeat per period, evenly spread', async t 
       await time.tick(100)
       most = Math.max(most, inThisTick)
     }
-    t.strictSame([...new Set(beats.values())], [period], 'once a period')
+    t.strictSame([...new Set(beats.values())], [period], 'one heartbeat per period')
   }
   t.ok(most <= 4, `at most ${most} of 64 at a time`)
   listeners[0]?.cut()
   await settled()
   const before = beats.get(listeners[0] as Listener)
   await time.tick(3200)
-  t.equal(beats.get(listeners[0] as Listener), before, 'and none when it is gone')
+  t.equal(beats.get(listeners[0] as Listener), before, 'a listener that has left gets no heartbeat')
 })
 
 t.test('a full socket gets no heartbeat, and need not answer any', async t => {
@@ -528,13 +528,13 @@ t.test('a client may answer once it has read what filled its socket behind a hea
   while (listener.writes.length === 0) await time.tick(10)
   listener.stop()
   listener.connection.write(Buffer.from('x'))
-  // Answers are looked at 500 ms after a heartbeat, and every 1000 ms from then on.
+  // Answers are checked 500 ms after a heartbeat, and then every 1000 ms.
   await time.tick(5300)
   listener.read()
   await time.tick(400)
   t.notOk(listener.sink.destroyed, 'it has just received the heartbeat')
   await time.tick(1000)
-  t.ok(listener.sink.destroyed, 'but then it has to answer')
+  t.ok(listener.sink.destroyed, 'a client that still does not answer is cut')
 })
 
 t.test('a reader that stalls for too long receives a goodbye, and is cut if it stays', async t => {
@@ -546,7 +546,7 @@ t.test('a reader that stalls for too long receives a goodbye, and is cut if it s
   log.add('a', drafts(1))
   await settled()
   await time.tick(7000)
-  t.strictSame(stalled.closes, [], 'not before its time')
+  t.strictSame(stalled.closes, [], 'no goodbye before the stall limit')
   await time.tick(2000)
   t.match(stalled.closes, [{ code: 4001, retry: Number }])
   t.notOk(stalled.sink.destroyed, 'its goodbye is queued')
@@ -554,7 +554,7 @@ t.test('a reader that stalls for too long receives a goodbye, and is cut if it s
   t.ok(stalled.sink.destroyed)
   t.equal(stalled.closes.length, 1, 'closed once')
   t.equal(hub.stats().readers, 1)
-  t.equal(hub.connections.leaving.size + hub.connections.full.size, 0, 'and nothing is left of it')
+  t.equal(hub.connections.leaving.size + hub.connections.full.size, 0, 'the hub keeps nothing of it')
   t.strictSame(other.closes, [])
 })
 
@@ -574,7 +574,7 @@ t.test('a reader that leaves after its goodbye is not cut', async t => {
   t.equal(hub.connections.leaving.size, 0)
 })
 
-t.test('a slow reader stays', async t => {
+t.test('a slow reader that keeps reading is not cut', async t => {
   const time = stopTime(t.teardown)
   const log = new ScriptedLog()
   const hub = hubOf(log, { stall: 4000 }, t.teardown)
@@ -674,7 +674,7 @@ t.test('connections receive a goodbye before their maximum age, spread over time
   t.equal(hub.stats().readers, 0)
   const ageless = await listen(hubOf(new ScriptedLog(), { heartbeat: 1000 }, t.teardown), 'a', e1(0))
   await time.tick(30_000)
-  t.strictSame(ageless.closes, [], 'without a limit it stays')
+  t.strictSame(ageless.closes, [], 'a connection without a maximum age stays')
 })
 
 t.test('nothing is left behind when all clients are gone', async t => {
@@ -710,5 +710,5 @@ t.test('nothing is left behind when all clients are gone', async t => {
     memory: 0,
     wires: { stream: { connections: 0 } },
   })
-  t.equal(hub.stats().wires.stream?.deliveries, 6, 'events batched for b were dropped with its channel')
+  t.equal(hub.stats().wires.stream?.deliveries, 6, 'events that waited for b were dropped with its channel')
 })

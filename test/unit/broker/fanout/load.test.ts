@@ -1,4 +1,4 @@
-// What strangers can make a node do for them: channels that it follows, reads of its log, entries of an upload.
+// Bounds on the work that clients without credentials can cause: followed channels, log reads, entries of an upload.
 
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -26,10 +26,10 @@ t.test('S5: opening a channel on a full node costs the same, however many are fo
   t.equal(hub.stats().channels, 2000)
   t.equal((await hub.open('c100')).name, 'c100')
   const held = await Promise.all(Array.from({ length: 1999 }, (_, i) => hub.open(`e${i}`)))
-  await t.rejects(hub.open('f'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'held channels stay')
+  await t.rejects(hub.open('f'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'channels with readers are not dropped')
   held[5]?.release()
   await hub.open('f')
-  await t.rejects(hub.open('e5'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'others are dropped')
+  await t.rejects(hub.open('e5'), { code: 'FW_TOO_MANY_FOLLOWED' }, 'a released channel was dropped')
 })
 
 t.test(
@@ -56,7 +56,7 @@ t.test(
     const { channels } = node.hub.stats()
     t.ok(channels >= 100 && channels <= 100 * seconds, `${channels} in ${seconds} s`)
 
-    // Whoever comes with a cursor misses nothing, whether it is followed or not.
+    // A poll with a cursor misses nothing, whether the node follows the channel or not.
     const [id = ''] = await node.append('polled', '1')
     for (let i = 2; i < 5; i++) {
       await node.append('polled', `${i}`)
@@ -83,7 +83,7 @@ t.test(
     }
     const looks = Array.from({ length: 21 }, () => look(100))
     await settled()
-    t.equal(gate.waiting, 100, 'one at a time, for there is room for 128 channels')
+    t.equal(gate.waiting, 100, 'one request at a time, because 128 channels fit')
     await t.rejects(look(100), { code: 'FW_OVERLOADED', retryable: true, retry: 1000 })
     const small = look(1)
     t.equal(hub.glances.shed, 1)
@@ -117,7 +117,7 @@ t.test('S5: a full node answers polls of channels that it does not follow', asyn
   const latest = await node.get('/v1/poll?channel=b&cursor=latest')
   t.match(JSON.parse(latest.body), { events: [], cursor: second })
   t.match((await node.get('/v1/refresh?channel=b')).body, second)
-  t.equal((await node.get('/v1/long-poll?channel=b')).status, 503, 'it cannot wait for events')
+  t.equal((await node.get('/v1/long-poll?channel=b')).status, 503, 'the node cannot wait for events')
   t.equal(node.hub.stats().channels, 1)
 })
 
@@ -147,7 +147,7 @@ t.test('S4: unknown cursors cause only a few concurrent log reads, per connectio
   await settled()
   t.equal(gate.waiting, 64)
   gate.open()
-  await until('waiting readers have their events', () => patient.received.length === 3)
+  await until('the waiting readers have their events', () => patient.received.length === 3)
 })
 
 t.test('S4: readers of one connection that are all behind catch up a few at a time', async t => {
@@ -157,7 +157,7 @@ t.test('S4: readers of one connection that are all behind catch up a few at a ti
   for (const name of names) log.add(name, drafts(2))
   const listener = new Listener(hub)
   for (const name of names) await listen(hub, name, { epoch: 'e1', offset: 0 }, listener)
-  await until('all have their missed events', () => listener.received.length === 200)
+  await until('all readers have their missed events', () => listener.received.length === 200)
 })
 
 t.test('S4: the lines of an upload do not block other requests', async t => {

@@ -1,4 +1,4 @@
-// The thresholds of low priority are settings: each by itself wakes streaming and held readers.
+// The thresholds of low priority: each setting by itself wakes streaming and held readers.
 
 import t, { type Test } from 'tap'
 import { WIRES } from '../../../contract/clients.ts'
@@ -10,7 +10,7 @@ const NEVER = { LOW_EVENTS: '1000000', LOW_BYTES: '1GiB', LOW_WAIT: '1d' }
 const low = { priority: 'low' } as const
 const wires = WIRES.filter(({ name }) => name === 'stream' || name === 'long-poll')
 
-/** A node with one threshold within reach, and a reader of it. */
+/** Starts a node with one low threshold, and a reader. */
 async function follow(t: Test, wire: (typeof wires)[number], settings: Settings) {
   const node = await startMemoryNode({ ...NEVER, ...settings })
   t.teardown(() => node.close())
@@ -26,10 +26,10 @@ for (const wire of wires) {
     ['LOW_EVENTS', '3', '1'],
     ['LOW_BYTES', '3000', `"${'x'.repeat(998)}"`],
   ] as const) {
-    t.test(`${wire.name}: ${setting} alone`, async t => {
+    t.test(`${wire.name}: ${setting} alone ends the wait`, async t => {
       const { node, channel, client } = await follow(t, wire, { [setting]: value })
       const draft = { ...low, data: Buffer.from(data) }
-      // Twice, since they gather anew.
+      // Twice, because the events of the second round wait from the beginning.
       for (let i = 0; i < 2; i++) {
         let came = false
         const arriving = take(client, 3)
@@ -37,14 +37,14 @@ for (const wire of wires) {
         await reading(node, channel)
         const ids = await node.append(channel, draft, draft)
         await settled()
-        t.notOk(came, 'two are not enough')
+        t.notOk(came, 'two events do not end the wait')
         ids.push(...(await node.append(channel, draft)))
         t.same(idsOf(await arriving), ids)
       }
     })
   }
 
-  t.test(`${wire.name}: LOW_WAIT alone`, async t => {
+  t.test(`${wire.name}: LOW_WAIT alone ends the wait`, async t => {
     const came: string[] = []
     const waits = async (wait: string) => {
       const { node, channel, client } = await follow(t, wire, { LOW_WAIT: wait })
@@ -74,7 +74,7 @@ for (const wire of wires) {
   }
 }
 
-t.test('a full long poll does not wait for more', async t => {
+t.test('a long poll that has reached its limit does not wait for more events', async t => {
   const node = await startMemoryNode(NEVER)
   t.teardown(() => node.close())
   const channel = fresh()

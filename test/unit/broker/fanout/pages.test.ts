@@ -1,4 +1,4 @@
-// What request wires ask of the fan-out: one answer over several channels, at once or when there is something.
+// Responses of the request wires: one page of several channels, at once or when there is an event.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
@@ -14,7 +14,7 @@ import { until } from '../../../support/until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
 
-t.test('shares a limit fairly, and passes unused shares to other channels', async t => {
+t.test('a page shares its limit fairly, and gives unused shares to other channels', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(100))
@@ -33,7 +33,7 @@ t.test('shares a limit fairly, and passes unused shares to other channels', asyn
   t.equal(rest.more, false)
 })
 
-t.test('each channel gets its turn where the limit is smaller than their number', async t => {
+t.test('each channel gets its turn if the limit is smaller than the number of channels', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const names = ['a', 'b', 'c', 'd', 'e']
@@ -51,7 +51,7 @@ t.test('each channel gets its turn where the limit is smaller than their number'
   }
 })
 
-t.test('S6: while events are large, few channels of an answer are read at a time', async t => {
+t.test('S6: while events are large, few channels of a page are read at a time', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, { memory: 0 }, t.teardown)
   const names = Array.from({ length: 60 }, (_, i) => `large${i}`)
@@ -75,7 +75,7 @@ t.test('S6: while events are large, few channels of an answer are read at a time
     for (const { channel } of page.events) seen.add(channel)
     ;({ cursors, more } = page)
   }
-  t.equal(seen.size, names.length, 'the following requests get the rest')
+  t.equal(seen.size, names.length, 'later requests return the other channels')
 })
 
 t.test('the newest events come with every gap between them and the cursor', async t => {
@@ -100,42 +100,45 @@ t.test('the newest events come with every gap between them and the cursor', asyn
   t.strictSame((await newest(channel, 'latest', 100)).gaps, [])
 })
 
-t.test('S6: of many channels with large events a few are read at a time, and little is kept', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  const names = Array.from({ length: 20 }, (_, i) => `large.${i}`)
-  const data = Buffer.alloc(1_000_000, '1')
-  for (const name of [...names, ...names]) log.add(name, [{ data }])
-  const all = names.map(name => ({ name, head: log.head(name) }))
-  let [reading, most] = [0, 0]
-  log.beforeRead = async () => {
-    most = Math.max(most, ++reading)
-    await turn()
-  }
-  log.afterRead = async () => void reading--
-  const news = await hub.glancing(names, channels =>
-    newestOfAll(
-      channels.map(channel => ({ channel, start: 'latest', selection: undefined })),
-      1000,
-    ),
-  )
-  t.equal(most, 8)
-  t.match(
-    news,
-    all.map(({ head }) => ({ head, fresh: 0, gaps: [] })),
-  )
-  const kept = news.flatMap(({ events }) => events)
-  t.ok(kept.length <= 9, `${kept.length} events are kept`)
-  const whole = await hub.glancing(names, channels =>
-    Promise.all(channels.map(channel => newest(channel, 'latest', 1000, 200_000))),
-  )
-  const shown = (from: typeof news) =>
-    shownOf(from, { events: 1000, bytes: ANSWER_BYTES }).map(({ event }) => event.channel)
-  t.equal(shown(news).length, 4)
-  t.strictSame(shown(news), shown(whole))
-})
+t.test(
+  'S6: the newest events of many channels are read from few channels at a time, and few are kept',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, t.teardown)
+    const names = Array.from({ length: 20 }, (_, i) => `large.${i}`)
+    const data = Buffer.alloc(1_000_000, '1')
+    for (const name of [...names, ...names]) log.add(name, [{ data }])
+    const all = names.map(name => ({ name, head: log.head(name) }))
+    let [reading, most] = [0, 0]
+    log.beforeRead = async () => {
+      most = Math.max(most, ++reading)
+      await turn()
+    }
+    log.afterRead = async () => void reading--
+    const news = await hub.glancing(names, channels =>
+      newestOfAll(
+        channels.map(channel => ({ channel, start: 'latest', selection: undefined })),
+        1000,
+      ),
+    )
+    t.equal(most, 8)
+    t.match(
+      news,
+      all.map(({ head }) => ({ head, fresh: 0, gaps: [] })),
+    )
+    const kept = news.flatMap(({ events }) => events)
+    t.ok(kept.length <= 9, `${kept.length} events are kept`)
+    const whole = await hub.glancing(names, channels =>
+      Promise.all(channels.map(channel => newest(channel, 'latest', 1000, 200_000))),
+    )
+    const shown = (from: typeof news) =>
+      shownOf(from, { events: 1000, bytes: ANSWER_BYTES }).map(({ event }) => event.channel)
+    t.equal(shown(news).length, 4)
+    t.strictSame(shown(news), shown(whole))
+  },
+)
 
-t.test('S6: the newest events of any epochs, as many as fit', async t => {
+t.test('S6: the newest events are found across epochs, as many as fit', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const large = { data: Buffer.alloc(1000, '1') }
@@ -157,18 +160,18 @@ t.test('S6: the newest events of any epochs, as many as fit', async t => {
     return first
   }
   t.equal(await offsets(3, 1e6), 506)
-  t.equal(await offsets(5, 1e6), 504, 'a whole epoch')
-  t.equal(await offsets(6, 1e6), 503, 'and one of the epoch before')
-  t.equal(await offsets(20, 1e6), 489, 'and of the one before that')
+  t.equal(await offsets(5, 1e6), 504, 'the events of the last epoch')
+  t.equal(await offsets(6, 1e6), 503, 'one event of the epoch before')
+  t.equal(await offsets(20, 1e6), 489, 'events of three epochs')
   t.equal(await offsets(1000, 1e6), 1)
-  t.equal(await offsets(20, 1), 508, 'one in any case')
+  t.equal(await offsets(20, 1), 508, 'at least one event')
   const reads = log.reads.length
   const first = await offsets(500, 10_000)
   t.ok(first > 508 - 10 && first <= 508 - 4, `from ${first}`)
   t.ok(log.reads.length - reads < 30)
 })
 
-t.test('including an epoch that memory does not know yet', async t => {
+t.test('the newest events include those of an epoch that memory does not know yet', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(10))
@@ -271,7 +274,7 @@ t.test('a long poll wakes on any of its channels, and on a gap', async t => {
   t.equal(hub.stats().readers + hub.connections.held.size, 0)
 })
 
-t.test('a long poll misses no event that arrives while it looks', async t => {
+t.test('a long poll misses no event that arrives during its read', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(3))
@@ -280,9 +283,9 @@ t.test('a long poll misses no event that arrives while it looks', async t => {
   log.add('a', drafts(1))
   const gate = new Gate()
   log.afterRead = gate.pass
-  // Its cursor is ahead of the node, so the log is read, and meanwhile the feed continues.
+  // The cursor is ahead of the node, so the log is read while the feed continues.
   const waiting = new LongPoll(hub, channels).answer([e1(4)], 10, 10_000)
-  await until('the read has looked', () => gate.waiting === 1)
+  await until('the read has its result', () => gate.waiting === 1)
   log.release()
   log.add('a', drafts(1))
   gate.open()
@@ -295,7 +298,7 @@ t.test('a long poll misses no event that arrives while it looks', async t => {
 const low = { priority: 'low' } as const
 
 t.test(
-  'low-priority events hold a long poll for a second, and anything behind them ends the wait',
+  'low-priority events hold a long poll for a second, and any event after them ends the wait',
   async t => {
     const log = new ScriptedLog()
     const hub = hubOf(log, {}, t.teardown)
@@ -319,12 +322,12 @@ t.test(
     ])
     t.strictSame(counts, [3, 3, 64, 2, 1])
     t.equal(answered.at(-1), 'alone')
-    t.equal(answered.at(-2), 'over', 'at the end of its time it returns the available events')
+    t.equal(answered.at(-2), 'over', 'at the end of its wait it returns the available events')
   },
 )
 
 t.test(
-  'a long poll that finds old low-priority events is answered at once, young ones are awaited',
+  'a long poll that finds old low-priority events is answered at once; with recent ones it waits',
   async t => {
     const log = new ScriptedLog()
     const hub = hubOf(log, {}, t.teardown)
@@ -341,7 +344,7 @@ t.test(
   },
 )
 
-t.test('a waiting poll is released when its time is over or its client gone', async t => {
+t.test('a waiting poll is released when its wait ends or its client disconnects', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const channels = await hub.openAll(['a'])

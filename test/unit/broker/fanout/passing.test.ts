@@ -23,7 +23,7 @@ class Member {
 }
 
 t.test(
-  'over several slices each member receives each event once, even while members come and go',
+  'over several slices each member receives each event once, even while members join and leave',
   async t => {
     const members = Array.from({ length: 100 }, (_, slot) => new Member(slot))
     const all = [...members]
@@ -32,7 +32,7 @@ t.test(
     t.equal(passage.flush(0), false)
     const had = members.filter(({ got }) => got.length > 0)
     t.ok(had.length > 0 && had.length < 20)
-    // A member that waits for its turn leaves, and a visited one takes its place.
+    // A member that waits for its turn leaves, and a visited member takes its place in the list.
     const gone = members[3] as Member
     gone.slot = -1
     members[3] = members.pop() as Member
@@ -43,7 +43,7 @@ t.test(
     t.same(gone.got, [])
     t.same(late.got, [3])
     for (const each of all) if (each !== gone) t.same(each.got, [1, 2, 3])
-    t.equal(passage.flush(0), true, 'nothing is left')
+    t.equal(passage.flush(0), true, 'the passage is complete')
     t.same(late.got, [3])
   },
 )

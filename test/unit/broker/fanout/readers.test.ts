@@ -1,4 +1,5 @@
-// Readers and channels over a log that fails, lags and loses: ARCHITECTURE.md#the-logs-promises, ARCHITECTURE.md#fan-out.
+// Readers and channels over a log that fails, lags and loses events: ARCHITECTURE.md#the-logs-promises and
+// ARCHITECTURE.md#fan-out.
 
 import type { Writable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -25,7 +26,7 @@ async function expectReceived(listener: Listener, ...expected: string[]): Promis
   t.strictSame(listener.received, expected)
 }
 
-/** A system call takes 100 µs: 20 ms for 200 of them. */
+/** Makes each write take 100 µs: 20 ms for 200 writes. */
 function slowDown(sink: Writable): void {
   const write = sink.write.bind(sink)
   sink.write = (...given: unknown[]) => {
@@ -42,7 +43,7 @@ t.test('readers at one old cursor cause one log read per position, however many 
   for (const { sink } of listeners) slowDown(sink)
   let most = 0
   for (const listener of listeners) {
-    await until('all have all', () => {
+    await until('all listeners have all events', () => {
       most = Math.max(most, hub.stats().memory)
       return listener.lines.length === 3000
     })
@@ -51,9 +52,9 @@ t.test('readers at one old cursor cause one log read per position, however many 
   t.strictSame(listeners[199]?.received, ids('e1', 1, 3000))
   for (const { writes } of listeners) {
     if (writes.slice(0, 2).some((bytes, i) => bytes !== listeners[0]?.writes[i]))
-      t.fail('not the same Buffers')
+      t.fail('the Buffers are not shared')
   }
-  await until('the pages are forgotten', () => hub.stats().memory < most - 100_000)
+  await until('the pages are released', () => hub.stats().memory < most - 100_000)
 })
 
 t.test('readers at the head share one Buffer, however many they are', async t => {
@@ -62,7 +63,7 @@ t.test('readers at the head share one Buffer, however many they are', async t =>
   const [one, other] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
   log.add('a', drafts(5))
   await expectReceived(one, ...ids('e1', 1, 5))
-  t.equal(one.writes.length, 1, 'a burst is one write')
+  t.equal(one.writes.length, 1, 'a burst of events is one write')
   t.equal(one.writes[0], other.writes[0])
   t.equal(log.reads.length, 0)
 })
@@ -76,7 +77,7 @@ t.test('a log that fails during catch-up is retried', async t => {
   await until('a read has failed', () => log.reads.length === 1)
   log.add('a', drafts(2))
   await settled()
-  t.equal(log.reads.length, 1, 'not at once')
+  t.equal(log.reads.length, 1, 'the retry is delayed')
   log.beforeRead = async () => {}
   await expectReceived(listener, ...ids('e1', 1, 12))
 })
@@ -101,7 +102,7 @@ t.test('a gap in the feed reaches every reader, once', async t => {
 })
 
 t.test(
-  'a reader that is far behind when the epoch ends reads on to its end and meets the gap there',
+  'a reader that is far behind when an epoch ends reads to its end and receives the gap there',
   async t => {
     const log = new ScriptedLog()
     const hub = hubOf(log, {}, t.teardown)
@@ -140,7 +141,7 @@ t.test('events that arrive during a log read for a reader ahead are delivered', 
   const gate = new Gate()
   log.afterRead = gate.pass
   const ahead = await listen(hub, 'a', e1(8))
-  await until('the read has looked', () => gate.waiting === 1)
+  await until('the read has its result', () => gate.waiting === 1)
   log.release()
   log.add('a', drafts(1))
   await settled()
@@ -177,7 +178,7 @@ t.test('a reader that fell off the tail while its socket was full receives a gap
   t.strictSame(fast.received, ids('e1', 1, 31))
 })
 
-t.test('a full socket is written to once, then skipped, and delays nobody', async t => {
+t.test('a full socket is written to once, then skipped, and delays no other reader', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   const [slow, fast] = await Promise.all([listen(hub, 'a', e1(0)), listen(hub, 'a', e1(0))])
@@ -188,26 +189,29 @@ t.test('a full socket is written to once, then skipped, and delays nobody', asyn
   }
   await settled()
   t.equal(fast.lines.length, 1000)
-  t.ok(slow.sink.writableLength < 20_000, `${slow.sink.writableLength} bytes wait for it`)
+  t.ok(slow.sink.writableLength < 20_000, `${slow.sink.writableLength} bytes are queued`)
   slow.read()
   await until('it has caught up', () => slow.lines.length === 1000)
   t.strictSame(slow.received, fast.received)
   t.equal(hub.stats().behind, 0)
 })
 
-t.test('a large channel is flushed in slices, and events in between reach all readers', async t => {
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  const listeners = await Promise.all(Array.from({ length: 200 }, () => listen(hub, 'a', e1(0))))
-  const reached = () => listeners.filter(({ lines }) => lines.length > 0).length
-  for (const { sink } of listeners) slowDown(sink)
-  log.add('a', drafts(1))
-  await turn()
-  await turn()
-  t.ok(reached() > 0 && reached() < 150, `the loop was free after ${reached()} readers`)
-  log.add('a', drafts(1))
-  for (const listener of listeners) await expectReceived(listener, 'e1-1', 'e1-2')
-})
+t.test(
+  'a channel with many readers is flushed in slices, and events between slices reach all readers',
+  async t => {
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, t.teardown)
+    const listeners = await Promise.all(Array.from({ length: 200 }, () => listen(hub, 'a', e1(0))))
+    const reached = () => listeners.filter(({ lines }) => lines.length > 0).length
+    for (const { sink } of listeners) slowDown(sink)
+    log.add('a', drafts(1))
+    await turn()
+    await turn()
+    t.ok(reached() > 0 && reached() < 150, `the event loop was free after ${reached()} readers`)
+    log.add('a', drafts(1))
+    for (const listener of listeners) await expectReceived(listener, 'e1-1', 'e1-2')
+  },
+)
 
 t.test('readers may leave and join while the channel is flushed', async t => {
   const log = new ScriptedLog()
@@ -245,11 +249,11 @@ t.test('several channels of one connection are sent in one write', async t => {
     uncork()
   }
   for (const channel of ['a', 'b', 'c']) log.add(channel, drafts(3))
-  await until('all has come', () => listener.lines.length === 9)
+  await until('all events have arrived', () => listener.lines.length === 9)
   t.equal(calls, 1)
 })
 
-t.test('an unsubscribed reader receives nothing more, whatever is in progress', async t => {
+t.test('an unsubscribed reader receives nothing more, even during a read or a flush', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
   log.add('a', drafts(5))

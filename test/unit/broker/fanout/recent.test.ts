@@ -1,4 +1,4 @@
-// The recent events of a channel against the simplest thing that could hold them: an array.
+// `Recent`, the newest events of a channel in memory, behaves like a plain array.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -11,7 +11,7 @@ function eventOf(epoch: string, offset: number, time: number, bytes: number): Lo
   return encodeEvent(head, Buffer.alloc(bytes))
 }
 
-/** What `Recent` promises, in the plainest words. */
+/** The behaviour of `Recent`, implemented with a plain array. */
 class Model {
   events: LogEvent[] = []
   epoch = ''
@@ -45,7 +45,7 @@ class Model {
   }
 }
 
-/** What memory holds, as a reader would find it. */
+/** The stored events, as a reader finds them. */
 function held(recent: Recent): LogEvent[] {
   return recent.list.slice(recent.indexAfter(recent.floor))
 }
@@ -59,7 +59,7 @@ const push = fc
     recent.push(events)
     model.push(events)
   })
-// From before the floor to anywhere: reaching it or not, overlapping the stored events, of another epoch.
+// A page that starts before the floor: it may end before the stored events, overlap them, or be of another epoch.
 const prepend = fc
   .record({ before: fc.nat(6), count: fc.nat(12), foreign: fc.nat(9).map(n => n === 0) })
   .map<Step>(({ before, count, foreign }) => (recent, model, clock) => {
@@ -107,7 +107,7 @@ const retentions = fc.record({
   age: fc.integer({ min: 1, max: 100 }),
 })
 
-t.test('holds what an array would hold, after any operations', async t => {
+t.test('it has the same events as an array after any operations', async t => {
   fc.assert(
     fc.property(retentions, steps, (retention, steps) => {
       const recent = new Recent(() => retention)
@@ -140,7 +140,7 @@ t.test('holds what an array would hold, after any operations', async t => {
   t.pass()
 })
 
-t.test('releases dropped events, and stays correct during compaction', async t => {
+t.test('it releases dropped events, and stays correct during compaction', async t => {
   const recent = new Recent(() => ({ events: 100, age: 1e9, bytes: 1e9 }))
   recent.reset({ epoch: 'a', offset: 0 })
   for (let offset = 1; offset <= 5000; offset++) {

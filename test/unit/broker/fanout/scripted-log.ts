@@ -1,5 +1,5 @@
-// A channel log that does what a test tells it: holds its feed back, fails or delays reads, loses events, begins
-// epochs. And a client for it that needs no socket.
+// A channel log that a test controls: it delays its feed, fails or delays reads, loses events and begins epochs. And a
+// client of the hub that needs no socket.
 
 import { Writable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -41,7 +41,7 @@ interface Kept {
   history: History
   events: LogEvent[]
   follower: Follower | undefined
-  /** What the feed has still to say. */
+  /** Messages of the feed that were not delivered yet. */
   pending: ((follower: Follower) => void)[]
 }
 
@@ -49,11 +49,11 @@ export class ScriptedLog implements ChannelLog {
   readonly engine = 'scripted'
   /** Every requested read: channel and start. */
   readonly reads: string[] = []
-  /** Feeds say nothing until `release`. */
+  /** Whether feeds are silent until `release`. */
   held = false
-  /** Runs before a read looks at the log. */
+  /** Runs before a read takes its result from the log. */
   beforeRead: () => Promise<void> = async () => {}
-  /** Runs when a read has looked, before its answer arrives. */
+  /** Runs after a read has taken its result, before it returns. */
   afterRead: () => Promise<void> = async () => {}
   readonly #channels = new Map<string, Kept>()
 
@@ -106,7 +106,7 @@ export class ScriptedLog implements ChannelLog {
     this.#notify(channel, follower => follower.gap({ from, to }))
   }
 
-  /** Drops all but the newest events, without a notice on the feed. */
+  /** Drops all but the newest `left` events without notifying the feed. */
   trim(name: string, left: number): void {
     const channel = this.#channel(name)
     const { head, floor } = channel.history
@@ -114,7 +114,7 @@ export class ScriptedLog implements ChannelLog {
     channel.events = left === 0 ? [] : channel.events.slice(-left)
   }
 
-  /** Releases the feeds' held messages. */
+  /** Delivers the held messages of the feeds. */
   release(): void {
     this.held = false
     for (const { pending, follower } of this.#channels.values()) {
@@ -222,12 +222,12 @@ export const OPTIONS: HubOptions = {
   stall: 10_000,
 }
 
-/** A read that fails. */
+/** Fails a read. */
 export async function away(): Promise<never> {
   throw new LogUnavailable('away')
 }
 
-/** Something that is waited for until it is opened. */
+/** A barrier: calls of `pass` wait until it is opened. */
 export class Gate {
   readonly #opened: Promise<void>
   #open = (): void => {}
@@ -251,15 +251,15 @@ export class Gate {
 
 export const streamFraming = ndjsonFraming('stream')
 
-/** A client on the stream wire whose socket is a Writable: its received messages, by line. */
+/** A client of the stream wire whose socket is a Writable. Records its received messages as lines. */
 export class Listener {
   readonly lines: string[] = []
   readonly writes: Buffer[] = []
   readonly connection: Connection
   readonly closes: CloseReason[] = []
-  /** Offset at which it began. */
+  /** Offset at which it started. */
   began = 0
-  /** The socket accepts nothing more until `read`. */
+  /** Whether the socket accepts nothing until `read`. */
   #full = false
   #waiting: (() => void) | undefined
   readonly sink: Writable
@@ -308,7 +308,7 @@ export class Listener {
     this.#full = true
   }
 
-  /** Reads on. */
+  /** Continues to read. */
   read(): void {
     this.#full = false
     const waiting = this.#waiting
@@ -347,12 +347,12 @@ export async function listen(
   return listener
 }
 
-/** Some turns of the event loop: whatever was going to happen has. */
+/** Waits some turns of the event loop, so that pending work is done. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 20; i++) await turn()
 }
 
-/** A listener at `at` whose read from the log of channel `a` is held up, before or after it looks, until the gate opens. */
+/** A listener of channel `a` at `at` whose log read is delayed, before or after its result, until the gate opens. */
 export async function listenHeldUp(
   log: ScriptedLog,
   hub: Hub,

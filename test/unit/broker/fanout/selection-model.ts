@@ -1,4 +1,5 @@
-// The messages of a reader of a selection, in a model short enough to be verified by reading. Positions are offsets.
+// A model of the messages that a reader of a selection receives, simple enough to be verified by reading it. Positions
+// are offsets.
 
 export interface Sent {
   readonly offset: number
@@ -6,13 +7,13 @@ export interface Sent {
   readonly lang: string
 }
 
-/** A reader: of which events, and whether it wants only the newest of each type. */
+/** The selection of a reader: the language of its events, and whether it wants only the newest of each type. */
 export interface Wish {
   readonly lang?: string
   readonly newest?: true
 }
 
-/** It waits in the socket as everything else does. */
+/** A heartbeat waits in a full socket like any message. */
 const HEARTBEAT = ''
 
 export class ModelReader {
@@ -20,9 +21,9 @@ export class ModelReader {
   readonly lines: string[] = []
   readonly #wish: Wish
   #at: number
-  /** What the client knows of that, once it has received all. */
+  /** The cursor that the client has once it has received everything. */
   #reported: number
-  /** What its socket has not taken yet, while it does not read. */
+  /** Messages that wait in the socket while the client does not read. */
   #held: string[] | undefined
 
   constructor(wish: Wish, at: number) {
@@ -39,7 +40,7 @@ export class ModelReader {
     this.#held = undefined
   }
 
-  /** The channel holds the events after `floor`, up to the newest one. */
+  /** `events`: all events of the channel after `floor`. */
   news(events: readonly Sent[], floor: number): void {
     if (this.#held !== undefined && this.#held.length > 0) return
     if (this.#at < floor) {

@@ -1,4 +1,4 @@
-// Filters and conflation in the fan-out: shared work, messages, and agreement with a model of fifty lines.
+// Filters and conflation in the fan-out: readers share work, and receive the messages of a model of fifty lines.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -13,7 +13,7 @@ import { stopTime } from './stopped-time.ts'
 import { until } from '../../../support/until.ts'
 
 const e1 = (offset: number) => ({ epoch: 'e1', offset })
-/** `listen`, for a selection. */
+/** `listen` with a selection. */
 const listenTo = (hub: Hub, name: string, at: Position, selection: Selection | undefined) =>
   listen(hub, name, at, undefined, selection)
 const inLang = (lang: string) => filterOf({ key: 'lang', cmp: 'eq', val: lang })
@@ -41,14 +41,14 @@ t.test('equal filters share their bytes and their evaluation', async t => {
   for (let i = 0; i < 20; i++) listeners.push(await listenTo(hub, 'a', e1(0), counting()))
   const all = await listen(hub, 'a', e1(0))
   log.add('a', [en, ko, en, ko, ko, en])
-  await until('all have theirs', () => listeners.every(({ lines }) => lines.length === 3))
+  await until('all listeners have their events', () => listeners.every(({ lines }) => lines.length === 3))
   t.same(listeners[0]?.received, ['e1-2', 'e1-4', 'e1-5'])
   t.ok(
     listeners.every(({ writes }) => writes[0] === listeners[0]?.writes[0]),
     'one Buffer',
   )
-  t.equal(evaluated, 6, 'each event once')
-  await until('the other has all', () => all.lines.length === 6)
+  t.equal(evaluated, 6, 'the filter is evaluated once per event')
+  await until('the reader without a filter has all events', () => all.lines.length === 6)
 })
 
 t.test('filtered events are not written; the cursor is sent after 1,000 and with a heartbeat', async t => {
@@ -75,7 +75,9 @@ t.test('a resume over 100,000 filtered events reads each page once', async t => 
   log.add('a', [...drafts(100_000, en), ko])
   const hub = hubOf(log, { retentionOf: () => ({ events: 1e6, age: 1e9, bytes: 1e9 }) }, t.teardown)
   const listeners = await Promise.all([1, 2, 3].map(() => listenTo(hub, 'a', e1(0), KOREAN)))
-  await until('they have it', () => listeners.every(({ received }) => received.at(-1) === 'e1-100001'))
+  await until('all listeners have the last event', () =>
+    listeners.every(({ received }) => received.at(-1) === 'e1-100001'),
+  )
   t.equal(new Set(log.reads).size, log.reads.length)
   t.equal(log.reads.length, Math.ceil(100_001 / 1024))
   const again = await listenTo(hub, 'a', e1(100_000), KOREAN)
@@ -83,7 +85,7 @@ t.test('a resume over 100,000 filtered events reads each page once', async t => 
 })
 
 t.test(
-  'a channel has up to 256 different filters per node, and room again when their readers leave',
+  'a channel has up to 256 different filters per node; filters of readers that left do not count',
   async t => {
     const log = new ScriptedLog()
     const hub = hubOf(log, {}, t.teardown)
@@ -99,44 +101,47 @@ t.test(
   },
 )
 
-t.test('a pace: at most one stretch per interval, for all at once, with the newest of each type', async t => {
-  const time = stopTime(t.teardown)
-  const log = new ScriptedLog()
-  const hub = hubOf(log, {}, t.teardown)
-  const selection = selectionOf({ newest: 'type', every: 100 })
-  const listeners = await Promise.all([1, 2, 3].map(() => listenTo(hub, 'a', e1(0), selection)))
-  const [first] = listeners as [Listener]
-  const times: number[] = []
-  for (let sent = 0; times.length < 3; sent++) {
-    const before = first.writes.length
-    log.add('a', [{ type: `t${sent % 2}` }])
-    await time.tick(5)
-    if (first.writes.length > before) times.push(Date.now())
-  }
-  const head = log.head('a').offset
-  await time.tick(100)
-  t.ok(
-    listeners.every(({ received }) => received.at(-1) === `e1-${head}`),
-    'all have the last',
-  )
-  t.strictSame(
-    times.slice(1).map((at, i) => at - (times[i] ?? 0)),
-    [100, 100],
-    'not sooner than 100 ms after another',
-  )
-  const stretches = first.writes.map(bytes =>
-    `${bytes}`
-      .trim()
-      .split('\n')
-      .map(line => JSON.parse(line)),
-  )
-  t.ok(stretches.every(stretch => new Set(stretch.map(({ type }) => type)).size === stretch.length))
-  const skipped = stretches.flat().reduce((sum, each) => sum + (each.skipped ?? 0), 0)
-  t.equal(stretches.flat().length + skipped, head, 'skipped adds up')
-  for (const { writes } of listeners) t.same(writes, first.writes)
-})
+t.test(
+  'a pace delivers at most one stretch per interval, to all readers at once, with the newest of each type',
+  async t => {
+    const time = stopTime(t.teardown)
+    const log = new ScriptedLog()
+    const hub = hubOf(log, {}, t.teardown)
+    const selection = selectionOf({ newest: 'type', every: 100 })
+    const listeners = await Promise.all([1, 2, 3].map(() => listenTo(hub, 'a', e1(0), selection)))
+    const [first] = listeners as [Listener]
+    const times: number[] = []
+    for (let sent = 0; times.length < 3; sent++) {
+      const before = first.writes.length
+      log.add('a', [{ type: `t${sent % 2}` }])
+      await time.tick(5)
+      if (first.writes.length > before) times.push(Date.now())
+    }
+    const head = log.head('a').offset
+    await time.tick(100)
+    t.ok(
+      listeners.every(({ received }) => received.at(-1) === `e1-${head}`),
+      'all listeners have the last event',
+    )
+    t.strictSame(
+      times.slice(1).map((at, i) => at - (times[i] ?? 0)),
+      [100, 100],
+      'stretches are 100 ms apart',
+    )
+    const stretches = first.writes.map(bytes =>
+      `${bytes}`
+        .trim()
+        .split('\n')
+        .map(line => JSON.parse(line)),
+    )
+    t.ok(stretches.every(stretch => new Set(stretch.map(({ type }) => type)).size === stretch.length))
+    const skipped = stretches.flat().reduce((sum, each) => sum + (each.skipped ?? 0), 0)
+    t.equal(stretches.flat().length + skipped, head, 'delivered and skipped events add up')
+    for (const { writes } of listeners) t.same(writes, first.writes)
+  },
+)
 
-t.test('only the newest, over a history of many pages', async t => {
+t.test('a reader of only the newest events receives those of a history of many pages', async t => {
   const log = new ScriptedLog()
   log.add(
     'a',
@@ -172,7 +177,7 @@ t.test('a rule conflates for readers that are behind, until they have caught up'
   const newest = [['e1-1', undefined], ...ids('e1', 89, 91).map(id => [id, 29])]
   t.same(idsAndCounts(slow), [...newest, ['e1-92', undefined], ...live, ['e1-97', undefined]])
   t.same(idsAndCounts(filtered), [...newest, ...live])
-  t.equal(fast.lines.length, 97, 'a reader that is not behind has all')
+  t.equal(fast.lines.length, 97, 'a reader that is not behind has all events')
 })
 
 t.test('a rule closes readers that are behind', async t => {
@@ -205,7 +210,7 @@ const step = fc.oneof(
   fc.constant({ beat: true as const }),
 )
 const RETENTION = { events: 8, age: 1e9, bytes: 1e9 }
-/** The socket holds a heartbeat when the event comes that is trimmed later. */
+/** A course in which a full socket has a heartbeat when an event arrives that is trimmed later. */
 const HEARTBEAT_WAITS = [
   { stop: 1 },
   { beat: true as const },

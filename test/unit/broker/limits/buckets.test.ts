@@ -1,4 +1,4 @@
-// Token buckets, by a clock of the test's own.
+// Token buckets, with a mocked clock.
 
 import t from 'tap'
 import { Bucket, Buckets } from '../../../../services/broker/limits/buckets.ts'
@@ -26,7 +26,7 @@ t.test('a request larger than the burst needs a full bucket, and leaves a debt',
 })
 
 t.test(
-  'tokens taken elsewhere are missing, up to a full bucket and one second; a local debt stays',
+  'tokens used on other nodes are subtracted, up to a full bucket and one second; a local debt stays',
   async t => {
     const bucket = new Bucket()
     bucket.debit(allowance, 3, 0)

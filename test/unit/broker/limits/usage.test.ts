@@ -1,4 +1,4 @@
-// Limits of users over several nodes that share a log, by a clock of the test's own.
+// Limits of users over several nodes that share a log, with a mocked clock.
 
 import t, { type Test } from 'tap'
 import { ANONYMOUS } from '../../../../services/broker/access/identity.ts'
@@ -44,7 +44,7 @@ async function nodesOf(t: Test, count: number, settings: Record<string, string>,
   return { nodes, clock, reports }
 }
 
-/** How many publishes are taken at once. */
+/** The number of publishes that are accepted at once. */
 function publishes(limits: Limits, user: string, of: Parameters<Limits['publish']>[1] = rule): number {
   for (let taken = 0; ; taken++) {
     try {
@@ -64,7 +64,7 @@ t.test('tokens a user took on one node are missing on the others', async t => {
   await until('b knows', () => publishes(b.limits, 'ada') === 0)
   t.equal(publishes(c.limits, 'ada'), 0)
   t.equal(publishes(c.limits, 'bob'), 20)
-  // A second brings 10, for all of them together: each takes them, and then compensates for what the others took.
+  // All nodes together may accept 10 per second: each accepts 10, and then compensates for those of the others.
   let total = 0
   for (let second = 1; second <= 60; second++) {
     clock.now = second * 1000
@@ -102,29 +102,32 @@ t.test('connections elsewhere count until they leave, or their node is gone', as
   await a.usage.report()
   await until('b knows', () => elsewhere() === 1)
   clock.now = 16_000
-  t.equal(elsewhere(), 0, 'a was silent for long')
+  t.equal(elsewhere(), 0, 'a node that is silent for long does not count')
   await a.usage.report()
   await until('b received it again', () => elsewhere() === 1)
 })
 
-t.test('nothing is sent without such a limit, nor for users far from theirs', async t => {
-  const off = await nodesOf(t, 2, { ADDRESS_PUBLISHES: '1/s' })
-  publishes(off.nodes[0]?.limits as Limits, 'ada')
-  for (const { usage } of off.nodes) await usage.report()
-  t.equal(await off.reports(), 0)
+t.test(
+  'nodes report nothing without a limit for users, for users far below it, and without other nodes',
+  async t => {
+    const off = await nodesOf(t, 2, { ADDRESS_PUBLISHES: '1/s' })
+    publishes(off.nodes[0]?.limits as Limits, 'ada')
+    for (const { usage } of off.nodes) await usage.report()
+    t.equal(await off.reports(), 0)
 
-  const { nodes, reports } = await nodesOf(t, 2, { USER_PUBLISHES: '10/s:20', USER_CONNECTIONS: '100' })
-  const [a] = nodes
-  for (let i = 0; i < 5; i++) a?.limits.publish(party('ada'), rule, 1)
-  a?.limits.holds.take(party('ada'))
-  await a?.usage.report()
-  t.equal(await reports(), 0)
-  a?.limits.publish(party('ada'), rule, 1)
-  await a?.usage.report()
-  t.equal(await reports(), 1)
+    const { nodes, reports } = await nodesOf(t, 2, { USER_PUBLISHES: '10/s:20', USER_CONNECTIONS: '100' })
+    const [a] = nodes
+    for (let i = 0; i < 5; i++) a?.limits.publish(party('ada'), rule, 1)
+    a?.limits.holds.take(party('ada'))
+    await a?.usage.report()
+    t.equal(await reports(), 0)
+    a?.limits.publish(party('ada'), rule, 1)
+    await a?.usage.report()
+    t.equal(await reports(), 1)
 
-  const alone = await nodesOf(t, 1, { USER_PUBLISHES: '1/s' })
-  publishes(alone.nodes[0]?.limits as Limits, 'ada')
-  await alone.nodes[0]?.usage.report()
-  t.equal(await alone.reports(), 0, 'nor without other nodes')
-})
+    const alone = await nodesOf(t, 1, { USER_PUBLISHES: '1/s' })
+    publishes(alone.nodes[0]?.limits as Limits, 'ada')
+    await alone.nodes[0]?.usage.report()
+    t.equal(await alone.reports(), 0, 'a single node reports nothing')
+  },
+)

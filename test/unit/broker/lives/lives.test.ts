@@ -1,4 +1,4 @@
-// The lives of members in the log of lives: in order and complete, whatever is unavailable meanwhile.
+// The log of lives records the lives of channels and members completely and in order, even over outages.
 
 import t, { type Test } from 'tap'
 import type { Draft } from '../../../../services/broker/event/event.ts'
@@ -58,7 +58,7 @@ function world(t: Test, words: readonly LifeWord[] = ['*']) {
 
 const WHOLE = ['channel.occupied', 'presence.joined ann', 'presence.left ann', 'channel.vacated']
 
-t.test('the life of a channel and of a member, in order', async t => {
+t.test('the life of a channel and of a member is recorded in order', async t => {
   const w = world(t)
   const { presence } = w.node()
   presence.enter(ROOM, 'ann', '"user":"ann","info":{"n":1}')
@@ -75,7 +75,7 @@ t.test('the life of a channel and of a member, in order', async t => {
   ])
 })
 
-t.test('records only the enabled kinds', async t => {
+t.test('only the enabled kinds are recorded', async t => {
   const w = world(t, ['presence.left'])
   const { presence, lives } = w.node()
   presence.enter(ROOM, 'ann', '"user":"ann"')
@@ -87,7 +87,7 @@ t.test('records only the enabled kinds', async t => {
   t.strictSame(await w.recorded(livesOf('ann')), livesOf('ann') === livesOf(ROOM) ? await w.recorded() : [])
 })
 
-t.test('many records, while the log of lives is unavailable', async t => {
+t.test('many records are kept while the log of lives is unavailable', async t => {
   const w = world(t)
   const { presence } = w.node()
   w.time.away = true
@@ -120,7 +120,7 @@ t.test('records that a node could not write are written by another', async t => 
   t.strictSame(await w.recorded(), WHOLE)
 })
 
-t.test('client acts, each in order', async t => {
+t.test('acts of clients are recorded in order', async t => {
   const w = world(t)
   const { lives } = w.node()
   w.time.away = true

@@ -1,5 +1,5 @@
-// The feed of one channel against a log and a pub/sub that do their worst: messages are late or lost, a read is
-// carried out at one moment and answered at another, and epochs end between any two.
+// The feed of one channel in the worst cases: messages are late or lost, a read is executed at one time and answered
+// at another, and epochs end at any time.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -21,10 +21,10 @@ interface Read {
   fail(error: Error): void
 }
 
-/** Lets everything run that waits for nothing but its turn. */
+/** Lets pending callbacks run. */
 const settle = () => new Promise(resolve => setImmediate(resolve))
 
-/** The other side: a log that appends and reads at once, and the messages in transit to and from the feed. */
+/** A log that appends and reads at once, with its messages in transit to and from the feed. */
 class Model {
   history: History = { epoch: 'e0', ended: [], head: 0, floor: 0 }
   readonly records: Buffer[] = []
@@ -45,7 +45,7 @@ class Model {
     closed() {},
   })
 
-  /** One call of append: one message. */
+  /** Appends events, which are one message. */
   append(count: number): void {
     const from = this.records.length
     for (let i = 0; i < count; i++) {
@@ -56,7 +56,7 @@ class Model {
     this.messages.push(Buffer.concat(this.records.slice(from)))
   }
 
-  /** The newest may be lost, and an epoch begins. */
+  /** Loses the newest `count` events, and begins an epoch. */
   lose(count: number): void {
     const begin = this.history.ended.at(-1)?.end ?? 0
     const head = Math.max(begin, this.history.head - count)
@@ -93,7 +93,7 @@ class Model {
     await begun
   }
 
-  /** Nothing is lost from now on. */
+  /** Delivers all messages and answers all reads until nothing is pending. */
   async finish(): Promise<void> {
     for (let left = 1000; left > 0; left--) {
       while (this.messages.length > 0) this.deliver()
@@ -139,7 +139,7 @@ async function play(model: Model, all: readonly (readonly [string, number?])[]):
 }
 
 t.test(
-  'without lost messages or events, everything is delivered from the head on, without a second look',
+  'without lost messages or events, everything after the head is delivered without further reads',
   async t => {
     await fc.assert(
       fc.asyncProperty(steps({ lose: false, drop: false }), async all => {
@@ -269,7 +269,7 @@ t.test('a failed read is retried after a delay, until the feed is closed', async
   for (let tries = 0; tries < 2; tries++) {
     const from = Date.now()
     model.reads.shift()?.fail(new LogUnavailable('away'))
-    await until('the next try', () => model.reads.length > 0)
+    await until('the read is retried', () => model.reads.length > 0)
     t.ok(Date.now() - from >= 45)
   }
   await model.finish()

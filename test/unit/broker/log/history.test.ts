@@ -1,5 +1,5 @@
-// A channel that repeatedly loses acknowledged events, as a model: a reader that continues from any position that
-// was ever issued receives each event once, or inside a gap.
+// A model of a channel that repeatedly loses acknowledged events: a reader that resumes from any position that was ever
+// issued receives each event once, or inside a gap.
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -38,7 +38,7 @@ function event(epoch: string, offset: number): LogEvent {
 /** The model: a log without Redis. Epochs are named e0, e1, …, so that positions are ordered. */
 class World {
   history: History = { epoch: 'e0', ended: [], head: 0, floor: 0 }
-  /** What can still be read, by offset. */
+  /** Readable events by offset. */
   readonly held = new Map<number, LogEvent>()
   /** Everything that was ever acknowledged. */
   readonly acknowledged: LogEvent[] = []
@@ -57,11 +57,11 @@ class World {
     }
   }
 
-  /** Loses the newest `count` stored events, or none of them though some might have been. */
+  /** Loses the newest `count` stored events. With 0, an epoch begins although none is lost. */
   lose(count: number): void {
     const head = Math.max(this.history.floor, this.history.head - count)
     for (let offset = head + 1; offset <= this.history.head; offset++) this.held.delete(offset)
-    // Epochs that were to end beyond the surviving events end there; those that started beyond them never existed.
+    // Epochs that ended after the last surviving event now end there; those that started after it never existed.
     const { ended } = this.history
     const before = (at: number) => ended[at - 1]?.end ?? 0
     const kept = ended.filter((_, at) => before(at) <= head)
@@ -121,7 +121,7 @@ function walk(world: World, from: Start, limit: number): { pages: Page[]; end: P
     if (!page.more) return { pages, end: page.cursor }
     after = page.cursor
   }
-  throw new Error('reading on has no end')
+  throw new Error('the pages do not end')
 }
 
 t.test('from every position each event is delivered once, or within a gap', async () => {
@@ -200,7 +200,7 @@ t.test(
   },
 )
 
-t.test('a first page from earliest is empty only where nothing is readable', async () => {
+t.test('a first page from earliest is empty only if nothing is readable', async () => {
   fc.assert(
     fc.property(world, world => {
       const { head, floor } = world.history
@@ -236,7 +236,7 @@ t.test('the newest events, and those since a time, include all that are readable
 })
 
 t.test('cursors are placed as the contract says: at the tail, in the next epoch, at the head', async t => {
-  // 1..3 in e0; 3 lost; 3..4 in e1; e2 from 4 on, 5..6 in it; 1 trimmed.
+  // e0 has 1..3, of which 3 was lost and 1 trimmed; e1 has 3..4; e2 begins at 4 and has 5..6.
   const world = worldOf([
     ['append', 3],
     ['lose', 1],
@@ -252,12 +252,12 @@ t.test('cursors are placed as the contract says: at the tail, in the next epoch,
   t.same(placed('e0', 1), { start: at('e0', 1), gap: undefined })
   t.same(placed('e0', 0), gap(at('e0', 0), at('e0', 1)), 'fallen off')
   t.same(placed('e0', 2), gap(at('e0', 2), at('e1', 2)), 'at the end of its epoch')
-  t.same(placed('e0', 3), gap(at('e0', 3), at('e1', 2)), 'beyond it, with an event that was lost')
+  t.same(placed('e0', 3), gap(at('e0', 3), at('e1', 2)), 'beyond the end of its epoch: an event was lost')
   t.same(placed('e1', 3), { start: at('e1', 3), gap: undefined })
   t.same(placed('e1', 4), gap(at('e1', 4), at('e2', 4)))
   t.same(placed('e2', 5), { start: at('e2', 5), gap: undefined })
   t.same(placed('e2', 7), gap(at('e2', 7), at('e2', 6)), 'beyond the head')
-  t.same(placed('zz', 5), gap(at('zz', 5), at('e0', 1)), 'an epoch that never was')
+  t.same(placed('zz', 5), gap(at('zz', 5), at('e0', 1)), 'an epoch that never existed')
 })
 
 t.test('only the last epochs are remembered, and the events of the others are gone', async t => {
@@ -280,7 +280,7 @@ t.test('names of epochs have the right form and do not repeat', async t => {
   t.equal(used.size, 36, 'every character occurs')
 })
 
-/** All that pages back from `before` have, oldest first, and the gaps. */
+/** Reads pages back from `before`. Returns their events, oldest first, and the gaps. */
 function walkBack({ history, held }: World, before: Position | 'head', limit: number) {
   const events: LogEvent[] = []
   const gaps: Gap[] = []

@@ -25,7 +25,7 @@ const make = async (settings: LogSettings, now?: () => number) => {
 logContract(t, 'memory', settings => make(settings))
 logActsContract(t, 'memory', settings => make(settings))
 
-t.test('a feed is notified in the same moment in which the append takes effect', async t => {
+t.test('a feed is notified synchronously when the append takes effect', async t => {
   const log = await make({})
   const recorder = await record(log, 'a')
   const appended = log.append('a', drafts(2))
@@ -63,9 +63,17 @@ t.test('empty channels are dropped, the longest idle first', async t => {
   await log.append('held', [draft(1)])
   const recorder = await record(log, 'followed')
   for (let i = 0; i < 9000; i++) await log.state(`stranger-${i}`)
-  t.same((await log.read('first', 'latest', ALL)).cursor, cursor, 'not yet, and used again')
+  t.same(
+    (await log.read('first', 'latest', ALL)).cursor,
+    cursor,
+    'the channel is not dropped yet; this read makes it recently used',
+  )
   for (let i = 9000; i < 18_000; i++) await log.state(`stranger-${i}`)
-  t.same((await log.read('first', 'latest', ALL)).cursor, cursor, 'the longest idle go first')
+  t.same(
+    (await log.read('first', 'latest', ALL)).cursor,
+    cursor,
+    'channels that were idle for longer were dropped first',
+  )
   for (let i = 18_000; i < 29_000; i++) await log.state(`stranger-${i}`)
   t.not((await log.read('first', 'latest', ALL)).cursor.epoch, cursor.epoch)
   t.equal((await log.state('held')).count, 1)
@@ -86,7 +94,7 @@ t.test('each of a hundred thousand appends costs no more than the first', async 
   const append = async (count: number) => {
     for (let i = 0; i < count; i++) await log.append('a', [draft(i)])
   }
-  // Ns of an append, in the fastest of 50 rounds: others were interrupted, because the machine is busy.
+  // Ns per append in the fastest of 50 rounds, because a busy machine interrupts some rounds.
   const cost = async () => {
     let least = Infinity
     for (let round = 0; round < 50; round++) {

@@ -1,4 +1,4 @@
-// Presence of several nodes that share a store, in one process: the store's clock is the test's.
+// Presence over several nodes that share a store, in one process. The store's clock is mocked.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -45,7 +45,7 @@ class Client implements Attending {
 
 interface World {
   readonly log: MemoryLog
-  /** What nodes are given; tests may put another one behind it. */
+  /** The store behind the one that nodes use; tests may replace it. */
   behind: MemberStore
   readonly store: MemberStore
   clock: number
@@ -131,7 +131,7 @@ t.test('a reload within the grace period notifies nobody, even on another node',
   await until('one client', async () => (await w.behind.count(ROOM)).clients === 1)
   second.gone()
   const third = new Client(b, user('ann'))
-  await until('only the other node', async () => (await w.behind.count(ROOM)).tags.length === 1)
+  await until('only the other node has an entry', async () => (await w.behind.count(ROOM)).tags.length === 1)
   t.strictSame(await w.changes(), ['join ann'])
   third.gone()
   await until('nobody', async () => (await w.users()).length === 0)
@@ -148,7 +148,7 @@ t.test('user info is updated; another user takes its place', async t => {
   const page = await node.page(ROOM, '', 10)
   t.match(JSON.parse(page.members[0] ?? ''), { user: 'ann', info: { n: 2 } })
   const other = new Client(w.node(), user('ann', { info: { n: 3 } }))
-  await until('another, of another node', async () => (await w.changes()).length === 3)
+  await until('an update by the other node', async () => (await w.changes()).length === 3)
   other.gone()
   client.identify(user('bob'))
   await until('bob alone', async () => `${await w.users()}` === 'bob')
@@ -185,7 +185,7 @@ t.test('the members of a lost node leave once; a node that returns enters them a
   new Client(b, user('bob'))
   await until('all', async () => (await w.behind.count(ROOM)).clients === 3)
   a.away(1)
-  // Others renew meanwhile.
+  // The other nodes renew their leases meanwhile.
   for (let second = 0; second < 17; second++) {
     w.clock += 1000
     await wait(30)
@@ -198,7 +198,7 @@ t.test('the members of a lost node leave once; a node that returns enters them a
   t.match(await c.count(ROOM), { users: 2, clients: 3 })
 })
 
-t.test('when no node could reach the store for long, nobody leaves', async t => {
+t.test('after a long outage of the store for all nodes, nobody leaves', async t => {
   const w = world(t)
   const nodes = [w.node(), w.node()]
   for (const [i, node] of nodes.entries()) new Client(node, user(`u${i}`))

@@ -1,4 +1,4 @@
-// The rules file of a running node: followed on a real disk, kept where the new one is bad.
+// A running node follows its rules file on a real disk, and keeps its rules if the new file is invalid.
 
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rename, rm, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
@@ -14,10 +14,10 @@ import type { Rules } from '../../../../services/broker/rules/rules.ts'
 
 const rule = (subscribe: string) => `channels: [{ match: a, subscribe: ${subscribe} }]\n`
 const subscribeOf = (rules: Rules) => rules.of('a').subscribe[0]
-/** Never, so that only file system events trigger a reload. */
+/** A poll interval of never, so that only file system events trigger a reload. */
 const NEVER = 2 ** 31 - 1
 
-// Nothing that follows a file keeps a process alive.
+// Keeps the process alive, because followed files do not.
 const alive = setInterval(() => {}, 1000)
 t.teardown(() => clearInterval(alive))
 
@@ -60,7 +60,7 @@ t.test('a file that is invalid at the start is rejected', async t => {
   await t.rejects(openRulesFile(path), { message: /larger than/ })
 })
 
-t.test('written in place, and replaced', async t => {
+t.test('a file that is written in place or replaced is read again', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path)
@@ -68,7 +68,11 @@ t.test('written in place, and replaced', async t => {
   t.equal(await changed(file, () => writeFile(path, rule('anyone'))), 'anyone')
   await writeFile(`${path}.new`, rule('token'))
   t.equal(await changed(file, () => rename(`${path}.new`, path)), 'token')
-  t.equal(await changed(file, () => writeFile(path, rule('hook'))), 'hook', 'and the new one is followed too')
+  t.equal(
+    await changed(file, () => writeFile(path, rule('hook'))),
+    'hook',
+    'the replaced file is followed too',
+  )
 })
 
 t.test('an invalid file leaves the rules unchanged, and is reported once', async t => {
@@ -85,7 +89,11 @@ t.test('an invalid file leaves the rules unchanged, and is reported once', async
   await file.reload()
   await file.reload()
   t.equal(refused.length, 1)
-  t.equal(await changed(file, () => writeFile(path, rule('user'))), 'user', 'good again, though as before')
+  t.equal(
+    await changed(file, () => writeFile(path, rule('user'))),
+    'user',
+    'the valid file is read although it equals the one before',
+  )
   t.equal(file.problem, undefined)
   const gone = once(file, 'refused')
   await unlink(path)
@@ -95,7 +103,7 @@ t.test('an invalid file leaves the rules unchanged, and is reported once', async
   t.equal(await changed(file, () => writeFile(path, rule('anyone'))), 'anyone')
 })
 
-t.test('the symlink swap with which Kubernetes updates a mounted map', async t => {
+t.test('the symlink swap by which Kubernetes updates a mounted ConfigMap is followed', async t => {
   const mount = await folder(t)
   const version = async (name: string, text: string) => {
     await mkdir(join(mount, name))
@@ -116,7 +124,7 @@ t.test('the symlink swap with which Kubernetes updates a mounted map', async t =
   await rm(join(mount, '..1'), { recursive: true })
 })
 
-t.test('a link to a file elsewhere: the file is followed', async t => {
+t.test('the target of a link to another folder is followed', async t => {
   const [here, there] = [await folder(t), await folder(t)]
   const target = join(there, 'real.yaml')
   await writeFile(target, rule('user'))
@@ -125,7 +133,7 @@ t.test('a link to a file elsewhere: the file is followed', async t => {
   t.equal(await changed(file, () => writeFile(target, rule('anyone'))), 'anyone')
 })
 
-t.test('without file events it is read periodically, and on SIGHUP', async t => {
+t.test('without file events the file is read periodically, and on SIGHUP', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const listeners = process.listenerCount('SIGHUP')
@@ -147,7 +155,7 @@ t.test('without file events it is read periodically, and on SIGHUP', async t => 
   t.equal(process.listenerCount('SIGHUP'), listeners)
 })
 
-t.test('the folder itself is replaced', async t => {
+t.test('a replaced folder is followed', async t => {
   const root = await folder(t)
   const [place, other] = [join(root, 'config'), join(root, 'other')]
   for (const path of [place, other]) await mkdir(path)
@@ -161,7 +169,7 @@ t.test('the folder itself is replaced', async t => {
   t.equal(await changed(file, () => writeFile(join(place, 'rules.yaml'), rule('token'))), 'token')
 })
 
-t.test('reacts to nothing after close', async t => {
+t.test('a closed file is not read again', async t => {
   const path = join(await folder(t), 'rules.yaml')
   await writeFile(path, rule('user'))
   const file = await opened(t, path)
@@ -173,7 +181,7 @@ t.test('reacts to nothing after close', async t => {
   t.equal(subscribeOf(file.current), 'user')
 })
 
-/** Rules of this many teams; the first begins at line 2 and each has three lines. */
+/** Rules of this many teams. The first starts at line 2; each has three lines. */
 const large = (teams: number) =>
   `channels:\n${Array.from({ length: teams }, (_, i) => `  - match: 'team${i}:*'\n    subscribe: user\n    rate: { publish: 5/s }\n`).join('')}default: { subscribe: nobody }\n`
 
@@ -193,7 +201,7 @@ t.test('a large reloaded file is parsed without blocking the node', async t => {
   t.match(file.current.of('other'), { match: 'default', subscribe: ['nobody'] })
   const beside = `${text}hooks: { connect: { url: "https://a" } }\nwebhooks: [{ url: "https://a", events: "*" }]\n`
   const { hooks, webhooks, lives } = parseRules(beside)
-  t.match(await parseAside(beside), { hooks, webhooks, lives }, 'with all that is beside rules')
+  t.match(await parseAside(beside), { hooks, webhooks, lives }, 'the other parts of the file are parsed too')
 
   let turns = 0
   const turn = () => void (turns++, (turning = setImmediate(turn)))
@@ -201,7 +209,7 @@ t.test('a large reloaded file is parsed without blocking the node', async t => {
   const parsing = parseAside(text)
   await parsing
   clearImmediate(turning)
-  t.ok(turns > 2, 'a turn for each part of the rules, at least')
+  t.ok(turns > 2, 'parsing takes several turns of the event loop')
 })
 
 /** Large rules in which every rule says the same. */

@@ -1,4 +1,4 @@
-// Which rule holds: the most exact pattern's.
+// The rule of a channel is the one with the most specific pattern.
 
 import { mock as mocks } from 'node:test'
 import fc from 'fast-check'
@@ -36,11 +36,11 @@ t.test('more literal segments win, then more segments, then literals from the le
   for (const [channel, expected, ...others] of table) {
     const patterns = expected === undefined ? others : [...others, expected]
     t.equal(tableOf(...patterns).find(channel), expected, `${channel} among ${patterns.join(' ')}`)
-    t.equal(tableOf(...patterns.reverse()).find(channel), expected, 'in whatever order')
+    t.equal(tableOf(...patterns.reverse()).find(channel), expected, 'the order of the rules does not matter')
   }
 })
 
-/** The rule of the documents, implemented plainly: all matches, in order. */
+/** The documented precedence, implemented plainly: sorts all matching patterns. */
 function plainly(patterns: readonly string[], channel: string): string | undefined {
   const rank = (pattern: string) =>
     pattern.split(':').map(segment => (segment === '*' ? 2 : segment === '{user}' ? 1 : 0))
@@ -77,7 +77,7 @@ t.test('the table matches a sort of all patterns', async () => {
   )
 })
 
-t.test('{user} is the user, as a whole segment; the anonymous is nobody', async t => {
+t.test('{user} matches the user as a whole segment; anonymous clients match none', async t => {
   t.ok(userMatches([], 'news', ''))
   t.ok(userMatches([1], 'inbox:42', '42'))
   t.ok(userMatches([1, 3], 'a:42:b:42', '42'))

@@ -39,7 +39,7 @@ function problemsOf(text: string): string[] {
   }
 }
 
-t.test('the example of the contract', async t => {
+t.test('an example with every member is parsed', async t => {
   const rules = parseRules(EXAMPLE)
   t.strictSame(rules.of('chat:1'), {
     match: 'chat:*',
@@ -83,7 +83,7 @@ default: { subscribe: anyone, publish: anyone, transient: true }
   t.match(rules.of('a'), { subscribe: ['anyone'], publish: ['anyone'], transient: true })
 })
 
-t.test('units', async t => {
+t.test('units of durations, sizes and rates are parsed', async t => {
   const of = (member: string) => parseRules(`channels: [{ match: a, ${member} }]`).of('a')
   for (const [age, ms] of [
     ['0s', 0],
@@ -251,7 +251,7 @@ t.test('a file that is nested too deeply is rejected', async t => {
   }
 })
 
-t.test('without a file: closed, or open on loopback', async t => {
+t.test('without a file, a node is closed, or open on loopback', async t => {
   t.match(CLOSED_RULES.of('a'), { subscribe: ['token'], publish: ['nobody'] })
   t.equal(CLOSED_RULES.open, undefined)
   t.match(openRules({ keys: false }), {
@@ -261,10 +261,10 @@ t.test('without a file: closed, or open on loopback', async t => {
   t.match(openRules({ keys: true }), { open: 'but-keys', default: { publish: ['key'] } })
 })
 
-// The schema and the parser agree, except for rules that no schema can express.
+// The schema agrees with the parser, except on rules that no schema can express.
 
 const valid = new Ajv({ strict: true, allowUnionTypes: true }).compile(rulesSchema())
-/** Contradictions, limits of units, and patterns with valid characters. */
+/** Problems that the schema cannot express: contradictions, limits of units, and patterns of valid characters. */
 const BEYOND_SCHEMA =
   /nobody with others|lets in one user only|no history|has a rule already|is not a (duration|size|rate)|`\*\*`|the node's own|dot segment/
 
