@@ -65,8 +65,10 @@ export async function runCase(
   }
   ends = load.ends - ends
   world.say('waiting until all publishes are answered and all events received')
-  await load.end()
-  const lives = await load.livesReceived(expected.gaps === 'none' ? 'none' : 'may')
+  const [lives] = await Promise.all([
+    load.livesReceived(expected.gaps === 'none' ? 'none' : 'may'),
+    load.end(),
+  ])
   failed.push(...(lives?.wrong ?? []))
   const verdict = load.account.judge()
   const { refused } = load

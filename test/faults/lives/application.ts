@@ -75,19 +75,18 @@ webhooks:
     this.#read = lines.length
   }
 
-  /** Starts killing it at random. */
+  /** Starts killing it at random, at least once. */
   disturb(random: () => number): void {
     const { signal } = (this.#disturbing = new AbortController())
     const between = ({ least, more }: typeof RUNS) => sleep(least + more * random(), undefined, { signal })
     const run = async () => {
-      while (!signal.aborted) {
+      do {
         await between(RUNS).catch(() => {})
-        if (signal.aborted) return
         this.#process?.kill('SIGKILL')
         this.kills++
         await between(AWAY).catch(() => {})
         await this.#begin()
-      }
+      } while (!signal.aborted)
     }
     this.#disturbed = run()
   }
