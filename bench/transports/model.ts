@@ -242,7 +242,7 @@ function warnings(
       : []),
     ...(connections > MAX_REDIS_CLIENTS
       ? [
-          `Each Redis shard has ${connections.toLocaleString('en')} connections: raise its maxclients; nobody has measured so many.`,
+          `Each Redis shard has ${connections.toLocaleString('en')} connections: raise its maxclients; that many have not been measured.`,
         ]
       : []),
     ...(demand.size > 4 * costs.size

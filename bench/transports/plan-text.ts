@@ -153,6 +153,6 @@ export function planMarkdown(costs: Costs): string {
     ),
     ...plans.flatMap(({ title, found }) => found.warnings.map(text => `- ${title}: ${text}`)),
     `Extrapolated, not measured: the costs are those of one machine with 2 cores (${costs.machine}), one node and some ` +
-      'thousand clients. Take it for the order of magnitude, and for what binds first; then measure with `fanwire bench`.',
+      'thousand clients. It shows the order of magnitude and the first bottleneck; then measure with `fanwire bench`.',
   ].join('\n\n')
 }

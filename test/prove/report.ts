@@ -33,23 +33,25 @@ export function pageOf(results: readonly Result[]): string {
 
 Written by \`npm run prove -- --seed ${first.seed} --minutes ${first.seconds / 60} --systems ${systemsOf(results)} --write\`.
 
-Each reader is behind a proxy of its own, which cuts every connection after a random number of bytes, and at times blocks WebSocket,
-buffers streams, refuses connections, or cuts them by age. In the rows with servers, nodes are killed and drained, or the server is
-restarted, all the time. Events are numbers, so each reader knows what it missed.
+A run counts what the clients of three systems miss, and see twice, while their connections are cut. Each reader is behind a separate proxy,
+which cuts every connection after a random number of bytes, and at times blocks WebSocket, buffers streams, refuses connections, or cuts them
+by age. In the rows with servers, nodes are also killed and drained, or the server is restarted, again and again. Events are numbers, so each
+reader knows which ones it missed.
 
-| client | faults of | cuts | events published | deliveries | missing | repeated | reordered | lost, and told | readers stuck |
+| client | faults of | cuts | events published | deliveries | missing | repeated | reordered | reported as lost | readers stuck |
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|
 ${results.map(result => row(result, disturbsServers(result))).join('\n')}
 
-- **missing**: never delivered, and nobody said so. **lost, and told**: never delivered, behind a notice: fanwire's gap, a subscription of
-  Centrifugo's client that is not \`recovered\`, or a session of Socket.IO that is not.
+- **missing**: never delivered, and the client was not notified. **reported as lost**: never delivered, but the client was notified: by fanwire's
+  gap, a subscription of Centrifugo's client that is not \`recovered\`, or a session of Socket.IO that is not.
 - **fanwire**: two nodes with their log in Redis, and a channel that keeps only 40 events, so that readers which are away fall behind. Its
-  tokens expire, its readers use all wires, reload, and change wires; four of them share a connection, as tabs do. Its publisher is behind such a proxy, too.
+  tokens expire; its readers use all wires, reload, and change wires; four of them share a connection, as tabs do. Its publisher is behind such a
+  proxy too.
 - **Centrifugo**: two servers on its library with history in Redis (10,000 events); its client over WebSocket with recovery.
 - **Socket.IO**: one server with connection state recovery (two minutes), the default in-memory adapter. A restart forgets its sessions.
-  - It repeats: the server sends what a session has missed before the packet that confirms the session, and the client (4.8.4) keeps
-    these events until then. If the connection is cut in between, the next one brings them again, and the client delivers all copies.
-  - It goes silent: if a client is back before the server has noticed that its old connection is gone, the end of the old one empties
-    the rooms of both, since they have one id. The client is connected, says \`recovered\`, and gets nothing until the next cut.
+  - It repeats events: the server sends the missed events before the packet that confirms the session, and the client (4.8.4) holds them until
+    then. If the connection is cut in between, the next connection brings them again, and the client delivers all copies.
+  - It stops delivering: if a client reconnects before the server has noticed that the old connection is gone, the end of the old one empties the
+    rooms of both, since they have the same id. The client is connected, reports \`recovered\`, and receives nothing until the next cut.
 `
 }
