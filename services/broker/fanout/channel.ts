@@ -46,15 +46,22 @@ export interface ChannelEnvironment {
 /** The most views of one channel on one node. */
 const MAX_VIEWS = 256
 
+/** No provisional epoch was replaced. */
+const NOT_REPLACED = { epoch: '', now: '' }
+
+const NO_VIEWS: readonly View[] = []
+
+/** Most channels are quiet: what only news, reads or selections need is created when it is first needed. */
 export class Channel implements Follower, Flushable, Shrinkable, Pages {
   readonly name: string
   readonly recent: Recent
   readonly stretches: Stretches
-  readonly reads: LogReads
   readonly members: Member[] = []
-  readonly #passage: Passage
+  #reads: LogReads | undefined
+  #passage: Passage | undefined
+  #lowPriority: LowPriority | undefined
   /** By the key of their selection. */
-  readonly #views = new Map<string, View>()
+  #views: Map<string, View> | undefined
   /** Members and requests that keep the channel open. */
   holds = 0
   /** When the last hold was released, ms since 1970. */
@@ -66,11 +73,10 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   /** Nothing can follow the head. */
   ended = false
   readonly #environment: ChannelEnvironment
-  readonly #lowPriority: LowPriority
   #feed: Feed | undefined
   #closed = false
   /** The provisional epoch that the channel had before its first event, and the epoch that replaced it. */
-  #unbegun = { epoch: '', now: '' }
+  #unbegun = NOT_REPLACED
   /** The newest position that this node acknowledged to a publisher; the feed may still be behind it. */
   #acknowledged: Position | undefined
   /** The running pass visits the member before this slot next; 0 if no pass is running. */
@@ -78,14 +84,11 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   #news = false
 
   constructor(name: string, environment: ChannelEnvironment) {
-    const { retentionOf, memory, low, flushLoop } = environment
+    const { retentionOf, memory } = environment
     this.name = name
     this.#environment = environment
     this.recent = new Recent(() => retentionOf(name))
     this.stretches = new Stretches(chooseAll(this.recent), memory)
-    this.reads = new LogReads((start, limit) => this.#read(start, limit), memory)
-    this.#lowPriority = new LowPriority(low, () => this.#wake())
-    this.#passage = new Passage(this.members, flushLoop)
   }
 
   // The feed ------------------------------------------------------------------------------------------------
@@ -99,12 +102,12 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
 
   close(): void {
     this.#closed = true
-    this.#lowPriority.reset()
-    this.#passage.close()
+    this.#lowPriority?.reset()
+    this.#passage?.close()
     this.#feed?.close()
     this.#forgetStretches()
-    for (const view of this.#views.values()) view.close()
-    this.reads.close()
+    for (const view of this.#allViews()) view.close()
+    this.#reads?.close()
     this.#remember(() => this.recent.reset({ epoch: '', offset: 0 }))
   }
 
@@ -115,7 +118,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
 
   begun(at: Position): void {
     const { epoch } = this.recent
-    this.reads.forget()
+    this.#reads?.forget()
     this.#remember(() => this.recent.reset(at))
     this.#unbegun = { epoch, now: at.epoch }
     for (const member of this.members) member.begun?.()
@@ -139,7 +142,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   }
 
   events(events: readonly LogEvent[]): void {
-    this.#passage.finish()
+    this.#passage?.finish()
     this.#forgetStretches()
     this.#remember(() => {
       this.recent.push(events)
@@ -147,13 +150,13 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     })
     this.version++
     if (events.at(-1)?.kind === 'end') this.ended = true
-    if (!this.#lowPriority.holdBack(events)) this.#wake()
+    if (!this.#holdBack(events)) this.#wake()
   }
 
   gap(gap: Gap, ended = false): void {
-    this.#passage.finish()
+    this.#passage?.finish()
     this.#forgetStretches()
-    this.reads.outdate()
+    this.#reads?.outdate()
     this.ended = ended
     this.#remember(() => this.recent.reset(gap.to))
     this.version++
@@ -165,11 +168,12 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   forget(): void {
     const { epoch, head } = this.recent
     this.#forgetStretches()
-    this.reads.outdate()
+    this.#reads?.outdate()
     this.#remember(() => this.recent.reset({ epoch, offset: head }))
   }
 
   transient(events: readonly LogEvent[]): void {
+    this.#passage ??= new Passage(this.members, this.#environment.flushLoop)
     this.#passage.bring(events)
   }
 
@@ -181,8 +185,15 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
       this.#acknowledged = position
   }
 
+  /** Whether these events wake nobody yet. */
+  #holdBack(events: readonly LogEvent[]): boolean {
+    if (!events.every(event => event.low)) return false
+    this.#lowPriority ??= new LowPriority(this.#environment.low, () => this.#wake())
+    return this.#lowPriority.holdBack(events)
+  }
+
   #wake(): void {
-    this.#lowPriority.reset()
+    this.#lowPriority?.reset()
     this.#news = true
     this.#environment.flushLoop.flushSoon(this)
   }
@@ -190,21 +201,21 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   // Memory --------------------------------------------------------------------------------------------------
 
   get size(): number {
-    let size = this.recent.size + this.stretches.size + this.reads.size
-    for (const { stretches } of this.#views.values()) size += stretches.size
+    let size = this.recent.size + this.stretches.size + (this.#reads?.size ?? 0)
+    for (const { stretches } of this.#allViews()) size += stretches.size
     return size
   }
 
   #forgetStretches(): void {
     this.stretches.forget()
-    for (const { stretches } of this.#views.values()) stretches.forget()
+    for (const { stretches } of this.#allViews()) stretches.forget()
   }
 
   /** Releases the encodings for readers first, then the oldest events. */
   shrink(size: number): void {
     if (this.size <= size) return
     this.#forgetStretches()
-    this.reads.forget()
+    this.#reads?.forget()
     this.#remember(() => this.recent.shrink(size))
   }
 
@@ -236,7 +247,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   }
 
   hasRoomFor(selection: Selection): boolean {
-    return this.#views.size < MAX_VIEWS || this.#views.has(selection.key)
+    return this.#views === undefined || this.#views.size < MAX_VIEWS || this.#views.has(selection.key)
   }
 
   /** Raises FW_TOO_MANY_FILTERS unless there is room for readers with these selections. */
@@ -251,6 +262,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   /** What readers with that selection share. The caller releases it. Raises FW_TOO_MANY_FILTERS. */
   view(selection: Selection): View {
     this.requireRoomFor(selection)
+    this.#views ??= new Map()
     let view = this.#views.get(selection.key)
     if (view === undefined) {
       const { memory, flushLoop } = this.#environment
@@ -264,7 +276,11 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   letGoOf(view: View): void {
     if (--view.readers > 0) return
     view.close()
-    this.#views.delete(view.selection.key)
+    this.#views?.delete(view.selection.key)
+  }
+
+  #allViews(): Iterable<View> {
+    return this.#views?.values() ?? NO_VIEWS
   }
 
   hold(): void {
@@ -294,6 +310,14 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   }
 
   // Reading -------------------------------------------------------------------------------------------------
+
+  get reads(): LogReads {
+    if (this.#reads !== undefined) return this.#reads
+    const reads = new LogReads((start, limit) => this.#read(start, limit), this.#environment.memory)
+    if (this.#closed) reads.close()
+    this.#reads = reads
+    return reads
+  }
 
   /** The page after `start`, if memory can answer; undefined if the log has to. */
   peek(start: Start, limit: PageLimit): Page | undefined {

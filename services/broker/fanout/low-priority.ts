@@ -24,13 +24,10 @@ export class LowPriority {
     this.#wake = wake
   }
 
-  /** Whether these events wake nobody yet. */
+  /** Whether these events, all of them low-priority, wake nobody yet. */
   holdBack(events: readonly LogEvent[]): boolean {
-    for (const event of events) {
-      if (!event.low) return false
-      this.#events++
-      this.#bytes += event.bytes
-    }
+    this.#events += events.length
+    for (const event of events) this.#bytes += event.bytes
     const { events: maxEvents, bytes: maxBytes, age } = this.#limits
     if (this.#events >= maxEvents || this.#bytes >= maxBytes || age === 0) return false
     this.#timer ??= setTimeout(this.#wake, age)

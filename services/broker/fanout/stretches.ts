@@ -49,7 +49,7 @@ export class Stretches {
   /** The last choice, which other wires need at the same moment. */
   #chosen: { readonly offset: number; readonly chosen: Chosen } | undefined
   readonly #memory: MemoryBudget
-  readonly #byFraming = new Map<Framing, Map<number, Stretch>>()
+  #byFraming: Map<Framing, Map<number, Stretch>> | undefined
 
   constructor(choose: Choose, memory: MemoryBudget) {
     this.#choose = choose
@@ -58,7 +58,7 @@ export class Stretches {
 
   /** The capped stretch after `offset`, which must lie in memory and before the head. */
   after(offset: number, framing: Framing): Stretch {
-    const known = this.#byFraming.get(framing)?.get(offset)
+    const known = this.#byFraming?.get(framing)?.get(offset)
     if (known !== undefined) return known
     const stretch = this.#encode(offset, framing)
     this.#keep(offset, framing, stretch)
@@ -73,7 +73,7 @@ export class Stretches {
 
   forget(): void {
     this.#chosen = undefined
-    if (this.#byFraming.size === 0) return
+    if (this.#byFraming === undefined || this.#byFraming.size === 0) return
     this.#byFraming.clear()
     this.#count(-this.size)
   }
@@ -88,6 +88,7 @@ export class Stretches {
   }
 
   #keep(offset: number, framing: Framing, stretch: Stretch): void {
+    this.#byFraming ??= new Map()
     if ((this.#byFraming.get(framing)?.size ?? 0) >= MAX_STRETCHES) this.forget()
     const byOffset = this.#byFraming.get(framing)
     if (byOffset === undefined) this.#byFraming.set(framing, new Map([[offset, stretch]]))
