@@ -12,7 +12,7 @@ import { checkedQuery } from '../http/query.ts'
 import { CLEAR, ERASE } from './schemas.ts'
 
 export const erase: FastifyPluginAsync = async app => {
-  const { log, access } = app.fanwire
+  const { eraser, access } = app.fanwire
 
   const onRequest = async (request: FastifyRequest) => {
     requirePublishOrigin(request)
@@ -30,7 +30,7 @@ export const erase: FastifyPluginAsync = async app => {
       if (position === undefined) {
         throw new FanwireError('FW_BAD_CURSOR', 'an event id is <epoch>-<offset>, such as m3k9zq-42')
       }
-      if (!(await log.erase(channel, position)))
+      if (!(await eraser.erase(channel, position)))
         throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no longer has it')
       audit(request, 'erase', { channel, id })
       return reply.header('cache-control', 'no-store').send({ channel, id, erased: true })

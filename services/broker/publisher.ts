@@ -107,9 +107,13 @@ export class Publisher {
     return approved
   }
 
-  /** Publishes what was approved, of which the log of updates has more than a copy. Raises what `append` does. */
-  async put(channel: string, draft: Draft, by: Identity): Promise<void> {
-    await this.#publish(channel, [draft], by, false)
+  /**
+   * Publishes what was approved, of which the log of updates has more than a copy. Returns its position, if it is kept.
+   * Raises what `append` does.
+   */
+  async put(channel: string, draft: Draft, by: Identity): Promise<Position | undefined> {
+    const [published] = await this.#publish(channel, [draft], by, false)
+    return published?.position
   }
 
   /** Appends to the log of updates. Raises LogUnavailable. */
@@ -192,7 +196,7 @@ export class Publisher {
       for (const { position } of receipts) hub.acknowledged(channel, position)
       if (by.kind !== 'key') for (const receipt of receipts) this.#parts.published?.(channel, receipt, by)
       // Also for a repeat: the copy may be what failed before.
-      if (keepsUpdates && copies) await this.#update(copiesOf(channel, scoped))
+      if (keepsUpdates && copies) await this.#update(copiesOf(channel, scoped, receipts))
       return receipts
     } catch (error) {
       if (!(error instanceof NotAppended))

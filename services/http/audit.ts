@@ -27,7 +27,7 @@ export async function sendToAll<Type extends keyof Commands>(
 
 /** Erases all events of a channel; returns its head. Raises LogUnavailable. */
 export async function clear(request: FastifyRequest, channel: string): Promise<Position> {
-  const head = await request.server.fanwire.log.clear(channel)
+  const head = await request.server.fanwire.eraser.clear(channel)
   audit(request, 'clear', { channel })
   return head
 }

@@ -2,10 +2,11 @@
 
 import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
+import type { LogEvent } from '../broker/event/event.ts'
 import { isStranger } from '../broker/access/identity.ts'
 
 const FOR_EVER = 'max-age=31536000, immutable'
-const A_MOMENT = 'max-age=5'
+export const A_MOMENT = 'max-age=5'
 
 export const EVENT_TYPE = 'application/json; charset=utf-8'
 
@@ -17,6 +18,11 @@ export function isShared({ headers, identity }: FastifyRequest): boolean {
 /** A cache policy; authorised responses stay out of shared caches (RFC 9111 section 5.2.2.7). */
 export function policyFor(request: FastifyRequest, policy: string): string {
   return isShared(request) ? policy : `private, ${policy}`
+}
+
+/** For entity tags: a body that was cached before one of its events was erased is no longer valid. */
+export function countErased(events: readonly LogEvent[]): number {
+  return events.filter(({ kind }) => kind === 'erased').length
 }
 
 /** Headers of a single event: it never changes, unless it may be erased. */

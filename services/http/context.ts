@@ -18,6 +18,7 @@ import { printPosition } from '../broker/event/position.ts'
 import { createMembers } from '../broker/presence/engine.ts'
 import { Presence } from '../broker/presence/presence.ts'
 import { Lives } from '../broker/lives/lives.ts'
+import { Eraser } from '../broker/eraser.ts'
 import { Publisher } from '../broker/publisher.ts'
 import { Addresses } from './address.ts'
 import { scopeOf } from './auth.ts'
@@ -54,6 +55,7 @@ export interface Context {
   /** Undefined if there is only one process. */
   readonly workers?: Workers | undefined
   readonly publisher: Publisher
+  readonly eraser: Eraser
   readonly clients: Clients
   readonly addresses: Addresses
   readonly limits: Limits
@@ -157,6 +159,7 @@ function clientLives(lives: Lives): ClientLives {
 
 type Made =
   | 'publisher'
+  | 'eraser'
   | 'clients'
   | 'addresses'
   | 'limits'
@@ -211,6 +214,7 @@ export function createContext(parts: Parts): Context {
     limits,
     pressure,
     publisher,
+    eraser: new Eraser({ log: parts.log, keepsUpdates: parts.config.mercure }),
     tickets: createTickets(parts),
     presence,
     lives,

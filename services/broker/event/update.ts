@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { dataOf, type Draft, type LogEvent } from './event.ts'
 import { isObject } from './json-values.ts'
 import { elements } from './json-spans.ts'
+import { type Position, printPosition } from './position.ts'
 
 /** The log of all updates. */
 export const UPDATES = 'fanwire:updates'
@@ -13,6 +14,8 @@ export const UPDATES = 'fanwire:updates'
 export interface UpdateHead {
   /** The first is the canonical one. */
   readonly topics: readonly string[]
+  /** Its event's id in the channel of each topic; null in those that do not have it. */
+  readonly events?: readonly (string | null)[]
   /** For those alone to whom one of its topics is granted. */
   readonly private?: true
   /** As its publisher named it; else its position does. */
@@ -38,13 +41,19 @@ export function updateData(head: UpdateHead, data: Uint8Array): Buffer {
   return Buffer.concat([OPEN, Buffer.from(JSON.stringify(head)), COMMA, data, CLOSE])
 }
 
-/** What the log of updates keeps of what is published to a channel. */
-export function copiesOf(channel: string, drafts: readonly Draft[]): Draft[] {
-  return drafts.flatMap(draft => {
+/** What the log of updates keeps of what is published to a channel. `receipts`: of the drafts, if they are kept. */
+export function copiesOf(
+  channel: string,
+  drafts: readonly Draft[],
+  receipts: readonly { readonly position: Position }[] = [],
+): Draft[] {
+  return drafts.flatMap((draft, i) => {
     const { type, tags, end, transient, idempotencyKey, priority, data } = draft
     if (end === true || type?.startsWith('fanwire:') === true) return []
+    const position = receipts[i]?.position
+    const events = position === undefined ? {} : { events: [printPosition(position)] }
     const copy: Draft = {
-      data: updateData({ topics: [channel] }, data),
+      data: updateData({ topics: [channel], ...events }, data),
       ...(type === undefined ? {} : { type }),
       ...(tags === undefined ? {} : { tags }),
       ...(transient === undefined ? {} : { transient }),
@@ -53,6 +62,11 @@ export function copiesOf(channel: string, drafts: readonly Draft[]): Draft[] {
     }
     return [copy]
   })
+}
+
+/** The id of the update's event in a channel; undefined if the channel does not have it. */
+export function eventIn({ topics, events }: Update, channel: string): string | undefined {
+  return events?.[topics.indexOf(channel)] ?? undefined
 }
 
 /** Keys are a channel's own. */

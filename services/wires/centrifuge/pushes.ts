@@ -6,9 +6,10 @@ import { attendedIn } from '../../broker/event/names.ts'
 import { UNSUBSCRIBED } from './codes.ts'
 import { Payload, type Reply } from './protocol.ts'
 
-/** Tags for an event's type and encoding, besides the publisher's own. */
+/** Tags for an event's type and encoding, and for one that was erased, besides the publisher's own. */
 const TYPE_TAG = 'fanwire:type'
 const ENCODING_TAG = 'fanwire:encoding'
+const ERASED_TAG = 'fanwire:erased'
 
 export interface ClientInfo {
   readonly user: string
@@ -22,11 +23,13 @@ export function infoOf({ user, info }: { readonly user: string; readonly info?: 
   return { user, client: user, ...shown }
 }
 
-export function tagsOf({ tags, type, encoding }: LogEvent): Tags | undefined {
-  if (type === undefined && encoding === undefined) return tags
+export function tagsOf({ tags, type, encoding, kind }: LogEvent): Tags | undefined {
+  const isErased = kind === 'erased'
+  if (type === undefined && encoding === undefined && !isErased) return tags
   const all = new Map(tags)
   if (type !== undefined) all.set(TYPE_TAG, type)
   if (encoding !== undefined) all.set(ENCODING_TAG, encoding)
+  if (isErased) all.set(ERASED_TAG, 'true')
   return all
 }
 

@@ -7,7 +7,7 @@ import type { LogEvent } from '../../broker/event/event.ts'
 import type { Position } from '../../broker/event/position.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
 import { FanwireError } from '../../errors.ts'
-import { matches, policyFor } from '../../http/conditional.ts'
+import { A_MOMENT, countErased, matches, policyFor } from '../../http/conditional.ts'
 import type { Context } from '../../http/context.ts'
 import { glanceFor, requireReadable, selectionsFor } from '../open-for.ts'
 import { bodyOf } from './content.ts'
@@ -20,6 +20,8 @@ export const WIRE = 'durable-streams'
 /** One answer of the log, for a reader of the stream. */
 export interface Part {
   readonly events: readonly LogEvent[]
+  /** Events that are missing because they were erased. */
+  readonly erased: number
   /** Where the next part begins. */
   readonly next: Position
   readonly upToDate: boolean
@@ -40,6 +42,7 @@ export function partOf(answer: Answer, start: Begin, state: StreamState): Part {
   const ended = ends.length > 0 || (state.ended && !more)
   return {
     events: data,
+    erased: countErased(events),
     next: nextOf(last, more ? cursor : typeof start === 'object' ? start : state.tail),
     upToDate: !more,
     closed: ended,
@@ -101,7 +104,7 @@ export class Reads {
     if (first === undefined) reply.header('cache-control', 'no-store')
     else {
       const tag = entityTag(first, part, state, selection)
-      const policy = 'max-age=60, stale-while-revalidate=300'
+      const policy = access.ruleOf(channel).erasable ? A_MOMENT : 'max-age=60, stale-while-revalidate=300'
       reply
         .header('etag', tag)
         .header('cache-control', policyFor(request, part.upToDate ? 'no-cache' : policy))
@@ -126,10 +129,11 @@ export function setPosition(reply: FastifyReply, { next, upToDate, closed }: Par
 
 function entityTag(
   first: string,
-  { next, closed }: Part,
+  { next, closed, erased }: Part,
   { at }: StreamState,
   selection: Selection | undefined,
 ): string {
   const whose = selection === undefined ? '' : `:${Buffer.from(selection.key).toString('base64url')}`
-  return `"${at.epoch}:${first}:${printOffset(next)}${closed ? ':c' : ''}${whose}"`
+  const less = erased === 0 ? '' : `:e${erased}`
+  return `"${at.epoch}:${first}:${printOffset(next)}${less}${closed ? ':c' : ''}${whose}"`
 }

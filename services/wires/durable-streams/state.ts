@@ -83,7 +83,7 @@ export class StreamState {
       return
     }
     const known = this.sinceRecord !== undefined
-    if (type === RECORD) this.#record(event)
+    if (type === RECORD && kind !== 'erased') this.#record(event)
     else if (known) this.sinceRecord = (this.sinceRecord ?? 0) + 1
     if (type !== RECORD || !known) this.tail = { epoch, offset }
     this.#last = producedBy(tags?.get(PRODUCER_TAG))

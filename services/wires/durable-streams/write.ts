@@ -157,7 +157,7 @@ export class Writes {
   }
 
   async #clear(channel: string) {
-    const head = await this.#context.log.clear(channel)
+    const head = await this.#context.eraser.clear(channel)
     this.#streams.forget(channel)
     return head
   }

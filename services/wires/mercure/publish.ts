@@ -35,15 +35,17 @@ export async function publish(context: Context, request: FastifyRequest): Promis
   for (const topic of topics) publisher.require(by.identity, topic, draft.data.length)
   const approved: [topic: string, draft: Draft][] = []
   for (const topic of topics) approved.push([topic, await publisher.approve(topic, draft, by)])
+  const events: (string | null)[] = []
   for (const [topic, each] of approved) {
-    if (!isChannelName(topic)) continue
-    if (form.private && isPublic(access.rules.open !== undefined, access.ruleOf(topic))) continue
-    await publisher.put(topic, each, by.identity)
+    const hidden = form.private && isPublic(access.rules.open !== undefined, access.ruleOf(topic))
+    const has = isChannelName(topic) && !hidden
+    const position = has ? await publisher.put(topic, each, by.identity) : undefined
+    events.push(position === undefined ? null : printPosition(position))
   }
   const [, canonical = draft] = approved[0] ?? []
   const exact = canonical.data === draft.data ? textOf(text) : canonical.data
   const [receipt] = await publisher.update(
-    [{ ...canonical, data: updateData(headOf(form), exact) }],
+    [{ ...canonical, data: updateData({ ...headOf(form), events }, exact) }],
     by.identity,
   )
   if (receipt === undefined) throw new LogUnavailable('the log gave no receipt')

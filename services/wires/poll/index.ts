@@ -6,7 +6,7 @@ import { type Answer, collect } from '../../broker/fanout/collect.ts'
 import type { Selection } from '../../broker/fanout/selection.ts'
 import { printCursor } from '../../broker/event/position.ts'
 import { askToRead } from '../../http/asking.ts'
-import { matches, policyFor } from '../../http/conditional.ts'
+import { countErased, matches, policyFor } from '../../http/conditional.ts'
 import { operation, whole } from '../../http/operation.ts'
 import { ANSWER, sendAnswer } from '../answer.ts'
 import { glanceFor, selectionsFor } from '../open-for.ts'
@@ -83,8 +83,8 @@ function digestOf(selections: readonly (Selection | undefined)[]): string {
 }
 
 /**
- * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, and whether
- * there is more. None with gaps, which a client must not miss.
+ * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, how many of them
+ * are erased, and whether there is more. None with gaps, which a client must not miss.
  */
 function entityTag(
   { events, gaps, starts, cursors, more }: Answer,
@@ -93,5 +93,13 @@ function entityTag(
   if (gaps.length > 0) return undefined
   if (events.length === 0) return `"${printCursor(cursors)}"`
   const selected = selections.some(each => each !== undefined)
-  return `"${printCursor(starts)};${printCursor(cursors)}${more ? ';more' : ''}${selected ? `;${digestOf(selections)}` : ''}"`
+  const erased = countErased(events)
+  const parts = [
+    printCursor(starts),
+    printCursor(cursors),
+    ...(more ? ['more'] : []),
+    ...(erased > 0 ? [`erased=${erased}`] : []),
+    ...(selected ? [digestOf(selections)] : []),
+  ]
+  return `"${parts.join(';')}"`
 }

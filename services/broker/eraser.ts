@@ -1,0 +1,52 @@
+// Erases events: in their channel, and in the log of updates, which has copies of them.
+
+import { type Position, printPosition } from './event/position.ts'
+import { eventIn, type Update, UPDATES, updateOf } from './event/update.ts'
+import type { ChannelLog } from './log/log.ts'
+
+const PAGE = { events: 1000, bytes: 1024 * 1024 }
+
+export interface EraserParts {
+  readonly log: Pick<ChannelLog, 'read' | 'erase' | 'clear'>
+  /** The log of updates has everything that is published. */
+  readonly keepsUpdates: boolean
+}
+
+export class Eraser {
+  readonly #parts: EraserParts
+
+  constructor(parts: EraserParts) {
+    this.#parts = parts
+  }
+
+  /** Erases an event's data. False if there is no such event (any more). Raises LogUnavailable. */
+  async erase(channel: string, event: Position): Promise<boolean> {
+    const id = printPosition(event)
+    const erased = await this.#parts.log.erase(channel, event)
+    const copies = await this.#eraseCopies(update => eventIn(update, channel) === id)
+    return erased || copies > 0
+  }
+
+  /** Erases all events of a channel. Returns its head. Raises LogUnavailable. */
+  async clear(channel: string): Promise<Position> {
+    const head = await this.#parts.log.clear(channel)
+    // Events of the present epoch were published after that.
+    const present = `${head.epoch}-`
+    await this.#eraseCopies(update => eventIn(update, channel)?.startsWith(present) === false)
+    return head
+  }
+
+  /** Returns their number. */
+  async #eraseCopies(isCopy: (update: Update) => boolean): Promise<number> {
+    const { log, keepsUpdates } = this.#parts
+    if (!keepsUpdates) return 0
+    let erased = 0
+    let after: Position | 'earliest' = 'earliest'
+    for (;;) {
+      const { events, cursor, more } = await log.read(UPDATES, after, PAGE)
+      for (const event of events) if (isCopy(updateOf(event)) && (await log.erase(UPDATES, event))) erased++
+      if (!more) return erased
+      after = cursor
+    }
+  }
+}
