@@ -1,4 +1,4 @@
-// The files of infra/ and docker-compose.yml fit the nodes, and each other.
+// The files of infra/ and docker-compose.yml are valid for nodes, and consistent with each other.
 
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -18,7 +18,7 @@ interface Tree {
   readonly [name: string]: Tree
 }
 
-/** The documents of a file; raises on malformed ones. */
+/** The YAML documents of a file. Raises if one is malformed. */
 function documents(path: string): Tree[] {
   return parseAllDocuments(text(path), { merge: true, strict: true }).map(document => {
     const [problem] = [...document.errors, ...document.warnings]
@@ -33,14 +33,14 @@ function settings(env: object): Config {
   return command.config
 }
 
-/** What docker-compose takes from its environment. */
+/** Variables that docker-compose reads from its environment. */
 const SECRETS = { FANWIRE_PUBLISH_KEY: 'secret', REDIS_PASSWORD: '0123456789abcdef' }
 
 const [compose] = documents('docker-compose.yml') as [Tree]
 const services = compose.services as Tree
 const nodes = Object.entries(services).filter(([, service]) => String(service.image) === 'fanwire')
 
-t.test('compose: nodes start with their settings, and have the time to stop', async t => {
+t.test('compose: nodes start with their settings, and have enough time to stop', async t => {
   t.equal(nodes.length, 5)
   for (const [name, { environment, stop_grace_period: grace }] of nodes) {
     const filled = Object.entries(environment ?? {}).map(([setting, value]) => [
@@ -67,10 +67,10 @@ t.test('compose: docker-compose accepts it', without, async t => {
 t.test('S9: compose: its Redis requires the password that the nodes have', async t => {
   const { command, environment } = services.redis as Tree
   t.match(String(command), /--requirepass \$\{REDIS_PASSWORD\}/)
-  t.match(environment, { REDISCLI_AUTH: /^\$\{REDIS_PASSWORD\}$/ }, 'and its check knows it')
+  t.match(environment, { REDISCLI_AUTH: /^\$\{REDIS_PASSWORD\}$/ }, 'the health check uses the password')
 })
 
-t.test('both load balancers know the nodes of compose', async t => {
+t.test('both load balancers list the nodes of compose', async t => {
   for (const [path, word] of [
     ['infra/nginx-nodes.conf', 'upstream'],
     ['infra/haproxy-nodes.cfg', 'backend'],
@@ -127,7 +127,7 @@ const manifests = ['settings', 'writers', 'edges', 'network-policy'].flatMap(nam
 )
 const kinds = (kind: string) => manifests.filter(each => String(each.kind) === kind)
 
-t.test('kubernetes: nodes start with their settings, and have the time to stop', async t => {
+t.test('kubernetes: nodes start with their settings, and have enough time to stop', async t => {
   const given = kinds('ConfigMap')[0]?.data as unknown as Record<string, string>
   const deployments = kinds('Deployment')
   t.equal(deployments.length, 2)
@@ -144,7 +144,7 @@ t.test('kubernetes: nodes start with their settings, and have the time to stop',
     t.equal(
       pod.enableServiceLinks as unknown,
       false,
-      'or FANWIRE_EDGE_PORT would be set, which is no setting',
+      'otherwise Kubernetes would set FANWIRE_EDGE_PORT, which is not a setting',
     )
     t.throws(() => settings({ ...given, FANWIRE_EDGE_PORT: 'tcp://10.0.0.1:80' }), /FANWIRE_EDGE_PORT/)
     t.match(container, {
@@ -202,7 +202,7 @@ t.test(
   },
 )
 
-// What watches the nodes ------------------------------------------------------------------------------------
+// Monitoring ------------------------------------------------------------------------------------------------
 
 const watched = [
   ...[...text('infra/prometheus/alerts.yaml').matchAll(/expr: (.*)/g)].map(([, expr = '']) => expr),

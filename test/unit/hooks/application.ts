@@ -1,4 +1,4 @@
-// An application with hooks: records the requests, and answers each as configured.
+// An application for hooks: records the requests, and answers each as configured.
 
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'

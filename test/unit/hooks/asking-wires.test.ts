@@ -42,7 +42,7 @@ async function open(path: string, headers: Record<string, string> = HEADERS): Pr
   }
 }
 
-/** What each hook was shown since. */
+/** The requests to the hooks after the first `from`. */
 function shownOf({ asked }: AskedApplication, from: number) {
   return asked.slice(from).map(({ hook, user, transport, channel, headers, client }) => ({
     hook,
@@ -77,9 +77,9 @@ t.test('Centrifuge: connect, subscribe and publish, history and presence', async
     { ...about, hook: 'subscribe', channel: 'room:1' },
     { ...about, hook: 'publish', channel: 'room:1' },
   ])
-  t.equal(new Set(questions.map(({ client }) => client)).size, 1, 'of one client')
+  t.equal(new Set(questions.map(({ client }) => client)).size, 1, 'all requests are of the same client')
   const { connect } = JSON.parse(received[0] ?? '') as { connect: { client: string } }
-  t.equal(connect.client, questions[0]?.client, 'which knows its name')
+  t.equal(connect.client, questions[0]?.client, 'the client knows its id')
   say({ id: 4, presence: { channel: 'room:2' } }, { id: 5, history: { channel: 'room:3', limit: 1 } })
   await receives('"id":5')
   t.ok(received.some(each => each.includes('"id":4,"presence"')))

@@ -1,4 +1,4 @@
-// Hooks with a real node and a real application: who a client is, and what it may read and publish.
+// Hooks with a real node and a real application, which identifies clients and decides what they may read and publish.
 
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
@@ -35,11 +35,11 @@ interface Socket {
   readonly socket: WebSocket
   readonly received: readonly Record<string, never>[]
   say(command: object): void
-  /** The next message that has that member. */
+  /** The next message that has this member. */
   next(member: string): Promise<Record<string, unknown>>
 }
 
-/** A node whose rules leave rooms to the application. `more`: members of each hook; `rules`: further rules. */
+/** Starts a node whose rules leave rooms to the application. `more`: members of each hook; `rules`: further rules. */
 async function start(t: Test, more = '', rules = '', hooks = 'subscribe publish'): Promise<World> {
   const app = await startApplication(t)
   world.writeRules(`
@@ -93,7 +93,7 @@ ${hooks
   }
 }
 
-/** What the metrics say, by hook and outcome. */
+/** The counts in the metrics, by hook and outcome. */
 async function counted({ app }: Node): Promise<Record<string, number>> {
   const metrics = await app.fanwire.metrics.registry.metrics()
   const lines = metrics.matchAll(/^fanwire_hooks_total\{hook="(\w+)",outcome="(\w+)"\} (\d+)$/gm)
@@ -141,7 +141,7 @@ t.test('every entry point calls the hook and obeys its decision', async t => {
   t.notOk(app.asked.some(({ headers }) => 'x-other' in headers))
 })
 
-t.test('the request to the hook', async t => {
+t.test('the request to the hook describes the client and its request', async t => {
   const { app, get, publish, open } = await start(
     t,
     `, headers: [X-Device], secrets: ["${SECRET}"]`,
@@ -183,7 +183,7 @@ t.test('the request to the hook', async t => {
     meta: { plan: 7 },
     headers: {},
   })
-  t.equal(app.of('connect').length, 1, 'a client with a token is known')
+  t.equal(app.of('connect').length, 1, 'the connect hook is not called for a client with a token')
 
   const { say, next } = await open('/v1/ws', shown)
   say({ ref: 1, subscribe: 'room:2' })
@@ -205,7 +205,11 @@ t.test('an admitted client is a member with the info from the application', asyn
         ? {}
         : { user: headers.cookie.slice(4), info: { name: 'Ann' }, caps: caps('sub', 'prs', 'pub') },
   })
-  t.equal((await get('/v1/poll?channel=room:1&cursor=latest')).status, 401, 'an anonymous one without caps')
+  t.equal(
+    (await get('/v1/poll?channel=room:1&cursor=latest')).status,
+    401,
+    'an anonymous client without caps is rejected',
+  )
   t.equal((await get('/v1/poll?channel=open:1')).status, 200)
   const { received } = await open('/v1/ws?channel=room:1', { cookie: 'sid=ann' })
   await until('it is open', () => received.length > 0)
@@ -221,7 +225,7 @@ t.test('an admitted client is a member with the info from the application', asyn
   const asked = app.asked.filter(
     ({ headers, transport }) => headers.cookie === 'sid=bob' && transport === 'poll',
   )
-  t.equal(asked.length, 1, 'cached, and not for a foreign page')
+  t.equal(asked.length, 1, 'the decision is cached, and the hook is not called for a foreign page')
 })
 
 t.test('a decision is cached, and concurrent identical requests call once', async t => {
@@ -238,13 +242,17 @@ t.test('a decision is cached, and concurrent identical requests call once', asyn
   t.equal((await get('/v1/poll?channel=room:held')).status, 200)
   t.equal(app.asked.length, 1)
   const another = get('/v1/poll?channel=room:held', { cookie: 'sid=2' })
-  await until('another is another question', () => held.length === 2)
+  await until('a request with another cookie calls the hook', () => held.length === 2)
   held[1]?.()
   t.equal((await another).status, 200)
   app.answer = () => ({ result: { expire_at: seconds(-5) } })
   await get('/v1/poll?channel=room:2')
   await get('/v1/poll?channel=room:2')
-  t.equal(app.asked.filter(({ channel }) => channel === 'room:2').length, 2, 'not beyond its expiry')
+  t.equal(
+    app.asked.filter(({ channel }) => channel === 'room:2').length,
+    2,
+    'an expired decision is not cached',
+  )
   node.app.fanwire.access.revoke('', Date.now())
   await get('/v1/poll?channel=room:held')
   t.equal(held.length, 2, 'called again after a revocation')
@@ -279,7 +287,7 @@ t.test("the application's data replaces the client's", async t => {
   const answer = await fetch(`http://127.0.0.1:${node.port}/v1/poll?channel=room:1`)
   t.match(await answer.text(), '{"n":12345678901234567890, "x":1e400}')
 
-  // In the order of the client, however long each takes.
+  // Events are published in the client's order, however long each hook takes.
   const answers: (() => void)[] = []
   app.answer = ({ hook }) =>
     hook === 'subscribe'
@@ -292,7 +300,7 @@ t.test("the application's data replaces the client's", async t => {
   await until('all are published', () => received.filter(message => 'ok' in message).length === 3)
   t.match((await get('/v1/poll?channel=room:2')).body.events, [{ data: 1 }, { data: 2 }, { data: 3 }])
 
-  // Of many, each by itself.
+  // The hook decides on each event of a bulk publish separately.
   app.answer = ({ data }) => (data === 2 ? { error: { code: 1, message: 'no' } } : { result: {} })
   const many = await fetch(`http://127.0.0.1:${node.port}/v1/events`, {
     method: 'POST',
@@ -335,7 +343,7 @@ t.test('a missing or invalid answer is a retryable refusal', async t => {
     app.answer = answer
     const { status, body } = await get(`/v1/poll?channel=${room}:${++n}`)
     t.match({ status, ...body.error }, { status: 503, code: 'FW_HOOK_FAILED', retry: Number })
-    // One that answers in between keeps the circuit closed.
+    // A valid answer in between keeps the circuit closed.
     app.answer = () => ({ result: {} })
     t.equal((await get(`/v1/poll?channel=room:${++n}`)).status, 200)
   }
@@ -350,7 +358,7 @@ t.test('a missing or invalid answer is a retryable refusal', async t => {
   await refused(() => response => void response.socket?.destroy())
   await refused(() => response => void response.write('{"result":'), 'hang')
   await refused(() => response => {
-    // Not read to the end: the rest is never requested.
+    // The node stops reading, so the rest of the response is never sent.
     const sent = response.write('x'.repeat(10 * 2 ** 20))
     response.once('close', () => t.notOk(sent && response.writableFinished, 'cut off'))
   })
@@ -378,7 +386,7 @@ t.test('a missing or invalid answer is a retryable refusal', async t => {
     await refused(raw(text))
 })
 
-t.test('signed answers', async t => {
+t.test('unsigned and wrongly signed answers are rejected if the hook requires signatures', async t => {
   const { app, get } = await start(t, `, secrets: ["${SECRET}"], answers: signed`)
   const webhook = new Webhook(SECRET)
   const body = '{"result":{}}'
@@ -425,7 +433,7 @@ t.test('a dead application delays nobody else; the circuit opens, and closes aga
   void refused.then(() => (isOver = true))
   t.equal((await publish('open:1', 1)).status, 201)
   t.match(await other.next('data'), { data: 1 })
-  t.notOk(isOver, 'others have their events meanwhile')
+  t.notOk(isOver, 'other clients receive their events meanwhile')
   for (const response of held) response.destroy()
   t.strictSame([...new Set((await refused).map(({ status }) => status))], [503])
 
@@ -438,7 +446,7 @@ t.test('a dead application delays nobody else; the circuit opens, and closes aga
   t.equal(app.asked.length, asked, 'the application is not called')
   app.answer = () => ({ result: {} })
   await until('it is called again', async () => (await get('/v1/poll?channel=room:again')).status === 200)
-  t.equal(app.asked.length, asked + 1, 'by one request')
+  t.equal(app.asked.length, asked + 1, 'the circuit lets one request through')
   t.match(await counted(node), { 'subscribe failed': 50, 'subscribe open': Number, 'subscribe allowed': 1 })
 })
 
@@ -484,7 +492,11 @@ t.test('refresh extends a session, and an expired one ends', async t => {
     [...node.app.fanwire.clients].some(({ identity }) => identity.expiresAt === (until1 + 1000) * 1000),
   )
   const [client] = node.app.fanwire.clients
-  t.match(client?.identity, { user: 'ann', grants: [{ source: 'hook' }] }, 'the same otherwise')
+  t.match(
+    client?.identity,
+    { user: 'ann', grants: [{ source: 'hook' }] },
+    'the identity stays the same otherwise',
+  )
   t.match(app.of('refresh')[0], { user: 'ann', transport: 'ws' })
   t.equal(app.of('refresh').find(({ headers }) => headers.cookie === 'sid=1')?.client, client?.id)
   t.equal(socket.readyState, WebSocket.OPEN)

@@ -1,4 +1,4 @@
-// Parts of hooks: addresses, and which node sends.
+// Parts of hooks: allowed addresses, bounded answers, and the choice of the node that sends webhooks.
 
 import t from 'tap'
 import { Addresses } from '../../../services/hooks/addresses.ts'
@@ -6,7 +6,7 @@ import { Ledger } from '../../../services/hooks/ledger.ts'
 import { Poster } from '../../../services/hooks/post.ts'
 import { startReceiver } from './receiver.ts'
 
-t.test('addresses that hooks may not call', async t => {
+t.test('hooks may not call private addresses', async t => {
   const addresses = new Addresses(['hooks.internal'])
   const PRIVATE = [
     ...['10.1.2.3', '172.16.0.1', '192.168.1.1', '169.254.169.254', '100.64.0.1', '0.0.0.0', '224.0.0.1'],
@@ -42,7 +42,7 @@ t.test('addresses that hooks may not call', async t => {
 t.test('a name that resolves to this machine is not called', async t => {
   const app = await startReceiver(t)
   const addresses = new Addresses([])
-  // As if the name had come to another address since it was judged.
+  // As if the name resolves to another address than when it was checked.
   const rebound = Object.assign(new Addresses([]), {
     lookup: ((_host, options, callback) =>
       addresses.lookup('localhost', options, (error, found) => {
@@ -90,7 +90,7 @@ t.test('one node sends; another takes over when it is silent or hands over', asy
   say('claim', 20_999, { node: 'b' })
   t.equal(ledger.holder, 'a')
   say('claim', 21_000, { node: 'b' })
-  t.equal(ledger.holder, 'b', 'after 15 s')
+  t.equal(ledger.holder, 'b', 'b takes over after 15 s')
   say('claim', 21_001, { node: 'a' })
   t.equal(ledger.holder, 'b')
   say('release', 21_002, { node: 'a' })

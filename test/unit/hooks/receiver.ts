@@ -1,4 +1,4 @@
-// An application with webhooks: records the accepted requests, and answers as configured.
+// An application for webhooks: records the requests, and answers as configured.
 
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
@@ -14,7 +14,7 @@ export interface Receiver {
   readonly url: string
   /** All requests, including rejected ones. */
   readonly messages: readonly Message[]
-  /** What was taken: `type channel user`. */
+  /** Accepted events, as `type channel user`. */
   readonly taken: readonly string[]
   /** 200 unless set. */
   answer: (response: ServerResponse, message: Message) => void

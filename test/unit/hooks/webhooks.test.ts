@@ -92,7 +92,7 @@ t.test('the application is notified, signed with each secret', async t => {
   t.ok(ids.every(id => /^\d+:[a-z0-9]+-\d+$/.test(id)))
 })
 
-t.test('only the requested kinds', async t => {
+t.test('only the requested kinds are sent', async t => {
   const few = await startReceiver(t)
   const { app, come } = await start(
     t,
@@ -102,7 +102,7 @@ t.test('only the requested kinds', async t => {
   await until('both came', () => app.taken.filter(each => each.startsWith('presence')).length === 2)
   await until('one', () => few.taken.length > 0)
   t.strictSame(few.taken, ['presence.joined room:vip:1 bob'])
-  t.notOk('webhook-signature' in (few.messages[0]?.headers ?? {}), 'without a secret')
+  t.notOk('webhook-signature' in (few.messages[0]?.headers ?? {}), 'no signature without a secret')
   for (const socket of sockets) socket.terminate()
 })
 
@@ -122,7 +122,7 @@ t.test('a rejected delivery is retried, in order; 429 sets the delay', async t =
     return JSON.stringify(body).includes('"failing":"')
   })
   await until('all', () => app.taken.filter(each => each.startsWith('presence')).length === 2)
-  t.ok((tries[2] ?? 0) - (tries[1] ?? 0) >= 990, 'a second later')
+  t.ok((tries[2] ?? 0) - (tries[1] ?? 0) >= 990, 'the retry follows a second later')
   t.equal(app.messages[0]?.headers['webhook-id'], app.messages[1]?.headers['webhook-id'])
   t.equal(app.messages[0]?.body, app.messages[1]?.body)
   for (const socket of sockets) socket.terminate()
@@ -156,7 +156,7 @@ t.test('410 stops it, and a replay resumes from there', async t => {
   socket.terminate()
 })
 
-t.test('the current rules apply', async t => {
+t.test('a change of the rules applies to webhooks', async t => {
   const { app, come, world, node } = await start(t)
   world.writeRules(rules(app.url).replace('"*"', '"channel.occupied"'))
   await until('it is read', () => node.app.fanwire.access.rules.webhooks[0]?.events[0] === 'channel.occupied')
@@ -174,12 +174,15 @@ t.test('a gap is reported where the log of lives no longer reaches', async t => 
   const lost = Array.from({ length: 16 }, () => 'lost-7').join()
   t.equal((await admin(`/${hook?.id}/replay`, { cursor: lost })).status, 202)
   await until(
-    'all of it again',
+    'everything is sent again',
     () => app.taken.filter(each => each === 'presence.joined room:1 ann').length === 2,
   )
   const gaps = app.messages.flatMap(eventsOf).filter(({ type }) => type === 'gap')
   t.match(gaps[0]?.data, { from: /^\d+:lost-7$/, to: /^\d+:\w+-\d+$/ })
-  t.ok(app.taken.indexOf('gap') < app.taken.lastIndexOf('presence.joined room:1 ann'), 'the gap comes before')
+  t.ok(
+    app.taken.indexOf('gap') < app.taken.lastIndexOf('presence.joined room:1 ann'),
+    'the gap is sent before the events after it',
+  )
   socket.terminate()
 })
 
@@ -223,6 +226,9 @@ t.test(
     const events = app.messages.flatMap(eventsOf)
     const gap = events.find(({ type }) => type === 'gap')
     t.match(gap?.data, { from: /^\d+:\w+-\d+$/, to: /^\d+:\w+-\d+$/ })
-    t.ok(app.taken.indexOf('gap') < app.taken.indexOf('presence.joined room:1 user29'), 'before what is left')
+    t.ok(
+      app.taken.indexOf('gap') < app.taken.indexOf('presence.joined room:1 user29'),
+      'the gap is sent before the remaining events',
+    )
   },
 )

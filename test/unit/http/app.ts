@@ -1,4 +1,4 @@
-// The HTTP side without wires and publish routes, over a memory log whose probes tests can silence.
+// An HTTP server without wires and publish routes, on a memory log whose probes a test can leave unanswered.
 
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
@@ -17,7 +17,7 @@ import { buildServer } from '../../../services/http/server.ts'
 import { MemoryLog } from '../../../services/broker/log/memory.ts'
 import { RAW_HOST } from '../../contract/node.ts'
 
-/** A memory log that can go silent: probes start and are not answered. */
+/** A memory log that can be silent: probes start but are not answered. */
 export class SilentLog extends MemoryLog {
   #speak: (() => void) | undefined
   #silence: Promise<void> | undefined
@@ -43,7 +43,7 @@ export interface TestApp {
   readonly app: FastifyInstance
   readonly log: SilentLog
   readonly health: Health
-  /** Lines that were logged, as JSON texts. */
+  /** Logged lines of JSON. */
   readonly lines: readonly string[]
 }
 
@@ -51,9 +51,9 @@ export interface AppOptions {
   readonly config?: Partial<Config>
   readonly level?: string
   readonly times?: ProbeTimes
-  /** More routes. */
+  /** Registers more routes. */
   readonly routes?: (app: FastifyInstance) => void
-  /** As it is while the log is silent from the start. */
+  /** The log is silent from the start. */
   readonly silent?: boolean
 }
 
@@ -102,12 +102,12 @@ export async function listen(app: FastifyInstance): Promise<number> {
   return (app.server.address() as AddressInfo).port
 }
 
-/** A connection on which bytes can be sent by hand. */
+/** A connection on which a test sends raw bytes. */
 export class Raw {
   readonly socket: Socket
   #text = ''
   #look: (() => void) | undefined
-  /** The server has ended it. */
+  /** Resolves when the server has ended the connection. */
   readonly ended: Promise<unknown>
 
   /** `from`: the client's own address. `secure`: over TLS. */
@@ -132,7 +132,7 @@ export class Raw {
     return this
   }
 
-  /** Returns the received text as soon as it matches, or the connection is over. */
+  /** Returns the received text once it matches or the connection has ended. */
   async until(pattern: RegExp): Promise<string> {
     while (!pattern.test(this.#text) && !this.socket.closed) {
       await new Promise<void>(resolve => {

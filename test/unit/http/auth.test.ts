@@ -12,7 +12,7 @@ t.test('a bearer token is the text after the scheme, and nothing else', async t 
   for (const other of ['', 'first', 'Basic first', 'xBearer first', 'Bearerfirst']) {
     t.equal(bearerOf({ authorization: other }), undefined, other)
   }
-  // They are no valid token, but different from no token.
+  // An empty token is invalid, which differs from no token.
   for (const none of ['Bearer', 'Bearer ']) t.equal(bearerOf({ authorization: none }), '')
   t.equal(bearerOf({ authorization: 'Bearer first second' }), 'first second')
   t.equal(bearerOf({}), undefined)

@@ -5,7 +5,7 @@ import { listen, Raw, startApp } from './app.ts'
 
 const TIMES = { idle: 5000, total: 5000 }
 
-/** A node with a route that answers with the body, and how many listened for it. */
+/** Starts a node with a route that answers with the body and the number of its listeners. Returns its port. */
 async function start(t: Parameters<typeof startApp>[0]): Promise<number> {
   const { app } = await startApp(t, {
     routes(inner) {
@@ -34,7 +34,7 @@ t.test('a body that arrives with its head needs no listener', async t => {
   ] as const) {
     const raw = new Raw(port).send(sent)
     t.match(await raw.until(/body .*\.|FW_\w+/), answer)
-    // The connection is as good as before.
+    // The connection continues.
     raw.send(`${head('Content-Length: 2')}ok`)
     t.match(await raw.until(/body ok\./), 'listeners 0, body ok.')
     raw.close()

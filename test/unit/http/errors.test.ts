@@ -49,7 +49,11 @@ t.test('H1, H3: an EventSource receives retryable errors with 200, a retry delay
       t.match(bodyOf(raw.text), new RegExp(`^retry: \\d{4}\\n: ${code}: line data: forged\\n$`))
       t.notMatch(raw.text, /^content-length:/im)
       if (version === '1.1')
-        t.equal(readChunks(rawBodyOf(raw.text)).ended, false, 'no client takes it for an end')
+        t.equal(
+          readChunks(rawBodyOf(raw.text)).ended,
+          false,
+          'the response has no final chunk, which a client could take for an end',
+        )
     }
   }
 })
@@ -175,7 +179,7 @@ t.test('a client that is still sending a large body reads the answer', async t =
   raw.send(`POST /v1/text HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: ${size}\r\n\r\n`)
   raw.send(Buffer.alloc(size, 'x'))
   t.match(await raw.until(/FW_TOO_LARGE.*\}\}/), /^HTTP\/1.1 413 /)
-  // All of it was taken and thrown away, and the connection still serves.
+  // The body was read and discarded, and the connection continues.
   raw.send('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n')
   t.match(await raw.until(/"ok":true/), /"ok":true/)
   raw.close()
@@ -218,7 +222,11 @@ t.test('URLs and headers have a limit', async t => {
   }
   const long = (n: number) => 'a'.repeat(n)
   t.equal(await ask(`/${long(32_000)}`), '404 FW_NOT_FOUND')
-  t.equal(await ask(`/v1/channels/${long(32_000)}`), '400 FW_BAD_CHANNEL', 'a name that is too long, not 404')
+  t.equal(
+    await ask(`/v1/channels/${long(32_000)}`),
+    '400 FW_BAD_CHANNEL',
+    'a name that is too long is not 404',
+  )
   for (const n of [32_768, 60_000, 70_000, 100_000]) {
     t.equal(await ask(`/${long(n)}`), '414 FW_URL_TOO_LONG', String(n))
     t.equal(await ask(`/v1/channels/a?x=${long(n)}`), '414 FW_URL_TOO_LONG', String(n))
@@ -235,7 +243,7 @@ t.test('a request that does not arrive in time is 408', async t => {
   const port = await listen(app)
   const accepted = new Promise<unknown>(resolve => app.server.once('connection', resolve))
   const raw = new Raw(port).send('GET /healthz HTT')
-  // What Node does after headersTimeout.
+  // Emits the event that Node emits after headersTimeout.
   app.server.emit(
     'clientError',
     Object.assign(new Error(), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }),
@@ -269,7 +277,7 @@ t.test('every raised code is documented, and every documented code is raised', a
     .map(path => readFileSync(new URL(`services/${path}`, root), 'utf8'))
     .join('\n')
   for (const code of Object.keys(CODES)) t.ok(sources.includes(`'${code}'`), `${code} is raised`)
-  // No client sees this one: it is why a node does not start.
+  // This code is never sent to clients: it is an error at the start of a node.
   const known = new Set([...Object.keys(CODES), 'FW_OTEL_PACKAGES'])
   for (const [code] of sources.matchAll(/\bFW_\w+/g)) t.ok(known.has(code), `${code} is in the table`)
 

@@ -1,4 +1,4 @@
-// Clients that end their side of the connection behind a request, as `printf … | nc -N` does.
+// Clients that end their side of the connection after a request, as `printf … | nc -N` does.
 
 import { once } from 'node:events'
 import t from 'tap'
@@ -17,7 +17,7 @@ const NODES = { plain, secure }
 
 const HOST = 'Host: 127.0.0.1\r\n'
 
-/** Sends a request and ends the client's side: returns when the node has seen the end. */
+/** Sends a request and ends the client's side. Returns when the node has noticed the end. */
 async function half(node: Node, bytes: string): Promise<Raw> {
   const connected = once(node.app.server, 'connection')
   const raw = new Raw(node.port, { secure: node.secure })
@@ -48,7 +48,7 @@ for (const [name, node] of Object.entries(NODES)) {
     t.match(raw.text, /^HTTP\/1.1 201 .*\}$/s)
   })
 
-  t.test(`H8: a long poll is answered, and so are the requests behind it, ${name}`, async t => {
+  t.test(`H8: a long poll is answered, and so are the requests after it, ${name}`, async t => {
     const channel = fresh()
     const ask = `GET /v1/long-poll?channel=${channel}&wait=55 HTTP/1.1\r\n${HOST}\r\n`
     const raw = await half(node, ask.repeat(3))
@@ -96,7 +96,7 @@ for (const [name, node] of Object.entries(NODES)) {
     }
   })
 
-  t.test(`H8: a client that is just gone is released soon, ${name}`, async t => {
+  t.test(`H8: a client that disconnects completely is released soon, ${name}`, async t => {
     for (const path of ['sse', 'stream', 'push']) {
       const channel = fresh()
       const raw = new Raw(node.port, { secure: node.secure })
@@ -104,7 +104,7 @@ for (const [name, node] of Object.entries(NODES)) {
       await raw.until(/"open"/)
       t.equal(node.hub.readers(channel), 1)
       raw.close()
-      // No heartbeat is due for 25 s.
+      // Before the next heartbeat, which is due after 25 s.
       await until('it is released', () => node.hub.readers(channel) === 0, 20_000)
     }
   })

@@ -14,12 +14,12 @@ const routes = (app: FastifyInstance) => {
   app.get('/v1/sse', { config: { sse: true } }, async () => 'events')
 }
 
-/** Readiness as reported in the log. */
+/** Changes of readiness in the log output. */
 function changesIn(lines: readonly string[]): { level: number; ready: boolean }[] {
   return lines.map(line => JSON.parse(line)).filter(line => 'ready' in line)
 }
 
-/** The body for an EventSource, with 200. */
+/** The body of an EventSource's response, which has status 200. */
 async function comesBack(app: FastifyInstance): Promise<string> {
   const raw = new Raw(await listen(app)).send('GET /v1/sse HTTP/1.1\r\nHost: x\r\n\r\n')
   await raw.ended
@@ -79,7 +79,7 @@ t.test('with a silent log the node stays live, is not ready, and reports why', a
 })
 
 t.test('a node is not ready within 5 s of silence', async t => {
-  // The times that count are those of the product, not of this test.
+  // Uses the default times of a node.
   const { health, log } = await startApp(t)
   log.silence()
   let silence = 0

@@ -1,4 +1,4 @@
-// Whatever a stranger sends: a coded error or a plain refusal, a node that lives, and frames that stay whole.
+// Any input of a client gets a coded error or a plain rejection, the node survives, and frames stay intact.
 
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -13,7 +13,7 @@ import { until } from '../../support/until.ts'
 const node = await startMemoryNode()
 t.teardown(() => node.close())
 
-/** Sends bytes on a new connection and ends the client's side: returns the response, or how a stream opened. */
+/** Sends bytes on a new connection and ends the client's side. Returns the response, or the start of a stream. */
 async function exchange(bytes: string | Buffer): Promise<string> {
   const raw = new Raw(node.port)
   raw.socket.end(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
@@ -27,10 +27,10 @@ async function alive(): Promise<boolean> {
   return status === 200 && body === '{"ok":true}'
 }
 
-/** A head as it should be: no line in it but status and fields. */
+/** A valid head: only a status line and header fields. */
 const HEAD = /^HTTP\/1\.1 \d{3} [A-Za-z ]+\r\n(?:[A-Za-z-]+: [\x20-\x7e]*\r\n)+\r\n/
 
-/** What is wrong with an answer; undefined where it is a coded error, or nothing at all. */
+/** The fault of a response; undefined for a coded error, and for no response. */
 function wrongWith(text: string): string | undefined {
   if (text === '') return undefined
   const head = HEAD.exec(text)?.[0]
@@ -38,7 +38,7 @@ function wrongWith(text: string): string | undefined {
   const status = Number(text.slice(9, 12))
   const body = text.slice(head.length)
   if (status === 204) return undefined
-  // 501 is the client's fault too: an unsupported transfer coding.
+  // 501 is also an error of the client: an unsupported transfer coding.
   if (status !== 501 && (status < 400 || status >= 500)) return `${status} ${body.slice(0, 200)}`
   const found = /\{"error":\{"code":"(FW_[A-Z_]+)","message":"((?:[^"\\]|\\.)*)"\}\}/.exec(body)
   if (found === null) return `no coded error: ${body.slice(0, 200)}`
@@ -58,7 +58,7 @@ const publish = `POST /v1/channels/hostile/events HTTP/1.1\r\n`
 const many = (count: number, each: (i: number) => string) =>
   Array.from({ length: count }, (_, i) => each(i)).join('')
 
-t.test('invalid or malformed requests', async t => {
+t.test('invalid and malformed requests get a coded error', async t => {
   const table: Record<string, string | Buffer> = {
     nothing: '',
     'a line break': '\r\n',
@@ -143,7 +143,7 @@ t.test('invalid or malformed requests', async t => {
   }
 })
 
-/** As they would look if they got through: another header, another block, another line. */
+/** Texts that would add a header, a block or a line if they were not escaped. */
 const INJECTIONS = [
   '%0d%0aSet-Cookie:%20a=b',
   '%0a%0adata:%20forged%0a%0a',
@@ -174,7 +174,7 @@ const NAMES = [
   'fanwire:probe',
 ]
 
-t.test('invalid parameters', async t => {
+t.test('invalid parameters get a coded error', async t => {
   const queries = [
     ...NAMES.map(name => `channel=${name}`),
     ...[
@@ -234,7 +234,7 @@ t.test('invalid parameters', async t => {
   ]
   for (const wire of WIRES) {
     for (const query of queries) {
-      // `wait` and `limit` are not everywhere; where they are, each of these is invalid.
+      // Not every route has `wait` and `limit`; on those that do, each of these is invalid.
       const answer = await exchange(
         `GET /v1/${wire.name}?${query} HTTP/1.1\r\n${H}${UPGRADE[wire.name] ?? ''}\r\n`,
       )
@@ -246,10 +246,10 @@ t.test('invalid parameters', async t => {
   }
   t.equal(({} as Record<string, unknown>).x, undefined)
   t.equal(node.hub.stats().readers, 0)
-  t.equal(node.hub.stats().channels, 0, 'nothing was followed for any of them')
+  t.equal(node.hub.stats().channels, 0, 'no invalid request made the node follow a channel')
 })
 
-t.test('names in paths and publishes', async t => {
+t.test('invalid names in paths and publishes get a coded error', async t => {
   const requests = [
     ...NAMES.flatMap(name => [
       `GET /v1/channels/${name} HTTP/1.1\r\n${H}\r\n`,
@@ -270,7 +270,7 @@ t.test('names in paths and publishes', async t => {
     }
   }
   t.ok(await alive())
-  t.equal((await node.log.state('a')).count, 0, 'none was published')
+  t.equal((await node.log.state('a')).count, 0, 'no event was published')
 })
 
 t.test('no data breaks out of its frame, on any wire', async t => {
@@ -279,7 +279,7 @@ t.test('no data breaks out of its frame, on any wire', async t => {
     WIRES.map(wire => wire.connect(node, { channels: [channel], cursor: 'earliest' })),
   )
   const raws = ['sse', 'stream'].map(wire =>
-    // As it is, without chunks.
+    // HTTP/1.0, so that the body has no chunks.
     new Raw(node.port).send(`GET /v1/${wire}?channel=${channel} HTTP/1.0\r\n${H}\r\n`),
   )
   t.teardown(() => {
@@ -300,7 +300,7 @@ t.test('no data breaks out of its frame, on any wire', async t => {
   for (const [contentType, body] of bodies) {
     const id = await node.publish(channel, body, contentType)
     const texts = await Promise.all(clients.map(client => client.event()))
-    t.equal(new Set(texts).size, 1, 'the same on every wire')
+    t.equal(new Set(texts).size, 1, 'the data is the same on every wire')
     // eslint-disable-next-line no-control-regex
     t.notMatch(texts[0], /[\0-\x1f]/)
     t.equal(JSON.parse(texts[0] ?? '').id, id)

@@ -2,13 +2,13 @@
 
 import { Raw } from './app.ts'
 
-/** HEADERS that end headers and stream. */
+/** Flags of a HEADERS frame that ends the headers and the stream. */
 const END_HEADERS_AND_STREAM = 0x05
 const ACK = 0x01
 const [DATA, HEADERS, RST_STREAM, SETTINGS, PING] = [0, 1, 3, 4, 6]
 const FRAME_HEAD = 9
 
-/** A frame: RFC 9113 section 4.1. */
+/** A frame (RFC 9113 section 4.1). */
 function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
   const head = Buffer.alloc(FRAME_HEAD)
   head.writeUIntBE(payload.length, 0, 3)
@@ -18,16 +18,16 @@ function frame(type: number, flags: number, stream: number, payload: Buffer): Bu
   return Buffer.concat([head, payload])
 }
 
-/** A GET in cleartext. `stream` is odd, and greater than those before. */
+/** A GET request in cleartext. `stream` is odd, and greater than earlier ones. */
 export function get(stream: number, path: string): Buffer {
   const literal = (name: number, value: string) =>
     Buffer.concat([Buffer.from([name, value.length]), Buffer.from(value)])
-  // :method GET, :scheme http, :authority, :path (RFC 7541 appendix A); none is indexed.
+  // :method GET, :scheme http, :authority, :path (RFC 7541 appendix A). The literals are not added to the table.
   const block = Buffer.concat([Buffer.from([0x82, 0x86]), literal(0x01, '127.0.0.1'), literal(0x04, path)])
   return frame(HEADERS, END_HEADERS_AND_STREAM, stream, block)
 }
 
-/** Takes a request back. */
+/** A frame that resets a stream. */
 export function reset(stream: number): Buffer {
   return frame(RST_STREAM, 0, stream, Buffer.from([0, 0, 0, 8]))
 }
@@ -42,12 +42,12 @@ export const MALFORMED: Readonly<Record<string, Buffer>> = {
 /** A cleartext session that has exchanged settings, and leaves everything else to the test. */
 export class RawSession {
   readonly raw: Raw
-  /** The connection is over. */
+  /** Resolves when the connection has ended. */
   readonly ended: Promise<void>
   #received = Buffer.alloc(0)
-  /** What came as DATA, by stream. */
+  /** Received data by stream. */
   readonly bodies = new Map<number, string>()
-  /** Streams whose head has come, in order. */
+  /** Streams whose response head has arrived, in order. */
   readonly answered: number[] = []
 
   /** `from`: the client's own address. */

@@ -1,4 +1,5 @@
-// HTTP/2 sessions that hold much, request much, or violate the protocol: their costs, and who pays.
+// HTTP/2 sessions that hold many streams, send many requests, or violate the protocol: the costs are bounded, and other
+// clients are not affected.
 
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
@@ -21,40 +22,43 @@ function opened(t: Test, { h2cPort }: { readonly h2cPort: number }, from?: strin
   return session
 }
 
-t.test('W2: a malformed frame beside an open stream ends its connection, and leaves nothing', async t => {
-  const node = await nodeWith(t, { STALL: '400ms', HEARTBEAT: '10s' })
-  const stays = opened(t, node).send(get(1, '/v1/stream?channel=stays'))
-  await until('the stream is open', () => stays.body(1).includes('open'))
-  const wires = [
-    '/v1/stream?channel=a',
-    '/v1/sse?channel=a',
-    '/v1/push?channel=a',
-    '/v1/long-poll?channel=a&wait=55',
-  ]
-  for (const [what, frame] of Object.entries(MALFORMED)) {
-    for (const path of wires) {
-      const session = opened(t, node).send(get(1, path))
-      await until('the reader is there', () => node.hub.readers('a') === 1)
-      session.send(frame)
-      await session.ended
-      await until(`all readers have left: ${what}, ${path}`, () => node.hub.readers('a') === 0)
-      t.equal(node.app.sockets.size, 1, `${what}, ${path}`)
+t.test(
+  'W2: a malformed frame on a session with an open stream ends its connection, and leaves nothing',
+  async t => {
+    const node = await nodeWith(t, { STALL: '400ms', HEARTBEAT: '10s' })
+    const stays = opened(t, node).send(get(1, '/v1/stream?channel=stays'))
+    await until('the stream is open', () => stays.body(1).includes('open'))
+    const wires = [
+      '/v1/stream?channel=a',
+      '/v1/sse?channel=a',
+      '/v1/push?channel=a',
+      '/v1/long-poll?channel=a&wait=55',
+    ]
+    for (const [what, frame] of Object.entries(MALFORMED)) {
+      for (const path of wires) {
+        const session = opened(t, node).send(get(1, path))
+        await until('the reader is there', () => node.hub.readers('a') === 1)
+        session.send(frame)
+        await session.ended
+        await until(`all readers have left: ${what}, ${path}`, () => node.hub.readers('a') === 0)
+        t.equal(node.app.sockets.size, 1, `${what}, ${path}`)
+      }
     }
-  }
-  await node.append('stays', '"on"')
-  await until('a well-behaved client receives events', () => stays.body(1).includes('"on"'))
-})
+    await node.append('stays', '"on"')
+    await until('a well-behaved client receives events', () => stays.body(1).includes('"on"'))
+  },
+)
 
 t.test('W2: a quiet live session stays, and a stream that reads nothing is closed', async t => {
   const node = await nodeWith(t, { STALL: '300ms', HEARTBEAT: '10s' })
   const quiet = opened(t, node).send(get(1, '/v1/long-poll?channel=quiet&wait=2'))
   await until('it is answered in the end', () => quiet.body(1).includes('cursor'))
-  // Its window is 65,535 bytes, and never grows: PINGs still go out on its session.
+  // The client's window is 65,535 bytes and never grows. The node can still send PINGs on the session.
   const channel = fresh()
   const stuck = opened(t, node).send(get(1, `/v1/stream?channel=${channel}`))
   await until('it is there', () => node.hub.readers(channel) === 1)
   for (let i = 0; i < 4; i++) await node.append(channel, `"${'x'.repeat(60_000)}"`)
-  await until('it stood still for too long', () => node.hub.readers(channel) === 0)
+  await until('the reader is closed because it stalled', () => node.hub.readers(channel) === 0)
   stuck.send(get(3, '/v1/channels/a'))
   await until('its session continues', () => stuck.answered.includes(3))
 })
@@ -95,7 +99,7 @@ t.test('S4: many requests of one session do not starve others', async t => {
   t.strictSame(
     begun.filter(url => url.includes('channel=a')),
     streams.map(stream => `/v1/poll?channel=a&limit=${stream}`),
-    'in the order in which they came',
+    'requests are answered in order',
   )
 })
 
@@ -120,7 +124,7 @@ t.test('S7: a client that resets requests endlessly is cut, and its address bloc
       cut = session.raw.socket.closed
     }
   }
-  t.ok(taken >= 1000, 'in whichever sessions')
+  t.ok(taken >= 1000, 'at least 1000 requests are accepted, over all sessions')
   t.ok(begun.length <= (taken / 60) * 33, `of ${taken} requests ${begun.length} were begun`)
   const again = opened(t, node)
   await again.ended
@@ -129,7 +133,7 @@ t.test('S7: a client that resets requests endlessly is cut, and its address bloc
   served.send(get(3, '/v1/poll?channel=a'))
   await until('another address is served', () => served.answered.includes(3))
   t.equal((await node.get('/v1/poll?channel=a')).status, 200, 'and HTTP/1.1')
-  await until('after a while it may reconnect', async () => {
+  await until('after a while the client may reconnect', async () => {
     const back = opened(t, node).send(get(1, '/v1/poll?channel=a'))
     await until('it is answered or cut', () => back.answered.length > 0 || back.raw.socket.closed)
     return back.answered.length > 0
@@ -146,7 +150,7 @@ t.test(
     const streams = Array.from({ length: 900 }, (_, i) => 1 + 2 * i)
     session.send(...streams.flatMap(each => [get(each, '/v1/poll?channel=a'), reset(each)]))
     await session.ended
-    // Newer versions of Node cut it themselves, and earlier.
+    // Newer versions of Node cut the session themselves, and earlier.
     t.ok(begun <= 3 * 32, `${begun} were begun`)
     t.equal((await node.get('/v1/poll?channel=a')).status, 200)
   },
@@ -178,10 +182,10 @@ t.test('S7: an address may open a limited number of sessions', async t => {
     if (session.raw.socket.bytesRead > 0) begun++
     session.close()
   }
-  // Without a pause, in which the address would gain more than these sessions cost it.
+  // Without a pause, in which the quota of the address would grow.
   for (let asked = 0; begun === asked; asked += 50) await Promise.all(Array.from({ length: 50 }, begin))
   t.ok(begun >= 2000, `${begun}`)
-  await until('a while later they may again', async () => {
+  await until('after a while the address may open sessions again', async () => {
     const before = begun
     await begin()
     return begun > before

@@ -1,4 +1,4 @@
-// TLS and HTTP/2: one port for both versions of HTTP, one more for cleartext, and all that holds for connections.
+// TLS and HTTP/2: one port for both versions of HTTP, another for cleartext HTTP/2, and the rules for connections.
 
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -19,7 +19,7 @@ import { until } from '../../support/until.ts'
 
 const { cert, key } = makeCertificate()
 const tls = { TLS_CERT: cert, TLS_KEY: key }
-/** Speaks TLS on its port, and cleartext HTTP/2 on another. */
+/** A node with TLS on its port, and cleartext HTTP/2 on another. */
 const node = await startMemoryNode({ ...tls, H2C_PORT: '0', HEARTBEAT: '200ms' })
 t.teardown(() => node.close())
 
@@ -31,14 +31,14 @@ t.afterEach(() => {
   for (const session of sessions.splice(0)) destroy(session)
 })
 
-/** Over TLS, or in cleartext. */
+/** Opens a session over TLS or in cleartext. */
 async function session(of: Node = node, how: 'tls' | 'h2c' = 'h2c'): Promise<ClientHttp2Session> {
   const opened = await openSession(how === 'h2c' ? of : { port: of.port })
   sessions.push(opened)
   return opened
 }
 
-/** A stream's text so far. */
+/** Reads a stream's text. */
 class Reading {
   text = ''
   readonly headers: Promise<IncomingHttpHeaders & { ':status'?: number }>
@@ -51,7 +51,7 @@ class Reading {
       this.text += data
     })
     this.headers = once(stream, 'response').then(([headers]) => headers)
-    // Also where it is reset, like a stream whose client should reconnect.
+    // Also resolves on a reset, which ends a stream whose client should reconnect.
     this.ended = new Promise(resolve => stream.once('close', resolve))
   }
 
@@ -84,7 +84,7 @@ t.test('a client without ALPN speaks HTTP/1.1; one that supports neither is reje
   plain.write('GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n')
   plain.write('HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n')
   const [data] = await once(plain, 'data')
-  t.match(String(data), /^HTTP\/1.1 200 /, 'also behind an offer to upgrade, which is ignored')
+  t.match(String(data), /^HTTP\/1.1 200 /, 'an offer to upgrade is ignored')
   plain.destroy()
   const other = connectTls({
     port: node.port,
@@ -147,7 +147,7 @@ t.test('streams: the head has no HTTP/1.1 headers, and a session holds many', as
     )
   }
   const beside = await ask(over2, { ':path': `/v1/poll?channel=${channel}` })
-  t.equal(JSON.parse(beside.body).events.length, 3, 'and takes other requests beside them')
+  t.equal(JSON.parse(beside.body).events.length, 3, 'the session accepts other requests beside its streams')
   destroy(over2)
   await until('all have left', () => node.hub.readers(channel) === 0)
 })
@@ -176,7 +176,7 @@ t.test('a truncated body is not published', async t => {
       cut.write('half of')
       return cut
     }
-    // Node ends the body before it resets the stream: then it is shorter than declared.
+    // Node ends the body before it resets the stream, so the body is shorter than declared.
     const reset = post({ 'content-length': '20' })
     post({})
     await ask(over2, { ':path': '/healthz' })
@@ -298,7 +298,7 @@ t.test('on SIGTERM: goodbyes on every stream, GOAWAY, then exit 0, even with idl
 
 // The certificate ---------------------------------------------------------------------------------------------
 
-/** Of the certificate that is shown now; of TLS 1.2 with a cipher, where one is named. */
+/** The fingerprint of the current certificate. With `ciphers`, negotiates TLS 1.2. */
 async function shown(port: number, ciphers?: string): Promise<string> {
   const only = ciphers === undefined ? {} : { ciphers, maxVersion: 'TLSv1.2' as const }
   const socket: TLSSocket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ...only })
@@ -309,7 +309,7 @@ async function shown(port: number, ciphers?: string): Promise<string> {
 }
 
 t.test('a changed certificate is used for new connections; open ones continue', async t => {
-  // As Kubernetes does it: the files are links through a link to a folder, which is replaced.
+  // As in Kubernetes: the files are links through a link to a folder, and that link is replaced.
   const folder = temporaryFolder()
   makeCertificate(join(folder, '1'))
   makeCertificate(join(folder, '2'))
@@ -329,7 +329,7 @@ t.test('a changed certificate is used for new connections; open ones continue', 
   await until('another is shown', async () => (await shown(own.port)) !== before, 20_000)
   await own.append(channel, '"on"')
   await held.until(/"on"/)
-  await t.rejects(shown(own.port, 'ECDHE-ECDSA-AES128-SHA256'), 'the negotiated parameters stay')
+  await t.rejects(shown(own.port, 'ECDHE-ECDSA-AES128-SHA256'), 'the allowed ciphers stay the same')
 })
 
 t.test('TLS is negotiated only with forward secrecy and without CBC', async t => {
@@ -386,11 +386,11 @@ t.test('a node that cannot set up TLS reports why, and does not start', async t 
     const end = await runNode({ env })
     t.equal(end.code, code, `${said}`)
     t.match(end.output, said)
-    t.equal(end.output.trim().split('\n').length, 1, 'in one line')
+    t.equal(end.output.trim().split('\n').length, 1, 'the error is one line')
   }
 })
 
-// Other people's clients ---------------------------------------------------------------------------------------
+// Third-party clients -------------------------------------------------------------------------------------------
 
 t.test(
   'curl follows a stream with prior knowledge, and over TLS',

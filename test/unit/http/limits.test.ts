@@ -1,4 +1,4 @@
-// How many connections a node holds.
+// The limit of a node's connections.
 
 import { once } from 'node:events'
 import type { FastifyInstance } from 'fastify'
@@ -12,7 +12,7 @@ const routes = (app: FastifyInstance) => {
 
 const ask = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`
 
-/** So many idle connections, accepted. */
+/** Opens `count` idle connections. Returns when they are accepted. */
 async function occupy(app: FastifyInstance, port: number, count: number): Promise<Raw[]> {
   const held: Raw[] = []
   for (let i = 0; i < count; i++) {
@@ -62,7 +62,7 @@ t.test('health and metrics are answered beyond the limit, once per connection', 
   held?.close()
 })
 
-t.test('there is room again when others have left', async t => {
+t.test('new connections are accepted again when others have left', async t => {
   const { app } = await startApp(t, { routes, config: { maxConnections: 1 } })
   const port = await listen(app)
   const first = once(app.server, 'connection')

@@ -1,4 +1,4 @@
-// /metrics: the format, and that the numbers are those of the node.
+// /metrics has the right format, and the numbers of the node.
 
 import { AggregatorRegistry } from 'prom-client'
 import t from 'tap'
@@ -90,7 +90,7 @@ t.test('append durations are reported as a histogram with cumulative buckets', a
   ])
   t.match(body, /^fanwire_append_seconds_sum 9\.0051/m)
   t.match(body, /^fanwire_append_seconds_count 4$/m)
-  // As workers report it to their primary.
+  // The form in which workers report metrics to their primary.
   const json = await metrics.registry.getMetricsAsJSON()
   t.match(
     await AggregatorRegistry.aggregate([json, json]).metrics(),
@@ -106,5 +106,5 @@ t.test('the event loop of an idle node has no delay', async t => {
   }
   await lag()
   await new Promise(resolve => setTimeout(resolve, 400))
-  t.ok((await lag()) < 0.09, 'time between two samples is no lag')
+  t.ok((await lag()) < 0.09, 'the interval between two samples does not count as delay')
 })

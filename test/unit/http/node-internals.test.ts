@@ -1,5 +1,5 @@
-// What is relied on of Node and of ws beyond what they document: a test for each file of services/http/node/, so that a
-// release that changes it is seen at once, and by name.
+// Undocumented behaviour of Node and ws on which the node relies: one test per file of services/http/node/, so that the
+// failing test names the file when a release changes the behaviour.
 
 import { pbkdf2 } from 'node:crypto'
 import { once } from 'node:events'
@@ -45,7 +45,7 @@ t.test('guard: an error thrown by a socket listener ends that socket only', asyn
   second.destroy()
 })
 
-/** Work for all threads that inflate, so that nothing is inflated before they are done. */
+/** Keeps all threads that inflate busy, so that nothing is inflated before they are done. */
 function busyThreads(): Promise<unknown> {
   const threads = Array.from({ length: 4 }, () => promisify(pbkdf2)('x', 'y', 200_000, 32, 'sha256'))
   return Promise.all(threads)
@@ -67,7 +67,7 @@ t.test('S1: ws-receiver: no byte of a WebSocket is parsed after its first error'
     for (const bytes of [frame(0xc1, spaces), frame(0x88, '\0\x01'), then]) {
       const before = socket.bytesRead
       raw.send(bytes)
-      await until('it has come', () => socket.bytesRead === before + bytes.length)
+      await until('the bytes have arrived', () => socket.bytesRead === before + bytes.length)
     }
     await busy
     await raw.ended
@@ -126,7 +126,7 @@ t.test('ws-intake: a turn handles its share of messages, and none of a held clie
   for (let i = 0; i < 1000; i++) client.send('x')
   await until('it is held', () => taken >= 100)
   for (let i = 0; i < 100; i++) await turn()
-  t.equal(taken, 101, 'one message was on its way')
+  t.equal(taken, 101, 'one message was already parsed')
   release(socket)
   await until('all are taken', () => taken === 1000)
   await turn()
@@ -136,7 +136,7 @@ t.test('ws-intake: a turn handles its share of messages, and none of a held clie
   for (let i = 0; i < 100; i++) await turn()
   socket.terminate()
   await once(socket, 'close')
-  t.ok(taken >= 1000, 'one that is held closes as any other')
+  t.ok(taken >= 1000, 'a held socket closes like any other')
 })
 
 t.test('served-socket: a client has gone once, at its close frame or at the end of TCP', async t => {
@@ -168,13 +168,13 @@ t.test('served-socket: a client has gone once, at its close frame or at the end 
 
 const HOST = 'Host: 127.0.0.1\r\n'
 
-/** What Node keeps at a socket while that is HTTP's. */
+/** Members of a socket that Node's HTTP server sets. */
 interface HttpSocket extends Socket {
   parser?: unknown
   _httpMessage?: unknown
 }
 
-/** A connection, and the node's end of it. */
+/** Opens a connection. Returns it and the node's socket. */
 async function connection(node: Node): Promise<{ raw: Raw; socket: HttpSocket }> {
   const connected = once(node.app.server, 'connection')
   const raw = new Raw(node.port)
@@ -186,7 +186,7 @@ t.test('detach: a stream releases everything that HTTP kept for its socket', asy
   const node = await startMemoryNode()
   t.teardown(() => node.close())
   const { raw, socket } = await connection(node)
-  t.ok(socket.parser, 'which there is')
+  t.ok(socket.parser, 'the socket has a parser at first')
   raw.send(`GET /v1/stream?channel=a HTTP/1.1\r\n${HOST}\r\n`)
   await raw.until(/"open"/)
   await until('it is released', () => socket.parser === null)
@@ -243,7 +243,7 @@ t.test('closing: an answer arrives while its client keeps sending', async t => {
   raw.send(`CONNECT a:1 HTTP/1.1\r\n${HOST}\r\n`).send(Buffer.alloc(1_000_000))
   await raw.ended
   t.match(raw.text, /^HTTP\/1.1 405 .*\}$/s)
-  await until('and its socket is gone', () => socket.destroyed)
+  await until('the socket is destroyed', () => socket.destroyed)
 })
 
 t.test('pipelining: one listener receives all HTTP socket data, and it is ours', async t => {
@@ -345,7 +345,7 @@ async function pair(t: Test): Promise<{ server: Socket; client: Socket }> {
 
 const sendNow = createSendNow() ?? (() => undefined)
 
-/** Sends until the kernel accepts no more. */
+/** Writes until the kernel accepts no more bytes. */
 function fill(socket: Socket): Buffer[] {
   for (const sent: Buffer[] = []; ;) {
     sent.push(Buffer.alloc(300_001, sent.length))

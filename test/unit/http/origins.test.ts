@@ -44,7 +44,10 @@ t.test('on loopback: loopback origins, whatever the port, but not via other name
     const may = originRule(undefined, host)
     for (const origin of LOOPBACK) t.ok(may(origin, 'x'), origin)
     for (const origin of FOREIGN) t.notOk(may(origin, 'x'), origin)
-    t.notOk(may('http://evil.example:8080', 'evil.example:8080'), 'a name that was made to lead to loopback')
+    t.notOk(
+      may('http://evil.example:8080', 'evil.example:8080'),
+      'a name that resolves to loopback (DNS rebinding)',
+    )
   }
 })
 
@@ -52,7 +55,7 @@ t.test("beyond loopback: only the node's own origin", async t => {
   const may = originRule(undefined, '0.0.0.0')
   t.ok(may('http://node.example:8080', 'node.example:8080'))
   t.ok(may('https://node.example', 'node.example'))
-  t.ok(may('https://node.example', 'node.example:443'), 'a port that goes without saying')
+  t.ok(may('https://node.example', 'node.example:443'), 'the default port may be omitted')
   t.ok(may('http://10.0.0.1:8080', '10.0.0.1:8080'))
   t.notOk(may('http://node.example:8080', 'node.example:9090'))
   t.notOk(may('http://node.example', 'node.example:8080'))
@@ -92,7 +95,11 @@ t.test('an allowed page may read and write', async t => {
     t.equal(read.statusCode, 200)
     t.equal(read.headers['access-control-allow-origin'], origin)
     t.match(read.headers['access-control-expose-headers'], /ETag.*Idempotency-Replayed.*Retry-After/)
-    t.equal(read.headers['access-control-allow-credentials'], undefined, 'which is for those that are listed')
+    t.equal(
+      read.headers['access-control-allow-credentials'],
+      undefined,
+      'credentials are only for listed origins',
+    )
     t.equal(read.headers.vary, 'Origin')
     const write = await app.inject({ method: 'POST', url: '/v1/write', headers: { origin } })
     t.equal(write.statusCode, 200)
@@ -117,7 +124,7 @@ t.test('a request without an origin is not from a page', async t => {
   const { app } = await startApp(t, { routes })
   const write = await app.inject({ method: 'POST', url: '/v1/write' })
   t.equal(write.statusCode, 200)
-  t.equal(write.headers.vary, 'Origin', 'another answer may depend on it, so a cache must know')
+  t.equal(write.headers.vary, 'Origin', 'other responses depend on the origin, so caches must know')
   t.equal(write.headers['access-control-allow-origin'], undefined)
 })
 
@@ -133,7 +140,7 @@ t.test('*: any page may read, and send reader requests', async t => {
 
 t.test("H10: a preflight allows a page's request", async t => {
   const { app } = await startApp(t, { routes })
-  // Those of tracing libraries, and of jQuery.
+  // Includes headers of tracing libraries and of jQuery.
   const asked = 'authorization,content-type,idempotency-key,traceparent,baggage,sentry-trace,x-requested-with'
   const ask = (origin: string, url = '/v1/write') =>
     app.inject({
@@ -149,7 +156,7 @@ t.test("H10: a preflight allows a page's request", async t => {
   t.equal(allowed.statusCode, 204)
   t.equal(allowed.headers['access-control-allow-origin'], 'http://localhost:3000')
   t.match(allowed.headers['access-control-allow-methods'], /\bPOST\b/)
-  t.equal(allowed.headers['access-control-allow-headers'], asked, 'whatever it requests')
+  t.equal(allowed.headers['access-control-allow-headers'], asked, 'all requested headers are allowed')
   t.match(allowed.headers.vary, /Origin.*Access-Control-Request-Headers/)
   t.equal(allowed.headers['access-control-max-age'], '600')
   const refused = await ask('http://evil.example')
@@ -239,8 +246,12 @@ t.test('H10: a permission for all pages to read does not let them publish', asyn
   const refused = await publish(app, 'https://any.example')
   t.equal(refused.statusCode, 403)
   t.match(refused.json(), { error: { code: 'FW_FORBIDDEN_ORIGIN', message: /FANWIRE_PUBLISH_ORIGINS/ } })
-  t.equal(refused.headers['access-control-allow-origin'], '*', 'and the page can read why')
-  t.equal((await publish(app, 'http://localhost:3000')).statusCode, 200, 'the own ones, as without a list')
+  t.equal(refused.headers['access-control-allow-origin'], '*', 'the page can read the error')
+  t.equal(
+    (await publish(app, 'http://localhost:3000')).statusCode,
+    200,
+    "the node's own origins may publish, as without a list",
+  )
   const { app: open } = await startApp(t, {
     routes: publishing,
     config: { origins: ['*'], publishOrigins: ['*'] },
@@ -254,10 +265,14 @@ t.test('H10: publishing and reading origins are listed separately', async t => {
   t.equal((await publish(app, 'https://reader.example')).statusCode, 403)
   const written = await publish(app, 'https://a.writer.example')
   t.equal(written.statusCode, 200)
-  t.equal(written.headers['access-control-allow-origin'], 'https://a.writer.example', 'it reads its answer')
+  t.equal(
+    written.headers['access-control-allow-origin'],
+    'https://a.writer.example',
+    'the page can read the response to its publish',
+  )
   const headers = { origin: 'https://a.writer.example' }
   const read = await app.inject({ url: '/v1/read', headers })
-  t.equal(read.headers['access-control-allow-origin'], undefined, 'and no other')
+  t.equal(read.headers['access-control-allow-origin'], undefined, 'the page cannot read other responses')
   const preflight = async (method: string) =>
     (
       await app.inject({
@@ -272,10 +287,14 @@ t.test('H10: publishing and reading origins are listed separately', async t => {
     routes: publishing,
     config: { origins: ['https://both.example'] },
   })
-  t.equal((await publish(same, 'https://both.example')).statusCode, 200, 'one list counts for both')
+  t.equal(
+    (await publish(same, 'https://both.example')).statusCode,
+    200,
+    'without publishOrigins, origins also applies to publishing',
+  )
 })
 
-t.test('H9: names by which a node may be addressed', async t => {
+t.test('H9: a node accepts only its own host names', async t => {
   const config = (over: Partial<Config>): ((name: string) => boolean) => {
     const command = readConfig([], {})
     if (!('config' in command)) throw new Error('no config')

@@ -1,5 +1,4 @@
-// Requests that a client sends without waiting for answers, over one connection: each is answered, in their order, and
-// no more than 32 are held at a time.
+// Pipelined requests on one connection: each is answered, in order, and at most 32 are held at a time.
 
 import t from 'tap'
 import { MAX_UNANSWERED } from '../../../services/http/node/pipelining.ts'
@@ -21,7 +20,7 @@ const longPoll = (query: string) => `GET /v1/long-poll?${query} HTTP/1.1\r\n${HO
 const publish = (channel: string, body: string) =>
   `POST /v1/channels/${channel}/events HTTP/1.1\r\n${HOST}Content-Type: application/json\r\n${body}`
 const sized = (json: string) => `Content-Length: ${Buffer.byteLength(json)}\r\n\r\n${json}`
-/** In chunks of one byte. */
+/** A body in chunks of one byte. */
 const chunked = (json: string) =>
   `Transfer-Encoding: chunked\r\n\r\n${[...json].map(each => `1\r\n${each}\r\n`).join('')}0\r\n\r\n`
 
@@ -48,7 +47,7 @@ t.test('S2: at most 32 requests of a connection are held, and the rest follow in
   raw.close()
 })
 
-t.test('S2: a lost client is noticed although nothing more is read from it', async t => {
+t.test('S2: a disconnect is noticed although the node has paused reading from the client', async t => {
   const own = await startMemoryNode({ STALL: '1s', LOG_TIMEOUT: '1s' })
   t.teardown(() => own.close())
   const raw = new Raw(own.port).send(longPoll('channel=a&wait=55').repeat(5000))
@@ -111,7 +110,7 @@ t.test('S2: publishes with bodies are all accepted, wherever their bytes are cut
     raw.socket.setNoDelay()
     for (let at = 0; at < bytes.length; at += cut) {
       raw.send(bytes.subarray(at, at + cut))
-      // So that they come one by one.
+      // Lets each piece arrive separately.
       if (at % 10 === 0) await new Promise(resolve => setImmediate(resolve))
     }
     const answers = await bodies(raw, count)
@@ -119,7 +118,7 @@ t.test('S2: publishes with bodies are all accepted, wherever their bytes are cut
     const { body: page } = await node.get(`/v1/poll?channel=${channel}&limit=1000`)
     const { events } = JSON.parse(page) as { events: { id: string; data: unknown }[] }
     t.equal(events.length, count)
-    // They are taken side by side, so their order in the log may be another; that of the answers may not.
+    // Publishes run in parallel, so their order in the log may differ. The order of the responses must not.
     const dataOf = new Map(events.map(({ id, data }) => [id, data]))
     t.strictSame(
       answers.map(each => dataOf.get(JSON.parse(each).id)),
@@ -148,7 +147,7 @@ t.test('S2: polls held by one connection count as connections', async t => {
   const raws = Array.from({ length: 4 }, () => new Raw(own.port))
   for (const raw of raws) raw.send(longPoll('channel=a&wait=55').repeat(MAX_UNANSWERED))
   const stranger = new Raw(own.port)
-  await until('there are as many as there may be', () => own.app.protocols.beyond > 60)
+  await until('the held polls reach the limit', () => own.app.protocols.beyond > 60)
   stranger.send(poll('channel=a'))
   t.match(await stranger.until(/\}$/), /"FW_TOO_MANY_CONNECTIONS"/)
   t.ok(own.hub.readers('a') <= 40 + 32 + raws.length, `${own.hub.readers('a')} are held`)
@@ -156,15 +155,18 @@ t.test('S2: polls held by one connection count as connections', async t => {
   stranger.close()
 })
 
-t.test('requests in flight are counted until they are answered, or their client is gone', async t => {
+t.test('requests in flight are counted until they are answered, or their client disconnects', async t => {
   const { protocols } = node.app
-  await until('nothing is left of the others', () => protocols.underWay === 0 && protocols.beyond === 0)
+  await until(
+    'no request of earlier tests is in flight',
+    () => protocols.underWay === 0 && protocols.beyond === 0,
+  )
   const channel = fresh()
   const [answered, cut] = [1, 2].map(() => new Raw(node.port).send(longPoll(`channel=${channel}`).repeat(3)))
   await until('all are held', () => node.hub.readers(channel) === 6)
   t.strictSame([protocols.underWay, protocols.beyond], [6, 4])
   cut?.close()
-  await until('those of one are released', () => protocols.underWay === 3)
+  await until('the requests of the closed connection are released', () => protocols.underWay === 3)
   t.equal(protocols.beyond, 2)
   const over = node.app.inFlight.answered(10_000)
   await node.append(channel, '1')

@@ -1,4 +1,4 @@
-// A node that is short of time or memory rejects new reads, and nothing else.
+// A node that is short of CPU time or memory rejects new reads, and nothing else.
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
@@ -29,7 +29,7 @@ t.test('one long pause is not pressure; several in a row are, until as many are 
 })
 
 t.test(
-  'a heap that is full after a full collection is pressure at once, until one finds room or none is needed',
+  'a heap that is full after a full collection is pressure at once, until a collection frees memory or none runs',
   async t => {
     const pressure = new Pressure({ maxLoopDelay: 1000, maxRss: 0 })
     const causes = [0.7, 0.8, 0.7, 0.5, 0.8].map(inUse => {
@@ -40,7 +40,7 @@ t.test(
     for (let i = 0; i < 19; i++) pressure.look(calm)
     t.equal(pressure.cause, 'memory')
     pressure.look(calm)
-    t.equal(pressure.cause, undefined, 'nothing was collected for 5 s')
+    t.equal(pressure.cause, undefined, 'no collection ran for 5 s')
   },
 )
 

@@ -1,4 +1,4 @@
-// Valid forms of a request: names, parameters and bodies as sent by clients, browsers and proxies.
+// Forms of requests that clients, browsers and proxies send: names, parameters and bodies.
 
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
@@ -19,7 +19,7 @@ interface Result {
   readonly error?: { readonly code: string; readonly message: string }
 }
 
-/** The status, and the message of an error. */
+/** Sends a request. Returns the status, and the error if there is one. */
 async function ask(path: string, init: RequestInit = {}): Promise<Result & { status: number }> {
   const answer = await fetch(base + path, init)
   const text = await answer.text()
@@ -122,7 +122,7 @@ t.test('H6: other unknown parameters are rejected, with the nearest known name',
 
 // Resuming --------------------------------------------------------------------------------------------------
 
-/** What an EventSource gets, up to the first place that fits. */
+/** The text that an EventSource receives, up to the first match. */
 async function follow(
   t: Test,
   query: string,
@@ -161,7 +161,7 @@ t.test("H7: an invalid Last-Event-ID is a gap up to the reader's start", async t
   for (const id of foreign) {
     const text = await follow(t, `channel=${channel}`, { 'last-event-id': id }, /gap[^]*\n\n/)
     const gap = { channel, from: `${epoch}-0`, to: second }
-    t.match(text, new RegExp(`${epoch}-0[^]*event: gap`), 'the cursor comes first')
+    t.match(text, new RegExp(`${epoch}-0[^]*event: gap`), 'the first message is the cursor')
     t.match(text, `data: ${JSON.stringify(gap)}\n`)
     t.match(text, `id: ${second}\n`)
   }
@@ -216,10 +216,10 @@ t.test('H13: a byte order mark before JSON is ignored', async t => {
   const data = (JSON.parse(body) as { events: { data: unknown }[] }).events.map(event => event.data)
   t.same(data, [{ a: 1 }, 2, 2, 2, 2, 2, 3])
   const second = await post(`/v1/channels/${channel}/events`, Buffer.concat([MARK, marked('1')]))
-  t.equal(second.error?.code, 'FW_BAD_JSON', 'one mark, not two')
+  t.equal(second.error?.code, 'FW_BAD_JSON', 'only one mark is ignored')
 })
 
-// What people meant -----------------------------------------------------------------------------------------
+// Tolerated and explained mistakes --------------------------------------------------------------------------
 
 t.test('H15: a superfluous slash is reported as such', async t => {
   const paths: [string, string][] = [
@@ -258,14 +258,14 @@ t.test('H15: an empty cursor counts as missing', async t => {
   const poll = async (query: string) => (await node.get(`/v1/poll?channel=${channel}${query}`)).body
   t.equal(await poll('&cursor='), await poll(''))
   const text = await follow(t, `channel=${channel}&cursor=`, {}, /retry/)
-  t.match(text, /-1"?\n/, 'and begins at the head where that is the default')
+  t.match(text, /-1"?\n/, 'it begins at the head, the default of the wire')
   const { status } = await node.get(`/v1/poll?channel=${channel}&cursor=&cursor=`)
   t.equal(status, 400)
 })
 
-// What a request is addressed to ----------------------------------------------------------------------------
+// Host and target -------------------------------------------------------------------------------------------
 
-/** What a request by hand is answered: its status, its code, and the beginning of its text. */
+/** Sends a raw request. Returns the status, the error code, and the text of the response. */
 async function byHand(head: string, of = node, body = '') {
   const raw = new Raw(of.port).send(`${head}Connection: close\r\n\r\n${body}`)
   const text = await raw.until(/^HTTP\/1\.1 [12][^]*\r\n\r\n[^]|"code"[^]*\}\}/)
@@ -339,7 +339,7 @@ t.test('H12: a request needs exactly one valid Host', async t => {
     t.equal((await get(headers)).status, 200, headers)
   }
   const old = await byHand('GET /v1/channels/a HTTP/1.0\r\n')
-  t.equal(old.status, 200, 'HTTP/1.0 has none')
+  t.equal(old.status, 200, 'HTTP/1.0 needs no Host')
 })
 
 t.test('H12: a target has no fragment', async t => {
@@ -352,7 +352,7 @@ t.test('H12: a target has no fragment', async t => {
   }
 })
 
-t.test('H12: the same over HTTP/2', async t => {
+t.test('H12: the authority and target are checked over HTTP/2 too', async t => {
   const session = connectHttp2(`http://127.0.0.1:${node.h2cPort}`)
   t.teardown(() => session.destroy())
   const status = async (headers: Record<string, string>) => {

@@ -1,10 +1,10 @@
-// A client's share of a turn of the event loop, and that of all clients.
+// The share of a turn of the event loop that one client gets, and that all clients get.
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import { TURN, TURN_OF_ALL, Turns } from '../../../services/http/turns.ts'
 
-t.test('S2: many clients share a turn, and each has its part of the next ones', async t => {
+t.test('S2: many clients share a turn, and each gets a share of the next turns', async t => {
   const ran: number[][] = []
   let inTurn = 0
   const clients = Array.from({ length: 50 }, (_, i) => {
@@ -24,7 +24,7 @@ t.test('S2: many clients share a turn, and each has its part of the next ones', 
     if (turns.length === 12)
       t.ok(
         ran.every(own => own.length > 0),
-        'all have begun',
+        'every client has started',
       )
   }
   t.ok(Math.max(...turns) <= TURN_OF_ALL, `${turns}`)
@@ -32,7 +32,7 @@ t.test('S2: many clients share a turn, and each has its part of the next ones', 
   for (const own of ran) t.strictSame(own, items, 'in order')
 })
 
-t.test('a client alone has its share of each turn', async t => {
+t.test('a single client gets at most its share of each turn', async t => {
   let ran = 0
   const client = new Turns<number>(() => ran++)
   for (let i = 0; i < 3 * TURN; i++) client.take(i)

@@ -43,7 +43,11 @@ t.test('H4: such a request is counted with the connections', async t => {
   await first.until(/\}$/)
   const second = new Raw(own.port).send(`GET /v1/poll?channel=a HTTP/2.0\r\n${HOST}\r\n`)
   await second.ended
-  t.match(second.text, /connection: close/i, 'beyond the limit, one answer is all')
+  t.match(
+    second.text,
+    /connection: close/i,
+    'beyond the connection limit, the connection ends after one response',
+  )
   first.close()
 })
 
@@ -124,5 +128,9 @@ t.test('H11: an invalid upgrade is a request, with its body', async t => {
     `GET /v1/ws HTTP/1.1\r\n${HOST}${upgrade('websocket')}Sec-WebSocket-Version: 13\r\n` +
       'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 2\r\n\r\n{}',
   )
-  t.match(withBody, /^HTTP\/1.1 426 .*"code":"FW_UPGRADE_REQUIRED"/s, 'a handshake has no body')
+  t.match(
+    withBody,
+    /^HTTP\/1.1 426 .*"code":"FW_UPGRADE_REQUIRED"/s,
+    'a request with a body is not a handshake',
+  )
 })

@@ -1,4 +1,4 @@
-// The commands that start no node, and SIGHUP, with real processes.
+// Commands that start no node, and SIGHUP, with real processes.
 
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -169,7 +169,7 @@ t.test("explain: prints the node's answer; acts are audited, and no secret is lo
     { who: 'key console', what: 'clear', target: { channel: 'inbox:ada' } },
     { who: 'key console', what: 'clear', target: { channel: 'inbox:ada' } },
   ])
-  // By another door.
+  // The server API of Centrifugo is audited too.
   for (const [method, params] of Object.entries({
     disconnect: { user: 'ada' },
     unsubscribe: { user: 'ada', channel: 'inbox:ada' },

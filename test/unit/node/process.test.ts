@@ -1,4 +1,4 @@
-// The process as a whole: its start, its output, and its exit.
+// The process of a node: its start, its output, and its exit.
 
 import { once } from 'node:events'
 import { createServer } from 'node:net'
@@ -24,7 +24,7 @@ t.test('a node prints where it listens in one line, and is ready by then', async
   t.teardown(() => node.kill())
   t.equal((await fetch(`${node.url}/readyz`)).status, 200)
   const lines = node.logs.map(line => JSON.parse(line))
-  t.equal(lines.length, 1, 'one line, as JSON without a terminal')
+  t.equal(lines.length, 1, 'one line, which is JSON without a terminal')
   t.match(lines[0], {
     level: 30,
     address: node.url,
@@ -56,10 +56,10 @@ t.test('on SIGTERM: not ready first, goodbyes, held requests answered, then exit
   t.equal(ready.status, 503)
   t.equal(ready.headers.get('connection'), 'close')
   const read = await fetch(`${node.url}/v1/poll?channel=other`)
-  t.equal(read.status, 503, 'new reads go elsewhere')
+  t.equal(read.status, 503, 'new reads are rejected, so that clients go to another node')
   t.match(await read.json(), { error: { code: 'FW_DRAINING' } })
-  t.equal((await publish(node, {}, 'other')).status, 201, 'publishes are taken')
-  t.notMatch(sse.text + stream.text, /retry: \d+\n: |"close"/, 'and no client has received a goodbye')
+  t.equal((await publish(node, {}, 'other')).status, 201, 'publishes are accepted')
+  t.notMatch(sse.text + stream.text, /retry: \d+\n: |"close"/, 'no client has received a goodbye yet')
 
   const answer = await poll
   t.equal(answer.status, 200)
@@ -93,7 +93,7 @@ t.test('a connection at its maximum age is ended on every wire, with a reason', 
     await raw.until(new RegExp(`^.{${before}}.*\\}$`, 's'))
   }
   await raw.ended
-  t.notMatch(raw.text, /^HTTP\/1.1 [^2]/m, 'and every request was answered')
+  t.notMatch(raw.text, /^HTTP\/1.1 [^2]/m, 'every request was answered')
   t.equal((await node.stop()).code, 0)
 })
 
@@ -138,7 +138,7 @@ t.test('clients with an invalid upgrade are answered like all others', async t =
   )
   await new Promise(resolve => setImmediate(resolve))
   raw.send(body)
-  t.match(await raw.until(/\}/), /^HTTP\/1.1 201 /, 'with its body')
+  t.match(await raw.until(/\}/), /^HTTP\/1.1 201 /, 'the response includes its body')
   for (const [to, path, status] of [
     ['h2c', '/v1/poll?channel=news', 200],
     ['websocket', '/v1/poll?channel=news', 200],
@@ -195,7 +195,7 @@ t.test('an internal fault is logged, and exits with 1 after goodbyes', async t =
   t.equal((await node.exit).code, 1)
   const line = JSON.parse(node.logs.find(each => each.includes('b00m')) ?? '{}')
   t.match(line, { level: 60, err: { message: 'b00m', stack: /Error: b00m/ } })
-  t.match(await sse.until(/$never/), /retry: \d+.*retry: \d+/s, 'the retry delay')
+  t.match(await sse.until(/$never/), /retry: \d+.*retry: \d+/s, 'the goodbye has a retry delay')
 })
 
 t.test('a node whose log output nobody reads still stops', async t => {
@@ -276,7 +276,7 @@ t.test('listening beyond loopback without a key is rejected', async t => {
   t.match(output, /FANWIRE_RULES.*FANWIRE_INSECURE=1/)
 })
 
-t.test('localhost is one address', async t => {
+t.test('localhost listens on one address', async t => {
   const node = await startNode({ env: { HOST: 'localhost' } })
   t.match(node.logs[0], /listening on http:\/\/(127\.0\.0\.1|\[::1\]):\d+/)
   await node.stop()

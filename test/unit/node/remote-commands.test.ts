@@ -1,4 +1,4 @@
-// The commands that talk to a node, and those about tokens.
+// Commands that send requests to a node, and commands about tokens.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,7 +15,7 @@ import { until } from '../../support/until.ts'
 
 const MAIN = BUILT ? ['dist/services/main.js'] : ['--import', 'tsx', 'services/main.ts']
 
-/** The command as a process. */
+/** Starts the command as a process. */
 function launch(url: string, ...args: string[]) {
   const env = { PATH: process.env.PATH, FANWIRE_URL: url }
   const child = spawn(process.execPath, [...MAIN, ...args], { cwd: ROOT, env })
@@ -152,9 +152,11 @@ t.test(
     await until('it prints the receipt while the pipe is open', () => pipe.lines().length === 1)
     await node.kill()
     pipe.child.stdin.end('"after"\n')
-    await until('it says so', () => /could not be reached: .*; trying again/.test(pipe.remarks()))
+    await until('publish reports that it waits', () =>
+      /could not be reached: .*; trying again/.test(pipe.remarks()),
+    )
     node = await startNode(settings)
-    t.match(await pipe.ended, { code: 0, out: /-1"[^]*-2"/ }, 'publish waits for a node that was there')
+    t.match(await pipe.ended, { code: 0, out: /-1"[^]*-2"/ }, 'publish waits for a node that answered before')
     for (let n = 21; n <= 40; n++) await publish(n)
     await until('it continues', () => lines().length >= 40)
     t.strictSame(
@@ -202,7 +204,7 @@ t.test('errors say what to do next', async t => {
   })
 })
 
-t.test('completion knows the commands and their flags', async t => {
+t.test('completion lists the commands and their flags', async t => {
   for (const shell of ['bash', 'zsh', 'fish'])
     t.match(await here(t, 'completion', shell), { code: 0, out: /follow[^]*until/ }, shell)
   t.match(await here(t, 'completion', 'tcsh'), { code: 2 })
@@ -254,8 +256,8 @@ t.test('token: minted tokens are valid, and 20 broken ones are rejected with a r
     ['crit', signToken(key, claims, { crit: ['x'] })],
     ['expired', signToken(key, { ...claims, exp: now - 60 })],
     ['not yet', signToken(key, { ...claims, nbf: now + 600 })],
-    ['a user that is none', signToken(key, { ...claims, sub: 7 })],
-    ['caps that are none', signToken(key, { ...claims, caps: [{ channels: '*', allow: ['all'] }] })],
+    ['a user that is not a string', signToken(key, { ...claims, sub: 7 })],
+    ['invalid caps', signToken(key, { ...claims, caps: [{ channels: '*', allow: ['all'] }] })],
     ['too long', signToken(key, { ...claims, info: 'x'.repeat(9000) })],
   ]
   t.ok(broken.length >= 20)

@@ -48,7 +48,7 @@ t.test('one result per entry, in order; a bad entry fails alone', async t => {
   t.match(a1, { type: 't' })
 })
 
-t.test('no entries, no results', async t => {
+t.test('a request without entries has no results', async t => {
   const node = await startNode(t)
   const answer = await send(node, '{"events":[]}')
   t.equal(answer.statusCode, 200)
@@ -96,7 +96,7 @@ t.test('a request that is broken as a whole publishes nothing', async t => {
   t.same(await node.data('a'), [])
 })
 
-t.test('requests that a bulk publish rejects', async t => {
+t.test('invalid bulk requests are rejected with a code', async t => {
   const node = await startNode(t)
   const body = '{"events":[]}'
   const query = await node.app.inject({
@@ -134,7 +134,7 @@ t.test(
       if (channel === 'bad') throw new LogUnavailable('away')
       return next()
     }
-    // More than one append takes, so that some are tried and later ones are not.
+    // More entries than one append takes, so that some are tried and later ones are not.
     const bad = Array.from({ length: 200 }, (_, at) => `{"channel":"bad","data":${at}}`)
     const answer = await send(node, `{"events":[${bad},{"channel":"good","data":1}]}`)
     t.equal(answer.statusCode, 200)
@@ -158,7 +158,7 @@ t.test('503 with Retry-After when nothing could be appended', async t => {
   t.ok(answer.headers['retry-after'])
 })
 
-t.test('an internal fault is 500, or fails the entry that met it', async t => {
+t.test('an internal fault is 500, or fails only its entry', async t => {
   const node = await startNode(t)
   node.log.through = (channel, _drafts, next) =>
     channel === 'bad' ? Promise.reject(new TypeError('a bug')) : next()

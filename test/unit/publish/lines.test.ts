@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { type Line, LineSplitter } from '../../../services/publish/bulk/lines.ts'
 
-/** What the lines of `text` are, by the simplest means. */
+/** The lines of `text`, found in the simplest way. */
 function expected(text: string, limit: number): { number: number; text: string | undefined }[] {
   const all = text.split('\n')
   if (all.at(-1) === '') all.pop()

@@ -58,7 +58,7 @@ t.test('an empty upload, and one with only bad lines, are 200', async t => {
   }
 })
 
-t.test('results arrive during the upload, each on its own', async t => {
+t.test('results arrive during the upload, each as soon as it is known', async t => {
   const node = await startNode(t)
   const post = new Post(await node.listen(), URL, HEADERS)
   await post.write(line('a', 1))
@@ -163,7 +163,7 @@ t.test('a client that does not read its results receives the count of processed 
   const node = await startNode(t, { history: { events: 10, age: 3_600_000, bytes: 2 ** 20 } })
   const port = await node.listen()
   const post = new Post(port, URL, HEADERS)
-  // The answer's lines are about as long as the request's: far more of them than node and kernel hold.
+  // Result lines are about as long as the request's lines: far more than the node and the kernel buffer.
   const channel = 'c'.repeat(200)
   const piece = line(channel, 1).repeat(1000)
   let pieces = 0
@@ -189,7 +189,7 @@ t.test('a client that does not read its results receives the count of processed 
     error: { code: 'FW_RESULTS_UNREAD', message: new RegExp(`the ${last} entries before`) },
   })
   t.ok(last < pieces * 1000)
-  // Events with a result were appended, and no others.
+  // Exactly the events with a result were appended.
   const { head } = await node.log.state(channel)
   t.equal(head.offset, last)
 })

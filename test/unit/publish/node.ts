@@ -1,4 +1,4 @@
-// A node with publish routes over a log that tests can hold up and break; no wires.
+// A node with publish routes, but no wires, on a log that tests can delay and break.
 
 import { request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -41,7 +41,7 @@ export interface TestNode {
   data(channel: string): Promise<string[]>
   /** Events of a channel, parsed. */
   events(channel: string): Promise<Record<string, unknown>[]>
-  /** Listens, and gives the port. */
+  /** Listens. Returns the port. */
   listen(): Promise<number>
 }
 
@@ -99,12 +99,12 @@ export async function startNode(
   }
 }
 
-/** The bytes of the data in a wire object: it is the last member. */
+/** The text of `data`, the last member of an event's JSON. */
 function dataOf(json: string): string {
   return json.slice(json.indexOf(',"data":') + ',"data":'.length, -1)
 }
 
-/** A POST over a real connection whose body is sent piece by piece. */
+/** A POST request over a real connection, whose body is sent in pieces. */
 export class Post {
   readonly request
   readonly answer: Promise<IncomingMessage>
@@ -119,13 +119,13 @@ export class Post {
     this.answer.catch(() => {})
   }
 
-  /** Returns when there is room for more. */
+  /** Writes a piece. Returns when the socket accepts more. */
   async write(text: string | Buffer): Promise<void> {
     if (this.request.write(text)) return
     await new Promise(resolve => this.request.once('drain', resolve))
   }
 
-  /** The whole answer. */
+  /** The whole response. */
   async text(): Promise<string> {
     const answer = await this.answer
     let text = ''
@@ -135,7 +135,7 @@ export class Post {
   }
 }
 
-/** The lines of an NDJSON answer, parsed. */
+/** The parsed lines of an NDJSON response. */
 export function lines(text: string): Record<string, unknown>[] {
   return text
     .split('\n')

@@ -52,7 +52,7 @@ t.test('text becomes a JSON string, bytes become base64; both may be empty', asy
   ])
 })
 
-t.test('type and priority', async t => {
+t.test('type and priority are parameters', async t => {
   const node = await startNode(t)
   const send = (query: string) =>
     node.app.inject({ method: 'POST', url: URL + query, headers: JSON_TYPE, payload: '1' })
@@ -95,7 +95,7 @@ t.test('tags follow the type, in the given order', async t => {
   t.equal((await send('?tags.a=1')).json().error.code, 'FW_BAD_PARAMETER')
 })
 
-t.test('an idempotency key: a duplicate gets the first result and appends nothing', async t => {
+t.test('a duplicate with the same idempotency key gets the first result and appends nothing', async t => {
   const node = await startNode(t)
   const send = (payload: string) =>
     node.app.inject({
@@ -114,7 +114,7 @@ t.test('an idempotency key: a duplicate gets the first result and appends nothin
   t.same(await node.data('news'), ['1'])
 })
 
-t.test('rejected publishes', async t => {
+t.test('an invalid publish is rejected with a code', async t => {
   const node = await startNode(t, { maxBody: 64 })
   const key = (value: string) => ({ ...JSON_TYPE, 'idempotency-key': value })
   const cases: [string, number, string, string, Record<string, string>, string | Buffer][] = [
@@ -151,10 +151,10 @@ t.test('rejected publishes', async t => {
   }
   t.same(await node.data('news'), [])
   const most = { method: 'POST', url: URL, headers: JSON_TYPE, payload: `"${'x'.repeat(62)}"` } as const
-  t.equal((await node.app.inject(most)).statusCode, 201, 'exactly the limit')
+  t.equal((await node.app.inject(most)).statusCode, 201, 'a body of exactly the limit is accepted')
 })
 
-t.test('a channel of 200 characters', async t => {
+t.test('a channel name of 200 characters is accepted', async t => {
   const node = await startNode(t)
   const url = `/v1/channels/${'x'.repeat(200)}/events`
   t.equal((await node.app.inject({ method: 'POST', url, headers: JSON_TYPE, payload: '1' })).statusCode, 201)
@@ -178,7 +178,7 @@ t.test('the key and the origin are checked before the body is read', async t => 
   t.equal((await send({ authorization: 'Bearer secret' })).statusCode, 201)
 })
 
-t.test('a body in many pieces, over a real connection', async t => {
+t.test('a body in many pieces is accepted over a real connection', async t => {
   const node = await startNode(t)
   const post = new Post(await node.listen(), URL, JSON_TYPE)
   const text = `{"é":"${'🎉'.repeat(5000)}"}`
@@ -188,7 +188,7 @@ t.test('a body in many pieces, over a real connection', async t => {
   t.same(await node.data('news'), [text])
 })
 
-t.test('a body that is declared or turns out to be too large, during the upload', async t => {
+t.test('a body that is too large, or declares that, is rejected during the upload', async t => {
   const node = await startNode(t, { maxBody: 1000 })
   const port = await node.listen()
   for (const headers of [{ ...JSON_TYPE, 'content-length': 2_000_000 }, JSON_TYPE]) {

@@ -1,4 +1,4 @@
-// Tickets over HTTP: who gets one, what it grants, and pages that use them.
+// Tickets over HTTP: which credentials get one, what it grants, and pages that use one.
 
 import { join } from 'node:path'
 import { createHash } from 'node:crypto'
@@ -72,7 +72,7 @@ t.test('a ticket has the grants of the token, and ends with it', async t => {
   t.equal(await statusOf(`/v1/poll?channel=room:1&ticket=${ticket}`), 200)
 })
 
-t.test('a token in a cookie gets one, but not from a foreign page', async t => {
+t.test('a token in a cookie gets a ticket, but not for a foreign page', async t => {
   const cookie = `session=${tokenOf('ada')}`
   t.equal((await ask({ cookie, origin: `http://127.0.0.1:${node.port}` })).status, 201)
   for (const headers of [{ cookie, origin: 'https://evil.example' }, { cookie }]) {
@@ -82,7 +82,7 @@ t.test('a token in a cookie gets one, but not from a foreign page', async t => {
   }
 })
 
-t.test('no other credential gets one', async t => {
+t.test('no other credential gets a ticket', async t => {
   const { ticket } = await ticketFor(tokenOf('ada'))
   const expired = signToken(key, { sub: 'ada', exp: 1 })
   const cases: [string, Record<string, string>, string, number, string][] = [
@@ -109,7 +109,7 @@ t.test('a node without tokens has no tickets', async t => {
   t.equal((await ask(bearer('whatever'), '/v1/tickets', open)).status, 401)
 })
 
-t.test('a page opened with a ticket reloads with a fresh one, as long as its token lives', async t => {
+t.test('a page opened with a ticket reloads with a fresh one until its token expires', async t => {
   const exp = Math.floor(Date.now() / 1000) + 3600
   const { ticket } = await ticketFor(tokenOf('ada', { exp }))
   let query = `channel=inbox:ada&every=60&ticket=${ticket}`
@@ -120,7 +120,7 @@ t.test('a page opened with a ticket reloads with a fresh one, as long as its tok
     t.equal(headers['cache-control'], 'no-store')
     const { again } = parsePage(body)
     t.match(headers.refresh, again)
-    t.equal(await statusOf(`/v1/refresh?${query}`), 401, 'each is good once')
+    t.equal(await statusOf(`/v1/refresh?${query}`), 401, 'each ticket is valid once')
     query = again
     seen.add(new URLSearchParams(again).get('ticket') ?? '')
   }
@@ -128,7 +128,7 @@ t.test('a page opened with a ticket reloads with a fresh one, as long as its tok
   t.notOk(seen.has(''))
 
   const answer = await node.get('/v1/refresh?channel=inbox:ada', bearer(tokenOf('ada')))
-  t.notMatch(parsePage(answer.body).again, 'ticket', 'a page opened with a token gets none')
+  t.notMatch(parsePage(answer.body).again, 'ticket', 'a page opened with a token gets no ticket')
   t.equal(answer.headers['cache-control'], 'private, no-cache')
 })
 
