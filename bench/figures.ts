@@ -52,6 +52,25 @@ export const COLUMNS = {
 
 export type Figure = keyof typeof COLUMNS
 
+/** What a case costs, and how far to trust it; the other figures are what clients notice. */
+export const COSTS: ReadonlySet<Figure> = new Set([
+  'cpuPerConnection',
+  'cpuPerDelivery',
+  'cpuPerEvent',
+  'kernelCpu',
+  'redisCpuPerEvent',
+  'allCpuPerEvent',
+  'idleCpu',
+  'idleRedisCpu',
+  'residentPerConnection',
+  'collectedPerConnection',
+  'peakResident',
+  'grown',
+  'bytesPerDelivery',
+  'generatorCpu',
+  'publisherLate',
+])
+
 /** One row of a case's table: one peer, one variant, all its runs. */
 export interface Row {
   readonly peer: string

@@ -1,7 +1,7 @@
 // The formatted result: one Markdown table per case, on the terminal, in a file, and in the documents.
 
 import { cpus, totalmem } from 'node:os'
-import { type Bar, COLUMNS, type Figure, type Row } from './figures.ts'
+import { type Bar, COLUMNS, COSTS, type Figure, type Row } from './figures.ts'
 
 export interface CaseResult {
   readonly name: string
@@ -65,20 +65,31 @@ export function glance({ cases }: BenchResult): string {
   return table(['', ...peers.map(title)], body)
 }
 
-export function caseMarkdown({ title, rows, bars }: CaseResult): string {
-  const columns = (Object.keys(COLUMNS) as Figure[]).filter(name =>
+/** A case with more figures has a table of what clients notice, and one of what that costs. */
+const MOST_COLUMNS = 11
+
+function tablesOf(rows: readonly Row[]): string[] {
+  const all = (Object.keys(COLUMNS) as Figure[]).filter(name =>
     rows.some(row => row.figures[name] !== undefined),
   )
-  const header = ['', ...columns.map(name => COLUMNS[name].title)]
-  const body = rows.map(({ label, figures }) => [
-    label,
-    ...columns.map(name => print(figures[name], COLUMNS[name].digits)),
-  ])
+  const [noticed, costs] = [all.filter(name => !COSTS.has(name)), all.filter(name => COSTS.has(name))]
+  return (all.length > MOST_COLUMNS ? [noticed, costs] : [all]).map(columns =>
+    table(
+      ['', ...columns.map(name => COLUMNS[name].title)],
+      rows.map(({ label, figures }) => [
+        label,
+        ...columns.map(name => print(figures[name], COLUMNS[name].digits)),
+      ]),
+    ),
+  )
+}
+
+export function caseMarkdown({ title, rows, bars }: CaseResult): string {
   const notes = rows.flatMap(({ label, notes }) => notes.map(note => `- ${label}: ${note}`))
   const judged = bars.map(({ what, value, bar, goal, verdict }) => [what, value, bar, goal, verdict])
   return [
     `**${title}**`,
-    table(header, body),
+    ...tablesOf(rows),
     ...(notes.length > 0 ? [notes.join('\n')] : []),
     ...(judged.length > 0 ? [table(['', 'measured', 'bar', 'goal', 'reached'], judged)] : []),
   ].join('\n\n')

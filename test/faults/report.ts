@@ -15,7 +15,7 @@ export interface ChaosResult {
   readonly outcomes: readonly Outcome[]
 }
 
-const HEADER = [
+const EVENTS = [
   'fault',
   'published',
   'acknowledged',
@@ -27,6 +27,11 @@ const HEADER = [
   'lost silently',
   'reported as gap',
   'gaps reported',
+]
+
+/** What a webhook received, and what nodes and Redis held before the load, under it, and after it. */
+const HELD = [
+  'fault',
   'lives received',
   'lives repeated',
   'gaps of lives',
@@ -44,12 +49,15 @@ function courseOf(held: Course | undefined, figure: (census: Census) => number):
   return [before, during, after].map(census => figure(census).toLocaleString('en')).join(', ')
 }
 
-function rowOf({ title, verdict, lives, refused, ends, held }: Outcome): string[] {
+function eventsOf({ title, verdict, refused, ends }: Outcome): string[] {
   const { published, acknowledged, delivered, repeated, reordered, lost, gapped, gaps } = verdict
   const figures = [published, acknowledged, refused, ends, delivered, repeated, reordered, lost, gapped, gaps]
+  return [title, ...figures.map(figure => figure.toLocaleString('en'))]
+}
+
+function heldOf({ title, lives, held }: Outcome): string[] {
   return [
     title,
-    ...figures.map(figure => figure.toLocaleString('en')),
     ...[lives?.received, lives?.repeated, lives?.gaps].map(figure => figure?.toLocaleString('en') ?? ''),
     courseOf(held, census => totalOf(census, 'descriptors')),
     courseOf(held, census => totalOf(census, 'sockets')),
@@ -69,7 +77,8 @@ export function markdown({ command, date, machine, node, seed, left, outcomes }:
   return [
     `\`${command}\` (seed ${seed}) on ${machine}, Node ${node}, ${date.slice(0, 10)}: ` +
       `${passed} of ${outcomes.length} passed.`,
-    table(HEADER, outcomes.map(rowOf)),
+    table(EVENTS, outcomes.map(eventsOf)),
+    table(HELD, outcomes.map(heldOf)),
     ...(left.length > 0 ? [`Left out: ${left.join(', ')}.`] : []),
     ...(findings.length > 0 ? [findings.join('\n')] : []),
   ].join('\n\n')
