@@ -2,6 +2,7 @@
 // it.
 
 import { once } from 'node:events'
+import { setImmediate } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { BadFileError } from '../files/bad-file.ts'
 import { RulesBuilder } from './make.ts'
@@ -42,5 +43,7 @@ async function rulesFrom(worker: Worker): Promise<Rules> {
     if ('problems' in part) throw new BadFileError(part.problems)
     if ('default' in part) return builder.build(part.default, part)
     builder.add(part.rules)
+    // The port delivers all messages that have arrived in a single turn.
+    await setImmediate()
   }
 }
