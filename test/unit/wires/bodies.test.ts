@@ -1,5 +1,5 @@
-// Common properties of wires with a streaming HTTP response: the same bytes in every version of HTTP, encoded once,
-// and no false end.
+// Common properties of wires with a streaming HTTP response: the bytes are the same in every version of HTTP, they are
+// encoded once, and a stream that breaks never looks complete.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -32,11 +32,11 @@ type Wire = (typeof WIRES)[number]
 const node = await startMemoryNode({ H2C_PORT: '0' })
 t.teardown(() => node.close())
 
-// No end that is none ----------------------------------------------------------------------------------------
+// Incomplete streams -----------------------------------------------------------------------------------------
 
 const CUT = WIRES.map(() => 'ECONNRESET')
 
-/** Opens each wire with Node's own client; returns how each will have ended. */
+/** Opens each wire with Node's own client. Each promise resolves with a description of the end. */
 async function openAll({ port }: { port: number }): Promise<Promise<string>[]> {
   const ends: Promise<string>[] = []
   for (const wire of WIRES) {
@@ -91,7 +91,7 @@ t.test('H1: over HTTP/2 a stopping node resets its streams after the goodbye', a
   }
   const reset = 'Stream closed with error code NGHTTP2_INTERNAL_ERROR'
   const streams = await Promise.all(WIRES.map(wire => read(`/v1/${wire}?channel=news`)))
-  // More than a client takes at once (RFC 9113 section 6.9.2).
+  // More than the initial window of a client (RFC 9113 section 6.9.2).
   await own.append('news', `"${'x'.repeat(300_000)}"`)
   await own.hub.connections.drain(0)
   for (const { ended, text } of streams) {
@@ -139,7 +139,7 @@ t.test('H1: an event is readable for a client that reads a body in pieces', asyn
 
 // The same bytes ---------------------------------------------------------------------------------------------
 
-/** A body up to where it fits, as UTF-8. */
+/** Reads a body up to the text `end`, as UTF-8. */
 async function readUntil(of: Node, open: Open, path: string, end: string): Promise<string> {
   const { answer, asked } = await open(of, path)
   let text = ''
@@ -160,7 +160,7 @@ async function readPlainUntil(of: Node, path: string, end: string): Promise<stri
 
 const JSON_DATA = fc.oneof(
   fc.jsonValue().map(value => JSON.stringify(value)),
-  // Around where a chunk's head becomes longer.
+  // Sizes around those at which the head of a chunk becomes longer.
   fc.integer({ min: 0, max: 5000 }).map(size => `"${'x'.repeat(size)}"`),
   fc.string({ unit: 'grapheme', maxLength: 50 }).map(text => JSON.stringify(text)),
 )
@@ -179,7 +179,7 @@ t.test('H1: the same bytes over HTTP/1.1 without its chunks, HTTP/1.0 and HTTP/2
       for (const name of names) await node.append(name, ...events)
       const [last = ''] = names.slice(-1)
       const [id] = await node.append(last, '"the end"')
-      // All but the last are at their head, so that the order is fixed.
+      // All channels but the last start at their head, so that the order is fixed.
       const cursor = names.map(name => (name === last ? 'earliest' : 'latest')).join(',')
       const path = `/v1/${wire}?${names.map(name => `channel=${name}`).join('&')}&cursor=${cursor}`
       const end = wire === 'sse' ? `${id}\n\n` : '"the end"}\n'
@@ -208,8 +208,8 @@ t.test('H1: a stretch is encoded once for all versions of HTTP', async t => {
     await settled()
     const [one, other, view, otherView] = listeners.map(({ writes }) => writes[0])
     t.equal(one, other, 'one Buffer for all clients of HTTP/1.1')
-    t.equal(view, otherView, 'and one for the others')
-    t.equal(one?.buffer, view?.buffer, 'in the same memory')
+    t.equal(view, otherView, 'one Buffer for the other versions')
+    t.equal(one?.buffer, view?.buffer, 'both are views of the same memory')
     t.equal((one?.byteOffset ?? 0) + (one?.indexOf('\n') ?? 0) + 1, view?.byteOffset)
     for (const listener of listeners) listener.cut()
   }

@@ -1,4 +1,4 @@
-// Centrifugo's protocol, with invalid input: each gets its own code, and the node goes on.
+// Centrifugo's protocol: invalid input is answered with its code, and the node continues.
 
 import { once } from 'node:events'
 import t from 'tap'
@@ -16,7 +16,7 @@ const node = await startMemoryNode({ CENTRIFUGE: '1' })
 const closed = await startMemoryNode(world.settings)
 t.teardown(() => Promise.all([node.close(), closed.close()]))
 
-/** Of the right form and kid, signed with another key. */
+/** A token of the right form and `kid`, signed with another key. */
 const stranger = testKey('HS256', world.hs.kid)
 const forged = (claims: object = {}) => signToken(stranger, userClaims('ann', { ...claims }))
 
@@ -70,7 +70,7 @@ t.test('errors in a command are answered', async t => {
   t.equal(await code({ unsubscribe: { channel: 'never' } }), undefined)
   t.equal(await code({ ping: {} }), undefined)
   socket.send('{}')
-  t.equal(await code({ ping: {} }), undefined, 'a pong is no command')
+  t.equal(await code({ ping: {} }), undefined, 'a pong is not answered')
 })
 
 t.test('a wrong signature is refused wherever a token is given', async t => {
@@ -87,7 +87,7 @@ t.test('a wrong signature is refused wherever a token is given', async t => {
   t.equal(await code({ subscribe: { channel: 'room:1' } }), undefined)
   t.equal(await code({ sub_refresh: { channel: 'room:1', token } }), 101)
   t.equal(await code({ refresh: { token: forged() } }), 101)
-  t.equal(await code({ ping: {} }), undefined, 'and the connection goes on')
+  t.equal(await code({ ping: {} }), undefined, 'the connection continues')
 })
 
 t.test('a channel that the rules refuse', async t => {
@@ -142,8 +142,8 @@ t.test('Protobuf: errors in a command have the same codes', async t => {
     ['an unknown command', delimited(Buffer.of(8, 2)), 104],
     ['rpc', command(13), 108],
     ['no channel', command(5), 102],
-    ['a subscription without the token that the rules ask for', command(5, 'inbox:bob'), 101],
-    ['a history without it', command(10, 'inbox:bob'), 101],
+    ['a subscription without the required token', command(5, 'inbox:bob'), 101],
+    ['a history without the required token', command(10, 'inbox:bob'), 101],
     ['a publication without data', command(7, 'room:1'), 107],
   ]
   for (const [what, message, code] of cases) {
@@ -175,7 +175,7 @@ t.test('connections over HTTP: invalid first messages are answered with a status
   t.equal((await node.get('/connection/sse?cf_connect=x')).status, 400)
   t.equal((await node.get('/connection/websocket')).status, 426)
   const refused = await post('/connection/uni_http_stream', '{}')
-  t.match(await refused.text(), /"disconnect":\{"code":3507/, 'a one-way client must name channels')
+  t.match(await refused.text(), /"disconnect":\{"code":3507/, 'a unidirectional client must name channels')
   const forgery = await post(
     '/connection/http_stream',
     JSON.stringify({ id: 1, connect: { token: forged() } }),

@@ -1,5 +1,5 @@
-// Centrifugo's protocol beyond the tests of its client (`npm run conformance -- centrifuge`): that client against rules and
-// tokens, the other wires beside it, and the server API. Bad input: centrifuge-input.test.ts.
+// Centrifugo's protocol, beyond the tests of its client (`npm run conformance -- centrifuge`): that client with rules and
+// tokens, other wires on the same channels, and the server API. For invalid input, see centrifuge-input.test.ts.
 
 import { once } from 'node:events'
 import { Centrifuge, type Options, type Subscription } from 'centrifuge'
@@ -13,7 +13,7 @@ import { ClosedWorld } from '../../support/closed-node.ts'
 import { signToken, userClaims } from '../../support/tokens.ts'
 import { until, WAIT_LIMIT_MS } from '../../support/until.ts'
 
-/** Its types are the other's, declared once more. */
+/** The build for Protobuf declares the same types again. */
 const ProtobufCentrifuge = InProtobuf as unknown as typeof Centrifuge
 
 const world = new ClosedWorld()
@@ -63,7 +63,7 @@ async function connected(
   return made
 }
 
-/** Subscribes, and records publications. */
+/** Subscribes, and records the publications. */
 async function follow(to: Centrifuge, channel: string, options = {}) {
   const sub = to.newSubscription(channel, { minResubscribeDelay: 10, maxResubscribeDelay: 50, ...options })
   const read: unknown[] = []
@@ -95,12 +95,12 @@ async function api(method: string, params: unknown, key = world.keys.all.key) {
   }
 }
 
-t.test('without the setting there is nothing at its paths', async t => {
+t.test('without the setting its paths do not exist', async t => {
   for (const path of ['/connection/websocket', '/connection/sse', '/api/info'])
     t.equal((await without.get(path)).status, 404)
 })
 
-// Who asks ----------------------------------------------------------------------------------------------------
+// Authentication ----------------------------------------------------------------------------------------------
 
 t.test('a token names the user, and rules decide on rights', async t => {
   const made = await connected({ token: tokenOf() })
@@ -131,7 +131,7 @@ t.test('an invalid token ends the client for good; an expired one is replaced', 
   t.equal(asked, 1)
 })
 
-t.test('tokens are refreshed before they expire: of the connection and of a subscription', async t => {
+t.test('the tokens of a connection and of a subscription are refreshed before they expire', async t => {
   let connections = 0
   let subscriptions = 0
   const made = await connected({
@@ -179,7 +179,7 @@ t.test('the server subscribes a client by claims, and these recover too', async 
   made.disconnect()
   await api('publish', { channel: 'news:b', data: 2 })
   made.connect()
-  await until('its missed events', () => read.length === 3)
+  await until('the missed events arrive', () => read.length === 3)
   t.strictSame(read[2], ['news:b', 2])
   t.strictSame(subscribed, [
     ['news:a', true],
@@ -188,16 +188,16 @@ t.test('the server subscribes a client by claims, and these recover too', async 
   const other = await fetch(`http://127.0.0.1:${closed.port}/v1/poll?channel=news:a`, {
     headers: { authorization: `Bearer ${token}` },
   })
-  t.equal(other.status, 401, 'on other wires such a claim is refused')
+  t.equal(other.status, 401, 'other wires reject such a claim')
 })
 
-t.test('revocations: a channel, by rules and by the API, and a connection', async t => {
+t.test('rules and the API revoke a channel or a connection', async t => {
   const made = await connected({ token: tokenOf() })
   const { sub } = await follow(made, 'room:taken')
   const unsubscribed = nextEvent(sub, 'unsubscribed')
   t.same((await api('unsubscribe', { user: 'ann', channel: 'room:taken' })).result, {})
   t.equal((await unsubscribed).code, 2000)
-  t.equal(made.state, 'connected', 'though it was its only channel')
+  t.equal(made.state, 'connected', 'the connection stays without channels')
   const connecting = nextEvent(made, 'connecting')
   await api('disconnect', { user: 'ann' })
   t.equal((await connecting).code, 3005)
@@ -218,7 +218,7 @@ for (const transport of ['websocket', 'http_stream', 'sse'] as const) {
     await node.publish(channel, '{"n":2}')
     await node.publish(channel, '{"n":3}')
     t.match(await again, { wasRecovering: true, recovered: true })
-    await until('its missed events', () => read.length === 3)
+    await until('the missed events arrive', () => read.length === 3)
     t.strictSame(read, [{ n: 1 }, { n: 2 }, { n: 3 }])
   })
 }
@@ -241,7 +241,7 @@ t.test('a gap is not recovered: at the start, and while the client reads', async
   t.match(await nextEvent(stranger, 'subscribed'), { wasRecovering: true, recovered: false })
 })
 
-t.test('history: forwards, backwards, from a position', async t => {
+t.test('history is read forwards, backwards, and from a position', async t => {
   const made = await connected({}, node)
   const { sub } = await follow(made, 'pages')
   for (let n = 1; n <= 5; n++) await node.publish('pages', String(n))
@@ -261,7 +261,7 @@ t.test('history: forwards, backwards, from a position', async t => {
 t.test('presence, joins and leaves', async t => {
   const watcher = await connected({ token: tokenOf({ sub: 'eve' }) })
   const { sub } = await follow(watcher, 'room:p', { joinLeave: true })
-  t.match(await sub.presenceStats(), { numClients: 1, numUsers: 1 }, 'it is there at once')
+  t.match(await sub.presenceStats(), { numClients: 1, numUsers: 1 }, 'a subscriber is a member at once')
   const received: string[] = []
   sub.on('join', ({ info }) => void received.push(`join ${info.user}`))
   sub.on('leave', ({ info }) => void received.push(`leave ${info.user}`))
@@ -296,7 +296,11 @@ t.test('an event of any wire can be read on any other, its data unchanged', asyn
   for (const push of pushes())
     t.ok(push.startsWith(`{"push":{"channel":"one-log","pub":{"data":${data},"offset":`))
   t.match(JSON.parse(pushes()[1] ?? ''), { push: { pub: { tags: { lang: 'ko', 'fanwire:type': 'note' } } } })
-  t.equal((await node.get(`/v1/poll?channel=${channel}`)).body.split(data).length, 3, 'and twice by polling')
+  t.equal(
+    (await node.get(`/v1/poll?channel=${channel}`)).body.split(data).length,
+    3,
+    'the poll returns both events',
+  )
   socket.terminate()
 })
 
@@ -310,7 +314,7 @@ t.test('readers of one channel share the bytes of an event', async t => {
   t.equal((node.hub.stats().wires.centrifuge?.deliveries ?? 0) - before, 6)
 })
 
-t.test('a filter on tags, tagsFilter in centrifuge-js', async t => {
+t.test('a filter on tags applies (tagsFilter in centrifuge-js)', async t => {
   const made = await connected({}, node)
   const { read } = await follow(made, 'filtered', { tagsFilter: { key: 'lang', cmp: 'eq', val: 'ko' } })
   await node.publish('filtered', '1', undefined, '?tag.lang=en')
@@ -347,7 +351,7 @@ for (const transport of ['websocket', 'http_stream'] as const) {
     for (const socket of node.app.sockets) socket.destroy()
     await node.publish(channel, '4')
     t.match(await again, { wasRecovering: true, recovered: true })
-    await until('its missed events', () => texts.length === 4)
+    await until('the missed events arrive', () => texts.length === 4)
   })
 }
 
@@ -368,7 +372,7 @@ t.test('Protobuf: tokens, subscriptions by the server, presence', async t => {
   await t.rejects(made.publish('inbox:bob', Buffer.from('1')), { code: 103 })
 })
 
-// One way -----------------------------------------------------------------------------------------------------
+// Unidirectional ----------------------------------------------------------------------------------------------
 
 t.test('unidirectional: the subscriptions are sent with the connection', async t => {
   const [first = ''] = await node.append('uni', '1', '2')

@@ -1,5 +1,5 @@
-// Deliveries that go past a socket's stream: services/http/node/send-now.ts. Every client gets every byte, whoever else
-// comes, goes, is killed or does not read, and the numbers of closed descriptors are used again all the time.
+// Deliveries that bypass a socket's stream: services/http/node/send-now.ts. Every client receives every byte, while
+// other clients connect, disconnect, are killed or do not read, and numbers of closed descriptors are reused.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,10 +13,10 @@ import { until } from '../../support/until.ts'
 
 const STREAMS = WIRES.filter(({ name }) => ['ws', 'sse', 'stream'].includes(name))
 const CLIENTS = 240
-/** Of them at a time. */
+/** Number of clients in parallel. */
 const AT_ONCE = 60
 const LONGEST = 50_000
-/** In a process that is killed. */
+/** Number of clients in a process that is killed. */
 const MANY = 150
 
 const sent = { sent: 0, waits: 0, undefined: 0 }
@@ -35,7 +35,7 @@ t.teardown(() => node.close())
 t.beforeEach(() => void Object.assign(sent, { sent: 0, waits: 0, undefined: 0 }))
 
 const lengths = new Random(1)
-/** The text of event `n`, and of no other. */
+/** Texts of published events, by their number `n`. */
 const textOf = new Map<number, string>()
 
 function publish(
@@ -48,7 +48,7 @@ function publish(
   return node.append(channel, JSON.stringify({ n, text }))
 }
 
-/** Reads this many events, or until there are none: each follows the last. Returns the number of the last. */
+/** Reads up to `count` events and checks that they are consecutive. Returns the number of the last. */
 async function follow(client: Client, count: number): Promise<number> {
   let last: number | undefined
   for (let i = 0; i < count; i++) {
@@ -94,7 +94,7 @@ t.test('every byte arrives in order while clients connect, disconnect and stop r
   }
   await publishDuring(channel, Promise.all(Array.from({ length: AT_ONCE }, run)))
   t.equal(begun, CLIENTS)
-  t.ok(sent.sent > CLIENTS, `${sent.sent} went past the stream`)
+  t.ok(sent.sent > CLIENTS, `${sent.sent} writes bypassed the stream`)
   await until('all are gone', () => node.hub.stats().readers === 0)
 })
 
@@ -134,7 +134,7 @@ t.test('clients whose process is killed do not harm others', async t => {
       const exit = once(child, 'exit')
       await until('all of them read', () => node.hub.stats().readers === MANY + 1)
       const before = sent.sent
-      await until('they are sent to', () => sent.sent > before + 1000)
+      await until('events are sent to them', () => sent.sent > before + 1000)
       child.kill('SIGKILL')
       await exit
       await until('they are gone', () => node.hub.stats().readers === 1)

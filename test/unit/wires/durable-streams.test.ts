@@ -1,5 +1,5 @@
-// Durable Streams beyond its own suite (`npm run conformance -- durable-streams`): its client, the other wires beside it,
-// the other engines, and what is left out.
+// Durable Streams, beyond its own suite (`npm run conformance -- durable-streams`): its client, other wires on the same
+// channels, the other engines, and unsupported features.
 
 import { DurableStream, IdempotentProducer, stream } from '@durable-streams/client'
 import t from 'tap'
@@ -16,7 +16,7 @@ const ask = (path: string, init?: RequestInit) => fetch(at(path), init)
 const publish = (channel: string, body: string) =>
   ask(`/v1/channels/${encodeURIComponent(channel)}/events`, { method: 'POST', headers: JSON_TYPE, body })
 
-t.test('without the setting there is nothing at its paths', async t => {
+t.test('without the setting its paths do not exist', async t => {
   const url = `http://127.0.0.1:${without.port}/v1/stream/a`
   t.equal((await fetch(url)).status, 404)
   t.equal((await fetch(url, { method: 'PUT' })).status, 404)
@@ -56,7 +56,7 @@ t.test('events from its producer are read on other wires, once', async t => {
     events.slice(1, 21).map(({ data }) => data),
     Array.from({ length: 20 }, (_, i) => ({ n: i + 1 })),
   )
-  t.equal((await publish('rooms/1', '1')).status, 409, 'it is closed on every way in')
+  t.equal((await publish('rooms/1', '1')).status, 409, 'a closed stream rejects publishes on every path')
   await producer.close().catch(() => {})
 })
 
@@ -85,7 +85,7 @@ t.test('a position in a lost history is reported, never skipped', async t => {
   }
 })
 
-t.test('omissions are reported', async t => {
+t.test('unsupported features are rejected with an explanation', async t => {
   await ask('/v1/stream/source', { method: 'PUT', headers: JSON_TYPE })
   const fork = await ask('/v1/stream/fork', {
     method: 'PUT',

@@ -16,7 +16,7 @@ const draft = (data: string, more = {}) => ({ data: Buffer.from(data), ...more }
 const relay = (channel: string, data: string, type = 'typing') =>
   node.log.relay(channel, [draft(data, { type })])
 
-/** All of a stream that ends by itself. */
+/** The whole text of a stream that ends by itself. */
 async function whole(path: string, begun = async () => {}): Promise<string> {
   const response = await fetch(at(path))
   await begun()
@@ -30,7 +30,7 @@ interface Answer {
 
 const answer = async (path: string) => (await (await fetch(at(path))).json()) as Answer
 
-/** All messages of a ws, and how it closed. */
+/** All messages of a WebSocket, and how it closed. */
 async function messages(
   path: string,
   begun: (socket: WebSocket, got: readonly string[]) => Promise<void> = async () => {},
@@ -87,7 +87,7 @@ t.test('streams of a single channel end after its end, and so do resumes after i
   t.match(unknown, /"gap".*"data":1.*"data":2.*"end".*"close"/s)
 })
 
-t.test('with other channels, and after a subscribe, a connection continues', async t => {
+t.test('a connection continues if it has other channels, or has sent a subscribe', async t => {
   await node.append('ended', END)
   const { got } = await messages('/v1/ws', async (socket, got) => {
     const has = async (count: number) => {
@@ -124,11 +124,7 @@ t.test('poll and long-poll report the end beside the events, and refresh shows i
   const both = json(`/v1/long-poll?channel=b&channel=b2&cursor=${end},latest&wait=20`)
   await reading(node, 'b2')
   await node.append('b2', '"news"')
-  t.match(
-    await both,
-    { events: [{ channel: 'b2' }], end: ends },
-    'an end that is known does not answer at once',
-  )
+  t.match(await both, { events: [{ channel: 'b2' }], end: ends }, 'a poll that knows the end waits')
   const page = await (await fetch(at('/v1/refresh?channel=b'))).text()
   t.match(page, `b has ended (${end})`)
 })

@@ -1,4 +1,4 @@
-// The bytes of the streaming wires, parsed by independent parsers.
+// The bytes of the streaming wires are valid for independent parsers.
 
 import { randomBytes } from 'node:crypto'
 import type { Writable } from 'node:stream'
@@ -33,13 +33,13 @@ function eventOf(offset: number, data: string, type?: string): LogEvent {
   return encodeEvent(head, Buffer.from(data))
 }
 
-/** The library's parser and its inflater, which its types omit. */
+/** The parser and the inflater of the ws library, which its types omit. */
 const { Receiver, PerMessageDeflate } = library as unknown as {
   Receiver: new (options: { isServer: boolean; maxPayload: number; extensions: object }) => Writable
   PerMessageDeflate: new (options: object) => { accept(parameters: object[]): void }
 }
 
-/** Text messages, as the ws library reads them from a server. */
+/** The text messages that the ws library reads from a server's bytes. */
 async function receive(bytes: Buffer, extensions = {}): Promise<string[]> {
   const receiver = new Receiver({ isServer: false, maxPayload: 0, extensions })
   const messages: string[] = []
@@ -58,7 +58,7 @@ const EVENTS = DATA.map((data, i) => eventOf(i + 1, data, i % 2 === 0 ? undefine
 const TEXTS = EVENTS.map(event => event.json.toString())
 const GAP = { from: { epoch: 'e1', offset: 3 }, to: { epoch: 'e2', offset: 7 } }
 
-t.test('WebSocket frames of every length form', async t => {
+t.test('WebSocket frames of every form of length are valid', async t => {
   for (const length of [0, 1, 124, 125, 126, 127, 255, 256, 65_534, 65_535, 65_536, 65_537, 1_000_000]) {
     const text = 'é'.repeat(length >> 1).padEnd(length - (length >> 1), 'x')
     const frame = wsText(text)
@@ -94,7 +94,7 @@ t.test('a compressed WebSocket stretch is one message per event, made once', asy
     t.strictSame(await receive(bytes, extensions), texts)
     t.ok(
       framing.stretch([noise], 0, 1).equals(wsFraming.stretch([noise], 0, 1)),
-      'too large to hold the loop for',
+      'large data is not compressed, because that would block the event loop',
     )
     for (const event of EVENTS) event.json.fill('?')
     const again = framing.stretch(events, 1, events.length)
@@ -147,7 +147,11 @@ t.test('H1: over HTTP/1.1 every frame is one chunk, and the last chunk means a p
       const expected = { data: [latin1(frame(plain))], ended: false }
       t.strictSame(readChunks(latin1(frame(chunked))), expected)
     }
-    t.equal(chunked.stretch(EVENTS, 2, 2).length, 0, 'no events are no chunk: it would be the last one')
+    t.equal(
+      chunked.stretch(EVENTS, 2, 2).length,
+      0,
+      'no events make no chunk, because an empty chunk ends the body',
+    )
     t.equal(plain.stretch(EVENTS, 2, 2).length, 0)
     for (const [code, final] of [
       [1000, true],
@@ -187,7 +191,7 @@ t.test('records for pushes name their events, and hold the lines of the wire', a
   }
 })
 
-/** A stream with all that it can hold, and the blocks that it is. */
+/** A stream with every kind of message, and its expected blocks. */
 function sseStream(): { bytes: Buffer; expected: SseBlock[] } {
   const { plain } = sseFraming
   const opening = plain.opening('e1-0')
@@ -222,8 +226,12 @@ t.test('H2: wherever an SSE connection is cut, no id is ahead of its data', asyn
   const { bytes, expected } = sseStream()
   const text = bytes.toString('latin1')
   const ends = [...text.matchAll(/\n\n/g)].map(({ index }) => index + 2)
-  t.equal(ends.length, expected.length, 'a blank line follows every block, and is nowhere else')
-  t.notMatch(text, /^id: .*\n(?!\n|retry: \d+\n\n)/m, 'some clients take the id as soon as its line has come')
+  t.equal(ends.length, expected.length, 'blank lines occur only after blocks')
+  t.notMatch(
+    text,
+    /^id: .*\n(?!\n|retry: \d+\n\n)/m,
+    'some clients apply the id as soon as its line has arrived',
+  )
   let given = 0
   let last = ''
   const parser = new SseParser(block => {
@@ -250,7 +258,7 @@ t.test('the ids of an SSE stretch can name several channels', async t => {
   )
 })
 
-t.test('H3: an SSE goodbye is a hint and a comment, and no block', async t => {
+t.test('H3: an SSE goodbye is a retry hint and a comment, not an event', async t => {
   const parser = new SseParser(() => t.fail('an event'))
   parser.write(sseFraming.plain.closing({ code: 1001, reason: 'the node is stopping', retry: 700 }))
   t.strictSame(parser.retries, [700])

@@ -1,5 +1,5 @@
-// The contract of the wires over HTTP/2, and, of two of them, over TLS, which is all that differs; `npm run wires` runs
-// every one over both.
+// The contract of the wires over cleartext HTTP/2, and of two of them over TLS, because TLS affects all alike.
+// `npm run wires` runs all wires over both.
 
 import t from 'tap'
 import { SOCKET_IO, WIRES } from '../../contract/clients.ts'

@@ -1,4 +1,4 @@
-// Long polling beyond the contract of every wire: held, released, answered.
+// Long polling, beyond the contract of every wire: requests are held, released and answered.
 
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
@@ -11,7 +11,7 @@ import { until } from '../../support/until.ts'
 const node = await startMemoryNode()
 t.teardown(() => node.close())
 
-/** Maximum hold time: longer than any test, so that no response is caused by the clock. */
+/** Maximum hold time, s: longer than any test, so that no response is caused by a timeout. */
 const LONG = 55
 
 interface Page {
@@ -37,7 +37,7 @@ async function nothingHeld(of = node): Promise<void> {
   )
 }
 
-t.test('is held until there is an event, and answers with it at once', async t => {
+t.test('a request is held until there is an event, and then answered at once', async t => {
   const channel = fresh()
   const [cursor] = await node.append(channel, '0')
   const asked = ask({ channels: [channel], cursor })
@@ -50,7 +50,7 @@ t.test('is held until there is an event, and answers with it at once', async t =
   await nothingHeld()
 })
 
-t.test('is answered at once when there is an event', async t => {
+t.test('a request is answered at once if there is an event already', async t => {
   const channel = fresh()
   const ids = await node.append(channel, '0', '1', '2')
   t.same(idsOf((await ask({ channels: [channel], cursor: 'earliest' })).events), ids)
@@ -58,19 +58,23 @@ t.test('is answered at once when there is an event', async t => {
   const part = await ask({ channels: [channel], cursor: ids[0], limit: 1 })
   t.same(idsOf(part.events), [ids[1]])
   t.equal(part.more, true)
-  t.equal((await ask({ channels: [channel], cursor: 'zzz-1' })).gaps?.length, 1, 'and a gap is something')
+  t.equal(
+    (await ask({ channels: [channel], cursor: 'zzz-1' })).gaps?.length,
+    1,
+    'a gap is answered at once too',
+  )
   const several = [fresh(), channel, fresh()]
   const list = await ask({ channels: several, cursor: `latest,${ids[1]},latest` })
-  t.same(idsOf(list.events), [ids[2]], 'in any of its channels')
+  t.same(idsOf(list.events), [ids[2]], 'an event in any of the channels is enough')
 })
 
-t.test('after `wait`: 200 with no events and the cursor, from which nothing is lost', async t => {
+t.test('after `wait` the response is 200 without events, and its cursor loses nothing', async t => {
   const channels = [fresh(), fresh()]
   const cursor = (await Promise.all(channels.map(each => node.append(each, '0')))).flat().join(',')
   const { status, headers, body } = await node.get(`/v1/long-poll?wait=1&${queryOf({ channels, cursor })}`, {
     'if-none-match': '*',
   })
-  t.equal(status, 200, 'and never 304')
+  t.equal(status, 200, 'the status is never 304')
   t.equal(body, `{"events":[],"cursor":"${cursor}"}`)
   t.equal(headers.etag, undefined)
   t.equal(headers['cache-control'], 'no-store')
@@ -88,7 +92,7 @@ t.test('`latest` is the head at the time of the request', async t => {
   t.same(idsOf((await asked).events), [id])
 })
 
-t.test('only events of its own channels wake it', async t => {
+t.test('only events of its own channels wake a request', async t => {
   const [channel, other] = [fresh(), fresh()]
   const asked = ask({ channels: [channel] })
   await held(1)
@@ -101,7 +105,7 @@ t.test('only events of its own channels wake it', async t => {
   t.same(idsOf((await asked).events), [id])
 })
 
-t.test('a client that leaves releases it', async () => {
+t.test('a request is released when its client disconnects', async () => {
   const channels = [fresh(), fresh(), fresh()]
   const path = `/v1/long-poll?wait=${LONG}&${queryOf({ channels })}`
   const raws = Array.from({ length: 20 }, () =>
@@ -115,7 +119,7 @@ t.test('a client that leaves releases it', async () => {
   await nothingHeld()
 })
 
-t.test('a client that leaves before its channels are open is not held either', async t => {
+t.test('a request whose client disconnects before the channels are open is not held', async t => {
   const slow = await startMemoryNode()
   t.teardown(() => slow.close())
   const { log } = slow
@@ -134,9 +138,9 @@ t.test('a client that leaves before its channels are open is not held either', a
   const raw = new Raw(slow.port).send(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
   await until('it opens', () => opening === 1)
   raw.socket.resetAndDestroy()
-  await until('the node has seen it go', () => slow.app.sockets.size === 0)
+  await until('the node has noticed the disconnect', () => slow.app.sockets.size === 0)
   go()
-  // Only later events could be awaited: it is held, or it is answered.
+  // There is nothing to wait for: if the request is not released, it is held by now.
   for (let i = 0; i < 50; i++) await setImmediate()
   t.equal(slow.hub.connections.held.size, 0)
   t.equal(connections(slow), 0)
@@ -160,7 +164,7 @@ t.test('a pipelined request is answered in its turn', async t => {
   await held(2)
   gone.close()
   await nothingHeld()
-  t.pass('and released when its client disconnects')
+  t.pass('the request is released when its client disconnects')
 })
 
 t.test('many requests at one cursor are all answered, with the same bytes', async t => {
@@ -174,7 +178,7 @@ t.test('many requests at one cursor are all answered, with the same bytes', asyn
   const bodies = new Set((await Promise.all(asked)).map(reply => reply.body))
   t.equal(bodies.size, 1)
   t.match([...bodies][0], new RegExp(`"${id}"[^]*"for all"`))
-  t.ok(node.hub.logReads.started - readsBefore <= 1, 'and the log is not read for each')
+  t.ok(node.hub.logReads.started - readsBefore <= 1, 'the log is not read for each request')
   await nothingHeld()
 })
 
@@ -224,8 +228,8 @@ t.test('a draining node answers held requests, and holds no new ones', async t =
   t.ok(refused.headers['retry-after'])
 })
 
-t.test('the head of the response waits with it', async t => {
-  // Whoever has read a status has an answer: nothing is promised before.
+t.test('the head of the response is sent only with its body', async t => {
+  // A client that has read the status must receive the events as well.
   const channel = fresh()
   const opened = openStream(node, `/v1/long-poll?wait=${LONG}&channel=${channel}`)
   await held(1)

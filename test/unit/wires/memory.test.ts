@@ -1,4 +1,4 @@
-// Every wire on the embedded engine.
+// The contract of every wire on the memory log.
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'

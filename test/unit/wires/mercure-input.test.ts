@@ -1,4 +1,4 @@
-// Mercure: invalid input, each with its code.
+// Mercure: invalid input is rejected with a code.
 
 import t from 'tap'
 import { accessToken, ALL, HUB, startHub, tokenOf } from '../../support/mercure.ts'
@@ -46,7 +46,7 @@ t.test('invalid requests are rejected with a code', async t => {
       'FW_TOO_MANY_CHANNELS',
     ],
     ["the node's own", get('?topic=fanwire:control'), 400, 'FW_BAD_CHANNEL'],
-    ['no token that is one', get('?topic=a', 'x.y.z'), 401, 'FW_UNAUTHORIZED', 'invalid_token'],
+    ['an invalid token', get('?topic=a', 'x.y.z'), 401, 'FW_UNAUTHORIZED', 'invalid_token'],
     [
       'claims of another form',
       get('?topic=a', tokenOf({ publish: 'a' })),
@@ -144,7 +144,7 @@ t.test('invalid requests are rejected with a code', async t => {
     ['too large', form({ topic: 'a', data: 'x'.repeat(1024 * 1024 + 1) }), 413, 'FW_TOO_LARGE'],
     ['another method', fetch(at(), { method: 'DELETE' }), 405, 'FW_METHOD_NOT_ALLOWED'],
     [
-      'metadata of OAuth, which there is not',
+      'metadata of OAuth, which do not exist',
       fetch(`http://127.0.0.1:${node.port}/.well-known/oauth-protected-resource${HUB}`),
       404,
       'FW_NOT_FOUND',

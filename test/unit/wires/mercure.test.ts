@@ -1,5 +1,5 @@
-// Mercure beyond its own suite (`npm run conformance -- mercure`): EventSource, publishing as Symfony does it, both versions
-// of its tokens, and the other wires beside it. What comes in that is wrong: mercure-input.test.ts.
+// Mercure, beyond its own suite (`npm run conformance -- mercure`): EventSource, publishing like Symfony, both versions
+// of its tokens, and other wires on the same channels. For invalid input, see mercure-input.test.ts.
 
 import t from 'tap'
 import { startMemoryNode } from '../../contract/node.ts'
@@ -17,7 +17,7 @@ t.teardown(async () => {
 t.afterEach(() => hub.disconnect())
 
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
-/** A response that lists subscribers, or an error's text. */
+/** A response that lists subscriptions, or an error. */
 interface Listed {
   readonly subscriptions: readonly { readonly topic?: string }[]
 }
@@ -25,7 +25,7 @@ const books = 'https://example.com/books/'
 const dataOf = (received: readonly { data: string }[]) => received.map(({ data }) => data)
 const query = (pairs: [string, string][]) => `?${new URLSearchParams(pairs)}`
 
-t.test('without the setting there is nothing at its path', async t => {
+t.test('without the setting its path does not exist', async t => {
   t.equal((await fetch(`http://127.0.0.1:${without.port}${HUB}?topic=a`)).status, 404)
   t.equal((await fetch(`http://127.0.0.1:${without.port}${HUB}`, { method: 'POST' })).status, 404)
 })
@@ -55,7 +55,7 @@ t.test('an update is received as it was published, by topic', async t => {
   ])
 })
 
-t.test('patterns: URI templates, URL patterns, and *', async t => {
+t.test('subscribers match topics by URI templates, URL patterns, and *', async t => {
   const topics = [`${books}1`, `${books}1/pages/2`, 'https://example.com/authors/1', 'chat:é']
   const wanted: readonly (readonly [string, string, readonly number[]])[] = [
     ['topic', `${books}{id}`, [0]],
@@ -143,9 +143,9 @@ t.test('private updates reach only subscribers with a grant for one of their top
     t.strictSame(dataOf(await got(2)), ['secret', 'for all'])
   for (const { got } of [anybody, others]) t.strictSame(dataOf(await got(1)), ['for all'])
   const again = await subscribe(`${wanted}&lastEventID=earliest`)
-  t.notOk(dataOf(await again.got(1)).includes('secret'), 'nor from history')
+  t.notOk(dataOf(await again.got(1)).includes('secret'), 'the history does not return it either')
   const { body } = await node.get('/v1/poll?channel=notes/1&cursor=earliest')
-  t.notMatch(body, /secret/, 'a channel that anyone may read does not have it')
+  t.notMatch(body, /secret/, 'a public channel does not contain it')
   for (const channel of ['fanwire:updates', encodeURIComponent('fanwire:updates')])
     t.match(
       (await node.get(`/v1/poll?channel=${channel}&cursor=earliest`, bearer(ALL).headers)).body,
@@ -183,7 +183,11 @@ t.test('a subscriber resumes after its last update, by either form of id', async
     found: ['3', '4'],
     last: encodeURIComponent(named).replaceAll('%3A', ':'),
   })
-  t.match(await from(named, 'last_event_id'), { found: ['3', '4'] }, 'the first of that name')
+  t.match(
+    await from(named, 'last_event_id'),
+    { found: ['3', '4'] },
+    'resumes after the first update with that id',
+  )
   t.match(await from('earliest', 'last_event_id'), { found: ['1', '2', '3', '4'], last: 'earliest' })
   const unknown = await from('urn:unheard-of', 'last_event_id')
   t.match(unknown, { found: [/from/, '1', '2', '3', '4'], last: 'earliest' })

@@ -1,5 +1,5 @@
-// One log: an event that a publisher of any protocol publishes is read by clients of all of them, and by curl, its data
-// unchanged. The table in docs/wires/index.md says what was found; `ONE_LOG=write npx tap <this file>` writes it.
+// One log: clients of all protocols, and curl, read the events of a publisher of any protocol with unchanged data. The
+// results are a table in docs/wires/index.md, which `ONE_LOG=write npx tap <this file>` writes.
 
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -42,7 +42,7 @@ t.teardown(async () => {
 const socket = io(base, { transports: ['websocket'] })
 closing.push(() => socket.disconnect())
 
-/** Each publishes an event of this data. */
+/** The data that each publisher publishes. */
 const valueOf = (from: string) => ({ from, text: 'héllo "you"\n', deep: [1, 2.5, { none: null }] })
 
 const post = async (
@@ -72,7 +72,7 @@ const publishers: Readonly<Record<string, (value: object) => Promise<unknown>>> 
 
 type Found = unknown[]
 
-/** What each client has read; returns once it follows the channel. */
+/** Readers of each protocol: they follow the channel, and record what they receive. */
 const readers: Readonly<Record<string, (found: Found) => Promise<void>>> = {
   fanwire: async found => {
     const source = new EventSource(`${base}/v1/sse?channel=${CHANNEL}`)
@@ -155,5 +155,5 @@ t.test('an event of each protocol is read by clients of all, and by curl', async
   ].join('\n')
   if (process.env.ONE_LOG === 'write') await intoFile(DOCUMENT, { 'one-log': table })
   const document = readFileSync(join(ROOT, DOCUMENT), 'utf8')
-  t.equal(document, withTexts(DOCUMENT, document, { 'one-log': table }), 'the document says the same')
+  t.equal(document, withTexts(DOCUMENT, document, { 'one-log': table }), 'the document has the same table')
 })

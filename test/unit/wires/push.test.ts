@@ -1,4 +1,4 @@
-// HTTP/2 push beyond the contract of every wire: the pushed responses, and the fallback for the others.
+// HTTP/2 push, beyond the contract of every wire: the pushed responses, and the fallback without pushes.
 
 import { once } from 'node:events'
 import { type ClientHttp2Session, constants, createServer } from 'node:http2'
@@ -67,7 +67,7 @@ t.test('a pushed response equals a GET of it, byte for byte', async t => {
   }
 })
 
-t.test('the held stream reports its cursor, the pushes, gaps, and why it ends', async t => {
+t.test('the held stream reports its cursor, pushes, gaps, and the reason for its end', async t => {
   const own = await startMemoryNode({ H2C_PORT: '0', HEARTBEAT: '50ms' })
   t.teardown(() => own.close())
   const channel = fresh()
@@ -173,7 +173,7 @@ t.test("several held streams of a session share the client's push limit", async 
   }
   await until('all stand', () => texts.every(text => text.includes('"open"')))
   for (const channel of channels) await node.append(channel, ...new Array<string>(200).fill('1'))
-  await until('all have come', () => came === 600)
+  await until('all pushes have arrived', () => came === 600)
   t.ok(most <= 10, `${most} at a time`)
 })
 
@@ -192,10 +192,10 @@ t.test('unread pushes pause the reader and use no memory', async t => {
   await until('it reads', () => node.hub.readers(channel) === 1)
   const large = `"${'x'.repeat(128 * 1024)}"`
   for (let i = 0; i < 300; i++) await node.append(channel, large)
-  // 512 KiB at a time.
-  await until('as many are open as may be', () => unread === 4)
+  // At most 512 KiB of pushes are unread.
+  await until('the limit of open pushes is reached', () => unread === 4)
   for (let i = 0; i < 5; i++) await ask(over2, { ':path': '/healthz' })
-  t.equal(node.hub.connections.full.size, 1, 'it is behind')
+  t.equal(node.hub.connections.full.size, 1, 'the reader is paused')
   t.equal(unread, 4)
   destroy(over2)
   await until('it has left', () => node.hub.readers(channel) === 0 && node.hub.connections.full.size === 0)

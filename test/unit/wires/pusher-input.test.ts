@@ -1,5 +1,5 @@
-// Pusher, with invalid input: each is answered with a Pusher code or a status, and the node continues. And
-// access control: the node's rules apply here as everywhere.
+// Pusher: invalid input is answered with a Pusher code or a status, and the node continues. The access rules apply as on
+// other wires.
 
 import { createHmac, hash } from 'node:crypto'
 import { once } from 'node:events'
@@ -35,7 +35,7 @@ interface Message {
   readonly data: Record<string, unknown>
 }
 
-/** A client by hand. */
+/** Opens a WebSocket that sends raw messages. */
 async function open(path = `/app/${APP.key}?protocol=7`) {
   const socket = new WebSocket(`ws://127.0.0.1:${node.port}${path}`)
   const received: Message[] = []
@@ -105,7 +105,7 @@ t.test('an invalid message gets an error, and the next one is handled', async t 
     client.received.every(({ event, data }) => event !== 'pusher:error' || /^FW_/.test(String(data.error))),
   )
   client.send(' '.repeat(64 * 1024 + APP.key.length + 2 * 1024 * 1024))
-  t.equal(await client.closed(), 1009, 'one that is too large ends it')
+  t.equal(await client.closed(), 1009, 'a message that is too large ends the connection')
 })
 
 t.test('a missing part of a subscription is reported', async t => {
@@ -177,7 +177,7 @@ t.test('client events need the rule, a subscription, and a signed channel', asyn
   t.match(received[0], { data: { code: 4301, error: 'FW_BAD_TYPE' } })
 })
 
-t.test('a client that does not sign in in time, or wrongly, is closed', async t => {
+t.test('a client that signs in too late or wrongly is closed', async t => {
   const late = await open(`/app/${quiet.key}?protocol=7`)
   t.equal(await late.closed(), 4009)
   const wrong = await open()
@@ -264,7 +264,7 @@ t.test('an app that is removed from its file, or gets another secret, loses its 
   await other.close()
 })
 
-t.test('an unusable file stops the start, and its place is reported', async t => {
+t.test('a node does not start with an invalid file, and reports the place of the fault', async t => {
   for (const [apps, message] of [
     ['{', /not valid JSON/],
     [[], /not a list of apps/],
@@ -277,7 +277,7 @@ t.test('an unusable file stops the start, and its place is reported', async t =>
     await t.rejects(startMemoryNode({ PUSHER_APPS: appsFile(apps) }), message)
 })
 
-t.test('without the setting there is nothing at its paths', async t => {
+t.test('without the setting its paths do not exist', async t => {
   const without = await startMemoryNode()
   t.equal((await without.get('/app/key')).status, 404)
   t.equal((await without.get('/apps/app/channels')).status, 404)

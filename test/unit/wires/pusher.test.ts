@@ -1,5 +1,5 @@
-// Pusher with its own clients: pusher-js, laravel-echo and the server's library, against a node in this process. What comes
-// in that is wrong: pusher-input.test.ts.
+// Pusher with its own clients: pusher-js, laravel-echo and the library for servers, with a node in this process. For
+// invalid input, see pusher-input.test.ts.
 
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
@@ -78,7 +78,7 @@ t.test('event names that are not types become a tag; reserved names stay reserve
   t.match(await read('orders'), [{ tags: { 'pusher.event': 'App\\Events\\OrderShipped' } }, {}])
 })
 
-t.test('a batch, several channels, and the excluded sender', async t => {
+t.test('a batch and several channels are published, and the sender can be excluded', async t => {
   const [one, two] = [connect(), connect()]
   for (const { client } of [one, two]) for (const name of ['a', 'b']) await subscribed(client, name)
   const sender = { socket_id: one.client.connection.socket_id }
@@ -96,7 +96,7 @@ t.test('a batch, several channels, and the excluded sender', async t => {
   t.strictSame(events(two.received, 'e').sort(), [1, 1, 2, 3, 4])
 })
 
-t.test('presence: members, joins and leaves; one user is one member', async t => {
+t.test('presence reports members, joins and leaves; a user with several clients is one member', async t => {
   const ann = connect('ann')
   const channel = (await subscribed(ann.client, 'presence-room')) as unknown as {
     members: { count: number; me: { id: string; info: object } }
@@ -162,7 +162,7 @@ t.test('client events reach the others, with their sender, and at most 10 at onc
     )
   await until('too many are refused', () => refused().length > 5)
   t.match(refused()[0], { channel: 'presence-chat', data: { code: 4301, error: 'FW_TOO_MANY_REQUESTS' } })
-  t.equal(events(ben.received, 'client-typing').length, 0, 'the sender receives none')
+  t.equal(events(ben.received, 'client-typing').length, 0, 'the sender does not receive its own events')
 })
 
 t.test('cache channels start with the last event, or report a miss', async t => {
@@ -198,7 +198,7 @@ t.test('users sign in, receive their own events, and are disconnected', async t 
   t.match(events(ann.received, 'pusher:error'), [{ code: 4009 }])
 })
 
-t.test('laravel-echo: a channel, a private one, and a room', async t => {
+t.test('laravel-echo uses a public, a private and a presence channel', async t => {
   const { client } = connect('ann')
   const echo = new Echo({ broadcaster: 'pusher', client, key: APP.key, cluster: '' } as never) as unknown as {
     channel(name: string): EchoChannel
@@ -221,7 +221,7 @@ t.test('laravel-echo: a channel, a private one, and a room', async t => {
   t.strictSame(here, [{ name: 'user ann' }])
 })
 
-t.test('encrypted channels: the node stores data that it cannot read', async t => {
+t.test('on encrypted channels the node stores data that it cannot read', async t => {
   const { client } = connect()
   const got: unknown[] = []
   const channel = await subscribed(client, 'private-encrypted-x')
@@ -232,26 +232,33 @@ t.test('encrypted channels: the node stores data that it cannot read', async t =
   t.match(await read('private-encrypted-x'), [{ type: 'e', data: { nonce: String, ciphertext: String } }])
 })
 
-t.test('with the plugin nothing is lost over a cut connection, and without it something is', async t => {
-  const [plain, kept] = [connect(), connect()]
-  resume(kept.client)
-  for (const { client } of [plain, kept]) await subscribed(client, 'private-log')
-  await server.trigger('private-log', 'n', 1)
-  await until('both have it', () => [plain, kept].every(({ received }) => events(received, 'n').length === 1))
-  for (const connection of [...node.hub.connections]) connection.cut()
-  // Before either can be back.
-  await node.append('private-log', ...[2, 3, 4].map(n => ({ data: Buffer.from(`${n}`), type: 'n' })))
-  await until('both know', () => [plain, kept].every(({ client }) => client.connection.state !== 'connected'))
-  await until('both are back', () =>
-    [plain, kept].every(({ client }) => client.channel('private-log').subscribed),
-  )
-  await server.trigger('private-log', 'n', 5)
-  await until('both have the last', () =>
-    [plain, kept].every(({ received }) => events(received, 'n').includes(5)),
-  )
-  t.strictSame(events(plain.received, 'n'), [1, 5])
-  t.strictSame(events(kept.received, 'n'), [1, 2, 3, 4, 5])
-})
+t.test(
+  'over a cut connection a client with the plugin loses nothing, and one without it loses events',
+  async t => {
+    const [plain, kept] = [connect(), connect()]
+    resume(kept.client)
+    for (const { client } of [plain, kept]) await subscribed(client, 'private-log')
+    await server.trigger('private-log', 'n', 1)
+    await until('both have it', () =>
+      [plain, kept].every(({ received }) => events(received, 'n').length === 1),
+    )
+    for (const connection of [...node.hub.connections]) connection.cut()
+    // Published before either client can reconnect.
+    await node.append('private-log', ...[2, 3, 4].map(n => ({ data: Buffer.from(`${n}`), type: 'n' })))
+    await until('both know', () =>
+      [plain, kept].every(({ client }) => client.connection.state !== 'connected'),
+    )
+    await until('both have reconnected', () =>
+      [plain, kept].every(({ client }) => client.channel('private-log').subscribed),
+    )
+    await server.trigger('private-log', 'n', 5)
+    await until('both have the last', () =>
+      [plain, kept].every(({ received }) => events(received, 'n').includes(5)),
+    )
+    t.strictSame(events(plain.received, 'n'), [1, 5])
+    t.strictSame(events(kept.received, 'n'), [1, 2, 3, 4, 5])
+  },
+)
 
 t.test("webhooks are signed with the secret, in Pusher's format", async t => {
   const { client } = connect('zoe')

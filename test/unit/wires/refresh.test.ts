@@ -1,4 +1,4 @@
-// The page that reloads itself: its contents, its reload address, and that event data is only ever text.
+// The self-reloading page: its content, its reload URL, and event data that is always shown as text.
 
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
@@ -17,7 +17,7 @@ interface Page extends RefreshPage {
   readonly tag: string
 }
 
-/** `again` is a path. */
+/** Requests a page. `again` of the result is a path. */
 async function look(path: string, headers: Record<string, string> = {}, of: Node = node): Promise<Page> {
   const { status, headers: received, body } = await of.get(path, headers)
   const page = parsePage(body)
@@ -30,7 +30,7 @@ async function look(path: string, headers: Record<string, string> = {}, of: Node
   return { ...page, status, html: body, tag: String(received.etag), again }
 }
 
-/** Events of different times sort by them. */
+/** Waits for the next millisecond, so that events have different times. */
 async function anotherMillisecond(): Promise<void> {
   for (const now = Date.now(); Date.now() === now;) await setImmediate()
 }
@@ -38,7 +38,7 @@ async function anotherMillisecond(): Promise<void> {
 const idsOf = ({ rows }: Page) => rows.map(({ id }) => id)
 const newOf = ({ rows }: Page) => rows.filter(({ isNew }) => isNew).map(({ id }) => id)
 
-t.test('shows the newest events first, and marks new ones at the next load', async t => {
+t.test('the page shows the newest events first, and marks new ones at the next load', async t => {
   const channel = fresh()
   const before = await node.append(channel, '1', '2', '3')
   const first = await look(`/v1/refresh?channel=${channel}&limit=2`)
@@ -48,7 +48,7 @@ t.test('shows the newest events first, and marks new ones at the next load', asy
 
   const second = await look(first.again)
   t.strictSame([idsOf(second), newOf(second)], [idsOf(first), []])
-  t.equal(second.again, first.again, 'as long as nothing comes it stays at one URL')
+  t.equal(second.again, first.again, 'the reload URL stays the same without new events')
   const third = await look(second.again, { 'if-none-match': second.tag })
   t.strictSame([third.status, third.html, third.again], [304, '', first.again])
 
@@ -59,7 +59,7 @@ t.test('shows the newest events first, and marks new ones at the next load', asy
   t.strictSame(newOf(await look(fourth.again)), [])
 })
 
-t.test('reports the number of new events that it does not show', async t => {
+t.test('the page reports the number of new events that it does not show', async t => {
   const channel = fresh()
   await node.append(channel, '0')
   const { again } = await look(`/v1/refresh?channel=${channel}&limit=2`)
@@ -69,7 +69,7 @@ t.test('reports the number of new events that it does not show', async t => {
   t.match(page.html, 'and 5 events more since the last look, not shown')
 })
 
-t.test('shows the newest events over several channels', async t => {
+t.test('the page shows the newest events of several channels', async t => {
   const [a, b] = [fresh(), fresh()]
   const ids: string[] = []
   for (let i = 0; i < 6; i++) {
@@ -83,7 +83,7 @@ t.test('shows the newest events over several channels', async t => {
   t.strictSame(newOf(await look(page.again)), [late])
 })
 
-t.test('shows a gap for a cursor that cannot be continued', async t => {
+t.test('the page shows a gap for a cursor that cannot be resumed', async t => {
   const channel = fresh()
   const [first = ''] = await small.append(channel, '1')
   await small.append(channel, '2', '3', '4', '5', '6', '7')
@@ -122,20 +122,24 @@ t.test('data is plain text and nothing else', async t => {
   )
   const { html, rows } = await look(`/v1/refresh?channel=${channel}`)
   t.notMatch(html, /<script|<img|onerror='/)
-  t.equal(html.match(/&#60;script&#62;/g)?.length, 4, 'it is there to be read')
+  t.equal(html.match(/&#60;script&#62;/g)?.length, 4, 'the script is shown as text')
   const text = (at: number) => unescape((rows.at(-at)?.html ?? '').replace(/<[^>]*>/g, '|'))
   t.ok(text(1).includes(evil))
   t.ok(text(2).includes(`${evil}||`))
-  t.match(text(3), /numbers.*\|n\|.*\|12345678901234567890\|.*\|e\|.*\|1e400\|/, 'numbers as they were sent')
+  t.match(
+    text(3),
+    /numbers.*\|n\|.*\|12345678901234567890\|.*\|e\|.*\|1e400\|/,
+    'numbers are shown as they were sent',
+  )
   t.match(text(4), '5 bytes: |aGVsbG8=')
   t.match(text(5), '… (20,000 characters)')
   t.match(text(6), '|[1,2]|')
   t.match(text(7), '|{}|')
   t.match(text(8), '|null|')
-  t.match(text(9), /\|n\|+1\|/, 'space around an object')
-  t.match(text(10), /\|text\|/, 'space around a text')
+  t.match(text(9), /\|n\|+1\|/, 'white space around an object is ignored')
+  t.match(text(10), /\|text\|/, 'white space around a string is ignored')
   const [link = ''] = /channels\/[^"]*/.exec(rows.at(-3)?.html ?? '') ?? []
-  t.equal((await node.get(`/v1/${link}`)).status, 200, 'the event itself is one click away')
+  t.equal((await node.get(`/v1/${link}`)).status, 200, 'the page links to the event')
 })
 
 t.test('no script may run, and nothing may be loaded', async t => {
@@ -149,7 +153,7 @@ t.test('no script may run, and nothing may be loaded', async t => {
   t.notMatch(body, /<script|src=|@import|url\(/)
 })
 
-t.test('rejects malformed input, with a code', async t => {
+t.test('malformed input is rejected with a code', async t => {
   for (const [query = '', code] of [
     ['', 'FW_BAD_CHANNEL'],
     ['channel=a&every=0', 'FW_BAD_PARAMETER'],
@@ -174,7 +178,7 @@ t.test('a page that fails temporarily reloads by itself', async t => {
   t.match(headers.refresh, /^[1-9]$/)
 })
 
-t.test('S6: channels share the bytes of a page, and no more than these are read', async t => {
+t.test('S6: channels share the bytes of a page, and only little more is read', async t => {
   // Memory is empty, so the log is read.
   const own = await startMemoryNode({ MEMORY: '1KiB' })
   t.teardown(() => own.close())
@@ -197,11 +201,11 @@ t.test('S6: channels share the bytes of a page, and no more than these are read'
     t.equal(status, 200)
     t.match(body, /<li/)
   }
-  // 60 MB are stored. 4 MiB per read; events that do not fit are read again, nearer to the head.
+  // 60 MB are stored. A read returns up to 4 MiB; if the newest events do not fit, a later part is read.
   t.ok(bytes < 3 * 3 * 4 * 2 ** 20, `${bytes} bytes`)
 })
 
-t.test('S6: only the shown events are made into text', async t => {
+t.test('S6: only the shown events are converted to text', async t => {
   const own = await startMemoryNode()
   t.teardown(() => own.close())
   const channels = Array.from({ length: 30 }, fresh)

@@ -1,4 +1,4 @@
-// Socket.IO over TLS, with WebSocket and without, and polling over HTTP/2, which browsers use where they can.
+// Socket.IO over TLS, with and without WebSocket, and polling over HTTP/2, which browsers use if they can.
 
 import type { ClientHttp2Session } from 'node:http2'
 import { Fetch } from 'socket.io-client'
@@ -13,7 +13,7 @@ const { cert, key } = makeCertificate()
 const TLS = { ...SOCKET_IO.settings, TLS_CERT: cert, TLS_KEY: key }
 const H2C = { ...SOCKET_IO.settings, H2C_PORT: '0' }
 
-/** Polls that a session has under way. */
+/** Number of pending polls per session. */
 const polls = new WeakMap<ClientHttp2Session, number>()
 const count = (session: ClientHttp2Session, by: number) => polls.set(session, (polls.get(session) ?? 0) + by)
 
@@ -25,7 +25,7 @@ async function start(t: Test, settings: Settings): Promise<Node> {
   return node
 }
 
-/** The steps of every client: subscribes, receives, publishes, catches up and leaves. */
+/** The steps of every client: subscribes, receives, publishes, catches up and disconnects. */
 async function tour(t: Test, node: Node, options: Options): Promise<SocketIoClient> {
   const channel = fresh()
   const [first = ''] = await node.append(channel, '"before"')
@@ -56,7 +56,7 @@ for (const [transports, ends] of [
   t.test(`over TLS: ${transports.join(', then ')}`, async t => {
     const node = await start(t, TLS)
     const client = await tour(t, node, { transports: [...transports] })
-    await until(`it is on ${ends}`, () => client.transport === ends)
+    await until(`the transport is ${ends}`, () => client.transport === ends)
     await leave(node, client)
   })
 }
@@ -84,15 +84,15 @@ for (const [name, settings] of [
       Array.from({ length: 10 }, () => tour(t, node, { transports: [pollingOver(session)] })),
     )
     t.equal(node.hub.stats().wires['socket.io']?.connections, 10)
-    // Streams arrive in order: behind this answer the node has all the polls.
+    // Streams arrive in order: once this request is answered, the node has all polls.
     await until('all poll', () => polls.get(session) === clients.length)
     await ask(session, { ':path': '/healthz' })
     destroy(session)
-    await until('the node lets go of them', () => node.hub.stats().wires['socket.io']?.connections === 0)
+    await until('the node releases the clients', () => node.hub.stats().wires['socket.io']?.connections === 0)
   })
 }
 
-/** The library's polling, over a session of HTTP/2. */
+/** A `fetch` for the library's polling over an HTTP/2 session. */
 function pollingOver(session: ClientHttp2Session): typeof Fetch {
   return class extends Fetch {
     override doPoll(): void {

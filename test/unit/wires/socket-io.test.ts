@@ -1,5 +1,5 @@
-// Socket.IO beyond the contract of every wire: real clients of both majors, both transports and the change between
-// them, the protocol by hand, and clients that misbehave.
+// Socket.IO, beyond the contract of every wire: real clients of both major versions, both transports and the upgrade
+// between them, raw packets, and misbehaving clients.
 
 import { createRequire } from 'node:module'
 import { once } from 'node:events'
@@ -28,7 +28,7 @@ t.afterEach(() => {
   for (const client of clients.splice(0)) client.cut()
 })
 
-/** Major versions of the library. The types of the third are not to be found as a module. */
+/** Major versions of the library. The types of version 3 cannot be imported as a module. */
 const LIBRARIES: readonly [string, typeof io | undefined][] = [
   ['4', undefined],
   ['3', require('socket.io-client-v3').io],
@@ -59,13 +59,13 @@ async function upgraded(client: SocketIoClient): Promise<void> {
 
 t.test('without the setting the library is not loaded, and its path does not exist', async t => {
   t.equal(loadedWithout, false)
-  t.equal(isLoaded(), true, 'with it there is')
+  t.equal(isLoaded(), true, 'with the setting the library is loaded')
   const { status, body } = await without.get('/socket.io/?EIO=4&transport=polling')
   t.equal(status, 404)
   t.equal(JSON.parse(body).error.code, 'FW_NOT_FOUND')
 })
 
-// Both majors, over whatever they use -----------------------------------------------------------------------
+// Both major versions ---------------------------------------------------------------------------------------
 
 for (const [major, library] of LIBRARIES) {
   for (const [how, options, changes] of [
@@ -116,7 +116,7 @@ for (const [major, library] of LIBRARIES) {
       const client = new SocketIoClient(node, { channels: [channel] }, BOTH, library)
       clients.push(client)
       await client.connect({ channels: [channel], cursor: start })
-      // Some subscribe repeatedly meanwhile: nothing may overtake an answer.
+      // Some clients subscribe repeatedly meanwhile: no event may overtake an answer.
       await upgraded(client)
       await until('some more', () => ids.length > 0)
       const so = ids.length + 50
@@ -381,9 +381,9 @@ t.test('a connection is limited in its channels', async t => {
   t.equal((await client.ask('subscribe', { channel: extra })).error?.code, 'FW_TOO_MANY_CHANNELS')
 })
 
-// The protocol by hand --------------------------------------------------------------------------------------
+// Raw packets -----------------------------------------------------------------------------------------------
 
-/** A WebSocket that speaks packets by hand. */
+/** A WebSocket that sends raw packets. */
 class ByHand {
   readonly socket: WebSocket
   readonly texts: string[] = []
@@ -400,7 +400,7 @@ class ByHand {
     return this
   }
 
-  /** The next packet that fits, and whatever came before it is gone. */
+  /** The next packet that matches. Earlier packets are discarded. */
   async text(pattern: RegExp): Promise<string> {
     const find = () => this.texts.findIndex(text => pattern.test(text))
     await until(String(pattern), () => find() !== -1)
@@ -412,7 +412,7 @@ class ByHand {
   }
 }
 
-/** One that has joined the namespace. */
+/** Opens a WebSocket that has joined the namespace. */
 async function handshake(of = node): Promise<ByHand> {
   const raw = new ByHand(of)
   await raw.text(/^0/)
@@ -433,7 +433,7 @@ async function post(of: Node, sid: string, body: string): Promise<{ status: numb
   return { status: answer.status, body: await answer.text() }
 }
 
-/** The id of a new session that polls, joined to the namespace. */
+/** Opens a polling session that has joined the namespace. Returns its id. */
 async function session(of = node): Promise<string> {
   const { sid } = JSON.parse((await polls(of)).body.slice(1))
   const joined = polls(of, sid)
@@ -468,11 +468,11 @@ t.test('heartbeats: the node pings, and drops clients that do not answer', async
   await raw.text(/^2$/)
   raw.send('3').send('2')
   await raw.closed
-  t.pass('a client that pings is no client of this version')
+  t.pass('a client of another version, which pings, is dropped')
   await until('all clients have left', () => connections(own) === 0)
 })
 
-t.test('the upgrade to WebSocket, step by step: probe, pending packets, then only there', async t => {
+t.test('an upgrade to WebSocket is a probe, then the pending packets, and then only WebSocket', async t => {
   const channel = fresh()
   const sid = await session()
   await post(node, sid, `421["subscribe",{"channel":"${channel}"}]`)
@@ -491,10 +491,10 @@ t.test('the upgrade to WebSocket, step by step: probe, pending packets, then onl
   t.match(await raw.text(/^42/), /"c"/)
   raw.send(`422["unsubscribe",{"channel":"${channel}"}]`)
   t.match(await raw.text(/^432/), '"ok"')
-  t.equal((await polls(node, sid)).status, 400, 'polling is over')
+  t.equal((await polls(node, sid)).status, 400, 'polls are rejected after the upgrade')
 })
 
-t.test('there is one namespace; others are rejected properly, and in limited number', async t => {
+t.test('there is one namespace; others are rejected with an error, in limited number', async t => {
   const raw = new ByHand(node)
   await raw.text(/^0/)
   raw.send('40/admin,{"token":1}')
@@ -598,7 +598,7 @@ t.test('events that are not JSON, or carry bytes, get an error', async t => {
   t.match(await raw.text(/^431/), 'FW_BAD_COMMAND', 'unexpected acknowledgements are ignored')
 })
 
-t.test('clients that come and go at any moment leave nothing behind', async () => {
+t.test('clients that connect and disconnect at any moment leave nothing behind', async () => {
   for (let round = 0; round < 3; round++) {
     await Promise.all(
       Array.from({ length: 24 }, async (_, i) => {
@@ -616,14 +616,14 @@ t.test('clients that come and go at any moment leave nothing behind', async () =
 
 // Clients that do not read ----------------------------------------------------------------------------------
 
-t.test('a client that posts and never polls is read in bounds, and costs little', async t => {
+t.test('of a client that posts and never polls, the node reads only a bounded amount', async t => {
   const channel = fresh()
   const sid = await session()
   await post(node, sid, `421["subscribe",{"channel":"${channel}"}]`)
   let answered = 0
   const command = `42${1}["nonsense",{"x":"${'x'.repeat(100)}"}]`
   const body = new Array<string>(1000).fill(command).join('\x1e')
-  // The first is read, because nothing indicated that the client would not poll.
+  // The first post is read, because the node cannot know yet that the client does not poll.
   await post(node, sid, body)
   void post(node, sid, body).then(
     () => answered++,
@@ -638,7 +638,7 @@ t.test('a client that posts and never polls is read in bounds, and costs little'
   await until('the post is answered', () => answered === 1)
 })
 
-t.test('one payload is limited in packets', async t => {
+t.test('a payload may have a limited number of packets', async t => {
   const sid = await session()
   const many = (count: number) => new Array<string>(count).fill('43[]').join('\x1e')
   t.equal((await post(node, sid, many(9000))).status, 200)
@@ -685,7 +685,7 @@ t.test('a client that stops polling receives a stall error later, and is cut', a
   await until('and is cut', () => connections(own) === 0)
 })
 
-// The node goes ---------------------------------------------------------------------------------------------
+// Stopping --------------------------------------------------------------------------------------------------
 
 t.test('a stopping node sends a goodbye, and its clients reconnect', async t => {
   for (const options of [WEBSOCKET, POLLING, BOTH]) {
@@ -700,7 +700,7 @@ t.test('a stopping node sends a goodbye, and its clients reconnect', async t => 
     const [id] = await own.append(channel, '"last"')
     await own.hub.connections.drain(10)
     t.match(await closed, { code: 1001, reason: /stopping/, retry: Number })
-    // Not 'io server disconnect', after which a client stays away.
+    // Not 'io server disconnect', after which a client does not reconnect.
     t.equal(await reason, 'transport close')
     t.ok(client.log.some(text => text.includes(`"${id}"`)))
     await until('all clients have left', () => connections(own) === 0)
@@ -804,7 +804,7 @@ t.test('polling sessions are limited in number', async t => {
   t.equal(JSON.parse(body).error.code, 'FW_TOO_MANY_CONNECTIONS')
 })
 
-t.test('nonsensical requests are answered', async t => {
+t.test('invalid requests are answered with an error', async t => {
   const cases: [string, number][] = [
     ['/socket.io/', 400],
     ['/socket.io/?EIO=3&transport=polling', 400],
@@ -859,7 +859,7 @@ t.test('with several workers only WebSocket is offered, and this is reported', a
   t.ok((await connect([fresh()], own)).socket.connected)
 })
 
-t.test('the ws wire, and others, work beside it', async t => {
+t.test('the ws wire and other wires work beside Socket.IO', async t => {
   const channel = fresh()
   const target = { channels: [channel] }
   const ws = await new WsClient(node, target).connect(target)
@@ -873,7 +873,7 @@ t.test('the ws wire, and others, work beside it', async t => {
   t.ok((await foreign.connect(target).catch(error => error)) instanceof Refused)
 })
 
-t.test('the metrics count it as a wire', async t => {
+t.test('the metrics count Socket.IO as a wire', async t => {
   const own = await startMemoryNode(ON)
   t.teardown(() => own.close())
   await connect([fresh()], own)
@@ -882,15 +882,18 @@ t.test('the metrics count it as a wire', async t => {
   t.match(body, /^fanwire_deliveries_total\{wire="socket\.io"\} \d+$/m)
 })
 
-t.test('ids are cursors: events sent while a client is away arrive when it is back', async t => {
-  const channel = fresh()
-  const client = await connect([channel])
-  const [first] = await node.append(channel, '1')
-  t.equal(idOf(await client.event()), first)
-  client.cut()
-  const ids = await node.append(channel, '2', '3')
-  t.equal(offsetOf(ids[1] ?? ''), 3)
-  const again = await connect()
-  t.same(await again.ask('subscribe', { channel, cursor: first }), { ok: { channel, cursor: first } })
-  t.same(idsOf(await take(again, 2)), ids)
-})
+t.test(
+  'ids are cursors: events published while a client is disconnected arrive when it reconnects',
+  async t => {
+    const channel = fresh()
+    const client = await connect([channel])
+    const [first] = await node.append(channel, '1')
+    t.equal(idOf(await client.event()), first)
+    client.cut()
+    const ids = await node.append(channel, '2', '3')
+    t.equal(offsetOf(ids[1] ?? ''), 3)
+    const again = await connect()
+    t.same(await again.ask('subscribe', { channel, cursor: first }), { ok: { channel, cursor: first } })
+    t.same(idsOf(await take(again, 2)), ids)
+  },
+)

@@ -1,4 +1,4 @@
-// Server-sent events beyond the contract of every wire: requirements of an EventSource, and the raw connection.
+// Server-sent events, beyond the contract of every wire: requirements of an EventSource, and the raw connection.
 
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -79,7 +79,7 @@ t.test('`id:` names all channels, in the requested order, so that it is a comple
   const channels = [fresh(), fresh(), fresh()] as const
   const before = await Promise.all(channels.map(each => node.append(each, '1', '2')))
   const cursor = before.map(ids => ids[0]).join(',')
-  // The client raises where `id:` differs from the sum of its items.
+  // The client raises if `id:` differs from the cursor of the received messages.
   const client = await connect({ channels, cursor })
   await take(client, 3)
   const after = await Promise.all(channels.map(each => node.append(each, '3', '4')))
@@ -179,7 +179,7 @@ t.test('H1: an HTTP/1.0 client gets the same bytes, without chunks', async t => 
   t.notMatch(texts[0], /^(transfer-encoding|content-length):/im)
   t.match(rawBodyOf(texts[0] ?? ''), /^event: [^]*\n\ndata: [^\n]+\nid: [^\n]+\n\n$/)
   await plain.until(/\n\n\r\n$/)
-  t.equal(readChunks(rawBodyOf(plain.text)).data.length, 2, 'one chunk a stretch')
+  t.equal(readChunks(rawBodyOf(plain.text)).data.length, 2, 'one chunk per stretch')
   const body = (client: Raw) => bodyOf(client.text).replace(/^retry: \d+$/m, '')
   t.equal(body(old), body(plain))
   t.equal(parse(bodyOf(old.text)).parser.lastEventId, id)
@@ -194,25 +194,25 @@ async function comesBack(test: Test, of: Node, path: string, code: string): Prom
   answer.setEncoding('latin1').on('data', text => {
     body += text
   })
-  // An EventSource gives up for ever on any status but 200, and other clients of sse on an orderly end.
-  await test.rejects(once(answer, 'end'), { code: 'ECONNRESET' }, 'it has no end')
+  // An EventSource gives up on any status but 200, and other clients give up on a complete response.
+  await test.rejects(once(answer, 'end'), { code: 'ECONNRESET' }, 'the response breaks off')
   test.match(headers['content-type'], /^text\/event-stream/)
   test.equal(headers['cache-control'], 'no-store')
   test.equal(headers['access-control-allow-origin'], 'http://localhost:3000')
   const { blocks, parser } = parse(body)
-  test.same(blocks, [], 'no event, and no id that would forget the last one')
+  test.same(blocks, [], 'there is no event, and no id that would replace the last one')
   test.equal(parser.retries.length, 1)
   test.ok((parser.retries[0] ?? 0) > 0)
   test.match(parser.comments[0], code)
 }
 
-t.test('a draining node: retryable', async t => {
+t.test('the error of a draining node is retryable', async t => {
   const own = await nodeWith(t, {})
   own.app.fanwire.health.drain()
   await comesBack(t, own, `/v1/sse?channel=${fresh()}`, 'FW_DRAINING')
 })
 
-t.test('too many followed channels: retryable, and there may be room', async t => {
+t.test('the error of too many followed channels is retryable, and a retry may succeed', async t => {
   const own = await nodeWith(t, { MAX_FOLLOWED: '1', LINGER: '100ms' })
   const first = await connect({ channels: [fresh()] }, {}, own)
   const other = fresh()
@@ -220,7 +220,7 @@ t.test('too many followed channels: retryable, and there may be room', async t =
   await comesBack(t, own, `/v1/sse?channel=${other}&channel=${fresh()}`, 'FW_TOO_MANY_FOLLOWED')
   for (const wire of ['stream', 'push']) {
     const { status, headers, body } = await own.get(`/v1/${wire}?channel=${other}`)
-    t.equal(status, 503, 'other streams have a status for it')
+    t.equal(status, 503, 'other streaming wires answer with a status')
     t.ok(headers['retry-after'])
     t.equal(JSON.parse(body).error.code, 'FW_TOO_MANY_FOLLOWED')
   }
@@ -231,7 +231,7 @@ t.test('too many followed channels: retryable, and there may be room', async t =
   t.match(second.opened, /-0$/)
 })
 
-t.test('an unavailable log: retryable', async t => {
+t.test('the error of an unavailable log is retryable', async t => {
   const own = await nodeWith(t, {})
   const { LogUnavailable } = await import('../../../services/broker/log/log.ts')
   own.log.follow = async () => {
@@ -270,11 +270,11 @@ t.test('H1: a stopping node sends a goodbye: a retry delay, without a final end'
   await client.until(/"data":1/)
   await own.hub.connections.drain(10)
   await client.ended
-  t.equal(readChunks(rawBodyOf(client.text)).ended, false, 'the body has no end')
+  t.equal(readChunks(rawBodyOf(client.text)).ended, false, 'the body has no final chunk')
   const { parser, blocks } = parse(bodyOf(client.text))
   t.equal(parser.retries.length, 2)
   t.match(parser.comments.at(-1), / 1001 /)
-  t.equal(parser.lastEventId, id, 'and the last event came before it')
+  t.equal(parser.lastEventId, id, 'the goodbye does not change the last id')
   t.equal(blocks.length, 2)
   await nobody(own)
 })
@@ -287,7 +287,7 @@ t.test('a client that ends its side and disconnects is released', async () => {
   await before.until(/retry/)
   before.socket.end()
   before.close()
-  // With the request, so that it has ended before there is an answer.
+  // Ends together with the request, before there is a response.
   const atOnce = raw('')
   atOnce.socket.end(get(channel))
   await atOnce.until(/retry/)
@@ -301,12 +301,12 @@ t.test('input after the request is discarded', async t => {
   await sentLater.until(/retry/)
   sentLater.send('\xff'.repeat(1000)).send('GET / HTTP/1.1\r\n\r\n')
   const chunk = Buffer.alloc(256 * 1024, 'x')
-  // More than the kernel would buffer without a reader.
+  // More than the kernel buffers while nobody reads.
   for (let i = 0; i < 64; i++) if (!sentLater.socket.write(chunk)) await once(sentLater.socket, 'drain')
   await node.append(channel, '"still"')
   const text = await sentLater.until(/"still"/)
-  t.equal(text.match(/HTTP\/1\.1 /g)?.length, 1, 'nothing of it is answered')
-  // Either is right for garbage that came with the request: refused, or thrown away.
+  t.equal(text.match(/HTTP\/1\.1 /g)?.length, 1, 'no later input is answered')
+  // Garbage that arrives together with the request may be rejected or discarded.
   await sentWith.until(/HTTP\/1\.1 (200[^]*"still"|400)/)
   t.equal((await node.get('/healthz')).status, 200)
 })
@@ -328,7 +328,7 @@ t.test('a request after an open stream is not answered, and does no harm', async
       const client = raw(together ? get(channel) + behind : get(channel), own)
       await client.until(/retry/)
       if (!together) client.send(behind)
-      // Of several streams one is begun. (A long poll is over when its wait is.)
+      // Only one of several streams is started. (A long poll ends by itself.)
       await until('one stream', () => {
         const { sse, stream } = own.hub.stats().wires
         return (sse?.connections ?? 0) + (stream?.connections ?? 0) === 1
@@ -349,11 +349,11 @@ t.test('a request after an open stream is not answered, and does no harm', async
     }
   }
   t.equal(own.hub.connections.leaving.size + own.hub.connections.full.size, 0)
-  // Drain waits for requests in flight: none of these may count forever.
+  // Draining waits for requests in flight, so none of these may stay counted.
   await Promise.race([
     own.app.inFlight.answered(60_000),
     new Promise((_, reject) =>
-      setTimeout(reject, 10_000, new Error('a request in flight is never over')).unref(),
+      setTimeout(reject, 10_000, new Error('a request in flight is never finished')).unref(),
     ),
   ])
 })
@@ -446,7 +446,7 @@ t.test('connections that open and close at any moment leave nothing behind, and 
         for (let wait = (i * 7) % 5; wait > 0; wait--) await setImmediate()
         const client = raw(requests[(i + round) % requests.length] ?? '')
         const way = ways[i % ways.length]
-        // Some of these are never answered as the way expects: time is up when all others are done.
+        // Some requests never get the expected response, so each has a time limit.
         await Promise.race([way?.(client), client.ended, new Promise(resolve => setTimeout(resolve, 500))])
         client.close()
       }),
@@ -456,7 +456,7 @@ t.test('connections that open and close at any moment leave nothing behind, and 
   await publisher
   t.same(idsOf(await take(witness, ids.length)), ids)
   await until('only the witness is left', () => node.hub.stats().readers === 1 && connections() === 1)
-  await until('and its socket', () => node.app.sockets.size === 1)
+  await until('only its socket is left', () => node.app.sockets.size === 1)
   t.equal(
     node.hub.connections.full.size + node.hub.connections.leaving.size + node.hub.connections.held.size,
     0,
@@ -464,7 +464,7 @@ t.test('connections that open and close at any moment leave nothing behind, and 
   t.equal((await node.get('/healthz')).status, 200)
 })
 
-t.test('a request with a body is a stream all the same', async t => {
+t.test('a request with a body also becomes a stream, or is rejected', async t => {
   const channel = fresh()
   const bodies: [string, string][] = [
     ['Content-Length: 5\r\n', 'hello'],

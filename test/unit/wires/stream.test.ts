@@ -1,4 +1,4 @@
-// HTTP streaming beyond the contract of every wire: its lines.
+// HTTP streaming, beyond the contract of every wire: its lines.
 
 import t from 'tap'
 import { bodyOf, rawBodyOf, readChunks } from '../../contract/chunks.ts'
@@ -21,7 +21,7 @@ function open(query: string, of = node, version = '1.1'): Raw {
   return raw
 }
 
-/** Lines that say something. */
+/** Non-empty lines. */
 const linesOf = (text: string) =>
   bodyOf(text)
     .split('\n')
@@ -95,14 +95,14 @@ t.test('the last line has the reason for the end, and the retry delay', async t 
     const { close } = JSON.parse(lines[2] ?? '')
     t.match(close, { code: 1001, reason: String, retry: Number })
     t.same(Object.keys(close), ['code', 'reason', 'retry'])
-    t.equal(readChunks(rawBodyOf(raw.text)).ended, false, 'and is no end')
+    t.equal(readChunks(rawBodyOf(raw.text)).ended, false, 'the body has no final chunk')
     retries.add(close.retry)
   }
-  t.ok(retries.size > 1, 'not all at once')
+  t.ok(retries.size > 1, 'retry delays differ')
   await until('nothing is left', () => own.hub.stats().readers === 0 && own.app.sockets.size === 0)
 })
 
-t.test('the head, and an unchunked body over HTTP/1.0', async t => {
+t.test('the head is right, and over HTTP/1.0 the body is not chunked', async t => {
   const origin = 'http://localhost:1234'
   const { answer, asked } = await openStream(node, `/v1/stream?channel=${fresh()}`, { origin })
   const { headers } = answer
@@ -118,7 +118,7 @@ t.test('the head, and an unchunked body over HTTP/1.0', async t => {
   t.notMatch(text, /^(transfer-encoding|content-length):/im)
 })
 
-t.test('requests that cannot be streamed have their status', async t => {
+t.test('requests that cannot be streamed are answered with a status', async t => {
   for (const [query, status, code] of [
     ['', 400, 'FW_BAD_CHANNEL'],
     [`channel=${fresh()}&cursor=x`, 400, 'FW_BAD_CURSOR'],

@@ -1,4 +1,4 @@
-// Streams that end somewhere, and replays at a pace.
+// Streams that end at a position, and replays at a pace.
 
 import t from 'tap'
 import { Pacing } from '../../../services/broker/fanout/plan.ts'

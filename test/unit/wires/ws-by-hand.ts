@@ -1,9 +1,9 @@
-// WebSocket written by hand, for frames that no library would send.
+// A WebSocket client that writes raw frames, for frames that no library would send.
 
 import { randomBytes } from 'node:crypto'
 import { Raw } from '../http/app.ts'
 
-/** A connection that speaks frames by hand. `headers`: whole lines. */
+/** Opens a WebSocket that sends raw frames. `headers`: whole lines. */
 export function handshake(of: { readonly port: number }, path = '/v1/ws', headers = ''): Raw {
   return new Raw(of.port).send(
     `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
@@ -11,7 +11,7 @@ export function handshake(of: { readonly port: number }, path = '/v1/ws', header
   )
 }
 
-/** A frame of a client: RFC 6455 section 5.2. */
+/** A frame of a client (RFC 6455 section 5.2). */
 export function frame(first: number, payload: string | Buffer, masked = true): Buffer {
   const data = Buffer.from(payload)
   const length =

@@ -1,4 +1,5 @@
-// permessage-deflate (RFC 7692) on the ws wire: negotiated on request, shared by readers, harmless to the others.
+// permessage-deflate (RFC 7692) on the ws wire: it is negotiated on request, readers share compressed bytes, and other
+// clients are not affected.
 
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -30,7 +31,7 @@ async function connect(target: Target, options: ClientOptions = {}): Promise<WsC
   return client
 }
 
-/** A client that offers it, and compresses whatever it sends. */
+/** Connects a client that offers compression, and compresses everything that it sends. */
 const deflating = (target: Target) => connect(target, { perMessageDeflate: { threshold: 0 } })
 
 function offer(offers: string | undefined, of: Node = node, target?: Target): Raw {
@@ -40,7 +41,7 @@ function offer(offers: string | undefined, of: Node = node, target?: Target): Ra
   return raw
 }
 
-/** The node's answer to an offer; undefined for no extension. */
+/** The extension that the node accepts for an offer; undefined if none. */
 async function answerTo(offers: string, of?: Node): Promise<string | undefined> {
   const text = await offer(offers, of).until(/"open"/)
   return /^sec-websocket-extensions: (.*)\r$/im.exec(text)?.[1]
@@ -105,7 +106,7 @@ t.test(
     t.equal(one, other)
     t.ok(one.length < 1000 && without.length > 5000)
     t.match(one, /"small"\}\xc1/, 'the second is compressed')
-    t.match(without, /"small"\}\x81/, 'not for a client that did not offer it')
+    t.match(without, /"small"\}\x81/, 'messages to a client that did not offer it are not compressed')
     t.match(one, /\x81.\{"channel":"[^"]*","id":"[^"]*","time":\d*,"data":"end"\}$/)
   },
 )
@@ -143,7 +144,7 @@ t.test('texts are the same with and without, in order, and so are answers and po
               reader.send({ ref: 'x'.repeat(100), ping: true })
             }
           } else if (step === 'behind') {
-            // From where it is, it gets other stretches than those at the head.
+            // A reader that is behind gets other stretches than those at the head.
             readers[1]?.pause()
             await setImmediate()
             readers[1]?.resume()
@@ -210,7 +211,7 @@ t.test('a message that inflates beyond the limit ends the connection', async t =
   const client = await deflating({ channels: [] })
   client.socket.send(Buffer.alloc(50 * 1024 * 1024))
   t.equal((await once(client.socket, 'close'))[0], 1009)
-  // In one frame, so that nothing but the inflated size is too large.
+  // One frame, so that only the inflated size is too large.
   const bomb = deflateRawSync(Buffer.alloc(10 * 1024 * 1024, ' '), { finishFlush: 2 }).subarray(0, -4)
   t.ok(bomb.length < 20_000)
   for (const [payload, code] of [
@@ -227,13 +228,13 @@ t.test('a message that inflates beyond the limit ends the connection', async t =
   await declined.until(/"open"/)
   declined.send(frame(0xc1, deflateRawSync('{"ping":true}')))
   await declined.ended
-  t.equal(codeOf(declined.text), 1002, 'nor may it be compressed unasked')
+  t.equal(codeOf(declined.text), 1002, 'a compressed message without negotiation is an error')
   const still = await deflating({ channels: [] })
-  t.same(await still.ask({ ping: true }), { ok: {} }, 'the node lives')
+  t.same(await still.ask({ ping: true }), { ok: {} }, 'the other connection continues')
 })
 
 t.test('S3: an offer is parsed in one pass, however long', async t => {
-  // As in steps of its length squared it would take days.
+  // In quadratic time, this would take days.
   const long = `permessage-deflate; a${' '.repeat(5_000_000)}b`
   t.equal(offerToTake(long), undefined)
   t.equal(offerToTake(`${long}, permessage-deflate ; client_max_window_bits = 9`), 'permessage-deflate')

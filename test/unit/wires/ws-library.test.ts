@@ -1,4 +1,4 @@
-// WebSocket connections that begin and end in unusual ways; wire-ws.test.ts has the rest of the wire.
+// WebSocket connections that begin and end in unusual ways; ws.test.ts has the other tests of the wire.
 
 import t, { type Test } from 'tap'
 import type { HubOptions } from '../../../services/broker/fanout/hub.ts'

@@ -1,4 +1,4 @@
-// How much of a turn of the event loop one client has that sends as fast as it can.
+// The share of a turn of the event loop that a client gets which sends as fast as it can.
 
 import { setImmediate as turn } from 'node:timers/promises'
 import { deflateRawSync } from 'node:zlib'
@@ -39,7 +39,7 @@ const text = (command: object) => frame(TEXT, JSON.stringify(command))
 const many = (count: number, each: (i: number) => Buffer) =>
   Buffer.concat(Array.from({ length: count }, (_, i) => each(i)))
 
-/** Notes whose messages the parsers hand on, in order. */
+/** Records the parser of each parsed message, in order. */
 function watchParsers(t: Test): object[] {
   const { Receiver } = library as unknown as { Receiver: { prototype: NodeJS.EventEmitter } }
   const { prototype } = Receiver
@@ -63,7 +63,7 @@ t.test(
     const seen = watchParsers(t)
     const floods: Record<string, { open: typeof open; of(i: number): Buffer }> = {
       pings: { open, of: i => text({ ref: i, ping: true }) },
-      'text that is no JSON': { open, of: () => frame(TEXT, '{') },
+      'text that is not JSON': { open, of: () => frame(TEXT, '{') },
       'subscribe and unsubscribe': {
         open,
         of: i => text({ ref: i, [i % 2 === 0 ? 'subscribe' : 'unsubscribe']: 'a' }),
@@ -126,16 +126,19 @@ t.test('S2: pending commands are limited in number, whatever arrives with them',
   for (const each of [client, leaves]) {
     const before = gate.waiting
     each.send(many(1000, publish))
-    await until('as many are under way as may be', () => gate.waiting >= before + 64)
+    await until('the limit of pending commands is reached', () => gate.waiting >= before + 64)
     for (let i = 0; i < 100; i++) await turn()
     t.ok(gate.waiting <= before + 66, `${gate.waiting - before} of 1,000`)
   }
   leaves.close()
-  await until('one that leaves meanwhile is released', () => node.hub.stats().wires.ws?.connections === 1)
+  await until(
+    'a client that disconnects meanwhile is released',
+    () => node.hub.stats().wires.ws?.connections === 1,
+  )
   gate.open()
   await client.until(/"ref":999,/)
   const refs = [...client.text.matchAll(/"ref":(\d+)/g)].map(([, ref]) => Number(ref))
-  t.strictSame(refs, [...refs.keys()], 'all are answered in the end, in order')
+  t.strictSame(refs, [...refs.keys()], 'all commands are answered, in order')
 })
 
 t.test('S4: commands in one Socket.IO post are handled in turns, too', async t => {

@@ -1,4 +1,4 @@
-// WebSocket beyond the contract of every wire: commands, frames, and clients that misbehave.
+// WebSocket, beyond the contract of every wire: commands, frames, and misbehaving clients.
 
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -39,14 +39,14 @@ async function closeCode(socket: WebSocket): Promise<number> {
 
 // Commands --------------------------------------------------------------------------------------------------
 
-t.test('without channels it opens with an empty cursor, and follows nothing', async t => {
+t.test('a connection without channels opens with an empty cursor, and follows nothing', async t => {
   const client = await connect()
   t.equal(client.opened, '')
   t.same(client.log, ['{"open":{"cursor":""}}'])
   t.equal(node.hub.stats().readers, 0)
 })
 
-t.test('subscribe: ok has the cursor, before the first event', async t => {
+t.test('the ok of a subscribe has the cursor, and precedes the first event', async t => {
   const channel = fresh()
   const [first = '', second = '', third = ''] = await node.append(channel, '1', '2', '3')
   let head = third
@@ -87,7 +87,7 @@ t.test('no event of a channel follows the ok of its unsubscribe', async t => {
   await publisher
 })
 
-t.test('the cursor at the unsubscribe is where it continues', async t => {
+t.test('a subscribe with the cursor of the unsubscribe continues there', async t => {
   const channel = fresh()
   const client = await connect()
   let cursor = at((await node.append(channel, '"first"'))[0], 1)
@@ -237,7 +237,7 @@ t.test('an invalid command gets an error with a code, and the connection continu
   t.equal(node.hub.readers('a'), 0)
 })
 
-t.test('publish: like over HTTP, byte for byte', async t => {
+t.test('a publish works as over HTTP, and keeps the data byte for byte', async t => {
   const channel = fresh()
   const client = await connect({ channels: [channel] })
   for (const [data, kept] of [
@@ -320,7 +320,11 @@ t.test('a channel that cannot be opened is an error of its command', async t => 
   const client = await connect({ channels: [fresh()] }, own)
   t.equal((await client.ask({ subscribe: fresh() })).error?.code, 'FW_TOO_MANY_FOLLOWED')
   const { socket } = new WsClient(own, { channels: [fresh()] })
-  t.equal(await closeCode(socket), 1013, 'and of the connection, if its address names it: retry later')
+  t.equal(
+    await closeCode(socket),
+    1013,
+    'the connection closes with 1013 (retry later) if its URL names the channel',
+  )
 })
 
 // Reading ---------------------------------------------------------------------------------------------------
@@ -332,7 +336,7 @@ t.test('readers at one cursor get identical bytes, of whatever size', async t =>
   clients.push(...raws.map(raw => ({ cut: () => raw.close() })))
   await Promise.all(raws.map(raw => raw.until(/"open"[^]*\}\}/)))
   const client = await connect({ channels: [channel] })
-  // The object around the data adds its length: this covers every boundary of the frame's length.
+  // The object around the data adds to the length: these sizes cover every boundary of the frame's length.
   const [probe] = await node.append(channel, '""')
   const around = (await client.event()).length - 2
   const range = (from: number) => Array.from({ length: 12 }, (_, i) => from + i)
@@ -370,7 +374,7 @@ t.test(
     if (socket === undefined) throw new Error('no socket')
     client.pause()
     const count = 10_000
-    // Long enough that unread data does not all fit into the kernel.
+    // Long enough that the kernel cannot buffer all unread data.
     const ref = 'r'.repeat(110)
     let most = 0
     for (let i = 0; i < count; i++) {
@@ -403,7 +407,7 @@ t.test('endless ping frames cost no memory either', async t => {
   const payload = Buffer.alloc(125, 'p')
   let most = 0
   let stuck = 0
-  // Until the node reads no more, or far more was sent than kernels hold.
+  // Until the node stops reading, or far more was sent than kernels buffer.
   for (let i = 0; i < 200_000 && stuck < 500 && client.socket.readyState === 1; i++) {
     client.socket.ping(payload)
     if (i % 200 === 0) {
@@ -453,7 +457,7 @@ t.test('commands in flight are bounded too, and do not delay other clients', asy
 
 // Frames ----------------------------------------------------------------------------------------------------
 
-/** A connection that speaks frames by hand. */
+/** Opens a WebSocket that sends raw frames. */
 function handshake(of: Node, path?: string, headers?: string): Raw {
   const raw = byHand.handshake(of, path, headers)
   clients.push({ cut: () => raw.close() })
@@ -583,7 +587,7 @@ t.test('connections that open and close at any moment leave nothing behind', asy
   }
   t.same(idsOf(await take(witness, ids.length)), ids)
   await until('only the witness is left', () => connections() === 1 && node.hub.stats().readers === 1)
-  await until('and its socket', () => node.app.sockets.size === 1)
+  await until('only its socket is left', () => node.app.sockets.size === 1)
 })
 
 // The handshake ---------------------------------------------------------------------------------------------
