@@ -15,6 +15,7 @@ export const HOOKS = 'fanwire:hooks'
 export const NODES = 'fanwire:nodes'
 
 const ANSWERS = 'fanwire:answers:'
+const INBOX = 'fanwire:inbox:'
 const TICKETS = 'fanwire:tickets:'
 const PRESENCE = 'fanwire:presence:'
 const LIVES = 'fanwire:lives:'
@@ -31,6 +32,11 @@ export const TICKET_SHARDS = 16
 /** Where a node receives the answers to its questions. */
 export function answersOf(node: string): string {
   return ANSWERS + node
+}
+
+/** Where a node receives messages that are not kept. */
+export function inboxOf(node: string): string {
+  return INBOX + node
 }
 
 export function ticketsOf(shard: number): string {
@@ -55,6 +61,8 @@ const LIVES_KEPT: Retention = { events: 500_000, age: 24 * 60 * MINUTE, bytes: 1
 const HOOKS_KEPT: Retention = { events: 100_000, age: 30 * 24 * 60 * MINUTE, bytes: 64 * MIB }
 /** Only the last entry counts. */
 const STREAMS_KEPT: Retention = { events: 1, age: 24 * 60 * MINUTE, bytes: 1024 }
+/** Nothing is appended to it. */
+const INBOX_KEPT: Retention = { events: 1, age: 10 * SECOND, bytes: 1024 }
 /** Two events per ticket: issued and used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
@@ -83,6 +91,7 @@ export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINU
     if (channel === NODES) return NODES_KEPT
     if (channel === USAGE) return USAGE_KEPT
     if (channel.startsWith(ANSWERS)) return ANSWERS_KEPT
+    if (channel.startsWith(INBOX)) return INBOX_KEPT
     if (channel.startsWith(STREAMS)) return STREAMS_KEPT
     if (channel.startsWith(LIVES)) return LIVES_KEPT
     if (channel.startsWith(PRESENCE)) return PRESENCE_KEPT

@@ -35,6 +35,8 @@ export interface TailOptions {
   readonly from: 'earliest' | 'latest'
   readonly logger: Logger
   entry(entry: Entry): void
+  /** An entry that is not kept. */
+  transient?(entry: Entry): void
   /** The log may have lost entries, or trimmed them before they could be read. */
   missed?(gap: Gap): void
 }
@@ -47,6 +49,11 @@ export function draftOf(type: string, data: unknown): Draft {
 /** The data that `draftOf` was called with. */
 export function valueOf(event: LogEvent): unknown {
   return JSON.parse(dataOf(event).toString())
+}
+
+function entryOf(event: LogEvent, past: boolean): Entry {
+  const { type = '', time } = event
+  return { type, data: valueOf(event), time, past }
 }
 
 export class Tail {
@@ -151,9 +158,13 @@ export class Tail {
       this.#at = gap.to
       this.#miss(gap)
     },
-    // It keeps nothing, and nodes send each other nothing that is not stored.
+    // It keeps nothing.
     forget() {},
-    transient() {},
+    transient: events => {
+      const { transient } = this.#options
+      if (transient === undefined || this.#closed) return
+      for (const event of events) this.#guard(() => transient(entryOf(event, false)))
+    },
   }
 
   /** The last read may have seen what the feed reports only now. */
@@ -162,9 +173,9 @@ export class Tail {
   }
 
   #hand(event: LogEvent, past: boolean): void {
-    const { epoch, offset, type = '', time } = event
+    const { epoch, offset } = event
     this.#at = { epoch, offset }
-    this.#guard(() => this.#options.entry({ type, data: valueOf(event), time, past }))
+    this.#guard(() => this.#options.entry(entryOf(event, past)))
   }
 
   #miss(gap: Gap): void {

@@ -52,7 +52,7 @@ export interface Disconnect {
 const SHUTDOWN = 3001
 export const SERVER_ERROR = 3004
 const EXPIRED = 3005
-const SLOW = 3008
+export const SLOW = 3008
 const FORCE_RECONNECT = 3011
 export const INVALID_TOKEN = 3500
 export const BAD_COMMAND = 3501

@@ -1,20 +1,22 @@
 // Clients over HTTP: they read a response that does not end, and send commands by POST /emulation.
 
 import { randomBytes } from 'node:crypto'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Inbox } from '../../broker/control/inbox.ts'
 import { Connection } from '../../broker/fanout/connection.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { takeBodies, wholeBody } from '../../http/body.ts'
 import { mediaType } from '../../http/content-type.ts'
 import { isHttp2 } from '../../http/exchange.ts'
+import type { Context } from '../../http/context.ts'
 import { takesChunks } from '../../http/open-ended.ts'
 import { operation, text } from '../../http/operation.ts'
 import { checkedQuery } from '../../http/query.ts'
 import { Type } from '../../http/schema.ts'
 import { arrivalOf } from '../arrival.ts'
 import { begin, whenGone } from '../streaming.ts'
-import { badRequest } from './codes.ts'
+import { badRequest, SLOW } from './codes.ts'
 import {
   type BodyDialect,
   jsonInLines,
@@ -86,10 +88,17 @@ const KINDS: readonly Kind[] = [
   },
 ]
 
+/** Messages of a session that wait at a time, of those that other nodes passed on. */
+const MOST_WAITING = 64
+
 /** Admits requests with commands. They wait while the session is paused. */
 class Intake {
   #paused = false
   #waiting: (() => void)[] = []
+
+  get full(): boolean {
+    return this.#waiting.length >= MOST_WAITING
+  }
 
   pause(): void {
     this.#paused = true
@@ -108,7 +117,69 @@ class Intake {
 
 interface Emulated {
   readonly session: Session
+  readonly connection: Connection
   readonly intake: Intake
+}
+
+/** Commands of a client, in the form in which its transport sends them. */
+interface Message {
+  readonly session: string
+  readonly data: Buffer
+}
+
+/** Commands that arrive on any node are passed on to the one that holds the client's response. */
+class Sessions {
+  readonly #sessions = new Map<string, Emulated>()
+  readonly #nodes: Context['nodes']
+  readonly #inbox: Inbox
+
+  constructor({ log, nodes }: Context, logger: FastifyBaseLogger) {
+    this.#nodes = nodes
+    const received = (message: unknown) => {
+      const { session, data } = message as { readonly session: string; readonly data: string }
+      this.#receive({ session, data: Buffer.from(data, 'base64') })
+    }
+    this.#inbox = new Inbox({ log, logger, node: nodes.id, received })
+  }
+
+  /** Returns once other nodes can pass commands on to this one, if the log allows. Does not raise. */
+  open(): Promise<unknown> {
+    return this.#inbox.open()
+  }
+
+  close(): void {
+    this.#inbox.close()
+  }
+
+  add(id: string, emulated: Emulated): void {
+    this.#sessions.set(id, emulated)
+  }
+
+  remove(id: string): void {
+    this.#sessions.delete(id)
+  }
+
+  /** `node`: where the session was opened. Raises FW_NOT_FOUND, LogUnavailable. */
+  async take(message: Message, node: unknown): Promise<void> {
+    const found = this.#sessions.get(message.session)
+    if (found !== undefined) return take(found, message)
+    const other = this.#nodes.list().find(({ id }) => id === node && id !== this.#nodes.id)
+    if (other === undefined) throw new FanwireError('FW_NOT_FOUND', 'there is no such session: connect again')
+    await this.#inbox.send(other.id, { ...message, data: message.data.toString('base64') })
+  }
+
+  #receive(message: Message): void {
+    const found = this.#sessions.get(message.session)
+    if (found === undefined) return
+    // Nothing holds back a client whose requests other nodes answer.
+    if (found.intake.full) found.connection.end({ code: SLOW, reason: 'too many commands', retry: undefined })
+    else void take(found, message)
+  }
+}
+
+async function take({ intake, session }: Emulated, { data }: Message): Promise<void> {
+  await intake.open()
+  session.take(data)
 }
 
 const BYTES = 'application/octet-stream'
@@ -128,7 +199,8 @@ function sendsBytes(request: FastifyRequest): boolean {
 
 export async function emulationRoutes(app: FastifyInstance): Promise<void> {
   const { config, nodes } = app.fanwire
-  const sessions = new Map<string, Emulated>()
+  const sessions = new Sessions(app.fanwire, app.log)
+  app.addHook('onClose', async () => sessions.close())
   takeBodies(app)
 
   for (const kind of KINDS) {
@@ -145,6 +217,7 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       handler: async (request, reply) => {
         const isProtobuf = kind.dialect === jsonInLines && sendsBytes(request)
         const message = kind.method === 'GET' ? Buffer.from(connectOf(request)) : await bodyOf(request)
+        if (!kind.oneWay) await sessions.open()
         serve(request, reply, isProtobuf ? IN_PROTOBUF : kind, message)
       },
     })
@@ -160,12 +233,8 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       }),
     },
     async (request, reply) => {
-      const { session, data } = emulatedOf(await bodyOf(request), sendsBytes(request))
-      const found = sessions.get(session)
-      if (found === undefined)
-        throw new FanwireError('FW_NOT_FOUND', 'there is no such session on this node: connect again')
-      await found.intake.open()
-      found.session.take(data)
+      const { node, ...message } = emulatedOf(await bodyOf(request), sendsBytes(request))
+      await sessions.take(message, node)
       return reply.code(204).send()
     },
   )
@@ -200,9 +269,9 @@ export async function emulationRoutes(app: FastifyInstance): Promise<void> {
       emulation: kind.oneWay ? undefined : { session: id, node: nodes.id },
       logger: log,
     })
-    if (!kind.oneWay) sessions.set(id, { session, intake })
+    if (!kind.oneWay) sessions.add(id, { session, connection, intake })
     whenGone(begun.closes, connection, () => {
-      sessions.delete(id)
+      sessions.remove(id)
       session.close()
       intake.room()
     })
@@ -217,9 +286,9 @@ function connectOf(request: FastifyRequest): string {
 }
 
 /** Raises FW_BAD_COMMAND. */
-function emulatedOf(body: Buffer, inBytes: boolean): { readonly session: string; readonly data: Buffer } {
-  const { session, data } = inBytes ? parseEmulation(body) : parseObject(body)
+function emulatedOf(body: Buffer, inBytes: boolean): Message & { readonly node: unknown } {
+  const { session, node, data } = inBytes ? parseEmulation(body) : parseObject(body)
   if (typeof session === 'string' && (typeof data === 'string' || data instanceof Buffer))
-    return { session, data: Buffer.from(data) }
+    return { session, node, data: Buffer.from(data) }
   throw badRequest('the body must be {"session":"…","node":"…","data":"…"}')
 }

@@ -209,6 +209,7 @@ t.test('each reserved channel has its retention', async t => {
     'fanwire:questions': 10_000,
     'fanwire:nodes': 30_000,
     'fanwire:answers:node': 10_000,
+    'fanwire:inbox:node': 10_000,
     'fanwire:tickets:15': 60_000,
     'fanwire:presence:room': 3_600_000,
     'fanwire:lives:0': 86_400_000,
