@@ -5,7 +5,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { App } from '../../broker/access/apps.ts'
 import { grant, type Grants, type Right } from '../../broker/access/grants.ts'
 import { ANONYMOUS, channelTokensOf, withChannelTokens } from '../../broker/access/identity.ts'
-import { checkedChannel, presenceOf } from '../../broker/event/names.ts'
+import { checkedChannel, isChannelName, presenceOf } from '../../broker/event/names.ts'
 import { parsePosition, printPosition } from '../../broker/event/position.ts'
 import { Bucket } from '../../broker/limits/buckets.ts'
 import type { Lease } from '../../broker/limits/holds.ts'
@@ -14,10 +14,11 @@ import type { Client } from '../../http/clients.ts'
 import type { Context } from '../../http/context.ts'
 import type { Arrival } from '../arrival.ts'
 import { badCommand, Commands } from '../commands.ts'
+import { openAheadFor } from '../open-for.ts'
 import { type Data, dataIn, type Incoming, parseIncoming } from './checks.ts'
 import { draftOf } from './drafts.ts'
 import { cacheMiss, errorMessage, message, pusherCursorFraming } from './framing.ts'
-import { type Kind, kindOf } from './kinds.ts'
+import { channelOf, type Kind, kindOf } from './kinds.ts'
 import { Members, membersOf, presenceData, type Self, selfOf, signedInOf } from './members.ts'
 import { CODES, type PusherConnection, type PusherOutlet } from './outlet.ts'
 import { requireSigned } from './signatures.ts'
@@ -45,6 +46,8 @@ export class PusherClient {
   readonly #members: Members
   #clientEvents: Bucket | undefined
   #self: Self | undefined
+  /** The position of the user's channel at sign-in, with which its subscription begins. */
+  #signedInAt: string | undefined
   /** Ends the connection of a client that has not signed in. */
   readonly #signin: NodeJS.Timeout | undefined
 
@@ -115,10 +118,11 @@ export class PusherClient {
     if (cursor !== undefined && typeof cursor !== 'string') throw badCommand('cursor must be a string')
     const self = this.#authorize(channel, kind, data)
     if (cursor !== undefined) this.#parts.connection.framing = pusherCursorFraming
-    const start = cursor || (kind.cache ? 'last:1' : undefined)
+    const start = cursor || (kind.cache ? 'last:1' : kind.user === undefined ? undefined : this.#signedInAt)
     const options = start === undefined ? {} : { cursor: start }
     if (self !== undefined) return this.#join(channel, self, kind, options)
     await this.#begin(channel, kind, options, '{}')
+    if (kind.user !== undefined) this.#signedInAt = undefined
   }
 
   /**
@@ -216,9 +220,27 @@ export class PusherClient {
       const grants = before.user === user ? before.grants : channelTokensOf(before)
       context.clients.renew(client, { ...ANONYMOUS, kind: 'token', user, issuedAt, info: self.info, grants })
     }
-    this.#grant(`#server-to-user-${user}`, ['subscribe', 'history'])
+    const channel = channelOf(user)
+    this.#grant(channel, ['subscribe', 'history'])
     clearTimeout(this.#signin)
+    if (!this.#reads(channel)) this.#signedInAt ??= await this.#headOf(channel)
     this.#commands.write(message('pusher:signin_success', JSON.stringify({ user_data: said })))
+  }
+
+  /**
+   * Undefined if there can be no such channel, or the client may not read from there. Raises FW_TOO_MANY_FOLLOWED,
+   * LogUnavailable.
+   */
+  async #headOf(name: string): Promise<string | undefined> {
+    if (!isChannelName(name)) return undefined
+    const { client, context, identity } = this.#parts
+    const opener = { ...context, identity: client?.identity ?? identity }
+    const channel = await openAheadFor(opener, name, 'earliest')
+    try {
+      return channel && printPosition(await channel.settle('latest'))
+    } finally {
+      channel?.release()
+    }
   }
 
   async #publish(name: string, channel: unknown, data: unknown): Promise<void> {
@@ -254,7 +276,8 @@ export class PusherClient {
     if (event === 'pusher:subscribe') return this.#failSubscribe(error, data)
     if (event === 'pusher:signin') {
       const { connection, outlet } = this.#parts
-      return outlet.refuse(connection, CODES.unauthorized, error.message.slice(0, 123))
+      const code = error.retryable ? CODES.busy : CODES.unauthorized
+      return outlet.refuse(connection, code, error.message.slice(0, 123))
     }
     const isClientEvent = event.startsWith(CLIENT_PREFIX)
     const code = isClientEvent ? CODES.clientEvent : null

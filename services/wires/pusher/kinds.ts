@@ -27,6 +27,11 @@ export function kindOf(channel: string): Kind {
   }
 }
 
+/** The channel of a signed-in user. */
+export function channelOf(user: string): string {
+  return OF_USER + user
+}
+
 export function isOfUser(channel: string): boolean {
   return channel.startsWith(OF_USER)
 }

@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { LogUnavailable } from '../../../services/broker/log/log.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { APP, appsFile, clientsOf, startPusherNode } from '../../support/pusher.ts'
 import { temporaryFolder } from '../../support/tools.ts'
@@ -23,7 +24,10 @@ default: { subscribe: token, publish: nobody }
 `,
 )
 const quiet = { id: 'quiet', key: 'quiet', secret: 'other', signin_within: 1 }
-const { node, connect, subscribed, disconnect } = await startPusherNode({ RULES: rules }, [APP, quiet])
+const { node, server, connect, subscribed, disconnect } = await startPusherNode({ RULES: rules }, [
+  APP,
+  quiet,
+])
 t.teardown(async () => {
   disconnect()
   await node.close()
@@ -184,6 +188,24 @@ t.test('a client that signs in too late or wrongly is closed', async t => {
   await wrong.next('pusher:connection_established')
   wrong.send({ event: 'pusher:signin', data: { auth: 'key:nothing', user_data: '{"id":"1"}' } })
   t.equal(await wrong.closed(), 4009)
+})
+
+t.test("a sign-in needs no user's channel; a log that is unavailable means: later", async t => {
+  const signIn = async (id: string) => {
+    const client = await open()
+    const established = await client.next('pusher:connection_established')
+    const socketId = String(established?.data.socket_id)
+    client.send({ event: 'pusher:signin', data: server.authenticateUser(socketId, { id }) })
+    return client
+  }
+  const spaced = await signIn('a b')
+  await spaced.next('pusher:signin_success')
+  const { follow } = node.log
+  node.log.follow = async () => Promise.reject(new LogUnavailable('the log is away'))
+  const early = await signIn('ann')
+  t.equal(await early.closed(), 4100)
+  node.log.follow = follow
+  spaced.socket.close()
 })
 
 t.test('unsigned or invalid server requests have a status', async t => {

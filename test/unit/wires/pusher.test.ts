@@ -128,14 +128,23 @@ t.test('presence reports members, joins and leaves; a user with several clients 
   t.equal(events(ann.received, 'pusher_internal:member_added').length, 1, 'no member is notified of itself')
 })
 
-t.test('after the close frame of a client, counts and members are without it', async t => {
+/** A client by hand, and the node's end of its connection. */
+async function byHand() {
   const connected = once(node.app.server, 'connection')
   const raw = handshake(node, `/app/${APP.key}?protocol=7`)
   const [socket] = (await connected) as [Socket]
   const { 1: socketId = '' } = /"(\d+\.\d+)/.exec(await raw.until(/established.*}/)) ?? []
-  const authorization = server.authorizeChannel(socketId, 'presence-left', { user_id: 'ann' })
-  const subscribe = { event: 'pusher:subscribe', data: { channel: 'presence-left', ...authorization } }
-  raw.send(frame(0x81, JSON.stringify(subscribe)))
+  const send = (event: string, data: object) =>
+    raw.send(frame(0x81, JSON.stringify({ event: `pusher:${event}`, data })))
+  return { raw, socket, socketId, send }
+}
+
+t.test('after the close frame of a client, counts and members are without it', async t => {
+  const { raw, socket, socketId, send } = await byHand()
+  send('subscribe', {
+    channel: 'presence-left',
+    ...server.authorizeChannel(socketId, 'presence-left', { user_id: 'ann' }),
+  })
   await raw.until(/subscription_succeeded/)
   const channel = async () => (await server.get({ path: '/channels/presence-left' })).json()
   t.match(await channel(), { occupied: true, subscription_count: 1, user_count: 1 })
@@ -196,6 +205,26 @@ t.test('users sign in, receive their own events, and are disconnected', async t 
   await server.terminateUserConnections('ann')
   await until('gone', () => ann.client.connection.state === 'disconnected')
   t.match(events(ann.received, 'pusher:error'), [{ code: 4009 }])
+})
+
+t.test("a user's event between its sign-in and its subscription is not lost", async t => {
+  const { raw, socketId, send } = await byHand()
+  send('signin', server.authenticateUser(socketId, { id: 'eve' }))
+  await raw.until(/signin_success/)
+  await server.sendToUser('eve', 'news', { n: 1 })
+  send('subscribe', { channel: '#server-to-user-eve' })
+  await raw.until(/"news"/)
+  await server.sendToUser('eve', 'news', { n: 2 })
+  await raw.until(/2}/)
+  const order = raw.text.match(/subscription_succeeded|"event":"news".{0,80}?\d}/g)
+  t.match(order, ['subscription_succeeded', /1}$/, /2}$/])
+  send('unsubscribe', { channel: '#server-to-user-eve' })
+  send('subscribe', { channel: '#server-to-user-eve' })
+  await raw.until(/succeeded[^]*succeeded/)
+  await server.sendToUser('eve', 'news', { n: 3 })
+  await raw.until(/3}/)
+  t.equal(raw.text.match(/"event":"news"/g)?.length, 3, 'a second subscription begins with new events')
+  raw.close()
 })
 
 t.test('laravel-echo uses a public, a private and a presence channel', async t => {

@@ -1,5 +1,6 @@
 // Presence over several nodes that share a store, in one process. The store's clock is mocked.
 
+import { mock } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { ANONYMOUS, type Identity } from '../../../../services/broker/access/identity.ts'
@@ -115,6 +116,8 @@ t.test('without a grace period a member leaves with its last connection', async 
   }
   const client = new Client(node, user('ann'))
   await node.settled(ROOM)
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
   client.gone()
   await node.settled(ROOM)
   t.strictSame(puts, [1, -1], 'it is never stored as a member without a connection')
