@@ -1,7 +1,6 @@
-// npx tsx bench/access.ts: the cost of authenticating a client, whose WebSocket connection is compared with one without
-// a token: CPU time, and with --memory also memory (a minute more). The nodes run in separate processes; this one
-// signs the tokens, each for a user of its own, and connects. Only differences within a round are meaningful; the
-// machine is arbitrary.
+// npx tsx bench/access.ts: the cost of authenticating a client, compared with a WebSocket connection without a token:
+// CPU time, and with --memory also memory (a minute more). The nodes run in separate processes; this process signs the
+// tokens, one per user, and connects. Only differences within a round are meaningful.
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,11 +13,11 @@ import { signToken, userClaims } from '../test/support/tokens.ts'
 
 const ROUNDS = 40
 const WARM_UP = 10
-/** Connections of each kind in a round; and those whose memory is measured. */
+/** Connections of each kind per round; below, connections whose memory is measured. */
 const CONNECTIONS = 200
 const REMEMBERED = 3000
 const AT_ONCE = 20
-/** A node forgets a verified token that long after its last use. */
+/** A node forgets a verified token this long after its last use. */
 const FORGOTTEN_MS = 65_000
 
 const world = new ClosedWorld()
@@ -35,7 +34,7 @@ const KINDS = {
 type Kind = keyof typeof KINDS
 const ALL = Object.keys(KINDS) as Kind[]
 
-/** Answered by a node: CPU time so far, µs; bytes of its heap after a collection; its clients. */
+/** Questions to a node: its CPU time so far, µs; bytes of its heap after a collection; the number of its clients. */
 type Question = 'cpu' | 'heap' | 'clients'
 
 async function serve(settings: Record<string, string>): Promise<void> {
@@ -122,14 +121,14 @@ function print(name: string, value: number, unit: string, note = ''): void {
   process.stdout.write(`${name.padEnd(30)} ${value.toFixed(0).padStart(6)} ${unit}${note}\n`)
 }
 
-/** No kind always pays for the garbage of the same other one. */
+/** A random order, so that no kind always pays for the garbage of the same other kind. */
 const shuffled = (kinds: readonly Kind[]) =>
   kinds
     .map(kind => ({ kind, place: Math.random() }))
     .sort((a, b) => a.place - b.place)
     .map(({ kind }) => kind)
 
-/** The node collects its garbage as usual. */
+/** Measures CPU time while the node collects its garbage as usual. */
 async function measureCpu(): Promise<void> {
   const node = await MeasuredNode.start()
   const spent = async (kind: Kind) => {
@@ -155,11 +154,11 @@ async function measureCpu(): Promise<void> {
   }
 }
 
-/** Each kind has a node of its own. */
+/** Measures memory. Each kind has a separate node. */
 async function measureMemory(): Promise<void> {
   const kept = async (kind: Kind) => {
     const node = await MeasuredNode.start()
-    // The first connections make the node load and compile code.
+    // Warm-up: the first connections make the node load and compile code.
     await node.connect(credentialsOf(kind, CONNECTIONS))
     await sleep(FORGOTTEN_MS)
     const before = await node.ask('heap')

@@ -1,4 +1,4 @@
-// Shared by the bench's commands: progress output, and the choice of cases.
+// Code shared by the bench's commands: progress output, and the choice of cases.
 
 /** A line of progress, with the time. */
 export function say(text: string): void {
@@ -18,7 +18,7 @@ export function chosen<T extends { readonly name: string }>(
   return all.filter(({ name }) => wanted?.includes(name) ?? true)
 }
 
-/** The command line as it was given, for repeating it. */
+/** The command line, to repeat the run. */
 export function invocation(script: string): string {
   const quoted = process.argv.slice(2).map(each => (/^[\w./=:@,-]+$/.test(each) ? each : `'${each}'`))
   return [`npm run ${script}`, ...(quoted.length > 0 ? ['--', ...quoted] : [])].join(' ')

@@ -1,5 +1,5 @@
-// npm run bench:costs: measures what the other benches leave out (memory of channels, Redis' costs), and combines it
-// with their results in bench/results/costs.json, the input of `fanwire plan`.
+// npm run bench:costs: measures costs that the other benches omit (memory of channels, costs of Redis), and combines
+// them with the other results in bench/results/costs.json, the input of `fanwire plan`.
 
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -32,7 +32,7 @@ const options = {
 } as const
 
 const SOCKETS = 200
-/** FANWIRE_MAX_CHANNELS. */
+/** Channels per connection: FANWIRE_MAX_CHANNELS. */
 const CHANNELS_EACH = 100
 const SUBSCRIBERS = 40
 const MESSAGES = 4000
@@ -49,7 +49,7 @@ async function follow(port: number, channels: readonly string[]): Promise<WebSoc
   return socket
 }
 
-/** Memory added by the same number of readers, first on a few channels, then on one channel each. */
+/** Measures memory for the same number of readers, first on a few channels, then on one channel each. */
 async function nodeMemory(arena: Arena): Promise<Pick<CommonCosts, 'nodeMemory' | 'channelMemory'>> {
   const names = (prefix: string) => Array.from({ length: CHANNELS_EACH }, (_, i) => `${prefix}${i}`)
   const open: WebSocket[] = []
@@ -57,7 +57,7 @@ async function nodeMemory(arena: Arena): Promise<Pick<CommonCosts, 'nodeMemory' 
     for (let i = 0; i < SOCKETS; i++) open.push(await follow(arena.peer.port, names(prefix(i))))
     return settled(arena.peer)
   }
-  // The first connections make it load and compile code.
+  // Warm-up: the first connections make the node load and compile code.
   open.push(await follow(arena.peer.port, ['first']))
   const none = await settled(arena.peer)
   const shared = await connect(() => 'shared-')
@@ -67,7 +67,7 @@ async function nodeMemory(arena: Arena): Promise<Pick<CommonCosts, 'nodeMemory' 
   return { nodeMemory: none, channelMemory: Math.max(0, channelMemory) }
 }
 
-/** CPU of Redis for delivering a message to one more subscriber. One message at a time, as on a slow day. */
+/** CPU of Redis to deliver a message to one more subscriber. One message at a time, as under low load. */
 async function messageCpu({ redis }: Arena, size: number): Promise<number> {
   const message = 'x'.repeat(size + ENVELOPE)
   const client = new Redis(redis.url)
@@ -123,7 +123,7 @@ async function redisMemory(
   }
 }
 
-/** Results of the other benches. Raises where they are missing. */
+/** Figures from the results of the other benches. Raises if one is missing. */
 function known(transports: TransportsResult, fanout: BenchResult) {
   const rows = (name: string) =>
     fanout.cases.find(each => each.name === name)?.rows.filter(({ peer }) => peer === 'fanwire') ?? []
@@ -138,7 +138,7 @@ function known(transports: TransportsResult, fanout: BenchResult) {
   if (published === undefined) throw new Error('transports.json lacks publishing: npm run bench')
   return {
     publish: published,
-    // Including the one delivery that it causes there.
+    // The measured cost of an event includes one delivery.
     event: Math.max(0, figures.cpuPerEvent - (calm?.figures.cpuPerDelivery ?? 0)),
     redisEvent: figures.redisCpuPerEvent,
     comeback: STORM / after,
@@ -164,7 +164,7 @@ async function measure(transports: TransportsResult, fanout: BenchResult): Promi
       publish,
       event,
       comeback,
-      // There it has one subscriber.
+      // The measured event has one subscriber.
       redis: { event: Math.max(0, redisEvent - message), message, ...memory },
       wires: wireCosts(transports),
     }

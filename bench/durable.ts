@@ -1,6 +1,6 @@
-// npm run bench:durable: publishes that are on disk before their acknowledgement, one by one over 50 connections,
-// concurrently: the file log, Redis with appendfsync always, and NATS JetStream's file store, in turn in one run;
-// for comparison, the file log and JetStream with delayed sync.
+// npm run bench:durable: publishes that are on disk before their acknowledgement, over 50 concurrent connections with
+// one publish in flight each. Compares the file log, Redis with appendfsync always, and NATS JetStream's file store,
+// and also the file log and JetStream with delayed sync. They take turns in one run.
 
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -91,7 +91,7 @@ function writesThrough(folder: string): boolean {
   }
 }
 
-/** Before 2.10 it syncs every two minutes, whatever its settings: `through` makes the folder sync each write. */
+/** NATS before 2.10 syncs every two minutes, whatever its settings. `through` makes the folder sync each write. */
 const jetstream = (name: string, through: boolean): Durable => ({
   name,
   async start(folder) {

@@ -1,4 +1,4 @@
-// npm run bench:fanout: the broker and its alternatives, in one run, with the same load generator.
+// npm run bench:fanout: measures the broker and its alternatives in one run, with the same load generator.
 
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -169,7 +169,7 @@ async function main(): Promise<void> {
   say(`written to ${out}`)
 }
 
-/** After every case, so that an aborted bench keeps its results. */
+/** Writes the results. Called after every case, so that an aborted bench keeps them. */
 async function write(out: string, result: BenchResult): Promise<void> {
   await mkdir(out, { recursive: true })
   await writeFile(join(out, 'fanout.json'), `${JSON.stringify(result, null, 2)}\n`)

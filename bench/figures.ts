@@ -1,13 +1,13 @@
 // The measured figures, their formats, and how several runs are combined.
 
-/** The names of a row's figures; a case gives those that it measures. */
+/** The figures of a row: those that its case measures. */
 export type Figures = Partial<Record<Figure, number>>
 
 interface Column {
   readonly title: string
   /** Digits after the decimal point. */
   readonly digits: number
-  /** Several runs: their median, or the worst of them. */
+  /** How the figures of several runs are combined. */
   readonly of: 'median' | 'worst'
 }
 
@@ -118,16 +118,16 @@ interface Limits {
   readonly unit?: string
   readonly digits?: number
   readonly bar: number
-  /** Equal to the bar unless given. */
+  /** Equal to the bar by default. */
   readonly goal?: number
 }
 
-/** `value` may not exceed the bar. */
+/** A goal that `value` must not exceed. */
 export function atMost(what: string, value: number | undefined, limits: Limits): Bar {
   return judged(what, value, limits, '≤', limit => value !== undefined && value <= limit)
 }
 
-/** `value` has to reach the bar. */
+/** A goal that `value` must reach. */
 export function atLeast(what: string, value: number | undefined, limits: Limits): Bar {
   return judged(what, value, limits, '≥', limit => value !== undefined && value >= limit)
 }
@@ -159,7 +159,7 @@ function judged(
   }
 }
 
-/** Wrong deliveries of a row: missing, repeated or reordered. */
+/** The number of missing, repeated and reordered deliveries of a row. */
 export function wrongOf(row: Figures | undefined): number | undefined {
   return row && (row.missing ?? 0) + (row.repeated ?? 0) + (row.reordered ?? 0)
 }

@@ -14,13 +14,13 @@ export async function readJson<T>(file: string): Promise<T> {
   return JSON.parse(await readFile(file, 'utf8')) as T
 }
 
-/** Puts each text between the marks `<!-- name -->` and `<!-- /name -->` of a file. Raises where the file has none. */
+/** Writes each text between the marks `<!-- name -->` and `<!-- /name -->` of a file. Raises if a mark is missing. */
 export async function intoFile(path: string, texts: Readonly<Record<string, string>>): Promise<void> {
   const file = join(ROOT, path)
   await writeFile(file, withTexts(path, await readFile(file, 'utf8'), texts))
 }
 
-/** `document` with each text between its marks. Raises where it has none; `path` is for the message. */
+/** `document` with each text between its marks. Raises if a mark is missing; `path` is for the message. */
 export function withTexts(path: string, document: string, texts: Readonly<Record<string, string>>): string {
   let whole = document
   for (const [name, text] of Object.entries(texts)) {

@@ -12,7 +12,7 @@ import type { TransportsResult } from './transports/result.ts'
 /** The command was misused; the same exit code as in services/main.ts. */
 const MISUSED = 2
 
-/** Beside the sources; in the package one folder above dist/. */
+/** Possible places: in the folder of the sources, or, in the package, one folder above dist/. */
 const COSTS = ['./results/costs.json', '../results/costs.json'].map(path =>
   fileURLToPath(new URL(path, import.meta.url)),
 )
@@ -92,7 +92,7 @@ function read(): ReturnType<typeof parsed> {
 
 const parsed = () => parseArgs({ args: process.argv.slice(2), options }).values
 
-/** All options except the size, which is the measured one unless given. */
+/** The demand of the options. The size is the measured one by default. */
 function demandOf(
   values: ReturnType<typeof parsed>,
 ): Omit<Demand, 'size'> & { readonly size: number | undefined } {
@@ -127,7 +127,7 @@ function json(file: string): unknown {
   }
 }
 
-/** The parts that `file` has; the rest comes with fanwire. */
+/** The costs in `file`. Parts that it does not have are those of the package. */
 function costsOf(file: string | undefined): Costs {
   const own = COSTS.find(path => existsSync(path))
   const shipped = own === undefined ? undefined : (json(own) as Costs)

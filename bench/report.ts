@@ -1,4 +1,4 @@
-// The formatted result: one Markdown table per case, on the terminal, in a file, and in the documents.
+// Formats the result: one Markdown table per case, for the terminal, a file, and the documents.
 
 import { cpus, totalmem } from 'node:os'
 import { type Bar, COLUMNS, COSTS, type Figure, type Row } from './figures.ts'
@@ -95,7 +95,7 @@ export function caseMarkdown({ title, rows, bars }: CaseResult): string {
   ].join('\n\n')
 }
 
-/** One line per bar, of all cases. */
+/** One line per goal of all cases. */
 export function barsTable(cases: readonly CaseResult[]): string {
   const body = cases.flatMap(({ name, bars }) =>
     bars.map(({ what, value, bar, goal, verdict }) => [name, what, value, bar, goal, verdict]),

@@ -11,7 +11,7 @@ import { CannotRun } from './run/preflight.ts'
 const EXCEEDED = 1
 const MISUSED = 2
 const CANNOT = 3
-/** Ms within which a second signal is an echo: a terminal signals all processes, and the parent forwards it. */
+/** A second signal within this time, ms, is an echo: a terminal signals all processes, and the parent forwards it. */
 const ECHO = 500
 
 function give(code: number, message: string): never {

@@ -1,5 +1,6 @@
-// npm run bench:selections: the cost of readers of a part of a channel, compared with readers of all of it. One node
-// with its log in memory, 1,000 HTTP streams, the same events for each kind of reader in turn; measures the node's CPU.
+// npm run bench:selections: the cost of readers of a part of a channel, compared with readers of all events. Measures
+// the CPU of one node with its log in memory and 1,000 HTTP streams, with the same events for each kind of reader in
+// turn.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -32,7 +33,7 @@ interface Kind {
 
 const filter = (node: object) => `&filter=${encodeURIComponent(JSON.stringify(node))}`
 
-/** The cost of publishing alone. */
+/** Measures the cost of publishing alone. */
 const NONE: Kind = { title: 'no readers', readers: 0, select: () => '' }
 const ALL: Kind = { title: 'all events', select: () => '' }
 const KINDS: readonly Kind[] = [
@@ -63,13 +64,13 @@ async function startNode() {
   throw new Error(`the node did not start: ${output}`)
 }
 
-/** The CPU that a process has used, ms: in ticks of 10 ms. */
+/** CPU time of a process, ms, in ticks of 10 ms. */
 function cpuOf(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
   return 10 * (Number(fields[11]) + Number(fields[12]))
 }
 
-/** A reader that counts bytes. */
+/** Opens a reader that counts bytes. */
 async function read(port: number, path: string, came: (bytes: number) => void): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1' })
   socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`)
@@ -114,7 +115,7 @@ async function measure(kind: Kind, round: number): Promise<number> {
     const before = cpuOf(node.pid ?? 0)
     const sent = rate * seconds
     await publish(port, channel, sent)
-    // Waiting events count as well.
+    // Waits for events that readers have not received yet, so that their cost counts.
     await sleep(1200)
     const perEvent = (1000 * (cpuOf(node.pid ?? 0) - before)) / sent
     process.stderr.write(

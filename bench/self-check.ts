@@ -1,4 +1,4 @@
-// Checks the load against a server with known faults: it has to report for each wire what was really delivered.
+// Checks the load generator against a server with known faults: its report must match the real deliveries on each wire.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Crew } from './load/crew.ts'
@@ -10,7 +10,7 @@ import { BadServer } from './self-check/bad-server.ts'
 
 export interface Check {
   readonly faults: Faults
-  /** Hundreds, so that one in a hundred is exact. */
+  /** A multiple of 100, so that one in a hundred is exact. */
   readonly events: number
   readonly rate: number
   readonly clients: number
@@ -24,7 +24,7 @@ const WHOLE: Check = {
   clients: 50,
   processes: 2,
 }
-/** Clients of push: with more, the server would be the bottleneck, because a push is that expensive. */
+/** Number of push clients. With more, the server would be the bottleneck, because pushes are expensive. */
 const PUSHED_TO = 10
 /** Seconds without an event after which none is in flight. */
 const GRACE = 10
@@ -61,7 +61,7 @@ export async function against(
       clients,
       channels: ['c'],
       every: 1,
-      // A page that reloads itself has room for all events since the last load, otherwise some are never seen.
+      // A self-reloading page must have room for all events since the last load, otherwise it never shows some of them.
       ...(wire === 'refresh' ? { limit: 2 * events } : {}),
       wait: 5,
       rampUp: 0,
@@ -70,7 +70,7 @@ export async function against(
     if (failed > 0) throw new Error(`${wire}: ${failed} clients failed: ${reason}`)
     await crew.begin()
     await server.publish(events, rate)
-    // It misses some, so it is never complete: all written events have to arrive.
+    // Events are lost, so the load is never complete: waits until all written events have arrived.
     const published = now()
     const each = events * (1 - (faults.lose ? 0.01 : 0) + (faults.repeat ? 0.01 : 0))
     let tally = await crew.tally()
@@ -88,7 +88,7 @@ export async function against(
   }
 }
 
-/** Each wire, with real load processes. */
+/** Checks each wire with real load processes. */
 export async function selfCheck(check: Check = WHOLE): Promise<Row[]> {
   const rows: Row[] = []
   for (const wire of WIRES) {

@@ -1,4 +1,4 @@
-// npm run bench: cost and speed of each transport, side by side in one run.
+// npm run bench: measures the cost and speed of each transport in one run.
 
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -111,7 +111,7 @@ async function write(out: string, result: TransportsResult): Promise<void> {
   await mkdir(out, { recursive: true })
   const { cells, ...about } = result
   const lines = cells.map(cell => JSON.stringify(cell))
-  // One cell per line: compact, and still comparable with another result.
+  // One cell per line, so that results are compact but can be compared line by line.
   const raw = `${JSON.stringify(about).slice(0, -1)},"cells":[\n${lines.join(',\n')}\n]}\n`
   await writeFile(join(out, FILES.raw), raw)
   await report(out, result)

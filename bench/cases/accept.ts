@@ -1,4 +1,4 @@
-// Connections that a server accepts per second: a node returns, and all clients reconnect at once.
+// Connections that a server accepts per second, as when all clients reconnect at once to a node that has restarted.
 
 import { Arena, Meter } from '../arena.ts'
 import { atLeast, ratio } from '../figures.ts'

@@ -8,13 +8,13 @@ import { residentOf } from '../processes/proc.ts'
 import { type Bench, caveats, delivered, type Result } from './case.ts'
 
 export interface Broadcast {
-  /** The row's label, where a peer has several rows. */
+  /** The row's label, if a peer has several rows. */
   readonly label?: string
   readonly wire: WireName
   readonly readers: number
   /** Readers are spread evenly over the channels. */
   readonly channels: number
-  /** Events per second, over all channels in turn. */
+  /** Events per second over all channels, which take turns. */
   readonly rate: number
   readonly seconds: number
   /** Latency is sampled for one event in this many: a power of two. */
@@ -24,7 +24,7 @@ export interface Broadcast {
   readonly byPost?: boolean
 }
 
-/** Seconds that a server has after the last publish before it is cut. */
+/** Seconds after the last publish until the measurement ends. */
 const GRACE = 2
 const SIZE = 64
 /** The warm-up: events per channel (or to the only one), limited in deliveries per second. */

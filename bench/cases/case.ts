@@ -6,9 +6,9 @@ import type { Published } from '../load/publisher.ts'
 import type { Peer } from '../peers/peer.ts'
 
 export interface Bench {
-  /** One short run: figures that show whether it works, not how well. */
+  /** One short run, which shows whether a case works, not how well. */
   readonly quick: boolean
-  /** Only the rows that the issue's bars compare. */
+  /** Only the rows that the goals compare. */
   readonly barsOnly: boolean
   /** A folder for CPU profiles of the broker, if requested. */
   readonly profile: string | undefined
@@ -21,11 +21,11 @@ export interface Case {
   readonly title: string
   /** Names of the peers that the case applies to. */
   readonly peers: readonly string[]
-  /** Names of the peers that its bars compare; empty: no statement about cost. */
+  /** Names of the peers that its goals compare; empty if it makes no statement about cost. */
   readonly against?: readonly string[]
   /** One run; one result per row of the table. */
   run(peer: Peer, bench: Bench): Promise<Result[]>
-  /** The issue's goals. `find` gives the row of a peer; `label` where it has several. */
+  /** The goals. `find` returns the row of a peer; `label` chooses one of several. */
   bars(find: (peer: string, label?: string) => Figures | undefined): Bar[]
 }
 

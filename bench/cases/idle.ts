@@ -11,15 +11,15 @@ import type { Bench, Case, Result } from './case.ts'
 const CHANNELS = 100
 /** The first connections are not counted: they make the server load and compile code. */
 const FIRST = 200
-/** Ms that connections stay untouched before they are counted. */
+/** Ms that connections stay untouched before they are measured. */
 const SETTLE = 10_000
 
 export interface Variant {
-  /** What the table calls it, where it is not the wire. */
+  /** Its name in the table, if it is not the wire's. */
   readonly label?: string
-  /** Every connection shows a token of its own. */
+  /** Whether every connection has a separate token. */
   readonly tokens?: boolean
-  /** Ms that connections are left alone before they are counted, where that matters. */
+  /** Ms that connections stay untouched before they are measured, if not `SETTLE`. */
   readonly settle?: number
 }
 

@@ -1,4 +1,4 @@
-// Many channels with one reader each: nothing can be shared, so the cost of an event counts.
+// Many channels with one reader each: readers share nothing, so the case measures the cost of an event.
 
 import { atMost, ratio, wrongOf } from '../figures.ts'
 import { broadcast, events } from './broadcast.ts'
@@ -21,7 +21,7 @@ export const many: Case = {
       const arena = { throughRedis: true }
       const seconds = bench.quick ? 4 : 10
       results.push(await broadcast(peer, bench, { ...order, label: events(rate), arena, seconds }))
-      // Some peers have no other way.
+      // Some peers have only one way to publish.
       if (peer.publishes === undefined || peer.publishes.length === 1 || rate !== RATE) continue
       results.push(await broadcast(peer, bench, { ...order, label: BY_POST, arena, seconds, byPost: true }))
     }

@@ -1,4 +1,4 @@
-// A small channel beside a hot one: how much its reader notices the neighbours.
+// A small channel beside a hot one: measures how much the hot channel delays its reader.
 
 import { Arena, type Generator } from '../arena.ts'
 import { atMost, ratio, wrongOf } from '../figures.ts'
@@ -22,7 +22,7 @@ function follow(generator: Generator, peer: RunningPeer, group: string, channel:
   return generator.call('connect', { ...order, sampleEvery: count === 1 ? 1 : 16 })
 }
 
-/** The small channel's reader and publisher are on the node of the hot channel, or on a separate one. */
+/** Measures with the small channel's reader and publisher on the node of the hot channel, or on a separate one. */
 function measure(peer: Peer, bench: Bench, label: typeof SAME | typeof OTHER): Promise<Result> {
   return Arena.with(peer, { profile: bench.profile }, async arena => {
     const { generator, publisher } = arena

@@ -11,21 +11,21 @@ import { type Bench, type Case, caveats, delivered, type Result } from './case.t
 
 const STALLED = 200
 const OTHERS = 300
-/** Events per second; a trial is short, and the case needs full buffers. */
+/** Events per second. A quick run has a higher rate, because the case needs full buffers. */
 const RATE = 200
 const QUICK_RATE = 600
 const SIZE = 1024
-/** Seconds of publishing before they stop, and after they resume. */
+/** Seconds of publishing before the readers stop; below, after they resume. */
 const BEFORE = 4
 const AFTER = 3
-/** Seconds that they have to catch up. */
+/** Maximum seconds until they have caught up. */
 const CATCH_UP = 20
 
 const WITH = `${STALLED} stop reading`
 const CLOSED = `${STALLED} stop reading, FANWIRE_STALL=5s`
 const WITHOUT = 'all go on reading'
 
-/** Connections with a full socket, as reported by the node. */
+/** The number of connections with a full socket, as reported by the node. */
 async function blocked({ port }: RunningPeer): Promise<number> {
   const response = await fetch(`http://127.0.0.1:${port}/metrics`)
   return Number(/^fanwire_readers_behind (\d+)/m.exec(await response.text())?.[1] ?? Number.NaN)
@@ -98,7 +98,7 @@ function measure(
               stalledBehind: behind.outstanding / STALLED,
               stalledBlocked,
               stalledClosed: stalled.cut,
-              // They cannot be finished before the last event has been published.
+              // The readers cannot have caught up before the last event is published.
               caughtUpAfter: Math.max(0, stalled.lastAt - Math.max(readAgain, publishedAll)) / 1e6,
             }
           : {}),

@@ -1,5 +1,5 @@
-// A node is killed, and all its readers reconnect to another one at once, with older cursors. That node has not
-// followed the channel before, so missed events have to come from the log.
+// A node is killed, and all its readers reconnect to another one at once, with older cursors. The other node has not
+// followed the channel before, so it must read missed events from the log.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Arena } from '../arena.ts'
@@ -15,7 +15,7 @@ const RATE = 5
 const SIZE = 64
 /** Events before the node is killed. */
 const EARLIER = 200
-/** How far back the cursors are: this many events, and up to nine more, so that there are ten different ones. */
+/** The cursors are this many events behind, and up to nine more, so that there are ten different cursors. */
 const BACK = 50
 const SPREAD = 10
 /** Seconds of publishing from the moment of the reconnect. */

@@ -1,4 +1,4 @@
-// What it costs that every reader shows a token: a delivery, and an idle connection.
+// The costs of a delivery and of an idle connection if every reader has a token.
 
 import { atMost, ratio } from '../figures.ts'
 import { broadcast } from './broadcast.ts'
@@ -6,7 +6,7 @@ import type { Case, Result } from './case.ts'
 import { measureIdle } from './idle.ts'
 
 const RATE = 4000
-/** A node forgets by then what it found out of tokens that did not come again. */
+/** After this time, a node has forgotten verified tokens that were not used again. */
 const FORGOTTEN_MS = 65_000
 const VARIANTS = [
   ['hot', 'idle', false],

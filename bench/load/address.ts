@@ -45,7 +45,7 @@ export function requestHead({ authority, prefix, headers }: Address, path: strin
   return `GET ${prefix}${path} HTTP/1.1\r\nHost: ${authority}\r\n${more.join('')}`
 }
 
-/** `onRead` receives bytes that it may not keep: of `buffer`, where the socket can read into it. */
+/** `onRead` must not keep the bytes that it receives: the socket reads into `buffer` if it can. */
 export function openSocket(
   { host, port, tls }: Address,
   buffer: Buffer,
@@ -72,7 +72,7 @@ export function openSocket(
   return socket
 }
 
-/** Traffic of a client's sockets, one after the other. */
+/** Total traffic of a client's consecutive sockets. */
 export class Traffic {
   #past = { in: 0, out: 0 }
   #socket: Socket | undefined

@@ -1,5 +1,5 @@
-// Messages among the events on a streaming wire that have to be counted or answered: gaps, pings, goodbyes. They are
-// searched as bytes, because no byte sequence of the bench's events can match them.
+// Messages between the events of a streaming wire that must be counted or answered: gaps, pings, goodbyes. They are
+// found by searching bytes, because no bytes of the bench's events can match them.
 
 import { isMarker, type Scanner, sequenceAt } from './scan.ts'
 
@@ -22,14 +22,14 @@ const ENDS = new Set([0x7d, 0x5d])
 /** Counts a short text in a stream of bytes, wherever the stream is split. */
 export class Needle {
   readonly #needle: Buffer
-  /** The number of its bytes that the last chunk ended with. */
+  /** The number of the needle's bytes at the end of the last chunk. */
   #begun = 0
 
   constructor(text: string) {
     this.#needle = Buffer.from(text, 'latin1')
   }
 
-  /** In `bytes` and across the boundary to the previous chunk. */
+  /** Counts matches in `bytes` and across the boundary to the previous chunk. */
   count(bytes: Buffer): number {
     if (this.#begun === 0) return this.#in(bytes)
     const { length } = this.#needle
@@ -48,7 +48,7 @@ export class Needle {
     return found
   }
 
-  /** The length of the needle's beginning, but not all of it, that `bytes` end with. */
+  /** The length of the longest proper prefix of the needle at the end of `bytes`. */
   #beginningAtEnd(bytes: Buffer): number {
     const { length } = this.#needle
     for (let size = Math.min(length - 1, bytes.length); size > 0; size--) {
@@ -64,12 +64,12 @@ export class Needle {
 export interface Said {
   readonly gaps: number
   readonly pings: number
-  /** The client is asked to disconnect. */
+  /** The server has asked the client to disconnect. */
   readonly farewell: boolean
 }
 
 export class Attention {
-  /** Id of an event, and its sequence number: positions are counted from there until the next gap. */
+  /** Id of an event; below, its sequence number. Positions are counted from this event until the next gap. */
   id = ''
   sequence = -1
   #isStale = true
@@ -94,7 +94,7 @@ export class Attention {
     const gaps = this.#gaps.count(bytes)
     if (gaps > 0) this.#isStale = true
     const newest = bytes.length - scanner.sinceMarker
-    // An event before the gap says nothing about those after it.
+    // The position of an event before the gap does not determine positions after it.
     if (this.#isStale && (gaps === 0 || newest > bytes.lastIndexOf(GAPS[this.#kind])))
       this.#stand(bytes, newest)
     if (this.#kind === 'socket.io') {
@@ -116,7 +116,7 @@ export class Attention {
   }
 }
 
-/** A control frame: at the start of a chunk, or directly after an event. */
+/** Whether `bytes` have a control frame, at the start of the chunk or directly after an event. */
 function has(bytes: Buffer, opcode: number, fits: (bytes: Buffer, at: number) => boolean): boolean {
   for (let at = bytes.indexOf(opcode); at !== -1; at = bytes.indexOf(opcode, at + 1)) {
     if ((at === 0 || ENDS.has(bytes[at - 1] as number)) && fits(bytes, at)) return true
@@ -128,7 +128,7 @@ function isPing(bytes: Buffer, at: number): boolean {
   return at + 1 === bytes.length || bytes[at + 1] === 0
 }
 
-/** With a status code: no two characters of an event form one. */
+/** A close frame with a status code, which no two characters of an event can form. */
 function isClose(bytes: Buffer, at: number): boolean {
   if (at + 4 > bytes.length) return false
   const code = bytes.readUInt16BE(at + 2)

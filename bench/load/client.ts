@@ -12,9 +12,9 @@ import type { Scanner } from './scan.ts'
 /** The protocol of a server. */
 export interface Wire {
   readonly kind: StreamKind
-  /** Finds the reader's cursor in the server's first message; omitted where there is none. */
+  /** A pattern of the reader's cursor in the server's first message; absent if it has none. */
   readonly cursor?: string
-  /** Socket.IO: the channel, where the subscription is an event with an acknowledgement. */
+  /** Socket.IO: the channel, if clients subscribe by an event with an acknowledgement. */
   readonly subscribe?: string
   /** The client's first message on a WebSocket; `{channel}` in it is replaced by the path's. */
   readonly hello?: string
@@ -36,7 +36,7 @@ const LONGEST_HEAD = 8192
 
 export interface ClientEvents {
   opened(client: Client): void
-  /** `reason` is set where it never opened. */
+  /** `reason` is set if it never opened. */
   closed(client: Client, reason: string | undefined): void
   /** The number of reported gaps. */
   gaps?(count: number): void
@@ -106,7 +106,7 @@ export class Client {
     })
   }
 
-  /** Its position: after the newest event, as a cursor; '' where unknown. */
+  /** A cursor after the newest event; '' if unknown. */
   get position(): string {
     const { id, sequence } = this.#attention ?? { id: '', sequence: -1 }
     const [known, at] = sequence === -1 ? [this.cursor, this.#openedAt] : [id, sequence]

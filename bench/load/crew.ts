@@ -14,7 +14,7 @@ export class Crew {
     this.#processes = Array.from({ length: processes }, () => new Remote<LoadMethods>(LOAD))
   }
 
-  /** The clients are distributed over the processes. May be called again for more, also with another wire. */
+  /** Distributes clients over the processes. May be called again for more clients, also of another wire. */
   async connect(order: LoadOrder): Promise<Connected> {
     const of = this.#processes.length
     const parts = await Promise.all(
@@ -38,12 +38,12 @@ export class Crew {
     return settled.every(Boolean)
   }
 
-  /** Since `begin`. */
+  /** The totals since `begin`. */
   async tally(): Promise<Tally> {
     return total(await Promise.all(this.#processes.map(each => each.call('tally', undefined))))
   }
 
-  /** The connections are distributed over the processes. */
+  /** Publishes over connections that are distributed over the processes. */
   async publishing(order: PublishingOrder): Promise<PublishingTally> {
     const { connections, channel } = order
     const of = Math.min(connections, this.#processes.length)

@@ -1,5 +1,4 @@
-// Removes chunked transfer coding (RFC 9112 section 7.1) without a copy: the input is mostly one chunk with
-// everything that a server has for a client.
+// Removes chunked transfer coding (RFC 9112 section 7.1) without copying. An input is usually one whole chunk.
 
 const CR = 0x0d
 const LF = 0x0a
@@ -17,10 +16,10 @@ export class Dechunker {
   #inExtension = false
   /** Bytes of a line before its end: the line after a chunk's data has none. */
   #digits = 0
-  /** The last chunk has arrived. */
+  /** Whether the last chunk has arrived. */
   ended = false
 
-  /** The data of the next input, in order: views of it. */
+  /** Returns the data of the next input as views of it, in order. */
   take(bytes: Buffer): Buffer[] {
     const data: Buffer[] = []
     for (let at = 0; at < bytes.length && !this.ended;) {

@@ -1,5 +1,4 @@
-// The load generator: a process with groups of clients that counts deliveries. The case controls it
-// through calls.
+// The load generator: a process with groups of clients that counts deliveries. The case controls it through calls.
 
 import { loopback } from './address.ts'
 import { Client, type Wire } from './client.ts'
@@ -13,14 +12,14 @@ export interface ConnectOrder {
   readonly group: string
   readonly port: number
   readonly wire: Wire
-  /** One per client, or one for all. */
+  /** A path per client, or one for all. */
   readonly paths: readonly string[]
   readonly count: number
-  /** Tokens that clients show, one each; none: they show nothing. */
+  /** Tokens of the clients, one each; absent for clients without a token. */
   readonly tokens?: readonly string[]
-  /** The sequence number before the first that every client has to receive; omitted: any may be first. */
+  /** The sequence number before the first that every client must receive; if absent, any may be first. */
   readonly after?: number
-  /** A cut client reconnects with its cursor, with this appended to its path. */
+  /** Appended, with the cursor, to the path of a cut client that reconnects. */
   readonly resume?: string
   /** Latency is sampled for one event in this many: a power of two. */
   readonly sampleEvery: number
@@ -34,7 +33,7 @@ export interface Report {
   readonly repeated: number
   readonly reordered: number
   readonly bytes: number
-  /** Events up to the requested one that had not arrived at all. */
+  /** Events up to the requested one that did not arrive. */
   readonly outstanding: number
   /** Connections ended by the server, and those among them that reconnected. */
   readonly cut: number
@@ -127,7 +126,7 @@ class Group {
     this.#share = 0
   }
 
-  /** Returns when every client has received the event `upto`, or at `deadline`, µs; true when every one has. */
+  /** Returns true when every client has received the event `upto`, and false at `deadline`, µs. */
   async settle(upto: number, deadline: number): Promise<boolean> {
     for (;;) {
       const complete = this.clients.every(({ scanner }) => scanner.last >= upto && scanner.missing === 0)
@@ -149,7 +148,7 @@ class Group {
       sum.repeated += scanner.repeated
       sum.reordered += scanner.reordered
       sum.bytes += scanner.bytes
-      // A client without any event has no position, and lacks everything.
+      // A client without any event has no position and misses every event.
       sum.outstanding += Math.max(0, upto - Math.max(0, scanner.last))
       if (isOpen) sum.open++
       if (at > lastAt) lastAt = at

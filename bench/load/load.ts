@@ -17,7 +17,7 @@ export interface Share {
   readonly of: number
 }
 
-/** Concurrent connection attempts where all clients may connect at once. */
+/** Concurrent connection attempts if all clients may connect at once. */
 const CONNECTING = 128
 /** Ms between two checks. */
 const LOOK = 5

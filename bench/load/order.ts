@@ -1,4 +1,4 @@
-// Orders for a load, and their results: between the measuring process and the load processes.
+// Orders that the measuring process sends to the load processes, and their results.
 
 /** The wires of docs/protocol.md#read, as the load uses them. */
 export const WIRES = ['poll', 'long-poll', 'sse', 'stream', 'ws', 'refresh', 'push', 'socket.io'] as const
@@ -29,13 +29,13 @@ export interface LoadOrder {
   readonly wait: number
   /** Seconds over which they connect. */
   readonly rampUp: number
-  /** The sequence number before the first that every client has to receive; omitted: any may be first. */
+  /** The sequence number before the first that every client must receive; if absent, any may be first. */
   readonly after?: number
 }
 
 /** The result of connecting. */
 export interface Connected {
-  /** Connected, and for request wires answered once. */
+  /** Clients that connected and, on request wires, were answered once. */
   readonly opened: number
   readonly failed: number
   /** The reason of the last failure. */
@@ -55,7 +55,7 @@ export interface Tally {
   readonly reordered: number
   /** Reported gaps. */
   readonly gaps: number
-  /** Answered requests; those without any event. 0 for streams. */
+  /** Answered requests; below, those without any event. 0 for streams. */
   readonly requests: number
   readonly empty: number
   /** Bytes on the wire as the clients' sockets count them, including headers, without TLS overhead. */
@@ -76,7 +76,7 @@ export interface Tally {
   readonly cpu: number
 }
 
-/** One event per request, as fast as they are answered. */
+/** Publishing of one event per request, as fast as requests are answered. */
 export interface PublishingOrder {
   readonly target: Target
   readonly key?: string
@@ -91,7 +91,7 @@ export interface PublishingOrder {
 export interface PublishingTally {
   readonly requests: number
   readonly requestsPerSecond: number
-  /** From sending a request to its response, for those that the log stored, µs: value and count, ascending. */
+  /** From sending a request to its response, for stored events, µs: value and count, ascending. */
   readonly answering: readonly (readonly [number, number])[]
   readonly bytesIn: number
   readonly bytesOut: number

@@ -1,11 +1,11 @@
-// How a peer accepts one event per request, in a form that can be sent to another process: `{channel}`, `{data}` and
-// `{n}`, a number that no other request has, are placeholders in its texts.
+// How a peer accepts one event per request, in a form that can be sent to another process. The texts have the
+// placeholders `{channel}`, `{data}` and `{n}`, a number that is unique for each request.
 
 export interface PostOrder {
   readonly path: string
   /** Lines that each end in a line break. */
   readonly headers?: string
-  /** Only the data unless given. */
+  /** Only the data by default. */
   readonly body?: string
 }
 

@@ -1,5 +1,5 @@
-// The publisher: a process that publishes at an even pace under all conditions. An event's timestamp is its
-// scheduled time, so a server that delays the publisher cannot hide that (coordinated omission).
+// The publisher: a process that publishes at an even pace under all conditions. An event's timestamp is its scheduled
+// time, so that a server cannot hide that it delays the publisher (coordinated omission).
 
 import { now, payload } from './marker.ts'
 import { serve } from './remote.ts'
@@ -37,13 +37,13 @@ export interface Published {
 const LEAD = 50_000
 
 const sinks = new Map<string, Sink>()
-/** Of the current order. */
+/** Number of events sent in the current order. */
 let sentSoFar = 0
 let isStopped = false
 
 /**
- * Publishes all streams concurrently. Returns when everything is acknowledged, or at `deadline`, µs; after `stop` when
- * the events sent so far are.
+ * Publishes all streams concurrently. Returns when all events (after `stop`, the events sent so far) are acknowledged,
+ * or at `deadline`, µs.
  */
 async function publish(order: { streams: readonly StreamOrder[]; deadline: number }): Promise<Published> {
   const cpu = process.cpuUsage()

@@ -1,4 +1,5 @@
-// Publishes one event per request as fast as they are answered: autocannon, each connection with its own channel.
+// Publishes one event per request as fast as requests are answered, with autocannon. Each connection has its own
+// channel.
 
 import autocannon from 'autocannon'
 import { addressOf, Traffic } from './address.ts'
@@ -49,7 +50,7 @@ export async function publishing(order: PublishingOrder): Promise<PublishingTall
       const onResponse = (status: number) => {
         const at = now()
         if (at > until) {
-          // Nothing more from this connection.
+          // This connection sends nothing more.
           client.rate = 1
           client.reqsMadeThisSecond = 1
           if (--running === 0) over()

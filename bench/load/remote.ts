@@ -1,5 +1,5 @@
-// Calls to the bench's own processes: the load generator and the publisher run separately from the case,
-// so that neither disturbs the other's clock.
+// Calls to the bench's own processes. The load generator and the publisher run separately from the case, so that
+// neither delays the other.
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -34,7 +34,7 @@ export function serve(methods: Methods): void {
     if (process.connected) process.send?.(reply)
   })
   process.on('disconnect', () => process.exit())
-  // A Ctrl-C on the terminal is for the parent, which may still want a report.
+  // The parent handles Ctrl-C on the terminal, and may still need a report from this process.
   process.on('SIGINT', () => {})
 }
 

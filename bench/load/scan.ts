@@ -102,7 +102,7 @@ export class Scanner implements Counts {
     this.#lastAt -= length
   }
 
-  /** A marker may span the boundary. Returns where the rest starts; -1 when the chunk is too short to decide. */
+  /** Finds a marker that spans the boundary. Returns where the rest starts; -1 if the chunk is too short to decide. */
   #scanCarry(chunk: Buffer, length: number): number {
     const held = this.#carried
     const carry = this.#carry
@@ -120,7 +120,7 @@ export class Scanner implements Counts {
       this.#carried = 0
       return 0
     }
-    // Everything is in the carry now; its last bytes may still start one.
+    // The carry contains the whole chunk now; its last bytes may still start a marker.
     const rest = Math.max(0, total - MARKER + 1)
     this.#carried = carry.copy(carry, 0, rest, total)
     this.#expected -= length
@@ -157,7 +157,7 @@ function isNext(bytes: Buffer, at: number, sequence: number): boolean {
   return isMarker(bytes, at) && number8(bytes, at + SEQUENCE_AT) === sequence
 }
 
-/** The start of the first marker from `from` on; -1 where none ends before `length`. */
+/** The start of the first marker from `from` on; -1 if none ends before `length`. */
 function find(bytes: Buffer, from: number, length: number): number {
   if (from + MARKER > length) return -1
   const known = bytes.length === length ? bytes : bytes.subarray(0, length)
@@ -179,7 +179,7 @@ function number8(bytes: Buffer, at: number): number {
   return value - ZEROS_8
 }
 
-/** In two halves: 16 raw digits at once would exceed 2^53. */
+/** Reads 16 digits in two halves: at once, the unreduced sum would exceed 2^53. */
 function number16(bytes: Buffer, at: number): number {
   return number8(bytes, at) * 1e8 + number8(bytes, at + 8)
 }

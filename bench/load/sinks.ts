@@ -1,4 +1,4 @@
-// Where the publisher sends its events: for each peer, its fastest way.
+// Sinks of the publisher: for each peer, its fastest way to publish.
 
 import { createRequire } from 'node:module'
 import { connect, type Socket } from 'node:net'
@@ -41,7 +41,7 @@ export async function openSink(order: SinkOrder): Promise<Sink> {
   }
 }
 
-/** Connections of one publisher. A server answers the requests of each in turn, so a single one would wait. */
+/** Connections of one publisher. More than one, because a server answers the requests of a connection in turn. */
 const CONNECTIONS = 32
 
 class PostSink implements Sink {
@@ -163,7 +163,7 @@ function emitterSink(redis: Redis, modules: string): Sink {
     Emitter: new (redis: Redis) => Emitter
   }
   const emitter = new Emitter(redis)
-  // It does not report when Redis has stored an event.
+  // The emitter does not report when Redis has received an event.
   const sink = {
     acknowledged: 0,
     failed: 0,

@@ -1,5 +1,6 @@
-// Centrifugo: its own binary if one is given, otherwise our program on its library (centrifuge/main.go), built here.
-// It keeps history and readers recover from it, so that its work equals fanwire's. On one core, like the others.
+// Centrifugo: its own binary if one is given, otherwise a program based on its library (centrifuge/main.go), built
+// here. It keeps a history from which readers recover, so that its work equals fanwire's. It runs on one core, like the
+// others.
 
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -25,10 +26,10 @@ const POST = {
 /** A reader's first message. */
 const hello = (channel: string) =>
   `{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"${channel}","positioned":true,"recoverable":true}}`
-/** In the answer; it contains no position that the load generator could use. */
+/** A part of the answer, which contains no position that the load generator could use. */
 const SUBSCRIBED = '"id":2,"subscribe"()'
 
-/** `binary`: a Centrifugo of version 6. */
+/** `binary`: path of Centrifugo 6. */
 export function centrifugo(binary?: string): Peer {
   return {
     name: 'centrifugo',

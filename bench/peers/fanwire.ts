@@ -16,7 +16,7 @@ const JSON_TYPE = 'Content-Type: application/json\r\n'
 
 export const fanwire = builtIn('fanwire', 'fanwire', fileURLToPath(new URL('../../', import.meta.url)))
 
-/** Another built checkout of fanwire: compares a change side by side in one run. */
+/** Another built checkout of fanwire, to compare a change in one run. */
 export function fanwireBefore(folder: string): Peer {
   return builtIn('before', 'fanwire before', resolve(folder))
 }

@@ -7,7 +7,7 @@ import type { Peer } from './peer.ts'
 import { plain } from './plain.ts'
 import { socketIo } from './socket-io.ts'
 
-/** `binary`: of Centrifugo, where one is installed. */
+/** `binary`: path of Centrifugo, if it is installed. */
 export const allPeers = (binary?: string): readonly Peer[] => [
   fanwire,
   nchan,

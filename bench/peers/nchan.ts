@@ -1,4 +1,4 @@
-// Nchan: nginx with its module, one worker, with a configuration generated for the run.
+// Nchan: nginx with its module and one worker. The configuration is generated for the run.
 
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -54,7 +54,7 @@ function modulePath(): string | undefined {
 
 function configuration(port: number, { dir, redisUrl, throughRedis }: PeerOptions): string {
   const redis = throughRedis ? 'nchan_redis_pass redis;' : ''
-  // Kept as long as fanwire keeps events.
+  // Messages are kept as long as fanwire keeps events.
   const keep = 'nchan_message_buffer_length 10000; nchan_message_timeout 1h;'
   const subscriber = (wire: string, kind: string) =>
     `location ~ ^/${wire}/(.+)$ { nchan_subscriber ${kind}; nchan_channel_id $1; ` +

@@ -17,7 +17,7 @@ export interface PeerOptions {
   readonly throughRedis: boolean
   /** Heartbeats with the peer's defaults; otherwise none, so that they do not affect the measurement. */
   readonly heartbeats: boolean
-  /** It accepts tokens. */
+  /** Whether it accepts tokens. */
   readonly tokens?: boolean
   /** Folder for CPU profiles, if requested; only the broker writes any. */
   readonly profile?: string
@@ -29,7 +29,7 @@ export interface PeerOptions {
 export interface Reading {
   readonly wire: Wire
   readonly path: string
-  /** Appended to the path with a cursor, where the peer has cursors. */
+  /** Appended to the path before a cursor, if the peer has cursors. */
   readonly resume?: string
 }
 
@@ -38,11 +38,11 @@ export interface RunningPeer {
   readonly port: number
   readonly sink: SinkOrder
   reading(wire: WireName, channel: string): Reading
-  /** Tokens of so many users, who may read every channel, where it was started to accept some. */
+  /** Tokens of this many users, who may read every channel. Absent if it was started without tokens. */
   tokensOf?(users: number): string[]
   /** Ways to publish one event, by their names in the table. */
   readonly publishing?: Readonly<Record<string, PostOrder | MessageOrder>>
-  /** Makes it release unused memory, where that is possible; true if so. */
+  /** Makes it release unused memory. Returns whether that is possible. */
   collect(): boolean
 }
 

@@ -1,4 +1,4 @@
-// The first naive solution: the `ws` package, or a plain response for SSE, Redis pub/sub, and a loop of `send`.
+// The naive solution: the `ws` package, or a plain response for SSE, Redis pub/sub, and a loop of `send`.
 // Run as a process: node plain-server.ts <redis url>
 
 import { createServer, type ServerResponse } from 'node:http'

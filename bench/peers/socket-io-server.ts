@@ -5,7 +5,7 @@ import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import { Redis } from 'ioredis'
 
-/** The part of Socket.IO used here; its own types are not among the project's dependencies. */
+/** The part of Socket.IO used here, because its types are not a dependency of the project. */
 interface Socket {
   readonly handshake: { readonly query: Readonly<Record<string, string>> }
   join(room: string): void

@@ -1,4 +1,4 @@
-// Tokens that a node accepts, and the setting by which it does.
+// Tokens for a node, and the setting that makes it accept them.
 
 import { createHmac, randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ const segment = (value: object) => Buffer.from(JSON.stringify(value)).toString('
 const CAPS = [{ channels: ['*'], allow: ['sub', 'pub', 'hst'] }]
 
 export interface TokenIssuer {
-  /** Of a user, for an hour. */
+  /** Issues a token of a user that is valid for an hour. */
   issue(user: string): string
   readonly env: Record<string, string>
 }

@@ -19,7 +19,7 @@ export async function startRedis(
   const server = await Server.start({
     command,
     env,
-    // A slow reader of the peers is the peer's problem; Redis should not cut it.
+    // Redis must not cut a slow subscriber: slow readers are the peer's responsibility.
     args: [...args, '--client-output-buffer-limit', 'pubsub', '0', '0', '0'],
     ready: /Ready to accept connections/,
   })

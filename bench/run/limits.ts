@@ -14,7 +14,7 @@ export interface Allowed {
   readonly ports: number
 }
 
-/** Of this machine; an unknown value does not limit. */
+/** The limits of this machine. An unknown value does not limit. */
 export function allowed(): Allowed {
   // Node raises its own soft limit to the hard one when it starts.
   const files = /^Max open files +\S+ +(\d+)/m.exec(read('/proc/self/limits'))?.[1]
@@ -25,7 +25,7 @@ export function allowed(): Allowed {
   }
 }
 
-/** Processes per wire, enough for the descriptors; or instructions as text, where that is impossible. */
+/** The number of processes per wire that have enough descriptors, or instructions as text if that is impossible. */
 export function processesFor(options: Options, { files, ports }: Allowed): number | string {
   const { clients, wires, urls, processes, processesFree } = options
   const each = Math.ceil((clients * wires.length) / new Set(urls).size)

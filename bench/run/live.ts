@@ -1,4 +1,5 @@
-// Progress of a load test: one line that is rewritten on a terminal, otherwise a line from time to time.
+// Shows the progress of a load test: on a terminal in one line that is rewritten, otherwise in a line from time to
+// time.
 
 const EVERY = 5
 
@@ -22,14 +23,14 @@ export class Live {
     this.#out = out
   }
 
-  /** Once a second. */
+  /** Shows figures. Called once per second. */
   show(figures: Figures): void {
     const text = lineOf(figures)
     if (this.#out.isTTY) this.#out.write(`\r\x1b[K${text.slice(0, Math.max(20, this.#out.columns - 1))}`)
     else if (this.#ticks++ % EVERY === 0) this.#out.write(`${text}\n`)
   }
 
-  /** A permanent line. */
+  /** Prints a permanent line. */
   say(text: string): void {
     this.#out.write(`${this.#out.isTTY ? '\r\x1b[K' : ''}${text}\n`)
   }

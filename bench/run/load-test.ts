@@ -103,7 +103,7 @@ class LoadTest {
     const failed = this.#wires.find(({ connected }) => connected.opened === 0 && connected.failed > 0)
     if (failed !== undefined && !signal.aborted) throw new CannotRun(noneConnected(failed))
 
-    // Remaining work of connecting is not measured.
+    // Waits, so that remaining work of connecting is not measured.
     if (!signal.aborted) await sleep(REST)
     await Promise.all(this.#wires.map(({ crew }) => crew.begin()))
     const cpu = await useOf(metrics)
@@ -158,7 +158,7 @@ class LoadTest {
 
   async #connect(wire: Wire): Promise<void> {
     const { every, wait, rampUp, rate, channels } = this.#options
-    // A page shows only the newest: all events since the last load have to be among them.
+    // A page shows only the newest events, which must include all events since the last load.
     const page = Math.min(PAGE.most, Math.max(PAGE.usual, Math.ceil((2 * rate * every) / channels)))
     const limit = this.#options.limit ?? (wire.name === 'refresh' ? page : undefined)
     const parts = await Promise.all(
@@ -183,7 +183,7 @@ class LoadTest {
     }
   }
 
-  /** Of a wire's clients, by URL. */
+  /** The number of a wire's clients per URL. */
   #shares(): { target: Target; clients: number }[] {
     const { clients } = this.#options
     const { length } = this.#targets
@@ -241,7 +241,7 @@ class LoadTest {
     return published
   }
 
-  /** Publishes nothing. */
+  /** Waits without publishing. */
   async #hold(signal: AbortSignal): Promise<Published> {
     const beganAt = now()
     await this.#watch(

@@ -1,15 +1,15 @@
-// The nodes' own report of what a load cost them: their /metrics, where available.
+// Reads the cost of a load for the nodes from their /metrics, if available.
 
 export interface NodeUse {
-  /** Seconds since the processes started. */
+  /** CPU time since the processes started, s. */
   readonly cpu: number
-  /** Bytes. */
+  /** Resident memory, bytes. */
   readonly resident: number
 }
 
 const WITHIN = 5000
 
-/** Over all nodes; undefined where one does not report it. */
+/** The sum over all nodes; undefined if one does not report it. */
 export async function useOf(urls: readonly string[]): Promise<NodeUse | undefined> {
   if (urls.length === 0) return undefined
   const found = await Promise.all(urls.map(read))

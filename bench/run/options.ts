@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { WIRES, type WireName } from '../load/order.ts'
 import { LEAST } from '../load/marker.ts'
 
-/** The options are wrong: the message has a line for each fault. */
+/** The options are wrong. The message has one line per fault. */
 export class Misused extends Error {}
 
 export interface Thresholds {
@@ -41,7 +41,7 @@ export interface Options {
   readonly insecure: boolean
   /** Per wire. */
   readonly processes: number
-  /** The number was not given, so more may be used. */
+  /** Whether the number was not given, so that more may be used. */
   readonly processesFree: boolean
   readonly out: string | undefined
   readonly metrics: readonly string[]
@@ -123,7 +123,7 @@ const FLAGS = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
-/** A number of clients that does not justify a second process. */
+/** For up to this many clients, one process is enough. */
 const FEW = 250
 const MOST_CLIENTS = 1_000_000
 /** Sequence numbers have eight digits. */

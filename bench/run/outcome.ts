@@ -9,7 +9,7 @@ import type { Thresholds } from './options.ts'
 export interface WireOutcome {
   readonly wire: WireName
   readonly clients: number
-  /** Connected at the end, and those that failed at first. */
+  /** Clients connected at the end; below, clients whose first attempt failed. */
   readonly open: number
   readonly failed: number
   readonly expected: number
@@ -20,7 +20,7 @@ export interface WireOutcome {
   readonly repeated: number
   readonly reordered: number
   readonly gaps: number
-  /** From an event's scheduled publish time, ms; where any was delivered. */
+  /** From an event's scheduled publish time, ms; absent without deliveries. */
   readonly latency?: Quantiles
   readonly requestsPerSecond?: number
   readonly emptyShare?: number
@@ -46,7 +46,7 @@ export interface Outcome {
   /** The longest delay of an event behind its scheduled time, ms. */
   readonly publisherLate: number
   readonly wires: readonly WireOutcome[]
-  /** Of all nodes, where they report it: µs per delivery, share of a core, KB added per client. */
+  /** Costs of all nodes, if they report them: µs per delivery, share of a core, KB added per client. */
   readonly nodes?: {
     readonly cpuPerDelivery?: number
     readonly cpuShare: number
@@ -134,7 +134,7 @@ function show(value: number): string {
   return value.toFixed(value < 10 ? 2 : 1)
 }
 
-/** Title, cell; a column without values is omitted. */
+/** Titles and cells. A column without values is omitted. */
 const COLUMNS: readonly [string, (row: WireOutcome) => number | string | undefined][] = [
   ['wire', row => row.wire],
   ['clients', row => row.clients],

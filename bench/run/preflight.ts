@@ -16,14 +16,14 @@ interface Answer {
   readonly body: string
 }
 
-/** Raises CannotRun where a reader does not get a response of fanwire. */
+/** Raises CannotRun if a reader does not get a response of fanwire. */
 export async function tryReading(target: Target, channel: string): Promise<void> {
   const { status, body } = await ask(target, 'GET', `/v1/poll?channel=${channel}&cursor=latest`, {})
   if (status === 200 && body.includes('"cursor":"')) return
   throw new CannotRun(`${target.url}: ${readingRefused(status, body)}`)
 }
 
-/** Raises CannotRun where one event cannot be published. */
+/** Raises CannotRun if an event cannot be published. */
 export async function tryPublishing(
   target: Target,
   key: string | undefined,

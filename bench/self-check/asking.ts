@@ -1,4 +1,4 @@
-// The request wires, as served by the bad server.
+// The request wires of the bad server.
 
 import type { ServerResponse } from 'node:http'
 import type { BadLog, Reader } from './bad-log.ts'

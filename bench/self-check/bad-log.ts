@@ -1,4 +1,4 @@
-// A log with known faults: it loses, repeats and reorders events, and delivers each too late.
+// A log with known faults: it loses, repeats and reorders events, and delivers each one late.
 
 import type { EventEmitter } from 'node:events'
 import { Histogram } from '../load/histogram.ts'
@@ -7,12 +7,12 @@ import { now, payload } from '../load/marker.ts'
 /** The affected one of every hundred events. */
 const LOST = 50
 const REPEATED = 20
-/** Arrives after the next one. */
+/** This event arrives after the next one. */
 const REORDERED = 70
 const HUNDRED = 100
 const SIZE = 64
 const EPOCH = 'bad'
-/** Ms between two looks at the clock. */
+/** Interval of the clock checks, ms. */
 const TICK = 2
 
 export interface Faults {
@@ -31,12 +31,12 @@ interface Entry {
 
 /** An event in the form of the wires. */
 export interface BadEvent {
-  /** Of events in the log up to this one. */
+  /** The number of events in the log up to this one. */
   readonly at: number
   readonly id: string
   /** A JSON string without escapes. */
   readonly data: string
-  /** All of it, as JSON. */
+  /** The whole event as JSON. */
   readonly object: string
 }
 
@@ -95,7 +95,7 @@ export class BadLog {
     })
   }
 
-  /** Wakes a reader from now on, until its connection is closed. */
+  /** Wakes a reader on new events until its connection closes. */
   follow(reader: Reader, connection: EventEmitter): void {
     this.#readers.add(reader)
     connection.once('close', () => this.leave(reader))
@@ -129,7 +129,7 @@ export class BadLog {
     const kind = entry.sequence % HUNDRED
     if (lose && kind === LOST) return
     const before = this.#entries.at(-1)
-    // Two are swapped.
+    // Swaps two events.
     if (reorder && kind === REORDERED + 1 && before?.sequence === entry.sequence - 1) {
       this.#entries.splice(-1, 1, entry, before)
     } else this.#entries.push(entry)

@@ -1,5 +1,5 @@
-// A server that speaks fanwire's wires with known faults: it loses, repeats and reorders events, and delivers each
-// too late. The load's report about it is known beforehand.
+// A server of fanwire's wires with known faults: it loses, repeats and reorders events, and delivers each one late, so
+// that the load's correct report is known beforehand.
 
 import { once } from 'node:events'
 import { createServer, type Server, type ServerResponse } from 'node:http'
@@ -20,7 +20,7 @@ const HEARTBEAT = 100
 export class BadServer {
   readonly #log: BadLog
   readonly #server = createServer({ keepAliveTimeout: 60_000 })
-  /** Of push alone, without TLS. */
+  /** The HTTP/2 server for push, without TLS. */
   readonly #http2 = createHttp2()
   readonly #sockets = new Set<Socket>()
 

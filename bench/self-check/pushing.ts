@@ -1,4 +1,4 @@
-// HTTP/2 push by the bad server: each event is a separate pushed response, announced by a line.
+// HTTP/2 push of the bad server: each event is a separate pushed response, announced by a line.
 
 import type { ServerHttp2Stream } from 'node:http2'
 import type { BadEvent, BadLog, Reader } from './bad-log.ts'

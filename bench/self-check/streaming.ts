@@ -1,4 +1,4 @@
-// The streaming wires, as written by the bad server.
+// The streaming wires of the bad server.
 
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'socket.io'
@@ -16,7 +16,7 @@ export function stream(
     at: log.positionOf(query.get('cursor') ?? undefined),
     wake() {
       for (const { id, object } of log.take(reader)) {
-        // In two chunks, split within the event.
+        // Writes two chunks that split the event.
         const text = wire === 'sse' ? `data: ${object}\nid: ${id}\n\n` : `${object}\n`
         const cut = text.indexOf('@S') + 9
         response.write(text.slice(0, cut))
@@ -43,7 +43,7 @@ export function ws(log: BadLog, query: URLSearchParams, client: WebSocket): void
   log.follow(reader, client)
 }
 
-/** A client's request, and where its answer is sent. */
+/** Handles a client's subscription. */
 type Subscribe = (
   asked: { channel: string; cursor?: string },
   acknowledge: (answer: { ok: { channel: string; cursor: string } }) => void,

@@ -53,7 +53,7 @@ function runs(lines: readonly Line[], { clients, rates, seconds, nodes = 1 }: Sh
   }))
 }
 
-/** Within 20 minutes, including everything between the cells. */
+/** All cells. A run takes less than 20 minutes. */
 export const FULL: readonly Run[] = [
   ...runs([POLL_1, LONG_POLL], { clients: 1000, rates: [0, 1, 10, 100], seconds: 20 }),
   ...runs([SSE, STREAM, WS], { clients: 1000, rates: [1, 10, 100], seconds: 20 }),
@@ -68,7 +68,7 @@ export const FULL: readonly Run[] = [
   ...runs([PUBLISH], { clients: 100, rates: [0], seconds: 10 }),
 ]
 
-/** The main ones, within two minutes. */
+/** The main cells. A run takes less than two minutes. */
 export const QUICK: readonly Run[] = [
   ...runs([POLL_1, LONG_POLL, LONG_POLL_LOW, SSE, STREAM, WS, SOCKET_IO, PUSH], {
     clients: 100,

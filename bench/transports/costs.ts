@@ -1,4 +1,4 @@
-// Planning costs: the combined measurements of the benches.
+// The costs for planning, combined from the measurements of the benches.
 
 import type { WireName } from '../load/order.ts'
 import { groupBy, sound } from './report/select.ts'
@@ -15,7 +15,7 @@ export interface Point {
 }
 
 export interface WireCosts {
-  /** Its clients send requests at a fixed interval, whatever happens. */
+  /** Whether its clients send requests at a fixed interval. */
   readonly timed: boolean
   /** Resident memory that a client adds to its node, KB; omitted: not measured. */
   readonly memory?: number
@@ -81,7 +81,7 @@ export function wireCosts({ cells }: TransportsResult): Partial<Record<WireName,
 function costsOf(cells: readonly CellResult[]): WireCosts {
   const timed = cells.some(({ line }) => line.every !== undefined)
   const far = ({ clients }: CellResult) => Math.abs(Math.log(clients / CLIENTS))
-  // Of several numbers of clients, the one most similar to the others.
+  // If there are several numbers of clients, uses the one nearest to CLIENTS.
   const chosen = groupBy(cells, cell => `${eventsOf(cell)}`).flatMap(same => {
     const least = Math.min(...same.map(far))
     return same.filter(cell => far(cell) === least)
@@ -101,7 +101,7 @@ function costsOf(cells: readonly CellResult[]): WireCosts {
   return { timed, ...(memory === undefined ? {} : { memory }), points: ascending(points) }
 }
 
-/** Of a client: per second, or per response. */
+/** Events of a client, per second or per response. */
 function eventsOf({ rate, line }: CellResult): number {
   return rate * (line.every ?? 1)
 }
@@ -124,11 +124,11 @@ export function costAt(points: readonly Point[], events: number): Omit<Point, 'e
   const last = points.at(-1)
   if (last === undefined) throw new Error('no costs were measured')
   if (to === undefined) {
-    // An idle client alone allows no conclusion.
+    // The cost of an idle client does not determine the cost of events.
     const share = last.events > 0 ? events / last.events : 1
     return { cpu: last.cpu * share, in: last.in * share, out: last.out * share }
   }
-  // Below all measurements it may not cost less: nothing smaller was measured.
+  // Below all measurements, the cost is that of the smallest one.
   const from = points[after - 1] ?? to
   const share = to.events === from.events ? 1 : (events - from.events) / (to.events - from.events)
   const between = (a: number, b: number) => a + share * (b - a)

@@ -1,4 +1,5 @@
-// The measured deployment: one node, or several edges behind nginx with the file of infra/; its log in Redis.
+// The measured deployment: one node, or several edges behind nginx with the configuration of infra/, and a log in
+// Redis.
 
 import { freePort } from '../../infra/local/ports.ts'
 import { startTopology } from '../../infra/local/topology.ts'
@@ -6,7 +7,7 @@ import { COLLECT, COLLECTABLE } from '../processes/garbage.ts'
 import { cpuOf, familyOf, residentOf } from '../processes/proc.ts'
 
 export interface Deployment {
-  /** The address for clients. */
+  /** The URL for clients. */
   readonly url: string
   /** The same over cleartext HTTP/2, which only a single node has. */
   readonly h2cUrl: string | undefined
@@ -22,7 +23,7 @@ export interface Usage {
   readonly nodes: number
   readonly redis: number
   readonly balancer: number
-  /** Of the nodes, bytes. */
+  /** Resident memory of the nodes, bytes. */
   readonly resident: number
 }
 
@@ -33,7 +34,7 @@ const SETTINGS = {
   NODE_OPTIONS: COLLECTABLE.join(' '),
 }
 
-/** Starts from dist/: `npm run build` has to run first. */
+/** Starts nodes from dist/: run `npm run build` first. */
 export async function deploy(nodes: number): Promise<Deployment> {
   const h2cPort = await freePort()
   const topology = await startTopology(

@@ -1,4 +1,4 @@
-// Resources of the deployment and traffic of the load while a cell is measured: in total, and second by second.
+// Measures the resources of the deployment and the traffic of the load during a cell, in total and per second.
 
 import type { Tally } from '../load/order.ts'
 import type { Deployment, Usage } from './deployment.ts'

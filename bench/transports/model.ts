@@ -49,7 +49,7 @@ export interface Plan {
   readonly eventsPerChannel: number
   readonly eventsPerClient: number
   readonly deliveriesPerSecond: number
-  /** Edge processes, one per core, that each resource needs on its own; and all resources together. */
+  /** Edge processes, one per core, that each resource alone requires; below, that all resources together require. */
   readonly needs: Readonly<Record<Resource, number>>
   readonly processes: number
   readonly binds: Resource
@@ -57,7 +57,7 @@ export interface Plan {
   readonly edges: number
   readonly writerProcesses: number
   readonly writers: number
-  /** Of the edge processes while all nodes run. CPU: share of a core; memory: bytes. */
+  /** The load of each edge process while all nodes run. CPU: share of a core; memory: bytes. */
   readonly each: {
     readonly clients: number
     readonly channels: number
@@ -83,9 +83,9 @@ export interface Plan {
   readonly warnings: readonly string[]
 }
 
-/** Of a Redis core: it has one, and an append must not wait. */
+/** Usable share of the single core of a Redis server, so that appends do not wait. */
 export const REDIS_CORE = 0.7
-/** Bytes of a shard: a larger one takes long to copy to a replica. */
+/** Maximum bytes of a shard: a larger one takes long to copy to a replica. */
 export const REDIS_MEMORY = 32 * 2 ** 30
 /** FANWIRE_MEMORY, by default: limit of recent events in a process. */
 const RECENT = 256 * 2 ** 20
@@ -93,7 +93,7 @@ const RECENT = 256 * 2 ** 20
 const KEPT = { events: 10_000, seconds: 86_400, bytes: 64 * 2 ** 20 }
 /** FANWIRE_LINGER, seconds: how long a channel is still followed after its last reader. */
 const LINGER = 10
-/** FANWIRE_MAX_FOLLOWED, by default; maxclients of Redis, by default. */
+/** Default of FANWIRE_MAX_FOLLOWED; below, default of Redis' maxclients. */
 const MAX_FOLLOWED = 50_000
 const MAX_REDIS_CLIENTS = 10_000
 /** Bytes of a message in addition to the event's data: id, time, channel, and Redis' own. */
@@ -251,7 +251,7 @@ function warnings(
   ]
 }
 
-/** The smallest number from 1 that fits, given that all larger ones fit too. */
+/** The smallest number from 1 on that fits. All larger numbers must fit too. */
 function leastThat(fits: (processes: number) => boolean): number {
   let high = 1
   while (!fits(high)) {

@@ -1,4 +1,4 @@
-// A formatted plan: on the terminal, and in the documents.
+// Formats a plan for the terminal and the documents.
 
 import { table } from '../report.ts'
 import type { Costs } from './costs.ts'
@@ -18,7 +18,7 @@ const gigabytes = (bytes: number) =>
   bytes >= 2 ** 29 ? `${short(bytes / 2 ** 30)} GiB` : `${short(bytes / 2 ** 20)} MiB`
 const gbit = (value: number) => (value >= 0.1 ? `${short(value)} Gbit/s` : `${short(value * 1000)} Mbit/s`)
 const many = (count: number, one: string) => `${whole(count)} ${one}${count === 1 ? '' : 's'}`
-/** The expected rate of a rare event. */
+/** Formats a rate. */
 const perSecond = (rate: number) =>
   rate === 0 ? 'none' : rate >= 0.1 ? `${short(rate)} a second` : `one every ${short(1 / rate)} s`
 

@@ -2,7 +2,7 @@
 
 import type { WireName } from '../load/order.ts'
 
-/** One line in the plots: a wire used in one way. */
+/** A wire used in one way, which is one line in the plots. */
 export interface Line {
   /** Its label, such as `poll every 1 s`, `long-poll, low priority`, `sse`. */
   readonly name: string
@@ -32,7 +32,7 @@ export interface Quantiles {
   readonly max: number
 }
 
-/** Once per second while a cell was measured: deliveries and costs since the last sample. */
+/** Deliveries and costs of one second of a cell. */
 export interface Sample {
   /** Seconds since the start. */
   readonly at: number
@@ -73,14 +73,14 @@ export interface CellResult extends Cell {
   readonly cpuPerDelivery?: number
   readonly cpuPerEvent?: number
   readonly cpuPerClient: number
-  /** Share of one core used by the nodes, all together; Redis; nginx, where there is one. */
+  /** Share of one core used by all nodes together; below, by Redis, and by nginx if there is one. */
   readonly cpuShare: number
   readonly redisCpuPerEvent?: number
   readonly balancerCpuShare?: number
   /** Resident memory that a client adds to the server, KB (1024 bytes). */
   readonly residentPerClient?: number
   readonly errors: Readonly<Record<string, number>>
-  /** The short probe before it found that more is requested than is possible here. */
+  /** Set if the short probe found that the machine cannot do what the cell requests. */
   readonly saturated?: {
     readonly by: 'server' | 'load generator' | 'machine'
     /** Deliveries per second that it reached. */

@@ -1,4 +1,4 @@
-// One run: a fresh deployment, clients of one wire, and its cells one after the other.
+// Runs one deployment with clients of one wire, and measures its cells one after the other.
 
 import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -29,16 +29,16 @@ const WAIT = 25
 const PAGE = 200
 /** Seconds after the last event, in addition to the poll interval, until missing events count as lost. */
 const GRACE = 3
-/** Seconds that leftovers of a cell have to arrive before the next begins. */
+/** Maximum seconds until the remaining events of a cell have arrived, before the next begins. */
 const CATCH_UP = 20
 /** Seconds of a probe, and the minimum deliveries or requests per second for one. */
 const PROBE = 3
 const PROBED_FROM = 2000
 /** Share of a core, or of the machine, above which it is exhausted. */
 const FULL = 0.95
-/** The memory of fewer clients is lost in that of the process. */
+/** Fewer clients are not measured for memory, because it is small relative to that of the process. */
 const WEIGHED_FROM = 1000
-/** Seconds in which a node's idle usage is measured. */
+/** Seconds of measuring a node's idle usage. */
 const GROUND = 3
 
 export interface Bench {
@@ -108,7 +108,7 @@ class Measuring {
     return results
   }
 
-  /** Some clients and events that are not counted; then the node's idle usage. */
+  /** Runs some clients and events that are not counted, and then measures the node's idle usage. */
   async #warmUp(): Promise<void> {
     const { line } = this.#run
     const target = { url: this.#deployment.url }
@@ -250,7 +250,7 @@ class Measuring {
     }
   }
 
-  /** Each connection publishes as fast as it is answered: that is the ceiling, and is not called saturated. */
+  /** Each connection publishes as fast as it is answered. This is the ceiling, but does not count as saturated. */
   async #publishing({ rate, seconds }: Cells): Promise<CellResult> {
     const { line, clients, nodes } = this.#run
     this.#bench.progress(`as fast as it goes for ${seconds} s`)

@@ -1,8 +1,7 @@
-// Parses the responses of the request wires without parsing their events: those stay bytes, in which markers are
-// searched.
+// Parses the responses of the request wires, except their events: these stay bytes in which the scanner finds markers.
 
 export interface Answered {
-  /** In their order. */
+  /** The events in order. */
   readonly events: Buffer
   /** The cursor, or the query with which a page reloads. */
   readonly next: string

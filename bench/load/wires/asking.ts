@@ -1,9 +1,9 @@
-// Clients of the request wires: poll, long-poll, and the page that reloads itself. autocannon has their connections and
+// Clients of the request wires: poll, long-poll, and the self-reloading page. autocannon manages their connections and
 // requests; this file decides when each request is sent, and with which cursor.
 //
 // autocannon paces a connection by whole requests per second: when they are used up it pauses, and its own timer
-// resumes it each second. Here it may never send by itself, and the timer is ours, so that any interval is
-// possible and every client has its own offset in it.
+// resumes it each second. Here, it must never send by itself, and this file's timer triggers requests, so that any
+// interval is possible and every client has its own offset.
 
 import autocannon from 'autocannon'
 import { Traffic } from '../address.ts'
@@ -58,7 +58,7 @@ export class AskingFollower implements Follower {
   /** poll, refresh: when the next request is due. */
   #slot = 0
   #answeredAt = 0
-  /** The connection existed and was cut, and no response has arrived since. */
+  /** Whether the connection was cut, and no response has arrived since. */
   #wasUp = false
   #wasCut = false
   #timer: NodeJS.Timeout | undefined
@@ -68,7 +68,7 @@ export class AskingFollower implements Follower {
     this.#wire = wire
     const { channel, order } = part
     const limit = order.limit === undefined ? '' : `&limit=${order.limit}`
-    // The cursor is requested first, without a hold.
+    // The first request only gets the cursor, and is not held.
     this.#path =
       wire === 'refresh'
         ? `/v1/refresh?channel=${channel}&every=${Math.max(1, Math.round(order.every))}${limit}`
@@ -116,7 +116,7 @@ export class AskingFollower implements Follower {
     if (this.#state !== 'connected') return
     const { account, begun } = this.#part
     this.#state = 'away'
-    // Its end may still be reported.
+    // The old connection may still report its end.
     client.conn.removeAllListeners('error').removeAllListeners('end')
     client.conn.on('error', () => {}).destroy()
     if (this.#wasUp) {
@@ -241,7 +241,7 @@ export class AskingFollower implements Follower {
     }, ms)
   }
 
-  /** The next request at its time, however late the last response was (coordinated omission). */
+  /** Schedules the next request for its time, however late the last response was (coordinated omission). */
   #schedule(): void {
     const every = this.#part.order.every * 1e6
     const at = now()

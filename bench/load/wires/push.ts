@@ -1,5 +1,5 @@
 // HTTP/2 push: one session per client, on which events are pushed as separate resources, or arrive as lines of the
-// request's own stream where nothing is pushed.
+// request's stream if they are not pushed.
 
 import { type ClientHttp2Session, connect, constants } from 'node:http2'
 import { connect as connectTcp, type Socket } from 'node:net'
@@ -25,7 +25,7 @@ export class PushFollower implements Follower {
   #refused = ''
   /** Bytes of an unfinished line. */
   #rest = Buffer.alloc(0)
-  /** A position, and its sequence number. */
+  /** The id of an event, and its sequence number. */
   #known = { id: '', sequence: -1 }
   #again: NodeJS.Timeout | undefined
 
@@ -74,7 +74,7 @@ export class PushFollower implements Follower {
       if (Number(status) !== 200) this.#refused = `HTTP/2 ${status}`
     })
     stream.on('data', (bytes: Buffer) => this.#lines(bytes))
-    // Also where it is reset.
+    // Also emitted on a reset.
     stream.on('close', () => session.close())
     session.on('close', () => {
       if (this.#session === session) this.#closed()

@@ -1,5 +1,4 @@
-// Clients of the streaming wires: sse, stream, ws, Socket.IO. A cut client reconnects with its
-// cursor.
+// Clients of the streaming wires: sse, stream, ws, Socket.IO. A cut client reconnects with its cursor.
 
 import type { Traffic } from '../address.ts'
 import type { StreamKind } from '../attention.ts'
@@ -7,7 +6,7 @@ import { Client } from '../client.ts'
 import type { Scanner } from '../scan.ts'
 import { COME_BACK, type Follower, jitter, type Part } from './follower.ts'
 
-/** In the first message of each wire. */
+/** Patterns of the cursor in the first message of each wire. */
 export const CURSORS: Readonly<Record<StreamKind, string>> = {
   ws: '"open":\\{"cursor":"([^"]*)"\\}\\}',
   stream: '"open":\\{"cursor":"([^"]*)"\\}\\}',

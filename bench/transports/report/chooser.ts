@@ -1,4 +1,4 @@
-// For a number of clients and events: the cheapest wire, the fastest one, and the cost of short polling there.
+// Chooses, for a number of clients and events, the cheapest and the fastest wire, and compares short polling with them.
 
 import type { CellResult, TransportsResult } from '../result.ts'
 import { ms, short, where, whole } from './print.ts'
@@ -15,7 +15,7 @@ import {
 import type { Table } from './tables.ts'
 
 export interface Best {
-  /** The best first, then those indistinguishable from it. */
+  /** The best one first, then those indistinguishable from it. */
   readonly names: readonly string[]
   readonly value: number
 }
@@ -30,11 +30,11 @@ export interface Polling {
   readonly p50: number | undefined
 }
 
-/** Of one node; omitted where not measured. */
+/** The choice for one node. Figures that were not measured are absent. */
 export interface Choice {
   readonly clients: number
   readonly rate: number
-  /** Least server CPU, µs per client and second: at any delay, and of the prompt ones. */
+  /** Least server CPU, µs per client and second: of all wires; below, of the prompt ones. */
   readonly cpu?: Best
   readonly promptCpu?: Best
   /** Fewest bytes per client and second, of the prompt ones. */

@@ -19,7 +19,7 @@ import {
 import { cpuTime, ms, traffic, where, whole } from './print.ts'
 import { bytesPerClient, compareDelay, is, mainly, PROMPT, samePlace, sound, together } from './select.ts'
 
-/** Costs of two wires where both were measured, as points for a crossing. */
+/** Costs of two wires at places where both were measured, as points for a crossing. */
 function points(places: ReturnType<typeof together>, of: (cell: CellResult) => number): Point[] {
   return places.flatMap(({ rate, cells: [a, b] }) => (a && b ? [{ rate, a: of(a), b: of(b) }] : []))
 }
@@ -59,7 +59,7 @@ export function longPollLoads(cells: readonly CellResult[]): Evidence {
       },
     ]
   })
-  // Where the server cannot answer that many requests, but short polling works, that is evidence as well.
+  // A server that cannot answer this many requests, while short polling works, is evidence as well.
   const lost = cells.filter(cell => is(cell, LONG_POLL) && cell.saturated?.by === 'server')
   const beaten = lost.filter(cell =>
     cells.some(each => is(each, POLL) && sound(each) && samePlace(each, cell)),

@@ -73,7 +73,7 @@ export function pollWastes(cells: readonly CellResult[]): Evidence {
   }
 }
 
-/** Above this power of the event rate a load grows with it; below the other it hardly grows. */
+/** Above this power of the event rate, a load grows with the rate; below the next constant, it hardly grows. */
 const GROWN = 0.8
 const STEADY = 0.5
 
@@ -86,7 +86,7 @@ interface Growth {
   readonly powers: readonly number[]
 }
 
-/** From the lowest rate to the highest. */
+/** The growth from the lowest rate to the highest. */
 function growth(cells: readonly CellResult[]): Growth[] {
   const [first, ...rest] = cells.filter(({ rate }) => rate > 0)
   const last = rest.at(-1)

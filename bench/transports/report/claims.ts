@@ -1,4 +1,4 @@
-// The claims of the study notes that the project grew from, and how the measurements judge each.
+// Claims about transports, and the rule by which the measurements judge each.
 
 import type { CellResult } from '../result.ts'
 import { batchingDelays, batchingTames, longPollIsPrompt, longPollLoads } from './claims-long-polling.ts'

@@ -11,9 +11,9 @@ export interface Point {
 export interface Crossing {
   /** `a` becomes more expensive than `b`, or cheaper. */
   readonly to: 'dearer' | 'cheaper'
-  /** The measured rates around it. */
+  /** The measured rates below and above the crossing. */
   readonly between: readonly [number, number]
-  /** Its place between them, where the costs determine it. */
+  /** The interpolated rate; undefined if the costs do not determine it. */
   readonly near: number | undefined
 }
 
@@ -27,7 +27,7 @@ export function crossings(points: readonly Point[]): Crossing[] {
   })
 }
 
-/** On logarithmic scales; next to a rate of 0, which has no logarithm, on linear ones. */
+/** Interpolates on logarithmic scales, or on linear ones next to a rate of 0, which has no logarithm. */
 function interpolate(from: Point, to: Point): number | undefined {
   const logarithmic = from.rate > 0
   const apart = ({ a, b }: Point) => (logarithmic ? Math.log(a / b) : a - b)

@@ -56,10 +56,10 @@ export const CONFIG = {
   },
 } as const
 
-/** 1,000 and not 1k, 0.1 and not 100m. */
+/** Formats 1,000 instead of 1k, and 0.1 instead of 100m. */
 export const LABEL = "datum.value >= 1 ? format(datum.value, ',') : format(datum.value, '~r')"
 
-/** `spec`: for Vega-Lite. */
+/** Draws a specification of Vega-Lite. Returns SVG. */
 export async function draw(spec: object): Promise<string> {
   const view = new vega.View(vega.parse(compile(spec as TopLevelSpec).spec), { renderer: 'none' })
   const svg = await view.toSVG()

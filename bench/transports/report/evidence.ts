@@ -1,4 +1,4 @@
-// Shared by the rules about claims: evidence for and against, and its figures.
+// Code shared by the rules about claims: evidence for and against a claim, and its figures.
 
 import type { CellResult } from '../result.ts'
 import { events, ms, short, whole } from './print.ts'
@@ -14,7 +14,7 @@ import {
   type Want,
 } from './select.ts'
 
-/** At one place: for the claim, against it, or undecided. */
+/** The evidence at one place: for the claim, against it, or undecided. */
 export type Sign = 'for' | 'against' | 'tie'
 
 export interface Evidence {
@@ -30,7 +30,7 @@ export const SSE: Want = { wire: 'sse' }
 export const STREAM: Want = { wire: 'stream' }
 export const WS: Want = { wire: 'ws' }
 
-/** In favour if the compared value is less; a comparison's -1, 0 or 1. */
+/** Evidence for a claim that a value is less. `sign`: -1, 0 or 1 of a comparison. */
 export function less(sign: -1 | 0 | 1): Sign {
   return sign < 0 ? 'for' : sign > 0 ? 'against' : 'tie'
 }
@@ -41,7 +41,7 @@ export const cheaper = (a: number, b: number): Sign => less(compareCosts(a, b))
 export const faster = (a: CellResult, b: CellResult): Sign =>
   a.latency && b.latency ? less(compareDelays(a.latency, b.latency)) : 'tie'
 
-/** Where the claim is that there is no difference, equality is in favour. */
+/** Evidence for a claim that a value is not worse: equality is in favour. */
 export const noWorse = (sign: Sign): Sign => (sign === 'against' ? 'against' : 'for')
 
 export function bothDelays({ latency }: CellResult): string {
@@ -55,7 +55,7 @@ export function merged(...all: readonly Evidence[]): Evidence {
   }
 }
 
-/** All lines of `want` at the main number of clients on one node: a list for each, by rate. */
+/** All lines of `want` at the main number of clients on one node: a list of cells per line, by rate. */
 export function lines(cells: readonly CellResult[], want: Want): (readonly [CellResult, ...CellResult[]])[] {
   const own = cells.filter(cell => is(cell, want) && sound(cell))
   return groupBy(own, ({ line }) => line.name).flatMap(each => {
@@ -70,7 +70,7 @@ export function intervals(cells: readonly CellResult[], want: Want): number[] {
   return [...new Set(every)].sort((a, b) => a - b)
 }
 
-/** Where all of these wires were measured with events, by rate. */
+/** The places where all of these wires were measured with events, by rate. */
 export function happenings(cells: readonly CellResult[], ...wants: readonly Want[]) {
   return mainly(together(cells, ...wants).filter(({ rate }) => rate > 0))
 }

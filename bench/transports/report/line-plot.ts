@@ -22,23 +22,25 @@ interface Label {
 const WIDTH = 290
 const HEIGHT = 290
 const PADDING = { left: 56, top: 32, right: 168, bottom: 44 }
-/** Between two labels, as a share of the height. */
+/** Minimum distance of two labels, as a share of the height. */
 const APART = 15 / HEIGHT
 
-/** At least `times` apart, around the same middle of a logarithmic scale. */
+/** Widens a range to a ratio of at least `times`, around the same middle of a logarithmic scale. */
 export function widened(low: number, high: number, times: number): [number, number] {
   const more = Math.sqrt(Math.max(1, times / (high / low)))
   return [low / more, high * more]
 }
 
-/** 1, 10, 100; where there are few of them also 2 and 5 of each. */
+/** Ticks at 1, 10, 100 and so on; if they are few, also at 2 and 5 of each. */
 function logTicks(low: number, high: number): number[] {
   const steps = Math.log10(high / low) > 2.5 ? [1] : [1, 2, 5]
   const powers = Array.from({ length: 13 }, (_, i) => 10 ** (i - 3))
   return powers.flatMap(power => steps.map(step => step * power)).filter(tick => tick >= low && tick <= high)
 }
 
-/** Each label as near to its line's end as the others allow, from bottom to top. `ends` as shares of the height. */
+/**
+ * Places each label as near to its line's end as the others allow, from bottom to top. `ends`: shares of the height.
+ */
 export function spread(ends: readonly number[], apart: number): number[] {
   const order = ends.map((end, i) => ({ end, i })).sort((a, b) => a.end - b.end)
   // Blocks of touching labels are centred on the mean of their ends.
@@ -52,7 +54,7 @@ export function spread(ends: readonly number[], apart: number): number[] {
       blocks.pop()
       const members = [...below.members, ...block.members]
       block = { at: members.reduce((sum, { end }) => sum + end, 0) / members.length, members }
-      // No label may be outside.
+      // Keeps all labels inside the plot.
       const half = (apart * (members.length - 1)) / 2
       block.at = Math.max(half, Math.min(1 - half, block.at))
     }

@@ -16,7 +16,7 @@ export async function memoryPlot(
   const own = readers(result).filter(
     ({ nodes, residentPerClient }) => nodes === 1 && (residentPerClient ?? 0) > 0,
   )
-  // With more clients, less of the memory is something else; with fewer events, less of it is in flight.
+  // With more clients, more of the memory is that of clients; with fewer events, fewer are in flight.
   const bars = lines.flatMap(line => {
     const [best] = own
       .filter(cell => cell.line.name === line.name)

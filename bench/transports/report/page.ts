@@ -92,7 +92,7 @@ function tableHtml({ title, header, rows, text }: Table, kind = ''): string {
         ? `<th scope="row"${words(i)}>${escaped(cell)}</th>`
         : `<td${words(i)}>${escaped(cell).replaceAll('; ', '<br>')}</td>`,
     )
-    // A rule where the events/s, or the clients, change.
+    // A line separates rows whose events/s or clients differ.
     const changes = row > 0 && text.includes(0) && cells[1] !== rows[row - 1]?.cells[1]
     return `<tr${changes ? ' class="first"' : ''}>${set.join('')}</tr>`
   })

@@ -81,13 +81,13 @@ export async function plots(result: TransportsResult): Promise<Plot[]> {
 /** The upper end: the slowest of a thousand deliveries. */
 const LAST = 0.999
 
-/** Share of faster deliveries, which divides the axis as is usual for tails of delays: 90 %, 99 %, 99.9 %. */
+/** Plots delays by the share of faster deliveries, on the usual scale for tails: 90 %, 99 %, 99.9 %. */
 async function distribution(cells: readonly CellResult[], lines: readonly Line[]): Promise<Plot | undefined> {
   const full = groupBy(
     cells.filter(({ latencies }) => latencies.length > 1),
     ({ rate }) => `${rate}`,
   )
-  // The rate at which most wires were measured; of several the middle one.
+  // Chooses the rate at which most wires were measured; of several, the middle one.
   const most = Math.max(...full.map(each => each.length))
   const best = full.filter(each => each.length === most)
   const own = best[Math.floor((best.length - 1) / 2)]
@@ -123,7 +123,7 @@ async function distribution(cells: readonly CellResult[], lines: readonly Line[]
   }
 }
 
-/** Of points drawn on top of each other one is enough. */
+/** Drops points that would be drawn on top of another one. */
 function thinned(data: readonly Datum[]): Datum[] {
   return groupBy(data, ({ line, x }) => `${line} ${Math.round(Math.log(x) * 30)}`).flatMap(each =>
     each.slice(-1),

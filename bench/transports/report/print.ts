@@ -16,7 +16,7 @@ export function whole(value: number | undefined): string {
 
 export function percent(share: number | undefined): string {
   if (share === undefined || !Number.isFinite(share)) return ''
-  // Nearly all is not all.
+  // A share below 1 must not be printed as 100 %.
   const floored = share < 1 ? Math.min(Math.round(share * 1000) / 10, 99.9) : share * 100
   return floored.toLocaleString('en', { maximumFractionDigits: 1 })
 }
@@ -30,7 +30,7 @@ export function cpuTime(micros: number): string {
   return micros >= 1000 ? `${short(micros / 1000)} ms` : `${short(micros)} µs`
 }
 
-/** 1 kB is 1,000 bytes: network people count so. */
+/** 1 kB is 1,000 bytes, as is usual for networks. */
 export function traffic(bytes: number): string {
   if (bytes >= 1e6) return `${short(bytes / 1e6)} MB`
   return bytes >= 10_000 ? `${short(bytes / 1000)} kB` : `${short(bytes)} B`

@@ -8,7 +8,7 @@ const COST_NOISE = 0.1
 const DELAY_NOISE = { p50: { share: 0.2, ms: 0.5 }, p99: { share: 0.25, ms: 2 } } as const
 /** An event within this delay, ms, arrived promptly: people perceive it as immediate. */
 export const PROMPT = 250
-/** Where a report has to choose, it shows this many clients. */
+/** The number of clients that a report shows if it must choose one. */
 const MAIN_CLIENTS = 1000
 
 /** Common properties of comparable lines. */
@@ -28,7 +28,7 @@ export function publishers({ cells }: TransportsResult): CellResult[] {
   return cells.filter(({ line }) => line.wire === 'publish')
 }
 
-/** It kept up and lost nothing, so that its costs and delays are comparable. */
+/** Whether the cell kept up and lost nothing, so that its costs and delays are comparable. */
 export function sound(cell: CellResult): boolean {
   return cell.saturated === undefined && cell.missing <= cell.expected * 0.001
 }
@@ -46,7 +46,7 @@ export function samePlace(a: Place, b: Place): boolean {
   return a.clients === b.clients && a.rate === b.rate && a.nodes === b.nodes
 }
 
-/** One node before several, then the main number of clients before others, then by rate. */
+/** Sorts one node before several, then the main number of clients before others, then by rate. */
 function byPlace(a: Place, b: Place): number {
   const far = ({ clients }: Place) => Math.abs(Math.log(clients / MAIN_CLIENTS))
   return a.nodes - b.nodes || far(a) - far(b) || a.rate - b.rate
@@ -71,7 +71,7 @@ export function together(
     .sort(byPlace)
 }
 
-/** The places of one node and one number of clients, the main one where possible; by rate. */
+/** The places of one node and one number of clients, the main one if possible, by rate. */
 export function mainly<T extends Place>(places: readonly T[]): T[] {
   const [first] = [...places].sort(byPlace)
   return places

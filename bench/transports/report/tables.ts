@@ -6,7 +6,7 @@ import { bytesPerClient, grouped, publishers, readers } from './select.ts'
 
 export interface TableRow {
   readonly cells: readonly string[]
-  /** Notes on it. */
+  /** Notes on the cell. */
   readonly marks: readonly string[]
 }
 
@@ -110,7 +110,7 @@ function tableOf(
   }
 }
 
-/** Each with its cell. */
+/** The notes of a cell, each with the cell's name. */
 function marks(cell: CellResult): string[] {
   const { line, rate, saturated, errors, notes } = cell
   const about = line.wire === 'publish' ? `${cell.clients} connections` : `${line.name}, ${short(rate)}/s`

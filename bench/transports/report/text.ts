@@ -1,4 +1,4 @@
-// The result as text: on the terminal, in report.md and in the documents.
+// Formats the result as text for the terminal, report.md and the documents.
 
 import { table } from '../../report.ts'
 import type { TransportsResult } from '../result.ts'
@@ -7,7 +7,7 @@ import { about, CAVEATS, METHOD, RULES } from './method.ts'
 import { LEGEND, type Table, tables } from './tables.ts'
 import { verdicts } from './verdicts.ts'
 
-/** A cell may not end its column. */
+/** Escapes `|`, which would end a cell. */
 const escaped = (text: string) =>
   text
     .replaceAll('|', '\\|')
@@ -36,7 +36,7 @@ function set(each: Table): string {
   return [plain({ ...each, rows }), ...(marks.length > 0 ? [list(marks)] : [])].join('\n\n')
 }
 
-/** Without its border lines, which take space. */
+/** A table without its border lines, which take space. */
 const bare = (table: string) =>
   table
     .split('\n')
@@ -44,7 +44,7 @@ const bare = (table: string) =>
     .map(line => line.slice(2, -2).replaceAll(' | ', '  '))
     .join('\n')
 
-/** Columns 160 wide at most; the verdicts without their figures. */
+/** The report for a terminal, at most 160 characters wide. Verdicts have no figures. */
 export function terminal(result: TransportsResult): string {
   const measured = tables(result, false).map(each => {
     const marks = each.rows.flatMap(row => row.marks)
@@ -63,7 +63,7 @@ export function terminal(result: TransportsResult): string {
   ].join('\n\n')
 }
 
-/** A table of long words, a few short lines per row. */
+/** Prints a table with long texts as a few short lines per row. */
 function stacked({ header, rows }: Table): string {
   return rows
     .map(({ cells: [clients, rate, ...rest] }) => {
@@ -75,7 +75,7 @@ function stacked({ header, rows }: Table): string {
     .join('\n')
 }
 
-/** report.md. */
+/** The text of report.md. */
 export function markdown(result: TransportsResult): string {
   const choices = chooserTable(result)
   return [

@@ -1,4 +1,4 @@
-// Verdicts on the claims, by rules over the figures: another machine's result may change them.
+// Verdicts on the claims, by rules over the figures. The result of another machine may change them.
 
 import type { TransportsResult } from '../result.ts'
 import { CLAIMS } from './claims.ts'
@@ -19,7 +19,7 @@ export const RULE =
   'settled: they disagree, or lie within noise (costs 10 %; p50 20 % or 0.5 ms, p99 25 % or 2 ms). Cells that were ' +
   'saturated or lost events are not compared.'
 
-/** Further claims of the notes, which no load can show. */
+/** Further claims, which no load can show. */
 export const BESIDES =
   'Not matters of load: that auto-refresh annoys people, that clocks drift apart under short polling (fanwire asks by ' +
   'position, not by time), that long polling is complex, that streams have no way back, that WebSocket has trouble with proxies.'
