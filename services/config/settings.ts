@@ -670,7 +670,7 @@ export const SETTINGS = {
     env: 'FANWIRE_DRAIN_NOTICE',
     kind: duration('0ms', '1h'),
     unset: () => undefined,
-    shown: 'a fifth of FANWIRE_DRAIN, at most 2s; with the memory log none',
+    shown: 'a fifth of FANWIRE_DRAIN, at most 2s; without Redis none',
     doc: 'time before it in which the node is not ready but still listens, so that load balancers notice',
   }),
   maxAge: setting({
