@@ -456,9 +456,10 @@ export class Access extends EventEmitter<AccessEvents> {
    * Whether an identity's credentials are no longer valid: its key was removed, or its token was revoked or that
    * token's key removed.
    */
-  isRevoked({ kind, key = '', ...token }: Identity): boolean {
+  isRevoked(identity: Identity): boolean {
+    const { kind, key = '' } = identity
     if (kind === 'key') return !this.#keyIds.has(key)
-    return (kind === 'token' || kind === 'hook') && this.#isTokenRevoked(token)
+    return (kind === 'token' || kind === 'hook') && this.#isTokenRevoked(identity)
   }
 
   #isTokenRevoked({ user, issuedAt, signer }: Pick<Identity, 'user' | 'issuedAt' | 'signer'>): boolean {

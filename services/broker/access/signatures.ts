@@ -1,14 +1,8 @@
 // Signatures of tokens (RFC 7518 section 3), verified with keys that are prepared once: parsing a public key for each
 // token would cost more than the signature.
 
-import {
-  constants,
-  createHmac,
-  type KeyObject,
-  timingSafeEqual,
-  verify,
-  type VerifyKeyObjectInput,
-} from 'node:crypto'
+import { constants, type KeyObject, timingSafeEqual, verify, type VerifyKeyObjectInput } from 'node:crypto'
+import { type HashName, hmacWith } from './hmac.ts'
 
 /** Whether a signature matches the text. Does not raise. */
 export type Verify = (text: string, signature: Buffer) => boolean
@@ -18,10 +12,7 @@ export function verifierOf(algorithm: string, key: KeyObject): Verify {
   const hash = `sha${algorithm.slice(2)}`
   switch (algorithm.slice(0, 2)) {
     case 'HS':
-      return (text, signature) => {
-        const right = createHmac(hash, key).update(text).digest()
-        return right.length === signature.length && timingSafeEqual(right, signature)
-      }
+      return byCode(hmacWith(hash as HashName, key.export()))
     case 'ES':
       return bySignature(hash, { key, dsaEncoding: 'ieee-p1363' })
     case 'RS':
@@ -34,6 +25,13 @@ export function verifierOf(algorithm: string, key: KeyObject): Verify {
       })
     default:
       return bySignature(null, { key })
+  }
+}
+
+function byCode(codeOf: (text: string) => Buffer): Verify {
+  return (text, signature) => {
+    const right = codeOf(text)
+    return right.length === signature.length && timingSafeEqual(right, signature)
   }
 }
 

@@ -241,7 +241,7 @@ function open(
   if (payload === undefined) return refused('malformed', 'the token is not a JWT')
   const fault = claimsFault(payload)
   if (fault !== undefined) return refused('claims', fault)
-  const claims: Claims = { ...payload, signer: key.id }
+  const claims: Claims = Object.assign(payload, { signer: key.id })
   return bindingFault(key, claims) ?? { ok: true, claims, grants: grantsOf(claims) }
 }
 
