@@ -1,5 +1,7 @@
 // WebSocket connections that begin and end in unusual ways; ws.test.ts has the other tests of the wire.
 
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { HubOptions } from '../../../services/broker/fanout/hub.ts'
 import { type Target, WsClient } from '../../contract/clients.ts'
@@ -7,6 +9,10 @@ import { type Node, type Settings, startMemoryNode } from '../../contract/node.t
 import { Gate } from '../broker/fanout/scripted-log.ts'
 import { stopClock } from '../../support/stopped-clock.ts'
 import { until } from '../../support/until.ts'
+import { APP, appsFile } from '../../support/pusher.ts'
+import { codeOf, frame, handshake } from './ws-by-hand.ts'
+
+// Beginnings, and lost clients --------------------------------------------------------------------------------
 
 async function nodeWith(t: Test, settings: Settings = {}, options: Partial<HubOptions> = {}): Promise<Node> {
   const node = await startMemoryNode(settings, options)
@@ -70,3 +76,39 @@ t.test('a client that answers no ping is cut, one that answers stays', async t =
   await answers.event()
   answers.cut()
 })
+
+// Close frames ------------------------------------------------------------------------------------------------
+
+// A client that has sent one has gone, on each wire that speaks WebSocket, even if its TCP connection lasts.
+
+const node = await startMemoryNode({ CENTRIFUGE: '1', PUSHER_APPS: appsFile() })
+t.teardown(() => node.close())
+
+const PATHS = {
+  ws: '/v1/ws',
+  pusher: `/app/${APP.key}?protocol=7`,
+  centrifuge: '/connection/websocket',
+}
+const FRAMES = {
+  'a close frame': frame(0x88, Buffer.from([0x03, 0xe8])),
+  'an invalid frame': frame(0x83, ''),
+}
+
+for (const [wire, path] of Object.entries(PATHS)) {
+  for (const [name, bytes] of Object.entries(FRAMES)) {
+    t.test(`${wire}: ${name}`, async t => {
+      const connected = once(node.app.server, 'connection')
+      const raw = handshake(node, path)
+      const [socket] = (await connected) as [Socket]
+      await until('it is a connection', () => [...node.hub.connections].length === 1)
+      // It does not notice that the node ends the connection, and so does not end it either.
+      raw.socket.pause()
+      raw.send(bytes)
+      await until('it has gone', () => [...node.hub.connections].length === 0)
+      t.notOk(socket.destroyed, 'its connection lasts')
+      raw.socket.resume()
+      await raw.ended
+      t.equal(codeOf(raw.text), name === 'a close frame' ? 1000 : 1002)
+    })
+  }
+}
