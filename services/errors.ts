@@ -30,7 +30,10 @@ export const CODES = {
   FW_BAD_IDEMPOTENCY_KEY: code(400, 'an idempotency key is not 1 to 128 visible ASCII characters'),
   FW_BAD_COMMAND: code(400, 'a message is not a command'),
   FW_TOO_MANY_CHANNELS: code(400, 'more channels than one request or connection may have'),
-  FW_UNAUTHORIZED: code(401, 'a token or a key is needed here, or the one that was sent is not accepted'),
+  FW_UNAUTHORIZED: code(
+    401,
+    'a token or a key is needed here, the one that was sent is not accepted, or an administrator disconnected the client',
+  ),
   FW_FORBIDDEN_ORIGIN: code(403, 'browser pages of this origin may not do this'),
   FW_FORBIDDEN_HOST: code(403, 'the node does not accept the name in Host'),
   FW_FORBIDDEN: code(

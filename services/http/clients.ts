@@ -39,33 +39,20 @@ export interface Client {
   readonly since: number
 }
 
-/** Reconnect with your cursor, and with a new token. */
-const EXPIRED: CloseReason = { code: 4401, reason: 'token expired', retry: 1000 }
 /** An administrator ended it: its credentials are still valid. */
 export const DISCONNECTED: CloseReason = { code: 4401, reason: 'disconnected', retry: 1000 }
-/** Its token is refused from now on; a new one lets the client in again. */
-const REVOKED: CloseReason = { code: 4401, reason: 'token revoked', retry: 1000 }
 
-/** The same for a client that the application let in. */
-const SESSION_EXPIRED: CloseReason = { code: 4401, reason: 'session expired', retry: 1000 }
-const SESSION_REVOKED: CloseReason = { code: 4401, reason: 'session revoked', retry: 1000 }
+const CREDENTIALS = { key: 'key', token: 'token', hook: 'session', anonymous: 'session' } as const
 
-/** The same for an API key. */
-const KEY_EXPIRED: CloseReason = { code: 4401, reason: 'key expired', retry: 1000 }
-const KEY_REVOKED: CloseReason = { code: 4401, reason: 'key revoked', retry: 1000 }
-
-/** Whether only its time is over: pending events are still delivered. */
-export function isExpiry(reason: CloseReason): boolean {
-  return reason === EXPIRED || reason === KEY_EXPIRED || reason === SESSION_EXPIRED
+/** Reconnect with your cursor, and with new credentials. */
+function lapsedReason(kind: Identity['kind'], lapse: Lapse): CloseReason {
+  return { code: 4401, reason: `${CREDENTIALS[kind]} ${lapse}`, retry: 1000, credentials: lapse }
 }
 
-const EXPIRIES = {
-  key: KEY_EXPIRED,
-  token: EXPIRED,
-  hook: SESSION_EXPIRED,
-  anonymous: SESSION_EXPIRED,
-} as const
-const REVOCATIONS = { key: KEY_REVOKED, token: REVOKED, hook: SESSION_REVOKED, anonymous: REVOKED } as const
+/** Whether only its time is over: pending events are still delivered. */
+export function isExpiry({ credentials }: CloseReason): boolean {
+  return credentials === 'expired'
+}
 
 /** The client may not read this channel any more. */
 function forbidden(channel: string): CloseReason {
@@ -83,14 +70,16 @@ function about(reason: string): CloseReason {
 }
 
 /** The same as the response to a held request. */
-export function refusalOf({ code, reason }: CloseReason): FanwireError {
-  return code === 4403
-    ? new FanwireError('FW_FORBIDDEN', reason, { challenge: 'insufficient_scope' })
-    : new FanwireError('FW_UNAUTHORIZED', reason, { challenge: 'invalid_token' })
+export function refusalOf({ code, reason, credentials }: CloseReason): FanwireError {
+  if (code === 4403) return new FanwireError('FW_FORBIDDEN', reason, { challenge: 'insufficient_scope' })
+  if (credentials !== undefined) {
+    return new FanwireError('FW_UNAUTHORIZED', reason, { challenge: 'invalid_token' })
+  }
+  return new FanwireError(
+    'FW_UNAUTHORIZED',
+    `${reason}: the credentials are still valid, send the request again`,
+  )
 }
-
-/** What was read with a channel token alone. */
-const LAPSED: Readonly<Record<Lapse, CloseReason>> = { expired: EXPIRED, revoked: REVOKED }
 
 /** How often expiries are checked, ms. */
 const TICK_MS = 1000
@@ -234,14 +223,14 @@ export class Clients {
   /** Takes from a client what it has lost the right to. `now`: ms. */
   #judge(client: Entry, now = Date.now()): void {
     if (this.#access.isRevoked(client.identity)) {
-      return this.#end(client, REVOCATIONS[client.identity.kind])
+      return this.#end(client, lapsedReason(client.identity.kind, 'revoked'))
     }
     const { identity, lapsed } = this.#access.withoutLapsed(client.identity, now)
     if (lapsed !== undefined) this.#become(client, identity)
     for (const channel of client.held.channels) {
       if (this.#access.may(identity, 'subscribe', channel).allowed && !this.#isFilteredAnew(client, channel))
         continue
-      this.#drop(client, channel, lapsed === undefined ? forbidden(channel) : LAPSED[lapsed])
+      this.#drop(client, channel, lapsed === undefined ? forbidden(channel) : lapsedReason('token', lapsed))
       if (!this.#clients.has(client)) return
     }
   }
@@ -335,7 +324,7 @@ export class Clients {
       this.#ending.delete(tick)
       for (const client of clients) {
         const { connectionEndsAt = Infinity } = client.identity
-        if (connectionEndsAt <= end) this.#end(client, EXPIRIES[client.identity.kind])
+        if (connectionEndsAt <= end) this.#end(client, lapsedReason(client.identity.kind, 'expired'))
         else if (client.refreshAt !== undefined && client.refreshAt <= end) void this.#refresh(client)
         else this.#judge(client, end)
       }

@@ -12,6 +12,8 @@ export interface CloseReason {
   readonly reason: string
   /** Wait this long before reconnecting, ms; undefined: there is no point in reconnecting. */
   readonly retry: number | undefined
+  /** Why the client's credentials are not accepted any more; absent: they still are. */
+  readonly credentials?: 'expired' | 'revoked'
 }
 
 /** Whether a client that is closed with this code reconnects with its cursor. */

@@ -67,12 +67,12 @@ const DISCONNECTS: Readonly<Record<number, number>> = {
   1013: SERVER_ERROR,
   4001: SLOW,
   4002: SLOW,
-  4401: EXPIRED,
 }
 
 /** This wire's own codes are kept. */
-export function disconnectOf({ code, reason }: CloseReason): Disconnect {
+export function disconnectOf({ code, reason, credentials }: CloseReason): Disconnect {
   if (code >= 3000 && code < 4000) return { code, reason }
+  if (credentials !== undefined) return { code: EXPIRED, reason }
   return { code: DISCONNECTS[code] ?? (reconnects(code) ? FORCE_RECONNECT : FORCE_DISCONNECT), reason }
 }
 
@@ -83,8 +83,8 @@ export function clientReconnects({ code }: Disconnect): boolean {
 /** Why a client loses a channel; from 2500 on it resubscribes. */
 export const UNSUBSCRIBED = { byServer: 2000, insufficient: 2500, expired: 2501 } as const
 
-export function unsubscribeOf({ code, reason }: CloseReason): Disconnect {
-  return { code: code === 4401 ? UNSUBSCRIBED.expired : UNSUBSCRIBED.byServer, reason }
+export function unsubscribeOf({ reason, credentials }: CloseReason): Disconnect {
+  return { code: credentials === undefined ? UNSUBSCRIBED.byServer : UNSUBSCRIBED.expired, reason }
 }
 
 export function offsetGone(): FanwireError {
