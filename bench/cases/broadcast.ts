@@ -3,7 +3,7 @@
 import { Arena, type ArenaOptions, Meter } from '../arena.ts'
 import { now } from '../load/marker.ts'
 import type { SinkOrder } from '../load/sinks.ts'
-import type { Peer, RunningPeer, WireName } from '../peers/peer.ts'
+import type { Peer, Reading, RunningPeer, WireName } from '../peers/peer.ts'
 import { residentOf } from '../processes/proc.ts'
 import { type Bench, caveats, delivered, type Result } from './case.ts'
 
@@ -11,6 +11,8 @@ export interface Broadcast {
   /** The row's label, if a peer has several rows. */
   readonly label?: string
   readonly wire: WireName
+  /** How a reader follows a channel, if not as the peer's own over that wire. */
+  readonly reading?: (channel: string) => Reading
   readonly readers: number
   /** Readers are spread evenly over the channels. */
   readonly channels: number
@@ -66,13 +68,13 @@ async function run(arena: Arena, peer: Peer, bench: Bench, order: Broadcast): Pr
   if (sink === 'post') await publisher.call('open', { name: sink, sink: postSinkOf(arena.peer) })
   const channels = channelNames(order.channels)
   const label = order.label ?? order.wire
-  const reading = arena.peer.reading(order.wire, '')
+  const { reading = (channel: string) => arena.peer.reading(order.wire, channel) } = order
   const before = residentOf(arena.peer.server.pids)
   const connected = await generator.call('connect', {
     group: 'readers',
     port: arena.peer.port,
-    wire: reading.wire,
-    paths: channels.map(channel => arena.peer.reading(order.wire, channel).path),
+    wire: reading('').wire,
+    paths: channels.map(channel => reading(channel).path),
     count: order.readers,
     tokens: arena.peer.tokensOf?.(order.readers) ?? [],
     ...(peer.cursors ? { after: 0 } : {}),

@@ -1,6 +1,7 @@
 // One hot channel: the maximum delivery rate of a server, and the cost of a delivery at a moderate rate.
 
 import { atLeast, atMost, ratio, wrongOf } from '../figures.ts'
+import { overWebSocket } from '../peers/centrifuge-reading.ts'
 import type { WireName } from '../peers/peer.ts'
 import { broadcast, events } from './broadcast.ts'
 import type { Case, Result } from './case.ts'
@@ -45,6 +46,44 @@ const hot = (wire: WireName, peers: readonly string[]): Case => ({
 
 export const hotWs = hot('ws', ['fanwire', 'nchan', 'centrifugo', 'ws', 'socket.io'])
 export const hotSse = hot('sse', ['fanwire', 'nchan', 'ws'])
+
+const [OWN, FOREIGN] = ['ws', "Centrifugo's protocol"] as const
+
+export const hotCentrifuge: Case = {
+  name: 'hot-centrifuge',
+  title: `1,000 readers of one channel in Centrifugo's protocol, ${events(RATE)}`,
+  peers: ['fanwire', 'centrifugo'],
+  async run(peer, bench) {
+    const seconds = bench.quick ? 3 : 8
+    const arena = { env: { FANWIRE_CENTRIFUGE: '1' } }
+    const order = {
+      wire: 'ws',
+      readers: 1000,
+      channels: 1,
+      rate: RATE,
+      seconds,
+      sampleEvery: 16,
+      arena,
+    } as const
+    const results: Result[] = []
+    if (peer.name !== 'centrifugo') results.push(await broadcast(peer, bench, { ...order, label: OWN }))
+    results.push(await broadcast(peer, bench, { ...order, label: FOREIGN, reading: overWebSocket }))
+    return results
+  },
+  bars(find) {
+    const [own, foreign] = [find('fanwire', OWN), find('fanwire', FOREIGN)]
+    const other = find('centrifugo')?.deliveriesPerSecond
+    return [
+      atMost('missing, repeated or reordered', wrongOf(foreign), { bar: 0 }),
+      atLeast('delivered', foreign?.delivered, { unit: ' %', bar: 100 }),
+      atMost('times the CPU of a ws delivery', ratio(foreign?.cpuPerDelivery, own?.cpuPerDelivery), {
+        digits: 2,
+        bar: 1.2,
+      }),
+      atLeast("times Centrifugo's deliveries/s", ratio(foreign?.deliveriesPerSecond, other), { bar: 1 }),
+    ]
+  },
+}
 
 export const calm: Case = {
   name: 'calm',

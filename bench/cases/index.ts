@@ -2,7 +2,7 @@
 
 import { accept } from './accept.ts'
 import type { Case } from './case.ts'
-import { calm, hotSse, hotWs, large } from './hot.ts'
+import { calm, hotCentrifuge, hotSse, hotWs, large } from './hot.ts'
 import { idle } from './idle.ts'
 import { many } from './many.ts'
 import { neighbour } from './neighbour.ts'
@@ -15,6 +15,7 @@ import { tokens } from './tokens.ts'
 export const cases: readonly Case[] = [
   hotWs,
   hotSse,
+  hotCentrifuge,
   calm,
   large,
   publish,

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { freePort } from '../../infra/local/ports.ts'
 import { Server, type ServerOrder } from '../processes/server.ts'
+import { hello, overWebSocket, SUBSCRIBED } from './centrifuge-reading.ts'
 import type { Peer, PeerOptions, RunningPeer, WireName } from './peer.ts'
 
 const SOURCES = fileURLToPath(new URL('./centrifuge/', import.meta.url))
@@ -22,12 +23,6 @@ const POST = {
   headers: 'Content-Type: application/json\r\n',
   body: '{"channel":"{channel}","data":{data}}',
 }
-
-/** A reader's first message. */
-const hello = (channel: string) =>
-  `{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"${channel}","positioned":true,"recoverable":true}}`
-/** A part of the answer, which contains no position that the load generator could use. */
-const SUBSCRIBED = '"id":2,"subscribe"()'
 
 /** `binary`: path of Centrifugo 6. */
 export function centrifugo(binary?: string): Peer {
@@ -53,15 +48,12 @@ function running(server: Server, port: number): RunningPeer {
     sink: { kind: 'post', port, by: POST },
     publishing: { POST },
     reading: (wire: WireName, channel: string) =>
-      wire === 'ws'
+      wire === 'sse'
         ? {
-            wire: { kind: 'ws', hello: hello('{channel}'), cursor: SUBSCRIBED },
-            path: `/connection/websocket?channel=${channel}`,
-          }
-        : {
             wire: { kind: 'sse', cursor: SUBSCRIBED },
             path: `/connection/sse?cf_connect=${encodeURIComponent(hello(channel))}`,
-          },
+          }
+        : overWebSocket(channel),
     collect: () => false,
   }
 }
