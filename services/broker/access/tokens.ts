@@ -178,7 +178,7 @@ function createKeyFinder(source: KeySource): (token: string) => TokenKey | Refus
   const known = new Map<string, TokenKey>()
   let knownOf: TokenKeys | undefined
   return token => {
-    if (!COMPACT.test(token)) return refused('malformed', 'the token is not a JWT')
+    if (!COMPACT.test(token)) return refused('malformed', 'the token is not a JWT: three parts in base64url')
     if (source.keys !== knownOf) known.clear()
     knownOf = source.keys
     const header = token.slice(0, token.indexOf('.'))
@@ -195,7 +195,7 @@ function createKeyFinder(source: KeySource): (token: string) => TokenKey | Refus
 
 function keyOf(text: string, { keys, known }: KeySource): TokenKey | Refused {
   const header = objectOf(text)
-  if (header === undefined) return refused('malformed', 'the token is not a JWT')
+  if (header === undefined) return refused('malformed', "the token's header is not a JSON object")
   const { alg, kid, typ } = header
   const member = REFUSED_HEADERS.find(name => Object.hasOwn(header, name))
   if (member !== undefined)
@@ -238,7 +238,7 @@ function open(
     return refused('signature', "the token's signature is not that of its key")
   }
   const payload = objectOf(token.slice(token.indexOf('.') + 1, end))
-  if (payload === undefined) return refused('malformed', 'the token is not a JWT')
+  if (payload === undefined) return refused('malformed', "the token's claims are not a JSON object")
   const fault = claimsFault(payload)
   if (fault !== undefined) return refused('claims', fault)
   const claims: Claims = Object.assign(payload, { signer: key.id })

@@ -237,38 +237,62 @@ t.test('token: minted tokens are valid, and 20 broken ones are rejected with a r
   const now = Math.floor(Date.now() / 1000)
   const fine = signToken(key, claims)
   const [head = '', body = '', signature = ''] = fine.split('.')
-  const broken: readonly [string, string][] = [
-    ['empty parts', '..'],
-    ['two parts', `${head}.${body}`],
-    ['four parts', `${fine}.x`],
-    ['no JSON in the header', `${segment('x')}.${body}.${signature}`],
-    ['no JSON in the claims', signToken(key, 'x')],
-    ['claims that are a list', signToken(key, [])],
-    ['another signature', `${head}.${body}.${signToken(testKey('HS256', 'main'), claims).split('.')[2]}`],
-    ['changed claims', `${head}.${segment(userClaims('bob'))}.${signature}`],
-    ['no signature', `${head}.${body}.`],
-    ['alg none', signToken(key, claims, { alg: 'none' })],
-    ['another alg', signToken(key, claims, { alg: 'HS512' })],
-    ['HS under an RSA key', signToken(key, claims, { kid: 'rsa' })],
-    ['an unknown kid', signToken(key, claims, { kid: 'other' })],
-    ['jku', signToken(key, claims, { jku: 'https://x/' })],
-    ['an embedded key', signToken(key, claims, { jwk: {} })],
-    ['crit', signToken(key, claims, { crit: ['x'] })],
-    ['expired', signToken(key, { ...claims, exp: now - 60 })],
-    ['not yet', signToken(key, { ...claims, nbf: now + 600 })],
-    ['a user that is not a string', signToken(key, { ...claims, sub: 7 })],
-    ['invalid caps', signToken(key, { ...claims, caps: [{ channels: '*', allow: ['all'] }] })],
-    ['too long', signToken(key, { ...claims, info: 'x'.repeat(9000) })],
+  const broken: readonly [what: string, token: string, reason: string][] = [
+    ['empty parts', '..', 'malformed: the token is not a JWT: three parts'],
+    ['two parts', `${head}.${body}`, 'malformed: the token is not a JWT: three parts'],
+    ['four parts', `${fine}.x`, 'malformed: the token is not a JWT: three parts'],
+    [
+      'no JSON in the header',
+      `${segment('x')}.${body}.${signature}`,
+      "malformed: the token's header is not a JSON object",
+    ],
+    ['no JSON in the claims', signToken(key, 'x'), "malformed: the token's claims are not a JSON object"],
+    ['claims that are a list', signToken(key, []), "malformed: the token's claims are not a JSON object"],
+    [
+      'another signature',
+      `${head}.${body}.${signToken(testKey('HS256', 'main'), claims).split('.')[2]}`,
+      "signature: the token's signature is not that of its key",
+    ],
+    [
+      'changed claims',
+      `${head}.${segment(userClaims('bob'))}.${signature}`,
+      "signature: the token's signature is not that of its key",
+    ],
+    ['no signature', `${head}.${body}.`, "signature: the token's signature is not that of its key"],
+    ['alg none', signToken(key, claims, { alg: 'none' }), 'algorithm: the token is not signed'],
+    [
+      'another alg',
+      signToken(key, claims, { alg: 'HS512' }),
+      "algorithm: the token's algorithm is not that of its key",
+    ],
+    [
+      'HS under an RSA key',
+      signToken(key, claims, { kid: 'rsa' }),
+      "algorithm: the token's algorithm is not that of its key",
+    ],
+    ['an unknown kid', signToken(key, claims, { kid: 'other' }), 'unknown_key: the key that the token names'],
+    ['jku', signToken(key, claims, { jku: 'https://x/' }), "header: the token's header has jku"],
+    ['an embedded key', signToken(key, claims, { jwk: {} }), "header: the token's header has jwk"],
+    ['crit', signToken(key, claims, { crit: ['x'] }), "header: the token's header has crit"],
+    ['expired', signToken(key, { ...claims, exp: now - 60 }), 'expired: the token expired'],
+    ['not yet', signToken(key, { ...claims, nbf: now + 600 }), 'not_yet: the token is not valid yet'],
+    ['a user that is not a string', signToken(key, { ...claims, sub: 7 }), 'claims: sub is not a string'],
+    [
+      'invalid caps',
+      signToken(key, { ...claims, caps: [{ channels: '*', allow: ['all'] }] }),
+      'claims: caps[0].channels is not a list',
+    ],
+    [
+      'too long',
+      signToken(key, { ...claims, info: 'x'.repeat(9000) }),
+      'too_large: the token is longer than 8192 bytes',
+    ],
   ]
-  t.ok(broken.length >= 20)
-  const said = new Set<string>()
-  for (const [what, token] of broken) {
+  for (const [what, token, reason] of broken) {
     const { code, out } = await here(t, 'token', 'check', token, ...keys)
     t.equal(code, 1, what)
-    t.match(out, /^refused: \w+: .{8,}/, what)
-    said.add(out.split('\n')[0] ?? '')
+    t.ok(out.startsWith(`refused: ${reason}`), `${what}: ${out}`)
   }
-  t.ok(said.size > 12, `${said.size} different words`)
   const unchecked = await here(t, 'token', 'check', fine)
   t.match(unchecked, { code: 0, out: /signature was not checked/ })
   t.equal((await here(t, 'token', 'mint', ...keys)).code, 2)
