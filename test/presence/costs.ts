@@ -1,7 +1,10 @@
 // Measures the costs of members: a join relative to a publish, a list of a thousand members, and memory per member.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { cpuOf, residentOf } from '../../bench/processes/proc.ts'
+import { COLLECT } from '../../bench/processes/garbage.ts'
+import { cpuOf } from '../../bench/processes/proc.ts'
+import { footprintOf } from '../support/footprint.ts'
 import type { RunningNode } from '../support/node.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { until } from '../support/until.ts'
@@ -12,8 +15,8 @@ export interface Costs {
   /** CPU time of the node and Redis for one join, without its connection, µs; `publish`: for one published event. */
   readonly join: number
   readonly publish: number
-  /** Times of 21 responses with a thousand members, ms. */
-  readonly snapshot: { readonly median: number; readonly most: number }
+  /** Times of 21 responses with a thousand members, ms; `cpu`: CPU time of the node and Redis for one, ms. */
+  readonly snapshot: { readonly median: number; readonly most: number; readonly cpu: number }
   /** Bytes per member. */
   readonly inRedis: number
   readonly inNode: number
@@ -31,6 +34,8 @@ export async function costs(members: number, say: (text: string) => void): Promi
   try {
     say(`${members} clients without a room, then ${members} members`)
     const plain = await filled(rooms, members, PLAIN)
+    // This process cannot hold twice as many sockets.
+    rooms.leave()
     const before = await usedBy(raw)
     const room = await filled(rooms, members, ROOM)
     await until('all are members', async () => (await rooms.members()).users.length === members)
@@ -54,7 +59,7 @@ export async function costs(members: number, say: (text: string) => void): Promi
       members,
       join: joined - bare,
       publish: published,
-      snapshot: await snapshots(rooms),
+      snapshot: await snapshots(rooms, [room.node.pid, pid]),
       inRedis,
       inNode,
     }
@@ -67,9 +72,17 @@ export async function costs(members: number, say: (text: string) => void): Promi
 
 async function filled(rooms: Rooms, count: number, channel: string) {
   const node = await rooms.start()
-  const before = residentOf([node.pid])
+  const before = await heapOf(rooms, node)
   await rooms.many(node, `${channel}:`, count, channel)
-  return { node, grown: residentOf([node.pid]) - before }
+  return { node, grown: (await heapOf(rooms, node)) - before }
+}
+
+/** Bytes in use after a garbage collection. */
+async function heapOf({ key }: Rooms, node: RunningNode): Promise<number> {
+  node.signal(COLLECT)
+  // The node collects its garbage in its next turn.
+  await sleep(1000)
+  return (await footprintOf({ ...node, key })).heap
 }
 
 async function countOf(rooms: Rooms): Promise<number> {
@@ -92,15 +105,17 @@ async function publish({ url }: RunningNode, count: number): Promise<void> {
   }
 }
 
-async function snapshots(rooms: Rooms): Promise<Costs['snapshot']> {
+async function snapshots(rooms: Rooms, pids: readonly number[]): Promise<Costs['snapshot']> {
   const times: number[] = []
+  const before = cpuOf(pids).all
   for (let i = 0; i < SNAPSHOTS; i++) {
     const from = performance.now()
     await rooms.ask(`/v1/channels/${ROOM}/presence?limit=1000`)
     times.push(performance.now() - from)
   }
+  const cpu = (cpuOf(pids).all - before) / 1000 / SNAPSHOTS
   times.sort((a, b) => a - b)
-  return { median: times[Math.floor(SNAPSHOTS / 2)] ?? 0, most: times.at(-1) ?? 0 }
+  return { median: times[Math.floor(SNAPSHOTS / 2)] ?? 0, most: times.at(-1) ?? 0, cpu }
 }
 
 async function usedBy(raw: Redis): Promise<number> {

@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
+import { COLLECTABLE } from '../../bench/processes/garbage.ts'
 import { caps, ClosedWorld } from '../support/closed-node.ts'
 import { type RunningNode, startNode } from '../support/node.ts'
 import { pollAll } from '../support/poll-all.ts'
@@ -39,8 +40,13 @@ ${rules}`)
     }
   }
 
+  /** A key with all rights. */
+  get key(): string {
+    return this.#world.keys.all.key
+  }
+
   async start(more: Readonly<Record<string, string>> = {}): Promise<RunningNode> {
-    const node = await startNode({ env: { ...this.#env, ...more }, built: true })
+    const node = await startNode({ env: { ...this.#env, ...more }, flags: COLLECTABLE, built: true })
     this.nodes.push(node)
     return node
   }
@@ -89,7 +95,7 @@ ${rules}`)
   }
 
   async ask(path: string, node = this.nodes.at(-1) as RunningNode): Promise<Page> {
-    const headers = { authorization: `Bearer ${this.#world.keys.all.key}` }
+    const headers = { authorization: `Bearer ${this.key}` }
     const answer = await fetch(`${node.url}${path}`, { headers, signal: AbortSignal.timeout(10_000) })
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`)
     return (await answer.json()) as Page

@@ -21,7 +21,7 @@ costs of members, and the effect of a dead application on other clients.
 
   --part NAMES  only these parts, separated by commas: ${PARTS.join(', ')}
   --members N   number of members, from 10 (1000); \`costs\` uses ten times as many
-  --docs        write the result into docs/presence.md
+  --docs        write the results of these parts into docs/presence.md
 
 The result is also in .cache/presence/presence.md.
 Exit codes: 0 all joins and leaves are right and the costs below their goals, 1 otherwise, 2 wrong usage.
@@ -45,16 +45,19 @@ async function main(): Promise<void> {
   const cost = parts.includes('costs') ? await costs(10 * members, say) : undefined
   const deadRows = parts.includes('dead') ? await dead(say) : []
 
-  const text = [
-    `\`${invocation('presence')}\` on ${machine()}, Node ${process.versions.node}, ${new Date().toISOString().slice(0, 10)}. Nodes, Redis and clients share these cores.`,
-    ...(rows.length > 0 ? [ghostsTable(rows)] : []),
-    ...(cost === undefined ? [] : [costsTable(cost)]),
-    ...(deadRows.length > 0 ? [deadTable(deadRows)] : []),
-  ].join('\n\n')
+  const by = `\`${invocation('presence')}\` on ${machine()}, Node ${process.versions.node}, ${new Date().toISOString().slice(0, 10)}. Nodes, Redis and clients share these cores.`
+  const texts = Object.fromEntries(
+    Object.entries({
+      'presence:faults': rows.length > 0 && ghostsTable(rows),
+      'presence:costs': cost !== undefined && costsTable(cost),
+      'presence:dead': deadRows.length > 0 && deadTable(deadRows),
+    }).flatMap(([name, found]) => (found === false ? [] : [[name, `${by}\n\n${found}`]])),
+  )
+  const text = Object.values(texts).join('\n\n')
   await mkdir(OUT, { recursive: true })
   await writeFile(join(OUT, 'presence.md'), `${text}\n`)
   process.stdout.write(`\n${text}\n`)
-  if (values.docs) await intoFile('docs/presence.md', { presence: text })
+  if (values.docs) await intoFile('docs/presence.md', texts)
 
   const wrong = rows.filter(row => row.wrong !== '' || row.leaves !== row.due || row.disorderly > 0)
   for (const row of wrong) say(`WRONG: ${JSON.stringify(row)}`)
@@ -117,6 +120,7 @@ function costsTable({ members, join, publish, snapshot, inRedis, inNode }: Costs
         'the list of 1,000 members, median (longest)',
         `${snapshot.median.toFixed(1)} (${snapshot.most.toFixed(1)}) ms`,
       ],
+      ['the same: CPU of node and Redis', `${snapshot.cpu.toFixed(1)} ms`],
       ['Redis, bytes per member', Math.round(inRedis).toLocaleString('en')],
       ['node, bytes per member beyond its connection', Math.round(inNode).toLocaleString('en')],
     ],
