@@ -31,7 +31,7 @@ async function main(): Promise<void> {
   const args = first === 'start' ? rest : process.argv.slice(2)
   const code = (await runTool(args)) ?? (await runCommand(args))
   if (code !== undefined) {
-    // A pipe takes what was printed when its reader does.
+    // A pipe accepts printed output only when its reader reads.
     await new Promise(resolve => process.stdout.write('', resolve))
     process.exit(code)
   }

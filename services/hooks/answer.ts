@@ -96,7 +96,7 @@ function resultOf(result: Json, body: Buffer): Result {
   }
 }
 
-/** Numbers are not printed anew. */
+/** Numbers keep their text. */
 function dataOf(body: Buffer): Buffer | undefined {
   const result = memberOf(body, 'result')
   const data = result && memberOf(result, 'data')

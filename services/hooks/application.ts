@@ -25,7 +25,7 @@ export class Application {
     context.access.on('revoked', () => this.#asking?.forget())
   }
 
-  /** Asks according to the present rules; decisions under earlier rules are asked anew. */
+  /** Asks according to the current rules. Decisions under earlier rules are requested again. */
   async open(): Promise<void> {
     const { access, config } = this.#context
     if (hooksOf(access.rules).length === 0) return void (access.asking = undefined)

@@ -48,7 +48,7 @@ export class ApplicationAsking implements Asking {
     return this.#hooks.refresh !== undefined
   }
 
-  /** Earlier decisions are asked anew. */
+  /** Makes the node request earlier decisions again. */
   forget(): void {
     this.#kept.clear()
   }
@@ -118,7 +118,7 @@ export class ApplicationAsking implements Asking {
   }
 }
 
-/** Not cached: the next one is asked anew. */
+/** Not cached: the next one is requested again. */
 const ALLOWED: Answer = { result: NOTHING_SAID }
 
 function questionOf({ headers: shown }: Hook, { user, meta }: Identity, asker: Asker): Question {

@@ -2,7 +2,7 @@
 
 import { delay } from '../backoff.ts'
 
-/** Consecutive failures after which nothing more is asked. */
+/** Consecutive failures after which the application is not asked any more. */
 export const FAILURES = 5
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 15_000

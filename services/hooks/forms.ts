@@ -60,7 +60,7 @@ function plainForm(secrets: readonly string[]): Form {
 interface Life {
   readonly channel: string
   readonly user?: string
-  /** As Pusher's client gave it, where that is not the user's text. */
+  /** The text that Pusher's client sent, if it differs from the user's. */
   readonly user_id?: unknown
   /** Position of an event that a client published. */
   readonly event?: string

@@ -77,7 +77,7 @@ export class Sender {
     }
   }
 
-  /** Sends the next events, and returns where they ended; undefined if the application wants no more. */
+  /** Sends the next events. Returns the position of the last; undefined if the application wants no more. */
   async #sendNext(channels: Channel[], starts: readonly Start[]): Promise<readonly Position[] | undefined> {
     const { hub, webhook, progress } = this.#parts
     const { events: most, within } = webhook.batch

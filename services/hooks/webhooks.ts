@@ -15,9 +15,9 @@ import { Sender } from './sender.ts'
 
 const CLAIM_MS = 5000
 const START_MS = 5000
-/** So that whoever takes over does not ask a moment too early. */
+/** Added so that another node does not try to take over slightly too early. */
 const LATER_MS = 100
-/** Progress is noted so often. */
+/** Interval of writing the progress to the log. */
 const NOTE_MS = 1000
 /** A sender that does not receive its own messages for this long stops: another one may send. */
 const UNSURE_MS = GONE_MS - 3000
@@ -176,7 +176,7 @@ export class Webhooks {
     try {
       await this.#context.log.append(HOOKS, [draftOf(type, data)])
     } catch {
-      // The log is away, which it says itself. Another node may send meanwhile.
+      // The log is unavailable, which it reports itself. Another node may send meanwhile.
     }
   }
 
@@ -186,7 +186,7 @@ export class Webhooks {
     for (const [hook, state] of noted) await this.#say('progress', { node: this.#node, hook, state })
   }
 
-  /** Sends what is due, and nothing else; one change after another. */
+  /** Sends exactly the changes that are due, one after another. */
   #update(): Promise<void> {
     this.#chain = this.#chain.then(() => this.#updateNow()).catch(() => {})
     return this.#chain

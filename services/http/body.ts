@@ -17,7 +17,7 @@ export const BODY_TIMES: BodyTimes = { idle: 30_000, total: 300_000 }
 
 const NOTHING = Buffer.alloc(0)
 
-/** The routes of this scope read bodies themselves, whatever their type. */
+/** Makes the routes of this scope read bodies of any type themselves. */
 export function takeBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))

@@ -1,6 +1,6 @@
 // Collects bytes that arrive in pieces of any size into one Buffer.
 
-/** Holds at most twice what was added, however small the pieces were. */
+/** Uses at most twice the memory of the added bytes, however small the pieces are. */
 export class ByteAccumulator {
   #bytes: Buffer | undefined
   #length = 0
@@ -29,7 +29,7 @@ export class ByteAccumulator {
     this.#length = length
   }
 
-  /** Everything added since the last take; then it begins anew. */
+  /** Returns everything added since the last take, and starts again. */
   take(): Buffer {
     const taken = this.#bytes?.subarray(0, this.#length) ?? Buffer.alloc(0)
     this.#bytes = undefined

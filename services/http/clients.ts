@@ -220,7 +220,7 @@ export class Clients {
     client.held.end(reason)
   }
 
-  /** Takes from a client what it has lost the right to. `now`: ms. */
+  /** Ends the reads of a client for which it has lost the right. `now`: ms. */
   #judge(client: Entry, now = Date.now()): void {
     if (this.#access.isRevoked(client.identity)) {
       return this.#end(client, lapsedReason(client.identity.kind, 'revoked'))
@@ -285,7 +285,7 @@ export class Clients {
     if (ending?.size === 0) this.#ending.delete(tick)
   }
 
-  /** The application may prolong sessions that it let in. */
+  /** Plans when to ask the application to extend the session that it admitted. */
   #planRefresh(client: Entry): void {
     const { identity, asker } = client
     const { kind, expiresAt } = identity

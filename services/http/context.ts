@@ -86,7 +86,7 @@ declare module 'fastify' {
     page?: true
     /** Pages of origins that may not read may not even send this: WebSocket, Socket.IO. */
     origin?: 'required'
-    /** Answered whatever name the node is addressed by: health checks use its address. */
+    /** The route accepts any `Host`, because health checks use the node's address. */
     anyHost?: true
     /** The wire of the route, as hooks report it to applications. */
     wire?: string

@@ -81,7 +81,7 @@ export class Health {
     return this.#delays
   }
 
-  /** The log delivers, whatever the node is doing. */
+  /** Whether the log delivers, also while the node stops. */
   get delivers(): boolean {
     return performance.now() - this.#cameBack < this.#times.lasts
   }

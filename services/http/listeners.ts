@@ -31,7 +31,7 @@ declare module 'fastify' {
 
 /** Requests that one HTTP/2 session may have at a time: further ones wait at the client (RFC 9113 section 5.1.2). */
 const MAX_STREAMS = 100
-/** Requests that begin in one turn of the event loop, at which a session is cut: so many only fit where most are reset. */
+/** A session that begins this many requests in one turn of the event loop is cut: that requires resetting most. */
 const MAX_IN_A_TURN = 3 * MAX_STREAMS
 /** HTTP/2 sessions that an address may begin. */
 const SESSIONS = { burst: 2000, perSecond: 200 }
@@ -43,7 +43,7 @@ const BLOCKED = 5
 const IDLE = 72_000
 /** A session that was asked to close and has no more requests is cut after this, ms. */
 const CUT_AFTER = 3000
-/** All of TLS 1.3, and what is as good of 1.2: none with a static RSA key, none with CBC. */
+/** All ciphers of TLS 1.3, and those of 1.2 without static RSA keys and CBC. */
 const AGREED = {
   minVersion: 'TLSv1.2',
   ciphers: [
@@ -171,7 +171,7 @@ export class Protocols {
     tls.on('clientError', (error, socket) => void server.emit('clientError', error, socket))
   }
 
-  /** Listens on FANWIRE_H2C_PORT where it is set, and returns the port. Raises what listening does. */
+  /** Listens on FANWIRE_H2C_PORT if it is set. Returns the port. Raises the errors of listening. */
   async listen(host: string, port: number, backlog?: number): Promise<number | undefined> {
     if (this.#h2c === undefined) return undefined
     this.#h2c.listen({ host, port, backlog })
@@ -184,7 +184,7 @@ export class Protocols {
     for (const session of this.#sessions.keys()) this.#end(session)
   }
 
-  /** Ends all HTTP/2 sessions; what is left of them in a while is cut. */
+  /** Ends all HTTP/2 sessions. Cuts those that remain after a while. */
   close(): void {
     if (this.#h2c?.listening) this.#h2c.close()
     this.goAway()
@@ -294,7 +294,7 @@ export const protocols = fp(
   { name: 'fanwire-protocols', fastify: '5.x' },
 )
 
-/** Whether the client reset a request that was not answered yet, or broke the rules; not where it has just gone. */
+/** Whether the client reset an unanswered request or violated the protocol, rather than disconnected. */
 function takenBack(stream: ServerHttp2Stream, session: ServerHttp2Session): boolean {
   const goesOn = !session.closed && !session.destroyed
   return stream.rstCode !== 0 && !stream.headersSent && (goesOn || stream.errored !== null)

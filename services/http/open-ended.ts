@@ -24,7 +24,7 @@ export function writeOpenHead(
   const { connection: _, ...others } = headers
   const coding = takesChunks(request) ? { 'transfer-encoding': 'chunked' } : { connection: 'close' }
   response.removeHeader('transfer-encoding')
-  // Node then adds no header of its own, and still ends the connection.
+  // With this, Node adds no header itself, but still ends the connection.
   response.removeHeader('connection')
   response.shouldKeepAlive = false
   response.writeHead(200, { ...others, ...coding })

@@ -84,7 +84,7 @@ function matcher(patterns: readonly string[]): (text: string) => boolean {
 
 const EXPOSED = 'ETag, Idempotency-Replayed, Retry-After'
 const METHODS = 'GET, HEAD, POST'
-/** Those of Durable Streams, where they are on. */
+/** Headers of Durable Streams, if they are enabled. */
 const STREAMS_EXPOSED =
   ', Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, ' +
   'Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, Location'

@@ -17,7 +17,7 @@ const OVER_BELOW = 0.8
 const HEAP_PART = 0.95
 /** Fraction that may be in use after a full garbage collection: above it one collection soon follows the other. */
 const LIVE_PART = 0.75
-/** Where there is no full collection for so many measurements, memory is not short. */
+/** Without a full collection for this many measurements, memory is not short. */
 const COLLECTED_WITHIN = 20
 /** The heap's limit, and that without the young generation, bytes. */
 const HEAP_LIMIT = getHeapStatistics().heap_size_limit
@@ -131,7 +131,7 @@ function isComplete(entry: PerformanceEntry): boolean {
   return detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
 }
 
-/** Of the old generation: the young one has a space of its own within the heap's limit. */
+/** Bytes of the old generation: the young one has a separate space within the heap's limit. */
 function fractionInUse(): number {
   const old = getHeapSpaceStatistics().filter(({ space_name: name }) => !name.startsWith('new'))
   return old.reduce((sum, { space_used_size: size }) => sum + size, 0) / OLD_LIMIT

@@ -7,7 +7,7 @@ type Keywords = Readonly<Record<string, unknown>>
 declare const VALUE: unique symbol
 declare const OPTIONAL: unique symbol
 
-/** A schema of values of type `T`: a plain object, printed as it is. */
+/** A schema of values of type `T`: a plain object that can be printed unchanged. */
 export interface TSchema<T = unknown> {
   readonly [keyword: string]: unknown
   /** Exists in the type only. */

@@ -38,7 +38,7 @@ export class Session {
   /** Bytes that the socket had been given when they last grew, and when that was, ms since 1970. */
   #given = 0
   #grew = Date.now()
-  /** A stream was cut, and nothing has gone out since. */
+  /** Whether a stream was cut and nothing was sent since. */
   #cut = false
 
   /** `begin` is called for each request when its turn comes. */

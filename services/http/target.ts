@@ -32,7 +32,7 @@ export function loggedPath(url = ''): string {
   return /^[\w.:~@/-]*/.exec(url)?.[0] ?? ''
 }
 
-/** The name in `Host`, or over HTTP/2 in `:authority`; undefined where there is neither. Raises FW_BAD_REQUEST. */
+/** The name in `Host`, or over HTTP/2 in `:authority`; undefined if there is neither. Raises FW_BAD_REQUEST. */
 function hostOf({ raw }: FastifyRequest): string | undefined {
   const { headers, rawHeaders, httpVersion } = raw
   let hosts = 0

@@ -226,7 +226,7 @@ export class Commands {
     }
   }
 
-  /** Whether that is all: the token is for a channel that the client has, which continues where it is. */
+  /** Returns true if the token is for a channel that the client already reads, which then continues. */
   async #takeChannelToken(
     token: unknown,
     name: string,
@@ -253,7 +253,7 @@ export class Commands {
     if (asked !== undefined) await this.#grant(asked)
   }
 
-  /** Asked ahead of its turn, so that many are asked together. Undefined if no hook is needed. */
+  /** Calls the hook before the command's turn, so that many calls run in parallel. Undefined if no hook is needed. */
   #ask(wanted: Iterable<Wish>): Asked | undefined {
     const { access } = this.#parts.context
     const identity = this.#identity

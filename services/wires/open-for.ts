@@ -43,7 +43,7 @@ function requireReadableFrom(access: Access, identity: Identity, channel: string
 
 /** A reader's selection and grant. */
 export interface Given {
-  /** The client's selection, restricted to what its grant lets through. */
+  /** The client's selection, restricted to the events of its grant. */
   readonly selection: Selection | undefined
   readonly grant: ReadGrant
   readonly plan: Plan | undefined

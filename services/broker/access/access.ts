@@ -229,7 +229,7 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#readKeys()
   }
 
-  /** Logs the rules that let nobody in because a hook is missing. */
+  /** Logs the rules that allow nobody because a hook is missing. */
   #warn(): void {
     const { list, default: others, hooks } = this.rules
     const { logger } = this.#options
@@ -420,12 +420,12 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#tokens !== undefined
   }
 
-  /** There are no credentials to compare with: on loopback everybody is let in anyway. */
+  /** The node has no credentials to compare with: on loopback, everybody is allowed anyway. */
   get #asksNobody(): boolean {
     return this.#keys.size === 0 && this.#tokens === undefined && this.rules.open === 'all'
   }
 
-  /** The identity with what a channel token grants. Raises CredentialsRefused. */
+  /** Adds the grants of a channel token to the identity. Raises CredentialsRefused. */
   async withChannelToken(identity: Identity, text: string): Promise<Identity> {
     if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node accepts no tokens')
     const granted = await this.#tokens.authenticateChannel(text, identity.user)

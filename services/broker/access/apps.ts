@@ -27,7 +27,7 @@ export interface App {
   readonly key: string
   /** Signs; never disclosed. */
   readonly secret: string
-  /** Clients may publish `client-…` events if the channel's rule lets them. */
+  /** Clients may publish `client-…` events if the channel's rule allows it. */
   readonly clientEvents: boolean
   /** Ms within which a client has to sign in or subscribe with a signature; undefined: it need not. */
   readonly signinWithin: number | undefined

@@ -157,7 +157,7 @@ export function listFault(claims: Claims): Refused | undefined {
   return name === undefined ? undefined : refused('claims', `${name} ${NOT_PERMISSIONS}`)
 }
 
-/** The channels that a token makes its connection follow (`channels`, and the names of `subs`), or what is wrong. */
+/** The channels that a token makes its connection follow (`channels`, and the names of `subs`), or the fault. */
 export function followedBy({ channels = [], subs = {} }: Claims): readonly string[] | Refused {
   if (!isStrings(channels)) return refused('claims', 'channels is not a list of strings')
   if (!isObject(subs)) return refused('claims', 'subs is not an object')

@@ -153,7 +153,7 @@ function capGrant(origin: string, cap: unknown): Grant | string {
   return typeof read === 'string' ? read : { ...grant(origin, patterns, rights), filter: read }
 }
 
-/** A filter, or what is wrong. */
+/** A filter, or the fault. */
 function readFilter(name: string, value: unknown): Filter | string {
   try {
     return filterOf(value)
@@ -163,7 +163,7 @@ function readFilter(name: string, value: unknown): Filter | string {
   }
 }
 
-/** A list of patterns, or what is wrong. */
+/** A list of patterns, or the fault. */
 export function readPatterns(name: string, value: unknown): readonly string[] | string {
   if (!isStrings(value)) return `${name} is not a list of strings`
   for (const [index, pattern] of value.entries()) {
@@ -173,12 +173,12 @@ export function readPatterns(name: string, value: unknown): readonly string[] | 
   return value
 }
 
-/** `["sub","pub"]` of a token, or what is wrong. */
+/** `["sub","pub"]` of a token, or the fault. */
 export function readClaimRights(name: string, value: unknown): readonly Right[] | string {
   return readRights(name, value, CLAIM_WORDS)
 }
 
-/** `["subscribe","publish"]` of an API key, or what is wrong. */
+/** `["subscribe","publish"]` of an API key, or the fault. */
 export function readKeyRights(name: string, value: unknown): readonly Right[] | string {
   return readRights(name, value, KEY_WORDS)
 }

@@ -59,7 +59,7 @@ export class Decision {
   readonly rule: Rule | undefined
   /** The grant that decided, if one did. */
   readonly grant: Grant | undefined
-  /** The hook that may still allow it, where it is denied so far. */
+  /** If it is denied so far: the hook that may still allow it. */
   readonly hook: Hook | undefined
 
   constructor(

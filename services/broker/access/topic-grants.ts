@@ -19,7 +19,7 @@ const PATTERNS: ReadonlySet<unknown> = new Set(['exact', 'urlpattern'])
 /** A claim that is not as it should be. */
 class BadClaim extends Error {}
 
-/** The claims that this reads; undefined where a token has none of them. */
+/** The claims that are read here; undefined if a token has none of them. */
 export function topicClaimsOf(claims: Claims): unknown {
   const {
     mercure,
@@ -33,7 +33,7 @@ export function topicClaimsOf(claims: Claims): unknown {
   return said === undefined && details === undefined ? undefined : [said, details, exp !== undefined]
 }
 
-/** What they grant, or what is wrong with them: then the token grants nothing at all. */
+/** Their grants, or their fault: then the token grants nothing at all. */
 export function topicGrants(said: unknown): Grants | Refused {
   const [mercure, details, expires] = said as [unknown, unknown, boolean]
   try {

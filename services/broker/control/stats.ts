@@ -11,7 +11,7 @@ export interface NodeStats {
   readonly reason?: string
   /** The resource it is short of, so that it accepts no new reads: `loop` or `memory`. */
   readonly overloaded?: string
-  /** Settings whose file can't be used as it is now. */
+  /** Settings whose current file is invalid. */
   readonly problems: readonly string[]
   /** How long its last probes took from the append to their delivery, ms, the oldest first. */
   readonly delays: readonly number[]

@@ -38,7 +38,7 @@ export type Kind =
   /** Was not kept: it has no position. */
   | 'transient'
 
-/** What the log adds to a draft, and what it keeps of it besides the data. */
+/** An event without its data: the members of its draft, and those that the log adds. */
 export interface EventHead {
   readonly channel: string
   readonly epoch: string

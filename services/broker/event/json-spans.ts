@@ -1,5 +1,6 @@
-// Finds the parts of a JSON text as bytes, so that data can be delivered as it was sent. It checks only the tokens between
-// the parts; JSON.parse checks a part. The whole text is JSON (RFC 8259) if and only if JSON.parse accepts every part.
+// Finds the parts of a JSON text as bytes, so that data can be delivered as it was sent. It checks only the tokens
+// between the parts; JSON.parse checks a part. The whole text is JSON (RFC 8259) if and only if JSON.parse accepts
+// every part.
 
 /** One member of a JSON object: its name, unescaped, and the bytes of its value, without space around them. */
 export interface Member {
@@ -48,7 +49,7 @@ export function* members(json: Buffer): Generator<Member, void> {
   finish(json, at + 1)
 }
 
-/** A member's value; as for JSON.parse, the last one where there are several. Raises SyntaxError. */
+/** A member's value; if there are several, the last one, as with JSON.parse. Raises SyntaxError. */
 export function memberOf(json: Buffer, name: string): Buffer | undefined {
   const found = [...members(json)].findLast(member => member.name === name)
   return found && json.subarray(found.start, found.end)

@@ -1,4 +1,4 @@
-// Maps and sets that remember no more than so many: they keep the order in which entries were added.
+// Maps and sets of limited size: they keep the order in which entries were added, and drop the oldest ones.
 
 /** Removes the oldest entry of a map or set that has more than `most`. To be called after each addition. */
 export function dropOldest<K>(kept: Map<K, unknown> | Set<K>, most: number): void {

@@ -1,5 +1,5 @@
-// Updates: what is published to any channel, and what Mercure publishes to topics, in one log, so that readers can follow
-// topics by patterns. The data of an update is a JSON array: what is said of it, and its data.
+// Updates: what is published to any channel, and what Mercure publishes to topics, in one log, so that readers can
+// follow topics by patterns. The data of an update is a JSON array: what is said of it, and its data.
 
 import { createHash } from 'node:crypto'
 import { dataOf, type Draft, type LogEvent } from './event.ts'
@@ -10,7 +10,7 @@ import { type Position, printPosition } from './position.ts'
 /** The log of all updates. */
 export const UPDATES = 'fanwire:updates'
 
-/** What is said of an update beside its data. */
+/** The members of an update besides its data. */
 export interface UpdateHead {
   /** The first is the canonical one. */
   readonly topics: readonly string[]
@@ -22,7 +22,7 @@ export interface UpdateHead {
   readonly id?: string
   /** Where that is no type of an event. */
   readonly type?: string
-  /** Ms after which a reader that lost its connection comes back. */
+  /** Ms after which a reader that lost its connection reconnects. */
   readonly retry?: number
 }
 

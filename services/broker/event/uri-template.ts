@@ -1,4 +1,4 @@
-// URI templates (RFC 6570), matched against texts: every character is looked at once, whatever the template.
+// URI templates (RFC 6570), matched against texts. Every character is read once, whatever the template.
 
 /** A literal character; or a character out of a set, which may repeat, or be skipped. */
 interface State {
@@ -34,7 +34,7 @@ const EXPRESSION =
   /^\{([+#./;?&]?)[A-Za-z0-9_.%]+(?::[1-9][0-9]{0,3}|\*)?(?:,[A-Za-z0-9_.%]+(?::[1-9][0-9]{0,3}|\*)?)*\}$/
 const PARTS = /\{[^{}]*\}|[^{}]+|[{}]/g
 
-/** What tells whether a text is an expansion of the template; undefined where that is none. */
+/** A function that tests whether a text is an expansion of the template; undefined if it is no template. */
 export function parseTemplate(template: string): ((text: string) => boolean) | undefined {
   if (!template.includes('{')) return undefined
   const states: State[] = []

@@ -359,7 +359,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     return (await this.reads.page(start, limit)).page
   }
 
-  /** The page after `start` as the log has it, whatever memory holds. Raises LogUnavailable. */
+  /** The page after `start`, read from the log even if memory has it. Raises LogUnavailable. */
   async logged(start: Start, limit: PageLimit): Promise<Page> {
     return (await this.reads.page(start, limit)).page
   }

@@ -1,8 +1,8 @@
-// Bounds how many operations run at a time. The others wait, first come, first served, and no more than may wait.
+// Bounds the number of concurrent operations. Others wait in order of arrival, up to a limit.
 
 import { FanwireError } from '../../errors.ts'
 
-/** When those that found no room to wait may come back, ms. */
+/** Ms after which operations beyond the limit of waiting ones may be retried. */
 const RETRY_MS = 1000
 
 interface Waiting {

@@ -27,7 +27,7 @@ export interface Outlet {
   readonly queued: number
   /** Whether frames may still be written. */
   readonly open: boolean
-  /** Queues the wire's last message after what is queued, and ends. */
+  /** Queues the wire's last message after the bytes that are queued, and ends. */
   end(reason: CloseReason): void
   /** Cuts at once. */
   cut(): void
@@ -35,15 +35,15 @@ export interface Outlet {
   room?(): void
 }
 
-/** Notified of what a connection reads. */
+/** Is notified of the channels that a connection reads. */
 export interface ChannelWatcher {
   joined(channel: string): void
   left(channel: string): void
 }
 
 /**
- * Sends bytes past the stream where it can. 'sent': the kernel has them all; 'waits': it has not, and what is written next
- * comes behind them; undefined: nothing was sent.
+ * Sends bytes past the stream where it can. 'sent': the kernel has them all; 'waits': it has not, and what is written
+ * next comes behind them; undefined: nothing was sent.
  */
 export type SendNow = (sink: Writable, bytes: Buffer) => 'sent' | 'waits' | undefined
 
@@ -122,8 +122,8 @@ export class Connection implements ReplayOwner, CatchesUp {
   // Readers -------------------------------------------------------------------------------------------------
 
   /**
-   * Adds a reader, of all events or of a selection, with or without a plan, and lets it catch up. The caller keeps its own
-   * hold on the channel. Raises FW_TOO_MANY_FILTERS.
+   * Adds a reader, of all events or of a selection, with or without a plan, and lets it catch up. The caller keeps its
+   * own hold on the channel. Raises FW_TOO_MANY_FILTERS.
    */
   join(channel: Channel, at: Position, selection?: Selection, grant?: ReadGrant, plan?: Plan): Reader {
     const reader =
@@ -263,7 +263,8 @@ export class Connection implements ReplayOwner, CatchesUp {
       this.#corked = false
       sink.uncork()
     }
-    // write() returns false above the high-water mark even if the kernel accepted everything, so check what is left.
+    // write() returns false above the high-water mark even if the kernel accepted everything, so check the remaining
+    // bytes.
     if (sink.writableLength <= (this.#outlet.underWay ?? 0) || this.#blockedSince !== 0) return
     // Closed elsewhere meanwhile: no write may follow.
     if (this.#outlet.open) this.#waitForRoom(sink.writableLength)

@@ -49,7 +49,7 @@ export async function newest(
   // The node may not know yet that its epoch has ended, and hold events that the log has lost.
   if (asked.cursor.epoch !== head.epoch) asked = await channel.logged(start, ONE)
   const gaps = await gapsUpTo(channel, asked, head)
-  // Offsets may begin anew in an epoch.
+  // An epoch may restart the offsets.
   const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
   if (selection === undefined)
     return { events: last, head, since, fresh: Math.max(0, head.offset - since), gaps }
@@ -60,7 +60,7 @@ export async function newest(
   return { events: newestOf(events, { events: limit, bytes }), head, since, fresh, gaps }
 }
 
-/** What is asked of one channel of several. */
+/** The request to one channel of several. */
 export interface Look {
   readonly channel: Pages
   readonly start: Start

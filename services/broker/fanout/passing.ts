@@ -1,4 +1,5 @@
-// Transient events on their way to readers: encoded once for each wire and filter, brought in slices, and kept for nobody.
+// Transient events on their way to readers: encoded once for each wire and filter, brought in slices, and kept for
+// nobody.
 
 import type { Filter } from '../event/filter.ts'
 import type { LogEvent } from '../event/event.ts'
@@ -42,7 +43,7 @@ export interface Hears {
   pass?(passing: Passing): void
 }
 
-/** Brings a channel's transient events to those who are its members when their turn begins. */
+/** Delivers a channel's transient events to those who are its members when their turn begins. */
 export class Passage implements Flushable {
   readonly #members: readonly Hears[]
   readonly #flushLoop: FlushLoop

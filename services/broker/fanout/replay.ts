@@ -113,7 +113,7 @@ export class Replay extends Reader {
     return new End(until === 'head' ? await this.channel.resolve('latest') : until)
   }
 
-  /** Writes what is due of a page. */
+  /** Writes the events of a page that are due. */
   async #play({ gap, start, events, cursor, more }: Page): Promise<'more' | 'live' | 'end'> {
     const from = { epoch: this.epoch, offset: this.offset }
     if (this.#end?.isBetween(from, from)) return 'end'

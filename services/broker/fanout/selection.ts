@@ -26,7 +26,7 @@ export function selectionOf({ filter, newest, every }: SelectionParts): Selectio
   return { filter, newest, every, key: `${every ?? ''} ${newest ?? ''} ${filter?.key ?? ''}` }
 }
 
-/** The selection, restricted to what the filter lets through. */
+/** The selection, restricted to events that match the filter. */
 export function narrowed(
   selection: Selection | undefined,
   filter: Filter | undefined,

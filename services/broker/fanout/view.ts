@@ -75,7 +75,7 @@ export class Pace implements Flushable {
     this.#flushLoop = flushLoop
   }
 
-  /** Keeps transient events for the next turn, as many as a stretch may have; each reader tells of them. */
+  /** Keeps transient events for the next turn, as many as a stretch may have. Each reader reports them. */
   hold(passing: Passing): void {
     if (this.#last === passing) return
     this.#last = passing

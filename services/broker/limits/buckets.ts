@@ -6,11 +6,11 @@ export interface Allowance {
   readonly perSecond: number
 }
 
-/** What is left. Times are ms by any clock, as long as it is always the same one. */
+/** The remaining tokens. Times are ms of any clock, but always the same one. */
 export class Bucket {
   /** What was taken since the other nodes were last notified. */
   unreported = 0
-  /** A new one is full, whatever its size. */
+  /** A new bucket is full, whatever its size. */
   #left = Number.POSITIVE_INFINITY
   #at = 0
 
@@ -35,7 +35,7 @@ export class Bucket {
     this.#at = now
   }
 
-  /** Empties it for so many seconds. */
+  /** Empties the bucket for this many seconds. */
   exhaust({ perSecond }: Allowance, seconds: number, now: number): void {
     this.#left = -perSecond * seconds
     this.#at = now
@@ -112,7 +112,7 @@ export class Quota {
     return this.#buckets.size
   }
 
-  /** Takes one; false if there is none left. */
+  /** Takes a token. Returns false if none is left. */
   take(name: string, now = performance.now()): boolean {
     const bucket = this.#buckets.of(name, this.#allowance, now)
     if (bucket.wait(this.#allowance, 1, now) > 0) return false
@@ -120,7 +120,7 @@ export class Quota {
     return true
   }
 
-  /** Empties it for so many seconds. */
+  /** Empties the bucket for this many seconds. */
   exhaust(name: string, seconds: number, now = performance.now()): void {
     this.#buckets.of(name, this.#allowance, now).exhaust(this.#allowance, seconds, now)
   }

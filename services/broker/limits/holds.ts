@@ -11,7 +11,7 @@ export type Held = { [K in Count]: number }
 
 const NOTHING: Readonly<Held> = { connections: 0, subscriptions: 0 }
 
-/** What names may hold, and what they hold here. A name is stored only as long as it holds something. */
+/** The limits of names, and their use on this node. A name is stored only as long as it holds something. */
 interface Table {
   readonly scope: Holder
   readonly most: Readonly<Held>

@@ -48,7 +48,7 @@ export class Limits {
   /** For metrics. */
   readonly hits = new Hits()
   readonly holds: Holds
-  /** There are other nodes, which are notified of what is spent. */
+  /** Whether there are other nodes, which must be notified of the usage. */
   sharing = false
   /** Buckets whose consumption other nodes may have to know; only if limits are shared. */
   readonly spent = new Map<Bucket, Spent>()

@@ -81,7 +81,7 @@ export class Usage {
     this.#tail.close()
   }
 
-  /** Reports what is due, unless this is the only node. Does not raise. */
+  /** Reports the usage that is due, unless this is the only node. Does not raise. */
   async report(): Promise<void> {
     this.#forget()
     const nodes = this.#options.nodes.list().length
@@ -186,7 +186,7 @@ export class Usage {
     return sum
   }
 
-  /** Forgets what was refilled meanwhile: no other node has to know it. */
+  /** Forgets usage that was refilled meanwhile, which need not be reported. */
   #forgetSpent(): void {
     const now = this.#now()
     for (const [bucket, { allowance }] of this.#options.limits.spent) {

@@ -73,7 +73,7 @@ export class Lives {
     return unsent.done
   }
 
-  /** Records what a client did. Does not wait. */
+  /** Records an act of a client. Does not wait. */
   record(kind: LifeKind, about: string, data: object): void {
     if (!this.#options.records(kind)) return
     const name = livesOf(about)

@@ -10,7 +10,7 @@ export class Allowance {
     this.#left = perSecond
   }
 
-  /** Takes one of this second's; false if there is none left. */
+  /** Takes one of this second's permits. Returns false if none is left. */
   take(): boolean {
     const second = Math.floor(performance.now() / 1000)
     if (second !== this.#second) {

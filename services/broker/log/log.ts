@@ -254,7 +254,7 @@ export class AppendsRefused extends LogUnavailable {
   override readonly name = 'AppendsRefused'
 }
 
-/** The log is reachable but can't be used as it is: too old a version, wrong password. Permanent. */
+/** The log is reachable but can't be used: a version that is too old, or a wrong password. Permanent. */
 export class LogRefused extends Error {
   override readonly name = 'LogRefused'
   /** As in LogUnavailable. */

@@ -7,9 +7,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
-/** How often a client whose request is held is written to once it has ended its side, ms: most ends are answered sooner. */
+/**
+ * How often a client whose request is held is written to once it has ended its side, ms: most ends are answered sooner.
+ */
 const PROBE_MS = 5000
-/** Until the second write, ms: the first one brings the refusal of a client's system, the second one is told of it. */
+/** Ms until the second write: the first one makes the client's system refuse, the second one reports that. */
 const AGAIN_MS = 100
 
 export const halfOpen = fp(

@@ -67,7 +67,7 @@ export class Dialogue<Asked extends object, Answered extends object> {
     } else this.#waiting.get(message.id)?.(message.value)
   }
 
-  /** A peer that is gone needs no answer: the asking side has a time limit. */
+  /** A peer that has exited needs no answer: the asking side has a time limit. */
   #send(message: Message): void {
     this.#peer.send(message, () => {})
   }

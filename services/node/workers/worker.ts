@@ -30,7 +30,7 @@ export async function work(config: Config, self: Worker, fail: () => never): Pro
         return serving.app?.fanwire.hub.readers(question.channel)
     }
   })
-  // Nobody accepts connections any more. node:cluster would end the process at once if it were not told.
+  // Without this, node:cluster would end the process at once when the primary disconnects.
   self.exitedAfterDisconnect = true
   process.on('disconnect', () => {
     if (!end.begun) logger.error('the primary is gone')

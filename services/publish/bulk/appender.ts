@@ -15,9 +15,9 @@ const IN_FLIGHT_BYTES = 4 * 2 ** 20
 /** Events of one append: it blocks the log for all other clients. */
 const BATCH = 128
 const BATCH_BYTES = 2 ** 20
-/** After so many consecutive failed appends the log counts as lost ... */
+/** After this many consecutive failed appends, the log counts as lost ... */
 const FAILED_IN_A_ROW = 256
-/** ... and so after so many channels that failed, since each has to be remembered. */
+/** ... and also after this many failed channels, because each must be remembered. */
 const FAILED_CHANNELS = 10_000
 
 type Append = (channel: string, drafts: readonly Draft[]) => Promise<readonly Published[]>

@@ -14,7 +14,7 @@ import { Appender, type Outcome } from './appender.ts'
 /** Entries whose results are not out yet, perhaps because an earlier one is pending. */
 const WINDOW = 4096
 
-/** Channels that are remembered because a limit was reached; later ones are checked anew. */
+/** Maximum number of channels that are remembered for a reached limit. Others are checked each time. */
 const MOST_LIMITED = 10_000
 const NOT_TRIED = 'an earlier event of this channel failed, so this one was not tried'
 

@@ -58,7 +58,7 @@ export function subscriptionsOf(
   return { channels, starts: wanted.map(({ start }) => start), wanted }
 }
 
-/** False: the client has gone meanwhile. Raises what `openFor` raises. */
+/** Returns false if the client has disconnected meanwhile. Raises the errors of `openFor`. */
 export async function followAll(
   { hub, access }: Context,
   identity: Identity,

@@ -72,7 +72,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
     const over = openFor(opener, wanted, held).finally(() => lease?.end())
     const answer = await over.catch(async error => {
       if (!(error instanceof FanwireError) || error.code !== 'FW_TOO_MANY_FOLLOWED') throw error
-      // A full node can't wait for news, but it returns what is there.
+      // A full node can't wait for events, but it returns the existing ones.
       const found = await glanceFor(opener, wanted, opened =>
         collect(opened, starts, values.limit, selections),
       )

@@ -20,7 +20,7 @@ const MAX_ENCODED = 3
 
 const QUOTE = 0x22
 
-/** Returns the update's id. Raises FW_BAD_EVENT, FW_TOO_LARGE, and what the publisher raises. */
+/** Returns the update's id. Raises FW_BAD_EVENT, FW_TOO_LARGE, and the errors of the publisher. */
 export async function publish(context: Context, request: FastifyRequest): Promise<string> {
   const { publisher, access, config } = context
   const { maxBody, maxChannels } = config

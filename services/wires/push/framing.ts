@@ -11,7 +11,7 @@ const HEADER_LENGTH = 6
 const NEWLINE = 0x0a
 
 export interface PushRecord {
-  /** Names an event with its id; undefined where there is only a line. */
+  /** Names an event with its id; undefined if there is only a line. */
   readonly event: { readonly channel: string; readonly id: string } | undefined
   /** With its line break. */
   readonly line: Buffer
@@ -62,7 +62,7 @@ function isResource({ kind, skipped }: LogEvent): boolean {
   return kind !== 'end' && kind !== 'transient' && skipped === undefined
 }
 
-/** Empty where there is only a line. */
+/** Empty if there is only a line. */
 function channelOf(event: LogEvent): string {
   return isResource(event) ? event.channel : ''
 }

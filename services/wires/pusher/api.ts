@@ -170,7 +170,7 @@ class Calls {
     return { batch: await Promise.all(infos) }
   }
 
-  /** In order. All are checked before any is published. Raises what the publisher raises. */
+  /** Publishes in order. All events are checked before any is published. Raises the errors of the publisher. */
   async #publish(app: App, request: FastifyRequest, entries: readonly Entry[]): Promise<void> {
     const { publisher, config } = this.#context
     const by = { identity: app.identity, address: addressOf(request) }

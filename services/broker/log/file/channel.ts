@@ -147,7 +147,7 @@ export class FileChannel {
     segment.add(count, bytes, to)
   }
 
-  /** Drops from the tail what is no longer kept. */
+  /** Drops events from the tail that are no longer retained. */
   trim(retention: Retention, now: number): void {
     this.expire(retention, now)
     const { events, age, bytes } = retention

@@ -292,7 +292,7 @@ export class RedisConnection {
     this.#retry = setTimeout(() => this.#driver.connect().catch(() => {}), delay(3, 50, MAX_DELAY))
   }
 
-  /** Gathers what is sent in one tick of the event loop into one system call. */
+  /** Sends everything of one tick of the event loop with one system call. */
   #prepare(): void {
     if (!this.#usable) throw this.#unavailable(this.#failure)
     if (this.#corked) return

@@ -122,7 +122,7 @@ export class RedisLog implements ChannelLog {
     this.#forgets = setInterval(() => void this.#forgetKeys(), idempotencyWindow).unref()
   }
 
-  /** How often a connection broke and was made anew; for metrics. */
+  /** Number of reconnects, for metrics. */
   get reconnects(): number {
     return this.#topology.reconnects
   }
