@@ -1,6 +1,7 @@
 // Resources of all nodes and Redis: once the clients of a case have left, they have to be what they were before.
 
 import { type Counts, type Footprint, footprintOf, leftOver } from '../support/footprint.ts'
+import { peersOf } from '../support/peers.ts'
 import { until } from '../support/until.ts'
 import type { World } from './world.ts'
 
@@ -55,9 +56,9 @@ export async function atRest(world: World): Promise<Census> {
 }
 
 /**
- * Waits until the world has no more than `before`. Returns its resources, and any excess, in
- * words. The balancers must have released the nodes. `channels`, those of the case, are removed from Redis. Resources
- * of reads and health checks do not count: each figure is the minimum of all samples.
+ * Waits until the world has no more than `before`. Returns its resources, and any excess with the nodes' connections, in
+ * words. The balancers must have released the nodes. `channels`, those of the case, are removed from Redis. Resources of
+ * reads and health checks do not count: each figure is the minimum of all samples.
  */
 export async function restored(
   world: World,
@@ -76,7 +77,15 @@ export async function restored(
     },
     BACK_WITHIN,
   ).catch(() => {})
-  return { after, more: exceeding(world, before, after) }
+  const more = exceeding(world, before, after)
+  return { after, more: more.length === 0 ? [] : [...more, ...peers(world)] }
+}
+
+/** The programs that each node is connected to, in words: one of them holds what is left over. */
+function peers({ topology: { edges, writers } }: World): string[] {
+  return [...edges, ...writers]
+    .filter(({ running }) => running)
+    .map(({ name, pid }) => `${name} is connected to ${peersOf(pid).join(', ')}`)
 }
 
 /** Connections to a node that nginx and HAProxy each keep for the next request, or did not have at the first sample. */
