@@ -200,7 +200,7 @@ t.test('rules and the API revoke a channel or a connection', async t => {
   t.equal(made.state, 'connected', 'the connection stays without channels')
   const connecting = nextEvent(made, 'connecting')
   await api('disconnect', { user: 'ann' })
-  t.equal((await connecting).code, 3005)
+  t.equal((await connecting).code, 3011)
   await made.ready(WAIT_LIMIT_MS)
 })
 
