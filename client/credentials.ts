@@ -2,7 +2,7 @@
 
 import type { Options } from './types.ts'
 
-/** A token that expires within this is not used any more, ms. */
+/** A token that expires within this time, ms, is not used any more. */
 const MARGIN_MS = 10_000
 
 export class Credentials {
@@ -13,7 +13,7 @@ export class Credentials {
     this.#getToken = getToken
   }
 
-  /** Raises what `getToken` raises. */
+  /** Raises the errors of `getToken`. */
   async get(): Promise<string | undefined> {
     const kept = await this.#token?.catch(() => undefined)
     if (kept !== undefined && !expires(kept)) return kept

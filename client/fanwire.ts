@@ -136,7 +136,7 @@ export class Fanwire extends Emitter<FanwireEvents> {
     return presence
   }
 
-  /** Retries at once, after `unauthorized` too; not before the time that the server asked for. */
+  /** Retries at once, also after `unauthorized`, but not before the delay that the server requested. */
   reconnect(): void {
     this.#env.credentials.drop()
     this.#lines.happen('retry')

@@ -13,11 +13,11 @@ export class Joint {
   readonly #env: Env
   readonly #about: Pick<Source, 'channel' | 'options'>
   readonly #reader: Reader
-  /** What flowed by while a page was requested; undefined: the reader is in the flow. */
+  /** Items of the flow during the request of a page; undefined if the reader is in the flow. */
   #passed: Item[] | undefined
   readonly #abort = new AbortController()
 
-  /** `at`: where the flow is. */
+  /** `at`: the position of the flow. */
   constructor(env: Env, about: Pick<Source, 'channel' | 'options'>, reader: Reader, at: string) {
     this.#env = env
     this.#about = about

@@ -20,7 +20,7 @@ const ORDER: readonly StateName[] = [
   'idle',
 ]
 
-/** What a client reads with. */
+/** The parts that a client needs to read. */
 export interface Lines extends Feeding {
   readonly state: State
   happen(what: Happening): void

@@ -10,7 +10,7 @@ export interface Source {
   readonly options: ReadOptions
   /** A position, or where to begin. */
   readonly cursor: string
-  /** Where it begins, or has moved to without an event. */
+  /** Reports its start, or a later position that it reached without an event. */
   opened(cursor: string): void
   event(event: Event): void
   gap(gap: Gap): void
@@ -36,18 +36,18 @@ export interface Link {
   want(sources: readonly Source[]): void
   /** The machine has slept, or the network changed: checks that the node is still there. */
   check(): void
-  /** Nothing is called after this. */
+  /** Ends the link, which then calls nothing any more. */
   close(): void
 }
 
 export interface LinkEvents {
-  /** It delivers. */
+  /** The link delivers. */
   opened(): void
-  /** It ended, by itself. */
+  /** The link ended by itself. */
   down(fault: Fault): void
 }
 
-/** What links need. */
+/** The parts that links need. */
 export interface Env {
   /** Without a slash at the end. */
   readonly url: string
@@ -55,13 +55,13 @@ export interface Env {
   readonly timing: Timing
   readonly fetch: typeof fetch
   readonly WebSocket: Options['WebSocket']
-  /** The most events of a page: fewer after pages that were cut. */
+  /** Maximum events of a page: fewer after pages that were cut. */
   readonly pages: { limit: number }
 }
 
 export type OpenLink = (env: Env, events: LinkEvents, wire: Wire) => Link
 
-/** A response that is 2xx or 304. Raises FanwireError, what `getToken` raises, and what fetch raises. */
+/** A response with 2xx or 304. Raises FanwireError, and the errors of `getToken` and `fetch`. */
 export async function ask(env: Env, path: string, init: RequestInit = {}): Promise<Response> {
   const token = await env.credentials.get()
   const headers = { ...init.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) }
@@ -73,7 +73,7 @@ export async function ask(env: Env, path: string, init: RequestInit = {}): Promi
   throw error
 }
 
-/** What an error of `ask` means for a link. */
+/** The end of a link that an error of `ask` causes. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof Unauthorized) return { kind: 'signed-out', why: error.message || 'signed out' }
   const why = error instanceof Error ? error.message : String(error)
@@ -82,7 +82,7 @@ export function faultOf(error: unknown): Fault {
   return error.retry === undefined ? { why } : { kind: 'ended', why, hint: error.retry }
 }
 
-/** What a close code means (docs/protocol.md#close-codes). */
+/** The meaning of a close code (docs/protocol.md#close-codes). */
 export function faultOfCode(code: number, reason: string, hint = 0): Fault {
   const why = reason || `closed with ${code}`
   if (code === 4401) return { kind: 'rejected', why }
@@ -116,7 +116,7 @@ export type Message = Partial<Event> & {
   readonly close?: { readonly code: number; readonly reason: string; readonly retry?: number }
 }
 
-/** Hands it to its source. */
+/** Delivers it to its source. */
 export function deliver(message: Message, sourceOf: (channel: string) => Source | undefined): void {
   const { gap, end, channel } = message
   if (gap) sourceOf(gap.channel)?.gap(gap)

@@ -17,7 +17,7 @@ export interface PresenceEvents {
   join: Member
   leave: Member
   update: Member
-  /** All of them were reloaded, at first and after a gap. */
+  /** All members were loaded, at first or after a gap. */
   sync: readonly Member[]
   error: Error
 }

@@ -6,7 +6,7 @@ import { ask, type Env } from './link.ts'
 import { pause, within } from './pause.ts'
 import type { PublishOptions, Receipt } from './types.ts'
 
-/** How long a response may take, ms. */
+/** Maximum time of a response, ms. */
 const ANSWER_MS = 15_000
 
 export const newKey = (): string => {

@@ -20,13 +20,13 @@ export interface SubscriptionEvents<Data> {
   end: End
 }
 
-/** What a subscription needs of its client. */
+/** The parts of the client that a subscription needs. */
 export interface Subscribing {
   join(reader: Reader): void
   leave(reader: Reader): void
   /** Keeps the position. */
   keep(cursor: string): void
-  /** It is closed. */
+  /** The subscription is closed. */
   gone(): void
   state(): State
 }
@@ -117,7 +117,7 @@ export class Subscription<Data = unknown>
     this.#wake()
   }
 
-  /** From the wire. */
+  /** Takes an item from the wire. */
   take(item: Item): void {
     this.#read = positionAfter(item) ?? this.#read
     this.#waiting.push(item)

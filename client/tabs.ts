@@ -110,7 +110,7 @@ export class SharedLines implements Lines {
   #state: State = { name: 'idle' }
   /** Releases this tab's own lock. */
   #leads = () => {}
-  /** It holds its own lock. */
+  /** Whether this tab holds its own lock. */
   #isHere = false
   #stop = new AbortController()
   #heard = Date.now()

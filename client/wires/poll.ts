@@ -37,7 +37,7 @@ export async function askPage(env: Env, path: string, signal: AbortSignal): Prom
   }
 }
 
-/** Hands a page to its sources, whose positions are then those of the page. */
+/** Delivers a page to its sources, whose positions are then those of the page. */
 export function deliverPage(page: Page, sources: readonly Source[]): void {
   const sourceOf = (channel: string) => sources.find(each => each.channel === channel)
   for (const gap of page.gaps ?? []) deliver({ gap }, sourceOf)

@@ -4,9 +4,9 @@ import { type Env, type Fault, faultOf, type Link, type LinkEvents, sift, type S
 import type { Wire } from '../types.ts'
 
 export interface Requesting {
-  /** Whether it has delivered. */
+  /** Whether the link has delivered. */
   readonly open: boolean
-  /** It delivers. */
+  /** Reports that it delivers. */
   opened(): void
   /** How soon something must arrive, ms. */
   expect(ms: number): void

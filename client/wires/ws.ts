@@ -16,7 +16,7 @@ import {
 const PING_AFTER = 0.5
 /** How long an answer to a ping may take after the machine has slept, ms. */
 const CHECK_MS = 5000
-/** A token is renewed that long before it expires, ms. */
+/** A token is renewed this long before it expires, ms. */
 const RENEW_MS = 30_000
 
 interface Answer {
