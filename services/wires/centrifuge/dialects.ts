@@ -59,10 +59,17 @@ export function dialectOf(
 ): Dialect {
   const one = (bytes: Uint8Array) => join(carrier, [[bytes]])
   const push = (reply: Reply) => one(encoding.push(reply))
-  const piecesOf = (event: LogEvent): Pieces[] => {
-    if (isPublication(event)) return [encoding.publication(event)]
+  const encode = (event: LogEvent): Pieces[] => {
+    if (isPublication(event)) return [[Buffer.concat(encoding.publication(event))]]
     const other = otherPushOf(event)
     return other === undefined ? [] : [[encoding.push(other)]]
+  }
+  // Readers that are behind are at many positions: an event is in many stretches.
+  const known = new WeakMap<LogEvent, Pieces[]>()
+  const piecesOf = (event: LogEvent): Pieces[] => {
+    let pieces = known.get(event)
+    if (pieces === undefined) known.set(event, (pieces = encode(event)))
+    return pieces
   }
   const framing: Framing = {
     wire: 'centrifuge',
