@@ -230,7 +230,9 @@ class Calls {
 
   async #userCount(channel: string): Promise<{ user_count?: number }> {
     if (!kindOf(channel).presence) return {}
-    return { user_count: (await this.#context.presence.count(channel)).users }
+    const { presence } = this.#context
+    await presence.settled(channel)
+    return { user_count: (await presence.count(channel)).users }
   }
 
   /** Raises FW_BAD_PARAMETER, LogUnavailable. */
@@ -238,6 +240,7 @@ class Calls {
     this.#require(app, channel)
     if (!kindOf(channel).presence)
       throw new FanwireError('FW_BAD_PARAMETER', 'only presence channels have users')
+    await this.#context.presence.settled(channel)
     const { members } = await membersOf(this.#context, channel, MOST_USERS)
     return { users: members.map(({ user, user_id: id = user }) => ({ id })) }
   }

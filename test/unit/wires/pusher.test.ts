@@ -7,6 +7,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import Echo from 'laravel-echo'
 import t from 'tap'
+import { presenceOf } from '../../../services/broker/event/names.ts'
 import { resume } from '../../../client/pusher.ts'
 import { APP, type Message, startPusherNode } from '../../support/pusher.ts'
 import { until } from '../../support/until.ts'
@@ -148,11 +149,34 @@ t.test('after the close frame of a client, counts and members are without it', a
   await raw.until(/subscription_succeeded/)
   const channel = async () => (await server.get({ path: '/channels/presence-left' })).json()
   t.match(await channel(), { occupied: true, subscription_count: 1, user_count: 1 })
+  // Its leave is stored when somebody waits for that.
+  const { presence } = node.app.fanwire
+  const append = node.log.append.bind(node.log)
+  const settled = presence.settled.bind(presence)
+  let store = () => {}
+  const waited = new Promise<void>(resolve => (store = resolve))
+  node.log.append = async (...args) => {
+    if (args[0] === presenceOf('presence-left')) await waited
+    return append(...args)
+  }
+  presence.settled = name => {
+    store()
+    return settled(name)
+  }
+  t.teardown(() => {
+    store()
+    Object.assign(node.log, { append })
+    Object.assign(presence, { settled })
+  })
   // It does not end its TCP connection.
   raw.socket.pause()
   raw.send(frame(0x88, ''))
-  await until('it has gone', async () => !((await channel()) as { occupied: boolean }).occupied)
-  await until('it is no member', async () => ((await channel()) as { user_count: number }).user_count === 0)
+  let state = { occupied: true, user_count: 1 }
+  await until('it has gone', async () => {
+    state = (await channel()) as typeof state
+    return !state.occupied
+  })
+  t.equal(state.user_count, 0, 'no count is older than another')
   t.notOk(socket.destroyed)
   raw.close()
 })
