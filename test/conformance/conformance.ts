@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { centrifuge } from './centrifuge.ts'
 import { durableStreams } from './durable-streams.ts'
 import { mercure } from './mercure.ts'
+import { pusher } from './pusher.ts'
 
 /** Results of a suite. */
 export interface Found {
@@ -22,6 +23,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   centrifuge,
   'durable-streams': durableStreams,
   mercure,
+  pusher,
 }
 
 const HELP = `npm run conformance -- ${Object.keys(SUITES).join(' | ')} [--suite FOLDER]

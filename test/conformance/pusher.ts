@@ -1,0 +1,103 @@
+// The tests of soketi, which are not on npm: out of a clone of its repository, given with --suite. Its server is replaced
+// by a node.
+
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import type { Found } from './conformance.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const FOLDER = join(ROOT, '.cache/conformance/pusher')
+const FILES = ['http-api', 'ws', 'webhooks', 'public', 'private', 'presence', 'encrypted-private']
+const HOW = `--suite names a clone of soketi with its dependencies:
+  git clone https://github.com/soketi/soketi
+  cd soketi && npm install --ignore-scripts`
+const run = promisify(execFile)
+
+/** Every client reads, and soketi reports on all channels. */
+const RULES = { default: { subscribe: 'anyone', publish: 'token', presence: true } }
+
+/** Cases that are not run, by their names. */
+const LEFT_OUT: readonly (readonly [why: string, cases: RegExp])[] = [
+  ["objects of soketi's server", /does not leak memory|adapter get|connecting to the channel twice/],
+  ['usage endpoint', /usage endpoint/],
+  ['limits for an app', /should check for|event (name|payload) is big/],
+  ['AWS', /lambda webhooks|sqs batching/],
+  ["webhooks' headers", /custom headers/],
+  ['webhook cache_miss', /webhooks from cache_miss/],
+]
+
+interface Case {
+  readonly title: string
+  readonly status: string
+  readonly failureMessages: readonly string[]
+}
+
+interface Report {
+  readonly testResults: readonly { readonly assertionResults: readonly Case[] }[]
+}
+
+export async function pusher(say: (text: string) => void, suite: string | undefined): Promise<Found> {
+  if (suite === undefined || !existsSync(join(suite, 'node_modules/.bin/jest'))) throw new Error(HOW)
+  const folder = resolve(suite)
+  mkdirSync(FOLDER, { recursive: true })
+  writeFileSync(join(FOLDER, 'rules.json'), JSON.stringify(RULES))
+  writeFileSync(join(FOLDER, 'jest.config.cjs'), configOf(folder))
+  const cases: Case[] = []
+  for (const name of FILES) {
+    const found = await casesOf(folder, name)
+    const count = (status: string) => found.filter(each => each.status === status).length
+    say(`${name}: ${count('passed')} of ${count('passed') + count('failed')} passed`)
+    cases.push(...found)
+  }
+  return judge(cases)
+}
+
+/** Its own settings, with a node as the server. */
+function configOf(folder: string): string {
+  const server = join(import.meta.dirname, 'soketi-server.ts')
+  const own = {
+    rootDir: folder,
+    collectCoverage: false,
+    moduleNameMapper: { '/src/(server|app|log|message|webhook-sender)$': server },
+  }
+  return `module.exports = { ...require(${JSON.stringify(join(folder, 'jest.config.js'))}), ...${JSON.stringify(own)} }`
+}
+
+/** Raises if jest has no results. */
+async function casesOf(folder: string, name: string): Promise<readonly Case[]> {
+  const results = join(FOLDER, `${name}.json`)
+  rmSync(results, { force: true })
+  const others = `^(?!.*(${LEFT_OUT.map(([, names]) => names.source).join('|')}))`
+  const args = [`tests/${name}.test.ts`, '--config', join(FOLDER, 'jest.config.cjs'), '-t', others]
+  const env = {
+    ...process.env,
+    CONFORMANCE_MAIN: join(ROOT, 'dist/services/main.js'),
+    CONFORMANCE_FOLDER: FOLDER,
+    // Its cases leave some promises unhandled, as was usual before Node 15.
+    NODE_OPTIONS: '--unhandled-rejections=warn',
+  }
+  const options = { cwd: folder, env, maxBuffer: 64 * 1024 * 1024 }
+  // It fails where a case does.
+  const output = ['--json', `--outputFile=${results}`, '--forceExit']
+  await run('node_modules/.bin/jest', [...args, ...output], options).catch(() => {})
+  const { testResults } = JSON.parse(readFileSync(results, 'utf8')) as Report
+  return testResults.flatMap(({ assertionResults }) => assertionResults)
+}
+
+function judge(cases: readonly Case[]): Found {
+  const leftOut: Record<string, number> = {}
+  for (const { title, status } of cases) {
+    const why = LEFT_OUT.find(([, names]) => names.test(title))?.[0]
+    if (why !== undefined && status === 'pending') leftOut[why] = (leftOut[why] ?? 0) + 1
+  }
+  return {
+    cases: cases.length,
+    passed: cases.filter(({ status }) => status === 'passed').length,
+    leftOut,
+    failed: cases
+      .filter(({ status }) => status === 'failed')
+      .map(({ title, failureMessages: [first = ''] }) => `${title}: ${first.split('\n', 1)[0]}`),
+  }
+}
