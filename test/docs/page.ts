@@ -93,7 +93,7 @@ export class Page {
 
   /** The text of a block with the ports of this run. */
   #textOf({ text }: Block): string {
-    return text.replaceAll(/(?<=[:=])\d{4}\b/g, port => this.#port(port))
+    return text.replaceAll(/(?<=[:= ])\d{4}\b/g, port => this.#port(port))
   }
 
   async #startRedis(): Promise<void> {
