@@ -51,7 +51,8 @@ Example: fanwire key --id shop --allow publish --channels 'orders:*' --file keys
       else remark(`its entry is in ${file}; the key itself is not stored`)
       return 0
     } catch (error) {
-      if (error instanceof BadFileError) throw new Misused(error.message)
+      // What is wrong with the new entry is an option's value: key.id is --id.
+      if (error instanceof BadFileError) throw new Misused(error.message.replace(/^key\.(\w+):?/, '--$1'))
       throw error
     }
   },
@@ -62,8 +63,9 @@ const listOf = (text: string) => text.split(',').map(each => each.trim())
 /** Adds an entry in one step, so that no node reads half a file. Raises BadFileError. */
 async function add(path: string, entry: Record<string, unknown>): Promise<void> {
   const text = await read(path)
-  const before =
-    text === undefined ? [] : parseKeysFile(text) && (JSON.parse(text.replace(/^\ufeff/, '')) as object[])
+  const before = text === undefined ? [] : entriesOf(path, text)
+  if (before.some(({ id }) => id === entry.id))
+    throw new BadFileError(`${path} has a key with the id ${entry.id}: choose another --id`)
   const after = `${JSON.stringify([...before, entry], undefined, 2)}\n`
   parseKeysFile(after)
   const mode = await stat(path).then(
@@ -78,6 +80,16 @@ async function add(path: string, entry: Record<string, unknown>): Promise<void> 
     await unlink(beside).catch(() => {})
     throw fault(path, 'written', error)
   }
+}
+
+function entriesOf(path: string, text: string): { readonly id?: string }[] {
+  try {
+    parseKeysFile(text)
+  } catch (error) {
+    if (error instanceof BadFileError) throw new BadFileError(`${path}: ${error.message}`)
+    throw error
+  }
+  return JSON.parse(text.replace(/^\ufeff/, '')) as { id?: string }[]
 }
 
 async function read(path: string): Promise<string | undefined> {

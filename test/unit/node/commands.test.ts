@@ -59,16 +59,22 @@ t.test('key: adds entries to a file without damaging others', async t => {
   t.notMatch(readFileSync(file, 'utf8'), key)
 
   const before = readFileSync(file, 'utf8')
-  for (const bad of [
-    await made('a'),
-    await made('c d'),
-    await made('c', '--until', 'tomorrow'),
-    await made('c', '--channels', '**'),
-  ]) {
+  for (const [bad, reason] of [
+    [await made('a'), 'has a key with the id a: choose another --id'],
+    [await made('c d'), '--id is not 1 to 64 letters'],
+    [await made('c', '--until', 'tomorrow'), '--until "tomorrow" is not a time'],
+    [await made('c', '--channels', '**'), '--channels[0] "**" has'],
+  ] as const) {
     t.equal(bad.code, 2)
+    t.ok(bad.output.includes(reason), bad.output)
     t.notMatch(bad.output, /fw_/)
   }
   t.equal(readFileSync(file, 'utf8'), before)
+  const rules = join(t.testdirName, 'rules.yaml')
+  writeFileSync(rules, 'open: read')
+  const other = await run('key', '--id', 'c', '--allow', 'admin', '--file', rules)
+  t.equal(other.code, 2)
+  t.ok(other.output.includes(`${rules}: the file is not valid JSON`), other.output)
   for (const args of [
     ['key'],
     ['key', '--id', 'x'],
