@@ -70,7 +70,7 @@ export class PusherReader extends Reader {
     if (channel === undefined) return
     const data: unknown = JSON.parse(json)
     if (event === 'pusher_internal:subscription_succeeded') {
-      if (this.cursorOf(channel) === 'earliest') this.startsAt(channel, cursor)
+      if (!this.hasPosition(channel)) this.startsAt(channel, cursor)
     } else if (event === 'fanwire:gap') this.gap({ channel, ...(data as GapData) })
     else if (!event.startsWith('pusher:')) this.event({ channel, id: cursor, data: data as { n: number } })
   }

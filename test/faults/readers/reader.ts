@@ -117,6 +117,10 @@ export abstract class Reader {
     return this.#positions.size === this.options.channels.length
   }
 
+  protected hasPosition(channel: string): boolean {
+    return this.#positions.has(channel)
+  }
+
   /** Its position in a channel. */
   protected cursorOf(channel: string): string {
     return this.#positions.get(channel) ?? this.options.begin ?? 'earliest'
