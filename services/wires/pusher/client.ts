@@ -110,7 +110,7 @@ export class PusherClient {
 
   // Subscriptions -----------------------------------------------------------------------------------------------
 
-  /** Its errors are reported as pusher:subscription_error. */
+  /** Its errors are reported as pusher:subscription_error; those that pass end the connection with 4100. */
   async #subscribe(data: Data): Promise<void> {
     const { cursor } = data
     const channel = checkedChannel(data.channel)
@@ -273,16 +273,22 @@ export class PusherClient {
   #fail(error: FanwireError, incoming: Incoming | undefined): void {
     const { event = '', channel, data } = incoming ?? {}
     const about = { error: error.code, ...(error.retry === undefined ? {} : { retry: error.retry }) }
-    if (event === 'pusher:subscribe') return this.#failSubscribe(error, data)
-    if (event === 'pusher:signin') {
-      const { connection, outlet } = this.#parts
-      const code = error.retryable ? CODES.busy : CODES.unauthorized
-      return outlet.refuse(connection, code, error.message.slice(0, 123))
+    if (event === 'pusher:signin')
+      return this.#refuse(error.retryable ? CODES.busy : CODES.unauthorized, error)
+    if (event === 'pusher:subscribe') {
+      // Clients subscribe again only after they have reconnected.
+      const passes = error.retryable && SUBSCRIPTION_ERRORS[error.code] === undefined
+      return passes ? this.#refuse(CODES.busy, error) : this.#failSubscribe(error, data)
     }
     const isClientEvent = event.startsWith(CLIENT_PREFIX)
     const code = isClientEvent ? CODES.clientEvent : null
     const where = isClientEvent && typeof channel === 'string' ? channel.slice(0, 200) : undefined
     this.#commands.write(errorMessage(code, error.message, about, where))
+  }
+
+  #refuse(code: number, { message: text }: FanwireError): void {
+    const { connection, outlet } = this.#parts
+    outlet.refuse(connection, code, text.slice(0, 123))
   }
 
   #failSubscribe({ code, message: text, statusCode }: FanwireError, data: unknown): void {

@@ -19,6 +19,7 @@ writeFileSync(
   `channels:
   - { match: open, subscribe: anyone }
   - { match: cache-open, subscribe: anyone }
+  - { match: later, subscribe: anyone }
   - { match: private-chat, subscribe: token, publish: token }
 default: { subscribe: token, publish: nobody }
 `,
@@ -207,6 +208,19 @@ t.test("a sign-in needs no user's channel; a log that is unavailable means: late
   node.log.follow = follow
   spaced.socket.close()
 })
+
+t.test(
+  'a subscription that fails only for now ends the connection, so that the client subscribes again',
+  async t => {
+    const client = await open()
+    await client.next('pusher:connection_established')
+    const { follow } = node.log
+    node.log.follow = async () => Promise.reject(new LogUnavailable('the log is away'))
+    client.send({ event: 'pusher:subscribe', data: { channel: 'later' } })
+    t.equal(await client.closed(), 4100)
+    node.log.follow = follow
+  },
+)
 
 t.test('unsigned or invalid server requests have a status', async t => {
   const now = Math.floor(Date.now() / 1000)
