@@ -86,7 +86,10 @@ export class Load {
   /** Stops publishing, waits until all publishes are answered and all events received, and ends; the account has the rest. */
   async end(): Promise<void> {
     await this.#publisher?.stop(ANSWERED_WITHIN)
-    await until('all has arrived', () => this.account.waiting().length === 0, ARRIVED_WITHIN).catch(() => {})
+    await until('all has arrived', () => this.account.waiting().length === 0, ARRIVED_WITHIN).catch(() => {
+      for (const { name, waitsFor } of this.readers)
+        if (waitsFor !== undefined) this.account.fault(`${name} still waits for ${waitsFor}`)
+    })
     // Duplicates would arrive now.
     await sleep(500)
     await Promise.all(this.readers.map(reader => this.#stopped(reader)))

@@ -9,6 +9,12 @@ import { Refused, SILENCE, textOf, untilCut } from './reader.ts'
 const REFUSED = 10
 
 export class PushReader extends ObjectReader {
+  #waitsFor: string | undefined
+
+  override get waitsFor(): string | undefined {
+    return this.#waitsFor
+  }
+
   protected override async session(): Promise<number | undefined> {
     const session = connect(`http://127.0.0.1:${this.port}`)
     session.on('error', () => {})
@@ -25,6 +31,7 @@ export class PushReader extends ObjectReader {
 
   /** Processes lines in order. The reader advances past a pushed event once it has received it. */
   async #hold(session: ClientHttp2Session): Promise<number | undefined> {
+    this.#waitsFor = undefined
     const pushes = new Map<string, Promise<string | undefined>>()
     session.on('stream', (stream, { ':path': path }) => pushes.set(`${path}`, take(stream)))
     const held = session.request({ ':path': `/v1/push?${this.query()}` })
@@ -38,7 +45,11 @@ export class PushReader extends ObjectReader {
         return
       }
       const path = `/v1/channels/${pushed.channel}/events/${pushed.id}`
-      const event = (await pushes.get(path)) ?? (await fetched(session, path))
+      this.#waitsFor = `the push of ${path}`
+      let event = await pushes.get(path)
+      this.#waitsFor = `the response to GET ${path}`
+      event ??= await fetched(session, path)
+      this.#waitsFor = undefined
       pushes.delete(path)
       this.object(event)
     }

@@ -69,6 +69,11 @@ export abstract class Reader {
     this.#running = Promise.resolve().then(() => this.run())
   }
 
+  /** What it waits for although its connection is open: it explains missed events. */
+  get waitsFor(): string | undefined {
+    return undefined
+  }
+
   /** Leaves without reconnecting. */
   async stop(): Promise<void> {
     this.#stopped.abort()
