@@ -166,22 +166,30 @@ t.test(
       return
     }
     t.teardown(() => execFileSync('umount', ['-l', data]))
-    const log = await openFileLog(join(data, 'log'))
+    const lines: string[] = []
+    const note = (_: object, message: string) => void lines.push(message)
+    const log = await openFileLog(join(data, 'log'), { logger: { debug() {}, info: note, warn: note } })
     t.teardown(() => log.close())
     const ballast = join(data, 'ballast')
     const head = await append(log, 'a', drafts(3))
     mkdirSync(ballast)
     writeFileSync(join(ballast, 'x'), Buffer.alloc(600_000))
     let last = head
+    const large = draft('x'.repeat(20_000))
     const fill = async () => {
-      for (;;) last = await append(log, 'a', [draft('x'.repeat(20_000))])
+      for (;;) last = await append(log, 'a', [large])
     }
     await t.rejects(fill(), AppendsRefused)
     await t.rejects(log.append('a', [draft('x'.repeat(200_000))]), AppendsRefused)
+    const full = 'the disk is full (FANWIRE_DATA): publishes are refused (logged once a minute)'
+    t.same(lines, [full])
     t.same((await log.state('a')).head, last)
     t.same((await log.read('a', 'earliest', { events: 3, bytes: 1e6 })).events.map(dataOf), [1, 2, 3])
     rmSync(ballast, { recursive: true })
     await log.probe()
     t.equal((await append(log, 'a', [draft(4)])).offset, last.offset + 1)
+    t.same(lines, [full], 'a small event does not show that there is room for a large one')
+    await append(log, 'a', [large])
+    t.same(lines, [full, 'the disk accepts publishes again'])
   },
 )

@@ -210,6 +210,7 @@ export class FileLog implements ChannelLog {
         idempotencyWindow,
         now,
         segmentBytes,
+        logger,
         committed: changed => this.#committed(changed),
         sealed: segment => void segments.push(segment),
       },

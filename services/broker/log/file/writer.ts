@@ -1,12 +1,14 @@
 // Writes appends, one write at a time: all calls of a turn of the event loop together, then all that arrived meanwhile.
 
 import { createHash } from 'node:crypto'
+import type { Logger } from '../../logger.ts'
 import { AppendsRefused, LogUnavailable, type Receipt } from '../log.ts'
 import { ActiveSegment } from './active.ts'
 import type { FileChannel } from './channel.ts'
 import { type Call, Commit, refuse, relay } from './commit.ts'
 import { Mark } from './mark.ts'
 import { RecordWriter } from './records.ts'
+import { Refusals } from './refusals.ts'
 import type { Segment } from './segment.ts'
 
 /** A segment is sealed when it exceeds that many bytes, or this many channels. */
@@ -21,6 +23,7 @@ export interface WriterOptions {
   readonly idempotencyWindow: number
   readonly now: () => number
   readonly segmentBytes: number
+  readonly logger: Logger
   /** These have new events, or their first record in the log. */
   committed(channels: Iterable<FileChannel>): void
   sealed(segment: Segment): void
@@ -33,6 +36,7 @@ export class Writer {
   readonly #options: WriterOptions
   readonly #mark: Mark
   readonly #records = new RecordWriter()
+  readonly #refusals: Refusals
   #queue: Call[] = []
   #active: ActiveSegment | undefined
   /** Number of the next segment. */
@@ -46,6 +50,7 @@ export class Writer {
     this.#options = options
     this.#next = next
     this.#mark = new Mark(options.folder, seed)
+    this.#refusals = new Refusals(options.logger, options.folder)
   }
 
   /** The epoch of a channel that has no record in the log. */
@@ -130,9 +135,11 @@ export class Writer {
         await active.write(commit.bytes)
         this.#mark.move(active.size)
         this.#syncSoon()
+        this.#refusals.written(commit.bytes.length)
       }
     } catch (error) {
       const refusal = refusalOf(error)
+      this.#refusals.refused(commit?.bytes.length ?? 0, refusal)
       if (commit === undefined) for (const call of this.#queue.splice(0)) this.#refuse(call, refusal)
       commit?.fail(refusal)
       return
