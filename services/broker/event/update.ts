@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { dataOf, type Draft, type LogEvent } from './event.ts'
 import { isObject } from './json-values.ts'
 import { elements } from './json-spans.ts'
+import { madeOnce } from './made-once.ts'
 import { type Position, printPosition } from './position.ts'
 
 /** The log of all updates. */
@@ -74,16 +75,13 @@ function keyIn(channel: string, key: string): string {
   return createHash('sha256').update(`${channel}\x7f${key}`).digest('base64url')
 }
 
-const known = new WeakMap<LogEvent, Update>()
+/** Bytes of events that are kept parsed. */
+const MAX_KEPT = 16 * 1024 * 1024
 /** Its data was erased. */
 const NOTHING: Update = { topics: [], text: '' }
 
 /** The update that an event of the log of updates is. */
-export function updateOf(event: LogEvent): Update {
-  let update = known.get(event)
-  if (update === undefined) known.set(event, (update = read(event)))
-  return update
-}
+export const updateOf = madeOnce(MAX_KEPT, read)
 
 function read(event: LogEvent): Update {
   const data = dataOf(event)

@@ -1,12 +1,13 @@
 // How replies and pushes are sent: an encoding and a carrier. A stretch is encoded once for all clients of a dialect.
 
 import type { LogEvent } from '../../broker/event/event.ts'
+import { madeOnce } from '../../broker/event/made-once.ts'
 import { attendedIn } from '../../broker/event/names.ts'
 import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { allocateChunk, dataOf as dataOfChunk, LAST_CHUNK } from '../../http/chunks.ts'
 import { BINARY, TEXT, wsHeaderSize, writeWsHeader } from '../ws-frames.ts'
 import { clientReconnects, disconnectOf, UNSUBSCRIBED, unsubscribeOf } from './codes.ts'
-import type { Encoding, Pieces } from './encoding.ts'
+import type { Encoding } from './encoding.ts'
 import { JSON_PUSHES, JSON_REPLIES } from './json.ts'
 import { PROTOBUF } from './protobuf.ts'
 import type { Command, Reply } from './protocol.ts'
@@ -32,9 +33,9 @@ export interface Dialect {
 
 const NOTHING = Buffer.alloc(0)
 
-function join({ before, between, after, allocate }: Carrier, replies: readonly Pieces[]): Buffer {
+function join({ before, between, after, allocate }: Carrier, replies: readonly Uint8Array[]): Buffer {
   if (replies.length === 0) return NOTHING
-  const all = replies.flatMap((pieces, i) => [i === 0 ? before : between, ...pieces])
+  const all = replies.flatMap((reply, i) => [i === 0 ? before : between, reply])
   all.push(after)
   const { bytes, at: begin } = allocate(all.reduce((sum, { length }) => sum + length, 0))
   let at = begin
@@ -52,29 +53,41 @@ interface DialectOptions {
   readonly answered?: true
 }
 
+/** Bytes of events that each encoding keeps in its form. */
+const MAX_KEPT = 4 * 1024 * 1024
+
+/** An encoding whose events are encoded once for all its dialects. */
+export interface SharedEncoding extends Encoding {
+  /** The push of an event; empty if clients receive nothing. */
+  event(event: LogEvent): Uint8Array
+}
+
+export function shared(encoding: Encoding): SharedEncoding {
+  const event = madeOnce(MAX_KEPT, (event): Uint8Array => {
+    if (isPublication(event)) return Buffer.concat(encoding.publication(event))
+    const other = otherPushOf(event)
+    return other === undefined ? NOTHING : encoding.push(other)
+  })
+  return { ...encoding, event }
+}
+
 export function dialectOf(
-  encoding: Encoding,
+  encoding: SharedEncoding,
   carrier: Carrier,
   { pushesEnd, answered }: DialectOptions,
 ): Dialect {
-  const one = (bytes: Uint8Array) => join(carrier, [[bytes]])
+  const one = (bytes: Uint8Array) => join(carrier, [bytes])
   const push = (reply: Reply) => one(encoding.push(reply))
-  const encode = (event: LogEvent): Pieces[] => {
-    if (isPublication(event)) return [[Buffer.concat(encoding.publication(event))]]
-    const other = otherPushOf(event)
-    return other === undefined ? [] : [[encoding.push(other)]]
-  }
-  // Readers that are behind are at many positions: an event is in many stretches.
-  const known = new WeakMap<LogEvent, Pieces[]>()
-  const piecesOf = (event: LogEvent): Pieces[] => {
-    let pieces = known.get(event)
-    if (pieces === undefined) known.set(event, (pieces = encode(event)))
-    return pieces
-  }
   const framing: Framing = {
     wire: 'centrifuge',
     opening: () => NOTHING,
-    stretch: (events, from, to) => join(carrier, events.slice(from, to).flatMap(piecesOf)),
+    stretch(events, from, to) {
+      const pushes = events.slice(from, to).map(encoding.event)
+      return join(
+        carrier,
+        pushes.filter(({ length }) => length > 0),
+      )
+    },
     // Clients then resubscribe, and learn that the missed publications could not be recovered.
     gap: channel =>
       push({ channel, unsubscribe: { code: UNSUBSCRIBED.insufficient, reason: 'insufficient state' } }),
@@ -110,7 +123,7 @@ export interface BodyDialect {
   readonly plain: Dialect
 }
 
-function inBody(encoding: Encoding, before: string, between: string, after: string): BodyDialect {
+function inBody(encoding: SharedEncoding, before: string, between: string, after: string): BodyDialect {
   const around = { before: Buffer.from(before), between: Buffer.from(between), after: Buffer.from(after) }
   const { framing, ...chunked } = dialectOf(
     encoding,
@@ -145,17 +158,21 @@ function inBody(encoding: Encoding, before: string, between: string, after: stri
   }
 }
 
-export const jsonInMessages = dialectOf(JSON_REPLIES, inMessages(TEXT, '\n'), {
+const REPLIES = shared(JSON_REPLIES)
+const PUSHES = shared(JSON_PUSHES)
+const BYTES = shared(PROTOBUF)
+
+export const jsonInMessages = dialectOf(REPLIES, inMessages(TEXT, '\n'), {
   pushesEnd: false,
   answered: true,
 })
-export const pushesInMessages = dialectOf(JSON_PUSHES, inMessages(TEXT, '\n'), { pushesEnd: false })
-export const jsonInLines = inBody(JSON_REPLIES, '', '\n', '\n')
-export const pushesInLines = inBody(JSON_PUSHES, '', '\n', '\n')
-export const jsonInSse = inBody(JSON_REPLIES, 'data: ', '\n\ndata: ', '\n\n')
-export const pushesInSse = inBody(JSON_PUSHES, 'data: ', '\n\ndata: ', '\n\n')
-export const protobufInMessages = dialectOf(PROTOBUF, inMessages(BINARY, ''), {
+export const pushesInMessages = dialectOf(PUSHES, inMessages(TEXT, '\n'), { pushesEnd: false })
+export const jsonInLines = inBody(REPLIES, '', '\n', '\n')
+export const pushesInLines = inBody(PUSHES, '', '\n', '\n')
+export const jsonInSse = inBody(REPLIES, 'data: ', '\n\ndata: ', '\n\n')
+export const pushesInSse = inBody(PUSHES, 'data: ', '\n\ndata: ', '\n\n')
+export const protobufInMessages = dialectOf(BYTES, inMessages(BINARY, ''), {
   pushesEnd: false,
   answered: true,
 })
-export const protobufInBody = inBody(PROTOBUF, '', '', '')
+export const protobufInBody = inBody(BYTES, '', '', '')

@@ -3,6 +3,7 @@
 
 import { constants, deflateRawSync } from 'node:zlib'
 import type { LogEvent } from '../../broker/event/event.ts'
+import { madeOnce } from '../../broker/event/made-once.ts'
 import type { Framing } from '../../broker/fanout/framing.ts'
 import { TEXT, wsFrame } from '../ws-frames.ts'
 import { wsFraming } from './framing.ts'
@@ -15,28 +16,19 @@ const TRAILER_LENGTH = 4
 const OPTIONS = { level: 1, finishFlush: constants.Z_SYNC_FLUSH }
 /** Larger events are not compressed: that would block the event loop. */
 const MAX_COMPRESSED = 2 * 1024 * 1024
-/** Compressed frames that are kept for readers at other cursors, bytes. */
+/** Bytes of events that are kept compressed. */
 const MAX_KEPT = 8 * 1024 * 1024
 
 /** For clients that take compressed messages; events below `threshold` bytes are not compressed. */
 export function wsDeflateFraming(threshold: number): Framing {
-  let frames = new WeakMap<LogEvent, Buffer>()
-  let kept = 0
-
+  const compressed = madeOnce(MAX_KEPT, ({ json }) => {
+    const deflated = deflateRawSync(json, OPTIONS).subarray(0, -TRAILER_LENGTH)
+    return deflated.length < json.length ? wsFrame(RSV1 | TEXT, deflated) : wsFrame(TEXT, json)
+  })
   const frameOf = (event: LogEvent): Buffer => {
     const { json } = event
-    if (json.length < threshold || json.length > MAX_COMPRESSED) return wsFrame(TEXT, json)
-    const known = frames.get(event)
-    if (known !== undefined) return known
-    const deflated = deflateRawSync(json, OPTIONS).subarray(0, -TRAILER_LENGTH)
-    const frame = deflated.length < json.length ? wsFrame(RSV1 | TEXT, deflated) : wsFrame(TEXT, json)
-    kept += frame.length
-    if (kept > MAX_KEPT) {
-      frames = new WeakMap()
-      kept = frame.length
-    }
-    frames.set(event, frame)
-    return frame
+    const isCompressed = json.length >= threshold && json.length <= MAX_COMPRESSED
+    return isCompressed ? compressed(event) : wsFrame(TEXT, json)
   }
 
   return {

@@ -1,0 +1,54 @@
+// What is made of events is made once, and is bounded, whatever the number of events.
+
+import t from 'tap'
+import { encodeEvent, type LogEvent } from '../../../../services/broker/event/event.ts'
+import { madeOnce } from '../../../../services/broker/event/made-once.ts'
+import {
+  jsonInMessages,
+  jsonInSse,
+  pushesInMessages,
+} from '../../../../services/wires/centrifuge/dialects.ts'
+
+const KB = 1024
+
+function eventOf(offset: number, size: number): LogEvent {
+  const head = {
+    channel: 'c',
+    epoch: 'e1',
+    offset,
+    time: 1,
+    type: undefined,
+    encoding: undefined,
+    low: false,
+  }
+  return encodeEvent(head, Buffer.from(`"${'x'.repeat(size)}"`))
+}
+
+t.test('made once per event, until more than the bound is kept', async t => {
+  const made: number[] = []
+  const of = madeOnce(10 * KB, ({ offset }) => {
+    made.push(offset)
+    return { offset }
+  })
+  const events = [1, 2, 3, 4].map(offset => eventOf(offset, 3 * KB))
+  for (const event of events.slice(0, 3)) of(event)
+  t.equal(of(events[0] as LogEvent), of(events[0] as LogEvent))
+  t.strictSame(made, [1, 2, 3])
+  of(events[3] as LogEvent)
+  of(events[3] as LogEvent)
+  of(events[0] as LogEvent)
+  t.strictSame(made, [1, 2, 3, 4, 1], 'the fourth dropped the others')
+})
+
+t.test('Centrifuge: an event is encoded once for all transports, and the encodings are bounded', async t => {
+  const event = eventOf(1, 10)
+  const stretch = ({ framing }: typeof jsonInMessages) => framing.stretch([event], 0, 1).toString()
+  const first = stretch(jsonInMessages)
+  event.json.fill('y', event.dataStart + 1, event.json.length - 2)
+  t.equal(stretch(jsonInMessages), first)
+  t.match(stretch(jsonInSse.plain), 'xxxxxxxxxx', 'the same encoding in another transport')
+  t.match(stretch(pushesInMessages), 'yyyyyyyyyy', 'another encoding')
+  const many = Array.from({ length: 50 }, (_, i) => eventOf(i, 100 * KB))
+  jsonInMessages.framing.stretch(many, 0, many.length)
+  t.match(stretch(jsonInMessages), 'yyyyyyyyyy', 'dropped after 4 MiB of other events')
+})
