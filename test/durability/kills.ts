@@ -1,14 +1,14 @@
 // Kills a node with a file log repeatedly under load, and checks everything that it acknowledged.
 
-import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Pool } from 'undici'
 import { type RunningNode, startNode } from '../support/node.ts'
 import { until } from '../support/until.ts'
 
 export interface KillsOptions {
   readonly folder: string
   readonly kills: number
-  /** Publishes per second. */
+  /** Publishes per second of a node's life. A node that has fallen behind is sent more until it has caught up. */
   readonly rate: number
   /** Maximum time from a start to the kill, ms. The kill waits longer until enough publishes are acknowledged. */
   readonly alive: number
@@ -19,6 +19,8 @@ export interface KillsOptions {
 
 export interface KillsAccount {
   readonly acknowledged: number
+  /** Time under load, of all nodes together. */
+  readonly seconds: number
   readonly epochs: number
   /** Descriptions of the faults. */
   readonly wrong: readonly string[]
@@ -42,7 +44,6 @@ const CONNECTIONS = 50
 
 class Killed {
   readonly #options: KillsOptions
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS })
   /** Ids of acknowledged events, by number. */
   readonly #acknowledged = new Map<number, string>()
   readonly #held = new Map<number, string>()
@@ -50,32 +51,37 @@ class Killed {
   readonly #epochs = new Set<string>()
   readonly wrong: string[] = []
   #published = 0
+  #seconds = 0
 
   constructor(options: KillsOptions) {
     this.#options = options
   }
 
   get account(): KillsAccount {
-    return { acknowledged: this.#acknowledged.size, epochs: this.#epochs.size, wrong: this.wrong }
+    const { size: acknowledged } = this.#acknowledged
+    return { acknowledged, seconds: this.#seconds, epochs: this.#epochs.size, wrong: this.wrong }
   }
 
   async run(): Promise<KillsAccount> {
     const { kills, alive, least, say } = this.#options
     for (let kill = 0; kill <= kills; kill++) {
       const node = await this.#start()
-      await this.#check(node)
+      const pool = new Pool(node.url, { connections: CONNECTIONS })
+      await this.#check(pool)
       if (kill === kills) await node.stop()
       else {
-        const load = this.#load(node)
+        const began = performance.now()
+        const load = this.#load(pool, began)
         const enough = this.#acknowledged.size + least
         await sleep(alive * (0.3 + 0.7 * Math.random()))
         await until('enough is acknowledged', () => this.#acknowledged.size >= enough, 60_000)
+        this.#seconds += (performance.now() - began) / 1000
         await node.kill()
         await load
         say?.(`kill ${kill + 1}: ${this.#acknowledged.size} acknowledged, ${this.wrong.length} wrong`)
       }
+      await pool.destroy()
     }
-    this.#agent.destroy()
     return this.account
   }
 
@@ -86,8 +92,7 @@ class Killed {
   }
 
   /** Publishes until the node is killed. */
-  async #load(node: RunningNode): Promise<void> {
-    const began = performance.now()
+  async #load(node: Pool, began: number): Promise<void> {
     let sent = 0
     const publishAll = async () => {
       for (;;) {
@@ -106,7 +111,7 @@ class Killed {
   }
 
   /** Checks that all acknowledged events exist, each reader continues without a gap, and keys are known. */
-  async #check(node: RunningNode): Promise<void> {
+  async #check(node: Pool): Promise<void> {
     for (const channel of CHANNELS) await this.#readOn(node, channel)
     for (const [number, id] of this.#acknowledged)
       if (this.#held.get(number) !== id)
@@ -118,7 +123,7 @@ class Killed {
     }
   }
 
-  async #readOn(node: RunningNode, channel: string): Promise<void> {
+  async #readOn(node: Pool, channel: string): Promise<void> {
     for (let more = true; more;) {
       const { status, body } = await this.#ask(
         node,
@@ -140,31 +145,22 @@ class Killed {
     }
   }
 
-  #publish(node: RunningNode, number: number): Promise<Answer> {
+  #publish(node: Pool, number: number): Promise<Answer> {
     const channel = CHANNELS[number % CHANNELS.length]
     return this.#ask(node, 'POST', `/v1/channels/${channel}/events`, number)
   }
 
-  #ask(node: RunningNode, method: string, path: string, number?: number): Promise<Answer> {
-    const headers =
-      number === undefined ? {} : { 'content-type': 'application/json', 'idempotency-key': `k${number}` }
-    return new Promise((resolve, reject) => {
-      const asked = request(
-        { host: '127.0.0.1', port: node.port, method, path, headers, agent: this.#agent },
-        async answer => {
-          try {
-            let text = ''
-            for await (const piece of answer.setEncoding('utf8')) text += piece
-            const replayed = answer.headers['idempotency-replayed'] === 'true'
-            resolve({ status: answer.statusCode ?? 0, replayed, body: JSON.parse(text) })
-          } catch (error) {
-            reject(error)
+  async #ask(node: Pool, method: 'GET' | 'POST', path: string, number?: number): Promise<Answer> {
+    const asked =
+      number === undefined
+        ? {}
+        : {
+            headers: { 'content-type': 'application/json', 'idempotency-key': `k${number}` },
+            body: `${number}`,
           }
-        },
-      )
-      asked.on('error', reject)
-      asked.end(number === undefined ? undefined : `${number}`)
-    })
+    const { statusCode, headers, body } = await node.request({ method, path, ...asked })
+    const replayed = headers['idempotency-replayed'] === 'true'
+    return { status: statusCode, replayed, body: (await body.json()) as Answer['body'] }
   }
 }
 
