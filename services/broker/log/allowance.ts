@@ -1,4 +1,4 @@
-// A fixed number per second.
+// A limit of a fixed number per second.
 
 export class Allowance {
   readonly #perSecond: number
@@ -22,7 +22,7 @@ export class Allowance {
     return true
   }
 
-  /** Returns one that was taken but not needed. */
+  /** Returns a permit that was taken but not needed. */
   giveBack(): void {
     this.#left = Math.min(this.#perSecond, this.#left + 1)
   }

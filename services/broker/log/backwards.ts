@@ -14,24 +14,24 @@ export interface Asked {
 }
 
 export interface HistoryPage {
-  /** In the log's order, consecutive, all of one epoch. */
+  /** Consecutive events of one epoch, in the log's order. */
   readonly events: readonly LogEvent[]
   /** Between older events and these, or around them. */
   readonly gaps: readonly Gap[]
   /** Where following continues, if the page reaches the head. */
   readonly cursor: Position | undefined
-  /** The `before` of the previous page; undefined: nothing older was requested, or can be read. */
+  /** The `before` of the previous page; undefined if nothing older was requested or is readable. */
   readonly before: Position | undefined
-  /** It will never change: it is between two positions that the log knows. */
+  /** Whether the page can never change: it is between two positions that the log knows. */
   readonly final: boolean
 }
 
 /** A stretch of the log. */
 export interface Backwards extends Omit<HistoryPage, 'events' | 'before'> {
-  /** The offsets of its events: after `begin`, up to `last`. */
+  /** Its events have the offsets after `begin`, up to `last`. */
   readonly begin: number
   readonly last: number
-  /** There is more before it. */
+  /** Whether there are events before it. */
   readonly more: boolean
 }
 
@@ -40,14 +40,14 @@ function historyOf({ head, count, epochs }: ChannelState): History {
   return { epoch: head.epoch, ended: epochs, head: head.offset, floor: head.offset - count }
 }
 
-/** Where an epoch begins and ends; undefined: it is not remembered. */
+/** Where an epoch begins and ends; undefined if it is not remembered. */
 function extentOf({ ended, epoch, head }: History, name: string): { begin: number; end: number } | undefined {
   const at = name === epoch ? ended.length : ended.findIndex(each => each.epoch === name)
   if (at === -1) return undefined
   return { begin: ended[at - 1]?.end ?? 0, end: ended[at]?.end ?? head }
 }
 
-/** The newest offset before a position, and the gap if the log does not know it. */
+/** The newest offset before a position, and the gap if the log does not know the position. */
 function placeBefore(history: History, before: Position | 'head'): { last: number; gap?: Gap | undefined } {
   if (before === 'head') return { last: history.head }
   const extent = extentOf(history, before.epoch)
@@ -56,7 +56,7 @@ function placeBefore(history: History, before: Position | 'head'): { last: numbe
   return { last: Math.max(history.floor, extent.end), gap: place(history, before).gap }
 }
 
-/** Finds the stretch of a page backwards. It ends where an epoch begins, as forward pages end where one ends. */
+/** Finds the stretch of a page backwards. A page holds events of one epoch only. */
 export function placeBackwards(history: History, { before, after, limit }: Asked): Backwards {
   const { head, floor } = history
   const { last, gap: beyond } = placeBefore(history, before)
@@ -89,7 +89,7 @@ export function placeBackwards(history: History, { before, after, limit }: Asked
   }
 }
 
-/** The most data of a page, unless its only event is larger, bytes. */
+/** The maximum bytes of data in a page, unless its only event is larger. */
 const PAGE_BYTES = 4 * 1024 * 1024
 /** How often the log may change between the two reads of a page. */
 const MAX_TRIES = 5
@@ -109,7 +109,7 @@ export async function readBackwards(log: ChannelLog, channel: string, asked: Ask
       const before = more ? { epoch: start.epoch, offset: begin + 1 } : undefined
       return { ...placed, events, before }
     }
-    // Too large: fewer, the newest of them. Otherwise something was trimmed, erased or lost meanwhile.
+    // If the page was too large, requests fewer events. Otherwise something was trimmed, erased or lost meanwhile.
     if (page.gap === undefined && count > 1) limit = Math.min(events.length, Math.floor(count / 2)) || 1
     else tries++
   }

@@ -1,10 +1,10 @@
-// The errors that clients receive when the log fails: without the log's address and its messages, which the node logs.
+// The errors that clients receive when the log fails. They omit the log's address and messages, which the node logs.
 
 import { FanwireError } from '../../errors.ts'
 import { printPosition } from '../event/position.ts'
 import { ChannelEnded, HeadMoved, LogRefused, LogUnavailable } from './log.ts'
 
-/** The coded error for an error that the log raised, or that is coded already; undefined for any other. */
+/** The coded error for an error that the log raised, or the error itself if it is coded; undefined for any other. */
 export function clientErrorOf(error: unknown): FanwireError | undefined {
   if (error instanceof FanwireError) return error
   if (error instanceof LogRefused) {

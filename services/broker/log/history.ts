@@ -1,18 +1,18 @@
-// The history of a channel: which positions are still valid, and where a reader continues that has lost its place. All
-// engines answer reads with this one piece of code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
+// The history of a channel: which positions are still valid, and where a reader with an invalid position continues. All
+// engines share this code (docs/protocol.md#gaps, ARCHITECTURE.md#the-logs-promises).
 
 import type { Draft, IfHead, LogEvent } from '../event/event.ts'
 import { ChannelEnded, type ChannelState, type EndedEpoch, HeadMoved, type Page } from './log.ts'
 import { type Gap, type Position, samePosition, type Since, type Start } from '../event/position.ts'
 
-/** How many ended epochs a channel remembers. Anything before the oldest of them is not readable. */
+/** How many ended epochs a channel remembers. Events before the oldest of them are not readable. */
 export const REMEMBERED_EPOCHS = 16
 
 export type { EndedEpoch } from './log.ts'
 
-/** What is needed to place a cursor in a channel. */
+/** The data that is needed to place a cursor in a channel. */
 export interface History {
-  /** The present epoch. */
+  /** The current epoch. */
   readonly epoch: string
   /** Ended epochs, oldest first. */
   readonly ended: readonly EndedEpoch[]
@@ -20,22 +20,22 @@ export interface History {
   readonly head: number
   /** Offset just before the oldest readable event; equals `head` if none is readable. */
   readonly floor: number
-  /** The channel has ended. */
+  /** Whether the channel has ended. */
   readonly over?: boolean
 }
 
-/** The epoch of the event at `offset`, which is readable or the next to come. */
+/** The epoch of the event at `offset`, which is readable or the next one. */
 export function epochOf(history: History, offset: number): string {
   for (const ended of history.ended) if (offset <= ended.end) return ended.epoch
   return history.epoch
 }
 
-/** The place after `offset`, in the epoch of the event that follows it, which is readable or the next to come. */
+/** The position after `offset`, in the epoch of the following event, which is readable or the next one. */
 function justAfter(history: History, offset: number): Position {
   return { epoch: epochOf(history, offset + 1), offset }
 }
 
-/** Just before the oldest readable event, in that event's epoch. */
+/** The position just before the oldest readable event, in that event's epoch. */
 export function floorOf(history: History): Position {
   return justAfter(history, history.floor)
 }
@@ -82,7 +82,7 @@ export function place(
     const to = { epoch: epochOf(history, next + 1), offset: next }
     // Nothing lies between the time before the channel's first event and that event.
     if (isProvisional(after) && next === 0) return { start: to, gap: undefined }
-    // At its end or beyond it: that is where events were lost, even for a reader whose cursor survived.
+    // At the epoch's end or beyond it, events may have been lost, even if the reader's cursor has survived.
     return gapTo(to)
   }
   const begin = history.ended[at - 1]?.end ?? 0
@@ -91,22 +91,20 @@ export function place(
 }
 
 /**
- * Whether a position was issued before the log had any record of its channel (channel.lua's `provisional`). Random
+ * Whether a position was issued before the log had a record of its channel (`provisional` in channel.lua). Random epoch
  * names are shorter.
  */
 function isProvisional({ epoch, offset }: Position): boolean {
   return offset === 0 && epoch.length === 16 && epoch.startsWith('p')
 }
 
-/** The offset at which the epoch of a reader at `start` ends: its page may not go beyond. */
+/** The offset at which the epoch of a reader at `start` ends, and so does its page. */
 export function endOfEpoch(history: History, start: Position): number {
   const ended = history.ended.find(each => each.epoch === start.epoch)
   return ended === undefined ? history.head : ended.end
 }
 
-/**
- * The page with these events: consecutive events, the first of them after `start`, cut where the epoch of `start` ends.
- */
+/** The page with these consecutive events, which begin after `start`; it is cut where the epoch of `start` ends. */
 export function pageOf(
   history: History,
   placed: { start: Position; gap: Gap | undefined },
@@ -134,7 +132,7 @@ export function stateOf(history: History): ChannelState {
   }
 }
 
-/** Why an append is refused, if so: something in it is new and conflicts with the channel's state. */
+/** The error if an append is refused: something in it is new, and the channel has ended or has another head. */
 export function refusalOf(
   history: History,
   drafts: readonly Draft[],
@@ -146,7 +144,7 @@ export function refusalOf(
   return ifHead === undefined || isAtHead(history, ifHead) ? undefined : new HeadMoved(headOf(history))
 }
 
-/** Whether an append for that head may happen: a position issued before the first event is valid until that comes. */
+/** Whether the head is the required one. A position issued before the first event is valid until that is appended. */
 function isAtHead(history: History, ifHead: IfHead): boolean {
   const { head, floor, ended } = history
   if (ifHead === 'none') return head === floor && head === (ended.at(-1)?.end ?? 0)
@@ -167,11 +165,11 @@ export function clearedHistory(history: History, epoch: string): History {
   return { ...beginEpoch(history, epoch), floor: history.head, over: false }
 }
 
-/** Random bytes, drawn many at a time: every append needs a name that is rarely used. */
+/** A supply of random bytes: every append passes an epoch name, although few epochs begin. */
 const random = new Uint8Array(4096)
 let drawn = random.length
 
-/** A random name for an epoch that may begin: 10 of `a-z0-9`, above 48 bits. */
+/** A random name for an epoch that may begin: 10 characters of `a-z0-9`, more than 48 bits. */
 export function randomEpoch(): string {
   let name = ''
   while (name.length < 10) {

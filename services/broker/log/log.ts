@@ -1,34 +1,34 @@
 // The channel log: the only interface between fanwire and its stored events. The engines are `memory.ts`, `file/` and
-// `redis/`; `test/contract/log.ts` is the contract below as a suite that all must pass.
+// `redis/`. All must pass `test/contract/log.ts`, which tests the contract below.
 
 import type { Draft, LogEvent } from '../event/event.ts'
 import { type Gap, type Position, printPosition, type Start } from '../event/position.ts'
 
-/** How much of each channel is kept. An event is dropped as soon as any of the three is exceeded. */
+/** How much of each channel is kept. Events are dropped as soon as one of the three limits is exceeded. */
 export interface Retention {
   /** Events per channel, at least 1. */
   readonly events: number
-  /** Age in ms by the log's clock. */
+  /** Age by the log's clock, ms. */
   readonly age: number
   /** Bytes of data per channel; the newest event stays even if it alone is larger. */
   readonly bytes: number
 }
 
-/** What is kept of each channel. */
+/** The retention of each channel. */
 export type RetentionOf = (channel: string) => Retention
 
-/** `append`'s result for one event once the log holds it. */
+/** The result of `append` for one event. */
 export interface Receipt {
   readonly position: Position
   /** The log's clock, ms since 1970. */
   readonly time: number
-  /** The idempotency key was known: this is the first result, and nothing was appended. */
+  /** Whether the idempotency key was known: this is the first result, and nothing was appended. */
   readonly replayed: boolean
 }
 
 /** A stretch of one channel's log. */
 export interface Page {
-  /** Precedes the events: the reader requested events that can't be read any more. */
+  /** The gap before the events, if the reader requested events that are no longer readable. */
   readonly gap: Gap | undefined
   /** Where the page begins: the requested position, what `earliest` or `latest` meant, or `gap.to`. */
   readonly start: Position
@@ -36,53 +36,53 @@ export interface Page {
   readonly events: readonly LogEvent[]
   /** Where the page ends: the next read's `after`. */
   readonly cursor: Position
-  /** There is more after `cursor`, either events or a gap. */
+  /** Whether there is more after `cursor`, either events or a gap. */
   readonly more: boolean
-  /** The channel has ended, and so has the page: nothing comes after `cursor`. */
+  /** Set if the channel has ended and nothing follows `cursor`. */
   readonly ended?: true
-  /** The channel is empty, and the log has no record of its epoch: the cursor is valid only for a while. */
+  /** Set if the channel is empty, and the log has no record of its epoch: the cursor is valid only for a while. */
   readonly unbegun?: true
 }
 
-/** An epoch that ended: its last surviving offset. The next one continues from there. */
+/** An epoch that ended, and its last surviving offset, after which the next epoch begins. */
 export interface EndedEpoch {
   readonly epoch: string
   readonly end: number
 }
 
-/** What a channel holds right now. */
+/** What a channel holds now. */
 export interface ChannelState {
   /** The newest position; `<epoch>-0` in a channel without events. */
   readonly head: Position
   /** The oldest readable event's position; undefined if none is readable. */
   readonly tail: Position | undefined
-  /** Readable events. */
+  /** The number of readable events. */
   readonly count: number
-  /** Nothing can be appended any more. */
+  /** Set if the channel has ended: nothing can be appended. */
   readonly ended?: true
-  /** Epochs that ended and are remembered, oldest first. */
+  /** The remembered ended epochs, oldest first. */
   readonly epochs: readonly EndedEpoch[]
 }
 
 /** Receives one channel's live feed. The calls are synchronous and in order; they must not throw. */
 export interface Follower {
   /**
-   * Called once, before anything else: the feed begins after this position. `ended`: the channel has ended, so nothing
-   * follows except possibly a gap, after which it has another history.
+   * Called once, first: the feed begins after this position. If the channel has `ended`, nothing follows except possibly
+   * a gap, after which it has another history.
    */
   start(at: Position, ended?: boolean): void
   /**
-   * The channel, of which the log had no record, has begun: its first event follows this position, which replaces the
+   * The channel, of which the log had no record, has begun. Its first event follows this position, which replaces the
    * last reported one.
    */
   begun(at: Position): void
-  /** The events after the last reported position, without omissions or duplicates. Never empty, all of one epoch. */
+  /** The events after the last reported position, all of one epoch, without omissions or duplicates. Never empty. */
   events(events: readonly LogEvent[]): void
   /** The events in between are no longer available; the feed continues after `gap.to`. `ended` as in `start`. */
   gap(gap: Gap, ended?: boolean): void
   /**
-   * Some of the log's events were erased. Anything cached from the feed or from reads must be dropped and re-read when
-   * needed. The position does not change.
+   * Events of the channel were erased. The follower has to drop cached events, and to read them again when needed. The
+   * position does not change.
    */
   forget(): void
   /** Transient events, after the events delivered so far. Never empty. */
@@ -91,7 +91,7 @@ export interface Follower {
 
 /** An open feed. `close` ends it at once: nothing is called after it. */
 export interface Feed {
-  /** Set as long as the log has no record of the channel. */
+  /** Set while the log has no record of the channel. */
   readonly unbegun?: Unbegun | undefined
   close(): void
 }
@@ -99,8 +99,8 @@ export interface Feed {
 /** A feed of a channel of which the log has no record: neither an event nor an epoch. */
 export interface Unbegun {
   /**
-   * Called when a reader stays: the log records the channel's epoch, so that its position can be resumed anywhere. It
-   * may refrain if too many channels begin at once: then a reader that resumes elsewhere receives a gap before the
+   * Called when a reader stays: the log records the channel's epoch, so that the reader can resume on any node. If too
+   * many channels begin at once, the log may skip this; then a reader that resumes elsewhere receives a gap before the
    * first event. Does not raise.
    */
   begin(): Promise<void>
@@ -115,7 +115,7 @@ export interface PageLimit {
   readonly bytes: number
 }
 
-/** Calls that failed in one way. */
+/** The number of calls that failed for one reason. */
 export interface Failure {
   readonly operation: 'append' | 'read' | 'follow' | 'relay' | 'erase'
   /** See LogUnavailable. */
@@ -123,59 +123,56 @@ export interface Failure {
   readonly count: number
 }
 
-/**
- * Every method that raises LogUnavailable also raises LogRefused if the log answers with a refusal that is not
- * temporary.
- */
+/** Every method that raises LogUnavailable also raises LogRefused if the log refuses the call permanently. */
 export interface ChannelLog {
   /** `memory`, `file` or `redis`. */
   readonly engine: string
-  /** Appends and reads that failed so far, for metrics; undefined if none can. */
+  /** The calls that failed so far, for metrics; undefined if none can fail. */
   readonly failures?: Iterable<Failure>
 
   /**
-   * Appends the drafts to one channel, in order and together, and returns once the log holds them, with one
-   * receipt each. Offsets in a channel are consecutive. All of them fail together with LogUnavailable if the
-   * log can't confirm that it holds them (it may: a repeat with the same idempotency key finds out). Calls for
-   * one channel take effect in the order in which they were made.
+   * Appends the drafts to one channel, atomically and in order. Returns a receipt for each once the log holds them.
+   * Offsets in a channel are consecutive. Calls for one channel take effect in the order in which they were made. Raises
+   * LogUnavailable if the log can't confirm that it holds the events; it may hold them: a retry with the same idempotency
+   * keys finds out.
    *
-   * Nothing is appended, and it raises, if one of the drafts is new (its idempotency key is missing or unknown) and
-   * the channel has ended (ChannelEnded), or its head differs from the first draft's `ifHead` (HeadMoved).
+   * If one of the drafts is new (its idempotency key is missing or unknown), raises ChannelEnded if the channel has
+   * ended, or HeadMoved if its head differs from the first draft's `ifHead`. Nothing is appended then.
    */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]>
 
   /**
-   * Reads what follows a position. A position that the log does not know (another epoch, beyond its end, fallen off
-   * the tail) is a gap, never an error and never "nothing new":
-   * - fallen off the tail, or in an epoch that is not remembered: `gap.to` is just before the tail;
-   * - in an epoch that ended, at its end or beyond it: just before the next epoch's first event;
-   * - beyond the head of the present epoch: the head.
-   * `earliest`, `last` and `since` never give a gap for what was trimmed before.
+   * Reads the events after a position. If the log does not know the position, the page begins with a gap, rather than
+   * an error or an empty page. `gap.to` is:
+   * - if the position is before the tail, or in an epoch that is not remembered: just before the tail;
+   * - if it is in an ended epoch, at its end or beyond: just before the next epoch's first event;
+   * - if it is beyond the head of the current epoch: the head.
+   * `earliest`, `last` and `since` cause no gap for events that were trimmed before.
    *
-   * The log need not keep anything of a channel before its first event or its first long-lived reader (`stays`: this is
-   * one; a reader that reconnects with a position is one, too). Until then reads find it at the beginning of a
-   * provisional epoch, the same on all nodes for a while. A reader that reconnects with it misses nothing; one that
-   * reconnects much later gets a gap, since events may have come and gone meanwhile. Raises LogUnavailable.
+   * The log need not keep a channel before its first event or its first long-lived reader (one that `stays`, or that
+   * reconnects with a position). Until then the channel has a provisional epoch, the same on all nodes for a while. A
+   * reader that reconnects with it misses nothing; one that reconnects much later receives a gap, since events may have
+   * been appended and dropped meanwhile. Raises LogUnavailable.
    */
   read(channel: string, after: Start, limit: PageLimit, stays?: boolean): Promise<Page>
 
   /**
-   * Delivers events to the channel's present followers on all nodes, in the order of the calls, and after this
-   * ChannelLog's earlier appends to the channel. Keeps nothing and guarantees nothing: a follower that misses them has
-   * no way to read them. Returns their time. Raises LogUnavailable.
+   * Delivers transient events to the channel's current followers on all nodes, in the order of the calls, and after this
+   * ChannelLog's earlier appends to the channel. It stores nothing: a follower that misses the events can't read them.
+   * Returns their time. Raises LogUnavailable.
    */
   relay(channel: string, drafts: readonly Draft[]): Promise<number>
 
   /**
-   * Erases an event's data: position, time and type remain, `null` replaces the data. Returns once the log no longer
-   * holds the data; followers are notified (`forget`) within 1 s. False if there is no such event (any more); true also
-   * if it was erased before. Raises LogUnavailable.
+   * Erases an event's data and tags. Position, time and type remain, and the data becomes `null`. Returns once the log no
+   * longer holds the data; followers are notified (`forget`) within 1 s. Returns false if the event does not exist (any
+   * more), and true also if it was erased before. Raises LogUnavailable.
    */
   erase(channel: string, event: Position): Promise<boolean>
 
   /**
-   * Erases all events of a channel, and its end. Results for idempotency keys stay known. If it had any content,
-   * another epoch begins, and readers that continue receive a gap. Returns the head. Raises LogUnavailable.
+   * Erases all events of a channel, and its end. Results of idempotency keys remain. If the channel had any content,
+   * another epoch begins, and its readers receive a gap. Returns the head. Raises LogUnavailable.
    */
   clear(channel: string): Promise<Position>
 
@@ -183,22 +180,22 @@ export interface ChannelLog {
   state(channel: string): Promise<ChannelState>
 
   /**
-   * Follows a channel from its head on, for as long as the feed is open: when the connection behind it breaks, it fills
-   * in from the log before it continues. At most one feed per channel is open on one ChannelLog. Returns after
-   * `follower.start`; raises LogUnavailable if it can't be opened.
+   * Follows a channel from its head on until the feed is closed. After a broken connection, the feed reads what it missed
+   * from the log before it continues. At most one feed per channel is open on one ChannelLog. Returns after
+   * `follower.start`. Raises LogUnavailable if the feed can't be opened.
    */
   follow(channel: string, follower: Follower): Promise<Feed>
 
   /**
-   * Sends an event of the node's own through the log and returns when it has arrived over every connection that carries
-   * a feed: the proof that the log can deliver. Raises LogUnavailable if it does not arrive in time, and AppendsRefused
-   * if it arrives but the log accepts no events. If part of the log is unavailable, `away` says which.
+   * Proves that the log delivers: sends a probe event, and returns when it has arrived over every connection that carries
+   * a feed. Raises LogUnavailable if it does not arrive in time, and AppendsRefused if it arrives but the log accepts no
+   * appends. If only part of the log is unavailable, it returns, and `away` says which part.
    */
   probe(): Promise<void>
 
   /**
-   * Why the log can't deliver this channel at the moment although it delivers others: part of it is unavailable.
-   * Otherwise its readers would see "nothing new" for as long as that lasts.
+   * Why the log can't deliver this channel at the moment, if part of the log is unavailable. Without it, the channel's
+   * readers would see "nothing new" meanwhile.
    */
   away?(channel: string): LogUnavailable | undefined
 
@@ -219,7 +216,7 @@ export abstract class NotAppended extends Error {
   }
 }
 
-/** The head is not the one that the append required. */
+/** The append required another head. */
 export class HeadMoved extends NotAppended {
   override readonly name = 'HeadMoved'
 
@@ -237,10 +234,10 @@ export class ChannelEnded extends NotAppended {
   }
 }
 
-/** The log can't be reached, or can't confirm in time that it holds an event. Temporary: try again later. */
+/** The log can't be reached, or can't confirm in time that it holds an event. Temporary: retry later. */
 export class LogUnavailable extends Error {
   override readonly name: string = 'LogUnavailable'
-  /** The reason as one of a few words: `unreachable`, or the code of the log's reply, such as `OOM`. */
+  /** A label for metrics: `unreachable`, or the code of the log's reply, such as `OOM`. */
   readonly reason: string
 
   constructor(message: string, reason = 'unreachable') {
@@ -249,12 +246,12 @@ export class LogUnavailable extends Error {
   }
 }
 
-/** The log delivers and can be read, but accepts no events for now: it is full, or may not write. */
+/** The log can be read and delivers, but accepts no appends at the moment: it is full or read-only. */
 export class AppendsRefused extends LogUnavailable {
   override readonly name = 'AppendsRefused'
 }
 
-/** The log is reachable but can't be used: a version that is too old, or a wrong password. Permanent. */
+/** The log is reachable but can't be used: its version is too old, or the password is wrong. Permanent. */
 export class LogRefused extends Error {
   override readonly name = 'LogRefused'
   /** As in LogUnavailable. */

@@ -1,4 +1,4 @@
-// The embedded in-memory engine: for one process only, and nothing survives the process.
+// The embedded in-memory engine, for one process. Nothing survives the process.
 
 import type { Draft, LogEvent } from '../event/event.ts'
 import { encodeEvent, erasedOf, headOfDraft, transientOf } from '../event/event.ts'
@@ -26,9 +26,7 @@ import type {
 import { LogUnavailable } from './log.ts'
 import { isSince, type Position, type Start } from '../event/position.ts'
 
-/**
- * The maximum of empty channels that nobody follows: beyond it, those that were idle for the longest time are dropped.
- */
+/** The maximum number of empty channels that nobody follows. Beyond it, the least recently used ones are dropped. */
 const MAX_IDLE = 10_000
 
 const PROBE = 'fanwire:probe'
@@ -44,15 +42,15 @@ export interface MemoryLogOptions {
 interface Channel {
   readonly name: string
   epoch: string
-  /** An epoch ends when the channel is cleared. */
+  /** Ended epochs, oldest first: an epoch ends when the channel is cleared. */
   ended: readonly EndedEpoch[]
-  /** The channel has ended. */
+  /** Whether the channel has ended. */
   over: boolean
   /** Offset of the newest event, readable or not. */
   head: number
   /** Time of the newest event; 0 before the first. */
   time: number
-  /** The readable events are those from `first` on; the slots before it are empty. */
+  /** The readable events begin at `first`; the slots before it are empty. */
   events: (LogEvent | undefined)[]
   first: number
   /** Bytes of data of the readable events. */
@@ -60,7 +58,7 @@ interface Channel {
   /** First results by idempotency key, oldest first. */
   readonly keys: Map<string, Receipt>
   follower: Follower | undefined
-  /** The set of `#holding` that it is in. */
+  /** The set in `#holding` that has this channel. */
   held: Set<Channel> | undefined
 }
 
@@ -73,9 +71,9 @@ export class MemoryLog implements ChannelLog {
   readonly #window: number
   readonly #now: () => number
   readonly #channels = new Map<string, Channel>()
-  /** Channels that may hold an event or a key, by how long after their last append, ms, and in the order of those. */
+  /** Channels that may hold an event or a key: by how long they hold it, ms, then in the order of their last appends. */
   readonly #holding = new Map<number, Set<Channel>>()
-  /** Channels that hold nothing and have no feed, the longest idle first. */
+  /** Channels that hold nothing and have no feed, the least recently used first. */
   readonly #idle = new Set<Channel>()
   #closed = false
 
@@ -120,7 +118,7 @@ export class MemoryLog implements ChannelLog {
   async erase(name: string, { epoch, offset }: Position): Promise<boolean> {
     this.#check()
     const channel = this.#readable(name)
-    // Everything readable is in the present epoch: an epoch ends when the channel is cleared.
+    // All readable events are in the current epoch: an epoch ends when the channel is cleared.
     const at = channel.events.length - 1 - (channel.head - offset)
     const event = epoch === channel.epoch ? channel.events[at] : undefined
     if (event === undefined) return false
@@ -180,7 +178,7 @@ export class MemoryLog implements ChannelLog {
     if (this.#closed) throw new LogUnavailable('the log is closed')
   }
 
-  /** The channel of that name; begins its epoch if necessary. */
+  /** Returns the channel with that name. Begins its epoch if necessary. */
   #channel(name: string): Channel {
     const known = this.#channels.get(name)
     if (known !== undefined) return known
@@ -203,7 +201,7 @@ export class MemoryLog implements ChannelLog {
     return channel
   }
 
-  /** The same, trimmed to what is readable now. */
+  /** Like `#channel`, trimmed to its readable events. */
   #readable(name: string): Channel {
     const channel = this.#channel(name)
     const now = this.#now()
@@ -244,7 +242,7 @@ export class MemoryLog implements ChannelLog {
     return receipts
   }
 
-  /** Raises if something in it is new and conflicts with the channel's state. */
+  /** Raises HeadMoved or ChannelEnded if one of the drafts is new: see ChannelLog.append. */
   #checkState(channel: Channel, drafts: readonly Draft[]): void {
     if (!channel.over && drafts[0]?.ifHead === undefined) return
     const isNew = ({ idempotencyKey: key }: Draft) => key === undefined || !channel.keys.has(key)
@@ -266,7 +264,7 @@ export class MemoryLog implements ChannelLog {
     return event
   }
 
-  /** Drops from the tail what retention no longer keeps. */
+  /** Drops events at the tail that are no longer retained. */
   #trim(channel: Channel, now: number): void {
     const { events: maxEvents, bytes: maxBytes, age } = this.#retentionOf(channel.name)
     const { events } = channel
@@ -282,7 +280,7 @@ export class MemoryLog implements ChannelLog {
       events[first] = undefined
     }
     channel.first = first
-    // Moves the remaining events only when at least as many are gone, so an append's share of the work stays constant.
+    // Moves the remaining events only when at least as many are dropped, so that an append costs constant time on average.
     if (first === events.length || (first >= 64 && first * 2 >= events.length)) {
       channel.events = events.slice(first)
       channel.first = 0
@@ -296,7 +294,7 @@ export class MemoryLog implements ChannelLog {
     }
   }
 
-  /** Drops what nobody could read any more, in channels that nobody touches. */
+  /** Drops expired events and keys in channels that nobody uses. */
   #sweep(now: number): void {
     for (const [kept, channels] of this.#holding) {
       for (const channel of channels) {
@@ -304,7 +302,7 @@ export class MemoryLog implements ChannelLog {
         this.#trim(channel, now)
         this.#expireKeys(channel, now)
         this.#letGo(channel)
-        // Its retention has grown since its last append.
+        // The retention has grown since the last append.
         if (channel.first < channel.events.length) this.#keep(channel)
         else this.#touchIdle(channel)
       }
@@ -315,7 +313,7 @@ export class MemoryLog implements ChannelLog {
     }
   }
 
-  /** Notes that the channel holds something, for as long as its retention says now. */
+  /** Notes that the channel holds something, for as long as its current retention. */
   #keep(channel: Channel): void {
     const kept = Math.max(this.#retentionOf(channel.name).age, this.#window)
     this.#letGo(channel)

@@ -25,13 +25,13 @@ const ftruncate = promisify(truncateFile)
 const open = promisify(openFile)
 const write = promisify(writeFile)
 
-/** Bytes of zeros that are written ahead at a time: as many as there are records, within these bounds. */
+/** Bounds of the bytes of zeros that are written ahead at a time: as many as there are bytes of records. */
 const LEAST_AHEAD = 1 << 18
 const MOST_AHEAD = 1 << 22
 
 const NEW_FILE = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR
 
-/** What the segment has of a channel. */
+/** The part of a channel in the segment. */
 interface Entry {
   readonly id: number
   state: ChannelState
@@ -48,22 +48,22 @@ export interface Written {
   /** Where the records of the same write begin. */
   readonly at: number
   readonly length: number
-  /** Of data. */
+  /** Bytes of its data. */
   readonly bytes: number
 }
 
 export class ActiveSegment {
   readonly segment: Segment
   readonly #entries = new Map<FileChannel, Entry>()
-  /** Its writes are on disk when they return. */
+  /** A file descriptor whose writes are on disk when they return. */
   readonly #direct: number
-  /** For writes that need not be. */
+  /** A file descriptor for other writes. */
   readonly #plain: number
   readonly #sync: boolean
   #ahead = HEADER
   #reserving: Promise<void> = Promise.resolve()
   #isReserving = false
-  /** There may be parts of a failed write after the records. */
+  /** Whether parts of a failed write may follow the records. */
   #torn = false
 
   private constructor(segment: Segment, plain: number, direct: number, sync: boolean) {
@@ -74,7 +74,7 @@ export class ActiveSegment {
     segment.size = HEADER
   }
 
-  /** Creates a file, on disk. With `sync` every write is on disk when it returns. */
+  /** Creates a file, and syncs its folder. With `sync`, every write is on disk when it returns. */
   static async create(folder: string, header: Header, sync: boolean): Promise<ActiveSegment> {
     const path = join(folder, nameOf(header.number))
     const plain = await open(path, NEW_FILE, 0o600)
@@ -98,7 +98,7 @@ export class ActiveSegment {
     return this.#entries.get(channel)?.id
   }
 
-  /** Writes after the records. If it raises, nothing of it is there, or the next write raises too. */
+  /** Writes after the records. If it raises, either nothing was written, or the next write raises too. */
   async write(bytes: Buffer): Promise<void> {
     if (this.#torn) await this.#clean()
     if (this.size + bytes.length > this.#ahead) await this.#reserving
@@ -115,7 +115,7 @@ export class ActiveSegment {
     if (this.#ahead - this.size < chunk / 2 && !this.#isReserving) this.#reserve(chunk)
   }
 
-  /** A write had a record of the channel, with this id. */
+  /** Notes that a write had a record about the channel, with this id. */
   setState(channel: FileChannel, id: number, state: ChannelState): void {
     channel.stateIn = this.segment
     const entry = this.#entries.get(channel)
@@ -124,7 +124,7 @@ export class ActiveSegment {
       this.#entries.set(channel, { id, state, table: new GrowingTable(), first: 0, bytes: 0, run: undefined })
   }
 
-  /** A write that began at `base` had these events of the channel, which has a record. */
+  /** Notes that a write that began at `base` had these events of the channel. `setState` precedes it. */
   add(channel: FileChannel, base: number, written: readonly Written[]): void {
     const entry = this.#entries.get(channel)
     const [first] = written
@@ -194,7 +194,7 @@ export class ActiveSegment {
     await close(this.#plain)
   }
 
-  /** Writes zeros while others write records before them; writes that would reach the zeros wait. */
+  /** Writes zeros ahead, concurrently with writes of records. Writes that would reach the zeros wait. */
   #reserve(chunk: number): void {
     const at = this.#ahead
     const zeros = async () => {
@@ -227,7 +227,7 @@ export async function writeAll(fd: number, bytes: Buffer, at: number): Promise<v
   }
 }
 
-/** Returns when creations, renames and removals in it are on disk. */
+/** Returns when creations, renames and removals in the folder are on disk. */
 export async function syncFolder(folder: string): Promise<void> {
   const fd = await open(folder, 'r')
   try {

@@ -1,4 +1,4 @@
-// A channel in memory: its epochs, its head, and the places of its events. The events are on disk.
+// A channel in memory: its epochs, its head, and the locations of its events, which are on disk.
 
 import { beginEpoch, type EndedEpoch, type History } from '../history.ts'
 import type { Follower, PageLimit, Receipt, Retention } from '../log.ts'
@@ -7,7 +7,7 @@ import type { ChannelState } from './records.ts'
 import type { Segment } from './segment.ts'
 import type { Table, TablePlace } from './table.ts'
 
-/** Tables of sealed segments that are kept in memory: rows of all of them together. */
+/** The maximum number of rows of sealed segments' tables that are cached in memory. */
 const CACHED_ROWS = 500_000
 const cached = new Set<Run>()
 let cachedRows = 0
@@ -17,7 +17,7 @@ export class Run {
   readonly segment: Segment
   readonly first: number
   count: number
-  /** Of data that is still readable. */
+  /** Bytes of readable data. */
   bytes: number
   readonly from: number
   to: number
@@ -52,7 +52,7 @@ export class Run {
     return table
   }
 
-  /** Its segment has the table on disk now. */
+  /** Notes that the segment now has the table on disk. */
   sealed(place: TablePlace): void {
     this.#table = place
   }
@@ -75,14 +75,14 @@ export class FileChannel {
   readonly name: string
   epoch: string
   ended: readonly EndedEpoch[] = []
-  /** The channel has ended. */
+  /** Whether the channel has ended. */
   over = false
   /** Offsets of the newest event, and of the one before the oldest that is readable. */
   head = 0
   floor = 0
   /** Time of the newest event; before the first, when the channel was opened. */
   time: number
-  /** Of data that is readable. */
+  /** Bytes of readable data. */
   bytes = 0
   runs: Run[] = []
   /** First results by idempotency key, oldest first. */
@@ -109,7 +109,7 @@ export class FileChannel {
     return { name, epoch, ended, head, floor, time, over }
   }
 
-  /** Acknowledged events may have been lost. */
+  /** Begins an epoch, since acknowledged events may have been lost. */
   begin(epoch: string): void {
     const { ended, floor } = beginEpoch(this.history, epoch)
     this.epoch = epoch
@@ -131,7 +131,7 @@ export class FileChannel {
     this.#grown(run.segment, run.count, run.bytes, run.to)
   }
 
-  /** Adds events to a run, which is the last or becomes it. */
+  /** Adds events to a run, which is or becomes the last one. */
   grow(run: Run, { count, bytes, to }: Pick<Stretch, 'count' | 'bytes' | 'to'>): void {
     if (this.runs.at(-1) !== run) this.runs.push(run)
     run.count += count
@@ -147,7 +147,7 @@ export class FileChannel {
     segment.add(count, bytes, to)
   }
 
-  /** Drops events from the tail that are no longer retained. */
+  /** Drops events at the tail that are no longer retained. */
   trim(retention: Retention, now: number): void {
     this.expire(retention, now)
     const { events, age, bytes } = retention
@@ -166,7 +166,7 @@ export class FileChannel {
     this.dropTo(floor)
   }
 
-  /** The same for whole runs only: reads nothing. */
+  /** Like `trim`, but drops only whole runs, and reads nothing from disk. */
   expire({ events, age, bytes }: Retention, now: number): void {
     for (let run = this.runs[0]; run !== undefined; run = this.runs[0]) {
       const after = this.head - run.end
@@ -176,7 +176,7 @@ export class FileChannel {
     }
   }
 
-  /** Nothing up to this offset is readable any more. */
+  /** Drops the events up to this offset. */
   dropTo(floor: number): void {
     if (floor <= this.floor) return
     let whole = 0
@@ -196,12 +196,12 @@ export class FileChannel {
     this.floor = floor
   }
 
-  /** The channel is removed. */
+  /** Drops everything, since the channel is removed. */
   dropAll(): void {
     this.dropTo(this.head)
   }
 
-  /** The events of these segments have moved to `run`, as far as they are still readable. */
+  /** Notes that the readable events of these segments have moved to `run`. */
   replace(old: ReadonlySet<Segment>, run: Run | undefined): void {
     for (const each of this.runs) {
       if (!old.has(each.segment)) continue
@@ -222,7 +222,7 @@ export class FileChannel {
     this.runs.splice(at === -1 ? this.runs.length : at, 0, run)
   }
 
-  /** The channel's state in the log when its newest event was that of `offset`. */
+  /** The channel's epochs when its newest event was the one at `offset`. */
   epochsAt(offset: number): Pick<ChannelState, 'epoch' | 'ended'> {
     const at = this.ended.findIndex(({ end }) => offset <= end)
     const epoch = this.ended[at]?.epoch ?? this.epoch
@@ -236,7 +236,7 @@ export class FileChannel {
     }
   }
 
-  /** Where the events after `offset` are, as many as the limit allows. */
+  /** The locations of the events after `offset`, as many as the limit allows. */
   after(offset: number, limit: PageLimit): Part[] {
     const parts: Part[] = []
     let events = Math.max(1, limit.events)
@@ -257,12 +257,12 @@ export class FileChannel {
     return parts
   }
 
-  /** The run that has the event of that offset, if it is readable. */
+  /** The run that has the event at that offset, if it is readable. */
   runOf(offset: number): Run | undefined {
     return offset > this.floor && offset <= this.head ? this.runs[this.#runWith(offset)] : undefined
   }
 
-  /** The index of the run that has the event of that offset, or the next event. */
+  /** The index of the run that has the event at that offset, or the next event. */
   #runWith(offset: number): number {
     let [low, high] = [0, this.runs.length]
     while (low < high) {

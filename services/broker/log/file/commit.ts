@@ -1,5 +1,5 @@
 // The content of one write to the log: the calls of one turn of the event loop, or those that arrived during the
-// previous write. Nothing of it counts until it is written.
+// previous write. It takes effect once it is written.
 
 import { type Draft, encodeEvent, type EventHead, headOfDraft, transientOf } from '../../event/event.ts'
 import { clearedHistory, type History, refusalOf } from '../history.ts'
@@ -8,17 +8,17 @@ import type { ActiveSegment, Written } from './active.ts'
 import type { FileChannel, Run } from './channel.ts'
 import type { RecordWriter, ChannelState } from './records.ts'
 
-/** An operation to be done in the order of the calls, and its caller's promise. */
+/** An operation and its caller's promise. Operations are executed in the order of the calls. */
 export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): void } & (
   | { readonly act: 'append'; readonly channel: FileChannel; readonly drafts: readonly Draft[] }
-  /** Delivers them to the follower after what is written. */
+  /** Delivers transient events to the follower after the events that are written. */
   | {
       readonly act: 'relay'
       readonly channel: FileChannel
       readonly drafts: readonly Draft[]
       readonly time: number
     }
-  /** Begins this epoch; `cleared` receives the runs of the events that are gone. */
+  /** Begins this epoch. `cleared` receives the runs of the erased events. */
   | {
       readonly act: 'clear'
       readonly channel: FileChannel
@@ -70,7 +70,7 @@ export class Commit {
     return this.#plans.keys()
   }
 
-  /** Returns false if the call has to be in the next commit: a channel is cleared alone. */
+  /** Returns false if the call has to be in the next commit: a commit that clears a channel has no other call of it. */
   add(call: Call): boolean {
     const { channel } = call
     const plan = channel && this.#plans.get(channel)
@@ -83,7 +83,7 @@ export class Commit {
     return true
   }
 
-  /** It is written: applies the plan, then notifies followers, then the callers. */
+  /** Called once it is written: applies the plan, then notifies the followers, then the callers. */
   apply(): void {
     const base = this.#active.size - this.#records.length
     const cleared = new Map<FileChannel, Run[]>()
@@ -178,7 +178,7 @@ export function relay({ channel, drafts, time }: Extract<Call, { act: 'relay' }>
   channel.follower?.transient(drafts.map(draft => transientOf(channel.name, time, draft)))
 }
 
-/** It could not be written. Transient events need no room. */
+/** Called if it could not be written. Transient events succeed nevertheless: they are not written. */
 export function refuse(call: Call, error: Error): void {
   if (call.act !== 'relay') return call.reject(error)
   relay(call)

@@ -1,5 +1,5 @@
-// A segment's table of contents, channel by channel: written after its records when it is sealed, so that a start need
-// not read the records; rebuilt from the records if it is missing.
+// A segment's table of contents, channel by channel. It is written after the records when the segment is sealed, so that
+// a start need not read the records, and rebuilt from them if it is missing.
 
 import { crc32 } from 'node:zlib'
 import type { RecordReader, Scanned, ChannelState } from './records.ts'
@@ -10,23 +10,23 @@ import { encodeTable, GrowingTable, sizeOfTable, type Table, type TablePlace } f
 export interface Stretch {
   readonly first: number
   readonly count: number
-  /** Of data. */
+  /** Bytes of data. */
   readonly bytes: number
-  /** Times of the first and of the last. */
+  /** Times of the first and of the last event. */
   readonly from: number
   readonly to: number
   readonly table: Table | TablePlace
 }
 
-/** An idempotency key, and the event that it came with. */
+/** An idempotency key, and its event. */
 export type Keyed = readonly [key: string, offset: number, time: number]
 
 export interface OfChannel {
   readonly state: ChannelState
-  /** Undefined if the segment has no event of it. */
+  /** Undefined if the segment has no event of the channel. */
   readonly stretch: Stretch | undefined
   readonly keys: readonly Keyed[]
-  /** At the end of the segment the channel had ended. */
+  /** Whether the channel had ended at the end of the segment. */
   readonly over: boolean
 }
 
@@ -34,7 +34,7 @@ export interface Contents {
   /** Where the records end. */
   readonly end: number
   readonly channels: readonly OfChannel[]
-  /** Records that followed them are lost. */
+  /** Whether records that followed them are lost. */
   readonly cut: boolean
 }
 
@@ -45,8 +45,8 @@ type Row = [state: ChannelState, stretch: Flat | null, keys: readonly Keyed[], o
 type Flat = [first: number, count: number, bytes: number, from: number, to: number, at: number, crc: number]
 
 /**
- * The table of contents for records that end at `end`, and the places of the tables in the file. Only keys that were
- * used after `keysSince` are kept.
+ * Encodes the table of contents for records that end at `end`, and returns the places of the tables in the file. Omits
+ * keys that were used before `keysSince`.
  */
 export function encodeContents(
   { end, channels, cut }: Contents,
@@ -78,7 +78,7 @@ export function encodeContents(
   return { bytes: Buffer.concat([tables, text, trailer]), places }
 }
 
-/** Reads a file: `length` bytes from `at` on, or fewer at its end. */
+/** Reads `length` bytes of a file from `at` on, or fewer at its end. */
 export type ReadBytes = (at: number, length: number) => Buffer
 
 /** Reads the table of contents of a file of `size` bytes; undefined if it was not sealed, or is incomplete. */
@@ -100,7 +100,7 @@ export function readContents(read: ReadBytes, size: number): Contents | undefine
   return { end, channels, cut }
 }
 
-/** Rebuilds it from the records from `at` on; see `readRecords`. */
+/** Rebuilds the table of contents from the records from `at` on; see `readRecords`. */
 export function scanContents(
   bytes: Buffer,
   at: number,
@@ -126,7 +126,7 @@ class Gathered implements RecordReader {
   channel(id: number, state: ChannelState): void {
     const { over } = state
     const of = this.#channels[id]
-    // It was cleared: the earlier events stay in the table.
+    // The channel was cleared: its earlier events stay in the table.
     if (of !== undefined) Object.assign(of, { state: { ...state, head: of.state.head }, over })
     else this.#channels[id] = { state, first: 0, bytes: 0, table: new GrowingTable(), keys: [], over }
   }

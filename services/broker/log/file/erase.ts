@@ -10,7 +10,7 @@ const close = promisify(closeFile)
 const fdatasync = promisify(syncData)
 const open = promisify(openFile)
 
-/** Erases the run's events with these offsets, unless the run is being rewritten. On disk when it returns. */
+/** Erases the run's events with these offsets, unless the run is being rewritten. Returns once that is on disk. */
 export async function eraseEvents(
   { segment, first, count, table }: Run,
   from: number,
@@ -24,7 +24,7 @@ export async function eraseEvents(
       const record = await segment.bytes(at, table.lengths[i] ?? 0)
       const content = contentOf(record)
       if (content === undefined) throw segment.damaged(at)
-      // The end of a channel has no data.
+      // A channel's end has no data.
       if (content < record.length) await writeAll(fd, Buffer.alloc(record.length - content), at + content)
     }
     await fdatasync(fd)

@@ -10,7 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { LogRefused } from '../log.ts'
 
 const PREFIX = 'lock-'
-/** Two processes that begin together both give up, and retry after different delays, ms. */
+/** Two processes that start at the same time both give up, and retry after random delays. */
 const TRIES = 4
 const PAUSE = 150
 
@@ -86,7 +86,7 @@ async function answersIn(folder: string, name: string): Promise<boolean> {
   }
 }
 
-/** A socket path may have 107 bytes: on Linux a longer one goes through a descriptor of its folder. */
+/** A socket's path has at most 107 bytes. On Linux, a descriptor of its folder shortens it. */
 function shortPath(folder: string, name: string): { path: string; done(): void } {
   const path = join(folder, name)
   if (Buffer.byteLength(path) < 100 || process.platform !== 'linux') return { path, done() {} }

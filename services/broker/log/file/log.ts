@@ -1,5 +1,5 @@
-// The durable embedded engine: channels in files of one folder, for one process. When an append returns, its events are
-// on disk.
+// The durable embedded engine: channels in files of one folder, for one process. An append returns once its events are on
+// disk.
 
 import { resolve } from 'node:path'
 import { type Draft, encodeEvent, type LogEvent } from '../../event/event.ts'
@@ -27,18 +27,18 @@ import type { Segment } from './segment.ts'
 import { Upkeep } from './upkeep.ts'
 import { SEGMENT_BYTES, Writer } from './writer.ts'
 
-/** The maximum of channels without events: beyond it, those that were not used for the longest time are dropped. */
-const MAX_UNTOLD = 10_000
+/** The maximum number of channels without a record in the log. Beyond it, the least recently used ones are dropped. */
+const MAX_UNWRITTEN = 10_000
 
-/** A write that takes longer than this, ms, means that the disk stalls: the node can then be read, but not written. */
+/** If a write takes longer than this, ms, the disk is stalled: the node serves reads, but refuses writes. */
 const SLOW = 3000
 
-/** Channels that readers may begin per second. */
+/** The number of channels that readers may begin per second. */
 const BEGUN_A_SECOND = 100
 
 export interface FileLogOptions {
   readonly folder: string
-  /** Ms after which acknowledged events are on disk; 0: they are on disk before they are acknowledged. */
+  /** Ms until acknowledged events are on disk; 0: they are on disk before they are acknowledged. */
   readonly fsync: number
   readonly retentionOf: RetentionOf
   /** How long an idempotency key is remembered, ms. */
@@ -247,7 +247,7 @@ export class FileLog implements ChannelLog {
     }
   }
 
-  /** The channel of that name; opens it if necessary. */
+  /** Returns the channel with that name. Opens it if necessary. */
   #channel(name: string): FileChannel {
     const known = this.#channels.get(name)
     if (known !== undefined) {
@@ -258,21 +258,21 @@ export class FileLog implements ChannelLog {
     this.#channels.set(name, channel)
     this.#unwritten.add(channel)
     for (const other of this.#unwritten) {
-      if (this.#unwritten.size <= MAX_UNTOLD) break
+      if (this.#unwritten.size <= MAX_UNWRITTEN) break
       this.#unwritten.delete(other)
       if (other.follower === undefined && other.pending === 0) this.#channels.delete(other.name)
     }
     return channel
   }
 
-  /** The same, trimmed to what is readable now. */
+  /** Like `#channel`, trimmed to its readable events. */
   #readable(name: string): FileChannel {
     const channel = this.#channel(name)
     channel.trim(this.#options.retentionOf(name), this.#now())
     return channel
   }
 
-  /** Writes the channel's epoch, unless too many begin at once. */
+  /** Writes the channel's epoch, unless too many channels begin at once. */
   async #begin(channel: FileChannel): Promise<void> {
     if (channel.stateIn !== undefined || !this.#begins.take()) return
     await this.#open().do({ act: 'append', channel, drafts: [] })
@@ -289,7 +289,7 @@ export class FileLog implements ChannelLog {
   }
 }
 
-/** Like `promise`; raises after `ms`. */
+/** Waits for `promise`; raises after `ms`. */
 async function within<T>(ms: number, promise: Promise<T>, error: () => Error): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(error()), ms)))

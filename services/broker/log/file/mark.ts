@@ -1,5 +1,5 @@
-// How far the log has acknowledged, in a separate file that is overwritten with every commit. It survives the end of
-// the process, and distinguishes three cases that look alike in the segments: a killed process (nothing acknowledged is
+// The mark: a separate file that says how far the log has acknowledged, overwritten with every commit. It survives the
+// process, and distinguishes three cases that look alike in the segments: a killed process (nothing acknowledged is
 // missing), a power failure or a cut file (events may be missing), and a copy (the original may have continued).
 
 import { randomBytes } from 'node:crypto'
@@ -26,15 +26,15 @@ const SEED_AT = 72
 export interface Acknowledged {
   readonly segment: number
   readonly length: number
-  /** The log was closed. */
+  /** Whether the log was closed. */
   readonly clean: boolean
-  /** It is the original file, and the machine has run since, unless the log was closed. */
+  /** Whether this is the original file, and the machine has not restarted since, or the log was closed before. */
   readonly continuous: boolean
-  /** Empty in a mark that was written before there were seeds. */
+  /** Empty in a mark of a version without seeds. */
   readonly seed: string
 }
 
-/** Identifies this boot of the machine; always the same if the system does not report one. */
+/** Identifies this boot of the machine. Constant if the system does not report one. */
 function bootOf(): string {
   try {
     return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim().padEnd(36).slice(0, 36)
@@ -43,7 +43,7 @@ function bootOf(): string {
   }
 }
 
-/** Identifies a file on its file system: a copy has another identity. */
+/** Identifies a file on its file system. A copy has another identity. */
 function identityOf(path: string): [bigint, bigint] {
   const { ino, birthtimeNs } = statSync(path, { bigint: true })
   return [BigInt.asUintN(64, ino), BigInt.asUintN(64, birthtimeNs)]
@@ -98,11 +98,11 @@ export class Mark {
   constructor(folder: string, seed: string) {
     this.#seed = seed
     this.#fd = openSync(join(folder, NAME), constants.O_RDWR | constants.O_CREAT, 0o600)
-    // So that overwriting it needs no room.
+    // Reserves the room, so that overwriting needs none.
     if (readSync(this.#fd, this.#bytes, 0, LENGTH, 0) < LENGTH) this.#write()
   }
 
-  /** Later records are written to this segment. */
+  /** Notes that later records are written to this segment. */
   begin(segment: number, path: string): void {
     const [ino, birth] = identityOf(path)
     this.#body.fill(0)
@@ -114,28 +114,28 @@ export class Mark {
   }
 
   /**
-   * The seed for the epochs of channels without a record in the log: the same after a restart, so that a reader of such
-   * a channel receives no gap.
+   * The seed for the epochs of channels without a record in the log. It is the same after a restart, so that a reader of
+   * such a channel receives no gap.
    */
   get seed(): string {
     return this.#seed
   }
 
-  /** The log is about to forget channels: none of their epochs may be used again. */
+  /** Changes the seed before the log forgets channels, since none of their epochs may be used again. */
   reseed(): void {
     this.#seed = makeSeed()
     this.#body.write(this.#seed, SEED_AT, 'latin1')
     this.#write()
   }
 
-  /** Its records up to here are acknowledged. */
+  /** Notes that the segment's records up to this length are acknowledged. */
   move(length: number): void {
     this.#body.writeUInt8(0, 0)
     this.#body.writeDoubleLE(length, 12)
     this.#write()
   }
 
-  /** Nothing more will be written, and everything is on disk. */
+  /** Called when nothing more will be written and everything is on disk. */
   close(clean: boolean): void {
     if (clean) {
       this.#body.writeUInt8(1, 0)

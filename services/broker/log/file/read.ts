@@ -1,10 +1,10 @@
-// Reads events from segments: neighbouring records in one piece.
+// Reads events from segments. Neighbouring records are read in one piece.
 
 import { eventAt, recordAt, type Stored } from './records.ts'
 import type { Part } from './channel.ts'
 import type { Segment } from './segment.ts'
 
-/** Bytes between two records that are read along, and bytes of a piece unless a single record is larger. */
+/** The maximum bytes between two records of a piece, and of a whole piece, unless a single record is larger. */
 const NEAR = 16 * 1024
 const PIECE = 2 ** 20
 
@@ -16,7 +16,7 @@ interface Piece {
   readonly at: number[]
 }
 
-/** The events, in order. Raises LogUnavailable if one is damaged. */
+/** Reads the events, in order. Raises LogUnavailable if one is damaged. */
 export async function readParts(parts: readonly Part[]): Promise<Stored[]> {
   const pieces = piecesOf(parts)
   for (const { segment } of pieces) segment.hold()
@@ -27,7 +27,7 @@ export async function readParts(parts: readonly Part[]): Promise<Stored[]> {
   }
 }
 
-/** The events one by one, with their stored records, with turns of the event loop in between. */
+/** Yields the events with their stored records. Other work can run between the pieces. */
 export async function* readPieces(
   parts: readonly Part[],
 ): AsyncGenerator<{ readonly record: Buffer; readonly event: Stored }> {

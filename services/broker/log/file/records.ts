@@ -1,17 +1,17 @@
-// The bytes of a segment: a header, then records, each framed by its length and a CRC-32. A length of zero ends them:
-// after it the file may hold zeros that were written ahead. An event's content (its tags and its data) has a separate
-// CRC-32: it is erased in place, by zeros, which no JSON text contains.
+// The bytes of a segment: a header, then records, each framed by its length and a CRC-32. A length of zero ends the
+// records: zeros that were written ahead may follow. An event's content (its tags and its data) has a separate CRC-32,
+// since it is erased in place, by zeros, which no JSON text contains.
 
 import { crc32 } from 'node:zlib'
 import type { Draft } from '../../event/event.ts'
 import type { Tags } from '../../event/tags.ts'
 import type { EndedEpoch } from '../history.ts'
 
-/** Of a record: its length without the frame, and the CRC-32 of what follows, except an event's content. */
+/** Bytes of a record's frame: its length without the frame, and the CRC-32 of the rest, except an event's content. */
 export const FRAME = 8
 /**
- * Of an event: kind, flags, length of the rare members (u16), channel (u32), offset and time (doubles), CRC-32 of the
- * content, length of its tags (u32). Then follow the rare members, the tags and the data.
+ * Bytes of an event's head: kind, flags, length of the rare members (u16), channel (u32), offset and time (doubles),
+ * CRC-32 of the content, length of its tags (u32). The rare members, the tags and the data follow.
  */
 const EVENT_HEAD = 32
 
@@ -21,7 +21,7 @@ const LOW = 2
 const END = 4
 const KEYED = 8
 
-/** A segment's record about a channel, before its events: enough to continue if older segments are gone. */
+/** A segment's record about a channel, before its events. It suffices to continue without the older segments. */
 export interface ChannelState {
   readonly name: string
   readonly epoch: string
@@ -31,7 +31,7 @@ export interface ChannelState {
   /** Offset before the oldest event that was readable. */
   readonly floor: number
   readonly time: number
-  /** The channel has ended. */
+  /** Whether the channel has ended. */
   readonly over: boolean
 }
 
@@ -42,7 +42,7 @@ export interface Scanned {
   readonly time: number
   readonly key: string | undefined
   readonly kind: 'end' | 'erased' | undefined
-  /** Of data. */
+  /** Bytes of data. */
   readonly bytes: number
 }
 
@@ -52,11 +52,11 @@ export interface Stored extends Scanned {
   readonly tags: Tags | undefined
   readonly encoding: 'base64' | undefined
   readonly low: boolean
-  /** A view; of an erased event `null`. */
+  /** A view; `null` if the event is erased. */
   readonly data: Buffer
 }
 
-/** Rare members of events. */
+/** Members that few events have. */
 interface Meta {
   readonly type?: string | undefined
   readonly key?: string | undefined
@@ -79,13 +79,13 @@ export class RecordWriter {
     if (this.#buffer.length > 1 << 24) this.#buffer = Buffer.allocUnsafe(1 << 16)
   }
 
-  /** Returns the record's length with its frame. */
+  /** Writes an event. Returns the record's length with its frame. */
   event(channel: number, offset: number, time: number, draft: Draft): number {
     const { data, type, tags, encoding, priority, idempotencyKey: key, end } = draft
     const meta = textOf(type ?? key, { type, key } satisfies Meta)
     const labels = textOf(tags, tags && [...tags])
-    const says = EVENT_HEAD + meta.length
-    const body = this.#begin(says + labels.length + data.length)
+    const contentAt = EVENT_HEAD + meta.length
+    const body = this.#begin(contentAt + labels.length + data.length)
     body.writeUInt8(KINDS.event, 0)
     const keyed = key === undefined ? 0 : KEYED
     body.writeUInt8((encoding ? BASE64 : 0) | (priority ? LOW : 0) | (end ? END : 0) | keyed, 1)
@@ -95,10 +95,10 @@ export class RecordWriter {
     body.writeDoubleLE(time, 16)
     body.writeUInt32LE(labels.length, 28)
     body.set(meta, EVENT_HEAD)
-    body.set(labels, says)
-    body.set(data, says + labels.length)
-    body.writeUInt32LE(crc32(body.subarray(says)), 24)
-    return this.#end(body, says)
+    body.set(labels, contentAt)
+    body.set(data, contentAt + labels.length)
+    body.writeUInt32LE(crc32(body.subarray(contentAt)), 24)
+    return this.#end(body, contentAt)
   }
 
   channel(id: number, state: ChannelState): number {
@@ -110,19 +110,19 @@ export class RecordWriter {
     return this.#end(body)
   }
 
-  /** An empty record, which has to be written. */
+  /** Writes an empty record. */
   nothing(): number {
     const body = this.#begin(4)
     body.writeUInt32LE(KINDS.nothing, 0)
     return this.#end(body)
   }
 
-  /** A record as it is stored in a segment. */
+  /** Writes a record that was read from a segment, with another channel id. */
   copy(record: Buffer, channel: number): number {
     const body = this.#begin(record.length - FRAME)
     body.set(record.subarray(FRAME))
     body.writeUInt32LE(channel, 4)
-    return this.#end(body, saysFrom(body))
+    return this.#end(body, contentStart(body))
   }
 
   #begin(length: number): Buffer {
@@ -148,11 +148,11 @@ function textOf(some: unknown, value: unknown): Buffer {
 }
 
 /** Where the content begins in the body of an event's record. */
-function saysFrom(body: Buffer): number {
+function contentStart(body: Buffer): number {
   return EVENT_HEAD + body.readUInt16LE(2)
 }
 
-/** The body of the record at `at`; undefined if there is no complete one. */
+/** The body of the record at `at`; undefined if no complete record begins there. */
 function bodyAt(bytes: Buffer, at: number): Buffer | undefined {
   if (at + FRAME > bytes.length) return undefined
   const length = bytes.readUInt32LE(at)
@@ -160,40 +160,40 @@ function bodyAt(bytes: Buffer, at: number): Buffer | undefined {
   if (length < 4 || end > bytes.length) return undefined
   const body = bytes.subarray(at + FRAME, end)
   const isEvent = body.readUInt8(0) === KINDS.event
-  if (isEvent && (length < EVENT_HEAD || length < saysFrom(body))) return undefined
-  const checked = isEvent ? body.subarray(0, saysFrom(body)) : body
+  if (isEvent && (length < EVENT_HEAD || length < contentStart(body))) return undefined
+  const checked = isEvent ? body.subarray(0, contentStart(body)) : body
   return crc32(checked) === bytes.readUInt32LE(at + 4) ? body : undefined
 }
 
-/** The event whose record begins at `at`; undefined if there is none. */
+/** The event whose record begins at `at`; undefined if no event's record begins there. */
 export function eventAt(bytes: Buffer, at: number): Stored | undefined {
   const body = bodyAt(bytes, at)
   return body?.readUInt8(0) === KINDS.event ? storedIn(body) : undefined
 }
 
-/** The whole record that begins at `at`, if there is one. */
+/** The whole record that begins at `at`. */
 export function recordAt(bytes: Buffer, at: number): Buffer {
   return bytes.subarray(at, at + FRAME + bytes.readUInt32LE(at))
 }
 
-/** Where the content begins in an event's record; undefined if it is no such record. */
+/** Where the content begins in an event's record; undefined for other records. */
 export function contentOf(record: Buffer): number | undefined {
   const body = bodyAt(record, 0)
-  return body?.readUInt8(0) === KINDS.event ? FRAME + saysFrom(body) : undefined
+  return body?.readUInt8(0) === KINDS.event ? FRAME + contentStart(body) : undefined
 }
 
-/** Undefined if its content is not what was written, and was not erased. */
+/** Undefined if the content is damaged, rather than erased. */
 function scannedIn(body: Buffer): Scanned | undefined {
   const flags = body.readUInt8(1)
-  const says = saysFrom(body)
-  const content = body.subarray(says)
+  const contentAt = contentStart(body)
+  const content = body.subarray(contentAt)
   const isErased = crc32(content) !== body.readUInt32LE(24)
   if (isErased && !content.includes(0)) return undefined
   return {
     channel: body.readUInt32LE(4),
     offset: body.readDoubleLE(8),
     time: body.readDoubleLE(16),
-    key: flags & KEYED ? metaIn(body, says).key : undefined,
+    key: flags & KEYED ? metaIn(body, contentAt).key : undefined,
     kind: isErased ? 'erased' : flags & END ? 'end' : undefined,
     bytes: isErased ? NULL.length : content.length - body.readUInt32LE(28),
   }
@@ -202,8 +202,8 @@ function scannedIn(body: Buffer): Scanned | undefined {
 function storedIn(body: Buffer): Stored | undefined {
   const scanned = scannedIn(body)
   if (scanned === undefined) return undefined
-  const says = saysFrom(body)
-  const { type } = metaIn(body, says)
+  const contentAt = contentStart(body)
+  const { type } = metaIn(body, contentAt)
   if (scanned.kind === 'erased')
     return { ...scanned, type, tags: undefined, encoding: undefined, low: false, data: NULL }
   const flags = body.readUInt8(1)
@@ -211,15 +211,15 @@ function storedIn(body: Buffer): Stored | undefined {
   return {
     ...scanned,
     type,
-    tags: labels > 0 ? new Map(JSON.parse(body.toString('utf8', says, says + labels))) : undefined,
+    tags: labels > 0 ? new Map(JSON.parse(body.toString('utf8', contentAt, contentAt + labels))) : undefined,
     encoding: flags & BASE64 ? 'base64' : undefined,
     low: (flags & LOW) !== 0,
-    data: body.subarray(says + labels),
+    data: body.subarray(contentAt + labels),
   }
 }
 
-function metaIn(body: Buffer, says: number): Meta {
-  return says > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, says)) : {}
+function metaIn(body: Buffer, contentAt: number): Meta {
+  return contentAt > EVENT_HEAD ? JSON.parse(body.toString('utf8', EVENT_HEAD, contentAt)) : {}
 }
 
 /** Receives a segment's records, in order. */
@@ -229,8 +229,8 @@ export interface RecordReader {
 }
 
 /**
- * Reads the records from `at` on. Returns where they end, and whether a complete one follows a broken one. An event
- * before `sure` without its content was erased; one after it was not written completely.
+ * Reads the records from `at` on. Returns where they end, and whether a complete record follows a broken one. An event
+ * without its content was erased if it is before `sure`, and not written completely if it is after.
  */
 export function readRecords(
   bytes: Buffer,

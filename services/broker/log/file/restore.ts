@@ -1,5 +1,5 @@
-// A start from the folder's content. All acknowledged events are there, unless the machine lost power, files were cut,
-// or the folder is a copy: then all channels begin an epoch after the last surviving event.
+// Restores the log from its folder. All acknowledged events are there, unless the machine lost power, files were cut, or
+// the folder is a copy: then all channels begin an epoch after the last surviving event.
 
 import { closeSync, fsyncSync, ftruncateSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,17 +18,17 @@ export interface Restored {
   readonly segments: Segment[]
   /** Number of the next segment. */
   readonly next: number
-  /** Why acknowledged events may have been lost; undefined if none can have been. */
+  /** Why acknowledged events may have been lost; undefined if they cannot. */
   readonly loss: string | undefined
   /** See mark.ts. */
   readonly seed: string
   /** Events that were discarded because earlier ones are missing. */
   readonly leftOut: number
-  /** If there is a loss: called once it is on disk that all channels began an epoch. */
+  /** Called once the new epochs, if any, are on disk. */
   seal(): void
 }
 
-/** Reads the folder. Raises LogRefused if it is not a log's, or is damaged in the middle. */
+/** Reads the folder. Raises LogRefused if it holds other files, or is damaged in the middle. */
 export function restore(folder: string, now: number, window: number): Restored {
   const { segments, missing } = findSegments(folder)
   const mark = readMark(folder, number => join(folder, nameOf(number)))
@@ -66,7 +66,7 @@ function findSegments(folder: string): { segments: Segment[]; missing: Set<Segme
   const kept: Segment[] = []
   let least = Number.POSITIVE_INFINITY
   for (const segment of segments.toReversed()) {
-    // Another one has replaced it.
+    // A rewritten segment has replaced it.
     if (segment.number >= least) rmSync(segment.path)
     else kept.unshift(segment)
     least = Math.min(least, segment.header.from)
@@ -98,14 +98,14 @@ function isOf({ epoch, ended }: FileChannel, name: string): boolean {
   return epoch === name || ended.some(each => each.epoch === name)
 }
 
-/** A segment that was read record by record, since it has no table of contents. */
+/** A segment without a table of contents, which was read record by record. */
 interface Scanned {
   readonly segment: Segment
   readonly contents: Contents
   readonly runs: (Run | undefined)[]
 }
 
-/** Writes its table of contents: the next start need not read the records, nor this process keep them in memory. */
+/** Writes its table of contents, so that the next start need not read the records, nor this process keep the table. */
 function seal({ segment, contents, runs }: Scanned, keysSince: number): void {
   const { bytes, places } = encodeContents(contents, keysSince)
   const fd = openSync(segment.path, 'r+')
@@ -115,7 +115,7 @@ function seal({ segment, contents, runs }: Scanned, keysSince: number): void {
     fsyncSync(fd)
     for (const [i, place] of places.entries()) if (place !== undefined) runs[i]?.sealed(place)
   } catch {
-    // The disk is full: appends will report that.
+    // The disk is full. Appends will report it.
   } finally {
     closeSync(fd)
   }
@@ -166,7 +166,7 @@ class Restoring {
     for (const scanned of this.#scanned) seal(scanned, this.#keysSince)
   }
 
-  /** Losses that only the mark reveals. */
+  /** Detects losses that only the mark reveals. */
   judgeMark(): void {
     const last = Number.MAX_SAFE_INTEGER
     if (this.#mark === undefined) this.#lose(last, 'the file "mark" is missing or damaged')
@@ -187,7 +187,7 @@ class Restoring {
     const contents = scanContents(segment.bytesSync(0, size), HEADER, acknowledged)
     const { end, broken } = contents
     if (end < acknowledged) {
-      // After a write that did not reach the disk completely there may be parts of it; elsewhere there may not.
+      // Only a write that did not reach the disk completely may leave broken records.
       if (broken && this.#mark?.continuous !== false) {
         throw new LogRefused(
           `${path} is damaged at byte ${end}; restore it from a copy, or cut it there (truncate -s ${end} ${path}) to ` +
@@ -200,7 +200,7 @@ class Restoring {
     return contents
   }
 
-  /** Bytes of records that are certainly on disk; unlimited in a sealed segment. */
+  /** Bytes of a segment's records that are certainly on disk; unlimited in a sealed segment. */
   #acknowledgedIn(number: number): number {
     if (this.#mark === undefined || number > this.#mark.segment) return 0
     return number === this.#mark.segment ? this.#mark.length : Number.POSITIVE_INFINITY
@@ -239,7 +239,7 @@ class Restoring {
     return run
   }
 
-  /** Earlier ones are missing. */
+  /** Discards events, since earlier ones are missing. */
   #leaveOut(segment: Segment, channel: FileChannel, stretch: OfChannel['stretch']): undefined {
     this.#cut.add(channel)
     if (stretch === undefined) return
@@ -249,7 +249,7 @@ class Restoring {
     this.leftOut += count
   }
 
-  /** The channel that the record is about, unless it was forgotten and began again. */
+  /** The channel that the record is about, unless that was forgotten and has begun again. */
   #known({ name, epoch, ended }: ChannelState): FileChannel | undefined {
     const known = this.channels.get(name)
     if (known === undefined || known.epoch === epoch || ended.some(each => each.epoch === known.epoch))

@@ -1,4 +1,4 @@
-// Rewrites consecutive segments as one, without what is no longer readable, and channel by channel.
+// Rewrites consecutive segments as one, channel by channel, without the unreadable events.
 
 import { closeSync, constants, fsync as syncFile, openSync, renameSync, rmSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -17,8 +17,8 @@ const NEW_FILE = constants.O_CREAT | constants.O_TRUNC | constants.O_RDWR
 const PIECE = 2 ** 20
 
 /**
- * The first of them is a segment with which an epoch began, or none precedes them. `replaced` receives the new segment.
- * If it raises before that, nothing has changed; if after, files may be left that the next start removes.
+ * The first segment has to be the oldest one, or one with which an epoch began. `replaced` receives the new segment. If
+ * this raises before, nothing has changed; if it raises afterwards, the next start removes the files that are left.
  */
 export async function rewrite(
   folder: string,
@@ -38,7 +38,7 @@ export async function rewrite(
     for (const channel of carried(old, channels)) await copy.channel(channel)
     const places = await copy.finish(segment.cut)
     renameSync(path, last.path)
-    // Nothing was read since the check: later reads use the new segment.
+    // Nothing was read since the check. Later reads use the new segment.
     copy.replace(segment, places, channels)
     replaced(segment)
   } catch (error) {
@@ -52,7 +52,7 @@ export async function rewrite(
   for (const each of old) if (each !== last) rmSync(each.path, { force: true })
 }
 
-/** Channels that the new segment must have a record of: no other segment has one, or it has events of theirs. */
+/** The channels about which the new segment needs a record: it has their events, or no other segment has a record. */
 function carried(old: readonly Segment[], channels: ReadonlyMap<string, FileChannel>): FileChannel[] {
   const segments = new Set(old)
   return [...channels.values()].filter(
@@ -95,7 +95,7 @@ class Copy {
     const runs = channel.runs.filter(({ segment }) => this.#old.has(segment))
     const first = runs[0] === undefined ? channel.head + 1 : Math.max(runs[0].first, channel.floor + 1)
     const end = runs.at(-1)?.end ?? channel.head
-    // No later segment has a record of it.
+    // No later segment has a record about it.
     const isNewest = (channel.stateIn?.number ?? 0) <= this.#newest
     const { name, epoch, ended, floor, time } = channel
     const over = isNewest && channel.over
@@ -132,7 +132,7 @@ class Copy {
     return places
   }
 
-  /** The new segment has replaced the old ones. */
+  /** Notes that the new segment has replaced the old ones. */
   replace(
     segment: Segment,
     places: readonly (TablePlace | undefined)[],

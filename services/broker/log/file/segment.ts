@@ -1,4 +1,4 @@
-// One file of the log. Its header names it; records follow, and once it is sealed, its table of contents.
+// One file of the log: a header, records, and once it is sealed, a table of contents.
 
 import { closeSync, fstatSync, openSync, read as readFile, readSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -14,9 +14,9 @@ export const HEADER = 64
 
 export interface Header {
   readonly number: number
-  /** It replaces the segments from this one on. */
+  /** The number of the first segment that it replaces. */
   readonly from: number
-  /** All channels that existed began this epoch with it; empty if they did not. */
+  /** The epoch that all existing channels began with it; empty if they began none. */
   readonly epoch: string
 }
 
@@ -24,7 +24,7 @@ export function nameOf(number: number): string {
   return `${String(number).padStart(12, '0')}.log`
 }
 
-/** Undefined if `name` is not a segment's. */
+/** The number in a segment's file name; undefined if `name` is not one. */
 export function numberIn(name: string): number | undefined {
   const match = /^(\d{12})\.log$/.exec(name)
   return match === null ? undefined : Number(match[1])
@@ -41,7 +41,7 @@ export function encodeHeader({ number, from, epoch }: Header): Buffer {
   return header
 }
 
-/** Undefined if the file ends before its header does. Raises LogRefused. */
+/** Undefined if the header is incomplete. Raises LogRefused. */
 export function decodeHeader(header: Buffer, path: string): Header | undefined {
   const refuse = (why: string) => new LogRefused(`${path} ${why}; nothing was changed`, 'foreign')
   if (!header.subarray(0, 8).equals(MAGIC.subarray(0, header.length)))
@@ -55,7 +55,7 @@ export function decodeHeader(header: Buffer, path: string): Header | undefined {
   return { number: header.readDoubleLE(12), from: header.readDoubleLE(20), epoch }
 }
 
-/** The number of files that stay open for reading while nobody reads them. */
+/** The number of files that stay open although nobody reads them. */
 const OPEN = 64
 const open = new Set<Segment>()
 
@@ -66,9 +66,9 @@ export class Segment {
   last = 0
   /** Bytes of records. */
   size = 0
-  /** Records that followed its own are lost. */
+  /** Whether records at its end are lost. */
   cut = false
-  /** Its events, and their bytes of data: all, and the unreadable ones. */
+  /** Its events and their bytes of data, then those that are unreadable. */
   #events = 0
   #bytes = 0
   #deadEvents = 0
@@ -86,31 +86,31 @@ export class Segment {
     return this.header.number
   }
 
-  /** Counts events written to it, and the time of the last. */
+  /** Counts written events, and notes the time of the last one. */
   add(events: number, bytes: number, last: number): void {
     this.#events += events
     this.#bytes += bytes
     this.last = Math.max(this.last, last)
   }
 
-  /** Events in it are no longer readable. */
+  /** Counts events that are no longer readable. */
   drop(events: number, bytes: number): void {
     this.#deadEvents += events
     this.#deadBytes += bytes
   }
 
-  /** Whether it has events, none of them readable. */
+  /** Whether it has events, but no readable ones. */
   get isDead(): boolean {
     return this.#events > 0 && this.#deadEvents === this.#events
   }
 
-  /** Bytes of records that are no longer read, about. */
+  /** The approximate bytes of unreadable records. */
   get waste(): number {
     const all = weightOf(this.#events, this.#bytes)
     return all === 0 ? 0 : (this.size * weightOf(this.#deadEvents, this.#deadBytes)) / all
   }
 
-  /** From now on the file stays open, even if it is removed, until `release`. */
+  /** Keeps the file open until `release`, even if it is removed. */
   hold(): void {
     this.#fd ??= openSync(this.path, 'r')
     this.#readers++
@@ -133,7 +133,7 @@ export class Segment {
     if (this.#readers === 0) this.#close()
   }
 
-  /** While it is held. */
+  /** Reads bytes. Call it between `hold` and `release`. */
   async bytes(at: number, length: number): Promise<Buffer> {
     const into = Buffer.allocUnsafe(length)
     const { bytesRead } = await read(this.#held, into, 0, length, at)

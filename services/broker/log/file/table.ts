@@ -1,5 +1,5 @@
-// Where the events of one channel are in one segment: a row for each. In the active segment the columns grow in memory;
-// a sealed segment has them on disk, and they are read when needed.
+// The locations of the events of one channel in one segment, a row for each. The columns grow in memory while the segment
+// is active. A sealed segment has them on disk, and they are read when needed.
 
 import { crc32 } from 'node:zlib'
 
@@ -10,7 +10,7 @@ export interface Table {
   readonly at: ArrayLike<number>
   /** Length of the record with its frame. */
   readonly lengths: ArrayLike<number>
-  /** Of data. */
+  /** Bytes of data. */
   readonly bytes: ArrayLike<number>
 }
 

@@ -1,5 +1,5 @@
-// Periodic maintenance: drops events that are too old, forgets channels that nobody could read from, and rewrites
-// segments that hold little.
+// Periodic maintenance: drops events that are too old, forgets channels that hold nothing, and rewrites segments that hold
+// little.
 
 import type { Logger } from '../../logger.ts'
 import type { RetentionOf } from '../log.ts'
@@ -9,18 +9,18 @@ import type { Segment } from './segment.ts'
 import type { Writer } from './writer.ts'
 
 const EVERY = 5000
-/** Channels that are visited in one turn of the event loop. */
+/** The number of channels that are visited in one turn of the event loop. */
 const SLICE = 2000
-/** How long a channel without events is remembered, ms, beyond the time for which events and keys are kept. */
+/** How long an empty channel is remembered, ms, after its events and keys have expired. */
 const REMEMBERED = 86_400_000
 
 /**
- * Shares of a segment's size: the unread part beyond which it is rewritten, if that is half of it; and of a small
- * segment.
+ * Shares of the segment size. A segment is rewritten if its unreadable records exceed WASTE, and half of the segment; it
+ * is small below SMALL.
  */
 const WASTE = 1 / 32
 const SMALL = 1 / 4
-/** So many consecutive small segments become one. */
+/** The number of consecutive small segments that are rewritten as one. */
 const MANY = 8
 
 export interface UpkeepOptions {
@@ -56,7 +56,7 @@ export class Upkeep {
     await this.#running
   }
 
-  /** Does everything now. */
+  /** Runs all of it now. */
   async run(): Promise<void> {
     const { folder, logger } = this.#options
     clearTimeout(this.#timer)
@@ -123,14 +123,14 @@ export class Upkeep {
   /** Consecutive segments that are worth rewriting as one. */
   #group(): readonly [Segment, ...Segment[]] | undefined {
     const { segments, writer, segmentBytes } = this.#options
-    // The mark refers to the newest, by its file.
+    // The mark refers to the file of the newest segment.
     const sealed = writer.segment === undefined ? segments.slice(0, -1) : segments
     let group: Segment[] = []
     let bytes = 0
     for (const segment of sealed) {
       const may = this.#isOld(segment) && (this.#isWaste(segment) || segment.size < segmentBytes * SMALL)
       const left = segment.size - segment.waste
-      // Events from before an epoch began may not be stored under its name, where still older segments precede them.
+      // Events of an earlier epoch must not get into a segment with which an epoch began, if older segments precede it.
       const begins = segment.header.epoch !== '' && group[0] !== sealed[0]
       if (!may || begins || bytes + left > segmentBytes) {
         if (this.#isWorth(group)) break
@@ -145,7 +145,7 @@ export class Upkeep {
     return first !== undefined && this.#isWorth(group) ? [first, ...rest] : undefined
   }
 
-  /** No idempotency key of its events is remembered any more: a rewritten segment has none. */
+  /** Whether all idempotency keys of its events have expired: a rewritten segment has no keys. */
   #isOld({ last }: Segment): boolean {
     const { now, idempotencyWindow } = this.#options
     return last < now() - idempotencyWindow

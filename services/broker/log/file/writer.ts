@@ -1,4 +1,4 @@
-// Writes appends, one write at a time: all calls of a turn of the event loop together, then all that arrived meanwhile.
+// Writes appends, one write at a time: all calls of one turn of the event loop, then all calls that arrived meanwhile.
 
 import { createHash } from 'node:crypto'
 import type { Logger } from '../../logger.ts'
@@ -11,20 +11,20 @@ import { RecordWriter } from './records.ts'
 import { Refusals } from './refusals.ts'
 import type { Segment } from './segment.ts'
 
-/** A segment is sealed when it exceeds that many bytes, or this many channels. */
+/** A segment is sealed when it exceeds this many bytes or channels. */
 export const SEGMENT_BYTES = 32 * 2 ** 20
-/** Bytes of records after which one write takes no further call. */
+/** Bytes of records after which a write takes no further calls. */
 const WRITE_BYTES = 8 * 2 ** 20
 
 export interface WriterOptions {
   readonly folder: string
-  /** Ms after which acknowledged events are on disk; 0: they are on disk before they are acknowledged. */
+  /** Ms until acknowledged events are on disk; 0: they are on disk before they are acknowledged. */
   readonly fsync: number
   readonly idempotencyWindow: number
   readonly now: () => number
   readonly segmentBytes: number
   readonly logger: Logger
-  /** These have new events, or their first record in the log. */
+  /** Called with channels that have new events, or their first record in the log. */
   committed(channels: Iterable<FileChannel>): void
   sealed(segment: Segment): void
 }
@@ -64,7 +64,7 @@ export class Writer {
     this.#mark.reseed()
   }
 
-  /** Returns once it is written. Raises AppendsRefused, and the reasons to refuse an append. */
+  /** Returns once the call is written. Raises AppendsRefused, HeadMoved, ChannelEnded, LogUnavailable. */
   do(what: What): Promise<Receipt[]> {
     if (this.#closed) throw new LogUnavailable('the log is closed')
     return new Promise((resolve, reject) => {
@@ -82,7 +82,7 @@ export class Writer {
     })
   }
 
-  /** All existing channels begin this epoch: it is on disk. */
+  /** Begins this epoch in all existing channels. Returns once it is on disk. */
   async beginEpoch(epoch: string): Promise<void> {
     await this.#alone(() => this.#roll(epoch))
   }
@@ -184,12 +184,12 @@ export class Writer {
     if (fsync === 0 || this.#syncing !== undefined) return
     this.#syncing = setTimeout(() => {
       this.#syncing = undefined
-      // A failure shows in the writes that follow.
+      // If it fails, later writes fail too.
       this.#active?.sync().catch(() => {})
     }, fsync).unref()
   }
 
-  /** While nothing is written. */
+  /** Runs `act` while nothing is written. */
   async #alone(act: () => Promise<unknown>): Promise<void> {
     while (this.#busy) await this.#untilIdle()
     this.#busy = true
@@ -200,7 +200,7 @@ export class Writer {
     }
   }
 
-  /** It may be busy again by the time that the caller continues. */
+  /** Returns when no write is in progress. Another one may have begun by the time the caller continues. */
   #untilIdle(): Promise<void> {
     return new Promise(resolve => this.#idle.push(resolve))
   }

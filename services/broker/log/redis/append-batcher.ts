@@ -1,6 +1,6 @@
-// All appends of one turn of the event loop, from any requests, go to Redis as one call. In a cluster this applies
-// within a slot, and a slot's next call waits for the answer to the previous one: otherwise it could overtake a call
-// that is redirected to another master.
+// Sends all appends of one turn of the event loop, from any requests, to Redis as one call. In a cluster this applies
+// within a slot, and a slot's next call waits for the reply to the previous one: otherwise it could overtake a call that
+// is redirected to another master.
 
 import type { Draft } from '../../event/event.ts'
 import { randomEpoch } from '../history.ts'
@@ -11,9 +11,7 @@ import { evalsha, type Names, type RetentionArgument, type Script } from './scri
 import { slotOf } from './slots.ts'
 import type { Call } from './topology.ts'
 
-/**
- * Events of one call, and bytes of their data: a call blocks Redis for all other clients. One append is never split.
- */
+/** The maximum events of one call, and bytes of their data, since a call blocks Redis. An append is never split. */
 const CALL = 128
 const CALL_BYTES = 2 ** 20
 
@@ -22,11 +20,11 @@ interface Options {
   readonly script: Script
   readonly names: Names
   readonly retention: RetentionArgument
-  /** This is a cluster. */
+  /** Whether Redis is a cluster. */
   readonly sharded: boolean
   /** Sends a call, once, and returns the reply. */
   send(call: Call): Promise<unknown>
-  /** Calls are sent one after the other; `idle` is called when none is left. */
+  /** If set, calls are sent one after the other, and `idle` is called when none is left. */
   readonly serial?: { idle(): void }
 }
 
@@ -37,7 +35,7 @@ interface Append {
   reject(error: unknown): void
 }
 
-/** A message among the appends, in its order. */
+/** A message that keeps its place among the appends. */
 interface Relay {
   readonly channel: string
   readonly message: Buffer
@@ -51,7 +49,7 @@ interface SlotOptions extends Omit<Options, 'send' | 'serial'> {
   send(slot: number, call: Call): Promise<unknown>
 }
 
-/** Appends in a cluster: separate for each slot. */
+/** The appends of a cluster, batched separately for each slot. */
 export class SlotAppends {
   readonly #options: SlotOptions
   readonly #slots = new Map<number, Appends>()
@@ -91,7 +89,7 @@ export class Appends {
     this.#options = options
   }
 
-  /** Appends of one channel keep their order. Raises LogUnavailable. */
+  /** See ChannelLog.append. Appends to one channel keep their order. Raises LogUnavailable. */
   append(channel: string, drafts: readonly Draft[]): Promise<Receipt[]> {
     return new Promise((resolve, reject) => this.#wait({ channel, drafts, resolve, reject }))
   }
@@ -121,7 +119,7 @@ export class Appends {
   }
 
   async #sendSerially(idle: () => void): Promise<void> {
-    // While it is not empty, `append` does not begin another one of these.
+    // While the queue is not empty, `append` does not start another loop.
     while (this.#waiting.length > 0) {
       const until = endOfCall(this.#waiting, 0)
       await this.#call(this.#waiting.slice(0, until))
@@ -166,7 +164,7 @@ export class Appends {
   }
 }
 
-/** Where the call ends that begins with `from`: a message is sent alone. */
+/** The end of the call that begins at `from`. A message is sent alone. */
 function endOfCall(waiting: readonly Waiting[], from: number): number {
   let events = 0
   let bytes = 0
@@ -180,14 +178,14 @@ function endOfCall(waiting: readonly Waiting[], from: number): number {
   return waiting.length
 }
 
-/** Appends that the script treats as one. */
+/** Appends to one channel that are sent as one. */
 interface Group {
   readonly channel: string
   readonly drafts: Draft[]
   readonly appends: Append[]
 }
 
-/** Merges the appends of one channel, in their order; not those that depend on earlier ones. */
+/** Merges the appends to each channel, in order, except those that depend on earlier ones. */
 function merged(appends: readonly Append[]): Group[] {
   const groups: Group[] = []
   const open = new Map<string, Group>()

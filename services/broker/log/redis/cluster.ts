@@ -1,5 +1,5 @@
-// The masters of a Redis Cluster: which master serves which slot, and what a change means for calls and feeds. Each
-// master has its own connections, so the driver need not know the cluster.
+// The masters of a Redis Cluster: which master serves which slot, and how calls and feeds follow changes. Each master has
+// its own connections, so the driver need not know the cluster.
 
 import { delay } from '../../../backoff.ts'
 import { type HostPort, printHost } from './url.ts'
@@ -12,12 +12,12 @@ import type { Call, Topology, TopologyOptions } from './topology.ts'
 import { ErrorReply } from './replies.ts'
 import { SLOTS, slotOf } from './slots.ts'
 
-/** Ms between two queries of the topology: normally, and after a sign of change. */
+/** Ms between two queries of the topology: normally, and while it may be changing. */
 const QUIET_LOOK_MS = 3000
 const BUSY_LOOK_MS = 200
 
-/** How long a sign of change counts, ms. */
-const SIGN_MS = 3000
+/** How long the topology may be changing after a sign of it, ms. */
+const CHANGING_MS = 3000
 
 /** How long a master without a slot is kept, ms. */
 const GUEST_MS = 30_000
@@ -25,17 +25,17 @@ const GUEST_MS = 30_000
 /** How long a node may take to report its topology, ms. */
 const TOPOLOGY_ANSWER_MS = 500
 
-/** How many redirections a call follows, and ms until it is retried while the keys of a channel are migrating. */
+/** How many redirections a call follows, and the delay before a retry while a channel's keys are migrating, ms. */
 const TURNS = 5
 const MIGRATION_RETRY_MS = 40
 
-/** How long a probe of all masters waits for silent ones, and how long a silent one counts as alive, ms. */
+/** How long a probe of all masters waits for silent ones, and how long a silent master counts as alive, ms. */
 const PROBE_ANSWER_MS = 1000
 const PROBE_VALID_MS = 4000
 
-/** What the probes know about a master. */
+/** The results of a master's probes. */
 interface Probe {
-  /** When the last one returned; before that, when the first one began. By performance.now(). */
+  /** When the last probe returned, or, before that, when the first one began; by performance.now(). */
   since: number
   failure: LogUnavailable | undefined
   underWay: Promise<void> | undefined
@@ -43,7 +43,7 @@ interface Probe {
 
 /** The topology that one node reports. */
 interface View {
-  /** Grows with every change that the cluster agreed on. */
+  /** The configuration epoch: grows with every change that the cluster agreed on. */
   readonly epoch: number
   readonly ranges: readonly { readonly from: number; readonly to: number; readonly master: HostPort }[]
 }
@@ -53,18 +53,18 @@ export class ClusterMasters implements Topology {
   readonly #appends: SlotAppends
   readonly #masters = new Map<string, Master>()
   #owners: readonly (Master | undefined)[] = new Array(SLOTS).fill(undefined)
-  /** Masters without a slot to which a call was redirected, and when. */
+  /** Masters without a known slot to which a call was redirected, and the time of that. */
   readonly #guests = new Map<Master, number>()
   readonly #leaving = new Map<Master, NodeJS.Timeout>()
-  /** Masters that cancelled subscriptions since the last look. */
+  /** Masters that cancelled subscriptions since the topology was last read. */
   readonly #took = new Set<Master>()
   readonly #seeds = new Set<RedisConnection>()
-  /** Of masters that have left. */
+  /** Reconnects of masters that have left. */
   #reconnects = 0
   readonly #probes = new Map<Master, Probe>()
   #looking: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
-  #signed = 0
+  #suspected = 0
   #closed = false
 
   constructor(options: TopologyOptions) {
@@ -99,7 +99,7 @@ export class ClusterMasters implements Topology {
     return this.#appends.relay(channel, message)
   }
 
-  /** A master that redirects a call has not executed it: nothing is done twice. */
+  /** A master that redirects a call has not executed it, so nothing is done twice. */
   async call(slot: number, call: Call): Promise<unknown> {
     const end = Date.now() + this.#options.timeout
     let master = this.#owner(slot)
@@ -111,7 +111,7 @@ export class ClusterMasters implements Topology {
       } catch (error) {
         const redirection = redirectionOf(error)
         if (redirection === undefined) {
-          if (!(error instanceof ErrorReply) || error.reply.startsWith('CLUSTERDOWN')) this.#sign()
+          if (!(error instanceof ErrorReply) || error.reply.startsWith('CLUSTERDOWN')) this.#suspectChange()
           throw error
         }
         if (turn === TURNS || Date.now() >= end || this.#closed) throw error
@@ -154,7 +154,7 @@ export class ClusterMasters implements Topology {
 
   async probe(): Promise<void> {
     const serving = this.#serving()
-    // A silent master delays nobody: its channels count as unavailable meanwhile.
+    // A silent master does not delay the others: its channels count as unavailable meanwhile.
     await within(
       PROBE_ANSWER_MS,
       serving.map(master => this.#probeOnce(master)),
@@ -191,7 +191,7 @@ export class ClusterMasters implements Topology {
     return probe.underWay
   }
 
-  /** Why a master does not deliver. While its probe is pending, it counts as alive for a while. */
+  /** Why a master does not deliver; undefined if it does, or while its probe has not been pending for long. */
   #failureOf(master: Master): LogUnavailable | undefined {
     const probe = this.#probes.get(master)
     if (probe === undefined) return undefined
@@ -227,11 +227,11 @@ export class ClusterMasters implements Topology {
   #owner(slot: number): Master {
     const master = this.#owners[slot]
     if (master !== undefined) return master
-    this.#sign()
+    this.#suspectChange()
     throw new LogUnavailable(`no master of the cluster serves slot ${slot}`)
   }
 
-  /** The master that `from` named, perhaps without a host. */
+  /** The master at the address to which `from` redirected; the address may lack a host. */
   #guest(address: string, from: Master): Master {
     const colon = address.lastIndexOf(':')
     const host = address.slice(0, colon).replace(/^\[(.*)\]$/, '$1') || from.at.host
@@ -249,10 +249,10 @@ export class ClusterMasters implements Topology {
       {
         expected: () => undefined,
         serves: slot => this.#owners[slot] === master,
-        changed: () => this.#sign(),
+        changed: () => this.#suspectChange(),
         tookAway: () => {
           this.#took.add(master)
-          this.#sign()
+          this.#suspectChange()
         },
       },
     )
@@ -261,17 +261,17 @@ export class ClusterMasters implements Topology {
     return master
   }
 
-  /** Something may have changed: looks soon, and often for a while. */
-  #sign(): void {
-    const before = this.#signed
-    this.#signed = Date.now()
-    if (this.#signed - before > BUSY_LOOK_MS) this.#schedule(1)
+  /** The topology may be changing: reads it soon, and then often for a while. */
+  #suspectChange(): void {
+    const before = this.#suspected
+    this.#suspected = Date.now()
+    if (this.#suspected - before > BUSY_LOOK_MS) this.#schedule(1)
   }
 
   #schedule(times = 0): void {
     clearTimeout(this.#timer)
     if (this.#closed) return
-    const busy = Date.now() - this.#signed < SIGN_MS || this.#serving().some(master => !master.usable)
+    const busy = Date.now() - this.#suspected < CHANGING_MS || this.#serving().some(master => !master.usable)
     const wait = times === 1 ? 1 : delay(1, busy ? BUSY_LOOK_MS : QUIET_LOOK_MS, QUIET_LOOK_MS)
     this.#timer = setTimeout(
       () =>
@@ -284,7 +284,7 @@ export class ClusterMasters implements Topology {
     this.#timer.unref()
   }
 
-  /** Learns the topology. Raises LogUnavailable, LogRefused. */
+  /** Reads the topology. Raises LogUnavailable, LogRefused. */
   #look(): Promise<void> {
     this.#looking ??= this.#lookOnce().finally(() => {
       this.#looking = undefined
@@ -292,7 +292,7 @@ export class ClusterMasters implements Topology {
     return this.#looking
   }
 
-  /** The same, with a result that is not older than the call. */
+  /** Like `#look`, with a result that is not older than the call. */
   async #lookAgain(): Promise<void> {
     await this.#looking?.catch(() => {})
     await this.#look().catch(() => {})
@@ -305,12 +305,12 @@ export class ClusterMasters implements Topology {
       asked.map(master => viewOf(master.at, (command, args) => master.ask(command, args))),
     )
     if (views.length === 0) views.push(await this.#seedView())
-    // Nodes that were partitioned know less.
+    // Partitioned nodes have an older view.
     const view = views.reduce((best, each) => (each.epoch > best.epoch ? each : best))
     if (!this.#closed) this.#adopt(view)
   }
 
-  /** The topology that a node reports: one in the URL, or one that was known before. */
+  /** The topology according to a node in the URL, or one that was known before. */
   async #seedView(): Promise<View> {
     const { endpoint, timeout, logger } = this.#options
     const hosts = new Map(endpoint.hosts.map(host => [printHost(host), host]))
@@ -340,7 +340,7 @@ export class ClusterMasters implements Topology {
     }
   }
 
-  /** From now on slots belong to the masters in `view`. Feeds move with them. */
+  /** Assigns the slots to the masters in `view`. Feeds move with them. */
   #adopt(view: View): void {
     const owners: (Master | undefined)[] = new Array(SLOTS).fill(undefined)
     for (const { from, to, master } of view.ranges) owners.fill(this.#at(master), from, to + 1)
@@ -349,7 +349,7 @@ export class ClusterMasters implements Topology {
     if (changed) {
       for (const master of this.#masters.values()) if (this.#handOver(master)) this.#took.delete(master)
     }
-    // These lost subscriptions to no other master: they may have them back.
+    // The slots of these masters have not moved: subscribes again.
     for (const master of this.#took) master.subscriptions.renew()
     this.#took.clear()
     const serving = new Set(owners)
@@ -360,7 +360,7 @@ export class ClusterMasters implements Topology {
     }
   }
 
-  /** Moves the pub/sub channels of slots that are not `master`'s to their masters. Returns whether there were any. */
+  /** Moves pub/sub channels whose slots `master` does not serve to their masters. Returns whether there were any. */
   #handOver(master: Master): boolean {
     const moved = new Map<Master, string[]>()
     for (const name of master.subscriptions.wanted) {
@@ -380,7 +380,7 @@ export class ClusterMasters implements Topology {
     return moved.size > 0
   }
 
-  /** Closes it once the calls in flight are answered. */
+  /** Closes a master's connections once its calls in flight are answered. */
   #leave(address: string, master: Master): void {
     this.#masters.delete(address)
     this.#guests.delete(master)
@@ -395,14 +395,14 @@ export class ClusterMasters implements Topology {
   }
 }
 
-/** The error that a master's probe raised, with the master's address. */
+/** The error of a master's probe, with the master's address. */
 function named({ at }: Master, error: unknown): LogUnavailable {
   if (error instanceof AppendsRefused) return error
   const [address, why] = [printHost(at), reason(error)]
   return new LogUnavailable(why.includes(address) ? why : `Redis at ${address}: ${why}`)
 }
 
-/** Where a master redirects a call to; `address` is '' if it does not say. */
+/** The redirection in an error; `address` is '' if the master names none. */
 function redirectionOf(error: unknown): { kind: string; address: string } | undefined {
   if (!(error instanceof ErrorReply)) return undefined
   const [, kind, address = ''] = /^(MOVED|ASK|TRYAGAIN)\b(?: \d+ (\S+))?/.exec(error.reply) ?? []
@@ -425,7 +425,7 @@ async function viewOf(
   const [slots, nodes] = answers as [[number, number, [string | null, number]][], string]
   const ranges: View['ranges'][number][] = []
   for (const [from, to, [host, port]] of slots) {
-    // A node that does not know its host has the address at which it was reached.
+    // If the node does not know its host, that is the one at which it was reached.
     if (host !== '?') ranges.push({ from, to, master: { host: host || at.host, port } })
   }
   if (ranges.length === 0) throw new LogUnavailable(`Redis at ${printHost(at)} knows no slots of the cluster`)

@@ -1,24 +1,22 @@
-// Compares feeds with the log's heads in turns, since a lost last message leaves no hole. Feeds are in buckets, for
-// which the log records changes: only changed buckets are examined.
+// Compares feeds with the log's heads periodically, since a lost last message leaves no hole. The log records changes by
+// buckets of channels, and only the feeds of changed buckets are compared.
 
 import { type Head, type RedisFeed } from './feed.ts'
 import { bySlot } from './slots.ts'
 
-/** Channels whose heads are read in one call. */
+/** The number of channels whose heads are read in one call. */
 const HEADS = 100
 
-/**
- * A bucket is examined once in so many of its turns even without a change, so that its channels' keys are refreshed.
- */
+/** Every 16th turn of a bucket compares it even without a change, so that its channels' keys are refreshed. */
 const WHOLE = 16
 
-/** Ms for a message in flight to arrive before its head counts as newer. */
+/** How long a message may be in flight before its feed counts as behind, ms. */
 const IN_FLIGHT_MS = 200
 
 export interface Changes {
-  /** Changes whenever something may have happened that no bucket records. */
+  /** Differs if changes may not have been recorded. */
   readonly identity: string
-  /** For each bucket a value that differs after each change; null before the first. */
+  /** For each bucket, a value that differs after each change; null before the first. */
   readonly values: readonly (string | null)[]
 }
 
@@ -27,22 +25,22 @@ export interface ComparisonOptions {
   slot(channel: string): number
   bucket(channel: string): string
   /**
-   * The recorded values of these buckets. Raises LogUnavailable. Absent if nothing is recorded: then all count as
-   * changed.
+   * The recorded values of these buckets. Raises LogUnavailable. Absent if changes are not recorded: then all buckets
+   * count as changed.
    */
   changes?(buckets: readonly string[]): Promise<Changes>
   /** The heads of these channels. Raises LogUnavailable. */
   heads(channels: readonly string[]): Promise<Head[]>
-  /** Ms in which every bucket has its turn. */
+  /** The time in which every bucket has its turn, ms. */
   readonly compareEvery: number
 }
 
 interface Bucket {
   readonly name: string
   readonly feeds: Set<RedisFeed>
-  /** The bucket's value before its feeds were compared last; undefined: they have to be compared. */
+  /** The bucket's value before the last comparison of its feeds; undefined if they have to be compared. */
   value: string | null | undefined
-  /** Turns until it is examined in any case. */
+  /** Turns until it is compared in any case. */
   left: number
 }
 
@@ -58,7 +56,7 @@ export class Comparison {
   #missed = new Set<Bucket>()
   #identity = ''
 
-  /** `behind` receives feeds that lag behind the log persistently. */
+  /** `behind` is called with feeds that are persistently behind the log. */
   constructor(options: ComparisonOptions, behind: (feed: RedisFeed) => void) {
     this.#options = options
     this.#behind = behind
@@ -84,7 +82,7 @@ export class Comparison {
     if (bucket?.feeds.delete(feed) && bucket.feeds.size === 0) this.#buckets.delete(name)
   }
 
-  /** Compares these now. Does not raise: buckets that the log does not answer for are retried at the next tick. */
+  /** Compares these feeds now. Does not raise: buckets for which the log does not answer are retried at the next tick. */
   async compare(feeds: readonly RedisFeed[], behind: (feed: RedisFeed, head: Head) => void): Promise<void> {
     const batches = bySlot(feeds, feed => this.#options.slot(feed.channel), HEADS)
     await Promise.all(batches.map(batch => this.#compareBatch(batch, behind)))
@@ -102,7 +100,7 @@ export class Comparison {
     try {
       changes = await this.#options.changes?.(buckets.map(({ name }) => name))
     } catch {
-      // Then nothing is recorded.
+      // Without values, all buckets count as changed.
     }
     if (changes !== undefined && changes.identity !== this.#identity) {
       this.#identity = changes.identity
@@ -115,17 +113,14 @@ export class Comparison {
       bucket.left = WHOLE - 1
       const all = [...bucket.feeds]
       const live = all.filter(feed => feed.live)
-      // A feed that is not live may miss what this turn would have found: the next turn compares it again.
+      // A feed that is not live was not compared: the next turn compares it.
       bucket.value = live.length === all.length ? value : undefined
       feeds.push(...live)
     }
     await this.compare(feeds, (feed, head) => this.#wait(feed, head))
   }
 
-  /**
-   * The buckets whose turn is next, as many as needed for all to have their turn in time; first those whose last turn
-   * failed.
-   */
+  /** The buckets of this turn: first those whose last turn failed, then enough others for all to have a turn in time. */
   #next(): Bucket[] {
     const some = [...this.#missed].filter(({ feeds }) => feeds.size > 0)
     this.#missed.clear()

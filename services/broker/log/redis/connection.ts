@@ -1,5 +1,5 @@
-// One connection to Redis. The only file that knows the driver: its options, the meaning of its errors, and that it
-// never sends a command twice.
+// One connection to Redis. This is the only file that knows the driver: its options, the meaning of its errors, and that
+// it never sends a command twice.
 
 import { once } from 'node:events'
 import { isIP } from 'node:net'
@@ -12,20 +12,20 @@ import type { Logger } from '../../logger.ts'
 import { ErrorReply } from './replies.ts'
 
 export interface ConnectionOptions {
-  /** A server, or sentinels that name one. */
+  /** A server, or the sentinels that name it. */
   readonly endpoint: Endpoint
   /** Its purpose, e.g. `commands`: shown in CLIENT LIST and in the log. */
   readonly name: string
-  /** How long a command may take, and connecting too, ms. */
+  /** How long a command or connecting may take, ms. */
   readonly timeout: number
   readonly logger: Logger
-  /** The expected server address, if that is known better than by lagging sentinels. */
+  /** The expected address of the server, if it is newer than what the sentinels may know. */
   expected?(): HostPort | undefined
-  /** It is connected, for the first time or again: commands sent in this call are its first. */
+  /** Called after each connect: commands that it sends are the first on the connection. */
   onReady(): void
-  /** A pub/sub message; both are views that are valid only during the call. */
+  /** Called with each pub/sub message. Both arguments are views that are valid only during the call. */
   onMessage?(feed: Buffer, payload: Buffer): void
-  /** Redis cancelled a subscription: its slot has moved. */
+  /** Called when Redis cancelled a subscription, since its slot has moved. */
   onMoved?(): void
 }
 
@@ -50,7 +50,7 @@ function target(endpoint: Endpoint, timeout: number): Target {
     options.sentinels = [...hosts]
     options.name = master
     options.sentinelCommandTimeout = Math.min(SENTINEL_TIMEOUT, timeout)
-    // If none answers the driver gives up, and this file retries.
+    // If no sentinel answers, the driver gives up, and this file retries.
     options.sentinelRetryStrategy = () => null
     if (sentinelLogin?.username !== undefined) options.sentinelUsername = sentinelLogin.username
     if (sentinelLogin?.password !== undefined) options.sentinelPassword = sentinelLogin.password
@@ -68,8 +68,8 @@ function target(endpoint: Endpoint, timeout: number): Target {
 }
 
 /**
- * Why it failed, in our own words. Only the error's message: the driver's errors carry the command's arguments,
- * including passwords and data.
+ * Why a command failed, in our own words. Uses only the error's message: the driver's errors carry the command's
+ * arguments, including passwords and data.
  */
 export function reason(error: unknown): string {
   return error instanceof Error ? inOurWords(error.message) : String(error)
@@ -89,14 +89,14 @@ const NO_TLS = 'it does not speak TLS: begin the URL with redis, not rediss'
 const PERHAPS_TLS =
   'it closes connections before it answers: if it only speaks TLS, begin the URL with rediss'
 
-/** The driver, with INFO's errors handled quietly: by itself it would print advice on the console. */
+/** The driver, without the advice that it would print on the console if INFO fails. */
 class Driver extends Redis {
   onInfo: (info: string) => void = () => {}
 
   override sendCommand(command: Command, stream?: Parameters<Redis['sendCommand']>[1]): unknown {
     if (command.name === 'info' && this.status !== 'ready') {
       const { reject } = command
-      // The driver prints its advice where it reads "NOPERM", and continues.
+      // The driver prints advice if the message contains "NOPERM".
       command.reject = error => reject(new Error(reason(error).replace('NOPERM ', '')))
       void command.promise.then(
         info => this.onInfo(`${info}`),
@@ -118,7 +118,7 @@ export class RedisConnection {
   #reported = ''
   #retry: NodeJS.Timeout | undefined
   #opening: Deferred<void> | undefined
-  /** How often it was connected. */
+  /** The number of connects. */
   connected = 0
 
   constructor(options: ConnectionOptions) {
@@ -128,18 +128,18 @@ export class RedisConnection {
       ...target(options.endpoint, options.timeout),
       connectionName: `fanwire-${options.name}`,
       protocol: 2,
-      // It would take one more right, and CLIENT LIST shows the name.
+      // It would need another right, and CLIENT LIST shows the name anyway.
       disableClientInfo: true,
       lazyConnect: true,
       connectTimeout: options.timeout,
       commandTimeout: options.timeout,
-      // A command is sent once or fails: never kept for later, never sent again.
+      // A command is sent once or fails. It is never queued, and never sent again.
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       autoResubscribe: false,
       maxLoadingRetryTime: 500,
-      // A master that became a replica: perhaps the address now leads to the new master.
+      // The master became a replica: the address may now lead to the new master.
       reconnectOnError: error => error.message.startsWith('READONLY'),
       retryStrategy: times => delay(times, 50, MAX_DELAY),
     })
@@ -184,7 +184,7 @@ export class RedisConnection {
     }
   }
 
-  /** Why it is not connected after the timeout. */
+  /** The error if it is not connected after the timeout. */
   #givenUp(): LogUnavailable | LogRefused {
     const { stream, status } = this.#driver
     if (this.#failure === LOADING) return new LogUnavailable(this.#message(LOADING), 'LOADING')
@@ -197,7 +197,7 @@ export class RedisConnection {
     return cut ? new LogUnavailable(this.#message(PERHAPS_TLS), 'CLOSED') : this.#unavailable(this.#failure)
   }
 
-  /** Sends a command and returns its reply, text as strings. Raises LogUnavailable. */
+  /** Sends a command and returns its reply, with text as strings. Raises LogUnavailable. */
   async call(command: string, args: Argument[]): Promise<unknown> {
     this.#prepare()
     try {
@@ -207,7 +207,7 @@ export class RedisConnection {
     }
   }
 
-  /** The same, text as Buffers. */
+  /** Sends a command and returns its reply, with text as Buffers. Raises LogUnavailable. */
   async callBuffer(command: string, args: Argument[]): Promise<unknown> {
     this.#prepare()
     try {
@@ -217,10 +217,10 @@ export class RedisConnection {
     }
   }
 
-  /** Announces that the next command is about a slot whose keys are migrating to this server. Raises LogUnavailable. */
+  /** Sends ASKING: the next command is for a slot that is migrating to this server. Raises LogUnavailable. */
   asking(): void {
     this.#prepare()
-    // If it fails, so does that command.
+    // If it fails, that command fails too.
     this.#driver.call('asking').catch(() => {})
   }
 
@@ -231,7 +231,7 @@ export class RedisConnection {
     this.#failure = why
     this.#options.logger.warn(
       { redis: this.#address, connection: this.#options.name },
-      `${why}: connecting anew`,
+      `${why}: reconnecting`,
     )
     this.#driver.stream.destroy()
   }
@@ -280,19 +280,19 @@ export class RedisConnection {
     this.#failure = reason(error)
     if (isRefusal(this.#failure)) this.#opening?.reject(new LogRefused(this.#message(this.#failure)))
     if (this.#closing || this.#reported === this.#failure) return
-    // Once per kind of failure until it is connected again: it retries up to 20 times a second.
+    // Logs each kind of failure once until the next connect: the driver retries up to 20 times a second.
     this.#reported = this.#failure
     this.#options.logger.warn({ redis: this.#address, connection: this.#options.name }, this.#failure)
   }
 
-  /** The driver gave up, which it does only if it could not even begin to connect. */
+  /** Called when the driver gave up, which it does only if it could not even begin to connect. */
   #ended(): void {
     this.#usable = false
     if (this.#closing) return
     this.#retry = setTimeout(() => this.#driver.connect().catch(() => {}), delay(3, 50, MAX_DELAY))
   }
 
-  /** Sends everything of one tick of the event loop with one system call. */
+  /** Sends all commands of one tick of the event loop with one system call. */
   #prepare(): void {
     if (!this.#usable) throw this.#unavailable(this.#failure)
     if (this.#corked) return
@@ -308,7 +308,7 @@ export class RedisConnection {
   #explain(error: unknown): LogUnavailable {
     const why = reason(error)
     if (why === 'Command timed out') {
-      // Whatever is wrong with this connection, later commands would wait as long.
+      // Later commands on this connection would wait as long.
       this.reset(`no answer within ${this.#options.timeout} ms`)
       return this.#unavailable(this.#failure)
     }

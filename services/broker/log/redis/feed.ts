@@ -1,4 +1,4 @@
-// The live feed of one channel: puts the events from pub/sub in order, and fills holes from the log.
+// The live feed of one channel: orders the events from pub/sub, and fills holes from the log.
 
 import { delay } from '../../../backoff.ts'
 import type { LogEvent } from '../../event/event.ts'
@@ -10,19 +10,19 @@ import { parseErasure, parseRecords } from './records.ts'
 const FILL: PageLimit = { events: 1000, bytes: 4 * 1024 * 1024 }
 const HEAD: PageLimit = { events: 0, bytes: 0 }
 
-/** Bytes of data held while a read is in progress; beyond it events are read from the log instead. */
+/** The maximum bytes of data held while a read is in progress; further events are read from the log instead. */
 const HELD = 4 * 1024 * 1024
 
 const FIRST_RETRY = 100
 const LAST_RETRY = 2000
 
-/** `idle`: nothing is expected yet. `held`: a read is in progress, and later events may follow it. */
+/** `idle`: not open yet. `held`: a read is in progress, and messages are held for its result. */
 type Phase = 'idle' | 'held' | 'live' | 'closed'
 
-/** Of a channel in the log: undefined if only a read can determine it, `absent` if the log has nothing of it. */
+/** A channel's head in the log: undefined if only a read can determine it, `absent` if the log has no record of it. */
 export type Head = (Position & { readonly erasures?: number }) | 'absent' | undefined
 
-/** With the number of erasures in the channel. */
+/** A page with the number of erasures in the channel. */
 export interface FeedPage extends Page {
   readonly erasures?: number
 }
@@ -31,31 +31,31 @@ export interface FeedOptions {
   readonly channel: string
   readonly follower: Follower
   read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<FeedPage>
-  /** A hole was found. */
+  /** Called when a hole is found. */
   hole(): void
   closed(): void
 }
 
 /**
- * A message is published in the same instant in which its events enter the log. So a read covers every message
- * that had arrived when it was sent, whatever its content: only later messages have to be kept for its answer.
+ * A script publishes a message atomically with its append. So a read covers every message that had arrived when the read
+ * was sent: only later messages have to be held.
  */
 export class RedisFeed implements Feed, Unbegun {
   readonly channel: string
   readonly #options: FeedOptions
   #phase: Phase = 'idle'
-  /** The log has nothing of the channel: only this feed has the epoch. */
+  /** Whether the log has no record of the channel: only this feed knows the epoch. */
   #unbegun = false
   #beginning: Promise<void> | undefined
   #epoch = ''
   #offset = 0
   /** The number of erasures when the follower was last notified. */
   #erasures = 0
-  /** In order, not handed over yet. */
+  /** Events in order, not delivered yet. */
   #pending: LogEvent[] = []
   #held: LogEvent[] = []
   #heldBytes = 0
-  /** The read in progress is not enough: one more follows. */
+  /** Whether another read has to follow the one in progress. */
   #again = false
   #retry: { timer: NodeJS.Timeout; resolve: () => void } | undefined
 
@@ -68,7 +68,7 @@ export class RedisFeed implements Feed, Unbegun {
     return this.#phase === 'live'
   }
 
-  /** Begins at the head. The channel has to be subscribed. Raises LogUnavailable. */
+  /** Opens the feed at the head. The channel has to be subscribed. Raises LogUnavailable. */
   async open(): Promise<void> {
     let page: FeedPage
     do {
@@ -95,7 +95,7 @@ export class RedisFeed implements Feed, Unbegun {
   async #begin(): Promise<void> {
     try {
       const { cursor, unbegun } = await this.#options.read(this.channel, 'latest', HEAD, true)
-      // If it has events already, their messages are on the way.
+      // If the channel already has events, their messages are in flight.
       if (unbegun === undefined && cursor.offset === 0) this.#adopt(cursor)
     } catch {
       // The log is unavailable: the feed continues as it is.
@@ -107,8 +107,8 @@ export class RedisFeed implements Feed, Unbegun {
   }
 
   /**
-   * The channel has begun, at this position. The feed would have received everything published since it was opened, so
-   * nothing lies between.
+   * Continues at the position where the channel has begun. The feed would have received everything that was published
+   * since it was opened, so no event is missing.
    */
   #adopt(at: Position): void {
     if (!this.#unbegun || this.#phase !== 'live') return
@@ -117,7 +117,7 @@ export class RedisFeed implements Feed, Unbegun {
     this.#options.follower.begun(at)
   }
 
-  /** A message of the channel. The buffer is not kept. */
+  /** Receives a message of the channel. Does not keep the buffer. */
   message(payload: Buffer): void {
     if (this.#phase === 'closed' || this.#phase === 'idle') return
     const erasures = parseErasure(payload)
@@ -126,14 +126,14 @@ export class RedisFeed implements Feed, Unbegun {
     try {
       parseRecords(this.channel, payload, events)
     } catch {
-      // The message can't be parsed: the log decides.
+      // The message can't be parsed: reads the log instead.
       this.fill()
       return
     }
     for (const event of events) this.#take(event)
   }
 
-  /** Whether the read in progress has seen it is unknown: another read follows. */
+  /** Something was erased. The read in progress may be older than that: another read follows. */
   #erased(erasures: number): void {
     if (this.#phase === 'live') {
       this.#deliver()
@@ -142,14 +142,14 @@ export class RedisFeed implements Feed, Unbegun {
     this.fill()
   }
 
-  /** The log's head is, or was a moment ago, `head`. */
+  /** Whether the feed is behind the log, whose head is, or was a moment ago, `head`. */
   isBehind(head: Head): boolean {
     if (head === 'absent') return !this.#unbegun
     if (head === undefined || head.epoch !== this.#epoch || head.offset > this.#offset) return true
     return head.erasures !== undefined && head.erasures !== this.#erasures
   }
 
-  /** Continues from the log: something may be missing. */
+  /** Reads from the log, since something may be missing. */
   fill(): void {
     if (this.#phase === 'live') this.#fill()
     else this.#again = true
@@ -178,7 +178,7 @@ export class RedisFeed implements Feed, Unbegun {
       const known = event.epoch === this.#epoch
       if (known && event.offset === this.#offset + 1) {
         this.#offset = event.offset
-        // The messages in one chunk of the connection are handed over together.
+        // Messages that arrive in one chunk are delivered together.
         if (this.#pending.push(event) === 1) queueMicrotask(() => this.#deliver())
       } else if (!known || event.offset > this.#offset) {
         this.#options.hole()
@@ -200,7 +200,7 @@ export class RedisFeed implements Feed, Unbegun {
 
   async #fill(): Promise<void> {
     this.#deliver()
-    // From here on nothing else moves the position.
+    // From here on, nothing else changes the position.
     if (this.#phase !== 'live') return
     this.#phase = 'idle'
     for (let failures = 0; ;) {
@@ -234,7 +234,7 @@ export class RedisFeed implements Feed, Unbegun {
     this.#forget(erasures)
   }
 
-  /** The number of erasures in the channel. */
+  /** Notifies the follower if the channel's number of erasures has grown. */
   #forget(erasures: number): void {
     if (erasures === this.#erasures) return
     this.#erasures = erasures

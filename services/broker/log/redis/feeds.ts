@@ -14,7 +14,7 @@ export interface FeedsOptions extends ComparisonOptions {
     unsubscribe(name: string): void
     doubt(name: string): void
   }
-  /** The pub/sub channel of a channel. */
+  /** The name of a channel's pub/sub channel. */
   feedName(channel: string): string
   read(channel: string, after: Start, limit: PageLimit, stays: boolean): Promise<FeedPage>
 }
@@ -24,7 +24,7 @@ export class Feeds {
   readonly #feeds = new Map<string, RedisFeed>()
   readonly #comparison: Comparison
   #closed = false
-  /** Holes found and read from the log; for metrics. */
+  /** The number of holes that were filled from the log, for metrics. */
   holesFilled = 0
 
   constructor(options: FeedsOptions) {
@@ -66,14 +66,14 @@ export class Feeds {
     return feed
   }
 
-  /** A pub/sub message; the buffers are not kept. False if nobody follows that channel. */
+  /** Receives a pub/sub message. Does not keep the buffers. Returns false if nobody follows that channel. */
   message(name: string, payload: Buffer): boolean {
     const feed = this.#feeds.get(name)
     feed?.message(payload)
     return feed !== undefined
   }
 
-  /** The connection broke and these are subscribed again: reads what changed meanwhile. */
+  /** Called when these are subscribed again after a broken connection: reads what changed meanwhile. */
   async renewed(names: readonly string[]): Promise<void> {
     const feeds: RedisFeed[] = []
     for (const name of names) {
@@ -81,7 +81,7 @@ export class Feeds {
       if (feed?.live) feeds.push(feed)
       else feed?.fill()
     }
-    // For a channel that has not begun it is unknown whether it has begun meanwhile and was lost again.
+    // A channel that had not begun may have begun meanwhile and been lost again.
     const [unbegun, begun] = [feeds.filter(feed => feed.unbegun), feeds.filter(feed => !feed.unbegun)]
     for (const feed of unbegun) feed.fill()
     await this.#comparison.compare(begun, feed => feed.fill())

@@ -1,7 +1,7 @@
-// The channels that this node published to with idempotency keys. Once such a channel is quiet, nothing but this would
-// remove its keys before the channel itself expires.
+// The channels to which this node published with idempotency keys. Once such a channel is quiet, nothing else would remove
+// its keys before the channel itself expires.
 
-/** Remembered per window; the keys of others remain until their channel expires, or has another event with a key. */
+/** Channels per window. The keys of further ones remain until the channel expires, or has another event with a key. */
 const MOST = 10_000
 
 export class KeyedChannels {
@@ -13,7 +13,7 @@ export class KeyedChannels {
     if (this.#current.size < MOST) this.#current.add(channel)
   }
 
-  /** Begins the next window. Returns the channels whose keys have expired: the last one is at least two windows old. */
+  /** Begins the next window. Returns the channels whose keys have all expired: the newest is two windows old. */
   next(): string[] {
     const expired = [...this.#older].filter(
       channel => !this.#current.has(channel) && !this.#last.has(channel),

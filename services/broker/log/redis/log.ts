@@ -1,5 +1,5 @@
-// The Redis engine: channels in Redis, shared by all of its nodes. Each change of a channel is one script inside Redis
-// (redis/*.lua); this file sends the scripts and parses their replies.
+// The Redis engine: channels in Redis, shared by all nodes. Each change of a channel is one Lua script in Redis (lua/*.lua);
+// this file calls the scripts and parses their replies.
 
 import type { Draft, LogEvent } from '../../event/event.ts'
 import { headOf, type History, pageOf, place, randomEpoch, stateOf } from '../history.ts'
@@ -24,7 +24,7 @@ import { ErrorReply, Failures } from './replies.ts'
 import type { RetentionArgument, Script, Scripts } from './scripts.ts'
 import { evalsha, loadScripts, Names, retentionArgument } from './scripts.ts'
 
-/** How often the heads of all followed channels are compared with the log's, ms. */
+/** The interval in which all feeds are compared with the log's heads, ms. */
 const COMPARE_EVERY = 8000
 
 /** read.lua's symbols for starts that are not positions. */
@@ -32,14 +32,14 @@ const SYMBOLS = { earliest: '<', latest: '>', last: '-', since: '@' }
 
 const MANY = Number.MAX_SAFE_INTEGER
 
-/** Channels without an event that one node begins per second: readers of made-up channels must not fill Redis. */
+/** How many channels without events a node begins per second, so that readers of made-up channels cannot fill Redis. */
 const BEGUN_A_SECOND = 100
 
-/** Channels remembered because Redis had no room for their events, and how many of them are trimmed at a time. */
+/** How many channels are remembered for which Redis had no room, and how many of them are trimmed at a time. */
 const REFUSED = 1000
 const TRIMMED_AT_A_TIME = 20
 
-/** The answer of erase.lua when there is more to do. */
+/** The reply of erase.lua if the call has to be repeated. */
 const MORE = 2
 
 const HEAD: PageLimit = { events: 0, bytes: 0 }
@@ -47,9 +47,9 @@ const HEAD: PageLimit = { events: 0, bytes: 0 }
 export interface RedisLogOptions {
   /** See url.ts. */
   readonly url: string
-  /** For `rediss`; unless given, the system's certificate authorities and no client certificate. */
+  /** For `rediss`. Default: the system's certificate authorities, and no client certificate. */
   readonly certificates?: Certificates | undefined
-  /** For `redis+sentinel`; unless given, sentinels are queried without credentials. */
+  /** For `redis+sentinel`. Default: sentinels are queried without credentials. */
   readonly sentinelLogin?: Login | undefined
   /** Prefix of every key and every pub/sub channel. */
   readonly prefix: string
@@ -59,14 +59,14 @@ export interface RedisLogOptions {
   /** How long a command may take, ms. */
   readonly timeout: number
   readonly logger: Logger
-  /** How often every feed is compared with the log, ms; for tests. */
+  /** The interval in which all feeds are compared with the log, ms; for tests. */
   readonly compareEvery?: number
 }
 
 export class RedisLog implements ChannelLog {
   readonly engine = 'redis'
   readonly failures: Failures
-  /** Reads sent to Redis; for metrics. */
+  /** The number of reads that were sent to Redis, for metrics. */
   reads = 0
 
   readonly #scripts: Scripts
@@ -76,7 +76,7 @@ export class RedisLog implements ChannelLog {
   readonly #feeds: Feeds
   readonly #reads: Reads
   readonly #begins = new Allowance(BEGUN_A_SECOND)
-  /** Channels to which Redis had no room to append. */
+  /** Channels for which Redis had no room. */
   readonly #refused = new Set<string>()
   readonly #keyed = new KeyedChannels()
   readonly #forgets: NodeJS.Timeout
@@ -122,12 +122,12 @@ export class RedisLog implements ChannelLog {
     this.#forgets = setInterval(() => void this.#forgetKeys(), idempotencyWindow).unref()
   }
 
-  /** Number of reconnects, for metrics. */
+  /** The number of reconnects, for metrics. */
   get reconnects(): number {
     return this.#topology.reconnects
   }
 
-  /** Holes in feeds that were filled from the log; for metrics. */
+  /** The number of holes in feeds that were filled from the log, for metrics. */
   get holesFilled(): number {
     return this.#feeds.holesFilled
   }
@@ -185,7 +185,7 @@ export class RedisLog implements ChannelLog {
     return parsePosition(`${head}`) as Position
   }
 
-  /** Repeating it has no further effect. */
+  /** Calls a script that is safe to repeat. */
   async #change(
     channel: string,
     script: Script,
@@ -205,14 +205,14 @@ export class RedisLog implements ChannelLog {
     return stateOf((await this.#read(channel, 'latest', HEAD, false)).history)
   }
 
-  /** Calls members.lua for a channel, with further keys. Replies are Buffers. Raises LogUnavailable. */
+  /** Calls members.lua for a channel, with further keys. The reply has Buffers. Raises LogUnavailable. */
   async members(channel: string, suffixes: readonly string[], args: readonly Argument[]): Promise<unknown> {
     const keys = [...this.#names.keys(channel), ...this.#names.beside(channel, suffixes)]
     const all = [randomEpoch(), this.#names.feed(channel), this.#retention(channel), ...args]
     return await this.#run(channel, evalsha(this.#scripts.members, keys, all))
   }
 
-  /** Calls leases.lua. Replies are Buffers. Raises LogUnavailable. */
+  /** Calls leases.lua. The reply has Buffers. Raises LogUnavailable. */
   async leases(name: string, suffixes: readonly string[], args: readonly Argument[]): Promise<unknown> {
     return await this.#run(name, evalsha(this.#scripts.leases, this.#names.beside(name, suffixes), args))
   }
@@ -233,7 +233,7 @@ export class RedisLog implements ChannelLog {
   async probe(): Promise<void> {
     try {
       await this.#topology.probe()
-      // Once more, for those of a cluster's other masters: what is still refused comes back by itself.
+      // Trims once more, for channels of a cluster's other masters. Another refusal adds the channel again.
       this.#trimSome()
       this.#refused.clear()
     } catch (error) {
@@ -276,7 +276,7 @@ export class RedisLog implements ChannelLog {
     }
   }
 
-  /** For channels of one slot. */
+  /** The heads of channels of one slot. */
   async #heads(channels: readonly string[]): Promise<Head[]> {
     const keys = channels.flatMap(channel => this.#names.keys(channel))
     const call = { args: evalsha(this.#scripts.heads, keys, channels.map(this.#retention)), again: true }
@@ -298,10 +298,10 @@ export class RedisLog implements ChannelLog {
     }
   }
 
-  /** While Redis is full: a read trims what has become too old, also where load balancers send no more appends. */
+  /** While Redis is full: reads some channels, which trims them, since load balancers may send no more appends. */
   #trimSome(): void {
     for (const channel of [...this.#refused].slice(0, TRIMMED_AT_A_TIME)) {
-      // To the end of the queue.
+      // Moves the channel to the end of the queue.
       this.#refused.delete(channel)
       this.#refused.add(channel)
       this.read(channel, 'latest', HEAD).catch(() => {})
@@ -309,7 +309,7 @@ export class RedisLog implements ChannelLog {
   }
 }
 
-/** Parses what heads.lua reports of a channel. */
+/** Parses a channel's head in the reply of heads.lua. */
 function parseHead(text: string): Head {
   if (text === '-') return 'absent'
   const [position = '', erasures] = text.split(' ')
@@ -317,14 +317,14 @@ function parseHead(text: string): Head {
   return at && { ...at, erasures: Number(erasures) }
 }
 
-/** A start in read.lua's form: an epoch or a symbol, and a number. */
+/** The arguments of read.lua for a start: an epoch or a symbol, and a number. */
 function startArguments(after: Start): [string, number] {
   if (typeof after === 'string') return [SYMBOLS[after], 0]
   if (isPosition(after)) return [after.epoch, after.offset]
   return isSince(after) ? [SYMBOLS.since, after.since] : [SYMBOLS.last, after.last]
 }
 
-/** Where a read that returned these events began, after any lookup. */
+/** Where a read by symbol began, given the events that it returned. */
 function found(history: History, [first]: readonly LogEvent[]): Position {
   return first === undefined ? headOf(history) : { epoch: first.epoch, offset: first.offset - 1 }
 }

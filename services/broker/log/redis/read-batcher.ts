@@ -1,5 +1,5 @@
-// Reads that are asked for in one turn of the event loop go to Redis as one call, so that a poll of a hundred channels
-// is one round trip. In a cluster, whose slots each move on their own, each channel has a call of its own.
+// Sends all reads of one turn of the event loop to Redis as one call, so that a poll of a hundred channels takes one round
+// trip. In a cluster, whose slots move independently, each channel has a separate call.
 
 import { randomEpoch } from '../history.ts'
 import type { PageLimit } from '../log.ts'
@@ -9,7 +9,7 @@ import { answered } from './replies.ts'
 import { evalsha, type Names, type Script } from './scripts.ts'
 import type { Topology } from './topology.ts'
 
-/** Channels of one call, and bytes that they may have: it holds up Redis for everybody else. */
+/** The maximum channels of one call, and bytes of their pages, since a call blocks Redis. */
 const CALL = 64
 const CALL_BYTES = 4 * 2 ** 20
 
@@ -17,7 +17,7 @@ interface Options {
   /** reads.lua. */
   readonly script: Script
   readonly names: Names
-  /** This is a cluster. */
+  /** Whether Redis is a cluster. */
   readonly sharded: boolean
   readonly topology: Pick<Topology, 'call' | 'slot'>
 }
@@ -38,7 +38,7 @@ export class Reads {
     this.#options = options
   }
 
-  /** `args`: those of read.lua behind the name. Raises LogUnavailable. */
+  /** `args` are those of read.lua after the epoch's name. Raises LogUnavailable. */
   read(channel: string, args: readonly Argument[], { bytes }: PageLimit): Promise<Reading> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.push({ channel, args, bytes, resolve, reject }) === 1)
@@ -71,7 +71,7 @@ export class Reads {
   }
 }
 
-/** Where the call that begins at `from` ends. */
+/** The end of the call that begins at `from`. */
 function endOfCall(reads: readonly Read[], from: number, most: number): number {
   let bytes = 0
   for (let at = from; at < reads.length && at < from + most; at++) {

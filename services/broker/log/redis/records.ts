@@ -1,4 +1,4 @@
-// Records: the form of an event in Redis and in pub/sub. redis/channel.lua describes their fields.
+// Records: the form of events in Redis and in pub/sub. lua/channel.lua describes their fields.
 
 import { hash } from 'node:crypto'
 import type { Draft, Kind, LogEvent } from '../../event/event.ts'
@@ -18,13 +18,13 @@ const TAGS = 4
 const TAGS_MARK = '|'
 const END = 8
 const ERASED = 16
-/** Only in a message: the record has no position. */
+/** Only in messages: the event is transient and has no position. */
 const TRANSIENT = 32
 const NEWLINE = 0x0a
-/** Longer idempotency keys are shortened. */
+/** The maximum length of an idempotency key; longer ones are hashed. */
 const LONG_KEY = 64
 
-/** Version, epoch, offset, time, sum, bytes, flags and type, as they stand in a record. */
+/** Version, epoch, offset, time, sum, bytes, flags and type, as in a record. */
 type Head = [string, string, string, string, string, string, string, string]
 
 /** An event's arguments for `append.lua`, besides its data. */
@@ -33,7 +33,7 @@ export function specOf(draft: Draft): string {
   return `${flagsOf(draft)} ${kindOf(draft)} ${shortened(idempotencyKey)}`
 }
 
-/** Redis keeps no more than a digest of a long key. No key of a client contains the mark before it. */
+/** Redis stores long keys as a digest. Its prefix can't occur in a client's key. */
 function shortened(key: string): string {
   return key.length <= LONG_KEY ? key : `\x7f#${hash('sha256', key, 'base64url')}`
 }
@@ -49,14 +49,14 @@ function kindOf({ type = '', tags }: Draft): string {
   return tags === undefined ? type : type + TAGS_MARK + packTags(tags)
 }
 
-/** The number of events in an append, and its required head. */
+/** The number of events in an append and its required head, for append.lua. */
 export function countOf({ length, 0: first }: readonly Draft[]): Argument {
   const ifHead = first?.ifHead
   if (ifHead === undefined) return length
   return `${length} ${ifHead === 'none' ? ifHead : printPosition(ifHead)}`
 }
 
-/** Transient events, as one message. */
+/** Prints transient events as one message. */
 export function printTransient(time: number, drafts: readonly Draft[]): Buffer {
   return Buffer.concat(
     drafts.flatMap(draft => {
@@ -67,18 +67,15 @@ export function printTransient(time: number, drafts: readonly Draft[]): Buffer {
   )
 }
 
-/** Begins a message with the number of erasures in the channel: see tellErased in channel.lua. */
+/** The first byte of a message with the channel's number of erasures: see tellErased in channel.lua. */
 const ERASURE = 0x21
 
-/** The number of erasures, if the message carries it. */
+/** The number of erasures, if the message has it. */
 export function parseErasure(message: Buffer): number | undefined {
   return message[0] === ERASURE ? Number(message.toString('latin1', 1)) : undefined
 }
 
-/**
- * The events of the records that follow each other in `bytes`, of which it keeps nothing. Raises LogRefused where
- * they are not of the version that this node knows.
- */
+/** Parses consecutive records. Does not keep `bytes`. Raises LogRefused if this node does not know their version. */
 export function parseRecords(channel: string, bytes: Buffer, into: LogEvent[]): void {
   let at = 0
   while (at < bytes.length) {
@@ -118,10 +115,7 @@ function typeAndTags(kind: string, tagged: boolean): Pick<LogEvent, 'type' | 'ta
   return { type: kind.slice(0, mark) || undefined, tags: unpackTags(kind.slice(mark + 1)) }
 }
 
-/**
- * The receipts in a channel's line of append.lua's reply, for `count` drafts. Raises ErrorReply if the line gives an
- * error instead.
- */
+/** The receipts for `count` drafts in a channel's line of append.lua's reply. Raises ErrorReply if the line is an error. */
 export function parseReceipts(line: string, count: number): Receipt[] {
   if (line.startsWith('!')) throw notAppended(line)
   if (line.startsWith('-')) throw answered(line.slice(1))
@@ -155,9 +149,9 @@ function notAppended(line: string): Error {
 export interface Reading {
   readonly history: History
   readonly events: LogEvent[]
-  /** Whether the channel has keys, or has just got them. */
+  /** Whether the channel has keys, or the read created them. */
   readonly keys: 'there' | 'made' | 'absent'
-  /** The number of erasures in it. */
+  /** The channel's number of erasures. */
   readonly erasures: number
 }
 
@@ -173,7 +167,7 @@ export function parseRead(channel: string, reply: unknown): Reading {
   return { history, events, keys, erasures: +erasures }
 }
 
-/** A record for the node's own use that is never appended: only data. */
+/** Prints a record with only data, which is never appended. */
 export function printRecord(data: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`1 0 1 1 0 ${data.length} 0 \n`), data])
 }

@@ -4,21 +4,21 @@ import type { Failure } from '../log.ts'
 import { LogRefused, LogUnavailable } from '../log.ts'
 import type { Logger } from '../../logger.ts'
 
-/** Permanent errors: they persist until somebody changes the data, the rights or the URL. */
+/** Permanent errors, which persist until somebody changes the data, the rights or the URL. */
 const FOR_GOOD = new Set(['WRONGTYPE', 'NOPERM', 'NOAUTH', 'WRONGPASS', 'CROSSSLOT', 'ERR'])
 
-/** Redirections: permanent if Redis is not a cluster for this node, since nobody follows them. */
+/** Redirections. They are permanent errors unless this node uses Redis as a cluster. */
 const OF_CLUSTERS = new Set(['MOVED', 'ASK'])
 
-/** Redis can be read, and delivers, but does not write: it is full, can't save, or has too few replicas. */
+/** Redis can be read and delivers, but refuses writes: it is full, can't save, or has too few replicas. */
 const WRITES_NOTHING = new Set(['OOM', 'MISCONF', 'NOREPLICAS'])
 
-/** A kind of failure is logged at most this often, ms. */
+/** The minimum time between two logs of one kind of failure, ms. */
 const LOG_EVERY_MS = 60_000
 
 /** Redis replied with an error: the command was not executed, or its script raised the error. */
 export class ErrorReply extends LogUnavailable {
-  /** Begins with the error's code, e.g. `MOVED`. */
+  /** The reply, which begins with the error's code, e.g. `MOVED`. */
   readonly reply: string
 
   constructor(message: string, reply: string) {
@@ -27,7 +27,7 @@ export class ErrorReply extends LogUnavailable {
   }
 }
 
-/** An error that a script returns as a value. */
+/** The error for a script's reply that reports one. */
 export function answered(reply: string): ErrorReply {
   return new ErrorReply(`Redis answered: ${reply}`, reply)
 }
@@ -37,7 +37,7 @@ export function isWriteRefusal(error: unknown): error is ErrorReply {
   return error instanceof ErrorReply && WRITES_NOTHING.has(error.reason)
 }
 
-/** The code that a Redis error begins with: capitals, few enough to label metrics. */
+/** The code with which a Redis error begins, in capitals; a label for metrics. */
 function codeOf(reply: string): string {
   return /^([A-Z]{2,20})\b/.exec(reply)?.[1] ?? 'ERR'
 }
@@ -75,7 +75,7 @@ export class Failures implements Iterable<Failure> {
     return this.asRefusal(error)
   }
 
-  /** LogRefused in place of a permanent error. */
+  /** Replaces a permanent error by LogRefused. */
   asRefusal(error: unknown): unknown {
     return error instanceof ErrorReply && this.#isForGood(error)
       ? new LogRefused(error.message, error.reason)

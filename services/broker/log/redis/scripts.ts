@@ -1,4 +1,4 @@
-// The scripts that run inside Redis (lua/*.lua), and the names of the keys that they work on.
+// The scripts that run in Redis (lua/*.lua), and the names of their keys.
 
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import type { Argument } from './connection.ts'
 
 export interface Script {
   readonly text: string
-  /** Its hash, for EVALSHA. */
+  /** Its SHA-1, for EVALSHA. */
   readonly sha: string
 }
 
@@ -31,21 +31,19 @@ const OUTAGE = 8000
 
 const MINUTE = 60_000
 
-/** Keys of a channel that never had an event: anonymous readers can create many of them. */
+/** How long the keys of a channel without events live, ms: anonymous readers can create many of them. */
 const IDLE = 10 * MINUTE
 
 /**
- * A channel without keys is in another epoch after this. Readers that reconnect earlier have missed nothing; later ones
- * receive a gap, since events may have come and gone with their keys.
+ * How long a channel without keys keeps its provisional epoch, ms. Readers that reconnect later receive a gap, since
+ * events may have been appended and dropped meanwhile.
  */
 const PROVISIONAL = 2 * MINUTE
 
-/** How long the hash of changes outlives its last use, at least, ms. Nodes use it all the time. */
+/** The minimum time to live of the hash of changes, ms. Nodes use it all the time. */
 const CHANGES_KEPT = 60 * MINUTE
 
-/**
- * How often the keys of a followed channel are refreshed at the latest, ms, with a margin: see WHOLE in comparison.ts.
- */
+/** The longest time between two refreshes of a followed channel's keys, ms, with a margin: see WHOLE in comparison.ts. */
 const UNSEEN = 5 * MINUTE
 
 /** `changes`: see Names; undefined for Redis Cluster. */
@@ -75,10 +73,10 @@ export function loadScripts(idempotencyWindow: number, changes: string | undefin
   }
 }
 
-/** A channel's retention in the scripts' form: `retention` in channel.lua. */
+/** A channel's retention as an argument of the scripts: see `retention` in channel.lua. */
 export type RetentionArgument = (channel: string) => string
 
-/** Printed once for each distinct retention. */
+/** Prints retentions, each distinct one once. */
 export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: number): RetentionArgument {
   const printed = new WeakMap<Retention, string>()
   return channel => {
@@ -86,7 +84,7 @@ export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: n
     let text = printed.get(retention)
     if (text === undefined) {
       const { events, age, bytes } = retention
-      // Refreshed when half of it is over, so the remaining half must exceed everything that is kept.
+      // The keys are refreshed after half of it, so the other half has to exceed the retention.
       const kept = 2 * (Math.max(age, 2 * idempotencyWindow) + UNSEEN)
       text = `${events} ${age} ${bytes} ${kept}`
       printed.set(retention, text)
@@ -95,7 +93,7 @@ export function retentionArgument(retentionOf: RetentionOf, idempotencyWindow: n
   }
 }
 
-/** The node's own probe keeps one event, and only briefly. */
+/** The retention of probe channels: one event, for a minute. */
 export const PROBE_RETENTION: RetentionArgument = () => `1 ${MINUTE} ${MINUTE} ${MINUTE}`
 
 /** The arguments of EVALSHA. */
@@ -103,7 +101,7 @@ export function evalsha(script: Script, keys: readonly string[], args: readonly 
   return [script.sha, keys.length, ...keys, ...args]
 }
 
-/** `uses`: scripts that this one can call as functions of `(KEYS, ARGV)`. `before`: a script that may end the call. */
+/** `uses` are scripts that this one can call as functions of `(KEYS, ARGV)`; `before` is a script that may end the call. */
 function script(
   constants: Readonly<Record<string, number | string>>,
   name: string,
@@ -121,19 +119,19 @@ function source(name: string): string {
   return readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 }
 
-/** Names of one log's keys and pub/sub channels: all of a channel's lie in one hash slot. */
+/** The names of a log's keys and pub/sub channels. All names of a channel are in one hash slot. */
 export class Names {
   readonly #prefix: string
   readonly #feeds: string
 
-  /** `db` separates feeds as it separates keys: pub/sub ignores databases. */
+  /** `db` is part of the names of pub/sub channels, since pub/sub ignores databases. */
   constructor(prefix: string, db: number) {
     this.#prefix = prefix
     this.#feeds = db === 0 ? prefix : `${prefix}/${db}`
   }
 
   keys(channel: string): [string, string, string, string] {
-    // No channel name contains a brace.
+    // Channel names contain no braces.
     const base = `${this.#prefix}:{${channel}}:`
     return [`${base}m`, `${base}s`, `${base}i0`, `${base}i1`]
   }
@@ -143,12 +141,12 @@ export class Names {
     return `${this.#prefix}:fanwire:changes`
   }
 
-  /** A channel's bucket in that hash. */
+  /** A channel's bucket in the hash of changes. */
   bucket(channel: string): string {
     return createHash('sha1').update(this.keys(channel)[0]).digest('hex').slice(0, 3)
   }
 
-  /** Further keys of a channel, in its slot. */
+  /** Additional keys of a channel, in its slot. */
   beside(channel: string, suffixes: readonly string[]): string[] {
     return suffixes.map(suffix => `${this.#prefix}:{${channel}}:${suffix}`)
   }

@@ -1,5 +1,5 @@
-// One Redis master as the log uses it: a connection for commands, one that carries feeds, the scripts, and the probe
-// that goes through all of these.
+// One Redis master as the log uses it: a connection for commands, one for feeds, the scripts, and the probe that goes
+// through all of these.
 
 import { type HostPort, printHost } from './url.ts'
 import type { LogEvent } from '../../event/event.ts'
@@ -15,32 +15,32 @@ import type { Call, TopologyOptions } from './topology.ts'
 import { slotOf } from './slots.ts'
 import { Subscriptions } from './subscriptions.ts'
 
-/** Ms after which a probe has failed, even if commands may take longer. */
+/** The timeout of a probe, ms, even if commands may take longer. */
 const PROBE_TIMEOUT = 4000
 
 /** The oldest major version of Redis that supports the scripts. */
 const OLDEST = 7
 
-/** Names that are tried to find one in a slot of the master. */
+/** How many names are tried to find one in a slot of the master. */
 const MANY = 1_000_000
 
-/** A master's place among the masters of its log: its expected address, and what it reports to the topology. */
+/** A master's interface to its topology. */
 export interface MasterRole {
-  /** Its address, if that is known better than by lagging sentinels. */
+  /** Its address, if it is newer than what the sentinels may know. */
   expected(): HostPort | undefined
-  /** Whether a slot is this master's. */
+  /** Whether this master serves a slot. */
   serves(slot: number): boolean
-  /** Slots may have moved, or another server may be the master. */
+  /** Called when slots may have moved, or another server may be the master. */
   changed(): void
-  /** It cancelled subscriptions. */
+  /** Called when the master cancelled subscriptions. */
   tookAway(): void
 }
 
 export class Master {
   readonly subscriptions: Subscriptions
-  /** What `open` returned. */
+  /** The promise that `open` returned. */
   opened: Promise<void> | undefined
-  /** Fulfilled once `open` has ended, successfully or not; undefined then. */
+  /** Fulfilled once `open` has ended, successfully or not. Undefined afterwards. */
   opening: Promise<void> | undefined
 
   readonly #options: TopologyOptions
@@ -52,9 +52,9 @@ export class Master {
   #probeChannel = ''
   #probed = 0
   #loading: Promise<void> | undefined
-  /** Redis's count of connections that it closed because their output buffer was full; NaN if it counts none. */
+  /** Redis's count of connections that it closed because their output buffer was full; NaN if it is unknown. */
   #overflows = Number.NaN
-  /** How often the other connection had been made when the feed's was made last. */
+  /** The number of connects of the command connection at the last connect of the feed connection. */
   #commandsThen = 0
 
   constructor(options: TopologyOptions, role: MasterRole) {
@@ -96,12 +96,12 @@ export class Master {
     return this.#options.endpoint.hosts[0] as HostPort
   }
 
-  /** Both connections are up. */
+  /** Whether both connections are up. */
   get usable(): boolean {
     return this.#commands.usable && this.#feed.usable
   }
 
-  /** How often a connection broke and was made anew. */
+  /** The number of reconnects. */
   get reconnects(): number {
     return Math.max(0, this.#commands.connected - 1) + Math.max(0, this.#feed.connected - 1)
   }
@@ -131,25 +131,25 @@ export class Master {
     } catch (error) {
       if (!(error instanceof ErrorReply && error.reply.startsWith('NOSCRIPT'))) throw error
       const loaded = this.#load()
-      // Other errors are not retried: later appends are in flight.
+      // Other calls are not retried, since later appends are already in flight.
       if (!again) throw error
       await loaded
       return this.call({ ...call, again: false })
     }
   }
 
-  /** The same, in a slot whose keys are migrating to this master. */
+  /** Like `call`, in a slot that is migrating to this master. */
   async callAsking(call: Call): Promise<unknown> {
     this.#commands.asking()
     return this.call(call)
   }
 
-  /** Any other command that may be sent twice. */
+  /** Sends another command, which may be sent twice. */
   ask(command: string, args: Argument[]): Promise<unknown> {
     return this.#commands.call(command, args)
   }
 
-  /** See ChannelLog.probe: through both connections of this master. Raises LogUnavailable, AppendsRefused. */
+  /** Probes both connections of this master: see ChannelLog.probe. Raises LogUnavailable, AppendsRefused. */
   async probe(): Promise<void> {
     if (!this.#feed.usable) throw new LogUnavailable('the connection that carries the feeds is down')
     const connections = [this.#commands.connected, this.#feed.connected]
@@ -173,11 +173,11 @@ export class Master {
       }
       await Promise.all([send(), came.promise])
     } catch (error) {
-      // Whichever of the two is silent, unless it has been made anew meanwhile.
+      // Resets the silent connection, unless it has reconnected meanwhile.
       const silent = waitsFor === 0 ? this.#commands : this.#feed
       if (late && silent.connected === connections[waitsFor]) silent.reset('the probe event did not return')
       if (error instanceof ErrorReply) {
-        // Its slot belongs to another master, or is moving: the next probe uses another slot.
+        // The slot belongs to another master, or is migrating: the next probe uses another slot.
         this.endProbe()
         this.#role.changed()
       }
@@ -189,7 +189,7 @@ export class Master {
     if (refusal !== undefined) throw new AppendsRefused(refusal.message, refusal.reason)
   }
 
-  /** Appends a probe; if Redis only refuses to write, publishes it, and returns the refusal. */
+  /** Appends a probe. If Redis refuses writes, publishes the probe, and returns the refusal. */
   async #sendProbe(channel: string, data: Buffer): Promise<ErrorReply | undefined> {
     try {
       await this.#appends.append(channel, [{ data }])
@@ -207,7 +207,7 @@ export class Master {
     return this.#probeChannel === '' ? '' : this.#options.names.feed(this.#probeChannel)
   }
 
-  /** Probes use another channel from now on. */
+  /** Cancels the probe in progress. Later probes use another channel. */
   endProbe(): void {
     this.subscriptions.unsubscribe(this.probeName)
     this.#probeChannel = ''
@@ -225,7 +225,7 @@ export class Master {
     await Promise.all([this.#commands.close(), this.#feed.close()])
   }
 
-  /** Subscribes to the probe's channel, one that this master serves, and returns it. */
+  /** Subscribes to a probe channel whose slot this master serves, and returns it. */
   async #openProbe(): Promise<string> {
     const { names } = this.#options
     for (let tries = 0; this.#probeChannel === ''; tries++) {
@@ -239,7 +239,7 @@ export class Master {
     return channel
   }
 
-  /** Loads the scripts into Redis, on each connection before anything else is sent on it. */
+  /** Loads the scripts into Redis, before anything else is sent on a new connection. */
   #load(): Promise<void> {
     if (this.#loading !== undefined) return this.#loading
     const loads = Object.values(this.#options.scripts).map(({ text }) =>
@@ -260,11 +260,11 @@ export class Master {
     const again = this.#feed.connected > 1
     const alone = again && this.#commands.usable && this.#commands.connected === this.#commandsThen
     this.#commandsThen = this.#commands.connected
-    // If both connections broke, the feed was not the cause.
+    // If both connections broke, the feed's output buffer was not the cause.
     if (alone) this.#explainCut().catch(() => {})
   }
 
-  /** Logs why Redis closed the feed's connection alone. */
+  /** Logs why Redis closed only the feed connection. */
   async #explainCut(): Promise<void> {
     const before = this.#overflows
     const overflows = overflowsOf(`${await this.#commands.call('info', ['stats'])}`)
@@ -291,7 +291,7 @@ export class Master {
       parseRecords(this.#probeChannel, payload, events)
       for (const { json } of events) this.#probes.get(`${JSON.parse(json.toString()).data}`)?.resolve()
     } catch {
-      // Not sent by this node: its own probe is still pending.
+      // Another node sent it: this node's probe is still pending.
     }
   }
 
@@ -306,7 +306,7 @@ export class Master {
     const version = field('redis_version') ?? '0'
     if (Number.parseInt(version, 10) < OLDEST && field('valkey_version') === undefined)
       throw new LogRefused(`Redis ${version} is too old: ${OLDEST}.0 or later is needed, or Valkey`)
-    // `redis_mode` and the like have other names in Valkey.
+    // Valkey has other names for `redis_mode` and similar fields.
     if (field('cluster_enabled') === '1' && !this.#options.sharded)
       throw new LogRefused('this Redis is a cluster: its URL begins with redis+cluster://')
     const policy = field('maxmemory_policy')
@@ -318,7 +318,7 @@ export class Master {
   }
 }
 
-/** From INFO; Redis 7.0 does not count them. */
+/** The count in INFO's reply. Redis 7.0 has none. */
 function overflowsOf(info: string): number {
   return Number(/^client_output_buffer_limit_disconnections:(\d+)/m.exec(info)?.[1] ?? Number.NaN)
 }

@@ -8,18 +8,18 @@ import { RedisConnection } from './connection.ts'
 import { Master } from './server.ts'
 import type { Call, Topology, TopologyOptions } from './topology.ts'
 
-/** What sentinels publish on: `<name> <old host> <old port> <new host> <new port>`. */
+/** The pub/sub channel of sentinels: `<name> <old host> <old port> <new host> <new port>`. */
 const SWITCH = '+switch-master'
 
-/** How long a sentinel may take to learn what another one knows, ms. */
-const NAMED = 10_000
+/** How long a sentinel may take to learn the master that another one named, ms. */
+const NAMED_MS = 10_000
 
 export class SingleMaster implements Topology {
   readonly #master: Master
   readonly #appends: Appends
-  /** One for each sentinel. */
+  /** A connection to each sentinel. */
   readonly #watches: readonly RedisConnection[]
-  /** The master that sentinels named last, and until when others may not know it yet. */
+  /** The last master that a sentinel named, and until when the others may not know it. */
   #named: HostPort | undefined
   #namedUntil = 0
 
@@ -41,7 +41,7 @@ export class SingleMaster implements Topology {
   }
 
   open(): Promise<void> {
-    // Those that are down now are retried.
+    // Sentinels that are down now are retried.
     for (const watch of this.#watches) watch.open().catch(() => {})
     return this.#master.open()
   }
@@ -87,8 +87,8 @@ export class SingleMaster implements Topology {
   }
 
   /**
-   * Learns from sentinels that another server is the master. Otherwise the log would stay with the old one for as long
-   * as that is up and acts as a master, and would lose what it appends there.
+   * Learns from sentinels when another server becomes the master. Otherwise the log would stay with the old one while that
+   * still acts as a master, and would lose what it appends there.
    */
   #watch({ endpoint, timeout, logger }: TopologyOptions): RedisConnection[] {
     const { hosts, master, sentinelLogin } = endpoint
@@ -111,7 +111,7 @@ export class SingleMaster implements Topology {
           const [name, , , to = '', port] = `${text}`.split(' ')
           if (name !== master) return
           this.#named = { host: to, port: Number(port) }
-          this.#namedUntil = Date.now() + NAMED
+          this.#namedUntil = Date.now() + NAMED_MS
           this.#master.check()
         },
       })

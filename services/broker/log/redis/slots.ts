@@ -2,14 +2,14 @@
 
 export const SLOTS = 16_384
 
-/** CRC16 of each byte (XMODEM: polynomial 0x1021). */
+/** The CRC-16 of each byte (XMODEM: polynomial 0x1021). */
 const CRC = Uint16Array.from({ length: 256 }, (_, byte) => {
   let crc = byte << 8
   for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1
   return crc
 })
 
-/** The slot of an ASCII key or sharded pub/sub channel: that of the text between its braces. */
+/** The slot of an ASCII key or sharded pub/sub channel, by the text between its braces. */
 export function slotOf(name: string): number {
   const open = name.indexOf('{')
   const close = open === -1 ? -1 : name.indexOf('}', open + 1)
@@ -21,7 +21,7 @@ export function slotOf(name: string): number {
   return crc % SLOTS
 }
 
-/** Lists of at most `most` items, each list of one slot, in the given order. */
+/** Groups items by slot, in the given order, at most `most` in a group. */
 export function bySlot<T>(items: Iterable<T>, slot: (item: T) => number, most: number): T[][] {
   const lists: T[][] = []
   const open = new Map<number, T[]>()

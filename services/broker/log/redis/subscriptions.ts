@@ -1,15 +1,14 @@
-// The pub/sub channels that one connection subscribes to: sent together once a tick, and repeated on every new
-// connection.
+// The pub/sub subscriptions of one connection. They are sent together once a tick, and again after each reconnect.
 
 import { LogUnavailable } from '../log.ts'
 import type { Argument, Deferred } from './connection.ts'
 import { deferred } from './connection.ts'
 import { bySlot } from './slots.ts'
 
-/** Names in one command. */
+/** The maximum number of names in one command. */
 const BATCH = 1000
 
-/** Ms before names that Redis refused are retried. */
+/** The delay before names that Redis refused are retried, ms. */
 const RETRY = 1000
 
 export interface SubscriptionsOptions {
@@ -17,16 +16,16 @@ export interface SubscriptionsOptions {
   send(command: 'subscribe' | 'unsubscribe', names: Argument[]): Promise<unknown>
   /** Only names of one slot may be sent in one command. */
   slot(name: string): number
-  /** These were subscribed before the connection broke, and are again: messages in between are missing. */
+  /** Called when names are subscribed again after a reconnect: messages in between are missing. */
   renewed(names: readonly string[]): void
-  /** Redis refused names, which are retried. */
+  /** Called when Redis refused names, which are retried. */
   refused?(error: unknown): void
 }
 
 export class Subscriptions {
   readonly #options: SubscriptionsOptions
   readonly #wanted = new Set<string>()
-  /** The names that were sent on this connection. */
+  /** The names that were sent since the last connect. */
   readonly #asked = new Set<string>()
   readonly #changed = new Set<string>()
   readonly #waiting = new Map<string, Deferred<void>>()
@@ -37,7 +36,7 @@ export class Subscriptions {
     this.#options = options
   }
 
-  /** Returns once Redis has confirmed it. Raises LogUnavailable; the name stays wanted even then. */
+  /** Returns once Redis has confirmed the subscription. Raises LogUnavailable; even then it is retried. */
   subscribe(name: string): Promise<void> {
     this.#wanted.add(name)
     const waiting = this.#waiting.get(name) ?? deferred<void>()
@@ -53,23 +52,23 @@ export class Subscriptions {
     this.#waiting.delete(name)
   }
 
-  /** What is subscribed, or will be. */
+  /** The names that are subscribed or will be. */
   get wanted(): ReadonlySet<string> {
     return this.#wanted
   }
 
-  /** Subscribes to these and calls `renewed`: earlier messages are missing. */
+  /** Subscribes to names of another connection, and calls `renewed`, since messages are missing. */
   take(names: readonly string[]): void {
     for (const name of names) this.#wanted.add(name)
     for (const batch of this.#batches(names)) this.#ask(batch, true)
   }
 
-  /** A message of this name was missed although the connection is up: perhaps Redis has lost the subscription. */
+  /** Subscribes to a name again: a message was missed although the connection is up, so Redis may have lost it. */
   doubt(name: string): void {
     if (this.#asked.has(name)) this.#ask([name], true)
   }
 
-  /** The connection is new: it has no subscriptions yet. */
+  /** Sends all subscriptions on a new connection. */
   renew(): void {
     this.#asked.clear()
     this.#changed.clear()
@@ -94,7 +93,7 @@ export class Subscriptions {
       const added = changed.filter(each => this.#wanted.has(each))
       for (const names of this.#batches(added)) this.#ask(names, false)
       const left = changed.filter(each => !this.#wanted.has(each) && this.#asked.delete(each))
-      // If that fails the connection is gone, and its subscriptions with it.
+      // If that fails, the connection is closed, and its subscriptions with it.
       for (const names of this.#batches(left)) this.#options.send('unsubscribe', names).catch(() => {})
     })
   }
@@ -109,7 +108,7 @@ export class Subscriptions {
       for (const each of waiting) each?.reject(error)
       for (const name of names) this.#asked.delete(name)
       this.#options.refused?.(error)
-      // On a new connection `renew` sends them; this is for a Redis that refused.
+      // After a reconnect, `renew` sends them. This retries names that Redis refused.
       const retry = setTimeout(() => {
         this.#retries.delete(retry)
         const left = names.filter(name => this.#wanted.has(name) && !this.#asked.has(name))

@@ -1,5 +1,5 @@
-// The Redis behind one URL, as the log sees it: a single server (single.ts) or a cluster (cluster.ts), which follow
-// failovers and slot migrations automatically.
+// The interface to the Redis at one URL: a single server (single.ts) or a cluster (cluster.ts). Both follow failovers and
+// slot migrations automatically.
 
 import type { Draft } from '../../event/event.ts'
 import type { Logger } from '../../logger.ts'
@@ -8,18 +8,18 @@ import type { Argument } from './connection.ts'
 import type { Names, RetentionArgument, Scripts } from './scripts.ts'
 import type { Endpoint } from './url.ts'
 
-/** The notifications that feeds receive. */
+/** Notifications for feeds. */
 export interface TopologyEvents {
-  /** A pub/sub message; both are valid only during the call. False if nobody follows that channel. */
+  /** Called with a pub/sub message, valid only during the call. Returns false if nobody follows that channel. */
   message(name: string, payload: Buffer): boolean
-  /** These are subscribed again: messages in between are missing. */
+  /** Called when names are subscribed again: messages in between are missing. */
   renewed(names: readonly string[]): void
 }
 
 export interface TopologyOptions {
-  /** The server, or sentinels that name it, or servers of a cluster. */
+  /** The server, the sentinels that name it, or servers of a cluster. */
   readonly endpoint: Endpoint
-  /** It is a cluster. */
+  /** Whether Redis is a cluster. */
   readonly sharded: boolean
   readonly scripts: Scripts
   readonly retention: RetentionArgument
@@ -32,17 +32,17 @@ export interface TopologyOptions {
 
 /** One EVALSHA, or a PUBLISH. */
 export interface Call {
-  /** EVALSHA unless given. */
+  /** Default: EVALSHA. */
   readonly command?: 'publish' | 'spublish'
   readonly args: Argument[]
-  /** Replies are Buffers. */
+  /** Whether the reply has Buffers instead of strings. */
   readonly buffers?: boolean
-  /** It may be sent again after the scripts were flushed. */
+  /** Whether it may be sent again after the scripts were flushed. */
   readonly again?: boolean
 }
 
 export interface Topology {
-  /** How often a connection broke and was made anew. */
+  /** The number of reconnects. */
   readonly reconnects: number
   /** Connects. Raises LogUnavailable, LogRefused. */
   open(): Promise<void>

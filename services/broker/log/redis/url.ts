@@ -8,27 +8,27 @@ export interface HostPort {
 }
 
 export interface Endpoint {
-  /** The name in a `redis+sentinel://` URL: sentinels say which server is the master at the moment. */
+  /** `sentinel`: the hosts are sentinels, which name the current master. */
   readonly kind: 'server' | 'sentinel' | 'cluster'
-  /** The server, the sentinels, or nodes of the cluster, one of which has to answer. */
+  /** The server, the sentinels, or nodes of the cluster. At least one has to answer. */
   readonly hosts: readonly HostPort[]
-  /** The master's name among sentinels; '' elsewhere. */
+  /** The master's name for `sentinel`; '' otherwise. */
   readonly master: string
   readonly db: number
   readonly tls: boolean
-  /** For the servers. Undefined: not given. */
+  /** The user name at the servers. */
   readonly username: string | undefined
   readonly password: string | undefined
-  /** What a URL can't express: the certificates of TLS, and the sentinels' credentials. */
+  /** The certificates for TLS. The URL has neither them nor the sentinels' credentials. */
   readonly certificates?: Certificates | undefined
   readonly sentinelLogin?: Login | undefined
 }
 
-/** PEM. */
+/** Certificates and keys, PEM. */
 export interface Certificates {
-  /** Undefined: the system's certificate authorities. */
+  /** Default: the system's certificate authorities. */
   readonly ca: Buffer | undefined
-  /** Undefined: Redis requires none. */
+  /** Default: no client certificate. */
   readonly cert: Buffer | undefined
   readonly key: Buffer | undefined
 }
@@ -40,7 +40,7 @@ export interface Login {
 
 const FORM = /^redis(s?)(?:\+(sentinel|cluster))?:\/\/(?:([^/?#]*)@)?([^/?#]*)((?:\/[^?#]*)?)$/
 
-/** Raises Error, whose message completes "REDIS_URL is malformed: " and contains nothing of the URL. */
+/** Raises Error. Its message completes "REDIS_URL is malformed: " and contains nothing of the URL. */
 export function parseEndpoint(url: string): Endpoint {
   const match = FORM.exec(url)
   if (match === null) throw new Error('it has another scheme, or a query or fragment')
@@ -66,7 +66,7 @@ export function parseEndpoint(url: string): Endpoint {
   }
 }
 
-/** Its form in messages. */
+/** The endpoint's address for messages, without credentials. */
 export function addressOf({ hosts, master }: Endpoint): string {
   const list = hosts.map(printHost).join(',')
   return master === '' ? list : `${list}/${master}`

@@ -1,10 +1,10 @@
--- Appends events to channels: those of one channel together, each channel on its own. KEYS: four for each channel.
--- ARGV: random epoch name; then for each channel its pub/sub channel, its retention, how many events (and, where they are
--- for a head alone, a space and that head, or "none": see isAtHead in history.ts), and for each event
+-- Appends events to channels: atomically in each channel, independently of the other channels. KEYS: four for each channel.
+-- ARGV: random epoch name; then for each channel its pub/sub channel, its retention, the number of events (if the append
+-- requires a head, followed by a space and that head, or "none": see isAtHead in history.ts), and for each event
 -- "<flags> <type> <idempotency key>" (the last two may be empty) and its data.
--- Returns a line for each channel: epoch, time and offset of the first new event, then for each repeat its place
--- among the channel's events, from 0, and epoch, offset and time of the first result. "-" begins a line that says
--- why nothing of that channel was appended; "!ended" and "!moved" and the head where it has ended, or its head is another.
+-- Returns a line for each channel: epoch, time and offset of the first new event, then for each duplicate its index among
+-- the channel's events, from 0, and epoch, offset and time of the first result. If nothing was appended, the line is
+-- "-<error>", or "!ended <head>" if the channel has ended, or "!moved <head>" if its head is not the required one.
 
 local MESSAGE = 256 * 1024
 
@@ -16,7 +16,7 @@ local function isAtHead(c, ifHead)
   return unbegun and string.find(' ' .. c.ended .. ' ', ' ' .. unbegun .. ':0 ', 1, true)
 end
 
--- Why nothing can be appended; nil where it can.
+-- Why nothing can be appended; nil if it can.
 local function refusal(c, ifHead)
   local word = c.over and '!ended ' or ifHead and not isAtHead(c, ifHead) and '!moved '
   if not word then return nil end
@@ -35,7 +35,7 @@ local function append(keys, feed, keep, ifHead, from, upto)
   local now = window(c)
   local looked, current, previous
 
-  -- What an idempotency key gave: "epoch offset time", or nil.
+  -- The first result of an idempotency key, "epoch offset time"; nil if the key is unknown.
   local function known(key)
     if c.partial then return nil end
     if not looked then
@@ -47,7 +47,7 @@ local function append(keys, feed, keep, ifHead, from, upto)
     return first and tonumber(string.match(first, '%d+$')) + WINDOW >= c.now and first or nil
   end
 
-  -- What is new, and what repeats: an earlier call, or an earlier event of this one.
+  -- Separates new events from duplicates, whose key an earlier call or an earlier event of this call had.
   local new, repeats, own = {}, {}, {}
   for i = from, upto, 2 do
     local flags, kind, key = string.match(ARGV[i], '^(%d) (%S*) (%S*)$')
@@ -92,14 +92,14 @@ local function append(keys, feed, keep, ifHead, from, upto)
     return c.epoch .. ' ' .. int(c.base + i) .. ' ' .. c.time
   end
 
-  -- How much data had been appended before the oldest entry that the stream holds.
+  -- The bytes of data that were appended before the stream's oldest entry.
   local function sumOfOldest()
     local oldest = call('XRANGE', c.keys[2], '-', '+', 'COUNT', 1)[1]
     local sum = oldest and string.match(string.sub(oldest[2][2], 1, 128), '^1 %w+ %d+ %d+ (%d+) ')
     return tonumber(sum or before.sum)
   end
 
-  -- Out of memory: lets go of what is not kept any more, without the new events. Whether that has made room for them.
+  -- Redis is out of memory: drops what is no longer retained, without the new events. Returns whether that made room for them.
   local function relieve()
     if c.absent then return false end
     c.head, c.sum, c.time, c.floor = c.base, before.sum, before.time, before.floor
@@ -156,7 +156,7 @@ local function append(keys, feed, keep, ifHead, from, upto)
     for i, event in ipairs(new) do
       if event.key ~= '' then
         if not (current or c.partial) then
-          -- In a slot that is moving away a key that went could not be made again. What is old says so by its time.
+          -- While the slot is migrating, a removed key could not be created again. Expired results are recognized by their time.
           if not moving(c) then call('UNLINK', index(c, now)) end
           call('HSET', index(c, now), ' ', now)
           current, c.made = true, true

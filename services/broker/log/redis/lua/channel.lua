@@ -1,36 +1,36 @@
--- What every script of the log shares: one channel, opened, trimmed by what retention says, saved. It stands
--- before each of the others, behind keys.lua. Before that, scripts.ts puts these constants:
---   WINDOW          how long an idempotency key is known, ms
---   IDLE            ms that the keys outlive their last use before the first event, at most
---   EPOCHS          how many ended epochs are remembered
+-- Shared by all scripts of the log: opens a channel, trims it to its retention, and saves it. Precedes each script, after
+-- keys.lua and these constants, which scripts.ts defines:
+--   WINDOW          how long an idempotency key is remembered, ms
+--   IDLE            the maximum time to live of the keys of a channel without events, ms
+--   EPOCHS          the number of ended epochs that are remembered
 --   PROVISIONAL     ms after which a channel without keys is in another provisional epoch
---   PUBLISH         the command that does
---   SHARDED         this is a cluster
---   CHANGES         the key that tells what changed (changes.lua); false in a cluster
---   CHANGES_KEPT    ms that it outlives its last use, at least
---   APPENDED        what append-quick.lua has done: answers by place
+--   PUBLISH         the command that publishes
+--   SHARDED         whether this is a cluster
+--   CHANGES         the key that records changes (changes.lua); false in a cluster
+--   CHANGES_KEPT    its minimum time to live, ms
+--   APPENDED        replies of append-quick.lua, by the channel's index
 --
--- A channel has four keys, made together and expiring together:
+-- A channel has four keys, which are created together and expire together:
 --   1 hash: r replid of the master that wrote last, e epoch, g ended epochs ("name:end name:end", oldest first),
---     h offset, t time and u sum of the head; f floor, ft and fu: time and sum of the event after it;
---     o 1 where the channel has ended, z how often something of it was erased, k what is being erased; x when the keys
---     end, ms
---   2 stream: one record an event, its id <offset>-0
---   3, 4 hashes: the idempotency keys of the even and of the odd windows, "epoch offset time" each; the
---     field " " is the number of the window
--- A record is "1 <epoch> <offset> <time> <sum> <bytes> <flags> <type>\n<data>", sum being the bytes of data of
--- all events before it. Flags add up: 1 the data is base64, 2 low priority, 4 the type is followed by "|" and the tags
--- (application/x-www-form-urlencoded), 8 the end of the channel, 16 erased. Times and sums only grow, so the floor is
--- found by search, not by a walk.
+--     h offset, t time and u sum of the head; f floor, ft and fu time and sum of the event after it;
+--     o 1 if the channel has ended, z number of erasures, k offset of the event that is being erased, x time at which the
+--     keys expire, ms
+--   2 stream: one record for each event, with the id <offset>-0
+--   3, 4 hashes: the idempotency keys of even and of odd windows, each with "epoch offset time"; the field " " is the
+--     number of the window
+-- A record is "1 <epoch> <offset> <time> <sum> <bytes> <flags> <type>\n<data>". The sum is the bytes of data of all earlier
+-- events. Flags add up: 1 the data is base64, 2 low priority, 4 the type is followed by "|" and the tags
+-- (application/x-www-form-urlencoded), 8 the end of the channel, 16 erased. Times and sums only grow, so a binary search
+-- finds the floor.
 --
--- Scripts are not rolled back: they check and plan first, and their first write is one that Redis refuses when
--- it is out of memory, read only or may not write, so a refused script has written nothing. A channel that is there
--- is trimmed first: that is allowed out of memory, and after a first write Redis refuses none.
+-- Scripts are not rolled back. They check and plan first, and Redis refuses their first write if it is out of memory,
+-- read-only or unable to save, so a refused script has written nothing. An existing channel is trimmed first: Redis allows
+-- that without memory, and refuses no write after a script's first one.
 
--- The flags of the record of an end.
+-- The flags of an end's record.
 local END = '8'
 
--- A number as it goes into text: Lua prints those above 1e14 with an exponent.
+-- Prints a number without an exponent, which Lua would use above 1e14.
 local function int(number)
   return number < 1e14 and number or string.format('%.0f', number)
 end
@@ -42,13 +42,13 @@ end
 
 local now = clock()
 
--- What is kept of a channel: "<events> <age> <bytes> <kept>", ages in ms; the keys outlive their last use by `kept`.
+-- Parses a retention: "<events> <age> <bytes> <kept>". `kept` is the time to live of the keys. Both times are in ms.
 local function retention(text)
   local events, age, bytes, kept = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
   return { events = tonumber(events), age = tonumber(age), bytes = tonumber(bytes), kept = tonumber(kept) }
 end
 
--- The data set's identity: another one after each restart, failover and full resync.
+-- The data set's identity, which changes with each restart, failover and full resync.
 local function replid()
   local info = call('INFO', 'replication')
   if not string.find(info, 'role:master', 1, true) then
@@ -59,7 +59,7 @@ end
 
 local master = replid()
 
--- Time and sum of the event at `offset`; nil where the stream has lost it.
+-- Time and sum of the event at `offset`; nil if the stream has lost it.
 local function entry(c, offset)
   local known = c.entries[offset]
   if known then return known end
@@ -71,7 +71,7 @@ local function entry(c, offset)
   return known
 end
 
--- The least number in low..high for which `ok` holds, as it does for high. Most often it is near low.
+-- The least number in low..high for which `ok` holds, given that it holds for `high`. Fastest if that is near `low`.
 local function least(low, high, ok)
   local at, step = low, 1
   while at < high and not ok(at) do
@@ -87,7 +87,7 @@ local function least(low, high, ok)
   return high
 end
 
--- Acknowledged events may have been lost: the epoch ends with what survived, and another begins there.
+-- Acknowledged events may have been lost: the epoch ends after the last surviving event, and another begins there.
 local function begin(c)
   local ended = c.ended .. (c.ended == '' and '' or ' ') .. c.epoch .. ':' .. int(c.base)
   local _, count = string.gsub(ended, ':', ':')
@@ -107,7 +107,7 @@ local function lose(c)
   begin(c)
 end
 
--- Raises the floor to what retention and forgotten epochs leave readable.
+-- Raises the floor as far as retention and forgotten epochs require.
 local function advance(c)
   local keep = c.keep
   local low = math.max(c.floor, c.least, c.head - keep.events)
@@ -134,7 +134,7 @@ local function advance(c)
   c.floor = floor
 end
 
--- How often keys were taken from Redis in a way that leaves no trace of a channel.
+-- Counts of evictions and removals, after which Redis may have no trace of a channel.
 local taken
 
 local function countTaken()
@@ -146,9 +146,9 @@ local function countTaken()
   return table.concat(counts, ',')
 end
 
--- The epoch of a channel that has no keys: every node is given the same one, and nothing is written for it. It changes
--- with the data set's identity, when keys were taken, and with time, since a channel may have come and gone unseen.
--- When the channel begins, the last two are noted as ended at 0: a reader that has one of them has missed nothing.
+-- The epoch of a channel without keys: the same for all nodes, although nothing is written. It changes with the data set's
+-- identity, with removed keys, and with time, since a channel may have begun and expired meanwhile. When the channel
+-- begins, the last two are recorded as ended at 0: a reader that has one of them has missed nothing.
 local function provisional(keys, turnsAgo)
   taken = taken or countTaken()
   local turn = math.floor(now / PROVISIONAL) - turnsAgo
@@ -156,7 +156,7 @@ local function provisional(keys, turnsAgo)
   return 'p' .. string.sub(redis.sha1hex(seed), 1, 15)
 end
 
--- The last offset that the stream has had.
+-- The highest offset that the stream ever had.
 local function lastOffset(c)
   local info = call('XINFO', 'STREAM', c.keys[2])
   for i = 1, #info, 2 do
@@ -164,12 +164,12 @@ local function lastOffset(c)
   end
 end
 
--- The channel as it stands. `name` is the random name of the epoch that may begin, `keep` its retention.
---   head, time, sum of the newest event; base: head without the events that this script adds
---   floor; least: what the floor may not be below; moved: the floor is another than the stored one
---   begun: its epoch is new; made: keys were made, so they have no expiry yet
+-- Opens a channel. `name` is the random name of the epoch that may begin, `keep` the channel's retention. Returns:
+--   head, time, sum: those of the newest event; base: the head without the events that this script adds
+--   floor; least: the minimum of the floor; moved: the floor differs from the stored one
+--   begun: its epoch is new; made: keys were created, and do not expire yet
 --   absent: it has no keys; partial: keys are missing
---   over: it has ended; erasures: how often something of it was erased
+--   over: it has ended; erasures: the number of erasures
 local function open(keys, name, keep)
   local c = { keys = keys, name = name, keep = keep, now = now, replid = master, entries = {}, least = 0 }
   local there = call('EXISTS', unpack(keys))
@@ -187,7 +187,7 @@ local function open(keys, name, keep)
       begin(c)
     end
   else
-    -- New, or the hash is lost: what the old epochs were is not known, so nothing of them is readable.
+    -- The channel is new, or its hash is lost: the old epochs are unknown, so none of their events is readable.
     c.epoch, c.ended, c.begun = name, '', true
     c.head, c.time, c.sum = 0, 0, 0
     if there > 0 and call('EXISTS', keys[2]) == 1 then
@@ -213,18 +213,18 @@ local function index(c, number)
   return c.keys[3 + number % 2]
 end
 
--- Forgets all idempotency keys of that hash: it is the window's from now on. The caller lets it expire with the channel.
+-- Begins a window: empties its hash. The caller sets the expiry.
 local function beginWindow(c, number)
   call('UNLINK', index(c, number))
   call('HSET', index(c, number), ' ', number)
 end
 
--- Whether that hash is still an earlier window's.
+-- Whether that hash still belongs to an earlier window.
 local function isOfEarlier(c, number)
   return tonumber(call('HGET', index(c, number), ' ')) ~= number
 end
 
--- Whether the channel's slot is on its way to another master: then Redis will not say that a key is missing.
+-- Whether the channel's slot is migrating: then Redis answers with an error when a key is missing.
 local function moving(c)
   return SHARDED and type(redis.pcall('EXISTS', c.keys[1] .. '?')) == 'table'
 end
@@ -238,13 +238,12 @@ local function epochAt(c, offset)
   return c.epoch, c.head
 end
 
--- Removes what is below the floor: whole nodes of the stream, which lag at most 4 KiB or one event, and at most so
--- many of its entries.
+-- Removes at most `most` entries below the floor. It removes whole nodes of the stream, so up to 4 KiB or one event remain.
 local function trim(c, most)
   call('XTRIM', c.keys[2], 'MINID', '~', int(c.floor + 1), 'LIMIT', most)
 end
 
--- Writes what changed, after the channel's own events were added to the stream; `refresh` is to follow.
+-- Writes the channel's changes, after its events were added to the stream. The caller calls `refresh` next.
 local function save(c)
   if (c.moved or c.begun) and not c.absent then trim(c, 1000) end
   call('HSET', c.keys[1], 'h', c.head, 't', c.time, 'u', c.sum)
@@ -266,14 +265,14 @@ local function save(c)
   end
 end
 
--- Makes the keys live on; all end at the same time, so they are there together or not at all.
+-- Extends the life of the keys. They all expire at the same time.
 local function refresh(c)
   local ttl = c.head > 0 and c.keep.kept or math.min(IDLE, c.keep.kept)
   if not c.made and call('PTTL', c.keys[1]) >= ttl / 2 then return end
   endure(c.keys, 1, c.now + ttl)
 end
 
--- Something was erased: tells all nodes, which keep it in memory.
+-- Notifies all nodes, which have events in memory, that something was erased.
 local function tellErased(c, feed)
   c.erasures = c.erasures + 1
   call('HSET', c.keys[1], 'z', c.erasures)

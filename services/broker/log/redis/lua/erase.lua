@@ -1,10 +1,10 @@
 -- Erases the data and the tags of one event. KEYS: the channel's, and one for a copy of the stream. ARGV: random epoch
--- name, retention, pub/sub channel, epoch and offset of the event. Returns 1 where the event is there without its data
--- now, 0 where it is not there, and 2 where the same has to be called again.
+-- name, retention, pub/sub channel, epoch and offset of the event. Returns 1 if the event is erased, 0 if it does not
+-- exist, and 2 if the call has to be repeated.
 --
--- A stream only marks an entry as deleted, and goes on holding its bytes: so it is written anew, a part in each call, since
--- Redis does nothing else meanwhile. The field k of the channel's hash is the offset that the copy leaves out. Whoever
--- erases first finishes the copy that it finds: two at a time would each bring back what the other one left out.
+-- A stream only marks an entry as deleted and keeps its bytes. So the stream is copied without the event's data, a part in
+-- each call, since a script blocks Redis. The field k of the channel's hash is the offset of the erased event. A call that
+-- finds a copy in progress finishes it first: two copies at a time would each restore what the other omits.
 
 local PART = 500
 local COPY_KEPT = 60000
@@ -15,7 +15,7 @@ if c.absent then return 0 end
 if c.begun or c.moved then save(c) end
 if offset <= c.floor or offset > c.head or epochAt(c, offset) ~= epoch then return 0 end
 
--- Epoch and flags of a record, and the record without its data.
+-- Returns a record's epoch and flags, and the record without its data.
 local function parse(record)
   local head = string.match(record, '^[^\n]*')
   local own, at, time, sum, flags, kind = string.match(head, '^1 (%w+) (%d+) (%d+) (%d+) %d+ (%d+) (%S*)$')

@@ -1,5 +1,5 @@
--- Removes the expired idempotency keys of a channel in which nothing is published any more: an append does so too, but
--- only with the first key of its window. KEYS: the channel's.
+-- Removes the expired idempotency keys of a quiet channel. An append does so only with the first key of its window.
+-- KEYS: the channel's.
 
 local c = { keys = KEYS, now = now }
 local ends = call('HGET', KEYS[1], 'x')

@@ -1,6 +1,6 @@
--- The heads of many channels. KEYS: four for each. ARGV: the retention of each. Returns for each
--- "<epoch>-<offset> <erasures>", "-" where it has no keys, or "" where only a read can determine it, since Redis is another one
--- or keys are missing. Keys that are used are refreshed, and expired events are removed.
+-- The heads of many channels. KEYS: four for each. ARGV: the retention of each. Returns for each channel
+-- "<epoch>-<offset> <erasures>", or "-" if it has no keys, or "" if only a read can determine its head, since Redis is
+-- another one or keys are missing. Refreshes the keys, and removes expired events.
 
 local reply = {}
 for i = 1, #KEYS, 4 do
@@ -11,7 +11,7 @@ for i = 1, #KEYS, 4 do
   if m[1] == master and there == 4 then
     if (tonumber(m[4]) or now) < now - keep.age then
       local c = open(keys, '', keep)
-      -- Where Redis may not write just now, somebody else finds the same.
+      -- If Redis refuses writes now, a later call removes them.
       if c.moved and not c.begun then pcall(save, c) end
     end
     refresh({ keys = keys, keep = keep, now = now, head = tonumber(m[3]) })

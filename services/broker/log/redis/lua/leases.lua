@@ -1,5 +1,5 @@
--- Leases of nodes on their members. KEYS: the leases, by when each was renewed; the channels of one lease. ARGV: what
--- to do, the lease, then what that takes.
+-- Leases of nodes on their members. KEYS: the leases, sorted by the time of their last renewal; the channels of one lease.
+-- ARGV: the operation, the lease, then the operation's arguments.
 
 local leases, channels = KEYS[1], KEYS[2]
 local op, lease = ARGV[1], ARGV[2]
@@ -13,7 +13,7 @@ local function forget()
 end
 
 if op == 'renew' then
-  -- If nobody could, the store was away: then all of them hold on for once.
+  -- If nobody renewed for that long, the store was unavailable: all leases are extended once.
   local newest = call('ZREVRANGE', leases, 0, 0, 'WITHSCORES')[2]
   if newest and tonumber(newest) < now - OUTAGE then
     for _, each in ipairs(call('ZRANGE', leases, 0, -1)) do call('ZADD', leases, now, each) end

@@ -1,9 +1,9 @@
--- Members of one channel. KEYS: the four of the log of its joins and leaves; users, their order, what holds for all,
--- what goes to the log of lives, and the entries of one tag. ARGV: random epoch name, pub/sub channel and retention of
--- that log; what to do, then what that takes. `append` and `read` are append.lua and read.lua.
+-- Members of one channel. KEYS: the four keys of the log of its joins and leaves; users, order, about, outbox, and the
+-- entries of one tag. ARGV: random epoch name, pub/sub channel and retention of that log; the operation, then its
+-- arguments. `append` and `read` are append.lua and read.lua.
 --   users: user → "<clients> <entries> <since> <who>"        order: the users, sorted by name
 --   about: clients, entries, "v:<tag>" → version              entries: user → clients
---   outbox: "<key> <kind> <who>"
+--   outbox: "<key> <kind> <who>", events for the log of lives
 
 local log = { KEYS[1], KEYS[2], KEYS[3], KEYS[4] }
 local users, order, about, outbox, entries = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -81,7 +81,7 @@ local function change(user, count, who, updated)
   if held == 0 and entered == -1 then live('vacated', '') end
 end
 
--- The log takes its events first: where Redis refuses to write, nothing has changed.
+-- Appends to the log first: if Redis refuses that write, nothing has changed.
 local function save(tag, version, keepLives)
   if #events > 0 then
     local args = { name, feed, keep, #events / 2 }

@@ -1,8 +1,8 @@
--- Reads what is after a position of one channel. KEYS: the channel's. ARGV: random epoch name, retention, the position:
--- epoch and offset, "<" for the oldest readable event, ">" for the head, "-" and how many of the newest events, or "@" and
--- the time of the first; the most events and the most bytes; 1 where a channel without keys may get them.
--- Returns epoch, ended epochs, head, floor, whether the channel has keys ("there", "made", "absent") and has ended (0, 1)
--- and how often something of it was erased, then the records after the place where history.ts puts the reader.
+-- Reads the events after a position of one channel. KEYS: the channel's. ARGV: random epoch name; retention; the position:
+-- epoch and offset, or "<" for the oldest readable event, ">" for the head, "-" and the number of newest events, or "@" and
+-- the time of the first event; the maximum number of events, and of bytes; "1" if keys may be created.
+-- Returns epoch, ended epochs, head, floor, "<keys> <ended> <erasures>" (keys: "there", "made" or "absent"; ended: 0 or 1),
+-- then the records after the place that place() of history.ts finds.
 
 local c = open(KEYS, ARGV[1], retention(ARGV[2]))
 local epoch, offset = ARGV[3], tonumber(ARGV[4])
@@ -37,7 +37,7 @@ local function place()
   return offset < math.max(begins, c.floor) and c.floor or offset
 end
 
--- How many events after `start` the page takes; nil where the stream has lost one that had to be looked at.
+-- The number of events after `start` in the page; nil if the stream has lost one that is needed.
 local function fitting(start)
   local count = math.min(maxEvents, c.head - start)
   if count <= 1 then return count end
@@ -56,8 +56,8 @@ local function fitting(start)
   return not broken and fits or nil
 end
 
--- The records after `start`; nil where the stream has lost one of them, and where one of another epoch is in the place
--- of one of them, its offset.
+-- The records after `start`; nil if the stream has lost one of them, or if one belongs to another epoch: then also its
+-- offset.
 local function records(start)
   local count = fitting(start)
   if count == 0 then return {} end
@@ -80,14 +80,14 @@ end
 
 local page, stray = records(place())
 while stray do
-  -- An append-only file that was cut within a transaction brings back, at the next start, what the cut had taken, in
-  -- place of what was appended meanwhile (Redis 7.0 leaves the open transaction in the file): that one is lost.
+  -- Redis 7.0 leaves an incomplete transaction in an append-only file that was cut. The next start restores the events
+  -- that the cut had removed in place of those that were appended meanwhile, which are lost.
   c.least = stray
   advance(c)
   page, stray = records(place())
 end
 if not page then
-  -- Somebody deleted entries: what is left has holes, so all of it counts as lost.
+  -- Somebody deleted entries: the rest has holes, so all of it counts as lost.
   lose(c)
   advance(c)
   page = {}
@@ -98,7 +98,7 @@ if c.absent then
   state = ARGV[7] == '1' and pcall(save, c) and 'made' or 'absent'
   if state == 'absent' then c.epoch, c.ended = provisional(KEYS, 0), provisional(KEYS, 1) .. ':0' end
 elseif c.begun or c.moved then
-  -- If Redis refuses writes: a floor that is not saved is found again, but an epoch that is not saved must not be returned.
+  -- If Redis refuses writes, the next read finds the same floor, but an epoch that was not saved must not be returned.
   local saved, failure = pcall(save, c)
   if not saved and c.begun then error(failure) end
 end

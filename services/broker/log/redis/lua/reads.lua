@@ -1,10 +1,9 @@
--- Reads from several channels, each as in read.lua, whose arguments follow each other. KEYS: four for each channel. ARGV:
--- random epoch name; then for each channel the others of read.lua. Returns for each what read.lua does, or a text that
--- begins with "-" and says why it could not be read.
+-- Reads from several channels. KEYS: four for each channel. ARGV: random epoch name, then for each channel the other
+-- arguments of read.lua. Returns for each channel the reply of read.lua, or "-<error>".
 
 local ARGUMENTS = 6
 
--- The same as read.lua says of a channel without keys that gets none.
+-- The reply of read.lua for a channel without keys, if none may be created.
 local function absent(keys)
   return { provisional(keys, 0), provisional(keys, 1) .. ':0', 0, 0, 'absent 0 0' }
 end
@@ -15,7 +14,7 @@ for i = 1, #KEYS, 4 do
   local keys = { KEYS[i], KEYS[i + 1], KEYS[i + 2], KEYS[i + 3] }
   local begins = ARGV[from + ARGUMENTS - 1] == '1'
   local done, reply
-  -- What strangers ask for most: it costs a fifth of the rest.
+  -- Most reads by anonymous clients are of such channels; this costs a fifth of calling `read`.
   if not begins and call('EXISTS', unpack(keys)) == 0 then
     done, reply = true, absent(keys)
   else
