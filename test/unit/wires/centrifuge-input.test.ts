@@ -3,6 +3,8 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { inboxOf } from '../../../services/broker/control/channels.ts'
+import { draftOf } from '../../../services/broker/control/tail.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { rawClient } from '../../support/centrifuge.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'
@@ -188,6 +190,63 @@ t.test('connections over HTTP: invalid first messages are answered with a status
 t.test('commands over HTTP: those without a session are rejected', async t => {
   const answer = await post('/emulation', '{"session":"x","node":"y","data":"{}"}')
   t.match([answer.status, await answer.json()], [404, { error: { code: 'FW_NOT_FOUND' } }])
+})
+
+/** A client over HTTP, and how other nodes pass commands on to it. */
+async function emulated() {
+  const { body } = await post('/connection/http_stream', '{"id":1,"connect":{}}')
+  const lines: string[] = []
+  const done = (async () => {
+    if (body === null) return
+    for await (const text of body.pipeThrough(new TextDecoderStream()))
+      lines.push(...text.split('\n').filter(line => line !== ''))
+  })().catch(() => {})
+  await until('it is connected', () => lines.length > 0)
+  const { session, node: id } = JSON.parse(lines[0] as string).connect as { session: string; node: string }
+  return {
+    lines,
+    /** Its response has ended, or was cut. */
+    done,
+    async pass(...commands: string[]) {
+      const data = Buffer.from(commands.join('\n')).toString('base64')
+      await node.log.relay(inboxOf(id), [draftOf('message', { session, data })])
+    },
+  }
+}
+
+t.test('commands over HTTP: at most 64 messages from other nodes wait for a busy client', async t => {
+  const [busy, flooded, other] = await Promise.all([emulated(), emulated(), emulated()])
+  const { log } = node
+  const append = log.append.bind(log)
+  const held: (() => void)[] = []
+  log.append = async (...args) => {
+    await new Promise<void>(resolve => held.push(resolve))
+    return append(...args)
+  }
+  t.teardown(() => {
+    log.append = append
+  })
+  const publishes = Array.from(
+    { length: 64 },
+    (_, n) => `{"id":${n + 2},"publish":{"channel":"busy","data":${n}}}`,
+  )
+  for (const client of [busy, flooded]) {
+    // With 64 commands in progress, the next ones wait.
+    await client.pass(...publishes)
+    for (let id = 100; id < 164; id++) await client.pass(`{"id":${id},"ping":{}}`)
+  }
+  await flooded.pass('{"id":164,"ping":{}}')
+  await flooded.done
+  t.match(JSON.parse(flooded.lines.at(-1) ?? ''), {
+    push: { disconnect: { code: 3008, reason: 'too many commands' } },
+  })
+  await other.pass('{"id":2,"ping":{}}')
+  await until('other clients are not affected', () => other.lines.length === 2)
+  t.equal(busy.lines.length, 1, 'nor is the one with 64')
+  log.append = append
+  for (const release of held) release()
+  await until('they are answered', () => busy.lines.length === 1 + 64 + 64)
+  t.ok(busy.lines.every(line => !line.includes('"error"')))
 })
 
 t.test('the server API: invalid calls are answered', async t => {
