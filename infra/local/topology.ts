@@ -74,6 +74,8 @@ export interface NodePart extends Part {
 
 export interface BalancerPart extends Part {
   readonly kind: Balancer
+  /** Sends new requests to these nodes. Open connections stay with the old ones. Returns before it has taken effect. */
+  reload(nodes: Nodes): Promise<void>
 }
 
 export interface Topology {
@@ -156,6 +158,8 @@ interface Plan {
   readonly role?: Role
   readonly kind?: Balancer
   readonly launch: () => Promise<Process>
+  /** Writes its configuration again. */
+  readonly configure?: (nodes: Nodes) => Promise<unknown>
 }
 
 class RunningPart implements Part {
@@ -165,15 +169,17 @@ class RunningPart implements Part {
   declare readonly role?: Role
   declare readonly kind?: Balancer
   readonly #launch: () => Promise<Process>
+  readonly #configure: Plan['configure']
   #process: Process | undefined
 
-  constructor({ launch, ...plan }: Plan) {
+  constructor({ launch, configure, ...plan }: Plan) {
     this.name = plan.name
     this.url = plan.url
     this.port = plan.port
     if (plan.role !== undefined) this.role = plan.role
     if (plan.kind !== undefined) this.kind = plan.kind
     this.#launch = launch
+    this.#configure = configure
   }
 
   async start(): Promise<void> {
@@ -221,6 +227,11 @@ class RunningPart implements Part {
   async restart(signal?: NodeJS.Signals): Promise<void> {
     await this.stop(signal)
     await this.start()
+  }
+
+  async reload(nodes: Nodes): Promise<void> {
+    await this.#configure?.(nodes)
+    this.signal('SIGHUP')
   }
 }
 
@@ -325,12 +336,14 @@ async function balancerPart(
   const { path, env } = await program(kind)
   const place = join(dir, kind)
   await mkdir(place)
-  const { args, more } = await (kind === 'nginx' ? nginx : haproxy)(place, port, nodes)
+  const configure = (nodes: Nodes) => (kind === 'nginx' ? nginx : haproxy)(place, port, nodes)
+  const { args, more } = await configure(nodes)
   return new RunningPart({
     name: kind,
     kind,
     url: `http://${HOST}:${port}`,
     port,
+    configure,
     launch: () =>
       Process.start({
         command: path,
@@ -408,7 +421,8 @@ async function haproxy(place: string, port: number, nodes: Nodes): Promise<Comma
     await writeFile(cfg, conf.replace(/nodes-ca\.pem$/m, nodes.ca))
   }
   return {
-    args: ['-db', '-f', cfg, '-f', file],
+    // -W: a process that reloads on SIGHUP, with a worker.
+    args: ['-W', '-db', '-f', cfg, '-f', file],
     more: { FANWIRE_BIND: `${HOST}:${port}` },
   }
 }

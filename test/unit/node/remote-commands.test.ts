@@ -1,34 +1,18 @@
 // Commands that send requests to a node, and commands about tokens.
 
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { runCommand } from '../../../services/commands/index.ts'
-import { ROOT } from '../../../bench/files.ts'
 import { freePort } from '../../../infra/local/ports.ts'
 import { startRedis } from '../../support/redis-server.ts'
 import { startMemoryNode } from '../../contract/node.ts'
-import { BUILT, startNode } from '../../support/node.ts'
+import { launchCommand } from '../../support/launch-command.ts'
+import { startNode } from '../../support/node.ts'
 import { jwks, segment, signToken, testKey, userClaims } from '../../support/tokens.ts'
 import { until } from '../../support/until.ts'
 
-const MAIN = BUILT ? ['dist/services/main.js'] : ['--import', 'tsx', 'services/main.ts']
-
-/** Starts the command as a process. */
-function launch(url: string, ...args: string[]) {
-  const env = { PATH: process.env.PATH, FANWIRE_URL: url }
-  const child = spawn(process.execPath, [...MAIN, ...args], { cwd: ROOT, env })
-  let out = ''
-  let err = ''
-  child.stdout.on('data', data => (out += data))
-  child.stderr.on('data', data => (err += data))
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number, out, err }))
-  return { child, ended, lines: () => out.split('\n').filter(Boolean), remarks: () => err }
-}
-
 function run(url: string, input: string, ...args: string[]) {
-  const { child, ended } = launch(url, ...args)
+  const { child, ended } = launchCommand(url, ...args)
   child.stdin.end(input)
   return ended
 }
@@ -144,10 +128,10 @@ t.test(
       const headers = { 'content-type': 'application/json' }
       await fetch(`${node.url}/v1/channels/news/events`, { method: 'POST', headers, body: `${data}` })
     }
-    const { child, ended, lines } = launch(node.url, 'follow', 'news', '--cursor', 'earliest')
+    const { child, ended, lines } = launchCommand(node.url, 'follow', 'news', '--cursor', 'earliest')
     for (let n = 1; n <= 20; n++) await publish(n)
     await until('it prints', () => lines().length === 20)
-    const pipe = launch(node.url, 'publish', 'piped', '-', '--json')
+    const pipe = launchCommand(node.url, 'publish', 'piped', '-', '--json')
     pipe.child.stdin.write('"before"\n')
     await until('it prints the receipt while the pipe is open', () => pipe.lines().length === 1)
     await node.kill()
