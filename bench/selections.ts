@@ -15,11 +15,19 @@ const READERS = 1000
 const TURN_MS = 20
 const TYPES = 20
 
+const HELP = `npm run bench:selections -- [options]
+
+  --rate N     events per second (1000)
+  --seconds N  duration of each measurement (4)
+  --rounds N   measurements of each kind of reader; the median counts (3)
+`
+
 const { values } = parseArgs({
   options: {
     rate: { type: 'string', default: '1000' },
     seconds: { type: 'string', default: '4' },
     rounds: { type: 'string', default: '3' },
+    help: { type: 'boolean', default: false },
   },
 })
 const [rate, seconds, rounds] = [Number(values.rate), Number(values.seconds), Number(values.rounds)]
@@ -131,15 +139,22 @@ async function measure(kind: Kind, round: number): Promise<number> {
 
 const median = (numbers: number[]) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0
 
-const measured = new Map<Kind, number[]>(KINDS.map(kind => [kind, []]))
-for (let round = 0; round < rounds; round++) {
-  for (const kind of KINDS) measured.get(kind)?.push(await measure(kind, round))
+async function main(): Promise<void> {
+  if (values.help) return void process.stdout.write(HELP)
+  const measured = new Map<Kind, number[]>(KINDS.map(kind => [kind, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const kind of KINDS) measured.get(kind)?.push(await measure(kind, round))
+  }
+  const of = (kind: Kind) => median(measured.get(kind) ?? [])
+  const [none, all] = [of(NONE), of(ALL)]
+  const head = `${READERS.toLocaleString('en')} stream readers, ${rate} events/s`
+  process.stdout.write(
+    `| ${head} | CPU of the node per event | of its fan-out, beside all |\n|---|---|---|\n`,
+  )
+  for (const kind of KINDS) {
+    const ratio = ((of(kind) - none) / (all - none)).toFixed(2)
+    process.stdout.write(`| ${kind.title} | ${of(kind).toFixed(0)} µs | ${ratio} |\n`)
+  }
 }
-const of = (kind: Kind) => median(measured.get(kind) ?? [])
-const [none, all] = [of(NONE), of(ALL)]
-const head = `${READERS.toLocaleString('en')} stream readers, ${rate} events/s`
-process.stdout.write(`| ${head} | CPU of the node per event | of its fan-out, beside all |\n|---|---|---|\n`)
-for (const kind of KINDS) {
-  const ratio = ((of(kind) - none) / (all - none)).toFixed(2)
-  process.stdout.write(`| ${kind.title} | ${of(kind).toFixed(0)} µs | ${ratio} |\n`)
-}
+
+await main()

@@ -4,6 +4,7 @@ import type { Page } from 'playwright-core'
 import { WebSocket } from 'ws'
 import '../support/built-console.ts'
 import { type Node, startMemoryNode } from '../contract/node.ts'
+import { argumentsOf, runMain } from '../support/command-line.ts'
 import { startBrowser } from './browser.ts'
 
 const CHANNELS = 10_000
@@ -11,6 +12,12 @@ const EVENTS_A_SECOND = 4000
 const BUSY = 'channel:0'
 const TURN_MS = 10
 const LOOK_MS = 5000
+
+const HELP = `npm run console:load
+
+Opens each view of the console in Chromium while its node has ${CHANNELS} channels and publishes ${EVENTS_A_SECOND} events/s, half of them in
+the channel that the view shows. Prints the share of frames that each view drops, beside that of an empty page.
+`
 
 /** Views by URL hash, each with a text that appears once it is loaded. */
 const VIEWS: Readonly<Record<string, string>> = {
@@ -91,31 +98,38 @@ async function look(page: Page): Promise<Frames> {
   }
 }
 
-const node = await startMemoryNode({ MAX_CHANNELS: `${CHANNELS}` })
-const origin = `http://127.0.0.1:${node.port}`
-await node.append('posts', '{"title":"a post"}')
-const socket = await followAll(node)
-const end = publishAll(node)
-const browser = await startBrowser()
 const percent = (share: number) => `${(share * 100).toFixed(1)} %`
-for (const view of ['', ...Object.keys(VIEWS)]) {
-  const page = await browser.newPage()
-  if (view === '') await page.goto('data:text/html,<!doctype html>')
-  else {
-    await page.goto(`${origin}/console#/${view}`)
-    await page
-      .getByText(VIEWS[view] ?? '')
-      .first()
-      .waitFor()
+
+async function main(): Promise<void> {
+  const { help } = argumentsOf()
+  if (help) return void process.stdout.write(HELP)
+  const node = await startMemoryNode({ MAX_CHANNELS: `${CHANNELS}` })
+  const origin = `http://127.0.0.1:${node.port}`
+  await node.append('posts', '{"title":"a post"}')
+  const socket = await followAll(node)
+  const end = publishAll(node)
+  const browser = await startBrowser()
+  for (const view of ['', ...Object.keys(VIEWS)]) {
+    const page = await browser.newPage()
+    if (view === '') await page.goto('data:text/html,<!doctype html>')
+    else {
+      await page.goto(`${origin}/console#/${view}`)
+      await page
+        .getByText(VIEWS[view] ?? '')
+        .first()
+        .waitFor()
+    }
+    const { dropped, busy, longest } = await look(page)
+    console.log(
+      `${(view || 'an empty page').padEnd(24)} ${percent(dropped)} of frames dropped, the longest ${longest.toFixed(0)} ms, main thread busy ${percent(busy)}`,
+    )
+    await page.close()
   }
-  const { dropped, busy, longest } = await look(page)
-  console.log(
-    `${(view || 'an empty page').padEnd(24)} ${percent(dropped)} of frames dropped, the longest ${longest.toFixed(0)} ms, main thread busy ${percent(busy)}`,
-  )
-  await page.close()
+  end()
+  socket.terminate()
+  await browser.close()
+  await node.close()
+  process.exit()
 }
-end()
-socket.terminate()
-await browser.close()
-await node.close()
-process.exit()
+
+await runMain(main, HELP)

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { build } from 'esbuild'
 import { denoOrBun, nodeOf } from '../../infra/local/node-versions.ts'
 import { startMemoryNode } from '../contract/node.ts'
+import { argumentsOf, Misused, runMain } from '../support/command-line.ts'
 import { startFaultyProxy } from '../support/faulty-proxy.ts'
 import { temporaryFolder } from '../support/tools.ts'
 import type { Places } from './suite.ts'
@@ -15,6 +16,15 @@ import type { Places } from './suite.ts'
 const ALL = ['20.19', '22', '24', '26', 'deno', 'bun']
 /** Maximum time for one runtime. */
 const WITHIN_MS = 120_000
+
+const HELP = `npm run test:runtimes -- [RUNTIME…]
+
+Checks the client's contract on each runtime, which comes from npm into .cache/.
+
+  RUNTIME  deno, bun or a version of Node (${ALL.join(', ')})
+
+Exit codes: 0 all checks passed, 1 otherwise, 2 wrong usage.
+`
 
 /** Bundles the suite into one program. Returns its path. */
 async function programOf(places: Places): Promise<string> {
@@ -56,7 +66,14 @@ async function passes(name: string): Promise<boolean> {
   return code === 0
 }
 
-const asked = process.argv.slice(2)
-let good = true
-for (const name of asked.length > 0 ? asked : ALL) good = (await passes(name)) && good
-process.exit(good ? 0 : 1)
+async function main(): Promise<void> {
+  const { help, args } = argumentsOf()
+  if (help) return void process.stdout.write(HELP)
+  for (const name of args)
+    if (!/^(\d+(\.\d+)*|deno|bun)$/.test(name)) throw new Misused(`there is no runtime ${name}`)
+  let good = true
+  for (const name of args.length > 0 ? args : ALL) good = (await passes(name)) && good
+  process.exit(good ? 0 : 1)
+}
+
+await runMain(main, HELP)

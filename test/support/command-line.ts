@@ -1,4 +1,4 @@
-// Command line options of the suites that are commands (npm run abuse, npm run chaos).
+// Command lines of the suites that are commands (npm run abuse, npm run chaos).
 
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 
@@ -8,6 +8,17 @@ export class Misused extends Error {}
 export function optionsOf<const Options extends NonNullable<ParseArgsConfig['options']>>(options: Options) {
   try {
     return parseArgs({ options }).values
+  } catch (error) {
+    throw new Misused(error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** The arguments of a command whose only option is --help. */
+export function argumentsOf(): { readonly help: boolean; readonly args: readonly string[] } {
+  try {
+    const options = { help: { type: 'boolean', default: false } } as const
+    const { values, positionals } = parseArgs({ options, allowPositionals: true })
+    return { help: values.help, args: positionals }
   } catch (error) {
     throw new Misused(error instanceof Error ? error.message : String(error))
   }
