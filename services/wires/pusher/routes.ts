@@ -2,6 +2,7 @@
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
+import { visitInSlices } from '../../broker/slices.ts'
 import { partyOf } from '../../http/address.ts'
 import { askWho } from '../../http/auth.ts'
 import { SERVED, whenGone } from '../../http/node/served-socket.ts'
@@ -66,7 +67,7 @@ class PusherWire {
       perMessageDeflate: false,
       handleProtocols: () => false,
     })
-    access.on('rules', () => this.#endStale())
+    access.on('rules', () => void this.#endStale())
   }
 
   /** Raises FW_UPGRADE_REQUIRED, FW_TOO_MANY_REQUESTS. */
@@ -109,12 +110,12 @@ class PusherWire {
   }
 
   /** Ends clients of apps that were removed or have a new secret. */
-  #endStale(): void {
-    const { apps = [] } = this.#app.fanwire.access
-    for (const client of this.#clients) {
+  #endStale(): Promise<void> {
+    const { access } = this.#app.fanwire
+    return visitInSlices(this.#clients, client => {
       const { key, secret } = client.app
-      if (!apps.some(app => app.key === key && app.secret === secret)) client.end()
-    }
+      if (!access.apps?.some(app => app.key === key && app.secret === secret)) client.end()
+    })
   }
 }
 

@@ -5,9 +5,11 @@ import { createHmac, hash } from 'node:crypto'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { mock } from 'node:test'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { LogUnavailable } from '../../../services/broker/log/log.ts'
+import { PusherClient } from '../../../services/wires/pusher/client.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { APP, appsFile, clientsOf, startPusherNode } from '../../support/pusher.ts'
 import { temporaryFolder } from '../../support/tools.ts'
@@ -286,6 +288,38 @@ t.test('unsigned or invalid server requests have a status', async t => {
   t.equal((await call('POST', '/apps/app/batch_events', batch)).status, 400)
   t.equal((await fetch(`http://127.0.0.1:${node.port}/apps/app/channels`)).status, 401)
 })
+
+t.test(
+  'clients of an app with another secret are ended in slices, so that others have their turn',
+  async t => {
+    const file = appsFile()
+    const other = await startMemoryNode({ PUSHER_APPS: file })
+    t.teardown(() => other.close())
+    const { access, clients } = other.app.fanwire
+    const ends = Array.from({ length: 6 }, () => {
+      const socket = new WebSocket(`ws://127.0.0.1:${other.port}/app/${APP.key}?protocol=7`)
+      t.teardown(() => socket.terminate())
+      return once(socket, 'close')
+    })
+    await until('they are connected', () => clients.size === ends.length)
+    // By the node's clock it takes 2 ms to end a client.
+    const { now } = performance
+    let ended = 0
+    mock.method(performance, 'now', () => now.call(performance) + 2 * ended)
+    const { end } = PusherClient.prototype
+    mock.method(PusherClient.prototype, 'end', function (this: PusherClient) {
+      ended++
+      end.call(this)
+    })
+    t.teardown(() => mock.restoreAll())
+    let endedAtOnce: number | undefined
+    access.once('rules', () => (endedAtOnce = ended))
+    writeFileSync(file, JSON.stringify([{ ...APP, secret: 'new' }]))
+    await until('the apps are reloaded', () => endedAtOnce !== undefined)
+    t.equal(endedAtOnce, 1)
+    for (const [code] of await Promise.all(ends)) t.equal(code, 4001)
+  },
+)
 
 t.test('an app that is removed from its file, or gets another secret, loses its clients', async t => {
   const file = appsFile()
