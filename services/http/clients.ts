@@ -2,7 +2,7 @@
 // right to read their channels.
 
 import { randomBytes } from 'node:crypto'
-import type { Access, Lapse } from '../broker/access/access.ts'
+import type { Access, Lapse, LapsedGrant } from '../broker/access/access.ts'
 import { type Asker, bareAsker, Disconnected } from '../broker/access/asking.ts'
 import { type Identity, nextEndOf } from '../broker/access/identity.ts'
 import type { Position } from '../broker/event/position.ts'
@@ -46,12 +46,14 @@ const CREDENTIALS = { key: 'key', token: 'token', hook: 'session', anonymous: 's
 
 /** Reconnect with your cursor, and with new credentials. */
 function lapsedReason(kind: Identity['kind'], lapse: Lapse): CloseReason {
-  return { code: 4401, reason: `${CREDENTIALS[kind]} ${lapse}`, retry: 1000, credentials: lapse }
+  const reason = `${CREDENTIALS[kind]} ${lapse}`
+  return { code: 4401, reason, retry: 1000, lapsed: 'credentials', expired: lapse === 'expired' }
 }
 
-/** Whether only its time is over: pending events are still delivered. */
-export function isExpiry({ credentials }: CloseReason): boolean {
-  return credentials === 'expired'
+/** What granted a channel is not valid any more: a channel token, or the application's response, which is asked again. */
+function lapsedGrantReason({ source, lapse }: LapsedGrant): CloseReason {
+  if (source !== 'hook') return lapsedReason('token', lapse)
+  return { code: 4401, reason: `grant ${lapse}`, retry: 1000, lapsed: 'grant', expired: lapse === 'expired' }
 }
 
 /** The client may not read this channel any more. */
@@ -70,9 +72,9 @@ function about(reason: string): CloseReason {
 }
 
 /** The same as the response to a held request. */
-export function refusalOf({ code, reason, credentials }: CloseReason): FanwireError {
+export function refusalOf({ code, reason, lapsed }: CloseReason): FanwireError {
   if (code === 4403) return new FanwireError('FW_FORBIDDEN', reason, { challenge: 'insufficient_scope' })
-  if (credentials !== undefined) {
+  if (lapsed === 'credentials') {
     return new FanwireError('FW_UNAUTHORIZED', reason, { challenge: 'invalid_token' })
   }
   return new FanwireError(
@@ -230,7 +232,7 @@ export class Clients {
     for (const channel of client.held.channels) {
       if (this.#access.may(identity, 'subscribe', channel).allowed && !this.#isFilteredAnew(client, channel))
         continue
-      this.#drop(client, channel, lapsed === undefined ? forbidden(channel) : lapsedReason('token', lapsed))
+      this.#drop(client, channel, lapsed === undefined ? forbidden(channel) : lapsedGrantReason(lapsed))
       if (!this.#clients.has(client)) return
     }
   }

@@ -14,7 +14,7 @@ import { type WatchedFile, watchFile } from '../files/watched-file.ts'
 import type { App } from './apps.ts'
 import { type ApiKeyEntry, type ApiKeys, createApiKeys, parseKeysFile, publishKeyId } from './api-keys.ts'
 import type { Asking } from './asking.ts'
-import type { ChannelTokenTerms, Right } from './grants.ts'
+import type { ChannelTokenTerms, GrantSource, Right } from './grants.ts'
 import { ANONYMOUS, type Identity, isStranger, withChannelTokens } from './identity.ts'
 import type { TokenKeys } from './jwks.ts'
 import type { JwksUrl } from './jwks-url.ts'
@@ -67,8 +67,14 @@ interface AccessEvents {
   refused: []
 }
 
-/** Why a channel token is no longer valid. */
+/** Why something is no longer valid. */
 export type Lapse = 'expired' | 'revoked'
+
+/** A channel token, or the application's response about a channel, that is no longer valid. */
+export interface LapsedGrant {
+  readonly source: GrantSource
+  readonly lapse: Lapse
+}
 
 /** How often a right was missing; for metrics. */
 export interface Refusal {
@@ -467,12 +473,12 @@ export class Access extends EventEmitter<AccessEvents> {
     return unsigned || this.revocations.isRevoked(user, issuedAt)
   }
 
-  /** The identity without its channel tokens that are no longer valid, and why the last of those is not. */
-  withoutLapsed(identity: Identity, now: number): { identity: Identity; lapsed?: Lapse } {
-    let lapsed: Lapse | undefined
-    const grants = identity.grants.filter(({ channelToken }) => {
+  /** The identity without its channel tokens that are no longer valid, and the last of those. */
+  withoutLapsed(identity: Identity, now: number): { identity: Identity; lapsed?: LapsedGrant } {
+    let lapsed: LapsedGrant | undefined
+    const grants = identity.grants.filter(({ source, channelToken }) => {
       const lapse = channelToken && this.#lapseOf(identity.user, channelToken, now)
-      lapsed = lapse ?? lapsed
+      if (lapse !== undefined) lapsed = { source, lapse }
       return lapse === undefined
     })
     return lapsed === undefined ? { identity } : { identity: { ...identity, grants }, lapsed }

@@ -12,8 +12,10 @@ export interface CloseReason {
   readonly reason: string
   /** Wait this long before reconnecting, ms; undefined: there is no point in reconnecting. */
   readonly retry: number | undefined
-  /** Why the client's credentials are not accepted any more; absent: they still are. */
-  readonly credentials?: 'expired' | 'revoked'
+  /** What is not valid any more: the client's credentials, or what the application granted; absent: neither. */
+  readonly lapsed?: 'credentials' | 'grant'
+  /** Only its time is over: pending events are still delivered. */
+  readonly expired?: boolean
 }
 
 /** Whether a client that is closed with this code reconnects with its cursor. */

@@ -70,9 +70,9 @@ const DISCONNECTS: Readonly<Record<number, number>> = {
 }
 
 /** This wire's own codes are kept. */
-export function disconnectOf({ code, reason, credentials }: CloseReason): Disconnect {
+export function disconnectOf({ code, reason, lapsed }: CloseReason): Disconnect {
   if (code >= 3000 && code < 4000) return { code, reason }
-  if (credentials !== undefined) return { code: EXPIRED, reason }
+  if (lapsed !== undefined) return { code: EXPIRED, reason }
   return { code: DISCONNECTS[code] ?? (reconnects(code) ? FORCE_RECONNECT : FORCE_DISCONNECT), reason }
 }
 
@@ -83,8 +83,8 @@ export function clientReconnects({ code }: Disconnect): boolean {
 /** Why a client loses a channel; from 2500 on it resubscribes. */
 export const UNSUBSCRIBED = { byServer: 2000, insufficient: 2500, expired: 2501 } as const
 
-export function unsubscribeOf({ reason, credentials }: CloseReason): Disconnect {
-  return { code: credentials === undefined ? UNSUBSCRIBED.byServer : UNSUBSCRIBED.expired, reason }
+export function unsubscribeOf({ reason, lapsed }: CloseReason): Disconnect {
+  return { code: lapsed === undefined ? UNSUBSCRIBED.byServer : UNSUBSCRIBED.expired, reason }
 }
 
 export function offsetGone(): FanwireError {

@@ -7,7 +7,7 @@ import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { LongPoll } from '../../broker/fanout/long-poll.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
-import { isExpiry, refusalOf } from '../../http/clients.ts'
+import { refusalOf } from '../../http/clients.ts'
 import { policyFor } from '../../http/conditional.ts'
 import type { Context } from '../../http/context.ts'
 import { whenOver } from '../../http/exchange.ts'
@@ -94,7 +94,7 @@ export class LiveReads {
       const ms = follower.state.ended ? 0 : HELD_MS
       const part = await follower.next(ms)
       const { ended, state } = follower
-      if (ended !== undefined && (part.events.length === 0 || !isExpiry(ended))) throw refusalOf(ended)
+      if (ended !== undefined && (part.events.length === 0 || ended.expired !== true)) throw refusalOf(ended)
       if (!part.closed) reply.header('stream-cursor', cursorAfter(live.cursor))
       if (part.events.length === 0) {
         reply.header('cache-control', 'no-store')

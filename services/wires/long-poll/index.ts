@@ -8,7 +8,7 @@ import { LongPoll } from '../../broker/fanout/long-poll.ts'
 import type { CloseReason } from '../../broker/fanout/framing.ts'
 import { partyOf } from '../../http/address.ts'
 import { askToRead } from '../../http/asking.ts'
-import { isExpiry, refusalOf } from '../../http/clients.ts'
+import { refusalOf } from '../../http/clients.ts'
 import { probeWhileHeld } from '../../http/node/half-open.ts'
 import { whenOver } from '../../http/exchange.ts'
 import { isPosition, type Start } from '../../broker/event/position.ts'
@@ -120,7 +120,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
         given.map(each => each.selection),
       )
       const nothing = answer.events.length === 0 && answer.gaps.length === 0
-      if (ended !== undefined && (nothing || !isExpiry(ended))) throw refusalOf(ended)
+      if (ended !== undefined && (nothing || ended.expired !== true)) throw refusalOf(ended)
       return answer
     } finally {
       stats.connections--

@@ -1,5 +1,5 @@
-// What each wire tells a client whose token has expired or was revoked, that an administrator disconnects, or that may
-// not read its channel any more: docs/protocol.md#when-access-ends.
+// What each wire tells a client whose token, or grant of the application, has expired or was revoked, that an administrator
+// disconnects, or that may not read its channel any more: docs/protocol.md#when-access-ends.
 
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
@@ -12,6 +12,7 @@ import { ClosedWorld, RULES } from '../../support/closed-node.ts'
 import { clientsOf } from '../../support/pusher.ts'
 import { stopClock } from '../../support/stopped-clock.ts'
 import { until } from '../../support/until.ts'
+import { startApplication } from '../hooks/application.ts'
 
 /** Something that a client holds open. `ended` resolves with the last that it receives. */
 interface Reader {
@@ -139,6 +140,8 @@ function words(code: number, reason: string, refusal: string): Record<string, st
 }
 
 interface Case {
+  /** The application decides about the channel: it grants it for `SHORT_MS`. */
+  readonly asks?: true
   readonly act: (node: Node, world: ClosedWorld) => unknown
   readonly ends: Readonly<Record<string, string>>
   readonly afterwards: Readonly<Record<keyof typeof AFTERWARDS, string | RegExp>>
@@ -159,6 +162,19 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
       act: node => node.app.fanwire.access.revoke('ann', Date.now() + 1000),
       ends: { ...words(4401, 'token revoked', invalid('token revoked')), centrifuge: '3005 token revoked' },
       afterwards: { poll: /^401 .*error="invalid_token".*revoked/, refresh: /^401 .*error="invalid_token"/ },
+    },
+    "the application's grant has expired": {
+      asks: true,
+      act: () => clock.forward(SHORT_MS),
+      ends: {
+        ...words(
+          4401,
+          'grant expired',
+          `401 | ${CHALLENGE} | FW_UNAUTHORIZED grant expired: the credentials are still valid, send the request again`,
+        ),
+        centrifuge: 'unsubscribe 2501 grant expired',
+      },
+      afterwards: { poll: '200', refresh: '200' },
     },
     'an administrator disconnects the user': {
       async act({ port }, { keys }) {
@@ -196,12 +212,19 @@ function casesWith(clock: { forward(ms: number): void }): Readonly<Record<string
 for (const name of Object.keys(casesWith({ forward() {} }))) {
   t.test(name, async t => {
     const clock = stopClock(t)
-    const { act, ends, afterwards } = casesWith(clock)[name] as Case
+    const { act, asks, ends, afterwards } = casesWith(clock)[name] as Case
     const world = new ClosedWorld()
+    const leeway = 10
+    const end = () => Math.floor(Date.now() / 1000) + SHORT_MS / 1000 - leeway
+    if (asks === true) {
+      const application = await startApplication(t)
+      application.answer = () => ({ result: { expire_at: end() } })
+      const rules = RULES.replace('"room:*", subscribe: token', '"room:*", subscribe: hook')
+      world.writeRules(`${rules}hooks: { subscribe: { url: "${application.url}", timeout: 20s } }`)
+    }
     const node = await startMemoryNode(world.settings)
     t.teardown(() => node.close())
-    const leeway = 10
-    const token = world.token({ exp: Math.floor(Date.now() / 1000) + SHORT_MS / 1000 - leeway })
+    const token = world.token(asks === true ? {} : { exp: end() })
     const headers = { authorization: `Bearer ${world.keys.all.key}`, 'content-type': 'application/json' }
     const created = await fetch(`http://127.0.0.1:${node.port}/v1/stream/${CHANNEL}`, {
       method: 'PUT',
