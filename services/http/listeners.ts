@@ -21,7 +21,7 @@ import { Certificate } from './certificate.ts'
 import { MAX_HEADERS } from './errors.ts'
 import { Quota } from '../broker/limits/buckets.ts'
 import { NO_PROXY } from './node/unrouted.ts'
-import { Session, sessionOf } from './sessions.ts'
+import { MAX_STREAMS, Session, sessionOf } from './sessions.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -29,8 +29,6 @@ declare module 'fastify' {
   }
 }
 
-/** Requests that one HTTP/2 session may have at a time: further ones wait at the client (RFC 9113 section 5.1.2). */
-const MAX_STREAMS = 100
 /** A session that begins this many requests in one turn of the event loop is cut: that requires resetting most. */
 const MAX_IN_A_TURN = 3 * MAX_STREAMS
 /** HTTP/2 sessions that an address may begin. */

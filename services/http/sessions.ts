@@ -12,6 +12,11 @@ import {
 import type { Socket } from 'node:net'
 import { Turns } from './turns.ts'
 
+/**
+ * Requests that one HTTP/2 session may have at a time: further ones wait at the client (RFC 9113 section 5.1.2). Node
+ * counts the session's pushes among them, and resets requests beyond the limit with ENHANCE_YOUR_CALM.
+ */
+export const MAX_STREAMS = 100
 /** A PING and its frame, bytes (RFC 9113 section 6.7). */
 const PING_BYTES = 17
 

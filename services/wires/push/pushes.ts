@@ -3,10 +3,11 @@
 import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2'
 import { Writable } from 'node:stream'
 import { caching, EVENT_TYPE } from '../../http/conditional.ts'
+import { MAX_STREAMS } from '../../http/sessions.ts'
 import { readRecord } from './framing.ts'
 
-/** Concurrent pushes on one session, if the client allows twice as many. */
-const MAX_OPEN = 100
+/** Concurrent pushes on one session, if the client allows twice as many: its requests need the other half. */
+const MAX_OPEN = MAX_STREAMS / 2
 /** Bytes that they may have together; one more may begin below that. */
 const MAX_BYTES = 512 * 1024
 const NOTHING = Buffer.alloc(0)

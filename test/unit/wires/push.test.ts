@@ -201,6 +201,27 @@ t.test('unread pushes pause the reader and use no memory', async t => {
   await until('it has left', () => node.hub.readers(channel) === 0 && node.hub.connections.full.size === 0)
 })
 
+t.test('a client with as many pushes in flight as it gets can still send requests', async t => {
+  const channel = fresh()
+  // Pushes stay in flight until the client reads them.
+  const over2 = await session({ initialWindowSize: 1000 })
+  let unread = 0
+  over2.on('stream', pushed => {
+    pushed.on('error', () => {})
+    pushed.pause()
+    unread++
+  })
+  const held = over2.request({ ':path': `/v1/push?channel=${channel}` })
+  held.resume()
+  await until('it reads', () => node.hub.readers(channel) === 1)
+  await node.append(channel, ...new Array<string>(200).fill(`"${'x'.repeat(2000)}"`))
+  await until('the reader is paused', () => node.hub.connections.full.size === 1)
+  // The other half of the streams that the node allows, but the held one.
+  const answers = await Promise.all(Array.from({ length: 49 }, () => ask(over2, { ':path': '/healthz' })))
+  t.ok(answers.every(({ status }) => status === 200))
+  t.equal(unread, 50)
+})
+
 t.test('nghttp receives pushes, or lines if it disables them', { skip: without('nghttp') }, async t => {
   for (const url of [`http://127.0.0.1:${node.h2cPort}`, `https://127.0.0.1:${node.port}`]) {
     const channel = fresh()
