@@ -18,24 +18,24 @@ export interface Draft {
   readonly priority?: 'low'
   /** ASCII without spaces, per channel: a duplicate within the window appends nothing. */
   readonly idempotencyKey?: string
-  /** Delivered to the present readers and not kept: it has neither an idempotency key nor `ifHead`. */
+  /** Set if the event is delivered to the current readers only, and not stored: it has no idempotency key and no `ifHead`. */
   readonly transient?: true
-  /** Only in the first draft of an append: nothing is appended unless the channel's head is this. */
+  /** Only in the first draft of an append: the channel's required head. */
   readonly ifHead?: IfHead
-  /** Only in the last draft of an append: the end of the channel, of which the log keeps a record. It has no data. */
+  /** Only in the last draft of an append: this is the end of the channel. It has no data. */
   readonly end?: true
 }
 
 /** The required head; `none`: the channel holds no event, and none was published since its epoch began. */
 export type IfHead = Position | 'none'
 
-/** What distinguishes a record or a delivered object from an ordinary published event. */
+/** The kind of a record or a delivered object; undefined for an ordinary event. */
 export type Kind =
   /** The end of its channel. */
   | 'end'
   /** Its data was erased. */
   | 'erased'
-  /** Was not kept: it has no position. */
+  /** It was not stored, and has no position. */
   | 'transient'
 
 /** An event without its data: the members of its draft, and those that the log adds. */
@@ -43,7 +43,7 @@ export interface EventHead {
   readonly channel: string
   readonly epoch: string
   readonly offset: number
-  /** The log's clock, ms since 1970; never less than that of the event before it. */
+  /** The log's clock, ms since 1970; never less than the time of the previous event. */
   readonly time: number
   readonly type: string | undefined
   readonly tags?: Tags | undefined
@@ -54,15 +54,15 @@ export interface EventHead {
 
 /** An event as the log holds it. Immutable, and shared by every reader. */
 export interface LogEvent extends EventHead {
-  /** The object that every wire delivers, as JSON text: encoded once per node. */
+  /** The object that every wire delivers, as JSON text. Encoded once per node. */
   readonly json: Buffer
   /** Where the data begins in `json`; it ends before the last byte. */
   readonly dataStart: number
-  /** Bytes of the event's data, which retention by bytes counts. */
+  /** Bytes of the event's data. Retention by bytes counts them. */
   readonly bytes: number
   /**
-   * The number of older events of its value that a reader skipped, as `json` says. Never set on events that the log
-   * holds.
+   * The number of older events with the same value that a reader skipped, as in `json`. Never set on events from the
+   * log.
    */
   readonly skipped?: number
 }
@@ -125,7 +125,7 @@ export function headOfDraft(
 export function encodeEvent(head: EventHead, data: Uint8Array): LogEvent {
   const { channel, epoch, offset, time, type, tags, encoding, low, kind } = head
   if (kind === 'end') return encodeEnd(head)
-  // Names need no escapes: their characters are all plain in JSON. Tags are printed in ASCII.
+  // Names need no escapes in JSON. Tags are printed in ASCII.
   const before =
     `{"channel":"${channel}",` +
     (kind === 'transient' ? '' : `"id":"${epoch}-${offset}",`) +
@@ -187,12 +187,12 @@ export function endAt(channel: string, { epoch, offset }: Position): LogEvent {
 
 const PLAIN = { type: undefined, encoding: undefined, low: false } as const
 
-/** The event without its data and its tags: position, time and type stay. */
+/** The event without its data and its tags. Position, time and type remain. */
 export function erasedOf({ channel, epoch, offset, time, type }: LogEvent): LogEvent {
   return encodeEvent({ channel, epoch, offset, time, ...PLAIN, type, kind: 'erased' }, NO_DATA)
 }
 
-/** An event that is not kept. */
+/** An event that is not stored. */
 export function transientOf(channel: string, time: number, { type, tags, encoding, data }: Draft): LogEvent {
   const head = {
     channel,

@@ -8,22 +8,22 @@ import type { LogEvent } from './event.ts'
 export type Filtered = Pick<LogEvent, 'type' | 'tags'>
 
 export interface Filter {
-  /** Equal for filters with the same parts, whatever the order. */
+  /** Equal for filters with the same parts, in any order. */
   readonly key: string
   passes(event: Filtered): boolean
 }
 
 const MAX_DEPTH = 8
 const MAX_NODES = 100
-/** Bytes of one text to compare with, and texts of one list. */
+/** The maximum bytes of a text, and the maximum texts of a list. */
 const MAX_TEXT = 256
 const MAX_TEXTS = 100
 
-/** Finite decimals. */
+/** A finite decimal number. */
 const NUMBER = /^-?[0-9]+(\.[0-9]+)?$/
 
 type Compare = (value: string | undefined) => boolean
-/** How texts are compared with one text. A missing tag equals nothing. */
+/** Comparisons with one text. A missing tag equals nothing. */
 const WITH_TEXT: Readonly<Record<string, (text: string) => Compare>> = {
   eq: text => value => value === text,
   neq: text => value => value !== text,
@@ -67,7 +67,7 @@ export function filterOf(value: unknown): Filter {
   return new Reading().node(value, 1)
 }
 
-/** Events of one of these types. */
+/** Matches events of these types. */
 export function typesFilter(types: readonly string[]): Filter {
   const wanted = new Set(types)
   return {
@@ -76,13 +76,13 @@ export function typesFilter(types: readonly string[]): Filter {
   }
 }
 
-/** Matches what all of them match; undefined if there are none. */
+/** Matches events that all filters match; undefined if there are none. */
 export function allOf(filters: readonly (Filter | undefined)[]): Filter | undefined {
   const given = filters.filter(each => each !== undefined)
   return given.length === 0 ? undefined : joined('and', given)
 }
 
-/** Matches what one of them matches; there is at least one. */
+/** Matches events that at least one of the filters matches. Requires at least one filter. */
 export function oneOf(filters: readonly Filter[]): Filter {
   return joined('or', filters)
 }

@@ -14,7 +14,7 @@ export function checkedIfHead(value: unknown): IfHead {
   )
 }
 
-/** What `If-Match` and `If-None-Match` (RFC 9110 section 13.1) require. Raises FW_BAD_PARAMETER. */
+/** The head that `If-Match` and `If-None-Match` (RFC 9110 section 13.1) require. Raises FW_BAD_PARAMETER. */
 export function ifHeadOf(ifMatch: string | undefined, ifNoneMatch: string | undefined): IfHead | undefined {
   if (ifNoneMatch !== undefined) {
     if (ifNoneMatch.trim() === '*' && ifMatch === undefined) return 'none'

@@ -20,7 +20,7 @@ const CLOSE_OBJECT = 0x7d
 
 const BYTE_ORDER_MARK = Buffer.from('\ufeff')
 
-/** The text without a byte order mark at its beginning (RFC 8259 section 8.1). */
+/** The text without its byte order mark, if it has one (RFC 8259 section 8.1). */
 export function withoutMark(text: Buffer): Buffer {
   const { length } = BYTE_ORDER_MARK
   return text[0] === BYTE_ORDER_MARK[0] && text.subarray(0, length).equals(BYTE_ORDER_MARK)
@@ -99,7 +99,7 @@ function skipSpace(json: Buffer, from: number): number {
   return at
 }
 
-/** After the string that begins at `from`. */
+/** The end of the string that begins at `from`. */
 function skipString(json: Buffer, from: number): number {
   let at = token(json, from, QUOTE)
   for (let byte = json[at]; byte !== QUOTE; byte = json[at]) {
@@ -109,7 +109,7 @@ function skipString(json: Buffer, from: number): number {
   return at + 1
 }
 
-/** After the value that begins at `from`. If that is no value: somewhere after `from` and before the end of `json`. */
+/** The end of the value that begins at `from`. If no value begins there, some place after `from` within `json`. */
 function skipValue(json: Buffer, from: number): number {
   let at = from
   let depth = 0
@@ -130,7 +130,7 @@ function skipValue(json: Buffer, from: number): number {
   }
 }
 
-/** After the number, `true`, `false` or `null` that begins at `from`. */
+/** The end of the number, `true`, `false` or `null` that begins at `from`. */
 function skipLiteral(json: Buffer, from: number): number {
   let at = from
   for (let byte = json[at]; byte !== undefined && !isSpace(byte); byte = json[at]) {

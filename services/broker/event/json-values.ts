@@ -1,9 +1,9 @@
-// JSON from outside, as values.
+// Parses JSON from clients.
 
 import { isUtf8 } from 'node:buffer'
 import { FanwireError } from '../../errors.ts'
 
-/** Whether a value is a JSON object: neither a list nor null. */
+/** Whether a value is a JSON object, rather than an array or null. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

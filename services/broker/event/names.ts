@@ -2,9 +2,7 @@
 
 import { FanwireError } from '../../errors.ts'
 
-/**
- * Characters of channel names, inside a character class of a regular expression. None of them needs an escape in JSON.
- */
+/** Characters of channel names, for a character class of a regular expression. None needs an escape in JSON. */
 export const CHANNEL_CHARACTERS = String.raw`A-Za-z0-9_.:~@\/#$=,;!+&()'?-`
 /** A segment `.` or `..` is a dot segment: a URL with such a name resolves to another one (RFC 3986 section 5.2.4). */
 const STEP = /(?:^|\/)\.\.?(?:\/|$)/
@@ -24,7 +22,7 @@ export function presenceOf(channel: string): string {
   return PRESENCE + channel
 }
 
-/** The channel whose joins and leaves a channel carries; undefined: it carries none. */
+/** The channel whose joins and leaves this channel carries; undefined if it carries none. */
 export function attendedIn(channel: string): string | undefined {
   return channel.startsWith(PRESENCE) ? channel.slice(PRESENCE.length) : undefined
 }
@@ -42,7 +40,7 @@ export function isTypeName(name: unknown): name is string {
   return typeof name === 'string' && TYPE.test(name) && !RESERVED_TYPES.has(name)
 }
 
-/** Tags may be named like types, including the names that types may not have: tags never name an event of a wire. */
+/** Tags may have the names of types, and also the reserved ones, since wires never use tags as event names. */
 export function isTagName(name: unknown): name is string {
   return typeof name === 'string' && TAG.test(name)
 }
@@ -63,7 +61,7 @@ export function checkedChannel(name: unknown): string {
   return name
 }
 
-/** `name`, if it is a channel that can be read: a client's own, or one that reports on those. Raises FW_BAD_CHANNEL. */
+/** `name`, if clients can read that channel: theirs, or one of the node's that reports on those. Raises FW_BAD_CHANNEL. */
 export function checkedReadable(name: unknown): string {
   const [own, about] = (typeof name === 'string' ? READABLE_OWN.exec(name) : null) ?? []
   if (own !== undefined && (about === undefined || isChannelName(about))) return own

@@ -4,7 +4,7 @@ import { parseTime } from './time.ts'
 
 /** The place of an event in its channel's log. Printed `<epoch>-<offset>`, e.g. `m3k9zq-42`. */
 export interface Position {
-  /** Names one unbroken history of one channel: 1 to 16 of `a-z0-9`. */
+  /** Names one unbroken history of the channel: 1 to 16 characters of `a-z0-9`. */
   readonly epoch: string
   /** Counts the channel's events from 1; 0 is before the first. At most 2^53 - 1. */
   readonly offset: number
@@ -13,20 +13,20 @@ export interface Position {
 /** Where a reader begins: a position, the oldest readable event, the head, or a start that has to be looked up. */
 export type Start = Position | 'earliest' | 'latest' | Last | Since
 
-/** The newest events, up to that number. */
+/** Starts before the newest events, at most this number. */
 export interface Last {
   readonly last: number
 }
 
 /**
- * The first event at this time or later by the log's clock, ms since 1970: the oldest readable one if that is later,
- * the head if there is none yet.
+ * Starts at the first readable event at this time or later by the log's clock, ms since 1970, or at the head if there is
+ * none yet.
  */
 export interface Since {
   readonly since: number
 }
 
-/** Events after `from`, up to and including `to`, may be lost; a reader continues from `to`. */
+/** Events after `from`, up to and including `to`, may be lost. The reader continues from `to`. */
 export interface Gap {
   readonly from: Position
   readonly to: Position
@@ -34,7 +34,7 @@ export interface Gap {
 
 const POSITION = /^([a-z0-9]{1,16})-(0|[1-9][0-9]{0,15})$/
 
-/** The position that `text` prints, or undefined if it is malformed. */
+/** Parses a position; undefined if `text` is malformed. */
 export function parsePosition(text: string): Position | undefined {
   const match = POSITION.exec(text)
   if (match === null) return undefined
@@ -79,9 +79,8 @@ export function parseStart(text: string): Start | undefined {
 }
 
 /**
- * The entries of a list for `count` channels, in the order of the channels: a single entry for which `isForAll` holds
- * applies to all of them, any other list has one entry per channel. Undefined if one is malformed or the length
- * differs.
+ * Parses a list for `count` channels: one entry per channel in the same order, or a single entry for all of them if
+ * `isForAll` holds. Undefined if an entry is malformed or the length differs.
  */
 export function parseList<T>(
   text: string,
@@ -101,7 +100,7 @@ export function parseList<T>(
   return entries.length === count ? entries : undefined
 }
 
-/** The starts that a cursor gives `count` channels: anything but a position applies to all of them if it is alone. */
+/** Parses the cursor of `count` channels. A single entry other than a position applies to all of them. */
 export function parseCursor(text: string, count: number): Start[] | undefined {
   return parseList(text, count, parseStart, start => !isPosition(start))
 }

@@ -14,15 +14,15 @@ import { tagsOf } from './tags.ts'
 export interface Entry {
   /** At least one, without duplicates. */
   readonly channels: readonly string[]
-  /** It had `channels`, not `channel`: the response is a list. */
+  /** Whether it had `channels` instead of `channel`: then the response is a list. */
   readonly several: boolean
   readonly draft: Draft
 }
 
 export interface EntryLimits {
-  /** Bytes of one event's data. */
+  /** The maximum bytes of an event's data. */
   readonly maxBody: number
-  /** Channels of one entry. */
+  /** The maximum channels of an entry. */
   readonly maxChannels: number
 }
 
@@ -41,7 +41,8 @@ export const ENTRY_MEMBERS: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Parses an entry. Its data is a slice of `raw`, in which line breaks between tokens become spaces. Raises FanwireError: FW_BAD_ENCODING, FW_BAD_JSON and what `entryOf` raises.
+ * Parses an entry. Its data is a slice of `raw`, in which line breaks between tokens become spaces. Raises FanwireError:
+ * FW_BAD_ENCODING, FW_BAD_JSON and those of `entryOf`.
  */
 export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBERS): Entry {
   if (!isUtf8(raw)) throw new FanwireError('FW_BAD_ENCODING', 'not valid UTF-8')
@@ -55,8 +56,8 @@ export function parseEntry(raw: Buffer, limits: EntryLimits, takes = ENTRY_MEMBE
 }
 
 /**
- * The same for JSON that is already parsed: `value` is the result of JSON.parse for `raw`, which is UTF-8. `takes`: the
- * members that it may have. Each may occur once, since JSON.parse would silently drop a duplicate.
+ * Like `parseEntry`, for parsed JSON: `value` is the result of JSON.parse for `raw`, which is UTF-8. `takes` has the
+ * allowed members. Each may occur once, since JSON.parse would silently drop a duplicate.
  * Raises FanwireError: FW_BAD_EVENT, FW_BAD_CHANNEL, FW_TOO_MANY_CHANNELS, FW_BAD_TYPE, FW_BAD_TAG,
  * FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE.
  */
@@ -92,7 +93,7 @@ export function entryOf(value: unknown, raw: Buffer, limits: EntryLimits, takes 
   }
 }
 
-/** The bytes of the member `data`. */
+/** The member `data`, as JSON. */
 function dataOf(raw: Buffer, takes: ReadonlySet<string>): Buffer {
   const seen: string[] = []
   let data: Buffer | undefined

@@ -1,4 +1,4 @@
-// What events keep of Pusher's protocol besides their data: tags.
+// The tags in which events keep members of Pusher's protocol.
 
 import type { LogEvent } from './event.ts'
 
@@ -6,12 +6,12 @@ import type { LogEvent } from './event.ts'
 export const NAME_TAG = 'pusher.event'
 /** Set if the data was not JSON: the data is then the text. */
 export const TEXT_TAG = 'pusher.text'
-/** The socket that does not want the event. */
+/** The socket that does not receive the event. */
 export const SOCKET_TAG = 'pusher.socket'
-/** The member of a presence channel that sent it: its id as JSON. */
+/** The id of the member of a presence channel that sent the event, as JSON. */
 export const USER_TAG = 'pusher.user'
 
-/** Names that are the protocol's own. */
+/** Names that the protocol reserves. */
 const RESERVED = /^pusher(?:_internal)?:/
 const NAMELESS = 'message'
 
@@ -21,7 +21,7 @@ export function pusherNameOf({ type, tags }: Pick<LogEvent, 'type' | 'tags'>): s
   return RESERVED.test(name) ? NAMELESS : name
 }
 
-/** The id of the member that sent it; undefined where none did. */
+/** The id of the member that sent the event; undefined if none did. */
 export function pusherUserOf({ tags }: Pick<LogEvent, 'tags'>): string | number | undefined {
   const tag = tags?.get(USER_TAG)
   if (tag === undefined) return undefined

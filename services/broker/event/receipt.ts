@@ -1,16 +1,16 @@
-// The response to a publish, the same on every route: printed directly, without an intermediate object.
+// The response to a publish, the same on every route. It is printed directly, without an intermediate object.
 
 import { type Position, printPosition } from './position.ts'
 
 interface Printed {
-  /** Undefined: the event is not kept. */
+  /** Undefined if the event is not stored. */
   readonly position?: Position | undefined
   readonly time: number
-  /** Omitted if a header carries it. */
+  /** Omitted if a header says it. */
   readonly replayed?: boolean
 }
 
-/** Names need no escapes: their characters are all plain in JSON. */
+/** Prints a receipt. Names need no escapes in JSON. */
 export function printReceipt(channel: string, { position, time, replayed = false }: Printed): string {
   const repeated = replayed ? ',"replayed":true' : ''
   const id = position === undefined ? '' : `"id":"${printPosition(position)}",`

@@ -42,7 +42,7 @@ function badTag(message: string): FanwireError {
   return new FanwireError('FW_BAD_TAG', message)
 }
 
-/** As a JSON object in ASCII. */
+/** Prints tags as a JSON object in ASCII. */
 export function printTags(tags: Tags): string {
   const members = Array.from(tags, ([name, value]) => `"${name}":${asciiString(value)}`)
   return `{${members.join(',')}}`
@@ -55,7 +55,7 @@ function asciiString(text: string): string {
   )
 }
 
-/** As one ASCII word without `|`: engines store it next to the data. */
+/** Prints tags as one ASCII word without `|`, which engines store next to the data. */
 export function packTags(tags: Tags): string {
   return new URLSearchParams([...tags]).toString()
 }

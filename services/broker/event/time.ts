@@ -14,7 +14,7 @@ export function parseTime(text: string): number | undefined {
   return Number.isNaN(ms) || !isDay(date) || ms < 0 ? undefined : ms
 }
 
-/** Whether the month has that day: Date.parse reads the 30th of February as the 2nd of March. */
+/** Whether the month has that day: Date.parse takes February 30 for March 2. */
 function isDay(date: string): boolean {
   return new Date(`${date}T00:00:00Z`).toISOString().startsWith(date)
 }

@@ -1,11 +1,11 @@
-// Matchers of topics, as Mercure has them: a text, a URI template (RFC 6570), a URL pattern, or `*`. What a client can write
-// takes no more than the square of a topic's length.
+// Mercure's topic matchers: a text, a URI template (RFC 6570), a URL pattern, or `*`. Matching takes at most quadratic time
+// in the length of a topic, for all matchers that are accepted.
 
 import { URLPattern } from 'urlpattern-polyfill/urlpattern'
 import { FanwireError, quote } from '../../errors.ts'
 import { parseTemplate } from './uri-template.ts'
 
-/** `template`: the text itself, or what the text is a URI template of. */
+/** `template` matches the text itself, or an expansion of the text as a URI template. */
 export type MatchType = 'exact' | 'urlpattern' | 'template'
 
 export interface TopicMatcher {
@@ -14,16 +14,16 @@ export interface TopicMatcher {
   matches(topic: string): boolean
 }
 
-/** Characters of a topic, and of a matcher. */
+/** The maximum characters of a topic, and of a matcher. */
 export const LONGEST_TOPIC = 1024
 /** Matches every topic, whatever its type. */
 const ANY = '*'
-/** Control characters, and those that nobody sees. */
+/** Control characters, and invisible ones. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}]/u
-/** What relative topics and patterns are relative to. */
+/** The base URL of relative topics and patterns. */
 export const BASE = 'https://hub.invalid/.well-known/mercure'
 
-/** What is wrong with a topic or a matcher, as the end of a sentence; undefined: nothing. */
+/** Why a topic or a matcher is invalid, as the end of a sentence; undefined if it is valid. */
 export function topicFault(text: unknown): string | undefined {
   if (typeof text !== 'string') return 'is not a text'
   if (text === '') return 'is empty'
@@ -37,7 +37,7 @@ export function requireForeign(topic: string): void {
     throw new FanwireError('FW_BAD_CHANNEL', 'topics that begin with fanwire: are the node’s own')
 }
 
-/** Whether a text has characters that no topic, id or type may have. */
+/** Whether a text has characters that are not allowed in topics, ids and types. */
 export function hasUnseen(text: string): boolean {
   return UNSEEN.test(text)
 }
@@ -45,7 +45,7 @@ export function hasUnseen(text: string): boolean {
 const MOST_KNOWN = 10_000
 const known = new Map<string, TopicMatcher>()
 
-/** Those who ask for the same share one. Raises FW_BAD_PARAMETER. */
+/** Returns a matcher; equal matchers are shared. Raises FW_BAD_PARAMETER. */
 export function topicMatcher(type: MatchType, text: unknown): TopicMatcher {
   const fault = topicFault(text)
   if (fault !== undefined) throw bad(`the topic matcher ${quote(text)} ${fault}`)
@@ -71,7 +71,7 @@ function makeMatcher(type: MatchType, text: string): TopicMatcher {
 
 const MOST_REMEMBERED = 500
 
-/** The same, which remembers the verdicts on up to `most` topics: many readers ask the same of one update. */
+/** Caches the results for up to `most` topics, since many readers match the same update. */
 export function remembering(most: number, matches: (topic: string) => boolean): (topic: string) => boolean {
   const verdicts = new Map<string, boolean>()
   return topic => {
@@ -94,9 +94,9 @@ const COMPONENTS = [
   'search',
   'hash',
 ] as const
-/** What ends a segment of a component. */
+/** The delimiter of a component's segments. */
 const DELIMITERS: Readonly<Record<string, string>> = { hostname: '.', pathname: '/' }
-/** Variable parts that may compete for the same characters. */
+/** The maximum number of variable parts that may match the same characters. */
 const MOST_VARIABLE = 2
 
 function urlPattern(text: string): (topic: string) => boolean {
@@ -113,7 +113,7 @@ function urlPattern(text: string): (topic: string) => boolean {
   return topic => pattern.test(topic, BASE)
 }
 
-/** URL patterns become regular expressions, which go back and forth. */
+/** Why a component may be too slow to match: URL patterns become regular expressions, which backtrack. */
 function costFault(component: string, delimiter = '\0'): string | undefined {
   const plain = component.replaceAll(/\\./gu, '')
   if (plain.includes('(')) return 'has a regular expression, which is not taken here: use :name and *'

@@ -1,5 +1,5 @@
-// Updates: what is published to any channel, and what Mercure publishes to topics, in one log, so that readers can
-// follow topics by patterns. The data of an update is a JSON array: what is said of it, and its data.
+// Updates: all events of channels and all publishes to Mercure's topics, in one log, so that readers can follow topics by
+// patterns. The data of an update is a JSON array: its head, and its data.
 
 import { createHash } from 'node:crypto'
 import { dataOf, type Draft, type LogEvent } from './event.ts'
@@ -13,22 +13,22 @@ export const UPDATES = 'fanwire:updates'
 
 /** The members of an update besides its data. */
 export interface UpdateHead {
-  /** The first is the canonical one. */
+  /** The first one is the canonical topic. */
   readonly topics: readonly string[]
-  /** Its event's id in the channel of each topic; null in those that do not have it. */
+  /** The id of its event in the channel of each topic; null if a channel does not have it. */
   readonly events?: readonly (string | null)[]
-  /** For those alone to whom one of its topics is granted. */
+  /** Set if only readers to whom one of its topics is granted receive it. */
   readonly private?: true
-  /** As its publisher named it; else its position does. */
+  /** The publisher's id for it. Default: its position. */
   readonly id?: string
-  /** Where that is no type of an event. */
+  /** Its type, if events can't have that type. */
   readonly type?: string
-  /** Ms after which a reader that lost its connection reconnects. */
+  /** The delay before a reader that lost its connection reconnects, ms. */
   readonly retry?: number
 }
 
 export interface Update extends UpdateHead {
-  /** As it was published, or as JSON where that was no text. */
+  /** The data as text: as it was published, or as JSON if that was no text. */
   readonly text: string
 }
 
@@ -42,7 +42,7 @@ export function updateData(head: UpdateHead, data: Uint8Array): Buffer {
   return Buffer.concat([OPEN, Buffer.from(JSON.stringify(head)), COMMA, data, CLOSE])
 }
 
-/** What the log of updates keeps of what is published to a channel. `receipts`: of the drafts, if they are kept. */
+/** The updates for drafts that were published to a channel. `receipts` are theirs, if they were stored. */
 export function copiesOf(
   channel: string,
   drafts: readonly Draft[],
@@ -70,17 +70,17 @@ export function eventIn({ topics, events }: Update, channel: string): string | u
   return events?.[topics.indexOf(channel)] ?? undefined
 }
 
-/** Keys are a channel's own. */
+/** An idempotency key in the log of updates: keys are separate for each channel. */
 function keyIn(channel: string, key: string): string {
   return createHash('sha256').update(`${channel}\x7f${key}`).digest('base64url')
 }
 
 /** Bytes of events that are kept parsed. */
 const MAX_KEPT = 16 * 1024 * 1024
-/** Its data was erased. */
+/** An update whose data was erased. */
 const NOTHING: Update = { topics: [], text: '' }
 
-/** The update that an event of the log of updates is. */
+/** The update in an event of the log of updates. */
 export const updateOf = madeOnce(MAX_KEPT, read)
 
 function read(event: LogEvent): Update {

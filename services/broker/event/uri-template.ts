@@ -1,11 +1,11 @@
-// URI templates (RFC 6570), matched against texts. Every character is read once, whatever the template.
+// Matches texts against URI templates (RFC 6570). Every character is read once, whatever the template.
 
-/** A literal character; or a character out of a set, which may repeat, or be skipped. */
+/** A literal character, or a character of a set, which may repeat or be omitted. */
 interface State {
   readonly takes: (char: string) => boolean
-  /** It may come again. */
+  /** Set if it may repeat. */
   readonly repeats?: true
-  /** Where to go on without it; undefined: it has to be there. */
+  /** The next state without it; undefined if it is required. */
   readonly skipTo?: number
 }
 
@@ -18,7 +18,7 @@ const setOf = (characters: string) => {
 const simple = setOf(`${UNRESERVED},`)
 const reserved = setOf(UNRESERVED + RESERVED)
 
-/** By operator: the character that begins an expansion, and those that may follow. */
+/** For each operator, the character that begins an expansion, and those that may follow. */
 const OPERATORS: Readonly<Record<string, { readonly first?: string; readonly takes: State['takes'] }>> = {
   '': { takes: simple },
   '+': { takes: reserved },
@@ -34,7 +34,7 @@ const EXPRESSION =
   /^\{([+#./;?&]?)[A-Za-z0-9_.%]+(?::[1-9][0-9]{0,3}|\*)?(?:,[A-Za-z0-9_.%]+(?::[1-9][0-9]{0,3}|\*)?)*\}$/
 const PARTS = /\{[^{}]*\}|[^{}]+|[{}]/g
 
-/** A function that tests whether a text is an expansion of the template; undefined if it is no template. */
+/** Returns a function that tests whether a text is an expansion of the template; undefined if it is malformed. */
 export function parseTemplate(template: string): ((text: string) => boolean) | undefined {
   if (!template.includes('{')) return undefined
   const states: State[] = []
@@ -51,7 +51,7 @@ function literal(char: string): State {
   return { takes: other => other === char }
 }
 
-/** An expression without values leaves nothing. */
+/** The states of an expression. All can be omitted, since an expression without values expands to nothing. */
 function expansion(operator: string, at: number): State[] {
   const { first, takes } = OPERATORS[operator] as (typeof OPERATORS)[string]
   if (first === undefined) return [{ takes, repeats: true, skipTo: at + 1 }]
@@ -76,7 +76,7 @@ function matches(states: readonly State[], text: string): boolean {
   return at.has(states.length)
 }
 
-/** Those states, and those that come behind what may be skipped. */
+/** These states, and those that are reachable by omitting some. */
 function reach(states: readonly State[], from: readonly number[]): Set<number> {
   const reached = new Set(from)
   for (const i of reached) {

@@ -18,11 +18,11 @@ import { View } from './view.ts'
 
 /** A reader, or a request that waits for news. */
 export interface Member extends Hears {
-  /** Its index among the channel's members, which the channel sets; -1 while it is not among them. */
+  /** Its index among the channel's members, which the channel sets; -1 while it is not a member. */
   slot: number
   /** The channel has news. Called within a flush: synchronous, does not raise. */
   wake(): void
-  /** The channel's first event arrived: positions before it are in another epoch now. */
+  /** Called when the channel's first event arrives: earlier positions are now in another epoch. */
   begun?(): void
 }
 
@@ -32,7 +32,7 @@ export interface ChannelHolds {
   released(channel: Channel): void
 }
 
-/** What all channels of a node share. */
+/** The objects that all channels of a node share. */
 export interface ChannelEnvironment {
   readonly log: ChannelLog
   readonly retentionOf: RetentionOf
@@ -43,7 +43,7 @@ export interface ChannelEnvironment {
   readonly holds: ChannelHolds
 }
 
-/** The most views of one channel on one node. */
+/** The maximum number of views of one channel on one node. */
 const MAX_VIEWS = 256
 
 /** No provisional epoch was replaced. */
@@ -51,7 +51,7 @@ const NOT_REPLACED = { epoch: '', now: '' }
 
 const NO_VIEWS: readonly View[] = []
 
-/** Most channels are quiet: what only news, reads or selections need is created when it is first needed. */
+/** Most channels are quiet, so objects that only news, reads or selections need are created lazily. */
 export class Channel implements Follower, Flushable, Shrinkable, Pages {
   readonly name: string
   readonly recent: Recent
@@ -60,26 +60,26 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   #reads: LogReads | undefined
   #passage: Passage | undefined
   #lowPriority: LowPriority | undefined
-  /** By the key of their selection. */
+  /** The views, by the keys of their selections. */
   #views: Map<string, View> | undefined
   /** Members and requests that keep the channel open. */
   holds = 0
   /** When the last hold was released, ms since 1970. */
   idleSince = 0
-  /** When it was last read from memory, ms since 1970. */
+  /** When its memory was last read, ms since 1970. */
   lastRead = 0
-  /** Grows with every change that the feed brings. */
+  /** Grows with each change from the feed. */
   version = 0
-  /** Nothing can follow the head. */
+  /** Whether the channel has ended: nothing can follow the head. */
   ended = false
   readonly #environment: ChannelEnvironment
   #feed: Feed | undefined
   #closed = false
   /** The provisional epoch that the channel had before its first event, and the epoch that replaced it. */
   #unbegun = NOT_REPLACED
-  /** The newest position that this node acknowledged to a publisher; the feed may still be behind it. */
+  /** The newest position that this node acknowledged to a publisher. The feed may still be behind it. */
   #acknowledged: Position | undefined
-  /** The running pass visits the member before this slot next; 0 if no pass is running. */
+  /** The current pass visits the member before this slot next; 0 if there is none. */
   #pass = 0
   #news = false
 
@@ -124,13 +124,13 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     for (const member of this.members) member.begun?.()
   }
 
-  /** The same position in the present epoch, if it was issued before the channel's first event. */
+  /** Translates a position from before the channel's first event into the current epoch. */
   present(at: Position): Position {
     const { epoch, now } = this.#unbegun
     return at.offset === 0 && at.epoch === epoch ? { epoch: now, offset: 0 } : at
   }
 
-  /** Where a long-lived reader begins. Raises LogUnavailable. */
+  /** The position where a long-lived reader begins. Raises LogUnavailable. */
   async settle(start: Start): Promise<Position> {
     await this.begin()
     return this.resolve(start)
@@ -160,7 +160,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     this.ended = ended
     this.#remember(() => this.recent.reset(gap.to))
     this.version++
-    // What was acknowledged in an epoch that has ended will never arrive.
+    // An event that was acknowledged in an ended epoch may never arrive.
     if (this.#acknowledged?.epoch === gap.from.epoch) this.#acknowledged = undefined
     this.#wake()
   }
@@ -177,7 +177,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     this.#passage.bring(events)
   }
 
-  /** This node acknowledged an event: the next request here sees it. */
+  /** Notes that this node acknowledged an event, so that the next request on this node sees it. */
   acknowledged(position: Position): void {
     this.#feed?.unbegun?.heard(position)
     const known = this.#acknowledged
@@ -185,7 +185,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
       this.#acknowledged = position
   }
 
-  /** Whether these events wake nobody yet. */
+  /** Whether these events do not wake readers yet. */
   #holdBack(events: readonly LogEvent[]): boolean {
     if (!events.every(event => event.low)) return false
     this.#lowPriority ??= new LowPriority(this.#environment.low, () => this.#wake())
@@ -236,7 +236,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
 
   leave(member: Member): void {
     if (member.slot === -1) return
-    // The last member takes the free slot. A pass goes downwards, so it has been visited already.
+    // The last member moves to the free slot. A pass goes downwards, so it has already visited that member.
     const last = this.members.pop() as Member
     if (last !== member) {
       this.members[member.slot] = last
@@ -259,7 +259,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     )
   }
 
-  /** What readers with that selection share. The caller releases it. Raises FW_TOO_MANY_FILTERS. */
+  /** The view that readers with this selection share. The caller releases it. Raises FW_TOO_MANY_FILTERS. */
   view(selection: Selection): View {
     this.requireRoomFor(selection)
     this.#views ??= new Map()
@@ -293,7 +293,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     this.#environment.holds.released(this)
   }
 
-  /** What arrives between two slices joins the stretch. */
+  /** See Flushable. Events that arrive between two slices join the stretch. */
   flush(deadline: number): boolean {
     if (this.#pass === 0) {
       this.#pass = this.members.length
@@ -319,7 +319,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     return reads
   }
 
-  /** The page after `start`, if memory can answer; undefined if the log has to. */
+  /** The page after `start` from memory; undefined if it has to be read from the log. */
   peek(start: Start, limit: PageLimit): Page | undefined {
     if (start === 'earliest' || isSince(start) || this.#isBehindAcknowledged()) return undefined
     const now = Date.now()
@@ -342,11 +342,11 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
   }
 
   /**
-   * The page after `start`, from memory or otherwise from the log. It includes every event that this node knew of when
-   * it was called. Raises LogUnavailable.
+   * The page after `start`, from memory or else from the log. It includes every event that this node knew at the time of
+   * the call. Raises LogUnavailable.
    */
   async page(asked: Start, limit: PageLimit): Promise<Page> {
-    // A client that reconnects with a position stays.
+    // A client that reconnects with a position is a long-lived reader.
     if (isPosition(asked) && this.#feed?.unbegun) await this.begin()
     const start = isPosition(asked) ? this.present(asked) : asked
     const held = this.peek(start, limit)
@@ -355,7 +355,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     const { page } = await this.reads.page(start, limit)
     const { cursor, more } = page
     if (more || (cursor.epoch === known.epoch && cursor.offset >= known.offset)) return page
-    // The page may come from a shared read that began earlier; a read that begins now is current.
+    // A shared read that began earlier may have missed an event. A read that begins now includes it.
     return (await this.reads.page(start, limit)).page
   }
 
@@ -380,15 +380,13 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     }
     const { epoch } = this.recent
     if (!page.more && page.cursor.epoch === epoch && this.#acknowledged === acknowledged) {
-      // The log is in the node's epoch, so what was acknowledged in another epoch is old, such as a replay.
+      // The log is in the node's epoch, so a position in another epoch is old, such as that of a duplicate.
       if (acknowledged?.epoch !== epoch) this.#acknowledged = undefined
     }
     return page
   }
 
-  /**
-   * Before the channel's first event its provisional epoch changes occasionally: this node returns that of its feed.
-   */
+  /** The page in the epoch of this node's feed: before the channel's first event, its provisional epoch changes. */
   #inOwnEpoch(page: Page): Page {
     if (page.unbegun === undefined || this.#feed?.unbegun === undefined) return page
     const { epoch, head } = this.recent
@@ -396,7 +394,7 @@ export class Channel implements Follower, Flushable, Shrinkable, Pages {
     return { ...page, start: at, cursor: at, gap: page.gap && { from: page.gap.from, to: at } }
   }
 
-  /** The newest position that this node knows to exist. */
+  /** The newest position that this node knows. */
   #newestKnown(): Position {
     const { epoch, head } = this.recent
     return this.#isBehindAcknowledged() ? (this.#acknowledged as Position) : { epoch, offset: head }

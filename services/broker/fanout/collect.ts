@@ -1,4 +1,4 @@
-// The answer to "what is after my cursors?" over several channels.
+// Collects the events after the cursors of several channels.
 
 import type { LogEvent } from '../event/event.ts'
 import { type Gap, isPosition, type Position, type Start } from '../event/position.ts'
@@ -9,30 +9,30 @@ import { STRETCH } from './stretches.ts'
 
 /** The answer to one request for several channels. */
 export interface Answer {
-  /** By time, and in order within each channel. */
+  /** Sorted by time, and in order within each channel. */
   readonly events: readonly LogEvent[]
   readonly gaps: readonly { readonly channel: string; readonly gap: Gap }[]
   /** Where each channel's part begins. */
   readonly starts: readonly Position[]
   /** Where each channel's part ends: the cursor of the next request. */
   readonly cursors: readonly Position[]
-  /** There is more: request the next page at once. */
+  /** Whether there is more: the client may request the next page at once. */
   readonly more: boolean
-  /** Channels that have ended and whose end is reached. `fresh`: by this answer. */
+  /** Ended channels whose end is reached. `fresh`: this answer reached it. */
   readonly ends: readonly { readonly channel: string; readonly at: Position; readonly fresh: boolean }[]
 }
 
 /** Bytes of data at which an answer is cut. */
 export const ANSWER_BYTES = 4 * 1024 * 1024
-/** Channels of one answer that are read at a time: each has an event at least, however large. */
+/** How many channels of one answer are read at a time, since each page may have one large event. */
 export const AT_A_TIME = 8
-/** Those that are read first, when nothing is known of their events' size; and bytes that the next ones may have. */
+/** Events per channel in the first round, while their size is unknown; and the maximum bytes of later rounds. */
 const FIRST = 16
 const READ_BYTES = 2 * ANSWER_BYTES
 
 /**
- * At most `limit` events, shared fairly: each channel gets an equal share, and channels with more events use what the
- * others leave. If there are more channels than `limit`, they take turns as the cursors advance. Raises LogUnavailable.
+ * Collects at most `limit` events: each channel has an equal share, and channels with more events use what the others
+ * leave. If there are more channels than `limit`, they take turns as the cursors advance. Raises LogUnavailable.
  */
 export async function collect(
   channels: readonly Pages[],
@@ -49,7 +49,7 @@ export async function collect(
   const budget = { events: limit, bytes: ANSWER_BYTES }
   const pages: Pick<Page, 'gap' | 'start'>[] = []
   const parts: Part[] = []
-  // Of each page only what is taken is kept: while events are large, few channels are read at a time.
+  // Keeps only the events that are taken. While events are large, few channels are read at a time.
   let [bytesRead, most] = [0, FIRST]
   for (let at = 0; at < order.length; at += most) {
     if (at > 0) most = Math.max(AT_A_TIME, Math.floor((READ_BYTES * at) / Math.max(1, bytesRead)))
@@ -71,7 +71,7 @@ export async function collect(
   for (const i of order) {
     const part = parts[i] as Part
     if (budget.events === 0 || budget.bytes <= 0) break
-    // Of an answer's events with the same value only the newest remains.
+    // A part that conflates events takes one page only.
     if (!part.hasNext || selections[i]?.newest !== undefined) continue
     const page = await pageOf(channels[i] as Pages, part.cursor, budget, selections[i])
     if (page.gap === undefined) part.take(page, budget)
@@ -93,7 +93,7 @@ export async function collect(
   }
 }
 
-/** Events that one answer may examine in a channel: the client's next request continues after them. */
+/** How many events of a channel one answer may examine. The client's next request continues after them. */
 const SCANNED = 10_000
 
 /** A page of a channel's selected events. Raises LogUnavailable. */
@@ -119,9 +119,9 @@ class Part {
   readonly events: LogEvent[] = []
   cursor: Position
   more = false
-  /** Nothing comes after `cursor`. */
+  /** Whether the channel ends at `cursor`. */
   ended = false
-  /** The next page can be read from `cursor`. */
+  /** Whether there is a next page after `cursor`. */
   hasNext = false
 
   constructor(page: Page, budget: Budget) {

@@ -2,7 +2,7 @@
 
 import { FanwireError } from '../../errors.ts'
 
-/** Ms after which operations beyond the limit of waiting ones may be retried. */
+/** The delay before rejected operations may be retried, ms. */
 const RETRY_MS = 1000
 
 interface Waiting {
@@ -11,9 +11,9 @@ interface Waiting {
 }
 
 export class ConcurrencyLimit {
-  /** Operations that have begun so far. */
+  /** The number of operations that have begun. */
   started = 0
-  /** Those that found no room to wait. */
+  /** The number of rejected operations. */
   shed = 0
   readonly #limit: number
   readonly #mostWaiting: number
@@ -28,8 +28,8 @@ export class ConcurrencyLimit {
   }
 
   /**
-   * Runs the operation once there is room for it. `weight`: how many it counts as. Raises what it raises, and
-   * FW_OVERLOADED where too many wait already.
+   * Runs the operation once there is room for it. `weight` is the number of operations that it counts as. Raises its
+   * errors, and FW_OVERLOADED if too many are waiting.
    */
   async run<T>(operation: () => Promise<T>, weight = 1): Promise<T> {
     const taken = Math.min(weight, this.#limit)

@@ -21,17 +21,17 @@ import type { WireCounters, WireStats } from './wire-stats.ts'
 export interface Outlet {
   /** Accepts the bytes: a net.Socket, an HTTP/2 stream, or a wire's equivalent. */
   readonly sink: Writable
-  /** Bytes that may be in TLS or HTTP/2, which report the write later than the kernel; 0 if absent. */
+  /** Bytes that may be in TLS or HTTP/2, which report a write later than the kernel accepts it. Default: 0. */
   readonly underWay?: number
-  /** Bytes that the kernel has not accepted yet, up to a constant: a smaller number is progress. */
+  /** Bytes that the kernel has not accepted yet, plus a constant. If they shrink, there is progress. */
   readonly queued: number
   /** Whether frames may still be written. */
   readonly open: boolean
   /** Queues the wire's last message after the bytes that are queued, and ends. */
   end(reason: CloseReason): void
-  /** Cuts at once. */
+  /** Closes at once. */
   cut(): void
-  /** There is room again. */
+  /** Called when there is room again. */
   room?(): void
 }
 
@@ -42,72 +42,72 @@ export interface ChannelWatcher {
 }
 
 /**
- * Sends bytes past the stream where it can. 'sent': the kernel has them all; 'waits': it has not, and what is written
- * next comes behind them; undefined: nothing was sent.
+ * Sends bytes directly, bypassing the stream, if possible. 'sent': the kernel has accepted all of them; 'waits': it has
+ * not, and later writes follow them; undefined: nothing was sent.
  */
 export type SendNow = (sink: Writable, bytes: Buffer) => 'sent' | 'waits' | undefined
 
-/** All connections of a node, as one of them sees them. */
+/** A connection's interface to all connections of its node. */
 export interface ConnectionRegistry {
-  /** Undefined: all goes through the stream. */
+  /** Undefined if everything goes through the stream. */
   readonly sendNow: SendNow | undefined
-  /** What slow readers of a channel receive. */
+  /** The treatment of a channel's slow readers. */
   slowOf(channel: string): 'catch-up' | 'newest' | 'close' | undefined
   readonly flushLoop: FlushLoop
   readonly wires: WireStats
   opened(connection: Connection): void
-  /** Its socket is full. */
+  /** Called when a connection's socket is full. */
   blocked(connection: Connection): void
   unblocked(connection: Connection): void
-  /** Its last message is queued. */
+  /** Called when a connection's last message is queued. */
   ending(connection: Connection): void
   closed(connection: Connection): void
 }
 
-/** Bytes that a connection may have queued in one flush over all its channels before it is skipped. */
+/** The bytes that a connection may queue in one flush, over all its channels, before it is skipped. */
 const MAX_CORKED = 512 * 1024
 /** Concurrent reads from the log for one connection. */
 const MAX_FETCHING = 16
-/** If a rule says that slow readers are closed: how long their socket may be full, ms. */
+/** How long the socket of a slow reader may be full if a rule closes slow readers, ms. */
 const CLOSE_SLOW_AFTER = 2000
 /** The number of unwanted events after which a client receives its position. */
 const REPORT_AFTER = 1000
 const NOTHING = Buffer.alloc(0)
 
-/** A reader has reached the end of its plan. */
+/** The reason to close a connection whose readers have reached the ends of their plans. */
 export const UNTIL: CloseReason = { code: 1000, reason: 'until', retry: undefined }
 
 export class Connection implements ReplayOwner, CatchesUp {
   /** In the order of the connection's cursor. */
   readonly readers: Reader[] = []
-  /** Changes with the transport where a wire has several. */
+  /** Changes if the client changes between transports of the wire. */
   framing: Framing
-  /** Its place on the wheel of heartbeats; the registry sets it. */
+  /** Its slot in the heartbeat wheel, set by the registry. */
   spoke = 0
-  /** When it has to end, ms since 1970; 0: never. The registry sets it. */
+  /** When it has to end, ms since 1970, set by the registry; 0: never. */
   endsAt = 0
   watcher: ChannelWatcher | undefined
-  /** For wires that end a reader at a gap: called instead of reporting the gap. False: this reader continues. */
+  /** For wires that end a reader at a gap: called instead of reporting the gap. If it returns false, the reader continues. */
   gapped: ((reader: Reader) => boolean) | undefined
   readonly #registry: ConnectionRegistry
   readonly #outlet: Outlet
   readonly #counters: WireCounters
   /** Since when the socket is full, ms since 1970; 0 while it has room. */
   #blockedSince = 0
-  /** What was queued when the socket was last checked for progress, bytes. */
+  /** The queued bytes when the socket was last checked for progress. */
   #queuedBefore = 0
   /** Since when the client has been behind, ms since 1970. */
   #behindSince = 0
   /** When the last message was queued, ms since 1970. */
   #endedAt = 0
-  /** It ends once all its channels have. */
+  /** Whether it ends once all its channels have ended. */
   endsWithChannels = false
   #corked = false
-  /** It had a reader with a selection. */
+  /** Whether it ever had a reader with a selection. */
   #selects = false
-  /** Reads from the log in flight, also those for readers that have left. */
+  /** The number of reads from the log in flight, including those for readers that have left. */
   #fetching = 0
-  /** Since when the client could have answered a heartbeat, ms since 1970; 0: all are answered. */
+  /** Since when the client owes an answer to a heartbeat, ms since 1970; 0 if all are answered. */
   #unansweredSince = 0
 
   constructor(registry: ConnectionRegistry, framing: Framing, outlet: Outlet) {
@@ -122,8 +122,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   // Readers -------------------------------------------------------------------------------------------------
 
   /**
-   * Adds a reader, of all events or of a selection, with or without a plan, and lets it catch up. The caller keeps its
-   * own hold on the channel. Raises FW_TOO_MANY_FILTERS.
+   * Adds a reader and lets it catch up. The connection takes a separate hold on the channel. Raises FW_TOO_MANY_FILTERS.
    */
   join(channel: Channel, at: Position, selection?: Selection, grant?: ReadGrant, plan?: Plan): Reader {
     const reader =
@@ -139,7 +138,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     return reader
   }
 
-  /** Removes a reader: nothing of its channel is written after this. */
+  /** Removes a reader. Nothing of its channel is written afterwards. */
   leave(reader: Reader): void {
     const at = this.readers.indexOf(reader)
     if (at !== -1) this.readers.splice(at, 1)
@@ -148,8 +147,8 @@ export class Connection implements ReplayOwner, CatchesUp {
   }
 
   /**
-   * Takes a channel from the client and reports why. False: it was the last one, or the wire can't report that, and it
-   * ends.
+   * Removes a channel and reports why to the client. Returns false if that ended the connection, since it was the last
+   * channel, or the wire can't report it.
    */
   drop(channel: string, reason: CloseReason): boolean {
     const reader = this.readerOf(channel)
@@ -164,7 +163,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     return true
   }
 
-  /** Names of the channels that it reads. */
+  /** The names of its channels. */
   get channels(): string[] {
     return this.readers.map(reader => reader.channel.name)
   }
@@ -173,23 +172,23 @@ export class Connection implements ReplayOwner, CatchesUp {
     return this.framing.wire
   }
 
-  /** Its reader of that channel. */
+  /** The reader of a channel. */
   readerOf(channel: string): Reader | undefined {
     return this.readers.find(each => each.channel.name === channel)
   }
 
-  /** Where its reader of that channel is. */
+  /** The position of a channel's reader. */
   positionIn(channel: string): Position | undefined {
     const reader = this.readerOf(channel)
     return reader && { epoch: reader.epoch, offset: reader.offset }
   }
 
-  /** What its reader of that channel was granted. */
+  /** The grant of a channel's reader. */
   grantIn(channel: string): ReadGrant | undefined {
     return this.readerOf(channel)?.grant
   }
 
-  /** The connection's cursor, with which a client resumes; `at` replaces the position of `reader`. */
+  /** The cursor with which the client resumes, with `at` as the position of `reader`. */
   cursor(reader?: Reader, at?: Position): string {
     return this.readers.map(each => printPosition(each === reader && at !== undefined ? at : each)).join(',')
   }
@@ -198,7 +197,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   skip(reader: Reader, gap: Gap, to = gap.to): void {
     reader.moveTo(to)
     reader.reportedOffset = to.offset
-    // After the gap the channel has another history.
+    // After the gap, the channel has another history.
     reader.ended = false
     this.#counters.gaps++
     if (this.gapped?.(reader)) return
@@ -207,7 +206,7 @@ export class Connection implements ReplayOwner, CatchesUp {
 
   // Writing -------------------------------------------------------------------------------------------------
 
-  /** The socket is full. */
+  /** Whether the socket is full. */
   get blocked(): boolean {
     return this.#blockedSince !== 0
   }
@@ -238,7 +237,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     if (this.#endedAt !== 0 || !this.#outlet.open) return
     const { sink } = this.#outlet
     if (this.readers.length > 1 && !this.#corked) {
-      // Several channels: one system call for everything that a slice has for this socket.
+      // With several channels, sends everything of one slice with one system call.
       this.#corked = true
       sink.cork()
       this.#registry.flushLoop.uncorkSoon(this)
@@ -281,7 +280,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   #unblocked(): void {
     this.#registry.unblocked(this)
     this.#blockedSince = 0
-    // What filled the socket may have been before the heartbeat: the client receives it only now.
+    // The client may receive the heartbeat only now, after the data that filled the socket.
     if (this.#unansweredSince !== 0) this.#unansweredSince = Date.now()
     if (this.#endedAt !== 0 || !this.#outlet.open) return
     this.#outlet.room?.()
@@ -303,7 +302,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     else if (stretch.to === head && reader.channel.ended) this.#atEnd(reader, true)
   }
 
-  /** A reader is at the end of its channel. `reported`: the client has received the record that says so. */
+  /** Called when a reader is at the end of its channel. `reported`: the client has received the end's record. */
   #atEnd(reader: Reader, reported: boolean): void {
     reader.ended = true
     if (!reported) {
@@ -317,7 +316,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   }
 
   pass(reader: Reader, passing: Passing): void {
-    // Earlier events go first; a client without room, or behind, misses the transient ones.
+    // Earlier events go first. A client that has no room or is behind misses the transient ones.
     reader.wake()
     if (this.#blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open || !reader.atHead) return
     const { bytes, count } = passing.for(this.framing, reader.view?.selection.filter)
@@ -330,24 +329,24 @@ export class Connection implements ReplayOwner, CatchesUp {
     this.#registry.flushLoop.catchUpSoon(this)
   }
 
-  /** Each cursor names several channels, so stretches cannot be shared. */
+  /** Whether each cursor names several channels, so that stretches cannot be shared. */
   get #namesAllChannels(): boolean {
     return this.readers.length > 1 && this.framing.cursorNamesAllChannels === true
   }
 
-  /** A stretch whose cursors name all channels: encoded for this connection alone. */
+  /** A stretch whose cursors name all channels, encoded for this connection alone. */
   #ownStretch(reader: Reader): Stretch {
     return stretchOf(reader.stretches.chosen(reader.offset), this.framing, this.#cursorAfter(reader))
   }
 
-  /** The client has received the event at offset `last`, if any, and wants none of those between it and the reader. */
+  /** The client has received the event at offset `last`, if any. Its selection has none between that and the reader. */
   #passed(reader: Reader, last: number): void {
     if (last > 0) reader.reportedOffset = last
     if (reader.offset - reader.reportedOffset >= REPORT_AFTER) this.#reportPosition(reader)
     reader.caughtUp()
   }
 
-  /** Sends the client a reader's position, if it does not know it. */
+  /** Sends a reader's position, unless the client knows it. */
   #reportPosition(reader: Reader): void {
     if (reader.view === undefined || reader.reportedOffset === reader.offset) return
     reader.reportedOffset = reader.offset
@@ -377,7 +376,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   // Reading from the log --------------------------------------------------------------------------------------
 
   #fetch(reader: Reader): void {
-    // Beyond the limit its turn comes when one of them completes.
+    // Beyond the limit, the reader waits until another read completes.
     if (this.#fetching >= MAX_FETCHING) return
     this.#fetching++
     reader.fetching = true
@@ -390,7 +389,7 @@ export class Connection implements ReplayOwner, CatchesUp {
         this.#fetched()
         if (reader.slot === -1) return
         this.#deliver(reader, read)
-        // Events that the feed brought meanwhile did not wake readers that were waiting for the log.
+        // Events that arrived meanwhile did not wake readers that were waiting for the log.
         if (reader.channel.version !== version) this.#catchUpSoon()
       },
       () => {
@@ -409,7 +408,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   }
 
   #deliver(reader: Reader, read: SharedPage): void {
-    // A full socket: the reader keeps its cursor and retries when there is room.
+    // If the socket is full, the reader keeps its cursor and retries when there is room.
     if (this.#blockedSince !== 0 || this.#endedAt !== 0 || !this.#outlet.open) return
     const { gap, start, events, cursor, more } = read.page
     reader.confirmed = true
@@ -461,7 +460,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     if (now - this.#behindSince >= CLOSE_SLOW_AFTER && this.#closesSlow) {
       this.end({ code: 4002, reason: 'the reader is too slow for its channel', retry: jitter(5000) })
     } else if (queued < this.#queuedBefore) {
-      // Slow, but it reads.
+      // The client is slow, but it reads.
       this.#queuedBefore = queued
       this.#blockedSince = now
     } else if (now - this.#blockedSince >= stall) {
@@ -473,7 +472,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     return this.readers.some(({ channel }) => this.#registry.slowOf(channel.name) === 'close')
   }
 
-  /** Its last message is queued. */
+  /** Whether its last message is queued. */
   get ended(): boolean {
     return this.#endedAt !== 0
   }
@@ -481,7 +480,7 @@ export class Connection implements ReplayOwner, CatchesUp {
   /** Sends the client the reason, and ends. The registry cuts a client that then does not close. */
   end(reason: CloseReason): void {
     if (this.#endedAt !== 0) return
-    // What this slice has for the client goes first.
+    // Events of this slice go first.
     this.catchUp()
     this.uncork()
     if (this.#outlet.open) this.#outlet.end(reason)
@@ -498,7 +497,7 @@ export class Connection implements ReplayOwner, CatchesUp {
     this.#outlet.cut()
   }
 
-  /** The client has gone. */
+  /** Called when the client is gone. */
   closed(): void {
     for (const reader of this.readers.splice(0)) {
       reader.leave()

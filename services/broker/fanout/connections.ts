@@ -12,19 +12,19 @@ export interface ConnectionTimes {
   readonly heartbeat: number
   /** How long a client may accept no data. */
   readonly stall: number
-  /** How long a connection may last; 0, or absent: for ever. */
+  /** How long a connection may last. Default, or 0: for ever. */
   readonly maxAge?: number
-  /** How long a client may take to answer a heartbeat; 10 s if absent. */
+  /** How long a client may take to answer a heartbeat. Default: 10 s. */
   readonly heartbeatAnswer?: number
-  /** Undefined: all of it. */
+  /** The treatment of a channel's slow readers. Default: they catch up with all events. */
   readonly slowOf?: (channel: string) => Slow | undefined
-  /** Absent: all goes through streams. */
+  /** See SendNow. Default: everything goes through streams. */
   readonly sendNow?: SendNow | undefined
 }
 
 /** A request that waits for news, such as a long poll. */
 export interface HeldRequest {
-  /** Answers now, with what there is. */
+  /** Answers now with the events that there are. */
   release(): void
 }
 
@@ -34,7 +34,7 @@ const MIN_TURN_MS = 10
 const HEARTBEAT_ANSWER_MS = 10_000
 /** How long a connection that has ended may take to close before it is cut. */
 const CUT_AFTER_MS = 2000
-/** Between two batches of ending connections. */
+/** The time between two batches of ending connections. */
 const DRAIN_STEP_MS = 50
 
 /** When a connection that begins now reaches `maxAge` ms, minus up to a quarter, in ms since 1970. */
@@ -42,23 +42,23 @@ export function lastsUntil(maxAge: number): number {
   return Math.floor(Date.now() + maxAge * (1 - Math.random() / 4))
 }
 
-/** The client loses nothing if it reconnects elsewhere. */
+/** Tells the client to reconnect to another node. It loses nothing. */
 function goElsewhere(reason: string): CloseReason {
   return { code: 1001, reason, retry: jitter(1000) }
 }
 
-/** What a slow reader receives, as its channel's rule says. */
+/** The treatment of slow readers, by the channel's rule. */
 export type Slow = 'catch-up' | 'newest' | 'close'
 
 export class Connections implements ConnectionRegistry {
   readonly flushLoop: FlushLoop
   readonly sendNow: SendNow | undefined
   readonly wires = new WireStats()
-  /** Requests that wait for news: not connections, but they end together with them. */
+  /** Requests that wait for news. They end together with the connections. */
   readonly held = new Set<HeldRequest>()
   /** Connections whose socket is full. */
   readonly full = new Set<Connection>()
-  /** Connections that have ended while their client is still there. */
+  /** Connections that have ended, but whose clients have not closed yet. */
   readonly leaving = new Set<Connection>()
   readonly #times: ConnectionTimes
   readonly #wheel: Set<Connection>[] = Array.from({ length: SPOKES }, () => new Set())
@@ -124,7 +124,7 @@ export class Connections implements ConnectionRegistry {
     return Math.max(MIN_TURN_MS, this.#times.heartbeat / SPOKES)
   }
 
-  /** One timer for the heartbeats, their answers and the ages of all connections. */
+  /** One timer checks the heartbeats, their answers and the ages of all connections. */
   #turnWheel(): void {
     const now = Date.now()
     const { heartbeat, heartbeatAnswer = HEARTBEAT_ANSWER_MS } = this.#times
@@ -156,7 +156,7 @@ export class Connections implements ConnectionRegistry {
    */
   async drain(ms: number): Promise<void> {
     const end = (connection: Connection) => connection.end(goElsewhere('the node is stopping'))
-    // Clients of held requests reconnect at once, and there are as many of them.
+    // Clients of held requests reconnect at once, so these too are spread over the time.
     const ends = [
       ...[...this.held].map(held => () => held.release()),
       ...this.#all().map(connection => () => end(connection)),
@@ -167,7 +167,7 @@ export class Connections implements ConnectionRegistry {
       for (const each of ends.splice(0, Math.ceil((total * step) / steps) - (total - ends.length))) each()
       if (ends.length > 0) await new Promise(resolve => setTimeout(resolve, DRAIN_STEP_MS))
     }
-    // Those that arrived meanwhile.
+    // Connections may have arrived meanwhile.
     for (const connection of this.#all()) end(connection)
     for (const held of this.held) held.release()
   }

@@ -1,6 +1,6 @@
 // Delivers news to readers in short slices that leave the event loop free in between: ARCHITECTURE.md#fan-out.
 
-/** Has news for its readers. */
+/** An object that has news for its readers. */
 export interface Flushable {
   /**
    * Visits readers until `deadline` (performance.now()). Returns whether every reader was visited since the last news.
@@ -8,7 +8,7 @@ export interface Flushable {
   flush(deadline: number): boolean
 }
 
-/** Has readers behind the head. All calls are synchronous and do not raise. */
+/** An object that has readers behind the head. All calls are synchronous and do not raise. */
 export interface CatchesUp {
   /** Gives each reader the events that it is missing. */
   catchUp(): void
@@ -20,12 +20,12 @@ export interface CatchesUp {
 const SLICE_MS = 2
 
 export class FlushLoop {
-  // What the next slices have to visit.
+  // The objects that the next slices visit.
   readonly #news = new Set<Flushable>()
   readonly #behind = new Set<CatchesUp>()
   #corked: CatchesUp[] = []
   #scheduled = false
-  /** Called for each one whose readers were all visited. */
+  /** Called for each object whose readers were all visited. */
   flushed: ((flushable: Flushable) => void) | undefined
 
   flushSoon(flushable: Flushable): void {
@@ -57,7 +57,7 @@ export class FlushLoop {
     setImmediate(this.#slice)
   }
 
-  /** One slice: news in turn, then readers that catch up, then the bytes that both have gathered. */
+  /** One slice: visits objects with news, then readers that catch up, then sends the gathered bytes. */
   readonly #slice = (): void => {
     this.#scheduled = false
     let deadline = performance.now() + SLICE_MS

@@ -1,23 +1,23 @@
-// Looks at channels that nobody on this node follows. A look leaves nothing behind, whatever names strangers make up; a
-// channel that is looked at again and again is followed after a while, and answers from memory.
+// Reads channels that nobody on this node follows. A single read leaves no state, so made-up names cost no memory. A
+// channel that is read repeatedly is followed after a while, and then read from memory.
 
 import { isPosition, type Position, type Start } from '../event/position.ts'
 import { Allowance } from '../log/allowance.ts'
 import type { ChannelLog, Page, PageLimit } from '../log/log.ts'
 import { dropOldest } from '../event/newest.ts'
 
-/** A channel that can be asked for pages. */
+/** A channel from which pages can be read. */
 export interface Pages {
   readonly name: string
   /** The page after `start`. Raises LogUnavailable. */
   page(start: Start, limit: PageLimit): Promise<Page>
-  /** The same, from the log. Raises LogUnavailable. */
+  /** Like `page`, always from the log. Raises LogUnavailable. */
   logged(start: Start, limit: PageLimit): Promise<Page>
   /** The position that a start means. Raises LogUnavailable. */
   resolve(start: Start): Promise<Position>
 }
 
-/** One that is not followed. */
+/** A channel that is not followed. */
 export class Glance implements Pages {
   readonly name: string
   readonly #log: ChannelLog
@@ -40,22 +40,22 @@ export class Glance implements Pages {
   }
 }
 
-/** Names that are remembered, and how many of them are followed in a second. */
+/** The maximum number of remembered names, and of channels that are followed per second. */
 const REMEMBERED = 10_000
 const FOLLOWED_A_SECOND = 100
 
-/** The channels that were looked at lately. */
+/** The channels that were read recently. */
 export class Glanced {
   readonly #within: number
   readonly #at = new Map<string, number>()
   readonly #followed = new Allowance(FOLLOWED_A_SECOND)
 
-  /** `within`: ms in which the second look comes. */
+  /** A second read within `within` ms counts as repeated. */
   constructor(within: number) {
     this.#within = within
   }
 
-  /** Notes a look at a channel. True: it is looked at often, and should be followed. */
+  /** Notes a read of a channel. Returns true if it is read repeatedly and should be followed. */
   look(name: string): boolean {
     const now = performance.now()
     const before = this.#at.get(name)

@@ -19,7 +19,7 @@ export interface HubOptions extends ConnectionTimes {
   /** Budget for the recent events of all channels and their encodings. */
   readonly memory: number
   readonly maxFollowed: number
-  /** How long a channel stays followed after its last reader. */
+  /** How long a channel is still followed after its last reader has left. */
   readonly linger: number
 }
 
@@ -34,16 +34,16 @@ export interface HubStats {
   readonly wires: Readonly<Record<string, WireCounters>>
 }
 
-/** Concurrent reads from the log, so that an append waits for at most this many. */
+/** The maximum number of concurrent reads from the log, since appends wait for them. */
 const MAX_LOG_READS = 64
 
-/** Channels that begin to be followed at a time. */
+/** The maximum number of channels that are being opened at the same time. */
 const MAX_OPENING = 512
 
-/** Idle channels that are dropped in one turn of the event loop. */
+/** The maximum number of idle channels that are dropped in one turn of the event loop. */
 const MAX_DROPS = 500
 
-/** Channels that nobody follows and that are read at a time, and those that may wait for that. */
+/** The maximum number of channels that are read at the same time without being followed, and of those that wait. */
 const MAX_GLANCES = 128
 const MAX_GLANCES_WAITING = 2048
 
@@ -51,13 +51,13 @@ export class Hub implements ChannelHolds {
   readonly options: HubOptions
   readonly connections: Connections
   readonly logReads = new ConcurrencyLimit(MAX_LOG_READS)
-  /** Reads of what nobody follows: as many strangers may ask for as they like, so there is an end to them. */
+  /** Bounds the reads of channels that nobody follows, since anonymous clients can request any number. */
   readonly glances = new ConcurrencyLimit(MAX_GLANCES, MAX_GLANCES_WAITING)
   readonly #opening = new ConcurrencyLimit(MAX_OPENING)
   readonly #glanced: Glanced
   readonly #log: ChannelLog
   readonly #channels = new Map<string, { channel: Channel; opened: Promise<void> }>()
-  /** Followed channels that nobody holds, the longest idle first. */
+  /** Followed channels that nobody holds, the least recently used first. */
   readonly #idle = new Set<Channel>()
   readonly #flushLoop = new FlushLoop()
   readonly #memory: MemoryBudget
@@ -98,8 +98,8 @@ export class Hub implements ChannelHolds {
   }
 
   /**
-   * Follows the channel of that name. The caller holds it, and calls `release` when it is done.
-   * Raises FW_TOO_MANY_FOLLOWED, LogUnavailable.
+   * Follows the channel with that name, and holds it until the caller calls `release`. Raises FW_TOO_MANY_FOLLOWED,
+   * LogUnavailable.
    */
   async open(name: string): Promise<Channel> {
     const away = this.#log.away?.(name)
@@ -123,7 +123,7 @@ export class Hub implements ChannelHolds {
     }
   }
 
-  /** Opens all of `names`, or none. Raises what `open` raises. */
+  /** Opens all of `names`, or none. Raises the errors of `open`. */
   async openAll(names: readonly string[]): Promise<Channel[]> {
     const opened = await Promise.allSettled(names.map(name => this.open(name)))
     const failed = opened.find(each => each.status === 'rejected')
@@ -133,7 +133,7 @@ export class Hub implements ChannelHolds {
     throw failed.reason
   }
 
-  /** Holds channels open while `use` runs. Raises what it raises, and what `openAll` raises. */
+  /** Holds channels open while `use` runs. Raises its errors, and those of `openAll`. */
   async using<T>(names: readonly string[], use: (channels: Channel[]) => Promise<T>): Promise<T> {
     const channels = await this.openAll(names)
     try {
@@ -144,8 +144,8 @@ export class Hub implements ChannelHolds {
   }
 
   /**
-   * As `using`, for what asks channels for pages and does not stay: those that are not followed are read from the log.
-   * Raises FW_OVERLOADED where too much is read so already.
+   * Like `using`, for callers that only read pages: channels that are not followed are read from the log. Raises
+   * FW_OVERLOADED if too many such reads are waiting.
    */
   async glancing<T>(names: readonly string[], use: (channels: Pages[]) => Promise<T>): Promise<T> {
     const unfollowed = names.filter(name => !this.#channels.has(name)).length
@@ -173,12 +173,12 @@ export class Hub implements ChannelHolds {
     if (this.#channels.get(channel.name)?.channel === channel) this.#idle.add(channel)
   }
 
-  /** This node acknowledged an event to a publisher: the next request here sees it. */
+  /** Notes that this node acknowledged an event, so that the next request on this node sees it. */
   acknowledged(name: string, position: Position): void {
     this.#channels.get(name)?.channel.acknowledged(position)
   }
 
-  /** Readers of a channel on this node. */
+  /** The number of a channel's readers on this node. */
   readers(name: string): number {
     return this.#channels.get(name)?.channel.members.length ?? 0
   }

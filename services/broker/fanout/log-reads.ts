@@ -1,5 +1,5 @@
-// Reads from the log for one channel: one read per page at a time, however many readers need it. Pages that readers far
-// behind share are cached briefly.
+// Reads from the log for one channel: one read per page at a time, however many readers need it. Pages for streams that
+// are far behind are cached briefly.
 
 import { jitter } from '../../backoff.ts'
 import { type Position, printPosition, printStart, type Start } from '../event/position.ts'
@@ -16,7 +16,7 @@ const KEEP_PAGES_MS = 1000
 const RETRY_MS = 1000
 
 const UNLIMITED: PageLimit = { events: Number.POSITIVE_INFINITY, bytes: Number.POSITIVE_INFINITY }
-/** For selections: the client receives its position after each. */
+/** How far one page of a selection reads. The client receives its position after each page. */
 const PAGE_BY_PAGE: Reach = { limit: UNLIMITED, scanned: 1 }
 const TO_THE_NEWEST: Reach = { limit: STRETCH, scanned: 100_000 }
 
@@ -29,7 +29,7 @@ export class SharedPage {
     this.page = page
   }
 
-  /** Bytes of memory, about: the events, and as much again for their encodings. */
+  /** The approximate bytes of memory: the events, and the same amount for their encodings. */
   get size(): number {
     return 2 * this.page.events.reduce((sum, event) => sum + event.json.length, 0)
   }
@@ -51,7 +51,7 @@ export class SharedPage {
 export class LogReads {
   /** Bytes of memory held. */
   size = 0
-  /** How often a read was outdated. */
+  /** The number of calls of `outdate`. */
   outdated = 0
   readonly #read: (start: Start, limit: PageLimit) => Promise<Page>
   readonly #memory: MemoryBudget
@@ -59,7 +59,7 @@ export class LogReads {
   /** Recently read pages, by their start. */
   readonly #pages = new Map<string, SharedPage>()
   #pagesTimer: NodeJS.Timeout | undefined
-  /** Readers that wait for a log that failed. */
+  /** Readers that wait after the log has failed. */
   readonly #retries: (() => void)[] = []
   #retryTimer: NodeJS.Timeout | undefined
   #closed = false
@@ -93,9 +93,9 @@ export class LogReads {
   }
 
   /**
-   * The page after `start` for a reader of a stream. Readers that are equally far behind do not request it at the same
-   * moment, since they wait for their sockets, so a page that can't change any more is cached for a while, with its
-   * encodings. Raises LogUnavailable.
+   * The page after `start` for a reader of a stream. Readers that are equally far behind request it at different times,
+   * since they wait for their sockets. So a page that can't change any more is cached for a while, with its encodings.
+   * Raises LogUnavailable.
    */
   async stretch(start: Position): Promise<SharedPage> {
     const key = printPosition(start)
@@ -110,8 +110,8 @@ export class LogReads {
   }
 
   /**
-   * A selection's part of the page after `start`, and, if only the newest are wanted, of the following pages.
-   * Concurrent calls for the same share one read. Raises LogUnavailable.
+   * A selection's part of the page after `start`, and, if it wants only the newest events, of the following pages.
+   * Concurrent calls with the same arguments share one read. Raises LogUnavailable.
    */
   selected(start: Position, selection: Selection): Promise<SharedPage> {
     const key = `${printPosition(start)} ${selection.key}`
@@ -151,7 +151,7 @@ export class LogReads {
     this.#count(-this.size)
   }
 
-  /** Pages read so far, or being read, are outdated: the next reader gets them from the log. */
+  /** Drops the cached pages and the reads in flight: the next reader reads from the log. */
   outdate(): void {
     this.outdated++
     this.#inFlight.clear()

@@ -1,4 +1,4 @@
-// A long poll: reads once, and waits until there is an answer or its time is over.
+// A long poll: reads once, then waits until there is an answer or its time is over.
 
 import type { Start } from '../event/position.ts'
 import type { Channel, Member } from './channel.ts'
@@ -33,7 +33,7 @@ export class LongPoll implements HeldRequest {
     this.#channels = channels
   }
 
-  /** The answer, within `wait` ms. Raises LogUnavailable. */
+  /** Answers within `wait` ms. Raises LogUnavailable. */
   async answer(
     starts: readonly Start[],
     limit: number,
@@ -51,7 +51,7 @@ export class LongPoll implements HeldRequest {
       const answer = await collect(this.#channels, from, limit, selections)
       const now = Date.now()
       const found = answer.events.length > 0
-      // A full answer gains nothing by waiting.
+      // A full answer need not wait.
       const holdBack = answer.events.length < limit ? holdBackMs(answer.events, now, low) : 0
       if (found) heldBackUntil = Math.min(heldBackUntil, now + holdBack)
       const end = found ? Math.min(until, Math.max(earliest, heldBackUntil)) : until
@@ -62,7 +62,7 @@ export class LongPoll implements HeldRequest {
         await this.#pause(Math.min(until, earliest) - now)
         continue
       }
-      // Events that are not wanted need not be read twice.
+      // Events that the selection omits need not be read again.
       from = found ? answer.starts : answer.cursors
       if (answer.more) continue
       await this.#news(versions, end - now)

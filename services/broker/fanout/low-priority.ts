@@ -6,7 +6,7 @@ import type { LogEvent } from '../event/event.ts'
 export interface LowPriorityLimits {
   readonly events: number
   readonly bytes: number
-  /** Of the oldest, ms; 0: they do not wait. */
+  /** The age of the oldest event, ms; 0: events do not wait. */
   readonly age: number
 }
 
@@ -18,13 +18,13 @@ export class LowPriority {
   #bytes = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** `wake` is called when the oldest has waited long enough. */
+  /** `wake` is called when the oldest event has waited long enough. */
   constructor(limits: LowPriorityLimits, wake: () => void) {
     this.#limits = limits
     this.#wake = wake
   }
 
-  /** Whether these events, all of them low-priority, wake nobody yet. */
+  /** Whether these events, all of low priority, do not wake readers yet. */
   holdBack(events: readonly LogEvent[]): boolean {
     this.#events += events.length
     for (const event of events) this.#bytes += event.bytes
@@ -34,7 +34,7 @@ export class LowPriority {
     return true
   }
 
-  /** Readers are woken: nothing waits any more. */
+  /** Called when readers are woken: no events wait any longer. */
   reset(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined

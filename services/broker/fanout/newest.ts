@@ -9,7 +9,7 @@ import { ConcurrencyLimit } from './concurrency-limit.ts'
 import { Gathering, type Selection } from './selection.ts'
 
 const ONE: PageLimit = { events: 1, bytes: 1 }
-/** For selections: how far to look back for each event shown, and the maximum. */
+/** For selections: how many events to examine for each event shown, and the maximum. */
 const SCANNED_FOR_ONE = 100
 const MAX_SCANNED = 10_000
 
@@ -38,7 +38,7 @@ export async function newest(
   selection?: Selection,
 ): Promise<News> {
   let asked = await channel.page(start, ONE)
-  // There are no events, and another read may find another epoch.
+  // The channel has no events, and another read may find another epoch.
   if (asked.unbegun) {
     const gaps = asked.gap === undefined ? [] : [asked.gap]
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
@@ -46,7 +46,7 @@ export async function newest(
   const known = start === 'latest' ? asked.start : await channel.resolve('latest')
   const count = selection === undefined ? limit : Math.min(MAX_SCANNED, limit * SCANNED_FOR_ONE)
   const { events: last, head } = await lastEvents(channel, known, { events: count, bytes })
-  // The node may not know yet that its epoch has ended, and hold events that the log has lost.
+  // The node may not know yet that its epoch has ended, and may hold events that the log has lost.
   if (asked.cursor.epoch !== head.epoch) asked = await channel.logged(start, ONE)
   const gaps = await gapsUpTo(channel, asked, head)
   // An epoch may restart the offsets.
@@ -60,7 +60,7 @@ export async function newest(
   return { events: newestOf(events, { events: limit, bytes }), head, since, fresh, gaps }
 }
 
-/** The request to one channel of several. */
+/** The request for one of several channels. */
 export interface Look {
   readonly channel: Pages
   readonly start: Start
@@ -68,8 +68,8 @@ export interface Look {
 }
 
 /**
- * The news of several channels, of which together at most the newest `limit` are kept, of at most ANSWER_BYTES: what
- * others push out is let go of before the next channels are read. Raises LogUnavailable.
+ * The newest events of several channels, at most `limit` and ANSWER_BYTES in total. Older events are dropped before the
+ * next channels are read. Raises LogUnavailable.
  */
 export async function newestOfAll(looks: readonly Look[], limit: number): Promise<News[]> {
   const few = new ConcurrencyLimit(AT_A_TIME)
@@ -107,7 +107,7 @@ function bytesOf({ events }: News): number {
   return events.reduce((sum, { json }) => sum + json.length, 0)
 }
 
-/** The last events up to `known`, or up to a newer head. Reads not much more than it returns. */
+/** The last events up to `known`, or up to a newer head. Reads few more than it returns. */
 async function lastEvents(
   channel: Pages,
   known: Position,
@@ -129,7 +129,7 @@ async function lastEvents(
       if (bytes <= 0 && back > 1) break
       page = await channel.page(head, { events: limit.events, bytes: Math.max(1, bytes) })
     }
-    // They are larger than expected: begin nearer to the head.
+    // The events are larger than expected: begins nearer to the head.
     back = Math.max(1, Math.min(Math.floor(back / 2), events.length))
   }
 }
@@ -140,7 +140,7 @@ async function pageAfter(channel: Pages, { epoch, offset }: Position, limit: Pag
     const page = await channel.page(at, limit)
     const { gap, start } = page
     if (gap === undefined || start.offset >= offset || start.epoch === at.epoch) return page
-    // An earlier epoch ended before `offset`: a later one reaches it, or reports the next epoch.
+    // That epoch ended before `offset`: continues with the next one.
     at = { epoch: start.epoch, offset }
   }
 }
@@ -149,7 +149,7 @@ async function pageAfter(channel: Pages, { epoch, offset }: Position, limit: Pag
 async function gapsUpTo(channel: Pages, first: Page, head: Position): Promise<Gap[]> {
   const gaps = first.gap === undefined ? [] : [first.gap]
   for (let { epoch } = first.cursor; epoch !== head.epoch;) {
-    // After the end of an epoch the log has only the gap.
+    // After the end of an epoch, a read returns the gap to the next one.
     const { gap } = await channel.logged({ epoch, offset: head.offset }, ONE)
     if (gap === undefined || gap.to.epoch === epoch) {
       throw new LogUnavailable(`the epoch of ${channel.name} changed meanwhile`)

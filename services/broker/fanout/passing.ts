@@ -1,5 +1,4 @@
-// Transient events on their way to readers: encoded once for each wire and filter, brought in slices, and kept for
-// nobody.
+// Transient events in flight to readers: encoded once for each wire and filter, delivered in slices, and not stored.
 
 import type { Filter } from '../event/filter.ts'
 import type { LogEvent } from '../event/event.ts'
@@ -20,7 +19,7 @@ export class Passing {
     this.events = events
   }
 
-  /** What of them a filter lets through, and how many that are. */
+  /** The events that a filter lets through, encoded, and their number. */
   for(framing: Framing, filter: Filter | undefined): Encoded {
     const key = filter?.key ?? ''
     const known = this.#encoded.get(framing)?.get(key)
@@ -37,19 +36,19 @@ export class Passing {
 
 /** A member of a channel. */
 export interface Hears {
-  /** -1 while it is none. */
+  /** Its index among the channel's members; -1 while it is not a member. */
   readonly slot: number
-  /** The channel has transient events, behind what it has had so far. Within a flush: synchronous, does not raise. */
+  /** The channel has transient events, after its earlier ones. Called within a flush: synchronous, does not raise. */
   pass?(passing: Passing): void
 }
 
-/** Delivers a channel's transient events to those who are its members when their turn begins. */
+/** Delivers a channel's transient events to its members at the beginning of the delivery. */
 export class Passage implements Flushable {
   readonly #members: readonly Hears[]
   readonly #flushLoop: FlushLoop
   #waiting: LogEvent[] = []
   #passing: Passing = new Passing([])
-  /** Those who have not had it. */
+  /** The members that have not received them. */
   #left: Hears[] = []
 
   constructor(members: readonly Hears[], flushLoop: FlushLoop) {
@@ -73,7 +72,7 @@ export class Passage implements Flushable {
     return true
   }
 
-  /** At once: what comes now is to stay behind them. */
+  /** Delivers the rest at once, before later events. */
   finish(): void {
     this.flush(Number.POSITIVE_INFINITY)
   }
@@ -84,7 +83,7 @@ export class Passage implements Flushable {
     this.#flushLoop.cancelFlush(this)
   }
 
-  /** False: nobody is to be brought anything. */
+  /** Begins the next delivery. Returns false if there is none. */
   #begin(): boolean {
     if (this.#left.length > 0) return true
     if (this.#waiting.length === 0) return false

@@ -5,17 +5,17 @@ import type { Position } from '../event/position.ts'
 import type { Reader } from './reader.ts'
 
 /**
- * The last event to read, or the head at the moment when the reader begins, or the time before which events are read,
- * ms.
+ * Where a reader ends: the last event to read, or the head at the time when the reader begins, or a time, ms since 1970,
+ * before which events are read.
  */
 export type Until = Position | 'head' | { readonly time: number }
 
 export interface Plan {
-  /** Undefined: it has no end. */
+  /** Undefined if it has no end. */
   readonly until: Until | undefined
-  /** How many times faster than its original pace the past is delivered; undefined: at once. */
+  /** How many times faster than its original pace the past is delivered; undefined if it is delivered at once. */
   readonly speed: number | undefined
-  /** Called when the reader has reached its end; if absent, the connection ends when all its readers have. */
+  /** Called when the reader has reached its end. Default: the connection ends when all its readers have reached theirs. */
   ended?(reader: Reader): void
 }
 
@@ -51,18 +51,18 @@ export class End {
     return 'time' in until ? time >= until.time : offset > until.offset
   }
 
-  /** Whether a reader that went from one position to the next has reached it. */
+  /** Whether a reader that moved from one position to the next has reached its end. */
   isBetween(from: Position, to: Position): boolean {
     const until = this.#until
     if ('time' in until) return false
     return to.offset >= until.offset || (from.epoch === until.epoch && to.epoch !== until.epoch)
   }
 
-  /** When a reader at the head has reached it, ms since 1970; undefined: only with more events. */
+  /** When a reader at the head reaches its end, ms since 1970; undefined if that needs more events. */
   timeAt(head: Position): number | undefined {
     const until = this.#until
     if ('time' in until) return until.time + LATE_MS
-    // Its epoch is over, or was never known.
+    // The epoch has ended, or was never known.
     return head.epoch === until.epoch ? undefined : 0
   }
 }

@@ -8,11 +8,11 @@ import type { Passing } from './passing.ts'
 import type { Stretches } from './stretches.ts'
 import type { Pace, Paced, View } from './view.ts'
 
-/** The part of a channel that a reader's grant let through when it began to read. */
+/** The rights that a reader had in its channel when it began to read. */
 export interface ReadGrant {
-  /** The key of its filter; undefined: everything. */
+  /** The key of the grant's filter; undefined if it grants all events. */
   readonly filter: string | undefined
-  /** It also had the right to history. */
+  /** Whether it also had the right to history. */
   readonly looksBack: boolean
 }
 
@@ -29,22 +29,22 @@ export class Reader implements Position, Member {
   epoch: string
   offset: number
   slot = -1
-  /** Waits for a read from the log. */
+  /** Whether it waits for a read from the log. */
   fetching = false
-  /** The log has confirmed this cursor, so it may be ahead of what the node has seen. */
+  /** Whether the log has confirmed this cursor, which may be ahead of the feed. */
   confirmed = false
-  /** Its source in memory: everything, or what its view selects. */
+  /** Its source in memory: the channel's stretches, or those of its view. */
   stretches: Stretches
-  /** Undefined: it wants everything. */
+  /** Undefined if it wants all events. */
   view: View | undefined
-  /** The last offset whose position the client knows; only kept while there is a view. */
+  /** The last offset that was reported to the client; only kept while there is a view. */
   reportedOffset: number
-  /** Set by the caller that may take the channel away from it. */
+  /** Set by callers that may revoke the channel. */
   grant: ReadGrant | undefined
-  /** The client was notified that the channel has ended. */
+  /** Whether the client was notified that the channel has ended. */
   ended = false
   readonly #owner: ReaderOwner
-  /** The selection that it returns to when it has caught up; `false`: it has not left it. */
+  /** The view that it returns to when it has caught up; `false` if it has not left it. */
   #usual: View | undefined | false = false
 
   constructor(channel: Channel, owner: ReaderOwner, at: Position, view?: View) {
@@ -80,13 +80,13 @@ export class Reader implements Position, Member {
     this.moveTo(this.channel.present(this))
   }
 
-  /** It is behind: of the events that wait for it, it now receives only the newest of each type. */
+  /** Called when it is behind: until it has caught up, it receives only the newest event of each type. */
   skipToNewest(): void {
     const { channel, view } = this
     const filter = view?.selection.filter
     const selection = selectionOf({ filter, newest: view?.selection.newest ?? 'type' })
     if (this.#usual !== false || this.atHead || selection === undefined) return
-    // Without room for one more view it receives all of them.
+    // Without room for another view, it receives all events.
     if (!channel.hasRoomFor(selection)) return
     if (view === undefined) this.reportedOffset = this.offset
     this.#usual = view
@@ -111,10 +111,10 @@ export class Reader implements Position, Member {
   }
 }
 
-/** Catches up when its turn comes. */
+/** A reader that catches up when its turn comes. */
 class PacedReader extends Reader implements Paced {
   readonly #pace: Pace
-  /** Its turn has come, and it has not read everything yet. */
+  /** Whether its turn has come, and it has not read everything yet. */
   #due = false
 
   constructor(channel: Channel, owner: ReaderOwner, at: Position, view: View, pace: Pace) {
@@ -146,7 +146,7 @@ class PacedReader extends Reader implements Paced {
   }
 }
 
-/** Does not join the channel. Raises FW_TOO_MANY_FILTERS. */
+/** Creates a reader, which does not join the channel yet. Raises FW_TOO_MANY_FILTERS. */
 export function createReader(
   channel: Channel,
   owner: ReaderOwner,

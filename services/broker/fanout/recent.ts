@@ -14,9 +14,9 @@ export class Recent {
   epoch = ''
   /** Offset just before the oldest event held. */
   floor = 0
-  /** Bytes of memory held, about. */
+  /** The approximate bytes of memory held. */
   size = 0
-  /** Bytes of data held: what retention counts. */
+  /** Bytes of data held, which retention counts. */
   #bytes = 0
   readonly #retention: () => Retention
 
@@ -33,7 +33,7 @@ export class Recent {
     return this.list.length - this.first
   }
 
-  /** Whether the events after `position` are here. */
+  /** Whether all events after `position` are held. */
   holds(position: Position): boolean {
     return position.epoch === this.epoch && position.offset >= this.floor && position.offset <= this.head
   }
@@ -43,7 +43,7 @@ export class Recent {
     return this.first + offset - this.floor
   }
 
-  /** The held events whose log time is `time` (ms since 1970) or later. */
+  /** The number of held events whose log time is `time` (ms since 1970) or later. */
   countSince(time: number): number {
     let [low, high] = [this.first, this.list.length]
     while (low < high) {
@@ -98,7 +98,7 @@ export class Recent {
     this.floor = oldest.offset - 1
   }
 
-  /** Drops what retention would drop; `now` in ms since 1970. */
+  /** Drops events that are no longer retained; `now` in ms since 1970. */
   trim(now: number): void {
     const { events, bytes, age } = this.#retention()
     while (this.first < this.list.length) {

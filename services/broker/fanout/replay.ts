@@ -1,5 +1,5 @@
-// A reader with a plan: it has an end, or reads the past at a pace. It has a separate loop, so that flushes stay
-// simple; once it has caught up and has no end, it becomes an ordinary reader.
+// A reader with a plan: it has an end, or reads the past at a pace. It has a separate loop, so that flushes stay simple.
+// Once it has caught up, a reader without an end becomes an ordinary one.
 
 import type { LogEvent } from '../event/event.ts'
 import type { Gap, Position } from '../event/position.ts'
@@ -12,19 +12,19 @@ import type { Selection } from './selection.ts'
 import { STRETCH } from './stretches.ts'
 import type { View } from './view.ts'
 
-/** The connection of such a reader. */
+/** The connection of a reader with a plan. */
 export interface ReplayOwner extends ReaderOwner {
-  /** There is no room. */
+  /** Whether the socket is full. */
   readonly blocked: boolean
   readonly ended: boolean
-  /** Writes events that follow the reader, which is then at `to`. */
+  /** Writes the next events of the reader, which is then at `to`. */
   deliver(reader: Reader, events: readonly LogEvent[], to: Position): void
   skip(reader: Reader, gap: Gap, to: Position): void
-  /** The reader has reached the end of its plan. */
+  /** Called when the reader has reached the end of its plan. */
   finished(reader: Reader, plan: Plan): void
 }
 
-/** How long an event may wait after it was read before it is re-read, since it may have been erased, ms. */
+/** How long an event may wait before it is read again, since it may have been erased, ms. */
 const KEPT_MS = 500
 /** The longest timer, ms. */
 const LONGEST_WAIT_MS = 3_600_000
@@ -35,7 +35,7 @@ export class Replay extends Reader {
   #end: End | undefined
   #pacing: Pacing | undefined
   #state: 'new' | 'running' | 'live' | 'over' = 'new'
-  /** There is news, or room, since it last looked. */
+  /** Whether there was news or room since the last check. */
   #woken = false
   #resume: (() => void) | undefined
 
@@ -46,7 +46,7 @@ export class Replay extends Reader {
     this.#pacing = plan.speed === undefined ? undefined : new Pacing(plan.speed)
   }
 
-  /** It has reached the end of its plan. */
+  /** Whether it has reached the end of its plan. */
   get isOver(): boolean {
     return this.#state === 'over'
   }
@@ -64,7 +64,7 @@ export class Replay extends Reader {
     void this.#run()
   }
 
-  /** Delivers every event when it is due. */
+  /** Does not skip: every event is delivered when it is due. */
   override skipToNewest(): void {
     if (this.#state === 'live') super.skipToNewest()
   }
@@ -95,7 +95,7 @@ export class Replay extends Reader {
     }
   }
 
-  /** Undefined: the log is unavailable, and may recover. */
+  /** Reads the next page; undefined if the log is unavailable at the moment. */
   async #read(): Promise<Page | undefined> {
     const { channel, view } = this
     try {
@@ -149,7 +149,7 @@ export class Replay extends Reader {
     }
   }
 
-  /** Of events of which the first is due: the index after the last one that is. */
+  /** The index after the last event that is due. The event at `from` is due. */
   #countDue(events: readonly LogEvent[], from: number): number {
     const now = Date.now()
     let to = from + 1
@@ -170,7 +170,7 @@ export class Replay extends Reader {
     return 'more'
   }
 
-  /** Waits until there is news or room, it ends, or `ms` have passed. */
+  /** Waits until there is news or room, the reader ends, or `ms` have passed. */
   async #pause(ms = LONGEST_WAIT_MS): Promise<void> {
     if (this.#woken) {
       this.#woken = false
@@ -188,7 +188,7 @@ export class Replay extends Reader {
   }
 }
 
-/** Does not join the channel. Raises FW_TOO_MANY_FILTERS. */
+/** Creates a reader with a plan, which does not join the channel yet. Raises FW_TOO_MANY_FILTERS. */
 export function createReplay(
   channel: Channel,
   owner: ReplayOwner,

@@ -1,4 +1,4 @@
-// Selections: which events of a channel a reader wants, whether only the newest, and how often.
+// Selections: which events of a channel a reader wants, whether only the newest ones, and how often.
 
 import { allOf, type Filter } from '../event/filter.ts'
 import type { LogEvent } from '../event/event.ts'
@@ -7,9 +7,9 @@ import type { Page, PageLimit } from '../log/log.ts'
 
 export interface SelectionParts {
   readonly filter?: Filter | undefined
-  /** Of the events with the same value, only the newest: `type`, or `tag:<name>`. */
+  /** Select only the newest of the events with the same value: `type`, or `tag:<name>`. */
   readonly newest?: string | undefined
-  /** At most one stretch in that time, ms. */
+  /** The minimum time between two stretches, ms. */
   readonly every?: number | undefined
 }
 
@@ -20,7 +20,7 @@ export interface Selection extends SelectionParts {
 
 const TAG = 'tag:'
 
-/** Undefined if everything is wanted. */
+/** The selection with these parts; undefined if it has all events. */
 export function selectionOf({ filter, newest, every }: SelectionParts): Selection | undefined {
   if (filter === undefined && newest === undefined && every === undefined) return undefined
   return { filter, newest, every, key: `${every ?? ''} ${newest ?? ''} ${filter?.key ?? ''}` }
@@ -40,11 +40,11 @@ export function letsThrough(filter: Filter | undefined, event: LogEvent): boolea
   return filter === undefined || event.kind === 'end' || filter.passes(event)
 }
 
-/** Collects from consecutive events, for one stretch or one answer. */
+/** Collects selected events out of consecutive ones, for one stretch or one answer. */
 export class Gathering {
   readonly #selection: Selection
   readonly #limit: PageLimit
-  /** By value if only the newest of each is wanted, otherwise by themselves. In the order of the events. */
+  /** The events in order, keyed by value if only the newest of each value is wanted, otherwise by themselves. */
   readonly #events = new Map<unknown, { readonly event: LogEvent; readonly skipped: number }>()
   #bytes = 0
 
@@ -53,7 +53,7 @@ export class Gathering {
     this.#limit = limit
   }
 
-  /** Takes the next event, or skips it. False: there is no room for it. */
+  /** Takes the next event, or skips it. Returns false if there is no room for it. */
   take(event: LogEvent): boolean {
     const { filter, newest } = this.#selection
     if (!letsThrough(filter, event)) return true
@@ -84,7 +84,7 @@ function valueOf({ type, tags }: LogEvent, newest: string): string | undefined {
 
 const DATA = '"data":'
 
-/** The event, with a note that `skipped` older ones of its value were skipped. */
+/** The event, with the number of older events of its value that were skipped. */
 function withSkipped(event: LogEvent, skipped: number): LogEvent {
   if (skipped === 0) return event
   const { json } = event
@@ -96,15 +96,15 @@ function withSkipped(event: LogEvent, skipped: number): LogEvent {
 
 /** How much may be read for one page of a selection. */
 export interface Reach {
-  /** What the page may have. */
+  /** The limit of the page. */
   readonly limit: PageLimit
-  /** Once as many events were read, the page ends. */
+  /** The page ends once this many events were read. */
   readonly scanned: number
 }
 
 /**
- * The page of what a selection takes after `first`. Continues with `read` until the page is full or the reach is
- * exhausted.
+ * The page of selected events, which begins with those of `first`. Continues with `read` until the page is full or the
+ * reach is exhausted.
  */
 export async function selectedPage(
   selection: Selection,
@@ -127,7 +127,7 @@ export async function selectedPage(
     if (!more || page.events.length === 0 || count >= scanned) return done
     if (selection.newest === undefined && gathering.full) return done
     const next = await read(cursor)
-    // It is reported before what follows it.
+    // The gap has to be reported before the events after it.
     if (next.gap !== undefined) return done
     page = next
   }

@@ -9,15 +9,15 @@ import type { Recent } from './recent.ts'
 /** A stretch is capped, so that a reader that is far behind cannot block the event loop. */
 export const STRETCH: PageLimit = { events: 1024, bytes: 256 * 1024 }
 
-/** Stretches that a channel keeps for one wire. */
+/** The maximum number of stretches that a channel keeps for one wire. */
 const MAX_STRETCHES = 64
 
-/** What a stretch holds: `events[from]` up to, not including, `events[to]`. */
+/** The events of a stretch: `events[from]` up to, not including, `events[to]`. */
 export interface Chosen {
   readonly events: readonly LogEvent[]
   readonly from: number
   readonly to: number
-  /** Offset up to which this is everything that is wanted. */
+  /** The offset up to which all selected events are included. */
   readonly end: number
 }
 
@@ -36,7 +36,7 @@ export function chooseAll(recent: Recent): Choose {
 export interface Stretch {
   readonly bytes: Buffer
   readonly count: number
-  /** Offset up to which it goes. */
+  /** The offset up to which it goes. */
   readonly to: number
   /** Offset of its last event; 0 if it has none. */
   readonly last: number
@@ -46,7 +46,7 @@ export class Stretches {
   /** Bytes of memory held. */
   size = 0
   readonly #choose: Choose
-  /** The last choice, which other wires need at the same moment. */
+  /** The last choice, since other wires need it at the same time. */
   #chosen: { readonly offset: number; readonly chosen: Chosen } | undefined
   readonly #memory: MemoryBudget
   #byFraming: Map<Framing, Map<number, Stretch>> | undefined
@@ -65,7 +65,7 @@ export class Stretches {
     return stretch
   }
 
-  /** What the stretch after `offset` holds. */
+  /** The events of the stretch after `offset`. */
   chosen(offset: number): Chosen {
     if (this.#chosen?.offset !== offset) this.#chosen = { offset, chosen: this.#choose(offset) }
     return this.#chosen.chosen
@@ -93,7 +93,7 @@ export class Stretches {
     const byOffset = this.#byFraming.get(framing)
     if (byOffset === undefined) this.#byFraming.set(framing, new Map([[offset, stretch]]))
     else byOffset.set(offset, stretch)
-    // A view holds no bytes itself.
+    // A view shares its bytes with another stretch.
     if (framing.within === undefined) this.#count(stretch.bytes.length)
   }
 
@@ -103,7 +103,7 @@ export class Stretches {
   }
 }
 
-/** What was chosen, encoded. `cursorAfter` prints the connection's cursor after an event, if that is not its id. */
+/** Encodes the chosen events. `cursorAfter` prints the connection's cursor after an event, if that is not its id. */
 export function stretchOf(
   { events, from, to, end }: Chosen,
   framing: Framing,

@@ -1,5 +1,5 @@
-// A view of a channel: its readers with the same selection. They share what is selected and encoded for them, and if
-// they are rate-limited, they receive it at the same time.
+// A view of a channel: its readers with the same selection. They share the selected events and their encodings, and if they
+// are rate-limited, they receive them at the same time.
 
 import type { Flushable, FlushLoop } from './flush-loop.ts'
 import type { MemoryBudget } from './memory-budget.ts'
@@ -10,13 +10,13 @@ import { type Chosen, STRETCH, Stretches } from './stretches.ts'
 
 /** The number of events that one stretch may examine, so that it cannot block the event loop. */
 const SCANNED = 10_000
-/** The same if only the newest are wanted: as many as are likely to exist at a time. */
+/** The number if only the newest events are wanted: about as many as a channel has. */
 const SCANNED_FOR_NEWEST = 100_000
 
 export class View {
   readonly selection: Selection
   readonly stretches: Stretches
-  /** Undefined: its readers are woken by any event. */
+  /** Undefined if any event wakes its readers. */
   readonly pace: Pace | undefined
   /** The number of its readers. */
   readers = 0
@@ -52,10 +52,10 @@ export interface Paced {
   turn(): void
 }
 
-/** The turns of a view's readers: at most one in `every` ms, the same for all. */
+/** The turns of a view's readers: at most one in `every` ms, at the same time for all. */
 export class Pace implements Flushable {
   readonly readers = new Set<Paced>()
-  /** Transient events that this turn brings. */
+  /** The transient events of this turn. */
   passing: Passing | undefined
   readonly #every: number
   readonly #selection: Selection
@@ -63,9 +63,9 @@ export class Pace implements Flushable {
   #nextAt = 0
   #timer: NodeJS.Timeout | undefined
   #pass: Iterator<Paced> | undefined
-  /** News arrived while a pass was running. */
+  /** Whether news arrived during a pass. */
   #news = false
-  /** What the next turn brings of the transient events that came since, up to and with `#last`. */
+  /** The selected transient events for the next turn, up to and including `#last`. */
   #held: Gathering | undefined
   #last: Passing | undefined
 
@@ -75,7 +75,7 @@ export class Pace implements Flushable {
     this.#flushLoop = flushLoop
   }
 
-  /** Keeps transient events for the next turn, as many as a stretch may have. Each reader reports them. */
+  /** Keeps transient events for the next turn, at most as many as a stretch may have. Each reader passes the same ones. */
   hold(passing: Passing): void {
     if (this.#last === passing) return
     this.#last = passing
@@ -84,7 +84,7 @@ export class Pace implements Flushable {
     this.news()
   }
 
-  /** A reader has something to read. */
+  /** Called when a reader has something to read. */
   news(): void {
     if (this.#pass !== undefined) this.#news = true
     else this.#timer ??= setTimeout(() => this.#begin(), Math.max(0, this.#nextAt - Date.now()))

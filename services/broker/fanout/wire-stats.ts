@@ -1,4 +1,4 @@
-// What each wire delivers, in plain counters: the hot path adds to them, and the metrics read them.
+// Counters of the data that each wire delivers. The hot path adds to them, and the metrics read them.
 
 export interface WireCounters {
   connections: number
@@ -9,7 +9,7 @@ export interface WireCounters {
 export class WireStats {
   readonly #counters: Record<string, WireCounters> = {}
 
-  /** The counters of the wire of that name. */
+  /** The counters of the wire with that name. */
   of(wire: string): WireCounters {
     this.#counters[wire] ??= { connections: 0, deliveries: 0, gaps: 0 }
     return this.#counters[wire]
