@@ -80,8 +80,23 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
   const shared = asked.tabs > 0 ? await proxyOf() : undefined
   for (let i = 0; i < asked.tabs && shared; i++) followed.push(begin(shared, true))
   const entrance = await proxyOf()
-  // Systems that deliver no earlier events need all readers connected before the first publish.
-  if (!system.fromStart) await sleep(1000)
+
+  const isDone = ({ accounts }: Followed) =>
+    [...published].every(([channel, n]) => (accounts.get(channel)?.last ?? 0) >= n)
+  /** Publishes to each channel until every reader has seen the last event. */
+  const settle = async () => {
+    const deadline = Date.now() + SETTLE_MS
+    // Some clients notice a loss only with the next event. Repeated for clients that were not connected yet.
+    for (let next = 0; next === 0 || (!followed.every(isDone) && Date.now() < deadline); await sleep(50)) {
+      if (next++ % 40 > 0) continue
+      for (const [channel, n] of published) {
+        await system.publish(entrance.url, channel, n + 1)
+        published.set(channel, n + 1)
+      }
+    }
+  }
+  // All readers start before the events that count: what a channel has dropped before a reader starts is no loss.
+  await settle()
 
   const end = Date.now() + asked.seconds * 1000
   const running = () => Date.now() < end
@@ -119,17 +134,7 @@ export async function prove(system: System, asked: Asked): Promise<Result> {
       refuse: false,
     })
   }
-  const isDone = ({ accounts }: Followed) =>
-    [...published].every(([channel, n]) => (accounts.get(channel)?.last ?? 0) >= n)
-  const settled = Date.now() + SETTLE_MS
-  // Some clients notice a loss only with the next event. Repeated for clients that were not connected yet.
-  for (let next = 0; next === 0 || (!followed.every(isDone) && Date.now() < settled); await sleep(50)) {
-    if (next++ % 40 > 0) continue
-    for (const [channel, n] of published) {
-      await system.publish(entrance.url, channel, n + 1)
-      published.set(channel, n + 1)
-    }
-  }
+  await settle()
 
   const sum = noCounts()
   for (const { accounts, reader } of followed) {
