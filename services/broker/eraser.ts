@@ -1,13 +1,14 @@
-// Erases events: in their channel, and in the log of updates, which has copies of them.
+// Erases events: in their channel, and in the log of updates, which has copies of them. What a stream needs of them is kept.
 
 import { type Position, printPosition } from './event/position.ts'
 import { eventIn, type Update, UPDATES, updateOf } from './event/update.ts'
 import type { ChannelLog } from './log/log.ts'
+import { keepState } from './streams/keep.ts'
 
 const PAGE = { events: 1000, bytes: 1024 * 1024 }
 
 export interface EraserParts {
-  readonly log: Pick<ChannelLog, 'read' | 'erase' | 'clear'>
+  readonly log: Pick<ChannelLog, 'read' | 'append' | 'erase' | 'clear'>
   /** The log of updates has everything that is published. */
   readonly keepsUpdates: boolean
 }
@@ -22,6 +23,7 @@ export class Eraser {
   /** Erases an event's data. False if there is no such event (any more). Raises LogUnavailable. */
   async erase(channel: string, event: Position): Promise<boolean> {
     const id = printPosition(event)
+    await keepState(this.#parts.log, channel, event)
     const erased = await this.#parts.log.erase(channel, event)
     const copies = await this.#eraseCopies(update => eventIn(update, channel) === id)
     return erased || copies > 0

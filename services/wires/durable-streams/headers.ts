@@ -2,7 +2,7 @@
 
 import type { IncomingHttpHeaders } from 'node:http'
 import { FanwireError } from '../../errors.ts'
-import type { Produced, StreamConfig } from './state.ts'
+import type { Produced, StreamConfig } from '../../broker/streams/state.ts'
 
 const NUMBER = /^(?:0|[1-9][0-9]{0,15})$/
 /** RFC 3339 section 5.6. */

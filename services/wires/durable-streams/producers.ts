@@ -2,7 +2,7 @@
 
 import type { FastifyReply } from 'fastify'
 import { FanwireError } from '../../errors.ts'
-import type { Produced, StreamState } from './state.ts'
+import type { Produced, StreamState } from '../../broker/streams/state.ts'
 
 /**
  * The producer's last append if this one is a duplicate; undefined if it is new. Sets the headers that report the

@@ -12,7 +12,7 @@ import type { Context } from '../../http/context.ts'
 import { glanceFor, requireReadable, selectionsFor } from '../open-for.ts'
 import { bodyOf } from './content.ts'
 import { type Begin, printOffset } from './offsets.ts'
-import { isData, type StreamState } from './state.ts'
+import { isData, type StreamState } from '../../broker/streams/state.ts'
 import { PAGE, type Streams } from './streams.ts'
 
 export const WIRE = 'durable-streams'

@@ -4,7 +4,7 @@ import { STREAMS } from '../../broker/control/channels.ts'
 import type { Start } from '../../broker/event/position.ts'
 import type { ChannelLog, Page } from '../../broker/log/log.ts'
 import { FanwireError } from '../../errors.ts'
-import { fold, type StreamState } from './state.ts'
+import { fold, type StreamState } from '../../broker/streams/state.ts'
 import { dropOldest } from '../../broker/event/newest.ts'
 
 export const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }

@@ -2,7 +2,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Draft } from '../../broker/event/event.ts'
-import { ChannelEnded, HeadMoved } from '../../broker/log/log.ts'
+import { withPresentState } from '../../broker/streams/keep.ts'
 import { FanwireError } from '../../errors.ts'
 import { partyOf } from '../../http/address.ts'
 import { audit } from '../../http/audit.ts'
@@ -22,13 +22,11 @@ import {
   SEQ_TAG,
   type StreamConfig,
   type StreamState,
-} from './state.ts'
+} from '../../broker/streams/state.ts'
 import type { Streams } from './streams.ts'
 
 /** The record of a stream is repeated after this many events, because retention drops the oldest. */
 const RECORD_EVERY = 1000
-/** Attempts of an append: others may write at the same time. */
-const ATTEMPTS = 50
 const END: Draft = { data: Buffer.alloc(0), end: true }
 const DEFAULT_TYPE = 'application/octet-stream'
 
@@ -96,7 +94,7 @@ export class Writes {
     }
     const attempt = () => this.#appendTo(request, reply, channel, append)
     const depends = producer !== undefined || append.seq !== undefined || append.closes
-    return depends ? this.#inTurn(channel, attempt) : this.#retry(attempt)
+    return depends ? this.#inTurn(channel, attempt) : withPresentState(attempt)
   }
 
   async #appendTo(
@@ -189,7 +187,7 @@ export class Writes {
   /** Appends take turns on this node; between nodes the log orders them. */
   #inTurn<T>(channel: string, attempt: () => Promise<T>): Promise<T> {
     const before = this.#turns.get(channel) ?? Promise.resolve()
-    const turn = before.then(() => this.#retry(attempt))
+    const turn = before.then(() => withPresentState(attempt))
     const over = turn
       .catch(() => {})
       .then(() => {
@@ -197,17 +195,6 @@ export class Writes {
       })
     this.#turns.set(channel, over)
     return turn
-  }
-
-  /** Retries with the current state if another append came first. */
-  async #retry<T>(attempt: () => Promise<T>): Promise<T> {
-    for (let left = ATTEMPTS; ; left--) {
-      try {
-        return await attempt()
-      } catch (error) {
-        if (left === 0 || !(error instanceof HeadMoved || error instanceof ChannelEnded)) throw error
-      }
-    }
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { DurableStream } from '@durable-streams/client'
 import t from 'tap'
-import { RECORD, recordOf } from '../../../services/wires/durable-streams/state.ts'
+import { RECORD, recordOf } from '../../../services/broker/streams/state.ts'
 import { startMemoryNode } from '../../contract/node.ts'
 import { rawClient } from '../../support/centrifuge.ts'
 import { ClosedWorld } from '../../support/closed-node.ts'

@@ -1,9 +1,9 @@
 // The state of a stream besides its events. It is folded from the records of its channel, so all nodes agree on it.
 
-import { dataOf, type LogEvent } from '../../broker/event/event.ts'
-import type { Position, Start } from '../../broker/event/position.ts'
-import type { Page } from '../../broker/log/log.ts'
-import { dropOldest } from '../../broker/event/newest.ts'
+import { dataOf, type LogEvent } from '../event/event.ts'
+import type { Position, Start } from '../event/position.ts'
+import type { Page } from '../log/log.ts'
+import { dropOldest } from '../event/newest.ts'
 
 /** The type of the event that holds a stream's configuration. Clients can't publish it. */
 export const RECORD = 'fanwire:stream'
@@ -128,6 +128,12 @@ function producedBy(tag: string | undefined): Produced | undefined {
 /** Whether an event is part of the stream's data: not a record, not an end, not erased. */
 export function isData({ kind, type }: LogEvent): boolean {
   return kind === undefined && type !== RECORD
+}
+
+/** Whether a part of the state is in this event and in no earlier one. */
+export function holdsState({ kind, type, tags }: LogEvent): boolean {
+  const isRecord = type === RECORD && kind !== 'erased'
+  return isRecord || tags?.has(PRODUCER_TAG) === true || tags?.has(SEQ_TAG) === true
 }
 
 /** Brings the state up to date, from where it is known or from the beginning. Raises LogUnavailable. */
