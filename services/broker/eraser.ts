@@ -20,7 +20,7 @@ export class Eraser {
     this.#parts = parts
   }
 
-  /** Erases an event's data. False if there is no such event (any more). Raises LogUnavailable. */
+  /** Erases an event's data. Returns false if the event does not exist (any more). Raises LogUnavailable. */
   async erase(channel: string, event: Position): Promise<boolean> {
     const id = printPosition(event)
     await keepState(this.#parts.log, channel, event)
@@ -32,13 +32,13 @@ export class Eraser {
   /** Erases all events of a channel. Returns its head. Raises LogUnavailable. */
   async clear(channel: string): Promise<Position> {
     const head = await this.#parts.log.clear(channel)
-    // Events of the present epoch were published after that.
+    // Events of the current epoch were published afterwards.
     const present = `${head.epoch}-`
     await this.#eraseCopies(update => eventIn(update, channel)?.startsWith(present) === false)
     return head
   }
 
-  /** Returns their number. */
+  /** Erases copies in the log of updates. Returns their number. */
   async #eraseCopies(isCopy: (update: Update) => boolean): Promise<number> {
     const { log, keepsUpdates } = this.#parts
     if (!keepsUpdates) return 0

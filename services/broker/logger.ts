@@ -1,4 +1,4 @@
-// The broker's logger interface: it knows no logging library.
+// The broker's logger interface, independent of a logging library.
 
 /** Implemented by pino. */
 export interface Logger {

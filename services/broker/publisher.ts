@@ -1,4 +1,4 @@
-// Publishing: checks the right and the limits, appends through the log, notifies the hub of what was acknowledged, and
+// Publishing: checks the right and the limits, appends to the log, notifies the hub of acknowledged positions, and
 // measures.
 
 import { FanwireError } from '../errors.ts'
@@ -22,22 +22,22 @@ export interface PublisherParts {
     appended(receipts: readonly Receipt[], ms: number): void
     appendFailed(events: number, error: unknown, ms: number): void
   }
-  /** The log of updates has everything that is published. */
+  /** Whether the log of updates receives copies of all events. */
   readonly keepsUpdates?: boolean
-  /** A client published, in its own name. */
+  /** Called when a client has published. */
   published?(channel: string, receipt: Receipt, by: Identity): void
   /** The log's scope for an identity's idempotency keys; empty for anonymous clients. */
   scopeOf(identity: Identity): string
 }
 
-/** The limits that events count towards. */
+/** The parties whose limits apply to the events. */
 export type Publishing = Party & {
   readonly identity: Identity
   /** The client as the application sees it, if a hook decides. */
   readonly asker?: Asker
 }
 
-/** The result for an event: without a position it was not kept. */
+/** The result for an event. Without a position, it was not stored. */
 export type Published =
   Receipt | { readonly position?: undefined; readonly time: number; readonly replayed: false }
 
@@ -48,7 +48,7 @@ export class Publisher {
     this.#parts = parts
   }
 
-  /** The hook that decides about each event; undefined: it is already decided. */
+  /** The hook that decides about each event; undefined if none does. */
   hookOf(by: Identity, channel: string): Hook | undefined {
     const { access } = this.#parts
     if (access.asking === undefined) return undefined
@@ -57,8 +57,8 @@ export class Publisher {
   }
 
   /**
-   * Rights that a hook decides are let through. Raises FW_UNAUTHORIZED, FW_FORBIDDEN; with `bytes`, the size of an
-   * event's data, FW_TOO_LARGE.
+   * Requires the right to publish, unless a hook decides it. Raises FW_UNAUTHORIZED, FW_FORBIDDEN, and FW_TOO_LARGE if
+   * `bytes`, the size of an event's data, exceeds the channel's limit.
    */
   require(by: Identity, channel: string, bytes = 0): Rule {
     const { access } = this.#parts
@@ -71,7 +71,7 @@ export class Publisher {
     return rule
   }
 
-  /** Counts an event before it is published. Raises what `require` raises, FW_BAD_EVENT, FW_TOO_MANY_REQUESTS. */
+  /** Counts an event before it is published. Raises the errors of `require`, FW_BAD_EVENT, FW_TOO_MANY_REQUESTS. */
   admit(by: Publishing, channel: string, draft: Draft): void {
     const bytes = draft.data.length
     const rule = this.require(by.identity, channel, bytes)
@@ -85,7 +85,7 @@ export class Publisher {
     this.#parts.limits.publish(by, rule, bytes)
   }
 
-  /** `after`: what has to be published first, if a hook decides. Raises what `admit` and `append` raise. */
+  /** Publishes an event, after `after` if a hook decides. Raises the errors of `admit` and `append`. */
   async publish(channel: string, draft: Draft, by: Publishing, after?: Promise<void>): Promise<Published> {
     this.admit(by, channel, draft)
     const hook = this.hookOf(by.identity, channel)
@@ -97,8 +97,8 @@ export class Publisher {
   }
 
   /**
-   * Admits an event of a channel, which may be none that has a log, and has the application let it through; `put` publishes
-   * it. Raises what `publish` does before it appends.
+   * Admits an event, whose channel need not have a log, and asks the application. `put` publishes it. Raises the errors of
+   * `publish` before the append.
    */
   async approve(channel: string, draft: Draft, by: Publishing): Promise<Draft> {
     this.admit(by, channel, draft)
@@ -108,8 +108,8 @@ export class Publisher {
   }
 
   /**
-   * Publishes what was approved, of which the log of updates has more than a copy. Returns its position, if it is kept.
-   * Raises what `append` does.
+   * Publishes an approved event, without a copy in the log of updates: the caller appends an update. Returns its position,
+   * if it is stored. Raises the errors of `append`.
    */
   async put(channel: string, draft: Draft, by: Identity): Promise<Position | undefined> {
     const [published] = await this.#publish(channel, [draft], by, false)
@@ -122,8 +122,8 @@ export class Publisher {
   }
 
   /**
-   * Ends a channel, after a last event if there is one. Returns the end's receipt, and that event's. Raises what
-   * `admit` and `append` raise.
+   * Ends a channel, after a last event if there is one. Returns the receipts of both. Raises the errors of `admit` and
+   * `append`.
    */
   async end(channel: string, end: Draft, last: Draft | undefined, by: Publishing): Promise<Receipt[]> {
     if (last !== undefined) this.admit(by, channel, last)
@@ -136,8 +136,8 @@ export class Publisher {
   }
 
   /**
-   * Publishes admitted events, all of them or none. Raises what `require` raises, LogUnavailable, LogRefused,
-   * HeadMoved, ChannelEnded, and the application's refusals.
+   * Publishes admitted events, all of them or none. Raises the errors of `require`, LogUnavailable, LogRefused, HeadMoved,
+   * ChannelEnded, and the application's refusals.
    */
   async append(channel: string, drafts: readonly Draft[], by: Publishing): Promise<readonly Published[]> {
     this.require(by.identity, channel)
@@ -192,10 +192,10 @@ export class Publisher {
       const scoped = this.#scoped(drafts, by)
       const receipts = await log.append(channel, scoped)
       metrics.appended(receipts, performance.now() - began)
-      // A replay's position is old; the hub takes the newest.
+      // The position of a duplicate is old; the hub takes the newest.
       for (const { position } of receipts) hub.acknowledged(channel, position)
       if (by.kind !== 'key') for (const receipt of receipts) this.#parts.published?.(channel, receipt, by)
-      // Also for a repeat: the copy may be what failed before.
+      // Also for duplicates: the first attempt may have failed at the copy.
       if (keepsUpdates && copies) await this.#update(copiesOf(channel, scoped, receipts))
       return receipts
     } catch (error) {
@@ -213,7 +213,7 @@ export class Publisher {
     return receipts
   }
 
-  /** The drafts with idempotency keys in their publisher's scope: no key from a client contains the separator. */
+  /** The drafts with idempotency keys in their publisher's scope. Clients' keys can't contain the separator. */
   #scoped(drafts: readonly Draft[], by: Identity): readonly Draft[] {
     if (drafts.every(({ idempotencyKey }) => idempotencyKey === undefined)) return drafts
     const scope = this.#parts.scopeOf(by)
@@ -226,7 +226,7 @@ export class Publisher {
   }
 }
 
-/** A channel's end has no data, and the application does not decide about the node's own records. */
+/** Whether a draft has data about which the application decides: a channel's end and the node's records do not. */
 function hasData({ end, type = '' }: Draft): boolean {
   return end !== true && !type.startsWith('fanwire:')
 }

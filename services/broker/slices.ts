@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 /** How long one slice may take, ms. */
 const SLICE_MS = 2
 
-/** Visits all items in order, with a turn of the event loop after each slice. Rejects with what `visit` raises. */
+/** Visits all items in order, with a turn of the event loop after each slice. Rejects with the errors of `visit`. */
 export async function visitInSlices<T>(items: Iterable<T>, visit: (item: T) => void): Promise<void> {
   let deadline = performance.now() + SLICE_MS
   for (const item of items) {

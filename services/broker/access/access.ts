@@ -30,20 +30,20 @@ export interface AccessOptions {
   readonly jwtAudience: readonly string[]
   readonly jwtIssuer: string | undefined
   readonly rulesFile: string | undefined
-  /** Apps of Pusher's protocol. */
+  /** The file with the apps of Pusher's protocol. */
   readonly pusherApps: string | undefined
-  /** Tokens may grant in the words of Mercure. */
+  /** Whether tokens may have Mercure's claims. */
   readonly mercure?: boolean
-  /** Without a rules file: everybody may read, and publish if there are no API keys. */
+  /** Whether, without a rules file, everybody may read, and publish if there are no API keys. */
   readonly open: boolean
-  /** For channels whose rule sets none. */
+  /** The retention of channels whose rule sets none. */
   readonly retention: Retention
   readonly logger: Logger
   /** Calls back on SIGHUP; returns a function that stops it. */
   hangUp?(listener: () => void): () => void
 }
 
-/** What decides on a credential; counted in metrics. */
+/** The result for a credential, counted in metrics. */
 export type Outcome =
   | 'accepted'
   | 'unknown_key'
@@ -54,16 +54,16 @@ export type Outcome =
 /** The owner of a credential. */
 export interface Presented {
   readonly identity: Identity
-  /** Of its token, if it was one: what a ticket keeps. */
+  /** The claims of its token, if it was one, which a ticket keeps. */
   readonly claims?: Accepted['claims']
 }
 
 interface AccessEvents {
-  /** Rules or keys changed: every connection's rights are checked again. */
+  /** Rules or keys changed: all connections' rights have to be checked again. */
   rules: []
-  /** The user's tokens that were issued before are rejected from now on. */
+  /** Earlier tokens of this user are rejected from now on. */
   revoked: [user: string]
-  /** Keys or rules could not be read; the previous ones stay in force. */
+  /** Keys or rules could not be read, and the previous ones stay in force. */
   refused: []
 }
 
@@ -76,14 +76,14 @@ export interface LapsedGrant {
   readonly lapse: Lapse
 }
 
-/** How often a right was missing; for metrics. */
+/** The number of refusals because a right was missing, for metrics. */
 export interface Refusal {
   readonly code: 'FW_UNAUTHORIZED' | 'FW_FORBIDDEN'
   readonly right: Right
   count: number
 }
 
-/** Why credentials are not accepted: the error's message contains no secrets. */
+/** Credentials are not accepted. The message contains no secrets. */
 export class CredentialsRefused extends FanwireError {
   readonly outcome: Outcome
 
@@ -119,20 +119,20 @@ function refuse(setting: string, path: string): (error: unknown) => never {
 
 const NO_WEBHOOKS: readonly Webhook[] = []
 
-/** The actions that a rule leaves to the application although the rules file has no hook for them. */
+/** The actions that a rule leaves to the application, although the rules file has no hook for them. */
 function withoutHook({ subscribe, publish, hook }: Rule, hooks: Hooks): string[] {
   const ignored: string[] = []
-  // What connect grants also counts as granted by a hook.
+  // Grants from connect also count as granted by a hook.
   const any = hook ?? hooks.connect
   if (subscribe.includes('hook') && (any ?? hooks.subscribe) === undefined) ignored.push('subscribe: hook')
   if (publish.includes('hook') && (any ?? hooks.publish) === undefined) ignored.push('publish: hook')
   return ignored
 }
 
-/** Rules that are named one by one in the log. */
+/** The maximum number of rules that are logged one by one. */
 const MOST_WARNINGS = 10
 
-/** A file of token keys, as a source. */
+/** A file of token keys, as a KeySource. */
 class FileKeys implements KeySource {
   readonly known = true
   readonly #file: WatchedFile<TokenKeys>
@@ -151,7 +151,7 @@ class FileKeys implements KeySource {
 }
 
 export class Access extends EventEmitter<AccessEvents> {
-  /** Counts of each outcome; for metrics. */
+  /** The count of each outcome, for metrics. */
   readonly outcomes = new Map<Outcome, number>()
   readonly #refusals = new Map<string, Refusal>()
   readonly revocations = createRevocations()
@@ -177,7 +177,7 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#withoutFile = CLOSED_RULES
   }
 
-  /** Raises AccessRefused for a file that can't be used. */
+  /** Reads the files. Raises AccessRefused if one can't be used. */
   static async open(options: AccessOptions): Promise<Access> {
     const access = new Access(options)
     try {
@@ -189,7 +189,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return access
   }
 
-  /** The libraries for YAML and tokens are loaded on first use: a node without them starts faster. */
+  /** Loads the libraries for YAML and tokens only if they are needed, so that other nodes start faster. */
   async #open(): Promise<void> {
     const { rulesFile, keysFile, jwtKeysFile, jwksUrl, jwtAudience, jwtIssuer, pusherApps, logger, hangUp } =
       this.#options
@@ -235,7 +235,7 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#readKeys()
   }
 
-  /** Logs the rules that allow nobody because a hook is missing. */
+  /** Logs the rules that allow nobody, since their hook is missing. */
   #warn(): void {
     const { list, default: others, hooks } = this.rules
     const { logger } = this.#options
@@ -289,12 +289,12 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#rulesFile?.current ?? this.#withoutFile
   }
 
-  /** Apps of Pusher's protocol; undefined: the protocol is off. */
+  /** The apps of Pusher's protocol; undefined if the protocol is off. */
   get apps(): readonly App[] | undefined {
     return this.#appsFile?.current
   }
 
-  /** Whether the log of lives reports that. */
+  /** Whether the log of lives records events of that kind. */
   recordsLives(kind: LifeKind): boolean {
     return covers(this.rules.lives, kind) || this.#appWebhooks.some(({ events }) => covers(events, kind))
   }
@@ -323,13 +323,13 @@ export class Access extends EventEmitter<AccessEvents> {
     )
   }
 
-  /** Everybody may do everything: there is no right that a client could lose. */
+  /** Whether everybody may do everything, so that clients cannot lose a right. */
   get isOpen(): boolean {
     const { open } = this.rules
     return this.#rulesFile === undefined && open === 'all' && !this.#tokens && !this.#appsFile
   }
 
-  /** Files that can't be used as they are now, by setting, and why. */
+  /** The settings whose file can't be used in its current state, and why. */
   get problems(): { readonly setting: string; readonly problem: string }[] {
     const files = {
       FANWIRE_RULES: this.#rulesFile,
@@ -346,13 +346,13 @@ export class Access extends EventEmitter<AccessEvents> {
     return may(identity, right, channel, this.rules)
   }
 
-  /** Restricts an identity that may follow a channel, also its history if it `looksBack`; undefined: all events. */
+  /** The filter of an identity that may follow a channel, and read its history if it `looksBack`; undefined: all events. */
   filterOf(identity: Identity, channel: string, looksBack: boolean): Filter | undefined {
     const { filter } = this.may(identity, 'subscribe', channel)
     return looksBack ? allOf([filter, this.may(identity, 'history', channel).filter]) : filter
   }
 
-  /** Raises NotAllowed. */
+  /** Requires a right. Raises NotAllowed. */
   require(identity: Identity, right: Right, channel?: string): void {
     const decision = may(identity, right, channel, this.rules)
     if (decision.allowed) return
@@ -378,17 +378,17 @@ export class Access extends EventEmitter<AccessEvents> {
     this.#refusals.set(name, counted)
   }
 
-  /** Refused requests and commands; for metrics. */
+  /** The counts of refused requests and commands, for metrics. */
   get refusals(): Iterable<Readonly<Refusal>> {
     return this.#refusals.values()
   }
 
   // Credentials -----------------------------------------------------------------------------------------------
 
-  /** Whose key or token it is; at once, unless token keys have to be fetched. Raises CredentialsRefused. */
+  /** The owner of a key or a token. Returns a promise only if token keys are fetched. Raises CredentialsRefused. */
   bearer(text: string): Soon<Presented> {
     if (this.#asksNobody) return { identity: ANONYMOUS }
-    // A key rarely looks like a token; a text that is neither is reported as a token.
+    // A key rarely looks like a token. A text that is neither is reported as a token.
     const token = text.includes('.') ? this.#tokens?.authenticate(text) : undefined
     return token instanceof Promise
       ? token.then(found => this.#presented(text, found))
@@ -406,7 +406,7 @@ export class Access extends EventEmitter<AccessEvents> {
     throw this.#refuse('unknown_key', 'missing or invalid key: this node does not know it')
   }
 
-  /** A connection's token. Raises CredentialsRefused. */
+  /** Verifies a connection's token. Raises CredentialsRefused. */
   async token(text: string, takes?: Takes): Promise<Accepted> {
     if (this.#tokens === undefined) throw this.#refuse('unknown_key', 'this node accepts no tokens')
     const result = await this.#tokens.authenticate(text, Date.now, takes)
@@ -415,7 +415,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return result
   }
 
-  /** For a client that sends its credentials in a message. Raises CredentialsRefused. */
+  /** The identity of a client that sends its credentials in a message. Raises CredentialsRefused. */
   async credentials({ token, key }: { readonly token?: string; readonly key?: string }): Promise<Identity> {
     if (token === undefined) return (await this.bearer(key ?? '')).identity
     return this.#asksNobody ? ANONYMOUS : (await this.token(token)).identity
@@ -426,7 +426,7 @@ export class Access extends EventEmitter<AccessEvents> {
     return this.#tokens !== undefined
   }
 
-  /** The node has no credentials to compare with: on loopback, everybody is allowed anyway. */
+  /** Whether the node has no keys at all: then it is on loopback, and allows everybody. */
   get #asksNobody(): boolean {
     return this.#keys.size === 0 && this.#tokens === undefined && this.rules.open === 'all'
   }
@@ -440,19 +440,19 @@ export class Access extends EventEmitter<AccessEvents> {
     return withChannelTokens(identity, [granted.grants])
   }
 
-  /** The identity from claims that were verified before, as a ticket keeps them. Raises CredentialsRefused. */
+  /** The identity of a ticket's claims, which were verified before. Raises CredentialsRefused. */
   accept(claims: Accepted['claims']): Accepted {
     const result = this.#tokens?.accept(claims)
     if (result?.ok) return result
     throw this.#refuse(result?.reason ?? 'unknown_key', result?.message ?? 'this node accepts no tokens')
   }
 
-  /** Why a ticket is rejected: the client does not learn which of the reasons it is. */
+  /** The error for a rejected ticket. It does not reveal the reason to the client. */
   refuseTicket(outcome: 'malformed' | 'unknown' | 'expired' | 'used'): CredentialsRefused {
     return this.#refuse(`${outcome}_ticket`, 'the ticket is unknown, used or expired: get another one')
   }
 
-  /** Rejects the user's tokens issued before that time (ms) from now on; returns until when one could live, ms. */
+  /** Rejects the user's tokens that were issued before that time, ms, from now on. See Revocations.revoke. */
   revoke(user: string, before: number, until?: number): void {
     this.revocations.revoke(user, before, until)
     this.emit('revoked', user)
@@ -498,12 +498,12 @@ export class Access extends EventEmitter<AccessEvents> {
     this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1)
   }
 
-  /** Whether somebody may publish to some channel at all: otherwise the node need not read request bodies for long. */
+  /** Whether an identity may publish to any channel. Otherwise the node need not read the request body. */
   mightPublish(identity: Identity): boolean {
     return !isStranger(identity) || this.rules.letAnyonePublish
   }
 
-  /** Raises FW_UNAUTHORIZED unless somebody may publish; `how`: what to do about it. */
+  /** Raises FW_UNAUTHORIZED unless the identity may publish to some channel. `how` says how to authenticate. */
   requirePublisher(identity: Identity, how: string): void {
     if (this.mightPublish(identity)) return
     this.#countRefusal({ challenge: 'authenticate', right: 'publish' })
@@ -512,7 +512,7 @@ export class Access extends EventEmitter<AccessEvents> {
 
   // Rules of a channel ----------------------------------------------------------------------------------------
 
-  /** What is kept of a channel: its rule's history, completed by the settings. */
+  /** A channel's retention: its rule's history, completed by the settings. */
   readonly retentionOf: RetentionOf = channel => {
     const rule = this.ruleOf(channel)
     let retention = this.#retentions.get(rule)

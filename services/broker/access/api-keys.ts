@@ -1,4 +1,4 @@
-// API keys: what servers authenticate with. The file holds hashes; the node keeps no key.
+// API keys, with which servers authenticate. The file has only their hashes.
 
 import { hash, randomBytes } from 'node:crypto'
 import { isObject } from '../event/json-values.ts'
@@ -14,7 +14,7 @@ export interface ApiKeyEntry {
   readonly sha256: string
   readonly allow: readonly Right[]
   readonly channels: readonly string[]
-  /** ms; the key is refused from then on. */
+  /** When the key expires, ms since 1970. */
   readonly until: number | undefined
 }
 
@@ -25,14 +25,14 @@ export type KeyResult =
 export interface ApiKeys {
   /** The number of keys. */
   readonly size: number
-  /** Whose key it is. Takes equally long for any input. */
+  /** The owner of a key. Takes the same time for any input. */
   find(presented: string, now?: number): KeyResult
 }
 
 const MEMBERS = ['id', 'sha256', 'allow', 'channels', 'until']
 const ID = /^[A-Za-z0-9_.@-]{1,64}$/
 const DIGEST = /^[0-9a-f]{64}$/i
-/** RFC 3339; a time without a zone would differ between nodes. */
+/** RFC 3339, with a zone, since local times could differ between nodes. */
 const TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/
 
 const UNKNOWN: KeyResult = { ok: false, reason: 'unknown' }
@@ -96,8 +96,8 @@ function readTime(name: string, value: unknown): number {
 
 /** The keys of the file, and those of FANWIRE_PUBLISH_KEY, which may publish to all channels. */
 export function createApiKeys(entries: readonly ApiKeyEntry[], publishKeys: readonly string[] = []): ApiKeys {
-  // A digest is salted before the lookup: a client can't choose the table entry that its key is compared with, so the
-  // duration reveals nothing about the digests, and it is the same for any number of keys.
+  // Digests are salted, so a client can't choose the table entry with which its key is compared. The duration reveals
+  // nothing about the digests, and is the same for any number of keys.
   const salt = randomBytes(32).toString('hex')
   const slotOf = (digest: string) => hash('sha256', salt + digest, 'base64url')
   const owners = new Map<string, Identity>()

@@ -1,5 +1,5 @@
-// Apps of Pusher's protocol: a key that clients send, and a secret with which servers sign. The operator writes the
-// file.
+// Reads the file of the apps of Pusher's protocol: each has a key, which clients send, and a secret, with which servers
+// sign.
 
 import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
@@ -23,13 +23,13 @@ type AppEvent = keyof typeof APP_EVENTS
 
 export interface App {
   readonly id: string
-  /** Public. */
+  /** The public key. */
   readonly key: string
-  /** Signs; never disclosed. */
+  /** The secret that signs. Never disclosed. */
   readonly secret: string
-  /** Clients may publish `client-…` events if the channel's rule allows it. */
+  /** Whether clients may publish `client-…` events if the channel's rule allows it. */
   readonly clientEvents: boolean
-  /** Ms within which a client has to sign in or subscribe with a signature; undefined: it need not. */
+  /** The time in which a client has to sign in or subscribe with a signature, ms; undefined if it need not. */
   readonly signinWithin: number | undefined
   readonly webhooks: readonly Webhook[]
   /** The identity of the app's servers. */
@@ -121,7 +121,7 @@ function readText(at: string, value: unknown): string {
   return value
 }
 
-/** The secret grants everything on all channels. */
+/** The identity of an app's servers. It has all rights on all channels. */
 function identityOf(id: string): Identity {
   const rights = ['publish', 'subscribe', 'history', 'presence'] as const
   return {

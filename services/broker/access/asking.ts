@@ -1,5 +1,5 @@
-// The application's decisions where rules say `hook`, and what its responses change. A service sends the requests; the
-// broker only knows their interface.
+// The application's decisions for rules with `hook`, and the effects of its responses. A service sends the requests. The
+// broker only knows the interface.
 
 import { FanwireError } from '../../errors.ts'
 import type { Hook } from '../rules/rules.ts'
@@ -20,15 +20,15 @@ export interface Asker {
 export interface Asking {
   readonly connects: boolean
   readonly refreshes: boolean
-  /** Names of the headers that some hook receives. */
+  /** The names of the headers that hooks receive. */
   readonly headers: ReadonlySet<string>
   /** The identity of a client that sent no credentials. */
   connect(asker: Asker): Promise<Identity>
-  /** Extends the same client's identity. */
+  /** Extends a client's identity. */
   refresh(identity: Identity, asker: Asker): Promise<Identity>
-  /** What is granted on a channel. */
+  /** The grants on a channel. */
   subscribe(hook: Hook, identity: Identity, channel: string, asker: Asker): Promise<Grants>
-  /** The data to publish instead; undefined: the original data. */
+  /** The data to publish instead; undefined for the original data. */
   publish(
     hook: Hook,
     identity: Identity,
@@ -40,7 +40,7 @@ export interface Asking {
 
 const RETRY_MS = 1000
 
-/** The application wants the client's connection closed. For a request without a connection it is a refusal. */
+/** The application closes the client's connection. A request without a connection is refused. */
 export class Disconnected extends FanwireError {
   readonly close: { readonly code: number; readonly reason: string; readonly retry: number | undefined }
 
@@ -62,7 +62,7 @@ interface Judge {
 
 export type Wish = readonly [right: Right, channel: string]
 
-/** The application's decisions that the wishes still need, by channel. Empty if a right is refused without asking. */
+/** The hooks that still have to decide about the wishes, by channel. Empty if a right is refused without them. */
 export function missing(judge: Judge, identity: Identity, wishes: Iterable<Wish>): ReadonlyMap<string, Hook> {
   const open = new Map<string, Hook>()
   for (const [right, wanted] of wishes) {
@@ -74,7 +74,7 @@ export function missing(judge: Judge, identity: Identity, wishes: Iterable<Wish>
   return open
 }
 
-/** The identity with the grants of the application, all or nothing. Raises what `Asking.subscribe` raises. */
+/** The identity with the application's grants, all or none. Raises the errors of `Asking.subscribe`. */
 export async function withWishes(
   judge: Judge,
   identity: Identity,

@@ -1,4 +1,4 @@
-// The claims of a token whose signature is valid: their types, their times, and the identity that they give.
+// The claims of a token with a valid signature: their types, their times, and the resulting identity.
 
 import { isObject } from '../event/json-values.ts'
 import { quote } from '../../errors.ts'
@@ -7,10 +7,7 @@ import { capsGrants, grant, type Grants, isStrings, readClaimRights, type Right 
 import type { Identity } from './identity.ts'
 import type { TokenKey } from './jwks.ts'
 
-/**
- * Tolerated clock skew: tokens are accepted that long before `nbf` and after `exp`, and connections end that much
- * later.
- */
+/** The tolerated clock skew: tokens are accepted this long before `nbf` and after `exp`, and connections end later by it. */
 export const CLOCK_LEEWAY_MS = 10_000
 
 export const REFUSALS = [
@@ -59,21 +56,21 @@ export interface Claims {
   /** Channels that a Centrifuge client follows; other wires reject the token. */
   readonly channels?: unknown
   readonly subs?: unknown
-  /** What is granted in the words of Mercure: topic-grants.ts. */
+  /** Mercure's grants: see topic-grants.ts. */
   readonly mercure?: unknown
   readonly authorization_details?: unknown
-  /** Not a claim, and never read from the token: the key that signed it (`TokenKey.id`). */
+  /** The key that signed the token (`TokenKey.id`). Not a claim: never read from the token. */
   readonly signer?: string
 }
 
 const LONGEST_USER = 200
-/** Bytes of JSON that a user shows to others. */
+/** The maximum bytes of `info`, as JSON. */
 const LARGEST_INFO = 4096
 
-/** Most users' names are. */
+/** Printable ASCII, which needs no further checks. */
 const PLAIN = /^[\x20-\x7e]*$/
 
-/** RFC 7519 section 2 NumericDate; larger values would make the arithmetic inexact. */
+/** The latest NumericDate (RFC 7519 section 2). Larger values would make the arithmetic inexact. */
 const LATEST = Number.MAX_SAFE_INTEGER
 const TIMES = ['exp', 'nbf', 'iat', 'expire_at'] as const
 const NOT_PERMISSIONS = 'lists channels to follow and grants nothing here: list permissions in caps'
@@ -82,7 +79,7 @@ export function refused(reason: RefusalReason, message: string): Refused {
   return { ok: false, reason, message }
 }
 
-/** What is wrong with the types of a payload's claims; undefined: nothing, and the payload is `Claims`. */
+/** Why a payload's claims have wrong types; undefined if the payload is `Claims`. */
 export function claimsFault(payload: Record<string, unknown>): string | undefined {
   const { sub, iss, jti, aud } = payload
   for (const name of TIMES) {
@@ -103,12 +100,12 @@ export function claimsFault(payload: Record<string, unknown>): string | undefine
   return undefined
 }
 
-/** What is wrong with a user name, as the end of a sentence; undefined: nothing. */
+/** Why a user name is invalid, as the end of a sentence; undefined if it is valid. */
 export function userFault(user: unknown): string | undefined {
   if (typeof user !== 'string') return 'is not a string'
   if (user.length > LONGEST_USER) return `is longer than ${LONGEST_USER} characters`
   if (PLAIN.test(user)) return undefined
-  // Two Unicode forms of one text would be two users that look the same.
+  // Two Unicode forms of one text would be two users who look the same.
   return /[\p{Cc}\p{Cs}]/u.test(user) || user.normalize('NFC') !== user
     ? 'has control characters, or is not in the Unicode form NFC'
     : undefined
@@ -131,7 +128,7 @@ export function bindingFault({ issuer, audiences }: TokenKey, { iss, aud }: Clai
     : refused('audience', 'the token is for another audience')
 }
 
-/** `now`: ms since 1970. */
+/** Why a token is not valid at `now`, ms since 1970. */
 export function timesFault({ exp, nbf, expire_at: end }: Claims, now: number): Refused | undefined {
   if (exp !== undefined && now >= exp * 1000 + CLOCK_LEEWAY_MS) return refused('expired', 'the token expired')
   if (nbf !== undefined && now < nbf * 1000 - CLOCK_LEEWAY_MS) {
@@ -151,7 +148,7 @@ export function kindFault(claims: Claims): Refused | undefined {
   return undefined
 }
 
-/** Why claims that list channels to follow are rejected where the wire does not follow them. */
+/** Why claims that list channels to follow are rejected on a wire that does not follow them. */
 export function listFault(claims: Claims): Refused | undefined {
   const name = (['channels', 'subs'] as const).find(each => each in claims)
   return name === undefined ? undefined : refused('claims', `${name} ${NOT_PERMISSIONS}`)
@@ -168,18 +165,18 @@ export function followedBy({ channels = [], subs = {} }: Claims): readonly strin
     : refused('claims', `${quote(malformed)} is not a valid channel name to follow`)
 }
 
-/** The rights that following implies: a channel that the server makes a client follow is one that it may read. */
+/** The implied rights: a client may read the channels that the server makes it follow. */
 export function followGrants(channels: readonly string[]): Grants {
   return { source: 'token', list: [grant('channels to follow', channels, ['subscribe', 'history'])] }
 }
 
-/** What `caps` grant, or why they are rejected. */
+/** The grants of `caps`, or why they are rejected. */
 export function grantsOfCaps(caps: unknown): Grants | Refused {
   const grants = capsGrants('token', caps)
   return typeof grants === 'string' ? refused('claims', grants) : grants
 }
 
-/** The identity from a connection's claims. A single object literal: each connection holds one, so its size matters. */
+/** The identity of a connection's claims. One object literal, since each connection holds one and its size matters. */
 export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Identity {
   const { sub = '', exp, iat, expire_at: end, info, meta, signer } = claims
   return {
@@ -197,19 +194,19 @@ export function identityOfClaims(claims: Claims, grants: readonly Grants[]): Ide
   }
 }
 
-/** ms, of `exp` or `expire_at`; 0: never. */
+/** The time of `exp` or `expire_at`, ms; undefined for 0, which means never. */
 function endOf(seconds: number): number | undefined {
   return seconds === 0 ? undefined : seconds * 1000 + CLOCK_LEEWAY_MS
 }
 
-/** What a channel token grants. */
+/** The grants of a channel token. */
 export interface ChannelGrant {
   readonly ok: true
   readonly channels: readonly string[]
   readonly grants: Grants
 }
 
-/** Channels and rights of a channel token, for a connection of `user`. */
+/** The grants of a channel token to a connection of `user`, or why it is rejected. */
 export function channelGrant(claims: Claims, user: string): ChannelGrant | Refused {
   const { channel, allow = ['sub'], exp, expire_at: end, iat, sub = '', signer } = claims
   if (channel === undefined) {

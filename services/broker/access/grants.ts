@@ -1,5 +1,4 @@
-// Grants: which rights an identity has on which channels. They add up; order does not matter, and no grant removes a
-// right.
+// Grants: which rights an identity has on which channels. Grants add up in any order, and none removes a right.
 
 import { isObject } from '../event/json-values.ts'
 import { FanwireError, quote } from '../../errors.ts'
@@ -19,27 +18,27 @@ export interface Grant {
   readonly origin: string
   readonly channels: readonly string[]
   readonly rights: number
-  /** Beside the patterns, channels that these match. */
+  /** Matchers of further channels, besides the patterns. */
   readonly topics?: readonly { matches(channel: string): boolean }[]
-  /** Restricts the events of those channels; undefined: all events. */
+  /** Restricts the events of those channels; undefined for all events. */
   readonly filter?: Filter | undefined
-  /** What others are shown of who follows these topics. */
+  /** Data about the subscriber of these topics, shown to others. */
   readonly payload?: unknown
-  /** Said in the claim of Mercure 0.x, whose payload is for whatever its connection follows. */
+  /** Set if it comes from Mercure 0.x's claim, whose payload applies to all that the connection follows. */
   readonly olderForm?: true
 }
 
-/** What one source grants. */
+/** The grants of one source. */
 export interface Grants {
   readonly source: GrantSource
   readonly list: readonly Grant[]
-  /** Of a channel token, or of the application's response about a channel: what it depends on. */
+  /** Set for a channel token, or the application's response about a channel. */
   readonly channelToken?: ChannelTokenTerms
 }
 
-/** How long it holds, besides the life of its connection. */
+/** The conditions for a channel token's validity, besides the life of its connection. */
 export interface ChannelTokenTerms {
-  /** ms, leeway included; undefined: as long as the connection. */
+  /** When it ends, ms, with the leeway; undefined if it lasts as long as the connection. */
   readonly endsAt: number | undefined
   /** The key that signed it (`TokenKey.id`). */
   readonly signer: string | undefined
@@ -49,7 +48,7 @@ export interface ChannelTokenTerms {
 
 const BIT: Readonly<Record<Right, number>> = { publish: 1, subscribe: 2, history: 4, presence: 8, admin: 16 }
 
-/** The words of tokens' claims (Centrifugo's). */
+/** The names of rights in tokens' claims, which are Centrifugo's. */
 const CLAIM_WORDS: ReadonlyMap<string, Right> = new Map([
   ['sub', 'subscribe'],
   ['pub', 'publish'],
@@ -58,7 +57,7 @@ const CLAIM_WORDS: ReadonlyMap<string, Right> = new Map([
 ])
 const KEY_WORDS: ReadonlyMap<string, Right> = new Map(RIGHTS.map(right => [right, right]))
 
-/** A grant of `source` that has the right on the channel. */
+/** The first grant of `source` that has the right on the channel. */
 export function findGrant(
   all: readonly Grants[],
   source: GrantSource,
@@ -73,7 +72,7 @@ export function findGrant(
   return undefined
 }
 
-/** The combined filter of all grants of `source` that have the right on the channel; undefined: all events. */
+/** The combined filter of the grants of `source` that have the right on the channel; undefined for all events. */
 export function grantedFilter(
   all: readonly Grants[],
   source: GrantSource,
@@ -100,12 +99,12 @@ function grantHas({ rights, channels, topics }: Grant, right: Right, channel: st
   )
 }
 
-/** Whether something that came along grants the right on the channel, whatever rules say. */
+/** Whether the request itself grants the right on the channel, independently of the rules. */
 export function isGranted(all: readonly Grants[], right: Right, channel: string): boolean {
   return all.some(({ list }) => list.some(grant => grantHas(grant, right, channel)))
 }
 
-/** A grant for the whole node: a right that concerns no single channel must be granted on `*`. */
+/** A grant for the whole node: rights that concern no single channel must be granted on `*`. */
 export function findWholeGrant(all: readonly Grants[], source: GrantSource, right: Right): Grant | undefined {
   return all
     .filter(grants => grants.source === source)
@@ -123,8 +122,8 @@ export function grant(origin: string, channels: readonly string[], rights: reado
 }
 
 /**
- * The grants of `caps` from a token or the application's response,
- * `[{"channels":[…],"allow":["sub","pub","prs","hst"],"filter":{…}}]`, or what is wrong.
+ * The grants of `caps` in a token or the application's response,
+ * `[{"channels":[…],"allow":["sub","pub","prs","hst"],"filter":{…}}]`, or the fault.
  */
 export function capsGrants(source: GrantSource, caps: unknown): Grants | string {
   if (!Array.isArray(caps)) return 'caps is not a list'
@@ -153,7 +152,7 @@ function capGrant(origin: string, cap: unknown): Grant | string {
   return typeof read === 'string' ? read : { ...grant(origin, patterns, rights), filter: read }
 }
 
-/** A filter, or the fault. */
+/** Reads a filter; returns the fault as text. */
 function readFilter(name: string, value: unknown): Filter | string {
   try {
     return filterOf(value)
@@ -163,7 +162,7 @@ function readFilter(name: string, value: unknown): Filter | string {
   }
 }
 
-/** A list of patterns, or the fault. */
+/** Reads a list of patterns; returns the fault as text. */
 export function readPatterns(name: string, value: unknown): readonly string[] | string {
   if (!isStrings(value)) return `${name} is not a list of strings`
   for (const [index, pattern] of value.entries()) {
@@ -173,12 +172,12 @@ export function readPatterns(name: string, value: unknown): readonly string[] | 
   return value
 }
 
-/** `["sub","pub"]` of a token, or the fault. */
+/** Reads the rights of a token, such as `["sub","pub"]`; returns the fault as text. */
 export function readClaimRights(name: string, value: unknown): readonly Right[] | string {
   return readRights(name, value, CLAIM_WORDS)
 }
 
-/** `["subscribe","publish"]` of an API key, or the fault. */
+/** Reads the rights of an API key, such as `["subscribe","publish"]`; returns the fault as text. */
 export function readKeyRights(name: string, value: unknown): readonly Right[] | string {
   return readRights(name, value, KEY_WORDS)
 }

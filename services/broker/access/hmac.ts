@@ -7,7 +7,7 @@ const BLOCK_BYTES = { sha256: 64, sha384: 128, sha512: 128 } as const
 
 export type HashName = keyof typeof BLOCK_BYTES
 
-/** The code of a text in UTF-8, with a key that is prepared once. */
+/** Prepares a key once. Returns a function that computes the code of a text in UTF-8. */
 export function hmacWith(name: HashName, secret: Buffer): (text: string) => Buffer {
   const key = Buffer.alloc(BLOCK_BYTES[name])
   ;(secret.length > key.length ? digestOf(name, secret) : secret).copy(key)
@@ -19,7 +19,7 @@ export function hmacWith(name: HashName, secret: Buffer): (text: string) => Buff
   }
 }
 
-/** By way of a string: faster than `hash` with the encoding `buffer`. */
+/** Goes through a string, which is faster than `hash` with the encoding `buffer`. */
 function digestOf(name: HashName, data: Buffer): Buffer {
   return Buffer.from(hash(name, data, 'binary'), 'binary')
 }

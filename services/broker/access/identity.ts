@@ -1,37 +1,35 @@
-// Identities: who makes a request, what is granted to them, and until when.
+// Identities: who makes a request, with which grants, and until when.
 
 import type { Grants } from './grants.ts'
 
 export type { Right } from './grants.ts'
 
-/**
- * Every member is always present, so that all identities share one hidden class. Times are ms unless said otherwise.
- */
+/** Every member is always present, so that all identities share one hidden class. Times are ms unless noted. */
 export interface Identity {
   readonly kind: 'key' | 'token' | 'hook' | 'anonymous'
-  /** `""`: anonymous. */
+  /** `""` if anonymous. */
   readonly user: string
-  /** Id of the API key, never the key. */
+  /** The API key's id, never the key. */
   readonly key: string | undefined
   /** The key that signed its token (`TokenKey.id`). */
   readonly signer: string | undefined
-  /** Scope of idempotency keys where neither `key` nor `user` identifies their owner permanently; not secret. */
+  /** The scope of idempotency keys if neither `key` nor `user` identifies their owner permanently. Not secret. */
   readonly scope: string | undefined
-  /** The token's `iat`, in seconds: revocations compare it. */
+  /** The token's `iat`, in seconds, for revocations. */
   readonly issuedAt: number | undefined
-  /** Its credentials are rejected from then on, leeway aside. */
+  /** When its credentials expire, without the leeway. */
   readonly expiresAt: number | undefined
-  /** A connection ends then, leeway included; undefined: never. */
+  /** When its connections end, with the leeway; undefined: never. */
   readonly connectionEndsAt: number | undefined
-  /** Others see it in presence. */
+  /** Shown to others in presence. */
   readonly info: unknown
-  /** Never shown; sent to hooks. */
+  /** Sent to hooks, and never shown. */
   readonly meta: unknown
-  /** What it was granted, by source. */
+  /** Its grants, by source. */
   readonly grants: readonly Grants[]
 }
 
-/** The request had no credentials. */
+/** The identity of requests without credentials. */
 export const ANONYMOUS: Identity = Object.freeze({
   kind: 'anonymous',
   user: '',
@@ -46,12 +44,12 @@ export const ANONYMOUS: Identity = Object.freeze({
   grants: [],
 })
 
-/** It has no credentials that grant anything. */
+/** Whether it has no credentials that grant anything. */
 export function isStranger({ kind, grants }: Identity): boolean {
   return kind === 'anonymous' && grants.length === 0
 }
 
-/** The same identity with what channel tokens grant. They replace earlier ones for the same channels. */
+/** The identity with additional channel tokens, which replace earlier ones for the same channels. */
 export function withChannelTokens(identity: Identity, tokens: readonly Grants[]): Identity {
   if (tokens.length === 0) return identity
   const kept = identity.grants.filter(earlier => !tokens.some(token => replaces(token, earlier)))
@@ -64,12 +62,12 @@ function replaces(token: Grants, earlier: Grants): boolean {
   return earlier.list.every(grant => grant.channels.every(channel => channels.includes(channel)))
 }
 
-/** What channel tokens granted to it. */
+/** The grants of its channel tokens. */
 export function channelTokensOf({ grants }: Identity): Grants[] {
   return grants.filter(({ channelToken }) => channelToken !== undefined)
 }
 
-/** When it or one of its channel tokens ends next, ms; undefined: never. */
+/** The next time when it or one of its channel tokens ends, ms; undefined: never. */
 export function nextEndOf({ connectionEndsAt, grants }: Identity): number | undefined {
   let next = connectionEndsAt
   for (const { channelToken } of grants) {

@@ -2,7 +2,7 @@
 
 import { urlOf } from '../../urls.ts'
 
-/** What is wrong with the URL of a key set; undefined: nothing. */
+/** Why the URL of a key set is invalid; undefined if it is valid. */
 export function jwksUrlFault(text: string): string | undefined {
   const url = urlOf(text)
   if (url === undefined) return 'is not a URL'

@@ -17,7 +17,7 @@ export type Algorithm =
   keyof typeof SECRET_BYTES | keyof typeof CURVES | (typeof RSA_ALGORITHMS)[number] | 'EdDSA'
 
 export interface TokenKey {
-  /** Differs for other key material, and is the same on all nodes; reveals no more of a secret than any token does. */
+  /** A hash of the key, the same on all nodes. It reveals no more of a secret than any token does. */
   readonly id: string
   readonly kid: string | undefined
   readonly algorithm: Algorithm
@@ -29,11 +29,11 @@ export interface TokenKey {
   readonly verify: Verify
 }
 
-/** Finds keys by the token's header. */
+/** Finds keys by a token's header. */
 export interface TokenKeys {
   /**
-   * By `kid`; without one, the only key of that algorithm. The algorithm that a token names can only lead to a key that
-   * is bound to it.
+   * The key with that `kid`; without a `kid`, the only key of that algorithm. The algorithm that a token names can only
+   * select a key that is bound to it.
    */
   find(kid: string | undefined, algorithm: string): TokenKey | undefined
   /** Whether a key has that id. */
@@ -41,7 +41,7 @@ export interface TokenKeys {
   readonly size: number
 }
 
-/** Where keys come from. A provider's published set may contain keys for other uses; a secret is never published. */
+/** Options for reading a key set. A provider's published set may contain keys for other uses, but no secrets. */
 export interface JwksOptions {
   readonly published?: boolean
   /** Used for keys without an `iss`. */
@@ -167,7 +167,7 @@ function readMaterial(
   return { algorithm, key }
 }
 
-/** RFC 7518 section 3.2: a secret is not shorter than the hash. */
+/** A secret must be at least as long as the hash (RFC 7518 section 3.2). */
 function readSecret(
   name: string,
   { alg, k }: Record<string, unknown>,
@@ -186,7 +186,7 @@ function readSecret(
   return { algorithm, key: createSecretKey(secret) }
 }
 
-/** `alg`, which must match the key's type. Some providers omit it: then RS256, or the only algorithm of the curve. */
+/** `alg`, which must match the key's type. If a provider omits it: RS256, or the only algorithm of the curve. */
 function algorithmOf(name: string, { alg, kty, crv }: Record<string, unknown>, guess: boolean): Algorithm {
   const possible = possibleAlgorithms(kty, crv)
   if (alg === undefined && guess && possible[0] !== undefined) return possible[0]

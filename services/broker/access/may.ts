@@ -1,4 +1,4 @@
-// The one decision: whether an identity has a right on a channel. Pure; every entry point uses it.
+// Decides whether an identity has a right on a channel. A pure function, which every entry point uses.
 
 import { attendedIn } from '../event/names.ts'
 import { UPDATES } from '../event/update.ts'
@@ -19,7 +19,7 @@ import { type Identity, isStranger } from './identity.ts'
 
 const OWN_PREFIX = 'fanwire:'
 
-/** What decided. */
+/** The cause of a decision. */
 type Cause =
   | 'open'
   | 'key'
@@ -51,7 +51,7 @@ const ALLOWING: ReadonlySet<Cause> = new Set<Cause>([
 export class Decision {
   readonly allowed: boolean
   readonly right: Right
-  /** Undefined: the whole node. */
+  /** Undefined for the whole node. */
   readonly channel: string | undefined
   private readonly identity: Identity
   private readonly cause: Cause
@@ -59,7 +59,7 @@ export class Decision {
   readonly rule: Rule | undefined
   /** The grant that decided, if one did. */
   readonly grant: Grant | undefined
-  /** If it is denied so far: the hook that may still allow it. */
+  /** If it is denied, the hook that may still allow it. */
   readonly hook: Hook | undefined
 
   constructor(
@@ -81,7 +81,7 @@ export class Decision {
     this.hook = hook
   }
 
-  /** Restricts the channel's events; undefined: all. Other grants of the same source may allow more. */
+  /** Restricts the channel's events; undefined for all events. Other grants of the same source may allow more. */
   get filter(): Filter | undefined {
     const { cause, channel, grant, identity, right } = this
     if (grant?.filter === undefined || channel === undefined || right === 'presence') return undefined
@@ -90,17 +90,12 @@ export class Decision {
       : undefined
   }
 
-  /**
-   * Where it is denied: `authenticate` (401) if the request had no credentials, otherwise `insufficient_scope` (403,
-   * RFC 6750).
-   */
+  /** If it is denied: `authenticate` (401) without credentials, otherwise `insufficient_scope` (403, RFC 6750). */
   get challenge(): 'authenticate' | 'insufficient_scope' {
     return isStranger(this.identity) ? 'authenticate' : 'insufficient_scope'
   }
 
-  /**
-   * Where it is denied, the missing right, for the client. It reveals neither whether a channel exists nor the rules.
-   */
+  /** If it is denied, the missing right, for the client. It reveals neither the rules nor whether a channel exists. */
   get why(): string {
     const needed = `the right ${this.right} on ${this.place}`
     return isStranger(this.identity)
@@ -162,7 +157,7 @@ function ruleName({ match, line }: Rule): string {
   return match === 'default' ? 'the default rule' : `rule ${quote(match)}`
 }
 
-/** Without its query, which may contain a secret. */
+/** A hook's URL without the query, which may contain a secret. */
 export function placeOf({ url }: Pick<Hook, 'url'>): string {
   const { origin, pathname } = new URL(url)
   return origin + pathname
@@ -177,13 +172,13 @@ function granted(all: readonly Grants[]): string {
 }
 
 /**
- * Whether an identity has a right on a channel, whose name is well-formed. `channel` undefined: on the whole node.
+ * Whether an identity has a right on a channel with a valid name, or, if `channel` is undefined, on the whole node.
  *
- * - API keys are judged by their own grants, whatever the rules say. Only they can have `admin`.
- * - Others are judged by the channel's rule. Where it says `anyone` or `user`, clients that may subscribe may also read
- *   history, and presence if the rule keeps it; where it says `token` or `hook`, each right must be granted.
- * - The log of updates can be opened by what filters it topic by topic alone: no client can name it.
- * - Reading the node's own channels takes the right `presence` on the channel that they report on, or `admin`.
+ * - API keys have the rights of their grants, independently of the rules. Only they can have `admin`.
+ * - Other identities are judged by the channel's rule. If it says `anyone` or `user`, clients that may subscribe may also
+ *   read history, and presence if the rule keeps it. If it says `token` or `hook`, each right must be granted.
+ * - Only Mercure's reader can open the log of updates, which it filters by topics. Clients can't name that log.
+ * - Reading the node's own channels requires the right `presence` on the channel that they report on, or `admin`.
  */
 export function may(identity: Identity, right: Right, channel: string | undefined, rules: Rules): Decision {
   if (right === 'admin' || channel === undefined) return mayAdmin(identity, right, channel, rules)

@@ -1,15 +1,15 @@
-// Revocations: users whose tokens issued before a time are rejected. How nodes share them is not known here.
+// Revocations: users whose tokens from before a time are rejected. Other files share them between nodes.
 
 export interface Revocations {
   /**
-   * Rejects the user's tokens that were issued before `before`, and those without a time (`iat`). `before` is raised,
-   * never lowered. `until`: when the last of these tokens has expired, so that the revocation can be forgotten; omitted
-   * if tokens may live for ever. Times are ms since 1970.
+   * Rejects the user's tokens that were issued before `before`, and those without a time (`iat`). `before` can only be
+   * raised. At `until`, the last of these tokens has expired, so that the revocation can be forgotten; omit it if tokens
+   * may live for ever. Times are ms since 1970.
    */
   revoke(user: string, before: number, until?: number): void
-  /** `issuedAt` in seconds, as in tokens. */
+  /** Whether the user's token is revoked. `issuedAt` is in seconds, as in tokens. */
   isRevoked(user: string, issuedAt: number | undefined, now?: number): boolean
-  /** All in force, for a node that joins. */
+  /** All revocations in force, for a node that joins. */
   entries(now?: number): Revocation[]
   readonly size: number
 }
@@ -23,18 +23,18 @@ export interface Revocation {
 const MOST_REVOCATIONS = 100_000
 
 /**
- * A table of at most that many users. When it is full, no revocation may be forgotten: the oldest are merged into one
- * for all users, whose tokens of that age are rejected, and their applications renew them.
+ * A table of at most that many users. When it is full, the oldest revocations are merged into one for all users: tokens
+ * of that age are rejected, and applications have to renew them.
  */
 export function createRevocations(most = MOST_REVOCATIONS): Revocations {
-  /** In the order of `before`, if revocations arrive in that order. */
+  /** Sorted by `before`, if revocations arrive in that order. */
   const table = new Map<string, Revocation>()
   let beforeForAll = -Infinity
 
   const makeRoom = (now: number) => {
     if (table.size <= most) return
     for (const { user, until } of table.values()) if (until <= now) table.delete(user)
-    // A tenth at once, so that a full table is not searched at every revocation.
+    // Merges a tenth at once, so that a full table is not sorted at every revocation.
     const oldest = [...table.values()].sort((a, b) => a.before - b.before)
     const surplus = table.size <= most ? 0 : table.size - Math.floor(most * 0.9)
     for (const { user, before } of oldest.slice(0, surplus)) {

@@ -4,7 +4,7 @@
 import { constants, type KeyObject, timingSafeEqual, verify, type VerifyKeyObjectInput } from 'node:crypto'
 import { type HashName, hmacWith } from './hmac.ts'
 
-/** Whether a signature matches the text. Does not raise. */
+/** Returns whether a signature matches the text. Does not raise. */
 export type Verify = (text: string, signature: Buffer) => boolean
 
 /** The only check that fits a key's algorithm: a token can't influence it. */
@@ -35,7 +35,7 @@ function byCode(codeOf: (text: string) => Buffer): Verify {
   }
 }
 
-/** `hash` null: EdDSA's own. */
+/** `hash` is null for EdDSA, which has its own. */
 function bySignature(hash: string | null, key: VerifyKeyObjectInput): Verify {
   return (text, signature) => {
     try {

@@ -25,23 +25,23 @@ import { type Opened, VerifiedTokens } from './verified-tokens.ts'
 export type { ChannelGrant, Claims, Refused, RefusalReason } from './claims.ts'
 export { CLOCK_LEEWAY_MS, REFUSALS } from './claims.ts'
 
-/** Longer tokens are rejected unread. */
+/** The maximum length of a token. Longer ones are rejected unread. */
 export const LONGEST_TOKEN = 8 * 1024
 
 export interface Accepted {
   readonly ok: true
   readonly identity: Identity
-  /** What a ticket keeps of the token: `accept` rebuilds the identity from it. */
+  /** The claims, which a ticket keeps: `accept` rebuilds the identity from them. */
   readonly claims: Claims
 }
 
 export type TokenResult = Accepted | Refused
 
-/** Where keys come from: a file (`refresh` finds nothing new) or a URL. */
+/** A source of keys: a file (`refresh` finds nothing new) or a URL. */
 export interface KeySource {
   /** A different object after each change. */
   readonly keys: TokenKeys
-  /** False until keys have been read for the first time: until then the token may be valid. */
+  /** False until keys have been read for the first time. Until then, an unknown key may be valid. */
   readonly known: boolean
   /** Queries the source again, unless it was queried just now. Returns whether the keys changed. */
   refresh(): Promise<boolean>
@@ -51,44 +51,44 @@ export interface TokensOptions {
   readonly source: KeySource
   /** Whether a user's tokens of that age have been revoked (revocation.ts). */
   readonly revoked?: (user: string, issuedAt: number | undefined) => boolean
-  /** Characters of verified tokens whose claims are cached, so that a polling client is verified once. 0: none. */
+  /** The maximum characters of cached verified tokens, so that a polling client is verified once. 0: no cache. */
   readonly keepCharacters?: number
-  /** Reads what tokens grant in the words of Mercure. */
+  /** Reads Mercure's claims. */
   readonly topics?: TopicClaims | undefined
 }
 
-/** topic-grants.ts, where it is loaded. */
+/** The interface of topic-grants.ts, which is loaded on demand. */
 export interface TopicClaims {
   topicClaimsOf(claims: Claims): unknown
   topicGrants(said: unknown): Grants | Refused
 }
 
-/** A value, or a promise of it: a check that each connection makes must not cost turns of the event loop's queues. */
+/** A value, or a promise of it, so that the check of each connection need not wait for a microtask. */
 export type Soon<T> = T | Promise<T>
 
 export interface Takes {
-  /** The wire follows the channels that a token lists, and the token grants them. */
+  /** Whether the wire follows the channels that a token lists. The token grants them. */
   readonly lists?: boolean
 }
 
 export interface Tokens {
   /**
-   * Verifies a connection's token. Never waits: a key that has not been read yet gives `unknown_key`. `now`: ms since
-   * 1970.
+   * Verifies a connection's token. Never waits: the result for a key that has not been read yet is `unknown_key`. `now` is
+   * in ms since 1970.
    */
   verify(token: string, now?: number, takes?: Takes): TokenResult
-  /** The same, having asked the source for a key that is not there yet; at once where nothing is to be asked. */
+  /** Like `verify`, but fetches an unknown key from the source. Returns a promise only then. */
   authenticate(token: string, now?: () => number, takes?: Takes): Soon<TokenResult>
-  /** A channel token, for a connection of `user`. */
+  /** Verifies a channel token for a connection of `user`. */
   verifyChannel(token: string, user: string, now?: number): ChannelGrant | Refused
   authenticateChannel(token: string, user: string, now?: () => number): Soon<ChannelGrant | Refused>
-  /** Accepts claims that were verified before, as a ticket keeps them: checks everything again except the signature. */
+  /** Accepts a ticket's claims, which were verified before. Checks everything again except the signature. */
   accept(claims: Claims, now?: number): TokenResult
   /** Whether the key that signed a token is still valid (`Claims.signer`). */
   knows(signer: string): boolean
 }
 
-/** Header members that would let the token choose its key, or that the node would have to understand. */
+/** Header members with which a token could choose its key, or which the node would have to support. */
 const REFUSED_HEADERS = ['jku', 'jwk', 'x5u', 'x5c', 'crit', 'b64', 'zip', 'enc'] as const
 const TYPES = /^(?:application\/)?(?:at\+)?jwt$/i
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]*$/
@@ -155,7 +155,7 @@ export function createTokens(options: TokensOptions): Tokens {
     return granted
   }
 
-  /** Verifies again if the source has other keys than when the token's key was unknown. */
+  /** If the token's key is unknown, refreshes the source, and verifies again if the keys changed. */
   const again = <T extends { ok: boolean }>(attempt: () => T | Refused): Soon<T | Refused> => {
     const first = attempt()
     const missing = 'reason' in first && (first.reason === 'unknown_key' || first.reason === 'keys_away')
@@ -217,7 +217,7 @@ function keyOf(text: string, { keys, known }: KeySource): TokenKey | Refused {
   return key
 }
 
-/** A part of a token: an object as JSON. */
+/** Parses a part of a token, which is a JSON object. */
 function objectOf(part: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString())
@@ -227,7 +227,7 @@ function objectOf(part: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Checks the signature, the types of the claims, and their key: everything that does not change over time. */
+/** Checks everything that does not change over time: the signature, the types of the claims, and their key. */
 function open(
   token: string,
   key: TokenKey,
@@ -245,7 +245,7 @@ function open(
   return bindingFault(key, claims) ?? { ok: true, claims, grants: grantsOf(claims) }
 }
 
-/** Most tokens of an application grant the same: that is read once, and connections have one list for it. */
+/** Most tokens of an application have the same grants, which are parsed once and shared by their connections. */
 function createGrantsReader(topics?: TopicClaims): (claims: Claims) => readonly Grants[] | Refused {
   const known = new Map<string, readonly Grants[]>()
   return claims => {

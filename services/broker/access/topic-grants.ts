@@ -1,4 +1,4 @@
-// What tokens grant in the words of Mercure: the claim `mercure` of 0.x, and `authorization_details` of 1.0 (RFC 9396).
+// Mercure's grants in tokens: the claim `mercure` of 0.x, and `authorization_details` of 1.0 (RFC 9396).
 
 import { type MatchType, topicMatcher, type TopicMatcher } from '../event/topics.ts'
 import { isObject } from '../event/json-values.ts'
@@ -8,7 +8,7 @@ import { type Grant, grant, type Grants, type Right } from './grants.ts'
 
 const DETAIL = 'https://mercure.rocks/authorization-detail'
 const NAMESPACED = 'https://mercure.rocks/'
-/** Details of a token, and topics of a list. */
+/** The maximum number of details in a token, and of topics in a list. */
 const MOST = 100
 const RIGHTS: Readonly<Record<string, readonly Right[]>> = {
   publish: ['publish'],
@@ -16,10 +16,10 @@ const RIGHTS: Readonly<Record<string, readonly Right[]>> = {
 }
 const PATTERNS: ReadonlySet<unknown> = new Set(['exact', 'urlpattern'])
 
-/** A claim that is not as it should be. */
+/** A claim is malformed. */
 class BadClaim extends Error {}
 
-/** The claims that are read here; undefined if a token has none of them. */
+/** Mercure's claims; undefined if a token has none of them. */
 export function topicClaimsOf(claims: Claims): unknown {
   const {
     mercure,
@@ -33,7 +33,7 @@ export function topicClaimsOf(claims: Claims): unknown {
   return said === undefined && details === undefined ? undefined : [said, details, exp !== undefined]
 }
 
-/** Their grants, or their fault: then the token grants nothing at all. */
+/** The grants of these claims, or their fault, for which the token is rejected. */
 export function topicGrants(said: unknown): Grants | Refused {
   const [mercure, details, expires] = said as [unknown, unknown, boolean]
   try {
@@ -53,7 +53,7 @@ function grantsOfClaim(claim: unknown): Grant[] {
       ? []
       : [topicsGrant(`mercure.${action}`, action, list, 'template', more)]
   const listed = of('subscribe', subscribe, { payload, olderForm: true })
-  // A payload is shown of all that its connection follows, whatever is granted.
+  // The payload applies to everything that the connection follows, independently of the grants.
   const shown =
     listed.length === 0 && payload !== undefined ? of('subscribe', [], { payload, olderForm: true }) : []
   return [...of('publish', publish, { olderForm: true }), ...listed, ...shown]
@@ -82,7 +82,7 @@ function grantsOfDetail(name: string, detail: Readonly<Record<string, unknown>>)
     )
 }
 
-/** `text`: what a topic that is a mere text is; undefined: it may not be one. */
+/** `text` is the match type of topics that are plain texts; undefined if these are not allowed. */
 function topicsGrant(
   name: string,
   action: string,
@@ -93,7 +93,7 @@ function topicsGrant(
   if (!Array.isArray(list)) throw new BadClaim(`${name} is not a list of topics`)
   if (list.length > MOST) throw new BadClaim(`${name} has more than ${MOST} topics`)
   const topics = list.map((entry, i) => matcherIn(`${name}[${i}]`, entry, text))
-  // For explanations: what matches is `topics`.
+  // The grant is for explanations: `topics` do the matching.
   return { ...grant(name, [], RIGHTS[action] as readonly Right[]), topics, ...more }
 }
 

@@ -1,5 +1,5 @@
-// Recently verified tokens: a verified signature stays valid, so that it is not checked at every poll. Times and
-// revocation are checked every time.
+// A cache of verified tokens, so that signatures are not verified at every poll. Times and revocations are checked every
+// time.
 
 import { hash } from 'node:crypto'
 import type { Claims, Refused } from './claims.ts'
@@ -9,7 +9,7 @@ import type { TokenKeys } from './jwks.ts'
 export interface Opened {
   readonly ok: true
   readonly claims: Claims
-  /** What it grants a connection, or why it can't open one. */
+  /** Its grants to a connection, or why it can't open one. */
   readonly grants: readonly Grants[] | Refused
 }
 
@@ -18,21 +18,21 @@ interface Kept {
   readonly characters: number
 }
 
-/** A token is forgotten if it is not used again for this long, or twice as long, ms. */
+/** A token is dropped when it was unused for between once and twice this time, ms. */
 export const KEPT_MS = 30_000
 
-/** For clients that ask again and again. The token of a connection that stays open is forgotten soon, which saves memory. */
+/** Serves polling clients. The token of a connection that stays open is dropped soon, which saves memory. */
 export class VerifiedTokens {
-  /** By digest: the tokens themselves are not kept. */
+  /** Keyed by digest: the tokens themselves are not kept. */
   #latest = new Map<string, Kept>()
   #earlier = new Map<string, Kept>()
-  /** Of the tokens of `#latest`. */
+  /** The total length of the tokens in `#latest`. */
   #characters = 0
   readonly #most: number
   #keys: TokenKeys | undefined
   #timer: NodeJS.Timeout | undefined
 
-  /** Keeps up to that many characters of tokens. */
+  /** Keeps tokens of at most that many characters in total. */
   constructor(mostCharacters: number) {
     this.#most = mostCharacters
   }
@@ -53,7 +53,7 @@ export class VerifiedTokens {
     return opened
   }
 
-  /** Forgets everything: other keys may not verify these tokens. */
+  /** Drops all tokens when the keys change, since the new keys may not verify them. */
   #follow(keys: TokenKeys): void {
     if (keys === this.#keys) return
     this.#keys = keys
@@ -76,7 +76,7 @@ export class VerifiedTokens {
     this.#timer ??= setInterval(() => this.#turn(), KEPT_MS).unref()
   }
 
-  /** Forgets the tokens that were not used since the last turn. */
+  /** Drops the tokens that were not used since the last turn. */
   #turn(): void {
     this.#earlier = this.#latest
     this.#latest = new Map()

@@ -1,17 +1,17 @@
-// The channels through which nodes communicate, and what is kept of each. Names that begin with `fanwire:` are
-// reserved: clients can neither publish to them nor read them.
+// The channels through which nodes communicate, and their retention. Names that begin with `fanwire:` are reserved:
+// clients can neither publish to them nor read them.
 
 import type { Retention } from '../log/log.ts'
 
-/** Commands for all nodes; a node that starts reads the stored ones. */
+/** Commands for all nodes. A node that starts reads the stored ones. */
 export const CONTROL = 'fanwire:control'
-/** Questions to all nodes. They have their own channel, so that a busy console does not push revocations out. */
+/** Questions to all nodes, in a separate channel so that a busy console cannot push out revocations. */
 export const QUESTIONS = 'fanwire:questions'
 /** Each node's usage of the users' and keys' limits. */
 export const USAGE = 'fanwire:usage'
-/** The node that sends webhooks, and how far each webhook has got. */
+/** The node that sends webhooks, and the cursor of each webhook. */
 export const HOOKS = 'fanwire:hooks'
-/** Where nodes announce themselves. */
+/** Announcements of nodes. */
 export const NODES = 'fanwire:nodes'
 
 const ANSWERS = 'fanwire:answers:'
@@ -20,21 +20,21 @@ const TICKETS = 'fanwire:tickets:'
 const PRESENCE = 'fanwire:presence:'
 const LIVES = 'fanwire:lives:'
 
-/** When streams of Durable Streams were read, for streams that reading keeps alive. */
+/** The times of reads of Durable Streams, whose life reads extend. */
 export const STREAMS = 'fanwire:streams:'
 
-/** The longest life of a ticket, ms: for a page that reloads itself once an hour. */
+/** The longest life of a ticket, ms: enough for a page that reloads itself once an hour. */
 export const LONGEST_TICKET_MS = 3_700_000
 
 /** The number of channels that tickets are spread over. */
 export const TICKET_SHARDS = 16
 
-/** Where a node receives the answers to its questions. */
+/** The channel on which a node receives the answers to its questions. */
 export function answersOf(node: string): string {
   return ANSWERS + node
 }
 
-/** Where a node receives messages that are not kept. */
+/** The channel on which a node receives transient messages. */
 export function inboxOf(node: string): string {
   return INBOX + node
 }
@@ -47,26 +47,26 @@ const SECOND = 1000
 const MINUTE = 60 * SECOND
 const MIB = 1024 * 1024
 
-/** How long a token can live if nothing else is known, ms. */
+/** The default for the longest life of a token, ms. */
 export const TOKEN_LIFE_MS = 24 * 60 * MINUTE
 
 const QUESTIONS_KEPT: Retention = { events: 1000, age: 10 * SECOND, bytes: 4 * MIB }
 const ANSWERS_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 64 * MIB }
 const NODES_KEPT: Retention = { events: 20_000, age: 30 * SECOND, bytes: 8 * MIB }
 const USAGE_KEPT: Retention = { events: 10_000, age: 10 * SECOND, bytes: 16 * MIB }
-/** Joins and leaves: a reader that was away for longer asks for the members. */
+/** The retention of joins and leaves. A reader that was away for longer requests the members again. */
 const PRESENCE_KEPT: Retention = { events: 10_000, age: 60 * MINUTE, bytes: 8 * MIB }
-/** How far webhooks can be behind. */
+/** The retention of the log of lives: how far webhooks can be behind. */
 const LIVES_KEPT: Retention = { events: 500_000, age: 24 * 60 * MINUTE, bytes: 128 * MIB }
 const HOOKS_KEPT: Retention = { events: 100_000, age: 30 * 24 * 60 * MINUTE, bytes: 64 * MIB }
 /** Only the last entry counts. */
 const STREAMS_KEPT: Retention = { events: 1, age: 24 * 60 * MINUTE, bytes: 1024 }
-/** Nothing is appended to it. */
+/** Nothing is appended to inboxes. */
 const INBOX_KEPT: Retention = { events: 1, age: 10 * SECOND, bytes: 1024 }
 /** Two events per ticket: issued and used. */
 const TICKETS_KEPT = { events: 50_000, bytes: 32 * MIB }
 
-/** What is kept of the reserved channels in this folder. */
+/** Options for the retention of reserved channels. */
 export interface ReservedOptions {
   /**
    * How long a token can live, ms. Commands are kept for as long, since a node that starts later has to reject tokens
@@ -77,7 +77,7 @@ export interface ReservedOptions {
   readonly ticketLife?: number
 }
 
-/** Undefined for every other channel. */
+/** The retention of reserved channels; undefined for every other channel. */
 export function reservedRetention({ tokenLife = TOKEN_LIFE_MS, ticketLife = MINUTE }: ReservedOptions = {}): (
   channel: string,
 ) => Retention | undefined {

@@ -8,13 +8,13 @@ import { commandDraft, resend } from './resend.ts'
 import type { Logger } from '../logger.ts'
 import { type Entry, pause, Tail } from './tail.ts'
 
-/** `past`: sent before this node listened. `time`: when it was sent, by the log's clock, ms since 1970. */
+/** `past`: it was sent before this node listened. `time`: when it was sent, by the log's clock, ms since 1970. */
 export type Delivery = Pick<Entry, 'time' | 'past'>
 
 export interface ControlOptions {
   readonly log: ChannelLog
   readonly logger: Logger
-  /** Commands may have been missed: the log lost them, or trimmed them before they could be read. */
+  /** Called if commands may have been missed: the log lost them, or trimmed them before they could be read. */
   readonly missed?: () => void
   /** The revocations in force on this node. The node resends those that the log has lost. */
   readonly revocations?: () => Iterable<Commands['revoke']>
@@ -45,7 +45,7 @@ export class Control {
     })
   }
 
-  /** Called before `open`, so that it receives the stored commands too. */
+  /** Adds a handler. Call it before `open`, so that the handler receives the stored commands too. */
   on<Type extends keyof Commands>(type: Type, handler: Handler<Commands[Type]>): this {
     const handlers = this.#handlers.get(type) ?? []
     handlers.push(handler as Handler<unknown>)
@@ -54,16 +54,14 @@ export class Control {
   }
 
   /**
-   * Starts following commands. Returns whether all stored commands were carried out within that many ms; if not, keeps
+   * Starts following commands. Returns whether all stored commands were executed within that many ms; if not, keeps
    * trying. Does not raise.
    */
   open(within = START_MS): Promise<boolean> {
     return this.#tail.open(within)
   }
 
-  /**
-   * Returns once the log holds the command: every node, this one included, then carries it out. Raises LogUnavailable.
-   */
+  /** Sends a command to all nodes, including this one. Returns once the log holds it. Raises LogUnavailable. */
   async send<Type extends keyof Commands>(type: Type, data: Commands[Type]): Promise<void> {
     await this.#options.log.append(CONTROL, [commandDraft(type, data)])
   }
@@ -74,7 +72,7 @@ export class Control {
   }
 
   #carryOut({ type, data, time, past }: Entry): void {
-    // A command that this version does not know has no handlers.
+    // Commands that this version does not know have no handlers.
     for (const handler of this.#handlers.get(type) ?? []) {
       try {
         handler(data, { time, past })

@@ -1,5 +1,5 @@
-// Messages from one node to another. They are not kept, since they may contain credentials: a message is lost if the
-// log's feed is interrupted, and the sender does not learn that.
+// Messages from one node to another. They are not stored, since they may contain credentials. If the log's feed is
+// interrupted, a message is lost without notice to the sender.
 
 import type { ChannelLog } from '../log/log.ts'
 import type { Logger } from '../logger.ts'
@@ -11,9 +11,9 @@ const OPEN_MS = 5000
 export interface InboxOptions {
   readonly log: ChannelLog
   readonly logger: Logger
-  /** Id of this node. */
+  /** The id of this node. */
   readonly node: string
-  /** A message of another node, as it was sent. */
+  /** Called with each message of another node. */
   received(message: unknown): void
 }
 
@@ -35,7 +35,7 @@ export class Inbox {
     })
   }
 
-  /** Starts to receive, at the first call. Returns whether it does within 5 s; if not, keeps trying. Does not raise. */
+  /** Starts receiving, at the first call. Returns whether that succeeded within 5 s; if not, keeps trying. Does not raise. */
   open(): Promise<boolean> {
     this.#opening ??= this.#tail.open(OPEN_MS)
     return this.#opening
@@ -45,7 +45,7 @@ export class Inbox {
     this.#tail.close()
   }
 
-  /** `message` must be JSON. Raises LogUnavailable. */
+  /** Sends a message, which must be JSON. Raises LogUnavailable. */
   async send(node: string, message: unknown): Promise<void> {
     await this.#options.log.relay(inboxOf(node), [draftOf('message', message)])
   }

@@ -7,21 +7,21 @@ import type { Logger } from '../logger.ts'
 import { draftOf, type Entry, Tail } from './tail.ts'
 
 const ANNOUNCE_MS = 5000
-/** A node without an announcement for this long is gone. */
+/** A node counts as gone without an announcement for this long. */
 const GONE_MS = 15_000
 const START_MS = 5000
 
-/** What a node announces about itself for as long as it runs. */
+/** The constant part of a node's announcement. */
 export interface NodeAbout {
   readonly role: string
   readonly version: string
   readonly host: string
   readonly pid: number
-  /** Where it can be reached, if that is known. */
+  /** Its URL, if it is known. */
   readonly url?: string
 }
 
-/** What changes. */
+/** The variable part of a node's announcement. */
 export interface NodeLoad {
   readonly connections: number
   readonly channels: number
@@ -30,7 +30,7 @@ export interface NodeLoad {
 export interface NodeInfo extends NodeAbout, NodeLoad {
   /** New at each start. */
   readonly id: string
-  /** ms since 1970, by the node's clock. */
+  /** By the node's clock, ms since 1970. */
   readonly started: number
 }
 
@@ -39,7 +39,7 @@ export interface NodesOptions {
   readonly logger: Logger
   readonly about: NodeAbout
   load(): NodeLoad
-  /** Ms, at least 5000 except in tests. */
+  /** The interval of announcements, ms; at least 5000, except in tests. */
   readonly announceEvery?: number
   /** A clock that only goes forward, ms; for tests. */
   readonly now?: () => number
@@ -51,9 +51,9 @@ export class Nodes {
   readonly #now: () => number
   readonly #tail: Tail
   readonly #started = Date.now()
-  /** The others, with the log's time of their last announcement: nodes' own clocks may differ. */
+  /** The other nodes, with the time of their last announcement by the log's clock, since their clocks may differ. */
   readonly #others = new Map<string, { readonly info: NodeInfo; readonly time: number }>()
-  /** The log's time of the newest announcement, and when it arrived, by `now`. */
+  /** The time of the newest announcement by the log's clock, and when it arrived, by `now`. */
   #newest = { time: 0, came: 0 }
   #timer: NodeJS.Timeout | undefined
   #announcing: Promise<unknown> | undefined
@@ -71,21 +71,21 @@ export class Nodes {
     })
   }
 
-  /** Follows the others and announces this node. Waits that many ms at most. Does not raise. */
+  /** Follows the others and announces this node. Waits at most that many ms. Does not raise. */
   async open(within = START_MS): Promise<void> {
     this.#timer = setInterval(() => this.#announce(), this.#options.announceEvery ?? ANNOUNCE_MS).unref()
     this.#announce()
     await this.#tail.open(within)
   }
 
-  /** This node and those that announced themselves in the last 15 s, the oldest first. */
+  /** This node and those that announced themselves within the last 15 s, the oldest first. */
   list(): NodeInfo[] {
     this.#forget()
     const all = [this.#self(), ...[...this.#others.values()].map(({ info }) => info)]
     return all.sort((a, b) => a.started - b.started || (a.id < b.id ? -1 : 1))
   }
 
-  /** Announces that this node leaves, so that the others need not wait until it is gone. Does not raise. */
+  /** Announces that this node leaves, so that the others notice at once. Does not raise. */
   async close(): Promise<void> {
     if (this.#timer === undefined) return
     clearInterval(this.#timer)
@@ -106,7 +106,7 @@ export class Nodes {
     try {
       await this.#options.log.append(NODES, [draftOf(type, data)])
     } catch {
-      // The log is unavailable, and reports that itself. The others count this node as gone until the log is back.
+      // The log is unavailable, and reports that itself. For the others, this node is gone until the log recovers.
     }
   }
 

@@ -11,12 +11,12 @@ import { draftOf, type Entry, Tail } from './tail.ts'
 
 /** The questions, by name: their parameters, and the items of their answers. */
 export interface QuestionTypes {
-  /** By client id. */
+  /** A user's connections, by client id. */
   readonly connections: {
     readonly asks: { readonly user?: string }
     readonly item: {
       readonly user: string
-      /** Id of the API key, if it used one. */
+      /** The id of its API key, if it used one. */
       readonly key?: string
       readonly wire: string
       /** ms since 1970; omitted if nothing is stored about clients. */
@@ -31,21 +31,21 @@ export interface QuestionTypes {
       readonly user: string
       readonly wire: string
       readonly since?: number
-      /** The last event that was sent to it; omitted if that is unknown. */
+      /** The last event that was sent to it; omitted if unknown. */
       readonly position?: string
-      /** Its socket is full: it accepts no data. */
+      /** Whether its socket is full: it accepts no data. */
       readonly blocked: boolean
     }
   }
-  /** By channel; several nodes may have the same one. */
+  /** Channels by name. Several nodes may have the same channel. */
   readonly channels: {
     /** A pattern. */
     readonly asks: { readonly match?: string }
     readonly item: { readonly readers: number; readonly head?: string; readonly rate?: number }
   }
-  /** Of the hub of Mercure, by where each is listed. */
+  /** Subscriptions of Mercure's hub, by their places in its list. */
   readonly subscriptions: { readonly asks: object; readonly item: object }
-  /** By id of the node. */
+  /** The nodes' reports, by node id. */
   readonly stats: { readonly asks: object; readonly item: NodeStats }
 }
 
@@ -53,7 +53,7 @@ type Type = keyof QuestionTypes
 type Asks<T extends Type> = QuestionTypes[T]['asks']
 type Item<T extends Type> = QuestionTypes[T]['item']
 
-/** Everything that a node has, in any order; an item is built only if it is on the page. Each key occurs once. */
+/** Yields all of a node's keys, in any order, each once. An item is built only if it is on the page. */
 export type Answering<T extends Type> = (
   asks: Asks<T>,
 ) => Iterable<readonly [key: string, item: () => Item<T>]>
@@ -61,7 +61,7 @@ export type Answering<T extends Type> = (
 export interface AskOptions {
   /** How long to wait for the answers, ms. */
   readonly timeout?: number
-  /** Keys on a page, at most 1000. */
+  /** The maximum keys on a page; at most 1000. */
   readonly limit?: number
   /** `next` of the previous page. */
   readonly after?: string | undefined
@@ -79,7 +79,7 @@ export interface Answers<T extends Type> {
   readonly silent: readonly NodeInfo[]
 }
 
-/** Readers of these channels, on all nodes together. */
+/** The number of readers of these channels, on all nodes together. */
 export function readersIn(entries: Answers<'channels'>['entries']): number {
   return entries.flatMap(({ items }) => items).reduce((sum, { item }) => sum + item.readers, 0)
 }
@@ -94,7 +94,7 @@ const TIMEOUT_MS = 1000
 const START_MS = 5000
 const LIMIT = 100
 const MOST = 1000
-/** Bytes of one node's answer, except for its last item. */
+/** The maximum bytes of one node's answer, without its last item. */
 const ANSWER_BYTES = 256 * 1024
 /** How many items a node visits before it yields to the event loop. */
 const SLICE = 2000
@@ -109,7 +109,7 @@ interface Question {
 
 interface Page {
   readonly items: readonly (readonly [key: string, item: unknown])[]
-  /** There are more after the last. */
+  /** Whether there are more after the last one. */
   readonly more: boolean
 }
 
@@ -139,13 +139,13 @@ export class Questions {
     })
   }
 
-  /** Answers that question from now on; a second call replaces the answer. */
+  /** Sets the answer to a type of question, and replaces an earlier one. */
   answer<T extends Type>(type: T, answering: Answering<T>): this {
     this.#answering.set(type, answering)
     return this
   }
 
-  /** Starts to follow questions. Returns whether it does within that many ms; if not, keeps trying. Does not raise. */
+  /** Starts following questions. Returns whether that succeeded within that many ms; if not, keeps trying. Does not raise. */
   open(within = START_MS): Promise<boolean> {
     return this.#tail.open(within)
   }
@@ -156,7 +156,7 @@ export class Questions {
     for (const gathering of this.#gatherings.values()) gathering.end()
   }
 
-  /** Asks every node, this one included. Raises LogUnavailable. */
+  /** Asks every node, including this one. Raises LogUnavailable. */
   async ask<T extends Type>(type: T, asks: Asks<T>, options: AskOptions = {}): Promise<Answers<T>> {
     const { timeout = TIMEOUT_MS, after = '' } = options
     const limit = Math.min(Math.max(1, options.limit ?? LIMIT), MOST)
@@ -239,7 +239,7 @@ class Gathering {
     this.#wake()
   }
 
-  /** Returns when all have answered, or after that many ms. */
+  /** Returns when all nodes have answered, or after that many ms. */
   async complete(within: number): Promise<void> {
     if (this.#over) return
     let timer: NodeJS.Timeout | undefined
@@ -256,7 +256,7 @@ type Lazy = readonly [key: string, item: () => unknown]
 const byKey = (a: readonly [key: string, ...unknown[]], b: readonly [key: string, ...unknown[]]) =>
   a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0
 
-/** The first `limit` after `after`, by key; fewer if they would be too many bytes. */
+/** The first `limit` items after the key `after`, or fewer if they would be too large. */
 async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promise<Page> {
   let first: Lazy[] = []
   /** The last key that can be on the page, once more than `limit` were found. */
@@ -272,7 +272,7 @@ async function pageOf(all: Iterable<Lazy>, after: string, limit: number): Promis
     if (++seen % SLICE === 0) await setImmediate()
     const [key] = entry
     if (key <= after || (last !== undefined && key > last)) continue
-    // Sorts only once per so many items, so that selecting a page costs little more than visiting all items.
+    // Sorts only once per `limit` items, so that selecting a page costs little more than visiting all items.
     if (first.push(entry) >= 2 * limit) cut()
   }
   cut()

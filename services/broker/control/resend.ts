@@ -1,5 +1,5 @@
-// Revocations that the log has lost, such as by a failover, are resent by the nodes that know them: otherwise a node
-// that starts later would accept revoked tokens.
+// Nodes resend the revocations that the log has lost, for example in a failover. Otherwise a node that starts later would
+// accept revoked tokens.
 
 import { hash } from 'node:crypto'
 import type { Draft } from '../event/event.ts'
@@ -14,7 +14,7 @@ type Revoke = Commands['revoke']
 const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
 const AT_A_TIME = 500
 
-/** A command in the log's form. JSON can't express a time that never comes: it is omitted. */
+/** The draft of a command. Infinite times are omitted, since JSON can't express them. */
 export function commandDraft<Type extends keyof Commands>(type: Type, data: Commands[Type]): Draft {
   const finite = Object.entries(data).filter(([, value]) => value !== Infinity)
   return draftOf(type, Object.fromEntries(finite))

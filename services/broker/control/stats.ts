@@ -1,15 +1,15 @@
 // A node's report about its own state. Counters count from the node's start.
 
 export interface NodeStats {
-  /** By the node's clock, ms since 1970: rates are differences divided by differences of this. */
+  /** The time of the report by the node's clock, ms since 1970, for the calculation of rates. */
   readonly at: number
   /** `memory`, `file` or `redis`. */
   readonly engine: string
   readonly ready: boolean
   readonly takesEvents: boolean
-  /** Why it is not ready, or accepts no events. */
+  /** Why it is not ready, or accepts no publishes. */
   readonly reason?: string
-  /** The resource it is short of, so that it accepts no new reads: `loop` or `memory`. */
+  /** The exhausted resource because of which it accepts no new reads: `loop` or `memory`. */
   readonly overloaded?: string
   /** Settings whose current file is invalid. */
   readonly problems: readonly string[]
@@ -27,6 +27,6 @@ export interface NodeStats {
   readonly recent: number
   /** Resident memory, bytes. */
   readonly rss: number
-  /** CPU since the start, ms. */
+  /** CPU time since the start, ms. */
   readonly cpu: number
 }

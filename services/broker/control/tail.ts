@@ -12,7 +12,7 @@ const PAGE: PageLimit = { events: 1000, bytes: 1024 * 1024 }
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 10_000
 
-/** Waits before the next attempt after that many failures; not after `signal`. */
+/** Waits before the next attempt after that many failures, or until `signal`. */
 export async function pause(failures: number, signal: AbortSignal): Promise<void> {
   const ms = delay(failures, FIRST_RETRY_MS, LAST_RETRY_MS)
   await wait(ms, undefined, { ref: false, signal }).catch(() => {})
@@ -24,7 +24,7 @@ export interface Entry {
   readonly data: unknown
   /** The log's clock, ms since 1970. */
   readonly time: number
-  /** It was stored before this node listened. */
+  /** Whether it was stored before this node listened. */
   readonly past: boolean
 }
 
@@ -35,13 +35,13 @@ export interface TailOptions {
   readonly from: 'earliest' | 'latest'
   readonly logger: Logger
   entry(entry: Entry): void
-  /** An entry that is not kept. */
+  /** Called with an entry that is not stored. */
   transient?(entry: Entry): void
-  /** The log may have lost entries, or trimmed them before they could be read. */
+  /** Called if the log may have lost entries, or trimmed them before they could be read. */
   missed?(gap: Gap): void
 }
 
-/** An entry in the log's form. `data` must be JSON. */
+/** The draft of an entry. `data` must be JSON. */
 export function draftOf(type: string, data: unknown): Draft {
   return { type, data: Buffer.from(JSON.stringify(data)) }
 }
@@ -59,9 +59,9 @@ function entryOf(event: LogEvent, past: boolean): Entry {
 export class Tail {
   readonly #options: TailOptions
   #feed: Feed | undefined
-  /** Everything up to here was handed over. */
+  /** All entries up to here were delivered. */
   #at: Position | undefined
-  /** The stored entries are read: from now on the feed delivers. */
+  /** Whether the stored entries were read: now the feed delivers. */
   #live = false
   /** The feed's last reported position since the last read began. */
   #reported: Position | undefined
@@ -72,8 +72,8 @@ export class Tail {
   }
 
   /**
-   * Returns whether all stored entries are handed over, after `within` ms at the latest. Keeps trying after that. Does
-   * not raise.
+   * Returns whether all stored entries were delivered, after `within` ms at the latest. Keeps trying after that. Does not
+   * raise.
    */
   async open(within: number): Promise<boolean> {
     let timer: NodeJS.Timeout | undefined
@@ -158,7 +158,7 @@ export class Tail {
       this.#at = gap.to
       this.#miss(gap)
     },
-    // It keeps nothing.
+    // It caches nothing.
     forget() {},
     transient: events => {
       const { transient } = this.#options
@@ -167,7 +167,7 @@ export class Tail {
     },
   }
 
-  /** The last read may have seen what the feed reports only now. */
+  /** Whether an event was already delivered: the last read may have returned it before the feed reports it. */
   #has({ epoch, offset }: Position): boolean {
     return this.#at?.epoch === epoch && this.#at.offset >= offset
   }
@@ -184,7 +184,7 @@ export class Tail {
     if (missed !== undefined) this.#guard(() => missed(gap))
   }
 
-  /** What one handler raises must not keep the next entry from being handed over. */
+  /** Logs an error of a handler, so that the next entry is still delivered. */
   #guard(call: () => void): void {
     const { channel, logger } = this.#options
     try {

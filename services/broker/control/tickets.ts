@@ -1,4 +1,4 @@
-// Tickets on the log: a ticket is a text that any node exchanges for a record, once and for a short time.
+// Tickets in the log: any node exchanges a ticket for its record, once and for a short time.
 
 import { hash, randomBytes, randomInt, timingSafeEqual } from 'node:crypto'
 import { parsePosition, type Position, printPosition } from '../event/position.ts'
@@ -6,10 +6,10 @@ import type { ChannelLog } from '../log/log.ts'
 import { LONGEST_TICKET_MS, TICKET_SHARDS, ticketsOf } from './channels.ts'
 import { draftOf, valueOf } from './tail.ts'
 
-/** How long a ticket is valid unless its issuer says otherwise, ms. */
+/** The default life of a ticket, ms. */
 const TICKET_MS = 30_000
 
-/** Why a ticket is rejected; a client does not learn which. `unknown`: never issued, or trimmed meanwhile. */
+/** Why a ticket is rejected, which clients do not learn. `unknown`: it was never issued, or trimmed meanwhile. */
 export type TicketRefusal = 'malformed' | 'unknown' | 'expired' | 'used'
 
 export interface Issued {
@@ -21,9 +21,9 @@ export interface Issued {
 export type Taken<T> =
   { readonly record: T; readonly refused?: undefined } | { readonly refused: TicketRefusal }
 
-/** How long a ticket is valid: until whichever ends first. */
+/** How long a ticket is valid: until the earlier of both times. */
 export interface TicketLife {
-  /** Ms; 30 s unless given. */
+  /** Ms. Default: 30 s. */
   readonly life?: number | undefined
   /** When the token behind it expires, ms since 1970. */
   readonly until?: number | undefined
@@ -31,19 +31,19 @@ export interface TicketLife {
 
 export interface LogTicketsOptions {
   readonly log: ChannelLog
-  /** How long the log remembers an idempotency key, ms: no ticket may live longer. */
+  /** How long the log remembers an idempotency key, ms: the maximum life of a ticket. */
   readonly idempotencyWindow: number
 }
 
-/** What the log holds of a ticket. The secret is missing, so that reading the log yields no tickets. */
+/** A ticket's entry in the log, without the secret, so that reading the log yields no tickets. */
 interface Stub<T> {
   readonly hash: string
-  /** Ms from the log's time of this event on. */
+  /** Ms from the time of this event. */
   readonly life: number
   readonly record: T
 }
 
-/** A ticket names the place of its stub in the log: `<shard>.<position>.<secret>`. */
+/** A ticket contains the position of its stub in the log: `<shard>.<position>.<secret>`. */
 const TICKET = /^([0-9a-f])\.([a-z0-9]{1,16}-[1-9][0-9]{0,15})\.([A-Za-z0-9_-]{43})$/
 
 /** `T` is JSON. */
@@ -70,8 +70,8 @@ export class LogTickets<T> {
   }
 
   /**
-   * Exchanges the ticket for its record: of all callers, on all nodes, one receives it. If the log can't say whether it
-   * was this caller, the ticket is lost. Raises LogUnavailable.
+   * Exchanges the ticket for its record. Of all callers on all nodes, one receives it. If the log can't confirm which one,
+   * the ticket is lost. Raises LogUnavailable.
    */
   async take(ticket: string): Promise<Taken<T>> {
     const [, shard = '', at = '', secret = ''] = TICKET.exec(ticket) ?? []
@@ -81,7 +81,7 @@ export class LogTickets<T> {
     const found = await this.#find(channel, position)
     if (found === undefined || !isHashOf(secret, found.stub.hash)) return { refused: 'unknown' }
     const { stub, time } = found
-    // The log remembers the key of the first use for longer than any ticket lives. Its clock says when that was.
+    // The log remembers the key of the first use for longer than any ticket lives, and the time of that use.
     const used = { ...draftOf('used', null), idempotencyKey: stub.hash }
     const [use] = await this.#log.append(channel, [used])
     if (use === undefined || use.replayed) return { refused: 'used' }

@@ -1,13 +1,13 @@
 // Faults of a file that the operator wrote: rules, API keys, token keys.
 
-/** A fault, and its place if known; line and column begin at 1. */
+/** A fault, and its place if that is known. Line and column begin at 1. */
 export interface Problem {
   readonly line?: number
   readonly column?: number
   readonly message: string
 }
 
-/** The file can't be used. Its message lists all problems, one per line, and contains no secrets. */
+/** The file can't be used. The message lists all problems, one per line, and contains no secrets. */
 export class BadFileError extends Error {
   override readonly name = 'BadFileError'
   readonly problems: readonly Problem[]

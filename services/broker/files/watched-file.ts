@@ -1,5 +1,5 @@
-// A file that the operator may change while the node runs: re-read after changes; a faulty file leaves the previous
-// content in force.
+// A file that the operator may change while the node runs. It is read again after changes. If it is faulty, the previous
+// content stays in force.
 
 import { EventEmitter } from 'node:events'
 import { type FSWatcher, watch } from 'node:fs'
@@ -11,7 +11,7 @@ export interface WatchedFileEvents<T> {
   /** The file was read and differs from before. */
   changed: [value: T]
   /**
-   * The file can't be used; the previous content stays in force. Not repeated for the same text and the same reason.
+   * The file can't be used, and the previous content stays in force. Emitted once for the same text and reason.
    */
   refused: [error: BadFileError]
 }
@@ -19,9 +19,9 @@ export interface WatchedFileEvents<T> {
 export interface WatchedFile<T> extends EventEmitter<WatchedFileEvents<T>> {
   /** The content that was last read without a problem. */
   readonly current: T
-  /** Why the file's present content is not in force; undefined: it is. */
+  /** Why the file's current content is not in force; undefined if it is. */
   readonly problem: BadFileError | undefined
-  /** Reads at once, as on SIGHUP. Settles when it has been read, good or bad. */
+  /** Reads the file at once, as on SIGHUP. Settles when it has been read, whether it is valid or not. */
   reload(): Promise<void>
   close(): void
 }
@@ -30,12 +30,12 @@ export interface WatchedFileOptions<T> {
   readonly path: string
   /** Raises `BadFileError`. */
   readonly parse: (text: string) => T
-  /** The same for re-reading, without blocking the node; `parse` unless given. */
+  /** Parses after changes, without blocking the node. Default: `parse`. */
   readonly parseAside?: (text: string) => Promise<T>
   readonly mostBytes?: number
   /** How long to wait for further changes after a change, ms: editors write in steps. */
   readonly settle?: number
-  /** How often the file is read anyway: not every file system reports changes. */
+  /** How often the file is read anyway, ms, since not every file system reports changes. */
   readonly interval?: number
 }
 
@@ -60,7 +60,7 @@ type FollowOptions<T> = Required<Omit<WatchedFileOptions<T>, 'parse'>>
 
 interface Watched {
   readonly watcher: FSWatcher
-  /** Another folder may replace the watched one at its path, and is then not watched. */
+  /** Detects that another folder has replaced the watched one at its path. */
   readonly inode: number
 }
 
@@ -69,7 +69,7 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
   problem: BadFileError | undefined
   private readonly options: FollowOptions<T>
   private readonly timer: NodeJS.Timeout
-  /** As read last, good or bad. */
+  /** The text that was read last, whether it was valid or not. */
   private text: string | undefined
   private readonly watchers = new Map<string, Watched>()
   private settling: NodeJS.Timeout | undefined
@@ -105,8 +105,8 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
   }
 
   /**
-   * Watches the folder that contains the file, and the one that contains the target of a link. Not the file itself:
-   * editors and Kubernetes replace it.
+   * Watches the folder that contains the file, and the one that contains the target of a link, but not the file itself,
+   * since editors and Kubernetes replace it.
    */
   async follow(): Promise<void> {
     const { path } = this.options
@@ -126,7 +126,7 @@ class File<T> extends EventEmitter<WatchedFileEvents<T>> implements WatchedFile<
   private watch(folder: string, inode: number): void {
     try {
       const watcher = watch(folder, { persistent: false }, () => this.heard())
-      // The folder is gone, or the system has no watcher left: polling continues.
+      // The folder is gone, or the system has no watchers left: polling continues.
       watcher.on('error', () => this.unwatch(folder))
       this.watchers.set(folder, { watcher, inode })
     } catch {

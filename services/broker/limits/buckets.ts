@@ -1,4 +1,4 @@
-// Token buckets: a burst and a long-term rate. The node has no others.
+// Token buckets: a burst and a long-term rate.
 
 /** A burst, and a rate per second. */
 export interface Allowance {
@@ -6,28 +6,28 @@ export interface Allowance {
   readonly perSecond: number
 }
 
-/** The remaining tokens. Times are ms of any clock, but always the same one. */
+/** A token bucket. All times are from the same clock, ms. */
 export class Bucket {
-  /** What was taken since the other nodes were last notified. */
+  /** Tokens that were taken since the other nodes were last notified. */
   unreported = 0
   /** A new bucket is full, whatever its size. */
   #left = Number.POSITIVE_INFINITY
   #at = 0
 
-  /** Ms until that much may be taken; 0: now. More than the burst needs a full bucket, and leaves a debt. */
+  /** Ms until `cost` may be taken; 0: now. A cost above the burst needs a full bucket, and leaves a debt. */
   wait({ burst, perSecond }: Allowance, cost: number, now: number): number {
     const missing = Math.min(cost, burst) - this.#leftAt({ burst, perSecond }, now)
     return missing <= 0 ? 0 : Math.max(1, Math.ceil((missing / perSecond) * 1000 - 1e-6))
   }
 
-  /** Takes that much, even if it is not there. */
+  /** Takes `cost`, even if that leaves a debt. */
   spend(allowance: Allowance, cost: number, now: number): void {
     this.#left = this.#leftAt(allowance, now) - cost
     this.#at = now
     this.unreported += cost
   }
 
-  /** Other nodes took that much: it is missing here too. The debt is at most a burst plus one second's refill. */
+  /** Takes tokens that were spent on other nodes. The debt is at most a burst plus one second's refill. */
   debit(allowance: Allowance, cost: number, now: number): void {
     const { burst, perSecond } = allowance
     const before = this.#leftAt(allowance, now)
@@ -51,10 +51,10 @@ export class Bucket {
   }
 }
 
-/** Names that one table remembers: beyond that the least recently used is forgotten, as if it had been idle. */
+/** The maximum names in a table. Beyond it, the least recently used name is forgotten, as if it had been idle. */
 const MOST = 100_000
 
-/** Buckets by name, such as an address. Buckets that are full again are removed in time. */
+/** Buckets by name, such as an address. Buckets that are full again are removed. */
 export class Buckets {
   /** The least recently used first. */
   readonly #buckets = new Map<string, { readonly bucket: Bucket; allowance: Allowance }>()
@@ -79,7 +79,7 @@ export class Buckets {
     return bucket
   }
 
-  /** The same if it exists already: it does not become the most recently used. */
+  /** The bucket of a name, if it exists. Does not count as a use. */
   known(name: string): Bucket | undefined {
     return this.#buckets.get(name)?.bucket
   }
@@ -90,7 +90,7 @@ export class Buckets {
 
   #forget(now: number): void {
     for (const [name, { bucket, allowance }] of this.#buckets) {
-      // The newest is about to be taken from.
+      // The newest bucket is about to be used.
       if (this.#buckets.size === 1) return
       if (this.#buckets.size <= this.#most && !bucket.isFull(allowance, now)) return
       this.#buckets.delete(name)
@@ -125,7 +125,7 @@ export class Quota {
     this.#buckets.of(name, this.#allowance, now).exhaust(this.#allowance, seconds, now)
   }
 
-  /** Whether there is one left. */
+  /** Whether a token is left. */
   has(name: string, now = performance.now()): boolean {
     return (this.#buckets.known(name)?.wait(this.#allowance, 1, now) ?? 0) === 0
   }

@@ -3,7 +3,7 @@
 import { jitter } from '../../backoff.ts'
 import { type Count, type Hits, type Holder, type LimitSettings, nameOf, type Party } from './limited.ts'
 
-/** The hint when to retry, ms, plus or minus half: nobody knows when others leave. */
+/** The hint when to retry, ms, plus or minus half, since it is unknown when others leave. */
 const COME_BACK_MS = 3000
 const HOLDERS: readonly Holder[] = ['address', 'user', 'key']
 
@@ -18,13 +18,13 @@ interface Table {
   readonly held: Map<string, Held>
 }
 
-/** What one connection holds, until it ends. */
+/** The holds of one connection, until it ends. */
 export interface Lease {
   /** Adds a subscription. Raises FW_TOO_MANY_REQUESTS. */
   add(): void
   /** Removes a subscription. */
   remove(): void
-  /** The connection now belongs to another party. Raises FW_TOO_MANY_REQUESTS, and then nothing has changed. */
+  /** Moves the connection to another party. Raises FW_TOO_MANY_REQUESTS; then nothing has changed. */
   renew(party: Party): void
   end(): void
 }
@@ -32,7 +32,7 @@ export interface Lease {
 export class Holds {
   readonly #hits: Hits
   readonly #tables: readonly Table[]
-  /** What other nodes hold. */
+  /** The holds of a name on other nodes. */
   others: (scope: Holder, name: string) => Readonly<Held> = () => NOTHING
 
   constructor(settings: LimitSettings, hits: Hits) {
@@ -52,12 +52,12 @@ export class Holds {
     return this.#tables.reduce((sum, { held }) => sum + held.size, 0)
   }
 
-  /** What this node's users or keys hold. */
+  /** The holds of users or keys on this node. */
   of(scope: Holder): ReadonlyMap<string, Readonly<Held>> {
     return this.#tables.find(table => table.scope === scope)?.held ?? new Map()
   }
 
-  /** What its names may hold; undefined: there is no such limit. */
+  /** The limits of a scope's names; undefined if there are none. */
   mostOf(scope: Holder): Readonly<Held> | undefined {
     return this.#tables.find(table => table.scope === scope)?.most
   }
@@ -67,7 +67,7 @@ export class Holds {
     this.#check(this.#placesOf(party), { connections: 1, subscriptions })
   }
 
-  /** Adds a connection. Undefined: nothing is limited. Raises FW_TOO_MANY_REQUESTS. */
+  /** Adds a connection. Returns undefined if there are no limits. Raises FW_TOO_MANY_REQUESTS. */
   take(party: Party, subscriptions = 0): Lease | undefined {
     if (this.#tables.length === 0) return undefined
     let places: readonly Place[] = this.#placesOf(party)

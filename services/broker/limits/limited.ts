@@ -4,22 +4,22 @@ import { FanwireError } from '../../errors.ts'
 import type { Identity } from '../access/identity.ts'
 import type { Allowance, Bucket } from './buckets.ts'
 
-/** `rule`: a user, or an address, in one rule. */
+/** `rule` counts each user, or address, of each rule. */
 export type Scope = 'address' | 'user' | 'key' | 'connection' | 'rule'
 /** Scopes that hold connections. */
 export type Holder = 'address' | 'user' | 'key'
 /** Quantities that are limited per second. */
 export type Rate = 'requests' | 'publishes' | 'bytes'
-/** Quantities that are limited at a time. */
+/** Quantities that are limited at any time. */
 export type Count = 'connections' | 'subscriptions'
 export type Limit = Rate | Count
 
-/** Names of settings: 0, or a rate of 0, means no limit. */
+/** The settings of limits. 0, or a rate of 0, means no limit. */
 export type LimitSettings = {
   readonly [K in `${Holder | 'connection'}${Capitalize<Rate>}`]: Allowance
 } & { readonly [K in `${Holder}${Capitalize<Count>}`]: number }
 
-/** The parties that an action is counted for. What is omitted is not counted. */
+/** The parties for which an action is counted. Omitted ones are not counted. */
 export interface Party {
   readonly identity?: Identity
   /** Identifies the client's address. */
@@ -28,10 +28,10 @@ export interface Party {
   readonly connection?: ConnectionBuckets
 }
 
-/** Created on first use. */
+/** Buckets are created on first use. */
 export type ConnectionBuckets = { [K in Rate]?: Bucket }
 
-/** The name under which a scope counts a party; undefined: it is not counted. */
+/** The name under which a scope counts a party; undefined if it is not counted. */
 export function nameOf(scope: Holder, { identity, address }: Party): string | undefined {
   if (scope === 'address') return address
   if (identity === undefined) return undefined
@@ -56,18 +56,18 @@ const OWNERS: Readonly<Record<Scope, string>> = {
   rule: 'to channels of this rule',
 }
 
-/** A limit is reached; `retry`: ms until the next attempt makes sense. */
+/** A limit is reached. `retry`: ms until a retry can succeed. */
 export class Limited extends FanwireError {
   constructor(limit: Limit, scope: Scope, retry: number) {
     super('FW_TOO_MANY_REQUESTS', `${WORDS[limit]} ${OWNERS[scope]}: try again later`, { retry })
   }
 }
 
-/** How often limits were reached, by limit and scope only: for metrics. */
+/** How often limits were reached, by limit and scope, for metrics. */
 export class Hits {
   readonly #counts = new Map<string, { readonly limit: Limit; readonly scope: Scope; count: number }>()
 
-  /** Counts it, and creates the error. */
+  /** Counts a hit, and creates the error. */
   hit(limit: Limit, scope: Scope, retry: number): Limited {
     const name = `${limit} ${scope}`
     const known = this.#counts.get(name) ?? { limit, scope, count: 0 }

@@ -13,7 +13,7 @@ interface Flow {
   readonly scope: (typeof SCOPES)[number]
   readonly rate: Rate
   readonly allowance: Allowance
-  /** By name; not those of connections, which have their own. */
+  /** By name. Connections have separate buckets. */
   readonly buckets: Buckets
 }
 
@@ -25,17 +25,17 @@ export interface Spent {
 }
 
 const RULES = 'rule'
-/** Names whose consumption other nodes have to know. */
+/** The maximum number of buckets whose consumption is remembered for other nodes. */
 const MOST_SPENT = 100_000
 
-/** A bucket that something is taken from. */
+/** A bucket, and the cost that is taken from it. */
 interface Tap {
   readonly scope: Scope
   readonly rate: Rate
   readonly allowance: Allowance
   readonly bucket: Bucket
   readonly cost: number
-  /** Of a user or a key, whose limit holds over all nodes. */
+  /** Set for a user or a key, whose limit holds over all nodes. */
   readonly name?: string
 }
 
@@ -48,13 +48,13 @@ export class Limits {
   /** For metrics. */
   readonly hits = new Hits()
   readonly holds: Holds
-  /** Whether there are other nodes, which must be notified of the usage. */
+  /** Whether there are other nodes, which have to learn the usage. */
   sharing = false
   /** Buckets whose consumption other nodes may have to know; only if limits are shared. */
   readonly spent = new Map<Bucket, Spent>()
   readonly #now: () => number
   readonly #flows: Readonly<Record<Rate, readonly Flow[]>>
-  /** By rule and user, or address. */
+  /** The buckets of rules, by rule and user, or address. */
   readonly #rules = new Buckets()
 
   constructor(settings: LimitSettings, { now = () => performance.now() }: LimitsOptions = {}) {
@@ -86,7 +86,7 @@ export class Limits {
     return this.holds.mostOf('user') !== undefined || this.holds.mostOf('key') !== undefined
   }
 
-  /** Another node has taken that much: it is missing here too. `allowance` is needed for rules only. */
+  /** Takes tokens that were spent on another node. `allowance` is needed for rules only. */
   spentElsewhere(table: string, name: string, count: number, allowance: Allowance): void {
     const now = this.#now()
     if (table === RULES) return this.#rules.of(name, allowance, now).debit(allowance, count, now)
@@ -117,8 +117,7 @@ export class Limits {
   }
 
   /**
-   * Whether an event is allowed, before its body is read. Raises FW_TOO_MANY_REQUESTS; an allowed event is not counted
-   * yet.
+   * Checks whether an event will be allowed, before its body is read, without counting it. Raises FW_TOO_MANY_REQUESTS.
    */
   foresee(party: Party, rule: Pick<Rule, 'match' | 'rate'>, bytes: number): void {
     if (!this.#limitsPublishes(rule)) return
@@ -164,7 +163,7 @@ export class Limits {
     return [{ scope: 'rule', rate: 'publishes', allowance, bucket, cost: 1, ...shared }]
   }
 
-  /** Raises FW_TOO_MANY_REQUESTS if one of them has not enough. */
+  /** Raises FW_TOO_MANY_REQUESTS if one of the buckets does not have enough tokens. */
   #check(taps: readonly Tap[], now: number): void {
     let longest = 0
     let by: Tap | undefined
@@ -177,7 +176,7 @@ export class Limits {
     if (by !== undefined) throw this.hits.hit(by.rate, by.scope, longest)
   }
 
-  /** Takes from all or from none. */
+  /** Takes from all buckets or from none. */
   #spend(taps: readonly Tap[], now: number): void {
     this.#check(taps, now)
     for (const tap of taps) {

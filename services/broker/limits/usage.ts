@@ -1,5 +1,5 @@
-// Approximate usage of users and keys on other nodes: each node reports what users and keys near a limit took and hold,
-// at most once a second, and applies the others' reports to its own limits.
+// The approximate usage of users and keys on other nodes: at most once a second, each node reports the usage of users and
+// keys near a limit, and the other nodes apply it to their own limits.
 
 import { USAGE } from '../control/channels.ts'
 import { draftOf, type Entry, Tail } from '../control/tail.ts'
@@ -10,11 +10,11 @@ import type { Holder } from './limited.ts'
 import type { Limits } from './limits.ts'
 
 const REPORT_MS = 1000
-/** What is held is reported again after this, and expires if it was not reported for longer. */
+/** Holds are reported again after this time, and expire if they were not reported for longer, ms. */
 const REPEAT_MS = 5000
 const EXPIRES_MS = 15_000
 const START_MS = 5000
-/** Entries per event, and per second: the rest is reported in the next second. */
+/** The maximum entries per event, and per second. The rest is reported in the next second. */
 const PIECE = 1000
 const MOST = 10_000
 const SHARED: readonly Holder[] = ['user', 'key']
@@ -33,7 +33,7 @@ export interface UsageOptions {
   readonly logger: Logger
   readonly limits: Limits
   readonly nodes: { readonly id: string; list(): readonly unknown[] }
-  /** Rules limit the rates of users. */
+  /** Whether rules limit the rates of users. */
   readonly rulesHaveRates: () => boolean
   /** A clock that only goes forward, ms; for tests. */
   readonly now?: () => number
@@ -43,12 +43,12 @@ export class Usage {
   readonly #options: UsageOptions
   readonly #now: () => number
   readonly #tail: Tail
-  /** What this node has reported that it holds, by scope and name. */
+  /** The holds that this node has reported, by scope and name. */
   readonly #reported = new Map<
     string,
     Held & { readonly scope: Holder; readonly name: string; readonly at: number }
   >()
-  /** What other nodes hold, by scope, name and node. */
+  /** The holds of other nodes, by scope, name and node. */
   readonly #others = new Map<string, Map<string, Held & { readonly at: number }>>()
   #timer: NodeJS.Timeout | undefined
   #reporting = false
@@ -67,7 +67,7 @@ export class Usage {
     limits.holds.others = (scope, name) => this.#heldElsewhere(scope, name)
   }
 
-  /** Begins if a limit holds over all nodes; otherwise does nothing. Does not raise. */
+  /** Begins if limits are shared between nodes. Does not raise. */
   async open(within = START_MS): Promise<void> {
     const { limits, rulesHaveRates } = this.#options
     if (this.#timer !== undefined || !(limits.shares || rulesHaveRates())) return
@@ -102,13 +102,12 @@ export class Usage {
           pieces.map(piece => draftOf('usage', piece)),
         )
     } catch {
-      // The log is unavailable, and reports that itself. The reports are lost: until it recovers, limits apply per
-      // node.
+      // The log is unavailable, and reports that itself. These reports are lost: until it recovers, limits apply per node.
     }
     this.#reporting = false
   }
 
-  /** What was taken here and not reported yet, if it is above half of this node's share. */
+  /** The unreported consumption on this node that is above half of its share. */
   #taken(nodes: number): Taken[] {
     const now = this.#now()
     const taken: Taken[] = []
@@ -125,7 +124,7 @@ export class Usage {
     return taken
   }
 
-  /** What is held here above half of this node's share and has changed; also that it no longer is. */
+  /** The changed holds on this node that are, or were when last reported, above half of its share. */
   #held(nodes: number): Holding[] {
     const now = this.#now()
     const { holds } = this.#options.limits

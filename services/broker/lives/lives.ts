@@ -1,5 +1,5 @@
-// The log of lives: which clients connect and disconnect, and which channels are in use. Entries about members are
-// stored with the members until they are appended here; if a node stops in between, the next one appends the rest.
+// The log of lives: which clients connect and disconnect, and which channels are in use. Entries about members are stored
+// with the members until they are appended here. If a node stops in between, another one appends the rest.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../../backoff.ts'
@@ -10,9 +10,9 @@ import type { Life, MemberStore, Outbox } from '../presence/store.ts'
 import { livesOf } from './channels.ts'
 import type { LifeKind } from '../rules/life-kinds.ts'
 
-/** Events of one append. */
+/** The maximum events of one append. */
 const PORTION = 100
-/** Events of clients that wait while the log is unavailable; more are dropped. */
+/** The maximum events of clients that wait while the log is unavailable. Further ones are dropped. */
 const MOST_WAITING = 10_000
 
 const KINDS: Readonly<Record<Life['kind'], LifeKind>> = {
@@ -41,7 +41,7 @@ export class Lives {
   lost = 0
   readonly #options: LivesOptions
   readonly #unsent = new Map<string, Unsent>()
-  /** Of clients, by the channel of the log. */
+  /** Events of clients, by the channel of the log. */
   readonly #waiting = new Map<string, Draft[]>()
   readonly #closing = new AbortController()
 
@@ -59,8 +59,8 @@ export class Lives {
   }
 
   /**
-   * Returns once the log holds all of it and the store has been notified. Entries that are already in the log are not
-   * duplicated.
+   * Appends entries of the members. Returns once the log holds all of them and the store was notified. Entries that are
+   * already in the log are not duplicated.
    */
   take(channel: string, outbox: Outbox): Promise<void> {
     if (outbox.length === 0) return this.#unsent.get(channel)?.done ?? Promise.resolve()
@@ -73,7 +73,7 @@ export class Lives {
     return unsent.done
   }
 
-  /** Records an act of a client. Does not wait. */
+  /** Records an event of a client. Does not wait. */
   record(kind: LifeKind, about: string, data: object): void {
     if (!this.#options.records(kind)) return
     const name = livesOf(about)
@@ -120,7 +120,7 @@ export class Lives {
   }
 
   async #append(name: string): Promise<void> {
-    // Those of one turn of the event loop are appended together.
+    // Events of one turn of the event loop are appended together.
     await new Promise(resolve => setImmediate(resolve))
     for (let drafts = this.#waiting.get(name) ?? []; drafts.length > 0;) {
       const portion = drafts.slice(0, PORTION)
@@ -131,7 +131,7 @@ export class Lives {
     this.#waiting.delete(name)
   }
 
-  /** Repeats until it is done or recording has stopped. */
+  /** Retries until `act` succeeds or recording has stopped. */
   async #insist(act: () => Promise<unknown>): Promise<void> {
     const { signal } = this.#closing
     for (let failures = 1; !signal.aborted; failures++) {

@@ -34,7 +34,7 @@ export class Attendance implements ChannelWatcher {
     if (this.#channels.delete(channel)) this.#rooms.leave(channel, this.#identity.user)
   }
 
-  /** Its user, or the user's info, has changed. */
+  /** Called when its user, or the user's info, has changed. */
   identify(identity: Identity): void {
     const before = this.#identity
     this.#identity = identity
@@ -46,7 +46,7 @@ export class Attendance implements ChannelWatcher {
   }
 }
 
-/** What others see of a user, as members of a JSON object. */
+/** The public data of a user, as members of a JSON object. */
 export function whoOf(user: string, info: unknown): string {
   const name = `"user":${JSON.stringify(user)}`
   return info === undefined ? name : `${name},"info":${JSON.stringify(info)}`

@@ -1,4 +1,4 @@
-// Chooses where the members of this log's channels are stored.
+// Chooses the store for the members of this log's channels.
 
 import type { ChannelLog } from '../log/log.ts'
 import { MemoryMembers } from './memory.ts'
@@ -9,7 +9,7 @@ function isRedis(log: ChannelLog): log is ChannelLog & MembersInRedis {
   return 'members' in log && 'leases' in log
 }
 
-/** Several nodes share a Redis, which then stores their members; a single node stores them in its memory. */
+/** Nodes that share a Redis store their members there. A single node stores them in its memory. */
 export function createMembers(log: ChannelLog): MemberStore {
   return isRedis(log) ? new RedisMembers(log) : new MemoryMembers(log)
 }

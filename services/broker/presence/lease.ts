@@ -1,26 +1,26 @@
-// A node's lease on its members: renewed for as long as the node lives, and soon expired after it dies.
+// A node's lease on its members. It is renewed while the node lives, and expires soon after the node dies.
 
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '../logger.ts'
 import { LEASE_MS, type MemberStore } from './store.ts'
 
-/** Renewed so often that a node which is cut off for 10 s keeps its lease. */
+/** The renewal interval: a node that is cut off for 10 s keeps its lease. */
 const RENEW_MS = 2000
 const RETRY_MS = 500
-/** Nothing is done under a lease in its last moments. */
+/** A lease is not used in the last second of its validity. */
 const MARGIN_MS = 1000
 
 export interface LeaseEvents {
-  /** The lease was replaced: nothing of this node is stored under the new one. */
+  /** Called when the lease was replaced: nothing is stored under the new one yet. */
   changed(): void
-  /** Leases of other nodes have ended. */
+  /** Called when leases of other nodes have ended. */
   ended(leases: readonly string[]): void
 }
 
 export class Lease {
-  /** Other parts of the store identify it by this. */
+  /** The lease's id in the store. */
   id = newId()
-  /** When it is certainly still valid, by the store's clock; 0: not yet. */
+  /** Until when it is certainly valid, by the store's clock; 0 if it is not yet. */
   until = 0
   /** All leases at the time of the last renewal. */
   known: ReadonlySet<string> = new Set()
@@ -40,7 +40,7 @@ export class Lease {
     this.#every = every
   }
 
-  /** Renews it now, at the latest when the renewal in progress is done. Does not raise. */
+  /** Renews it now, or after the renewal in progress. Does not raise. */
   renew(): Promise<void> {
     this.#renewing ??= this.#renew().finally(() => {
       this.#renewing = undefined

@@ -1,4 +1,4 @@
-// Members of a single node, in its memory. Joins and leaves go through the log, whichever engine that is.
+// The members of a single node, in its memory. Joins and leaves go through the log, with any engine.
 
 import { presenceOf } from '../event/names.ts'
 import { randomBytes } from 'node:crypto'
@@ -25,11 +25,11 @@ interface User {
 
 interface Room {
   readonly users: Map<string, User>
-  /** By tag. */
+  /** The entries of each tag: the number of clients by user. */
   readonly entries: Map<string, Map<string, number>>
   readonly versions: Map<string, number>
   outbox: Life[]
-  /** Changes are made one after another, each with its events. */
+  /** Serializes changes, each with its events. */
   turn: Promise<unknown>
   clients: number
   held: number
@@ -178,7 +178,7 @@ export class MemoryMembers implements MemberStore {
     return done
   }
 
-  /** The log stores the events first: if it fails, nothing has changed. */
+  /** Appends the events first: if that fails, nothing has changed. */
   async #change(
     channel: string,
     room: Room,
@@ -241,7 +241,7 @@ function countOf({ users, clients, entries }: Room): Count {
   return { users: users.size, clients, tags: [...entries.keys()] }
 }
 
-/** The first of them behind `after`, in order. One look at each: there may be very many. */
+/** The first names after `after`, in order. Visits each name once, since there may be very many. */
 function firstBehind(names: Iterable<string>, after: string, most: number): string[] {
   let first: string[] = []
   let bound: string | undefined
@@ -256,7 +256,7 @@ function firstBehind(names: Iterable<string>, after: string, most: number): stri
   return first.sort(compare).slice(0, most)
 }
 
-/** By UTF-8, as Redis does. */
+/** Compares by UTF-8 bytes, as Redis does. */
 function compare(a: string, b: string): number {
   const length = Math.min(a.length, b.length)
   for (let i = 0; i < length; i++) {
@@ -266,7 +266,7 @@ function compare(a: string, b: string): number {
   return a.length - b.length
 }
 
-/** Halves of surrogate pairs stand for what comes behind everything else. */
+/** Surrogates sort after all other code units, since their characters have the greatest code points. */
 function placeOf(code: number): number {
   if (code < 0xd800) return code
   return code < 0xe000 ? code + 0x2000 : code - 0x800

@@ -1,4 +1,4 @@
-// Who is in which channel: this node's own clients, and everybody through the store.
+// The members of channels: this node's clients, and through the store those of all nodes.
 
 import { setImmediate } from 'node:timers/promises'
 import type { Identity } from '../access/identity.ts'
@@ -10,7 +10,7 @@ import { type Count, leaseOf, type MemberPage, type MemberStore, type Outbox } f
 
 /** How often each channel is compared with the store, ms. */
 const VERIFY_MS = 8000
-/** Channels that are compared at a time. */
+/** The number of channels that are compared at a time. */
 const AT_A_TIME = 50
 /** How long a polling client remains a member after its last request, ms. */
 const VISIT_MS = 60_000
@@ -25,7 +25,7 @@ export interface PresenceOptions {
   keeps(channel: string): boolean
   /** Whether any channel keeps members. */
   keepsAny(): boolean
-  /** For tests, ms. */
+  /** Intervals for tests, ms. */
   readonly times?: { readonly renew?: number; readonly verify?: number; readonly visit?: number }
 }
 
@@ -33,7 +33,7 @@ export interface PresenceOptions {
 export interface Lives {
   /** Whether anything about channels with members is recorded there. */
   wanted(): boolean
-  /** Returns once it is there. Does not raise. */
+  /** Returns once all entries are in it. Does not raise. */
   take(channel: string, outbox: Outbox): Promise<void>
 }
 
@@ -67,7 +67,7 @@ export class Presence {
     this.#lease = new Lease(store, logger, events, times?.renew)
   }
 
-  /** Takes part if some channel keeps members; from then on permanently. */
+  /** Starts once any channel keeps members. */
   open(): void {
     if (this.#timer !== undefined || this.#closed || !this.#options.keepsAny()) return
     const every = this.#options.times?.verify ?? VERIFY_MS
@@ -75,7 +75,7 @@ export class Presence {
     void this.#lease.renew()
   }
 
-  /** Members of this node leave when the grace is over, unless they connect to another node. Does not raise. */
+  /** Stops. The members of this node leave after the grace period, unless they connect to another node. Does not raise. */
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#timer)
@@ -86,13 +86,13 @@ export class Presence {
 
   // Members of this node ----------------------------------------------------------------------------------------
 
-  /** The client becomes a member of every channel that it reads; called again if its identity changes. */
+  /** Makes the client a member of every channel that it reads. Call it again if its identity changes. */
   attend(connection: Attending, identity: Identity): void {
     if (connection.watcher instanceof Attendance) connection.watcher.identify(identity)
     else if (this.#options.keepsAny()) connection.watcher = new Attendance(this, identity)
   }
 
-  /** A user polled these channels, and will poll again. Anonymous clients can't be distinguished. */
+  /** Makes a user who polls these channels a member for a while. Anonymous clients are ignored: they look alike. */
   visit({ user, kind, info }: Identity, channels: readonly string[]): void {
     if (user === '' || kind === 'key' || this.#closed || !this.#options.keepsAny()) return
     for (const channel of channels) {
@@ -110,7 +110,7 @@ export class Presence {
     }
   }
 
-  /** Adds a client. False if the channel keeps no members. */
+  /** Adds a client. Returns false if the channel keeps no members. */
   enter(channel: string, user: string, who: string): boolean {
     if (this.#closed || !this.#options.keeps(channel)) return false
     this.open()
@@ -146,7 +146,7 @@ export class Presence {
 
   #forget({ channel }: Room): void {
     this.#rooms.delete(channel)
-    // If this fails, the node that cleans up finds nothing there.
+    // If this fails, the node that cleans up later finds nothing.
     this.#options.store.detach(this.#lease.id, [channel]).catch(() => {})
   }
 
@@ -166,7 +166,7 @@ export class Presence {
     return this.#looked(channel, await this.#options.store.page(channel, after, limit))
   }
 
-  /** Entries of a lease that the store has lost expire as if the lease had ended. */
+  /** Entries of a lease that the store has lost are removed as if the lease had ended. */
   #looked<T extends Count>(channel: string, found: T): T {
     const { known } = this.#lease
     for (const lease of new Set(found.tags.map(leaseOf))) {
@@ -181,7 +181,7 @@ export class Presence {
     for (const room of this.#rooms.values()) room.enterAnew()
   }
 
-  /** Finds out what the store has lost. */
+  /** Finds entries that the store has lost. */
   async #verify(): Promise<void> {
     if (this.#verifying) return
     this.#verifying = true
@@ -224,7 +224,7 @@ export class Presence {
   async #expel(channel: string, lease: string): Promise<void> {
     const { store } = this.#options
     const { tags } = await store.count(channel)
-    // What the node could not append any more.
+    // Appends the entries that the gone node did not append.
     await this.#record(channel, (await store.version(channel, `${lease}/`)).outbox)
     for (const tag of tags.filter(each => leaseOf(each) === lease)) {
       for (let more = true; more && !this.#closed;) {

@@ -1,5 +1,5 @@
-// Members in Redis: each change of a channel is one script there (log/redis/lua/members.lua), which also writes the
-// channel's log of joins and leaves; the keys are in the log's slot.
+// Members in Redis. Each change of a channel is one script (log/redis/lua/members.lua), which also writes the channel's log
+// of joins and leaves. The keys are in the slot of that log.
 
 import { presenceOf } from '../event/names.ts'
 import {

@@ -1,11 +1,11 @@
-// The members of one channel on this node, and their updates to the store: the last change counts, so a change can be
-// repeated until the store has accepted it.
+// The members of one channel on this node, and their updates to the store. The last change of a user counts, so a change
+// can be repeated until the store has accepted it.
 
 import { delay } from '../../backoff.ts'
 import type { Lease } from './lease.ts'
 import type { Change, MemberStore, Outbox } from './store.ts'
 
-/** Changes of one call. */
+/** The maximum changes of one call. */
 const PORTION = 500
 
 export interface RoomOptions {
@@ -15,9 +15,9 @@ export interface RoomOptions {
   readonly grace: number
   /** Whether the log of lives records this channel. */
   lives(): boolean
-  /** For the log of lives: returns once all entries are in it. */
+  /** Appends entries to the log of lives. Returns once it has all of them. */
   outbox(channel: string, outbox: Outbox): Promise<void>
-  /** The room has become empty. */
+  /** Called when the room has become empty. */
   empty(room: Room): void
   /** Creates a tag of this node. */
   tag(): string
@@ -27,7 +27,7 @@ interface Entry {
   clients: number
   who: string
   updated: boolean
-  /** When it is gone. */
+  /** The timer for its leave. */
   leaving: NodeJS.Timeout | undefined
 }
 
@@ -38,14 +38,14 @@ export class Room {
   /** Users whose changes the store has not received yet. */
   readonly #dirty = new Set<string>()
   #tag: string
-  /** Tags whose entries must be removed once those of the present one are stored. */
+  /** Tags whose entries have to be removed once those of the current tag are stored. */
   #stale: string[] = []
   #version = 0
   #attached = ''
   #flushing = false
   #retry: NodeJS.Timeout | undefined
   #failures = 0
-  /** The log of lives has everything. */
+  /** Settles once the log of lives has all entries. */
   #sent: Promise<void> = Promise.resolve()
   #closed = false
   #waiting: (() => void)[] = []
@@ -89,7 +89,7 @@ export class Room {
     this.#changed(user)
   }
 
-  /** Returns when the store has received all changes so far, or can't be reached: a later read then reports why. */
+  /** Returns when the store has all changes so far, or can't be reached. A later read then reports why. */
   async settled(): Promise<void> {
     if (this.#unsettledChanges && !this.#closed && this.#retry === undefined)
       await new Promise<void>(resolve => this.#waiting.push(resolve))
@@ -99,7 +99,7 @@ export class Room {
     for (const resolve of this.#waiting.splice(0)) resolve()
   }
 
-  /** The store lost some or all of this node's entries: everything is stored again under another tag. */
+  /** Stores everything again under another tag, since the store lost some or all of this node's entries. */
   enterAnew(): void {
     this.#stale.push(this.#tag)
     this.#tag = this.#options.tag()
@@ -177,7 +177,7 @@ export class Room {
     if (this.#entries.size === 0) void this.#endWhenTold()
   }
 
-  /** Not before the log of lives has everything: until then the lease shows that there is something to do. */
+  /** Waits for the log of lives: until it has all entries, the lease shows that there is something to do. */
   async #endWhenTold(): Promise<void> {
     await this.#sent
     if (this.#entries.size === 0 && !this.#unsettledChanges && !this.#closed) this.#options.empty(this)
@@ -191,7 +191,7 @@ export class Room {
       await store.attach(id, this.channel)
       this.#attached = id
     }
-    // Not earlier: during the wait another tag may have replaced it.
+    // Read after the wait, during which another tag may have replaced it.
     const tag = this.#tag
     const users = [...this.#dirty].slice(0, PORTION)
     const changes = users.map(user => this.#change(user))

@@ -1,5 +1,5 @@
-// Where the members of channels are stored: the interface of all engines. `memory.ts` and `redis.ts` implement it;
-// `test/contract/members.ts` is this contract as a suite that both must pass.
+// The store for the members of channels: the interface of its engines, `memory.ts` and `redis.ts`. Both must pass
+// `test/contract/members.ts`, which tests this contract.
 
 import type { Position } from '../event/position.ts'
 
@@ -8,42 +8,42 @@ import type { Position } from '../event/position.ts'
  * is a member of the channel as long as it has an entry.
  */
 export interface Change {
-  /** `""`: all anonymous clients, which are only counted. */
+  /** `""` for all anonymous clients, which are only counted. */
   readonly user: string
-  /** Clients of the user on the node; 0 while it lingers, -1: it is gone. */
+  /** The user's clients on the node; 0 during the grace period, -1 if the user is gone. */
   readonly clients: number
-  /** Members of a JSON object: `"user":"ann","info":{…}`. */
+  /** The user's data as members of a JSON object: `"user":"ann","info":{…}`. */
   readonly who: string
-  /** `who` is newer than what other nodes sent. */
+  /** Whether `who` is newer than that of other nodes. */
   readonly updated: boolean
 }
 
-/** An entry for the log of lives, in the order in which things happened in the channel. */
+/** An entry for the log of lives. The entries of a channel are in order. */
 export interface Life {
-  /** A unique id, so that an entry that is appended twice appears once. */
+  /** A unique id, so that an entry is not duplicated. */
   readonly key: string
   readonly kind: 'occupied' | 'vacated' | 'joined' | 'left'
   /** As in `Change`; empty if the entry is about the channel. */
   readonly who: string
 }
 
-/** The entries stored for the log of lives: all that were not acknowledged, the oldest first. */
+/** The unacknowledged entries for the log of lives, the oldest first. */
 export type Outbox = readonly Life[]
 
 export interface Put {
   readonly tag: string
-  /** The lease is valid until then by the store's clock: later the call does nothing. */
+  /** Until when the lease is valid, by the store's clock. Later calls do nothing. */
   readonly until: number
-  /** Increases: `version` uses it to find out whether the store has lost something. */
+  /** Increases with each put. Compared with `version`, it shows whether the store has lost something. */
   readonly version: number
   /** At most one per user. */
   readonly changes: readonly Change[]
-  /** Store entries for the log of lives. */
+  /** Whether to store entries for the log of lives. */
   readonly lives: boolean
 }
 
 export interface Renewal {
-  /** False: the lease has ended or was lost, and its entries are void. */
+  /** False if the lease has ended or was lost: its entries are void. */
   readonly held: boolean
   /** The store's clock, ms. */
   readonly now: number
@@ -54,9 +54,9 @@ export interface Renewal {
 }
 
 export interface Count {
-  /** Users. */
+  /** The number of users. */
   readonly users: number
-  /** Their clients and the anonymous ones. */
+  /** The number of their clients and of anonymous ones. */
   readonly clients: number
   /** The number of tags that have entries. */
   readonly tags: readonly string[]
@@ -65,29 +65,29 @@ export interface Count {
 export interface MemberPage extends Count {
   /** JSON objects, by user in the order of their UTF-8. */
   readonly members: readonly string[]
-  /** The user after which the next page begins; undefined: this was the last. */
+  /** The user after whom the next page begins; undefined if this was the last page. */
   readonly next: string | undefined
   /** The position in the log of joins and leaves: later events are not in this page. */
   readonly cursor: Position
 }
 
 /**
- * Joins and leaves are appended to `presenceOf(channel)` in the same step that changes the members. All calls raise
- * LogUnavailable if it is unknown whether they took effect; each may be repeated.
+ * Joins and leaves are appended to `presenceOf(channel)` atomically with the change of the members. All calls raise
+ * LogUnavailable if it is unknown whether they took effect. Each may be repeated.
  */
 export interface MemberStore {
-  /** `begin`: the lease is new. */
+  /** Renews a lease. `begin`: the lease is new. */
   renew(lease: string, begin: boolean): Promise<Renewal>
-  /** The lease expires after that many ms. */
+  /** Lets the lease expire after that many ms. */
   end(lease: string, within: number): Promise<void>
-  /** The lease has entries in the channel, or soon will; an unknown lease expires unless it is renewed. */
+  /** Notes that the lease has, or soon will have, entries in the channel. An unknown lease expires unless it is renewed. */
   attach(lease: string, channel: string): Promise<void>
-  /** It has none any more. A lease that has ended is forgotten with its last channel. */
+  /** Notes that the lease has no more entries there. A lease that has ended is forgotten with its last channel. */
   detach(lease: string, channels: readonly string[]): Promise<void>
-  /** Some channels of a lease. */
+  /** At most `most` channels of a lease. */
   attached(lease: string, most: number): Promise<string[]>
 
-  /** Undefined: it was too late. */
+  /** Stores changes. Returns undefined if it was too late. */
   put(channel: string, put: Put): Promise<Outbox | undefined>
   /** Removes entries of a tag, a bounded number per call. */
   expel(
@@ -95,19 +95,19 @@ export interface MemberStore {
     tag: string,
     lives: boolean,
   ): Promise<{ readonly outbox: Outbox; readonly more: boolean }>
-  /** The version of the tag's last put; undefined if the store has nothing of it. */
+  /** The version of the tag's last put; undefined if the store has no entries of it. */
   version(
     channel: string,
     tag: string,
   ): Promise<{ readonly version: number | undefined; readonly outbox: Outbox }>
-  /** The log of lives has everything up to that key. Returns the remaining entries. */
+  /** Acknowledges the entries up to that key, which the log of lives now has. Returns the remaining ones. */
   acknowledge(channel: string, key: string): Promise<Outbox>
 
   count(channel: string): Promise<Count>
   page(channel: string, after: string, limit: number): Promise<MemberPage>
 }
 
-/** How long a lease is valid, ms, and after how long without any renewal the store counts as having been down. */
+/** How long a lease is valid, ms, and after how long without any renewal the store counts as having been unavailable. */
 export const LEASE_MS = 15_000
 export const OUTAGE_MS = 8000
 

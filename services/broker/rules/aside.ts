@@ -1,5 +1,4 @@
-// Re-reading a rules file while the node serves: a large file is parsed in a worker thread, so that no client waits for
-// it.
+// Reads a rules file again while the node serves. A large file is parsed in a worker thread, so that no client waits.
 
 import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -10,19 +9,19 @@ import { parseRules } from './parse.ts'
 import type { Rules } from './rules.ts'
 import type { Part } from './thread.ts'
 
-/** Characters. A smaller file is parsed in less time than a thread needs to start. */
+/** The size from which a file is parsed in a thread, characters: a smaller one takes less time than starting a thread. */
 export const LARGE_RULES_FILE = 8 * 1024
 const FROM_SOURCE = import.meta.url.endsWith('.ts')
 const THREAD = new URL(FROM_SOURCE ? './thread.ts' : './thread.js', import.meta.url)
 
-/** The process's own flags (`--import`, `--inspect`) are not for the thread; but it has to read TypeScript. */
+/** The thread does not get the process's flags (`--import`, `--inspect`), but has to read TypeScript. */
 function threadFlags(): string[] {
   if (!FROM_SOURCE) return []
   const api = import.meta.resolve('tsx/esm/api')
   return ['--import', `data:text/javascript,import { register } from ${JSON.stringify(api)}; register()`]
 }
 
-/** As `parseRules`. */
+/** Like `parseRules`. */
 export async function parseAside(text: string): Promise<Rules> {
   if (text.length < LARGE_RULES_FILE) return parseRules(text)
   const worker = new Worker(THREAD, { workerData: text, execArgv: threadFlags() })
@@ -34,7 +33,7 @@ export async function parseAside(text: string): Promise<Rules> {
   }
 }
 
-/** Requests one part after the other, with turns of the event loop in between. */
+/** Requests the parts one by one, with turns of the event loop in between. */
 async function rulesFrom(worker: Worker): Promise<Rules> {
   const builder = new RulesBuilder()
   for (;;) {
@@ -43,7 +42,7 @@ async function rulesFrom(worker: Worker): Promise<Rules> {
     if ('problems' in part) throw new BadFileError(part.problems)
     if ('default' in part) return builder.build(part.default, part)
     builder.add(part.rules)
-    // The port delivers all messages that have arrived in a single turn.
+    // The port delivers all arrived messages in one turn, so this waits for the next one.
     await setImmediate()
   }
 }

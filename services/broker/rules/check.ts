@@ -7,7 +7,7 @@ import { LARGEST_RULES_FILE, parseRules } from './parse.ts'
 export interface Checked {
   /** One problem per line, as `path:line:column: message`, or a single line with a summary. */
   readonly lines: readonly string[]
-  /** 0: good; 1: it has problems; 2: it can't be read. */
+  /** 0: valid; 1: it has problems; 2: it can't be read. */
   readonly exitCode: 0 | 1 | 2
 }
 

@@ -1,4 +1,4 @@
-// A node's rules file: re-read when it changes; a bad file leaves the rules as they are.
+// A node's rules file. It is read again when it changes. If it is invalid, the previous rules stay in force.
 
 import { type WatchedFile, watchFile, type WatchedFileOptions } from '../files/watched-file.ts'
 import { parseAside } from './aside.ts'
@@ -8,7 +8,7 @@ import type { Rules } from './rules.ts'
 export type RulesFile = WatchedFile<Rules>
 
 /**
- * Raises `BadFileError` if the file is bad at the start. `hangUp` calls back on SIGHUP, and returns a function that
+ * Raises `BadFileError` if the file is invalid at the start. `hangUp` calls back on SIGHUP, and returns a function that
  * stops it.
  */
 export async function openRulesFile(

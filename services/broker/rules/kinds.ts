@@ -1,5 +1,4 @@
-// Types of values in the rules file. Each is defined once, and gives the JSON Schema for editors and the reader for the
-// node.
+// Types of values in the rules file. Each definition gives the JSON Schema for editors and the reader for the node.
 
 import { isAlias, isMap, isScalar, isSeq, type Document, type Node, type YAMLMap } from 'yaml'
 import { quote } from '../../errors.ts'
@@ -13,13 +12,13 @@ export interface Kind<T> {
   read(node: Node, path: string, reading: Reading): T | undefined
 }
 
-/** A file while it is read. */
+/** A file that is being read. */
 export interface Reading {
   readonly document: Document
   problem(node: Node, message: string): void
 }
 
-/** All of an object's members are optional. */
+/** The result of reading an object: all members are optional. */
 export type Read<T> = { -readonly [K in keyof T]?: T[K] }
 
 type Members<T> = { readonly [K in keyof T]: Kind<T[K]> }
@@ -27,7 +26,7 @@ type Members<T> = { readonly [K in keyof T]: Kind<T[K]> }
 const DURATIONS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZES = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, KB: 1e3, MB: 1e6, GB: 1e9 } as const
 
-/** Replaces an alias by its anchor's value. The types bound the nesting, so aliases can't unfold without end. */
+/** Replaces an alias by its anchor's value. The types bound the nesting, so aliases can't expand without end. */
 function resolved(node: Node, path: string, reading: Reading): Node | undefined {
   if (!isAlias(node)) return node
   const target = node.resolve(reading.document)
@@ -115,7 +114,7 @@ function within(number: number, least: number, most: number): number | undefined
   return number >= least && number <= most ? number : undefined
 }
 
-/** ms. */
+/** A duration, in ms. */
 export function duration(most: string, about: string): Kind<number> {
   const form = /^(\d{1,9})(ms|s|m|h|d)$/
   const parse = (given: unknown) => {
@@ -130,7 +129,7 @@ export function duration(most: string, about: string): Kind<number> {
   )
 }
 
-/** Bytes. */
+/** A size, in bytes. */
 export function size(most: string, about: string): Kind<number> {
   const form = /^(\d{1,12})(B|KiB|MiB|GiB|KB|MB|GB)$/
   const parse = (given: unknown) => {
@@ -153,7 +152,7 @@ export function size(most: string, about: string): Kind<number> {
   )
 }
 
-/** Times per second. */
+/** A rate per second. */
 export function frequency(about: string): Kind<number> {
   return value(
     { description: about, type: 'string', pattern: FREQUENCY.source, examples: ['10/s', '600/m'] },
@@ -162,7 +161,7 @@ export function frequency(about: string): Kind<number> {
   )
 }
 
-/** Text in which `fault` finds nothing wrong. */
+/** A text for which `fault` returns undefined. */
 export function text(schema: JsonSchema, fault: (text: string) => string | undefined): Kind<string> {
   return kind({ type: 'string', ...schema }, (node, path, reading) => {
     const given = scalar(node)
@@ -188,7 +187,7 @@ function items<T>(nodes: readonly unknown[], of: Kind<T>, path: string, reading:
   return all.length === nodes.length ? all : undefined
 }
 
-/** An object with these members and no others. `check` gets what was read, and reports contradictions. */
+/** An object with these members only. `check` receives the result, and reports contradictions. */
 export function object<T extends object>(
   members: Members<T>,
   {

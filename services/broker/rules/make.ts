@@ -6,7 +6,7 @@ import { USER_SEGMENT } from './patterns.ts'
 import type { Hook, Hooks, Rule, Rules, Webhook } from './rules.ts'
 import type { HookMembers, RuleMembers, WebhookMembers } from './schema.ts'
 
-/** Omitted members get the defaults. */
+/** Builds a rule. Omitted members get the defaults. */
 export function ruleOf(match: string, members: Read<RuleMembers>, line: number): Rule {
   const { rate } = members
   return {
@@ -58,15 +58,15 @@ export function webhookOf({ url = '', secrets, events, channels, batch }: Read<W
   }
 }
 
-/** What a file contains besides its rules. */
+/** The other contents of a rules file. */
 export type RulesExtras = Partial<Pick<Rules, 'open' | 'lives' | 'hooks' | 'webhooks'>>
 
-/** Builds rules whose list arrives in parts, so that a long one blocks the event loop only for a part at a time. */
+/** Builds rules from a list that arrives in parts, so that a long one does not block the event loop. */
 export class RulesBuilder {
   readonly #list: Rule[] = []
   readonly #table = new PatternTable<Rule>()
 
-  /** In the file's order. */
+  /** Adds rules, in the file's order. */
   add(rules: readonly Rule[]): void {
     for (const rule of rules) {
       this.#list.push(rule)
@@ -74,7 +74,7 @@ export class RulesBuilder {
     }
   }
 
-  /** Nothing may be added afterwards. */
+  /** Returns the rules. Nothing may be added afterwards. */
   build(others: Rule, { open, lives = [], hooks = {}, webhooks = [] }: RulesExtras = {}): Rules {
     const all = [...this.#list, others]
     return {
@@ -99,10 +99,10 @@ export function createRules(list: readonly Rule[], others: Rule, extras?: RulesE
   return builder.build(others, extras)
 }
 
-/** Without a file, beyond loopback: reading needs a token's grant, publishing an API key. */
+/** The rules without a file, beyond loopback: reading requires a token's grant, publishing an API key. */
 export const CLOSED_RULES: Rules = createRules([], ruleOf('default', {}, 0))
 
-/** Without a file, on loopback: everybody may do everything; once there are API keys, publish and admin need one. */
+/** The rules without a file, on loopback: everybody may do everything. If there are `keys`, publish and admin need one. */
 export function openRules({ keys }: { readonly keys: boolean }): Rules {
   const others = ruleOf('default', { subscribe: ['anyone'], publish: keys ? ['key'] : ['anyone'] }, 0)
   return createRules([], others, { open: keys ? 'but-keys' : 'all' })

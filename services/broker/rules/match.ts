@@ -19,18 +19,18 @@ interface Best<T> {
 }
 
 /**
- * More literal segments win, then more segments. If both are equal, the patterns differ in the places of their
- * literals: from the left, a literal wins over `{user}`, and that over `*`.
+ * Finds the pattern with the most literal segments, then with the most segments. If both are equal, the first different
+ * segment from the left decides: a literal wins over `{user}`, and that over `*`.
  */
 export class PatternTable<T> {
   readonly #root = emptyNode<T>()
 
-  /** The pattern has no fault, and was not added before. */
+  /** Adds a pattern, which must be valid and new. */
   add(pattern: string, value: T): void {
     insert(this.#root, pattern.split(':'), value)
   }
 
-  /** Undefined: no pattern matches. */
+  /** The value of the most specific pattern that matches, if there is one. */
   find(channel: string): T | undefined {
     const best: Best<T> = { value: undefined, literals: -1, segments: -1 }
     search(this.#root, channel.split(':'), 0, 0, best)
@@ -64,7 +64,7 @@ function childFor<T>(node: Node<T>, segment: string): Node<T> {
   return made
 }
 
-/** Depth first, the most specific first, so that among equals the first found is the leftmost. */
+/** Searches depth first, the most specific branch first, so that the first of equal patterns is the right one. */
 function search<T>(
   node: Node<T>,
   segments: readonly string[],
@@ -73,7 +73,7 @@ function search<T>(
   best: Best<T>,
 ): void {
   const left = segments.length - depth
-  // Not even a literal for each remaining segment could make it better.
+  // Even if all remaining segments were literals, it would not be better.
   if (literals + left < best.literals) return
   if (literals + left === best.literals && segments.length <= best.segments) return
   const segment = segments[depth]
@@ -95,7 +95,7 @@ function take<T>(best: Best<T>, value: T, literals: number, segments: number): v
   best.segments = segments
 }
 
-/** Whether those segments of a channel are the user. Anonymous clients match nothing. */
+/** Whether those segments of a channel equal the user. Anonymous clients match nothing. */
 export function userMatches(userSegments: readonly number[], channel: string, user: string): boolean {
   if (userSegments.length === 0) return true
   if (user === '') return false

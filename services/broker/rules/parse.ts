@@ -1,4 +1,4 @@
-// Parses rules from YAML or JSON: every problem with its line and column.
+// Parses rules from YAML or JSON. Every problem has a line and a column.
 
 import { LineCounter, type Node, parseDocument } from 'yaml'
 import { quote } from '../../errors.ts'
@@ -9,17 +9,17 @@ import type { Rules } from './rules.ts'
 import { RULES_FILE, type RuleMembers } from './schema.ts'
 
 export const LARGEST_RULES_FILE = 4 * 2 ** 20
-/** More would not help, and a file that is something different has one in each line. */
+/** The maximum number of reported problems: a file of another kind has one in each line. */
 const MOST_PROBLEMS = 50
 
 type Position = Required<Pick<Problem, 'line' | 'column'>>
 
-/** Raises `BadFileError`. */
+/** Parses a rules file. Raises `BadFileError`. */
 export function parseRules(source: string): Rules {
   try {
     return readRules(source)
   } catch (error) {
-    // The parser recurses as deeply as the file nests.
+    // The parser is recursive.
     if (error instanceof RangeError) throw new BadFileError('the file is nested too deeply')
     throw error
   }
@@ -30,7 +30,7 @@ function readRules(source: string): Rules {
   const lines = new LineCounter()
   const document = parseDocument(source.replace(/^\ufeff/, ''), {
     lineCounter: lines,
-    // Members are compared where they are known, in linear time.
+    // Duplicates are found later, in linear time.
     uniqueKeys: false,
     prettyErrors: false,
   })

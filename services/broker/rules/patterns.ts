@@ -7,7 +7,7 @@ import { CHANNEL_CHARACTERS, hasStep } from '../event/names.ts'
 export const USER_SEGMENT = '{user}'
 
 const LONGEST_PATTERN = 200
-/** Characters of a literal segment, inside a character class of a regular expression. */
+/** Characters of a literal segment, for a character class of a regular expression. */
 export const CHARACTERS = CHANNEL_CHARACTERS.replace(':', '')
 const LITERAL = new RegExp(`^[${CHARACTERS}]+$`)
 const WITH_ASTERISK = new RegExp(`^[*${CHARACTERS}]+$`)
@@ -15,10 +15,10 @@ const COLON = 0x3a
 const ASTERISK = 0x2a
 
 /**
- * What is wrong with a pattern, as the end of a sentence that begins with the pattern; undefined: nothing.
+ * Why a pattern is invalid, as the end of a sentence that begins with the pattern; undefined if it is valid.
  *
- * `*` is one whole segment; as the last segment it is the rest, one segment or more. Names may have empty segments
- * (`a::b`), which `*` matches; patterns may not spell them.
+ * `*` matches one whole segment; as the last segment, it matches one or more. Names may have empty segments (`a::b`),
+ * which `*` matches; patterns may not.
  */
 export function patternFault(pattern: unknown, { userSegments = false } = {}): string | undefined {
   if (typeof pattern !== 'string') return 'is not a string'

@@ -1,4 +1,4 @@
-// The members of the rules file: editors complete them, and the node reads them.
+// The members of the rules file, for editors and the node.
 
 import { urlOf } from '../../urls.ts'
 import { LIFE_WORDS, type LifeWord } from './life-kinds.ts'
@@ -35,13 +35,13 @@ const secrets = list(
   text({ pattern: SECRET.source }, secret =>
     SECRET.test(secret) ? undefined : 'is not whsec_ and 24 to 64 bytes in base64',
   ),
-  'Secrets of the signatures; while one replaces another, both.',
+  'Secrets of the signatures. During a rotation, both secrets.',
 )
 
 /** The URL to which the application receives requests. */
 const applicationUrl = text(
   {
-    description: 'https, or http to this machine and to the hosts of FANWIRE_HOOKS_PRIVATE.',
+    description: 'https, or http to this machine or to hosts in FANWIRE_HOOKS_PRIVATE.',
     pattern: '^https?://',
   },
   url => {
@@ -70,7 +70,7 @@ const headers = list(
       ? 'carries a key or a token, which are not forwarded'
       : undefined
   }),
-  "Which of the client's headers the application receives. If omitted: cookie.",
+  "The client's headers that the application receives. If omitted: cookie.",
 )
 
 const hookOf = (about: string) =>
@@ -80,7 +80,10 @@ const hookOf = (about: string) =>
       timeout: duration('30s', 'How long a response may take. If omitted: 1s.'),
       headers,
       secrets,
-      answers: choice(ANSWERS, 'signed: with one of the secrets, like the requests. If omitted: unsigned.'),
+      answers: choice(
+        ANSWERS,
+        'signed: responses are signed with one of the secrets, like requests. If omitted: unsigned.',
+      ),
       onFailure: choice(ON_FAILURE, 'The decision if there is no response. If omitted: deny.'),
     },
     {
@@ -96,36 +99,39 @@ const hookOf = (about: string) =>
 const MEMBERS = {
   subscribe: someOf(
     SUBSCRIBERS,
-    'Who reads: anyone; user: every token with a user; token: by its caps or a channel token; hook: the application; ' +
-      'nobody. If omitted: token. API keys are judged by their own grants. With anyone and user, history may be read ' +
-      'too, and presence where it is kept; with token, the caps must have hst and prs.',
+    'Who may read: anyone; user: every token with a user; token: by its caps or a channel token; hook: the application ' +
+      'decides; nobody. If omitted: token. API keys have the rights of their grants. With anyone and user, clients may ' +
+      'also read history, and presence if it is kept; with token, the caps must have hst and prs.',
   ),
   publish: someOf(
     PUBLISHERS,
-    'Whose publishes are accepted besides those of API keys, which are judged by their own grants: anyone, user, ' +
-      'token: by its caps; hook: the application; key: API keys only; nobody. If omitted: nobody.',
+    'Who may publish, besides API keys, which have the rights of their grants: anyone; user; token: by its caps; ' +
+      'hook: the application decides; key: API keys only; nobody. If omitted: nobody.',
   ),
   history: object(
     {
-      events: count(1, 1_000_000, 'The most events that are kept.'),
+      events: count(1, 1_000_000, 'The maximum number of events that are kept.'),
       age: duration('3650d', 'How long events are kept.'),
-      bytes: size('1024GiB', 'The most bytes of data that are kept.'),
+      bytes: size('1024GiB', 'The maximum bytes of data that are kept.'),
     },
-    { about: 'How much is kept. Omitted members have the values of the settings.' },
+    { about: 'How much is kept. The settings apply to omitted members.' },
   ),
-  presence: flag('Whether members are kept, and joins and leaves delivered.'),
-  maxBody: size('64MiB', 'The largest event.'),
+  presence: flag('Whether the channel keeps its members, and delivers joins and leaves.'),
+  maxBody: size('64MiB', 'The maximum size of an event.'),
   rate: object(
     {
       publish: frequency('Events on average.'),
-      burst: count(1, 1_000_000, "Events at once. If omitted: a second's."),
+      burst: count(1, 1_000_000, 'Events at once. If omitted: those of one second.'),
     },
-    { required: ['publish'], about: "How fast a user's events are accepted." },
+    { required: ['publish'], about: "The rate at which a user's events are accepted." },
   ),
-  transient: flag('Delivered to present readers, not kept, without a position.'),
-  erasable: flag('Caches may keep an event only briefly, since it may be erased.'),
-  slow: choice(SLOW, 'What a slow reader receives: everything later, only the newest, or a close.'),
-  hook: hookOf('The hook that decides where subscribe or publish is hook. If omitted: those of hooks.'),
+  transient: flag('Whether events are delivered to current readers only, without a position, and not kept.'),
+  erasable: flag('Whether events may be erased, so that caches may keep them only briefly.'),
+  slow: choice(
+    SLOW,
+    'What happens to a slow reader: it receives everything later, or only the newest, or it is closed.',
+  ),
+  hook: hookOf('The hook that decides if subscribe or publish is hook. If omitted: those of hooks.'),
 }
 
 export interface RuleMembers {
@@ -144,7 +150,7 @@ export interface RuleMembers {
 const match = text(
   {
     description:
-      'A pattern of channels: literal segments between `:`; `*` is one whole segment, at the end the rest, one or ' +
+      'A pattern of channels: literal segments between `:`; `*` matches one whole segment, and at the end one or ' +
       'more; `{user}` must equal the user. The rule with the most specific pattern applies.',
     pattern: `^${SEGMENT}(?::${SEGMENT})*$`,
     maxLength: 200,
@@ -176,10 +182,10 @@ const webhook = object<WebhookMembers>(
     ),
     batch: object(
       {
-        events: count(1, 1000, 'The most events of a message. If omitted: 100.'),
+        events: count(1, 1000, 'The maximum number of events in a message. If omitted: 100.'),
         within: duration('10s', 'How long a message waits for more events. If omitted: 100ms.'),
       },
-      { about: 'How many events one message carries.' },
+      { about: 'How many events a message carries.' },
     ),
   },
   { required: ['url', 'events'], about: 'A URL of the application that receives events.' },
@@ -188,10 +194,7 @@ const webhook = object<WebhookMembers>(
 export const RULES_FILE = object(
   {
     $schema: text({ description: 'The URL of this schema, for editors.' }, () => undefined),
-    channels: list(
-      rule,
-      'The rules. For a channel the most specific pattern applies; order does not matter.',
-    ),
+    channels: list(rule, 'The rules. The most specific pattern applies to a channel; order does not matter.'),
     default: object<RuleMembers>(MEMBERS, {
       about: 'The rule for channels that no pattern matches. Other rules do not inherit from it.',
       check: contradiction,
@@ -203,16 +206,18 @@ export const RULES_FILE = object(
     ),
     hooks: object<Record<HookName, Read<HookMembers>>>(
       {
-        connect: hookOf('The identity of a client that sent no token and no key.'),
-        refresh: hookOf('Whether a client may continue whose time, set by connect, is nearly over.'),
-        subscribe: hookOf('Whether a client may read a channel. For rules without a hook.'),
-        publish: hookOf('Whether a client may publish an event. For rules without a hook.'),
+        connect: hookOf('Decides the identity of a client that sent no token and no key.'),
+        refresh: hookOf(
+          'Decides whether a client may continue when the time that connect set is nearly over.',
+        ),
+        subscribe: hookOf('Decides whether a client may read a channel, for rules without a hook.'),
+        publish: hookOf('Decides whether a client may publish an event, for rules without a hook.'),
       },
-      { about: 'URLs of the application; the node waits for its responses.' },
+      { about: 'URLs of the application. The node waits for the responses.' },
     ),
     webhooks: list(webhook, 'URLs of the application that receive events.'),
   },
-  { about: 'Rules of fanwire: rights on channels, and how much is kept.' },
+  { about: 'Rules of fanwire: rights on channels, and how much the channels keep.' },
 )
 
 function contradiction({
@@ -231,7 +236,7 @@ function contradiction({
   return transient === true && history !== undefined ? 'a transient channel has no history' : undefined
 }
 
-/** JSON Schema of the file, as it ships (rules.schema.json). */
+/** The JSON Schema of the file (rules.schema.json). */
 export function rulesSchema(): JsonSchema {
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',

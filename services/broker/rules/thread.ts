@@ -1,4 +1,4 @@
-// The thread in which a large rules file is parsed: it sends its result in parts, one per message.
+// The thread that parses a large rules file. It sends the result in parts, one per message.
 
 import { parentPort, workerData } from 'node:worker_threads'
 import { BadFileError, type Problem } from '../files/bad-file.ts'
@@ -10,7 +10,7 @@ export type Part =
   | Pick<Rules, 'default' | 'lives' | 'hooks' | 'webhooks'>
   | { readonly problems: readonly Problem[] }
 
-/** What the main thread can process at a time without blocking. */
+/** How many rules the main thread can process at a time without blocking. */
 const RULES_AT_A_TIME = 100
 
 function* partsOf(text: string): Generator<Part> {
