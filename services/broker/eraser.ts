@@ -1,4 +1,4 @@
-// Erases events: in their channel, and in the log of updates, which has copies of them. What a stream needs of them is kept.
+// Erases events in their channel, and their copies in the log of updates. Keeps the state of streams in them.
 
 import { type Position, printPosition } from './event/position.ts'
 import { eventIn, type Update, UPDATES, updateOf } from './event/update.ts'
@@ -9,7 +9,7 @@ const PAGE = { events: 1000, bytes: 1024 * 1024 }
 
 export interface EraserParts {
   readonly log: Pick<ChannelLog, 'read' | 'append' | 'erase' | 'clear'>
-  /** The log of updates has everything that is published. */
+  /** Whether the log of updates has copies of all events. */
   readonly keepsUpdates: boolean
 }
 
