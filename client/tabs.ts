@@ -29,8 +29,8 @@ interface Channel {
   close(): void
 }
 
-/** The messages between tabs. `key`: a channel with its options. */
-type Say =
+/** The messages of a following tab. `key`: a channel with its options. */
+type Ask =
   | {
       readonly say: 'want'
       readonly tab: string
@@ -41,10 +41,16 @@ type Say =
     }
   | { readonly say: 'leave'; readonly tab: string; readonly key: string }
   | { readonly say: 'ping' | 'retry' }
+
+/** The messages of the leading tab. */
+type Tell =
   | { readonly say: 'lead' | 'state'; readonly state: State }
   | { readonly say: 'at'; readonly key: string; readonly cursor: string; readonly tab?: string }
   | { readonly say: 'item'; readonly key: string; readonly item: Item }
   | { readonly say: 'refused'; readonly key: string; readonly code: string; readonly message: string }
+
+/** `term`: when the tab took the lead, so that a frozen leader that wakes up is not heard any more. */
+type Say = Ask | (Tell & { readonly term: number })
 
 const { navigator, BroadcastChannel } = globalThis as unknown as {
   readonly navigator?: { readonly locks?: Locks }
@@ -71,12 +77,12 @@ class Relay implements Reader {
   cursor: string
   readonly tabs = new Set<string>()
   readonly #key: string
-  readonly #say: (say: Say) => void
+  readonly #tell: (tell: Tell) => void
 
-  constructor(key: string, cursor: string, say: (say: Say) => void) {
+  constructor(key: string, cursor: string, tell: (tell: Tell) => void) {
     this.#key = key
     this.cursor = cursor
-    this.#say = say
+    this.#tell = tell
   }
 
   take(item: Item): void {
@@ -85,11 +91,11 @@ class Relay implements Reader {
     const key = this.#key
     // Until now the position of the flow was unknown.
     if ('at' in item || (!known && isPosition(this.cursor)))
-      this.#say({ say: 'at', key, cursor: this.cursor })
+      this.#tell({ say: 'at', key, cursor: this.cursor })
     else if ('refused' in item) {
       const { code, message } = item.refused
-      this.#say({ say: 'refused', key, code, message })
-    } else this.#say({ say: 'item', key, item })
+      this.#tell({ say: 'refused', key, code, message })
+    } else this.#tell({ say: 'item', key, item })
   }
 }
 
@@ -108,6 +114,8 @@ export class SharedLines implements Lines {
   readonly #known = new Set<string>()
   #lines: Lines | undefined
   #state: State = { name: 'idle' }
+  /** When the leading tab took the lead, ms since 1970. */
+  #term = 0
   /** Releases this tab's own lock. */
   #leads = () => {}
   /** Whether this tab holds its own lock. */
@@ -180,6 +188,10 @@ export class SharedLines implements Lines {
     if (this.#state.name !== 'closed') this.#channel.postMessage(say)
   }
 
+  #tell(tell: Tell): void {
+    this.#say({ ...tell, term: this.#term })
+  }
+
   /** Waits for the lead, and keeps it until this client is closed, or another tab takes it. */
   #queue(steal = false): void {
     const { signal } = (this.#stop = new AbortController())
@@ -206,14 +218,15 @@ export class SharedLines implements Lines {
     this.#joints.clear()
     const lines = this.#sharing.own()
     this.#lines = lines
+    this.#term = Math.max(Date.now(), this.#term + 1)
     for (const feed of this.#feeds.values()) lines.add(feed)
-    this.#say({ say: 'lead', state: this.state })
+    this.#tell({ say: 'lead', state: this.state })
     this.#sharing.changed()
   }
 
   /** The state of the own lines has changed. */
   tellState(): void {
-    if (this.#lines) this.#say({ say: 'state', state: this.state })
+    if (this.#lines) this.#tell({ say: 'state', state: this.state })
   }
 
   #want({ channel, options, cursor }: Feed): void {
@@ -243,14 +256,14 @@ export class SharedLines implements Lines {
     }
     const known = this.#relays.get(key)
     const relay =
-      known?.relay ?? new Relay(key, this.#feeds.get(key)?.cursor ?? cursor, say => this.#say(say))
+      known?.relay ?? new Relay(key, this.#feeds.get(key)?.cursor ?? cursor, tell => this.#tell(tell))
     relay.tabs.add(tab)
     if (known === undefined) {
       this.#relays.set(key, { relay, channel, options })
       this.#sharing.join(channel, options, relay)
     }
     this.tellState()
-    if (isPosition(relay.cursor)) this.#say({ say: 'at', key, cursor: relay.cursor, tab })
+    if (isPosition(relay.cursor)) this.#tell({ say: 'at', key, cursor: relay.cursor, tab })
   }
 
   #unserve(key: string, tab: string): void {
@@ -261,6 +274,8 @@ export class SharedLines implements Lines {
   }
 
   #hearAsFollower(said: Say): void {
+    if (!('term' in said) || said.term < this.#term) return
+    this.#term = said.term
     if (said.say === 'lead') {
       for (const joint of this.#joints.values()) joint.close()
       this.#joints.clear()

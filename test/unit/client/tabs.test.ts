@@ -115,6 +115,25 @@ t.test('a tab that acquires its own lock late is not treated as closed', async t
   }
 })
 
+t.test('a follower does not hear an earlier leader, which was frozen and wakes up', async t => {
+  const [leader, follower] = [tab(), tab()]
+  t.teardown(() => [leader.close(), follower.close()])
+  const seen = [leader, follower].map(each => new Seen(each.subscribe('woken', { cursor: 'earliest' })))
+  const [id = ''] = await node.append('woken', '1')
+  for (const each of seen) await each.has(1)
+  await until('it knows the leader', () => follower.state.name === 'connected')
+  const ahead = { channel: 'woken', id: id.replace(/\d+$/, '4'), time: 0, data: 4 }
+  const earlier = new BroadcastChannel(`fanwire:${url}`)
+  t.teardown(() => earlier.close())
+  earlier.postMessage({ say: 'item', key: '["woken",{}]', item: { event: ahead }, term: 1 })
+  await answered()
+  for (const data of ['2', '3', '4', '5']) await node.append('woken', data)
+  for (const each of seen) {
+    await each.has(5)
+    t.strictSame(each.data, [1, 2, 3, 4, 5])
+  }
+})
+
 /** Returns when the leading tab has answered a ping. */
 async function answered(): Promise<void> {
   const channel = new BroadcastChannel(`fanwire:${url}`)
