@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { blocksOf } from './docs/blocks.ts'
 import { Reading } from './support/reading.ts'
 import { temporaryFolder } from './support/tools.ts'
 
@@ -176,6 +177,22 @@ t.test('the start command of README runs in a clean clone', async t => {
   t.match(await reader.until(/$never/), /"reason":"the node is stopping"/)
 })
 
+/** Compiles files of the app. Returns the errors. */
+function compile({ files, ...options }: { files: readonly string[]; [option: string]: unknown }): string {
+  const compilerOptions = {
+    strict: true,
+    target: 'es2023',
+    module: 'nodenext',
+    typeRoots: [join(ROOT, 'node_modules/@types')],
+    types: ['node'],
+    ...options,
+  }
+  writeFileSync(join(APP, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }))
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+  const { stdout, stderr } = spawnSync(process.execPath, [tsc], { cwd: APP, encoding: 'utf8' })
+  return stdout + stderr
+}
+
 t.test('a program starts a node inside itself', async t => {
   writeFileSync(
     join(APP, 'app.ts'),
@@ -201,24 +218,35 @@ await node.close()
 console.log(await startNode({ PORT: 'x' }).catch((error: Error) => error.message))
 `,
   )
-  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
-  const types = [
-    '--typeRoots',
-    join(ROOT, 'node_modules/@types'),
-    '--types',
-    'node',
-    '--skipLibCheck',
-    'false',
-  ]
-  const compiled = spawnSync(
-    process.execPath,
-    [tsc, '--strict', '--target', 'es2023', '--module', 'nodenext', ...types, 'app.ts'],
-    { cwd: APP, encoding: 'utf8' },
-  )
-  t.equal(compiled.status, 0, compiled.stdout)
+  t.equal(compile({ files: ['app.ts'] }), '')
   const ran = spawnSync(process.execPath, ['app.js'], { cwd: APP, env: ENV, encoding: 'utf8' })
   t.equal(ran.stderr, '')
   t.match(ran.stdout, /^\[ 1 \] undefined\n1\n2\nPORT is "x"; expected an integer/)
+})
+
+t.test('the examples of docs/client.md fit the types of the package', async t => {
+  const examples = blocksOf('docs/client.md').filter(
+    ({ language, text }) => language === 'js' && text.includes("from 'fanwire/"),
+  )
+  const files = examples.map(({ text }, i) => {
+    writeFileSync(join(APP, `example-${i}.js`), text)
+    return `example-${i}.js`
+  })
+  writeFileSync(
+    join(APP, 'hooks.ts'),
+    `import { connect } from 'fanwire/client'
+import { FanwireProvider, useChannel, useConnection, usePresence } from 'fanwire/react'
+const App = (): string[] => {
+  const { events } = useChannel<{ title: string }>('news', { cursor: 'last:20', keep: 50 })
+  const users = usePresence('news').map(({ user }) => user)
+  return [...events.map(({ data }) => data.title), ...users, useConnection().name]
+}
+FanwireProvider({ client: connect('http://127.0.0.1:8080'), children: App })
+`,
+  )
+  const paths = { vue: [join(ROOT, 'node_modules/vue/dist/vue.d.mts')] }
+  t.equal(files.length, 3, 'client, Vue and publisher')
+  t.equal(compile({ allowJs: true, checkJs: true, noEmit: true, paths, files: [...files, 'hooks.ts'] }), '')
 })
 
 t.test('fanwire bench and plan name the package to install, and run once it is installed', async t => {
