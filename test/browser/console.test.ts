@@ -8,6 +8,7 @@ import t from 'tap'
 import { startMemoryNode } from '../contract/node.ts'
 import '../support/built-console.ts'
 import { ClosedWorld } from '../support/closed-node.ts'
+import { until } from '../support/until.ts'
 import { startBrowser, withoutBrowser } from './browser.ts'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -141,6 +142,23 @@ async function inBrowser(browser: Browser): Promise<void> {
     await rows.nth(30).waitFor({ state: 'detached' })
     t.equal(await rows.count(), 30)
     await page.close()
+  })
+
+  t.test('a page that follows a channel is one reader of it, until it shows something else', async t => {
+    const readers = async () => {
+      const { body } = await node.get('/v1/channels/followed')
+      return (JSON.parse(body) as { readers: number }).readers
+    }
+    const pages = await Promise.all([browser.newPage(), browser.newPage()])
+    for (const page of pages) {
+      await page.goto(`${origin}/console#/channels/followed`)
+      await page.getByText('live ·').waitFor()
+    }
+    t.equal(await readers(), 2)
+    for (const page of pages) await show(page, origin, 'now')
+    await until('no reader is left', async () => (await readers()) === 0)
+    t.equal(node.hub.stats().readers, 1, 'only the reader of this test')
+    for (const page of pages) await page.close()
   })
 
   t.test('the keyboard alone reaches a channel and publishes there', async t => {
