@@ -3,6 +3,7 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { Account, type Given, type Ledger, type Verdict } from './account.ts'
+import { fallsToNone } from './load.ts'
 import { Spans } from './spans.ts'
 
 const CHANNEL = 'news'
@@ -73,8 +74,15 @@ t.test('an event that was neither seen nor acknowledged is missing as well', t =
   read(account, events, 'a1-0', 'one')
   read(account, events, 'a1-0', 'other')
   t.equal(account.judge().lost, 2)
-  t.equal(account.waiting().length, 2)
+  t.equal(account.missing(), 2)
   t.end()
+})
+
+t.test('slow readers are waited for while they make progress', async t => {
+  const began = performance.now()
+  // One of five events arrives every 300 ms: each within the time, but not all of them.
+  t.ok(await fallsToNone(() => Math.max(0, 5 - Math.floor((performance.now() - began) / 300)), 1000, 5))
+  t.notOk(await fallsToNone(() => 1, 20, 5))
 })
 
 t.test('a repeated event', t => {

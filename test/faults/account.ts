@@ -237,11 +237,11 @@ export class Account {
     if (this.#faults.length < WORDS) this.#faults.push(text)
   }
 
-  /** The readers that have neither received, nor been notified of, every known id. Empty: all have arrived. */
-  waiting(): string[] {
-    return this.#ledgers
-      .filter(ledger => ledger.start === undefined || this.#judge(ledger, () => {}).lost > 0)
-      .map(({ reader, channel }) => `${reader} on ${channel}`)
+  /** Events that readers have neither received nor been notified of, and readers without a cursor. 0: all have arrived. */
+  missing(): number {
+    return this.#ledgers.reduce((sum, ledger) => {
+      return sum + (ledger.start === undefined ? 1 : this.#judge(ledger, () => {}).lost)
+    }, 0)
   }
 
   judge(): Verdict {

@@ -84,7 +84,10 @@ async function take(stream: ClientHttp2Stream): Promise<string | undefined> {
 /** Fetches an event by its URL. */
 async function fetched(session: ClientHttp2Session, path: string): Promise<string> {
   const stream = session.request({ ':path': path })
-  const { ':status': status = 0 } = await answerTo(stream)
+  const { ':status': status = 0 } = await answerTo(stream).catch(error => {
+    if (stream.rstCode !== constants.NGHTTP2_ENHANCE_YOUR_CALM) throw error
+    throw new Error(`GET ${path} was reset, although the session had room for a request`)
+  })
   const text = await textOf(stream)
   // 404: the log has lost the event since. The reader then receives a gap when it continues.
   if (status !== 200) throw new Refused(status === 404 ? 503 : status, text)
