@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { NO_KEYS, parseJwks, type TokenKeys } from '../broker/access/jwks.ts'
 import { createTokens } from '../broker/access/tokens.ts'
 import { BadFileError } from '../broker/files/bad-file.ts'
+import { tokenKeysInEnvironment } from '../config/config.ts'
 import { duration } from '../config/kinds.ts'
 import { type Command, Misused, print, readArgs, remark } from './command.ts'
 
@@ -23,13 +24,17 @@ const OPTIONS = {
 const REFUSED = 1
 /** Reasons that apply only because there are no keys. */
 const NEED_KEYS: ReadonlySet<string> = new Set(['unknown_key', 'keys_away', 'algorithm'])
+const MALFORMED_ADVICE =
+  'copy the whole token, header.claims.signature, without Bearer before it; fanwire token mint makes one. An API key is ' +
+  'not a token: clients send it as it is'
 const LIFETIME = duration('1s', '365d')
 
 export const token: Command = {
-  help: `fanwire token mint --keys FILE --user USER: creates a token (JWT) for a user, for tests and scripts
+  help: `fanwire token mint --user USER [--keys FILE]: creates a token (JWT) for a user, for tests and scripts
 fanwire token check TOKEN [--keys FILE]: shows what a token grants, or why it is refused
 
-  --keys FILE         the key set of the nodes (FANWIRE_JWT_KEYS_FILE); mint signs with its first secret (kty oct)
+  --keys FILE         the key set of the nodes (default: FANWIRE_JWT_KEYS_FILE); mint signs with its first secret
+                      (kty oct)
   --kid KID           signs with this key
   --user USER         the claim sub
   --allow RIGHTS      sub, pub, prs, hst, separated by commas; with --channels, the claim caps
@@ -38,7 +43,7 @@ fanwire token check TOKEN [--keys FILE]: shows what a token grants, or why it is
   --info JSON         shown by presence with the user
   --json              prints JSON
 
-Without --keys, check does not verify the signature, and says so.
+Without a key set, check does not verify the signature, and says so.
 Exit codes: 0 valid, 1 refused, 2 wrong usage.
 Example: fanwire token mint --keys jwks.json --user ada --allow sub,pub --channels 'chat:*'`,
 
@@ -47,18 +52,19 @@ Example: fanwire token mint --keys jwks.json --user ada --allow sub,pub --channe
       parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true }),
     )
     const [what, text, ...more] = positionals
+    const keys = values.keys ?? tokenKeysInEnvironment()
     if (what === 'mint' && text === undefined) {
-      print(await mint(values))
+      print(await mint({ ...values, keys }))
       return 0
     }
     if (what !== 'check' || text === undefined || more.length > 0)
       throw new Misused('use mint, or check TOKEN')
-    return await check(text.trim(), values.keys, values.json === true)
+    return await check(text.trim(), keys, values.json === true)
   },
 }
 
 interface Minting {
-  readonly keys?: string
+  readonly keys: string | undefined
   readonly kid?: string
   readonly user?: string
   readonly allow?: string
@@ -79,7 +85,7 @@ async function mint({
   for: lifetime = '1h',
   info,
 }: Minting): Promise<string> {
-  if (keys === undefined) throw new Misused('--keys is missing')
+  if (keys === undefined) throw new Misused('--keys is missing, and FANWIRE_JWT_KEYS_FILE is not set')
   if (user === undefined) throw new Misused('--user is missing')
   if ((allow === undefined) !== (channels === undefined))
     throw new Misused('--allow and --channels go together')
@@ -134,7 +140,8 @@ async function check(text: string, file: string | undefined, json: boolean): Pro
     return good ? 0 : REFUSED
   }
   if (!good && !refused.ok) print(`refused: ${refused.reason}: ${refused.message}`)
-  if (unsigned) remark('the signature was not checked: use --keys FILE')
+  if (!good && !refused.ok && refused.reason === 'malformed') remark(MALFORMED_ADVICE)
+  if (unsigned) remark('the signature was not checked: use --keys FILE, or set FANWIRE_JWT_KEYS_FILE')
   if (claims !== undefined) print(...aboutClaims(claims))
   return good ? 0 : REFUSED
 }

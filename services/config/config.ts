@@ -130,6 +130,11 @@ export function nodeInEnvironment(env: Readonly<Record<string, string | undefine
   return { url: env.FANWIRE_URL || undefined, token: env.FANWIRE_TOKEN || undefined }
 }
 
+/** The file of the keys of tokens, for commands that check tokens as a node does. */
+export function tokenKeysInEnvironment(env: Readonly<Record<string, string | undefined>> = process.env) {
+  return env[SETTINGS.jwtKeysFile.env] || undefined
+}
+
 const FLAG_HINT = 'see --help'
 
 /**

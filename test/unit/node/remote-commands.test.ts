@@ -194,6 +194,27 @@ t.test('completion lists the commands and their flags', async t => {
   t.match(await here(t, 'completion', 'tcsh'), { code: 2 })
 })
 
+t.test('token: the key set is that of the node unless --keys names another', async t => {
+  const [key, other] = [testKey('HS256', 'main'), testKey('HS256', 'main')]
+  const folder = t.testdir({ 'node.json': jwks(key), 'other.json': jwks(other) })
+  const fine = signToken(key, userClaims('ada'))
+  t.match(await here(t, 'token', 'check', fine), { code: 0, out: /set FANWIRE_JWT_KEYS_FILE/ })
+  t.match(await here(t, 'token', 'mint', '--user', 'ada'), {
+    code: 2,
+    out: /FANWIRE_JWT_KEYS_FILE is not set/,
+  })
+  process.env.FANWIRE_JWT_KEYS_FILE = join(folder, 'node.json')
+  t.teardown(() => delete process.env.FANWIRE_JWT_KEYS_FILE)
+  t.match(await here(t, 'token', 'check', fine), { code: 0, out: /^user "ada"/ })
+  t.match(await here(t, 'token', 'check', signToken(other, userClaims('ada'))), {
+    code: 1,
+    out: /^refused: signature/,
+  })
+  t.match(await here(t, 'token', 'check', fine, '--keys', join(folder, 'other.json')), { code: 1 })
+  const minted = (await here(t, 'token', 'mint', '--user', 'ada')).out.trim()
+  t.match(await here(t, 'token', 'check', minted), { code: 0 })
+})
+
 t.test('token: minted tokens are valid, and 20 broken ones are rejected with a reason', async t => {
   const key = testKey('HS256', 'main')
   const rsa = testKey('RS256', 'rsa')
@@ -280,4 +301,6 @@ t.test('token: minted tokens are valid, and 20 broken ones are rejected with a r
   const unchecked = await here(t, 'token', 'check', fine)
   t.match(unchecked, { code: 0, out: /signature was not checked/ })
   t.equal((await here(t, 'token', 'mint', ...keys)).code, 2)
+  const apiKey = await here(t, 'token', 'check', 'fwk_1', ...keys)
+  t.match(apiKey, { code: 1, out: /copy the whole token, .*fanwire token mint.*An API key is not a token/ })
 })
