@@ -1,13 +1,13 @@
-// npx tsx bench/access.ts: the cost of authenticating a client, compared with a WebSocket connection without a token:
+// npm run build && npx tsx bench/access.ts: the cost of authenticating a client, compared with a WebSocket connection without a token:
 // CPU time, and with --memory also memory (a minute more). The nodes run in separate processes; this process signs the
 // tokens, one per user, and connects. Only differences within a round are meaningful.
 
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { startMemoryNode } from '../test/contract/node.ts'
 import { AUDIENCE, caps, ClosedWorld, ISSUER } from '../test/support/closed-node.ts'
 import { signToken, userClaims } from '../test/support/tokens.ts'
 
@@ -34,27 +34,18 @@ const KINDS = {
 type Kind = keyof typeof KINDS
 const ALL = Object.keys(KINDS) as Kind[]
 
-/** Questions to a node: its CPU time so far, µs; bytes of its heap after a collection; the number of its clients. */
-type Question = 'cpu' | 'heap' | 'clients'
+/** Questions to a node: its CPU time so far, µs; bytes of its heap after a collection. */
+type Question = 'cpu' | 'heap'
 
-async function serve(settings: Record<string, string>): Promise<void> {
-  const node = await startMemoryNode(settings)
-  const answers: Record<Question, () => number> = {
-    cpu: () => {
-      const { user, system } = process.cpuUsage()
-      return user + system
-    },
-    heap: () => {
-      globalThis.gc?.()
-      const { heapUsed, external } = process.memoryUsage()
-      return heapUsed + external
-    },
-    clients: () => node.app.fanwire.clients.size,
-  }
-  process.on('message', (question: Question) => process.send?.(answers[question]()))
-  process.on('disconnect', () => process.exit(0))
-  process.send?.(node.port)
-}
+/** Answers them in the node's process. The node itself is the built one, as it is deployed. */
+const ANSWERS = `
+process.on('message', question => {
+  if (question === 'heap') gc()
+  const { user, system } = process.cpuUsage()
+  const { heapUsed, external } = process.memoryUsage()
+  process.send(question === 'cpu' ? user + system : heapUsed + external)
+})`
+const MAIN = fileURLToPath(new URL('../dist/services/main.js', import.meta.url))
 
 class MeasuredNode {
   readonly #process: ChildProcess
@@ -67,10 +58,18 @@ class MeasuredNode {
   }
 
   static async start(): Promise<MeasuredNode> {
-    const path = fileURLToPath(import.meta.url)
-    const execArgv = [...process.execArgv, '--expose-gc']
-    const child = fork(path, ['node', JSON.stringify(world.settings)], { execArgv })
-    return new MeasuredNode(child, Number((await once(child, 'message'))[0]))
+    const settings = Object.entries({ HEARTBEAT: '10m', ...world.settings })
+    const child = fork(MAIN, {
+      execArgv: ['--expose-gc', '--import', `data:text/javascript,${encodeURIComponent(ANSWERS)}`],
+      env: { PORT: '0', ...Object.fromEntries(settings.map(([name, value]) => [`FANWIRE_${name}`, value])) },
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    })
+    let output = ''
+    for (;;) {
+      output += String((await once(child.stdout as Readable, 'data'))[0])
+      const port = /listening on http:\/\/[^"]*:(\d+)/.exec(output)?.[1]
+      if (port !== undefined) return new MeasuredNode(child, Number(port))
+    }
   }
 
   async ask(question: Question): Promise<number> {
@@ -102,12 +101,18 @@ class MeasuredNode {
   async disconnect(): Promise<void> {
     for (const client of this.#clients) client.destroy()
     this.#clients = []
-    while ((await this.ask('clients')) > 0) await sleep(5)
+    while ((await this.#connections()) > 0) await sleep(5)
+  }
+
+  async #connections(): Promise<number> {
+    const headers = { authorization: `Bearer ${world.keys.all.key}` }
+    const response = await fetch(`http://127.0.0.1:${this.#port}/metrics`, { headers })
+    return Number(/^fanwire_connections\{wire="ws"\} (\d+)$/m.exec(await response.text())?.[1])
   }
 
   async close(): Promise<void> {
     await this.disconnect()
-    this.#process.disconnect()
+    this.#process.kill()
     await once(this.#process, 'exit')
   }
 }
@@ -173,9 +178,5 @@ async function measureMemory(): Promise<void> {
   for (const [i, bytes] of others.entries()) print(ALL[i + 1] ?? '', bytes - bare, 'bytes more')
 }
 
-const [, , role, settings = '{}'] = process.argv
-if (role === 'node') await serve(JSON.parse(settings) as Record<string, string>)
-else {
-  await measureCpu()
-  if (role === '--memory') await measureMemory()
-}
+await measureCpu()
+if (process.argv.includes('--memory')) await measureMemory()
