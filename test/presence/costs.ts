@@ -1,4 +1,5 @@
-// Measures the costs of members: a join relative to a publish, a list of a thousand members, and memory per member.
+// Measures the costs of members: joins and leaves at a steady pace relative to publishes at the same pace, a list of a
+// thousand members, and memory per member.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
@@ -12,8 +13,12 @@ import { ROOM, Rooms } from './members.ts'
 
 export interface Costs {
   readonly members: number
-  /** CPU time of the node and Redis for one join, without its connection, µs; `publish`: for one published event. */
-  readonly join: number
+  /** Number of joins and of leaves per second in the log of joins and leaves. */
+  readonly joins: number
+  readonly leaves: number
+  /** CPU time of the node and Redis for one join and one leave, without the connection, µs. */
+  readonly pair: number
+  /** CPU time of the node and Redis for one published event, at the same pace, µs. */
   readonly publish: number
   /** Times of 21 responses with a thousand members, ms; `cpu`: CPU time of the node and Redis for one, ms. */
   readonly snapshot: { readonly median: number; readonly most: number; readonly cpu: number }
@@ -22,8 +27,11 @@ export interface Costs {
   readonly inNode: number
 }
 
-const JOINS = 2000
-const PUBLISHES = 2000
+/** Joins, leaves and publishes per second. */
+export const PACE = 200
+const SECONDS = 10
+/** Time after which leaves are as frequent as joins, s: a connection lasts for one, and 5 are the grace period. */
+const WARM_UP = 7
 const SNAPSHOTS = 21
 const PLAIN = 'plain:1'
 
@@ -41,25 +49,20 @@ export async function costs(members: number, say: (text: string) => void): Promi
     await until('all are members', async () => (await rooms.members()).users.length === members)
     const inRedis = ((await usedBy(raw)) - before) / members
     const inNode = (room.grown - plain.grown) / members
-    say(`${JOINS} joins, ${PUBLISHES} publishes`)
-    const pid = await redisPid(raw)
-    const cpu = async (node: RunningNode, work: () => Promise<unknown>, count: number) => {
-      const from = cpuOf([node.pid, pid]).all
-      await work()
-      return (cpuOf([node.pid, pid]).all - from) / count
-    }
-    const bare = await cpu(plain.node, () => rooms.many(plain.node, 'x', JOINS, PLAIN), JOINS)
-    const joining = async () => {
-      await rooms.many(room.node, 'y', JOINS)
-      await until('they are members', async () => (await countOf(rooms)) === members + JOINS)
-    }
-    const joined = await cpu(room.node, joining, JOINS)
-    const published = await cpu(plain.node, () => publish(plain.node, PUBLISHES), PUBLISHES)
+    const pids = [room.node.pid, await redisPid(raw)]
+    const snapshot = await snapshots(rooms, pids)
+    say(`${PACE} publishes per second, then as many connections, then as many joins and leaves`)
+    const idle = await steady(rooms, pids, async () => {})
+    const publish = await steady(rooms, pids, () => published(room.node))
+    const connection = await steady(rooms, pids, visits(rooms, room.node, 'x', PLAIN))
+    const both = await steady(rooms, pids, visits(rooms, room.node, 'y', ROOM))
     return {
       members,
-      join: joined - bare,
-      publish: published,
-      snapshot: await snapshots(rooms, [room.node.pid, pid]),
+      joins: both.joins,
+      leaves: both.leaves,
+      pair: both.cpu - connection.cpu,
+      publish: publish.cpu - idle.cpu,
+      snapshot,
       inRedis,
       inNode,
     }
@@ -85,24 +88,50 @@ async function heapOf({ key }: Rooms, node: RunningNode): Promise<number> {
   return (await footprintOf({ ...node, key })).heap
 }
 
-async function countOf(rooms: Rooms): Promise<number> {
-  const found = (await rooms.ask(`/v1/channels/${ROOM}/presence/count`)) as unknown as { users: number }
-  return found.users
+/** CPU time of these processes per act at a steady pace, µs, and the joins and leaves per second meanwhile. */
+async function steady(rooms: Rooms, pids: readonly number[], act: () => Promise<unknown>) {
+  await paced(WARM_UP, act)
+  const { cursor } = await rooms.ask(`/v1/channels/${ROOM}/presence?limit=1`)
+  const [began, before] = [performance.now(), cpuOf(pids).all]
+  await paced(SECONDS, act)
+  const cpu = (cpuOf(pids).all - before) / (SECONDS * PACE)
+  const seconds = (performance.now() - began) / 1000
+  const changes = await rooms.log(cursor)
+  const perSecond = (type: string) => changes.filter(each => each.type === type).length / seconds
+  return { cpu, joins: perSecond('join'), leaves: perSecond('leave') }
 }
 
-async function publish({ url }: RunningNode, count: number): Promise<void> {
-  for (let at = 0; at < count; at += 10) {
-    const sent = Array.from({ length: 10 }, async () => {
-      const answer = await fetch(`${url}/v1/channels/open:1/events`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: '{"user":"ann","info":{"name":"ann"},"clients":1}',
-      })
-      if (answer.status !== 201) throw new Error(`publishing was answered ${answer.status}`)
-      await answer.arrayBuffer()
-    })
-    await Promise.all(sent)
+/** Acts PACE times a second. */
+async function paced(seconds: number, act: () => Promise<unknown>): Promise<void> {
+  const began = performance.now()
+  const acts: Promise<unknown>[] = []
+  for (let n = 0; n < seconds * PACE; n++) {
+    const due = began + (n * 1000) / PACE
+    if (due > performance.now()) await sleep(due - performance.now())
+    acts.push(act())
   }
+  await Promise.all(acts)
+}
+
+/** Each call connects another user. Of those who are connected, PACE stay: the first one who came leaves. */
+function visits(rooms: Rooms, node: RunningNode, name: string, channel: string): () => Promise<void> {
+  let count = 0
+  const there: string[] = []
+  return async () => {
+    const user = `${name}${count++}`
+    await rooms.come(node, user, channel)
+    if (there.push(user) > PACE) rooms.sockets.get(there.shift() ?? '')?.terminate()
+  }
+}
+
+async function published({ url }: RunningNode): Promise<void> {
+  const answer = await fetch(`${url}/v1/channels/open:1/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"user":"ann","info":{"name":"ann"},"clients":1}',
+  })
+  if (answer.status !== 201) throw new Error(`publishing was answered ${answer.status}`)
+  await answer.arrayBuffer()
 }
 
 async function snapshots(rooms: Rooms, pids: readonly number[]): Promise<Costs['snapshot']> {

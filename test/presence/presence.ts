@@ -7,7 +7,7 @@ import { invocation, say } from '../../bench/command.ts'
 import { intoFile, ROOT } from '../../bench/files.ts'
 import { machine, table } from '../../bench/report.ts'
 import { namesOf, numberOf, optionsOf, runMain } from '../support/command-line.ts'
-import { type Costs, costs } from './costs.ts'
+import { type Costs, costs, PACE } from './costs.ts'
 import { dead, type DeadRow, TIMEOUT_MS } from './dead.ts'
 import { failover, ghosts, type Row } from './ghosts.ts'
 
@@ -73,10 +73,10 @@ const P99_FACTOR = 1.5
 /** Allowed delay beyond the timeout of the hook. */
 const LATE_MS = 250
 
-function missedCosts({ join, publish, snapshot }: Costs): string[] {
-  const ratio = join / publish
+function missedCosts({ pair, publish, snapshot }: Costs): string[] {
+  const ratio = pair / publish
   return [
-    ...(ratio > JOIN_OF_PUBLISH ? [`a join costs ${ratio.toFixed(1)} × a publish`] : []),
+    ...(ratio > JOIN_OF_PUBLISH ? [`a join and a leave cost ${ratio.toFixed(1)} × a publish`] : []),
     ...(snapshot.median > SNAPSHOT_MS ? [`a list of 1,000 takes ${snapshot.median.toFixed(1)} ms`] : []),
   ]
 }
@@ -110,12 +110,17 @@ function ghostsTable(rows: readonly Row[]): string {
   )
 }
 
-function costsTable({ members, join, publish, snapshot, inRedis, inNode }: Costs): string {
+function costsTable({ members, joins, leaves, pair, publish, snapshot, inRedis, inNode }: Costs): string {
   const many = members.toLocaleString('en')
   return table(
     [`${many} members in one channel`, ''],
     [
-      ['CPU of a join (node and Redis), relative to a publish', `${(join / publish).toFixed(1)} ×`],
+      ['joins and leaves per second', `${Math.round(joins)} and ${Math.round(leaves)}`],
+      [
+        'CPU of a join and its leave (node and Redis)',
+        `${(pair / publish).toFixed(1)} × a publish, ${Math.round(pair)} µs`,
+      ],
+      [`CPU of a publish, ${PACE} per second`, `${Math.round(publish)} µs`],
       [
         'the list of 1,000 members, median (longest)',
         `${snapshot.median.toFixed(1)} (${snapshot.most.toFixed(1)}) ms`,
