@@ -6,7 +6,7 @@ import { FanwireError } from '../errors.ts'
 import { checkedReadable } from '../broker/event/names.ts'
 import { letsThrough } from '../broker/fanout/selection.ts'
 import { parsePosition, printPosition, samePosition } from '../broker/event/position.ts'
-import { caching, EVENT_TYPE, isShared, matches } from '../http/conditional.ts'
+import { caching, EVENT_TYPE, isShared, matches, tagOfEvent } from '../http/conditional.ts'
 import { Type } from '../http/schema.ts'
 import { CHANNEL, EVENT, EVENT_OF_CHANNEL, NO_PARAMETERS, operation } from '../http/operation.ts'
 import { checkedQuery } from '../http/query.ts'
@@ -93,7 +93,7 @@ export const channels = fp(
         if (event === undefined || !samePosition(event, position) || !letsThrough(filter, event)) {
           throw new FanwireError('FW_EVENT_NOT_FOUND', 'the channel has no such event, or no longer has it')
         }
-        const tag = event.kind === 'erased' ? `${id};erased` : id
+        const tag = tagOfEvent(id, event.kind === 'erased')
         const headers = caching(tag, isShared(request), access.ruleOf(channel).erasable)
         const { etag } = headers
         reply.headers(headers)

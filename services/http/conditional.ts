@@ -25,6 +25,11 @@ export function countErased(events: readonly LogEvent[]): number {
   return events.filter(({ kind }) => kind === 'erased').length
 }
 
+/** The entity tag of a single event, without its quotes. `id`: its position. */
+export function tagOfEvent(id: string, erased: boolean): string {
+  return erased ? `${id};erased` : id
+}
+
 /** Headers of a single event: it never changes, unless it may be erased. */
 export function caching(tag: string, shared: boolean, erasable: boolean) {
   const age = erasable ? A_MOMENT : FOR_EVER

@@ -6,13 +6,21 @@ import { printPosition } from '../../broker/event/position.ts'
 import type { Framing } from '../../broker/fanout/framing.ts'
 import { ndjsonFraming } from '../ndjson.ts'
 
-/** One byte for the length of the channel, one for that of the id, four for that of the line. */
-const HEADER_LENGTH = 6
+/** One byte for the length of the channel, one for that of the id, one for `erased`, four for the length of the line. */
+const HEADER_LENGTH = 7
 const NEWLINE = 0x0a
 
+/** An event that can be pushed. */
+export interface PushedEvent {
+  readonly channel: string
+  readonly id: string
+  /** Its data was erased. */
+  readonly erased: boolean
+}
+
 export interface PushRecord {
-  /** Names an event with its id; undefined if there is only a line. */
-  readonly event: { readonly channel: string; readonly id: string } | undefined
+  /** Undefined if there is only a line. */
+  readonly event: PushedEvent | undefined
   /** With its line break. */
   readonly line: Buffer
   /** Where the next record begins. */
@@ -28,20 +36,19 @@ export const recordFraming: Framing = {
   wire: lines.wire,
   opening: cursor => lineRecord(lines.opening(cursor)),
   stretch(events, from, to) {
-    const ids: string[] = []
+    const pushed: (PushedEvent | undefined)[] = []
     let size = 0
     for (let i = from; i < to; i++) {
       const event = events[i] as LogEvent
-      const id = isResource(event) ? printPosition(event) : ''
-      ids.push(id)
-      size += HEADER_LENGTH + channelOf(event).length + id.length + event.json.length + 1
+      const record = pushedOf(event)
+      pushed.push(record)
+      size += headLength(record) + event.json.length + 1
     }
     const bytes = Buffer.allocUnsafe(size)
     let at = 0
     for (let i = from; i < to; i++) {
-      const event = events[i] as LogEvent
-      const { json } = event
-      at = writeHead(bytes, at, channelOf(event), ids[i - from] as string, json.length + 1)
+      const { json } = events[i] as LogEvent
+      at = writeHead(bytes, at, pushed[i - from], json.length + 1)
       bytes.set(json, at)
       at += json.length
       bytes[at++] = NEWLINE
@@ -62,9 +69,10 @@ function isResource({ kind, skipped }: LogEvent): boolean {
   return kind !== 'end' && kind !== 'transient' && skipped === undefined
 }
 
-/** Empty if there is only a line. */
-function channelOf(event: LogEvent): string {
-  return isResource(event) ? event.channel : ''
+/** Undefined if there is only a line. */
+function pushedOf(event: LogEvent): PushedEvent | undefined {
+  if (!isResource(event)) return undefined
+  return { channel: event.channel, id: printPosition(event), erased: event.kind === 'erased' }
 }
 
 /** The record that begins at `at`. */
@@ -72,25 +80,36 @@ export function readRecord(bytes: Buffer, at: number): PushRecord {
   const channelAt = at + HEADER_LENGTH
   const idAt = channelAt + bytes.readUInt8(at)
   const lineAt = idAt + bytes.readUInt8(at + 1)
-  const end = lineAt + bytes.readUInt32BE(at + 2)
+  const end = lineAt + bytes.readUInt32BE(at + 3)
   const event =
     lineAt === channelAt
       ? undefined
-      : { channel: bytes.toString('latin1', channelAt, idAt), id: bytes.toString('latin1', idAt, lineAt) }
+      : {
+          channel: bytes.toString('latin1', channelAt, idAt),
+          id: bytes.toString('latin1', idAt, lineAt),
+          erased: bytes.readUInt8(at + 2) === 1,
+        }
   return { event, line: bytes.subarray(lineAt, end), end }
 }
 
 function lineRecord(line: Buffer): Buffer {
-  const bytes = Buffer.allocUnsafe(HEADER_LENGTH + line.length)
-  bytes.set(line, writeHead(bytes, 0, '', '', line.length))
+  const bytes = Buffer.allocUnsafe(headLength(undefined) + line.length)
+  bytes.set(line, writeHead(bytes, 0, undefined, line.length))
   return bytes
 }
 
+/** Bytes before the line. */
+function headLength(event: PushedEvent | undefined): number {
+  return event === undefined ? HEADER_LENGTH : HEADER_LENGTH + event.channel.length + event.id.length
+}
+
 /** Returns where the line begins. */
-function writeHead(bytes: Buffer, at: number, channel: string, id: string, lineLength: number): number {
+function writeHead(bytes: Buffer, at: number, event: PushedEvent | undefined, lineLength: number): number {
+  const { channel, id, erased } = event ?? { channel: '', id: '', erased: false }
   bytes.writeUInt8(channel.length, at)
   bytes.writeUInt8(id.length, at + 1)
-  const channelAt = bytes.writeUInt32BE(lineLength, at + 2)
+  bytes.writeUInt8(erased ? 1 : 0, at + 2)
+  const channelAt = bytes.writeUInt32BE(lineLength, at + 3)
   const idAt = channelAt + bytes.write(channel, channelAt, 'latin1')
   return idAt + bytes.write(id, idAt, 'latin1')
 }

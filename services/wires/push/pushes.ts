@@ -2,9 +2,9 @@
 
 import { constants, type OutgoingHttpHeaders, type Http2Session, type ServerHttp2Stream } from 'node:http2'
 import { Writable } from 'node:stream'
-import { caching, EVENT_TYPE } from '../../http/conditional.ts'
+import { caching, EVENT_TYPE, tagOfEvent } from '../../http/conditional.ts'
 import { MAX_STREAMS } from '../../http/sessions.ts'
-import { readRecord } from './framing.ts'
+import { type PushedEvent, readRecord } from './framing.ts'
 
 /** Concurrent pushes on one session, if the client allows twice as many: its requests need the other half. */
 const MAX_OPEN = MAX_STREAMS / 2
@@ -169,7 +169,7 @@ export class PushSink extends Writable {
       if (event === undefined || !canPush(this.#stream)) written.push(line)
       else if (!pushes.full) {
         const { channel, id } = event
-        this.#push(pushes, channel, id, line.subarray(0, -1))
+        this.#push(pushes, event, line.subarray(0, -1))
         written.push(Buffer.from(`{"pushed":{"channel":"${channel}","id":"${id}"}}\n`))
       } else {
         this.#go = () => {
@@ -185,7 +185,7 @@ export class PushSink extends Writable {
     write(done)
   }
 
-  #push(pushes: Pushes, channel: string, id: string, body: Buffer): void {
+  #push(pushes: Pushes, { channel, id, erased }: PushedEvent, body: Buffer): void {
     pushes.opened(body.length)
     const path = `/v1/channels/${inPath(channel)}/events/${id}`
     try {
@@ -204,7 +204,7 @@ export class PushSink extends Writable {
           pushed.respond({
             ':status': 200,
             ...this.#headers,
-            ...caching(id, this.#shared, this.#erasable(channel)),
+            ...caching(tagOfEvent(id, erased), this.#shared, this.#erasable(channel)),
             'content-type': EVENT_TYPE,
             'content-length': body.length,
           })

@@ -7,6 +7,7 @@ import { pusherNameOf, pusherUserOf, SOCKET_TAG, TEXT_TAG } from '../../broker/e
 import type { Framing } from '../../broker/fanout/framing.ts'
 import { encodeGap } from '../objects.ts'
 import { wsText } from '../ws-frames.ts'
+import { kindOf } from './kinds.ts'
 
 export const WIRE = 'pusher'
 const NOTHING = Buffer.alloc(0)
@@ -16,7 +17,7 @@ export function message(event: string, data: string, channel?: string, cursor?: 
   return wsText(textOf(event, JSON.stringify(data), channel, { cursor }))
 }
 
-/** A cache channel has no event yet. */
+/** A cache channel has no event, or its last one was erased. */
 export function cacheMiss(channel: string): Buffer {
   return wsText(JSON.stringify({ event: 'pusher:cache_miss', channel }))
 }
@@ -108,6 +109,7 @@ function encodeWith(cursorOf: (event: LogEvent) => string | undefined): (event: 
   return event => {
     const { channel, kind, tags } = event
     if (attendedIn(channel) !== undefined) return memberMessage(event)
+    if (kind === 'erased') return kindOf(channel).cache ? cacheMiss(channel) : NOTHING
     const data = dataOf(event).toString()
     if (kind === 'end') return message('fanwire:end', data, channel, cursorOf(event))
     const text = tags?.has(TEXT_TAG) ? data : JSON.stringify(data)

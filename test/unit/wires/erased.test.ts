@@ -104,24 +104,33 @@ t.test('Centrifuge: recovery, history, and the server API', async t => {
   client.socket.close()
 })
 
-t.test('Pusher: a cache channel does not begin with the data, nor does a client resume to it', async t => {
-  const channel = 'cache-erased'
-  await pusher.server.trigger(channel, 'update', 'before')
-  await pusher.server.trigger(channel, 'update', SECRET)
-  const { body } = await node.get(`/v1/poll?channel=${channel}&cursor=earliest`)
-  const { events } = JSON.parse(body) as { events: { id: string }[] }
-  await erase(channel, events[1]?.id)
-  const { client, received } = pusher.connect()
-  await pusher.subscribed(client, channel)
-  client.send_event('pusher:subscribe', { channel: 'erased-p', cursor: 'earliest' })
-  await until('subscribed', () => received.some(({ channel }) => channel === 'erased-p'))
-  await publishAndErase('erased-p')
-  client.send_event('pusher:unsubscribe', { channel: 'erased-p' })
-  received.length = 0
-  client.send_event('pusher:subscribe', { channel: 'erased-p', cursor: 'earliest' })
-  await until('the last', () => received.at(-1)?.data === 'after')
-  t.notOk(JSON.stringify(received).includes(SECRET))
-})
+t.test(
+  'Pusher: a cache channel whose last event was erased misses it; a client does not resume to one',
+  async t => {
+    const channel = 'cache-erased'
+    await pusher.server.trigger(channel, 'update', 'before')
+    await pusher.server.trigger(channel, 'update', SECRET)
+    const { body } = await node.get(`/v1/poll?channel=${channel}&cursor=earliest`)
+    const { events } = JSON.parse(body) as { events: { id: string }[] }
+    await erase(channel, events[1]?.id)
+    const { client, received } = pusher.connect()
+    await pusher.subscribed(client, channel)
+    await until('the miss is reported', () => received.some(({ event }) => event === 'pusher:cache_miss'))
+    t.notOk(received.some(({ event }) => event === 'update'))
+    client.send_event('pusher:subscribe', { channel: 'erased-p', cursor: 'earliest' })
+    await until('subscribed', () => received.some(({ channel }) => channel === 'erased-p'))
+    await publishAndErase('erased-p')
+    client.send_event('pusher:unsubscribe', { channel: 'erased-p' })
+    received.length = 0
+    client.send_event('pusher:subscribe', { channel: 'erased-p', cursor: 'earliest' })
+    await until('the last', () => received.at(-1)?.data === 'after')
+    t.strictSame(
+      received.filter(({ event }) => event === 'message').map(({ data }) => data),
+      ['before', 'after'],
+    )
+    t.notOk(JSON.stringify(received).includes(SECRET))
+  },
+)
 
 t.test('Durable Streams: reads, and what caches have kept', async t => {
   const channel = 'erased-d'

@@ -175,7 +175,10 @@ t.test('records for pushes name their events, and hold the lines of the wire', a
     for (let at = 0; at < bytes.length; at = records.at(-1)?.end ?? 0) records.push(readRecord(bytes, at))
     return records.map(({ event, line }) => [event, line.toString()])
   }
-  const events = EVENTS.map(({ offset }, i) => [{ channel: 'c', id: `e1-${offset}` }, `${TEXTS[i]}\n`])
+  const events = EVENTS.map(({ offset }, i) => [
+    { channel: 'c', id: `e1-${offset}`, erased: false },
+    `${TEXTS[i]}\n`,
+  ])
   t.strictSame(read(recordFraming.stretch(EVENTS, 0, EVENTS.length)), events)
   t.strictSame(read(recordFraming.stretch(EVENTS, 2, 4)), events.slice(2, 4))
   t.equal(recordFraming.stretch(EVENTS, 2, 2).length, 0)

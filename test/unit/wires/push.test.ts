@@ -67,6 +67,20 @@ t.test('a pushed response equals a GET of it, byte for byte', async t => {
   }
 })
 
+t.test('a pushed event that was erased has the entity tag of its GET', async t => {
+  const { log } = node
+  const channel = fresh()
+  const [receipt] = await log.append(channel, [{ data: Buffer.from('"secret"') }])
+  if (receipt === undefined) return t.fail('no receipt')
+  await log.erase(channel, receipt.position)
+  const client = await connect(channel, {}, 'earliest')
+  const id = idOf(await client.event())
+  const path = `/v1/channels/${channel}/events/${id}`
+  const got = await ask(await session(), { ':path': path })
+  t.equal(client.pushed.get(path)?.headers.etag, `"${id};erased"`)
+  t.equal(got.headers.etag, `"${id};erased"`)
+})
+
 t.test('the held stream reports its cursor, pushes, gaps, and the reason for its end', async t => {
   const own = await startMemoryNode({ H2C_PORT: '0', HEARTBEAT: '50ms' })
   t.teardown(() => own.close())
