@@ -37,20 +37,22 @@ export async function newest(
   bytes = ANSWER_BYTES,
   selection?: Selection,
 ): Promise<News> {
-  let asked = await channel.page(start, ONE)
+  // Also tells how large the channel's events are, before more of them are read.
+  const newest = await channel.page({ last: 1 }, ONE)
+  let asked = start === 'latest' ? newest : await channel.page(start, ONE)
   // The channel has no events, and another read may find another epoch.
   if (asked.unbegun) {
     const gaps = asked.gap === undefined ? [] : [asked.gap]
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
   }
-  const known = start === 'latest' ? asked.start : await channel.resolve('latest')
   const count = selection === undefined ? limit : Math.min(MAX_SCANNED, limit * SCANNED_FOR_ONE)
-  const { events: last, head } = await lastEvents(channel, known, { events: count, bytes })
+  const { events: last, head } = await lastEvents(channel, newest, { events: count, bytes })
   // The node may not know yet that its epoch has ended, and may hold events that the log has lost.
   if (asked.cursor.epoch !== head.epoch) asked = await channel.logged(start, ONE)
   const gaps = await gapsUpTo(channel, asked, head)
+  const from = start === 'latest' ? head : asked.start
   // An epoch may restart the offsets.
-  const since = Math.min(asked.start.offset, ...gaps.map(({ to }) => to.offset))
+  const since = Math.min(from.offset, ...gaps.map(({ to }) => to.offset))
   if (selection === undefined)
     return { events: last, head, since, fresh: Math.max(0, head.offset - since), gaps }
   const gathering = new Gathering(selection, { events: count, bytes })
@@ -103,17 +105,21 @@ export function shownOf(
   return newestOf(found, limit)
 }
 
-function bytesOf({ events }: News): number {
+function bytesOf({ events }: Pick<Page, 'events'>): number {
   return events.reduce((sum, { json }) => sum + json.length, 0)
 }
 
-/** The last events up to `known`, or up to a newer head. Reads few more than it returns. */
+/** The last events up to the end of the `newest` page, or up to a newer head. Reads few more than it returns. */
 async function lastEvents(
   channel: Pages,
-  known: Position,
+  newest: Page,
   limit: PageLimit,
 ): Promise<{ events: readonly LogEvent[]; head: Position }> {
+  const known = newest.more ? await channel.resolve('latest') : newest.cursor
   if (known.offset === 0) return { events: [], head: known }
+  // No other event fits beside it.
+  const alone = limit.events === 1 || bytesOf(newest) >= limit.bytes
+  if (alone && !newest.more && newest.events.length > 0) return { events: newest.events, head: known }
   for (let back = limit.events; ;) {
     let page = await pageAfter(channel, { epoch: known.epoch, offset: known.offset - back }, limit)
     let events: LogEvent[] = []

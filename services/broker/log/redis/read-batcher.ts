@@ -12,6 +12,10 @@ import type { Topology } from './topology.ts'
 /** The maximum channels of one call, and bytes of their pages, since a call blocks Redis. */
 const CALL = 64
 const CALL_BYTES = 4 * 2 ** 20
+/** Bytes of replies that may be expected at a time: an append waits behind them. One read may always be under way. */
+const EXPECTED_BYTES = 2 * 2 ** 20
+/** Reads whose average size is expected of the next. */
+const AVERAGED = 32
 
 interface Options {
   /** reads.lua. */
@@ -33,6 +37,12 @@ interface Read {
 export class Reads {
   readonly #options: Options
   #waiting: Read[] = []
+  #scheduled = false
+  /** Average bytes of a reply. A read returns an event at least, however large. */
+  #average = 0
+  /** Calls that have no reply yet, and the bytes that are expected of them. */
+  #calls = 0
+  #expected = 0
 
   constructor(options: Options) {
     this.#options = options
@@ -41,34 +51,69 @@ export class Reads {
   /** `args` are those of read.lua after the epoch's name. Raises LogUnavailable. */
   read(channel: string, args: readonly Argument[], { bytes }: PageLimit): Promise<Reading> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.push({ channel, args, bytes, resolve, reject }) === 1)
-        setImmediate(() => this.#send())
+      this.#waiting.push({ channel, args, bytes, resolve, reject })
+      this.#schedule()
     })
   }
 
+  #schedule(): void {
+    if (this.#scheduled || this.#waiting.length === 0) return
+    this.#scheduled = true
+    setImmediate(() => this.#send())
+  }
+
   #send(): void {
-    const waiting = this.#waiting
-    this.#waiting = []
-    const most = this.#options.sharded ? 1 : CALL
-    for (let at = 0; at < waiting.length;) {
-      const until = endOfCall(waiting, at, most)
-      void this.#call(waiting.slice(at, until))
+    this.#scheduled = false
+    const reads = this.#waiting
+    let at = 0
+    while (at < reads.length) {
+      const most = this.#room()
+      if (most === 0) break
+      const until = endOfCall(reads, at, most)
+      void this.#call(reads.slice(at, until))
       at = until
     }
+    this.#waiting = reads.slice(at)
+  }
+
+  /** How many reads the next call may have; 0: it has to wait for replies. */
+  #room(): number {
+    // Each master of a cluster has its own connection: one that does not answer must not hold up the others.
+    if (this.#options.sharded) return 1
+    const room = Math.floor((EXPECTED_BYTES - this.#expected) / Math.max(1, this.#average))
+    return Math.max(this.#calls === 0 ? 1 : 0, Math.min(CALL, room))
   }
 
   async #call(reads: readonly Read[]): Promise<void> {
     const { script, names, topology } = this.#options
     const keys = reads.flatMap(({ channel }) => names.keys(channel))
     const args = [randomEpoch(), ...reads.flatMap(each => each.args)]
+    const expected = reads.length * Math.ceil(this.#average)
+    this.#calls++
+    this.#expected += expected
     try {
       const call = { args: evalsha(script, keys, args), buffers: true, again: true }
       const replies = (await topology.call(topology.slot(reads[0]?.channel ?? ''), call)) as unknown[]
-      for (const [i, read] of reads.entries()) settle(read, replies[i])
+      for (const [i, read] of reads.entries()) {
+        this.#average += (bytesOf(replies[i]) - this.#average) / AVERAGED
+        settle(read, replies[i])
+      }
     } catch (error) {
+      // Redis may be away: then what waits fails at once, and does not wait for one timeout after the other.
+      this.#average = 0
       for (const read of reads) read.reject(error)
+    } finally {
+      this.#calls--
+      this.#expected -= expected
+      this.#schedule()
     }
   }
+}
+
+/** Bytes of what a reply holds. */
+function bytesOf(reply: unknown): number {
+  if (!Array.isArray(reply)) return 0
+  return reply.reduce((sum: number, part: unknown) => sum + (Buffer.isBuffer(part) ? part.length : 0), 0)
 }
 
 /** The end of the call that begins at `from`. */

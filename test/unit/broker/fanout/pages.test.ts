@@ -122,6 +122,7 @@ t.test(
       ),
     )
     t.equal(most, 8)
+    t.equal(log.reads.length, names.length, 'no large event is read twice')
     t.match(
       news,
       all.map(({ head }) => ({ head, fresh: 0, gaps: [] })),
