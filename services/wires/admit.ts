@@ -10,8 +10,8 @@ import type { Context } from '../http/context.ts'
 export const TRY_AGAIN_LATER = 1013
 
 /**
- * Counts it. Several may be admitted at the same time: ends one for which there is no room any more. Also undefined if
- * nothing is limited.
+ * Counts a client, and ends it if there is no room any more, since several may be admitted at the same time. Returns
+ * undefined then, and if nothing is limited.
  */
 export function admit(
   { limits }: Context,

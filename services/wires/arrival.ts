@@ -1,4 +1,4 @@
-// What is kept of the request with which a client arrived, the same for every wire with long-lived clients.
+// The parts of a request that a long-lived client keeps, the same on every wire.
 
 import type { FastifyRequest } from 'fastify'
 import type { Asker } from '../broker/access/asking.ts'
@@ -9,17 +9,17 @@ import { askerOf } from '../http/asking.ts'
 import { publishRefusalOf } from '../http/auth.ts'
 
 export interface Arrival {
-  /** Its identity by the request alone. */
+  /** The identity according to the request alone. */
   readonly identity: Identity
-  /** Identifies its address. */
+  /** Identifies the client's address. */
   readonly address: string
-  /** Why it may not publish, whatever its identity: a browser page of another origin. */
+  /** Why the client may not publish, whatever its identity: it is a browser page of another origin. */
   readonly refusal: FanwireError | undefined
   /** The client as the application sees it; undefined if no hook is called. */
   readonly asker: Asker | undefined
 }
 
-/** Does not hold on to the request. */
+/** Keeps no reference to the request. */
 export function arrivalOf(request: FastifyRequest): Arrival {
   const { asking } = request.server.fanwire.access
   return {

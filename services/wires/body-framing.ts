@@ -19,7 +19,7 @@ export interface BodyFraming {
 export interface BodyFrames {
   readonly cursorNamesAllChannels?: true
   opening(cursor: string): string
-  /** As one chunk. */
+  /** Frames a stretch as one chunk. */
   readonly stretch: Framing['stretch']
   gap(channel: string, gap: Gap, cursor: string): string
   passed(channel: string, at: Position, cursor: string): string

@@ -36,7 +36,7 @@ import { commandPlan } from './plan-query.ts'
 import { CURSOR_RULE } from './read-query.ts'
 import { commandSelection } from './select-query.ts'
 
-/** Commands of one connection in progress before the node stops reading from it. */
+/** How many commands of one connection may be in progress before the node stops reading from it. */
 const MAX_UNDER_WAY = 64
 const PUBLISH_MEMBERS = new Set([...ENTRY_MEMBERS].filter(name => name !== 'channels'))
 
@@ -53,7 +53,7 @@ export const SUBSCRIBE_OPTIONS = [
 ] as const
 type SubscribeOptions = Readonly<Record<string, unknown>>
 
-/** Writes the answer to a command that succeeded. Called before anything that the command delivers. */
+/** Writes the answer to a successful command. Called before the command delivers anything. */
 export type Respond = (ok: object) => void
 
 export interface CommandParts extends Arrival {
@@ -65,16 +65,16 @@ export interface CommandParts extends Arrival {
   readonly lease: Lease | undefined
   /** The owner of credentials, if the wire accepts unusual ones. Raises CredentialsRefused. */
   identify?(given: Credentials): Promise<Identity>
-  /** Another identity has been accepted. */
+  /** Called when another identity has been accepted. */
   authenticated?(identity: Identity): void
-  /** The connection's first channels are open, or never will be. */
+  /** Settles once the connection's first channels are open, or have failed to open. */
   readonly opened: Promise<void>
   readonly logger: FastifyBaseLogger
 }
 
-/** The rights to ask the application for. */
+/** Rights about which the application is asked. */
 interface Asked {
-  /** The client to ask it about. */
+  /** The client's user. */
   readonly user: string
   readonly wishes: readonly Wish[]
   readonly grants: Promise<Grants[]>
@@ -88,7 +88,7 @@ interface Reading {
   readonly place: Place
 }
 
-/** Where a reader begins. Raises LogUnavailable, and the wire's objections. */
+/** Finds where a reader begins. Raises LogUnavailable, and the wire's errors. */
 type Place = (channel: Channel, start: Start) => Promise<Position>
 
 const settle: Place = (channel, start) => channel.settle(start)
@@ -98,10 +98,10 @@ export class Commands {
   readonly #parts: CommandParts
   readonly #buckets: ConnectionBuckets = {}
   #turn: Promise<void>
-  /** The last event that a hook decided on. */
+  /** Settles when the last event on which a hook decided is published. */
   #published: Promise<void> | undefined
   #underWay = 0
-  /** Channels that are opened ahead of their turn. */
+  /** The number of channels that are being opened ahead of their turn. */
   #ahead = 0
   #closed = false
 
@@ -110,28 +110,28 @@ export class Commands {
     this.#turn = parts.opened
   }
 
-  /** The client has gone. */
+  /** Called when the client is gone. */
   close(): void {
     this.#closed = true
   }
 
-  /** The client's present identity. If no hook is called, nothing is kept of it. */
+  /** The client's current identity. */
   get #identity(): Identity {
     const { client, identity } = this.#parts
     return client?.identity ?? identity
   }
 
-  /** Runs what changes the connection's readers one after another, in the order of the commands. */
+  /** Runs changes of the connection's readers one after another, in the order of the commands. */
   #inTurn<T>(change: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(change)
     this.#turn = done.then(ignore, ignore)
     return done
   }
 
-  /** Runs what `parse` returns. Never raises: `fail` reports what either raises. */
+  /** Runs the function that `parse` returns. Never raises: `fail` reports the errors of both. */
   take(parse: () => () => Promise<void>, fail: (error: FanwireError) => void): void {
     const { connection, outlet } = this.#parts
-    // The node does not read from a client that does not read its answers.
+    // Stops reading from a client that does not read its answers.
     if (++this.#underWay >= MAX_UNDER_WAY || connection.blocked) outlet.pause()
     void this.#run(parse, fail).then(() => {
       if (--this.#underWay < MAX_UNDER_WAY / 2 && !connection.blocked) outlet.room?.()
@@ -150,7 +150,7 @@ export class Commands {
     }
   }
 
-  /** An invalid command counts too; one above the limit gets the same answer as any other. */
+  /** Parses a command and counts it, even if it is invalid. */
   #counted<T>(parse: () => T): T {
     try {
       return parse()
@@ -164,8 +164,8 @@ export class Commands {
   }
 
   /**
-   * A token, a fresh one in its place, or a key. Credentials that are not accepted change nothing. Raises
-   * FW_BAD_COMMAND, FW_UNAUTHORIZED, FW_FORBIDDEN if they are another user's, FW_TOO_MANY_REQUESTS.
+   * Authenticates with a token, a fresh token, or a key. Rejected credentials change nothing. Raises FW_BAD_COMMAND,
+   * FW_UNAUTHORIZED, FW_FORBIDDEN if they belong to another user, FW_TOO_MANY_REQUESTS.
    */
   async authenticate(auth: unknown, respond: Respond): Promise<void> {
     const given = credentialsOf(auth)
@@ -174,7 +174,7 @@ export class Commands {
       const { access, clients, presence } = context
       const { identify = access.credentials.bind(access) } = this.#parts
       const shown = await identify(given)
-      // Grants of channel tokens stay valid for as long as those say.
+      // Channel tokens stay valid.
       const identity = withChannelTokens(shown, channelTokensOf(this.#identity))
       const { user, kind } = this.#identity
       if (!isStranger(this.#identity) && (user !== identity.user || kind !== identity.kind)) {
@@ -191,8 +191,8 @@ export class Commands {
   }
 
   /**
-   * Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER, FW_TOO_MANY_FILTERS,
-   * FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and what `openOneFor` raises.
+   * Subscribes to a channel. Raises FW_BAD_CHANNEL, FW_BAD_CURSOR, FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER,
+   * FW_TOO_MANY_FILTERS, FW_ALREADY_SUBSCRIBED, FW_TOO_MANY_CHANNELS, and the errors of `openOneFor`.
    */
   async subscribe(
     channel: unknown,
@@ -260,12 +260,12 @@ export class Commands {
     const wishes = [...wanted]
     if (access.asking === undefined || missing(access, identity, wishes).size === 0) return undefined
     const grants = answersFor(access, identity, wishes, () => this.#asker)
-    // It is reported in its turn.
+    // The error is reported in the command's turn.
     grants.catch(() => {})
     return { user: identity.user, wishes, grants }
   }
 
-  /** Adds the application's grants; asks again if the client's identity has changed. */
+  /** Adds the application's grants. Asks again if the client's identity has changed. */
   async #grant({ user, wishes, grants }: Asked): Promise<void> {
     const found = await grants
     if (this.#identity.user !== user) return this.askFor(...wishes)
@@ -334,7 +334,7 @@ export class Commands {
     }
   }
 
-  /** The connection continues without a channel whose plan is complete. */
+  /** Called when a channel's plan is complete: the connection continues without the channel. */
   #ended(reader: Reader): void {
     const { connection, lease } = this.#parts
     const { name } = reader.channel
@@ -344,7 +344,7 @@ export class Commands {
     if (frame !== undefined) connection.write(frame)
   }
 
-  /** Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */
+  /** Unsubscribes from a channel. Raises FW_BAD_CHANNEL, FW_NOT_SUBSCRIBED. */
   async unsubscribe(channel: unknown, respond: Respond): Promise<void> {
     const name = checkedReadable(channel)
     await this.#inTurn(async () => this.#leave(name, respond))
@@ -368,14 +368,14 @@ export class Commands {
     return this.#identity
   }
 
-  /** `raw`: the entry, a JSON object. Raises what `requirePublisher`, `parseEntry` and `append` raise. */
+  /** Publishes an entry, a JSON object. Raises the errors of `requirePublisher`, `parseEntry` and `append`. */
   async publish(raw: Buffer, respond: Respond): Promise<void> {
     this.requirePublisher()
     const { channels, draft } = parseEntry(raw, this.#parts.context.config, PUBLISH_MEMBERS)
     await this.publishDraft(channels[0] as string, draft, respond)
   }
 
-  /** The same for a parsed entry. */
+  /** Publishes a parsed entry. */
   async publishDraft(channel: string, draft: Draft, respond: Respond): Promise<void> {
     this.requirePublisher()
     const { position, time, replayed } = await this.#publishInOrder(channel, draft)
@@ -383,7 +383,7 @@ export class Commands {
     respond({ channel, ...id, time, ...(replayed ? { replayed } : {}) })
   }
 
-  /** However long the application takes to decide about each. */
+  /** Keeps the order of the commands, however long the application takes for each. */
   async #publishInOrder(channel: string, draft: Draft): Promise<Published> {
     const { publisher } = this.#parts.context
     const by = this.#party
@@ -426,7 +426,7 @@ function expiryOf({ expiresAt }: Identity): { readonly expires?: number } {
   return expiresAt === undefined ? {} : { expires: expiresAt }
 }
 
-/** Raises FW_BAD_COMMAND if the command has another member than these. */
+/** Raises FW_BAD_COMMAND if the command has other members. */
 export function only(command: object, ...names: string[]): void {
   const other = Object.keys(command).find(name => !names.includes(name))
   if (other !== undefined) throw badCommand(`unknown member ${JSON.stringify(other.slice(0, 40))}`)

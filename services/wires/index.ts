@@ -1,4 +1,4 @@
-// The wires of an edge. A new one is its folder and a line here.
+// The wires of an edge. A new wire is a folder and a line here.
 
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { centrifuge } from './centrifuge/index.ts'
@@ -14,7 +14,7 @@ import { sse } from './sse/index.ts'
 import { httpStream } from './stream/index.ts'
 import { ws } from './ws/index.ts'
 
-/** By their names in metrics and hooks. */
+/** The wires, by their names in metrics and hooks. */
 export const WIRES: Readonly<Record<string, FastifyPluginAsync>> = {
   poll,
   'long-poll': longPoll,

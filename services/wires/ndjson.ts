@@ -7,7 +7,7 @@ import { encodeGap, encodeOpening, encodePassed } from './objects.ts'
 
 const NEWLINE = 0x0a
 
-/** NDJSON as the framing of the wire of that name. */
+/** NDJSON as the framing of the wire with that name. */
 export function ndjsonFraming(wire: string): BodyFraming {
   return bodyFraming(wire, lines)
 }

@@ -8,12 +8,12 @@ export function encodeGap(channel: string, gap: Gap): string {
   return `{"channel":"${channel}","from":"${printPosition(gap.from)}","to":"${printPosition(gap.to)}"}`
 }
 
-/** The client's filter excludes the events of a channel up to this one. */
+/** Reports that the client's selection has no events of a channel up to this position. */
 export function encodePassed(channel: string, at: Position): string {
   return `{"channel":"${channel}","cursor":"${printPosition(at)}"}`
 }
 
-/** A channel that was taken from a connection, which continues with its others. */
+/** A channel that the connection lost; it continues with its others. */
 export function encodeDropped(channel: string, at: Position, { code, reason }: CloseReason): string {
   return JSON.stringify({ channel, cursor: printPosition(at), code, reason })
 }

@@ -18,7 +18,7 @@ export interface Opener {
   readonly identity: Identity
 }
 
-/** What is to be opened: a start for each channel, and a selection if not everything is wanted. */
+/** The channels to open, with a start for each, and a selection if not all events are wanted. */
 export interface Wanted {
   readonly channels: readonly string[]
   readonly starts: readonly Start[]
@@ -53,7 +53,7 @@ export interface Given {
 const HISTORY: ReadGrant = { filter: undefined, looksBack: true }
 const NO_HISTORY: ReadGrant = { filter: undefined, looksBack: false }
 
-/** One per channel. */
+/** The selection and the grant for each channel. */
 export function givenFor(
   { access, identity }: Omit<Opener, 'hub'>,
   { channels, starts, selections = [], plans = [] }: Wanted,
@@ -67,7 +67,7 @@ export function givenFor(
   })
 }
 
-/** The same for a single request. */
+/** The selections for a single request. */
 export function selectionsFor(opener: Omit<Opener, 'hub'>, wanted: Wanted): (Selection | undefined)[] {
   return givenFor(opener, wanted).map(({ selection }) => selection)
 }
@@ -82,7 +82,7 @@ export async function openFor<T>(
   return await opener.hub.using(wanted.channels, use)
 }
 
-/** The same for requests that read pages and do not stay. */
+/** Like `openFor`, for requests that only read pages. */
 export async function glanceFor<T>(
   opener: Opener,
   wanted: Wanted,
@@ -93,8 +93,8 @@ export async function glanceFor<T>(
 }
 
 /**
- * Opens one more channel before its turn; undefined if the client may not read it, which it learns in its turn. The
- * caller releases it.
+ * Opens another channel ahead of its turn. Returns undefined if the client may not read it, which is reported in its
+ * turn. The caller releases the channel.
  */
 export async function openAheadFor(
   { access, hub, identity }: Opener,
@@ -105,7 +105,7 @@ export async function openAheadFor(
   return may('subscribe') && (start === 'latest' || may('history')) ? await hub.open(channel) : undefined
 }
 
-/** Opens one more channel. The caller releases it. */
+/** Opens another channel. The caller releases it. */
 export async function openOneFor(
   { access, hub, identity }: Opener,
   channel: string,

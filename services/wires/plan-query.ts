@@ -9,10 +9,10 @@ import { text } from '../http/operation.ts'
 
 export const PLANS = {
   until: text(
-    'where the stream ends: a position a channel, joined by commas; or `head` (as it is now), or a time (ms or ' +
-      'RFC 3339): before it',
+    'where the stream ends: a position for each channel, joined by commas; or `head`, the current end of each channel; ' +
+      'or before a time (ms or RFC 3339)',
   ),
-  speed: text('0.1 to 1000: what is behind the head comes so many times as fast as it came then'),
+  speed: text('0.1 to 1000: how many times faster than its original pace the past is delivered'),
 }
 
 interface Plans {
@@ -59,7 +59,7 @@ function checkedUntils(until: string, channels: number): Until[] {
   if (untils !== undefined) return untils
   throw new FanwireError(
     'FW_BAD_CURSOR',
-    `until is a position (<epoch>-<offset>) a channel, head, or a time (ms or RFC 3339), not ${quote(until)}`,
+    `until is a position (<epoch>-<offset>) for each channel, head, or a time (ms or RFC 3339), not ${quote(until)}`,
   )
 }
 

@@ -12,13 +12,13 @@ import type { Plan } from '../broker/fanout/plan.ts'
 import { PLANS, readPlans } from './plan-query.ts'
 import { readSelections, SELECTS } from './select-query.ts'
 
-/** Parameters that clients without headers send in place of `Last-Event-ID`. */
+/** Parameters that clients without headers send instead of `Last-Event-ID`. */
 const LAST_EVENT_ID = ['lastEventId', 'last_event_id', 'Last-Event-ID'] as const
 
 const CHANNELS = {
-  channel: texts('a channel; repeated for several'),
+  channel: texts('a channel; repeat it for several channels'),
   cursor: texts(
-    'a position a channel, joined by commas; or `earliest`, `latest`, `last:<n>` (the newest n events) or ' +
+    'a position for each channel, joined by commas; or `earliest`, `latest`, `last:<n>` (the newest n events) or ' +
       '`since:<ms or RFC 3339>`',
   ),
 }
@@ -28,7 +28,7 @@ export const cursorParameters = <P extends Record<string, TSchema>>(own: P) =>
   Type.Object({ cursor: CHANNELS.cursor, ...own })
 
 const RESUMES = {
-  lastEventId: text('in place of the header Last-Event-ID'),
+  lastEventId: text('replaces the header Last-Event-ID'),
   last_event_id: text('the same'),
   'Last-Event-ID': text('the same'),
 }
@@ -41,31 +41,31 @@ export const CURSOR_RULE =
 export const readParameters = <P extends Record<string, TSchema>>(own: P) =>
   Type.Object({ ...CHANNELS, ...SELECTS, ...own })
 
-/** The same where `Last-Event-ID` wins over `cursor`. */
+/** The parameters of a wire where `Last-Event-ID` takes precedence over `cursor`. */
 export const resumeParameters = () => Type.Object({ ...CHANNELS, ...SELECTS, ...PLANS, ...RESUMES })
 
 export interface ReadRules<S extends TObject> {
   /** Where a reader without a cursor begins. */
   readonly begin: 'earliest' | 'latest'
   readonly maxChannels: number
-  /** Fixed channels, in place of the request's. */
+  /** Fixed channels, instead of the request's. */
   readonly channels?: readonly string[]
-  /** A request without a channel is fine. */
+  /** Set if requests without channels are allowed. */
   readonly channelsOptional?: true
-  /** `Last-Event-ID`, as a header or a parameter, wins over `cursor`. */
+  /** Set if `Last-Event-ID`, as a header or a parameter, takes precedence over `cursor`. */
   readonly lastEventId?: true
   readonly query: S
 }
 
 export interface ReadQuery<V = object> {
   readonly channels: string[]
-  /** One a channel. */
+  /** One for each channel. */
   readonly starts: Start[]
-  /** One a channel; undefined: everything. */
+  /** One for each channel; undefined for all events. */
   readonly selections: (Selection | undefined)[]
-  /** One a channel, or none. */
+  /** One for each channel, or none at all. */
   readonly plans: readonly (Plan | undefined)[]
-  /** The client resumes with a `Last-Event-ID` that is not a cursor: it may have missed everything before `starts`. */
+  /** Whether the client resumes with a `Last-Event-ID` that is not a cursor: it may have missed events before `starts`. */
   readonly lost: boolean
   /** The wire's own parameters. */
   readonly values: V
@@ -124,7 +124,7 @@ function readChannels(
   return [...channels]
 }
 
-/** The header wins. Undefined if both are missing or empty. */
+/** The header takes precedence. Undefined if both are missing or empty. */
 function lastEventId({ headers }: FastifyRequest, query: Common): string | undefined {
   return [headers['last-event-id'], ...LAST_EVENT_ID.map(name => query[name])].find(Boolean)?.toString()
 }

@@ -7,16 +7,16 @@ import { checkedType, isTagName } from '../broker/event/names.ts'
 import { type Selection, selectionOf } from '../broker/fanout/selection.ts'
 
 export const SELECTS = {
-  types: texts('only events of these types, joined by commas; repeated: a list a channel'),
-  filter: texts('only events whose tags pass this filter (JSON); repeated: a filter a channel'),
-  every: text('at most one stretch in that time: 100ms to 60s'),
-  newest: text('of the events of a stretch with the same value only the newest: `type`, or `tag:<name>`'),
+  types: texts('only events of these types, joined by commas; repeated: a list for each channel'),
+  filter: texts('only events that match this filter (JSON); repeated: a filter for each channel'),
+  every: text('the minimum time between two deliveries: 100ms to 60s'),
+  newest: text('of pending events with the same value, only the newest: `type`, or `tag:<name>`'),
 }
 
 interface Selects {
   readonly types?: readonly string[]
   readonly filter?: readonly string[]
-  /** A number belongs to the wire. */
+  /** A number is the wire's own parameter. */
   readonly every?: string | number
   readonly newest?: string
 }
@@ -26,7 +26,7 @@ const LEAST_MS = 100
 const MOST_MS = 60_000
 const MAX_TYPES = 100
 
-/** A selection a channel. Raises FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER. */
+/** A selection for each channel. Raises FW_BAD_FILTER, FW_BAD_TYPE, FW_BAD_PARAMETER. */
 export function readSelections(
   { types = [], filter = [], every, newest }: Selects,
   channels: number,
@@ -53,7 +53,7 @@ export function commandSelection(command: Readonly<Record<string, unknown>>): Se
   })
 }
 
-/** A single one applies to all channels; an empty one selects everything. */
+/** One value for each channel. A single value applies to all channels; an empty one selects everything. */
 function oneEach(
   name: string,
   given: readonly string[],
@@ -63,7 +63,7 @@ function oneEach(
   if (given.length > 1 && given.length !== channels) {
     throw new FanwireError(
       'FW_BAD_FILTER',
-      `${given.length} times ${name} for ${channels} channels: one, or one each`,
+      `${given.length} times ${name} for ${channels} channels: give it once, or once for each channel`,
     )
   }
   const filters = given.map(each => (each === '' ? undefined : parse(each)))

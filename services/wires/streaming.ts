@@ -1,7 +1,6 @@
-// A response that never ends: shared by the sse, stream and push wires. Over HTTP/1.1 the body is chunked; over
-// HTTP/1.0 it ends with the connection; over HTTP/2 it goes to the request's stream, and other requests continue beside
-// it. A client that should reconnect gets no last chunk, and its stream is reset: a node that dies or stops never looks
-// like the end.
+// Responses that do not end, for the sse, stream and push wires. Over HTTP/1.1 the body is chunked; over HTTP/1.0 it ends
+// with the connection; over HTTP/2 it goes to the request's stream. A client that should reconnect receives no last chunk,
+// or its stream is reset, so that a node that dies or stops does not look like a normal end.
 
 import type { ServerHttp2Stream } from 'node:http2'
 import { Socket } from 'node:net'
@@ -26,19 +25,19 @@ import type { BodyFraming } from './body-framing.ts'
 import { type Given, givenFor, openFor, requireReadable } from './open-for.ts'
 import type { ReadQuery } from './read-query.ts'
 
-/** TLS and HTTP/2 report a write a moment after the kernel accepted it, so up to this many bytes may be in flight. */
+/** The maximum bytes in flight in TLS or HTTP/2, which report a write a moment after the kernel accepted it. */
 const UNDER_WAY = 64 * 1024
 
-/** How long after a client has ended its side it is probed, ms. */
+/** When a client that has ended its side is probed, ms later. */
 const PROBES_MS = [0, 100, 1000]
 
 /** How a wire streams. */
 export interface Streaming {
   readonly framing: BodyFraming
   readonly contentType: string
-  /** Creates the connection; undefined: the default. */
+  /** Creates the connection, if not an ordinary one. */
   connect?(registry: ConnectionRegistry, framing: Framing, outlet: Outlet): Connection
-  /** Accepts the bytes of an HTTP/2 client, and ends the stream; undefined: the stream itself. */
+  /** Accepts the bytes of an HTTP/2 client and ends the stream. Default: the stream itself. */
   overHttp2?(
     stream: ServerHttp2Stream,
     request: FastifyRequest,
@@ -46,7 +45,7 @@ export interface Streaming {
   ): { readonly framing: Framing; readonly sink: Writable } | undefined
 }
 
-/** Where each channel's long-lived reader begins. Raises LogUnavailable. */
+/** The positions where the channels' long-lived readers begin. Raises LogUnavailable. */
 export function resolveAll(channels: readonly Channel[], query: ReadQuery): Promise<Position[]> {
   return Promise.all(channels.map((channel, i) => channel.settle(query.starts[i] ?? 'latest')))
 }
@@ -73,7 +72,7 @@ export function underWay(socket: Socket): number {
   return socket instanceof TLSSocket ? UNDER_WAY : 0
 }
 
-/** Sockets that have become a stream: requests that a client sent after that one (pipelining) are not answered. */
+/** Sockets that have become a stream. Later pipelined requests on them are not answered. */
 const streamed = new WeakSet<Socket>()
 
 /** Takes over the response and streams to it until either side ends. Raises FW_TOO_MANY_FOLLOWED, LogUnavailable. */
@@ -119,7 +118,7 @@ export async function stream(
   await open.finally(() => held || lease?.end())
 }
 
-/** Takes over the response: writes its head, and the start position. Undefined: the client has gone. */
+/** Takes over the response: writes its head, and the start position. Returns undefined if the client is gone. */
 export function begin(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -137,7 +136,7 @@ export function endHead(reply: FastifyReply, headers: Record<string, string>): v
   reply.raw.end()
 }
 
-/** Nothing here may hold on to the request or the reply. */
+/** Must not keep references to the request or the reply. */
 function whenClosed(
   closes: Begun['closes'],
   connection: Connection,
@@ -152,7 +151,7 @@ function whenClosed(
   })
 }
 
-/** Calls `gone` once the client has gone. */
+/** Calls `gone` once the client is gone. */
 export function whenGone(closes: Begun['closes'], connection: Connection, gone: () => void): void {
   closes.once('close', gone)
   if (!(closes instanceof Socket)) return
@@ -162,8 +161,8 @@ export function whenGone(closes: Begun['closes'], connection: Connection, gone: 
 }
 
 /**
- * A client that has ended its side may continue to read (RFC 9112 section 9.6), or be gone, which looks the same: then
- * its system refuses the node's bytes, and the next write fails. Heartbeats detect that soon.
+ * A client that has ended its side may continue to read (RFC 9112 section 9.6), or be gone, which looks the same. If it
+ * is gone, its system refuses the node's bytes, and the next write fails. Early heartbeats detect that.
  */
 function probeSoon(socket: Socket, connection: Connection): void {
   for (const ms of PROBES_MS) setTimeout(() => socket.destroyed || connection.beat(), ms).unref()
@@ -172,7 +171,7 @@ function probeSoon(socket: Socket, connection: Connection): void {
 export interface Begun {
   readonly framing: Framing
   readonly outlet: Outlet
-  /** Emits 'close' when the client has gone. */
+  /** Emits 'close' when the client is gone. */
   readonly closes: Socket | ServerHttp2Stream
 }
 
@@ -187,7 +186,7 @@ function headersOf(reply: FastifyReply, contentType: string): Record<string, str
 
 // HTTP/1 ------------------------------------------------------------------------------------------------------
 
-/** Writes the head and the reader's position, in one system call. Undefined: the client has gone. */
+/** Writes the head and the reader's position, in one system call. Returns undefined if the client is gone. */
 function beginHttp1(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -197,7 +196,7 @@ function beginHttp1(
   const { socket } = request.raw
   const { raw } = reply
   if (socket.destroyed || streamed.has(socket)) return undefined
-  // A response that waits behind an earlier one on its connection (pipelining) does not have the socket yet.
+  // A pipelined response that waits for an earlier one does not have the socket yet.
   const waits = raw.socket === null
   const framing = takesChunks(request.raw) ? chunked : plain
   socket.setNoDelay(true)
@@ -240,8 +239,7 @@ class HttpOutlet implements Outlet {
   }
 
   cut(): void {
-    // A response that waited for its turn, which an earlier stream on its connection now prevents, can't cut that
-    // stream.
+    // A pipelined response whose socket has become a stream must not cut that stream.
     if (this.sink === this.#socket || !streamed.has(this.#socket)) this.#socket.destroy()
   }
 }
@@ -257,7 +255,7 @@ function beginHttp2(
   const stream = http2StreamOf(request)
   if (stream === undefined || stream.destroyed || stream.closed) return undefined
   stream.respond({ ':status': 200, ...headersOf(reply, contentType) })
-  // For a client that does not want the rest: Node would wait until the client had read it.
+  // If the client does not want the rest, Node would still wait until it has read it.
   stream.once('aborted', () => setImmediate(() => stream.destroy()))
   const { framing, sink } = overHttp2?.(stream, request, reply) ?? { framing: plain, sink: stream }
   sink.write(framing.opening(cursor))
@@ -280,7 +278,7 @@ class Http2Outlet implements Outlet {
     return this.sink.writable && this.#stream.writable
   }
 
-  /** By the session's progress: Node does not report how far a stream has got with a large write. */
+  /** Measured on the session, since Node does not report the progress of a stream's large write. */
   get queued(): number {
     return -(sessionOf(this.#stream)?.given ?? 0)
   }

@@ -19,7 +19,7 @@ export function wsFrame(opcode: number, payload: Uint8Array): Buffer {
   return bytes
 }
 
-/** Bytes before a payload of that length. */
+/** The bytes of the header for a payload of that length. */
 export function wsHeaderSize(length: number): number {
   return length < 126 ? 2 : length < 65536 ? 4 : 10
 }

@@ -33,7 +33,7 @@ export function takeHandshake(
   const { socket: sink } = raw
   forgetHandshake(sink)
   server.handleUpgrade(raw, sink, NOTHING, socket => {
-    // The library closes with the right code itself (1002, 1007, 1009); there is nothing to add.
+    // The library itself closes with the right code (1002, 1007, 1009).
     socket.on('error', ignore)
     take(socket, sink)
   })
@@ -42,8 +42,8 @@ export function takeHandshake(
 function ignore(): void {}
 
 /**
- * Frames bypass the library and go straight to the socket: valid as long as the library sends no messages, since it
- * would queue those that it compresses. Its own pongs and close frames are never compressed, and not queued.
+ * Frames bypass the library and go straight to the socket. This is valid while the library sends no messages, since it
+ * queues messages that it compresses. Its pongs and close frames are neither compressed nor queued.
  */
 export class WsOutlet implements Outlet {
   readonly sink: Socket
@@ -73,7 +73,7 @@ export class WsOutlet implements Outlet {
     this.socket.terminate()
   }
 
-  /** Reads no more commands. */
+  /** Stops reading commands. */
   pause(): void {
     hold(this.socket)
   }

@@ -28,7 +28,7 @@ export interface Call {
 
 type Run = (call: Call) => Promise<Reply>
 
-/** Channels or calls of one request. */
+/** The maximum channels or calls of one request. */
 const MOST = 1000
 
 export const API_METHODS: ReadonlyMap<string, Run> = new Map<string, Run>([
@@ -86,7 +86,7 @@ function entryOf(json: Buffer, channel: string): Buffer {
   return Buffer.concat([Buffer.from(`{"channel":${JSON.stringify(channel)}`), ...pieces, Buffer.from('}')])
 }
 
-/** Raises FW_BAD_COMMAND, FW_BAD_TAG, FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE, FW_NOT_SUPPORTED. */
+/** The draft of a publish. Raises FW_BAD_COMMAND, FW_BAD_TAG, FW_BAD_IDEMPOTENCY_KEY, FW_TOO_LARGE, FW_NOT_SUPPORTED. */
 function draftOf({ json, params, context }: Call): Draft {
   const { tags, idempotency_key: key, skip_history: skip = false, version = 0 } = params
   if (version !== 0) throw notSupported('versions of publications are not supported')

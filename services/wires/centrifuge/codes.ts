@@ -28,7 +28,7 @@ const NUMBERS: Partial<Record<ErrorCode, number>> = {
 export interface ErrorReply {
   readonly code: number
   readonly message: string
-  /** Clients retry: the same request may succeed later. */
+  /** Set if clients retry, since the same request may succeed later. */
   readonly temporary?: true
 }
 
@@ -69,7 +69,7 @@ const DISCONNECTS: Readonly<Record<number, number>> = {
   4002: SLOW,
 }
 
-/** This wire's own codes are kept. */
+/** The disconnect for a close reason. This wire's own codes stay unchanged. */
 export function disconnectOf({ code, reason, lapsed }: CloseReason): Disconnect {
   if (code >= 3000 && code < 4000) return { code, reason }
   if (lapsed !== undefined) return { code: EXPIRED, reason }
@@ -88,7 +88,7 @@ export function unsubscribeOf({ reason, lapsed }: CloseReason): Disconnect {
 }
 
 export function offsetGone(): FanwireError {
-  return new FanwireError('FW_OFFSET_GONE', 'what is after the offset cannot be read any more')
+  return new FanwireError('FW_OFFSET_GONE', 'events after the offset are no longer available')
 }
 
 export function notSupported(message: string): FanwireError {

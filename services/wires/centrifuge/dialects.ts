@@ -49,11 +49,11 @@ function join({ before, between, after, allocate }: Carrier, replies: readonly U
 interface DialectOptions {
   /** The end is sent as a push; over WebSocket it is in the close frame. */
   readonly pushesEnd: boolean
-  /** Clients answer pings. */
+  /** Set if clients answer pings. */
   readonly answered?: true
 }
 
-/** Bytes of events that each encoding keeps in its form. */
+/** The maximum bytes of encoded events that each encoding caches. */
 const MAX_KEPT = 4 * 1024 * 1024
 
 /** An encoding whose events are encoded once for all its dialects. */

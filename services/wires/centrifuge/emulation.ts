@@ -29,7 +29,7 @@ import { parseObject } from './json.ts'
 import { parseEmulation } from './protobuf.ts'
 import { Session } from './session.ts'
 
-/** Bytes that a body may have besides the data that it publishes. */
+/** The maximum bytes of a body, besides the published data. */
 const BODY_ROOM = 64 * 1024
 
 const CONNECT = Type.Object({ cf_connect: text('the connect command, as JSON') })
@@ -88,7 +88,7 @@ const KINDS: readonly Kind[] = [
   },
 ]
 
-/** Messages of a session that wait at a time, of those that other nodes passed on. */
+/** The maximum waiting messages of a session that other nodes forwarded. */
 const MOST_WAITING = 64
 
 /** Admits requests with commands. They wait while the session is paused. */
@@ -121,13 +121,13 @@ interface Emulated {
   readonly intake: Intake
 }
 
-/** Commands of a client, in the form in which its transport sends them. */
+/** Commands of a client, as its transport sends them. */
 interface Message {
   readonly session: string
   readonly data: Buffer
 }
 
-/** Commands that arrive on any node are passed on to the one that holds the client's response. */
+/** Forwards commands that arrive on any node to the node that holds the client's response. */
 class Sessions {
   readonly #sessions = new Map<string, Emulated>()
   readonly #nodes: Context['nodes']
@@ -142,7 +142,7 @@ class Sessions {
     this.#inbox = new Inbox({ log, logger, node: nodes.id, received })
   }
 
-  /** Returns once other nodes can pass commands on to this one, if the log allows. Does not raise. */
+  /** Returns once other nodes can forward commands to this one, if the log allows. Does not raise. */
   open(): Promise<unknown> {
     return this.#inbox.open()
   }
@@ -159,7 +159,7 @@ class Sessions {
     this.#sessions.delete(id)
   }
 
-  /** `node`: where the session was opened. Raises FW_NOT_FOUND, LogUnavailable. */
+  /** Handles a message of a session that was opened on `node`. Raises FW_NOT_FOUND, LogUnavailable. */
   async take(message: Message, node: unknown): Promise<void> {
     const found = this.#sessions.get(message.session)
     if (found !== undefined) return take(found, message)
@@ -171,7 +171,7 @@ class Sessions {
   #receive(message: Message): void {
     const found = this.#sessions.get(message.session)
     if (found === undefined) return
-    // Nothing holds back a client whose requests other nodes answer.
+    // Other nodes answer the client's requests, so nothing slows it down.
     if (found.intake.full) found.connection.end({ code: SLOW, reason: 'too many commands', retry: undefined })
     else void take(found, message)
   }

@@ -13,10 +13,10 @@ import type { Reply, Request } from './protocol.ts'
 import { infoOf, isPublication, publicationOf } from './pushes.ts'
 import { startOf } from './recovery.ts'
 
-/** Publications of one answer. */
+/** The maximum publications of one answer. */
 const MOST = 1000
 const PAGE_BYTES = 4 * 1024 * 1024
-/** Members of one answer. */
+/** The maximum members of one answer. */
 const MOST_MEMBERS = 1000
 
 interface Asked {
@@ -92,7 +92,7 @@ export function attendedChannel({ access }: Context, identity: Identity, name: u
   return channel
 }
 
-/** Each user once; if there are only anonymous clients, those. Raises what `attendedChannel` raises, LogUnavailable. */
+/** Lists each user once; only anonymous clients count as one user. Raises the errors of `attendedChannel`, LogUnavailable. */
 export async function presenceOf(context: Context, identity: Identity, request: Request): Promise<Reply> {
   const channel = attendedChannel(context, identity, request.channel)
   await context.presence.settled(channel)
@@ -105,7 +105,7 @@ export async function presenceOf(context: Context, identity: Identity, request: 
   return { presence: Object.fromEntries(infos.map(info => [info.client, info])) }
 }
 
-/** If there are only anonymous clients, they count as one user. */
+/** Counts the members. Only anonymous clients count as one user. */
 export async function presenceStatsOf(
   context: Context,
   identity: Identity,

@@ -6,7 +6,7 @@ const VARINT = 0
 const FIXED_64 = 1
 const BYTES = 2
 const FIXED_32 = 5
-/** Levels of nested messages. */
+/** The maximum depth of nested messages. */
 const MAX_DEPTH = 16
 
 /** The bytes are not a valid message. */

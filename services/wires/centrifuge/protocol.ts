@@ -23,12 +23,12 @@ export type Request = Readonly<Record<string, unknown>>
 export interface Command {
   /** 0 if it has none. */
   readonly id: number
-  /** Undefined if it is unknown. */
+  /** Undefined if the method is unknown. */
   readonly method: Method | undefined
   readonly request: Request
   /** The data of a publish, as it was sent. */
   readonly data?: Data | undefined
-  /** The answer to a ping. */
+  /** Whether this is the answer to a ping. */
   readonly pong: boolean
 }
 
@@ -49,5 +49,5 @@ export class Payload {
 /** Members as in client.proto: strings, numbers, booleans, `Payload`, and lists and objects of those. */
 export type Reply = Readonly<Record<string, unknown>>
 
-/** Commands of one message. */
+/** The maximum commands of one message. */
 export const MAX_COMMANDS = 1000

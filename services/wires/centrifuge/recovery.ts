@@ -1,4 +1,4 @@
-// Where a subscription begins: where the client left off if no later event is missing, otherwise at the head.
+// Finds where a subscription begins: where the client left off, if no later event is missing, otherwise at the head.
 
 import type { Channel } from '../../broker/fanout/channel.ts'
 import { parsePosition, type Position, type Start } from '../../broker/event/position.ts'
@@ -44,7 +44,7 @@ export async function place(channel: Channel, { recover, start, strict }: Wanted
   return { at: await channel.settle('latest'), recovered: false }
 }
 
-/** Undefined if some later event is missing. */
+/** The position after which the client continues; undefined if a later event is missing. */
 async function continueFrom(channel: Channel, start: Start): Promise<Position | undefined> {
   const at = await channel.settle(start)
   if (start === 'earliest' && at.offset > 0) return undefined

@@ -25,7 +25,7 @@ export interface RequestParts {
   readonly connection: Connection
   readonly commands: Commands
   readonly lease: Lease | undefined
-  /** The client's present identity. */
+  /** The client's current identity. */
   identity(): Identity
   write(reply: Reply): void
 }
@@ -127,13 +127,13 @@ export class Requests {
     return token
   }
 
-  /** The client already knows that a channel which ended is no longer subscribed. */
+  /** Leaves a channel that has ended. The client already knows that. */
   #leaveEnded(name: string): void {
     const reader = this.#parts.connection.readerOf(name)
     if (reader?.ended) this.#leave(reader)
   }
 
-  /** Where joins and leaves begin, before the client itself joins. The caller releases it. */
+  /** Opens the log of joins and leaves, before the client itself joins. The caller releases it. */
   async #openJoinLeave(name: string): Promise<JoinLeave | undefined> {
     const { context, identity } = this.#parts
     const { hub, access } = context

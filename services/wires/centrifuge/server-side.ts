@@ -11,7 +11,7 @@ import { joinAll, requireRoom } from '../streaming.ts'
 import type { Request } from './protocol.ts'
 import { place, type Placed, wantedOf } from './recovery.ts'
 
-/** As a SubscribeResult. */
+/** Has the form of a SubscribeResult. */
 export interface Followed {
   readonly recoverable: true
   readonly positioned: true

@@ -1,4 +1,4 @@
-// One client: it connects once, and then its commands run as on every wire.
+// One client. It connects once; then its commands run as on every wire.
 
 import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
@@ -46,9 +46,9 @@ export interface SessionParts {
   readonly outlet: { pause(): void; room?(): void }
   readonly dialect: Dialect
   readonly emulation?: Emulation | undefined
-  /** It can't send commands after the first message. */
+  /** Whether it can't send commands after the first message. */
   readonly oneWay?: boolean
-  /** Another identity has been accepted. */
+  /** Called when another identity has been accepted. */
   authenticated?(identity: Identity): void
   readonly logger: FastifyBaseLogger
 }
@@ -101,7 +101,7 @@ export class Session {
     else this.#requests?.take(command)
   }
 
-  /** The client has gone. */
+  /** Called when the client is gone. */
   close(): void {
     this.#state = 'closed'
     this.#waiting = []

@@ -16,7 +16,7 @@ import { disconnectOf } from './codes.ts'
 import { type Dialect, jsonInMessages, protobufInMessages, pushesInMessages } from './dialects.ts'
 import { Session } from './session.ts'
 
-/** Bytes that a message may have besides the data that it publishes; and in all, if the client may not publish. */
+/** The maximum bytes of a message, besides the published data; in total if the client may not publish. */
 const MESSAGE_ROOM = 64 * 1024
 
 /** The subprotocol of clients that speak Protobuf. */
@@ -86,7 +86,7 @@ class CentrifugeOutlet extends WsOutlet {
   }
 }
 
-/** Nothing here may hold on to the request. */
+/** Must not keep references to the request. */
 function serve(
   { fanwire: context, log }: FastifyInstance,
   websocket: WebSocket,

@@ -14,7 +14,7 @@ import { FanwireError } from '../../errors.ts'
 const OPEN_ARRAY = 0x5b
 const QUOTE = 0x22
 
-/** A media type with its parameters; the type in lower case. */
+/** A media type, then its parameters. */
 const TYPE = /^([!#$%&'*+.^_`|~\w-]+\/[!#$%&'*+.^_`|~\w-]+)\s*((?:;.*)?)$/su
 
 /** Raises FW_BAD_REQUEST. */
@@ -53,7 +53,7 @@ export function draftsOf(contentType: string, body: Buffer): Draft[] {
   return (value[0] === OPEN_ARRAY ? [...elements(value)] : [value]).map(data => ({ data }))
 }
 
-/** The bytes of an event, which may have been published over any wire. */
+/** The bytes of an event, which any wire may have published. */
 export function bytesOf(event: LogEvent): Buffer {
   const data = dataOf(event)
   if (data[0] !== QUOTE) return data

@@ -2,7 +2,7 @@
 
 const BEGAN = Date.UTC(2024, 9, 9)
 const INTERVAL_MS = 20_000
-/** The most intervals that a cursor may be ahead of the clock: an hour. */
+/** The maximum number of intervals that a cursor may be ahead of the clock: an hour. */
 const MAX_AHEAD = 180
 
 /** A cursor greater than the client's. */

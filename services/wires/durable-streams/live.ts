@@ -132,7 +132,7 @@ export class LiveReads {
     })
   }
 
-  /** Holds the client for as long as `use` takes. */
+  /** Keeps the client among the held ones while `use` runs. */
   async #follow(
     request: FastifyRequest,
     reply: FastifyReply,
@@ -148,7 +148,7 @@ export class LiveReads {
     const held = openFor(opener, wanted, async opened => {
       const state = await stateIn(this.#streams, opened[0] as Channel)
       await this.#streams.touch(channel, state)
-      // `now` is the present head, also for clients that reconnect with it.
+      // `now` is the current head, also for clients that reconnect with it.
       const from = start === 'latest' ? state.at : start
       const given = givenFor(opener, wanted)
       const follower = new Follower(new LongPoll(hub, opened), state, from, given)
@@ -206,7 +206,7 @@ function blockOf(
   return `${data}event: control\ndata:${JSON.stringify(control)}\n\n`
 }
 
-/** Returns once the client has room for more, or has gone. */
+/** Writes text. Returns once the client has room for more, or is gone. */
 async function write({ raw }: FastifyReply, text: string): Promise<void> {
   if (raw.destroyed || raw.write(text)) return
   await Promise.race([once(raw, 'drain'), once(raw, 'close')]).catch(() => {})

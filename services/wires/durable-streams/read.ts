@@ -20,7 +20,7 @@ export const WIRE = 'durable-streams'
 /** One answer of the log, for a reader of the stream. */
 export interface Part {
   readonly events: readonly LogEvent[]
-  /** Events that are missing because they were erased. */
+  /** The number of events that are missing because they were erased. */
   readonly erased: number
   /** Where the next part begins. */
   readonly next: Position
@@ -28,7 +28,7 @@ export interface Part {
   readonly closed: boolean
 }
 
-/** Raises FW_OFFSET_GONE if events before the part can't be read any more. */
+/** The part in an answer. Raises FW_OFFSET_GONE if events before it are no longer readable. */
 export function partOf(answer: Answer, start: Begin, state: StreamState): Part {
   const { events, gaps, cursors, more, ends } = answer
   if (gaps.length > 0)

@@ -8,9 +8,9 @@ import { fold, type StreamState } from '../../broker/streams/state.ts'
 import { dropOldest } from '../../broker/event/newest.ts'
 
 export const PAGE = { events: 1000, bytes: 4 * 1024 * 1024 }
-/** Streams whose state is kept in memory. */
+/** The maximum number of streams whose state is cached. */
 const MAX_KNOWN = 10_000
-/** The most times that reads of a stream are recorded within its TTL. */
+/** How often reads of a stream are recorded within its TTL, at most. */
 const TOUCHES_PER_TTL = 20
 
 interface Entry {
@@ -47,7 +47,7 @@ export class Streams {
     return found
   }
 
-  /** The stream was deleted. */
+  /** Called when the stream was deleted. */
   forget(channel: string): void {
     this.#known.delete(channel)
   }

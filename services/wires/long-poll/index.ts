@@ -20,16 +20,16 @@ import { readParameters, readQuery } from '../read-query.ts'
 import { endHead } from '../streaming.ts'
 
 const QUERY = readParameters({
-  limit: whole(1, 1000, 100, 'most events of the response'),
-  // Below the 60 s at which load balancers cut.
-  wait: whole(1, 55, 25, 'seconds that the request is held while there is nothing'),
+  limit: whole(1, 1000, 100, 'maximum number of events in the response'),
+  // Less than 60 s, after which load balancers cut connections.
+  wait: whole(1, 55, 25, 'how long the request is held if there are no events, in seconds'),
 })
 
 interface Holding {
   readonly starts: readonly Start[]
   readonly given: readonly Given[]
   readonly limit: number
-  /** s. */
+  /** Seconds. */
   readonly wait: number
 }
 
@@ -43,7 +43,7 @@ export async function longPoll(app: FastifyInstance): Promise<void> {
   const stats = hub.connections.wires.of('long-poll')
 
   const schema = operation({
-    summary: 'Long polling: held until there is something',
+    summary: 'Long polling: waits for events',
     tag: 'read',
     query: QUERY,
     answers: { 200: { description: 'events after the cursor', schema: ANSWER } },

@@ -17,7 +17,7 @@ export interface Subscriber {
   readonly head: Position
 }
 
-/** Topics whose match is remembered for a subscriber. */
+/** The number of topics whose result is cached for a subscriber. */
 const MAX_KNOWN = 200
 
 export class Audience {

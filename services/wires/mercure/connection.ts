@@ -11,7 +11,7 @@ export interface SubscriberParts {
   readonly audience: Audience
   /** Literal topics, without templates and patterns. */
   readonly topics: readonly string[]
-  /** Called when the client has gone. */
+  /** Called when the client is gone. */
   gone(): void
 }
 
@@ -23,7 +23,7 @@ export class MercureConnection extends Connection {
     this.#parts = parts
   }
 
-  /** Its rights are checked for these when rules change. */
+  /** The channels for which its rights are checked when rules change. */
   override get channels(): string[] {
     return [...this.#parts.topics]
   }

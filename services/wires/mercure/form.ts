@@ -16,7 +16,7 @@ export interface Form {
 
 export const HUB = '/.well-known/mercure'
 
-/** Characters of an id or a type. */
+/** The maximum characters of an id or a type. */
 const LONGEST_NAME = 256
 /** A day, ms. */
 const LONGEST_RETRY = 86_400_000

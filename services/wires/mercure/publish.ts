@@ -13,9 +13,9 @@ import { wholeBody } from '../../http/body.ts'
 import type { Context } from '../../http/context.ts'
 import { type Form, formOf } from './form.ts'
 
-/** Bytes that a form may have besides its data. */
+/** The maximum bytes of a form, besides its data. */
 const FORM_ROOM = 64 * 1024
-/** Percent-encoding makes data up to this many times as long. */
+/** Percent-encoding makes data at most this many times longer. */
 const MAX_ENCODED = 3
 
 const QUOTE = 0x22

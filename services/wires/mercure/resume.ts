@@ -1,5 +1,5 @@
-// Where a subscriber resumes. An update's id is its position, or a name that its publisher chose. Each node remembers
-// the names in the part of the log that it has read.
+// Finds where a subscriber resumes. An update's id is its position, or a name that its publisher chose. Each node
+// remembers the names in the part of the log that it has read.
 
 import type { LogEvent } from '../../broker/event/event.ts'
 import { parsePosition, type Position } from '../../broker/event/position.ts'
@@ -10,20 +10,20 @@ import { idOf } from './framing.ts'
 import { dropOldest } from '../../broker/event/newest.ts'
 
 const PAGE = { events: 1000, bytes: 1024 * 1024 }
-/** Names that a node remembers, the latest. */
+/** How many names a node remembers, the latest ones. */
 const MOST_IDS = 100_000
 
 export interface Beginning {
   readonly start: Position | 'earliest' | 'latest'
-  /** It may have missed updates after the one that it named. */
+  /** Whether it may have missed updates after the one that it named. */
   readonly lost: boolean
   /** The id of the update before the first one that it receives; undefined if it does not resume. */
   readonly before: string | undefined
-  /** The present head of the log. */
+  /** The current head of the log. */
   readonly head: Position
 }
 
-/** Positions of the updates that their publishers named, up to where the log was read. */
+/** The positions of updates with a publisher's name, up to where the log was read. */
 export class Names {
   readonly #positions = new Map<string, Position>()
   #at: Position | 'earliest' = 'earliest'

@@ -72,7 +72,7 @@ export async function mercureRoutes(app: FastifyInstance): Promise<void> {
   )
 }
 
-/** Before the body is read. Raises FW_FORBIDDEN_ORIGIN, FW_UNAUTHORIZED. */
+/** Runs before the body is read. Raises FW_FORBIDDEN_ORIGIN, FW_UNAUTHORIZED. */
 async function requirePublisher(request: FastifyRequest): Promise<void> {
   requirePublishOrigin(request)
   request.server.fanwire.access.requirePublisher(request.identity, 'Authorization: Bearer …, or a cookie')

@@ -13,10 +13,10 @@ import { HUB } from './form.ts'
 export const SUBSCRIPTIONS = `${HUB}/subscriptions`
 const TYPE = 'mercure'
 const PAGE = 1000
-/** Subscriptions of one answer. */
+/** The maximum subscriptions of one answer. */
 const MOST = 10_000
 
-/** A subscription as it is published. Those by `topic` have the form of 0.x. */
+/** A published subscription. Subscriptions by `topic` have the form of 0.x. */
 export interface Subscription {
   readonly id: string
   readonly match_type?: string
@@ -70,7 +70,7 @@ export class Subscriptions {
     for (const each of this.#here) yield [each.id, () => each]
   }
 
-  /** Adds a client's subscriptions. Returns a function to be called when the client has gone. */
+  /** Adds a client's subscriptions. Returns a function to call when the client is gone. */
   add(matchers: readonly TopicMatcher[], identity: Identity): () => void {
     const subscriber = `urn:uuid:${randomUUID()}`
     const own = matchers.map(matcher => subscriptionOf(matcher, subscriber, identity))
@@ -82,7 +82,7 @@ export class Subscriptions {
     }
   }
 
-  /** Does not raise: the list is right even without the updates. */
+  /** Publishes updates about subscriptions. Does not raise: the list is correct even without them. */
   async #publish(all: readonly Subscription[]): Promise<void> {
     const drafts = all.map(each => ({
       data: updateData(
@@ -101,7 +101,7 @@ export class Subscriptions {
     }
   }
 
-  /** Those of all nodes, in the order of their ids. Raises LogUnavailable. */
+  /** The subscriptions of all nodes, in the order of their ids. Raises LogUnavailable. */
   async list(): Promise<Subscription[]> {
     const found: Subscription[] = []
     let after: string | undefined = ''

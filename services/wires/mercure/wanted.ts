@@ -10,7 +10,7 @@ import { Type } from '../../http/schema.ts'
 export interface Wanted {
   /** Without duplicates. */
   readonly matchers: readonly TopicMatcher[]
-  /** The update after which it begins, or `earliest`; undefined: with new updates. */
+  /** The update after which it begins, or `earliest`; undefined if it begins with new updates. */
   readonly after: string | undefined
 }
 

@@ -1,4 +1,4 @@
-// Short polling: GET /v1/poll reads once, and is answered at once.
+// Short polling: GET /v1/poll reads once, and answers at once.
 
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -13,7 +13,7 @@ import { glanceFor, selectionsFor } from '../open-for.ts'
 import { LIVES_CHANNELS } from '../../broker/lives/channels.ts'
 import { cursorParameters, readParameters, type ReadQuery, readQuery } from '../read-query.ts'
 
-const LIMIT = { limit: whole(1, 1000, 100, 'most events of the response') }
+const LIMIT = { limit: whole(1, 1000, 100, 'maximum number of events in the response') }
 const QUERY = readParameters(LIMIT)
 const LIVES_QUERY = cursorParameters(LIMIT)
 
@@ -83,8 +83,8 @@ function digestOf(selections: readonly (Selection | undefined)[]): string {
 }
 
 /**
- * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, how many of them
- * are erased, and whether there is more. None with gaps, which a client must not miss.
+ * A strong tag that changes with the body (RFC 9110 section 8.8.3): where the events begin and end, how many of them are
+ * erased, and whether there is more. Undefined if there are gaps, which a client must not miss.
  */
 function entityTag(
   { events, gaps, starts, cursors, more }: Answer,

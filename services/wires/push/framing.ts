@@ -1,4 +1,4 @@
-// A PushSink's input: records, each an event that can be pushed, or a line of NDJSON for the held stream. Lengths come
+// The input of a PushSink: records, each with an event to push, or a line of NDJSON for the held stream. Lengths come
 // first, so that the sink need not parse events.
 
 import type { LogEvent } from '../../broker/event/event.ts'
@@ -27,7 +27,7 @@ export interface PushRecord {
   readonly end: number
 }
 
-/** The lines of the wire where nothing can be pushed. */
+/** The framing for clients to which nothing can be pushed. */
 export const lineFraming = ndjsonFraming('push')
 const lines = lineFraming.plain
 
@@ -62,8 +62,8 @@ export const recordFraming: Framing = {
 }
 
 /**
- * Whether the event can be fetched, and so be pushed: an end is a line, and so are transient events, and an event that
- * says how many were skipped.
+ * Whether the event can be fetched, and so be pushed. Ends, transient events, and events that replace skipped ones are
+ * sent as lines.
  */
 function isResource({ kind, skipped }: LogEvent): boolean {
   return kind !== 'end' && kind !== 'transient' && skipped === undefined

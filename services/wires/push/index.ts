@@ -1,6 +1,6 @@
 // HTTP/2 push: GET /v1/push pushes each event as its resource, /v1/channels/{channel}/events/{id}. The request's own
-// stream lists in NDJSON what was pushed. If nothing can be pushed (the client does not want it, or a load balancer
-// speaks HTTP/1.1 with the node) it carries the events themselves.
+// stream lists the pushed events in NDJSON. If nothing can be pushed (the client does not accept it, or a load balancer
+// speaks HTTP/1.1 with the node), that stream carries the events themselves.
 
 import type { OutgoingHttpHeaders } from 'node:http2'
 import type { FastifyInstance } from 'fastify'

@@ -6,22 +6,22 @@ import { caching, EVENT_TYPE, tagOfEvent } from '../../http/conditional.ts'
 import { MAX_STREAMS } from '../../http/sessions.ts'
 import { type PushedEvent, readRecord } from './framing.ts'
 
-/** Concurrent pushes on one session, if the client allows twice as many: its requests need the other half. */
+/** The maximum concurrent pushes on one session: half of the client's limit, since its requests need the other half. */
 const MAX_OPEN = MAX_STREAMS / 2
-/** Bytes that they may have together; one more may begin below that. */
+/** A push may begin while those in flight have fewer bytes than this. */
 const MAX_BYTES = 512 * 1024
 const NOTHING = Buffer.alloc(0)
 
 /**
- * The pushes of one session. A push is in flight until the client has answered a PING sent after it: that its last byte
- * was sent does not mean that another may begin, since the client refuses those beyond its limit. Only half of the
- * client's limit is used, because clients count differently than servers (Node's includes its own requests).
+ * The pushes of one session. A push is in flight until the client has answered a PING sent after it, since the client
+ * refuses pushes beyond its limit. Only half of the limit is used, because clients count differently than servers (Node's
+ * includes its own requests).
  */
 class Pushes {
   readonly #session: Http2Session
   #open = 0
   #bytes = 0
-  /** Sent, not followed by a PING yet. */
+  /** Pushes that were sent, and not followed by a PING yet. */
   #sent = { pushes: 0, bytes: 0 }
   #pinging = false
   readonly #waiting = new Set<() => void>()
@@ -30,7 +30,7 @@ class Pushes {
     this.#session = session
   }
 
-  /** Concurrent pushes. 0: the client accepts no pushes. */
+  /** The maximum concurrent pushes; 0 if the client accepts none. */
   static limit({ remoteSettings }: Http2Session): number {
     const { enablePush, maxConcurrentStreams = Number.POSITIVE_INFINITY } = remoteSettings
     return enablePush === false ? 0 : Math.min(MAX_OPEN, Math.floor(maxConcurrentStreams / 2))
@@ -45,7 +45,7 @@ class Pushes {
     this.#bytes += bytes
   }
 
-  /** The last byte was sent, or the client does not want the rest. */
+  /** Called when the last byte was sent, or the client does not want the rest. */
   sent(bytes: number): void {
     this.#sent.pushes++
     this.#sent.bytes += bytes
@@ -75,7 +75,7 @@ class Pushes {
       if (this.#sent.pushes > 0) this.#ping()
       else this.#pinging = false
     }
-    // If no PING can be sent the session ends, and with it all that wait.
+    // If no PING can be sent, the session ends, and so do those that wait.
     if (this.#session.destroyed || !this.#session.ping(answered)) answered()
   }
 }
@@ -109,7 +109,7 @@ export class PushSink extends Writable {
   readonly #open = new Set<ServerHttp2Stream>()
   #go: (() => void) | undefined
 
-  /** `shared`: shared caches may keep pushed events; `erasable`: but only briefly for that channel. */
+  /** `shared`: shared caches may store pushed events. `erasable`: but only briefly for that channel. */
   constructor(
     stream: ServerHttp2Stream,
     headers: OutgoingHttpHeaders,
@@ -123,7 +123,7 @@ export class PushSink extends Writable {
     this.#request = request
     this.#shared = shared
     this.#erasable = erasable
-    // The stream's own events report most errors. Not within Node's own call: that corrupts memory (Node 20).
+    // The stream's own events report most errors. Destroying it within Node's own call corrupts memory (Node 20).
     this.on('error', () => setImmediate(() => stream.destroy()))
     stream.once('close', () => this.destroy())
   }
@@ -139,7 +139,7 @@ export class PushSink extends Writable {
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     const { session, aborted, rstCode } = this.#stream
     if (this.#go !== undefined && session !== undefined) pushesOf.get(session)?.forget(this.#go)
-    // A client that has gone or was cut wants no pushes either; one that was closed normally receives those in flight.
+    // Aborts the pushes of a client that is gone or was cut. One that was closed normally still receives those in flight.
     for (const pushed of aborted && rstCode !== constants.NGHTTP2_INTERNAL_ERROR ? this.#open : []) {
       pushed.close(constants.NGHTTP2_CANCEL)
       pushed.destroy()
@@ -190,7 +190,7 @@ export class PushSink extends Writable {
     const path = `/v1/channels/${inPath(channel)}/events/${id}`
     try {
       this.#stream.pushStream({ ...this.#request, ':path': path }, (error, pushed) => {
-        // For example, no more streams on this session: the line says where the event is.
+        // For example, the session has no more streams. The client can fetch the event that the line names.
         if (error) return pushes.sent(body.length)
         this.#open.add(pushed)
         // The client may refuse it.

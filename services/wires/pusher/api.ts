@@ -17,11 +17,11 @@ import { isOfUser, kindOf } from './kinds.ts'
 import { membersOf } from './members.ts'
 import { requireSignedBody, requireSignedRequest, type SignedRequest } from './signatures.ts'
 
-/** Events of a batch. */
+/** The maximum events of a batch. */
 const MOST_EVENTS = 10
-/** Bytes that an event may have in a body besides its data. */
+/** The maximum bytes of an event in a body, besides its data. */
 const EVENT_ROOM = 64 * 1024
-/** Members of one answer. */
+/** The maximum members of one answer. */
 const MOST_USERS = 10_000
 const PAGE = 1000
 
@@ -127,7 +127,7 @@ class Calls {
     this.#context = context
   }
 
-  /** Before the body is read. Raises FW_NOT_FOUND, FW_UNAUTHORIZED. */
+  /** Runs before the body is read. Raises FW_NOT_FOUND, FW_UNAUTHORIZED. */
   authorize(request: FastifyRequest): App {
     const { id } = request.params as Params
     const app = this.#context.access.apps?.find(each => each.id === id)
@@ -220,7 +220,7 @@ class Calls {
     return this.#look(channel)
   }
 
-  /** Over all nodes. Raises LogUnavailable. */
+  /** Reads a channel's state over all nodes. Raises LogUnavailable. */
   async #look(channel: string): Promise<object> {
     const { questions } = this.#context
     const { entries } = await questions.ask('channels', { match: channel })

@@ -23,7 +23,7 @@ export function parseIncoming(bytes: Buffer, isBinary: boolean): Incoming {
   return { event, channel, data }
 }
 
-/** An object, or its JSON text, which some clients send. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
+/** The data of a message: an object, or its JSON text, which some clients send. Raises FW_BAD_COMMAND, FW_BAD_JSON. */
 export function dataIn(data: unknown): Data {
   const value = typeof data === 'string' ? parseJson(data, MESSAGE) : data
   if (isObject(value)) return value

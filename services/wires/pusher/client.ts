@@ -23,7 +23,7 @@ import { Members, membersOf, presenceData, type Self, selfOf, signedInOf } from 
 import { CODES, type PusherConnection, type PusherOutlet } from './outlet.ts'
 import { requireSigned } from './signatures.ts'
 
-/** Client events of one connection. */
+/** The limit of client events of one connection. */
 const CLIENT_EVENTS = { burst: 10, perSecond: 10 }
 const CLIENT_PREFIX = 'client-'
 /** A client that receives nothing for this many heartbeats sends a ping. */
@@ -73,13 +73,13 @@ export class PusherClient {
     return this.#parts.app
   }
 
-  /** The app was removed or has changed. */
+  /** Ends the client, since the app was removed or has changed. */
   end(): void {
     const { connection, outlet } = this.#parts
     outlet.refuse(connection, CODES.noApp, 'the app no longer exists, or its secret has changed')
   }
 
-  /** The client has gone. */
+  /** Called when the client is gone. */
   close(): void {
     clearTimeout(this.#signin)
     this.#commands.close()
@@ -164,7 +164,7 @@ export class PusherClient {
     context.clients.renew(client, withChannelTokens(client.identity, [grants]))
   }
 
-  /** It becomes a member before it receives the member list, so it receives every later join. */
+  /** The client becomes a member before it receives the member list, so it receives every later join. */
   async #join(channel: string, self: Self, kind: Kind, options: Data): Promise<void> {
     if (this.#members.has(channel))
       throw new FanwireError('FW_ALREADY_SUBSCRIBED', `this connection already has the channel ${channel}`)

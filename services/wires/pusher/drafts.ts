@@ -5,7 +5,7 @@ import { isTypeName } from '../../broker/event/names.ts'
 import { NAME_TAG, SOCKET_TAG, TEXT_TAG, USER_TAG } from '../../broker/event/pusher.ts'
 import { FanwireError } from '../../errors.ts'
 
-/** Longest name of an event. */
+/** The maximum length of an event's name. */
 const LONGEST_NAME = 200
 const NO_TEXT = Buffer.from('""')
 

@@ -1,14 +1,14 @@
 // The meaning of the prefixes of Pusher's channel names.
 
 export interface Kind {
-  /** A subscription needs a signature. */
+  /** Whether a subscription needs a signature. */
   readonly signed: boolean
   readonly presence: boolean
-  /** A subscription begins with the last event. */
+  /** Whether a subscription begins with the last event. */
   readonly cache: boolean
-  /** Clients may send events to it. */
+  /** Whether clients may send events to it. */
   readonly clientEvents: boolean
-  /** The signed-in user whose channel it is. */
+  /** The signed-in user to whom the channel belongs. */
   readonly user: string | undefined
 }
 

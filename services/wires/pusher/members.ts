@@ -9,9 +9,9 @@ import { type Position } from '../../broker/event/position.ts'
 import { FanwireError } from '../../errors.ts'
 import type { Member } from './framing.ts'
 
-/** The most users of a presence channel that a client receives. */
+/** The maximum number of users of a presence channel that a client receives. */
 const MOST_MEMBERS = 1000
-/** Bytes of a client's info. */
+/** The maximum bytes of a client's info. */
 const MOST_INFO = 2048
 
 /** A client's info about itself. */
@@ -22,7 +22,7 @@ export interface Self {
 
 export class Members implements ChannelWatcher {
   readonly #presence: Presence
-  /** By channel; undefined: only counted. */
+  /** The client's info by channel; undefined if it is only counted. */
   readonly #entered = new Map<string, Self | undefined>()
 
   constructor(presence: Presence) {
@@ -57,7 +57,7 @@ export class Members implements ChannelWatcher {
     this.#presence.leave(channel, self === undefined ? '' : String(self.id))
   }
 
-  /** The client has gone. */
+  /** Called when the client is gone. */
   close(): void {
     for (const channel of [...this.#entered.keys()]) this.left(channel)
   }

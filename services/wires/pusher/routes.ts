@@ -19,7 +19,7 @@ import { CODES, PusherConnection, PusherOutlet } from './outlet.ts'
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 
-/** Bytes that a message may have besides the data that it publishes; and in all, if the client may not publish. */
+/** The maximum bytes of a message, besides the published data; in total if the client may not publish. */
 const MESSAGE_ROOM = 64 * 1024
 /** Versions of the protocol with the messages of version 7. */
 const VERSIONS: ReadonlySet<string> = new Set(['5', '6', '7'])
@@ -81,7 +81,7 @@ class PusherWire {
     takeHandshake(this.#server, request, reply, (socket, sink) => this.#serve(socket, sink, arrival))
   }
 
-  /** Nothing here may hold on to the request. */
+  /** Must not keep references to the request. */
   #serve(socket: WebSocket, sink: Socket, { key, protocol, ...arrival }: Arriving): void {
     const context = this.#app.fanwire
     shareTurns(socket)

@@ -21,9 +21,9 @@ export function requireSigned({ key, secret }: App, auth: unknown, text: string)
 
 export interface SignedRequest {
   readonly method: string
-  /** As it was sent. */
+  /** The URL as it was sent. */
   readonly url: string
-  /** Decoded. */
+  /** The decoded query. */
   readonly query: Readonly<Record<string, string | string[]>>
 }
 

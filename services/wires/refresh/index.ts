@@ -15,7 +15,7 @@ import { operation, whole } from '../../http/operation.ts'
 import { readParameters, readQuery } from '../read-query.ts'
 
 const QUERY = readParameters({
-  limit: whole(1, 1000, 50, 'most events of the page'),
+  limit: whole(1, 1000, 50, 'maximum number of events on the page'),
   every: whole(1, 3600, 5, 'seconds until the page reloads itself'),
 })
 
@@ -39,7 +39,7 @@ function asked(values: { types?: string[]; filter?: string[]; newest?: string })
   ]
 }
 
-/** Beyond the reload interval, so that a slow browser still gets in, ms. */
+/** The additional life of a ticket after the reload interval, for slow browsers, ms. */
 const RELOADS_WITHIN_MS = 30_000
 
 export async function refresh(app: FastifyInstance): Promise<void> {
@@ -55,7 +55,7 @@ export async function refresh(app: FastifyInstance): Promise<void> {
   /** A ticket for the next reload of a page that used one up; undefined if it did not. */
   async function nextTicket(request: FastifyRequest, every: number): Promise<string | undefined> {
     const { claims, method } = request
-    // HEAD loads nothing that would reload.
+    // HEAD loads no page that could reload.
     if (claims === undefined || method === 'HEAD' || ticketOf(request) === undefined) return undefined
     return (await tickets.issue(claims, every * 1000 + RELOADS_WITHIN_MS)).ticket
   }

@@ -7,9 +7,9 @@ import { dataOf, type LogEvent } from '../../broker/event/event.ts'
 import { type Member, members, trimmed } from '../../broker/event/json-spans.ts'
 import { printPosition } from '../../broker/event/position.ts'
 
-/** Characters of a value that are shown; the event itself, one click away, has all. */
+/** The maximum characters of a value on the page, which links to the whole event. */
 const SHOWN = 4000
-/** The most members of an object that are shown in rows. */
+/** The maximum members of an object that are shown in rows. */
 const ROWS = 24
 
 const STYLE = `
@@ -42,16 +42,16 @@ dd .data { margin: 0 }
 .none { color: var(--dim) }
 `
 
-/** No script, no other origin, nothing but the style above. */
+/** Allows only the style above: no scripts, and no other origins. */
 export const CONTENT_POLICY =
   `default-src 'none'; style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'; ` +
   `base-uri 'none'; form-action 'none'`
 
 export interface View {
   readonly channels: readonly string[]
-  /** One per channel. */
+  /** One for each channel. */
   readonly news: readonly News[]
-  /** Events that are shown, over all channels. */
+  /** The maximum events on the page, over all channels. */
   readonly limit: number
   /** Seconds until it reloads. */
   readonly every: number
@@ -59,7 +59,7 @@ export interface View {
   readonly next: string
 }
 
-/** The same page for the same view, byte for byte. */
+/** Renders a page. The same view always gives the same bytes. */
 export function renderPage({ channels, news, limit, every, next }: View): string {
   const shown = shownOf(news, { events: limit, bytes: ANSWER_BYTES })
     .map(({ event, channel }) => ({
@@ -125,7 +125,7 @@ function row(
   return `<li${isNew ? ' class="new"' : ''}><div class="about">${about.join('')}</div>${dataRow(event)}</li>`
 }
 
-/** An event's data for display: text as text, an object one member per row, anything else as JSON. */
+/** An event's data as HTML: text as text, an object with one member per row, anything else as JSON. */
 function dataRow(event: LogEvent): string {
   const data = trimmed(dataOf(event))
   if (event.encoding !== undefined) {

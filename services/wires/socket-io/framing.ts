@@ -6,7 +6,7 @@ import type { CloseReason, Framing } from '../../broker/fanout/framing.ts'
 import { encodeDropped, encodeGap, encodePassed } from '../objects.ts'
 import { TEXT, wsHeaderSize, wsText, writeWsHeader } from '../ws-frames.ts'
 
-/** Handshakes and heartbeats are left to the library. */
+/** The library does handshakes and heartbeats. */
 export interface PacketFraming extends Framing {
   /** A packet of Socket.IO, whole and without attachments. */
   packet(text: string): Buffer
@@ -43,7 +43,7 @@ function droppedPacket(channel: string, at: Position, reason: CloseReason): stri
   return `2["fanwire:unsubscribed",${encodeDropped(channel, at, reason)}]`
 }
 
-/** For developers to read: Socket.IO's clients reconnect on their own schedule. */
+/** Informs developers: Socket.IO's clients reconnect on their own schedule. */
 function closePacket({ code, reason, retry }: CloseReason): string {
   return `2["close",${JSON.stringify({ code, reason, retry })}]`
 }

@@ -25,11 +25,11 @@ import { Decoder, EMITTED, type Emitted, Encoder } from './parser.ts'
 
 const PACKET = 'the packet'
 const PATH = '/socket.io/'
-/** Bytes that a packet may have besides the data that it publishes; and in all, if the client may not publish. */
+/** The maximum bytes of a packet, besides the published data; in total if the client may not publish. */
 const COMMAND_ROOM = 64 * 1024
 /** A client that sends nothing for this long after its handshake is closed. */
 const CONNECT_TIMEOUT_MS = 10_000
-/** The least time that a client has to answer a heartbeat. */
+/** The minimum time that a client has to answer a heartbeat. */
 const HEARTBEAT_ANSWER_MS = 20_000
 const NOTHING = Buffer.alloc(0)
 
@@ -108,7 +108,7 @@ class SocketIoWire {
   readonly #io: Server
   /** Sessions that poll, by session id. */
   readonly #polls = new Map<string, { readonly outlet: SocketIoOutlet; readonly turns: Turns<Emitted> }>()
-  /** By the request that began the session, then by the session. */
+  /** Arrivals, first by the request that began the session, then by the session. */
   readonly #arrivals = new WeakMap<IncomingMessage | Session, Arrival>()
   /** Identities of clients that sent credentials when they connected. */
   readonly #identities = new WeakMap<Socket, Identity>()
@@ -128,7 +128,7 @@ class SocketIoWire {
     io.on('connection', socket => this.#serve(socket))
   }
 
-  /** For one more client. Raises FW_NOT_READY, FW_DRAINING, FW_OVERLOADED, FW_TOO_MANY_CONNECTIONS. */
+  /** Requires room for another client. Raises FW_NOT_READY, FW_DRAINING, FW_OVERLOADED, FW_TOO_MANY_CONNECTIONS. */
   requireRoom(): void {
     const { health, config, metrics, pressure } = this.#app.fanwire
     requireReady(health, true)

@@ -45,7 +45,7 @@ export class Handshakes extends WebSocketServer {
   }
 }
 
-/** Settings for which the library has no option. To be called when a session begins. */
+/** Applies settings for which the library has no option. Call it when a session begins. */
 export function tune(session: Session): void {
   // The library would keep the first request for as long as the session lasts.
   session.request = undefined as unknown as IncomingMessage
@@ -53,7 +53,7 @@ export function tune(session: Session): void {
   if (polling.closeTimeout !== undefined) polling.closeTimeout = CLOSE_TIMEOUT_MS
 }
 
-/** Limits the session's messages and POSTs to `bytes`. To be called again when its transport changes. */
+/** Limits the session's messages and POSTs to `bytes`. Call it again when its transport changes. */
 export function limitMessagesOf({ transport }: Session, bytes: number): void {
   const { socket } = transport as { socket?: WebSocket }
   if (socket !== undefined) limitMessages(socket, bytes)
@@ -89,7 +89,7 @@ export class SocketIoOutlet implements Outlet {
     }
   }
 
-  /** The session's transport is now WebSocket. */
+  /** Called when the session's transport is now WebSocket. */
   upgraded(): void {
     const over = websocketOf(this.#session)
     if (over === undefined) return
@@ -101,7 +101,7 @@ export class SocketIoOutlet implements Outlet {
     if (this.#paused) hold(over.websocket)
   }
 
-  /** Whether the client polls at present. */
+  /** Whether the client is polling. */
   get polls(): boolean {
     return this.#polls !== undefined
   }
@@ -122,7 +122,7 @@ export class SocketIoOutlet implements Outlet {
   }
 
   /**
-   * Sends the reason, and ends the transport. Not with Socket.IO's own DISCONNECT, after which its clients do not
+   * Sends the reason, and ends the transport. Does not use Socket.IO's DISCONNECT, after which its clients do not
    * reconnect.
    */
   end(reason: CloseReason): void {

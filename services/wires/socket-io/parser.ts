@@ -19,7 +19,7 @@ export interface Emitted {
   readonly text: string
   /** The number of the acknowledgement, if the client expects one. */
   readonly id: string | undefined
-  /** It has binary attachments. */
+  /** Whether it has binary attachments. */
   readonly binary: boolean
 }
 
@@ -36,11 +36,11 @@ const BINARY_ACK = 6
 
 /** Type, attachments, namespace and acknowledgement; JSON follows. */
 const PACKET = /^([0-6])(?:([0-9]{1,2})-)?(?:(\/[^,]*)(?:,|$))?([0-9]+)?/
-/** Digits of an acknowledgement's number: within the integers that a client represents exactly. */
+/** The maximum digits of an acknowledgement's number, so that clients represent it exactly. */
 const MAX_ID_DIGITS = 15
-/** Attachments of one packet. */
+/** The maximum attachments of one packet. */
 const MAX_ATTACHMENTS = 10
-/** Packets of one payload: a megabyte can contain very many empty ones. */
+/** The maximum packets of one payload: a megabyte can contain very many empty ones. */
 const MAX_AT_ONCE = 10_000
 /** A client is closed after this many requests for unknown namespaces. */
 const MAX_REFUSED = 16

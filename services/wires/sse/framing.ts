@@ -48,7 +48,7 @@ export const sseFraming: BodyFraming = bodyFraming('sse', {
   },
 })
 
-/** A transient event has no id, so the client's stays. */
+/** A transient event has no id, so the client keeps its last one. */
 function endOf(event: LogEvent, cursorAfter: ((event: LogEvent) => string) | undefined): string {
   if (event.kind === 'transient') return '\n\n'
   return `\nid: ${cursorAfter === undefined ? `${event.epoch}-${event.offset}` : cursorAfter(event)}\n\n`

@@ -6,7 +6,7 @@ import { readQuery, resumeParameters } from '../read-query.ts'
 import { stream } from '../streaming.ts'
 import { sseFraming } from './framing.ts'
 
-/** With several channels every `id:` names them all, so there are fewer than elsewhere. */
+/** Lower than on other wires, since every `id:` names all channels. */
 const MAX_CHANNELS = 32
 
 const QUERY = resumeParameters()

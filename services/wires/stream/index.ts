@@ -1,4 +1,4 @@
-// HTTP streaming: GET /v1/stream, one JSON object a line (NDJSON).
+// HTTP streaming: GET /v1/stream, one JSON object per line (NDJSON).
 
 import type { FastifyInstance } from 'fastify'
 import { ndjsonFraming } from '../ndjson.ts'
@@ -10,7 +10,7 @@ import { stream } from '../streaming.ts'
 const QUERY = readParameters(PLANS)
 
 const schema = operation({
-  summary: 'HTTP streaming: a JSON object a line',
+  summary: 'HTTP streaming: one JSON object per line',
   tag: 'read',
   query: QUERY,
   answers: { 200: { description: 'a stream that does not end', type: 'application/x-ndjson' } },

@@ -1,5 +1,5 @@
-// The commands of a client over a WebSocket: docs/protocol.md#websocket-commands. One command per text message; each is
-// answered, with its `ref`.
+// The commands of a client over WebSocket: docs/protocol.md#websocket-commands. Each text message is one command, and is
+// answered with its `ref`.
 
 import { isObject, parseJson } from '../../broker/event/json-values.ts'
 import { members, withoutMark } from '../../broker/event/json-spans.ts'
@@ -16,7 +16,7 @@ export class WsCommands {
     this.#commands = commands
   }
 
-  /** The client has gone. */
+  /** Called when the client is gone. */
   close(): void {
     this.#commands.close()
   }

@@ -1,14 +1,14 @@
-// How the ws wire negotiates permessage-deflate (RFC 7692). deflate.ts compresses what is
-// sent; the library inflates what comes in, up to its maxPayload.
+// Negotiates permessage-deflate (RFC 7692) for the ws wire. deflate.ts compresses the node's messages, and the library
+// inflates the client's, up to its maxPayload.
 
 import type { WebSocket } from 'ws'
 
 const NAME = 'permessage-deflate'
 
-/** The library's options: each message is compressed by itself, in either direction. */
+/** The library's options: each message is compressed separately, in both directions. */
 export const DEFLATE = { serverNoContextTakeover: true, clientNoContextTakeover: true } as const
 
-/** Parameters that a client may offer. Frames are made once, with a window of 15 bits, so a smaller one cannot be negotiated. */
+/** Parameters that a client may offer. Shared frames have a window of 15 bits, so a smaller one cannot be negotiated. */
 const PARAMETERS: Readonly<Record<string, RegExp>> = {
   server_no_context_takeover: /^$/,
   client_no_context_takeover: /^$/,
@@ -17,8 +17,8 @@ const PARAMETERS: Readonly<Record<string, RegExp>> = {
 }
 
 /**
- * The first acceptable offer in a `Sec-WebSocket-Extensions` header, without parameters that need no answer. Undefined
- * if there is none: then nothing is negotiated. (The library would refuse the whole handshake.)
+ * The first acceptable offer in a `Sec-WebSocket-Extensions` header, without parameters that need no answer; undefined
+ * if there is none. Then nothing is negotiated, whereas the library would refuse the whole handshake.
  */
 export function offerToTake(header: string): string | undefined {
   for (const offer of header.split(',')) {
@@ -36,7 +36,7 @@ export function offerToTake(header: string): string | undefined {
   return undefined
 }
 
-/** Whether the client takes compressed messages, and may send them. */
+/** Whether the client accepts compressed messages and may send them. */
 export function isDeflated(socket: WebSocket): boolean {
   return socket.extensions.includes(NAME)
 }

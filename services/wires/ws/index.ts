@@ -31,9 +31,9 @@ import { DEFLATE, isDeflated, offerToTake } from './deflate-offer.ts'
 import { wsFraming } from './framing.ts'
 import { WsCommands } from './commands.ts'
 
-/** Bytes that a command may have besides the data that it publishes; and in all, if it publishes none. */
+/** The maximum bytes of a command, besides the published data; in total if it publishes none. */
 const COMMAND_ROOM = 64 * 1024
-/** Reconnecting does not help. */
+/** The close code after which reconnecting does not help. */
 const REFUSED = 4500
 
 const QUERY = readParameters(PLANS)
@@ -61,9 +61,9 @@ export async function ws(app: FastifyInstance): Promise<void> {
       ...SERVED,
       maxPayload: maxBody + COMMAND_ROOM,
       perMessageDeflate: wsDeflate > 0 && DEFLATE,
-      // A client that offers only unknown protocols learns that by getting none (RFC 6455 section 4.2.2).
+      // A client that offers only unknown protocols is answered without one (RFC 6455 section 4.2.2).
       handleProtocols: () => false,
-      // The part of a server that is needed: it emits the handshakes that are meant for it.
+      // The part of a server that the library needs: an emitter of handshakes.
       server: app.handshakes as unknown as typeof app.server,
     },
   })
@@ -77,7 +77,7 @@ export async function ws(app: FastifyInstance): Promise<void> {
     url: '/v1/ws',
     schema,
     config: { origin: 'required' },
-    // A faulty request is answered with a status, before the handshake.
+    // An invalid request is answered with a status, before the handshake.
     preValidation: async request => {
       const query = readQuery(request, rules)
       if (context.access.asking !== undefined) await askToRead(request, query)
@@ -115,7 +115,7 @@ interface Served {
   readonly arrival: Arrival
 }
 
-/** Nothing here may hold on to the request. */
+/** Must not keep references to the request. */
 function serve(
   context: Context,
   logger: FastifyInstance['log'],
@@ -195,10 +195,10 @@ async function join(
   }
 }
 
-/** Releases what the handshake left behind. */
+/** Releases references that the handshake left behind. */
 function forget(socket: WebSocket, { socket: raw }: IncomingMessage): void {
   setImmediate(() => {
-    // The library closes with the right code itself (1002, 1007, 1009); there is nothing to add.
+    // The library itself closes with the right code (1002, 1007, 1009).
     socket.removeAllListeners('error')
     socket.on('error', ignore)
     forgetHandshake(raw)
