@@ -84,13 +84,15 @@ function readWebhook(at: string, value: unknown, app: { id: string; key: string;
     url,
     event_types: types = EVENTS,
     filter = {},
-  } = readObject(at, value, ['url', 'event_types', 'filter'])
+    batch = true,
+  } = readObject(at, value, ['url', 'event_types', 'filter', 'batch'])
   const target = readText(`${at}.url`, url)
   if (urlOf(target) === undefined || !/^https?:/.test(target))
     throw new BadFileError(`${at}.url: ${quote(target)} is not a URL of http or https`)
   const known = (type: unknown): type is AppEvent => EVENTS.includes(type as AppEvent)
   if (!Array.isArray(types) || !types.every(known))
     throw new BadFileError(`${at}.event_types: is not a list of ${EVENTS.join(', ')}`)
+  if (typeof batch !== 'boolean') throw new BadFileError(`${at}.batch: is not true or false`)
   const ends = readObject(`${at}.filter`, filter, ['channel_name_starts_with', 'channel_name_ends_with'])
   const optional = (name: string) =>
     ends[name] === undefined ? '' : readText(`${at}.filter.${name}`, ends[name])
@@ -99,7 +101,7 @@ function readWebhook(at: string, value: unknown, app: { id: string; key: string;
     secrets: [],
     events: types.map(type => APP_EVENTS[type]),
     channels: undefined,
-    batch: { events: 100, within: 0 },
+    batch: { events: batch ? 100 : 1, within: 0 },
     app: {
       ...app,
       startsWith: optional('channel_name_starts_with'),

@@ -19,7 +19,7 @@ import { type Data, dataIn, type Incoming, parseIncoming } from './checks.ts'
 import { draftOf } from './drafts.ts'
 import { cacheMiss, errorMessage, message, pusherCursorFraming } from './framing.ts'
 import { channelOf, type Kind, kindOf } from './kinds.ts'
-import { Members, membersOf, presenceData, type Self, selfOf, signedInOf } from './members.ts'
+import { Members, membersOf, presenceData, type Self, selfOf, signedInOf, withTextId } from './members.ts'
 import { CODES, type PusherConnection, type PusherOutlet } from './outlet.ts'
 import { requireSigned } from './signatures.ts'
 
@@ -224,7 +224,7 @@ export class PusherClient {
     this.#grant(channel, ['subscribe', 'history'])
     clearTimeout(this.#signin)
     if (!this.#reads(channel)) this.#signedInAt ??= await this.#headOf(channel)
-    this.#commands.write(message('pusher:signin_success', JSON.stringify({ user_data: said })))
+    this.#commands.write(message('pusher:signin_success', JSON.stringify({ user_data: withTextId(said) })))
   }
 
   /**

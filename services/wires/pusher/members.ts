@@ -83,6 +83,15 @@ export function signedInOf(userData: string): Self {
   return { id: checkedUser('id', id), info: info.user_info }
 }
 
+/**
+ * `userData`, in which the id is a string: pusher-js does not subscribe to the channel of a user whose id is a number.
+ * Raises FW_BAD_COMMAND.
+ */
+export function withTextId(userData: string): string {
+  const { id, ...others } = parsed('user_data', userData)
+  return typeof id === 'string' ? userData : JSON.stringify({ id: String(id), ...others })
+}
+
 function parsed(name: string, text: string): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(text)

@@ -193,6 +193,42 @@ t.test('a client that signs in too late or wrongly is closed', async t => {
   t.equal(await wrong.closed(), 4009)
 })
 
+t.test(
+  'a user whose id is a number gets it as a string, without which pusher-js receives no events',
+  async t => {
+    const client = await open()
+    const established = await client.next('pusher:connection_established')
+    const userData = '{"name":"Ann","id":7}'
+    const auth = `${APP.key}:${sign(APP.secret, `${established?.data.socket_id}::user::${userData}`)}`
+    client.send({ event: 'pusher:signin', data: { auth, user_data: userData } })
+    t.strictSame((await client.next('pusher:signin_success'))?.data, { user_data: '{"id":"7","name":"Ann"}' })
+    client.socket.close()
+  },
+)
+
+t.test('data that is too large, and a channel with too many members, are refused', async t => {
+  const small = await startPusherNode({ MAX_BODY: '100' })
+  const { client, received } = small.connect('ann')
+  const chat = await small.subscribed(client, 'private-chat')
+  chat.trigger('client-x', { text: 'x'.repeat(100) })
+  await until('refused', () => received.some(({ event }) => event === 'pusher:error'))
+  t.match(received.at(-1)?.data, { code: 4301, error: 'FW_TOO_LARGE' })
+  const refused = () => received.find(({ event }) => event === 'pusher:subscription_error')?.data
+  const raw = small.connect('b'.repeat(2048))
+  await until('connected', () => raw.client.connection.state === 'connected')
+  raw.client.subscribe('presence-large')
+  await until('refused', () => raw.received.some(({ event }) => event === 'pusher:subscription_error'))
+  t.match(raw.received.at(-1)?.data, { type: 'LimitReached', status: 4301, code: 'FW_TOO_LARGE' })
+  const { presence } = small.node.app.fanwire
+  for (let user = 0; user <= 1000; user++) presence.enter('presence-full', `u${user}`, `"user":"u${user}"`)
+  client.subscribe('presence-full')
+  await until('refused', () => refused() !== undefined)
+  t.match(refused(), { type: 'LimitReached', status: 4100, code: 'FW_TOO_MANY_MEMBERS' })
+  client.disconnect()
+  raw.client.disconnect()
+  await small.node.close()
+})
+
 t.test("a sign-in needs no user's channel; a log that is unavailable means: later", async t => {
   const signIn = async (id: string) => {
     const client = await open()
@@ -264,8 +300,15 @@ t.test('unsigned or invalid server requests have a status', async t => {
   t.equal((await post(event, { auth_key: 'other' })).status, 401)
   t.equal((await post(event, { auth_version: '2.0' })).status, 401)
   t.equal((await post(event, { body_md5: hash('md5', 'another') })).status, 401)
-  t.equal((await call('POST', '/apps/nobody/events', event)).status, 404)
-  t.equal((await call('GET', '/apps/app/channels/open/users', '')).status, 400)
+  t.match(await call('POST', '/apps/nobody/events', event), {
+    status: 404,
+    body: { error: { code: 'FW_NOT_FOUND' } },
+  })
+  t.match(await call('GET', '/apps/app/channels/open/users', ''), {
+    status: 400,
+    body: { error: { code: 'FW_BAD_PARAMETER' } },
+  })
+  t.match(await call('GET', '/usage', ''), { status: 404, body: { error: { code: 'FW_NOT_FOUND' } } })
   for (const [body, code] of [
     ['{', 'FW_BAD_JSON'],
     ['[]', 'FW_BAD_EVENT'],
@@ -342,7 +385,10 @@ t.test('a node does not start with an invalid file, and reports the place of the
     [[{ ...APP, more: 1 }], /\[0\].more: unknown member/],
     [[APP, APP], /\[1\].id: another app has the same/],
     [[{ ...APP, webhooks: [{ url: 'ftp://x' }] }], /\[0\].webhooks\[0\].url/],
-    [[{ ...APP, webhooks: [{ url: 'http://x', event_types: ['no'] }] }], /event_types/],
+    [[{ ...APP, webhooks: [{ url: 'http://x', event_types: ['cache_miss'] }] }], /event_types/],
+    [[{ ...APP, webhooks: [{ url: 'http://x', headers: {} }] }], /webhooks\[0\].headers: unknown member/],
+    [[{ ...APP, webhooks: [{ lambda_function: 'x' }] }], /webhooks\[0\].lambda_function: unknown member/],
+    [[{ ...APP, webhooks: [{ url: 'http://x', batch: 1 }] }], /webhooks\[0\].batch: is not true or false/],
   ] as const)
     await t.rejects(startMemoryNode({ PUSHER_APPS: appsFile(apps) }), message)
 })

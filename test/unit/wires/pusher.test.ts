@@ -344,6 +344,21 @@ t.test("webhooks are signed with the secret, in Pusher's format", async t => {
   t.ok(hooks.every(({ headers, body }) => headers['x-pusher-signature'] === sign(body)))
 })
 
+t.test('webhooks without batches have one event in each request', async t => {
+  const at = hooks.length
+  const webhooks = [
+    { url: `http://127.0.0.1:${hooksPort}/`, event_types: ['channel_occupied'], batch: false },
+  ]
+  const single = await startPusherNode({}, [{ ...APP, webhooks }])
+  const { client } = single.connect()
+  for (const name of ['private-a', 'private-b', 'private-c']) client.subscribe(name)
+  await until('all are delivered', () => hooks.length === at + 3)
+  const counts = hooks.slice(at).map(({ body }) => (JSON.parse(body) as { events: object[] }).events.length)
+  t.strictSame(counts, [1, 1, 1])
+  client.disconnect()
+  await single.node.close()
+})
+
 interface EchoChannel {
   listen(event: string, callback: (data: unknown) => void): EchoChannel
 }
