@@ -1,4 +1,4 @@
-// POST /v1/admin/…: actions on users. All nodes carry them out, and an audit line names the caller.
+// POST /v1/admin/…: actions on users. All nodes execute them, and an audit line names the caller.
 
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import type { Commands } from '../broker/control/commands.ts'
@@ -34,7 +34,7 @@ export const acts: FastifyPluginAsync = async app => {
     return reply.code(202).header('cache-control', 'no-store').send(data)
   }
 
-  // If everybody may do everything, pages of other origins still may not.
+  // Even if everybody may do everything, pages of other origins may not.
   app.addHook('onRequest', async request => requirePublishOrigin(request))
   const onRequest = requireRight('admin')
 

@@ -17,19 +17,19 @@ export function checkedText(name: string, value: unknown): string {
   throw new FanwireError('FW_BAD_PARAMETER', `${name} is ${value === undefined ? 'missing' : 'not a string'}`)
 }
 
-/** A channel's name; the node's own ones, too. Raises FW_BAD_CHANNEL. */
+/** A channel's name, which may be one of the node's own. Raises FW_BAD_CHANNEL. */
 export function checkedAnyChannel(value: unknown): string {
   const name = checkedText('channel', value)
   if (isChannelName(name.replace(/^fanwire:(?=.)/, ''))) return name
   throw new FanwireError('FW_BAD_CHANNEL', `${quote(name)} is not a valid channel name`)
 }
 
-/** RFC 3339; a time without a zone would differ between machines. */
+/** RFC 3339, with a zone, since local times could differ between machines. */
 const TIME = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/
 /** Tolerated clock skew, ms. */
 const LEEWAY_MS = 10_000
 
-/** A past time, in seconds since 1970 as in tokens, or as an RFC 3339 time: ms since 1970. Raises FW_BAD_PARAMETER. */
+/** Parses a past time, seconds since 1970 as in tokens or RFC 3339, to ms since 1970. Raises FW_BAD_PARAMETER. */
 export function checkedPast(name: string, value: unknown, now = Date.now()): number {
   const time =
     typeof value === 'number'

@@ -16,7 +16,7 @@ type EventState = 'readable' | 'trimmed' | 'not published' | 'other epoch'
 
 interface Found {
   readonly state: EventState
-  /** ms since 1970, if it can be read. */
+  /** The event's time, ms since 1970, if the event is readable. */
   readonly time: number | undefined
   readonly head: Position
   readonly tail: Position | undefined
@@ -58,7 +58,7 @@ async function find(log: ChannelLog, channel: string, position: Position): Promi
   const { epoch, offset } = position
   const page = await log.read(channel, { epoch, offset: offset - 1 }, { events: 1, bytes: 1 })
   const [event] = page.events
-  // After the read: later events are then at least not reported as missing.
+  // Read after the event, so that later events are not reported as missing.
   const { head, tail } = await log.state(channel)
   const has = event !== undefined && samePosition(event, position)
   return {

@@ -1,4 +1,4 @@
-// POST /v1/admin/explain: what allows or denies a right, and why an event did or did not reach a user, in words.
+// POST /v1/admin/explain explains in words what allows or denies a right, and why an event did or did not reach a user.
 
 import type { FastifyPluginAsync } from 'fastify'
 import { type Access, CredentialsRefused } from '../broker/access/access.ts'
@@ -48,7 +48,7 @@ function checkedRight(value: unknown): Right {
   throw new FanwireError('FW_BAD_PARAMETER', `right is one of ${RIGHTS.join(', ')}`)
 }
 
-/** A user of whom only the name is known: its token grants nothing. */
+/** The identity of a user of whom only the name is known, without grants. */
 function bareUser(user: string): Identity {
   return user === '' ? ANONYMOUS : { ...ANONYMOUS, kind: 'token', user }
 }

@@ -1,4 +1,4 @@
-// GET /v1/admin/…: nodes, connections and channels, a page at a time.
+// GET /v1/admin/…: lists of nodes, connections and channels, page by page.
 
 import type { FastifyPluginAsync } from 'fastify'
 import type { Answers, QuestionTypes } from '../broker/control/questions.ts'
@@ -10,7 +10,7 @@ import { checkedQuery } from '../http/query.ts'
 import { checkedUser } from './checks.ts'
 import { CHANNELS, CHANNELS_QUERY, CONNECTIONS, CONNECTIONS_QUERY, NODES, NODES_QUERY } from './schemas.ts'
 
-/** The members besides the items: where the next page begins, and nodes that did not answer. */
+/** The members of a page besides its items: where the next page begins, and nodes that did not answer. */
 function endOf({ next, silent }: Pick<Answers<'channels'>, 'next' | 'silent'>) {
   return { ...(next === undefined ? {} : { next }), silent: silent.map(({ id }) => id) }
 }
@@ -28,7 +28,7 @@ function mergeChannel(channel: string, items: readonly ChannelItem[]) {
   }
 }
 
-/** Epochs have no order: of two, either may be the newer one. */
+/** The position with the greater offset. Epochs have no order, so either may in fact be the newer one. */
 function newer(a: string | undefined, b: string | undefined): string | undefined {
   const offsetOf = (head = '') => (parsePosition(head) as Position | undefined)?.offset ?? -1
   return offsetOf(b) > offsetOf(a) ? b : a

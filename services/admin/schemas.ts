@@ -11,18 +11,18 @@ const position = (description: string) => Type.String({ description: `${descript
 const pages = <P extends TProperties>(own: P) =>
   Type.Object({
     ...own,
-    limit: whole(1, 1000, 100, 'most items of the page'),
-    after: text('`next` of the page before'),
+    limit: whole(1, 1000, 100, 'maximum number of items on the page'),
+    after: text('`next` of the previous page'),
   })
 
 export const NODES_QUERY = pages({})
 export const CONNECTIONS_QUERY = pages({ user: text('only those of this user') })
 export const CHANNELS_QUERY = pages({
-  match: text('a pattern: `*` is one segment between `:`, at the end it is the rest'),
+  match: text('a pattern: `*` matches one segment between `:`, and at the end one or more'),
 })
 
 const NEXT = {
-  next: Type.Optional(Type.String({ description: '`after` of the next page; absent on the last' })),
+  next: Type.Optional(Type.String({ description: '`after` for the next page; absent on the last page' })),
 }
 const SILENT = {
   silent: Type.Array(Type.String(), { description: 'ids of nodes that did not answer in time' }),
@@ -83,10 +83,10 @@ export const CHANNELS = list('The channels that nodes follow', CHANNELS_QUERY, {
 })
 
 const COUNT = Type.Integer({ minimum: 0 })
-const LATE = 'a node that has just stopped is among them for up to 15 s'
+const LATE = 'a node that has stopped is listed for up to 15 s'
 
 export const STATS = operation({
-  summary: 'What each node measures; counters since its start',
+  summary: 'The state of each node, with counters since its start',
   tag: 'admin',
   answers: {
     200: {
@@ -99,17 +99,17 @@ export const STATS = operation({
             version: Type.String(),
             host: Type.String(),
             started: time('start of the node'),
-            at: time("the node's clock: rates are differences over differences of this"),
+            at: time("time of the report by the node's clock, for the calculation of rates"),
             engine: Type.String(),
             ready: Type.Boolean(),
             takesEvents: Type.Boolean(),
-            reason: text('why it is not ready, or takes no events'),
-            overloaded: text('the resource that is short: loop or memory'),
+            reason: text('why it is not ready, or accepts no publishes'),
+            overloaded: text('the exhausted resource: loop or memory'),
             problems: Type.Array(Type.String(), {
-              description: 'settings whose file cannot be used as it is now',
+              description: 'settings whose current file is invalid',
             }),
             delays: Type.Array(Type.Number(), {
-              description: 'ms from append to delivery, of the probes of the last minute',
+              description: 'ms from append to delivery of each probe in the last minute',
             }),
             wires: Type.Unsafe<object>({
               type: 'object',
@@ -121,7 +121,7 @@ export const STATS = operation({
             channels: COUNT,
             recent: Type.Integer({ description: 'bytes of recent events in memory' }),
             rss: Type.Integer({ description: 'resident memory, bytes' }),
-            cpu: Type.Number({ description: 'CPU since the start, ms' }),
+            cpu: Type.Number({ description: 'CPU time since the start, ms' }),
           }),
         ),
         silent: Type.Array(Type.String(), {
@@ -149,7 +149,7 @@ export const CHANNEL_SEEN = operation({
         nodes: Type.Integer({ description: 'nodes that follow it' }),
         rule: Type.Object({
           match: Type.String(),
-          line: Type.Integer({ description: '0: no file has it' }),
+          line: Type.Integer({ description: '0 if it is not from a file' }),
           subscribe: Type.Array(Type.String()),
           publish: Type.Array(Type.String()),
         }),
@@ -213,7 +213,10 @@ const act = (summary: string, path: TObject, body: TObject, answer: TProperties)
     path,
     body: { 'application/json': body },
     answers: {
-      202: { description: 'the log holds the command: all nodes carry it out', schema: Type.Object(answer) },
+      202: {
+        description: 'the log holds the command, and all nodes execute it',
+        schema: Type.Object(answer),
+      },
     },
   })
 
@@ -221,7 +224,7 @@ export const DISCONNECT = act('End the connections of a user', USER, DISCONNECT_
   user: Type.String(),
   client: Type.Optional(Type.String()),
 })
-export const REVOKE = act('Refuse the tokens of a user that were issued before a time', USER, REVOKE_BODY, {
+export const REVOKE = act("Revoke a user's tokens that were issued before a time", USER, REVOKE_BODY, {
   user: Type.String(),
   before: time('issued before'),
 })
@@ -233,7 +236,7 @@ export const UNSUBSCRIBE = act(
 )
 
 export const ERASE = operation({
-  summary: 'Erase the data of an event: its position, time and type stay',
+  summary: 'Erase the data of an event: its position, time and type remain',
   tag: 'admin',
   path: EVENT_OF_CHANNEL,
   answers: {
@@ -259,11 +262,11 @@ export const CLEAR = operation({
 // Explain -----------------------------------------------------------------------------------------------------
 
 export const EXPLAIN_BODY = Type.Object({
-  token: text('the token whose right is checked'),
-  user: text('or the user'),
+  token: text('the token whose right to check'),
+  user: text('the user whose right to check'),
   right: text('publish, subscribe, history, presence or admin'),
   channel: text('the channel'),
-  id: text('an event of the channel: why it did or did not reach the user'),
+  id: text('an event of the channel, to explain why it did or did not reach the user'),
 })
 
 const nullable = <S extends TObject>(schema: S) => Type.Union([schema, Type.Null()])

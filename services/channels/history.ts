@@ -1,4 +1,4 @@
-// The history of a channel as a resource: pages backwards, from the head or before a position.
+// The history of a channel as a resource: pages from the head, or from a position, backwards.
 
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { FanwireError, quote } from '../errors.ts'
@@ -15,8 +15,8 @@ import { Type } from '../http/schema.ts'
 
 const QUERY = Type.Object({
   before: text('events before this position; `head`, the default: the newest'),
-  after: text('only events after this position; `earliest`, the default: all'),
-  limit: whole(1, 1000, 100, 'most events of the page: the newest of those'),
+  after: text('only events after this position; `earliest`, the default: all events'),
+  limit: whole(1, 1000, 100, 'maximum number of events on the page, the newest ones'),
 })
 
 const PAGE = Type.Object({
@@ -25,7 +25,7 @@ const PAGE = Type.Object({
     Type.String({ description: 'the cursor to follow from, if the page reaches the head' }),
   ),
   before: Type.Union([Type.String(), Type.Null()], {
-    description: '`before` of the previous page; null: there is none',
+    description: '`before` for the previous page; null if there is none',
   }),
   gaps: Type.Optional(Type.Array(GAP)),
   end: Type.Optional(Type.Object({ channel: Type.String(), id: Type.String() })),
@@ -105,7 +105,7 @@ function encodePage(channel: string, { events, cursor, before, gaps }: HistoryPa
   return Buffer.concat(pieces)
 }
 
-/** Responses that may change are revalidated each time. The tag is computed from the bytes, whatever their source. */
+/** Headers of a page. Pages that may change are revalidated each time, by a hash of their bytes. */
 function headersOf(
   request: FastifyRequest,
   body: Buffer,

@@ -10,7 +10,7 @@ import { CHANNEL, NO_PARAMETERS, operation, text, whole } from '../http/operatio
 import { checkedQuery } from '../http/query.ts'
 
 const QUERY = Type.Object({
-  limit: whole(1, 1000, 100, 'most members of the page'),
+  limit: whole(1, 1000, 100, 'maximum number of members on the page'),
   after: text('the user after whom the page begins: `next` of the previous page'),
 })
 
@@ -32,13 +32,13 @@ const MEMBERS = operation({
   query: QUERY,
   answers: {
     200: {
-      description: 'members over all nodes, by name; joins and leaves after them are read from `cursor` on',
+      description: 'members on all nodes, sorted by name; read later joins and leaves after `cursor`',
       schema: Type.Object({
         ...COUNT,
         members: Type.Array(MEMBER),
         cursor: Type.String({ description: 'a position in the channel fanwire:presence:{channel}' }),
         more: Type.Optional(Type.Boolean()),
-        next: Type.Optional(Type.String({ description: "the next page's `after`" })),
+        next: Type.Optional(Type.String({ description: '`after` for the next page' })),
       }),
     },
   },

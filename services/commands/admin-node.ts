@@ -1,4 +1,4 @@
-// Requests of commands to a node's admin routes, with an API key.
+// Requests to a node's admin routes, with an API key.
 
 import { readFile } from 'node:fs/promises'
 import { urlOf } from '../urls.ts'
@@ -49,7 +49,7 @@ export async function askAdmin<T extends object>(
   }
 }
 
-/** What to say of an error of `fetch`. */
+/** The message for an error of `fetch`. */
 export function notReached(url: string, error: unknown): string {
   const { cause = error } = error as Error
   return `${url} could not be reached: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`

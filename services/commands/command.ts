@@ -12,7 +12,7 @@ export class Misused extends Error {
   override readonly name = 'Misused'
 }
 
-/** The command failed; the message says what to do next. */
+/** The command failed. The message says what to do next. */
 export class Failed extends Error {
   override readonly name = 'Failed'
   readonly exitCode: number
@@ -28,7 +28,7 @@ export function readArgs<T>(parse: () => T): T {
   try {
     return parse()
   } catch (error) {
-    // The first sentence: what follows is advice on quoting.
+    // Only the first sentence: advice on quoting follows.
     throw new Misused(error instanceof Error ? error.message.replace(/\. .*$/s, '') : String(error))
   }
 }

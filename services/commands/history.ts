@@ -14,9 +14,9 @@ import {
   writeLine,
 } from './remote.ts'
 
-/** Events of one page, the most that a node returns. */
+/** Events per page, the maximum of a node. */
 const PAGE = 1000
-/** Events are held in memory until the oldest one has arrived. */
+/** The maximum number of events: they are held in memory until the oldest one has arrived. */
 const MOST = 10_000
 
 interface Asked {
@@ -29,7 +29,7 @@ interface Page {
   /** The text of each, in the order of the log. */
   readonly events: readonly string[]
   readonly gaps: readonly Gap[]
-  /** Of the next page back. */
+  /** `before` for the previous page. */
   readonly before: string | null
 }
 

@@ -2,7 +2,7 @@
 
 import { type Command, Failed, Misused, print, remark } from './command.ts'
 
-/** Loaded on use, so that a node starts without them. */
+/** The commands are loaded on use, so that a node starts without them. */
 const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
   Object.entries({
     key: async () => (await import('./key.ts')).key,

@@ -16,7 +16,7 @@ const OPTIONS = {
   file: { type: 'string' },
 } as const
 
-/** Readable for its owner only, although it contains only the hashes of keys. */
+/** The file's mode: only its owner may read it, although it has only the hashes of keys. */
 const MODE = 0o600
 
 export const key: Command = {
@@ -51,7 +51,7 @@ Example: fanwire key --id shop --allow publish --channels 'orders:*' --file keys
       else remark(`its entry is in ${file}; the key itself is not stored`)
       return 0
     } catch (error) {
-      // What is wrong with the new entry is an option's value: key.id is --id.
+      // The fault is in an option's value: key.id is --id.
       if (error instanceof BadFileError) throw new Misused(error.message.replace(/^key\.(\w+):?/, '--$1'))
       throw error
     }

@@ -17,8 +17,8 @@ export async function* linesOfStdin(): AsyncGenerator<readonly [line: string, nu
 }
 
 /**
- * Runs `run` with a publisher to the node. A node that never answered is not waited for; one that is away for a while is,
- * and a remark says so. Raises Failed.
+ * Runs `run` with a publisher to the node. If the node becomes unavailable, waits for it and says so; but not if it has
+ * never answered. Raises Failed.
  */
 export async function withPublisher<T>(
   { url, token }: Remote,
@@ -58,7 +58,7 @@ export async function withPublisher<T>(
   }
 }
 
-/** Holds no more events in memory than a few requests carry. `done`: the participle for the closing message. */
+/** Publishes all events, and holds only a few requests' worth in memory. `done` is the participle for the final message. */
 export async function publishAll(
   publisher: Publisher,
   entries: AsyncIterable<Entry>,

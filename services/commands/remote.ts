@@ -18,7 +18,7 @@ export const REMOTE_OPTIONS = {
   json: { type: 'boolean' },
 } as const
 
-/** Of --help. */
+/** The common part of --help. */
 export const REMOTE_HELP = `  --url URL        the node (default: FANWIRE_URL, or http://127.0.0.1:8080)
   --token TOKEN    a token or an API key (default: FANWIRE_TOKEN)
   --json           prints one JSON object per line
@@ -113,7 +113,7 @@ export function failedBy(error: FanwireError, token: string | undefined): Failed
   )
 }
 
-/** Writes a line, and waits where the reader of the pipe is slow. */
+/** Writes a line, and waits if the reader of the pipe is slow. */
 export async function writeLine(text: string): Promise<void> {
   if (!process.stdout.write(`${text}\n`)) await new Promise(resolve => process.stdout.once('drain', resolve))
 }

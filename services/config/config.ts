@@ -1,4 +1,4 @@
-// Settings, checked: the only reader of process.env.
+// Reads and checks the settings. This is the only reader of process.env.
 
 import { parseArgs } from 'node:util'
 import type { LimitSettings } from '../broker/limits/limited.ts'
@@ -35,11 +35,11 @@ export interface Config extends LimitSettings {
   readonly metricsPort: number | undefined
   readonly role: Role
   readonly workers: number
-  /** Undefined: the memory log. May hold a password. */
+  /** Undefined for the memory log. May contain a password. */
   readonly redisUrl: string | undefined
   /** Folder of the file log; undefined: no file log. */
   readonly data: string | undefined
-  /** Ms after which the file log's events are on disk; 0: before they are acknowledged. */
+  /** Ms until the file log's events are on disk; 0: before they are acknowledged. */
   readonly fsync: number
   /** PEM files for TLS to Redis: CA certificates, and the node's own certificate and key. */
   readonly redisTlsCa: string | undefined
@@ -64,7 +64,7 @@ export interface Config extends LimitSettings {
   readonly rulesFile: string | undefined
   /** File with the apps of Pusher's protocol; undefined: the protocol is off. */
   readonly pusherApps: string | undefined
-  /** Deliveries bypass Node's stream where possible. */
+  /** Whether deliveries bypass Node's stream if possible. */
   readonly directWrites: boolean
   readonly socketIo: boolean
   readonly durableStreams: boolean
@@ -79,13 +79,13 @@ export interface Config extends LimitSettings {
   /** Size from which messages are compressed for ws clients that support it; 0: never. */
   readonly wsDeflate: number
   /**
-   * Origins of browser pages that may read, each canonical (see `canonicalOrigin`), with `*.` in place of a sub-domain
-   * or `*` alone; undefined: those that go with `host`.
+   * Origins of browser pages that may read, each canonical (see `canonicalOrigin`), with `*.` for a subdomain, or `*`
+   * alone; undefined for the default, which depends on `host`.
    */
   readonly origins: readonly string[] | undefined
   /** Origins of pages that may publish; undefined: `origins`, if that is a list. */
   readonly publishOrigins: readonly string[] | undefined
-  /** Names of the node besides loopback names, in lower case, with `*.` in place of a sub-domain or `*` alone. */
+  /** Names of the node besides loopback names, in lower case, with `*.` for a subdomain, or `*` alone. */
   readonly hosts: readonly string[] | undefined
   readonly history: Retention
   /** Thresholds at which low-priority events wake readers; `age` 0: at once. */
@@ -97,7 +97,7 @@ export interface Config extends LimitSettings {
   readonly maxConnections: number
   readonly memory: number
   readonly maxFollowed: number
-  /** Lag of the event loop (ms; 0: never) and memory of the process (bytes; 0: any) above which new reads are rejected. */
+  /** Thresholds above which new reads are rejected: event loop lag (ms; 0: never), process memory (bytes; 0: never). */
   readonly maxLoopDelay: number
   readonly maxRss: number
   readonly linger: number
@@ -106,9 +106,9 @@ export interface Config extends LimitSettings {
   readonly heartbeat: number
   readonly stall: number
   readonly drain: number
-  /** Between failing /readyz and closing the listener. */
+  /** The time between failing /readyz and closing the listener. */
   readonly drainNotice: number
-  /** Of a connection; 0: unlimited. */
+  /** The maximum age of a connection; 0: unlimited. */
   readonly maxAge: number
   readonly idempotencyWindow: number
   readonly logTimeout: number
@@ -122,7 +122,7 @@ export class ConfigError extends Error {
 /** The requested action: start a node, or print a text. */
 export type Command = { readonly config: Config } | { readonly print: string }
 
-/** Variables of the commands that talk to a node. */
+/** Environment variables of the commands that talk to a node. */
 const OF_COMMANDS: readonly string[] = ['FANWIRE_URL', 'FANWIRE_TOKEN']
 
 /** The default node of commands, and the token or key for it. */
@@ -138,7 +138,7 @@ export function tokenKeysInEnvironment(env: Readonly<Record<string, string | und
 const FLAG_HINT = 'see --help'
 
 /**
- * Reads the command line and the environment; flags win. Empty environment variables count as unset.
+ * Reads the command line and the environment. Flags take precedence. Empty environment variables count as unset.
  * Raises ConfigError, whose message names every invalid setting.
  */
 export function readConfig(
@@ -177,7 +177,7 @@ export function readConfig(
   return { config: { ...rest, history, low, drainNotice: drainNotice ?? noticeFor(rest) } }
 }
 
-/** Long enough for a load balancer that checks twice a second. A single node has no other to send clients to: 0. */
+/** Long enough for a load balancer that checks twice a second; 0 for a single node, whose clients can go nowhere else. */
 function noticeFor({ redisUrl, drain }: Pick<Values, 'redisUrl' | 'drain'>): number {
   return redisUrl === undefined ? 0 : Math.min(2000, drain / 5)
 }

@@ -7,7 +7,7 @@ import { urlOf } from '../urls.ts'
 import { parseFrequency } from '../broker/rules/frequency.ts'
 import { parseEndpoint } from '../broker/log/redis/url.ts'
 
-/** A kind of value: how it is written. */
+/** A kind of value, and how it is written. */
 export interface Kind<T> {
   /** The value's placeholder in `--help`. */
   readonly placeholder: string
@@ -107,7 +107,7 @@ export const folder: Kind<string> = {
 
 const interval = duration('1ms', '1m')
 
-/** Ms; 0: always. */
+/** A duration in ms, or `always`, which is 0. */
 export const fsync: Kind<number> = {
   placeholder: 'always|DURATION',
   expects: `always, or ${interval.expects}`,

@@ -1,5 +1,5 @@
-// The console at /console: a page that requests this node's own routes with the user's token; its files contain nothing
-// private. And `/`, which lists the node's pages.
+// The console at /console, a page that calls this node's routes with the user's token; its files contain nothing private.
+// Also `/`, which lists the node's pages.
 
 import type { FastifyInstance } from 'fastify'
 import { serveBuilt } from '../http/built-files.ts'

@@ -54,7 +54,7 @@ export async function docs(app: FastifyInstance): Promise<void> {
   })
 }
 
-/** From the root of the package, which is above both services/ and dist/services/. */
+/** Reads from the root of the package, which is above both services/ and dist/services/. */
 async function readOpenApi(): Promise<string> {
   try {
     return await readFile(new URL('../../openapi.json', import.meta.url), 'utf8')

@@ -1,5 +1,5 @@
-// The addresses that hooks may be sent to: those of the internet, this machine if the URL says so, and private ones of
-// hosts that the operator has named. A name is resolved for each connection, which uses the address that was checked.
+// The addresses to which hooks may be sent: public ones, this machine if the URL names it, and private ones of hosts that
+// the operator has listed. A name is resolved for each connection, which uses the address that was checked.
 
 import { lookup, type LookupAddress } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
@@ -8,7 +8,7 @@ const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
 
-/** Ranges that are not of the internet (RFC 6890), and those that lead into them. */
+/** Ranges of addresses that are not public (RFC 6890), and those that lead to such addresses. */
 const PRIVATE = new BlockList()
 for (const [net, bits] of [
   ['0.0.0.0', 8],
@@ -36,12 +36,12 @@ for (const [net, bits] of [
 export class Addresses {
   readonly #named: ReadonlySet<string>
 
-  /** `named`: hosts that may be at private addresses. */
+  /** `named` are hosts that may have private addresses. */
   constructor(named: readonly string[]) {
     this.#named = new Set(named)
   }
 
-  /** What is wrong with a URL before it is called; undefined: nothing. */
+  /** Why a URL may not be called; undefined if it may. */
   faultOf(url: URL): string | undefined {
     const host = hostOf(url)
     if (url.protocol === 'http:' && !isLoopbackName(host) && !this.#named.has(host)) {
@@ -59,7 +59,7 @@ export class Addresses {
     return !PRIVATE.check(plain, family)
   }
 
-  /** For sockets: returns only permitted addresses. */
+  /** A lookup function for sockets that returns only permitted addresses. */
   readonly lookup: LookupFunction = (host, options, callback) => {
     lookup(host, { ...options, all: true }, (error, found: LookupAddress[]) => {
       if (error !== null) return callback(error, '')

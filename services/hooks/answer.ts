@@ -1,4 +1,4 @@
-// The application's response to a question: one of three forms, and nothing else.
+// Parses the application's response, which has one of three forms.
 
 import { isObject } from '../broker/event/json-values.ts'
 import { claimsFault, CLOCK_LEEWAY_MS } from '../broker/access/claims.ts'
@@ -9,14 +9,14 @@ import { memberOf } from '../broker/event/json-spans.ts'
 export interface Result {
   readonly user: string
   readonly info: unknown
-  /** ms since 1970; undefined: it does not say. */
+  /** Ms since 1970; undefined if the response has none. */
   readonly expiresAt: number | undefined
   readonly caps: Grants | undefined
-  /** JSON as it was sent. */
+  /** The data as it was sent, JSON. */
   readonly data: Buffer | undefined
 }
 
-/** `code` is the application's own. */
+/** A refusal with the application's own code. */
 export interface Refusal {
   readonly code: number | string
   readonly message: string
@@ -44,14 +44,14 @@ export const NOTHING_SAID: Result = {
   data: undefined,
 }
 
-/** When what is said to hold until then ends: clocks may differ. */
+/** When a grant ends, with a leeway, since clocks may differ. */
 export function endOf(expiresAt: number | undefined): number | undefined {
   return expiresAt === undefined ? undefined : expiresAt + CLOCK_LEEWAY_MS
 }
 
 type Json = Readonly<Record<string, unknown>>
 
-/** Raises BadAnswer. */
+/** Parses a response. Raises BadAnswer. */
 export function readAnswer(body: Buffer): Answer {
   const answer = objectOf(parse(body), 'the answer')
   const [name, ...others] = Object.keys(answer)
@@ -96,7 +96,7 @@ function resultOf(result: Json, body: Buffer): Result {
   }
 }
 
-/** Numbers keep their text. */
+/** The data as it was sent, since parsing could change numbers. */
 function dataOf(body: Buffer): Buffer | undefined {
   const result = memberOf(body, 'result')
   const data = result && memberOf(result, 'data')
@@ -126,7 +126,7 @@ function disconnectOf({ code, reason = '', ...others }: Json): { code: number; r
   return { code, reason: bytes.toString().replace(/\ufffd+$/, '') }
 }
 
-/** On one line. */
+/** Shortens a text and puts it on one line. */
 function plain(text: string, most: number): string {
   return Buffer.from(text.slice(0, most))
     .toString()

@@ -8,7 +8,7 @@ import type { ApplicationAsking } from './asking.ts'
 import { Poster } from './post.ts'
 import type { Questions } from './questions.ts'
 
-/** To one application. */
+/** The maximum connections to one application. */
 const CONNECTIONS = 64
 
 export class Application {
@@ -25,7 +25,7 @@ export class Application {
     context.access.on('revoked', () => this.#asking?.forget())
   }
 
-  /** Asks according to the current rules. Decisions under earlier rules are requested again. */
+  /** Follows the rules. When they change, earlier decisions are requested again. */
   async open(): Promise<void> {
     const { access, config } = this.#context
     if (hooksOf(access.rules).length === 0) return void (access.asking = undefined)
@@ -34,7 +34,7 @@ export class Application {
       import('./questions.ts'),
     ])
     const poster = (this.#poster ??= new Poster(new Addresses(config.hooksPrivate), CONNECTIONS))
-    // The first client does not wait for that.
+    // Loaded now, so that the first client does not wait.
     await poster.load()
     this.#questions ??= new Questions({ logger: this.#logger, post: post => poster.post(post) })
     // Rules may have changed meanwhile.

@@ -1,5 +1,5 @@
-// Asks the application for identities and rights: one request at a time for all that need the same answer, which is
-// cached for a while, and never for longer than a hook's timeout.
+// Asks the application for identities and rights. Callers that need the same answer share one request, and answers are
+// cached for a while.
 
 import { hash } from 'node:crypto'
 import type { Asker, Asking } from '../broker/access/asking.ts'
@@ -12,9 +12,9 @@ import { type Answer, endOf, NOTHING_SAID, type Result } from './answer.ts'
 import { Kept } from './kept.ts'
 import type { Questions } from './questions.ts'
 
-/** How long a decision is cached if it does not say until when it is valid. */
+/** How long a decision without an expiry is cached. */
 const KEPT_MS = 60_000
-/** A refusal is cached briefly, so that the application can change its mind. */
+/** Refusals are cached briefly, so that the application can change its mind. */
 const REFUSAL_KEPT_MS = 1000
 
 /** The question, without the data. */
@@ -33,7 +33,7 @@ export class ApplicationAsking implements Asking {
   readonly #questions: Questions
   readonly #kept = new Kept<Answer>()
 
-  /** `all`: also those of rules. */
+  /** `all` includes the hooks of rules. */
   constructor(hooks: Hooks, all: readonly Hook[], questions: Questions) {
     this.#hooks = hooks
     this.#questions = questions
@@ -48,7 +48,7 @@ export class ApplicationAsking implements Asking {
     return this.#hooks.refresh !== undefined
   }
 
-  /** Makes the node request earlier decisions again. */
+  /** Drops cached decisions. */
   forget(): void {
     this.#kept.clear()
   }
@@ -107,7 +107,7 @@ export class ApplicationAsking implements Asking {
     return resultOf(await (joined ?? this.#kept.ask(key, () => this.#ask(name, hook, question), keptUntil)))
   }
 
-  /** Raises FW_HOOK_FAILED, unless the hook allows it in that case. */
+  /** Asks the application. If that fails, allows if the hook says so, otherwise raises FW_HOOK_FAILED. */
   async #ask(name: HookName, hook: Hook, question: Question, data?: Buffer): Promise<Answer> {
     try {
       return await this.#questions.ask(name, hook, bodyOf(name, question, data), data?.length ?? 0)
@@ -118,7 +118,7 @@ export class ApplicationAsking implements Asking {
   }
 }
 
-/** Not cached: the next one is requested again. */
+/** The answer if a failed hook allows. It is not cached, so the next caller asks again. */
 const ALLOWED: Answer = { result: NOTHING_SAID }
 
 function questionOf({ headers: shown }: Hook, { user, meta }: Identity, asker: Asker): Question {
@@ -133,7 +133,7 @@ function questionOf({ headers: shown }: Hook, { user, meta }: Identity, asker: A
   }
 }
 
-/** The data is JSON already. */
+/** The body of a request. `data` is JSON. */
 function bodyOf(hook: HookName, question: Question, data: Buffer | undefined): string {
   const json = JSON.stringify({ hook, ...question })
   return data === undefined ? json : `${json.slice(0, -1)},"data":${data}}`

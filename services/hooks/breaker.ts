@@ -1,8 +1,8 @@
-// A circuit breaker: an application that does not answer is left alone for a while, then probed with one question.
+// A circuit breaker: an application that does not answer is not called for a while, then probed with one request.
 
 import { delay } from '../backoff.ts'
 
-/** Consecutive failures after which the application is not asked any more. */
+/** The consecutive failures after which the breaker opens. */
 export const FAILURES = 5
 const FIRST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 15_000
@@ -27,7 +27,7 @@ export class Breaker {
     return this.#opened > 0
   }
 
-  /** Ms until something may be asked again; undefined: now. Then `succeeded` or `failed` has to follow. */
+  /** Ms until the next request is allowed; undefined if it is now. Then `succeeded` or `failed` has to follow. */
   take(): number | undefined {
     if (!this.isOpen) return undefined
     const left = this.#until - this.#now()
@@ -45,7 +45,7 @@ export class Breaker {
   failed(): void {
     this.#failures++
     if (this.#failures < FAILURES) return
-    // Those in flight when it opened add no information.
+    // Requests that were in flight when it opened add no information.
     if (this.isOpen && !this.#probing) return
     this.#probing = false
     this.#opened++

@@ -1,4 +1,4 @@
-// The content and signature of webhook messages: in the log of lives' form, or in Pusher's.
+// The content and signature of webhook messages, in fanwire's form or in Pusher's.
 
 import { createHmac, hash } from 'node:crypto'
 import { APP_EVENTS } from '../broker/access/apps.ts'
@@ -17,9 +17,9 @@ export interface Message {
 
 /** The format of one webhook. */
 export interface Form {
-  /** An event that the webhook wants; undefined: the format has none for it. Raises LogUnavailable. */
+  /** The message for an event; undefined if the format has none. Raises LogUnavailable. */
   messageOf(event: LogEvent): Promise<Message | undefined>
-  /** Events in between may be lost: the application has to look up the present state. */
+  /** The message for a gap: events may be lost, so the application has to look up the current state. */
   gap(channel: string, from: string, to: string): Message
   bodyOf(batch: readonly Message[]): string
   headersOf(batch: readonly Message[], body: string): Record<string, string>
@@ -49,20 +49,20 @@ function plainForm(secrets: readonly string[]): Form {
     },
     bodyOf: batch => `{"events":[${batch.map(({ json }) => json)}]}`,
     headersOf(batch, body) {
-      // The same for every attempt.
+      // The id is the same for every attempt.
       const id = `msg_${hash('sha256', batch.map(each => each.id).join(), 'base64url').slice(0, 24)}`
       return signedHeaders(secrets, id, body)
     },
   }
 }
 
-/** What the log of lives says of a life. */
+/** The data of an event in the log of lives. */
 interface Life {
   readonly channel: string
   readonly user?: string
   /** The text that Pusher's client sent, if it differs from the user's. */
   readonly user_id?: unknown
-  /** Position of an event that a client published. */
+  /** The position of an event that a client published. */
   readonly event?: string
 }
 
@@ -92,7 +92,7 @@ function pusherForm({ key, secret }: WebhookOfApp, hub: Hub): Form {
   }
 }
 
-/** Undefined: it is none of Pusher's, or is not there any more. */
+/** A client event; undefined if it is not one of Pusher's, or no longer readable. */
 async function clientEvent(hub: Hub, { channel, event: at = '' }: Life): Promise<object | undefined> {
   const position = parsePosition(at)
   if (position === undefined) return undefined

@@ -15,17 +15,17 @@ import { Webhooks } from './webhooks.ts'
 import { Application } from './application.ts'
 
 const STATUS = Type.Object({
-  sender: Type.Optional(Type.String({ description: 'id of the node that sends' })),
+  sender: Type.Optional(Type.String({ description: 'id of the node that sends webhooks' })),
   webhooks: Type.Array(
     Type.Object({
       id: Type.String(),
       url: Type.String({ description: 'without its query' }),
       events: Type.Array(Type.String()),
       channels: Type.Optional(Type.Array(Type.String())),
-      cursor: Type.Optional(Type.String({ description: 'the last positions that were sent to it' })),
+      cursor: Type.Optional(Type.String({ description: 'the positions up to which events were sent to it' })),
       behind: Type.Optional(Type.Integer({ description: 'events of the log of lives after them' })),
-      failing: Type.Optional(Type.String({ description: 'why the last try failed' })),
-      stopped: Type.Optional(Type.String({ description: 'why nothing is sent to it any more' })),
+      failing: Type.Optional(Type.String({ description: 'why the last attempt failed' })),
+      stopped: Type.Optional(Type.String({ description: 'why nothing more is sent to it' })),
     }),
   ),
 })
@@ -33,7 +33,7 @@ const STATUS = Type.Object({
 const LIST = operation({
   summary: 'The webhooks, and the progress of each',
   tag: 'admin',
-  answers: { 200: { description: 'those of the rules file', schema: STATUS } },
+  answers: { 200: { description: 'the webhooks of the rules file', schema: STATUS } },
 })
 
 const REPLAY_BODY = Type.Object({
@@ -41,11 +41,11 @@ const REPLAY_BODY = Type.Object({
 })
 
 const REPLAY = operation({
-  summary: 'Resends everything to a webhook from a cursor on',
+  summary: 'Resend events to a webhook, from a cursor on',
   tag: 'admin',
   path: Type.Object({ webhook: Type.String() }),
   body: { 'application/json': REPLAY_BODY },
-  answers: { 202: { description: 'it continues from there', schema: REPLAY_BODY } },
+  answers: { 202: { description: 'the webhook continues from the cursor', schema: REPLAY_BODY } },
 })
 
 export const hooks = fp(

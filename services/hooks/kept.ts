@@ -1,6 +1,6 @@
-// A cache of decisions, by question; concurrent equal questions are asked once.
+// A cache of decisions by question. Concurrent equal questions share one request.
 
-/** The oldest go first. */
+/** The maximum number of cached decisions. The oldest ones are dropped first. */
 const MOST_KEPT = 10_000
 
 export class Kept<T> {
@@ -11,7 +11,7 @@ export class Kept<T> {
     return this.#kept.size
   }
 
-  /** What is kept at that time, ms since 1970. */
+  /** The decision that is cached at that time, ms since 1970. */
   get(key: string, now: number): T | undefined {
     const found = this.#kept.get(key)
     if (found === undefined) return undefined
@@ -20,12 +20,12 @@ export class Kept<T> {
     return undefined
   }
 
-  /** The answer in progress. */
+  /** The request in progress, if there is one. */
   joined(key: string): Promise<T> | undefined {
     return this.#asked.get(key)
   }
 
-  /** `untilOf`: until when an answer is cached. Answers to questions from before `clear` are not. */
+  /** Asks, and caches the answer until `untilOf`, unless `clear` was called meanwhile. */
   async ask(key: string, ask: () => Promise<T>, untilOf: (value: T) => number): Promise<T> {
     const asked = ask()
     this.#asked.set(key, asked)

@@ -9,25 +9,25 @@ export const GONE_MS = 15_000
 export interface HookState {
   /** The last position that was sent, for each channel of the log of lives. */
   readonly cursor: string
-  /** It accepts nothing any more, and why. */
+  /** Why nothing more is sent to it, if so. */
   readonly stopped?: string | undefined
-  /** Why the last try failed. */
+  /** Why the last attempt failed. */
   readonly failing?: string | undefined
 }
 
 /** The nodes' messages, by type. */
 export interface Sayings {
-  /** I send from now on, or still. `hooks`: how far all are. */
+  /** The node sends from now on, or continues to. `hooks` is the progress of all webhooks. */
   readonly claim: { readonly node: string; readonly hooks?: Readonly<Record<string, HookState>> }
   readonly release: { readonly node: string }
   readonly progress: { readonly node: string; readonly hook: string; readonly state: HookState }
-  /** An operator wants it resent from there on. */
+  /** An operator requested a replay from the cursor on. */
   readonly replay: { readonly hook: string; readonly cursor: string }
 }
 
 export class Ledger {
   readonly hooks = new Map<string, HookState>()
-  /** How often each was sent back by an operator. */
+  /** The number of replays of each webhook. */
   readonly replays = new Map<string, number>()
   #holder: { readonly node: string; readonly time: number } | undefined
 
@@ -36,7 +36,7 @@ export class Ledger {
     return this.#holder?.node
   }
 
-  /** The log's time of its last word. */
+  /** The time of the sender's last message, by the log's clock. */
   get heard(): number {
     return this.#holder?.time ?? 0
   }
@@ -47,7 +47,7 @@ export class Ledger {
       if ((data as Sayings['release']).node === this.holder) this.#holder = undefined
     } else if (type === 'progress') {
       const { node, hook, state } = data as Sayings['progress']
-      // One that was not the sender any more has no say.
+      // Ignores a node that was no longer the sender.
       if (node === this.holder) this.hooks.set(hook, state)
     } else if (type === 'replay') {
       const { hook, cursor } = data as Sayings['replay']
@@ -58,7 +58,7 @@ export class Ledger {
 
   #claim({ node, hooks = {} }: Sayings['claim'], time: number): void {
     if (this.#holder !== undefined && this.#holder.node !== node && time - this.#holder.time < GONE_MS) return
-    // What the log has lost of it, the sender still knows.
+    // Restores from the sender's memory what the log has lost.
     for (const [hook, state] of Object.entries(hooks)) if (!this.hooks.has(hook)) this.hooks.set(hook, state)
     this.#holder = { node, time }
   }

@@ -6,16 +6,16 @@ import { type Addresses } from './addresses.ts'
 /** Bytes of an unwanted response that are read and discarded. */
 const MOST_DUMPED = 256 * 1024
 const CONNECTIONS = 16
-/** The reason for a missing response when there was no time left. */
+/** The reason if the response does not arrive in time. */
 export const LATE = 'no answer in time'
 const NOTHING = Buffer.alloc(0)
 
 export interface Answer {
   readonly status: number
-  /** Of `Retry-After`, ms. */
+  /** The delay in `Retry-After`, ms. */
   readonly retryAfter: number | undefined
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  /** Empty where it was not asked for. */
+  /** Empty if the caller does not want it. */
   readonly body: Buffer
 }
 
@@ -23,9 +23,9 @@ export interface Post {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
-  /** Ms for all of it. */
+  /** The time for the whole exchange, ms. */
   readonly timeout: number
-  /** The most bytes of the answer's body; 0: it is not wanted. */
+  /** The maximum bytes of the response's body; 0 if the caller does not want it. */
   readonly most: number
 }
 
@@ -34,13 +34,13 @@ export class Poster {
   readonly #connections: number
   #client: Promise<Client> | undefined
 
-  /** `connections`: to one application, at most. */
+  /** `connections` is the maximum number of connections to one application. */
   constructor(addresses: Addresses, connections = CONNECTIONS) {
     this.#addresses = addresses
     this.#connections = connections
   }
 
-  /** Raises an Error that says in a word or two why there is no answer. */
+  /** POSTs a body. Raises an Error with a short reason if there is no response. */
   async post({ url, headers, body, timeout, most }: Post): Promise<Answer> {
     const target = new URL(url)
     const fault = this.#addresses.faultOf(target)
@@ -57,7 +57,7 @@ export class Poster {
       })
       const { statusCode: status, headers: answered } = answer
       const read = most > 0 ? await bytesOf(answer.body, most) : NOTHING
-      // Read to its end, so that the connection can be used again; cut where that would be too much.
+      // Reads the body to its end, so that the connection can be reused, unless it is too large.
       if (most === 0) await answer.body.dump({ limit: MOST_DUMPED, signal }).catch(() => {})
       return { status, headers: answered, retryAfter: retryAfterOf(answered['retry-after']), body: read }
     } catch (error) {
@@ -65,7 +65,7 @@ export class Poster {
     }
   }
 
-  /** What is not loaded by the first request's time is loaded then. */
+  /** Loads the library, which otherwise happens at the first request. */
   load(): Promise<Client> {
     return (this.#client ??= createClient(this.#addresses, this.#connections))
   }
@@ -80,7 +80,7 @@ interface Client {
   readonly agent: Agent
 }
 
-/** The library is loaded when the first request is made: it takes a fifth of a node's start. */
+/** The library is loaded on demand, since that takes a fifth of a node's start. */
 async function createClient({ lookup }: Addresses, connections: number): Promise<Client> {
   const { Agent, request } = await import('undici')
   const agent = new Agent({
@@ -103,14 +103,14 @@ async function bytesOf(body: AsyncIterable<Buffer>, most: number): Promise<Buffe
   return Buffer.concat(pieces)
 }
 
-/** Seconds, or a date (RFC 9110 section 10.2.3). */
+/** Parses `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3). */
 function retryAfterOf(value: string | string[] | undefined): number | undefined {
   if (typeof value !== 'string') return undefined
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now()
   return Number.isNaN(ms) ? undefined : Math.max(0, ms)
 }
 
-/** Without the URL, which may contain a secret. */
+/** The reason in an error, without the URL, which may contain a secret. */
 function reasonOf(error: unknown): string {
   const { name, code, message } = error as Error & { code?: string }
   if (name === 'TimeoutError') return LATE

@@ -1,5 +1,4 @@
-// A request to the application, and its response: signed, bounded in time, size and number, and behind a circuit
-// breaker.
+// Requests to the application, and their responses: signed, bounded in time, size and number, and behind a circuit breaker.
 
 import { randomBytes } from 'node:crypto'
 import type { Logger } from '../broker/logger.ts'
@@ -10,9 +9,9 @@ import { Breaker } from './breaker.ts'
 import { LATE, type Post, type Answer as Reply } from './post.ts'
 import { signatureFault, signedHeaders } from './signature.ts'
 
-/** Concurrent requests. */
+/** The maximum number of concurrent requests. */
 const MOST_ASKED = 512
-/** Bytes of an answer, beyond the data that it may replace. */
+/** The maximum bytes of a response, besides the data that it may replace. */
 const LARGEST_ANSWER = 64 * 1024
 const RETRY_MS = 1000
 
@@ -27,7 +26,7 @@ export const OUTCOMES = [
   'open',
   'full',
 ] as const
-/** The outcome of a question; for metrics. `kept`: it was not asked, since the answer was cached. */
+/** The outcome of a question, for metrics. `kept`: the answer was cached. */
 export type Outcome = (typeof OUTCOMES)[number]
 
 export interface HookCount {
@@ -49,7 +48,7 @@ class Failure extends Error {
 
 export interface QuestionsParts {
   readonly logger: Logger
-  /** Raises an Error that says in a word or two why there is no answer. */
+  /** Raises an Error with a short reason if there is no response. */
   post(post: Post): Promise<Reply>
 }
 
@@ -75,7 +74,7 @@ export class Questions {
     this.#counts.set(name, counted)
   }
 
-  /** Raises FW_HOOK_FAILED. `data`: bytes of what the answer may replace. */
+  /** Sends a request. `data` is the size of the data that the response may replace, bytes. Raises FW_HOOK_FAILED. */
   async ask(name: HookName, hook: Hook, body: string, data: number): Promise<Answer> {
     if (this.#asked >= MOST_ASKED) {
       this.count(name, 'full')
@@ -132,7 +131,7 @@ export class Questions {
     return made
   }
 
-  /** Forgets applications that no hook names any more. */
+  /** Forgets applications that no hook uses any more. */
   keep(hooks: readonly Hook[]): void {
     const urls = new Set(hooks.map(({ url }) => url))
     for (const url of this.#breakers.keys()) if (!urls.has(url)) this.#breakers.delete(url)

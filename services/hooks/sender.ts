@@ -1,4 +1,4 @@
-// One webhook: a reader of the log of lives with a cursor. Events are sent in order, at least once.
+// Sends the events of one webhook, in order and at least once. It is a reader of the log of lives, with a cursor.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import { delay } from '../backoff.ts'
@@ -20,7 +20,7 @@ const TIMEOUT_MS = 10_000
 const HOLD_MS = 20_000
 const FIRST_RETRY_MS = 500
 const LAST_RETRY_MS = 60_000
-/** However long an application wants to be left alone. */
+/** The longest pause that an application can request. */
 const LONGEST_PAUSE_MS = 3_600_000
 const GONE = 410
 
@@ -29,7 +29,7 @@ export interface SenderParts {
   readonly hub: Hub
   readonly starts: readonly Start[]
   post(post: Post): Promise<Reply>
-  /** Its progress. */
+  /** Called with the webhook's progress. */
   progress(state: HookState): void
 }
 
@@ -46,7 +46,7 @@ export class Sender {
     this.#running = this.#run()
   }
 
-  /** Returns when nothing is being sent any more. */
+  /** Stops. Returns when nothing is in flight. */
   async close(): Promise<void> {
     this.#closing.abort()
     this.#poll?.release()
@@ -77,7 +77,7 @@ export class Sender {
     }
   }
 
-  /** Sends the next events. Returns the position of the last; undefined if the application wants no more. */
+  /** Sends the next events. Returns the positions after them; undefined if the application wants no more. */
   async #sendNext(channels: Channel[], starts: readonly Start[]): Promise<readonly Position[] | undefined> {
     const { hub, webhook, progress } = this.#parts
     const { events: most, within } = webhook.batch

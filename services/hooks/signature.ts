@@ -8,7 +8,7 @@ const TOLERANCE = 300
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>
 
-/** The headers of a message, signed with each of the secrets, so that one can replace another. */
+/** The headers of a message, with a signature for each secret, so that secrets can be rotated. */
 export function signedHeaders(
   secrets: readonly string[],
   id: string,
@@ -24,7 +24,7 @@ export function signedHeaders(
   }
 }
 
-/** What is wrong with the signature of the answer to the message of that id; undefined: nothing. */
+/** Why the signature of the response to that message is invalid; undefined if it is valid. */
 export function signatureFault(
   secrets: readonly string[],
   id: string,

@@ -1,4 +1,4 @@
-// The webhooks of the rules file: one node sends them, another one continues when it is gone.
+// The webhooks of the rules file. One node sends them, and another node continues when it is gone.
 
 import { hash } from 'node:crypto'
 import { HOOKS } from '../broker/control/channels.ts'
@@ -15,25 +15,25 @@ import { Sender } from './sender.ts'
 
 const CLAIM_MS = 5000
 const START_MS = 5000
-/** Added so that another node does not try to take over slightly too early. */
+/** A margin, so that another node does not try to take over too early. */
 const LATER_MS = 100
-/** Interval of writing the progress to the log. */
+/** The interval of writing the progress to the log. */
 const NOTE_MS = 1000
-/** A sender that does not receive its own messages for this long stops: another one may send. */
+/** A sender that does not receive its own messages for this long stops, since another node may send. */
 const UNSURE_MS = GONE_MS - 3000
 
-/** As operators see it. */
+/** The status of a webhook for operators. */
 export interface WebhookStatus extends Partial<HookState> {
   readonly id: string
-  /** Without its query. */
+  /** The URL without its query. */
   readonly url: string
   readonly events: readonly string[]
   readonly channels?: readonly string[]
-  /** Events that were not processed for it yet, whether it wants them or not. */
+  /** The number of events that were not processed for it yet, including those that it does not want. */
   readonly behind?: number
 }
 
-/** The identity of a webhook, as long as its target stays the same. */
+/** The id of a webhook, which depends only on its target. */
 export function webhookId({ url, app }: Pick<Webhook, 'url' | 'app'>): string {
   return hash('sha256', app === undefined ? url : `${app.id} ${url}`, 'hex').slice(0, 12)
 }
@@ -43,14 +43,14 @@ export class Webhooks {
   readonly #logger: Logger
   readonly #ledger = new Ledger()
   readonly #senders = new Map<string, { readonly sender: Sender; readonly key: string }>()
-  /** Not noted yet, by hook. */
+  /** Progress that was not written yet, by webhook. */
   readonly #unnoted = new Map<string, HookState>()
   #poster: Poster | undefined
   #tail: Tail | undefined
   #timers: NodeJS.Timeout[] = []
-  /** Claims when the sender is gone. */
+  /** The timer after which this node claims to be the sender. */
   #heir: NodeJS.Timeout | undefined
-  /** When this node last heard its own word as the sender, and when any sender's, by performance.now(). */
+  /** When this node last received its own message as the sender, and any sender's, by performance.now(). */
   #own = -Infinity
   #any = -Infinity
   #chain: Promise<void> = Promise.resolve()
@@ -131,7 +131,7 @@ export class Webhooks {
     return { sender: this.#ledger.holder, webhooks }
   }
 
-  /** Resends everything from there on. False: there is no webhook with that id. Raises LogUnavailable. */
+  /** Resends events from the cursor on. Returns false if there is no webhook with that id. Raises LogUnavailable. */
   async replay(hook: string, cursor: string): Promise<boolean> {
     if (!this.#webhooks.some(webhook => webhookId(webhook) === hook)) return false
     await this.#context.log.append(HOOKS, [draftOf('replay', { hook, cursor })])
@@ -142,13 +142,13 @@ export class Webhooks {
     return this.#context.nodes.id
   }
 
-  /** Nobody else can have taken over yet. */
+  /** Whether this node is the sender, and no other node can have taken over yet. */
   get #sends(): boolean {
     const { holder } = this.#ledger
     return !this.#closed && holder === this.#node && performance.now() - this.#own < UNSURE_MS
   }
 
-  /** A sender lives; if that was its last word, its time is over in this node's eyes as soon as in the log's. */
+  /** The sender is alive: waits for its next message until it counts as gone. */
   #heard(): void {
     this.#any = performance.now()
     if (this.#ledger.holder === this.#node) this.#own = this.#any
@@ -156,7 +156,7 @@ export class Webhooks {
     if (!this.#closed) this.#heir = setTimeout(() => void this.#claim(), GONE_MS + LATER_MS).unref()
   }
 
-  /** A node that was frozen, or partitioned, does not continue where another one did. Raises an Error. */
+  /** POSTs only while this node is certainly the sender: it may have been frozen or partitioned. Raises an Error. */
   async #post(post: Post): Promise<Answer> {
     if (this.#sends && this.#poster !== undefined) return this.#poster.post(post)
     void this.#update()
@@ -186,7 +186,7 @@ export class Webhooks {
     for (const [hook, state] of noted) await this.#say('progress', { node: this.#node, hook, state })
   }
 
-  /** Sends exactly the changes that are due, one after another. */
+  /** Starts and stops senders according to the current state, one change after another. */
   #update(): Promise<void> {
     this.#chain = this.#chain.then(() => this.#updateNow()).catch(() => {})
     return this.#chain
@@ -203,7 +203,7 @@ export class Webhooks {
     for (const [key, webhook] of wanted) if (!running.has(key)) await this.#send(webhook, key)
   }
 
-  /** Another one where it is to be sent otherwise, or from elsewhere. */
+  /** The key of a sender. It changes if the webhook changes or is replayed. */
   #keyOf(webhook: Webhook): string {
     return `${this.#ledger.replays.get(webhookId(webhook)) ?? 0} ${JSON.stringify(webhook)}`
   }
@@ -214,7 +214,7 @@ export class Webhooks {
     let state = this.#ledger.hooks.get(hook)
     if (state?.stopped !== undefined) return
     if (state === undefined) {
-      // A new one receives the events from now on.
+      // A new webhook receives events from now on.
       const heads = await Promise.all(
         LIVES_CHANNELS.map(channel => log.read(channel, 'latest', { events: 0, bytes: 0 }, true)),
       )
