@@ -8,8 +8,7 @@ import type { ActiveSegment, Written } from './active.ts'
 import type { FileChannel, Run } from './channel.ts'
 import type { RecordWriter, ChannelState } from './records.ts'
 
-/** An operation and its caller's promise. Operations are executed in the order of the calls. */
-export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): void } & (
+export type Operation =
   | { readonly act: 'append'; readonly channel: FileChannel; readonly drafts: readonly Draft[] }
   /** Delivers transient events to the follower after the events that are written. */
   | {
@@ -27,7 +26,13 @@ export type Call = { resolve(receipts: Receipt[]): void; reject(error: Error): v
     }
   /** Shows that the log can be written to. */
   | { readonly act: 'nothing'; readonly channel: undefined }
-)
+
+/** An operation and its caller's promise. Operations are executed in the order of the calls. */
+export interface Call {
+  readonly operation: Operation
+  resolve(receipts: Receipt[]): void
+  reject(error: Error): void
+}
 
 /** The planned state of a channel. */
 interface Plan {
@@ -72,14 +77,15 @@ export class Commit {
 
   /** Returns false if the call has to be in the next commit: a commit that clears a channel has no other call of it. */
   add(call: Call): boolean {
-    const { channel } = call
+    const { operation } = call
+    const { channel } = operation
     const plan = channel && this.#plans.get(channel)
-    if (plan?.cleared || (call.act === 'clear' && plan !== undefined)) return false
+    if (plan?.cleared || (operation.act === 'clear' && plan !== undefined)) return false
     const answer: Answer = { call, receipts: [], events: [], error: undefined }
     this.#answers.push(answer)
-    if (call.act === 'nothing') this.#records.nothing()
-    if (call.act === 'append') this.#append(answer, call.channel, call.drafts)
-    if (call.act === 'clear') this.#clear(call.channel, call.epoch)
+    if (operation.act === 'nothing') this.#records.nothing()
+    if (operation.act === 'append') this.#append(answer, operation.channel, operation.drafts)
+    if (operation.act === 'clear') this.#clear(operation.channel, operation.epoch)
     return true
   }
 
@@ -98,10 +104,11 @@ export class Commit {
     for (const { call, receipts, events, error } of this.#answers) {
       if (error !== undefined) call.reject(error)
       else {
-        const follower = call.channel?.follower
+        const { operation } = call
+        const follower = operation.channel?.follower
         if (events.length > 0) follower?.events(events.map(({ head, data }) => encodeEvent(head, data)))
-        if (call.act === 'clear') notifyCleared(call.channel, cleared.get(call.channel) ?? [], call)
-        if (call.act === 'relay') relay(call)
+        if (operation.act === 'clear') notifyCleared(operation, cleared.get(operation.channel) ?? [])
+        if (operation.act === 'relay') relay(operation)
         call.resolve(receipts)
       }
     }
@@ -167,20 +174,20 @@ export class Commit {
   }
 }
 
-function notifyCleared(channel: FileChannel, runs: Run[], call: Extract<Call, { act: 'clear' }>): void {
+function notifyCleared({ channel, cleared }: Extract<Operation, { act: 'clear' }>, runs: Run[]): void {
   const { epoch, ended, head } = channel
   const from = { epoch: ended.at(-1)?.epoch ?? epoch, offset: head }
   channel.follower?.gap({ from, to: { epoch, offset: head } }, false)
-  call.cleared(runs)
+  cleared(runs)
 }
 
-export function relay({ channel, drafts, time }: Extract<Call, { act: 'relay' }>): void {
+export function relay({ channel, drafts, time }: Extract<Operation, { act: 'relay' }>): void {
   channel.follower?.transient(drafts.map(draft => transientOf(channel.name, time, draft)))
 }
 
 /** Called if it could not be written. Transient events succeed nevertheless: they are not written. */
-export function refuse(call: Call, error: Error): void {
-  if (call.act !== 'relay') return call.reject(error)
-  relay(call)
-  call.resolve([])
+export function refuse({ operation, resolve, reject }: Call, error: Error): void {
+  if (operation.act !== 'relay') return reject(error)
+  relay(operation)
+  resolve([])
 }

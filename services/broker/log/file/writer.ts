@@ -5,7 +5,7 @@ import type { Logger } from '../../logger.ts'
 import { AppendsRefused, LogUnavailable, type Receipt } from '../log.ts'
 import { ActiveSegment } from './active.ts'
 import type { FileChannel } from './channel.ts'
-import { type Call, Commit, refuse, relay } from './commit.ts'
+import { type Call, Commit, type Operation, refuse, relay } from './commit.ts'
 import { Mark } from './mark.ts'
 import { RecordWriter } from './records.ts'
 import { Refusals } from './refusals.ts'
@@ -28,9 +28,6 @@ export interface WriterOptions {
   committed(channels: Iterable<FileChannel>): void
   sealed(segment: Segment): void
 }
-
-/** A call without its promise. */
-type What = Call extends infer C ? (C extends Call ? Omit<C, 'resolve' | 'reject'> : never) : never
 
 export class Writer {
   readonly #options: WriterOptions
@@ -65,17 +62,17 @@ export class Writer {
   }
 
   /** Returns once the call is written. Raises AppendsRefused, HeadMoved, ChannelEnded, LogUnavailable. */
-  do(what: What): Promise<Receipt[]> {
+  do(operation: Operation): Promise<Receipt[]> {
     if (this.#closed) throw new LogUnavailable('the log is closed')
     return new Promise((resolve, reject) => {
-      const call: Call = { ...what, resolve, reject }
-      if (call.act === 'relay' && !this.#busy) {
-        relay(call)
+      if (operation.act === 'relay' && !this.#busy) {
+        relay(operation)
         resolve([])
         return
       }
-      if (call.channel !== undefined) call.channel.pending++
-      this.#queue.push(call)
+      const { channel } = operation
+      if (channel !== undefined) channel.pending++
+      this.#queue.push({ operation, resolve, reject })
       if (this.#busy) return
       this.#busy = true
       setImmediate(() => void this.#run())
@@ -129,7 +126,7 @@ export class Writer {
         const [call] = this.#queue
         if (call === undefined || !commit.add(call)) break
         this.#queue.shift()
-        if (call.channel !== undefined) call.channel.pending--
+        if (call.operation.channel !== undefined) call.operation.channel.pending--
       }
       if (commit.bytes.length > 0) {
         await active.write(commit.bytes)
@@ -149,7 +146,7 @@ export class Writer {
   }
 
   #refuse(call: Call, error: Error): void {
-    if (call.channel !== undefined) call.channel.pending--
+    if (call.operation.channel !== undefined) call.operation.channel.pending--
     refuse(call, error)
   }
 
