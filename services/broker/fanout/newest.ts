@@ -46,9 +46,12 @@ export async function newest(
     return { events: [], head: asked.start, since: 0, fresh: 0, gaps }
   }
   const count = selection === undefined ? limit : Math.min(MAX_SCANNED, limit * SCANNED_FOR_ONE)
-  const { events: last, head } = await lastEvents(channel, newest, { events: count, bytes })
+  const { events: last, head: known } = await lastEvents(channel, newest, { events: count, bytes })
   // The node may not know yet that its epoch has ended, and may hold events that the log has lost.
-  if (asked.cursor.epoch !== head.epoch) asked = await channel.logged(start, ONE)
+  if (asked.cursor.epoch !== known.epoch) asked = await channel.logged(start, ONE)
+  // A client that was at another node may be ahead of this one: it does not go back.
+  const isAhead = asked.start.epoch === known.epoch && asked.start.offset > known.offset
+  const head = isAhead ? asked.start : known
   const gaps = await gapsUpTo(channel, asked, head)
   const from = start === 'latest' ? head : asked.start
   // An epoch may restart the offsets.

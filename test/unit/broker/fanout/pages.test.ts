@@ -190,6 +190,21 @@ t.test('the newest events include those of an epoch that memory does not know ye
   }
 })
 
+t.test('a client that is ahead of its node does not go back', async t => {
+  const log = new ScriptedLog()
+  const hub = hubOf(log, {}, t.teardown)
+  const [channel] = await hub.openAll(['a'])
+  if (channel === undefined) throw new Error('no channel')
+  log.add('a', drafts(10))
+  await until('memory holds them', () => channel.recent.head === 10)
+  log.held = true
+  log.add('a', drafts(3))
+  t.match(await newest(channel, e1(12), 5), { head: e1(12), fresh: 0, gaps: [] })
+  log.release()
+  await until('memory holds all', () => channel.recent.head === 13)
+  t.match(await newest(channel, e1(12), 5), { head: e1(13), since: 12, fresh: 1, gaps: [] })
+})
+
 t.test('a response is cut before it is too large, and continues on the next poll', async t => {
   const log = new ScriptedLog()
   const hub = hubOf(log, {}, t.teardown)
